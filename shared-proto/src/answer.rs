@@ -1,0 +1,284 @@
+//! What the daemon answers. The field names are the JSON keys that interface.md fixes: they are only added to.
+
+use serde::{Deserialize, Serialize};
+
+/// The value of `"schema"` in every JSON document.
+pub const SCHEMA: &str = "weir/v1";
+
+/// One answer for each kind of request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Answer {
+    Status(Status),
+    Shards(Shards),
+    Listeners(Listeners),
+    Listener(ListenerRow),
+    Pools(Pools),
+    Pool(PoolDetail),
+    Backends(Backends),
+    Backend(BackendRow),
+    Stats(Stats),
+    Events(Events),
+    Config(ConfigText),
+    History(History),
+    Changed(Changed),
+    /// Said and done, nothing to show but a sentence.
+    Said(Said),
+}
+
+/// `weirctl status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    pub version: u64,
+    pub uptime_s: f64,
+    /// weir's own version.
+    pub program: String,
+    /// `serving` or `draining`.
+    pub state: String,
+    /// The most sessions at once, from the descriptor limit.
+    pub sessions_max: u64,
+    pub shards: Vec<ShardRow>,
+    pub listeners: Vec<ListenerRow>,
+    pub pools: Vec<PoolRow>,
+    /// What an operator should know: an empty pool, a late shard.
+    pub warnings: Vec<String>,
+}
+
+/// `weirctl shards`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Shards {
+    pub shards: Vec<ShardRow>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShardRow {
+    pub id: u16,
+    pub version: u64,
+    pub sessions: u64,
+    pub sessions_max: u64,
+    /// The share of the last second in which the loop was not waiting, 0 to 1.
+    pub busy: f64,
+}
+
+/// `weirctl listener list`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Listeners {
+    pub listeners: Vec<ListenerRow>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ListenerRow {
+    pub name: String,
+    pub bind: Vec<String>,
+    pub pool: String,
+    /// `open` or `draining`.
+    pub state: String,
+    pub sessions: u64,
+    pub sessions_total: u64,
+    pub max_sessions: Option<u32>,
+}
+
+/// `weirctl pool list`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pools {
+    pub pools: Vec<PoolRow>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PoolRow {
+    pub name: String,
+    pub strategy: String,
+    /// Backends that can take new sessions.
+    pub backends_up: u64,
+    pub backends: u64,
+    pub sessions: u64,
+}
+
+/// `weirctl pool show`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PoolDetail {
+    pub name: String,
+    pub strategy: String,
+    pub health: PoolHealth,
+    pub timeout: PoolTimeout,
+    pub retry: PoolRetry,
+    pub backends: Vec<BackendRow>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PoolHealth {
+    pub kind: String,
+    pub interval_s: f64,
+    pub timeout_s: f64,
+    pub rise: u32,
+    pub fall: u32,
+    pub path: Option<String>,
+    pub send: Option<String>,
+    pub expect: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PoolTimeout {
+    pub connect_s: f64,
+    pub idle_s: f64,
+    pub half_close_s: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PoolRetry {
+    pub attempts: u8,
+}
+
+/// `weirctl backend list`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Backends {
+    pub backends: Vec<BackendRow>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackendRow {
+    /// `pool/backend`.
+    pub name: String,
+    pub address: String,
+    /// `up`, `down`, `draining` or `maint`.
+    pub state: String,
+    pub weight: u16,
+    pub sessions: u64,
+    pub sessions_total: u64,
+    pub connect_failures_total: u64,
+    /// From the backend.
+    pub received_bytes_total: u64,
+    /// To the backend.
+    pub sent_bytes_total: u64,
+    pub check: CheckRow,
+    /// True if it is gone from the configuration and only its last sessions are left.
+    pub removed: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckRow {
+    /// `ok`, `pending`, `off`, or why the last check failed: `refused`, `timeout`, …
+    pub result: String,
+    /// Seconds since the backend's health last changed.
+    pub since_s: f64,
+}
+
+/// `weirctl stats`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stats {
+    /// What it is about: empty, a pool, or `pool/backend`.
+    pub subject: String,
+    pub sessions: u64,
+    pub sessions_total: u64,
+    /// Over the last second.
+    pub session_rate_per_s: f64,
+    pub received_bytes_total: u64,
+    pub sent_bytes_total: u64,
+    /// Over the last second.
+    pub received_bytes_per_s: f64,
+    pub sent_bytes_per_s: f64,
+    pub connect_duration_s: Percentiles,
+    pub first_byte_duration_s: Percentiles,
+    pub session_duration_s: Percentiles,
+    pub ends: Vec<EndRow>,
+    pub pools: Vec<PoolStatsRow>,
+}
+
+/// Percentiles in seconds; `count` observations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Percentiles {
+    pub count: u64,
+    pub p50: f64,
+    pub p99: f64,
+    pub p999: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EndRow {
+    pub by: String,
+    pub during: String,
+    pub why: String,
+    /// Two letters, as in HAProxy's logs.
+    pub code: String,
+    pub count: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PoolStatsRow {
+    pub name: String,
+    pub sessions: u64,
+    pub sessions_total: u64,
+    pub received_bytes_total: u64,
+    pub sent_bytes_total: u64,
+    pub no_backend_total: u64,
+    pub retries_total: u64,
+    pub connect_duration_s: Percentiles,
+}
+
+/// `weirctl events`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Events {
+    pub events: Vec<EventRow>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventRow {
+    /// Grows by one with every event.
+    pub id: u64,
+    /// RFC 3339, UTC.
+    pub at: String,
+    /// `health`, `config`, `shard`, `process`.
+    pub kind: String,
+    pub subject: String,
+    pub text: String,
+}
+
+/// `weirctl config export`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConfigText {
+    pub version: u64,
+    pub toml: String,
+}
+
+/// `weirctl config history`, newest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct History {
+    pub versions: Vec<VersionRow>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VersionRow {
+    pub version: u64,
+    /// RFC 3339, UTC.
+    pub at: String,
+    pub by: Author,
+    pub summary: String,
+}
+
+/// Who made a change, by SO_PEERCRED. For weir itself: its own uid and pid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Author {
+    pub uid: u32,
+    pub pid: i32,
+}
+
+/// A change that is durable and obeyed by every shard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Changed {
+    pub version: u64,
+    /// The subject before, as JSON text (`null` if it was not there).
+    pub before: String,
+    /// The subject after, as JSON text (`null` if it is gone).
+    pub after: String,
+    pub summary: String,
+    /// The command that takes it back.
+    pub undo: String,
+    pub dry_run: bool,
+    /// How many shards obey it, of how many.
+    pub shards_adopted: u16,
+    pub shards: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Said {
+    pub text: String,
+}

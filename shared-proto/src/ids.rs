@@ -1,0 +1,64 @@
+//! Identities as types: a shard can never be passed where a backend is wanted.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
+        #[serde(transparent)]
+        pub struct $name(pub $inner);
+
+        impl core::fmt::Display for $name {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+id! {
+    /// One shard: 0 to the number of shards − 1, in the order of the cores.
+    ShardId(u16)
+}
+id! {
+    /// One listener. Given by control, never reused while the process lives.
+    ListenerId(u32)
+}
+id! {
+    /// One pool. Given by control, never reused while the process lives.
+    PoolId(u32)
+}
+id! {
+    /// One backend at one address. It survives versions: load and health are carried from one
+    /// snapshot to the next by it. A backend whose address changes becomes another one.
+    BackendId(u32)
+}
+id! {
+    /// The number of a snapshot. Given by control, only grows, kept across restarts.
+    Version(u64)
+}
+
+impl Version {
+    /// The version that follows this one.
+    #[must_use]
+    pub fn next(self) -> Version {
+        Version(self.0 + 1)
+    }
+}
+
+/// Gives out identities that were never given before in this process.
+#[derive(Clone, Debug, Default)]
+pub struct IdSource {
+    last: u32,
+}
+
+impl IdSource {
+    /// The next identity, from 1 on.
+    pub fn fresh(&mut self) -> u32 {
+        self.last += 1;
+        self.last
+    }
+}

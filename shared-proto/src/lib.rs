@@ -1,0 +1,15 @@
+//! Words that cross a thread or a socket: identities, the configuration, orders, reports, requests and answers.
+//!
+//! What belongs here: plain data that two sides must agree on, its checks, and its bytes on a socket ([`frame`]).
+//! What does not: anything that reads a clock, opens a socket, takes a lock or starts a thread.
+
+pub mod answer;
+pub mod change;
+pub mod frame;
+pub mod ids;
+pub mod order;
+pub mod reason;
+pub mod request;
+pub mod snapshot;
+pub mod spec;
+pub mod stats;

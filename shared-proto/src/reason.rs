@@ -1,0 +1,195 @@
+//! Why a session ended: who × during what × why, and the two letters that operators read in logs.
+
+use serde::{Deserialize, Serialize};
+
+/// Who ended the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum By {
+    /// The client's side of the session.
+    Client,
+    /// The backend's side of the session.
+    Backend,
+    /// weir itself: a timeout, a limit, no backend.
+    Weir,
+    /// A person: a kill, a forced removal, a drain's deadline, a stop.
+    Operator,
+}
+
+/// What the session was doing when it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum During {
+    /// No backend had answered yet.
+    Connecting,
+    /// Bytes could flow both ways.
+    Relaying,
+    /// One side had ended its direction; the other still ran.
+    HalfClosed,
+}
+
+/// Why it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// Both directions ended with a FIN and every byte was delivered.
+    Complete,
+    /// A side reset the connection (ECONNRESET, EPIPE) or its network failed (ETIMEDOUT, EHOSTUNREACH).
+    Reset,
+    /// No backend could take the session.
+    NoBackend,
+    /// Every backend that was tried refused or did not answer in time.
+    ConnectFailed,
+    /// This host failed, not a peer: descriptors, ports or memory ran out.
+    Local,
+    /// Nothing moved for the pool's idle timeout.
+    IdleTimeout,
+    /// One direction had ended and nothing moved for the pool's half-close timeout.
+    HalfCloseTimeout,
+    /// An operator killed it, or removed its backend by force.
+    Killed,
+    /// A drain's deadline passed, or weir was stopped.
+    Stopped,
+}
+
+impl By {
+    /// Every value, in the order of [`CloseReason::index`].
+    pub const ALL: [By; 4] = [By::Client, By::Backend, By::Weir, By::Operator];
+
+    /// The label in metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            By::Client => "client",
+            By::Backend => "backend",
+            By::Weir => "weir",
+            By::Operator => "operator",
+        }
+    }
+}
+
+impl During {
+    /// Every value, in the order of [`CloseReason::index`].
+    pub const ALL: [During; 3] = [During::Connecting, During::Relaying, During::HalfClosed];
+
+    /// The label in metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            During::Connecting => "connecting",
+            During::Relaying => "relaying",
+            During::HalfClosed => "half_closed",
+        }
+    }
+}
+
+impl Why {
+    /// Every value, in the order of [`CloseReason::index`].
+    pub const ALL: [Why; 9] = [
+        Why::Complete,
+        Why::Reset,
+        Why::NoBackend,
+        Why::ConnectFailed,
+        Why::Local,
+        Why::IdleTimeout,
+        Why::HalfCloseTimeout,
+        Why::Killed,
+        Why::Stopped,
+    ];
+
+    /// The label in metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Why::Complete => "complete",
+            Why::Reset => "reset",
+            Why::NoBackend => "no_backend",
+            Why::ConnectFailed => "connect_failed",
+            Why::Local => "local",
+            Why::IdleTimeout => "idle_timeout",
+            Why::HalfCloseTimeout => "half_close_timeout",
+            Why::Killed => "killed",
+            Why::Stopped => "stopped",
+        }
+    }
+}
+
+/// The end of one session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CloseReason {
+    pub by: By,
+    pub during: During,
+    pub why: Why,
+}
+
+impl CloseReason {
+    /// How many different reasons there are.
+    pub const COUNT: usize = By::ALL.len() * During::ALL.len() * Why::ALL.len();
+
+    /// A dense number below [`CloseReason::COUNT`], for arrays of counters.
+    #[must_use]
+    pub fn index(self) -> usize {
+        (self.by as usize * During::ALL.len() + self.during as usize) * Why::ALL.len()
+            + self.why as usize
+    }
+
+    /// Every reason, in the order of [`CloseReason::index`].
+    pub fn all() -> impl Iterator<Item = CloseReason> {
+        By::ALL.into_iter().flat_map(|by| {
+            During::ALL.into_iter().flat_map(move |during| {
+                Why::ALL.into_iter().map(move |why| CloseReason { by, during, why })
+            })
+        })
+    }
+
+    /// Two letters, who then when, as operators of HAProxy know them: `C` client, `S` server (the
+    /// backend), `c`/`s` a timeout on that side, `P` proxy, `R` resources, `K` killed; then `C`
+    /// connecting, `D` data, `L` last data. A session that ended as it should is `--`.
+    #[must_use]
+    pub fn code(self) -> [u8; 2] {
+        if self.why == Why::Complete {
+            return *b"--";
+        }
+        let who = match (self.by, self.why) {
+            (_, Why::Local) => b'R',
+            (By::Operator, _) => b'K',
+            (_, Why::IdleTimeout | Why::HalfCloseTimeout) => b'c',
+            (_, Why::ConnectFailed) | (By::Backend, _) => b'S',
+            (By::Client, _) => b'C',
+            (By::Weir, _) => b'P',
+        };
+        let when = match self.during {
+            During::Connecting => b'C',
+            During::Relaying => b'D',
+            During::HalfClosed => b'L',
+        };
+        [who, when]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_index_is_dense_and_in_the_order_of_all() {
+        let all: Vec<_> = CloseReason::all().collect();
+        assert_eq!(all.len(), CloseReason::COUNT);
+        for (index, reason) in all.iter().enumerate() {
+            assert_eq!(reason.index(), index, "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn codes_tell_who_and_when() {
+        let code = |by, during, why| CloseReason { by, during, why }.code();
+        assert_eq!(&code(By::Client, During::HalfClosed, Why::Complete), b"--");
+        assert_eq!(&code(By::Client, During::Relaying, Why::Reset), b"CD");
+        assert_eq!(&code(By::Backend, During::Relaying, Why::Reset), b"SD");
+        assert_eq!(&code(By::Weir, During::Connecting, Why::ConnectFailed), b"SC");
+        assert_eq!(&code(By::Weir, During::Connecting, Why::NoBackend), b"PC");
+        assert_eq!(&code(By::Weir, During::Relaying, Why::IdleTimeout), b"cD");
+        assert_eq!(&code(By::Operator, During::Relaying, Why::Killed), b"KD");
+        assert_eq!(&code(By::Weir, During::Connecting, Why::Local), b"RC");
+    }
+}

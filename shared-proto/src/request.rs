@@ -1,0 +1,126 @@
+//! What a client of the control socket may ask, and how the daemon says no.
+
+use serde::{Deserialize, Serialize};
+
+use crate::answer::Answer;
+use crate::spec::Admin;
+
+/// The version of this protocol. Both sides say theirs first; different numbers do not talk.
+pub const PROTOCOL: u32 = 1;
+
+/// The first frame of a client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    pub protocol: u32,
+    /// The version of the program, for people.
+    pub program: String,
+}
+
+/// The daemon's answer to [`Hello`]. If `protocol` differs from the client's, the daemon closes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    pub protocol: u32,
+    pub program: String,
+}
+
+/// One question or command. Each gets one [`Response`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    Status,
+    Shards,
+    ListenerList,
+    ListenerShow { name: String },
+    PoolList,
+    PoolShow { name: String },
+    BackendList { pool: Option<String> },
+    /// `name` is `pool/backend`.
+    BackendShow { name: String },
+    /// `subject` is empty, a pool, or `pool/backend`.
+    Stats { subject: Option<String> },
+    /// Events after the one numbered `after` (0: from the oldest that is kept).
+    Events { after: u64 },
+    /// The configuration of the current version, or of an older one, as TOML.
+    ConfigExport { version: Option<u64> },
+    ConfigHistory,
+    Change { change: ChangeRequest, options: ChangeOptions },
+    /// Stop accepting on every listener; sessions run on. Not a version.
+    Drain,
+    /// Leave the process: at once, or after sessions have had `drain_ms` to end.
+    Stop { drain_ms: Option<u64> },
+}
+
+/// A command that makes a new version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ChangeRequest {
+    ListenerAdd { name: String, bind: Vec<String>, pool: String },
+    ListenerRemove { name: String },
+    /// `Ready` or `Drain`.
+    ListenerState { name: String, state: Admin },
+    PoolAdd { name: String, strategy: Option<String> },
+    PoolRemove { name: String },
+    /// Keys as in the file, dotted: `strategy`, `health.interval`, `timeout.idle`, `retry.attempts`.
+    PoolSet { name: String, pairs: Vec<(String, String)> },
+    BackendAdd { name: String, address: String, weight: Option<u16> },
+    /// `force` resets its sessions; without it they run on.
+    BackendRemove { name: String, force: bool },
+    BackendState { name: String, state: Admin },
+    BackendWeight { name: String, weight: u16 },
+    /// A whole file becomes the next version. `origin` is its name, for errors and history.
+    Apply { toml: String, origin: String },
+    /// An older version becomes the next one.
+    Rollback { version: u64 },
+}
+
+/// What goes with every command that makes a new version.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeOptions {
+    /// Check and say what would happen; change nothing.
+    pub dry_run: bool,
+    /// Refuse with [`Code::Conflict`] unless this is the current version.
+    pub if_version: Option<u64>,
+}
+
+/// The daemon's answer to a [`Request`].
+// The answer is the common case and is made once a request; boxing it would buy nothing.
+#[allow(clippy::large_enum_variant)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Response {
+    Done(Answer),
+    Refused(Refusal),
+}
+
+/// Why a request was not done: what, where, why, and a command to paste.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    pub code: Code,
+    pub message: String,
+    pub hint: String,
+    /// Live names that are close to the one that was not found.
+    pub did_you_mean: Vec<String>,
+}
+
+/// The kind of a refusal; it decides weirctl's exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// The request itself makes no sense (a bad name, address, key or value). Exit 1.
+    Invalid,
+    /// There is no such object. Exit 4.
+    NotFound,
+    /// There is one already. Exit 1.
+    Exists,
+    /// The current version is not the one that the client asked for. Exit 7.
+    Conflict,
+    /// The peer may not do this. Exit 8.
+    Denied,
+    /// The daemon could not do it: disk, socket, a shard that is silent. Exit 1.
+    Failed,
+}
+
+impl Refusal {
+    /// A refusal without suggestions.
+    #[must_use]
+    pub fn new(code: Code, message: impl Into<String>, hint: impl Into<String>) -> Refusal {
+        Refusal { code, message: message.into(), hint: hint.into(), did_you_mean: Vec::new() }
+    }
+}

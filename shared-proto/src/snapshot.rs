@@ -1,0 +1,500 @@
+//! Spec → Snapshot: checked, versioned, immutable, with dense indices. Every shard and control read the same one.
+
+use core::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::ids::{BackendId, IdSource, ListenerId, PoolId, Version};
+use crate::spec::{
+    Admin, BackendSpec, HealthKind, HealthSpec, ListenerSpec, Name, PoolSpec, Spec, Strategy,
+};
+
+/// The most listeners, over all names.
+pub const LISTENERS_MAX: usize = 256;
+/// The most addresses that one listener binds.
+pub const BINDS_MAX: usize = 16;
+/// The most pools.
+pub const POOLS_MAX: usize = 1024;
+/// The most backends of one pool.
+pub const BACKENDS_PER_POOL_MAX: usize = 1024;
+/// The largest weight of a backend (HAProxy's bound). 0 takes no new sessions.
+pub const WEIGHT_MAX: u16 = 256;
+/// The most other backends that are tried when a connect fails.
+pub const RETRY_ATTEMPTS_MAX: u8 = 3;
+
+/// One version of the whole configuration, as it is used. Never changed, only replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    pub version: Version,
+    pub listeners: Vec<Listener>,
+    pub pools: Vec<Pool>,
+}
+
+/// A listener of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    pub id: ListenerId,
+    pub name: Name,
+    pub bind: Vec<SocketAddr>,
+    /// Index into [`Snapshot::pools`].
+    pub pool: usize,
+    pub max_sessions: Option<u32>,
+    /// False while it drains: bound, but its sessions are let run out and no new ones are accepted.
+    pub accepting: bool,
+}
+
+/// A pool of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    pub id: PoolId,
+    pub name: Name,
+    pub strategy: Strategy,
+    pub health: HealthSpec,
+    pub timeouts: Timeouts,
+    /// Other backends that are tried when a connect fails.
+    pub retry_attempts: u8,
+    pub backends: Vec<Backend>,
+}
+
+/// A pool's timeouts, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    pub connect_ms: u32,
+    pub idle_ms: u32,
+    pub half_close_ms: u32,
+}
+
+/// A backend of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    pub id: BackendId,
+    pub name: Name,
+    pub address: SocketAddr,
+    /// 0 to [`WEIGHT_MAX`].
+    pub weight: u16,
+    pub admin: Admin,
+}
+
+/// One thing that is wrong with a spec: where (a dotted path as in the file), what, and how to mend it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    pub at: String,
+    pub what: String,
+    pub hint: String,
+}
+
+impl Snapshot {
+    /// An empty configuration before the first version.
+    #[must_use]
+    pub fn empty() -> Snapshot {
+        Snapshot { version: Version(0), listeners: Vec::new(), pools: Vec::new() }
+    }
+
+    /// Checks `spec` and gives it a version. Identities are carried over from `previous` where the
+    /// name (and for a backend the address) is the same.
+    ///
+    /// # Errors
+    /// Every fault that was found, in the order of the file.
+    pub fn build(
+        spec: &Spec,
+        version: Version,
+        previous: &Snapshot,
+        ids: &mut IdSource,
+    ) -> Result<Snapshot, Vec<Fault>> {
+        let faults = check(spec);
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let pools: Vec<Pool> = spec
+            .pool
+            .iter()
+            .map(|(name, pool)| build_pool(name, pool, previous.pool(name.as_str()), ids))
+            .collect();
+        let index: BTreeMap<&Name, usize> =
+            spec.pool.keys().enumerate().map(|(index, name)| (name, index)).collect();
+        let listeners = spec
+            .listener
+            .iter()
+            .map(|(name, listener)| Listener {
+                id: previous
+                    .listener(name.as_str())
+                    .filter(|before| before.bind == listener.bind)
+                    .map_or_else(|| ListenerId(ids.fresh()), |before| before.id),
+                name: name.clone(),
+                bind: listener.bind.clone(),
+                pool: index[&listener.pool],
+                max_sessions: listener.max_sessions,
+                accepting: listener.state.is_ready(),
+            })
+            .collect();
+        Ok(Snapshot { version, listeners, pools })
+    }
+
+    /// The pool of that name.
+    #[must_use]
+    pub fn pool(&self, name: &str) -> Option<&Pool> {
+        self.pools.iter().find(|pool| pool.name.as_str() == name)
+    }
+
+    /// The listener of that name.
+    #[must_use]
+    pub fn listener(&self, name: &str) -> Option<&Listener> {
+        self.listeners.iter().find(|listener| listener.name.as_str() == name)
+    }
+
+    /// Every backend with its pool.
+    pub fn backends(&self) -> impl Iterator<Item = (&Pool, &Backend)> {
+        self.pools.iter().flat_map(|pool| pool.backends.iter().map(move |backend| (pool, backend)))
+    }
+
+    /// The spec that this snapshot was built from.
+    #[must_use]
+    pub fn spec(&self) -> Spec {
+        let listener = self.listeners.iter().map(|listener| {
+            let spec = ListenerSpec {
+                bind: listener.bind.clone(),
+                pool: self.pools[listener.pool].name.clone(),
+                max_sessions: listener.max_sessions,
+                state: if listener.accepting { Admin::Ready } else { Admin::Drain },
+            };
+            (listener.name.clone(), spec)
+        });
+        let pool = self.pools.iter().map(|pool| (pool.name.clone(), pool.spec()));
+        Spec { listener: listener.collect(), pool: pool.collect() }
+    }
+}
+
+impl Pool {
+    /// The backend of that name.
+    #[must_use]
+    pub fn backend(&self, name: &str) -> Option<&Backend> {
+        self.backends.iter().find(|backend| backend.name.as_str() == name)
+    }
+
+    /// The spec that this pool was built from.
+    #[must_use]
+    pub fn spec(&self) -> PoolSpec {
+        let span = |ms: u32| crate::spec::Span::from_millis(u64::from(ms));
+        let backend = self.backends.iter().map(|backend| {
+            let spec = BackendSpec {
+                address: backend.address,
+                weight: backend.weight,
+                state: backend.admin,
+            };
+            (backend.name.clone(), spec)
+        });
+        PoolSpec {
+            strategy: self.strategy,
+            health: self.health.clone(),
+            timeout: crate::spec::TimeoutSpec {
+                connect: span(self.timeouts.connect_ms),
+                idle: span(self.timeouts.idle_ms),
+                half_close: span(self.timeouts.half_close_ms),
+            },
+            retry: crate::spec::RetrySpec { attempts: self.retry_attempts },
+            backend: backend.collect(),
+        }
+    }
+}
+
+fn build_pool(name: &Name, spec: &PoolSpec, before: Option<&Pool>, ids: &mut IdSource) -> Pool {
+    let id = before.map_or_else(|| PoolId(ids.fresh()), |before| before.id);
+    let backends = spec
+        .backend
+        .iter()
+        .map(|(name, backend)| Backend {
+            id: before
+                .and_then(|pool| pool.backend(name.as_str()))
+                .filter(|old| old.address == backend.address)
+                .map_or_else(|| BackendId(ids.fresh()), |old| old.id),
+            name: name.clone(),
+            address: backend.address,
+            weight: backend.weight,
+            admin: backend.state,
+        })
+        .collect();
+    // `check` has bounded every span by a day, which fits.
+    let ms = |span: crate::spec::Span| u32::try_from(span.millis).unwrap_or(u32::MAX);
+    Pool {
+        id,
+        name: name.clone(),
+        strategy: spec.strategy,
+        health: spec.health.clone(),
+        timeouts: Timeouts {
+            connect_ms: ms(spec.timeout.connect),
+            idle_ms: ms(spec.timeout.idle),
+            half_close_ms: ms(spec.timeout.half_close),
+        },
+        retry_attempts: spec.retry.attempts,
+        backends,
+    }
+}
+
+/// Collects faults.
+struct Faults(Vec<Fault>);
+
+impl Faults {
+    fn add(&mut self, at: impl Into<String>, what: impl Into<String>, hint: impl Into<String>) {
+        self.0.push(Fault { at: at.into(), what: what.into(), hint: hint.into() });
+    }
+
+    fn at_most(&mut self, at: &str, noun: &str, count: usize, most: usize) {
+        if count > most {
+            self.add(at, format!("{count} {noun}; at most {most} are possible"), "split them up");
+        }
+    }
+}
+
+fn check(spec: &Spec) -> Vec<Fault> {
+    let mut faults = Faults(Vec::new());
+    faults.at_most("listener", "listeners", spec.listener.len(), LISTENERS_MAX);
+    faults.at_most("pool", "pools", spec.pool.len(), POOLS_MAX);
+    let mut bound = BTreeSet::new();
+    for (name, listener) in &spec.listener {
+        check_listener(name, listener, spec, &mut bound, &mut faults);
+    }
+    for (name, pool) in &spec.pool {
+        check_pool(name, pool, &mut faults);
+    }
+    faults.0
+}
+
+fn check_listener(
+    name: &Name,
+    listener: &ListenerSpec,
+    spec: &Spec,
+    bound: &mut BTreeSet<SocketAddr>,
+    faults: &mut Faults,
+) {
+    let at = format!("listener.{name}");
+    if listener.bind.is_empty() {
+        faults.add(format!("{at}.bind"), "no address to bind", "bind = \"0.0.0.0:443\"");
+    }
+    faults.at_most(&format!("{at}.bind"), "addresses", listener.bind.len(), BINDS_MAX);
+    for address in &listener.bind {
+        if address.port() == 0 {
+            faults.add(format!("{at}.bind"), "port 0 cannot be bound", "name a port, 1 to 65535");
+        }
+        if !bound.insert(*address) {
+            let what = format!("{address} is bound twice");
+            faults.add(format!("{at}.bind"), what, "give each listener its own address");
+        }
+    }
+    if !spec.pool.contains_key(&listener.pool) {
+        let names: Vec<&str> = spec.pool.keys().map(Name::as_str).collect();
+        let hint = match names.as_slice() {
+            [] => format!("add a table [pool.{}]", listener.pool),
+            names => format!("the pools are: {}", names.join(", ")),
+        };
+        faults.add(format!("{at}.pool"), format!("there is no pool {:?}", listener.pool.as_str()), hint);
+    }
+    if listener.max_sessions == Some(0) {
+        faults.add(
+            format!("{at}.max-sessions"),
+            "0 sessions would accept nobody",
+            "leave the key out for no limit, or state = \"drain\" to accept nobody",
+        );
+    }
+    if listener.state == Admin::Maint {
+        let hint = "use state = \"drain\", or remove it";
+        faults.add(format!("{at}.state"), "a listener has no maint", hint);
+    }
+}
+
+fn check_pool(name: &Name, pool: &PoolSpec, faults: &mut Faults) {
+    let at = format!("pool.{name}");
+    faults.at_most(&format!("{at}.backend"), "backends", pool.backend.len(), BACKENDS_PER_POOL_MAX);
+    let spans = [
+        ("timeout.connect", pool.timeout.connect),
+        ("timeout.idle", pool.timeout.idle),
+        ("timeout.half-close", pool.timeout.half_close),
+        ("health.interval", pool.health.interval),
+        ("health.timeout", pool.health.timeout),
+    ];
+    for (key, span) in spans {
+        if !(1..=86_400_000 * 7).contains(&span.millis) || u32::try_from(span.millis).is_err() {
+            faults.add(format!("{at}.{key}"), format!("{span} is out of range"), "1ms to 7 days");
+        }
+    }
+    for (key, count) in [("health.rise", pool.health.rise), ("health.fall", pool.health.fall)] {
+        if !(1..=100).contains(&count) {
+            faults.add(format!("{at}.{key}"), format!("{count} is out of range"), "1 to 100");
+        }
+    }
+    if pool.retry.attempts > RETRY_ATTEMPTS_MAX {
+        let what = format!("{} attempts", pool.retry.attempts);
+        faults.add(format!("{at}.retry.attempts"), what, format!("0 to {RETRY_ATTEMPTS_MAX}"));
+    }
+    check_health(&at, &pool.health, faults);
+    for (name, backend) in &pool.backend {
+        let at = format!("{at}.backend.{name}");
+        if backend.address.port() == 0 {
+            let hint = "name a port, 1 to 65535";
+            faults.add(format!("{at}.address"), "port 0 cannot be connected to", hint);
+        }
+        if backend.weight > WEIGHT_MAX {
+            let what = format!("weight {} is too large", backend.weight);
+            faults.add(format!("{at}.weight"), what, format!("0 to {WEIGHT_MAX}"));
+        }
+    }
+}
+
+fn check_health(at: &str, health: &HealthSpec, faults: &mut Faults) {
+    let mut stray = |key: &str, set: bool, kinds: &str| {
+        if set {
+            let what = format!("{key} means nothing to this kind of check");
+            faults.add(format!("{at}.health.{key}"), what, format!("it is for kind = {kinds}"));
+        }
+    };
+    match health.kind {
+        HealthKind::Tcp | HealthKind::None => {
+            stray("path", health.path.is_some(), "\"http\"");
+            stray("send", health.send.is_some(), "\"send-expect\"");
+            stray("expect", health.expect.is_some(), "\"http\" or \"send-expect\"");
+        }
+        HealthKind::Http => {
+            stray("send", health.send.is_some(), "\"send-expect\"");
+            if health.path.as_ref().is_some_and(|path| !is_path(path)) {
+                let hint = "a path starts with / and has no spaces";
+                faults.add(format!("{at}.health.path"), "this is not a path", hint);
+            }
+            let is_status = |text: &String| text.parse().is_ok_and(|n: u16| (100..600).contains(&n));
+            if health.expect.as_ref().is_some_and(|text| !is_status(text)) {
+                let hint = "a status code, like \"200\"";
+                faults.add(format!("{at}.health.expect"), "this is not a status code", hint);
+            }
+        }
+        HealthKind::SendExpect => {
+            stray("path", health.path.is_some(), "\"http\"");
+            if health.expect.is_none() {
+                let hint = "expect = \"+PONG\"";
+                faults.add(format!("{at}.health.expect"), "send-expect needs expect", hint);
+            }
+            for (key, text) in [("send", &health.send), ("expect", &health.expect)] {
+                if text.as_ref().is_some_and(|text| unescape(text).is_none()) {
+                    let hint = "the escapes are \\r \\n \\t \\\\ \\xNN";
+                    faults.add(format!("{at}.health.{key}"), "a bad escape", hint);
+                }
+            }
+        }
+    }
+}
+
+fn is_path(path: &str) -> bool {
+    path.starts_with('/') && path.len() <= 1024 && path.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// The bytes that a `send` or `expect` text stands for: `\r`, `\n`, `\t`, `\\` and `\xNN` are escapes.
+/// `None` if an escape is bad.
+#[must_use]
+pub fn unescape(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'\\' {
+            bytes.push(byte);
+            continue;
+        }
+        bytes.push(match rest.next()? {
+            b'r' => b'\r',
+            b'n' => b'\n',
+            b't' => b'\t',
+            b'\\' => b'\\',
+            b'x' => {
+                let digit = |byte: u8| char::from(byte).to_digit(16);
+                let high = digit(rest.next()?)?;
+                let low = digit(rest.next()?)?;
+                u8::try_from(high * 16 + low).ok()?
+            }
+            _ => return None,
+        });
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec_with(pool: PoolSpec) -> Spec {
+        let listener = ListenerSpec {
+            bind: vec!["127.0.0.1:80".parse().unwrap()],
+            pool: "web".parse().unwrap(),
+            max_sessions: None,
+            state: Admin::Ready,
+        };
+        Spec {
+            listener: [("web".parse().unwrap(), listener)].into(),
+            pool: [("web".parse().unwrap(), pool)].into(),
+        }
+    }
+
+    fn backend(address: &str) -> BackendSpec {
+        BackendSpec { address: address.parse().unwrap(), weight: 1, state: Admin::Ready }
+    }
+
+    fn build(spec: &Spec, previous: &Snapshot, ids: &mut IdSource) -> Result<Snapshot, Vec<Fault>> {
+        Snapshot::build(spec, previous.version.next(), previous, ids)
+    }
+
+    #[test]
+    fn identities_survive_versions_until_the_address_changes() {
+        let mut ids = IdSource::default();
+        let mut pool = PoolSpec::default();
+        pool.backend.insert("b1".parse().unwrap(), backend("10.0.0.1:1"));
+        pool.backend.insert("b2".parse().unwrap(), backend("10.0.0.2:1"));
+        let first = build(&spec_with(pool.clone()), &Snapshot::empty(), &mut ids).unwrap();
+        pool.strategy = Strategy::Maglev;
+        pool.backend.insert("b2".parse().unwrap(), backend("10.0.0.3:1"));
+        let second = build(&spec_with(pool), &first, &mut ids).unwrap();
+        assert_eq!(second.version, Version(2));
+        assert_eq!(second.listeners[0].id, first.listeners[0].id);
+        assert_eq!(second.pools[0].id, first.pools[0].id);
+        assert_eq!(second.pools[0].backends[0].id, first.pools[0].backends[0].id);
+        assert_ne!(second.pools[0].backends[1].id, first.pools[0].backends[1].id);
+    }
+
+    #[test]
+    fn a_snapshot_gives_back_its_spec() {
+        let mut pool = PoolSpec::default();
+        pool.backend.insert("b1".parse().unwrap(), backend("[::1]:1"));
+        let spec = spec_with(pool);
+        let snapshot = build(&spec, &Snapshot::empty(), &mut IdSource::default()).unwrap();
+        assert_eq!(snapshot.spec(), spec);
+    }
+
+    #[test]
+    fn every_fault_says_where_it_is() {
+        let mut pool = PoolSpec::default();
+        pool.backend.insert("b1".parse().unwrap(), backend("10.0.0.1:0"));
+        pool.health.kind = HealthKind::SendExpect;
+        pool.health.rise = 0;
+        pool.timeout.idle = Span::from_secs(0);
+        pool.retry.attempts = 9;
+        let mut spec = spec_with(pool);
+        spec.listener.values_mut().next().unwrap().pool = "wbe".parse().unwrap();
+        let faults = build(&spec, &Snapshot::empty(), &mut IdSource::default()).unwrap_err();
+        let at: Vec<&str> = faults.iter().map(|fault| fault.at.as_str()).collect();
+        assert_eq!(
+            at,
+            [
+                "listener.web.pool",
+                "pool.web.timeout.idle",
+                "pool.web.health.rise",
+                "pool.web.retry.attempts",
+                "pool.web.health.expect",
+                "pool.web.backend.b1.address",
+            ]
+        );
+        assert!(faults[0].hint.contains("web"), "{:?}", faults[0]);
+    }
+
+    use crate::spec::Span;
+
+    #[test]
+    fn escapes_become_bytes() {
+        assert_eq!(unescape(r"PING\r\n\x00\\"), Some(b"PING\r\n\0\\".to_vec()));
+        for bad in ["\\", "\\q", "\\x1", "\\xzz"] {
+            assert_eq!(unescape(bad), None, "{bad}");
+        }
+    }
+}

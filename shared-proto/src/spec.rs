@@ -1,0 +1,415 @@
+//! What an operator writes: listeners, pools, backends. Parsed from TOML, printed as TOML, kept as JSON.
+//!
+//! A [`Spec`] is only well-formed; [`crate::snapshot::Snapshot::build`] says whether it makes sense.
+
+use core::fmt;
+use core::net::SocketAddr;
+use core::str::FromStr;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// The versioned part of the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    #[serde(default)]
+    pub listener: BTreeMap<Name, ListenerSpec>,
+    #[serde(default)]
+    pub pool: BTreeMap<Name, PoolSpec>,
+}
+
+/// The name of a listener, a pool or a backend: 1 to 63 letters, digits, `-`, `_` or `.`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Name(String);
+
+impl Name {
+    /// The longest name, in bytes.
+    pub const LENGTH_MAX: usize = 63;
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl FromStr for Name {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Name, String> {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if text.is_empty() || text.len() > Name::LENGTH_MAX || !text.bytes().all(legal) {
+            return Err(format!(
+                "{text:?} is not a name: use 1 to {} letters, digits, '-', '_' or '.'",
+                Name::LENGTH_MAX
+            ));
+        }
+        Ok(Name(text.to_owned()))
+    }
+}
+
+impl core::borrow::Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Name, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// A length of time in milliseconds, written `"500ms"`, `"2s"`, `"5m"` or `"1h"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span {
+    pub millis: u64,
+}
+
+impl Span {
+    #[must_use]
+    pub const fn from_millis(millis: u64) -> Span {
+        Span { millis }
+    }
+
+    #[must_use]
+    pub const fn from_secs(secs: u64) -> Span {
+        Span { millis: secs * 1000 }
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.millis {
+            0 => f.write_str("0s"),
+            ms if ms % 3_600_000 == 0 => write!(f, "{}h", ms / 3_600_000),
+            ms if ms % 60_000 == 0 => write!(f, "{}m", ms / 60_000),
+            ms if ms % 1000 == 0 => write!(f, "{}s", ms / 1000),
+            ms => write!(f, "{ms}ms"),
+        }
+    }
+}
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Span, String> {
+        let bad = || format!("{text:?} is not a duration: write \"500ms\", \"2s\", \"5m\" or \"1h\"");
+        let split = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
+        let (digits, unit) = text.split_at(split);
+        let scale = match unit {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return Err(bad()),
+        };
+        let count: u64 = digits.parse().map_err(|_| bad())?;
+        let millis = count.checked_mul(scale).ok_or_else(bad)?;
+        Ok(Span { millis })
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// A named address: its sessions go to one pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ListenerSpec {
+    #[serde(with = "one_or_many")]
+    pub bind: Vec<SocketAddr>,
+    pub pool: Name,
+    /// The most sessions at once, over all shards. Absent: only the process's own limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_sessions: Option<u32>,
+    #[serde(default, skip_serializing_if = "Admin::is_ready")]
+    pub state: Admin,
+}
+
+/// `bind` is one address or a list of them.
+mod one_or_many {
+    use core::net::SocketAddr;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "an address like \"0.0.0.0:443\" or a list of them")]
+    enum OneOrMany {
+        One(SocketAddr),
+        Many(Vec<SocketAddr>),
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        addresses: &[SocketAddr],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match addresses {
+            [one] => one.serialize(serializer),
+            many => many.serialize(serializer),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<SocketAddr>, D::Error> {
+        Ok(match OneOrMany::deserialize(deserializer)? {
+            OneOrMany::One(address) => vec![address],
+            OneOrMany::Many(addresses) => addresses,
+        })
+    }
+}
+
+/// A set of backends with its strategy, health check and timeouts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PoolSpec {
+    #[serde(default)]
+    pub strategy: Strategy,
+    #[serde(default)]
+    pub health: HealthSpec,
+    #[serde(default)]
+    pub timeout: TimeoutSpec,
+    #[serde(default)]
+    pub retry: RetrySpec,
+    #[serde(default)]
+    pub backend: BTreeMap<Name, BackendSpec>,
+}
+
+/// How a pool picks a backend for a new session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// In turn, by weight, smoothly interleaved.
+    RoundRobin,
+    /// The fewest sessions per weight.
+    #[default]
+    LeastConn,
+    /// The less loaded of two drawn at random by weight.
+    TwoChoices,
+    /// At random, by weight.
+    Random,
+    /// By the client's address, consistently (Eisenbud et al., NSDI 2016).
+    Maglev,
+}
+
+impl Strategy {
+    pub const ALL: [Strategy; 5] = [
+        Strategy::RoundRobin,
+        Strategy::LeastConn,
+        Strategy::TwoChoices,
+        Strategy::Random,
+        Strategy::Maglev,
+    ];
+
+    /// The word that operators write.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Strategy::RoundRobin => "round-robin",
+            Strategy::LeastConn => "least-conn",
+            Strategy::TwoChoices => "two-choices",
+            Strategy::Random => "random",
+            Strategy::Maglev => "maglev",
+        }
+    }
+}
+
+impl FromStr for Strategy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Strategy, String> {
+        Strategy::ALL.into_iter().find(|strategy| strategy.word() == text).ok_or_else(|| {
+            let words: Vec<_> = Strategy::ALL.iter().map(|strategy| strategy.word()).collect();
+            format!("{text:?} is not a strategy: use one of {}", words.join(", "))
+        })
+    }
+}
+
+impl fmt::Display for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// What kind of health check a pool makes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HealthKind {
+    /// A connect that succeeds is healthy.
+    #[default]
+    Tcp,
+    /// `GET path` answered with the expected status (any 2xx or 3xx if `expect` is absent).
+    Http,
+    /// After `send`, the answer must contain `expect`.
+    SendExpect,
+    /// No active checks; only failed connects count.
+    None,
+}
+
+/// How a pool checks the health of its backends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HealthSpec {
+    pub kind: HealthKind,
+    /// From the start of one check to the start of the next; jittered by ±10 %.
+    pub interval: Span,
+    pub timeout: Span,
+    /// Successes in a row that bring a backend up.
+    pub rise: u32,
+    /// Failures in a row that take a backend down.
+    pub fall: u32,
+    /// For `http`: the path to ask for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// For `send-expect`: the bytes to send, as text with `\r`, `\n`, `\t`, `\\` and `\xNN`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub send: Option<String>,
+    /// For `http` the status code; for `send-expect` the bytes that the answer must contain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expect: Option<String>,
+}
+
+impl Default for HealthSpec {
+    fn default() -> HealthSpec {
+        HealthSpec {
+            kind: HealthKind::Tcp,
+            interval: Span::from_secs(2),
+            timeout: Span::from_millis(500),
+            rise: 2,
+            fall: 3,
+            path: None,
+            send: None,
+            expect: None,
+        }
+    }
+}
+
+/// A pool's timeouts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct TimeoutSpec {
+    /// For one connect to one backend.
+    pub connect: Span,
+    /// Nothing moved in either direction.
+    pub idle: Span,
+    /// One direction has ended and nothing moved in the other.
+    pub half_close: Span,
+}
+
+impl Default for TimeoutSpec {
+    fn default() -> TimeoutSpec {
+        TimeoutSpec {
+            connect: Span::from_secs(3),
+            idle: Span::from_secs(3600),
+            half_close: Span::from_secs(60),
+        }
+    }
+}
+
+/// What happens when a connect fails, before any byte crossed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetrySpec {
+    /// How many other backends are tried.
+    pub attempts: u8,
+}
+
+impl Default for RetrySpec {
+    fn default() -> RetrySpec {
+        RetrySpec { attempts: 2 }
+    }
+}
+
+/// One address that sessions are forwarded to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackendSpec {
+    pub address: SocketAddr,
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub weight: u16,
+    #[serde(default, skip_serializing_if = "Admin::is_ready")]
+    pub state: Admin,
+}
+
+fn one() -> u16 {
+    1
+}
+
+fn is_one(weight: &u16) -> bool {
+    *weight == 1
+}
+
+/// What an operator wants of a backend or a listener. Health is another matter and is never stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Admin {
+    /// Takes new sessions (a backend: if it is healthy).
+    #[default]
+    Ready,
+    /// Keeps its sessions, gets no new ones; health checks go on.
+    Drain,
+    /// No new sessions, no checks.
+    Maint,
+}
+
+impl Admin {
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        *self == Admin::Ready
+    }
+
+    /// The word that operators write.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Admin::Ready => "ready",
+            Admin::Drain => "drain",
+            Admin::Maint => "maint",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_round_trip_in_their_largest_unit() {
+        for text in ["0s", "500ms", "2s", "5m", "1h", "1500ms", "90s"] {
+            let span: Span = text.parse().unwrap();
+            assert_eq!(span.to_string().parse::<Span>().unwrap(), span, "{text}");
+        }
+        assert_eq!("90s".parse::<Span>().unwrap().to_string(), "90s");
+        assert_eq!("120s".parse::<Span>().unwrap().to_string(), "2m");
+        for text in ["", "5", "s", "-1s", "1.5s", "1w", "99999999999999999999s", "300000000000d"] {
+            assert!(text.parse::<Span>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_short_and_plain() {
+        for text in ["web", "b1", "a.b-c_D9"] {
+            assert_eq!(text.parse::<Name>().unwrap().as_str(), text);
+        }
+        for text in ["", "a/b", "a b", "ü", &"x".repeat(64)] {
+            assert!(text.parse::<Name>().is_err(), "{text}");
+        }
+    }
+}
