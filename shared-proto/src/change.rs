@@ -53,9 +53,13 @@ impl core::fmt::Display for Change {
 pub fn diff(before: &Snapshot, after: &Snapshot) -> Vec<Change> {
     let mut changes = Vec::new();
     let listener_key = |listener: &Listener| listener.name.to_string();
-    compare(Noun::Listener, (&before.listeners, &after.listeners), listener_key, &mut changes, |a, b| {
-        listener_detail((before, a), (after, b))
-    });
+    compare(
+        Noun::Listener,
+        (&before.listeners, &after.listeners),
+        listener_key,
+        &mut changes,
+        |a, b| listener_detail((before, a), (after, b)),
+    );
     let pool_key = |pool: &Pool| pool.name.to_string();
     compare(Noun::Pool, (&before.pools, &after.pools), pool_key, &mut changes, pool_detail);
     let backends = |snapshot: &Snapshot| -> Vec<(String, Backend)> {
@@ -65,9 +69,13 @@ pub fn diff(before: &Snapshot, after: &Snapshot) -> Vec<Change> {
         snapshot.backends().map(named).collect()
     };
     let (old, new) = (backends(before), backends(after));
-    compare(Noun::Backend, (&old, &new), |entry| entry.0.clone(), &mut changes, |a, b| {
-        backend_detail(&a.1, &b.1)
-    });
+    compare(
+        Noun::Backend,
+        (&old, &new),
+        |entry| entry.0.clone(),
+        &mut changes,
+        |a, b| backend_detail(&a.1, &b.1),
+    );
     changes
 }
 
@@ -119,7 +127,10 @@ fn fields(pairs: &[(&str, String, String)]) -> String {
     texts.join(", ")
 }
 
-fn listener_detail((before, a): (&Snapshot, &Listener), (after, b): (&Snapshot, &Listener)) -> String {
+fn listener_detail(
+    (before, a): (&Snapshot, &Listener),
+    (after, b): (&Snapshot, &Listener),
+) -> String {
     let bind = |listener: &Listener| {
         let texts: Vec<_> = listener.bind.iter().map(ToString::to_string).collect();
         texts.join(" ")
@@ -127,7 +138,8 @@ fn listener_detail((before, a): (&Snapshot, &Listener), (after, b): (&Snapshot, 
     let most = |listener: &Listener| {
         listener.max_sessions.map_or_else(|| "none".to_owned(), |most| most.to_string())
     };
-    let pool = |snapshot: &Snapshot, listener: &Listener| snapshot.pools[listener.pool].name.to_string();
+    let pool =
+        |snapshot: &Snapshot, listener: &Listener| snapshot.pools[listener.pool].name.to_string();
     let state = |listener: &Listener| if listener.accepting { "ready" } else { "drain" }.to_owned();
     fields(&[
         ("bind", bind(a), bind(b)),

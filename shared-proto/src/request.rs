@@ -29,46 +29,100 @@ pub enum Request {
     Status,
     Shards,
     ListenerList,
-    ListenerShow { name: String },
+    ListenerShow {
+        name: String,
+    },
     PoolList,
-    PoolShow { name: String },
-    BackendList { pool: Option<String> },
+    PoolShow {
+        name: String,
+    },
+    BackendList {
+        pool: Option<String>,
+    },
     /// `name` is `pool/backend`.
-    BackendShow { name: String },
+    BackendShow {
+        name: String,
+    },
     /// `subject` is empty, a pool, or `pool/backend`.
-    Stats { subject: Option<String> },
+    Stats {
+        subject: Option<String>,
+    },
     /// Events after the one numbered `after` (0: from the oldest that is kept).
-    Events { after: u64 },
+    Events {
+        after: u64,
+    },
     /// The configuration of the current version, or of an older one, as TOML.
-    ConfigExport { version: Option<u64> },
+    ConfigExport {
+        version: Option<u64>,
+    },
     ConfigHistory,
-    Change { change: ChangeRequest, options: ChangeOptions },
+    Change {
+        change: ChangeRequest,
+        options: ChangeOptions,
+    },
     /// Stop accepting on every listener; sessions run on. Not a version.
     Drain,
     /// Leave the process: at once, or after sessions have had `drain_ms` to end.
-    Stop { drain_ms: Option<u64> },
+    Stop {
+        drain_ms: Option<u64>,
+    },
 }
 
 /// A command that makes a new version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ChangeRequest {
-    ListenerAdd { name: String, bind: Vec<String>, pool: String },
-    ListenerRemove { name: String },
+    ListenerAdd {
+        name: String,
+        bind: Vec<String>,
+        pool: String,
+    },
+    ListenerRemove {
+        name: String,
+    },
     /// `Ready` or `Drain`.
-    ListenerState { name: String, state: Admin },
-    PoolAdd { name: String, strategy: Option<String> },
-    PoolRemove { name: String },
+    ListenerState {
+        name: String,
+        state: Admin,
+    },
+    PoolAdd {
+        name: String,
+        strategy: Option<String>,
+    },
+    PoolRemove {
+        name: String,
+    },
     /// Keys as in the file, dotted: `strategy`, `health.interval`, `timeout.idle`, `retry.attempts`.
-    PoolSet { name: String, pairs: Vec<(String, String)> },
-    BackendAdd { name: String, address: String, weight: Option<u16> },
+    PoolSet {
+        name: String,
+        pairs: Vec<(String, String)>,
+    },
+    BackendAdd {
+        name: String,
+        address: String,
+        weight: Option<u16>,
+    },
     /// `force` resets its sessions; without it they run on.
-    BackendRemove { name: String, force: bool },
-    BackendState { name: String, state: Admin },
-    BackendWeight { name: String, weight: u16 },
+    BackendRemove {
+        name: String,
+        force: bool,
+    },
+    BackendState {
+        name: String,
+        state: Admin,
+    },
+    BackendWeight {
+        name: String,
+        weight: u16,
+    },
     /// A whole file becomes the next version. `origin` is its name, for errors and history.
-    Apply { toml: String, origin: String },
+    Apply {
+        toml: String,
+        origin: String,
+    },
     /// An older version becomes the next one.
-    Rollback { version: u64 },
+    Rollback {
+        version: u64,
+    },
 }
 
 /// What goes with every command that makes a new version.

@@ -285,7 +285,11 @@ fn check_listener(
             [] => format!("add a table [pool.{}]", listener.pool),
             names => format!("the pools are: {}", names.join(", ")),
         };
-        faults.add(format!("{at}.pool"), format!("there is no pool {:?}", listener.pool.as_str()), hint);
+        faults.add(
+            format!("{at}.pool"),
+            format!("there is no pool {:?}", listener.pool.as_str()),
+            hint,
+        );
     }
     if listener.max_sessions == Some(0) {
         faults.add(
@@ -357,7 +361,8 @@ fn check_health(at: &str, health: &HealthSpec, faults: &mut Faults) {
                 let hint = "a path starts with / and has no spaces";
                 faults.add(format!("{at}.health.path"), "this is not a path", hint);
             }
-            let is_status = |text: &String| text.parse().is_ok_and(|n: u16| (100..600).contains(&n));
+            let is_status =
+                |text: &String| text.parse().is_ok_and(|n: u16| (100..600).contains(&n));
             if health.expect.as_ref().is_some_and(|text| !is_status(text)) {
                 let hint = "a status code, like \"200\"";
                 faults.add(format!("{at}.health.expect"), "this is not a status code", hint);

@@ -101,7 +101,8 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Span, String> {
-        let bad = || format!("{text:?} is not a duration: write \"500ms\", \"2s\", \"5m\" or \"1h\"");
+        let bad =
+            || format!("{text:?} is not a duration: write \"500ms\", \"2s\", \"5m\" or \"1h\"");
         let split = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
         let (digits, unit) = text.split_at(split);
         let scale = match unit {

@@ -91,9 +91,8 @@ impl PoolStats {
     #[must_use]
     pub fn new(id: PoolId) -> PoolStats {
         // Two digits are enough for a percentile that is read by people; the bounds are constants.
-        let histogram = || {
-            Histogram::new_with_bounds(1, DURATION_MAX_US, 2).expect("the bounds are constant")
-        };
+        let histogram =
+            || Histogram::new_with_bounds(1, DURATION_MAX_US, 2).expect("the bounds are constant");
         PoolStats {
             id,
             picks: 0,
