@@ -1,0 +1,89 @@
+//! The fewest sessions per weight; those that are equal in that take turns by weight, as in nginx.
+//!
+//! Turns by weight and not merely in order: when sessions are short the loads are mostly 0, and
+//! then the weights would count for nothing.
+
+use super::round_robin::RoundRobin;
+use super::{Candidate, Tried};
+use crate::base::prng::Prng;
+
+#[derive(Debug)]
+pub(super) struct LeastConn {
+    turns: RoundRobin,
+}
+
+impl LeastConn {
+    pub(super) fn new(candidates: &[Candidate]) -> LeastConn {
+        LeastConn { turns: RoundRobin::new(candidates) }
+    }
+
+    pub(super) fn rebuild(&mut self, candidates: &[Candidate]) {
+        self.turns.rebuild(candidates);
+    }
+
+    pub(super) fn carry(&mut self, before: &LeastConn) {
+        self.turns.carry(&before.turns);
+    }
+
+    pub(super) fn stagger(&mut self, prng: &mut Prng) {
+        self.turns.stagger(prng);
+    }
+
+    pub(super) fn pick(&mut self, candidates: &[Candidate], tried: Tried) -> Option<usize> {
+        let eligible = |index: usize, candidate: &Candidate| candidate.is_eligible(index, tried);
+        let (_, least) = candidates
+            .iter()
+            .enumerate()
+            .filter(|&(index, candidate)| eligible(index, candidate))
+            .reduce(|least, other| if other.1.is_less_loaded(least.1) { other } else { least })?;
+        self.turns.pick_among(candidates, |index, candidate| {
+            eligible(index, candidate) && !least.is_less_loaded(candidate)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{candidates, counts};
+    use super::*;
+
+    #[test]
+    fn the_least_load_per_weight_wins() {
+        for (weights, loads, expected) in [
+            (&[1, 1, 1], &[3, 2, 5], 1),
+            (&[1, 4, 1], &[2, 7, 2], 1),
+            (&[1, 4, 1], &[2, 9, 3], 0),
+            (&[256, 255, 1], &[u32::MAX, u32::MAX, u32::MAX], 0),
+            (&[0, 1, 2], &[0, 1, 3], 1),
+        ] {
+            let mut pool = candidates(weights);
+            for (candidate, load) in pool.iter_mut().zip(loads) {
+                candidate.load = *load;
+            }
+            let mut strategy = LeastConn::new(&pool);
+            assert_eq!(strategy.pick(&pool, Tried::NONE), Some(expected), "{weights:?} {loads:?}");
+        }
+    }
+
+    #[test]
+    fn sessions_that_stay_fill_up_by_weight() {
+        let mut pool = candidates(&[5, 1, 2, 8]);
+        let mut strategy = LeastConn::new(&pool);
+        for _ in 0..1600 {
+            let index = strategy.pick(&pool, Tried::NONE).unwrap();
+            pool[index].load += 1;
+        }
+        let loads = [500, 100, 200, 800];
+        for (candidate, load) in pool.iter().zip(loads) {
+            assert!(candidate.load.abs_diff(load) <= 1, "{pool:?}");
+        }
+    }
+
+    #[test]
+    fn equal_ones_share_by_weight_when_sessions_end_at_once() {
+        let pool = candidates(&[5, 1, 2, 8]);
+        let mut strategy = LeastConn::new(&pool);
+        let counts = counts(&pool, 160, |_| strategy.pick(&pool, Tried::NONE));
+        assert_eq!(counts, [50, 10, 20, 80]);
+    }
+}
