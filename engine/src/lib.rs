@@ -1,22 +1,38 @@
 //! The data path: one thread per core, each with its own ring, listeners, sessions and view of the backends.
 //!
 //! [`Engine`] is the only door. Control sends [`Order`]s through it and takes [`Report`]s from it;
-//! nobody ever waits in either direction.
+//! nobody ever waits in either direction. [`io`], [`mailbox`] and [`shard`] are open for the
+//! simulator, which runs the same shard on a kernel of its own.
+
+pub mod io;
+pub mod mailbox;
+mod ring;
+pub mod shard;
+mod start;
+mod sys;
 
 use std::os::fd::OwnedFd;
+use std::thread::JoinHandle;
 
 use weir_proto::ids::ShardId;
 use weir_proto::order::{Order, Report};
+
+use mailbox::{Inbox, ShardDoor};
 
 /// How the engine is started. Fixed for the life of the process.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// How many shards, at least 1. Shard `n` is pinned to the n-th CPU that the process may use.
     pub shards: u16,
-    /// The most sessions of one shard. `Limits` derives it from RLIMIT_NOFILE.
+    /// The most sessions of one shard, at most 2^24 − 4096.
     pub sessions_max: u32,
     /// False leaves the threads unpinned (several shards on one core, in tests).
     pub pin: bool,
+    /// Keys the hash of client addresses (maglev). The same seed on several hosts sends a client to
+    /// the same backend from each of them.
+    pub hash_seed: (u64, u64),
+    /// For strategies that draw lots.
+    pub seed: u64,
 }
 
 /// Why the engine did not start: what failed, and what to do about it.
@@ -26,8 +42,19 @@ pub struct StartError {
     pub hint: String,
 }
 
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}\nhint: {}", self.what, self.hint)
+    }
+}
+
 /// All shards of the process, seen from control.
-pub struct Engine {}
+#[derive(Debug)]
+pub struct Engine {
+    doors: Vec<ShardDoor>,
+    inbox: Inbox,
+    threads: Vec<JoinHandle<()>>,
+}
 
 impl Engine {
     /// Starts every shard with an empty configuration; they accept nothing until [`Order::Adopt`].
@@ -35,37 +62,55 @@ impl Engine {
     ///
     /// # Errors
     /// io_uring is not to be had, or memory or descriptors ran out.
-    pub fn start(_options: &Options) -> Result<Engine, StartError> {
-        Ok(Engine {})
+    pub fn start(options: &Options) -> Result<Engine, StartError> {
+        start::start(options)
     }
 
     /// How many shards there are.
     #[must_use]
     pub fn shards(&self) -> u16 {
-        0
+        u16::try_from(self.doors.len()).expect("Options::shards is a u16")
     }
 
     /// Hands `order` to a shard and wakes it. Never waits.
     ///
     /// # Errors
     /// Gives the order back if the shard's channel is full or its thread is gone.
-    pub fn send(&self, _shard: ShardId, order: Order) -> Result<(), Order> {
-        Err(order)
+    // The order itself is what the caller needs back; boxing it would allocate on each send.
+    #[allow(clippy::result_large_err)]
+    pub fn send(&self, shard: ShardId, order: Order) -> Result<(), Order> {
+        match self.doors.get(usize::from(shard.0)) {
+            Some(door) => door.send(order),
+            None => Err(order),
+        }
     }
 
     /// The oldest report that has not been taken, of any shard.
     #[must_use]
     pub fn take_report(&self) -> Option<Report> {
-        None
+        self.inbox.take()
     }
 
     /// A stream socket that becomes readable when there are new reports: read and drop what is in
     /// it, then call [`Engine::take_report`] until it gives `None`. Can be taken once.
     #[must_use]
     pub fn take_bell(&mut self) -> Option<OwnedFd> {
-        None
+        self.inbox.take_bell()
     }
 
     /// Waits until every shard's thread is gone, after [`Order::Stop`] was sent to each.
-    pub fn join(self) {}
+    pub fn join(self) {
+        for thread in self.threads {
+            // A shard's panic has been caught and reported on its own thread.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Whether this host has the io_uring that weir needs.
+///
+/// # Errors
+/// What is missing and what to do about it.
+pub fn probe() -> Result<(), StartError> {
+    ring::probe()
 }

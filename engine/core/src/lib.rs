@@ -1,4 +1,17 @@
-//! The pure core: what decides. No clock, no socket, no lock; time and chance are arguments.
+//! The pure core of a shard: what happens to sessions, and who gets them. Events in, actions out.
+//!
+//! Nothing here can reach a clock, a socket, a thread or a lock: the compiler refuses it (`no_std`).
+//!
+//! | question | file |
+//! |---|---|
+//! | may it enter, who gets it, when does it end | [`table`] |
+//! | one connection's life | [`session`] |
+//! | one direction: queue, backpressure, end of stream | [`flow`] |
+//! | what this shard knows of listeners, pools, backends | [`view`] |
+//! | how a pool picks | [`pick`] |
+//! | is a backend up | [`health`] |
+//! | what is counted | [`meter`] |
+//! | slab, timer wheel, generator of numbers | [`base`] |
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -7,5 +20,15 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod action;
 pub mod base;
+pub mod event;
+pub mod flow;
+pub mod health;
+pub mod limits;
+pub mod line;
+pub mod meter;
 pub mod pick;
+pub mod session;
+pub mod table;
+pub mod view;

@@ -1,0 +1,86 @@
+//! What the core wants done. The shard does it, in order.
+
+use weir_proto::reason::CloseReason;
+
+use crate::event::{BufferId, Chunk, Leg, Side};
+
+/// What one session asks of the shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Open a socket to the backend in this slot of the view and connect it; then call
+    /// `connect_started` or `connect_failed`.
+    Connect { backend: u32 },
+    /// Receive from this side into any free buffer. `more` is true if bytes are known to be waiting.
+    Receive { from: Side, leg: Leg, more: bool },
+    /// Send this chunk, or a part of it, to this side.
+    Send { to: Side, leg: Leg, chunk: Chunk },
+    /// Send a FIN; nothing is in flight towards that side. Takes no time, has no completion.
+    Finish(Leg),
+    /// Take back the operation of this kind on this side.
+    Cancel { side: Side, what: Pending },
+    /// The buffer is free again.
+    Release(BufferId),
+    /// Wait in the line for a buffer, then `resume` (the table does this one).
+    Queue { from: Side },
+    /// Nothing is in flight: close the leg.
+    Close { leg: Leg, how: How },
+    /// Both legs are closed: the session is over (the table has forgotten it).
+    Free(CloseReason),
+}
+
+/// An operation that can be taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pending {
+    Connect,
+    Receive,
+    Send,
+}
+
+/// How a leg is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// The FIN has been sent, or may be.
+    Fin,
+    /// SO_LINGER with 0 seconds: what is cut must not look complete.
+    Reset,
+}
+
+/// The most actions that one event asks for. Checked in simulation; the array refuses the next one.
+pub const ACTIONS_MAX: usize = 16;
+
+/// The actions of one event, in order.
+#[derive(Debug)]
+pub struct Actions {
+    list: [Action; ACTIONS_MAX],
+    length: usize,
+}
+
+impl Default for Actions {
+    fn default() -> Actions {
+        Actions { list: [Action::Release(BufferId(0)); ACTIONS_MAX], length: 0 }
+    }
+}
+
+impl Actions {
+    pub fn push(&mut self, action: Action) {
+        assert!(self.length < ACTIONS_MAX, "an event asks for at most {ACTIONS_MAX} actions");
+        self.list[self.length] = action;
+        self.length += 1;
+    }
+
+    /// The action at `index`, if there are so many.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<Action> {
+        self.as_slice().get(index).copied()
+    }
+
+    /// The actions so far.
+    #[must_use]
+    pub fn as_slice(&self) -> &[Action] {
+        &self.list[..self.length]
+    }
+
+    pub fn clear(&mut self) {
+        self.length = 0;
+    }
+}

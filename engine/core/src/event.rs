@@ -1,0 +1,102 @@
+//! What the core is told: the last word of the kernel on one operation, already decoded.
+
+/// A side of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Client = 0,
+    Backend = 1,
+}
+
+impl Side {
+    pub const BOTH: [Side; 2] = [Side::Client, Side::Backend];
+
+    #[must_use]
+    pub fn other(self) -> Side {
+        match self {
+            Side::Client => Side::Backend,
+            Side::Backend => Side::Client,
+        }
+    }
+}
+
+/// What the shard calls a socket. The core never looks into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leg(pub i32);
+
+/// The number of a buffer of this shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferId(pub u16);
+
+/// Bytes `start..end` of one buffer, owned by one flow until they are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    pub buffer: BufferId,
+    pub start: u16,
+    pub end: u16,
+}
+
+impl Chunk {
+    /// How many bytes are left.
+    // `len` without `is_empty`: an empty chunk does not exist.
+    #[allow(clippy::len_without_is_empty)]
+    #[must_use]
+    pub fn len(self) -> u16 {
+        self.end - self.start
+    }
+}
+
+/// A failure as errno(3) numbers it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Errno(pub i32);
+
+impl Errno {
+    pub const ENOMEM: Errno = Errno(12);
+    pub const EINVAL: Errno = Errno(22);
+    pub const ENFILE: Errno = Errno(23);
+    pub const EMFILE: Errno = Errno(24);
+    pub const EPIPE: Errno = Errno(32);
+    pub const EADDRNOTAVAIL: Errno = Errno(99);
+    pub const ECONNABORTED: Errno = Errno(103);
+    pub const ECONNRESET: Errno = Errno(104);
+    pub const ENOBUFS: Errno = Errno(105);
+    pub const ETIMEDOUT: Errno = Errno(110);
+    pub const ECONNREFUSED: Errno = Errno(111);
+    pub const ECANCELED: Errno = Errno(125);
+
+    /// True if this host ran out of something; no peer is to blame for it.
+    #[must_use]
+    pub fn is_local(self) -> bool {
+        matches!(
+            self,
+            Errno::ENOMEM | Errno::ENFILE | Errno::EMFILE | Errno::EADDRNOTAVAIL | Errno::ENOBUFS
+        )
+    }
+}
+
+impl core::fmt::Debug for Errno {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "errno {}", self.0)
+    }
+}
+
+/// The last completion of one operation of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completion {
+    Connected(Result<(), Errno>),
+    /// `buffer` holds `length` bytes (1 or more); `more` is true if the socket holds still more.
+    Received {
+        buffer: BufferId,
+        length: u16,
+        more: bool,
+    },
+    /// The peer's FIN.
+    Ended,
+    /// A receive found no free buffer.
+    Starved,
+    ReceiveFailed(Errno),
+    /// So many bytes were taken; 1 to the length of the chunk.
+    Sent(u32),
+    SendFailed(Errno),
+    /// A cancel has done what it can; what it was for completes on its own.
+    Canceled,
+}

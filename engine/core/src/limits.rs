@@ -1,0 +1,28 @@
+//! Every bound of a shard, each with its reason. What is not listed here, or in the snapshot's bounds, does not exist.
+
+use crate::action::ACTIONS_MAX;
+use crate::flow::QUEUE_MAX;
+
+/// A timer is at most this late, in milliseconds.
+pub const TICK_MS: u32 = 8;
+
+/// Sessions of one shard: a slot has 24 bits in a token.
+pub const SLOTS_MAX: u32 = 1 << 24;
+
+/// Operations of one session at the kernel's: on each side a receive, a send, and a cancel for each.
+pub const OPERATIONS_PER_SESSION_MAX: u32 = 8;
+
+/// Ejections that wait to be told to control; one more is told again by its next failed connect.
+pub const EJECTIONS_MAX: usize = 64;
+
+/// Sessions that are ended in one turn by a kill or a stop, so that no turn takes long.
+pub const SWEEP_PER_TURN_MAX: u32 = 256;
+
+/// Orders that are taken in one turn.
+pub const ORDERS_PER_TURN_MAX: u32 = 64;
+
+/// Flows that leave the line for a buffer in one turn.
+pub const RESUMES_PER_TURN_MAX: u32 = 256;
+
+// An event gives back both queues, cancels both receives and both sends, closes both legs, frees.
+const _: () = assert!(ACTIONS_MAX >= 2 * QUEUE_MAX + 4 + 2 + 1 + 2);

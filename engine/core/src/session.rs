@@ -1,0 +1,400 @@
+//! One connection's life: a phase, two flows, and a count of what the kernel still holds.
+//!
+//! ```text
+//! Connecting ──▶ Relaying ──both sinks Finished──▶ Closing(complete) ─┐
+//!   └─no backend──┐  └─reset, timeout, kill──┐                        ├─▶ nothing in flight ─▶ close legs ─▶ Free
+//!                 └──────────────────────────┴─▶ Closing(why): cancel ┘
+//! ```
+//! The kernel's until the last completion: a buffer, a leg or a slot goes back only when the
+//! operations that use it have all answered (*join*).
+
+use weir_proto::order::ConnectFault;
+use weir_proto::reason::{By, CloseReason, During, Why};
+
+use crate::action::{Action, Actions, How, Pending};
+use crate::base::clock::Now;
+use crate::event::{Chunk, Completion, Errno, Leg, Side};
+use crate::flow::{Flow, Next, Sink, Source};
+use crate::pick::Tried;
+
+/// Where a session stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Connecting(Attempt),
+    Relaying,
+    /// Cancelled what could be; waits for the rest.
+    Closing(CloseReason),
+}
+
+/// One connect to one backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    Trying,
+    /// The deadline has passed and the connect is being cancelled; it may still succeed.
+    Expired,
+    /// It failed; what is in flight is waited for, then another backend is tried.
+    Failed(ConnectFault),
+}
+
+/// What a completion meant for the session as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing that the table must know.
+    None,
+    /// The backend took the session.
+    Connected,
+    /// The backend did not take it, and nothing is in flight: the leg can be closed.
+    ConnectFailed(ConnectFault),
+    /// So many bytes came from this side.
+    Received(Side, u16),
+    /// So many bytes went to this side.
+    Sent(Side, u16),
+}
+
+/// Where a session came from and goes to, as slots of the view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    pub listener: u16,
+    pub pool: u16,
+    /// The backend that counts it; `None` between two attempts.
+    pub backend: Option<u32>,
+    /// The backend's index in its pool when it was picked.
+    pub index: u16,
+}
+
+/// One accepted client with its chosen backend.
+#[derive(Debug)]
+pub struct Session {
+    /// Named by the side that it reads: `flows[Client]` is the upload.
+    flows: [Flow; 2],
+    phase: Phase,
+    /// Operations that the kernel has not answered yet, by the side whose leg they use.
+    inflight: [u8; 2],
+    legs: [Option<Leg>; 2],
+    /// The side whose FIN came first.
+    ended_first: Option<Side>,
+    pub route: Route,
+    pub tried: Tried,
+    /// Backends that may still be tried if a connect fails.
+    pub attempts_left: u8,
+    pub first_byte_seen: bool,
+    pub idle_ms: u32,
+    pub half_close_ms: u32,
+    /// Keyed hash of the client's address.
+    pub client_key: u64,
+    pub accepted_at: Now,
+    /// While connecting: when this connect began. Then: when bytes last moved.
+    pub moved_at: Now,
+}
+
+const _: () = assert!(size_of::<Session>() <= 192, "a session's state stays small");
+
+impl Session {
+    /// A session that is about to connect.
+    #[must_use]
+    pub fn new(client: Leg, route: Route, client_key: u64, now: Now) -> Session {
+        Session {
+            flows: [Flow::default(), Flow::default()],
+            phase: Phase::Connecting(Attempt::Trying),
+            inflight: [0; 2],
+            legs: [Some(client), None],
+            ended_first: None,
+            route,
+            tried: Tried::NONE,
+            attempts_left: 0,
+            first_byte_seen: false,
+            idle_ms: u32::MAX,
+            half_close_ms: u32::MAX,
+            client_key,
+            accepted_at: now,
+            moved_at: now,
+        }
+    }
+
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The socket of that side, while it is open.
+    #[must_use]
+    pub fn leg(&self, side: Side) -> Option<Leg> {
+        self.legs[side as usize]
+    }
+
+    /// Operations that the kernel has not answered yet.
+    #[must_use]
+    pub fn inflight(&self) -> u32 {
+        u32::from(self.inflight[0]) + u32::from(self.inflight[1])
+    }
+
+    /// The sum of both queues' chunks, the one that is being sent included. For checkers.
+    pub fn chunks(&self) -> impl Iterator<Item = Chunk> + '_ {
+        self.flows.iter().flat_map(Flow::chunks)
+    }
+
+    /// True if one direction has ended and the other has not.
+    #[must_use]
+    pub fn is_half_closed(&self) -> bool {
+        self.flows.iter().any(|flow| flow.source == Source::Ended)
+    }
+
+    /// The shard has a socket for the backend and has asked for a connect on it.
+    pub fn connect_started(&mut self, backend: Leg, now: Now) {
+        assert!(matches!(self.phase, Phase::Connecting(_)), "only a connecting session connects");
+        assert!(self.legs[Side::Backend as usize].is_none() && self.inflight == [0; 2]);
+        self.phase = Phase::Connecting(Attempt::Trying);
+        self.legs[Side::Backend as usize] = Some(backend);
+        self.inflight[Side::Backend as usize] = 1;
+        self.moved_at = now;
+    }
+
+    /// Forgets the leg of a failed connect; the shard closes it.
+    pub fn drop_backend_leg(&mut self, out: &mut Actions) {
+        assert_eq!(self.inflight, [0; 2], "joined before it is closed");
+        if let Some(leg) = self.legs[Side::Backend as usize].take() {
+            out.push(Action::Close { leg, how: How::Reset });
+        }
+    }
+
+    /// The connect's deadline has passed.
+    pub fn expire_connect(&mut self, out: &mut Actions) {
+        if self.phase == Phase::Connecting(Attempt::Trying) {
+            self.phase = Phase::Connecting(Attempt::Expired);
+            self.cancel(Side::Backend, Pending::Connect, out);
+        }
+    }
+
+    /// The kernel has answered an operation on `side`'s leg.
+    pub fn on_completion(&mut self, side: Side, done: Completion, out: &mut Actions) -> Step {
+        let inflight = &mut self.inflight[side as usize];
+        *inflight = inflight.checked_sub(1).expect("a completion answers an operation");
+        let step = match self.phase {
+            Phase::Connecting(attempt) => self.on_connect(attempt, done),
+            Phase::Relaying => self.on_relay(side, done, out),
+            Phase::Closing(_) => {
+                self.on_closing(side, done, out);
+                Step::None
+            }
+        };
+        self.advance(out);
+        step
+    }
+
+    /// A buffer is free and this flow is the first in the line.
+    pub fn resume(&mut self, from: Side, out: &mut Actions) {
+        let flow = &mut self.flows[from as usize];
+        assert_eq!(flow.source, Source::Starved, "only a starved flow waits in the line");
+        flow.source = Source::Idle;
+        self.advance(out);
+    }
+
+    /// True if this flow waits in the line for a buffer.
+    #[must_use]
+    pub fn is_starved(&self, from: Side) -> bool {
+        self.flows[from as usize].source == Source::Starved
+    }
+
+    /// Ends the session for a reason of weir's or an operator's. Does nothing if it is ending already.
+    pub fn end(&mut self, by: By, why: Why, out: &mut Actions) {
+        if !matches!(self.phase, Phase::Closing(_)) {
+            self.begin_close(by, why, out);
+            self.advance(out);
+        }
+    }
+
+    fn on_connect(&mut self, attempt: Attempt, done: Completion) -> Step {
+        match (attempt, done) {
+            (Attempt::Trying | Attempt::Expired, Completion::Connected(Ok(()))) => {
+                self.phase = Phase::Relaying;
+                return Step::Connected;
+            }
+            (Attempt::Trying, Completion::Connected(Err(errno))) => {
+                self.phase = Phase::Connecting(Attempt::Failed(fault(errno)));
+            }
+            (Attempt::Expired, Completion::Connected(Err(errno))) => {
+                let fault =
+                    if errno.is_local() { ConnectFault::Local } else { ConnectFault::Timeout };
+                self.phase = Phase::Connecting(Attempt::Failed(fault));
+            }
+            (_, Completion::Canceled) => {}
+            (attempt, other) => unreachable!("{other:?} while connecting, {attempt:?}"),
+        }
+        match self.phase {
+            Phase::Connecting(Attempt::Failed(fault)) if self.inflight == [0; 2] => {
+                Step::ConnectFailed(fault)
+            }
+            _ => Step::None,
+        }
+    }
+
+    fn on_relay(&mut self, side: Side, done: Completion, out: &mut Actions) -> Step {
+        match done {
+            Completion::Received { buffer, length, more } => {
+                let flow = &mut self.flows[side as usize];
+                flow.append(Chunk { buffer, start: 0, end: length });
+                flow.more = more;
+                Step::Received(side, length)
+            }
+            Completion::Ended => {
+                self.flows[side as usize].source = Source::Ended;
+                self.ended_first = self.ended_first.or(Some(side));
+                Step::None
+            }
+            Completion::Starved => {
+                self.flows[side as usize].source = Source::Starved;
+                out.push(Action::Queue { from: side });
+                Step::None
+            }
+            Completion::Sent(count) => {
+                // The kernel never takes more than it was given, and a chunk's length is a u16.
+                let count = u16::try_from(count).expect("a chunk is at most 65,535 bytes long");
+                if let Some(empty) = self.flows[side.other() as usize].sent(count) {
+                    out.push(Action::Release(empty.buffer));
+                }
+                Step::Sent(side, count)
+            }
+            Completion::ReceiveFailed(errno) => {
+                self.flows[side as usize].source = Source::Idle;
+                self.fail(side, errno, out);
+                Step::None
+            }
+            Completion::SendFailed(errno) => {
+                self.flows[side.other() as usize].sink = Sink::Idle;
+                self.fail(side, errno, out);
+                Step::None
+            }
+            Completion::Canceled => Step::None, // of a connect that succeeded after its deadline
+            Completion::Connected(result) => unreachable!("connected {result:?} while relaying"),
+        }
+    }
+
+    /// Only gives things back.
+    fn on_closing(&mut self, side: Side, done: Completion, out: &mut Actions) {
+        match done {
+            Completion::Received { buffer, .. } => {
+                self.flows[side as usize].source = Source::Idle;
+                out.push(Action::Release(buffer));
+            }
+            Completion::Ended | Completion::Starved | Completion::ReceiveFailed(_) => {
+                self.flows[side as usize].source = Source::Idle;
+            }
+            Completion::Sent(_) | Completion::SendFailed(_) => {
+                let flow = &mut self.flows[side.other() as usize];
+                flow.sink = Sink::Idle;
+                let chunk = flow.pop().expect("what was being sent is still there");
+                out.push(Action::Release(chunk.buffer));
+            }
+            // Late success of a connect, or the word of a cancel: the leg is closed either way.
+            Completion::Connected(_) | Completion::Canceled => {}
+        }
+    }
+
+    fn fail(&mut self, side: Side, errno: Errno, out: &mut Actions) {
+        if errno.is_local() {
+            return self.begin_close(By::Weir, Why::Local, out);
+        }
+        let by = match side {
+            Side::Client => By::Client,
+            Side::Backend => By::Backend,
+        };
+        self.begin_close(by, Why::Reset, out);
+    }
+
+    /// The only function that moves a session forward.
+    fn advance(&mut self, out: &mut Actions) {
+        if self.phase == Phase::Relaying {
+            for source in Side::BOTH {
+                while let Some(next) = self.flows[source as usize].next() {
+                    self.start(source, next, out);
+                }
+            }
+            if self.flows.iter().all(|flow| flow.sink == Sink::Finished) {
+                let by = match self.ended_first {
+                    Some(Side::Backend) => By::Backend,
+                    _ => By::Client,
+                };
+                self.begin_close(by, Why::Complete, out);
+            }
+        }
+        let Phase::Closing(reason) = self.phase else { return };
+        if self.inflight != [0; 2] {
+            return; // join: wait for every last completion
+        }
+        let how = if reason.why == Why::Complete { How::Fin } else { How::Reset };
+        for side in Side::BOTH {
+            if let Some(leg) = self.legs[side as usize].take() {
+                out.push(Action::Close { leg, how });
+            }
+        }
+        out.push(Action::Free(reason));
+    }
+
+    fn start(&mut self, source: Side, next: Next, out: &mut Actions) {
+        let [from, to] = [source, source.other()]
+            .map(|side| self.legs[side as usize].expect("both legs are open while relaying"));
+        let flow = &mut self.flows[source as usize];
+        let sink = source.other();
+        match next {
+            Next::Receive => {
+                flow.source = Source::Receiving;
+                self.inflight[source as usize] += 1;
+                out.push(Action::Receive { from: source, leg: from, more: flow.more });
+            }
+            Next::Send(chunk) => {
+                flow.sink = Sink::Sending;
+                self.inflight[sink as usize] += 1;
+                out.push(Action::Send { to: sink, leg: to, chunk });
+            }
+            Next::Finish => {
+                flow.sink = Sink::Finished;
+                out.push(Action::Finish(to));
+            }
+        }
+    }
+
+    /// Cancels what is in flight and gives back what is not.
+    fn begin_close(&mut self, by: By, why: Why, out: &mut Actions) {
+        let during = match self.phase {
+            Phase::Connecting(_) => During::Connecting,
+            Phase::Relaying if self.is_half_closed() && why != Why::Complete => During::HalfClosed,
+            Phase::Relaying => During::Relaying,
+            Phase::Closing(reason) => unreachable!("closing twice, first for {reason:?}"),
+        };
+        if self.phase == Phase::Connecting(Attempt::Trying) && self.inflight != [0; 2] {
+            self.cancel(Side::Backend, Pending::Connect, out);
+        }
+        self.phase = Phase::Closing(CloseReason { by, during, why });
+        for source in Side::BOTH {
+            let flow = &mut self.flows[source as usize];
+            let sending = flow.sink == Sink::Sending;
+            let receiving = flow.source == Source::Receiving;
+            flow.give_back(|chunk| out.push(Action::Release(chunk.buffer)));
+            if receiving {
+                self.cancel(source, Pending::Receive, out);
+            }
+            if sending {
+                self.cancel(source.other(), Pending::Send, out);
+            }
+        }
+    }
+
+    fn cancel(&mut self, side: Side, what: Pending, out: &mut Actions) {
+        self.inflight[side as usize] += 1;
+        out.push(Action::Cancel { side, what });
+    }
+}
+
+/// What a failed connect says about the backend.
+fn fault(errno: Errno) -> ConnectFault {
+    match errno {
+        local if local.is_local() => ConnectFault::Local,
+        Errno::ECONNREFUSED | Errno::ECONNRESET => ConnectFault::Refused,
+        Errno::ETIMEDOUT | Errno::ECANCELED => ConnectFault::Timeout,
+        _ => ConnectFault::Unreachable,
+    }
+}
+
+#[cfg(test)]
+#[path = "session/tests.rs"]
+mod tests;

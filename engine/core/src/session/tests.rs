@@ -1,0 +1,185 @@
+//! Tables of events → actions for one session.
+
+use super::*;
+use crate::event::BufferId;
+
+const ROUTE: Route = Route { listener: 0, pool: 0, backend: Some(0), index: 0 };
+const NOW: Now = Now { nanos: 0 };
+
+/// A session with its actions, and the kernel played by hand.
+struct Play {
+    session: Session,
+    out: Actions,
+}
+
+impl Play {
+    fn connecting() -> Play {
+        let mut session = Session::new(CLIENT, ROUTE, 0, NOW);
+        session.connect_started(BACKEND, NOW);
+        Play { session, out: Actions::default() }
+    }
+
+    fn relaying() -> Play {
+        let mut play = Play::connecting();
+        assert_eq!(play.on(Side::Backend, Completion::Connected(Ok(()))), Step::Connected);
+        play.expect(&[receive(Side::Client), receive(Side::Backend)]);
+        play
+    }
+
+    fn on(&mut self, side: Side, done: Completion) -> Step {
+        self.session.on_completion(side, done, &mut self.out)
+    }
+
+    fn expect(&mut self, actions: &[Action]) {
+        assert_eq!(self.out.as_slice(), actions);
+        self.out.clear();
+    }
+}
+
+const CLIENT: Leg = Leg(10);
+const BACKEND: Leg = Leg(11);
+
+fn leg(side: Side) -> Leg {
+    [CLIENT, BACKEND][side as usize]
+}
+
+fn receive(from: Side) -> Action {
+    Action::Receive { from, leg: leg(from), more: false }
+}
+
+fn close(leg: Leg, how: How) -> Action {
+    Action::Close { leg, how }
+}
+
+fn data(buffer: u16, length: u16) -> Completion {
+    Completion::Received { buffer: BufferId(buffer), length, more: false }
+}
+
+fn send(to: Side, buffer: u16, start: u16, end: u16) -> Action {
+    Action::Send { to, leg: leg(to), chunk: Chunk { buffer: BufferId(buffer), start, end } }
+}
+
+fn ended(by: By, during: During, why: Why) -> Action {
+    Action::Free(CloseReason { by, during, why })
+}
+
+#[test]
+fn bytes_cross_and_the_next_receive_is_asked_for_at_once() {
+    let mut play = Play::relaying();
+    assert_eq!(play.on(Side::Client, data(1, 100)), Step::Received(Side::Client, 100));
+    play.expect(&[send(Side::Backend, 1, 0, 100), receive(Side::Client)]);
+    assert_eq!(play.on(Side::Backend, Completion::Sent(40)), Step::Sent(Side::Backend, 40));
+    play.expect(&[send(Side::Backend, 1, 40, 100)]);
+    play.on(Side::Backend, Completion::Sent(60));
+    play.expect(&[Action::Release(BufferId(1))]);
+}
+
+#[test]
+fn a_fin_crosses_after_the_bytes_and_leaves_the_other_direction_alone() {
+    let mut play = Play::relaying();
+    play.on(Side::Client, data(1, 5));
+    play.expect(&[send(Side::Backend, 1, 0, 5), receive(Side::Client)]);
+    play.on(Side::Client, Completion::Ended);
+    play.expect(&[]);
+    play.on(Side::Backend, Completion::Sent(5));
+    play.expect(&[Action::Release(BufferId(1)), Action::Finish(BACKEND)]);
+    play.on(Side::Backend, data(2, 9));
+    play.expect(&[send(Side::Client, 2, 0, 9), receive(Side::Backend)]);
+    play.on(Side::Client, Completion::Sent(9));
+    play.expect(&[Action::Release(BufferId(2))]);
+    play.on(Side::Backend, Completion::Ended);
+    play.expect(&[
+        Action::Finish(CLIENT),
+        close(CLIENT, How::Fin),
+        close(BACKEND, How::Fin),
+        ended(By::Client, During::Relaying, Why::Complete),
+    ]);
+}
+
+#[test]
+fn a_reset_cancels_joins_and_resets_the_other_side() {
+    let mut play = Play::relaying();
+    play.on(Side::Client, data(1, 5));
+    play.out.clear();
+    play.on(Side::Backend, Completion::ReceiveFailed(Errno::ECONNRESET));
+    play.expect(&[
+        Action::Cancel { side: Side::Client, what: Pending::Receive },
+        Action::Cancel { side: Side::Backend, what: Pending::Send },
+    ]);
+    // The cancels' own words may come first, and a target may still succeed.
+    play.on(Side::Client, Completion::Canceled);
+    play.on(Side::Backend, Completion::SendFailed(Errno::EPIPE));
+    play.expect(&[Action::Release(BufferId(1))]);
+    play.on(Side::Backend, Completion::Canceled);
+    play.expect(&[]);
+    play.on(Side::Client, data(3, 1));
+    play.expect(&[
+        Action::Release(BufferId(3)),
+        close(CLIENT, How::Reset),
+        close(BACKEND, How::Reset),
+        ended(By::Backend, During::Relaying, Why::Reset),
+    ]);
+}
+
+#[test]
+fn a_refused_connect_is_the_tables_to_retry() {
+    let mut play = Play::connecting();
+    let refused = Completion::Connected(Err(Errno::ECONNREFUSED));
+    assert_eq!(play.on(Side::Backend, refused), Step::ConnectFailed(ConnectFault::Refused));
+    play.session.drop_backend_leg(&mut play.out);
+    play.expect(&[close(BACKEND, How::Reset)]);
+    play.session.connect_started(BACKEND, NOW);
+    assert_eq!(play.on(Side::Backend, Completion::Connected(Ok(()))), Step::Connected);
+    play.expect(&[receive(Side::Client), receive(Side::Backend)]);
+}
+
+#[test]
+fn an_expired_connect_waits_for_both_words_in_either_order() {
+    let canceled = Completion::Connected(Err(Errno::ECANCELED));
+    for first_is_the_cancel in [true, false] {
+        let mut play = Play::connecting();
+        play.session.expire_connect(&mut play.out);
+        play.expect(&[Action::Cancel { side: Side::Backend, what: Pending::Connect }]);
+        let words = [Completion::Canceled, canceled];
+        let [first, second] = if first_is_the_cancel { words } else { [words[1], words[0]] };
+        assert_eq!(play.on(Side::Backend, first), Step::None);
+        let step = play.on(Side::Backend, second);
+        assert_eq!(step, Step::ConnectFailed(ConnectFault::Timeout));
+    }
+}
+
+#[test]
+fn a_connect_may_succeed_after_its_deadline() {
+    let mut play = Play::connecting();
+    play.session.expire_connect(&mut play.out);
+    play.out.clear();
+    assert_eq!(play.on(Side::Backend, Completion::Connected(Ok(()))), Step::Connected);
+    play.expect(&[receive(Side::Client), receive(Side::Backend)]);
+    play.on(Side::Backend, Completion::Canceled);
+    play.expect(&[]);
+}
+
+#[test]
+fn a_starved_flow_waits_in_the_line() {
+    let mut play = Play::relaying();
+    play.on(Side::Client, Completion::Starved);
+    play.expect(&[Action::Queue { from: Side::Client }]);
+    assert!(play.session.is_starved(Side::Client));
+    play.session.resume(Side::Client, &mut play.out);
+    play.expect(&[receive(Side::Client)]);
+}
+
+#[test]
+fn a_kill_while_connecting_joins_the_connect() {
+    let mut play = Play::connecting();
+    play.session.end(By::Operator, Why::Killed, &mut play.out);
+    play.expect(&[Action::Cancel { side: Side::Backend, what: Pending::Connect }]);
+    play.on(Side::Backend, Completion::Connected(Ok(())));
+    play.expect(&[]);
+    play.on(Side::Backend, Completion::Canceled);
+    play.expect(&[
+        close(CLIENT, How::Reset),
+        close(BACKEND, How::Reset),
+        ended(By::Operator, During::Connecting, Why::Killed),
+    ]);
+}

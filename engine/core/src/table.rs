@@ -1,0 +1,416 @@
+//! All sessions of one shard: who may enter, who gets which backend, what each completion and timer means.
+//!
+//! Pure: completions, timers and orders go in, [`Actions`] come out; time is an argument and chance a
+//! seed. The shard (or the simulator) does what the actions say.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use weir_proto::ids::{BackendId, ShardId};
+use weir_proto::order::ConnectFault;
+use weir_proto::reason::{By, CloseReason, Why};
+use weir_proto::snapshot::Snapshot;
+use weir_proto::spec::Strategy;
+use weir_proto::stats::ShardStats;
+
+use crate::action::{Action, Actions};
+use crate::base::clock::Now;
+use crate::base::prng::Prng;
+use crate::base::slab::Slab;
+use crate::base::wheel::Wheel;
+use crate::event::{Completion, Leg, Side};
+use crate::limits::{EJECTIONS_MAX, TICK_MS};
+use crate::line::Line;
+use crate::meter::Meter;
+use crate::session::{Attempt, Phase, Route, Session, Step};
+use crate::view::View;
+
+pub use crate::base::slab::Key as SessionId;
+
+/// How a table is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    pub shard: ShardId,
+    /// How many shards share each listener's limit.
+    pub shards: u16,
+    /// Slots: the sessions that are wanted and those that are accepted beyond it in one turn.
+    pub slots: u32,
+    /// For picks that draw lots.
+    pub seed: u64,
+    pub now: Now,
+}
+
+/// Every session of one shard, its view and its counters.
+#[derive(Debug)]
+pub struct Table {
+    sessions: Slab<Session>,
+    wheel: Wheel,
+    line: Line,
+    view: View,
+    meter: Meter,
+    prng: Prng,
+    shards: u32,
+    /// Backends that this shard has just ejected and control has not been told of.
+    ejections: Vec<(BackendId, ConnectFault)>,
+    sweeps: Vec<Sweep>,
+}
+
+/// Sessions that are to be ended, in batches over several turns.
+#[derive(Clone, Copy, Debug)]
+struct Sweep {
+    /// `None`: all of them.
+    backend: Option<BackendId>,
+    why: Why,
+    next_slot: u32,
+}
+
+impl Table {
+    #[must_use]
+    pub fn new(setup: Setup) -> Table {
+        Table {
+            sessions: Slab::new(setup.slots),
+            wheel: Wheel::new(setup.slots, TICK_MS, setup.now),
+            line: Line::new(setup.slots * 2),
+            view: View::default(),
+            meter: Meter::new(setup.shard),
+            prng: Prng::new(setup.seed),
+            shards: u32::from(setup.shards),
+            ejections: Vec::with_capacity(EJECTIONS_MAX),
+            sweeps: Vec::new(),
+        }
+    }
+
+    #[must_use]
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    pub fn meter(&mut self) -> &mut Meter {
+        &mut self.meter
+    }
+
+    /// How many sessions there are.
+    #[must_use]
+    pub fn len(&self) -> u32 {
+        self.sessions.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A session, if that identity still means one.
+    #[must_use]
+    pub fn session(&self, id: SessionId) -> Option<&Session> {
+        self.sessions.get(id)
+    }
+
+    /// Every session with its identity.
+    pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
+        self.sessions.iter()
+    }
+
+    /// How many more sessions this listener may have on this shard.
+    #[must_use]
+    pub fn room(&self, listener: u16) -> u32 {
+        let view = &self.view.listeners()[usize::from(listener)];
+        view.sessions_max.saturating_sub(view.sessions)
+    }
+
+    /// True if the listener's pool picks by the client's address.
+    #[must_use]
+    pub fn wants_client_key(&self, listener: u16) -> bool {
+        let pool = self.view.listeners()[usize::from(listener)].pool;
+        self.view.pools()[usize::from(pool)].strategy() == Strategy::Maglev
+    }
+
+    /// Uses a new snapshot from now on. Sessions keep their backend.
+    pub fn adopt(&mut self, snapshot: &Snapshot) {
+        self.view.adopt(snapshot, self.shards, &mut self.prng);
+        self.meter.fit(&self.view);
+    }
+
+    /// Control says that a backend is healthy, or that it is not.
+    pub fn set_health(&mut self, backend: BackendId, healthy: bool) {
+        self.view.set_health(backend, healthy);
+    }
+
+    /// Control says how many sessions the other shards hold on a backend.
+    pub fn set_elsewhere(&mut self, backend: BackendId, sessions: u32) {
+        self.view.set_elsewhere(backend, sessions);
+    }
+
+    /// Hands the statistics over and goes on with `spare`.
+    #[must_use]
+    pub fn collect(&mut self, spare: Box<ShardStats>) -> Box<ShardStats> {
+        let mut full = self.meter.hand_over(spare, &self.view);
+        full.sessions_now = self.sessions.len();
+        full
+    }
+
+    /// A backend that was ejected since the last call.
+    pub fn take_ejection(&mut self) -> Option<(BackendId, ConnectFault)> {
+        self.ejections.pop()
+    }
+
+    /// A client was accepted. `None` if there is no slot: the leg must be closed.
+    pub fn accept(
+        &mut self,
+        client: Leg,
+        listener: u16,
+        client_key: u64,
+        now: Now,
+        out: &mut Actions,
+    ) -> Option<SessionId> {
+        let pool = self.view.listeners()[usize::from(listener)].pool;
+        let view = &self.view.pools()[usize::from(pool)];
+        let route = Route { listener, pool, backend: None, index: 0 };
+        let mut session = Session::new(client, route, client_key, now);
+        session.attempts_left = view.retry_attempts;
+        session.idle_ms = view.timeouts.idle_ms;
+        session.half_close_ms = view.timeouts.half_close_ms;
+        let id = self.sessions.insert(session)?;
+        self.meter.accepted(listener);
+        self.view.count_session(listener, pool, true);
+        self.try_backend(id, false, now, out);
+        Some(id)
+    }
+
+    /// The shard has asked for a connect on `leg`.
+    pub fn connect_started(&mut self, id: SessionId, leg: Leg, now: Now) {
+        let session = self.sessions.get_mut(id).expect("it was told to connect");
+        session.connect_started(leg, now);
+        let pool = &self.view.pools()[usize::from(session.route.pool)];
+        self.wheel.schedule(id.slot, now.plus_millis(pool.timeouts.connect_ms));
+    }
+
+    /// The shard could not even ask for a connect, or it failed.
+    pub fn connect_failed(
+        &mut self,
+        id: SessionId,
+        fault: ConnectFault,
+        now: Now,
+        out: &mut Actions,
+    ) {
+        let session = self.sessions.get_mut(id).expect("it was told to connect");
+        session.drop_backend_leg(out);
+        self.wheel.cancel(id.slot);
+        let route = session.route;
+        session.tried.add(route.index);
+        let again = session.attempts_left > 0;
+        session.attempts_left = session.attempts_left.saturating_sub(1);
+        let backend = session.route.backend.take().expect("a backend was picked");
+        self.view.count(backend, false);
+        self.meter.connect_failed(backend, fault);
+        if self.view.connect_failed(backend, fault) && self.ejections.len() < EJECTIONS_MAX {
+            self.ejections.push((self.view.backends()[backend as usize].id, fault));
+        }
+        if again {
+            return self.try_backend(id, true, now, out);
+        }
+        let (by, why) = match fault {
+            ConnectFault::Local => (By::Weir, Why::Local),
+            _ => (By::Backend, Why::ConnectFailed),
+        };
+        self.end(id, by, why, now, out);
+    }
+
+    /// The kernel has answered an operation of a session.
+    pub fn on_completion(
+        &mut self,
+        id: SessionId,
+        side: Side,
+        done: Completion,
+        now: Now,
+        out: &mut Actions,
+    ) {
+        let session = self.sessions.get_mut(id).expect("completions are joined, never stale");
+        let step = session.on_completion(side, done, out);
+        let Route { pool, backend, .. } = session.route;
+        match (step, backend) {
+            (Step::None, _) => {}
+            (Step::ConnectFailed(fault), _) => return self.connect_failed(id, fault, now, out),
+            (Step::Connected, Some(backend)) => {
+                self.meter.connected(pool, backend, now.micros_since(session.moved_at));
+                self.view.connected(backend);
+                session.moved_at = now;
+                self.wheel.schedule(id.slot, now.plus_millis(session.idle_ms));
+            }
+            (Step::Received(side, count), Some(backend)) => {
+                session.moved_at = now;
+                if side == Side::Backend {
+                    self.meter.received(backend, count);
+                    if !session.first_byte_seen {
+                        session.first_byte_seen = true;
+                        self.meter.first_byte(pool, now.micros_since(session.accepted_at));
+                    }
+                }
+            }
+            (Step::Sent(side, count), Some(backend)) => {
+                session.moved_at = now;
+                if side == Side::Backend {
+                    self.meter.sent(backend, count);
+                }
+            }
+            (step, None) => unreachable!("{step:?} without a backend"),
+        }
+        if done == Completion::Ended && session.phase() == Phase::Relaying {
+            session.moved_at = now;
+            let wait_ms = session.half_close_ms.min(session.idle_ms);
+            self.wheel.schedule(id.slot, now.plus_millis(wait_ms));
+        }
+        self.follow(id, now, out);
+    }
+
+    /// The next session whose deadline has passed, with what is to be done about it.
+    pub fn on_time(&mut self, now: Now, out: &mut Actions) -> Option<SessionId> {
+        loop {
+            let slot = self.wheel.pop_expired(now)?;
+            let id = self.sessions.next_occupied(slot).filter(|id| id.slot == slot);
+            let id = id.expect("a session that ends takes its deadline with it");
+            let session = self.sessions.get_mut(id).expect("the slot is occupied");
+            match session.phase() {
+                Phase::Connecting(Attempt::Trying) => session.expire_connect(out),
+                Phase::Relaying => {
+                    let half_closed = session.is_half_closed();
+                    let (wait_ms, why) = if half_closed && session.half_close_ms < session.idle_ms {
+                        (session.half_close_ms, Why::HalfCloseTimeout)
+                    } else {
+                        (session.idle_ms, Why::IdleTimeout)
+                    };
+                    let due = session.moved_at.plus_millis(wait_ms);
+                    if due > now {
+                        self.wheel.schedule(slot, due);
+                        continue; // bytes have moved since the deadline was set
+                    }
+                    self.end(id, By::Weir, why, now, out);
+                }
+                // Being cancelled already; the join has no deadline, the kernel answers.
+                Phase::Connecting(Attempt::Expired | Attempt::Failed(_)) | Phase::Closing(_) => {
+                    continue;
+                }
+            }
+            return Some(id);
+        }
+    }
+
+    /// When [`Table::on_time`] should be asked next.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Now> {
+        self.wheel.next_deadline()
+    }
+
+    /// How many flows wait for a buffer.
+    #[must_use]
+    pub fn starved(&self) -> u32 {
+        self.line.len()
+    }
+
+    /// Lets the first flow in the line receive.
+    pub fn resume(&mut self, out: &mut Actions) -> Option<SessionId> {
+        let index = self.line.pop()?;
+        let (slot, side) = (index / 2, Side::BOTH[(index % 2) as usize]);
+        let id = self.sessions.next_occupied(slot).filter(|id| id.slot == slot);
+        let id = id.expect("a session that ends leaves the line");
+        let session = self.sessions.get_mut(id).expect("the slot is occupied");
+        if session.is_starved(side) && session.phase() == Phase::Relaying {
+            session.resume(side, out);
+        }
+        Some(id)
+    }
+
+    /// Ends one session for a reason of weir's or an operator's.
+    pub fn end(&mut self, id: SessionId, by: By, why: Why, now: Now, out: &mut Actions) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.end(by, why, out);
+            self.follow(id, now, out);
+        }
+    }
+
+    /// Starts to end every session of a backend.
+    pub fn kill_backend(&mut self, backend: BackendId) {
+        self.sweeps.push(Sweep { backend: Some(backend), why: Why::Killed, next_slot: 0 });
+    }
+
+    /// Starts to end every session.
+    pub fn stop(&mut self) {
+        self.sweeps.push(Sweep { backend: None, why: Why::Stopped, next_slot: 0 });
+    }
+
+    /// True while [`Table::sweep`] has something to do.
+    #[must_use]
+    pub fn is_sweeping(&self) -> bool {
+        !self.sweeps.is_empty()
+    }
+
+    /// Ends the next session that was to be ended, if there is one.
+    pub fn sweep(&mut self, now: Now, out: &mut Actions) -> Option<SessionId> {
+        while let Some(sweep) = self.sweeps.last_mut() {
+            let Some(id) = self.sessions.next_occupied(sweep.next_slot) else {
+                self.sweeps.pop();
+                continue;
+            };
+            sweep.next_slot = id.slot + 1;
+            let Sweep { backend, why, .. } = *sweep;
+            let session = self.sessions.get(id).expect("the slot is occupied");
+            let on = session.route.backend.map(|slot| self.view.backends()[slot as usize].id);
+            if backend.is_none() || backend == on {
+                self.end(id, By::Operator, why, now, out);
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Picks a backend and asks for a connect, or ends the session if there is none.
+    fn try_backend(&mut self, id: SessionId, is_retry: bool, now: Now, out: &mut Actions) {
+        let session = self.sessions.get_mut(id).expect("it was there a moment ago");
+        let Route { pool, .. } = session.route;
+        let picked = self.view.pick(pool, session.client_key, &mut self.prng, session.tried);
+        match picked {
+            Some(picked) => {
+                session.route.backend = Some(picked.backend);
+                session.route.index = picked.index;
+                self.view.count(picked.backend, true);
+                self.meter.picked(pool, is_retry);
+                out.push(Action::Connect { backend: picked.backend });
+            }
+            None if is_retry => self.end(id, By::Backend, Why::ConnectFailed, now, out),
+            None => {
+                self.meter.no_backend(pool);
+                self.end(id, By::Weir, Why::NoBackend, now, out);
+            }
+        }
+    }
+
+    /// Does the part of the actions that is the table's: the line, and the end of a session.
+    fn follow(&mut self, id: SessionId, now: Now, out: &Actions) {
+        for action in out.as_slice() {
+            match *action {
+                Action::Queue { from } => self.line.push(id.slot * 2 + from as u32),
+                Action::Free(reason) => self.forget(id, reason, now),
+                _ => {} // the shard's
+            }
+        }
+    }
+
+    fn forget(&mut self, id: SessionId, reason: CloseReason, now: Now) {
+        let Some(session) = self.sessions.remove(id) else { return };
+        assert_eq!(session.inflight(), 0, "a slot is never freed with an operation in flight");
+        self.wheel.cancel(id.slot);
+        for side in Side::BOTH {
+            self.line.remove(id.slot * 2 + side as u32);
+        }
+        let Route { listener, pool, backend, .. } = session.route;
+        if let Some(backend) = backend {
+            self.view.count(backend, false);
+        }
+        self.view.count_session(listener, pool, false);
+        self.meter.ended(pool, reason.index(), now.micros_since(session.accepted_at));
+    }
+}
+
+#[cfg(test)]
+#[path = "table/tests.rs"]
+mod tests;

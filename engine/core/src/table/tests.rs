@@ -1,0 +1,204 @@
+//! Accept, pick, retry, timers and sweeps, with the kernel played by hand.
+
+use std::vec;
+use std::vec::Vec;
+
+use weir_proto::ids::IdSource;
+use weir_proto::reason::During;
+use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Span, Spec};
+
+use super::*;
+use crate::action::How;
+use crate::event::Errno;
+
+const CLIENT: Leg = Leg(10);
+const START: Now = Now { nanos: 1_000_000_000 };
+
+struct Play {
+    table: Table,
+    out: Actions,
+    now: Now,
+    ids: Vec<BackendId>,
+}
+
+impl Play {
+    /// A table with one listener, one round-robin pool and that many backends.
+    fn new(backends: usize) -> Play {
+        let mut pool = PoolSpec { strategy: Strategy::RoundRobin, ..PoolSpec::default() };
+        pool.timeout.connect = Span::from_millis(1000);
+        pool.timeout.idle = Span::from_secs(10);
+        pool.timeout.half_close = Span::from_secs(1);
+        for number in 0..backends {
+            let address = std::format!("10.0.0.{number}:80").parse().unwrap();
+            let spec = BackendSpec { address, weight: 1, state: Admin::Ready };
+            pool.backend.insert(std::format!("b{number}").parse().unwrap(), spec);
+        }
+        let listener = ListenerSpec {
+            bind: vec!["127.0.0.1:80".parse().unwrap()],
+            pool: "web".parse().unwrap(),
+            max_sessions: None,
+            state: Admin::Ready,
+        };
+        let spec = Spec {
+            listener: [("web".parse().unwrap(), listener)].into(),
+            pool: [("web".parse().unwrap(), pool)].into(),
+        };
+        let version = weir_proto::ids::Version(1);
+        let mut ids = IdSource::default();
+        let snapshot = Snapshot::build(&spec, version, &Snapshot::empty(), &mut ids).unwrap();
+        let setup = Setup { shard: ShardId(0), shards: 1, slots: 4, seed: 1, now: START };
+        let mut table = Table::new(setup);
+        table.adopt(&snapshot);
+        let ids = snapshot.backends().map(|(_, backend)| backend.id).collect();
+        Play { table, out: Actions::default(), now: START, ids }
+    }
+
+    fn take(&mut self) -> Vec<Action> {
+        let actions = self.out.as_slice().to_vec();
+        self.out.clear();
+        actions
+    }
+
+    /// Accepts a client and starts the connect that is asked for.
+    fn connecting(&mut self) -> SessionId {
+        let id = self.table.accept(CLIENT, 0, 0, self.now, &mut self.out).unwrap();
+        assert!(matches!(self.take()[..], [Action::Connect { .. }]));
+        self.table.connect_started(id, Leg(11), self.now);
+        id
+    }
+
+    fn relaying(&mut self) -> SessionId {
+        let id = self.connecting();
+        self.on(id, Side::Backend, Completion::Connected(Ok(())));
+        assert_eq!(self.take().len(), 2, "both sides are received from");
+        id
+    }
+
+    fn on(&mut self, id: SessionId, side: Side, done: Completion) {
+        self.table.on_completion(id, side, done, self.now, &mut self.out);
+    }
+
+    fn ends(&mut self) -> Vec<(CloseReason, u64)> {
+        let full = self.table.collect(std::boxed::Box::new(ShardStats::new(ShardId(0))));
+        let counts = CloseReason::all().zip(full.ends.iter().copied());
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+}
+
+#[test]
+fn a_refused_connect_is_tried_on_others_until_the_attempts_are_used_up() {
+    let mut play = Play::new(4);
+    let id = play.connecting();
+    let mut tried = vec![play.table.session(id).unwrap().route.backend.unwrap()];
+    for leg in [12, 13] {
+        play.on(id, Side::Backend, Completion::Connected(Err(Errno::ECONNREFUSED)));
+        let actions = play.take();
+        let [Action::Close { how: How::Reset, .. }, Action::Connect { backend }] = actions[..]
+        else {
+            panic!("{actions:?}")
+        };
+        assert!(!tried.contains(&backend), "another one each time");
+        tried.push(backend);
+        play.table.connect_started(id, Leg(leg), play.now);
+    }
+    play.on(id, Side::Backend, Completion::Connected(Err(Errno::ECONNREFUSED)));
+    let actions = play.take();
+    let reason =
+        CloseReason { by: By::Backend, during: During::Connecting, why: Why::ConnectFailed };
+    assert_eq!(
+        actions,
+        [
+            Action::Close { leg: Leg(13), how: How::Reset },
+            Action::Close { leg: CLIENT, how: How::Reset },
+            Action::Free(reason),
+        ]
+    );
+    assert!(play.table.is_empty());
+    assert_eq!(play.ends(), [(reason, 1)]);
+    assert!(play.table.view().backends().iter().all(|backend| backend.sessions == 0));
+}
+
+#[test]
+fn without_a_backend_the_client_is_reset_at_once() {
+    let mut play = Play::new(0);
+    assert!(play.table.accept(CLIENT, 0, 0, play.now, &mut play.out).is_some());
+    let reason = CloseReason { by: By::Weir, during: During::Connecting, why: Why::NoBackend };
+    let close = Action::Close { leg: CLIENT, how: How::Reset };
+    assert_eq!(play.take(), [close, Action::Free(reason)]);
+    assert!(play.table.is_empty());
+}
+
+#[test]
+fn a_connect_that_is_not_answered_is_cancelled_and_tried_elsewhere() {
+    let mut play = Play::new(2);
+    let id = play.connecting();
+    play.now = START.plus_millis(900);
+    assert_eq!(play.table.on_time(play.now, &mut play.out), None);
+    play.now = START.plus_millis(1020);
+    assert_eq!(play.table.on_time(play.now, &mut play.out), Some(id));
+    assert!(matches!(play.take()[..], [Action::Cancel { .. }]));
+    play.on(id, Side::Backend, Completion::Canceled);
+    play.on(id, Side::Backend, Completion::Connected(Err(Errno::ECANCELED)));
+    assert!(matches!(play.take()[..], [Action::Close { .. }, Action::Connect { .. }]));
+}
+
+#[test]
+fn the_idle_timeout_counts_from_the_last_byte() {
+    let mut play = Play::new(1);
+    let id = play.relaying();
+    play.now = START.plus_millis(9000);
+    let buffer = crate::event::BufferId(0);
+    play.on(id, Side::Client, Completion::Received { buffer, length: 1, more: false });
+    play.on(id, Side::Backend, Completion::Sent(1));
+    play.out.clear();
+    play.now = START.plus_millis(12_000);
+    assert_eq!(play.table.on_time(play.now, &mut play.out), None, "bytes moved 3 s ago");
+    play.now = START.plus_millis(19_100);
+    assert_eq!(play.table.on_time(play.now, &mut play.out), Some(id));
+    play.out.clear();
+    for side in Side::BOTH {
+        play.on(id, side, Completion::Canceled);
+        play.on(id, side, Completion::ReceiveFailed(Errno::ECANCELED));
+    }
+    let reason = CloseReason { by: By::Weir, during: During::Relaying, why: Why::IdleTimeout };
+    assert_eq!(play.ends(), [(reason, 1)]);
+}
+
+#[test]
+fn a_half_closed_session_has_its_own_shorter_timeout() {
+    let mut play = Play::new(1);
+    let id = play.relaying();
+    play.now = START.plus_millis(2000);
+    play.on(id, Side::Client, Completion::Ended);
+    assert_eq!(play.take(), [Action::Finish(Leg(11))]);
+    play.now = START.plus_millis(3050);
+    assert_eq!(play.table.on_time(play.now, &mut play.out), Some(id));
+    play.out.clear();
+    play.on(id, Side::Backend, Completion::Canceled);
+    play.on(id, Side::Backend, Completion::ReceiveFailed(Errno::ECANCELED));
+    let why = Why::HalfCloseTimeout;
+    let reason = CloseReason { by: By::Weir, during: During::HalfClosed, why };
+    assert_eq!(play.ends(), [(reason, 1)]);
+}
+
+#[test]
+fn a_kill_ends_the_sessions_of_its_backend_and_no_others() {
+    let mut play = Play::new(2);
+    let ids = [play.relaying(), play.relaying(), play.relaying(), play.relaying()];
+    assert!(play.table.accept(CLIENT, 0, 0, play.now, &mut play.out).is_none(), "4 slots");
+    let victim = play.ids[1];
+    play.table.kill_backend(victim);
+    let mut ended = Vec::new();
+    while let Some(id) = play.table.sweep(play.now, &mut play.out) {
+        ended.push(id);
+        play.out.clear();
+    }
+    assert!(!play.table.is_sweeping());
+    assert_eq!(ended.len(), 2);
+    for id in ids {
+        let session = play.table.session(id).unwrap();
+        let backend = play.table.view().backends()[session.route.backend.unwrap() as usize].id;
+        assert_eq!(backend == victim, ended.contains(&id));
+        assert_eq!(matches!(session.phase(), Phase::Closing(_)), ended.contains(&id));
+    }
+}

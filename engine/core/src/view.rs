@@ -1,0 +1,401 @@
+//! This shard's mutable shadow of a snapshot: load, health and the place of every listener, pool and backend.
+//!
+//! Slots are stable: a session keeps the slot of its backend while snapshots come and go. A slot whose
+//! object is gone from the snapshot is used again once its last session is over.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use weir_proto::ids::{BackendId, ListenerId, PoolId, Version};
+use weir_proto::order::ConnectFault;
+use weir_proto::snapshot::{Backend, Pool, Snapshot, Timeouts};
+use weir_proto::spec::Strategy;
+
+use crate::base::prng::Prng;
+use crate::pick::{Candidate, Picker, Tried, identity};
+
+/// Failed connects in a row, on one shard, that eject a backend.
+pub const FAILURES_IN_A_ROW_MAX: u8 = 3;
+
+/// One listener on this shard.
+#[derive(Debug)]
+pub struct ListenerView {
+    pub id: ListenerId,
+    /// Slot of its pool.
+    pub pool: u16,
+    /// The most sessions on this shard.
+    pub sessions_max: u32,
+    pub sessions: u32,
+    pub accepting: bool,
+    present: bool,
+}
+
+/// One pool on this shard.
+#[derive(Debug)]
+pub struct PoolView {
+    pub id: PoolId,
+    pub timeouts: Timeouts,
+    pub retry_attempts: u8,
+    pub sessions: u32,
+    picker: Picker,
+    candidates: Vec<Candidate>,
+    /// Slots of the backends, in the order of `candidates`.
+    slots: Vec<u32>,
+    present: bool,
+}
+
+/// One backend on this shard.
+#[derive(Debug)]
+pub struct BackendView {
+    pub id: BackendId,
+    pub address: SocketAddr,
+    /// Sessions of this shard, connecting ones included.
+    pub sessions: u32,
+    /// Sessions of all other shards, as control last said.
+    elsewhere: u32,
+    healthy: bool,
+    /// Connects that failed in a row, local faults not counted.
+    failures: u8,
+    /// The operator allows new sessions.
+    enabled: bool,
+    /// Pool slot and index there; `None` once it is removed.
+    place: Option<(u16, u16)>,
+}
+
+/// A picked backend: its slot, and its index in the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Picked {
+    pub backend: u32,
+    pub index: u16,
+}
+
+/// The whole view of one shard.
+#[derive(Debug)]
+pub struct View {
+    pub version: Version,
+    listeners: Vec<ListenerView>,
+    pools: Vec<PoolView>,
+    backends: Vec<BackendView>,
+}
+
+impl Default for View {
+    fn default() -> View {
+        View { version: Version(0), listeners: Vec::new(), pools: Vec::new(), backends: Vec::new() }
+    }
+}
+
+impl View {
+    #[must_use]
+    pub fn listeners(&self) -> &[ListenerView] {
+        &self.listeners
+    }
+
+    #[must_use]
+    pub fn pools(&self) -> &[PoolView] {
+        &self.pools
+    }
+
+    #[must_use]
+    pub fn backends(&self) -> &[BackendView] {
+        &self.backends
+    }
+
+    /// The slot of that backend, if it is known here.
+    #[must_use]
+    pub fn backend_slot(&self, id: BackendId) -> Option<usize> {
+        self.backends.iter().position(|backend| backend.id == id)
+    }
+
+    /// Takes over a new snapshot. Load and health are carried by identity. `shards` is how many
+    /// shards share each listener's limit.
+    pub fn adopt(&mut self, snapshot: &Snapshot, shards: u32, prng: &mut Prng) {
+        self.version = snapshot.version;
+        let backend_ids = snapshot.backends().map(|(_, backend)| backend.id);
+        let mut backend_slots = Slots::new(&mut self.backends, backend_ids);
+        let pool_ids = snapshot.pools.iter().map(|pool| pool.id);
+        let mut pool_slots = Slots::new(&mut self.pools, pool_ids);
+        let mut pools = Vec::with_capacity(snapshot.pools.len());
+        for pool in &snapshot.pools {
+            let slot = pool_slots.take(pool.id);
+            let slot16 = u16::try_from(slot).expect("snapshots have at most POOLS_MAX pools");
+            let backends = self.adopt_backends(pool, slot16, &mut backend_slots);
+            self.adopt_pool(pool, slot, backends, prng);
+            pools.push(slot16);
+        }
+        let listener_ids = snapshot.listeners.iter().map(|listener| listener.id);
+        let mut listener_slots = Slots::new(&mut self.listeners, listener_ids);
+        for listener in &snapshot.listeners {
+            let view = ListenerView {
+                id: listener.id,
+                pool: pools[listener.pool],
+                sessions_max: listener.max_sessions.map_or(u32::MAX, |most| most.div_ceil(shards)),
+                sessions: 0,
+                accepting: listener.accepting,
+                present: true,
+            };
+            match self.listeners.get_mut(listener_slots.take(listener.id)) {
+                Some(old) => *old = ListenerView { sessions: old.sessions, ..view },
+                None => self.listeners.push(view),
+            }
+        }
+    }
+
+    /// Gives each backend of `pool` its slot; the slots are in the order of the pool.
+    fn adopt_backends(
+        &mut self,
+        pool: &Pool,
+        pool_slot: u16,
+        slots: &mut Slots<BackendId>,
+    ) -> Vec<u32> {
+        let adopt = |(index, backend): (u16, &Backend)| {
+            let slot = slots.take(backend.id);
+            let before = self.backends.get(slot).filter(|old| old.id == backend.id);
+            let view = BackendView {
+                id: backend.id,
+                address: backend.address,
+                sessions: before.map_or(0, |old| old.sessions),
+                elsewhere: before.map_or(0, |old| old.elsewhere),
+                healthy: before.is_none_or(|old| old.healthy),
+                failures: before.map_or(0, |old| old.failures),
+                enabled: backend.admin.is_ready(),
+                place: Some((pool_slot, index)),
+            };
+            match self.backends.get_mut(slot) {
+                Some(old) => *old = view,
+                None => self.backends.push(view),
+            }
+            u32::try_from(slot).expect("snapshots are bounded")
+        };
+        (0..).zip(&pool.backends).map(adopt).collect()
+    }
+
+    fn adopt_pool(&mut self, pool: &Pool, slot: usize, slots: Vec<u32>, prng: &mut Prng) {
+        let candidate = |(backend, slot): (&Backend, &u32)| {
+            let view = &self.backends[*slot as usize];
+            Candidate {
+                identity: identity(backend.name.as_str()),
+                weight: backend.weight,
+                load: view.load(),
+                usable: view.is_usable(),
+            }
+        };
+        let candidates: Vec<Candidate> = pool.backends.iter().zip(&slots).map(candidate).collect();
+        let place = self.pools.get_mut(slot);
+        let sessions = place.as_ref().map_or(0, |old| old.sessions);
+        if let Some(old) = place
+            && old.id == pool.id
+            && old.strategy() == pool.strategy
+        {
+            // Keeps its turns, and its table if the members are the same.
+            old.picker.rebuild(&candidates);
+            old.timeouts = pool.timeouts;
+            old.retry_attempts = pool.retry_attempts;
+            (old.candidates, old.slots, old.present) = (candidates, slots, true);
+            return;
+        }
+        let mut picker = Picker::new(pool.strategy, &candidates);
+        picker.stagger(prng); // or every shard would begin with the first backend
+        let view = PoolView {
+            id: pool.id,
+            timeouts: pool.timeouts,
+            retry_attempts: pool.retry_attempts,
+            sessions,
+            picker,
+            candidates,
+            slots,
+            present: true,
+        };
+        match self.pools.get_mut(slot) {
+            Some(old) => *old = view,
+            None => self.pools.push(view),
+        }
+    }
+
+    /// Control says that a backend is healthy, or that it is not.
+    pub fn set_health(&mut self, id: BackendId, healthy: bool) {
+        if let Some(slot) = self.backend_slot(id) {
+            let backend = &mut self.backends[slot];
+            backend.healthy = healthy;
+            backend.failures = 0;
+            self.refresh(slot);
+        }
+    }
+
+    /// Control says how many sessions the other shards hold on a backend.
+    pub fn set_elsewhere(&mut self, id: BackendId, sessions: u32) {
+        if let Some(slot) = self.backend_slot(id) {
+            self.backends[slot].elsewhere = sessions;
+            self.refresh_load(slot);
+        }
+    }
+
+    /// A connect to this backend succeeded.
+    pub fn connected(&mut self, backend: u32) {
+        self.backends[backend as usize].failures = 0;
+    }
+
+    /// A connect to this backend failed. True if it has just been ejected.
+    pub fn connect_failed(&mut self, backend: u32, fault: ConnectFault) -> bool {
+        let slot = backend as usize;
+        let backend = &mut self.backends[slot];
+        if fault == ConnectFault::Local || !backend.healthy || backend.place.is_none() {
+            return false;
+        }
+        backend.failures += 1;
+        if backend.failures < FAILURES_IN_A_ROW_MAX {
+            return false;
+        }
+        backend.healthy = false;
+        self.refresh(slot);
+        true
+    }
+
+    /// A session is on its way to `backend`, or comes back from it (`begins` is false).
+    pub fn count(&mut self, backend: u32, begins: bool) {
+        let slot = backend as usize;
+        let sessions = &mut self.backends[slot].sessions;
+        *sessions = if begins { *sessions + 1 } else { *sessions - 1 };
+        self.refresh_load(slot);
+    }
+
+    /// A session of this listener and pool begins, or is over.
+    pub fn count_session(&mut self, listener: u16, pool: u16, begins: bool) {
+        let listener = &mut self.listeners[usize::from(listener)].sessions;
+        let pool = &mut self.pools[usize::from(pool)].sessions;
+        for sessions in [listener, pool] {
+            *sessions = if begins { *sessions + 1 } else { *sessions - 1 };
+        }
+    }
+
+    fn refresh_load(&mut self, slot: usize) {
+        let backend = &self.backends[slot];
+        if let Some((pool, index)) = backend.place {
+            self.pools[usize::from(pool)].candidates[usize::from(index)].load = backend.load();
+        }
+    }
+
+    fn refresh(&mut self, slot: usize) {
+        let backend = &self.backends[slot];
+        if let Some((pool, index)) = backend.place {
+            let pool = &mut self.pools[usize::from(pool)];
+            pool.candidates[usize::from(index)].usable = backend.is_usable();
+        }
+    }
+
+    /// Picks a backend of that pool for a client. `None` if no backend can take it.
+    pub fn pick(&mut self, pool: u16, key: u64, prng: &mut Prng, tried: Tried) -> Option<Picked> {
+        let pool = &mut self.pools[usize::from(pool)];
+        let index = pool.picker.pick(&pool.candidates, key, prng, tried)?;
+        let index16 =
+            u16::try_from(index).expect("pools have at most BACKENDS_PER_POOL_MAX backends");
+        Some(Picked { backend: pool.slots[index], index: index16 })
+    }
+}
+
+impl PoolView {
+    #[must_use]
+    pub fn strategy(&self) -> Strategy {
+        self.picker.strategy()
+    }
+}
+
+impl BackendView {
+    /// Sessions of all shards, as far as this one knows.
+    #[must_use]
+    pub fn load(&self) -> u32 {
+        self.sessions.saturating_add(self.elsewhere)
+    }
+
+    /// True if new sessions may be picked for it, its weight aside.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.enabled && self.healthy
+    }
+}
+
+/// What has a slot: an object of the snapshot, or one of the past that sessions still count on.
+trait Row {
+    type Id: Ord + Copy;
+    fn id(&self) -> Self::Id;
+    fn sessions(&self) -> u32;
+    /// It is not in the coming snapshot.
+    fn leave(&mut self);
+}
+
+impl Row for BackendView {
+    type Id = BackendId;
+    fn id(&self) -> BackendId {
+        self.id
+    }
+    fn sessions(&self) -> u32 {
+        self.sessions
+    }
+    fn leave(&mut self) {
+        self.place = None;
+    }
+}
+
+impl Row for PoolView {
+    type Id = PoolId;
+    fn id(&self) -> PoolId {
+        self.id
+    }
+    fn sessions(&self) -> u32 {
+        self.sessions
+    }
+    fn leave(&mut self) {
+        self.present = false;
+    }
+}
+
+impl Row for ListenerView {
+    type Id = ListenerId;
+    fn id(&self) -> ListenerId {
+        self.id
+    }
+    fn sessions(&self) -> u32 {
+        self.sessions
+    }
+    fn leave(&mut self) {
+        self.present = false;
+        self.accepting = false;
+    }
+}
+
+/// The slots of one kind of object, while a snapshot is being adopted.
+struct Slots<Id> {
+    known: BTreeMap<Id, usize>,
+    free: Vec<usize>,
+    length: usize,
+}
+
+impl<Id: Ord + Copy> Slots<Id> {
+    fn new<R: Row<Id = Id>>(rows: &mut [R], coming: impl Iterator<Item = Id>) -> Slots<Id> {
+        let coming: BTreeSet<Id> = coming.collect();
+        let mut slots = Slots { known: BTreeMap::new(), free: Vec::new(), length: rows.len() };
+        for (slot, row) in rows.iter_mut().enumerate() {
+            if coming.contains(&row.id()) {
+                slots.known.insert(row.id(), slot);
+            } else {
+                row.leave();
+                if row.sessions() == 0 {
+                    slots.free.push(slot);
+                }
+            }
+        }
+        slots
+    }
+
+    /// The slot of that object: its own, a free one, or the next after the last.
+    fn take(&mut self, id: Id) -> usize {
+        self.known.get(&id).copied().or_else(|| self.free.pop()).unwrap_or_else(|| {
+            self.length += 1;
+            self.length - 1
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "view/tests.rs"]
+mod tests;

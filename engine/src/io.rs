@@ -1,0 +1,105 @@
+//! The seam between the balancer and the world. The ring and the simulator's kernel implement it, nothing else does.
+
+mod token;
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+
+pub use token::{Kind, Token};
+use weir_core::action::How;
+use weir_core::base::clock::Now;
+use weir_core::event::{BufferId, Chunk, Completion, Errno, Leg};
+
+/// What is asked of the kernel. Each operation is answered by exactly one [`Outcome`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// The next connection of a listener.
+    Accept(Leg),
+    Connect(Leg, SocketAddr),
+    /// Into any free buffer. `more`: bytes are known to be waiting, so do not poll first.
+    Receive {
+        leg: Leg,
+        more: bool,
+    },
+    /// `leg` takes some or all of `chunk`.
+    Send {
+        leg: Leg,
+        chunk: Chunk,
+    },
+    /// Take back the operation with this token. Its own answer comes all the same.
+    Cancel(Token),
+    /// Somebody has put an order into the mailbox.
+    Bell,
+}
+
+/// The kernel's last word on an operation, decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Accepted(Result<Leg, Errno>),
+    Session(Completion),
+    Rang,
+}
+
+/// Asks the kernel and hears its answers.
+///
+/// Sockets that come out of it (`open`, an accepted leg) are the caller's until `close`.
+pub trait Io {
+    /// The monotonic clock. Read once a turn.
+    fn now(&mut self) -> Now;
+
+    /// Asks for `op`; its answer carries `token`. A full queue is flushed, never grown.
+    fn submit(&mut self, token: Token, op: Op);
+
+    /// The next answer, if one has come.
+    fn next_completion(&mut self) -> Option<(Token, Outcome)>;
+
+    /// The bytes of this buffer are no longer needed.
+    fn release(&mut self, buffer: BufferId);
+
+    /// Buffers that no session holds.
+    fn buffers_free(&self) -> u32;
+
+    /// A socket that can be connected to `address`.
+    ///
+    /// # Errors
+    /// EMFILE, ENFILE, ENOBUFS, ENOMEM: this host ran out.
+    fn open(&mut self, address: &SocketAddr) -> Result<Leg, Errno>;
+
+    /// The client's address of an accepted leg, if the kernel still knows it.
+    fn peer(&mut self, leg: Leg) -> Option<IpAddr>;
+
+    /// Sends a FIN. What the peer sends can still be received.
+    fn finish(&mut self, leg: Leg);
+
+    /// Closes a leg with nothing in flight.
+    fn close(&mut self, leg: Leg, how: How);
+
+    /// Starts to listen on a bound socket.
+    ///
+    /// # Errors
+    /// What listen(2) says.
+    fn listen(&mut self, socket: OwnedFd) -> Result<Leg, Errno>;
+
+    /// Stops a listener at once: nobody is queued on it any more, and its pending accepts answer.
+    fn fence(&mut self, listener: Leg);
+
+    /// Submits what was asked and waits for at least one answer, or until `until`; not at all if
+    /// `until` has passed.
+    fn wait(&mut self, until: Option<Now>);
+
+    /// Counts what the kernel's side has done since the last call.
+    fn take_counts(&mut self) -> Counts;
+}
+
+/// What [`Io::take_counts`] tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Calls of io_uring_enter(2).
+    pub enters: u64,
+    /// Answers.
+    pub completions: u64,
+    /// Answers that did not fit into the completion queue at once.
+    pub overflows: u64,
+    /// Nanoseconds spent waiting.
+    pub waited_ns: u64,
+}

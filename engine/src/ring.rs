@@ -1,0 +1,187 @@
+//! This shard's io_uring: the kernel's side of the seam. Nothing else in weir names io_uring.
+//!
+//! SINGLE_ISSUER + DEFER_TASKRUN: answers are made only while this thread waits in `enter`, never
+//! by an interrupt in the middle of a turn. `submit()` alone would run none of them, so every
+//! call into the kernel here asks for events.
+
+#![allow(unsafe_code)]
+
+mod buffers;
+mod cqe;
+mod setup;
+mod sqe;
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
+
+use io_uring::types::{SubmitArgs, Timespec};
+use io_uring::{IoUring, squeue};
+use weir_core::action::How;
+use weir_core::base::clock::Now;
+use weir_core::event::{BufferId, Errno, Leg};
+
+use crate::io::{Counts, Io, Op, Outcome, Token};
+use crate::sys::{self, socket};
+use buffers::Buffers;
+pub(crate) use setup::{probe, refusal};
+use sqe::Arguments;
+
+/// How a ring is made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RingSetup {
+    /// Buffers of `BUFFER_SIZE` bytes; a power of two.
+    pub(crate) buffers: u16,
+    /// The eventfd that the mailbox rings.
+    pub(crate) bell: RawFd,
+}
+
+/// One ring with its buffers.
+pub(crate) struct Ring {
+    ring: IoUring,
+    buffers: Buffers,
+    /// Memory that operations point to until they are submitted, or until they are answered.
+    arguments: Box<Arguments>,
+    bell: RawFd,
+    counts: Counts,
+    overflow_seen: u32,
+}
+
+impl Ring {
+    /// Sets the ring up on the calling thread, which becomes its only issuer.
+    pub(crate) fn new(setup: RingSetup) -> std::io::Result<Ring> {
+        let ring = setup::build()?;
+        let buffers = Buffers::new(&ring, setup.buffers)?;
+        Ok(Ring {
+            ring,
+            buffers,
+            arguments: Box::default(),
+            bell: setup.bell,
+            counts: Counts::default(),
+            overflow_seen: 0,
+        })
+    }
+
+    /// Puts an entry into the submission queue; a full one is handed to the kernel first.
+    fn push(&mut self, entry: &squeue::Entry) {
+        loop {
+            // SAFETY: what the entry points to lives until it is answered: buffers belong to the
+            // ring, and `arguments` keeps addresses until they are submitted (SUBMIT_STABLE).
+            if unsafe { self.ring.submission().push(entry) }.is_ok() {
+                return;
+            }
+            self.enter(0, None);
+        }
+    }
+
+    /// One io_uring_enter: submits everything, waits for `want` answers or until `timeout`.
+    fn enter(&mut self, want: usize, timeout: Option<Timespec>) {
+        self.counts.enters += 1;
+        let submitter = self.ring.submitter();
+        let result = match &timeout {
+            Some(timeout) => submitter.submit_with_args(want, &SubmitArgs::new().timespec(timeout)),
+            None => submitter.submit_and_wait(want),
+        };
+        if let Err(error) = result {
+            match error.raw_os_error() {
+                // Time is over, a signal came, or answers wait for room: the caller looks at them.
+                Some(libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY) => {}
+                // EBADR says that answers were lost; the ledger of this shard is void with them.
+                _ => panic!("io_uring_enter: {error}"),
+            }
+        }
+        if self.ring.submission().is_empty() {
+            self.arguments.submitted();
+        }
+    }
+}
+
+impl Io for Ring {
+    fn now(&mut self) -> Now {
+        sys::now()
+    }
+
+    fn submit(&mut self, token: Token, op: Op) {
+        if !self.arguments.has_room() {
+            self.enter(0, None);
+        }
+        let entry = match op {
+            Op::Accept(listener) => sqe::accept(listener),
+            Op::Connect(leg, address) => sqe::connect(leg, self.arguments.address(&address)),
+            Op::Receive { leg, more } => sqe::receive(leg, more),
+            Op::Send { leg, chunk } => sqe::send(leg, self.buffers.bytes(chunk), chunk.len()),
+            Op::Cancel(target) => sqe::cancel(target),
+            Op::Bell => sqe::read_bell(self.bell, self.arguments.bell()),
+        };
+        self.push(&entry.user_data(token.pack()));
+    }
+
+    fn next_completion(&mut self) -> Option<(Token, Outcome)> {
+        let entry = self.ring.completion().next()?;
+        self.counts.completions += 1;
+        let bits = entry.user_data();
+        let token = Token::unpack(bits).expect("the kernel gives back what it was given");
+        let outcome = cqe::decode(token, entry.result(), entry.flags());
+        if let Some(buffer) = cqe::buffer(entry.flags()) {
+            self.buffers.taken(buffer, cqe::holds_bytes(&outcome));
+        }
+        Some((token, outcome))
+    }
+
+    fn release(&mut self, buffer: BufferId) {
+        self.buffers.release(buffer);
+    }
+
+    fn buffers_free(&self) -> u32 {
+        self.buffers.free()
+    }
+
+    fn open(&mut self, address: &SocketAddr) -> Result<Leg, Errno> {
+        socket::open(address)
+    }
+
+    fn peer(&mut self, leg: Leg) -> Option<IpAddr> {
+        socket::peer(leg)
+    }
+
+    fn finish(&mut self, leg: Leg) {
+        socket::finish(leg);
+    }
+
+    fn close(&mut self, leg: Leg, how: How) {
+        socket::close(leg, how);
+    }
+
+    fn listen(&mut self, socket: OwnedFd) -> Result<Leg, Errno> {
+        let leg = Leg(socket.into_raw_fd());
+        socket::listen(leg).inspect_err(|_| socket::close(leg, How::Fin))?;
+        Ok(leg)
+    }
+
+    fn fence(&mut self, listener: Leg) {
+        socket::fence(listener);
+    }
+
+    fn wait(&mut self, until: Option<Now>) {
+        self.buffers.publish();
+        let before = sys::now();
+        match until {
+            None => self.enter(1, None),
+            Some(until) if until <= before => self.enter(0, None),
+            Some(until) => {
+                let nanos = until.nanos - before.nanos;
+                let nanosecond = u32::try_from(nanos % 1_000_000_000).expect("below a second");
+                let timeout = Timespec::new().sec(nanos / 1_000_000_000).nsec(nanosecond);
+                self.enter(1, Some(timeout));
+            }
+        }
+        self.counts.waited_ns += sys::now().nanos - before.nanos;
+    }
+
+    fn take_counts(&mut self) -> Counts {
+        let overflow = self.ring.completion().overflow();
+        let new = overflow.wrapping_sub(self.overflow_seen);
+        self.overflow_seen = overflow;
+        let counts = std::mem::take(&mut self.counts);
+        Counts { overflows: u64::from(new), ..counts }
+    }
+}

@@ -1,0 +1,140 @@
+//! The shard's receive buffers: one arena, one ring of buffers that the kernel takes from.
+//!
+//! ```text
+//! free stack ──publish──▶ ring (the kernel's) ──taken──▶ a flow's chunk ──release──▶ free stack
+//! ```
+//! Only a window of the free buffers is published, always from the top of the stack: the buffers
+//! that were used last are used again first, so memory that was never needed is never touched.
+
+use std::io;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use io_uring::IoUring;
+use io_uring::types::BufRingEntry;
+use weir_core::event::{BufferId, Chunk};
+
+/// The only buffer group of a ring.
+pub(super) const GROUP: u16 = 0;
+
+/// Bytes of one buffer. Large enough that bulk needs few operations, small enough that a thousand
+/// stalled readers (two chunks each) stay under 64 MiB. To be settled by measurement (docs/adr).
+const SIZE: u16 = 32_768;
+
+/// Buffers that are published at least, and at most. The window doubles when the kernel found it
+/// empty while there were free buffers.
+const WINDOW_MIN: u16 = 64;
+const WINDOW_MAX: u16 = 2048;
+
+/// Anonymous memory that is given back when it is dropped.
+struct Mapping {
+    start: NonNull<u8>,
+    length: usize,
+}
+
+impl Mapping {
+    fn new(length: usize) -> io::Result<Mapping> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: a new anonymous mapping touches nothing that exists.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), length, protection, flags, -1, 0) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast()).expect("a mapping is not at 0");
+        Ok(Mapping { start, length })
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: it was mapped in `new` with this length, and nothing points into it any more: the
+        // ring, which is dropped before its buffers, was the last user.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
+    }
+}
+
+/// All buffers of one ring.
+pub(super) struct Buffers {
+    arena: Mapping,
+    ring: Mapping,
+    entries: u16,
+    tail: u16,
+    /// Buffers in the ring, as far as their answers have been seen.
+    published: u16,
+    window: u16,
+    free: Vec<u16>,
+}
+
+impl Buffers {
+    /// Makes `entries` buffers (a power of two) and registers their ring.
+    pub(super) fn new(ring: &IoUring, entries: u16) -> io::Result<Buffers> {
+        assert!(entries.is_power_of_two() && entries >= 2, "buffer rings are powers of two");
+        let arena = Mapping::new(usize::from(entries) * usize::from(SIZE))?;
+        let memory = Mapping::new(usize::from(entries) * size_of::<BufRingEntry>())?;
+        let address = memory.start.as_ptr() as u64;
+        // SAFETY: page-aligned, `entries` entries long, and alive as long as the ring (`Drop` order).
+        unsafe { ring.submitter().register_buf_ring_with_flags(address, entries, GROUP, 0)? };
+        let free = (0..entries).rev().collect();
+        let window = WINDOW_MIN.min(entries);
+        Ok(Buffers { arena, ring: memory, entries, tail: 0, published: 0, window, free })
+    }
+
+    /// Buffers that no session holds.
+    pub(super) fn free(&self) -> u32 {
+        u32::from(self.published) + u32::try_from(self.free.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Where a chunk's bytes are.
+    pub(super) fn bytes(&self, chunk: Chunk) -> *const u8 {
+        assert!(chunk.buffer.0 < self.entries && chunk.end <= SIZE, "a chunk lies in its buffer");
+        self.address(chunk.buffer.0).wrapping_add(usize::from(chunk.start))
+    }
+
+    /// The kernel took this buffer for an answer. If no bytes came in it, it is free again.
+    pub(super) fn taken(&mut self, buffer: BufferId, holds_bytes: bool) {
+        self.published = self.published.checked_sub(1).expect("it was published");
+        if !holds_bytes {
+            self.release(buffer);
+        }
+    }
+
+    /// The bytes are no longer needed.
+    pub(super) fn release(&mut self, buffer: BufferId) {
+        assert!(self.free.len() < usize::from(self.entries), "each buffer is given back once");
+        self.free.push(buffer.0);
+    }
+
+    /// Tops the ring up to the window. Called once before each wait.
+    pub(super) fn publish(&mut self) {
+        if self.published == 0 && self.window < WINDOW_MAX {
+            self.window = (self.window * 2).min(self.entries); // it ran dry: widen
+        }
+        let before = self.tail;
+        while self.published < self.window {
+            let Some(buffer) = self.free.pop() else { break };
+            let index = usize::from(self.tail & (self.entries - 1));
+            let address = self.address(buffer) as u64;
+            // SAFETY: `index` is below `entries`; the kernel reads an entry only after the tail says so.
+            let entry = unsafe { &mut *self.ring.start.as_ptr().cast::<BufRingEntry>().add(index) };
+            entry.set_addr(address);
+            entry.set_len(u32::from(SIZE));
+            entry.set_bid(buffer);
+            self.tail = self.tail.wrapping_add(1);
+            self.published += 1;
+        }
+        if self.tail != before {
+            // SAFETY: the tail lies in the first entry of our own, registered ring, aligned for u16.
+            let tail = unsafe {
+                let tail = BufRingEntry::tail(self.ring.start.as_ptr().cast());
+                AtomicU16::from_ptr(tail.cast_mut())
+            };
+            // Release: the kernel must see the entries before the tail (io_uring_buf_ring_advance(3)).
+            tail.store(self.tail, Ordering::Release);
+        }
+    }
+
+    fn address(&self, buffer: u16) -> *mut u8 {
+        self.arena.start.as_ptr().wrapping_add(usize::from(buffer) * usize::from(SIZE))
+    }
+}

@@ -1,0 +1,88 @@
+//! What the kernel answered: errno and flags become meaning here, and nowhere else.
+
+use io_uring::cqueue;
+use weir_core::event::{BufferId, Completion, Errno, Leg};
+
+use crate::io::{Kind, Outcome, Token};
+
+/// The meaning of an answer to the operation with this token.
+pub(super) fn decode(token: Token, result: i32, flags: u32) -> Outcome {
+    let value = u32::try_from(result).map_err(|_| Errno(-result));
+    match token {
+        Token::Accept { .. } => Outcome::Accepted(value.map(|_| Leg(result))),
+        Token::Bell => Outcome::Rang,
+        Token::CancelAccept { .. } => Outcome::Session(Completion::Canceled),
+        Token::Session { kind, .. } => Outcome::Session(match kind {
+            Kind::Connect => Completion::Connected(value.map(|_| ())),
+            Kind::Receive => receive(value, flags),
+            Kind::Send => match value {
+                // send(2) of at least one byte never takes none.
+                Ok(count) => Completion::Sent(count),
+                Err(errno) => Completion::SendFailed(errno),
+            },
+            // Done, not found, or already on its way: the target answers for itself.
+            Kind::Cancel => Completion::Canceled,
+        }),
+    }
+}
+
+fn receive(value: Result<u32, Errno>, flags: u32) -> Completion {
+    match value {
+        Ok(0) => Completion::Ended,
+        Ok(length) => {
+            let buffer = buffer(flags).expect("bytes come in a buffer of ours");
+            let length = u16::try_from(length).expect("a buffer is at most 65,535 bytes long");
+            Completion::Received { buffer, length, more: cqueue::sock_nonempty(flags) }
+        }
+        Err(Errno::ENOBUFS) => Completion::Starved,
+        Err(errno) => Completion::ReceiveFailed(errno),
+    }
+}
+
+/// The buffer that the kernel took for this answer, if it took one.
+pub(super) fn buffer(flags: u32) -> Option<BufferId> {
+    cqueue::buffer_select(flags).map(BufferId)
+}
+
+/// True if the session now owns the buffer.
+pub(super) fn holds_bytes(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Session(Completion::Received { .. }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_core::event::Side;
+    use weir_core::table::SessionId;
+
+    fn session(kind: Kind) -> Token {
+        Token::Session { id: SessionId { slot: 1, generation: 1 }, side: Side::Client, kind }
+    }
+
+    #[test]
+    fn answers_mean_what_the_manual_says() {
+        // IORING_CQE_F_BUFFER is bit 0, SOCK_NONEMPTY bit 2, the buffer's number starts at bit 16.
+        let cases = [
+            (Kind::Receive, 0, 0, Completion::Ended),
+            (Kind::Receive, 7, 5 << 16 | 1, received(5, 7, false)),
+            (Kind::Receive, 7, 5 << 16 | 5, received(5, 7, true)),
+            (Kind::Receive, -105, 0, Completion::Starved),
+            (Kind::Receive, -104, 0, Completion::ReceiveFailed(Errno::ECONNRESET)),
+            (Kind::Send, 9, 0, Completion::Sent(9)),
+            (Kind::Send, -32, 0, Completion::SendFailed(Errno::EPIPE)),
+            (Kind::Connect, 0, 0, Completion::Connected(Ok(()))),
+            (Kind::Connect, -111, 0, Completion::Connected(Err(Errno::ECONNREFUSED))),
+            (Kind::Cancel, -2, 0, Completion::Canceled),
+        ];
+        for (kind, result, flags, meaning) in cases {
+            assert_eq!(decode(session(kind), result, flags), Outcome::Session(meaning), "{kind:?}");
+        }
+        let accept = Token::Accept { socket: 0 };
+        assert_eq!(decode(accept, 9, 0), Outcome::Accepted(Ok(Leg(9))));
+        assert_eq!(decode(accept, -24, 0), Outcome::Accepted(Err(Errno::EMFILE)));
+    }
+
+    fn received(buffer: u16, length: u16, more: bool) -> Completion {
+        Completion::Received { buffer: BufferId(buffer), length, more }
+    }
+}

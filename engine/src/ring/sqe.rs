@@ -1,0 +1,89 @@
+//! How the kernel is asked: one function for each operation.
+
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+
+use io_uring::squeue::{Entry, Flags};
+use io_uring::{opcode, types::Fd};
+use weir_core::event::Leg;
+
+use super::buffers::GROUP;
+use crate::io::Token;
+use crate::sys::socket::RawAddress;
+
+/// IORING_RECVSEND_POLL_FIRST (5.19): wait for readiness before the first try.
+const POLL_FIRST: u16 = 1;
+
+/// Addresses that wait for one submission.
+const ADDRESSES_MAX: usize = 1024;
+
+/// Memory that operations point to. Boxed: it never moves.
+pub(super) struct Arguments {
+    addresses: [RawAddress; ADDRESSES_MAX],
+    used: usize,
+    bell: [u8; 8],
+}
+
+impl Default for Arguments {
+    fn default() -> Arguments {
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let (address, _) = RawAddress::new(&nowhere);
+        Arguments { addresses: [address; ADDRESSES_MAX], used: 0, bell: [0; 8] }
+    }
+}
+
+impl Arguments {
+    pub(super) fn has_room(&self) -> bool {
+        self.used < ADDRESSES_MAX
+    }
+
+    /// Keeps an address until it is submitted (the kernel copies it then).
+    pub(super) fn address(&mut self, address: &SocketAddr) -> (*const libc::sockaddr, u32) {
+        let (raw, length) = RawAddress::new(address);
+        let place = &mut self.addresses[self.used];
+        *place = raw;
+        self.used += 1;
+        ((&raw const *place).cast(), length)
+    }
+
+    pub(super) fn submitted(&mut self) {
+        self.used = 0;
+    }
+
+    pub(super) fn bell(&mut self) -> *mut u8 {
+        self.bell.as_mut_ptr()
+    }
+}
+
+pub(super) fn accept(listener: Leg) -> Entry {
+    // The client's address is asked for only where a strategy needs it (`Io::peer`).
+    opcode::Accept::new(Fd(listener.0), std::ptr::null_mut(), std::ptr::null_mut())
+        .flags(libc::SOCK_CLOEXEC)
+        .build()
+}
+
+pub(super) fn connect(leg: Leg, (address, length): (*const libc::sockaddr, u32)) -> Entry {
+    opcode::Connect::new(Fd(leg.0), address, length).build()
+}
+
+pub(super) fn receive(leg: Leg, more: bool) -> Entry {
+    opcode::Recv::new(Fd(leg.0), std::ptr::null_mut(), 0)
+        .buf_group(GROUP)
+        .ioprio(if more { 0 } else { POLL_FIRST })
+        .build()
+        .flags(Flags::BUFFER_SELECT)
+}
+
+pub(super) fn send(leg: Leg, bytes: *const u8, length: u16) -> Entry {
+    opcode::Send::new(Fd(leg.0), bytes, u32::from(length)).flags(libc::MSG_NOSIGNAL).build()
+}
+
+pub(super) fn cancel(target: Token) -> Entry {
+    // All that have this token: a listener's accepts share one.
+    let all = io_uring::types::CancelBuilder::user_data(target.pack()).all();
+    opcode::AsyncCancel2::new(all).build()
+}
+
+pub(super) fn read_bell(bell: RawFd, into: *mut u8) -> Entry {
+    opcode::Read::new(Fd(bell), into, 8).build()
+}

@@ -1,0 +1,185 @@
+//! One core's loop: orders and answers in, decisions by the core, operations out. The only place where the two worlds meet.
+
+mod accept;
+mod orders;
+mod perform;
+
+use std::collections::VecDeque;
+
+use weir_core::action::Actions;
+use weir_core::base::clock::Now;
+use weir_core::event::Completion;
+use weir_core::limits::{RESUMES_PER_TURN_MAX, SWEEP_PER_TURN_MAX};
+use weir_core::table::{SessionId, Setup, Table};
+use weir_proto::ids::ShardId;
+use weir_proto::order::Report;
+
+use crate::io::{Io, Op, Outcome, Token};
+use crate::mailbox::Mailbox;
+use accept::Sockets;
+
+/// How a shard is made.
+#[derive(Clone, Copy, Debug)]
+pub struct ShardSetup {
+    pub id: ShardId,
+    /// How many shards there are.
+    pub shards: u16,
+    /// The most sessions at once; beyond it the backlog holds.
+    pub sessions_max: u32,
+    /// For picks that draw lots.
+    pub seed: u64,
+    /// For the hash of client addresses; the same on every shard, secret towards clients.
+    pub hash_seed: (u64, u64),
+}
+
+/// One shard: its sessions, its listening sockets, its end of the mailbox, its world.
+pub struct Shard<I: Io> {
+    setup: ShardSetup,
+    io: I,
+    table: Table,
+    sockets: Sockets,
+    mailbox: Mailbox,
+    /// Reports that control had no room for yet. Bounded: one of each kind for each order.
+    outbox: VecDeque<Report>,
+    now: Now,
+    actions: Actions,
+    bell_rang: bool,
+    stopping: bool,
+    collected_at: Now,
+}
+
+impl<I: Io> Shard<I> {
+    /// A shard with an empty view.
+    pub fn new(setup: ShardSetup, mut io: I, mailbox: Mailbox) -> Shard<I> {
+        let now = io.now();
+        let slots = setup.sessions_max + accept::OVERSHOOT_MAX;
+        let table = Table::new(Setup {
+            shard: setup.id,
+            shards: setup.shards,
+            slots,
+            seed: setup.seed,
+            now,
+        });
+        io.submit(Token::Bell, Op::Bell);
+        let outbox = [Report::Started { shard: setup.id, sessions_max: setup.sessions_max }].into();
+        Shard {
+            setup,
+            io,
+            table,
+            sockets: Sockets::default(),
+            mailbox,
+            outbox,
+            now,
+            actions: Actions::default(),
+            bell_rang: true, // orders may have come before the bell was armed
+            stopping: false,
+            collected_at: now,
+        }
+    }
+
+    /// Turns until it is told to stop and its last session is over.
+    pub fn run(&mut self) {
+        while self.turn() {}
+    }
+
+    /// One pass: orders, answers, timers, operations, one wait. False when the shard is done.
+    pub fn turn(&mut self) -> bool {
+        self.now = self.io.now();
+        self.take_orders();
+        self.take_answers();
+        self.take_timers();
+        self.sweep();
+        self.resume();
+        self.report_ejections();
+        self.arm();
+        self.post();
+        self.table.meter().totals().turns += 1;
+        if self.stopping && self.table.is_empty() && self.sockets.is_empty() {
+            return false;
+        }
+        let until = self.next_deadline();
+        self.io.wait(until);
+        true
+    }
+
+    /// The table, for checkers.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The world, for checkers.
+    pub fn io(&mut self) -> &mut I {
+        &mut self.io
+    }
+
+    fn take_answers(&mut self) {
+        while let Some((token, outcome)) = self.io.next_completion() {
+            match (token, outcome) {
+                (Token::Session { id, side, .. }, Outcome::Session(done)) => {
+                    let out = &mut self.actions;
+                    self.table.on_completion(id, side, done, self.now, out);
+                    self.perform(id);
+                }
+                (Token::Accept { socket }, Outcome::Accepted(result)) => {
+                    self.on_accept(socket, result);
+                }
+                (Token::CancelAccept { socket }, Outcome::Session(Completion::Canceled)) => {
+                    self.sockets.cancel_answered(socket);
+                }
+                (Token::Bell, Outcome::Rang) => {
+                    self.bell_rang = true;
+                    self.io.submit(Token::Bell, Op::Bell);
+                }
+                (token, outcome) => unreachable!("{outcome:?} answers {token:?}"),
+            }
+        }
+    }
+
+    fn take_timers(&mut self) {
+        while let Some(id) = self.table.on_time(self.now, &mut self.actions) {
+            self.perform(id);
+        }
+    }
+
+    /// Ends some of the sessions that a kill or a stop is about; a batch a turn.
+    fn sweep(&mut self) {
+        for _ in 0..SWEEP_PER_TURN_MAX {
+            let Some(id) = self.table.sweep(self.now, &mut self.actions) else { return };
+            self.perform(id);
+        }
+    }
+
+    /// Lets flows that wait for a buffer go on, as many as there are buffers.
+    fn resume(&mut self) {
+        let most = self.table.starved().min(self.io.buffers_free()).min(RESUMES_PER_TURN_MAX);
+        for _ in 0..most {
+            let Some(id) = self.table.resume(&mut self.actions) else { return };
+            self.table.meter().totals().starved += 1;
+            self.perform(id);
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Now> {
+        let at_once = self.table.is_sweeping()
+            || self.bell_rang
+            || (self.table.starved() > 0 && self.io.buffers_free() > 0);
+        if at_once {
+            return Some(self.now);
+        }
+        // Control has fallen behind: it does not ring when it has caught up, so look again soon.
+        let outbox = (!self.outbox.is_empty()).then(|| self.now.plus_millis(10));
+        let deadlines = [self.table.next_deadline(), self.sockets.paused_until(), outbox];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Does what the core has asked for, for one session.
+    fn perform(&mut self, id: SessionId) {
+        let mut index = 0;
+        // A connect that cannot be asked for makes more actions: the list grows while it is done.
+        while let Some(action) = self.actions.get(index) {
+            self.act(id, action);
+            index += 1;
+        }
+        self.actions.clear();
+    }
+}

@@ -1,0 +1,97 @@
+//! Orders from control, and reports back to it. Neither side ever waits for the other.
+
+use std::sync::Arc;
+
+use weir_core::limits::ORDERS_PER_TURN_MAX;
+use weir_proto::order::{ListenerSocket, Order, Report};
+use weir_proto::snapshot::Snapshot;
+use weir_proto::stats::ShardStats;
+
+use super::Shard;
+use crate::io::Io;
+
+impl<I: Io> Shard<I> {
+    /// Takes what is in the mailbox, if the bell has rung; the rest in the next turn.
+    pub(super) fn take_orders(&mut self) {
+        if !self.bell_rang {
+            return;
+        }
+        for _ in 0..ORDERS_PER_TURN_MAX {
+            match self.mailbox.take() {
+                Some(order) => self.obey(order),
+                None => {
+                    self.bell_rang = false;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Adopt { snapshot, sockets } => self.adopt(snapshot, sockets),
+            Order::Health(list) => {
+                for (backend, healthy) in list {
+                    self.table.set_health(backend, healthy);
+                }
+            }
+            Order::LoadElsewhere(list) => {
+                for (backend, sessions) in list {
+                    self.table.set_elsewhere(backend, sessions);
+                }
+            }
+            Order::Collect { spare } => self.collect(spare),
+            Order::Kill(backend) => self.table.kill_backend(backend),
+            Order::Drain => self.fence(|_| false),
+            Order::Stop => {
+                self.stopping = true;
+                self.fence(|_| false);
+                self.table.stop();
+            }
+        }
+    }
+
+    fn adopt(&mut self, snapshot: Arc<Snapshot>, sockets: Vec<ListenerSocket>) {
+        self.table.adopt(&snapshot);
+        let wanted =
+            |id| snapshot.listeners.iter().any(|listener| listener.id == id && listener.accepting);
+        self.fence(wanted);
+        if !self.stopping {
+            self.listen(sockets);
+        }
+        self.sockets.touch();
+        let version = snapshot.version;
+        self.outbox.push_back(Report::Adopted { shard: self.setup.id, version });
+        // The view has taken what it needs; control frees the snapshot, so that no shard ever does.
+        self.outbox.push_back(Report::Retired(snapshot));
+    }
+
+    fn collect(&mut self, spare: Box<ShardStats>) {
+        let counts = self.io.take_counts();
+        let elapsed = self.now.nanos.saturating_sub(self.collected_at.nanos);
+        self.collected_at = self.now;
+        let totals = self.table.meter().totals();
+        totals.enters += counts.enters;
+        totals.completions += counts.completions;
+        totals.cq_overflow += counts.overflows;
+        totals.busy_ns += elapsed.saturating_sub(counts.waited_ns);
+        let mut full = self.table.collect(spare);
+        full.buffers_free_now = self.io.buffers_free();
+        self.outbox.push_back(Report::Stats(full));
+    }
+
+    pub(super) fn report_ejections(&mut self) {
+        while let Some((backend, fault)) = self.table.take_ejection() {
+            self.outbox.push_back(Report::Ejected { shard: self.setup.id, backend, fault });
+        }
+    }
+
+    /// Sends what control has room for.
+    pub(super) fn post(&mut self) {
+        while let Some(report) = self.outbox.pop_front() {
+            if let Err(report) = self.mailbox.report(report) {
+                return self.outbox.push_front(report);
+            }
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Action → operation. Everything that is not the kernel's to do later is done here at once.
+
+use weir_core::action::{Action, Pending};
+use weir_core::event::Side;
+use weir_core::table::SessionId;
+use weir_proto::order::ConnectFault;
+
+use super::Shard;
+use crate::io::{Io, Kind, Op, Token};
+
+impl<I: Io> Shard<I> {
+    pub(super) fn act(&mut self, id: SessionId, action: Action) {
+        let token = |side, kind| Token::Session { id, side, kind };
+        match action {
+            Action::Connect { backend } => self.connect(id, backend),
+            Action::Receive { from, leg, more } => {
+                self.io.submit(token(from, Kind::Receive), Op::Receive { leg, more });
+            }
+            Action::Send { to, leg, chunk } => {
+                self.io.submit(token(to, Kind::Send), Op::Send { leg, chunk });
+            }
+            Action::Finish(leg) => self.io.finish(leg),
+            Action::Cancel { side, what } => {
+                let kind = match what {
+                    Pending::Connect => Kind::Connect,
+                    Pending::Receive => Kind::Receive,
+                    Pending::Send => Kind::Send,
+                };
+                self.io.submit(token(side, Kind::Cancel), Op::Cancel(token(side, kind)));
+            }
+            Action::Release(buffer) => self.io.release(buffer),
+            Action::Close { leg, how } => self.io.close(leg, how),
+            // A slot is free: a listener that was full may accept again.
+            Action::Free(_) => self.sockets.touch(),
+            Action::Queue { .. } => {} // the table has put it into the line
+        }
+    }
+
+    fn connect(&mut self, id: SessionId, backend: u32) {
+        let address = self.table.view().backends()[backend as usize].address;
+        match self.io.open(&address) {
+            Ok(leg) => {
+                self.table.connect_started(id, leg, self.now);
+                let token = Token::Session { id, side: Side::Backend, kind: Kind::Connect };
+                self.io.submit(token, Op::Connect(leg, address));
+            }
+            // No socket to be had: this host's fault, whatever the errno.
+            Err(_) => {
+                let out = &mut self.actions;
+                self.table.connect_failed(id, ConnectFault::Local, self.now, out);
+            }
+        }
+    }
+}

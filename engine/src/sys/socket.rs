@@ -1,0 +1,129 @@
+//! Sockets by number: what the ring's operations are asked on.
+
+use std::mem::{MaybeUninit, size_of};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use weir_core::action::How;
+use weir_core::event::{Errno, Leg};
+
+/// Connections that the kernel queues for a listener (capped by net.core.somaxconn).
+const BACKLOG: i32 = 4096;
+
+fn last_errno() -> Errno {
+    Errno(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
+}
+
+/// A TCP socket for connecting to `address`, with TCP_NODELAY. Blocking, so that the ring waits and
+/// not we: io_uring answers EAGAIN on non-blocking ones.
+pub(crate) fn open(address: &SocketAddr) -> Result<Leg, Errno> {
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    // SAFETY: no pointers.
+    let fd = unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(last_errno());
+    }
+    set(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, &1i32);
+    Ok(Leg(fd))
+}
+
+/// Sends a FIN.
+pub(crate) fn finish(leg: Leg) {
+    // SAFETY: no pointers. ENOTCONN after a reset is no news: the reset is answered elsewhere.
+    unsafe { libc::shutdown(leg.0, libc::SHUT_WR) };
+}
+
+/// Closes a leg; `How::Reset` makes it an RST.
+pub(crate) fn close(leg: Leg, how: How) {
+    if how == How::Reset {
+        set(leg.0, libc::SOL_SOCKET, libc::SO_LINGER, &libc::linger { l_onoff: 1, l_linger: 0 });
+    }
+    // SAFETY: the leg is ours and is never used after this.
+    unsafe { libc::close(leg.0) };
+}
+
+/// Starts to listen on a bound socket.
+pub(crate) fn listen(socket: Leg) -> Result<(), Errno> {
+    // SAFETY: no pointers.
+    if unsafe { libc::listen(socket.0, BACKLOG) } == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+/// Takes a listener out of its reuseport group at once and answers its pending accepts. close(2)
+/// alone does neither while an io_uring accept is pending.
+pub(crate) fn fence(listener: Leg) {
+    // SAFETY: no pointers.
+    unsafe { libc::shutdown(listener.0, libc::SHUT_RD) };
+}
+
+/// The other end's address.
+pub(crate) fn peer(leg: Leg) -> Option<IpAddr> {
+    let mut storage = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+    let mut length = libc::socklen_t::try_from(size_of::<libc::sockaddr_storage>()).ok()?;
+    // SAFETY: `storage` is as long as `length` says.
+    let result = unsafe { libc::getpeername(leg.0, storage.as_mut_ptr().cast(), &raw mut length) };
+    if result != 0 {
+        return None;
+    }
+    // SAFETY: zeroed, then written by the kernel: every byte is initialised.
+    let storage = unsafe { storage.assume_init() };
+    match i32::from(storage.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the family says that it is a sockaddr_in, which sockaddr_storage can hold.
+            let v4 = unsafe { *(&raw const storage).cast::<libc::sockaddr_in>() };
+            Some(IpAddr::V4(Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr))))
+        }
+        libc::AF_INET6 => {
+            // SAFETY: the family says that it is a sockaddr_in6, which sockaddr_storage can hold.
+            let v6 = unsafe { *(&raw const storage).cast::<libc::sockaddr_in6>() };
+            Some(IpAddr::V6(Ipv6Addr::from(v6.sin6_addr.s6_addr)))
+        }
+        _ => None,
+    }
+}
+
+fn set<T>(fd: i32, level: i32, name: i32, value: &T) {
+    let length = libc::socklen_t::try_from(size_of::<T>()).expect("options are small");
+    // SAFETY: `value` is as long as `length` says. A failure (a socket that is reset already) is no news.
+    unsafe { libc::setsockopt(fd, level, name, std::ptr::from_ref(value).cast(), length) };
+}
+
+/// An address as connect(2) wants it.
+#[derive(Clone, Copy)]
+pub(crate) union RawAddress {
+    v4: libc::sockaddr_in,
+    v6: libc::sockaddr_in6,
+}
+
+impl RawAddress {
+    /// The kernel's form of `address`, and its length.
+    pub(crate) fn new(address: &SocketAddr) -> (RawAddress, u32) {
+        match address {
+            SocketAddr::V4(v4) => {
+                let raw = libc::sockaddr_in {
+                    sin_family: family(libc::AF_INET),
+                    sin_port: v4.port().to_be(),
+                    sin_addr: libc::in_addr { s_addr: u32::from(*v4.ip()).to_be() },
+                    sin_zero: [0; 8],
+                };
+                (RawAddress { v4: raw }, length::<libc::sockaddr_in>())
+            }
+            SocketAddr::V6(v6) => {
+                let raw = libc::sockaddr_in6 {
+                    sin6_family: family(libc::AF_INET6),
+                    sin6_port: v6.port().to_be(),
+                    sin6_flowinfo: v6.flowinfo(),
+                    sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
+                    sin6_scope_id: v6.scope_id(),
+                };
+                (RawAddress { v6: raw }, length::<libc::sockaddr_in6>())
+            }
+        }
+    }
+}
+
+fn family(family: i32) -> libc::sa_family_t {
+    libc::sa_family_t::try_from(family).expect("AF_INET and AF_INET6 are small")
+}
+
+fn length<T>() -> u32 {
+    u32::try_from(size_of::<T>()).expect("an address is small")
+}

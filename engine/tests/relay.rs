@@ -1,0 +1,185 @@
+//! The engine on real sockets, without the control thread: bytes, ends, resets, refusals.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use weir_engine::{Engine, Options};
+use weir_proto::ids::{IdSource, ShardId, Version};
+use weir_proto::order::{ListenerSocket, Order, Report};
+use weir_proto::snapshot::Snapshot;
+use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Spec};
+use weir_proto::stats::ShardStats;
+
+/// One shard with one listener in front of `backends`.
+struct Rig {
+    engine: Engine,
+    address: SocketAddr,
+}
+
+impl Rig {
+    fn start(backends: &[SocketAddr]) -> Rig {
+        let options =
+            Options { shards: 1, sessions_max: 64, pin: false, hash_seed: (1, 2), seed: 3 };
+        let mut engine = Engine::start(&options).expect("io_uring is there");
+        // std's listener listens already; listening again only sets the backlog.
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let mut pool = PoolSpec::default();
+        for (number, address) in backends.iter().enumerate() {
+            let spec = BackendSpec { address: *address, weight: 1, state: Admin::Ready };
+            pool.backend.insert(format!("b{number}").parse().unwrap(), spec);
+        }
+        let listener = ListenerSpec {
+            bind: vec![address],
+            pool: "p".parse().unwrap(),
+            max_sessions: None,
+            state: Admin::Ready,
+        };
+        let spec = Spec {
+            listener: [("l".parse().unwrap(), listener)].into(),
+            pool: [("p".parse().unwrap(), pool)].into(),
+        };
+        let mut ids = IdSource::default();
+        let snapshot = Snapshot::build(&spec, Version(1), &Snapshot::empty(), &mut ids).unwrap();
+        let listener = snapshot.listeners[0].id;
+        let sockets = vec![ListenerSocket { listener, socket: socket.into() }];
+        let bell = engine.take_bell().expect("not taken yet");
+        let order = Order::Adopt { snapshot: Arc::new(snapshot), sockets };
+        engine.send(ShardId(0), order).expect("there is room");
+        let mut bell = std::os::unix::net::UnixStream::from(bell);
+        bell.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        loop {
+            match engine.take_report() {
+                Some(Report::Adopted { version, .. }) => {
+                    assert_eq!(version, Version(1));
+                    break;
+                }
+                Some(_) => {}
+                None => drop(bell.read(&mut [0; 64]).expect("the shard answers")),
+            }
+        }
+        Rig { engine, address }
+    }
+
+    fn client(&self) -> TcpStream {
+        let client = TcpStream::connect(self.address).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        client
+    }
+
+    /// Stops the shard and gives its last statistics.
+    fn stop(self) -> ShardStats {
+        let spare = Box::new(ShardStats::new(ShardId(0)));
+        self.engine.send(ShardId(0), Order::Collect { spare }).expect("there is room");
+        self.engine.send(ShardId(0), Order::Stop).expect("there is room");
+        let mut last = None;
+        loop {
+            match self.engine.take_report() {
+                Some(Report::Stats(stats)) => last = Some(*stats),
+                Some(Report::Ended { panic, .. }) => {
+                    assert_eq!(panic, None);
+                    break;
+                }
+                Some(_) => {}
+                None => thread::yield_now(),
+            }
+        }
+        self.engine.join();
+        last.expect("statistics were asked for")
+    }
+}
+
+/// A backend that accepts one connection and hands it to `talk`.
+fn backend(talk: impl FnOnce(TcpStream) + Send + 'static) -> (SocketAddr, thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let thread = thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        talk(stream);
+    });
+    (address, thread)
+}
+
+/// Byte `position` of a stream that checks itself.
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|position| (position * 31 % 251) as u8).collect()
+}
+
+#[test]
+fn eight_megabytes_cross_each_way_at_once_and_both_ends_are_passed_on() {
+    const LENGTH: usize = 8 << 20;
+    let (address, thread) = backend(|mut stream| {
+        let mut writer = stream.try_clone().unwrap();
+        let sender = thread::spawn(move || {
+            writer.write_all(&pattern(LENGTH)).unwrap();
+            writer.shutdown(Shutdown::Write).unwrap();
+        });
+        let mut got = Vec::new();
+        stream.read_to_end(&mut got).unwrap();
+        assert!(got == pattern(LENGTH), "the upload arrived whole");
+        sender.join().unwrap();
+    });
+    let rig = Rig::start(&[address]);
+    let mut client = rig.client();
+    let mut writer = client.try_clone().unwrap();
+    let sender = thread::spawn(move || {
+        writer.write_all(&pattern(LENGTH)).unwrap();
+        writer.shutdown(Shutdown::Write).unwrap();
+    });
+    let mut got = Vec::new();
+    client.read_to_end(&mut got).unwrap();
+    assert!(got == pattern(LENGTH), "the download arrived whole");
+    sender.join().unwrap();
+    thread.join().unwrap();
+    let stats = rig.stop();
+    assert_eq!(stats.backends[0].received_bytes, LENGTH as u64);
+    assert_eq!(stats.backends[0].sent_bytes, LENGTH as u64);
+}
+
+#[test]
+fn a_dead_backend_is_not_noticed_by_the_client() {
+    let dead = TcpListener::bind("127.0.0.1:0").unwrap();
+    let dead_address = dead.local_addr().unwrap();
+    drop(dead);
+    let (address, thread) = backend(|mut stream| {
+        let mut word = [0; 5];
+        stream.read_exact(&mut word).unwrap();
+        stream.write_all(&word).unwrap();
+    });
+    let rig = Rig::start(&[dead_address, address]);
+    let mut client = rig.client();
+    client.write_all(b"hello").unwrap();
+    let mut word = [0; 5];
+    client.read_exact(&mut word).unwrap();
+    assert_eq!(&word, b"hello");
+    thread.join().unwrap();
+    rig.stop();
+}
+
+#[test]
+fn with_nobody_to_take_it_a_client_is_reset() {
+    let rig = Rig::start(&[]);
+    let error = rig.client().read(&mut [0; 1]).expect_err("a clean end would be a lie");
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    rig.stop();
+}
+
+#[test]
+fn a_stop_resets_what_is_open() {
+    let (address, thread) = backend(|mut stream| {
+        let error = stream.read_to_end(&mut Vec::new()).expect_err("a cut is not an end");
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    });
+    let rig = Rig::start(&[address]);
+    let mut client = rig.client();
+    client.write_all(b"x").unwrap();
+    let reader = thread::spawn(move || client.read(&mut [0; 1]).expect_err("cut").kind());
+    // The backend has the byte, so the session is relaying, once this order is taken.
+    rig.stop();
+    assert_eq!(reader.join().unwrap(), std::io::ErrorKind::ConnectionReset);
+    thread.join().unwrap();
+}
