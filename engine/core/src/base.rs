@@ -1,0 +1,3 @@
+//! Building blocks without a domain word in them.
+
+pub mod clock;
