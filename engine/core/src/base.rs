@@ -1,3 +1,4 @@
 //! Building blocks without a domain word in them.
 
 pub mod clock;
+pub mod prng;
