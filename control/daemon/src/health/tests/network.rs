@@ -218,7 +218,9 @@ fn a_backend_that_comes_later_is_checked_at_once() {
     let first = World::new(spec, &[alive]);
     let dead = BackendSpec { address: closed_port(), weight: 1, state: Admin::Ready };
     world.snapshot = first.snapshot.clone();
-    world.change(|pool| drop(pool.backend.insert("b2".parse().unwrap(), dead)));
+    world.change(|pool| {
+        pool.backend.insert("b2".parse().unwrap(), dead);
+    });
     let added = Cell::new(false);
     let told = probe(&first, |told, health| {
         let checked = health.counters(first.id("b1")).unwrap().ok == 1;
