@@ -200,3 +200,26 @@ fn faults_found_by_others_get_their_places_and_json_its_keys() {
     assert_eq!(json_report(&wrong), expected);
     assert_eq!(json_report(&[])["ok"], true);
 }
+
+#[test]
+fn no_text_makes_it_panic() {
+    let mut prng = weir_core::base::prng::Prng::new(1);
+    let alphabet = b"\"'\\[]{}=.,#\n\r\x00 az09-_\xc3\xa4";
+    for round in 0..1000 {
+        let mut bytes = if round % 2 == 0 { MANUAL } else { FULL }.as_bytes().to_vec();
+        for _ in 0..=prng.below(6) {
+            let at = prng.below(u32::try_from(bytes.len()).unwrap()) as usize;
+            let byte = alphabet[prng.below(u32::try_from(alphabet.len()).unwrap()) as usize];
+            match prng.below(3) {
+                0 => bytes[at] = byte,
+                1 => bytes.insert(at, byte),
+                _ => drop(bytes.drain(at..(at + 9).min(bytes.len()))),
+            }
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        match parse(&text, "x") {
+            Ok(file) => assert_eq!(parse(&export(&file.spec), "x").unwrap().spec, file.spec),
+            Err(wrong) => assert!(wrong.iter().all(|d| d.line > 0 && !d.render(false).is_empty())),
+        }
+    }
+}

@@ -231,3 +231,20 @@ fn a_backend_that_comes_later_is_checked_at_once() {
     });
     assert_eq!((told[0].backend.as_str(), told[0].up), ("b2", false));
 }
+
+#[test]
+fn more_backends_than_fit_at_once_are_all_checked() {
+    let alive = backend(|_| true);
+    let spec = HealthSpec {
+        interval: Span::from_secs(3600),
+        timeout: Span::from_secs(5),
+        ..HealthSpec::default()
+    };
+    let world = World::new(spec, &[alive; 600]);
+    let told = probe(&world, |_, health| {
+        let all = world.snapshot.pools[0].backends.iter();
+        let done = all.filter_map(|backend| health.counters(backend.id));
+        done.map(|counters| counters.ok + counters.fail).sum::<u64>() == 600
+    });
+    assert_eq!(told, []);
+}
