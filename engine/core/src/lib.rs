@@ -9,6 +9,7 @@
 //! | one direction: queue, backpressure, end of stream | [`flow`] |
 //! | what this shard knows of listeners, pools, backends | [`view`] |
 //! | how a pool picks | [`pick`] |
+//! | is a backend up | [`health`] |
 //! | what is counted | [`meter`] |
 //! | slab, timer wheel, generator of numbers | [`base`] |
 
@@ -23,6 +24,7 @@ pub mod action;
 pub mod base;
 pub mod event;
 pub mod flow;
+pub mod health;
 pub mod limits;
 pub mod line;
 pub mod meter;

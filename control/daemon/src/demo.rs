@@ -1,0 +1,206 @@
+//! `weir demo`: two small backends and weir before them, on loopback, with commands to try.
+
+mod backend;
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use weir_proto::spec::{
+    Admin, BackendSpec, HealthKind, HealthSpec, ListenerSpec, PoolSpec, Span, Spec, Strategy,
+};
+
+use crate::file;
+
+/// Runs the demo. `serve` is `weir run -c FILE`: it returns when weir has been stopped.
+///
+/// # Errors
+/// What kept it from starting, or what `serve` says.
+pub(crate) fn run(serve: impl FnOnce(PathBuf) -> Result<u8, String>) -> Result<u8, String> {
+    let say = |fault: io::Error| format!("the demo cannot start: {fault}");
+    let stage = Stage::set().map_err(say)?;
+    // Whoever reads it through a pipe wants it now; whoever has closed the pipe does not want it.
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{}", stage.invitation()).and_then(|()| out.flush());
+    drop(out);
+    let code = serve(stage.file());
+    // Nothing in it is worth more than the demo.
+    let _ = std::fs::remove_dir_all(&stage.folder);
+    code
+}
+
+/// What the demo stands on.
+struct Stage {
+    /// Holds the file, the state and the control socket.
+    folder: PathBuf,
+    listener: SocketAddr,
+    admin: SocketAddr,
+    backends: Vec<(&'static str, SocketAddr)>,
+}
+
+impl Stage {
+    fn set() -> io::Result<Stage> {
+        let folder = std::env::temp_dir().join(format!("weir-demo-{}", std::process::id()));
+        std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
+        let backends = ["b1", "b2"].into_iter().map(|name| Ok((name, backend::start(name)?)));
+        let stage = Stage {
+            listener: free_address(8080)?,
+            admin: free_address(9650)?,
+            backends: backends.collect::<io::Result<_>>()?,
+            folder,
+        };
+        std::fs::write(stage.file(), stage.toml())?;
+        Ok(stage)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.join("weir.toml")
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.join("control.sock")
+    }
+
+    /// The file of the demo: settings by hand, the rest as weir itself writes it.
+    fn toml(&self) -> String {
+        let text = |path: PathBuf| toml::Value::from(path.display().to_string());
+        let settings = format!(
+            "[weir]\ncontrol = {}\nadmin = \"{}\"\nstate = {}\n\n",
+            text(self.socket()),
+            self.admin,
+            text(self.folder.join("state"))
+        );
+        settings + &file::export(&self.spec())
+    }
+
+    fn spec(&self) -> Spec {
+        // Names that are written here are names.
+        let name = |text: &str| text.parse().ok();
+        let backend = self.backends.iter().filter_map(|(text, address)| {
+            let spec = BackendSpec { address: *address, weight: 1, state: Admin::Ready };
+            Some((name(text)?, spec))
+        });
+        let health = HealthSpec {
+            kind: HealthKind::Http,
+            interval: Span::from_secs(1),
+            path: Some("/".to_owned()),
+            ..HealthSpec::default()
+        };
+        let pool = PoolSpec {
+            strategy: Strategy::RoundRobin,
+            health,
+            backend: backend.collect(),
+            ..PoolSpec::default()
+        };
+        let mut spec = Spec { listener: BTreeMap::new(), pool: BTreeMap::new() };
+        if let Some(web) = name("web") {
+            let listener = ListenerSpec {
+                bind: vec![self.listener],
+                pool: web.clone(),
+                max_sessions: None,
+                state: Admin::Ready,
+            };
+            spec.listener.insert(web.clone(), listener);
+            spec.pool.insert(web, pool);
+        }
+        spec
+    }
+
+    fn invitation(&self) -> String {
+        let weirctl = format!("{} -s {}", client().display(), self.socket().display());
+        let Stage { listener, admin, folder, .. } = self;
+        let mut text = format!(
+            "weir demo: two backends and weir before them. Ctrl-C ends all.\n\n\
+             {:<32} weir\n{:<32} metrics\n",
+            format!("http://{listener}/"),
+            format!("http://{admin}/metrics"),
+        );
+        for (name, address) in &self.backends {
+            text += &format!("{:<32} backend web/{name}\n", format!("http://{address}/"));
+        }
+        text += &format!("{:<32} the configuration and the state\n", folder.display());
+        text += &format!(
+            "\nTry, in another terminal:\n\
+             \n  curl http://{listener}/\
+             \n  {weirctl} status\
+             \n  {weirctl} top\
+             \n  {weirctl} backend list\
+             \n  {weirctl} backend drain web/b1\
+             \n  {weirctl} backend ready web/b1\
+             \n  {weirctl} pool set web strategy=maglev\
+             \n  {weirctl} config history\
+             \n  curl http://{admin}/metrics\
+             \n  wrk -c 64 -d 5s http://{listener}/\n"
+        );
+        text
+    }
+}
+
+/// `weirctl` as this machine finds it: beside this program, else on the PATH.
+fn client() -> PathBuf {
+    let beside = std::env::current_exe().ok().map(|weir| weir.with_file_name("weirctl"));
+    beside.filter(|path| path.exists()).unwrap_or_else(|| Path::new("weirctl").to_owned())
+}
+
+/// A loopback address on `port` if nobody has it, else on any port that is free now.
+fn free_address(port: u16) -> io::Result<SocketAddr> {
+    let try_port = |port: u16| TcpListener::bind(("127.0.0.1", port))?.local_addr();
+    try_port(port).or_else(|_| try_port(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stage() -> Stage {
+        let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        Stage {
+            folder: PathBuf::from("/tmp/a \"b\""),
+            listener: at(8080),
+            admin: at(9650),
+            backends: vec![("b1", at(4001)), ("b2", at(4002))],
+        }
+    }
+
+    #[test]
+    fn the_demos_file_is_a_good_one() {
+        let stage = stage();
+        let file = file::parse(&stage.toml(), "demo").unwrap();
+        assert_eq!(file.spec, stage.spec());
+        assert_eq!(file.spec.pool["web"].backend.len(), 2);
+        assert_eq!(file.settings.control, stage.socket());
+        assert_eq!(file.settings.admin, Some(stage.admin));
+    }
+
+    #[test]
+    fn the_invitation_names_every_address_and_a_socket() {
+        let stage = stage();
+        let text = stage.invitation();
+        for part in ["curl http://127.0.0.1:8080/", "http://127.0.0.1:4002/", "control.sock status"]
+        {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_left_alone() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let other = free_address(port).unwrap();
+        assert_ne!(other.port(), port);
+    }
+
+    #[test]
+    fn the_folder_is_gone_after_the_demo() {
+        let mut seen = None;
+        let code = run(|file| {
+            assert!(file::read(&file).is_ok());
+            seen = file.parent().map(Path::to_owned);
+            Ok(7)
+        });
+        assert_eq!(code, Ok(7));
+        assert!(seen.is_some_and(|folder| !folder.exists()));
+    }
+}

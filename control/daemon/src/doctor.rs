@@ -1,0 +1,230 @@
+//! `weir doctor`: whether this host is ready for weir, and how to mend what is not.
+
+mod facts;
+
+use std::fmt::Display;
+
+use serde::Serialize;
+use weir_proto::answer::SCHEMA;
+
+use crate::file::Settings;
+use crate::rt;
+use facts::{Access, Facts, Folder};
+
+/// One question and its answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Check {
+    name: &'static str,
+    verdict: Verdict,
+    /// What was found.
+    found: String,
+    /// How to mend it; empty if there is nothing to mend.
+    mend: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    Ok,
+    /// weir serves, but not as well as it could.
+    Warn,
+    /// weir will not start.
+    Fail,
+}
+
+/// Looks at this host, prints a line for each check and gives the exit code: 1 if one fails.
+pub(crate) fn command(settings: &Settings, json: bool) -> u8 {
+    let checks = judge(&Facts::of_this_host(settings));
+    if json {
+        println!("{}", json_report(&checks));
+    } else {
+        print!("{}", table(&checks));
+    }
+    u8::from(has_failed(&checks))
+}
+
+fn has_failed(checks: &[Check]) -> bool {
+    checks.iter().any(|check| check.verdict == Verdict::Fail)
+}
+
+fn json_report(checks: &[Check]) -> serde_json::Value {
+    serde_json::json!({ "schema": SCHEMA, "ok": !has_failed(checks), "checks": checks })
+}
+
+fn table(checks: &[Check]) -> String {
+    let mut out = String::new();
+    for Check { name, verdict, found, mend } in checks {
+        let word = match verdict {
+            Verdict::Ok => "ok",
+            Verdict::Warn => "warn",
+            Verdict::Fail => "fail",
+        };
+        out.push_str(&format!("{word:<5} {name:<20} {found}\n"));
+        if !mend.is_empty() {
+            out.push_str(&format!("{:26} mend: {mend}\n", ""));
+        }
+    }
+    out
+}
+
+/// What the facts mean.
+fn judge(facts: &Facts) -> Vec<Check> {
+    let mut checks = vec![
+        kernel(&facts.release),
+        uring_disabled(facts.uring_disabled, facts.ring.is_ok()),
+        ring(facts),
+        memlock(facts.memlock),
+        nofile(facts.nofile),
+        somaxconn(facts.somaxconn),
+        migrate(facts.migrate_req),
+        ports(facts.ports),
+    ];
+    checks.extend(facts.folders.iter().map(folder));
+    checks
+}
+
+fn ok(name: &'static str, found: impl Display) -> Check {
+    Check { name, verdict: Verdict::Ok, found: found.to_string(), mend: String::new() }
+}
+
+fn warn(name: &'static str, found: impl Display, mend: impl Display) -> Check {
+    let (found, mend) = (found.to_string(), mend.to_string());
+    Check { name, verdict: Verdict::Warn, found, mend }
+}
+
+fn fail(name: &'static str, found: impl Display, mend: impl Display) -> Check {
+    Check { verdict: Verdict::Fail, ..warn(name, found, mend) }
+}
+
+fn kernel(release: &str) -> Check {
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().ok());
+    let version = numbers.next().flatten().zip(numbers.next().flatten());
+    match version {
+        None => {
+            warn("kernel", format!("{release:?} is no version"), "weir needs Linux 6.1 or newer")
+        }
+        Some(version) if version < (6, 1) => {
+            fail("kernel", release, "weir needs Linux 6.1 or newer, 6.12 at best")
+        }
+        Some(version) if version < (6, 12) => {
+            warn("kernel", release, "it works; 6.12 or newer is faster")
+        }
+        Some(_) => ok("kernel", release),
+    }
+}
+
+fn uring_disabled(value: Option<u64>, ring_works: bool) -> Check {
+    const NAME: &str = "io_uring_disabled";
+    let mend = "sysctl -w kernel.io_uring_disabled=0";
+    match value {
+        None => ok(NAME, "this kernel has no such switch"),
+        Some(0) => ok(NAME, "0"),
+        Some(1) if ring_works => ok(NAME, "1: only the privileged and a group; we are among them"),
+        Some(1) => {
+            let group = "or add weir's group to kernel.io_uring_group";
+            fail(NAME, "1: only the privileged and a group", format!("{mend}, {group}"))
+        }
+        Some(other) => fail(NAME, other, mend),
+    }
+}
+
+fn ring(facts: &Facts) -> Check {
+    const NAME: &str = "io_uring";
+    match &facts.ring {
+        Ok(()) if facts.seccomp => ok(NAME, "a ring works, through a seccomp filter"),
+        Ok(()) => ok(NAME, "a ring works"),
+        Err((what, hint)) if facts.seccomp => {
+            let seccomp = "a seccomp filter is on: it must allow io_uring_setup, io_uring_enter and \
+                           io_uring_register";
+            fail(NAME, what, format!("{hint}; {seccomp}"))
+        }
+        Err((what, hint)) => fail(NAME, what, hint),
+    }
+}
+
+fn memlock(limit: Option<u64>) -> Check {
+    const NAME: &str = "memlock";
+    const MEND: &str = "LimitMEMLOCK=8M in the unit, or ulimit -l 8192";
+    match limit {
+        None => ok(NAME, "unlimited"),
+        Some(bytes) if bytes < rt::MEMLOCK_MIN => {
+            let need = rt::MEMLOCK_MIN >> 10;
+            fail(NAME, format!("{} KiB; {need} KiB are needed", bytes >> 10), MEND)
+        }
+        Some(bytes) => ok(NAME, format!("{} KiB", bytes >> 10)),
+    }
+}
+
+fn nofile(limit: Option<u64>) -> Check {
+    const NAME: &str = "nofile";
+    const MEND: &str = "LimitNOFILE=1048576 in the unit, or ulimit -n 1048576";
+    let Some(limit) = limit else { return ok(NAME, "unlimited") };
+    let sessions = limit.saturating_sub(DESCRIPTORS_RESERVED) / 2;
+    let found = format!("{limit} descriptors, some {sessions} sessions");
+    match sessions {
+        0..16 => fail(NAME, found, MEND),
+        16..SESSIONS_FEW => warn(NAME, found, MEND),
+        _ => ok(NAME, found),
+    }
+}
+
+fn somaxconn(value: Option<u64>) -> Check {
+    const NAME: &str = "somaxconn";
+    const MEND: &str = "sysctl -w net.core.somaxconn=4096";
+    match value {
+        None => warn(NAME, "cannot be read", MEND),
+        Some(count) if count < 4096 => {
+            warn(NAME, format!("{count}: a burst of connections overflows the backlog"), MEND)
+        }
+        Some(count) => ok(NAME, count),
+    }
+}
+
+fn migrate(value: Option<u64>) -> Check {
+    const NAME: &str = "tcp_migrate_req";
+    const MEND: &str = "sysctl -w net.ipv4.tcp_migrate_req=1";
+    match value {
+        Some(1) => ok(NAME, 1),
+        Some(other) => {
+            let what = "connections that wait at a shard which stops are reset";
+            warn(NAME, format!("{other}: {what}"), MEND)
+        }
+        None => warn(NAME, "cannot be read", MEND),
+    }
+}
+
+fn ports(range: Option<(u64, u64)>) -> Check {
+    const NAME: &str = "ip_local_port_range";
+    const MEND: &str = "sysctl -w net.ipv4.ip_local_port_range='1024 65535'";
+    let Some((low, high)) = range else { return warn(NAME, "cannot be read", MEND) };
+    let count = (high + 1).saturating_sub(low);
+    let found = format!("{low} to {high}: {count} connections to each backend address");
+    if count < 20_000 { warn(NAME, found, MEND) } else { ok(NAME, found) }
+}
+
+fn folder(folder: &Folder) -> Check {
+    let path = folder.path.display();
+    match &folder.access {
+        Access::Writable => ok(folder.name, format!("{path} is writable")),
+        Access::Creatable => ok(folder.name, format!("{path} is not there and can be made")),
+        Access::Denied { nearest } => {
+            let mend =
+                format!("install -d -o \"$(id -un)\" {path} (as root), or name another in [weir]");
+            let found = if *nearest == folder.path {
+                format!("{path} is not writable")
+            } else {
+                format!("{path} is not there and {} is not writable", nearest.display())
+            };
+            fail(folder.name, found, mend)
+        }
+    }
+}
+
+/// Descriptors that no session gets.
+const DESCRIPTORS_RESERVED: u64 = 64;
+/// Fewer sessions than this surprise people.
+const SESSIONS_FEW: u64 = 8000;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+//! What this host says of itself.
+
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Resource, getrlimit};
+
+use crate::file::Settings;
+
+/// Everything that `weir doctor` looks at.
+#[derive(Clone, Debug)]
+pub(super) struct Facts {
+    pub(super) release: String,
+    pub(super) uring_disabled: Option<u64>,
+    /// What failed, and what to do about it.
+    pub(super) ring: Result<(), (String, String)>,
+    /// A seccomp filter is on.
+    pub(super) seccomp: bool,
+    /// The hard limit in bytes, for weir raises the soft one. `None` is unlimited.
+    pub(super) memlock: Option<u64>,
+    /// The hard limit, for weir raises the soft one. `None` is unlimited.
+    pub(super) nofile: Option<u64>,
+    pub(super) somaxconn: Option<u64>,
+    pub(super) migrate_req: Option<u64>,
+    pub(super) ports: Option<(u64, u64)>,
+    pub(super) folders: Vec<Folder>,
+}
+
+/// A folder that weir writes to.
+#[derive(Clone, Debug)]
+pub(super) struct Folder {
+    pub(super) name: &'static str,
+    pub(super) path: PathBuf,
+    pub(super) access: Access,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    Writable,
+    /// It is not there, but can be made.
+    Creatable,
+    /// `nearest` is what stands in the way: the folder, or the nearest one above it that is there.
+    Denied {
+        nearest: PathBuf,
+    },
+}
+
+impl Facts {
+    pub(super) fn of_this_host(settings: &Settings) -> Facts {
+        let uname = rustix::system::uname();
+        let control = settings.control.parent().unwrap_or(Path::new("."));
+        Facts {
+            release: uname.release().to_string_lossy().into_owned(),
+            uring_disabled: number("/proc/sys/kernel/io_uring_disabled"),
+            ring: weir_engine::probe().map_err(|error| (error.what, error.hint)),
+            seccomp: has_seccomp_filter(&text("/proc/self/status").unwrap_or_default()),
+            memlock: getrlimit(Resource::Memlock).maximum,
+            nofile: getrlimit(Resource::Nofile).maximum,
+            somaxconn: number("/proc/sys/net/core/somaxconn"),
+            migrate_req: number("/proc/sys/net/ipv4/tcp_migrate_req"),
+            ports: text("/proc/sys/net/ipv4/ip_local_port_range").as_deref().and_then(pair),
+            folders: vec![folder("state", &settings.state), folder("control", control)],
+        }
+    }
+}
+
+fn folder(name: &'static str, path: &Path) -> Folder {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    Folder { name, path: path.to_owned(), access: access(path) }
+}
+
+/// Whether this process can write to the folder at `path`, or make it.
+pub(super) fn access(path: &Path) -> Access {
+    let there = path
+        .ancestors()
+        .map(|above| if above.as_os_str().is_empty() { Path::new(".") } else { above });
+    let nearest = there.into_iter().find(|above| above.exists()).unwrap_or(Path::new("/"));
+    let wanted = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    if !nearest.is_dir() || rustix::fs::access(nearest, wanted).is_err() {
+        return Access::Denied { nearest: nearest.to_owned() };
+    }
+    if nearest == path { Access::Writable } else { Access::Creatable }
+}
+
+fn text(path: &str) -> Option<String> {
+    std::fs::read_to_string(path).ok()
+}
+
+fn number(path: &str) -> Option<u64> {
+    text(path)?.trim().parse().ok()
+}
+
+/// Two numbers with white space between them.
+pub(super) fn pair(text: &str) -> Option<(u64, u64)> {
+    let mut numbers = text.split_whitespace().map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// Reads `/proc/self/status`.
+pub(super) fn has_seccomp_filter(status: &str) -> bool {
+    status.lines().any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() == "2"))
+}

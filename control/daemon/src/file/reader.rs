@@ -1,0 +1,245 @@
+//! From the parsed text to settings and a spec, going on after every fault so that all are found.
+
+mod pool;
+
+use std::fmt::Display;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+use weir_proto::spec::{Admin, ListenerSpec, Name, Spec};
+
+use super::diagnostic::Problem;
+use super::{SHARDS_MAX, Settings, Shards};
+
+/// Collects what is wrong on the way.
+#[derive(Default)]
+pub(super) struct Reader {
+    problems: Vec<Problem>,
+}
+
+/// A table and the place to point at when something is missing in it.
+#[derive(Clone, Copy)]
+struct Section<'a> {
+    table: &'a DeTable<'a>,
+    key: &'a Spanned<std::borrow::Cow<'a, str>>,
+}
+
+impl Reader {
+    /// The whole file.
+    pub(super) fn file(&mut self, root: &DeTable<'_>) -> (Settings, Spec) {
+        self.no_others(root, &["weir", "listener", "pool"]);
+        let settings = self.section(root, "weir").map(|weir| self.settings(weir));
+        let mut spec = Spec::default();
+        for (name, section) in self.named(root, "listener") {
+            if let Some(listener) = self.listener(section) {
+                spec.listener.insert(name, listener);
+            }
+        }
+        for (name, section) in self.named(root, "pool") {
+            let pool = self.pool(section);
+            spec.pool.insert(name, pool);
+        }
+        (settings.unwrap_or_default(), spec)
+    }
+
+    pub(super) fn into_problems(self) -> Vec<Problem> {
+        self.problems
+    }
+
+    fn settings(&mut self, weir: Section<'_>) -> Settings {
+        const KEYS: [&str; 5] = ["shards", "control", "admin", "state", "admin-token-file"];
+        self.no_others(weir.table, &KEYS);
+        let default = Settings::default();
+        let control: Option<PathBuf> = self.take(weir, "control", "a path");
+        if control.as_ref().is_some_and(|path| path.as_os_str().len() > SOCKET_PATH_MAX) {
+            let message = format!("a socket's path has at most {SOCKET_PATH_MAX} bytes");
+            self.add(span_of(weir.table, "control"), message, "put it in /run");
+        }
+        Settings {
+            shards: self.shards(weir).unwrap_or(default.shards),
+            control: control.unwrap_or(default.control),
+            admin: self.take(weir, "admin", "an address, like \"127.0.0.1:9650\""),
+            state: self.take(weir, "state", "a path").unwrap_or(default.state),
+            admin_token_file: self.take(weir, "admin-token-file", "a path"),
+        }
+    }
+
+    fn shards(&mut self, weir: Section<'_>) -> Option<Shards> {
+        let value = weir.table.get("shards")?;
+        if value.get_ref().as_str() == Some("auto") {
+            return Some(Shards::Auto);
+        }
+        let count = value.get_ref().as_integer().and_then(|number| number.as_str().parse().ok());
+        if let Some(count @ 1..=SHARDS_MAX) = count {
+            return Some(Shards::Count(count));
+        }
+        let hint = format!("\"auto\" for one per core, or a number from 1 to {SHARDS_MAX}");
+        self.add(value.span(), "this is not a number of shards", hint);
+        None
+    }
+
+    fn listener(&mut self, listener: Section<'_>) -> Option<ListenerSpec> {
+        self.no_others(listener.table, &["bind", "pool", "max-sessions", "state"]);
+        // Read by its own type, which knows how one address and a list are written.
+        let bind = self.need(listener, "bind", "bind = \"0.0.0.0:443\"").and_then(|value| {
+            let bind = match value.get_ref() {
+                DeValue::Array(items) => {
+                    let read = |item| self.value(item, ADDRESS_HINT);
+                    items.iter().map(read).collect::<Vec<_>>()
+                }
+                _ => vec![self.value(value, ADDRESS_HINT)],
+            };
+            bind.into_iter().collect::<Option<Vec<_>>>()
+        });
+        let pool = self
+            .need(listener, "pool", "pool = \"NAME\", the pool that its sessions go to")
+            .and_then(|value| self.value(value, "the name of a pool"));
+        let max_sessions =
+            self.take(listener, "max-sessions", "a number; leave it out for no limit");
+        let state = self.admin(listener);
+        Some(ListenerSpec { bind: bind?, pool: pool?, max_sessions, state })
+    }
+
+    fn admin(&mut self, section: Section<'_>) -> Admin {
+        let words = [Admin::Ready, Admin::Drain, Admin::Maint].map(|admin| (admin.word(), admin));
+        self.word(section, "state", "a state", &words).unwrap_or_default()
+    }
+
+    /// The tables in the table `key`, by their names; those with a bad name are left out.
+    fn named<'a>(&mut self, table: &'a DeTable<'a>, key: &str) -> Vec<(Name, Section<'a>)> {
+        let Some(section) = self.section(table, key) else { return Vec::new() };
+        let mut sections = Vec::new();
+        for (key, value) in section.table {
+            let name = key.get_ref().parse::<Name>().map_err(|fault| {
+                self.add(key.span(), fault, "");
+            });
+            let section = self.as_section(key, value);
+            sections.extend(name.ok().zip(section));
+        }
+        sections
+    }
+
+    /// The table `key`, if it is there.
+    fn section<'a>(&mut self, table: &'a DeTable<'a>, key: &str) -> Option<Section<'a>> {
+        let (key, value) = table.get_key_value(key)?;
+        self.as_section(key, value)
+    }
+
+    fn as_section<'a>(
+        &mut self,
+        key: &'a Spanned<std::borrow::Cow<'a, str>>,
+        value: &'a Spanned<DeValue<'a>>,
+    ) -> Option<Section<'a>> {
+        if let Some(table) = value.get_ref().as_table() {
+            return Some(Section { table, key });
+        }
+        let message =
+            format!("{} must be a table, not {}", key.get_ref(), value.get_ref().type_str());
+        self.add(value.span(), message, format!("{} = {{ … }}", key.get_ref()));
+        None
+    }
+
+    /// Complains about every key that is not one of `known`.
+    fn no_others(&mut self, table: &DeTable<'_>, known: &[&str]) {
+        for key in table.keys() {
+            if known.contains(&&**key.get_ref()) {
+                continue;
+            }
+            let hint = match nearest(key.get_ref(), known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("the keys here are: {}", known.join(", ")),
+            };
+            self.add(key.span(), format!("unknown key `{}`", key.get_ref()), hint);
+        }
+    }
+
+    /// The value of `key`, or a complaint that shows `example`.
+    fn need<'a>(
+        &mut self,
+        section: Section<'a>,
+        key: &str,
+        example: &str,
+    ) -> Option<&'a Spanned<DeValue<'a>>> {
+        let value = section.table.get(key);
+        if value.is_none() {
+            let message = format!("{} has no {key}", section.key.get_ref());
+            self.add(section.key.span(), message, example);
+        }
+        value
+    }
+
+    /// The value of `key`, if it is there and is what it should be.
+    fn take<T: DeserializeOwned>(
+        &mut self,
+        section: Section<'_>,
+        key: &str,
+        hint: &str,
+    ) -> Option<T> {
+        section.table.get(key).and_then(|value| self.value(value, hint))
+    }
+
+    fn value<T: DeserializeOwned>(
+        &mut self,
+        value: &Spanned<DeValue<'_>>,
+        hint: &str,
+    ) -> Option<T> {
+        let read = T::deserialize(ValueDeserializer::from(value.clone()));
+        read.map_err(|fault| {
+            // serde's words for a wrong type name Rust's types; what is written is enough.
+            let message = fault.message();
+            let message = match message.split_once(", expected") {
+                Some((found, _)) if message.starts_with("invalid") => found,
+                _ => message,
+            };
+            self.add(value.span(), message, hint);
+        })
+        .ok()
+    }
+
+    /// The value of `key`, which is one of a few words.
+    fn word<T: Copy>(
+        &mut self,
+        section: Section<'_>,
+        key: &str,
+        noun: &str,
+        words: &[(&str, T)],
+    ) -> Option<T> {
+        let value = section.table.get(key)?;
+        let text = value.get_ref().as_str().unwrap_or_default();
+        if let Some((_, meant)) = words.iter().find(|(word, _)| *word == text) {
+            return Some(*meant);
+        }
+        let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        let list = format!("use one of {}", known.join(", "));
+        let hint = match nearest(text, known) {
+            Some(near) => format!("did you mean \"{near}\"? {list}"),
+            None => list,
+        };
+        self.add(value.span(), format!("this is not {noun}"), hint);
+        None
+    }
+
+    fn add(&mut self, span: Range<usize>, message: impl Display, hint: impl Display) {
+        let (message, hint) = (message.to_string(), hint.to_string());
+        self.problems.push(Problem { span, message, hint });
+    }
+}
+
+/// The longest path of a Unix socket, in bytes.
+const SOCKET_PATH_MAX: usize = 107;
+
+const ADDRESS_HINT: &str = "an IP address with a port, like \"10.0.0.11:443\" or \"[::1]:443\"";
+
+fn span_of(table: &DeTable<'_>, key: &str) -> Range<usize> {
+    table.get(key).map_or(0..0, Spanned::span)
+}
+
+/// The word that was probably meant.
+fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let distance = |other: &&str| strsim::damerau_levenshtein(word, other);
+    let near = known.into_iter().min_by_key(distance)?;
+    (distance(&near) <= 2.min(near.len() / 2).max(1)).then_some(near)
+}

@@ -1,0 +1,225 @@
+//! Files as operators write them, and as they get them wrong.
+
+use super::*;
+use weir_proto::spec::{Admin, HealthKind, Strategy};
+
+const MANUAL: &str = r#"
+[weir]                                  # process settings
+shards  = "auto"
+control = "/run/weir/control.sock"
+admin   = "127.0.0.1:9650"
+state   = "/var/lib/weir"
+
+[listener.web]
+bind = "0.0.0.0:443"
+pool = "web"
+max-sessions = 100000
+
+[pool.web]
+strategy = "least-conn"
+health   = { kind = "tcp", interval = "2s", timeout = "500ms", rise = 2, fall = 3 }
+timeout  = { connect = "3s", idle = "1h", half-close = "60s" }
+retry    = { attempts = 2 }
+
+[pool.web.backend]
+b1 = { address = "10.0.0.11:443" }
+b2 = { address = "10.0.0.12:443", weight = 2 }
+"#;
+
+/// Every key of every table, none at its default.
+const FULL: &str = r#"[listener."a.b"]
+bind = ["0.0.0.0:443", "[::]:443"]
+pool = "web.x"
+max-sessions = 7
+state = "drain"
+
+[pool.plain]
+strategy = "least-conn"
+
+[pool."web.x"]
+strategy = "maglev"
+health = { kind = "send-expect", interval = "1500ms", timeout = "1m", rise = 4, fall = 5, send = "\\x00\"PING\"\\r\\n\u0007", expect = "+ÄPONG" }
+timeout = { connect = "1s", idle = "2h", half-close = "3s" }
+retry = { attempts = 1 }
+
+[pool."web.x".backend]
+b1 = { address = "10.0.0.11:443", weight = 0, state = "maint" }
+"b2.x" = { address = "[2001:db8::1]:443" }
+"#;
+
+fn errors(text: &str) -> Vec<String> {
+    let shown = |d: &Diagnostic| format!("{}:{} {} ({})", d.line, d.column, d.message, d.hint);
+    parse(text, "weir.toml").map_or_else(|wrong| wrong.iter().map(shown).collect(), |_| Vec::new())
+}
+
+#[test]
+fn the_manuals_file_is_read() {
+    let file = parse(MANUAL, "weir.toml").unwrap();
+    let expected =
+        Settings { admin: Some("127.0.0.1:9650".parse().unwrap()), ..Settings::default() };
+    assert_eq!(file.settings, expected);
+    let listener = &file.spec.listener["web"];
+    assert_eq!((listener.bind.len(), listener.max_sessions), (1, Some(100_000)));
+    let pool = &file.spec.pool["web"];
+    assert_eq!((pool.strategy, pool.health.kind), (Strategy::LeastConn, HealthKind::Tcp));
+    assert_eq!((pool.backend["b1"].weight, pool.backend["b2"].weight), (1, 2));
+    assert_eq!(pool.backend["b1"].state, Admin::Ready);
+}
+
+#[test]
+fn settings_are_read() {
+    let text = "weir = { shards = 3, control = 'c', state = 's', admin-token-file = 't' }";
+    let settings = parse(text, "x").unwrap().settings;
+    assert_eq!(settings.shards, Shards::Count(3));
+    assert_eq!((settings.control.to_str(), settings.state.to_str()), (Some("c"), Some("s")));
+    assert_eq!(settings.admin_token_file, Some(PathBuf::from("t")));
+    assert_eq!(parse("", "x").unwrap().settings, Settings::default());
+}
+
+#[test]
+fn an_export_reads_back_as_the_same_spec_and_the_same_text() {
+    let spec = parse(FULL, "x").unwrap().spec;
+    assert_eq!(export(&spec), FULL);
+    let spec = parse(MANUAL, "x").unwrap().spec;
+    assert_eq!(parse(&export(&spec), "x").unwrap().spec, spec);
+    assert_eq!(export(&Spec::default()), "");
+}
+
+#[test]
+fn the_reader_and_the_specs_own_serde_agree() {
+    let by_serde: Spec = toml::from_str(FULL).unwrap();
+    assert_eq!(parse(FULL, "x").unwrap().spec, by_serde);
+}
+
+#[test]
+fn an_error_looks_like_rustcs() {
+    let text = "[pool.web]\nstratgy = \"maglev\"\n";
+    let wrong = parse(text, "weir.toml").unwrap_err();
+    let expected = "\
+error: unknown key `stratgy`
+ --> weir.toml:2:1
+  |
+2 | stratgy = \"maglev\"
+  | ^^^^^^^
+  |
+  = hint: did you mean `strategy`?";
+    assert_eq!(wrong[0].render(false), expected);
+    assert!(wrong[0].render(true).contains("\x1b["));
+}
+
+#[test]
+fn every_fault_is_shown_at_its_place() {
+    let text = r#"
+[weir]
+shards = 0
+[listener.web]
+bind = "0.0.0.0"
+pool = "web"
+max_sessions = 5
+[listener.two]
+bind = ["127.0.0.1:1", "localhost:2"]
+pool = "wbe"
+[listener.three]
+bind = "127.0.0.1:3"
+pool = "wbe"
+[pool.web]
+strategy = "least_conn"
+health = { kind = "http", rise = 0, expect = 200 }
+timeout = { idle = 5 }
+backend = { b1 = { address = "10.0.0.1:80", weight = 300 }, b2 = {} }
+"#;
+    assert_eq!(
+        errors(text),
+        [
+            "3:10 this is not a number of shards (\"auto\" for one per core, or a number from 1 to 1024)",
+            "5:8 invalid socket address syntax (an IP address with a port, like \"10.0.0.11:443\" or \"[::1]:443\")",
+            "7:1 unknown key `max_sessions` (did you mean `max-sessions`?)",
+            "9:24 invalid socket address syntax (an IP address with a port, like \"10.0.0.11:443\" or \"[::1]:443\")",
+            "13:8 listener.three.pool: there is no pool \"wbe\" (the pools are: web)",
+            "15:12 this is not a strategy (did you mean \"least-conn\"? use one of round-robin, \
+             least-conn, two-choices, random, maglev)",
+            "16:34 pool.web.health.rise: 0 is out of range (1 to 100)",
+            "16:46 invalid type: integer `200` (a text in quotes, like \"200\" or \"+PONG\")",
+            "17:20 invalid type: integer `5` (a duration in quotes, like \"500ms\" or \"2s\")",
+            "18:54 pool.web.backend.b1.weight: weight 300 is too large (0 to 256)",
+            "18:61 b2 has no address (address = \"10.0.0.11:443\")",
+        ]
+    );
+}
+
+#[test]
+fn a_fault_of_what_is_not_written_points_at_the_table_around_it() {
+    let text = "[pool.\"a.b\"]\nhealth = { kind = \"send-expect\" }\n";
+    let expected = "2:1 pool.a.b.health.expect: send-expect needs expect (expect = \"+PONG\")";
+    assert_eq!(errors(text), [expected]);
+    let text = "[pool.\"a.b\".health]\nkind = \"send-expect\"\n";
+    assert!(errors(text)[0].starts_with("1:13 pool.a.b.health.expect"), "{:?}", errors(text));
+}
+
+#[test]
+fn broken_toml_is_shown_where_it_breaks() {
+    let wrong = errors("[pool.web\nstrategy = \"random\"\n[pool.web]\n[pool.web]\nx = \n");
+    assert!(wrong.len() >= 2, "{wrong:?}");
+    assert!(wrong[0].starts_with("1:10 "), "{wrong:?}");
+    assert!(wrong.iter().any(|fault| fault.contains("duplicate")), "{wrong:?}");
+}
+
+#[test]
+fn names_types_and_tables_are_checked() {
+    assert!(errors("[pool.\"a b\"]\n")[0].contains("is not a name"));
+    assert_eq!(errors("pool = 5\n"), ["1:8 pool must be a table, not integer (pool = { … })"]);
+    let long = format!("weir.control = '/{}'\n", "x".repeat(107));
+    assert_eq!(errors(&long), ["1:16 a socket's path has at most 107 bytes (put it in /run)"]);
+}
+
+#[test]
+fn a_file_that_is_not_there_is_an_error_without_a_place() {
+    let wrong = read(Path::new("/nonexistent/weir.toml")).unwrap_err();
+    assert_eq!((wrong.len(), wrong[0].line), (1, 0));
+    let text = wrong[0].render(false);
+    assert!(text.starts_with("error: cannot read /nonexistent/weir.toml: No such file"), "{text}");
+}
+
+#[test]
+fn faults_found_by_others_get_their_places_and_json_its_keys() {
+    let file = parse(MANUAL, "weir.toml").unwrap();
+    let fault =
+        Fault { at: "pool.web.backend.b2.address".into(), what: "no".into(), hint: "yes".into() };
+    let wrong = file.diagnose(&[fault]);
+    let expected = serde_json::json!({
+        "schema": "weir/v1",
+        "ok": false,
+        "errors": [{
+            "file": "weir.toml",
+            "line": 21,
+            "column": 18,
+            "message": "pool.web.backend.b2.address: no",
+            "hint": "yes",
+        }],
+    });
+    assert_eq!(json_report(&wrong), expected);
+    assert_eq!(json_report(&[])["ok"], true);
+}
+
+#[test]
+fn no_text_makes_it_panic() {
+    let mut prng = weir_core::base::prng::Prng::new(1);
+    let alphabet = b"\"'\\[]{}=.,#\n\r\x00 az09-_\xc3\xa4";
+    for round in 0..1000 {
+        let mut bytes = if round % 2 == 0 { MANUAL } else { FULL }.as_bytes().to_vec();
+        for _ in 0..=prng.below(6) {
+            let at = prng.below(u32::try_from(bytes.len()).unwrap()) as usize;
+            let byte = alphabet[prng.below(u32::try_from(alphabet.len()).unwrap()) as usize];
+            match prng.below(3) {
+                0 => bytes[at] = byte,
+                1 => bytes.insert(at, byte),
+                _ => drop(bytes.drain(at..(at + 9).min(bytes.len()))),
+            }
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        match parse(&text, "x") {
+            Ok(file) => assert_eq!(parse(&export(&file.spec), "x").unwrap().spec, file.spec),
+            Err(wrong) => assert!(wrong.iter().all(|d| d.line > 0 && !d.render(false).is_empty())),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What one check does, worked out once from the pool's spec.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use weir_proto::snapshot::unescape;
+use weir_proto::spec::{HealthKind, HealthSpec};
+
+/// One check of one backend.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) address: SocketAddr,
+    pub(super) interval: Duration,
+    /// For the whole check.
+    pub(super) timeout: Duration,
+    pub(super) talk: Talk,
+}
+
+/// What is said after the connect, and what must come back.
+#[derive(Debug)]
+pub(super) enum Talk {
+    /// Nothing: a connect is enough.
+    Silent,
+    /// An HTTP request; `expect` is the status, or any 2xx or 3xx.
+    Http { request: Vec<u8>, expect: Option<u16> },
+    /// Bytes, of which the answer must contain `expect`.
+    Bytes { send: Vec<u8>, expect: Vec<u8> },
+}
+
+impl Plan {
+    /// `spec` has been checked by the snapshot: what does not parse here cannot be in it.
+    pub(super) fn new(spec: &HealthSpec, address: SocketAddr) -> Plan {
+        let bytes = |text: &Option<String>| text.as_deref().and_then(unescape).unwrap_or_default();
+        let talk = match spec.kind {
+            HealthKind::Tcp | HealthKind::None => Talk::Silent,
+            HealthKind::Http => Talk::Http {
+                request: format!(
+                    "GET {} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: weir\r\nAccept: */*\r\n\
+                     Connection: close\r\n\r\n",
+                    spec.path.as_deref().unwrap_or("/")
+                )
+                .into_bytes(),
+                expect: spec.expect.as_deref().and_then(|text| text.parse().ok()),
+            },
+            HealthKind::SendExpect => {
+                Talk::Bytes { send: bytes(&spec.send), expect: bytes(&spec.expect) }
+            }
+        };
+        Plan {
+            address,
+            interval: Duration::from_millis(spec.interval.millis),
+            timeout: Duration::from_millis(spec.timeout.millis),
+            talk,
+        }
+    }
+}

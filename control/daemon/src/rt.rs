@@ -1,0 +1,297 @@
+//! The seam to glommio: the executor, timers, streams and listeners of the control thread. Nothing else names it.
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use rustix::process::{Resource, Rlimit};
+use weir_core::base::clock::Now;
+
+/// What glommio asks of RLIMIT_MEMLOCK before it starts, in bytes.
+pub(crate) const MEMLOCK_MIN: u64 = 512 << 10;
+
+/// Runs the future that `make` gives on this thread, with an executor of its own, to its end.
+///
+/// # Errors
+/// A sentence for the operator: io_uring is not to be had, or RLIMIT_MEMLOCK is too small.
+pub(crate) fn run<F>(make: impl FnOnce() -> F) -> Result<F::Output, String>
+where
+    F: Future,
+{
+    lift_memlock()?;
+    // 64 KiB and 64 entries pin 192 KiB in all; the defaults would pin 30 MB.
+    let executor = glommio::LocalExecutorBuilder::new(glommio::Placement::Unbound)
+        .name("control")
+        .io_memory(64 << 10)
+        .ring_depth(64)
+        .make()
+        .map_err(|fault| format!("the control thread cannot have io_uring: {fault}"))?;
+    Ok(executor.run(async {
+        // The first sleep of a process takes up to 10 ms: have it behind us before anything serves.
+        sleep(Duration::from_nanos(1)).await;
+        make().await
+    }))
+}
+
+/// Raises the soft limit as far as the hard one allows, if it is too small for glommio.
+fn lift_memlock() -> Result<(), String> {
+    let limit = rustix::process::getrlimit(Resource::Memlock);
+    let enough = |limit: Option<u64>| limit.is_none_or(|bytes| bytes >= MEMLOCK_MIN);
+    if enough(limit.current) {
+        return Ok(());
+    }
+    let lifted = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if enough(limit.maximum) && rustix::process::setrlimit(Resource::Memlock, lifted).is_ok() {
+        return Ok(());
+    }
+    Err(format!(
+        "RLIMIT_MEMLOCK is {} KiB, the control thread needs {} KiB: \
+         `ulimit -l 8192`, or LimitMEMLOCK=8M in the unit",
+        limit.current.unwrap_or(0) >> 10,
+        MEMLOCK_MIN >> 10
+    ))
+}
+
+/// Starts `future` beside this one, on the same thread. It runs to its end or to the executor's.
+pub(crate) fn spawn(future: impl Future<Output = ()> + 'static) {
+    glommio::spawn_local(future).detach();
+}
+
+/// Ends after `time`.
+pub(crate) async fn sleep(time: Duration) {
+    glommio::timer::sleep(time).await;
+}
+
+/// What `future` gives, or `None` if `time` passes first; then the future is dropped.
+pub(crate) async fn timeout<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let late = async {
+        sleep(time).await;
+        None
+    };
+    futures_lite::future::or(async { Some(future.await) }, late).await
+}
+
+/// The monotonic clock, which the shards read too.
+pub(crate) fn now() -> Now {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let secs = u64::try_from(time.tv_sec).unwrap_or(0);
+    let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
+    Now { nanos: secs * 1_000_000_000 + nanos }
+}
+
+/// The wall clock: milliseconds since 1970, UTC.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+pub(crate) fn wall_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// `unix_ms` milliseconds after 1970 as people and programs write it: `2026-11-24T13:00:00.250Z`.
+pub(crate) fn rfc3339(unix_ms: u64) -> String {
+    let (secs, millis) = (unix_ms / 1000, unix_ms % 1000);
+    let (days, second) = (secs / 86_400, secs % 86_400);
+    // Days since 0000-03-01 in eras of 400 years (H. Hinnant, "chrono-compatible low-level date algorithms").
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
+/// A connected stream socket, TCP or Unix. Closing it (`AsyncWriteExt::close`) sends a FIN and keeps
+/// it readable; dropping it closes the descriptor.
+pub(crate) struct Stream {
+    // glommio only polls, receives and sends on the descriptor, so its TCP type serves Unix sockets too.
+    socket: glommio::net::TcpStream,
+}
+
+impl Stream {
+    fn new(socket: OwnedFd) -> Stream {
+        let socket = socket2::Socket::from(TcpStream::from(socket));
+        Stream { socket: glommio::net::TcpStream::from(socket) }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_close(cx)
+    }
+}
+
+/// Connects to `address` within `time`.
+///
+/// # Errors
+/// What connect(2) or socket(2) said; `TimedOut` after `time`.
+pub(crate) async fn connect_tcp(address: SocketAddr, time: Duration) -> io::Result<Stream> {
+    let socket = glommio::net::TcpStream::connect_timeout(address, time).await?;
+    Ok(Stream { socket })
+}
+
+/// Who is on the other side of a Unix socket (SO_PEERCRED).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PeerCred {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) pid: i32,
+}
+
+/// A listening Unix socket.
+pub(crate) struct UnixServer {
+    listener: UnixListener,
+}
+
+impl UnixServer {
+    /// Binds `path`, for its owner and group (0660). Whatever is at `path` is left alone.
+    ///
+    /// # Errors
+    /// What bind(2) said; `AddrInUse` if something is there.
+    pub(crate) fn bind(path: &Path) -> io::Result<UnixServer> {
+        let listener = UnixListener::bind(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+        listener.set_nonblocking(true)?;
+        Ok(UnixServer { listener })
+    }
+
+    /// The next connection. Waits out a want of descriptors.
+    pub(crate) async fn accept(&self) -> (Stream, PeerCred) {
+        let (socket, cred) = accept(self.listener.as_fd(), || {
+            let (socket, _) = self.listener.accept()?;
+            // Not rustix: its type has no room for pid 0, a peer in a PID namespace that is not ours.
+            let cred = getsockopt(&socket, PeerCredentials)?;
+            Ok((OwnedFd::from(socket), cred))
+        })
+        .await;
+        let cred = PeerCred { uid: cred.uid(), gid: cred.gid(), pid: cred.pid() };
+        (Stream::new(socket), cred)
+    }
+}
+
+/// A listening TCP socket.
+pub(crate) struct TcpServer {
+    listener: TcpListener,
+}
+
+impl TcpServer {
+    /// Binds `address`; port 0 takes any free one.
+    ///
+    /// # Errors
+    /// What bind(2) said.
+    pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpServer> {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(TcpServer { listener })
+    }
+
+    /// The address that it is bound to.
+    ///
+    /// # Errors
+    /// What getsockname(2) said.
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// The next connection, with TCP_NODELAY. Waits out a want of descriptors.
+    pub(crate) async fn accept(&self) -> (Stream, SocketAddr) {
+        let (socket, peer) = accept(self.listener.as_fd(), || {
+            let (socket, peer) = self.listener.accept()?;
+            socket.set_nodelay(true)?;
+            Ok((OwnedFd::from(socket), peer))
+        })
+        .await;
+        (Stream::new(socket), peer)
+    }
+}
+
+/// Tries `take` on a listening socket until it gives something.
+async fn accept<T>(listener: BorrowedFd<'_>, mut take: impl FnMut() -> io::Result<T>) -> T {
+    loop {
+        match take() {
+            Ok(taken) => return taken,
+            Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {
+                if readable(listener).await.is_err() {
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+            // The client had left again: the next one may be there.
+            Err(fault) if fault.kind() == io::ErrorKind::ConnectionAborted => {}
+            // EMFILE, ENFILE, ENOMEM, ENOBUFS: the backlog holds them; trying at once would spin.
+            Err(_) => sleep(ACCEPT_PAUSE).await,
+        }
+    }
+}
+
+/// How long an accept that failed for want of something waits.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Ends when the socket is readable. glommio has no such call and builds a listener from no
+/// descriptor, but a read first polls: on a listener it ends with ENOTCONN once somebody is there.
+async fn readable(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let mut stream = Stream::new(socket.try_clone_to_owned()?);
+    // ENOTCONN is what is waited for, whatever else comes is seen by the accept that follows.
+    let _ = stream.read(&mut [0]).await;
+    Ok(())
+}
+
+/// The end of a stream socket to which somebody on another thread writes a byte to be heard.
+pub(crate) struct Bell {
+    stream: Stream,
+    silent: bool,
+}
+
+impl From<OwnedFd> for Bell {
+    fn from(socket: OwnedFd) -> Bell {
+        Bell { stream: Stream::new(socket), silent: false }
+    }
+}
+
+impl Bell {
+    /// Ends when bytes have come, and takes them. When the other end is closed it ends once more
+    /// and then never again.
+    pub(crate) async fn wait(&mut self) {
+        if self.silent {
+            return futures_lite::future::pending().await;
+        }
+        let mut bytes = [0; 256];
+        self.silent = matches!(self.stream.read(&mut bytes).await, Ok(0) | Err(_));
+    }
+}
+
+#[cfg(test)]
+mod tests;
