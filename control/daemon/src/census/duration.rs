@@ -1,0 +1,72 @@
+//! Durations over the life of the process: a histogram that does not saturate, and their sum.
+
+use hdrhistogram::Histogram;
+use weir_proto::answer::Percentiles;
+use weir_proto::stats::DURATION_MAX_US;
+
+/// Durations in microseconds. Takes no memory to speak of until the first one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Durations {
+    // 64 bits: at 100,000 sessions a second a counter of 32 bits is full after half a day.
+    histogram: Option<Box<Histogram<u64>>>,
+    sum_us: u64,
+}
+
+impl Durations {
+    /// Adds what one shard has counted.
+    pub(crate) fn add(&mut self, from: &Histogram<u32>, sum_us: u64) {
+        self.sum_us += sum_us;
+        if from.is_empty() {
+            return;
+        }
+        let into = self.histogram.get_or_insert_with(|| {
+            let fresh = Histogram::new_with_bounds(1, DURATION_MAX_US, 2);
+            Box::new(fresh.expect("the bounds are constant"))
+        });
+        for step in from.iter_recorded() {
+            into.saturating_record_n(step.value_iterated_to(), u64::from(step.count_at_value()));
+        }
+    }
+
+    /// How many there were.
+    pub(crate) fn count(&self) -> u64 {
+        self.histogram.as_ref().map_or(0, |histogram| histogram.len())
+    }
+
+    /// All of them together, in seconds.
+    pub(crate) fn sum_s(&self) -> f64 {
+        self.sum_us as f64 / 1e6
+    }
+
+    /// How many were at most as long as each of `bounds_us`, which must rise. Two digits are told
+    /// apart, so one that is up to 1 % longer may be among them.
+    pub(crate) fn at_most(&self, bounds_us: &[u64]) -> Vec<u64> {
+        let mut counts = vec![0; bounds_us.len()];
+        let Some(histogram) = &self.histogram else { return counts };
+        for step in histogram.iter_recorded() {
+            let value = histogram.lowest_equivalent(step.value_iterated_to());
+            let index = bounds_us.partition_point(|bound| *bound < value);
+            if let Some(count) = counts.get_mut(index) {
+                *count += step.count_at_value();
+            }
+        }
+        let mut below = 0;
+        for count in &mut counts {
+            below += *count;
+            *count = below;
+        }
+        counts
+    }
+
+    /// What people read.
+    pub(crate) fn percentiles(&self) -> Percentiles {
+        let Some(histogram) = &self.histogram else { return Percentiles::default() };
+        let seconds = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e6;
+        Percentiles {
+            count: histogram.len(),
+            p50: seconds(0.5),
+            p99: seconds(0.99),
+            p999: seconds(0.999),
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Which path asks for what, and which hosts are ours. Pure.
+
+use std::net::IpAddr;
+
+use weir_proto::request::{Code, Refusal, Request};
+
+/// What a path asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    Index,
+    Metrics,
+    Healthz,
+    Readyz,
+    Api(Request),
+}
+
+/// What GET / says.
+pub(super) const INDEX: &str = "\
+weir
+
+GET /metrics                           Prometheus text
+GET /healthz                           200 while weir serves
+GET /readyz                            503 while it drains or a pool has no backend
+GET /api/v1/status
+GET /api/v1/shards
+GET /api/v1/listeners[/NAME]
+GET /api/v1/pools[/NAME]
+GET /api/v1/backends[/POOL[/NAME]]
+GET /api/v1/stats[/POOL[/NAME]]
+GET /api/v1/events[?after=ID]
+GET /api/v1/config/history
+";
+
+/// Finds what `path` asks for.
+///
+/// # Errors
+/// No such path, or a query that makes no sense.
+pub(super) fn find(path: &str, query: Option<&str>) -> Result<Route, Refusal> {
+    match path {
+        "/" => return Ok(Route::Index),
+        "/metrics" => return Ok(Route::Metrics),
+        "/healthz" => return Ok(Route::Healthz),
+        "/readyz" => return Ok(Route::Readyz),
+        _ => {} // An API path, or none.
+    }
+    let missing =
+        || Refusal::new(Code::NotFound, format!("there is no {path}"), "GET / lists them");
+    let parts: Vec<&str> = path.strip_prefix("/api/v1/").ok_or_else(missing)?.split('/').collect();
+    // Names have no letters that a path must escape. An empty one would mean "all" further on.
+    if parts.iter().any(|part| part.is_empty()) {
+        return Err(missing());
+    }
+    Ok(Route::Api(match parts[..] {
+        ["status"] => Request::Status,
+        ["shards"] => Request::Shards,
+        ["listeners"] => Request::ListenerList,
+        ["listeners", name] => Request::ListenerShow { name: name.to_owned() },
+        ["pools"] => Request::PoolList,
+        ["pools", name] => Request::PoolShow { name: name.to_owned() },
+        ["backends"] => Request::BackendList { pool: None },
+        ["backends", pool] => Request::BackendList { pool: Some(pool.to_owned()) },
+        ["backends", pool, name] => Request::BackendShow { name: format!("{pool}/{name}") },
+        ["stats"] => Request::Stats { subject: None },
+        ["stats", pool] => Request::Stats { subject: Some(pool.to_owned()) },
+        ["stats", pool, name] => Request::Stats { subject: Some(format!("{pool}/{name}")) },
+        ["events"] => Request::Events { after: after(query)? },
+        ["config", "history"] => Request::ConfigHistory,
+        _ => return Err(missing()),
+    }))
+}
+
+/// The number in `after=NUMBER`; 0 if it is not there.
+fn after(query: Option<&str>) -> Result<u64, Refusal> {
+    let pairs = query.unwrap_or_default().split('&');
+    let mut values = pairs.filter_map(|pair| pair.strip_prefix("after="));
+    let Some(value) = values.next() else { return Ok(0) };
+    value.parse().map_err(|_| {
+        let message = format!("after={value:?} is not the number of an event");
+        Refusal::new(Code::Invalid, message, "/api/v1/events?after=0")
+    })
+}
+
+/// The hosts by which the door may be called, against DNS rebinding.
+pub(super) struct Hosts {
+    bound: Option<IpAddr>,
+}
+
+impl Hosts {
+    /// Of a door that is bound to `bound`.
+    pub(super) fn new(bound: Option<IpAddr>) -> Hosts {
+        Hosts { bound }
+    }
+
+    /// Whether `host`, with or without a port, is one of ours. The port does not matter: a tunnel
+    /// may have another one.
+    pub(super) fn has(&self, host: &str) -> bool {
+        let name = match host.strip_prefix('[') {
+            Some(rest) => match rest.split_once(']') {
+                Some((name, port)) if port.is_empty() || is_port(port) => name,
+                _ => return false,
+            },
+            None => match host.split_once(':') {
+                Some((name, port)) if port.chars().all(|letter| letter.is_ascii_digit()) => name,
+                None => host,
+                _ => return false,
+            },
+        };
+        if name.eq_ignore_ascii_case("localhost") {
+            return true;
+        }
+        let Ok(address) = name.parse::<IpAddr>() else { return false };
+        // Bound to every address, each of ours is right. No name is behind an address, so there is
+        // nothing to rebind.
+        let every = self.bound.is_some_and(|bound| bound.is_unspecified());
+        address.is_loopback() || self.bound == Some(address) || every
+    }
+}
+
+/// `:` and digits.
+fn is_port(text: &str) -> bool {
+    let digits = text.strip_prefix(':');
+    digits.is_some_and(|digits| digits.chars().all(|letter| letter.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_become_questions() {
+        let text = |text: &str| text.to_owned();
+        let cases = [
+            ("status", Request::Status),
+            ("shards", Request::Shards),
+            ("listeners", Request::ListenerList),
+            ("listeners/web", Request::ListenerShow { name: text("web") }),
+            ("pools", Request::PoolList),
+            ("pools/web", Request::PoolShow { name: text("web") }),
+            ("backends", Request::BackendList { pool: None }),
+            ("backends/web", Request::BackendList { pool: Some(text("web")) }),
+            ("backends/web/b1", Request::BackendShow { name: text("web/b1") }),
+            ("stats", Request::Stats { subject: None }),
+            ("stats/web", Request::Stats { subject: Some(text("web")) }),
+            ("stats/web/b1", Request::Stats { subject: Some(text("web/b1")) }),
+            ("events", Request::Events { after: 0 }),
+            ("config/history", Request::ConfigHistory),
+        ];
+        for (path, question) in cases {
+            assert_eq!(find(&format!("/api/v1/{path}"), None), Ok(Route::Api(question)), "{path}");
+        }
+        assert_eq!(find("/", None), Ok(Route::Index));
+        assert_eq!(find("/metrics", Some("a=b")), Ok(Route::Metrics));
+        assert_eq!(find("/healthz", None), Ok(Route::Healthz));
+        assert_eq!(find("/readyz", None), Ok(Route::Readyz));
+    }
+
+    #[test]
+    fn other_paths_are_not_found() {
+        let paths = ["/metric", "/api/v1", "/api/v1/", "/api/v1/pools/", "/api/v1/pools/a/b", "/x"];
+        for path in paths {
+            assert_eq!(find(path, None).unwrap_err().code, Code::NotFound, "{path}");
+        }
+    }
+
+    #[test]
+    fn after_is_a_number() {
+        let after = |query| find("/api/v1/events", Some(query));
+        assert_eq!(after("after=17"), Ok(Route::Api(Request::Events { after: 17 })));
+        assert_eq!(after("x=1&after=2"), Ok(Route::Api(Request::Events { after: 2 })));
+        assert_eq!(after("after=-1").unwrap_err().code, Code::Invalid);
+    }
+
+    #[test]
+    fn only_our_hosts_are_ours() {
+        let hosts = Hosts::new(Some("192.0.2.7".parse().unwrap()));
+        for ours in [
+            "localhost",
+            "LOCALHOST:9650",
+            "127.0.0.1",
+            "127.8.9.1:1",
+            "[::1]",
+            "[::1]:9650",
+            "192.0.2.7:9650",
+        ] {
+            assert!(hosts.has(ours), "{ours}");
+        }
+        for other in [
+            "",
+            "evil.example",
+            "evil.example:9650",
+            "localhost.evil.example",
+            "192.0.2.8",
+            "127.0.0.1.evil.example",
+            "127.0.0.1:80:80",
+            "127.0.0.1:x",
+            "user@localhost",
+            "[::1",
+            "[::1]x",
+            "[::2]",
+        ] {
+            assert!(!hosts.has(other), "{other}");
+        }
+        let every = Hosts::new(Some("0.0.0.0".parse().unwrap()));
+        assert!(every.has("192.0.2.8:1") && !every.has("evil.example"));
+    }
+}

@@ -1,0 +1,82 @@
+//! The last things that happened, numbered: a bounded ring for `weirctl events`.
+
+use std::collections::VecDeque;
+
+use weir_proto::answer::EventRow;
+
+/// How many events are kept.
+pub(crate) const EVENTS_MAX: usize = 1024;
+
+/// The last [`EVENTS_MAX`] events, oldest first. Their numbers begin at 1 and grow by one.
+#[derive(Debug, Default)]
+pub(crate) struct Events {
+    rows: VecDeque<EventRow>,
+    last: u64,
+}
+
+impl Events {
+    /// No event yet.
+    pub(crate) fn new() -> Events {
+        Events::default()
+    }
+
+    /// Adds an event at `wall_ms` milliseconds after 1970; the oldest one makes room.
+    pub(crate) fn push(&mut self, kind: &'static str, subject: String, text: String, wall_ms: u64) {
+        if self.rows.len() == EVENTS_MAX {
+            self.rows.pop_front();
+        }
+        self.last += 1;
+        let (id, at) = (self.last, crate::rt::rfc3339(wall_ms));
+        self.rows.push_back(EventRow { id, at, kind: kind.to_owned(), subject, text });
+    }
+
+    /// The events with a greater number than `id`, oldest first.
+    pub(crate) fn after(&self, id: u64) -> Vec<EventRow> {
+        let start = self.rows.partition_point(|row| row.id <= id);
+        self.rows.range(start..).cloned().collect()
+    }
+
+    /// Events that had to make room for newer ones.
+    pub(crate) fn dropped_total(&self) -> u64 {
+        self.last - self.rows.len() as u64
+    }
+
+    /// The number that the next event gets.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.last + 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_go_on_while_the_oldest_fall_out() {
+        let mut events = Events::new();
+        assert_eq!((events.next_id(), events.dropped_total()), (1, 0));
+        assert_eq!(events.after(0), []);
+        let most = EVENTS_MAX as u64;
+        for number in 1..=most + 2 {
+            events.push("health", "web/b1".to_owned(), format!("event {number}"), number);
+        }
+        let all = events.after(0);
+        assert_eq!((all.len(), all[0].id, all[0].text.as_str()), (EVENTS_MAX, 3, "event 3"));
+        assert!(all.iter().zip(3..).all(|(row, id)| row.id == id));
+        assert_eq!((events.next_id(), events.dropped_total()), (most + 3, 2));
+        let last = events.after(most + 1);
+        assert_eq!(last.len(), 1);
+        assert_eq!(
+            last[0],
+            EventRow {
+                id: most + 2,
+                at: "1970-01-01T00:00:01.026Z".to_owned(),
+                kind: "health".to_owned(),
+                subject: "web/b1".to_owned(),
+                text: format!("event {}", most + 2),
+            }
+        );
+        assert_eq!(events.after(most + 2), []);
+        assert_eq!(events.after(u64::MAX), []);
+    }
+}
