@@ -1,1 +1,11 @@
-//! Placeholder.
+//! What the tests share: processes of weir, scripted peers on real sockets, a reader of sources.
+//!
+//! Nothing here knows the inside of weir. A story drives the real `weir` and `weirctl` from
+//! outside, over sockets, signals and files, as an operator would.
+
+pub mod clock;
+pub mod net;
+pub mod real;
+pub mod source;
+pub mod story;
+pub mod weir;

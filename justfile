@@ -1,0 +1,33 @@
+# Every CI job is one recipe. `just` lists them.
+
+default:
+    @just --list
+
+# form, lints, rules, unit tests, simulator, documentation: before every commit
+check:
+    ./scripts/check
+
+# everything, stories with real servers too; installs Debian packages that are missing
+test:
+    ./scripts/test
+
+# weir, two backends and a dashboard on loopback
+demo:
+    ./scripts/demo
+
+# the stories whose names contain NAME
+story NAME="":
+    cargo build -p weir -p weirctl
+    cargo test -p weir-tests --test stories -- {{NAME}}
+
+# one seed of the simulator again, with its trace
+seed SEED:
+    cargo run -p weir-sim -- --seed {{SEED}} --trace
+
+# a night of the simulator
+night:
+    cargo run --release -p weir-sim -- --seeds 100000
+
+# bans, licences, sources and advisories of the dependencies (cargo-deny 0.16 or newer, network)
+deny:
+    cargo deny check

@@ -1,0 +1,51 @@
+//! The network of a story: addresses of its own, and the scripted peers on both sides of weir.
+
+pub mod backend;
+pub mod peer;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU8, Ordering};
+
+pub use backend::{Backend, Script};
+pub use peer::{End, Peer};
+
+/// A loopback address that no other story uses at this time: 127.x.y.z of the process and a count.
+/// Stories run in parallel, and weir binds with SO_REUSEPORT: two that found the same free port
+/// would share it without a word.
+///
+/// # Panics
+/// If one test process asks for more than 250.
+#[must_use]
+pub fn own_ip() -> IpAddr {
+    static NEXT: AtomicU8 = AtomicU8::new(2);
+    let last = NEXT.fetch_add(1, Ordering::Relaxed);
+    assert!((2..253).contains(&last), "a test process has 250 addresses");
+    let [low, high, ..] = std::process::id().to_le_bytes();
+    // 127.64.0.0/10 and up: far from the addresses that stories write by hand.
+    IpAddr::V4(Ipv4Addr::new(127, 64 | (high & 127), low, last))
+}
+
+/// A port on `ip` that nobody listens on.
+///
+/// # Panics
+/// If there is none.
+#[must_use]
+pub fn free(ip: IpAddr) -> SocketAddr {
+    let probe = TcpListener::bind((ip, 0)).expect("a port is free");
+    probe.local_addr().expect("a bound socket has an address")
+}
+
+/// `length` bytes that look random, the same for the same `seed` (xorshift64*).
+#[must_use]
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        bytes.extend_from_slice(&state.wrapping_mul(0x2545_F491_4F6C_DD1D).to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}

@@ -1,0 +1,344 @@
+//! The real `weir` and `weirctl`, as processes: started, asked, stopped, quoted when a story fails.
+
+pub mod ctl;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::clock;
+
+pub use ctl::Ran;
+
+/// How long weir may take to be ready.
+const READY_MAX: Duration = Duration::from_secs(20);
+
+/// A binary of the workspace: from `env`, else beside the test's own directory.
+///
+/// # Panics
+/// If it has not been built.
+#[must_use]
+pub fn binary(name: &str, env: &str) -> PathBuf {
+    if let Some(path) = std::env::var_os(env) {
+        return path.into();
+    }
+    let me = std::env::current_exe().expect("a test has a path");
+    // target/PROFILE/deps/stories-0123 → target/PROFILE/NAME
+    let path = me.ancestors().nth(2).unwrap_or(Path::new(".")).join(name);
+    assert!(path.exists(), "{} is not there: `cargo build` first, or set {env}", path.display());
+    path
+}
+
+/// A directory of its own, gone when dropped, unless the test fails.
+#[derive(Debug)]
+pub struct Dir {
+    pub path: PathBuf,
+}
+
+impl Dir {
+    /// Makes one.
+    ///
+    /// # Panics
+    /// If the disk is full, or the place cannot be written.
+    #[must_use]
+    pub fn new() -> Dir {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        // Short: the path of a Unix socket has at most 107 bytes.
+        let name = format!("weir-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).expect("a directory can be made");
+        Dir { path }
+    }
+
+    /// The path of an entry, as text.
+    #[must_use]
+    pub fn entry(&self, name: &str) -> String {
+        self.path.join(name).to_string_lossy().into_owned()
+    }
+
+    /// Writes a file; gives its path.
+    ///
+    /// # Panics
+    /// If the disk is full.
+    pub fn write(&self, name: &str, text: &str) -> String {
+        let path = self.entry(name);
+        fs::write(&path, text).expect("a file can be written");
+        path
+    }
+}
+
+impl Default for Dir {
+    fn default() -> Dir {
+        Dir::new()
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- kept for a look: {}", self.path.display());
+        } else {
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// How a weir is started.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// RLIMIT_NOFILE of the process, if it is not the test's own.
+    pub nofile: Option<u32>,
+    pub shards: u16,
+}
+
+impl Default for Start {
+    fn default() -> Start {
+        Start { nofile: None, shards: 2 }
+    }
+}
+
+/// A running `weir run`, with a state directory, a control socket and an admin address of its own.
+#[derive(Debug)]
+pub struct Weir {
+    pub dir: Arc<Dir>,
+    /// The address of the listener `web`, if the configuration has it at [`Weir::start`]'s address.
+    pub web: SocketAddr,
+    pub admin: SocketAddr,
+    /// The control socket.
+    pub socket: String,
+    /// The file given by `-c`.
+    pub file: String,
+    start: Start,
+    process: Option<Process>,
+}
+
+#[derive(Debug)]
+struct Process {
+    child: Child,
+    log: Arc<Log>,
+    status: Option<ExitStatus>,
+}
+
+/// What a process said on stderr.
+#[derive(Debug, Default)]
+struct Log {
+    lines: Mutex<Vec<String>>,
+}
+
+impl Log {
+    fn text(&self) -> String {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
+    }
+
+    /// Collects in a thread of its own, to the end of the process.
+    fn follow(self: &Arc<Log>, stream: impl std::io::Read + Send + 'static) {
+        let log = Arc::clone(self);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                log.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            }
+        });
+    }
+}
+
+impl Weir {
+    /// The pieces of a weir that is not started yet; `objects` are the listeners and pools.
+    #[must_use]
+    pub fn prepare(web: SocketAddr, objects: &str, start: Start) -> Weir {
+        let dir = Arc::new(Dir::new());
+        let admin = crate::net::free(crate::net::own_ip());
+        let socket = dir.entry("s");
+        let file = dir.entry("weir.toml");
+        let weir = Weir { dir, web, admin, socket, file, start, process: None };
+        weir.write(objects);
+        weir
+    }
+
+    /// Writes the file given by `-c`: the process settings, then `objects`.
+    pub fn write(&self, objects: &str) {
+        self.dir.write("weir.toml", &self.with_settings(objects));
+    }
+
+    /// A whole file: this weir's process settings, then `objects`.
+    #[must_use]
+    pub fn with_settings(&self, objects: &str) -> String {
+        let state = self.dir.entry("state");
+        format!(
+            "[weir]\nshards = {}\ncontrol = {:?}\nadmin = {:?}\nstate = {state:?}\n\n{objects}",
+            self.start.shards,
+            self.socket,
+            self.admin.to_string(),
+        )
+    }
+
+    /// Starts the process without waiting for anything.
+    ///
+    /// # Panics
+    /// If it runs already, or cannot be started.
+    pub fn spawn(&mut self) {
+        let gone = self.process.as_mut().is_none_or(|process| process.poll().is_some());
+        assert!(gone, "weir runs already");
+        let weir = binary("weir", "WEIR_BIN");
+        let mut command = match self.start.nofile {
+            None => Command::new(weir),
+            // prlimit becomes the command it is given: the process id stays.
+            Some(limit) => {
+                let mut command = Command::new("prlimit");
+                command.arg(format!("--nofile={limit}:{limit}")).arg(weir);
+                command
+            }
+        };
+        command.args(["run", "-c", &self.file]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.env_remove("NOTIFY_SOCKET").env_remove("WEIR_SOCKET");
+        let mut child = command.spawn().expect("weir can be started");
+        let log = Arc::new(Log::default());
+        if let Some(stderr) = child.stderr.take() {
+            log.follow(stderr);
+        }
+        if let Some(stdout) = child.stdout.take() {
+            log.follow(stdout);
+        }
+        self.process = Some(Process { child, log, status: None });
+    }
+
+    /// Starts the process and waits until it says that it serves.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn run(&mut self) {
+        self.spawn();
+        let ready = clock::try_wait(READY_MAX, || {
+            // Looked at in this order: what it said is read to the end once it is gone.
+            let gone = self.exited();
+            (gone.is_some() || self.says_ready()).then_some(gone)
+        });
+        match ready {
+            Some(None) => {}
+            Some(Some(status)) => panic!("weir ended with {status} before it was ready"),
+            None => panic!("weir was not ready within {READY_MAX:?}"),
+        }
+    }
+
+    fn says_ready(&self) -> bool {
+        self.log()
+            .lines()
+            .any(|line| line.split(|c: char| !c.is_alphanumeric()).any(|w| w == "ready"))
+            && std::os::unix::net::UnixStream::connect(&self.socket).is_ok()
+    }
+
+    /// [`Weir::prepare`] and [`Weir::run`].
+    ///
+    /// # Panics
+    /// If it does not become ready.
+    #[must_use]
+    pub fn start(web: SocketAddr, objects: &str, start: Start) -> Weir {
+        let mut weir = Weir::prepare(web, objects, start);
+        weir.run();
+        weir
+    }
+
+    /// What the process has said so far, on stdout and stderr.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.as_ref().map(|process| process.log.text()).unwrap_or_default()
+    }
+
+    /// The process id.
+    ///
+    /// # Panics
+    /// If it was never started.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("weir was started").child.id()
+    }
+
+    /// Sends a signal to this process.
+    ///
+    /// # Panics
+    /// If it is gone.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("a process has an id"), signal).expect("weir runs");
+    }
+
+    /// How it ended, if it has.
+    pub fn exited(&mut self) -> Option<ExitStatus> {
+        self.process.as_mut().and_then(Process::poll)
+    }
+
+    /// Waits for its end; gives its exit code, or minus the signal that killed it.
+    ///
+    /// # Panics
+    /// If it has not ended within `limit`.
+    pub fn wait_exit(&mut self, limit: Duration) -> i32 {
+        let status = clock::wait_within(limit, "weir's end", || self.exited());
+        status.code().unwrap_or_else(|| -status.signal().unwrap_or(0))
+    }
+
+    /// `kill -9`, and waits until the process is gone.
+    pub fn kill(&mut self) {
+        if let Some(process) = &mut self.process {
+            let _ = process.child.kill();
+            if let Ok(status) = process.child.wait() {
+                process.status = Some(status);
+            }
+        }
+    }
+
+    /// CPU time that the process has used, user and system together.
+    ///
+    /// # Panics
+    /// If the process is gone.
+    #[must_use]
+    pub fn cpu(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("weir runs");
+        // The name in round brackets may hold anything: count from its end.
+        let fields: Vec<&str> =
+            stat.rsplit_once(')').expect("a stat line").1.split_whitespace().collect();
+        let ticks = |index: usize| fields[index].parse::<u64>().expect("ticks are a number");
+        Duration::from_millis((ticks(11) + ticks(12)) * 10)
+    }
+
+    /// Resident bytes of the process.
+    ///
+    /// # Panics
+    /// If the process is gone.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("weir runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        let kib = line.trim().trim_end_matches(" kB").trim().parse::<u64>().expect("a number");
+        kib * 1024
+    }
+}
+
+impl Process {
+    fn poll(&mut self) -> Option<ExitStatus> {
+        if self.status.is_none() {
+            self.status = self.child.try_wait().ok().flatten();
+        }
+        self.status
+    }
+}
+
+impl Drop for Weir {
+    fn drop(&mut self) {
+        let status = self.exited();
+        self.kill();
+        if std::thread::panicking() {
+            let end = status.map_or("still running".to_owned(), |status| status.to_string());
+            eprintln!("--- weir ({end}) said:\n{}\n--- end of weir", self.log());
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Backends come and go while weir runs. What a command has answered, every shard obeys.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use weir_tests::clock;
+use weir_tests::net::{Backend, Peer, Script, own_ip};
+use weir_tests::story::{Plan, Set};
+
+#[test]
+fn a_backend_is_added_and_gets_its_share_at_once() {
+    let set = Plan::new(1, Script::Banner).start();
+    let new = Backend::start("b2", own_ip(), Script::Banner);
+    let changed = set.weir.json(&["backend", "add", "web/b2", &new.address.to_string()]);
+    assert!(changed["before"].is_null(), "{changed}");
+    assert!(changed["version"].as_u64().is_some(), "{changed}");
+    let names: Vec<String> = (0..20).map(|_| set.session().1).collect();
+    let count = names.iter().filter(|name| *name == "b2").count();
+    assert!((8..=12).contains(&count), "{names:?}");
+}
+
+#[test]
+fn a_backend_that_is_removed_keeps_its_sessions_and_gets_no_new_ones() {
+    let set = Plan::new(2, Script::Banner).start();
+    let mut sessions: Vec<_> = (0..20).map(|_| set.session()).collect();
+    assert!(sessions.iter().any(|(_, name)| name == "b2"));
+    set.weir.ok(&["backend", "remove", "web/b2"]);
+    assert_eq!(set.spread(40, None), [40, 0]);
+    for (client, _) in &mut sessions {
+        client.echo(b"still here");
+    }
+    for (client, _) in &mut sessions {
+        client.fin().expect_fin();
+    }
+    clock::wait_for("b2 to vanish from the list", || {
+        let list = set.weir.json(&["backend", "list"]);
+        list["backends"].as_array().is_some_and(|rows| rows.len() == 1)
+    });
+}
+
+#[test]
+fn remove_by_force_resets_the_sessions() {
+    let set = Plan::new(2, Script::Banner).start();
+    let sessions: Vec<_> = (0..20).map(|_| set.session()).collect();
+    set.weir.ok(&["backend", "remove", "web/b2", "--force", "--yes"]);
+    for (mut client, name) in sessions {
+        if name == "b2" {
+            client.expect_rst();
+        } else {
+            client.echo(b"untouched");
+        }
+    }
+}
+
+#[test]
+fn force_asks_first_and_without_a_terminal_refuses() {
+    let set = Plan::new(1, Script::Banner).start();
+    let (mut client, _) = set.session();
+    set.weir.ctl(&["backend", "remove", "web/b1", "--force"]).expect_code(2);
+    client.echo(b"nothing happened");
+    assert_eq!(set.weir.backend("web/b1")["state"], "up");
+}
+
+#[test]
+fn drain_maint_and_ready() {
+    let set = Plan::new(2, Script::Banner).start();
+    for (verb, state) in [("drain", "draining"), ("maint", "maint")] {
+        let mut sessions: Vec<_> = (0..10).map(|_| set.session()).collect();
+        set.weir.ok(&["backend", verb, "web/b1"]);
+        assert_eq!(set.weir.backend("web/b1")["state"], state);
+        assert_eq!(set.spread(20, None), [0, 20], "{verb}");
+        for (client, _) in &mut sessions {
+            client.echo(b"still here");
+        }
+        set.weir.ok(&["backend", "ready", "web/b1"]);
+        assert_eq!(set.weir.backend("web/b1")["state"], "up");
+        assert!(set.spread(20, None)[0] >= 8, "after ready");
+    }
+}
+
+#[test]
+fn drain_waits_for_the_last_session_or_says_that_it_did_not_end() {
+    let set = Plan::new(2, Script::Banner).start();
+    let mut sessions: Vec<_> = (0..4).map(|_| set.session()).collect();
+    set.weir.ctl(&["backend", "drain", "web/b1", "--wait", "300ms"]).expect_code(6);
+    for (client, _) in &mut sessions {
+        client.echo(b"the wait ended, the session did not").fin().expect_fin();
+    }
+    set.weir.ctl(&["backend", "drain", "web/b1", "--wait", "10s"]).expect_code(0);
+}
+
+#[test]
+fn without_a_backend_a_client_is_reset_and_told_nothing() {
+    let set = Plan::new(1, Script::Banner).start();
+    set.weir.ok(&["backend", "maint", "web/b1"]);
+    let mut client = set.client();
+    let (bytes, _) = client.rest();
+    assert!(bytes.is_empty());
+    set.weir.ctl(&["status", "--check"]).expect_code(3);
+    set.weir.ok(&["backend", "ready", "web/b1"]);
+    set.weir.ctl(&["status", "--check"]).expect_code(0);
+    set.session().0.echo(b"served again");
+}
+
+/// What the clients and the operator of the story below share.
+#[derive(Default)]
+struct Shared {
+    /// Odd while b2 is gone: from after the answer of `remove` to before the request of `add`.
+    phase: AtomicU64,
+    /// Sessions that began and ended in the same gone phase.
+    proven: AtomicU64,
+    /// Sessions that reached b2 although it was gone when they began.
+    wrong: AtomicU64,
+    /// Sessions that were not served.
+    failed: AtomicU64,
+    served: AtomicU64,
+    stop: AtomicBool,
+}
+
+fn client_loop(set: &Set, shared: &Shared) {
+    while !shared.stop.load(Ordering::SeqCst) {
+        let before = shared.phase.load(Ordering::SeqCst);
+        let banner = Peer::try_connect(set.weir.web).and_then(|mut client| {
+            let line = client.try_line()?;
+            // A reset instead of a FIN: no TIME_WAIT, so that ports do not run out.
+            client.rst();
+            Ok(line)
+        });
+        let after = shared.phase.load(Ordering::SeqCst);
+        match banner {
+            Err(_) => _ = shared.failed.fetch_add(1, Ordering::SeqCst),
+            Ok(name) => {
+                shared.served.fetch_add(1, Ordering::SeqCst);
+                let gone = before % 2 == 1 && before == after;
+                if gone {
+                    shared.proven.fetch_add(1, Ordering::SeqCst);
+                }
+                if gone && name == "b2" {
+                    shared.wrong.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+        }
+    }
+}
+
+/// Four clients open sessions as fast as they can while b2 is removed and added again fifty times.
+/// No session that is started after the answer of `remove` reaches b2, and none fails.
+#[test]
+fn no_session_reaches_a_backend_after_its_removal_was_answered() {
+    const ROUNDS: u64 = 50;
+    const CLIENTS: usize = 4;
+    let set = Plan::new(3, Script::Banner).start();
+    let shared = Shared::default();
+    let address = set.backends[1].address.to_string();
+    let (mut kept, _) = loop {
+        let session = set.session();
+        if session.1 == "b2" {
+            break session;
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| client_loop(&set, &shared));
+        }
+        let operator = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for _ in 0..ROUNDS {
+                set.weir.ok(&["backend", "remove", "web/b2"]);
+                shared.phase.fetch_add(1, Ordering::SeqCst);
+                let proven = shared.proven.load(Ordering::SeqCst);
+                clock::wait_for("sessions while b2 is gone", || {
+                    shared.proven.load(Ordering::SeqCst) >= proven + 2 * CLIENTS as u64
+                });
+                shared.phase.fetch_add(1, Ordering::SeqCst);
+                set.weir.ok(&["backend", "add", "web/b2", &address]);
+            }
+        }));
+        shared.stop.store(true, Ordering::SeqCst);
+        if let Err(panic) = operator {
+            std::panic::resume_unwind(panic);
+        }
+    });
+    let read = |count: &AtomicU64| count.load(Ordering::SeqCst);
+    assert_eq!(read(&shared.wrong), 0, "of {} sessions", read(&shared.served));
+    assert_eq!(read(&shared.failed), 0, "of {} sessions", read(&shared.served));
+    assert!(read(&shared.proven) >= ROUNDS * 2 * CLIENTS as u64);
+    kept.echo(b"lived through fifty removals");
+}
+
+#[test]
+fn the_same_holds_for_maint_and_drain() {
+    let set = Plan::new(2, Script::Banner).start();
+    let shared = Shared::default();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| client_loop(&set, &shared));
+        }
+        let operator = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for verb in ["maint", "drain"].into_iter().cycle().take(20) {
+                set.weir.ok(&["backend", verb, "web/b2"]);
+                shared.phase.fetch_add(1, Ordering::SeqCst);
+                let proven = shared.proven.load(Ordering::SeqCst);
+                clock::wait_for("sessions while b2 takes none", || {
+                    shared.proven.load(Ordering::SeqCst) >= proven + 4
+                });
+                shared.phase.fetch_add(1, Ordering::SeqCst);
+                set.weir.ok(&["backend", "ready", "web/b2"]);
+            }
+        }));
+        shared.stop.store(true, Ordering::SeqCst);
+        if let Err(panic) = operator {
+            std::panic::resume_unwind(panic);
+        }
+    });
+    assert_eq!(shared.wrong.load(Ordering::SeqCst), 0);
+    assert_eq!(shared.failed.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn listeners_and_pools_come_and_go_too() {
+    let set = Plan::new(1, Script::Banner).start();
+    let extra = Backend::start("x1", own_ip(), Script::Banner);
+    let bind = weir_tests::net::free(own_ip());
+    set.weir.ok(&["pool", "add", "extra", "--strategy", "random"]);
+    set.weir.ok(&["backend", "add", "extra/x1", &extra.address.to_string()]);
+    set.weir.ok(&["listener", "add", "side", &bind.to_string(), "--pool", "extra"]);
+    let mut client = Peer::connect(bind);
+    assert_eq!(client.line(), "x1");
+    set.weir.ctl(&["pool", "remove", "extra"]).expect_code(1);
+    set.weir.ok(&["listener", "remove", "side"]);
+    clock::wait_for("the listener to refuse", || Peer::try_connect(bind).is_err());
+    client.echo(b"the session goes on");
+    set.weir.ok(&["pool", "remove", "extra"]);
+    set.session().0.echo(b"web is untouched");
+    client.echo(b"to its end").fin().expect_fin();
+}

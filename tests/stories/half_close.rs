@@ -1,0 +1,96 @@
+//! A FIN crosses, and the other direction runs on.
+
+use weir_tests::clock;
+use weir_tests::net::{Script, noise};
+use weir_tests::story::Plan;
+
+#[test]
+fn a_fin_of_the_client_leaves_the_download_running() {
+    let set = Plan::new(1, Script::ByHand).start();
+    let (mut client, mut server) = set.pair();
+    client.send(b"hi").fin();
+    server.expect(b"hi").expect_fin();
+    for step in 0..10 {
+        let bytes = noise(step, 50_000);
+        server.send(&bytes);
+        client.expect(&bytes);
+    }
+    server.send(b"bye").fin();
+    client.expect(b"bye").expect_fin();
+    clock::wait_for("the session to end", || set.weir.sessions() == 0);
+}
+
+#[test]
+fn a_fin_of_the_backend_leaves_the_upload_running() {
+    let set = Plan::new(1, Script::ByHand).start();
+    let (mut client, mut server) = set.pair();
+    server.send(b"yo").fin();
+    client.expect(b"yo").expect_fin();
+    for step in 0..10 {
+        let bytes = noise(step, 50_000);
+        client.send(&bytes);
+        server.expect(&bytes);
+    }
+    client.send(b"bye").fin();
+    server.expect(b"bye").expect_fin();
+    clock::wait_for("the session to end", || set.weir.sessions() == 0);
+}
+
+#[test]
+fn a_fin_without_a_byte_crosses_at_once() {
+    let set = Plan::new(1, Script::ByHand).start();
+    let (mut client, mut server) = set.pair();
+    client.fin();
+    server.expect_fin().fin();
+    client.expect_fin();
+}
+
+#[test]
+fn no_byte_before_a_fin_is_lost() {
+    let set = Plan::new(1, Script::ByHand).start();
+    let bytes = noise(5, 1 << 20);
+    let (mut client, mut server) = set.pair();
+    std::thread::scope(|scope| {
+        let (mut twin, bytes) = (client.twin(), &bytes);
+        scope.spawn(move || {
+            twin.send(bytes).fin();
+        });
+        server.expect(bytes).expect_fin();
+    });
+    server.fin();
+    client.expect_fin();
+}
+
+#[test]
+fn the_end_of_a_clean_session_is_counted_as_complete() {
+    let set = Plan::new(1, Script::Echo).start();
+    set.client().echo(b"x").fin().expect_fin();
+    clock::wait_for("the end to be counted", || {
+        set.weir
+            .get("/metrics")
+            .body
+            .lines()
+            .any(|line| line.starts_with("weir_session_ends_total{") && !line.ends_with(" 0"))
+    });
+}
+
+#[test]
+fn sixty_four_sessions_half_closed_in_both_ways_at_once() {
+    let set = Plan::new(1, Script::ByHand).start();
+    let mut pairs: Vec<_> = (0..64).map(|_| set.pair()).collect();
+    for (index, (client, server)) in pairs.iter_mut().enumerate() {
+        if index % 2 == 0 {
+            client.send(b"first").fin();
+        } else {
+            server.send(b"first").fin();
+        }
+    }
+    for (index, (client, server)) in pairs.iter_mut().enumerate() {
+        let (first, other) = if index % 2 == 0 { (client, server) } else { (server, client) };
+        other.expect(b"first").expect_fin();
+        let bytes = noise(index as u64, 20_000);
+        other.send(&bytes).fin();
+        first.expect(&bytes).expect_fin();
+    }
+    clock::wait_for("all sessions to end", || set.weir.sessions() == 0);
+}

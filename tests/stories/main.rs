@@ -1,0 +1,16 @@
+//! Stories: the real weir and weirctl on real sockets, one file for each thing that is promised.
+
+mod accept;
+mod backends;
+mod backpressure;
+mod balance;
+mod cli;
+mod crash;
+mod half_close;
+mod health;
+mod lifecycle;
+mod limits;
+mod metrics;
+mod real;
+mod reload;
+mod reset;

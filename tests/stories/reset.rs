@@ -1,0 +1,91 @@
+//! A reset is passed on as a reset: the other side sees ECONNRESET, never a clean end.
+
+use std::time::Duration;
+
+use weir_tests::clock;
+use weir_tests::net::{End, Script, noise};
+use weir_tests::story::Plan;
+
+#[test]
+fn a_reset_of_an_idle_client_reaches_the_backend() {
+    let set = Plan::new(1, Script::ByHand).start();
+    let (mut client, mut server) = set.pair();
+    client.send(b"x");
+    server.expect(b"x");
+    client.rst();
+    server.expect_rst();
+    clock::wait_for("the session to end", || set.weir.sessions() == 0);
+}
+
+#[test]
+fn a_reset_of_an_idle_backend_reaches_the_client() {
+    let set = Plan::new(1, Script::ByHand).start();
+    let (mut client, mut server) = set.pair();
+    server.send(b"x");
+    client.expect(b"x");
+    server.rst();
+    client.expect_rst();
+    clock::wait_for("the session to end", || set.weir.sessions() == 0);
+}
+
+#[test]
+fn a_reset_in_the_middle_of_an_upload() {
+    let set = Plan::new(1, Script::ByHand).start();
+    let (mut client, mut server) = set.pair();
+    client.send_until_blocked(&noise(1, 8 << 20), Duration::from_millis(100));
+    server.take(1000);
+    client.rst();
+    let (bytes, end) = server.rest();
+    assert_eq!(end, End::Rst, "after {} more bytes", bytes.len());
+}
+
+#[test]
+fn a_reset_in_the_middle_of_a_download() {
+    let set = Plan::new(1, Script::ByHand).start();
+    let (mut client, mut server) = set.pair();
+    server.send_until_blocked(&noise(1, 8 << 20), Duration::from_millis(100));
+    client.take(1000);
+    server.rst();
+    let (bytes, end) = client.rest();
+    assert_eq!(end, End::Rst, "after {} more bytes", bytes.len());
+}
+
+#[test]
+fn a_reset_while_the_other_side_is_sending() {
+    let set = Plan::new(1, Script::ByHand).start();
+    let (client, mut server) = set.pair();
+    server.send_until_blocked(&noise(1, 8 << 20), Duration::from_millis(100));
+    client.rst();
+    // What is in the way may still be read; then comes the reset.
+    assert_eq!(server.rest().1, End::Rst);
+    clock::wait_for("the session to end", || set.weir.sessions() == 0);
+}
+
+#[test]
+fn a_reset_after_a_half_close() {
+    let set = Plan::new(1, Script::ByHand).start();
+    let (mut client, mut server) = set.pair();
+    client.send(b"x").fin();
+    server.expect(b"x").expect_fin();
+    server.rst();
+    client.expect_rst();
+    let (mut client, mut server) = set.pair();
+    client.send(b"x").fin();
+    server.expect(b"x").expect_fin();
+    client.rst();
+    // weir reads no more from a client that has ended its direction: it learns by sending.
+    clock::wait_for("the session to end", || {
+        server.send_until_blocked(b"late", Duration::from_millis(10));
+        set.weir.sessions() == 0
+    });
+}
+
+#[test]
+fn a_scripted_backend_that_resets_after_a_request() {
+    let set = Plan::new(1, Script::RstAfter(4)).start();
+    for _ in 0..50 {
+        let mut client = set.client();
+        client.send(b"ping").expect_rst();
+    }
+    assert_eq!(set.weir.backend("web/b1")["state"], "up", "a reset is no failed connect");
+}
