@@ -42,6 +42,9 @@ enum Lost {
 }
 
 impl Client {
+    /// The `code` of the failure that the daemon closed the connection before it answered.
+    pub(crate) const CLOSED: &str = "closed";
+
     /// Connects and shakes hands.
     ///
     /// # Errors
@@ -202,7 +205,12 @@ impl Client {
             Lost::Malformed(error) => error.to_string(),
             Lost::Failed(error) => format!("talking to weir on {socket}: {error}"),
         };
-        Failure::new(Exit::Unreachable, message, "see whether it still runs: weirctl status")
+        let hint = "see whether it still runs: weirctl status";
+        let mut failure = Failure::new(Exit::Unreachable, message, hint);
+        if matches!(lost, Lost::Closed) {
+            failure.code = Client::CLOSED;
+        }
+        failure
     }
 }
 

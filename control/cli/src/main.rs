@@ -1,4 +1,4 @@
-//! weirctl: steers weir over its control socket. Arguments in, exit code out; the rest is in the modules.
+//! weirctl: steers weir over its control socket. Arguments in, exit code out.
 
 mod args;
 mod ask;
@@ -20,7 +20,7 @@ use clap::Parser;
 use args::{Cli, Output};
 use exit::{Exit, Failure};
 use render::Style;
-use run::Desk;
+use run::Console;
 
 fn main() -> ExitCode {
     let typed = args::join_watch(std::env::args_os());
@@ -41,7 +41,7 @@ fn carry_out(cli: Cli, json: bool) -> Result<Exit, Failure> {
     let style = Style::detect(stdout.is_terminal(), |name| std::env::var(name).ok());
     let progress = stderr.is_terminal();
     let interactive = progress && stdin.is_terminal();
-    let mut desk = Desk {
+    let mut console = Console {
         out: &mut stdout,
         err: &mut stderr,
         input: &mut stdin.lock(),
@@ -51,7 +51,7 @@ fn carry_out(cli: Cli, json: bool) -> Result<Exit, Failure> {
         interactive,
         socket: &cli.socket,
     };
-    run::run(plan, watch, &mut desk)
+    run::run(plan, watch, &mut console)
 }
 
 fn end(failure: &Failure, json: bool) -> ExitCode {

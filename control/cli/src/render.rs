@@ -1,4 +1,4 @@
-//! Answers as tables for people and as JSON for programs. Pure: an answer and a style go in, text comes out.
+//! Answers as tables for people and as JSON for programs. Pure: an answer and a style become text.
 
 pub(crate) mod changed;
 pub(crate) mod human;

@@ -20,7 +20,7 @@ use crate::render::human::plain;
 use crate::render::{Style, json, views};
 
 /// The operator's end: where answers, talk and questions go, and how they are dressed.
-pub(crate) struct Desk<'a> {
+pub(crate) struct Console<'a> {
     /// Data.
     pub(crate) out: &'a mut dyn Write,
     /// Talk: errors, progress, questions.
@@ -36,7 +36,7 @@ pub(crate) struct Desk<'a> {
     pub(crate) socket: &'a Path,
 }
 
-impl Desk<'_> {
+impl Console<'_> {
     /// A client that notices Ctrl-C.
     fn client(&mut self) -> Result<Client, Failure> {
         let interrupt = Interrupt::install().map_err(|error| {
@@ -114,19 +114,19 @@ impl Desk<'_> {
 pub(crate) fn run(
     plan: Plan,
     watch: Option<Duration>,
-    desk: &mut Desk<'_>,
+    console: &mut Console<'_>,
 ) -> Result<Exit, Failure> {
     match plan {
-        Plan::Read(reading) => read(&reading, watch, desk),
-        Plan::Top => crate::top::run(desk.socket, desk.style.colour),
-        Plan::Events { follow, since } => events::run(follow, since, desk),
-        Plan::Change(changing) => change::run(&changing, desk),
-        Plan::Apply { file, options } => config::apply(&file, options, desk),
-        Plan::Diff { target } => config::diff(&target, desk),
-        Plan::Drain { dry_run } => process::drain(dry_run, desk),
-        Plan::Stop { drain, dry_run, yes } => process::stop(drain, dry_run, yes, desk),
-        Plan::Completions(shell) => desk.write(&crate::manual::completions(shell)).map(done),
-        Plan::Man => desk.write(&crate::manual::page()).map(done),
+        Plan::Read(reading) => read(&reading, watch, console),
+        Plan::Top => crate::top::run(console.socket, console.style.colour),
+        Plan::Events { follow, since } => events::run(follow, since, console),
+        Plan::Change(changing) => change::run(&changing, console),
+        Plan::Apply { file, options } => config::apply(&file, options, console),
+        Plan::Diff { target } => config::diff(&target, console),
+        Plan::Drain { dry_run } => process::drain(dry_run, console),
+        Plan::Stop { drain, dry_run, yes } => process::stop(drain, dry_run, yes, console),
+        Plan::Completions(shell) => console.write(&crate::manual::completions(shell)).map(done),
+        Plan::Man => console.write(&crate::manual::page()).map(done),
     }
 }
 
@@ -134,26 +134,30 @@ fn done((): ()) -> Exit {
     Exit::Done
 }
 
-fn read(reading: &Reading, watch: Option<Duration>, desk: &mut Desk<'_>) -> Result<Exit, Failure> {
-    let mut client = desk.client()?;
+fn read(
+    reading: &Reading,
+    watch: Option<Duration>,
+    console: &mut Console<'_>,
+) -> Result<Exit, Failure> {
+    let mut client = console.client()?;
     let Some(pause) = watch else {
         let answer = client.ask(&reading.request)?;
-        desk.print(&answer, reading.heading)?;
+        console.print(&answer, reading.heading)?;
         return verdict(reading, &answer);
     };
-    let screen = desk.style.human && !desk.json;
+    let screen = console.style.human && !console.json;
     let mut first = true;
     loop {
         let answer = client.ask(&reading.request)?;
         if screen {
             // Home, and clear below: the screen before stays in the scroll-back.
-            desk.write(if first { "\x1b[2J\x1b[H" } else { "\x1b[H\x1b[J" })?;
-        } else if !first && !desk.json {
-            desk.write("\n")?;
+            console.write(if first { "\x1b[2J\x1b[H" } else { "\x1b[H\x1b[J" })?;
+        } else if !first && !console.json {
+            console.write("\n")?;
         }
-        desk.print(&answer, reading.heading)?;
+        console.print(&answer, reading.heading)?;
         if screen {
-            desk.write(&format!("\nevery {} s; Ctrl-C ends\n", pause.as_secs_f64()))?;
+            console.write(&format!("\nevery {} s; Ctrl-C ends\n", pause.as_secs_f64()))?;
         }
         first = false;
         if client.interrupt.wait(pause) {

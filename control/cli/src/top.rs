@@ -1,4 +1,4 @@
-//! `top`: the live full-screen view. Here are the terminal and the thread that asks; the rest is pure.
+//! `top`: the live full-screen view. Here are the terminal and the thread that asks.
 
 mod draw;
 mod model;

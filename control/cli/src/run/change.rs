@@ -6,7 +6,7 @@ use weir_proto::answer::Answer;
 use weir_proto::request::{ChangeRequest, Request};
 use weir_proto::spec::Span;
 
-use super::{Desk, unless_interrupted};
+use super::{Console, unless_interrupted};
 use crate::ask::Client;
 use crate::clock;
 use crate::exit::{Exit, Failure};
@@ -15,39 +15,39 @@ use crate::plan::Changing;
 /// How often a drain's last sessions are counted.
 const POLL: Duration = Duration::from_millis(200);
 
-pub(super) fn run(changing: &Changing, desk: &mut Desk<'_>) -> Result<Exit, Failure> {
+pub(super) fn run(changing: &Changing, console: &mut Console<'_>) -> Result<Exit, Failure> {
     let dry_run = changing.options.dry_run;
     if !dry_run
         && !changing.yes
-        && let Some(loss) = loss(&changing.change, desk)?
+        && let Some(loss) = loss(&changing.change, console)?
     {
-        desk.confirm(&loss, changing.yes)?;
+        console.confirm(&loss, changing.yes)?;
     }
-    let mut client = desk.client()?;
+    let mut client = console.client()?;
     let request =
         Request::Change { change: changing.change.clone(), options: changing.options.clone() };
-    made(&client.ask(&request)?, desk)?;
+    made(&client.ask(&request)?, console)?;
     match (&changing.change, changing.wait) {
         (ChangeRequest::BackendState { name, .. }, Some(wait)) if !dry_run => {
-            wait_drained(name, wait, &mut client, desk)
+            wait_drained(name, wait, &mut client, console)
         }
         _ => Ok(Exit::Done),
     }
 }
 
 /// Prints what a change did, and warns of shards that have not adopted it.
-pub(super) fn made(answer: &Answer, desk: &mut Desk<'_>) -> Result<(), Failure> {
+pub(super) fn made(answer: &Answer, console: &mut Console<'_>) -> Result<(), Failure> {
     let Answer::Changed(changed) = answer else { return Err(Failure::unexpected()) };
-    desk.print(answer, false)?;
+    console.print(answer, false)?;
     if !changed.dry_run && changed.shards_adopted < changed.shards {
         let late = changed.shards - changed.shards_adopted;
-        desk.say(&format!("warning: {late} shards are late; see weirctl shards"));
+        console.say(&format!("warning: shards that are late: {late}; see weirctl shards"));
     }
     Ok(())
 }
 
 /// What would be lost, if anything.
-fn loss(change: &ChangeRequest, desk: &Desk<'_>) -> Result<Option<String>, Failure> {
+fn loss(change: &ChangeRequest, console: &Console<'_>) -> Result<Option<String>, Failure> {
     Ok(match change {
         ChangeRequest::BackendRemove { name, force: true } => {
             Some(format!("the sessions of backend {name} would be reset"))
@@ -57,7 +57,7 @@ fn loss(change: &ChangeRequest, desk: &Desk<'_>) -> Result<Option<String>, Failu
         }
         ChangeRequest::ListenerRemove { name } => {
             let request = Request::ListenerShow { name: name.clone() };
-            let answer = desk.client_before_a_question()?.ask(&request)?;
+            let answer = console.client_before_a_question()?.ask(&request)?;
             let Answer::Listener(listener) = answer else { return Err(Failure::unexpected()) };
             let sessions = listener.sessions;
             (sessions > 0)
@@ -72,7 +72,7 @@ fn wait_drained(
     name: &str,
     wait: Span,
     client: &mut Client,
-    desk: &mut Desk<'_>,
+    console: &mut Console<'_>,
 ) -> Result<Exit, Failure> {
     let start = clock::now();
     let wait = Duration::from_millis(wait.millis);
@@ -80,25 +80,23 @@ fn wait_drained(
     loop {
         let sessions = sessions_of(name, client)?;
         let spent = start.elapsed();
-        tell(name, sessions, spent, told.replace(sessions), desk);
+        tell(name, sessions, spent, told.replace(sessions), console);
         if sessions == 0 {
             return Ok(Exit::Done);
         }
         let Some(left) = wait.checked_sub(spent).filter(|left| !left.is_zero()) else {
-            if desk.progress {
-                desk.say("");
+            if console.progress {
+                console.say("");
             }
             return Err(Failure::new(
                 Exit::TimedOut,
                 format!("{sessions} sessions are left on {name}; it goes on draining"),
-                format!(
-                    "weirctl backend show {name}; to end them: weirctl backend remove {name} --force"
-                ),
+                format!("to end them: weirctl backend remove {name} --force"),
             ));
         };
         let came = client.interrupt.wait(POLL.min(left));
-        if came && desk.progress {
-            desk.say("");
+        if came && console.progress {
+            console.say("");
         }
         unless_interrupted(came, &format!("{name} goes on draining"))?;
     }
@@ -118,17 +116,17 @@ fn sessions_of(name: &str, client: &mut Client) -> Result<u64, Failure> {
 }
 
 /// Progress: one line rewritten on a terminal, one line for each change otherwise.
-fn tell(name: &str, sessions: u64, spent: Duration, told: Option<u64>, desk: &mut Desk<'_>) {
-    if desk.json && !desk.progress {
+fn tell(name: &str, sessions: u64, spent: Duration, told: Option<u64>, console: &mut Console<'_>) {
+    if console.json && !console.progress {
         return;
     }
     let state = if sessions == 0 { "drained" } else { "draining" };
-    let line = format!("{name} {state}: {sessions} sessions left");
-    if desk.progress {
+    let line = format!("{name} {state}, sessions left: {sessions}");
+    if console.progress {
         let end = if sessions == 0 { "\n" } else { "" };
-        let _ = write!(desk.err, "\r\x1b[K{line}, {} s{end}", spent.as_secs());
-        let _ = desk.err.flush();
+        let _ = write!(console.err, "\r\x1b[K{line}, {} s{end}", spent.as_secs());
+        let _ = console.err.flush();
     } else if told != Some(sessions) {
-        desk.say(&line);
+        console.say(&line);
     }
 }

@@ -8,7 +8,7 @@ use weir_proto::answer::{Answer, Changed, ConfigText};
 use weir_proto::frame::BODY_MAX;
 use weir_proto::request::{ChangeOptions, ChangeRequest, Request};
 
-use super::{Desk, change, lines};
+use super::{Console, change, lines};
 use crate::ask::Client;
 use crate::exit::{Exit, Failure};
 use crate::render::human::plain;
@@ -20,18 +20,18 @@ const NO_CHANGE: &str = "no change";
 pub(super) fn apply(
     file: &Path,
     options: ChangeOptions,
-    desk: &mut Desk<'_>,
+    console: &mut Console<'_>,
 ) -> Result<Exit, Failure> {
-    let change = read_file(file, desk)?;
-    let mut client = desk.client()?;
-    change::made(&client.ask(&Request::Change { change, options })?, desk)?;
+    let change = read_file(file, console)?;
+    let mut client = console.client()?;
+    change::made(&client.ask(&Request::Change { change, options })?, console)?;
     Ok(Exit::Done)
 }
 
-pub(super) fn diff(target: &str, desk: &mut Desk<'_>) -> Result<Exit, Failure> {
+pub(super) fn diff(target: &str, console: &mut Console<'_>) -> Result<Exit, Failure> {
     let difference = match target.parse::<u64>() {
         Ok(version) => {
-            let mut client = desk.client()?;
+            let mut client = console.client()?;
             let now = export(None, &mut client)?;
             let then = export(Some(version), &mut client)?;
             Difference {
@@ -42,21 +42,21 @@ pub(super) fn diff(target: &str, desk: &mut Desk<'_>) -> Result<Exit, Failure> {
                 diff: lines::diff(&now.toml, &then.toml),
             }
         }
-        Err(_) => against_file(target, desk)?,
+        Err(_) => against_file(target, console)?,
     };
-    if desk.json {
-        desk.write(&json::document(&difference, desk.style))?;
+    if console.json {
+        console.write(&json::document(&difference, console.style))?;
     } else {
-        let text = difference.text(desk);
-        desk.write(&text)?;
+        let text = difference.text(console);
+        console.write(&text)?;
     }
     Ok(if difference.different { Exit::No } else { Exit::Done })
 }
 
 /// A file is applied without effect: the daemon says what it would change.
-fn against_file(target: &str, desk: &mut Desk<'_>) -> Result<Difference, Failure> {
-    let change = read_file(Path::new(target), desk)?;
-    let mut client = desk.client()?;
+fn against_file(target: &str, console: &mut Console<'_>) -> Result<Difference, Failure> {
+    let change = read_file(Path::new(target), console)?;
+    let mut client = console.client()?;
     let now = export(None, &mut client)?;
     let options = ChangeOptions { dry_run: true, if_version: None };
     let answer = client.ask(&Request::Change { change, options })?;
@@ -81,7 +81,7 @@ fn export(version: Option<u64>, client: &mut Client) -> Result<ConfigText, Failu
 }
 
 /// Reads a configuration file. `-` is stdin.
-fn read_file(file: &Path, desk: &mut Desk<'_>) -> Result<ChangeRequest, Failure> {
+fn read_file(file: &Path, console: &mut Console<'_>) -> Result<ChangeRequest, Failure> {
     let stdin = file == Path::new("-");
     let origin = if stdin { "stdin".to_owned() } else { file.display().to_string() };
     let cannot = |error: std::io::Error| {
@@ -96,7 +96,7 @@ fn read_file(file: &Path, desk: &mut Desk<'_>) -> Result<ChangeRequest, Failure>
     let most = BODY_MAX as u64 + 1;
     let mut bytes = Vec::new();
     let read = if stdin {
-        desk.input.take(most).read_to_end(&mut bytes)
+        console.input.take(most).read_to_end(&mut bytes)
     } else {
         std::fs::File::open(file).and_then(|file| file.take(most).read_to_end(&mut bytes))
     };
@@ -124,7 +124,7 @@ struct Difference {
 }
 
 impl Difference {
-    fn text(&self, desk: &Desk<'_>) -> String {
+    fn text(&self, console: &Console<'_>) -> String {
         if !self.different {
             return "no difference\n".to_owned();
         }
@@ -143,7 +143,7 @@ impl Difference {
                 Some(b'@') => Tone::Dim,
                 _ => Tone::Plain,
             };
-            text += &format!("{}\n", desk.style.paint(&plain(line), tone));
+            text += &format!("{}\n", console.style.paint(&plain(line), tone));
         }
         text
     }

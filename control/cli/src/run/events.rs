@@ -6,7 +6,7 @@ use weir_proto::answer::{Answer, EventRow, Events};
 use weir_proto::request::Request;
 use weir_proto::spec::Span;
 
-use super::Desk;
+use super::Console;
 use crate::ask::Client;
 use crate::clock;
 use crate::exit::{Exit, Failure};
@@ -17,8 +17,12 @@ const POLL: Duration = Duration::from_millis(500);
 /// How many old events `-f` begins with.
 const TAIL: usize = 10;
 
-pub(super) fn run(follow: bool, since: Option<Span>, desk: &mut Desk<'_>) -> Result<Exit, Failure> {
-    let mut client = desk.client()?;
+pub(super) fn run(
+    follow: bool,
+    since: Option<Span>,
+    console: &mut Console<'_>,
+) -> Result<Exit, Failure> {
+    let mut client = console.client()?;
     let mut rows = after(0, &mut client)?;
     let mut last = rows.last().map_or(0, |row| row.id);
     if let Some(span) = since {
@@ -30,12 +34,12 @@ pub(super) fn run(follow: bool, since: Option<Span>, desk: &mut Desk<'_>) -> Res
         rows.drain(..rows.len() - TAIL);
     }
     if !follow {
-        desk.print(&Answer::Events(Events { events: rows }), false)?;
+        console.print(&Answer::Events(Events { events: rows }), false)?;
         return Ok(Exit::Done);
     }
     loop {
         for row in &rows {
-            line(row, desk)?;
+            line(row, console)?;
         }
         if client.interrupt.wait(POLL) {
             return Ok(Exit::Interrupted);
@@ -53,11 +57,11 @@ fn after(id: u64, client: &mut Client) -> Result<Vec<EventRow>, Failure> {
 }
 
 /// While following, each event is a line: a document of its own in JSON.
-fn line(row: &EventRow, desk: &mut Desk<'_>) -> Result<(), Failure> {
-    let text = if desk.json {
+fn line(row: &EventRow, console: &mut Console<'_>) -> Result<(), Failure> {
+    let text = if console.json {
         json::document(row, Style::default())
     } else {
-        views::event(row, desk.style)
+        views::event(row, console.style)
     };
-    desk.write(&text)
+    console.write(&text)
 }

@@ -7,7 +7,7 @@ use weir_proto::answer::{Answer, Said, Status};
 use weir_proto::request::Request;
 use weir_proto::spec::Span;
 
-use super::Desk;
+use super::Console;
 use crate::ask::Client;
 use crate::exit::{Exit, Failure};
 use crate::render::human::plain;
@@ -32,8 +32,8 @@ struct State<'a> {
     sessions: u64,
 }
 
-pub(super) fn drain(dry_run: bool, desk: &mut Desk<'_>) -> Result<Exit, Failure> {
-    let mut client = desk.client()?;
+pub(super) fn drain(dry_run: bool, console: &mut Console<'_>) -> Result<Exit, Failure> {
+    let mut client = console.client()?;
     let before = status(&mut client)?;
     if dry_run {
         let text = format!(
@@ -41,25 +41,25 @@ pub(super) fn drain(dry_run: bool, desk: &mut Desk<'_>) -> Result<Exit, Failure>
             before.listeners.len(),
             sessions(&before)
         );
-        return turned(&before, ("draining", &text), true, desk);
+        return turned(&before, ("draining", &text), true, console);
     }
     let Answer::Said(Said { text }) = client.ask(&Request::Drain)? else {
         return Err(Failure::unexpected());
     };
     let text = format!("{text}\nundo: none; to serve again, start weir again");
-    turned(&before, ("draining", &text), false, desk)
+    turned(&before, ("draining", &text), false, console)
 }
 
 pub(super) fn stop(
     drain: Option<Span>,
     dry_run: bool,
     yes: bool,
-    desk: &mut Desk<'_>,
+    console: &mut Console<'_>,
 ) -> Result<Exit, Failure> {
     if !dry_run && drain.is_none() {
-        desk.confirm("weir would end and cut every session (--drain 30s lets them end)", yes)?;
+        console.confirm("weir would end and cut every session (--drain 30s lets them end)", yes)?;
     }
-    let mut client = desk.client()?;
+    let mut client = console.client()?;
     let before = status(&mut client)?;
     if dry_run {
         let open = sessions(&before);
@@ -67,17 +67,17 @@ pub(super) fn stop(
             Some(span) => format!("would give {open} sessions {span} to end, then leave"),
             None => format!("would cut {open} sessions and leave"),
         };
-        return turned(&before, ("stopped", &text), true, desk);
+        return turned(&before, ("stopped", &text), true, console);
     }
     if let Some(span) = drain {
-        desk.say(&format!("stopping: {} sessions have {span} to end", sessions(&before)));
+        console.say(&format!("stopping; time to end: {span}, sessions: {}", sessions(&before)));
     }
     let request = Request::Stop { drain_ms: drain.map(|span| span.millis) };
     let text = match client.ask(&request) {
         Ok(Answer::Said(Said { text })) => text,
         Ok(_) => return Err(Failure::unexpected()),
         // It may leave before its answer is through; `wait_gone` below sees that it has.
-        Err(failure) if failure.message.contains("closed the connection") => String::new(),
+        Err(failure) if failure.code == Client::CLOSED => String::new(),
         Err(failure) => return Err(failure),
     };
     let patience = STOP_SLACK + Duration::from_millis(drain.map_or(0, |span| span.millis));
@@ -86,7 +86,7 @@ pub(super) fn stop(
         return Err(Failure::new(Exit::TimedOut, message, "weirctl status"));
     }
     let text = if text.is_empty() { "weir has stopped".to_owned() } else { text };
-    turned(&before, ("stopped", &text), false, desk)
+    turned(&before, ("stopped", &text), false, console)
 }
 
 fn status(client: &mut Client) -> Result<Status, Failure> {
@@ -104,10 +104,10 @@ fn turned(
     before: &Status,
     (after, text): (&str, &str),
     dry_run: bool,
-    desk: &mut Desk<'_>,
+    console: &mut Console<'_>,
 ) -> Result<Exit, Failure> {
     let sessions = sessions(before);
-    if desk.json {
+    if console.json {
         let left = if after == "stopped" { 0 } else { sessions };
         let body = Turned {
             version: before.version,
@@ -116,7 +116,7 @@ fn turned(
             text: text.lines().next().unwrap_or_default(),
             dry_run,
         };
-        desk.write(&json::document(&body, desk.style))?;
+        console.write(&json::document(&body, console.style))?;
         return Ok(Exit::Done);
     }
     let mut lines = format!("weir: {} → {after}\n", plain(&before.state));
@@ -126,6 +126,6 @@ fn turned(
     if dry_run {
         lines += "dry run: nothing was changed\n";
     }
-    desk.write(&lines)?;
+    console.write(&lines)?;
     Ok(Exit::Done)
 }
