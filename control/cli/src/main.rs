@@ -1,1 +1,82 @@
-fn main() {}
+//! weirctl: steers weir over its control socket. Arguments in, exit code out.
+
+mod args;
+mod ask;
+mod clock;
+mod exit;
+mod interrupt;
+mod manual;
+mod plan;
+mod render;
+mod run;
+mod top;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Output};
+use exit::{Exit, Failure};
+use render::Style;
+use run::Console;
+
+fn main() -> ExitCode {
+    let typed = args::join_watch(std::env::args_os());
+    let cli = match Cli::try_parse_from(&typed) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error, &typed),
+    };
+    let json = cli.output == Output::Json;
+    match carry_out(cli, json) {
+        Ok(exit) => ExitCode::from(exit as u8),
+        Err(failure) => end(&failure, json),
+    }
+}
+
+fn carry_out(cli: Cli, json: bool) -> Result<Exit, Failure> {
+    let (plan, watch) = plan::plan(cli.verb, cli.output, cli.watch)?;
+    let (stdin, mut stdout, mut stderr) = (io::stdin(), io::stdout(), io::stderr());
+    let style = Style::detect(stdout.is_terminal(), |name| std::env::var(name).ok());
+    let progress = stderr.is_terminal();
+    let interactive = progress && stdin.is_terminal();
+    let mut console = Console {
+        out: &mut stdout,
+        err: &mut stderr,
+        input: &mut stdin.lock(),
+        style,
+        json,
+        progress,
+        interactive,
+        socket: &cli.socket,
+    };
+    run::run(plan, watch, &mut console)
+}
+
+fn end(failure: &Failure, json: bool) -> ExitCode {
+    if failure.exit != Exit::Done {
+        // If stderr is closed there is nobody left to tell; the exit code still says it.
+        let _ = failure.say(json, &mut io::stderr().lock());
+    }
+    ExitCode::from(failure.exit as u8)
+}
+
+/// Help and version are answers; the rest are usage errors, in clap's words.
+fn usage(error: &clap::Error, typed: &[OsString]) -> ExitCode {
+    if !error.use_stderr() {
+        return match error.print() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => end(&error.into(), false),
+        };
+    }
+    if args::wants_json(typed) {
+        let text = error.render().to_string();
+        let text = text.trim_start_matches("error: ").trim_end();
+        let message = text.split("\n\n").next().unwrap_or(text);
+        return end(&Failure::usage(message, "weirctl --help"), true);
+    }
+    let _ = error.print();
+    let _ = io::stderr().flush();
+    ExitCode::from(Exit::Usage as u8)
+}

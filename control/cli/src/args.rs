@@ -1,0 +1,415 @@
+//! The command line as it is typed. What it means is [`crate::plan`]'s matter.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use weir_proto::spec::{Span, Strategy};
+
+/// Where weir listens if nobody says otherwise.
+pub(crate) const SOCKET: &str = "/run/weir/control.sock";
+
+/// Steers weir, the TCP load balancer.
+#[derive(Debug, Parser)]
+#[command(
+    name = "weirctl",
+    version,
+    propagate_version = false,
+    disable_help_subcommand = true,
+    after_help = EXITS
+)]
+pub(crate) struct Cli {
+    /// weir's control socket
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "WEIR_SOCKET",
+        default_value = SOCKET,
+        value_name = "PATH"
+    )]
+    pub(crate) socket: PathBuf,
+
+    /// What to print: tables for people, JSON for programs
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+
+    /// Print again every SECONDS (2 if it is left out), until Ctrl-C
+    #[arg(
+        short,
+        long,
+        global = true,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "2",
+        value_name = "SECONDS",
+        value_parser = seconds
+    )]
+    pub(crate) watch: Option<f64>,
+
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    Table,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Everything on one screen
+    Status {
+        /// Exit with 3 when a pool has no backend that can take sessions
+        #[arg(long)]
+        check: bool,
+    },
+    /// A live full-screen view
+    Top,
+    /// The addresses that weir listens on
+    #[command(subcommand)]
+    Listener(ListenerVerb),
+    /// Sets of backends, each with its strategy, health check and timeouts
+    #[command(subcommand)]
+    Pool(PoolVerb),
+    /// The addresses that sessions are forwarded to, named POOL/BACKEND
+    #[command(subcommand)]
+    Backend(BackendVerb),
+    /// Counters, rates and percentiles: of all, of a pool or of a backend
+    Stats {
+        #[arg(value_name = "POOL|POOL/BACKEND")]
+        subject: Option<String>,
+    },
+    /// What happened: health, configuration, shards
+    Events {
+        /// Go on with new ones, until Ctrl-C
+        #[arg(short, long)]
+        follow: bool,
+        /// Only those of the last DURATION, such as 10m
+        #[arg(long, value_name = "DURATION")]
+        since: Option<Span>,
+    },
+    /// The configuration and its versions
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// The threads that carry the sessions
+    Shards,
+    /// Stop accepting on every listener; sessions run on
+    Drain {
+        /// Only say what would happen
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// End weir
+    Stop {
+        /// Let sessions have this long to end by themselves
+        #[arg(long, value_name = "DURATION")]
+        drain: Option<Span>,
+        /// Only say what would happen
+        #[arg(long)]
+        dry_run: bool,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
+    /// Print a completion script for a shell
+    Completions { shell: clap_complete::Shell },
+    /// Print the manual page (weirctl man | man -l -)
+    Man,
+}
+
+/// What every command that makes a version takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
+pub(crate) struct ChangeArgs {
+    /// Check, and only say what would happen
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Refuse (exit 7) unless N is the current version
+    #[arg(long, value_name = "N")]
+    pub(crate) if_version: Option<u64>,
+    /// Do not ask, even if traffic would be lost
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ListenerVerb {
+    /// Every listener
+    List,
+    /// One listener
+    Show { name: String },
+    /// Listen on another address
+    Add {
+        name: String,
+        /// ADDRESS:PORT, one or more
+        #[arg(required = true)]
+        bind: Vec<String>,
+        /// Where its sessions go
+        #[arg(long)]
+        pool: String,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Stop listening there
+    Remove {
+        name: String,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Accept no more sessions there; those that are open run on
+    Drain {
+        name: String,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Accept sessions again after a drain
+    Ready {
+        name: String,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PoolVerb {
+    /// Every pool
+    List,
+    /// One pool with its settings and backends
+    Show { name: String },
+    /// Make an empty pool
+    Add {
+        name: String,
+        #[arg(long, value_parser = PossibleValuesParser::new(Strategy::ALL.map(Strategy::word)))]
+        strategy: Option<String>,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Remove a pool with its backends
+    Remove {
+        name: String,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Change settings: strategy=maglev, health.interval=1s, timeout.idle=10m, retry.attempts=1
+    Set {
+        name: String,
+        #[arg(required = true, value_name = "KEY=VALUE", value_parser = pair)]
+        pairs: Vec<(String, String)>,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BackendVerb {
+    /// Every backend, or those of one pool
+    List { pool: Option<String> },
+    /// One backend
+    Show { name: String },
+    /// Forward sessions to another address
+    Add {
+        #[arg(value_name = "POOL/BACKEND")]
+        name: String,
+        #[arg(value_name = "ADDRESS:PORT")]
+        address: String,
+        #[arg(long)]
+        weight: Option<u16>,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Remove a backend; its sessions run on
+    Remove {
+        #[arg(value_name = "POOL/BACKEND")]
+        name: String,
+        /// Reset its sessions
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// No new sessions; those that are open run on, health checks go on
+    Drain {
+        #[arg(value_name = "POOL/BACKEND")]
+        name: String,
+        /// Wait this long for its last session to end (exit 6 if it has not)
+        #[arg(long, value_name = "DURATION")]
+        wait: Option<Span>,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// No new sessions, no health checks
+    Maint {
+        #[arg(value_name = "POOL/BACKEND")]
+        name: String,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Take sessions again after drain or maint
+    Ready {
+        #[arg(value_name = "POOL/BACKEND")]
+        name: String,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Change its share of the sessions
+    Weight {
+        #[arg(value_name = "POOL/BACKEND")]
+        name: String,
+        weight: u16,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigVerb {
+    /// The current configuration, with its version and author
+    Show,
+    /// A configuration as TOML, ready for apply: the current one, or an older VERSION
+    Export { version: Option<u64> },
+    /// Every version: when, by whom, what
+    History,
+    /// What would change (exit 3 if anything would)
+    Diff {
+        /// A file (- is stdin), or a version
+        #[arg(value_name = "FILE|VERSION")]
+        target: String,
+    },
+    /// Make a file the next version (- is stdin)
+    Apply {
+        file: PathBuf,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Make an older version the next one
+    Rollback {
+        version: u64,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+}
+
+const EXITS: &str = "\
+Exit codes: 0 done, 1 refused or failed, 2 usage, 3 the answer is no, 4 no such object,
+5 cannot reach weir, 6 timed out, 7 version conflict, 8 not permitted, 130 interrupted.";
+
+/// The shortest pause between two rounds of `--watch`, in seconds.
+const WATCH_MIN_S: f64 = 0.1;
+/// The longest, in seconds: a day.
+const WATCH_MAX_S: f64 = 86_400.0;
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let bad = || format!("write a number of seconds, {WATCH_MIN_S} to {WATCH_MAX_S}");
+    let seconds: f64 = text.parse().map_err(|_| bad())?;
+    if (WATCH_MIN_S..=WATCH_MAX_S).contains(&seconds) { Ok(seconds) } else { Err(bad()) }
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE, as in strategy=least-conn".to_owned()),
+    }
+}
+
+/// Joins `-w 5` and `-w5` to `--watch=5`, so that the verb after a bare `-w` is not its value.
+pub(crate) fn join_watch(typed: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut joined: Vec<OsString> = Vec::new();
+    let mut typed = typed.into_iter().peekable();
+    let number = |text: &str| text.parse::<f64>().is_ok();
+    while let Some(word) = typed.next() {
+        let text = word.to_str().unwrap_or_default();
+        let attached = text.strip_prefix("-w").map(|rest| rest.strip_prefix('=').unwrap_or(rest));
+        if text == "--" {
+            joined.push(word);
+            joined.extend(typed);
+            return joined;
+        }
+        if text == "-w" || text == "--watch" {
+            let value = typed.next_if(|next| next.to_str().is_some_and(number));
+            joined.push(match value.as_ref().and_then(|value| value.to_str()) {
+                Some(value) => format!("--watch={value}").into(),
+                None => "--watch".into(),
+            });
+        } else if let Some(value) = attached.filter(|rest| number(rest)) {
+            joined.push(format!("--watch={value}").into());
+        } else {
+            joined.push(word);
+        }
+    }
+    joined
+}
+
+/// Whether JSON was asked for, as far as a command line that may be wrong tells.
+pub(crate) fn wants_json(typed: &[OsString]) -> bool {
+    let words: Vec<&str> = typed.iter().map(|word| word.to_str().unwrap_or_default()).collect();
+    words.iter().any(|word| matches!(*word, "-ojson" | "-o=json" | "--output=json"))
+        || words.windows(2).any(|pair| matches!(pair, ["-o" | "--output", "json"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        let words = std::iter::once("weirctl").chain(line.split_whitespace()).map(OsString::from);
+        Cli::try_parse_from(join_watch(words))
+    }
+
+    #[test]
+    fn the_command_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn watch_takes_a_number_but_never_the_verb() {
+        for (line, watch) in [
+            ("-w status", Some(2.0)),
+            ("-w 5 status", Some(5.0)),
+            ("-w0.5 status", Some(0.5)),
+            ("-w=3 status", Some(3.0)),
+            ("--watch=4 status", Some(4.0)),
+            ("status -w", Some(2.0)),
+            ("status --watch 7 -o json", Some(7.0)),
+            ("-wo json status", Some(2.0)),
+            ("status", None),
+        ] {
+            assert_eq!(parse(line).unwrap().watch, watch, "{line}");
+        }
+        for line in ["-w 0 status", "-w nan status", "-w=x status", "-w 1e9 status"] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn usage_errors_exit_with_2_and_suggest() {
+        for line in [
+            "",
+            "statsu",
+            "listener add web 0.0.0.0:1",
+            "listener add web --pool web",
+            "pool add web --strategy fastest",
+            "pool set web",
+            "pool set web strategy",
+            "backend weight web/b1 many",
+            "backend drain web/b1 --wait soon",
+            "stop --drain 10",
+            "config rollback x",
+            "-o yaml status",
+        ] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+        let text = parse("statsu").unwrap_err().to_string();
+        assert!(text.contains("'status'"), "{text}");
+    }
+
+    #[test]
+    fn json_is_recognised_on_a_broken_line() {
+        let words = |line: &str| line.split_whitespace().map(OsString::from).collect::<Vec<_>>();
+        assert!(wants_json(&words("weirctl -o json nosuch")));
+        assert!(wants_json(&words("weirctl nosuch --output=json")));
+        assert!(!wants_json(&words("weirctl -o table json")));
+    }
+}

@@ -1,0 +1,119 @@
+//! Completion scripts and the manual page, made from the arguments themselves.
+
+use clap::CommandFactory;
+
+use crate::args::Cli;
+
+/// The completion script for a shell.
+pub(crate) fn completions(shell: clap_complete::Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "weirctl", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}
+
+/// The manual page, in roff.
+pub(crate) fn page() -> String {
+    let command = Cli::command();
+    let man = clap_mangen::Man::new(command.clone()).title("WEIRCTL");
+    let mut page = Vec::new();
+    // Writing into memory does not fail.
+    let parts = [
+        man.render_title(&mut page),
+        man.render_name_section(&mut page),
+        man.render_synopsis_section(&mut page),
+        man.render_description_section(&mut page),
+        man.render_options_section(&mut page),
+    ];
+    debug_assert!(parts.iter().all(Result::is_ok));
+    let mut text = String::from_utf8_lossy(&page).into_owned();
+    text += ".SH VERBS\n";
+    verbs("weirctl", &command, &mut text);
+    text += REST;
+    text
+}
+
+/// One paragraph for each verb: how it is typed, and what it does.
+fn verbs(prefix: &str, command: &clap::Command, text: &mut String) {
+    for verb in command.get_subcommands() {
+        let name = format!("{prefix} {}", verb.get_name());
+        if verb.has_subcommands() {
+            verbs(&name, verb, text);
+            continue;
+        }
+        let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
+        let typed = format!("{name}{}", usage(verb));
+        *text += &format!(".TP\n.B {}\n{}\n", escape(&typed), escape(&about));
+        for option in verb.get_opts() {
+            let Some(long) = option.get_long() else { continue };
+            let help = option.get_help().map(ToString::to_string).unwrap_or_default();
+            if !option.is_global_set() && !help.is_empty() {
+                *text += &format!(".br\n{}\n", escape(&format!("--{long}: {help}")));
+            }
+        }
+    }
+}
+
+fn usage(verb: &clap::Command) -> String {
+    let mut usage = String::new();
+    for argument in verb.get_arguments().filter(|argument| !argument.is_global_set()) {
+        let names = argument.get_value_names().unwrap_or_default();
+        let value = names.iter().map(|name| name.to_string()).collect::<Vec<_>>().join(" ");
+        let value = if argument.get_action().takes_values() { value } else { String::new() };
+        let word = match (argument.get_long(), value.is_empty()) {
+            (Some(long), true) => format!("--{long}"),
+            (Some(long), false) => format!("--{long} {value}"),
+            (None, _) => value,
+        };
+        let required = argument.is_required_set();
+        usage += &if required { format!(" {word}") } else { format!(" [{word}]") };
+    }
+    usage
+}
+
+fn escape(text: &str) -> String {
+    text.replace('\\', "\\e").replace('-', "\\-")
+}
+
+const REST: &str = r#".SH EXIT STATUS
+0 done; 1 the daemon refused or failed; 2 usage; 3 the answer is no (status \-\-check, config diff);
+4 no such object; 5 cannot reach weir; 6 timed out (\-\-wait); 7 version conflict (\-\-if\-version);
+8 not permitted; 130 interrupted.
+.SH ENVIRONMENT
+.TP
+.B WEIR_SOCKET
+The control socket, if \-s does not name one.
+.TP
+.B NO_COLOR, CLICOLOR_FORCE, TERM
+No colour; colour even in a pipe; no colour if it is dumb.
+.SH FILES
+.TP
+.I /run/weir/control.sock
+The control socket, if nothing else names one.
+"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_every_verb_and_the_exit_codes() {
+        let page = page();
+        for text in [
+            ".SH EXIT STATUS",
+            "weirctl backend drain POOL/BACKEND [\\-\\-wait DURATION]",
+            "weirctl pool set NAME KEY=VALUE",
+            "weirctl config diff FILE|VERSION",
+            "WEIR_SOCKET",
+        ] {
+            assert!(page.contains(text), "no {text} in\n{page}");
+        }
+    }
+
+    #[test]
+    fn every_shell_gets_a_script() {
+        use clap_complete::Shell;
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            assert!(completions(shell).contains("weirctl"), "{shell}");
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! What a command line means: the requests to send, and what to mind before and after.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use weir_proto::request::{ChangeOptions, ChangeRequest, Request};
+use weir_proto::spec::{Admin, Span};
+
+use crate::args::{BackendVerb, ChangeArgs, ConfigVerb, ListenerVerb, Output, PoolVerb, Verb};
+use crate::exit::Failure;
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Plan {
+    /// One question and its answer, once or again and again.
+    Read(Reading),
+    Top,
+    Events {
+        follow: bool,
+        since: Option<Span>,
+    },
+    Change(Changing),
+    /// The text of a file becomes the change.
+    Apply {
+        file: PathBuf,
+        options: ChangeOptions,
+    },
+    Diff {
+        target: String,
+    },
+    Drain {
+        dry_run: bool,
+    },
+    Stop {
+        drain: Option<Span>,
+        dry_run: bool,
+        yes: bool,
+    },
+    Completions(clap_complete::Shell),
+    Man,
+}
+
+/// A question.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Reading {
+    pub(crate) request: Request,
+    /// `status --check`.
+    pub(crate) check: bool,
+    /// A configuration is shown with a heading; an export is the bare text.
+    pub(crate) heading: bool,
+}
+
+/// A command that makes a version.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Changing {
+    pub(crate) change: ChangeRequest,
+    pub(crate) options: ChangeOptions,
+    pub(crate) yes: bool,
+    /// `backend drain --wait`.
+    pub(crate) wait: Option<Span>,
+}
+
+/// What a command line means.
+///
+/// # Errors
+/// Exit 2 if `--watch` or `-o json` does not go with the verb.
+pub(crate) fn plan(
+    verb: Verb,
+    output: Output,
+    watch: Option<f64>,
+) -> Result<(Plan, Option<Duration>), Failure> {
+    let plan = plan_of(verb);
+    if watch.is_some() && !matches!(plan, Plan::Read(_)) {
+        let hint = "-w is for verbs that read: weirctl -w status";
+        return Err(Failure::usage("this verb cannot be watched", hint));
+    }
+    if plan == Plan::Top && output == Output::Json {
+        let hint = "weirctl -o json -w stats";
+        return Err(Failure::usage("top is a screen; it has no JSON", hint));
+    }
+    Ok((plan, watch.map(Duration::from_secs_f64)))
+}
+
+fn plan_of(verb: Verb) -> Plan {
+    match verb {
+        Verb::Status { check } => {
+            Plan::Read(Reading { request: Request::Status, check, heading: false })
+        }
+        Verb::Top => Plan::Top,
+        Verb::Listener(verb) => listener(verb),
+        Verb::Pool(verb) => pool(verb),
+        Verb::Backend(verb) => backend(verb),
+        Verb::Stats { subject } => read(Request::Stats { subject }),
+        Verb::Events { follow, since } => Plan::Events { follow, since },
+        Verb::Config(verb) => config(verb),
+        Verb::Shards => read(Request::Shards),
+        Verb::Drain { dry_run } => Plan::Drain { dry_run },
+        Verb::Stop { drain, dry_run, yes } => Plan::Stop { drain, dry_run, yes },
+        Verb::Completions { shell } => Plan::Completions(shell),
+        Verb::Man => Plan::Man,
+    }
+}
+
+fn read(request: Request) -> Plan {
+    Plan::Read(Reading { request, check: false, heading: false })
+}
+
+fn changing(change: ChangeRequest, args: ChangeArgs) -> Plan {
+    let options = options(args);
+    Plan::Change(Changing { change, options, yes: args.yes, wait: None })
+}
+
+fn options(args: ChangeArgs) -> ChangeOptions {
+    ChangeOptions { dry_run: args.dry_run, if_version: args.if_version }
+}
+
+fn listener(verb: ListenerVerb) -> Plan {
+    match verb {
+        ListenerVerb::List => read(Request::ListenerList),
+        ListenerVerb::Show { name } => read(Request::ListenerShow { name }),
+        ListenerVerb::Add { name, bind, pool, change } => {
+            changing(ChangeRequest::ListenerAdd { name, bind, pool }, change)
+        }
+        ListenerVerb::Remove { name, change } => {
+            changing(ChangeRequest::ListenerRemove { name }, change)
+        }
+        ListenerVerb::Drain { name, change } => {
+            changing(ChangeRequest::ListenerState { name, state: Admin::Drain }, change)
+        }
+        ListenerVerb::Ready { name, change } => {
+            changing(ChangeRequest::ListenerState { name, state: Admin::Ready }, change)
+        }
+    }
+}
+
+fn pool(verb: PoolVerb) -> Plan {
+    match verb {
+        PoolVerb::List => read(Request::PoolList),
+        PoolVerb::Show { name } => read(Request::PoolShow { name }),
+        PoolVerb::Add { name, strategy, change } => {
+            changing(ChangeRequest::PoolAdd { name, strategy }, change)
+        }
+        PoolVerb::Remove { name, change } => changing(ChangeRequest::PoolRemove { name }, change),
+        PoolVerb::Set { name, pairs, change } => {
+            changing(ChangeRequest::PoolSet { name, pairs }, change)
+        }
+    }
+}
+
+fn backend(verb: BackendVerb) -> Plan {
+    let state = |name, state, args| changing(ChangeRequest::BackendState { name, state }, args);
+    match verb {
+        BackendVerb::List { pool } => read(Request::BackendList { pool }),
+        BackendVerb::Show { name } => read(Request::BackendShow { name }),
+        BackendVerb::Add { name, address, weight, change } => {
+            changing(ChangeRequest::BackendAdd { name, address, weight }, change)
+        }
+        BackendVerb::Remove { name, force, change } => {
+            changing(ChangeRequest::BackendRemove { name, force }, change)
+        }
+        BackendVerb::Drain { name, wait, change } => {
+            let options = options(change);
+            let drain = ChangeRequest::BackendState { name, state: Admin::Drain };
+            Plan::Change(Changing { change: drain, options, yes: change.yes, wait })
+        }
+        BackendVerb::Maint { name, change } => state(name, Admin::Maint, change),
+        BackendVerb::Ready { name, change } => state(name, Admin::Ready, change),
+        BackendVerb::Weight { name, weight, change } => {
+            changing(ChangeRequest::BackendWeight { name, weight }, change)
+        }
+    }
+}
+
+fn config(verb: ConfigVerb) -> Plan {
+    match verb {
+        ConfigVerb::Show => Plan::Read(Reading {
+            request: Request::ConfigExport { version: None },
+            check: false,
+            heading: true,
+        }),
+        ConfigVerb::Export { version } => read(Request::ConfigExport { version }),
+        ConfigVerb::History => read(Request::ConfigHistory),
+        ConfigVerb::Diff { target } => Plan::Diff { target },
+        ConfigVerb::Apply { file, change } => Plan::Apply { file, options: options(change) },
+        ConfigVerb::Rollback { version, change } => {
+            changing(ChangeRequest::Rollback { version }, change)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Cli, join_watch};
+    use clap::Parser;
+
+    fn planned(line: &str) -> Result<(Plan, Option<Duration>), Failure> {
+        let words = std::iter::once("weirctl").chain(line.split_whitespace());
+        let cli = Cli::try_parse_from(join_watch(words.map(Into::into))).unwrap();
+        plan(cli.verb, cli.output, cli.watch)
+    }
+
+    fn request(line: &str) -> Request {
+        match planned(line).unwrap().0 {
+            Plan::Read(reading) => reading.request,
+            Plan::Change(changing) => {
+                Request::Change { change: changing.change, options: changing.options }
+            }
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn reading_verbs_become_their_requests() {
+        let name = |text: &str| text.to_owned();
+        let table = [
+            ("status", Request::Status),
+            ("shards", Request::Shards),
+            ("listener list", Request::ListenerList),
+            ("listener show web", Request::ListenerShow { name: name("web") }),
+            ("pool list", Request::PoolList),
+            ("pool show web", Request::PoolShow { name: name("web") }),
+            ("backend list", Request::BackendList { pool: None }),
+            ("backend list web", Request::BackendList { pool: Some(name("web")) }),
+            ("backend show web/b1", Request::BackendShow { name: name("web/b1") }),
+            ("stats", Request::Stats { subject: None }),
+            ("stats web/b1", Request::Stats { subject: Some(name("web/b1")) }),
+            ("config export", Request::ConfigExport { version: None }),
+            ("config export 3", Request::ConfigExport { version: Some(3) }),
+            ("config history", Request::ConfigHistory),
+        ];
+        for (line, wanted) in table {
+            assert_eq!(request(line), wanted, "{line}");
+        }
+    }
+
+    #[test]
+    fn changing_verbs_become_their_requests() {
+        let name = || "web/b1".to_owned();
+        let web = || "web".to_owned();
+        let state = |state| ChangeRequest::BackendState { name: name(), state };
+        let listener = |state| ChangeRequest::ListenerState { name: web(), state };
+        let bind = vec!["0.0.0.0:80".to_owned(), "[::]:80".to_owned()];
+        let pairs = vec![("strategy".to_owned(), "maglev".to_owned())];
+        let table = [
+            (
+                "listener add web 0.0.0.0:80 [::]:80 --pool web",
+                ChangeRequest::ListenerAdd { name: web(), bind, pool: web() },
+            ),
+            ("listener remove web", ChangeRequest::ListenerRemove { name: web() }),
+            ("listener drain web", listener(Admin::Drain)),
+            ("listener ready web", listener(Admin::Ready)),
+            (
+                "pool add web --strategy random",
+                ChangeRequest::PoolAdd { name: web(), strategy: Some("random".into()) },
+            ),
+            ("pool remove web", ChangeRequest::PoolRemove { name: web() }),
+            ("pool set web strategy=maglev", ChangeRequest::PoolSet { name: web(), pairs }),
+            (
+                "backend add web/b1 [::1]:80 --weight 2",
+                ChangeRequest::BackendAdd {
+                    name: name(),
+                    address: "[::1]:80".into(),
+                    weight: Some(2),
+                },
+            ),
+            (
+                "backend remove web/b1 --force",
+                ChangeRequest::BackendRemove { name: name(), force: true },
+            ),
+            ("backend drain web/b1", state(Admin::Drain)),
+            ("backend maint web/b1", state(Admin::Maint)),
+            ("backend ready web/b1", state(Admin::Ready)),
+            ("backend weight web/b1 7", ChangeRequest::BackendWeight { name: name(), weight: 7 }),
+            ("config rollback 3", ChangeRequest::Rollback { version: 3 }),
+        ];
+        for (line, change) in table {
+            let options = ChangeOptions { dry_run: true, if_version: Some(9) };
+            let wanted = Request::Change { change, options };
+            assert_eq!(request(&format!("{line} --dry-run --if-version 9")), wanted, "{line}");
+        }
+    }
+
+    #[test]
+    fn only_reading_verbs_can_be_watched() {
+        assert_eq!(planned("-w 3 stats").unwrap().1, Some(Duration::from_secs(3)));
+        for line in ["-w drain", "-w top", "backend ready web/b1 -w", "events -w"] {
+            assert_eq!(planned(line).unwrap_err().exit as u8, 2, "{line}");
+        }
+        assert_eq!(planned("-o json top").unwrap_err().exit as u8, 2);
+    }
+}

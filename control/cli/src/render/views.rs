@@ -1,0 +1,357 @@
+//! One view for each kind of answer: what a person sees of it.
+
+use weir_proto::answer::{
+    Answer, BackendRow, Backends, ConfigText, EventRow, History, ListenerRow, Percentiles,
+    PoolDetail, PoolRow, ShardRow, Stats, Status,
+};
+
+use super::human::{byte_rate, bytes, count, plain, rate, seconds, share};
+use super::table::{Cell, Column, Table, pairs};
+use super::{Style, Tone, changed, tone_of};
+
+use Column::{Left, Right};
+
+/// The text of an answer. `heading`: a configuration gets a comment that names its version.
+pub(crate) fn answer(answer: &Answer, heading: bool, style: Style) -> String {
+    match answer {
+        Answer::Status(body) => status(body, style),
+        Answer::Shards(body) => shards(&body.shards, style),
+        Answer::Listeners(body) => listeners(&body.listeners, style),
+        Answer::Listener(body) => listener(body, style),
+        Answer::Pools(body) => pools(&body.pools, style),
+        Answer::Pool(body) => pool(body, style),
+        Answer::Backends(body) => backends(body, style),
+        Answer::Backend(body) => backend(body, style),
+        Answer::Stats(body) => stats(body, style),
+        Answer::Events(body) => body.events.iter().map(|row| event(row, style)).collect(),
+        Answer::Config(body) => config(body, heading),
+        Answer::History(body) => history(body, style),
+        Answer::Changed(body) => changed::changed(body, style),
+        Answer::Said(body) => format!("{}\n", plain(&body.text)),
+    }
+}
+
+/// What to do first when a list is empty; said on a terminal only.
+pub(crate) fn empty_hint(answer: &Answer) -> Option<&'static str> {
+    match answer {
+        Answer::Listeners(body) if body.listeners.is_empty() => {
+            Some("no listeners yet; weirctl listener add web 0.0.0.0:80 --pool web")
+        }
+        Answer::Pools(body) if body.pools.is_empty() => Some("no pools yet; weirctl pool add web"),
+        Answer::Backends(body) if body.backends.is_empty() => {
+            Some("no backends yet; weirctl backend add web/b1 10.0.0.11:80")
+        }
+        Answer::Events(body) if body.events.is_empty() => Some("no events"),
+        _ => None,
+    }
+}
+
+fn status(status: &Status, style: Style) -> String {
+    let sessions: u64 = status.shards.iter().map(|shard| shard.sessions).sum();
+    let mut text = format!(
+        "weir {}  {}  up {}  version {}  sessions {} of {}\n",
+        plain(&status.program),
+        style.paint(&plain(&status.state), tone_of(&status.state)),
+        seconds(status.uptime_s, style),
+        status.version,
+        count(sessions, style),
+        count(status.sessions_max, style),
+    );
+    for warning in &status.warnings {
+        text += &format!("{} {}\n", style.paint("warning:", Tone::Warn), plain(warning));
+    }
+    for part in [
+        listeners(&status.listeners, style),
+        pools(&status.pools, style),
+        shards(&status.shards, style),
+    ] {
+        text.push('\n');
+        text += &part;
+    }
+    text
+}
+
+fn shards(shards: &[ShardRow], style: Style) -> String {
+    let columns =
+        [Right("SHARD"), Right("VERSION"), Right("SESSIONS"), Right("MAX"), Right("BUSY")];
+    let mut table = Table::new(&columns);
+    for shard in shards {
+        table.row(vec![
+            shard.id.to_string().into(),
+            shard.version.to_string().into(),
+            count(shard.sessions, style).into(),
+            count(shard.sessions_max, style).into(),
+            share(shard.busy, style).into(),
+        ]);
+    }
+    table.print(style)
+}
+
+fn listeners(listeners: &[ListenerRow], style: Style) -> String {
+    let columns = [
+        Left("LISTENER"),
+        Left("BIND"),
+        Left("POOL"),
+        Left("STATE"),
+        Right("SESSIONS"),
+        Right("TOTAL"),
+        Right("MAX"),
+    ];
+    let mut table = Table::new(&columns);
+    for listener in listeners {
+        table.row(vec![
+            (&listener.name).into(),
+            listener.bind.join(",").into(),
+            (&listener.pool).into(),
+            Cell::state(&listener.state),
+            count(listener.sessions, style).into(),
+            count(listener.sessions_total, style).into(),
+            most(listener.max_sessions).into(),
+        ]);
+    }
+    table.print(style)
+}
+
+fn most(max_sessions: Option<u32>) -> String {
+    max_sessions.map_or_else(|| "-".to_owned(), |most| most.to_string())
+}
+
+fn listener(listener: &ListenerRow, style: Style) -> String {
+    let rows = [
+        ("name", (&listener.name).into()),
+        ("bind", listener.bind.join(", ").into()),
+        ("pool", (&listener.pool).into()),
+        ("state", Cell::state(&listener.state)),
+        ("sessions", count(listener.sessions, style).into()),
+        ("sessions total", count(listener.sessions_total, style).into()),
+        ("max sessions", most(listener.max_sessions).into()),
+    ];
+    pairs(&rows, style)
+}
+
+fn pools(pools: &[PoolRow], style: Style) -> String {
+    let columns =
+        [Left("POOL"), Left("STRATEGY"), Right("UP"), Right("BACKENDS"), Right("SESSIONS")];
+    let mut table = Table::new(&columns);
+    for pool in pools {
+        table.row(vec![
+            (&pool.name).into(),
+            (&pool.strategy).into(),
+            pool.backends_up.to_string().into(),
+            pool.backends.to_string().into(),
+            count(pool.sessions, style).into(),
+        ]);
+    }
+    table.print(style)
+}
+
+fn pool(pool: &PoolDetail, style: Style) -> String {
+    let health = &pool.health;
+    let mut check = health.kind.clone();
+    for (key, value) in [("path", &health.path), ("send", &health.send), ("expect", &health.expect)]
+    {
+        if let Some(value) = value {
+            check += &format!(" {key}={value:?}");
+        }
+    }
+    if health.kind != "none" {
+        check += &format!(
+            " every {}, timeout {}, rise {}, fall {}",
+            seconds(health.interval_s, style),
+            seconds(health.timeout_s, style),
+            health.rise,
+            health.fall
+        );
+    }
+    let timeout = format!(
+        "connect {}, idle {}, half-close {}",
+        seconds(pool.timeout.connect_s, style),
+        seconds(pool.timeout.idle_s, style),
+        seconds(pool.timeout.half_close_s, style)
+    );
+    let rows = [
+        ("name", (&pool.name).into()),
+        ("strategy", (&pool.strategy).into()),
+        ("health", check.into()),
+        ("timeout", timeout.into()),
+        ("retry", format!("attempts {}", pool.retry.attempts).into()),
+    ];
+    format!("{}\n{}", pairs(&rows, style), backend_table(&pool.backends, style))
+}
+
+fn backends(backends: &Backends, style: Style) -> String {
+    backend_table(&backends.backends, style)
+}
+
+/// The one word for a backend's state. One that is gone from the configuration is `removed`.
+pub(crate) fn state_of(backend: &BackendRow) -> &str {
+    if backend.removed { "removed" } else { &backend.state }
+}
+
+fn backend_table(backends: &[BackendRow], style: Style) -> String {
+    let columns = [
+        Left("BACKEND"),
+        Left("ADDRESS"),
+        Left("STATE"),
+        Right("WEIGHT"),
+        Right("SESSIONS"),
+        Right("TOTAL"),
+        Right("FAILURES"),
+        Right("RECEIVED"),
+        Right("SENT"),
+        Left("CHECK"),
+        Right("SINCE"),
+    ];
+    let mut table = Table::new(&columns);
+    for backend in backends {
+        table.row(vec![
+            (&backend.name).into(),
+            (&backend.address).into(),
+            Cell::state(state_of(backend)),
+            backend.weight.to_string().into(),
+            count(backend.sessions, style).into(),
+            count(backend.sessions_total, style).into(),
+            count(backend.connect_failures_total, style).into(),
+            bytes(backend.received_bytes_total, style).into(),
+            bytes(backend.sent_bytes_total, style).into(),
+            Cell::state(&backend.check.result),
+            seconds(backend.check.since_s, style).into(),
+        ]);
+    }
+    table.print(style)
+}
+
+fn backend(backend: &BackendRow, style: Style) -> String {
+    let check = &backend.check;
+    let rows = [
+        ("name", (&backend.name).into()),
+        ("address", (&backend.address).into()),
+        ("state", Cell::state(state_of(backend))),
+        ("weight", backend.weight.to_string().into()),
+        ("sessions", count(backend.sessions, style).into()),
+        ("sessions total", count(backend.sessions_total, style).into()),
+        ("connect failures", count(backend.connect_failures_total, style).into()),
+        ("received", bytes(backend.received_bytes_total, style).into()),
+        ("sent", bytes(backend.sent_bytes_total, style).into()),
+        ("check", Cell::state(&check.result)),
+        ("check since", seconds(check.since_s, style).into()),
+    ];
+    pairs(&rows, style)
+}
+
+fn stats(stats: &Stats, style: Style) -> String {
+    let subject = if stats.subject.is_empty() { "all" } else { &stats.subject };
+    let rows = [
+        ("subject", subject.into()),
+        ("sessions", count(stats.sessions, style).into()),
+        ("sessions total", count(stats.sessions_total, style).into()),
+        ("session rate", rate(stats.session_rate_per_s, style).into()),
+        ("received", bytes(stats.received_bytes_total, style).into()),
+        ("received rate", byte_rate(stats.received_bytes_per_s, style).into()),
+        ("sent", bytes(stats.sent_bytes_total, style).into()),
+        ("sent rate", byte_rate(stats.sent_bytes_per_s, style).into()),
+    ];
+    let mut text = pairs(&rows, style);
+    let durations = [Left("DURATION"), Right("COUNT"), Right("P50"), Right("P99"), Right("P99.9")];
+    let mut table = Table::new(&durations);
+    for (name, row) in [
+        ("connect", &stats.connect_duration_s),
+        ("first-byte", &stats.first_byte_duration_s),
+        ("session", &stats.session_duration_s),
+    ] {
+        let [p50, p99, p999] = percentiles(row, style);
+        table.row(vec![name.into(), count(row.count, style).into(), p50, p99, p999]);
+    }
+    text += &format!("\n{}", table.print(style));
+    if !stats.ends.is_empty() {
+        let ends = [Left("ENDED-BY"), Left("DURING"), Left("WHY"), Left("CODE"), Right("COUNT")];
+        let mut table = Table::new(&ends);
+        for end in &stats.ends {
+            table.row(vec![
+                (&end.by).into(),
+                (&end.during).into(),
+                (&end.why).into(),
+                (&end.code).into(),
+                count(end.count, style).into(),
+            ]);
+        }
+        text += &format!("\n{}", table.print(style));
+    }
+    if !stats.pools.is_empty() {
+        text += &format!("\n{}", pool_stats(stats, style));
+    }
+    text
+}
+
+fn pool_stats(stats: &Stats, style: Style) -> String {
+    let columns = [
+        Left("POOL"),
+        Right("SESSIONS"),
+        Right("TOTAL"),
+        Right("RECEIVED"),
+        Right("SENT"),
+        Right("NO-BACKEND"),
+        Right("RETRIES"),
+        Right("P50"),
+        Right("P99"),
+        Right("P99.9"),
+    ];
+    let mut table = Table::new(&columns);
+    for pool in &stats.pools {
+        let [p50, p99, p999] = percentiles(&pool.connect_duration_s, style);
+        table.row(vec![
+            (&pool.name).into(),
+            count(pool.sessions, style).into(),
+            count(pool.sessions_total, style).into(),
+            bytes(pool.received_bytes_total, style).into(),
+            bytes(pool.sent_bytes_total, style).into(),
+            count(pool.no_backend_total, style).into(),
+            count(pool.retries_total, style).into(),
+            p50,
+            p99,
+            p999,
+        ]);
+    }
+    table.print(style)
+}
+
+/// Without an observation there is no percentile, and 0 would be a lie.
+fn percentiles(row: &Percentiles, style: Style) -> [Cell; 3] {
+    [row.p50, row.p99, row.p999]
+        .map(|value| if row.count == 0 { "-".into() } else { seconds(value, style).into() })
+}
+
+/// One event, one line.
+pub(crate) fn event(event: &EventRow, style: Style) -> String {
+    let (at, kind) = (plain(&event.at), plain(&event.kind));
+    let (subject, text) = (plain(&event.subject), plain(&event.text));
+    let at = style.paint(&at, Tone::Dim);
+    if subject.is_empty() {
+        return format!("{at}  {kind:<7}  {text}\n");
+    }
+    format!("{at}  {kind:<7}  {subject}  {text}\n")
+}
+
+fn config(config: &ConfigText, heading: bool) -> String {
+    let heading = if heading { format!("# version {}\n", config.version) } else { String::new() };
+    let end = if config.toml.is_empty() || config.toml.ends_with('\n') { "" } else { "\n" };
+    format!("{heading}{}{end}", config.toml)
+}
+
+fn history(history: &History, style: Style) -> String {
+    let columns = [Right("VERSION"), Left("AT"), Right("UID"), Right("PID"), Left("SUMMARY")];
+    let mut table = Table::new(&columns);
+    for row in &history.versions {
+        table.row(vec![
+            row.version.to_string().into(),
+            (&row.at).into(),
+            row.by.uid.to_string().into(),
+            row.by.pid.to_string().into(),
+            (&row.summary).into(),
+        ]);
+    }
+    table.print(style)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,251 @@
+//! Answers to render, and the exact text that becomes of them.
+
+use super::*;
+use weir_proto::answer::{
+    Author, Changed, CheckRow, EndRow, Events, PoolHealth, PoolRetry, PoolStatsRow, PoolTimeout,
+    VersionRow,
+};
+
+const PIPE: Style = Style { human: false, colour: false };
+const HUMAN: Style = Style { human: true, colour: false };
+
+pub(crate) fn backend() -> BackendRow {
+    BackendRow {
+        name: "web/b1".into(),
+        address: "10.0.0.11:443".into(),
+        state: "up".into(),
+        weight: 1,
+        sessions: 12,
+        sessions_total: 123_456,
+        connect_failures_total: 3,
+        received_bytes_total: 1_258_291,
+        sent_bytes_total: 2048,
+        check: CheckRow { result: "ok".into(), since_s: 7384.25 },
+        removed: false,
+    }
+}
+
+pub(crate) fn backend_down() -> BackendRow {
+    BackendRow {
+        name: "web/b2".into(),
+        address: "10.0.0.12:443".into(),
+        state: "down".into(),
+        sessions: 0,
+        check: CheckRow { result: "refused".into(), since_s: 4.5 },
+        ..backend()
+    }
+}
+
+pub(crate) fn pool() -> PoolDetail {
+    PoolDetail {
+        name: "web".into(),
+        strategy: "least-conn".into(),
+        health: PoolHealth {
+            kind: "http".into(),
+            interval_s: 2.0,
+            timeout_s: 0.5,
+            rise: 2,
+            fall: 3,
+            path: Some("/up".into()),
+            send: None,
+            expect: None,
+        },
+        timeout: PoolTimeout { connect_s: 3.0, idle_s: 3600.0, half_close_s: 60.0 },
+        retry: PoolRetry { attempts: 2 },
+        backends: vec![backend(), backend_down()],
+    }
+}
+
+pub(crate) fn status() -> Status {
+    let shard =
+        |id, sessions| ShardRow { id, version: 7, sessions, sessions_max: 5000, busy: 0.125 };
+    Status {
+        version: 7,
+        uptime_s: 7384.5,
+        program: "0.1.0".into(),
+        state: "serving".into(),
+        sessions_max: 10_000,
+        shards: vec![shard(0, 5), shard(1, 7)],
+        listeners: vec![ListenerRow {
+            name: "web".into(),
+            bind: vec!["0.0.0.0:443".into(), "[::]:443".into()],
+            pool: "web".into(),
+            state: "open".into(),
+            sessions: 12,
+            sessions_total: 123_456,
+            max_sessions: None,
+        }],
+        pools: vec![PoolRow {
+            name: "web".into(),
+            strategy: "least-conn".into(),
+            backends_up: 1,
+            backends: 2,
+            sessions: 12,
+        }],
+        warnings: vec!["pool api has no backend that can take sessions".into()],
+    }
+}
+
+pub(crate) fn stats() -> Stats {
+    let connect = Percentiles { count: 9, p50: 0.000_3, p99: 0.001_25, p999: 0.004 };
+    Stats {
+        subject: String::new(),
+        sessions: 12,
+        sessions_total: 123_456,
+        session_rate_per_s: 1234.5,
+        received_bytes_total: 1_258_291,
+        sent_bytes_total: 2048,
+        received_bytes_per_s: 1024.5,
+        sent_bytes_per_s: 0.0,
+        connect_duration_s: connect,
+        first_byte_duration_s: Percentiles::default(),
+        session_duration_s: Percentiles { count: 9, p50: 1.0, p99: 90.0, p999: 100.0 },
+        ends: vec![EndRow {
+            by: "client".into(),
+            during: "half_closed".into(),
+            why: "complete".into(),
+            code: "--".into(),
+            count: 9,
+        }],
+        pools: vec![PoolStatsRow {
+            name: "web".into(),
+            sessions: 12,
+            sessions_total: 123_456,
+            received_bytes_total: 1_258_291,
+            sent_bytes_total: 2048,
+            no_backend_total: 1,
+            retries_total: 2,
+            connect_duration_s: connect,
+        }],
+    }
+}
+
+pub(crate) fn changed() -> Changed {
+    Changed {
+        version: 8,
+        before: r#"{"state":"ready","weight":1}"#.into(),
+        after: r#"{"state":"drain","weight":1}"#.into(),
+        summary: "backend set web/b1 (state ready → drain)".into(),
+        undo: "weirctl backend ready web/b1".into(),
+        dry_run: false,
+        shards_adopted: 2,
+        shards: 2,
+    }
+}
+
+#[test]
+fn status_is_one_screen() {
+    let wanted = "\
+weir 0.1.0  serving  up 2h 3m  version 7  sessions 12 of 10000
+warning: pool api has no backend that can take sessions
+
+LISTENER  BIND                  POOL  STATE  SESSIONS  TOTAL  MAX
+web       0.0.0.0:443,[::]:443  web   open         12   123k    -
+
+POOL  STRATEGY    UP  BACKENDS  SESSIONS
+web   least-conn   1         2        12
+
+SHARD  VERSION  SESSIONS   MAX  BUSY
+    0        7         5  5000   12%
+    1        7         7  5000   12%
+";
+    assert_eq!(answer(&Answer::Status(status()), false, HUMAN), wanted);
+}
+
+#[test]
+fn backends_in_a_pipe_have_full_numbers() {
+    let list = Backends { backends: vec![backend(), backend_down()] };
+    let pipe = "\
+BACKEND  ADDRESS        STATE  WEIGHT  SESSIONS   TOTAL  FAILURES  RECEIVED  SENT  CHECK       SINCE
+web/b1   10.0.0.11:443  up          1        12  123456         3   1258291  2048  ok       7384.25s
+web/b2   10.0.0.12:443  down        1         0  123456         3   1258291  2048  refused      4.5s
+";
+    assert_eq!(answer(&Answer::Backends(list.clone()), false, PIPE), pipe);
+    let human = "\
+BACKEND  ADDRESS        STATE  WEIGHT  SESSIONS  TOTAL  FAILURES  RECEIVED   SENT  CHECK    SINCE
+web/b1   10.0.0.11:443  up          1        12   123k         3   1.2 MiB  2 KiB  ok       2h 3m
+web/b2   10.0.0.12:443  down        1         0   123k         3   1.2 MiB  2 KiB  refused   4.5s
+";
+    assert_eq!(answer(&Answer::Backends(list), false, HUMAN), human);
+}
+
+#[test]
+fn a_backend_that_is_gone_is_removed() {
+    let gone = BackendRow { removed: true, ..backend() };
+    let text = answer(&Answer::Backend(gone), false, PIPE);
+    assert!(text.contains("state             removed\n"), "{text}");
+}
+
+#[test]
+fn a_pool_shows_its_settings_and_backends() {
+    let wanted = "\
+name      web
+strategy  least-conn
+health    http path=\"/up\" every 2s, timeout 500ms, rise 2, fall 3
+timeout   connect 3s, idle 1h 0m, half-close 1m 0s
+retry     attempts 2
+
+BACKEND  ADDRESS";
+    let text = answer(&Answer::Pool(pool()), false, HUMAN);
+    assert!(text.starts_with(wanted), "{text}");
+}
+
+#[test]
+fn stats_show_rates_percentiles_and_ends() {
+    let wanted = "\
+subject         all
+sessions        12
+sessions total  123k
+session rate    1.23k/s
+received        1.2 MiB
+received rate   1 KiB/s
+sent            2 KiB
+sent rate       0 B/s
+
+DURATION    COUNT    P50     P99   P99.9
+connect         9  300µs  1.25ms     4ms
+first-byte      0      -       -       -
+session         9     1s  1m 30s  1m 40s
+
+ENDED-BY  DURING       WHY       CODE  COUNT
+client    half_closed  complete  --        9
+
+POOL  SESSIONS  TOTAL  RECEIVED   SENT  NO-BACKEND  RETRIES    P50     P99  P99.9
+web         12   123k   1.2 MiB  2 KiB           1        2  300µs  1.25ms    4ms
+";
+    assert_eq!(answer(&Answer::Stats(stats()), false, HUMAN), wanted);
+}
+
+#[test]
+fn events_history_and_configuration_are_lines() {
+    let row = EventRow {
+        id: 1,
+        at: "2026-01-01T00:00:00Z".into(),
+        kind: "health".into(),
+        subject: "web/b1".into(),
+        text: "up → down (\u{1b}refused)".into(),
+    };
+    let process = EventRow { subject: String::new(), text: "ready".into(), ..row.clone() };
+    let events = Events { events: vec![row, process] };
+    assert_eq!(
+        answer(&Answer::Events(events), false, PIPE),
+        "2026-01-01T00:00:00Z  health   web/b1  up → down (\\u{1b}refused)\n\
+         2026-01-01T00:00:00Z  health   ready\n"
+    );
+    let by = Author { uid: 1000, pid: 42 };
+    let row = VersionRow { version: 12, at: "then".into(), by, summary: "pool add web".into() };
+    assert_eq!(
+        answer(&Answer::History(History { versions: vec![row] }), false, PIPE),
+        "VERSION  AT     UID  PID  SUMMARY\n     12  then  1000   42  pool add web\n"
+    );
+    let text = Answer::Config(ConfigText { version: 7, toml: "[pool.web]".into() });
+    assert_eq!(answer(&text, false, PIPE), "[pool.web]\n");
+    assert_eq!(answer(&text, true, PIPE), "# version 7\n[pool.web]\n");
+}
+
+#[test]
+fn an_empty_list_says_how_to_fill_it() {
+    let empty = Answer::Backends(Backends { backends: Vec::new() });
+    assert!(empty_hint(&empty).unwrap().contains("weirctl backend add"));
+    assert_eq!(empty_hint(&Answer::Status(status())), None);
+}

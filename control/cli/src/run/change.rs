@@ -1,0 +1,132 @@
+//! Mutations: ask if traffic would be lost, change, show before → after, and wait for a drain.
+
+use std::time::Duration;
+
+use weir_proto::answer::Answer;
+use weir_proto::request::{ChangeRequest, Request};
+use weir_proto::spec::Span;
+
+use super::{Console, unless_interrupted};
+use crate::ask::Client;
+use crate::clock;
+use crate::exit::{Exit, Failure};
+use crate::plan::Changing;
+
+/// How often a drain's last sessions are counted.
+const POLL: Duration = Duration::from_millis(200);
+
+pub(super) fn run(changing: &Changing, console: &mut Console<'_>) -> Result<Exit, Failure> {
+    let dry_run = changing.options.dry_run;
+    if !dry_run
+        && !changing.yes
+        && let Some(loss) = loss(&changing.change, console)?
+    {
+        console.confirm(&loss, changing.yes)?;
+    }
+    let mut client = console.client()?;
+    let request =
+        Request::Change { change: changing.change.clone(), options: changing.options.clone() };
+    made(&client.ask(&request)?, console)?;
+    match (&changing.change, changing.wait) {
+        (ChangeRequest::BackendState { name, .. }, Some(wait)) if !dry_run => {
+            wait_drained(name, wait, &mut client, console)
+        }
+        _ => Ok(Exit::Done),
+    }
+}
+
+/// Prints what a change did, and warns of shards that have not adopted it.
+pub(super) fn made(answer: &Answer, console: &mut Console<'_>) -> Result<(), Failure> {
+    let Answer::Changed(changed) = answer else { return Err(Failure::unexpected()) };
+    console.print(answer, false)?;
+    if !changed.dry_run && changed.shards_adopted < changed.shards {
+        let late = changed.shards - changed.shards_adopted;
+        console.say(&format!("warning: shards that are late: {late}; see weirctl shards"));
+    }
+    Ok(())
+}
+
+/// What would be lost, if anything.
+fn loss(change: &ChangeRequest, console: &Console<'_>) -> Result<Option<String>, Failure> {
+    Ok(match change {
+        ChangeRequest::BackendRemove { name, force: true } => {
+            Some(format!("the sessions of backend {name} would be reset"))
+        }
+        ChangeRequest::PoolRemove { name } => {
+            Some(format!("pool {name} and its backends would be removed"))
+        }
+        ChangeRequest::ListenerRemove { name } => {
+            let request = Request::ListenerShow { name: name.clone() };
+            let answer = console.client_before_a_question()?.ask(&request)?;
+            let Answer::Listener(listener) = answer else { return Err(Failure::unexpected()) };
+            let sessions = listener.sessions;
+            (sessions > 0)
+                .then(|| format!("listener {name} has {sessions} sessions and would take no more"))
+        }
+        _ => None,
+    })
+}
+
+/// Waits until the backend has no session. The drain stays in force however this ends.
+fn wait_drained(
+    name: &str,
+    wait: Span,
+    client: &mut Client,
+    console: &mut Console<'_>,
+) -> Result<Exit, Failure> {
+    let start = clock::now();
+    let wait = Duration::from_millis(wait.millis);
+    let mut told = None;
+    loop {
+        let sessions = sessions_of(name, client)?;
+        let spent = start.elapsed();
+        tell(name, sessions, spent, told.replace(sessions), console);
+        if sessions == 0 {
+            return Ok(Exit::Done);
+        }
+        let Some(left) = wait.checked_sub(spent).filter(|left| !left.is_zero()) else {
+            if console.progress {
+                console.say("");
+            }
+            return Err(Failure::new(
+                Exit::TimedOut,
+                format!("{sessions} sessions are left on {name}; it goes on draining"),
+                format!("to end them: weirctl backend remove {name} --force"),
+            ));
+        };
+        let came = client.interrupt.wait(POLL.min(left));
+        if came && console.progress {
+            console.say("");
+        }
+        unless_interrupted(came, &format!("{name} goes on draining"))?;
+    }
+}
+
+/// A backend that is gone has no sessions.
+fn sessions_of(name: &str, client: &mut Client) -> Result<u64, Failure> {
+    match client.ask(&Request::BackendShow { name: name.to_owned() }) {
+        Ok(Answer::Backend(backend)) => Ok(backend.sessions),
+        Ok(_) => Err(Failure::unexpected()),
+        Err(failure) if failure.exit == Exit::NotFound => Ok(0),
+        Err(failure) if failure.exit == Exit::Interrupted => {
+            unless_interrupted(true, &format!("{name} goes on draining")).map(|()| 0)
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Progress: one line rewritten on a terminal, one line for each change otherwise.
+fn tell(name: &str, sessions: u64, spent: Duration, told: Option<u64>, console: &mut Console<'_>) {
+    if console.json && !console.progress {
+        return;
+    }
+    let state = if sessions == 0 { "drained" } else { "draining" };
+    let line = format!("{name} {state}, sessions left: {sessions}");
+    if console.progress {
+        let end = if sessions == 0 { "\n" } else { "" };
+        let _ = write!(console.err, "\r\x1b[K{line}, {} s{end}", spent.as_secs());
+        let _ = console.err.flush();
+    } else if told != Some(sessions) {
+        console.say(&line);
+    }
+}

@@ -1,0 +1,150 @@
+//! `config apply` and `config diff`.
+
+use std::io::Read;
+use std::path::Path;
+
+use serde::Serialize;
+use weir_proto::answer::{Answer, Changed, ConfigText};
+use weir_proto::frame::BODY_MAX;
+use weir_proto::request::{ChangeOptions, ChangeRequest, Request};
+
+use super::{Console, change, lines};
+use crate::ask::Client;
+use crate::exit::{Exit, Failure};
+use crate::render::human::plain;
+use crate::render::{Tone, json};
+
+/// What [`Changed::summary`] says if a file is what weir already has.
+const NO_CHANGE: &str = "no change";
+
+pub(super) fn apply(
+    file: &Path,
+    options: ChangeOptions,
+    console: &mut Console<'_>,
+) -> Result<Exit, Failure> {
+    let change = read_file(file, console)?;
+    let mut client = console.client()?;
+    change::made(&client.ask(&Request::Change { change, options })?, console)?;
+    Ok(Exit::Done)
+}
+
+pub(super) fn diff(target: &str, console: &mut Console<'_>) -> Result<Exit, Failure> {
+    let difference = match target.parse::<u64>() {
+        Ok(version) => {
+            let mut client = console.client()?;
+            let now = export(None, &mut client)?;
+            let then = export(Some(version), &mut client)?;
+            Difference {
+                version: now.version,
+                target: format!("version {version}"),
+                different: now.toml != then.toml,
+                summary: String::new(),
+                diff: lines::diff(&now.toml, &then.toml),
+            }
+        }
+        Err(_) => against_file(target, console)?,
+    };
+    if console.json {
+        console.write(&json::document(&difference, console.style))?;
+    } else {
+        let text = difference.text(console);
+        console.write(&text)?;
+    }
+    Ok(if difference.different { Exit::No } else { Exit::Done })
+}
+
+/// A file is applied without effect: the daemon says what it would change.
+fn against_file(target: &str, console: &mut Console<'_>) -> Result<Difference, Failure> {
+    let change = read_file(Path::new(target), console)?;
+    let mut client = console.client()?;
+    let now = export(None, &mut client)?;
+    let options = ChangeOptions { dry_run: true, if_version: None };
+    let answer = client.ask(&Request::Change { change, options })?;
+    let Answer::Changed(changed) = answer else { return Err(Failure::unexpected()) };
+    let Changed { before, after, summary, .. } = changed;
+    let (before, after) = (indented(&before), indented(&after));
+    let different = before != after || summary != NO_CHANGE;
+    let diff = lines::diff(&before, &after);
+    Ok(Difference { version: now.version, target: target.to_owned(), different, summary, diff })
+}
+
+fn indented(text: &str) -> String {
+    let value = json::value(text);
+    serde_json::to_string_pretty(&value).unwrap_or_else(|_| text.to_owned())
+}
+
+fn export(version: Option<u64>, client: &mut Client) -> Result<ConfigText, Failure> {
+    match client.ask(&Request::ConfigExport { version })? {
+        Answer::Config(config) => Ok(config),
+        _ => Err(Failure::unexpected()),
+    }
+}
+
+/// Reads a configuration file. `-` is stdin.
+fn read_file(file: &Path, console: &mut Console<'_>) -> Result<ChangeRequest, Failure> {
+    let stdin = file == Path::new("-");
+    let origin = if stdin { "stdin".to_owned() } else { file.display().to_string() };
+    let cannot = |error: std::io::Error| {
+        let exit = match error.kind() {
+            std::io::ErrorKind::NotFound => Exit::NotFound,
+            std::io::ErrorKind::PermissionDenied => Exit::Denied,
+            _ => Exit::Failed,
+        };
+        Failure::new(exit, format!("cannot read {origin}: {error}"), "name a file, or - for stdin")
+    };
+    // One byte more than fits shows that the file is too long; it is not read to its end.
+    let most = BODY_MAX as u64 + 1;
+    let mut bytes = Vec::new();
+    let read = if stdin {
+        console.input.take(most).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(file).and_then(|file| file.take(most).read_to_end(&mut bytes))
+    };
+    read.map_err(cannot)?;
+    if bytes.len() > BODY_MAX {
+        let message = format!("{origin} is longer than {BODY_MAX} bytes");
+        return Err(Failure::new(Exit::Failed, message, "is it a weir.toml?"));
+    }
+    let toml = String::from_utf8(bytes).map_err(|error| {
+        let message = format!("{origin} is not UTF-8: {}", error.utf8_error());
+        Failure::new(Exit::Failed, message, "is it a weir.toml?")
+    })?;
+    Ok(ChangeRequest::Apply { toml, origin })
+}
+
+/// The answer of `config diff`.
+#[derive(Serialize)]
+struct Difference {
+    /// The current version, which the diff starts from.
+    version: u64,
+    target: String,
+    different: bool,
+    summary: String,
+    diff: Vec<String>,
+}
+
+impl Difference {
+    fn text(&self, console: &Console<'_>) -> String {
+        if !self.different {
+            return "no difference\n".to_owned();
+        }
+        let mut text = String::new();
+        for part in self.summary.split("; ").filter(|part| !part.is_empty()) {
+            text += &format!("{}\n", plain(part));
+        }
+        if !self.diff.is_empty() {
+            text +=
+                &format!("--- version {} (current)\n+++ {}\n", self.version, plain(&self.target));
+        }
+        for line in &self.diff {
+            let tone = match line.as_bytes().first() {
+                Some(b'+') => Tone::Good,
+                Some(b'-') => Tone::Bad,
+                Some(b'@') => Tone::Dim,
+                _ => Tone::Plain,
+            };
+            text += &format!("{}\n", console.style.paint(&plain(line), tone));
+        }
+        text
+    }
+}

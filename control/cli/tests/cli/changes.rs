@@ -1,0 +1,133 @@
+//! Verbs that change: before → after, questions before traffic is lost, and waiting for a drain.
+
+use std::io::{BufRead, BufReader};
+
+use serde_json::json;
+use weir_proto::answer::{Answer, Changed, ListenerRow};
+use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal, Request, Response};
+use weir_proto::spec::Admin;
+
+use crate::fake::{Daemon, backend, changed, done};
+use crate::reads::interrupt;
+
+fn drain_of_b1() -> ChangeRequest {
+    ChangeRequest::BackendState { name: "web/b1".into(), state: Admin::Drain }
+}
+
+#[test]
+fn a_change_shows_before_after_version_and_undo() {
+    let daemon = Daemon::saying(Answer::Changed(changed()));
+    let ran = daemon.run("backend drain web/b1 --if-version 7");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(
+        ran.out,
+        "backend set web/b1 (state ready → drain)\n  state: ready → drain\n\
+         version 8 on 2/2 shards\nundo: weirctl backend ready web/b1\n"
+    );
+    let options = ChangeOptions { dry_run: false, if_version: Some(7) };
+    assert_eq!(daemon.asked(), [Request::Change { change: drain_of_b1(), options }]);
+    let json = daemon.run("-o json backend drain web/b1").json();
+    assert_eq!((&json["version"], &json["before"]), (&json!(8), &json!({"state": "ready"})));
+    assert_eq!(json["after"], json!({"state": "drain"}));
+}
+
+#[test]
+fn shards_that_are_late_are_said() {
+    let late = Changed { shards_adopted: 1, ..changed() };
+    let ran = Daemon::saying(Answer::Changed(late)).run("backend ready web/b1");
+    assert!(ran.out.contains("version 8 on 1/2 shards"), "{ran:?}");
+    assert!(ran.err.contains("warning: shards that are late: 1"), "{ran:?}");
+}
+
+#[test]
+fn traffic_is_not_lost_without_a_yes() {
+    let daemon = Daemon::saying(Answer::Changed(changed()));
+    for line in ["backend remove web/b1 --force", "pool remove web"] {
+        let ran = daemon.run_with(line, "");
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
+        assert!(ran.err.contains("--yes"), "{ran:?}");
+        assert_eq!(daemon.asked().len(), 0, "{line}");
+    }
+    for line in [
+        "backend remove web/b1 --force --yes",
+        "pool remove web --dry-run",
+        "backend remove web/b1",
+    ] {
+        assert_eq!(daemon.run(line).code, 0, "{line}");
+    }
+    assert_eq!(daemon.asked().len(), 3);
+}
+
+#[test]
+fn a_listener_with_sessions_is_not_removed_without_a_yes() {
+    for (sessions, code) in [(0, 0), (3, 2)] {
+        let daemon = Daemon::new(move |request| match request {
+            Request::ListenerShow { .. } => done(Answer::Listener(ListenerRow {
+                name: "web".into(),
+                bind: vec!["0.0.0.0:80".into()],
+                pool: "web".into(),
+                state: "open".into(),
+                sessions,
+                sessions_total: 9,
+                max_sessions: None,
+            })),
+            _ => done(Answer::Changed(changed())),
+        });
+        let ran = daemon.run("listener remove web");
+        assert_eq!(ran.code, code, "{ran:?}");
+        assert_eq!(daemon.run("listener remove web --yes").code, 0);
+    }
+}
+
+/// A daemon whose backend has these sessions, one number a look; the last one stays.
+fn draining(mut sessions: Vec<u64>) -> Daemon {
+    Daemon::new(move |request| match request {
+        Request::BackendShow { .. } => {
+            let now = if sessions.len() > 1 { sessions.remove(0) } else { sessions[0] };
+            done(Answer::Backend(backend(now)))
+        }
+        _ => done(Answer::Changed(changed())),
+    })
+}
+
+#[test]
+fn a_drain_waits_for_the_last_session() {
+    let ran = draining(vec![2, 2, 1, 0]).run("backend drain web/b1 --wait 60s");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(
+        ran.err,
+        "web/b1 draining, sessions left: 2\nweb/b1 draining, sessions left: 1\n\
+         web/b1 drained, sessions left: 0\n"
+    );
+    assert!(ran.out.starts_with("backend set web/b1"), "{ran:?}");
+}
+
+#[test]
+fn a_drain_that_takes_too_long_is_6_and_goes_on() {
+    let ran = draining(vec![3]).run("backend drain web/b1 --wait 10ms");
+    assert_eq!(ran.code, 6, "{ran:?}");
+    assert!(ran.err.contains("3 sessions are left on web/b1; it goes on draining"), "{ran:?}");
+}
+
+#[test]
+fn a_backend_that_is_gone_is_drained() {
+    let daemon = Daemon::new(|request| match request {
+        Request::BackendShow { .. } => {
+            Some(Response::Refused(Refusal::new(Code::NotFound, "no web/b1", "")))
+        }
+        _ => done(Answer::Changed(changed())),
+    });
+    assert_eq!(daemon.run("backend drain web/b1 --wait 1s").code, 0);
+}
+
+#[test]
+fn ctrl_c_leaves_the_drain_running_and_says_so() {
+    let daemon = draining(vec![3]);
+    let mut child = daemon.spawn("backend drain web/b1 --wait 1h");
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "web/b1 draining, sessions left: 3");
+    interrupt(&child);
+    let said = lines.next().unwrap().unwrap();
+    assert_eq!(said, "error: interrupted; web/b1 goes on draining");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}

@@ -1,0 +1,171 @@
+//! Verbs that read: output, exit codes, watching, and a daemon that is not there.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+
+use weir_proto::answer::{Answer, Backends, EventRow, Events};
+use weir_proto::request::{Code, Request, Response};
+
+use crate::fake::{Daemon, backend, done, status};
+
+/// What Ctrl-C does.
+pub(crate) fn interrupt(child: &Child) {
+    let sent = Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status();
+    assert!(sent.unwrap().success());
+}
+
+#[test]
+fn a_pipe_gets_a_table_without_colour_and_json_in_one_line() {
+    let daemon = Daemon::saying(Answer::Backends(Backends { backends: vec![backend(4)] }));
+    let ran = daemon.run("backend list");
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{ran:?}");
+    let mut lines = ran.out.lines();
+    assert!(lines.next().unwrap().starts_with("BACKEND  ADDRESS"), "{ran:?}");
+    let words: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
+    assert_eq!(
+        words,
+        "web/b1 10.0.0.1:80 draining 1 4 9 0 0 0 ok 1s".split(' ').collect::<Vec<_>>()
+    );
+    let ran = daemon.run("-o json backend list");
+    assert_eq!((ran.code, ran.out.lines().count()), (0, 1), "{ran:?}");
+    assert!(ran.out.starts_with("{\"schema\":\"weir/v1\",\"backends\":[{"), "{ran:?}");
+    assert_eq!(ran.json()["backends"][0]["check"]["since_s"], 1.0);
+}
+
+#[test]
+fn status_check_exits_with_3_when_a_pool_is_empty() {
+    let daemon = Daemon::saying(Answer::Status(status(0)));
+    assert_eq!(daemon.run("status").code, 0);
+    let ran = daemon.run("status --check");
+    assert_eq!(ran.code, 3, "{ran:?}");
+    assert!(ran.out.contains("least-conn"), "{ran:?}");
+    assert!(ran.err.contains("no backend can take sessions in: web"), "{ran:?}");
+    let daemon = Daemon::saying(Answer::Status(status(1)));
+    assert_eq!(daemon.run("status --check").code, 0);
+}
+
+#[test]
+fn refusals_have_their_exit_codes_and_leave_stdout_empty() {
+    for (code, exit) in [
+        (Code::Invalid, 1),
+        (Code::NotFound, 4),
+        (Code::Exists, 1),
+        (Code::Conflict, 7),
+        (Code::Denied, 8),
+        (Code::Failed, 1),
+    ] {
+        let daemon = Daemon::refusing(code);
+        let ran = daemon.run("pool show wbe");
+        assert_eq!((ran.code, ran.out.as_str()), (exit, ""), "{code:?} {ran:?}");
+        assert_eq!(
+            ran.err,
+            "error: there is no pool wbe\ndid you mean: web\nhint: weirctl pool list\n"
+        );
+    }
+    let ran = Daemon::refusing(Code::NotFound).run("-o json pool show wbe");
+    assert_eq!(ran.out, "");
+    let error: serde_json::Value = serde_json::from_str(&ran.err).unwrap();
+    assert_eq!(error["error"]["code"], "not_found");
+    assert_eq!(error["error"]["did_you_mean"], serde_json::json!(["web"]));
+}
+
+#[test]
+fn nobody_there_is_5_and_names_the_command_that_starts_it() {
+    let daemon = Daemon::saying(Answer::Status(status(1)));
+    let ran = daemon.run("-s /nonexistent/weir.sock status");
+    assert_eq!((ran.code, ran.out.as_str()), (5, ""), "{ran:?}");
+    assert!(ran.err.contains("hint: start it: weir run"), "{ran:?}");
+    assert_eq!(daemon.asked(), []);
+}
+
+#[test]
+fn usage_errors_are_2_in_both_languages() {
+    let daemon = Daemon::saying(Answer::Status(status(1)));
+    let ran = daemon.run("statsu");
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
+    assert!(ran.err.contains("'status'"), "{ran:?}");
+    let ran = daemon.run("-o json statsu");
+    let error: serde_json::Value = serde_json::from_str(&ran.err).unwrap();
+    assert_eq!((ran.code, &error["error"]["code"]), (2, &"usage".into()), "{ran:?}");
+    let ran = daemon.run("top");
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.err.contains("weirctl -w status"), "{ran:?}");
+    assert_eq!(daemon.asked(), []);
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let rows = vec![backend(1); 2000];
+    let daemon = Daemon::saying(Answer::Backends(Backends { backends: rows }));
+    let mut child = daemon.spawn("backend list");
+    let mut out = child.stdout.take().unwrap();
+    out.read_exact(&mut [0; 7]).unwrap();
+    drop(out);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+}
+
+#[test]
+fn watch_prints_again_until_ctrl_c() {
+    let daemon = Daemon::saying(Answer::Status(status(1)));
+    let mut child = daemon.spawn("-o json -w 0.1 status");
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for _ in 0..3 {
+        assert!(lines.next().unwrap().unwrap().starts_with("{\"schema\""));
+    }
+    interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+fn event(id: u64, at: &str) -> EventRow {
+    EventRow {
+        id,
+        at: at.into(),
+        kind: "health".into(),
+        subject: "web/b1".into(),
+        text: "x".into(),
+    }
+}
+
+#[test]
+fn events_follow_what_comes() {
+    let daemon = Daemon::new(|request| {
+        let Request::Events { after } = request else { return None };
+        let next = event(after + 1, "2026-01-01T00:00:00Z");
+        done(Answer::Events(Events { events: vec![next] }))
+    });
+    let mut child = daemon.spawn("-o json events -f");
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for id in 1..=3 {
+        let line = lines.next().unwrap().unwrap();
+        let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&json["schema"], &json["id"]), (&"weir/v1".into(), &id.into()));
+    }
+    interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn events_since_leaves_out_what_is_old() {
+    let events = vec![event(1, "2001-01-01T00:00:00Z"), event(2, "9999-01-01T00:00:00Z")];
+    let daemon = Daemon::new(move |_| {
+        Some(Response::Done(Answer::Events(Events { events: events.clone() })))
+    });
+    assert_eq!(daemon.run("events").out.lines().count(), 2);
+    let ran = daemon.run("events --since 1h");
+    assert_eq!(ran.out, "9999-01-01T00:00:00Z  health   web/b1  x\n");
+}
+
+#[test]
+fn completions_and_the_manual_need_no_daemon() {
+    for line in ["completions bash", "completions fish", "man", "--help", "--version"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_weirctl"))
+            .args(line.split(' '))
+            .env("WEIR_SOCKET", "/nonexistent/weir.sock")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(output.status.success() && !output.stdout.is_empty(), "{line}");
+    }
+}
