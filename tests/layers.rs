@@ -25,6 +25,7 @@ const ENGINE: &[(&str, &[&str])] = &[
     ("ring", &["io", "sys"]),
     ("mailbox", &["sys"]),
     ("shard", &["io", "mailbox"]),
+    ("start", &["io", "mailbox", "ring", "shard", "sys"]),
 ];
 
 /// A word that has its place, and nowhere else: word, places (prefixes of paths), why.

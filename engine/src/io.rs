@@ -1,4 +1,5 @@
-//! The seam between the balancer and the world. The ring and the simulator's kernel implement it, nothing else does.
+//! The seam between the balancer and the world. The ring and the simulator's kernel implement it,
+//! nothing else does.
 
 mod token;
 

@@ -1,4 +1,5 @@
-//! The data path: one thread per core, each with its own ring, listeners, sessions and view of the backends.
+//! The data path: one thread per core, each with its own ring, listeners, sessions and view of the
+//! backends.
 //!
 //! [`Engine`] is the only door. Control sends [`Order`]s through it and takes [`Report`]s from it;
 //! nobody ever waits in either direction. [`io`], [`mailbox`] and [`shard`] are open for the

@@ -1,5 +1,5 @@
-//! Orders in, reports out: two bounded channels that nobody waits on, an eventfd that wakes the shard and a
-//! socket that wakes control.
+//! Orders in, reports out: two bounded channels that nobody waits on, an eventfd that wakes the
+//! shard and a socket that wakes control.
 
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};

@@ -1,4 +1,5 @@
-//! One core's loop: orders and answers in, decisions by the core, operations out. The only place where the two worlds meet.
+//! One core's loop: orders and answers in, decisions by the core, operations out. The only place
+//! where the two worlds meet.
 
 mod accept;
 mod orders;

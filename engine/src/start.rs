@@ -1,4 +1,5 @@
-//! Starting the shards: a thread each, pinned, with its ring made on it, and a fence around its panics.
+//! Starting the shards: a thread each, pinned, with its ring made on it, and a fence around its
+//! panics.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
@@ -13,8 +14,8 @@ use crate::shard::{Shard, ShardSetup};
 use crate::sys::affinity;
 use crate::{Engine, Options, StartError};
 
-/// Receive buffers of one shard (see `ring/buffers.rs`): 128 MiB of address space, touched only as far
-/// as sessions hold bytes at the same time.
+/// Receive buffers of one shard (see `ring/buffers.rs`): 128 MiB of address space, touched only as
+/// far as sessions hold bytes at the same time.
 const BUFFERS: u16 = 4096;
 
 type Outcome = Result<(), StartError>;

@@ -1,4 +1,5 @@
-//! System calls that are not the ring's: sockets, the eventfd, the clock, pinning. Thin, safe to call from above.
+//! System calls that are not the ring's: sockets, the eventfd, the clock, pinning. Thin, safe to
+//! call from above.
 
 #![allow(unsafe_code)]
 

@@ -1,4 +1,5 @@
-//! What the daemon answers. The field names are the JSON keys that interface.md fixes: they are only added to.
+//! What the daemon answers. The field names are the JSON keys that interface.md fixes: they are
+//! only added to.
 
 use serde::{Deserialize, Serialize};
 

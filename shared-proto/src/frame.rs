@@ -1,4 +1,5 @@
-//! Frames on the control socket: four bytes of length (little endian), then a bincode body. The one codec module.
+//! Frames on the control socket: four bytes of length (little endian), then a bincode body. The one
+//! codec module.
 //!
 //! bincode is no longer maintained; `config::legacy()` writes the bytes that `serde-wincode` writes
 //! too, so that this file can change its library without a change on the wire.

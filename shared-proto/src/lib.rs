@@ -1,7 +1,9 @@
-//! Words that cross a thread or a socket: identities, the configuration, orders, reports, requests and answers.
+//! Words that cross a thread or a socket: identities, the configuration, orders, reports, requests
+//! and answers.
 //!
-//! What belongs here: plain data that two sides must agree on, its checks, and its bytes on a socket ([`frame`]).
-//! What does not: anything that reads a clock, opens a socket, takes a lock or starts a thread.
+//! What belongs here: plain data that two sides must agree on, its checks, and its bytes on a
+//! socket ([`frame`]). What does not: anything that reads a clock, opens a socket, takes a lock or
+//! starts a thread.
 
 pub mod answer;
 pub mod change;

@@ -1,4 +1,5 @@
-//! Control → shard [`Order`], shard → control [`Report`]. Both cross bounded channels that nobody ever waits on.
+//! Control → shard [`Order`], shard → control [`Report`]. Both cross bounded channels that nobody
+//! ever waits on.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -10,8 +11,8 @@ use crate::stats::ShardStats;
 /// What control asks of one shard.
 #[derive(Debug)]
 pub enum Order {
-    /// Use this snapshot from the next turn on. `sockets` are bound, not yet listening, one for each
-    /// address of each listener that is new in it; a listener that is gone from it is closed.
+    /// Use this snapshot from the next turn on. `sockets` are bound, not yet listening, one for
+    /// each address of each listener that is new in it; a listener that is gone from it is closed.
     Adopt { snapshot: Arc<Snapshot>, sockets: Vec<ListenerSocket> },
     /// These backends are healthy (`true`) or not (`false`) from now on.
     Health(Vec<(BackendId, bool)>),

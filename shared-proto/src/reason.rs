@@ -34,7 +34,8 @@ pub enum During {
 pub enum Why {
     /// Both directions ended with a FIN and every byte was delivered.
     Complete,
-    /// A side reset the connection (ECONNRESET, EPIPE) or its network failed (ETIMEDOUT, EHOSTUNREACH).
+    /// A side reset the connection (ECONNRESET, EPIPE) or its network failed (ETIMEDOUT,
+    /// EHOSTUNREACH).
     Reset,
     /// No backend could take the session.
     NoBackend,

@@ -91,7 +91,8 @@ pub enum ChangeRequest {
     PoolRemove {
         name: String,
     },
-    /// Keys as in the file, dotted: `strategy`, `health.interval`, `timeout.idle`, `retry.attempts`.
+    /// Keys as in the file, dotted: `strategy`, `health.interval`, `timeout.idle`,
+    /// `retry.attempts`.
     PoolSet {
         name: String,
         pairs: Vec<(String, String)>,

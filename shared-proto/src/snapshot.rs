@@ -1,4 +1,5 @@
-//! Spec → Snapshot: checked, versioned, immutable, with dense indices. Every shard and control read the same one.
+//! Spec → Snapshot: checked, versioned, immutable, with dense indices. Every shard and control read
+//! the same one.
 
 use core::net::SocketAddr;
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,7 +75,8 @@ pub struct Backend {
     pub admin: Admin,
 }
 
-/// One thing that is wrong with a spec: where (a dotted path as in the file), what, and how to mend it.
+/// One thing that is wrong with a spec: where (a dotted path as in the file), what, and how to mend
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     pub at: String,
@@ -388,7 +390,8 @@ fn is_path(path: &str) -> bool {
     path.starts_with('/') && path.len() <= 1024 && path.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// The bytes that a `send` or `expect` text stands for: `\r`, `\n`, `\t`, `\\` and `\xNN` are escapes.
+/// The bytes that a `send` or `expect` text stands for: `\r`, `\n`, `\t`, `\\` and `\xNN` are
+/// escapes.
 /// `None` if an escape is bad.
 #[must_use]
 pub fn unescape(text: &str) -> Option<Vec<u8>> {

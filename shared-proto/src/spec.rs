@@ -1,6 +1,8 @@
-//! What an operator writes: listeners, pools, backends. Parsed from TOML, printed as TOML, kept as JSON.
+//! What an operator writes: listeners, pools, backends. Parsed from TOML, printed as TOML, kept as
+//! JSON.
 //!
-//! A [`Spec`] is only well-formed; [`crate::snapshot::Snapshot::build`] says whether it makes sense.
+//! A [`Spec`] is only well-formed; [`crate::snapshot::Snapshot::build`] says whether it makes
+//! sense.
 
 use core::fmt;
 use core::net::SocketAddr;

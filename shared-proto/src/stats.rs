@@ -10,7 +10,8 @@ use crate::ids::{BackendId, ListenerId, PoolId, ShardId, Version};
 use crate::order::ConnectFault;
 use crate::reason::CloseReason;
 
-/// The largest duration that a histogram tells apart, in microseconds (an hour); longer ones count as it.
+/// The largest duration that a histogram tells apart, in microseconds (an hour); longer ones count
+/// as it.
 pub const DURATION_MAX_US: u64 = 3_600_000_000;
 
 /// One shard's statistics since the last box.

@@ -1,4 +1,5 @@
-//! The health of every backend of the snapshot: who is checked when, what came of it, and what changed.
+//! The health of every backend of the snapshot: who is checked when, what came of it, and what
+//! changed.
 //!
 //! [`Health`] is the state and reads no clock; [`prober`] makes the checks, once for all shards.
 
@@ -98,9 +99,9 @@ impl Health {
         }
     }
 
-    /// Watches the backends of `snapshot` and no others. What is known of a backend is carried over;
-    /// a changed health spec begins its schedule again. A backend that comes up by this (its checks
-    /// were switched off) is told by the prober.
+    /// Watches the backends of `snapshot` and no others. What is known of a backend is carried
+    /// over; a changed health spec begins its schedule again. A backend that comes up by this (its
+    /// checks were switched off) is told by the prober.
     pub(crate) fn adopt(&mut self, snapshot: &Snapshot, now: Now) {
         let mut before = std::mem::take(&mut self.watched);
         for (pool, backend) in snapshot.backends() {
@@ -322,10 +323,12 @@ impl Watched {
     }
 }
 
-/// The most checks at once: two descriptors' worth of a small limit, and a burst that no switch minds.
+/// The most checks at once: two descriptors' worth of a small limit, and a burst that no switch
+/// minds.
 const IN_FLIGHT_MAX: usize = 256;
 
-/// Over how long the first checks of a snapshot's backends are spread: 100 µs for each, at most a second.
+/// Over how long the first checks of a snapshot's backends are spread: 100 µs for each, at most a
+/// second.
 fn spread_ns(snapshot: &Snapshot) -> u64 {
     (snapshot.backends().count() as u64 * 100_000).clamp(1, 1_000_000_000)
 }

@@ -1,4 +1,5 @@
-//! The seam to glommio: the executor, timers, streams and listeners of the control thread. Nothing else names it.
+//! The seam to glommio: the executor, timers, streams and listeners of the control thread. Nothing
+//! else names it.
 
 use std::future::Future;
 use std::io;
@@ -99,7 +100,8 @@ pub(crate) fn wall_ms() -> u64 {
 pub(crate) fn rfc3339(unix_ms: u64) -> String {
     let (secs, millis) = (unix_ms / 1000, unix_ms % 1000);
     let (days, second) = (secs / 86_400, secs % 86_400);
-    // Days since 0000-03-01 in eras of 400 years (H. Hinnant, "chrono-compatible low-level date algorithms").
+    // Days since 0000-03-01 in eras of 400 years (H. Hinnant, "chrono-compatible low-level date
+    // algorithms").
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
     let year_of_era =
@@ -113,10 +115,11 @@ pub(crate) fn rfc3339(unix_ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
 }
 
-/// A connected stream socket, TCP or Unix. Closing it (`AsyncWriteExt::close`) sends a FIN and keeps
-/// it readable; dropping it closes the descriptor.
+/// A connected stream socket, TCP or Unix. Closing it (`AsyncWriteExt::close`) sends a FIN and
+/// keeps it readable; dropping it closes the descriptor.
 pub(crate) struct Stream {
-    // glommio only polls, receives and sends on the descriptor, so its TCP type serves Unix sockets too.
+    // glommio only polls, receives and sends on the descriptor, so its TCP type serves Unix sockets
+    // too.
     socket: glommio::net::TcpStream,
 }
 
@@ -193,7 +196,8 @@ impl UnixServer {
     pub(crate) async fn accept(&self) -> (Stream, PeerCred) {
         let (socket, cred) = accept(self.listener.as_fd(), || {
             let (socket, _) = self.listener.accept()?;
-            // Not rustix: its type has no room for pid 0, a peer in a PID namespace that is not ours.
+            // Not rustix: its type has no room for pid 0, a peer in a PID namespace that is not
+            // ours.
             let cred = getsockopt(&socket, PeerCredentials)?;
             Ok((OwnedFd::from(socket), cred))
         })

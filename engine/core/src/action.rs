@@ -10,7 +10,8 @@ pub enum Action {
     /// Open a socket to the backend in this slot of the view and connect it; then call
     /// `connect_started` or `connect_failed`.
     Connect { backend: u32 },
-    /// Receive from this side into any free buffer. `more` is true if bytes are known to be waiting.
+    /// Receive from this side into any free buffer. `more` is true if bytes are known to be
+    /// waiting.
     Receive { from: Side, leg: Leg, more: bool },
     /// Send this chunk, or a part of it, to this side.
     Send { to: Side, leg: Leg, chunk: Chunk },

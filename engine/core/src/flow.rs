@@ -1,8 +1,10 @@
-//! One direction of a session: a short queue between a source and a sink, end of stream, backpressure.
+//! One direction of a session: a short queue between a source and a sink, end of stream,
+//! backpressure.
 
 use crate::event::Chunk;
 
-/// The most chunks that wait in one direction. Two: one is being sent while the next one is received.
+/// The most chunks that wait in one direction. Two: one is being sent while the next one is
+/// received.
 pub const QUEUE_MAX: usize = 2;
 
 /// The reading end.

@@ -88,7 +88,8 @@ impl Hysteresis {
     pub fn on_ejected(&mut self, checked: bool, now: Now) -> Option<bool> {
         self.pending = false;
         if !self.up {
-            // Several shards see the same failure: it is one ejection, but it speaks against rising.
+            // Several shards see the same failure: it is one ejection, but it speaks against
+            // rising.
             self.against = 0;
             return None;
         }
@@ -139,7 +140,8 @@ impl Hysteresis {
 /// How long the first ejection lasts; the n-th in a row lasts n times as long.
 const HOLD_NS: u64 = 10_000_000_000;
 
-/// The longest ejection, and how long a backend must be up for its next ejection to count as the first.
+/// The longest ejection, and how long a backend must be up for its next ejection to count as the
+/// first.
 const HOLD_MAX_NS: u64 = 300_000_000_000;
 
 #[cfg(test)]
@@ -152,7 +154,8 @@ mod tests {
         Now { nanos: secs * 1_000_000_000 }
     }
 
-    /// Feeds results (`+` good, `-` bad) and gives a letter for each: U, D for a change, `.` for none.
+    /// Feeds results (`+` good, `-` bad) and gives a letter for each: U, D for a change, `.` for
+    /// none.
     fn run<'a>(health: &mut Hysteresis, results: &str, out: &'a mut [u8]) -> &'a str {
         for (slot, result) in out.iter_mut().zip(results.bytes()) {
             *slot = match health.on_check(result == b'+', RULES, at(0)) {

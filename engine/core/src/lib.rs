@@ -1,6 +1,7 @@
 //! The pure core of a shard: what happens to sessions, and who gets them. Events in, actions out.
 //!
-//! Nothing here can reach a clock, a socket, a thread or a lock: the compiler refuses it (`no_std`).
+//! Nothing here can reach a clock, a socket, a thread or a lock: the compiler refuses it
+//! (`no_std`).
 //!
 //! | question | file |
 //! |---|---|

@@ -1,4 +1,5 @@
-//! Every bound of a shard, each with its reason. What is not listed here, or in the snapshot's bounds, does not exist.
+//! Every bound of a shard, each with its reason. What is not listed here, or in the snapshot's
+//! bounds, does not exist.
 
 use crate::action::ACTIONS_MAX;
 use crate::flow::QUEUE_MAX;
@@ -9,7 +10,8 @@ pub const TICK_MS: u32 = 8;
 /// Sessions of one shard: a slot has 24 bits in a token.
 pub const SLOTS_MAX: u32 = 1 << 24;
 
-/// Operations of one session at the kernel's: on each side a receive, a send, and a cancel for each.
+/// Operations of one session at the kernel's: on each side a receive, a send, and a cancel for
+/// each.
 pub const OPERATIONS_PER_SESSION_MAX: u32 = 8;
 
 /// Ejections that wait to be told to control; one more is told again by its next failed connect.

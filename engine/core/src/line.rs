@@ -1,4 +1,5 @@
-//! The line for a free buffer: first come, first served, and a session that ends leaves it from any place.
+//! The line for a free buffer: first come, first served, and a session that ends leaves it from any
+//! place.
 
 use alloc::vec;
 use alloc::vec::Vec;

@@ -1,4 +1,5 @@
-//! What a shard counts, row by row beside the view's slots, in a box that is handed to control whole.
+//! What a shard counts, row by row beside the view's slots, in a box that is handed to control
+//! whole.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! Connecting ──▶ Relaying ──both sinks Finished──▶ Closing(complete) ─┐
-//!   └─no backend──┐  └─reset, timeout, kill──┐                        ├─▶ nothing in flight ─▶ close legs ─▶ Free
+//!   └─no backend──┐  └─reset, timeout, kill──┐                        ├─▶ nothing in flight ─▶
+//! close legs ─▶ Free
 //!                 └──────────────────────────┴─▶ Closing(why): cancel ┘
 //! ```
 //! The kernel's until the last completion: a buffer, a leg or a slot goes back only when the
@@ -195,7 +196,8 @@ impl Session {
         self.flows[from as usize].source == Source::Starved
     }
 
-    /// Ends the session for a reason of weir's or an operator's. Does nothing if it is ending already.
+    /// Ends the session for a reason of weir's or an operator's. Does nothing if it is ending
+    /// already.
     pub fn end(&mut self, by: By, why: Why, out: &mut Actions) {
         if !matches!(self.phase, Phase::Closing(_)) {
             self.begin_close(by, why, out);

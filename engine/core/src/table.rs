@@ -1,7 +1,8 @@
-//! All sessions of one shard: who may enter, who gets which backend, what each completion and timer means.
+//! All sessions of one shard: who may enter, who gets which backend, what each completion and timer
+//! means.
 //!
-//! Pure: completions, timers and orders go in, [`Actions`] come out; time is an argument and chance a
-//! seed. The shard (or the simulator) does what the actions say.
+//! Pure: completions, timers and orders go in, [`Actions`] come out; time is an argument and chance
+//! a seed. The shard (or the simulator) does what the actions say.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;

@@ -1,7 +1,8 @@
-//! This shard's mutable shadow of a snapshot: load, health and the place of every listener, pool and backend.
+//! This shard's mutable shadow of a snapshot: load, health and the place of every listener, pool
+//! and backend.
 //!
-//! Slots are stable: a session keeps the slot of its backend while snapshots come and go. A slot whose
-//! object is gone from the snapshot is used again once its last session is over.
+//! Slots are stable: a session keeps the slot of its backend while snapshots come and go. A slot
+//! whose object is gone from the snapshot is used again once its last session is over.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;

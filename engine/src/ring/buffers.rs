@@ -73,7 +73,8 @@ impl Buffers {
         let arena = Mapping::new(usize::from(entries) * usize::from(SIZE))?;
         let memory = Mapping::new(usize::from(entries) * size_of::<BufRingEntry>())?;
         let address = memory.start.as_ptr() as u64;
-        // SAFETY: page-aligned, `entries` entries long, and alive as long as the ring (`Drop` order).
+        // SAFETY: page-aligned, `entries` entries long, and alive as long as the ring (`Drop`
+        // order).
         unsafe { ring.submitter().register_buf_ring_with_flags(address, entries, GROUP, 0)? };
         let free = (0..entries).rev().collect();
         let window = WINDOW_MIN.min(entries);
@@ -115,7 +116,8 @@ impl Buffers {
             let Some(buffer) = self.free.pop() else { break };
             let index = usize::from(self.tail & (self.entries - 1));
             let address = self.address(buffer) as u64;
-            // SAFETY: `index` is below `entries`; the kernel reads an entry only after the tail says so.
+            // SAFETY: `index` is below `entries`; the kernel reads an entry only after the tail
+            // says so.
             let entry = unsafe { &mut *self.ring.start.as_ptr().cast::<BufRingEntry>().add(index) };
             entry.set_addr(address);
             entry.set_len(u32::from(SIZE));
@@ -124,12 +126,14 @@ impl Buffers {
             self.published += 1;
         }
         if self.tail != before {
-            // SAFETY: the tail lies in the first entry of our own, registered ring, aligned for u16.
+            // SAFETY: the tail lies in the first entry of our own, registered ring, aligned for
+            // u16.
             let tail = unsafe {
                 let tail = BufRingEntry::tail(self.ring.start.as_ptr().cast());
                 AtomicU16::from_ptr(tail.cast_mut())
             };
-            // Release: the kernel must see the entries before the tail (io_uring_buf_ring_advance(3)).
+            // Release: the kernel must see the entries before the tail
+            // (io_uring_buf_ring_advance(3)).
             tail.store(self.tail, Ordering::Release);
         }
     }

@@ -1,7 +1,8 @@
 //! The listening sockets of one shard, and how many accepts are asked for on each.
 //!
-//! Accepts are one-shot, a few for each socket: at the limit no new one is asked for, so the backlog
-//! holds the clients that do not fit. An accept that is never taken back too late cannot overrun it.
+//! Accepts are one-shot, a few for each socket: at the limit no new one is asked for, so the
+//! backlog holds the clients that do not fit. An accept that is never taken back too late cannot
+//! overrun it.
 
 use weir_core::action::How;
 use weir_core::base::clock::Now;

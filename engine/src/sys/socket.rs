@@ -82,7 +82,8 @@ pub(crate) fn peer(leg: Leg) -> Option<IpAddr> {
 
 fn set<T>(fd: i32, level: i32, name: i32, value: &T) {
     let length = libc::socklen_t::try_from(size_of::<T>()).expect("options are small");
-    // SAFETY: `value` is as long as `length` says. A failure (a socket that is reset already) is no news.
+    // SAFETY: `value` is as long as `length` says. A failure (a socket that is reset already) is no
+    // news.
     unsafe { libc::setsockopt(fd, level, name, std::ptr::from_ref(value).cast(), length) };
 }
 

@@ -36,8 +36,8 @@ const BODY_MAX: u64 = 64 << 10;
 const HEAD_MAX: usize = 16 << 10;
 /// From the first byte of a request to the end of its head.
 const READING_MAX: Duration = Duration::from_secs(5);
-/// From a request's head to the begin of the next one: for taking the answer and for a pause that is
-/// longer than Prometheus' usual interval of a minute.
+/// From a request's head to the begin of the next one: for taking the answer and for a pause that
+/// is longer than Prometheus' usual interval of a minute.
 const IDLE_MAX: Duration = Duration::from_secs(75);
 
 /// Where the door gets its answers: the control thread.

@@ -1,4 +1,5 @@
-//! The task that makes the checks: waits for the next one, starts it beside the others, tells what changed.
+//! The task that makes the checks: waits for the next one, starts it beside the others, tells what
+//! changed.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -10,8 +11,8 @@ use super::check::check;
 use super::{Check, Health, Transition};
 use crate::rt;
 
-/// Checks the backends of `health` for ever, one check at a time of each, and calls `on_change` with
-/// what changed. `health` is never borrowed while it waits or while `on_change` runs.
+/// Checks the backends of `health` for ever, one check at a time of each, and calls `on_change`
+/// with what changed. `health` is never borrowed while it waits or while `on_change` runs.
 pub(crate) async fn prober(
     health: Rc<RefCell<Health>>,
     on_change: impl Fn(Vec<Transition>) + 'static,
