@@ -1,7 +1,7 @@
 //! The load generator: a backend (`serve`) and five kinds of clients, one file each.
 //!
-//! Everything is one thread and one level-triggered epoll, so that the generator costs less than any
-//! proxy between its two ends. Payload is always verified.
+//! Everything is one thread and one level-triggered epoll, so that the generator costs less than
+//! any proxy between its two ends. Payload is always verified.
 
 pub mod bulk;
 pub mod crr;

@@ -1,7 +1,8 @@
 //! Payload keyed by position: any byte lost, doubled, reordered or crossed over is seen.
 //!
-//! The byte at `position` of the stream `key` is `table[(position + key * STRIDE) % PERIOD]`. PERIOD
-//! is prime, so a shift by any buffer or pipe size (powers of two) never maps the pattern onto itself.
+//! The byte at `position` of the stream `key` is `table[(position + key * STRIDE) % PERIOD]`.
+//! PERIOD is prime, so a shift by any buffer or pipe size (powers of two) never maps the pattern
+//! onto itself.
 
 /// Length after which the pattern repeats: a prime, so no buffer size divides it.
 pub const PERIOD: usize = 65_521;

@@ -1,5 +1,5 @@
-//! The system calls of the benches that std has not: epoll, connect without waiting, pinning, limits
-//! and CPU clocks. The only `unsafe` of this package.
+//! The system calls of the benches that std has not: epoll, connect without waiting, pinning,
+//! limits and CPU clocks. The only `unsafe` of this package.
 #![expect(unsafe_code, reason = "system calls; each block says why it is sound")]
 
 use std::io;

@@ -125,7 +125,13 @@ fn http_answers_each_head() {
 
 #[test]
 fn a_wrong_backend_is_an_error_not_a_number() {
-    // The sink answers no request: the round trip must not count.
+    // The source takes the request for a length and a key, and answers other bytes.
+    let backend = Backend::start("source");
+    let (code, report) = load(backend.address, "rr --connections 1 --count 5 --seconds 1");
+    assert_eq!((code, &report["round_trips"], &report["errors"]), (1, &0.into(), &1.into()));
+    let error = report["first_error"].as_str().expect("a text");
+    assert!(error.contains("the answer is not the request"), "{error}");
+    // The http backend answers nothing to a source's request: the time is over.
     let backend = Backend::start("http");
     let answers = load(backend.address, "bulk --streams 1 --bytes 100 --seconds 0.2");
     assert_eq!((answers.0, &answers.1["errors"]), (1, &1.into()), "{}", answers.1);
@@ -133,4 +139,38 @@ fn a_wrong_backend_is_an_error_not_a_number() {
     let (code, report) = load(closed, "crr --concurrency 2 --count 10");
     assert_eq!((code, &report["connections"], &report["errors"]), (1, &0.into(), &10.into()));
     assert_eq!(load(closed, "rr --connections 1 --count 1").0, 1);
+}
+
+#[test]
+fn the_runner_measures_and_writes_its_numbers() {
+    let folder = std::env::temp_dir().join(format!("weir-bench-smoke-{}", std::process::id()));
+    std::fs::create_dir(&folder).expect("a folder");
+    let out = folder.join("first-light.json");
+    let arguments =
+        "first-light --peers none --rounds 1 --seconds 1 --bulk-mib 1 --sessions 50 --out";
+    let output = Command::new(env!("CARGO_BIN_EXE_weir-bench"))
+        .args(arguments.split(' '))
+        .arg(&out)
+        .output()
+        .expect("weir-bench runs");
+    let text = std::fs::read_to_string(&out).unwrap_or_default();
+    let _ = std::fs::remove_dir_all(&folder);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
+        assert!(said.contains("two cores are needed"), "{said}");
+        return;
+    }
+    assert!(output.status.success(), "{said}");
+    let results: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(results["schema"], "weir-bench/v1");
+    let works: Vec<&str> = results["samples"]
+        .as_array()
+        .expect("samples")
+        .iter()
+        .map(|sample| sample["work"].as_str().expect("a name"))
+        .collect();
+    assert_eq!(works, ["rr", "crr", "download", "upload", "idle"]);
+    assert!(!text.contains(&folder.display().to_string()), "a path of this machine is in it");
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(table.contains("round trip: machine CPU us"), "{table}");
 }

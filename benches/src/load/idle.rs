@@ -46,7 +46,8 @@ struct Run<'a> {
     failures: Failures,
 }
 
-/// Opens, says `holding` on `output`, holds until `input` ends or the time is over, exchanges again.
+/// Opens, says `holding` on `output`, holds until `input` ends or the time is over; then exchanges
+/// once more.
 pub fn run(
     plan: &Plan,
     input: impl Read + Send + 'static,

@@ -17,7 +17,7 @@ pub enum Mode {
     Http,
     /// Gets a length and a key (u64, big endian), sends that many bytes of that pattern, closes.
     Source,
-    /// Gets a key, then the pattern until FIN; answers with the count and how many reads were wrong.
+    /// Gets a key, then the pattern until FIN; answers with the count and the count of wrong reads.
     Sink,
 }
 

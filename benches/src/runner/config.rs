@@ -1,4 +1,4 @@
-//! The configuration that each proxy gets: one listener a service, one backend behind it, one thread.
+//! The configuration that each proxy gets: one thread; per service one listener and one backend.
 //! The fairness sheet in benches/README.md explains every setting.
 
 use std::fmt::Write;

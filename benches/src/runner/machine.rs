@@ -1,4 +1,4 @@
-//! What /proc says: busy time of the machine, kernel memory, a process's resident bytes, who we are.
+//! What /proc says: busy time of the machine, kernel memory, resident bytes, who we are.
 
 use std::fs;
 use std::io;

@@ -223,6 +223,9 @@ pub fn publish(
         samples,
     };
     let text = serde_json::to_string_pretty(&results).map_err(io::Error::other)?;
+    if let Some(folder) = out.parent() {
+        fs::create_dir_all(folder).map_err(context(folder.display()))?;
+    }
     fs::write(out, text + "\n").map_err(context(out.display()))?;
     eprintln!("weir-bench: raw numbers in {}", out.display());
     Ok(())

@@ -181,7 +181,8 @@ pub fn tcpkali(options: &Options) -> io::Result<()> {
     let message = "0123456789abcdef".repeat(4);
     let samples = stand.measure(*rounds, &["tcpkali"], |_, proxy| {
         let mut command = Command::new(&tcpkali);
-        command.args(["--workers=1", &format!("-c{connections}"), &format!("-T{seconds}s")]);
+        command.args(["--workers=1", "--connect-rate=5000"]);
+        command.arg(format!("-c{connections}")).arg(format!("-T{seconds}s"));
         command.args(["-m", &message]).arg(proxy.address("echo").to_string());
         let text = probe::tool(&mut command)?;
         tcpkali_outcome(&text).map_err(fault)
