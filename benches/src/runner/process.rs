@@ -179,6 +179,7 @@ impl Proxy {
                 return Ok(Self { peer: found.peer, program: None, routes, _scratch: scratch });
             }
             Peer::Weir => {
+                fs::create_dir(folder.join("state"))?;
                 let mut command = Command::new(&found.program);
                 command.arg("run").arg("-c").arg(&file).args(["--shards", "1"]);
                 (config::weir(&routes, folder), command)
