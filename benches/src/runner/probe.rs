@@ -16,6 +16,8 @@ use crate::sys;
 
 /// Less proxy CPU than this for a unit of work means that the proxy did not do it, in µs.
 const PROXY_CPU_MIN_US: f64 = 0.2;
+/// With more busy cores before the run, what the machine does says nothing of the work.
+const BASELINE_MAX: f64 = 0.25;
 
 /// What a generator says of its run.
 pub struct Outcome {
@@ -65,8 +67,10 @@ impl Meter<'_> {
             }
             put("proxy_cpu_us", proxy_us / units);
         }
-        let machine_us = (micros(busy_us) - self.baseline * elapsed_us).max(0.0);
-        put("machine_cpu_us", machine_us / units);
+        let machine_us = micros(busy_us) - self.baseline * elapsed_us;
+        if self.baseline < BASELINE_MAX && machine_us > 0.0 {
+            put("machine_cpu_us", machine_us / units);
+        }
         put("machine_cpu_raw_us", micros(busy_us) / units);
         if let Some(generator_us) = outcome.generator_us {
             put("processes_cpu_us", (proxy_us + backend_us + generator_us) / units);

@@ -100,7 +100,9 @@ impl Series<'_> {
     /// `f(peer, base)` of each round that has both.
     fn paired(&self, peer: Peer, base: Peer, f: impl Fn(f64, f64) -> f64) -> Vec<f64> {
         let (peer, base) = (self.of(peer), self.of(base));
-        peer.iter().filter_map(|(round, x)| Some(f(*x, *base.get(round)?))).collect()
+        let pairs = peer.iter().filter_map(|(round, x)| Some(f(*x, *base.get(round)?)));
+        // A base of 0 gives no ratio.
+        pairs.filter(|value| value.is_finite()).collect()
     }
 
     fn ratio(&self, base: Peer) -> Option<Ratio> {
