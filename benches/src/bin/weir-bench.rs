@@ -1,0 +1,47 @@
+//! `weir-bench`: weir beside HAProxy, nginx and no proxy, in one run.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use weir_bench::runner::{LOAD_CORE, first_light, tools};
+
+/// Measures weir beside HAProxy, nginx and no proxy; interleaved, on loopback, pinned.
+/// Exit codes: 0 done, 1 a run failed (also: an error in any answer), 2 usage.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// CPU per round trip, per connection, per GB; memory per idle session.
+    FirstLight(first_light::Options),
+    /// HTTP requests with wrk.
+    Wrk(tools::Options),
+    /// Echo with tcpkali; without it, weir's own generator.
+    Tcpkali(tools::Options),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if cores <= LOAD_CORE {
+        eprintln!("weir-bench: two cores are needed, this machine has {cores}");
+        return ExitCode::from(1);
+    }
+    let result = match &cli.verb {
+        Verb::FirstLight(options) => first_light::run(options),
+        Verb::Wrk(options) => tools::wrk(options),
+        Verb::Tcpkali(options) => tools::tcpkali(options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("weir-bench: {error}");
+            ExitCode::from(1)
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! `weir-load`: the load generator and its backend, bounded in count and time.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
+
+use weir_bench::clock::{now_ns, seconds_to_ns};
+use weir_bench::load::serve::{Mode, Server};
+use weir_bench::load::{bulk, crr, idle, rr};
+use weir_bench::pattern::CHUNK_MAX;
+use weir_bench::sys;
+
+/// Load generator for TCP proxies: verified payload, latency from the intended send time.
+/// Reports are one line of JSON on stdout. Exit codes: 0 done, 1 there were errors, 2 usage.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Be the backend; prints `listening ADDRESS`.
+    Serve(ServeArgs),
+    /// Round trips on standing connections; closed loop, or open loop with --rate.
+    Rr(RrArgs),
+    /// Connect, one round trip, close.
+    Crr(CrrArgs),
+    /// Move bytes one way (backend: serve --mode source, or sink with --direction up).
+    Bulk(BulkArgs),
+    /// Hold connections; prints `holding`; ends when stdin does or the time is over.
+    Idle(IdleArgs),
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    #[arg(long, value_enum, default_value = "echo")]
+    mode: Mode,
+    /// Ends by itself after so long.
+    #[arg(long, default_value_t = 3_600.0, value_parser = positive)]
+    seconds: f64,
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    #[arg(long)]
+    target: SocketAddr,
+    /// Bytes of a request and of its answer.
+    #[arg(long, default_value_t = 64, value_parser = size)]
+    size: usize,
+    /// Source addresses to share the connections between: 127.0.0.1 and on.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=254))]
+    sources: u8,
+}
+
+#[derive(Debug, Args)]
+struct RrArgs {
+    #[command(flatten)]
+    common: Common,
+    #[arg(long, default_value_t = 64, value_parser = links)]
+    connections: usize,
+    #[arg(long, default_value_t = 5.0, value_parser = positive)]
+    seconds: f64,
+    /// Stop after so many round trips, if that is sooner.
+    #[arg(long)]
+    count: Option<u64>,
+    /// Open loop: requests a second of all connections together.
+    #[arg(long, value_parser = positive)]
+    rate: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+struct CrrArgs {
+    #[command(flatten)]
+    common: Common,
+    #[arg(long, default_value_t = 64, value_parser = links)]
+    concurrency: usize,
+    /// Stop after so long.
+    #[arg(long, default_value_t = 30.0, value_parser = positive)]
+    seconds: f64,
+    /// Stop after so many connections, if that is sooner.
+    #[arg(long)]
+    count: Option<u64>,
+    /// Close with FIN instead of a reset.
+    #[arg(long)]
+    fin: bool,
+}
+
+#[derive(Debug, Args)]
+struct BulkArgs {
+    #[arg(long)]
+    target: SocketAddr,
+    #[arg(long, default_value_t = 4, value_parser = links)]
+    streams: usize,
+    /// Bytes of each stream.
+    #[arg(long, default_value_t = 256 << 20, value_parser = clap::value_parser!(u64).range(1..))]
+    bytes: u64,
+    #[arg(long, value_enum, default_value = "down")]
+    direction: bulk::Direction,
+    /// Taking longer is an error.
+    #[arg(long, default_value_t = 60.0, value_parser = positive)]
+    seconds: f64,
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=254))]
+    sources: u8,
+}
+
+#[derive(Debug, Args)]
+struct IdleArgs {
+    #[command(flatten)]
+    common: Common,
+    #[arg(long, default_value_t = 1_000, value_parser = links)]
+    connections: usize,
+    #[arg(long, default_value_t = 60.0, value_parser = positive)]
+    hold_seconds: f64,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number > 0.0 && number.is_finite() => Ok(number),
+        _ => Err("a number above 0 is needed".into()),
+    }
+}
+
+fn between(text: &str, most: usize) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(number) if (1..=most).contains(&number) => Ok(number),
+        _ => Err(format!("a number from 1 to {most} is needed")),
+    }
+}
+
+fn size(text: &str) -> Result<usize, String> {
+    between(text, CHUNK_MAX)
+}
+
+fn links(text: &str) -> Result<usize, String> {
+    between(text, 1_000_000)
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    sys::exact_timers();
+    match run(cli.verb) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("weir-load: {error}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+/// Runs one verb; says how many errors there were.
+fn run(verb: Verb) -> io::Result<u64> {
+    if !matches!(verb, Verb::Serve(_)) {
+        sys::raise_open_files()?;
+    }
+    match verb {
+        Verb::Serve(args) => {
+            serve(&args)?;
+            Ok(0)
+        }
+        Verb::Rr(args) => {
+            let Common { target, size, sources } = args.common;
+            let RrArgs { connections, seconds, count, rate, .. } = args;
+            let plan = rr::Plan { target, connections, size, seconds, count, rate, sources };
+            let report = rr::run(&plan)?;
+            print(&report, report.errors)
+        }
+        Verb::Crr(args) => {
+            let Common { target, size, sources } = args.common;
+            let CrrArgs { concurrency, seconds, count, fin, .. } = args;
+            let plan = crr::Plan { target, concurrency, size, seconds, count, fin, sources };
+            let report = crr::run(&plan)?;
+            print(&report, report.errors)
+        }
+        Verb::Bulk(args) => {
+            let BulkArgs { target, streams, bytes, direction, seconds, sources } = args;
+            let report =
+                bulk::run(&bulk::Plan { target, streams, bytes, direction, seconds, sources })?;
+            print(&report, report.errors)
+        }
+        Verb::Idle(args) => {
+            let Common { target, size, sources } = args.common;
+            let IdleArgs { connections, hold_seconds, .. } = args;
+            let plan = idle::Plan { target, connections, size, hold_seconds, sources };
+            let report = idle::run(&plan, io::stdin(), &mut io::stdout())?;
+            print(&report, report.errors)
+        }
+    }
+}
+
+fn serve(args: &ServeArgs) -> io::Result<()> {
+    sys::raise_open_files()?;
+    let mut server = Server::new(args.listen, args.mode)?;
+    println!("listening {}", server.address()?);
+    io::stdout().flush()?;
+    server.run(now_ns() + seconds_to_ns(args.seconds))
+}
+
+fn print(report: &impl Serialize, errors: u64) -> io::Result<u64> {
+    println!("{}", serde_json::to_string(report)?);
+    Ok(errors)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_read_and_bounded() {
+        let line = "weir-load rr --target 127.0.0.1:9 --connections 3 --size 10 --rate 500";
+        let Verb::Rr(args) = Cli::parse_from(line.split(' ')).verb else { panic!("not rr") };
+        assert_eq!((args.connections, args.common.size, args.rate), (3, 10, Some(500.0)));
+        for wrong in [
+            "weir-load rr",
+            "weir-load rr --target 127.0.0.1:9 --rate 0",
+            "weir-load rr --target 127.0.0.1:9 --size 0",
+            "weir-load rr --target 127.0.0.1:9 --size 262145",
+            "weir-load crr --target 127.0.0.1:9 --concurrency 0",
+            "weir-load bulk --target 127.0.0.1:9 --bytes 0",
+            "weir-load idle --target 127.0.0.1:9 --hold-seconds NaN",
+            "weir-load serve --mode tea",
+        ] {
+            let parsed = Cli::try_parse_from(wrong.split(' '));
+            assert!(parsed.is_err(), "{wrong} was taken");
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! The scenario runner: weir beside its peers and beside no proxy, interleaved, in one run.
+
+pub mod config;
+pub mod first_light;
+pub mod machine;
+pub mod peer;
+pub mod probe;
+pub mod process;
+pub mod report;
+pub mod tools;
+
+use std::io;
+
+/// The proxy has this core for itself; generator and backend share the other one.
+pub const PROXY_CORE: usize = 0;
+/// The core of the generator and the backend.
+pub const LOAD_CORE: usize = 1;
+
+/// Puts what was being done before an error.
+pub(crate) fn context(what: impl std::fmt::Display) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("{what}: {error}"))
+}
+
+/// An error of the runner itself.
+pub(crate) fn fault(what: impl std::fmt::Display) -> io::Error {
+    io::Error::other(what.to_string())
+}
