@@ -66,7 +66,11 @@ fn length(file: &File, long: &[(&str, usize)]) -> Vec<Violation> {
 }
 
 fn columns(file: &File) -> Vec<Violation> {
-    let wide = |(_, line): &(usize, &str)| line.chars().count() > COLUMNS_MAX;
+    // A string that is one line in the world stays one line here; rustfmt leaves it alone too.
+    let is_text = |line: &str| line.trim_end_matches([',', ';', ')']).ends_with('"');
+    let wide = |(_, line): &(usize, &str)| {
+        line.chars().count() > COLUMNS_MAX && !(is_text(line) || line.ends_with("\" }"))
+    };
     let lines = file.text.lines().enumerate().filter(wide);
     lines
         .map(|(index, line)| {
@@ -182,7 +186,8 @@ fn leftovers(file: &File) -> Vec<Violation> {
         add(&code, at, "a test that is ignored tests nothing: mend it or delete it");
     }
     for at in words(&code, "sleep") {
-        if code[..at].ends_with("thread::") {
+        // The bench runner waits for programs that it started; its one place to do so is clock.rs.
+        if code[..at].ends_with("thread::") && file.path != "benches/src/clock.rs" {
             add(&code, at, "nothing sleeps on a thread: wait for something, with a deadline");
         }
     }

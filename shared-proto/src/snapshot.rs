@@ -1,13 +1,15 @@
 //! Spec → Snapshot: checked, versioned, immutable, with dense indices. Every shard and control read
 //! the same one.
 
+mod check;
+
 use core::net::SocketAddr;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+
+pub use check::unescape;
 
 use crate::ids::{BackendId, IdSource, ListenerId, PoolId, Version};
-use crate::spec::{
-    Admin, BackendSpec, HealthKind, HealthSpec, ListenerSpec, Name, PoolSpec, Spec, Strategy,
-};
+use crate::spec::{Admin, BackendSpec, HealthSpec, ListenerSpec, Name, PoolSpec, Spec, Strategy};
 
 /// The most listeners, over all names.
 pub const LISTENERS_MAX: usize = 256;
@@ -102,7 +104,7 @@ impl Snapshot {
         previous: &Snapshot,
         ids: &mut IdSource,
     ) -> Result<Snapshot, Vec<Fault>> {
-        let faults = check(spec);
+        let faults = check::check(spec);
         if !faults.is_empty() {
             return Err(faults);
         }
@@ -231,197 +233,10 @@ fn build_pool(name: &Name, spec: &PoolSpec, before: Option<&Pool>, ids: &mut IdS
     }
 }
 
-/// Collects faults.
-struct Faults(Vec<Fault>);
-
-impl Faults {
-    fn add(&mut self, at: impl Into<String>, what: impl Into<String>, hint: impl Into<String>) {
-        self.0.push(Fault { at: at.into(), what: what.into(), hint: hint.into() });
-    }
-
-    fn at_most(&mut self, at: &str, noun: &str, count: usize, most: usize) {
-        if count > most {
-            self.add(at, format!("{count} {noun}; at most {most} are possible"), "split them up");
-        }
-    }
-}
-
-fn check(spec: &Spec) -> Vec<Fault> {
-    let mut faults = Faults(Vec::new());
-    faults.at_most("listener", "listeners", spec.listener.len(), LISTENERS_MAX);
-    faults.at_most("pool", "pools", spec.pool.len(), POOLS_MAX);
-    let mut bound = BTreeSet::new();
-    for (name, listener) in &spec.listener {
-        check_listener(name, listener, spec, &mut bound, &mut faults);
-    }
-    for (name, pool) in &spec.pool {
-        check_pool(name, pool, &mut faults);
-    }
-    faults.0
-}
-
-fn check_listener(
-    name: &Name,
-    listener: &ListenerSpec,
-    spec: &Spec,
-    bound: &mut BTreeSet<SocketAddr>,
-    faults: &mut Faults,
-) {
-    let at = format!("listener.{name}");
-    if listener.bind.is_empty() {
-        faults.add(format!("{at}.bind"), "no address to bind", "bind = \"0.0.0.0:443\"");
-    }
-    faults.at_most(&format!("{at}.bind"), "addresses", listener.bind.len(), BINDS_MAX);
-    for address in &listener.bind {
-        if address.port() == 0 {
-            faults.add(format!("{at}.bind"), "port 0 cannot be bound", "name a port, 1 to 65535");
-        }
-        if !bound.insert(*address) {
-            let what = format!("{address} is bound twice");
-            faults.add(format!("{at}.bind"), what, "give each listener its own address");
-        }
-    }
-    if !spec.pool.contains_key(&listener.pool) {
-        let names: Vec<&str> = spec.pool.keys().map(Name::as_str).collect();
-        let hint = match names.as_slice() {
-            [] => format!("add a table [pool.{}]", listener.pool),
-            names => format!("the pools are: {}", names.join(", ")),
-        };
-        faults.add(
-            format!("{at}.pool"),
-            format!("there is no pool {:?}", listener.pool.as_str()),
-            hint,
-        );
-    }
-    if listener.max_sessions == Some(0) {
-        faults.add(
-            format!("{at}.max-sessions"),
-            "0 sessions would accept nobody",
-            "leave the key out for no limit, or state = \"drain\" to accept nobody",
-        );
-    }
-    if listener.state == Admin::Maint {
-        let hint = "use state = \"drain\", or remove it";
-        faults.add(format!("{at}.state"), "a listener has no maint", hint);
-    }
-}
-
-fn check_pool(name: &Name, pool: &PoolSpec, faults: &mut Faults) {
-    let at = format!("pool.{name}");
-    faults.at_most(&format!("{at}.backend"), "backends", pool.backend.len(), BACKENDS_PER_POOL_MAX);
-    let spans = [
-        ("timeout.connect", pool.timeout.connect),
-        ("timeout.idle", pool.timeout.idle),
-        ("timeout.half-close", pool.timeout.half_close),
-        ("health.interval", pool.health.interval),
-        ("health.timeout", pool.health.timeout),
-    ];
-    for (key, span) in spans {
-        if !(1..=86_400_000 * 7).contains(&span.millis) || u32::try_from(span.millis).is_err() {
-            faults.add(format!("{at}.{key}"), format!("{span} is out of range"), "1ms to 7 days");
-        }
-    }
-    for (key, count) in [("health.rise", pool.health.rise), ("health.fall", pool.health.fall)] {
-        if !(1..=100).contains(&count) {
-            faults.add(format!("{at}.{key}"), format!("{count} is out of range"), "1 to 100");
-        }
-    }
-    if pool.retry.attempts > RETRY_ATTEMPTS_MAX {
-        let what = format!("{} attempts", pool.retry.attempts);
-        faults.add(format!("{at}.retry.attempts"), what, format!("0 to {RETRY_ATTEMPTS_MAX}"));
-    }
-    check_health(&at, &pool.health, faults);
-    for (name, backend) in &pool.backend {
-        let at = format!("{at}.backend.{name}");
-        if backend.address.port() == 0 {
-            let hint = "name a port, 1 to 65535";
-            faults.add(format!("{at}.address"), "port 0 cannot be connected to", hint);
-        }
-        if backend.weight > WEIGHT_MAX {
-            let what = format!("weight {} is too large", backend.weight);
-            faults.add(format!("{at}.weight"), what, format!("0 to {WEIGHT_MAX}"));
-        }
-    }
-}
-
-fn check_health(at: &str, health: &HealthSpec, faults: &mut Faults) {
-    let mut stray = |key: &str, set: bool, kinds: &str| {
-        if set {
-            let what = format!("{key} means nothing to this kind of check");
-            faults.add(format!("{at}.health.{key}"), what, format!("it is for kind = {kinds}"));
-        }
-    };
-    match health.kind {
-        HealthKind::Tcp | HealthKind::None => {
-            stray("path", health.path.is_some(), "\"http\"");
-            stray("send", health.send.is_some(), "\"send-expect\"");
-            stray("expect", health.expect.is_some(), "\"http\" or \"send-expect\"");
-        }
-        HealthKind::Http => {
-            stray("send", health.send.is_some(), "\"send-expect\"");
-            if health.path.as_ref().is_some_and(|path| !is_path(path)) {
-                let hint = "a path starts with / and has no spaces";
-                faults.add(format!("{at}.health.path"), "this is not a path", hint);
-            }
-            let is_status =
-                |text: &String| text.parse().is_ok_and(|n: u16| (100..600).contains(&n));
-            if health.expect.as_ref().is_some_and(|text| !is_status(text)) {
-                let hint = "a status code, like \"200\"";
-                faults.add(format!("{at}.health.expect"), "this is not a status code", hint);
-            }
-        }
-        HealthKind::SendExpect => {
-            stray("path", health.path.is_some(), "\"http\"");
-            if health.expect.is_none() {
-                let hint = "expect = \"+PONG\"";
-                faults.add(format!("{at}.health.expect"), "send-expect needs expect", hint);
-            }
-            for (key, text) in [("send", &health.send), ("expect", &health.expect)] {
-                if text.as_ref().is_some_and(|text| unescape(text).is_none()) {
-                    let hint = "the escapes are \\r \\n \\t \\\\ \\xNN";
-                    faults.add(format!("{at}.health.{key}"), "a bad escape", hint);
-                }
-            }
-        }
-    }
-}
-
-fn is_path(path: &str) -> bool {
-    path.starts_with('/') && path.len() <= 1024 && path.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-/// The bytes that a `send` or `expect` text stands for: `\r`, `\n`, `\t`, `\\` and `\xNN` are
-/// escapes.
-/// `None` if an escape is bad.
-#[must_use]
-pub fn unescape(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'\\' {
-            bytes.push(byte);
-            continue;
-        }
-        bytes.push(match rest.next()? {
-            b'r' => b'\r',
-            b'n' => b'\n',
-            b't' => b'\t',
-            b'\\' => b'\\',
-            b'x' => {
-                let digit = |byte: u8| char::from(byte).to_digit(16);
-                let high = digit(rest.next()?)?;
-                let low = digit(rest.next()?)?;
-                u8::try_from(high * 16 + low).ok()?
-            }
-            _ => return None,
-        });
-    }
-    Some(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::HealthKind;
 
     fn spec_with(pool: PoolSpec) -> Spec {
         let listener = ListenerSpec {

@@ -48,7 +48,7 @@ struct ServeArgs {
 }
 
 #[derive(Debug, Args)]
-struct Common {
+struct Aim {
     #[arg(long)]
     target: SocketAddr,
     /// Bytes of a request and of its answer.
@@ -62,7 +62,7 @@ struct Common {
 #[derive(Debug, Args)]
 struct RrArgs {
     #[command(flatten)]
-    common: Common,
+    common: Aim,
     #[arg(long, default_value_t = 64, value_parser = links)]
     connections: usize,
     #[arg(long, default_value_t = 5.0, value_parser = positive)]
@@ -78,7 +78,7 @@ struct RrArgs {
 #[derive(Debug, Args)]
 struct CrrArgs {
     #[command(flatten)]
-    common: Common,
+    common: Aim,
     #[arg(long, default_value_t = 64, value_parser = links)]
     concurrency: usize,
     /// Stop after so long.
@@ -113,7 +113,7 @@ struct BulkArgs {
 #[derive(Debug, Args)]
 struct IdleArgs {
     #[command(flatten)]
-    common: Common,
+    common: Aim,
     #[arg(long, default_value_t = 1_000, value_parser = links)]
     connections: usize,
     #[arg(long, default_value_t = 60.0, value_parser = positive)]
@@ -166,14 +166,14 @@ fn run(verb: Verb) -> io::Result<u64> {
             Ok(0)
         }
         Verb::Rr(args) => {
-            let Common { target, size, sources } = args.common;
+            let Aim { target, size, sources } = args.common;
             let RrArgs { connections, seconds, count, rate, .. } = args;
             let plan = rr::Plan { target, connections, size, seconds, count, rate, sources };
             let report = rr::run(&plan)?;
             print(&report, report.errors)
         }
         Verb::Crr(args) => {
-            let Common { target, size, sources } = args.common;
+            let Aim { target, size, sources } = args.common;
             let CrrArgs { concurrency, seconds, count, fin, .. } = args;
             let plan = crr::Plan { target, concurrency, size, seconds, count, fin, sources };
             let report = crr::run(&plan)?;
@@ -186,7 +186,7 @@ fn run(verb: Verb) -> io::Result<u64> {
             print(&report, report.errors)
         }
         Verb::Idle(args) => {
-            let Common { target, size, sources } = args.common;
+            let Aim { target, size, sources } = args.common;
             let IdleArgs { connections, hold_seconds, .. } = args;
             let plan = idle::Plan { target, connections, size, hold_seconds, sources };
             let report = idle::run(&plan, io::stdin(), &mut io::stdout())?;

@@ -135,8 +135,8 @@ fn ring(facts: &Facts) -> Check {
         Ok(()) if facts.seccomp => ok(NAME, "a ring works, through a seccomp filter"),
         Ok(()) => ok(NAME, "a ring works"),
         Err((what, hint)) if facts.seccomp => {
-            let seccomp = "a seccomp filter is on: it must allow io_uring_setup, io_uring_enter and \
-                           io_uring_register";
+            let seccomp = "a seccomp filter is on: it must allow io_uring_setup, \
+                           io_uring_enter and io_uring_register";
             fail(NAME, what, format!("{hint}; {seccomp}"))
         }
         Err((what, hint)) => fail(NAME, what, hint),
