@@ -19,6 +19,7 @@ use weir_proto::spec::{Name, Spec};
 use crate::file;
 
 pub(crate) use names::{no_backend, no_listener, no_pool, split};
+pub(crate) use show::{kind_word, span_s};
 
 /// The spec of an older version, or why there is none.
 pub(crate) type Past<'a> = &'a dyn Fn(u64) -> Result<Spec, Refusal>;

@@ -40,24 +40,27 @@ pub(super) fn remove(current: &Snapshot, name: &str) -> Result<Edit, Refusal> {
     let mut spec = current.spec();
     spec.listener.remove(name);
     let mut edit = Edit::new(spec, Subject::Listener(name.to_owned()));
-    // `add` makes an open one with one address and no limit; anything else comes back by a rollback.
-    if let ([bind], None, true) =
-        (listener.bind.as_slice(), listener.max_sessions, listener.accepting)
-    {
+    // `add` makes an open one without a limit; anything else comes back by a rollback.
+    if listener.max_sessions.is_none() && listener.accepting {
         let pool = &current.pools[listener.pool].name;
+        let bind: Vec<String> = listener.bind.iter().map(ToString::to_string).collect();
+        let bind = bind.join(" ");
         edit.undo = Some(format!("weirctl listener add {name} {bind} --pool {pool}"));
     }
     Ok(edit)
 }
 
-/// `listener drain NAME`
+/// `listener drain|ready NAME`
 pub(super) fn state(current: &Snapshot, name: &str, state: Admin) -> Result<Edit, Refusal> {
-    names::listener(current, name)?;
+    let listener = names::listener(current, name)?;
     let mut spec = current.spec();
     if let Some(listener) = spec.listener.get_mut(name) {
         listener.state = state;
     }
-    Ok(Edit::new(spec, Subject::Listener(name.to_owned())))
+    let mut edit = Edit::new(spec, Subject::Listener(name.to_owned()));
+    let word = if listener.accepting { "ready" } else { "drain" };
+    edit.undo = Some(format!("weirctl listener {word} {name}"));
+    Ok(edit)
 }
 
 fn address(name: &str, text: &str) -> Result<SocketAddr, Refusal> {

@@ -279,6 +279,7 @@ fn listeners_come_and_go() {
     let drain = ChangeRequest::ListenerState { name: "web".into(), state: Admin::Drain };
     let plan = done(drain);
     assert_eq!(value(&plan.after)["state"], "draining");
+    assert_eq!(plan.undo, "weirctl listener ready web");
     assert!(!plan.snapshot.unwrap().listener("web").unwrap().accepting);
     let maint = ChangeRequest::ListenerState { name: "web".into(), state: Admin::Maint };
     assert_eq!(refused(maint).code, Code::Invalid);

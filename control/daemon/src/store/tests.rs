@@ -11,7 +11,7 @@ use super::*;
 
 /// A disk: what was written, and what of it is durable.
 #[derive(Clone, Debug, Default)]
-struct Disk(Arc<Mutex<Platter>>);
+pub(crate) struct Disk(Arc<Mutex<Platter>>);
 
 #[derive(Debug, Default)]
 struct Platter {
@@ -42,6 +42,11 @@ impl Disk {
         let platter =
             Platter { written: bytes.to_vec(), durable: bytes.to_vec(), ..Platter::default() };
         Disk(Arc::new(Mutex::new(platter)))
+    }
+
+    /// Every write fails, or works again.
+    pub(crate) fn set_full(&self, full: bool) {
+        self.0.lock().unwrap().full = full;
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -128,7 +133,12 @@ fn record(version: u64) -> Record {
 }
 
 fn seeded(disk: &Disk) -> Store {
-    Store::create("the disk".into(), opener(disk.clone()), &record(1)).unwrap()
+    seeded_with(disk, &record(1))
+}
+
+/// A new state on a disk.
+pub(crate) fn seeded_with(disk: &Disk, first: &Record) -> Store {
+    Store::create("the disk".into(), opener(disk.clone()), first).unwrap()
 }
 
 /// A disk with versions 1 to `count`, closed in peace or not.
@@ -173,12 +183,12 @@ fn every_version_is_kept() {
 fn a_full_disk_refuses_the_change_and_keeps_the_state() {
     let disk = Disk::of(&disk_with(3, true));
     let (mut store, _) = Store::with_backend(disk.clone()).unwrap();
-    disk.0.lock().unwrap().full = true;
+    disk.set_full(true);
     assert!(store.append(&record(4)).is_err());
     assert_eq!(store.newest(), 3);
     assert!(store.append(&record(4)).is_err(), "still full");
     assert_eq!(newest_of(&disk.0.lock().unwrap().durable.clone()), Some(3));
-    disk.0.lock().unwrap().full = false;
+    disk.set_full(false);
     assert_eq!(store.get(3).unwrap(), Some(record(3)));
     store.append(&record(4)).unwrap();
     drop(store);
@@ -318,11 +328,11 @@ fn what_this_weir_does_not_understand_is_refused() {
 }
 
 /// A fresh directory that is removed at the end of the test.
-struct Directory(PathBuf);
+pub(crate) struct Directory(pub(crate) PathBuf);
 
 impl Directory {
-    fn new(name: &str) -> Directory {
-        let path = std::env::temp_dir().join(format!("weir-store-{name}-{}", std::process::id()));
+    pub(crate) fn new(name: &str) -> Directory {
+        let path = std::env::temp_dir().join(format!("weir-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         Directory(path)
     }

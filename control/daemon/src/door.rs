@@ -1,0 +1,3 @@
+//! The doors to people and programs.
+
+pub(crate) mod socket;
