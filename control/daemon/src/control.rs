@@ -97,7 +97,7 @@ pub(crate) struct Control {
     pub(crate) rollout: Rollout,
     pub(crate) shards: Vec<Shard>,
     pub(crate) phase: Phase,
-    pub(crate) started: Now,
+    pub(crate) started: Moment,
     /// Addresses of listeners that were removed, and when.
     released: Vec<(SocketAddr, Now)>,
 }
@@ -108,7 +108,7 @@ impl Control {
         fleet: Box<dyn Fleet>,
         store: Store,
         (snapshot, ids): (Snapshot, IdSource),
-        now: Now,
+        started: Moment,
     ) -> Control {
         let count = fleet.shards();
         Control {
@@ -121,7 +121,7 @@ impl Control {
             shards: (0..count).map(|n| Shard::new(ShardId(n))).collect(),
             snapshot: Arc::new(snapshot),
             phase: Phase::Serving,
-            started: now,
+            started,
             released: Vec::new(),
             fleet,
         }

@@ -3,10 +3,12 @@
 mod census;
 mod control;
 mod desk;
+mod doctor;
 mod door;
 mod events;
 mod file;
 mod health;
+mod json;
 mod listen;
 mod rollout;
 mod rt;
@@ -20,9 +22,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::filter::EnvFilter;
-
-/// The most shards that `--shards` takes.
-const SHARDS_MAX: u16 = 1024;
 
 /// A TCP load balancer.
 #[derive(Debug, Parser)]
@@ -49,6 +48,14 @@ enum Verb {
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
+    /// Look whether this host can run weir: what is well, what is not, and how to mend it.
+    Doctor {
+        /// Look at what this file asks for, too.
+        #[arg(short, long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        #[arg(short, long, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -63,7 +70,11 @@ fn main() -> ExitCode {
             start_log();
             exit(serve::run(serve::Run { file: config, shards }))
         }
-        Verb::Check { file, output } => check(&file, output),
+        Verb::Check { file, output } => {
+            let json = output == Output::Json;
+            ExitCode::from(file::check_command(&file, json, desk::loops))
+        }
+        Verb::Doctor { config, output } => doctor(config.as_deref(), output),
     }
 }
 
@@ -88,37 +99,20 @@ fn start_log() {
         .init();
 }
 
-/// `weir check FILE`: 0 if it is good, 1 if it is not.
-fn check(path: &Path, output: Output) -> ExitCode {
-    let wrong: Vec<String> = match &file::read(path) {
-        Err(diagnostics) => {
-            let colour = output == Output::Table && std::io::stderr().is_terminal();
-            diagnostics.iter().map(|diagnostic| diagnostic.render(colour)).collect()
-        }
-        Ok(file) => desk::loops(&file.spec)
-            .iter()
-            .map(|fault| format!("error: {}: {}\nhint: {}", fault.at, fault.what, fault.hint))
-            .collect(),
+fn doctor(path: Option<&Path>, output: Output) -> ExitCode {
+    let settings = match path.map(serve::read_file).transpose() {
+        Ok(file) => file.map(|file| file.settings).unwrap_or_default(),
+        Err(why) => return exit(Err(why)),
     };
-    let good = wrong.is_empty();
-    match output {
-        Output::Json => {
-            let schema = weir_proto::answer::SCHEMA;
-            let text = serde_json::json!({ "schema": schema, "ok": good, "errors": wrong });
-            println!("{text}");
-        }
-        Output::Table if good => println!("{}: ok", path.display()),
-        Output::Table => eprintln!("{}", wrong.join("\n")),
-    }
-    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    ExitCode::from(doctor::command(&settings, output == Output::Json))
 }
 
 fn parse_shards(text: &str) -> Result<file::Shards, String> {
     match text {
         "auto" => Ok(file::Shards::Auto),
         number => match number.parse() {
-            Ok(count @ 1..=SHARDS_MAX) => Ok(file::Shards::Count(count)),
-            _ => Err(format!("write a number from 1 to {SHARDS_MAX}, or auto")),
+            Ok(count @ 1..=file::SHARDS_MAX) => Ok(file::Shards::Count(count)),
+            _ => Err(format!("write a number from 1 to {}, or auto", file::SHARDS_MAX)),
         },
     }
 }

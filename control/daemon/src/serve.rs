@@ -5,6 +5,7 @@ mod change;
 mod limits;
 pub(crate) mod notice;
 pub(crate) mod outbox;
+mod source;
 mod start;
 
 use std::cell::{Cell, RefCell};
@@ -21,7 +22,7 @@ use crate::rt;
 use crate::signals::{Signal, Signals};
 use notice::{Notice, Turnstile};
 
-pub(crate) use start::{Run, run};
+pub(crate) use start::{Run, read_file, run};
 
 /// How often figures are asked for and deadlines are looked at.
 const TICK: Duration = Duration::from_millis(250);

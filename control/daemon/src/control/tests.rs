@@ -155,7 +155,7 @@ pub(crate) fn control(shards: &Shards, disk: &Disk, spec: &Spec) -> Control {
     let by = Author { uid: 0, pid: 1 };
     let first = Record::new(1, "then".into(), by, "seeded".into(), spec.clone());
     let store = seeded_with(disk, &first);
-    Control::new(Box::new(shards.clone()), store, (snapshot, ids), at(0).now)
+    Control::new(Box::new(shards.clone()), store, (snapshot, ids), at(0))
 }
 
 fn at(ms: u64) -> Moment {

@@ -26,7 +26,7 @@ impl Seen<'_> {
         let state = if control.is_serving() { "serving" } else { "draining" };
         Status {
             version: control.snapshot.version.0,
-            uptime_s: elapsed(control.started, self.now).as_secs_f64(),
+            uptime_s: elapsed(control.started.now, self.now).as_secs_f64(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
             state: state.to_owned(),
             sessions_max: control.shards.iter().map(|shard| u64::from(shard.sessions_max)).sum(),

@@ -1,8 +1,10 @@
 //! `weir run`: from the file to the line that says it serves, each step with its way out.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use weir_engine::{Engine, Options};
@@ -11,16 +13,21 @@ use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::Spec;
 
 use super::limits::Limits;
-use super::{Shared, own_author, start_reports, start_signals, start_ticks};
+use super::{Shared, moment, own_author, start_reports, start_signals, start_ticks};
 use crate::control::Control;
 use crate::desk;
+use crate::door::http;
 use crate::door::socket::Door;
 use crate::file::{self, Settings, Shards};
 use crate::health::prober;
 use crate::listen;
-use crate::rt;
+use crate::rt::{self, TcpServer};
 use crate::signals::Signals;
 use crate::store::{Found, Record, Store};
+
+/// Keys maglev's hash of client addresses. A constant: a client finds its backend again after a
+/// restart, and through another weir with the same pool.
+const HASH_SEED: (u64, u64) = (0x7765_6972_206d_6167, 0x6c65_7620_6861_7368);
 
 /// What `weir run` was told.
 #[derive(Clone, Debug)]
@@ -42,7 +49,8 @@ pub(crate) fn run(run: Run) -> Result<u8, String> {
     rt::run(|| serve(run, settings, spec))?
 }
 
-fn read_file(path: &std::path::Path) -> Result<file::File, String> {
+/// Reads and checks the file; what is wrong with it, for stderr.
+pub(crate) fn read_file(path: &Path) -> Result<file::File, String> {
     file::read(path).map_err(|diagnostics| {
         let colour = std::io::stderr().is_terminal();
         let texts: Vec<String> =
@@ -63,14 +71,21 @@ async fn serve(run: Run, settings: Settings, seed: Option<Spec>) -> Result<u8, S
     let state = State::find(&settings, &run, seed)?;
     let signals = Signals::take_over(run.file.clone())?;
     let door = Door::open(&settings.control)?;
-    let options = Options { shards, sessions_max: limits.sessions_per_shard, pin: shards <= cores };
+    let admin = settings.admin.map(open_admin).transpose()?;
+    let options = Options {
+        shards,
+        sessions_max: limits.sessions_per_shard,
+        pin: shards <= cores,
+        hash_seed: HASH_SEED,
+        seed: RandomState::new().build_hasher().finish(),
+    };
     let mut engine =
         Engine::start(&options).map_err(|error| format!("{}\nhint: {}", error.what, error.hint))?;
     let bell = engine.take_bell().ok_or("the engine has no bell")?;
     let (control, sockets) = state.into_control(engine, limits)?;
     let shared = Shared::new(control);
     begin(&shared, sockets, bell.into(), signals).await?;
-    open_doors(&shared, door, &settings);
+    open_doors(&shared, door, admin);
     announce(&shared);
     let code = shared.over().await;
     tracing::info!("stopped");
@@ -98,11 +113,25 @@ async fn begin(
     shared.adopted(version).await.map_err(|refusal| refusal.message)
 }
 
-fn open_doors(shared: &Rc<Shared>, door: Door, _settings: &Settings) {
+fn open_admin(address: SocketAddr) -> Result<TcpServer, String> {
+    TcpServer::bind(address).map_err(|error| {
+        format!(
+            "the admin address {address}: {error}\n\
+             hint: see who has it: ss -ltnp 'sport = :{}'; or leave [weir] admin out",
+            address.port()
+        )
+    })
+}
+
+/// Starts what people and programs talk to, and the prober.
+fn open_doors(shared: &Rc<Shared>, door: Door, admin: Option<TcpServer>) {
     let health = shared.control.borrow().health.clone();
     let state = shared.clone();
     rt::spawn(prober(health, move |transitions| state.on_transitions(&transitions)));
     rt::spawn(door.serve(shared.clone()));
+    if let Some(server) = admin {
+        rt::spawn(http::serve(server, shared.clone()));
+    }
 }
 
 /// The line that people and scripts wait for, and systemd's READY=1.
@@ -185,7 +214,7 @@ impl State {
                 vacant.seed(&first).map_err(|error| error.to_string())?
             }
         };
-        Ok((Control::new(Box::new(engine), store, (snapshot, ids), rt::now()), sockets))
+        Ok((Control::new(Box::new(engine), store, (snapshot, ids), moment()), sockets))
     }
 }
 
