@@ -1,0 +1,469 @@
+//! What the control thread knows, and what it does about each report and each tick. No await in here.
+
+mod shard;
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_core::base::clock::Now;
+use weir_proto::answer::Author;
+use weir_proto::ids::{BackendId, IdSource, ShardId};
+use weir_proto::order::{ListenerSocket, Order, Report};
+use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
+use weir_proto::snapshot::Snapshot;
+
+use crate::census::Census;
+use crate::desk::{self, Plan};
+use crate::events::Events;
+use crate::health::{Health, Transition};
+use crate::listen::{self, BindError, Sockets};
+use crate::rollout::Rollout;
+use crate::store::{Record, Store};
+
+pub(crate) use shard::{Life, Shard};
+
+/// How long shards may take to end before the process ends without them.
+const STOP_MAX: Duration = Duration::from_secs(5);
+/// How long an address may still be held by the sockets of a listener that was removed.
+const RELEASE_MAX: Duration = Duration::from_secs(10);
+
+/// The shards, as control sees them. The engine is the one; tests have another.
+pub(crate) trait Fleet {
+    /// How many shards there are.
+    fn shards(&self) -> u16;
+    /// Hands an order to a shard, or gives it back. Never waits.
+    fn send(&self, shard: ShardId, order: Order) -> Result<(), Order>;
+    /// The oldest report that has not been taken.
+    fn take_report(&self) -> Option<Report>;
+}
+
+impl Fleet for weir_engine::Engine {
+    fn shards(&self) -> u16 {
+        weir_engine::Engine::shards(self)
+    }
+
+    fn send(&self, shard: ShardId, order: Order) -> Result<(), Order> {
+        weir_engine::Engine::send(self, shard, order)
+    }
+
+    fn take_report(&self) -> Option<Report> {
+        weir_engine::Engine::take_report(self)
+    }
+}
+
+/// What the process is doing.
+///
+/// ```text
+/// Serving ──▶ Draining ──no session left, or deadline──▶ Stopping ──every shard has ended──▶ Over
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Serving,
+    /// Accepts nothing. `until` is when it stops; `None` is never by itself.
+    Draining {
+        until: Option<Now>,
+    },
+    /// Every shard was told to stop.
+    Stopping {
+        since: Now,
+    },
+    /// The process ends with this exit code.
+    Over {
+        code: u8,
+    },
+}
+
+/// The two clocks: `now` for spans, `wall_ms` (Unix time) for people.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    pub(crate) now: Now,
+    pub(crate) wall_ms: u64,
+}
+
+/// Everything that the control thread knows.
+pub(crate) struct Control {
+    fleet: Box<dyn Fleet>,
+    store: Store,
+    ids: IdSource,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) census: Census,
+    /// Shared with the prober.
+    pub(crate) health: Rc<RefCell<Health>>,
+    pub(crate) events: Events,
+    pub(crate) rollout: Rollout,
+    pub(crate) shards: Vec<Shard>,
+    pub(crate) phase: Phase,
+    pub(crate) started: Moment,
+    /// Addresses of listeners that were removed, and when.
+    released: Vec<(SocketAddr, Now)>,
+}
+
+impl Control {
+    /// The state before any shard was told anything. `snapshot` is what `store` holds as its newest.
+    pub(crate) fn new(
+        fleet: Box<dyn Fleet>,
+        store: Store,
+        (snapshot, ids): (Snapshot, IdSource),
+        started: Moment,
+    ) -> Control {
+        let count = fleet.shards();
+        Control {
+            store,
+            ids,
+            census: Census::new(count),
+            health: Rc::new(RefCell::new(Health::new())),
+            events: Events::new(),
+            rollout: Rollout::Done { version: snapshot.version, took_ms: 0 },
+            shards: (0..count).map(|n| Shard::new(ShardId(n))).collect(),
+            snapshot: Arc::new(snapshot),
+            phase: Phase::Serving,
+            started,
+            released: Vec::new(),
+            fleet,
+        }
+    }
+
+    /// What `change` comes to. Nothing is changed by asking.
+    pub(crate) fn plan(
+        &mut self,
+        change: &ChangeRequest,
+        options: &ChangeOptions,
+    ) -> Result<Plan, Refusal> {
+        let Control { store, ids, snapshot, .. } = self;
+        let past = |version| past(store, version).map(|record| record.spec);
+        desk::decide(snapshot, change, options, (ids, &past))
+    }
+
+    /// A version that is on disk.
+    pub(crate) fn past(&self, version: u64) -> Result<Record, Refusal> {
+        past(&self.store, version)
+    }
+
+    /// All versions, newest first.
+    pub(crate) fn history(&self) -> Result<Vec<weir_proto::answer::VersionRow>, Refusal> {
+        self.store.history().map_err(failed)
+    }
+
+    /// Binds what `next` has and the current snapshot has not.
+    pub(crate) fn bind(&self, next: &Snapshot) -> Result<Sockets, BindError> {
+        listen::bind_new(&self.snapshot, next, self.fleet.shards())
+    }
+
+    /// True if `error` may pass: the address belonged to a listener that was removed just now.
+    pub(crate) fn may_pass(&self, error: &BindError, now: Now) -> bool {
+        error.is_in_use()
+            && self.released.iter().any(|(address, since)| {
+                address.port() == error.address.port() && elapsed(*since, now) < RELEASE_MAX
+            })
+    }
+
+    /// Makes `next` durable, then sends it to every shard.
+    ///
+    /// # Errors
+    /// The disk did not take it. Nothing has changed then.
+    pub(crate) fn commit(
+        &mut self,
+        (next, sockets): (Snapshot, Sockets),
+        (summary, kill): (&str, Option<BackendId>),
+        by: Author,
+        moment: Moment,
+    ) -> Result<(), Refusal> {
+        let at = crate::rt::rfc3339(moment.wall_ms);
+        let record = Record::new(next.version.0, at, by, summary.to_owned(), next.spec());
+        self.store.append(&record).map_err(|why| {
+            tracing::error!("the change was refused, it could not be made durable: {why}");
+            failed(why)
+        })?;
+        tracing::info!(version = next.version.0, uid = by.uid, pid = by.pid, "{summary}");
+        let subject = format!("version {}", next.version);
+        self.events.push("config", subject, summary.to_owned(), moment.wall_ms);
+        self.publish(next, sockets, moment.now);
+        if let Some(backend) = kill {
+            // Behind the snapshot in every outbox: each shard kills after it has adopted.
+            self.each_live(|shard| shard.outbox.kill(backend));
+            self.flush();
+        }
+        Ok(())
+    }
+
+    /// Sends a snapshot to every live shard; it is the current one from now on.
+    pub(crate) fn publish(&mut self, next: Snapshot, sockets: Sockets, now: Now) {
+        let before = core::mem::replace(&mut self.snapshot, Arc::new(next));
+        self.census.adopt(&self.snapshot);
+        self.remember_released(&before, now);
+        self.health.borrow_mut().adopt(&self.snapshot, now);
+        let (snapshot, down) = (self.snapshot.clone(), self.down());
+        for (shard, sockets) in self.shards.iter_mut().zip(sockets) {
+            if shard.life == Life::Live {
+                shard.outbox.adopt(snapshot.clone(), sockets);
+                shard.outbox.health(&down);
+            }
+        }
+        let live = self.shards.iter().filter(|shard| shard.life == Life::Live);
+        let waiting = live.map(|shard| shard.id).collect();
+        self.rollout = Rollout::sent(self.snapshot.version, waiting, now);
+        self.flush();
+    }
+
+    /// One report of a shard.
+    pub(crate) fn on_report(&mut self, report: Report, moment: Moment) {
+        match report {
+            Report::Started { shard, sessions_max } => self.on_started(shard, sessions_max, moment),
+            Report::Adopted { shard, version } => {
+                if let Some(shard) = self.shard(shard) {
+                    shard.version = version;
+                }
+                let was_late = self.rollout.is_late();
+                self.rollout.on_adopted(shard, version, moment.now);
+                if was_late && self.rollout.is_done() {
+                    tracing::info!("version {version} was late and is now used by every shard");
+                }
+            }
+            // Dropped here: no shard ever frees a snapshot.
+            Report::Retired(_) => {}
+            Report::Stats(stats) => {
+                let id = stats.shard;
+                let spare = self.census.fold(stats, moment.now);
+                let load = self.census.load_elsewhere(id);
+                if let Some(shard) = self.shard(id) {
+                    shard.told(spare);
+                }
+                if !load.is_empty() {
+                    // A full channel will do with the next figures.
+                    let _ = self.fleet.send(id, Order::LoadElsewhere(load));
+                }
+            }
+            Report::Ejected { shard, backend, fault } => {
+                let transitions = self.health.borrow_mut().on_ejected(backend, fault, moment.now);
+                if transitions.is_empty() {
+                    // It is known to be down, or it is not its fault: the shard must hear which.
+                    let up = self.health.borrow().is_up(backend);
+                    if let Some(shard) = self.shard(shard) {
+                        shard.outbox.health(&[(backend, up)]);
+                    }
+                    self.flush();
+                }
+                self.on_transitions(&transitions, moment.wall_ms);
+            }
+            Report::Ended { shard, panic } => self.on_ended(shard, panic, moment),
+        }
+    }
+
+    /// Health changed: tells every shard, writes it down.
+    pub(crate) fn on_transitions(&mut self, transitions: &[Transition], wall_ms: u64) {
+        if transitions.is_empty() {
+            return;
+        }
+        for Transition { pool, backend, up, reason, .. } in transitions {
+            let name = format!("{pool}/{backend}");
+            let text = format!("{}: {reason}", if *up { "up" } else { "down" });
+            if *up {
+                tracing::info!("backend {name} is {text}");
+            } else {
+                tracing::warn!("backend {name} is {text}");
+            }
+            self.events.push("health", name, text, wall_ms);
+        }
+        let changes: Vec<_> = transitions.iter().map(|change| (change.id, change.up)).collect();
+        self.each_live(|shard| shard.outbox.health(&changes));
+        self.flush();
+    }
+
+    /// Some times a second: asks for figures, says again what did not fit, watches the deadlines.
+    pub(crate) fn on_tick(&mut self, moment: Moment) {
+        let now = moment.now;
+        if self.rollout.on_time(now) {
+            let (version, waiting) = (self.rollout.version(), self.rollout.waiting());
+            tracing::error!("version {version} is late: shards {waiting} have not adopted it");
+            let text = format!("version {version} is late");
+            self.events.push("shard", waiting.to_string(), text, moment.wall_ms);
+        }
+        match self.phase {
+            Phase::Draining { until } => {
+                let deadline = until.is_some_and(|until| now >= until);
+                if until.is_some() && (deadline || self.is_quiet()) {
+                    self.stop(moment);
+                }
+            }
+            Phase::Stopping { since } if elapsed(since, now) >= STOP_MAX => {
+                tracing::error!("some shards did not end within {STOP_MAX:?}; leaving them");
+                self.phase = Phase::Over { code: 1 };
+            }
+            Phase::Serving | Phase::Stopping { .. } | Phase::Over { .. } => {}
+        }
+        self.flush();
+        let fleet = &self.fleet;
+        for shard in &mut self.shards {
+            let id = shard.id;
+            shard.collect(|order| fleet.send(id, order));
+        }
+    }
+
+    /// Accepts nothing any more, and stops at `until` or as soon as no session is left.
+    pub(crate) fn drain(&mut self, until: Option<Now>, moment: Moment) {
+        match self.phase {
+            Phase::Serving => {
+                tracing::info!("draining: no new sessions, {} are open", self.census.sessions());
+                let text = "accepts no new sessions".to_owned();
+                self.events.push("process", "drain".to_owned(), text, moment.wall_ms);
+                self.phase = Phase::Draining { until };
+                self.each_live(|shard| {
+                    shard.outbox.drain();
+                    shard.want_fresh();
+                });
+                self.flush();
+            }
+            Phase::Draining { until: None } => self.phase = Phase::Draining { until },
+            // The earlier deadline counts.
+            Phase::Draining { until: Some(before) } => {
+                let until = until.map_or(before, |until| until.min(before));
+                self.phase = Phase::Draining { until: Some(until) };
+            }
+            Phase::Stopping { .. } | Phase::Over { .. } => {}
+        }
+    }
+
+    /// Ends every session and every shard now.
+    pub(crate) fn stop(&mut self, moment: Moment) {
+        if matches!(self.phase, Phase::Stopping { .. } | Phase::Over { .. }) {
+            return;
+        }
+        tracing::info!("stopping: {} sessions are open", self.census.sessions());
+        self.phase = Phase::Stopping { since: moment.now };
+        self.each_live(|shard| shard.outbox.stop());
+        self.flush();
+        self.end_if_alone();
+    }
+
+    /// The next report, if there is one.
+    pub(crate) fn take_report(&self) -> Option<Report> {
+        self.fleet.take_report()
+    }
+
+    /// True while new sessions are taken.
+    pub(crate) fn is_serving(&self) -> bool {
+        self.phase == Phase::Serving
+    }
+
+    /// No session is left, by figures that are newer than the drain.
+    fn is_quiet(&self) -> bool {
+        let mut live = self.shards.iter().filter(|shard| shard.life == Life::Live);
+        live.all(Shard::is_fresh) && self.census.sessions() == 0
+    }
+
+    fn on_started(&mut self, id: ShardId, sessions_max: u32, moment: Moment) {
+        let snapshot = self.snapshot.clone();
+        let down = self.down();
+        let draining = !self.is_serving();
+        let Some(shard) = self.shard(id) else { return };
+        shard.sessions_max = sessions_max;
+        if shard.life == Life::Live {
+            return;
+        }
+        // It was built again after it had ended: it knows nothing and has no socket.
+        *shard = Shard::new(id);
+        shard.sessions_max = sessions_max;
+        let sockets = listen::bind_all(&snapshot).unwrap_or_else(|error| {
+            tracing::error!("shard {id} serves without listeners: {}", error.refusal().message);
+            Vec::<ListenerSocket>::new()
+        });
+        shard.outbox.adopt(snapshot, sockets);
+        shard.outbox.health(&down);
+        if draining {
+            shard.outbox.drain();
+        }
+        let text = "was built again".to_owned();
+        self.events.push("shard", id.to_string(), text, moment.wall_ms);
+        self.flush();
+    }
+
+    fn on_ended(&mut self, id: ShardId, panic: Option<String>, moment: Moment) {
+        if let Some(shard) = self.shard(id) {
+            shard.life = Life::Ended;
+        }
+        self.census.ended(id);
+        self.rollout.on_ended(id, moment.now);
+        if !matches!(self.phase, Phase::Stopping { .. }) || panic.is_some() {
+            let text =
+                panic.map_or("ended".to_owned(), |panic| format!("ended by a panic: {panic}"));
+            tracing::error!("shard {id} {text}");
+            self.events.push("shard", id.to_string(), text, moment.wall_ms);
+        }
+        self.end_if_alone();
+    }
+
+    /// Without a live shard there is nothing left to do.
+    fn end_if_alone(&mut self) {
+        if self.shards.iter().any(|shard| shard.life == Life::Live) {
+            return;
+        }
+        match self.phase {
+            Phase::Stopping { .. } => self.phase = Phase::Over { code: 0 },
+            Phase::Serving | Phase::Draining { .. } => {
+                tracing::error!("every shard has ended");
+                self.phase = Phase::Over { code: 1 };
+            }
+            Phase::Over { .. } => {}
+        }
+    }
+
+    /// Every backend of the current snapshot that is down, as an order says it.
+    fn down(&self) -> Vec<(BackendId, bool)> {
+        let health = self.health.borrow();
+        let all = self.snapshot.backends().map(|(_, backend)| backend.id);
+        all.filter(|id| !health.is_up(*id)).map(|id| (id, false)).collect()
+    }
+
+    fn remember_released(&mut self, before: &Snapshot, now: Now) {
+        let snapshot = &self.snapshot;
+        let kept: BTreeSet<_> = snapshot.listeners.iter().map(|listener| listener.id).collect();
+        self.released.retain(|(_, since)| elapsed(*since, now) < RELEASE_MAX);
+        let closed = before.listeners.iter().filter(|listener| !kept.contains(&listener.id));
+        let addresses = closed.flat_map(|listener| listener.bind.iter().copied());
+        self.released.extend(addresses.map(|address| (address, now)));
+    }
+
+    fn shard(&mut self, id: ShardId) -> Option<&mut Shard> {
+        self.shards.get_mut(usize::from(id.0))
+    }
+
+    fn each_live(&mut self, tell: impl FnMut(&mut Shard)) {
+        self.shards.iter_mut().filter(|shard| shard.life == Life::Live).for_each(tell);
+    }
+
+    fn flush(&mut self) {
+        let fleet = &self.fleet;
+        for shard in self.shards.iter_mut().filter(|shard| shard.life == Life::Live) {
+            let id = shard.id;
+            shard.outbox.flush(|order| fleet.send(id, order));
+        }
+    }
+}
+
+/// From one moment to a later one; zero if it is not later.
+pub(crate) fn elapsed(since: Now, now: Now) -> Duration {
+    Duration::from_nanos(now.nanos.saturating_sub(since.nanos))
+}
+
+fn past(store: &Store, version: u64) -> Result<Record, Refusal> {
+    let found = store.get(version).map_err(failed)?;
+    found.ok_or_else(|| {
+        let message = format!("there is no version {version}");
+        Refusal::new(Code::NotFound, message, "weirctl config history")
+    })
+}
+
+fn failed(why: String) -> Refusal {
+    Refusal::new(
+        Code::Failed,
+        why,
+        "nothing has changed; see the disk of the state directory: df -h, then try again",
+    )
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,79 @@
+//! One shard as control sees it: is it alive, what does it use, what still has to be said to it.
+
+use weir_proto::ids::{ShardId, Version};
+use weir_proto::order::Order;
+use weir_proto::stats::ShardStats;
+
+use crate::serve::outbox::Outbox;
+
+/// Is the shard's thread there?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    Live,
+    Ended,
+}
+
+/// One shard.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    pub(crate) id: ShardId,
+    pub(crate) life: Life,
+    /// What it has adopted.
+    pub(crate) version: Version,
+    pub(crate) sessions_max: u32,
+    pub(crate) outbox: Outbox,
+    /// The empty box for the next figures; `None` while the shard has it.
+    spare: Option<Box<ShardStats>>,
+    /// How often figures were asked for, and how often they came.
+    asked: u64,
+    answered: u64,
+    /// `answered` must have reached this for the figures to be newer than a drain.
+    fresh_from: u64,
+}
+
+impl Shard {
+    /// A shard that has been told nothing.
+    pub(crate) fn new(id: ShardId) -> Shard {
+        Shard {
+            id,
+            life: Life::Live,
+            version: Version(0),
+            sessions_max: 0,
+            outbox: Outbox::default(),
+            spare: Some(Box::new(ShardStats::new(id))),
+            asked: 0,
+            answered: 0,
+            fresh_from: 0,
+        }
+    }
+
+    /// Asks for figures, unless it has been asked and has not answered. Behind everything else that
+    /// has to be said: figures tell of what was said before them.
+    pub(crate) fn collect(&mut self, send: impl FnOnce(Order) -> Result<(), Order>) {
+        if self.life == Life::Ended || !self.outbox.is_empty() {
+            return;
+        }
+        let Some(spare) = self.spare.take() else { return };
+        match send(Order::Collect { spare }) {
+            Ok(()) => self.asked += 1,
+            Err(Order::Collect { spare }) => self.spare = Some(spare),
+            Err(_) => {}
+        }
+    }
+
+    /// Figures came; `spare` is the box for the next ones.
+    pub(crate) fn told(&mut self, spare: Box<ShardStats>) {
+        self.answered += 1;
+        self.spare = Some(spare);
+    }
+
+    /// From now on only figures count that are asked for later than now.
+    pub(crate) fn want_fresh(&mut self) {
+        self.fresh_from = self.asked + 1;
+    }
+
+    /// True if the newest figures were asked for after [`Shard::want_fresh`].
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.answered >= self.fresh_from
+    }
+}

@@ -1,0 +1,353 @@
+//! The control thread against shards that answer at once, late, or never.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use super::*;
+use crate::store::tests::{Disk, seeded_with};
+use weir_proto::ids::Version;
+use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Spec};
+use weir_proto::stats::BackendStats;
+
+/// Shards without threads.
+#[derive(Clone)]
+pub(crate) struct Shards(Rc<RefCell<Inner>>);
+
+struct Inner {
+    count: u16,
+    /// What was sent, in order: `0 adopt 2 +1` is a snapshot with one socket for shard 0.
+    sent: Vec<String>,
+    sockets: Vec<ListenerSocket>,
+    reports: VecDeque<Report>,
+    /// These answer nothing.
+    deaf: BTreeSet<u16>,
+    /// The channels of these are full.
+    full: BTreeSet<u16>,
+    /// Sessions on each shard's backend, for the figures.
+    sessions: Vec<(BackendId, u32)>,
+    bell: UnixStream,
+}
+
+impl Shards {
+    /// So many shards, and the bell that their reports ring.
+    pub(crate) fn new(count: u16) -> (Shards, OwnedFd) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let inner = Inner {
+            count,
+            sent: Vec::new(),
+            sockets: Vec::new(),
+            reports: VecDeque::new(),
+            deaf: BTreeSet::new(),
+            full: BTreeSet::new(),
+            sessions: Vec::new(),
+            bell: ours,
+        };
+        (Shards(Rc::new(RefCell::new(inner))), theirs.into())
+    }
+
+    pub(crate) fn take_sent(&self) -> Vec<String> {
+        core::mem::take(&mut self.0.borrow_mut().sent)
+    }
+
+    pub(crate) fn set_deaf(&self, shards: &[u16]) {
+        self.0.borrow_mut().deaf = shards.iter().copied().collect();
+    }
+
+    fn set_full(&self, shards: &[u16]) {
+        self.0.borrow_mut().full = shards.iter().copied().collect();
+    }
+
+    pub(crate) fn set_sessions(&self, sessions: &[(BackendId, u32)]) {
+        self.0.borrow_mut().sessions = sessions.to_vec();
+    }
+
+    fn report(&self, report: Report) {
+        let mut inner = self.0.borrow_mut();
+        inner.reports.push_back(report);
+        inner.bell.write_all(&[1]).unwrap();
+    }
+}
+
+impl Inner {
+    /// The words for `sent`, and what the shard answers.
+    fn hear(&mut self, shard: ShardId, order: Order) -> Option<Report> {
+        let (word, report) = match order {
+            Order::Adopt { snapshot, sockets } => {
+                let word = format!("adopt {} +{}", snapshot.version, sockets.len());
+                self.sockets.extend(sockets);
+                (word, Some(Report::Adopted { shard, version: snapshot.version }))
+            }
+            Order::Health(changes) => (format!("health {changes:?}"), None),
+            Order::LoadElsewhere(_) => return None,
+            Order::Collect { mut spare } => {
+                spare.backends = self
+                    .sessions
+                    .iter()
+                    .map(|(id, sessions)| BackendStats {
+                        id: *id,
+                        sessions_now: *sessions,
+                        ..BackendStats::default()
+                    })
+                    .collect();
+                spare.sessions_now = self.sessions.iter().map(|(_, sessions)| sessions).sum();
+                let report = (!self.deaf.contains(&shard.0)).then_some(Report::Stats(spare));
+                return report;
+            }
+            Order::Kill(backend) => (format!("kill {backend}"), None),
+            Order::Drain => ("drain".to_owned(), None),
+            Order::Stop => ("stop".to_owned(), Some(Report::Ended { shard, panic: None })),
+        };
+        self.sent.push(format!("{shard} {word}"));
+        report.filter(|_| !self.deaf.contains(&shard.0))
+    }
+}
+
+impl Fleet for Shards {
+    fn shards(&self) -> u16 {
+        self.0.borrow().count
+    }
+
+    fn send(&self, shard: ShardId, order: Order) -> Result<(), Order> {
+        let mut inner = self.0.borrow_mut();
+        if inner.full.contains(&shard.0) {
+            return Err(order);
+        }
+        if let Some(report) = inner.hear(shard, order) {
+            inner.reports.push_back(report);
+            inner.bell.write_all(&[1]).unwrap();
+        }
+        Ok(())
+    }
+
+    fn take_report(&self) -> Option<Report> {
+        self.0.borrow_mut().reports.pop_front()
+    }
+}
+
+/// A port of the loopback that is free now.
+pub(crate) fn free() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// Pool web with b1 and b2 behind listener web.
+pub(crate) fn spec(bind: SocketAddr) -> Spec {
+    let mut web = PoolSpec::default();
+    for (name, address) in [("b1", "192.0.2.1:80"), ("b2", "192.0.2.2:80")] {
+        let address = address.parse().unwrap();
+        let backend = BackendSpec { address, weight: 1, state: Admin::Ready };
+        web.backend.insert(name.parse().unwrap(), backend);
+    }
+    let pool = "web".parse().unwrap();
+    let listener = ListenerSpec { bind: vec![bind], pool, max_sessions: None, state: Admin::Ready };
+    Spec {
+        listener: [("web".parse().unwrap(), listener)].into(),
+        pool: [("web".parse().unwrap(), web)].into(),
+    }
+}
+
+/// A control with version 1 on a disk, before anything was sent.
+pub(crate) fn control(shards: &Shards, disk: &Disk, spec: &Spec) -> Control {
+    let mut ids = IdSource::default();
+    let snapshot = Snapshot::build(spec, Version(1), &Snapshot::empty(), &mut ids).unwrap();
+    let by = Author { uid: 0, pid: 1 };
+    let first = Record::new(1, "then".into(), by, "seeded".into(), spec.clone());
+    let store = seeded_with(disk, &first);
+    Control::new(Box::new(shards.clone()), store, (snapshot, ids), at(0))
+}
+
+fn at(ms: u64) -> Moment {
+    Moment { now: Now { nanos: ms * 1_000_000 }, wall_ms: ms }
+}
+
+fn pump(control: &mut Control, ms: u64) {
+    while let Some(report) = control.take_report() {
+        control.on_report(report, at(ms));
+    }
+}
+
+/// Two shards that have adopted version 1.
+fn started() -> (Control, Shards, Disk) {
+    let (shards, _bell) = Shards::new(2);
+    std::mem::forget(_bell);
+    let disk = Disk::default();
+    let mut control = control(&shards, &disk, &spec(free()));
+    let snapshot = Snapshot::clone(&control.snapshot);
+    let sockets = listen::bind_new(&Snapshot::empty(), &snapshot, 2).unwrap();
+    control.publish(snapshot, sockets, at(0).now);
+    pump(&mut control, 1);
+    assert!(control.rollout.is_done());
+    assert_eq!(shards.take_sent(), ["0 adopt 1 +1", "1 adopt 1 +1"]);
+    (control, shards, disk)
+}
+
+fn weight(weight: u16) -> ChangeRequest {
+    ChangeRequest::BackendWeight { name: "web/b1".into(), weight }
+}
+
+fn make(control: &mut Control, change: &ChangeRequest, ms: u64) -> Result<(), Refusal> {
+    let plan = control.plan(change, &ChangeOptions::default())?;
+    let next = plan.snapshot.expect("it changes something");
+    let sockets = control.bind(&next).map_err(|error| error.refusal())?;
+    let by = Author { uid: 1000, pid: 7 };
+    control.commit((next, sockets), (&plan.summary, plan.kill), by, at(ms))
+}
+
+#[test]
+fn a_change_goes_to_the_disk_and_then_to_every_shard() {
+    let (mut control, shards, _disk) = started();
+    make(&mut control, &weight(5), 10).unwrap();
+    assert_eq!(shards.take_sent(), ["0 adopt 2 +0", "1 adopt 2 +0"]);
+    assert!(!control.rollout.is_done(), "no shard has answered yet");
+    assert_eq!(control.past(2).unwrap().by, Author { uid: 1000, pid: 7 });
+    assert_eq!(control.history().unwrap().len(), 2);
+    pump(&mut control, 11);
+    assert!(control.rollout.is_done());
+    assert_eq!(control.shards[1].version, Version(2));
+    let events = control.events.after(0);
+    assert_eq!(events.last().unwrap().text, "backend set web/b1 (weight 1 → 5)");
+}
+
+#[test]
+fn a_full_disk_changes_nothing() {
+    let (mut control, shards, disk) = started();
+    disk.set_full(true);
+    assert_eq!(make(&mut control, &weight(5), 10).unwrap_err().code, Code::Failed);
+    assert_eq!(control.snapshot.version, Version(1));
+    assert_eq!(shards.take_sent(), [""; 0]);
+    disk.set_full(false);
+    make(&mut control, &weight(5), 20).unwrap();
+    assert_eq!(control.snapshot.version, Version(2));
+}
+
+#[test]
+fn a_forced_removal_kills_behind_the_snapshot() {
+    let (mut control, shards, _disk) = started();
+    let id = control.snapshot.pool("web").unwrap().backend("b1").unwrap().id;
+    let remove = ChangeRequest::BackendRemove { name: "web/b1".into(), force: true };
+    shards.set_full(&[1]);
+    make(&mut control, &remove, 10).unwrap();
+    assert_eq!(shards.take_sent(), ["0 adopt 2 +0".to_owned(), format!("0 kill {id}")]);
+    shards.set_full(&[]);
+    control.on_tick(at(250));
+    assert_eq!(shards.take_sent(), ["1 adopt 2 +0".to_owned(), format!("1 kill {id}")]);
+}
+
+#[test]
+fn a_silent_shard_makes_a_version_late_and_then_done() {
+    let (mut control, shards, _disk) = started();
+    shards.set_deaf(&[1]);
+    make(&mut control, &weight(5), 0).unwrap();
+    pump(&mut control, 1);
+    control.on_tick(at(4_900));
+    assert!(!control.rollout.is_late());
+    control.on_tick(at(5_000));
+    assert!(control.rollout.is_late());
+    assert_eq!(control.rollout.waiting().to_string(), "[1]");
+    shards.report(Report::Adopted { shard: ShardId(1), version: Version(2) });
+    pump(&mut control, 6_000);
+    assert!(control.rollout.is_done());
+}
+
+#[test]
+fn a_shard_that_panics_is_not_waited_for_and_comes_back_with_everything() {
+    let (mut control, shards, _disk) = started();
+    shards.set_deaf(&[1]);
+    make(&mut control, &weight(5), 0).unwrap();
+    shards.report(Report::Ended { shard: ShardId(1), panic: Some("oh".into()) });
+    pump(&mut control, 1);
+    assert!(control.rollout.is_done());
+    assert_eq!(control.phase, Phase::Serving);
+    assert_eq!(control.events.after(0).last().unwrap().text, "ended by a panic: oh");
+    shards.take_sent();
+    shards.set_deaf(&[]);
+    shards.report(Report::Started { shard: ShardId(1), sessions_max: 9 });
+    pump(&mut control, 2);
+    assert_eq!(shards.take_sent(), ["1 adopt 2 +1"]);
+    assert_eq!(control.shards[1].sessions_max, 9);
+    assert_eq!(control.shards[1].life, Life::Live);
+}
+
+#[test]
+fn without_any_shard_the_process_ends_with_1() {
+    let (mut control, shards, _disk) = started();
+    for shard in 0..2 {
+        shards.report(Report::Ended { shard: ShardId(shard), panic: Some("oh".into()) });
+    }
+    pump(&mut control, 1);
+    assert_eq!(control.phase, Phase::Over { code: 1 });
+}
+
+#[test]
+fn a_drain_ends_with_the_last_session() {
+    let (mut control, shards, _disk) = started();
+    let id = control.snapshot.pools[0].backends[0].id;
+    shards.set_sessions(&[(id, 3)]);
+    control.on_tick(at(250));
+    pump(&mut control, 250);
+    // The next figures are on their way when the drain comes: they are older than it.
+    shards.set_sessions(&[]);
+    control.on_tick(at(500));
+    control.drain(Some(at(60_000).now), at(510));
+    pump(&mut control, 520);
+    assert_eq!(shards.take_sent(), ["0 drain", "1 drain"]);
+    control.on_tick(at(750));
+    assert!(matches!(control.phase, Phase::Draining { .. }), "no figures since the drain");
+    pump(&mut control, 760);
+    control.on_tick(at(1_000));
+    assert_eq!(shards.take_sent(), ["0 stop", "1 stop"]);
+    pump(&mut control, 1_010);
+    assert_eq!(control.phase, Phase::Over { code: 0 });
+}
+
+#[test]
+fn a_drain_ends_at_its_deadline() {
+    let (mut control, shards, _disk) = started();
+    let id = control.snapshot.pools[0].backends[0].id;
+    shards.set_sessions(&[(id, 3)]);
+    control.drain(None, at(0));
+    for ms in [250, 500, 100_000] {
+        control.on_tick(at(ms));
+        pump(&mut control, ms);
+    }
+    assert_eq!(control.phase, Phase::Draining { until: None }, "a drain alone never stops");
+    control.drain(Some(at(110_000).now), at(100_000));
+    control.drain(Some(at(120_000).now), at(100_000));
+    control.on_tick(at(109_900));
+    assert!(matches!(control.phase, Phase::Draining { .. }));
+    control.on_tick(at(110_000));
+    assert!(matches!(control.phase, Phase::Stopping { .. }));
+    pump(&mut control, 110_001);
+    assert_eq!(control.phase, Phase::Over { code: 0 });
+}
+
+#[test]
+fn a_shard_that_does_not_end_is_left_behind() {
+    let (mut control, shards, _disk) = started();
+    shards.set_deaf(&[1]);
+    control.stop(at(0));
+    pump(&mut control, 1);
+    control.on_tick(at(4_900));
+    assert!(matches!(control.phase, Phase::Stopping { .. }));
+    control.on_tick(at(5_000));
+    assert_eq!(control.phase, Phase::Over { code: 1 });
+}
+
+#[test]
+fn the_address_of_a_removed_listener_may_be_held_for_a_moment() {
+    let (mut control, _shards, _disk) = started();
+    let bind = control.snapshot.listeners[0].bind[0];
+    let remove = ChangeRequest::ListenerRemove { name: "web".into() };
+    make(&mut control, &remove, 1_000).unwrap();
+    let error = |address| BindError {
+        listener: "web".into(),
+        address,
+        error: std::io::ErrorKind::AddrInUse.into(),
+    };
+    assert!(control.may_pass(&error(bind), at(2_000).now));
+    assert!(!control.may_pass(&error(bind), at(11_000).now));
+    let other = SocketAddr::new(bind.ip(), bind.port().wrapping_add(1));
+    assert!(!control.may_pass(&error(other), at(2_000).now));
+}

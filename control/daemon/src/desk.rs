@@ -1,0 +1,213 @@
+//! Pure: what a command makes of the configuration, or why it is refused. No socket, no disk, no clock.
+
+mod backend;
+mod listener;
+mod names;
+mod pool;
+mod show;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use serde_json::{Value, json};
+use weir_proto::change;
+use weir_proto::ids::{BackendId, IdSource};
+use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
+use weir_proto::snapshot::{Fault, Snapshot};
+use weir_proto::spec::{Name, Spec};
+
+use crate::file;
+
+pub(crate) use names::{no_backend, no_listener, no_pool, split};
+pub(crate) use show::{kind_word, span_s};
+
+/// The spec of an older version, or why there is none.
+pub(crate) type Past<'a> = &'a dyn Fn(u64) -> Result<Spec, Refusal>;
+
+/// What a command comes to.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// The next version; `None` if the command changes nothing.
+    pub(crate) snapshot: Option<Snapshot>,
+    /// The subject before and after, as JSON text.
+    pub(crate) before: String,
+    pub(crate) after: String,
+    /// One line for history and events.
+    pub(crate) summary: String,
+    /// The command that takes it back; empty if there is nothing to take back.
+    pub(crate) undo: String,
+    /// The backend whose sessions are to be reset once every shard has adopted the version.
+    pub(crate) kill: Option<BackendId>,
+}
+
+/// An edited spec and how to talk about it.
+struct Edit {
+    spec: Spec,
+    subject: Subject,
+    /// `None`: rolling back to the version before.
+    undo: Option<String>,
+    /// What stands before the list of changes in the summary, like `apply weir.toml: `.
+    origin: String,
+    kill: Option<BackendId>,
+}
+
+/// What `before` and `after` show.
+enum Subject {
+    Listener(String),
+    Pool(String),
+    Backend(String, String),
+    /// The whole configuration: its version and what changed.
+    Whole,
+}
+
+impl Edit {
+    fn new(spec: Spec, subject: Subject) -> Edit {
+        Edit { spec, subject, undo: None, origin: String::new(), kill: None }
+    }
+}
+
+/// Decides what `change` makes of `current`.
+///
+/// # Errors
+/// The refusal that the client gets. Nothing has changed then.
+pub(crate) fn decide(
+    current: &Snapshot,
+    change: &ChangeRequest,
+    options: &ChangeOptions,
+    (ids, past): (&mut IdSource, Past<'_>),
+) -> Result<Plan, Refusal> {
+    if let Some(wanted) = options.if_version
+        && wanted != current.version.0
+    {
+        return Err(Refusal::new(
+            Code::Conflict,
+            format!("the configuration is at version {}, not {wanted}", current.version),
+            "weirctl config history",
+        ));
+    }
+    let edit = edit(current, change, past)?;
+    let next = build(&edit.spec, current, ids)?;
+    let changes = change::diff(current, &next);
+    let (before, after) = match &edit.subject {
+        Subject::Whole => {
+            let lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
+            let before = json!({ "version": current.version.0 });
+            (before, json!({ "version": next.version.0, "changes": lines }))
+        }
+        subject => (show_subject(current, subject), show_subject(&next, subject)),
+    };
+    let changes_something = !changes.is_empty() || edit.spec != current.spec();
+    let rollback = || format!("weirctl config rollback {}", current.version);
+    Ok(Plan {
+        before: before.to_string(),
+        after: if changes_something { after.to_string() } else { before.to_string() },
+        summary: format!("{}{}", edit.origin, change::summary(&changes)),
+        undo: if changes_something { edit.undo.unwrap_or_else(rollback) } else { String::new() },
+        kill: edit.kill,
+        snapshot: changes_something.then_some(next),
+    })
+}
+
+/// Checks a spec as a whole and makes the version after `previous` of it.
+///
+/// # Errors
+/// Every fault in one refusal.
+pub(crate) fn build(
+    spec: &Spec,
+    previous: &Snapshot,
+    ids: &mut IdSource,
+) -> Result<Snapshot, Refusal> {
+    let built = Snapshot::build(spec, previous.version.next(), previous, ids);
+    let snapshot = built.map_err(|faults| refuse(&faults))?;
+    let loops = loops(spec);
+    if loops.is_empty() { Ok(snapshot) } else { Err(refuse(&loops)) }
+}
+
+/// Every backend that is an address of one of weir's own listeners: sessions would go round for ever.
+pub(crate) fn loops(spec: &Spec) -> Vec<Fault> {
+    let mut bound: BTreeMap<u16, Vec<(&Name, IpAddr)>> = BTreeMap::new();
+    for (name, listener) in &spec.listener {
+        for bind in &listener.bind {
+            bound.entry(bind.port()).or_default().push((name, bind.ip()));
+        }
+    }
+    let mut faults = Vec::new();
+    for (pool_name, pool) in &spec.pool {
+        for (name, backend) in &pool.backend {
+            let listeners = bound.get(&backend.address.port()).map_or(&[][..], Vec::as_slice);
+            let own = listeners.iter().find(|(_, bind)| reaches(backend.address, *bind));
+            if let Some((listener, _)) = own {
+                faults.push(Fault {
+                    at: format!("pool.{pool_name}.backend.{name}.address"),
+                    what: format!("{} is weir's own listener {listener}", backend.address),
+                    hint: "give the address of the server behind weir".to_owned(),
+                });
+            }
+        }
+    }
+    faults
+}
+
+/// True if a connect to `address` certainly arrives at a socket bound to `bind` (the ports are equal).
+fn reaches(address: SocketAddr, bind: IpAddr) -> bool {
+    let (ip, bind) = (address.ip().to_canonical(), bind.to_canonical());
+    // A connect to 0.0.0.0 or [::] goes to this host's loopback.
+    let here = ip.is_loopback() || ip.is_unspecified();
+    ip == bind
+        || (ip.is_ipv4() == bind.is_ipv4()
+            && ((bind.is_unspecified() && here) || (ip.is_unspecified() && bind.is_loopback())))
+}
+
+/// All faults as one refusal; the hint is that of the first.
+fn refuse(faults: &[Fault]) -> Refusal {
+    let lines: Vec<String> =
+        faults.iter().map(|fault| format!("{}: {}", fault.at, fault.what)).collect();
+    let hint = faults.first().map_or_else(String::new, |fault| fault.hint.clone());
+    Refusal::new(Code::Invalid, lines.join("\n"), hint)
+}
+
+fn edit(current: &Snapshot, change: &ChangeRequest, past: Past<'_>) -> Result<Edit, Refusal> {
+    match change {
+        ChangeRequest::ListenerAdd { name, bind, pool } => listener::add(current, name, bind, pool),
+        ChangeRequest::ListenerRemove { name } => listener::remove(current, name),
+        ChangeRequest::ListenerState { name, state } => listener::state(current, name, *state),
+        ChangeRequest::PoolAdd { name, strategy } => pool::add(current, name, strategy.as_deref()),
+        ChangeRequest::PoolRemove { name } => pool::remove(current, name),
+        ChangeRequest::PoolSet { name, pairs } => pool::set(current, name, pairs),
+        ChangeRequest::BackendAdd { name, address, weight } => {
+            backend::add(current, name, address, *weight)
+        }
+        ChangeRequest::BackendRemove { name, force } => backend::remove(current, name, *force),
+        ChangeRequest::BackendState { name, state } => backend::state(current, name, *state),
+        ChangeRequest::BackendWeight { name, weight } => backend::weight(current, name, *weight),
+        ChangeRequest::Apply { toml, origin } => apply(toml, origin),
+        ChangeRequest::Rollback { version } => {
+            let mut edit = Edit::new(past(*version)?, Subject::Whole);
+            edit.origin = format!("rollback to {version}: ");
+            Ok(edit)
+        }
+    }
+}
+
+fn apply(toml: &str, origin: &str) -> Result<Edit, Refusal> {
+    let file = file::parse(toml, origin).map_err(|diagnostics| {
+        let texts: Vec<String> =
+            diagnostics.iter().map(|diagnostic| diagnostic.render(false)).collect();
+        Refusal::new(Code::Invalid, texts.join("\n"), format!("weir check {origin}"))
+    })?;
+    let mut edit = Edit::new(file.spec, Subject::Whole);
+    edit.origin = format!("apply {origin}: ");
+    Ok(edit)
+}
+
+fn show_subject(snapshot: &Snapshot, subject: &Subject) -> Value {
+    match subject {
+        Subject::Listener(name) => show::listener(snapshot, name),
+        Subject::Pool(name) => show::pool(snapshot, name),
+        Subject::Backend(pool, name) => show::backend(snapshot, pool, name),
+        Subject::Whole => Value::Null,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+//! The verbs of backends.
+
+use std::net::SocketAddr;
+
+use weir_proto::request::{Code, Refusal};
+use weir_proto::snapshot::{Backend, Pool, Snapshot};
+use weir_proto::spec::{Admin, BackendSpec, Spec};
+
+use super::{Edit, Subject, names};
+
+/// `backend add P/B ADDRESS [--weight N]`
+pub(super) fn add(
+    current: &Snapshot,
+    name: &str,
+    address: &str,
+    weight: Option<u16>,
+) -> Result<Edit, Refusal> {
+    let (pool_name, backend_name) = names::split(name)?;
+    let key = names::parse(backend_name)?;
+    let pool = names::pool(current, pool_name)?;
+    if let Some(there) = pool.backend(backend_name) {
+        return Err(Refusal::new(
+            Code::Exists,
+            format!("there is a backend {name:?} already, at {}", there.address),
+            format!("weirctl backend show {name}"),
+        ));
+    }
+    let address = address.parse::<SocketAddr>().map_err(|_| {
+        Refusal::new(
+            Code::Invalid,
+            format!("{address:?} is not an address: write IP:PORT (names are not resolved)"),
+            format!("weirctl backend add {name} 10.0.0.11:443"),
+        )
+    })?;
+    let mut spec = current.spec();
+    let backend = BackendSpec { address, weight: weight.unwrap_or(1), state: Admin::Ready };
+    if let Some(pool) = spec.pool.get_mut(pool_name) {
+        pool.backend.insert(key, backend);
+    }
+    let mut edit = Edit::new(spec, subject(pool_name, backend_name));
+    edit.undo = Some(format!("weirctl backend remove {name}"));
+    Ok(edit)
+}
+
+/// `backend remove P/B [--force]`
+pub(super) fn remove(current: &Snapshot, name: &str, force: bool) -> Result<Edit, Refusal> {
+    let (pool, backend) = names::backend(current, name)?;
+    let mut spec = current.spec();
+    if let Some(pool) = spec.pool.get_mut(pool.name.as_str()) {
+        pool.backend.remove(backend.name.as_str());
+    }
+    let mut edit = Edit::new(spec, subject(pool.name.as_str(), backend.name.as_str()));
+    // `add` can only make a ready one; anything else comes back by a rollback.
+    edit.undo = backend.admin.is_ready().then(|| {
+        let weight = match backend.weight {
+            1 => String::new(),
+            weight => format!(" --weight {weight}"),
+        };
+        format!("weirctl backend add {name} {}{weight}", backend.address)
+    });
+    edit.kill = force.then_some(backend.id);
+    Ok(edit)
+}
+
+/// `backend drain|maint|ready P/B`
+pub(super) fn state(current: &Snapshot, name: &str, state: Admin) -> Result<Edit, Refusal> {
+    let (pool, backend) = names::backend(current, name)?;
+    let mut edit = change(current, (pool, backend), |spec| spec.state = state);
+    edit.undo = Some(format!("weirctl backend {} {name}", backend.admin.word()));
+    Ok(edit)
+}
+
+/// `backend weight P/B N`
+pub(super) fn weight(current: &Snapshot, name: &str, weight: u16) -> Result<Edit, Refusal> {
+    let (pool, backend) = names::backend(current, name)?;
+    let mut edit = change(current, (pool, backend), |spec| spec.weight = weight);
+    edit.undo = Some(format!("weirctl backend weight {name} {}", backend.weight));
+    Ok(edit)
+}
+
+fn change(
+    current: &Snapshot,
+    (pool, backend): (&Pool, &Backend),
+    with: impl FnOnce(&mut BackendSpec),
+) -> Edit {
+    let mut spec: Spec = current.spec();
+    let pools = spec.pool.get_mut(pool.name.as_str());
+    if let Some(entry) = pools.and_then(|pool| pool.backend.get_mut(backend.name.as_str())) {
+        with(entry);
+    }
+    Edit::new(spec, subject(pool.name.as_str(), backend.name.as_str()))
+}
+
+fn subject(pool: &str, backend: &str) -> Subject {
+    Subject::Backend(pool.to_owned(), backend.to_owned())
+}

@@ -1,0 +1,77 @@
+//! The verbs of listeners.
+
+use std::net::SocketAddr;
+
+use weir_proto::request::{Code, Refusal};
+use weir_proto::snapshot::Snapshot;
+use weir_proto::spec::{Admin, ListenerSpec};
+
+use super::{Edit, Subject, names};
+
+/// `listener add NAME BIND --pool POOL`
+pub(super) fn add(
+    current: &Snapshot,
+    name: &str,
+    bind: &[String],
+    pool: &str,
+) -> Result<Edit, Refusal> {
+    let key = names::parse(name)?;
+    if current.listener(name).is_some() {
+        return Err(Refusal::new(
+            Code::Exists,
+            format!("there is a listener {name:?} already"),
+            format!("weirctl listener show {name}"),
+        ));
+    }
+    let pool = names::pool(current, pool)?;
+    let bind = bind.iter().map(|text| address(name, text)).collect::<Result<Vec<_>, _>>()?;
+    let mut spec = current.spec();
+    let listener =
+        ListenerSpec { bind, pool: pool.name.clone(), max_sessions: None, state: Admin::Ready };
+    spec.listener.insert(key, listener);
+    let mut edit = Edit::new(spec, Subject::Listener(name.to_owned()));
+    edit.undo = Some(format!("weirctl listener remove {name}"));
+    Ok(edit)
+}
+
+/// `listener remove NAME`
+pub(super) fn remove(current: &Snapshot, name: &str) -> Result<Edit, Refusal> {
+    let listener = names::listener(current, name)?;
+    let mut spec = current.spec();
+    spec.listener.remove(name);
+    let mut edit = Edit::new(spec, Subject::Listener(name.to_owned()));
+    // `add` makes an open one without a limit; anything else comes back by a rollback.
+    if listener.max_sessions.is_none() && listener.accepting {
+        let pool = &current.pools[listener.pool].name;
+        let bind: Vec<String> = listener.bind.iter().map(ToString::to_string).collect();
+        let bind = bind.join(" ");
+        edit.undo = Some(format!("weirctl listener add {name} {bind} --pool {pool}"));
+    }
+    Ok(edit)
+}
+
+/// `listener drain|ready NAME`
+pub(super) fn state(current: &Snapshot, name: &str, state: Admin) -> Result<Edit, Refusal> {
+    let listener = names::listener(current, name)?;
+    let mut spec = current.spec();
+    if let Some(listener) = spec.listener.get_mut(name) {
+        listener.state = state;
+    }
+    let mut edit = Edit::new(spec, Subject::Listener(name.to_owned()));
+    let word = if listener.accepting { "ready" } else { "drain" };
+    edit.undo = Some(format!("weirctl listener {word} {name}"));
+    Ok(edit)
+}
+
+fn address(name: &str, text: &str) -> Result<SocketAddr, Refusal> {
+    text.parse().map_err(|_| {
+        // `:443` and `443` are what people try first.
+        let port = text.trim_start_matches(['*', ':']);
+        let port = port.parse::<u16>().unwrap_or(443);
+        Refusal::new(
+            Code::Invalid,
+            format!("{text:?} is not an address to bind: write IP:PORT"),
+            format!("weirctl listener add {name} 0.0.0.0:{port} --pool POOL, or [::]:{port}"),
+        )
+    })
+}

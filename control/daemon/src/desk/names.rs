@@ -1,0 +1,92 @@
+//! Names that operators type: reading them, and saying which live one was meant.
+
+use weir_proto::request::{Code, Refusal};
+use weir_proto::snapshot::{Backend, Listener, Pool, Snapshot};
+use weir_proto::spec::Name;
+
+/// The most suggestions in a refusal.
+const SUGGESTIONS_MAX: usize = 3;
+/// How alike two words must be (Jaro-Winkler, 0 to 1) to be suggested whatever their lengths.
+const ALIKE_MIN: f64 = 0.85;
+
+/// A new name.
+///
+/// # Errors
+/// It has characters that names do not have, or is too long.
+pub(super) fn parse(text: &str) -> Result<Name, Refusal> {
+    text.parse().map_err(|why: String| Refusal::new(Code::Invalid, why, "a name like web or b1"))
+}
+
+/// The two halves of `pool/backend`.
+///
+/// # Errors
+/// There is no slash, or more than one.
+pub(crate) fn split(name: &str) -> Result<(&str, &str), Refusal> {
+    match name.split_once('/') {
+        Some((pool, backend)) if !backend.contains('/') => Ok((pool, backend)),
+        _ => Err(Refusal::new(
+            Code::Invalid,
+            format!("{name:?} does not name a backend: write POOL/BACKEND"),
+            "weirctl backend list",
+        )),
+    }
+}
+
+/// The live listener of that name.
+pub(super) fn listener<'a>(current: &'a Snapshot, name: &str) -> Result<&'a Listener, Refusal> {
+    current.listener(name).ok_or_else(|| no_listener(current, name))
+}
+
+/// The live pool of that name.
+pub(super) fn pool<'a>(current: &'a Snapshot, name: &str) -> Result<&'a Pool, Refusal> {
+    current.pool(name).ok_or_else(|| no_pool(current, name))
+}
+
+/// The live backend of that name, with its pool.
+pub(super) fn backend<'a>(
+    current: &'a Snapshot,
+    name: &str,
+) -> Result<(&'a Pool, &'a Backend), Refusal> {
+    let (pool, backend) = split(name)?;
+    let found = current.pool(pool).and_then(|pool| Some((pool, pool.backend(backend)?)));
+    found.ok_or_else(|| no_backend(current, name))
+}
+
+/// There is no such listener.
+pub(crate) fn no_listener(current: &Snapshot, name: &str) -> Refusal {
+    let live = current.listeners.iter().map(|listener| listener.name.to_string());
+    not_found("listener", name, live, "weirctl listener list")
+}
+
+/// There is no such pool.
+pub(crate) fn no_pool(current: &Snapshot, name: &str) -> Refusal {
+    let live = current.pools.iter().map(|pool| pool.name.to_string());
+    not_found("pool", name, live, "weirctl pool list")
+}
+
+/// There is no such backend.
+pub(crate) fn no_backend(current: &Snapshot, name: &str) -> Refusal {
+    let live = current.backends().map(|(pool, backend)| format!("{}/{}", pool.name, backend.name));
+    not_found("backend", name, live, "weirctl backend list")
+}
+
+/// The words of `live` that are most like `typed`, best first.
+pub(super) fn alike(typed: &str, live: impl Iterator<Item = String>) -> Vec<String> {
+    // One slip in a short word, one more for every four letters; or much the same beginning.
+    let slips_max = 1 + typed.len() / 4;
+    let mut scored: Vec<(usize, String)> = live
+        .map(|word| (strsim::osa_distance(typed, &word), word))
+        .filter(|(slips, word)| {
+            *slips <= slips_max || strsim::jaro_winkler(typed, word) >= ALIKE_MIN
+        })
+        .collect();
+    scored.sort();
+    scored.into_iter().take(SUGGESTIONS_MAX).map(|(_, word)| word).collect()
+}
+
+fn not_found(noun: &str, name: &str, live: impl Iterator<Item = String>, hint: &str) -> Refusal {
+    Refusal {
+        did_you_mean: alike(name, live),
+        ..Refusal::new(Code::NotFound, format!("there is no {noun} {name:?}"), hint)
+    }
+}

@@ -1,0 +1,179 @@
+//! The Unix socket for weirctl: a handshake, then one answer for each request. A bad client costs itself only.
+
+use std::cell::Cell;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use weir_proto::answer::Author;
+use weir_proto::frame;
+use weir_proto::request::{Code, Hello, PROTOCOL, Refusal, Request, Response, Welcome};
+
+use crate::rt::{self, Stream, UnixServer};
+use crate::serve::Shared;
+
+/// The most clients at once. One more is turned away.
+const CLIENTS_MAX: usize = 64;
+/// How long a frame may take from its first byte to its last, and an answer to be taken.
+const FRAME_MAX: Duration = Duration::from_secs(5);
+/// How long a client may ask nothing.
+const IDLE_MAX: Duration = Duration::from_secs(600);
+
+/// The bound socket. Dropping it takes its file away.
+pub(crate) struct Door {
+    server: UnixServer,
+    path: PathBuf,
+}
+
+/// Why a conversation ended.
+#[derive(Debug)]
+enum End {
+    /// The client left.
+    Gone,
+    /// It said something that is no frame, or was too slow.
+    Bad(String),
+}
+
+impl Door {
+    /// Binds the socket at `path`. Its directory is made if it is missing; a socket that nobody
+    /// answers on is what an earlier weir left, and is replaced.
+    ///
+    /// # Errors
+    /// Somebody answers there, something else is there, or the path cannot be written.
+    pub(crate) fn open(path: &Path) -> Result<Door, String> {
+        let text = |error: io::Error| format!("the control socket {}: {error}", path.display());
+        if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(directory)
+                .map_err(text)?;
+        }
+        remove_stale(path)?;
+        let server = UnixServer::bind(path).map_err(text)?;
+        Ok(Door { server, path: path.to_owned() })
+    }
+
+    /// Talks to every client that comes, for ever.
+    pub(crate) async fn serve(self, shared: Rc<Shared>) {
+        let clients = Rc::new(Cell::new(0_usize));
+        loop {
+            let (stream, peer) = self.server.accept().await;
+            if clients.get() >= CLIENTS_MAX {
+                tracing::warn!(uid = peer.uid, pid = peer.pid, "too many clients; one turned away");
+                continue;
+            }
+            clients.set(clients.get() + 1);
+            let (shared, clients) = (shared.clone(), clients.clone());
+            rt::spawn(async move {
+                let by = Author { uid: peer.uid, pid: peer.pid };
+                if let Err(End::Bad(why)) = converse(stream, &shared, by).await {
+                    tracing::warn!(uid = by.uid, pid = by.pid, "a client was cut off: {why}");
+                }
+                clients.set(clients.get() - 1);
+            });
+        }
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        // If it is gone, so much the better.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn remove_stale(path: &Path) -> Result<(), String> {
+    let there = match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(format!("the control socket {}: {error}", path.display())),
+        Ok(there) => there,
+    };
+    if !there.file_type().is_socket() {
+        return Err(format!(
+            "the control socket {}: something that is not a socket is there; \
+             move it away, or name another path: [weir] control = \"PATH\"",
+            path.display()
+        ));
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)
+                .map_err(|error| format!("the control socket {}: {error}", path.display()))
+        }
+        Err(error) => Err(format!("the control socket {}: {error}", path.display())),
+        Ok(_) => Err(format!(
+            "the control socket {}: another weir answers there; \
+             stop it (weirctl -s {0} stop), or name another path: [weir] control = \"PATH\"",
+            path.display()
+        )),
+    }
+}
+
+async fn converse(mut stream: Stream, shared: &Shared, by: Author) -> Result<(), End> {
+    let hello = rt::timeout(FRAME_MAX, read::<Hello>(&mut stream)).await;
+    let hello = hello.unwrap_or_else(|| Err(End::Bad("it said no hello".to_owned())))?;
+    let program = env!("CARGO_PKG_VERSION").to_owned();
+    write(&mut stream, &Welcome { protocol: PROTOCOL, program }).await?;
+    if hello.protocol != PROTOCOL {
+        let theirs = hello.protocol;
+        return Err(End::Bad(format!("it speaks protocol {theirs}, and this weir {PROTOCOL}")));
+    }
+    loop {
+        let request: Request = read(&mut stream).await?;
+        let _answering = shared.answering();
+        let response = shared.ask(request, by).await;
+        write(&mut stream, &response).await?;
+    }
+}
+
+/// Reads one frame. Its first byte may take its time, the rest may not.
+async fn read<T: DeserializeOwned>(stream: &mut Stream) -> Result<T, End> {
+    let mut header = [0; frame::HEADER];
+    let first = rt::timeout(IDLE_MAX, stream.read(&mut header[..1])).await;
+    match first {
+        None => return Err(End::Gone),
+        Some(Ok(0) | Err(_)) => return Err(End::Gone),
+        Some(Ok(_)) => {}
+    }
+    let rest = async {
+        stream.read_exact(&mut header[1..]).await.map_err(cut_short)?;
+        let length = frame::body_length(header).map_err(|error| End::Bad(error.to_string()))?;
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await.map_err(cut_short)?;
+        frame::decode(&body).map_err(|error| End::Bad(error.to_string()))
+    };
+    let read = rt::timeout(FRAME_MAX, rest).await;
+    read.unwrap_or_else(|| Err(End::Bad(format!("a frame took longer than {FRAME_MAX:?}"))))
+}
+
+fn cut_short(_: io::Error) -> End {
+    End::Bad("it left in the middle of a frame".to_owned())
+}
+
+/// Writes one frame.
+async fn write<T: Serialize>(stream: &mut Stream, value: &T) -> Result<(), End> {
+    let bytes = frame::encode(value).or_else(|error| {
+        let hint = "ask for less: one pool, or one object by its name";
+        frame::encode(&Response::Refused(Refusal::new(Code::Failed, error.to_string(), hint)))
+    });
+    let bytes = bytes.map_err(|error| End::Bad(error.to_string()))?;
+    let written = rt::timeout(FRAME_MAX, async {
+        stream.write_all(&bytes).await?;
+        stream.flush().await
+    });
+    match written.await {
+        Some(Ok(())) => Ok(()),
+        Some(Err(_)) => Err(End::Gone),
+        None => Err(End::Bad("it does not read its answer".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+//! The door against clients that behave, and that do not.
+
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+use crate::serve::tests::started;
+use crate::store::tests::Directory;
+use weir_proto::answer::Answer;
+
+/// A client on a thread of its own.
+struct Client(UnixStream);
+
+impl Client {
+    fn connect(path: &Path) -> Client {
+        let stream = UnixStream::connect(path).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        Client(stream)
+    }
+
+    fn greeted(path: &Path) -> Client {
+        let mut client = Client::connect(path);
+        client.say(&Hello { protocol: PROTOCOL, program: "test".into() });
+        let welcome: Welcome = client.hear();
+        assert_eq!(welcome.protocol, PROTOCOL);
+        client
+    }
+
+    fn say<T: Serialize>(&mut self, value: &T) {
+        self.0.write_all(&frame::encode(value).unwrap()).unwrap();
+    }
+
+    fn hear<T: DeserializeOwned>(&mut self) -> T {
+        let mut header = [0; frame::HEADER];
+        self.0.read_exact(&mut header).unwrap();
+        let mut body = vec![0; frame::body_length(header).unwrap()];
+        self.0.read_exact(&mut body).unwrap();
+        frame::decode(&body).unwrap()
+    }
+
+    fn ask(&mut self, request: &Request) -> Response {
+        self.say(request);
+        self.hear()
+    }
+
+    /// The daemon closes without another word.
+    fn expect_cut_off(mut self) {
+        let mut rest = Vec::new();
+        // A reset is a close too: bytes were left unread.
+        let _ = self.0.read_to_end(&mut rest);
+        assert_eq!(rest, b"");
+    }
+}
+
+/// Runs `client` on a thread beside a serving daemon.
+fn with_door(name: &str, client: impl FnOnce(&Path) + Send + 'static) {
+    let directory = Directory::new(name);
+    let path = directory.0.join("run").join("control.sock");
+    rt::run(|| async {
+        let (shared, _shards) = started().await;
+        let door = Door::open(&path).unwrap();
+        rt::spawn(door.serve(shared));
+        let (done, bell) = UnixStream::pair().unwrap();
+        let thread = std::thread::spawn(move || {
+            // Dropped at the end, also by a panic: that rings the bell.
+            let _done = done;
+            client(&path);
+        });
+        rt::Bell::from(std::os::fd::OwnedFd::from(bell)).wait().await;
+        thread.join().unwrap();
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_client_is_greeted_and_answered() {
+    with_door("door-answers", |path| {
+        let mode = std::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o660);
+        let mut client = Client::greeted(path);
+        for _ in 0..3 {
+            let response = client.ask(&Request::Status);
+            assert!(matches!(response, Response::Done(Answer::Status(_))), "{response:?}");
+        }
+        let missing = client.ask(&Request::PoolShow { name: "wbe".into() });
+        assert!(matches!(missing, Response::Refused(_)), "{missing:?}");
+    });
+}
+
+#[test]
+fn a_change_carries_who_made_it() {
+    use weir_proto::request::{ChangeOptions, ChangeRequest};
+    with_door("door-author", |path| {
+        let mut client = Client::greeted(path);
+        let change = ChangeRequest::BackendWeight { name: "web/b1".into(), weight: 7 };
+        let options = ChangeOptions::default();
+        let response = client.ask(&Request::Change { change, options });
+        assert!(matches!(response, Response::Done(Answer::Changed(_))), "{response:?}");
+        let Response::Done(Answer::History(history)) = client.ask(&Request::ConfigHistory) else {
+            panic!("no history")
+        };
+        let by = history.versions[0].by;
+        assert_eq!(by.uid, rustix::process::getuid().as_raw());
+        assert_eq!(by.pid, i32::try_from(std::process::id()).unwrap());
+    });
+}
+
+#[test]
+fn another_protocol_is_told_ours_and_cut_off() {
+    with_door("door-skew", |path| {
+        let mut client = Client::connect(path);
+        client.say(&Hello { protocol: PROTOCOL + 1, program: "9.9".into() });
+        let welcome: Welcome = client.hear();
+        assert_eq!(welcome.protocol, PROTOCOL);
+        client.expect_cut_off();
+    });
+}
+
+#[test]
+fn a_bad_client_expect_cut_off_and_nobody_else() {
+    with_door("door-bad", |path| {
+        let mut good = Client::greeted(path);
+        let mut http = Client::connect(path);
+        http.0.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        http.expect_cut_off();
+        let mut long = Client::greeted(path);
+        long.0.write_all(&u32::MAX.to_le_bytes()).unwrap();
+        long.expect_cut_off();
+        let mut garbled = Client::greeted(path);
+        garbled.0.write_all(&[4, 0, 0, 0, 255, 255, 255, 255]).unwrap();
+        garbled.expect_cut_off();
+        let mut short = Client::greeted(path);
+        short.0.write_all(&[9, 0]).unwrap();
+        drop(short);
+        drop(Client::connect(path));
+        let response = good.ask(&Request::Shards);
+        assert!(matches!(response, Response::Done(Answer::Shards(_))), "{response:?}");
+    });
+}
+
+#[test]
+fn a_frame_that_stops_in_the_middle_is_given_up_after_its_deadline() {
+    with_door("door-slow", |path| {
+        let mut slow = Client::greeted(path);
+        slow.0.write_all(&[9, 0, 0]).unwrap();
+        slow.expect_cut_off();
+    });
+}
+
+#[test]
+fn one_client_too_many_is_turned_away() {
+    with_door("door-many", |path| {
+        let mut clients: Vec<Client> = (0..CLIENTS_MAX).map(|_| Client::greeted(path)).collect();
+        Client::connect(path).expect_cut_off();
+        assert!(matches!(clients[0].ask(&Request::Shards), Response::Done(_)));
+        drop(clients.pop());
+        // The place is free as soon as the daemon has seen the other one leave.
+        let again = (0..1000).any(|_| {
+            let mut client = Client::connect(path);
+            let hello = Hello { protocol: PROTOCOL, program: "test".into() };
+            let said = client.0.write_all(&frame::encode(&hello).unwrap());
+            said.is_ok() && matches!(client.0.read(&mut [0]), Ok(1))
+        });
+        assert!(again);
+    });
+}
+
+#[test]
+fn only_a_socket_that_nobody_answers_on_is_replaced() {
+    let directory = Directory::new("door-stale");
+    let path = directory.0.join("control.sock");
+    std::fs::create_dir_all(&directory.0).unwrap();
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let error = Door::open(&path).err().unwrap();
+    assert!(error.contains("another weir answers there"), "{error}");
+    drop(listener);
+    let door = Door::open(&path).unwrap();
+    assert!(UnixStream::connect(&path).is_ok());
+    drop(door);
+    assert!(!path.exists());
+    std::fs::write(&path, "a note").unwrap();
+    let error = Door::open(&path).err().unwrap();
+    assert!(error.contains("not a socket"), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), b"a note");
+}

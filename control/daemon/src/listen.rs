@@ -1,0 +1,220 @@
+//! Binds the sockets of listeners: one for each address and shard, not yet listening.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with, sockopt};
+use weir_proto::order::ListenerSocket;
+use weir_proto::request::{Code, Refusal};
+use weir_proto::snapshot::{Listener, Snapshot};
+
+/// The sockets of one version for every shard: the n-th entry is for shard n.
+pub(crate) type Sockets = Vec<Vec<ListenerSocket>>;
+
+/// An address that could not be bound.
+#[derive(Debug)]
+pub(crate) struct BindError {
+    pub(crate) listener: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) error: io::Error,
+}
+
+impl BindError {
+    /// What the client gets.
+    pub(crate) fn refusal(&self) -> Refusal {
+        let BindError { listener, address, error } = self;
+        let (why, hint) = match error.kind() {
+            io::ErrorKind::AddrInUse => (
+                "address in use".to_owned(),
+                format!("see who has it: ss -ltnp 'sport = :{}'", address.port()),
+            ),
+            io::ErrorKind::PermissionDenied => (
+                "permission denied".to_owned(),
+                "ports below 1024 need CAP_NET_BIND_SERVICE: run weir under its systemd unit, \
+                 or setcap cap_net_bind_service=+ep $(command -v weir)"
+                    .to_owned(),
+            ),
+            io::ErrorKind::AddrNotAvailable => (
+                "no interface of this host has this address".to_owned(),
+                "see the addresses: ip -br address".to_owned(),
+            ),
+            _ => (error.to_string(), "see the limits: weir doctor".to_owned()),
+        };
+        Refusal::new(
+            Code::Failed,
+            format!("listener {listener}: cannot bind {address}: {why}"),
+            hint,
+        )
+    }
+
+    /// True if somebody holds the address, perhaps not for long.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.error.kind() == io::ErrorKind::AddrInUse
+    }
+}
+
+/// Binds the listeners of `after` that are new, for `shards` shards.
+///
+/// # Errors
+/// The first address that could not be bound. Nothing stays bound then.
+pub(crate) fn bind_new(
+    before: &Snapshot,
+    after: &Snapshot,
+    shards: u16,
+) -> Result<Sockets, BindError> {
+    let known: BTreeSet<_> = before.listeners.iter().map(|listener| listener.id).collect();
+    let held: Vec<SocketAddr> =
+        before.listeners.iter().flat_map(|listener| listener.bind.iter().copied()).collect();
+    let mut sockets: Sockets = (0..shards).map(|_| Vec::new()).collect();
+    for listener in after.listeners.iter().filter(|listener| !known.contains(&listener.id)) {
+        for address in &listener.bind {
+            let fail = |error| fail(listener, *address, error);
+            // SO_REUSEPORT would let us in beside another weir of the same user, which would then
+            // get a part of our sessions. So somebody else's listener is looked for without it.
+            if !held.iter().any(|held| overlap(*held, *address)) {
+                open(*address, false).map_err(fail)?;
+            }
+            for of_shard in &mut sockets {
+                let socket = open(*address, true).map_err(fail)?;
+                of_shard.push(ListenerSocket { listener: listener.id, socket });
+            }
+        }
+    }
+    Ok(sockets)
+}
+
+/// Binds every listener of a snapshot for one shard: it was built again after it had ended.
+///
+/// # Errors
+/// The first address that could not be bound.
+pub(crate) fn bind_all(snapshot: &Snapshot) -> Result<Vec<ListenerSocket>, BindError> {
+    let mut sockets = Vec::new();
+    for listener in &snapshot.listeners {
+        for address in &listener.bind {
+            let opened = open(*address, true).map_err(|error| fail(listener, *address, error))?;
+            sockets.push(ListenerSocket { listener: listener.id, socket: opened });
+        }
+    }
+    Ok(sockets)
+}
+
+fn fail(listener: &Listener, address: SocketAddr, error: Errno) -> BindError {
+    BindError { listener: listener.name.to_string(), address, error: error.into() }
+}
+
+/// True if one listener can stand in the other's way.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let any = a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && (any || a.ip() == b.ip())
+}
+
+/// A bound TCP socket. Accepted sockets inherit TCP_NODELAY from it.
+fn open(address: SocketAddr, reuse_port: bool) -> Result<OwnedFd, Errno> {
+    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
+    // Sessions of a listener that was there before hold the port until they end.
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if reuse_port {
+        sockopt::set_socket_reuseport(&socket, true)?;
+    }
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    bind(&socket, &address)?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use weir_proto::ids::{IdSource, Version};
+    use weir_proto::spec::{Admin, ListenerSpec, PoolSpec, Spec};
+
+    /// A port of the loopback that is free now.
+    fn free(host: &str) -> SocketAddr {
+        TcpListener::bind((host, 0)).unwrap().local_addr().unwrap()
+    }
+
+    fn snapshot(
+        listeners: &[(&str, &[SocketAddr])],
+        before: &Snapshot,
+        ids: &mut IdSource,
+    ) -> Snapshot {
+        let listener = listeners.iter().map(|(name, bind)| {
+            let spec = ListenerSpec {
+                bind: bind.to_vec(),
+                pool: "web".parse().unwrap(),
+                max_sessions: None,
+                state: Admin::Ready,
+            };
+            (name.parse().unwrap(), spec)
+        });
+        let spec = Spec {
+            listener: listener.collect(),
+            pool: [("web".parse().unwrap(), PoolSpec::default())].into(),
+        };
+        Snapshot::build(&spec, Version(before.version.0 + 1), before, ids).unwrap()
+    }
+
+    #[test]
+    fn every_shard_gets_a_socket_for_every_new_address() {
+        let (v4, v6) = (free("127.0.0.1"), free("::1"));
+        let mut ids = IdSource::default();
+        let empty = Snapshot::empty();
+        let first = snapshot(&[("a", &[v4, v6])], &empty, &mut ids);
+        let sockets = bind_new(&empty, &first, 3).unwrap();
+        assert_eq!(sockets.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 2]);
+        for socket in sockets.iter().flatten() {
+            assert_eq!(socket.listener, first.listeners[0].id);
+            assert!(sockopt::tcp_nodelay(&socket.socket).unwrap());
+            assert!(sockopt::socket_reuseport(&socket.socket).unwrap());
+            assert!(!sockopt::socket_acceptconn(&socket.socket).unwrap(), "not yet listening");
+        }
+        assert!(sockopt::ipv6_v6only(&sockets[2][1].socket).unwrap());
+        // Only what is new is bound for the next version, also on an address that we hold.
+        let other = SocketAddr::new("0.0.0.0".parse().unwrap(), v4.port());
+        let second = snapshot(&[("a", &[v4, v6]), ("b", &[other])], &first, &mut ids);
+        for socket in sockets.iter().flatten() {
+            rustix::net::listen(&socket.socket, 8).unwrap();
+        }
+        let more = bind_new(&first, &second, 1).unwrap();
+        assert_eq!(more.len(), 1);
+        assert_eq!(more[0].len(), 1);
+        assert_eq!(more[0][0].listener, second.listener("b").unwrap().id);
+        assert_eq!(bind_all(&second).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn an_address_that_somebody_else_listens_on_is_refused() {
+        let (mine, theirs) = (free("127.0.0.1"), free("127.0.0.1"));
+        // Somebody else with SO_REUSEPORT: another weir, say.
+        let other = open(theirs, true).unwrap();
+        rustix::net::listen(&other, 8).unwrap();
+        let mut ids = IdSource::default();
+        let empty = Snapshot::empty();
+        let after = snapshot(&[("a", &[mine]), ("b", &[theirs])], &empty, &mut ids);
+        let error = bind_new(&empty, &after, 2).unwrap_err();
+        assert!(error.is_in_use());
+        let refusal = error.refusal();
+        assert_eq!(refusal.message, format!("listener b: cannot bind {theirs}: address in use"));
+        assert!(refusal.hint.contains(&theirs.port().to_string()), "{}", refusal.hint);
+        // What had been bound before the failure is free again.
+        drop(TcpListener::bind(mine).unwrap());
+    }
+
+    #[test]
+    fn an_address_of_another_host_is_refused_in_words() {
+        let mut ids = IdSource::default();
+        let empty = Snapshot::empty();
+        let after = snapshot(&[("a", &["192.0.2.1:1".parse().unwrap()])], &empty, &mut ids);
+        let refusal = bind_new(&empty, &after, 1).unwrap_err().refusal();
+        assert!(refusal.message.contains("no interface"), "{refusal:?}");
+    }
+}

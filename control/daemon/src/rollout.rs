@@ -1,0 +1,252 @@
+//! A version on its way to the shards: who has adopted it, who is late. Pure: time is an argument.
+
+use std::time::Duration;
+
+use weir_core::base::clock::Now;
+use weir_proto::ids::{ShardId, Version};
+
+/// How long a version may be on its way before it counts as late.
+pub(crate) const LATE_AFTER: Duration = Duration::from_secs(5);
+
+/// A set of shards.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ShardSet {
+    /// Bit `n % 64` of word `n / 64` is shard `n`. No trailing zero words.
+    words: Vec<u64>,
+}
+
+impl ShardSet {
+    /// Adds a shard.
+    pub(crate) fn insert(&mut self, shard: ShardId) {
+        let (word, bit) = place(shard);
+        if self.words.len() <= word {
+            self.words.resize(word + 1, 0);
+        }
+        self.words[word] |= bit;
+    }
+
+    /// Takes a shard out. True if it was in.
+    pub(crate) fn remove(&mut self, shard: ShardId) -> bool {
+        let was_in = self.contains(shard);
+        if was_in {
+            let (word, bit) = place(shard);
+            self.words[word] &= !bit;
+            while self.words.last() == Some(&0) {
+                self.words.pop();
+            }
+        }
+        was_in
+    }
+
+    /// True if the shard is in the set.
+    pub(crate) fn contains(&self, shard: ShardId) -> bool {
+        let (word, bit) = place(shard);
+        self.words.get(word).is_some_and(|bits| bits & bit != 0)
+    }
+
+    /// True if no shard is in the set.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    /// The shards in the set, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = ShardId> {
+        (0..=u16::MAX)
+            .map(ShardId)
+            .take(self.words.len() * 64)
+            .filter(|shard| self.contains(*shard))
+    }
+}
+
+impl FromIterator<ShardId> for ShardSet {
+    fn from_iter<I: IntoIterator<Item = ShardId>>(shards: I) -> ShardSet {
+        let mut set = ShardSet::default();
+        for shard in shards {
+            set.insert(shard);
+        }
+        set
+    }
+}
+
+/// As in `[0, 3]`.
+impl core::fmt::Display for ShardSet {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let names: Vec<String> = self.iter().map(|shard| shard.to_string()).collect();
+        write!(f, "[{}]", names.join(", "))
+    }
+}
+
+fn place(shard: ShardId) -> (usize, u64) {
+    (usize::from(shard.0) / 64, 1 << (shard.0 % 64))
+}
+
+/// Version v on its way to the shards.
+///
+/// ```text
+/// Sent ──all adopted──▶ Done        Sent ──LATE_AFTER──▶ Late ──all adopted──▶ Done
+/// ```
+/// A shard whose thread has ended is not waited for any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Rollout {
+    /// On its way.
+    Sent { version: Version, waiting: ShardSet, since: Now },
+    /// Reported as late; still waited for.
+    Late { version: Version, waiting: ShardSet, since: Now },
+    /// Every live shard has it.
+    Done { version: Version, took_ms: u64 },
+}
+
+impl Rollout {
+    /// A version that has just been sent to these shards. With no shard it is done at once.
+    pub(crate) fn sent(version: Version, waiting: ShardSet, now: Now) -> Rollout {
+        if waiting.is_empty() {
+            return Rollout::Done { version, took_ms: 0 };
+        }
+        Rollout::Sent { version, waiting, since: now }
+    }
+
+    /// The version that is, or was, on its way.
+    pub(crate) fn version(&self) -> Version {
+        match self {
+            Rollout::Sent { version, .. }
+            | Rollout::Late { version, .. }
+            | Rollout::Done { version, .. } => *version,
+        }
+    }
+
+    /// The shards that have not adopted it.
+    pub(crate) fn waiting(&self) -> ShardSet {
+        match self {
+            Rollout::Sent { waiting, .. } | Rollout::Late { waiting, .. } => waiting.clone(),
+            Rollout::Done { .. } => ShardSet::default(),
+        }
+    }
+
+    /// True when every live shard has it.
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(self, Rollout::Done { .. })
+    }
+
+    /// True when it has been on its way for too long.
+    pub(crate) fn is_late(&self) -> bool {
+        matches!(self, Rollout::Late { .. })
+    }
+
+    /// A shard uses `version`. An older version than this one says nothing about this one; a newer
+    /// one includes it. True if it was waited for.
+    pub(crate) fn on_adopted(&mut self, shard: ShardId, version: Version, now: Now) -> bool {
+        version >= self.version() && self.forget(shard, now)
+    }
+
+    /// A shard's thread has ended. True if it was waited for.
+    pub(crate) fn on_ended(&mut self, shard: ShardId, now: Now) -> bool {
+        self.forget(shard, now)
+    }
+
+    /// Time passes. True at the moment at which the version becomes late.
+    pub(crate) fn on_time(&mut self, now: Now) -> bool {
+        let Rollout::Sent { version, waiting, since } = self else { return false };
+        if elapsed(*since, now) < LATE_AFTER {
+            return false;
+        }
+        *self =
+            Rollout::Late { version: *version, waiting: core::mem::take(waiting), since: *since };
+        true
+    }
+
+    fn forget(&mut self, shard: ShardId, now: Now) -> bool {
+        let (Rollout::Sent { version, waiting, since } | Rollout::Late { version, waiting, since }) =
+            self
+        else {
+            return false;
+        };
+        let was_waited_for = waiting.remove(shard);
+        if waiting.is_empty() {
+            let took_ms = u64::try_from(elapsed(*since, now).as_millis()).unwrap_or(u64::MAX);
+            *self = Rollout::Done { version: *version, took_ms };
+        }
+        was_waited_for
+    }
+}
+
+fn elapsed(since: Now, now: Now) -> Duration {
+    Duration::from_nanos(now.nanos.saturating_sub(since.nanos))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Now {
+        Now { nanos: ms * 1_000_000 }
+    }
+
+    fn set(shards: &[u16]) -> ShardSet {
+        shards.iter().copied().map(ShardId).collect()
+    }
+
+    #[test]
+    fn a_set_holds_what_was_put_in() {
+        let mut shards = set(&[3, 0, 200, 64]);
+        assert_eq!(shards.to_string(), "[0, 3, 64, 200]");
+        assert!(shards.remove(ShardId(200)));
+        assert!(!shards.remove(ShardId(200)));
+        assert!(!shards.contains(ShardId(1)) && shards.contains(ShardId(64)));
+        assert_eq!(shards, set(&[0, 3, 64]));
+        for shard in [0, 3, 64] {
+            assert!(shards.remove(ShardId(shard)));
+        }
+        assert!(shards.is_empty());
+        assert_eq!(shards, ShardSet::default());
+        assert_eq!(set(&[u16::MAX]).iter().collect::<Vec<_>>(), [ShardId(u16::MAX)]);
+    }
+
+    #[test]
+    fn a_version_is_done_when_the_last_shard_has_it() {
+        let mut rollout = Rollout::sent(Version(7), set(&[0, 1]), at(100));
+        assert!(rollout.on_adopted(ShardId(1), Version(7), at(101)));
+        assert!(!rollout.on_adopted(ShardId(1), Version(7), at(101)), "said twice");
+        assert!(!rollout.on_adopted(ShardId(0), Version(6), at(102)), "an older version");
+        assert_eq!(rollout.waiting(), set(&[0]));
+        assert!(rollout.on_adopted(ShardId(0), Version(7), at(103)));
+        assert_eq!(rollout, Rollout::Done { version: Version(7), took_ms: 3 });
+        assert!(!rollout.on_time(at(60_000)), "a done rollout is never late");
+    }
+
+    #[test]
+    fn a_newer_version_includes_this_one() {
+        let mut rollout = Rollout::sent(Version(7), set(&[0]), at(0));
+        assert!(rollout.on_adopted(ShardId(0), Version(9), at(1)));
+        assert!(rollout.is_done());
+    }
+
+    #[test]
+    fn late_is_said_once_and_still_waited_for() {
+        let mut rollout = Rollout::sent(Version(2), set(&[0, 1]), at(0));
+        assert!(rollout.on_adopted(ShardId(0), Version(2), at(1)));
+        assert!(!rollout.on_time(at(4_999)));
+        assert!(rollout.on_time(at(5_000)));
+        assert!(!rollout.on_time(at(6_000)));
+        assert!(rollout.is_late() && !rollout.is_done());
+        assert_eq!(rollout.waiting().to_string(), "[1]");
+        assert!(rollout.on_adopted(ShardId(1), Version(2), at(7_500)));
+        assert_eq!(rollout, Rollout::Done { version: Version(2), took_ms: 7_500 });
+    }
+
+    #[test]
+    fn a_shard_that_has_ended_is_not_waited_for() {
+        let mut rollout = Rollout::sent(Version(2), set(&[0, 1]), at(0));
+        assert!(rollout.on_ended(ShardId(1), at(1)));
+        assert!(rollout.on_adopted(ShardId(0), Version(2), at(2)));
+        assert!(rollout.is_done());
+        assert!(Rollout::sent(Version(3), ShardSet::default(), at(0)).is_done());
+    }
+
+    #[test]
+    fn a_shard_that_nobody_waits_for_changes_nothing() {
+        let mut rollout = Rollout::sent(Version(2), set(&[0]), at(0));
+        assert!(!rollout.on_adopted(ShardId(9), Version(2), at(1)));
+        assert!(!rollout.on_ended(ShardId(9), at(1)));
+        assert_eq!(rollout.waiting(), set(&[0]));
+    }
+}

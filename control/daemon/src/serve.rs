@@ -1,0 +1,233 @@
+//! The control thread at work: starts everything in order, then turns reports, ticks, signals and requests into orders.
+
+mod answers;
+mod change;
+mod limits;
+pub(crate) mod notice;
+pub(crate) mod outbox;
+mod source;
+mod start;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use weir_proto::answer::{Answer, Author, ConfigText, Events, History, Said};
+use weir_proto::request::{Refusal, Request, Response};
+
+use crate::control::{Control, Moment, Phase};
+use crate::file;
+use crate::health::Transition;
+use crate::rt;
+use crate::signals::{Signal, Signals};
+use notice::{Notice, Turnstile};
+
+pub(crate) use start::{Run, read_file, run};
+
+/// How often figures are asked for and deadlines are looked at.
+const TICK: Duration = Duration::from_millis(250);
+/// How long sessions get to end after SIGTERM.
+const DRAIN_DEFAULT: Duration = Duration::from_secs(30);
+/// How long the end of the process waits for its last answers to leave.
+const ANSWERS_MAX: Duration = Duration::from_secs(1);
+
+/// Who makes the changes that nobody asked for over the socket.
+pub(crate) fn own_author() -> Author {
+    let pid = rustix::process::getpid().as_raw_nonzero().get();
+    Author { uid: rustix::process::getuid().as_raw(), pid }
+}
+
+/// The control thread's one state, for its tasks and doors. Never borrowed across an await.
+pub(crate) struct Shared {
+    pub(crate) control: RefCell<Control>,
+    /// Rung after every report and tick.
+    notice: Notice,
+    /// Changes are strictly one after another.
+    turnstile: Turnstile,
+    /// Answers that are being made or written.
+    answers: Cell<usize>,
+}
+
+/// An answer that has not left yet.
+pub(crate) struct Answering<'a>(&'a Shared);
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        self.0.answers.set(self.0.answers.get() - 1);
+        self.0.notice.ring();
+    }
+}
+
+impl Shared {
+    /// The state for tasks and doors.
+    pub(crate) fn new(control: Control) -> Rc<Shared> {
+        Rc::new(Shared {
+            control: RefCell::new(control),
+            notice: Notice::default(),
+            turnstile: Turnstile::default(),
+            answers: Cell::new(0),
+        })
+    }
+
+    /// Answers one request. A change is answered when every live shard has adopted it.
+    pub(crate) async fn ask(&self, request: Request, by: Author) -> Response {
+        let answer = match request {
+            Request::Change { change, options } => self.change(change, options, by).await,
+            Request::Stop { drain_ms } => Ok(self.stop(drain_ms.unwrap_or(0)).await),
+            request => self.answer(request),
+        };
+        answer.map_or_else(Response::Refused, Response::Done)
+    }
+
+    fn answer(&self, request: Request) -> Result<Answer, Refusal> {
+        let moment = moment();
+        let mut control = self.control.borrow_mut();
+        let seen = answers::Seen { control: &control, now: moment.now };
+        Ok(match request {
+            Request::Status => Answer::Status(seen.status()),
+            Request::Shards => Answer::Shards(seen.shards()),
+            Request::ListenerList => Answer::Listeners(seen.listeners()),
+            Request::ListenerShow { name } => Answer::Listener(seen.listener(&name)?),
+            Request::PoolList => Answer::Pools(seen.pools()),
+            Request::PoolShow { name } => Answer::Pool(seen.pool(&name)?),
+            Request::BackendList { pool } => Answer::Backends(seen.backends(pool.as_deref())?),
+            Request::BackendShow { name } => Answer::Backend(seen.backend(&name)?),
+            Request::Stats { subject } => Answer::Stats(seen.stats(subject.as_deref())?),
+            Request::Events { after } => {
+                Answer::Events(Events { events: control.events.after(after) })
+            }
+            Request::ConfigExport { version } => {
+                let (version, spec) = match version {
+                    None => (control.snapshot.version.0, control.snapshot.spec()),
+                    Some(version) => (version, control.past(version)?.spec),
+                };
+                Answer::Config(ConfigText { version, toml: file::export(&spec) })
+            }
+            Request::ConfigHistory => Answer::History(History { versions: control.history()? }),
+            Request::Drain => {
+                control.drain(None, moment);
+                let sessions = control.census.sessions();
+                said(format!("draining: no new sessions are accepted, {sessions} are open"))
+            }
+            // `ask` has taken these.
+            Request::Change { .. } | Request::Stop { .. } => said(String::new()),
+        })
+    }
+
+    /// Drains for `drain_ms` at most, then stops. Answers when the sessions are at their end; the
+    /// process waits for that answer to leave.
+    async fn stop(&self, drain_ms: u64) -> Answer {
+        let moment = moment();
+        let until = later(moment, Duration::from_millis(drain_ms));
+        self.control.borrow_mut().drain(Some(until), moment);
+        let ended = || match self.control.borrow().phase {
+            Phase::Serving | Phase::Draining { .. } => None,
+            Phase::Stopping { .. } | Phase::Over { .. } => Some(()),
+        };
+        self.notice.until(ended).await;
+        match self.control.borrow().census.sessions() {
+            0 => said("stopped: no session was left".to_owned()),
+            left => said(format!("stopped: {left} sessions were reset")),
+        }
+    }
+
+    /// Says that an answer is being made: the process does not end before it has left.
+    pub(crate) fn answering(&self) -> Answering<'_> {
+        self.answers.set(self.answers.get() + 1);
+        Answering(self)
+    }
+
+    /// Reports that are there now.
+    fn take_reports(&self) {
+        let moment = moment();
+        loop {
+            let report = self.control.borrow().take_report();
+            let Some(report) = report else { break };
+            self.control.borrow_mut().on_report(report, moment);
+        }
+        self.notice.ring();
+    }
+
+    fn tick(&self) {
+        self.control.borrow_mut().on_tick(moment());
+        self.notice.ring();
+    }
+
+    /// Health changed: called by the prober.
+    fn on_transitions(&self, transitions: &[Transition]) {
+        self.control.borrow_mut().on_transitions(transitions, rt::wall_ms());
+    }
+
+    /// Waits until the process is to end and its last answers have left; the exit code.
+    async fn over(&self) -> u8 {
+        let code = || match self.control.borrow().phase {
+            Phase::Over { code } => Some(code),
+            Phase::Serving | Phase::Draining { .. } | Phase::Stopping { .. } => None,
+        };
+        let code = self.notice.until(code).await;
+        let left = self.notice.until(|| (self.answers.get() == 0).then_some(()));
+        // A client that does not read its answer must not keep the process.
+        let _ = rt::timeout(ANSWERS_MAX, left).await;
+        code
+    }
+}
+
+/// Both clocks, now.
+pub(crate) fn moment() -> Moment {
+    Moment { now: rt::now(), wall_ms: rt::wall_ms() }
+}
+
+fn later(moment: Moment, by: Duration) -> weir_core::base::clock::Now {
+    let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+    weir_core::base::clock::Now { nanos: moment.now.nanos.saturating_add(nanos) }
+}
+
+fn said(text: String) -> Answer {
+    Answer::Said(Said { text })
+}
+
+/// Hears the engine's bell for as long as the process lives.
+fn start_reports(shared: &Rc<Shared>, mut bell: rt::Bell) {
+    let state = shared.clone();
+    rt::spawn(async move {
+        loop {
+            bell.wait().await;
+            state.take_reports();
+        }
+    });
+}
+
+fn start_ticks(shared: &Rc<Shared>) {
+    let state = shared.clone();
+    rt::spawn(async move {
+        loop {
+            rt::sleep(TICK).await;
+            state.tick();
+        }
+    });
+}
+
+fn start_signals(shared: &Rc<Shared>, mut signals: Signals) {
+    let state = shared.clone();
+    rt::spawn(async move {
+        loop {
+            match signals.next().await {
+                Signal::Reload => {
+                    // Beside this task: a signal to stop must not wait for it.
+                    let (state, file) = (state.clone(), signals.file.clone());
+                    rt::spawn(async move { state.reload(file.as_deref()).await });
+                }
+                Signal::Interrupt => state.control.borrow_mut().stop(moment()),
+                Signal::Terminate => {
+                    let moment = moment();
+                    let until = later(moment, DRAIN_DEFAULT);
+                    state.control.borrow_mut().drain(Some(until), moment);
+                }
+            }
+            state.notice.ring();
+        }
+    });
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,264 @@
+//! What the daemon answers to questions: the snapshot, the census and the health, put together.
+
+use weir_core::base::clock::Now;
+use weir_proto::answer::{
+    BackendRow, Backends, CheckRow, ListenerRow, Listeners, PoolDetail, PoolHealth, PoolRetry,
+    PoolRow, PoolTimeout, Pools, ShardRow, Shards, Stats, Status,
+};
+use weir_proto::request::Refusal;
+use weir_proto::snapshot::{Backend, Listener, Pool};
+use weir_proto::spec::Admin;
+
+use crate::census::{BackendTotals, Lingering};
+use crate::control::{Control, Life, Shard, elapsed};
+use crate::desk;
+
+/// The state at one moment.
+pub(crate) struct Seen<'a> {
+    pub(crate) control: &'a Control,
+    pub(crate) now: Now,
+}
+
+impl Seen<'_> {
+    /// `weirctl status`
+    pub(crate) fn status(&self) -> Status {
+        let control = self.control;
+        let state = if control.is_serving() { "serving" } else { "draining" };
+        Status {
+            version: control.snapshot.version.0,
+            uptime_s: elapsed(control.started.now, self.now).as_secs_f64(),
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            state: state.to_owned(),
+            sessions_max: control.shards.iter().map(|shard| u64::from(shard.sessions_max)).sum(),
+            shards: self.shards().shards,
+            listeners: self.listeners().listeners,
+            pools: self.pools().pools,
+            warnings: self.warnings(),
+        }
+    }
+
+    /// `weirctl shards`
+    pub(crate) fn shards(&self) -> Shards {
+        let row = |shard: &Shard| {
+            let totals = self.control.census.shard(shard.id);
+            ShardRow {
+                id: shard.id.0,
+                version: shard.version.0,
+                sessions: totals.sessions,
+                sessions_max: u64::from(shard.sessions_max),
+                busy: totals.busy,
+            }
+        };
+        Shards { shards: self.control.shards.iter().map(row).collect() }
+    }
+
+    /// `weirctl listener list`
+    pub(crate) fn listeners(&self) -> Listeners {
+        let all = self.control.snapshot.listeners.iter();
+        Listeners { listeners: all.map(|listener| self.listener_row(listener)).collect() }
+    }
+
+    /// `weirctl listener show NAME`
+    pub(crate) fn listener(&self, name: &str) -> Result<ListenerRow, Refusal> {
+        let snapshot = &self.control.snapshot;
+        let found = snapshot.listener(name).map(|listener| self.listener_row(listener));
+        found.ok_or_else(|| desk::no_listener(snapshot, name))
+    }
+
+    /// `weirctl pool list`
+    pub(crate) fn pools(&self) -> Pools {
+        let all = self.control.snapshot.pools.iter();
+        Pools { pools: all.map(|pool| self.pool_row(pool)).collect() }
+    }
+
+    /// `weirctl pool show NAME`
+    pub(crate) fn pool(&self, name: &str) -> Result<PoolDetail, Refusal> {
+        let snapshot = &self.control.snapshot;
+        let pool = snapshot.pool(name).ok_or_else(|| desk::no_pool(snapshot, name))?;
+        let seconds = |ms: u32| f64::from(ms) / 1000.0;
+        let health = &pool.health;
+        Ok(PoolDetail {
+            name: name.to_owned(),
+            strategy: pool.strategy.to_string(),
+            health: PoolHealth {
+                kind: desk::kind_word(health.kind).to_owned(),
+                interval_s: desk::span_s(health.interval),
+                timeout_s: desk::span_s(health.timeout),
+                rise: health.rise,
+                fall: health.fall,
+                path: health.path.clone(),
+                send: health.send.clone(),
+                expect: health.expect.clone(),
+            },
+            timeout: PoolTimeout {
+                connect_s: seconds(pool.timeouts.connect_ms),
+                idle_s: seconds(pool.timeouts.idle_ms),
+                half_close_s: seconds(pool.timeouts.half_close_ms),
+            },
+            retry: PoolRetry { attempts: pool.retry_attempts },
+            backends: self.backends_of(Some(name)),
+        })
+    }
+
+    /// `weirctl backend list [POOL]`
+    pub(crate) fn backends(&self, pool: Option<&str>) -> Result<Backends, Refusal> {
+        let snapshot = &self.control.snapshot;
+        if let Some(name) = pool
+            && snapshot.pool(name).is_none()
+        {
+            return Err(desk::no_pool(snapshot, name));
+        }
+        Ok(Backends { backends: self.backends_of(pool) })
+    }
+
+    /// `weirctl backend show P/B`
+    pub(crate) fn backend(&self, name: &str) -> Result<BackendRow, Refusal> {
+        let snapshot = &self.control.snapshot;
+        let (pool, backend) = desk::split(name)?;
+        let here = snapshot.pool(pool).and_then(|pool| Some((pool, pool.backend(backend)?)));
+        if let Some((pool, backend)) = here {
+            return Ok(self.backend_row(pool, backend));
+        }
+        let lingering = self.control.census.lingering(snapshot);
+        let gone = lingering.into_iter().find(|gone| gone.name == name);
+        gone.map(gone_row).ok_or_else(|| desk::no_backend(snapshot, name))
+    }
+
+    /// `weirctl stats [P|P/B]`
+    pub(crate) fn stats(&self, subject: Option<&str>) -> Result<Stats, Refusal> {
+        let snapshot = &self.control.snapshot;
+        let subject = subject.filter(|subject| !subject.is_empty());
+        let stats = self.control.census.stats(snapshot, subject);
+        stats.ok_or_else(|| match subject {
+            Some(name) if name.contains('/') => desk::no_backend(snapshot, name),
+            name => desk::no_pool(snapshot, name.unwrap_or_default()),
+        })
+    }
+
+    /// True if no backend of the pool can take a session: its clients are turned away.
+    pub(crate) fn is_empty(&self, pool: &Pool) -> bool {
+        !pool.backends.iter().any(|backend| self.can_take(backend))
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let control = self.control;
+        let mut warnings = Vec::new();
+        for pool in control.snapshot.pools.iter().filter(|pool| self.is_empty(pool)) {
+            let count = pool.backends.len();
+            let why = if count == 0 { "it has none".to_owned() } else { self.why_empty(pool) };
+            warnings.push(format!("pool {}: no backend can take sessions: {why}", pool.name));
+        }
+        if control.rollout.is_late() {
+            let (waiting, version) = (control.rollout.waiting(), control.rollout.version());
+            warnings.push(format!("shards {waiting} have not adopted version {version} yet"));
+        }
+        for shard in control.shards.iter().filter(|shard| shard.life == Life::Ended) {
+            warnings.push(format!("shard {} has ended", shard.id));
+        }
+        warnings
+    }
+
+    /// As in `2 down, 1 draining`.
+    fn why_empty(&self, pool: &Pool) -> String {
+        let states: Vec<&str> = pool.backends.iter().map(|backend| self.state(backend)).collect();
+        let count = |word: &str| states.iter().filter(|state| **state == word).count();
+        let words = ["down", "draining", "maint", "up"].map(|word| (count(word), word));
+        let shown = words.iter().filter(|(count, _)| *count > 0).map(|(count, word)| {
+            // An `up` one that takes nothing has weight 0.
+            let word = if *word == "up" { "of weight 0" } else { word };
+            format!("{count} {word}")
+        });
+        shown.collect::<Vec<_>>().join(", ")
+    }
+
+    fn listener_row(&self, listener: &Listener) -> ListenerRow {
+        let totals = self.control.census.listener(listener.id);
+        let open = listener.accepting && self.control.is_serving();
+        ListenerRow {
+            name: listener.name.to_string(),
+            bind: listener.bind.iter().map(ToString::to_string).collect(),
+            pool: self.control.snapshot.pools[listener.pool].name.to_string(),
+            state: if open { "open" } else { "draining" }.to_owned(),
+            sessions: totals.sessions,
+            sessions_total: totals.sessions_total,
+            max_sessions: listener.max_sessions,
+        }
+    }
+
+    fn pool_row(&self, pool: &Pool) -> PoolRow {
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        PoolRow {
+            name: pool.name.to_string(),
+            strategy: pool.strategy.to_string(),
+            backends_up: count(pool.backends.iter().filter(|it| self.can_take(it)).count()),
+            backends: count(pool.backends.len()),
+            sessions: self.control.census.pool_sessions(pool.id),
+        }
+    }
+
+    /// The backends of one pool, or of all; behind them those that are gone and still have sessions.
+    fn backends_of(&self, name: Option<&str>) -> Vec<BackendRow> {
+        let wanted = |pool: &str| name.is_none_or(|name| name == pool);
+        let here = self.control.snapshot.backends();
+        let mut rows: Vec<BackendRow> = here
+            .filter(|(pool, _)| wanted(pool.name.as_str()))
+            .map(|(pool, backend)| self.backend_row(pool, backend))
+            .collect();
+        let lingering = self.control.census.lingering(&self.control.snapshot).into_iter();
+        let gone = lingering
+            .filter(|gone| gone.name.split_once('/').is_some_and(|(pool, _)| wanted(pool)));
+        rows.extend(gone.map(gone_row));
+        rows
+    }
+
+    fn backend_row(&self, pool: &Pool, backend: &Backend) -> BackendRow {
+        BackendRow {
+            name: format!("{}/{}", pool.name, backend.name),
+            address: backend.address.to_string(),
+            state: self.state(backend).to_owned(),
+            weight: backend.weight,
+            check: self.control.health.borrow().row(backend.id, self.now),
+            ..counted(self.control.census.backend(backend.id))
+        }
+    }
+
+    fn state(&self, backend: &Backend) -> &'static str {
+        match backend.admin {
+            Admin::Maint => "maint",
+            Admin::Drain => "draining",
+            Admin::Ready if self.control.health.borrow().is_up(backend.id) => "up",
+            Admin::Ready => "down",
+        }
+    }
+
+    fn can_take(&self, backend: &Backend) -> bool {
+        backend.weight > 0 && self.state(backend) == "up"
+    }
+}
+
+/// A backend that is gone from the configuration: it only keeps its last sessions.
+fn gone_row(gone: Lingering) -> BackendRow {
+    BackendRow {
+        name: gone.name,
+        address: gone.address.to_string(),
+        removed: true,
+        ..counted(gone.totals)
+    }
+}
+
+/// A row with its numbers, and no more.
+fn counted(totals: BackendTotals) -> BackendRow {
+    BackendRow {
+        name: String::new(),
+        address: String::new(),
+        state: "draining".to_owned(),
+        weight: 0,
+        sessions: totals.sessions,
+        sessions_total: totals.sessions_total,
+        connect_failures_total: totals.connect_failures_total(),
+        received_bytes_total: totals.received_bytes,
+        sent_bytes_total: totals.sent_bytes,
+        check: CheckRow { result: "off".to_owned(), since_s: 0.0 },
+        removed: false,
+    }
+}

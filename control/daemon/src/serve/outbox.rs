@@ -1,0 +1,188 @@
+//! Orders on their way to one shard. Nothing is lost when its channel is full, and nothing waits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use weir_proto::ids::BackendId;
+use weir_proto::order::{ListenerSocket, Order};
+use weir_proto::snapshot::Snapshot;
+
+/// What still has to be said to one shard. A newer snapshot takes the place of an older one; its
+/// sockets join those that were not yet handed over.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    adopt: Option<(Arc<Snapshot>, Vec<ListenerSocket>)>,
+    health: BTreeMap<BackendId, bool>,
+    kills: BTreeSet<BackendId>,
+    drain: bool,
+    stop: bool,
+}
+
+impl Outbox {
+    /// Says: use this snapshot.
+    pub(crate) fn adopt(&mut self, snapshot: Arc<Snapshot>, sockets: Vec<ListenerSocket>) {
+        let (_, mut all) = self.adopt.take().unwrap_or_else(|| (snapshot.clone(), Vec::new()));
+        all.extend(sockets);
+        // Listeners that came and went again before the shard ever heard of them.
+        let wanted: BTreeSet<_> = snapshot.listeners.iter().map(|listener| listener.id).collect();
+        all.retain(|socket| wanted.contains(&socket.listener));
+        self.adopt = Some((snapshot, all));
+    }
+
+    /// Says: these backends are up, or not. The last word counts.
+    pub(crate) fn health(&mut self, changes: &[(BackendId, bool)]) {
+        self.health.extend(changes.iter().copied());
+    }
+
+    /// Says: reset this backend's sessions.
+    pub(crate) fn kill(&mut self, backend: BackendId) {
+        self.kills.insert(backend);
+    }
+
+    /// Says: accept nothing any more.
+    pub(crate) fn drain(&mut self) {
+        self.drain = true;
+    }
+
+    /// Says: end everything.
+    pub(crate) fn stop(&mut self) {
+        self.stop = true;
+    }
+
+    /// True if everything was handed over.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.adopt.is_none()
+            && self.health.is_empty()
+            && self.kills.is_empty()
+            && !self.drain
+            && !self.stop
+    }
+
+    /// Hands over what the shard takes, in this order: snapshot, health, kills, drain, stop. `send`
+    /// gives an order back if the channel is full.
+    pub(crate) fn flush(&mut self, mut send: impl FnMut(Order) -> Result<(), Order>) {
+        if let Some((snapshot, sockets)) = self.adopt.take()
+            && let Err(order) = send(Order::Adopt { snapshot, sockets })
+        {
+            if let Order::Adopt { snapshot, sockets } = order {
+                self.adopt = Some((snapshot, sockets));
+            }
+            return;
+        }
+        if !self.health.is_empty() {
+            let all: Vec<_> = self.health.iter().map(|(id, up)| (*id, *up)).collect();
+            if send(Order::Health(all)).is_err() {
+                return;
+            }
+            self.health.clear();
+        }
+        while let Some(backend) = self.kills.first().copied() {
+            if send(Order::Kill(backend)).is_err() {
+                return;
+            }
+            self.kills.remove(&backend);
+        }
+        if self.drain {
+            if send(Order::Drain).is_err() {
+                return;
+            }
+            self.drain = false;
+        }
+        if self.stop && send(Order::Stop).is_ok() {
+            self.stop = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+    use weir_proto::ids::{ListenerId, PoolId, Version};
+    use weir_proto::snapshot::{Listener, Pool};
+    use weir_proto::spec::{PoolSpec, Strategy};
+
+    fn socket(listener: u32) -> ListenerSocket {
+        let (mine, _) = std::os::unix::net::UnixStream::pair().unwrap();
+        ListenerSocket { listener: ListenerId(listener), socket: OwnedFd::from(mine) }
+    }
+
+    fn snapshot(version: u64, listeners: &[u32]) -> Arc<Snapshot> {
+        let pool = Pool {
+            id: PoolId(1),
+            name: "web".parse().unwrap(),
+            strategy: Strategy::Random,
+            health: PoolSpec::default().health,
+            timeouts: weir_proto::snapshot::Timeouts {
+                connect_ms: 1,
+                idle_ms: 1,
+                half_close_ms: 1,
+            },
+            retry_attempts: 0,
+            backends: Vec::new(),
+        };
+        let listener = |id: &u32| Listener {
+            id: ListenerId(*id),
+            name: format!("l{id}").parse().unwrap(),
+            bind: Vec::new(),
+            pool: 0,
+            max_sessions: None,
+            accepting: true,
+        };
+        Arc::new(Snapshot {
+            version: Version(version),
+            listeners: listeners.iter().map(listener).collect(),
+            pools: vec![pool],
+        })
+    }
+
+    fn word(order: &Order) -> String {
+        match order {
+            Order::Adopt { snapshot, sockets } => {
+                let ids: Vec<u32> = sockets.iter().map(|socket| socket.listener.0).collect();
+                format!("adopt {} {ids:?}", snapshot.version)
+            }
+            Order::Health(changes) => format!("health {changes:?}"),
+            Order::Kill(backend) => format!("kill {backend}"),
+            Order::Drain => "drain".into(),
+            Order::Stop => "stop".into(),
+            Order::LoadElsewhere(_) | Order::Collect { .. } => "not from here".into(),
+        }
+    }
+
+    /// Flushes into a channel with room for `room` orders.
+    fn flush(outbox: &mut Outbox, mut room: usize) -> Vec<String> {
+        let mut taken = Vec::new();
+        outbox.flush(|order| {
+            if room == 0 {
+                return Err(order);
+            }
+            room -= 1;
+            taken.push(word(&order));
+            Ok(())
+        });
+        taken
+    }
+
+    #[test]
+    fn a_full_channel_loses_no_socket_and_no_word() {
+        let mut outbox = Outbox::default();
+        outbox.adopt(snapshot(2, &[1, 2]), vec![socket(1), socket(2)]);
+        assert_eq!(flush(&mut outbox, 0), [""; 0]);
+        // Listener 2 goes again, 3 comes: the shard hears of 1 and 3 only, once.
+        outbox.adopt(snapshot(3, &[1, 3]), vec![socket(3)]);
+        outbox.health(&[(BackendId(7), false), (BackendId(8), false)]);
+        outbox.health(&[(BackendId(8), true)]);
+        outbox.kill(BackendId(9));
+        outbox.stop();
+        outbox.drain();
+        assert_eq!(flush(&mut outbox, 1), ["adopt 3 [1, 3]"]);
+        assert_eq!(flush(&mut outbox, 1), ["health [(BackendId(7), false), (BackendId(8), true)]"]);
+        assert_eq!(flush(&mut outbox, 2), ["kill 9", "drain"]);
+        assert!(!outbox.is_empty());
+        assert_eq!(flush(&mut outbox, 9), ["stop"]);
+        assert!(outbox.is_empty());
+        assert_eq!(flush(&mut outbox, 9), [""; 0]);
+    }
+}

@@ -1,0 +1,66 @@
+//! What the HTTP door asks of the control thread.
+
+use weir_proto::ids::BackendId;
+use weir_proto::request::{Code, Refusal, Request, Response};
+
+use super::Shared;
+use super::answers::Seen;
+use crate::door::http::Source;
+use crate::door::metrics::{self, HealthCounts, HealthView, MetricsInput, Process};
+use crate::health::Health;
+use crate::rt;
+
+impl Source for Shared {
+    fn answer(&self, request: Request) -> Response {
+        if matches!(request, Request::Change { .. } | Request::Drain | Request::Stop { .. }) {
+            let hint = "use weirctl on this host";
+            return Response::Refused(Refusal::new(Code::Denied, "this door only reads", hint));
+        }
+        Shared::answer(self, request).map_or_else(Response::Refused, Response::Done)
+    }
+
+    fn metrics(&self) -> String {
+        let control = self.control.borrow();
+        let health = control.health.borrow();
+        metrics::render(&MetricsInput {
+            snapshot: &control.snapshot,
+            census: &control.census,
+            health: &Checks(&health),
+            program: env!("CARGO_PKG_VERSION"),
+            started_ms: control.started.wall_ms,
+            events_dropped: control.events.dropped_total(),
+            process: Process::read(),
+        })
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        let control = self.control.borrow();
+        if !control.is_serving() {
+            return Err("draining".to_owned());
+        }
+        let seen = Seen { control: &control, now: rt::now() };
+        let pools = &control.snapshot.pools;
+        let mut used = control.snapshot.listeners.iter().map(|listener| &pools[listener.pool]);
+        match used.find(|pool| seen.is_empty(pool)) {
+            Some(pool) => Err(format!("pool {}: no backend can take sessions", pool.name)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The checks as the metrics page shows them.
+struct Checks<'a>(&'a Health);
+
+impl HealthView for Checks<'_> {
+    fn counts(&self, backend: BackendId) -> HealthCounts {
+        let counted = self.0.counters(backend).unwrap_or_default();
+        HealthCounts {
+            up: self.0.is_up(backend),
+            checks_ok: counted.ok,
+            checks_failed: counted.fail,
+            transitions: counted.transitions,
+            duration_sum_s: std::time::Duration::from_nanos(counted.duration_sum_ns).as_secs_f64(),
+            duration_count: counted.ok + counted.fail,
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! `weir run`: from the file to the line that says it serves, each step with its way out.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use weir_engine::{Engine, Options};
+use weir_proto::ids::{IdSource, Version};
+use weir_proto::snapshot::Snapshot;
+use weir_proto::spec::Spec;
+
+use super::limits::Limits;
+use super::{Shared, moment, own_author, start_reports, start_signals, start_ticks};
+use crate::control::Control;
+use crate::desk;
+use crate::door::http;
+use crate::door::socket::Door;
+use crate::file::{self, Settings, Shards};
+use crate::health::prober;
+use crate::listen;
+use crate::rt::{self, TcpServer};
+use crate::signals::Signals;
+use crate::store::{Found, Record, Store};
+
+/// Keys maglev's hash of client addresses. A constant: a client finds its backend again after a
+/// restart, and through another weir with the same pool.
+const HASH_SEED: (u64, u64) = (0x7765_6972_206d_6167, 0x6c65_7620_6861_7368);
+
+/// What `weir run` was told.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    /// `-c FILE`
+    pub(crate) file: Option<PathBuf>,
+    /// `--shards`, which goes before the file's.
+    pub(crate) shards: Option<Shards>,
+}
+
+/// Serves until a signal or a command ends it. The exit code.
+///
+/// # Errors
+/// What kept it from serving, for stderr.
+pub(crate) fn run(run: Run) -> Result<u8, String> {
+    let file = run.file.as_deref().map(read_file).transpose()?;
+    let settings = file.as_ref().map_or_else(Settings::default, |file| file.settings.clone());
+    let spec = file.map(|file| file.spec);
+    rt::run(|| serve(run, settings, spec))?
+}
+
+/// Reads and checks the file; what is wrong with it, for stderr.
+pub(crate) fn read_file(path: &Path) -> Result<file::File, String> {
+    file::read(path).map_err(|diagnostics| {
+        let colour = std::io::stderr().is_terminal();
+        let texts: Vec<String> =
+            diagnostics.iter().map(|diagnostic| diagnostic.render(colour)).collect();
+        texts.join("\n")
+    })
+}
+
+async fn serve(run: Run, settings: Settings, seed: Option<Spec>) -> Result<u8, String> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let cores = u16::try_from(cores).unwrap_or(u16::MAX);
+    let shards = match run.shards.as_ref().unwrap_or(&settings.shards) {
+        Shards::Auto => cores,
+        Shards::Count(count) => *count,
+    };
+    let limits = Limits::of_this_process(shards)?;
+    tracing::info!("{limits}");
+    let state = State::find(&settings, &run, seed)?;
+    let signals = Signals::take_over(run.file.clone())?;
+    let door = Door::open(&settings.control)?;
+    let admin = settings.admin.map(open_admin).transpose()?;
+    let options = Options {
+        shards,
+        sessions_max: limits.sessions_per_shard,
+        pin: shards <= cores,
+        hash_seed: HASH_SEED,
+        seed: RandomState::new().build_hasher().finish(),
+    };
+    let mut engine =
+        Engine::start(&options).map_err(|error| format!("{}\nhint: {}", error.what, error.hint))?;
+    let bell = engine.take_bell().ok_or("the engine has no bell")?;
+    let (control, sockets) = state.into_control(engine, limits)?;
+    let shared = Shared::new(control);
+    begin(&shared, sockets, bell.into(), signals).await?;
+    open_doors(&shared, door, admin);
+    announce(&shared);
+    let code = shared.over().await;
+    tracing::info!("stopped");
+    Ok(code)
+}
+
+/// Sends the first version to every shard and waits for them.
+async fn begin(
+    shared: &Rc<Shared>,
+    sockets: listen::Sockets,
+    bell: rt::Bell,
+    signals: Signals,
+) -> Result<(), String> {
+    let version = {
+        let mut control = shared.control.borrow_mut();
+        let now = rt::now();
+        let snapshot = Snapshot::clone(&control.snapshot);
+        let version = snapshot.version;
+        control.publish(snapshot, sockets, now);
+        version
+    };
+    start_reports(shared, bell);
+    start_ticks(shared);
+    start_signals(shared, signals);
+    shared.adopted(version).await.map_err(|refusal| refusal.message)
+}
+
+fn open_admin(address: SocketAddr) -> Result<TcpServer, String> {
+    TcpServer::bind(address).map_err(|error| {
+        format!(
+            "the admin address {address}: {error}\n\
+             hint: see who has it: ss -ltnp 'sport = :{}'; or leave [weir] admin out",
+            address.port()
+        )
+    })
+}
+
+/// Starts what people and programs talk to, and the prober.
+fn open_doors(shared: &Rc<Shared>, door: Door, admin: Option<TcpServer>) {
+    let health = shared.control.borrow().health.clone();
+    let state = shared.clone();
+    rt::spawn(prober(health, move |transitions| state.on_transitions(&transitions)));
+    rt::spawn(door.serve(shared.clone()));
+    if let Some(server) = admin {
+        rt::spawn(http::serve(server, shared.clone()));
+    }
+}
+
+/// The line that people and scripts wait for, and systemd's READY=1.
+fn announce(shared: &Rc<Shared>) {
+    let control = shared.control.borrow();
+    let (snapshot, shards) = (&control.snapshot, control.shards.len());
+    let (listeners, version) = (snapshot.listeners.len(), snapshot.version);
+    tracing::info!("ready: version {version}, {shards} shards, {listeners} listeners");
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        tracing::warn!("systemd was not told: {error}");
+    }
+}
+
+/// The configuration to begin with, and where it is kept.
+struct State {
+    snapshot: Snapshot,
+    ids: IdSource,
+    kept: Kept,
+}
+
+enum Kept {
+    /// It is the newest version of this state.
+    Here(Box<Store>),
+    /// It becomes version 1 once its listeners are bound.
+    Seed(crate::store::Vacant, String),
+}
+
+impl State {
+    /// Opens the state directory. What is in it is the truth; the file seeds an empty one.
+    fn find(settings: &Settings, run: &Run, seed: Option<Spec>) -> Result<State, String> {
+        let mut ids = IdSource::default();
+        match Store::open(&settings.state).map_err(|error| error.to_string())? {
+            Found::State(found) => {
+                let (store, record) = *found;
+                if let (Some(spec), Some(path)) = (seed, &run.file)
+                    && spec != record.spec
+                {
+                    let (path, version) = (path.display(), record.version);
+                    tracing::warn!(
+                        "{path} differs from the state, which is at version {version} and counts; \
+                         to use the file: weirctl config apply {path}"
+                    );
+                }
+                let snapshot = rebuild(&record, settings, &mut ids)?;
+                Ok(State { snapshot, ids, kept: Kept::Here(Box::new(store)) })
+            }
+            Found::Empty(vacant) => {
+                let origin = match &run.file {
+                    Some(path) => format!("seeded from {}", path.display()),
+                    None => "an empty configuration".to_owned(),
+                };
+                let spec = seed.unwrap_or_default();
+                let built = desk::build(&spec, &Snapshot::empty(), &mut ids);
+                let snapshot = built
+                    .map_err(|refusal| format!("{}\nhint: {}", refusal.message, refusal.hint))?;
+                Ok(State { snapshot, ids, kept: Kept::Seed(vacant, origin) })
+            }
+        }
+    }
+
+    /// Binds every listener, and only then makes a new state of the file: a file that cannot be
+    /// served must not become the state that counts.
+    fn into_control(
+        self,
+        engine: Engine,
+        limits: Limits,
+    ) -> Result<(Control, listen::Sockets), String> {
+        let State { snapshot, ids, kept } = self;
+        let bound = listen::bind_new(&Snapshot::empty(), &snapshot, limits.shards);
+        let sockets = bound.map_err(|error| {
+            let refusal = error.refusal();
+            format!("{}\nhint: {}", refusal.message, refusal.hint)
+        })?;
+        let store = match kept {
+            Kept::Here(store) => *store,
+            Kept::Seed(vacant, summary) => {
+                let at = rt::rfc3339(rt::wall_ms());
+                let spec = snapshot.spec();
+                let first = Record::new(snapshot.version.0, at, own_author(), summary, spec);
+                vacant.seed(&first).map_err(|error| error.to_string())?
+            }
+        };
+        Ok((Control::new(Box::new(engine), store, (snapshot, ids), moment()), sockets))
+    }
+}
+
+/// The newest version of the state, as it was.
+fn rebuild(record: &Record, settings: &Settings, ids: &mut IdSource) -> Result<Snapshot, String> {
+    let version = Version(record.version);
+    Snapshot::build(&record.spec, version, &Snapshot::empty(), ids).map_err(|faults| {
+        let lines: Vec<String> =
+            faults.iter().map(|fault| format!("{}: {}", fault.at, fault.what)).collect();
+        format!(
+            "version {version} in {} is not a configuration that this weir takes: {}\n\
+             hint: start the weir that wrote it and change what is named here, \
+             or move the directory away and seed a new one with weir run -c FILE",
+            settings.state.display(),
+            lines.join("; ")
+        )
+    })
+}

@@ -1,0 +1,225 @@
+//! Requests from end to end, with shards without threads and a disk in memory.
+
+use weir_proto::request::{ChangeOptions, ChangeRequest, Code};
+
+use super::*;
+use crate::control::tests::{Shards, control, free, spec};
+use crate::store::tests::Disk;
+use weir_proto::ids::BackendId;
+use weir_proto::snapshot::Snapshot;
+
+const BY: Author = Author { uid: 1000, pid: 7 };
+
+/// Two shards that have adopted a configuration with one listener; everything runs but the signals.
+pub(crate) async fn started() -> (Rc<Shared>, Shards) {
+    let (shards, bell) = Shards::new(2);
+    let shared = Shared::new(control(&shards, &Disk::default(), &spec(free())));
+    start_reports(&shared, bell.into());
+    start_ticks(&shared);
+    let snapshot = Snapshot::clone(&shared.control.borrow().snapshot);
+    let sockets = crate::listen::bind_new(&Snapshot::empty(), &snapshot, 2).unwrap();
+    let version = snapshot.version;
+    shared.control.borrow_mut().publish(snapshot, sockets, rt::now());
+    shared.adopted(version).await.unwrap();
+    shards.take_sent();
+    (shared, shards)
+}
+
+fn change(change: ChangeRequest) -> Request {
+    Request::Change { change, options: ChangeOptions::default() }
+}
+
+fn add(name: &str, address: &str) -> Request {
+    change(ChangeRequest::BackendAdd { name: name.into(), address: address.into(), weight: None })
+}
+
+async fn changed(shared: &Shared, request: Request) -> weir_proto::answer::Changed {
+    match shared.ask(request, BY).await {
+        Response::Done(Answer::Changed(changed)) => changed,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn refused(shared: &Shared, request: Request) -> Refusal {
+    match shared.ask(request, BY).await {
+        Response::Refused(refusal) => refusal,
+        other @ Response::Done(_) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_change_is_answered_when_every_shard_obeys() {
+    rt::run(|| async {
+        let (shared, shards) = started().await;
+        let answer = changed(&shared, add("web/b3", "192.0.2.3:80")).await;
+        assert_eq!((answer.version, answer.shards_adopted, answer.shards), (2, 2, 2));
+        assert_eq!(answer.undo, "weirctl backend remove web/b3");
+        assert_eq!(shards.take_sent(), ["0 adopt 2 +0", "1 adopt 2 +0"]);
+        // The same again is refused, and nothing is a new version.
+        assert_eq!(refused(&shared, add("web/b3", "192.0.2.3:80")).await.code, Code::Exists);
+        let weight = ChangeRequest::BackendWeight { name: "web/b3".into(), weight: 1 };
+        assert_eq!(changed(&shared, change(weight)).await.version, 2);
+        let Response::Done(Answer::History(history)) = shared.ask(Request::ConfigHistory, BY).await
+        else {
+            panic!("no history")
+        };
+        assert_eq!(history.versions[0].summary, "backend add web/b3");
+        assert_eq!(history.versions[0].by, BY);
+        assert_eq!(history.versions.len(), 2);
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_silent_shard_is_named_after_five_seconds_and_the_next_change_goes_on() {
+    rt::run(|| async {
+        let (shared, shards) = started().await;
+        shards.set_deaf(&[1]);
+        let refusal = refused(&shared, add("web/b3", "192.0.2.3:80")).await;
+        assert_eq!(refusal.code, Code::Failed);
+        assert_eq!(refusal.message, "durable as version 2 but shards [1] have not adopted it yet");
+        shards.set_deaf(&[]);
+        assert_eq!(changed(&shared, add("web/b4", "192.0.2.4:80")).await.version, 3);
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_dry_run_changes_nothing_but_finds_a_taken_address() {
+    rt::run(|| async {
+        let (shared, shards) = started().await;
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = |bind: std::net::SocketAddr, dry_run| Request::Change {
+            change: ChangeRequest::ListenerAdd {
+                name: "db".into(),
+                bind: vec![bind.to_string()],
+                pool: "web".into(),
+            },
+            options: ChangeOptions { dry_run, if_version: None },
+        };
+        let taken_address = taken.local_addr().unwrap();
+        let refusal = refused(&shared, listener(taken_address, true)).await;
+        assert!(refusal.message.ends_with("address in use"), "{refusal:?}");
+        assert_eq!(refused(&shared, listener(taken_address, false)).await.code, Code::Failed);
+        let bind = free();
+        let answer = changed(&shared, listener(bind, true)).await;
+        assert_eq!((answer.version, answer.dry_run), (1, true));
+        assert_eq!(shards.take_sent(), [""; 0]);
+        let answer = changed(&shared, listener(bind, false)).await;
+        assert_eq!((answer.version, answer.dry_run), (2, false));
+        assert_eq!(shards.take_sent(), ["0 adopt 2 +1", "1 adopt 2 +1"]);
+    })
+    .unwrap();
+}
+
+#[test]
+fn changes_from_many_clients_are_one_after_another() {
+    rt::run(|| async {
+        let (shared, _shards) = started().await;
+        let done = Rc::new(RefCell::new(Vec::new()));
+        for n in 3..13 {
+            let (shared, done) = (shared.clone(), done.clone());
+            rt::spawn(async move {
+                let request = add(&format!("web/b{n}"), &format!("192.0.2.{n}:80"));
+                let version = changed(&shared, request).await.version;
+                done.borrow_mut().push(version);
+                shared.notice.ring();
+            });
+        }
+        let all = || (done.borrow().len() == 10).then_some(());
+        shared.notice.until(all).await;
+        let versions = done.borrow().clone();
+        assert_eq!(versions, (2..12).collect::<Vec<u64>>());
+        assert_eq!(shared.control.borrow().snapshot.pools[0].backends.len(), 12);
+    })
+    .unwrap();
+}
+
+#[test]
+fn questions_are_answered_from_the_snapshot() {
+    rt::run(|| async {
+        let (shared, _shards) = started().await;
+        let ask = async |request| match shared.ask(request, BY).await {
+            Response::Done(answer) => answer,
+            Response::Refused(refusal) => panic!("{refusal:?}"),
+        };
+        let Answer::Status(status) = ask(Request::Status).await else { panic!("no status") };
+        assert_eq!((status.version, status.state.as_str()), (1, "serving"));
+        assert_eq!(status.shards.iter().map(|row| row.version).collect::<Vec<_>>(), [1, 1]);
+        assert_eq!(status.listeners[0].state, "open");
+        assert_eq!((status.pools[0].backends, status.pools[0].name.as_str()), (2, "web"));
+        let maint = |name: &str| {
+            let state = weir_proto::spec::Admin::Maint;
+            change(ChangeRequest::BackendState { name: name.into(), state })
+        };
+        changed(&shared, maint("web/b1")).await;
+        changed(&shared, maint("web/b2")).await;
+        let Answer::Pool(pool) = ask(Request::PoolShow { name: "web".into() }).await else {
+            panic!("no pool")
+        };
+        assert_eq!(pool.backends[0].state, "maint");
+        assert_eq!((pool.health.kind.as_str(), pool.timeout.connect_s), ("tcp", 3.0));
+        let Answer::Status(status) = ask(Request::Status).await else { panic!("no status") };
+        assert_eq!(status.pools[0].backends_up, 0);
+        assert_eq!(status.warnings, ["pool web: no backend can take sessions: 2 maint"]);
+        let show = Request::BackendShow { name: "web/b9".into() };
+        let refusal = refused(&shared, show).await;
+        assert_eq!((refusal.code, refusal.did_you_mean.len()), (Code::NotFound, 2));
+        let list = Request::BackendList { pool: Some("wbe".into()) };
+        assert_eq!(refused(&shared, list).await.did_you_mean, ["web"]);
+        let export = Request::ConfigExport { version: Some(9) };
+        assert_eq!(refused(&shared, export).await.code, Code::NotFound);
+        let Answer::Config(text) = ask(Request::ConfigExport { version: Some(1) }).await else {
+            panic!("no text")
+        };
+        assert!(text.toml.contains("192.0.2.1:80"), "{}", text.toml);
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_removed_backend_is_listed_until_its_last_session_is_gone() {
+    rt::run(|| async {
+        let (shared, shards) = started().await;
+        let id: BackendId = shared.control.borrow().snapshot.pools[0].backends[0].id;
+        shards.set_sessions(&[(id, 2)]);
+        let rows = async || {
+            let list = Request::BackendList { pool: None };
+            let Response::Done(Answer::Backends(list)) = shared.ask(list, BY).await else {
+                panic!("no list")
+            };
+            list.backends
+        };
+        shared.tick();
+        shared
+            .notice
+            .until(|| (shared.control.borrow().census.sessions() == 4).then_some(()))
+            .await;
+        let remove = ChangeRequest::BackendRemove { name: "web/b1".into(), force: false };
+        changed(&shared, change(remove)).await;
+        let all = rows().await;
+        let gone = all.last().unwrap();
+        assert_eq!((all.len(), gone.name.as_str(), gone.removed), (2, "web/b1", true));
+        assert_eq!((gone.state.as_str(), gone.sessions), ("draining", 4));
+        shards.set_sessions(&[]);
+        shared
+            .notice
+            .until(|| (shared.control.borrow().census.sessions() == 0).then_some(()))
+            .await;
+        assert_eq!(rows().await.len(), 1);
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_stop_answers_first_and_ends_with_0() {
+    rt::run(|| async {
+        let (shared, shards) = started().await;
+        let stop = Request::Stop { drain_ms: Some(60_000) };
+        assert!(matches!(shared.ask(stop, BY).await, Response::Done(Answer::Said(_))));
+        assert!(!shared.control.borrow().is_serving());
+        assert_eq!(shared.over().await, 0);
+        assert_eq!(shards.take_sent(), ["0 drain", "1 drain", "0 stop", "1 stop"]);
+    })
+    .unwrap();
+}

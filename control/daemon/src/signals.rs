@@ -1,0 +1,76 @@
+//! Signals become events of the control thread: SIGINT stops, SIGTERM drains, SIGHUP reads the file again.
+
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use signal_hook::consts::{SIGHUP, SIGTERM};
+
+use crate::rt::Bell;
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signal {
+    Interrupt,
+    Terminate,
+    Reload,
+}
+
+/// The signals that came, for one task.
+pub(crate) struct Signals {
+    bell: Bell,
+    interrupt: Arc<AtomicBool>,
+    terminate: Arc<AtomicBool>,
+    reload: Arc<AtomicBool>,
+    /// The file that SIGHUP reads again.
+    pub(crate) file: Option<PathBuf>,
+}
+
+impl Signals {
+    /// Takes the three signals over. Once a process, inside the executor.
+    ///
+    /// # Errors
+    /// The kernel refused a handler or a socket.
+    pub(crate) fn take_over(file: Option<PathBuf>) -> Result<Signals, String> {
+        let text = |error: std::io::Error| format!("cannot handle signals: {error}");
+        let (ours, theirs) = UnixStream::pair().map_err(text)?;
+        ours.set_nonblocking(true).map_err(text)?;
+        theirs.set_nonblocking(true).map_err(text)?;
+        let (interrupt, terminate, reload) = Default::default();
+        for (number, flag) in [(SIGTERM, &terminate), (SIGHUP, &reload)] {
+            // In this order: whoever hears the bell finds the flag up.
+            signal_hook::flag::register(number, Arc::clone(flag)).map_err(text)?;
+            let bell = theirs.try_clone().map_err(text)?;
+            signal_hook::low_level::pipe::register(number, bell).map_err(text)?;
+        }
+        let flag: Arc<AtomicBool> = Arc::clone(&interrupt);
+        ctrlc::set_handler(move || {
+            flag.store(true, Ordering::Release);
+            // A full socket has rung already.
+            let _ = (&theirs).write(&[1]);
+        })
+        .map_err(|error| format!("cannot handle SIGINT: {error}"))?;
+        let bell = Bell::from(OwnedFd::from(ours));
+        Ok(Signals { bell, interrupt, terminate, reload, file })
+    }
+
+    /// The next signal. Several of one kind that came together are one.
+    pub(crate) async fn next(&mut self) -> Signal {
+        loop {
+            let flags = [
+                (&self.interrupt, Signal::Interrupt),
+                (&self.terminate, Signal::Terminate),
+                (&self.reload, Signal::Reload),
+            ];
+            for (flag, signal) in flags {
+                if flag.swap(false, Ordering::AcqRel) {
+                    return signal;
+                }
+            }
+            self.bell.wait().await;
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! One version as it is kept: who made it, when, and the whole spec, as JSON text.
+
+use serde::{Deserialize, Serialize};
+use weir_proto::answer::Author;
+use weir_proto::spec::Spec;
+
+/// The format that this weir writes, and the newest that it reads.
+const FORMAT: u32 = 1;
+
+/// One version of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Record {
+    format: u32,
+    pub(crate) version: u64,
+    /// RFC 3339, UTC.
+    pub(crate) at: String,
+    pub(crate) by: Author,
+    pub(crate) summary: String,
+    pub(crate) spec: Spec,
+}
+
+/// The one field that every format has.
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
+
+impl Record {
+    /// A version that was made now.
+    pub(crate) fn new(version: u64, at: String, by: Author, summary: String, spec: Spec) -> Record {
+        Record { format: FORMAT, version, at, by, summary, spec }
+    }
+
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// It is not one, or a newer weir wrote it.
+    pub(super) fn parse(text: &str) -> Result<Record, String> {
+        let Format { format } = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        if format != FORMAT {
+            return Err(format!(
+                "it has format {format}, and this weir ({}) reads format {FORMAT}: \
+                 start the weir that wrote it",
+                env!("CARGO_PKG_VERSION")
+            ));
+        }
+        serde_json::from_str(text).map_err(|error| error.to_string())
+    }
+
+    /// The text that [`Record::parse`] reads.
+    pub(super) fn to_text(&self) -> Result<String, String> {
+        serde_json::to_string(self).map_err(|error| error.to_string())
+    }
+}
