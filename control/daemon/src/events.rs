@@ -42,6 +42,7 @@ impl Events {
     }
 
     /// The number that the next event gets.
+    #[cfg(test)]
     pub(crate) fn next_id(&self) -> u64 {
         self.last + 1
     }

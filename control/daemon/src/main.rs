@@ -2,6 +2,7 @@
 
 mod census;
 mod control;
+mod demo;
 mod desk;
 mod doctor;
 mod door;
@@ -48,6 +49,8 @@ enum Verb {
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
+    /// Two small backends and weir before them, on loopback, with commands to try. Ctrl-C ends all.
+    Demo,
     /// Look whether this host can run weir: what is well, what is not, and how to mend it.
     Doctor {
         /// Look at what this file asks for, too.
@@ -73,6 +76,10 @@ fn main() -> ExitCode {
         Verb::Check { file, output } => {
             let json = output == Output::Json;
             ExitCode::from(file::check_command(&file, json, desk::loops))
+        }
+        Verb::Demo => {
+            start_log();
+            exit(demo::run(|file| serve::run(serve::Run { file: Some(file), shards: None })))
         }
         Verb::Doctor { config, output } => doctor(config.as_deref(), output),
     }

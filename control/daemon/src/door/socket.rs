@@ -25,11 +25,14 @@ const FRAME_MAX: Duration = Duration::from_secs(5);
 /// How long a client may ask nothing.
 const IDLE_MAX: Duration = Duration::from_secs(600);
 
-/// The bound socket. Dropping it takes its file away.
+/// The bound socket.
 pub(crate) struct Door {
     server: UnixServer,
-    path: PathBuf,
 }
+
+/// The socket's file; dropping this takes it away. Apart from the [`Door`], because a task that
+/// still runs when the executor ends is not dropped.
+pub(crate) struct SocketFile(PathBuf);
 
 /// Why a conversation ended.
 #[derive(Debug)]
@@ -46,7 +49,7 @@ impl Door {
     ///
     /// # Errors
     /// Somebody answers there, something else is there, or the path cannot be written.
-    pub(crate) fn open(path: &Path) -> Result<Door, String> {
+    pub(crate) fn open(path: &Path) -> Result<(Door, SocketFile), String> {
         let text = |error: io::Error| format!("the control socket {}: {error}", path.display());
         if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             std::fs::DirBuilder::new()
@@ -57,7 +60,7 @@ impl Door {
         }
         remove_stale(path)?;
         let server = UnixServer::bind(path).map_err(text)?;
-        Ok(Door { server, path: path.to_owned() })
+        Ok((Door { server }, SocketFile(path.to_owned())))
     }
 
     /// Talks to every client that comes, for ever.
@@ -82,10 +85,10 @@ impl Door {
     }
 }
 
-impl Drop for Door {
+impl Drop for SocketFile {
     fn drop(&mut self) {
         // If it is gone, so much the better.
-        let _ = std::fs::remove_file(&self.path);
+        let _ = std::fs::remove_file(&self.0);
     }
 }
 

@@ -70,7 +70,7 @@ async fn serve(run: Run, settings: Settings, seed: Option<Spec>) -> Result<u8, S
     tracing::info!("{limits}");
     let state = State::find(&settings, &run, seed)?;
     let signals = Signals::take_over(run.file.clone())?;
-    let door = Door::open(&settings.control)?;
+    let (door, _socket_file) = Door::open(&settings.control)?;
     let admin = settings.admin.map(open_admin).transpose()?;
     let options = Options {
         shards,
@@ -139,7 +139,7 @@ fn announce(shared: &Rc<Shared>) {
     let control = shared.control.borrow();
     let (snapshot, shards) = (&control.snapshot, control.shards.len());
     let (listeners, version) = (snapshot.listeners.len(), snapshot.version);
-    tracing::info!("ready: version {version}, {shards} shards, {listeners} listeners");
+    tracing::info!("ready: version {version}, shards {shards}, listeners {listeners}");
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::warn!("systemd was not told: {error}");
     }

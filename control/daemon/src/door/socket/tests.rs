@@ -58,7 +58,7 @@ fn with_door(name: &str, client: impl FnOnce(&Path) + Send + 'static) {
     let path = directory.0.join("run").join("control.sock");
     rt::run(|| async {
         let (shared, _shards) = started().await;
-        let door = Door::open(&path).unwrap();
+        let (door, _file) = Door::open(&path).unwrap();
         rt::spawn(door.serve(shared));
         let (done, bell) = UnixStream::pair().unwrap();
         let thread = std::thread::spawn(move || {
@@ -174,9 +174,9 @@ fn only_a_socket_that_nobody_answers_on_is_replaced() {
     let error = Door::open(&path).err().unwrap();
     assert!(error.contains("another weir answers there"), "{error}");
     drop(listener);
-    let door = Door::open(&path).unwrap();
+    let (_door, file) = Door::open(&path).unwrap();
     assert!(UnixStream::connect(&path).is_ok());
-    drop(door);
+    drop(file);
     assert!(!path.exists());
     std::fs::write(&path, "a note").unwrap();
     let error = Door::open(&path).err().unwrap();
