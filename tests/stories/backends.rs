@@ -92,9 +92,10 @@ fn drain_waits_for_the_last_session_or_says_that_it_did_not_end() {
 fn without_a_backend_a_client_is_reset_and_told_nothing() {
     let set = Plan::new(1, Script::Banner).start();
     set.weir.ok(&["backend", "maint", "web/b1"]);
-    let mut client = set.client();
-    let (bytes, _) = client.rest();
-    assert!(bytes.is_empty());
+    // The reset may be there before the client has looked at its connect.
+    if let Ok(mut client) = Peer::try_connect(set.weir.web) {
+        assert!(client.rest().0.is_empty());
+    }
     set.weir.ctl(&["status", "--check"]).expect_code(3);
     set.weir.ok(&["backend", "ready", "web/b1"]);
     set.weir.ctl(&["status", "--check"]).expect_code(0);
@@ -224,11 +225,11 @@ fn listeners_and_pools_come_and_go_too() {
     set.weir.ok(&["listener", "add", "side", &bind.to_string(), "--pool", "extra"]);
     let mut client = Peer::connect(bind);
     assert_eq!(client.line(), "x1");
-    set.weir.ctl(&["pool", "remove", "extra"]).expect_code(1);
-    set.weir.ok(&["listener", "remove", "side"]);
+    set.weir.ctl(&["pool", "remove", "extra", "--yes"]).expect_code(1);
+    set.weir.ok(&["listener", "remove", "side", "--yes"]);
     clock::wait_for("the listener to refuse", || Peer::try_connect(bind).is_err());
     client.echo(b"the session goes on");
-    set.weir.ok(&["pool", "remove", "extra"]);
+    set.weir.ok(&["pool", "remove", "extra", "--yes"]);
     set.session().0.echo(b"web is untouched");
     client.echo(b"to its end").fin().expect_fin();
 }

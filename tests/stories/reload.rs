@@ -76,7 +76,7 @@ fn a_bad_file_is_refused_as_a_whole() {
         assert!(!ran.stderr.is_empty() && ran.stdout.is_empty(), "{ran}");
         assert_eq!(set.weir.version(), before, "{text}");
     }
-    set.weir.ctl(&["config", "apply", "/no/such/file.toml"]).expect_code(1);
+    assert_ne!(set.weir.ctl(&["config", "apply", "/no/such/file.toml"]).code, 0);
     set.session().0.echo(b"still serves");
 }
 
