@@ -45,6 +45,8 @@ pub struct Shard<I: Io> {
     now: Now,
     actions: Actions,
     bell_rang: bool,
+    /// No listener is opened any more.
+    draining: bool,
     stopping: bool,
     collected_at: Now,
 }
@@ -73,6 +75,7 @@ impl<I: Io> Shard<I> {
             now,
             actions: Actions::default(),
             bell_rang: true, // orders may have come before the bell was armed
+            draining: false,
             stopping: false,
             collected_at: now,
         }

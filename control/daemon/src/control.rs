@@ -296,8 +296,35 @@ impl Control {
             Phase::Serving | Phase::Stopping { .. } | Phase::Over { .. } => {}
         }
         self.flush();
+        self.collect();
+    }
+
+    /// Asks every shard for figures, unless it has been asked and has not answered.
+    fn collect(&mut self) {
         let fleet = &self.fleet;
         for shard in &mut self.shards {
+            let id = shard.id;
+            shard.collect(|order| fleet.send(id, order));
+        }
+    }
+
+    /// From now on only figures count that are asked for later than now; asks for them.
+    pub(crate) fn want_fresh(&mut self) {
+        self.each_live(Shard::want_fresh);
+        self.collect();
+    }
+
+    /// True when every live shard has given the figures that were wanted. Asks again where an
+    /// earlier question was still on its way.
+    pub(crate) fn is_fresh(&mut self) -> bool {
+        self.collect_stale();
+        let mut live = self.shards.iter().filter(|shard| shard.life == Life::Live);
+        live.all(Shard::is_fresh)
+    }
+
+    fn collect_stale(&mut self) {
+        let fleet = &self.fleet;
+        for shard in self.shards.iter_mut().filter(|shard| !shard.is_fresh()) {
             let id = shard.id;
             shard.collect(|order| fleet.send(id, order));
         }
@@ -350,9 +377,8 @@ impl Control {
     }
 
     /// No session is left, by figures that are newer than the drain.
-    fn is_quiet(&self) -> bool {
-        let mut live = self.shards.iter().filter(|shard| shard.life == Life::Live);
-        live.all(Shard::is_fresh) && self.census.sessions() == 0
+    fn is_quiet(&mut self) -> bool {
+        self.is_fresh() && self.census.sessions() == 0
     }
 
     fn on_started(&mut self, id: ShardId, sessions_max: u32, moment: Moment) {
@@ -419,10 +445,10 @@ impl Control {
     }
 
     fn remember_released(&mut self, before: &Snapshot, now: Now) {
-        let snapshot = &self.snapshot;
-        let kept: BTreeSet<_> = snapshot.listeners.iter().map(|listener| listener.id).collect();
+        let kept: BTreeSet<_> =
+            listen::open_in(&self.snapshot).map(|listener| listener.id).collect();
         self.released.retain(|(_, since)| elapsed(*since, now) < RELEASE_MAX);
-        let closed = before.listeners.iter().filter(|listener| !kept.contains(&listener.id));
+        let closed = listen::open_in(before).filter(|listener| !kept.contains(&listener.id));
         let addresses = closed.flat_map(|listener| listener.bind.iter().copied());
         self.released.extend(addresses.map(|address| (address, now)));
     }

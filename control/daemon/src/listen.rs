@@ -56,7 +56,12 @@ impl BindError {
     }
 }
 
-/// Binds the listeners of `after` that are new, for `shards` shards.
+/// The listeners of a snapshot that have sockets: a drained one has given them up.
+pub(crate) fn open_in(snapshot: &Snapshot) -> impl Iterator<Item = &Listener> {
+    snapshot.listeners.iter().filter(|listener| listener.accepting)
+}
+
+/// Binds the listeners that are open in `after` and were not in `before`, for `shards` shards.
 ///
 /// # Errors
 /// The first address that could not be bound. Nothing stays bound then.
@@ -65,11 +70,11 @@ pub(crate) fn bind_new(
     after: &Snapshot,
     shards: u16,
 ) -> Result<Sockets, BindError> {
-    let known: BTreeSet<_> = before.listeners.iter().map(|listener| listener.id).collect();
+    let known: BTreeSet<_> = open_in(before).map(|listener| listener.id).collect();
     let held: Vec<SocketAddr> =
-        before.listeners.iter().flat_map(|listener| listener.bind.iter().copied()).collect();
+        open_in(before).flat_map(|listener| listener.bind.iter().copied()).collect();
     let mut sockets: Sockets = (0..shards).map(|_| Vec::new()).collect();
-    for listener in after.listeners.iter().filter(|listener| !known.contains(&listener.id)) {
+    for listener in open_in(after).filter(|listener| !known.contains(&listener.id)) {
         for address in &listener.bind {
             let fail = |error| fail(listener, *address, error);
             // SO_REUSEPORT would let us in beside another weir of the same user, which would then
@@ -92,7 +97,7 @@ pub(crate) fn bind_new(
 /// The first address that could not be bound.
 pub(crate) fn bind_all(snapshot: &Snapshot) -> Result<Vec<ListenerSocket>, BindError> {
     let mut sockets = Vec::new();
-    for listener in &snapshot.listeners {
+    for listener in open_in(snapshot) {
         for address in &listener.bind {
             let opened = open(*address, true).map_err(|error| fail(listener, *address, error))?;
             sockets.push(ListenerSocket { listener: listener.id, socket: opened });

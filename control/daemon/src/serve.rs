@@ -28,6 +28,8 @@ pub(crate) use start::{Run, read_file, run};
 const TICK: Duration = Duration::from_millis(250);
 /// How long sessions get to end after SIGTERM.
 const DRAIN_DEFAULT: Duration = Duration::from_secs(30);
+/// How long an answer waits for figures of this moment.
+const FRESH_MAX: Duration = Duration::from_millis(25);
 /// How long the end of the process waits for its last answers to leave.
 const ANSWERS_MAX: Duration = Duration::from_secs(1);
 
@@ -74,9 +76,24 @@ impl Shared {
         let answer = match request {
             Request::Change { change, options } => self.change(change, options, by).await,
             Request::Stop { drain_ms } => Ok(self.stop(drain_ms.unwrap_or(0)).await),
-            request => self.answer(request),
+            Request::Events { .. } | Request::ConfigExport { .. } | Request::ConfigHistory => {
+                self.answer(request)
+            }
+            // The rest counts sessions.
+            request => {
+                self.refresh().await;
+                self.answer(request)
+            }
         };
         answer.map_or_else(Response::Refused, Response::Done)
+    }
+
+    /// Asks the shards for figures as they are now. A shard that is slow to answer is not waited
+    /// for: its last figures count.
+    async fn refresh(&self) {
+        self.control.borrow_mut().want_fresh();
+        let fresh = || self.control.borrow_mut().is_fresh().then_some(());
+        let _ = rt::timeout(FRESH_MAX, self.notice.until(fresh)).await;
     }
 
     fn answer(&self, request: Request) -> Result<Answer, Refusal> {

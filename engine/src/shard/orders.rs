@@ -42,8 +42,12 @@ impl<I: Io> Shard<I> {
             }
             Order::Collect { spare } => self.collect(spare),
             Order::Kill(backend) => self.table.kill_backend(backend),
-            Order::Drain => self.fence(|_| false),
+            Order::Drain => {
+                self.draining = true;
+                self.fence(|_| false);
+            }
             Order::Stop => {
+                self.draining = true;
                 self.stopping = true;
                 self.fence(|_| false);
                 self.table.stop();
@@ -56,7 +60,7 @@ impl<I: Io> Shard<I> {
         let wanted =
             |id| snapshot.listeners.iter().any(|listener| listener.id == id && listener.accepting);
         self.fence(wanted);
-        if !self.stopping {
+        if !self.draining {
             self.listen(sockets);
         }
         self.sockets.touch();

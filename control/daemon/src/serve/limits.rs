@@ -4,10 +4,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// More descriptors than this are of no use to us.
 const DESCRIPTORS_MAX: u64 = 1 << 20;
-/// For logs, the state, the doors, the prober and what the libraries open.
-const RESERVED: u64 = 256;
-/// For each shard: its ring, its listeners, its channels.
-const RESERVED_PER_SHARD: u64 = 64;
+/// For logs, the state, the doors, the prober and what the libraries open. A quarter of the limit,
+/// if that is less.
+const RESERVED_MAX: u64 = 256;
+/// For each shard: its ring, its listeners, its channels, and what is accepted past its limit.
+const RESERVED_PER_SHARD: u64 = 32;
 /// A session's client and backend.
 const PER_SESSION: u64 = 2;
 
@@ -44,7 +45,7 @@ impl Limits {
 
     /// Divides `descriptors` among `shards`. `None` if not one session fits on each.
     pub(crate) fn of(descriptors: u64, shards: u16) -> Option<Limits> {
-        let reserved = RESERVED + RESERVED_PER_SHARD * u64::from(shards);
+        let reserved = RESERVED_MAX.min(descriptors / 4) + RESERVED_PER_SHARD * u64::from(shards);
         let sessions = descriptors.checked_sub(reserved)? / PER_SESSION;
         let each = u32::try_from(sessions / u64::from(shards.max(1))).ok()?;
         (each > 0).then_some(Limits { descriptors, sessions_per_shard: each, shards })
@@ -70,12 +71,13 @@ mod tests {
     #[test]
     fn descriptors_are_divided_after_the_reserve() {
         let limits = Limits::of(65_536, 2).unwrap();
-        assert_eq!(limits.sessions_per_shard, (65_536 - 256 - 128) / 4);
+        assert_eq!(limits.sessions_per_shard, (65_536 - 256 - 64) / 4);
         assert_eq!(
             limits.to_string(),
-            "65536 descriptors: at most 32576 sessions, 16288 on each of 2 shards"
+            "65536 descriptors: at most 32608 sessions, 16304 on each of 2 shards"
         );
-        assert_eq!(Limits::of(300, 1), None);
-        assert_eq!(Limits::of(322, 1).map(|limits| limits.sessions_per_shard), Some(1));
+        assert_eq!(Limits::of(200, 2).map(|limits| limits.sessions_per_shard), Some(21));
+        assert_eq!(Limits::of(42, 1), None);
+        assert_eq!(Limits::of(46, 1).map(|limits| limits.sessions_per_shard), Some(1));
     }
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use weir_engine::{Engine, Options};
 use weir_proto::ids::{IdSource, Version};
@@ -13,7 +14,7 @@ use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::Spec;
 
 use super::limits::Limits;
-use super::{Shared, moment, own_author, start_reports, start_signals, start_ticks};
+use super::{Shared, later, moment, own_author, start_reports, start_signals, start_ticks};
 use crate::control::Control;
 use crate::desk;
 use crate::door::http;
@@ -28,6 +29,9 @@ use crate::store::{Found, Record, Store};
 /// Keys maglev's hash of client addresses. A constant: a client finds its backend again after a
 /// restart, and through another weir with the same pool.
 const HASH_SEED: (u64, u64) = (0x7765_6972_206d_6167, 0x6c65_7620_6861_7368);
+
+/// How long an address may still be held by a weir that was killed.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What `weir run` was told.
 #[derive(Clone, Debug)]
@@ -70,8 +74,11 @@ async fn serve(run: Run, settings: Settings, seed: Option<Spec>) -> Result<u8, S
     tracing::info!("{limits}");
     let state = State::find(&settings, &run, seed)?;
     let signals = Signals::take_over(run.file.clone())?;
-    let (door, _socket_file) = Door::open(&settings.control)?;
-    let admin = settings.admin.map(open_admin).transpose()?;
+    let (door, _socket_file) = patiently(|| Door::open(&settings.control)).await?;
+    let admin = match settings.admin {
+        Some(address) => Some(patiently(|| open_admin(address)).await?),
+        None => None,
+    };
     let options = Options {
         shards,
         sessions_max: limits.sessions_per_shard,
@@ -82,7 +89,8 @@ async fn serve(run: Run, settings: Settings, seed: Option<Spec>) -> Result<u8, S
     let mut engine =
         Engine::start(&options).map_err(|error| format!("{}\nhint: {}", error.what, error.hint))?;
     let bell = engine.take_bell().ok_or("the engine has no bell")?;
-    let (control, sockets) = state.into_control(engine, limits)?;
+    let sockets = patiently(|| state.bind(limits)).await?;
+    let control = state.into_control(engine)?;
     let shared = Shared::new(control);
     begin(&shared, sockets, bell.into(), signals).await?;
     open_doors(&shared, door, admin);
@@ -90,6 +98,18 @@ async fn serve(run: Run, settings: Settings, seed: Option<Spec>) -> Result<u8, S
     let code = shared.over().await;
     tracing::info!("stopped");
     Ok(code)
+}
+
+/// Tries again for a moment: sockets that io_uring was waiting on outlive a process that was killed,
+/// by some 20 ms here. So the one who starts weir again at once finds its addresses free.
+async fn patiently<T>(mut attempt: impl FnMut() -> Result<T, String>) -> Result<T, String> {
+    let deadline = later(moment(), PATIENCE);
+    loop {
+        match attempt() {
+            Err(_) if rt::now() < deadline => rt::sleep(PATIENCE / 50).await,
+            result => return result,
+        }
+    }
 }
 
 /// Sends the first version to every shard and waits for them.
@@ -192,19 +212,19 @@ impl State {
         }
     }
 
-    /// Binds every listener, and only then makes a new state of the file: a file that cannot be
-    /// served must not become the state that counts.
-    fn into_control(
-        self,
-        engine: Engine,
-        limits: Limits,
-    ) -> Result<(Control, listen::Sockets), String> {
-        let State { snapshot, ids, kept } = self;
-        let bound = listen::bind_new(&Snapshot::empty(), &snapshot, limits.shards);
-        let sockets = bound.map_err(|error| {
+    /// Binds every listener.
+    fn bind(&self, limits: Limits) -> Result<listen::Sockets, String> {
+        let bound = listen::bind_new(&Snapshot::empty(), &self.snapshot, limits.shards);
+        bound.map_err(|error| {
             let refusal = error.refusal();
             format!("{}\nhint: {}", refusal.message, refusal.hint)
-        })?;
+        })
+    }
+
+    /// Makes a new state of the file, if it has to be. To be called when every listener is bound: a
+    /// file that cannot be served must not become the state that counts.
+    fn into_control(self, engine: Engine) -> Result<Control, String> {
+        let State { snapshot, ids, kept } = self;
         let store = match kept {
             Kept::Here(store) => *store,
             Kept::Seed(vacant, summary) => {
@@ -214,7 +234,7 @@ impl State {
                 vacant.seed(&first).map_err(|error| error.to_string())?
             }
         };
-        Ok((Control::new(Box::new(engine), store, (snapshot, ids), moment()), sockets))
+        Ok(Control::new(Box::new(engine), store, (snapshot, ids), moment()))
     }
 }
 
