@@ -66,11 +66,11 @@ fn the_end_of_a_clean_session_is_counted_as_complete() {
     let set = Plan::new(1, Script::Echo).start();
     set.client().echo(b"x").fin().expect_fin();
     clock::wait_for("the end to be counted", || {
-        set.weir
-            .get("/metrics")
-            .body
-            .lines()
-            .any(|line| line.starts_with("weir_session_ends_total{") && !line.ends_with(" 0"))
+        set.weir.get("/metrics").body.lines().any(|line| {
+            line.starts_with("weir_session_ends_total{")
+                && line.contains("why=\"complete\"")
+                && !line.ends_with(" 0")
+        })
     });
 }
 
