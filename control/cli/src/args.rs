@@ -101,6 +101,9 @@ pub(crate) enum Verb {
         /// Only say what would happen
         #[arg(long)]
         dry_run: bool,
+        /// Accepted as everywhere; a drain loses no traffic, so it never asks
+        #[arg(short, long)]
+        yes: bool,
     },
     /// End weir
     Stop {

@@ -94,7 +94,7 @@ fn plan_of(verb: Verb) -> Plan {
         Verb::Events { follow, since } => Plan::Events { follow, since },
         Verb::Config(verb) => config(verb),
         Verb::Shards => read(Request::Shards),
-        Verb::Drain { dry_run } => Plan::Drain { dry_run },
+        Verb::Drain { dry_run, yes: _ } => Plan::Drain { dry_run },
         Verb::Stop { drain, dry_run, yes } => Plan::Stop { drain, dry_run, yes },
         Verb::Completions { shell } => Plan::Completions(shell),
         Verb::Man => Plan::Man,

@@ -55,7 +55,7 @@ mod tests {
     #[test]
     fn numbers_go_on_while_the_oldest_fall_out() {
         let mut events = Events::new();
-        assert_eq!((events.next_id(), events.dropped_total()), (1, 0));
+        assert_eq!(events.dropped_total(), 0);
         assert_eq!(events.after(0), []);
         let most = EVENTS_MAX as u64;
         for number in 1..=most + 2 {
@@ -64,7 +64,7 @@ mod tests {
         let all = events.after(0);
         assert_eq!((all.len(), all[0].id, all[0].text.as_str()), (EVENTS_MAX, 3, "event 3"));
         assert!(all.iter().zip(3..).all(|(row, id)| row.id == id));
-        assert_eq!((events.next_id(), events.dropped_total()), (most + 3, 2));
+        assert_eq!(events.dropped_total(), 2);
         let last = events.after(most + 1);
         assert_eq!(last.len(), 1);
         assert_eq!(

@@ -46,25 +46,12 @@ pub(super) fn made(answer: &Answer, console: &mut Console<'_>) -> Result<(), Fai
     Ok(())
 }
 
-/// What would be lost, if anything.
+/// What would be lost, if anything. Sessions of a listener or pool that is removed run on.
 fn loss(change: &ChangeRequest, console: &Console<'_>) -> Result<Option<String>, Failure> {
-    Ok(match change {
-        ChangeRequest::BackendRemove { name, force: true } => {
-            Some(format!("the sessions of backend {name} would be reset"))
-        }
-        ChangeRequest::PoolRemove { name } => {
-            Some(format!("pool {name} and its backends would be removed"))
-        }
-        ChangeRequest::ListenerRemove { name } => {
-            let request = Request::ListenerShow { name: name.clone() };
-            let answer = console.client_before_a_question()?.ask(&request)?;
-            let Answer::Listener(listener) = answer else { return Err(Failure::unexpected()) };
-            let sessions = listener.sessions;
-            (sessions > 0)
-                .then(|| format!("listener {name} has {sessions} sessions and would take no more"))
-        }
-        _ => None,
-    })
+    let ChangeRequest::BackendRemove { name, force: true } = change else { return Ok(None) };
+    let mut client = console.client_before_a_question()?;
+    let sessions = sessions_of(name, &mut client)?;
+    Ok((sessions > 0).then(|| format!("{sessions} sessions of backend {name} would be reset")))
 }
 
 /// Waits until the backend has no session. The drain stays in force however this ends.

@@ -86,9 +86,8 @@ fn read_file(file: &Path, console: &mut Console<'_>) -> Result<ChangeRequest, Fa
     let origin = if stdin { "stdin".to_owned() } else { file.display().to_string() };
     let cannot = |error: std::io::Error| {
         let exit = match error.kind() {
-            std::io::ErrorKind::NotFound => Exit::NotFound,
             std::io::ErrorKind::PermissionDenied => Exit::Denied,
-            _ => Exit::Failed,
+            _ => Exit::Failed, // 4 is for objects of the daemon
         };
         Failure::new(exit, format!("cannot read {origin}: {error}"), "name a file, or - for stdin")
     };

@@ -56,8 +56,12 @@ pub(super) fn stop(
     yes: bool,
     console: &mut Console<'_>,
 ) -> Result<Exit, Failure> {
-    if !dry_run && drain.is_none() {
-        console.confirm("weir would end and cut every session (--drain 30s lets them end)", yes)?;
+    if !dry_run && drain.is_none() && !yes {
+        let open = sessions(&status(&mut console.client_before_a_question()?)?);
+        if open > 0 {
+            let loss = format!("{open} sessions would be cut (--drain 30s lets them end)");
+            console.confirm(&loss, yes)?;
+        }
     }
     let mut client = console.client()?;
     let before = status(&mut client)?;

@@ -40,43 +40,23 @@ fn shards_that_are_late_are_said() {
 }
 
 #[test]
-fn traffic_is_not_lost_without_a_yes() {
-    let daemon = Daemon::saying(Answer::Changed(changed()));
-    for line in ["backend remove web/b1 --force", "pool remove web"] {
-        let ran = daemon.run_with(line, "");
-        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
-        assert!(ran.err.contains("--yes"), "{ran:?}");
-        assert_eq!(daemon.asked().len(), 0, "{line}");
+fn live_sessions_are_not_reset_without_a_yes() {
+    for (sessions, code) in [(0, 0), (3, 2)] {
+        let daemon = draining(vec![sessions]);
+        let ran = daemon.run_with("backend remove web/b1 --force", "");
+        assert_eq!(ran.code, code, "{ran:?}");
+        assert_eq!(ran.err.contains("--yes"), sessions > 0, "{ran:?}");
+        assert_eq!(daemon.run("backend remove web/b1 --force --yes").code, 0);
     }
-    for line in [
-        "backend remove web/b1 --force --yes",
-        "pool remove web --dry-run",
-        "backend remove web/b1",
-    ] {
-        assert_eq!(daemon.run(line).code, 0, "{line}");
-    }
-    assert_eq!(daemon.asked().len(), 3);
 }
 
 #[test]
-fn a_listener_with_sessions_is_not_removed_without_a_yes() {
-    for (sessions, code) in [(0, 0), (3, 2)] {
-        let daemon = Daemon::new(move |request| match request {
-            Request::ListenerShow { .. } => done(Answer::Listener(ListenerRow {
-                name: "web".into(),
-                bind: vec!["0.0.0.0:80".into()],
-                pool: "web".into(),
-                state: "open".into(),
-                sessions,
-                sessions_total: 9,
-                max_sessions: None,
-            })),
-            _ => done(Answer::Changed(changed())),
-        });
-        let ran = daemon.run("listener remove web");
-        assert_eq!(ran.code, code, "{ran:?}");
-        assert_eq!(daemon.run("listener remove web --yes").code, 0);
+fn what_cuts_no_session_is_not_asked_about() {
+    let daemon = Daemon::saying(Answer::Changed(changed()));
+    for line in ["backend remove web/b1", "pool remove web", "listener remove web"] {
+        assert_eq!(daemon.run(line).code, 0, "{line}");
     }
+    assert_eq!(daemon.asked().len(), 3);
 }
 
 /// A daemon whose backend has these sessions, one number a look; the last one stays.

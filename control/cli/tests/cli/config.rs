@@ -47,7 +47,7 @@ fn apply_sends_the_file_or_stdin() {
     };
     assert_eq!(daemon.asked(), [apply(&name, true), apply("stdin", false)]);
     let ran = daemon.run("config apply /nonexistent/weir.toml");
-    assert_eq!((ran.code, ran.out.as_str()), (4, ""), "{ran:?}");
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{ran:?}");
 }
 
 #[test]

@@ -36,11 +36,11 @@ fn a_dry_run_asks_only_for_the_status() {
 }
 
 #[test]
-fn stop_without_a_drain_needs_a_yes() {
+fn stop_without_a_drain_needs_a_yes_if_sessions_are_open() {
     let daemon = daemon(false);
     let ran = daemon.run("stop");
     assert_eq!(ran.code, 2, "{ran:?}");
-    assert_eq!(daemon.asked(), []);
+    assert_eq!(daemon.asked(), [Request::Status]);
     let ran = daemon.run("stop --yes");
     assert_eq!((ran.code, ran.out.as_str()), (0, "weir: serving → stopped\nweir has stopped\n"));
     let ran = daemon.run("stop --drain 10s");
