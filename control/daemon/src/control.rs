@@ -1,4 +1,4 @@
-//! What the control thread knows, and what it does about each report and each tick. No await in here.
+//! What the control thread knows, and what it does about reports and ticks. No await in here.
 
 mod shard;
 
@@ -103,7 +103,7 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// The state before any shard was told anything. `snapshot` is what `store` holds as its newest.
+    /// The state before any shard was told anything. `snapshot` is the newest one in `store`.
     pub(crate) fn new(
         fleet: Box<dyn Fleet>,
         store: Store,

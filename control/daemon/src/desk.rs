@@ -1,4 +1,6 @@
-//! Pure: what a command makes of the configuration, or why it is refused. No socket, no disk, no clock.
+//! Pure: what a command makes of the configuration, or why it is refused.
+//!
+//! No socket, no disk, no clock in here.
 
 mod backend;
 mod listener;
@@ -123,7 +125,7 @@ pub(crate) fn build(
     if loops.is_empty() { Ok(snapshot) } else { Err(refuse(&loops)) }
 }
 
-/// Every backend that is an address of one of weir's own listeners: sessions would go round for ever.
+/// Every backend that is one of weir's own listeners: sessions would go round for ever.
 pub(crate) fn loops(spec: &Spec) -> Vec<Fault> {
     let mut bound: BTreeMap<u16, Vec<(&Name, IpAddr)>> = BTreeMap::new();
     for (name, listener) in &spec.listener {
@@ -148,7 +150,8 @@ pub(crate) fn loops(spec: &Spec) -> Vec<Fault> {
     faults
 }
 
-/// True if a connect to `address` certainly arrives at a socket bound to `bind` (the ports are equal).
+/// True if a connect to `address` certainly arrives at a socket bound to `bind`, the ports being
+/// equal.
 fn reaches(address: SocketAddr, bind: IpAddr) -> bool {
     let (ip, bind) = (address.ip().to_canonical(), bind.to_canonical());
     // A connect to 0.0.0.0 or [::] goes to this host's loopback.

@@ -155,10 +155,10 @@ impl Rollout {
     }
 
     fn forget(&mut self, shard: ShardId, now: Now) -> bool {
-        let (Rollout::Sent { version, waiting, since } | Rollout::Late { version, waiting, since }) =
-            self
-        else {
-            return false;
+        let (version, waiting, since) = match self {
+            Rollout::Sent { version, waiting, since }
+            | Rollout::Late { version, waiting, since } => (version, waiting, since),
+            Rollout::Done { .. } => return false,
         };
         let was_waited_for = waiting.remove(shard);
         if waiting.is_empty() {

@@ -1,4 +1,5 @@
-//! The control thread at work: starts everything in order, then turns reports, ticks, signals and requests into orders.
+//! The control thread at work: it starts everything in order, then turns reports, ticks, signals
+//! and requests into orders.
 
 mod answers;
 mod change;

@@ -1,4 +1,4 @@
-//! Signals become events of the control thread: SIGINT stops, SIGTERM drains, SIGHUP reads the file again.
+//! Signals for the control thread: SIGINT stops, SIGTERM drains, SIGHUP reads the file again.
 
 use std::io::Write;
 use std::os::fd::OwnedFd;

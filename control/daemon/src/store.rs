@@ -134,7 +134,7 @@ impl Store {
         Ok(store)
     }
 
-    /// Reads every version: nothing may be missing, and each must be one that this weir understands.
+    /// Reads every version: none may be missing, and this weir must understand each.
     fn check(place: String, opener: Opener) -> Result<(Store, Record), StoreError> {
         let read = || {
             let database = opener()?;

@@ -1,4 +1,4 @@
-//! A listener, a pool or a backend as the JSON that `before` and `after` show; `null` if it is not there.
+//! A listener, a pool or a backend as the JSON of `before` and `after`; `null` if it is not there.
 
 use serde_json::{Value, json};
 use weir_proto::snapshot::Snapshot;

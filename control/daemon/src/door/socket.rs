@@ -1,4 +1,6 @@
-//! The Unix socket for weirctl: a handshake, then one answer for each request. A bad client costs itself only.
+//! The Unix socket for weirctl: a handshake, then one answer for each request.
+//!
+//! A bad client costs itself only.
 
 use std::cell::Cell;
 use std::io;

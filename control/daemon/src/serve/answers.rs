@@ -196,7 +196,7 @@ impl Seen<'_> {
         }
     }
 
-    /// The backends of one pool, or of all; behind them those that are gone and still have sessions.
+    /// The backends of one pool, or of all, then those that are gone and still have sessions.
     fn backends_of(&self, name: Option<&str>) -> Vec<BackendRow> {
         let wanted = |pool: &str| name.is_none_or(|name| name == pool);
         let here = self.control.snapshot.backends();

@@ -1,4 +1,4 @@
-//! Waiting on one thread: tasks wait for something to come true, and look again whenever it is rung.
+//! Waiting on one thread: tasks wait for something to come true, and look again at every ring.
 
 use core::cell::{Cell, RefCell};
 use core::future::{Future, poll_fn};
