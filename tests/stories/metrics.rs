@@ -43,7 +43,6 @@ const NAMES: &[&str] = &[
     "weir_shard_sessions",
     "weir_shard_version",
     "weir_events_dropped_total",
-    "weir_session_log_dropped_total",
     "process_cpu_seconds_total",
     "process_resident_memory_bytes",
     "process_open_fds",
