@@ -22,6 +22,9 @@ use crate::peer::Peers;
 /// Rounds in which a calm world must come to its end.
 const SETTLE_ROUNDS_MAX: usize = 200_000;
 const MS: u64 = 1_000_000;
+/// Accepts that may succeed after the shard's limit was reached: 16 are armed over all sockets, or one
+/// on each; there are never more than 16 sockets here.
+const OVERSHOOT_MAX: u32 = 16;
 
 /// What one run did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -165,7 +168,7 @@ impl<I: Io> World<I> {
                 self.operator.spares.push(stats);
             }
         }
-        self.ledger.check_limits(table, self.sessions_max, 4)
+        self.ledger.check_limits(table, self.sessions_max, OVERSHOOT_MAX)
     }
 
     fn arrive(&mut self) {
@@ -234,7 +237,9 @@ impl<I: Io> World<I> {
     /// Faults stop, everybody comes to an end: so must every session, within bounds of time and steps.
     fn settle(&mut self, swarm: &Swarm) -> Checked {
         self.calm_down(swarm);
-        let bound = self.kernel.borrow().now + (swarm.connect_ms as u64 * 5 + 2000) * MS;
+        // Behind a limit of one session, clients whose backends never answer wait for each other.
+        let waits_ms = swarm.connect_ms * 4 * (swarm.clients + 1) + 2000;
+        let bound = self.kernel.borrow().now + waits_ms as u64 * MS;
         for _ in 0..SETTLE_ROUNDS_MAX {
             let before = self.activity();
             self.settle_round()?;
@@ -288,7 +293,7 @@ impl<I: Io> World<I> {
     }
 
     fn is_over(&self) -> bool {
-        let quiet = self.peers.is_empty() && self.kernel.borrow().net.unattended.is_empty();
+        let quiet = self.peers.is_empty() && self.kernel.borrow().is_quiet();
         let shard = self.shard.table().is_empty() && self.operator.sent.is_empty();
         quiet && shard && (!self.running || !self.kernel.borrow().stopping)
     }

@@ -264,7 +264,16 @@ impl Kernel {
         self.answers.insert(place, Answer { asked, outcome });
     }
 
-    /// True if nothing of the shard's is left: no buffer, no leg but `listeners`, no operation of a session.
+    /// True if no answer waits for the shard, no client waits for an accept, no peer for its program.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        let waits = self.net.listening.iter().any(|listening| !listening.queue.is_empty());
+        // The bell may ring after the shard has left.
+        let answered = self.answers.iter().all(|answer| answer.asked.op == Op::Bell);
+        answered && self.net.unattended.is_empty() && !waits
+    }
+
+    /// Fails if anything of the shard's is left: a buffer, a leg that is no listener, an operation of a session.
     pub fn check_quiet(&mut self, may_listen: bool) {
         if !self.buffers.all_free() {
             self.fail("buffers are missing at the end");
