@@ -8,7 +8,7 @@ use std::sync::Arc;
 use weir_core::table::Table;
 use weir_proto::ids::{BackendId, ListenerId, Version};
 use weir_proto::order::Report;
-use weir_proto::snapshot::{Backend, Snapshot};
+use weir_proto::snapshot::{Backend, RETRY_ATTEMPTS_MAX, Snapshot};
 use weir_proto::stats::ShardStats;
 
 use crate::kernel::{Key, Seen, is_local};
@@ -35,11 +35,17 @@ struct Counts {
 }
 
 /// A connect that has not been answered, or whose cancel has not.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Attempt {
+    /// Backends that this session has tried, this one included.
+    tried: Vec<BackendId>,
+    /// Connects so far, under any version.
+    count: usize,
     backend: Option<BackendId>,
     waits_for: u32,
     failed: Option<i32>,
+    /// Under which version it began.
+    version: u64,
 }
 
 /// What is expected of the shard.
@@ -155,8 +161,22 @@ impl Ledger {
         let Some(id) = self.ids.get(&address).copied() else {
             return Err(format!("a connect to {address}, which no version has named"));
         };
-        let attempt = Attempt { backend: Some(id), waits_for: 1, failed: None };
-        self.attempts.insert(session, attempt);
+        let version = self.version();
+        let attempt = self.attempts.entry(session).or_default();
+        // Another version numbers the backends of a pool anew: what was tried is then not known for sure.
+        if attempt.version != version {
+            attempt.tried.clear();
+        }
+        if attempt.tried.contains(&id) {
+            return Err(format!("{session:?} tries backend {id} again, after {:?}", attempt.tried));
+        }
+        attempt.tried.push(id);
+        attempt.count += 1;
+        if attempt.count > usize::from(RETRY_ATTEMPTS_MAX) + 1 {
+            return Err(format!("{session:?} has tried {} times", attempt.count));
+        }
+        (attempt.backend, attempt.waits_for, attempt.version) = (Some(id), 1, version);
+        attempt.failed = None;
         let Some(backend) = self.backend(id) else {
             return Err(format!(
                 "a connect to {address}, which is not in version {}",

@@ -158,6 +158,7 @@ impl<I: Io> World<I> {
             kernel.notes.entry((id.slot, id.generation)).or_default().timeouts = Some(timeouts);
         }
         let seen = std::mem::take(&mut kernel.seen);
+        crate::invariants::check(table, &kernel)?;
         drop(kernel);
         self.ledger.saw(&seen)?;
         let reports: Vec<Report> = std::iter::from_fn(|| self.inbox.take()).collect();

@@ -288,6 +288,12 @@ impl Kernel {
         }
     }
 
+    /// Numbers of the buffers that sessions own, in order.
+    #[must_use]
+    pub fn buffers_held(&self) -> Vec<u16> {
+        self.buffers.held()
+    }
+
     /// The next instant at which the kernel does something by itself.
     #[must_use]
     pub fn next_instant(&self) -> Option<u64> {

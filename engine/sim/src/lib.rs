@@ -7,6 +7,7 @@ pub mod chance;
 pub mod check;
 pub mod driver;
 pub mod faults;
+pub mod invariants;
 pub mod io;
 pub mod kernel;
 pub mod net;

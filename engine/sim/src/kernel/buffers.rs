@@ -68,6 +68,12 @@ impl Buffers {
         self.in_answers == 0 && self.offered.len() + self.released.len() == self.owners.len()
     }
 
+    /// Numbers of the buffers that sessions own, in order.
+    pub(super) fn held(&self) -> Vec<u16> {
+        let numbered = (0..).zip(&self.owners);
+        numbered.filter(|(_, owner)| **owner == Owner::Session).map(|(number, _)| number).collect()
+    }
+
     /// What was given back is the kernel's from now on.
     pub(super) fn publish(&mut self) {
         for buffer in self.released.drain(..) {
