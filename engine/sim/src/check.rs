@@ -30,7 +30,8 @@ struct Tally {
 #[derive(Clone, Debug, Default)]
 struct Counts {
     accepted: usize,
-    accept_errors: usize,
+    /// Failed accepts, and clients that came out of a listener after it was fenced.
+    not_accepted: usize,
     backends: BTreeMap<BackendId, Tally>,
 }
 
@@ -136,8 +137,8 @@ impl Ledger {
     pub fn saw(&mut self, seen: &[Seen]) -> Result<(), String> {
         for seen in seen {
             match *seen {
-                Seen::Accepted { ok: true } => self.counts.accepted += 1,
-                Seen::Accepted { ok: false } => self.counts.accept_errors += 1,
+                Seen::Accepted { ok: true, open: true } => self.counts.accepted += 1,
+                Seen::Accepted { .. } => self.counts.not_accepted += 1,
                 Seen::Asked { session, address } => self.asked(session, address)?,
                 Seen::CancelsConnect { session } => {
                     self.attempts.entry(session).or_default().waits_for += 1;
@@ -276,9 +277,8 @@ impl Ledger {
             let (accepted, ended, now) = (self.accepted, self.ended, stats.sessions_now);
             return Err(format!("{accepted} accepted, but {ended} ended and {now} live"));
         }
-        let heard = (expected.accepted, expected.accept_errors);
-        let counted = self.accepted + self.rejected;
-        if self.accepted > heard.0 as u64 || counted > (heard.0 + heard.1) as u64 {
+        let heard = (expected.accepted, expected.not_accepted);
+        if self.accepted != heard.0 as u64 || self.rejected > heard.1 as u64 {
             let (accepted, rejected) = (self.accepted, self.rejected);
             return Err(format!("{accepted} accepted, {rejected} rejected; heard {heard:?}"));
         }

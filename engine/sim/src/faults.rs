@@ -63,17 +63,20 @@ impl Swarm {
         let window = chance.pick(&[4, 100, 1000, 8192, 65536]);
         // So many bytes go at once, in the mean: nobody waits for 100,000 single bytes.
         let at_once = usize::from(buffer_size).min(window / 2);
+        let crowd = chance.below(64) == 0;
+        let sessions_max = chance.pick(&[1, 2, 4, 8, 64]);
+        let bytes = chance.pick(&[0, 20, 1000, 20_000, 100_000]).min(at_once * 500);
         Swarm {
             clean,
             steps: chance.between(500, 4000),
-            clients: chance.between(1, 24),
+            clients: if crowd { 600 } else { chance.between(1, 24) },
             backends: chance.between(1, 5),
             pools: chance.between(1, 2),
-            sessions_max: u32::try_from(chance.pick(&[1, 2, 4, 8, 64])).unwrap_or(1),
+            sessions_max: if crowd { 1000 } else { sessions_max },
             buffers: u16::try_from(chance.pick(&[2, 3, 4, 8, 16, 64])).unwrap_or(2),
             buffer_size,
             window,
-            bytes: chance.pick(&[0, 20, 1000, 20_000, 100_000]).min(at_once * 500),
+            bytes: if crowd { bytes.min(2000) } else { bytes },
             legs: if chance.flip() || clean { usize::MAX } else { chance.between(4, 20) },
             connect_ms: if clean { 3_600_000 } else { chance.pick(&[10, 100, 3000]) },
             idle_ms: if long_idle { 3_600_000 } else { chance.pick(&[20, 500]) },

@@ -64,12 +64,30 @@ pub struct Note {
 /// What the shard did and heard in one turn, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
-    Accepted { ok: bool },
-    Asked { session: Key, address: SocketAddr },
-    CancelsConnect { session: Key },
-    Answered { session: Key, connected: Option<Result<(), i32>> },
-    Received { address: SocketAddr, count: usize },
-    Sent { address: SocketAddr, count: usize },
+    /// `open`: its listener had not been fenced before.
+    Accepted {
+        ok: bool,
+        open: bool,
+    },
+    Asked {
+        session: Key,
+        address: SocketAddr,
+    },
+    CancelsConnect {
+        session: Key,
+    },
+    Answered {
+        session: Key,
+        connected: Option<Result<(), i32>>,
+    },
+    Received {
+        address: SocketAddr,
+        count: usize,
+    },
+    Sent {
+        address: SocketAddr,
+        count: usize,
+    },
 }
 
 /// The kernel of one shard, and the net behind it.
@@ -201,9 +219,10 @@ impl Kernel {
         }
         if let Some(leg) = leg_of(asked.op) {
             self.legs.answered(leg, asked.op);
-        }
-        if let Outcome::Accepted(result) = outcome {
-            self.seen.push(Seen::Accepted { ok: result.is_ok() });
+            if let Outcome::Accepted(result) = outcome {
+                let open = self.is_open(leg);
+                self.seen.push(Seen::Accepted { ok: result.is_ok(), open });
+            }
         }
         if let (Token::Session { id, side, kind }, Outcome::Session(done)) = (asked.token, outcome)
         {

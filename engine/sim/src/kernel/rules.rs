@@ -176,6 +176,14 @@ impl Kernel {
         Ok(self.legs.open(Behind::Listener(listener)))
     }
 
+    /// True if this leg listens and has not been fenced.
+    pub(super) fn is_open(&self, leg: Leg) -> bool {
+        match self.legs.behind(leg) {
+            Some(Behind::Listener(listener)) => self.net.listening[listener].open,
+            _ => false,
+        }
+    }
+
     pub(crate) fn fence(&mut self, leg: Leg) {
         let Some(Behind::Listener(listener)) = self.legs.behind(leg) else {
             return self.fail(format!("{leg:?} is fenced, but it does not listen"));
