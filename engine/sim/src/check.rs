@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use weir_core::limits::SWEEP_PER_TURN_MAX;
+use weir_core::session::Phase;
 use weir_core::table::Table;
 use weir_proto::ids::{BackendId, ListenerId, Version};
 use weir_proto::order::Report;
@@ -69,6 +71,10 @@ pub struct Ledger {
     ended: u64,
     folded: BTreeMap<BackendId, Tally>,
     adopted: Version,
+    /// A snapshot that was adopted has not been given back.
+    kept: u32,
+    /// Orders to kill a backend's sessions, or all (`None`), that were obeyed in the last turn.
+    cut: Vec<Option<BackendId>>,
     expected_versions: VecDeque<Version>,
     /// The largest limit that each listener ever had.
     limits: BTreeMap<ListenerId, u64>,
@@ -95,7 +101,14 @@ impl Ledger {
                     }
                 }
                 Sent::Collect => self.collected.push_back(self.counts.clone()),
-                Sent::Kill | Sent::Stop => self.fuzzy = true,
+                Sent::Kill(backend) => {
+                    self.fuzzy = true;
+                    self.cut.push(Some(backend));
+                }
+                Sent::Stop => {
+                    self.fuzzy = true;
+                    self.cut.push(None);
+                }
                 Sent::Other => {}
             }
         }
@@ -242,17 +255,22 @@ impl Ledger {
                         return Err(format!("version {version} after {}", self.adopted));
                     }
                     self.adopted = *version;
+                    self.kept += 1;
                     if self.expected_versions.pop_front() != Some(*version) {
                         return Err(format!("version {version} is not the one that was given"));
                     }
                 }
                 Report::Stats(stats) => self.compare(stats)?,
                 Report::Ejected { backend, .. } => ejected.push(*backend),
-                Report::Started { .. } | Report::Retired(_) | Report::Ended { .. } => {}
+                Report::Retired(_) => self.kept = self.kept.saturating_sub(1),
+                Report::Started { .. } | Report::Ended { .. } => {}
             }
         }
         if !self.expected_versions.is_empty() {
             return Err(format!("versions {:?} are not confirmed", self.expected_versions));
+        }
+        if self.kept > 0 {
+            return Err(format!("{} snapshots are not given back", self.kept));
         }
         let mut expected = std::mem::take(&mut self.ejected);
         self.ejections_checked += expected.len() as u64;
@@ -324,6 +342,26 @@ impl Ledger {
             if u64::from(listener.sessions) > most {
                 let (id, sessions) = (listener.id, listener.sessions);
                 return Err(format!("{sessions} sessions of listener {id}; {most} are allowed"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A kill and a stop end sessions in the same turn, as long as one batch is enough for them.
+    /// `before`: sessions before the turn.
+    ///
+    /// # Errors
+    /// A session that should be closing.
+    pub fn check_cuts(&mut self, table: &Table, before: u32) -> Result<(), String> {
+        let cuts = std::mem::take(&mut self.cut);
+        if cuts.is_empty() || before.max(table.len()) > SWEEP_PER_TURN_MAX / 2 {
+            return Ok(());
+        }
+        for (id, session) in table.iter() {
+            let on = session.route.backend.map(|slot| table.view().backends()[slot as usize].id);
+            let is_cut = cuts.iter().any(|cut| cut.is_none() || *cut == on);
+            if is_cut && !matches!(session.phase(), Phase::Closing(_)) {
+                return Err(format!("{id:?} on {on:?} goes on after {cuts:?} was cut"));
             }
         }
         Ok(())

@@ -151,6 +151,7 @@ impl<I: Io> World<I> {
             return Ok(());
         }
         self.kernel.borrow_mut().note("turn", [0, 0]);
+        let before = self.shard.table().len();
         self.running = self.shard.turn();
         let orders = self.operator.obeyed();
         self.ledger.obeyed(orders, &self.operator.backends);
@@ -175,6 +176,7 @@ impl<I: Io> World<I> {
                 self.operator.spares.push(stats);
             }
         }
+        self.ledger.check_cuts(table, before)?;
         self.ledger.check_limits(table, self.sessions_max, OVERSHOOT_MAX)
     }
 

@@ -76,7 +76,7 @@ impl Swarm {
             buffers: u16::try_from(chance.pick(&[2, 3, 4, 8, 16, 64])).unwrap_or(2),
             buffer_size,
             window,
-            bytes: if crowd { bytes.min(2000) } else { bytes },
+            bytes: if crowd { bytes.min(200) } else { bytes },
             legs: if chance.flip() || clean { usize::MAX } else { chance.between(4, 20) },
             connect_ms: if clean { 3_600_000 } else { chance.pick(&[10, 100, 3000]) },
             idle_ms: if long_idle { 3_600_000 } else { chance.pick(&[20, 500]) },

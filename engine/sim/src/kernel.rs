@@ -21,6 +21,9 @@ use crate::trace::Trace;
 use buffers::Buffers;
 use legs::Legs;
 
+/// How long accepts rest after the kernel has run out of descriptors or memory.
+const ACCEPT_PAUSE_NS: u64 = 100_000_000;
+
 /// A session's identity as the kernel sees it: slot and generation.
 pub type Key = (u32, u32);
 
@@ -108,6 +111,8 @@ pub struct Kernel {
     /// Sockets that control has bound, by the number of the descriptor that stands for them.
     pub bound: BTreeMap<RawFd, SocketAddr>,
     pub bell: bool,
+    /// This host has run out of descriptors: no accept is asked for before this.
+    accepts_rest_until: u64,
     /// Orders that were given: everything may be reset, or the sessions of these backends.
     pub stopping: bool,
     pub killed: BTreeSet<SocketAddr>,
@@ -137,6 +142,7 @@ impl Kernel {
             wait_until: Some(0),
             bound: BTreeMap::new(),
             bell: false,
+            accepts_rest_until: 0,
             stopping: false,
             killed: BTreeSet::new(),
             legs: Legs::default(),
@@ -221,6 +227,9 @@ impl Kernel {
             self.legs.answered(leg, asked.op);
             if let Outcome::Accepted(result) = outcome {
                 let open = self.is_open(leg);
+                if open && result.is_err_and(|errno| is_local(errno.0)) {
+                    self.accepts_rest_until = self.now + ACCEPT_PAUSE_NS;
+                }
                 self.seen.push(Seen::Accepted { ok: result.is_ok(), open });
             }
         }

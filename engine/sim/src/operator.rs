@@ -26,7 +26,7 @@ pub enum Sent {
     Adopt(Arc<Snapshot>),
     Health(Vec<(BackendId, bool)>),
     Collect,
-    Kill,
+    Kill(BackendId),
     Stop,
     Other,
 }
@@ -80,7 +80,7 @@ impl Operator {
             operator.spec.pool.insert(pool_name.clone(), spec);
             let binds = if operator.chance.below(4) == 0 { 2 } else { 1 };
             let bind = (0..binds).map(|_| operator.address(10)).collect();
-            let max_sessions = None;
+            let max_sessions = operator.chance.pick(&[None, None, Some(1), Some(5)]);
             let listener =
                 ListenerSpec { bind, pool: pool_name, max_sessions, state: Admin::Ready };
             operator.spec.listener.insert(name(&format!("l{pool}")), listener);
@@ -224,7 +224,7 @@ impl Operator {
             self.backends.iter().map(|(address, id)| (*address, *id)).collect();
         let (address, id) = self.chance.pick(&all);
         kernel.killed.insert(address);
-        self.send(kernel, Order::Kill(id), Sent::Kill, "order: kill");
+        self.send(kernel, Order::Kill(id), Sent::Kill(id), "order: kill");
     }
 
     pub fn drain(&mut self, kernel: &mut Kernel) {

@@ -27,6 +27,9 @@ impl Kernel {
                 return self.fail(format!("{op:?} after the FIN"));
             }
         }
+        if matches!(op, Op::Accept(_)) && self.now < self.accepts_rest_until {
+            return self.fail("an accept is asked for while there are no descriptors");
+        }
         let Token::Session { id, side, .. } = token else { return };
         let session = key(id);
         let note = self.notes.entry(session).or_default();
