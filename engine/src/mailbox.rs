@@ -99,6 +99,12 @@ impl ShardDoor {
             Err(TrySendError::Full(order) | TrySendError::Disconnected(order)) => Err(order),
         }
     }
+
+    /// Orders that the shard has not taken yet.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.orders.len()
+    }
 }
 
 impl Mailbox {

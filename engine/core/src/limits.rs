@@ -11,8 +11,8 @@ pub const TICK_MS: u32 = 8;
 pub const SLOTS_MAX: u32 = 1 << 24;
 
 /// Operations of one session at the kernel's: on each side a receive, a send, and a cancel for
-/// each.
-pub const OPERATIONS_PER_SESSION_MAX: u32 = 8;
+/// each; and the cancel of a connect that succeeded all the same, which may answer late.
+pub const OPERATIONS_PER_SESSION_MAX: u32 = 9;
 
 /// Ejections that wait to be told to control; one more is told again by its next failed connect.
 pub const EJECTIONS_MAX: usize = 64;

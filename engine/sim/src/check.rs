@@ -1,0 +1,375 @@
+//! The ledger: a second, simple opinion on configuration, health and counters, kept from the orders that the
+//! shard has obeyed and the answers that it has heard, and compared with what it does and reports.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use weir_core::limits::SWEEP_PER_TURN_MAX;
+use weir_core::session::Phase;
+use weir_core::table::Table;
+use weir_proto::ids::{BackendId, ListenerId, Version};
+use weir_proto::order::Report;
+use weir_proto::snapshot::{Backend, RETRY_ATTEMPTS_MAX, Snapshot};
+use weir_proto::stats::ShardStats;
+
+use crate::kernel::{Key, Seen, is_local};
+use crate::operator::Sent;
+
+/// Failed connects in a row that eject a backend (features.md).
+const FAILURES_MAX: u32 = 3;
+
+/// What one backend's counters should say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    received: usize,
+    sent: usize,
+    connects: usize,
+    failures: usize,
+}
+
+/// Everything that is counted.
+#[derive(Clone, Debug, Default)]
+struct Counts {
+    accepted: usize,
+    /// Failed accepts, and clients that came out of a listener after it was fenced.
+    not_accepted: usize,
+    backends: BTreeMap<BackendId, Tally>,
+}
+
+/// A connect that has not been answered, or whose cancel has not.
+#[derive(Clone, Debug, Default)]
+struct Attempt {
+    /// Backends that this session has tried, this one included.
+    tried: Vec<BackendId>,
+    /// Connects so far, under any version.
+    count: usize,
+    backend: Option<BackendId>,
+    waits_for: u32,
+    failed: Option<i32>,
+    /// Under which version it began.
+    version: u64,
+}
+
+/// What is expected of the shard.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    snapshot: Option<Arc<Snapshot>>,
+    ids: BTreeMap<SocketAddr, BackendId>,
+    unhealthy: BTreeMap<BackendId, bool>,
+    failures: BTreeMap<BackendId, u32>,
+    attempts: BTreeMap<Key, Attempt>,
+    ejected: Vec<BackendId>,
+    /// A kill or a stop was obeyed: which connects still count is not known exactly any more.
+    fuzzy: bool,
+    counts: Counts,
+    /// What the answers to `Collect` should say.
+    collected: VecDeque<Counts>,
+    /// What the answers did say.
+    accepted: u64,
+    rejected: u64,
+    ended: u64,
+    folded: BTreeMap<BackendId, Tally>,
+    adopted: Version,
+    /// A snapshot that was adopted has not been given back.
+    kept: u32,
+    /// Orders to kill a backend's sessions, or all (`None`), that were obeyed in the last turn.
+    cut: Vec<Option<BackendId>>,
+    expected_versions: VecDeque<Version>,
+    /// The largest limit that each listener ever had.
+    limits: BTreeMap<ListenerId, u64>,
+    /// Times that each kind of check had something to check.
+    pub connects_checked: u64,
+    pub ejections_checked: u64,
+}
+
+impl Ledger {
+    /// The shard has obeyed these orders before anything else in its turn.
+    pub fn obeyed(&mut self, orders: Vec<Sent>, ids: &BTreeMap<SocketAddr, BackendId>) {
+        for order in orders {
+            match order {
+                Sent::Adopt(snapshot) => {
+                    self.ids.clone_from(ids);
+                    self.adopt(snapshot);
+                }
+                Sent::Health(list) => {
+                    for (backend, healthy) in list {
+                        if self.backend(backend).is_some() {
+                            self.unhealthy.insert(backend, !healthy);
+                            self.failures.insert(backend, 0);
+                        }
+                    }
+                }
+                Sent::Collect => self.collected.push_back(self.counts.clone()),
+                Sent::Kill(backend) => {
+                    self.fuzzy = true;
+                    self.cut.push(Some(backend));
+                }
+                Sent::Stop => {
+                    self.fuzzy = true;
+                    self.cut.push(None);
+                }
+                Sent::Other => {}
+            }
+        }
+    }
+
+    fn adopt(&mut self, snapshot: Arc<Snapshot>) {
+        self.expected_versions.push_back(snapshot.version);
+        for listener in &snapshot.listeners {
+            let limit = listener.max_sessions.map_or(u64::MAX, u64::from);
+            // Each of its sockets may ask for as many as there is room.
+            let limit = limit.saturating_mul(listener.bind.len() as u64);
+            let most = self.limits.entry(listener.id).or_default();
+            *most = limit.max(*most);
+        }
+        self.snapshot = Some(snapshot);
+        // What is gone is forgotten; an identity never comes back.
+        let known: Vec<BackendId> = self.failures.keys().copied().collect();
+        for id in known {
+            if self.backend(id).is_none() {
+                self.failures.remove(&id);
+                self.unhealthy.remove(&id);
+            }
+        }
+    }
+
+    fn backend(&self, id: BackendId) -> Option<&Backend> {
+        let mut all = self.snapshot.iter().flat_map(|snapshot| snapshot.backends());
+        all.find(|(_, backend)| backend.id == id).map(|(_, backend)| backend)
+    }
+
+    fn is_healthy(&self, id: BackendId) -> bool {
+        !self.unhealthy.get(&id).copied().unwrap_or(false)
+    }
+
+    /// What the shard did and heard after it had obeyed.
+    ///
+    /// # Errors
+    /// What it should not have done.
+    pub fn saw(&mut self, seen: &[Seen]) -> Result<(), String> {
+        for seen in seen {
+            match *seen {
+                Seen::Accepted { ok: true, open: true } => self.counts.accepted += 1,
+                Seen::Accepted { .. } => self.counts.not_accepted += 1,
+                Seen::Asked { session, address } => self.asked(session, address)?,
+                Seen::CancelsConnect { session } => {
+                    self.attempts.entry(session).or_default().waits_for += 1;
+                }
+                Seen::Answered { session, connected } => self.answered(session, connected),
+                Seen::Received { address, count } => self.tally(address).received += count,
+                Seen::Sent { address, count } => self.tally(address).sent += count,
+            }
+        }
+        Ok(())
+    }
+
+    fn tally(&mut self, address: SocketAddr) -> &mut Tally {
+        let id = self.ids.get(&address).copied().unwrap_or_default();
+        self.counts.backends.entry(id).or_default()
+    }
+
+    /// A connect goes only to a backend that may have new sessions.
+    fn asked(&mut self, session: Key, address: SocketAddr) -> Result<(), String> {
+        self.connects_checked += 1;
+        let Some(id) = self.ids.get(&address).copied() else {
+            return Err(format!("a connect to {address}, which no version has named"));
+        };
+        let version = self.version();
+        let attempt = self.attempts.entry(session).or_default();
+        // Another version numbers the backends of a pool anew: what was tried is then not known for sure.
+        if attempt.version != version {
+            attempt.tried.clear();
+        }
+        if attempt.tried.contains(&id) {
+            return Err(format!("{session:?} tries backend {id} again, after {:?}", attempt.tried));
+        }
+        attempt.tried.push(id);
+        attempt.count += 1;
+        if attempt.count > usize::from(RETRY_ATTEMPTS_MAX) + 1 {
+            return Err(format!("{session:?} has tried {} times", attempt.count));
+        }
+        (attempt.backend, attempt.waits_for, attempt.version) = (Some(id), 1, version);
+        attempt.failed = None;
+        let Some(backend) = self.backend(id) else {
+            return Err(format!(
+                "a connect to {address}, which is not in version {}",
+                self.version()
+            ));
+        };
+        if !backend.admin.is_ready() || backend.weight == 0 {
+            let Backend { name, admin, weight, .. } = backend;
+            return Err(format!("a connect to {name}, which is {admin:?} with weight {weight}"));
+        }
+        if !self.fuzzy && !self.is_healthy(id) {
+            return Err(format!("a connect to {}, which is not healthy", backend.name));
+        }
+        Ok(())
+    }
+
+    fn version(&self) -> u64 {
+        self.snapshot.as_ref().map_or(0, |snapshot| snapshot.version.0)
+    }
+
+    /// A connect, or the cancel of one, was answered.
+    fn answered(&mut self, session: Key, connected: Option<Result<(), i32>>) {
+        let Some(attempt) = self.attempts.get_mut(&session) else { return };
+        attempt.waits_for = attempt.waits_for.saturating_sub(1);
+        let Some(id) = attempt.backend else { return };
+        match connected {
+            Some(Ok(())) => {
+                self.counts.backends.entry(id).or_default().connects += 1;
+                if self.failures.contains_key(&id) {
+                    self.failures.insert(id, 0);
+                }
+            }
+            Some(Err(errno)) => attempt.failed = Some(errno),
+            None => {}
+        }
+        if attempt.waits_for > 0 {
+            return;
+        }
+        let Some(errno) = attempt.failed.take() else { return };
+        self.counts.backends.entry(id).or_default().failures += 1;
+        if is_local(errno) || !self.is_healthy(id) || self.backend(id).is_none() {
+            return;
+        }
+        let failures = self.failures.entry(id).or_default();
+        *failures += 1;
+        if *failures >= FAILURES_MAX {
+            self.unhealthy.insert(id, true);
+            self.ejected.push(id);
+        }
+    }
+
+    /// What the shard said after a turn.
+    ///
+    /// # Errors
+    /// What it should not have said, or should have.
+    pub fn reported(&mut self, reports: &[Report]) -> Result<(), String> {
+        let mut ejected = Vec::new();
+        for report in reports {
+            match report {
+                Report::Adopted { version, .. } => {
+                    if *version <= self.adopted {
+                        return Err(format!("version {version} after {}", self.adopted));
+                    }
+                    self.adopted = *version;
+                    self.kept += 1;
+                    if self.expected_versions.pop_front() != Some(*version) {
+                        return Err(format!("version {version} is not the one that was given"));
+                    }
+                }
+                Report::Stats(stats) => self.compare(stats)?,
+                Report::Ejected { backend, .. } => ejected.push(*backend),
+                Report::Retired(_) => self.kept = self.kept.saturating_sub(1),
+                Report::Started { .. } | Report::Ended { .. } => {}
+            }
+        }
+        if !self.expected_versions.is_empty() {
+            return Err(format!("versions {:?} are not confirmed", self.expected_versions));
+        }
+        if self.kept > 0 {
+            return Err(format!("{} snapshots are not given back", self.kept));
+        }
+        let mut expected = std::mem::take(&mut self.ejected);
+        self.ejections_checked += expected.len() as u64;
+        expected.sort();
+        ejected.sort();
+        if expected != ejected && !self.fuzzy {
+            return Err(format!("ejected {ejected:?}, expected {expected:?}"));
+        }
+        Ok(())
+    }
+
+    /// Counters against what was seen when the order to collect was obeyed.
+    fn compare(&mut self, stats: &ShardStats) -> Result<(), String> {
+        let Some(expected) = self.collected.pop_front() else {
+            return Err("statistics that nobody asked for".into());
+        };
+        let accepted: u64 = stats.listeners.iter().map(|row| row.accepted).sum();
+        self.accepted += accepted;
+        self.rejected += stats.listeners.iter().flat_map(|row| row.rejected).sum::<u64>();
+        self.ended += stats.ends.iter().sum::<u64>();
+        if self.accepted != self.ended + u64::from(stats.sessions_now) {
+            let (accepted, ended, now) = (self.accepted, self.ended, stats.sessions_now);
+            return Err(format!("{accepted} accepted, but {ended} ended and {now} live"));
+        }
+        let heard = (expected.accepted, expected.not_accepted);
+        if self.accepted != heard.0 as u64 || self.rejected > heard.1 as u64 {
+            let (accepted, rejected) = (self.accepted, self.rejected);
+            return Err(format!("{accepted} accepted, {rejected} rejected; heard {heard:?}"));
+        }
+        for row in &stats.backends {
+            let tally = self.folded.entry(row.id).or_default();
+            let add = |sum: &mut usize, count: u64| *sum += usize::try_from(count).unwrap_or(0);
+            add(&mut tally.received, row.received_bytes);
+            add(&mut tally.sent, row.sent_bytes);
+            add(&mut tally.connects, row.sessions);
+            add(&mut tally.failures, row.connect_failures.iter().sum());
+        }
+        self.compare_backends(&expected)
+    }
+
+    fn compare_backends(&self, expected: &Counts) -> Result<(), String> {
+        let ids = expected.backends.keys().chain(self.folded.keys());
+        for id in ids {
+            let counted = self.folded.get(id).copied().unwrap_or_default();
+            let heard = expected.backends.get(id).copied().unwrap_or_default();
+            let bytes = (counted.received, counted.sent) == (heard.received, heard.sent);
+            // A socket that could not be opened counts as a failure too, but nobody hears of it.
+            let exact = counted.connects == heard.connects && counted.failures >= heard.failures;
+            if !bytes || !(exact || self.fuzzy) {
+                return Err(format!("backend {id} counted {counted:?}, but it was {heard:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Limits of the shard and of each listener. `overshoot`: sockets of the shard.
+    ///
+    /// # Errors
+    /// More sessions than allowed.
+    pub fn check_limits(&self, table: &Table, most: u32, overshoot: u32) -> Result<(), String> {
+        if table.len() > most + overshoot {
+            return Err(format!(
+                "{} sessions; at most {most} + {overshoot} are allowed",
+                table.len()
+            ));
+        }
+        for listener in table.view().listeners() {
+            let most = self.limits.get(&listener.id).copied().unwrap_or(0);
+            if u64::from(listener.sessions) > most {
+                let (id, sessions) = (listener.id, listener.sessions);
+                return Err(format!("{sessions} sessions of listener {id}; {most} are allowed"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A kill and a stop end sessions in the same turn, as long as one batch is enough for them.
+    /// `before`: sessions before the turn.
+    ///
+    /// # Errors
+    /// A session that should be closing.
+    pub fn check_cuts(&mut self, table: &Table, before: u32) -> Result<(), String> {
+        let cuts = std::mem::take(&mut self.cut);
+        if cuts.is_empty() || before.max(table.len()) > SWEEP_PER_TURN_MAX / 2 {
+            return Ok(());
+        }
+        for (id, session) in table.iter() {
+            let on = session.route.backend.map(|slot| table.view().backends()[slot as usize].id);
+            let is_cut = cuts.iter().any(|cut| cut.is_none() || *cut == on);
+            if is_cut && !matches!(session.phase(), Phase::Closing(_)) {
+                return Err(format!("{id:?} on {on:?} goes on after {cuts:?} was cut"));
+            }
+        }
+        Ok(())
+    }
+
+    /// True if every session that was accepted has ended, as far as statistics tell.
+    #[must_use]
+    pub fn all_ended(&self) -> bool {
+        self.accepted == self.ended && self.collected.is_empty()
+    }
+}

@@ -1,0 +1,347 @@
+//! The driver: virtual time and one step after the other; the seed decides who moves next.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use weir_core::event::Side;
+use weir_engine::io::Io;
+use weir_engine::mailbox::Inbox;
+use weir_engine::shard::{Shard, ShardSetup};
+use weir_proto::ids::ShardId;
+use weir_proto::order::Report;
+
+use crate::chance::Chance;
+use crate::check::Ledger;
+use crate::faults::Swarm;
+use crate::io::SimIo;
+use crate::kernel::Kernel;
+use crate::net::Mode;
+use crate::operator::Operator;
+use crate::peer::Peers;
+
+/// Rounds in which a calm world must come to its end.
+const SETTLE_ROUNDS_MAX: usize = 200_000;
+const MS: u64 = 1_000_000;
+/// Accepts that may succeed after the shard's limit was reached: 16 are armed over all sockets, or one
+/// on each; there are never more than 16 sockets here.
+const OVERSHOOT_MAX: u32 = 16;
+
+/// What one run did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    pub hash: u64,
+    pub steps: u64,
+    pub events: u64,
+    pub sessions: usize,
+    pub bytes: usize,
+    pub connects_checked: u64,
+    pub ejections_checked: u64,
+}
+
+/// One shard in its world.
+pub struct World<I: Io> {
+    shard: Shard<I>,
+    kernel: Rc<RefCell<Kernel>>,
+    inbox: Inbox,
+    operator: Operator,
+    peers: Peers,
+    ledger: Ledger,
+    chance: Chance,
+    clients_left: usize,
+    sessions_max: u32,
+    running: bool,
+    steps: u64,
+    /// Turns while settling: they are noted, but a turn that does nothing is no progress.
+    settle_turns: u64,
+}
+
+type Checked = Result<(), String>;
+
+impl<I: Io> World<I> {
+    /// The world of a seed. `wrap` may put something between the shard and its kernel.
+    pub fn new(seed: u64, swarm: Swarm, print: bool, wrap: impl FnOnce(SimIo) -> I) -> World<I> {
+        let mut chance = Chance::new(seed ^ 0x0077_0a11);
+        let mut kernel = Kernel::new(chance.fork(), swarm.clone(), print);
+        let inbox = Inbox::new().expect("descriptors");
+        let (door, mailbox) = inbox.connect().expect("descriptors");
+        let mut operator = Operator::new(door, &swarm, chance.fork(), &mut kernel);
+        operator.adopt(&mut kernel);
+        let kernel = Rc::new(RefCell::new(kernel));
+        let setup = ShardSetup {
+            id: ShardId(0),
+            shards: 1,
+            sessions_max: swarm.sessions_max,
+            seed: chance.draw(),
+            hash_seed: (chance.draw(), chance.draw()),
+        };
+        let shard = Shard::new(setup, wrap(SimIo(Rc::clone(&kernel))), mailbox);
+        World {
+            shard,
+            kernel,
+            inbox,
+            operator,
+            peers: Peers::default(),
+            ledger: Ledger::default(),
+            chance,
+            clients_left: swarm.clients,
+            sessions_max: swarm.sessions_max,
+            running: true,
+            steps: 0,
+            settle_turns: 0,
+        }
+    }
+
+    /// Runs the seed to its end.
+    ///
+    /// # Errors
+    /// What was violated.
+    pub fn run(&mut self, swarm: &Swarm) -> Result<Summary, String> {
+        for _ in 0..swarm.steps {
+            self.step()?;
+        }
+        self.settle(swarm)?;
+        let kernel = self.kernel.borrow();
+        Ok(Summary {
+            hash: kernel.trace.hash(),
+            steps: self.steps,
+            events: kernel.trace.events,
+            sessions: self.peers.count(&kernel, Side::Backend),
+            bytes: kernel.net.conns.iter().map(|conn| conn.written).sum(),
+            connects_checked: self.ledger.connects_checked,
+            ejections_checked: self.ledger.ejections_checked,
+        })
+    }
+
+    fn step(&mut self) -> Checked {
+        match self.chance.below(100) {
+            0..25 => self.turn()?,
+            25..60 => {
+                let mut kernel = self.kernel.borrow_mut();
+                for _ in 0..self.chance.between(1, 4) {
+                    kernel.step();
+                }
+            }
+            60..88 => {
+                let mut kernel = self.kernel.borrow_mut();
+                self.peers.attend(&mut kernel, &mut self.chance);
+                for _ in 0..self.chance.between(1, 4) {
+                    self.peers.step(&mut kernel, &mut self.chance);
+                }
+            }
+            88..92 => {
+                let most = 1 + self.clients_left / 20;
+                (0..self.chance.between(1, most)).for_each(|_| self.arrive());
+            }
+            92..94 => self.operator.step(&mut self.kernel.borrow_mut()),
+            94..96 => self.trouble(),
+            _ => self.pass_time(),
+        }
+        self.verdict()
+    }
+
+    /// The first rule that the shard has broken at the kernel's.
+    fn verdict(&mut self) -> Checked {
+        self.steps += 1;
+        self.kernel.borrow_mut().violation.take().map_or(Ok(()), Err)
+    }
+
+    /// A turn of the shard, and every check that can be made after it.
+    fn turn(&mut self) -> Checked {
+        if !self.running {
+            return Ok(());
+        }
+        self.kernel.borrow_mut().note("turn", [0, 0]);
+        let before = self.shard.table().len();
+        self.running = self.shard.turn();
+        let orders = self.operator.obeyed();
+        self.ledger.obeyed(orders, &self.operator.backends);
+        let mut kernel = self.kernel.borrow_mut();
+        let table = self.shard.table();
+        for (id, session) in table.iter() {
+            let timeouts = (session.idle_ms, session.half_close_ms);
+            kernel.notes.entry((id.slot, id.generation)).or_default().timeouts = Some(timeouts);
+        }
+        let seen = std::mem::take(&mut kernel.seen);
+        // In a crowd it would cost more than everything else.
+        if table.len() < 64 || self.steps.is_multiple_of(16) {
+            crate::invariants::check(table, &kernel)?;
+        }
+        drop(kernel);
+        self.ledger.saw(&seen)?;
+        let reports: Vec<Report> = std::iter::from_fn(|| self.inbox.take()).collect();
+        self.ledger.reported(&reports)?;
+        for report in reports {
+            if let Report::Stats(mut stats) = report {
+                stats.clear();
+                self.operator.spares.push(stats);
+            }
+        }
+        self.ledger.check_cuts(table, before)?;
+        self.ledger.check_limits(table, self.sessions_max, OVERSHOOT_MAX)
+    }
+
+    fn arrive(&mut self) {
+        if self.clients_left == 0 {
+            return;
+        }
+        let addresses = self.operator.listens_at();
+        let address = self.chance.pick(&addresses);
+        let mut kernel = self.kernel.borrow_mut();
+        let window = kernel.swarm.window;
+        match kernel.net.arrive(address, window, &mut self.chance) {
+            Some(conn) => {
+                self.clients_left -= 1;
+                kernel.note("client connects (port, conn)", [address.port().into(), conn]);
+            }
+            // Nobody listens there: some of them come again.
+            None if self.chance.flip() && !kernel.swarm.clean => self.clients_left -= 1,
+            None => {}
+        }
+    }
+
+    /// Hosts fail and recover; the bell rings for nothing.
+    fn trouble(&mut self) {
+        let mut kernel = self.kernel.borrow_mut();
+        if self.chance.hits(kernel.swarm.stray_rings) {
+            kernel.bell = true;
+        }
+        let hosts: Vec<_> = kernel.net.hosts.keys().copied().collect();
+        let host = self.chance.pick(&hosts);
+        // A fault is drawn four times as often as its strength says: a host is asked rarely.
+        let faults = kernel.swarm.host_faults * 4;
+        let mode = if self.chance.hits(faults.min(900)) {
+            self.chance.pick(&[Mode::Refuses, Mode::Refuses, Mode::Silent, Mode::Unreachable])
+        } else {
+            Mode::Listens
+        };
+        if kernel.net.hosts.insert(host, mode) != Some(mode) {
+            kernel.note("host changes (port, mode)", [host.port().into(), mode as usize]);
+        }
+    }
+
+    fn pass_time(&mut self) {
+        let next = self.next_instant();
+        let mut kernel = self.kernel.borrow_mut();
+        let step = match self.chance.below(10) {
+            0..5 => self.chance.below(1000) as u64,
+            5..8 => self.chance.below(20_000) as u64 * 1000,
+            _ if self.chance.hits(kernel.swarm.time_jumps) => {
+                self.chance.below(100_000) as u64 * MS
+            }
+            _ => next.map_or(0, |next| next.saturating_sub(kernel.now)),
+        };
+        // Only a jump may skip what idle timeouts of hours mean to say.
+        let most = if kernel.swarm.time_jumps > 0 { u64::MAX } else { 10_000 * MS };
+        kernel.now += step.min(most);
+    }
+
+    /// When the next thing happens if nobody moves.
+    fn next_instant(&self) -> Option<u64> {
+        let kernel = self.kernel.borrow();
+        let now = kernel.now;
+        let shard = kernel.wait_until.filter(|until| *until > now && self.running);
+        [shard, self.peers.next_instant(now), kernel.next_instant()].into_iter().flatten().min()
+    }
+
+    /// Faults stop, everybody comes to an end: so must every session, within bounds of time and steps.
+    fn settle(&mut self, swarm: &Swarm) -> Checked {
+        self.calm_down(swarm);
+        // Behind a limit of one session, clients whose backends never answer wait for each other.
+        let waits_ms = swarm.connect_ms * 4 * (swarm.clients + 1) + 2000;
+        let bound = self.kernel.borrow().now + waits_ms as u64 * MS;
+        for _ in 0..SETTLE_ROUNDS_MAX {
+            let before = self.activity();
+            self.settle_round()?;
+            if self.is_over() {
+                return self.epilogue(swarm);
+            }
+            if self.activity() != before || self.kernel.borrow().wakes() && self.running {
+                continue;
+            }
+            let shard = self.kernel.borrow().wait_until.filter(|_| self.running);
+            match shard {
+                Some(next) if next <= bound => self.kernel.borrow_mut().now = next,
+                _ => return Err(self.stuck()),
+            }
+        }
+        Err(format!("no end after {SETTLE_ROUNDS_MAX} rounds: {}", self.stuck()))
+    }
+
+    fn calm_down(&mut self, swarm: &Swarm) {
+        let mut kernel = self.kernel.borrow_mut();
+        kernel.note("calm", [0, 0]);
+        kernel.swarm = swarm.calm();
+        self.operator.heal(&mut kernel);
+        if swarm.stops {
+            if self.chance.flip() {
+                self.operator.drain(&mut kernel);
+            }
+            self.operator.stop(&mut kernel);
+        }
+    }
+
+    /// How much has happened so far.
+    fn activity(&self) -> (u64, u64, u64) {
+        let kernel = self.kernel.borrow();
+        (kernel.submitted, kernel.completed, kernel.trace.events - self.settle_turns)
+    }
+
+    fn settle_round(&mut self) -> Checked {
+        let wakes = self.kernel.borrow().wakes();
+        if wakes && self.running {
+            self.settle_turns += 1;
+            self.turn()?;
+        }
+        {
+            let mut kernel = self.kernel.borrow_mut();
+            kernel.step_all();
+            self.peers.attend(&mut kernel, &mut self.chance);
+            self.peers.settle(&mut kernel);
+        }
+        self.verdict()
+    }
+
+    fn is_over(&self) -> bool {
+        let quiet = self.peers.is_empty() && self.kernel.borrow().is_quiet();
+        let shard = self.shard.table().is_empty() && self.operator.sent.is_empty();
+        quiet && shard && (!self.running || !self.kernel.borrow().stopping)
+    }
+
+    /// Nothing is left, and what was counted is what there was.
+    fn epilogue(&mut self, swarm: &Swarm) -> Checked {
+        if self.running {
+            self.operator.collect(&mut self.kernel.borrow_mut());
+            for _ in 0..4 {
+                self.kernel.borrow_mut().step_all();
+                self.turn()?;
+            }
+            if !self.ledger.all_ended() {
+                return Err("a session that is over was not counted as ended".into());
+            }
+        }
+        let mut kernel = self.kernel.borrow_mut();
+        kernel.check_quiet(self.running);
+        if swarm.clean
+            && let Some(peer) = self.peers.all.iter().find(|peer| !peer.is_complete(&kernel))
+        {
+            return Err(format!("in a clean world this is not complete: {peer:?}"));
+        }
+        drop(kernel);
+        self.verdict()
+    }
+
+    fn stuck(&self) -> String {
+        let kernel = self.kernel.borrow();
+        let sessions: Vec<String> =
+            self.shard.table().iter().take(3).map(|(_, session)| format!("{session:?}")).collect();
+        let peers: Vec<_> = self.peers.all.iter().filter(|peer| !peer.is_done()).take(3).collect();
+        format!(
+            "nothing moves any more (running: {}, waits until {:?}, now {}); {} sessions, first: \
+             {sessions:#?}; programs: {peers:#?}",
+            self.running,
+            kernel.wait_until,
+            kernel.now,
+            self.shard.table().len(),
+        )
+    }
+}

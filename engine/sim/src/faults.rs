@@ -1,0 +1,134 @@
+//! The swarm: each seed draws which faults are on and how strong, so that some seeds are calm and some savage.
+
+use crate::chance::Chance;
+
+/// What one seed does to the shard. Rates are per mille of the cases where the fault could happen.
+#[derive(Clone, Debug)]
+pub struct Swarm {
+    /// Nothing is wrong and nobody misbehaves: every session must complete.
+    pub clean: bool,
+    /// Steps before everything calms down.
+    pub steps: usize,
+    pub clients: usize,
+    pub backends: usize,
+    pub pools: usize,
+    pub sessions_max: u32,
+    pub buffers: u16,
+    pub buffer_size: u16,
+    /// The largest window of a pipe, in bytes.
+    pub window: usize,
+    /// The most bytes that a peer sends.
+    pub bytes: usize,
+    /// The most legs at once.
+    pub legs: usize,
+    pub connect_ms: usize,
+    pub idle_ms: usize,
+    pub half_close_ms: usize,
+    pub short_sends: u32,
+    pub short_receives: u32,
+    pub accept_errors: u32,
+    pub aborted_accepts: u32,
+    pub open_errors: u32,
+    pub local_connects: u32,
+    pub memory_errors: u32,
+    pub late_cancels: u32,
+    pub reorders: u32,
+    /// A submission hands over everything so far.
+    pub flushes: u32,
+    pub stray_rings: u32,
+    /// A host stops to listen.
+    pub host_faults: u32,
+    pub peer_resets: u32,
+    pub peer_closes: u32,
+    pub stalls: u32,
+    pub time_jumps: u32,
+    pub changes: u32,
+    pub health_flips: u32,
+    pub kills: u32,
+    /// Everything ends by an order to stop, some of it in the middle of the faults.
+    pub stops: bool,
+}
+
+impl Swarm {
+    /// The swarm of a seed.
+    #[must_use]
+    pub fn draw(chance: &mut Chance) -> Swarm {
+        let clean = chance.below(8) == 0;
+        let rate = |chance: &mut Chance| {
+            let strength = chance.pick(&[4, 16, 64, 250]);
+            if chance.flip() && !clean { strength } else { 0 }
+        };
+        let long_idle = clean || chance.flip();
+        let buffer_size = chance.pick(&[1, 16, 128, 512, 4096]);
+        let window = chance.pick(&[4, 100, 1000, 8192, 65536]);
+        // So many bytes go at once, in the mean: nobody waits for 100,000 single bytes.
+        let at_once = usize::from(buffer_size).min(window / 2);
+        let crowd = chance.below(64) == 0;
+        let sessions_max = chance.pick(&[1, 2, 4, 8, 64]);
+        let bytes = chance.pick(&[0, 20, 1000, 20_000, 100_000]).min(at_once * 500);
+        Swarm {
+            clean,
+            steps: chance.between(500, 4000),
+            clients: if crowd { 600 } else { chance.between(1, 24) },
+            backends: chance.between(1, 5),
+            pools: chance.between(1, 2),
+            sessions_max: if crowd { 1000 } else { sessions_max },
+            buffers: u16::try_from(chance.pick(&[2, 3, 4, 8, 16, 64])).unwrap_or(2),
+            buffer_size,
+            window,
+            bytes: if crowd { bytes.min(200) } else { bytes },
+            legs: if chance.flip() || clean { usize::MAX } else { chance.between(4, 20) },
+            connect_ms: if clean { 3_600_000 } else { chance.pick(&[10, 100, 3000]) },
+            idle_ms: if long_idle { 3_600_000 } else { chance.pick(&[20, 500]) },
+            half_close_ms: if long_idle { 3_600_000 } else { chance.pick(&[10, 1000]) },
+            short_sends: chance.pick(&[0, 100, 900]),
+            short_receives: chance.pick(&[0, 100, 900]),
+            accept_errors: rate(chance),
+            aborted_accepts: rate(chance),
+            open_errors: rate(chance),
+            local_connects: rate(chance),
+            memory_errors: rate(chance) / 4,
+            late_cancels: rate(chance),
+            reorders: rate(chance) * 2,
+            flushes: chance.pick(&[0, 20, 300]),
+            stray_rings: chance.pick(&[0, 10, 100]),
+            host_faults: rate(chance),
+            peer_resets: rate(chance),
+            peer_closes: rate(chance),
+            stalls: chance.pick(&[0, 5, 50]),
+            time_jumps: if long_idle { 0 } else { rate(chance) / 4 },
+            changes: if clean { 0 } else { chance.pick(&[0, 100, 500]) },
+            health_flips: rate(chance),
+            kills: rate(chance) / 2,
+            stops: !clean && chance.below(4) == 0,
+        }
+    }
+
+    /// The same world with nothing going wrong any more.
+    #[must_use]
+    pub fn calm(&self) -> Swarm {
+        Swarm {
+            legs: usize::MAX,
+            short_sends: 0,
+            short_receives: 0,
+            accept_errors: 0,
+            aborted_accepts: 0,
+            open_errors: 0,
+            local_connects: 0,
+            memory_errors: 0,
+            late_cancels: 0,
+            reorders: 0,
+            flushes: 0,
+            stray_rings: 0,
+            host_faults: 0,
+            peer_resets: 0,
+            peer_closes: 0,
+            stalls: 0,
+            time_jumps: 0,
+            changes: 0,
+            health_flips: 0,
+            kills: 0,
+            ..self.clone()
+        }
+    }
+}

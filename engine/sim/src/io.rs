@@ -1,0 +1,72 @@
+//! The simulated kernel behind the engine's seam.
+
+use std::cell::RefCell;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
+
+use weir_core::action::How;
+use weir_core::base::clock::Now;
+use weir_core::event::{BufferId, Errno, Leg};
+use weir_engine::io::{Counts, Io, Op, Outcome, Token};
+
+use crate::kernel::Kernel;
+
+/// One shard's door to a kernel that the driver holds as well.
+#[derive(Clone, Debug)]
+pub struct SimIo(pub Rc<RefCell<Kernel>>);
+
+impl Io for SimIo {
+    fn now(&mut self) -> Now {
+        Now::from_nanos(self.0.borrow().now)
+    }
+
+    fn submit(&mut self, token: Token, op: Op) {
+        self.0.borrow_mut().submit(token, op);
+    }
+
+    fn next_completion(&mut self) -> Option<(Token, Outcome)> {
+        self.0.borrow_mut().next_answer()
+    }
+
+    fn release(&mut self, buffer: BufferId) {
+        self.0.borrow_mut().release(buffer);
+    }
+
+    fn buffers_free(&self) -> u32 {
+        self.0.borrow().buffers_free()
+    }
+
+    fn open(&mut self, address: &SocketAddr) -> Result<Leg, Errno> {
+        self.0.borrow_mut().open(address)
+    }
+
+    fn peer(&mut self, leg: Leg) -> Option<IpAddr> {
+        self.0.borrow_mut().peer(leg)
+    }
+
+    fn finish(&mut self, leg: Leg) {
+        self.0.borrow_mut().finish(leg);
+    }
+
+    fn close(&mut self, leg: Leg, how: How) {
+        self.0.borrow_mut().close(leg, how);
+    }
+
+    fn listen(&mut self, socket: OwnedFd) -> Result<Leg, Errno> {
+        self.0.borrow_mut().listen(socket.as_raw_fd())
+    }
+
+    fn fence(&mut self, listener: Leg) {
+        self.0.borrow_mut().fence(listener);
+    }
+
+    /// Does not wait: it is the driver who decides what moves next.
+    fn wait(&mut self, until: Option<Now>) {
+        self.0.borrow_mut().wait(until.map(|until| until.nanos));
+    }
+
+    fn take_counts(&mut self) -> Counts {
+        Counts::default()
+    }
+}

@@ -1,0 +1,349 @@
+//! A kernel that can be trusted with nothing but its contract: legs, a submission queue, operations that
+//! are pending, a completion queue. Every rule that the shard must keep towards io_uring is checked here.
+
+mod answer;
+mod buffers;
+mod legs;
+mod rules;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+
+use weir_core::event::{Completion, Leg, Side};
+use weir_core::table::SessionId;
+use weir_engine::io::{Kind, Op, Outcome, Token};
+
+use crate::chance::Chance;
+use crate::faults::Swarm;
+use crate::net::{ConnId, Net};
+use crate::trace::Trace;
+use buffers::Buffers;
+use legs::Legs;
+
+/// How long accepts rest after the kernel has run out of descriptors or memory.
+const ACCEPT_PAUSE_NS: u64 = 100_000_000;
+
+/// A session's identity as the kernel sees it: slot and generation.
+pub type Key = (u32, u32);
+
+/// An operation, from its submission to its answer.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    token: Token,
+    op: Op,
+    since: u64,
+    /// A cancel has found it too late to take it back at once: its own answer comes soon.
+    doomed: bool,
+}
+
+/// An answer that the shard has not taken.
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    asked: Asked,
+    outcome: Outcome,
+}
+
+/// What is known of one session from its tokens.
+#[derive(Clone, Debug, Default)]
+pub struct Note {
+    /// Operations that the shard has not heard of.
+    pub inflight: u32,
+    pub conns: [Option<ConnId>; 2],
+    /// The backend of the last connect.
+    pub address: Option<SocketAddr>,
+    /// It has begun to close: what arrives now is only given back.
+    pub closing: bool,
+    /// One side's end of stream has been told.
+    pub half_closed: bool,
+    /// This host has failed an operation of it.
+    pub local_fault: bool,
+    /// When something last moved, as far as the shard knows.
+    pub moved_at: u64,
+    /// Idle and half-close timeout, in milliseconds; filled in after a turn.
+    pub timeouts: Option<(u32, u32)>,
+}
+
+/// What the shard did and heard in one turn, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// `open`: its listener had not been fenced before.
+    Accepted {
+        ok: bool,
+        open: bool,
+    },
+    Asked {
+        session: Key,
+        address: SocketAddr,
+    },
+    CancelsConnect {
+        session: Key,
+    },
+    Answered {
+        session: Key,
+        connected: Option<Result<(), i32>>,
+    },
+    Received {
+        address: SocketAddr,
+        count: usize,
+    },
+    Sent {
+        address: SocketAddr,
+        count: usize,
+    },
+}
+
+/// The kernel of one shard, and the net behind it.
+#[derive(Debug)]
+pub struct Kernel {
+    /// CLOCK_MONOTONIC, in nanoseconds.
+    pub now: u64,
+    pub chance: Chance,
+    pub swarm: Swarm,
+    pub net: Net,
+    pub trace: Trace,
+    /// The first rule that was broken.
+    pub violation: Option<String>,
+    pub notes: BTreeMap<Key, Note>,
+    pub seen: Vec<Seen>,
+    /// When the shard wants to turn at the latest. `Some(0)` before its first wait.
+    pub wait_until: Option<u64>,
+    /// Sockets that control has bound, by the number of the descriptor that stands for them.
+    pub bound: BTreeMap<RawFd, SocketAddr>,
+    pub bell: bool,
+    /// This host has run out of descriptors: no accept is asked for before this.
+    accepts_rest_until: u64,
+    /// Orders that were given: everything may be reset, or the sessions of these backends.
+    pub stopping: bool,
+    pub killed: BTreeSet<SocketAddr>,
+    legs: Legs,
+    buffers: Buffers,
+    queue: VecDeque<Asked>,
+    pending: Vec<Asked>,
+    answers: VecDeque<Answer>,
+    pub(crate) submitted: u64,
+    pub(crate) completed: u64,
+}
+
+impl Kernel {
+    #[must_use]
+    pub fn new(mut chance: Chance, swarm: Swarm, print: bool) -> Kernel {
+        Kernel {
+            // Up to some days after boot.
+            now: chance.draw() >> 16,
+            buffers: Buffers::new(swarm.buffers, swarm.buffer_size),
+            chance,
+            swarm,
+            net: Net::default(),
+            trace: Trace::new(print),
+            violation: None,
+            notes: BTreeMap::new(),
+            seen: Vec::new(),
+            wait_until: Some(0),
+            bound: BTreeMap::new(),
+            bell: false,
+            accepts_rest_until: 0,
+            stopping: false,
+            killed: BTreeSet::new(),
+            legs: Legs::default(),
+            queue: VecDeque::new(),
+            pending: Vec::new(),
+            answers: VecDeque::new(),
+            submitted: 0,
+            completed: 0,
+        }
+    }
+
+    /// A rule was broken. Only the first one counts.
+    pub fn fail(&mut self, what: impl Into<String>) {
+        if self.violation.is_none() {
+            self.violation = Some(what.into());
+        }
+    }
+
+    pub fn note(&mut self, what: &'static str, values: [usize; 2]) {
+        self.trace.note(self.now, what, values.map(|value| value as u64));
+    }
+
+    pub(crate) fn submit(&mut self, token: Token, op: Op) {
+        self.submitted += 1;
+        self.check_submit(token, op);
+        self.queue.push_back(Asked { token, op, since: self.now, doomed: false });
+        if self.chance.hits(self.swarm.flushes) {
+            self.hand_over();
+            self.step();
+        }
+    }
+
+    /// What was submitted is the kernel's from now on.
+    pub(crate) fn hand_over(&mut self) {
+        self.pending.extend(self.queue.drain(..));
+    }
+
+    pub(crate) fn wait(&mut self, until: Option<u64>) {
+        self.buffers.publish();
+        self.hand_over();
+        self.wait_until = until;
+    }
+
+    /// True if a waiting shard would be woken.
+    #[must_use]
+    pub fn wakes(&self) -> bool {
+        !self.answers.is_empty() || self.wait_until.is_some_and(|until| until <= self.now)
+    }
+
+    /// One pending operation, any of them, is tried. False if it waits on.
+    pub fn step(&mut self) -> bool {
+        if self.pending.is_empty() {
+            return false;
+        }
+        let index = self.chance.below(self.pending.len());
+        self.attempt(index)
+    }
+
+    /// Every pending operation is tried once. True if one was answered.
+    pub fn step_all(&mut self) -> bool {
+        let before = self.completed;
+        for index in (0..self.pending.len()).rev() {
+            if index < self.pending.len() {
+                self.attempt(index);
+            }
+        }
+        self.completed > before
+    }
+
+    pub(crate) fn next_answer(&mut self) -> Option<(Token, Outcome)> {
+        let Answer { asked, outcome } = self.answers.pop_front()?;
+        match asked.op {
+            Op::Send { chunk, .. } => self.buffers.end_send(chunk.buffer),
+            Op::Receive { .. } => {
+                if let Outcome::Session(Completion::Received { buffer, .. }) = outcome {
+                    self.buffers.answered(buffer);
+                }
+            }
+            _ => {}
+        }
+        if let Some(leg) = leg_of(asked.op) {
+            self.legs.answered(leg, asked.op);
+            if let Outcome::Accepted(result) = outcome {
+                let open = self.is_open(leg);
+                if open && result.is_err_and(|errno| is_local(errno.0)) {
+                    self.accepts_rest_until = self.now + ACCEPT_PAUSE_NS;
+                }
+                self.seen.push(Seen::Accepted { ok: result.is_ok(), open });
+            }
+        }
+        if let (Token::Session { id, side, kind }, Outcome::Session(done)) = (asked.token, outcome)
+        {
+            self.learn(key(id), side, kind, done);
+        }
+        Some((asked.token, outcome))
+    }
+
+    /// The shard hears an answer of a session.
+    fn learn(&mut self, session: Key, side: Side, kind: Kind, done: Completion) {
+        let now = self.now;
+        let note = self.notes.entry(session).or_default();
+        note.inflight = note.inflight.saturating_sub(1);
+        let moved = match done {
+            Completion::Received { length, .. } => usize::from(length),
+            Completion::Sent(count) => count as usize,
+            _ => 0,
+        };
+        match done {
+            Completion::Ended => note.half_closed = true,
+            Completion::ReceiveFailed(errno) | Completion::SendFailed(errno) => {
+                note.local_fault |= is_local(errno.0);
+            }
+            _ => {}
+        }
+        let news = moved > 0 || matches!(done, Completion::Connected(Ok(())) | Completion::Ended);
+        if news && !note.closing {
+            note.moved_at = now;
+        }
+        if let (true, Some(address), Side::Backend) =
+            (moved > 0 && !note.closing, note.address, side)
+        {
+            self.seen.push(match kind {
+                Kind::Receive => Seen::Received { address, count: moved },
+                _ => Seen::Sent { address, count: moved },
+            });
+        }
+        if side == Side::Backend && matches!(kind, Kind::Connect | Kind::Cancel) {
+            let connected = match done {
+                Completion::Connected(result) => Some(result.map_err(|errno| errno.0)),
+                _ => None,
+            };
+            self.seen.push(Seen::Answered { session, connected });
+        }
+    }
+
+    /// Puts an answer into the queue, sometimes before others; answers on one leg keep their order.
+    fn post(&mut self, asked: Asked, outcome: Outcome) {
+        self.completed += 1;
+        let leg = leg_of(asked.op);
+        let mut place = self.answers.len();
+        while place > 0
+            && self.chance.hits(self.swarm.reorders)
+            && (leg.is_none() || leg != leg_of(self.answers[place - 1].asked.op))
+        {
+            place -= 1;
+        }
+        self.answers.insert(place, Answer { asked, outcome });
+    }
+
+    /// True if no answer waits for the shard, no client waits for an accept, no peer for its program.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        let waits = self.net.listening.iter().any(|listening| !listening.queue.is_empty());
+        // The bell may ring after the shard has left.
+        let answered = self.answers.iter().all(|answer| answer.asked.op == Op::Bell);
+        answered && self.net.unattended.is_empty() && !waits
+    }
+
+    /// Fails if anything of the shard's is left: a buffer, a leg that is no listener, an operation of a session.
+    pub fn check_quiet(&mut self, may_listen: bool) {
+        if !self.buffers.all_free() {
+            self.fail("buffers are missing at the end");
+        }
+        if let Some(left) = self.legs.left(may_listen) {
+            self.fail(format!("legs are still open at the end: {left}"));
+        }
+        let of_session = |asked: &&Asked| matches!(asked.token, Token::Session { .. });
+        let left = self.pending.iter().chain(&self.queue).filter(of_session).count();
+        if left > 0 {
+            self.fail(format!("{left} operations of sessions are still pending at the end"));
+        }
+    }
+
+    /// Numbers of the buffers that sessions own, in order.
+    #[must_use]
+    pub fn buffers_held(&self) -> Vec<u16> {
+        self.buffers.held()
+    }
+
+    /// The next instant at which the kernel does something by itself.
+    #[must_use]
+    pub fn next_instant(&self) -> Option<u64> {
+        let connects = self.pending.iter().filter(|asked| matches!(asked.op, Op::Connect(..)));
+        connects.map(|asked| asked.since + answer::SYN_TIMEOUT_NS).min()
+    }
+}
+
+/// True if no peer is to blame for this errno. The simulator's own list, so that the core's is checked.
+#[must_use]
+pub fn is_local(errno: i32) -> bool {
+    matches!(errno, 12 | 23 | 24 | 99 | 105)
+}
+
+pub(crate) fn key(id: SessionId) -> Key {
+    (id.slot, id.generation)
+}
+
+fn leg_of(op: Op) -> Option<Leg> {
+    match op {
+        Op::Accept(leg) | Op::Connect(leg, _) => Some(leg),
+        Op::Receive { leg, .. } | Op::Send { leg, .. } => Some(leg),
+        Op::Cancel(_) | Op::Bell => None,
+    }
+}

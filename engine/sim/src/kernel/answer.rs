@@ -1,0 +1,205 @@
+//! What becomes of a pending operation when the kernel gets round to it.
+
+use weir_core::event::{Chunk, Completion, Errno, Leg};
+use weir_engine::io::{Op, Outcome, Token};
+
+use super::legs::Behind;
+use super::{Asked, Kernel, key};
+use crate::net::Mode;
+
+/// Six SYNs are sent; then ETIMEDOUT.
+pub(super) const SYN_TIMEOUT_NS: u64 = 127_000_000_000;
+
+const EHOSTUNREACH: Errno = Errno(113);
+
+impl Kernel {
+    /// Tries the pending operation at `index`. True if it was answered.
+    pub(super) fn attempt(&mut self, index: usize) -> bool {
+        let asked = self.pending[index];
+        let outcome = match asked.op {
+            Op::Accept(leg) => self.try_accept(leg).map(Outcome::Accepted),
+            Op::Connect(leg, _) => {
+                self.try_connect(asked, leg).map(|r| Outcome::Session(Completion::Connected(r)))
+            }
+            Op::Receive { leg, more } => self.try_receive(leg, more).map(Outcome::Session),
+            Op::Send { leg, chunk } => self.try_send(leg, chunk).map(Outcome::Session),
+            Op::Cancel(target) => {
+                self.cancel(index, target);
+                return true;
+            }
+            Op::Bell => std::mem::take(&mut self.bell).then_some(Outcome::Rang),
+        };
+        let Some(outcome) = outcome.or_else(|| asked.doomed.then(|| canceled(asked.op))) else {
+            return false;
+        };
+        self.pending.swap_remove(index);
+        self.post(asked, outcome);
+        true
+    }
+
+    /// Takes back what has `target`. Its own answer and the target's come in either order; the
+    /// target may have been answered, or may still succeed.
+    fn cancel(&mut self, index: usize, target: Token) {
+        let cancel = self.pending.swap_remove(index);
+        self.note("cancel", [self.pending.len(), 0]);
+        let answer = Outcome::Session(Completion::Canceled);
+        let first = self.chance.flip();
+        if first {
+            self.post(cancel, answer);
+        }
+        let mut at = 0;
+        while at < self.pending.len() {
+            if self.pending[at].token != target || self.pending[at].doomed {
+                at += 1;
+            } else if self.chance.hits(self.swarm.late_cancels) {
+                self.pending[at].doomed = true;
+                at += 1;
+            } else if self.chance.below(4) == 0 && self.attempt(at) {
+                // It was quicker.
+            } else {
+                let asked = self.pending.swap_remove(at);
+                self.post(asked, canceled(asked.op));
+            }
+        }
+        if !first {
+            self.post(cancel, answer);
+        }
+    }
+
+    fn try_accept(&mut self, leg: Leg) -> Option<Result<Leg, Errno>> {
+        let Some(Behind::Listener(listener)) = self.legs.behind(leg) else { return None };
+        if !self.net.listening[listener].open {
+            return Some(Err(Errno::EINVAL));
+        }
+        let conn = *self.net.listening[listener].queue.front()?;
+        if self.legs.count() >= self.swarm.legs || self.chance.hits(self.swarm.accept_errors) {
+            self.note("accept: no descriptor", [listener, conn]);
+            return Some(Err(self.chance.pick(&[Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM])));
+        }
+        self.net.listening[listener].queue.pop_front();
+        if self.net.conns[conn].weir_reset && self.chance.hits(self.swarm.aborted_accepts) {
+            self.net.conns[conn].weir_closed = true;
+            self.note("accept: aborted", [listener, conn]);
+            return Some(Err(Errno::ECONNABORTED));
+        }
+        let leg = self.legs.open(Behind::Conn(conn));
+        self.note("accepted (conn, leg)", [conn, leg.0.unsigned_abs() as usize]);
+        Some(Ok(leg))
+    }
+
+    fn try_connect(&mut self, asked: Asked, leg: Leg) -> Option<Result<(), Errno>> {
+        let Op::Connect(_, address) = asked.op else { return None };
+        if self.chance.hits(self.swarm.local_connects) {
+            self.note("connect: no port", [usize::from(address.port()), 0]);
+            return Some(Err(self.chance.pick(&[Errno::EADDRNOTAVAIL, Errno::ENOBUFS])));
+        }
+        let mode = self.net.hosts.get(&address).copied().unwrap_or(Mode::Refuses);
+        let failed = match mode {
+            Mode::Listens => {
+                let window = self.swarm.window;
+                let side = weir_core::event::Side::Backend;
+                let conn = self.net.connect(side, address, window, &mut self.chance);
+                self.legs.connected(leg, conn);
+                if let Token::Session { id, .. } = asked.token {
+                    self.bind(key(id), side, conn);
+                }
+                self.note("connected (port, conn)", [usize::from(address.port()), conn]);
+                return Some(Ok(()));
+            }
+            Mode::Silent if self.now < asked.since + SYN_TIMEOUT_NS => return None,
+            Mode::Silent => Errno::ETIMEDOUT,
+            Mode::Refuses => Errno::ECONNREFUSED,
+            Mode::Unreachable => EHOSTUNREACH,
+        };
+        self.note(
+            "connect failed (port, errno)",
+            [address.port(), errno16(failed)].map(usize::from),
+        );
+        Some(Err(failed))
+    }
+
+    fn try_receive(&mut self, leg: Leg, more: bool) -> Option<Completion> {
+        let id = self.legs.conn(leg)?;
+        let conn = &mut self.net.conns[id];
+        let ready = !conn.up.bytes.is_empty() || conn.up.fin || conn.weir_reset;
+        // Asked not to poll first, the kernel looks for a buffer before it looks for bytes.
+        if (ready || more) && !self.buffers.any_offered() {
+            self.note("receive: no buffer", [id, 0]);
+            return Some(Completion::Starved);
+        }
+        if !ready {
+            return None;
+        }
+        if self.chance.hits(self.swarm.memory_errors) {
+            self.note("receive: no memory", [id, 0]);
+            return Some(Completion::ReceiveFailed(Errno::ENOMEM));
+        }
+        if conn.up.bytes.is_empty() {
+            let error = if conn.up.fin { None } else { conn.weir_error.take() };
+            self.note("receive: end or error", [id, error.map_or(0, |e| errno16(e).into())]);
+            return Some(error.map_or(Completion::Ended, Completion::ReceiveFailed));
+        }
+        let mut length = conn.up.bytes.len().min(self.buffers.size());
+        if self.chance.hits(self.swarm.short_receives) {
+            length = self.chance.between(1, length);
+        }
+        let (buffer, memory) = self.buffers.take()?;
+        for (place, byte) in memory.iter_mut().zip(conn.up.bytes.drain(..length)) {
+            *place = byte;
+        }
+        let more = !conn.up.bytes.is_empty() || conn.up.fin;
+        self.note("received (conn, bytes)", [id, length]);
+        let length = u16::try_from(length).expect("a buffer's size is a u16");
+        Some(Completion::Received { buffer, length, more })
+    }
+
+    fn try_send(&mut self, leg: Leg, chunk: Chunk) -> Option<Completion> {
+        let id = self.legs.conn(leg)?;
+        let conn = &mut self.net.conns[id];
+        if let Some(errno) = conn.weir_error.take() {
+            self.note("send: error", [id, errno16(errno).into()]);
+            return Some(Completion::SendFailed(errno));
+        }
+        if conn.weir_reset || conn.weir_finished {
+            return Some(Completion::SendFailed(Errno::EPIPE));
+        }
+        if self.chance.hits(self.swarm.memory_errors) {
+            self.note("send: no memory", [id, 0]);
+            return Some(Completion::SendFailed(Errno::ENOBUFS));
+        }
+        let bytes = self.buffers.bytes(chunk);
+        if conn.peer_closed {
+            // Taken, thrown away at the other end, and answered with an RST.
+            conn.reset_weir();
+            let count = bytes.len();
+            self.note("sent to a closed peer", [id, count]);
+            return Some(Completion::Sent(u32::from(chunk.len())));
+        }
+        let mut count = bytes.len().min(conn.down.room());
+        if count == 0 {
+            return None;
+        }
+        if self.chance.hits(self.swarm.short_sends) {
+            count = self.chance.between(1, count);
+        }
+        conn.down.bytes.extend(&bytes[..count]);
+        self.note("sent (conn, bytes)", [id, count]);
+        Some(Completion::Sent(u32::try_from(count).expect("at most a chunk")))
+    }
+}
+
+fn errno16(errno: Errno) -> u16 {
+    u16::try_from(errno.0).unwrap_or(0)
+}
+
+/// The answer of an operation that was taken back.
+fn canceled(op: Op) -> Outcome {
+    let errno = Errno::ECANCELED;
+    match op {
+        Op::Accept(_) => Outcome::Accepted(Err(errno)),
+        Op::Connect(..) => Outcome::Session(Completion::Connected(Err(errno))),
+        Op::Receive { .. } => Outcome::Session(Completion::ReceiveFailed(errno)),
+        Op::Send { .. } => Outcome::Session(Completion::SendFailed(errno)),
+        Op::Cancel(_) | Op::Bell => unreachable!("nobody takes back {op:?}"),
+    }
+}

@@ -1,0 +1,175 @@
+//! Provided buffers with real bytes: who owns each one is known at any time, and a freed one is poisoned.
+
+use weir_core::event::{BufferId, Chunk};
+
+/// Who owns a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    /// Given back; the kernel gets it at the next wait.
+    Nobody,
+    Kernel,
+    /// In an answer that has not been taken yet.
+    Answer,
+    Session,
+}
+
+/// All buffers of one shard.
+#[derive(Debug)]
+pub(super) struct Buffers {
+    size: usize,
+    memory: Vec<u8>,
+    owners: Vec<Owner>,
+    /// A send that has not been answered reads from it.
+    sending: Vec<bool>,
+    /// What the kernel may take, the next one last.
+    offered: Vec<u16>,
+    released: Vec<u16>,
+    in_answers: u32,
+}
+
+const POISON: u8 = 0xdd;
+
+impl Buffers {
+    #[must_use]
+    pub(super) fn new(count: u16, size: u16) -> Buffers {
+        let (entries, size) = (usize::from(count), usize::from(size));
+        Buffers {
+            size,
+            memory: vec![POISON; entries * size],
+            owners: vec![Owner::Kernel; entries],
+            sending: vec![false; entries],
+            offered: (0..count).rev().collect(),
+            released: Vec::new(),
+            in_answers: 0,
+        }
+    }
+
+    #[must_use]
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// True if the kernel has one to take.
+    #[must_use]
+    pub(super) fn any_offered(&self) -> bool {
+        !self.offered.is_empty()
+    }
+
+    /// Buffers that no session holds, as the ring counts them: an answer's is free until it is taken.
+    #[must_use]
+    pub(super) fn free(&self) -> u32 {
+        let lists = self.offered.len() + self.released.len();
+        u32::try_from(lists).unwrap_or(u32::MAX) + self.in_answers
+    }
+
+    /// True if every buffer is where it was at the start.
+    #[must_use]
+    pub(super) fn all_free(&self) -> bool {
+        self.in_answers == 0 && self.offered.len() + self.released.len() == self.owners.len()
+    }
+
+    /// Numbers of the buffers that sessions own, in order.
+    pub(super) fn held(&self) -> Vec<u16> {
+        let numbered = (0..).zip(&self.owners);
+        numbered.filter(|(_, owner)| **owner == Owner::Session).map(|(number, _)| number).collect()
+    }
+
+    /// What was given back is the kernel's from now on.
+    pub(super) fn publish(&mut self) {
+        for buffer in self.released.drain(..) {
+            self.owners[usize::from(buffer)] = Owner::Kernel;
+            self.offered.push(buffer);
+        }
+    }
+
+    /// The kernel takes a buffer for an answer; the bytes go into the slice.
+    pub(super) fn take(&mut self) -> Option<(BufferId, &mut [u8])> {
+        let buffer = self.offered.pop()?;
+        self.owners[usize::from(buffer)] = Owner::Answer;
+        self.in_answers += 1;
+        let start = usize::from(buffer) * self.size;
+        Some((BufferId(buffer), &mut self.memory[start..start + self.size]))
+    }
+
+    /// The answer with this buffer has been taken by the shard.
+    pub(super) fn answered(&mut self, buffer: BufferId) {
+        self.owners[usize::from(buffer.0)] = Owner::Session;
+        self.in_answers -= 1;
+    }
+
+    /// The bytes of a chunk.
+    #[must_use]
+    pub(super) fn bytes(&self, chunk: Chunk) -> &[u8] {
+        let start = usize::from(chunk.buffer.0) * self.size;
+        &self.memory[start + usize::from(chunk.start)..start + usize::from(chunk.end)]
+    }
+
+    /// A send of this chunk has been asked for.
+    ///
+    /// # Errors
+    /// The chunk is not one that may be sent.
+    pub(super) fn begin_send(&mut self, chunk: Chunk) -> Result<(), String> {
+        let index = usize::from(chunk.buffer.0);
+        let inside = chunk.start < chunk.end && usize::from(chunk.end) <= self.size;
+        if index >= self.owners.len() || !inside {
+            return Err(format!("{chunk:?} does not lie in a buffer"));
+        }
+        if self.owners[index] != Owner::Session || self.sending[index] {
+            let (owner, sending) = (self.owners[index], self.sending[index]);
+            return Err(format!("{chunk:?} is sent, but it is {owner:?}'s (sending: {sending})"));
+        }
+        self.sending[index] = true;
+        Ok(())
+    }
+
+    /// The send has been answered.
+    pub(super) fn end_send(&mut self, buffer: BufferId) {
+        self.sending[usize::from(buffer.0)] = false;
+    }
+
+    /// The shard gives a buffer back.
+    ///
+    /// # Errors
+    /// It is not the shard's, or a send still reads from it.
+    pub(super) fn release(&mut self, buffer: BufferId) -> Result<(), String> {
+        let index = usize::from(buffer.0);
+        match self.owners.get(index) {
+            Some(Owner::Session) => {}
+            other => return Err(format!("{buffer:?} is given back, but it is {other:?}'s")),
+        }
+        let free_under_a_send = self.sending[index];
+        self.owners[index] = Owner::Nobody;
+        self.released.push(buffer.0);
+        self.memory[index * self.size..(index + 1) * self.size].fill(POISON);
+        if free_under_a_send {
+            return Err(format!("{buffer:?} is given back under a send"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_goes_round_once_and_comes_back_poisoned() {
+        let mut buffers = Buffers::new(1, 4);
+        let (id, bytes) = buffers.take().expect("the kernel has one");
+        bytes.copy_from_slice(b"weir");
+        assert!(buffers.take().is_none());
+        assert_eq!(buffers.free(), 1);
+        assert!(buffers.release(id).is_err(), "the answer has not been taken");
+        buffers.answered(id);
+        assert_eq!(buffers.free(), 0);
+        let chunk = Chunk { buffer: id, start: 1, end: 4 };
+        buffers.begin_send(chunk).expect("it is the session's");
+        assert_eq!(buffers.bytes(chunk), b"eir");
+        assert!(buffers.begin_send(chunk).is_err(), "one send at a time");
+        assert!(buffers.release(id).is_err(), "under a send");
+        assert_eq!(buffers.bytes(chunk), [POISON; 3]);
+        assert!(buffers.release(id).is_err(), "twice");
+        buffers.publish();
+        assert!(buffers.all_free());
+    }
+}

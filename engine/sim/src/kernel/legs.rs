@@ -1,0 +1,124 @@
+//! The shard's descriptors: the lowest free number is used first, so that a stale one is soon another's.
+
+use weir_core::event::Leg;
+use weir_engine::io::Op;
+
+use crate::net::ConnId;
+
+/// What is behind a leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Behind {
+    /// Opened; not connected.
+    Nothing,
+    Conn(ConnId),
+    /// Index into `Net::listening`.
+    Listener(usize),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    behind: Behind,
+    /// Operations that the shard has not heard of.
+    inflight: u32,
+    receiving: bool,
+    sending: bool,
+}
+
+/// All descriptors of one shard.
+#[derive(Debug, Default)]
+pub(super) struct Legs {
+    places: Vec<Option<Place>>,
+}
+
+/// The number of the first leg.
+const FIRST: i32 = 3;
+
+fn index(leg: Leg) -> usize {
+    usize::try_from(leg.0 - FIRST).unwrap_or(usize::MAX)
+}
+
+impl Legs {
+    pub(super) fn open(&mut self, behind: Behind) -> Leg {
+        let place = Place { behind, inflight: 0, receiving: false, sending: false };
+        let free = self.places.iter().position(Option::is_none).unwrap_or(self.places.len());
+        if free == self.places.len() {
+            self.places.push(None);
+        }
+        self.places[free] = Some(place);
+        Leg(i32::try_from(free).expect("legs are bounded") + FIRST)
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.places.iter().flatten().count()
+    }
+
+    fn place(&mut self, leg: Leg) -> Option<&mut Place> {
+        self.places.get_mut(index(leg))?.as_mut()
+    }
+
+    pub(super) fn behind(&self, leg: Leg) -> Option<Behind> {
+        self.places.get(index(leg)).copied().flatten().map(|place| place.behind)
+    }
+
+    pub(super) fn conn(&self, leg: Leg) -> Option<ConnId> {
+        match self.behind(leg) {
+            Some(Behind::Conn(conn)) => Some(conn),
+            _ => None,
+        }
+    }
+
+    pub(super) fn connected(&mut self, leg: Leg, conn: ConnId) {
+        if let Some(place) = self.place(leg) {
+            place.behind = Behind::Conn(conn);
+        }
+    }
+
+    /// An operation on a leg is asked for.
+    pub(super) fn asked(&mut self, leg: Leg, op: Op) -> Result<(), String> {
+        let Some(place) = self.place(leg) else {
+            return Err(format!("{op:?} on a leg that is not open"));
+        };
+        place.inflight += 1;
+        let fits = match (op, place.behind) {
+            (Op::Accept(_), Behind::Listener(_)) => true,
+            (Op::Connect(..), Behind::Nothing) => place.inflight == 1,
+            (Op::Receive { .. }, Behind::Conn(_)) => !std::mem::replace(&mut place.receiving, true),
+            (Op::Send { .. }, Behind::Conn(_)) => !std::mem::replace(&mut place.sending, true),
+            _ => false,
+        };
+        if fits { Ok(()) } else { Err(format!("{op:?} does not fit {place:?}")) }
+    }
+
+    /// The shard has heard an operation's answer.
+    pub(super) fn answered(&mut self, leg: Leg, op: Op) {
+        let Some(place) = self.place(leg) else { return };
+        place.inflight -= 1;
+        match op {
+            Op::Receive { .. } => place.receiving = false,
+            Op::Send { .. } => place.sending = false,
+            _ => {}
+        }
+    }
+
+    pub(super) fn is_sending(&self, leg: Leg) -> bool {
+        self.places.get(index(leg)).copied().flatten().is_some_and(|place| place.sending)
+    }
+
+    pub(super) fn close(&mut self, leg: Leg) -> Result<Behind, String> {
+        let place = self.places.get_mut(index(leg)).and_then(Option::take);
+        match place {
+            None => Err(format!("{leg:?} is closed, but it is not open")),
+            Some(place) if place.inflight > 0 => {
+                Err(format!("{leg:?} is closed with operations in flight: {place:?}"))
+            }
+            Some(place) => Ok(place.behind),
+        }
+    }
+
+    /// What is still open, as text.
+    pub(super) fn left(&self, may_listen: bool) -> Option<String> {
+        let is_left = |place: &&Place| !(may_listen && matches!(place.behind, Behind::Listener(_)));
+        let left: Vec<&Place> = self.places.iter().flatten().filter(is_left).collect();
+        (!left.is_empty()).then(|| format!("{left:?}"))
+    }
+}

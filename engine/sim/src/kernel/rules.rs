@@ -1,0 +1,201 @@
+//! What the shard does to the kernel, and the rules that it must keep while it does.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::RawFd;
+
+use weir_core::action::How;
+use weir_core::event::{BufferId, Errno, Leg, Side};
+use weir_core::limits::OPERATIONS_PER_SESSION_MAX;
+use weir_engine::io::{Kind, Op, Token};
+
+use super::legs::Behind;
+use super::{Kernel, Key, Seen, key, leg_of};
+use crate::net::{ConnId, Listening};
+
+impl Kernel {
+    pub(super) fn check_submit(&mut self, token: Token, op: Op) {
+        if let Some(leg) = leg_of(op)
+            && let Err(what) = self.legs.asked(leg, op)
+        {
+            return self.fail(what);
+        }
+        if let Op::Send { leg, chunk } = op {
+            if let Err(what) = self.buffers.begin_send(chunk) {
+                return self.fail(what);
+            }
+            if self.legs.conn(leg).is_some_and(|conn| self.net.conns[conn].weir_finished) {
+                return self.fail(format!("{op:?} after the FIN"));
+            }
+        }
+        if matches!(op, Op::Accept(_)) && self.now < self.accepts_rest_until {
+            return self.fail("an accept is asked for while there are no descriptors");
+        }
+        let Token::Session { id, side, .. } = token else { return };
+        let session = key(id);
+        let note = self.notes.entry(session).or_default();
+        note.inflight += 1;
+        if note.inflight > OPERATIONS_PER_SESSION_MAX {
+            let count = note.inflight;
+            return self.fail(format!("{count} operations of {session:?} in flight"));
+        }
+        match op {
+            Op::Connect(_, address) => {
+                note.address = Some(address);
+                note.conns[Side::Backend as usize] = None;
+                self.seen.push(Seen::Asked { session, address });
+            }
+            Op::Cancel(Token::Session { kind: Kind::Connect, .. }) => {
+                self.seen.push(Seen::CancelsConnect { session });
+            }
+            Op::Cancel(_) => note.closing = true,
+            Op::Receive { leg, .. } | Op::Send { leg, .. } => {
+                if let Some(conn) = self.legs.conn(leg) {
+                    self.bind(session, side, conn);
+                }
+            }
+            Op::Accept(_) | Op::Bell => {}
+        }
+    }
+
+    /// A session uses a connection: both must be each other's for life.
+    pub(super) fn bind(&mut self, session: Key, side: Side, id: ConnId) {
+        let note = self.notes.entry(session).or_default();
+        let before = note.conns[side as usize].replace(id);
+        let conn = &mut self.net.conns[id];
+        let owner = conn.session.replace(session);
+        let same = before.is_none_or(|before| before == id) && owner.is_none_or(|o| o == session);
+        if !same || conn.side != side {
+            return self
+                .fail(format!("{session:?} uses the {side:?} connection {id} of {owner:?}"));
+        }
+        if let [Some(client), Some(backend)] = note.conns {
+            self.net.conns[client].partner = Some(backend);
+            self.net.conns[backend].partner = Some(client);
+        }
+    }
+
+    pub(crate) fn release(&mut self, buffer: BufferId) {
+        self.note("released", [usize::from(buffer.0), 0]);
+        if let Err(what) = self.buffers.release(buffer) {
+            self.fail(what);
+        }
+    }
+
+    pub(crate) fn buffers_free(&self) -> u32 {
+        self.buffers.free()
+    }
+
+    pub(crate) fn open(&mut self, address: &SocketAddr) -> Result<Leg, Errno> {
+        if self.legs.count() >= self.swarm.legs || self.chance.hits(self.swarm.open_errors) {
+            self.note("open: no descriptor", [usize::from(address.port()), 0]);
+            return Err(self.chance.pick(&[Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS]));
+        }
+        Ok(self.legs.open(Behind::Nothing))
+    }
+
+    pub(crate) fn peer(&mut self, leg: Leg) -> Option<IpAddr> {
+        let Some(conn) = self.legs.conn(leg) else {
+            self.fail(format!("{leg:?} is asked for its peer"));
+            return None;
+        };
+        let low = u8::try_from(conn % 200).unwrap_or(0);
+        (!self.net.conns[conn].weir_reset).then(|| IpAddr::from([192, 0, 2, low]))
+    }
+
+    pub(crate) fn finish(&mut self, leg: Leg) {
+        let Some(id) = self.legs.conn(leg) else {
+            return self.fail(format!("a FIN on {leg:?}, which is not connected"));
+        };
+        self.note("finish (conn)", [id, 0]);
+        if self.legs.is_sending(leg) {
+            return self.fail(format!("a FIN on {leg:?} under a send"));
+        }
+        let conn = &mut self.net.conns[id];
+        if std::mem::replace(&mut conn.weir_finished, true) {
+            return self.fail(format!("a second FIN on {leg:?}"));
+        }
+        if !conn.weir_reset {
+            conn.down.fin = true;
+        }
+    }
+
+    pub(crate) fn close(&mut self, leg: Leg, how: How) {
+        let behind = match self.legs.close(leg) {
+            Ok(behind) => behind,
+            Err(what) => return self.fail(what),
+        };
+        let id = match behind {
+            Behind::Conn(id) => id,
+            Behind::Listener(listener) if self.net.listening[listener].open => {
+                return self.fail("a listener is closed before it is fenced");
+            }
+            Behind::Nothing | Behind::Listener(_) => return,
+        };
+        self.note(if how == How::Fin { "close (conn)" } else { "abort (conn)" }, [id, 0]);
+        if let Err(what) = self.check_close(id, how) {
+            self.fail(what);
+        }
+        let conn = &mut self.net.conns[id];
+        match how {
+            How::Reset => conn.weir_abort(&mut self.chance),
+            How::Fin => conn.weir_closed = true,
+        }
+    }
+
+    /// Nobody is cut without a reason, and nothing is ended that is not over.
+    fn check_close(&self, id: ConnId, how: How) -> Result<(), String> {
+        let conn = &self.net.conns[id];
+        if how == How::Fin {
+            let over = conn.weir_finished && conn.up.bytes.is_empty();
+            let over = over && (conn.up.fin || conn.weir_reset);
+            return if over { Ok(()) } else { Err(format!("connection {id} is closed too early")) };
+        }
+        // Before it relays, a session may end for want of a backend.
+        let Some(note) = conn.session.and_then(|session| self.notes.get(&session)) else {
+            return Ok(());
+        };
+        if note.inflight > 0 {
+            return Err(format!("connection {id} is closed with {} in flight", note.inflight));
+        }
+        let Some(client) = note.conns[Side::Client as usize] else { return Ok(()) };
+        let is_reset = |id: ConnId| self.net.conns[id].weir_reset;
+        let by_peer = is_reset(client) || note.conns[Side::Backend as usize].is_some_and(is_reset);
+        let ordered = self.stopping || note.address.is_some_and(|a| self.killed.contains(&a));
+        let idle_ms = self.now.saturating_sub(note.moved_at) / 1_000_000;
+        let timed_out = note.timeouts.is_some_and(|(idle, half_close)| {
+            idle_ms >= idle.into() || (note.half_closed && idle_ms >= half_close.into())
+        });
+        if by_peer || ordered || timed_out || note.local_fault {
+            return Ok(());
+        }
+        Err(format!("connection {id} is reset without a cause: {note:?}, quiet for {idle_ms} ms"))
+    }
+
+    pub(crate) fn listen(&mut self, socket: RawFd) -> Result<Leg, Errno> {
+        let Some(address) = self.bound.remove(&socket) else { return Err(Errno::EINVAL) };
+        let listener = self.net.listening.len();
+        self.net.listening.push(Listening { address, open: true, queue: [].into() });
+        self.note("listens (port)", [usize::from(address.port()), 0]);
+        Ok(self.legs.open(Behind::Listener(listener)))
+    }
+
+    /// True if this leg listens and has not been fenced.
+    pub(super) fn is_open(&self, leg: Leg) -> bool {
+        match self.legs.behind(leg) {
+            Some(Behind::Listener(listener)) => self.net.listening[listener].open,
+            _ => false,
+        }
+    }
+
+    pub(crate) fn fence(&mut self, leg: Leg) {
+        let Some(Behind::Listener(listener)) = self.legs.behind(leg) else {
+            return self.fail(format!("{leg:?} is fenced, but it does not listen"));
+        };
+        self.note("fenced (listener)", [listener, 0]);
+        let listening = &mut self.net.listening[listener];
+        listening.open = false;
+        for conn in std::mem::take(&mut listening.queue) {
+            self.net.conns[conn].weir_abort(&mut self.chance);
+        }
+    }
+}

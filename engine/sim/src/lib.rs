@@ -1,0 +1,94 @@
+//! A simulated kernel behind the engine's seam: the real shard runs on it, seeded, with clients, backends and
+//! an operator that misbehave, and every rule of the shard is checked after every step.
+//!
+//! The same seed does the same for ever. Begin at [`run_seed`]; `weir-sim --seed 1 --trace` shows it.
+
+pub mod chance;
+pub mod check;
+pub mod driver;
+pub mod faults;
+pub mod invariants;
+pub mod io;
+pub mod kernel;
+pub mod net;
+pub mod operator;
+pub mod peer;
+pub mod sabotage;
+pub mod trace;
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use chance::Chance;
+use driver::{Summary, World};
+use faults::Swarm;
+use io::SimIo;
+use sabotage::{Mutant, Sabotage};
+use weir_engine::io::Io;
+
+/// A seed that broke a rule.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub seed: u64,
+    /// What was violated, or the message of a panic.
+    pub what: String,
+    pub swarm: Swarm,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Failure { seed, what, swarm } = self;
+        write!(
+            f,
+            "seed {seed}: {what}\nswarm: {swarm:?}\nreproduce: weir-sim --seed {seed} --trace"
+        )
+    }
+}
+
+/// Runs one seed. `print` writes its trace to standard output.
+///
+/// # Errors
+/// The first rule that was broken; a panic counts as one.
+pub fn run_seed(seed: u64, print: bool) -> Result<Summary, Box<Failure>> {
+    run_with(seed, print, |io| io)
+}
+
+/// Runs one seed with a planted bug.
+///
+/// # Errors
+/// As [`run_seed`]: here it is the wanted result.
+pub fn run_mutant(seed: u64, mutant: Mutant) -> Result<Summary, Box<Failure>> {
+    run_with(seed, false, |io| Sabotage::new(io, mutant))
+}
+
+fn run_with<I: Io>(
+    seed: u64,
+    print: bool,
+    wrap: impl FnOnce(SimIo) -> I,
+) -> Result<Summary, Box<Failure>> {
+    let swarm = Swarm::draw(&mut Chance::new(seed));
+    let world = || World::new(seed, swarm.clone(), print, wrap).run(&swarm);
+    let result = catch_unwind(AssertUnwindSafe(world));
+    let what = match result {
+        Ok(Ok(summary)) => return Ok(summary),
+        Ok(Err(what)) => what,
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("");
+            format!("panic {}: {text}", PANICKED_AT.take())
+        }
+    };
+    Err(Box::new(Failure { seed, what, swarm }))
+}
+
+thread_local! {
+    static PANICKED_AT: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// From now on a panic prints nothing; it is reported with its seed.
+pub fn quiet_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(|place| format!("at {}:{}", place.file(), place.line()));
+        PANICKED_AT.set(place.unwrap_or_default());
+    }));
+}

@@ -1,0 +1,235 @@
+//! The network between weir and its peers: connections as two pipes with small windows, FIN, RST, hosts.
+//!
+//! What a reset does is Linux's: bytes that have arrived stay readable, then the error is told *once*,
+//! to whichever operation asks first; a FIN that came before the reset still reads as the end.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+
+use weir_core::event::{Errno, Side};
+
+use crate::chance::{Chance, mix, write_stream};
+
+/// A connection's place in [`Net::conns`].
+pub type ConnId = usize;
+
+/// One direction of a connection: the receive queue at its end.
+#[derive(Debug, Default)]
+pub struct Pipe {
+    pub bytes: VecDeque<u8>,
+    /// The most bytes that wait unread.
+    pub window: usize,
+    /// The FIN has arrived behind the bytes.
+    pub fin: bool,
+}
+
+impl Pipe {
+    fn new(window: usize) -> Pipe {
+        Pipe { bytes: VecDeque::new(), window, fin: false }
+    }
+
+    /// How many bytes still fit.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.window.saturating_sub(self.bytes.len())
+    }
+
+    /// What was still on the wire when the reset overtook it is lost.
+    fn lose(&mut self, chance: &mut Chance) {
+        if chance.flip() {
+            self.bytes.truncate(chance.between(0, self.bytes.len()));
+            self.fin = false;
+        }
+    }
+}
+
+/// A connection between weir and one of its peers.
+#[derive(Debug)]
+pub struct Conn {
+    /// Whom weir sees there.
+    pub side: Side,
+    pub address: SocketAddr,
+    /// Names the bytes that the peer writes.
+    pub stream: u64,
+    /// Peer → weir, and weir → peer.
+    pub up: Pipe,
+    pub down: Pipe,
+    /// Bytes that the peer's program has written.
+    pub written: usize,
+    /// The peer's program has sent its FIN.
+    pub ended: bool,
+    /// The peer's program has no socket any more.
+    pub peer_closed: bool,
+    /// An RST has arrived at the peer.
+    pub peer_reset: bool,
+    /// weir has closed its leg.
+    pub weir_closed: bool,
+    /// weir has sent its FIN.
+    pub weir_finished: bool,
+    /// An RST has arrived at weir, and the error that it has not been told yet.
+    pub weir_reset: bool,
+    pub weir_error: Option<Errno>,
+    /// The other connection of its session.
+    pub partner: Option<ConnId>,
+    /// Slot and generation of its session.
+    pub session: Option<(u32, u32)>,
+}
+
+/// What a peer's program reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    Bytes(usize),
+    End,
+    Reset,
+    Nothing,
+}
+
+impl Conn {
+    /// The peer writes up to `count` bytes. `None`: the connection was reset.
+    pub fn peer_write(&mut self, count: usize) -> Option<usize> {
+        if self.peer_reset || self.weir_closed {
+            self.peer_reset = true;
+            return None;
+        }
+        let count = count.min(self.up.room());
+        write_stream(self.stream, self.written, count, &mut self.up.bytes);
+        self.written += count;
+        Some(count)
+    }
+
+    /// The peer reads up to `count` bytes into `into`.
+    pub fn peer_read(&mut self, count: usize, into: &mut Vec<u8>) -> Read {
+        into.clear();
+        if !self.down.bytes.is_empty() {
+            let count = count.min(self.down.bytes.len());
+            into.extend(self.down.bytes.drain(..count));
+            Read::Bytes(count)
+        } else if self.down.fin {
+            Read::End
+        } else if self.peer_reset {
+            Read::Reset
+        } else {
+            Read::Nothing
+        }
+    }
+
+    /// The peer sends its FIN.
+    pub fn peer_finish(&mut self) {
+        self.ended = true;
+        if !self.peer_reset {
+            self.up.fin = true;
+        }
+    }
+
+    /// The peer closes its socket: with bytes unread that is an RST, else a FIN.
+    pub fn peer_close(&mut self, chance: &mut Chance) {
+        if !self.down.bytes.is_empty() {
+            return self.peer_abort(chance);
+        }
+        self.peer_finish();
+        self.peer_closed = true;
+    }
+
+    /// The peer sends an RST.
+    pub fn peer_abort(&mut self, chance: &mut Chance) {
+        self.peer_closed = true;
+        if !self.peer_reset && !self.weir_closed {
+            self.up.lose(chance);
+            self.reset_weir();
+        }
+    }
+
+    /// An RST arrives at weir.
+    pub fn reset_weir(&mut self) {
+        if !self.weir_reset {
+            self.weir_reset = true;
+            // CLOSE_WAIT: the FIN was first.
+            self.weir_error = Some(if self.up.fin { Errno::EPIPE } else { Errno::ECONNRESET });
+        }
+    }
+
+    /// weir closes with SO_LINGER 0, or its kernel drops a connection that was never accepted.
+    pub fn weir_abort(&mut self, chance: &mut Chance) {
+        self.weir_closed = true;
+        if !self.peer_closed {
+            self.down.lose(chance);
+        }
+        self.peer_reset = true;
+    }
+}
+
+/// How a host takes connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Listens,
+    Refuses,
+    /// Nothing ever comes back.
+    Silent,
+    Unreachable,
+}
+
+/// A listening socket of weir's.
+#[derive(Debug)]
+pub struct Listening {
+    pub address: SocketAddr,
+    /// False once it is fenced.
+    pub open: bool,
+    pub queue: VecDeque<ConnId>,
+}
+
+/// Everything outside weir's kernel.
+#[derive(Debug, Default)]
+pub struct Net {
+    pub conns: Vec<Conn>,
+    /// Backends by address.
+    pub hosts: BTreeMap<SocketAddr, Mode>,
+    pub listening: Vec<Listening>,
+    /// Connections whose peer has no program yet.
+    pub unattended: Vec<ConnId>,
+}
+
+impl Net {
+    /// A new connection with windows of 1 to `window_max` bytes.
+    pub fn connect(
+        &mut self,
+        side: Side,
+        address: SocketAddr,
+        window_max: usize,
+        chance: &mut Chance,
+    ) -> ConnId {
+        let id = self.conns.len();
+        self.conns.push(Conn {
+            side,
+            address,
+            stream: mix(chance.draw()),
+            up: Pipe::new(chance.between(1, window_max)),
+            down: Pipe::new(chance.between(1, window_max)),
+            written: 0,
+            ended: false,
+            peer_closed: false,
+            peer_reset: false,
+            weir_closed: false,
+            weir_finished: false,
+            weir_reset: false,
+            weir_error: None,
+            partner: None,
+            session: None,
+        });
+        self.unattended.push(id);
+        id
+    }
+
+    /// A client connects to one of weir's addresses. `None`: refused.
+    pub fn arrive(
+        &mut self,
+        address: SocketAddr,
+        window_max: usize,
+        chance: &mut Chance,
+    ) -> Option<ConnId> {
+        let open = |listening: &Listening| listening.open && listening.address == address;
+        let index = self.listening.iter().position(open)?;
+        let id = self.connect(Side::Client, address, window_max, chance);
+        self.listening[index].queue.push_back(id);
+        Some(id)
+    }
+}

@@ -1,0 +1,282 @@
+//! Control's part of the story: snapshots, health, loads, kills, statistics, an order to stop.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+
+use weir_engine::mailbox::ShardDoor;
+use weir_proto::ids::{BackendId, IdSource, ShardId};
+use weir_proto::order::{ListenerSocket, Order};
+use weir_proto::snapshot::Snapshot;
+use weir_proto::spec::{
+    Admin, BackendSpec, ListenerSpec, Name, PoolSpec, RetrySpec, Span, Spec, Strategy, TimeoutSpec,
+};
+use weir_proto::stats::ShardStats;
+
+use crate::chance::Chance;
+use crate::faults::Swarm;
+use crate::kernel::Kernel;
+use crate::net::Mode;
+
+/// What the ledger needs to know of an order that was sent.
+#[derive(Clone, Debug)]
+pub enum Sent {
+    Adopt(Arc<Snapshot>),
+    Health(Vec<(BackendId, bool)>),
+    Collect,
+    Kill(BackendId),
+    Stop,
+    Other,
+}
+
+/// The one who gives orders to the shard.
+#[derive(Debug)]
+pub struct Operator {
+    door: ShardDoor,
+    spec: Spec,
+    snapshot: Arc<Snapshot>,
+    ids: IdSource,
+    chance: Chance,
+    next_port: u16,
+    /// Orders that the shard may not have obeyed yet, the oldest first.
+    pub sent: VecDeque<Sent>,
+    /// Every backend that ever was.
+    pub backends: BTreeMap<SocketAddr, BackendId>,
+    stands_for_a_socket: File,
+    pub spares: Vec<Box<ShardStats>>,
+}
+
+fn name(text: &str) -> Name {
+    text.parse().expect("names here are plain")
+}
+
+impl Operator {
+    /// An operator with a first configuration, which has not been sent.
+    pub fn new(door: ShardDoor, swarm: &Swarm, chance: Chance, kernel: &mut Kernel) -> Operator {
+        let stands_for_a_socket = File::open("/dev/null").expect("there is a /dev/null");
+        let mut operator = Operator {
+            door,
+            spec: Spec::default(),
+            snapshot: Arc::new(Snapshot::empty()),
+            ids: IdSource::default(),
+            chance,
+            next_port: 1000,
+            sent: VecDeque::new(),
+            backends: BTreeMap::new(),
+            stands_for_a_socket,
+            spares: Vec::new(),
+        };
+        for pool in 0..swarm.pools {
+            let pool_name = name(&format!("p{pool}"));
+            let backends = swarm.backends.max(1);
+            let mut spec = operator.pool(swarm);
+            for _ in 0..backends {
+                let (backend, address) = operator.backend(kernel);
+                let weight = if swarm.clean { 1 } else { operator.weight() };
+                spec.backend.insert(backend, BackendSpec { address, weight, state: Admin::Ready });
+            }
+            operator.spec.pool.insert(pool_name.clone(), spec);
+            let binds = if operator.chance.below(4) == 0 { 2 } else { 1 };
+            let bind = (0..binds).map(|_| operator.address(10)).collect();
+            let max_sessions = operator.chance.pick(&[None, None, Some(1), Some(5)]);
+            let listener =
+                ListenerSpec { bind, pool: pool_name, max_sessions, state: Admin::Ready };
+            operator.spec.listener.insert(name(&format!("l{pool}")), listener);
+        }
+        operator
+    }
+
+    fn address(&mut self, net: u8) -> SocketAddr {
+        self.next_port += 1;
+        SocketAddr::from(([10, 0, 0, net], self.next_port))
+    }
+
+    fn backend(&mut self, kernel: &mut Kernel) -> (Name, SocketAddr) {
+        let address = self.address(20);
+        kernel.net.hosts.insert(address, Mode::Listens);
+        (name(&format!("b{}", self.next_port)), address)
+    }
+
+    fn weight(&mut self) -> u16 {
+        self.chance.pick(&[0, 1, 1, 1, 2, 10, 256])
+    }
+
+    fn pool(&mut self, swarm: &Swarm) -> PoolSpec {
+        let span = |ms: usize| Span::from_millis(ms as u64);
+        PoolSpec {
+            // Maglev's tables take time to build: one seed in ten.
+            strategy: if self.chance.below(10) == 0 {
+                Strategy::Maglev
+            } else {
+                self.chance.pick(&Strategy::ALL[..4])
+            },
+            timeout: TimeoutSpec {
+                connect: span(swarm.connect_ms),
+                idle: span(swarm.idle_ms),
+                half_close: span(swarm.half_close_ms),
+            },
+            retry: RetrySpec { attempts: self.chance.pick(&[0, 1, 2, 3]) },
+            ..PoolSpec::default()
+        }
+    }
+
+    /// Where clients may connect to.
+    pub fn listens_at(&self) -> Vec<SocketAddr> {
+        self.spec.listener.values().flat_map(|listener| listener.bind.iter().copied()).collect()
+    }
+
+    /// Sends an order and, sooner or later, rings.
+    pub fn send(&mut self, kernel: &mut Kernel, order: Order, sent: Sent, what: &'static str) {
+        kernel.note(what, [self.sent.len(), 0]);
+        // Control coalesces beyond a full mailbox; here it just leaves the order out.
+        if self.door.send(order).is_ok() {
+            self.sent.push_back(sent);
+            kernel.bell = true;
+        }
+    }
+
+    /// The orders that the shard has obeyed since the last call.
+    pub fn obeyed(&mut self) -> Vec<Sent> {
+        let waiting = self.door.waiting();
+        let count = self.sent.len().saturating_sub(waiting);
+        self.sent.drain(..count).collect()
+    }
+
+    /// Builds the next version of the configuration and sends it.
+    pub fn adopt(&mut self, kernel: &mut Kernel) {
+        let version = self.snapshot.version.next();
+        let built = Snapshot::build(&self.spec, version, &self.snapshot, &mut self.ids);
+        let snapshot = Arc::new(built.expect("the operator writes nothing wrong"));
+        let mut sockets = Vec::new();
+        for listener in snapshot.listeners.iter().filter(|listener| listener.accepting) {
+            let before = self.snapshot.listeners.iter().find(|before| before.id == listener.id);
+            if before.is_some_and(|before| before.accepting) {
+                continue;
+            }
+            for address in &listener.bind {
+                let socket: OwnedFd =
+                    self.stands_for_a_socket.try_clone().expect("descriptors").into();
+                kernel.bound.insert(socket.as_raw_fd(), *address);
+                sockets.push(ListenerSocket { listener: listener.id, socket });
+            }
+        }
+        for (_, backend) in snapshot.backends() {
+            self.backends.insert(backend.address, backend.id);
+        }
+        self.snapshot = Arc::clone(&snapshot);
+        let order = Order::Adopt { snapshot: Arc::clone(&snapshot), sockets };
+        self.send(kernel, order, Sent::Adopt(snapshot), "order: adopt");
+    }
+
+    /// Something that an operator, or control by itself, does now and then.
+    pub fn step(&mut self, kernel: &mut Kernel) {
+        if self.chance.hits(kernel.swarm.kills) {
+            return self.kill(kernel);
+        }
+        if self.chance.hits(kernel.swarm.health_flips) {
+            return self.flip_health(kernel);
+        }
+        if self.chance.hits(kernel.swarm.changes) {
+            self.change(kernel);
+            return self.adopt(kernel);
+        }
+        match self.chance.below(3) {
+            0 => self.collect(kernel),
+            1 => {
+                let loads = self.some_backends().into_iter();
+                let loads = loads.map(|id| (id, self.chance.below(50))).collect::<Vec<_>>();
+                let loads = loads.into_iter().map(|(id, n)| (id, u32::try_from(n).unwrap_or(0)));
+                let order = Order::LoadElsewhere(loads.collect());
+                self.send(kernel, order, Sent::Other, "order: load elsewhere");
+            }
+            _ => {}
+        }
+    }
+
+    fn some_backends(&mut self) -> Vec<BackendId> {
+        let ids: Vec<BackendId> = self.backends.values().copied().collect();
+        ids.into_iter().filter(|_| self.chance.flip()).collect()
+    }
+
+    /// Asks for the statistics.
+    pub fn collect(&mut self, kernel: &mut Kernel) {
+        let spare = self.spares.pop().unwrap_or_else(|| Box::new(ShardStats::new(ShardId(0))));
+        self.send(kernel, Order::Collect { spare }, Sent::Collect, "order: collect");
+    }
+
+    fn flip_health(&mut self, kernel: &mut Kernel) {
+        let flips = self.some_backends();
+        let flips: Vec<_> = flips.into_iter().map(|id| (id, self.chance.below(3) > 0)).collect();
+        let order = Order::Health(flips.clone());
+        self.send(kernel, order, Sent::Health(flips), "order: health");
+    }
+
+    /// Every backend is healthy.
+    pub fn heal(&mut self, kernel: &mut Kernel) {
+        let all: Vec<_> = self.backends.values().map(|id| (*id, true)).collect();
+        self.send(kernel, Order::Health(all.clone()), Sent::Health(all), "order: heal");
+    }
+
+    fn kill(&mut self, kernel: &mut Kernel) {
+        let all: Vec<(SocketAddr, BackendId)> =
+            self.backends.iter().map(|(address, id)| (*address, *id)).collect();
+        let (address, id) = self.chance.pick(&all);
+        kernel.killed.insert(address);
+        self.send(kernel, Order::Kill(id), Sent::Kill(id), "order: kill");
+    }
+
+    pub fn drain(&mut self, kernel: &mut Kernel) {
+        self.send(kernel, Order::Drain, Sent::Other, "order: drain");
+    }
+
+    pub fn stop(&mut self, kernel: &mut Kernel) {
+        kernel.stopping = true;
+        self.send(kernel, Order::Stop, Sent::Stop, "order: stop");
+    }
+
+    fn change(&mut self, kernel: &mut Kernel) {
+        let pools: Vec<Name> = self.spec.pool.keys().cloned().collect();
+        let pool_name = &pools[self.chance.below(pools.len())];
+        let fresh = self.pool(&kernel.swarm);
+        let (added, address) = self.backend(kernel);
+        let weight = self.weight();
+        let pool = self.spec.pool.get_mut(pool_name).expect("it was just listed");
+        let backends: Vec<Name> = pool.backend.keys().cloned().collect();
+        let which = self.chance.below(backends.len());
+        let backend = backends.get(which).and_then(|name| pool.backend.get_mut(name));
+        match (self.chance.below(8), backend) {
+            (0, Some(backend)) => backend.weight = weight,
+            (1, Some(backend)) => {
+                backend.state = self.chance.pick(&[Admin::Ready, Admin::Drain, Admin::Maint]);
+            }
+            (2, Some(backend)) => backend.address = address, // another one with its name
+            (3, Some(_)) => {
+                pool.backend.remove(&backends[which]);
+            }
+            (4, _) => *pool = PoolSpec { backend: std::mem::take(&mut pool.backend), ..fresh },
+            (5, _) => self.change_listener(),
+            _ => {
+                pool.backend.insert(added, BackendSpec { address, weight, state: Admin::Ready });
+            }
+        }
+    }
+
+    fn change_listener(&mut self) {
+        let names: Vec<Name> = self.spec.listener.keys().cloned().collect();
+        let which = &names[self.chance.below(names.len())];
+        let bind = self.address(10);
+        let pools: Vec<Name> = self.spec.pool.keys().cloned().collect();
+        let listener = self.spec.listener.get_mut(which).expect("it was just listed");
+        match self.chance.below(4) {
+            0 => {
+                listener.state =
+                    if listener.state.is_ready() { Admin::Drain } else { Admin::Ready };
+            }
+            1 => listener.max_sessions = self.chance.pick(&[None, Some(1), Some(3), Some(20)]),
+            2 => listener.bind = vec![bind], // another one with its name
+            _ => listener.pool = pools[self.chance.below(pools.len())].clone(),
+        }
+    }
+}
