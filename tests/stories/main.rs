@@ -11,6 +11,7 @@ mod health;
 mod lifecycle;
 mod limits;
 mod metrics;
+mod readme;
 mod real;
 mod reload;
 mod reset;

@@ -14,7 +14,7 @@ pub const SLOTS_MAX: u32 = 1 << 24;
 /// each; and the cancel of a connect that succeeded all the same, which may answer late.
 pub const OPERATIONS_PER_SESSION_MAX: u32 = 9;
 
-/// Ejections that wait to be told to control; one more is told again by its next failed connect.
+/// Ejections that wait to be told to control; one more waits for its next failed connect.
 pub const EJECTIONS_MAX: usize = 64;
 
 /// Sessions that are ended in one turn by a kill or a stop, so that no turn takes long.

@@ -204,7 +204,8 @@ impl Table {
         let backend = session.route.backend.take().expect("a backend was picked");
         self.view.count(backend, false);
         self.meter.connect_failed(backend, fault);
-        if self.view.connect_failed(backend, fault) && self.ejections.len() < EJECTIONS_MAX {
+        let may_eject = self.ejections.len() < EJECTIONS_MAX;
+        if self.view.connect_failed(backend, fault, may_eject) {
             self.ejections.push((self.view.backends()[backend as usize].id, fault));
         }
         if again {

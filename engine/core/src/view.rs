@@ -236,15 +236,16 @@ impl View {
         self.backends[backend as usize].failures = 0;
     }
 
-    /// A connect to this backend failed. True if it has just been ejected.
-    pub fn connect_failed(&mut self, backend: u32, fault: ConnectFault) -> bool {
+    /// A connect to this backend failed. True if it has just been ejected, which only happens if
+    /// `may_eject`: control must be told, or nobody would ever bring it back.
+    pub fn connect_failed(&mut self, backend: u32, fault: ConnectFault, may_eject: bool) -> bool {
         let slot = backend as usize;
         let backend = &mut self.backends[slot];
         if fault == ConnectFault::Local || !backend.healthy || backend.place.is_none() {
             return false;
         }
-        backend.failures += 1;
-        if backend.failures < FAILURES_IN_A_ROW_MAX {
+        backend.failures = backend.failures.saturating_add(1);
+        if backend.failures < FAILURES_IN_A_ROW_MAX || !may_eject {
             return false;
         }
         backend.healthy = false;

@@ -113,12 +113,13 @@ fn three_failures_in_a_row_eject_and_local_ones_never_do() {
     let mut view = View::default();
     view.adopt(&config.snapshot, 1, &mut Prng::new(1));
     for _ in 0..10 {
-        assert!(!view.connect_failed(0, ConnectFault::Local));
+        assert!(!view.connect_failed(0, ConnectFault::Local, true));
     }
-    assert!(!view.connect_failed(0, ConnectFault::Refused));
-    assert!(!view.connect_failed(0, ConnectFault::Timeout));
+    assert!(!view.connect_failed(0, ConnectFault::Refused, true));
+    assert!(!view.connect_failed(0, ConnectFault::Timeout, true));
     view.connected(0);
-    let told: Vec<bool> = (0..4).map(|_| view.connect_failed(0, ConnectFault::Refused)).collect();
+    let told: Vec<bool> =
+        (0..4).map(|_| view.connect_failed(0, ConnectFault::Refused, true)).collect();
     assert_eq!(told, [false, false, true, false], "told once, at the third in a row");
     assert_eq!(pick(&mut view), None);
     view.set_health(config.id("b1"), true);
