@@ -17,8 +17,8 @@ use crate::io::{Io, Op, Token};
 
 /// Accepts that are asked for at once on one socket, if it is the only one.
 const ARMED_MAX: u32 = 16;
-/// Sockets of one shard at most (LISTENERS_MAX × BINDS_MAX), each with one accept that may succeed
-/// after the limit was reached.
+/// Accepts that may still succeed after the limit was reached: as many as there are at once, which
+/// is `ARMED_MAX`, or one for each socket if there are more of them (LISTENERS_MAX × BINDS_MAX).
 pub(super) const OVERSHOOT_MAX: u32 = 4096;
 /// How long accepts rest after the kernel has run out of descriptors or memory.
 const PAUSE_MS: u32 = 100;
