@@ -40,12 +40,6 @@ impl Events {
     pub(crate) fn dropped_total(&self) -> u64 {
         self.last - self.rows.len() as u64
     }
-
-    /// The number that the next event gets.
-    #[cfg(test)]
-    pub(crate) fn next_id(&self) -> u64 {
-        self.last + 1
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! The ledger: a second, simple opinion on configuration, health and counters, kept from the orders that the
-//! shard has obeyed and the answers that it has heard, and compared with what it does and reports.
+//! The ledger: a second, simple opinion on configuration, health and counters, kept from the orders
+//! that the shard has obeyed and the answers that it has heard, and compared with what it does and
+//! reports.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -177,7 +178,8 @@ impl Ledger {
         };
         let version = self.version();
         let attempt = self.attempts.entry(session).or_default();
-        // Another version numbers the backends of a pool anew: what was tried is then not known for sure.
+        // Another version numbers the backends of a pool anew: what was tried is then not known for
+        // sure.
         if attempt.version != version {
             attempt.tried.clear();
         }

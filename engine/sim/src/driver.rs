@@ -22,8 +22,8 @@ use crate::peer::Peers;
 /// Rounds in which a calm world must come to its end.
 const SETTLE_ROUNDS_MAX: usize = 200_000;
 const MS: u64 = 1_000_000;
-/// Accepts that may succeed after the shard's limit was reached: 16 are armed over all sockets, or one
-/// on each; there are never more than 16 sockets here.
+/// Accepts that may succeed after the shard's limit was reached: 16 are armed over all sockets, or
+/// one on each; there are never more than 16 sockets here.
 const OVERSHOOT_MAX: u32 = 16;
 
 /// What one run did.
@@ -243,7 +243,8 @@ impl<I: Io> World<I> {
         [shard, self.peers.next_instant(now), kernel.next_instant()].into_iter().flatten().min()
     }
 
-    /// Faults stop, everybody comes to an end: so must every session, within bounds of time and steps.
+    /// Faults stop, everybody comes to an end: so must every session, within bounds of time and
+    /// steps.
     fn settle(&mut self, swarm: &Swarm) -> Checked {
         self.calm_down(swarm);
         // Behind a limit of one session, clients whose backends never answer wait for each other.

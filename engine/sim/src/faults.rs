@@ -1,4 +1,5 @@
-//! The swarm: each seed draws which faults are on and how strong, so that some seeds are calm and some savage.
+//! The swarm: each seed draws which faults are on and how strong, so that some seeds are calm and
+//! some savage.
 
 use crate::chance::Chance;
 

@@ -1,5 +1,6 @@
-//! A kernel that can be trusted with nothing but its contract: legs, a submission queue, operations that
-//! are pending, a completion queue. Every rule that the shard must keep towards io_uring is checked here.
+//! A kernel that can be trusted with nothing but its contract: legs, a submission queue, operations
+//! that are pending, a completion queue. Every rule that the shard must keep towards io_uring is
+//! checked here.
 
 mod answer;
 mod buffers;
@@ -292,7 +293,8 @@ impl Kernel {
         self.answers.insert(place, Answer { asked, outcome });
     }
 
-    /// True if no answer waits for the shard, no client waits for an accept, no peer for its program.
+    /// True if no answer waits for the shard, no client waits for an accept, no peer for its
+    /// program.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         let waits = self.net.listening.iter().any(|listening| !listening.queue.is_empty());
@@ -301,7 +303,8 @@ impl Kernel {
         answered && self.net.unattended.is_empty() && !waits
     }
 
-    /// Fails if anything of the shard's is left: a buffer, a leg that is no listener, an operation of a session.
+    /// Fails if anything of the shard's is left: a buffer, a leg that is no listener, an operation
+    /// of a session.
     pub fn check_quiet(&mut self, may_listen: bool) {
         if !self.buffers.all_free() {
             self.fail("buffers are missing at the end");
@@ -330,7 +333,8 @@ impl Kernel {
     }
 }
 
-/// True if no peer is to blame for this errno. The simulator's own list, so that the core's is checked.
+/// True if no peer is to blame for this errno. The simulator's own list, so that the core's is
+/// checked.
 #[must_use]
 pub fn is_local(errno: i32) -> bool {
     matches!(errno, 12 | 23 | 24 | 99 | 105)

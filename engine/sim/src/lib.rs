@@ -1,7 +1,9 @@
-//! A simulated kernel behind the engine's seam: the real shard runs on it, seeded, with clients, backends and
-//! an operator that misbehave, and every rule of the shard is checked after every step.
+//! A simulated kernel behind the engine's seam: the real shard runs on it, seeded, with clients,
+//! backends and an operator that misbehave, and every rule of the shard is checked after every
+//! step.
 //!
-//! The same seed does the same for ever. Begin at [`run_seed`]; `weir-sim --seed 1 --trace` shows it.
+//! The same seed does the same for ever. Begin at [`run_seed`]; `weir-sim --seed 1 --trace` shows
+//! it.
 
 pub mod chance;
 pub mod check;

@@ -1,7 +1,9 @@
-//! The network between weir and its peers: connections as two pipes with small windows, FIN, RST, hosts.
+//! The network between weir and its peers: connections as two pipes with small windows, FIN, RST,
+//! hosts.
 //!
-//! What a reset does is Linux's: bytes that have arrived stay readable, then the error is told *once*,
-//! to whichever operation asks first; a FIN that came before the reset still reads as the end.
+//! What a reset does is Linux's: bytes that have arrived stay readable, then the error is told
+//! *once*, to whichever operation asks first; a FIN that came before the reset still reads as the
+//! end.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;

@@ -1,5 +1,5 @@
-//! Clients and backends as small programs: they write, read, pause, half-close, close and reset, and check
-//! every byte that they get against what the partner has written.
+//! Clients and backends as small programs: they write, read, pause, half-close, close and reset,
+//! and check every byte that they get against what the partner has written.
 
 use weir_core::event::Side;
 
@@ -92,7 +92,8 @@ impl Peer {
         self.saw_end && kernel.net.conns[self.conn].written == self.total
     }
 
-    /// One step of the program. `calm`: it comes to its end without delay. True if it did something.
+    /// One step of the program. `calm`: it comes to its end without delay. True if it did
+    /// something.
     pub fn step(&mut self, kernel: &mut Kernel, calm: bool) -> bool {
         if self.done || (!calm && self.asleep_until > kernel.now) {
             return false;
@@ -130,7 +131,8 @@ impl Peer {
         true
     }
 
-    /// Sleeps, or stops to read, for up to 100 ms, or for a while that is longer than an idle timeout.
+    /// Sleeps, or stops to read, for up to 100 ms, or for a while that is longer than an idle
+    /// timeout.
     fn pause(&mut self, kernel: &mut Kernel) -> bool {
         let ms = match self.chance.below(4) {
             0 => kernel.swarm.idle_ms.min(2000) * 2,
@@ -234,8 +236,8 @@ impl Peer {
         let (ended, written) = (from.ended, from.written);
         if !ended || written != received {
             kernel.fail(format!(
-                "connection {id} ends cleanly after {received} bytes, but {partner} wrote {written} \
-                 (ended: {ended})"
+                "connection {id} ends cleanly after {received} bytes, but {partner} wrote \
+                 {written} (ended: {ended})"
             ));
         }
     }

@@ -1,5 +1,5 @@
-//! Planted bugs: a wrapper at the seam that makes an honest shard behave like a broken one. A simulator that
-//! lets one of them live lacks a checker.
+//! Planted bugs: a wrapper at the seam that makes an honest shard behave like a broken one. A
+//! simulator that lets one of them live lacks a checker.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 
 use serde_json::json;
-use weir_proto::answer::{Answer, Changed, ListenerRow};
+use weir_proto::answer::{Answer, Changed};
 use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal, Request, Response};
 use weir_proto::spec::Admin;
 

@@ -100,8 +100,8 @@ async fn serve(run: Run, settings: Settings, seed: Option<Spec>) -> Result<u8, S
     Ok(code)
 }
 
-/// Tries again for a moment: sockets that io_uring was waiting on outlive a process that was killed,
-/// by some 20 ms here. So the one who starts weir again at once finds its addresses free.
+/// Tries again for a moment: sockets that io_uring was waiting on outlive a process that was
+/// killed, by some 20 ms here. So the one who starts weir again at once finds its addresses free.
 async fn patiently<T>(mut attempt: impl FnMut() -> Result<T, String>) -> Result<T, String> {
     let deadline = later(moment(), PATIENCE);
     loop {

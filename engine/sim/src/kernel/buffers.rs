@@ -1,4 +1,5 @@
-//! Provided buffers with real bytes: who owns each one is known at any time, and a freed one is poisoned.
+//! Provided buffers with real bytes: who owns each one is known at any time, and a freed one is
+//! poisoned.
 
 use weir_core::event::{BufferId, Chunk};
 
@@ -55,7 +56,8 @@ impl Buffers {
         !self.offered.is_empty()
     }
 
-    /// Buffers that no session holds, as the ring counts them: an answer's is free until it is taken.
+    /// Buffers that no session holds, as the ring counts them: an answer's is free until it is
+    /// taken.
     #[must_use]
     pub(super) fn free(&self) -> u32 {
         let lists = self.offered.len() + self.released.len();

@@ -1,4 +1,5 @@
-//! The shard's descriptors: the lowest free number is used first, so that a stale one is soon another's.
+//! The shard's descriptors: the lowest free number is used first, so that a stale one is soon
+//! another's.
 
 use weir_core::event::Leg;
 use weir_engine::io::Op;
