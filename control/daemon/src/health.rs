@@ -1,7 +1,7 @@
 //! The health of every backend of the snapshot: who is checked when, what came of it, and what
 //! changed.
 //!
-//! [`Health`] is the state and reads no clock; [`prober`] makes the checks, once for all shards.
+//! [`Health`] is the state and reads no clock; [`prober()`] makes the checks, once for all shards.
 
 mod check;
 mod plan;
