@@ -31,9 +31,9 @@ pub struct Mailbox {
     bell: Arc<OwnedFd>,
 }
 
-/// The shard's end for reports alone; it outlives the shard, for its last word.
+/// The shard's way to report.
 #[derive(Debug)]
-pub(crate) struct Reporter {
+struct Reporter {
     reports: Sender<Report>,
     control_bell: UnixStream,
 }
@@ -129,16 +129,20 @@ impl Mailbox {
         self.reporter.report(report)
     }
 
-    /// Another end for reports, for the thread that outlives the shard.
-    pub(crate) fn reporter(&self) -> Option<Reporter> {
-        let control_bell = self.reporter.control_bell.try_clone().ok()?;
-        Some(Reporter { reports: self.reporter.reports.clone(), control_bell })
+    /// The same end again, for the shard that is built after a panic.
+    ///
+    /// # Errors
+    /// Descriptors ran out.
+    pub(crate) fn again(&self) -> io::Result<Mailbox> {
+        let control_bell = self.reporter.control_bell.try_clone()?;
+        let reporter = Reporter { reports: self.reporter.reports.clone(), control_bell };
+        Ok(Mailbox { orders: self.orders.clone(), reporter, bell: Arc::clone(&self.bell) })
     }
 }
 
 impl Reporter {
     #[allow(clippy::result_large_err)] // as above
-    pub(crate) fn report(&mut self, report: Report) -> Result<(), Report> {
+    fn report(&mut self, report: Report) -> Result<(), Report> {
         match self.reports.try_send(report) {
             Ok(()) => {
                 // A full socket is rung already; a closed one has nobody behind it.

@@ -7,9 +7,9 @@ mod perform;
 
 use std::collections::VecDeque;
 
-use weir_core::action::Actions;
+use weir_core::action::{Actions, How};
 use weir_core::base::clock::Now;
-use weir_core::event::Completion;
+use weir_core::event::{Completion, Side};
 use weir_core::limits::{RESUMES_PER_TURN_MAX, SWEEP_PER_TURN_MAX};
 use weir_core::table::{SessionId, Setup, Table};
 use weir_proto::ids::ShardId;
@@ -106,6 +106,16 @@ impl<I: Io> Shard<I> {
         true
     }
 
+    /// Closes every socket at once, with resets: for a shard that cannot go on.
+    fn abandon(&mut self) {
+        self.sockets.abandon(&mut self.io);
+        for (_, session) in self.table.iter() {
+            for leg in Side::BOTH.into_iter().filter_map(|side| session.leg(side)) {
+                self.io.close(leg, How::Reset);
+            }
+        }
+    }
+
     /// The table, for checkers.
     pub fn table(&self) -> &Table {
         &self.table
@@ -185,5 +195,14 @@ impl<I: Io> Shard<I> {
             index += 1;
         }
         self.actions.clear();
+    }
+}
+
+impl<I: Io> Drop for Shard<I> {
+    /// In peace there is nothing left to close. After a panic this is what keeps its clients from
+    /// waiting for ever, and its listeners from drawing new ones: legs are numbers, nobody else
+    /// closes them. The ring goes next and lets go of the files that its operations still hold.
+    fn drop(&mut self) {
+        self.abandon();
     }
 }

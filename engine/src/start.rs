@@ -60,29 +60,43 @@ fn wait_for_rings(outcomes: &Receiver<Outcome>) -> Outcome {
     Ok(())
 }
 
-/// A shard's thread from its first line to its last.
+/// A shard's thread from its first line to its last: one shard, and after a panic another one,
+/// which control gives the current snapshot and new sockets. How often is too often is for control
+/// to say.
 fn live(setup: ShardSetup, mailbox: Mailbox, cpu: Option<usize>, told: Sender<Outcome>) {
     if let Some(cpu) = cpu {
         // Without it the shard runs as well, only less evenly; a cpuset may have changed under us.
         let _ = affinity::pin(cpu);
     }
-    let ring = match Ring::new(RingSetup { buffers: BUFFERS, bell: mailbox.bell() }) {
-        Ok(ring) => ring,
+    let bell = RingSetup { buffers: BUFFERS, bell: mailbox.bell() };
+    let (mut ring, mut reporter) = match Ring::new(bell).and_then(|it| Ok((it, mailbox.again()?))) {
+        Ok(both) => both,
         Err(error) => {
             let _ = told.send(Err(refusal(&error)));
             return;
         }
     };
-    let last_word = mailbox.reporter();
     let _ = told.send(Ok(()));
     drop(told); // `start` waits until every shard has spoken
-    let result = catch_unwind(AssertUnwindSafe(|| Shard::new(setup, ring, mailbox).run()));
-    let panic = result.err().map(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic").to_owned()
-    });
-    if let Some(mut reporter) = last_word {
-        // A full channel means that control has long stopped listening.
-        let _ = reporter.report(Report::Ended { shard: setup.id, panic });
+    let mut mailbox = Some(mailbox);
+    while let Some(own) = mailbox.take() {
+        let run = || Shard::new(setup, ring, own).run();
+        let Err(panic) = catch_unwind(AssertUnwindSafe(run)) else {
+            return last_word(&mut reporter, setup.id, None);
+        };
+        let text = panic.downcast::<String>().map(|text| *text);
+        let text = text.or_else(|panic| panic.downcast::<&str>().map(|text| (*text).to_owned()));
+        let text = text.unwrap_or_else(|_| "a panic without a text".to_owned());
+        last_word(&mut reporter, setup.id, Some(text));
+        match Ring::new(bell).and_then(|it| Ok((it, reporter.again()?))) {
+            Ok((new_ring, new_mailbox)) => (ring, mailbox) = (new_ring, Some(new_mailbox)),
+            // It stays away: the other shards serve.
+            Err(_) => return last_word(&mut reporter, setup.id, None),
+        }
     }
+}
+
+fn last_word(reporter: &mut Mailbox, shard: ShardId, panic: Option<String>) {
+    // A full channel means that control has long stopped listening.
+    let _ = reporter.report(Report::Ended { shard, panic });
 }

@@ -70,25 +70,40 @@ impl Rig {
         client
     }
 
+    /// Waits for a report that `want` takes.
+    fn report<T>(&self, want: impl Fn(Report) -> Option<T>) -> T {
+        loop {
+            match self.engine.take_report() {
+                Some(report) => {
+                    if let Some(wanted) = want(report) {
+                        return wanted;
+                    }
+                }
+                None => thread::yield_now(),
+            }
+        }
+    }
+
     /// Stops the shard and gives its last statistics.
     fn stop(self) -> ShardStats {
         let spare = Box::new(ShardStats::new(ShardId(0)));
         self.engine.send(ShardId(0), Order::Collect { spare }).expect("there is room");
         self.engine.send(ShardId(0), Order::Stop).expect("there is room");
-        let mut last = None;
-        loop {
-            match self.engine.take_report() {
-                Some(Report::Stats(stats)) => last = Some(*stats),
-                Some(Report::Ended { panic, .. }) => {
-                    assert_eq!(panic, None);
-                    break;
-                }
-                Some(_) => {}
-                None => thread::yield_now(),
-            }
-        }
+        let stats = self.report(|report| match report {
+            Report::Stats(stats) => Some(*stats),
+            _ => None,
+        });
+        let panic = self.report(ended);
+        assert_eq!(panic, None);
         self.engine.join();
-        last.expect("statistics were asked for")
+        stats
+    }
+}
+
+fn ended(report: Report) -> Option<Option<String>> {
+    match report {
+        Report::Ended { panic, .. } => Some(panic),
+        _ => None,
     }
 }
 
@@ -182,4 +197,38 @@ fn a_stop_resets_what_is_open() {
     rig.stop();
     assert_eq!(reader.join().unwrap(), std::io::ErrorKind::ConnectionReset);
     thread.join().unwrap();
+}
+
+#[test]
+fn a_panic_resets_what_was_open_and_the_shard_comes_back() {
+    let (address, thread) = backend(|mut stream| {
+        let error = stream.read_to_end(&mut Vec::new()).expect_err("a cut is not an end");
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    });
+    let rig = Rig::start(&[address]);
+    let mut client = rig.client();
+    client.write_all(b"x").unwrap();
+    let reader = thread::spawn(move || client.read(&mut [0; 1]).expect_err("cut").kind());
+    // A snapshot that no check has seen: its listener names a pool that is not there.
+    let broken = Snapshot {
+        version: Version(2),
+        listeners: vec![weir_proto::snapshot::Listener {
+            id: weir_proto::ids::ListenerId(99),
+            name: "broken".parse().unwrap(),
+            bind: Vec::new(),
+            pool: 7,
+            max_sessions: None,
+            accepting: true,
+        }],
+        pools: Vec::new(),
+    };
+    let order = Order::Adopt { snapshot: Arc::new(broken), sockets: Vec::new() };
+    rig.engine.send(ShardId(0), order).expect("there is room");
+    let panic = rig.report(ended).expect("it did not end in peace");
+    assert!(panic.contains("index out of bounds"), "{panic}");
+    assert_eq!(reader.join().unwrap(), std::io::ErrorKind::ConnectionReset);
+    thread.join().unwrap();
+    rig.report(|report| matches!(report, Report::Started { .. }).then_some(()));
+    assert!(TcpStream::connect(rig.address).is_err(), "nobody listens until control says so");
+    rig.stop();
 }

@@ -1,5 +1,6 @@
 //! What the control thread knows, and what it does about reports and ticks. No await in here.
 
+mod lifecycle;
 mod shard;
 
 use std::cell::RefCell;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use weir_core::base::clock::Now;
 use weir_proto::answer::Author;
 use weir_proto::ids::{BackendId, IdSource, ShardId};
-use weir_proto::order::{ListenerSocket, Order, Report};
+use weir_proto::order::{Order, Report};
 use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
 use weir_proto::snapshot::Snapshot;
 
@@ -24,10 +25,9 @@ use crate::listen::{self, BindError, Sockets};
 use crate::rollout::Rollout;
 use crate::store::{Record, Store};
 
+use lifecycle::STOP_MAX;
 pub(crate) use shard::{Life, Shard};
 
-/// How long shards may take to end before the process ends without them.
-const STOP_MAX: Duration = Duration::from_secs(5);
 /// How long an address may still be held by the sockets of a listener that was removed.
 const RELEASE_MAX: Duration = Duration::from_secs(10);
 
@@ -100,6 +100,8 @@ pub(crate) struct Control {
     pub(crate) started: Moment,
     /// Addresses of listeners that were removed, and when.
     released: Vec<(SocketAddr, Now)>,
+    /// When shards panicked lately.
+    panics: Vec<Now>,
 }
 
 impl Control {
@@ -123,6 +125,7 @@ impl Control {
             phase: Phase::Serving,
             started,
             released: Vec::new(),
+            panics: Vec::new(),
             fleet,
         }
     }
@@ -330,42 +333,6 @@ impl Control {
         }
     }
 
-    /// Accepts nothing any more, and stops at `until` or as soon as no session is left.
-    pub(crate) fn drain(&mut self, until: Option<Now>, moment: Moment) {
-        match self.phase {
-            Phase::Serving => {
-                tracing::info!("draining: no new sessions, {} are open", self.census.sessions());
-                let text = "accepts no new sessions".to_owned();
-                self.events.push("process", "drain".to_owned(), text, moment.wall_ms);
-                self.phase = Phase::Draining { until };
-                self.each_live(|shard| {
-                    shard.outbox.drain();
-                    shard.want_fresh();
-                });
-                self.flush();
-            }
-            Phase::Draining { until: None } => self.phase = Phase::Draining { until },
-            // The earlier deadline counts.
-            Phase::Draining { until: Some(before) } => {
-                let until = until.map_or(before, |until| until.min(before));
-                self.phase = Phase::Draining { until: Some(until) };
-            }
-            Phase::Stopping { .. } | Phase::Over { .. } => {}
-        }
-    }
-
-    /// Ends every session and every shard now.
-    pub(crate) fn stop(&mut self, moment: Moment) {
-        if matches!(self.phase, Phase::Stopping { .. } | Phase::Over { .. }) {
-            return;
-        }
-        tracing::info!("stopping: {} sessions are open", self.census.sessions());
-        self.phase = Phase::Stopping { since: moment.now };
-        self.each_live(|shard| shard.outbox.stop());
-        self.flush();
-        self.end_if_alone();
-    }
-
     /// The next report, if there is one.
     pub(crate) fn take_report(&self) -> Option<Report> {
         self.fleet.take_report()
@@ -374,67 +341,6 @@ impl Control {
     /// True while new sessions are taken.
     pub(crate) fn is_serving(&self) -> bool {
         self.phase == Phase::Serving
-    }
-
-    /// No session is left, by figures that are newer than the drain.
-    fn is_quiet(&mut self) -> bool {
-        self.is_fresh() && self.census.sessions() == 0
-    }
-
-    fn on_started(&mut self, id: ShardId, sessions_max: u32, moment: Moment) {
-        let snapshot = self.snapshot.clone();
-        let down = self.down();
-        let draining = !self.is_serving();
-        let Some(shard) = self.shard(id) else { return };
-        shard.sessions_max = sessions_max;
-        if shard.life == Life::Live {
-            return;
-        }
-        // It was built again after it had ended: it knows nothing and has no socket.
-        *shard = Shard::new(id);
-        shard.sessions_max = sessions_max;
-        let sockets = listen::bind_all(&snapshot).unwrap_or_else(|error| {
-            tracing::error!("shard {id} serves without listeners: {}", error.refusal().message);
-            Vec::<ListenerSocket>::new()
-        });
-        shard.outbox.adopt(snapshot, sockets);
-        shard.outbox.health(&down);
-        if draining {
-            shard.outbox.drain();
-        }
-        let text = "was built again".to_owned();
-        self.events.push("shard", id.to_string(), text, moment.wall_ms);
-        self.flush();
-    }
-
-    fn on_ended(&mut self, id: ShardId, panic: Option<String>, moment: Moment) {
-        if let Some(shard) = self.shard(id) {
-            shard.life = Life::Ended;
-        }
-        self.census.ended(id);
-        self.rollout.on_ended(id, moment.now);
-        if !matches!(self.phase, Phase::Stopping { .. }) || panic.is_some() {
-            let text =
-                panic.map_or("ended".to_owned(), |panic| format!("ended by a panic: {panic}"));
-            tracing::error!("shard {id} {text}");
-            self.events.push("shard", id.to_string(), text, moment.wall_ms);
-        }
-        self.end_if_alone();
-    }
-
-    /// Without a live shard there is nothing left to do.
-    fn end_if_alone(&mut self) {
-        if self.shards.iter().any(|shard| shard.life == Life::Live) {
-            return;
-        }
-        match self.phase {
-            Phase::Stopping { .. } => self.phase = Phase::Over { code: 0 },
-            Phase::Serving | Phase::Draining { .. } => {
-                tracing::error!("every shard has ended");
-                self.phase = Phase::Over { code: 1 };
-            }
-            Phase::Over { .. } => {}
-        }
     }
 
     /// Every backend of the current snapshot that is down, as an order says it.

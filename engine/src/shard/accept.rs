@@ -67,6 +67,14 @@ impl Sockets {
         self.touched = true;
     }
 
+    /// Stops and closes all of them, whatever is pending.
+    pub(super) fn abandon(&mut self, io: &mut impl Io) {
+        for socket in self.places.drain(..).flatten() {
+            io.fence(socket.leg);
+            io.close(socket.leg, How::Fin);
+        }
+    }
+
     fn add(&mut self, leg: Leg, listener: ListenerId) {
         let socket = Socket { leg, listener, armed: 0, cancels: 0, fenced: false };
         match self.places.iter_mut().find(|place| place.is_none()) {

@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 use super::*;
 use crate::store::tests::{Disk, seeded_with};
 use weir_proto::ids::Version;
+use weir_proto::order::ListenerSocket;
 use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Spec};
 use weir_proto::stats::BackendStats;
 
@@ -274,10 +275,24 @@ fn a_shard_that_panics_is_not_waited_for_and_comes_back_with_everything() {
 fn without_any_shard_the_process_ends_with_1() {
     let (mut control, shards, _disk) = started();
     for shard in 0..2 {
-        shards.report(Report::Ended { shard: ShardId(shard), panic: Some("oh".into()) });
+        shards.report(Report::Ended { shard: ShardId(shard), panic: None });
     }
     pump(&mut control, 1);
     assert_eq!(control.phase, Phase::Over { code: 1 });
+}
+
+#[test]
+fn three_panics_within_a_minute_end_the_process_and_spread_out_ones_do_not() {
+    for (gap_ms, phase) in [(31_000, Phase::Serving), (29_000, Phase::Over { code: 1 })] {
+        let (mut control, shards, _disk) = started();
+        for time in 0..3 {
+            shards.report(Report::Ended { shard: ShardId(1), panic: Some("oh".into()) });
+            pump(&mut control, time * gap_ms);
+            shards.report(Report::Started { shard: ShardId(1), sessions_max: 9 });
+            pump(&mut control, time * gap_ms + 1);
+        }
+        assert_eq!(control.phase, phase, "every {gap_ms} ms");
+    }
 }
 
 #[test]

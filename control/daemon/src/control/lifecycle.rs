@@ -1,0 +1,124 @@
+//! The life of the process and of its shards: draining, stopping, shards that end and come back.
+
+use std::time::Duration;
+
+use weir_core::base::clock::Now;
+use weir_proto::ids::ShardId;
+use weir_proto::order::ListenerSocket;
+
+use super::{Control, Life, Moment, Phase, Shard, elapsed};
+use crate::listen;
+
+/// How long shards may take to end before the process ends without them.
+pub(super) const STOP_MAX: Duration = Duration::from_secs(5);
+/// So many panics of shards within this time end the process: whoever started it starts it again.
+const PANICS_MAX: usize = 3;
+const PANICS_WITHIN: Duration = Duration::from_secs(60);
+impl Control {
+    /// Accepts nothing any more, and stops at `until` or as soon as no session is left.
+    pub(crate) fn drain(&mut self, until: Option<Now>, moment: Moment) {
+        match self.phase {
+            Phase::Serving => {
+                tracing::info!("draining: no new sessions, {} are open", self.census.sessions());
+                let text = "accepts no new sessions".to_owned();
+                self.events.push("process", "drain".to_owned(), text, moment.wall_ms);
+                self.phase = Phase::Draining { until };
+                self.each_live(|shard| {
+                    shard.outbox.drain();
+                    shard.want_fresh();
+                });
+                self.flush();
+            }
+            Phase::Draining { until: None } => self.phase = Phase::Draining { until },
+            // The earlier deadline counts.
+            Phase::Draining { until: Some(before) } => {
+                let until = until.map_or(before, |until| until.min(before));
+                self.phase = Phase::Draining { until: Some(until) };
+            }
+            Phase::Stopping { .. } | Phase::Over { .. } => {}
+        }
+    }
+
+    /// Ends every session and every shard now.
+    pub(crate) fn stop(&mut self, moment: Moment) {
+        if matches!(self.phase, Phase::Stopping { .. } | Phase::Over { .. }) {
+            return;
+        }
+        tracing::info!("stopping: {} sessions are open", self.census.sessions());
+        self.phase = Phase::Stopping { since: moment.now };
+        self.each_live(|shard| shard.outbox.stop());
+        self.flush();
+        self.end_if_alone();
+    }
+
+    /// No session is left, by figures that are newer than the drain.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        self.is_fresh() && self.census.sessions() == 0
+    }
+
+    pub(super) fn on_started(&mut self, id: ShardId, sessions_max: u32, moment: Moment) {
+        let snapshot = self.snapshot.clone();
+        let down = self.down();
+        let draining = !self.is_serving();
+        let Some(shard) = self.shard(id) else { return };
+        shard.sessions_max = sessions_max;
+        if shard.life == Life::Live {
+            return;
+        }
+        // It was built again after it had ended: it knows nothing and has no socket.
+        *shard = Shard::new(id);
+        shard.sessions_max = sessions_max;
+        let sockets = listen::bind_all(&snapshot).unwrap_or_else(|error| {
+            tracing::error!("shard {id} serves without listeners: {}", error.refusal().message);
+            Vec::<ListenerSocket>::new()
+        });
+        shard.outbox.adopt(snapshot, sockets);
+        shard.outbox.health(&down);
+        if draining {
+            shard.outbox.drain();
+        }
+        let text = "was built again".to_owned();
+        self.events.push("shard", id.to_string(), text, moment.wall_ms);
+        self.flush();
+    }
+
+    pub(super) fn on_ended(&mut self, id: ShardId, panic: Option<String>, moment: Moment) {
+        if let Some(shard) = self.shard(id) {
+            shard.life = Life::Ended;
+        }
+        self.census.ended(id);
+        self.rollout.on_ended(id, moment.now);
+        let text = match (&panic, self.phase) {
+            (Some(panic), _) => format!("ended by a panic: {panic}"),
+            (None, Phase::Stopping { .. }) => return self.end_if_alone(),
+            (None, _) => "ended".to_owned(),
+        };
+        tracing::error!("shard {id} {text}");
+        self.events.push("shard", id.to_string(), text, moment.wall_ms);
+        if panic.is_none() || matches!(self.phase, Phase::Stopping { .. }) {
+            return self.end_if_alone();
+        }
+        // The engine builds it again; but what panics over and over is not to be lived with.
+        self.panics.retain(|since| elapsed(*since, moment.now) < PANICS_WITHIN);
+        self.panics.push(moment.now);
+        if self.panics.len() >= PANICS_MAX {
+            tracing::error!("{PANICS_MAX} panics within {PANICS_WITHIN:?}: giving up");
+            self.phase = Phase::Over { code: 1 };
+        }
+    }
+
+    /// Without a live shard there is nothing left to do.
+    fn end_if_alone(&mut self) {
+        if self.shards.iter().any(|shard| shard.life == Life::Live) {
+            return;
+        }
+        match self.phase {
+            Phase::Stopping { .. } => self.phase = Phase::Over { code: 0 },
+            Phase::Serving | Phase::Draining { .. } => {
+                tracing::error!("every shard has ended");
+                self.phase = Phase::Over { code: 1 };
+            }
+            Phase::Over { .. } => {}
+        }
+    }
+}
