@@ -178,6 +178,8 @@ pub struct Stats {
     pub received_bytes_per_s: f64,
     pub sent_bytes_per_s: f64,
     pub connect_duration_s: Percentiles,
+    /// Of the last 5 to 10 seconds; kept for the whole process only.
+    pub connect_duration_recent_s: Percentiles,
     pub first_byte_duration_s: Percentiles,
     pub session_duration_s: Percentiles,
     pub ends: Vec<EndRow>,

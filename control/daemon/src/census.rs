@@ -6,6 +6,7 @@
 mod answer;
 mod duration;
 mod rate;
+mod recent;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ use weir_proto::stats::{BackendStats, ListenerStats, PoolStats, Reject, ShardSta
 
 pub(crate) use duration::Durations;
 use rate::{Flow, Rate};
+use recent::Recent;
 
 /// A rate is taken over at least this long. A little under a second, so that boxes that come once a
 /// second, a hair early, each close a window.
@@ -35,6 +37,10 @@ pub(crate) struct Census {
     backends: BTreeMap<BackendId, Backend>,
     /// All pools together, also those that are gone.
     all: PoolTotals,
+    /// Over all pools.
+    recent_connects: Recent,
+    /// When a shard last reported.
+    latest: Now,
     /// Sessions that listeners have accepted, also those that are gone.
     accepted: u64,
     /// By [`CloseReason::index`].
@@ -175,6 +181,8 @@ impl Census {
             pools: BTreeMap::new(),
             backends: BTreeMap::new(),
             all: PoolTotals::default(),
+            recent_connects: Recent::default(),
+            latest: Now::from_nanos(0),
             accepted: 0,
             ends: vec![0; CloseReason::COUNT],
         }
@@ -229,6 +237,7 @@ impl Census {
         }
         for row in &stats.pools {
             self.all.add(row);
+            self.recent_connects.add(&row.connect, now);
             if let Some(pool) = self.pools.get_mut(&row.id) {
                 pool.totals.add(row);
             }
@@ -241,6 +250,7 @@ impl Census {
         for (into, from) in self.ends.iter_mut().zip(&stats.ends) {
             *into += from;
         }
+        self.latest = now;
         self.accepted += flow.sessions;
         self.shards[index].fold(&stats, flow);
         self.close_window(index, now);

@@ -93,7 +93,7 @@ fn notes(model: &Model) -> Vec<(String, Tone)> {
 
 fn draw_curves(frame: &mut Frame<'_>, model: &Model, area: Rect, colour: bool) {
     let stats = &model.sample.stats;
-    let connect = &stats.connect_duration_s;
+    let connect = &stats.connect_duration_recent_s;
     let panels: [(String, &Curve); 4] = [
         (format!("sessions {}", count(stats.sessions, HUMAN)), &model.sessions),
         (format!("new {}", rate(stats.session_rate_per_s, HUMAN)), &model.session_rate),

@@ -99,7 +99,7 @@ impl Model {
                 self.sessions.push(stats.sessions as f64);
                 self.session_rate.push(stats.session_rate_per_s * 1e3);
                 self.byte_rate.push(stats.received_bytes_per_s + stats.sent_bytes_per_s);
-                self.connect_p99.push(stats.connect_duration_s.p99 * 1e6);
+                self.connect_p99.push(stats.connect_duration_recent_s.p99 * 1e6);
                 self.gone = None;
                 self.sample = sample;
                 self.sort();

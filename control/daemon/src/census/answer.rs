@@ -1,6 +1,6 @@
 //! The census as `weirctl stats` shows it.
 
-use weir_proto::answer::{EndRow, PoolStatsRow, Stats};
+use weir_proto::answer::{EndRow, Percentiles, PoolStatsRow, Stats};
 use weir_proto::ids::BackendId;
 use weir_proto::snapshot::{self, Snapshot};
 
@@ -38,6 +38,7 @@ impl Census {
             sessions: self.sessions(),
             // Also those for which there was no backend: what clients asked for.
             sessions_total: self.accepted,
+            connect_duration_recent_s: self.recent_connects.percentiles(self.latest),
             ends: ends.collect(),
             pools: snapshot.pools.iter().map(|pool| self.pool_row(pool)).collect(),
             ..stats(String::new(), &self.all, rate)
@@ -106,6 +107,7 @@ fn stats(subject: String, totals: &PoolTotals, rate: Rate) -> Stats {
         received_bytes_per_s: rate.received_bytes,
         sent_bytes_per_s: rate.sent_bytes,
         connect_duration_s: totals.connect.percentiles(),
+        connect_duration_recent_s: Percentiles::default(),
         first_byte_duration_s: totals.first_byte.percentiles(),
         session_duration_s: totals.session.percentiles(),
         ends: Vec::new(),

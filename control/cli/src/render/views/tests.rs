@@ -98,6 +98,7 @@ pub(crate) fn stats() -> Stats {
         received_bytes_per_s: 1024.5,
         sent_bytes_per_s: 0.0,
         connect_duration_s: connect,
+        connect_duration_recent_s: connect,
         first_byte_duration_s: Percentiles::default(),
         session_duration_s: Percentiles { count: 9, p50: 1.0, p99: 90.0, p999: 100.0 },
         ends: vec![EndRow {

@@ -1,0 +1,86 @@
+//! Durations of the last seconds: what is happening now, where totals of a long life no longer move.
+
+use hdrhistogram::Histogram;
+use weir_core::base::clock::Now;
+use weir_proto::answer::Percentiles;
+use weir_proto::stats::DURATION_MAX_US;
+
+/// Half of the time that is looked back on.
+const HALF_NS: u64 = 5_000_000_000;
+
+/// Durations in microseconds of the last 5 to 10 seconds, in two halves that take turns.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Recent {
+    current: Option<Box<Histogram<u64>>>,
+    before: Option<Box<Histogram<u64>>>,
+    /// The half of time that `current` counts: nanoseconds of the clock ÷ `HALF_NS`.
+    half: u64,
+}
+
+impl Recent {
+    /// Adds what one shard has counted until `now`.
+    pub(super) fn add(&mut self, from: &Histogram<u32>, now: Now) {
+        if from.is_empty() {
+            return;
+        }
+        let half = now.nanos / HALF_NS;
+        if half != self.half {
+            let next = if half == self.half + 1 { self.current.take() } else { None };
+            (self.before, self.current, self.half) = (next, None, half);
+        }
+        let into = self.current.get_or_insert_with(fresh);
+        for step in from.iter_recorded() {
+            into.saturating_record_n(step.value_iterated_to(), u64::from(step.count_at_value()));
+        }
+    }
+
+    /// What people read; zeros if there was nothing lately.
+    pub(super) fn percentiles(&self, now: Now) -> Percentiles {
+        let age = (now.nanos / HALF_NS).saturating_sub(self.half);
+        let mut all = fresh();
+        let halves = [(&self.current, 0), (&self.before, 1)];
+        for (half, older) in halves {
+            if let Some(half) = half.as_ref().filter(|_| age + older <= 1) {
+                all.add(half.as_ref()).expect("both have the same bounds");
+            }
+        }
+        let seconds = |quantile| all.value_at_quantile(quantile) as f64 / 1e6;
+        match all.len() {
+            0 => Percentiles::default(),
+            count => {
+                Percentiles { count, p50: seconds(0.5), p99: seconds(0.99), p999: seconds(0.999) }
+            }
+        }
+    }
+}
+
+fn fresh() -> Box<Histogram<u64>> {
+    let fresh = Histogram::new_with_bounds(1, DURATION_MAX_US, 2);
+    Box::new(fresh.expect("the bounds are constant"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_older_than_ten_seconds_is_forgotten() {
+        let at = |secs: u64| Now::from_nanos(secs * 1_000_000_000);
+        let one = |us: u64| {
+            let mut shard = Histogram::<u32>::new_with_bounds(1, DURATION_MAX_US, 2).unwrap();
+            shard.record(us).unwrap();
+            shard
+        };
+        let mut recent = Recent::default();
+        assert_eq!(recent.percentiles(at(100)), Percentiles::default());
+        recent.add(&one(1000), at(101));
+        recent.add(&one(9000), at(106));
+        let both = recent.percentiles(at(108));
+        assert_eq!(both.count, 2);
+        assert!((both.p50 - 0.001).abs() < 1e-4 && (both.p99 - 0.009).abs() < 1e-4, "{both:?}");
+        assert_eq!(recent.percentiles(at(111)).count, 1, "the first has gone");
+        assert_eq!(recent.percentiles(at(116)).count, 0);
+        recent.add(&one(5), at(200));
+        assert_eq!(recent.percentiles(at(201)).count, 1);
+    }
+}
