@@ -38,6 +38,8 @@ pub enum Op {
 pub enum Outcome {
     Accepted(Result<Leg, Errno>),
     Session(Completion),
+    /// A watched leg was reset by its peer.
+    Reset,
     Rang,
 }
 
@@ -68,6 +70,10 @@ pub trait Io {
 
     /// The client's address of an accepted leg, if the kernel still knows it.
     fn peer(&mut self, leg: Leg) -> Option<IpAddr>;
+
+    /// Tells once, by [`Outcome::Reset`] with `token`, if the peer resets. It is no operation: the
+    /// news may never come, it ends with the leg, and it may still come after the leg was closed.
+    fn watch(&mut self, token: Token, leg: Leg);
 
     /// Sends a FIN. What the peer sends can still be received.
     fn finish(&mut self, leg: Leg);

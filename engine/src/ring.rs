@@ -10,6 +10,7 @@ mod buffers;
 mod cqe;
 mod setup;
 mod sqe;
+mod watch;
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
@@ -25,6 +26,7 @@ use crate::sys::{self, socket};
 use buffers::Buffers;
 pub(crate) use setup::{probe, refusal};
 use sqe::Arguments;
+use watch::Watches;
 
 /// How a ring is made.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +43,7 @@ pub(crate) struct Ring {
     buffers: Buffers,
     /// Memory that operations point to until they are submitted, or until they are answered.
     arguments: Box<Arguments>,
+    watches: Watches,
     bell: RawFd,
     counts: Counts,
     overflow_seen: u32,
@@ -51,14 +54,17 @@ impl Ring {
     pub(crate) fn new(setup: RingSetup) -> std::io::Result<Ring> {
         let ring = setup::build()?;
         let buffers = Buffers::new(&ring, setup.buffers)?;
-        Ok(Ring {
+        let mut ring = Ring {
             ring,
             buffers,
             arguments: Box::default(),
+            watches: Watches::new()?,
             bell: setup.bell,
             counts: Counts::default(),
             overflow_seen: 0,
-        })
+        };
+        ring.poll_watches();
+        Ok(ring)
     }
 
     /// Puts an entry into the submission queue; a full one is handed to the kernel first.
@@ -71,6 +77,12 @@ impl Ring {
             }
             self.enter(0, None);
         }
+    }
+
+    /// Waits for news of watched legs, which are an epoll's: io_uring's own poll always reports
+    /// POLLRDHUP, which a leg whose FIN has come always has.
+    fn poll_watches(&mut self) {
+        self.push(&sqe::poll(self.watches.fd()).user_data(Token::Watches.pack()));
     }
 
     /// One io_uring_enter: submits everything, waits for `want` answers or until `timeout`.
@@ -116,10 +128,18 @@ impl Io for Ring {
     }
 
     fn next_completion(&mut self) -> Option<(Token, Outcome)> {
+        if let Some(token) = self.watches.take() {
+            return Some((token, Outcome::Reset));
+        }
         let entry = self.ring.completion().next()?;
         self.counts.completions += 1;
         let bits = entry.user_data();
         let token = Token::unpack(bits).expect("the kernel gives back what it was given");
+        if token == Token::Watches {
+            self.watches.look();
+            self.poll_watches();
+            return self.next_completion();
+        }
         let outcome = cqe::decode(token, entry.result(), entry.flags());
         if let Some(buffer) = cqe::buffer(entry.flags()) {
             self.buffers.taken(buffer, cqe::holds_bytes(&outcome));
@@ -141,6 +161,10 @@ impl Io for Ring {
 
     fn peer(&mut self, leg: Leg) -> Option<IpAddr> {
         socket::peer(leg)
+    }
+
+    fn watch(&mut self, token: Token, leg: Leg) {
+        self.watches.add(token, leg);
     }
 
     fn finish(&mut self, leg: Leg) {

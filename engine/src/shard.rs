@@ -15,7 +15,7 @@ use weir_core::table::{SessionId, Setup, Table};
 use weir_proto::ids::ShardId;
 use weir_proto::order::Report;
 
-use crate::io::{Io, Op, Outcome, Token};
+use crate::io::{Io, Kind, Op, Outcome, Token};
 use crate::mailbox::Mailbox;
 use accept::Sockets;
 
@@ -132,6 +132,10 @@ impl<I: Io> Shard<I> {
                 (Token::Session { id, side, .. }, Outcome::Session(done)) => {
                     let out = &mut self.actions;
                     self.table.on_completion(id, side, done, self.now, out);
+                    self.perform(id);
+                }
+                (Token::Session { id, side, kind: Kind::Watch }, Outcome::Reset) => {
+                    self.table.on_reset(id, side, self.now, &mut self.actions);
                     self.perform(id);
                 }
                 (Token::Accept { socket }, Outcome::Accepted(result)) => {

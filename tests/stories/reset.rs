@@ -89,3 +89,25 @@ fn a_scripted_backend_that_resets_after_a_request() {
     }
     assert_eq!(set.weir.backend("web/b1")["state"], "up", "a reset is no failed connect");
 }
+
+/// The side that has said its last word is not read from: a watch tells of its reset.
+#[test]
+fn a_reset_after_a_fin_ends_the_session_and_is_told_as_a_reset() {
+    let set = Plan::new(1, Script::ByHand).start();
+    let (mut client, mut server) = set.pair();
+    client.send(b"x").fin();
+    server.expect(b"x").expect_fin();
+    client.rst();
+    // The half-close timeout is a minute away.
+    clock::wait_for("the session to end", || set.weir.sessions() == 0);
+    let stats = set.weir.ctl(&["-o", "json", "stats"]).expect_code(0).json();
+    let end = &stats["ends"][0];
+    let told = [&end["by"], &end["during"], &end["why"]].map(|word| word.as_str().unwrap());
+    assert_eq!(told, ["client", "half_closed", "reset"]);
+
+    let (mut client, mut server) = set.pair();
+    server.send(b"y").fin();
+    client.expect(b"y").expect_fin();
+    server.rst();
+    clock::wait_for("the session to end", || set.weir.sessions() == 0);
+}

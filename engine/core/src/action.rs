@@ -17,6 +17,9 @@ pub enum Action {
     Send { to: Side, leg: Leg, chunk: Chunk },
     /// Send a FIN; nothing is in flight towards that side. Takes no time, has no completion.
     Finish(Leg),
+    /// This side has sent its FIN, so nothing is received from it: tell if it resets (`on_reset`).
+    /// No operation: nothing is in flight for it, and it ends with the leg.
+    Watch { side: Side, leg: Leg },
     /// Take back the operation of this kind on this side.
     Cancel { side: Side, what: Pending },
     /// The buffer is free again.

@@ -7,6 +7,10 @@ use crate::flow::QUEUE_MAX;
 /// A timer is at most this late, in milliseconds.
 pub const TICK_MS: u32 = 8;
 
+/// How long a session is half closed before the side that ended is watched for a reset, in
+/// milliseconds. Most are over sooner and cost nothing; a reset must be passed on within 100 ms.
+pub const WATCH_AFTER_MS: u32 = 40;
+
 /// Sessions of one shard: a slot has 24 bits in a token.
 pub const SLOTS_MAX: u32 = 1 << 24;
 

@@ -79,6 +79,8 @@ pub struct Session {
     /// Backends that may still be tried if a connect fails.
     pub attempts_left: u8,
     pub first_byte_seen: bool,
+    /// A side whose FIN has come is watched for a reset.
+    watched: bool,
     pub idle_ms: u32,
     pub half_close_ms: u32,
     /// Keyed hash of the client's address.
@@ -104,6 +106,7 @@ impl Session {
             tried: Tried::NONE,
             attempts_left: 0,
             first_byte_seen: false,
+            watched: false,
             idle_ms: u32::MAX,
             half_close_ms: u32::MAX,
             client_key,
@@ -180,6 +183,30 @@ impl Session {
         };
         self.advance(out);
         step
+    }
+
+    /// Asks for word of a reset from sides whose FIN has come: nothing is received from them, so
+    /// nothing else would tell.
+    pub fn watch(&mut self, out: &mut Actions) {
+        if self.phase != Phase::Relaying || self.watched {
+            return;
+        }
+        self.watched = true;
+        for side in Side::BOTH {
+            if self.flows[side as usize].source == Source::Ended
+                && let Some(leg) = self.legs[side as usize]
+            {
+                out.push(Action::Watch { side, leg });
+            }
+        }
+    }
+
+    /// A side that is watched has reset the connection.
+    pub fn on_reset(&mut self, side: Side, out: &mut Actions) {
+        if self.phase == Phase::Relaying {
+            self.fail(side, Errno::ECONNRESET, out);
+            self.advance(out);
+        }
     }
 
     /// A buffer is free and this flow is the first in the line.

@@ -20,7 +20,7 @@ use crate::base::prng::Prng;
 use crate::base::slab::Slab;
 use crate::base::wheel::Wheel;
 use crate::event::{Completion, Leg, Side};
-use crate::limits::{EJECTIONS_MAX, TICK_MS};
+use crate::limits::{EJECTIONS_MAX, TICK_MS, WATCH_AFTER_MS};
 use crate::line::Line;
 use crate::meter::Meter;
 use crate::session::{Attempt, Phase, Route, Session, Step};
@@ -259,10 +259,19 @@ impl Table {
         }
         if done == Completion::Ended && session.phase() == Phase::Relaying {
             session.moved_at = now;
-            let wait_ms = session.half_close_ms.min(session.idle_ms);
+            let wait_ms = session.half_close_ms.min(session.idle_ms).min(WATCH_AFTER_MS);
             self.wheel.schedule(id.slot, now.plus_millis(wait_ms));
         }
         self.follow(id, now, out);
+    }
+
+    /// A side that is watched has reset the connection. Old news of a session that is over is
+    /// ignored: unlike an operation, a watch is not joined.
+    pub fn on_reset(&mut self, id: SessionId, side: Side, now: Now, out: &mut Actions) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.on_reset(side, out);
+            self.follow(id, now, out);
+        }
     }
 
     /// The next session whose deadline has passed, with what is to be done about it.
@@ -284,7 +293,13 @@ impl Table {
                     let due = session.moved_at.plus_millis(wait_ms);
                     if due > now {
                         self.wheel.schedule(slot, due);
-                        continue; // bytes have moved since the deadline was set
+                        if half_closed {
+                            session.watch(out);
+                        }
+                        match out.as_slice() {
+                            [] => continue, // bytes have moved since the deadline was set
+                            _ => return Some(id),
+                        }
                     }
                     self.end(id, By::Weir, why, now, out);
                 }

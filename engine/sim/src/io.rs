@@ -45,6 +45,10 @@ impl Io for SimIo {
         self.0.borrow_mut().peer(leg)
     }
 
+    fn watch(&mut self, token: Token, leg: Leg) {
+        self.0.borrow_mut().watch(token, leg);
+    }
+
     fn finish(&mut self, leg: Leg) {
         self.0.borrow_mut().finish(leg);
     }

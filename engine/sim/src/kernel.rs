@@ -121,6 +121,8 @@ pub struct Kernel {
     buffers: Buffers,
     queue: VecDeque<Asked>,
     pending: Vec<Asked>,
+    /// Connections whose reset is to be told.
+    watches: Vec<(ConnId, Token)>,
     answers: VecDeque<Answer>,
     pub(crate) submitted: u64,
     pub(crate) completed: u64,
@@ -149,6 +151,7 @@ impl Kernel {
             legs: Legs::default(),
             queue: VecDeque::new(),
             pending: Vec::new(),
+            watches: Vec::new(),
             answers: VecDeque::new(),
             submitted: 0,
             completed: 0,
@@ -190,7 +193,9 @@ impl Kernel {
     /// True if a waiting shard would be woken.
     #[must_use]
     pub fn wakes(&self) -> bool {
-        !self.answers.is_empty() || self.wait_until.is_some_and(|until| until <= self.now)
+        !self.answers.is_empty()
+            || self.news().is_some()
+            || self.wait_until.is_some_and(|until| until <= self.now)
     }
 
     /// One pending operation, any of them, is tried. False if it waits on.
@@ -213,7 +218,20 @@ impl Kernel {
         self.completed > before
     }
 
+    /// A watched connection that the peer has reset. The watch may outlive its leg: what epoll has
+    /// handed out stays handed out.
+    fn news(&self) -> Option<usize> {
+        self.watches.iter().position(|(conn, _)| self.net.conns[*conn].weir_reset)
+    }
+
     pub(crate) fn next_answer(&mut self) -> Option<(Token, Outcome)> {
+        if let Some(index) = self.news()
+            && (self.answers.is_empty() || self.chance.below(2) == 0)
+        {
+            let (conn, token) = self.watches.swap_remove(index);
+            self.note("watch: reset (conn)", [conn, 0]);
+            return Some((token, Outcome::Reset));
+        }
         let Answer { asked, outcome } = self.answers.pop_front()?;
         match asked.op {
             Op::Send { chunk, .. } => self.buffers.end_send(chunk.buffer),

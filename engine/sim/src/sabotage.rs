@@ -182,6 +182,10 @@ impl<I: Io> Io for Sabotage<I> {
         self.io.peer(leg)
     }
 
+    fn watch(&mut self, token: Token, leg: Leg) {
+        self.io.watch(token, leg);
+    }
+
     fn finish(&mut self, leg: Leg) {
         if !remove(&mut self.finished, &leg) {
             self.io.finish(leg);

@@ -15,9 +15,10 @@ pub enum Kind {
     Receive = 1,
     Send = 2,
     Cancel = 3,
+    Watch = 4,
 }
 
-const KINDS: [Kind; 4] = [Kind::Connect, Kind::Receive, Kind::Send, Kind::Cancel];
+const KINDS: [Kind; 5] = [Kind::Connect, Kind::Receive, Kind::Send, Kind::Cancel, Kind::Watch];
 
 /// Whose operation it is, and which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub enum Token {
         socket: u32,
     },
     Bell,
+    /// The ring's own: some watched leg has news.
+    Watches,
 }
 
 impl Token {
@@ -53,6 +56,7 @@ impl Token {
             Token::Accept { socket } => 1 << 61 | u64::from(socket),
             Token::CancelAccept { socket } => 2 << 61 | u64::from(socket),
             Token::Bell => 3 << 61,
+            Token::Watches => 4 << 61,
         }
     }
 
@@ -70,6 +74,7 @@ impl Token {
             1 => Token::Accept { socket: low },
             2 => Token::CancelAccept { socket: low },
             3 => Token::Bell,
+            4 => Token::Watches,
             _ => return None,
         })
     }
@@ -83,6 +88,7 @@ mod tests {
     fn every_token_comes_back_as_it_went() {
         let mut tokens = vec![
             Token::Bell,
+            Token::Watches,
             Token::Accept { socket: 0 },
             Token::Accept { socket: u32::MAX },
             Token::CancelAccept { socket: 7 },

@@ -10,7 +10,7 @@ pub(super) fn decode(token: Token, result: i32, flags: u32) -> Outcome {
     let value = u32::try_from(result).map_err(|_| Errno(-result));
     match token {
         Token::Accept { .. } => Outcome::Accepted(value.map(|_| Leg(result))),
-        Token::Bell => Outcome::Rang,
+        Token::Bell | Token::Watches => Outcome::Rang,
         Token::CancelAccept { .. } => Outcome::Session(Completion::Canceled),
         Token::Session { kind, .. } => Outcome::Session(match kind {
             Kind::Connect => Completion::Connected(value.map(|_| ())),
@@ -22,6 +22,7 @@ pub(super) fn decode(token: Token, result: i32, flags: u32) -> Outcome {
             },
             // Done, not found, or already on its way: the target answers for itself.
             Kind::Cancel => Completion::Canceled,
+            Kind::Watch => unreachable!("a watch is no operation"),
         }),
     }
 }

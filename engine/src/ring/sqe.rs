@@ -14,6 +14,9 @@ use crate::sys::socket::RawAddress;
 /// IORING_RECVSEND_POLL_FIRST (5.19): wait for readiness before the first try.
 const POLL_FIRST: u16 = 1;
 
+/// POLLIN as the ring wants it.
+const POLLIN: u32 = 1;
+
 /// Addresses that wait for one submission.
 const ADDRESSES_MAX: usize = 1024;
 
@@ -82,6 +85,10 @@ pub(super) fn cancel(target: Token) -> Entry {
     // All that have this token: a listener's accepts share one.
     let all = io_uring::types::CancelBuilder::user_data(target.pack()).all();
     opcode::AsyncCancel2::new(all).build()
+}
+
+pub(super) fn poll(fd: RawFd) -> Entry {
+    opcode::PollAdd::new(Fd(fd), POLLIN).build()
 }
 
 pub(super) fn read_bell(bell: RawFd, into: *mut u8) -> Entry {

@@ -19,6 +19,7 @@ impl<I: Io> Shard<I> {
             Action::Send { to, leg, chunk } => {
                 self.io.submit(token(to, Kind::Send), Op::Send { leg, chunk });
             }
+            Action::Watch { side, leg } => self.io.watch(token(side, Kind::Watch), leg),
             Action::Finish(leg) => self.io.finish(leg),
             Action::Cancel { side, what } => {
                 let kind = match what {

@@ -165,6 +165,27 @@ fn the_idle_timeout_counts_from_the_last_byte() {
 }
 
 #[test]
+fn a_side_that_has_ended_is_watched_a_moment_later_and_its_reset_is_passed_on() {
+    let mut play = Play::new(1);
+    let id = play.relaying();
+    play.on(id, Side::Client, Completion::Ended);
+    play.take();
+    play.now = START.plus_millis(60);
+    assert_eq!(play.table.on_time(play.now, &mut play.out), Some(id));
+    assert_eq!(play.take(), [Action::Watch { side: Side::Client, leg: CLIENT }]);
+    assert_eq!(play.table.on_time(play.now, &mut play.out), None);
+    play.table.on_reset(id, Side::Client, play.now, &mut play.out);
+    assert!(matches!(play.take()[..], [Action::Cancel { side: Side::Backend, .. }]));
+    play.on(id, Side::Backend, Completion::Canceled);
+    play.on(id, Side::Backend, Completion::ReceiveFailed(Errno::ECANCELED));
+    let reason = CloseReason { by: By::Client, during: During::HalfClosed, why: Why::Reset };
+    assert_eq!(play.ends(), [(reason, 1)]);
+    play.out.clear();
+    play.table.on_reset(id, Side::Client, play.now, &mut play.out);
+    assert!(play.take().is_empty(), "old news of a session that is over");
+}
+
+#[test]
 fn a_half_closed_session_has_its_own_shorter_timeout() {
     let mut play = Play::new(1);
     let id = play.relaying();

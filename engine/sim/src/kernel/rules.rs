@@ -102,6 +102,13 @@ impl Kernel {
         (!self.net.conns[conn].weir_reset).then(|| IpAddr::from([192, 0, 2, low]))
     }
 
+    pub(crate) fn watch(&mut self, token: Token, leg: Leg) {
+        match self.legs.conn(leg) {
+            Some(conn) => self.watches.push((conn, token)),
+            None => self.fail(format!("a watch on {leg:?}, which is not connected")),
+        }
+    }
+
     pub(crate) fn finish(&mut self, leg: Leg) {
         let Some(id) = self.legs.conn(leg) else {
             return self.fail(format!("a FIN on {leg:?}, which is not connected"));
