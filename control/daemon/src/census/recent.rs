@@ -1,4 +1,5 @@
-//! Durations of the last seconds: what is happening now, where totals of a long life no longer move.
+//! Durations of the last seconds: what is happening now, where totals of a long life no longer
+//! move.
 
 use hdrhistogram::Histogram;
 use weir_core::base::clock::Now;
