@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::ids::{BackendId, ListenerId, ShardId, Version};
+use crate::reason::ConnectFault;
 use crate::snapshot::Snapshot;
 use crate::stats::ShardStats;
 
@@ -51,37 +52,4 @@ pub enum Report {
     Ejected { shard: ShardId, backend: BackendId, fault: ConnectFault },
     /// The shard has left its loop. `panic` holds the message if it did not do so in peace.
     Ended { shard: ShardId, panic: Option<String> },
-}
-
-/// Why a connect to a backend failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectFault {
-    /// ECONNREFUSED: nobody listens there.
-    Refused,
-    /// No answer within the pool's connect timeout, or ETIMEDOUT.
-    Timeout,
-    /// EHOSTUNREACH, ENETUNREACH and what else the network says.
-    Unreachable,
-    /// EMFILE, ENFILE, ENOMEM, ENOBUFS, EADDRNOTAVAIL: this host's fault, never the backend's.
-    Local,
-}
-
-impl ConnectFault {
-    pub const ALL: [ConnectFault; 4] = [
-        ConnectFault::Refused,
-        ConnectFault::Timeout,
-        ConnectFault::Unreachable,
-        ConnectFault::Local,
-    ];
-
-    /// The label in metrics.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            ConnectFault::Refused => "refused",
-            ConnectFault::Timeout => "timeout",
-            ConnectFault::Unreachable => "unreachable",
-            ConnectFault::Local => "local",
-        }
-    }
 }

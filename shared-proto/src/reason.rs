@@ -168,6 +168,39 @@ impl CloseReason {
     }
 }
 
+/// Why a connect to a backend failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectFault {
+    /// ECONNREFUSED: nobody listens there.
+    Refused,
+    /// No answer within the pool's connect timeout, or ETIMEDOUT.
+    Timeout,
+    /// EHOSTUNREACH, ENETUNREACH and what else the network says.
+    Unreachable,
+    /// EMFILE, ENFILE, ENOMEM, ENOBUFS, EADDRNOTAVAIL: this host's fault, never the backend's.
+    Local,
+}
+
+impl ConnectFault {
+    pub const ALL: [ConnectFault; 4] = [
+        ConnectFault::Refused,
+        ConnectFault::Timeout,
+        ConnectFault::Unreachable,
+        ConnectFault::Local,
+    ];
+
+    /// The label in metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            ConnectFault::Refused => "refused",
+            ConnectFault::Timeout => "timeout",
+            ConnectFault::Unreachable => "unreachable",
+            ConnectFault::Local => "local",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,8 +7,7 @@
 use hdrhistogram::Histogram;
 
 use crate::ids::{BackendId, ListenerId, PoolId, ShardId, Version};
-use crate::order::ConnectFault;
-use crate::reason::CloseReason;
+use crate::reason::{CloseReason, ConnectFault};
 
 /// The largest duration that a histogram tells apart, in microseconds (an hour); longer ones count
 /// as it.

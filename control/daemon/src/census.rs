@@ -15,8 +15,7 @@ use std::net::SocketAddr;
 
 use weir_core::base::clock::Now;
 use weir_proto::ids::{BackendId, ListenerId, PoolId, ShardId, Version};
-use weir_proto::order::ConnectFault;
-use weir_proto::reason::CloseReason;
+use weir_proto::reason::{CloseReason, ConnectFault};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::stats::{BackendStats, ListenerStats, PoolStats, Reject, ShardStats};
 

@@ -18,7 +18,7 @@ use weir_core::base::prng::Prng;
 use weir_core::health::{Hysteresis, Rules};
 use weir_proto::answer::CheckRow;
 use weir_proto::ids::BackendId;
-use weir_proto::order::ConnectFault;
+use weir_proto::reason::ConnectFault;
 use weir_proto::snapshot::{Backend, Pool, Snapshot};
 use weir_proto::spec::{Admin, HealthKind, HealthSpec};
 

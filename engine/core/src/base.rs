@@ -2,7 +2,6 @@
 //! never later.
 
 pub mod clock;
-pub mod fifo;
 pub mod prng;
 pub mod slab;
 pub mod wheel;

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::mem;
 
 use weir_proto::ids::ShardId;
-use weir_proto::order::ConnectFault;
+use weir_proto::reason::ConnectFault;
 use weir_proto::stats::{
     BackendStats, DURATION_MAX_US, ListenerStats, PoolStats, Reject, ShardStats,
 };

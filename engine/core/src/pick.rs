@@ -145,17 +145,6 @@ impl Picker {
         }
     }
 
-    /// Goes on with the turns of `before`, for the backends that both know, if both take turns in
-    /// the same way.
-    pub fn carry(&mut self, before: &Picker) {
-        match (&mut self.kind, &before.kind) {
-            (Kind::RoundRobin(it), Kind::RoundRobin(before)) => it.carry(before),
-            (Kind::LeastConn(it), Kind::LeastConn(before)) => it.carry(before),
-            // The others remember no pick, and turns of another kind mean nothing.
-            _ => {}
-        }
-    }
-
     /// Begins the turns somewhere else, so that shards which start together do not all begin with
     /// the first backend.
     pub fn stagger(&mut self, prng: &mut Prng) {

@@ -9,8 +9,7 @@
 //! The kernel's until the last completion: a buffer, a leg or a slot goes back only when the
 //! operations that use it have all answered (*join*).
 
-use weir_proto::order::ConnectFault;
-use weir_proto::reason::{By, CloseReason, During, Why};
+use weir_proto::reason::{By, CloseReason, ConnectFault, During, Why};
 
 use crate::action::{Action, Actions, How, Pending};
 use crate::base::clock::Now;

@@ -8,8 +8,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use weir_proto::ids::{BackendId, ShardId};
-use weir_proto::order::ConnectFault;
-use weir_proto::reason::{By, CloseReason, Why};
+use weir_proto::reason::{By, CloseReason, ConnectFault, Why};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::Strategy;
 use weir_proto::stats::ShardStats;

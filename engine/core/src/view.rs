@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use weir_proto::ids::{BackendId, ListenerId, PoolId, Version};
-use weir_proto::order::ConnectFault;
+use weir_proto::reason::ConnectFault;
 use weir_proto::snapshot::{Backend, Pool, Snapshot, Timeouts};
 use weir_proto::spec::Strategy;
 

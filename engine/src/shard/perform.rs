@@ -3,7 +3,7 @@
 use weir_core::action::{Action, Pending};
 use weir_core::event::Side;
 use weir_core::table::SessionId;
-use weir_proto::order::ConnectFault;
+use weir_proto::reason::ConnectFault;
 
 use super::Shard;
 use crate::io::{Io, Kind, Op, Token};

@@ -6,7 +6,7 @@ mod process;
 mod tests;
 
 use weir_proto::ids::BackendId;
-use weir_proto::order::ConnectFault;
+use weir_proto::reason::ConnectFault;
 use weir_proto::snapshot::{Backend, Pool, Snapshot};
 use weir_proto::spec::Admin;
 use weir_proto::stats::{DURATION_MAX_US, Reject};

@@ -21,10 +21,6 @@ impl LeastConn {
         self.turns.rebuild(candidates);
     }
 
-    pub(super) fn carry(&mut self, before: &LeastConn) {
-        self.turns.carry(&before.turns);
-    }
-
     pub(super) fn stagger(&mut self, prng: &mut Prng) {
         self.turns.stagger(prng);
     }

@@ -39,7 +39,7 @@ impl RoundRobin {
 
     /// Everybody keeps what it is ahead or behind, in turns: a turn costs the total, which may be
     /// another one now.
-    pub(super) fn carry(&mut self, before: &RoundRobin) {
+    fn carry(&mut self, before: &RoundRobin) {
         let mut known = before.turns.clone();
         known.sort_unstable_by_key(|turn| turn.identity);
         let credit = |identity: u64| {

@@ -116,18 +116,14 @@ fn every_strategy_shares_by_weight() {
 }
 
 #[test]
-fn turns_are_carried_to_the_same_strategy_only() {
+fn turns_go_on_after_a_rebuild() {
     let pool = candidates(&[1, 1, 1]);
     let mut prng = Prng::new(0);
     for strategy in [Strategy::RoundRobin, Strategy::LeastConn] {
-        let mut before = Picker::new(strategy, &pool);
-        assert_eq!(before.pick(&pool, 0, &mut prng, Tried::NONE), Some(0));
-        let mut after = Picker::new(strategy, &pool);
-        after.carry(&before);
-        assert_eq!(after.pick(&pool, 0, &mut prng, Tried::NONE), Some(1));
-        let mut other = Picker::new(Strategy::RoundRobin, &pool);
-        other.carry(&Picker::new(Strategy::Maglev, &pool));
-        assert_eq!(other.pick(&pool, 0, &mut prng, Tried::NONE), Some(0));
+        let mut picker = Picker::new(strategy, &pool);
+        assert_eq!(picker.pick(&pool, 0, &mut prng, Tried::NONE), Some(0));
+        picker.rebuild(&pool);
+        assert_eq!(picker.pick(&pool, 0, &mut prng, Tried::NONE), Some(1));
     }
 }
 
