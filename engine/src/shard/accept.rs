@@ -175,12 +175,17 @@ impl<I: Io> Shard<I> {
                     self.table.meter().rejected(slot, Reject::Closing);
                 }
             }
-            (Err(errno), Some(slot)) if errno.is_local() => {
-                self.table.meter().rejected(slot, Reject::Resources);
+            // Taken back, fenced, or the client has left the queue: nothing is wrong here.
+            (Err(Errno::ECANCELED | Errno::ECONNABORTED), _) => {}
+            (Err(_), _) if fenced => {}
+            // Descriptors or memory ran out, or something that accept(2) does not foresee: asking
+            // again at once could go on for ever.
+            (Err(_), slot) => {
+                if let Some(slot) = slot {
+                    self.table.meter().rejected(slot, Reject::Resources);
+                }
                 self.sockets.paused_until = Some(self.now.plus_millis(PAUSE_MS));
             }
-            // ECANCELED, EINVAL after a fence; ECONNABORTED: the client has left the queue.
-            (Err(_), _) => {}
         }
     }
 
