@@ -9,7 +9,8 @@ use std::os::fd::OwnedFd;
 pub use token::{Kind, Token};
 use weir_core::action::How;
 use weir_core::base::clock::Now;
-use weir_core::event::{BufferId, Chunk, Completion, Errno, Leg};
+use weir_core::event::{BufferId, Chunk, Completion, Errno, Interest, Leg, Moved, PipeId, Ready};
+use weir_core::session::Move;
 
 /// What is asked of the kernel. Each operation is answered by exactly one [`Outcome`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +39,8 @@ pub enum Op {
 pub enum Outcome {
     Accepted(Result<Leg, Errno>),
     Session(Completion),
-    /// A watched leg was reset by its peer.
-    Reset,
+    /// News of a watched leg.
+    Ready(Ready),
     Rang,
 }
 
@@ -71,9 +72,23 @@ pub trait Io {
     /// The client's address of an accepted leg, if the kernel still knows it.
     fn peer(&mut self, leg: Leg) -> Option<IpAddr>;
 
-    /// Tells once, by [`Outcome::Reset`] with `token`, if the peer resets. It is no operation: the
-    /// news may never come, it ends with the leg, and it may still come after the leg was closed.
-    fn watch(&mut self, token: Token, leg: Leg);
+    /// Tells once, by [`Outcome::Ready`] with `token`, when `leg` is ready for one of `interest` or
+    /// is reset; replaces what it was watched for before. It is no operation: the news may never
+    /// come, it ends with the leg, and it may still come after the leg was closed.
+    fn watch(&mut self, token: Token, leg: Leg, interest: Interest);
+
+    /// An empty pipe for bulk. `None`: all are in use, or this host has run out of descriptors.
+    fn take_pipe(&mut self) -> Option<PipeId>;
+
+    /// A pipe is used no more. One that is not `empty` is thrown away.
+    fn return_pipe(&mut self, pipe: PipeId, empty: bool);
+
+    /// Makes a leg answer EAGAIN where an operation would wait, or wait again.
+    fn set_nonblocking(&mut self, leg: Leg, on: bool);
+
+    /// Moves up to `bytes` bytes, or one pipe's load more, from one leg through a pipe to the
+    /// other, at once. Both legs must be non-blocking, and nothing in flight in that direction.
+    fn splice(&mut self, order: Move, bytes: u32) -> Moved;
 
     /// Sends a FIN. What the peer sends can still be received.
     fn finish(&mut self, leg: Leg);

@@ -8,6 +8,7 @@
 
 mod buffers;
 mod cqe;
+mod pipes;
 mod setup;
 mod sqe;
 mod watch;
@@ -19,11 +20,13 @@ use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{IoUring, squeue};
 use weir_core::action::How;
 use weir_core::base::clock::Now;
-use weir_core::event::{BufferId, Errno, Leg};
+use weir_core::event::{BufferId, Errno, Interest, Leg, Moved, PipeId};
+use weir_core::session::Move;
 
 use crate::io::{Counts, Io, Op, Outcome, Token};
 use crate::sys::{self, socket};
 use buffers::Buffers;
+use pipes::Pipes;
 pub(crate) use setup::{probe, refusal};
 use sqe::Arguments;
 use watch::Watches;
@@ -44,6 +47,7 @@ pub(crate) struct Ring {
     /// Memory that operations point to until they are submitted, or until they are answered.
     arguments: Box<Arguments>,
     watches: Watches,
+    pipes: Pipes,
     bell: RawFd,
     counts: Counts,
     overflow_seen: u32,
@@ -59,6 +63,7 @@ impl Ring {
             buffers,
             arguments: Box::default(),
             watches: Watches::new()?,
+            pipes: Pipes::default(),
             bell: setup.bell,
             counts: Counts::default(),
             overflow_seen: 0,
@@ -128,8 +133,8 @@ impl Io for Ring {
     }
 
     fn next_completion(&mut self) -> Option<(Token, Outcome)> {
-        if let Some(token) = self.watches.take() {
-            return Some((token, Outcome::Reset));
+        if let Some((token, ready)) = self.watches.take() {
+            return Some((token, Outcome::Ready(ready)));
         }
         let entry = self.ring.completion().next()?;
         self.counts.completions += 1;
@@ -163,8 +168,24 @@ impl Io for Ring {
         socket::peer(leg)
     }
 
-    fn watch(&mut self, token: Token, leg: Leg) {
-        self.watches.add(token, leg);
+    fn watch(&mut self, token: Token, leg: Leg, interest: Interest) {
+        self.watches.add(token, leg, interest);
+    }
+
+    fn take_pipe(&mut self) -> Option<PipeId> {
+        self.pipes.take()
+    }
+
+    fn return_pipe(&mut self, pipe: PipeId, empty: bool) {
+        self.pipes.put_back(pipe, empty);
+    }
+
+    fn set_nonblocking(&mut self, leg: Leg, on: bool) {
+        socket::set_nonblocking(leg, on);
+    }
+
+    fn splice(&mut self, order: Move, bytes: u32) -> Moved {
+        self.pipes.splice(order, bytes)
     }
 
     fn finish(&mut self, leg: Leg) {

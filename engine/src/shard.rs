@@ -10,7 +10,9 @@ use std::collections::VecDeque;
 use weir_core::action::{Actions, How};
 use weir_core::base::clock::Now;
 use weir_core::event::{Completion, Side};
-use weir_core::limits::{RESUMES_PER_TURN_MAX, SWEEP_PER_TURN_MAX};
+use weir_core::limits::{
+    MOVE_BYTES_MAX, MOVES_PER_TURN_MAX, RESUMES_PER_TURN_MAX, SWEEP_PER_TURN_MAX, Tuning,
+};
 use weir_core::table::{SessionId, Setup, Table};
 use weir_proto::ids::ShardId;
 use weir_proto::order::Report;
@@ -27,6 +29,7 @@ pub struct ShardSetup {
     pub shards: u16,
     /// The most sessions at once; beyond it the backlog holds.
     pub sessions_max: u32,
+    pub tuning: Tuning,
     /// For picks that draw lots.
     pub seed: u64,
     /// For the hash of client addresses; the same on every shard, secret towards clients.
@@ -60,6 +63,7 @@ impl<I: Io> Shard<I> {
             shard: setup.id,
             shards: setup.shards,
             slots,
+            tuning: setup.tuning,
             seed: setup.seed,
             now,
         });
@@ -94,6 +98,7 @@ impl<I: Io> Shard<I> {
         self.take_timers();
         self.sweep();
         self.resume();
+        self.move_bulk();
         self.report_ejections();
         self.arm();
         self.post();
@@ -134,8 +139,8 @@ impl<I: Io> Shard<I> {
                     self.table.on_completion(id, side, done, self.now, out);
                     self.perform(id);
                 }
-                (Token::Session { id, side, kind: Kind::Watch }, Outcome::Reset) => {
-                    self.table.on_reset(id, side, self.now, &mut self.actions);
+                (Token::Session { id, side, kind: Kind::Watch }, Outcome::Ready(ready)) => {
+                    self.table.on_ready(id, side, ready, self.now, &mut self.actions);
                     self.perform(id);
                 }
                 (Token::Accept { socket }, Outcome::Accepted(result)) => {
@@ -177,9 +182,21 @@ impl<I: Io> Shard<I> {
         }
     }
 
+    /// Lets some pipes move some bytes, in turn: what is left waits for the next turn, so that bulk
+    /// does not keep small sessions waiting.
+    fn move_bulk(&mut self) {
+        for _ in 0..MOVES_PER_TURN_MAX.min(self.table.moves()) {
+            let Some((id, from, order)) = self.table.take_move() else { return };
+            let moved = self.io.splice(order, MOVE_BYTES_MAX);
+            self.table.moved(id, from, moved, self.now, &mut self.actions);
+            self.perform(id);
+        }
+    }
+
     fn next_deadline(&self) -> Option<Now> {
         let at_once = self.table.is_sweeping()
             || self.bell_rang
+            || self.table.moves() > 0
             || (self.table.starved() > 0 && self.io.buffers_free() > 0);
         if at_once {
             return Some(self.now);

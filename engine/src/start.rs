@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use weir_core::limits::Tuning;
 use weir_proto::ids::ShardId;
 use weir_proto::order::Report;
 
@@ -33,6 +34,7 @@ pub(crate) fn start(options: &Options) -> Result<Engine, StartError> {
             id: ShardId(number),
             shards: options.shards.max(1),
             sessions_max: options.sessions_max,
+            tuning: Tuning::default(),
             seed: options.seed ^ u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15),
             hash_seed: options.hash_seed,
         };

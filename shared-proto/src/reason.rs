@@ -47,6 +47,8 @@ pub enum Why {
     IdleTimeout,
     /// One direction had ended and nothing moved for the pool's half-close timeout.
     HalfCloseTimeout,
+    /// Bytes waited for a side that took none for a minute.
+    Stalled,
     /// An operator killed it, or removed its backend by force.
     Killed,
     /// A drain's deadline passed, or weir was stopped.
@@ -86,7 +88,7 @@ impl During {
 
 impl Why {
     /// Every value, in the order of [`CloseReason::index`].
-    pub const ALL: [Why; 9] = [
+    pub const ALL: [Why; 10] = [
         Why::Complete,
         Why::Reset,
         Why::NoBackend,
@@ -94,6 +96,7 @@ impl Why {
         Why::Local,
         Why::IdleTimeout,
         Why::HalfCloseTimeout,
+        Why::Stalled,
         Why::Killed,
         Why::Stopped,
     ];
@@ -109,6 +112,7 @@ impl Why {
             Why::Local => "local",
             Why::IdleTimeout => "idle_timeout",
             Why::HalfCloseTimeout => "half_close_timeout",
+            Why::Stalled => "stalled",
             Why::Killed => "killed",
             Why::Stopped => "stopped",
         }
@@ -154,7 +158,7 @@ impl CloseReason {
         let who = match (self.by, self.why) {
             (_, Why::Local) => b'R',
             (By::Operator, _) => b'K',
-            (_, Why::IdleTimeout | Why::HalfCloseTimeout) => b'c',
+            (_, Why::IdleTimeout | Why::HalfCloseTimeout | Why::Stalled) => b'c',
             (_, Why::ConnectFailed) | (By::Backend, _) => b'S',
             (By::Client, _) => b'C',
             (By::Weir, _) => b'P',

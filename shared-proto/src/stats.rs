@@ -31,6 +31,10 @@ pub struct ShardStats {
     pub cq_overflow: u64,
     /// Receives that found no free buffer.
     pub starved: u64,
+    /// Flows that went from buffers to a pipe.
+    pub promotions: u64,
+    /// Bytes that pipes have moved, counted as the backends' bytes are.
+    pub spliced_bytes: u64,
     /// Nanoseconds in which the loop was not waiting.
     pub busy_ns: u64,
 }
@@ -185,6 +189,8 @@ impl ShardStats {
             completions: 0,
             cq_overflow: 0,
             starved: 0,
+            promotions: 0,
+            spliced_bytes: 0,
             busy_ns: 0,
         }
     }
@@ -206,6 +212,8 @@ impl ShardStats {
         self.completions = 0;
         self.cq_overflow = 0;
         self.starved = 0;
+        self.promotions = 0;
+        self.spliced_bytes = 0;
         self.busy_ns = 0;
     }
 }

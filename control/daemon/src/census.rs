@@ -108,6 +108,8 @@ pub(crate) struct ShardTotals {
     pub(crate) completions: u64,
     pub(crate) cq_overflow: u64,
     pub(crate) starved: u64,
+    pub(crate) promotions: u64,
+    pub(crate) spliced_bytes: u64,
     /// Free now.
     pub(crate) buffers_free: u64,
     /// Nanoseconds in which its loop was not waiting.
@@ -444,6 +446,8 @@ impl Shard {
         totals.completions += stats.completions;
         totals.cq_overflow += stats.cq_overflow;
         totals.starved += stats.starved;
+        totals.promotions += stats.promotions;
+        totals.spliced_bytes += stats.spliced_bytes;
         totals.busy_ns += stats.busy_ns;
     }
 }

@@ -2,7 +2,7 @@
 
 use weir_proto::reason::CloseReason;
 
-use crate::event::{BufferId, Chunk, Leg, Side};
+use crate::event::{BufferId, Chunk, Interest, Leg, PipeId, Side};
 
 /// What one session asks of the shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,9 +17,20 @@ pub enum Action {
     Send { to: Side, leg: Leg, chunk: Chunk },
     /// Send a FIN; nothing is in flight towards that side. Takes no time, has no completion.
     Finish(Leg),
-    /// This side has sent its FIN, so nothing is received from it: tell if it resets (`on_reset`).
-    /// No operation: nothing is in flight for it, and it ends with the leg.
-    Watch { side: Side, leg: Leg },
+    /// Tell once when this side is ready for what it is watched for, or has reset (`on_ready`).
+    /// Replaces an earlier watch. No operation: nothing is in flight for it, and it ends with the
+    /// leg.
+    Watch { side: Side, leg: Leg, interest: Interest },
+    /// Take a pipe for the flow from this side, if there is one, and make both legs non-blocking;
+    /// then call `promoted`.
+    Promote { from: Side, legs: [Leg; 2] },
+    /// Wait in the line of pipes that have something to move, then `moved` (the table does this
+    /// one).
+    Move { from: Side },
+    /// The pipe is free again. One that is not `empty` must not be used again.
+    Return { pipe: PipeId, empty: bool },
+    /// No pipe is used any more: operations may wait in the kernel again.
+    Block { legs: [Leg; 2] },
     /// Take back the operation of this kind on this side.
     Cancel { side: Side, what: Pending },
     /// The buffer is free again.

@@ -27,6 +27,44 @@ pub struct Leg(pub i32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BufferId(pub u16);
 
+/// The number of a pipe of this shard, for bulk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PipeId(pub u16);
+
+/// What a leg is watched for. A reset is always told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interest {
+    pub readable: bool,
+    pub writable: bool,
+}
+
+/// News of a watched leg. It is told once; then the leg must be watched again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ready {
+    /// Bytes or the end can be received, or an error can.
+    pub readable: bool,
+    /// Bytes can be sent, or an error comes of it.
+    pub writable: bool,
+    /// The peer has reset the connection.
+    pub reset: bool,
+}
+
+/// What became of one try to move bytes from one leg through a pipe to the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Bytes that went into the pipe, and out of it.
+    pub received: u32,
+    pub sent: u32,
+    /// The source has nothing for now.
+    pub dry: bool,
+    /// The source's FIN has been seen.
+    pub ended: bool,
+    /// The sink takes nothing for now.
+    pub full: bool,
+    pub receive_failed: Option<Errno>,
+    pub send_failed: Option<Errno>,
+}
+
 /// Bytes `start..end` of one buffer, owned by one flow until they are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunk {
@@ -50,6 +88,7 @@ impl Chunk {
 pub struct Errno(pub i32);
 
 impl Errno {
+    pub const EAGAIN: Errno = Errno(11);
     pub const ENOMEM: Errno = Errno(12);
     pub const EINVAL: Errno = Errno(22);
     pub const ENFILE: Errno = Errno(23);

@@ -11,12 +11,40 @@ pub const TICK_MS: u32 = 8;
 /// milliseconds. Most are over sooner and cost nothing; a reset must be passed on within 100 ms.
 pub const WATCH_AFTER_MS: u32 = 40;
 
+/// How long a side may take nothing although bytes wait for it, in milliseconds; then the session
+/// is ended, whatever the kernel's own patience (tcp(7), tcp_retries2: 15 minutes).
+pub const STALLED_MS: u32 = 60_000;
+
+/// What a shard may be given to make it faster or a test sharper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// How long nothing moves in a session before it is parked: its receives are taken back and a
+    /// watch waits instead, which costs the kernel 192 bytes a socket and not 865; an empty pipe is
+    /// given back. In milliseconds, 1 or more. Also how often a session that moves is looked at.
+    pub pulse_ms: u32,
+    /// A receive of so many bytes counts as large; several in a row make a flow bulk.
+    pub bulk_bytes: u16,
+}
+
+impl Default for Tuning {
+    fn default() -> Tuning {
+        // Half a buffer: less per receive is cheaper to copy than to splice (docs/adr/0007).
+        Tuning { pulse_ms: 1_000, bulk_bytes: 16 * 1024 }
+    }
+}
+
+/// Pipes that move bytes in one turn, and bytes that each of them moves: so much can come between
+/// two round trips of a small session.
+pub const MOVES_PER_TURN_MAX: u32 = 4;
+pub const MOVE_BYTES_MAX: u32 = 256 * 1024;
+
 /// Sessions of one shard: a slot has 24 bits in a token.
 pub const SLOTS_MAX: u32 = 1 << 24;
 
-/// Operations of one session at the kernel's: on each side a receive, a send, and a cancel for
-/// each; and the cancel of a connect that succeeded all the same, which may answer late.
-pub const OPERATIONS_PER_SESSION_MAX: u32 = 9;
+/// Operations of one session at the kernel's: on each side a receive, a send, a cancel for each,
+/// and the cancel of a receive that was parked, which may answer late; and the cancel of a connect
+/// that succeeded all the same, which may answer late.
+pub const OPERATIONS_PER_SESSION_MAX: u32 = 11;
 
 /// Ejections that wait to be told to control; one more waits for its next failed connect.
 pub const EJECTIONS_MAX: usize = 64;
@@ -30,5 +58,6 @@ pub const ORDERS_PER_TURN_MAX: u32 = 64;
 /// Flows that leave the line for a buffer in one turn.
 pub const RESUMES_PER_TURN_MAX: u32 = 256;
 
-// An event gives back both queues, cancels both receives and both sends, closes both legs, frees.
+// An event gives back both queues or pipes, cancels both receives and both sends, closes both legs,
+// frees.
 const _: () = assert!(ACTIONS_MAX >= 2 * QUEUE_MAX + 4 + 2 + 1 + 2);

@@ -127,11 +127,11 @@ impl Meter {
         pool.session_sum_us += took_us;
     }
 
-    pub fn received(&mut self, backend: u32, bytes: u16) {
+    pub fn received(&mut self, backend: u32, bytes: u32) {
         self.box_now.backends[backend as usize].received_bytes += u64::from(bytes);
     }
 
-    pub fn sent(&mut self, backend: u32, bytes: u16) {
+    pub fn sent(&mut self, backend: u32, bytes: u32) {
         self.box_now.backends[backend as usize].sent_bytes += u64::from(bytes);
     }
 }

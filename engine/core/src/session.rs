@@ -7,15 +7,22 @@
 //!                 └──────────────────────────┴─▶ Closing(why): cancel ┘
 //! ```
 //! The kernel's until the last completion: a buffer, a leg or a slot goes back only when the
-//! operations that use it have all answered (*join*).
+//! operations that use it have all answered (*join*). What waits without an operation is in
+//! `session/wait.rs`, what moves without a buffer in `session/bulk.rs`.
+
+mod bulk;
+mod wait;
 
 use weir_proto::reason::{By, CloseReason, ConnectFault, During, Why};
 
 use crate::action::{Action, Actions, How, Pending};
 use crate::base::clock::Now;
 use crate::event::{Chunk, Completion, Errno, Leg, Side};
-use crate::flow::{Flow, Next, Sink, Source};
+use crate::flow::{Flow, Next, Pipe, Sink, Source};
 use crate::pick::Tried;
+
+pub use bulk::Move;
+pub use wait::Pulse;
 
 /// Where a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +87,12 @@ pub struct Session {
     pub first_byte_seen: bool,
     /// A side whose FIN has come is watched for a reset.
     watched: bool,
+    /// Sides whose watch does not fit what is waited for any more.
+    rewatch: [bool; 2],
+    /// The legs answer EAGAIN where they would wait, because a pipe is used.
+    nonblocking: bool,
+    /// A receive of so many bytes counts as large.
+    pub bulk_bytes: u16,
     pub idle_ms: u32,
     pub half_close_ms: u32,
     /// Keyed hash of the client's address.
@@ -106,6 +119,9 @@ impl Session {
             attempts_left: 0,
             first_byte_seen: false,
             watched: false,
+            rewatch: [false; 2],
+            nonblocking: false,
+            bulk_bytes: u16::MAX,
             idle_ms: u32::MAX,
             half_close_ms: u32::MAX,
             client_key,
@@ -134,6 +150,11 @@ impl Session {
     /// The sum of both queues' chunks, the one that is being sent included. For checkers.
     pub fn chunks(&self) -> impl Iterator<Item = Chunk> + '_ {
         self.flows.iter().flat_map(Flow::chunks)
+    }
+
+    /// The pipes that it uses, with what is in them. For checkers.
+    pub fn pipes(&self) -> impl Iterator<Item = Pipe> + '_ {
+        self.flows.iter().filter_map(|flow| flow.pipe)
     }
 
     /// True if one direction has ended and the other has not.
@@ -184,30 +205,6 @@ impl Session {
         step
     }
 
-    /// Asks for word of a reset from sides whose FIN has come: nothing is received from them, so
-    /// nothing else would tell.
-    pub fn watch(&mut self, out: &mut Actions) {
-        if self.phase != Phase::Relaying || self.watched {
-            return;
-        }
-        self.watched = true;
-        for side in Side::BOTH {
-            if self.flows[side as usize].source == Source::Ended
-                && let Some(leg) = self.legs[side as usize]
-            {
-                out.push(Action::Watch { side, leg });
-            }
-        }
-    }
-
-    /// A side that is watched has reset the connection.
-    pub fn on_reset(&mut self, side: Side, out: &mut Actions) {
-        if self.phase == Phase::Relaying {
-            self.fail(side, Errno::ECONNRESET, out);
-            self.advance(out);
-        }
-    }
-
     /// A buffer is free and this flow is the first in the line.
     pub fn resume(&mut self, from: Side, out: &mut Actions) {
         let flow = &mut self.flows[from as usize];
@@ -220,6 +217,12 @@ impl Session {
     #[must_use]
     pub fn is_starved(&self, from: Side) -> bool {
         self.flows[from as usize].source == Source::Starved
+    }
+
+    /// True if this flow stands in the line of pipes that have something to move.
+    #[must_use]
+    pub fn is_queued(&self, from: Side) -> bool {
+        self.flows[from as usize].queued
     }
 
     /// Ends the session for a reason of weir's or an operator's. Does nothing if it is ending
@@ -260,31 +263,41 @@ impl Session {
         match done {
             Completion::Received { buffer, length, more } => {
                 let flow = &mut self.flows[side as usize];
-                flow.append(Chunk { buffer, start: 0, end: length });
+                flow.append(Chunk { buffer, start: 0, end: length }, self.bulk_bytes);
                 flow.more = more;
+                flow.parking = false;
                 Step::Received(side, length)
             }
             Completion::Ended => {
-                self.flows[side as usize].source = Source::Ended;
-                self.ended_first = self.ended_first.or(Some(side));
+                self.on_end(side);
                 Step::None
             }
             Completion::Starved => {
                 self.flows[side as usize].source = Source::Starved;
+                self.flows[side as usize].parking = false;
                 out.push(Action::Queue { from: side });
                 Step::None
             }
             Completion::Sent(count) => {
                 // The kernel never takes more than it was given, and a chunk's length is a u16.
                 let count = u16::try_from(count).expect("a chunk is at most 65,535 bytes long");
-                if let Some(empty) = self.flows[side.other() as usize].sent(count) {
+                let flow = &mut self.flows[side.other() as usize];
+                flow.stalled = 0;
+                if let Some(empty) = flow.sent(count) {
                     out.push(Action::Release(empty.buffer));
                 }
                 Step::Sent(side, count)
             }
             Completion::ReceiveFailed(errno) => {
-                self.flows[side as usize].source = Source::Idle;
-                self.fail(side, errno, out);
+                if !self.waits_instead(side, errno) {
+                    self.flows[side as usize].source = Source::Idle;
+                    self.fail(side, errno, out);
+                }
+                Step::None
+            }
+            Completion::SendFailed(Errno::EAGAIN) => {
+                self.flows[side.other() as usize].sink = Sink::Waiting;
+                self.rewatch[side as usize] = true;
                 Step::None
             }
             Completion::SendFailed(errno) => {
@@ -292,7 +305,8 @@ impl Session {
                 self.fail(side, errno, out);
                 Step::None
             }
-            Completion::Canceled => Step::None, // of a connect that succeeded after its deadline
+            // Of a connect that succeeded after its deadline, or of a receive that was parked.
+            Completion::Canceled => Step::None,
             Completion::Connected(result) => unreachable!("connected {result:?} while relaying"),
         }
     }
@@ -316,6 +330,15 @@ impl Session {
             // Late success of a connect, or the word of a cancel: the leg is closed either way.
             Completion::Connected(_) | Completion::Canceled => {}
         }
+    }
+
+    /// The peer's FIN.
+    fn on_end(&mut self, side: Side) {
+        let flow = &mut self.flows[side as usize];
+        flow.source = Source::Ended;
+        flow.parking = false;
+        self.ended_first = self.ended_first.or(Some(side));
+        self.rewatch[side as usize] = self.watched;
     }
 
     fn fail(&mut self, side: Side, errno: Errno, out: &mut Actions) {
@@ -345,6 +368,9 @@ impl Session {
                 self.begin_close(by, Why::Complete, out);
             }
         }
+        if self.phase == Phase::Relaying {
+            return self.renew_watches(out);
+        }
         let Phase::Closing(reason) = self.phase else { return };
         if self.inflight != [0; 2] {
             return; // join: wait for every last completion
@@ -367,7 +393,9 @@ impl Session {
             Next::Receive => {
                 flow.source = Source::Receiving;
                 self.inflight[source as usize] += 1;
-                out.push(Action::Receive { from: source, leg: from, more: flow.more });
+                // A non-blocking leg must be asked, or it answers EAGAIN with bytes in it.
+                let more = flow.more || self.nonblocking;
+                out.push(Action::Receive { from: source, leg: from, more });
             }
             Next::Send(chunk) => {
                 flow.sink = Sink::Sending;
@@ -376,7 +404,16 @@ impl Session {
             }
             Next::Finish => {
                 flow.sink = Sink::Finished;
+                self.demote(source, out);
                 out.push(Action::Finish(to));
+            }
+            Next::Promote => {
+                flow.source = Source::Promoting;
+                out.push(Action::Promote { from: source, legs: [from, to] });
+            }
+            Next::Move => {
+                flow.queued = true;
+                out.push(Action::Move { from: source });
             }
         }
     }
@@ -398,6 +435,9 @@ impl Session {
             let sending = flow.sink == Sink::Sending;
             let receiving = flow.source == Source::Receiving;
             flow.give_back(|chunk| out.push(Action::Release(chunk.buffer)));
+            if let Some(pipe) = flow.pipe.take() {
+                out.push(Action::Return { pipe: pipe.id, empty: pipe.held == 0 });
+            }
             if receiving {
                 self.cancel(source, Pending::Receive, out);
             }

@@ -4,6 +4,9 @@
 //! Pure: completions, timers and orders go in, [`Actions`] come out; time is an argument and chance
 //! a seed. The shard (or the simulator) does what the actions say.
 
+mod bulk;
+mod time;
+
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -19,10 +22,10 @@ use crate::base::prng::Prng;
 use crate::base::slab::Slab;
 use crate::base::wheel::Wheel;
 use crate::event::{Completion, Leg, Side};
-use crate::limits::{EJECTIONS_MAX, TICK_MS, WATCH_AFTER_MS};
+use crate::limits::{EJECTIONS_MAX, TICK_MS, Tuning};
 use crate::line::Line;
 use crate::meter::Meter;
-use crate::session::{Attempt, Phase, Route, Session, Step};
+use crate::session::{Phase, Route, Session, Step};
 use crate::view::View;
 
 pub use crate::base::slab::Key as SessionId;
@@ -35,6 +38,7 @@ pub struct Setup {
     pub shards: u16,
     /// Slots: the sessions that are wanted and those that are accepted beyond it in one turn.
     pub slots: u32,
+    pub tuning: Tuning,
     /// For picks that draw lots.
     pub seed: u64,
     pub now: Now,
@@ -45,7 +49,11 @@ pub struct Setup {
 pub struct Table {
     sessions: Slab<Session>,
     wheel: Wheel,
+    /// Flows that wait for a buffer.
     line: Line,
+    /// Flows whose pipe has something to move.
+    moves: Line,
+    tuning: Tuning,
     view: View,
     meter: Meter,
     prng: Prng,
@@ -71,6 +79,8 @@ impl Table {
             sessions: Slab::new(setup.slots),
             wheel: Wheel::new(setup.slots, TICK_MS, setup.now),
             line: Line::new(setup.slots * 2),
+            moves: Line::new(setup.slots * 2),
+            tuning: setup.tuning,
             view: View::default(),
             meter: Meter::new(setup.shard),
             prng: Prng::new(setup.seed),
@@ -170,6 +180,7 @@ impl Table {
         session.attempts_left = view.retry_attempts;
         session.idle_ms = view.timeouts.idle_ms;
         session.half_close_ms = view.timeouts.half_close_ms;
+        session.bulk_bytes = self.tuning.bulk_bytes;
         let id = self.sessions.insert(session)?;
         self.meter.accepted(listener);
         self.view.count_session(listener, pool, true);
@@ -236,12 +247,13 @@ impl Table {
                 self.meter.connected(pool, backend, now.micros_since(session.moved_at));
                 self.view.connected(backend);
                 session.moved_at = now;
-                self.wheel.schedule(id.slot, now.plus_millis(session.idle_ms));
+                self.wheel
+                    .schedule(id.slot, now.plus_millis(session.idle_ms.min(self.tuning.pulse_ms)));
             }
             (Step::Received(side, count), Some(backend)) => {
                 session.moved_at = now;
                 if side == Side::Backend {
-                    self.meter.received(backend, count);
+                    self.meter.received(backend, count.into());
                     if !session.first_byte_seen {
                         session.first_byte_seen = true;
                         self.meter.first_byte(pool, now.micros_since(session.accepted_at));
@@ -251,70 +263,15 @@ impl Table {
             (Step::Sent(side, count), Some(backend)) => {
                 session.moved_at = now;
                 if side == Side::Backend {
-                    self.meter.sent(backend, count);
+                    self.meter.sent(backend, count.into());
                 }
             }
             (step, None) => unreachable!("{step:?} without a backend"),
         }
-        if done == Completion::Ended && session.phase() == Phase::Relaying {
-            session.moved_at = now;
-            let wait_ms = session.half_close_ms.min(session.idle_ms).min(WATCH_AFTER_MS);
-            self.wheel.schedule(id.slot, now.plus_millis(wait_ms));
+        if done == Completion::Ended {
+            self.half_closed(id, now);
         }
         self.follow(id, now, out);
-    }
-
-    /// A side that is watched has reset the connection. Old news of a session that is over is
-    /// ignored: unlike an operation, a watch is not joined.
-    pub fn on_reset(&mut self, id: SessionId, side: Side, now: Now, out: &mut Actions) {
-        if let Some(session) = self.sessions.get_mut(id) {
-            session.on_reset(side, out);
-            self.follow(id, now, out);
-        }
-    }
-
-    /// The next session whose deadline has passed, with what is to be done about it.
-    pub fn on_time(&mut self, now: Now, out: &mut Actions) -> Option<SessionId> {
-        loop {
-            let slot = self.wheel.pop_expired(now)?;
-            let id = self.sessions.next_occupied(slot).filter(|id| id.slot == slot);
-            let id = id.expect("a session that ends takes its deadline with it");
-            let session = self.sessions.get_mut(id).expect("the slot is occupied");
-            match session.phase() {
-                Phase::Connecting(Attempt::Trying) => session.expire_connect(out),
-                Phase::Relaying => {
-                    let half_closed = session.is_half_closed();
-                    let (wait_ms, why) = if half_closed && session.half_close_ms < session.idle_ms {
-                        (session.half_close_ms, Why::HalfCloseTimeout)
-                    } else {
-                        (session.idle_ms, Why::IdleTimeout)
-                    };
-                    let due = session.moved_at.plus_millis(wait_ms);
-                    if due > now {
-                        self.wheel.schedule(slot, due);
-                        if half_closed {
-                            session.watch(out);
-                        }
-                        match out.as_slice() {
-                            [] => continue, // bytes have moved since the deadline was set
-                            _ => return Some(id),
-                        }
-                    }
-                    self.end(id, By::Weir, why, now, out);
-                }
-                // Being cancelled already; the join has no deadline, the kernel answers.
-                Phase::Connecting(Attempt::Expired | Attempt::Failed(_)) | Phase::Closing(_) => {
-                    continue;
-                }
-            }
-            return Some(id);
-        }
-    }
-
-    /// When [`Table::on_time`] should be asked next.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Now> {
-        self.wheel.next_deadline()
     }
 
     /// How many flows wait for a buffer.
@@ -405,6 +362,7 @@ impl Table {
         for action in out.as_slice() {
             match *action {
                 Action::Queue { from } => self.line.push(id.slot * 2 + from as u32),
+                Action::Move { from } => self.moves.push(id.slot * 2 + from as u32),
                 Action::Free(reason) => self.forget(id, reason, now),
                 _ => {} // the shard's
             }
@@ -416,7 +374,13 @@ impl Table {
         assert_eq!(session.inflight(), 0, "a slot is never freed with an operation in flight");
         self.wheel.cancel(id.slot);
         for side in Side::BOTH {
-            self.line.remove(id.slot * 2 + side as u32);
+            // Only if it stands there: the lines' memory is touched only for those who wait.
+            if session.is_starved(side) {
+                self.line.remove(id.slot * 2 + side as u32);
+            }
+            if session.is_queued(side) {
+                self.moves.remove(id.slot * 2 + side as u32);
+            }
         }
         let Route { listener, pool, backend, .. } = session.route;
         if let Some(backend) = backend {

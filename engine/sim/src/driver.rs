@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use weir_core::event::Side;
+use weir_core::session::Phase;
 use weir_engine::io::Io;
 use weir_engine::mailbox::Inbox;
 use weir_engine::shard::{Shard, ShardSetup};
@@ -71,6 +72,7 @@ impl<I: Io> World<I> {
             id: ShardId(0),
             shards: 1,
             sessions_max: swarm.sessions_max,
+            tuning: swarm.tuning,
             seed: chance.draw(),
             hash_seed: (chance.draw(), chance.draw()),
         };
@@ -159,7 +161,9 @@ impl<I: Io> World<I> {
         let table = self.shard.table();
         for (id, session) in table.iter() {
             let timeouts = (session.idle_ms, session.half_close_ms);
-            kernel.notes.entry((id.slot, id.generation)).or_default().timeouts = Some(timeouts);
+            let note = kernel.notes.entry((id.slot, id.generation)).or_default();
+            note.timeouts = Some(timeouts);
+            note.closing |= matches!(session.phase(), Phase::Closing(_));
         }
         let seen = std::mem::take(&mut kernel.seen);
         // In a crowd it would cost more than everything else.

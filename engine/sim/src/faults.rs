@@ -1,6 +1,8 @@
 //! The swarm: each seed draws which faults are on and how strong, so that some seeds are calm and
 //! some savage.
 
+use weir_core::limits::Tuning;
+
 use crate::chance::Chance;
 
 /// What one seed does to the shard. Rates are per mille of the cases where the fault could happen.
@@ -32,6 +34,12 @@ pub struct Swarm {
     pub open_errors: u32,
     pub local_connects: u32,
     pub memory_errors: u32,
+    /// Pipes at most, what one holds, and how often none is to be had.
+    pub pipes: usize,
+    pub pipe_size: usize,
+    pub pipe_errors: u32,
+    /// When the shard parks, and what it takes for bulk.
+    pub tuning: Tuning,
     pub late_cancels: u32,
     pub reorders: u32,
     /// A submission hands over everything so far.
@@ -89,6 +97,13 @@ impl Swarm {
             open_errors: rate(chance),
             local_connects: rate(chance),
             memory_errors: rate(chance) / 4,
+            pipes: chance.pick(&[0, 1, 3, 256]),
+            pipe_size: chance.pick(&[1, 100, 65_536]).max(at_once),
+            pipe_errors: rate(chance),
+            tuning: Tuning {
+                pulse_ms: u32::try_from(chance.pick(&[1, 20, 1000])).unwrap_or(1),
+                bulk_bytes: chance.pick(&[1, buffer_size, u16::MAX]),
+            },
             late_cancels: rate(chance),
             reorders: rate(chance) * 2,
             flushes: chance.pick(&[0, 20, 300]),
@@ -117,6 +132,7 @@ impl Swarm {
             open_errors: 0,
             local_connects: 0,
             memory_errors: 0,
+            pipe_errors: 0,
             late_cancels: 0,
             reorders: 0,
             flushes: 0,

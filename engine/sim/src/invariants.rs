@@ -64,6 +64,13 @@ fn check_kernel(table: &Table, kernel: &Kernel) -> Result<(), String> {
             }
         }
     }
+    let pipes = table.iter().flat_map(|(_, session)| session.pipes());
+    let mut pipes: Vec<_> = pipes.map(|pipe| (pipe.id.0, pipe.held as usize)).collect();
+    pipes.sort_unstable();
+    let used = kernel.pipes_held();
+    if pipes != used {
+        return Err(format!("pipes {used:?} are used, sessions know of {pipes:?}"));
+    }
     let held = kernel.buffers_held();
     let in_queues: Vec<u16> = buffers.into_keys().collect();
     if held != in_queues {

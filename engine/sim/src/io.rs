@@ -7,7 +7,8 @@ use std::rc::Rc;
 
 use weir_core::action::How;
 use weir_core::base::clock::Now;
-use weir_core::event::{BufferId, Errno, Leg};
+use weir_core::event::{BufferId, Errno, Interest, Leg, Moved, PipeId};
+use weir_core::session::Move;
 use weir_engine::io::{Counts, Io, Op, Outcome, Token};
 
 use crate::kernel::Kernel;
@@ -45,8 +46,24 @@ impl Io for SimIo {
         self.0.borrow_mut().peer(leg)
     }
 
-    fn watch(&mut self, token: Token, leg: Leg) {
-        self.0.borrow_mut().watch(token, leg);
+    fn watch(&mut self, token: Token, leg: Leg, interest: Interest) {
+        self.0.borrow_mut().watch(token, leg, interest);
+    }
+
+    fn take_pipe(&mut self) -> Option<PipeId> {
+        self.0.borrow_mut().take_pipe()
+    }
+
+    fn return_pipe(&mut self, pipe: PipeId, empty: bool) {
+        self.0.borrow_mut().return_pipe(pipe, empty);
+    }
+
+    fn set_nonblocking(&mut self, leg: Leg, on: bool) {
+        self.0.borrow_mut().set_nonblocking(leg, on);
+    }
+
+    fn splice(&mut self, order: Move, bytes: u32) -> Moved {
+        self.0.borrow_mut().splice(order, bytes)
     }
 
     fn finish(&mut self, leg: Leg) {

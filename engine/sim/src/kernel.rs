@@ -5,7 +5,9 @@
 mod answer;
 mod buffers;
 mod legs;
+mod pipes;
 mod rules;
+mod watches;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -21,6 +23,8 @@ use crate::net::{ConnId, Net};
 use crate::trace::Trace;
 use buffers::Buffers;
 use legs::Legs;
+use pipes::Pipes;
+use watches::Watch;
 
 /// How long accepts rest after the kernel has run out of descriptors or memory.
 const ACCEPT_PAUSE_NS: u64 = 100_000_000;
@@ -36,6 +40,8 @@ struct Asked {
     since: u64,
     /// A cancel has found it too late to take it back at once: its own answer comes soon.
     doomed: bool,
+    /// Its leg was non-blocking when it was asked: it is answered at once, with EAGAIN if need be.
+    nowait: bool,
 }
 
 /// An answer that the shard has not taken.
@@ -61,6 +67,8 @@ pub struct Note {
     pub local_fault: bool,
     /// When something last moved, as far as the shard knows.
     pub moved_at: u64,
+    /// When each side last took bytes.
+    pub took_at: [u64; 2],
     /// Idle and half-close timeout, in milliseconds; filled in after a turn.
     pub timeouts: Option<(u32, u32)>,
 }
@@ -121,9 +129,11 @@ pub struct Kernel {
     buffers: Buffers,
     queue: VecDeque<Asked>,
     pending: Vec<Asked>,
-    /// Connections whose reset is to be told.
-    watches: Vec<(ConnId, Token)>,
+    watches: Vec<Watch>,
+    pipes: Pipes,
     answers: VecDeque<Answer>,
+    /// The shard is in the middle of the answers.
+    taking: bool,
     pub(crate) submitted: u64,
     pub(crate) completed: u64,
 }
@@ -152,7 +162,9 @@ impl Kernel {
             queue: VecDeque::new(),
             pending: Vec::new(),
             watches: Vec::new(),
+            pipes: Pipes::default(),
             answers: VecDeque::new(),
+            taking: false,
             submitted: 0,
             completed: 0,
         }
@@ -172,7 +184,8 @@ impl Kernel {
     pub(crate) fn submit(&mut self, token: Token, op: Op) {
         self.submitted += 1;
         self.check_submit(token, op);
-        self.queue.push_back(Asked { token, op, since: self.now, doomed: false });
+        let nowait = leg_of(op).is_some_and(|leg| self.legs.is_nonblocking(leg));
+        self.queue.push_back(Asked { token, op, since: self.now, doomed: false, nowait });
         if self.chance.hits(self.swarm.flushes) {
             self.hand_over();
             self.step();
@@ -218,19 +231,12 @@ impl Kernel {
         self.completed > before
     }
 
-    /// A watched connection that the peer has reset. The watch may outlive its leg: what epoll has
-    /// handed out stays handed out.
-    fn news(&self) -> Option<usize> {
-        self.watches.iter().position(|(conn, _)| self.net.conns[*conn].weir_reset)
-    }
-
     pub(crate) fn next_answer(&mut self) -> Option<(Token, Outcome)> {
+        self.taking = !self.answers.is_empty() || self.news().is_some();
         if let Some(index) = self.news()
             && (self.answers.is_empty() || self.chance.below(2) == 0)
         {
-            let (conn, token) = self.watches.swap_remove(index);
-            self.note("watch: reset (conn)", [conn, 0]);
-            return Some((token, Outcome::Reset));
+            return Some(self.tell(index));
         }
         let Answer { asked, outcome } = self.answers.pop_front()?;
         match asked.op {
@@ -280,6 +286,12 @@ impl Kernel {
         if news && !note.closing {
             note.moved_at = now;
         }
+        if matches!(done, Completion::Sent(_)) {
+            note.took_at[side as usize] = now;
+        }
+        if matches!(done, Completion::Connected(Ok(()))) {
+            note.took_at = [now; 2];
+        }
         if let (true, Some(address), Side::Backend) =
             (moved > 0 && !note.closing, note.address, side)
         {
@@ -327,6 +339,9 @@ impl Kernel {
         if !self.buffers.all_free() {
             self.fail("buffers are missing at the end");
         }
+        if !self.pipes.in_use().is_empty() {
+            self.fail("pipes are missing at the end");
+        }
         if let Some(left) = self.legs.left(may_listen) {
             self.fail(format!("legs are still open at the end: {left}"));
         }
@@ -341,6 +356,12 @@ impl Kernel {
     #[must_use]
     pub fn buffers_held(&self) -> Vec<u16> {
         self.buffers.held()
+    }
+
+    /// Numbers of the pipes that sessions use and how much is in each, in order.
+    #[must_use]
+    pub fn pipes_held(&self) -> Vec<(u16, usize)> {
+        self.pipes.in_use()
     }
 
     /// The next instant at which the kernel does something by itself.

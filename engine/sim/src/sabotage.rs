@@ -7,7 +7,8 @@ use std::os::fd::OwnedFd;
 
 use weir_core::action::How;
 use weir_core::base::clock::Now;
-use weir_core::event::{BufferId, Completion, Errno, Leg, Side};
+use weir_core::event::{BufferId, Completion, Errno, Interest, Leg, Moved, PipeId, Side};
+use weir_core::session::Move;
 use weir_engine::io::{Counts, Io, Op, Outcome, Token};
 
 /// One planted bug.
@@ -182,8 +183,24 @@ impl<I: Io> Io for Sabotage<I> {
         self.io.peer(leg)
     }
 
-    fn watch(&mut self, token: Token, leg: Leg) {
-        self.io.watch(token, leg);
+    fn watch(&mut self, token: Token, leg: Leg, interest: Interest) {
+        self.io.watch(token, leg, interest);
+    }
+
+    fn take_pipe(&mut self) -> Option<PipeId> {
+        self.io.take_pipe()
+    }
+
+    fn return_pipe(&mut self, pipe: PipeId, empty: bool) {
+        self.io.return_pipe(pipe, empty);
+    }
+
+    fn set_nonblocking(&mut self, leg: Leg, on: bool) {
+        self.io.set_nonblocking(leg, on);
+    }
+
+    fn splice(&mut self, order: Move, bytes: u32) -> Moved {
+        self.io.splice(order, bytes)
     }
 
     fn finish(&mut self, leg: Leg) {

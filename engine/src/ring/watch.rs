@@ -1,12 +1,14 @@
-//! Legs whose FIN has come, watched for a reset: an epoll(7) that the ring polls.
+//! Watched legs: an epoll(7) that the ring polls. It waits where an operation would cost more: for
+//! a session in which nothing moves, for a pipe's legs, for the reset of a side whose FIN has come.
 //!
-//! io_uring's own poll would do, were it not that it always adds POLLRDHUP to what it is asked for,
-//! and these legs have that at once. A watch holds no operation: closing the leg ends it.
+//! io_uring's own poll would do, were it not that it always adds POLLRDHUP to what it is asked for:
+//! a leg whose peer has sent its FIN has that at once, whatever it waits for. A watch holds no
+//! operation: closing the leg ends it.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use weir_core::event::Leg;
+use weir_core::event::{Interest, Leg, Ready};
 
 use crate::io::Token;
 
@@ -17,8 +19,8 @@ const EVENTS_MAX: usize = 256;
 pub(super) struct Watches {
     epoll: OwnedFd,
     events: Vec<libc::epoll_event>,
-    /// Legs that were reset and not yet told of.
-    news: Vec<Token>,
+    /// Legs that have news and were not yet told of.
+    news: Vec<(Token, Ready)>,
 }
 
 impl Watches {
@@ -38,34 +40,46 @@ impl Watches {
         self.epoll.as_raw_fd()
     }
 
-    /// Tells of a reset of `leg`, once. EPOLLERR and EPOLLHUP are reported unasked.
-    pub(super) fn add(&mut self, token: Token, leg: Leg) {
-        let events = libc::EPOLLONESHOT.cast_unsigned();
-        let mut event = libc::epoll_event { events, u64: token.pack() };
-        // SAFETY: `event` is valid for the call. If memory has run out, the half-close timeout
-        // ends the session instead.
+    /// Tells of `leg` once. EPOLLERR and EPOLLHUP are reported unasked.
+    pub(super) fn add(&mut self, token: Token, leg: Leg, interest: Interest) {
+        let mut events = libc::EPOLLONESHOT;
+        if interest.readable {
+            events |= libc::EPOLLIN;
+        }
+        if interest.writable {
+            events |= libc::EPOLLOUT;
+        }
+        let mut event = libc::epoll_event { events: events.cast_unsigned(), u64: token.pack() };
+        // A leg that was watched before is still known. SAFETY: `event` is valid for the calls. If
+        // memory has run out, a timeout ends the session instead.
         unsafe {
-            libc::epoll_ctl(self.fd(), libc::EPOLL_CTL_ADD, leg.0, &raw mut event);
+            let event = &raw mut event;
+            if libc::epoll_ctl(self.fd(), libc::EPOLL_CTL_MOD, leg.0, event) != 0 {
+                libc::epoll_ctl(self.fd(), libc::EPOLL_CTL_ADD, leg.0, event);
+            }
         }
     }
 
-    /// Looks which legs have news. Without EPOLLERR both directions have simply ended.
+    /// Looks which legs have news.
     pub(super) fn look(&mut self) {
         let most = i32::try_from(EVENTS_MAX).expect("EVENTS_MAX is small");
         // SAFETY: `events` has room for as many as are asked for.
         let count = unsafe { libc::epoll_wait(self.fd(), self.events.as_mut_ptr(), most, 0) };
         let count = usize::try_from(count).unwrap_or(0);
         for event in &self.events[..count] {
-            if event.events & libc::EPOLLERR.cast_unsigned() != 0
-                && let Some(token) = Token::unpack(event.u64)
-            {
-                self.news.push(token);
-            }
+            let has = |bits: i32| event.events & bits.cast_unsigned() != 0;
+            let Some(token) = Token::unpack(event.u64) else { continue };
+            let ready = Ready {
+                readable: has(libc::EPOLLIN | libc::EPOLLHUP),
+                writable: has(libc::EPOLLOUT),
+                reset: has(libc::EPOLLERR),
+            };
+            self.news.push((token, ready));
         }
     }
 
-    /// A leg that was reset.
-    pub(super) fn take(&mut self) -> Option<Token> {
+    /// A leg that has news.
+    pub(super) fn take(&mut self) -> Option<(Token, Ready)> {
         self.news.pop()
     }
 }

@@ -1,7 +1,7 @@
 //! Action → operation. Everything that is not the kernel's to do later is done here at once.
 
 use weir_core::action::{Action, Pending};
-use weir_core::event::Side;
+use weir_core::event::{Leg, Side};
 use weir_core::table::SessionId;
 use weir_proto::reason::ConnectFault;
 
@@ -19,7 +19,16 @@ impl<I: Io> Shard<I> {
             Action::Send { to, leg, chunk } => {
                 self.io.submit(token(to, Kind::Send), Op::Send { leg, chunk });
             }
-            Action::Watch { side, leg } => self.io.watch(token(side, Kind::Watch), leg),
+            Action::Watch { side, leg, interest } => {
+                self.io.watch(token(side, Kind::Watch), leg, interest);
+            }
+            Action::Promote { from, legs } => self.promote(id, from, legs),
+            Action::Return { pipe, empty } => self.io.return_pipe(pipe, empty),
+            Action::Block { legs } => {
+                for leg in legs {
+                    self.io.set_nonblocking(leg, false);
+                }
+            }
             Action::Finish(leg) => self.io.finish(leg),
             Action::Cancel { side, what } => {
                 let kind = match what {
@@ -33,8 +42,19 @@ impl<I: Io> Shard<I> {
             Action::Close { leg, how } => self.io.close(leg, how),
             // A slot is free: a listener that was full may accept again.
             Action::Free(_) => self.sockets.touch(),
-            Action::Queue { .. } => {} // the table has put it into the line
+            Action::Queue { .. } | Action::Move { .. } => {} // the table has put it into a line
         }
+    }
+
+    fn promote(&mut self, id: SessionId, from: Side, legs: [Leg; 2]) {
+        let pipe = self.io.take_pipe();
+        if pipe.is_some() {
+            for leg in legs {
+                self.io.set_nonblocking(leg, true);
+            }
+        }
+        let out = &mut self.actions;
+        self.table.promoted(id, from, pipe, self.now, out);
     }
 
     fn connect(&mut self, id: SessionId, backend: u32) {

@@ -9,6 +9,9 @@ use weir_core::event::{Errno, Leg};
 /// Connections that the kernel queues for a listener (capped by net.core.somaxconn).
 const BACKLOG: i32 = 4096;
 
+/// The state of a connection that is no more (include/net/tcp_states.h).
+const TCP_CLOSE: u8 = 7;
+
 fn last_errno() -> Errno {
     Errno(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
 }
@@ -39,6 +42,26 @@ pub(crate) fn close(leg: Leg, how: How) {
     }
     // SAFETY: the leg is ours and is never used after this.
     unsafe { libc::close(leg.0) };
+}
+
+/// Makes a leg answer EAGAIN where it would wait, or wait again.
+pub(crate) fn set_nonblocking(leg: Leg, on: bool) {
+    let mut value = i32::from(on);
+    // SAFETY: FIONBIO reads one int (ioctl_socket(2)). It cannot fail on a socket.
+    unsafe { libc::ioctl(leg.0, libc::FIONBIO, &raw mut value) };
+}
+
+/// True if no connection is left behind this leg: it was reset, or both sides have ended it.
+pub(crate) fn is_gone(leg: Leg) -> bool {
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).expect("it is small");
+    let place = info.as_mut_ptr().cast();
+    // SAFETY: `info` is as long as `length` says.
+    let result = unsafe {
+        libc::getsockopt(leg.0, libc::IPPROTO_TCP, libc::TCP_INFO, place, &raw mut length)
+    };
+    // SAFETY: zeroed, then perhaps written by the kernel: every byte is initialised.
+    result == 0 && unsafe { info.assume_init() }.tcpi_state == TCP_CLOSE
 }
 
 /// Starts to listen on a bound socket.

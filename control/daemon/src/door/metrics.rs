@@ -306,7 +306,7 @@ fn shards(page: &mut Page, census: &Census) {
         family.row(&[("shard", &shard.to_string())], totals.busy_ns as f64 / 1e9);
     }
     type Count = (&'static str, &'static str, fn(&ShardTotals) -> u64);
-    let counters: [Count; 5] = [
+    let counters: [Count; 7] = [
         ("weir_shard_turns_total", "Turns of the shard's loop.", |it| it.turns),
         ("weir_shard_enters_total", "Calls of io_uring_enter.", |it| it.enters),
         ("weir_shard_completions_total", "Completions that the ring gave.", |it| it.completions),
@@ -314,6 +314,10 @@ fn shards(page: &mut Page, census: &Census) {
             it.cq_overflow
         }),
         ("weir_shard_starved_total", "Receives that found no free buffer.", |it| it.starved),
+        ("weir_shard_promotions_total", "Flows that became bulk and got a pipe.", |it| {
+            it.promotions
+        }),
+        ("weir_shard_spliced_bytes_total", "Bytes that went through pipes.", |it| it.spliced_bytes),
     ];
     for (name, help, count) in counters {
         let mut family = page.counter(name, help);

@@ -85,6 +85,15 @@ impl Wheel {
         self.link(slot);
     }
 
+    /// Sets the deadline of `slot` unless it has an earlier one.
+    pub fn schedule_sooner(&mut self, slot: u32, deadline: Now) {
+        let tick = deadline.nanos.div_ceil(self.tick_nanos);
+        match self.links.get(slot as usize) {
+            Some(link) if link.before != NONE && link.deadline <= tick => {}
+            _ => self.schedule(slot, deadline),
+        }
+    }
+
     /// Takes the deadline of `slot` away, if it has one.
     pub fn cancel(&mut self, slot: u32) {
         if self.is_scheduled(slot) {

@@ -8,8 +8,10 @@ use weir_proto::reason::During;
 use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Span, Spec};
 
 use super::*;
-use crate::action::How;
-use crate::event::Errno;
+use crate::action::{How, Pending};
+use crate::event::{Errno, Interest, Ready};
+
+const RESET: Ready = Ready { readable: true, writable: false, reset: true };
 
 const CLIENT: Leg = Leg(10);
 const START: Now = Now { nanos: 1_000_000_000 };
@@ -46,7 +48,14 @@ impl Play {
         let version = weir_proto::ids::Version(1);
         let mut ids = IdSource::default();
         let snapshot = Snapshot::build(&spec, version, &Snapshot::empty(), &mut ids).unwrap();
-        let setup = Setup { shard: ShardId(0), shards: 1, slots: 4, seed: 1, now: START };
+        let setup = Setup {
+            shard: ShardId(0),
+            shards: 1,
+            slots: 4,
+            tuning: Tuning::default(),
+            seed: 1,
+            now: START,
+        };
         let mut table = Table::new(setup);
         table.adopt(&snapshot);
         let ids = snapshot.backends().map(|(_, backend)| backend.id).collect();
@@ -151,15 +160,25 @@ fn the_idle_timeout_counts_from_the_last_byte() {
     play.on(id, Side::Client, Completion::Received { buffer, length: 1, more: false });
     play.on(id, Side::Backend, Completion::Sent(1));
     play.out.clear();
-    play.now = START.plus_millis(12_000);
-    assert_eq!(play.table.on_time(play.now, &mut play.out), None, "bytes moved 3 s ago");
-    play.now = START.plus_millis(19_100);
+    play.now = START.plus_millis(9_500);
+    assert_eq!(play.table.on_time(play.now, &mut play.out), None, "bytes moved 0.5 s ago");
+    play.now = START.plus_millis(10_600);
     assert_eq!(play.table.on_time(play.now, &mut play.out), Some(id));
-    play.out.clear();
+    let parks = |action: &Action| matches!(action, Action::Cancel { what: Pending::Receive, .. });
+    assert!(play.take().iter().all(parks), "quiet for a pulse");
     for side in Side::BOTH {
         play.on(id, side, Completion::Canceled);
         play.on(id, side, Completion::ReceiveFailed(Errno::ECANCELED));
+        let watch =
+            matches!(play.take()[..], [Action::Watch { interest, .. }] if interest.readable);
+        assert!(watch, "a watch waits instead");
     }
+    play.now = START.plus_millis(11_700);
+    assert_eq!(play.table.on_time(play.now, &mut play.out), None);
+    play.now = START.plus_millis(18_900);
+    assert_eq!(play.table.on_time(play.now, &mut play.out), None);
+    play.now = START.plus_millis(19_100);
+    assert_eq!(play.table.on_time(play.now, &mut play.out), Some(id));
     let reason = CloseReason { by: By::Weir, during: During::Relaying, why: Why::IdleTimeout };
     assert_eq!(play.ends(), [(reason, 1)]);
 }
@@ -172,16 +191,19 @@ fn a_side_that_has_ended_is_watched_a_moment_later_and_its_reset_is_passed_on() 
     play.take();
     play.now = START.plus_millis(60);
     assert_eq!(play.table.on_time(play.now, &mut play.out), Some(id));
-    assert_eq!(play.take(), [Action::Watch { side: Side::Client, leg: CLIENT }]);
+    assert_eq!(
+        play.take(),
+        [Action::Watch { side: Side::Client, leg: CLIENT, interest: Interest::default() }]
+    );
     assert_eq!(play.table.on_time(play.now, &mut play.out), None);
-    play.table.on_reset(id, Side::Client, play.now, &mut play.out);
+    play.table.on_ready(id, Side::Client, RESET, play.now, &mut play.out);
     assert!(matches!(play.take()[..], [Action::Cancel { side: Side::Backend, .. }]));
     play.on(id, Side::Backend, Completion::Canceled);
     play.on(id, Side::Backend, Completion::ReceiveFailed(Errno::ECANCELED));
     let reason = CloseReason { by: By::Client, during: During::HalfClosed, why: Why::Reset };
     assert_eq!(play.ends(), [(reason, 1)]);
     play.out.clear();
-    play.table.on_reset(id, Side::Client, play.now, &mut play.out);
+    play.table.on_ready(id, Side::Client, RESET, play.now, &mut play.out);
     assert!(play.take().is_empty(), "old news of a session that is over");
 }
 

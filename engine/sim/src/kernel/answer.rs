@@ -21,8 +21,8 @@ impl Kernel {
             Op::Connect(leg, _) => {
                 self.try_connect(asked, leg).map(|r| Outcome::Session(Completion::Connected(r)))
             }
-            Op::Receive { leg, more } => self.try_receive(leg, more).map(Outcome::Session),
-            Op::Send { leg, chunk } => self.try_send(leg, chunk).map(Outcome::Session),
+            Op::Receive { leg, more } => self.try_receive(asked, leg, more).map(Outcome::Session),
+            Op::Send { leg, chunk } => self.try_send(asked, leg, chunk).map(Outcome::Session),
             Op::Cancel(target) => {
                 self.cancel(index, target);
                 return true;
@@ -118,10 +118,14 @@ impl Kernel {
         Some(Err(failed))
     }
 
-    fn try_receive(&mut self, leg: Leg, more: bool) -> Option<Completion> {
+    fn try_receive(&mut self, asked: Asked, leg: Leg, more: bool) -> Option<Completion> {
         let id = self.legs.conn(leg)?;
         let conn = &mut self.net.conns[id];
         let ready = !conn.up.bytes.is_empty() || conn.up.fin || conn.weir_reset;
+        // Asked to poll first, it would wait whatever there is.
+        if asked.nowait && (!ready || !more) {
+            return Some(Completion::ReceiveFailed(Errno::EAGAIN));
+        }
         // Asked not to poll first, the kernel looks for a buffer before it looks for bytes.
         if (ready || more) && !self.buffers.any_offered() {
             self.note("receive: no buffer", [id, 0]);
@@ -153,7 +157,7 @@ impl Kernel {
         Some(Completion::Received { buffer, length, more })
     }
 
-    fn try_send(&mut self, leg: Leg, chunk: Chunk) -> Option<Completion> {
+    fn try_send(&mut self, asked: Asked, leg: Leg, chunk: Chunk) -> Option<Completion> {
         let id = self.legs.conn(leg)?;
         let conn = &mut self.net.conns[id];
         if let Some(errno) = conn.weir_error.take() {
@@ -177,7 +181,7 @@ impl Kernel {
         }
         let mut count = bytes.len().min(conn.down.room());
         if count == 0 {
-            return None;
+            return asked.nowait.then_some(Completion::SendFailed(Errno::EAGAIN));
         }
         if self.chance.hits(self.swarm.short_sends) {
             count = self.chance.between(1, count);

@@ -23,6 +23,7 @@ struct Place {
     inflight: u32,
     receiving: bool,
     sending: bool,
+    nonblocking: bool,
 }
 
 /// All descriptors of one shard.
@@ -40,7 +41,8 @@ fn index(leg: Leg) -> usize {
 
 impl Legs {
     pub(super) fn open(&mut self, behind: Behind) -> Leg {
-        let place = Place { behind, inflight: 0, receiving: false, sending: false };
+        let place =
+            Place { behind, inflight: 0, receiving: false, sending: false, nonblocking: false };
         let free = self.places.iter().position(Option::is_none).unwrap_or(self.places.len());
         if free == self.places.len() {
             self.places.push(None);
@@ -103,6 +105,20 @@ impl Legs {
 
     pub(super) fn is_sending(&self, leg: Leg) -> bool {
         self.places.get(index(leg)).copied().flatten().is_some_and(|place| place.sending)
+    }
+
+    pub(super) fn is_receiving(&self, leg: Leg) -> bool {
+        self.places.get(index(leg)).copied().flatten().is_some_and(|place| place.receiving)
+    }
+
+    pub(super) fn is_nonblocking(&self, leg: Leg) -> bool {
+        self.places.get(index(leg)).copied().flatten().is_some_and(|place| place.nonblocking)
+    }
+
+    pub(super) fn set_nonblocking(&mut self, leg: Leg, on: bool) {
+        if let Some(place) = self.place(leg) {
+            place.nonblocking = on;
+        }
     }
 
     pub(super) fn close(&mut self, leg: Leg) -> Result<Behind, String> {

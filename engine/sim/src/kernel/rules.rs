@@ -12,6 +12,9 @@ use super::legs::Behind;
 use super::{Kernel, Key, Seen, key, leg_of};
 use crate::net::{ConnId, Listening};
 
+/// A side that takes nothing for so long may be given up.
+const STALLED_NS: u64 = 59_000_000_000;
+
 impl Kernel {
     pub(super) fn check_submit(&mut self, token: Token, op: Op) {
         if let Some(leg) = leg_of(op)
@@ -47,7 +50,9 @@ impl Kernel {
             Op::Cancel(Token::Session { kind: Kind::Connect, .. }) => {
                 self.seen.push(Seen::CancelsConnect { session });
             }
-            Op::Cancel(_) => note.closing = true,
+            // Among answers only a session that ends takes back; a parked one is told after the
+            // turn.
+            Op::Cancel(_) => note.closing |= self.taking,
             Op::Receive { leg, .. } | Op::Send { leg, .. } => {
                 if let Some(conn) = self.legs.conn(leg) {
                     self.bind(session, side, conn);
@@ -100,13 +105,6 @@ impl Kernel {
         };
         let low = u8::try_from(conn % 200).unwrap_or(0);
         (!self.net.conns[conn].weir_reset).then(|| IpAddr::from([192, 0, 2, low]))
-    }
-
-    pub(crate) fn watch(&mut self, token: Token, leg: Leg) {
-        match self.legs.conn(leg) {
-            Some(conn) => self.watches.push((conn, token)),
-            None => self.fail(format!("a watch on {leg:?}, which is not connected")),
-        }
     }
 
     pub(crate) fn finish(&mut self, leg: Leg) {
@@ -172,7 +170,8 @@ impl Kernel {
         let timed_out = note.timeouts.is_some_and(|(idle, half_close)| {
             idle_ms >= idle.into() || (note.half_closed && idle_ms >= half_close.into())
         });
-        if by_peer || ordered || timed_out || note.local_fault {
+        let stalled = note.took_at.iter().any(|at| self.now >= at + STALLED_NS);
+        if by_peer || ordered || timed_out || stalled || note.local_fault {
             return Ok(());
         }
         Err(format!("connection {id} is reset without a cause: {note:?}, quiet for {idle_ms} ms"))

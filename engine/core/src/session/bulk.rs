@@ -1,0 +1,93 @@
+//! Bulk: a flow whose receives are large in a row goes through a pipe, by splice(2), and not
+//! through buffers. Its bytes never come into this process.
+//!
+//! ```text
+//! queue ──4 large receives, all sent──▶ pipe ──nothing moved for a pulse, or the FIN──▶ queue
+//! ```
+//! The order of the bytes holds across both changes: a pipe is taken only when the queue is empty
+//! and nothing is in flight in that direction, and given back only when it is empty itself.
+
+use crate::action::{Action, Actions};
+use crate::event::{Leg, Moved, PipeId, Side};
+use crate::flow::{Sink, Source};
+
+use super::{Phase, Session};
+
+/// One try to move bytes: what [`Moved`] answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Move {
+    pub from: Leg,
+    /// Our FIN has been sent to `from`.
+    pub from_finished: bool,
+    pub pipe: PipeId,
+    /// Bytes that are in the pipe already.
+    pub held: u32,
+    pub to: Leg,
+}
+
+impl Session {
+    /// The shard has taken a pipe, or has none.
+    pub fn promoted(&mut self, from: Side, pipe: Option<PipeId>, out: &mut Actions) {
+        if self.phase != Phase::Relaying {
+            if let Some(pipe) = pipe {
+                out.push(Action::Return { pipe, empty: true });
+            }
+            return;
+        }
+        self.flows[from as usize].promoted(pipe);
+        self.nonblocking |= pipe.is_some();
+        self.advance(out);
+    }
+
+    /// The flow from this side is the first in the line. `None` if it has ended since.
+    pub fn take_move(&mut self, from: Side) -> Option<Move> {
+        let from_finished = self.flows[from.other() as usize].sink == Sink::Finished;
+        let flow = &mut self.flows[from as usize];
+        if !core::mem::take(&mut flow.queued) || self.phase != Phase::Relaying {
+            return None;
+        }
+        let pipe = flow.pipe?;
+        let [from, to] = [from, from.other()].map(|side| self.legs[side as usize]);
+        Some(Move { from: from?, from_finished, pipe: pipe.id, held: pipe.held, to: to? })
+    }
+
+    /// What became of a move.
+    pub fn moved(&mut self, from: Side, moved: Moved, out: &mut Actions) {
+        let flow = &mut self.flows[from as usize];
+        let pipe = flow.pipe.as_mut().expect("a flow that moves has a pipe");
+        pipe.held = (pipe.held + moved.received)
+            .checked_sub(moved.sent)
+            .expect("nothing comes out of a pipe that has not gone in");
+        if moved.sent > 0 {
+            flow.stalled = 0;
+        }
+        if moved.full {
+            flow.sink = Sink::Waiting;
+            self.rewatch[from.other() as usize] = true;
+        }
+        if moved.ended {
+            self.on_end(from);
+        } else if flow.source != Source::Ended {
+            flow.source = if moved.dry { Source::Waiting } else { Source::Idle };
+            self.rewatch[from as usize] |= moved.dry;
+        }
+        match (moved.send_failed, moved.receive_failed) {
+            (Some(errno), _) => self.fail(from.other(), errno, out),
+            (None, Some(errno)) => self.fail(from, errno, out),
+            (None, None) => {}
+        }
+        self.advance(out);
+    }
+
+    /// Gives the flow's pipe back, if it has one; it must be empty.
+    pub(super) fn demote(&mut self, from: Side, out: &mut Actions) {
+        let Some(pipe) = self.flows[from as usize].pipe.take() else { return };
+        assert_eq!(pipe.held, 0, "a pipe is given back when it is empty");
+        out.push(Action::Return { pipe: pipe.id, empty: true });
+        if self.flows.iter().all(|flow| flow.pipe.is_none()) {
+            self.nonblocking = false;
+            let legs = self.legs.map(|leg| leg.expect("both legs are open while relaying"));
+            out.push(Action::Block { legs });
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Waiting without an operation: a session in which nothing moves is *parked*. Its receives are
+//! taken back, and one watch a leg waits for bytes, room or a reset instead.
+//!
+//! An armed receive costs the kernel 865 bytes, a watch 192 (DESIGN.md, Memory); and a watch ends
+//! with its leg, so that a session that waits this way closes without a cancel.
+
+use crate::action::{Action, Actions, Pending};
+use crate::base::clock::Now;
+use crate::event::{Errno, Interest, Ready, Side};
+use crate::flow::{Sink, Source};
+use crate::limits::STALLED_MS;
+
+use super::{Phase, Session};
+
+/// What a look at a relaying session has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pulse {
+    /// Something moves, or may soon: look again after a pulse.
+    Beats,
+    /// Nothing is in the kernel's hands that needs a look before the idle timeout.
+    Rests,
+    /// A side has taken nothing for too long, though bytes waited for it.
+    Stalled,
+}
+
+impl Session {
+    /// A look at a relaying session, about once in `pulse_ms` while something moves.
+    pub fn pulse(&mut self, now: Now, pulse_ms: u32, out: &mut Actions) -> Pulse {
+        for flow in &mut self.flows {
+            flow.stalled = if flow.is_pending() { flow.stalled + 1 } else { 0 };
+            if u32::from(flow.stalled) > STALLED_MS / pulse_ms {
+                return Pulse::Stalled;
+            }
+        }
+        if self.moved_at.plus_millis(pulse_ms) <= now {
+            self.park(out);
+        }
+        let rests = |source| matches!(source, Source::Waiting | Source::Ended);
+        let quiet = self
+            .flows
+            .iter()
+            .all(|flow| rests(flow.source) && flow.pipe.is_none() && !flow.is_pending());
+        if quiet { Pulse::Rests } else { Pulse::Beats }
+    }
+
+    /// Takes the receives back, and gives back pipes with nothing in them.
+    fn park(&mut self, out: &mut Actions) {
+        for side in Side::BOTH {
+            let flow = &mut self.flows[side as usize];
+            // Alone: so a cancel of this kind is never asked for twice.
+            let alone = self.inflight[side as usize] == 1;
+            if flow.source == Source::Receiving && !flow.parking && alone {
+                flow.parking = true;
+                self.cancel(side, Pending::Receive, out);
+            } else if flow.source == Source::Waiting && !flow.is_pending() {
+                self.demote(side, out);
+            }
+        }
+    }
+
+    /// A receive has failed because it was parked or would have to wait: then a watch waits.
+    pub(super) fn waits_instead(&mut self, side: Side, errno: Errno) -> bool {
+        // A cancel is one that parks: it may be late and strike the receive after the one that it
+        // was meant for.
+        if errno != Errno::ECANCELED && errno != Errno::EAGAIN {
+            return false;
+        }
+        let flow = &mut self.flows[side as usize];
+        flow.source = Source::Waiting;
+        flow.parking = false;
+        flow.more = false;
+        self.rewatch[side as usize] = true;
+        true
+    }
+
+    /// A watched leg has news. What was waited for is tried; it may still fail.
+    pub fn on_ready(&mut self, side: Side, ready: Ready, out: &mut Actions) {
+        if self.phase != Phase::Relaying {
+            return;
+        }
+        let flow = &mut self.flows[side as usize];
+        if flow.source == Source::Waiting && (ready.readable || ready.reset) {
+            flow.source = Source::Idle;
+            flow.more = true;
+        } else if flow.source == Source::Ended && ready.reset {
+            self.fail(side, Errno::ECONNRESET, out);
+            return self.advance(out);
+        }
+        let waits_to_receive = flow.source == Source::Waiting;
+        let sink = &mut self.flows[side.other() as usize].sink;
+        if *sink == Sink::Waiting && (ready.writable || ready.reset) {
+            *sink = Sink::Idle;
+        }
+        // It is told once: what is still waited for is watched again. A side that has ended is
+        // readable only when our direction has ended as well: then no reset can come.
+        let waits = waits_to_receive || *sink == Sink::Waiting || !ready.readable;
+        self.rewatch[side as usize] = waits;
+        self.advance(out);
+    }
+
+    /// Asks for word of a reset from sides whose FIN has come: nothing is received from them, so
+    /// nothing else would tell.
+    pub fn watch(&mut self, out: &mut Actions) {
+        if self.phase != Phase::Relaying || self.watched {
+            return;
+        }
+        self.watched = true;
+        self.rewatch = [true; 2];
+        self.renew_watches(out);
+    }
+
+    /// Watches each leg for what is waited for there, where that has changed.
+    pub(super) fn renew_watches(&mut self, out: &mut Actions) {
+        for side in Side::BOTH {
+            if !core::mem::take(&mut self.rewatch[side as usize]) {
+                continue;
+            }
+            let source = self.flows[side as usize].source;
+            let interest = Interest {
+                readable: source == Source::Waiting,
+                writable: self.flows[side.other() as usize].sink == Sink::Waiting,
+            };
+            let reset = self.watched && source == Source::Ended;
+            if let Some(leg) = self.legs[side as usize]
+                && (reset || interest != Interest::default())
+            {
+                out.push(Action::Watch { side, leg, interest });
+            }
+        }
+    }
+}

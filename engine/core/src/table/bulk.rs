@@ -1,0 +1,72 @@
+//! Pipes: which flow moves next, and what has moved.
+
+use crate::action::Actions;
+use crate::base::clock::Now;
+use crate::event::{Moved, PipeId, Side};
+use crate::session::Move;
+
+use super::{SessionId, Table};
+
+impl Table {
+    /// How many flows have something to move.
+    #[must_use]
+    pub fn moves(&self) -> u32 {
+        self.moves.len()
+    }
+
+    /// The flow that has waited longest with something to move; [`Table::moved`] must follow.
+    pub fn take_move(&mut self) -> Option<(SessionId, Side, Move)> {
+        while let Some(index) = self.moves.pop() {
+            let (slot, from) = (index / 2, Side::BOTH[(index % 2) as usize]);
+            let id = self.sessions.next_occupied(slot).filter(|id| id.slot == slot);
+            let id = id.expect("a session that ends leaves the line");
+            let session = self.sessions.get_mut(id).expect("the slot is occupied");
+            if let Some(order) = session.take_move(from) {
+                return Some((id, from, order));
+            }
+        }
+        None
+    }
+
+    /// The shard has taken a pipe for the flow, or has none.
+    pub fn promoted(
+        &mut self,
+        id: SessionId,
+        from: Side,
+        pipe: Option<PipeId>,
+        now: Now,
+        out: &mut Actions,
+    ) {
+        let session = self.sessions.get_mut(id).expect("it asked for a pipe a moment ago");
+        if pipe.is_some() {
+            self.meter.totals().promotions += 1;
+        }
+        session.promoted(from, pipe, out);
+        self.follow(id, now, out);
+    }
+
+    /// What became of a move.
+    pub fn moved(&mut self, id: SessionId, from: Side, moved: Moved, now: Now, out: &mut Actions) {
+        let session = self.sessions.get_mut(id).expect("its move was taken a moment ago");
+        if moved.received > 0 || moved.sent > 0 {
+            session.moved_at = now;
+        }
+        let backend = session.route.backend.expect("a relaying session has a backend");
+        let bytes = match from {
+            Side::Backend => {
+                self.meter.received(backend, moved.received);
+                moved.received
+            }
+            Side::Client => {
+                self.meter.sent(backend, moved.sent);
+                moved.sent
+            }
+        };
+        self.meter.totals().spliced_bytes += u64::from(bytes);
+        session.moved(from, moved, out);
+        if moved.ended {
+            self.half_closed(id, now);
+        }
+        self.follow(id, now, out);
+    }
+}

@@ -1,0 +1,108 @@
+//! What happens because time has passed, or because a watched leg has news.
+
+use weir_proto::reason::{By, Why};
+
+use crate::action::Actions;
+use crate::base::clock::Now;
+use crate::event::{Ready, Side};
+use crate::limits::WATCH_AFTER_MS;
+use crate::session::{Attempt, Phase, Pulse, Session};
+
+use super::{SessionId, Table};
+
+/// What the end of a deadline means for a session.
+enum Due {
+    /// Its actions are to be done, or there are none.
+    Looked,
+    Ended(Why),
+}
+
+impl Table {
+    /// The next session whose deadline has passed, with what is to be done about it.
+    pub fn on_time(&mut self, now: Now, out: &mut Actions) -> Option<SessionId> {
+        loop {
+            let slot = self.wheel.pop_expired(now)?;
+            let id = self.sessions.next_occupied(slot).filter(|id| id.slot == slot);
+            let id = id.expect("a session that ends takes its deadline with it");
+            let session = self.sessions.get_mut(id).expect("the slot is occupied");
+            match session.phase() {
+                Phase::Connecting(Attempt::Trying) => session.expire_connect(out),
+                Phase::Relaying => {
+                    if let Due::Ended(why) = self.look(id, now, out) {
+                        self.end(id, By::Weir, why, now, out);
+                    }
+                }
+                // Being cancelled already; the join has no deadline, the kernel answers.
+                Phase::Connecting(Attempt::Expired | Attempt::Failed(_)) | Phase::Closing(_) => {}
+            }
+            if !out.as_slice().is_empty() {
+                return Some(id);
+            }
+        }
+    }
+
+    /// A look at a relaying session: has it been quiet for too long, is it to be parked?
+    fn look(&mut self, id: SessionId, now: Now, out: &mut Actions) -> Due {
+        let session = self.sessions.get_mut(id).expect("its deadline has passed");
+        let (due, why) = patience(session);
+        if due <= now {
+            return Due::Ended(why);
+        }
+        let half_closed = session.is_half_closed();
+        let next = match session.pulse(now, self.tuning.pulse_ms, out) {
+            Pulse::Stalled => return Due::Ended(Why::Stalled),
+            Pulse::Rests => due,
+            Pulse::Beats => due.min(now.plus_millis(self.tuning.pulse_ms)),
+        };
+        if half_closed {
+            session.watch(out);
+        }
+        self.wheel.schedule(id.slot, next);
+        Due::Looked
+    }
+
+    /// A side has sent its FIN.
+    pub(super) fn half_closed(&mut self, id: SessionId, now: Now) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        if session.phase() == Phase::Relaying {
+            session.moved_at = now;
+            let wait_ms = session.half_close_ms.min(session.idle_ms).min(WATCH_AFTER_MS);
+            self.wheel.schedule(id.slot, now.plus_millis(wait_ms));
+        }
+    }
+
+    /// A watched leg has news. Old news of a session that is over is ignored: unlike an operation,
+    /// a watch is not joined.
+    pub fn on_ready(
+        &mut self,
+        id: SessionId,
+        side: Side,
+        ready: Ready,
+        now: Now,
+        out: &mut Actions,
+    ) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        session.on_ready(side, ready, out);
+        if session.phase() == Phase::Relaying {
+            let next = patience(session).0.min(now.plus_millis(self.tuning.pulse_ms));
+            self.wheel.schedule_sooner(id.slot, next);
+        }
+        self.follow(id, now, out);
+    }
+
+    /// When [`Table::on_time`] should be asked next.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Now> {
+        self.wheel.next_deadline()
+    }
+}
+
+/// When a session has been quiet for too long, and what that is called.
+fn patience(session: &Session) -> (Now, Why) {
+    let (wait_ms, why) = if session.is_half_closed() && session.half_close_ms < session.idle_ms {
+        (session.half_close_ms, Why::HalfCloseTimeout)
+    } else {
+        (session.idle_ms, Why::IdleTimeout)
+    };
+    (session.moved_at.plus_millis(wait_ms), why)
+}

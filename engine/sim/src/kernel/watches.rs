@@ -1,0 +1,54 @@
+//! Watched legs, as an epoll with EPOLLONESHOT tells of them. A watch may outlive its leg: what
+//! epoll has handed out stays handed out.
+
+use weir_core::event::{Interest, Leg, Ready};
+use weir_engine::io::{Outcome, Token};
+
+use super::Kernel;
+use crate::net::ConnId;
+
+/// One watched connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Watch {
+    conn: ConnId,
+    token: Token,
+    interest: Interest,
+}
+
+impl Kernel {
+    pub(crate) fn watch(&mut self, token: Token, leg: Leg, interest: Interest) {
+        let Some(conn) = self.legs.conn(leg) else {
+            return self.fail(format!("a watch on {leg:?}, which is not connected"));
+        };
+        self.watches.retain(|watch| watch.conn != conn);
+        self.watches.push(Watch { conn, token, interest });
+    }
+
+    /// A watch that has something to tell.
+    pub(super) fn news(&self) -> Option<usize> {
+        self.watches.iter().position(|watch| self.ready(watch).is_some())
+    }
+
+    pub(super) fn tell(&mut self, index: usize) -> (Token, Outcome) {
+        let ready = self.ready(&self.watches[index]).unwrap_or_default();
+        let Watch { conn, token, .. } = self.watches.swap_remove(index);
+        let flags = [ready.readable, ready.writable, ready.reset];
+        let bits = flags.iter().fold(0, |bits, flag| bits * 2 + usize::from(*flag));
+        self.note("watch: ready (conn, bits)", [conn, bits]);
+        (token, Outcome::Ready(ready))
+    }
+
+    /// EPOLLIN and EPOLLOUT if they are asked for, EPOLLERR and EPOLLHUP in any case.
+    fn ready(&self, watch: &Watch) -> Option<Ready> {
+        let conn = &self.net.conns[watch.conn];
+        let hung_up = conn.weir_reset || (conn.weir_finished && conn.up.fin);
+        let readable = !conn.up.bytes.is_empty() || conn.up.fin || conn.weir_reset;
+        let writable = conn.down.room() > 0 || conn.peer_closed || conn.weir_reset;
+        let ready = Ready {
+            readable: hung_up || (watch.interest.readable && readable),
+            writable: watch.interest.writable && writable,
+            reset: conn.weir_error.is_some(),
+        };
+        (ready != Ready::default()).then_some(ready)
+    }
+}

@@ -1,0 +1,137 @@
+//! Pipes for bulk: splice(2) moves references to the kernel's pages from one socket to the other,
+//! and no byte is copied here.
+//!
+//! splice(2) is called by this thread and never through the ring: IORING_OP_SPLICE always goes to a
+//! worker thread. A blocking socket would make it wait (SPLICE_F_NONBLOCK is about the pipe), so
+//! both legs are non-blocking while a pipe is used.
+
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use weir_core::event::{Errno, Moved, PipeId};
+use weir_core::session::Move;
+
+use crate::sys::socket;
+
+/// Pipes of one shard at most: two descriptors each.
+const PIPES_MAX: usize = 256;
+
+/// What is asked of the kernel as a pipe's size, in bytes. A page reference takes a slot, whatever
+/// it holds, so a pipe of segments fills up sooner (docs/adr/0007). Users without CAP_SYS_RESOURCE
+/// get no more than fs.pipe-max-size.
+const SIZE: i32 = 1024 * 1024;
+
+struct Pipe {
+    read: OwnedFd,
+    write: OwnedFd,
+}
+
+impl Pipe {
+    fn new() -> Option<Pipe> {
+        let mut ends = [-1; 2];
+        // SAFETY: `ends` has room for two descriptors.
+        if unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) } != 0 {
+            return None;
+        }
+        // SAFETY: the call has just given us both descriptors; nobody else owns them.
+        let [read, write] = ends.map(|end| unsafe { OwnedFd::from_raw_fd(end) });
+        // SAFETY: no pointers. A refusal leaves the default size, which works as well.
+        unsafe { libc::fcntl(write.as_raw_fd(), libc::F_SETPIPE_SZ, SIZE) };
+        Some(Pipe { read, write })
+    }
+}
+
+/// All pipes of one shard. A pipe's number is its place here.
+#[derive(Default)]
+pub(super) struct Pipes {
+    places: Vec<Option<Pipe>>,
+    /// Places whose pipe is free, or that have none.
+    free: Vec<u16>,
+}
+
+impl Pipes {
+    pub(super) fn take(&mut self) -> Option<PipeId> {
+        let place = match self.free.pop() {
+            Some(place) => place,
+            None if self.places.len() < PIPES_MAX => {
+                self.places.push(None);
+                u16::try_from(self.places.len() - 1).ok()?
+            }
+            None => return None,
+        };
+        let pipe = &mut self.places[usize::from(place)];
+        if pipe.is_none() {
+            *pipe = Pipe::new();
+        }
+        if pipe.is_none() {
+            self.free.push(place);
+            return None;
+        }
+        Some(PipeId(place))
+    }
+
+    pub(super) fn put_back(&mut self, pipe: PipeId, empty: bool) {
+        if !empty {
+            self.places[usize::from(pipe.0)] = None;
+        }
+        self.free.push(pipe.0);
+    }
+
+    /// Fills and empties the pipe until one leg has enough, or until about `bytes` have moved.
+    pub(super) fn splice(&mut self, order: Move, bytes: u32) -> Moved {
+        let pipe = self.places[usize::from(order.pipe.0)].as_ref().expect("a pipe that was taken");
+        let mut moved = Moved::default();
+        let mut held = order.held;
+        while moved.sent < bytes {
+            if held == 0 {
+                receive(&order, pipe, bytes, &mut moved);
+                held = moved.received + order.held - moved.sent;
+                if held == 0 {
+                    break; // dry, ended or failed
+                }
+            }
+            match call(pipe.read.as_raw_fd(), order.to.0, held) {
+                Ok(count) => {
+                    moved.sent += count;
+                    held -= count;
+                }
+                Err(Errno::EAGAIN) => moved.full = true,
+                Err(errno) => moved.send_failed = Some(errno),
+            }
+            if moved.full || moved.send_failed.is_some() {
+                break;
+            }
+        }
+        moved
+    }
+}
+
+fn receive(order: &Move, pipe: &Pipe, bytes: u32, moved: &mut Moved) {
+    let from = order.from;
+    match call(from.0, pipe.write.as_raw_fd(), bytes) {
+        // A reset whose error a send was told reads as an end, but leaves no connection behind; an
+        // end alone leaves at least our own direction.
+        Ok(0) if !order.from_finished && socket::is_gone(from) => {
+            moved.receive_failed = Some(Errno::ECONNRESET)
+        }
+        Ok(0) => moved.ended = true,
+        Ok(count) => moved.received += count,
+        Err(Errno::EAGAIN) => moved.dry = true,
+        Err(errno) => moved.receive_failed = Some(errno),
+    }
+}
+
+fn call(from: RawFd, to: RawFd, bytes: u32) -> Result<u32, Errno> {
+    let none = std::ptr::null_mut();
+    let flags = libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MOVE;
+    loop {
+        // SAFETY: no offsets; both descriptors are open as long as their owners are.
+        let count = unsafe { libc::splice(from, none, to, none, bytes as usize, flags) };
+        if let Ok(count) = u32::try_from(count) {
+            return Ok(count);
+        }
+        match std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO) {
+            libc::EINTR => {}
+            errno => return Err(Errno(errno)),
+        }
+    }
+}
