@@ -35,8 +35,8 @@ impl Default for Tuning {
 
 /// Pipes that move bytes in one turn, and bytes that each of them moves: so much can come between
 /// two round trips of a small session.
-pub const MOVES_PER_TURN_MAX: u32 = 4;
-pub const MOVE_BYTES_MAX: u32 = 256 * 1024;
+pub const MOVES_PER_TURN_MAX: u32 = 2;
+pub const MOVE_BYTES_MAX: u32 = 1024 * 1024;
 
 /// Sessions of one shard: a slot has 24 bits in a token.
 pub const SLOTS_MAX: u32 = 1 << 24;
