@@ -58,6 +58,7 @@ impl Ring {
     pub(crate) fn new(setup: RingSetup) -> std::io::Result<Ring> {
         let ring = setup::build()?;
         let buffers = Buffers::new(&ring, setup.buffers)?;
+        setup::enable(&ring)?; // the last registration was above
         let mut ring = Ring {
             ring,
             buffers,

@@ -1,8 +1,9 @@
-//! Making a ring: sizes, flags, and what to say when the kernel refuses.
+//! Making a ring: sizes, flags, what it may be asked for, and what to say when the kernel refuses.
 
 use std::io;
 
-use io_uring::{IoUring, Probe, opcode};
+use io_uring::register::Restriction;
+use io_uring::{IoUring, Probe, opcode, squeue};
 
 use crate::StartError;
 
@@ -12,18 +13,25 @@ const SUBMISSIONS: u32 = 4096;
 /// before the kernel has to keep some aside (an overflow, which is counted).
 const COMPLETIONS: u32 = 32_768;
 
-/// What weir cannot do without: name, number.
-const OPERATIONS: [(&str, u8); 6] = [
+/// Every operation that weir asks for: name, number. What is not here is refused by the kernel
+/// (-EACCES), whoever asks on this ring; what is here must be there. A new operation in `sqe.rs`
+/// begins with a row here.
+const OPERATIONS: [(&str, u8); 7] = [
     ("ACCEPT", opcode::Accept::CODE),
     ("CONNECT", opcode::Connect::CODE),
     ("RECV", opcode::Recv::CODE),
     ("SEND", opcode::Send::CODE),
     ("ASYNC_CANCEL", opcode::AsyncCancel::CODE),
     ("READ", opcode::Read::CODE),
+    ("POLL_ADD", opcode::PollAdd::CODE),
 ];
 
-/// A ring for the calling thread. Where memory is locked out (RLIMIT_MEMLOCK) or fragmented,
-/// smaller queues are tried before giving up.
+/// Every flag that an entry of weir's may carry (IOSQE_*). The same rule.
+const FLAGS: squeue::Flags = squeue::Flags::BUFFER_SELECT;
+
+/// A ring for the calling thread, disabled: it takes registrations and no entry until [`enable`].
+/// Where memory is locked out (RLIMIT_MEMLOCK) or fragmented, smaller queues are tried before
+/// giving up.
 pub(super) fn build() -> io::Result<IoUring> {
     let mut shift = 0;
     loop {
@@ -32,6 +40,7 @@ pub(super) fn build() -> io::Result<IoUring> {
             .setup_defer_taskrun()
             .setup_submit_all()
             .setup_clamp()
+            .setup_r_disabled()
             .setup_cqsize(COMPLETIONS >> shift)
             .dontfork()
             .build(SUBMISSIONS >> shift);
@@ -40,6 +49,16 @@ pub(super) fn build() -> io::Result<IoUring> {
             result => return result,
         }
     }
+}
+
+/// Bars everything that the tables above do not name, for good, and every later registration, which
+/// weir has none of. Then the ring works; the calling thread is its only issuer.
+pub(super) fn enable(ring: &IoUring) -> io::Result<()> {
+    let mut allowed: Vec<Restriction> =
+        OPERATIONS.iter().map(|(_, code)| Restriction::sqe_op(*code)).collect();
+    allowed.push(Restriction::sqe_flags_allowed(FLAGS.bits()));
+    ring.submitter().register_restrictions(&mut allowed)?;
+    ring.submitter().register_enable_rings()
 }
 
 /// Tries a ring and its operations.
@@ -77,4 +96,52 @@ pub(crate) fn refusal(error: &io::Error) -> StartError {
         _ => "`weir doctor` tells what this host lacks",
     };
     StartError { what: format!("io_uring is not to be had: {error}"), hint: hint.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use io_uring::types::Fd;
+
+    use super::*;
+
+    /// What the kernel answers to one entry.
+    fn ask(ring: &mut IoUring, entry: &squeue::Entry) -> i32 {
+        // SAFETY: the entries of these tests point to a static string, or nowhere.
+        unsafe { ring.submission().push(entry) }.unwrap();
+        ring.submit_and_wait(1).unwrap();
+        ring.completion().next().unwrap().result()
+    }
+
+    #[test]
+    fn what_is_not_in_the_table_is_refused() {
+        let mut ring = build().unwrap();
+        enable(&ring).unwrap();
+        let open = opcode::OpenAt::new(Fd(libc::AT_FDCWD), c"/dev/null".as_ptr()).build();
+        assert_eq!(ask(&mut ring, &open), -libc::EACCES);
+        assert_eq!(ask(&mut ring, &opcode::Nop::new().build()), -libc::EACCES);
+        // A flag that weir does not use, on an operation that it does.
+        let poll = opcode::PollAdd::new(Fd(0), 1).build().flags(squeue::Flags::ASYNC);
+        assert_eq!(ask(&mut ring, &poll), -libc::EACCES);
+        // And one that it does use: nothing is wrong but the descriptor.
+        assert_eq!(ask(&mut ring, &opcode::PollAdd::new(Fd(-1), 1).build()), -libc::EBADF);
+    }
+
+    #[test]
+    fn an_enabled_ring_takes_no_registration_and_no_second_list() {
+        let ring = build().unwrap();
+        enable(&ring).unwrap();
+        let code = |result: io::Result<()>| result.unwrap_err().raw_os_error();
+        let files = ring.submitter().register_files(&[0]);
+        assert_eq!(code(files), Some(libc::EACCES));
+        let again = ring.submitter().register_restrictions(&mut [Restriction::sqe_op(0)]);
+        assert!(matches!(code(again), Some(libc::EACCES | libc::EBUSY | libc::EBADFD)));
+    }
+
+    #[test]
+    fn a_disabled_ring_takes_no_entry() {
+        let mut ring = build().unwrap();
+        // SAFETY: the entry points nowhere.
+        unsafe { ring.submission().push(&opcode::PollAdd::new(Fd(0), 1).build()) }.unwrap();
+        assert_eq!(ring.submit().unwrap_err().raw_os_error(), Some(libc::EBADFD));
+    }
 }
