@@ -23,7 +23,9 @@ const ENGINE: &[(&str, &[&str])] = &[
     ("io", &[]),
     ("sys", &["io"]),
     ("ring", &["io", "sys"]),
-    ("mailbox", &["sys"]),
+    ("failpoint", &["sys"]),
+    ("heartbeat", &["failpoint", "sys"]),
+    ("mailbox", &["heartbeat", "sys"]),
     ("shard", &["io", "mailbox"]),
     ("start", &["io", "mailbox", "ring", "shard", "sys"]),
 ];

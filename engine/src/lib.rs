@@ -5,6 +5,9 @@
 //! nobody ever waits in either direction. [`io`], [`mailbox`] and [`shard`] are open for the
 //! simulator, which runs the same shard on a kernel of its own.
 
+#[cfg(debug_assertions)]
+pub mod failpoint;
+pub mod heartbeat;
 pub mod io;
 pub mod mailbox;
 mod ring;
@@ -18,6 +21,7 @@ use std::thread::JoinHandle;
 use weir_proto::ids::ShardId;
 use weir_proto::order::{Order, Report};
 
+use heartbeat::Pulse;
 use mailbox::{Inbox, ShardDoor};
 
 /// How the engine is started. Fixed for the life of the process.
@@ -84,6 +88,12 @@ impl Engine {
             Some(door) => door.send(order),
             None => Err(order),
         }
+    }
+
+    /// The heartbeat of each shard, in order.
+    #[must_use]
+    pub fn pulses(&self) -> Vec<Pulse> {
+        self.doors.iter().map(|door| door.pulse().clone()).collect()
     }
 
     /// The oldest report that has not been taken, of any shard.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use weir_proto::order::{Order, Report};
 
+use crate::heartbeat::{self, Heart, Pulse};
 use crate::sys::eventfd;
 
 /// Orders that may wait for one shard. Control coalesces beyond it.
@@ -21,6 +22,7 @@ const REPORTS_MAX: usize = 8192;
 pub struct ShardDoor {
     orders: Sender<Order>,
     bell: Arc<OwnedFd>,
+    pulse: Pulse,
 }
 
 /// The shard's end.
@@ -29,6 +31,7 @@ pub struct Mailbox {
     orders: Receiver<Order>,
     reporter: Reporter,
     bell: Arc<OwnedFd>,
+    heart: Heart,
 }
 
 /// The shard's way to report.
@@ -79,8 +82,9 @@ impl Inbox {
         let bell = Arc::new(eventfd::new()?);
         let control_bell = self.bell_write.try_clone()?;
         let reporter = Reporter { reports: self.sender.clone(), control_bell };
-        let door = ShardDoor { orders: send, bell: Arc::clone(&bell) };
-        Ok((door, Mailbox { orders, reporter, bell }))
+        let (heart, pulse) = heartbeat::pair(Arc::clone(&bell));
+        let door = ShardDoor { orders: send, bell: Arc::clone(&bell), pulse };
+        Ok((door, Mailbox { orders, reporter, bell, heart }))
     }
 }
 
@@ -100,6 +104,12 @@ impl ShardDoor {
         }
     }
 
+    /// The shard's heartbeat.
+    #[must_use]
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
+    }
+
     /// Orders that the shard has not taken yet.
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -112,6 +122,11 @@ impl Mailbox {
     #[must_use]
     pub fn bell(&self) -> RawFd {
         self.bell.as_raw_fd()
+    }
+
+    /// Where the shard says that it lives.
+    pub(crate) fn heart(&self) -> &Heart {
+        &self.heart
     }
 
     /// The oldest order.
@@ -136,7 +151,8 @@ impl Mailbox {
     pub(crate) fn again(&self) -> io::Result<Mailbox> {
         let control_bell = self.reporter.control_bell.try_clone()?;
         let reporter = Reporter { reports: self.reporter.reports.clone(), control_bell };
-        Ok(Mailbox { orders: self.orders.clone(), reporter, bell: Arc::clone(&self.bell) })
+        let (orders, bell) = (self.orders.clone(), Arc::clone(&self.bell));
+        Ok(Mailbox { orders, reporter, bell, heart: self.heart.clone() })
     }
 }
 

@@ -93,6 +93,7 @@ impl<I: Io> Shard<I> {
     /// One pass: orders, answers, timers, operations, one wait. False when the shard is done.
     pub fn turn(&mut self) -> bool {
         self.now = self.io.now();
+        self.heed_fence();
         self.take_orders();
         self.take_answers();
         self.take_timers();
@@ -107,7 +108,9 @@ impl<I: Io> Shard<I> {
             return false;
         }
         let until = self.next_deadline();
+        self.mailbox.heart().rest();
         self.io.wait(until);
+        self.mailbox.heart().wake();
         true
     }
 
@@ -116,6 +119,12 @@ impl<I: Io> Shard<I> {
         self.sockets.abandon(&mut self.io);
         for (_, session) in self.table.iter() {
             for leg in Side::BOTH.into_iter().filter_map(|side| session.leg(side)) {
+                self.io.close(leg, How::Reset);
+            }
+        }
+        // Clients whose accept was answered and not yet looked at: nobody else knows of them.
+        while let Some((_, outcome)) = self.io.next_completion() {
+            if let Outcome::Accepted(Ok(leg)) = outcome {
                 self.io.close(leg, How::Reset);
             }
         }

@@ -71,7 +71,7 @@ fn live(setup: ShardSetup, mailbox: Mailbox, cpu: Option<usize>, told: Sender<Ou
         let _ = affinity::pin(cpu);
     }
     let bell = RingSetup { buffers: BUFFERS, bell: mailbox.bell() };
-    let (mut ring, mut reporter) = match Ring::new(bell).and_then(|it| Ok((it, mailbox.again()?))) {
+    let (ring, reporter) = match Ring::new(bell).and_then(|it| Ok((it, mailbox.again()?))) {
         Ok(both) => both,
         Err(error) => {
             let _ = told.send(Err(refusal(&error)));
@@ -80,6 +80,18 @@ fn live(setup: ShardSetup, mailbox: Mailbox, cpu: Option<usize>, told: Sender<Ou
     };
     let _ = told.send(Ok(()));
     drop(told); // `start` waits until every shard has spoken
+    let heart = mailbox.heart().clone();
+    heart.begin();
+    live_on(setup, (ring, mailbox, reporter), bell);
+    heart.end();
+}
+
+/// Shard after shard, until one ends in peace.
+fn live_on(
+    setup: ShardSetup,
+    (mut ring, mailbox, mut reporter): (Ring, Mailbox, Mailbox),
+    bell: RingSetup,
+) {
     let mut mailbox = Some(mailbox);
     while let Some(own) = mailbox.take() {
         let run = || Shard::new(setup, ring, own).run();

@@ -24,6 +24,7 @@ use crate::health::{Health, Transition};
 use crate::listen::{self, BindError, Sockets};
 use crate::rollout::Rollout;
 use crate::store::{Record, Store};
+use crate::watchdog::Watched;
 
 use lifecycle::STOP_MAX;
 pub(crate) use shard::{Life, Shard};
@@ -39,20 +40,10 @@ pub(crate) trait Fleet {
     fn send(&self, shard: ShardId, order: Order) -> Result<(), Order>;
     /// The oldest report that has not been taken.
     fn take_report(&self) -> Option<Report>;
-}
-
-impl Fleet for weir_engine::Engine {
-    fn shards(&self) -> u16 {
-        weir_engine::Engine::shards(self)
-    }
-
-    fn send(&self, shard: ShardId, order: Order) -> Result<(), Order> {
-        weir_engine::Engine::send(self, shard, order)
-    }
-
-    fn take_report(&self) -> Option<Report> {
-        weir_engine::Engine::take_report(self)
-    }
+    /// What a watchdog has seen of a shard.
+    fn watched(&self, shard: ShardId) -> Watched;
+    /// Control lives at this time.
+    fn ticks(&self, now: Now);
 }
 
 /// What the process is doing.
@@ -206,8 +197,8 @@ impl Control {
                 shard.outbox.health(&down);
             }
         }
-        let live = self.shards.iter().filter(|shard| shard.life == Life::Live);
-        let waiting = live.map(|shard| shard.id).collect();
+        let counting = self.shards.iter().filter(|shard| shard.counts());
+        let waiting = counting.map(|shard| shard.id).collect();
         self.rollout = Rollout::sent(self.snapshot.version, waiting, now);
         self.flush();
     }
@@ -279,6 +270,8 @@ impl Control {
     /// Some times a second: asks for figures, says again what did not fit, watches the deadlines.
     pub(crate) fn on_tick(&mut self, moment: Moment) {
         let now = moment.now;
+        self.fleet.ticks(now);
+        self.heed_watchdog(moment);
         if self.rollout.on_time(now) {
             let (version, waiting) = (self.rollout.version(), self.rollout.waiting());
             tracing::error!("version {version} is late: shards {waiting} have not adopted it");
@@ -317,12 +310,12 @@ impl Control {
         self.collect();
     }
 
-    /// True when every live shard has given the figures that were wanted. Asks again where an
+    /// True when every shard that counts has given the figures that were wanted. Asks again where an
     /// earlier question was still on its way.
     pub(crate) fn is_fresh(&mut self) -> bool {
         self.collect_stale();
-        let mut live = self.shards.iter().filter(|shard| shard.life == Life::Live);
-        live.all(Shard::is_fresh)
+        let mut counting = self.shards.iter().filter(|shard| shard.counts());
+        counting.all(Shard::is_fresh)
     }
 
     fn collect_stale(&mut self) {

@@ -1,5 +1,6 @@
 //! The daemon `weir`: argv → run, check, demo, doctor. The one place that sets exit codes.
 
+mod caretaker;
 mod census;
 mod control;
 mod demo;
@@ -7,6 +8,8 @@ mod desk;
 mod doctor;
 mod door;
 mod events;
+#[cfg(debug_assertions)]
+mod failpoint;
 mod file;
 mod health;
 mod json;
@@ -16,6 +19,7 @@ mod rt;
 mod serve;
 mod signals;
 mod store;
+mod watchdog;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};

@@ -85,7 +85,7 @@ fn place(shard: ShardId) -> (usize, u64) {
 /// ```text
 /// Sent ──all adopted──▶ Done        Sent ──LATE_AFTER──▶ Late ──all adopted──▶ Done
 /// ```
-/// A shard whose thread has ended is not waited for any more.
+/// A shard whose thread has ended, or is stuck and fenced, is not waited for any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Rollout {
     /// On its way.
@@ -138,7 +138,7 @@ impl Rollout {
         version >= self.version() && self.forget(shard, now)
     }
 
-    /// A shard's thread has ended. True if it was waited for.
+    /// A shard's thread has ended or is fenced. True if it was waited for.
     pub(crate) fn on_ended(&mut self, shard: ShardId, now: Now) -> bool {
         self.forget(shard, now)
     }

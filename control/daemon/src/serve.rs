@@ -49,6 +49,8 @@ pub(crate) struct Shared {
     turnstile: Turnstile,
     /// Answers that are being made or written.
     answers: Cell<usize>,
+    /// systemd wants to hear that this thread lives (WatchdogSec=).
+    is_watched: bool,
 }
 
 /// An answer that has not left yet.
@@ -69,6 +71,7 @@ impl Shared {
             notice: Notice::default(),
             turnstile: Turnstile::default(),
             answers: Cell::new(0),
+            is_watched: sd_notify::watchdog_enabled().is_some(),
         })
     }
 
@@ -167,8 +170,14 @@ impl Shared {
     }
 
     fn tick(&self) {
+        #[cfg(debug_assertions)]
+        crate::failpoint::at_tick();
         self.control.borrow_mut().on_tick(moment());
         self.notice.ring();
+        if self.is_watched {
+            // One that is missed is no harm: systemd waits for several ticks.
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+        }
     }
 
     /// Health changed: called by the prober.

@@ -19,12 +19,18 @@ pub(crate) enum Signal {
     Reload,
 }
 
+/// Which signals came. They outlive the task that hears them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Flags {
+    pub(crate) interrupt: Arc<AtomicBool>,
+    pub(crate) terminate: Arc<AtomicBool>,
+    pub(crate) reload: Arc<AtomicBool>,
+}
+
 /// The signals that came, for one task.
 pub(crate) struct Signals {
     bell: Bell,
-    interrupt: Arc<AtomicBool>,
-    terminate: Arc<AtomicBool>,
-    reload: Arc<AtomicBool>,
+    flags: Flags,
     /// The file that SIGHUP reads again.
     pub(crate) file: Option<PathBuf>,
 }
@@ -39,14 +45,14 @@ impl Signals {
         let (ours, theirs) = UnixStream::pair().map_err(text)?;
         ours.set_nonblocking(true).map_err(text)?;
         theirs.set_nonblocking(true).map_err(text)?;
-        let (interrupt, terminate, reload) = Default::default();
-        for (number, flag) in [(SIGTERM, &terminate), (SIGHUP, &reload)] {
+        let flags = Flags::default();
+        for (number, flag) in [(SIGTERM, &flags.terminate), (SIGHUP, &flags.reload)] {
             // In this order: whoever hears the bell finds the flag up.
             signal_hook::flag::register(number, Arc::clone(flag)).map_err(text)?;
             let bell = theirs.try_clone().map_err(text)?;
             signal_hook::low_level::pipe::register(number, bell).map_err(text)?;
         }
-        let flag: Arc<AtomicBool> = Arc::clone(&interrupt);
+        let flag = Arc::clone(&flags.interrupt);
         ctrlc::set_handler(move || {
             flag.store(true, Ordering::Release);
             // A full socket has rung already.
@@ -54,16 +60,21 @@ impl Signals {
         })
         .map_err(|error| format!("cannot handle SIGINT: {error}"))?;
         let bell = Bell::from(OwnedFd::from(ours));
-        Ok(Signals { bell, interrupt, terminate, reload, file })
+        Ok(Signals { bell, flags, file })
+    }
+
+    /// The same flags again.
+    pub(crate) fn flags(&self) -> Flags {
+        self.flags.clone()
     }
 
     /// The next signal. Several of one kind that came together are one.
     pub(crate) async fn next(&mut self) -> Signal {
         loop {
             let flags = [
-                (&self.interrupt, Signal::Interrupt),
-                (&self.terminate, Signal::Terminate),
-                (&self.reload, Signal::Reload),
+                (&self.flags.interrupt, Signal::Interrupt),
+                (&self.flags.terminate, Signal::Terminate),
+                (&self.flags.reload, Signal::Reload),
             ];
             for (flag, signal) in flags {
                 if flag.swap(false, Ordering::AcqRel) {

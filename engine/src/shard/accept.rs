@@ -9,10 +9,10 @@ use weir_core::base::clock::Now;
 use weir_core::event::{Errno, Leg};
 use weir_core::pick::client_key;
 use weir_proto::ids::ListenerId;
-use weir_proto::order::ListenerSocket;
+use weir_proto::order::{ListenerSocket, Report};
 use weir_proto::stats::Reject;
 
-use super::Shard;
+use super::{Shard, ShardSetup};
 use crate::io::{Io, Op, Token};
 
 /// Accepts that are asked for at once on one socket, if it is the only one.
@@ -118,6 +118,18 @@ impl<I: Io> Shard<I> {
         }
     }
 
+    /// A watchdog has found this shard stuck and shut its listeners. Lets go of them and says that
+    /// it serves again: control sends new ones. What was ordered in the meantime comes first.
+    pub(super) fn heed_fence(&mut self) {
+        if !self.mailbox.heart().heed() {
+            return;
+        }
+        self.fence(|_| false);
+        self.bell_rang = true;
+        let ShardSetup { id: shard, sessions_max, .. } = self.setup;
+        self.outbox.push_back(Report::Started { shard, sessions_max });
+    }
+
     /// Asks for accepts where there is room, and closes fenced sockets that are quiet.
     pub(super) fn arm(&mut self) {
         if self.sockets.paused_until.is_some_and(|until| until <= self.now) {
@@ -168,7 +180,10 @@ impl<I: Io> Shard<I> {
         let slot = self.table.view().listeners().iter().position(|view| view.id == listener);
         let slot = slot.and_then(|slot| u16::try_from(slot).ok());
         match (result, slot) {
-            (Ok(leg), Some(slot)) if !fenced => self.admit(leg, slot),
+            // Fenced by a watchdog, it may use a version that all others have left.
+            (Ok(leg), Some(slot)) if !fenced && !self.mailbox.heart().is_fenced() => {
+                self.admit(leg, slot);
+            }
             (Ok(leg), slot) => {
                 self.io.close(leg, How::Reset);
                 if let Some(slot) = slot {
@@ -177,7 +192,7 @@ impl<I: Io> Shard<I> {
             }
             // Taken back, fenced, or the client has left the queue: nothing is wrong here.
             (Err(Errno::ECANCELED | Errno::ECONNABORTED), _) => {}
-            (Err(_), _) if fenced => {}
+            (Err(_), _) if fenced || self.mailbox.heart().is_fenced() => {}
             // Descriptors or memory ran out, or something that accept(2) does not foresee: asking
             // again at once could go on for ever.
             (Err(_), slot) => {

@@ -59,7 +59,9 @@ impl<I: Io> Shard<I> {
         self.table.adopt(&snapshot);
         let wanted =
             |id| snapshot.listeners.iter().any(|listener| listener.id == id && listener.accepting);
-        self.fence(wanted);
+        // Sockets for a listener that is open already take the place of those that it has.
+        let again = |id| sockets.iter().any(|socket| socket.listener == id);
+        self.fence(|id| wanted(id) && !again(id));
         if !self.draining {
             self.listen(sockets);
         }

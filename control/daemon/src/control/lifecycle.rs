@@ -6,7 +6,7 @@ use weir_core::base::clock::Now;
 use weir_proto::ids::ShardId;
 use weir_proto::order::ListenerSocket;
 
-use super::{Control, Life, Moment, Phase, Shard, elapsed};
+use super::{Control, Life, Moment, Phase, elapsed};
 use crate::listen;
 
 /// How long shards may take to end before the process ends without them.
@@ -57,16 +57,23 @@ impl Control {
     }
 
     pub(super) fn on_started(&mut self, id: ShardId, sessions_max: u32, moment: Moment) {
+        self.heed_watchdog(moment); // it may have been fenced and be back within one tick
         let snapshot = self.snapshot.clone();
         let down = self.down();
         let draining = !self.is_serving();
         let Some(shard) = self.shard(id) else { return };
         shard.sessions_max = sessions_max;
-        if shard.life == Life::Live {
-            return;
-        }
-        // It was built again after it had ended: it knows nothing and has no socket.
-        *shard = Shard::new(id);
+        let text = match (shard.life, shard.is_fenced) {
+            (Life::Live, false) => return,
+            // It was stuck: it gets all that it was told, and has no socket.
+            (Life::Live, true) => "turns again",
+            // It was built again after it had ended: it knows nothing and has no socket.
+            (Life::Ended, _) => {
+                *shard = shard.successor();
+                "was built again"
+            }
+        };
+        shard.is_fenced = false;
         shard.sessions_max = sessions_max;
         let sockets = listen::bind_all(&snapshot).unwrap_or_else(|error| {
             tracing::error!("shard {id} serves without listeners: {}", error.refusal().message);
@@ -77,9 +84,28 @@ impl Control {
         if draining {
             shard.outbox.drain();
         }
-        let text = "was built again".to_owned();
-        self.events.push("shard", id.to_string(), text, moment.wall_ms);
+        tracing::info!("shard {id} {text}");
+        self.events.push("shard", id.to_string(), text.to_owned(), moment.wall_ms);
         self.flush();
+    }
+
+    /// What the watchdog has seen since the last look becomes news; it has acted already.
+    pub(super) fn heed_watchdog(&mut self, moment: Moment) {
+        for shard in &mut self.shards {
+            let before = shard.watched;
+            shard.watched = self.fleet.watched(shard.id);
+            let mut tell = |text: &str| {
+                self.events.push("shard", shard.id.to_string(), text.to_owned(), moment.wall_ms);
+            };
+            if shard.watched.stuck > before.stuck {
+                tell("has made no turn for 100 ms");
+            }
+            if shard.watched.fences > before.fences {
+                tell("is stuck: the others take its clients");
+                shard.is_fenced = true;
+                self.rollout.on_ended(shard.id, moment.now);
+            }
+        }
     }
 
     pub(super) fn on_ended(&mut self, id: ShardId, panic: Option<String>, moment: Moment) {

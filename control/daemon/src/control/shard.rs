@@ -5,6 +5,7 @@ use weir_proto::order::Order;
 use weir_proto::stats::ShardStats;
 
 use crate::serve::outbox::Outbox;
+use crate::watchdog::Watched;
 
 /// Is the shard's thread there?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,13 @@ pub(crate) enum Life {
 pub(crate) struct Shard {
     pub(crate) id: ShardId,
     pub(crate) life: Life,
+    /// The watchdog has shut its listeners and it has not turned since: it gets its orders, and
+    /// nobody waits for it.
+    pub(crate) is_fenced: bool,
+    /// What the watchdog had seen at the last tick.
+    pub(crate) watched: Watched,
+    /// How often it was built again after a panic.
+    pub(crate) restarts: u64,
     /// What it has adopted.
     pub(crate) version: Version,
     pub(crate) sessions_max: u32,
@@ -37,6 +45,9 @@ impl Shard {
         Shard {
             id,
             life: Life::Live,
+            is_fenced: false,
+            watched: Watched::default(),
+            restarts: 0,
             version: Version(0),
             sessions_max: 0,
             outbox: Outbox::default(),
@@ -45,6 +56,17 @@ impl Shard {
             answered: 0,
             fresh_from: 0,
         }
+    }
+
+    /// The one that was built after this one had ended.
+    pub(super) fn successor(&self) -> Shard {
+        let Shard { id, watched, restarts, .. } = *self;
+        Shard { watched, restarts: restarts + 1, ..Shard::new(id) }
+    }
+
+    /// True if a version waits for it, and a figure counts only with its own.
+    pub(crate) fn counts(&self) -> bool {
+        self.life == Life::Live && !self.is_fenced
     }
 
     /// Asks for figures, unless it has been asked and has not answered. Behind everything else that

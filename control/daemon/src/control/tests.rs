@@ -1,6 +1,6 @@
 //! The control thread against shards that answer at once, late, or never.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
@@ -29,6 +29,7 @@ struct Inner {
     full: BTreeSet<u16>,
     /// Sessions on each shard's backend, for the figures.
     sessions: Vec<(BackendId, u32)>,
+    watched: BTreeMap<u16, Watched>,
     bell: UnixStream,
 }
 
@@ -44,6 +45,7 @@ impl Shards {
             deaf: BTreeSet::new(),
             full: BTreeSet::new(),
             sessions: Vec::new(),
+            watched: BTreeMap::new(),
             bell: ours,
         };
         (Shards(Rc::new(RefCell::new(inner))), theirs.into())
@@ -61,11 +63,16 @@ impl Shards {
         self.0.borrow_mut().full = shards.iter().copied().collect();
     }
 
+    /// What the watchdog has seen of this shard so far.
+    fn set_watched(&self, shard: u16, stuck: u64, fences: u64) {
+        self.0.borrow_mut().watched.insert(shard, Watched { stuck, fences });
+    }
+
     pub(crate) fn set_sessions(&self, sessions: &[(BackendId, u32)]) {
         self.0.borrow_mut().sessions = sessions.to_vec();
     }
 
-    fn report(&self, report: Report) {
+    pub(crate) fn report(&self, report: Report) {
         let mut inner = self.0.borrow_mut();
         inner.reports.push_back(report);
         inner.bell.write_all(&[1]).unwrap();
@@ -126,6 +133,12 @@ impl Fleet for Shards {
     fn take_report(&self) -> Option<Report> {
         self.0.borrow_mut().reports.pop_front()
     }
+
+    fn watched(&self, shard: ShardId) -> Watched {
+        self.0.borrow().watched.get(&shard.0).copied().unwrap_or_default()
+    }
+
+    fn ticks(&self, _now: Now) {}
 }
 
 /// A port of the loopback that is free now.
@@ -269,6 +282,53 @@ fn a_shard_that_panics_is_not_waited_for_and_comes_back_with_everything() {
     assert_eq!(shards.take_sent(), ["1 adopt 2 +1"]);
     assert_eq!(control.shards[1].sessions_max, 9);
     assert_eq!(control.shards[1].life, Life::Live);
+    assert_eq!(control.shards[1].restarts, 1);
+}
+
+#[test]
+fn a_fenced_shard_is_not_waited_for_and_comes_back_with_everything() {
+    let (mut control, shards, _disk) = started();
+    shards.set_deaf(&[1]);
+    make(&mut control, &weight(5), 0).unwrap();
+    pump(&mut control, 1);
+    assert_eq!(control.rollout.waiting().to_string(), "[1]");
+    shards.set_watched(1, 1, 0);
+    control.on_tick(at(250));
+    assert!(!control.rollout.is_done(), "slow is not stuck");
+    shards.set_watched(1, 1, 1);
+    control.on_tick(at(500));
+    assert!(control.rollout.is_done());
+    let texts = |control: &Control| -> Vec<String> {
+        control.events.after(0).into_iter().map(|event| event.text).collect()
+    };
+    let told = texts(&control);
+    assert!(told[told.len() - 2].contains("no turn for 100 ms"), "{told:?}");
+    assert!(told[told.len() - 1].contains("is stuck"), "{told:?}");
+    // Nobody waits for it, and it is told everything all the same.
+    shards.take_sent();
+    make(&mut control, &weight(6), 600).unwrap();
+    assert_eq!(shards.take_sent(), ["0 adopt 3 +0", "1 adopt 3 +0"]);
+    pump(&mut control, 601);
+    assert!(control.rollout.is_done());
+    shards.set_deaf(&[]);
+    shards.report(Report::Started { shard: ShardId(1), sessions_max: 9 });
+    pump(&mut control, 700);
+    assert_eq!(shards.take_sent(), ["1 adopt 3 +1"], "with new sockets");
+    assert!(control.shards[1].counts());
+    assert_eq!(control.shards[1].restarts, 0);
+    make(&mut control, &weight(7), 800).unwrap();
+    assert_eq!(control.rollout.waiting().to_string(), "[0, 1]");
+}
+
+#[test]
+fn a_shard_that_is_back_before_the_tick_gets_its_sockets_too() {
+    let (mut control, shards, _disk) = started();
+    shards.set_watched(0, 1, 1);
+    shards.report(Report::Started { shard: ShardId(0), sessions_max: 9 });
+    pump(&mut control, 10);
+    assert_eq!(shards.take_sent(), ["0 adopt 1 +1"]);
+    control.on_tick(at(250));
+    assert!(control.shards[0].counts(), "one fence is heeded once");
 }
 
 #[test]

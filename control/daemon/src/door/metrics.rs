@@ -12,6 +12,7 @@ use weir_proto::spec::Admin;
 use weir_proto::stats::{DURATION_MAX_US, Reject};
 
 use crate::census::{BackendTotals, Census, Durations, PoolTotals, ShardTotals};
+use crate::watchdog::Watched;
 use page::Page;
 pub(crate) use process::Process;
 
@@ -28,7 +29,18 @@ pub(crate) struct MetricsInput<'a> {
     /// When weir started to serve, in milliseconds since 1970.
     pub(crate) started_ms: u64,
     pub(crate) events_dropped: u64,
+    /// Of each shard, in order.
+    pub(crate) guarded: Vec<GuardedShard>,
     pub(crate) process: Process,
+}
+
+/// One shard's troubles since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct GuardedShard {
+    pub(crate) watched: Watched,
+    pub(crate) is_fenced: bool,
+    /// How often it was built again after a panic.
+    pub(crate) restarts: u64,
 }
 
 /// What the page wants to know of the health checks.
@@ -94,6 +106,7 @@ pub(crate) fn render(input: &MetricsInput<'_>) -> String {
     checks(&mut page, &rows);
     durations(&mut page, input);
     shards(&mut page, input.census);
+    troubles(&mut page, &input.guarded);
     input.process.render(&mut page);
     page.text()
 }
@@ -335,6 +348,32 @@ fn shards(page: &mut Page, census: &Census) {
         for (shard, totals) in census.shards().enumerate() {
             family.row(&[("shard", &shard.to_string())], value(totals));
         }
+    }
+}
+
+fn troubles(page: &mut Page, shards: &[GuardedShard]) {
+    type Count = (&'static str, &'static str, fn(&GuardedShard) -> u64);
+    let counters: [Count; 3] = [
+        ("weir_shard_stuck_total", "Times that the shard made no turn for 100 ms.", |it| {
+            it.watched.stuck
+        }),
+        ("weir_shard_fences_total", "Times that a stuck shard's listeners were shut.", |it| {
+            it.watched.fences
+        }),
+        ("weir_shard_restarts_total", "Times that the shard was built after a panic.", |it| {
+            it.restarts
+        }),
+    ];
+    for (name, help, count) in counters {
+        let mut family = page.counter(name, help);
+        for (number, shard) in shards.iter().enumerate() {
+            family.row(&[("shard", &number.to_string())], count(shard));
+        }
+    }
+    let help = "1 while the shard is stuck and the others take its clients, else 0.";
+    let mut family = page.gauge("weir_shard_fenced", help);
+    for (number, shard) in shards.iter().enumerate() {
+        family.row(&[("shard", &number.to_string())], u8::from(shard.is_fenced));
     }
 }
 

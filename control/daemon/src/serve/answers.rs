@@ -155,6 +155,9 @@ impl Seen<'_> {
         for shard in control.shards.iter().filter(|shard| shard.life == Life::Ended) {
             warnings.push(format!("shard {} has ended", shard.id));
         }
+        for shard in control.shards.iter().filter(|shard| shard.is_fenced) {
+            warnings.push(format!("shard {} is stuck: the others take its clients", shard.id));
+        }
         warnings
     }
 

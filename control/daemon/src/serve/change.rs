@@ -9,7 +9,6 @@ use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
 use weir_proto::snapshot::Snapshot;
 
 use super::{Shared, moment, own_author};
-use crate::control::Life;
 use crate::desk::Plan;
 use crate::listen::Sockets;
 use crate::rt;
@@ -63,7 +62,7 @@ impl Shared {
         self.control.borrow().bind(next).map_err(|error| error.refusal())
     }
 
-    /// Waits until every live shard has adopted `version`.
+    /// Waits until every live shard that is not fenced has adopted `version`.
     pub(super) async fn adopted(&self, version: Version) -> Result<(), Refusal> {
         let settled = || {
             let control = self.control.borrow();
@@ -87,7 +86,7 @@ impl Shared {
 
     fn changed(&self, plan: Plan, options: &ChangeOptions) -> Answer {
         let control = self.control.borrow();
-        let live = control.shards.iter().filter(|shard| shard.life == Life::Live).count();
+        let live = control.shards.iter().filter(|shard| shard.counts()).count();
         let waiting = control.rollout.waiting().iter().count();
         let count = |shards: usize| u16::try_from(shards).unwrap_or(u16::MAX);
         let Plan { before, after, summary, undo, .. } = plan;

@@ -5,8 +5,9 @@ use weir_proto::request::{Code, Refusal, Request, Response};
 
 use super::Shared;
 use super::answers::Seen;
+use crate::control::Shard;
 use crate::door::http::Source;
-use crate::door::metrics::{self, HealthCounts, HealthView, MetricsInput, Process};
+use crate::door::metrics::{self, GuardedShard, HealthCounts, HealthView, MetricsInput, Process};
 use crate::health::Health;
 use crate::rt;
 
@@ -29,6 +30,7 @@ impl Source for Shared {
             program: env!("CARGO_PKG_VERSION"),
             started_ms: control.started.wall_ms,
             events_dropped: control.events.dropped_total(),
+            guarded: control.shards.iter().map(guarded).collect(),
             process: Process::read(),
         })
     }
@@ -46,6 +48,11 @@ impl Source for Shared {
             None => Ok(()),
         }
     }
+}
+
+fn guarded(shard: &Shard) -> GuardedShard {
+    let Shard { watched, is_fenced, restarts, .. } = *shard;
+    GuardedShard { watched, is_fenced, restarts }
 }
 
 /// The checks as the metrics page shows them.

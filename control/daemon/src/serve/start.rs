@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use weir_engine::{Engine, Options};
@@ -15,6 +16,7 @@ use weir_proto::spec::Spec;
 
 use super::limits::Limits;
 use super::{Shared, later, moment, own_author, start_reports, start_signals, start_ticks};
+use crate::caretaker::{self, Estate};
 use crate::control::Control;
 use crate::desk;
 use crate::door::http;
@@ -25,6 +27,7 @@ use crate::listen;
 use crate::rt::{self, TcpServer};
 use crate::signals::Signals;
 use crate::store::{Found, Record, Store};
+use crate::watchdog::Guarded;
 
 /// Keys maglev's hash of client addresses. A constant: a client finds its backend again after a
 /// restart, and through another weir with the same pool.
@@ -50,7 +53,17 @@ pub(crate) fn run(run: Run) -> Result<u8, String> {
     let file = run.file.as_deref().map(read_file).transpose()?;
     let settings = file.as_ref().map_or_else(Settings::default, |file| file.settings.clone());
     let spec = file.map(|file| file.spec);
-    rt::run(|| serve(run, settings, spec))?
+    // A thread of its own, so that its end is not the end of the process.
+    let estate = Arc::new(Estate::default());
+    let left = Arc::clone(&estate);
+    let control = move || rt::run(|| serve(run, settings, spec, left));
+    let thread = std::thread::Builder::new().name("weir-control".to_owned()).spawn(control);
+    let thread = thread.map_err(|error| format!("control cannot have a thread: {error}"))?;
+    match thread.join() {
+        Ok(ended) => ended?,
+        // The panic's text is on stderr already.
+        Err(_) => caretaker::run(&estate),
+    }
 }
 
 /// Reads and checks the file; what is wrong with it, for stderr.
@@ -63,7 +76,12 @@ pub(crate) fn read_file(path: &Path) -> Result<file::File, String> {
     })
 }
 
-async fn serve(run: Run, settings: Settings, seed: Option<Spec>) -> Result<u8, String> {
+async fn serve(
+    run: Run,
+    settings: Settings,
+    seed: Option<Spec>,
+    estate: Arc<Estate>,
+) -> Result<u8, String> {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let cores = u16::try_from(cores).unwrap_or(u16::MAX);
     let shards = match run.shards.as_ref().unwrap_or(&settings.shards) {
@@ -74,6 +92,7 @@ async fn serve(run: Run, settings: Settings, seed: Option<Spec>) -> Result<u8, S
     tracing::info!("{limits}");
     let state = State::find(&settings, &run, seed)?;
     let signals = Signals::take_over(run.file.clone())?;
+    let _ = estate.flags.set(signals.flags());
     let (door, _socket_file) = patiently(|| Door::open(&settings.control)).await?;
     let admin = match settings.admin {
         Some(address) => Some(patiently(|| open_admin(address)).await?),
@@ -89,12 +108,16 @@ async fn serve(run: Run, settings: Settings, seed: Option<Spec>) -> Result<u8, S
     let mut engine =
         Engine::start(&options).map_err(|error| format!("{}\nhint: {}", error.what, error.hint))?;
     let bell = engine.take_bell().ok_or("the engine has no bell")?;
+    let engine = Guarded::new(engine)?;
+    #[cfg(debug_assertions)]
+    crate::failpoint::arm(&engine)?;
     let sockets = patiently(|| state.bind(limits)).await?;
-    let control = state.into_control(engine)?;
+    let control = state.into_control(Arc::clone(&engine))?;
     let shared = Shared::new(control);
     begin(&shared, sockets, bell.into(), signals).await?;
     open_doors(&shared, door, admin);
     announce(&shared);
+    let _ = estate.engine.set(engine); // from here on it can serve without this thread
     let code = shared.over().await;
     tracing::info!("stopped");
     Ok(code)
@@ -223,7 +246,7 @@ impl State {
 
     /// Makes a new state of the file, if it has to be. To be called when every listener is bound: a
     /// file that cannot be served must not become the state that counts.
-    fn into_control(self, engine: Engine) -> Result<Control, String> {
+    fn into_control(self, engine: Arc<Guarded>) -> Result<Control, String> {
         let State { snapshot, ids, kept } = self;
         let store = match kept {
             Kept::Here(store) => *store,

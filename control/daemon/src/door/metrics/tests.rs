@@ -102,6 +102,11 @@ fn page(spec: &Spec) -> String {
         program: "0.1.0",
         started_ms: 1_700_000_000_500,
         events_dropped: 4,
+        guarded: vec![GuardedShard {
+            watched: Watched { stuck: 3, fences: 2 },
+            is_fenced: true,
+            restarts: 1,
+        }],
         process: Process::read(),
     })
 }

@@ -1,0 +1,324 @@
+//! What goes on when the control thread has died: traffic, and as little else as it needs. Nothing
+//! can be changed any more; the process ends when it is told to, with exit code 1.
+//!
+//! Control is not started again within the process: what it knew beside the disk (who is down, what
+//! was counted, what each shard had still to be told) died with it. Whoever started weir starts it
+//! again, at a time of their choosing.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::Duration;
+
+use weir_core::base::clock::Now;
+use weir_proto::ids::{BackendId, ShardId};
+use weir_proto::order::{Order, Report};
+use weir_proto::stats::ShardStats;
+
+use crate::control::{Fleet, elapsed};
+use crate::listen;
+use crate::rt;
+use crate::signals::Flags;
+use crate::watchdog::Guarded;
+
+/// Between two looks at reports and signals.
+const STEP: Duration = Duration::from_millis(50);
+/// A backend that a shard has ejected is tried again after this long; nobody checks it any more.
+const READMIT_AFTER: Duration = Duration::from_secs(10);
+/// How long sessions get after SIGTERM, as long as control would give them.
+const DRAIN_MAX: Duration = Duration::from_secs(30);
+/// How long shards may take to end.
+const STOP_MAX: Duration = Duration::from_secs(5);
+/// So many panics of shards within this time end the process, as under control.
+const PANICS_MAX: usize = 3;
+const PANICS_WITHIN: Duration = Duration::from_secs(60);
+
+/// What control leaves behind, put here as soon as it is there.
+#[derive(Debug, Default)]
+pub(crate) struct Estate {
+    pub(crate) engine: OnceLock<Arc<Guarded>>,
+    pub(crate) flags: OnceLock<Flags>,
+}
+
+/// What is being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    Draining { since: Now },
+    Stopping { since: Now },
+    Over,
+}
+
+/// The one who is left.
+struct Caretaker<F> {
+    fleet: F,
+    phase: Phase,
+    /// Shards that have a thread.
+    live: Vec<bool>,
+    /// Sessions of each shard by its last figures, and the box for the next ones.
+    sessions: Vec<u32>,
+    spares: Vec<Option<Box<ShardStats>>>,
+    /// Who was ejected where, and when; the oldest first.
+    ejected: VecDeque<(ShardId, BackendId, Now)>,
+    panics: Vec<Now>,
+}
+
+/// Serves on until a signal. The exit code.
+///
+/// # Errors
+/// Control died before there was anything to serve.
+pub(crate) fn run(estate: &Estate) -> Result<u8, String> {
+    let (Some(engine), Some(flags)) = (estate.engine.get(), estate.flags.get()) else {
+        return Err("the control thread died while it started".to_owned());
+    };
+    let version = engine.newest().map_or(0, |snapshot| snapshot.version.0);
+    tracing::error!(
+        "the control thread has died. Sessions go on and new ones are taken, by version {version}; \
+         nothing can be changed, asked or checked. Start weir again when it suits you: SIGTERM \
+         drains for {DRAIN_MAX:?}"
+    );
+    let status = "the control thread has died; traffic goes on; start weir again";
+    // Without systemd there is nobody to tell.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(status)]);
+    let mut caretaker = Caretaker::new(Arc::clone(engine));
+    while caretaker.phase != Phase::Over {
+        caretaker.look(flags, &|| newest_sockets(engine), rt::now());
+        thread::park_timeout(STEP);
+    }
+    tracing::info!("stopped");
+    Ok(1)
+}
+
+/// The newest configuration with new sockets, for a shard that has none.
+fn newest_sockets(engine: &Guarded) -> Option<Order> {
+    let snapshot = engine.newest()?;
+    match listen::bind_all(&snapshot) {
+        Ok(sockets) => Some(Order::Adopt { snapshot, sockets }),
+        Err(error) => {
+            tracing::error!("{}", error.refusal().message);
+            None
+        }
+    }
+}
+
+impl<F: Fleet> Caretaker<F> {
+    fn new(fleet: F) -> Caretaker<F> {
+        let count = fleet.shards();
+        Caretaker {
+            phase: Phase::Serving,
+            live: vec![true; usize::from(count)],
+            sessions: vec![0; usize::from(count)],
+            spares: (0..count).map(|id| Some(Box::new(ShardStats::new(ShardId(id))))).collect(),
+            ejected: VecDeque::new(),
+            panics: Vec::new(),
+            fleet,
+        }
+    }
+
+    /// One look at everything. `newest` is what a shard without listeners is told.
+    fn look(&mut self, flags: &Flags, newest: &dyn Fn() -> Option<Order>, now: Now) {
+        let raised = |flag: &AtomicBool| flag.swap(false, Ordering::AcqRel);
+        if raised(&flags.reload) {
+            tracing::warn!("SIGHUP: the control thread has died, nothing can be changed");
+        }
+        if raised(&flags.terminate) && self.phase == Phase::Serving {
+            self.phase = Phase::Draining { since: now };
+            tracing::info!("draining");
+            self.tell_all(|| Order::Drain);
+            // Figures of before the drain say nothing.
+            self.sessions.fill(u32::MAX);
+        }
+        if raised(&flags.interrupt) {
+            self.stop(now);
+        }
+        while let Some(report) = self.fleet.take_report() {
+            self.on_report(report, newest, now);
+        }
+        self.readmit(now);
+        match self.phase {
+            Phase::Draining { since } => {
+                if elapsed(since, now) >= DRAIN_MAX || self.sessions.iter().all(|it| *it == 0) {
+                    return self.stop(now);
+                }
+                self.collect();
+            }
+            Phase::Stopping { since } if elapsed(since, now) >= STOP_MAX => {
+                self.phase = Phase::Over;
+            }
+            Phase::Serving | Phase::Stopping { .. } | Phase::Over => {}
+        }
+    }
+
+    fn on_report(&mut self, report: Report, newest: &dyn Fn() -> Option<Order>, now: Now) {
+        match report {
+            Report::Started { shard, .. } => {
+                self.live[usize::from(shard.0)] = true;
+                tracing::info!("shard {shard} serves again");
+                if let (Phase::Serving, Some(order)) = (self.phase, newest()) {
+                    self.tell(shard, order);
+                }
+            }
+            Report::Ended { shard, panic } => {
+                let index = usize::from(shard.0);
+                (self.live[index], self.sessions[index]) = (false, 0);
+                if let Some(panic) = panic {
+                    tracing::error!("shard {shard} ended by a panic: {panic}");
+                    self.panics.retain(|since| elapsed(*since, now) < PANICS_WITHIN);
+                    self.panics.push(now);
+                }
+                let none_left = !self.live.contains(&true) && self.panics.is_empty();
+                if none_left || self.panics.len() >= PANICS_MAX {
+                    self.phase = Phase::Over;
+                }
+            }
+            Report::Ejected { shard, backend, .. } => {
+                tracing::warn!("backend {backend} is ejected by shard {shard}");
+                self.ejected.push_back((shard, backend, now));
+            }
+            Report::Stats(stats) => {
+                let index = usize::from(stats.shard.0);
+                // The first figures after the drain may have been asked for before it; the ones
+                // asked for here have a box of ours.
+                self.sessions[index] = stats.sessions_now;
+                self.spares[index] = Some(stats);
+            }
+            Report::Adopted { .. } | Report::Retired(_) => {}
+        }
+    }
+
+    /// Lets ejected backends have sessions again: three failures eject them anew.
+    fn readmit(&mut self, now: Now) {
+        while let Some((shard, backend, since)) = self.ejected.front().copied() {
+            if elapsed(since, now) < READMIT_AFTER {
+                return;
+            }
+            self.ejected.pop_front();
+            self.tell(shard, Order::Health(vec![(backend, true)]));
+        }
+    }
+
+    fn collect(&mut self) {
+        for index in 0..self.spares.len() {
+            let Some(mut spare) = self.spares[index].take() else { continue };
+            let shard = ShardId(u16::try_from(index).unwrap_or(u16::MAX));
+            *spare = ShardStats::new(shard);
+            if let Err(Order::Collect { spare }) = self.fleet.send(shard, Order::Collect { spare })
+            {
+                self.spares[index] = Some(spare);
+            }
+        }
+    }
+
+    fn stop(&mut self, now: Now) {
+        if matches!(self.phase, Phase::Serving | Phase::Draining { .. }) {
+            self.phase = Phase::Stopping { since: now };
+            tracing::info!("stopping");
+            self.tell_all(|| Order::Stop);
+            self.panics.clear();
+        }
+    }
+
+    fn tell_all(&mut self, order: impl Fn() -> Order) {
+        for id in 0..self.fleet.shards() {
+            self.tell(ShardId(id), order());
+        }
+    }
+
+    /// A channel that is full belongs to a shard that is stuck: the watchdog deals with it.
+    fn tell(&mut self, shard: ShardId, order: Order) {
+        if self.fleet.send(shard, order).is_err() {
+            tracing::error!("shard {shard} takes no orders");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::tests::Shards;
+    use weir_proto::reason::ConnectFault;
+    use weir_proto::snapshot::Snapshot;
+
+    fn at(ms: u64) -> Now {
+        Now { nanos: ms * 1_000_000 }
+    }
+
+    fn empty() -> Option<Order> {
+        Some(Order::Adopt { snapshot: Arc::new(Snapshot::empty()), sockets: Vec::new() })
+    }
+
+    struct Rig {
+        caretaker: Caretaker<Shards>,
+        shards: Shards,
+        flags: Flags,
+        _bell: std::os::fd::OwnedFd,
+    }
+
+    impl Rig {
+        fn new() -> Rig {
+            let (shards, bell) = Shards::new(2);
+            let caretaker = Caretaker::new(shards.clone());
+            Rig { caretaker, shards, flags: Flags::default(), _bell: bell }
+        }
+
+        fn look(&mut self, ms: u64) -> Vec<String> {
+            self.caretaker.look(&self.flags, &empty, at(ms));
+            self.shards.take_sent()
+        }
+    }
+
+    #[test]
+    fn an_ejected_backend_is_tried_again_and_a_rebuilt_shard_listens_again() {
+        let mut rig = Rig::new();
+        let (shard, backend) = (ShardId(1), BackendId(5));
+        let ejected = Report::Ejected { shard, backend, fault: ConnectFault::Refused };
+        rig.shards.report(ejected);
+        assert_eq!(rig.look(0), [""; 0]);
+        assert_eq!(rig.look(9_999), [""; 0]);
+        assert_eq!(rig.look(10_000), ["1 health [(BackendId(5), true)]"]);
+        rig.shards.report(Report::Ended { shard, panic: Some("oh".into()) });
+        rig.shards.report(Report::Started { shard, sessions_max: 1 });
+        assert_eq!(rig.look(20_000), ["1 adopt 0 +0"]);
+    }
+
+    #[test]
+    fn a_signal_drains_and_then_ends_it() {
+        let mut rig = Rig::new();
+        rig.shards.set_sessions(&[(BackendId(5), 2)]);
+        rig.flags.terminate.store(true, Ordering::Release);
+        assert_eq!(rig.look(0), ["0 drain", "1 drain"]);
+        assert_eq!(rig.look(50), [""; 0]);
+        rig.shards.set_sessions(&[]);
+        assert_eq!(rig.look(100), [""; 0]);
+        assert_eq!(rig.look(150), ["0 stop", "1 stop"]);
+        rig.look(200);
+        assert_eq!(rig.caretaker.phase, Phase::Over);
+    }
+
+    #[test]
+    fn the_drain_has_a_deadline_and_so_has_the_stop() {
+        let mut rig = Rig::new();
+        rig.shards.set_deaf(&[0, 1]);
+        rig.flags.terminate.store(true, Ordering::Release);
+        rig.look(0);
+        assert_eq!(rig.look(29_999), [""; 0]);
+        assert_eq!(rig.look(30_000), ["0 stop", "1 stop"]);
+        rig.look(34_999);
+        assert!(matches!(rig.caretaker.phase, Phase::Stopping { .. }));
+        rig.look(35_000);
+        assert_eq!(rig.caretaker.phase, Phase::Over);
+    }
+
+    #[test]
+    fn three_panics_within_a_minute_end_it() {
+        let mut rig = Rig::new();
+        for time in 0..3 {
+            assert_eq!(rig.caretaker.phase, Phase::Serving);
+            rig.shards.report(Report::Ended { shard: ShardId(0), panic: Some("oh".into()) });
+            rig.shards.report(Report::Started { shard: ShardId(0), sessions_max: 1 });
+            rig.look(time * 20_000);
+        }
+        assert_eq!(rig.caretaker.phase, Phase::Over);
+    }
+}

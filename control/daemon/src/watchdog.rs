@@ -1,0 +1,166 @@
+//! The watchdog: a thread of its own that looks whether each shard still turns, shuts the listeners
+//! of one that does not, and ends the process if that does not help.
+//!
+//! Not a task of control: control waits for the disk when a change is made, and it may be the one
+//! that has died. The fence is all that cannot wait, and it needs nobody but this thread.
+
+mod dump;
+mod guarded;
+mod judge;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use weir_core::base::clock::Now;
+use weir_engine::heartbeat::Pulse;
+use weir_proto::order::ListenerSocket;
+
+use crate::rt;
+pub(crate) use guarded::Guarded;
+use judge::{Judge, Seen, Verdict};
+
+/// Between two looks.
+const STEP: Duration = Duration::from_millis(25);
+/// Control is said to be silent after this long without a tick.
+const SILENT_AFTER: Duration = Duration::from_secs(5);
+
+/// What the watchdog has seen of one shard since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Watched {
+    /// Times that it made no turn for [`judge::WARN_AFTER`].
+    pub(crate) stuck: u64,
+    /// Times that its listeners were shut under it.
+    pub(crate) fences: u64,
+}
+
+/// One shard, as far as the watchdog is concerned.
+#[derive(Debug)]
+struct Post {
+    pulse: Pulse,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    watched: Watched,
+    /// The shard's listening sockets once more: shutdown(2) acts on the socket, whoever holds it.
+    sockets: Vec<ListenerSocket>,
+}
+
+/// What the watchdog shares with control. Locked for a moment at a time, never by a shard.
+#[derive(Debug)]
+pub(crate) struct Board {
+    posts: Vec<Post>,
+    control: Mutex<Option<(i32, Now)>>,
+}
+
+impl Board {
+    fn new(pulses: Vec<Pulse>) -> Board {
+        let post = |pulse| Post { pulse, kept: Mutex::default() };
+        Board { posts: pulses.into_iter().map(post).collect(), control: Mutex::default() }
+    }
+
+    /// Control's thread says that it lives.
+    fn control_ticks(&self, now: Now) {
+        let task = rustix::thread::gettid().as_raw_nonzero().get();
+        *lock(&self.control) = Some((task, now));
+    }
+}
+
+impl Post {
+    /// Shuts the listeners, so that the other shards get the new clients and, where
+    /// `tcp_migrate_req` is 1, those that wait.
+    fn fence(&self) -> usize {
+        let mut kept = lock(&self.kept);
+        kept.watched.fences += 1; // before the shard can know: control looks when it hears of it
+        self.pulse.fence();
+        let sockets = std::mem::take(&mut kept.sockets);
+        for ListenerSocket { socket, .. } in &sockets {
+            // ENOTCONN: the shard itself has shut it meanwhile.
+            let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Read);
+        }
+        sockets.len()
+    }
+}
+
+/// Whoever held it when it panicked left a list or a count, and both are whole at any time.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Starts the thread. It ends when the other end of `end` is dropped.
+fn start(board: Arc<Board>, end: Receiver<()>) -> std::io::Result<()> {
+    let run = move || {
+        let mut judges = vec![Judge::default(); board.posts.len()];
+        let mut silent = false;
+        while end.recv_timeout(STEP) == Err(RecvTimeoutError::Timeout) {
+            look(&board, &mut judges);
+            look_at_control(&board, &mut silent);
+        }
+    };
+    thread::Builder::new().name("weir-watchdog".to_owned()).spawn(run).map(drop)
+}
+
+fn look(board: &Board, judges: &mut [Judge]) {
+    for (number, (post, judge)) in board.posts.iter().zip(judges).enumerate() {
+        let beat = post.pulse.beat();
+        let seen = if judge.is_news(beat) {
+            Seen { beat, activity: None } // what most looks see: nothing more has to be read
+        } else {
+            let activity = post.pulse.task().zip(post.pulse.cpu_ns());
+            Seen { beat, activity: activity.map(|(task, cpu)| (dump::state(task), cpu)) }
+        };
+        let Some(verdict) = judge.look(seen, rt::now()) else { continue };
+        let stuck = judge.stuck();
+        match verdict {
+            Verdict::Warn => {
+                lock(&post.kept).watched.stuck += 1;
+                tracing::warn!("shard {number} has made no turn for {stuck:?}");
+            }
+            Verdict::Fence if others_serve(board, number) => {
+                let listeners = post.fence();
+                tracing::error!(
+                    "shard {number} has made no turn for {stuck:?}: its {listeners} listeners are \
+                     shut, the other shards take its clients\n{}",
+                    dump::thread(post.pulse.task())
+                );
+            }
+            // Its clients would be refused where now they wait.
+            Verdict::Fence => tracing::error!(
+                "shard {number} has made no turn for {stuck:?}; no other shard could take its \
+                 clients\n{}",
+                dump::thread(post.pulse.task())
+            ),
+            Verdict::Recovered => tracing::info!("shard {number} turns again, after {stuck:?}"),
+            Verdict::Abort => {
+                tracing::error!(
+                    "shard {number} has made no turn for {stuck:?}: ending the process\n{}",
+                    dump::all()
+                );
+                std::process::abort();
+            }
+        }
+    }
+}
+
+/// True if some other shard has its thread and its listeners.
+fn others_serve(board: &Board, number: usize) -> bool {
+    let mut others = board.posts.iter().enumerate().filter(|(other, _)| *other != number);
+    others.any(|(_, post)| post.pulse.task().is_some() && !post.pulse.is_fenced())
+}
+
+fn look_at_control(board: &Board, silent: &mut bool) {
+    let Some((task, since)) = *lock(&board.control) else { return };
+    let is_silent = crate::control::elapsed(since, rt::now()) >= SILENT_AFTER;
+    if is_silent && !*silent {
+        let thread = dump::thread(Some(task));
+        tracing::error!(
+            "the control thread has not ticked for {SILENT_AFTER:?}; traffic goes on\n{thread}"
+        );
+    } else if !is_silent && *silent {
+        tracing::info!("the control thread ticks again");
+    }
+    *silent = is_silent;
+}

@@ -1,0 +1,208 @@
+//! Is a shard stuck? Pure: what was seen and the time are arguments.
+
+use std::time::Duration;
+
+use weir_core::base::clock::Now;
+use weir_engine::heartbeat::Beat;
+
+/// A turn that takes longer is worth a line in the log.
+pub(super) const WARN_AFTER: Duration = Duration::from_millis(100);
+/// A shard whose turn takes longer must not draw new clients.
+const FENCE_AFTER: Duration = Duration::from_millis(500);
+/// A turn that takes longer does not end: whoever started weir starts it again.
+const ABORT_AFTER: Duration = Duration::from_secs(30);
+/// At most this much of the time between two looks counts, unless the shard has computed for it:
+/// a watchdog that was itself kept from looking knows nothing of the time between.
+const LOOK_MAX: Duration = Duration::from_millis(100);
+
+/// What a thread was seen doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// On a CPU, or ready for one.
+    Runs,
+    /// Asleep or in the kernel, and not in its ring.
+    Sleeps,
+    /// Stopped by a signal or a debugger, or gone.
+    Stopped,
+}
+
+/// One look at a shard.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    pub(super) beat: Beat,
+    /// The state of its thread and its CPU time in nanoseconds; `None` if they were not looked at,
+    /// or there is no thread.
+    pub(super) activity: Option<(State, u64)>,
+}
+
+/// What is to be done about a shard. Each is said once for one stuck turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Warn,
+    Fence,
+    Abort,
+    /// It turns again, after a warning.
+    Recovered,
+}
+
+/// How one shard has been doing.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Judge {
+    beat: Beat,
+    looked: Now,
+    cpu_ns: Option<u64>,
+    /// For how long it could have made a turn and did not: the CPU time that it used, and the time
+    /// that it slept. Time in which it was ready and others had the CPU is not its own fault: on a
+    /// small machine, or one whose host takes the CPU away, that is everyday.
+    stuck: Duration,
+    said: Option<Verdict>,
+}
+
+impl Judge {
+    /// True if this beat alone shows that the shard is well.
+    pub(super) fn is_news(&self, beat: Beat) -> bool {
+        beat.waits || beat != self.beat
+    }
+
+    /// For how long the turn of the last look has been stuck.
+    pub(super) fn stuck(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.stuck.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Judges what was seen at `now`.
+    pub(super) fn look(&mut self, seen: Seen, now: Now) -> Option<Verdict> {
+        let since = Duration::from_nanos(now.nanos.saturating_sub(self.looked.nanos));
+        self.looked = now;
+        if self.is_news(seen.beat) {
+            self.beat = seen.beat;
+            self.cpu_ns = None;
+            let was = self.said.take();
+            if was.is_none() {
+                self.stuck = Duration::ZERO;
+            }
+            return was.map(|_| Verdict::Recovered);
+        }
+        if self.said.is_none() && self.cpu_ns.is_none() {
+            self.stuck = Duration::ZERO; // the turn's first look: the one before saw another turn
+        }
+        let (state, cpu_ns) = seen.activity?;
+        let before = self.cpu_ns.replace(cpu_ns);
+        let computed = Duration::from_nanos(before.map_or(0, |it| cpu_ns.saturating_sub(it)));
+        self.stuck += match state {
+            State::Runs | State::Stopped => computed,
+            State::Sleeps => computed.max(since.min(LOOK_MAX)),
+        };
+        let verdict = if self.stuck >= ABORT_AFTER {
+            Verdict::Abort
+        } else if self.stuck >= FENCE_AFTER {
+            Verdict::Fence
+        } else if self.stuck >= WARN_AFTER {
+            Verdict::Warn
+        } else {
+            return None;
+        };
+        // A warning goes before a fence, however long a look took.
+        let next = match (self.said, verdict) {
+            (None, _) => Verdict::Warn,
+            (Some(Verdict::Warn), Verdict::Fence | Verdict::Abort) => Verdict::Fence,
+            (Some(Verdict::Fence), Verdict::Abort) => Verdict::Abort,
+            _ => return None,
+        };
+        self.said = Some(next);
+        Some(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AWAKE: Beat = Beat { turn: 7, waits: false };
+    const WAITS: Beat = Beat { turn: 7, waits: true };
+
+    /// Looks at a shard every 25 ms that stays in one turn; `each` gives its state and the CPU
+    /// milliseconds that it used since the look before. When what was said.
+    fn looks(count: u64, each: impl Fn(u64) -> (State, u64)) -> Vec<(u64, Verdict)> {
+        let mut judge = Judge::default();
+        let mut cpu_ms = 1_000;
+        let mut said = Vec::new();
+        for look in 0..count {
+            let (state, used_ms) = each(look);
+            cpu_ms += used_ms;
+            let seen = Seen { beat: AWAKE, activity: Some((state, cpu_ms * 1_000_000)) };
+            let now = Now { nanos: (100 + look) * 25_000_000 };
+            said.extend(judge.look(seen, now).map(|verdict| (look * 25, verdict)));
+        }
+        said
+    }
+
+    #[test]
+    fn a_shard_that_computes_is_warned_of_then_fenced_then_the_end() {
+        let said = looks(1_300, |_| (State::Runs, 25));
+        let expected = [(125, Verdict::Warn), (525, Verdict::Fence), (30_025, Verdict::Abort)];
+        assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn a_shard_that_sleeps_outside_of_its_ring_too() {
+        let said = looks(1_300, |_| (State::Sleeps, 0));
+        assert_eq!(said, [(100, Verdict::Warn), (500, Verdict::Fence), (30_000, Verdict::Abort)]);
+    }
+
+    #[test]
+    fn a_shard_that_gets_no_cpu_is_not_stuck_and_one_that_gets_half_is_stuck_later() {
+        assert_eq!(looks(4_000, |_| (State::Runs, 0)), []);
+        assert_eq!(looks(4_000, |_| (State::Stopped, 0)), []);
+        let said = looks(60, |look| (State::Runs, look % 2 * 25));
+        assert_eq!(said, [(225, Verdict::Warn), (1_025, Verdict::Fence)]);
+    }
+
+    #[test]
+    fn turns_and_waiting_are_well() {
+        let mut judge = Judge::default();
+        for look in 0..1_000 {
+            let now = Now { nanos: look * 90_000_000 };
+            let seen = Seen { beat: Beat { turn: look, waits: false }, activity: None };
+            assert_eq!(judge.look(seen, now), None);
+        }
+        for look in 1_000..2_000 {
+            let now = Now { nanos: look * 90_000_000 };
+            let activity = Some((State::Sleeps, 5));
+            assert_eq!(judge.look(Seen { beat: WAITS, activity }, now), None);
+        }
+    }
+
+    #[test]
+    fn a_watchdog_that_was_away_does_not_count_the_time() {
+        let mut judge = Judge::default();
+        let sleeps = Seen { beat: AWAKE, activity: Some((State::Sleeps, 0)) };
+        assert_eq!(judge.look(sleeps, Now { nanos: 0 }), None);
+        // SIGSTOP for an hour.
+        let now = Now { nanos: 3_600_000_000_000 };
+        assert_eq!(judge.look(sleeps, now), Some(Verdict::Warn));
+        assert_eq!(judge.stuck(), LOOK_MAX);
+    }
+
+    #[test]
+    fn who_turns_again_begins_anew() {
+        let mut judge = Judge::default();
+        let stuck = |turn, cpu_ms: u64| Seen {
+            beat: Beat { turn, waits: false },
+            activity: Some((State::Runs, cpu_ms * 1_000_000)),
+        };
+        let mut at = 0;
+        let mut look = |judge: &mut Judge, seen| {
+            at += 25_000_000;
+            judge.look(seen, Now { nanos: at })
+        };
+        assert_eq!(look(&mut judge, stuck(1, 0)), None);
+        assert_eq!(look(&mut judge, stuck(1, 10)), None);
+        assert_eq!(look(&mut judge, stuck(1, 610)), Some(Verdict::Warn));
+        assert_eq!(look(&mut judge, stuck(1, 620)), Some(Verdict::Fence));
+        assert_eq!(look(&mut judge, stuck(2, 620)), Some(Verdict::Recovered));
+        assert_eq!(judge.stuck(), Duration::from_millis(610));
+        assert_eq!(look(&mut judge, stuck(2, 640)), None);
+        assert_eq!(look(&mut judge, stuck(2, 700)), None);
+        assert_eq!(look(&mut judge, stuck(2, 750)), Some(Verdict::Warn));
+    }
+}
