@@ -8,8 +8,8 @@ use crate::sys;
 /// What a shard does at the begin of its next turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It panics.
-    Panic,
+    /// It sleeps for so many milliseconds and panics, in one turn.
+    Panic(u32),
     /// It computes for so many milliseconds.
     Spin(u32),
     /// It sleeps for so many milliseconds, outside of its ring.
@@ -19,7 +19,7 @@ pub enum Fault {
 impl Fault {
     pub(crate) fn pack(self) -> u64 {
         let (kind, millis) = match self {
-            Fault::Panic => (1, 0),
+            Fault::Panic(millis) => (1, millis),
             Fault::Spin(millis) => (2, millis),
             Fault::Sleep(millis) => (3, millis),
         };
@@ -29,7 +29,7 @@ impl Fault {
     pub(crate) fn unpack(bits: u64) -> Option<Fault> {
         let millis = u32::try_from(bits & u64::from(u32::MAX)).unwrap_or(0);
         match bits >> 32 {
-            1 => Some(Fault::Panic),
+            1 => Some(Fault::Panic(millis)),
             2 => Some(Fault::Spin(millis)),
             3 => Some(Fault::Sleep(millis)),
             _ => None,
@@ -40,7 +40,10 @@ impl Fault {
     pub(crate) fn strike(self) {
         let until = |millis| sys::now().plus_millis(millis);
         match self {
-            Fault::Panic => panic!("a test has ordered this panic"),
+            Fault::Panic(millis) => {
+                Fault::Sleep(millis).strike();
+                panic!("a test has ordered this panic");
+            }
             Fault::Spin(millis) => {
                 let until = until(millis);
                 while sys::now() < until {
@@ -64,7 +67,7 @@ mod tests {
 
     #[test]
     fn a_fault_arrives_as_it_was_ordered() {
-        for fault in [Fault::Panic, Fault::Spin(0), Fault::Spin(u32::MAX), Fault::Sleep(7)] {
+        for fault in [Fault::Panic(0), Fault::Spin(0), Fault::Spin(u32::MAX), Fault::Sleep(7)] {
             assert_eq!(Fault::unpack(fault.pack()), Some(fault));
         }
         assert_eq!(Fault::unpack(0), None);

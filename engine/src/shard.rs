@@ -141,7 +141,10 @@ impl<I: Io> Shard<I> {
     }
 
     fn take_answers(&mut self) {
-        while let Some((token, outcome)) = self.io.next_completion() {
+        // Once fenced, a shard may use a version that all others have left: orders come first then.
+        while !self.mailbox.heart().is_fenced()
+            && let Some((token, outcome)) = self.io.next_completion()
+        {
             match (token, outcome) {
                 (Token::Session { id, side, .. }, Outcome::Session(done)) => {
                     let out = &mut self.actions;

@@ -91,6 +91,13 @@ impl Plan {
         self
     }
 
+    /// Faults can be ordered at the running weir.
+    #[must_use]
+    pub fn failpoints(mut self) -> Plan {
+        self.start.failpoints = true;
+        self
+    }
+
     /// Where the listener and the backends are, if not on an IPv4 address of the story's own.
     #[must_use]
     pub fn ip(mut self, ip: IpAddr) -> Plan {

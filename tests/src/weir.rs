@@ -99,11 +99,13 @@ pub struct Start {
     /// RLIMIT_NOFILE of the process, if it is not the test's own.
     pub nofile: Option<u32>,
     pub shards: u16,
+    /// Whether [`Weir::strike`] works; only in builds with debug assertions.
+    pub failpoints: bool,
 }
 
 impl Default for Start {
     fn default() -> Start {
-        Start { nofile: None, shards: 2 }
+        Start { nofile: None, shards: 2, failpoints: false }
     }
 }
 
@@ -201,6 +203,10 @@ impl Weir {
         command.args(["run", "-c", &self.file]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.env_remove("NOTIFY_SOCKET").env_remove("WEIR_SOCKET");
+        command.env_remove("WEIR_FAILPOINTS");
+        if self.start.failpoints {
+            command.env("WEIR_FAILPOINTS", self.dir.entry("f"));
+        }
         let mut child = command.spawn().expect("weir can be started");
         let log = Arc::new(Log::default());
         if let Some(stderr) = child.stderr.take() {
@@ -246,6 +252,16 @@ impl Weir {
         let mut weir = Weir::prepare(web, objects, start);
         weir.run();
         weir
+    }
+
+    /// Orders a fault, as failpoint.rs of the daemon reads it: `shard 1 panic 0`.
+    ///
+    /// # Panics
+    /// If this weir was not started with failpoints.
+    pub fn strike(&self, order: &str) {
+        let socket = std::os::unix::net::UnixDatagram::unbound().expect("there is a descriptor");
+        let sent = socket.send_to(order.as_bytes(), self.dir.entry("f"));
+        assert_eq!(sent.expect("failpoints are armed"), order.len());
     }
 
     /// What the process has said so far, on stdout and stderr.

@@ -15,3 +15,4 @@ mod readme;
 mod real;
 mod reload;
 mod reset;
+mod watchdog;

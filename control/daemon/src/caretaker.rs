@@ -6,6 +6,7 @@
 //! again, at a time of their choosing.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -39,6 +40,8 @@ const PANICS_WITHIN: Duration = Duration::from_secs(60);
 pub(crate) struct Estate {
     pub(crate) engine: OnceLock<Arc<Guarded>>,
     pub(crate) flags: OnceLock<Flags>,
+    /// The control socket: whoever connects to it now would wait for nobody.
+    pub(crate) socket: OnceLock<PathBuf>,
 }
 
 /// What is being done.
@@ -72,6 +75,10 @@ pub(crate) fn run(estate: &Estate) -> Result<u8, String> {
     let (Some(engine), Some(flags)) = (estate.engine.get(), estate.flags.get()) else {
         return Err("the control thread died while it started".to_owned());
     };
+    if let Some(socket) = estate.socket.get() {
+        // Its guard may have removed it already.
+        let _ = std::fs::remove_file(socket);
+    }
     let version = engine.newest().map_or(0, |snapshot| snapshot.version.0);
     tracing::error!(
         "the control thread has died. Sessions go on and new ones are taken, by version {version}; \

@@ -1,7 +1,7 @@
 //! Faults on order, for stories: WEIR_FAILPOINTS names a socket, and each datagram on it is one.
 //! Compiled into builds with debug assertions only.
 //!
-//! `shard 1 panic` · `shard 1 spin 3000` · `shard 1 sleep 3000` (milliseconds) · `control panic`
+//! `shard 1 panic 300` · `shard 1 spin 3000` · `shard 1 sleep 3000` (milliseconds) · `control panic`
 
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ fn obey(engine: &Guarded, order: &str) -> Option<()> {
             CONTROL_PANICS.store(true, Ordering::Release);
             return Some(());
         }
-        ["shard", shard, "panic"] => (shard, Fault::Panic),
+        ["shard", shard, "panic", millis] => (shard, Fault::Panic(millis.parse().ok()?)),
         ["shard", shard, "spin", millis] => (shard, Fault::Spin(millis.parse().ok()?)),
         ["shard", shard, "sleep", millis] => (shard, Fault::Sleep(millis.parse().ok()?)),
         _ => return None,

@@ -180,10 +180,7 @@ impl<I: Io> Shard<I> {
         let slot = self.table.view().listeners().iter().position(|view| view.id == listener);
         let slot = slot.and_then(|slot| u16::try_from(slot).ok());
         match (result, slot) {
-            // Fenced by a watchdog, it may use a version that all others have left.
-            (Ok(leg), Some(slot)) if !fenced && !self.mailbox.heart().is_fenced() => {
-                self.admit(leg, slot);
-            }
+            (Ok(leg), Some(slot)) if self.is_open(slot) => self.admit(leg, slot),
             (Ok(leg), slot) => {
                 self.io.close(leg, How::Reset);
                 if let Some(slot) = slot {
@@ -192,7 +189,7 @@ impl<I: Io> Shard<I> {
             }
             // Taken back, fenced, or the client has left the queue: nothing is wrong here.
             (Err(Errno::ECANCELED | Errno::ECONNABORTED), _) => {}
-            (Err(_), _) if fenced || self.mailbox.heart().is_fenced() => {}
+            (Err(_), _) if fenced => {}
             // Descriptors or memory ran out, or something that accept(2) does not foresee: asking
             // again at once could go on for ever.
             (Err(_), slot) => {
@@ -202,6 +199,12 @@ impl<I: Io> Shard<I> {
                 self.sockets.paused_until = Some(self.now.plus_millis(PAUSE_MS));
             }
         }
+    }
+
+    /// What counts is the listener, not the socket: one that a watchdog has shut, or that another
+    /// one follows, may have had a client before.
+    fn is_open(&self, listener: u16) -> bool {
+        !self.draining && self.table.view().listeners()[usize::from(listener)].accepting
     }
 
     fn admit(&mut self, leg: Leg, listener: u16) {

@@ -93,6 +93,7 @@ async fn serve(
     let state = State::find(&settings, &run, seed)?;
     let signals = Signals::take_over(run.file.clone())?;
     let _ = estate.flags.set(signals.flags());
+    let _ = estate.socket.set(settings.control.clone());
     let (door, _socket_file) = patiently(|| Door::open(&settings.control)).await?;
     let admin = match settings.admin {
         Some(address) => Some(patiently(|| open_admin(address)).await?),
