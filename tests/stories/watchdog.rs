@@ -69,7 +69,7 @@ struct Visit {
 fn visit(set: &Set) -> Visit {
     let began = clock::now();
     let served = Peer::try_connect(set.weir.web).and_then(|mut peer| {
-        peer.patient(Duration::from_secs(8));
+        peer.patient(PATIENCE);
         peer.try_line()?;
         peer.fin();
         Ok(())
@@ -236,20 +236,22 @@ fn panic_once(set: &Set, shard: usize, migrates: bool) -> Duration {
 #[test]
 fn a_stuck_shard_is_fenced_and_comes_back() {
     in_namespace("a_stuck_shard_is_fenced_and_comes_back", |migrates| {
-        for fault in ["spin", "sleep"] {
+        // A shard that computes is judged by the CPU time that it gets: on a busy machine that
+        // takes longer by the clock. One that sleeps is not.
+        for (fault, limit_s) in [("spin 8000", 6), ("sleep 3000", 2)] {
             let Some(set) = plan() else { return };
-            stuck_once(&set, fault, migrates);
+            stuck_once(&set, (fault, Duration::from_secs(limit_s)), migrates);
         }
     });
 }
 
-fn stuck_once(set: &Set, fault: &str, migrates: bool) {
+fn stuck_once(set: &Set, (fault, limit): (&str, Duration), migrates: bool) {
     const SHARD: usize = 1;
     let (mut held, each) = hold(set);
     let mut fenced = clock::now();
     let visits = with_visitors(set, || {
-        set.weir.strike(&format!("shard {SHARD} {fault} 3000"));
-        let took = logged(set, &["shard 1 ", "listeners are shut"], Duration::from_secs(2));
+        set.weir.strike(&format!("shard {SHARD} {fault}"));
+        let took = logged(set, &["shard 1 ", "listeners are shut"], limit);
         eprintln!("{fault}: fenced after {took:?}");
         fenced = clock::now();
         // A change does not wait for it.
@@ -268,9 +270,11 @@ fn stuck_once(set: &Set, fault: &str, migrates: bool) {
     eprintln!("{fault}: {} visits after the fence, the slowest took {slowest:?}", after.len());
     assert!(after.len() > 50, "too few clients to prove anything");
     assert!(slowest < Duration::from_secs(1), "a client waited for {slowest:?} after the fence");
-    let lost =
-        visits.iter().filter(|visit| visit.fault.is_some() && (migrates || visit.began > fenced));
-    assert_eq!(lost.count(), 0, "{visits:?}");
+    // Without migration those that were queued at it are reset by the fence.
+    let may_lose = |visit: &&Visit| !migrates && visit.began < fenced;
+    let lost = visits.iter().filter(|visit| visit.fault.is_some() && !may_lose(visit));
+    let lost: Vec<&Visit> = lost.collect();
+    assert!(lost.is_empty(), "{lost:?}");
     // It was stuck, not dead: its sessions have lost nothing.
     assert!(each[SHARD] > 0);
     go_on(&mut held);

@@ -310,8 +310,8 @@ impl Control {
         self.collect();
     }
 
-    /// True when every shard that counts has given the figures that were wanted. Asks again where an
-    /// earlier question was still on its way.
+    /// True when every shard that counts has given the figures that were wanted. Asks again where
+    /// an earlier question was still on its way.
     pub(crate) fn is_fresh(&mut self) -> bool {
         self.collect_stale();
         let mut counting = self.shards.iter().filter(|shard| shard.counts());

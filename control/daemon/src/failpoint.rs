@@ -1,7 +1,7 @@
 //! Faults on order, for stories: WEIR_FAILPOINTS names a socket, and each datagram on it is one.
 //! Compiled into builds with debug assertions only.
 //!
-//! `shard 1 panic 300` · `shard 1 spin 3000` · `shard 1 sleep 3000` (milliseconds) · `control panic`
+//! `shard 1 panic 300`, `shard 1 spin 3000`, `shard 1 sleep 3000` (milliseconds), `control panic`
 
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;

@@ -90,6 +90,7 @@ async fn serve(
     };
     let limits = Limits::of_this_process(shards)?;
     tracing::info!("{limits}");
+    warn_of_lost_clients(shards);
     let state = State::find(&settings, &run, seed)?;
     let signals = Signals::take_over(run.file.clone())?;
     let _ = estate.flags.set(signals.flags());
@@ -122,6 +123,19 @@ async fn serve(
     let code = shared.over().await;
     tracing::info!("stopped");
     Ok(code)
+}
+
+/// A fenced shard's waiting clients go to the others only if the kernel is told to move them. It
+/// must be before the listeners are there.
+fn warn_of_lost_clients(shards: u16) {
+    let path = "/proc/sys/net/ipv4/tcp_migrate_req";
+    let is_off = std::fs::read_to_string(path).is_ok_and(|text| text.trim() == "0");
+    if is_off && shards > 1 {
+        tracing::warn!(
+            "clients that wait at a shard which stops or is stuck are reset: \
+             sysctl -w net.ipv4.tcp_migrate_req=1, then start weir again"
+        );
+    }
 }
 
 /// Tries again for a moment: sockets that io_uring was waiting on outlive a process that was
