@@ -159,10 +159,16 @@ impl Pulse {
         is_fenced(&self.lines)
     }
 
-    /// Makes the shard fail at the begin of its next turn. Not there in a release build.
+    /// Makes the shard fail when it wakes, whatever wakes it. Not there in a release build.
+    #[cfg(debug_assertions)]
+    pub fn prime(&self, fault: Fault) {
+        self.lines.told.fault.store(fault.pack(), Ordering::Release);
+    }
+
+    /// Makes the shard fail at once.
     #[cfg(debug_assertions)]
     pub fn strike(&self, fault: Fault) {
-        self.lines.told.fault.store(fault.pack(), Ordering::Release);
+        self.prime(fault);
         eventfd::ring(&self.bell);
     }
 }

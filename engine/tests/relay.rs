@@ -232,3 +232,47 @@ fn a_panic_resets_what_was_open_and_the_shard_comes_back() {
     assert!(TcpStream::connect(rig.address).is_err(), "nobody listens until control says so");
     rig.stop();
 }
+
+#[test]
+fn a_fenced_shard_lets_go_of_its_listeners_and_keeps_its_sessions() {
+    let (address, thread) = backend(|mut stream| {
+        let mut word = [0; 5];
+        stream.read_exact(&mut word).unwrap();
+        stream.write_all(&word).unwrap();
+    });
+    let rig = Rig::start(&[address]);
+    rig.report(|report| matches!(report, Report::Retired(_)).then_some(()));
+    let mut client = rig.client();
+    let pulse = rig.engine.pulses().remove(0);
+    client.write_all(b"he").unwrap();
+    pulse.fence();
+    // It says so, and waits for new ones.
+    rig.report(|report| matches!(report, Report::Started { .. }).then_some(()));
+    assert!(!pulse.is_fenced(), "it has heeded the fence");
+    assert!(TcpStream::connect(rig.address).is_err(), "nobody listens");
+    client.write_all(b"llo").unwrap();
+    let mut word = [0; 5];
+    client.read_exact(&mut word).unwrap();
+    assert_eq!(&word, b"hello");
+    thread.join().unwrap();
+    rig.stop();
+}
+
+#[cfg(debug_assertions)]
+#[test]
+fn a_panic_resets_a_client_that_was_accepted_and_not_yet_looked_at() {
+    use weir_engine::failpoint::Fault;
+    let rig = Rig::start(&[]);
+    rig.report(|report| matches!(report, Report::Retired(_)).then_some(()));
+    let pulse = rig.engine.pulses().remove(0);
+    while !pulse.beat().waits {
+        thread::yield_now();
+    }
+    // The answer to its accept is what wakes the shard.
+    pulse.prime(Fault::Panic(0));
+    let mut client = rig.client();
+    assert!(rig.report(ended).is_some());
+    let error = client.read(&mut [0; 1]).expect_err("nobody serves it");
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    rig.stop();
+}
