@@ -31,6 +31,8 @@ pub struct Options {
     pub shards: u16,
     /// The most sessions of one shard, at most 2^24 − 4096.
     pub sessions_max: u32,
+    /// Pipes for bulk on each shard at most, 0 to 256: two descriptors each.
+    pub pipes_max: u16,
     /// False leaves the threads unpinned (several shards on one core, in tests).
     pub pin: bool,
     /// Keys the hash of client addresses (maglev). The same seed on several hosts sends a client to

@@ -1,6 +1,8 @@
 //! Orders in, reports out: two bounded channels that nobody waits on, an eventfd that wakes the
 //! shard and a socket that wakes control.
 
+mod handoff;
+
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -11,6 +13,7 @@ use weir_proto::order::{Order, Report};
 
 use crate::heartbeat::{self, Heart, Pulse};
 use crate::sys::eventfd;
+use handoff::{Giver, Handed, Taker};
 
 /// Orders that may wait for one shard. Control coalesces beyond it.
 const ORDERS_MAX: usize = 1024;
@@ -20,7 +23,9 @@ const REPORTS_MAX: usize = 8192;
 /// Control's end for one shard.
 #[derive(Debug)]
 pub struct ShardDoor {
-    orders: Sender<Order>,
+    orders: Sender<Letter>,
+    /// For a shard with a descriptor table of its own.
+    giver: Option<Giver>,
     bell: Arc<OwnedFd>,
     pulse: Pulse,
 }
@@ -28,10 +33,18 @@ pub struct ShardDoor {
 /// The shard's end.
 #[derive(Debug)]
 pub struct Mailbox {
-    orders: Receiver<Order>,
+    orders: Receiver<Letter>,
+    taker: Option<Taker>,
     reporter: Reporter,
     bell: Arc<OwnedFd>,
     heart: Heart,
+}
+
+/// An order, and what it says of sockets that come beside it.
+#[derive(Debug)]
+struct Letter {
+    order: Order,
+    handed: Option<Handed>,
 }
 
 /// The shard's way to report.
@@ -83,8 +96,19 @@ impl Inbox {
         let control_bell = self.bell_write.try_clone()?;
         let reporter = Reporter { reports: self.sender.clone(), control_bell };
         let (heart, pulse) = heartbeat::pair(Arc::clone(&bell));
-        let door = ShardDoor { orders: send, bell: Arc::clone(&bell), pulse };
-        Ok((door, Mailbox { orders, reporter, bell, heart }))
+        let door = ShardDoor { orders: send, giver: None, bell: Arc::clone(&bell), pulse };
+        Ok((door, Mailbox { orders, taker: None, reporter, bell, heart }))
+    }
+
+    /// The same for a shard that will have a descriptor table of its own.
+    ///
+    /// # Errors
+    /// Descriptors ran out.
+    pub(crate) fn connect_apart(&self) -> io::Result<(ShardDoor, Mailbox)> {
+        let (mut door, mut mailbox) = self.connect()?;
+        let (giver, taker) = handoff::pair()?;
+        (door.giver, mailbox.taker) = (Some(giver), Some(taker));
+        Ok((door, mailbox))
     }
 }
 
@@ -95,12 +119,34 @@ impl ShardDoor {
     /// Gives the order back if the mailbox is full or the shard is gone.
     #[allow(clippy::result_large_err)] // the order itself is what the caller needs back
     pub fn send(&self, order: Order) -> Result<(), Order> {
-        match self.orders.try_send(order) {
+        // Nobody else sends: a channel that has room now has room in a moment.
+        if self.orders.is_full() {
+            return Err(order);
+        }
+        match (&self.giver, order) {
+            (Some(giver), Order::Adopt { snapshot, sockets }) if !sockets.is_empty() => {
+                let Ok(handed) = giver.give(&sockets) else {
+                    return Err(Order::Adopt { snapshot, sockets });
+                };
+                // These numbers mean nothing in the shard's table; what was sent lives on there.
+                drop(sockets);
+                let order = Order::Adopt { snapshot, sockets: Vec::new() };
+                self.post(Letter { order, handed: Some(handed) })
+            }
+            (_, order) => self.post(Letter { order, handed: None }),
+        }
+    }
+
+    #[allow(clippy::result_large_err)] // as above
+    fn post(&self, letter: Letter) -> Result<(), Order> {
+        match self.orders.try_send(letter) {
             Ok(()) => {
                 eventfd::ring(&self.bell);
                 Ok(())
             }
-            Err(TrySendError::Full(order) | TrySendError::Disconnected(order)) => Err(order),
+            Err(TrySendError::Full(letter) | TrySendError::Disconnected(letter)) => {
+                Err(letter.order)
+            }
         }
     }
 
@@ -131,7 +177,16 @@ impl Mailbox {
 
     /// The oldest order.
     pub fn take(&mut self) -> Option<Order> {
-        self.orders.try_recv().ok()
+        let Letter { order, handed } = self.orders.try_recv().ok()?;
+        let (Some(taker), Some(handed)) = (&self.taker, handed) else { return Some(order) };
+        let Order::Adopt { snapshot, .. } = order else { return Some(order) };
+        Some(Order::Adopt { snapshot, sockets: taker.take(handed) })
+    }
+
+    /// The descriptors that the shard needs of those that were opened before it had its own table.
+    pub(crate) fn descriptors(&self) -> Vec<RawFd> {
+        let taker = self.taker.as_ref().map(Taker::fd);
+        [self.bell(), self.reporter.control_bell.as_raw_fd()].into_iter().chain(taker).collect()
     }
 
     /// Reports to control.
@@ -152,7 +207,8 @@ impl Mailbox {
         let control_bell = self.reporter.control_bell.try_clone()?;
         let reporter = Reporter { reports: self.reporter.reports.clone(), control_bell };
         let (orders, bell) = (self.orders.clone(), Arc::clone(&self.bell));
-        Ok(Mailbox { orders, reporter, bell, heart: self.heart.clone() })
+        let taker = self.taker.clone();
+        Ok(Mailbox { orders, taker, reporter, bell, heart: self.heart.clone() })
     }
 }
 

@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code)]
 
+mod batch;
 mod buffers;
 mod cqe;
 mod pipes;
@@ -25,6 +26,7 @@ use weir_core::session::Move;
 
 use crate::io::{Counts, Io, Op, Outcome, Token};
 use crate::sys::{self, socket};
+use batch::{Batch, PATIENCE_US};
 use buffers::Buffers;
 use pipes::Pipes;
 pub(crate) use setup::{probe, refusal};
@@ -36,6 +38,8 @@ use watch::Watches;
 pub(crate) struct RingSetup {
     /// Buffers of `BUFFER_SIZE` bytes; a power of two.
     pub(crate) buffers: u16,
+    /// Pipes at most.
+    pub(crate) pipes: u16,
     /// The eventfd that the mailbox rings.
     pub(crate) bell: RawFd,
 }
@@ -49,6 +53,7 @@ pub(crate) struct Ring {
     watches: Watches,
     pipes: Pipes,
     bell: RawFd,
+    batch: Batch,
     counts: Counts,
     overflow_seen: u32,
 }
@@ -59,13 +64,15 @@ impl Ring {
         let ring = setup::build()?;
         let buffers = Buffers::new(&ring, setup.buffers)?;
         setup::enable(&ring)?; // the last registration was above
+        let batch = Batch::new(ring.params().is_feature_min_timeout());
         let mut ring = Ring {
             ring,
             buffers,
             arguments: Box::default(),
             watches: Watches::new()?,
-            pipes: Pipes::default(),
+            pipes: Pipes::new(setup.pipes),
             bell: setup.bell,
+            batch,
             counts: Counts::default(),
             overflow_seen: 0,
         };
@@ -91,13 +98,22 @@ impl Ring {
         self.push(&sqe::poll(self.watches.fd()).user_data(Token::Watches.pack()));
     }
 
-    /// One io_uring_enter: submits everything, waits for `want` answers or until `timeout`.
-    fn enter(&mut self, want: usize, timeout: Option<Timespec>) {
+    /// One io_uring_enter: submits everything, waits for `want` answers (not long for more than
+    /// one) or until `timeout`.
+    fn enter(&mut self, want: u32, timeout: Option<Timespec>) {
         self.counts.enters += 1;
         let submitter = self.ring.submitter();
-        let result = match &timeout {
-            Some(timeout) => submitter.submit_with_args(want, &SubmitArgs::new().timespec(timeout)),
-            None => submitter.submit_and_wait(want),
+        let mut args = SubmitArgs::new();
+        if want > 1 {
+            args = args.min_wait_usec(PATIENCE_US);
+        }
+        if let Some(timeout) = &timeout {
+            args = args.timespec(timeout);
+        }
+        let result = if want > 1 || timeout.is_some() {
+            submitter.submit_with_args(want as usize, &args)
+        } else {
+            submitter.submit_and_wait(want as usize)
         };
         if let Err(error) = result {
             match error.raw_os_error() {
@@ -139,6 +155,7 @@ impl Io for Ring {
         }
         let entry = self.ring.completion().next()?;
         self.counts.completions += 1;
+        self.batch.count();
         let bits = entry.user_data();
         let token = Token::unpack(bits).expect("the kernel gives back what it was given");
         if token == Token::Watches {
@@ -210,14 +227,15 @@ impl Io for Ring {
     fn wait(&mut self, until: Option<Now>) {
         self.buffers.publish();
         let before = sys::now();
+        let want = self.batch.want();
         match until {
-            None => self.enter(1, None),
+            None => self.enter(want, None),
             Some(until) if until <= before => self.enter(0, None),
             Some(until) => {
                 let nanos = until.nanos - before.nanos;
                 let nanosecond = u32::try_from(nanos % 1_000_000_000).expect("below a second");
                 let timeout = Timespec::new().sec(nanos / 1_000_000_000).nsec(nanosecond);
-                self.enter(1, Some(timeout));
+                self.enter(want, Some(timeout));
             }
         }
         self.counts.waited_ns += sys::now().nanos - before.nanos;

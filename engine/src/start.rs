@@ -12,7 +12,7 @@ use weir_proto::order::Report;
 use crate::mailbox::{Inbox, Mailbox};
 use crate::ring::{Ring, RingSetup, refusal};
 use crate::shard::{Shard, ShardSetup};
-use crate::sys::affinity;
+use crate::sys::{affinity, table};
 use crate::{Engine, Options, StartError};
 
 /// Receive buffers of one shard (see `ring/buffers.rs`): 128 MiB of address space, touched only as
@@ -29,7 +29,7 @@ pub(crate) fn start(options: &Options) -> Result<Engine, StartError> {
     let mut threads = Vec::new();
     let (told, outcomes) = bounded(usize::from(options.shards.max(1)));
     for number in 0..options.shards.max(1) {
-        let (door, mailbox) = inbox.connect().map_err(out_of_files)?;
+        let (door, mailbox) = inbox.connect_apart().map_err(out_of_files)?;
         let setup = ShardSetup {
             id: ShardId(number),
             shards: options.shards.max(1),
@@ -40,10 +40,11 @@ pub(crate) fn start(options: &Options) -> Result<Engine, StartError> {
         };
         let cpu = if cpus.is_empty() { None } else { Some(cpus[usize::from(number) % cpus.len()]) };
         let cpu = cpu.filter(|_| options.pin);
+        let place = (cpu, options.pipes_max);
         let told = told.clone();
         let thread = thread::Builder::new()
             .name(format!("weir-shard-{number}"))
-            .spawn(move || live(setup, mailbox, cpu, told))
+            .spawn(move || live(setup, mailbox, place, told))
             .map_err(out_of_files)?;
         doors.push(door);
         threads.push(thread);
@@ -65,12 +66,21 @@ fn wait_for_rings(outcomes: &Receiver<Outcome>) -> Outcome {
 /// A shard's thread from its first line to its last: one shard, and after a panic another one,
 /// which control gives the current snapshot and new sockets. How often is too often is for control
 /// to say.
-fn live(setup: ShardSetup, mailbox: Mailbox, cpu: Option<usize>, told: Sender<Outcome>) {
+fn live(
+    setup: ShardSetup,
+    mailbox: Mailbox,
+    (cpu, pipes): (Option<usize>, u16),
+    told: Sender<Outcome>,
+) {
     if let Some(cpu) = cpu {
         // Without it the shard runs as well, only less evenly; a cpuset may have changed under us.
         let _ = affinity::pin(cpu);
     }
-    let bell = RingSetup { buffers: BUFFERS, bell: mailbox.bell() };
+    if let Err(error) = table::leave(&mailbox.descriptors()) {
+        let _ = told.send(Err(no_table(&error)));
+        return;
+    }
+    let bell = RingSetup { buffers: BUFFERS, pipes, bell: mailbox.bell() };
     let (ring, reporter) = match Ring::new(bell).and_then(|it| Ok((it, mailbox.again()?))) {
         Ok(both) => both,
         Err(error) => {
@@ -84,6 +94,13 @@ fn live(setup: ShardSetup, mailbox: Mailbox, cpu: Option<usize>, told: Sender<Ou
     heart.begin();
     live_on(setup, (ring, mailbox, reporter), bell);
     heart.end();
+}
+
+fn no_table(error: &std::io::Error) -> StartError {
+    StartError {
+        what: format!("a shard cannot have a descriptor table of its own: {error}"),
+        hint: "allow close_range(2) with CLOSE_RANGE_UNSHARE in the seccomp profile".to_owned(),
+    }
 }
 
 /// Shard after shard, until one ends in peace.

@@ -6,6 +6,7 @@
 pub(crate) mod affinity;
 pub(crate) mod eventfd;
 pub(crate) mod socket;
+pub(crate) mod table;
 pub(crate) mod thread;
 
 use weir_core::base::clock::Now;

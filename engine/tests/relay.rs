@@ -21,8 +21,14 @@ struct Rig {
 
 impl Rig {
     fn start(backends: &[SocketAddr]) -> Rig {
-        let options =
-            Options { shards: 1, sessions_max: 64, pin: false, hash_seed: (1, 2), seed: 3 };
+        let options = Options {
+            shards: 1,
+            sessions_max: 64,
+            pipes_max: 4,
+            pin: false,
+            hash_seed: (1, 2),
+            seed: 3,
+        };
         let mut engine = Engine::start(&options).expect("io_uring is there");
         // std's listener listens already; listening again only sets the backlog.
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -9,6 +9,7 @@ use weir_proto::answer::SCHEMA;
 
 use crate::file::Settings;
 use crate::rt;
+use crate::serve::limits::Limits;
 use facts::{Access, Facts, Folder};
 
 /// One question and its answer.
@@ -160,8 +161,8 @@ fn nofile(limit: Option<u64>) -> Check {
     const NAME: &str = "nofile";
     const MEND: &str = "LimitNOFILE=1048576 in the unit, or ulimit -n 1048576";
     let Some(limit) = limit else { return ok(NAME, "unlimited") };
-    let sessions = limit.saturating_sub(DESCRIPTORS_RESERVED) / 2;
-    let found = format!("{limit} descriptors, some {sessions} sessions");
+    let sessions = Limits::of(limit, 1).map_or(0, |limits| limits.sessions_per_shard);
+    let found = format!("{limit} descriptors, {sessions} sessions on each shard");
     match sessions {
         0..16 => fail(NAME, found, MEND),
         16..SESSIONS_FEW => warn(NAME, found, MEND),
@@ -221,10 +222,8 @@ fn folder(folder: &Folder) -> Check {
     }
 }
 
-/// Descriptors that no session gets.
-const DESCRIPTORS_RESERVED: u64 = 64;
 /// Fewer sessions than this surprise people.
-const SESSIONS_FEW: u64 = 8000;
+const SESSIONS_FEW: u32 = 8000;
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 
 mod answers;
 mod change;
-mod limits;
+pub(crate) mod limits;
 pub(crate) mod notice;
 pub(crate) mod outbox;
 mod source;

@@ -12,9 +12,6 @@ use weir_core::session::Move;
 
 use crate::sys::socket;
 
-/// Pipes of one shard at most: two descriptors each.
-const PIPES_MAX: usize = 256;
-
 /// What is asked of the kernel as a pipe's size, in bytes. A page reference takes a slot, whatever
 /// it holds, so a pipe of segments fills up sooner (docs/adr/0007). Users without CAP_SYS_RESOURCE
 /// get no more than fs.pipe-max-size.
@@ -41,18 +38,23 @@ impl Pipe {
 }
 
 /// All pipes of one shard. A pipe's number is its place here.
-#[derive(Default)]
 pub(super) struct Pipes {
+    most: usize,
     places: Vec<Option<Pipe>>,
     /// Places whose pipe is free, or that have none.
     free: Vec<u16>,
 }
 
 impl Pipes {
+    /// At most so many, made when they are needed: two descriptors each.
+    pub(super) fn new(most: u16) -> Pipes {
+        Pipes { most: most.into(), places: Vec::new(), free: Vec::new() }
+    }
+
     pub(super) fn take(&mut self) -> Option<PipeId> {
         let place = match self.free.pop() {
             Some(place) => place,
-            None if self.places.len() < PIPES_MAX => {
+            None if self.places.len() < self.most => {
                 self.places.push(None);
                 u16::try_from(self.places.len() - 1).ok()?
             }

@@ -4,11 +4,15 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// More descriptors than this are of no use to us.
 const DESCRIPTORS_MAX: u64 = 1 << 20;
-/// For logs, the state, the doors, the prober and what the libraries open. A quarter of the limit,
-/// if that is less.
-const RESERVED_MAX: u64 = 256;
-/// For each shard: its ring, its listeners, its channels, and what is accepted past its limit.
-const RESERVED_PER_SHARD: u64 = 32;
+/// For each shard, which has a descriptor table of its own: its ring, its listeners, its channels,
+/// what is accepted past its limit. A quarter of the limit, if that is less.
+const RESERVED_MAX: u64 = 128;
+/// Pipes for bulk, two descriptors each: up to 256, but never more than a quarter of the limit.
+const PIPES_MAX: u64 = 512;
+/// What control's own table must hold: logs, the state, the doors, what the libraries open; and for
+/// each shard its listeners and channels.
+const CONTROL_MIN: u64 = 48;
+const CONTROL_PER_SHARD: u64 = 8;
 /// A session's client and backend.
 const PER_SESSION: u64 = 2;
 
@@ -17,11 +21,12 @@ const PER_SESSION: u64 = 2;
 pub(crate) struct Limits {
     pub(crate) descriptors: u64,
     pub(crate) sessions_per_shard: u32,
+    pub(crate) pipes_per_shard: u16,
     pub(crate) shards: u16,
 }
 
 impl Limits {
-    /// Raises RLIMIT_NOFILE to its hard limit and divides it.
+    /// Raises RLIMIT_NOFILE to its hard limit; it counts each shard's descriptors by themselves.
     ///
     /// # Errors
     /// So few descriptors that no session fits.
@@ -43,23 +48,33 @@ impl Limits {
         })
     }
 
-    /// Divides `descriptors` among `shards`. `None` if not one session fits on each.
+    /// What `descriptors` of each table allow. `None` if not one session fits on a shard.
     pub(crate) fn of(descriptors: u64, shards: u16) -> Option<Limits> {
-        let reserved = RESERVED_MAX.min(descriptors / 4) + RESERVED_PER_SHARD * u64::from(shards);
-        let sessions = descriptors.checked_sub(reserved)? / PER_SESSION;
-        let each = u32::try_from(sessions / u64::from(shards.max(1))).ok()?;
-        (each > 0).then_some(Limits { descriptors, sessions_per_shard: each, shards })
+        if descriptors < CONTROL_MIN + CONTROL_PER_SHARD * u64::from(shards) {
+            return None;
+        }
+        let pipes = PIPES_MAX.min(descriptors / 4);
+        let reserved = RESERVED_MAX.min(descriptors / 4) + pipes;
+        let pipes_per_shard = u16::try_from(pipes / 2).ok()?;
+        let each = u32::try_from(descriptors.checked_sub(reserved)? / PER_SESSION).ok()?;
+        (each > 0).then_some(Limits {
+            descriptors,
+            sessions_per_shard: each,
+            pipes_per_shard,
+            shards,
+        })
     }
 }
 
 impl core::fmt::Display for Limits {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let Limits { descriptors, sessions_per_shard: each, shards } = *self;
+        let Limits { descriptors, sessions_per_shard: each, shards, .. } = *self;
         let all = u64::from(each) * u64::from(shards);
         let noun = if shards == 1 { "shard" } else { "shards" };
         write!(
             f,
-            "{descriptors} descriptors: at most {all} sessions, {each} on each of {shards} {noun}"
+            "{descriptors} descriptors a shard: at most {all} sessions, {each} on each of {shards} \
+             {noun}"
         )
     }
 }
@@ -69,15 +84,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn descriptors_are_divided_after_the_reserve() {
+    fn each_shard_has_all_descriptors_but_the_reserve() {
         let limits = Limits::of(65_536, 2).unwrap();
-        assert_eq!(limits.sessions_per_shard, (65_536 - 256 - 64) / 4);
+        assert_eq!(limits.sessions_per_shard, (65_536 - 128 - 512) / 2);
         assert_eq!(
             limits.to_string(),
-            "65536 descriptors: at most 32608 sessions, 16304 on each of 2 shards"
+            "65536 descriptors a shard: at most 64896 sessions, 32448 on each of 2 shards"
         );
-        assert_eq!(Limits::of(200, 2).map(|limits| limits.sessions_per_shard), Some(21));
-        assert_eq!(Limits::of(42, 1), None);
-        assert_eq!(Limits::of(46, 1).map(|limits| limits.sessions_per_shard), Some(1));
+        assert_eq!(Limits::of(200, 2).map(|limits| limits.sessions_per_shard), Some(50));
+        assert_eq!(Limits::of(55, 1), None);
+        assert_eq!(Limits::of(56, 1).map(|limits| limits.sessions_per_shard), Some(14));
     }
 }

@@ -103,6 +103,7 @@ async fn serve(
     let options = Options {
         shards,
         sessions_max: limits.sessions_per_shard,
+        pipes_max: limits.pipes_per_shard,
         pin: shards <= cores,
         hash_seed: HASH_SEED,
         seed: RandomState::new().build_hasher().finish(),

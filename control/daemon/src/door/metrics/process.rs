@@ -1,6 +1,7 @@
 //! The standard `process_*` metrics, from /proc/self.
 
 use std::fs;
+use std::path::Path;
 
 use super::page::Page;
 
@@ -20,13 +21,11 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Reads /proc; takes well under a millisecond, and more with very many descriptors.
+    /// Reads /proc; takes well under a millisecond.
     pub(crate) fn read() -> Process {
         let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
-        let open_fds = fs::read_dir("/proc/self/fd").ok();
         Process {
-            // One of them is the descriptor that reads the folder.
-            open_fds: open_fds.map(|fds| (fds.count() as u64).saturating_sub(1)),
+            open_fds: open_fds(),
             ..parse(&Files {
                 stat: &text("/proc/self/stat"),
                 status: &text("/proc/self/status"),
@@ -92,6 +91,21 @@ fn parse(files: &Files<'_>) -> Process {
         start_s: boot_s.zip(field(22)).map(|(boot, ticks)| boot + ticks / TICKS_PER_S),
     }
 }
+
+/// Descriptors of the process's table and of each shard's own.
+fn open_fds() -> Option<u64> {
+    let tasks = fs::read_dir("/proc/self/task").ok()?.flatten();
+    let shards = tasks.filter(|task| {
+        fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.starts_with(SHARD))
+    });
+    // Since Linux 6.2 the folder's size is how many there are.
+    let count = |folder: &Path| fs::metadata(folder).ok().map(|it| it.len());
+    let tables = shards.filter_map(|task| count(&task.path().join("fd")));
+    Some(count(Path::new("/proc/self/fd"))? + tables.sum::<u64>())
+}
+
+/// How the threads with a table of their own are called.
+const SHARD: &str = "weir-shard-";
 
 #[cfg(test)]
 mod tests {

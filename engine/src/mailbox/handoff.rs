@@ -1,0 +1,166 @@
+//! Listening sockets on their way from control's descriptor table to a shard's own, by SCM_RIGHTS
+//! (unix(7)), beside the order that names them.
+//!
+//! ```text
+//! control  give: one message a socket, numbered ──▶ Unix socket ──▶ take: those of the order  
+//! shard
+//!          then the order, with number and count ──▶ channel    ──▶
+//! ```
+//! An order that could not be sent leaves its messages behind; the number tells them from those of
+//! the order that comes instead.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::cmsg_space;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
+use weir_proto::ids::ListenerId;
+use weir_proto::order::ListenerSocket;
+
+/// The number of the order, then the listener's.
+const MESSAGE: usize = 12;
+
+/// What an order says of the sockets that were sent beside it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Handed {
+    number: u64,
+    count: usize,
+}
+
+/// Control's end.
+#[derive(Debug)]
+pub(super) struct Giver {
+    socket: UnixStream,
+    number: AtomicU64,
+}
+
+/// The shard's end.
+#[derive(Clone, Debug)]
+pub(super) struct Taker(Arc<UnixStream>);
+
+/// Both ends for one shard.
+pub(super) fn pair() -> io::Result<(Giver, Taker)> {
+    let (giver, taker) = UnixStream::pair()?;
+    giver.set_nonblocking(true)?;
+    taker.set_nonblocking(true)?;
+    Ok((Giver { socket: giver, number: AtomicU64::new(0) }, Taker(Arc::new(taker))))
+}
+
+impl Giver {
+    /// Sends the sockets; they stay the caller's as well.
+    ///
+    /// # Errors
+    /// EAGAIN, ETOOMANYREFS: the shard does not take what it was sent.
+    pub(super) fn give(&self, sockets: &[ListenerSocket]) -> io::Result<Handed> {
+        let number = self.number.load(Ordering::Relaxed);
+        self.number.store(number + 1, Ordering::Relaxed); // only control gives
+        for ListenerSocket { listener, socket } in sockets {
+            let mut message = [0; MESSAGE];
+            message[..8].copy_from_slice(&number.to_le_bytes());
+            message[8..].copy_from_slice(&listener.0.to_le_bytes());
+            let rights = [socket.as_fd()];
+            let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            control.push(SendAncillaryMessage::ScmRights(&rights));
+            let flags = SendFlags::NOSIGNAL;
+            // So short that the kernel takes all of it or nothing.
+            sendmsg(&self.socket, &[IoSlice::new(&message)], &mut control, flags)?;
+        }
+        Ok(Handed { number, count: sockets.len() })
+    }
+}
+
+impl Taker {
+    /// The sockets of one order. Fewer than were sent if this table is full: then the other shards
+    /// serve those addresses.
+    pub(super) fn take(&self, handed: Handed) -> Vec<ListenerSocket> {
+        let mut sockets = Vec::with_capacity(handed.count);
+        while sockets.len() < handed.count {
+            let Some((number, socket)) = self.next() else { break };
+            if number == handed.number {
+                sockets.push(socket);
+            }
+        }
+        sockets
+    }
+
+    /// The next message with a socket in it.
+    fn next(&self) -> Option<(u64, ListenerSocket)> {
+        loop {
+            let mut message = [0; MESSAGE];
+            let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+            let mut control = RecvAncillaryBuffer::new(&mut space);
+            let into = &mut [IoSliceMut::new(&mut message)];
+            let flags = RecvFlags::CMSG_CLOEXEC;
+            let got = recvmsg(&*self.0, into, &mut control, flags).ok()?;
+            if got.bytes != MESSAGE {
+                return None; // control is gone
+            }
+            let socket: Option<OwnedFd> = control.drain().find_map(|part| match part {
+                RecvAncillaryMessage::ScmRights(mut rights) => rights.next(),
+                _ => None,
+            });
+            let Some(socket) = socket else { continue };
+            let number = u64::from_le_bytes(message[..8].try_into().expect("8 bytes"));
+            let listener = u32::from_le_bytes(message[8..].try_into().expect("4 bytes"));
+            return Some((number, ListenerSocket { listener: ListenerId(listener), socket }));
+        }
+    }
+
+    pub(super) fn fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn sockets(count: u32) -> (Vec<ListenerSocket>, Vec<u16>) {
+        let listeners: Vec<TcpListener> =
+            (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let ports = listeners.iter().map(|it| it.local_addr().unwrap().port()).collect();
+        let socket = |(id, it): (u32, TcpListener)| ListenerSocket {
+            listener: ListenerId(id),
+            socket: it.into(),
+        };
+        ((0..count).zip(listeners).map(socket).collect(), ports)
+    }
+
+    fn port(socket: &ListenerSocket) -> u16 {
+        let copy = TcpListener::from(socket.socket.try_clone().unwrap());
+        copy.local_addr().unwrap().port()
+    }
+
+    #[test]
+    fn an_order_finds_its_sockets_behind_those_of_one_that_was_not_sent() {
+        let (giver, taker) = pair().unwrap();
+        let (lost, _) = sockets(3);
+        giver.give(&lost).unwrap();
+        let (sent, ports) = sockets(2);
+        let handed = giver.give(&sent).unwrap();
+        let got = taker.take(handed);
+        assert_eq!(got.iter().map(|it| it.listener.0).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(got.iter().map(port).collect::<Vec<_>>(), ports);
+        assert!(taker.take(handed).is_empty(), "each is taken once");
+    }
+
+    #[test]
+    fn a_shard_that_takes_nothing_is_an_error_and_no_wait() {
+        let (giver, taker) = pair().unwrap();
+        let (some, _) = sockets(8);
+        let refused = (0..10_000).find_map(|_| giver.give(&some).err());
+        assert!(refused.is_some(), "the socket is bounded");
+        drop(taker);
+        assert!(giver.give(&some).is_err());
+    }
+}
