@@ -18,7 +18,8 @@ use crate::serve::notice::Notice;
 
 /// The most clients at once. The last place is kept for an admin.
 pub(crate) const CLIENTS_MAX: usize = 64;
-/// One that has said hello keeps its place at least this long after its last answer.
+/// One that has said hello keeps its place at least this long after its last answer, unless a
+/// higher role comes.
 const SILENCE_MIN: Duration = Duration::from_secs(5);
 
 /// Everybody who is connected.
@@ -55,8 +56,8 @@ pub(crate) struct Place {
 
 impl Clients {
     /// A place for one who comes now. If all are taken it gets that of somebody who makes no use
-    /// of it and whose role is not above its own: of one who has not said hello, or of one who has
-    /// asked nothing for [`SILENCE_MIN`]; first the least role, then the longest silence. So those
+    /// of it: of one who has not said hello, or asks nothing now; not of a higher role, and of the
+    /// same only after [`SILENCE_MIN`]. First the least role, then the longest silence. So those
     /// who connect and say nothing never keep out those who do. `None` if there is no such one.
     pub(crate) fn admit(self: &Rc<Clients>, role: Option<Role>, now: Now) -> Option<Place> {
         let most = if role == Some(Role::Admin) { CLIENTS_MAX } else { CLIENTS_MAX - 1 };
@@ -75,10 +76,11 @@ impl Clients {
         // What to compare: who has said hello goes last.
         let rank = |client: &Client| match client.phase.get() {
             Phase::Come { since } => Some((false, client.role, since)),
-            Phase::Silent { since } if elapsed(since, now) >= SILENCE_MIN => {
-                Some((true, client.role, since))
+            Phase::Silent { since } => {
+                let long = elapsed(since, now) >= SILENCE_MIN;
+                (long || client.role < role).then_some((true, client.role, since))
             }
-            Phase::Silent { .. } | Phase::Answered => None,
+            Phase::Answered => None,
         };
         let may_go = list.iter().enumerate().filter(|(_, client)| client.role <= role);
         let ranked = may_go.filter_map(|(index, client)| Some((rank(client)?, index)));
@@ -151,7 +153,9 @@ mod tests {
         admin.is_silent(at(1));
         assert_eq!(cut(&places), [0; 0], "nobody had to go");
         assert!(clients.admit(VIEWER, at(1)).is_none());
-        drop(places);
+        let second = clients.admit(ADMIN, at(1)).unwrap();
+        assert_eq!(cut(&places).len(), 1, "a lesser one that asks nothing has no time to wait");
+        drop((places, second));
         assert_eq!(clients.list.borrow().len(), 1);
         drop(admin);
         assert!(clients.list.borrow().is_empty());
