@@ -82,7 +82,8 @@ impl Store {
     /// Opens the state in `directory`, which is made (mode 0700) if it is not there.
     ///
     /// # Errors
-    /// Another process uses it, it or its file is a symbolic link, it cannot be read, or what is there is not exactly versions 1 to n.
+    /// Another process uses it, it or its file is a symbolic link, it cannot be read, or what is
+    /// there is not exactly versions 1 to n.
     pub(crate) fn open(directory: &Path) -> Result<Found, StoreError> {
         let lock = lock_directory(directory)?;
         let path = directory.join(FILE);

@@ -71,6 +71,9 @@ impl Door {
     pub(crate) async fn serve(self, shared: Rc<Shared>, roles: Roles) {
         let clients = Rc::new(Clients::default());
         loop {
+            // Those who have come say hello before the next one may take their place, and a flood
+            // of them does not keep the thread.
+            rt::pause().await;
             let (stream, peer) = self.server.accept().await;
             let role = roles.of(&peer);
             let Some(place) = clients.admit(role, rt::now()) else {
@@ -92,8 +95,6 @@ impl Door {
                     tracing::warn!(uid, pid, "a client was cut off: {why}");
                 }
             });
-            // Let it say hello before the next one may take its place.
-            rt::pause().await;
         }
     }
 }
