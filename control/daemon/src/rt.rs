@@ -204,10 +204,12 @@ impl UnixServer {
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         // The file gets the mode of the socket, less the umask. A chmod by name would come after a
         // moment in which the file is there with another mode, and would follow a symbolic link
-        // that was put in its place. The umask is the process's: no other thread runs yet.
+        // that was put in its place. The umask is the whole process's: nobody else makes files
+        // while this thread starts.
         rustix::fs::fchmod(&socket, Mode::from_raw_mode(0o660))?;
+        let address = SocketAddrUnix::new(path)?;
         let umask = rustix::process::umask(Mode::from_raw_mode(0o007));
-        let bound = bind(&socket, &SocketAddrUnix::new(path)?);
+        let bound = bind(&socket, &address);
         rustix::process::umask(umask);
         bound?;
         listen(&socket, BACKLOG)?;
