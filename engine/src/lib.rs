@@ -15,7 +15,7 @@ pub mod shard;
 mod start;
 mod sys;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::thread::JoinHandle;
 
 use weir_proto::ids::ShardId;
@@ -126,4 +126,13 @@ impl Engine {
 /// What is missing and what to do about it.
 pub fn probe() -> Result<(), StartError> {
     ring::probe()
+}
+
+/// The supplementary groups of a Unix socket's peer, as they were when it connected. Here because
+/// no crate that control uses has the call, and only this one may make calls of its own.
+///
+/// # Errors
+/// What getsockopt(2) said about SO_PEERGROUPS.
+pub fn peer_groups(socket: BorrowedFd<'_>) -> std::io::Result<Vec<u32>> {
+    sys::peer::groups(socket)
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod affinity;
 pub(crate) mod eventfd;
+pub(crate) mod peer;
 pub(crate) mod socket;
 pub(crate) mod table;
 pub(crate) mod thread;

@@ -229,7 +229,7 @@ pub struct EventRow {
     pub id: u64,
     /// RFC 3339, UTC.
     pub at: String,
-    /// `health`, `config`, `shard`, `process`.
+    /// `health`, `config`, `shard`, `process`, `audit`.
     pub kind: String,
     pub subject: String,
     pub text: String,

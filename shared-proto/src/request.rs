@@ -167,6 +167,7 @@ pub enum Code {
     /// The current version is not the one that the client asked for. Exit 7.
     Conflict,
     /// The peer may not do this. Exit 8.
+    #[serde(rename = "not_permitted")]
     Denied,
     /// The daemon could not do it: disk, socket, a shard that is silent. Exit 1.
     Failed,

@@ -15,4 +15,5 @@ mod readme;
 mod real;
 mod reload;
 mod reset;
+mod security;
 mod watchdog;

@@ -25,6 +25,7 @@ pub(crate) enum Exit {
     TimedOut = 6,
     /// `--if-version` named another version than the current one.
     Conflict = 7,
+    /// The socket may not be opened, or the peer's role is not enough.
     Denied = 8,
     /// Ctrl-C.
     Interrupted = 130,
@@ -53,7 +54,7 @@ impl Failure {
             Exit::Unreachable => "unreachable",
             Exit::TimedOut => "timed_out",
             Exit::Conflict => "conflict",
-            Exit::Denied => "denied",
+            Exit::Denied => "not_permitted",
             Exit::Interrupted => "interrupted",
         };
         Failure { exit, code, message: message.into(), hint: hint.into(), did_you_mean: Vec::new() }
@@ -104,7 +105,7 @@ impl From<Refusal> for Failure {
             Code::NotFound => (Exit::NotFound, "not_found"),
             Code::Exists => (Exit::Failed, "exists"),
             Code::Conflict => (Exit::Conflict, "conflict"),
-            Code::Denied => (Exit::Denied, "denied"),
+            Code::Denied => (Exit::Denied, "not_permitted"),
             Code::Failed => (Exit::Failed, "failed"),
         };
         Failure {
@@ -152,7 +153,7 @@ mod tests {
             (Code::NotFound, 4, "not_found"),
             (Code::Exists, 1, "exists"),
             (Code::Conflict, 7, "conflict"),
-            (Code::Denied, 8, "denied"),
+            (Code::Denied, 8, "not_permitted"),
             (Code::Failed, 1, "failed"),
         ];
         for (code, exit, word) in table {

@@ -1,6 +1,10 @@
 //! The doors to people and programs.
 
+mod audit;
+mod clients;
+pub(crate) mod exposure;
 pub(crate) mod http;
 mod hyper_io;
 pub(crate) mod metrics;
+pub(crate) mod roles;
 pub(crate) mod socket;

@@ -15,6 +15,8 @@ use weir_proto::ids::{IdSource, Version};
 use weir_proto::snapshot::{Fault, Snapshot};
 use weir_proto::spec::Spec;
 
+use crate::door::exposure;
+use crate::door::roles::Grant;
 pub(crate) use diagnostic::Diagnostic;
 use diagnostic::{Problem, Source};
 pub(crate) use export::export;
@@ -38,11 +40,13 @@ pub(crate) struct Settings {
     pub(crate) shards: Shards,
     /// The Unix socket that `weirctl` talks to.
     pub(crate) control: PathBuf,
+    /// Who may do what on it. If absent, see [`Roles::new`](crate::door::roles::Roles::new).
+    pub(crate) control_roles: Option<Vec<Grant>>,
     /// The HTTP address; off if absent.
     pub(crate) admin: Option<SocketAddr>,
     /// The directory of the versions.
     pub(crate) state: PathBuf,
-    /// The bearer token of HTTP mutations; read-only if absent.
+    /// The bearer token of HTTP mutations, which do not exist yet: it guards nothing.
     pub(crate) admin_token_file: Option<PathBuf>,
 }
 
@@ -51,6 +55,7 @@ impl Default for Settings {
         Settings {
             shards: Shards::Auto,
             control: PathBuf::from("/run/weir/control.sock"),
+            control_roles: None,
             admin: None,
             state: PathBuf::from("/var/lib/weir"),
             admin_token_file: None,
@@ -119,13 +124,24 @@ pub(crate) fn parse(text: &str, origin: &str) -> Result<File, Vec<Diagnostic>> {
 /// `weir check`: prints what is wrong with the file at `path` and gives the exit code. `more` finds
 /// faults beyond those of [`Snapshot::build`].
 pub(crate) fn check_command(path: &Path, json: bool, more: impl Fn(&Spec) -> Vec<Fault>) -> u8 {
-    let wrong = match read(path) {
-        Ok(file) => file.diagnose(&more(&file.spec)),
-        Err(diagnostics) => diagnostics,
+    let (wrong, warnings) = match read(path) {
+        Ok(file) => {
+            let mut faults = more(&file.spec);
+            faults.extend(exposure::faults(&file.settings));
+            let mut warnings = exposure::warnings(&file.settings);
+            warnings.extend(exposure::unknown_entries(&file.settings));
+            (file.diagnose(&faults), warnings)
+        }
+        Err(diagnostics) => (diagnostics, Vec::new()),
     };
     if json {
-        println!("{}", json_report(&wrong));
-    } else if wrong.is_empty() {
+        println!("{}", json_report(&wrong, &warnings));
+        return u8::from(!wrong.is_empty());
+    }
+    for warning in &warnings {
+        eprintln!("warning: {warning}");
+    }
+    if wrong.is_empty() {
         println!("{}: ok", path.display());
     } else {
         let colour = diagnostic::is_coloured();
@@ -138,8 +154,9 @@ pub(crate) fn check_command(path: &Path, json: bool, more: impl Fn(&Spec) -> Vec
     u8::from(!wrong.is_empty())
 }
 
-fn json_report(wrong: &[Diagnostic]) -> serde_json::Value {
-    serde_json::json!({ "schema": SCHEMA, "ok": wrong.is_empty(), "errors": wrong })
+fn json_report(wrong: &[Diagnostic], warnings: &[String]) -> serde_json::Value {
+    let ok = wrong.is_empty();
+    serde_json::json!({ "schema": SCHEMA, "ok": ok, "errors": wrong, "warnings": warnings })
 }
 
 fn at_its_place(fault: &Fault, root: &DeTable<'_>) -> Problem {

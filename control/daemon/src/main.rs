@@ -14,6 +14,7 @@ mod file;
 mod health;
 mod json;
 mod listen;
+mod paths;
 mod rollout;
 mod rt;
 mod serve;

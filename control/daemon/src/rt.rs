@@ -5,7 +5,6 @@ use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::pin::Pin;
@@ -14,6 +13,10 @@ use std::time::Duration;
 
 use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use rustix::fs::Mode;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
+};
 use rustix::process::{Resource, Rlimit};
 use weir_core::base::clock::Now;
 
@@ -70,6 +73,11 @@ pub(crate) fn spawn(future: impl Future<Output = ()> + 'static) {
 /// Ends after `time`.
 pub(crate) async fn sleep(time: Duration) {
     glommio::timer::sleep(time).await;
+}
+
+/// Lets the other tasks of this thread run.
+pub(crate) async fn pause() {
+    futures_lite::future::yield_now().await;
 }
 
 /// What `future` gives, or `None` if `time` passes first; then the future is dropped.
@@ -167,11 +175,16 @@ pub(crate) async fn connect_tcp(address: SocketAddr, time: Duration) -> io::Resu
     Ok(Stream { socket })
 }
 
+/// How many Unix connections wait to be accepted.
+const BACKLOG: i32 = 1024;
+
 /// Who is on the other side of a Unix socket (SO_PEERCRED).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PeerCred {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+    /// The supplementary groups (SO_PEERGROUPS).
+    pub(crate) groups: Vec<u32>,
     pub(crate) pid: i32,
 }
 
@@ -181,15 +194,26 @@ pub(crate) struct UnixServer {
 }
 
 impl UnixServer {
-    /// Binds `path`, for its owner and group (0660). Whatever is at `path` is left alone.
+    /// Binds `path`, for its owner and group (0660) from its first moment on. Whatever is at `path`
+    /// is left alone.
     ///
     /// # Errors
     /// What bind(2) said; `AddrInUse` if something is there.
     pub(crate) fn bind(path: &Path) -> io::Result<UnixServer> {
-        let listener = UnixListener::bind(path)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
-        listener.set_nonblocking(true)?;
-        Ok(UnixServer { listener })
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        // The file gets the mode of the socket, less the umask. A chmod by name would come after a
+        // moment in which the file is there with another mode, and would follow a symbolic link
+        // that was put in its place. The umask is the whole process's: nobody else makes files
+        // while this thread starts.
+        rustix::fs::fchmod(&socket, Mode::from_raw_mode(0o660))?;
+        let address = SocketAddrUnix::new(path)?;
+        let umask = rustix::process::umask(Mode::from_raw_mode(0o007));
+        let bound = bind(&socket, &address);
+        rustix::process::umask(umask);
+        bound?;
+        listen(&socket, BACKLOG)?;
+        Ok(UnixServer { listener: UnixListener::from(socket) })
     }
 
     /// The next connection. Waits out a want of descriptors.
@@ -199,10 +223,13 @@ impl UnixServer {
             // Not rustix: its type has no room for pid 0, a peer in a PID namespace that is not
             // ours.
             let cred = getsockopt(&socket, PeerCredentials)?;
-            Ok((OwnedFd::from(socket), cred))
+            // Whose groups are not to be had is in none.
+            let groups = weir_engine::peer_groups(socket.as_fd()).unwrap_or_default();
+            Ok((OwnedFd::from(socket), (cred, groups)))
         })
         .await;
-        let cred = PeerCred { uid: cred.uid(), gid: cred.gid(), pid: cred.pid() };
+        let (cred, groups) = cred;
+        let cred = PeerCred { uid: cred.uid(), gid: cred.gid(), groups, pid: cred.pid() };
         (Stream::new(socket), cred)
     }
 }

@@ -82,10 +82,12 @@ impl Store {
     /// Opens the state in `directory`, which is made (mode 0700) if it is not there.
     ///
     /// # Errors
-    /// Another process uses it, it cannot be read, or what is there is not exactly versions 1 to n.
+    /// Another process uses it, it or its file is a symbolic link, it cannot be read, or what is
+    /// there is not exactly versions 1 to n.
     pub(crate) fn open(directory: &Path) -> Result<Found, StoreError> {
         let lock = lock_directory(directory)?;
         let path = directory.join(FILE);
+        no_link("the state file", &path)?;
         let file = match OpenOptions::new().read(true).write(true).open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -366,6 +368,13 @@ fn unreadable(path: &Path, error: &io::Error) -> StoreError {
     }
 }
 
+fn no_link(what: &str, path: &Path) -> Result<(), StoreError> {
+    crate::paths::link(what, path).map_or(Ok(()), |what| {
+        let hint = "[weir] state = \"DIR\" names the state directory".to_owned();
+        Err(StoreError { what, hint })
+    })
+}
+
 /// Makes the directory if it is missing and locks it for this process.
 fn lock_directory(directory: &Path) -> Result<File, StoreError> {
     let failed = |error: io::Error| StoreError {
@@ -373,6 +382,7 @@ fn lock_directory(directory: &Path) -> Result<File, StoreError> {
         hint: "name another one: [weir] state = \"DIR\", or see who owns this one".to_owned(),
     };
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+    no_link("the state directory", directory)?;
     let file = File::open(directory).map_err(failed)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),

@@ -31,6 +31,8 @@ pub(crate) struct MetricsInput<'a> {
     pub(crate) events_dropped: u64,
     /// Of each shard, in order.
     pub(crate) guarded: Vec<GuardedShard>,
+    /// The most sessions of all shards together.
+    pub(crate) sessions_max: u64,
     pub(crate) process: Process,
 }
 
@@ -146,6 +148,13 @@ fn listeners(page: &mut Page, input: &MetricsInput<'_>) {
     let mut family = page.gauge("weir_listener_sessions", "Sessions that are open now.");
     for (name, totals) in &rows {
         family.row(&[("listener", name)], totals.sessions);
+    }
+    let help = "The most sessions at once: max-sessions, or what fits into the process.";
+    let mut family = page.gauge("weir_listener_sessions_max", help);
+    for listener in &input.snapshot.listeners {
+        let own = listener.max_sessions.map_or(u64::MAX, u64::from);
+        let most = own.min(input.sessions_max);
+        family.row(&[("listener", listener.name.as_str())], most);
     }
 }
 

@@ -2,7 +2,6 @@
 //!
 //! A bad client costs itself only.
 
-use std::cell::Cell;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::os::unix::net::UnixStream;
@@ -17,11 +16,12 @@ use weir_proto::answer::Author;
 use weir_proto::frame;
 use weir_proto::request::{Code, Hello, PROTOCOL, Refusal, Request, Response, Welcome};
 
-use crate::rt::{self, Stream, UnixServer};
+use super::audit::Audit;
+use super::clients::{Clients, Place};
+use super::roles::{self, Role, Roles};
+use crate::rt::{self, PeerCred, Stream, UnixServer};
 use crate::serve::Shared;
 
-/// The most clients at once. One more is turned away.
-const CLIENTS_MAX: usize = 64;
 /// How long a frame may take from its first byte to its last, and an answer to be taken.
 const FRAME_MAX: Duration = Duration::from_secs(5);
 /// How long a client may ask nothing.
@@ -46,19 +46,21 @@ enum End {
 }
 
 impl Door {
-    /// Binds the socket at `path`. Its directory is made if it is missing; a socket that nobody
-    /// answers on is what an earlier weir left, and is replaced.
+    /// Binds the socket at `path`. Its directory is made (mode 0750) if it is missing; a socket
+    /// that nobody answers on is what an earlier weir left, and is replaced.
     ///
     /// # Errors
-    /// Somebody answers there, something else is there, or the path cannot be written.
+    /// Somebody answers there, something else is there, the socket or its directory is a symbolic
+    /// link, or the path cannot be written.
     pub(crate) fn open(path: &Path) -> Result<(Door, SocketFile), String> {
         let text = |error: io::Error| format!("the control socket {}: {error}", path.display());
         if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             std::fs::DirBuilder::new()
                 .recursive(true)
-                .mode(0o755)
+                .mode(0o750)
                 .create(directory)
                 .map_err(text)?;
+            no_link("the control socket's directory", directory)?;
         }
         remove_stale(path)?;
         let server = UnixServer::bind(path).map_err(text)?;
@@ -66,24 +68,66 @@ impl Door {
     }
 
     /// Talks to every client that comes, for ever.
-    pub(crate) async fn serve(self, shared: Rc<Shared>) {
-        let clients = Rc::new(Cell::new(0_usize));
+    pub(crate) async fn serve(self, shared: Rc<Shared>, roles: Roles) {
+        let clients = Rc::new(Clients::default());
         loop {
+            // Those who have come say hello before the next one may take their place, and a flood
+            // of them does not keep the thread.
+            rt::pause().await;
             let (stream, peer) = self.server.accept().await;
-            if clients.get() >= CLIENTS_MAX {
-                tracing::warn!(uid = peer.uid, pid = peer.pid, "too many clients; one turned away");
+            let role = roles.of(&peer);
+            let Some(place) = clients.admit(role, rt::now()) else {
+                let (uid, pid) = (peer.uid, peer.pid);
+                tracing::warn!(uid, pid, "too many clients; one turned away");
                 continue;
-            }
-            clients.set(clients.get() + 1);
-            let (shared, clients) = (shared.clone(), clients.clone());
+            };
+            let shared = shared.clone();
             rt::spawn(async move {
-                let by = Author { uid: peer.uid, pid: peer.pid };
-                if let Err(End::Bad(why)) = converse(stream, &shared, by).await {
-                    tracing::warn!(uid = by.uid, pid = by.pid, "a client was cut off: {why}");
+                let caller = Caller { shared: &shared, peer: &peer, role, place: &place };
+                // Asked first: a place that is gone must not begin to answer.
+                let cut = async {
+                    place.cut().await;
+                    Err(End::Bad("it said nothing and others came".to_owned()))
+                };
+                let ended = futures_lite::future::or(cut, converse(stream, &caller)).await;
+                if let Err(End::Bad(why)) = ended {
+                    let (uid, pid) = (peer.uid, peer.pid);
+                    tracing::warn!(uid, pid, "a client was cut off: {why}");
                 }
-                clients.set(clients.get() - 1);
             });
         }
+    }
+}
+
+/// Who talks, and to whom.
+struct Caller<'a> {
+    shared: &'a Shared,
+    peer: &'a PeerCred,
+    role: Option<Role>,
+    place: &'a Place,
+}
+
+impl Caller<'_> {
+    /// Answers one request, if the caller's role is enough, and writes down what is to be.
+    async fn ask(&self, request: Request) -> Response {
+        let Caller { shared, peer, role, .. } = self;
+        let needed = roles::needed(&request);
+        let permitted = *role >= Some(needed);
+        if permitted && needed == Role::Viewer {
+            return shared.ask(request, self.author()).await;
+        }
+        let audit = Audit::begin(shared, &request, (peer, *role));
+        if !permitted {
+            audit.not_permitted(shared, needed);
+            return Response::Refused(roles::refusal(needed, *role, peer.uid));
+        }
+        let response = shared.ask(request, self.author()).await;
+        audit.end(shared, &response);
+        response
+    }
+
+    fn author(&self) -> Author {
+        Author { uid: self.peer.uid, pid: self.peer.pid }
     }
 }
 
@@ -94,12 +138,17 @@ impl Drop for SocketFile {
     }
 }
 
+fn no_link(what: &str, path: &Path) -> Result<(), String> {
+    crate::paths::link(what, path).map_or(Ok(()), Err)
+}
+
 fn remove_stale(path: &Path) -> Result<(), String> {
     let there = match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(format!("the control socket {}: {error}", path.display())),
         Ok(there) => there,
     };
+    no_link("the control socket", path)?;
     if !there.file_type().is_socket() {
         return Err(format!(
             "the control socket {}: something that is not a socket is there; \
@@ -121,7 +170,7 @@ fn remove_stale(path: &Path) -> Result<(), String> {
     }
 }
 
-async fn converse(mut stream: Stream, shared: &Shared, by: Author) -> Result<(), End> {
+async fn converse(mut stream: Stream, caller: &Caller<'_>) -> Result<(), End> {
     let hello = rt::timeout(FRAME_MAX, read::<Hello>(&mut stream)).await;
     let hello = hello.unwrap_or_else(|| Err(End::Bad("it said no hello".to_owned())))?;
     let program = env!("CARGO_PKG_VERSION").to_owned();
@@ -131,9 +180,11 @@ async fn converse(mut stream: Stream, shared: &Shared, by: Author) -> Result<(),
         return Err(End::Bad(format!("it speaks protocol {theirs}, and this weir {PROTOCOL}")));
     }
     loop {
+        caller.place.is_silent(rt::now());
         let request: Request = read(&mut stream).await?;
-        let _answering = shared.answering();
-        let response = shared.ask(request, by).await;
+        caller.place.is_answered();
+        let _answering = caller.shared.answering();
+        let response = caller.ask(request).await;
         write(&mut stream, &response).await?;
     }
 }

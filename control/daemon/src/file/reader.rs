@@ -1,6 +1,7 @@
 //! From the parsed text to settings and a spec, going on after every fault so that all are found.
 
 mod pool;
+mod roles;
 
 use std::fmt::Display;
 use std::ops::Range;
@@ -50,7 +51,8 @@ impl Reader {
     }
 
     fn settings(&mut self, weir: Section<'_>) -> Settings {
-        const KEYS: [&str; 5] = ["shards", "control", "admin", "state", "admin-token-file"];
+        const KEYS: [&str; 6] =
+            ["shards", "control", "control-roles", "admin", "state", "admin-token-file"];
         self.no_others(weir.table, &KEYS);
         let default = Settings::default();
         let control: Option<PathBuf> = self.take(weir, "control", "a path");
@@ -58,7 +60,9 @@ impl Reader {
             let message = format!("a socket's path has at most {SOCKET_PATH_MAX} bytes");
             self.add(span_of(weir.table, "control"), message, "put it in /run");
         }
+        let roles = self.section(weir.table, "control-roles");
         Settings {
+            control_roles: roles.map(|roles| self.control_roles(roles)),
             shards: self.shards(weir).unwrap_or(default.shards),
             control: control.unwrap_or(default.control),
             admin: self.take(weir, "admin", "an address, like \"127.0.0.1:9650\""),

@@ -1,6 +1,7 @@
 //! Files as operators write them, and as they get them wrong.
 
 use super::*;
+use crate::door::roles::{Role, Who};
 use weir_proto::spec::{Admin, HealthKind, Strategy};
 
 const MANUAL: &str = r#"
@@ -74,6 +75,28 @@ fn settings_are_read() {
     assert_eq!((settings.control.to_str(), settings.state.to_str()), (Some("c"), Some("s")));
     assert_eq!(settings.admin_token_file, Some(PathBuf::from("t")));
     assert_eq!(parse("", "x").unwrap().settings, Settings::default());
+}
+
+#[test]
+fn roles_are_read_and_every_bad_entry_is_shown() {
+    let text = "[weir]\ncontrol-roles = { admin = ['group:ops', 'uid:7'], viewer = ['anyone'] }";
+    let expected = [
+        (Role::Admin, Who::Group("ops".into())),
+        (Role::Admin, Who::Uid(7)),
+        (Role::Viewer, Who::Anyone),
+    ];
+    assert_eq!(parse(text, "x").unwrap().settings.control_roles.unwrap(), expected);
+    let empty = parse("[weir]\ncontrol-roles = {}", "x").unwrap().settings.control_roles;
+    assert_eq!(empty, Some(Vec::new()), "an empty table is a setting, too");
+    let wrong = errors("[weir.control-roles]\nadmin = ['root', 7]\nviewer = 'anyone'\nadmins = []");
+    assert_eq!(wrong.len(), 4, "{wrong:#?}");
+    assert!(
+        wrong[0].starts_with("2:10 \"root\" does not say what it is (\"user:NAME\""),
+        "{wrong:?}"
+    );
+    assert!(wrong[1].starts_with("2:18 this is not a text"), "{wrong:?}");
+    assert!(wrong[2].starts_with("3:10 viewer must be a list"), "{wrong:?}");
+    assert_eq!(wrong[3], "4:1 unknown key `admins` (did you mean `admin`?)");
 }
 
 #[test]
@@ -196,9 +219,10 @@ fn faults_found_by_others_get_their_places_and_json_its_keys() {
             "message": "pool.web.backend.b2.address: no",
             "hint": "yes",
         }],
+        "warnings": ["look out"],
     });
-    assert_eq!(json_report(&wrong), expected);
-    assert_eq!(json_report(&[])["ok"], true);
+    assert_eq!(json_report(&wrong, &["look out".to_owned()]), expected);
+    assert_eq!(json_report(&[], &[])["ok"], true);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The seam on real sockets of this host.
 
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 
 use futures_lite::AsyncWriteExt;

@@ -31,6 +31,7 @@ impl Source for Shared {
             started_ms: control.started.wall_ms,
             events_dropped: control.events.dropped_total(),
             guarded: control.shards.iter().map(guarded).collect(),
+            sessions_max: control.shards.iter().map(|shard| u64::from(shard.sessions_max)).sum(),
             process: Process::read(),
         })
     }

@@ -19,8 +19,9 @@ use super::{Shared, later, moment, own_author, start_reports, start_signals, sta
 use crate::caretaker::{self, Estate};
 use crate::control::Control;
 use crate::desk;
-use crate::door::http;
+use crate::door::roles::Roles;
 use crate::door::socket::Door;
+use crate::door::{exposure, http};
 use crate::file::{self, Settings, Shards};
 use crate::health::prober;
 use crate::listen;
@@ -88,6 +89,7 @@ async fn serve(
         Shards::Auto => cores,
         Shards::Count(count) => *count,
     };
+    let roles = permissions(&settings)?;
     let limits = Limits::of_this_process(shards)?;
     tracing::info!("{limits}");
     warn_of_lost_clients(shards);
@@ -118,7 +120,7 @@ async fn serve(
     let control = state.into_control(Arc::clone(&engine))?;
     let shared = Shared::new(control);
     begin(&shared, sockets, bell.into(), signals).await?;
-    open_doors(&shared, door, admin);
+    open_doors(&shared, (door, roles), admin);
     announce(&shared);
     let _ = estate.engine.set(engine); // from here on it can serve without this thread
     let code = shared.over().await;
@@ -137,6 +139,24 @@ fn warn_of_lost_clients(shards: u16) {
              sysctl -w net.ipv4.tcp_migrate_req=1, then start weir again"
         );
     }
+}
+
+/// Who may do what on the control socket. Warns of what the settings lay open.
+///
+/// # Errors
+/// A secret that everybody can read, or a user or group that this host does not know.
+fn permissions(settings: &Settings) -> Result<Roles, String> {
+    for warning in exposure::warnings(settings) {
+        tracing::warn!("{warning}");
+    }
+    if let Some(fault) = exposure::faults(settings).first() {
+        return Err(format!("{}: {}\nhint: {}", fault.at, fault.what, fault.hint));
+    }
+    let own = rustix::process::geteuid().as_raw();
+    Roles::new(settings.control_roles.as_deref(), own).map_err(|unknown| {
+        let unknown = unknown.join("\n");
+        format!("{unknown}\nhint: make it, or take the entry away; see who there is: getent group")
+    })
 }
 
 /// Tries again for a moment: sockets that io_uring was waiting on outlive a process that was
@@ -183,11 +203,11 @@ fn open_admin(address: SocketAddr) -> Result<TcpServer, String> {
 }
 
 /// Starts what people and programs talk to, and the prober.
-fn open_doors(shared: &Rc<Shared>, door: Door, admin: Option<TcpServer>) {
+fn open_doors(shared: &Rc<Shared>, (door, roles): (Door, Roles), admin: Option<TcpServer>) {
     let health = shared.control.borrow().health.clone();
     let state = shared.clone();
     rt::spawn(prober(health, move |transitions| state.on_transitions(&transitions)));
-    rt::spawn(door.serve(shared.clone()));
+    rt::spawn(door.serve(shared.clone(), roles));
     if let Some(server) = admin {
         rt::spawn(http::serve(server, shared.clone()));
     }

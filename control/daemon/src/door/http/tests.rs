@@ -148,7 +148,7 @@ fn other_methods_hosts_and_sizes_are_refused() {
             let answer = ask(door, &format!("{method} /api/v1/shards"), local);
             assert_eq!(status_of(&answer), "405", "{answer}");
             assert!(head(&answer).contains("allow: get, head"), "{answer}");
-            assert!(body(&answer).contains("\"code\":\"denied\""), "{answer}");
+            assert!(body(&answer).contains("\"code\":\"not_permitted\""), "{answer}");
         }
         let rebound = ["Host: evil.example\r\n", "", "Host: localhost\r\nHost: localhost\r\n"];
         for headers in rebound {

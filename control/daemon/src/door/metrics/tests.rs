@@ -107,6 +107,7 @@ fn page(spec: &Spec) -> String {
             is_fenced: true,
             restarts: 1,
         }],
+        sessions_max: 500,
         process: Process::read(),
     })
 }
@@ -153,6 +154,7 @@ fn the_page_of_the_whole_and_of_its_listeners_and_pools() {
         weir_listener_sessions_rejected_total{listener=\"front\",reason=\"resources\"} 1
         weir_listener_sessions_rejected_total{listener=\"front\",reason=\"closing\"} 2
         weir_listener_sessions{listener=\"front\"} 3
+        weir_listener_sessions_max{listener=\"front\"} 500
         weir_pool_backends{pool=\"web\",state=\"up\"} 1
         weir_pool_backends{pool=\"web\",state=\"down\"} 1
         weir_pool_backends{pool=\"web\",state=\"draining\"} 1

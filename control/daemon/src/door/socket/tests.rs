@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::door::clients::CLIENTS_MAX;
 use crate::serve::tests::started;
 use crate::store::tests::Directory;
 use weir_proto::answer::Answer;
@@ -52,14 +53,19 @@ impl Client {
     }
 }
 
-/// Runs `client` on a thread beside a serving daemon.
+/// Runs `client` on a thread beside a serving daemon, in which it is an admin.
 fn with_door(name: &str, client: impl FnOnce(&Path) + Send + 'static) {
+    let own = rustix::process::geteuid().as_raw();
+    with_roles(name, Roles::new(None, own).unwrap(), client);
+}
+
+fn with_roles(name: &str, roles: Roles, client: impl FnOnce(&Path) + Send + 'static) {
     let directory = Directory::new(name);
     let path = directory.0.join("run").join("control.sock");
     rt::run(|| async {
         let (shared, _shards) = started().await;
         let (door, _file) = Door::open(&path).unwrap();
-        rt::spawn(door.serve(shared));
+        rt::spawn(door.serve(shared, roles));
         let (done, bell) = UnixStream::pair().unwrap();
         let thread = std::thread::spawn(move || {
             // Dropped at the end, also by a panic: that rings the bell.
@@ -72,11 +78,20 @@ fn with_door(name: &str, client: impl FnOnce(&Path) + Send + 'static) {
     .unwrap();
 }
 
+/// The umask of this process, read without changing it.
+fn umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:")).unwrap();
+    u32::from_str_radix(line.trim(), 8).unwrap()
+}
+
 #[test]
 fn a_client_is_greeted_and_answered() {
     with_door("door-answers", |path| {
         let mode = std::fs::metadata(path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o660);
+        let mode = std::fs::metadata(path.parent().unwrap()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o750 & !umask());
         let mut client = Client::greeted(path);
         for _ in 0..3 {
             let response = client.ask(&Request::Status);
@@ -102,6 +117,34 @@ fn a_change_carries_who_made_it() {
         let by = history.versions[0].by;
         assert_eq!(by.uid, rustix::process::getuid().as_raw());
         assert_eq!(by.pid, i32::try_from(std::process::id()).unwrap());
+    });
+}
+
+#[test]
+fn a_change_and_its_author_are_an_event() {
+    use weir_proto::request::{ChangeOptions, ChangeRequest};
+    with_door("door-audit", |path| {
+        let mut client = Client::greeted(path);
+        let mut change = |name: &str, weight| {
+            let change = ChangeRequest::BackendWeight { name: name.into(), weight };
+            client.ask(&Request::Change { change, options: ChangeOptions::default() })
+        };
+        assert!(matches!(change("web/b1", 7), Response::Done(_)));
+        assert!(matches!(change("web/b1", 7), Response::Done(_)));
+        assert!(matches!(change("web/b9", 7), Response::Refused(_)));
+        let Response::Done(Answer::Events(events)) = client.ask(&Request::Events { after: 0 })
+        else {
+            panic!("no events")
+        };
+        let audit: Vec<_> = events.events.iter().filter(|row| row.kind == "audit").collect();
+        let texts: Vec<&str> = audit.iter().map(|row| row.text.as_str()).collect();
+        assert_eq!(texts[0], "backend weight web/b1 7: done: version 1 → 2");
+        assert_eq!(texts[1], "backend weight web/b1 7: done: version 2 → 2");
+        assert!(texts[2].starts_with("backend weight web/b9 7: refused: version 2 → 2: "));
+        assert_eq!(texts.len(), 3, "{texts:?}");
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let by = format!("uid {uid} gid {gid} pid {}", std::process::id());
+        assert_eq!(audit[0].subject, by);
     });
 }
 
@@ -182,4 +225,26 @@ fn only_a_socket_that_nobody_answers_on_is_replaced() {
     let error = Door::open(&path).err().unwrap();
     assert!(error.contains("not a socket"), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), b"a note");
+    let link = directory.0.join("link.sock");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let error = Door::open(&link).err().unwrap();
+    assert!(error.contains("link.sock is a symbolic link"), "{error}");
+    let link = directory.0.join("run");
+    std::os::unix::fs::symlink(&directory.0, &link).unwrap();
+    let error = Door::open(&link.join("s.sock")).err().unwrap();
+    assert!(error.contains("run is a symbolic link"), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), b"a note");
+}
+
+#[test]
+fn those_who_connect_and_say_nothing_keep_nobody_out() {
+    with_door("door-silent", |path| {
+        let silent: Vec<Client> = (0..4 * CLIENTS_MAX).map(|_| Client::connect(path)).collect();
+        let mut honest = Client::greeted(path);
+        assert!(matches!(honest.ask(&Request::Shards), Response::Done(_)));
+        for client in silent {
+            client.expect_cut_off();
+        }
+        assert!(matches!(honest.ask(&Request::Shards), Response::Done(_)));
+    });
 }

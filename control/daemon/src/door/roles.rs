@@ -1,0 +1,214 @@
+//! Who may do what on the control socket: requests need a role, and peers have one.
+
+#[cfg(test)]
+mod tests;
+
+use core::fmt;
+use core::str::FromStr;
+
+use nix::unistd::{Group, User};
+use weir_proto::request::{ChangeRequest, Code, Refusal, Request};
+
+use crate::rt::PeerCred;
+
+/// What a peer may do. Each role may do what the one before it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Role {
+    /// Reads.
+    Viewer,
+    /// Also changes the state of listeners, backends and sessions at run time.
+    Operator,
+    /// Also changes the configuration and ends the process.
+    Admin,
+}
+
+impl Role {
+    /// Every role, the mightiest first, as the file's keys.
+    pub(crate) const ALL: [Role; 3] = [Role::Admin, Role::Operator, Role::Viewer];
+
+    /// The word for it in the file, in messages and in the log.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Role::Viewer => "viewer",
+            Role::Operator => "operator",
+            Role::Admin => "admin",
+        }
+    }
+}
+
+/// The role that a request needs. A new request does not compile until it is placed here.
+pub(crate) fn needed(request: &Request) -> Role {
+    match request {
+        Request::Status
+        | Request::Shards
+        | Request::ListenerList
+        | Request::ListenerShow { .. }
+        | Request::PoolList
+        | Request::PoolShow { .. }
+        | Request::BackendList { .. }
+        | Request::BackendShow { .. }
+        | Request::Stats { .. }
+        | Request::Events { .. }
+        | Request::ConfigExport { .. }
+        | Request::ConfigHistory => Role::Viewer,
+        // A dry run too: it binds sockets.
+        Request::Change { change, .. } => needed_for(change),
+        Request::Drain | Request::Stop { .. } => Role::Admin,
+    }
+}
+
+/// The role that a change needs.
+fn needed_for(change: &ChangeRequest) -> Role {
+    match change {
+        ChangeRequest::ListenerState { .. }
+        | ChangeRequest::BackendAdd { .. }
+        | ChangeRequest::BackendRemove { .. }
+        | ChangeRequest::BackendState { .. }
+        | ChangeRequest::BackendWeight { .. } => Role::Operator,
+        ChangeRequest::ListenerAdd { .. }
+        | ChangeRequest::ListenerRemove { .. }
+        | ChangeRequest::PoolAdd { .. }
+        | ChangeRequest::PoolRemove { .. }
+        | ChangeRequest::PoolSet { .. }
+        | ChangeRequest::Apply { .. }
+        | ChangeRequest::Rollback { .. } => Role::Admin,
+    }
+}
+
+/// Whom an entry of `control-roles` means, as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// `anyone`: whoever may open the socket.
+    Anyone,
+    /// `uid:1000`
+    Uid(u32),
+    /// `user:alice`
+    User(String),
+    /// `gid:1000`, the primary group or a supplementary one.
+    Gid(u32),
+    /// `group:weir-admin`
+    Group(String),
+}
+
+/// One entry of `[weir] control-roles`: these have this role.
+pub(crate) type Grant = (Role, Who);
+
+/// What an entry looks like, for hints.
+pub(crate) const WHO_HINT: &str =
+    "\"user:NAME\", \"uid:NUMBER\", \"group:NAME\", \"gid:NUMBER\", or \"anyone\"";
+
+impl FromStr for Who {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Who, String> {
+        let number = |text: &str| text.parse().map_err(|_| format!("\"{text}\" is no number"));
+        match text.split_once(':') {
+            None if text == "anyone" => Ok(Who::Anyone),
+            None => Err(format!("\"{text}\" does not say what it is")),
+            Some((_, "")) => Err(format!("\"{text}\" names nobody")),
+            Some(("uid", id)) => number(id).map(Who::Uid),
+            Some(("gid", id)) => number(id).map(Who::Gid),
+            Some(("user", name)) => Ok(Who::User(name.to_owned())),
+            Some(("group", name)) => Ok(Who::Group(name.to_owned())),
+            Some((kind, _)) => Err(format!("there are no entries of the kind \"{kind}\"")),
+        }
+    }
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Who::Anyone => f.write_str("anyone"),
+            Who::Uid(id) => write!(f, "uid:{id}"),
+            Who::User(name) => write!(f, "user:{name}"),
+            Who::Gid(id) => write!(f, "gid:{id}"),
+            Who::Group(name) => write!(f, "group:{name}"),
+        }
+    }
+}
+
+/// An entry with the numbers that the kernel speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Match {
+    Anyone,
+    Uid(u32),
+    Gid(u32),
+}
+
+/// Every peer's role. Fixed for the life of the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Roles {
+    rules: Vec<(Role, Match)>,
+}
+
+impl Roles {
+    /// Root and `own`, weir's own effective uid, are admins in any case: both can do with the
+    /// process what they like. Without a setting everybody else who may open the socket is an
+    /// operator; with one they have the highest role that it gives them, or none.
+    ///
+    /// # Errors
+    /// The entries whose user or group this host does not know.
+    pub(crate) fn new(setting: Option<&[Grant]>, own: u32) -> Result<Roles, Vec<String>> {
+        let mut rules = vec![(Role::Admin, Match::Uid(0)), (Role::Admin, Match::Uid(own))];
+        let mut unknown = Vec::new();
+        for (role, who) in setting.unwrap_or(&[(Role::Operator, Who::Anyone)]) {
+            match find(who) {
+                Ok(found) => rules.push((*role, found)),
+                Err(why) => unknown.push(why),
+            }
+        }
+        if unknown.is_empty() { Ok(Roles { rules }) } else { Err(unknown) }
+    }
+
+    /// The peer's role; `None` if it has none.
+    pub(crate) fn of(&self, peer: &PeerCred) -> Option<Role> {
+        let fits = |rule: Match| match rule {
+            Match::Anyone => true,
+            Match::Uid(uid) => uid == peer.uid,
+            Match::Gid(gid) => gid == peer.gid || peer.groups.contains(&gid),
+        };
+        self.rules.iter().filter(|(_, rule)| fits(*rule)).map(|(role, _)| *role).max()
+    }
+}
+
+/// The number behind an entry.
+fn find(who: &Who) -> Result<Match, String> {
+    let unknown = |why: &dyn fmt::Display| format!("{who} in [weir] control-roles: {why}");
+    match who {
+        Who::Anyone => Ok(Match::Anyone),
+        Who::Uid(id) => Ok(Match::Uid(*id)),
+        Who::Gid(id) => Ok(Match::Gid(*id)),
+        Who::User(name) => match User::from_name(name) {
+            Ok(Some(user)) => Ok(Match::Uid(user.uid.as_raw())),
+            Ok(None) => Err(unknown(&"this host has no such user")),
+            Err(error) => Err(unknown(&error)),
+        },
+        Who::Group(name) => match Group::from_name(name) {
+            Ok(Some(group)) => Ok(Match::Gid(group.gid.as_raw())),
+            Ok(None) => Err(unknown(&"this host has no such group")),
+            Err(error) => Err(unknown(&error)),
+        },
+    }
+}
+
+/// The role of one that may have none, as a word.
+pub(crate) fn word(role: Option<Role>) -> &'static str {
+    role.map_or("none", Role::word)
+}
+
+/// What a peer gets that asked for more than it may do.
+pub(crate) fn refusal(needed: Role, has: Option<Role>, uid: u32) -> Refusal {
+    let needed = needed.word();
+    let has = match has {
+        None => "no role".to_owned(),
+        Some(role) => format!("the role {}", role.word()),
+    };
+    Refusal::new(
+        Code::Denied,
+        format!("not permitted: this needs the role {needed}, and uid {uid} has {has}"),
+        format!(
+            "run it as root (sudo weirctl …), or give the role in weir's file and restart weir: \
+             [weir] control-roles = {{ {needed} = [\"uid:{uid}\"] }}"
+        ),
+    )
+}
