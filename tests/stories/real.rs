@@ -73,14 +73,14 @@ fn nginx_under_wrk_and_curl_while_backends_come_and_go() {
 
 #[test]
 fn a_download_survives_the_drain_and_the_removal_of_its_backend() {
-    const LENGTH: usize = 6_000_000;
+    const LENGTH: usize = 60_000_000;
     let servers = ["n1", "n2"].map(|name| Server::nginx(name, LENGTH));
     let addresses = servers.each_ref().map(Server::address);
     let weir = before(&addresses, "");
     let url = format!("http://{}/large", weir.web);
     let mut command = Command::new("curl");
-    // Two megabytes a second: the download lasts longer than the commands.
-    command.args(["-sS", "--fail", "--limit-rate", "2M", "-o", "/dev/null"]);
+    // Three seconds, and more than all the buffers on the way hold: longer than the commands take.
+    command.args(["-sS", "--fail", "--limit-rate", "20M", "-o", "/dev/null"]);
     command.args(["-w", "%{size_download}", &url]);
     let mut load = Load::start(&mut command);
     clock::wait_for("the download to begin", || weir.sessions() == 1);
