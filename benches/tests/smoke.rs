@@ -145,11 +145,27 @@ fn a_wrong_backend_is_an_error_not_a_number() {
 fn the_runner_measures_and_writes_its_numbers() {
     let folder = std::env::temp_dir().join(format!("weir-bench-smoke-{}", std::process::id()));
     std::fs::create_dir(&folder).expect("a folder");
-    let out = folder.join("first-light.json");
-    let arguments =
-        "first-light --peers none --rounds 1 --seconds 1 --bulk-mib 1 --sessions 50 --out";
+    let out = folder.join("run.json");
+    let scenarios = folder.join("scenarios");
+    std::fs::create_dir(&scenarios).expect("a folder");
+    for (name, rest) in [
+        ("bulk", "kind = \"bulk\"\nmib = 1"),
+        ("crr", "kind = \"crr\"\nconnections = 8\nbackends = 3"),
+        ("idle", "kind = \"idle\"\nconnections = 50"),
+        ("mixed", "kind = \"mixed\"\nconnections = 4\nrate = 200.0"),
+        ("open", "kind = \"open-loop\"\nconnections = 2\nrates = [0.1]"),
+        ("rr", "kind = \"rr\"\nconnections = [1, 8]"),
+    ] {
+        let text = format!(
+            "name = \"{name}\"\ngroup = \"bars\"\nrounds = 1\nseconds = 0.3\n{rest}\n\
+             [[bar]]\nwhat = \"w\"\nvalue = \"p50_us\"\nagainst = \"none\"\nat-most = 1.0\n"
+        );
+        std::fs::write(scenarios.join(format!("{name}.toml")), text).expect("written");
+    }
     let output = Command::new(env!("CARGO_BIN_EXE_weir-bench"))
-        .args(arguments.split(' '))
+        .args(["run", "--peers", "none", "--folder"])
+        .arg(&scenarios)
+        .arg("--out")
         .arg(&out)
         .output()
         .expect("weir-bench runs");
@@ -162,15 +178,19 @@ fn the_runner_measures_and_writes_its_numbers() {
     }
     assert!(output.status.success(), "{said}");
     let results: Value = serde_json::from_str(&text).expect("JSON");
-    assert_eq!(results["schema"], "weir-bench/v1");
+    assert_eq!(results["schema"], "weir-bench/v2");
     let works: Vec<&str> = results["samples"]
         .as_array()
         .expect("samples")
         .iter()
         .map(|sample| sample["work"].as_str().expect("a name"))
         .collect();
-    assert_eq!(works, ["rr", "crr", "download", "upload", "idle"]);
+    let capacity = ["capacity, connections 2"; 3];
+    let expected = [&["bulk", "crr", "idle", "mixed"][..], &capacity, &["open at 10 %"]].concat();
+    assert_eq!(works, [&expected[..], &["rr, connections 1", "rr, connections 8"]].concat());
+    assert_eq!(results["verdicts"].as_array().map(Vec::len), Some(7), "{text}");
     assert!(!text.contains(&folder.display().to_string()), "a path of this machine is in it");
     let table = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(table.contains("round trip: machine CPU us"), "{table}");
+    assert!(table.contains("rr, connections 8: p50 us"), "{table}");
+    assert!(table.contains("0 pass, 0 miss, 7 not measured"), "{table}");
 }

@@ -42,6 +42,12 @@ struct ServeArgs {
     listen: SocketAddr,
     #[arg(long, value_enum, default_value = "echo")]
     mode: Mode,
+    /// Listen on so many addresses with one port: 127.0.0.1 and on.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=60_000))]
+    addresses: u16,
+    /// Run before all ordinary threads (SCHED_RR); needs CAP_SYS_NICE.
+    #[arg(long)]
+    before_others: bool,
     /// Ends by itself after so long.
     #[arg(long, default_value_t = 3_600.0, value_parser = positive)]
     seconds: f64,
@@ -73,6 +79,9 @@ struct RrArgs {
     /// Open loop: requests a second of all connections together.
     #[arg(long, value_parser = positive)]
     rate: Option<f64>,
+    /// Run before all ordinary threads (SCHED_RR); needs CAP_SYS_NICE.
+    #[arg(long)]
+    before_others: bool,
 }
 
 #[derive(Debug, Args)]
@@ -106,6 +115,9 @@ struct BulkArgs {
     /// Taking longer is an error.
     #[arg(long, default_value_t = 60.0, value_parser = positive)]
     seconds: f64,
+    /// Stop after so long, wherever the streams are then.
+    #[arg(long, value_parser = positive)]
+    stop_after: Option<f64>,
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=254))]
     sources: u8,
 }
@@ -167,7 +179,8 @@ fn run(verb: Verb) -> io::Result<u64> {
         }
         Verb::Rr(args) => {
             let Aim { target, size, sources } = args.common;
-            let RrArgs { connections, seconds, count, rate, .. } = args;
+            let RrArgs { connections, seconds, count, rate, before_others, .. } = args;
+            step_forward(before_others);
             let plan = rr::Plan { target, connections, size, seconds, count, rate, sources };
             let report = rr::run(&plan)?;
             print(&report, report.errors)
@@ -180,9 +193,10 @@ fn run(verb: Verb) -> io::Result<u64> {
             print(&report, report.errors)
         }
         Verb::Bulk(args) => {
-            let BulkArgs { target, streams, bytes, direction, seconds, sources } = args;
-            let report =
-                bulk::run(&bulk::Plan { target, streams, bytes, direction, seconds, sources })?;
+            let BulkArgs { target, streams, bytes, direction, seconds, stop_after, sources } = args;
+            let plan =
+                bulk::Plan { target, streams, bytes, direction, seconds, stop_after, sources };
+            let report = bulk::run(&plan)?;
             print(&report, report.errors)
         }
         Verb::Idle(args) => {
@@ -195,9 +209,17 @@ fn run(verb: Verb) -> io::Result<u64> {
     }
 }
 
+/// Not being allowed to is worth a line, not a failure: the run is fair to all peers all the same.
+fn step_forward(wanted: bool) {
+    if wanted && let Err(error) = sys::before_others() {
+        eprintln!("weir-load: --before-others: {error}; goes on as an ordinary thread");
+    }
+}
+
 fn serve(args: &ServeArgs) -> io::Result<()> {
     sys::raise_open_files()?;
-    let mut server = Server::new(args.listen, args.mode)?;
+    step_forward(args.before_others);
+    let mut server = Server::new(args.listen, args.mode, args.addresses)?;
     println!("listening {}", server.address()?);
     io::stdout().flush()?;
     server.run(now_ns() + seconds_to_ns(args.seconds))

@@ -1,0 +1,2 @@
+//! `weir-micro`: nanoseconds of one pick, by strategy and number of backends.
+fn main() {}
