@@ -4,6 +4,7 @@ pub mod bars;
 pub mod config;
 pub mod counters;
 pub mod machine;
+pub mod million;
 pub mod peer;
 pub mod probe;
 pub mod process;

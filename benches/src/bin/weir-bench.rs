@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use weir_bench::runner::{LOAD_CORE, run, tools};
+use weir_bench::runner::{LOAD_CORE, million, run, tools};
 
 /// Measures weir beside HAProxy, nginx, Envoy and no proxy; interleaved, on loopback, pinned.
 /// Exit codes: 0 done, 1 a run failed (also: an error in any answer), 2 usage.
@@ -19,6 +19,8 @@ struct Cli {
 enum Verb {
     /// Scenarios of benches/scenarios: CPU per unit, latency, memory, syscalls; and their bars.
     Run(run::Options),
+    /// Very many sessions through one weir: memory, a change while they stand, all of them woken.
+    Million(million::Options),
     /// HTTP requests with wrk.
     Wrk(tools::Options),
     /// Echo with tcpkali; without it, weir's own generator.
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
     }
     let result = match &cli.verb {
         Verb::Run(options) => run::run(options),
+        Verb::Million(options) => million::run(options),
         Verb::Wrk(options) => tools::wrk(options),
         Verb::Tcpkali(options) => tools::tcpkali(options),
     };

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use weir_bench::clock::{now_ns, seconds_to_ns};
 use weir_bench::load::serve::{Mode, Server};
-use weir_bench::load::{bulk, crr, idle, rr};
+use weir_bench::load::{bulk, crr, herd, idle, pasture, rr};
 use weir_bench::pattern::CHUNK_MAX;
 use weir_bench::sys;
 
@@ -34,6 +34,11 @@ enum Verb {
     Bulk(BulkArgs),
     /// Hold connections; prints `holding`; ends when stdin does or the time is over.
     Idle(IdleArgs),
+    /// Very many connections, a descriptor table a thread. Takes steps from stdin, one a line:
+    /// open; wake EVERY OUTSTANDING (0: all at once); look; close. Ends when stdin does.
+    Herd(HerdArgs),
+    /// The backend of a herd: echo on 127.1.THREAD.1 to .4; prints `listening A,B,...`.
+    Pasture(PastureArgs),
 }
 
 #[derive(Debug, Args)]
@@ -132,6 +137,39 @@ struct IdleArgs {
     hold_seconds: f64,
 }
 
+#[derive(Debug, Args)]
+struct HerdArgs {
+    /// Connections go round these.
+    #[arg(long, required = true, value_delimiter = ',')]
+    target: Vec<SocketAddr>,
+    #[arg(long, default_value_t = 1_000, value_parser = herd_links)]
+    connections: usize,
+    /// Bytes of an exchange, each way.
+    #[arg(long, default_value_t = 64, value_parser = herd_size)]
+    size: usize,
+    /// Everything ends after so long.
+    #[arg(long, default_value_t = 600.0, value_parser = positive)]
+    seconds: f64,
+}
+
+#[derive(Debug, Args)]
+struct PastureArgs {
+    /// Each has a descriptor table of its own.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=250))]
+    threads: u8,
+    /// Ends by itself after so long.
+    #[arg(long, default_value_t = 3_600.0, value_parser = positive)]
+    seconds: f64,
+}
+
+fn herd_links(text: &str) -> Result<usize, String> {
+    between(text, 4_000_000)
+}
+
+fn herd_size(text: &str) -> Result<usize, String> {
+    between(text, 8_192)
+}
+
 fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(number) if number > 0.0 && number.is_finite() => Ok(number),
@@ -205,6 +243,15 @@ fn run(verb: Verb) -> io::Result<u64> {
             let plan = idle::Plan { target, connections, size, hold_seconds, sources };
             let report = idle::run(&plan, io::stdin(), &mut io::stdout())?;
             print(&report, report.errors)
+        }
+        Verb::Herd(args) => {
+            let HerdArgs { target: targets, connections, size, seconds } = args;
+            let plan = herd::Plan { targets, connections, size, seconds };
+            herd::run(&plan, io::stdin().lock(), &mut io::stdout())
+        }
+        Verb::Pasture(args) => {
+            pasture::run(args.threads, args.seconds, &mut io::stdout())?;
+            Ok(0)
         }
     }
 }

@@ -71,6 +71,11 @@ impl Program {
         Ok(sum)
     }
 
+    /// Anonymous bytes now, of it and its descendants.
+    pub fn anonymous(&self) -> io::Result<u64> {
+        machine::family(self.child.id()).into_iter().map(machine::anonymous).sum()
+    }
+
     /// Resident bytes now, of it and its descendants.
     pub fn resident(&self) -> io::Result<u64> {
         machine::family(self.child.id()).into_iter().map(machine::resident).sum()
