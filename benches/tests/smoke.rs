@@ -112,6 +112,47 @@ fn idle_holds_until_its_input_ends() {
 }
 
 #[test]
+fn a_herd_takes_its_steps_and_loses_none() {
+    use std::io::Write;
+    let mut pasture = Command::new(env!("CARGO_BIN_EXE_weir-load"))
+        .args(["pasture", "--threads", "2", "--seconds", "60"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("weir-load starts");
+    let mut line = String::new();
+    BufReader::new(pasture.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
+    let targets = line.trim().strip_prefix("listening ").expect("listening").to_string();
+    assert_eq!(targets.split(',').count(), 8);
+    let mut herd = Command::new(env!("CARGO_BIN_EXE_weir-load"))
+        .args(["herd", "--connections", "500", "--size", "100", "--seconds", "60"])
+        .args(["--target", &targets])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("weir-load starts");
+    let mut input = herd.stdin.take().expect("a pipe");
+    let mut output = BufReader::new(herd.stdout.take().expect("a pipe"));
+    for (step, standing, exchanges) in [
+        ("open", 500, 500),
+        ("wake 100 0", 500, 5),
+        ("wake 1 64", 500, 500),
+        ("look", 500, 0),
+        ("reset", 0, 0),
+    ] {
+        writeln!(input, "{step}").expect("told");
+        let mut line = String::new();
+        output.read_line(&mut line).expect("a line");
+        let report: Value = serde_json::from_str(&line).expect("JSON");
+        let seen = (&report["standing"], &report["exchanges"], &report["errors"]);
+        assert_eq!(seen, (&standing.into(), &exchanges.into(), &0.into()), "{report}");
+    }
+    drop(input);
+    assert!(herd.wait().expect("it ends").success());
+    pasture.kill().expect("ended");
+    pasture.wait().expect("ended");
+}
+
+#[test]
 fn http_answers_each_head() {
     use std::io::Write;
     let backend = Backend::start("http");

@@ -35,7 +35,7 @@ enum Verb {
     /// Hold connections; prints `holding`; ends when stdin does or the time is over.
     Idle(IdleArgs),
     /// Very many connections, a descriptor table a thread. Takes steps from stdin, one a line:
-    /// open; wake EVERY OUTSTANDING (0: all at once); look; close. Ends when stdin does.
+    /// open; wake EVERY OUTSTANDING (0: all at once); look; close; reset. Ends when stdin does.
     Herd(HerdArgs),
     /// The backend of a herd: echo on 127.1.THREAD.1 to .4; prints `listening A,B,...`.
     Pasture(PastureArgs),

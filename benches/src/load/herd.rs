@@ -24,6 +24,8 @@ const SPARE_FILES: u64 = 64;
 const CONNECTS: usize = 32;
 /// Source addresses of a thread: 127.2.THREAD.1 and on.
 const SOURCES: usize = 4;
+// An address has 28,232 ports by default.
+const _: () = assert!(THREAD_LINKS_MAX / SOURCES < 28_000);
 /// Threads: one octet of the source address.
 const THREADS_MAX: usize = 250;
 
@@ -48,8 +50,10 @@ enum Step {
     Wake { every: usize, outstanding: usize },
     /// Has any said something unasked, or ended?
     Look,
-    /// Close all.
+    /// Close all with FIN.
     Close,
+    /// Close all with a reset: nothing of them lingers in TIME_WAIT.
+    Reset,
 }
 
 impl Step {
@@ -63,6 +67,7 @@ impl Step {
             }
             ["look"] => Some(Self::Look),
             ["close"] => Some(Self::Close),
+            ["reset"] => Some(Self::Reset),
             _ => None,
         }
     }
@@ -231,7 +236,11 @@ impl Worker<'_> {
                 chosen.chunks(group).try_for_each(|group| self.exchange(group))
             }
             Step::Look => self.look(),
-            Step::Close => {
+            Step::Close | Step::Reset => {
+                if step == Step::Reset {
+                    let all = self.links.iter().flatten();
+                    all.for_each(|link| drop(sys::reset_on_close(link)));
+                }
                 self.links.iter_mut().for_each(|link| *link = None);
                 Ok(())
             }
@@ -417,6 +426,5 @@ mod tests {
     fn each_thread_has_addresses_of_its_own() {
         assert_eq!(source(0, 0), IpAddr::from([127, 2, 0, 1]));
         assert_eq!(source(7, 5), IpAddr::from([127, 2, 7, 2]));
-        assert!(THREAD_LINKS_MAX / SOURCES < 28_000, "an address has so many ports");
     }
 }

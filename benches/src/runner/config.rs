@@ -118,7 +118,7 @@ pub fn weir(routes: &[Route], setup: Setup, folder: &Path, admin: SocketAddr) ->
 #[must_use]
 pub fn haproxy(routes: &[Route], setup: Setup) -> String {
     let (shards, most) = (setup.shards, setup.sessions_max);
-    let mut text = format!("global\n  nbthread {shards}\n  maxconn {most}\n  maxpipes 900\n");
+    let mut text = format!("global\n  nbthread {shards}\n  maxconn {most}\n  maxpipes 500\n");
     if setup.buffers == Buffers::Large {
         text.push_str("  tune.pipesize 1048576\n");
     }

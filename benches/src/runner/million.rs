@@ -184,13 +184,16 @@ struct Memory {
     resident: u64,
     anonymous: u64,
     kernel: Kernel,
+    /// See [`machine::socket_caches`].
+    sockets: Option<u64>,
 }
 
 fn memory(weir: &Weir) -> io::Result<Memory> {
     pause(SETTLE);
     let program = weir.program()?;
     let (resident, anonymous) = (program.resident()?, program.anonymous()?);
-    Ok(Memory { resident, anonymous, kernel: machine::kernel_memory()? })
+    let (kernel, sockets) = (machine::kernel_memory()?, machine::socket_caches());
+    Ok(Memory { resident, anonymous, kernel, sockets })
 }
 
 /// Runs it and publishes what came of it.
@@ -247,7 +250,8 @@ fn without(pasture: &Pasture, sessions: usize, seconds: f64) -> io::Result<f64> 
     herd.step("open").map_err(context("without a proxy"))?;
     pause(SETTLE);
     let after = machine::kernel_memory()?;
-    herd.step("close")?;
+    // With resets: what lingers would count as taken, and would go while weir is measured.
+    herd.step("reset")?;
     herd.end()?;
     // What is freed late would count as less for the next run.
     pause(SETTLE);
@@ -337,6 +341,10 @@ fn sizes(before: &Memory, after: &Memory, sessions: usize, direct: f64, figures:
     figures.put("  of them anonymous", anonymous, "bytes");
     figures.put("kernel bytes a session, the proxy's two sockets", kernel, "bytes");
     figures.bar("user + kernel bytes a session", user + kernel, "bytes", 8_400.0);
+    if let (Some(old), Some(new)) = (before.sockets, after.sockets) {
+        let each = per(new, old, sessions);
+        figures.put("caches of sockets and their files a session, four sockets", each, "bytes");
+    }
     figures.put("all slab a session, four sockets", per(new.slab, old.slab, sessions), "bytes");
     let tables = per(new.page_tables, old.page_tables, sessions);
     figures.put("page tables a session", tables, "bytes");

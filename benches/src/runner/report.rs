@@ -238,6 +238,8 @@ pub struct Results<'a> {
     pub baseline_busy_cores: f64,
     pub fairness: Vec<String>,
     pub scenarios: &'a [Scenario],
+    /// Cases that broke off, and peers that did not start: their figures are missing.
+    pub failures: &'a [String],
     pub verdicts: Vec<Verdict>,
     pub summary: Vec<Line>,
     /// Passes with the kernel's counters on; their times count nowhere.
@@ -296,7 +298,8 @@ pub fn command() -> Vec<String> {
 }
 
 /// A result file is published: where programs lie on this machine is nobody's business.
-fn without_folders(argument: &str) -> String {
+#[must_use]
+pub fn without_folders(argument: &str) -> String {
     let (flag, path) = argument.split_once('=').map_or(("", argument), |(flag, path)| (flag, path));
     let name = path.rsplit('/').next().unwrap_or(path);
     if flag.is_empty() { name.to_string() } else { format!("{flag}={name}") }

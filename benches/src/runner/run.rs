@@ -71,6 +71,8 @@ struct Run<'a> {
     counts: Vec<Sample>,
     settings: BTreeMap<String, BTreeMap<&'static str, String>>,
     cores: BTreeMap<&'static str, Vec<String>>,
+    /// What broke off; the rest is measured all the same.
+    failures: Vec<String>,
     /// HAProxy's closed-loop round trips a second, by connections.
     capacities: BTreeMap<u32, f64>,
 }
@@ -110,10 +112,11 @@ pub fn run(options: &Options) -> io::Result<()> {
         counts: Vec::new(),
         settings: BTreeMap::new(),
         cores: BTreeMap::new(),
+        failures: Vec::new(),
         capacities: BTreeMap::new(),
     };
     for scenario in &scenarios {
-        run.scenario(scenario).map_err(context(&scenario.name))?;
+        run.scenario(scenario);
     }
     work::add_totals(&mut run.samples);
     run.publish(&scenarios, fairness)?;
@@ -123,7 +126,7 @@ pub fn run(options: &Options) -> io::Result<()> {
 }
 
 impl Run<'_> {
-    fn scenario(&mut self, scenario: &Scenario) -> io::Result<()> {
+    fn scenario(&mut self, scenario: &Scenario) {
         let cases = scenario.cases();
         for (at, case) in cases.iter().enumerate() {
             eprintln!(
@@ -133,13 +136,21 @@ impl Run<'_> {
                 cases.len(),
                 scenario.rounds
             );
-            if scenario.kind == Kind::Idle {
-                self.idle(scenario, case)?;
-            } else {
-                self.timed(scenario, case)?;
+            let measured = match scenario.kind {
+                Kind::Idle => self.idle(scenario, case),
+                _ => self.timed(scenario, case),
+            };
+            if let Err(error) = measured {
+                self.fail(&format!("{}: {error}", case.label));
             }
         }
-        Ok(())
+    }
+
+    fn fail(&mut self, what: &str) {
+        eprintln!("weir-bench: {what}");
+        // It is published, and other programs say where they lie.
+        let words: Vec<String> = what.split(' ').map(report::without_folders).collect();
+        self.failures.push(words.join(" "));
     }
 
     fn setup(scenario: &Scenario, case: &Case) -> Setup {
@@ -159,6 +170,9 @@ impl Run<'_> {
         let setup = Self::setup(scenario, case);
         let stand =
             Stand::start(&peers.iter().collect::<Vec<_>>(), backends, setup, self.baseline)?;
+        for why in &stand.left_out {
+            self.fail(&format!("{}: not measured: {why}", case.label));
+        }
         let capacity = match case.rate {
             Rate::OfCapacity(_) => self.capacity(scenario, case, &stand)?,
             _ => 0.0,
@@ -257,12 +271,20 @@ impl Run<'_> {
             baseline_busy_cores: self.baseline,
             fairness,
             scenarios,
+            failures: &self.failures,
             verdicts,
             summary,
             counts: &self.counts,
             samples: &self.samples,
         };
-        report::write(&results, &out)
+        report::write(&results, &out)?;
+        match self.failures.first() {
+            None => Ok(()),
+            Some(first) => Err(fault(format!(
+                "{} cases or peers are missing, the first: {first}",
+                self.failures.len()
+            ))),
+        }
     }
 }
 
@@ -289,9 +311,10 @@ fn rows(scenario: &Scenario) -> Vec<Row> {
         ("offered_per_s", "offered per second", 1.0, false),
     ];
     const MIXED: [Shown; 1] = [("bulk_gb_per_s", "bulk beside it, GB/s", 1.0, false)];
-    const IDLE: [Shown; 5] = [
+    const IDLE: [Shown; 6] = [
         ("user_bytes", "user bytes a session", 1.0, false),
         ("slab_bytes", "slab bytes of the machine", 1.0, false),
+        ("socket_slab_bytes", "of it in the caches of sockets", 1.0, false),
         ("kernel_bytes", "slab more than without a proxy", 1.0, false),
         ("all_bytes", "the proxy's user + kernel bytes", 1.0, false),
         ("resident_bytes", "proxy resident MB", 1e6, false),

@@ -48,7 +48,7 @@ fn told(peer: Peer) -> &'static str {
         Peer::None => "",
         Peer::Weir => "its defaults",
         Peer::Haproxy => {
-            "option splice-auto, maxpipes 900, with large buffers tune.pipesize 1 MiB; a \
+            "option splice-auto, maxpipes 500, with large buffers tune.pipesize 1 MiB; a \
              listening socket a thread (shards by-thread)"
         }
         Peer::Nginx => {

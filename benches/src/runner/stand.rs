@@ -16,12 +16,14 @@ pub struct Stand {
     pub proxies: Vec<Proxy>,
     pub services: Vec<Service>,
     pub setup: Setup,
+    /// Peers that did not start, and why.
+    pub left_out: Vec<String>,
     backends: Vec<Backend>,
     baseline: f64,
 }
 
 impl Stand {
-    /// Starts all of these peers; `baseline` is how many cores are busy without any work.
+    /// Starts all of these peers that will; `baseline` is how many cores are busy without any work.
     pub fn start(
         peers: &[&Found],
         named: Vec<(&'static str, Backend)>,
@@ -32,10 +34,15 @@ impl Stand {
             .iter()
             .map(|(name, backend)| Service { name, backends: backend.addresses.clone() })
             .collect();
-        let start = |found: &&Found| Proxy::start(found, &services, setup);
-        let proxies = peers.iter().map(start).collect::<io::Result<_>>()?;
+        let (mut proxies, mut left_out) = (Vec::new(), Vec::new());
+        for found in peers {
+            match Proxy::start(found, &services, setup) {
+                Ok(proxy) => proxies.push(proxy),
+                Err(error) => left_out.push(error.to_string()),
+            }
+        }
         let backends = named.into_iter().map(|(_, backend)| backend).collect();
-        Ok(Self { proxies, services, setup, backends, baseline })
+        Ok(Self { proxies, services, setup, left_out, backends, baseline })
     }
 
     /// Does one work through each proxy; each round begins with another one, so that none is always

@@ -76,6 +76,9 @@ impl Door {
             sessions_max: SESSIONS_MAX,
         };
         let stand = Stand::start(&peers.iter().collect::<Vec<_>>(), named, setup, baseline)?;
+        if let Some(why) = stand.left_out.first() {
+            return Err(fault(why));
+        }
         Ok(Self { peers, stand, baseline })
     }
 
@@ -124,6 +127,7 @@ impl Door {
             baseline_busy_cores: self.baseline,
             fairness,
             scenarios: &[],
+            failures: &[],
             verdicts: Vec::new(),
             summary,
             counts: &[],

@@ -155,7 +155,7 @@ impl Work<'_> {
         let _: rr::Report = probe::load(&words(&line))?;
         pause(SETTLE);
         let resident = || proxy.program.as_ref().map(|program| program.resident()).transpose();
-        let (before, slab) = (resident()?, machine::slab()?);
+        let (before, slab, caches) = (resident()?, machine::slab()?, machine::socket_caches());
         let mut command = Command::new(load_program()?);
         let size = self.scenario.size;
         command.args(words(&format!("idle --target {target} --hold-seconds 120 --size {size}")));
@@ -167,6 +167,7 @@ impl Work<'_> {
         output.read_line(&mut said)?;
         pause(SETTLE);
         let (after, slab_after) = (resident()?, machine::slab()?);
+        let caches_after = machine::socket_caches();
         drop(child.0.stdin.take());
         let mut text = String::new();
         output.read_to_string(&mut text)?;
@@ -181,6 +182,9 @@ impl Work<'_> {
         values.insert("slab_bytes".to_string(), per_session(slab_after.0, slab.0));
         let unreclaimable = per_session(slab_after.1, slab.1);
         values.insert("slab_unreclaimable_bytes".to_string(), unreclaimable);
+        if let (Some(before), Some(after)) = (caches, caches_after) {
+            values.insert("socket_slab_bytes".to_string(), per_session(after, before));
+        }
         if let (Some(before), Some(after)) = (before, after) {
             values.insert("user_bytes".to_string(), per_session(after, before));
             values.insert("resident_start_bytes".to_string(), micros(before));
