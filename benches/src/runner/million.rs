@@ -211,9 +211,10 @@ pub fn run(options: &Options) -> io::Result<()> {
     let pasture = Pasture::start(sessions, seconds)?;
     let mut figures = Figures::default();
     let direct = without(&pasture, sessions.min(DIRECT_MAX), seconds)?;
-    figures.put("kernel bytes of a client's and a backend's socket, no proxy", direct, "bytes");
+    let what = "kernel bytes of a client's and a backend's socket, no proxy";
+    figures.put(what, direct.kernel, "bytes");
     let weir = Weir::start(found, &pasture, options, sessions)?;
-    let outcome = through(&weir, sessions, seconds, end_ns, direct, &mut figures);
+    let outcome = through(&weir, sessions, seconds, end_ns, &direct, &mut figures);
     figures.print();
     outcome?;
     let Some(out) = &options.out else { return Ok(()) };
@@ -242,20 +243,28 @@ fn affordable(wanted: usize) -> io::Result<usize> {
     Ok(wanted.min(most))
 }
 
-/// Kernel bytes of a session without a proxy: the client's socket, the backend's, their epolls.
-fn without(pasture: &Pasture, sessions: usize, seconds: f64) -> io::Result<f64> {
+/// Bytes of a session without a proxy: the client's socket, the backend's, their epolls.
+struct Direct {
+    kernel: f64,
+    /// Of the caches of sockets alone.
+    sockets: Option<f64>,
+}
+
+fn without(pasture: &Pasture, sessions: usize, seconds: f64) -> io::Result<Direct> {
     let mut herd = Herd::start(&pasture.addresses, sessions, seconds)?;
     pause(SETTLE);
-    let before = machine::kernel_memory()?;
+    let (before, old) = (machine::kernel_memory()?, machine::socket_caches());
     herd.step("open").map_err(context("without a proxy"))?;
     pause(SETTLE);
-    let after = machine::kernel_memory()?;
+    let (after, new) = (machine::kernel_memory()?, machine::socket_caches());
     // With resets: what lingers would count as taken, and would go while weir is measured.
     herd.step("reset")?;
     herd.end()?;
     // What is freed late would count as less for the next run.
     pause(SETTLE);
-    Ok(per(after.taken(), before.taken(), sessions))
+    let kernel = per(after.taken(), before.taken(), sessions);
+    let sockets = old.zip(new).map(|(old, new)| per(new, old, sessions));
+    Ok(Direct { kernel, sockets })
 }
 
 fn per(after: u64, before: u64, sessions: usize) -> f64 {
@@ -267,7 +276,7 @@ fn through(
     sessions: usize,
     seconds: f64,
     end_ns: u64,
-    direct: f64,
+    direct: &Direct,
     figures: &mut Figures,
 ) -> io::Result<()> {
     // Once for nothing: not to measure what is done for the first time.
@@ -332,19 +341,20 @@ fn latencies(report: &Report, name: &str, figures: &mut Figures) {
     figures.put(format!("{name}: exchange max"), report.latency.max_us / 1e3, "ms");
 }
 
-fn sizes(before: &Memory, after: &Memory, sessions: usize, direct: f64, figures: &mut Figures) {
+fn sizes(before: &Memory, after: &Memory, sessions: usize, direct: &Direct, figures: &mut Figures) {
     let (old, new) = (&before.kernel, &after.kernel);
     let user = per(after.resident, before.resident, sessions);
     let anonymous = per(after.anonymous, before.anonymous, sessions);
-    let kernel = per(new.taken(), old.taken(), sessions) - direct;
+    let kernel = per(new.taken(), old.taken(), sessions) - direct.kernel;
     figures.bar("user bytes a session (resident)", user, "bytes", 256.0);
     figures.put("  of them anonymous", anonymous, "bytes");
     figures.put("kernel bytes a session, the proxy's two sockets", kernel, "bytes");
-    figures.bar("user + kernel bytes a session", user + kernel, "bytes", 8_400.0);
-    if let (Some(old), Some(new)) = (before.sockets, after.sockets) {
-        let each = per(new, old, sessions);
-        figures.put("caches of sockets and their files a session, four sockets", each, "bytes");
+    let caches = before.sockets.zip(after.sockets).zip(direct.sockets);
+    if let Some(((old, new), direct)) = caches {
+        let each = per(new, old, sessions) - direct;
+        figures.put("  of them in the caches of sockets and their files", each, "bytes");
     }
+    figures.bar("user + kernel bytes a session", user + kernel, "bytes", 8_400.0);
     figures.put("all slab a session, four sockets", per(new.slab, old.slab, sessions), "bytes");
     let tables = per(new.page_tables, old.page_tables, sessions);
     figures.put("page tables a session", tables, "bytes");
