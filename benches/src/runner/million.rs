@@ -41,7 +41,8 @@ const ADOPTED_NS: u64 = 10_000_000_000;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// Sessions; fewer if the memory does not carry them.
-    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(100..=3_900_000))]
+    #[arg(long, default_value_t = 5_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(100..=3_900_000))]
     pub sessions: u32,
     /// weir's shards, all on its one core.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
