@@ -38,6 +38,11 @@ impl Latencies {
         self.histogram.saturating_record(latency_ns);
     }
 
+    /// Takes the latencies of another one in.
+    pub fn merge(&mut self, other: &Self) {
+        self.histogram.add(&other.histogram).expect("the same bounds");
+    }
+
     #[must_use]
     pub fn count(&self) -> u64 {
         self.histogram.len()

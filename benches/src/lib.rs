@@ -1,5 +1,5 @@
 //! The load generator (`weir-load`) and the scenario runner (`weir-bench`): how weir is measured
-//! beside its peers. Both are single-threaded and end by themselves.
+//! beside its peers. Everything ends by itself.
 
 pub mod clock;
 pub mod latency;

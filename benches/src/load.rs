@@ -1,11 +1,14 @@
-//! The load generator: a backend (`serve`) and five kinds of clients, one file each.
+//! The load generator: a backend (`serve`) and its kinds of clients, one file each; and for very
+//! many connections a backend and a client with a descriptor table a thread (`pasture`, `herd`).
 //!
-//! Everything is one thread and one level-triggered epoll, so that the generator costs less than
+//! All else is one thread and one level-triggered epoll, so that the generator costs less than
 //! any proxy between its two ends. Payload is always verified.
 
 pub mod bulk;
 pub mod crr;
+pub mod herd;
 pub mod idle;
+pub mod pasture;
 pub mod rr;
 pub mod serve;
 

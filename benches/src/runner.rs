@@ -1,13 +1,20 @@
 //! The scenario runner: weir beside its peers and beside no proxy, interleaved, in one run.
 
+pub mod bars;
 pub mod config;
-pub mod first_light;
+pub mod counters;
 pub mod machine;
+pub mod million;
 pub mod peer;
 pub mod probe;
 pub mod process;
 pub mod report;
+pub mod run;
+pub mod scenario;
+pub mod sheet;
+pub mod stand;
 pub mod tools;
+pub mod work;
 
 use std::io;
 

@@ -112,6 +112,47 @@ fn idle_holds_until_its_input_ends() {
 }
 
 #[test]
+fn a_herd_takes_its_steps_and_loses_none() {
+    use std::io::Write;
+    let mut pasture = Command::new(env!("CARGO_BIN_EXE_weir-load"))
+        .args(["pasture", "--threads", "2", "--seconds", "60"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("weir-load starts");
+    let mut line = String::new();
+    BufReader::new(pasture.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
+    let targets = line.trim().strip_prefix("listening ").expect("listening").to_string();
+    assert_eq!(targets.split(',').count(), 8);
+    let mut herd = Command::new(env!("CARGO_BIN_EXE_weir-load"))
+        .args(["herd", "--connections", "500", "--size", "100", "--seconds", "60"])
+        .args(["--target", &targets])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("weir-load starts");
+    let mut input = herd.stdin.take().expect("a pipe");
+    let mut output = BufReader::new(herd.stdout.take().expect("a pipe"));
+    for (step, standing, exchanges) in [
+        ("open", 500, 500),
+        ("wake 100 0", 500, 5),
+        ("wake 1 64", 500, 500),
+        ("look", 500, 0),
+        ("reset", 0, 0),
+    ] {
+        writeln!(input, "{step}").expect("told");
+        let mut line = String::new();
+        output.read_line(&mut line).expect("a line");
+        let report: Value = serde_json::from_str(&line).expect("JSON");
+        let seen = (&report["standing"], &report["exchanges"], &report["errors"]);
+        assert_eq!(seen, (&standing.into(), &exchanges.into(), &0.into()), "{report}");
+    }
+    drop(input);
+    assert!(herd.wait().expect("it ends").success());
+    pasture.kill().expect("ended");
+    pasture.wait().expect("ended");
+}
+
+#[test]
 fn http_answers_each_head() {
     use std::io::Write;
     let backend = Backend::start("http");
@@ -145,11 +186,27 @@ fn a_wrong_backend_is_an_error_not_a_number() {
 fn the_runner_measures_and_writes_its_numbers() {
     let folder = std::env::temp_dir().join(format!("weir-bench-smoke-{}", std::process::id()));
     std::fs::create_dir(&folder).expect("a folder");
-    let out = folder.join("first-light.json");
-    let arguments =
-        "first-light --peers none --rounds 1 --seconds 1 --bulk-mib 1 --sessions 50 --out";
+    let out = folder.join("run.json");
+    let scenarios = folder.join("scenarios");
+    std::fs::create_dir(&scenarios).expect("a folder");
+    for (name, rest) in [
+        ("bulk", "kind = \"bulk\"\nmib = 1"),
+        ("crr", "kind = \"crr\"\nconnections = 8\nbackends = 3"),
+        ("idle", "kind = \"idle\"\nconnections = 50"),
+        ("mixed", "kind = \"mixed\"\nconnections = 4\nrate = 200.0"),
+        ("open", "kind = \"open-loop\"\nconnections = 2\nrates = [0.1]"),
+        ("rr", "kind = \"rr\"\nconnections = [1, 8]"),
+    ] {
+        let text = format!(
+            "name = \"{name}\"\ngroup = \"bars\"\nrounds = 1\nseconds = 0.3\n{rest}\n\
+             [[bar]]\nwhat = \"w\"\nvalue = \"p50_us\"\nagainst = \"none\"\nat-most = 1.0\n"
+        );
+        std::fs::write(scenarios.join(format!("{name}.toml")), text).expect("written");
+    }
     let output = Command::new(env!("CARGO_BIN_EXE_weir-bench"))
-        .args(arguments.split(' '))
+        .args(["run", "--peers", "none", "--folder"])
+        .arg(&scenarios)
+        .arg("--out")
         .arg(&out)
         .output()
         .expect("weir-bench runs");
@@ -162,15 +219,19 @@ fn the_runner_measures_and_writes_its_numbers() {
     }
     assert!(output.status.success(), "{said}");
     let results: Value = serde_json::from_str(&text).expect("JSON");
-    assert_eq!(results["schema"], "weir-bench/v1");
+    assert_eq!(results["schema"], "weir-bench/v2");
     let works: Vec<&str> = results["samples"]
         .as_array()
         .expect("samples")
         .iter()
         .map(|sample| sample["work"].as_str().expect("a name"))
         .collect();
-    assert_eq!(works, ["rr", "crr", "download", "upload", "idle"]);
+    let capacity = ["capacity, connections 2"; 3];
+    let expected = [&["bulk", "crr", "idle", "mixed"][..], &capacity, &["open at 10 %"]].concat();
+    assert_eq!(works, [&expected[..], &["rr, connections 1", "rr, connections 8"]].concat());
+    assert_eq!(results["verdicts"].as_array().map(Vec::len), Some(7), "{text}");
     assert!(!text.contains(&folder.display().to_string()), "a path of this machine is in it");
     let table = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(table.contains("round trip: machine CPU us"), "{table}");
+    assert!(table.contains("rr, connections 8: p50 us"), "{table}");
+    assert!(table.contains("0 pass, 0 miss, 7 not measured"), "{table}");
 }

@@ -1,12 +1,12 @@
-//! `weir-bench`: weir beside HAProxy, nginx and no proxy, in one run.
+//! `weir-bench`: weir beside HAProxy, nginx, Envoy and no proxy, in one run.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use weir_bench::runner::{LOAD_CORE, first_light, tools};
+use weir_bench::runner::{LOAD_CORE, million, run, tools};
 
-/// Measures weir beside HAProxy, nginx and no proxy; interleaved, on loopback, pinned.
+/// Measures weir beside HAProxy, nginx, Envoy and no proxy; interleaved, on loopback, pinned.
 /// Exit codes: 0 done, 1 a run failed (also: an error in any answer), 2 usage.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -17,8 +17,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// CPU per round trip, per connection, per GB; memory per idle session.
-    FirstLight(first_light::Options),
+    /// Scenarios of benches/scenarios: CPU per unit, latency, memory, syscalls; and their bars.
+    Run(run::Options),
+    /// Very many sessions through one weir: memory, a change while they stand, all of them woken.
+    Million(million::Options),
     /// HTTP requests with wrk.
     Wrk(tools::Options),
     /// Echo with tcpkali; without it, weir's own generator.
@@ -33,7 +35,8 @@ fn main() -> ExitCode {
         return ExitCode::from(1);
     }
     let result = match &cli.verb {
-        Verb::FirstLight(options) => first_light::run(options),
+        Verb::Run(options) => run::run(options),
+        Verb::Million(options) => million::run(options),
         Verb::Wrk(options) => tools::wrk(options),
         Verb::Tcpkali(options) => tools::tcpkali(options),
     };

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use weir_bench::clock::{now_ns, seconds_to_ns};
 use weir_bench::load::serve::{Mode, Server};
-use weir_bench::load::{bulk, crr, idle, rr};
+use weir_bench::load::{bulk, crr, herd, idle, pasture, rr};
 use weir_bench::pattern::CHUNK_MAX;
 use weir_bench::sys;
 
@@ -34,6 +34,11 @@ enum Verb {
     Bulk(BulkArgs),
     /// Hold connections; prints `holding`; ends when stdin does or the time is over.
     Idle(IdleArgs),
+    /// Very many connections, a descriptor table a thread. Takes steps from stdin, one a line:
+    /// open; wake EVERY OUTSTANDING (0: all at once); look; close; reset. Ends when stdin does.
+    Herd(HerdArgs),
+    /// The backend of a herd: echo on 127.1.THREAD.1 to .4; prints `listening A,B,...`.
+    Pasture(PastureArgs),
 }
 
 #[derive(Debug, Args)]
@@ -42,6 +47,12 @@ struct ServeArgs {
     listen: SocketAddr,
     #[arg(long, value_enum, default_value = "echo")]
     mode: Mode,
+    /// Listen on so many addresses with one port: 127.0.0.1 and on.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=60_000))]
+    addresses: u16,
+    /// Run before all ordinary threads (SCHED_RR); needs CAP_SYS_NICE.
+    #[arg(long)]
+    before_others: bool,
     /// Ends by itself after so long.
     #[arg(long, default_value_t = 3_600.0, value_parser = positive)]
     seconds: f64,
@@ -73,6 +84,9 @@ struct RrArgs {
     /// Open loop: requests a second of all connections together.
     #[arg(long, value_parser = positive)]
     rate: Option<f64>,
+    /// Run before all ordinary threads (SCHED_RR); needs CAP_SYS_NICE.
+    #[arg(long)]
+    before_others: bool,
 }
 
 #[derive(Debug, Args)]
@@ -106,6 +120,9 @@ struct BulkArgs {
     /// Taking longer is an error.
     #[arg(long, default_value_t = 60.0, value_parser = positive)]
     seconds: f64,
+    /// Stop after so long, wherever the streams are then.
+    #[arg(long, value_parser = positive)]
+    stop_after: Option<f64>,
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=254))]
     sources: u8,
 }
@@ -118,6 +135,39 @@ struct IdleArgs {
     connections: usize,
     #[arg(long, default_value_t = 60.0, value_parser = positive)]
     hold_seconds: f64,
+}
+
+#[derive(Debug, Args)]
+struct HerdArgs {
+    /// Connections go round these.
+    #[arg(long, required = true, value_delimiter = ',')]
+    target: Vec<SocketAddr>,
+    #[arg(long, default_value_t = 1_000, value_parser = herd_links)]
+    connections: usize,
+    /// Bytes of an exchange, each way.
+    #[arg(long, default_value_t = 64, value_parser = herd_size)]
+    size: usize,
+    /// Everything ends after so long.
+    #[arg(long, default_value_t = 600.0, value_parser = positive)]
+    seconds: f64,
+}
+
+#[derive(Debug, Args)]
+struct PastureArgs {
+    /// Each has a descriptor table of its own.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=250))]
+    threads: u8,
+    /// Ends by itself after so long.
+    #[arg(long, default_value_t = 3_600.0, value_parser = positive)]
+    seconds: f64,
+}
+
+fn herd_links(text: &str) -> Result<usize, String> {
+    between(text, 4_000_000)
+}
+
+fn herd_size(text: &str) -> Result<usize, String> {
+    between(text, 8_192)
 }
 
 fn positive(text: &str) -> Result<f64, String> {
@@ -167,7 +217,8 @@ fn run(verb: Verb) -> io::Result<u64> {
         }
         Verb::Rr(args) => {
             let Aim { target, size, sources } = args.common;
-            let RrArgs { connections, seconds, count, rate, .. } = args;
+            let RrArgs { connections, seconds, count, rate, before_others, .. } = args;
+            step_forward(before_others);
             let plan = rr::Plan { target, connections, size, seconds, count, rate, sources };
             let report = rr::run(&plan)?;
             print(&report, report.errors)
@@ -180,9 +231,10 @@ fn run(verb: Verb) -> io::Result<u64> {
             print(&report, report.errors)
         }
         Verb::Bulk(args) => {
-            let BulkArgs { target, streams, bytes, direction, seconds, sources } = args;
-            let report =
-                bulk::run(&bulk::Plan { target, streams, bytes, direction, seconds, sources })?;
+            let BulkArgs { target, streams, bytes, direction, seconds, stop_after, sources } = args;
+            let plan =
+                bulk::Plan { target, streams, bytes, direction, seconds, stop_after, sources };
+            let report = bulk::run(&plan)?;
             print(&report, report.errors)
         }
         Verb::Idle(args) => {
@@ -192,12 +244,29 @@ fn run(verb: Verb) -> io::Result<u64> {
             let report = idle::run(&plan, io::stdin(), &mut io::stdout())?;
             print(&report, report.errors)
         }
+        Verb::Herd(args) => {
+            let HerdArgs { target: targets, connections, size, seconds } = args;
+            let plan = herd::Plan { targets, connections, size, seconds };
+            herd::run(&plan, io::stdin().lock(), &mut io::stdout())
+        }
+        Verb::Pasture(args) => {
+            pasture::run(args.threads, args.seconds, &mut io::stdout())?;
+            Ok(0)
+        }
+    }
+}
+
+/// Not being allowed to is worth a line, not a failure: the run is fair to all peers all the same.
+fn step_forward(wanted: bool) {
+    if wanted && let Err(error) = sys::before_others() {
+        eprintln!("weir-load: --before-others: {error}; goes on as an ordinary thread");
     }
 }
 
 fn serve(args: &ServeArgs) -> io::Result<()> {
     sys::raise_open_files()?;
-    let mut server = Server::new(args.listen, args.mode)?;
+    step_forward(args.before_others);
+    let mut server = Server::new(args.listen, args.mode, args.addresses)?;
     println!("listening {}", server.address()?);
     io::stdout().flush()?;
     server.run(now_ns() + seconds_to_ns(args.seconds))

@@ -13,9 +13,11 @@ use crate::pattern::{CHUNK_MAX, Pattern};
 use crate::sys::{self, Epoll, READ, WRITE};
 
 /// Which way the bytes go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// From the backend (`serve --mode source`) to the client.
+    #[default]
     Down,
     /// From the client to the backend (`serve --mode sink`).
     Up,
@@ -31,6 +33,8 @@ pub struct Plan {
     pub direction: Direction,
     /// A run that takes longer fails.
     pub seconds: f64,
+    /// Stops so long after the start, wherever the streams are then; that is no failure.
+    pub stop_after: Option<f64>,
     pub sources: u8,
 }
 
@@ -87,7 +91,8 @@ pub fn run(plan: &Plan) -> io::Result<Report> {
     }
     let failures = Failures::default();
     let mut run = Run { plan, pattern, epoll, links, failures, buffer: vec![0; CHUNK_MAX] };
-    run.drive(start + seconds_to_ns(plan.seconds))?;
+    let stop = plan.stop_after.map(|after| start + seconds_to_ns(after));
+    run.drive(start + seconds_to_ns(plan.seconds), stop)?;
     let seconds = Duration::from_nanos(now_ns() - start).as_secs_f64();
     let bytes = run.links.iter().map(|link| link.moved).sum();
     Ok(Report {
@@ -106,15 +111,19 @@ fn gigabytes(bytes: u64) -> f64 {
 }
 
 impl Run<'_> {
-    fn drive(&mut self, end_ns: u64) -> io::Result<()> {
+    fn drive(&mut self, end_ns: u64, stop_ns: Option<u64>) -> io::Result<()> {
         let mut events = vec![sys::no_event(); BATCH];
         while self.links.iter().any(|link| !link.over) {
             let now = now_ns();
+            if stop_ns.is_some_and(|stop| now >= stop) {
+                break;
+            }
             if now >= end_ns {
                 self.failures.note("the time was over before the streams ended");
                 break;
             }
-            let ready = self.epoll.wait(&mut events, remaining(end_ns, now))?;
+            let wake = stop_ns.unwrap_or(end_ns).min(end_ns);
+            let ready = self.epoll.wait(&mut events, remaining(wake, now))?;
             for event in &events[..ready] {
                 let at = usize::try_from(event.u64).expect("tokens are ours");
                 if self.links[at].over {

@@ -1,7 +1,7 @@
 //! The backend: echo, http, source (download) or sink (upload), in one thread.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 
 use crate::clock::now_ns;
 use crate::load::{BATCH, remaining};
@@ -29,7 +29,10 @@ pub const SINK_ANSWER: usize = 16;
 pub const HTTP_ANSWER: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 6\r\n\r\nhello\n";
 const HEAD_END: &[u8] = b"\r\n\r\n";
-const LISTENER: usize = usize::MAX;
+/// Tokens from here on are listeners.
+const LISTENERS: usize = usize::MAX / 2;
+/// How many addresses of one port there can be.
+pub const ADDRESSES_MAX: u16 = 60_000;
 
 /// What is known of one connection.
 #[derive(Default)]
@@ -64,7 +67,7 @@ enum Next {
 /// A backend on its own listener.
 pub struct Server {
     mode: Mode,
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     epoll: Epoll,
     peers: Vec<Option<Peer>>,
     free: Vec<usize>,
@@ -73,14 +76,22 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens; port 0 lets the kernel choose, see `address`.
-    pub fn new(address: SocketAddr, mode: Mode) -> io::Result<Self> {
-        let listener = sys::listen(address)?;
+    /// Listens; port 0 lets the kernel choose, see `address`. More addresses than one: the same
+    /// port on [`neighbour`]s of the first.
+    pub fn new(address: SocketAddr, mode: Mode, addresses: u16) -> io::Result<Self> {
+        let first = sys::listen(address)?;
+        let bound = first.local_addr()?;
+        let mut listeners = vec![first];
+        for number in 1..addresses {
+            listeners.push(sys::listen(neighbour(bound, number))?);
+        }
         let epoll = Epoll::new()?;
-        epoll.add(&listener, LISTENER, READ)?;
+        for (at, listener) in listeners.iter().enumerate() {
+            epoll.add(listener, LISTENERS + at, READ)?;
+        }
         Ok(Self {
             mode,
-            listener,
+            listeners,
             epoll,
             peers: Vec::new(),
             free: Vec::new(),
@@ -90,7 +101,7 @@ impl Server {
     }
 
     pub fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        self.listeners[0].local_addr()
     }
 
     /// Serves until the clock says `deadline_ns`.
@@ -103,17 +114,17 @@ impl Server {
             }
             let ready = self.epoll.wait(&mut events, remaining(deadline_ns, now))?;
             for event in &events[..ready] {
-                match usize::try_from(event.u64).unwrap_or(LISTENER) {
-                    LISTENER => self.accept_all()?,
+                match usize::try_from(event.u64).expect("tokens are ours") {
+                    at if at >= LISTENERS => self.accept_all(at - LISTENERS)?,
                     at => self.serve(at),
                 }
             }
         }
     }
 
-    fn accept_all(&mut self) -> io::Result<()> {
+    fn accept_all(&mut self, listener: usize) -> io::Result<()> {
         loop {
-            match sys::accept(&self.listener) {
+            match sys::accept(&self.listeners[listener]) {
                 Ok(stream) => {
                     let at = self.free.pop().unwrap_or_else(|| {
                         self.peers.push(None);
@@ -150,6 +161,15 @@ impl Server {
             self.free.push(at);
         }
     }
+}
+
+/// Address `number` of a row that begins with `first`: the same port, 250 addresses of each /24 of
+/// 127.0.0.0/8 and on.
+#[must_use]
+pub fn neighbour(first: SocketAddr, number: u16) -> SocketAddr {
+    let IpAddr::V4(start) = first.ip() else { return first };
+    let step = u32::from(number / 250) * 256 + u32::from(number % 250);
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::from(u32::from(start) + step)), first.port())
 }
 
 fn step(mode: Mode, peer: &mut Peer, pattern: &Pattern, buffer: &mut [u8]) -> io::Result<Next> {
@@ -299,6 +319,16 @@ mod tests {
         assert_eq!((progress.key, progress.bytes, progress.wrong), (7, 100, 0));
         sink(&mut progress, &pattern, pattern.slice(7, 101, 10));
         assert_eq!(progress.wrong, 1);
+    }
+
+    #[test]
+    fn neighbours_are_all_different_loopback_addresses() {
+        let first: SocketAddr = "127.0.0.1:7".parse().expect("address");
+        let all: std::collections::BTreeSet<SocketAddr> =
+            (0..1_000).map(|number| neighbour(first, number)).collect();
+        assert_eq!(all.len(), 1_000);
+        assert!(all.iter().all(|address| address.ip().is_loopback() && address.port() == 7));
+        assert_eq!(neighbour(first, 251), "127.0.1.2:7".parse().expect("address"));
     }
 
     #[test]

@@ -12,6 +12,9 @@ use crate::runner::{context, fault};
 /// Microseconds of a tick in /proc/stat (USER_HZ is 100 on every Linux).
 const TICK_US: u64 = 10_000;
 
+/// Bytes of a page of socket buffers.
+const PAGE: u64 = 4_096;
+
 /// A reading of the whole machine's time.
 #[derive(Clone, Copy, Debug)]
 pub struct MachineTime {
@@ -56,6 +59,82 @@ pub fn slab() -> io::Result<(u64, u64)> {
     let text = fs::read_to_string("/proc/meminfo").map_err(context("/proc/meminfo"))?;
     let read = |name| kibibytes(&text, name).ok_or_else(|| fault(format!("no {name} in meminfo")));
     Ok((read("Slab:")?, read("SUnreclaim:")?))
+}
+
+/// Kernel memory that connections take, in bytes, by kind: slab, page tables, kernel stacks, and
+/// the pages of socket buffers.
+pub fn kernel_memory() -> io::Result<Kernel> {
+    let text = fs::read_to_string("/proc/meminfo").map_err(context("/proc/meminfo"))?;
+    let read = |name| kibibytes(&text, name).ok_or_else(|| fault(format!("no {name} in meminfo")));
+    let sockets =
+        fs::read_to_string("/proc/net/sockstat").map_err(context("/proc/net/sockstat"))?;
+    Ok(Kernel {
+        slab: read("Slab:")?,
+        page_tables: read("PageTables:")?,
+        stacks: read("KernelStack:")?,
+        buffers: socket_pages(&sockets).unwrap_or(0) * PAGE,
+        available: read("MemAvailable:")?,
+    })
+}
+
+/// A reading of [`kernel_memory`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Kernel {
+    pub slab: u64,
+    pub page_tables: u64,
+    pub stacks: u64,
+    pub buffers: u64,
+    /// What programs can still have.
+    pub available: u64,
+}
+
+impl Kernel {
+    /// All that is taken.
+    #[must_use]
+    pub fn taken(&self) -> u64 {
+        self.slab + self.page_tables + self.stacks + self.buffers
+    }
+}
+
+/// Caches that a TCP socket has objects in.
+const SOCKET_CACHES: [&str; 8] = [
+    "TCP",
+    "sock_inode_cache",
+    "filp",
+    "dentry",
+    "io_kiocb",
+    "eventpoll_epi",
+    "request_sock_TCP",
+    "tw_sock_TCP",
+];
+
+/// Bytes of the objects in the caches of sockets and what goes with them: blind to what else the
+/// kernel keeps in slab, so steadier on a machine that is not quiet. Needs root.
+#[must_use]
+pub fn socket_caches() -> Option<u64> {
+    cached(&fs::read_to_string("/proc/slabinfo").ok()?)
+}
+
+fn cached(text: &str) -> Option<u64> {
+    let sizes = text.lines().filter_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let known = SOCKET_CACHES.contains(words.first()?);
+        known.then(|| Some(words.get(1)?.parse::<u64>().ok()? * words.get(3)?.parse::<u64>().ok()?))
+    });
+    sizes.sum()
+}
+
+/// `TCP: ... mem N` of /proc/net/sockstat.
+fn socket_pages(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("TCP:"))?;
+    line.split_once(" mem ")?.1.split_whitespace().next()?.parse().ok()
+}
+
+/// Anonymous bytes of one process: what it allocated and touched.
+pub fn anonymous(pid: u32) -> io::Result<u64> {
+    let file = format!("/proc/{pid}/smaps_rollup");
+    let text = fs::read_to_string(&file).map_err(context(&file))?;
+    kibibytes(&text, "Anonymous:").ok_or_else(|| fault(format!("no Anonymous in {file}")))
 }
 
 /// Resident bytes of one process (exact: the page tables are walked).
@@ -158,6 +237,21 @@ mod tests {
         assert!(resident(own).expect("readable") > 100_000);
         assert_eq!(family(own)[0], own);
         assert!(!cores_allowed(own).is_empty());
+    }
+
+    #[test]
+    fn socket_buffers_are_found() {
+        let text =
+            "sockets: used 9\nTCP: inuse 1 orphan 0 tw 2 alloc 3 mem 77\nUDP: inuse 0 mem 5\n";
+        assert_eq!(socket_pages(text), Some(77));
+        assert!(kernel_memory().expect("readable").taken() > 1_000_000);
+    }
+
+    #[test]
+    fn socket_caches_are_summed() {
+        let text = "slabinfo - version: 2.1\nTCP 92 143 2368 13 8 : x\nTCPv6 26 26 2496 13\n\
+            filp 10 20 192 21 1 : x\n";
+        assert_eq!(cached(text), Some(92 * 2_368 + 10 * 192));
     }
 
     #[test]

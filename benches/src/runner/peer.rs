@@ -20,10 +20,11 @@ pub enum Peer {
     Weir,
     Haproxy,
     Nginx,
+    Envoy,
 }
 
 impl Peer {
-    pub const ALL: [Self; 4] = [Self::None, Self::Weir, Self::Haproxy, Self::Nginx];
+    pub const ALL: [Self; 5] = [Self::None, Self::Weir, Self::Haproxy, Self::Nginx, Self::Envoy];
 
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -32,6 +33,7 @@ impl Peer {
             Self::Weir => "weir",
             Self::Haproxy => "haproxy",
             Self::Nginx => "nginx",
+            Self::Envoy => "envoy",
         }
     }
 
@@ -42,6 +44,7 @@ impl Peer {
             Self::Weir => "cargo build --release (or --weir FILE)",
             Self::Haproxy => "apt install haproxy (or --haproxy FILE)",
             Self::Nginx => "apt install nginx libnginx-mod-stream (or --nginx FILE)",
+            Self::Envoy => "a release from envoyproxy.io (or --envoy FILE)",
         }
     }
 }
@@ -58,8 +61,15 @@ pub struct Wanted {
     /// The nginx program.
     #[arg(long, env = "NGINX", default_value = "nginx")]
     pub nginx: PathBuf,
+    /// The Envoy program.
+    #[arg(long, env = "ENVOY", default_value = "envoy")]
+    pub envoy: PathBuf,
     /// Which columns to measure.
-    #[arg(long, value_delimiter = ',', default_values = ["none", "weir", "haproxy", "nginx"])]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_values = ["none", "weir", "haproxy", "nginx", "envoy"]
+    )]
     pub peers: Vec<Peer>,
     /// A program that is missing is an error; else its column is left out.
     #[arg(long)]
@@ -89,6 +99,7 @@ pub fn find(wanted: &Wanted) -> io::Result<Vec<Found>> {
             Peer::Weir => &wanted.weir,
             Peer::Haproxy => &wanted.haproxy,
             Peer::Nginx => &wanted.nginx,
+            Peer::Envoy => &wanted.envoy,
         };
         match identify(peer, name) {
             Ok(one) => found.push(one),
@@ -102,7 +113,10 @@ pub fn find(wanted: &Wanted) -> io::Result<Vec<Found>> {
 fn identify(peer: Peer, name: &Path) -> io::Result<Found> {
     let program = locate(name)
         .ok_or_else(|| fault(format!("no program {}: {}", name.display(), peer.hint())))?;
-    let flag = if peer == Peer::Weir { "--version" } else { "-v" };
+    let flag = match peer {
+        Peer::Weir | Peer::Envoy => "--version",
+        _ => "-v",
+    };
     let version = first_line(&program, flag)?;
     let module = if peer == Peer::Nginx { stream_module(&program)? } else { None };
     Ok(Found { peer, program, version, module })
@@ -127,7 +141,10 @@ pub fn first_line(program: &Path, flag: &str) -> io::Result<String> {
     let output = output.map_err(context(program.display()))?;
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text).into_owned();
-    Ok(text.lines().next().unwrap_or("unknown").trim().to_string())
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    // Envoy says `PATH  version: …`.
+    let line = lines.next().unwrap_or("unknown");
+    Ok(line.rsplit_once("  version:").map_or(line, |(_, version)| version.trim()).to_string())
 }
 
 /// Debian builds nginx's stream as a module file of its own package.
@@ -187,6 +204,7 @@ mod tests {
             weir: PathBuf::from("/no/weir"),
             haproxy: PathBuf::from("/no/haproxy"),
             nginx: PathBuf::from("/no/nginx"),
+            envoy: PathBuf::from("/no/envoy"),
             peers: Peer::ALL.to_vec(),
             require_peers: false,
         };

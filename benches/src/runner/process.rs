@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::clock::{now_ns, pause};
-use crate::runner::config::{self, Route};
+use crate::load::serve::neighbour;
+use crate::runner::config::{self, Route, Setup};
 use crate::runner::machine;
 use crate::runner::peer::{Found, Peer};
 use crate::runner::{LOAD_CORE, PROXY_CORE, context, fault};
@@ -17,6 +18,8 @@ use crate::sys;
 
 /// Longest wait for a program to serve, and to end when asked.
 const PATIENCE_NS: u64 = 10_000_000_000;
+/// So much of a configuration is published.
+const SETTINGS_LINES: usize = 40;
 /// Between two looks at a program.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -68,9 +71,20 @@ impl Program {
         Ok(sum)
     }
 
+    /// Anonymous bytes now, of it and its descendants.
+    pub fn anonymous(&self) -> io::Result<u64> {
+        machine::family(self.child.id()).into_iter().map(machine::anonymous).sum()
+    }
+
     /// Resident bytes now, of it and its descendants.
     pub fn resident(&self) -> io::Result<u64> {
         machine::family(self.child.id()).into_iter().map(machine::resident).sum()
+    }
+
+    /// The process and its descendants.
+    #[must_use]
+    pub fn family(&self) -> Vec<u32> {
+        machine::family(self.child.id())
     }
 
     /// The cores that its threads may use.
@@ -112,21 +126,25 @@ pub fn load_program() -> io::Result<PathBuf> {
 /// A backend on the load core.
 pub struct Backend {
     pub program: Program,
-    pub address: SocketAddr,
+    pub addresses: Vec<SocketAddr>,
 }
 
 impl Backend {
-    /// Starts `weir-load serve` in a mode, on a free port.
-    pub fn start(mode: &str) -> io::Result<Self> {
+    /// Starts `weir-load serve` in a mode, on a free port of so many loopback addresses; urgent:
+    /// before all ordinary threads.
+    pub fn start(mode: &str, addresses: u16, urgent: bool) -> io::Result<Self> {
         let mut command = Command::new(load_program()?);
         command.args(["serve", "--listen", "127.0.0.1:0", "--mode", mode, "--seconds", "86400"]);
+        command.args(["--addresses", &addresses.to_string()]);
+        command.args(urgent.then_some("--before-others"));
         let mut program = Program::start(command.stdout(Stdio::piped()), LOAD_CORE)?;
         let output = program.child.stdout.take().ok_or_else(|| fault("no output"))?;
         let mut line = String::new();
         BufReader::new(output).read_line(&mut line)?;
         let address = line.trim().strip_prefix("listening ").and_then(|text| text.parse().ok());
         let address = address.ok_or_else(|| fault(format!("weir-load serve said {line:?}")))?;
-        Ok(Self { program, address })
+        let addresses = (0..addresses).map(|number| neighbour(address, number)).collect();
+        Ok(Self { program, addresses })
     }
 
     /// Starts nginx as an HTTP backend.
@@ -139,68 +157,86 @@ impl Backend {
         let mut program =
             Program::start(command.stdout(Stdio::null()).stderr(File::create(&log)?), LOAD_CORE)?;
         wait_serving(&mut program, &[address], &log)?;
-        Ok(Self { program, address })
+        Ok(Self { program, addresses: vec![address] })
     }
 }
 
-/// One way in: the proxy's own address of a service (without a proxy: the backend's).
-#[derive(Clone, Copy, Debug)]
+/// One thing that the backends offer.
+#[derive(Clone, Debug)]
 pub struct Service {
     pub name: &'static str,
-    pub backend: SocketAddr,
+    pub backends: Vec<SocketAddr>,
 }
 
 /// A proxy that serves; for `Peer::None` just the backends.
 pub struct Proxy {
     pub peer: Peer,
     pub program: Option<Program>,
+    /// What it was told, without this machine's folders.
+    pub settings: String,
+    /// weir: where its metrics are.
+    pub admin: Option<SocketAddr>,
     routes: Vec<Route>,
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 impl Proxy {
-    /// Starts the peer before these services and waits until it takes connections.
-    pub fn start(found: &Found, services: &[Service]) -> io::Result<Self> {
+    /// Starts the peer before these services, on this core, and waits until it takes connections.
+    pub fn start(found: &Found, services: &[Service], setup: Setup) -> io::Result<Self> {
         let scratch = Scratch::new()?;
-        let free = free_addresses(services.len())?;
-        let routes: Vec<Route> = services
-            .iter()
-            .zip(free)
-            .map(|(service, free)| Route {
-                name: service.name,
-                listen: if found.peer == Peer::None { service.backend } else { free },
-                backend: service.backend,
-            })
-            .collect();
+        let free = free_addresses(services.len() + 1)?;
+        let admin = free[services.len()];
+        let route = |(service, free): (&Service, SocketAddr)| Route {
+            name: service.name,
+            listen: if found.peer == Peer::None { service.backends[0] } else { free },
+            backends: service.backends.clone(),
+        };
+        let routes: Vec<Route> = services.iter().zip(free).map(route).collect();
         let folder = scratch.path();
-        let file = folder.join("proxy.conf");
-        let (text, mut command) = match found.peer {
-            Peer::None => {
-                return Ok(Self { peer: found.peer, program: None, routes, _scratch: scratch });
-            }
+        let name = if found.peer == Peer::Envoy { "proxy.json" } else { "proxy.conf" };
+        let file = folder.join(name);
+        let mut command = Command::new(&found.program);
+        let text = match found.peer {
+            Peer::None => String::new(),
             Peer::Weir => {
                 fs::create_dir(folder.join("state"))?;
-                let mut command = Command::new(&found.program);
-                command.arg("run").arg("-c").arg(&file).args(["--shards", "1"]);
-                (config::weir(&routes, folder), command)
+                command.arg("run").arg("-c").arg(&file);
+                command.args(["--shards", &setup.shards.to_string()]);
+                config::weir(&routes, setup, folder, admin)
             }
             Peer::Haproxy => {
-                let mut command = Command::new(&found.program);
                 command.arg("-db").arg("-f").arg(&file);
-                (config::haproxy(&routes), command)
+                config::haproxy(&routes, setup)
             }
-            Peer::Nginx => (
-                config::nginx(&routes, folder, found.module.as_deref()),
-                nginx_command(&found.program, &file, folder),
-            ),
+            Peer::Nginx => {
+                command = nginx_command(&found.program, &file, folder);
+                config::nginx(&routes, setup, folder, found.module.as_deref())
+            }
+            Peer::Envoy => {
+                command.arg("-c").arg(&file).args(["--disable-hot-restart", "-l", "warn"]);
+                command.args(["--concurrency", &setup.shards.to_string()]);
+                config::envoy(&routes, setup)
+            }
         };
-        fs::write(&file, text)?;
-        let log = folder.join("proxy.log");
-        let mut program =
-            Program::start(command.stdout(Stdio::null()).stderr(File::create(&log)?), PROXY_CORE)?;
-        let addresses: Vec<SocketAddr> = routes.iter().map(|route| route.listen).collect();
-        wait_serving(&mut program, &addresses, &log).map_err(context(found.peer.name()))?;
-        Ok(Self { peer: found.peer, program: Some(program), routes, _scratch: scratch })
+        fs::write(&file, &text)?;
+        let mut program = None;
+        if found.peer != Peer::None {
+            let log = folder.join("proxy.log");
+            let output = command.stdout(Stdio::null()).stderr(File::create(&log)?);
+            let mut started = Program::start(output, PROXY_CORE)?;
+            let addresses: Vec<SocketAddr> = routes.iter().map(|route| route.listen).collect();
+            wait_serving(&mut started, &addresses, &log).map_err(context(found.peer.name()))?;
+            program = Some(started);
+        }
+        let settings = published(&text, folder);
+        let admin = (found.peer == Peer::Weir).then_some(admin);
+        Ok(Self { peer: found.peer, program, settings, admin, routes, scratch })
+    }
+
+    /// Its folder: weir's control socket is `control.sock` there.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.scratch.path()
     }
 
     /// Where clients reach a service.
@@ -214,6 +250,17 @@ impl Proxy {
     pub fn cpu_ns(&self) -> io::Result<u64> {
         self.program.as_ref().map_or(Ok(0), Program::cpu_ns)
     }
+}
+
+/// A configuration as it may be published: without folders of this machine, and cut when long.
+fn published(text: &str, folder: &Path) -> String {
+    let text = text.replace(&folder.display().to_string(), "FOLDER");
+    let lines = text.lines().filter(|line| !line.starts_with("load_module"));
+    let mut kept: Vec<&str> = lines.take(SETTINGS_LINES + 1).collect();
+    if kept.len() > SETTINGS_LINES {
+        kept[SETTINGS_LINES] = "...";
+    }
+    kept.join("\n")
 }
 
 fn nginx_command(nginx: &Path, file: &Path, folder: &Path) -> Command {

@@ -5,12 +5,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::clock::unix_seconds;
 use crate::load::{bulk, rr};
+use crate::runner::config::{Balance, Buffers, SESSIONS_MAX, Setup};
 use crate::runner::fault;
+use crate::runner::machine::Machine;
 use crate::runner::peer::{self, Found, Wanted, locate};
-use crate::runner::probe::{self, Meter, Outcome, micros};
-use crate::runner::process::{Backend, Proxy, Scratch, Service};
-use crate::runner::report::{self, Circumstances, Row, Sample};
+use crate::runner::probe::{self, Outcome, micros};
+use crate::runner::process::{Backend, Proxy, Scratch};
+use crate::runner::report::{self, Results, Row, Sample};
+use crate::runner::sheet;
+use crate::runner::stand::Stand;
 
 /// Options of the runs with other people's generators.
 #[derive(Clone, Debug, clap::Args)]
@@ -29,50 +34,52 @@ pub struct Options {
     pub out: Option<PathBuf>,
 }
 
-const WRK_ROWS: &[Row] = &[
-    row("wrk", "per_s", "HTTP requests/s", 1.0),
-    row("wrk", "proxy_cpu_us", "HTTP request: proxy CPU us", 1.0),
-    row("wrk", "machine_cpu_us", "HTTP request: machine CPU us", 1.0),
-    row("wrk", "p50_us", "HTTP request, wrk (closed loop): p50 us", 1.0),
-    row("wrk", "p99_us", "HTTP request, wrk (closed loop): p99 us", 1.0),
+/// What a row shows: work, value, label, scale.
+type Shown = (&'static str, &'static str, &'static str, f64);
+
+const WRK_ROWS: &[Shown] = &[
+    ("wrk", "per_s", "HTTP requests/s", 1.0),
+    ("wrk", "proxy_cpu_us", "HTTP request: proxy CPU us", 1.0),
+    ("wrk", "machine_cpu_us", "HTTP request: machine CPU us", 1.0),
+    ("wrk", "p50_us", "HTTP request, wrk (closed loop): p50 us", 1.0),
+    ("wrk", "p99_us", "HTTP request, wrk (closed loop): p99 us", 1.0),
 ];
 
-const TCPKALI_ROWS: &[Row] = &[
-    row("tcpkali", "received_mb_per_s", "tcpkali, echo of 64 B messages: MB/s back", 1.0),
-    row("tcpkali", "proxy_cpu_us", "tcpkali: proxy CPU ms per GB (both ways)", 1_000.0),
-    row("tcpkali", "machine_cpu_us", "tcpkali: machine CPU ms per GB", 1_000.0),
+const TCPKALI_ROWS: &[Shown] = &[
+    ("tcpkali", "received_mb_per_s", "tcpkali, echo of 64 B messages: MB/s back", 1.0),
+    ("tcpkali", "proxy_cpu_us", "tcpkali: proxy CPU ms per GB (both ways)", 1_000.0),
+    ("tcpkali", "machine_cpu_us", "tcpkali: machine CPU ms per GB", 1_000.0),
 ];
 
-const OWN_ROWS: &[Row] = &[
-    row("rr", "per_s", "weir-load: round trips/s", 1.0),
-    row("rr", "proxy_cpu_us", "round trip 64 B: proxy CPU us", 1.0),
-    row("rr", "p99_us", "round trip, closed loop: p99 us", 1.0),
-    row("download", "per_s", "weir-load: download GB/s", 1.0),
-    row("download", "proxy_cpu_us", "download: proxy CPU ms per GB", 1_000.0),
+const OWN_ROWS: &[Shown] = &[
+    ("rr", "per_s", "weir-load: round trips/s", 1.0),
+    ("rr", "proxy_cpu_us", "round trip 64 B: proxy CPU us", 1.0),
+    ("rr", "p99_us", "round trip, closed loop: p99 us", 1.0),
+    ("download", "per_s", "weir-load: download GB/s", 1.0),
+    ("download", "proxy_cpu_us", "download: proxy CPU ms per GB", 1_000.0),
 ];
 
-const fn row(work: &'static str, value: &'static str, label: &'static str, scale: f64) -> Row {
-    Row { work, value, label, scale, distance: false }
-}
-
-/// The peers started before some services, and one round-robin of measurements over them.
-struct Stand {
+/// The peers, their stand, and what comes of it.
+struct Door {
     peers: Vec<Found>,
-    backends: Vec<Backend>,
-    proxies: Vec<Proxy>,
+    stand: Stand,
     baseline: f64,
 }
 
-impl Stand {
-    fn start(peers: Vec<Found>, named: Vec<(&'static str, Backend)>) -> io::Result<Self> {
+impl Door {
+    fn open(peers: Vec<Found>, named: Vec<(&'static str, Backend)>) -> io::Result<Self> {
         let baseline = probe::baseline()?;
-        let service =
-            |(name, backend): &(&'static str, Backend)| Service { name, backend: backend.address };
-        let services: Vec<Service> = named.iter().map(service).collect();
-        let start = |found| Proxy::start(found, &services);
-        let proxies = peers.iter().map(start).collect::<io::Result<_>>()?;
-        let backends = named.into_iter().map(|(_, backend)| backend).collect();
-        Ok(Self { peers, backends, proxies, baseline })
+        let setup = Setup {
+            shards: 1,
+            balance: Balance::RoundRobin,
+            buffers: Buffers::Default,
+            sessions_max: SESSIONS_MAX,
+        };
+        let stand = Stand::start(&peers.iter().collect::<Vec<_>>(), named, setup, baseline)?;
+        if let Some(why) = stand.left_out.first() {
+            return Err(fault(why));
+        }
+        Ok(Self { peers, stand, baseline })
     }
 
     /// Measures each work through each proxy, round by round.
@@ -86,24 +93,47 @@ impl Stand {
         for round in 0..rounds {
             eprintln!("weir-bench: round {} of {rounds}", round + 1);
             for work in works {
-                for at in 0..self.proxies.len() {
-                    let proxy = &self.proxies[(at + round as usize) % self.proxies.len()];
-                    let meter = Meter { proxy, backends: &self.backends, baseline: self.baseline };
-                    samples.push(meter.sample(round, work, || run(work, proxy))?);
-                }
+                samples.extend(self.stand.round(round, work, |proxy| run(work, proxy))?);
             }
         }
         Ok(samples)
     }
 
-    fn publish(&self, samples: &[Sample], rows: &[Row], options: &Options) -> io::Result<()> {
-        let cores = self.proxies.iter().map(|proxy| {
-            let cores = proxy.program.as_ref().map(|program| program.cores());
-            (proxy.peer.name(), cores.unwrap_or_default())
-        });
-        let around =
-            Circumstances { peers: &self.peers, cores: &cores.collect(), baseline: self.baseline };
-        report::publish(samples, rows, &around, options.out.as_deref())
+    fn publish(&self, samples: &[Sample], shown: &[Shown], options: &Options) -> io::Result<()> {
+        let row = |(work, value, label, scale): &Shown| Row {
+            work: (*work).to_string(),
+            value,
+            label: (*label).to_string(),
+            scale: *scale,
+            distance: false,
+        };
+        let rows: Vec<Row> = shown.iter().map(row).collect();
+        let summary = report::summary(samples, &rows);
+        print!("{}", report::table(&summary, &rows, &self.peers));
+        report::warn(samples, self.baseline);
+        let Some(out) = &options.out else { return Ok(()) };
+        let machine = Machine::read();
+        let fairness = sheet::lines(&machine, &self.peers, self.baseline, "nothing");
+        let told = self.stand.proxies.iter();
+        let told = told.map(|proxy| (proxy.peer.name(), proxy.settings.clone())).collect();
+        let results = Results {
+            schema: "weir-bench/v2",
+            at_unix_s: unix_seconds(),
+            command: report::command(),
+            machine,
+            versions: report::versions(&self.peers),
+            settings: BTreeMap::from([("all".to_string(), told)]),
+            cores: self.stand.cores(),
+            baseline_busy_cores: self.baseline,
+            fairness,
+            scenarios: &[],
+            failures: &[],
+            verdicts: Vec::new(),
+            summary,
+            counts: &[],
+            samples,
+        };
+        report::write(&results, out)
     }
 }
 
@@ -114,14 +144,14 @@ pub fn wrk(options: &Options) -> io::Result<()> {
     let scratch = Scratch::new()?;
     let (name, backend) = match locate(&options.wanted.nginx) {
         Some(nginx) => ("nginx", Backend::start_nginx(&nginx, &scratch)?),
-        None => ("weir-load serve --mode http", Backend::start("http")?),
+        None => ("weir-load serve --mode http", Backend::start("http", 1, false)?),
     };
     let Options { connections, seconds, rounds, .. } = options;
     println!(
         "wrk -t1 -c{connections} -d{seconds}s, {rounds} rounds, backend {name}; \
          proxies pinned to one core, one thread each"
     );
-    let stand = Stand::start(peers, vec![("http", backend)])?;
+    let stand = Door::open(peers, vec![("http", backend)])?;
     let samples = stand.measure(*rounds, &["wrk"], |_, proxy| {
         let mut command = Command::new(&wrk);
         command.args(["-t1", "--latency"]);
@@ -177,7 +207,7 @@ pub fn tcpkali(options: &Options) -> io::Result<()> {
     let Options { connections, seconds, rounds, .. } = options;
     println!("tcpkali -c{connections} -T{seconds}s, 64 B messages, echoed, {rounds} rounds");
     let peers = peer::find(&options.wanted)?;
-    let stand = Stand::start(peers, vec![("echo", Backend::start("echo")?)])?;
+    let stand = Door::open(peers, vec![("echo", Backend::start("echo", 1, false)?)])?;
     let message = "0123456789abcdef".repeat(4);
     let samples = stand.measure(*rounds, &["tcpkali"], |_, proxy| {
         let mut command = Command::new(&tcpkali);
@@ -215,8 +245,9 @@ fn tcpkali_outcome(text: &str) -> Result<Outcome, String> {
 /// Round trips and downloads by weir-load.
 fn own(options: &Options) -> io::Result<()> {
     let peers = peer::find(&options.wanted)?;
-    let backends = vec![("echo", Backend::start("echo")?), ("source", Backend::start("source")?)];
-    let stand = Stand::start(peers, backends)?;
+    let echo = Backend::start("echo", 1, false)?;
+    let source = Backend::start("source", 1, false)?;
+    let stand = Door::open(peers, vec![("echo", echo), ("source", source)])?;
     let Options { connections, seconds, .. } = options;
     let samples = stand.measure(options.rounds, &["rr", "download"], |work, proxy| {
         let words = |text: String| text.split(' ').map(str::to_string).collect::<Vec<_>>();
