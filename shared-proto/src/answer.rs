@@ -92,6 +92,8 @@ pub struct PoolRow {
     pub backends_up: u64,
     pub backends: u64,
     pub sessions: u64,
+    /// So few backends are up that their health is ignored.
+    pub panic: bool,
 }
 
 /// `weirctl pool show`.
@@ -102,6 +104,8 @@ pub struct PoolDetail {
     pub health: PoolHealth,
     pub timeout: PoolTimeout,
     pub retry: PoolRetry,
+    /// So few backends are up that their health is ignored.
+    pub panic: bool,
     pub backends: Vec<BackendRow>,
 }
 
@@ -115,6 +119,9 @@ pub struct PoolHealth {
     pub path: Option<String>,
     pub send: Option<String>,
     pub expect: Option<String>,
+    /// In hundredths: with fewer backends up than this share, health is ignored. 0: never.
+    pub panic_percent: u8,
+    pub slow_start_s: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -127,6 +134,8 @@ pub struct PoolTimeout {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PoolRetry {
     pub attempts: u8,
+    /// From the accept, in seconds.
+    pub within_s: f64,
 }
 
 /// `weirctl backend list`.
@@ -157,7 +166,8 @@ pub struct BackendRow {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CheckRow {
-    /// `ok`, `pending`, `off`, or why the last check failed: `refused`, `timeout`, …
+    /// `ok`, `pending`, `off`, or why the last check failed: `refused`, `timeout`, … `held`: the
+    /// checks are good again, but it went down too often to come back at once.
     pub result: String,
     /// Seconds since the backend's health last changed.
     pub since_s: f64,
@@ -214,6 +224,8 @@ pub struct PoolStatsRow {
     pub sent_bytes_total: u64,
     pub no_backend_total: u64,
     pub retries_total: u64,
+    /// Times that a retry had to wait for its turn.
+    pub retry_budget_exhausted_total: u64,
     pub connect_duration_s: Percentiles,
 }
 

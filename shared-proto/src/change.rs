@@ -163,10 +163,13 @@ fn pool_detail(a: &Pool, b: &Pool) -> String {
         ("health.path", text(&health.0.path), text(&health.1.path)),
         ("health.send", text(&health.0.send), text(&health.1.send)),
         ("health.expect", text(&health.0.expect), text(&health.1.expect)),
+        ("health.panic", health.0.panic.to_string(), health.1.panic.to_string()),
+        ("health.slow-start", health.0.slow_start.to_string(), health.1.slow_start.to_string()),
         ("timeout.connect", ms(timeouts.0.connect_ms), ms(timeouts.1.connect_ms)),
         ("timeout.idle", ms(timeouts.0.idle_ms), ms(timeouts.1.idle_ms)),
         ("timeout.half-close", ms(timeouts.0.half_close_ms), ms(timeouts.1.half_close_ms)),
-        ("retry.attempts", a.retry_attempts.to_string(), b.retry_attempts.to_string()),
+        ("retry.attempts", a.retry.attempts.to_string(), b.retry.attempts.to_string()),
+        ("retry.within", ms(a.retry.within_ms), ms(b.retry.within_ms)),
     ])
 }
 

@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 pub use check::unescape;
 
 use crate::ids::{BackendId, IdSource, ListenerId, PoolId, Version};
-use crate::spec::{Admin, BackendSpec, HealthSpec, ListenerSpec, Name, PoolSpec, Spec, Strategy};
+use crate::spec::{
+    Admin, BackendSpec, HealthSpec, ListenerSpec, Name, Percent, PoolSpec, Spec, Strategy,
+};
 
 /// The most listeners, over all names.
 pub const LISTENERS_MAX: usize = 256;
@@ -53,9 +55,17 @@ pub struct Pool {
     pub strategy: Strategy,
     pub health: HealthSpec,
     pub timeouts: Timeouts,
-    /// Other backends that are tried when a connect fails.
-    pub retry_attempts: u8,
+    pub retry: Retry,
     pub backends: Vec<Backend>,
+}
+
+/// What is done when a connect of a pool fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// How many other backends are tried, 0 to [`RETRY_ATTEMPTS_MAX`].
+    pub attempts: u8,
+    /// From the accept, in milliseconds: no other backend is tried for longer.
+    pub within_ms: u32,
 }
 
 /// A pool's timeouts, in milliseconds.
@@ -174,6 +184,14 @@ impl Pool {
         self.backends.iter().find(|backend| backend.name.as_str() == name)
     }
 
+    /// True if so few of the backends that could take sessions are up that health is to be ignored.
+    pub fn panics(&self, is_up: impl Fn(&Backend) -> bool) -> bool {
+        let members = self.backends.iter().filter(|backend| backend.is_member());
+        let (up, all) =
+            members.fold((0, 0), |(up, all), backend| (up + usize::from(is_up(backend)), all + 1));
+        panics(self.health.panic, up, all)
+    }
+
     /// The spec that this pool was built from.
     #[must_use]
     pub fn spec(&self) -> PoolSpec {
@@ -194,10 +212,28 @@ impl Pool {
                 idle: span(self.timeouts.idle_ms),
                 half_close: span(self.timeouts.half_close_ms),
             },
-            retry: crate::spec::RetrySpec { attempts: self.retry_attempts },
+            retry: crate::spec::RetrySpec {
+                attempts: self.retry.attempts,
+                within: span(self.retry.within_ms),
+            },
             backend: backend.collect(),
         }
     }
+}
+
+impl Backend {
+    /// True if it gets sessions whenever it is up: its operator wants that, and it has a weight.
+    #[must_use]
+    pub fn is_member(&self) -> bool {
+        self.admin.is_ready() && self.weight > 0
+    }
+}
+
+/// True if `up` of `members` backends are fewer than the share `threshold`: then more sessions
+/// would be lost by obeying the checks than by not believing them.
+#[must_use]
+pub fn panics(threshold: Percent, up: usize, members: usize) -> bool {
+    up * 100 < usize::from(threshold.hundredths()) * members
 }
 
 fn build_pool(name: &Name, spec: &PoolSpec, before: Option<&Pool>, ids: &mut IdSource) -> Pool {
@@ -228,7 +264,7 @@ fn build_pool(name: &Name, spec: &PoolSpec, before: Option<&Pool>, ids: &mut IdS
             idle_ms: ms(spec.timeout.idle),
             half_close_ms: ms(spec.timeout.half_close),
         },
-        retry_attempts: spec.retry.attempts,
+        retry: Retry { attempts: spec.retry.attempts, within_ms: ms(spec.retry.within) },
         backends,
     }
 }
@@ -293,6 +329,8 @@ mod tests {
         pool.health.rise = 0;
         pool.timeout.idle = Span::from_secs(0);
         pool.retry.attempts = 9;
+        pool.retry.within = Span::from_secs(0);
+        pool.health.slow_start = Span::from_secs(8 * 86_400);
         let mut spec = spec_with(pool);
         spec.listener.values_mut().next().unwrap().pool = "wbe".parse().unwrap();
         let faults = build(&spec, &Snapshot::empty(), &mut IdSource::default()).unwrap_err();
@@ -302,6 +340,8 @@ mod tests {
             [
                 "listener.web.pool",
                 "pool.web.timeout.idle",
+                "pool.web.retry.within",
+                "pool.web.health.slow-start",
                 "pool.web.health.rise",
                 "pool.web.retry.attempts",
                 "pool.web.health.expect",
@@ -312,6 +352,41 @@ mod tests {
     }
 
     use crate::spec::Span;
+
+    #[test]
+    fn a_pool_panics_below_its_share_of_those_that_could_take_sessions() {
+        for (percent, up, members, panic) in [
+            (50, 0, 0, false),
+            (50, 0, 1, true),
+            (50, 1, 2, false),
+            (50, 1, 3, true),
+            (50, 2, 4, false),
+            (0, 0, 4, false),
+            (100, 3, 4, true),
+            (100, 4, 4, false),
+        ] {
+            assert_eq!(
+                panics(Percent::new(percent), up, members),
+                panic,
+                "{percent} {up}/{members}"
+            );
+        }
+        let mut pool = PoolSpec::default();
+        for (name, weight, state) in [
+            ("b1", 1, Admin::Ready),
+            ("b2", 1, Admin::Ready),
+            ("b3", 1, Admin::Drain),
+            ("b4", 1, Admin::Maint),
+            ("b5", 0, Admin::Ready),
+        ] {
+            let spec = BackendSpec { weight, state, ..backend("10.0.0.1:1") };
+            pool.backend.insert(name.parse().unwrap(), spec);
+        }
+        let snapshot = build(&spec_with(pool), &Snapshot::empty(), &mut IdSource::default());
+        let pool = &snapshot.unwrap().pools[0];
+        assert!(!pool.panics(|backend| backend.name.as_str() == "b1"), "one of two is up");
+        assert!(pool.panics(|backend| backend.name.as_str() == "b3"), "a drained one is no help");
+    }
 
     #[test]
     fn escapes_become_bytes() {

@@ -4,12 +4,16 @@
 //! A [`Spec`] is only well-formed; [`crate::snapshot::Snapshot::build`] says whether it makes
 //! sense.
 
+mod percent;
+
 use core::fmt;
 use core::net::SocketAddr;
 use core::str::FromStr;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+pub use percent::Percent;
 
 /// The versioned part of the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -266,9 +270,9 @@ pub enum HealthKind {
     None,
 }
 
-/// How a pool checks the health of its backends.
+/// How a pool checks the health of its backends, and what it makes of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct HealthSpec {
     pub kind: HealthKind,
     /// From the start of one check to the start of the next; jittered by ±10 %.
@@ -287,6 +291,10 @@ pub struct HealthSpec {
     /// For `http` the status code; for `send-expect` the bytes that the answer must contain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expect: Option<String>,
+    /// With fewer of the pool's backends up than this share, health is ignored. 0 %: never.
+    pub panic: Percent,
+    /// How long a backend that has recovered takes to get its full share. 0: it has it at once.
+    pub slow_start: Span,
 }
 
 impl Default for HealthSpec {
@@ -300,6 +308,8 @@ impl Default for HealthSpec {
             path: None,
             send: None,
             expect: None,
+            panic: Percent::HALF,
+            slow_start: Span::from_secs(10),
         }
     }
 }
@@ -332,11 +342,14 @@ impl Default for TimeoutSpec {
 pub struct RetrySpec {
     /// How many other backends are tried.
     pub attempts: u8,
+    /// From the accept: no other backend is tried for longer. The first connect has
+    /// [`TimeoutSpec::connect`] in any case.
+    pub within: Span,
 }
 
 impl Default for RetrySpec {
     fn default() -> RetrySpec {
-        RetrySpec { attempts: 2 }
+        RetrySpec { attempts: 2, within: Span::from_secs(6) }
     }
 }
 

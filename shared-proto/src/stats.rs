@@ -78,6 +78,10 @@ pub struct PoolStats {
     pub picks: u64,
     pub no_backend: u64,
     pub retries: u64,
+    /// Times that a retry had to wait, because there were too many at once.
+    pub retry_budget_exhausted: u64,
+    /// Backends that were not ejected, because too few would have been left.
+    pub ejections_refused: u64,
     /// From the first SYN to the backend that took the session.
     pub connect: Histogram<u32>,
     /// From accept to the first byte from the backend.
@@ -102,6 +106,8 @@ impl PoolStats {
             picks: 0,
             no_backend: 0,
             retries: 0,
+            retry_budget_exhausted: 0,
+            ejections_refused: 0,
             connect: histogram(),
             first_byte: histogram(),
             session: histogram(),
@@ -116,6 +122,8 @@ impl PoolStats {
         self.picks += other.picks;
         self.no_backend += other.no_backend;
         self.retries += other.retries;
+        self.retry_budget_exhausted += other.retry_budget_exhausted;
+        self.ejections_refused += other.ejections_refused;
         let pairs = [
             (&mut self.connect, &other.connect),
             (&mut self.first_byte, &other.first_byte),
@@ -133,6 +141,8 @@ impl PoolStats {
         self.picks = 0;
         self.no_backend = 0;
         self.retries = 0;
+        self.retry_budget_exhausted = 0;
+        self.ejections_refused = 0;
         for histogram in [&mut self.connect, &mut self.first_byte, &mut self.session] {
             if !histogram.is_empty() {
                 histogram.reset();

@@ -89,6 +89,8 @@ pub(crate) struct PoolTotals {
     pub(crate) picks: u64,
     pub(crate) no_backend: u64,
     pub(crate) retries: u64,
+    pub(crate) retry_budget_exhausted: u64,
+    pub(crate) ejections_refused: u64,
     pub(crate) connect: Durations,
     pub(crate) first_byte: Durations,
     pub(crate) session: Durations,
@@ -457,6 +459,8 @@ impl PoolTotals {
         self.picks += row.picks;
         self.no_backend += row.no_backend;
         self.retries += row.retries;
+        self.retry_budget_exhausted += row.retry_budget_exhausted;
+        self.ejections_refused += row.ejections_refused;
         self.connect.add(&row.connect, row.connect_sum_us);
         self.first_byte.add(&row.first_byte, row.first_byte_sum_us);
         self.session.add(&row.session, row.session_sum_us);

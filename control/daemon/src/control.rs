@@ -1,6 +1,7 @@
 //! What the control thread knows, and what it does about reports and ticks. No await in here.
 
 mod lifecycle;
+mod panic;
 mod shard;
 
 use std::cell::RefCell;
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use weir_core::base::clock::Now;
 use weir_proto::answer::Author;
-use weir_proto::ids::{BackendId, IdSource, ShardId};
+use weir_proto::ids::{BackendId, IdSource, PoolId, ShardId};
 use weir_proto::order::{Order, Report};
 use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
 use weir_proto::snapshot::Snapshot;
@@ -91,6 +92,8 @@ pub(crate) struct Control {
     pub(crate) started: Moment,
     /// Addresses of listeners that were removed, and when.
     released: Vec<(SocketAddr, Now)>,
+    /// Pools whose panic has been written down.
+    panicking: BTreeSet<PoolId>,
     /// When shards panicked lately.
     panics: Vec<Now>,
 }
@@ -116,6 +119,7 @@ impl Control {
             phase: Phase::Serving,
             started,
             released: Vec::new(),
+            panicking: BTreeSet::new(),
             panics: Vec::new(),
             fleet,
         }
@@ -265,6 +269,7 @@ impl Control {
         let changes: Vec<_> = transitions.iter().map(|change| (change.id, change.up)).collect();
         self.each_live(|shard| shard.outbox.health(&changes));
         self.flush();
+        self.watch_panic(wall_ms);
     }
 
     /// Some times a second: asks for figures, says again what did not fit, watches the deadlines.
@@ -291,6 +296,7 @@ impl Control {
             }
             Phase::Serving | Phase::Stopping { .. } | Phase::Over { .. } => {}
         }
+        self.watch_panic(moment.wall_ms);
         self.flush();
         self.collect();
     }

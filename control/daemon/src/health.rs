@@ -67,6 +67,8 @@ struct Watched {
     pool: String,
     name: String,
     spec: HealthSpec,
+    /// It gets sessions when it is up.
+    is_member: bool,
     /// What to check; `None` if it is not checked.
     plan: Option<Rc<Plan>>,
     hysteresis: Hysteresis,
@@ -139,8 +141,17 @@ impl Health {
         if fault == ConnectFault::Local {
             return Vec::new();
         }
+        let pool = watched.pool.clone();
+        let (up, members) = self.members(&pool);
+        let Some(watched) = self.watched.get_mut(&backend) else { return Vec::new() };
+        // Shards eject at the same time without knowing of each other: together no more than half.
+        let is_one_too_many = watched.is_member && (members - up + 1) * 2 > members;
+        if watched.hysteresis.is_up() && is_one_too_many {
+            tracing::warn!("backend {pool}/{} is not ejected: too few are left", watched.name);
+            return Vec::new();
+        }
         let checked = watched.plan.is_some();
-        if watched.hysteresis.on_ejected(checked, now).is_none() {
+        if watched.hysteresis.on_ejected(now).is_none() {
             return Vec::new();
         }
         watched.result = fault.label().to_owned();
@@ -150,6 +161,12 @@ impl Health {
             self.wake();
         }
         vec![transition]
+    }
+
+    /// Backends of a pool that are up, and those that would get sessions if they were.
+    fn members(&self, pool: &str) -> (usize, usize) {
+        let members = self.watched.values().filter(|it| it.is_member && it.pool == pool);
+        members.fold((0, 0), |(up, all), it| (up + usize::from(it.hysteresis.is_up()), all + 1))
     }
 
     /// Whether the backend can take sessions as far as its health goes. An unknown one can.
@@ -163,7 +180,10 @@ impl Health {
             return CheckRow { result: "off".to_owned(), since_s: 0.0 };
         };
         let since = Duration::from_nanos(now.nanos.saturating_sub(watched.since.nanos));
-        CheckRow { result: watched.result.clone(), since_s: since.as_secs_f64() }
+        let is_held = watched.result == "ok" && !watched.hysteresis.is_up();
+        let held = watched.hysteresis.held_until().is_some_and(|until| now < until);
+        let result = if is_held && held { "held".to_owned() } else { watched.result.clone() };
+        CheckRow { result, since_s: since.as_secs_f64() }
     }
 
     /// The counters of the backend's checks.
@@ -244,6 +264,7 @@ impl Watched {
             pool: pool.name.to_string(),
             name: backend.name.to_string(),
             spec: pool.health.clone(),
+            is_member: false,
             plan: None,
             hysteresis: Hysteresis::default(),
             result: "off".to_owned(),
@@ -258,6 +279,7 @@ impl Watched {
     fn follow(&mut self, pool: &Pool, backend: &Backend, now: Now) -> bool {
         let checked = pool.health.kind != HealthKind::None && backend.admin != Admin::Maint;
         let same = self.spec == pool.health && self.plan.is_some() == checked;
+        self.is_member = backend.is_member();
         self.spec.clone_from(&pool.health);
         if same && checked {
             return false;

@@ -17,8 +17,13 @@ pub struct Rules {
 ///            first result decides at once          `fall` failures, or an ejection
 ///   Pending ──────────────────────────▶ Up, Down        Up ──────────▶ Down
 ///   (counts as what it was, up at first)                Up ◀────────── Down
-///                                          `rise` successes, or the end of a hold
+///                                `rise` successes and the end of a hold, if there is one
 /// ```
+/// A hold damps flapping. The n-th time that it goes down without a good stretch before it, it is
+/// held for 10 s, doubled with each time, 300 s at most. The first time that checks take it down
+/// there is none: a restart is no flapping, and they see when it is over. An ejection is held the
+/// first time too, for checks may be blind to what clients see; if they fail as well they are not,
+/// and it is as if they had taken it down.
 #[derive(Clone, Debug)]
 pub struct Hysteresis {
     up: bool,
@@ -26,11 +31,13 @@ pub struct Hysteresis {
     pending: bool,
     /// Results in a row that speak against `up`.
     against: u32,
-    /// Ejections without a good stretch between them.
-    ejections: u32,
+    /// Times that it went down without a good stretch between them.
+    downs: u32,
     /// When it last came up; `None` if it has never been down.
     up_since: Option<Now>,
-    /// While it is ejected and nothing checks it: when it is tried again.
+    /// When it last went down.
+    down_since: Now,
+    /// While it is down: when it may come up again at the earliest.
     held_until: Option<Now>,
 }
 
@@ -40,8 +47,9 @@ impl Default for Hysteresis {
             up: true,
             pending: true,
             against: 0,
-            ejections: 0,
+            downs: 0,
             up_since: None,
+            down_since: Now { nanos: 0 },
             held_until: None,
         }
     }
@@ -72,20 +80,28 @@ impl Hysteresis {
         let first = core::mem::replace(&mut self.pending, false);
         if good == self.up {
             self.against = 0;
+            if !good {
+                let seen = hold(self.downs.saturating_sub(1), self.down_since);
+                self.held_until = self.held_until.min(seen);
+            }
             return None;
         }
-        self.against += 1;
+        self.against = self.against.saturating_add(1);
         let needed = if self.up { rules.fall } else { rules.rise };
         if !first && self.against < needed {
             return None;
         }
-        Some(self.turn(good, now))
+        if good {
+            let is_held = self.held_until.is_some_and(|until| now < until);
+            return (!is_held).then(|| self.turn(true, now));
+        }
+        self.count_down(now);
+        self.held_until = hold(self.downs - 1, now);
+        Some(self.turn(false, now))
     }
 
-    /// A shard saw several connects in a row fail. `checked` says whether active checks run and can
-    /// bring the backend back; without them it is held down for a while, longer each time.
-    /// Gives the new state if it changed.
-    pub fn on_ejected(&mut self, checked: bool, now: Now) -> Option<bool> {
+    /// A shard saw several connects in a row fail. Gives the new state if it changed.
+    pub fn on_ejected(&mut self, now: Now) -> Option<bool> {
         self.pending = false;
         if !self.up {
             // Several shards see the same failure: it is one ejection, but it speaks against
@@ -93,13 +109,8 @@ impl Hysteresis {
             self.against = 0;
             return None;
         }
-        let good_stretch =
-            self.up_since.is_none_or(|since| now.nanos.saturating_sub(since.nanos) >= HOLD_MAX_NS);
-        self.ejections = if good_stretch { 1 } else { self.ejections.saturating_add(1) };
-        if !checked {
-            let hold = HOLD_NS.saturating_mul(u64::from(self.ejections)).min(HOLD_MAX_NS);
-            self.held_until = Some(Now { nanos: now.nanos.saturating_add(hold) });
-        }
+        self.count_down(now);
+        self.held_until = hold(self.downs, now);
         Some(self.turn(false, now))
     }
 
@@ -127,21 +138,37 @@ impl Hysteresis {
         (!self.up && self.held_until.is_none()).then(|| self.turn(true, now))
     }
 
+    /// It goes down: after a good stretch for the first time, else once more.
+    fn count_down(&mut self, now: Now) {
+        let good_stretch =
+            self.up_since.is_none_or(|since| now.nanos.saturating_sub(since.nanos) >= HOLD_MAX_NS);
+        self.downs = if good_stretch { 1 } else { self.downs.saturating_add(1) };
+    }
+
     fn turn(&mut self, up: bool, now: Now) -> bool {
         self.up = up;
         self.against = 0;
         if up {
             self.up_since = Some(now);
+            self.held_until = None;
+        } else {
+            self.down_since = now;
         }
         up
     }
 }
 
-/// How long the first ejection lasts; the n-th in a row lasts n times as long.
+/// When the `n`-th hold in a row ends that begins at `since`; there is none for 0.
+fn hold(n: u32, since: Now) -> Option<Now> {
+    let doubled = HOLD_NS.checked_shl(n.checked_sub(1)?).filter(|_| n < 32).unwrap_or(HOLD_MAX_NS);
+    Some(Now { nanos: since.nanos.saturating_add(doubled.min(HOLD_MAX_NS)) })
+}
+
+/// How long the first hold lasts; each one in a row lasts twice as long as the one before.
 const HOLD_NS: u64 = 10_000_000_000;
 
-/// The longest ejection, and how long a backend must be up for its next ejection to count as the
-/// first.
+/// The longest hold, and how long a backend must be up for the next time that it goes down to count
+/// as the first.
 const HOLD_MAX_NS: u64 = 300_000_000_000;
 
 #[cfg(test)]
@@ -189,41 +216,86 @@ mod tests {
     }
 
     #[test]
-    fn an_ejected_backend_comes_back_by_rise_checks() {
+    fn an_ejected_backend_comes_back_by_rise_checks_after_its_hold() {
         let mut health = Hysteresis::default();
-        assert_eq!(health.on_ejected(true, at(1)), Some(false));
-        assert_eq!(health.held_until(), None);
-        assert_eq!(
-            health.on_check(true, RULES, at(2)),
-            None,
-            "the first result no longer decides alone"
-        );
-        assert_eq!(
-            health.on_ejected(true, at(2)),
-            None,
-            "another shard's word starts the count again"
-        );
-        assert_eq!(health.on_check(true, RULES, at(3)), None);
-        assert_eq!(health.on_check(true, RULES, at(4)), Some(true));
+        assert_eq!(health.on_ejected(at(1)), Some(false));
+        assert_eq!(health.held_until(), Some(at(11)));
+        assert_eq!(health.on_check(true, RULES, at(2)), None, "the first no longer decides alone");
+        assert_eq!(health.on_ejected(at(2)), None, "another shard's word starts the count again");
+        assert_eq!(health.on_check(true, RULES, at(4)), None);
+        assert_eq!(health.on_check(true, RULES, at(6)), None, "enough, but it is held");
+        assert_eq!(health.on_check(true, RULES, at(11)), Some(true));
     }
 
     #[test]
-    fn holds_grow_with_ejections_in_a_row_up_to_a_cap() {
+    fn checks_that_see_what_the_clients_see_need_no_hold_the_first_time() {
+        let mut health = Hysteresis::default();
+        assert_eq!(health.on_ejected(at(1)), Some(false));
+        assert_eq!(health.on_check(false, RULES, at(2)), None);
+        assert_eq!(health.held_until(), None);
+        assert_eq!(health.on_check(true, RULES, at(3)), None);
+        assert_eq!(health.on_check(true, RULES, at(4)), Some(true));
+        assert_eq!(health.on_ejected(at(5)), Some(false));
+        assert_eq!(health.held_until(), Some(at(25)));
+        assert_eq!(health.on_check(false, RULES, at(6)), None);
+        assert_eq!(health.held_until(), Some(at(15)), "the second time there is one");
+    }
+
+    #[test]
+    fn holds_double_with_each_ejection_in_a_row_up_to_a_cap() {
         let mut health = Hysteresis::default();
         let mut now = 0;
-        for n in 1..=40 {
-            assert_eq!(health.on_ejected(false, at(now)), Some(false));
-            let hold = (10 * n).min(300);
+        for n in 0..40 {
+            assert_eq!(health.on_ejected(at(now)), Some(false));
+            let hold = (10 << n.min(10)).min(300);
             assert_eq!(health.held_until(), Some(at(now + hold)));
-            assert_eq!(health.on_ejected(false, at(now)), None);
+            assert_eq!(health.on_ejected(at(now)), None);
             assert_eq!(health.held_until(), Some(at(now + hold)), "one failure, one ejection");
             assert_eq!(health.on_time(at(now + hold - 1)), None);
             assert_eq!(health.on_time(at(now + hold)), Some(true));
             now += hold + 5;
         }
         now += 300;
-        assert_eq!(health.on_ejected(false, at(now)), Some(false));
+        assert_eq!(health.on_ejected(at(now)), Some(false));
         assert_eq!(health.held_until(), Some(at(now + 10)), "a good stretch forgives");
+    }
+
+    /// T22: up for half a second, down for half a second, for ten minutes. Checked every `every`
+    /// milliseconds, or ejected whenever it is up and does not answer.
+    fn flap(rules: Rules, every: u64, ejects: bool) -> u32 {
+        let (mut health, mut changes) = (Hysteresis::default(), 0);
+        for ms in 0..600_000 {
+            let (now, answers) = (Now { nanos: ms * 1_000_000 }, ms / 500 % 2 == 0);
+            let checked = every > 0 && ms % every == 0;
+            if checked {
+                changes += u32::from(health.on_check(answers, rules, now).is_some());
+            }
+            if ejects && !answers && health.is_up() {
+                changes += u32::from(health.on_ejected(now).is_some());
+            }
+            if every == 0 {
+                changes += u32::from(health.on_time(now).is_some());
+            }
+        }
+        changes
+    }
+
+    #[test]
+    fn one_that_flaps_changes_at_most_twice_a_minute() {
+        let nervous = Rules { rise: 1, fall: 1 };
+        for (rules, every, ejects) in
+            [(nervous, 100, false), (nervous, 100, true), (nervous, 0, true), (RULES, 130, true)]
+        {
+            let changes = flap(rules, every, ejects);
+            assert!((4..=20).contains(&changes), "{changes}: {rules:?} {every} {ejects}");
+        }
+    }
+
+    #[test]
+    fn one_restart_is_no_flapping() {
+        let mut health = Hysteresis::default();
+        let mut out = [0; 16];
+        assert_eq!(run(&mut health, "+---++", &mut out), "...D.U");
     }
 
     #[test]
@@ -240,8 +312,8 @@ mod tests {
         let mut health = Hysteresis::default();
         health.on_check(false, RULES, at(0));
         assert_eq!(health.on_checks_end(at(1)), Some(true));
-        health.on_ejected(false, at(2));
+        health.on_ejected(at(2));
         assert_eq!(health.on_checks_end(at(3)), None, "a hold ends by itself");
-        assert_eq!(health.on_time(at(12)), Some(true));
+        assert_eq!(health.on_time(at(22)), Some(true), "the second time in a row");
     }
 }

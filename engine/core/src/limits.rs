@@ -49,6 +49,23 @@ pub const OPERATIONS_PER_SESSION_MAX: u32 = 11;
 /// Ejections that wait to be told to control; one more waits for its next failed connect.
 pub const EJECTIONS_MAX: usize = 64;
 
+/// Retries of one pool at once, on one shard: this share of its connects, in percent...
+pub const RETRIES_PERCENT: u32 = 20;
+
+/// ...and at least so many. More would double the load on what is left of a pool just when half of
+/// it is gone.
+pub const RETRIES_MIN: u64 = 3;
+
+/// How long a retry waits for its turn when there are too many, in milliseconds: so long at least,
+/// twice that at most.
+pub const RETRY_WAIT_MS: u32 = 10;
+
+/// Connects to one backend that wait, on one shard, for it to be avoided...
+pub const STUCK_CONNECTS: u32 = 8;
+
+/// ...if none has succeeded for so long, in milliseconds.
+pub const STUCK_AFTER_MS: u32 = 250;
+
 /// Sessions that are ended in one turn by a kill or a stop, so that no turn takes long.
 pub const SWEEP_PER_TURN_MAX: u32 = 256;
 

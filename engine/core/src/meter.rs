@@ -103,6 +103,16 @@ impl Meter {
         self.box_now.pools[usize::from(pool)].no_backend += 1;
     }
 
+    /// A retry has to wait for its turn.
+    pub fn retry_waits(&mut self, pool: u16) {
+        self.box_now.pools[usize::from(pool)].retry_budget_exhausted += 1;
+    }
+
+    /// A backend of this pool was not ejected, because too few would have been left.
+    pub fn spared(&mut self, pool: u16) {
+        self.box_now.pools[usize::from(pool)].ejections_refused += 1;
+    }
+
     pub fn connect_failed(&mut self, backend: u32, fault: ConnectFault) {
         self.box_now.backends[backend as usize].connect_failures[fault as usize] += 1;
     }

@@ -41,6 +41,9 @@ pub enum Attempt {
     Expired,
     /// It failed; what is in flight is waited for, then another backend is tried.
     Failed(ConnectFault),
+    /// It failed, and too many retries are on their way: nothing is in flight, and another backend
+    /// is tried a moment later.
+    Waiting(ConnectFault),
 }
 
 /// What a completion meant for the session as a whole.
@@ -84,6 +87,10 @@ pub struct Session {
     pub tried: Tried,
     /// Backends that may still be tried if a connect fails.
     pub attempts_left: u8,
+    /// While the view counts a connect of it: whether it is a retry.
+    pub counted_retry: Option<bool>,
+    /// The connect was not given the pool's whole timeout: that it failed by it means nothing.
+    pub cut_short: bool,
     pub first_byte_seen: bool,
     /// A side whose FIN has come is watched for a reset.
     watched: bool,
@@ -117,6 +124,8 @@ impl Session {
             route,
             tried: Tried::NONE,
             attempts_left: 0,
+            counted_retry: None,
+            cut_short: false,
             first_byte_seen: false,
             watched: false,
             rewatch: [false; 2],
@@ -170,7 +179,18 @@ impl Session {
         self.phase = Phase::Connecting(Attempt::Trying);
         self.legs[Side::Backend as usize] = Some(backend);
         self.inflight[Side::Backend as usize] = 1;
+        self.cut_short = false;
         self.moved_at = now;
+    }
+
+    /// Another backend will be tried a moment later; the leg of the failed connect is gone. False
+    /// if that was so before.
+    pub fn wait_for_retry(&mut self, fault: ConnectFault) -> bool {
+        assert_eq!(self.inflight, [0; 2], "joined before it waits");
+        let waiting = Phase::Connecting(Attempt::Waiting(fault));
+        let before = core::mem::replace(&mut self.phase, waiting);
+        assert!(matches!(before, Phase::Connecting(_)), "only a connecting session retries");
+        before != self.phase
     }
 
     /// Forgets the leg of a failed connect; the shard closes it.

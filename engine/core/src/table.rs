@@ -5,6 +5,7 @@
 //! a seed. The shard (or the simulator) does what the actions say.
 
 mod bulk;
+mod connect;
 mod time;
 
 use alloc::boxed::Box;
@@ -136,14 +137,14 @@ impl Table {
     }
 
     /// Uses a new snapshot from now on. Sessions keep their backend.
-    pub fn adopt(&mut self, snapshot: &Snapshot) {
-        self.view.adopt(snapshot, self.shards, &mut self.prng);
+    pub fn adopt(&mut self, snapshot: &Snapshot, now: Now) {
+        self.view.adopt(snapshot, self.shards, &mut self.prng, now);
         self.meter.fit(&self.view);
     }
 
     /// Control says that a backend is healthy, or that it is not.
-    pub fn set_health(&mut self, backend: BackendId, healthy: bool) {
-        self.view.set_health(backend, healthy);
+    pub fn set_health(&mut self, backend: BackendId, healthy: bool, now: Now) {
+        self.view.set_health(backend, healthy, now);
     }
 
     /// Control says how many sessions the other shards hold on a backend.
@@ -177,55 +178,15 @@ impl Table {
         let view = &self.view.pools()[usize::from(pool)];
         let route = Route { listener, pool, backend: None, index: 0 };
         let mut session = Session::new(client, route, client_key, now);
-        session.attempts_left = view.retry_attempts;
+        session.attempts_left = view.retry.attempts;
         session.idle_ms = view.timeouts.idle_ms;
         session.half_close_ms = view.timeouts.half_close_ms;
         session.bulk_bytes = self.tuning.bulk_bytes;
         let id = self.sessions.insert(session)?;
         self.meter.accepted(listener);
         self.view.count_session(listener, pool, true);
-        self.try_backend(id, false, now, out);
+        self.try_backend(id, None, now, out);
         Some(id)
-    }
-
-    /// The shard has asked for a connect on `leg`.
-    pub fn connect_started(&mut self, id: SessionId, leg: Leg, now: Now) {
-        let session = self.sessions.get_mut(id).expect("it was told to connect");
-        session.connect_started(leg, now);
-        let pool = &self.view.pools()[usize::from(session.route.pool)];
-        self.wheel.schedule(id.slot, now.plus_millis(pool.timeouts.connect_ms));
-    }
-
-    /// The shard could not even ask for a connect, or it failed.
-    pub fn connect_failed(
-        &mut self,
-        id: SessionId,
-        fault: ConnectFault,
-        now: Now,
-        out: &mut Actions,
-    ) {
-        let session = self.sessions.get_mut(id).expect("it was told to connect");
-        session.drop_backend_leg(out);
-        self.wheel.cancel(id.slot);
-        let route = session.route;
-        session.tried.add(route.index);
-        let again = session.attempts_left > 0;
-        session.attempts_left = session.attempts_left.saturating_sub(1);
-        let backend = session.route.backend.take().expect("a backend was picked");
-        self.view.count(backend, false);
-        self.meter.connect_failed(backend, fault);
-        let may_eject = self.ejections.len() < EJECTIONS_MAX;
-        if self.view.connect_failed(backend, fault, may_eject) {
-            self.ejections.push((self.view.backends()[backend as usize].id, fault));
-        }
-        if again {
-            return self.try_backend(id, true, now, out);
-        }
-        let (by, why) = match fault {
-            ConnectFault::Local => (By::Weir, Why::Local),
-            _ => (By::Backend, Why::ConnectFailed),
-        };
-        self.end(id, by, why, now, out);
     }
 
     /// The kernel has answered an operation of a session.
@@ -245,7 +206,8 @@ impl Table {
             (Step::ConnectFailed(fault), _) => return self.connect_failed(id, fault, now, out),
             (Step::Connected, Some(backend)) => {
                 self.meter.connected(pool, backend, now.micros_since(session.moved_at));
-                self.view.connected(backend);
+                let is_retry = session.counted_retry.take().expect("it was connecting");
+                self.view.connect_ends(pool, (backend, is_retry), true, now);
                 session.moved_at = now;
                 self.wheel
                     .schedule(id.slot, now.plus_millis(session.idle_ms.min(self.tuning.pulse_ms)));
@@ -336,27 +298,6 @@ impl Table {
         None
     }
 
-    /// Picks a backend and asks for a connect, or ends the session if there is none.
-    fn try_backend(&mut self, id: SessionId, is_retry: bool, now: Now, out: &mut Actions) {
-        let session = self.sessions.get_mut(id).expect("it was there a moment ago");
-        let Route { pool, .. } = session.route;
-        let picked = self.view.pick(pool, session.client_key, &mut self.prng, session.tried);
-        match picked {
-            Some(picked) => {
-                session.route.backend = Some(picked.backend);
-                session.route.index = picked.index;
-                self.view.count(picked.backend, true);
-                self.meter.picked(pool, is_retry);
-                out.push(Action::Connect { backend: picked.backend });
-            }
-            None if is_retry => self.end(id, By::Backend, Why::ConnectFailed, now, out),
-            None => {
-                self.meter.no_backend(pool);
-                self.end(id, By::Weir, Why::NoBackend, now, out);
-            }
-        }
-    }
-
     /// Does the part of the actions that is the table's: the line, and the end of a session.
     fn follow(&mut self, id: SessionId, now: Now, out: &Actions) {
         for action in out.as_slice() {
@@ -385,6 +326,9 @@ impl Table {
         let Route { listener, pool, backend, .. } = session.route;
         if let Some(backend) = backend {
             self.view.count(backend, false);
+            if let Some(is_retry) = session.counted_retry {
+                self.view.connect_ends(pool, (backend, is_retry), false, now);
+            }
         }
         self.view.count_session(listener, pool, false);
         self.meter.ended(pool, reason.index(), now.micros_since(session.accepted_at));

@@ -4,20 +4,24 @@
 //! Slots are stable: a session keeps the slot of its backend while snapshots come and go. A slot
 //! whose object is gone from the snapshot is used again once its last session is over.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+mod connects;
+mod health;
+mod slots;
+
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use weir_proto::ids::{BackendId, ListenerId, PoolId, Version};
-use weir_proto::reason::ConnectFault;
-use weir_proto::snapshot::{Backend, Pool, Snapshot, Timeouts};
-use weir_proto::spec::Strategy;
+use weir_proto::snapshot::{Backend, Pool, Retry, Snapshot, Timeouts};
+use weir_proto::spec::{Admin, Percent, Strategy};
 
+use crate::base::clock::Now;
 use crate::base::prng::Prng;
-use crate::pick::{Candidate, Picker, Tried, identity};
+use crate::pick::{Candidate, Picker, identity};
+use slots::Slots;
 
-/// Failed connects in a row, on one shard, that eject a backend.
-pub const FAILURES_IN_A_ROW_MAX: u8 = 3;
+pub use connects::MayRetry;
+pub use health::{FAILURES_IN_A_ROW_MAX, Verdict};
 
 /// One listener on this shard.
 #[derive(Debug)]
@@ -37,8 +41,17 @@ pub struct ListenerView {
 pub struct PoolView {
     pub id: PoolId,
     pub timeouts: Timeouts,
-    pub retry_attempts: u8,
+    pub retry: Retry,
     pub sessions: u32,
+    /// Connects that have not been answered, and those of them that are retries.
+    connecting: u32,
+    retrying: u32,
+    panic_below: Percent,
+    slow_start_ms: u32,
+    /// So few backends are up that their health is ignored.
+    panic: bool,
+    /// A backend may have recovered or got stuck lately: picks look at them one by one.
+    unsteady: bool,
     picker: Picker,
     candidates: Vec<Candidate>,
     /// Slots of the backends, in the order of `candidates`.
@@ -60,6 +73,13 @@ pub struct BackendView {
     failures: u8,
     /// The operator allows new sessions.
     enabled: bool,
+    maint: bool,
+    /// Connects of this shard to it that have not been answered.
+    waiting: u32,
+    /// Since when too many connects wait, with none that succeeded.
+    stuck_since: Option<Now>,
+    /// When it recovered, until it has its full share again.
+    recovered_at: Option<Now>,
     /// Pool slot and index there; `None` once it is removed.
     place: Option<(u16, u16)>,
 }
@@ -110,7 +130,7 @@ impl View {
 
     /// Takes over a new snapshot. Load and health are carried by identity. `shards` is how many
     /// shards share each listener's limit.
-    pub fn adopt(&mut self, snapshot: &Snapshot, shards: u32, prng: &mut Prng) {
+    pub fn adopt(&mut self, snapshot: &Snapshot, shards: u32, prng: &mut Prng, now: Now) {
         self.version = snapshot.version;
         let backend_ids = snapshot.backends().map(|(_, backend)| backend.id);
         let mut backend_slots = Slots::new(&mut self.backends, backend_ids);
@@ -120,8 +140,9 @@ impl View {
         for pool in &snapshot.pools {
             let slot = pool_slots.take(pool.id);
             let slot16 = u16::try_from(slot).expect("snapshots have at most POOLS_MAX pools");
-            let backends = self.adopt_backends(pool, slot16, &mut backend_slots);
+            let backends = self.adopt_backends(pool, slot16, &mut backend_slots, now);
             self.adopt_pool(pool, slot, backends, prng);
+            self.settle(slot);
             pools.push(slot16);
         }
         let listener_ids = snapshot.listeners.iter().map(|listener| listener.id);
@@ -148,6 +169,7 @@ impl View {
         pool: &Pool,
         pool_slot: u16,
         slots: &mut Slots<BackendId>,
+        now: Now,
     ) -> Vec<u32> {
         let adopt = |(index, backend): (u16, &Backend)| {
             let slot = slots.take(backend.id);
@@ -160,6 +182,13 @@ impl View {
                 healthy: before.is_none_or(|old| old.healthy),
                 failures: before.map_or(0, |old| old.failures),
                 enabled: backend.admin.is_ready(),
+                maint: backend.admin == Admin::Maint,
+                waiting: before.map_or(0, |old| old.waiting),
+                stuck_since: before.and_then(|old| old.stuck_since),
+                recovered_at: before.and_then(|old| {
+                    let from_maint = old.maint && backend.admin != Admin::Maint;
+                    if from_maint { Some(now) } else { old.recovered_at }
+                }),
                 place: Some((pool_slot, index)),
             };
             match self.backends.get_mut(slot) {
@@ -178,20 +207,24 @@ impl View {
                 identity: identity(backend.name.as_str()),
                 weight: backend.weight,
                 load: view.load(),
-                usable: view.is_usable(),
+                usable: false, // `settle` says
             }
         };
         let candidates: Vec<Candidate> = pool.backends.iter().zip(&slots).map(candidate).collect();
         let place = self.pools.get_mut(slot);
-        let sessions = place.as_ref().map_or(0, |old| old.sessions);
+        let slow_start_ms = u32::try_from(pool.health.slow_start.millis).unwrap_or(u32::MAX);
+        let before = place.as_ref();
+        let (sessions, connecting, retrying) =
+            before.map_or((0, 0, 0), |old| (old.sessions, old.connecting, old.retrying));
         if let Some(old) = place
             && old.id == pool.id
             && old.strategy() == pool.strategy
         {
             // Keeps its turns, and its table if the members are the same.
             old.picker.rebuild(&candidates);
-            old.timeouts = pool.timeouts;
-            old.retry_attempts = pool.retry_attempts;
+            (old.timeouts, old.retry) = (pool.timeouts, pool.retry);
+            (old.panic_below, old.slow_start_ms) = (pool.health.panic, slow_start_ms);
+            old.unsteady = true;
             (old.candidates, old.slots, old.present) = (candidates, slots, true);
             return;
         }
@@ -200,8 +233,14 @@ impl View {
         let view = PoolView {
             id: pool.id,
             timeouts: pool.timeouts,
-            retry_attempts: pool.retry_attempts,
+            retry: pool.retry,
             sessions,
+            connecting,
+            retrying,
+            panic_below: pool.health.panic,
+            slow_start_ms,
+            panic: false,
+            unsteady: true,
             picker,
             candidates,
             slots,
@@ -213,44 +252,12 @@ impl View {
         }
     }
 
-    /// Control says that a backend is healthy, or that it is not.
-    pub fn set_health(&mut self, id: BackendId, healthy: bool) {
-        if let Some(slot) = self.backend_slot(id) {
-            let backend = &mut self.backends[slot];
-            backend.healthy = healthy;
-            backend.failures = 0;
-            self.refresh(slot);
-        }
-    }
-
     /// Control says how many sessions the other shards hold on a backend.
     pub fn set_elsewhere(&mut self, id: BackendId, sessions: u32) {
         if let Some(slot) = self.backend_slot(id) {
             self.backends[slot].elsewhere = sessions;
             self.refresh_load(slot);
         }
-    }
-
-    /// A connect to this backend succeeded.
-    pub fn connected(&mut self, backend: u32) {
-        self.backends[backend as usize].failures = 0;
-    }
-
-    /// A connect to this backend failed. True if it has just been ejected, which only happens if
-    /// `may_eject`: control must be told, or nobody would ever bring it back.
-    pub fn connect_failed(&mut self, backend: u32, fault: ConnectFault, may_eject: bool) -> bool {
-        let slot = backend as usize;
-        let backend = &mut self.backends[slot];
-        if fault == ConnectFault::Local || !backend.healthy || backend.place.is_none() {
-            return false;
-        }
-        backend.failures = backend.failures.saturating_add(1);
-        if backend.failures < FAILURES_IN_A_ROW_MAX || !may_eject {
-            return false;
-        }
-        backend.healthy = false;
-        self.refresh(slot);
-        true
     }
 
     /// A session is on its way to `backend`, or comes back from it (`begins` is false).
@@ -276,29 +283,18 @@ impl View {
             self.pools[usize::from(pool)].candidates[usize::from(index)].load = backend.load();
         }
     }
-
-    fn refresh(&mut self, slot: usize) {
-        let backend = &self.backends[slot];
-        if let Some((pool, index)) = backend.place {
-            let pool = &mut self.pools[usize::from(pool)];
-            pool.candidates[usize::from(index)].usable = backend.is_usable();
-        }
-    }
-
-    /// Picks a backend of that pool for a client. `None` if no backend can take it.
-    pub fn pick(&mut self, pool: u16, key: u64, prng: &mut Prng, tried: Tried) -> Option<Picked> {
-        let pool = &mut self.pools[usize::from(pool)];
-        let index = pool.picker.pick(&pool.candidates, key, prng, tried)?;
-        let index16 =
-            u16::try_from(index).expect("pools have at most BACKENDS_PER_POOL_MAX backends");
-        Some(Picked { backend: pool.slots[index], index: index16 })
-    }
 }
 
 impl PoolView {
     #[must_use]
     pub fn strategy(&self) -> Strategy {
         self.picker.strategy()
+    }
+
+    /// True while so few backends are up that their health is ignored.
+    #[must_use]
+    pub fn is_in_panic(&self) -> bool {
+        self.panic
     }
 }
 
@@ -307,94 +303,6 @@ impl BackendView {
     #[must_use]
     pub fn load(&self) -> u32 {
         self.sessions.saturating_add(self.elsewhere)
-    }
-
-    /// True if new sessions may be picked for it, its weight aside.
-    #[must_use]
-    pub fn is_usable(&self) -> bool {
-        self.enabled && self.healthy
-    }
-}
-
-/// What has a slot: an object of the snapshot, or one of the past that sessions still count on.
-trait Row {
-    type Id: Ord + Copy;
-    fn id(&self) -> Self::Id;
-    fn sessions(&self) -> u32;
-    /// It is not in the coming snapshot.
-    fn leave(&mut self);
-}
-
-impl Row for BackendView {
-    type Id = BackendId;
-    fn id(&self) -> BackendId {
-        self.id
-    }
-    fn sessions(&self) -> u32 {
-        self.sessions
-    }
-    fn leave(&mut self) {
-        self.place = None;
-    }
-}
-
-impl Row for PoolView {
-    type Id = PoolId;
-    fn id(&self) -> PoolId {
-        self.id
-    }
-    fn sessions(&self) -> u32 {
-        self.sessions
-    }
-    fn leave(&mut self) {
-        self.present = false;
-    }
-}
-
-impl Row for ListenerView {
-    type Id = ListenerId;
-    fn id(&self) -> ListenerId {
-        self.id
-    }
-    fn sessions(&self) -> u32 {
-        self.sessions
-    }
-    fn leave(&mut self) {
-        self.present = false;
-        self.accepting = false;
-    }
-}
-
-/// The slots of one kind of object, while a snapshot is being adopted.
-struct Slots<Id> {
-    known: BTreeMap<Id, usize>,
-    free: Vec<usize>,
-    length: usize,
-}
-
-impl<Id: Ord + Copy> Slots<Id> {
-    fn new<R: Row<Id = Id>>(rows: &mut [R], coming: impl Iterator<Item = Id>) -> Slots<Id> {
-        let coming: BTreeSet<Id> = coming.collect();
-        let mut slots = Slots { known: BTreeMap::new(), free: Vec::new(), length: rows.len() };
-        for (slot, row) in rows.iter_mut().enumerate() {
-            if coming.contains(&row.id()) {
-                slots.known.insert(row.id(), slot);
-            } else {
-                row.leave();
-                if row.sessions() == 0 {
-                    slots.free.push(slot);
-                }
-            }
-        }
-        slots
-    }
-
-    /// The slot of that object: its own, a free one, or the next after the last.
-    fn take(&mut self, id: Id) -> usize {
-        self.known.get(&id).copied().or_else(|| self.free.pop()).unwrap_or_else(|| {
-            self.length += 1;
-            self.length - 1
-        })
     }
 }
 

@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use weir_core::limits::SWEEP_PER_TURN_MAX;
+use weir_core::limits::{RETRIES_MIN, RETRIES_PERCENT, SWEEP_PER_TURN_MAX};
 use weir_core::session::Phase;
 use weir_core::table::Table;
-use weir_proto::ids::{BackendId, ListenerId, Version};
+use weir_proto::ids::{BackendId, ListenerId, PoolId, Version};
 use weir_proto::order::Report;
-use weir_proto::snapshot::{Backend, RETRY_ATTEMPTS_MAX, Snapshot};
+use weir_proto::snapshot::{Backend, Pool, RETRY_ATTEMPTS_MAX, Snapshot};
+use weir_proto::spec::Admin;
 use weir_proto::stats::ShardStats;
 
 use crate::kernel::{Key, Seen, is_local};
@@ -50,6 +51,11 @@ struct Attempt {
     failed: Option<i32>,
     /// Under which version it began.
     version: u64,
+    /// The pool, and since when, while its connect has not ended.
+    live: Option<PoolId>,
+    asked_at: u64,
+    /// It was taken back before the pool's timeout for connects had passed.
+    cut_short: bool,
 }
 
 /// What is expected of the shard.
@@ -136,26 +142,44 @@ impl Ledger {
     }
 
     fn backend(&self, id: BackendId) -> Option<&Backend> {
+        self.place(id).map(|(_, backend)| backend)
+    }
+
+    fn place(&self, id: BackendId) -> Option<(&Pool, &Backend)> {
         let mut all = self.snapshot.iter().flat_map(|snapshot| snapshot.backends());
-        all.find(|(_, backend)| backend.id == id).map(|(_, backend)| backend)
+        all.find(|(_, backend)| backend.id == id)
+    }
+
+    /// So few of the pool's members are up that health is ignored (reliability.md).
+    fn is_in_panic(&self, pool: &Pool) -> bool {
+        let (up, all) = self.members(pool);
+        up * 100 < all * usize::from(pool.health.panic.hundredths())
+    }
+
+    /// Backends that are up, and those that would get sessions if they were.
+    fn members(&self, pool: &Pool) -> (usize, usize) {
+        let takes = |it: &&Backend| it.admin == Admin::Ready && it.weight > 0;
+        let members: Vec<&Backend> = pool.backends.iter().filter(takes).collect();
+        let up = members.iter().filter(|backend| self.is_healthy(backend.id)).count();
+        (up, members.len())
     }
 
     fn is_healthy(&self, id: BackendId) -> bool {
         !self.unhealthy.get(&id).copied().unwrap_or(false)
     }
 
-    /// What the shard did and heard after it had obeyed.
+    /// What the shard did and heard after it had obeyed, in a turn at `now` (nanoseconds).
     ///
     /// # Errors
     /// What it should not have done.
-    pub fn saw(&mut self, seen: &[Seen]) -> Result<(), String> {
+    pub fn saw(&mut self, seen: &[Seen], now: u64) -> Result<(), String> {
         for seen in seen {
             match *seen {
                 Seen::Accepted { ok: true, open: true } => self.counts.accepted += 1,
                 Seen::Accepted { .. } => self.counts.not_accepted += 1,
-                Seen::Asked { session, address } => self.asked(session, address)?,
+                Seen::Asked { session, address } => self.asked(session, address, now)?,
                 Seen::CancelsConnect { session } => {
-                    self.attempts.entry(session).or_default().waits_for += 1;
+                    self.cancelled(session, now);
                 }
                 Seen::Answered { session, connected } => self.answered(session, connected),
                 Seen::Received { address, count } => self.tally(address).received += count,
@@ -170,8 +194,40 @@ impl Ledger {
         self.counts.backends.entry(id).or_default()
     }
 
+    fn cancelled(&mut self, session: Key, now: u64) {
+        let attempt = self.attempts.get(&session).cloned().unwrap_or_default();
+        let place = attempt.backend.and_then(|id| self.place(id));
+        let due = place.map_or(0, |(pool, _)| {
+            attempt.asked_at + u64::from(pool.timeouts.connect_ms) * 1_000_000
+        });
+        let attempt = self.attempts.entry(session).or_default();
+        attempt.waits_for += 1;
+        attempt.cut_short = now < due;
+    }
+
+    /// A retry is one of few, and there is none in a pool that is in panic.
+    fn check_retry(&self, session: Key, pool: &Pool) -> Result<(), String> {
+        if self.fuzzy {
+            return Ok(());
+        }
+        if self.is_in_panic(pool) {
+            return Err(format!("{session:?} tries again in {}, which is in panic", pool.name));
+        }
+        let others = self.attempts.iter().filter(|(key, _)| **key != session);
+        let others = others.filter(|(_, attempt)| attempt.live == Some(pool.id));
+        let counts = others.map(|(_, attempt)| u64::from(attempt.count > 1));
+        let (retries, connects) = counts.fold((0, 0), |(sum, all), one| (sum + one, all + 1));
+        if retries >= RETRIES_MIN.max(connects * u64::from(RETRIES_PERCENT) / 100) {
+            let name = &pool.name;
+            return Err(format!(
+                "{retries} retries in {name} of {connects} connects, and one more"
+            ));
+        }
+        Ok(())
+    }
+
     /// A connect goes only to a backend that may have new sessions.
-    fn asked(&mut self, session: Key, address: SocketAddr) -> Result<(), String> {
+    fn asked(&mut self, session: Key, address: SocketAddr, now: u64) -> Result<(), String> {
         self.connects_checked += 1;
         let Some(id) = self.ids.get(&address).copied() else {
             return Err(format!("a connect to {address}, which no version has named"));
@@ -192,8 +248,11 @@ impl Ledger {
             return Err(format!("{session:?} has tried {} times", attempt.count));
         }
         (attempt.backend, attempt.waits_for, attempt.version) = (Some(id), 1, version);
-        attempt.failed = None;
-        let Some(backend) = self.backend(id) else {
+        (attempt.failed, attempt.asked_at, attempt.cut_short) = (None, now, false);
+        let is_retry = attempt.count > 1;
+        let pool = self.place(id).map(|(pool, _)| pool.id);
+        self.attempts.entry(session).or_default().live = pool;
+        let Some((pool, backend)) = self.place(id) else {
             return Err(format!(
                 "a connect to {address}, which is not in version {}",
                 self.version()
@@ -203,10 +262,10 @@ impl Ledger {
             let Backend { name, admin, weight, .. } = backend;
             return Err(format!("a connect to {name}, which is {admin:?} with weight {weight}"));
         }
-        if !self.fuzzy && !self.is_healthy(id) {
+        if !self.fuzzy && !self.is_healthy(id) && !self.is_in_panic(pool) {
             return Err(format!("a connect to {}, which is not healthy", backend.name));
         }
-        Ok(())
+        if is_retry { self.check_retry(session, pool) } else { Ok(()) }
     }
 
     fn version(&self) -> u64 {
@@ -220,6 +279,7 @@ impl Ledger {
         let Some(id) = attempt.backend else { return };
         match connected {
             Some(Ok(())) => {
+                attempt.live = None;
                 self.counts.backends.entry(id).or_default().connects += 1;
                 if self.failures.contains_key(&id) {
                     self.failures.insert(id, 0);
@@ -231,14 +291,21 @@ impl Ledger {
         if attempt.waits_for > 0 {
             return;
         }
+        attempt.live = None;
+        let cut_short = attempt.cut_short;
         let Some(errno) = attempt.failed.take() else { return };
         self.counts.backends.entry(id).or_default().failures += 1;
-        if is_local(errno) || !self.is_healthy(id) || self.backend(id).is_none() {
+        let Some((pool, backend)) = self.place(id) else { return };
+        if is_local(errno) || cut_short || !self.is_healthy(id) {
             return;
         }
+        // At least half of the pool stays in.
+        let (up, members) = self.members(pool);
+        let is_member = backend.admin == Admin::Ready && backend.weight > 0;
+        let may_go = !is_member || up > members.div_ceil(2);
         let failures = self.failures.entry(id).or_default();
         *failures += 1;
-        if *failures >= FAILURES_MAX {
+        if *failures >= FAILURES_MAX && may_go {
             self.unhealthy.insert(id, true);
             self.ejected.push(id);
         }

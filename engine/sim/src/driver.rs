@@ -170,8 +170,9 @@ impl<I: Io> World<I> {
         if table.len() < 64 || self.steps.is_multiple_of(16) {
             crate::invariants::check(table, &kernel)?;
         }
+        let now = kernel.now;
         drop(kernel);
-        self.ledger.saw(&seen)?;
+        self.ledger.saw(&seen, now)?;
         let reports: Vec<Report> = std::iter::from_fn(|| self.inbox.take()).collect();
         self.ledger.reported(&reports)?;
         for report in reports {

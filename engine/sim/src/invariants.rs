@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use weir_core::base::clock::Now;
-use weir_core::limits::TICK_MS;
+use weir_core::limits::{RETRY_WAIT_MS, TICK_MS};
 use weir_core::session::{Attempt, Phase, Session};
 use weir_core::table::Table;
 
@@ -85,6 +85,13 @@ fn check_deadline(table: &Table, session: &Session, now: Now) -> Result<(), Stri
     let wait_ms = match session.phase() {
         // A pool may have got another timeout since the connect began.
         Phase::Connecting(Attempt::Trying) => pool.timeouts.connect_ms,
+        Phase::Connecting(Attempt::Waiting(_)) => {
+            let soon = now.plus_millis(2 * RETRY_WAIT_MS + 2 * TICK_MS);
+            return match table.next_deadline() {
+                Some(next) if next <= soon => Ok(()),
+                next => Err(format!("nothing before {next:?}, now {now:?}, wakes {session:?}")),
+            };
+        }
         Phase::Relaying if session.is_half_closed() => session.idle_ms.min(session.half_close_ms),
         Phase::Relaying => session.idle_ms,
         Phase::Connecting(_) | Phase::Closing(_) => return Ok(()),

@@ -11,7 +11,8 @@ use weir_proto::ids::{BackendId, IdSource, ShardId};
 use weir_proto::order::{ListenerSocket, Order};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::{
-    Admin, BackendSpec, ListenerSpec, Name, PoolSpec, RetrySpec, Span, Spec, Strategy, TimeoutSpec,
+    Admin, BackendSpec, HealthSpec, ListenerSpec, Name, Percent, PoolSpec, RetrySpec, Span, Spec,
+    Strategy, TimeoutSpec,
 };
 use weir_proto::stats::ShardStats;
 
@@ -117,7 +118,15 @@ impl Operator {
                 idle: span(swarm.idle_ms),
                 half_close: span(swarm.half_close_ms),
             },
-            retry: RetrySpec { attempts: self.chance.pick(&[0, 1, 2, 3]) },
+            retry: RetrySpec {
+                attempts: self.chance.pick(&[0, 1, 2, 3]),
+                within: span(self.chance.pick(&[6000, 6000, swarm.connect_ms * 3 / 2, 1])),
+            },
+            health: HealthSpec {
+                panic: Percent::new(self.chance.pick(&[0, 0, 50, 100])),
+                slow_start: span(self.chance.pick(&[0, 100, 10_000])),
+                ..HealthSpec::default()
+            },
             ..PoolSpec::default()
         }
     }

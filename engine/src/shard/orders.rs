@@ -32,7 +32,7 @@ impl<I: Io> Shard<I> {
             Order::Adopt { snapshot, sockets } => self.adopt(snapshot, sockets),
             Order::Health(list) => {
                 for (backend, healthy) in list {
-                    self.table.set_health(backend, healthy);
+                    self.table.set_health(backend, healthy, self.now);
                 }
             }
             Order::LoadElsewhere(list) => {
@@ -56,7 +56,7 @@ impl<I: Io> Shard<I> {
     }
 
     fn adopt(&mut self, snapshot: Arc<Snapshot>, sockets: Vec<ListenerSocket>) {
-        self.table.adopt(&snapshot);
+        self.table.adopt(&snapshot, self.now);
         let wanted =
             |id| snapshot.listeners.iter().any(|listener| listener.id == id && listener.accepting);
         // Sockets for a listener that is open already take the place of those that it has.

@@ -9,6 +9,9 @@ use super::{
 };
 use crate::spec::{Admin, HealthKind, HealthSpec, ListenerSpec, Name, PoolSpec, Spec};
 
+/// The longest span of a pool, in milliseconds: a week, which fits into 32 bits.
+const SPAN_MAX_MS: u64 = 7 * 86_400_000;
+
 /// Collects faults.
 struct Faults(Vec<Fault>);
 
@@ -93,11 +96,16 @@ fn check_pool(name: &Name, pool: &PoolSpec, faults: &mut Faults) {
         ("timeout.half-close", pool.timeout.half_close),
         ("health.interval", pool.health.interval),
         ("health.timeout", pool.health.timeout),
+        ("retry.within", pool.retry.within),
     ];
     for (key, span) in spans {
-        if !(1..=86_400_000 * 7).contains(&span.millis) || u32::try_from(span.millis).is_err() {
+        if !(1..=SPAN_MAX_MS).contains(&span.millis) {
             faults.add(format!("{at}.{key}"), format!("{span} is out of range"), "1ms to 7 days");
         }
+    }
+    if pool.health.slow_start.millis > SPAN_MAX_MS {
+        let what = format!("{} is out of range", pool.health.slow_start);
+        faults.add(format!("{at}.health.slow-start"), what, "0s for none, up to 7 days");
     }
     for (key, count) in [("health.rise", pool.health.rise), ("health.fall", pool.health.fall)] {
         if !(1..=100).contains(&count) {

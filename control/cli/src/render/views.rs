@@ -137,12 +137,18 @@ fn pools(pools: &[PoolRow], style: Style) -> String {
         table.row(vec![
             (&pool.name).into(),
             (&pool.strategy).into(),
-            pool.backends_up.to_string().into(),
+            up_of(pool).into(),
             pool.backends.to_string().into(),
             count(pool.sessions, style).into(),
         ]);
     }
     table.print(style)
+}
+
+/// How many backends are up, and the word if so few are that it does not count.
+fn up_of(pool: &PoolRow) -> String {
+    let up = pool.backends_up.to_string();
+    if pool.panic { format!("{up} panic") } else { up }
 }
 
 fn pool(pool: &PoolDetail, style: Style) -> String {
@@ -163,6 +169,18 @@ fn pool(pool: &PoolDetail, style: Style) -> String {
             health.fall
         );
     }
+    let on = |percent: u8| match percent {
+        0 => "never".to_owned(),
+        percent => format!("below {percent}% up"),
+    };
+    let state = if pool.panic { " (now: health is ignored)" } else { "" };
+    let panic = format!("{}{state}", on(health.panic_percent));
+    let slow_start = match health.slow_start_s {
+        0.0 => "off".to_owned(),
+        spent => seconds(spent, style),
+    };
+    let retry =
+        format!("attempts {}, within {}", pool.retry.attempts, seconds(pool.retry.within_s, style));
     let timeout = format!(
         "connect {}, idle {}, half-close {}",
         seconds(pool.timeout.connect_s, style),
@@ -174,7 +192,9 @@ fn pool(pool: &PoolDetail, style: Style) -> String {
         ("strategy", (&pool.strategy).into()),
         ("health", check.into()),
         ("timeout", timeout.into()),
-        ("retry", format!("attempts {}", pool.retry.attempts).into()),
+        ("retry", retry.into()),
+        ("panic", panic.into()),
+        ("slow start", slow_start.into()),
     ];
     format!("{}\n{}", pairs(&rows, style), backend_table(&pool.backends, style))
 }

@@ -181,6 +181,7 @@ pub(crate) fn status(backends_up: u64) -> Status {
             backends_up,
             backends: 2,
             sessions: 4,
+            panic: false,
         }],
         warnings: Vec::new(),
     }

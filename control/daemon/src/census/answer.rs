@@ -86,6 +86,7 @@ impl Census {
             sent_bytes_total: totals.sent_bytes,
             no_backend_total: totals.no_backend,
             retries_total: totals.retries,
+            retry_budget_exhausted_total: totals.retry_budget_exhausted,
             connect_duration_s: totals.connect.percentiles(),
         }
     }

@@ -4,12 +4,12 @@ use core::str::FromStr;
 
 use weir_proto::request::{Code, Refusal};
 use weir_proto::snapshot::Snapshot;
-use weir_proto::spec::{HealthKind, HealthSpec, PoolSpec, Span, Strategy};
+use weir_proto::spec::{HealthKind, HealthSpec, Percent, PoolSpec, Span, Strategy};
 
 use super::{Edit, Subject, names};
 
 /// The keys of `pool set`, as in the file.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 16] = [
     "strategy",
     "health.kind",
     "health.interval",
@@ -19,10 +19,13 @@ const KEYS: [&str; 13] = [
     "health.path",
     "health.send",
     "health.expect",
+    "health.panic",
+    "health.slow-start",
     "timeout.connect",
     "timeout.idle",
     "timeout.half-close",
     "retry.attempts",
+    "retry.within",
 ];
 
 /// `pool add NAME [--strategy S]`
@@ -104,10 +107,13 @@ fn set_one(pool: &mut PoolSpec, key: &str, value: &str) -> Result<(), Refusal> {
         "health.path" => health.path = optional(value),
         "health.send" => health.send = optional(value),
         "health.expect" => health.expect = optional(value),
+        "health.panic" => health.panic = parse_share(key, value)?,
+        "health.slow-start" => health.slow_start = parse_span(key, value)?,
         "timeout.connect" => timeout.connect = parse_span(key, value)?,
         "timeout.idle" => timeout.idle = parse_span(key, value)?,
         "timeout.half-close" => timeout.half_close = parse_span(key, value)?,
         "retry.attempts" => pool.retry.attempts = parse_count(key, value)?,
+        "retry.within" => pool.retry.within = parse_span(key, value)?,
         _ => {
             return Err(Refusal {
                 did_you_mean: names::alike(key, KEYS.iter().map(ToString::to_string)),
@@ -178,6 +184,13 @@ fn parse_kind(text: &str) -> Result<HealthKind, Refusal> {
 fn parse_span(key: &str, text: &str) -> Result<Span, Refusal> {
     text.parse().map_err(|why: String| {
         let hint = format!("weirctl pool set POOL {key}=2s");
+        Refusal::new(Code::Invalid, format!("{key}: {why}"), hint)
+    })
+}
+
+fn parse_share(key: &str, text: &str) -> Result<Percent, Refusal> {
+    text.parse().map_err(|why: String| {
+        let hint = format!("weirctl pool set POOL {key}=50%, or {key}=0% for never");
         Refusal::new(Code::Invalid, format!("{key}: {why}"), hint)
     })
 }

@@ -32,13 +32,15 @@ pub(super) fn pool(snapshot: &Snapshot, name: &str) -> Value {
             "path": pool.health.path,
             "send": pool.health.send,
             "expect": pool.health.expect,
+            "panic_percent": pool.health.panic.hundredths(),
+            "slow_start_s": span_s(pool.health.slow_start),
         },
         "timeout": {
             "connect_s": seconds(pool.timeouts.connect_ms),
             "idle_s": seconds(pool.timeouts.idle_ms),
             "half_close_s": seconds(pool.timeouts.half_close_ms),
         },
-        "retry": { "attempts": pool.retry_attempts },
+        "retry": { "attempts": pool.retry.attempts, "within_s": seconds(pool.retry.within_ms) },
     })
 }
 

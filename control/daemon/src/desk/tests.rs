@@ -200,22 +200,25 @@ fn every_key_of_a_pool_can_be_set() {
         ("health.fall", "5"),
         ("health.path", "/up"),
         ("health.expect", "204"),
+        ("health.panic", "0%"),
+        ("health.slow-start", "0s"),
         ("timeout.connect", "2s"),
         ("timeout.idle", "10m"),
         ("timeout.half-close", "30s"),
         ("retry.attempts", "1"),
+        ("retry.within", "4s"),
     ]));
     assert_eq!(plan.undo, "weirctl config rollback 7");
     let after = value(&plan.after);
     assert_eq!(after["strategy"], "two-choices");
     let health = json!({
         "kind": "http", "interval_s": 1.0, "timeout_s": 0.25, "rise": 4, "fall": 5,
-        "path": "/up", "send": null, "expect": "204"
+        "path": "/up", "send": null, "expect": "204", "panic_percent": 0, "slow_start_s": 0.0
     });
     assert_eq!(after["health"], health);
     let timeout = json!({ "connect_s": 2.0, "idle_s": 600.0, "half_close_s": 30.0 });
     assert_eq!(after["timeout"], timeout);
-    assert_eq!(after["retry"], json!({ "attempts": 1 }));
+    assert_eq!(after["retry"], json!({ "attempts": 1, "within_s": 4.0 }));
     assert_eq!(value(&plan.before)["health"]["kind"], "tcp");
 }
 
@@ -235,6 +238,10 @@ fn a_bad_key_or_value_of_a_pool_is_refused() {
         ("health.fall", "101"),
         ("retry.attempts", "256"),
         ("retry.attempts", "4"),
+        ("retry.within", "0s"),
+        ("health.panic", "101%"),
+        ("health.panic", "0.5"),
+        ("health.slow-start", "8d"),
         ("health.path", "/only-for-http"),
     ];
     for (key, text) in bad {

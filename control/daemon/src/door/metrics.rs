@@ -170,12 +170,28 @@ fn pools(page: &mut Page, input: &MetricsInput<'_>) {
         }
     }
     type Count = (&'static str, &'static str, fn(&PoolTotals) -> u64);
-    let counts: [Count; 3] = [
+    let help = "1 while so few backends are up that their health is ignored, else 0.";
+    let mut family = page.gauge("weir_pool_panic", help);
+    for pool in pools {
+        let panics = pool.panics(|backend| input.health.counts(backend.id).up);
+        family.row(&[("pool", pool.name.as_str())], u8::from(panics));
+    }
+    let counts: [Count; 5] = [
         ("weir_pool_picks_total", "Times that a backend was picked.", |it| it.picks),
         ("weir_pool_no_backend_total", "Sessions for which there was no backend.", |it| {
             it.no_backend
         }),
         ("weir_pool_retries_total", "Times that another backend was tried.", |it| it.retries),
+        (
+            "weir_pool_retry_budget_exhausted_total",
+            "Times that a retry had to wait, because there were too many at once.",
+            |it| it.retry_budget_exhausted,
+        ),
+        (
+            "weir_pool_ejections_refused_total",
+            "Times that a backend was not ejected, because half of the pool was down already.",
+            |it| it.ejections_refused,
+        ),
     ];
     for (name, help, count) in counts {
         let mut family = page.counter(name, help);

@@ -52,7 +52,7 @@ fn write_pool(out: &mut String, name: &str, pool: &PoolSpec) {
         line(out, "timeout", inline(&fields));
     }
     if pool.retry != RetrySpec::default() {
-        line(out, "retry", inline(&[("attempts", pool.retry.attempts.to_string())]));
+        line(out, "retry", retry(&pool.retry));
     }
     if !pool.backend.is_empty() {
         head(out, &format!("pool.{name}.backend"));
@@ -73,6 +73,21 @@ fn health(health: &HealthSpec) -> String {
     for (key, text) in [("path", &health.path), ("send", &health.send), ("expect", &health.expect)]
     {
         fields.extend(text.as_ref().map(|text| (key, quote(text))));
+    }
+    let default = HealthSpec::default();
+    if health.panic != default.panic {
+        fields.push(("panic", quote(&health.panic.to_string())));
+    }
+    if health.slow_start != default.slow_start {
+        fields.push(("slow-start", quote(&health.slow_start.to_string())));
+    }
+    inline(&fields)
+}
+
+fn retry(retry: &RetrySpec) -> String {
+    let mut fields = vec![("attempts", retry.attempts.to_string())];
+    if retry.within != RetrySpec::default().within {
+        fields.push(("within", quote(&retry.within.to_string())));
     }
     inline(&fields)
 }

@@ -73,7 +73,7 @@ impl Seen<'_> {
 
     /// `weirctl pool show NAME`
     pub(crate) fn pool(&self, name: &str) -> Result<PoolDetail, Refusal> {
-        let snapshot = &self.control.snapshot;
+        let (control, snapshot) = (self.control, &self.control.snapshot);
         let pool = snapshot.pool(name).ok_or_else(|| desk::no_pool(snapshot, name))?;
         let seconds = |ms: u32| f64::from(ms) / 1000.0;
         let health = &pool.health;
@@ -89,13 +89,19 @@ impl Seen<'_> {
                 path: health.path.clone(),
                 send: health.send.clone(),
                 expect: health.expect.clone(),
+                panic_percent: health.panic.hundredths(),
+                slow_start_s: desk::span_s(health.slow_start),
             },
             timeout: PoolTimeout {
                 connect_s: seconds(pool.timeouts.connect_ms),
                 idle_s: seconds(pool.timeouts.idle_ms),
                 half_close_s: seconds(pool.timeouts.half_close_ms),
             },
-            retry: PoolRetry { attempts: pool.retry_attempts },
+            retry: PoolRetry {
+                attempts: pool.retry.attempts,
+                within_s: seconds(pool.retry.within_ms),
+            },
+            panic: control.is_in_panic(pool),
             backends: self.backends_of(Some(name)),
         })
     }
@@ -148,6 +154,9 @@ impl Seen<'_> {
             let why = if count == 0 { "it has none".to_owned() } else { self.why_empty(pool) };
             warnings.push(format!("pool {}: no backend can take sessions: {why}", pool.name));
         }
+        for pool in control.snapshot.pools.iter().filter(|pool| control.is_in_panic(pool)) {
+            warnings.push(format!("pool {}: {}", pool.name, control.panic_text(pool)));
+        }
         if control.rollout.is_late() {
             let (waiting, version) = (control.rollout.waiting(), control.rollout.version());
             warnings.push(format!("shards {waiting} have not adopted version {version} yet"));
@@ -196,6 +205,7 @@ impl Seen<'_> {
             backends_up: count(pool.backends.iter().filter(|it| self.can_take(it)).count()),
             backends: count(pool.backends.len()),
             sessions: self.control.census.pool_sessions(pool.id),
+            panic: self.control.is_in_panic(pool),
         }
     }
 

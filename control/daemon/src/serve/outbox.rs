@@ -119,7 +119,7 @@ mod tests {
                 idle_ms: 1,
                 half_close_ms: 1,
             },
-            retry_attempts: 0,
+            retry: weir_proto::snapshot::Retry { attempts: 0, within_ms: 1 },
             backends: Vec::new(),
         };
         let listener = |id: &u32| Listener {

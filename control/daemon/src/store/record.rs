@@ -4,8 +4,11 @@ use serde::{Deserialize, Serialize};
 use weir_proto::answer::Author;
 use weir_proto::spec::Spec;
 
-/// The format that this weir writes, and the newest that it reads.
-const FORMAT: u32 = 1;
+/// The format that this weir writes, and the newest that it reads. 2 added `health.panic`,
+/// `health.slow-start` and `retry.within`; what a record of 1 does not say has its default, as in a
+/// file.
+const FORMAT: u32 = 2;
+const FORMAT_OLDEST: u32 = 1;
 
 /// One version of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,9 +41,9 @@ impl Record {
     /// It is not one, or a newer weir wrote it.
     pub(super) fn parse(text: &str) -> Result<Record, String> {
         let Format { format } = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        if format != FORMAT {
+        if !(FORMAT_OLDEST..=FORMAT).contains(&format) {
             return Err(format!(
-                "it has format {format}, and this weir ({}) reads format {FORMAT}: \
+                "it has format {format}, and this weir ({}) reads formats {FORMAT_OLDEST} to {FORMAT}: \
                  start the weir that wrote it",
                 env!("CARGO_PKG_VERSION")
             ));

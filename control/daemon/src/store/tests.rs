@@ -314,17 +314,58 @@ fn what_this_weir_does_not_understand_is_refused() {
     };
     let text = |version| record(version).to_text().unwrap();
     assert!(write(&[(1, text(1)), (2, text(2))]).is_ok());
-    let newer = text(2).replacen("\"format\":1", "\"format\":2", 1);
+    let newer = text(2).replacen("\"format\":2", "\"format\":3", 1);
     let refused = |rows: &[(u64, String)], why: &str| {
         let error = write(rows).unwrap_err();
         assert!(error.contains(why), "{error}");
     };
-    refused(&[(1, text(1)), (2, newer)], "version 2: it has format 2");
+    refused(&[(1, text(1)), (2, newer)], "version 2: it has format 3");
     refused(&[(1, text(1)), (3, text(3))], "version 2 is missing");
     refused(&[(2, text(2))], "version 1 is missing");
     refused(&[(1, text(2))], "version 1 says that it is version 2");
     refused(&[(1, "{}".into())], "version 1: missing field");
     refused(&[], "there is no version in it");
+}
+
+/// What weir wrote into its state on 2026-11-24, before format 2.
+const FORMAT_1: &str = concat!(
+    r#"{"format":1,"version":1,"at":"2026-11-24T17:39:12.608Z","by":{"uid":0,"pid":3761},"#,
+    r#""summary":"seeded from weir.toml","spec":{"listener":{"web":{"bind":"127.9.9.1:18081","#,
+    r#""pool":"web","max-sessions":7}},"pool":{"plain":{"strategy":"least-conn","health":"#,
+    r#"{"kind":"tcp","interval":"2s","timeout":"500ms","rise":2,"fall":3},"timeout":"#,
+    r#"{"connect":"3s","idle":"1h","half-close":"1m"},"retry":{"attempts":2},"backend":{}},"#,
+    r#""web":{"strategy":"maglev","health":{"kind":"http","interval":"1500ms","timeout":"1m","#,
+    r#""rise":4,"fall":5,"path":"/up"},"timeout":{"connect":"10s","idle":"2h","#,
+    r#""half-close":"3s"},"retry":{"attempts":1},"backend":{"b1":{"address":"#,
+    r#""10.0.0.11:443","weight":2}}}}}}"#,
+);
+
+#[test]
+fn a_state_of_format_1_is_read_and_goes_on_in_format_2() {
+    let old = Record::parse(FORMAT_1).unwrap();
+    assert_eq!((old.version, old.by.pid), (1, 3761));
+    let web = &old.spec.pool["web"];
+    assert_eq!(web.strategy.word(), "maglev");
+    assert_eq!((web.health.rise, web.health.path.as_deref()), (4, Some("/up")));
+    assert_eq!((web.timeout.connect.millis, web.retry.attempts), (10_000, 1));
+    assert_eq!(web.backend["b1"].weight, 2);
+    let plain = &old.spec.pool["plain"];
+    assert_eq!(*plain, PoolSpec::default(), "what it does not say has its default");
+    assert_eq!(web.health.panic, plain.health.panic);
+    assert_eq!(web.retry.within, plain.retry.within);
+
+    let disk = Disk::default();
+    let database = builder().create_with_backend(disk.clone()).unwrap();
+    write(&database, 1, Some(FORMAT_1)).unwrap();
+    drop(database);
+    let (mut store, newest) = Store::with_backend(disk.clone()).unwrap();
+    assert_eq!(newest, old);
+    store.append(&record(2)).unwrap();
+    drop(store);
+    let (store, newest) = Store::with_backend(disk).unwrap();
+    assert_eq!(newest, record(2));
+    assert_eq!(store.get(1).unwrap(), Some(old), "history is left as it was written");
+    assert!(record(2).to_text().unwrap().starts_with("{\"format\":2,"));
 }
 
 /// A fresh directory that is removed at the end of the test.

@@ -1,5 +1,8 @@
 //! Accept, pick, retry, timers and sweeps, with the kernel played by hand.
 
+#[path = "tests/connect.rs"]
+mod connect;
+
 use std::vec;
 use std::vec::Vec;
 
@@ -10,6 +13,7 @@ use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Span, Spec};
 use super::*;
 use crate::action::{How, Pending};
 use crate::event::{Errno, Interest, Ready};
+use crate::view::FAILURES_IN_A_ROW_MAX;
 
 const RESET: Ready = Ready { readable: true, writable: false, reset: true };
 
@@ -26,6 +30,11 @@ struct Play {
 impl Play {
     /// A table with one listener, one round-robin pool and that many backends.
     fn new(backends: usize) -> Play {
+        Play::with(backends, 4, |_| {})
+    }
+
+    /// The same with that many slots and a changed pool.
+    fn with(backends: usize, slots: u32, change: impl FnOnce(&mut PoolSpec)) -> Play {
         let mut pool = PoolSpec { strategy: Strategy::RoundRobin, ..PoolSpec::default() };
         pool.timeout.connect = Span::from_millis(1000);
         pool.timeout.idle = Span::from_secs(10);
@@ -35,6 +44,7 @@ impl Play {
             let spec = BackendSpec { address, weight: 1, state: Admin::Ready };
             pool.backend.insert(std::format!("b{number}").parse().unwrap(), spec);
         }
+        change(&mut pool);
         let listener = ListenerSpec {
             bind: vec!["127.0.0.1:80".parse().unwrap()],
             pool: "web".parse().unwrap(),
@@ -51,13 +61,13 @@ impl Play {
         let setup = Setup {
             shard: ShardId(0),
             shards: 1,
-            slots: 4,
+            slots,
             tuning: Tuning::default(),
             seed: 1,
             now: START,
         };
         let mut table = Table::new(setup);
-        table.adopt(&snapshot);
+        table.adopt(&snapshot, START);
         let ids = snapshot.backends().map(|(_, backend)| backend.id).collect();
         Play { table, out: Actions::default(), now: START, ids }
     }

@@ -26,7 +26,13 @@ impl Table {
             let id = id.expect("a session that ends takes its deadline with it");
             let session = self.sessions.get_mut(id).expect("the slot is occupied");
             match session.phase() {
-                Phase::Connecting(Attempt::Trying) => session.expire_connect(out),
+                Phase::Connecting(Attempt::Trying) => {
+                    let pool = &self.view.pools()[usize::from(session.route.pool)];
+                    let whole = session.moved_at.plus_millis(pool.timeouts.connect_ms);
+                    session.cut_short = now < whole;
+                    session.expire_connect(out);
+                }
+                Phase::Connecting(Attempt::Waiting(fault)) => self.retry(id, fault, now, out),
                 Phase::Relaying => {
                     if let Due::Ended(why) = self.look(id, now, out) {
                         self.end(id, By::Weir, why, now, out);

@@ -5,9 +5,11 @@ use std::vec;
 use std::vec::Vec;
 
 use weir_proto::ids::IdSource;
+use weir_proto::reason::ConnectFault;
 use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Spec};
 
 use super::*;
+use crate::pick::Tried;
 
 /// A configuration that is changed step by step.
 struct Config {
@@ -44,6 +46,11 @@ impl Config {
         &self.snapshot
     }
 
+    /// The same objects in a new version.
+    fn snapshot_again(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
     fn pool(&mut self) -> &mut PoolSpec {
         self.spec.pool.values_mut().next().unwrap()
     }
@@ -59,29 +66,31 @@ fn backend(name: &str) -> BackendSpec {
     BackendSpec { address, weight: 1, state: Admin::Ready }
 }
 
+const T0: Now = Now { nanos: 1_000_000_000_000 };
+
 fn pick(view: &mut View) -> Option<u32> {
-    view.pick(0, 0, &mut Prng::new(1), Tried::NONE).map(|picked| picked.backend)
+    view.pick(0, 0, &mut Prng::new(1), Tried::NONE, T0).map(|picked| picked.backend)
 }
 
 #[test]
 fn load_is_carried_by_identity_and_a_busy_slot_is_kept() {
     let mut config = Config::new(&["b1", "b2"]);
     let mut view = View::default();
-    view.adopt(&config.snapshot, 1, &mut Prng::new(1));
+    view.adopt(&config.snapshot, 1, &mut Prng::new(1), T0);
     let (b1, b2) = (config.id("b1"), config.id("b2"));
     let slot = u32::try_from(view.backend_slot(b1).unwrap()).unwrap();
     view.count(slot, true);
     view.count(slot, true);
     config.pool().backend.remove("b1");
     config.pool().backend.insert("b3".parse().unwrap(), backend("b3"));
-    view.adopt(config.build(), 1, &mut Prng::new(1));
+    view.adopt(config.build(), 1, &mut Prng::new(1), T0);
     // b1 is gone, but its two sessions still count on its slot.
     assert_eq!(view.backends().len(), 3);
     assert_eq!(view.backends()[slot as usize].sessions, 2);
     view.count(slot, false);
     view.count(slot, false);
     config.pool().backend.insert("b4".parse().unwrap(), backend("b4"));
-    view.adopt(config.build(), 1, &mut Prng::new(1));
+    view.adopt(config.build(), 1, &mut Prng::new(1), T0);
     // Now the slot is b4's, and b2 is where it was.
     assert_eq!(view.backends().len(), 3);
     assert_eq!(view.backends()[slot as usize].id, config.id("b4"));
@@ -93,7 +102,7 @@ fn load_is_carried_by_identity_and_a_busy_slot_is_kept() {
 fn the_least_loaded_is_picked_with_the_load_elsewhere() {
     let config = Config::new(&["b1", "b2"]);
     let mut view = View::default();
-    view.adopt(&config.snapshot, 2, &mut Prng::new(1));
+    view.adopt(&config.snapshot, 2, &mut Prng::new(1), T0);
     let slot =
         |view: &View, name| u32::try_from(view.backend_slot(config.id(name)).unwrap()).unwrap();
     let (b1, b2) = (slot(&view, "b1"), slot(&view, "b2"));
@@ -107,23 +116,237 @@ fn the_least_loaded_is_picked_with_the_load_elsewhere() {
     assert_eq!(view.listeners()[0].sessions_max, 5, "half of ten on each of two shards");
 }
 
+fn view_of(config: &Config) -> View {
+    let mut view = View::default();
+    view.adopt(&config.snapshot, 1, &mut Prng::new(1), T0);
+    view
+}
+
 #[test]
 fn three_failures_in_a_row_eject_and_local_ones_never_do() {
-    let config = Config::new(&["b1"]);
-    let mut view = View::default();
-    view.adopt(&config.snapshot, 1, &mut Prng::new(1));
+    let config = Config::new(&["b1", "b2"]);
+    let mut view = view_of(&config);
     for _ in 0..10 {
-        assert!(!view.connect_failed(0, ConnectFault::Local, true));
+        assert_eq!(view.connect_failed(0, ConnectFault::Local, true), Verdict::Noted);
     }
-    assert!(!view.connect_failed(0, ConnectFault::Refused, true));
-    assert!(!view.connect_failed(0, ConnectFault::Timeout, true));
-    view.connected(0);
-    let told: Vec<bool> =
-        (0..4).map(|_| view.connect_failed(0, ConnectFault::Refused, true)).collect();
-    assert_eq!(told, [false, false, true, false], "told once, at the third in a row");
-    assert_eq!(pick(&mut view), None);
-    view.set_health(config.id("b1"), true);
-    assert_eq!(pick(&mut view), Some(0));
+    let fail = |view: &mut View| view.connect_failed(0, ConnectFault::Refused, true);
+    assert_eq!([fail(&mut view), fail(&mut view)], [Verdict::Noted; 2]);
+    view.connect_begins(0, 0, false, T0);
+    view.connect_ends(0, (0, false), true, T0);
+    let told: Vec<Verdict> = (0..4).map(|_| fail(&mut view)).collect();
+    let expected = [Verdict::Noted, Verdict::Noted, Verdict::Ejected, Verdict::Noted];
+    assert_eq!(told, expected, "told once, at the third in a row");
+    for _ in 0..5 {
+        assert_eq!(pick(&mut view), Some(1));
+    }
+    view.set_health(config.id("b1"), true, T0);
+    view.count(1, true);
+    assert_eq!(pick_at(&mut view, 10_000), Some(0));
+}
+
+#[test]
+fn ejections_leave_at_least_half_of_the_pool() {
+    for (count, ejected) in [(1, 0), (2, 1), (3, 1), (4, 2), (5, 2)] {
+        let names: Vec<_> = (1..=count).map(|number| std::format!("b{number}")).collect();
+        let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
+        let config = Config::new(&names);
+        let mut view = view_of(&config);
+        let mut verdicts = Vec::new();
+        for _ in 0..5 {
+            for slot in 0..count {
+                verdicts.push(view.connect_failed(slot, ConnectFault::Refused, true));
+            }
+        }
+        let times = |which| verdicts.iter().filter(|verdict| **verdict == which).count();
+        assert_eq!(times(Verdict::Ejected), ejected, "of {count}");
+        assert_eq!(times(Verdict::Spared), count as usize - ejected, "each once");
+        assert!(!view.pools()[0].is_in_panic(), "half is not fewer than half");
+    }
+}
+
+#[test]
+fn below_the_threshold_health_is_ignored() {
+    let mut config = Config::new(&["b1", "b2", "b3", "b4"]);
+    config.pool().backend.get_mut("b4").unwrap().state = Admin::Drain;
+    config.build();
+    let mut view = view_of(&config);
+    let picks = |view: &mut View| -> Vec<u32> {
+        let mut prng = Prng::new(9);
+        let mut picked: Vec<u32> = (0..40)
+            .map(|_| {
+                let picked = view.pick(0, 0, &mut prng, Tried::NONE, T0).unwrap().backend;
+                view.count(picked, true);
+                view.count(picked, false);
+                picked
+            })
+            .collect();
+        picked.sort_unstable();
+        picked.dedup();
+        picked
+    };
+    view.set_health(config.id("b1"), false, T0);
+    assert_eq!(picks(&mut view), [1, 2], "two of three are up");
+    assert_eq!(view.may_retry(0), MayRetry::Now);
+    view.set_health(config.id("b2"), false, T0);
+    assert!(view.pools()[0].is_in_panic());
+    assert_eq!(picks(&mut view), [0, 1, 2], "the drained one is left alone");
+    assert_eq!(view.may_retry(0), MayRetry::Never);
+    assert_eq!(view.connect_failed(0, ConnectFault::Refused, true), Verdict::Noted);
+    config.pool().health.panic = Percent::ZERO;
+    view.adopt(config.build(), 1, &mut Prng::new(1), T0);
+    assert_eq!(picks(&mut view), [2], "switched off");
+    config.pool().health.panic = Percent::HALF;
+    view.adopt(config.build(), 1, &mut Prng::new(1), T0);
+    view.set_health(config.id("b2"), true, T0);
+    assert!(!view.pools()[0].is_in_panic());
+}
+
+#[test]
+fn retries_are_few_or_a_fifth_of_the_connects() {
+    let config = Config::new(&["b1", "b2"]);
+    let mut view = view_of(&config);
+    for (connects, retries) in [(0, 3), (9, 3), (20, 4), (96, 23)] {
+        let mut view = view_of(&config);
+        for _ in 0..connects {
+            view.connect_begins(0, 0, false, T0);
+        }
+        let mut count = 0;
+        while view.may_retry(0) == MayRetry::Now {
+            view.connect_begins(0, 1, true, T0);
+            count += 1;
+        }
+        assert_eq!(count, retries, "retries count as connects too");
+        assert_eq!(view.may_retry(0), MayRetry::Later);
+        view.connect_ends(0, (1, true), false, T0);
+        assert_eq!(view.may_retry(0), MayRetry::Now);
+    }
+    view.connect_begins(0, 0, true, T0);
+    view.adopt(config.snapshot_again(), 1, &mut Prng::new(1), T0);
+    view.connect_ends(0, (0, true), true, T0); // the counts have outlived the snapshot
+}
+
+fn pick_at(view: &mut View, millis: u32) -> Option<u32> {
+    let now = T0.plus_millis(millis);
+    view.pick(0, 0, &mut Prng::new(1), Tried::NONE, now).map(|picked| picked.backend)
+}
+
+#[test]
+fn a_backend_whose_connects_all_wait_is_avoided_until_one_succeeds() {
+    let config = Config::new(&["b1", "b2"]);
+    let mut view = view_of(&config);
+    for _ in 0..7 {
+        view.connect_begins(0, 0, false, T0);
+    }
+    view.count(1, true); // so b1 is the less loaded one
+    assert_eq!(pick_at(&mut view, 1000), Some(0), "seven are not enough");
+    view.connect_begins(0, 0, false, T0.plus_millis(1000));
+    assert_eq!(pick_at(&mut view, 1249), Some(0));
+    for _ in 0..3 {
+        assert_eq!(pick_at(&mut view, 1250), Some(1));
+    }
+    assert_eq!(view.backends()[0].load(), 0);
+    let mut tried = Tried::NONE;
+    tried.add(1);
+    let now = T0.plus_millis(1300);
+    let picked = view.pick(0, 0, &mut Prng::new(1), tried, now);
+    assert_eq!(picked.map(|picked| picked.backend), Some(0), "better than nobody");
+    view.connect_ends(0, (0, false), true, now);
+    assert_eq!(pick_at(&mut view, 1300), Some(0), "one has succeeded");
+    view.connect_begins(0, 0, false, now);
+    view.connect_begins(0, 0, false, now);
+    assert_eq!(pick_at(&mut view, 1600), Some(1), "and then none for a while");
+    for _ in 0..2 {
+        view.connect_ends(0, (0, false), false, now);
+    }
+    assert_eq!(pick_at(&mut view, 1600), Some(0), "few are left");
+}
+
+/// The share of b1 among `picks` sessions that end at once, `millis` after it came up.
+fn share(view: &mut View, millis: u32, picks: u32) -> f64 {
+    let mut prng = Prng::new(u64::from(millis) + 1);
+    let mut first = 0;
+    for _ in 0..picks {
+        let now = T0.plus_millis(millis);
+        let picked = view.pick(0, 7, &mut prng, Tried::NONE, now).unwrap();
+        first += u32::from(picked.backend == 0);
+    }
+    f64::from(first) / f64::from(picks)
+}
+
+#[test]
+fn one_that_recovers_gets_its_share_little_by_little() {
+    use Strategy::{LeastConn, Random, RoundRobin, TwoChoices};
+    for strategy in [RoundRobin, LeastConn, TwoChoices, Random] {
+        let mut config = Config::new(&["b1", "b2", "b3", "b4"]);
+        config.pool().strategy = strategy;
+        config.build();
+        let mut view = view_of(&config);
+        let near = |share: f64, wanted: f64| (share - wanted).abs() < 0.04;
+        assert!(near(share(&mut view, 0, 2000), 0.25), "{strategy}: a new one has all at once");
+        view.set_health(config.id("b1"), false, T0);
+        view.set_health(config.id("b1"), true, T0);
+        for (millis, wanted) in [(0, 0.0), (2500, 0.06), (5000, 0.12), (7500, 0.19), (10_000, 0.25)]
+        {
+            let share = share(&mut view, millis, 2000);
+            assert!(near(share, wanted), "{strategy}: {share} at {millis} ms, not {wanted}");
+        }
+    }
+}
+
+#[test]
+fn sessions_that_stay_do_not_rush_to_one_that_recovers() {
+    let config = Config::new(&["b1", "b2"]);
+    let mut view = view_of(&config);
+    for _ in 0..100 {
+        view.count(1, true);
+    }
+    view.set_health(config.id("b1"), false, T0);
+    view.set_health(config.id("b1"), true, T0);
+    let mut prng = Prng::new(1);
+    for _ in 0..1000 {
+        let now = T0.plus_millis(2000);
+        let picked = view.pick(0, 0, &mut prng, Tried::NONE, now).unwrap().backend;
+        view.count(picked, true);
+    }
+    let (new, old) = (view.backends()[0].load(), view.backends()[1].load());
+    assert!((170..=190).contains(&new), "a fifth of {old}: {new}");
+}
+
+#[test]
+fn slow_start_has_its_limits() {
+    let mut config = Config::new(&["b1", "b2"]);
+    let mut view = view_of(&config);
+    let down_and_up = |view: &mut View, config: &Config| {
+        view.set_health(config.id("b1"), false, T0);
+        view.set_health(config.id("b1"), true, T0);
+    };
+    down_and_up(&mut view, &config);
+    view.set_health(config.id("b2"), false, T0);
+    assert_eq!(pick_at(&mut view, 0), Some(0), "nobody else is there");
+    view.set_health(config.id("b2"), true, T0);
+    config.pool().health.slow_start = weir_proto::spec::Span::from_secs(0);
+    view.adopt(config.build(), 1, &mut Prng::new(1), T0);
+    down_and_up(&mut view, &config);
+    view.count(1, true);
+    assert_eq!(pick_at(&mut view, 0), Some(0), "switched off");
+    config.pool().health.slow_start = weir_proto::spec::Span::from_secs(10);
+    for state in [Admin::Maint, Admin::Ready] {
+        config.pool().backend.get_mut("b1").unwrap().state = state;
+        view.adopt(config.build(), 1, &mut Prng::new(1), T0);
+    }
+    assert_eq!(pick_at(&mut view, 0), Some(1), "back from maint");
+    assert_eq!(pick_at(&mut view, 10_000), Some(0));
+    down_and_up(&mut view, &config);
+    config.pool().strategy = Strategy::Maglev;
+    view.adopt(config.build(), 1, &mut Prng::new(1), T0);
+    let clients = |view: &mut View, millis| -> Vec<u32> {
+        let now = T0.plus_millis(millis);
+        let pick = |key| view.pick(0, key, &mut Prng::new(1), Tried::NONE, now).unwrap().backend;
+        (0..64).map(|client| client * (u64::MAX / 64)).map(pick).collect()
+    };
+    let at_once = clients(&mut view, 0);
+    assert_eq!(at_once, clients(&mut view, 20_000), "maglev moves nobody");
+    assert!(at_once.contains(&0));
 }
 
 #[test]
@@ -139,8 +362,9 @@ fn drained_maintained_unhealthy_and_weightless_backends_are_not_picked() {
     ] {
         let backend = config.pool().backend.get_mut("b1").unwrap();
         (backend.state, backend.weight) = (admin, weight);
-        view.adopt(config.build(), 1, &mut Prng::new(1));
-        view.set_health(config.id("b1"), healthy);
+        config.pool().health.panic = Percent::ZERO;
+        view.adopt(config.build(), 1, &mut Prng::new(1), T0);
+        view.set_health(config.id("b1"), healthy, T0);
         let case = std::format!("{admin:?} {weight} {healthy}");
         assert_eq!(pick(&mut view).is_some(), takes, "{case}");
     }
@@ -150,10 +374,10 @@ fn drained_maintained_unhealthy_and_weightless_backends_are_not_picked() {
 fn a_listener_that_leaves_accepts_nobody() {
     let mut config = Config::new(&["b1"]);
     let mut view = View::default();
-    view.adopt(&config.snapshot, 1, &mut Prng::new(1));
+    view.adopt(&config.snapshot, 1, &mut Prng::new(1), T0);
     view.count_session(0, 0, true);
     config.spec.listener.clear();
-    view.adopt(config.build(), 1, &mut Prng::new(1));
+    view.adopt(config.build(), 1, &mut Prng::new(1), T0);
     assert!(!view.listeners()[0].accepting);
     assert_eq!(view.listeners()[0].sessions, 1, "until its last session is over");
     assert_eq!(config.snapshot.version.to_string(), "2");

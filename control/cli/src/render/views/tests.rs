@@ -49,9 +49,12 @@ pub(crate) fn pool() -> PoolDetail {
             path: Some("/up".into()),
             send: None,
             expect: None,
+            panic_percent: 50,
+            slow_start_s: 10.0,
         },
         timeout: PoolTimeout { connect_s: 3.0, idle_s: 3600.0, half_close_s: 60.0 },
-        retry: PoolRetry { attempts: 2 },
+        retry: PoolRetry { attempts: 2, within_s: 6.0 },
+        panic: false,
         backends: vec![backend(), backend_down()],
     }
 }
@@ -81,6 +84,7 @@ pub(crate) fn status() -> Status {
             backends_up: 1,
             backends: 2,
             sessions: 12,
+            panic: false,
         }],
         warnings: vec!["pool api has no backend that can take sessions".into()],
     }
@@ -116,6 +120,7 @@ pub(crate) fn stats() -> Stats {
             sent_bytes_total: 2048,
             no_backend_total: 1,
             retries_total: 2,
+            retry_budget_exhausted_total: 0,
             connect_duration_s: connect,
         }],
     }
@@ -180,15 +185,26 @@ fn a_backend_that_is_gone_is_removed() {
 #[test]
 fn a_pool_shows_its_settings_and_backends() {
     let wanted = "\
-name      web
-strategy  least-conn
-health    http path=\"/up\" every 2s, timeout 500ms, rise 2, fall 3
-timeout   connect 3s, idle 1h 0m, half-close 1m 0s
-retry     attempts 2
+name        web
+strategy    least-conn
+health      http path=\"/up\" every 2s, timeout 500ms, rise 2, fall 3
+timeout     connect 3s, idle 1h 0m, half-close 1m 0s
+retry       attempts 2, within 6s
+panic       below 50% up
+slow start  10s
 
 BACKEND  ADDRESS";
     let text = answer(&Answer::Pool(pool()), false, HUMAN);
     assert!(text.starts_with(wanted), "{text}");
+    let mut panics = pool();
+    panics.panic = true;
+    panics.health.slow_start_s = 0.0;
+    let text = answer(&Answer::Pool(panics), false, HUMAN);
+    assert!(text.contains("panic       below 50% up (now: health is ignored)\n"), "{text}");
+    assert!(text.contains("slow start  off\n"), "{text}");
+    let mut state = status();
+    state.pools[0].panic = true;
+    assert!(answer(&Answer::Status(state), false, PIPE).contains(" 1 panic "));
 }
 
 #[test]

@@ -31,8 +31,18 @@ impl Reader {
     }
 
     fn health(&mut self, health: Section<'_>) -> HealthSpec {
-        const KEYS: [&str; 8] =
-            ["kind", "interval", "timeout", "rise", "fall", "path", "send", "expect"];
+        const KEYS: [&str; 10] = [
+            "kind",
+            "interval",
+            "timeout",
+            "rise",
+            "fall",
+            "path",
+            "send",
+            "expect",
+            "panic",
+            "slow-start",
+        ];
         const KINDS: [HealthKind; 4] =
             [HealthKind::Tcp, HealthKind::Http, HealthKind::SendExpect, HealthKind::None];
         self.no_others(health.table, &KEYS);
@@ -47,6 +57,8 @@ impl Reader {
             path: self.take(health, "path", "a text, like \"/health\""),
             send: self.take(health, "send", "a text in quotes, like \"PING\\\\r\\\\n\""),
             expect: self.take(health, "expect", "a text in quotes, like \"200\" or \"+PONG\""),
+            panic: self.take(health, "panic", PANIC_HINT).unwrap_or(default.panic),
+            slow_start: self.span(health, "slow-start", default.slow_start),
         }
     }
 
@@ -61,9 +73,13 @@ impl Reader {
     }
 
     fn retry(&mut self, retry: Section<'_>) -> RetrySpec {
-        self.no_others(retry.table, &["attempts"]);
+        self.no_others(retry.table, &["attempts", "within"]);
+        let default = RetrySpec::default();
         let attempts = self.take(retry, "attempts", "a small number, 0 for none");
-        attempts.map_or_else(RetrySpec::default, |attempts| RetrySpec { attempts })
+        RetrySpec {
+            attempts: attempts.unwrap_or(default.attempts),
+            within: self.span(retry, "within", default.within),
+        }
     }
 
     fn backend(&mut self, backend: Section<'_>) -> Option<BackendSpec> {
@@ -80,5 +96,7 @@ impl Reader {
         self.take(section, key, "a duration in quotes, like \"500ms\" or \"2s\"").unwrap_or(default)
     }
 }
+
+const PANIC_HINT: &str = "a share in quotes, \"0%\" (never) to \"100%\"";
 
 const COUNT_HINT: &str = "a number from 1 to 100";

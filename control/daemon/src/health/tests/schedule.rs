@@ -108,8 +108,8 @@ fn local_faults_count_for_nothing() {
 }
 
 #[test]
-fn an_ejection_takes_down_once_and_checks_bring_back() {
-    let world = World::new(tcp(), &addresses(1));
+fn an_ejection_takes_down_once_and_checks_bring_back_after_the_hold() {
+    let world = World::new(tcp(), &addresses(2));
     let (mut health, id) = (Health::new(), world.id("b1"));
     health.adopt(&world.snapshot, at(0));
     run(&mut health, &Outcome::Good, at(1));
@@ -118,14 +118,33 @@ fn an_ejection_takes_down_once_and_checks_bring_back() {
     assert_eq!((changes[0].pool.as_str(), changes[0].backend.as_str()), ("web", "b1"));
     assert_eq!((changes[0].up, changes[0].reason.as_str()), (false, "refused"));
     assert_eq!(health.on_ejected(id, ConnectFault::Refused, at(2)), []);
-    assert_eq!(run(&mut health, &Outcome::Good, at(10)), []);
-    assert_eq!(run(&mut health, &Outcome::Good, at(20)), [(true, "ok".to_owned())]);
+    for secs in [5, 8, 11] {
+        assert_eq!(run(&mut health, &Outcome::Good, at(secs)), []);
+        assert_eq!(health.row(id, at(secs)).result, "held");
+    }
+    assert_eq!(run(&mut health, &Outcome::Good, at(14)), [(true, "ok".to_owned())]);
+    assert_eq!(health.row(id, at(14)).result, "ok");
+}
+
+#[test]
+fn ejections_of_several_shards_leave_half_of_the_pool() {
+    let world = World::new(tcp(), &addresses(5));
+    let mut health = Health::new();
+    health.adopt(&world.snapshot, at(0));
+    let names = ["b1", "b2", "b3", "b4", "b5"];
+    let ejected = |health: &mut Health, name| {
+        health.on_ejected(world.id(name), ConnectFault::Refused, at(1)).len()
+    };
+    assert_eq!(names.map(|name| ejected(&mut health, name)), [1, 1, 0, 0, 0]);
+    assert!(health.is_up(world.id("b3")), "its shard is told so");
+    // Checks may take down the rest.
+    assert_eq!(run(&mut health, &bad("refused"), at(2)).len(), 3);
 }
 
 #[test]
 fn without_checks_an_ejection_ends_by_itself() {
     let none = HealthSpec { kind: HealthKind::None, ..tcp() };
-    let world = World::new(none, &addresses(1));
+    let world = World::new(none, &addresses(2));
     let (mut health, id) = (Health::new(), world.id("b1"));
     health.adopt(&world.snapshot, at(0));
     assert_eq!((health.row(id, at(0)).result.as_str(), health.next_due()), ("off", None));

@@ -1,0 +1,47 @@
+//! Pools in panic: so few backends are up that every shard ignores their health. Control only tells
+//! people of it; each shard sees for itself.
+
+use weir_proto::ids::PoolId;
+use weir_proto::snapshot::Pool;
+
+use super::Control;
+
+impl Control {
+    /// True while so few backends of the pool are up that their health is ignored.
+    pub(crate) fn is_in_panic(&self, pool: &Pool) -> bool {
+        let health = self.health.borrow();
+        pool.panics(|backend| health.is_up(backend.id))
+    }
+
+    /// As in `panic, 1 of 4 backends is up (below 50%): health is ignored`.
+    pub(crate) fn panic_text(&self, pool: &Pool) -> String {
+        let health = self.health.borrow();
+        let members = || pool.backends.iter().filter(|backend| backend.is_member());
+        let (up, all) = (members().filter(|it| health.is_up(it.id)).count(), members().count());
+        format!("panic, {up} of {all} backends up (below {}): health is ignored", pool.health.panic)
+    }
+
+    /// Writes down which pools have entered panic, and which have left it, since the last call.
+    pub(super) fn watch_panic(&mut self, wall_ms: u64) {
+        let snapshot = self.snapshot.clone();
+        for pool in &snapshot.pools {
+            let panics = self.is_in_panic(pool);
+            let changed = match panics {
+                true => self.panicking.insert(pool.id),
+                false => self.panicking.remove(&pool.id),
+            };
+            if !changed {
+                continue;
+            }
+            let text = if panics { self.panic_text(pool) } else { "panic is over".to_owned() };
+            if panics {
+                tracing::warn!("pool {}: {text}", pool.name);
+            } else {
+                tracing::info!("pool {}: {text}", pool.name);
+            }
+            self.events.push("health", pool.name.to_string(), text, wall_ms);
+        }
+        let here = |id: &PoolId| snapshot.pools.iter().any(|pool| pool.id == *id);
+        self.panicking.retain(here);
+    }
+}

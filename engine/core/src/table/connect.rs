@@ -1,0 +1,141 @@
+//! From a client to a backend that takes it: the first connect, the retries, and their bounds.
+//!
+//! A retry is safe, because no byte of the client's has been forwarded. It goes to another backend,
+//! at once if not too many do so (see [`MayRetry`]), and never later than the pool's `within` after
+//! the accept: a client that no backend takes is reset by then.
+
+use weir_proto::reason::{By, ConnectFault, Why};
+
+use super::{SessionId, Table};
+use crate::action::{Action, Actions};
+use crate::base::clock::Now;
+use crate::event::Leg;
+use crate::limits::RETRY_WAIT_MS;
+use crate::session::Route;
+use crate::view::{MayRetry, Verdict};
+
+impl Table {
+    /// The shard has asked for a connect on `leg`.
+    pub fn connect_started(&mut self, id: SessionId, leg: Leg, now: Now) {
+        let session = self.sessions.get_mut(id).expect("it was told to connect");
+        session.connect_started(leg, now);
+        let pool = &self.view.pools()[usize::from(session.route.pool)];
+        let own = now.plus_millis(pool.timeouts.connect_ms);
+        let deadline = match session.counted_retry {
+            // The first one has its whole time, or a long timeout would mean nothing.
+            Some(false) | None => own,
+            Some(true) => own.min(session.accepted_at.plus_millis(pool.retry.within_ms)),
+        };
+        self.wheel.schedule(id.slot, deadline);
+    }
+
+    /// The shard could not even ask for a connect, or it failed.
+    pub fn connect_failed(
+        &mut self,
+        id: SessionId,
+        fault: ConnectFault,
+        now: Now,
+        out: &mut Actions,
+    ) {
+        let session = self.sessions.get_mut(id).expect("it was told to connect");
+        session.drop_backend_leg(out);
+        self.wheel.cancel(id.slot);
+        let Route { pool, index, .. } = session.route;
+        session.tried.add(index);
+        let again = session.attempts_left > 0;
+        session.attempts_left = session.attempts_left.saturating_sub(1);
+        let backend = session.route.backend.take().expect("a backend was picked");
+        let is_retry = session.counted_retry.take().expect("its connect was counted");
+        let counts = !session.cut_short;
+        self.view.count(backend, false);
+        self.view.connect_ends(pool, (backend, is_retry), false, now);
+        self.meter.connect_failed(backend, fault);
+        if counts {
+            self.judge(pool, backend, fault);
+        }
+        if again {
+            self.retry(id, fault, now, out);
+        } else {
+            self.give_up(id, fault, now, out);
+        }
+    }
+
+    /// What a failed connect means for the backend's health.
+    fn judge(&mut self, pool: u16, backend: u32, fault: ConnectFault) {
+        let may_eject = self.ejections.len() < crate::limits::EJECTIONS_MAX;
+        match self.view.connect_failed(backend, fault, may_eject) {
+            Verdict::Noted => {}
+            Verdict::Ejected => {
+                self.ejections.push((self.view.backends()[backend as usize].id, fault));
+            }
+            Verdict::Spared => self.meter.spared(pool),
+        }
+    }
+
+    /// Tries another backend, lets the session wait for its turn to, or gives up.
+    pub(super) fn retry(
+        &mut self,
+        id: SessionId,
+        fault: ConnectFault,
+        now: Now,
+        out: &mut Actions,
+    ) {
+        let session = self.sessions.get_mut(id).expect("it is connecting");
+        let pool = session.route.pool;
+        let within_ms = self.view.pools()[usize::from(pool)].retry.within_ms;
+        let last = session.accepted_at.plus_millis(within_ms);
+        match self.view.may_retry(pool) {
+            MayRetry::Now if now < last => self.try_backend(id, Some(fault), now, out),
+            MayRetry::Later if now < last => {
+                if session.wait_for_retry(fault) {
+                    self.meter.retry_waits(pool);
+                }
+                let wait_ms = RETRY_WAIT_MS + self.prng.below(RETRY_WAIT_MS + 1);
+                self.wheel.schedule(id.slot, now.plus_millis(wait_ms).min(last));
+            }
+            _ => self.give_up(id, fault, now, out),
+        }
+    }
+
+    /// No backend took the session; the last one that was tried failed by `fault`.
+    fn give_up(&mut self, id: SessionId, fault: ConnectFault, now: Now, out: &mut Actions) {
+        let (by, why) = match fault {
+            ConnectFault::Local => (By::Weir, Why::Local),
+            _ => (By::Backend, Why::ConnectFailed),
+        };
+        self.end(id, by, why, now, out);
+    }
+
+    /// Picks a backend and asks for a connect, or ends the session if there is none. `failed` is
+    /// what the connect before has failed by.
+    pub(super) fn try_backend(
+        &mut self,
+        id: SessionId,
+        failed: Option<ConnectFault>,
+        now: Now,
+        out: &mut Actions,
+    ) {
+        let session = self.sessions.get_mut(id).expect("it was there a moment ago");
+        let Route { pool, .. } = session.route;
+        let (key, tried) = (session.client_key, session.tried);
+        match self.view.pick(pool, key, &mut self.prng, tried, now) {
+            Some(picked) => {
+                session.route.backend = Some(picked.backend);
+                session.route.index = picked.index;
+                let is_retry = failed.is_some();
+                session.counted_retry = Some(is_retry);
+                self.view.count(picked.backend, true);
+                self.view.connect_begins(pool, picked.backend, is_retry, now);
+                self.meter.picked(pool, is_retry);
+                out.push(Action::Connect { backend: picked.backend });
+            }
+            None => match failed {
+                Some(fault) => self.give_up(id, fault, now, out),
+                None => {
+                    self.meter.no_backend(pool);
+                    self.end(id, By::Weir, Why::NoBackend, now, out);
+                }
+            },
+        }
+    }
+}

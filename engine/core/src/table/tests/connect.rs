@@ -1,0 +1,149 @@
+//! Retries, their budget and their bound in time; faults of this host.
+
+use weir_proto::spec::Percent;
+
+use super::*;
+use crate::session::Attempt;
+
+const REFUSED: Completion = Completion::Connected(Err(Errno::ECONNREFUSED));
+
+impl Play {
+    /// Accepts a client whose connect is asked for on this leg.
+    fn client(&mut self, leg: i32) -> SessionId {
+        let id = self.table.accept(CLIENT, 0, 0, self.now, &mut self.out).unwrap();
+        assert!(matches!(self.take()[..], [Action::Connect { .. }]));
+        self.table.connect_started(id, Leg(leg), self.now);
+        id
+    }
+
+    fn down(&mut self, backends: core::ops::Range<usize>) {
+        for id in &self.ids[backends] {
+            self.table.set_health(*id, false, self.now);
+        }
+    }
+
+    fn retry_waits(&mut self) -> u64 {
+        let full = self.table.collect(std::boxed::Box::new(ShardStats::new(ShardId(0))));
+        full.pools[0].retry_budget_exhausted
+    }
+}
+
+#[test]
+fn retries_beyond_the_budget_wait_for_their_turn() {
+    let mut play = Play::with(8, 16, |pool| pool.retry.attempts = 1);
+    let ids: Vec<SessionId> = (0..5).map(|leg| play.client(100 + leg)).collect();
+    for (number, id) in ids.iter().enumerate() {
+        play.on(*id, Side::Backend, REFUSED);
+        let actions = play.take();
+        assert!(matches!(actions[0], Action::Close { .. }));
+        if number < 3 {
+            assert!(matches!(actions[1..], [Action::Connect { .. }]), "the first is at once");
+            play.table.connect_started(*id, Leg(200), play.now);
+        } else {
+            assert_eq!(actions.len(), 1, "three try already");
+            let phase = play.table.session(*id).unwrap().phase();
+            let waits = Attempt::Waiting(ConnectFault::Refused);
+            assert_eq!(phase, Phase::Connecting(waits));
+        }
+    }
+    assert_eq!(play.retry_waits(), 2);
+    play.now = START.plus_millis(60);
+    assert_eq!(play.table.on_time(play.now, &mut play.out), None, "still three");
+    play.on(ids[0], Side::Backend, Completion::Connected(Ok(())));
+    play.take();
+    play.now = START.plus_millis(120);
+    let woken = play.table.on_time(play.now, &mut play.out).unwrap();
+    assert!(ids[3..].contains(&woken), "{woken:?}");
+    assert!(matches!(play.take()[..], [Action::Connect { .. }]));
+    play.table.connect_started(woken, Leg(300), play.now);
+    assert_eq!(play.table.on_time(play.now, &mut play.out), None, "and the last one waits on");
+    assert_eq!(play.retry_waits(), 0, "nobody has begun to wait");
+}
+
+#[test]
+fn a_session_that_waits_for_its_turn_is_ended_by_a_stop_and_by_the_end_of_its_time() {
+    let mut play = Play::with(8, 16, |pool| pool.retry.within = Span::from_millis(500));
+    let ids: Vec<SessionId> = (0..5).map(|leg| play.client(100 + leg)).collect();
+    for id in &ids {
+        play.on(*id, Side::Backend, REFUSED);
+        if play.take().len() == 2 {
+            play.table.connect_started(*id, Leg(200), play.now);
+        }
+    }
+    play.table.end(ids[3], By::Operator, Why::Stopped, play.now, &mut play.out);
+    assert!(matches!(play.take()[..], [Action::Close { .. }, Action::Free(_)]));
+    play.now = START.plus_millis(520);
+    let mut ended = Vec::new();
+    while let Some(id) = play.table.on_time(play.now, &mut play.out) {
+        ended.extend(play.take().iter().any(|it| matches!(it, Action::Free(_))).then_some(id));
+    }
+    assert_eq!(ended, [ids[4]], "the others are being cancelled");
+    let why = Why::ConnectFailed;
+    let reason = CloseReason { by: By::Backend, during: During::Connecting, why };
+    assert!(play.ends().contains(&(reason, 1)));
+}
+
+#[test]
+fn the_last_retry_is_cut_short_and_speaks_against_nobody() {
+    let mut play = Play::with(6, 4, |pool| pool.retry.within = Span::from_millis(1500));
+    for turn in 0..4 {
+        let id = play.client(100);
+        let first = play.now;
+        for wait_ms in [1020, 500] {
+            play.now = play.now.plus_millis(wait_ms);
+            assert_eq!(play.table.on_time(play.now, &mut play.out), Some(id), "turn {turn}");
+            assert!(matches!(play.take()[..], [Action::Cancel { .. }]));
+            play.on(id, Side::Backend, Completion::Canceled);
+            play.on(id, Side::Backend, Completion::Connected(Err(Errno::ECANCELED)));
+            let actions = play.take();
+            if wait_ms == 1020 {
+                assert!(matches!(actions[..], [Action::Close { .. }, Action::Connect { .. }]));
+                play.table.connect_started(id, Leg(101), play.now);
+            } else {
+                assert!(matches!(actions.last(), Some(Action::Free(_))), "{actions:?}");
+            }
+        }
+        assert!(play.now < first.plus_millis(1530), "within its time");
+    }
+    // Round robin: b0 to b5 in turn, the whole timeouts and the short ones alternate.
+    assert_eq!(play.table.take_ejection(), None);
+}
+
+#[test]
+fn in_panic_there_are_no_retries_and_clients_are_answered_at_once() {
+    let mut play = Play::new(4);
+    play.down(0..3);
+    let id = play.client(100);
+    play.on(id, Side::Backend, REFUSED);
+    let actions = play.take();
+    let reason =
+        CloseReason { by: By::Backend, during: During::Connecting, why: Why::ConnectFailed };
+    assert_eq!(actions.last(), Some(&Action::Free(reason)));
+    let mut play = Play::with(4, 4, |pool| pool.health.panic = Percent::ZERO);
+    play.down(0..2);
+    let id = play.client(100);
+    play.on(id, Side::Backend, REFUSED);
+    assert!(matches!(play.take()[..], [Action::Close { .. }, Action::Connect { .. }]));
+}
+
+#[test]
+fn faults_of_this_host_never_count_against_a_backend() {
+    let mut play = Play::new(1);
+    for number in [99, 24, 23, 105, 12] {
+        for _ in 0..FAILURES_IN_A_ROW_MAX {
+            let id = play.client(100);
+            play.on(id, Side::Backend, Completion::Connected(Err(Errno(number))));
+            let actions = play.take();
+            let [.., Action::Free(reason)] = actions[..] else { panic!("{actions:?}") };
+            assert_eq!((reason.by, reason.why), (By::Weir, Why::Local), "errno {number}");
+        }
+        // No socket to be had at all.
+        let id = play.table.accept(CLIENT, 0, 0, play.now, &mut play.out).unwrap();
+        play.table.connect_failed(id, ConnectFault::Local, play.now, &mut play.out);
+        play.take();
+    }
+    assert_eq!(play.table.take_ejection(), None);
+    let full = play.table.collect(std::boxed::Box::new(ShardStats::new(ShardId(0))));
+    assert_eq!(full.backends[0].connect_failures[ConnectFault::Local as usize], 5 * 4);
+    assert_eq!(full.pools[0].ejections_refused, 0);
+}

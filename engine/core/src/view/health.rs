@@ -1,0 +1,99 @@
+//! Which backends of a pool may get sessions: health as control says it, ejections of this shard's
+//! own, and panic.
+
+use weir_proto::ids::BackendId;
+use weir_proto::reason::ConnectFault;
+use weir_proto::snapshot::panics;
+
+use super::View;
+use crate::base::clock::Now;
+
+/// Failed connects in a row, on one shard, that eject a backend.
+pub const FAILURES_IN_A_ROW_MAX: u8 = 3;
+
+/// What a failed connect did to the backend's health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing that anybody must be told.
+    Noted,
+    /// It has just been ejected: control must be told, or nobody would ever bring it back.
+    Ejected,
+    /// It would have been ejected, but more than half of the pool would have been down then.
+    Spared,
+}
+
+impl View {
+    /// Control says that a backend is healthy, or that it is not.
+    pub fn set_health(&mut self, id: BackendId, healthy: bool, now: Now) {
+        let Some(slot) = self.backend_slot(id) else { return };
+        let backend = &mut self.backends[slot];
+        backend.failures = 0;
+        if backend.healthy == healthy {
+            return;
+        }
+        backend.healthy = healthy;
+        backend.recovered_at = healthy.then_some(now);
+        self.changed(slot);
+    }
+
+    /// A connect to this backend failed. It is ejected only if `may_eject`: there must be room to
+    /// tell control.
+    pub fn connect_failed(
+        &mut self,
+        backend: u32,
+        fault: ConnectFault,
+        may_eject: bool,
+    ) -> Verdict {
+        let slot = backend as usize;
+        let backend = &mut self.backends[slot];
+        let Some((pool, index)) = backend.place else { return Verdict::Noted };
+        if fault == ConnectFault::Local || !backend.healthy {
+            return Verdict::Noted;
+        }
+        backend.failures = backend.failures.saturating_add(1);
+        let failures = backend.failures;
+        if failures < FAILURES_IN_A_ROW_MAX || !may_eject {
+            return Verdict::Noted;
+        }
+        let (up, members) = self.members(usize::from(pool));
+        let weighs = self.pools[usize::from(pool)].candidates[usize::from(index)].weight > 0;
+        let is_member = self.backends[slot].enabled && weighs;
+        if is_member && (members - up + 1) * 2 > members {
+            // Once for each row of failures, not for each failure.
+            let first = failures == FAILURES_IN_A_ROW_MAX;
+            return if first { Verdict::Spared } else { Verdict::Noted };
+        }
+        self.backends[slot].healthy = false;
+        self.changed(slot);
+        Verdict::Ejected
+    }
+
+    /// Backends of a pool that are up, and those that would get sessions if they were.
+    fn members(&self, pool: usize) -> (usize, usize) {
+        let pool = &self.pools[pool];
+        let rows = pool.candidates.iter().zip(&pool.slots);
+        let members = rows
+            .filter(|(candidate, _)| candidate.weight > 0)
+            .map(|(_, slot)| &self.backends[*slot as usize])
+            .filter(|backend| backend.enabled);
+        members.fold((0, 0), |(up, all), backend| (up + usize::from(backend.healthy), all + 1))
+    }
+
+    /// A backend's health has changed.
+    fn changed(&mut self, slot: usize) {
+        if let Some((pool, _)) = self.backends[slot].place {
+            self.settle(usize::from(pool));
+        }
+    }
+
+    /// Works out anew whether the pool is in panic, and who may be picked.
+    pub(super) fn settle(&mut self, pool: usize) {
+        let (up, members) = self.members(pool);
+        let pool = &mut self.pools[pool];
+        pool.panic = panics(pool.panic_below, up, members);
+        pool.unsteady = true;
+        for (candidate, slot) in pool.candidates.iter_mut().zip(&pool.slots) {
+            candidate.usable = self.backends[*slot as usize].is_usable(pool.panic);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Who has which slot: objects keep theirs while snapshots come and go.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use weir_proto::ids::{BackendId, ListenerId, PoolId};
+
+use super::{BackendView, ListenerView, PoolView};
+
+/// What has a slot: an object of the snapshot, or one of the past that sessions still count on.
+pub(super) trait Row {
+    type Id: Ord + Copy;
+    fn id(&self) -> Self::Id;
+    fn sessions(&self) -> u32;
+    /// It is not in the coming snapshot.
+    fn leave(&mut self);
+}
+
+impl Row for BackendView {
+    type Id = BackendId;
+    fn id(&self) -> BackendId {
+        self.id
+    }
+    fn sessions(&self) -> u32 {
+        self.sessions
+    }
+    fn leave(&mut self) {
+        self.place = None;
+    }
+}
+
+impl Row for PoolView {
+    type Id = PoolId;
+    fn id(&self) -> PoolId {
+        self.id
+    }
+    fn sessions(&self) -> u32 {
+        self.sessions
+    }
+    fn leave(&mut self) {
+        self.present = false;
+    }
+}
+
+impl Row for ListenerView {
+    type Id = ListenerId;
+    fn id(&self) -> ListenerId {
+        self.id
+    }
+    fn sessions(&self) -> u32 {
+        self.sessions
+    }
+    fn leave(&mut self) {
+        self.present = false;
+        self.accepting = false;
+    }
+}
+
+/// The slots of one kind of object, while a snapshot is being adopted.
+pub(super) struct Slots<Id> {
+    known: BTreeMap<Id, usize>,
+    free: Vec<usize>,
+    length: usize,
+}
+
+impl<Id: Ord + Copy> Slots<Id> {
+    pub(super) fn new<R: Row<Id = Id>>(
+        rows: &mut [R],
+        coming: impl Iterator<Item = Id>,
+    ) -> Slots<Id> {
+        let coming: BTreeSet<Id> = coming.collect();
+        let mut slots = Slots { known: BTreeMap::new(), free: Vec::new(), length: rows.len() };
+        for (slot, row) in rows.iter_mut().enumerate() {
+            if coming.contains(&row.id()) {
+                slots.known.insert(row.id(), slot);
+            } else {
+                row.leave();
+                if row.sessions() == 0 {
+                    slots.free.push(slot);
+                }
+            }
+        }
+        slots
+    }
+
+    /// The slot of that object: its own, a free one, or the next after the last.
+    pub(super) fn take(&mut self, id: Id) -> usize {
+        self.known.get(&id).copied().or_else(|| self.free.pop()).unwrap_or_else(|| {
+            self.length += 1;
+            self.length - 1
+        })
+    }
+}
