@@ -6,6 +6,7 @@ mod backpressure;
 mod balance;
 mod cli;
 mod crash;
+mod failure_table;
 mod half_close;
 mod health;
 mod lifecycle;
