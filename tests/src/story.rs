@@ -29,7 +29,8 @@ pub struct Set {
 }
 
 impl Plan {
-    /// `count` backends with this script, round-robin, without health checks, two shards.
+    /// `count` backends with this script, round-robin, without health checks and slow start, two
+    /// shards.
     #[must_use]
     pub fn new(count: usize, script: Script) -> Plan {
         Plan {
@@ -38,10 +39,17 @@ impl Plan {
             strategy: "round-robin".to_owned(),
             pool: String::new(),
             listener: String::new(),
-            health: "{ kind = \"none\" }".to_owned(),
+            health: "{ kind = \"none\", slow-start = \"0s\" }".to_owned(),
             start: Start::default(),
             ip: own_ip(),
         }
+    }
+
+    /// Another script for one backend.
+    #[must_use]
+    pub fn script(mut self, index: usize, script: Script) -> Plan {
+        self.scripts[index] = script;
+        self
     }
 
     /// The backends' weights.

@@ -27,8 +27,10 @@ fn expect_event(set: &Set, kind: &str, subject: &str) {
 
 #[test]
 fn a_tcp_check_takes_a_backend_down_and_up() {
-    let health = r#"{ kind = "tcp", interval = "100ms", timeout = "100ms", rise = 2, fall = 2 }"#;
-    let mut set = Plan::new(2, Script::Banner).health(health).start();
+    let health = r#"{ kind = "tcp", interval = "100ms", timeout = "100ms", rise = 2, fall = 2,
+        slow-start = "0s" }"#;
+    let set = Plan::new(2, Script::Banner).health(&health.replace('\n', " "));
+    let mut set = set.start();
     set.weir.wait_state("web/b1", "up");
     set.backends[0].pause();
     assert_eq!(expect_down(&set), "refused");
