@@ -225,6 +225,30 @@ fn a_change_goes_to_the_disk_and_then_to_every_shard() {
 }
 
 #[test]
+fn a_pool_that_enters_or_leaves_panic_is_written_down_once() {
+    let (mut control, shards, _disk) = started();
+    let set = |panic: &str| ChangeRequest::PoolSet {
+        name: "web".into(),
+        pairs: vec![("health.panic".into(), panic.into())],
+    };
+    make(&mut control, &set("100%"), 10).unwrap();
+    let backend = control.snapshot.pools[0].backends[0].id;
+    let fault = weir_proto::reason::ConnectFault::Refused;
+    shards.report(Report::Ejected { shard: ShardId(0), backend, fault });
+    pump(&mut control, 20);
+    assert!(control.is_in_panic(&control.snapshot.pools[0]));
+    control.on_tick(at(30));
+    make(&mut control, &set("50%"), 40).unwrap();
+    control.on_tick(at(50));
+    control.on_tick(at(60));
+    let events = control.events.after(0).into_iter();
+    let texts: Vec<String> =
+        events.filter(|row| row.subject == "web").map(|row| row.text).collect();
+    let entered = "panic, 1 of 2 backends up (below 100%): health is ignored";
+    assert_eq!(texts, [entered, "panic is over"]);
+}
+
+#[test]
 fn a_full_disk_changes_nothing() {
     let (mut control, shards, disk) = started();
     disk.set_full(true);

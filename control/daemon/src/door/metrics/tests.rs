@@ -68,6 +68,7 @@ fn counted(snapshot: &Snapshot) -> Box<ShardStats> {
     }];
     let mut row = PoolStats::new(pool.id);
     (row.picks, row.no_backend, row.retries) = (9, 1, 2);
+    (row.retry_budget_exhausted, row.ejections_refused) = (3, 4);
     for us in [80, 300, 300, 40_000] {
         row.connect.record(us).unwrap();
         row.connect_sum_us += us;
@@ -164,6 +165,10 @@ fn the_page_of_the_whole_and_of_its_listeners_and_pools() {
         weir_pool_no_backend_total{pool=\"web\"} 1
         weir_pool_retries_total{pool=\"web\"} 2
         weir_pool_retries_total{pool=\"idle\"} 0
+        weir_pool_retry_budget_exhausted_total{pool=\"web\"} 3
+        weir_pool_ejections_refused_total{pool=\"web\"} 4
+        weir_pool_panic{pool=\"web\"} 0
+        weir_pool_panic{pool=\"idle\"} 0
         weir_shard_busy_seconds_total{shard=\"0\"} 1.5
         weir_shard_turns_total{shard=\"0\"} 5
         weir_shard_enters_total{shard=\"0\"} 6
