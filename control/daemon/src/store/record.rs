@@ -43,8 +43,8 @@ impl Record {
         let Format { format } = serde_json::from_str(text).map_err(|error| error.to_string())?;
         if !(FORMAT_OLDEST..=FORMAT).contains(&format) {
             return Err(format!(
-                "it has format {format}, and this weir ({}) reads formats {FORMAT_OLDEST} to {FORMAT}: \
-                 start the weir that wrote it",
+                "it has format {format}, and this weir ({}) reads formats \
+                 {FORMAT_OLDEST} to {FORMAT}: start the weir that wrote it",
                 env!("CARGO_PKG_VERSION")
             ));
         }
