@@ -105,7 +105,7 @@ fn a_backend_that_answers_nothing_costs_a_few_clients_one_timeout() {
 /// only the streams on it fail, and it stays in, for its connects succeed.
 #[test]
 fn a_backend_that_resets_midway_fails_its_own_streams_only() {
-    let set = Plan::new(4, Script::Banner).script(0, Script::RstAfter(1024)).start();
+    let set = Plan::new(4, Script::Banner).script(0, Script::RstAfter(1024)).shards(1).start();
     let payload = weir_tests::net::noise(19, 2048);
     let mut resets = 0;
     for _ in 0..40 {
