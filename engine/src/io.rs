@@ -23,7 +23,7 @@ pub enum Op {
         leg: Leg,
         more: bool,
     },
-    /// `leg` takes some or all of `chunk`.
+    /// `leg` takes some or all of `chunk` at once, or the answer is EAGAIN.
     Send {
         leg: Leg,
         chunk: Chunk,

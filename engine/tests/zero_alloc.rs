@@ -44,7 +44,7 @@ fn echo(listener: &TcpListener) {
 /// One session: a few bytes or many, then a FIN, or a reset.
 fn session(rig: &Rig, number: u32, chunk: &[u8], into: &mut [u8]) {
     let mut client = TcpStream::connect(rig.address).expect("weir listens");
-    let bytes = if number % 100 == 0 { BULK } else { 64 };
+    let bytes = if number.is_multiple_of(100) { BULK } else { 64 };
     let mut left = bytes;
     while left > 0 {
         let count = left.min(chunk.len());
@@ -52,7 +52,7 @@ fn session(rig: &Rig, number: u32, chunk: &[u8], into: &mut [u8]) {
         client.read_exact(&mut into[..count]).expect("it comes back");
         left -= count;
     }
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         client.shutdown(Shutdown::Write).expect("it is open");
         assert_eq!(client.read(into).expect("the end comes back"), 0);
     }

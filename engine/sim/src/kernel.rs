@@ -40,7 +40,8 @@ struct Asked {
     since: u64,
     /// A cancel has found it too late to take it back at once: its own answer comes soon.
     doomed: bool,
-    /// Its leg was non-blocking when it was asked: it is answered at once, with EAGAIN if need be.
+    /// A send, or on a leg that was non-blocking when it was asked: it is answered at once, with
+    /// EAGAIN if need be.
     nowait: bool,
 }
 
@@ -184,7 +185,8 @@ impl Kernel {
     pub(crate) fn submit(&mut self, token: Token, op: Op) {
         self.submitted += 1;
         self.check_submit(token, op);
-        let nowait = leg_of(op).is_some_and(|leg| self.legs.is_nonblocking(leg));
+        let nowait = matches!(op, Op::Send { .. })
+            || leg_of(op).is_some_and(|leg| self.legs.is_nonblocking(leg));
         self.queue.push_back(Asked { token, op, since: self.now, doomed: false, nowait });
         if self.chance.hits(self.swarm.flushes) {
             self.hand_over();
