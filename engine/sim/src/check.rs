@@ -205,13 +205,10 @@ impl Ledger {
         attempt.cut_short = now < due;
     }
 
-    /// A retry is one of few, and there is none in a pool that is in panic.
+    /// A retry is one of few.
     fn check_retry(&self, session: Key, pool: &Pool) -> Result<(), String> {
         if self.fuzzy {
             return Ok(());
-        }
-        if self.is_in_panic(pool) {
-            return Err(format!("{session:?} tries again in {}, which is in panic", pool.name));
         }
         let others = self.attempts.iter().filter(|(key, _)| **key != session);
         let others = others.filter(|(_, attempt)| attempt.live == Some(pool.id));

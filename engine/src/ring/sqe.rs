@@ -78,8 +78,8 @@ pub(super) fn receive(leg: Leg, more: bool) -> Entry {
 }
 
 pub(super) fn send(leg: Leg, bytes: *const u8, length: u16) -> Entry {
-    // It never waits in the kernel: io_uring would poll for POLLRDHUP too, which a leg whose FIN has
-    // come always has, try again in vain, and at last hand the send to a worker thread.
+    // It never waits in the kernel: io_uring would poll for POLLRDHUP too, which a leg whose FIN
+    // has come always has, try again in vain, and at last hand the send to a worker thread.
     let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
     opcode::Send::new(Fd(leg.0), bytes, u32::from(length)).flags(flags).build()
 }

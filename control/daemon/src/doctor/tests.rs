@@ -38,7 +38,7 @@ fn each_thing_that_is_wrong_is_found_alone() {
         ("io_uring", Verdict::Fail, |f| f.ring = Err(("EPERM".into(), "allow it".into()))),
         ("memlock", Verdict::Fail, |f| f.memlock = Some(64 << 10)),
         ("nofile", Verdict::Warn, |f| f.nofile = Some(1024)),
-        ("nofile", Verdict::Fail, |f| f.nofile = Some(64)),
+        ("nofile", Verdict::Fail, |f| f.nofile = Some(40)),
         ("somaxconn", Verdict::Warn, |f| f.somaxconn = Some(128)),
         ("somaxconn", Verdict::Warn, |f| f.somaxconn = None),
         ("tcp_migrate_req", Verdict::Warn, |f| f.migrate_req = Some(0)),

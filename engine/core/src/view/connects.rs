@@ -19,8 +19,6 @@ pub enum MayRetry {
     Now,
     /// Too many try already.
     Later,
-    /// The pool is in panic: most of its backends are down, and the rest has enough to do.
-    Never,
 }
 
 impl View {
@@ -35,7 +33,14 @@ impl View {
     ) -> Option<Picked> {
         let View { pools, backends, .. } = self;
         let pool = &mut pools[usize::from(pool)];
-        let index = if pool.unsteady {
+        // Panic doubts the health checks, a refusal is a fact: who was refused goes to one that is
+        // up.
+        let confirmed = (pool.panic && !tried.is_empty())
+            .then(|| pool.pick_up(backends, (key, tried), prng))
+            .flatten();
+        let index = if let Some(index) = confirmed {
+            index
+        } else if pool.unsteady {
             pool.unsteady = pool.sift(backends, prng, now);
             let picked = pool.picker.pick(&pool.candidates, key, prng, tried);
             pool.restore(backends);
@@ -53,11 +58,8 @@ impl View {
     pub fn may_retry(&self, pool: u16) -> MayRetry {
         let pool = &self.pools[usize::from(pool)];
         let share = u64::from(pool.connecting) * u64::from(RETRIES_PERCENT) / 100;
-        match pool.panic {
-            true => MayRetry::Never,
-            false if u64::from(pool.retrying) < share.max(RETRIES_MIN) => MayRetry::Now,
-            false => MayRetry::Later,
-        }
+        let few = u64::from(pool.retrying) < share.max(RETRIES_MIN);
+        if few { MayRetry::Now } else { MayRetry::Later }
     }
 
     /// A connect to this backend is about to be made.
@@ -98,6 +100,21 @@ impl View {
 }
 
 impl PoolView {
+    /// Picks among those that are up, whatever the panic says.
+    fn pick_up(
+        &mut self,
+        backends: &[BackendView],
+        (key, tried): (u64, Tried),
+        prng: &mut Prng,
+    ) -> Option<usize> {
+        for (candidate, slot) in self.candidates.iter_mut().zip(&self.slots) {
+            candidate.usable = backends[*slot as usize].is_usable(false);
+        }
+        let picked = self.picker.pick(&self.candidates, key, prng, tried);
+        self.restore(backends);
+        picked
+    }
+
     /// Takes out, for one pick, whom that pick has to spare. False if no backend is to be looked at
     /// any more until something changes.
     fn sift(&mut self, backends: &mut [BackendView], prng: &mut Prng, now: Now) -> bool {

@@ -190,7 +190,7 @@ fn below_the_threshold_health_is_ignored() {
     view.set_health(config.id("b2"), false, T0);
     assert!(view.pools()[0].is_in_panic());
     assert_eq!(picks(&mut view), [0, 1, 2], "the drained one is left alone");
-    assert_eq!(view.may_retry(0), MayRetry::Never);
+    assert_eq!(view.may_retry(0), MayRetry::Now);
     assert_eq!(view.connect_failed(0, ConnectFault::Refused, true), Verdict::Noted);
     config.pool().health.panic = Percent::ZERO;
     view.adopt(config.build(), 1, &mut Prng::new(1), T0);

@@ -110,20 +110,19 @@ fn the_last_retry_is_cut_short_and_speaks_against_nobody() {
 }
 
 #[test]
-fn in_panic_there_are_no_retries_and_clients_are_answered_at_once() {
-    let mut play = Play::new(4);
-    play.down(0..3);
-    let id = play.client(100);
-    play.on(id, Side::Backend, REFUSED);
-    let actions = play.take();
-    let reason =
-        CloseReason { by: By::Backend, during: During::Connecting, why: Why::ConnectFailed };
-    assert_eq!(actions.last(), Some(&Action::Free(reason)));
-    let mut play = Play::with(4, 4, |pool| pool.health.panic = Percent::ZERO);
-    play.down(0..2);
-    let id = play.client(100);
-    play.on(id, Side::Backend, REFUSED);
-    assert!(matches!(play.take()[..], [Action::Close { .. }, Action::Connect { .. }]));
+fn in_panic_who_was_refused_goes_to_one_that_is_up() {
+    for _ in 0..8 {
+        let mut play = Play::new(4);
+        play.down(0..3);
+        let up = play.table.view().backends().iter().position(|it| it.id == play.ids[3]);
+        for leg in 100..108 {
+            let id = play.client(leg);
+            play.on(id, Side::Backend, REFUSED);
+            let actions = play.take();
+            let [.., Action::Connect { backend }] = actions[..] else { continue };
+            assert_eq!(Some(backend as usize), up, "{actions:?}");
+        }
+    }
 }
 
 #[test]
