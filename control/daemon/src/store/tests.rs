@@ -138,7 +138,7 @@ fn seeded(disk: &Disk) -> Store {
 
 /// A new state on a disk.
 pub(crate) fn seeded_with(disk: &Disk, first: &Record) -> Store {
-    Store::create("the disk".into(), opener(disk.clone()), first).unwrap()
+    Store::seed_backend(disk.clone(), first).unwrap()
 }
 
 /// A disk with versions 1 to `count`, closed in peace or not.
