@@ -9,6 +9,7 @@ mod prober;
 pub mod reply;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
@@ -89,13 +90,19 @@ struct Check {
 }
 
 impl Health {
-    pub(crate) fn new() -> Health {
+    #[cfg(test)]
+    fn new() -> Health {
+        Health::seeded(1)
+    }
+
+    /// Nothing is watched yet. `seed` only spreads checks over time: any will do.
+    #[must_use]
+    pub fn seeded(seed: u64) -> Health {
         Health {
             watched: BTreeMap::new(),
             due: BTreeSet::new(),
             untold: Vec::new(),
-            // Only spreads checks over time: any seed will do.
-            prng: Prng::new(u64::from(std::process::id())),
+            prng: Prng::new(seed),
             in_flight: 0,
             waker: None,
         }
@@ -221,6 +228,21 @@ impl Health {
             checks.push(Check { id, plan });
         }
         checks
+    }
+
+    /// The prober of a world without sockets: makes every check that is due, at once. `probe` says
+    /// whether the address takes connections. What changed.
+    pub fn check_all(
+        &mut self,
+        now: Now,
+        mut probe: impl FnMut(SocketAddr) -> bool,
+    ) -> Vec<Transition> {
+        for check in self.take_due(now) {
+            let good = probe(check.plan.address);
+            let outcome = if good { Outcome::Good } else { Outcome::Bad("refused".to_owned()) };
+            self.on_checked(&check, outcome, now, now);
+        }
+        self.take_untold()
     }
 
     /// When [`Health::take_due`] has something to do; `None` if only a call can change that.

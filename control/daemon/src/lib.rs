@@ -5,7 +5,7 @@
 
 mod caretaker;
 pub mod census;
-mod control;
+pub mod control;
 mod demo;
 pub mod desk;
 mod doctor;
@@ -16,14 +16,14 @@ mod failpoint;
 pub mod file;
 pub mod health;
 mod json;
-mod listen;
+pub mod listen;
 mod paths;
 pub mod rollout;
 mod rt;
 mod serve;
 mod signals;
 pub mod store;
-mod watchdog;
+pub mod watchdog;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};

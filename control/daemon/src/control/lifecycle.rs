@@ -7,7 +7,6 @@ use weir_proto::ids::ShardId;
 use weir_proto::order::ListenerSocket;
 
 use super::{Control, Life, Moment, Phase, elapsed};
-use crate::listen;
 
 /// How long shards may take to end before the process ends without them.
 pub(super) const STOP_MAX: Duration = Duration::from_secs(5);
@@ -16,7 +15,7 @@ const PANICS_MAX: usize = 3;
 const PANICS_WITHIN: Duration = Duration::from_secs(60);
 impl Control {
     /// Accepts nothing any more, and stops at `until` or as soon as no session is left.
-    pub(crate) fn drain(&mut self, until: Option<Now>, moment: Moment) {
+    pub fn drain(&mut self, until: Option<Now>, moment: Moment) {
         match self.phase {
             Phase::Serving => {
                 tracing::info!("draining: no new sessions, {} are open", self.census.sessions());
@@ -40,7 +39,7 @@ impl Control {
     }
 
     /// Ends every session and every shard now.
-    pub(crate) fn stop(&mut self, moment: Moment) {
+    pub fn stop(&mut self, moment: Moment) {
         if matches!(self.phase, Phase::Stopping { .. } | Phase::Over { .. }) {
             return;
         }
@@ -61,7 +60,7 @@ impl Control {
         let snapshot = self.snapshot.clone();
         let down = self.down();
         let draining = !self.is_serving();
-        let Some(shard) = self.shard(id) else { return };
+        let Some(shard) = self.shards.get_mut(usize::from(id.0)) else { return };
         shard.sessions_max = sessions_max;
         let text = match (shard.life, shard.is_fenced) {
             (Life::Live, false) => return,
@@ -75,7 +74,7 @@ impl Control {
         };
         shard.is_fenced = false;
         shard.sessions_max = sessions_max;
-        let sockets = listen::bind_all(&snapshot).unwrap_or_else(|error| {
+        let sockets = self.fleet.bind_again(id, &snapshot).unwrap_or_else(|error| {
             tracing::error!("shard {id} serves without listeners: {}", error.refusal().message);
             Vec::<ListenerSocket>::new()
         });
