@@ -171,7 +171,8 @@ impl Store {
     /// Adds a version. It is on disk when this returns.
     ///
     /// # Errors
-    /// What the disk said. Nothing was added then, and what could not be added never comes back.
+    /// What the disk said. Nothing was added then, and what could not be added never comes back;
+    /// only if the disk refuses that too, and the process ends before it works again, it may.
     ///
     /// # Panics
     /// If the version is not the next one.
@@ -182,7 +183,15 @@ impl Store {
         if let Err(why) = written {
             // redb refuses everything after a failed write until it is opened again.
             self.database.replace(None);
-            return Err(why);
+            // What was written of it must not be found by the next start.
+            return match self.with(|_| Ok(())) {
+                Ok(()) => Err(why),
+                Err(still) => Err(format!(
+                    "{why}; it could not be taken back either ({still}): if weir ends before the \
+                     disk works again, version {} may be there",
+                    record.version
+                )),
+            };
         }
         self.newest = record.version;
         Ok(())
