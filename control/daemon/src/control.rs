@@ -42,6 +42,8 @@ pub trait Fleet {
     fn shards(&self) -> u16;
     /// Hands an order to a shard, or gives it back. Never waits.
     fn send(&self, shard: ShardId, order: Order) -> Result<(), Order>;
+    /// Orders to this shard are from now on for the one that was built after it had panicked.
+    fn address_next(&self, shard: ShardId);
     /// The oldest report that has not been taken.
     fn take_report(&self) -> Option<Report>;
     /// What a watchdog has seen of a shard.
@@ -321,6 +323,7 @@ impl Control {
             Phase::Serving | Phase::Stopping { .. } | Phase::Over { .. } => {}
         }
         self.watch_panic(moment.wall_ms);
+        self.bind_missing();
         self.flush();
         self.collect();
     }

@@ -130,6 +130,10 @@ impl Fleet for Shards {
         Ok(())
     }
 
+    fn address_next(&self, shard: ShardId) {
+        self.0.borrow_mut().sent.push(format!("{shard} next"));
+    }
+
     fn take_report(&self) -> Option<Report> {
         self.0.borrow_mut().reports.pop_front()
     }
@@ -303,7 +307,7 @@ fn a_shard_that_panics_is_not_waited_for_and_comes_back_with_everything() {
     shards.set_deaf(&[]);
     shards.report(Report::Started { shard: ShardId(1), sessions_max: 9 });
     pump(&mut control, 2);
-    assert_eq!(shards.take_sent(), ["1 adopt 2 +1"]);
+    assert_eq!(shards.take_sent(), ["1 next", "1 adopt 2 +1"]);
     assert_eq!(control.shards[1].sessions_max, 9);
     assert_eq!(control.shards[1].life, Life::Live);
     assert_eq!(control.shards[1].restarts, 1);
