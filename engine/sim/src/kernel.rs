@@ -218,7 +218,7 @@ impl Kernel {
 
     /// True if the shard is to panic now.
     pub(crate) fn strikes(&mut self) -> bool {
-        let Some(left) = &mut self.strikes_in else { return false };
+        let Some(left) = self.strikes_in.as_mut().filter(|_| !self.dead) else { return false };
         *left = left.saturating_sub(1);
         *left == 0 && self.strikes_in.take().is_some()
     }
@@ -289,7 +289,7 @@ impl Kernel {
     /// The next answer. What does not fit into the completion queue is kept aside by the kernel and
     /// comes after the next wait.
     pub(crate) fn next_answer(&mut self) -> Option<(Token, Outcome)> {
-        if self.taken >= self.swarm.completions {
+        if self.dead || self.taken >= self.swarm.completions {
             self.taking = false;
             return None;
         }

@@ -102,8 +102,13 @@ impl People {
     }
 
     fn request(&mut self, now: &Snapshot, version: u64) -> ChangeRequest {
-        let pool = &now.pools[self.chance.below(now.pools.len())];
-        let listener = &now.listeners[self.chance.below(now.listeners.len())];
+        // A rollback may have taken the last one away.
+        let Some(pool) = now.pools.get(self.chance.below(now.pools.len())) else {
+            return ChangeRequest::PoolAdd { name: "p0".to_owned(), strategy: None };
+        };
+        let Some(listener) = now.listeners.get(self.chance.below(now.listeners.len())) else {
+            return self.add_listener(pool.name.to_string());
+        };
         let (pool_name, listener_name) = (pool.name.to_string(), listener.name.to_string());
         let backend = pool.backends.get(self.chance.below(pool.backends.len()));
         // Sometimes one that is not there.
@@ -121,17 +126,10 @@ impl People {
                 let state = self.chance.pick(&[Admin::Ready, Admin::Ready, Admin::Drain]);
                 ChangeRequest::ListenerState { name: listener_name, state }
             }
-            11 => {
-                let bind = self.bind();
-                let name = format!("l{}", bind.port());
-                ChangeRequest::ListenerAdd { name, bind: vec![bind.to_string()], pool: pool_name }
-            }
+            11 => self.add_listener(pool_name),
             12 if now.listeners.len() > 1 => ChangeRequest::ListenerRemove { name: listener_name },
             13 => self.set_pool(pool_name),
-            14 => ChangeRequest::Rollback {
-                version: self.chance.below(1 + 8.min(usize::try_from(version).unwrap_or(8))) as u64
-                    + version.saturating_sub(8),
-            },
+            14 => self.roll_back(version),
             _ => self.apply(now.spec()),
         }
     }
@@ -141,6 +139,18 @@ impl People {
         let weight = self.chance.pick(&[None, Some(1), Some(3)]);
         let name = format!("{pool}/{name}");
         ChangeRequest::BackendAdd { name, address: address.to_string(), weight }
+    }
+
+    fn add_listener(&mut self, pool: String) -> ChangeRequest {
+        let bind = self.bind();
+        let name = format!("l{}", bind.port());
+        ChangeRequest::ListenerAdd { name, bind: vec![bind.to_string()], pool }
+    }
+
+    /// To one of the last versions; sometimes there is no such one.
+    fn roll_back(&mut self, version: u64) -> ChangeRequest {
+        let back = self.chance.below(8) as u64;
+        ChangeRequest::Rollback { version: version.saturating_sub(back) }
     }
 
     fn set_pool(&mut self, name: String) -> ChangeRequest {

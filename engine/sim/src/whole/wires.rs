@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 use weir_control::control::Fleet;
 use weir_control::listen::{BindError, Sockets, open_in};
+use weir_control::watchdog::Watched;
+use weir_core::base::clock::Now;
 use weir_engine::mailbox::ShardDoor;
 use weir_proto::ids::{BackendId, ListenerId, ShardId};
 use weir_proto::order::{ListenerSocket, Order, Report};
@@ -185,6 +187,13 @@ impl Fleet for SimFleet {
     fn send(&self, shard: ShardId, order: Order) -> Result<(), Order> {
         self.0.borrow_mut().send(shard, order)
     }
+
+    /// There is no watchdog here: a shard that makes no turn is only slow.
+    fn watched(&self, _shard: ShardId) -> Watched {
+        Watched::default()
+    }
+
+    fn ticks(&self, _now: Now) {}
 
     fn address_next(&self, shard: ShardId) {
         let wire = &mut self.0.borrow_mut().all[usize::from(shard.0)];
