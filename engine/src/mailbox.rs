@@ -262,3 +262,33 @@ impl Reporter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_sent_to_one_that_panicked_does_not_reach_the_next() {
+        let inbox = Inbox::sized(8, 8).unwrap();
+        let (door, mailbox) = inbox.connect().unwrap();
+        door.send(Order::Drain).unwrap();
+        let mut next = mailbox.again().unwrap();
+        drop(mailbox);
+        // Control has not heard of it yet.
+        door.send(Order::Health(Vec::new())).unwrap();
+        door.address_next();
+        door.send(Order::Stop).unwrap();
+        assert!(matches!(next.take(), Some(Order::Stop)));
+        assert!(next.take().is_none());
+    }
+
+    #[test]
+    fn a_small_mailbox_is_soon_full() {
+        let inbox = Inbox::sized(1, 1).unwrap();
+        let (door, mut mailbox) = inbox.connect().unwrap();
+        door.send(Order::Drain).unwrap();
+        assert!(matches!(door.send(Order::Stop), Err(Order::Stop)));
+        assert!(matches!(mailbox.take(), Some(Order::Drain)));
+        door.send(Order::Stop).unwrap();
+    }
+}

@@ -151,7 +151,7 @@ impl Swarm {
             clean: false,
             steps: chance.between(1000, 5000),
             connect_ms: self.connect_ms.min(3000),
-            changes: chance.pick(&[100, 300, 900]),
+            changes: chance.pick(&[200, 1000, 1000]),
             whole: Some(whole),
             ..self
         }
@@ -249,5 +249,72 @@ impl Swarm {
             whole: self.whole.as_ref().map(Whole::calm),
             ..self.clone()
         }
+    }
+}
+
+impl Swarm {
+    /// The faults that can be switched off by themselves, by name.
+    pub const RATES: &[&str] = &[
+        "short_sends",
+        "short_receives",
+        "accept_errors",
+        "aborted_accepts",
+        "open_errors",
+        "local_connects",
+        "memory_errors",
+        "pipe_errors",
+        "late_cancels",
+        "reorders",
+        "flushes",
+        "stray_rings",
+        "host_faults",
+        "peer_resets",
+        "peer_closes",
+        "stalls",
+        "time_jumps",
+        "changes",
+        "health_flips",
+        "kills",
+        "bind_errors",
+        "panics",
+        "process_kills",
+        "power_cuts",
+        "sync_errors",
+        "full_disks",
+        "control_deaths",
+    ];
+
+    /// A fault's strength. `None`: this swarm does not have such a one.
+    pub fn rate(&mut self, name: &str) -> Option<&mut u32> {
+        Some(match (name, &mut self.whole) {
+            ("short_sends", _) => &mut self.short_sends,
+            ("short_receives", _) => &mut self.short_receives,
+            ("accept_errors", _) => &mut self.accept_errors,
+            ("aborted_accepts", _) => &mut self.aborted_accepts,
+            ("open_errors", _) => &mut self.open_errors,
+            ("local_connects", _) => &mut self.local_connects,
+            ("memory_errors", _) => &mut self.memory_errors,
+            ("pipe_errors", _) => &mut self.pipe_errors,
+            ("late_cancels", _) => &mut self.late_cancels,
+            ("reorders", _) => &mut self.reorders,
+            ("flushes", _) => &mut self.flushes,
+            ("stray_rings", _) => &mut self.stray_rings,
+            ("host_faults", _) => &mut self.host_faults,
+            ("peer_resets", _) => &mut self.peer_resets,
+            ("peer_closes", _) => &mut self.peer_closes,
+            ("stalls", _) => &mut self.stalls,
+            ("time_jumps", _) => &mut self.time_jumps,
+            ("changes", _) => &mut self.changes,
+            ("health_flips", _) => &mut self.health_flips,
+            ("kills", _) => &mut self.kills,
+            ("bind_errors", Some(whole)) => &mut whole.bind_errors,
+            ("panics", Some(whole)) => &mut whole.panics,
+            ("process_kills", Some(whole)) => &mut whole.kills,
+            ("power_cuts", Some(whole)) => &mut whole.power_cuts,
+            ("sync_errors", Some(whole)) => &mut whole.sync_errors,
+            ("full_disks", Some(whole)) => &mut whole.full_disks,
+            ("control_deaths", Some(whole)) => &mut whole.control_deaths,
+            _ => return None,
+        })
     }
 }

@@ -16,6 +16,7 @@ pub mod net;
 pub mod operator;
 pub mod peer;
 pub mod sabotage;
+pub mod shrink;
 pub mod trace;
 pub mod whole;
 

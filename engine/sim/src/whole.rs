@@ -179,8 +179,8 @@ impl Whole {
                 (0..self.chance.between(1, most)).for_each(|_| self.arrive());
             }
             77..84 => self.ring_some(),
-            84..90 => self.control()?,
-            90..92 => self.ask(),
+            84..89 => self.control()?,
+            89..92 => self.ask(),
             92..95 => self.trouble(),
             _ => self.pass_time(),
         }

@@ -314,6 +314,18 @@ fn a_shard_that_panics_is_not_waited_for_and_comes_back_with_everything() {
 }
 
 #[test]
+fn a_shard_that_comes_back_while_the_process_stops_is_told_to_stop() {
+    let (mut control, shards, _disk) = started();
+    shards.set_deaf(&[0, 1]);
+    control.stop(at(0));
+    shards.take_sent();
+    shards.report(Report::Ended { shard: ShardId(1), panic: Some("oh".into()) });
+    shards.report(Report::Started { shard: ShardId(1), sessions_max: 9 });
+    pump(&mut control, 1);
+    assert_eq!(shards.take_sent(), ["1 next", "1 adopt 1 +1", "1 drain", "1 stop"]);
+}
+
+#[test]
 fn a_fenced_shard_is_not_waited_for_and_comes_back_with_everything() {
     let (mut control, shards, _disk) = started();
     shards.set_deaf(&[1]);
