@@ -208,6 +208,8 @@ impl StorageBackend for OpenFile {
         let errors = platter.sync_errors;
         if platter.chance.hits(errors) {
             platter.failures += 1;
+            let seed = platter.chance.draw();
+            platter.dirty.retain(|sector| mix(seed ^ *sector as u64) & 1 == 0);
             return Err(io::Error::other("the sync failed"));
         }
         if platter.lies {
