@@ -204,13 +204,14 @@ impl Cell {
         if !extra.is_empty() {
             return Err(format!("it listens on {extra:?}, which its version does not have open"));
         }
+        let now = kernel.now;
         drop(kernel);
         let version = table.view().version.0;
         if version < self.version {
             return Err(format!("version {version} after {}", self.version));
         }
         self.version = version;
-        self.ledger.saw(&seen)?;
+        self.ledger.saw(&seen, now)?;
         self.ledger.check_cuts(table, before)?;
         self.ledger.check_limits(table, self.setup.sessions_max, OVERSHOOT_MAX)
     }

@@ -7,8 +7,8 @@ use weir_control::file;
 use weir_proto::request::{ChangeOptions, ChangeRequest};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::{
-    Admin, BackendSpec, HealthKind, HealthSpec, ListenerSpec, Name, PoolSpec, RetrySpec, Span,
-    Spec, Strategy, TimeoutSpec,
+    Admin, BackendSpec, HealthKind, HealthSpec, ListenerSpec, Name, Percent, PoolSpec, RetrySpec,
+    Span, Spec, Strategy, TimeoutSpec,
 };
 
 use crate::chance::Chance;
@@ -70,13 +70,20 @@ impl People {
             let kind = self.chance.pick(&[HealthKind::None, HealthKind::Tcp]);
             let pool = PoolSpec {
                 strategy: self.chance.pick(&Strategy::ALL[..4]),
-                health: HealthSpec { kind, ..HealthSpec::default() },
+                health: HealthSpec {
+                    kind,
+                    panic: Percent::new(self.chance.pick(&[0, 50, 50, 100])),
+                    ..HealthSpec::default()
+                },
                 timeout: TimeoutSpec {
                     connect: span(swarm.connect_ms),
                     idle: span(swarm.idle_ms),
                     half_close: span(swarm.half_close_ms),
                 },
-                retry: RetrySpec { attempts: self.chance.pick(&[0, 1, 2, 3]) },
+                retry: RetrySpec {
+                    attempts: self.chance.pick(&[0, 1, 2, 3]),
+                    within: span(self.chance.pick(&[6000, 6000, swarm.connect_ms * 3 / 2, 1])),
+                },
                 backend: (0..swarm.backends.max(1)).map(|_| self.backend()).collect(),
             };
             spec.pool.insert(pool_name.clone(), pool);
