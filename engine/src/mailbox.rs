@@ -45,8 +45,8 @@ pub struct Mailbox {
     heart: Heart,
 }
 
-/// An order, and what it says of sockets that come beside it. `life` is which shard of its thread it
-/// is for: what was sent to one that has panicked must not reach the next one, which has another
+/// An order, and what it says of sockets that come beside it. `life` is which shard of its thread
+/// it is for: what was sent to one that has panicked must not reach the next one, which has another
 /// snapshot to begin with.
 #[derive(Debug)]
 struct Letter {
@@ -179,7 +179,8 @@ impl ShardDoor {
     /// the one before has not taken is dropped. To be called once for each [`Report::Started`]
     /// after the first.
     pub fn address_next(&self) {
-        self.life.fetch_add(1, Ordering::Relaxed);
+        let life = self.life.load(Ordering::Relaxed);
+        self.life.store(life + 1, Ordering::Relaxed); // only control changes it
     }
 
     /// Orders that the shard has not taken yet.

@@ -166,20 +166,19 @@ impl From<Refusal> for Stop {
 }
 
 impl Control {
-    /// Whether every live shard that is not fenced has adopted `version`, the newest one. `None`: not yet.
+    /// Whether every live shard that is not fenced has adopted `version`, the newest one. `None`: not
+    /// yet.
     pub(crate) fn adopted(&self, version: Version) -> Option<Result<(), Refusal>> {
         match (self.rollout.is_done(), self.rollout.is_late()) {
             (true, _) => Some(Ok(())),
             (false, false) => None,
             (false, true) => {
                 let waiting = self.rollout.waiting();
-                Some(Err(Refusal::new(
-                    Code::Failed,
-                    format!(
-                        "durable as version {version} but shards {waiting} have not adopted it yet"
-                    ),
-                    "it takes effect there as soon as they answer; watch: weirctl shards",
-                )))
+                let message = format!(
+                    "durable as version {version} but shards {waiting} have not adopted it yet"
+                );
+                let hint = "it takes effect there as soon as they answer; watch: weirctl shards";
+                Some(Err(Refusal::new(Code::Failed, message, hint)))
             }
         }
     }
