@@ -98,6 +98,14 @@ impl Engine {
         self.doors.iter().map(|door| door.pulse().clone()).collect()
     }
 
+    /// Orders to this shard are for the one that was built after it had panicked; what the one
+    /// before has not taken is dropped. To be called for each [`Report::Started`] after the first.
+    pub fn address_next(&self, shard: ShardId) {
+        if let Some(door) = self.doors.get(usize::from(shard.0)) {
+            door.address_next();
+        }
+    }
+
     /// The oldest report that has not been taken, of any shard.
     #[must_use]
     pub fn take_report(&self) -> Option<Report> {

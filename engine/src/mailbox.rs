@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use weir_proto::order::{Order, Report};
@@ -26,6 +27,8 @@ pub struct ShardDoor {
     orders: Sender<Letter>,
     /// For a shard with a descriptor table of its own.
     giver: Option<Giver>,
+    /// Which shard of this thread orders are for; see [`ShardDoor::address_next`].
+    life: AtomicU32,
     bell: Arc<OwnedFd>,
     pulse: Pulse,
 }
@@ -35,14 +38,19 @@ pub struct ShardDoor {
 pub struct Mailbox {
     orders: Receiver<Letter>,
     taker: Option<Taker>,
+    /// How many shards of this thread there were before.
+    life: u32,
     reporter: Reporter,
     bell: Arc<OwnedFd>,
     heart: Heart,
 }
 
-/// An order, and what it says of sockets that come beside it.
+/// An order, and what it says of sockets that come beside it. `life` is which shard of its thread
+/// it is for: what was sent to one that has panicked must not reach the next one, which has another
+/// snapshot to begin with.
 #[derive(Debug)]
 struct Letter {
+    life: u32,
     order: Order,
     handed: Option<Handed>,
 }
@@ -61,6 +69,7 @@ pub struct Inbox {
     sender: Sender<Report>,
     bell_write: UnixStream,
     bell_read: Option<OwnedFd>,
+    orders_max: usize,
 }
 
 impl Inbox {
@@ -69,10 +78,18 @@ impl Inbox {
     /// # Errors
     /// Descriptors ran out.
     pub fn new() -> io::Result<Inbox> {
-        let (sender, reports) = bounded(REPORTS_MAX);
+        Inbox::sized(ORDERS_MAX, REPORTS_MAX)
+    }
+
+    /// An inbox for so many orders of each shard and reports of all: small ones are often full.
+    ///
+    /// # Errors
+    /// Descriptors ran out.
+    pub fn sized(orders_max: usize, reports_max: usize) -> io::Result<Inbox> {
+        let (sender, reports) = bounded(reports_max);
         let (bell_write, bell_read) = UnixStream::pair()?;
         bell_write.set_nonblocking(true)?;
-        Ok(Inbox { reports, sender, bell_write, bell_read: Some(bell_read.into()) })
+        Ok(Inbox { reports, sender, bell_write, bell_read: Some(bell_read.into()), orders_max })
     }
 
     /// The oldest report.
@@ -91,13 +108,14 @@ impl Inbox {
     /// # Errors
     /// Descriptors ran out.
     pub fn connect(&self) -> io::Result<(ShardDoor, Mailbox)> {
-        let (send, orders) = bounded(ORDERS_MAX);
+        let (send, orders) = bounded(self.orders_max);
         let bell = Arc::new(eventfd::new()?);
         let control_bell = self.bell_write.try_clone()?;
         let reporter = Reporter { reports: self.sender.clone(), control_bell };
         let (heart, pulse) = heartbeat::pair(Arc::clone(&bell));
-        let door = ShardDoor { orders: send, giver: None, bell: Arc::clone(&bell), pulse };
-        Ok((door, Mailbox { orders, taker: None, reporter, bell, heart }))
+        let life = AtomicU32::new(0);
+        let door = ShardDoor { orders: send, giver: None, life, bell: Arc::clone(&bell), pulse };
+        Ok((door, Mailbox { orders, life: 0, taker: None, reporter, bell, heart }))
     }
 
     /// The same for a shard that will have a descriptor table of its own.
@@ -131,15 +149,16 @@ impl ShardDoor {
                 // These numbers mean nothing in the shard's table; what was sent lives on there.
                 drop(sockets);
                 let order = Order::Adopt { snapshot, sockets: Vec::new() };
-                self.post(Letter { order, handed: Some(handed) })
+                self.post(order, Some(handed))
             }
-            (_, order) => self.post(Letter { order, handed: None }),
+            (_, order) => self.post(order, None),
         }
     }
 
     #[allow(clippy::result_large_err)] // as above
-    fn post(&self, letter: Letter) -> Result<(), Order> {
-        match self.orders.try_send(letter) {
+    fn post(&self, order: Order, handed: Option<Handed>) -> Result<(), Order> {
+        let life = self.life.load(Ordering::Relaxed); // only control changes it
+        match self.orders.try_send(Letter { life, order, handed }) {
             Ok(()) => {
                 eventfd::ring(&self.bell);
                 Ok(())
@@ -154,6 +173,14 @@ impl ShardDoor {
     #[must_use]
     pub fn pulse(&self) -> &Pulse {
         &self.pulse
+    }
+
+    /// The shard has ended and was built again: orders are for the new one from now on, and what
+    /// the one before has not taken is dropped. To be called once for each [`Report::Started`]
+    /// after the first.
+    pub fn address_next(&self) {
+        let life = self.life.load(Ordering::Relaxed);
+        self.life.store(life + 1, Ordering::Relaxed); // only control changes it
     }
 
     /// Orders that the shard has not taken yet.
@@ -175,12 +202,21 @@ impl Mailbox {
         &self.heart
     }
 
-    /// The oldest order.
+    /// The oldest order that is for this shard.
     pub fn take(&mut self) -> Option<Order> {
-        let Letter { order, handed } = self.orders.try_recv().ok()?;
-        let (Some(taker), Some(handed)) = (&self.taker, handed) else { return Some(order) };
-        let Order::Adopt { snapshot, .. } = order else { return Some(order) };
-        Some(Order::Adopt { snapshot, sockets: taker.take(handed) })
+        loop {
+            let Letter { life, order, handed } = self.orders.try_recv().ok()?;
+            let handed = self.taker.as_ref().zip(handed).map(|(taker, it)| taker.take(it));
+            if life != self.life {
+                continue; // its sockets are closed with it
+            }
+            return Some(match (order, handed) {
+                (Order::Adopt { snapshot, .. }, Some(sockets)) => {
+                    Order::Adopt { snapshot, sockets }
+                }
+                (order, _) => order,
+            });
+        }
     }
 
     /// The descriptors that the shard needs of those that were opened before it had its own table.
@@ -199,16 +235,17 @@ impl Mailbox {
         self.reporter.report(report)
     }
 
-    /// The same end again, for the shard that is built after a panic.
+    /// The end for the shard that is built after this one has panicked.
     ///
     /// # Errors
     /// Descriptors ran out.
-    pub(crate) fn again(&self) -> io::Result<Mailbox> {
+    pub fn again(&self) -> io::Result<Mailbox> {
         let control_bell = self.reporter.control_bell.try_clone()?;
         let reporter = Reporter { reports: self.reporter.reports.clone(), control_bell };
         let (orders, bell) = (self.orders.clone(), Arc::clone(&self.bell));
         let taker = self.taker.clone();
-        Ok(Mailbox { orders, taker, reporter, bell, heart: self.heart.clone() })
+        let (life, heart) = (self.life + 1, self.heart.clone());
+        Ok(Mailbox { orders, life, taker, reporter, bell, heart })
     }
 }
 
@@ -224,5 +261,35 @@ impl Reporter {
             Err(TrySendError::Full(report)) => Err(report),
             Err(TrySendError::Disconnected(_)) => Ok(()), // nobody is left to be told
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_sent_to_one_that_panicked_does_not_reach_the_next() {
+        let inbox = Inbox::sized(8, 8).unwrap();
+        let (door, mailbox) = inbox.connect().unwrap();
+        door.send(Order::Drain).unwrap();
+        let mut next = mailbox.again().unwrap();
+        drop(mailbox);
+        // Control has not heard of it yet.
+        door.send(Order::Health(Vec::new())).unwrap();
+        door.address_next();
+        door.send(Order::Stop).unwrap();
+        assert!(matches!(next.take(), Some(Order::Stop)));
+        assert!(next.take().is_none());
+    }
+
+    #[test]
+    fn a_small_mailbox_is_soon_full() {
+        let inbox = Inbox::sized(1, 1).unwrap();
+        let (door, mut mailbox) = inbox.connect().unwrap();
+        door.send(Order::Drain).unwrap();
+        assert!(matches!(door.send(Order::Stop), Err(Order::Stop)));
+        assert!(matches!(mailbox.take(), Some(Order::Drain)));
+        door.send(Order::Stop).unwrap();
     }
 }

@@ -120,7 +120,10 @@ fn live_on(
         let text = text.unwrap_or_else(|_| "a panic without a text".to_owned());
         last_word(&mut reporter, setup.id, Some(text));
         match Ring::new(bell).and_then(|it| Ok((it, reporter.again()?))) {
-            Ok((new_ring, new_mailbox)) => (ring, mailbox) = (new_ring, Some(new_mailbox)),
+            Ok((new_ring, next)) => {
+                ring = new_ring;
+                mailbox = Some(std::mem::replace(&mut reporter, next));
+            }
             // It stays away: the other shards serve.
             Err(_) => return last_word(&mut reporter, setup.id, None),
         }

@@ -19,7 +19,7 @@ use weir_proto::reason::{CloseReason, ConnectFault};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::stats::{BackendStats, ListenerStats, PoolStats, Reject, ShardStats};
 
-pub(crate) use duration::Durations;
+pub use duration::Durations;
 use rate::{Flow, Rate};
 use recent::Recent;
 
@@ -28,7 +28,7 @@ use recent::Recent;
 const WINDOW_NS: u64 = 950_000_000;
 
 /// What all shards have counted since the process began.
-pub(crate) struct Census {
+pub struct Census {
     /// By [`ShardId`].
     shards: Vec<Shard>,
     listeners: BTreeMap<ListenerId, Listener>,
@@ -48,86 +48,86 @@ pub(crate) struct Census {
 
 /// One listener, over all shards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ListenerTotals {
+pub struct ListenerTotals {
     /// Open now.
-    pub(crate) sessions: u64,
-    pub(crate) sessions_total: u64,
+    pub sessions: u64,
+    pub sessions_total: u64,
     /// By [`Reject`].
-    pub(crate) rejected: [u64; Reject::ALL.len()],
+    pub rejected: [u64; Reject::ALL.len()],
 }
 
 /// One backend, over all shards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct BackendTotals {
+pub struct BackendTotals {
     /// Open now.
-    pub(crate) sessions: u64,
-    pub(crate) sessions_total: u64,
+    pub sessions: u64,
+    pub sessions_total: u64,
     /// By [`ConnectFault`].
-    pub(crate) connect_failures: [u64; ConnectFault::ALL.len()],
+    pub connect_failures: [u64; ConnectFault::ALL.len()],
     /// From the backend.
-    pub(crate) received_bytes: u64,
+    pub received_bytes: u64,
     /// To the backend.
-    pub(crate) sent_bytes: u64,
+    pub sent_bytes: u64,
 }
 
 impl BackendTotals {
     /// Connects that failed, for whatever reason.
-    pub(crate) fn connect_failures_total(&self) -> u64 {
+    pub fn connect_failures_total(&self) -> u64 {
         self.connect_failures.iter().sum()
     }
 }
 
 /// One pool, over all shards and over all backends that it has or ever had.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct PoolTotals {
+pub struct PoolTotals {
     /// Sessions that connected to a backend.
-    pub(crate) sessions_total: u64,
+    pub sessions_total: u64,
     /// From its backends.
-    pub(crate) received_bytes: u64,
+    pub received_bytes: u64,
     /// To its backends.
-    pub(crate) sent_bytes: u64,
-    pub(crate) picks: u64,
-    pub(crate) no_backend: u64,
-    pub(crate) retries: u64,
-    pub(crate) retry_budget_exhausted: u64,
-    pub(crate) ejections_refused: u64,
-    pub(crate) connect: Durations,
-    pub(crate) first_byte: Durations,
-    pub(crate) session: Durations,
+    pub sent_bytes: u64,
+    pub picks: u64,
+    pub no_backend: u64,
+    pub retries: u64,
+    pub retry_budget_exhausted: u64,
+    pub ejections_refused: u64,
+    pub connect: Durations,
+    pub first_byte: Durations,
+    pub session: Durations,
 }
 
 /// One shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct ShardTotals {
+pub struct ShardTotals {
     /// The version that it used when it last reported.
-    pub(crate) version: u64,
+    pub version: u64,
     /// Open now.
-    pub(crate) sessions: u64,
+    pub sessions: u64,
     /// The share of about the last second in which its loop was not waiting, 0 to 1.
-    pub(crate) busy: f64,
-    pub(crate) turns: u64,
-    pub(crate) enters: u64,
-    pub(crate) completions: u64,
-    pub(crate) cq_overflow: u64,
-    pub(crate) starved: u64,
-    pub(crate) promotions: u64,
-    pub(crate) spliced_bytes: u64,
+    pub busy: f64,
+    pub turns: u64,
+    pub enters: u64,
+    pub completions: u64,
+    pub cq_overflow: u64,
+    pub starved: u64,
+    pub promotions: u64,
+    pub spliced_bytes: u64,
     /// Free now.
-    pub(crate) buffers_free: u64,
+    pub buffers_free: u64,
     /// Nanoseconds in which its loop was not waiting.
-    pub(crate) busy_ns: u64,
+    pub busy_ns: u64,
 }
 
 /// A backend that is gone from the configuration while some of its sessions run on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Lingering {
-    pub(crate) id: BackendId,
+pub struct Lingering {
+    pub id: BackendId,
     /// `pool/backend`.
-    pub(crate) name: String,
-    pub(crate) address: SocketAddr,
+    pub name: String,
+    pub address: SocketAddr,
     /// Open now.
-    pub(crate) sessions: u64,
-    pub(crate) totals: BackendTotals,
+    pub sessions: u64,
+    pub totals: BackendTotals,
 }
 
 #[derive(Clone, Default)]
@@ -177,7 +177,7 @@ struct Slice {
 
 impl Census {
     /// Nothing counted yet, by `shards` shards.
-    pub(crate) fn new(shards: u16) -> Census {
+    pub fn new(shards: u16) -> Census {
         Census {
             shards: vec![Shard::default(); usize::from(shards)],
             listeners: BTreeMap::new(),
@@ -193,7 +193,7 @@ impl Census {
 
     /// Learns which objects there are and what they are called. To be called with each version
     /// before it goes to the shards.
-    pub(crate) fn adopt(&mut self, snapshot: &Snapshot) {
+    pub fn adopt(&mut self, snapshot: &Snapshot) {
         let shards = self.shards.len();
         let gone = Some(snapshot.version);
         self.listeners.values_mut().for_each(|it| it.removed = it.removed.or(gone));
@@ -228,7 +228,7 @@ impl Census {
     ///
     /// # Panics
     /// If the census was made for fewer shards: a mistake of ours.
-    pub(crate) fn fold(&mut self, mut stats: Box<ShardStats>, now: Now) -> Box<ShardStats> {
+    pub fn fold(&mut self, mut stats: Box<ShardStats>, now: Now) -> Box<ShardStats> {
         let index = usize::from(stats.shard.0);
         // The engine was started with the same number of shards.
         assert!(index < self.shards.len(), "there is no shard {}", stats.shard);
@@ -263,7 +263,7 @@ impl Census {
     }
 
     /// The shard has left its loop: it holds no session any more. Its totals stay.
-    pub(crate) fn ended(&mut self, shard: ShardId) {
+    pub fn ended(&mut self, shard: ShardId) {
         let index = usize::from(shard.0);
         self.silence(index);
         for slice in self.backends.values_mut().filter_map(|it| it.slices.get_mut(index)) {
@@ -277,7 +277,7 @@ impl Census {
     }
 
     /// For each backend the sessions that all shards but this one hold.
-    pub(crate) fn load_elsewhere(&self, shard: ShardId) -> Vec<(BackendId, u32)> {
+    pub fn load_elsewhere(&self, shard: ShardId) -> Vec<(BackendId, u32)> {
         let elsewhere = |backend: &Backend| {
             let others = backend.slices.iter().enumerate();
             let others = others.filter(|(index, _)| *index != usize::from(shard.0));
@@ -287,47 +287,47 @@ impl Census {
     }
 
     /// A listener; zeros if it was never heard of.
-    pub(crate) fn listener(&self, id: ListenerId) -> ListenerTotals {
+    pub fn listener(&self, id: ListenerId) -> ListenerTotals {
         self.listeners.get(&id).map(|listener| listener.totals).unwrap_or_default()
     }
 
     /// A pool; `None` if it was never heard of.
-    pub(crate) fn pool(&self, id: PoolId) -> Option<&PoolTotals> {
+    pub fn pool(&self, id: PoolId) -> Option<&PoolTotals> {
         self.pools.get(&id).map(|pool| &pool.totals)
     }
 
     /// The sessions that a pool holds now, also on backends that it no longer has.
-    pub(crate) fn pool_sessions(&self, id: PoolId) -> u64 {
+    pub fn pool_sessions(&self, id: PoolId) -> u64 {
         self.pools.get(&id).map_or(0, |pool| pool.sessions)
     }
 
     /// A backend; zeros if it was never heard of or has been forgotten.
-    pub(crate) fn backend(&self, id: BackendId) -> BackendTotals {
+    pub fn backend(&self, id: BackendId) -> BackendTotals {
         self.backends.get(&id).map(|backend| backend.totals).unwrap_or_default()
     }
 
     /// A shard; zeros if there is no such shard.
-    pub(crate) fn shard(&self, shard: ShardId) -> ShardTotals {
+    pub fn shard(&self, shard: ShardId) -> ShardTotals {
         self.shards.get(usize::from(shard.0)).map(|shard| shard.totals).unwrap_or_default()
     }
 
     /// Every shard, in order.
-    pub(crate) fn shards(&self) -> impl Iterator<Item = &ShardTotals> {
+    pub fn shards(&self) -> impl Iterator<Item = &ShardTotals> {
         self.shards.iter().map(|shard| &shard.totals)
     }
 
     /// The sessions that are open now.
-    pub(crate) fn sessions(&self) -> u64 {
+    pub fn sessions(&self) -> u64 {
         self.shards().map(|shard| shard.sessions).sum()
     }
 
     /// How many sessions ended, for each reason.
-    pub(crate) fn ends(&self) -> impl Iterator<Item = (CloseReason, u64)> {
+    pub fn ends(&self) -> impl Iterator<Item = (CloseReason, u64)> {
         CloseReason::all().zip(self.ends.iter().copied())
     }
 
     /// The backends that `snapshot` no longer has and that still hold sessions.
-    pub(crate) fn lingering(&self, snapshot: &Snapshot) -> Vec<Lingering> {
+    pub fn lingering(&self, snapshot: &Snapshot) -> Vec<Lingering> {
         self.gone(snapshot)
             .map(|(id, backend)| Lingering {
                 id,
@@ -340,7 +340,7 @@ impl Census {
     }
 
     /// The same, by name (`pool/backend`).
-    pub(crate) fn lingering_totals(
+    pub fn lingering_totals(
         &self,
         snapshot: &Snapshot,
     ) -> impl Iterator<Item = (&str, BackendTotals)> {

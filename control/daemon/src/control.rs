@@ -1,5 +1,6 @@
 //! What the control thread knows, and what it does about reports and ticks. No await in here.
 
+mod change;
 mod lifecycle;
 mod panic;
 mod shard;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use weir_core::base::clock::Now;
 use weir_proto::answer::Author;
 use weir_proto::ids::{BackendId, IdSource, PoolId, ShardId};
-use weir_proto::order::{Order, Report};
+use weir_proto::order::{ListenerSocket, Order, Report};
 use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
 use weir_proto::snapshot::Snapshot;
 
@@ -27,24 +28,49 @@ use crate::rollout::Rollout;
 use crate::store::{Record, Store};
 use crate::watchdog::Watched;
 
+pub use change::{Change, Waits};
 use lifecycle::STOP_MAX;
 pub(crate) use shard::{Life, Shard};
 
 /// How long an address may still be held by the sockets of a listener that was removed.
 const RELEASE_MAX: Duration = Duration::from_secs(10);
 
-/// The shards, as control sees them. The engine is the one; tests have another.
-pub(crate) trait Fleet {
+/// The shards and their sockets, as control sees them. The engine is the one; tests and the
+/// simulator have others.
+pub trait Fleet {
     /// How many shards there are.
     fn shards(&self) -> u16;
     /// Hands an order to a shard, or gives it back. Never waits.
     fn send(&self, shard: ShardId, order: Order) -> Result<(), Order>;
+    /// Orders to this shard are from now on for the one that was built after it had panicked.
+    fn address_next(&self, shard: ShardId);
     /// The oldest report that has not been taken.
     fn take_report(&self) -> Option<Report>;
     /// What a watchdog has seen of a shard.
     fn watched(&self, shard: ShardId) -> Watched;
     /// Control lives at this time.
     fn ticks(&self, now: Now);
+
+    /// Binds the listeners that are open in `after` and were not in `before`, for every shard.
+    ///
+    /// # Errors
+    /// The first address that could not be bound. Nothing stays bound then.
+    fn bind(&self, before: &Snapshot, after: &Snapshot) -> Result<Sockets, BindError> {
+        listen::bind_new(before, after, self.shards())
+    }
+
+    /// Binds every listener of a snapshot for one shard that was built again.
+    ///
+    /// # Errors
+    /// The first address that could not be bound.
+    fn bind_again(
+        &self,
+        shard: ShardId,
+        snapshot: &Snapshot,
+    ) -> Result<Vec<ListenerSocket>, BindError> {
+        let _ = shard; // its sockets are like everybody's
+        listen::bind_all(snapshot)
+    }
 }
 
 /// What the process is doing.
@@ -53,7 +79,7 @@ pub(crate) trait Fleet {
 /// Serving ──▶ Draining ──no session left, or deadline──▶ Stopping ──every shard has ended──▶ Over
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub enum Phase {
     Serving,
     /// Accepts nothing. `until` is when it stops; `None` is never by itself.
     Draining {
@@ -71,24 +97,24 @@ pub(crate) enum Phase {
 
 /// The two clocks: `now` for spans, `wall_ms` (Unix time) for people.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Moment {
-    pub(crate) now: Now,
-    pub(crate) wall_ms: u64,
+pub struct Moment {
+    pub now: Now,
+    pub wall_ms: u64,
 }
 
 /// Everything that the control thread knows.
-pub(crate) struct Control {
+pub struct Control {
     fleet: Box<dyn Fleet>,
     store: Store,
     ids: IdSource,
-    pub(crate) snapshot: Arc<Snapshot>,
-    pub(crate) census: Census,
+    pub snapshot: Arc<Snapshot>,
+    pub census: Census,
     /// Shared with the prober.
-    pub(crate) health: Rc<RefCell<Health>>,
+    pub health: Rc<RefCell<Health>>,
     pub(crate) events: Events,
-    pub(crate) rollout: Rollout,
+    pub rollout: Rollout,
     pub(crate) shards: Vec<Shard>,
-    pub(crate) phase: Phase,
+    pub phase: Phase,
     pub(crate) started: Moment,
     /// Addresses of listeners that were removed, and when.
     released: Vec<(SocketAddr, Now)>,
@@ -100,7 +126,7 @@ pub(crate) struct Control {
 
 impl Control {
     /// The state before any shard was told anything. `snapshot` is the newest one in `store`.
-    pub(crate) fn new(
+    pub fn new(
         fleet: Box<dyn Fleet>,
         store: Store,
         (snapshot, ids): (Snapshot, IdSource),
@@ -111,7 +137,7 @@ impl Control {
             store,
             ids,
             census: Census::new(count),
-            health: Rc::new(RefCell::new(Health::new())),
+            health: Rc::new(RefCell::new(Health::seeded(started.now.nanos))),
             events: Events::new(),
             rollout: Rollout::Done { version: snapshot.version, took_ms: 0 },
             shards: (0..count).map(|n| Shard::new(ShardId(n))).collect(),
@@ -126,7 +152,7 @@ impl Control {
     }
 
     /// What `change` comes to. Nothing is changed by asking.
-    pub(crate) fn plan(
+    pub fn plan(
         &mut self,
         change: &ChangeRequest,
         options: &ChangeOptions,
@@ -137,22 +163,22 @@ impl Control {
     }
 
     /// A version that is on disk.
-    pub(crate) fn past(&self, version: u64) -> Result<Record, Refusal> {
+    pub fn past(&self, version: u64) -> Result<Record, Refusal> {
         past(&self.store, version)
     }
 
     /// All versions, newest first.
-    pub(crate) fn history(&self) -> Result<Vec<weir_proto::answer::VersionRow>, Refusal> {
+    pub fn history(&self) -> Result<Vec<weir_proto::answer::VersionRow>, Refusal> {
         self.store.history().map_err(failed)
     }
 
     /// Binds what `next` has and the current snapshot has not.
-    pub(crate) fn bind(&self, next: &Snapshot) -> Result<Sockets, BindError> {
-        listen::bind_new(&self.snapshot, next, self.fleet.shards())
+    pub fn bind(&self, next: &Snapshot) -> Result<Sockets, BindError> {
+        self.fleet.bind(&self.snapshot, next)
     }
 
     /// True if `error` may pass: the address belonged to a listener that was removed just now.
-    pub(crate) fn may_pass(&self, error: &BindError, now: Now) -> bool {
+    pub fn may_pass(&self, error: &BindError, now: Now) -> bool {
         error.is_in_use()
             && self.released.iter().any(|(address, since)| {
                 address.port() == error.address.port() && elapsed(*since, now) < RELEASE_MAX
@@ -163,7 +189,7 @@ impl Control {
     ///
     /// # Errors
     /// The disk did not take it. Nothing has changed then.
-    pub(crate) fn commit(
+    pub fn commit(
         &mut self,
         (next, sockets): (Snapshot, Sockets),
         (summary, kill): (&str, Option<BackendId>),
@@ -189,7 +215,7 @@ impl Control {
     }
 
     /// Sends a snapshot to every live shard; it is the current one from now on.
-    pub(crate) fn publish(&mut self, next: Snapshot, sockets: Sockets, now: Now) {
+    pub fn publish(&mut self, next: Snapshot, sockets: Sockets, now: Now) {
         let before = core::mem::replace(&mut self.snapshot, Arc::new(next));
         self.census.adopt(&self.snapshot);
         self.remember_released(&before, now);
@@ -208,7 +234,7 @@ impl Control {
     }
 
     /// One report of a shard.
-    pub(crate) fn on_report(&mut self, report: Report, moment: Moment) {
+    pub fn on_report(&mut self, report: Report, moment: Moment) {
         match report {
             Report::Started { shard, sessions_max } => self.on_started(shard, sessions_max, moment),
             Report::Adopted { shard, version } => {
@@ -252,7 +278,7 @@ impl Control {
     }
 
     /// Health changed: tells every shard, writes it down.
-    pub(crate) fn on_transitions(&mut self, transitions: &[Transition], wall_ms: u64) {
+    pub fn on_transitions(&mut self, transitions: &[Transition], wall_ms: u64) {
         if transitions.is_empty() {
             return;
         }
@@ -273,7 +299,7 @@ impl Control {
     }
 
     /// Some times a second: asks for figures, says again what did not fit, watches the deadlines.
-    pub(crate) fn on_tick(&mut self, moment: Moment) {
+    pub fn on_tick(&mut self, moment: Moment) {
         let now = moment.now;
         self.fleet.ticks(now);
         self.heed_watchdog(moment);
@@ -297,6 +323,7 @@ impl Control {
             Phase::Serving | Phase::Stopping { .. } | Phase::Over { .. } => {}
         }
         self.watch_panic(moment.wall_ms);
+        self.bind_missing();
         self.flush();
         self.collect();
     }
@@ -338,7 +365,7 @@ impl Control {
     }
 
     /// True while new sessions are taken.
-    pub(crate) fn is_serving(&self) -> bool {
+    pub fn is_serving(&self) -> bool {
         self.phase == Phase::Serving
     }
 

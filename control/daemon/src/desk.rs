@@ -20,26 +20,26 @@ use weir_proto::spec::{Name, Spec};
 
 use crate::file;
 
-pub(crate) use names::{no_backend, no_listener, no_pool, split};
-pub(crate) use show::{kind_word, span_s};
+pub use names::{no_backend, no_listener, no_pool, split};
+pub use show::{kind_word, span_s};
 
 /// The spec of an older version, or why there is none.
-pub(crate) type Past<'a> = &'a dyn Fn(u64) -> Result<Spec, Refusal>;
+pub type Past<'a> = &'a dyn Fn(u64) -> Result<Spec, Refusal>;
 
 /// What a command comes to.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub struct Plan {
     /// The next version; `None` if the command changes nothing.
-    pub(crate) snapshot: Option<Snapshot>,
+    pub snapshot: Option<Snapshot>,
     /// The subject before and after, as JSON text.
-    pub(crate) before: String,
-    pub(crate) after: String,
+    pub before: String,
+    pub after: String,
     /// One line for history and events.
-    pub(crate) summary: String,
+    pub summary: String,
     /// The command that takes it back; empty if there is nothing to take back.
-    pub(crate) undo: String,
+    pub undo: String,
     /// The backend whose sessions are to be reset once every shard has adopted the version.
-    pub(crate) kill: Option<BackendId>,
+    pub kill: Option<BackendId>,
 }
 
 /// An edited spec and how to talk about it.
@@ -72,7 +72,7 @@ impl Edit {
 ///
 /// # Errors
 /// The refusal that the client gets. Nothing has changed then.
-pub(crate) fn decide(
+pub fn decide(
     current: &Snapshot,
     change: &ChangeRequest,
     options: &ChangeOptions,
@@ -114,11 +114,7 @@ pub(crate) fn decide(
 ///
 /// # Errors
 /// Every fault in one refusal.
-pub(crate) fn build(
-    spec: &Spec,
-    previous: &Snapshot,
-    ids: &mut IdSource,
-) -> Result<Snapshot, Refusal> {
+pub fn build(spec: &Spec, previous: &Snapshot, ids: &mut IdSource) -> Result<Snapshot, Refusal> {
     let built = Snapshot::build(spec, previous.version.next(), previous, ids);
     let snapshot = built.map_err(|faults| refuse(&faults))?;
     let loops = loops(spec);
@@ -126,7 +122,7 @@ pub(crate) fn build(
 }
 
 /// Every backend that is one of weir's own listeners: sessions would go round for ever.
-pub(crate) fn loops(spec: &Spec) -> Vec<Fault> {
+pub fn loops(spec: &Spec) -> Vec<Fault> {
     let mut bound: BTreeMap<u16, Vec<(&Name, IpAddr)>> = BTreeMap::new();
     for (name, listener) in &spec.listener {
         for bind in &listener.bind {

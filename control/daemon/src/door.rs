@@ -5,6 +5,6 @@ mod clients;
 pub(crate) mod exposure;
 pub(crate) mod http;
 mod hyper_io;
-pub(crate) mod metrics;
+pub mod metrics;
 pub(crate) mod roles;
 pub(crate) mod socket;

@@ -17,14 +17,14 @@ use weir_proto::spec::Spec;
 
 use crate::door::exposure;
 use crate::door::roles::Grant;
-pub(crate) use diagnostic::Diagnostic;
+pub use diagnostic::Diagnostic;
 use diagnostic::{Problem, Source};
-pub(crate) use export::export;
+pub use export::export;
 use reader::Reader;
 
 /// How many shards the engine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shards {
+pub enum Shards {
     /// One for each CPU that the process may use.
     Auto,
     /// 1 to [`SHARDS_MAX`].
@@ -32,22 +32,22 @@ pub(crate) enum Shards {
 }
 
 /// The most shards.
-pub(crate) const SHARDS_MAX: u16 = 1024;
+pub const SHARDS_MAX: u16 = 1024;
 
 /// The table `[weir]`: read at start, not versioned.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Settings {
-    pub(crate) shards: Shards,
+pub struct Settings {
+    pub shards: Shards,
     /// The Unix socket that `weirctl` talks to.
-    pub(crate) control: PathBuf,
+    pub control: PathBuf,
     /// Who may do what on it. If absent, see [`Roles::new`](crate::door::roles::Roles::new).
     pub(crate) control_roles: Option<Vec<Grant>>,
     /// The HTTP address; off if absent.
-    pub(crate) admin: Option<SocketAddr>,
+    pub admin: Option<SocketAddr>,
     /// The directory of the versions.
-    pub(crate) state: PathBuf,
+    pub state: PathBuf,
     /// The bearer token of HTTP mutations, which do not exist yet: it guards nothing.
-    pub(crate) admin_token_file: Option<PathBuf>,
+    pub admin_token_file: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -65,15 +65,15 @@ impl Default for Settings {
 
 /// A file that was read and makes sense.
 #[derive(Clone, Debug)]
-pub(crate) struct File {
-    pub(crate) settings: Settings,
-    pub(crate) spec: Spec,
+pub struct File {
+    pub settings: Settings,
+    pub spec: Spec,
     source: Arc<Source>,
 }
 
 impl File {
     /// Faults of the spec that somebody else found, at their places in the file.
-    pub(crate) fn diagnose(&self, faults: &[Fault]) -> Vec<Diagnostic> {
+    pub fn diagnose(&self, faults: &[Fault]) -> Vec<Diagnostic> {
         let (root, _) = DeTable::parse_recoverable(&self.source.text);
         let problems = faults.iter().map(|fault| at_its_place(fault, root.get_ref())).collect();
         diagnostics(problems, &self.source)
@@ -84,7 +84,7 @@ impl File {
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub(crate) fn read(path: &Path) -> Result<File, Vec<Diagnostic>> {
+pub fn read(path: &Path) -> Result<File, Vec<Diagnostic>> {
     let origin = path.display().to_string();
     match std::fs::read_to_string(path) {
         Ok(text) => parse(&text, &origin),
@@ -96,7 +96,7 @@ pub(crate) fn read(path: &Path) -> Result<File, Vec<Diagnostic>> {
 ///
 /// # Errors
 /// Everything that is wrong with it, in the order of the text.
-pub(crate) fn parse(text: &str, origin: &str) -> Result<File, Vec<Diagnostic>> {
+pub fn parse(text: &str, origin: &str) -> Result<File, Vec<Diagnostic>> {
     let source = Arc::new(Source { origin: origin.to_owned(), text: text.to_owned() });
     let (root, broken) = DeTable::parse_recoverable(text);
     if !broken.is_empty() {
@@ -123,7 +123,7 @@ pub(crate) fn parse(text: &str, origin: &str) -> Result<File, Vec<Diagnostic>> {
 
 /// `weir check`: prints what is wrong with the file at `path` and gives the exit code. `more` finds
 /// faults beyond those of [`Snapshot::build`].
-pub(crate) fn check_command(path: &Path, json: bool, more: impl Fn(&Spec) -> Vec<Fault>) -> u8 {
+pub fn check_command(path: &Path, json: bool, more: impl Fn(&Spec) -> Vec<Fault>) -> u8 {
     let (wrong, warnings) = match read(path) {
         Ok(file) => {
             let mut faults = more(&file.spec);

@@ -6,9 +6,10 @@
 mod check;
 mod plan;
 mod prober;
-mod reply;
+pub mod reply;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
@@ -28,29 +29,29 @@ pub(crate) use prober::prober;
 
 /// A backend came up or went down.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Transition {
-    pub(crate) pool: String,
-    pub(crate) backend: String,
-    pub(crate) id: BackendId,
-    pub(crate) up: bool,
+pub struct Transition {
+    pub pool: String,
+    pub backend: String,
+    pub id: BackendId,
+    pub up: bool,
     /// `ok`, or what went wrong, as in [`CheckRow::result`].
-    pub(crate) reason: String,
+    pub reason: String,
 }
 
 /// What the checks of one backend have come to, since it is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct CheckCounters {
-    pub(crate) ok: u64,
-    pub(crate) fail: u64,
+pub struct CheckCounters {
+    pub ok: u64,
+    pub fail: u64,
     /// Checks that this host could not make; neither good nor bad.
-    pub(crate) local: u64,
-    pub(crate) transitions: u64,
+    pub local: u64,
+    pub transitions: u64,
     /// Of the `ok` and `fail` checks, in nanoseconds.
-    pub(crate) duration_sum_ns: u64,
+    pub duration_sum_ns: u64,
 }
 
 /// The health of every backend of the snapshot.
-pub(crate) struct Health {
+pub struct Health {
     watched: BTreeMap<BackendId, Watched>,
     /// What is to be done when: a check, or the end of a hold.
     due: BTreeSet<(Now, BackendId)>,
@@ -89,13 +90,19 @@ struct Check {
 }
 
 impl Health {
-    pub(crate) fn new() -> Health {
+    #[cfg(test)]
+    fn new() -> Health {
+        Health::seeded(1)
+    }
+
+    /// Nothing is watched yet. `seed` only spreads checks over time: any will do.
+    #[must_use]
+    pub fn seeded(seed: u64) -> Health {
         Health {
             watched: BTreeMap::new(),
             due: BTreeSet::new(),
             untold: Vec::new(),
-            // Only spreads checks over time: any seed will do.
-            prng: Prng::new(u64::from(std::process::id())),
+            prng: Prng::new(seed),
             in_flight: 0,
             waker: None,
         }
@@ -104,7 +111,7 @@ impl Health {
     /// Watches the backends of `snapshot` and no others. What is known of a backend is carried
     /// over; a changed health spec begins its schedule again. A backend that comes up by this (its
     /// checks were switched off) is told by the prober.
-    pub(crate) fn adopt(&mut self, snapshot: &Snapshot, now: Now) {
+    pub fn adopt(&mut self, snapshot: &Snapshot, now: Now) {
         let mut before = std::mem::take(&mut self.watched);
         for (pool, backend) in snapshot.backends() {
             let mut watched =
@@ -131,7 +138,7 @@ impl Health {
 
     /// A shard has ejected `backend`. If nothing came of it (the backend was down already, is gone,
     /// or this host was at fault), the shard still wants to hear [`Health::is_up`].
-    pub(crate) fn on_ejected(
+    pub fn on_ejected(
         &mut self,
         backend: BackendId,
         fault: ConnectFault,
@@ -170,12 +177,12 @@ impl Health {
     }
 
     /// Whether the backend can take sessions as far as its health goes. An unknown one can.
-    pub(crate) fn is_up(&self, id: BackendId) -> bool {
+    pub fn is_up(&self, id: BackendId) -> bool {
         self.watched.get(&id).is_none_or(|watched| watched.hysteresis.is_up())
     }
 
     /// What people see of the backend's checks.
-    pub(crate) fn row(&self, id: BackendId, now: Now) -> CheckRow {
+    pub fn row(&self, id: BackendId, now: Now) -> CheckRow {
         let Some(watched) = self.watched.get(&id) else {
             return CheckRow { result: "off".to_owned(), since_s: 0.0 };
         };
@@ -187,7 +194,7 @@ impl Health {
     }
 
     /// The counters of the backend's checks.
-    pub(crate) fn counters(&self, id: BackendId) -> Option<CheckCounters> {
+    pub fn counters(&self, id: BackendId) -> Option<CheckCounters> {
         self.watched.get(&id).map(|watched| watched.counters)
     }
 
@@ -221,6 +228,21 @@ impl Health {
             checks.push(Check { id, plan });
         }
         checks
+    }
+
+    /// The prober of a world without sockets: makes every check that is due, at once. `probe` says
+    /// whether the address takes connections. What changed.
+    pub fn check_all(
+        &mut self,
+        now: Now,
+        mut probe: impl FnMut(SocketAddr) -> bool,
+    ) -> Vec<Transition> {
+        for check in self.take_due(now) {
+            let good = probe(check.plan.address);
+            let outcome = if good { Outcome::Good } else { Outcome::Bad("refused".to_owned()) };
+            self.on_checked(&check, outcome, now, now);
+        }
+        self.take_untold()
     }
 
     /// When [`Health::take_due`] has something to do; `None` if only a call can change that.

@@ -12,19 +12,19 @@ use weir_proto::request::{Code, Refusal};
 use weir_proto::snapshot::{Listener, Snapshot};
 
 /// The sockets of one version for every shard: the n-th entry is for shard n.
-pub(crate) type Sockets = Vec<Vec<ListenerSocket>>;
+pub type Sockets = Vec<Vec<ListenerSocket>>;
 
 /// An address that could not be bound.
 #[derive(Debug)]
-pub(crate) struct BindError {
-    pub(crate) listener: String,
-    pub(crate) address: SocketAddr,
-    pub(crate) error: io::Error,
+pub struct BindError {
+    pub listener: String,
+    pub address: SocketAddr,
+    pub error: io::Error,
 }
 
 impl BindError {
     /// What the client gets.
-    pub(crate) fn refusal(&self) -> Refusal {
+    pub fn refusal(&self) -> Refusal {
         let BindError { listener, address, error } = self;
         let (why, hint) = match error.kind() {
             io::ErrorKind::AddrInUse => (
@@ -51,13 +51,13 @@ impl BindError {
     }
 
     /// True if somebody holds the address, perhaps not for long.
-    pub(crate) fn is_in_use(&self) -> bool {
+    pub fn is_in_use(&self) -> bool {
         self.error.kind() == io::ErrorKind::AddrInUse
     }
 }
 
 /// The listeners of a snapshot that have sockets: a drained one has given them up.
-pub(crate) fn open_in(snapshot: &Snapshot) -> impl Iterator<Item = &Listener> {
+pub fn open_in(snapshot: &Snapshot) -> impl Iterator<Item = &Listener> {
     snapshot.listeners.iter().filter(|listener| listener.accepting)
 }
 

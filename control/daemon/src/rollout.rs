@@ -6,18 +6,18 @@ use weir_core::base::clock::Now;
 use weir_proto::ids::{ShardId, Version};
 
 /// How long a version may be on its way before it counts as late.
-pub(crate) const LATE_AFTER: Duration = Duration::from_secs(5);
+pub const LATE_AFTER: Duration = Duration::from_secs(5);
 
 /// A set of shards.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ShardSet {
+pub struct ShardSet {
     /// Bit `n % 64` of word `n / 64` is shard `n`. No trailing zero words.
     words: Vec<u64>,
 }
 
 impl ShardSet {
     /// Adds a shard.
-    pub(crate) fn insert(&mut self, shard: ShardId) {
+    pub fn insert(&mut self, shard: ShardId) {
         let (word, bit) = place(shard);
         if self.words.len() <= word {
             self.words.resize(word + 1, 0);
@@ -26,7 +26,7 @@ impl ShardSet {
     }
 
     /// Takes a shard out. True if it was in.
-    pub(crate) fn remove(&mut self, shard: ShardId) -> bool {
+    pub fn remove(&mut self, shard: ShardId) -> bool {
         let was_in = self.contains(shard);
         if was_in {
             let (word, bit) = place(shard);
@@ -39,18 +39,18 @@ impl ShardSet {
     }
 
     /// True if the shard is in the set.
-    pub(crate) fn contains(&self, shard: ShardId) -> bool {
+    pub fn contains(&self, shard: ShardId) -> bool {
         let (word, bit) = place(shard);
         self.words.get(word).is_some_and(|bits| bits & bit != 0)
     }
 
     /// True if no shard is in the set.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.words.is_empty()
     }
 
     /// The shards in the set, in order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = ShardId> {
+    pub fn iter(&self) -> impl Iterator<Item = ShardId> {
         (0..=u16::MAX)
             .map(ShardId)
             .take(self.words.len() * 64)
@@ -87,7 +87,7 @@ fn place(shard: ShardId) -> (usize, u64) {
 /// ```
 /// A shard whose thread has ended, or is stuck and fenced, is not waited for any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Rollout {
+pub enum Rollout {
     /// On its way.
     Sent { version: Version, waiting: ShardSet, since: Now },
     /// Reported as late; still waited for.
@@ -98,7 +98,7 @@ pub(crate) enum Rollout {
 
 impl Rollout {
     /// A version that has just been sent to these shards. With no shard it is done at once.
-    pub(crate) fn sent(version: Version, waiting: ShardSet, now: Now) -> Rollout {
+    pub fn sent(version: Version, waiting: ShardSet, now: Now) -> Rollout {
         if waiting.is_empty() {
             return Rollout::Done { version, took_ms: 0 };
         }
@@ -106,7 +106,7 @@ impl Rollout {
     }
 
     /// The version that is, or was, on its way.
-    pub(crate) fn version(&self) -> Version {
+    pub fn version(&self) -> Version {
         match self {
             Rollout::Sent { version, .. }
             | Rollout::Late { version, .. }
@@ -115,7 +115,7 @@ impl Rollout {
     }
 
     /// The shards that have not adopted it.
-    pub(crate) fn waiting(&self) -> ShardSet {
+    pub fn waiting(&self) -> ShardSet {
         match self {
             Rollout::Sent { waiting, .. } | Rollout::Late { waiting, .. } => waiting.clone(),
             Rollout::Done { .. } => ShardSet::default(),
@@ -123,28 +123,28 @@ impl Rollout {
     }
 
     /// True when every live shard has it.
-    pub(crate) fn is_done(&self) -> bool {
+    pub fn is_done(&self) -> bool {
         matches!(self, Rollout::Done { .. })
     }
 
     /// True when it has been on its way for too long.
-    pub(crate) fn is_late(&self) -> bool {
+    pub fn is_late(&self) -> bool {
         matches!(self, Rollout::Late { .. })
     }
 
     /// A shard uses `version`. An older version than this one says nothing about this one; a newer
     /// one includes it. True if it was waited for.
-    pub(crate) fn on_adopted(&mut self, shard: ShardId, version: Version, now: Now) -> bool {
+    pub fn on_adopted(&mut self, shard: ShardId, version: Version, now: Now) -> bool {
         version >= self.version() && self.forget(shard, now)
     }
 
     /// A shard's thread has ended or is fenced. True if it was waited for.
-    pub(crate) fn on_ended(&mut self, shard: ShardId, now: Now) -> bool {
+    pub fn on_ended(&mut self, shard: ShardId, now: Now) -> bool {
         self.forget(shard, now)
     }
 
     /// Time passes. True at the moment at which the version becomes late.
-    pub(crate) fn on_time(&mut self, now: Now) -> bool {
+    pub fn on_time(&mut self, now: Now) -> bool {
         let Rollout::Sent { version, waiting, since } = self else { return false };
         if elapsed(*since, now) < LATE_AFTER {
             return false;

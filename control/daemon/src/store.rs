@@ -12,13 +12,13 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-#[cfg(test)]
-use redb::StorageBackend;
-use redb::{Builder, Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{
+    Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition,
+};
 use rustix::fs::{FlockOperation, flock};
 use weir_proto::answer::VersionRow;
 
-pub(crate) use record::Record;
+pub use record::Record;
 
 /// The file's name in the state directory.
 const FILE: &str = "weir.redb";
@@ -30,9 +30,9 @@ const CACHE_BYTES: usize = 4 << 20;
 
 /// Why the state cannot be used: what is wrong, where, and the way out.
 #[derive(Debug)]
-pub(crate) struct StoreError {
-    pub(crate) what: String,
-    pub(crate) hint: String,
+pub struct StoreError {
+    pub what: String,
+    pub hint: String,
 }
 
 impl core::fmt::Display for StoreError {
@@ -45,7 +45,7 @@ impl core::fmt::Display for StoreError {
 type Opener = Box<dyn Fn() -> Result<Database, String>>;
 
 /// All versions, 1 to the newest.
-pub(crate) struct Store {
+pub struct Store {
     /// `None` after a failed write, until it could be opened again.
     database: RefCell<Option<Database>>,
     opener: Opener,
@@ -64,7 +64,7 @@ impl core::fmt::Debug for Store {
 
 /// What is in a state directory.
 #[derive(Debug)]
-pub(crate) enum Found {
+pub enum Found {
     /// Versions 1 to n; the record is the newest.
     State(Box<(Store, Record)>),
     /// No state file.
@@ -73,7 +73,7 @@ pub(crate) enum Found {
 
 /// A locked state directory without a state file.
 #[derive(Debug)]
-pub(crate) struct Vacant {
+pub struct Vacant {
     path: PathBuf,
     directory: File,
 }
@@ -84,7 +84,7 @@ impl Store {
     /// # Errors
     /// Another process uses it, it or its file is a symbolic link, it cannot be read, or what is
     /// there is not exactly versions 1 to n.
-    pub(crate) fn open(directory: &Path) -> Result<Found, StoreError> {
+    pub fn open(directory: &Path) -> Result<Found, StoreError> {
         let lock = lock_directory(directory)?;
         let path = directory.join(FILE);
         no_link("the state file", &path)?;
@@ -111,8 +111,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::open`].
-    #[cfg(test)]
-    pub(crate) fn with_backend(
+    pub fn with_backend(
         backend: impl StorageBackend + Clone,
     ) -> Result<(Store, Record), StoreError> {
         let place = "the test's storage".to_owned();
@@ -120,6 +119,20 @@ impl Store {
             return Err(damaged(&place, "it is empty"));
         }
         Store::check(place, opener(backend))
+    }
+
+    /// Makes a new state in any storage, which must be empty.
+    ///
+    /// # Errors
+    /// As [`Vacant::seed`].
+    ///
+    /// # Panics
+    /// If `first` is not version 1.
+    pub fn seed_backend(
+        backend: impl StorageBackend + Clone,
+        first: &Record,
+    ) -> Result<Store, StoreError> {
+        Store::create("the test's storage".to_owned(), opener(backend), first)
     }
 
     /// Makes a new state in an empty storage.
@@ -150,26 +163,35 @@ impl Store {
     }
 
     /// The newest version.
-    #[cfg(test)]
-    pub(crate) fn newest(&self) -> u64 {
+    #[must_use]
+    pub fn newest(&self) -> u64 {
         self.newest
     }
 
     /// Adds a version. It is on disk when this returns.
     ///
     /// # Errors
-    /// What the disk said. Nothing was added then, and what could not be added never comes back.
+    /// What the disk said. Nothing was added then, and what could not be added never comes back;
+    /// only if the disk refuses that too, and the process ends before it works again, it may.
     ///
     /// # Panics
     /// If the version is not the next one.
-    pub(crate) fn append(&mut self, record: &Record) -> Result<(), String> {
+    pub fn append(&mut self, record: &Record) -> Result<(), String> {
         assert_eq!(record.version, self.newest + 1, "versions have no gaps");
         let text = record.to_text()?;
         let written = self.with(|database| write(database, record.version, Some(&text)));
         if let Err(why) = written {
             // redb refuses everything after a failed write until it is opened again.
             self.database.replace(None);
-            return Err(why);
+            // What was written of it must not be found by the next start.
+            return match self.with(|_| Ok(())) {
+                Ok(()) => Err(why),
+                Err(still) => Err(format!(
+                    "{why}; it could not be taken back either ({still}): if weir ends before the \
+                     disk works again, version {} may be there",
+                    record.version
+                )),
+            };
         }
         self.newest = record.version;
         Ok(())
@@ -179,7 +201,7 @@ impl Store {
     ///
     /// # Errors
     /// It cannot be read.
-    pub(crate) fn get(&self, version: u64) -> Result<Option<Record>, String> {
+    pub fn get(&self, version: u64) -> Result<Option<Record>, String> {
         let read = |database: &Database| -> Result<Option<String>, redb::Error> {
             let table = database.begin_read()?.open_table(VERSIONS)?;
             Ok(table.get(version)?.map(|text| text.value().to_owned()))
@@ -192,7 +214,7 @@ impl Store {
     ///
     /// # Errors
     /// One cannot be read.
-    pub(crate) fn history(&self) -> Result<Vec<VersionRow>, String> {
+    pub fn history(&self) -> Result<Vec<VersionRow>, String> {
         let mut rows = Vec::new();
         self.with(|database| {
             each(database, |_, text| {
@@ -241,7 +263,7 @@ impl Vacant {
     ///
     /// # Errors
     /// The disk is full or cannot be written.
-    pub(crate) fn seed(self, first: &Record) -> Result<Store, StoreError> {
+    pub fn seed(self, first: &Record) -> Result<Store, StoreError> {
         let (new, path) = (self.path.join(FILE_NEW), self.path.join(FILE));
         let place = path.display().to_string();
         // What is left of a start that was interrupted; nobody was told of it.
@@ -271,7 +293,6 @@ fn new_file_opener(path: PathBuf) -> Opener {
     Box::new(move || builder().create(&path).map_err(|error| error.to_string()))
 }
 
-#[cfg(test)]
 fn opener(backend: impl StorageBackend + Clone) -> Opener {
     Box::new(move || {
         builder().create_with_backend(backend.clone()).map_err(|error| error.to_string())
@@ -396,4 +417,4 @@ fn lock_directory(directory: &Path) -> Result<File, StoreError> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+pub mod tests;

@@ -28,11 +28,11 @@ const SILENT_AFTER: Duration = Duration::from_secs(5);
 
 /// What the watchdog has seen of one shard since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Watched {
+pub struct Watched {
     /// Times that it made no turn for [`judge::WARN_AFTER`].
-    pub(crate) stuck: u64,
+    pub stuck: u64,
     /// Times that its listeners were shut under it.
-    pub(crate) fences: u64,
+    pub fences: u64,
 }
 
 /// One shard, as far as the watchdog is concerned.

@@ -37,6 +37,10 @@ pub struct Summary {
     pub bytes: usize,
     pub connects_checked: u64,
     pub ejections_checked: u64,
+    /// Changes that were acknowledged, starts from disk, shards and processes that died.
+    pub acks: u64,
+    pub recoveries: u64,
+    pub deaths: u64,
 }
 
 /// One shard in its world.
@@ -111,6 +115,7 @@ impl<I: Io> World<I> {
             bytes: kernel.net.conns.iter().map(|conn| conn.written).sum(),
             connects_checked: self.ledger.connects_checked,
             ejections_checked: self.ledger.ejections_checked,
+            ..Summary::default()
         })
     }
 
@@ -156,7 +161,7 @@ impl<I: Io> World<I> {
         let before = self.shard.table().len();
         self.running = self.shard.turn();
         let orders = self.operator.obeyed();
-        self.ledger.obeyed(orders, &self.operator.backends);
+        self.ledger.obeyed(orders);
         let mut kernel = self.kernel.borrow_mut();
         let table = self.shard.table();
         for (id, session) in table.iter() {

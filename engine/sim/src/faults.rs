@@ -56,9 +56,107 @@ pub struct Swarm {
     pub kills: u32,
     /// Everything ends by an order to stop, some of it in the middle of the faults.
     pub stops: bool,
+    /// Answers that fit into the completion queue; the others come after the next wait.
+    pub completions: usize,
+    /// Several shards with control, store and disk; otherwise one shard and an operator.
+    pub whole: Option<Whole>,
 }
 
+/// What one seed does to a whole process.
+#[derive(Clone, Debug)]
+pub struct Whole {
+    pub shards: u16,
+    /// People at the command line, each with one request at a time.
+    pub people: usize,
+    /// Room in the mailbox of a shard, and for its reports.
+    pub orders_max: usize,
+    pub reports_max: usize,
+    /// tcp_migrate_req is on.
+    pub migrates: bool,
+    /// An address cannot be bound.
+    pub bind_errors: u32,
+    /// A shard panics in the middle of a turn.
+    pub panics: u32,
+    /// kill -9, and a power cut: what was not synced may be gone, in part.
+    pub kills: u32,
+    pub power_cuts: u32,
+    /// A sync fails; the disk is full for a while.
+    pub sync_errors: u32,
+    pub full_disks: u32,
+    /// The control thread stands still until somebody kills the process.
+    pub control_deaths: u32,
+}
+
+impl Whole {
+    fn draw(chance: &mut Chance) -> Whole {
+        let rate = |chance: &mut Chance| {
+            let strength = chance.pick(&[4, 16, 64, 250]);
+            if chance.flip() { strength } else { 0 }
+        };
+        Whole {
+            shards: u16::try_from(chance.between(1, 4)).unwrap_or(1),
+            people: chance.between(1, 3),
+            orders_max: chance.pick(&[1, 2, 4, 64]),
+            reports_max: chance.pick(&[1, 2, 4, 64]),
+            migrates: chance.flip(),
+            bind_errors: rate(chance),
+            panics: rate(chance),
+            kills: rate(chance),
+            power_cuts: rate(chance),
+            sync_errors: rate(chance),
+            full_disks: rate(chance),
+            control_deaths: rate(chance) / 4,
+        }
+    }
+
+    /// The same process with nothing going wrong any more.
+    #[must_use]
+    pub fn calm(&self) -> Whole {
+        Whole {
+            bind_errors: 0,
+            panics: 0,
+            kills: 0,
+            power_cuts: 0,
+            sync_errors: 0,
+            full_disks: 0,
+            control_deaths: 0,
+            ..self.clone()
+        }
+    }
+}
+
+/// One seed in so many is a whole process.
+const WHOLE_EVERY: u64 = 4;
+
 impl Swarm {
+    /// The swarm of a seed, with a whole process in one of four.
+    #[must_use]
+    pub fn of_seed(seed: u64) -> Swarm {
+        let mut chance = Chance::new(seed);
+        let swarm = Swarm::draw(&mut chance);
+        if seed % WHOLE_EVERY != WHOLE_EVERY - 1 { swarm } else { swarm.into_whole(&mut chance) }
+    }
+
+    /// A swarm with a whole process, whatever the seed.
+    #[must_use]
+    pub fn whole_of_seed(seed: u64) -> Swarm {
+        let mut chance = Chance::new(seed);
+        let swarm = Swarm::draw(&mut chance);
+        swarm.into_whole(&mut chance)
+    }
+
+    fn into_whole(self, chance: &mut Chance) -> Swarm {
+        let whole = Whole::draw(chance);
+        Swarm {
+            clean: false,
+            steps: chance.between(1000, 5000),
+            connect_ms: self.connect_ms.min(3000),
+            changes: chance.pick(&[200, 1000, 1000]),
+            whole: Some(whole),
+            ..self
+        }
+    }
+
     /// The swarm of a seed.
     #[must_use]
     pub fn draw(chance: &mut Chance) -> Swarm {
@@ -117,6 +215,8 @@ impl Swarm {
             health_flips: rate(chance),
             kills: rate(chance) / 2,
             stops: !clean && chance.below(4) == 0,
+            completions: if clean { usize::MAX } else { chance.pick(&[1, 4, 64, usize::MAX]) },
+            whole: None,
         }
     }
 
@@ -145,7 +245,76 @@ impl Swarm {
             changes: 0,
             health_flips: 0,
             kills: 0,
+            completions: usize::MAX,
+            whole: self.whole.as_ref().map(Whole::calm),
             ..self.clone()
         }
+    }
+}
+
+impl Swarm {
+    /// The faults that can be switched off by themselves, by name.
+    pub const RATES: &[&str] = &[
+        "short_sends",
+        "short_receives",
+        "accept_errors",
+        "aborted_accepts",
+        "open_errors",
+        "local_connects",
+        "memory_errors",
+        "pipe_errors",
+        "late_cancels",
+        "reorders",
+        "flushes",
+        "stray_rings",
+        "host_faults",
+        "peer_resets",
+        "peer_closes",
+        "stalls",
+        "time_jumps",
+        "changes",
+        "health_flips",
+        "kills",
+        "bind_errors",
+        "panics",
+        "process_kills",
+        "power_cuts",
+        "sync_errors",
+        "full_disks",
+        "control_deaths",
+    ];
+
+    /// A fault's strength. `None`: this swarm does not have such a one.
+    pub fn rate(&mut self, name: &str) -> Option<&mut u32> {
+        Some(match (name, &mut self.whole) {
+            ("short_sends", _) => &mut self.short_sends,
+            ("short_receives", _) => &mut self.short_receives,
+            ("accept_errors", _) => &mut self.accept_errors,
+            ("aborted_accepts", _) => &mut self.aborted_accepts,
+            ("open_errors", _) => &mut self.open_errors,
+            ("local_connects", _) => &mut self.local_connects,
+            ("memory_errors", _) => &mut self.memory_errors,
+            ("pipe_errors", _) => &mut self.pipe_errors,
+            ("late_cancels", _) => &mut self.late_cancels,
+            ("reorders", _) => &mut self.reorders,
+            ("flushes", _) => &mut self.flushes,
+            ("stray_rings", _) => &mut self.stray_rings,
+            ("host_faults", _) => &mut self.host_faults,
+            ("peer_resets", _) => &mut self.peer_resets,
+            ("peer_closes", _) => &mut self.peer_closes,
+            ("stalls", _) => &mut self.stalls,
+            ("time_jumps", _) => &mut self.time_jumps,
+            ("changes", _) => &mut self.changes,
+            ("health_flips", _) => &mut self.health_flips,
+            ("kills", _) => &mut self.kills,
+            ("bind_errors", Some(whole)) => &mut whole.bind_errors,
+            ("panics", Some(whole)) => &mut whole.panics,
+            ("process_kills", Some(whole)) => &mut whole.kills,
+            ("power_cuts", Some(whole)) => &mut whole.power_cuts,
+            ("sync_errors", Some(whole)) => &mut whole.sync_errors,
+            ("full_disks", Some(whole)) => &mut whole.full_disks,
+            ("control_deaths", Some(whole)) => &mut whole.control_deaths,
+            _ => return None,
+        })
     }
 }

@@ -17,16 +17,32 @@ use crate::kernel::Kernel;
 #[derive(Clone, Debug)]
 pub struct SimIo(pub Rc<RefCell<Kernel>>);
 
+/// The payload of a panic that the seed wanted: the shard dies in the middle of its turn.
+#[derive(Debug)]
+pub struct Struck;
+
+impl SimIo {
+    /// Panics, if the seed wants it here. No hook is called: nobody is to be told.
+    fn strike(&self) {
+        let strikes = self.0.borrow_mut().strikes();
+        if strikes {
+            std::panic::resume_unwind(Box::new(Struck));
+        }
+    }
+}
+
 impl Io for SimIo {
     fn now(&mut self) -> Now {
         Now::from_nanos(self.0.borrow().now)
     }
 
     fn submit(&mut self, token: Token, op: Op) {
+        self.strike();
         self.0.borrow_mut().submit(token, op);
     }
 
     fn next_completion(&mut self) -> Option<(Token, Outcome)> {
+        self.strike();
         self.0.borrow_mut().next_answer()
     }
 

@@ -22,7 +22,7 @@ use crate::faults::Swarm;
 use crate::net::{ConnId, Net};
 use crate::trace::Trace;
 use buffers::Buffers;
-use legs::Legs;
+use legs::{Behind, Legs};
 use pipes::Pipes;
 use watches::Watch;
 
@@ -137,6 +137,12 @@ pub struct Kernel {
     taking: bool,
     pub(crate) submitted: u64,
     pub(crate) completed: u64,
+    /// Its shard is gone: what still comes from it does nothing.
+    pub(crate) dead: bool,
+    /// After so many operations the shard panics.
+    pub(crate) strikes_in: Option<u32>,
+    /// Answers that the shard has taken since its last wait.
+    taken: usize,
 }
 
 impl Kernel {
@@ -168,7 +174,53 @@ impl Kernel {
             taking: false,
             submitted: 0,
             completed: 0,
+            dead: false,
+            strikes_in: None,
+            taken: 0,
         }
+    }
+
+    /// Swaps what is not one shard's alone: the net, the trace, the time. Of several kernels the
+    /// one that runs has it.
+    pub fn lend(&mut self, to: &mut Kernel) {
+        std::mem::swap(&mut self.net, &mut to.net);
+        std::mem::swap(&mut self.trace, &mut to.trace);
+        to.now = self.now;
+    }
+
+    /// The shard is gone: its descriptors are closed with whatever is in flight.
+    pub fn die(&mut self) {
+        self.note("a shard is gone", [self.legs.count(), 0]);
+        for behind in self.legs.drop_all() {
+            match behind {
+                Behind::Conn(id) if !self.net.conns[id].weir_closed => {
+                    self.net.conns[id].weir_abort(&mut self.chance);
+                }
+                Behind::Listener(listener) => {
+                    self.net.close_listener(listener, &mut self.chance);
+                }
+                Behind::Conn(_) | Behind::Nothing => {}
+            }
+        }
+        self.queue.clear();
+        self.pending.clear();
+        self.watches.clear();
+        self.answers.clear();
+        self.dead = true;
+    }
+
+    /// Where the shard listens.
+    #[must_use]
+    pub fn listens_at(&self) -> BTreeSet<SocketAddr> {
+        let all = self.legs.listeners().map(|listener| &self.net.listening[listener]);
+        all.filter(|listening| listening.open).map(|listening| listening.address).collect()
+    }
+
+    /// True if the shard is to panic now.
+    pub(crate) fn strikes(&mut self) -> bool {
+        let Some(left) = self.strikes_in.as_mut().filter(|_| !self.dead) else { return false };
+        *left = left.saturating_sub(1);
+        *left == 0 && self.strikes_in.take().is_some()
     }
 
     /// A rule was broken. Only the first one counts.
@@ -203,6 +255,7 @@ impl Kernel {
         self.buffers.publish();
         self.hand_over();
         self.wait_until = until;
+        self.taken = 0;
     }
 
     /// True if a waiting shard would be woken.
@@ -233,7 +286,19 @@ impl Kernel {
         self.completed > before
     }
 
+    /// The next answer. What does not fit into the completion queue is kept aside by the kernel and
+    /// comes after the next wait.
     pub(crate) fn next_answer(&mut self) -> Option<(Token, Outcome)> {
+        if self.dead || self.taken >= self.swarm.completions {
+            self.taking = false;
+            return None;
+        }
+        let answer = self.answer()?;
+        self.taken += 1;
+        Some(answer)
+    }
+
+    fn answer(&mut self) -> Option<(Token, Outcome)> {
         self.taking = !self.answers.is_empty() || self.news().is_some();
         if let Some(index) = self.news()
             && (self.answers.is_empty() || self.chance.below(2) == 0)

@@ -16,7 +16,9 @@ pub mod net;
 pub mod operator;
 pub mod peer;
 pub mod sabotage;
+pub mod shrink;
 pub mod trace;
+pub mod whole;
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,9 +26,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use chance::Chance;
 use driver::{Summary, World};
 use faults::Swarm;
-use io::SimIo;
 use sabotage::{Mutant, Sabotage};
-use weir_engine::io::Io;
+use whole::Whole;
+use whole::planted::Planted;
 
 /// A seed that broke a rule.
 #[derive(Clone, Debug)]
@@ -52,7 +54,7 @@ impl std::fmt::Display for Failure {
 /// # Errors
 /// The first rule that was broken; a panic counts as one.
 pub fn run_seed(seed: u64, print: bool) -> Result<Summary, Box<Failure>> {
-    run_with(seed, print, |io| io)
+    run_swarm(seed, &Swarm::of_seed(seed), print)
 }
 
 /// Runs one seed with a planted bug.
@@ -60,16 +62,37 @@ pub fn run_seed(seed: u64, print: bool) -> Result<Summary, Box<Failure>> {
 /// # Errors
 /// As [`run_seed`]: here it is the wanted result.
 pub fn run_mutant(seed: u64, mutant: Mutant) -> Result<Summary, Box<Failure>> {
-    run_with(seed, false, |io| Sabotage::new(io, mutant))
+    let swarm = Swarm::draw(&mut Chance::new(seed));
+    let wrap = |io| Sabotage::new(io, mutant);
+    fenced(seed, &swarm, || World::new(seed, swarm.clone(), false, wrap).run(&swarm))
 }
 
-fn run_with<I: Io>(
+/// Runs one seed of a whole process with a planted bug.
+///
+/// # Errors
+/// As [`run_mutant`].
+pub fn run_planted(seed: u64, planted: Planted) -> Result<Summary, Box<Failure>> {
+    let swarm = Swarm::whole_of_seed(seed);
+    fenced(seed, &swarm, || Whole::new(seed, &swarm, Some(planted), false)?.run())
+}
+
+/// Runs a swarm that may not be its seed's own.
+///
+/// # Errors
+/// As [`run_seed`].
+pub fn run_swarm(seed: u64, swarm: &Swarm, print: bool) -> Result<Summary, Box<Failure>> {
+    fenced(seed, swarm, || match &swarm.whole {
+        Some(_) => Whole::new(seed, swarm, None, print)?.run(),
+        None => World::new(seed, swarm.clone(), print, |io| io).run(swarm),
+    })
+}
+
+/// A panic is a failure like any other.
+fn fenced(
     seed: u64,
-    print: bool,
-    wrap: impl FnOnce(SimIo) -> I,
+    swarm: &Swarm,
+    world: impl FnOnce() -> Result<Summary, String>,
 ) -> Result<Summary, Box<Failure>> {
-    let swarm = Swarm::draw(&mut Chance::new(seed));
-    let world = || World::new(seed, swarm.clone(), print, wrap).run(&swarm);
     let result = catch_unwind(AssertUnwindSafe(world));
     let what = match result {
         Ok(Ok(summary)) => return Ok(summary),
@@ -80,7 +103,7 @@ fn run_with<I: Io>(
             format!("panic {}: {text}", PANICKED_AT.take())
         }
     };
-    Err(Box::new(Failure { seed, what, swarm }))
+    Err(Box::new(Failure { seed, what, swarm: swarm.clone() }))
 }
 
 thread_local! {

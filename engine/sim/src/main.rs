@@ -4,21 +4,26 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use weir_sim::driver::Summary;
-use weir_sim::{quiet_panics, run_seed};
+use weir_sim::shrink::{Less, shrink};
+use weir_sim::{quiet_panics, run_swarm};
 
 const USAGE: &str = "usage: weir-sim --seeds N [--start S]   run N seeds (default 1000, from 0 on)
-       weir-sim --seed S [--trace]        run one seed, with a line for each event";
+       weir-sim --seed S [--trace]        run one seed, with a line for each event
+       weir-sim --seed S --shrink         find a smaller world of it that fails still
+with either: [--without FAULT,FAULT] [--clients N] [--steps N]   less than the seed has";
 
 /// What was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Asked {
     seeds: u64,
     start: u64,
     trace: bool,
+    shrink: bool,
+    less: Less,
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Option<Asked> {
-    let mut asked = Asked { seeds: 1000, start: 0, trace: false };
+    let mut asked = Asked { seeds: 1000, ..Asked::default() };
     while let Some(word) = words.next() {
         let mut number = || words.next()?.parse::<u64>().ok();
         match word.as_str() {
@@ -26,6 +31,12 @@ fn parse(mut words: impl Iterator<Item = String>) -> Option<Asked> {
             "--start" => asked.start = number()?,
             "--seed" => (asked.start, asked.seeds) = (number()?, 1),
             "--trace" => asked.trace = true,
+            "--shrink" => asked.shrink = true,
+            "--clients" => asked.less.clients = usize::try_from(number()?).ok(),
+            "--steps" => asked.less.steps = usize::try_from(number()?).ok(),
+            "--without" => {
+                asked.less.without = words.next()?.split(',').map(str::to_owned).collect();
+            }
             _ => return None,
         }
     }
@@ -38,11 +49,14 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     quiet_panics();
+    if asked.shrink {
+        return smaller(asked.start);
+    }
     let mut failed = 0u64;
     let mut sum = Summary::default();
     let took = measure(|| {
         for seed in asked.start..asked.start.saturating_add(asked.seeds) {
-            match run(seed, asked.trace) {
+            match run(seed, &asked) {
                 Ok(summary) => add(&mut sum, summary),
                 Err(text) => {
                     failed += 1;
@@ -54,22 +68,38 @@ fn main() -> ExitCode {
     let rate = sum.steps as f64 / took.as_secs_f64();
     println!("seeds={} failed={failed} steps={} steps_per_s={rate:.0}", asked.seeds, sum.steps);
     println!(
-        "events={} backend_connections={} bytes={} connects_checked={} ejections_checked={} hash={:016x}",
-        sum.events, sum.sessions, sum.bytes, sum.connects_checked, sum.ejections_checked, sum.hash
+        "events={} backend_connections={} bytes={} connects_checked={} ejections_checked={}",
+        sum.events, sum.sessions, sum.bytes, sum.connects_checked, sum.ejections_checked
+    );
+    println!(
+        "acks={} recoveries={} deaths={} hash={:016x}",
+        sum.acks, sum.recoveries, sum.deaths, sum.hash
     );
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// One seed; every tenth runs twice and must do the same again.
-fn run(seed: u64, trace: bool) -> Result<Summary, String> {
-    let summary = run_seed(seed, trace).map_err(|failure| failure.to_string())?;
-    if seed.is_multiple_of(10) && !trace {
-        let again = run_seed(seed, false).map_err(|failure| failure.to_string())?;
+/// One seed; every seventh runs twice and must do the same again.
+fn run(seed: u64, asked: &Asked) -> Result<Summary, String> {
+    let swarm = asked.less.apply(seed);
+    let run = |trace| run_swarm(seed, &swarm, trace).map_err(|failure| failure.to_string());
+    let summary = run(asked.trace)?;
+    if seed.is_multiple_of(7) && !asked.trace {
+        let again = run(false)?;
         if again != summary {
             return Err(format!("seed {seed}: two runs differ: {summary:?} and {again:?}"));
         }
     }
     Ok(summary)
+}
+
+/// Shrinks a seed and says how to run what is left.
+fn smaller(seed: u64) -> ExitCode {
+    let Some((less, failure)) = shrink(seed) else {
+        println!("seed {seed} does not fail");
+        return ExitCode::SUCCESS;
+    };
+    println!("{failure}\nsmaller: weir-sim --seed {seed}{less} --trace");
+    ExitCode::FAILURE
 }
 
 fn add(sum: &mut Summary, one: Summary) {
@@ -79,6 +109,9 @@ fn add(sum: &mut Summary, one: Summary) {
     sum.bytes += one.bytes;
     sum.connects_checked += one.connects_checked;
     sum.ejections_checked += one.ejections_checked;
+    sum.acks += one.acks;
+    sum.recoveries += one.recoveries;
+    sum.deaths += one.deaths;
     sum.hash = sum.hash.rotate_left(1) ^ one.hash;
 }
 
@@ -96,9 +129,15 @@ mod tests {
     #[test]
     fn arguments_say_which_seeds() {
         let parse = |text: &str| parse(text.split_whitespace().map(String::from));
-        assert_eq!(parse(""), Some(Asked { seeds: 1000, start: 0, trace: false }));
-        assert_eq!(parse("--seeds 5 --start 7"), Some(Asked { seeds: 5, start: 7, trace: false }));
-        assert_eq!(parse("--seed 9 --trace"), Some(Asked { seeds: 1, start: 9, trace: true }));
+        let asked = |seeds, start| Asked { seeds, start, ..Asked::default() };
+        assert_eq!(parse(""), Some(asked(1000, 0)));
+        assert_eq!(parse("--seeds 5 --start 7"), Some(asked(5, 7)));
+        assert_eq!(parse("--seed 9 --trace"), Some(Asked { trace: true, ..asked(1, 9) }));
+        assert_eq!(parse("--seed 9 --shrink"), Some(Asked { shrink: true, ..asked(1, 9) }));
+        let less = Less { without: vec!["stalls".into(), "kills".into()], ..Less::default() };
+        let less = Less { clients: Some(2), steps: Some(3), ..less };
+        let text = format!("--seed 9{less}");
+        assert_eq!(parse(&text), Some(Asked { less, ..asked(1, 9) }));
         for wrong in ["--seed", "--seeds x", "--what", "--seed -1"] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }

@@ -188,6 +188,9 @@ pub struct Net {
     pub listening: Vec<Listening>,
     /// Connections whose peer has no program yet.
     pub unattended: Vec<ConnId>,
+    /// net.ipv4.tcp_migrate_req: who waits on a listener that closes moves to another one with its
+    /// address.
+    pub migrates: bool,
 }
 
 impl Net {
@@ -228,10 +231,36 @@ impl Net {
         window_max: usize,
         chance: &mut Chance,
     ) -> Option<ConnId> {
-        let open = |listening: &Listening| listening.open && listening.address == address;
-        let index = self.listening.iter().position(open)?;
+        let index = self.in_group(address, chance)?;
         let id = self.connect(Side::Client, address, window_max, chance);
         self.listening[index].queue.push_back(id);
         Some(id)
+    }
+
+    /// One of the open listeners with this address: the hash that SO_REUSEPORT makes is anybody's.
+    fn in_group(&self, address: SocketAddr, chance: &mut Chance) -> Option<usize> {
+        let open = |listening: &Listening| listening.open && listening.address == address;
+        let places = self.listening.iter().enumerate();
+        let group: Vec<usize> =
+            places.filter(|(_, listening)| open(listening)).map(|(index, _)| index).collect();
+        match group.len() {
+            0 => None,
+            1 => Some(group[0]),
+            _ => Some(chance.pick(&group)),
+        }
+    }
+
+    /// A listener closes: who waits on it is reset, or moves to another one of its group.
+    pub fn close_listener(&mut self, listener: usize, chance: &mut Chance) {
+        let listening = &mut self.listening[listener];
+        listening.open = false;
+        let address = listening.address;
+        for conn in std::mem::take(&mut listening.queue) {
+            let heir = if self.migrates { self.in_group(address, chance) } else { None };
+            match heir {
+                Some(heir) => self.listening[heir].queue.push_back(conn),
+                None => self.conns[conn].weir_abort(chance),
+            }
+        }
     }
 }

@@ -10,7 +10,7 @@ impl Census {
     /// What there is to say about everything (`None` or empty), a pool, or `pool/backend`. `None`
     /// if there is no such subject. Durations are kept for pools, ends for the whole process: they
     /// are empty for what they are not kept for.
-    pub(crate) fn stats(&self, snapshot: &Snapshot, subject: Option<&str>) -> Option<Stats> {
+    pub fn stats(&self, snapshot: &Snapshot, subject: Option<&str>) -> Option<Stats> {
         let subject = subject.unwrap_or_default();
         if subject.is_empty() {
             return Some(self.stats_of_all(snapshot));

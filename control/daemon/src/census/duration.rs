@@ -6,7 +6,7 @@ use weir_proto::stats::DURATION_MAX_US;
 
 /// Durations in microseconds. Takes no memory to speak of until the first one.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Durations {
+pub struct Durations {
     // 64 bits: at 100,000 sessions a second a counter of 32 bits is full after half a day.
     histogram: Option<Box<Histogram<u64>>>,
     sum_us: u64,
@@ -14,7 +14,7 @@ pub(crate) struct Durations {
 
 impl Durations {
     /// Adds what one shard has counted.
-    pub(crate) fn add(&mut self, from: &Histogram<u32>, sum_us: u64) {
+    pub fn add(&mut self, from: &Histogram<u32>, sum_us: u64) {
         self.sum_us += sum_us;
         if from.is_empty() {
             return;
@@ -29,18 +29,18 @@ impl Durations {
     }
 
     /// How many there were.
-    pub(crate) fn count(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         self.histogram.as_ref().map_or(0, |histogram| histogram.len())
     }
 
     /// All of them together, in seconds.
-    pub(crate) fn sum_s(&self) -> f64 {
+    pub fn sum_s(&self) -> f64 {
         self.sum_us as f64 / 1e6
     }
 
     /// How many were at most as long as each of `bounds_us`, which must rise. Two digits are told
     /// apart, so one that is up to 1 % longer may be among them.
-    pub(crate) fn at_most(&self, bounds_us: &[u64]) -> Vec<u64> {
+    pub fn at_most(&self, bounds_us: &[u64]) -> Vec<u64> {
         let mut counts = vec![0; bounds_us.len()];
         let Some(histogram) = &self.histogram else { return counts };
         for step in histogram.iter_recorded() {
@@ -59,7 +59,7 @@ impl Durations {
     }
 
     /// What people read.
-    pub(crate) fn percentiles(&self) -> Percentiles {
+    pub fn percentiles(&self) -> Percentiles {
         let Some(histogram) = &self.histogram else { return Percentiles::default() };
         let seconds = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e6;
         Percentiles {

@@ -7,7 +7,6 @@ use weir_proto::ids::ShardId;
 use weir_proto::order::ListenerSocket;
 
 use super::{Control, Life, Moment, Phase, elapsed};
-use crate::listen;
 
 /// How long shards may take to end before the process ends without them.
 pub(super) const STOP_MAX: Duration = Duration::from_secs(5);
@@ -16,7 +15,7 @@ const PANICS_MAX: usize = 3;
 const PANICS_WITHIN: Duration = Duration::from_secs(60);
 impl Control {
     /// Accepts nothing any more, and stops at `until` or as soon as no session is left.
-    pub(crate) fn drain(&mut self, until: Option<Now>, moment: Moment) {
+    pub fn drain(&mut self, until: Option<Now>, moment: Moment) {
         match self.phase {
             Phase::Serving => {
                 tracing::info!("draining: no new sessions, {} are open", self.census.sessions());
@@ -40,7 +39,7 @@ impl Control {
     }
 
     /// Ends every session and every shard now.
-    pub(crate) fn stop(&mut self, moment: Moment) {
+    pub fn stop(&mut self, moment: Moment) {
         if matches!(self.phase, Phase::Stopping { .. } | Phase::Over { .. }) {
             return;
         }
@@ -61,28 +60,35 @@ impl Control {
         let snapshot = self.snapshot.clone();
         let down = self.down();
         let draining = !self.is_serving();
-        let Some(shard) = self.shard(id) else { return };
+        let stopping = matches!(self.phase, Phase::Stopping { .. });
+        let Some(shard) = self.shards.get_mut(usize::from(id.0)) else { return };
         shard.sessions_max = sessions_max;
         let text = match (shard.life, shard.is_fenced) {
             (Life::Live, false) => return,
             // It was stuck: it gets all that it was told, and has no socket.
             (Life::Live, true) => "turns again",
-            // It was built again after it had ended: it knows nothing and has no socket.
+            // It was built again after it had ended: it knows nothing and has no socket, and what
+            // was said to the one before is not for it.
             (Life::Ended, _) => {
+                self.fleet.address_next(id);
                 *shard = shard.successor();
                 "was built again"
             }
         };
         shard.is_fenced = false;
         shard.sessions_max = sessions_max;
-        let sockets = listen::bind_all(&snapshot).unwrap_or_else(|error| {
+        let sockets = self.fleet.bind_again(id, &snapshot).unwrap_or_else(|error| {
             tracing::error!("shard {id} serves without listeners: {}", error.refusal().message);
+            shard.unbound = true;
             Vec::<ListenerSocket>::new()
         });
         shard.outbox.adopt(snapshot, sockets);
         shard.outbox.health(&down);
         if draining {
             shard.outbox.drain();
+        }
+        if stopping {
+            shard.outbox.stop();
         }
         tracing::info!("shard {id} {text}");
         self.events.push("shard", id.to_string(), text.to_owned(), moment.wall_ms);
@@ -104,6 +110,18 @@ impl Control {
                 tell("is stuck: the others take its clients");
                 shard.is_fenced = true;
                 self.rollout.on_ended(shard.id, moment.now);
+            }
+        }
+    }
+
+    /// Tries again to bind for shards that were built again when it did not work.
+    pub(super) fn bind_missing(&mut self) {
+        let snapshot = &self.snapshot;
+        for shard in self.shards.iter_mut().filter(|it| it.unbound && it.life == Life::Live) {
+            if let Ok(sockets) = self.fleet.bind_again(shard.id, snapshot) {
+                tracing::info!("shard {} has its listeners", shard.id);
+                shard.unbound = false;
+                shard.outbox.adopt(snapshot.clone(), sockets);
             }
         }
     }

@@ -30,6 +30,8 @@ pub(crate) struct Shard {
     pub(crate) version: Version,
     pub(crate) sessions_max: u32,
     pub(crate) outbox: Outbox,
+    /// Its listeners could not be bound when it was built again: that is tried again.
+    pub(crate) unbound: bool,
     /// The empty box for the next figures; `None` while the shard has it.
     spare: Option<Box<ShardStats>>,
     /// How often figures were asked for, and how often they came.
@@ -51,6 +53,7 @@ impl Shard {
             version: Version(0),
             sessions_max: 0,
             outbox: Outbox::default(),
+            unbound: false,
             spare: Some(Box::new(ShardStats::new(id))),
             asked: 0,
             answered: 0,

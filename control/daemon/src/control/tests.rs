@@ -130,6 +130,10 @@ impl Fleet for Shards {
         Ok(())
     }
 
+    fn address_next(&self, shard: ShardId) {
+        self.0.borrow_mut().sent.push(format!("{shard} next"));
+    }
+
     fn take_report(&self) -> Option<Report> {
         self.0.borrow_mut().reports.pop_front()
     }
@@ -303,10 +307,22 @@ fn a_shard_that_panics_is_not_waited_for_and_comes_back_with_everything() {
     shards.set_deaf(&[]);
     shards.report(Report::Started { shard: ShardId(1), sessions_max: 9 });
     pump(&mut control, 2);
-    assert_eq!(shards.take_sent(), ["1 adopt 2 +1"]);
+    assert_eq!(shards.take_sent(), ["1 next", "1 adopt 2 +1"]);
     assert_eq!(control.shards[1].sessions_max, 9);
     assert_eq!(control.shards[1].life, Life::Live);
     assert_eq!(control.shards[1].restarts, 1);
+}
+
+#[test]
+fn a_shard_that_comes_back_while_the_process_stops_is_told_to_stop() {
+    let (mut control, shards, _disk) = started();
+    shards.set_deaf(&[0, 1]);
+    control.stop(at(0));
+    shards.take_sent();
+    shards.report(Report::Ended { shard: ShardId(1), panic: Some("oh".into()) });
+    shards.report(Report::Started { shard: ShardId(1), sessions_max: 9 });
+    pump(&mut control, 1);
+    assert_eq!(shards.take_sent(), ["1 next", "1 adopt 1 +1", "1 drain", "1 stop"]);
 }
 
 #[test]

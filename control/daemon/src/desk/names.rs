@@ -21,7 +21,7 @@ pub(super) fn parse(text: &str) -> Result<Name, Refusal> {
 ///
 /// # Errors
 /// There is no slash, or more than one.
-pub(crate) fn split(name: &str) -> Result<(&str, &str), Refusal> {
+pub fn split(name: &str) -> Result<(&str, &str), Refusal> {
     match name.split_once('/') {
         Some((pool, backend)) if !backend.contains('/') => Ok((pool, backend)),
         _ => Err(Refusal::new(
@@ -53,19 +53,19 @@ pub(super) fn backend<'a>(
 }
 
 /// There is no such listener.
-pub(crate) fn no_listener(current: &Snapshot, name: &str) -> Refusal {
+pub fn no_listener(current: &Snapshot, name: &str) -> Refusal {
     let live = current.listeners.iter().map(|listener| listener.name.to_string());
     not_found("listener", name, live, "weirctl listener list")
 }
 
 /// There is no such pool.
-pub(crate) fn no_pool(current: &Snapshot, name: &str) -> Refusal {
+pub fn no_pool(current: &Snapshot, name: &str) -> Refusal {
     let live = current.pools.iter().map(|pool| pool.name.to_string());
     not_found("pool", name, live, "weirctl pool list")
 }
 
 /// There is no such backend.
-pub(crate) fn no_backend(current: &Snapshot, name: &str) -> Refusal {
+pub fn no_backend(current: &Snapshot, name: &str) -> Refusal {
     let live = current.backends().map(|(pool, backend)| format!("{}/{}", pool.name, backend.name));
     not_found("backend", name, live, "weirctl backend list")
 }

@@ -57,7 +57,7 @@ pub(super) fn backend(snapshot: &Snapshot, pool: &str, name: &str) -> Value {
 }
 
 /// The word that operators write for a kind of health check.
-pub(crate) fn kind_word(kind: HealthKind) -> &'static str {
+pub fn kind_word(kind: HealthKind) -> &'static str {
     match kind {
         HealthKind::Tcp => "tcp",
         HealthKind::Http => "http",
@@ -67,7 +67,7 @@ pub(crate) fn kind_word(kind: HealthKind) -> &'static str {
 }
 
 /// A span in seconds.
-pub(crate) fn span_s(span: weir_proto::spec::Span) -> f64 {
+pub fn span_s(span: weir_proto::spec::Span) -> f64 {
     // Spans are checked to be at most a week: exact in a float.
     u32::try_from(span.millis).map_or(f64::INFINITY, f64::from) / 1000.0
 }

@@ -14,55 +14,55 @@ use weir_proto::stats::{DURATION_MAX_US, Reject};
 use crate::census::{BackendTotals, Census, Durations, PoolTotals, ShardTotals};
 use crate::watchdog::Watched;
 use page::Page;
-pub(crate) use process::Process;
+pub use process::Process;
 
 /// The value of Content-Type for [`render`]'s text.
-pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What the page is made of.
-pub(crate) struct MetricsInput<'a> {
-    pub(crate) snapshot: &'a Snapshot,
-    pub(crate) census: &'a Census,
-    pub(crate) health: &'a dyn HealthView,
+pub struct MetricsInput<'a> {
+    pub snapshot: &'a Snapshot,
+    pub census: &'a Census,
+    pub health: &'a dyn HealthView,
     /// weir's own version.
-    pub(crate) program: &'a str,
+    pub program: &'a str,
     /// When weir started to serve, in milliseconds since 1970.
-    pub(crate) started_ms: u64,
-    pub(crate) events_dropped: u64,
+    pub started_ms: u64,
+    pub events_dropped: u64,
     /// Of each shard, in order.
-    pub(crate) guarded: Vec<GuardedShard>,
+    pub guarded: Vec<GuardedShard>,
     /// The most sessions of all shards together.
-    pub(crate) sessions_max: u64,
-    pub(crate) process: Process,
+    pub sessions_max: u64,
+    pub process: Process,
 }
 
 /// One shard's troubles since the start.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct GuardedShard {
-    pub(crate) watched: Watched,
-    pub(crate) is_fenced: bool,
+pub struct GuardedShard {
+    pub watched: Watched,
+    pub is_fenced: bool,
     /// How often it was built again after a panic.
-    pub(crate) restarts: u64,
+    pub restarts: u64,
 }
 
 /// What the page wants to know of the health checks.
-pub(crate) trait HealthView {
+pub trait HealthView {
     /// What is known of one backend.
     fn counts(&self, backend: BackendId) -> HealthCounts;
 }
 
 /// One backend's health and checks since it was first heard of.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct HealthCounts {
-    pub(crate) up: bool,
-    pub(crate) checks_ok: u64,
-    pub(crate) checks_failed: u64,
+pub struct HealthCounts {
+    pub up: bool,
+    pub checks_ok: u64,
+    pub checks_failed: u64,
     /// Times that it went up or down.
-    pub(crate) transitions: u64,
+    pub transitions: u64,
     /// The time that all checks took together, in seconds.
-    pub(crate) duration_sum_s: f64,
+    pub duration_sum_s: f64,
     /// How many checks that sum is of.
-    pub(crate) duration_count: u64,
+    pub duration_count: u64,
 }
 
 /// Upper bounds of the buckets of all durations, in microseconds: 1, 2.5 and 5 of each decade from
@@ -98,7 +98,7 @@ const BOUNDS_US: [u64; 24] = [
 const STATES: [&str; 4] = ["up", "down", "draining", "maint"];
 
 /// The page as text, in Prometheus' exposition format.
-pub(crate) fn render(input: &MetricsInput<'_>) -> String {
+pub fn render(input: &MetricsInput<'_>) -> String {
     let mut page = Page::default();
     whole(&mut page, input);
     listeners(&mut page, input);

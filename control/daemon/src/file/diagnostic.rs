@@ -26,15 +26,15 @@ pub(super) struct Problem {
 
 /// Something wrong at a place of a file.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Diagnostic {
-    pub(crate) file: String,
+pub struct Diagnostic {
+    pub file: String,
     /// From 1; 0 if the file could not be read at all.
-    pub(crate) line: usize,
+    pub line: usize,
     /// In characters, from 1; 0 if the file could not be read at all.
-    pub(crate) column: usize,
-    pub(crate) message: String,
+    pub column: usize,
+    pub message: String,
     /// How to mend it; may be empty.
-    pub(crate) hint: String,
+    pub hint: String,
     #[serde(skip)]
     place: Option<Place>,
 }
@@ -76,7 +76,7 @@ impl Diagnostic {
     }
 
     /// As rustc would: what, the line with carets, a hint.
-    pub(crate) fn render(&self, colour: bool) -> String {
+    pub fn render(&self, colour: bool) -> String {
         let mut group = Level::ERROR.primary_title(self.message.as_str()).elements(
             self.place.as_ref().map(|place| {
                 Snippet::source(place.source.text.as_str())

@@ -8,7 +8,7 @@ use weir_proto::spec::{
 };
 
 /// `spec` as the text of a file. Tables that say only the defaults are left out.
-pub(crate) fn export(spec: &Spec) -> String {
+pub fn export(spec: &Spec) -> String {
     let mut out = String::new();
     for (name, listener) in &spec.listener {
         write_listener(&mut out, &key(name.as_str()), listener);

@@ -2,7 +2,7 @@
 
 /// What the first bytes of an HTTP answer say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum StatusLine {
+pub enum StatusLine {
     /// Right so far; more bytes will tell.
     Unfinished,
     Status(u16),
@@ -11,7 +11,7 @@ pub(super) enum StatusLine {
 }
 
 /// Reads `HTTP/1.x NNN` and what ends it. Never looks at more than [`STATUS_LINE_MAX`] bytes.
-pub(super) fn status_line(bytes: &[u8]) -> StatusLine {
+pub fn status_line(bytes: &[u8]) -> StatusLine {
     let fits = |index: usize, byte: u8| match index {
         0..7 => byte == b"HTTP/1."[index],
         7 | 10 | 11 => byte.is_ascii_digit(),
@@ -31,11 +31,11 @@ pub(super) fn status_line(bytes: &[u8]) -> StatusLine {
 }
 
 /// `HTTP/1.1 200` and the byte after it.
-pub(super) const STATUS_LINE_MAX: usize = 13;
+pub const STATUS_LINE_MAX: usize = 13;
 
 /// Looks for a byte string in a stream, piece by piece, in constant memory (Knuth, Morris, Pratt).
 #[derive(Debug)]
-pub(super) struct Seeker<'a> {
+pub struct Seeker<'a> {
     wanted: &'a [u8],
     /// For each prefix of `wanted`: the length of its longest proper border.
     borders: Vec<usize>,
@@ -43,7 +43,7 @@ pub(super) struct Seeker<'a> {
 }
 
 impl<'a> Seeker<'a> {
-    pub(super) fn new(wanted: &'a [u8]) -> Seeker<'a> {
+    pub fn new(wanted: &'a [u8]) -> Seeker<'a> {
         let mut borders = vec![0; wanted.len()];
         let mut length = 0;
         for index in 1..wanted.len() {
@@ -57,7 +57,7 @@ impl<'a> Seeker<'a> {
     }
 
     /// Reads on. True once all of it has been seen (at once, if it is empty).
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> bool {
+    pub fn feed(&mut self, bytes: &[u8]) -> bool {
         for byte in bytes {
             if self.matched == self.wanted.len() {
                 break;

@@ -23,8 +23,9 @@ impl Outbox {
     pub(crate) fn adopt(&mut self, snapshot: Arc<Snapshot>, sockets: Vec<ListenerSocket>) {
         let (_, mut all) = self.adopt.take().unwrap_or_else(|| (snapshot.clone(), Vec::new()));
         all.extend(sockets);
-        // Listeners that came and went again before the shard ever heard of them.
-        let wanted: BTreeSet<_> = snapshot.listeners.iter().map(|listener| listener.id).collect();
+        // Listeners that came and went, or were drained, before the shard ever heard of them.
+        let open = snapshot.listeners.iter().filter(|listener| listener.accepting);
+        let wanted: BTreeSet<_> = open.map(|listener| listener.id).collect();
         all.retain(|socket| wanted.contains(&socket.listener));
         self.adopt = Some((snapshot, all));
     }
@@ -184,5 +185,15 @@ mod tests {
         assert_eq!(flush(&mut outbox, 9), ["stop"]);
         assert!(outbox.is_empty());
         assert_eq!(flush(&mut outbox, 9), [""; 0]);
+    }
+
+    #[test]
+    fn a_listener_that_is_drained_before_the_shard_hears_of_it_is_not_opened() {
+        let mut outbox = Outbox::default();
+        outbox.adopt(snapshot(2, &[1]), vec![socket(1)]);
+        let mut drained = Snapshot::clone(&snapshot(3, &[1]));
+        drained.listeners[0].accepting = false;
+        outbox.adopt(Arc::new(drained), Vec::new());
+        assert_eq!(flush(&mut outbox, 9), ["adopt 3 []"]);
     }
 }

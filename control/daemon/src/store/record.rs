@@ -13,14 +13,14 @@ const FORMAT_OLDEST: u32 = 1;
 /// One version of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Record {
+pub struct Record {
     format: u32,
-    pub(crate) version: u64,
+    pub version: u64,
     /// RFC 3339, UTC.
-    pub(crate) at: String,
-    pub(crate) by: Author,
-    pub(crate) summary: String,
-    pub(crate) spec: Spec,
+    pub at: String,
+    pub by: Author,
+    pub summary: String,
+    pub spec: Spec,
 }
 
 /// The one field that every format has.
@@ -31,7 +31,7 @@ struct Format {
 
 impl Record {
     /// A version that was made now.
-    pub(crate) fn new(version: u64, at: String, by: Author, summary: String, spec: Spec) -> Record {
+    pub fn new(version: u64, at: String, by: Author, summary: String, spec: Spec) -> Record {
         Record { format: FORMAT, version, at, by, summary, spec }
     }
 

@@ -24,6 +24,8 @@ struct Platter {
     full: bool,
     /// So many writes and syncs still work, then every one fails.
     fails_after: Option<usize>,
+    /// Only one fails then.
+    fails_once: bool,
     /// Every state of the disk after a write or a sync: the places where the power may go.
     moments: Vec<Moment>,
     record_moments: bool,
@@ -67,7 +69,10 @@ impl Platter {
 
     fn check(&mut self) -> Result<(), io::Error> {
         let worn_out = self.fails_after == Some(0);
-        self.fails_after = self.fails_after.map(|left| left.saturating_sub(1));
+        self.fails_after = match self.fails_after {
+            Some(0) if self.fails_once => None,
+            left => left.map(|left| left.saturating_sub(1)),
+        };
         if self.full || worn_out {
             Err(io::Error::from(io::ErrorKind::StorageFull))
         } else {
@@ -138,7 +143,7 @@ fn seeded(disk: &Disk) -> Store {
 
 /// A new state on a disk.
 pub(crate) fn seeded_with(disk: &Disk, first: &Record) -> Store {
-    Store::create("the disk".into(), opener(disk.clone()), first).unwrap()
+    Store::seed_backend(disk.clone(), first).unwrap()
 }
 
 /// A disk with versions 1 to `count`, closed in peace or not.
@@ -218,6 +223,25 @@ fn a_refused_change_never_comes_back() {
         drop(store);
         let (store, newest) = Store::with_backend(Disk::of(&disk.bytes())).unwrap();
         assert_eq!((newest, store.newest()), (other, 4));
+    }
+}
+
+/// A refused change is taken back before the refusal is told: a kill right after it finds nothing.
+#[test]
+fn a_kill_after_a_refusal_does_not_bring_the_change_back() {
+    let bytes = disk_with(3, true);
+    for operations in 0.. {
+        let disk = Disk::of(&bytes);
+        let (mut store, _) = Store::with_backend(disk.clone()).unwrap();
+        disk.0.lock().unwrap().fails_once = true;
+        disk.0.lock().unwrap().fails_after = Some(operations);
+        let appended = store.append(&record(4));
+        let killed = disk.bytes();
+        if appended.is_ok() {
+            assert!(operations > 4, "an append writes and syncs");
+            break;
+        }
+        assert_eq!(newest_of(&killed), Some(3), "after {operations} operations");
     }
 }
 

@@ -112,6 +112,10 @@ impl Fleet for Arc<Guarded> {
         Ok(())
     }
 
+    fn address_next(&self, shard: ShardId) {
+        self.engine.address_next(shard);
+    }
+
     fn take_report(&self) -> Option<Report> {
         self.engine.take_report()
     }

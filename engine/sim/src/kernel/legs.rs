@@ -132,6 +132,19 @@ impl Legs {
         }
     }
 
+    /// Closes all of them, whatever is in flight, and says what was behind them.
+    pub(super) fn drop_all(&mut self) -> Vec<Behind> {
+        self.places.drain(..).flatten().map(|place| place.behind).collect()
+    }
+
+    /// The listeners among them: indices into `Net::listening`.
+    pub(super) fn listeners(&self) -> impl Iterator<Item = usize> {
+        self.places.iter().flatten().filter_map(|place| match place.behind {
+            Behind::Listener(listener) => Some(listener),
+            Behind::Nothing | Behind::Conn(_) => None,
+        })
+    }
+
     /// What is still open, as text.
     pub(super) fn left(&self, may_listen: bool) -> Option<String> {
         let is_left = |place: &&Place| !(may_listen && matches!(place.behind, Behind::Listener(_)));

@@ -125,6 +125,9 @@ impl Kernel {
     }
 
     pub(crate) fn close(&mut self, leg: Leg, how: How) {
+        if self.dead {
+            return;
+        }
         let behind = match self.legs.close(leg) {
             Ok(behind) => behind,
             Err(what) => return self.fail(what),
@@ -194,14 +197,13 @@ impl Kernel {
     }
 
     pub(crate) fn fence(&mut self, leg: Leg) {
+        if self.dead {
+            return;
+        }
         let Some(Behind::Listener(listener)) = self.legs.behind(leg) else {
             return self.fail(format!("{leg:?} is fenced, but it does not listen"));
         };
         self.note("fenced (listener)", [listener, 0]);
-        let listening = &mut self.net.listening[listener];
-        listening.open = false;
-        for conn in std::mem::take(&mut listening.queue) {
-            self.net.conns[conn].weir_abort(&mut self.chance);
-        }
+        self.net.close_listener(listener, &mut self.chance);
     }
 }

@@ -10,7 +10,7 @@ const TICKS_PER_S: f64 = 100.0;
 
 /// What the kernel says about this process. What it does not say is absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Process {
+pub struct Process {
     cpu_s: Option<f64>,
     resident_bytes: Option<u64>,
     virtual_bytes: Option<u64>,
@@ -22,7 +22,7 @@ pub(crate) struct Process {
 
 impl Process {
     /// Reads /proc; takes well under a millisecond.
-    pub(crate) fn read() -> Process {
+    pub fn read() -> Process {
         let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
         Process {
             open_fds: open_fds(),

@@ -1,0 +1,185 @@
+//! One change from the request to the answer: decide, bind, make durable, send to every shard, wait
+//! for them, answer. The order of these steps is here and nowhere else; it waits by being asked
+//! again, so that the simulator can stop it anywhere.
+
+use std::time::Duration;
+
+use weir_core::base::clock::Now;
+use weir_proto::answer::{Answer, Author, Changed};
+use weir_proto::ids::Version;
+use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
+use weir_proto::snapshot::Snapshot;
+
+use super::{Control, Moment, elapsed};
+use crate::desk::Plan;
+
+/// How long the address of a listener that was removed just now is waited for.
+const RELEASE_WAIT: Duration = Duration::from_secs(1);
+
+/// What a change waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waits {
+    /// Shards that have not adopted it: ask again after each report and tick.
+    Shards,
+    /// An address that is still held: ask again soon.
+    Address,
+}
+
+/// A change that has not been answered. One at a time: the next one begins when it is answered.
+#[derive(Debug)]
+pub struct Change {
+    request: ChangeRequest,
+    options: ChangeOptions,
+    by: Author,
+    step: Step,
+}
+
+/// ```text
+/// Asked ──decided──▶ Binding ──bound, durable, sent──▶ Adopting ──every live shard has it──▶ Over
+/// ```
+#[derive(Debug)]
+enum Step {
+    Asked,
+    Binding { plan: Plan, next: Snapshot, since: Now },
+    Adopting { plan: Plan, version: Version },
+    Over,
+}
+
+type Outcome = Result<Answer, Refusal>;
+
+impl Change {
+    /// A change that `by` asks for.
+    #[must_use]
+    pub fn new(request: ChangeRequest, options: ChangeOptions, by: Author) -> Change {
+        Change { request, options, by, step: Step::Asked }
+    }
+
+    /// Goes as far as it can. Until it is durable a refusal leaves everything as it was.
+    ///
+    /// # Errors
+    /// What it waits for. Answered changes must not be asked again.
+    pub fn go_on(&mut self, control: &mut Control, moment: Moment) -> Result<Outcome, Waits> {
+        loop {
+            let step = core::mem::replace(&mut self.step, Step::Over);
+            let result = match step {
+                Step::Asked => self.decide(control, moment.now),
+                Step::Binding { plan, next, since } => {
+                    self.bind(control, (plan, next), since, moment)
+                }
+                Step::Adopting { plan, version } => self.await_shards(control, plan, version),
+                Step::Over => unreachable!("it was answered"),
+            };
+            match result {
+                Ok(Some(answer)) => return Ok(Ok(answer)),
+                Ok(None) => {}
+                Err(Stop::Refused(refusal)) => return Ok(Err(refusal)),
+                Err(Stop::Waits(waits)) => return Err(waits),
+            }
+        }
+    }
+
+    fn decide(&mut self, control: &mut Control, now: Now) -> Result<Option<Answer>, Stop> {
+        let mut plan = control.plan(&self.request, &self.options)?;
+        match plan.snapshot.take() {
+            None => Ok(Some(self.changed(control, plan))),
+            Some(next) => {
+                self.step = Step::Binding { plan, next, since: now };
+                Ok(None)
+            }
+        }
+    }
+
+    /// Binds what is new, then commits: from there on it is durable and on its way.
+    fn bind(
+        &mut self,
+        control: &mut Control,
+        (plan, next): (Plan, Snapshot),
+        since: Now,
+        moment: Moment,
+    ) -> Result<Option<Answer>, Stop> {
+        let sockets = match control.bind(&next) {
+            Ok(sockets) => sockets,
+            Err(error) => {
+                let in_time = elapsed(since, moment.now) < RELEASE_WAIT;
+                if in_time && control.may_pass(&error, moment.now) {
+                    self.step = Step::Binding { plan, next, since };
+                    return Err(Stop::Waits(Waits::Address));
+                }
+                return Err(error.refusal().into());
+            }
+        };
+        // A dry run binds too, and lets go again: a taken address is what it is asked for.
+        if self.options.dry_run {
+            return Ok(Some(self.changed(control, plan)));
+        }
+        let version = next.version;
+        let told = (plan.summary.as_str(), plan.kill);
+        control.commit((next, sockets), told, self.by, moment)?;
+        self.step = Step::Adopting { plan, version };
+        Ok(None)
+    }
+
+    fn await_shards(
+        &mut self,
+        control: &Control,
+        plan: Plan,
+        version: Version,
+    ) -> Result<Option<Answer>, Stop> {
+        match control.adopted(version) {
+            Some(Ok(())) => Ok(Some(self.changed(control, plan))),
+            Some(Err(refusal)) => Err(refusal.into()),
+            None => {
+                self.step = Step::Adopting { plan, version };
+                Err(Stop::Waits(Waits::Shards))
+            }
+        }
+    }
+
+    fn changed(&self, control: &Control, plan: Plan) -> Answer {
+        let live = control.shards.iter().filter(|shard| shard.counts()).count();
+        let waiting = control.rollout.waiting().iter().count();
+        let count = |shards: usize| u16::try_from(shards).unwrap_or(u16::MAX);
+        let Plan { before, after, summary, undo, .. } = plan;
+        Answer::Changed(Changed {
+            version: control.snapshot.version.0,
+            before,
+            after,
+            summary,
+            undo,
+            dry_run: self.options.dry_run,
+            shards_adopted: count(live.saturating_sub(waiting)),
+            shards: count(live),
+        })
+    }
+}
+
+/// Why a change does not go on.
+enum Stop {
+    Waits(Waits),
+    Refused(Refusal),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Stop {
+        Stop::Refused(refusal)
+    }
+}
+
+impl Control {
+    /// Whether every live shard that is not fenced has adopted `version`, the newest one. `None`: not
+    /// yet.
+    pub(crate) fn adopted(&self, version: Version) -> Option<Result<(), Refusal>> {
+        match (self.rollout.is_done(), self.rollout.is_late()) {
+            (true, _) => Some(Ok(())),
+            (false, false) => None,
+            (false, true) => {
+                let waiting = self.rollout.waiting();
+                let message = format!(
+                    "durable as version {version} but shards {waiting} have not adopted it yet"
+                );
+                let hint = "it takes effect there as soon as they answer; watch: weirctl shards";
+                Some(Err(Refusal::new(Code::Failed, message, hint)))
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The daemon `weir`: argv → run, check, demo, doctor. The one place that sets exit codes.
+//!
+//! A library, so that the simulator and the fuzz targets run what the daemon runs: the modules that
+//! are `pub` are for them. No other program uses it.
+
+mod caretaker;
+pub mod census;
+pub mod control;
+mod demo;
+pub mod desk;
+mod doctor;
+pub mod door;
+mod events;
+#[cfg(debug_assertions)]
+mod failpoint;
+pub mod file;
+pub mod health;
+mod json;
+pub mod listen;
+mod paths;
+pub mod rollout;
+mod rt;
+mod serve;
+mod signals;
+pub mod store;
+pub mod watchdog;
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use tracing_subscriber::filter::EnvFilter;
+
+/// A TCP load balancer.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, arg_required_else_help = true)]
+struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Serve in the foreground; logs go to stderr.
+    Run {
+        /// Process settings, and the configuration that an empty state directory begins with.
+        #[arg(short, long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// How many shards: a number, or auto for one per core.
+        #[arg(long, value_name = "N|auto", value_parser = parse_shards)]
+        shards: Option<file::Shards>,
+    },
+    /// Read a file and say what is wrong with it. Binds nothing, touches no state.
+    Check {
+        file: PathBuf,
+        #[arg(short, long, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Two small backends and weir before them, on loopback, with commands to try. Ctrl-C ends all.
+    Demo,
+    /// Look whether this host can run weir: what is well, what is not, and how to mend it.
+    Doctor {
+        /// Look at what this file asks for, too.
+        #[arg(short, long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        #[arg(short, long, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Table,
+    Json,
+}
+
+/// The whole program, from its arguments to its exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    match Args::parse().verb {
+        Verb::Run { config, shards } => {
+            start_log();
+            exit(serve::run(serve::Run { file: config, shards }))
+        }
+        Verb::Check { file, output } => {
+            let json = output == Output::Json;
+            ExitCode::from(file::check_command(&file, json, desk::loops))
+        }
+        Verb::Demo => {
+            start_log();
+            exit(demo::run(|file| serve::run(serve::Run { file: Some(file), shards: None })))
+        }
+        Verb::Doctor { config, output } => doctor(config.as_deref(), output),
+    }
+}
+
+fn exit(ended: Result<u8, String>) -> ExitCode {
+    ended.map_or_else(
+        |why| {
+            eprintln!("error: {why}");
+            ExitCode::FAILURE
+        },
+        ExitCode::from,
+    )
+}
+
+/// One line an event on stderr; `WEIR_LOG` sets what is shown (`info` by default).
+fn start_log() {
+    let filter = EnvFilter::try_from_env("WEIR_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .with_target(false)
+        .init();
+}
+
+fn doctor(path: Option<&Path>, output: Output) -> ExitCode {
+    let settings = match path.map(serve::read_file).transpose() {
+        Ok(file) => file.map(|file| file.settings).unwrap_or_default(),
+        Err(why) => return exit(Err(why)),
+    };
+    ExitCode::from(doctor::command(&settings, output == Output::Json))
+}
+
+fn parse_shards(text: &str) -> Result<file::Shards, String> {
+    match text {
+        "auto" => Ok(file::Shards::Auto),
+        number => match number.parse() {
+            Ok(count @ 1..=file::SHARDS_MAX) => Ok(file::Shards::Count(count)),
+            _ => Err(format!("write a number from 1 to {}, or auto", file::SHARDS_MAX)),
+        },
+    }
+}

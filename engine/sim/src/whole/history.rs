@@ -1,0 +1,103 @@
+//! What was asked for, what was answered, what is on disk: a change that was acknowledged is never
+//! lost, and nothing is found that nobody asked for.
+
+use std::collections::BTreeMap;
+
+use weir_control::store::{Record, Store};
+use weir_proto::request::ChangeRequest;
+use weir_proto::snapshot::Snapshot;
+use weir_proto::spec::Spec;
+
+/// Every version that was ever proposed.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    /// What was about to be made this version.
+    proposed: BTreeMap<u64, Vec<Spec>>,
+    /// Versions that somebody has been told are durable.
+    kept: BTreeMap<u64, Spec>,
+    /// Answers that have not left the process: version, what it is, whether every shard uses it.
+    leaving: Vec<(u64, Spec, bool)>,
+    /// The newest version that a client was told every shard uses.
+    pub(super) acked: u64,
+    /// Starts from disk that were checked.
+    pub(super) recoveries: u64,
+    pub(super) acks: u64,
+}
+
+impl History {
+    /// Control is about to write this.
+    pub(super) fn propose(&mut self, next: &Snapshot) {
+        self.proposed.entry(next.version.0).or_default().push(next.spec());
+    }
+
+    /// It was refused: it must never be found.
+    pub(super) fn withdraw(&mut self, next: &Snapshot) {
+        let (all, spec) = (self.proposed.entry(next.version.0).or_default(), next.spec());
+        if let Some(place) = all.iter().position(|other| *other == spec) {
+            all.swap_remove(place);
+        }
+    }
+
+    /// This version is durable, or so somebody was told.
+    pub(super) fn keep(&mut self, version: u64, spec: Spec) {
+        self.kept.insert(version, spec);
+    }
+
+    /// What a rollback should make.
+    #[must_use]
+    pub(super) fn rollback_target(&self, request: &ChangeRequest) -> Option<&Spec> {
+        match request {
+            ChangeRequest::Rollback { version } => self.kept.get(version),
+            _ => None,
+        }
+    }
+
+    /// A client is to be told that `version` is durable, and perhaps that every shard uses it.
+    pub(super) fn answer(&mut self, version: u64, spec: Spec, everywhere: bool) {
+        self.leaving.push((version, spec, everywhere));
+    }
+
+    /// The answers have left.
+    pub(super) fn hear_answers(&mut self) {
+        for (version, spec, everywhere) in std::mem::take(&mut self.leaving) {
+            self.keep(version, spec);
+            if everywhere {
+                self.acked = version;
+                self.acks += 1;
+            }
+        }
+    }
+
+    /// The process is gone before its answers have left.
+    pub(super) fn forget_answers(&mut self) {
+        self.leaving.clear();
+    }
+
+    /// A process has started from disk.
+    ///
+    /// # Errors
+    /// A version is missing, or is not what it was, or nobody ever asked for it.
+    pub(super) fn recovered(&mut self, store: &Store, newest: &Record) -> Result<(), String> {
+        self.recoveries += 1;
+        let newest = newest.version;
+        if let Some((lost, _)) = self.kept.last_key_value().filter(|(kept, _)| **kept > newest) {
+            return Err(format!(
+                "version {lost} was acknowledged; after a restart {newest} is the \
+                                newest"
+            ));
+        }
+        for version in 1..=newest {
+            let record = store.get(version)?.ok_or(format!("version {version} is missing"))?;
+            let known = self.kept.get(&version);
+            let proposed = self.proposed.get(&version).map_or(&[][..], Vec::as_slice);
+            if known.is_some_and(|known| *known != record.spec) {
+                return Err(format!("version {version} is not what was acknowledged"));
+            }
+            if known.is_none() && !proposed.contains(&record.spec) {
+                return Err(format!("nobody has asked for version {version} as it is on disk"));
+            }
+            self.kept.insert(version, record.spec);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,184 @@
+//! People at the command line: each has one request on its way, and what they ask for is sometimes
+//! wrong.
+
+use std::net::SocketAddr;
+
+use weir_control::file;
+use weir_proto::request::{ChangeOptions, ChangeRequest};
+use weir_proto::snapshot::Snapshot;
+use weir_proto::spec::{
+    Admin, BackendSpec, HealthKind, HealthSpec, ListenerSpec, Name, Percent, PoolSpec, RetrySpec,
+    Span, Spec, Strategy, TimeoutSpec,
+};
+
+use crate::chance::Chance;
+use crate::faults::Swarm;
+
+/// Everybody who makes changes.
+#[derive(Debug)]
+pub(super) struct People {
+    chance: Chance,
+    next_port: u16,
+    /// Every address that a backend ever had.
+    pub(super) hosts: Vec<SocketAddr>,
+    /// Every address that a listener ever had.
+    pub(super) listens_at: Vec<SocketAddr>,
+}
+
+fn name(text: &str) -> Name {
+    text.parse().expect("names here are plain")
+}
+
+impl People {
+    #[must_use]
+    pub(super) fn new(chance: Chance) -> People {
+        People { chance, next_port: 1000, hosts: Vec::new(), listens_at: Vec::new() }
+    }
+
+    fn host(&mut self) -> SocketAddr {
+        self.next_port += 1;
+        let address = SocketAddr::from(([10, 0, 0, 20], self.next_port));
+        self.hosts.push(address);
+        address
+    }
+
+    fn bind(&mut self) -> SocketAddr {
+        self.next_port += 1;
+        let address = SocketAddr::from(([10, 0, 0, 10], self.next_port));
+        self.listens_at.push(address);
+        address
+    }
+
+    fn weight(&mut self) -> u16 {
+        self.chance.pick(&[0, 1, 1, 1, 2, 10, 256])
+    }
+
+    fn backend(&mut self) -> (Name, BackendSpec) {
+        let (address, weight) = (self.host(), self.weight());
+        (
+            name(&format!("b{}", address.port())),
+            BackendSpec { address, weight, state: Admin::Ready },
+        )
+    }
+
+    /// The configuration that the process is seeded with.
+    pub(super) fn first(&mut self, swarm: &Swarm) -> Spec {
+        let mut spec = Spec::default();
+        let span = |ms: usize| Span::from_millis(ms as u64);
+        for number in 0..swarm.pools {
+            let pool_name = name(&format!("p{number}"));
+            let kind = self.chance.pick(&[HealthKind::None, HealthKind::Tcp]);
+            let pool = PoolSpec {
+                strategy: self.chance.pick(&Strategy::ALL[..4]),
+                health: HealthSpec {
+                    kind,
+                    panic: Percent::new(self.chance.pick(&[0, 50, 50, 100])),
+                    ..HealthSpec::default()
+                },
+                timeout: TimeoutSpec {
+                    connect: span(swarm.connect_ms),
+                    idle: span(swarm.idle_ms),
+                    half_close: span(swarm.half_close_ms),
+                },
+                retry: RetrySpec {
+                    attempts: self.chance.pick(&[0, 1, 2, 3]),
+                    within: span(self.chance.pick(&[6000, 6000, swarm.connect_ms * 3 / 2, 1])),
+                },
+                backend: (0..swarm.backends.max(1)).map(|_| self.backend()).collect(),
+            };
+            spec.pool.insert(pool_name.clone(), pool);
+            let listener = ListenerSpec {
+                bind: vec![self.bind()],
+                pool: pool_name,
+                max_sessions: self.chance.pick(&[None, None, Some(5)]),
+                state: Admin::Ready,
+            };
+            spec.listener.insert(name(&format!("l{number}")), listener);
+        }
+        spec
+    }
+
+    /// Something that somebody wants changed.
+    pub(super) fn ask(&mut self, now: &Snapshot) -> (ChangeRequest, ChangeOptions) {
+        let version = now.version.0;
+        let options = ChangeOptions {
+            dry_run: self.chance.below(20) == 0,
+            if_version: self.chance.pick(&[None, None, None, Some(version), Some(version + 1)]),
+        };
+        (self.request(now, version), options)
+    }
+
+    fn request(&mut self, now: &Snapshot, version: u64) -> ChangeRequest {
+        // A rollback may have taken the last one away.
+        let Some(pool) = now.pools.get(self.chance.below(now.pools.len())) else {
+            return ChangeRequest::PoolAdd { name: "p0".to_owned(), strategy: None };
+        };
+        let Some(listener) = now.listeners.get(self.chance.below(now.listeners.len())) else {
+            return self.add_listener(pool.name.to_string());
+        };
+        let (pool_name, listener_name) = (pool.name.to_string(), listener.name.to_string());
+        let backend = pool.backends.get(self.chance.below(pool.backends.len()));
+        // Sometimes one that is not there.
+        let backend = backend.map_or_else(|| "nobody".to_owned(), |it| it.name.to_string());
+        let backend = format!("{pool_name}/{backend}");
+        match self.chance.below(16) {
+            0..4 => self.add_backend(&pool_name),
+            4 | 5 => ChangeRequest::BackendRemove { name: backend, force: self.chance.flip() },
+            6 | 7 => {
+                let state = self.chance.pick(&[Admin::Ready, Admin::Drain, Admin::Maint]);
+                ChangeRequest::BackendState { name: backend, state }
+            }
+            8 => ChangeRequest::BackendWeight { name: backend, weight: self.weight() },
+            9 | 10 => {
+                let state = self.chance.pick(&[Admin::Ready, Admin::Ready, Admin::Drain]);
+                ChangeRequest::ListenerState { name: listener_name, state }
+            }
+            11 => self.add_listener(pool_name),
+            12 if now.listeners.len() > 1 => ChangeRequest::ListenerRemove { name: listener_name },
+            13 => self.set_pool(pool_name),
+            14 => self.roll_back(version),
+            _ => self.apply(now.spec()),
+        }
+    }
+
+    fn add_backend(&mut self, pool: &str) -> ChangeRequest {
+        let (name, BackendSpec { address, .. }) = self.backend();
+        let weight = self.chance.pick(&[None, Some(1), Some(3)]);
+        let name = format!("{pool}/{name}");
+        ChangeRequest::BackendAdd { name, address: address.to_string(), weight }
+    }
+
+    fn add_listener(&mut self, pool: String) -> ChangeRequest {
+        let bind = self.bind();
+        let name = format!("l{}", bind.port());
+        ChangeRequest::ListenerAdd { name, bind: vec![bind.to_string()], pool }
+    }
+
+    /// To one of the last versions; sometimes there is no such one.
+    fn roll_back(&mut self, version: u64) -> ChangeRequest {
+        let back = self.chance.below(8) as u64;
+        ChangeRequest::Rollback { version: version.saturating_sub(back) }
+    }
+
+    fn set_pool(&mut self, name: String) -> ChangeRequest {
+        let strategy = self.chance.pick(&Strategy::ALL[..4]).to_string();
+        let attempts = self.chance.below(4).to_string();
+        let pairs =
+            vec![("strategy".to_owned(), strategy), ("retry.attempts".to_owned(), attempts)];
+        ChangeRequest::PoolSet { name, pairs }
+    }
+
+    /// A whole file: the configuration with one backend more, and perhaps one less.
+    fn apply(&mut self, mut spec: Spec) -> ChangeRequest {
+        let (added, backend) = self.backend();
+        let goes = self.chance.flip();
+        if let Some(pool) = spec.pool.values_mut().next() {
+            let first = pool.backend.keys().next().cloned();
+            if let Some(first) = first.filter(|_| goes) {
+                pool.backend.remove(&first);
+            }
+            pool.backend.insert(added, backend);
+        }
+        ChangeRequest::Apply { toml: file::export(&spec), origin: "weir.toml".to_owned() }
+    }
+}

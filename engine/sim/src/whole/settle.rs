@@ -1,0 +1,230 @@
+//! The end of a seed: every fault ceases, and within bounds of time every change is answered, every
+//! shard uses the newest version and every session is over.
+
+use weir_core::base::clock::Now;
+
+use super::{Checked, MS, Whole, daemon};
+use crate::faults::Swarm;
+
+/// Rounds in which a calm world must come to its end.
+const ROUNDS_MAX: usize = 200_000;
+/// How long a healed process may take to use its newest version everywhere.
+const HEAL_NS: u64 = 10_000 * MS;
+/// Nobody drains for longer.
+const DRAIN_NS: u64 = 60_000 * MS;
+
+impl Whole {
+    /// Everything calms down.
+    ///
+    /// # Errors
+    /// It does not.
+    pub(super) fn settle(&mut self) -> Checked {
+        self.calm_down();
+        if self.frozen {
+            // Without control sessions go on, and end.
+            self.until("sessions end without control", None, Whole::is_quiet)?;
+            self.kill(false);
+        }
+        if self.daemon.is_none() {
+            self.street.now = self.street.now.max(self.away_until);
+            self.boot()?;
+        }
+        let heal_by = self.street.now + HEAL_NS;
+        self.until("every shard uses the newest version", Some(heal_by), Whole::is_converged)?;
+        self.until("sessions end", None, |whole| whole.is_quiet() && whole.is_converged())?;
+        self.epilogue()
+    }
+
+    fn calm_down(&mut self) {
+        self.street.note("calm", [0, 0]);
+        let calm: Swarm = self.swarm.calm();
+        self.faults = self.faults.calm();
+        self.street.swarm = calm.clone();
+        for cell in &self.cells {
+            let mut kernel = cell.kernel.borrow_mut();
+            kernel.swarm = calm.clone();
+            kernel.strikes_in = None;
+        }
+        self.disk.set_faults(false, 0);
+        self.disk.clear_trap();
+        self.trap = false;
+        self.wires.borrow_mut().bind_errors = 0;
+        self.swarm = Swarm { changes: 0, ..calm };
+    }
+
+    /// Goes on until `done`; at most until `by`, or as long as all the timeouts may take.
+    fn until(&mut self, what: &str, by: Option<u64>, done: impl Fn(&Whole) -> bool) -> Checked {
+        let waits_ms = self.swarm.connect_ms * 4 * (self.swarm.clients + 1) + 70_000;
+        let by = by.unwrap_or(self.street.now + waits_ms as u64 * MS);
+        for _ in 0..ROUNDS_MAX {
+            if done(self) {
+                return Ok(());
+            }
+            let before = self.activity();
+            self.round()?;
+            if self.activity() != before || (0..self.cells.len()).any(|cell| self.wakes(cell)) {
+                continue;
+            }
+            match self.next_instant() {
+                Some(next) if next <= by => self.set_time(next),
+                _ => return Err(format!("not in time: {what}; {}", self.stuck())),
+            }
+        }
+        Err(format!("not after {ROUNDS_MAX} rounds: {what}; {}", self.stuck()))
+    }
+
+    /// True if a shard that waits would be woken.
+    fn wakes(&mut self, number: usize) -> bool {
+        self.cells[number].is_live() && self.on_kernel(number, |kernel| kernel.wakes())
+    }
+
+    fn set_time(&mut self, now: u64) {
+        self.street.now = now;
+        for cell in &self.cells {
+            cell.kernel.borrow_mut().now = now;
+        }
+    }
+
+    /// How much has happened so far.
+    fn activity(&self) -> (u64, u64) {
+        let kernels = self.cells.iter().map(|cell| cell.kernel.borrow().completed).sum();
+        (kernels, self.street.trace.events)
+    }
+
+    /// Everybody has a turn who wants one.
+    fn round(&mut self) -> Checked {
+        if self.cells.is_empty() && self.street.now >= self.away_until && !self.stopping {
+            return self.boot();
+        }
+        for number in 0..self.cells.len() {
+            if self.wakes(number) || self.cells[number].is_missing() {
+                self.turn(number)?;
+            }
+            self.on_kernel(number, |kernel| kernel.step_all());
+        }
+        for (wire, cell) in self.wires.borrow_mut().all.iter_mut().zip(&self.cells) {
+            if std::mem::take(&mut wire.rings) {
+                cell.kernel.borrow_mut().bell = true;
+            }
+        }
+        self.peers.attend(&mut self.street, &mut self.chance);
+        self.peers.settle(&mut self.street);
+        self.control_all()?;
+        self.verdict()
+    }
+
+    /// Control hears everything that there is to hear.
+    fn control_all(&mut self) -> Checked {
+        let Some(daemon) = self.daemon.as_mut().filter(|_| !self.frozen) else { return Ok(()) };
+        let moment = daemon::moment(self.street.now);
+        for (number, cell) in self.cells.iter_mut().enumerate() {
+            while let Some(report) = cell.report().map_err(|e| format!("shard {number}: {e}"))? {
+                daemon.hear(report, moment, &mut self.chance);
+            }
+        }
+        let before = daemon.waiting();
+        self.control()?;
+        if self.daemon.as_ref().is_some_and(|daemon| daemon.waiting() != before) {
+            self.street.note("calm: answered", [before, 0]);
+        }
+        Ok(())
+    }
+
+    /// Every change is answered and every shard uses the newest version, with all its listeners.
+    fn is_converged(&self) -> bool {
+        let Some(daemon) = &self.daemon else { return false };
+        let at_it = |cell: &super::Cell| {
+            cell.is_live() && cell.version == daemon.version() && cell.listens_as_wanted()
+        };
+        daemon.waiting() == 0 && daemon.control.rollout.is_done() && self.cells.iter().all(at_it)
+    }
+
+    /// No session is left and no peer's program.
+    fn is_quiet(&self) -> bool {
+        self.peers.is_empty()
+            && self.street.is_quiet()
+            && self.cells.iter().all(|cell| cell.sessions() == 0 && cell.kernel.borrow().is_quiet())
+    }
+
+    /// What was counted is what there was; then, in some seeds, everything is stopped.
+    fn epilogue(&mut self) -> Checked {
+        // Figures of after the last session.
+        for _ in 0..4 {
+            let tick = self.daemon.as_ref().map_or(0, |daemon| daemon.next_tick);
+            self.set_time(tick.max(self.street.now));
+            for _ in 0..8 {
+                self.round()?;
+            }
+        }
+        self.check_counts()?;
+        if self.swarm.stops {
+            self.stop()?;
+        }
+        for number in 0..self.cells.len() {
+            let may_listen = self.cells[number].is_live();
+            self.on_kernel(number, |kernel| kernel.check_quiet(may_listen));
+        }
+        self.verdict()
+    }
+
+    /// Across all shards: accepted is ended.
+    fn check_counts(&self) -> Checked {
+        let Some(daemon) = &self.daemon else { return Ok(()) };
+        let census = &daemon.control.census;
+        if census.sessions() > 0 {
+            return Err(format!("{} sessions are counted; none is left", census.sessions()));
+        }
+        // What a shard has counted and not told is gone with it.
+        if self.cells.iter().any(|cell| cell.built > 1) {
+            return Ok(());
+        }
+        let accepted: usize = self.cells.iter().map(|cell| cell.ledger.accepted()).sum();
+        let ended: u64 = census.ends().map(|(_, count)| count).sum();
+        if ended != accepted as u64 {
+            return Err(format!("{ended} sessions are counted as ended, {accepted} were accepted"));
+        }
+        Ok(())
+    }
+
+    /// A drain ends the process with 0, as no session is left.
+    fn stop(&mut self) -> Checked {
+        let Some(daemon) = &mut self.daemon else { return Ok(()) };
+        let until = Now::from_nanos(self.street.now + DRAIN_NS);
+        self.stopping = true;
+        daemon.control.drain(Some(until), daemon::moment(self.street.now));
+        for cell in &self.cells {
+            cell.kernel.borrow_mut().stopping = true;
+        }
+        self.until("the process stops", Some(self.street.now + DRAIN_NS), |whole| {
+            whole.daemon.as_ref().is_none_or(|daemon| daemon.is_over().is_some())
+        })?;
+        match self.exit_code {
+            Some(0) => Ok(()),
+            code => Err(format!("a drain ends the process with {code:?}")),
+        }
+    }
+
+    fn stuck(&self) -> String {
+        let cells: Vec<_> = self
+            .cells
+            .iter()
+            .map(|cell| {
+                let kernel = cell.kernel.borrow();
+                let (live, misses) = (cell.is_live(), cell.misses());
+                format!(
+                    "live {live}, version {}, {} sessions, misses {misses:?}, waits until {:?}",
+                    cell.version,
+                    cell.sessions(),
+                    kernel.wait_until
+                )
+            })
+            .collect();
+        let programs: Vec<_> =
+            self.peers.all.iter().filter(|peer| !peer.is_done()).take(2).collect();
+        let daemon = self.daemon.as_ref().map(|daemon| {
+            (daemon.version(), daemon.waiting(), &daemon.control.rollout, daemon.control.phase)
+        });
+        let now = self.street.now;
+        format!("now {now}; control {daemon:?}; shards {cells:#?}; programs {programs:?}")
+    }
+}

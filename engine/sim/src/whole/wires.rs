@@ -1,0 +1,225 @@
+//! Between control and the shards: mailboxes that are soon full, bells that ring late, sockets that
+//! are bound or not. And what went over them, for the checkers.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use weir_control::control::Fleet;
+use weir_control::listen::{BindError, Sockets, open_in};
+use weir_control::watchdog::Watched;
+use weir_core::base::clock::Now;
+use weir_engine::mailbox::ShardDoor;
+use weir_proto::ids::{BackendId, ListenerId, ShardId};
+use weir_proto::order::{ListenerSocket, Order, Report};
+use weir_proto::snapshot::Snapshot;
+
+use super::planted::Planted;
+use crate::chance::Chance;
+use crate::operator::Sent;
+
+/// One shard's wire.
+#[derive(Debug)]
+pub(super) struct Wire {
+    door: ShardDoor,
+    /// Orders that the shard may not have taken yet, the oldest first, and which shard of its
+    /// thread each is for.
+    sent: VecDeque<(u32, Sent)>,
+    /// Whom control speaks to.
+    life: u32,
+    /// An order was put into the mailbox, and the bell has not been heard.
+    pub(super) rings: bool,
+    /// Whose sessions it was told to reset.
+    pub(super) killed: Vec<SocketAddr>,
+    /// The last snapshot, for a planted bug.
+    last: Option<Arc<Snapshot>>,
+}
+
+impl Wire {
+    #[must_use]
+    pub(super) fn new(door: ShardDoor) -> Wire {
+        let sent = VecDeque::new();
+        Wire { door, sent, life: 0, rings: false, killed: Vec::new(), last: None }
+    }
+
+    /// The orders that the shard `life` of this thread has taken since the last call. What was for
+    /// another one it has dropped.
+    pub(super) fn taken(&mut self, life: u32) -> Vec<Sent> {
+        let count = self.sent.len().saturating_sub(self.door.waiting());
+        let taken = self.sent.drain(..count).filter(|(of, _)| *of == life);
+        taken.map(|(_, sent)| sent).collect()
+    }
+}
+
+/// Every wire of a process.
+#[derive(Debug)]
+pub(super) struct Wires {
+    pub(super) all: Vec<Wire>,
+    /// What each descriptor that was bound stands for.
+    pub(super) bound: BTreeMap<RawFd, SocketAddr>,
+    /// Every backend that any shard was told of.
+    addresses: BTreeMap<BackendId, SocketAddr>,
+    /// What control wants to make the next version.
+    pub(super) proposed: Vec<Snapshot>,
+    /// Reports that no shard made: a planted bug's.
+    pub(super) invented: VecDeque<Report>,
+    pub(super) bind_errors: u32,
+    planted: Option<Planted>,
+    chance: Chance,
+    stands_for_a_socket: File,
+}
+
+impl Wires {
+    #[must_use]
+    pub(super) fn new(chance: Chance, planted: Option<Planted>) -> Wires {
+        Wires {
+            all: Vec::new(),
+            bound: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            proposed: Vec::new(),
+            invented: VecDeque::new(),
+            bind_errors: 0,
+            planted,
+            chance,
+            stands_for_a_socket: File::open("/dev/null").expect("there is a /dev/null"),
+        }
+    }
+
+    fn socket(&mut self, listener: ListenerId, address: SocketAddr) -> ListenerSocket {
+        let socket: OwnedFd = self.stands_for_a_socket.try_clone().expect("descriptors").into();
+        self.bound.insert(socket.as_raw_fd(), address);
+        ListenerSocket { listener, socket }
+    }
+
+    /// Fails as often as the seed says.
+    fn try_bind(&mut self, name: &str, address: SocketAddr) -> Result<(), BindError> {
+        if !self.chance.hits(self.bind_errors) {
+            return Ok(());
+        }
+        let error = std::io::ErrorKind::AddrInUse.into();
+        Err(BindError { listener: name.to_owned(), address, error })
+    }
+
+    fn bind_for(
+        &mut self,
+        shards: u16,
+        snapshot: &Snapshot,
+        is_new: impl Fn(ListenerId) -> bool,
+    ) -> Result<Sockets, BindError> {
+        let mut sockets: Sockets = (0..shards).map(|_| Vec::new()).collect();
+        for listener in open_in(snapshot).filter(|listener| is_new(listener.id)) {
+            for address in &listener.bind {
+                self.try_bind(listener.name.as_str(), *address)?;
+                for of_shard in &mut sockets {
+                    let socket = self.socket(listener.id, *address);
+                    of_shard.push(socket);
+                }
+            }
+        }
+        if self.planted == Some(Planted::SocketsForOne) {
+            sockets.iter_mut().skip(1).for_each(Vec::clear);
+        }
+        Ok(sockets)
+    }
+
+    fn send(&mut self, shard: ShardId, order: Order) -> Result<(), Order> {
+        let sent = self.describe(&order);
+        let number = usize::from(shard.0);
+        if let (Some(Planted::AdoptLost), Sent::Adopt(_)) = (self.planted, &sent)
+            && self.chance.below(4) == 0
+        {
+            return Ok(());
+        }
+        let wire = &mut self.all[number];
+        wire.door.send(order)?;
+        wire.rings = true;
+        if let Sent::Adopt(snapshot) = &sent {
+            let older = wire.last.replace(Arc::clone(snapshot));
+            if self.planted == Some(Planted::NoAdoptionWait) {
+                self.invented.push_back(Report::Adopted { shard, version: snapshot.version });
+            }
+            if let (Some(Planted::VersionGoesBack), Some(older)) = (self.planted, older) {
+                wire.sent.push_back((wire.life, sent));
+                let order = Order::Adopt { snapshot: Arc::clone(&older), sockets: Vec::new() };
+                if wire.door.send(order).is_ok() {
+                    wire.sent.push_back((wire.life, Sent::Adopt(older)));
+                }
+                return Ok(());
+            }
+        }
+        if let Sent::Kill(id) = sent {
+            wire.killed.extend(self.addresses.get(&id));
+        }
+        wire.sent.push_back((wire.life, sent));
+        Ok(())
+    }
+
+    fn describe(&mut self, order: &Order) -> Sent {
+        match order {
+            Order::Adopt { snapshot, .. } => {
+                let backends =
+                    snapshot.backends().map(|(_, backend)| (backend.id, backend.address));
+                self.addresses.extend(backends);
+                Sent::Adopt(Arc::clone(snapshot))
+            }
+            Order::Health(list) => Sent::Health(list.clone()),
+            Order::Collect { .. } => Sent::Collect,
+            Order::Kill(id) => Sent::Kill(*id),
+            Order::Stop => Sent::Stop,
+            _ => Sent::Other,
+        }
+    }
+}
+
+/// The wires as control sees them.
+#[derive(Clone, Debug)]
+pub(super) struct SimFleet(pub(super) Rc<RefCell<Wires>>);
+
+impl Fleet for SimFleet {
+    fn shards(&self) -> u16 {
+        u16::try_from(self.0.borrow().all.len()).expect("shards are few")
+    }
+
+    fn send(&self, shard: ShardId, order: Order) -> Result<(), Order> {
+        self.0.borrow_mut().send(shard, order)
+    }
+
+    /// There is no watchdog here: a shard that makes no turn is only slow.
+    fn watched(&self, _shard: ShardId) -> Watched {
+        Watched::default()
+    }
+
+    fn ticks(&self, _now: Now) {}
+
+    fn address_next(&self, shard: ShardId) {
+        let wire = &mut self.0.borrow_mut().all[usize::from(shard.0)];
+        wire.life += 1;
+        wire.door.address_next();
+    }
+
+    /// Nothing: the driver brings the reports, so that the seed decides when.
+    fn take_report(&self) -> Option<Report> {
+        None
+    }
+
+    fn bind(&self, before: &Snapshot, after: &Snapshot) -> Result<Sockets, BindError> {
+        let known: Vec<ListenerId> = open_in(before).map(|listener| listener.id).collect();
+        let shards = self.shards();
+        let mut wires = self.0.borrow_mut();
+        wires.proposed.push(after.clone());
+        wires.bind_for(shards, after, |id| !known.contains(&id))
+    }
+
+    fn bind_again(
+        &self,
+        _shard: ShardId,
+        snapshot: &Snapshot,
+    ) -> Result<Vec<ListenerSocket>, BindError> {
+        let mut sockets = self.0.borrow_mut().bind_for(1, snapshot, |_| true)?;
+        Ok(sockets.remove(0))
+    }
+}
