@@ -55,6 +55,8 @@ pub(crate) struct Ring {
     bell: RawFd,
     batch: Batch,
     counts: Counts,
+    /// When the last wait was over; zero before the first one, which no turn has come before.
+    woke_at: Now,
     overflow_seen: u32,
 }
 
@@ -74,6 +76,7 @@ impl Ring {
             bell: setup.bell,
             batch,
             counts: Counts::default(),
+            woke_at: Now { nanos: 0 },
             overflow_seen: 0,
         };
         ring.poll_watches();
@@ -227,6 +230,9 @@ impl Io for Ring {
     fn wait(&mut self, until: Option<Now>) {
         self.buffers.publish();
         let before = sys::now();
+        if self.woke_at.nanos > 0 {
+            self.counts.turned(before.nanos.saturating_sub(self.woke_at.nanos));
+        }
         let want = self.batch.want();
         match until {
             None => self.enter(want, None),
@@ -238,7 +244,8 @@ impl Io for Ring {
                 self.enter(want, Some(timeout));
             }
         }
-        self.counts.waited_ns += sys::now().nanos - before.nanos;
+        self.woke_at = sys::now();
+        self.counts.waited_ns += self.woke_at.nanos - before.nanos;
     }
 
     fn take_counts(&mut self) -> Counts {
