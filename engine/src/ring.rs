@@ -38,6 +38,8 @@ use watch::Watches;
 pub(crate) struct RingSetup {
     /// Buffers of `BUFFER_SIZE` bytes; a power of two.
     pub(crate) buffers: u16,
+    /// Entries of the completion queue.
+    pub(crate) completions: u32,
     /// Pipes at most.
     pub(crate) pipes: u16,
     /// The eventfd that the mailbox rings.
@@ -63,7 +65,7 @@ pub(crate) struct Ring {
 impl Ring {
     /// Sets the ring up on the calling thread, which becomes its only issuer.
     pub(crate) fn new(setup: RingSetup) -> std::io::Result<Ring> {
-        let ring = setup::build()?;
+        let ring = setup::build(setup.completions)?;
         let buffers = Buffers::new(&ring, setup.buffers)?;
         setup::enable(&ring)?; // the last registration was above
         let batch = Batch::new(ring.params().is_feature_min_timeout());
