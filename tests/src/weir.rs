@@ -101,11 +101,13 @@ pub struct Start {
     pub shards: u16,
     /// Whether [`Weir::strike`] works; only in builds with debug assertions.
     pub failpoints: bool,
+    /// Environment variables: name, value.
+    pub env: Vec<(String, String)>,
 }
 
 impl Default for Start {
     fn default() -> Start {
-        Start { nofile: None, shards: 2, failpoints: false }
+        Start { nofile: None, shards: 2, failpoints: false, env: Vec::new() }
     }
 }
 
@@ -202,6 +204,7 @@ impl Weir {
         };
         command.args(["run", "-c", &self.file]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.envs(self.start.env.iter().cloned());
         command.env_remove("NOTIFY_SOCKET").env_remove("WEIR_SOCKET");
         command.env_remove("WEIR_FAILPOINTS");
         if self.start.failpoints {

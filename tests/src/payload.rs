@@ -1,0 +1,70 @@
+//! Bytes whose value follows from a key and their position: any stretch of a stream can be checked
+//! alone, and a byte that is lost, doubled, swapped or from another stream shows at once.
+
+/// A stream's bytes: position → byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Payload(pub u64);
+
+impl Payload {
+    /// Writes the bytes of this stream from position `at` on.
+    pub fn fill(self, at: u64, bytes: &mut [u8]) {
+        let mut index = 0;
+        while index < bytes.len() {
+            let position = at + index as u64;
+            let skipped = usize::try_from(position % 8).expect("below 8");
+            let word = self.word(position / 8).to_le_bytes();
+            let length = (8 - skipped).min(bytes.len() - index);
+            bytes[index..index + length].copy_from_slice(&word[skipped..skipped + length]);
+            index += length;
+        }
+    }
+
+    /// The position of the first byte that is not the stream's, if there is one.
+    #[must_use]
+    pub fn first_wrong(self, at: u64, bytes: &[u8]) -> Option<u64> {
+        let mut wanted = [0; 4096];
+        for (number, part) in bytes.chunks(wanted.len()).enumerate() {
+            let from = at + (number * wanted.len()) as u64;
+            let wanted = &mut wanted[..part.len()];
+            self.fill(from, wanted);
+            if wanted != part {
+                let index = wanted.iter().zip(part).position(|(wanted, got)| wanted != got)?;
+                return Some(from + index as u64);
+            }
+        }
+        None
+    }
+
+    /// 8 bytes (splitmix64).
+    fn word(self, number: u64) -> u64 {
+        mix(self.0.wrapping_add(number.wrapping_mul(0x9E37_79B9_7F4A_7C15)))
+    }
+}
+
+/// Numbers that look random, the same for the same seed.
+#[derive(Clone, Copy, Debug)]
+pub struct Dice(u64);
+
+impl Dice {
+    #[must_use]
+    pub fn new(seed: u64) -> Dice {
+        Dice(mix(seed ^ 0x5DEE_CE66))
+    }
+
+    /// 0 to `bound` − 1.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        mix(self.0) % bound.max(1)
+    }
+
+    /// True once in `times`.
+    pub fn once_in(&mut self, times: u64) -> bool {
+        self.below(times) == 0
+    }
+}
+
+fn mix(mut bits: u64) -> u64 {
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    bits ^ (bits >> 31)
+}
