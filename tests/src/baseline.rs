@@ -50,11 +50,7 @@ impl Baseline {
     fn look(weir: &Weir) -> Baseline {
         let page = weir.get("/metrics").body;
         let mut descriptors = BTreeMap::new();
-        let entries = std::fs::read_dir(format!("/proc/{}/fd", weir.pid())).expect("weir runs");
-        for entry in entries.flatten() {
-            // A descriptor may be gone between the two looks.
-            let Ok(target) = std::fs::read_link(entry.path()) else { continue };
-            let target = target.to_string_lossy().into_owned();
+        for target in weir.descriptors() {
             let kind = target.split(":[").next().unwrap_or(&target).to_owned();
             if kind != "pipe" {
                 *descriptors.entry(kind).or_default() += 1;

@@ -2,6 +2,7 @@
 //! does when its socket is ready or its time has come.
 
 pub mod guest;
+pub mod pingers;
 pub mod talker;
 
 use std::cmp::Reverse;
@@ -63,6 +64,7 @@ pub struct Crowd<M> {
     listeners: Vec<(TcpListener, Make<M>)>,
     alarms: BinaryHeap<Reverse<(Instant, usize)>>,
     open: usize,
+    turns: u64,
 }
 
 impl<M: Member> Default for Crowd<M> {
@@ -80,7 +82,7 @@ impl<M: Member> Crowd<M> {
     pub fn new() -> Crowd<M> {
         let epoll = epoll::create(CreateFlags::CLOEXEC).expect("there is a descriptor");
         let (seats, listeners) = (Vec::new(), Vec::new());
-        Crowd { epoll, seats, listeners, alarms: BinaryHeap::new(), open: 0 }
+        Crowd { epoll, seats, listeners, alarms: BinaryHeap::new(), open: 0, turns: 0 }
     }
 
     /// Connections of `listener` join with what `make` gives.
@@ -136,6 +138,7 @@ impl<M: Member> Crowd<M> {
     /// # Panics
     /// If a member does.
     pub fn turn(&mut self, limit: Duration) {
+        self.turns += 1;
         let mut wait = limit;
         if let Some(Reverse((next, _))) = self.alarms.peek() {
             wait = wait.min(next.saturating_duration_since(clock::now()));
@@ -245,6 +248,12 @@ impl<M: Member> Crowd<M> {
     #[must_use]
     pub fn open(&self) -> usize {
         self.open
+    }
+
+    /// Turns so far. Two of them look at up to 2,048 sockets.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        self.turns
     }
 
     /// Closes a member's socket.

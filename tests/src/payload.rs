@@ -8,6 +8,22 @@ pub struct Payload(pub u64);
 impl Payload {
     /// Writes the bytes of this stream from position `at` on.
     pub fn fill(self, at: u64, bytes: &mut [u8]) {
+        let skipped = usize::try_from(at % 8).expect("below 8");
+        let ragged = ((8 - skipped) % 8).min(bytes.len());
+        let (head, rest) = bytes.split_at_mut(ragged);
+        self.fill_slowly(at, head);
+        let at = at + ragged as u64;
+        let mut words = rest.chunks_exact_mut(8);
+        let mut number = at / 8;
+        for word in &mut words {
+            word.copy_from_slice(&self.word(number).to_le_bytes());
+            number += 1;
+        }
+        self.fill_slowly(number * 8, words.into_remainder());
+    }
+
+    /// Byte ranges that do not begin or end with a word.
+    fn fill_slowly(self, at: u64, bytes: &mut [u8]) {
         let mut index = 0;
         while index < bytes.len() {
             let position = at + index as u64;
@@ -67,4 +83,24 @@ fn mix(mut bits: u64) -> u64 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     bits ^ (bits >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_depends_on_its_position_alone() {
+        let mut whole = [0; 100];
+        Payload(7).fill(1_000_003, &mut whole);
+        for (from, to) in [(0, 1), (3, 8), (5, 99), (5, 13), (40, 100)] {
+            let mut part = vec![0; to - from];
+            Payload(7).fill(1_000_003 + from as u64, &mut part);
+            assert_eq!(part, whole[from..to], "{from}..{to}");
+        }
+        assert_eq!(Payload(7).first_wrong(1_000_003, &whole), None);
+        whole[41] ^= 1;
+        assert_eq!(Payload(7).first_wrong(1_000_003, &whole), Some(1_000_044));
+        assert!(Payload(8).first_wrong(1_000_003, &whole).is_some(), "another stream's bytes");
+    }
 }

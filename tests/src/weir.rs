@@ -329,6 +329,44 @@ impl Weir {
         Duration::from_millis((ticks(11) + ticks(12)) * 10)
     }
 
+    /// Time in which threads of the process could run and the kernel did not let them: the machine
+    /// was busy with others, and what took longer for it is not weir's doing.
+    ///
+    /// # Panics
+    /// If the process is gone.
+    #[must_use]
+    pub fn kept_waiting(&self) -> Duration {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("weir runs");
+        let waited = |path: PathBuf| -> Option<u64> {
+            let text = fs::read_to_string(path.join("schedstat")).ok()?;
+            text.split_whitespace().nth(1)?.parse().ok()
+        };
+        Duration::from_nanos(tasks.flatten().filter_map(|task| waited(task.path())).sum())
+    }
+
+    /// What the descriptors of weir are (`socket:[4711]`, a path): those of the main thread, and
+    /// those of each shard's thread, which has a table of its own.
+    ///
+    /// # Panics
+    /// If the process is gone.
+    #[must_use]
+    pub fn descriptors(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("weir runs");
+        for task in tasks.flatten() {
+            let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+            let is_main = task.file_name().to_string_lossy() == self.pid().to_string();
+            if !is_main && !name.starts_with("weir-shard") {
+                continue;
+            }
+            // A descriptor may be gone between the two looks.
+            let entries = fs::read_dir(task.path().join("fd")).into_iter().flatten().flatten();
+            let targets = entries.filter_map(|entry| fs::read_link(entry.path()).ok());
+            all.extend(targets.map(|target| target.to_string_lossy().into_owned()));
+        }
+        all
+    }
+
     /// Resident bytes of the process.
     ///
     /// # Panics

@@ -32,7 +32,17 @@ fn talk(number: u64, mean: u64) -> Talk {
     // Few are quiet for so long that weir lets them wait without an operation.
     let pause_max = Duration::from_millis(if dice.once_in(20) { 2_500 } else { 100 });
     let pause_once_in = 1 + (up.max(down) / chunk).max(4) / 2;
-    Talk { key: number * 2 + 1, up, down, order, chunk, pause_once_in, pause_max, read_rate }
+    Talk {
+        key: number * 2 + 1,
+        up,
+        down,
+        order,
+        chunk,
+        pause_once_in,
+        pause_max,
+        read_rate,
+        turn_bytes: 128 << 10,
+    }
 }
 
 #[test]

@@ -37,6 +37,12 @@ impl Guest {
         Guest { is_client: true, ..Guest::default() }
     }
 
+    /// A client that pings from its greeting on.
+    #[must_use]
+    pub fn pinging() -> Guest {
+        Guest { pings: true, ..Guest::client() }
+    }
+
     #[must_use]
     pub fn server() -> Guest {
         Guest::default()

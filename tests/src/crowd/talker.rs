@@ -12,8 +12,6 @@ use crate::payload::{Dice, Payload};
 
 /// Bytes of the number that a client begins with.
 const HEAD: u64 = 8;
-/// Bytes that a member moves each way before the others have their turn.
-const TURN_BYTES: u64 = 128 << 10;
 
 /// Which side a talker is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +44,8 @@ pub struct Talk {
     pub pause_max: Duration,
     /// Bytes that the client reads in a second at most.
     pub read_rate: Option<u64>,
+    /// Bytes that a side moves each way before the others have their turn.
+    pub turn_bytes: u64,
 }
 
 impl Talk {
@@ -54,7 +54,8 @@ impl Talk {
     pub fn plain(key: u64, up: u64, down: u64) -> Talk {
         let (order, chunk) = (Order::Any, 64 << 10);
         let (pause_once_in, pause_max, read_rate) = (0, Duration::ZERO, None);
-        Talk { key, up, down, order, chunk, pause_once_in, pause_max, read_rate }
+        let turn_bytes = 128 << 10;
+        Talk { key, up, down, order, chunk, pause_once_in, pause_max, read_rate, turn_bytes }
     }
 }
 
@@ -156,7 +157,8 @@ impl<F: Fn(u64) -> Talk> Talker<F> {
     /// Reads what is there; gives the time at which more may be read, if the pace is the limit.
     fn read(&mut self, mut stream: &TcpStream, now: Instant) -> Option<Instant> {
         let mut moved = 0;
-        while !self.fin_seen && moved < TURN_BYTES {
+        let turn_bytes = self.talk.map_or(HEAD, |talk| talk.turn_bytes);
+        while !self.fin_seen && moved < turn_bytes {
             let mut most = self
                 .talk
                 .map_or(HEAD - self.head.len() as u64, |talk| self.dice.below(talk.chunk) + 1);
@@ -169,9 +171,9 @@ impl<F: Fn(u64) -> Talk> Talker<F> {
                     return Some(now + Duration::from_millis(250));
                 }
             }
-            let mut buffer = std::mem::take(&mut self.buffer);
-            buffer.resize(usize::try_from(most).expect("a chunk is small"), 0);
-            let result = stream.read(&mut buffer);
+            let mut buffer = self.buffer(most);
+            let most = usize::try_from(most).expect("a chunk is small");
+            let result = stream.read(&mut buffer[..most]);
             match result {
                 Ok(0) => self.on_fin(),
                 Ok(length) => {
@@ -180,12 +182,22 @@ impl<F: Fn(u64) -> Talk> Talker<F> {
                     self.on_bytes(&buffer[..length]);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => moved = TURN_BYTES,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => moved = turn_bytes,
                 Err(error) => self.fail(&format!("could not read: {error}")),
             }
             self.buffer = buffer;
         }
         None
+    }
+
+    /// The own buffer, at least so long; to be put back.
+    fn buffer(&mut self, length: u64) -> Vec<u8> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let length = usize::try_from(length).expect("a chunk is small");
+        if buffer.len() < length {
+            buffer.resize(length, 0);
+        }
+        buffer
     }
 
     fn on_bytes(&mut self, mut bytes: &[u8]) {
@@ -237,16 +249,16 @@ impl<F: Fn(u64) -> Talk> Talker<F> {
         let whole = if self.role == Role::Client { talk.up } else { talk.down };
         let (says, _) = Self::payloads(&talk, self.role);
         let mut moved = 0;
-        while self.sent < whole && !self.enough && moved < TURN_BYTES {
+        while self.sent < whole && !self.enough && moved < talk.turn_bytes {
             if self.paused_until.is_some_and(|until| until > now) {
                 return false;
             }
             self.paused_until = None;
             let most = (self.dice.below(talk.chunk) + 1).min(whole - self.sent);
-            let mut buffer = std::mem::take(&mut self.buffer);
-            buffer.resize(usize::try_from(most).expect("a chunk is small"), 0);
-            says.fill(self.sent, &mut buffer);
-            let result = stream.write(&buffer);
+            let mut buffer = self.buffer(most);
+            let most = usize::try_from(most).expect("a chunk is small");
+            says.fill(self.sent, &mut buffer[..most]);
+            let result = stream.write(&buffer[..most]);
             self.buffer = buffer;
             match result {
                 Ok(length) => {
