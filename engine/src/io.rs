@@ -113,8 +113,8 @@ pub trait Io {
     fn take_counts(&mut self) -> Counts;
 }
 
-/// A turn that takes longer is told as slow, in nanoseconds (50 ms): everybody else on the shard has
-/// waited for it.
+/// A turn that takes longer is told as slow, in nanoseconds (50 ms): everybody else on the shard
+/// has waited for it.
 pub const SLOW_TURN_NS: u64 = 50_000_000;
 
 /// What [`Io::take_counts`] tells.

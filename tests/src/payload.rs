@@ -73,6 +73,15 @@ impl Dice {
         mix(self.0) % bound.max(1)
     }
 
+    /// One of these.
+    ///
+    /// # Panics
+    /// If there are none.
+    pub fn of<T: Copy>(&mut self, choice: &[T]) -> T {
+        let index = usize::try_from(self.below(choice.len() as u64)).expect("it was a length");
+        choice[index]
+    }
+
     /// True once in `times`.
     pub fn once_in(&mut self, times: u64) -> bool {
         self.below(times) == 0

@@ -13,10 +13,10 @@ pub struct Size {
 }
 
 /// Close matrix: rounds; a round has one session in each cell.
-pub const MATRIX_ROUNDS: Size = Size { usual: 4, full: 100 };
+pub const MATRIX_ROUNDS: Size = Size { usual: 3, full: 100 };
 /// Byte integrity: streams, and bytes of all of them together.
 pub const INTEGRITY_STREAMS: Size = Size { usual: 2_000, full: 2_000 };
-pub const INTEGRITY_BYTES: Size = Size { usual: 512 << 20, full: 20 << 30 };
+pub const INTEGRITY_BYTES: Size = Size { usual: 384 << 20, full: 20 << 30 };
 /// Clients that go away while weir connects.
 pub const ABORTS: Size = Size { usual: 20_000, full: 1_000_000 };
 /// RLIMIT_NOFILE: clients; seconds of being full.
@@ -25,10 +25,10 @@ pub const FULL_SECONDS: Size = Size { usual: 3, full: 600 };
 /// Backpressure: slow readers; normal streams beside them; seconds.
 pub const SLOW_READERS: Size = Size { usual: 1_000, full: 1_000 };
 pub const NORMAL_STREAMS: Size = Size { usual: 500, full: 500 };
-pub const SLOW_SECONDS: Size = Size { usual: 6, full: 120 };
+pub const SLOW_SECONDS: Size = Size { usual: 4, full: 120 };
 /// Starvation: active streams; seconds.
 pub const STARVED_STREAMS: Size = Size { usual: 1_000, full: 1_000 };
-pub const STARVED_SECONDS: Size = Size { usual: 6, full: 300 };
+pub const STARVED_SECONDS: Size = Size { usual: 4, full: 300 };
 /// Connections in one burst on a small completion queue.
 pub const BURST: Size = Size { usual: 5_000, full: 5_000 };
 /// Sessions of the backend that is removed: two descriptors each, here and in weir.

@@ -70,7 +70,7 @@ fn come_and_go(to: SocketAddr, dice: &mut Dice) {
         // The backend may be gone already: that is its right.
         let _ = stream.write(b"hello");
     }
-    if way % 2 == 0 {
+    if way.is_multiple_of(2) {
         let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
     }
 }

@@ -242,7 +242,8 @@ fn round(
         case.act(clock::now(), &mut dice);
     }
     drive(&mut cases, LATE * 4, |cases| {
-        cases.iter_mut().fold(true, |all, case| case.judge() && all)
+        // Each is looked at, not only the first that is not there yet.
+        cases.iter_mut().filter_map(|case| (!case.judge()).then_some(())).count() == 0
     });
     let results = cases.iter().map(|case| (case.cell, case.took)).collect();
     cases.iter_mut().for_each(Case::finish);

@@ -26,8 +26,8 @@ fn talk(number: u64, mean: u64) -> Talk {
         _ => dice.below(mean),
     };
     let (up, down) = (length(&mut dice), length(&mut dice));
-    let order = [Order::Any, Order::Client, Order::Server][dice.below(3) as usize];
-    let chunk = [100, 5_000, 40_000, 200_000][dice.below(4) as usize];
+    let order = dice.of(&[Order::Any, Order::Client, Order::Server]);
+    let chunk = dice.of(&[100, 5_000, 40_000, 200_000]);
     let read_rate = None;
     // Few are quiet for so long that weir lets them wait without an operation.
     let pause_max = Duration::from_millis(if dice.once_in(20) { 2_500 } else { 100 });

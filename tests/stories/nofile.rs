@@ -8,6 +8,7 @@ use weir_tests::baseline::{count, percentile};
 use weir_tests::clock;
 use weir_tests::crowd::Crowd;
 use weir_tests::crowd::guest::Guest;
+use weir_tests::crowd::talker::{Talk, Talker};
 use weir_tests::net::{self, Script};
 use weir_tests::size;
 use weir_tests::story::{Plan, Set};
@@ -164,4 +165,30 @@ fn descriptors_that_run_out_under_a_running_weir() {
     );
     let new = crowd.connect(set.weir.web, None, Guest::client());
     crowd.turn_until(clock::PATIENCE, "one more", |crowd| crowd.member(new).is_served());
+}
+
+/// Bulk goes through pipes, two descriptors each: they must not be those of control.
+#[test]
+fn pipes_leave_descriptors_for_control() {
+    let _alone = size::alone();
+    let plan = |number| Talk { turn_bytes: 64 << 10, ..Talk::plain(number, 0, u64::MAX) };
+    let mut crowd = Crowd::new();
+    let listener = net::listener(net::own_ip());
+    let address = listener.local_addr().expect("it is bound");
+    crowd.listen(listener, move |_| Talker::server(plan));
+    let set = Plan::new(0, Script::Silent).extern_backend("b1", address).nofile(NOFILE).start();
+    let clients: Vec<usize> = (0..600)
+        .map(|number| crowd.connect(set.weir.web, None, Talker::client(number, plan)))
+        .collect();
+    crowd.turn_until(Duration::from_secs(60), "bulk everywhere", |crowd| {
+        clients.iter().all(|number| crowd.member(*number).received >= 1 << 20)
+    });
+    set.weir.ok(&["status"]);
+    let page = set.weir.get("/metrics").body;
+    let pipes = count(&page, "weir_shard_promotions_total", &[]);
+    let local = count(&page, "weir_backend_connect_failures_total", &["local"])
+        + count(&page, "weir_listener_sessions_rejected_total", &[]);
+    eprintln!("{pipes} promotions, {} descriptors", set.weir.descriptors().len());
+    assert!(pipes > 0, "void: nothing was bulk");
+    assert_eq!(local, 0, "somebody found no descriptor");
 }

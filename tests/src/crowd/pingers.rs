@@ -1,5 +1,5 @@
-//! Sessions that ping all the time, with their backend, on a thread of their own: how those feel who
-//! have nothing to do with what a story does.
+//! Sessions that ping all the time, with their backend, on a thread of their own: how those feel
+//! who have nothing to do with what a story does.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
