@@ -297,3 +297,9 @@ fn a_reset_stays_a_reset() {
     let states = [State::Idle, State::Parked, State::InFlight, State::ReaderBlocked];
     matrix(&RESETS, &states);
 }
+
+/// weir has bytes for a side that does not read, and asks the one that reset for no more.
+#[test]
+fn a_reset_of_a_side_whose_bytes_nobody_reads() {
+    matrix(&RESETS, &[State::WriterBlocked]);
+}

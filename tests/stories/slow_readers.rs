@@ -98,3 +98,14 @@ fn a_thousand_slow_readers_cost_bounded_memory() {
     let ended = count(&page, "weir_session_ends_total", &[]);
     assert_eq!(ended, 0, "sessions ended, and nobody has ended any");
 }
+
+/// Slow readers hold buffers; whoever reads must not wait for those who do not.
+#[test]
+fn slow_readers_do_not_take_the_last_buffer() {
+    let _alone = size::alone();
+    let mut crowd = Crowd::new();
+    let plan = Plan::new(0, Script::Silent).shards(1).env("WEIR_TEST_BUFFERS", "64");
+    let (set, ping, pingers) = two_pools(&mut crowd, plan);
+    come(&mut crowd, set.weir.web, 600);
+    pingers.ping(ping, 20);
+}
