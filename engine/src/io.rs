@@ -113,6 +113,10 @@ pub trait Io {
     fn take_counts(&mut self) -> Counts;
 }
 
+/// A turn that takes longer is told as slow, in nanoseconds (50 ms): everybody else on the shard
+/// has waited for it.
+pub const SLOW_TURN_NS: u64 = 50_000_000;
+
 /// What [`Io::take_counts`] tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -124,4 +128,16 @@ pub struct Counts {
     pub overflows: u64,
     /// Nanoseconds spent waiting.
     pub waited_ns: u64,
+    /// Nanoseconds of the longest turn, from one wait to the next.
+    pub turn_max_ns: u64,
+    /// Turns that were longer than [`SLOW_TURN_NS`].
+    pub slow_turns: u64,
+}
+
+impl Counts {
+    /// A turn has taken so many nanoseconds.
+    pub(crate) fn turned(&mut self, took_ns: u64) {
+        self.turn_max_ns = self.turn_max_ns.max(took_ns);
+        self.slow_turns += u64::from(took_ns > SLOW_TURN_NS);
+    }
 }

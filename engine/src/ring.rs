@@ -38,6 +38,8 @@ use watch::Watches;
 pub(crate) struct RingSetup {
     /// Buffers of `BUFFER_SIZE` bytes; a power of two.
     pub(crate) buffers: u16,
+    /// Entries of the completion queue.
+    pub(crate) completions: u32,
     /// Pipes at most.
     pub(crate) pipes: u16,
     /// The eventfd that the mailbox rings.
@@ -55,13 +57,15 @@ pub(crate) struct Ring {
     bell: RawFd,
     batch: Batch,
     counts: Counts,
+    /// When the last wait was over; zero before the first one, which no turn has come before.
+    woke_at: Now,
     overflow_seen: u32,
 }
 
 impl Ring {
     /// Sets the ring up on the calling thread, which becomes its only issuer.
     pub(crate) fn new(setup: RingSetup) -> std::io::Result<Ring> {
-        let ring = setup::build()?;
+        let ring = setup::build(setup.completions)?;
         let buffers = Buffers::new(&ring, setup.buffers)?;
         setup::enable(&ring)?; // the last registration was above
         let batch = Batch::new(ring.params().is_feature_min_timeout());
@@ -74,6 +78,7 @@ impl Ring {
             bell: setup.bell,
             batch,
             counts: Counts::default(),
+            woke_at: Now { nanos: 0 },
             overflow_seen: 0,
         };
         ring.poll_watches();
@@ -227,6 +232,9 @@ impl Io for Ring {
     fn wait(&mut self, until: Option<Now>) {
         self.buffers.publish();
         let before = sys::now();
+        if self.woke_at.nanos > 0 {
+            self.counts.turned(before.nanos.saturating_sub(self.woke_at.nanos));
+        }
         let want = self.batch.want();
         match until {
             None => self.enter(want, None),
@@ -238,7 +246,8 @@ impl Io for Ring {
                 self.enter(want, Some(timeout));
             }
         }
-        self.counts.waited_ns += sys::now().nanos - before.nanos;
+        self.woke_at = sys::now();
+        self.counts.waited_ns += self.woke_at.nanos - before.nanos;
     }
 
     fn take_counts(&mut self) -> Counts {

@@ -1,6 +1,7 @@
 //! Starting the shards: a thread each, pinned, with its ring made on it, and a fence around its
 //! panics.
 
+use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
@@ -18,6 +19,10 @@ use crate::{Engine, Options, StartError};
 /// Receive buffers of one shard (see `ring/buffers.rs`): 128 MiB of address space, touched only as
 /// far as sessions hold bytes at the same time.
 const BUFFERS: u16 = 4096;
+
+/// Entries of the completion queue: 16 bytes each. One enter makes at most this many answers
+/// before the kernel has to keep some aside (an overflow, which is counted).
+const COMPLETIONS: u32 = 32_768;
 
 type Outcome = Result<(), StartError>;
 
@@ -80,7 +85,7 @@ fn live(
         let _ = told.send(Err(no_table(&error)));
         return;
     }
-    let bell = RingSetup { buffers: BUFFERS, pipes, bell: mailbox.bell() };
+    let bell = ring_setup(pipes, mailbox.bell());
     let (ring, reporter) = match Ring::new(bell).and_then(|it| Ok((it, mailbox.again()?))) {
         Ok(both) => both,
         Err(error) => {
@@ -127,6 +132,21 @@ fn live_on(
             // It stays away: the other shards serve.
             Err(_) => return last_word(&mut reporter, setup.id, None),
         }
+    }
+}
+
+/// The sizes of a ring. Builds with debug assertions let a test make them small, so that it meets
+/// what happens when they run out: WEIR_TEST_BUFFERS (a power of two), WEIR_TEST_COMPLETIONS.
+fn ring_setup(pipes: u16, bell: RawFd) -> RingSetup {
+    let size = |name: &str| {
+        let text = if cfg!(debug_assertions) { std::env::var(name).ok() } else { None };
+        text.and_then(|text| text.parse::<u16>().ok())
+    };
+    RingSetup {
+        buffers: size("WEIR_TEST_BUFFERS").unwrap_or(BUFFERS),
+        completions: size("WEIR_TEST_COMPLETIONS").map_or(COMPLETIONS, u32::from),
+        pipes,
+        bell,
     }
 }
 

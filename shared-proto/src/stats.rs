@@ -26,6 +26,10 @@ pub struct ShardStats {
     /// By [`CloseReason::index`].
     pub ends: Vec<u64>,
     pub turns: u64,
+    /// The longest of them, in nanoseconds.
+    pub turn_max_ns: u64,
+    /// Those of more than 50 ms.
+    pub slow_turns: u64,
     pub enters: u64,
     pub completions: u64,
     pub cq_overflow: u64,
@@ -195,6 +199,8 @@ impl ShardStats {
             backends: Vec::new(),
             ends: vec![0; CloseReason::COUNT],
             turns: 0,
+            turn_max_ns: 0,
+            slow_turns: 0,
             enters: 0,
             completions: 0,
             cq_overflow: 0,
@@ -218,6 +224,8 @@ impl ShardStats {
         }
         self.ends.fill(0);
         self.turns = 0;
+        self.turn_max_ns = 0;
+        self.slow_turns = 0;
         self.enters = 0;
         self.completions = 0;
         self.cq_overflow = 0;

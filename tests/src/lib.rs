@@ -3,9 +3,13 @@
 //! Nothing here knows the inside of weir. A story drives the real `weir` and `weirctl` from
 //! outside, over sockets, signals and files, as an operator would.
 
+pub mod baseline;
 pub mod clock;
+pub mod crowd;
 pub mod net;
+pub mod payload;
 pub mod real;
+pub mod size;
 pub mod source;
 pub mod story;
 pub mod weir;

@@ -1,6 +1,7 @@
 //! The network of a story: addresses of its own, and the scripted peers on both sides of weir.
 
 pub mod backend;
+pub mod ending;
 pub mod peer;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -48,4 +49,18 @@ pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     }
     bytes.truncate(length);
     bytes
+}
+
+/// A listener on `ip` whose queue holds a burst (std's holds 128, and then SYNs are dropped).
+///
+/// # Panics
+/// If no port is free.
+#[must_use]
+pub fn listener(ip: IpAddr) -> TcpListener {
+    let address = socket2::SockAddr::from(SocketAddr::new(ip, 0));
+    let socket = socket2::Socket::new(address.domain(), socket2::Type::STREAM, None);
+    let socket = socket.expect("there is a descriptor");
+    socket.bind(&address).expect("a port is free");
+    socket.listen(4096).expect("a bound socket listens");
+    socket.into()
 }

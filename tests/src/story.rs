@@ -11,6 +11,7 @@ use crate::weir::{Start, Weir};
 pub struct Plan {
     scripts: Vec<Script>,
     weights: Vec<u16>,
+    externs: Vec<(String, SocketAddr)>,
     strategy: String,
     pool: String,
     listener: String,
@@ -36,6 +37,7 @@ impl Plan {
         Plan {
             scripts: vec![script; count],
             weights: vec![1; count],
+            externs: Vec::new(),
             strategy: "round-robin".to_owned(),
             pool: String::new(),
             listener: String::new(),
@@ -93,6 +95,20 @@ impl Plan {
         self
     }
 
+    /// An environment variable of weir.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Plan {
+        self.start.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// One more backend, at an address that the story itself listens on.
+    #[must_use]
+    pub fn extern_backend(mut self, name: &str, address: SocketAddr) -> Plan {
+        self.externs.push((name.to_owned(), address));
+        self
+    }
+
     #[must_use]
     pub fn shards(mut self, shards: u16) -> Plan {
         self.start.shards = shards;
@@ -146,6 +162,9 @@ impl Plan {
         for (backend, weight) in backends.iter().zip(&self.weights) {
             let (name, address) = (&backend.name, backend.address);
             let _ = writeln!(text, "{name} = {{ address = \"{address}\", weight = {weight} }}");
+        }
+        for (name, address) in &self.externs {
+            let _ = writeln!(text, "{name} = {{ address = \"{address}\" }}");
         }
         text
     }

@@ -101,11 +101,13 @@ pub struct Start {
     pub shards: u16,
     /// Whether [`Weir::strike`] works; only in builds with debug assertions.
     pub failpoints: bool,
+    /// Environment variables: name, value.
+    pub env: Vec<(String, String)>,
 }
 
 impl Default for Start {
     fn default() -> Start {
-        Start { nofile: None, shards: 2, failpoints: false }
+        Start { nofile: None, shards: 2, failpoints: false, env: Vec::new() }
     }
 }
 
@@ -202,6 +204,7 @@ impl Weir {
         };
         command.args(["run", "-c", &self.file]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.envs(self.start.env.iter().cloned());
         command.env_remove("NOTIFY_SOCKET").env_remove("WEIR_SOCKET");
         command.env_remove("WEIR_FAILPOINTS");
         if self.start.failpoints {
@@ -324,6 +327,44 @@ impl Weir {
             stat.rsplit_once(')').expect("a stat line").1.split_whitespace().collect();
         let ticks = |index: usize| fields[index].parse::<u64>().expect("ticks are a number");
         Duration::from_millis((ticks(11) + ticks(12)) * 10)
+    }
+
+    /// Time in which threads of the process could run and the kernel did not let them: the machine
+    /// was busy with others, and what took longer for it is not weir's doing.
+    ///
+    /// # Panics
+    /// If the process is gone.
+    #[must_use]
+    pub fn kept_waiting(&self) -> Duration {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("weir runs");
+        let waited = |path: PathBuf| -> Option<u64> {
+            let text = fs::read_to_string(path.join("schedstat")).ok()?;
+            text.split_whitespace().nth(1)?.parse().ok()
+        };
+        Duration::from_nanos(tasks.flatten().filter_map(|task| waited(task.path())).sum())
+    }
+
+    /// What the descriptors of weir are (`socket:[4711]`, a path): those of the main thread, and
+    /// those of each shard's thread, which has a table of its own.
+    ///
+    /// # Panics
+    /// If the process is gone.
+    #[must_use]
+    pub fn descriptors(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("weir runs");
+        for task in tasks.flatten() {
+            let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+            let is_main = task.file_name().to_string_lossy() == self.pid().to_string();
+            if !is_main && !name.starts_with("weir-shard") {
+                continue;
+            }
+            // A descriptor may be gone between the two looks.
+            let entries = fs::read_dir(task.path().join("fd")).into_iter().flatten().flatten();
+            let targets = entries.filter_map(|entry| fs::read_link(entry.path()).ok());
+            all.extend(targets.map(|target| target.to_string_lossy().into_owned()));
+        }
+        all
     }
 
     /// Resident bytes of the process.

@@ -1,20 +1,29 @@
 //! Stories: the real weir and weirctl on real sockets, one file for each thing that is promised.
 
+mod abort;
 mod accept;
 mod backends;
 mod backpressure;
 mod balance;
 mod cli;
+mod close_matrix;
 mod crash;
 mod failure_table;
 mod half_close;
 mod health;
+mod integrity;
 mod lifecycle;
 mod limits;
+mod mass_removal;
 mod metrics;
+mod nofile;
+mod overflow;
+mod ports;
 mod readme;
 mod real;
 mod reload;
 mod reset;
 mod security;
+mod slow_readers;
+mod starvation;
 mod watchdog;

@@ -106,6 +106,9 @@ pub struct ShardTotals {
     /// The share of about the last second in which its loop was not waiting, 0 to 1.
     pub busy: f64,
     pub turns: u64,
+    /// The longest turn since the start, in nanoseconds.
+    pub turn_max_ns: u64,
+    pub slow_turns: u64,
     pub enters: u64,
     pub completions: u64,
     pub cq_overflow: u64,
@@ -444,6 +447,8 @@ impl Shard {
         totals.sessions = u64::from(stats.sessions_now);
         totals.buffers_free = u64::from(stats.buffers_free_now);
         totals.turns += stats.turns;
+        totals.turn_max_ns = totals.turn_max_ns.max(stats.turn_max_ns);
+        totals.slow_turns += stats.slow_turns;
         totals.enters += stats.enters;
         totals.completions += stats.completions;
         totals.cq_overflow += stats.cq_overflow;

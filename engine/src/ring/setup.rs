@@ -9,9 +9,6 @@ use crate::StartError;
 
 /// Entries of the submission queue: 64 bytes each. A turn that asks for more submits in between.
 const SUBMISSIONS: u32 = 4096;
-/// Entries of the completion queue: 16 bytes each. One enter makes at most this many answers
-/// before the kernel has to keep some aside (an overflow, which is counted).
-const COMPLETIONS: u32 = 32_768;
 
 /// Every operation that weir asks for: name, number. What is not here is refused by the kernel
 /// (-EACCES), whoever asks on this ring; what is here must be there. A new operation in `sqe.rs`
@@ -31,8 +28,8 @@ const FLAGS: squeue::Flags = squeue::Flags::BUFFER_SELECT;
 
 /// A ring for the calling thread, disabled: it takes registrations and no entry until [`enable`].
 /// Where memory is locked out (RLIMIT_MEMLOCK) or fragmented, smaller queues are tried before
-/// giving up.
-pub(super) fn build() -> io::Result<IoUring> {
+/// giving up. `completions`: entries of the completion queue.
+pub(super) fn build(completions: u32) -> io::Result<IoUring> {
     let mut shift = 0;
     loop {
         let result = IoUring::builder()
@@ -41,9 +38,9 @@ pub(super) fn build() -> io::Result<IoUring> {
             .setup_submit_all()
             .setup_clamp()
             .setup_r_disabled()
-            .setup_cqsize(COMPLETIONS >> shift)
+            .setup_cqsize(completions >> shift)
             .dontfork()
-            .build(SUBMISSIONS >> shift);
+            .build(SUBMISSIONS.min(completions) >> shift);
         match result {
             Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && shift < 4 => shift += 1,
             result => return result,
@@ -63,7 +60,7 @@ pub(super) fn enable(ring: &IoUring) -> io::Result<()> {
 
 /// Tries a ring and its operations.
 pub(crate) fn probe() -> Result<(), StartError> {
-    let ring = build().map_err(|error| refusal(&error))?;
+    let ring = build(SUBMISSIONS).map_err(|error| refusal(&error))?;
     let mut probe = Probe::new();
     ring.submitter().register_probe(&mut probe).map_err(|error| refusal(&error))?;
     let missing: Vec<&str> = OPERATIONS
@@ -114,7 +111,7 @@ mod tests {
 
     #[test]
     fn what_is_not_in_the_table_is_refused() {
-        let mut ring = build().unwrap();
+        let mut ring = build(SUBMISSIONS).unwrap();
         enable(&ring).unwrap();
         let open = opcode::OpenAt::new(Fd(libc::AT_FDCWD), c"/dev/null".as_ptr()).build();
         assert_eq!(ask(&mut ring, &open), -libc::EACCES);
@@ -128,7 +125,7 @@ mod tests {
 
     #[test]
     fn an_enabled_ring_takes_no_registration_and_no_second_list() {
-        let ring = build().unwrap();
+        let ring = build(SUBMISSIONS).unwrap();
         enable(&ring).unwrap();
         let code = |result: io::Result<()>| result.unwrap_err().raw_os_error();
         let files = ring.submitter().register_files(&[0]);
@@ -139,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_disabled_ring_takes_no_entry() {
-        let mut ring = build().unwrap();
+        let mut ring = build(SUBMISSIONS).unwrap();
         // SAFETY: the entry points nowhere.
         unsafe { ring.submission().push(&opcode::PollAdd::new(Fd(0), 1).build()) }.unwrap();
         assert_eq!(ring.submit().unwrap_err().raw_os_error(), Some(libc::EBADFD));

@@ -80,6 +80,8 @@ impl<I: Io> Shard<I> {
         totals.enters += counts.enters;
         totals.completions += counts.completions;
         totals.cq_overflow += counts.overflows;
+        totals.turn_max_ns = totals.turn_max_ns.max(counts.turn_max_ns);
+        totals.slow_turns += counts.slow_turns;
         totals.busy_ns += elapsed.saturating_sub(counts.waited_ns);
         let mut full = self.table.collect(spare);
         full.buffers_free_now = self.io.buffers_free();

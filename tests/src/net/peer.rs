@@ -245,6 +245,12 @@ impl Peer {
             .is_err_and(|error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
     }
 
+    /// The socket itself, for a thread that drives many.
+    #[must_use]
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     /// This end's address.
     ///
     /// # Panics

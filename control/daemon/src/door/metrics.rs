@@ -343,9 +343,14 @@ fn shards(page: &mut Page, census: &Census) {
     for (shard, totals) in census.shards().enumerate() {
         family.row(&[("shard", &shard.to_string())], totals.busy_ns as f64 / 1e9);
     }
+    let mut family = page.gauge("weir_shard_turn_max_seconds", "The longest turn since the start.");
+    for (shard, totals) in census.shards().enumerate() {
+        family.row(&[("shard", &shard.to_string())], totals.turn_max_ns as f64 / 1e9);
+    }
     type Count = (&'static str, &'static str, fn(&ShardTotals) -> u64);
-    let counters: [Count; 7] = [
+    let counters: [Count; 8] = [
         ("weir_shard_turns_total", "Turns of the shard's loop.", |it| it.turns),
+        ("weir_shard_slow_turns_total", "Turns of more than 50 ms.", |it| it.slow_turns),
         ("weir_shard_enters_total", "Calls of io_uring_enter.", |it| it.enters),
         ("weir_shard_completions_total", "Completions that the ring gave.", |it| it.completions),
         ("weir_shard_cq_overflow_total", "Completions that found the queue full.", |it| {

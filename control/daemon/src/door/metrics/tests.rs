@@ -59,6 +59,7 @@ fn counted(snapshot: &Snapshot) -> Box<ShardStats> {
     let mut stats = Box::new(ShardStats::new(ShardId(0)));
     (stats.version, stats.sessions_now, stats.buffers_free_now) = (Version(1), 3, 40);
     (stats.turns, stats.enters, stats.completions) = (5, 6, 7);
+    (stats.turn_max_ns, stats.slow_turns) = (250_000_000, 4);
     (stats.cq_overflow, stats.starved, stats.busy_ns) = (1, 2, 1_500_000_000);
     stats.listeners = vec![ListenerStats {
         id: snapshot.listeners[0].id,
@@ -170,7 +171,9 @@ fn the_page_of_the_whole_and_of_its_listeners_and_pools() {
         weir_pool_panic{pool=\"web\"} 0
         weir_pool_panic{pool=\"idle\"} 0
         weir_shard_busy_seconds_total{shard=\"0\"} 1.5
+        weir_shard_turn_max_seconds{shard=\"0\"} 0.25
         weir_shard_turns_total{shard=\"0\"} 5
+        weir_shard_slow_turns_total{shard=\"0\"} 4
         weir_shard_enters_total{shard=\"0\"} 6
         weir_shard_completions_total{shard=\"0\"} 7
         weir_shard_cq_overflow_total{shard=\"0\"} 1
