@@ -16,9 +16,10 @@ use crate::shard::{Shard, ShardSetup};
 use crate::sys::{affinity, table};
 use crate::{Engine, Options, StartError};
 
-/// Receive buffers of one shard (see `ring/buffers.rs`): 128 MiB of address space, touched only as
+/// Receive buffers of one shard (see `ring/buffers.rs`), as many as a ring of them can have, so that
+/// 16,384 stalled readers leave some for the others: 1 GiB of address space, touched only as
 /// far as sessions hold bytes at the same time.
-const BUFFERS: u16 = 4096;
+const BUFFERS: u16 = 32_768;
 
 /// Entries of the completion queue: 16 bytes each. One enter makes at most this many answers
 /// before the kernel has to keep some aside (an overflow, which is counted).

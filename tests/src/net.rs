@@ -5,7 +5,7 @@ pub mod ending;
 pub mod peer;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 pub use backend::{Backend, Script};
 pub use peer::{End, Peer};
@@ -15,15 +15,17 @@ pub use peer::{End, Peer};
 /// would share it without a word.
 ///
 /// # Panics
-/// If one test process asks for more than 250.
+/// If one test process asks for more than 1,000.
 #[must_use]
 pub fn own_ip() -> IpAddr {
-    static NEXT: AtomicU8 = AtomicU8::new(2);
-    let last = NEXT.fetch_add(1, Ordering::Relaxed);
-    assert!((2..253).contains(&last), "a test process has 250 addresses");
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let count = NEXT.fetch_add(1, Ordering::Relaxed);
+    assert!(count < 1_000, "a test process has 1,000 addresses");
     let [low, high, ..] = std::process::id().to_le_bytes();
-    // 127.64.0.0/10 and up: far from the addresses that stories write by hand.
-    IpAddr::V4(Ipv4Addr::new(127, 64 | (high & 127), low, last))
+    let (block, last) = (count / 250, u8::try_from(count % 250 + 2).expect("below 252"));
+    // 127.32.0.0 and up, a block of 32 for each 250: far from what stories write by hand.
+    let second = u8::try_from(32 + block * 32).expect("four blocks") | (high & 31);
+    IpAddr::V4(Ipv4Addr::new(127, second, low, last))
 }
 
 /// A port on `ip` that nobody listens on.

@@ -318,6 +318,7 @@ impl Session {
             Completion::SendFailed(Errno::EAGAIN) => {
                 self.flows[side.other() as usize].sink = Sink::Waiting;
                 self.rewatch[side as usize] = true;
+                self.rewatch[side.other() as usize] |= self.watched;
                 Step::None
             }
             Completion::SendFailed(errno) => {

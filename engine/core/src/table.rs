@@ -22,7 +22,7 @@ use crate::base::clock::Now;
 use crate::base::prng::Prng;
 use crate::base::slab::Slab;
 use crate::base::wheel::Wheel;
-use crate::event::{Completion, Leg, Side};
+use crate::event::{Completion, Errno, Leg, Side};
 use crate::limits::{EJECTIONS_MAX, TICK_MS, Tuning};
 use crate::line::Line;
 use crate::meter::Meter;
@@ -230,8 +230,10 @@ impl Table {
             }
             (step, None) => unreachable!("{step:?} without a backend"),
         }
-        if done == Completion::Ended {
-            self.half_closed(id, now);
+        match done {
+            Completion::Ended => self.half_closed(id, now),
+            Completion::SendFailed(Errno::EAGAIN) => self.blocked(id, now),
+            _ => {}
         }
         self.follow(id, now, out);
     }

@@ -64,6 +64,7 @@ impl Session {
         if moved.full {
             flow.sink = Sink::Waiting;
             self.rewatch[from.other() as usize] = true;
+            self.rewatch[from as usize] |= self.watched;
         }
         if moved.ended {
             self.on_end(from);

@@ -7,7 +7,7 @@
 use crate::action::{Action, Actions, Pending};
 use crate::base::clock::Now;
 use crate::event::{Errno, Interest, Ready, Side};
-use crate::flow::{Sink, Source};
+use crate::flow::{Flow, Sink, Source};
 use crate::limits::STALLED_MS;
 
 use super::{Phase, Session};
@@ -82,7 +82,7 @@ impl Session {
         if flow.source == Source::Waiting && (ready.readable || ready.reset) {
             flow.source = Source::Idle;
             flow.more = true;
-        } else if flow.source == Source::Ended && ready.reset {
+        } else if ready.reset && nobody_receives(flow) {
             self.fail(side, Errno::ECONNRESET, out);
             return self.advance(out);
         }
@@ -98,8 +98,14 @@ impl Session {
         self.advance(out);
     }
 
-    /// Asks for word of a reset from sides whose FIN has come: nothing is received from them, so
-    /// nothing else would tell.
+    /// True if a side takes nothing for now, though bytes wait for it.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.flows.iter().any(|flow| flow.sink == Sink::Waiting)
+    }
+
+    /// Asks for word of a reset from sides that nothing is received from, because their FIN has come
+    /// or because the other side takes nothing: nothing else would tell.
     pub fn watch(&mut self, out: &mut Actions) {
         if self.phase != Phase::Relaying || self.watched {
             return;
@@ -120,7 +126,7 @@ impl Session {
                 readable: source == Source::Waiting,
                 writable: self.flows[side.other() as usize].sink == Sink::Waiting,
             };
-            let reset = self.watched && source == Source::Ended;
+            let reset = self.watched && nobody_receives(&self.flows[side as usize]);
             if let Some(leg) = self.legs[side as usize]
                 && (reset || interest != Interest::default())
             {
@@ -128,4 +134,9 @@ impl Session {
             }
         }
     }
+}
+
+/// True if no receive and no watch for bytes would tell of a reset of the side that this flow reads.
+fn nobody_receives(flow: &Flow) -> bool {
+    flow.source == Source::Ended || (flow.source == Source::Idle && flow.sink == Sink::Waiting)
 }

@@ -64,6 +64,9 @@ impl Table {
         };
         self.meter.totals().spliced_bytes += u64::from(bytes);
         session.moved(from, moved, out);
+        if moved.full {
+            self.blocked(id, now);
+        }
         if moved.ended {
             self.half_closed(id, now);
         }

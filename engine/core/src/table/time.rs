@@ -54,17 +54,25 @@ impl Table {
         if due <= now {
             return Due::Ended(why);
         }
-        let half_closed = session.is_half_closed();
+        let deaf = session.is_half_closed() || session.is_blocked();
         let next = match session.pulse(now, self.tuning.pulse_ms, out) {
             Pulse::Stalled => return Due::Ended(Why::Stalled),
             Pulse::Rests => due,
             Pulse::Beats => due.min(now.plus_millis(self.tuning.pulse_ms)),
         };
-        if half_closed {
+        if deaf {
             session.watch(out);
         }
         self.wheel.schedule(id.slot, next);
         Due::Looked
+    }
+
+    /// A side that takes nothing may go on not to: then the other side's reset is watched for.
+    pub(super) fn blocked(&mut self, id: SessionId, now: Now) {
+        let blocked = |it: &&Session| it.is_blocked() && it.phase() == Phase::Relaying;
+        if self.sessions.get(id).filter(blocked).is_some() {
+            self.wheel.schedule_sooner(id.slot, now.plus_millis(WATCH_AFTER_MS));
+        }
     }
 
     /// A side has sent its FIN.
