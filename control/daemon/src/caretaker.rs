@@ -170,6 +170,8 @@ impl<F: Fleet> Caretaker<F> {
                 let index = usize::from(shard.0);
                 (self.live[index], self.sessions[index]) = (false, 0);
                 if let Some(panic) = panic {
+                    // What comes now is for the shard that is built in its place.
+                    self.fleet.address_next(shard);
                     tracing::error!("shard {shard} ended by a panic: {panic}");
                     self.panics.retain(|since| elapsed(*since, now) < PANICS_WITHIN);
                     self.panics.push(now);
