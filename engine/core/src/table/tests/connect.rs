@@ -1,6 +1,5 @@
 //! Retries, their budget and their bound in time; faults of this host.
 
-
 use super::*;
 use crate::session::Attempt;
 
