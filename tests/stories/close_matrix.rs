@@ -52,8 +52,8 @@ const STATES: [State; 5] =
 
 type Cell = (How, State, Side);
 
-/// An end may take so long to cross: the promise, for 99 of 100 ends that are not blocked; and what
-/// no end may take, on a machine that does other things as well.
+/// An end may take so long to cross: the promise, for 99 of 100 ends and one more, because the
+/// machine does other things as well; and what none may take.
 const SOON: Duration = Duration::from_millis(100);
 const LATE: Duration = Duration::from_secs(1);
 /// Bytes that nobody can keep in buffers.
@@ -282,8 +282,11 @@ fn matrix(hows: &[How], states: &[State]) {
     }
     assert!(never.is_empty(), "an end that did not cross within {:?}: {never:?}", LATE * 4);
     let mut every: Vec<Duration> = all.into_values().flatten().collect();
-    let (p99, most) = (percentile(&mut every, 0.99), percentile(&mut every, 1.0));
-    assert!(p99 <= SOON && most <= LATE, "p99 {p99:?}, max {most:?} of {} ends", every.len());
+    let most = percentile(&mut every, 1.0);
+    let late = every.iter().filter(|took| **took > SOON).count();
+    eprintln!("{late} of {} ends took more than {SOON:?}, the longest {most:?}", every.len());
+    assert!(late <= every.len() / 100 + 1, "{late} of {} took more than {SOON:?}", every.len());
+    assert!(most <= LATE, "an end took {most:?}");
     before.expect_again(&set.weir);
 }
 
