@@ -2,15 +2,15 @@
 //! backends.
 //!
 //! [`Engine`] is the only door. Control sends [`Order`]s through it and takes [`Report`]s from it;
-//! nobody ever waits in either direction. [`io`], [`mailbox`] and [`shard`] are open for the
-//! simulator, which runs the same shard on a kernel of its own.
+//! nobody ever waits in either direction. [`io`], [`mailbox`], [`ring`] and [`shard`] are open for
+//! the simulator, which runs the same shard on a kernel of its own and compares that with the ring.
 
 #[cfg(debug_assertions)]
 pub mod failpoint;
 pub mod heartbeat;
 pub mod io;
 pub mod mailbox;
-mod ring;
+pub mod ring;
 pub mod shard;
 mod start;
 mod sys;
