@@ -15,6 +15,9 @@ pub mod shard;
 mod start;
 mod sys;
 
+#[cfg(loom)]
+use std::os::fd::BorrowedFd;
+#[cfg(not(loom))]
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::thread::JoinHandle;
 
@@ -114,6 +117,7 @@ impl Engine {
 
     /// A stream socket that becomes readable when there are new reports: read and drop what is in
     /// it, then call [`Engine::take_report`] until it gives `None`. Can be taken once.
+    #[cfg(not(loom))]
     #[must_use]
     pub fn take_bell(&mut self) -> Option<OwnedFd> {
         self.inbox.take_bell()
