@@ -44,7 +44,10 @@ const NOT_IN_ENGINE: &[&str] = &[
 ];
 
 /// Where the engine may have one of [`NOT_IN_ENGINE`] all the same: path, word, why.
-const ALLOWED_IN_ENGINE: &[(&str, &str, &str)] = &[];
+const ALLOWED_IN_ENGINE: &[(&str, &str, &str)] = &[
+    ("engine/src/mailbox/stand_in.rs", "Mutex", "compiled for loom only"),
+    ("engine/src/mailbox/stand_in.rs", "Condvar", "compiled for loom only"),
+];
 
 fn is_rust(file: &File) -> bool {
     file.path.ends_with(".rs")

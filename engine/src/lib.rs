@@ -2,19 +2,22 @@
 //! backends.
 //!
 //! [`Engine`] is the only door. Control sends [`Order`]s through it and takes [`Report`]s from it;
-//! nobody ever waits in either direction. [`io`], [`mailbox`] and [`shard`] are open for the
-//! simulator, which runs the same shard on a kernel of its own.
+//! nobody ever waits in either direction. [`io`], [`mailbox`], [`ring`] and [`shard`] are open for
+//! the simulator, which runs the same shard on a kernel of its own and compares that with the ring.
 
 #[cfg(debug_assertions)]
 pub mod failpoint;
 pub mod heartbeat;
 pub mod io;
 pub mod mailbox;
-mod ring;
+pub mod ring;
 pub mod shard;
 mod start;
 mod sys;
 
+#[cfg(loom)]
+use std::os::fd::BorrowedFd;
+#[cfg(not(loom))]
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::thread::JoinHandle;
 
@@ -114,6 +117,7 @@ impl Engine {
 
     /// A stream socket that becomes readable when there are new reports: read and drop what is in
     /// it, then call [`Engine::take_report`] until it gives `None`. Can be taken once.
+    #[cfg(not(loom))]
     #[must_use]
     pub fn take_bell(&mut self) -> Option<OwnedFd> {
         self.inbox.take_bell()

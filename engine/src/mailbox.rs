@@ -2,19 +2,23 @@
 //! shard and a socket that wakes control.
 
 mod handoff;
+#[cfg(all(test, loom))]
+mod loom_tests;
+#[cfg(not(loom))]
+mod parts;
+#[cfg(loom)]
+#[path = "mailbox/stand_in.rs"]
+mod parts;
 
-use std::io::{self, Write};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::net::UnixStream;
-use std::sync::Arc;
+use std::io;
+use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use weir_proto::order::{Order, Report};
 
 use crate::heartbeat::{self, Heart, Pulse};
-use crate::sys::eventfd;
 use handoff::{Giver, Handed, Taker};
+use parts::{ControlBell, ControlEar, Receiver, Sender, ShardBell, TrySendError, bounded};
 
 /// Orders that may wait for one shard. Control coalesces beyond it.
 const ORDERS_MAX: usize = 1024;
@@ -29,7 +33,7 @@ pub struct ShardDoor {
     giver: Option<Giver>,
     /// Which shard of this thread orders are for; see [`ShardDoor::address_next`].
     life: AtomicU32,
-    bell: Arc<OwnedFd>,
+    bell: ShardBell,
     pulse: Pulse,
 }
 
@@ -41,7 +45,7 @@ pub struct Mailbox {
     /// How many shards of this thread there were before.
     life: u32,
     reporter: Reporter,
-    bell: Arc<OwnedFd>,
+    bell: ShardBell,
     heart: Heart,
 }
 
@@ -59,7 +63,7 @@ struct Letter {
 #[derive(Debug)]
 struct Reporter {
     reports: Sender<Report>,
-    control_bell: UnixStream,
+    control_bell: ControlBell,
 }
 
 /// Control's end for the reports of all shards.
@@ -67,8 +71,8 @@ struct Reporter {
 pub struct Inbox {
     reports: Receiver<Report>,
     sender: Sender<Report>,
-    bell_write: UnixStream,
-    bell_read: Option<OwnedFd>,
+    bell: ControlBell,
+    ear: Option<ControlEar>,
     orders_max: usize,
 }
 
@@ -87,9 +91,8 @@ impl Inbox {
     /// Descriptors ran out.
     pub fn sized(orders_max: usize, reports_max: usize) -> io::Result<Inbox> {
         let (sender, reports) = bounded(reports_max);
-        let (bell_write, bell_read) = UnixStream::pair()?;
-        bell_write.set_nonblocking(true)?;
-        Ok(Inbox { reports, sender, bell_write, bell_read: Some(bell_read.into()), orders_max })
+        let (bell, ear) = ControlBell::new()?;
+        Ok(Inbox { reports, sender, bell, ear: Some(ear), orders_max })
     }
 
     /// The oldest report.
@@ -99,8 +102,8 @@ impl Inbox {
     }
 
     /// See [`crate::Engine::take_bell`].
-    pub(crate) fn take_bell(&mut self) -> Option<OwnedFd> {
-        self.bell_read.take()
+    pub(crate) fn take_bell(&mut self) -> Option<ControlEar> {
+        self.ear.take()
     }
 
     /// A new pair of ends for one shard.
@@ -109,12 +112,12 @@ impl Inbox {
     /// Descriptors ran out.
     pub fn connect(&self) -> io::Result<(ShardDoor, Mailbox)> {
         let (send, orders) = bounded(self.orders_max);
-        let bell = Arc::new(eventfd::new()?);
-        let control_bell = self.bell_write.try_clone()?;
+        let bell = ShardBell::new()?;
+        let control_bell = self.bell.again()?;
         let reporter = Reporter { reports: self.sender.clone(), control_bell };
-        let (heart, pulse) = heartbeat::pair(Arc::clone(&bell));
+        let (heart, pulse) = heartbeat::pair(bell.share());
         let life = AtomicU32::new(0);
-        let door = ShardDoor { orders: send, giver: None, life, bell: Arc::clone(&bell), pulse };
+        let door = ShardDoor { orders: send, giver: None, life, bell: bell.clone(), pulse };
         Ok((door, Mailbox { orders, life: 0, taker: None, reporter, bell, heart }))
     }
 
@@ -160,7 +163,7 @@ impl ShardDoor {
         let life = self.life.load(Ordering::Relaxed); // only control changes it
         match self.orders.try_send(Letter { life, order, handed }) {
             Ok(()) => {
-                eventfd::ring(&self.bell);
+                self.bell.ring();
                 Ok(())
             }
             Err(TrySendError::Full(letter) | TrySendError::Disconnected(letter)) => {
@@ -194,7 +197,7 @@ impl Mailbox {
     /// The eventfd that is rung when there are orders.
     #[must_use]
     pub fn bell(&self) -> RawFd {
-        self.bell.as_raw_fd()
+        self.bell.fd()
     }
 
     /// Where the shard says that it lives.
@@ -222,7 +225,7 @@ impl Mailbox {
     /// The descriptors that the shard needs of those that were opened before it had its own table.
     pub(crate) fn descriptors(&self) -> Vec<RawFd> {
         let taker = self.taker.as_ref().map(Taker::fd);
-        [self.bell(), self.reporter.control_bell.as_raw_fd()].into_iter().chain(taker).collect()
+        [self.bell(), self.reporter.control_bell.fd()].into_iter().chain(taker).collect()
     }
 
     /// Reports to control.
@@ -240,9 +243,9 @@ impl Mailbox {
     /// # Errors
     /// Descriptors ran out.
     pub fn again(&self) -> io::Result<Mailbox> {
-        let control_bell = self.reporter.control_bell.try_clone()?;
+        let control_bell = self.reporter.control_bell.again()?;
         let reporter = Reporter { reports: self.reporter.reports.clone(), control_bell };
-        let (orders, bell) = (self.orders.clone(), Arc::clone(&self.bell));
+        let (orders, bell) = (self.orders.clone(), self.bell.clone());
         let taker = self.taker.clone();
         let (life, heart) = (self.life + 1, self.heart.clone());
         Ok(Mailbox { orders, life, taker, reporter, bell, heart })
@@ -254,8 +257,7 @@ impl Reporter {
     fn report(&mut self, report: Report) -> Result<(), Report> {
         match self.reports.try_send(report) {
             Ok(()) => {
-                // A full socket is rung already; a closed one has nobody behind it.
-                let _ = self.control_bell.write(&[1]);
+                self.control_bell.ring();
                 Ok(())
             }
             Err(TrySendError::Full(report)) => Err(report),
@@ -264,7 +266,7 @@ impl Reporter {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -35,19 +35,19 @@ use watch::Watches;
 
 /// How a ring is made.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct RingSetup {
+pub struct RingSetup {
     /// Buffers of `BUFFER_SIZE` bytes; a power of two.
-    pub(crate) buffers: u16,
+    pub buffers: u16,
     /// Entries of the completion queue.
-    pub(crate) completions: u32,
+    pub completions: u32,
     /// Pipes at most.
-    pub(crate) pipes: u16,
+    pub pipes: u16,
     /// The eventfd that the mailbox rings.
-    pub(crate) bell: RawFd,
+    pub bell: RawFd,
 }
 
 /// One ring with its buffers.
-pub(crate) struct Ring {
+pub struct Ring {
     ring: IoUring,
     buffers: Buffers,
     /// Memory that operations point to until they are submitted, or until they are answered.
@@ -64,7 +64,10 @@ pub(crate) struct Ring {
 
 impl Ring {
     /// Sets the ring up on the calling thread, which becomes its only issuer.
-    pub(crate) fn new(setup: RingSetup) -> std::io::Result<Ring> {
+    ///
+    /// # Errors
+    /// io_uring is not to be had, or memory or descriptors ran out.
+    pub fn new(setup: RingSetup) -> std::io::Result<Ring> {
         let ring = setup::build(setup.completions)?;
         let buffers = Buffers::new(&ring, setup.buffers)?;
         setup::enable(&ring)?; // the last registration was above

@@ -1,26 +1,60 @@
-//! Chance that comes from a seed alone, and the bytes of every stream.
+//! Chance that comes from a seed alone, or from a fuzzer's bytes; and the bytes of every stream.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A generator of numbers (SplitMix64): the same seed gives the same numbers for ever.
 #[derive(Clone, Debug)]
-pub struct Chance(u64);
+pub struct Chance {
+    state: u64,
+    tape: Option<Arc<Tape>>,
+}
+
+/// Bytes that decide draws, one each, until they are used up: a fuzzer's. All generators that come
+/// of one read the same tape.
+#[derive(Debug)]
+struct Tape {
+    bytes: Vec<u8>,
+    next: AtomicUsize,
+}
+
+impl Tape {
+    fn take(&self) -> Option<u8> {
+        // One thread reads it: the order means nothing.
+        self.bytes.get(self.next.fetch_add(1, Ordering::Relaxed)).copied()
+    }
+}
 
 impl Chance {
     #[must_use]
     pub fn new(seed: u64) -> Chance {
-        Chance(mix(seed ^ 0x5eed_0f3e_12a9_77c1))
+        Chance { state: mix(seed ^ 0x5eed_0f3e_12a9_77c1), tape: None }
+    }
+
+    /// Draws that the bytes decide as far as they go.
+    #[must_use]
+    pub fn of_bytes(bytes: &[u8]) -> Chance {
+        let tape = Tape { bytes: bytes.to_vec(), next: AtomicUsize::new(0) };
+        Chance { tape: Some(Arc::new(tape)), ..Chance::new(0) }
     }
 
     /// Another generator, so that one actor's draws do not move another's.
     pub fn fork(&mut self) -> Chance {
-        Chance(self.draw())
+        Chance { state: self.number(), tape: self.tape.clone() }
     }
 
     /// 64 bits.
     pub fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(self.0)
+        let number = self.number();
+        // The highest bits decide.
+        let byte = self.tape.as_ref().and_then(|tape| tape.take());
+        byte.map_or(number, |byte| u64::from(byte) << 56 | number >> 8)
+    }
+
+    fn number(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mix(self.state)
     }
 
     /// 0 to `n` − 1; 0 if `n` is 0.

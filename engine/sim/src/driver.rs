@@ -65,7 +65,16 @@ type Checked = Result<(), String>;
 impl<I: Io> World<I> {
     /// The world of a seed. `wrap` may put something between the shard and its kernel.
     pub fn new(seed: u64, swarm: Swarm, print: bool, wrap: impl FnOnce(SimIo) -> I) -> World<I> {
-        let mut chance = Chance::new(seed ^ 0x0077_0a11);
+        World::of_chance(Chance::new(seed ^ 0x0077_0a11), swarm, print, wrap)
+    }
+
+    /// The world that `chance` makes.
+    pub fn of_chance(
+        mut chance: Chance,
+        swarm: Swarm,
+        print: bool,
+        wrap: impl FnOnce(SimIo) -> I,
+    ) -> World<I> {
         let mut kernel = Kernel::new(chance.fork(), swarm.clone(), print);
         let inbox = Inbox::new().expect("descriptors");
         let (door, mailbox) = inbox.connect().expect("descriptors");

@@ -38,10 +38,12 @@ struct Asked {
     token: Token,
     op: Op,
     since: u64,
+    /// Its place in the order of submission.
+    number: u64,
     /// A cancel has found it too late to take it back at once: its own answer comes soon.
     doomed: bool,
-    /// A send, or on a leg that was non-blocking when it was asked: it is answered at once, with
-    /// EAGAIN if need be.
+    /// A send, which never waits; or a receive on a leg that was non-blocking when it was asked:
+    /// that may be answered with EAGAIN at once, or wait in the ring all the same (6.18 does).
     nowait: bool,
 }
 
@@ -104,7 +106,7 @@ pub enum Seen {
 }
 
 /// The kernel of one shard, and the net behind it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Kernel {
     /// CLOCK_MONOTONIC, in nanoseconds.
     pub now: u64,
@@ -239,7 +241,8 @@ impl Kernel {
         self.check_submit(token, op);
         let nowait = matches!(op, Op::Send { .. })
             || leg_of(op).is_some_and(|leg| self.legs.is_nonblocking(leg));
-        self.queue.push_back(Asked { token, op, since: self.now, doomed: false, nowait });
+        let (since, number) = (self.now, self.submitted);
+        self.queue.push_back(Asked { token, op, since, number, doomed: false, nowait });
         if self.chance.hits(self.swarm.flushes) {
             self.hand_over();
             self.step();

@@ -7,6 +7,7 @@
 
 pub mod chance;
 pub mod check;
+pub mod conform;
 pub mod driver;
 pub mod faults;
 pub mod invariants;
@@ -85,6 +86,21 @@ pub fn run_swarm(seed: u64, swarm: &Swarm, print: bool) -> Result<Summary, Box<F
         Some(_) => Whole::new(seed, swarm, None, print)?.run(),
         None => World::new(seed, swarm.clone(), print, |io| io).run(swarm),
     })
+}
+
+/// The most steps of a run on bytes: a fuzzer wants many short ones.
+const BYTES_STEPS_MAX: usize = 1000;
+
+/// Runs a world of one shard in which `bytes` decide, as far as they go, what else dice would.
+///
+/// # Errors
+/// As [`run_seed`].
+pub fn run_bytes(bytes: &[u8]) -> Result<Summary, Box<Failure>> {
+    let mut chance = Chance::of_bytes(bytes);
+    let mut swarm = Swarm::draw(&mut chance);
+    swarm.steps = swarm.steps.min(BYTES_STEPS_MAX);
+    let world = || World::of_chance(chance, swarm.clone(), false, |io| io).run(&swarm);
+    fenced(0, &swarm, world)
 }
 
 /// A panic is a failure like any other.

@@ -1,4 +1,7 @@
-//! weir-sim: runs seeds of the simulation, or one of them with its trace.
+//! weir-sim: runs seeds of the simulation, or one of them with its trace; runs scripts on the real
+//! ring and has the model explain them.
+
+mod compare;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,7 +13,8 @@ use weir_sim::{quiet_panics, run_swarm};
 const USAGE: &str = "usage: weir-sim --seeds N [--start S]   run N seeds (default 1000, from 0 on)
        weir-sim --seed S [--trace]        run one seed, with a line for each event
        weir-sim --seed S --shrink         find a smaller world of it that fails still
-with either: [--without FAULT,FAULT] [--clients N] [--steps N]   less than the seed has";
+with either: [--without FAULT,FAULT] [--clients N] [--steps N]   less than the seed has
+       weir-sim --conform N [--start S]   run N scripts on the real ring: is the model true?";
 
 /// What was asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +23,7 @@ struct Asked {
     start: u64,
     trace: bool,
     shrink: bool,
+    conform: bool,
     less: Less,
 }
 
@@ -31,6 +36,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Option<Asked> {
             "--start" => asked.start = number()?,
             "--seed" => (asked.start, asked.seeds) = (number()?, 1),
             "--trace" => asked.trace = true,
+            "--conform" => (asked.seeds, asked.conform) = (number()?, true),
             "--shrink" => asked.shrink = true,
             "--clients" => asked.less.clients = usize::try_from(number()?).ok(),
             "--steps" => asked.less.steps = usize::try_from(number()?).ok(),
@@ -48,6 +54,9 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
+    if asked.conform {
+        return compare::run(asked.start, asked.seeds);
+    }
     quiet_panics();
     if asked.shrink {
         return smaller(asked.start);
@@ -134,6 +143,8 @@ mod tests {
         assert_eq!(parse("--seeds 5 --start 7"), Some(asked(5, 7)));
         assert_eq!(parse("--seed 9 --trace"), Some(Asked { trace: true, ..asked(1, 9) }));
         assert_eq!(parse("--seed 9 --shrink"), Some(Asked { shrink: true, ..asked(1, 9) }));
+        let conform = Asked { conform: true, ..asked(5, 3) };
+        assert_eq!(parse("--conform 5 --start 3"), Some(conform));
         let less = Less { without: vec!["stalls".into(), "kills".into()], ..Less::default() };
         let less = Less { clients: Some(2), steps: Some(3), ..less };
         let text = format!("--seed 9{less}");

@@ -16,7 +16,7 @@ use crate::chance::{Chance, mix, write_stream};
 pub type ConnId = usize;
 
 /// One direction of a connection: the receive queue at its end.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Pipe {
     pub bytes: VecDeque<u8>,
     /// The most bytes that wait unread.
@@ -46,7 +46,7 @@ impl Pipe {
 }
 
 /// A connection between weir and one of its peers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Conn {
     /// Whom weir sees there.
     pub side: Side,
@@ -135,7 +135,9 @@ impl Conn {
     /// The peer sends an RST.
     pub fn peer_abort(&mut self, chance: &mut Chance) {
         self.peer_closed = true;
-        if !self.peer_reset && !self.weir_closed {
+        // Both FINs have passed: there is no connection any more that an RST could be about.
+        let is_over = self.ended && self.weir_finished && chance.flip();
+        if !self.peer_reset && !self.weir_closed && !is_over {
             self.up.lose(chance);
             self.reset_weir();
         }
@@ -171,7 +173,7 @@ pub enum Mode {
 }
 
 /// A listening socket of weir's.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Listening {
     pub address: SocketAddr,
     /// False once it is fenced.
@@ -180,7 +182,7 @@ pub struct Listening {
 }
 
 /// Everything outside weir's kernel.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Net {
     pub conns: Vec<Conn>,
     /// Backends by address.

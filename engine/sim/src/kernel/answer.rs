@@ -30,6 +30,12 @@ impl Kernel {
             Op::Bell => std::mem::take(&mut self.bell).then_some(Outcome::Rang),
         };
         let Some(outcome) = outcome.or_else(|| asked.doomed.then(|| canceled(asked.op))) else {
+            // From now on it is polled, and looks for a buffer when bytes come.
+            let asked = &mut self.pending[index];
+            asked.nowait = false;
+            if let Op::Receive { more, .. } = &mut asked.op {
+                *more = false;
+            }
             return false;
         };
         self.pending.swap_remove(index);
@@ -38,7 +44,8 @@ impl Kernel {
     }
 
     /// Takes back what has `target`. Its own answer and the target's come in either order; the
-    /// target may have been answered, or may still succeed.
+    /// target may have been answered, or may still succeed. What was asked for after the cancel is
+    /// not meant.
     fn cancel(&mut self, index: usize, target: Token) {
         let cancel = self.pending.swap_remove(index);
         self.note("cancel", [self.pending.len(), 0]);
@@ -49,7 +56,8 @@ impl Kernel {
         }
         let mut at = 0;
         while at < self.pending.len() {
-            if self.pending[at].token != target || self.pending[at].doomed {
+            let Asked { token, number, doomed, .. } = self.pending[at];
+            if token != target || number > cancel.number || doomed {
                 at += 1;
             } else if self.chance.hits(self.swarm.late_cancels) {
                 self.pending[at].doomed = true;
@@ -123,16 +131,18 @@ impl Kernel {
         let conn = &mut self.net.conns[id];
         let ready = !conn.up.bytes.is_empty() || conn.up.fin || conn.weir_reset;
         // Asked to poll first, it would wait whatever there is.
-        if asked.nowait && (!ready || !more) {
+        if asked.nowait && (!ready || !more) && self.chance.flip() {
             return Some(Completion::ReceiveFailed(Errno::EAGAIN));
         }
-        // Asked not to poll first, the kernel looks for a buffer before it looks for bytes.
+        // Asked not to poll first, the kernel looks for a buffer before it looks for bytes, once.
         if (ready || more) && !self.buffers.any_offered() {
             self.note("receive: no buffer", [id, 0]);
             return Some(Completion::Starved);
         }
         if !ready {
-            return None;
+            // The ack of our FIN wakes it too: it looks for a buffer again, and finds neither.
+            let woken = conn.weir_finished && !self.buffers.any_offered();
+            return (woken && self.chance.below(8) == 0).then_some(Completion::Starved);
         }
         if self.chance.hits(self.swarm.memory_errors) {
             self.note("receive: no memory", [id, 0]);
@@ -175,9 +185,9 @@ impl Kernel {
         if conn.peer_closed {
             // Taken, thrown away at the other end, and answered with an RST.
             conn.reset_weir();
-            let count = bytes.len();
+            let count = bytes.len().min(conn.down.room().max(1));
             self.note("sent to a closed peer", [id, count]);
-            return Some(Completion::Sent(u32::from(chunk.len())));
+            return Some(Completion::Sent(u32::try_from(count).expect("at most a chunk")));
         }
         let mut count = bytes.len().min(conn.down.room());
         if count == 0 {

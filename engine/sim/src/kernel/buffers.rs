@@ -15,7 +15,7 @@ enum Owner {
 }
 
 /// All buffers of one shard.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Buffers {
     size: usize,
     memory: Vec<u8>,

@@ -27,7 +27,7 @@ struct Place {
 }
 
 /// All descriptors of one shard.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Legs {
     places: Vec<Option<Place>>,
 }

@@ -9,14 +9,14 @@ use weir_core::session::Move;
 use super::{Kernel, Seen, is_local};
 use crate::net::ConnId;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Place {
     taken: bool,
     bytes: VecDeque<u8>,
 }
 
 /// All pipes of one shard.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Pipes(Vec<Place>);
 
 impl Pipes {

@@ -143,6 +143,7 @@ impl Kernel {
         if let Err(what) = self.check_close(id, how) {
             self.fail(what);
         }
+        self.end_watch(id);
         let conn = &mut self.net.conns[id];
         match how {
             How::Reset => conn.weir_abort(&mut self.chance),

@@ -24,6 +24,13 @@ impl Kernel {
         self.watches.push(Watch { conn, token, interest });
     }
 
+    /// Closing a leg ends its watch, unless its news has been handed out.
+    pub(super) fn end_watch(&mut self, conn: ConnId) {
+        if self.chance.flip() {
+            self.watches.retain(|watch| watch.conn != conn);
+        }
+    }
+
     /// A watch that has something to tell.
     pub(super) fn news(&self) -> Option<usize> {
         self.watches.iter().position(|watch| self.ready(watch).is_some())

@@ -1,0 +1,143 @@
+//! First inputs: real frames, real files, real answers. `weir-fuzz seeds` writes them.
+
+use weir_proto::frame::{HEADER, encode};
+use weir_proto::request::{
+    ChangeOptions, ChangeRequest, Code, Hello, PROTOCOL, Refusal, Request, Response, Welcome,
+};
+use weir_proto::spec::Admin;
+
+const FULL: &str = r#"[weir]
+shards = 2
+admin = "127.0.0.1:9650"
+
+[listener.front]
+bind = ["0.0.0.0:80", "[::]:80"]
+pool = "web"
+max-sessions = 100
+
+[pool.web]
+strategy = "two-choices"
+
+[pool.web.health]
+kind = "http"
+path = "/healthz"
+interval = "500ms"
+rise = 2
+
+[pool.web.timeout]
+idle = "1h"
+
+[pool.web.backend.b1]
+address = "10.0.0.1:80"
+weight = 3
+state = "drain"
+
+[pool.redis.health]
+kind = "send-expect"
+send = "PING\\r\\n"
+expect = "+PONG\\x0d"
+"#;
+
+/// weir would go round in itself.
+const LOOP: &str = r#"[listener.a]
+bind = "127.0.0.1:80"
+pool = "a"
+
+[pool.a.backend.b]
+address = "127.0.0.1:80"
+"#;
+
+/// Every seed: target, name, bytes.
+#[must_use]
+pub fn all() -> Vec<(&'static str, String, Vec<u8>)> {
+    let mut seeds = Vec::new();
+    let mut add = |target, name: &str, bytes: Vec<u8>| seeds.push((target, name.to_owned(), bytes));
+    frames(&mut add);
+    add("config", "full", FULL.into());
+    add("config", "loop", LOOP.into());
+    add("config", "broken", b"[pool.a\nx = \"\"\"".to_vec());
+    add("store", "whole", vec![0]);
+    add("store", "open", vec![1]);
+    add("store", "slot", vec![0, 0, 9, 0, 0, 0]);
+    add("store", "cut", vec![0, 5, 0, 0x40, 0, 0]);
+    add("store", "stale-page", vec![0, 9, 0, 0x20, 0, 3]);
+    add("store", "arbitrary", b"\x07redb\x1a\n\xa9\r\n".to_vec());
+    add("reply", "ok", b"\x05+PONGHTTP/1.1 200 OK\r\n\r\n".to_vec());
+    add("reply", "pong", b"\x07+PONG\r\n+PO+PONG\r\n".to_vec());
+    add("reply", "overlap", b"\x06aabaaaaabaaabaabaaa".to_vec());
+    for number in 0..4_u8 {
+        let tape = (0..200_u8).map(|at| at.wrapping_mul(37 + 2 * number).rotate_left(3));
+        add("shard", &format!("tape-{number}"), tape.collect());
+    }
+    add(
+        "metrics",
+        "quotes",
+        b"\x0c0.1\"} 1\n\\n\"x\x02\x03web\x02\x02b1\x00\x02b2\x01\x05front".to_vec(),
+    );
+    add("metrics", "plain", b"\x050.1.0\x01\x01a\x01\x01b\x02\x01l\x02".to_vec());
+    let words = ["127.0.0.1:80", "[fe80::1%3]:443", "500ms", "0s", "web/b1", "maglev", "\\x0d\\n"];
+    for (number, word) in words.iter().enumerate() {
+        add("address", &format!("word-{number}"), word.as_bytes().to_vec());
+    }
+    seeds
+}
+
+fn frames(add: &mut impl FnMut(&'static str, &str, Vec<u8>)) {
+    let body = |frame: Result<Vec<u8>, _>| {
+        let frame: Vec<u8> = frame.expect("a seed fits into a frame");
+        frame[HEADER..].to_vec()
+    };
+    let hello = body(encode(&Hello { protocol: PROTOCOL, program: "0.1.0".into() }));
+    let welcome = body(encode(&Welcome { protocol: PROTOCOL, program: "0.1.0".into() }));
+    let refusal = Refusal::new(Code::NotFound, "there is no pool \"wep\"", "weirctl pool list");
+    add("frame", "hello", [&[0], hello.as_slice()].concat());
+    add("frame", "welcome", [&[1], welcome.as_slice()].concat());
+    add("frame", "refused", [vec![3], body(encode(&Response::Refused(refusal)))].concat());
+    add("frame", "header", vec![4, 1, 0, 16, 0]);
+    let mut talk = vec![0];
+    let length = |body: &[u8]| u16::try_from(body.len()).unwrap_or(u16::MAX).to_le_bytes();
+    talk.extend([&length(&hello)[..], &hello].concat());
+    for (number, request) in requests().iter().enumerate() {
+        let body = body(encode(request));
+        add("frame", &format!("request-{number}"), [&[2], body.as_slice()].concat());
+        talk.push(0);
+        talk.extend([&length(&body)[..], &body].concat());
+    }
+    add("session", "talk", talk);
+    let made = (0..240_u8).map(|at| at.wrapping_mul(29) ^ 0x55).map(|byte| byte | 1);
+    add("session", "made", made.collect());
+}
+
+/// A conversation that builds something up and takes it down again.
+fn requests() -> Vec<Request> {
+    let change = |change| Request::Change { change, options: ChangeOptions::default() };
+    let name = |name: &str| name.to_owned();
+    vec![
+        Request::Status,
+        Request::BackendShow { name: name("web/b1") },
+        Request::Events { after: 7 },
+        change(ChangeRequest::PoolAdd { name: name("web"), strategy: Some(name("maglev")) }),
+        change(ChangeRequest::BackendAdd {
+            name: name("web/b1"),
+            address: name("[::1]:80"),
+            weight: Some(2),
+        }),
+        change(ChangeRequest::ListenerAdd {
+            name: name("front"),
+            bind: vec![name("127.0.0.1:81"), name("[::1]:81")],
+            pool: name("web"),
+        }),
+        change(ChangeRequest::PoolSet {
+            name: name("web"),
+            pairs: vec![(name("health.interval"), name("1s")), (name("strategy"), name("random"))],
+        }),
+        change(ChangeRequest::BackendState { name: name("web/b1"), state: Admin::Drain }),
+        change(ChangeRequest::BackendWeight { name: name("web/b1"), weight: 0 }),
+        change(ChangeRequest::Apply { toml: FULL.into(), origin: name("weir.toml") }),
+        change(ChangeRequest::Rollback { version: 2 }),
+        change(ChangeRequest::BackendRemove { name: name("web/b1"), force: true }),
+        change(ChangeRequest::ListenerRemove { name: name("front") }),
+        change(ChangeRequest::PoolRemove { name: name("web") }),
+        Request::Stop { drain_ms: Some(1000) },
+    ]
+}
