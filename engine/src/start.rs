@@ -16,8 +16,8 @@ use crate::shard::{Shard, ShardSetup};
 use crate::sys::{affinity, table};
 use crate::{Engine, Options, StartError};
 
-/// Receive buffers of one shard (see `ring/buffers.rs`), as many as a ring of them can have, so that
-/// 16,384 stalled readers leave some for the others: 1 GiB of address space, touched only as
+/// Receive buffers of one shard (see `ring/buffers.rs`), as many as a ring of them can have, so
+/// that 16,384 stalled readers leave some for the others: 1 GiB of address space, touched only as
 /// far as sessions hold bytes at the same time.
 const BUFFERS: u16 = 32_768;
 

@@ -166,8 +166,8 @@ impl From<Refusal> for Stop {
 }
 
 impl Control {
-    /// Whether every live shard that is not fenced has adopted `version`, the newest one. `None`: not
-    /// yet.
+    /// Whether every live shard that is not fenced has adopted `version`, the newest one. `None`:
+    /// not yet.
     pub(crate) fn adopted(&self, version: Version) -> Option<Result<(), Refusal>> {
         match (self.rollout.is_done(), self.rollout.is_late()) {
             (true, _) => Some(Ok(())),

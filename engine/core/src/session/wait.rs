@@ -104,8 +104,8 @@ impl Session {
         self.flows.iter().any(|flow| flow.sink == Sink::Waiting)
     }
 
-    /// Asks for word of a reset from sides that nothing is received from, because their FIN has come
-    /// or because the other side takes nothing: nothing else would tell.
+    /// Asks for word of a reset from sides that nothing is received from, because their FIN has
+    /// come or because the other side takes nothing: nothing else would tell.
     pub fn watch(&mut self, out: &mut Actions) {
         if self.phase != Phase::Relaying || self.watched {
             return;
@@ -136,7 +136,8 @@ impl Session {
     }
 }
 
-/// True if no receive and no watch for bytes would tell of a reset of the side that this flow reads.
+/// True if no receive and no watch for bytes would tell of a reset of the side that this flow
+/// reads.
 fn nobody_receives(flow: &Flow) -> bool {
     flow.source == Source::Ended || (flow.source == Source::Idle && flow.sink == Sink::Waiting)
 }
