@@ -136,6 +136,7 @@ fn a_panic_resets_what_was_open_and_the_shard_comes_back() {
     assert_eq!(reader.join().unwrap(), std::io::ErrorKind::ConnectionReset);
     thread.join().unwrap();
     rig.report(|report| matches!(report, Report::Started { .. }).then_some(()));
+    rig.engine.address_next(ShardId(0));
     assert!(TcpStream::connect(rig.address).is_err(), "nobody listens until control says so");
     rig.stop();
 }
@@ -181,5 +182,6 @@ fn a_panic_resets_a_client_that_was_accepted_and_not_yet_looked_at() {
     assert!(rig.report(ended).is_some());
     let error = client.read(&mut [0; 1]).expect_err("nobody serves it");
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    rig.engine.address_next(ShardId(0));
     rig.stop();
 }
