@@ -99,8 +99,8 @@ fn a_thousand_slow_readers_cost_bounded_memory() {
     assert_eq!(ended, 0, "sessions ended, and nobody has ended any");
 }
 
-/// Slow readers hold buffers; whoever reads must not wait for those who do not. There is an end to it:
-/// 16,384 of them on one shard (DESIGN.md, Limits).
+/// Slow readers hold buffers; whoever reads must not wait for those who do not. There is an end to
+/// it: 16,384 of them on one shard (DESIGN.md, Limits).
 #[test]
 fn slow_readers_do_not_take_the_last_buffer() {
     let _alone = size::alone();
