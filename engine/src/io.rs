@@ -86,6 +86,10 @@ pub trait Io {
     /// Makes a leg answer EAGAIN where an operation would wait, or wait again.
     fn set_nonblocking(&mut self, leg: Leg, on: bool);
 
+    /// An operation on `leg` fails with ETIMEDOUT once its peer has taken nothing for so many
+    /// milliseconds although bytes wait for it.
+    fn set_patience(&mut self, leg: Leg, milliseconds: u32);
+
     /// Moves up to `bytes` bytes, or one pipe's load more, from one leg through a pipe to the
     /// other, at once. Both legs must be non-blocking, and nothing in flight in that direction.
     fn splice(&mut self, order: Move, bytes: u32) -> Moved;
@@ -124,7 +128,7 @@ pub struct Counts {
     pub enters: u64,
     /// Answers.
     pub completions: u64,
-    /// Answers that did not fit into the completion queue at once.
+    /// Calls after which some answers did not fit into the completion queue and were kept aside.
     pub overflows: u64,
     /// Nanoseconds spent waiting.
     pub waited_ns: u64,

@@ -179,8 +179,8 @@ impl ShardDoor {
     }
 
     /// The shard has ended and was built again: orders are for the new one from now on, and what
-    /// the one before has not taken is dropped. To be called once for each [`Report::Started`]
-    /// after the first.
+    /// the one before has not taken is dropped. To be called once for each shard that was built
+    /// after a panic, and not for one that only turns again after a fence.
     pub fn address_next(&self) {
         let life = self.life.load(Ordering::Relaxed);
         self.life.store(life + 1, Ordering::Relaxed); // only control changes it

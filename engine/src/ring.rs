@@ -59,7 +59,6 @@ pub struct Ring {
     counts: Counts,
     /// When the last wait was over; zero before the first one, which no turn has come before.
     woke_at: Now,
-    overflow_seen: u32,
 }
 
 impl Ring {
@@ -82,7 +81,6 @@ impl Ring {
             batch,
             counts: Counts::default(),
             woke_at: Now { nanos: 0 },
-            overflow_seen: 0,
         };
         ring.poll_watches();
         Ok(ring)
@@ -131,7 +129,11 @@ impl Ring {
                 _ => panic!("io_uring_enter: {error}"),
             }
         }
-        if self.ring.submission().is_empty() {
+        let submission = self.ring.submission();
+        // The queue's own counter stays 0: nothing is dropped, the kernel keeps answers aside.
+        self.counts.overflows += u64::from(submission.cq_overflow());
+        if submission.is_empty() {
+            drop(submission);
             self.arguments.submitted();
         }
     }
@@ -210,6 +212,10 @@ impl Io for Ring {
         socket::set_nonblocking(leg, on);
     }
 
+    fn set_patience(&mut self, leg: Leg, milliseconds: u32) {
+        socket::set_patience(leg, milliseconds);
+    }
+
     fn splice(&mut self, order: Move, bytes: u32) -> Moved {
         self.pipes.splice(order, bytes)
     }
@@ -254,10 +260,6 @@ impl Io for Ring {
     }
 
     fn take_counts(&mut self) -> Counts {
-        let overflow = self.ring.completion().overflow();
-        let new = overflow.wrapping_sub(self.overflow_seen);
-        self.overflow_seen = overflow;
-        let counts = std::mem::take(&mut self.counts);
-        Counts { overflows: u64::from(new), ..counts }
+        std::mem::take(&mut self.counts)
     }
 }

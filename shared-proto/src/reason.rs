@@ -158,6 +158,7 @@ impl CloseReason {
         let who = match (self.by, self.why) {
             (_, Why::Local) => b'R',
             (By::Operator, _) => b'K',
+            (By::Backend, Why::Stalled) => b's',
             (_, Why::IdleTimeout | Why::HalfCloseTimeout | Why::Stalled) => b'c',
             (_, Why::ConnectFailed) | (By::Backend, _) => b'S',
             (By::Client, _) => b'C',

@@ -21,6 +21,8 @@ pub enum Action {
     /// Replaces an earlier watch. No operation: nothing is in flight for it, and it ends with the
     /// leg.
     Watch { side: Side, leg: Leg, interest: Interest },
+    /// Have the kernel give this leg up when it takes nothing for `STALLED_MS`.
+    Patience { leg: Leg },
     /// Take a pipe for the flow from this side, if there is one, and make both legs non-blocking;
     /// then call `promoted`.
     Promote { from: Side, legs: [Leg; 2] },

@@ -88,8 +88,6 @@ pub struct Flow {
     pub parking: bool,
     /// It stands in the line of pipes that have something to move.
     pub queued: bool,
-    /// Pulses in a row in which bytes waited and the sink took none.
-    pub stalled: u16,
     /// Bulk goes through it and not through the queue, which is empty then.
     pub pipe: Option<Pipe>,
 }
@@ -104,7 +102,6 @@ impl Default for Flow {
             large: 0,
             parking: false,
             queued: false,
-            stalled: 0,
             pipe: None,
         }
     }

@@ -11,8 +11,8 @@ pub const TICK_MS: u32 = 8;
 /// milliseconds. Most are over sooner and cost nothing; a reset must be passed on within 100 ms.
 pub const WATCH_AFTER_MS: u32 = 40;
 
-/// How long a side may take nothing although bytes wait for it, in milliseconds; then the session
-/// is ended, whatever the kernel's own patience (tcp(7), tcp_retries2: 15 minutes).
+/// How long a side may take nothing although bytes wait for it, in milliseconds; then the kernel
+/// gives it up (tcp(7), TCP_USER_TIMEOUT) and not after tcp_retries2's 15 minutes, or never.
 pub const STALLED_MS: u32 = 60_000;
 
 /// What a shard may be given to make it faster or a test sharper.

@@ -94,6 +94,8 @@ pub struct Session {
     pub first_byte_seen: bool,
     /// A side whose FIN has come is watched for a reset.
     watched: bool,
+    /// Sides whose patience the kernel has been told.
+    patient: [bool; 2],
     /// Sides whose watch does not fit what is waited for any more.
     rewatch: [bool; 2],
     /// The legs answer EAGAIN where they would wait, because a pipe is used.
@@ -128,6 +130,7 @@ impl Session {
             cut_short: false,
             first_byte_seen: false,
             watched: false,
+            patient: [false; 2],
             rewatch: [false; 2],
             nonblocking: false,
             bulk_bytes: u16::MAX,
@@ -302,7 +305,6 @@ impl Session {
                 // The kernel never takes more than it was given, and a chunk's length is a u16.
                 let count = u16::try_from(count).expect("a chunk is at most 65,535 bytes long");
                 let flow = &mut self.flows[side.other() as usize];
-                flow.stalled = 0;
                 if let Some(empty) = flow.sent(count) {
                     out.push(Action::Release(empty.buffer));
                 }
@@ -370,7 +372,8 @@ impl Session {
             Side::Client => By::Client,
             Side::Backend => By::Backend,
         };
-        self.begin_close(by, Why::Reset, out);
+        let why = if errno == Errno::ETIMEDOUT { Why::Stalled } else { Why::Reset };
+        self.begin_close(by, why, out);
     }
 
     /// The only function that moves a session forward.

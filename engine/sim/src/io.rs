@@ -78,6 +78,9 @@ impl Io for SimIo {
         self.0.borrow_mut().set_nonblocking(leg, on);
     }
 
+    /// No peer here is slow for so long.
+    fn set_patience(&mut self, _leg: Leg, _milliseconds: u32) {}
+
     fn splice(&mut self, order: Move, bytes: u32) -> Moved {
         self.0.borrow_mut().splice(order, bytes)
     }

@@ -70,8 +70,6 @@ pub struct Note {
     pub local_fault: bool,
     /// When something last moved, as far as the shard knows.
     pub moved_at: u64,
-    /// When each side last took bytes.
-    pub took_at: [u64; 2],
     /// Idle and half-close timeout, in milliseconds; filled in after a turn.
     pub timeouts: Option<(u32, u32)>,
 }
@@ -355,12 +353,6 @@ impl Kernel {
         let news = moved > 0 || matches!(done, Completion::Connected(Ok(())) | Completion::Ended);
         if news && !note.closing {
             note.moved_at = now;
-        }
-        if matches!(done, Completion::Sent(_)) {
-            note.took_at[side as usize] = now;
-        }
-        if matches!(done, Completion::Connected(Ok(()))) {
-            note.took_at = [now; 2];
         }
         if let (true, Some(address), Side::Backend) =
             (moved > 0 && !note.closing, note.address, side)

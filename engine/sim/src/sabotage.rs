@@ -199,6 +199,10 @@ impl<I: Io> Io for Sabotage<I> {
         self.io.set_nonblocking(leg, on);
     }
 
+    fn set_patience(&mut self, leg: Leg, milliseconds: u32) {
+        self.io.set_patience(leg, milliseconds);
+    }
+
     fn splice(&mut self, order: Move, bytes: u32) -> Moved {
         self.io.splice(order, bytes)
     }

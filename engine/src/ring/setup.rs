@@ -35,6 +35,7 @@ pub(super) fn build(completions: u32) -> io::Result<IoUring> {
         let result = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
+            .setup_taskrun_flag() // so that a submit that does not wait runs what is due
             .setup_submit_all()
             .setup_clamp()
             .setup_r_disabled()

@@ -2,6 +2,7 @@
 
 use weir_core::action::{Action, Pending};
 use weir_core::event::{Leg, Side};
+use weir_core::limits::STALLED_MS;
 use weir_core::table::SessionId;
 use weir_proto::reason::ConnectFault;
 
@@ -22,6 +23,7 @@ impl<I: Io> Shard<I> {
             Action::Watch { side, leg, interest } => {
                 self.io.watch(token(side, Kind::Watch), leg, interest);
             }
+            Action::Patience { leg } => self.io.set_patience(leg, STALLED_MS),
             Action::Promote { from, legs } => self.promote(id, from, legs),
             Action::Return { pipe, empty } => self.io.return_pipe(pipe, empty),
             Action::Block { legs } => {

@@ -51,6 +51,12 @@ pub(crate) fn set_nonblocking(leg: Leg, on: bool) {
     unsafe { libc::ioctl(leg.0, libc::FIONBIO, &raw mut value) };
 }
 
+/// Gives the peer up when it has taken nothing for so long, also while it says that its window is
+/// closed (TCP_USER_TIMEOUT, RFC 5482).
+pub(crate) fn set_patience(leg: Leg, milliseconds: u32) {
+    set(leg.0, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, &milliseconds);
+}
+
 /// True if no connection is left behind this leg: it was reset, or both sides have ended it.
 pub(crate) fn is_gone(leg: Leg) -> bool {
     let mut info = MaybeUninit::<libc::tcp_info>::zeroed();

@@ -58,9 +58,6 @@ impl Session {
         pipe.held = (pipe.held + moved.received)
             .checked_sub(moved.sent)
             .expect("nothing comes out of a pipe that has not gone in");
-        if moved.sent > 0 {
-            flow.stalled = 0;
-        }
         if moved.full {
             flow.sink = Sink::Waiting;
             self.rewatch[from.other() as usize] = true;

@@ -8,7 +8,6 @@ use crate::action::{Action, Actions, Pending};
 use crate::base::clock::Now;
 use crate::event::{Errno, Interest, Ready, Side};
 use crate::flow::{Flow, Sink, Source};
-use crate::limits::STALLED_MS;
 
 use super::{Phase, Session};
 
@@ -19,19 +18,11 @@ pub enum Pulse {
     Beats,
     /// Nothing is in the kernel's hands that needs a look before the idle timeout.
     Rests,
-    /// A side has taken nothing for too long, though bytes waited for it.
-    Stalled,
 }
 
 impl Session {
     /// A look at a relaying session, about once in `pulse_ms` while something moves.
     pub fn pulse(&mut self, now: Now, pulse_ms: u32, out: &mut Actions) -> Pulse {
-        for flow in &mut self.flows {
-            flow.stalled = if flow.is_pending() { flow.stalled + 1 } else { 0 };
-            if u32::from(flow.stalled) > STALLED_MS / pulse_ms {
-                return Pulse::Stalled;
-            }
-        }
         if self.moved_at.plus_millis(pulse_ms) <= now {
             self.park(out);
         }
@@ -106,8 +97,25 @@ impl Session {
 
     /// Asks for word of a reset from sides that nothing is received from, because their FIN has
     /// come or because the other side takes nothing: nothing else would tell.
+    ///
+    /// The kernel is told how long a side that is blocked may take nothing. It alone sees a slow
+    /// reader's every byte: a socket becomes writable again only when a third of its buffer is
+    /// free.
     pub fn watch(&mut self, out: &mut Actions) {
-        if self.phase != Phase::Relaying || self.watched {
+        if self.phase != Phase::Relaying {
+            return;
+        }
+        for side in Side::BOTH {
+            let blocked = self.flows[side.other() as usize].sink == Sink::Waiting;
+            let known = &mut self.patient[side as usize];
+            if let Some(leg) = self.legs[side as usize]
+                && blocked
+                && !core::mem::replace(known, true)
+            {
+                out.push(Action::Patience { leg });
+            }
+        }
+        if self.watched {
             return;
         }
         self.watched = true;

@@ -56,7 +56,6 @@ impl Table {
         }
         let deaf = session.is_half_closed() || session.is_blocked();
         let next = match session.pulse(now, self.tuning.pulse_ms, out) {
-            Pulse::Stalled => return Due::Ended(Why::Stalled),
             Pulse::Rests => due,
             Pulse::Beats => due.min(now.plus_millis(self.tuning.pulse_ms)),
         };

@@ -82,7 +82,7 @@ impl Kernel {
                 break;
             }
         }
-        self.learn_move([from, to], &moved);
+        self.learn_move(from, &moved);
         self.note("spliced (in, out)", [moved.received as usize, moved.sent as usize]);
         moved
     }
@@ -170,16 +170,13 @@ impl Kernel {
     }
 
     /// The shard hears at once.
-    fn learn_move(&mut self, [from, to]: [ConnId; 2], moved: &Moved) {
+    fn learn_move(&mut self, from: ConnId, moved: &Moved) {
         let Some(session) = self.net.conns[from].session else { return };
         let now = self.now;
-        let (source, sink) = (self.net.conns[from].side, self.net.conns[to].side);
+        let source = self.net.conns[from].side;
         let note = self.notes.entry(session).or_default();
         if moved.received > 0 || moved.sent > 0 || moved.ended {
             note.moved_at = now;
-        }
-        if moved.sent > 0 {
-            note.took_at[sink as usize] = now;
         }
         note.half_closed |= moved.ended;
         let failed = [moved.receive_failed, moved.send_failed].into_iter().flatten();

@@ -12,9 +12,6 @@ use super::legs::Behind;
 use super::{Kernel, Key, Seen, key, leg_of};
 use crate::net::{ConnId, Listening};
 
-/// A side that takes nothing for so long may be given up.
-const STALLED_NS: u64 = 59_000_000_000;
-
 impl Kernel {
     pub(super) fn check_submit(&mut self, token: Token, op: Op) {
         if let Some(leg) = leg_of(op)
@@ -174,8 +171,7 @@ impl Kernel {
         let timed_out = note.timeouts.is_some_and(|(idle, half_close)| {
             idle_ms >= idle.into() || (note.half_closed && idle_ms >= half_close.into())
         });
-        let stalled = note.took_at.iter().any(|at| self.now >= at + STALLED_NS);
-        if by_peer || ordered || timed_out || stalled || note.local_fault {
+        if by_peer || ordered || timed_out || note.local_fault {
             return Ok(());
         }
         Err(format!("connection {id} is reset without a cause: {note:?}, quiet for {idle_ms} ms"))
