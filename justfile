@@ -24,9 +24,13 @@ story NAME="":
 seed SEED:
     cargo run -p weir-sim -- --seed {{SEED}} --trace
 
-# a night of the simulator
+# does the simulator find every planted bug?
+mutants *ARGUMENTS:
+    ./scripts/mutants {{ARGUMENTS}}
+
+# a night of the simulator: 100,000 seeds, the model against the real ring, planted bugs
 night:
-    cargo run --release -p weir-sim -- --seeds 100000
+    ./scripts/sim-long
 
 # bans, licences, sources and advisories of the dependencies (cargo-deny 0.16 or newer, network)
 deny:

@@ -164,6 +164,12 @@ impl Session {
         self.flows.iter().flat_map(Flow::chunks)
     }
 
+    /// The direction that is read from this side. For checkers.
+    #[must_use]
+    pub fn flow(&self, from: Side) -> &Flow {
+        &self.flows[from as usize]
+    }
+
     /// The pipes that it uses, with what is in them. For checkers.
     pub fn pipes(&self) -> impl Iterator<Item = Pipe> + '_ {
         self.flows.iter().filter_map(|flow| flow.pipe)

@@ -2,24 +2,23 @@
 //! that the shard has obeyed and the answers that it has heard, and compared with what it does and
 //! reports.
 
+mod connects;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use weir_core::limits::{RETRIES_MIN, RETRIES_PERCENT, SWEEP_PER_TURN_MAX};
+use weir_core::limits::SWEEP_PER_TURN_MAX;
 use weir_core::session::Phase;
 use weir_core::table::Table;
 use weir_proto::ids::{BackendId, ListenerId, PoolId, Version};
 use weir_proto::order::Report;
-use weir_proto::snapshot::{Backend, Pool, RETRY_ATTEMPTS_MAX, Snapshot};
+use weir_proto::snapshot::{Backend, Pool, Snapshot};
 use weir_proto::spec::Admin;
 use weir_proto::stats::ShardStats;
 
-use crate::kernel::{Key, Seen, is_local};
+use crate::kernel::{Key, Seen};
 use crate::operator::Sent;
-
-/// Failed connects in a row that eject a backend (features.md).
-const FAILURES_MAX: u32 = 3;
 
 /// What one backend's counters should say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +32,8 @@ struct Tally {
 /// Everything that is counted.
 #[derive(Clone, Debug, Default)]
 struct Counts {
+    /// What was in use when they were asked for.
+    version: Version,
     accepted: usize,
     /// Failed accepts, and clients that came out of a listener after it was fenced.
     not_accepted: usize,
@@ -54,6 +55,8 @@ struct Attempt {
     /// The pool, and since when, while its connect has not ended.
     live: Option<PoolId>,
     asked_at: u64,
+    /// When the first of its connects was asked for.
+    first_at: u64,
     /// It was taken back before the pool's timeout for connects had passed.
     cut_short: bool,
 }
@@ -74,6 +77,8 @@ pub struct Ledger {
     /// A kill or a stop was obeyed: which connects still count is not known exactly any more.
     fuzzy: bool,
     counts: Counts,
+    /// Where the last client came in, if nothing was seen since.
+    came_in: Option<SocketAddr>,
     /// What the answers to `Collect` should say.
     collected: VecDeque<Counts>,
     /// What the answers did say.
@@ -124,6 +129,7 @@ impl Ledger {
 
     fn adopt(&mut self, snapshot: Arc<Snapshot>) {
         self.expected_versions.push_back(snapshot.version);
+        self.counts.version = snapshot.version;
         for listener in &snapshot.listeners {
             let limit = listener.max_sessions.map_or(u64::MAX, u64::from);
             // Each of its sockets may ask for as many as there is room.
@@ -179,10 +185,19 @@ impl Ledger {
     /// What it should not have done.
     pub fn saw(&mut self, seen: &[Seen], now: u64) -> Result<(), String> {
         for seen in seen {
+            if !matches!(seen, Seen::Asked { .. }) {
+                self.came_in = None;
+            }
             match *seen {
-                Seen::Accepted { ok: true, open: true } => self.counts.accepted += 1,
+                Seen::Accepted { ok: true, open: true, address } => {
+                    self.counts.accepted += 1;
+                    self.came_in = address;
+                }
                 Seen::Accepted { .. } => self.counts.not_accepted += 1,
-                Seen::Asked { session, address } => self.asked(session, address, now)?,
+                Seen::Starved { .. } | Seen::Receives { .. } => {} // the line's
+                Seen::Asked { session, address, fresh } => {
+                    self.asked((session, fresh), address, now)?;
+                }
                 Seen::CancelsConnect { session } => {
                     self.cancelled(session, now);
                 }
@@ -199,118 +214,8 @@ impl Ledger {
         self.counts.backends.entry(id).or_default()
     }
 
-    fn cancelled(&mut self, session: Key, now: u64) {
-        let attempt = self.attempts.get(&session).cloned().unwrap_or_default();
-        let place = attempt.backend.and_then(|id| self.place(id));
-        let due = place.map_or(0, |(pool, _)| {
-            attempt.asked_at + u64::from(pool.timeouts.connect_ms) * 1_000_000
-        });
-        let attempt = self.attempts.entry(session).or_default();
-        attempt.waits_for += 1;
-        attempt.cut_short = now < due;
-    }
-
-    /// A retry is one of few.
-    fn check_retry(&self, session: Key, pool: &Pool) -> Result<(), String> {
-        if self.fuzzy {
-            return Ok(());
-        }
-        let others = self.attempts.iter().filter(|(key, _)| **key != session);
-        let others = others.filter(|(_, attempt)| attempt.live == Some(pool.id));
-        let counts = others.map(|(_, attempt)| u64::from(attempt.count > 1));
-        let (retries, connects) = counts.fold((0, 0), |(sum, all), one| (sum + one, all + 1));
-        if retries >= RETRIES_MIN.max(connects * u64::from(RETRIES_PERCENT) / 100) {
-            let name = &pool.name;
-            return Err(format!(
-                "{retries} retries in {name} of {connects} connects, and one more"
-            ));
-        }
-        Ok(())
-    }
-
-    /// A connect goes only to a backend that may have new sessions.
-    fn asked(&mut self, session: Key, address: SocketAddr, now: u64) -> Result<(), String> {
-        self.connects_checked += 1;
-        let Some(id) = self.ids.get(&address).copied() else {
-            return Err(format!("a connect to {address}, which no version has named"));
-        };
-        let version = self.version();
-        let attempt = self.attempts.entry(session).or_default();
-        // Another version numbers the backends of a pool anew: what was tried is then not known for
-        // sure.
-        if attempt.version != version {
-            attempt.tried.clear();
-        }
-        if attempt.tried.contains(&id) {
-            return Err(format!("{session:?} tries backend {id} again, after {:?}", attempt.tried));
-        }
-        attempt.tried.push(id);
-        attempt.count += 1;
-        if attempt.count > usize::from(RETRY_ATTEMPTS_MAX) + 1 {
-            return Err(format!("{session:?} has tried {} times", attempt.count));
-        }
-        (attempt.backend, attempt.waits_for, attempt.version) = (Some(id), 1, version);
-        (attempt.failed, attempt.asked_at, attempt.cut_short) = (None, now, false);
-        let is_retry = attempt.count > 1;
-        let pool = self.place(id).map(|(pool, _)| pool.id);
-        self.attempts.entry(session).or_default().live = pool;
-        let Some((pool, backend)) = self.place(id) else {
-            return Err(format!(
-                "a connect to {address}, which is not in version {}",
-                self.version()
-            ));
-        };
-        if !backend.admin.is_ready() || backend.weight == 0 {
-            let Backend { name, admin, weight, .. } = backend;
-            return Err(format!("a connect to {name}, which is {admin:?} with weight {weight}"));
-        }
-        if !self.fuzzy && !self.is_healthy(id) && !self.is_in_panic(pool) {
-            return Err(format!("a connect to {}, which is not healthy", backend.name));
-        }
-        if is_retry { self.check_retry(session, pool) } else { Ok(()) }
-    }
-
     fn version(&self) -> u64 {
         self.snapshot.as_ref().map_or(0, |snapshot| snapshot.version.0)
-    }
-
-    /// A connect, or the cancel of one, was answered.
-    fn answered(&mut self, session: Key, connected: Option<Result<(), i32>>) {
-        let Some(attempt) = self.attempts.get_mut(&session) else { return };
-        attempt.waits_for = attempt.waits_for.saturating_sub(1);
-        let Some(id) = attempt.backend else { return };
-        match connected {
-            Some(Ok(())) => {
-                attempt.live = None;
-                self.counts.backends.entry(id).or_default().connects += 1;
-                if self.failures.contains_key(&id) {
-                    self.failures.insert(id, 0);
-                }
-            }
-            Some(Err(errno)) => attempt.failed = Some(errno),
-            None => {}
-        }
-        if attempt.waits_for > 0 {
-            return;
-        }
-        attempt.live = None;
-        let cut_short = attempt.cut_short;
-        let Some(errno) = attempt.failed.take() else { return };
-        self.counts.backends.entry(id).or_default().failures += 1;
-        let Some((pool, backend)) = self.place(id) else { return };
-        if is_local(errno) || cut_short || !self.is_healthy(id) {
-            return;
-        }
-        // At least half of the pool stays in.
-        let (up, members) = self.members(pool);
-        let is_member = backend.admin == Admin::Ready && backend.weight > 0;
-        let may_go = !is_member || up > members.div_ceil(2);
-        let failures = self.failures.entry(id).or_default();
-        *failures += 1;
-        if *failures >= FAILURES_MAX && may_go {
-            self.unhealthy.insert(id, true);
-            self.ejected.push(id);
-        }
     }
 
     /// What the shard said after a turn.
@@ -377,6 +282,10 @@ impl Ledger {
         let Some(expected) = self.collected.pop_front() else {
             return Err("statistics that nobody asked for".into());
         };
+        if stats.version != expected.version {
+            let (version, expected) = (stats.version, expected.version);
+            return Err(format!("statistics of version {version}; {expected} is in use"));
+        }
         let accepted: u64 = stats.listeners.iter().map(|row| row.accepted).sum();
         self.accepted += accepted;
         self.rejected += stats.listeners.iter().flat_map(|row| row.rejected).sum::<u64>();

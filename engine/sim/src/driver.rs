@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use weir_core::event::Side;
-use weir_core::session::Phase;
 use weir_engine::io::Io;
 use weir_engine::mailbox::Inbox;
 use weir_engine::shard::{Shard, ShardSetup};
@@ -16,6 +15,7 @@ use crate::check::Ledger;
 use crate::faults::Swarm;
 use crate::io::SimIo;
 use crate::kernel::Kernel;
+use crate::line::Line;
 use crate::net::Mode;
 use crate::operator::Operator;
 use crate::peer::Peers;
@@ -51,6 +51,7 @@ pub struct World<I: Io> {
     operator: Operator,
     peers: Peers,
     ledger: Ledger,
+    line: Line,
     chance: Chance,
     clients_left: usize,
     sessions_max: u32,
@@ -97,6 +98,7 @@ impl<I: Io> World<I> {
             operator,
             peers: Peers::default(),
             ledger: Ledger::default(),
+            line: Line::default(),
             chance,
             clients_left: swarm.clients,
             sessions_max: swarm.sessions_max,
@@ -173,12 +175,7 @@ impl<I: Io> World<I> {
         self.ledger.obeyed(orders);
         let mut kernel = self.kernel.borrow_mut();
         let table = self.shard.table();
-        for (id, session) in table.iter() {
-            let timeouts = (session.idle_ms, session.half_close_ms);
-            let note = kernel.notes.entry((id.slot, id.generation)).or_default();
-            note.timeouts = Some(timeouts);
-            note.closing |= matches!(session.phase(), Phase::Closing(_));
-        }
+        crate::invariants::note_sessions(table, &mut kernel);
         let seen = std::mem::take(&mut kernel.seen);
         // In a crowd it would cost more than everything else.
         if table.len() < 64 || self.steps.is_multiple_of(16) {
@@ -187,6 +184,7 @@ impl<I: Io> World<I> {
         let now = kernel.now;
         drop(kernel);
         self.ledger.saw(&seen, now)?;
+        self.line.saw(&seen, table)?;
         let reports: Vec<Report> = std::iter::from_fn(|| self.inbox.take()).collect();
         self.ledger.reported(&reports)?;
         for report in reports {

@@ -3,11 +3,27 @@
 use std::collections::BTreeMap;
 
 use weir_core::base::clock::Now;
-use weir_core::limits::{RETRY_WAIT_MS, TICK_MS};
+use weir_core::event::Side;
+use weir_core::flow::{Sink, Source};
+use weir_core::limits::{RETRY_WAIT_MS, TICK_MS, WATCH_AFTER_MS};
 use weir_core::session::{Attempt, Phase, Session};
 use weir_core::table::Table;
 
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Note};
+
+/// What the kernel's side notes of the sessions after a turn, before [`check`].
+pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
+    let now = kernel.now;
+    for (id, session) in table.iter() {
+        let note = kernel.notes.entry((id.slot, id.generation)).or_default();
+        if session.counted_retry == Some(true) && session.moved_at.nanos == now {
+            let pool = &table.view().pools()[usize::from(session.route.pool)];
+            note.retry_due = session.accepted_at.plus_millis(pool.retry.within_ms).nanos;
+        }
+        note.timeouts = Some((session.idle_ms, session.half_close_ms));
+        note.closing |= matches!(session.phase(), Phase::Closing(_));
+    }
+}
 
 /// Checks everything. `now` is when the last turn was.
 ///
@@ -17,7 +33,26 @@ pub fn check(table: &Table, kernel: &Kernel) -> Result<(), String> {
     check_counts(table)?;
     check_kernel(table, kernel)?;
     let now = Now::from_nanos(kernel.now);
-    table.iter().try_for_each(|(_, session)| check_deadline(table, session, now))
+    if table.starved() > 0
+        && kernel.buffers_free() > 0
+        && kernel.wait_until.is_none_or(|until| until > kernel.now)
+    {
+        return Err(format!("the shard waits, but {} buffers are free", kernel.buffers_free()));
+    }
+    let not_taken_back = kernel.not_taken_back();
+    table.iter().try_for_each(|(id, session)| {
+        let note = kernel.notes.get(&(id.slot, id.generation));
+        let note = note.ok_or_else(|| format!("the kernel knows nothing of {id:?}"))?;
+        check_deadline(table, session, note, now)?;
+        let closing = matches!(session.phase(), Phase::Closing(_));
+        if closing && not_taken_back.contains(&(id.slot, id.generation)) {
+            return Err(format!("{id:?} ends and does not take everything back: {session:?}"));
+        }
+        if session.phase() != Phase::Relaying {
+            return Ok(());
+        }
+        Side::BOTH.into_iter().try_for_each(|side| check_waits(session, side, note, kernel))
+    })
 }
 
 /// Loads are the sessions that there are, no more and no less.
@@ -80,7 +115,7 @@ fn check_kernel(table: &Table, kernel: &Kernel) -> Result<(), String> {
 }
 
 /// Nobody is left alone for longer than the timeouts say.
-fn check_deadline(table: &Table, session: &Session, now: Now) -> Result<(), String> {
+fn check_deadline(table: &Table, session: &Session, note: &Note, now: Now) -> Result<(), String> {
     let pool = &table.view().pools()[usize::from(session.route.pool)];
     let wait_ms = match session.phase() {
         // A pool may have got another timeout since the connect began.
@@ -96,9 +131,48 @@ fn check_deadline(table: &Table, session: &Session, now: Now) -> Result<(), Stri
         Phase::Relaying => session.idle_ms,
         Phase::Connecting(_) | Phase::Closing(_) => return Ok(()),
     };
-    let due = session.moved_at.plus_millis(wait_ms).plus_millis(2 * TICK_MS);
+    // When something moved is the kernel's word, not the session's own.
+    let since = match session.phase() {
+        Phase::Relaying => Now::from_nanos(note.moved_at),
+        _ => session.moved_at,
+    };
+    let mut due = since.plus_millis(wait_ms);
+    if session.counted_retry == Some(true) {
+        due = due.min(Now::from_nanos(note.retry_due));
+    }
+    let due = due.plus_millis(2 * TICK_MS);
     if due < now {
         return Err(format!("a deadline has passed at {due:?}, now {now:?}: {session:?}"));
+    }
+    Ok(())
+}
+
+/// Whoever waits, waits for something: an answer, news, a buffer, its turn. `from` names the flow.
+fn check_waits(session: &Session, from: Side, note: &Note, kernel: &Kernel) -> Result<(), String> {
+    let flow = session.flow(from);
+    let on = |side| session.leg(side).map(|leg| kernel.waits_on(leg)).unwrap_or_default();
+    let ((receiving, _, at_source), (_, sending, at_sink)) = (on(from), on(from.other()));
+    let (wants_bytes, wants_room) = (
+        at_source.is_some_and(|interest| interest.readable),
+        at_sink.is_some_and(|interest| interest.writable),
+    );
+    if flow.is_pending() && !(sending || wants_room || flow.queued) {
+        return Err(format!("bytes wait and nobody waits for room: {flow:?} in {session:?}"));
+    }
+    let arrives = receiving || wants_bytes || flow.queued || flow.source == Source::Starved;
+    if flow.source != Source::Ended && !flow.is_pending() && !arrives {
+        return Err(format!("nobody waits for bytes: {flow:?} in {session:?}"));
+    }
+    // A reset of a side that has ended comes as news, while our FIN is not there.
+    let may_reset = session.flow(from.other()).sink != Sink::Finished;
+    let late = note.ended_at + u64::from(WATCH_AFTER_MS + 2 * TICK_MS) * 1_000_000;
+    let (_, sending_there, _) = on(from);
+    if flow.source == Source::Ended
+        && may_reset
+        && kernel.now > late
+        && !(sending_there || at_source.is_some())
+    {
+        return Err(format!("nobody waits for a reset from {from:?}: {session:?}"));
     }
     Ok(())
 }

@@ -66,10 +66,14 @@ pub struct Note {
     pub closing: bool,
     /// One side's end of stream has been told.
     pub half_closed: bool,
+    /// When the last end of stream was told.
+    pub ended_at: u64,
     /// This host has failed an operation of it.
     pub local_fault: bool,
     /// When something last moved, as far as the shard knows.
     pub moved_at: u64,
+    /// When a retry must be over; filled in after the turn in which it began.
+    pub retry_due: u64,
     /// Idle and half-close timeout, in milliseconds; filled in after a turn.
     pub timeouts: Option<(u32, u32)>,
 }
@@ -81,10 +85,23 @@ pub enum Seen {
     Accepted {
         ok: bool,
         open: bool,
+        /// Where it listens.
+        address: Option<SocketAddr>,
+    },
+    /// A receive has found no buffer.
+    Starved {
+        session: Key,
+        side: Side,
+    },
+    Receives {
+        session: Key,
+        side: Side,
     },
     Asked {
         session: Key,
         address: SocketAddr,
+        /// The session has begun in this turn.
+        fresh: bool,
     },
     CancelsConnect {
         session: Key,
@@ -131,6 +148,8 @@ pub struct Kernel {
     queue: VecDeque<Asked>,
     pending: Vec<Asked>,
     watches: Vec<Watch>,
+    /// News that the shard was told since its last wait.
+    told: u32,
     pipes: Pipes,
     answers: VecDeque<Answer>,
     /// The shard is in the middle of the answers.
@@ -169,6 +188,7 @@ impl Kernel {
             queue: VecDeque::new(),
             pending: Vec::new(),
             watches: Vec::new(),
+            told: 0,
             pipes: Pipes::default(),
             answers: VecDeque::new(),
             taking: false,
@@ -257,6 +277,7 @@ impl Kernel {
         self.hand_over();
         self.wait_until = until;
         self.taken = 0;
+        self.told = 0;
     }
 
     /// True if a waiting shard would be woken.
@@ -323,7 +344,8 @@ impl Kernel {
                 if open && result.is_err_and(|errno| is_local(errno.0)) {
                     self.accepts_rest_until = self.now + ACCEPT_PAUSE_NS;
                 }
-                self.seen.push(Seen::Accepted { ok: result.is_ok(), open });
+                let address = self.listens_on(leg);
+                self.seen.push(Seen::Accepted { ok: result.is_ok(), open, address });
             }
         }
         if let (Token::Session { id, side, kind }, Outcome::Session(done)) = (asked.token, outcome)
@@ -344,7 +366,7 @@ impl Kernel {
             _ => 0,
         };
         match done {
-            Completion::Ended => note.half_closed = true,
+            Completion::Ended => (note.half_closed, note.ended_at) = (true, now),
             Completion::ReceiveFailed(errno) | Completion::SendFailed(errno) => {
                 note.local_fault |= is_local(errno.0);
             }
@@ -353,6 +375,9 @@ impl Kernel {
         let news = moved > 0 || matches!(done, Completion::Connected(Ok(())) | Completion::Ended);
         if news && !note.closing {
             note.moved_at = now;
+        }
+        if done == Completion::Starved {
+            self.seen.push(Seen::Starved { session, side });
         }
         if let (true, Some(address), Side::Backend) =
             (moved > 0 && !note.closing, note.address, side)

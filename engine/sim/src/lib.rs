@@ -13,6 +13,8 @@ pub mod faults;
 pub mod invariants;
 pub mod io;
 pub mod kernel;
+pub mod line;
+pub mod mutants;
 pub mod net;
 pub mod operator;
 pub mod peer;

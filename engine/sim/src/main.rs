@@ -4,7 +4,7 @@
 mod compare;
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::Instant;
 
 use weir_sim::driver::Summary;
 use weir_sim::shrink::{Less, shrink};
@@ -12,6 +12,8 @@ use weir_sim::{quiet_panics, run_swarm};
 
 const USAGE: &str = "usage: weir-sim --seeds N [--start S]   run N seeds (default 1000, from 0 on)
        weir-sim --seed S [--trace]        run one seed, with a line for each event
+           [--until-failure]              stop at the first seed that fails
+           [--seconds T]                  begin no seed after T seconds
        weir-sim --seed S --shrink         find a smaller world of it that fails still
 with either: [--without FAULT,FAULT] [--clients N] [--steps N]   less than the seed has
        weir-sim --conform N [--start S]   run N scripts on the real ring: is the model true?";
@@ -22,13 +24,15 @@ struct Asked {
     seeds: u64,
     start: u64,
     trace: bool,
+    until_failure: bool,
+    seconds: u64,
     shrink: bool,
     conform: bool,
     less: Less,
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Option<Asked> {
-    let mut asked = Asked { seeds: 1000, ..Asked::default() };
+    let mut asked = Asked { seeds: 1000, seconds: u64::MAX, ..Asked::default() };
     while let Some(word) = words.next() {
         let mut number = || words.next()?.parse::<u64>().ok();
         match word.as_str() {
@@ -37,6 +41,8 @@ fn parse(mut words: impl Iterator<Item = String>) -> Option<Asked> {
             "--seed" => (asked.start, asked.seeds) = (number()?, 1),
             "--trace" => asked.trace = true,
             "--conform" => (asked.seeds, asked.conform) = (number()?, true),
+            "--until-failure" => asked.until_failure = true,
+            "--seconds" => asked.seconds = number()?,
             "--shrink" => asked.shrink = true,
             "--clients" => asked.less.clients = usize::try_from(number()?).ok(),
             "--steps" => asked.less.steps = usize::try_from(number()?).ok(),
@@ -61,21 +67,28 @@ fn main() -> ExitCode {
     if asked.shrink {
         return smaller(asked.start);
     }
-    let mut failed = 0u64;
+    let clock = start();
+    let (mut ran, mut failed) = (0u64, 0u64);
     let mut sum = Summary::default();
-    let took = measure(|| {
-        for seed in asked.start..asked.start.saturating_add(asked.seeds) {
-            match run(seed, &asked) {
-                Ok(summary) => add(&mut sum, summary),
-                Err(text) => {
-                    failed += 1;
-                    println!("{text}\n");
-                }
+    for seed in asked.start..asked.start.saturating_add(asked.seeds) {
+        if asked.until_failure && failed > 0 || clock.elapsed().as_secs() >= asked.seconds {
+            break;
+        }
+        ran += 1;
+        match run(seed, &asked) {
+            Ok(summary) => add(&mut sum, summary),
+            Err(text) => {
+                failed += 1;
+                println!("{text}\n");
             }
         }
-    });
-    let rate = sum.steps as f64 / took.as_secs_f64();
-    println!("seeds={} failed={failed} steps={} steps_per_s={rate:.0}", asked.seeds, sum.steps);
+    }
+    let took = clock.elapsed().as_secs_f64();
+    let (rate, seeds) = (sum.steps as f64 / took, ran as f64 * 60.0 / took);
+    println!(
+        "seeds={ran} failed={failed} steps={} steps_per_s={rate:.0} seeds_per_min={seeds:.0}",
+        sum.steps
+    );
     println!(
         "events={} backend_connections={} bytes={} connects_checked={} ejections_checked={}",
         sum.events, sum.sessions, sum.bytes, sum.connects_checked, sum.ejections_checked
@@ -124,11 +137,9 @@ fn add(sum: &mut Summary, one: Summary) {
     sum.hash = sum.hash.rotate_left(1) ^ one.hash;
 }
 
-fn measure(work: impl FnOnce()) -> Duration {
-    #[expect(clippy::disallowed_methods, reason = "how fast the simulator is; no seed sees it")]
-    let start = std::time::Instant::now();
-    work();
-    start.elapsed()
+#[expect(clippy::disallowed_methods, reason = "how fast the simulator is; no seed sees it")]
+fn start() -> Instant {
+    Instant::now()
 }
 
 #[cfg(test)]
@@ -138,7 +149,7 @@ mod tests {
     #[test]
     fn arguments_say_which_seeds() {
         let parse = |text: &str| parse(text.split_whitespace().map(String::from));
-        let asked = |seeds, start| Asked { seeds, start, ..Asked::default() };
+        let asked = |seeds, start| Asked { seeds, start, seconds: u64::MAX, ..Asked::default() };
         assert_eq!(parse(""), Some(asked(1000, 0)));
         assert_eq!(parse("--seeds 5 --start 7"), Some(asked(5, 7)));
         assert_eq!(parse("--seed 9 --trace"), Some(Asked { trace: true, ..asked(1, 9) }));
@@ -149,6 +160,8 @@ mod tests {
         let less = Less { clients: Some(2), steps: Some(3), ..less };
         let text = format!("--seed 9{less}");
         assert_eq!(parse(&text), Some(Asked { less, ..asked(1, 9) }));
+        let until = Asked { until_failure: true, seconds: 3, ..asked(1000, 0) };
+        assert_eq!(parse("--until-failure --seconds 3"), Some(until));
         for wrong in ["--seed", "--seeds x", "--what", "--seed -1"] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }

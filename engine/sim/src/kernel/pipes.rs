@@ -178,7 +178,9 @@ impl Kernel {
         if moved.received > 0 || moved.sent > 0 || moved.ended {
             note.moved_at = now;
         }
-        note.half_closed |= moved.ended;
+        if moved.ended {
+            (note.half_closed, note.ended_at) = (true, now);
+        }
         let failed = [moved.receive_failed, moved.send_failed].into_iter().flatten();
         note.local_fault |= failed.into_iter().any(|errno| is_local(errno.0));
         let Some(address) = note.address else { return };

@@ -1,5 +1,6 @@
 //! What the shard does to the kernel, and the rules that it must keep while it does.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 
@@ -9,7 +10,7 @@ use weir_core::limits::OPERATIONS_PER_SESSION_MAX;
 use weir_engine::io::{Kind, Op, Token};
 
 use super::legs::Behind;
-use super::{Kernel, Key, Seen, key, leg_of};
+use super::{Asked, Kernel, Key, Seen, key, leg_of};
 use crate::net::{ConnId, Listening};
 
 impl Kernel {
@@ -42,21 +43,56 @@ impl Kernel {
             Op::Connect(_, address) => {
                 note.address = Some(address);
                 note.conns[Side::Backend as usize] = None;
-                self.seen.push(Seen::Asked { session, address });
+                let fresh = note.timeouts.is_none();
+                self.seen.push(Seen::Asked { session, address, fresh });
             }
             Op::Cancel(Token::Session { kind: Kind::Connect, .. }) => {
                 self.seen.push(Seen::CancelsConnect { session });
             }
             // Among answers only a session that ends takes back; a parked one is told after the
             // turn.
-            Op::Cancel(_) => note.closing |= self.taking,
+            Op::Cancel(target) => {
+                note.closing |= self.taking;
+                self.check_cancel(target);
+            }
             Op::Receive { leg, .. } | Op::Send { leg, .. } => {
+                if matches!(op, Op::Receive { .. }) {
+                    self.seen.push(Seen::Receives { session, side });
+                }
                 if let Some(conn) = self.legs.conn(leg) {
                     self.bind(session, side, conn);
                 }
             }
             Op::Accept(_) | Op::Bell => {}
         }
+    }
+
+    /// A receive is taken back when it is parked, and once more when its session ends.
+    fn check_cancel(&mut self, target: Token) {
+        let answers = self.answers.iter().map(|answer| &answer.asked);
+        let all = self.queue.iter().chain(&self.pending).chain(answers);
+        if all.filter(|asked| asked.op == Op::Cancel(target)).count() >= 2 {
+            self.fail(format!("{target:?} is taken back a third time"));
+        }
+    }
+
+    /// Sessions with an operation that has not been answered and that nobody has asked to take
+    /// back.
+    #[must_use]
+    pub fn not_taken_back(&self) -> BTreeSet<Key> {
+        let all = || self.queue.iter().chain(&self.pending);
+        let target = |asked: &Asked| match asked.op {
+            Op::Cancel(target) => Some(target.pack()),
+            _ => None,
+        };
+        let targets: BTreeSet<u64> = all().filter_map(target).collect();
+        let left = all().filter_map(|asked| match asked.token {
+            Token::Session { kind: Kind::Cancel, .. } => None,
+            token if asked.doomed || targets.contains(&token.pack()) => None,
+            Token::Session { id, .. } => Some(key(id)),
+            _ => None,
+        });
+        left.collect()
     }
 
     /// A session uses a connection: both must be each other's for life.
@@ -183,6 +219,13 @@ impl Kernel {
         self.net.listening.push(Listening { address, open: true, queue: [].into() });
         self.note("listens (port)", [usize::from(address.port()), 0]);
         Ok(self.legs.open(Behind::Listener(listener)))
+    }
+
+    pub(super) fn listens_on(&self, leg: Leg) -> Option<SocketAddr> {
+        match self.legs.behind(leg) {
+            Some(Behind::Listener(listener)) => Some(self.net.listening[listener].address),
+            _ => None,
+        }
     }
 
     /// True if this leg listens and has not been fenced.

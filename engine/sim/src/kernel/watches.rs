@@ -7,6 +7,9 @@ use weir_engine::io::{Outcome, Token};
 use super::Kernel;
 use crate::net::ConnId;
 
+/// News that a shard takes in one turn; with more of it, it goes in a circle.
+const TOLD_MAX: u32 = 10_000;
+
 /// One watched connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Watch {
@@ -31,12 +34,27 @@ impl Kernel {
         }
     }
 
+    /// What the shard is waiting for on a leg: an answer to a receive, to a send, news.
+    pub(crate) fn waits_on(&self, leg: Leg) -> (bool, bool, Option<Interest>) {
+        let conn = self.legs.conn(leg);
+        let watch = self.watches.iter().find(|watch| Some(watch.conn) == conn);
+        let interest = watch.map(|watch| watch.interest);
+        (self.legs.is_receiving(leg), self.legs.is_sending(leg), interest)
+    }
+
     /// A watch that has something to tell.
     pub(super) fn news(&self) -> Option<usize> {
+        if self.told > TOLD_MAX {
+            return None;
+        }
         self.watches.iter().position(|watch| self.ready(watch).is_some())
     }
 
     pub(super) fn tell(&mut self, index: usize) -> (Token, Outcome) {
+        self.told += 1;
+        if self.told > TOLD_MAX {
+            self.fail(format!("the shard is told {TOLD_MAX} times in a turn, and watches again"));
+        }
         let ready = self.ready(&self.watches[index]).unwrap_or_default();
         let Watch { conn, token, .. } = self.watches.swap_remove(index);
         let flags = [ready.readable, ready.writable, ready.reset];

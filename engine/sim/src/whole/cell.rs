@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
-use weir_core::session::Phase;
 use weir_engine::mailbox::{Inbox, Mailbox};
 use weir_engine::shard::{Shard, ShardSetup};
 use weir_proto::order::Report;
@@ -17,6 +16,7 @@ use crate::check::Ledger;
 use crate::invariants;
 use crate::io::{SimIo, Struck};
 use crate::kernel::Kernel;
+use crate::line::Line;
 use crate::operator::Sent;
 
 /// As in the single world: listening sockets are few.
@@ -30,6 +30,7 @@ pub(super) struct Cell {
     reporter: Mailbox,
     inbox: Inbox,
     pub(super) ledger: Ledger,
+    line: Line,
     /// The last word of a shard that has panicked, which did not fit yet.
     last_word: Option<Report>,
     /// Another shard is built after it.
@@ -73,6 +74,7 @@ impl Cell {
             reporter,
             inbox,
             ledger: Ledger::default(),
+            line: Line::default(),
             last_word: None,
             setup,
             version: 0,
@@ -92,7 +94,7 @@ impl Cell {
         let mailbox = std::mem::replace(&mut self.reporter, next);
         self.kernel = kernel;
         self.shard = Some(Shard::new(self.setup, SimIo(Rc::clone(&self.kernel)), mailbox));
-        self.ledger = Ledger::default();
+        (self.ledger, self.line) = (Ledger::default(), Line::default());
         self.ledger.patient = true;
         (self.version, self.wanted, self.open) = (0, BTreeSet::new(), BTreeSet::new());
         self.built += 1;
@@ -190,11 +192,7 @@ impl Cell {
         self.ledger.obeyed(orders);
         let mut kernel = self.kernel.borrow_mut();
         let table = shard.table();
-        for (id, session) in table.iter() {
-            let note = kernel.notes.entry((id.slot, id.generation)).or_default();
-            note.timeouts = Some((session.idle_ms, session.half_close_ms));
-            note.closing |= matches!(session.phase(), Phase::Closing(_));
-        }
+        invariants::note_sessions(table, &mut kernel);
         let seen = std::mem::take(&mut kernel.seen);
         if table.len() < 64 || self.turns.is_multiple_of(16) {
             invariants::check(table, &kernel)?;
@@ -212,6 +210,7 @@ impl Cell {
         }
         self.version = version;
         self.ledger.saw(&seen, now)?;
+        self.line.saw(&seen, table)?;
         self.ledger.check_cuts(table, before)?;
         self.ledger.check_limits(table, self.setup.sessions_max, OVERSHOOT_MAX)
     }

@@ -1,0 +1,155 @@
+//! The ledger of connects: to whom one may go, how many retries there may be and how late, what a
+//! failure means for health.
+
+use std::net::SocketAddr;
+
+use weir_core::limits::{RETRIES_MIN, RETRIES_PERCENT};
+use weir_proto::ids::BackendId;
+use weir_proto::snapshot::{Backend, Pool, RETRY_ATTEMPTS_MAX};
+use weir_proto::spec::Admin;
+
+use super::Ledger;
+use crate::kernel::{Key, is_local};
+
+/// Failed connects in a row that eject a backend (features.md).
+const FAILURES_MAX: u32 = 3;
+
+impl Ledger {
+    pub(super) fn cancelled(&mut self, session: Key, now: u64) {
+        let attempt = self.attempts.get(&session).cloned().unwrap_or_default();
+        let place = attempt.backend.and_then(|id| self.place(id));
+        let due = place.map_or(0, |(pool, _)| {
+            attempt.asked_at + u64::from(pool.timeouts.connect_ms) * 1_000_000
+        });
+        let attempt = self.attempts.entry(session).or_default();
+        attempt.waits_for += 1;
+        attempt.cut_short = now < due;
+    }
+
+    /// A retry is one of few.
+    fn check_retry(&self, session: Key, pool: &Pool) -> Result<(), String> {
+        if self.fuzzy {
+            return Ok(());
+        }
+        let others = self.attempts.iter().filter(|(key, _)| **key != session);
+        let others = others.filter(|(_, attempt)| attempt.live == Some(pool.id));
+        let counts = others.map(|(_, attempt)| u64::from(attempt.count > 1));
+        let (retries, connects) = counts.fold((0, 0), |(sum, all), one| (sum + one, all + 1));
+        if retries >= RETRIES_MIN.max(connects * u64::from(RETRIES_PERCENT) / 100) {
+            let name = &pool.name;
+            return Err(format!(
+                "{retries} retries in {name} of {connects} connects, and one more"
+            ));
+        }
+        Ok(())
+    }
+
+    /// A connect goes only to a backend that may have new sessions.
+    pub(super) fn asked(
+        &mut self,
+        (session, fresh): (Key, bool),
+        address: SocketAddr,
+        now: u64,
+    ) -> Result<(), String> {
+        self.connects_checked += 1;
+        let Some(id) = self.ids.get(&address).copied() else {
+            return Err(format!("a connect to {address}, which no version has named"));
+        };
+        let version = self.version();
+        let attempt = self.attempts.entry(session).or_default();
+        // Another version numbers the backends of a pool anew: what was tried is then not known for
+        // sure.
+        if attempt.version != version {
+            attempt.tried.clear();
+        }
+        if attempt.tried.contains(&id) {
+            return Err(format!("{session:?} tries backend {id} again, after {:?}", attempt.tried));
+        }
+        attempt.tried.push(id);
+        attempt.count += 1;
+        if attempt.count > usize::from(RETRY_ATTEMPTS_MAX) + 1 {
+            return Err(format!("{session:?} has tried {} times", attempt.count));
+        }
+        (attempt.backend, attempt.waits_for, attempt.version) = (Some(id), 1, version);
+        (attempt.failed, attempt.asked_at, attempt.cut_short) = (None, now, false);
+        let is_retry = attempt.count > 1;
+        let first_at = if is_retry { attempt.first_at } else { now };
+        attempt.first_at = first_at;
+        let pool = self.place(id).map(|(pool, _)| pool.id);
+        self.attempts.entry(session).or_default().live = pool;
+        if let (true, Some(listens)) = (fresh, self.came_in.take()) {
+            self.check_pool(listens, id)?;
+        }
+        let Some((pool, backend)) = self.place(id) else {
+            return Err(format!(
+                "a connect to {address}, which is not in version {}",
+                self.version()
+            ));
+        };
+        if !backend.admin.is_ready() || backend.weight == 0 {
+            let Backend { name, admin, weight, .. } = backend;
+            return Err(format!("a connect to {name}, which is {admin:?} with weight {weight}"));
+        }
+        if !self.fuzzy && !self.is_healthy(id) && !self.is_in_panic(pool) {
+            return Err(format!("a connect to {}, which is not healthy", backend.name));
+        }
+        let within_ms = (now - first_at) / 1_000_000;
+        if is_retry && within_ms >= u64::from(pool.retry.within_ms) {
+            return Err(format!("{session:?} tries again after {within_ms} ms"));
+        }
+        if is_retry { self.check_retry(session, pool) } else { Ok(()) }
+    }
+
+    /// A client gets a backend of the pool that its listener has in this version.
+    fn check_pool(&self, listens: SocketAddr, id: BackendId) -> Result<(), String> {
+        let Some(snapshot) = &self.snapshot else { return Ok(()) };
+        let listener = snapshot.listeners.iter().find(|it| it.bind.contains(&listens));
+        let Some(listener) = listener.filter(|listener| listener.accepting) else {
+            return Err(format!("a client comes in by {listens}, where nobody should listen"));
+        };
+        let pool = &snapshot.pools[listener.pool];
+        if pool.backends.iter().any(|backend| backend.id == id) {
+            return Ok(());
+        }
+        Err(format!("backend {id} is not in pool {}, which {listens} has", pool.name))
+    }
+
+    /// A connect, or the cancel of one, was answered.
+    pub(super) fn answered(&mut self, session: Key, connected: Option<Result<(), i32>>) {
+        let Some(attempt) = self.attempts.get_mut(&session) else { return };
+        attempt.waits_for = attempt.waits_for.saturating_sub(1);
+        let Some(id) = attempt.backend else { return };
+        match connected {
+            Some(Ok(())) => {
+                attempt.live = None;
+                self.counts.backends.entry(id).or_default().connects += 1;
+                if self.failures.contains_key(&id) {
+                    self.failures.insert(id, 0);
+                }
+            }
+            Some(Err(errno)) => attempt.failed = Some(errno),
+            None => {}
+        }
+        if attempt.waits_for > 0 {
+            return;
+        }
+        attempt.live = None;
+        let cut_short = attempt.cut_short;
+        let Some(errno) = attempt.failed.take() else { return };
+        self.counts.backends.entry(id).or_default().failures += 1;
+        let Some((pool, backend)) = self.place(id) else { return };
+        if is_local(errno) || cut_short || !self.is_healthy(id) {
+            return;
+        }
+        // At least half of the pool stays in.
+        let (up, members) = self.members(pool);
+        let is_member = backend.admin == Admin::Ready && backend.weight > 0;
+        let may_go = !is_member || up > members.div_ceil(2);
+        let failures = self.failures.entry(id).or_default();
+        *failures += 1;
+        if *failures >= FAILURES_MAX && may_go {
+            self.unhealthy.insert(id, true);
+            self.ejected.push(id);
+        }
+    }
+}

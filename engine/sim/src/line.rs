@@ -1,0 +1,43 @@
+//! The line for a buffer, as it should be: first come, first served.
+
+use std::collections::VecDeque;
+
+use weir_core::event::Side;
+use weir_core::session::Phase;
+use weir_core::table::{SessionId, Table};
+
+use crate::kernel::{Key, Seen};
+
+/// Flows that have found no buffer, the first one first.
+#[derive(Debug, Default)]
+pub struct Line(VecDeque<(Key, Side)>);
+
+impl Line {
+    /// What the shard heard and did in one turn.
+    ///
+    /// # Errors
+    /// A flow that was let go on before one that waits longer, and whose session goes on.
+    pub fn saw(&mut self, seen: &[Seen], table: &Table) -> Result<(), String> {
+        let goes_on = |(slot, generation): Key| {
+            let session = table.session(SessionId { slot, generation });
+            session.is_some_and(|session| session.phase() == Phase::Relaying)
+        };
+        for seen in seen {
+            match *seen {
+                Seen::Starved { session, side } => self.0.push_back((session, side)),
+                Seen::Receives { session, side } => {
+                    let place = self.0.iter().position(|one| *one == (session, side));
+                    let Some(place) = place else { continue };
+                    let ahead = self.0.iter().take(place).find(|(ahead, _)| goes_on(*ahead));
+                    if let Some(ahead) = ahead {
+                        return Err(format!("{session:?} gets a buffer before {ahead:?}"));
+                    }
+                    self.0.remove(place);
+                }
+                _ => {}
+            }
+        }
+        self.0.retain(|(session, _)| goes_on(*session));
+        Ok(())
+    }
+}
