@@ -295,6 +295,8 @@ impl Session {
                 flow.append(Chunk { buffer, start: 0, end: length }, self.bulk_bytes);
                 flow.more = more;
                 flow.parking = false;
+                // It may have been the last one for now: then a watch must tell of a reset.
+                self.rewatch[side as usize] |= self.watched;
                 Step::Received(side, length)
             }
             Completion::Ended => {
