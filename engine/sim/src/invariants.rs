@@ -16,7 +16,10 @@ pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
     let now = kernel.now;
     for (id, session) in table.iter() {
         let note = kernel.notes.entry((id.slot, id.generation)).or_default();
-        if session.counted_retry == Some(true) && session.moved_at.nanos == now {
+        let retry = (session.moved_at.nanos, session.tried.len());
+        // Later in the same moment the pool may have got another bound: it is not for this one.
+        if session.counted_retry == Some(true) && retry.0 == now && note.retry != retry {
+            note.retry = retry;
             let pool = &table.view().pools()[usize::from(session.route.pool)];
             note.retry_due = session.accepted_at.plus_millis(pool.retry.within_ms).nanos;
         }
@@ -163,15 +166,17 @@ fn check_waits(session: &Session, from: Side, note: &Note, kernel: &Kernel) -> R
     if flow.source != Source::Ended && !flow.is_pending() && !arrives {
         return Err(format!("nobody waits for bytes: {flow:?} in {session:?}"));
     }
-    // A reset of a side that has ended comes as news, while our FIN is not there.
-    let may_reset = session.flow(from.other()).sink != Sink::Finished;
-    let late = note.ended_at + u64::from(WATCH_AFTER_MS + 2 * TICK_MS) * 1_000_000;
+    // A reset of a side that has ended, or is not read because the other one takes nothing, comes as
+    // news; unless both FINs have come, for then none can.
+    let deaf = match flow.source {
+        Source::Ended => true,
+        Source::Idle => flow.sink == Sink::Waiting,
+        _ => false,
+    };
+    let late = note.deaf_at + u64::from(WATCH_AFTER_MS + 2 * TICK_MS) * 1_000_000;
     let (_, sending_there, _) = on(from);
-    if flow.source == Source::Ended
-        && may_reset
-        && kernel.now > late
-        && !(sending_there || at_source.is_some())
-    {
+    let over = session.leg(from).is_some_and(|leg| kernel.is_over(leg));
+    if deaf && !over && kernel.now > late && !(sending_there || at_source.is_some()) {
         return Err(format!("nobody waits for a reset from {from:?}: {session:?}"));
     }
     Ok(())

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
-use weir_core::event::{Completion, Leg, Side};
+use weir_core::event::{Completion, Errno, Leg, Side};
 use weir_core::table::SessionId;
 use weir_engine::io::{Kind, Op, Outcome, Token};
 
@@ -66,14 +66,16 @@ pub struct Note {
     pub closing: bool,
     /// One side's end of stream has been told.
     pub half_closed: bool,
-    /// When the last end of stream was told.
-    pub ended_at: u64,
+    /// When the last end of stream was told, or that a side takes nothing for now.
+    pub deaf_at: u64,
     /// This host has failed an operation of it.
     pub local_fault: bool,
     /// When something last moved, as far as the shard knows.
     pub moved_at: u64,
     /// When a retry must be over; filled in after the turn in which it began.
     pub retry_due: u64,
+    /// Which retry that is: when it began, and how many backends were tried before.
+    pub retry: (u64, usize),
     /// Idle and half-close timeout, in milliseconds; filled in after a turn.
     pub timeouts: Option<(u32, u32)>,
 }
@@ -366,7 +368,8 @@ impl Kernel {
             _ => 0,
         };
         match done {
-            Completion::Ended => (note.half_closed, note.ended_at) = (true, now),
+            Completion::Ended => (note.half_closed, note.deaf_at) = (true, now),
+            Completion::SendFailed(Errno::EAGAIN) => note.deaf_at = now,
             Completion::ReceiveFailed(errno) | Completion::SendFailed(errno) => {
                 note.local_fault |= is_local(errno.0);
             }

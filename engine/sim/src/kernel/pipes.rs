@@ -179,7 +179,10 @@ impl Kernel {
             note.moved_at = now;
         }
         if moved.ended {
-            (note.half_closed, note.ended_at) = (true, now);
+            note.half_closed = true;
+        }
+        if moved.ended || moved.full {
+            note.deaf_at = now;
         }
         let failed = [moved.receive_failed, moved.send_failed].into_iter().flatten();
         note.local_fault |= failed.into_iter().any(|errno| is_local(errno.0));

@@ -34,6 +34,12 @@ impl Kernel {
         }
     }
 
+    /// True if both ends of a leg have sent their FIN.
+    pub(crate) fn is_over(&self, leg: Leg) -> bool {
+        let conn = self.legs.conn(leg).map(|conn| &self.net.conns[conn]);
+        conn.is_some_and(|conn| conn.weir_finished && conn.up.fin)
+    }
+
     /// What the shard is waiting for on a leg: an answer to a receive, to a send, news.
     pub(crate) fn waits_on(&self, leg: Leg) -> (bool, bool, Option<Interest>) {
         let conn = self.legs.conn(leg);
