@@ -288,7 +288,7 @@ mod tests {
         assert_eq!(rig.look(10_000), ["1 health [(BackendId(5), true)]"]);
         rig.shards.report(Report::Ended { shard, panic: Some("oh".into()) });
         rig.shards.report(Report::Started { shard, sessions_max: 1 });
-        assert_eq!(rig.look(20_000), ["1 adopt 0 +0"]);
+        assert_eq!(rig.look(20_000), ["1 next", "1 adopt 0 +0"]);
     }
 
     #[test]
