@@ -28,6 +28,7 @@ pub enum Sent {
     Health(Vec<(BackendId, bool)>),
     Collect,
     Kill(BackendId),
+    Drain,
     Stop,
     Other,
 }
@@ -237,7 +238,7 @@ impl Operator {
     }
 
     pub fn drain(&mut self, kernel: &mut Kernel) {
-        self.send(kernel, Order::Drain, Sent::Other, "order: drain");
+        self.send(kernel, Order::Drain, Sent::Drain, "order: drain");
     }
 
     pub fn stop(&mut self, kernel: &mut Kernel) {

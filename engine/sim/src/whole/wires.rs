@@ -169,6 +169,7 @@ impl Wires {
             Order::Health(list) => Sent::Health(list.clone()),
             Order::Collect { .. } => Sent::Collect,
             Order::Kill(id) => Sent::Kill(*id),
+            Order::Drain => Sent::Drain,
             Order::Stop => Sent::Stop,
             _ => Sent::Other,
         }
