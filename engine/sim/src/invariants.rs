@@ -166,8 +166,8 @@ fn check_waits(session: &Session, from: Side, note: &Note, kernel: &Kernel) -> R
     if flow.source != Source::Ended && !flow.is_pending() && !arrives {
         return Err(format!("nobody waits for bytes: {flow:?} in {session:?}"));
     }
-    // A reset of a side that has ended, or is not read because the other one takes nothing, comes as
-    // news; unless both FINs have come, for then none can.
+    // A reset of a side that has ended, or is not read because the other one takes nothing, comes
+    // as news; unless both FINs have come, for then none can.
     let deaf = match flow.source {
         Source::Ended => true,
         Source::Idle => flow.sink == Sink::Waiting,
