@@ -200,6 +200,11 @@ impl Ledger {
             }
             match *seen {
                 Seen::Accepted { ok: true, open, address } if open || self.lets_in(address) => {
+                    let id = address.and_then(|address| self.listens.get(&address));
+                    if let Some(most) = id.and_then(|id| self.limits.get_mut(id)) {
+                        // It was asked for before there was another socket.
+                        *most = most.saturating_add(u64::from(!open));
+                    }
                     self.counts.accepted += 1;
                     self.came_in = address;
                 }
