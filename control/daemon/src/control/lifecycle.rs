@@ -70,7 +70,6 @@ impl Control {
             // It was built again after it had ended: it knows nothing and has no socket, and what
             // was said to the one before is not for it.
             (Life::Ended, _) => {
-                self.fleet.address_next(id);
                 *shard = shard.successor();
                 "was built again"
             }
@@ -129,6 +128,11 @@ impl Control {
     pub(super) fn on_ended(&mut self, id: ShardId, panic: Option<String>, moment: Moment) {
         if let Some(shard) = self.shard(id) {
             shard.life = Life::Ended;
+        }
+        if panic.is_some() {
+            // With each panic, not with each start: one that panics before its first report has
+            // gone out is followed by another one all the same.
+            self.fleet.address_next(id);
         }
         self.census.ended(id);
         self.rollout.on_ended(id, moment.now);
