@@ -7,8 +7,9 @@ use crate::flow::QUEUE_MAX;
 /// A timer is at most this late, in milliseconds.
 pub const TICK_MS: u32 = 8;
 
-/// How long a session is half closed before the side that ended is watched for a reset, in
-/// milliseconds. Most are over sooner and cost nothing; a reset must be passed on within 100 ms.
+/// How long nobody receives from a side, because it has ended or the other one takes nothing,
+/// before it is watched for a reset, in milliseconds. Most are over sooner and cost nothing; a
+/// reset must be passed on within 100 ms.
 pub const WATCH_AFTER_MS: u32 = 40;
 
 /// How long a side may take nothing although bytes wait for it, in milliseconds; then the kernel

@@ -247,9 +247,7 @@ impl Table {
     /// Lets the first flow in the line receive.
     pub fn resume(&mut self, out: &mut Actions) -> Option<SessionId> {
         let index = self.line.pop()?;
-        let (slot, side) = (index / 2, Side::BOTH[(index % 2) as usize]);
-        let id = self.sessions.next_occupied(slot).filter(|id| id.slot == slot);
-        let id = id.expect("a session that ends leaves the line");
+        let (id, side) = self.standing(index);
         let session = self.sessions.get_mut(id).expect("the slot is occupied");
         if session.is_starved(side) && session.phase() == Phase::Relaying {
             session.resume(side, out);
@@ -298,6 +296,12 @@ impl Table {
             }
         }
         None
+    }
+
+    /// Whose place in a line this is.
+    fn standing(&self, index: u32) -> (SessionId, Side) {
+        let id = self.sessions.at(index / 2).expect("a session that ends leaves the line");
+        (id, Side::BOTH[(index % 2) as usize])
     }
 
     /// Does the part of the actions that is the table's: the line, and the end of a session.

@@ -50,8 +50,29 @@ pub struct Operator {
     pub spares: Vec<Box<ShardStats>>,
 }
 
-fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     text.parse().expect("names here are plain")
+}
+
+pub(crate) fn span(ms: usize) -> Span {
+    Span::from_millis(ms as u64)
+}
+
+/// The timeouts of every pool of this world.
+pub(crate) fn timeouts(swarm: &Swarm) -> TimeoutSpec {
+    TimeoutSpec {
+        connect: span(swarm.connect_ms),
+        idle: span(swarm.idle_ms),
+        half_close: span(swarm.half_close_ms),
+    }
+}
+
+/// How a pool tries again; often within a time that cuts its last retry short.
+pub(crate) fn retries(swarm: &Swarm, chance: &mut Chance) -> RetrySpec {
+    RetrySpec {
+        attempts: chance.pick(&[0, 1, 2, 3]),
+        within: span(chance.pick(&[6000, 6000, swarm.connect_ms * 3 / 2, 1])),
+    }
 }
 
 impl Operator {
@@ -106,7 +127,6 @@ impl Operator {
     }
 
     fn pool(&mut self, swarm: &Swarm) -> PoolSpec {
-        let span = |ms: usize| Span::from_millis(ms as u64);
         PoolSpec {
             // Maglev's tables take time to build: one seed in ten.
             strategy: if self.chance.below(10) == 0 {
@@ -114,15 +134,8 @@ impl Operator {
             } else {
                 self.chance.pick(&Strategy::ALL[..4])
             },
-            timeout: TimeoutSpec {
-                connect: span(swarm.connect_ms),
-                idle: span(swarm.idle_ms),
-                half_close: span(swarm.half_close_ms),
-            },
-            retry: RetrySpec {
-                attempts: self.chance.pick(&[0, 1, 2, 3]),
-                within: span(self.chance.pick(&[6000, 6000, swarm.connect_ms * 3 / 2, 1])),
-            },
+            timeout: timeouts(swarm),
+            retry: retries(swarm, &mut self.chance),
             health: HealthSpec {
                 panic: Percent::new(self.chance.pick(&[0, 0, 50, 100])),
                 slow_start: span(self.chance.pick(&[0, 100, 10_000])),

@@ -137,6 +137,15 @@ impl<T> Slab<T> {
         })
     }
 
+    /// The key of the value in that slot, if there is one.
+    #[must_use]
+    pub fn at(&self, slot: u32) -> Option<Key> {
+        match self.slots.get(slot as usize)? {
+            Slot::Occupied { generation, .. } => Some(Key { slot, generation: *generation }),
+            Slot::Vacant { .. } => None,
+        }
+    }
+
     /// How many slots were ever used.
     fn used(&self) -> u32 {
         u32::try_from(self.slots.len()).expect("bounded by SLOTS_MAX")

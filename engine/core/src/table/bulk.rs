@@ -17,9 +17,7 @@ impl Table {
     /// The flow that has waited longest with something to move; [`Table::moved`] must follow.
     pub fn take_move(&mut self) -> Option<(SessionId, Side, Move)> {
         while let Some(index) = self.moves.pop() {
-            let (slot, from) = (index / 2, Side::BOTH[(index % 2) as usize]);
-            let id = self.sessions.next_occupied(slot).filter(|id| id.slot == slot);
-            let id = id.expect("a session that ends leaves the line");
+            let (id, from) = self.standing(index);
             let session = self.sessions.get_mut(id).expect("the slot is occupied");
             if let Some(order) = session.take_move(from) {
                 return Some((id, from, order));

@@ -10,19 +10,12 @@ use crate::session::{Attempt, Phase, Pulse, Session};
 
 use super::{SessionId, Table};
 
-/// What the end of a deadline means for a session.
-enum Due {
-    /// Its actions are to be done, or there are none.
-    Looked,
-    Ended(Why),
-}
-
 impl Table {
     /// The next session whose deadline has passed, with what is to be done about it.
     pub fn on_time(&mut self, now: Now, out: &mut Actions) -> Option<SessionId> {
         loop {
             let slot = self.wheel.pop_expired(now)?;
-            let id = self.sessions.next_occupied(slot).filter(|id| id.slot == slot);
+            let id = self.sessions.at(slot);
             let id = id.expect("a session that ends takes its deadline with it");
             let session = self.sessions.get_mut(id).expect("the slot is occupied");
             match session.phase() {
@@ -34,7 +27,7 @@ impl Table {
                 }
                 Phase::Connecting(Attempt::Waiting(fault)) => self.retry(id, fault, now, out),
                 Phase::Relaying => {
-                    if let Due::Ended(why) = self.look(id, now, out) {
+                    if let Some(why) = self.look(id, now, out) {
                         self.end(id, By::Weir, why, now, out);
                     }
                 }
@@ -47,12 +40,13 @@ impl Table {
         }
     }
 
-    /// A look at a relaying session: has it been quiet for too long, is it to be parked?
-    fn look(&mut self, id: SessionId, now: Now, out: &mut Actions) -> Due {
+    /// A look at a relaying session: is it to be parked? Says why if it has been quiet for too
+    /// long.
+    fn look(&mut self, id: SessionId, now: Now, out: &mut Actions) -> Option<Why> {
         let session = self.sessions.get_mut(id).expect("its deadline has passed");
-        let (due, why) = patience(session);
+        let (due, why) = quiet_until(session);
         if due <= now {
-            return Due::Ended(why);
+            return Some(why);
         }
         let deaf = session.is_half_closed() || session.is_blocked();
         let next = match session.pulse(now, self.tuning.pulse_ms, out) {
@@ -63,7 +57,7 @@ impl Table {
             session.watch(out);
         }
         self.wheel.schedule(id.slot, next);
-        Due::Looked
+        None
     }
 
     /// A side that takes nothing may go on not to: then the other side's reset is watched for.
@@ -79,8 +73,8 @@ impl Table {
         let Some(session) = self.sessions.get_mut(id) else { return };
         if session.phase() == Phase::Relaying {
             session.moved_at = now;
-            let wait_ms = session.half_close_ms.min(session.idle_ms).min(WATCH_AFTER_MS);
-            self.wheel.schedule(id.slot, now.plus_millis(wait_ms));
+            let first_look = quiet_until(session).0.min(now.plus_millis(WATCH_AFTER_MS));
+            self.wheel.schedule(id.slot, first_look);
         }
     }
 
@@ -97,7 +91,7 @@ impl Table {
         let Some(session) = self.sessions.get_mut(id) else { return };
         session.on_ready(side, ready, out);
         if session.phase() == Phase::Relaying {
-            let next = patience(session).0.min(now.plus_millis(self.tuning.pulse_ms));
+            let next = quiet_until(session).0.min(now.plus_millis(self.tuning.pulse_ms));
             self.wheel.schedule_sooner(id.slot, next);
         }
         self.follow(id, now, out);
@@ -110,8 +104,8 @@ impl Table {
     }
 }
 
-/// When a session has been quiet for too long, and what that is called.
-fn patience(session: &Session) -> (Now, Why) {
+/// When a session will have been quiet for too long, and what that is called.
+fn quiet_until(session: &Session) -> (Now, Why) {
     let (wait_ms, why) = if session.is_half_closed() && session.half_close_ms < session.idle_ms {
         (session.half_close_ms, Why::HalfCloseTimeout)
     } else {

@@ -7,12 +7,13 @@ use weir_control::file;
 use weir_proto::request::{ChangeOptions, ChangeRequest};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::{
-    Admin, BackendSpec, HealthKind, HealthSpec, ListenerSpec, Name, Percent, PoolSpec, RetrySpec,
-    Span, Spec, Strategy, TimeoutSpec,
+    Admin, BackendSpec, HealthKind, HealthSpec, ListenerSpec, Name, Percent, PoolSpec, Spec,
+    Strategy,
 };
 
 use crate::chance::Chance;
 use crate::faults::Swarm;
+use crate::operator::{name, retries, timeouts};
 
 /// Everybody who makes changes.
 #[derive(Debug)]
@@ -23,10 +24,6 @@ pub(super) struct People {
     pub(super) hosts: Vec<SocketAddr>,
     /// Every address that a listener ever had.
     pub(super) listens_at: Vec<SocketAddr>,
-}
-
-fn name(text: &str) -> Name {
-    text.parse().expect("names here are plain")
 }
 
 impl People {
@@ -64,7 +61,6 @@ impl People {
     /// The configuration that the process is seeded with.
     pub(super) fn first(&mut self, swarm: &Swarm) -> Spec {
         let mut spec = Spec::default();
-        let span = |ms: usize| Span::from_millis(ms as u64);
         for number in 0..swarm.pools {
             let pool_name = name(&format!("p{number}"));
             let kind = self.chance.pick(&[HealthKind::None, HealthKind::Tcp]);
@@ -75,15 +71,8 @@ impl People {
                     panic: Percent::new(self.chance.pick(&[0, 50, 50, 100])),
                     ..HealthSpec::default()
                 },
-                timeout: TimeoutSpec {
-                    connect: span(swarm.connect_ms),
-                    idle: span(swarm.idle_ms),
-                    half_close: span(swarm.half_close_ms),
-                },
-                retry: RetrySpec {
-                    attempts: self.chance.pick(&[0, 1, 2, 3]),
-                    within: span(self.chance.pick(&[6000, 6000, swarm.connect_ms * 3 / 2, 1])),
-                },
+                timeout: timeouts(swarm),
+                retry: retries(swarm, &mut self.chance),
                 backend: (0..swarm.backends.max(1)).map(|_| self.backend()).collect(),
             };
             spec.pool.insert(pool_name.clone(), pool);
