@@ -46,6 +46,29 @@ pub(super) fn token(conn: usize, kind: Kind) -> Token {
     Token::Session { id: SessionId { slot, generation: 1 }, side: side(conn), kind }
 }
 
+/// The operation that a step asks for, if it asks for one: of both kernels the same, or the
+/// comparison would say nothing.
+pub(super) fn asks(
+    step: Step,
+    listener: Leg,
+    leg: impl Fn(usize) -> Leg,
+    chunk: impl Fn(Piece) -> Chunk,
+) -> Option<(Token, Op)> {
+    let accepts = Token::Accept { socket: 0 };
+    Some(match step {
+        Step::Accept => (accepts, Op::Accept(listener)),
+        Step::Receive(conn, more) => {
+            (token(conn, Kind::Receive), Op::Receive { leg: leg(conn), more })
+        }
+        Step::Send(conn, piece) => {
+            (token(conn, Kind::Send), Op::Send { leg: leg(conn), chunk: chunk(piece) })
+        }
+        Step::Cancel(conn, kind) => (token(conn, Kind::Cancel), Op::Cancel(token(conn, kind))),
+        Step::CancelAccepts => (Token::CancelAccept { socket: 0 }, Op::Cancel(accepts)),
+        _ => return None,
+    })
+}
+
 /// Scripts accept their even connections and connect their odd ones.
 pub(super) fn side(conn: usize) -> Side {
     if conn.is_multiple_of(2) { Side::Client } else { Side::Backend }
@@ -180,32 +203,19 @@ impl Model {
     }
 
     fn act(&mut self, step: Step) {
+        let chunk = |piece| self.pieces[&piece];
+        if let Some((token, op)) = asks(step, self.listener, |conn| self.leg(conn), chunk) {
+            self.kernel.submit(token, op);
+        }
         match step {
+            Step::Accept | Step::Receive(..) | Step::Cancel(..) | Step::CancelAccepts => {}
+            Step::Send(conn, piece) => self.places[conn].sending = Some(piece),
             Step::Connect(conn, host) => self.connect(conn, host),
             Step::Arrive(conn) => {
                 let mut chance = self.kernel.chance.fork();
                 let id = self.kernel.net.arrive(listens_at(), WIDE, &mut chance);
                 self.places[conn].conn = id;
                 self.places[conn].queued = true;
-            }
-            Step::Accept => {
-                self.kernel.submit(Token::Accept { socket: 0 }, Op::Accept(self.listener));
-            }
-            Step::Receive(conn, more) => {
-                let op = Op::Receive { leg: self.leg(conn), more };
-                self.kernel.submit(token(conn, Kind::Receive), op);
-            }
-            Step::Send(conn, piece) => {
-                let op = Op::Send { leg: self.leg(conn), chunk: self.pieces[&piece] };
-                self.places[conn].sending = Some(piece);
-                self.kernel.submit(token(conn, Kind::Send), op);
-            }
-            Step::Cancel(conn, kind) => {
-                self.kernel.submit(token(conn, Kind::Cancel), Op::Cancel(token(conn, kind)));
-            }
-            Step::CancelAccepts => {
-                let target = Op::Cancel(Token::Accept { socket: 0 });
-                self.kernel.submit(Token::CancelAccept { socket: 0 }, target);
             }
             Step::Release(piece) => {
                 let chunk = self.pieces.remove(&piece).expect("scripts release what they hold");

@@ -15,7 +15,7 @@ use weir_engine::io::{Io, Kind, Op, Outcome, Token};
 use weir_engine::mailbox::{Inbox, Mailbox};
 use weir_engine::ring::{Ring, RingSetup};
 
-use super::model::token;
+use super::model::{asks, token};
 use super::{CONNS, Heard, Host, Piece, Step};
 use crate::chance::{first_difference, write_stream};
 
@@ -148,31 +148,18 @@ impl Real<'_> {
 
     /// Does a step. The step as it came out: a peer may have written or read less.
     pub(super) fn act(&mut self, step: Step) -> Step {
+        let chunk = |piece| self.pieces[&piece].chunk;
+        if let Some((token, op)) = asks(step, self.listener, |conn| self.leg(conn), chunk) {
+            self.ring.submit(token, op);
+        }
         match step {
+            Step::Accept | Step::Receive(..) | Step::Cancel(..) | Step::CancelAccepts => {}
+            Step::Send(conn, piece) => self.places[conn].sending = Some(piece),
             Step::Connect(conn, host) => self.connect(conn, host).expect("loopback has sockets"),
             Step::Arrive(conn) => {
                 let stream = TcpStream::connect(self.address).expect("the backlog has room");
                 self.places[conn].attend(stream);
                 self.places[conn].queued = true;
-            }
-            Step::Accept => {
-                self.ring.submit(Token::Accept { socket: 0 }, Op::Accept(self.listener));
-            }
-            Step::Receive(conn, more) => {
-                let op = Op::Receive { leg: self.leg(conn), more };
-                self.ring.submit(token(conn, Kind::Receive), op);
-            }
-            Step::Send(conn, piece) => {
-                let op = Op::Send { leg: self.leg(conn), chunk: self.pieces[&piece].chunk };
-                self.places[conn].sending = Some(piece);
-                self.ring.submit(token(conn, Kind::Send), op);
-            }
-            Step::Cancel(conn, kind) => {
-                self.ring.submit(token(conn, Kind::Cancel), Op::Cancel(token(conn, kind)));
-            }
-            Step::CancelAccepts => {
-                let target = Op::Cancel(Token::Accept { socket: 0 });
-                self.ring.submit(Token::CancelAccept { socket: 0 }, target);
             }
             Step::Release(piece) => {
                 let held = self.pieces.remove(&piece).expect("scripts release what they hold");
