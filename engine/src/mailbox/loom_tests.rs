@@ -1,4 +1,4 @@
-//! Every interleaving of the mailbox's two ends: no wake-up is lost, orders keep their order, a
+//! Interleavings of the mailbox's two ends: no wake-up is lost, orders keep their order, a
 //! full channel gives back, an end may go at any time. `scripts/loom` runs this.
 //!
 //! The code is mailbox.rs; crossbeam's queue and the kernel's bells are stand-ins (stand_in.rs).
