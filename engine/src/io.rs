@@ -9,19 +9,22 @@ use std::os::fd::OwnedFd;
 pub use token::{Kind, Token};
 use weir_core::action::How;
 use weir_core::base::clock::Now;
-use weir_core::event::{BufferId, Chunk, Completion, Errno, Interest, Leg, Moved, PipeId, Ready};
+use weir_core::event::{
+    BufferId, Chunk, Completion, Errno, Interest, Leg, Moved, PipeId, Ready, Receive,
+};
 use weir_core::session::Move;
 
-/// What is asked of the kernel. Each operation is answered by exactly one [`Outcome`].
+/// What is asked of the kernel. Each operation is answered by exactly one [`Outcome`], a
+/// multishot receive by any number of them that are not its last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
     /// The next connection of a listener.
     Accept(Leg),
     Connect(Leg, SocketAddr),
-    /// Into any free buffer. `more`: bytes are known to be waiting, so do not poll first.
+    /// Into any free buffer.
     Receive {
         leg: Leg,
-        more: bool,
+        how: Receive,
     },
     /// `leg` takes some or all of `chunk` at once, or the answer is EAGAIN.
     Send {
@@ -34,7 +37,7 @@ pub enum Op {
     Bell,
 }
 
-/// The kernel's last word on an operation, decoded.
+/// The kernel's word on an operation, decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Accepted(Result<Leg, Errno>),
@@ -56,6 +59,10 @@ pub trait Io {
 
     /// The next answer, if one has come.
     fn next_completion(&mut self) -> Option<(Token, Outcome)>;
+
+    /// Copies the chunk's bytes into that buffer, from byte `at` on. Nothing is being sent from
+    /// there.
+    fn merge(&mut self, chunk: Chunk, into: BufferId, at: u16);
 
     /// The bytes of this buffer are no longer needed.
     fn release(&mut self, buffer: BufferId);

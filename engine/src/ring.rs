@@ -21,7 +21,7 @@ use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{IoUring, squeue};
 use weir_core::action::How;
 use weir_core::base::clock::Now;
-use weir_core::event::{BufferId, Errno, Interest, Leg, Moved, PipeId};
+use weir_core::event::{BufferId, Chunk, Errno, Interest, Leg, Moved, PipeId, Receive};
 use weir_core::session::Move;
 
 use crate::io::{Counts, Io, Op, Outcome, Token};
@@ -56,6 +56,8 @@ pub struct Ring {
     pipes: Pipes,
     bell: RawFd,
     batch: Batch,
+    /// The kernel ends a multishot receive after so many bytes.
+    multishot: bool,
     counts: Counts,
     /// When the last wait was over; zero before the first one, which no turn has come before.
     woke_at: Now,
@@ -67,9 +69,10 @@ impl Ring {
     /// # Errors
     /// io_uring is not to be had, or memory or descriptors ran out.
     pub fn new(setup: RingSetup) -> std::io::Result<Ring> {
-        let ring = setup::build(setup.completions)?;
+        let mut ring = setup::build(setup.completions)?;
         let buffers = Buffers::new(&ring, setup.buffers)?;
         setup::enable(&ring)?; // the last registration was above
+        let multishot = setup::ends_multishots(&mut ring)?;
         let batch = Batch::new(ring.params().is_feature_min_timeout());
         let mut ring = Ring {
             ring,
@@ -79,6 +82,7 @@ impl Ring {
             pipes: Pipes::new(setup.pipes),
             bell: setup.bell,
             batch,
+            multishot,
             counts: Counts::default(),
             woke_at: Now { nanos: 0 },
         };
@@ -151,7 +155,10 @@ impl Io for Ring {
         let entry = match op {
             Op::Accept(listener) => sqe::accept(listener),
             Op::Connect(leg, address) => sqe::connect(leg, self.arguments.address(&address)),
-            Op::Receive { leg, more } => sqe::receive(leg, more),
+            Op::Receive { leg, how: Receive::Multishot { .. } } if !self.multishot => {
+                sqe::receive(leg, Receive::Once)
+            }
+            Op::Receive { leg, how } => sqe::receive(leg, how),
             Op::Send { leg, chunk } => sqe::send(leg, self.buffers.bytes(chunk), chunk.len()),
             Op::Cancel(target) => sqe::cancel(target),
             Op::Bell => sqe::read_bell(self.bell, self.arguments.bell()),
@@ -178,6 +185,10 @@ impl Io for Ring {
             self.buffers.taken(buffer, cqe::holds_bytes(&outcome));
         }
         Some((token, outcome))
+    }
+
+    fn merge(&mut self, chunk: Chunk, into: BufferId, at: u16) {
+        self.buffers.merge(chunk, into, at);
     }
 
     fn release(&mut self, buffer: BufferId) {

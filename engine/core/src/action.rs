@@ -2,7 +2,7 @@
 
 use weir_proto::reason::CloseReason;
 
-use crate::event::{BufferId, Chunk, Interest, Leg, PipeId, Side};
+use crate::event::{BufferId, Chunk, Interest, Leg, PipeId, Receive, Side};
 
 /// What one session asks of the shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,9 +10,10 @@ pub enum Action {
     /// Open a socket to the backend in this slot of the view and connect it; then call
     /// `connect_started` or `connect_failed`.
     Connect { backend: u32 },
-    /// Receive from this side into any free buffer. `more` is true if bytes are known to be
-    /// waiting.
-    Receive { from: Side, leg: Leg, more: bool },
+    /// Receive from this side into any free buffer.
+    Receive { from: Side, leg: Leg, how: Receive },
+    /// Copy the chunk's bytes into that buffer, from byte `at` on.
+    Merge { chunk: Chunk, into: BufferId, at: u16 },
     /// Send this chunk, or a part of it, to this side.
     Send { to: Side, leg: Leg, chunk: Chunk },
     /// Send a FIN; nothing is in flight towards that side. Takes no time, has no completion.

@@ -118,15 +118,30 @@ impl core::fmt::Debug for Errno {
     }
 }
 
-/// The last completion of one operation of a session.
+/// How a receive is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receive {
+    /// Waits for bytes.
+    Once,
+    /// Bytes are known to be waiting: tries first.
+    AtOnce,
+    /// Waits for bytes again and again, up to `bytes` of them each time and until it has had so
+    /// many in all: twice that, less one, at most. It may end sooner without a reason.
+    Multishot { bytes: u16 },
+}
+
+/// The kernel's word on one operation of a session: the last one, but for a multishot receive that
+/// goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completion {
     Connected(Result<(), Errno>),
     /// `buffer` holds `length` bytes (1 or more); `more` is true if the socket holds still more.
+    /// Unless it is the `last` word, the receive goes on.
     Received {
         buffer: BufferId,
         length: u16,
         more: bool,
+        last: bool,
     },
     /// The peer's FIN.
     Ended,
@@ -138,4 +153,12 @@ pub enum Completion {
     SendFailed(Errno),
     /// A cancel has done what it can; what it was for completes on its own.
     Canceled,
+}
+
+impl Completion {
+    /// True if the operation is over.
+    #[must_use]
+    pub fn is_last(self) -> bool {
+        !matches!(self, Completion::Received { last: false, .. })
+    }
 }

@@ -1,7 +1,7 @@
 //! One direction of a session: a short queue (or, for bulk, a pipe) between a source and a sink,
 //! end of stream, backpressure.
 
-use crate::event::{Chunk, PipeId};
+use crate::event::{Chunk, PipeId, Receive};
 
 /// The most chunks that wait in one direction. Two: one is being sent while the next one is
 /// received.
@@ -53,6 +53,19 @@ pub enum Sink {
     Finished,
 }
 
+/// Whether the source may have been reset and its receive does not tell: the kernel (6.18) does not
+/// wake a multishot receive for a reset that came behind bytes, before they were received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Doubt {
+    None,
+    /// A multishot receive has brought bytes and goes on.
+    Possible,
+    /// It has brought nothing since the last look.
+    Growing,
+    /// A watch has told of a reset.
+    Told,
+}
+
 /// What a flow wants now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -84,8 +97,11 @@ pub struct Flow {
     pub more: bool,
     /// Large receives in a row, up to [`BULK_AFTER`].
     large: u8,
+    /// A receive of so many bytes is large: the last one was asked for more, or for just so many.
+    large_from: u16,
     /// The receive is being taken back, because nothing comes.
     pub parking: bool,
+    pub doubt: Doubt,
     /// It stands in the line of pipes that have something to move.
     pub queued: bool,
     /// Bulk goes through it and not through the queue, which is empty then.
@@ -100,7 +116,9 @@ impl Default for Flow {
             sink: Sink::Idle,
             more: false,
             large: 0,
+            large_from: u16::MAX,
             parking: false,
+            doubt: Doubt::None,
             queued: false,
             pipe: None,
         }
@@ -160,14 +178,57 @@ impl Flow {
         self.pipe = pipe.map(|id| Pipe { id, held: 0 });
     }
 
-    /// A chunk has been received. `bulk` is the length from which it counts as large.
-    pub fn append(&mut self, chunk: Chunk, bulk: u16) {
+    /// The next receive, which is asked for now. On a `nonblocking` leg it must try first, or it
+    /// answers EAGAIN with bytes in it. A receive of `bulk` bytes is large.
+    ///
+    /// Multishot saves the next receive; but what is large is better received by the buffer.
+    pub fn receive(&mut self, nonblocking: bool, bulk: u16, multishot: u16) -> Receive {
+        assert_eq!(self.source, Source::Idle, "one receive at a time");
+        self.source = Source::Receiving;
+        self.large_from = bulk;
+        if self.more || nonblocking {
+            Receive::AtOnce
+        } else if self.large > 0 || multishot == 0 {
+            Receive::Once
+        } else {
+            self.large_from = bulk.min(multishot);
+            Receive::Multishot { bytes: multishot }
+        }
+    }
+
+    /// A chunk has been received; `last` if the receive is over with it. A multishot receive goes
+    /// on while the queue is full: its bytes are to be copied to the end of the last chunk, which
+    /// is returned as it was. There is room: all that one such receive brings fits into one buffer,
+    /// and nothing else is in that one.
+    #[must_use]
+    pub fn append(&mut self, chunk: Chunk, last: bool) -> Option<Chunk> {
         assert_eq!(self.source, Source::Receiving, "bytes come from a receive");
-        self.source = Source::Idle;
-        let large = chunk.len() >= bulk;
+        self.doubt = if last { Doubt::None } else { Doubt::Possible };
+        if last {
+            self.source = Source::Idle;
+            self.parking = false;
+        }
+        let large = chunk.len() >= self.large_from;
         self.large = if large { (self.large + 1).min(BULK_AFTER) } else { 0 };
-        let place = self.queue.iter_mut().find(|place| place.is_none());
-        *place.expect("a receive is only asked for when there is room") = Some(chunk);
+        if let Some(place) = self.queue.iter_mut().find(|place| place.is_none()) {
+            *place = Some(chunk);
+            return None;
+        }
+        let full = self.queue[QUEUE_MAX - 1].as_mut().expect("no place is free");
+        let before = *full;
+        full.end = full.end.checked_add(chunk.len()).expect("a multishot receive fits a buffer");
+        Some(before)
+    }
+
+    /// A receive has found no buffer and is over. True if the flow must wait for one; with a full
+    /// queue, or as bulk, it wants none: only a multishot receive went on.
+    #[must_use]
+    pub fn starved(&mut self) -> bool {
+        assert_eq!(self.source, Source::Receiving, "a receive looks for a buffer");
+        let waits = self.large < BULK_AFTER && self.queue[QUEUE_MAX - 1].is_none();
+        self.source = if waits { Source::Starved } else { Source::Idle };
+        self.parking = false;
+        waits
     }
 
     /// `count` bytes of the front chunk have been sent. Gives the chunk back when it is empty.
@@ -219,7 +280,7 @@ mod tests {
         for buffer in 0..2 {
             assert_eq!(flow.next(), Some(Next::Receive));
             flow.source = Source::Receiving;
-            flow.append(chunk(buffer, 10), u16::MAX);
+            assert_eq!(flow.append(chunk(buffer, 10), true), None);
             flow.sink = Sink::Sending;
         }
         assert_eq!(flow.next(), None);
@@ -228,9 +289,40 @@ mod tests {
     }
 
     #[test]
+    fn what_a_multishot_receive_brings_to_a_full_queue_is_merged() {
+        let mut flow = Flow::default();
+        assert_eq!(flow.receive(false, 100, 50), Receive::Multishot { bytes: 50 });
+        assert_eq!(flow.append(chunk(0, 10), false), None);
+        assert_eq!(flow.next(), Some(Next::Send(chunk(0, 10))));
+        flow.sink = Sink::Sending;
+        assert_eq!(flow.append(chunk(1, 20), false), None);
+        assert_eq!(flow.append(chunk(2, 5), false), Some(chunk(1, 20)));
+        assert_eq!(flow.append(chunk(3, 5), true), Some(chunk(1, 25)));
+        assert_eq!(flow.next(), None, "backpressure: a full queue asks for nothing");
+        assert!(flow.sent(10).is_some());
+        assert_eq!(flow.next(), Some(Next::Send(chunk(1, 30))));
+    }
+
+    #[test]
+    fn a_large_receive_is_followed_by_one_shot_receives() {
+        let mut flow = Flow::default();
+        assert_eq!(flow.receive(false, 100, 50), Receive::Multishot { bytes: 50 });
+        assert_eq!(flow.append(chunk(0, 50), true), None);
+        assert_eq!(flow.receive(false, 100, 50), Receive::Once);
+        assert_eq!(flow.append(chunk(1, 99), true), None);
+        flow.pop();
+        assert_eq!(flow.receive(false, 100, 50), Receive::Multishot { bytes: 50 });
+        flow.source = Source::Idle;
+        assert_eq!(flow.receive(true, 100, 50), Receive::AtOnce, "a non-blocking leg");
+        flow.source = Source::Idle;
+        flow.more = true;
+        assert_eq!(flow.receive(false, 100, 50), Receive::AtOnce, "bytes are there");
+    }
+
+    #[test]
     fn a_short_send_goes_on_where_it_stopped() {
         let mut flow = Flow { source: Source::Receiving, ..Flow::default() };
-        flow.append(chunk(7, 100), u16::MAX);
+        assert_eq!(flow.append(chunk(7, 100), true), None);
         flow.sink = Sink::Sending;
         assert_eq!(flow.sent(30), None);
         assert_eq!(
@@ -242,7 +334,7 @@ mod tests {
     #[test]
     fn the_fin_waits_for_the_queue() {
         let mut flow = Flow { source: Source::Receiving, ..Flow::default() };
-        flow.append(chunk(1, 5), u16::MAX);
+        assert_eq!(flow.append(chunk(1, 5), true), None);
         flow.source = Source::Ended;
         assert_eq!(flow.next(), Some(Next::Send(chunk(1, 5))));
         flow.sink = Sink::Sending;
@@ -257,8 +349,8 @@ mod tests {
     fn a_pipe_comes_after_large_receives_and_an_empty_queue() {
         let mut flow = Flow::default();
         for _ in 0..BULK_AFTER {
-            flow.source = Source::Receiving;
-            flow.append(chunk(0, 100), 100);
+            assert_eq!(flow.receive(false, 100, 0), Receive::Once);
+            assert_eq!(flow.append(chunk(0, 100), true), None);
             assert_eq!(flow.next(), Some(Next::Send(chunk(0, 100))));
             flow.sink = Sink::Sending;
             assert_ne!(flow.next(), Some(Next::Promote));

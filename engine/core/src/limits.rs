@@ -12,6 +12,10 @@ pub const TICK_MS: u32 = 8;
 /// reset must be passed on within 100 ms.
 pub const WATCH_AFTER_MS: u32 = 40;
 
+/// How often a session is looked at in which a multishot receive has brought bytes, in
+/// milliseconds: twice that, at most, after the last bytes it is watched for a reset.
+pub const DOUBT_MS: u32 = 20;
+
 /// How long a side may take nothing although bytes wait for it, in milliseconds; then the kernel
 /// gives it up (tcp(7), TCP_USER_TIMEOUT) and not after tcp_retries2's 15 minutes, or never.
 pub const STALLED_MS: u32 = 60_000;
@@ -25,12 +29,15 @@ pub struct Tuning {
     pub pulse_ms: u32,
     /// A receive of so many bytes counts as large; several in a row make a flow bulk.
     pub bulk_bytes: u16,
+    /// A multishot receive brings so many bytes at most each time, and ends when it has brought so
+    /// many; twice that, less one, must fit into a buffer. 0: all receives are one-shot.
+    pub multishot_bytes: u16,
 }
 
 impl Default for Tuning {
     fn default() -> Tuning {
         // Half a buffer: less per receive is cheaper to copy than to splice (docs/adr/0007).
-        Tuning { pulse_ms: 1_000, bulk_bytes: 16 * 1024 }
+        Tuning { pulse_ms: 1_000, bulk_bytes: 16 * 1024, multishot_bytes: 16 * 1024 }
     }
 }
 

@@ -11,6 +11,7 @@
 //! `session/wait.rs`, what moves without a buffer in `session/bulk.rs`.
 
 mod bulk;
+mod connect;
 mod wait;
 
 use weir_proto::reason::{By, CloseReason, ConnectFault, During, Why};
@@ -102,6 +103,8 @@ pub struct Session {
     nonblocking: bool,
     /// A receive of so many bytes counts as large.
     pub bulk_bytes: u16,
+    /// The most that a multishot receive brings at once; 0: there is none.
+    pub multishot_bytes: u16,
     pub idle_ms: u32,
     pub half_close_ms: u32,
     /// Keyed hash of the client's address.
@@ -134,6 +137,7 @@ impl Session {
             rewatch: [false; 2],
             nonblocking: false,
             bulk_bytes: u16::MAX,
+            multishot_bytes: 0,
             idle_ms: u32::MAX,
             half_close_ms: u32::MAX,
             client_key,
@@ -181,47 +185,11 @@ impl Session {
         self.flows.iter().any(|flow| flow.source == Source::Ended)
     }
 
-    /// The shard has a socket for the backend and has asked for a connect on it.
-    pub fn connect_started(&mut self, backend: Leg, now: Now) {
-        assert!(matches!(self.phase, Phase::Connecting(_)), "only a connecting session connects");
-        assert!(self.legs[Side::Backend as usize].is_none() && self.inflight == [0; 2]);
-        self.phase = Phase::Connecting(Attempt::Trying);
-        self.legs[Side::Backend as usize] = Some(backend);
-        self.inflight[Side::Backend as usize] = 1;
-        self.cut_short = false;
-        self.moved_at = now;
-    }
-
-    /// Another backend will be tried a moment later; the leg of the failed connect is gone. False
-    /// if that was so before.
-    pub fn wait_for_retry(&mut self, fault: ConnectFault) -> bool {
-        assert_eq!(self.inflight, [0; 2], "joined before it waits");
-        let waiting = Phase::Connecting(Attempt::Waiting(fault));
-        let before = core::mem::replace(&mut self.phase, waiting);
-        assert!(matches!(before, Phase::Connecting(_)), "only a connecting session retries");
-        before != self.phase
-    }
-
-    /// Forgets the leg of a failed connect; the shard closes it.
-    pub fn drop_backend_leg(&mut self, out: &mut Actions) {
-        assert_eq!(self.inflight, [0; 2], "joined before it is closed");
-        if let Some(leg) = self.legs[Side::Backend as usize].take() {
-            out.push(Action::Close { leg, how: How::Reset });
-        }
-    }
-
-    /// The connect's deadline has passed.
-    pub fn expire_connect(&mut self, out: &mut Actions) {
-        if self.phase == Phase::Connecting(Attempt::Trying) {
-            self.phase = Phase::Connecting(Attempt::Expired);
-            self.cancel(Side::Backend, Pending::Connect, out);
-        }
-    }
-
     /// The kernel has answered an operation on `side`'s leg.
     pub fn on_completion(&mut self, side: Side, done: Completion, out: &mut Actions) -> Step {
         let inflight = &mut self.inflight[side as usize];
-        *inflight = inflight.checked_sub(1).expect("a completion answers an operation");
+        let over = u8::from(done.is_last());
+        *inflight = inflight.checked_sub(over).expect("a completion answers an operation");
         let step = match self.phase {
             Phase::Connecting(attempt) => self.on_connect(attempt, done),
             Phase::Relaying => self.on_relay(side, done, out),
@@ -263,38 +231,16 @@ impl Session {
         }
     }
 
-    fn on_connect(&mut self, attempt: Attempt, done: Completion) -> Step {
-        match (attempt, done) {
-            (Attempt::Trying | Attempt::Expired, Completion::Connected(Ok(()))) => {
-                self.phase = Phase::Relaying;
-                return Step::Connected;
-            }
-            (Attempt::Trying, Completion::Connected(Err(errno))) => {
-                self.phase = Phase::Connecting(Attempt::Failed(fault(errno)));
-            }
-            (Attempt::Expired, Completion::Connected(Err(errno))) => {
-                let fault =
-                    if errno.is_local() { ConnectFault::Local } else { ConnectFault::Timeout };
-                self.phase = Phase::Connecting(Attempt::Failed(fault));
-            }
-            (_, Completion::Canceled) => {}
-            (attempt, other) => unreachable!("{other:?} while connecting, {attempt:?}"),
-        }
-        match self.phase {
-            Phase::Connecting(Attempt::Failed(fault)) if self.inflight == [0; 2] => {
-                Step::ConnectFailed(fault)
-            }
-            _ => Step::None,
-        }
-    }
-
     fn on_relay(&mut self, side: Side, done: Completion, out: &mut Actions) -> Step {
         match done {
-            Completion::Received { buffer, length, more } => {
+            Completion::Received { buffer, length, more, last } => {
                 let flow = &mut self.flows[side as usize];
-                flow.append(Chunk { buffer, start: 0, end: length }, self.bulk_bytes);
+                let chunk = Chunk { buffer, start: 0, end: length };
+                if let Some(Chunk { buffer: into, end: at, .. }) = flow.append(chunk, last) {
+                    out.push(Action::Merge { chunk, into, at });
+                    out.push(Action::Release(buffer));
+                }
                 flow.more = more;
-                flow.parking = false;
                 // It may have been the last one for now: then a watch must tell of a reset.
                 self.rewatch[side as usize] |= self.watched;
                 Step::Received(side, length)
@@ -304,9 +250,10 @@ impl Session {
                 Step::None
             }
             Completion::Starved => {
-                self.flows[side as usize].source = Source::Starved;
-                self.flows[side as usize].parking = false;
-                out.push(Action::Queue { from: side });
+                self.rewatch[side as usize] |= self.watched;
+                if self.flows[side as usize].starved() {
+                    out.push(Action::Queue { from: side });
+                }
                 Step::None
             }
             Completion::Sent(count) => {
@@ -345,10 +292,8 @@ impl Session {
     /// Only gives things back.
     fn on_closing(&mut self, side: Side, done: Completion, out: &mut Actions) {
         match done {
-            Completion::Received { buffer, .. } => {
-                self.flows[side as usize].source = Source::Idle;
-                out.push(Action::Release(buffer));
-            }
+            // Unless it is the last word, more may come before the cancel has its effect.
+            Completion::Received { buffer, .. } => out.push(Action::Release(buffer)),
             Completion::Ended | Completion::Starved | Completion::ReceiveFailed(_) => {
                 self.flows[side as usize].source = Source::Idle;
             }
@@ -423,11 +368,9 @@ impl Session {
         let sink = source.other();
         match next {
             Next::Receive => {
-                flow.source = Source::Receiving;
                 self.inflight[source as usize] += 1;
-                // A non-blocking leg must be asked, or it answers EAGAIN with bytes in it.
-                let more = flow.more || self.nonblocking;
-                out.push(Action::Receive { from: source, leg: from, more });
+                let how = flow.receive(self.nonblocking, self.bulk_bytes, self.multishot_bytes);
+                out.push(Action::Receive { from: source, leg: from, how });
             }
             Next::Send(chunk) => {
                 flow.sink = Sink::Sending;
@@ -482,16 +425,6 @@ impl Session {
     fn cancel(&mut self, side: Side, what: Pending, out: &mut Actions) {
         self.inflight[side as usize] += 1;
         out.push(Action::Cancel { side, what });
-    }
-}
-
-/// What a failed connect says about the backend.
-fn fault(errno: Errno) -> ConnectFault {
-    match errno {
-        local if local.is_local() => ConnectFault::Local,
-        Errno::ECONNREFUSED | Errno::ECONNRESET => ConnectFault::Refused,
-        Errno::ETIMEDOUT | Errno::ECANCELED => ConnectFault::Timeout,
-        _ => ConnectFault::Unreachable,
     }
 }
 

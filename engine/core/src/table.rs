@@ -182,6 +182,7 @@ impl Table {
         session.idle_ms = view.timeouts.idle_ms;
         session.half_close_ms = view.timeouts.half_close_ms;
         session.bulk_bytes = self.tuning.bulk_bytes;
+        session.multishot_bytes = self.tuning.multishot_bytes;
         let id = self.sessions.insert(session)?;
         self.meter.accepted(listener);
         self.view.count_session(listener, pool, true);
@@ -233,6 +234,7 @@ impl Table {
         match done {
             Completion::Ended => self.half_closed(id, now),
             Completion::SendFailed(Errno::EAGAIN) => self.blocked(id, now),
+            Completion::Received { last: false, .. } => self.doubt(id, now),
             _ => {}
         }
         self.follow(id, now, out);

@@ -15,7 +15,7 @@ mod script;
 use std::collections::BTreeMap;
 
 use weir_core::action::How;
-use weir_core::event::Interest;
+use weir_core::event::{Interest, Receive};
 use weir_engine::io::Kind;
 
 use crate::chance::Chance;
@@ -58,7 +58,7 @@ pub(crate) enum Step {
     /// A client connects to the script's listener.
     Arrive(usize),
     Accept,
-    Receive(usize, bool),
+    Receive(usize, Receive),
     Send(usize, Piece),
     Cancel(usize, Kind),
     CancelAccepts,
@@ -82,7 +82,8 @@ pub(crate) enum Step {
 pub(crate) enum Heard {
     Accepted(Result<usize, i32>),
     Connected(usize, Result<(), i32>),
-    Received(usize, u16, bool),
+    /// So many bytes; whether there are more; whether that was the receive's last word.
+    Received(usize, u16, [bool; 2]),
     Ended(usize),
     Starved(usize),
     ReceiveFailed(usize, i32),

@@ -29,6 +29,8 @@ pub struct Swarm {
     pub half_close_ms: usize,
     pub short_sends: u32,
     pub short_receives: u32,
+    /// A multishot receive ends before it must.
+    pub short_shots: u32,
     pub accept_errors: u32,
     pub aborted_accepts: u32,
     pub open_errors: u32,
@@ -190,6 +192,7 @@ impl Swarm {
             half_close_ms: if long_idle { 3_600_000 } else { chance.pick(&[10, 1000]) },
             short_sends: chance.pick(&[0, 100, 900]),
             short_receives: chance.pick(&[0, 100, 900]),
+            short_shots: chance.pick(&[0, 100, 500]),
             accept_errors: rate(chance),
             aborted_accepts: rate(chance),
             open_errors: rate(chance),
@@ -201,6 +204,7 @@ impl Swarm {
             tuning: Tuning {
                 pulse_ms: u32::try_from(chance.pick(&[1, 20, 1000])).unwrap_or(1),
                 bulk_bytes: chance.pick(&[1, buffer_size, u16::MAX]),
+                multishot_bytes: chance.pick(&[0, 1, buffer_size.div_ceil(2)]),
             },
             late_cancels: rate(chance),
             reorders: rate(chance) * 2,
@@ -227,6 +231,7 @@ impl Swarm {
             legs: usize::MAX,
             short_sends: 0,
             short_receives: 0,
+            short_shots: 0,
             accept_errors: 0,
             aborted_accepts: 0,
             open_errors: 0,
@@ -257,6 +262,7 @@ impl Swarm {
     pub const RATES: &[&str] = &[
         "short_sends",
         "short_receives",
+        "short_shots",
         "accept_errors",
         "aborted_accepts",
         "open_errors",
@@ -289,6 +295,7 @@ impl Swarm {
         Some(match (name, &mut self.whole) {
             ("short_sends", _) => &mut self.short_sends,
             ("short_receives", _) => &mut self.short_receives,
+            ("short_shots", _) => &mut self.short_shots,
             ("accept_errors", _) => &mut self.accept_errors,
             ("aborted_accepts", _) => &mut self.aborted_accepts,
             ("open_errors", _) => &mut self.open_errors,

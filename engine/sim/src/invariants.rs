@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use weir_core::base::clock::Now;
 use weir_core::event::Side;
-use weir_core::flow::{Sink, Source};
-use weir_core::limits::{RETRY_WAIT_MS, TICK_MS, WATCH_AFTER_MS};
+use weir_core::flow::{Doubt, Sink, Source};
+use weir_core::limits::{DOUBT_MS, RETRY_WAIT_MS, TICK_MS, WATCH_AFTER_MS};
 use weir_core::session::{Attempt, Phase, Session};
 use weir_core::table::Table;
 
@@ -154,7 +154,13 @@ fn check_deadline(table: &Table, session: &Session, note: &Note, now: Now) -> Re
 fn check_waits(session: &Session, from: Side, note: &Note, kernel: &Kernel) -> Result<(), String> {
     let flow = session.flow(from);
     let on = |side| session.leg(side).map(|leg| kernel.waits_on(leg)).unwrap_or_default();
-    let ((receiving, _, at_source), (_, sending, at_sink)) = (on(from), on(from.other()));
+    let ((receives, _, at_source), (_, sending, at_sink)) = (on(from), on(from.other()));
+    // A multishot receive may miss a reset: then a watch must be there soon.
+    let soon = u64::from(2 * DOUBT_MS + 3 * TICK_MS) * 1_000_000;
+    let missed =
+        session.leg(from).is_some_and(|leg| kernel.is_deaf(leg, kernel.now.saturating_sub(soon)));
+    let looked_at = at_source.is_some() || flow.parking || flow.doubt == Doubt::Told;
+    let receiving = receives && (!missed || looked_at);
     let (wants_bytes, wants_room) = (
         at_source.is_some_and(|interest| interest.readable),
         at_sink.is_some_and(|interest| interest.writable),

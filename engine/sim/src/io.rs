@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use weir_core::action::How;
 use weir_core::base::clock::Now;
-use weir_core::event::{BufferId, Errno, Interest, Leg, Moved, PipeId};
+use weir_core::event::{BufferId, Chunk, Errno, Interest, Leg, Moved, PipeId};
 use weir_core::session::Move;
 use weir_engine::io::{Counts, Io, Op, Outcome, Token};
 
@@ -44,6 +44,10 @@ impl Io for SimIo {
     fn next_completion(&mut self) -> Option<(Token, Outcome)> {
         self.strike();
         self.0.borrow_mut().next_answer()
+    }
+
+    fn merge(&mut self, chunk: Chunk, into: BufferId, at: u16) {
+        self.0.borrow_mut().merge(chunk, into, at);
     }
 
     fn release(&mut self, buffer: BufferId) {

@@ -40,6 +40,10 @@ struct Asked {
     since: u64,
     /// Its place in the order of submission.
     number: u64,
+    /// Bytes that a multishot receive has brought.
+    brought: u32,
+    /// A multishot receive is told nothing of a reset that came behind its last bytes, since then.
+    deaf_since: Option<u64>,
     /// A cancel has found it too late to take it back at once: its own answer comes soon.
     doomed: bool,
     /// A send, which never waits; or a receive on a leg that was non-blocking when it was asked:
@@ -262,7 +266,9 @@ impl Kernel {
         let nowait = matches!(op, Op::Send { .. })
             || leg_of(op).is_some_and(|leg| self.legs.is_nonblocking(leg));
         let (since, number) = (self.now, self.submitted);
-        self.queue.push_back(Asked { token, op, since, number, doomed: false, nowait });
+        let (brought, deaf_since, doomed) = (0, None, false);
+        let asked = Asked { token, op, since, number, brought, deaf_since, doomed, nowait };
+        self.queue.push_back(asked);
         if self.chance.hits(self.swarm.flushes) {
             self.hand_over();
             self.step();
@@ -339,7 +345,8 @@ impl Kernel {
             }
             _ => {}
         }
-        if let Some(leg) = leg_of(asked.op) {
+        let goes_on = matches!(outcome, Outcome::Session(done) if !done.is_last());
+        if let Some(leg) = leg_of(asked.op).filter(|_| !goes_on) {
             self.legs.answered(leg, asked.op);
             if let Outcome::Accepted(result) = outcome {
                 let open = self.is_open(leg);
@@ -361,7 +368,7 @@ impl Kernel {
     fn learn(&mut self, session: Key, side: Side, kind: Kind, done: Completion) {
         let now = self.now;
         let note = self.notes.entry(session).or_default();
-        note.inflight = note.inflight.saturating_sub(1);
+        note.inflight = note.inflight.saturating_sub(u32::from(done.is_last()));
         let moved = match done {
             Completion::Received { length, .. } => usize::from(length),
             Completion::Sent(count) => count as usize,

@@ -22,9 +22,19 @@ impl Line {
             let session = table.session(SessionId { slot, generation });
             session.is_some_and(|session| session.phase() == Phase::Relaying)
         };
-        for seen in seen {
-            match *seen {
-                Seen::Starved { session, side } => self.0.push_back((session, side)),
+        // One whose queue is full waits for no buffer, and asks again by itself; so one that does
+        // in the same turn is not counted.
+        let starves = |session: Key, side, later: &[Seen]| {
+            let (slot, generation) = session;
+            let now = table.session(SessionId { slot, generation });
+            now.is_some_and(|now| now.is_starved(side))
+                && !later.contains(&Seen::Receives { session, side })
+        };
+        for (index, one) in seen.iter().enumerate() {
+            match *one {
+                Seen::Starved { session, side } if starves(session, side, &seen[index..]) => {
+                    self.0.push_back((session, side));
+                }
                 Seen::Receives { session, side } => {
                     let place = self.0.iter().position(|one| *one == (session, side));
                     let Some(place) = place else { continue };

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 
 use weir_core::action::How;
 use weir_core::base::clock::Now;
-use weir_core::event::{BufferId, Completion, Errno, Interest, Leg, Moved, PipeId, Side};
+use weir_core::event::{BufferId, Chunk, Completion, Errno, Interest, Leg, Moved, PipeId, Side};
 use weir_core::session::Move;
 use weir_engine::io::{Counts, Io, Op, Outcome, Token};
 
@@ -163,6 +163,10 @@ impl<I: Io> Io for Sabotage<I> {
             other => other,
         };
         Some((token, outcome))
+    }
+
+    fn merge(&mut self, chunk: Chunk, into: BufferId, at: u16) {
+        self.io.merge(chunk, into, at);
     }
 
     fn release(&mut self, buffer: BufferId) {

@@ -92,6 +92,16 @@ impl Buffers {
         self.address(chunk.buffer.0).wrapping_add(usize::from(chunk.start))
     }
 
+    /// Copies the chunk's bytes into that buffer, from byte `at` on.
+    pub(super) fn merge(&mut self, chunk: Chunk, into: BufferId, at: u16) {
+        let place = Chunk { buffer: into, start: at, end: at + chunk.len() };
+        let (from, to) = (self.bytes(chunk), self.bytes(place).cast_mut());
+        assert_ne!(chunk.buffer, into, "a chunk is merged into another one's buffer");
+        // SAFETY: both lie in buffers of the arena (`bytes` has checked it), in different ones, and
+        // both are the session's: the kernel has answered what it did with them.
+        unsafe { std::ptr::copy_nonoverlapping(from, to, usize::from(chunk.len())) };
+    }
+
     /// The kernel took this buffer for an answer. If no bytes came in it, it is free again.
     pub(super) fn taken(&mut self, buffer: BufferId, holds_bytes: bool) {
         self.published = self.published.checked_sub(1).expect("it was published");

@@ -33,7 +33,8 @@ fn receive(value: Result<u32, Errno>, flags: u32) -> Completion {
         Ok(length) => {
             let buffer = buffer(flags).expect("bytes come in a buffer of ours");
             let length = u16::try_from(length).expect("a buffer is at most 65,535 bytes long");
-            Completion::Received { buffer, length, more: cqueue::sock_nonempty(flags) }
+            let (more, last) = (cqueue::sock_nonempty(flags), !cqueue::more(flags));
+            Completion::Received { buffer, length, more, last }
         }
         Err(Errno::ENOBUFS) => Completion::Starved,
         Err(errno) => Completion::ReceiveFailed(errno),
@@ -62,11 +63,12 @@ mod tests {
 
     #[test]
     fn answers_mean_what_the_manual_says() {
-        // IORING_CQE_F_BUFFER is bit 0, SOCK_NONEMPTY bit 2, the buffer's number starts at bit 16.
+        // IORING_CQE_F_BUFFER is bit 0, MORE bit 1, SOCK_NONEMPTY bit 2, the buffer's number starts at bit 16.
         let cases = [
             (Kind::Receive, 0, 0, Completion::Ended),
             (Kind::Receive, 7, 5 << 16 | 1, received(5, 7, false)),
             (Kind::Receive, 7, 5 << 16 | 5, received(5, 7, true)),
+            (Kind::Receive, 7, 5 << 16 | 3, goes_on(5, 7)),
             (Kind::Receive, -105, 0, Completion::Starved),
             (Kind::Receive, -104, 0, Completion::ReceiveFailed(Errno::ECONNRESET)),
             (Kind::Send, 9, 0, Completion::Sent(9)),
@@ -84,6 +86,10 @@ mod tests {
     }
 
     fn received(buffer: u16, length: u16, more: bool) -> Completion {
-        Completion::Received { buffer: BufferId(buffer), length, more }
+        Completion::Received { buffer: BufferId(buffer), length, more, last: true }
+    }
+
+    fn goes_on(buffer: u16, length: u16) -> Completion {
+        Completion::Received { buffer: BufferId(buffer), length, more: false, last: false }
     }
 }

@@ -1,10 +1,13 @@
 //! Making a ring: sizes, flags, what it may be asked for, and what to say when the kernel refuses.
 
 use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 
 use io_uring::register::Restriction;
 use io_uring::{IoUring, Probe, opcode, squeue};
 
+use super::sqe;
 use crate::StartError;
 
 /// Entries of the submission queue: 64 bytes each. A turn that asks for more submits in between.
@@ -57,6 +60,18 @@ pub(super) fn enable(ring: &IoUring) -> io::Result<()> {
     allowed.push(Restriction::sqe_flags_allowed(FLAGS.bits()));
     ring.submitter().register_restrictions(&mut allowed)?;
     ring.submitter().register_enable_rings()
+}
+
+/// True if the kernel can end a multishot receive after so many bytes (6.17). Without that no
+/// receive is multishot: its bytes could come faster than they go.
+pub(super) fn ends_multishots(ring: &mut IoUring) -> io::Result<bool> {
+    let (here, _there) = UnixStream::pair()?;
+    let entry = sqe::receive_nowhere(here.as_raw_fd());
+    // SAFETY: the entry points nowhere.
+    unsafe { ring.submission().push(&entry) }.expect("nothing was asked for before");
+    ring.submit_and_wait(1)?;
+    let answer = ring.completion().next().map(|answer| answer.result());
+    Ok(answer == Some(-libc::ENOBUFS))
 }
 
 /// Tries a ring and its operations.

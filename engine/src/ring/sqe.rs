@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 
 use io_uring::squeue::{Entry, Flags};
 use io_uring::{opcode, types::Fd};
-use weir_core::event::Leg;
+use weir_core::event::{Leg, Receive};
 
 use super::buffers::GROUP;
 use crate::io::Token;
@@ -13,6 +13,13 @@ use crate::sys::socket::RawAddress;
 
 /// IORING_RECVSEND_POLL_FIRST (5.19): wait for readiness before the first try.
 const POLL_FIRST: u16 = 1;
+
+/// IORING_RECV_MULTISHOT (6.0).
+const MULTISHOT: u16 = 2;
+
+/// Where `optlen` is in an entry (linux/io_uring.h): the sum after which a multishot receive ends
+/// (6.17; older kernels answer EINVAL). The crate has no name for it.
+const OPTLEN: usize = 44;
 
 /// POLLIN as the ring wants it.
 const POLLIN: u32 = 1;
@@ -69,12 +76,30 @@ pub(super) fn connect(leg: Leg, (address, length): (*const libc::sockaddr, u32))
     opcode::Connect::new(Fd(leg.0), address, length).build()
 }
 
-pub(super) fn receive(leg: Leg, more: bool) -> Entry {
-    opcode::Recv::new(Fd(leg.0), std::ptr::null_mut(), 0)
-        .buf_group(GROUP)
-        .ioprio(if more { 0 } else { POLL_FIRST })
-        .build()
-        .flags(Flags::BUFFER_SELECT)
+pub(super) fn receive(leg: Leg, how: Receive) -> Entry {
+    match how {
+        Receive::Once => receive_into(GROUP, leg.0, POLL_FIRST, 0),
+        Receive::AtOnce => receive_into(GROUP, leg.0, 0, 0),
+        Receive::Multishot { bytes } => {
+            receive_into(GROUP, leg.0, POLL_FIRST | MULTISHOT, bytes.into())
+        }
+    }
+}
+
+/// A multishot receive into a group without buffers: it answers ENOBUFS, or EINVAL if the kernel
+/// does not know how to end it after so many bytes.
+pub(super) fn receive_nowhere(fd: RawFd) -> Entry {
+    receive_into(GROUP + 1, fd, MULTISHOT, 1)
+}
+
+/// `most`: bytes of one answer, and of all; 0: a whole buffer.
+fn receive_into(group: u16, fd: RawFd, ioprio: u16, most: u32) -> Entry {
+    let entry = opcode::Recv::new(Fd(fd), std::ptr::null_mut(), most).buf_group(group);
+    let mut entry = entry.ioprio(ioprio).build().flags(Flags::BUFFER_SELECT);
+    const { assert!(size_of::<Entry>() == 64, "an entry is the kernel's io_uring_sqe") };
+    // SAFETY: `optlen` is four bytes inside of the 64 of an entry, which any bits are valid for.
+    unsafe { (&raw mut entry).cast::<u8>().add(OPTLEN).cast::<u32>().write(most) };
+    entry
 }
 
 pub(super) fn send(leg: Leg, bytes: *const u8, length: u16) -> Entry {

@@ -14,9 +14,10 @@ impl<I: Io> Shard<I> {
         let token = |side, kind| Token::Session { id, side, kind };
         match action {
             Action::Connect { backend } => self.connect(id, backend),
-            Action::Receive { from, leg, more } => {
-                self.io.submit(token(from, Kind::Receive), Op::Receive { leg, more });
+            Action::Receive { from, leg, how } => {
+                self.io.submit(token(from, Kind::Receive), Op::Receive { leg, how });
             }
+            Action::Merge { chunk, into, at } => self.io.merge(chunk, into, at),
             Action::Send { to, leg, chunk } => {
                 self.io.submit(token(to, Kind::Send), Op::Send { leg, chunk });
             }

@@ -1,7 +1,7 @@
 //! Tables of events → actions for one session.
 
 use super::*;
-use crate::event::BufferId;
+use crate::event::{BufferId, Receive};
 
 const ROUTE: Route = Route { listener: 0, pool: 0, backend: Some(0), index: 0 };
 const NOW: Now = Now { nanos: 0 };
@@ -44,7 +44,7 @@ fn leg(side: Side) -> Leg {
 }
 
 fn receive(from: Side) -> Action {
-    Action::Receive { from, leg: leg(from), more: false }
+    Action::Receive { from, leg: leg(from), how: Receive::Once }
 }
 
 fn close(leg: Leg, how: How) -> Action {
@@ -52,7 +52,7 @@ fn close(leg: Leg, how: How) -> Action {
 }
 
 fn data(buffer: u16, length: u16) -> Completion {
-    Completion::Received { buffer: BufferId(buffer), length, more: false }
+    Completion::Received { buffer: BufferId(buffer), length, more: false, last: true }
 }
 
 fn send(to: Side, buffer: u16, start: u16, end: u16) -> Action {

@@ -7,7 +7,7 @@
 use crate::action::{Action, Actions, Pending};
 use crate::base::clock::Now;
 use crate::event::{Errno, Interest, Ready, Side};
-use crate::flow::{Flow, Sink, Source};
+use crate::flow::{Doubt, Flow, Sink, Source};
 
 use super::{Phase, Session};
 
@@ -37,14 +37,53 @@ impl Session {
     /// Takes the receives back, and gives back pipes with nothing in them.
     fn park(&mut self, out: &mut Actions) {
         for side in Side::BOTH {
-            let flow = &mut self.flows[side as usize];
-            // Alone: so a cancel of this kind is never asked for twice.
-            let alone = self.inflight[side as usize] == 1;
-            if flow.source == Source::Receiving && !flow.parking && alone {
-                flow.parking = true;
-                self.cancel(side, Pending::Receive, out);
+            let flow = &self.flows[side as usize];
+            if flow.source == Source::Receiving {
+                self.take_back(side, out);
             } else if flow.source == Source::Waiting && !flow.is_pending() {
                 self.demote(side, out);
+            }
+        }
+    }
+
+    /// Takes a receive back, if it is not on its way back already and the only operation of its
+    /// side: so a cancel of this kind is never asked for twice.
+    fn take_back(&mut self, side: Side, out: &mut Actions) -> bool {
+        let flow = &mut self.flows[side as usize];
+        if flow.parking || self.inflight[side as usize] != 1 {
+            return false;
+        }
+        flow.parking = true;
+        self.cancel(side, Pending::Receive, out);
+        true
+    }
+
+    /// What is doubted most, of both sides.
+    #[must_use]
+    pub fn doubt(&self) -> Doubt {
+        let receives = |flow: &&Flow| flow.source == Source::Receiving;
+        let doubts = self.flows.iter().filter(receives).map(|flow| flow.doubt);
+        doubts.max().unwrap_or(Doubt::None)
+    }
+
+    /// A look. Where nothing has come since the last one a watch is asked for a reset: it tells what
+    /// is so already. Where it has told of one the receive is taken back: what came before the reset
+    /// comes first.
+    pub fn dispel_doubts(&mut self, out: &mut Actions) {
+        for side in Side::BOTH {
+            let flow = &self.flows[side as usize];
+            let doubt = if flow.source == Source::Receiving { flow.doubt } else { Doubt::None };
+            self.flows[side as usize].doubt = match doubt {
+                Doubt::Possible => Doubt::Growing,
+                Doubt::Told if !self.take_back(side, out) => Doubt::Told,
+                Doubt::None | Doubt::Growing | Doubt::Told => Doubt::None,
+            };
+            if doubt == Doubt::Growing {
+                let writable = self.flows[side.other() as usize].sink == Sink::Waiting;
+                let interest = Interest { readable: false, writable };
+                if let Some(leg) = self.legs[side as usize] {
+                    out.push(Action::Watch { side, leg, interest });
+                }
             }
         }
     }
@@ -70,14 +109,17 @@ impl Session {
             return;
         }
         let flow = &mut self.flows[side as usize];
-        if flow.source == Source::Waiting && (ready.readable || ready.reset) {
+        // Watched again also if it is readable: its queue may be full, and then nobody receives.
+        let waits_to_receive = flow.source == Source::Waiting;
+        if waits_to_receive && (ready.readable || ready.reset) {
             flow.source = Source::Idle;
             flow.more = true;
         } else if ready.reset && nobody_receives(flow) {
             self.fail(side, Errno::ECONNRESET, out);
             return self.advance(out);
+        } else if ready.reset && flow.source == Source::Receiving {
+            flow.doubt = Doubt::Told;
         }
-        let waits_to_receive = flow.source == Source::Waiting;
         let sink = &mut self.flows[side.other() as usize].sink;
         if *sink == Sink::Waiting && (ready.writable || ready.reset) {
             *sink = Sink::Idle;

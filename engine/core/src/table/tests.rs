@@ -167,7 +167,7 @@ fn the_idle_timeout_counts_from_the_last_byte() {
     let id = play.relaying();
     play.now = START.plus_millis(9000);
     let buffer = crate::event::BufferId(0);
-    play.on(id, Side::Client, Completion::Received { buffer, length: 1, more: false });
+    play.on(id, Side::Client, Completion::Received { buffer, length: 1, more: false, last: true });
     play.on(id, Side::Backend, Completion::Sent(1));
     play.out.clear();
     play.now = START.plus_millis(9_500);

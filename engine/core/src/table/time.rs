@@ -5,7 +5,8 @@ use weir_proto::reason::{By, Why};
 use crate::action::Actions;
 use crate::base::clock::Now;
 use crate::event::{Ready, Side};
-use crate::limits::WATCH_AFTER_MS;
+use crate::flow::Doubt;
+use crate::limits::{DOUBT_MS, WATCH_AFTER_MS};
 use crate::session::{Attempt, Phase, Pulse, Session};
 
 use super::{SessionId, Table};
@@ -49,15 +50,31 @@ impl Table {
             return Some(why);
         }
         let deaf = session.is_half_closed() || session.is_blocked();
-        let next = match session.pulse(now, self.tuning.pulse_ms, out) {
+        let mut next = match session.pulse(now, self.tuning.pulse_ms, out) {
             Pulse::Rests => due,
             Pulse::Beats => due.min(now.plus_millis(self.tuning.pulse_ms)),
         };
+        session.dispel_doubts(out);
+        if session.doubt() != Doubt::None {
+            next = next.min(now.plus_millis(DOUBT_MS));
+        }
         if deaf {
             session.watch(out);
         }
         self.wheel.schedule(id.slot, next);
         None
+    }
+
+    /// A multishot receive goes on: if it stays quiet, somebody must look for a reset.
+    pub(super) fn doubt(&mut self, id: SessionId, now: Now) {
+        let relaying = |it: &&Session| it.phase() == Phase::Relaying;
+        match self.sessions.get(id).filter(relaying).map_or(Doubt::None, Session::doubt) {
+            Doubt::None => {}
+            Doubt::Told => self.wheel.schedule_sooner(id.slot, now),
+            Doubt::Possible | Doubt::Growing => {
+                self.wheel.schedule_sooner(id.slot, now.plus_millis(DOUBT_MS));
+            }
+        }
     }
 
     /// A side that takes nothing may go on not to: then the other side's reset is watched for.
@@ -93,6 +110,7 @@ impl Table {
         if session.phase() == Phase::Relaying {
             let next = quiet_until(session).0.min(now.plus_millis(self.tuning.pulse_ms));
             self.wheel.schedule_sooner(id.slot, next);
+            self.doubt(id, now);
         }
         self.follow(id, now, out);
     }

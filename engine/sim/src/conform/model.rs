@@ -57,8 +57,8 @@ pub(super) fn asks(
     let accepts = Token::Accept { socket: 0 };
     Some(match step {
         Step::Accept => (accepts, Op::Accept(listener)),
-        Step::Receive(conn, more) => {
-            (token(conn, Kind::Receive), Op::Receive { leg: leg(conn), more })
+        Step::Receive(conn, how) => {
+            (token(conn, Kind::Receive), Op::Receive { leg: leg(conn), how })
         }
         Step::Send(conn, piece) => {
             (token(conn, Kind::Send), Op::Send { leg: leg(conn), chunk: chunk(piece) })
@@ -315,11 +315,11 @@ impl Model {
                 }
                 Heard::Connected(conn, result.map_err(|errno| errno.0))
             }
-            Completion::Received { buffer, length, more } => {
+            Completion::Received { buffer, length, more, last } => {
                 let place = &mut self.places[conn];
                 self.pieces.insert((conn, place.received), Chunk { buffer, start: 0, end: length });
                 place.received += 1;
-                Heard::Received(conn, length, more)
+                Heard::Received(conn, length, [more, last])
             }
             Completion::Ended => Heard::Ended(conn),
             Completion::Starved => Heard::Starved(conn),

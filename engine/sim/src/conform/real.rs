@@ -260,13 +260,13 @@ impl Real<'_> {
                 }
                 Heard::Connected(conn, result.map_err(|errno| errno.0))
             }
-            Completion::Received { buffer, length, more } => {
+            Completion::Received { buffer, length, more, last } => {
                 let held =
                     Held { chunk: Chunk { buffer, start: 0, end: length }, offset: place.offset };
                 self.pieces.insert((conn, place.received), held);
                 place.received += 1;
                 place.offset += usize::from(length);
-                Heard::Received(conn, length, more)
+                Heard::Received(conn, length, [more, last])
             }
             Completion::Ended => Heard::Ended(conn),
             Completion::Starved => Heard::Starved(conn),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use weir_core::action::How;
-use weir_core::event::{Interest, Side};
+use weir_core::event::{Interest, Receive, Side};
 use weir_engine::io::Kind;
 
 use super::model::side;
@@ -262,7 +262,14 @@ impl Script {
         match self.chance.below(16) {
             drawn if drawn < sends_from && !place.receiving => {
                 // An end that was heard is heard again; the shard does not ask, the kernel answers.
-                Some(Step::Receive(conn, self.chance.below(4) == 0))
+                let how = match self.chance.below(4) {
+                    0 => Receive::AtOnce,
+                    1 => Receive::Once,
+                    // weir asks for none on such a leg.
+                    _ if place.nonblocking => Receive::Once,
+                    _ => Receive::Multishot { bytes: 16_384 },
+                };
+                Some(Step::Receive(conn, how))
             }
             drawn
                 if (sends_from..10).contains(&drawn)
@@ -356,12 +363,14 @@ impl Script {
                     place.was_open = result.is_ok();
                     place.stage = if result.is_ok() { Stage::Open } else { Stage::Failed };
                 }
-                Heard::Received(conn, length, _) => {
+                Heard::Received(conn, length, [_, last]) => {
                     let place = &mut self.places[conn];
                     self.pieces.insert((conn, place.pieces), length.into());
                     place.pieces += 1;
                     place.up = place.up.saturating_sub(length.into());
-                    place.received();
+                    if last {
+                        place.received();
+                    }
                 }
                 Heard::Ended(conn) => {
                     self.places[conn].ended = true;

@@ -1,16 +1,28 @@
 //! What becomes of a pending operation when the kernel gets round to it.
 
-use weir_core::event::{Chunk, Completion, Errno, Leg};
+use weir_core::event::{Chunk, Completion, Errno, Leg, Receive};
 use weir_engine::io::{Op, Outcome, Token};
 
 use super::legs::Behind;
-use super::{Asked, Kernel, key};
+use super::{Asked, Kernel, key, leg_of};
 use crate::net::Mode;
 
 /// Six SYNs are sent; then ETIMEDOUT.
 pub(super) const SYN_TIMEOUT_NS: u64 = 127_000_000_000;
 
 const EHOSTUNREACH: Errno = Errno(113);
+
+impl Asked {
+    /// It has brought so many bytes. From now on it is polled, and looks for a buffer when bytes
+    /// come.
+    fn waits_on(&mut self, brought: u16) {
+        self.brought += u32::from(brought);
+        self.nowait = false;
+        if let Op::Receive { how: how @ Receive::AtOnce, .. } = &mut self.op {
+            *how = Receive::Once;
+        }
+    }
+}
 
 impl Kernel {
     /// Tries the pending operation at `index`. True if it was answered.
@@ -21,7 +33,7 @@ impl Kernel {
             Op::Connect(leg, _) => {
                 self.try_connect(asked, leg).map(|r| Outcome::Session(Completion::Connected(r)))
             }
-            Op::Receive { leg, more } => self.try_receive(asked, leg, more).map(Outcome::Session),
+            Op::Receive { leg, how } => self.try_receive(asked, leg, how).map(Outcome::Session),
             Op::Send { leg, chunk } => self.try_send(asked, leg, chunk).map(Outcome::Session),
             Op::Cancel(target) => {
                 self.cancel(index, target);
@@ -30,17 +42,33 @@ impl Kernel {
             Op::Bell => std::mem::take(&mut self.bell).then_some(Outcome::Rang),
         };
         let Some(outcome) = outcome.or_else(|| asked.doomed.then(|| canceled(asked.op))) else {
-            // From now on it is polled, and looks for a buffer when bytes come.
-            let asked = &mut self.pending[index];
-            asked.nowait = false;
-            if let Op::Receive { more, .. } = &mut asked.op {
-                *more = false;
-            }
+            self.pending[index].waits_on(0);
             return false;
         };
-        self.pending.swap_remove(index);
+        match outcome {
+            Outcome::Session(Completion::Received { length, last: false, .. }) => {
+                let deaf = self.is_reset(asked.op) && self.chance.flip();
+                self.pending[index].waits_on(length);
+                self.pending[index].deaf_since = deaf.then_some(self.now);
+            }
+            _ => {
+                self.pending.swap_remove(index);
+            }
+        }
         self.post(asked, outcome);
         true
+    }
+
+    /// True if nothing but an error can be received there.
+    fn is_reset(&self, op: Op) -> bool {
+        let conn = leg_of(op).and_then(|leg| self.legs.conn(leg)).map(|id| &self.net.conns[id]);
+        conn.is_some_and(|conn| conn.weir_reset && conn.up.bytes.is_empty() && !conn.up.fin)
+    }
+
+    /// True if a receive on this leg has been told nothing of a reset since before `moment`.
+    pub(crate) fn is_deaf(&self, leg: Leg, moment: u64) -> bool {
+        let mut on_it = self.pending.iter().filter(|asked| leg_of(asked.op) == Some(leg));
+        on_it.any(|asked| asked.deaf_since.is_some_and(|since| since < moment))
     }
 
     /// Takes back what has `target`. Its own answer and the target's come in either order; the
@@ -126,7 +154,11 @@ impl Kernel {
         Some(Err(failed))
     }
 
-    fn try_receive(&mut self, asked: Asked, leg: Leg, more: bool) -> Option<Completion> {
+    fn try_receive(&mut self, asked: Asked, leg: Leg, how: Receive) -> Option<Completion> {
+        if asked.deaf_since.is_some() {
+            return None;
+        }
+        let more = how == Receive::AtOnce;
         let id = self.legs.conn(leg)?;
         let conn = &mut self.net.conns[id];
         let ready = !conn.up.bytes.is_empty() || conn.up.fin || conn.weir_reset;
@@ -153,7 +185,11 @@ impl Kernel {
             self.note("receive: end or error", [id, error.map_or(0, |e| errno16(e).into())]);
             return Some(error.map_or(Completion::Ended, Completion::ReceiveFailed));
         }
-        let mut length = conn.up.bytes.len().min(self.buffers.size());
+        let most = match how {
+            Receive::Multishot { bytes } => usize::from(bytes),
+            Receive::Once | Receive::AtOnce => usize::MAX,
+        };
+        let mut length = conn.up.bytes.len().min(self.buffers.size()).min(most);
         if self.chance.hits(self.swarm.short_receives) {
             length = self.chance.between(1, length);
         }
@@ -163,8 +199,11 @@ impl Kernel {
         }
         let more = !conn.up.bytes.is_empty() || conn.up.fin;
         self.note("received (conn, bytes)", [id, length]);
+        // It ends when it has brought enough, or when the kernel likes.
+        let enough = most == usize::MAX || asked.brought as usize + length >= most;
+        let last = enough || self.chance.hits(self.swarm.short_shots);
         let length = u16::try_from(length).expect("a buffer's size is a u16");
-        Some(Completion::Received { buffer, length, more })
+        Some(Completion::Received { buffer, length, more, last })
     }
 
     fn try_send(&mut self, asked: Asked, leg: Leg, chunk: Chunk) -> Option<Completion> {

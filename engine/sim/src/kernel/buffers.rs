@@ -129,6 +129,24 @@ impl Buffers {
         self.sending[usize::from(buffer.0)] = false;
     }
 
+    /// The shard copies a chunk's bytes into another buffer.
+    ///
+    /// # Errors
+    /// One of the two is not the shard's, or a send reads from where the bytes are to go.
+    pub(super) fn merge(&mut self, chunk: Chunk, into: BufferId, at: u16) -> Result<(), String> {
+        let place = Chunk { buffer: into, start: at, end: at.saturating_add(chunk.len()) };
+        let owned =
+            |buffer: BufferId| self.owners.get(usize::from(buffer.0)) == Some(&Owner::Session);
+        let fits = usize::from(place.end) <= self.size && chunk.buffer != into;
+        if !fits || !owned(chunk.buffer) || !owned(into) || self.sending[usize::from(into.0)] {
+            return Err(format!("{chunk:?} is merged into {place:?}"));
+        }
+        let bytes = self.bytes(chunk).to_vec();
+        let start = usize::from(into.0) * self.size + usize::from(at);
+        self.memory[start..start + bytes.len()].copy_from_slice(&bytes);
+        Ok(())
+    }
+
     /// The shard gives a buffer back.
     ///
     /// # Errors

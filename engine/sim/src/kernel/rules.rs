@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 
 use weir_core::action::How;
-use weir_core::event::{BufferId, Errno, Leg, Side};
+use weir_core::event::{BufferId, Chunk, Errno, Leg, Side};
 use weir_core::limits::OPERATIONS_PER_SESSION_MAX;
 use weir_engine::io::{Kind, Op, Token};
 
@@ -109,6 +109,13 @@ impl Kernel {
         if let [Some(client), Some(backend)] = note.conns {
             self.net.conns[client].partner = Some(backend);
             self.net.conns[backend].partner = Some(client);
+        }
+    }
+
+    pub(crate) fn merge(&mut self, chunk: Chunk, into: BufferId, at: u16) {
+        self.note("merged (buffer, into)", [chunk.buffer.0, into.0].map(usize::from));
+        if let Err(what) = self.buffers.merge(chunk, into, at) {
+            self.fail(what);
         }
     }
 
