@@ -50,11 +50,11 @@ pub struct PoolView {
     slow_start_ms: u32,
     /// So few backends are up that their health is ignored.
     panic: bool,
-    /// A backend may have recovered or got stuck lately: picks look at them one by one.
-    unsteady: bool,
+    /// Indices of the backends that may have recovered or got stuck lately, in rising order: picks
+    /// look at them one by one. Has room for all.
+    unsteady: Vec<u16>,
     picker: Picker,
-    candidates: Vec<Candidate>,
-    /// Slots of the backends, in the order of `candidates`.
+    /// Slots of the backends, in the order of the picker's candidates.
     slots: Vec<u32>,
     present: bool,
 }
@@ -211,6 +211,7 @@ impl View {
             }
         };
         let candidates: Vec<Candidate> = pool.backends.iter().zip(&slots).map(candidate).collect();
+        let unsteady = self.unsteady(&slots);
         let place = self.pools.get_mut(slot);
         let slow_start_ms = u32::try_from(pool.health.slow_start.millis).unwrap_or(u32::MAX);
         let before = place.as_ref();
@@ -221,14 +222,13 @@ impl View {
             && old.strategy() == pool.strategy
         {
             // Keeps its turns, and its table if the members are the same.
-            old.picker.rebuild(&candidates);
+            old.picker.rebuild(candidates);
             (old.timeouts, old.retry) = (pool.timeouts, pool.retry);
             (old.panic_below, old.slow_start_ms) = (pool.health.panic, slow_start_ms);
-            old.unsteady = true;
-            (old.candidates, old.slots, old.present) = (candidates, slots, true);
+            (old.unsteady, old.slots, old.present) = (unsteady, slots, true);
             return;
         }
-        let mut picker = Picker::new(pool.strategy, &candidates);
+        let mut picker = Picker::new(pool.strategy, candidates);
         picker.stagger(prng); // or every shard would begin with the first backend
         let view = PoolView {
             id: pool.id,
@@ -240,9 +240,8 @@ impl View {
             panic_below: pool.health.panic,
             slow_start_ms,
             panic: false,
-            unsteady: true,
+            unsteady,
             picker,
-            candidates,
             slots,
             present: true,
         };
@@ -280,7 +279,8 @@ impl View {
     fn refresh_load(&mut self, slot: usize) {
         let backend = &self.backends[slot];
         if let Some((pool, index)) = backend.place {
-            self.pools[usize::from(pool)].candidates[usize::from(index)].load = backend.load();
+            let picker = &mut self.pools[usize::from(pool)].picker;
+            picker.change(usize::from(index), |candidate| candidate.load = backend.load());
         }
     }
 }
