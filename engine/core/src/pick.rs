@@ -189,6 +189,17 @@ impl Picker {
         }
     }
 
+    /// Whether picks go by what this candidate is: always, or there is a bug. For the simulator.
+    #[must_use]
+    pub fn is_fresh(&self, index: usize) -> bool {
+        match &self.kind {
+            Kind::RoundRobin(it) | Kind::LeastConn(it) => {
+                it.is_fresh(index, &self.candidates[index])
+            }
+            Kind::TwoChoices(_) | Kind::Random(_) | Kind::Maglev(_) => true,
+        }
+    }
+
     /// The index of an eligible candidate; `None` if there is none. `key` is the client's, from
     /// [`client_key`].
     pub fn pick(&mut self, key: u64, prng: &mut Prng, tried: Tried) -> Option<usize> {

@@ -98,11 +98,19 @@ pub struct View {
     listeners: Vec<ListenerView>,
     pools: Vec<PoolView>,
     backends: Vec<BackendView>,
+    /// Their slots, in the order of the ids.
+    by_id: Vec<usize>,
 }
 
 impl Default for View {
     fn default() -> View {
-        View { version: Version(0), listeners: Vec::new(), pools: Vec::new(), backends: Vec::new() }
+        View {
+            version: Version(0),
+            listeners: Vec::new(),
+            pools: Vec::new(),
+            backends: Vec::new(),
+            by_id: Vec::new(),
+        }
     }
 }
 
@@ -122,10 +130,26 @@ impl View {
         &self.backends
     }
 
+    /// A backend that is picked by another load or health than it has: none, or there is a bug. For
+    /// the simulator.
+    #[must_use]
+    pub fn picked_by_old_figures(&self) -> Option<BackendId> {
+        let stale = |backend: &&BackendView| {
+            let Some((pool, index)) = backend.place else { return false };
+            let (pool, index) = (&self.pools[usize::from(pool)], usize::from(index));
+            let candidate = &pool.picker.candidates()[index];
+            let figures = (candidate.load, candidate.usable);
+            let fresh = figures == (backend.load(), backend.is_usable(pool.panic));
+            !fresh || !pool.picker.is_fresh(index)
+        };
+        self.backends.iter().find(stale).map(|backend| backend.id)
+    }
+
     /// The slot of that backend, if it is known here.
     #[must_use]
     pub fn backend_slot(&self, id: BackendId) -> Option<usize> {
-        self.backends.iter().position(|backend| backend.id == id)
+        let at = self.by_id.binary_search_by_key(&id, |&slot| self.backends[slot].id).ok()?;
+        Some(self.by_id[at])
     }
 
     /// Takes over a new snapshot. Load and health are carried by identity. `shards` is how many
@@ -145,6 +169,9 @@ impl View {
             self.settle(slot);
             pools.push(slot16);
         }
+        self.by_id.clear();
+        self.by_id.extend(0..self.backends.len());
+        self.by_id.sort_unstable_by_key(|&slot| self.backends[slot].id);
         let listener_ids = snapshot.listeners.iter().map(|listener| listener.id);
         let mut listener_slots = Slots::new(&mut self.listeners, listener_ids);
         for listener in &snapshot.listeners {

@@ -151,6 +151,12 @@ impl Turns {
         }
     }
 
+    /// Does its leaf say of this candidate what it is?
+    pub(super) fn is_fresh(&self, index: usize, candidate: &Candidate) -> bool {
+        let leaf = self.nodes[self.leaf(index)];
+        (leaf.load, leaf.count) == self.part(candidate)
+    }
+
     /// The same for any number of them: for many at once it is less work.
     pub(super) fn refresh_all(&mut self, candidates: &[Candidate]) {
         self.pay_out();
@@ -181,15 +187,10 @@ impl Turns {
     }
 
     fn take_turn(&mut self) -> Option<usize> {
-        let mut least: Option<(u32, u16)> = None;
-        for class in &self.classes {
-            let root = &self.nodes[class.first + 1];
-            let load = (root.load, class.weight);
-            if root.count > 0 && least.is_none_or(|least| is_less(load, least)) {
-                least = Some(load);
-            }
-        }
-        let least = least?;
+        let least = match self.among {
+            Among::Everybody => (0, 1),
+            Among::LeastLoaded => self.least()?,
+        };
         let mut cost = 0;
         let mut richest: Option<(i64, u32)> = None;
         for class in &self.classes {
@@ -209,6 +210,19 @@ impl Turns {
         let index = richest?.1 as usize;
         self.touch(index, |leaf| leaf.credit -= cost);
         Some(index)
+    }
+
+    /// The least load per weight.
+    fn least(&self) -> Option<(u32, u16)> {
+        let mut least: Option<(u32, u16)> = None;
+        for class in &self.classes {
+            let root = &self.nodes[class.first + 1];
+            let load = (root.load, class.weight);
+            if root.count > 0 && least.is_none_or(|least| is_less(load, least)) {
+                least = Some(load);
+            }
+        }
+        least
     }
 
     /// Load and count of a candidate's leaf.

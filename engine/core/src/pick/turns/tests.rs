@@ -4,7 +4,7 @@ use super::scan::Scan;
 use super::*;
 use crate::pick::{Picker, identity};
 use proptest::prelude::{Just, ProptestConfig, Strategy as Generator, any, prop};
-use proptest::{prop_assert_eq, prop_oneof, proptest};
+use proptest::{prop_assert, prop_assert_eq, prop_oneof, proptest};
 use std::format;
 use weir_proto::spec::Strategy;
 
@@ -137,6 +137,8 @@ proptest! {
             for (at, step) in steps.iter().enumerate() {
                 let Step::Pick(indices, picks) = step else {
                     both.change(step);
+                    let all = 0..both.picker.candidates().len();
+                    prop_assert!(all.into_iter().all(|index| both.picker.is_fresh(index)));
                     continue;
                 };
                 let mut tried = Tried::NONE;
