@@ -1,4 +1,4 @@
-//! `weir-micro`: nanoseconds of one pick with its change of load, by strategy and number of backends.
+//! `weir-micro`: nanoseconds of one pick and its change of load, by strategy and pool.
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};

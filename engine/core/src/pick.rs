@@ -234,8 +234,8 @@ pub fn identity(name: &str) -> u64 {
     hasher.finish()
 }
 
-/// If one in so many candidates changes, it is less work to look at all of them: a path in a tree of
-/// 1,000 is ten nodes long, down and up.
+/// If one in so many candidates changes, it is less work to look at all of them: a path in a tree
+/// of 1,000 is ten nodes long, down and up.
 const MANY: usize = 16;
 
 const _: () = assert!(TRIED_MAX > weir_proto::snapshot::RETRY_ATTEMPTS_MAX as usize);

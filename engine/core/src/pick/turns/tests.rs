@@ -164,8 +164,8 @@ fn a_thousand_take_the_turns_of_a_scan() {
     }
 }
 
-/// Also between the ends of a cycle: all credits together are 0 before they earn, so the richest one
-/// has something when it pays, and is less than a pick in debt after it.
+/// Also between the ends of a cycle: all credits together are 0 before they earn, so the richest
+/// one has something when it pays, and is less than a pick in debt after it.
 #[test]
 fn nobody_is_a_pick_ahead_of_its_share() {
     let weights = [1_u16, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89];
