@@ -1,4 +1,4 @@
-//! `weir-micro`: nanoseconds of one pick, by strategy and number of backends.
+//! `weir-micro`: nanoseconds of one pick and its change of load, by strategy and pool.
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
@@ -13,7 +13,8 @@ use weir_proto::spec::Strategy;
 /// Picks timed together, and how often; the first batch warms up.
 const PICKS: u32 = 2_000;
 const BATCHES: usize = 51;
-const BACKENDS: [u16; 4] = [1, 10, 100, 1_000];
+/// The last is more than a pool may have (1,024): it shows how the cost grows.
+const BACKENDS: [u16; 5] = [1, 10, 100, 1_000, 10_000];
 
 /// What is unlike between the pools that are picked from.
 #[derive(Clone, Copy, Debug)]
@@ -22,22 +23,28 @@ enum Pool {
     Even,
     /// Weights 1 to 8; one in ten cannot be used.
     Uneven,
+    /// As many unlike weights as there can be, 1 to 256.
+    Unlike,
 }
 
 fn candidates(count: u16, pool: Pool) -> Vec<Candidate> {
     let candidate = |at: u16| Candidate {
         identity: identity(&format!("web/b{at}")),
-        weight: if matches!(pool, Pool::Even) { 1 } else { 1 + at % 8 },
+        weight: match pool {
+            Pool::Even => 1,
+            Pool::Uneven => 1 + at % 8,
+            Pool::Unlike => 1 + at % 256,
+        },
         load: 0,
-        usable: matches!(pool, Pool::Even) || at % 10 != 9,
+        usable: !matches!(pool, Pool::Uneven) || at % 10 != 9,
     };
     (0..count).map(candidate).collect()
 }
 
-/// Nanoseconds of a pick; a session opens on what is picked, and every second one closes again.
+/// Nanoseconds of a pick and of the change of load that follows it: a session opens on what is
+/// picked, or one that was there closes.
 fn measure(strategy: Strategy, count: u16, pool: Pool) -> Option<Spread> {
-    let mut candidates = candidates(count, pool);
-    let mut picker = Picker::new(strategy, &candidates);
+    let mut picker = Picker::new(strategy, candidates(count, pool));
     let mut prng = Prng::new(1);
     let mut client = 0_u32;
     let mut seen = Vec::with_capacity(BATCHES);
@@ -46,9 +53,11 @@ fn measure(strategy: Strategy, count: u16, pool: Pool) -> Option<Spread> {
         for _ in 0..PICKS {
             client = client.wrapping_add(0x9E37_79B9);
             let key = client_key((1, 2), IpAddr::V4(Ipv4Addr::from(client)));
-            let picked = picker.pick(black_box(&candidates), key, &mut prng, Tried::NONE)?;
-            let load = &mut candidates[picked].load;
-            *load = if client & 1 == 0 { *load + 1 } else { load.saturating_sub(1) };
+            let picked = black_box(&mut picker).pick(key, &mut prng, Tried::NONE)?;
+            let opens = client & 1 == 0;
+            picker.change(picked, |it| {
+                it.load = if opens { it.load + 1 } else { it.load.saturating_sub(1) };
+            });
         }
         if batch > 0 {
             let ns = u32::try_from(now_ns() - start).unwrap_or(u32::MAX);
@@ -75,11 +84,14 @@ fn floor() -> Option<Spread> {
 }
 
 fn main() -> ExitCode {
-    println!("ns a pick, the client's key included: median of {} batches (quartiles)", BATCHES - 1);
+    println!(
+        "ns a pick and a change of load, the client's key included: median of {} batches (quartiles)",
+        BATCHES - 1
+    );
     print!("{:<24}", "STRATEGY, BACKENDS");
     BACKENDS.iter().for_each(|count| print!("{count:>24}"));
     println!();
-    for pool in [Pool::Even, Pool::Uneven] {
+    for pool in [Pool::Even, Pool::Uneven, Pool::Unlike] {
         for strategy in Strategy::ALL {
             print!("{:<24}", format!("{strategy:?}, {pool:?}"));
             for count in BACKENDS {

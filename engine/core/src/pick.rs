@@ -1,16 +1,24 @@
 //! Who gets the next session: one strategy a pool, and what all of them have in common.
 //!
 //! A strategy never picks a backend that is not eligible, and finds one whenever there is one. It
-//! allocates when it is built for a set of candidates, never when it picks. What it remembers
-//! depends on the candidates' identities and weights only: health and the tried ones are looked at
-//! anew with every pick.
+//! allocates when it is built for a set of candidates, never when it picks. The candidates are the
+//! picker's own and change through it only, because round robin and least-conn keep trees of them:
+//! a pick looks at a few, not at all.
+//!
+//! | strategy | a pick | a change of load or health |
+//! |---|---|---|
+//! | round-robin, least-conn | O(log n + unlike weights) | O(log n) |
+//! | two-choices, random | O(log n); O(n) after 8 draws of those who may not | O(1) |
+//! | maglev | O(1); O(n) after 32 probes of those who may not | O(1) |
 
 mod least_conn;
 mod maglev;
 mod random;
 mod round_robin;
+mod turns;
 mod two_choices;
 
+use alloc::vec::Vec;
 use core::hash::Hasher;
 use core::net::IpAddr;
 
@@ -18,10 +26,9 @@ use siphasher::sip::{SipHasher13, SipHasher24};
 use weir_proto::spec::Strategy;
 
 use crate::base::prng::Prng;
-use least_conn::LeastConn;
 use maglev::Maglev;
 use random::Random;
-use round_robin::RoundRobin;
+use turns::Turns;
 use two_choices::TwoChoices;
 
 /// What a strategy may know of one backend, in the order of the pool.
@@ -43,11 +50,9 @@ impl Candidate {
         self.usable && self.weight > 0 && !tried.contains(index)
     }
 
-    /// Has it less load per weight than `other`? By cross-multiplication: exact, and 48 bits at
-    /// most.
+    /// Has it less load per weight than `other`?
     fn is_less_loaded(&self, other: &Candidate) -> bool {
-        u64::from(self.load) * u64::from(other.weight)
-            < u64::from(other.load) * u64::from(self.weight)
+        turns::is_less((self.load, self.weight), (other.load, other.weight))
     }
 }
 
@@ -90,18 +95,17 @@ impl Tried {
     }
 }
 
-/// A strategy with what it remembers about one pool's candidates.
+/// A strategy with one pool's candidates and what it remembers about them.
 #[derive(Debug)]
 pub struct Picker {
     kind: Kind,
-    /// How many candidates it was built for.
-    candidates: usize,
+    candidates: Vec<Candidate>,
 }
 
 #[derive(Debug)]
 enum Kind {
-    RoundRobin(RoundRobin),
-    LeastConn(LeastConn),
+    RoundRobin(Turns),
+    LeastConn(Turns),
     TwoChoices(TwoChoices),
     Random(Random),
     Maglev(Maglev),
@@ -109,15 +113,15 @@ enum Kind {
 
 impl Picker {
     #[must_use]
-    pub fn new(strategy: Strategy, candidates: &[Candidate]) -> Picker {
+    pub fn new(strategy: Strategy, candidates: Vec<Candidate>) -> Picker {
         let kind = match strategy {
-            Strategy::RoundRobin => Kind::RoundRobin(RoundRobin::new(candidates)),
-            Strategy::LeastConn => Kind::LeastConn(LeastConn::new(candidates)),
-            Strategy::TwoChoices => Kind::TwoChoices(TwoChoices::new(candidates)),
-            Strategy::Random => Kind::Random(Random::new(candidates)),
-            Strategy::Maglev => Kind::Maglev(Maglev::new(candidates)),
+            Strategy::RoundRobin => Kind::RoundRobin(round_robin::new(&candidates)),
+            Strategy::LeastConn => Kind::LeastConn(least_conn::new(&candidates)),
+            Strategy::TwoChoices => Kind::TwoChoices(TwoChoices::new(&candidates)),
+            Strategy::Random => Kind::Random(Random::new(&candidates)),
+            Strategy::Maglev => Kind::Maglev(Maglev::new(&candidates)),
         };
-        Picker { kind, candidates: candidates.len() }
+        Picker { kind, candidates }
     }
 
     #[must_use]
@@ -131,46 +135,77 @@ impl Picker {
         }
     }
 
+    #[must_use]
+    pub fn candidates(&self) -> &[Candidate] {
+        &self.candidates
+    }
+
     /// Takes another set of candidates and keeps what still holds: turns go on, and Maglev's table
-    /// is built again only if an identity or a weight is another one. Needed for these two;
-    /// harmless after a change of health.
-    pub fn rebuild(&mut self, candidates: &[Candidate]) {
-        self.candidates = candidates.len();
+    /// is built again only if an identity or a weight is another one.
+    pub fn rebuild(&mut self, candidates: Vec<Candidate>) {
         match &mut self.kind {
-            Kind::RoundRobin(it) => it.rebuild(candidates),
-            Kind::LeastConn(it) => it.rebuild(candidates),
-            Kind::TwoChoices(it) => it.rebuild(candidates),
-            Kind::Random(it) => it.rebuild(candidates),
-            Kind::Maglev(it) => it.rebuild(candidates),
+            Kind::RoundRobin(it) | Kind::LeastConn(it) => it.rebuild(&candidates),
+            Kind::TwoChoices(it) => it.rebuild(&candidates),
+            Kind::Random(it) => it.rebuild(&candidates),
+            Kind::Maglev(it) => it.rebuild(&candidates),
         }
+        self.candidates = candidates;
     }
 
     /// Begins the turns somewhere else, so that shards which start together do not all begin with
     /// the first backend.
     pub fn stagger(&mut self, prng: &mut Prng) {
         match &mut self.kind {
-            Kind::RoundRobin(it) => it.stagger(prng),
-            Kind::LeastConn(it) => it.stagger(prng),
+            Kind::RoundRobin(it) | Kind::LeastConn(it) => it.stagger(prng),
             Kind::TwoChoices(_) | Kind::Random(_) | Kind::Maglev(_) => {}
+        }
+    }
+
+    /// Changes the load of a candidate, whether it is usable, or both.
+    ///
+    /// # Panics
+    /// If there is no such candidate.
+    pub fn change(&mut self, index: usize, change: impl FnOnce(&mut Candidate)) {
+        let candidate = &mut self.candidates[index];
+        change(candidate);
+        if let Kind::RoundRobin(it) | Kind::LeastConn(it) = &mut self.kind {
+            it.refresh(index, candidate);
+        }
+    }
+
+    /// The same for many, one after another in the order given: O(n) at most, however many.
+    pub fn change_each(
+        &mut self,
+        indices: impl ExactSizeIterator<Item = usize>,
+        mut change: impl FnMut(usize, &mut Candidate),
+    ) {
+        if indices.len() * MANY < self.candidates.len() {
+            indices.for_each(|index| self.change(index, |candidate| change(index, candidate)));
+            return;
+        }
+        indices.for_each(|index| change(index, &mut self.candidates[index]));
+        if let Kind::RoundRobin(it) | Kind::LeastConn(it) = &mut self.kind {
+            it.refresh_all(&self.candidates);
+        }
+    }
+
+    /// Whether picks go by what this candidate is: always, or there is a bug. For the simulator.
+    #[must_use]
+    pub fn is_fresh(&self, index: usize) -> bool {
+        match &self.kind {
+            Kind::RoundRobin(it) | Kind::LeastConn(it) => {
+                it.is_fresh(index, &self.candidates[index])
+            }
+            Kind::TwoChoices(_) | Kind::Random(_) | Kind::Maglev(_) => true,
         }
     }
 
     /// The index of an eligible candidate; `None` if there is none. `key` is the client's, from
     /// [`client_key`].
-    ///
-    /// # Panics
-    /// If `candidates` are not as many as the picker was last built for.
-    pub fn pick(
-        &mut self,
-        candidates: &[Candidate],
-        key: u64,
-        prng: &mut Prng,
-        tried: Tried,
-    ) -> Option<usize> {
-        assert_eq!(candidates.len(), self.candidates, "a picker for another set of candidates");
+    pub fn pick(&mut self, key: u64, prng: &mut Prng, tried: Tried) -> Option<usize> {
+        let candidates = &self.candidates;
         match &mut self.kind {
-            Kind::RoundRobin(it) => it.pick(candidates, tried),
-            Kind::LeastConn(it) => it.pick(candidates, tried),
+            Kind::RoundRobin(it) | Kind::LeastConn(it) => it.pick(tried),
             Kind::TwoChoices(it) => it.pick(candidates, prng, tried),
             Kind::Random(it) => it.pick(candidates, prng, tried),
             Kind::Maglev(it) => it.pick(candidates, key, tried),
@@ -198,6 +233,10 @@ pub fn identity(name: &str) -> u64 {
     hasher.write(name.as_bytes());
     hasher.finish()
 }
+
+/// If one in so many candidates changes, it is less work to look at all of them: a path in a tree
+/// of 1,000 is ten nodes long, down and up.
+const MANY: usize = 16;
 
 const _: () = assert!(TRIED_MAX > weir_proto::snapshot::RETRY_ATTEMPTS_MAX as usize);
 

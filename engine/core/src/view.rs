@@ -50,11 +50,11 @@ pub struct PoolView {
     slow_start_ms: u32,
     /// So few backends are up that their health is ignored.
     panic: bool,
-    /// A backend may have recovered or got stuck lately: picks look at them one by one.
-    unsteady: bool,
+    /// Indices of the backends that may have recovered or got stuck lately, in rising order: picks
+    /// look at them one by one. Has room for all.
+    unsteady: Vec<u16>,
     picker: Picker,
-    candidates: Vec<Candidate>,
-    /// Slots of the backends, in the order of `candidates`.
+    /// Slots of the backends, in the order of the picker's candidates.
     slots: Vec<u32>,
     present: bool,
 }
@@ -98,11 +98,19 @@ pub struct View {
     listeners: Vec<ListenerView>,
     pools: Vec<PoolView>,
     backends: Vec<BackendView>,
+    /// Their slots, in the order of the ids.
+    by_id: Vec<usize>,
 }
 
 impl Default for View {
     fn default() -> View {
-        View { version: Version(0), listeners: Vec::new(), pools: Vec::new(), backends: Vec::new() }
+        View {
+            version: Version(0),
+            listeners: Vec::new(),
+            pools: Vec::new(),
+            backends: Vec::new(),
+            by_id: Vec::new(),
+        }
     }
 }
 
@@ -122,10 +130,26 @@ impl View {
         &self.backends
     }
 
+    /// A backend that is picked by another load or health than it has: none, or there is a bug. For
+    /// the simulator.
+    #[must_use]
+    pub fn picked_by_old_figures(&self) -> Option<BackendId> {
+        let stale = |backend: &&BackendView| {
+            let Some((pool, index)) = backend.place else { return false };
+            let (pool, index) = (&self.pools[usize::from(pool)], usize::from(index));
+            let candidate = &pool.picker.candidates()[index];
+            let figures = (candidate.load, candidate.usable);
+            let fresh = figures == (backend.load(), backend.is_usable(pool.panic));
+            !fresh || !pool.picker.is_fresh(index)
+        };
+        self.backends.iter().find(stale).map(|backend| backend.id)
+    }
+
     /// The slot of that backend, if it is known here.
     #[must_use]
     pub fn backend_slot(&self, id: BackendId) -> Option<usize> {
-        self.backends.iter().position(|backend| backend.id == id)
+        let at = self.by_id.binary_search_by_key(&id, |&slot| self.backends[slot].id).ok()?;
+        Some(self.by_id[at])
     }
 
     /// Takes over a new snapshot. Load and health are carried by identity. `shards` is how many
@@ -145,6 +169,9 @@ impl View {
             self.settle(slot);
             pools.push(slot16);
         }
+        self.by_id.clear();
+        self.by_id.extend(0..self.backends.len());
+        self.by_id.sort_unstable_by_key(|&slot| self.backends[slot].id);
         let listener_ids = snapshot.listeners.iter().map(|listener| listener.id);
         let mut listener_slots = Slots::new(&mut self.listeners, listener_ids);
         for listener in &snapshot.listeners {
@@ -211,6 +238,7 @@ impl View {
             }
         };
         let candidates: Vec<Candidate> = pool.backends.iter().zip(&slots).map(candidate).collect();
+        let unsteady = self.unsteady(&slots);
         let place = self.pools.get_mut(slot);
         let slow_start_ms = u32::try_from(pool.health.slow_start.millis).unwrap_or(u32::MAX);
         let before = place.as_ref();
@@ -221,14 +249,13 @@ impl View {
             && old.strategy() == pool.strategy
         {
             // Keeps its turns, and its table if the members are the same.
-            old.picker.rebuild(&candidates);
+            old.picker.rebuild(candidates);
             (old.timeouts, old.retry) = (pool.timeouts, pool.retry);
             (old.panic_below, old.slow_start_ms) = (pool.health.panic, slow_start_ms);
-            old.unsteady = true;
-            (old.candidates, old.slots, old.present) = (candidates, slots, true);
+            (old.unsteady, old.slots, old.present) = (unsteady, slots, true);
             return;
         }
-        let mut picker = Picker::new(pool.strategy, &candidates);
+        let mut picker = Picker::new(pool.strategy, candidates);
         picker.stagger(prng); // or every shard would begin with the first backend
         let view = PoolView {
             id: pool.id,
@@ -240,9 +267,8 @@ impl View {
             panic_below: pool.health.panic,
             slow_start_ms,
             panic: false,
-            unsteady: true,
+            unsteady,
             picker,
-            candidates,
             slots,
             present: true,
         };
@@ -280,7 +306,8 @@ impl View {
     fn refresh_load(&mut self, slot: usize) {
         let backend = &self.backends[slot];
         if let Some((pool, index)) = backend.place {
-            self.pools[usize::from(pool)].candidates[usize::from(index)].load = backend.load();
+            let picker = &mut self.pools[usize::from(pool)].picker;
+            picker.change(usize::from(index), |candidate| candidate.load = backend.load());
         }
     }
 }

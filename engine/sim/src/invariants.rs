@@ -34,6 +34,9 @@ pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
 /// What does not fit.
 pub fn check(table: &Table, kernel: &Kernel) -> Result<(), String> {
     check_counts(table)?;
+    if let Some(backend) = table.view().picked_by_old_figures() {
+        return Err(format!("picks go by old figures of {backend:?}"));
+    }
     check_kernel(table, kernel)?;
     let now = Now::from_nanos(kernel.now);
     if table.starved() > 0

@@ -3,45 +3,18 @@
 //! Turns by weight and not merely in order: when sessions are short the loads are mostly 0, and
 //! then the weights would count for nothing.
 
-use super::round_robin::RoundRobin;
-use super::{Candidate, Tried};
-use crate::base::prng::Prng;
+use super::Candidate;
+use super::turns::{Among, Turns};
 
-#[derive(Debug)]
-pub(super) struct LeastConn {
-    turns: RoundRobin,
-}
-
-impl LeastConn {
-    pub(super) fn new(candidates: &[Candidate]) -> LeastConn {
-        LeastConn { turns: RoundRobin::new(candidates) }
-    }
-
-    pub(super) fn rebuild(&mut self, candidates: &[Candidate]) {
-        self.turns.rebuild(candidates);
-    }
-
-    pub(super) fn stagger(&mut self, prng: &mut Prng) {
-        self.turns.stagger(prng);
-    }
-
-    pub(super) fn pick(&mut self, candidates: &[Candidate], tried: Tried) -> Option<usize> {
-        let eligible = |index: usize, candidate: &Candidate| candidate.is_eligible(index, tried);
-        let (_, least) = candidates
-            .iter()
-            .enumerate()
-            .filter(|&(index, candidate)| eligible(index, candidate))
-            .reduce(|least, other| if other.1.is_less_loaded(least.1) { other } else { least })?;
-        self.turns.pick_among(candidates, |index, candidate| {
-            eligible(index, candidate) && !least.is_less_loaded(candidate)
-        })
-    }
+pub(super) fn new(candidates: &[Candidate]) -> Turns {
+    Turns::new(Among::LeastLoaded, candidates)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::{candidates, counts};
     use super::*;
+    use crate::pick::Tried;
 
     #[test]
     fn the_least_load_per_weight_wins() {
@@ -56,18 +29,19 @@ mod tests {
             for (candidate, load) in pool.iter_mut().zip(loads) {
                 candidate.load = *load;
             }
-            let mut strategy = LeastConn::new(&pool);
-            assert_eq!(strategy.pick(&pool, Tried::NONE), Some(expected), "{weights:?} {loads:?}");
+            let mut strategy = new(&pool);
+            assert_eq!(strategy.pick(Tried::NONE), Some(expected), "{weights:?} {loads:?}");
         }
     }
 
     #[test]
     fn sessions_that_stay_fill_up_by_weight() {
         let mut pool = candidates(&[5, 1, 2, 8]);
-        let mut strategy = LeastConn::new(&pool);
+        let mut strategy = new(&pool);
         for _ in 0..1600 {
-            let index = strategy.pick(&pool, Tried::NONE).unwrap();
+            let index = strategy.pick(Tried::NONE).unwrap();
             pool[index].load += 1;
+            strategy.refresh(index, &pool[index]);
         }
         let loads = [500, 100, 200, 800];
         for (candidate, load) in pool.iter().zip(loads) {
@@ -78,8 +52,8 @@ mod tests {
     #[test]
     fn equal_ones_share_by_weight_when_sessions_end_at_once() {
         let pool = candidates(&[5, 1, 2, 8]);
-        let mut strategy = LeastConn::new(&pool);
-        let counts = counts(&pool, 160, |_| strategy.pick(&pool, Tried::NONE));
+        let mut strategy = new(&pool);
+        let counts = counts(&pool, 160, |_| strategy.pick(Tried::NONE));
         assert_eq!(counts, [50, 10, 20, 80]);
     }
 }

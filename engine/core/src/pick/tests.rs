@@ -74,22 +74,23 @@ proptest! {
     /// same.
     #[test]
     fn only_eligible_ones_are_picked_and_one_always_if_there_is_one(
-        (mut pool, tried) in pool_and_tried(),
+        (pool, tried) in pool_and_tried(),
         flips in any::<u64>(),
         seed in any::<u64>(),
     ) {
         let mut prng = Prng::new(seed);
         for strategy in Strategy::ALL {
-            let mut picker = Picker::new(strategy, &pool);
+            let mut picker = Picker::new(strategy, pool.clone());
             prop_assert_eq!(picker.strategy(), strategy);
             for round in 0..4 {
                 if round == 2 {
-                    for (bit, candidate) in pool.iter_mut().enumerate() {
+                    picker.change_each(0..pool.len(), |bit, candidate| {
                         candidate.usable ^= flips >> bit & 1 == 1;
-                    }
+                    });
                 }
-                let eligible = |index: usize| pool[index].is_eligible(index, tried);
-                match picker.pick(&pool, prng.next_u64(), &mut prng, tried) {
+                let now = picker.candidates().to_vec();
+                let eligible = |index: usize| now[index].is_eligible(index, tried);
+                match picker.pick(prng.next_u64(), &mut prng, tried) {
                     Some(index) => prop_assert!(eligible(index), "{strategy}: {index}"),
                     None => prop_assert!(!(0..pool.len()).any(eligible), "{strategy}"),
                 }
@@ -102,15 +103,14 @@ proptest! {
 fn every_strategy_shares_by_weight() {
     let weights = [1, 2, 3, 4, 10];
     for strategy in Strategy::ALL {
-        let mut pool = candidates(&weights);
-        let mut picker = Picker::new(strategy, &pool);
+        let mut picker = Picker::new(strategy, candidates(&weights));
         let mut prng = Prng::new(7);
         for _ in 0..40_000 {
             let key = prng.next_u64();
-            let index = picker.pick(&pool, key, &mut prng, Tried::NONE).unwrap();
-            pool[index].load += 1;
+            let index = picker.pick(key, &mut prng, Tried::NONE).unwrap();
+            picker.change(index, |candidate| candidate.load += 1);
         }
-        let loads: Vec<usize> = pool.iter().map(|candidate| candidate.load as usize).collect();
+        let loads: Vec<usize> = picker.candidates().iter().map(|it| it.load as usize).collect();
         assert_shares(&loads, &weights, 0.06);
     }
 }
@@ -120,10 +120,10 @@ fn turns_go_on_after_a_rebuild() {
     let pool = candidates(&[1, 1, 1]);
     let mut prng = Prng::new(0);
     for strategy in [Strategy::RoundRobin, Strategy::LeastConn] {
-        let mut picker = Picker::new(strategy, &pool);
-        assert_eq!(picker.pick(&pool, 0, &mut prng, Tried::NONE), Some(0));
-        picker.rebuild(&pool);
-        assert_eq!(picker.pick(&pool, 0, &mut prng, Tried::NONE), Some(1));
+        let mut picker = Picker::new(strategy, pool.clone());
+        assert_eq!(picker.pick(0, &mut prng, Tried::NONE), Some(0));
+        picker.rebuild(pool.clone());
+        assert_eq!(picker.pick(0, &mut prng, Tried::NONE), Some(1));
     }
 }
 

@@ -5,6 +5,8 @@
 //! nothing until one does, or until the deadlines of the connects have ejected it (*stuck*). Both
 //! get sessions all the same if there is nobody else.
 
+use alloc::vec::Vec;
+
 use weir_proto::spec::Strategy;
 
 use super::{BackendView, Picked, PoolView, View};
@@ -40,13 +42,13 @@ impl View {
             .flatten();
         let index = if let Some(index) = confirmed {
             index
-        } else if pool.unsteady {
-            pool.unsteady = pool.sift(backends, prng, now);
-            let picked = pool.picker.pick(&pool.candidates, key, prng, tried);
-            pool.restore(backends);
-            picked.or_else(|| pool.picker.pick(&pool.candidates, key, prng, tried))?
+        } else if pool.unsteady.is_empty() {
+            pool.picker.pick(key, prng, tried)?
         } else {
-            pool.picker.pick(&pool.candidates, key, prng, tried)?
+            pool.sift(backends, prng, now);
+            let picked = pool.picker.pick(key, prng, tried);
+            pool.restore(backends);
+            picked.or_else(|| pool.picker.pick(key, prng, tried))?
         };
         let index16 =
             u16::try_from(index).expect("pools have at most BACKENDS_PER_POOL_MAX backends");
@@ -71,7 +73,26 @@ impl View {
         backend.waiting += 1;
         if backend.waiting >= STUCK_CONNECTS && backend.stuck_since.is_none() {
             backend.stuck_since = Some(now);
-            pool.unsteady = true;
+            let place = backend.place;
+            self.look_at(place);
+        }
+    }
+
+    /// The indices of those of the backends in these slots that picks have to look at.
+    pub(super) fn unsteady(&self, slots: &[u32]) -> Vec<u16> {
+        let mut unsteady = Vec::with_capacity(slots.len());
+        let backends = slots.iter().map(|&slot| &self.backends[slot as usize]);
+        let those = (0..).zip(backends).filter(|(_, backend)| backend.is_unsteady());
+        unsteady.extend(those.map(|(index, _)| index));
+        unsteady
+    }
+
+    /// Picks look at the backend in this place from now on.
+    pub(super) fn look_at(&mut self, place: Option<(u16, u16)>) {
+        let Some((pool, index)) = place else { return };
+        let unsteady = &mut self.pools[usize::from(pool)].unsteady;
+        if let Err(at) = unsteady.binary_search(&index) {
+            unsteady.insert(at, index);
         }
     }
 
@@ -107,60 +128,69 @@ impl PoolView {
         (key, tried): (u64, Tried),
         prng: &mut Prng,
     ) -> Option<usize> {
-        for (candidate, slot) in self.candidates.iter_mut().zip(&self.slots) {
-            candidate.usable = backends[*slot as usize].is_usable(false);
-        }
-        let picked = self.picker.pick(&self.candidates, key, prng, tried);
-        self.restore(backends);
+        let PoolView { picker, slots, .. } = self;
+        let all = 0..slots.len();
+        picker.change_each(all.clone(), |index, candidate| {
+            candidate.usable = backends[slots[index] as usize].is_usable(false);
+        });
+        let picked = picker.pick(key, prng, tried);
+        picker.change_each(all, |index, candidate| {
+            candidate.usable = backends[slots[index] as usize].is_usable(self.panic);
+        });
         picked
     }
 
-    /// Takes out, for one pick, whom that pick has to spare. False if no backend is to be looked at
-    /// any more until something changes.
-    fn sift(&mut self, backends: &mut [BackendView], prng: &mut Prng, now: Now) -> bool {
-        let mut unsteady = false;
+    /// Takes out, for one pick, whom that pick has to spare. Those whom none has to spare until
+    /// something changes are not looked at any more.
+    fn sift(&mut self, backends: &mut [BackendView], prng: &mut Prng, now: Now) {
+        let PoolView { picker, slots, unsteady, slow_start_ms, .. } = self;
         // Maglev's whole point is that a client stays where it is: nothing ramps.
-        let ramps = self.slow_start_ms > 0 && self.picker.strategy() != Strategy::Maglev;
+        let ramps = *slow_start_ms > 0 && picker.strategy() != Strategy::Maglev;
         // In panic those that are down have a full share: one that is up must not have less.
         let ramps_now = ramps && !self.panic;
-        for (candidate, slot) in self.candidates.iter_mut().zip(&self.slots) {
-            let backend = &mut backends[*slot as usize];
+        unsteady.retain(|&index| {
+            let backend = &mut backends[slots[usize::from(index)] as usize];
+            let is_over = |at: Now| !ramps || elapsed_ms(at, now) >= *slow_start_ms;
+            backend.recovered_at = backend.recovered_at.filter(|&at| !is_over(at));
+            backend.is_unsteady()
+        });
+        picker.change_each(unsteady.iter().map(|&index| usize::from(index)), |index, candidate| {
+            let backend = &backends[slots[index] as usize];
             if let Some(since) = backend.stuck_since {
-                unsteady = true;
                 candidate.usable &= now < since.plus_millis(STUCK_AFTER_MS);
             }
-            let Some(at) = backend.recovered_at else { continue };
-            let elapsed = now.millis().saturating_sub(at.millis());
-            let elapsed = u32::try_from(elapsed).unwrap_or(u32::MAX);
-            if !ramps || elapsed >= self.slow_start_ms {
-                backend.recovered_at = None;
-                continue;
-            }
-            unsteady = true;
-            if !ramps_now {
-                continue;
-            }
+            let Some(at) = backend.recovered_at.filter(|_| ramps_now) else { return };
             // It takes part in as many picks as its share is of the full one, and counts as loaded
             // as it would be with all of its weight: neither turns nor low loads let it overtake.
-            candidate.usable &= prng.chance(elapsed, self.slow_start_ms);
-            let load = u64::from(candidate.load) * u64::from(self.slow_start_ms);
+            let elapsed = elapsed_ms(at, now);
+            candidate.usable &= prng.chance(elapsed, *slow_start_ms);
+            let load = u64::from(candidate.load) * u64::from(*slow_start_ms);
             let load = load / u64::from(elapsed.max(1));
             candidate.load = u32::try_from(load).unwrap_or(u32::MAX);
-        }
-        unsteady
+        });
     }
 
     /// Puts back what [`PoolView::sift`] took out.
     fn restore(&mut self, backends: &[BackendView]) {
-        for (candidate, slot) in self.candidates.iter_mut().zip(&self.slots) {
-            let backend = &backends[*slot as usize];
+        let PoolView { picker, slots, unsteady, .. } = self;
+        picker.change_each(unsteady.iter().map(|&index| usize::from(index)), |index, candidate| {
+            let backend = &backends[slots[index] as usize];
             candidate.usable = backend.is_usable(self.panic);
             candidate.load = backend.load();
-        }
+        });
     }
 }
 
+fn elapsed_ms(since: Now, now: Now) -> u32 {
+    u32::try_from(now.millis().saturating_sub(since.millis())).unwrap_or(u32::MAX)
+}
+
 impl BackendView {
+    /// It has recovered or may be stuck: picks have to look at it.
+    fn is_unsteady(&self) -> bool {
+        self.stuck_since.is_some() || self.recovered_at.is_some()
+    }
+
     /// True if new sessions may be picked for it, its weight aside.
     pub(super) fn is_usable(&self, panic: bool) -> bool {
         self.enabled && (self.healthy || panic)

@@ -34,6 +34,9 @@ impl View {
         backend.healthy = healthy;
         backend.recovered_at = healthy.then_some(now);
         self.changed(slot);
+        if healthy {
+            self.look_at(self.backends[slot].place);
+        }
     }
 
     /// A connect to this backend failed. It is ejected only if `may_eject`: there must be room to
@@ -56,7 +59,8 @@ impl View {
             return Verdict::Noted;
         }
         let (up, members) = self.members(usize::from(pool));
-        let weighs = self.pools[usize::from(pool)].candidates[usize::from(index)].weight > 0;
+        let weighs =
+            self.pools[usize::from(pool)].picker.candidates()[usize::from(index)].weight > 0;
         let is_member = self.backends[slot].enabled && weighs;
         if is_member && (members - up + 1) * 2 > members {
             // Once for each row of failures, not for each failure.
@@ -71,7 +75,7 @@ impl View {
     /// Backends of a pool that are up, and those that would get sessions if they were.
     fn members(&self, pool: usize) -> (usize, usize) {
         let pool = &self.pools[pool];
-        let rows = pool.candidates.iter().zip(&pool.slots);
+        let rows = pool.picker.candidates().iter().zip(&pool.slots);
         let members = rows
             .filter(|(candidate, _)| candidate.weight > 0)
             .map(|(_, slot)| &self.backends[*slot as usize])
@@ -91,9 +95,8 @@ impl View {
         let (up, members) = self.members(pool);
         let pool = &mut self.pools[pool];
         pool.panic = panics(pool.panic_below, up, members);
-        pool.unsteady = true;
-        for (candidate, slot) in pool.candidates.iter_mut().zip(&pool.slots) {
-            candidate.usable = self.backends[*slot as usize].is_usable(pool.panic);
-        }
+        pool.picker.change_each(0..pool.slots.len(), |index, candidate| {
+            candidate.usable = self.backends[pool.slots[index] as usize].is_usable(pool.panic);
+        });
     }
 }

@@ -293,6 +293,48 @@ fn one_that_recovers_gets_its_share_little_by_little() {
     }
 }
 
+/// So many that the few are changed one by one and not all together.
+#[test]
+fn the_few_of_many_that_are_unsteady_are_looked_at() {
+    let names: Vec<_> = (1..=40).map(|number| std::format!("b{number}")).collect();
+    let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
+    for strategy in [Strategy::RoundRobin, Strategy::LeastConn, Strategy::Random] {
+        let mut config = Config::new(&names);
+        config.pool().strategy = strategy;
+        let mut view = View::default();
+        view.adopt(config.build(), 1, &mut Prng::new(1), T0);
+        let slot = |view: &View, name| view.backend_slot(config.id(name)).unwrap();
+        let (recovers, stuck) = (slot(&view, "b7"), slot(&view, "b9"));
+        view.set_health(config.id("b7"), false, T0);
+        view.set_health(config.id("b7"), true, T0);
+        for _ in 0..8 {
+            view.connect_begins(0, u32::try_from(stuck).unwrap(), false, T0);
+        }
+        let mut prng = Prng::new(2);
+        let mut counts = |view: &mut View, millis| {
+            let mut counts = [0; 40];
+            for _ in 0..4000 {
+                let now = T0.plus_millis(millis);
+                let picked = view.pick(0, 0, &mut prng, Tried::NONE, now).unwrap().backend;
+                counts[picked as usize] += 1;
+                view.count(picked, true);
+                view.count(picked, false);
+            }
+            [counts[recovers], counts[stuck]]
+        };
+        let [ramping, avoided] = counts(&mut view, 5000);
+        assert!((30..75).contains(&ramping) && avoided == 0, "{strategy}: {ramping} {avoided}");
+        let [full, avoided] = counts(&mut view, 10_000);
+        assert!((80..130).contains(&full) && avoided == 0, "{strategy}: {full} {avoided}");
+        for _ in 0..8 {
+            view.connect_ends(0, (u32::try_from(stuck).unwrap(), false), true, T0);
+        }
+        let [_, back] = counts(&mut view, 10_000);
+        assert!((80..130).contains(&back), "{strategy}: {back}");
+        assert!(view.pools()[0].unsteady.is_empty(), "and then at nobody");
+    }
+}
+
 #[test]
 fn sessions_that_stay_do_not_rush_to_one_that_recovers() {
     let config = Config::new(&["b1", "b2"]);
