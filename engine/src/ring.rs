@@ -58,6 +58,7 @@ pub struct Ring {
     batch: Batch,
     /// The kernel ends a multishot receive after so many bytes.
     multishot: bool,
+    local_ports: Option<u32>,
     counts: Counts,
     /// When the last wait was over; zero before the first one, which no turn has come before.
     woke_at: Now,
@@ -83,6 +84,7 @@ impl Ring {
             bell: setup.bell,
             batch,
             multishot,
+            local_ports: socket::local_ports(),
             counts: Counts::default(),
             woke_at: Now { nanos: 0 },
         };
@@ -200,7 +202,7 @@ impl Io for Ring {
     }
 
     fn open(&mut self, address: &SocketAddr) -> Result<Leg, Errno> {
-        socket::open(address)
+        socket::open(address, self.local_ports)
     }
 
     fn peer(&mut self, leg: Leg) -> Option<IpAddr> {

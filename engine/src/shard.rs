@@ -11,7 +11,8 @@ use weir_core::action::{Actions, How};
 use weir_core::base::clock::Now;
 use weir_core::event::{Completion, Side};
 use weir_core::limits::{
-    MOVE_BYTES_MAX, MOVES_PER_TURN_MAX, RESUMES_PER_TURN_MAX, SWEEP_PER_TURN_MAX, Tuning,
+    BESIDE_MS, MOVE_BYTES_BESIDE, MOVE_BYTES_MAX, MOVES_PER_TURN_MAX, RESUMES_PER_TURN_MAX,
+    SWEEP_PER_TURN_MAX, Tuning,
 };
 use weir_core::table::{SessionId, Setup, Table};
 use weir_proto::ids::ShardId;
@@ -46,6 +47,8 @@ pub struct Shard<I: Io> {
     /// Reports that control had no room for yet. Bounded: one of each kind for each order.
     outbox: VecDeque<Report>,
     now: Now,
+    /// When an operation of a session was last answered: small ones have them, bulk has none.
+    answered_at: Now,
     actions: Actions,
     bell_rang: bool,
     /// No listener is opened any more.
@@ -77,6 +80,7 @@ impl<I: Io> Shard<I> {
             mailbox,
             outbox,
             now,
+            answered_at: now,
             actions: Actions::default(),
             bell_rang: true, // orders may have come before the bell was armed
             draining: false,
@@ -147,6 +151,7 @@ impl<I: Io> Shard<I> {
         {
             match (token, outcome) {
                 (Token::Session { id, side, .. }, Outcome::Session(done)) => {
+                    self.answered_at = self.now;
                     let out = &mut self.actions;
                     self.table.on_completion(id, side, done, self.now, out);
                     self.perform(id);
@@ -197,9 +202,11 @@ impl<I: Io> Shard<I> {
     /// Lets some pipes move some bytes, in turn: what is left waits for the next turn, so that bulk
     /// does not keep small sessions waiting.
     fn move_bulk(&mut self) {
+        let alone = self.answered_at.plus_millis(BESIDE_MS) <= self.now;
+        let bytes = if alone { MOVE_BYTES_MAX } else { MOVE_BYTES_BESIDE };
         for _ in 0..MOVES_PER_TURN_MAX.min(self.table.moves()) {
             let Some((id, from, order)) = self.table.take_move() else { return };
-            let moved = self.io.splice(order, MOVE_BYTES_MAX);
+            let moved = self.io.splice(order, bytes);
             self.table.moved(id, from, moved, self.now, &mut self.actions);
             self.perform(id);
         }

@@ -41,10 +41,14 @@ impl Default for Tuning {
     }
 }
 
-/// Pipes that move bytes in one turn, and bytes that each of them moves: so much can come between
-/// two round trips of a small session.
+/// Pipes that move bytes in one turn, and bytes that each of them moves while nobody else is there.
 pub const MOVES_PER_TURN_MAX: u32 = 2;
 pub const MOVE_BYTES_MAX: u32 = 1024 * 1024;
+
+/// Bytes that each of them moves beside sessions that go through buffers, and how long after the
+/// last word of one of these, in milliseconds: so much can come between two small round trips.
+pub const MOVE_BYTES_BESIDE: u32 = 64 * 1024;
+pub const BESIDE_MS: u32 = 2;
 
 /// Sessions of one shard: a slot has 24 bits in a token.
 pub const SLOTS_MAX: u32 = 1 << 24;

@@ -12,13 +12,29 @@ const BACKLOG: i32 = 4096;
 /// The state of a connection that is no more (include/net/tcp_states.h).
 const TCP_CLOSE: u8 = 7;
 
+/// linux/in.h; libc has no name for it.
+const IP_LOCAL_PORT_RANGE: i32 = 51;
+
 fn last_errno() -> Errno {
     Errno(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
 }
 
+/// The ports that a connect may take (ip_local_port_range, ip(7)), as IP_LOCAL_PORT_RANGE wants them:
+/// the lowest in the lower half. `None` if the kernel does not say.
+pub(crate) fn local_ports() -> Option<u32> {
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let mut ports = range.split_whitespace().map(|port| port.parse::<u16>().ok());
+    let (lowest, highest) = (ports.next()??, ports.next()??);
+    Some(u32::from(lowest) | u32::from(highest) << 16)
+}
+
 /// A TCP socket for connecting to `address`, with TCP_NODELAY. Blocking, so that the ring waits and
 /// not we: io_uring answers EAGAIN on non-blocking ones.
-pub(crate) fn open(address: &SocketAddr) -> Result<Leg, Errno> {
+///
+/// `ports`: what [`local_ports`] says. Left to itself connect(2) tries every port of one parity
+/// before it tries the other: with 20,000 of 28,232 in use it takes a millisecond of CPU, with a
+/// range of its own (6.3), even the whole one, it begins anywhere and takes the next free one.
+pub(crate) fn open(address: &SocketAddr, ports: Option<u32>) -> Result<Leg, Errno> {
     let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     // SAFETY: no pointers.
     let fd = unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
@@ -26,6 +42,9 @@ pub(crate) fn open(address: &SocketAddr) -> Result<Leg, Errno> {
         return Err(last_errno());
     }
     set(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, &1i32);
+    if let Some(ports) = ports {
+        set(fd, libc::IPPROTO_IP, IP_LOCAL_PORT_RANGE, &ports);
+    }
     Ok(Leg(fd))
 }
 
@@ -156,4 +175,27 @@ fn family(family: i32) -> libc::sa_family_t {
 
 fn length<T>() -> u32 {
     u32::try_from(size_of::<T>()).expect("an address is small")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connect_takes_its_port_from_the_range_that_it_was_given() {
+        let whole = local_ports().expect("the kernel says");
+        let (lowest, highest) = (whole & 0xffff, whole >> 16);
+        assert!(lowest < highest);
+        // The upper half, so that the answer can be wrong.
+        let range = u32::midpoint(lowest, highest) | highest << 16;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let leg = open(&address, Some(range)).unwrap();
+        let (raw, length) = RawAddress::new(&address);
+        // SAFETY: `raw` is as long as `length` says.
+        assert_eq!(unsafe { libc::connect(leg.0, (&raw const raw).cast(), length) }, 0);
+        let (_stream, from) = listener.accept().unwrap();
+        assert!((range & 0xffff..=highest).contains(&u32::from(from.port())), "{from}");
+        close(leg, How::Reset);
+    }
 }
