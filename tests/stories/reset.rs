@@ -61,6 +61,26 @@ fn a_reset_while_the_other_side_is_sending() {
     clock::wait_for("the session to end", || set.weir.sessions() == 0);
 }
 
+/// The kernel tells a receive that goes on nothing of a reset behind bytes that it did not know
+/// of yet (docs/adr/0011).
+#[test]
+fn a_reset_right_behind_bytes_is_passed_on_soon() {
+    let set = Plan::new(1, Script::ByHand).start();
+    for _ in 0..100 {
+        let (mut client, mut server) = set.pair();
+        client.send(b"x");
+        server.expect(b"x");
+        let began = clock::now();
+        client.send(b"last words");
+        client.rst();
+        assert_eq!(server.rest().1, End::Rst);
+        // A session that is quiet for a second is looked at in any case: too late.
+        let took = began.elapsed();
+        assert!(took < Duration::from_millis(500), "after {took:?}");
+    }
+    clock::wait_for("the sessions to end", || set.weir.sessions() == 0);
+}
+
 #[test]
 fn a_reset_after_a_half_close() {
     let set = Plan::new(1, Script::ByHand).start();

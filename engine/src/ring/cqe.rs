@@ -63,7 +63,8 @@ mod tests {
 
     #[test]
     fn answers_mean_what_the_manual_says() {
-        // IORING_CQE_F_BUFFER is bit 0, MORE bit 1, SOCK_NONEMPTY bit 2, the buffer's number starts at bit 16.
+        // IORING_CQE_F_BUFFER is bit 0, MORE bit 1, SOCK_NONEMPTY bit 2, the buffer's number starts
+        // at bit 16.
         let cases = [
             (Kind::Receive, 0, 0, Completion::Ended),
             (Kind::Receive, 7, 5 << 16 | 1, received(5, 7, false)),

@@ -19,8 +19,8 @@ fn last_errno() -> Errno {
     Errno(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
 }
 
-/// The ports that a connect may take (ip_local_port_range, ip(7)), as IP_LOCAL_PORT_RANGE wants them:
-/// the lowest in the lower half. `None` if the kernel does not say.
+/// The ports that a connect may take (ip_local_port_range, ip(7)), as IP_LOCAL_PORT_RANGE wants
+/// them: the lowest in the lower half. `None` if the kernel does not say.
 pub(crate) fn local_ports() -> Option<u32> {
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
     let mut ports = range.split_whitespace().map(|port| port.parse::<u16>().ok());

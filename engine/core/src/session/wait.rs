@@ -66,9 +66,9 @@ impl Session {
         doubts.max().unwrap_or(Doubt::None)
     }
 
-    /// A look. Where nothing has come since the last one a watch is asked for a reset: it tells what
-    /// is so already. Where it has told of one the receive is taken back: what came before the reset
-    /// comes first.
+    /// A look. Where nothing has come since the last one a watch is asked for a reset: it tells
+    /// what is so already. Where it has told of one the receive is taken back: what came before the
+    /// reset comes first.
     pub fn dispel_doubts(&mut self, out: &mut Actions) {
         for side in Side::BOTH {
             let flow = &self.flows[side as usize];
