@@ -128,16 +128,18 @@ impl PoolView {
         (key, tried): (u64, Tried),
         prng: &mut Prng,
     ) -> Option<usize> {
-        let PoolView { picker, slots, .. } = self;
-        let all = 0..slots.len();
-        picker.change_each(all.clone(), |index, candidate| {
-            candidate.usable = backends[slots[index] as usize].is_usable(false);
-        });
-        let picked = picker.pick(key, prng, tried);
-        picker.change_each(all, |index, candidate| {
-            candidate.usable = backends[slots[index] as usize].is_usable(self.panic);
-        });
+        self.set_usable(backends, false);
+        let picked = self.picker.pick(key, prng, tried);
+        self.set_usable(backends, self.panic);
         picked
+    }
+
+    /// Says of every backend whether it may be picked, in panic or not.
+    pub(super) fn set_usable(&mut self, backends: &[BackendView], panic: bool) {
+        let PoolView { picker, slots, .. } = self;
+        picker.change_each(0..slots.len(), |index, candidate| {
+            candidate.usable = backends[slots[index] as usize].is_usable(panic);
+        });
     }
 
     /// Takes out, for one pick, whom that pick has to spare. Those whom none has to spare until

@@ -95,8 +95,6 @@ impl View {
         let (up, members) = self.members(pool);
         let pool = &mut self.pools[pool];
         pool.panic = panics(pool.panic_below, up, members);
-        pool.picker.change_each(0..pool.slots.len(), |index, candidate| {
-            candidate.usable = self.backends[pool.slots[index] as usize].is_usable(pool.panic);
-        });
+        pool.set_usable(&self.backends, pool.panic);
     }
 }
