@@ -185,6 +185,7 @@ impl Flow {
     pub fn receive(&mut self, nonblocking: bool, bulk: u16, multishot: u16) -> Receive {
         assert_eq!(self.source, Source::Idle, "one receive at a time");
         self.source = Source::Receiving;
+        self.doubt = Doubt::None; // a new receive looks at what is there already
         self.large_from = bulk;
         if self.more || nonblocking {
             Receive::AtOnce
@@ -203,10 +204,11 @@ impl Flow {
     #[must_use]
     pub fn append(&mut self, chunk: Chunk, last: bool) -> Option<Chunk> {
         assert_eq!(self.source, Source::Receiving, "bytes come from a receive");
-        self.doubt = if last { Doubt::None } else { Doubt::Possible };
         if last {
             self.source = Source::Idle;
             self.parking = false;
+        } else {
+            self.doubt = Doubt::Possible;
         }
         let large = chunk.len() >= self.large_from;
         self.large = if large { (self.large + 1).min(BULK_AFTER) } else { 0 };
