@@ -57,7 +57,8 @@ pub trait Io {
     /// Asks for `op`; its answer carries `token`. A full queue is flushed, never grown.
     fn submit(&mut self, token: Token, op: Op);
 
-    /// The next answer, if one has come.
+    /// The next answer, if one has come. After `ANSWERS_PER_TURN_MAX` of them the rest comes after
+    /// the next wait, which then does not wait.
     fn next_completion(&mut self) -> Option<(Token, Outcome)>;
 
     /// Copies the chunk's bytes into that buffer, from byte `at` on. Nothing is being sent from

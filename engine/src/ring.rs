@@ -22,6 +22,7 @@ use io_uring::{IoUring, squeue};
 use weir_core::action::How;
 use weir_core::base::clock::Now;
 use weir_core::event::{BufferId, Chunk, Errno, Interest, Leg, Moved, PipeId, Receive};
+use weir_core::limits::ANSWERS_PER_TURN_MAX;
 use weir_core::session::Move;
 
 use crate::io::{Counts, Io, Op, Outcome, Token};
@@ -59,6 +60,8 @@ pub struct Ring {
     /// The kernel ends a multishot receive after so many bytes.
     multishot: bool,
     local_ports: Option<u32>,
+    /// Answers that were taken since the last wait.
+    taken: u32,
     counts: Counts,
     /// When the last wait was over; zero before the first one, which no turn has come before.
     woke_at: Now,
@@ -85,6 +88,7 @@ impl Ring {
             batch,
             multishot,
             local_ports: socket::local_ports(),
+            taken: 0,
             counts: Counts::default(),
             woke_at: Now { nanos: 0 },
         };
@@ -169,7 +173,11 @@ impl Io for Ring {
     }
 
     fn next_completion(&mut self) -> Option<(Token, Outcome)> {
+        if self.taken == ANSWERS_PER_TURN_MAX {
+            return None;
+        }
         if let Some((token, ready)) = self.watches.take() {
+            self.taken += 1;
             return Some((token, Outcome::Ready(ready)));
         }
         let entry = self.ring.completion().next()?;
@@ -182,6 +190,7 @@ impl Io for Ring {
             self.poll_watches();
             return self.next_completion();
         }
+        self.taken += 1;
         let outcome = cqe::decode(token, entry.result(), entry.flags());
         if let Some(buffer) = cqe::buffer(entry.flags()) {
             self.buffers.taken(buffer, cqe::holds_bytes(&outcome));
@@ -257,8 +266,11 @@ impl Io for Ring {
         if self.woke_at.nanos > 0 {
             self.counts.turned(before.nanos.saturating_sub(self.woke_at.nanos));
         }
+        self.taken = 0;
         let want = self.batch.want();
+        // What the turn has left in the completion queue ends the wait by itself.
         match until {
+            _ if self.watches.has_news() => self.enter(0, None),
             None => self.enter(want, None),
             Some(until) if until <= before => self.enter(0, None),
             Some(until) => {
@@ -274,5 +286,62 @@ impl Io for Ring {
 
     fn take_counts(&mut self) -> Counts {
         std::mem::take(&mut self.counts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::sys::eventfd;
+
+    fn ring(bell: &OwnedFd) -> Ring {
+        let bell = bell.as_raw_fd();
+        Ring::new(RingSetup { buffers: 2, completions: 4096, pipes: 0, bell }).expect("io_uring")
+    }
+
+    fn taken(ring: &mut Ring) -> u32 {
+        let mut count = 0;
+        while ring.next_completion().is_some() {
+            count += 1;
+        }
+        count
+    }
+
+    #[test]
+    fn a_turn_takes_a_bounded_number_of_answers_and_the_rest_comes_at_once() {
+        let bell = eventfd::new().unwrap();
+        let mut ring = ring(&bell);
+        for socket in 0..ANSWERS_PER_TURN_MAX + 10 {
+            let cancel = Op::Cancel(Token::Accept { socket });
+            ring.submit(Token::CancelAccept { socket }, cancel);
+        }
+        let mut turns = Vec::new();
+        while turns.iter().sum::<u32>() < ANSWERS_PER_TURN_MAX + 10 {
+            ring.wait(None); // would wait for ever if the rest did not end it
+            turns.push(taken(&mut ring));
+        }
+        assert_eq!(turns.iter().max(), Some(&ANSWERS_PER_TURN_MAX), "{turns:?}");
+    }
+
+    #[test]
+    fn news_of_watched_legs_that_a_turn_has_left_comes_at_once() {
+        let bell = eventfd::new().unwrap();
+        let mut ring = ring(&bell);
+        let (one, other) = UnixStream::pair().unwrap();
+        drop(other);
+        let id = weir_core::table::SessionId { slot: 0, generation: 0 };
+        let side = weir_core::event::Side::Client;
+        let token = Token::Session { id, side, kind: crate::io::Kind::Watch };
+        let interest = Interest { readable: true, writable: false };
+        ring.watch(token, Leg(one.as_raw_fd()), interest);
+        ring.watches.look(); // as a turn does that is at its bound then
+        assert!(ring.watches.has_news());
+        let begun = ring.now();
+        ring.wait(Some(begun.plus_millis(20_000)));
+        assert!(ring.now() < begun.plus_millis(10_000), "it has waited");
+        assert!(matches!(ring.next_completion(), Some((_, Outcome::Ready(_)))));
     }
 }

@@ -12,7 +12,7 @@ use weir_core::base::clock::Now;
 use weir_core::event::{Completion, Side};
 use weir_core::limits::{
     BESIDE_MS, MOVE_BYTES_BESIDE, MOVE_BYTES_MAX, MOVES_PER_TURN_MAX, RESUMES_PER_TURN_MAX,
-    SWEEP_PER_TURN_MAX, Tuning,
+    SCANNED_PER_TURN_MAX, SWEEP_PER_TURN_MAX, Tuning,
 };
 use weir_core::table::{SessionId, Setup, Table};
 use weir_proto::ids::ShardId;
@@ -176,15 +176,18 @@ impl<I: Io> Shard<I> {
     }
 
     fn take_timers(&mut self) {
-        while let Some(id) = self.table.on_time(self.now, &mut self.actions) {
+        let mut work = self.setup.tuning.timers;
+        while let Some(id) = self.table.on_time(self.now, &mut work, &mut self.actions) {
             self.perform(id);
         }
     }
 
     /// Ends some of the sessions that a kill or a stop is about; a batch a turn.
     fn sweep(&mut self) {
+        let mut scan = SCANNED_PER_TURN_MAX;
         for _ in 0..SWEEP_PER_TURN_MAX {
-            let Some(id) = self.table.sweep(self.now, &mut self.actions) else { return };
+            let out = &mut self.actions;
+            let Some(id) = self.table.sweep(self.now, &mut scan, out) else { return };
             self.perform(id);
         }
     }

@@ -2,6 +2,7 @@
 //! bounds, does not exist.
 
 use crate::action::ACTIONS_MAX;
+use crate::base::wheel::Work;
 use crate::flow::QUEUE_MAX;
 
 /// A timer is at most this late, in milliseconds.
@@ -32,12 +33,19 @@ pub struct Tuning {
     /// A multishot receive brings so many bytes at most each time, and ends when it has brought so
     /// many; twice that, less one, must fit into a buffer. 0: all receives are one-shot.
     pub multishot_bytes: u16,
+    /// Timers of one turn; [`TIMERS_PER_TURN_MAX`].
+    pub timers: Work,
 }
 
 impl Default for Tuning {
     fn default() -> Tuning {
         // Half a buffer: less per receive is cheaper to copy than to splice (docs/adr/0007).
-        Tuning { pulse_ms: 1_000, bulk_bytes: 16 * 1024, multishot_bytes: 16 * 1024 }
+        Tuning {
+            pulse_ms: 1_000,
+            bulk_bytes: 16 * 1024,
+            multishot_bytes: 16 * 1024,
+            timers: TIMERS_PER_TURN_MAX,
+        }
     }
 }
 
@@ -80,6 +88,17 @@ pub const STUCK_AFTER_MS: u32 = 250;
 
 /// Sessions that are ended in one turn by a kill or a stop, so that no turn takes long.
 pub const SWEEP_PER_TURN_MAX: u32 = 256;
+
+/// Sessions that a sweep passes over in one turn because it is not about them.
+pub const SCANNED_PER_TURN_MAX: u32 = 16_384;
+
+/// Timers of one turn. An end costs some 25 µs (two close(2)), so 256 of them are 6 ms; what is put
+/// into a lower level of the wheel costs a few cache misses, so 4,096 of them are under 1 ms.
+pub const TIMERS_PER_TURN_MAX: Work = Work { due: 256, moved: 4096 };
+
+/// Answers of the kernel that are taken in one turn. From Linux 6.13 on a wait makes at most 64 of
+/// them, beside those that were made while they were submitted; before, as many as there are.
+pub const ANSWERS_PER_TURN_MAX: u32 = 1024;
 
 /// Orders that are taken in one turn.
 pub const ORDERS_PER_TURN_MAX: u32 = 64;

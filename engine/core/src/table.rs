@@ -281,15 +281,18 @@ impl Table {
         !self.sweeps.is_empty()
     }
 
-    /// Ends the next session that was to be ended, if there is one.
-    pub fn sweep(&mut self, now: Now, out: &mut Actions) -> Option<SessionId> {
+    /// Ends the next session that was to be ended, if there is one. `scan` is how many slots may
+    /// still be looked at in this turn.
+    pub fn sweep(&mut self, now: Now, scan: &mut u32, out: &mut Actions) -> Option<SessionId> {
         while let Some(sweep) = self.sweeps.last_mut() {
-            let Some(id) = self.sessions.next_occupied(sweep.next_slot) else {
+            if sweep.next_slot >= self.sessions.used() {
                 self.sweeps.pop();
                 continue;
-            };
-            sweep.next_slot = id.slot + 1;
-            let Sweep { backend, why, .. } = *sweep;
+            }
+            *scan = scan.checked_sub(1)?;
+            let Sweep { backend, why, next_slot: slot } = *sweep;
+            sweep.next_slot = slot + 1;
+            let Some(id) = self.sessions.at(slot) else { continue };
             let session = self.sessions.get(id).expect("the slot is occupied");
             let on = session.route.backend.map(|slot| self.view.backends()[slot as usize].id);
             if backend.is_none() || backend == on {

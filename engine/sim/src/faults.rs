@@ -1,6 +1,7 @@
 //! The swarm: each seed draws which faults are on and how strong, so that some seeds are calm and
 //! some savage.
 
+use weir_core::base::wheel::Work;
 use weir_core::limits::Tuning;
 
 use crate::chance::Chance;
@@ -40,7 +41,7 @@ pub struct Swarm {
     pub pipes: usize,
     pub pipe_size: usize,
     pub pipe_errors: u32,
-    /// When the shard parks, and what it takes for bulk.
+    /// When the shard parks, what it takes for bulk, how much it does in a turn.
     pub tuning: Tuning,
     pub late_cancels: u32,
     pub reorders: u32,
@@ -167,6 +168,7 @@ impl Swarm {
             let strength = chance.pick(&[4, 16, 64, 250]);
             if chance.flip() && !clean { strength } else { 0 }
         };
+        let small = |chance: &mut Chance, most: u32| chance.pick(&[1, 3, most, most]);
         let long_idle = clean || chance.flip();
         let buffer_size = chance.pick(&[1, 16, 128, 512, 4096]);
         let window = chance.pick(&[4, 100, 1000, 8192, 65536]);
@@ -205,6 +207,7 @@ impl Swarm {
                 pulse_ms: u32::try_from(chance.pick(&[1, 20, 1000])).unwrap_or(1),
                 bulk_bytes: chance.pick(&[1, buffer_size, u16::MAX]),
                 multishot_bytes: chance.pick(&[0, 1, buffer_size.div_ceil(2)]),
+                timers: Work { due: small(chance, 256), moved: small(chance, 4096) },
             },
             late_cancels: rate(chance),
             reorders: rate(chance) * 2,

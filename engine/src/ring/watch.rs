@@ -78,6 +78,11 @@ impl Watches {
         }
     }
 
+    /// True if some leg's news was not taken.
+    pub(super) fn has_news(&self) -> bool {
+        !self.news.is_empty()
+    }
+
     /// A leg that has news.
     pub(super) fn take(&mut self) -> Option<(Token, Ready)> {
         self.news.pop()

@@ -126,18 +126,8 @@ impl<T> Slab<T> {
         })
     }
 
-    /// The key of the first value at `from_slot` or after it. A walk goes on at `key.slot + 1`, at
-    /// any later time: it sees every value that is there from its start to its end, and none twice.
-    #[must_use]
-    pub fn next_occupied(&self, from_slot: u32) -> Option<Key> {
-        let rest = self.slots.get(from_slot as usize..)?;
-        (from_slot..).zip(rest).find_map(|(slot, place)| match place {
-            Slot::Occupied { generation, .. } => Some(Key { slot, generation: *generation }),
-            Slot::Vacant { .. } => None,
-        })
-    }
-
-    /// The key of the value in that slot, if there is one.
+    /// The key of the value in that slot, if there is one. A walk over the slots, at any pace, sees
+    /// every value that is there from its start to its end, and none twice.
     #[must_use]
     pub fn at(&self, slot: u32) -> Option<Key> {
         match self.slots.get(slot as usize)? {
@@ -146,8 +136,9 @@ impl<T> Slab<T> {
         }
     }
 
-    /// How many slots were ever used.
-    fn used(&self) -> u32 {
+    /// How many slots were ever used: the others have never had a value.
+    #[must_use]
+    pub fn used(&self) -> u32 {
         u32::try_from(self.slots.len()).expect("bounded by SLOTS_MAX")
     }
 }
@@ -226,13 +217,7 @@ mod tests {
     }
 
     fn walk(slab: &Slab<u64>) -> Vec<Key> {
-        let mut keys = Vec::new();
-        let mut from = 0;
-        while let Some(key) = slab.next_occupied(from) {
-            keys.push(key);
-            from = key.slot + 1;
-        }
-        keys
+        (0..slab.used()).filter_map(|slot| slab.at(slot)).collect()
     }
 
     #[test]

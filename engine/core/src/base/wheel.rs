@@ -7,6 +7,9 @@
 //! every bucket of the levels above it, no bucket lies behind, and the next one to look at is a
 //! count of trailing zeros. When `reached` comes to a bucket of level 0, it is due; of a higher
 //! level, its slots are put in again and come to lie lower: at most once a level.
+//!
+//! A bucket may hold every slot there is, so one call does no more than its [`Work`] allows: the
+//! slots of a higher level's bucket wait in [`MOVING`] until each has been put in again.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -23,7 +26,7 @@ pub struct Wheel {
     tick_nanos: u64,
     /// Every deadline up to this tick is in the bucket [`DUE`], every later one is on a level.
     reached: u64,
-    /// First slot of each bucket, or [`NONE`]: the levels' buckets and then [`DUE`].
+    /// First slot of each bucket, or [`NONE`]: the levels' buckets, then [`DUE`] and [`MOVING`].
     heads: Vec<u32>,
     /// By level, one bit a bucket: there is something in it.
     occupied: [u64; LEVELS as usize],
@@ -39,6 +42,15 @@ struct Link {
     /// The slot before this one; [`FIRST`] + the bucket if there is none; [`NONE`] if nothing is
     /// scheduled.
     before: u32,
+}
+
+/// How much may still be done in one turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// Deadlines that are told.
+    pub due: u32,
+    /// Slots that are put into a lower level, which costs some cache misses each.
+    pub moved: u32,
 }
 
 impl Wheel {
@@ -107,15 +119,24 @@ impl Wheel {
         self.links.get(slot as usize).is_some_and(|link| link.before != NONE)
     }
 
-    /// A slot whose deadline has come; it then has none. To be called until it gives `None`.
-    pub fn pop_expired(&mut self, now: Now) -> Option<u32> {
+    /// A slot whose deadline has come; it then has none. To be called until it gives `None`, which
+    /// also means that `work` is used up: then [`Wheel::next_deadline`] is not after `now`.
+    pub fn pop_expired(&mut self, now: Now, work: &mut Work) -> Option<u32> {
         let target = now.nanos / self.tick_nanos;
         loop {
             let slot = self.heads[DUE as usize];
             if slot != NONE {
+                work.due = work.due.checked_sub(1)?;
                 self.unlink(slot);
                 self.len -= 1;
                 return Some(slot);
+            }
+            let slot = self.heads[MOVING as usize];
+            if slot != NONE {
+                work.moved = work.moved.checked_sub(1)?;
+                self.unlink(slot);
+                self.link(slot);
+                continue;
             }
             match self.next_bucket() {
                 Some((bucket, tick)) if tick <= target => self.turn_to(bucket, tick),
@@ -132,8 +153,8 @@ impl Wheel {
     /// and earlier only to move the slots of a bucket down a level. `None` if nothing is scheduled.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Now> {
-        let tick =
-            if self.heads[DUE as usize] == NONE { self.next_bucket()?.1 } else { self.reached };
+        let at_once = [DUE, MOVING].iter().any(|bucket| self.heads[*bucket as usize] != NONE);
+        let tick = if at_once { self.reached } else { self.next_bucket()?.1 };
         Some(Now::from_nanos(tick.saturating_mul(self.tick_nanos)))
     }
 
@@ -157,22 +178,21 @@ impl Wheel {
         Some((level * DIGITS + digit, (above | u64::from(digit)) << shift))
     }
 
-    /// Comes to the tick at which `bucket` begins and puts its slots where they belong then.
+    /// Comes to the tick at which `bucket` begins: its slots are due, or are to be moved down.
     fn turn_to(&mut self, bucket: u32, tick: u64) {
         self.reached = tick;
-        let mut slot = core::mem::replace(&mut self.heads[bucket as usize], NONE);
+        let first = core::mem::replace(&mut self.heads[bucket as usize], NONE);
         self.occupied[(bucket / DIGITS) as usize] &= !(1 << (bucket % DIGITS));
-        while slot != NONE {
-            let next = self.links[slot as usize].next;
-            self.link(slot);
-            slot = next;
-        }
+        // On level 0 all of a bucket have one deadline.
+        let into = if bucket < DIGITS { DUE } else { MOVING };
+        self.heads[into as usize] = first;
+        self.links[first as usize].before = FIRST + into;
     }
 
     /// Puts `slot` first in the bucket of its deadline.
     fn link(&mut self, slot: u32) {
         let bucket = self.bucket(self.links[slot as usize].deadline);
-        if bucket != DUE {
+        if bucket < DUE {
             self.occupied[(bucket / DIGITS) as usize] |= 1 << (bucket % DIGITS);
         }
         let next = core::mem::replace(&mut self.heads[bucket as usize], slot);
@@ -197,7 +217,7 @@ impl Wheel {
         }
         let bucket = before - FIRST;
         self.heads[bucket as usize] = next;
-        if next == NONE && bucket != DUE {
+        if next == NONE && bucket < DUE {
             self.occupied[(bucket / DIGITS) as usize] &= !(1 << (bucket % DIGITS));
         }
     }
@@ -218,13 +238,14 @@ const DIGITS: u32 = 1 << DIGIT_BITS;
 /// far".
 const LEVELS: u32 = 8;
 const DUE: u32 = LEVELS * DIGITS;
-const BUCKETS: usize = DUE as usize + 1;
+const MOVING: u32 = DUE + 1;
+const BUCKETS: usize = MOVING as usize + 1;
 const NONE: u32 = u32::MAX;
 const FIRST: u32 = 1 << 31;
 
 const _: () = assert!(size_of::<Link>() == 16);
 const _: () = assert!(u64::MAX / 1_000_000 < 1 << (LEVELS * DIGIT_BITS));
-const _: () = assert!(super::slab::SLOTS_MAX < FIRST && FIRST + DUE < NONE);
+const _: () = assert!(super::slab::SLOTS_MAX < FIRST && FIRST + MOVING < NONE);
 
 #[cfg(test)]
 mod tests {
@@ -271,11 +292,26 @@ mod tests {
         ]
     }
 
-    /// Pops everything; the model says what may and what must come.
-    fn pop_all(wheel: &mut Wheel, model: &mut BTreeMap<u32, u64>, now: Now, tick: u64) {
-        while let Some(slot) = wheel.pop_expired(now) {
-            let deadline = model.remove(&slot).expect("popped twice, or cancelled before");
-            assert!(deadline <= now.nanos, "{slot} is {} ns early", deadline - now.nanos);
+    const ALL: Work = Work { due: u32::MAX, moved: u32::MAX };
+
+    /// Pops everything, a turn's `work` at a time; the model says what may and what must come.
+    fn pop_all(
+        wheel: &mut Wheel,
+        model: &mut BTreeMap<u32, u64>,
+        (now, tick): (Now, u64),
+        work: Work,
+    ) {
+        // A turn without an end has moved or told as much as it may.
+        for turn in 0.. {
+            let mut left = work;
+            while let Some(slot) = wheel.pop_expired(now, &mut left) {
+                let deadline = model.remove(&slot).expect("popped twice, or cancelled before");
+                assert!(deadline <= now.nanos, "{slot} is {} ns early", deadline - now.nanos);
+            }
+            if left.due > 0 && left.moved > 0 {
+                break;
+            }
+            assert!(turn <= SLOTS * LEVELS, "the work never ends");
         }
         let late = model.values().find(|&&deadline| deadline + tick <= now.nanos);
         assert_eq!(late, None, "more than a tick late at {now:?}");
@@ -287,6 +323,10 @@ mod tests {
             start in 0..1000 * DAY,
             tick_ms in prop_oneof![Just(1_u32), Just(8), 1..100_u32],
             steps in prop::collection::vec(step(), 0..200),
+            work in prop_oneof![
+                Just(ALL),
+                (1..4_u32, 1..4_u32).prop_map(|(due, moved)| Work { due, moved }),
+            ],
         ) {
             let tick = u64::from(tick_ms) * MILLI;
             let mut now = Now::from_nanos(start);
@@ -307,7 +347,7 @@ mod tests {
                     Step::Sleep => now = wheel.next_deadline().unwrap_or(now).max(now),
                 }
                 if matches!(step, Step::Advance(_) | Step::Sleep) {
-                    pop_all(&mut wheel, &mut model, now, tick);
+                    pop_all(&mut wheel, &mut model, (now, tick), work);
                 }
                 prop_assert_eq!(wheel.len() as usize, model.len());
                 // The moment at which the earliest one can be popped.
@@ -331,7 +371,7 @@ mod tests {
             wheel.schedule(0, deadline);
             let mut wakes = 0;
             let mut now = start;
-            while wheel.pop_expired(now).is_none() {
+            while wheel.pop_expired(now, &mut ALL.clone()).is_none() {
                 now = wheel.next_deadline().unwrap();
                 wakes += 1;
                 assert!(wakes <= LEVELS, "{days} days");
@@ -343,12 +383,50 @@ mod tests {
     }
 
     #[test]
+    fn a_turn_does_a_bounded_part_and_the_rest_is_due_at_once() {
+        const MANY: u32 = 1000;
+        let mut wheel = Wheel::new(MANY, 8, Now::from_nanos(0));
+        // All in one bucket of the second level, at two deadlines.
+        let [early, late] = [65 * 8 * MILLI, 66 * 8 * MILLI].map(Now::from_nanos);
+        (0..MANY).for_each(|slot| wheel.schedule(slot, if slot < 600 { early } else { late }));
+        let mut told = [0; 2];
+        let mut turns = 0;
+        while wheel.next_deadline().is_some_and(|next| next <= early) {
+            let mut left = Work { due: 100, moved: 250 };
+            while let Some(slot) = wheel.pop_expired(early, &mut left) {
+                told[usize::from(slot >= 600)] += 1;
+            }
+            assert!(left.due == 0 || left.moved == 0 || told[0] == 600, "{left:?} left over");
+            turns += 1;
+            assert!(told[0] <= turns * 100);
+        }
+        assert_eq!(told, [600, 0]);
+        assert!((6..=10).contains(&turns), "4 turns move, 6 tell: {turns}");
+    }
+
+    #[test]
+    fn what_waits_to_be_moved_can_be_cancelled_and_set_again() {
+        let mut wheel = Wheel::new(10, 8, Now::from_nanos(0));
+        let late = Now::from_nanos(66 * 8 * MILLI);
+        (0..10).for_each(|slot| wheel.schedule(slot, late));
+        assert_eq!(wheel.pop_expired(late, &mut Work { due: 10, moved: 3 }), None);
+        wheel.cancel(0);
+        wheel.cancel(9);
+        wheel.schedule(1, Now::from_nanos(DAY));
+        wheel.schedule(8, Now::from_nanos(DAY));
+        let mut told: Vec<u32> =
+            core::iter::from_fn(|| wheel.pop_expired(late, &mut ALL.clone())).collect();
+        told.sort_unstable();
+        assert_eq!((told, wheel.len()), (vec![2, 3, 4, 5, 6, 7], 2));
+    }
+
+    #[test]
     fn the_ends_of_time_are_in_reach() {
         let mut wheel = Wheel::new(2, 1, Now::from_nanos(0));
         wheel.schedule(0, Now::from_nanos(u64::MAX));
         wheel.schedule(1, Now::from_nanos(0));
-        assert_eq!(wheel.pop_expired(Now::from_nanos(0)), Some(1));
-        assert_eq!(wheel.pop_expired(Now::from_nanos(u64::MAX - MILLI)), None);
+        assert_eq!(wheel.pop_expired(Now::from_nanos(0), &mut ALL.clone()), Some(1));
+        assert_eq!(wheel.pop_expired(Now::from_nanos(u64::MAX - MILLI), &mut ALL.clone()), None);
         assert!(wheel.next_deadline().is_some());
         assert_eq!(wheel.len(), 1);
     }
@@ -360,9 +438,12 @@ mod tests {
         wheel.cancel(77);
         wheel.schedule(3, Now::from_nanos(DAY + 100 * MILLI));
         assert_eq!((wheel.links.len(), wheel.links.as_ptr()), (4, place));
-        assert_eq!(wheel.pop_expired(Now::from_nanos(DAY - 50 * MILLI)), None);
-        assert_eq!(wheel.pop_expired(Now::from_nanos(DAY + 50 * MILLI)), None);
-        assert_eq!(wheel.pop_expired(Now::from_nanos(DAY)), None);
-        assert_eq!(wheel.pop_expired(Now::from_nanos(DAY + 108 * MILLI)), Some(3));
+        assert_eq!(wheel.pop_expired(Now::from_nanos(DAY - 50 * MILLI), &mut ALL.clone()), None);
+        assert_eq!(wheel.pop_expired(Now::from_nanos(DAY + 50 * MILLI), &mut ALL.clone()), None);
+        assert_eq!(wheel.pop_expired(Now::from_nanos(DAY), &mut ALL.clone()), None);
+        assert_eq!(
+            wheel.pop_expired(Now::from_nanos(DAY + 108 * MILLI), &mut ALL.clone()),
+            Some(3)
+        );
     }
 }

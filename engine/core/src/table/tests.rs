@@ -13,6 +13,7 @@ use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Span, Spec};
 use super::*;
 use crate::action::{How, Pending};
 use crate::event::{Errno, Interest, Ready};
+use crate::limits::{SCANNED_PER_TURN_MAX, TIMERS_PER_TURN_MAX};
 use crate::view::FAILURES_IN_A_ROW_MAX;
 
 const RESET: Ready = Ready { readable: true, writable: false, reset: true };
@@ -97,6 +98,10 @@ impl Play {
         self.table.on_completion(id, side, done, self.now, &mut self.out);
     }
 
+    fn on_time(&mut self) -> Option<SessionId> {
+        self.table.on_time(self.now, &mut TIMERS_PER_TURN_MAX.clone(), &mut self.out)
+    }
+
     fn ends(&mut self) -> Vec<(CloseReason, u64)> {
         let full = self.table.collect(std::boxed::Box::new(ShardStats::new(ShardId(0))));
         let counts = CloseReason::all().zip(full.ends.iter().copied());
@@ -152,9 +157,9 @@ fn a_connect_that_is_not_answered_is_cancelled_and_tried_elsewhere() {
     let mut play = Play::new(2);
     let id = play.connecting();
     play.now = START.plus_millis(900);
-    assert_eq!(play.table.on_time(play.now, &mut play.out), None);
+    assert_eq!(play.on_time(), None);
     play.now = START.plus_millis(1020);
-    assert_eq!(play.table.on_time(play.now, &mut play.out), Some(id));
+    assert_eq!(play.on_time(), Some(id));
     assert!(matches!(play.take()[..], [Action::Cancel { .. }]));
     play.on(id, Side::Backend, Completion::Canceled);
     play.on(id, Side::Backend, Completion::Connected(Err(Errno::ECANCELED)));
@@ -171,9 +176,9 @@ fn the_idle_timeout_counts_from_the_last_byte() {
     play.on(id, Side::Backend, Completion::Sent(1));
     play.out.clear();
     play.now = START.plus_millis(9_500);
-    assert_eq!(play.table.on_time(play.now, &mut play.out), None, "bytes moved 0.5 s ago");
+    assert_eq!(play.on_time(), None, "bytes moved 0.5 s ago");
     play.now = START.plus_millis(10_600);
-    assert_eq!(play.table.on_time(play.now, &mut play.out), Some(id));
+    assert_eq!(play.on_time(), Some(id));
     let parks = |action: &Action| matches!(action, Action::Cancel { what: Pending::Receive, .. });
     assert!(play.take().iter().all(parks), "quiet for a pulse");
     for side in Side::BOTH {
@@ -184,11 +189,11 @@ fn the_idle_timeout_counts_from_the_last_byte() {
         assert!(watch, "a watch waits instead");
     }
     play.now = START.plus_millis(11_700);
-    assert_eq!(play.table.on_time(play.now, &mut play.out), None);
+    assert_eq!(play.on_time(), None);
     play.now = START.plus_millis(18_900);
-    assert_eq!(play.table.on_time(play.now, &mut play.out), None);
+    assert_eq!(play.on_time(), None);
     play.now = START.plus_millis(19_100);
-    assert_eq!(play.table.on_time(play.now, &mut play.out), Some(id));
+    assert_eq!(play.on_time(), Some(id));
     let reason = CloseReason { by: By::Weir, during: During::Relaying, why: Why::IdleTimeout };
     assert_eq!(play.ends(), [(reason, 1)]);
 }
@@ -200,12 +205,12 @@ fn a_side_that_has_ended_is_watched_a_moment_later_and_its_reset_is_passed_on() 
     play.on(id, Side::Client, Completion::Ended);
     play.take();
     play.now = START.plus_millis(60);
-    assert_eq!(play.table.on_time(play.now, &mut play.out), Some(id));
+    assert_eq!(play.on_time(), Some(id));
     assert_eq!(
         play.take(),
         [Action::Watch { side: Side::Client, leg: CLIENT, interest: Interest::default() }]
     );
-    assert_eq!(play.table.on_time(play.now, &mut play.out), None);
+    assert_eq!(play.on_time(), None);
     play.table.on_ready(id, Side::Client, RESET, play.now, &mut play.out);
     assert!(matches!(play.take()[..], [Action::Cancel { side: Side::Backend, .. }]));
     play.on(id, Side::Backend, Completion::Canceled);
@@ -225,13 +230,62 @@ fn a_half_closed_session_has_its_own_shorter_timeout() {
     play.on(id, Side::Client, Completion::Ended);
     assert_eq!(play.take(), [Action::Finish(Leg(11))]);
     play.now = START.plus_millis(3050);
-    assert_eq!(play.table.on_time(play.now, &mut play.out), Some(id));
+    assert_eq!(play.on_time(), Some(id));
     play.out.clear();
     play.on(id, Side::Backend, Completion::Canceled);
     play.on(id, Side::Backend, Completion::ReceiveFailed(Errno::ECANCELED));
     let why = Why::HalfCloseTimeout;
     let reason = CloseReason { by: By::Weir, during: During::HalfClosed, why };
     assert_eq!(play.ends(), [(reason, 1)]);
+}
+
+#[test]
+fn a_mass_of_timers_is_ended_a_bounded_number_a_turn_and_at_once() {
+    const MANY: u32 = 3000;
+    let mut play = Play::with(1, MANY, |_| {});
+    for _ in 0..MANY {
+        let id = play.relaying();
+        play.on(id, Side::Client, Completion::Ended);
+        play.out.clear();
+    }
+    // 40 ms later each of them is looked at, and a second later each has been quiet for too long.
+    for after_ms in [48, 1008] {
+        play.now = START.plus_millis(after_ms);
+        let mut turns = Vec::new();
+        while play.table.next_deadline().is_some_and(|next| next <= play.now) {
+            let mut work = TIMERS_PER_TURN_MAX;
+            let mut acted = 0;
+            while play.table.on_time(play.now, &mut work, &mut play.out).is_some() {
+                acted += 1;
+                play.out.clear();
+            }
+            assert!(acted <= TIMERS_PER_TURN_MAX.due);
+            turns.push(acted);
+        }
+        assert_eq!(turns.iter().sum::<u32>(), MANY, "{turns:?}");
+        let most = MANY.div_ceil(TIMERS_PER_TURN_MAX.due) + 2;
+        assert!(turns.len() <= most as usize, "no turn without need: {turns:?}");
+    }
+}
+
+#[test]
+fn a_kill_passes_over_others_a_bounded_number_a_turn() {
+    let mut play = Play::with(2, 64, |_| {});
+    for _ in 0..64 {
+        play.relaying();
+    }
+    play.table.kill_backend(play.ids[1]);
+    let mut turns = 0;
+    let mut ended = 0;
+    while play.table.is_sweeping() {
+        let mut scan = 10;
+        while play.table.sweep(play.now, &mut scan, &mut play.out).is_some() {
+            ended += 1;
+            play.out.clear();
+        }
+        turns += 1;
+    }
+    assert_eq!((ended, turns), (32, 7));
 }
 
 #[test]
@@ -242,7 +296,9 @@ fn a_kill_ends_the_sessions_of_its_backend_and_no_others() {
     let victim = play.ids[1];
     play.table.kill_backend(victim);
     let mut ended = Vec::new();
-    while let Some(id) = play.table.sweep(play.now, &mut play.out) {
+    while let Some(id) =
+        play.table.sweep(play.now, &mut SCANNED_PER_TURN_MAX.clone(), &mut play.out)
+    {
         ended.push(id);
         play.out.clear();
     }

@@ -4,6 +4,7 @@ use weir_proto::reason::{By, Why};
 
 use crate::action::Actions;
 use crate::base::clock::Now;
+use crate::base::wheel::Work;
 use crate::event::{Ready, Side};
 use crate::flow::Doubt;
 use crate::limits::{DOUBT_MS, WATCH_AFTER_MS};
@@ -12,10 +13,11 @@ use crate::session::{Attempt, Phase, Pulse, Session};
 use super::{SessionId, Table};
 
 impl Table {
-    /// The next session whose deadline has passed, with what is to be done about it.
-    pub fn on_time(&mut self, now: Now, out: &mut Actions) -> Option<SessionId> {
+    /// The next session whose deadline has passed, with what is to be done about it. `None` also
+    /// when `work`, which is this turn's, is used up.
+    pub fn on_time(&mut self, now: Now, work: &mut Work, out: &mut Actions) -> Option<SessionId> {
         loop {
-            let slot = self.wheel.pop_expired(now)?;
+            let slot = self.wheel.pop_expired(now, work)?;
             let id = self.sessions.at(slot);
             let id = id.expect("a session that ends takes its deadline with it");
             let session = self.sessions.get_mut(id).expect("the slot is occupied");

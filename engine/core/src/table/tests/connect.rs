@@ -46,15 +46,15 @@ fn retries_beyond_the_budget_wait_for_their_turn() {
     }
     assert_eq!(play.retry_waits(), 2);
     play.now = START.plus_millis(60);
-    assert_eq!(play.table.on_time(play.now, &mut play.out), None, "still three");
+    assert_eq!(play.on_time(), None, "still three");
     play.on(ids[0], Side::Backend, Completion::Connected(Ok(())));
     play.take();
     play.now = START.plus_millis(120);
-    let woken = play.table.on_time(play.now, &mut play.out).unwrap();
+    let woken = play.on_time().unwrap();
     assert!(ids[3..].contains(&woken), "{woken:?}");
     assert!(matches!(play.take()[..], [Action::Connect { .. }]));
     play.table.connect_started(woken, Leg(300), play.now);
-    assert_eq!(play.table.on_time(play.now, &mut play.out), None, "and the last one waits on");
+    assert_eq!(play.on_time(), None, "and the last one waits on");
     assert_eq!(play.retry_waits(), 0, "nobody has begun to wait");
 }
 
@@ -72,7 +72,7 @@ fn a_session_that_waits_for_its_turn_is_ended_by_a_stop_and_by_the_end_of_its_ti
     assert!(matches!(play.take()[..], [Action::Close { .. }, Action::Free(_)]));
     play.now = START.plus_millis(520);
     let mut ended = Vec::new();
-    while let Some(id) = play.table.on_time(play.now, &mut play.out) {
+    while let Some(id) = play.on_time() {
         ended.extend(play.take().iter().any(|it| matches!(it, Action::Free(_))).then_some(id));
     }
     assert_eq!(ended, [ids[4]], "the others are being cancelled");
@@ -89,7 +89,7 @@ fn the_last_retry_is_cut_short_and_speaks_against_nobody() {
         let first = play.now;
         for wait_ms in [1020, 500] {
             play.now = play.now.plus_millis(wait_ms);
-            assert_eq!(play.table.on_time(play.now, &mut play.out), Some(id), "turn {turn}");
+            assert_eq!(play.on_time(), Some(id), "turn {turn}");
             assert!(matches!(play.take()[..], [Action::Cancel { .. }]));
             play.on(id, Side::Backend, Completion::Canceled);
             play.on(id, Side::Backend, Completion::Connected(Err(Errno::ECANCELED)));
