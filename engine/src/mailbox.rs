@@ -101,6 +101,12 @@ impl Inbox {
         self.reports.try_recv().ok()
     }
 
+    /// True if no report waits. For the simulator.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sender.len() == 0
+    }
+
     /// See [`crate::Engine::take_bell`].
     pub(crate) fn take_bell(&mut self) -> Option<ControlEar> {
         self.ear.take()

@@ -139,6 +139,12 @@ impl<I: Io> Shard<I> {
         &self.table
     }
 
+    /// True if control has not been told everything, for checkers.
+    #[must_use]
+    pub fn has_reports(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
     /// The world, for checkers.
     pub fn io(&mut self) -> &mut I {
         &mut self.io

@@ -338,7 +338,7 @@ impl Control {
     }
 
     /// From now on only figures count that are asked for later than now; asks for them.
-    pub(crate) fn want_fresh(&mut self) {
+    pub fn want_fresh(&mut self) {
         self.each_live(Shard::want_fresh);
         self.collect();
     }
@@ -347,8 +347,26 @@ impl Control {
     /// an earlier question was still on its way.
     pub(crate) fn is_fresh(&mut self) -> bool {
         self.collect_stale();
-        let mut counting = self.shards.iter().filter(|shard| shard.counts());
-        counting.all(Shard::is_fresh)
+        self.has_fresh()
+    }
+
+    /// True when every shard that counts has given the figures that were wanted. Asks for none.
+    #[must_use]
+    pub fn has_fresh(&self) -> bool {
+        self.shards.iter().filter(|shard| shard.counts()).all(Shard::is_fresh)
+    }
+
+    /// True if this shard is alive and everything that it is to be told was handed over.
+    #[must_use]
+    pub fn has_told(&self, id: ShardId) -> bool {
+        let shard = self.shards.get(usize::from(id.0));
+        shard.is_some_and(|shard| shard.life == Life::Live && shard.outbox.is_empty())
+    }
+
+    /// Orders that have not been handed over to the shard that has the most of them.
+    #[must_use]
+    pub fn orders_waiting(&self) -> usize {
+        self.shards.iter().map(|shard| shard.outbox.len()).max().unwrap_or(0)
     }
 
     fn collect_stale(&mut self) {

@@ -198,6 +198,12 @@ impl Health {
         self.watched.get(&id).map(|watched| watched.counters)
     }
 
+    /// True if something changed that nobody has been told of yet. For the simulator.
+    #[must_use]
+    pub fn has_untold(&self) -> bool {
+        !self.untold.is_empty()
+    }
+
     /// Takes the transitions that nobody has been told of.
     fn take_untold(&mut self) -> Vec<Transition> {
         std::mem::take(&mut self.untold)

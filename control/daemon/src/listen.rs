@@ -135,16 +135,27 @@ fn open(address: SocketAddr, reuse_port: bool) -> Result<OwnedFd, Errno> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::TcpListener;
+pub(crate) mod tests {
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 
     use super::*;
     use weir_proto::ids::{IdSource, Version};
     use weir_proto::spec::{Admin, ListenerSpec, PoolSpec, Spec};
 
-    /// A port of the loopback that is free now.
-    fn free(host: &str) -> SocketAddr {
-        TcpListener::bind((host, 0)).unwrap().local_addr().unwrap()
+    /// A port of `host` that nobody else gets before this process ends. A port that is only free
+    /// now is soon another test's, or the source port of a connection. Here a socket stays bound
+    /// to it, on all addresses, without listening: the kernel gives the port away to no connect and
+    /// to no bind that leaves the choice to it, and whoever has SO_REUSEADDR may bind beside it.
+    pub(crate) fn free(host: &str) -> SocketAddr {
+        let host: IpAddr = host.parse().unwrap();
+        let all: IpAddr = match host {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let guard = open(SocketAddr::new(all, 0), false).unwrap();
+        let bound = rustix::net::getsockname(&guard).unwrap();
+        std::mem::forget(guard);
+        SocketAddr::new(host, SocketAddr::try_from(bound).unwrap().port())
     }
 
     fn snapshot(

@@ -5,6 +5,7 @@
 //! whose object is gone from the snapshot is used again once its last session is over.
 
 mod connects;
+mod figures;
 mod health;
 mod slots;
 
@@ -21,6 +22,7 @@ use crate::pick::{Candidate, Picker, identity};
 use slots::Slots;
 
 pub use connects::MayRetry;
+pub use figures::Figures;
 pub use health::{FAILURES_IN_A_ROW_MAX, Verdict};
 
 /// One listener on this shard.
@@ -140,7 +142,9 @@ impl View {
             let candidate = &pool.picker.candidates()[index];
             let figures = (candidate.load, candidate.usable);
             let fresh = figures == (backend.load(), backend.is_usable(pool.panic));
-            !fresh || !pool.picker.is_fresh(index)
+            let index16 = u16::try_from(index).unwrap_or(u16::MAX);
+            let overlooked = backend.is_unsteady() && !pool.unsteady.contains(&index16);
+            !fresh || overlooked || !pool.picker.is_fresh(index)
         };
         self.backends.iter().find(stale).map(|backend| backend.id)
     }

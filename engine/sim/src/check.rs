@@ -3,6 +3,7 @@
 //! reports.
 
 mod connects;
+mod figures;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -72,6 +73,7 @@ pub struct Ledger {
     ids: BTreeMap<SocketAddr, BackendId>,
     unhealthy: BTreeMap<BackendId, bool>,
     failures: BTreeMap<BackendId, u32>,
+    said: figures::Said,
     attempts: BTreeMap<Key, Attempt>,
     ejected: Vec<BackendId>,
     /// A kill or a stop was obeyed: which connects still count is not known exactly any more.
@@ -105,14 +107,20 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// The shard has obeyed these orders before anything else in its turn.
-    pub fn obeyed(&mut self, orders: Vec<Sent>) {
+    /// The shard has obeyed these orders before anything else in its turn at `now` (nanoseconds).
+    pub fn obeyed(&mut self, orders: Vec<Sent>, now: u64) {
         for order in orders {
             match order {
-                Sent::Adopt(snapshot) => self.adopt(snapshot),
+                Sent::Adopt(snapshot) => {
+                    self.said.adopt(self.snapshot.as_deref(), &snapshot, now);
+                    self.adopt(snapshot);
+                }
+                Sent::Load(list) => self.said.load(&list, self.snapshot.as_deref()),
                 Sent::Health(list) => {
                     for (backend, healthy) in list {
                         if self.backend(backend).is_some() {
+                            let before = self.is_healthy(backend);
+                            self.said.health(backend, (before, healthy), now);
                             self.unhealthy.insert(backend, !healthy);
                             self.failures.insert(backend, 0);
                         }

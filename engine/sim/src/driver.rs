@@ -172,8 +172,8 @@ impl<I: Io> World<I> {
         let before = self.shard.table().len();
         self.running = self.shard.turn();
         let orders = self.operator.obeyed();
-        self.ledger.obeyed(orders);
         let mut kernel = self.kernel.borrow_mut();
+        self.ledger.obeyed(orders, kernel.now);
         let table = self.shard.table();
         crate::invariants::note_sessions(table, &mut kernel);
         let seen = std::mem::take(&mut kernel.seen);
@@ -184,6 +184,7 @@ impl<I: Io> World<I> {
         let now = kernel.now;
         drop(kernel);
         self.ledger.saw(&seen, now)?;
+        self.ledger.check_figures(table.view(), now)?;
         self.line.saw(&seen, table)?;
         let reports: Vec<Report> = std::iter::from_fn(|| self.inbox.take()).collect();
         self.ledger.reported(&reports)?;

@@ -71,11 +71,18 @@ fn check_counts(table: &Table) -> Result<(), String> {
     let mut listeners = vec![0; view.listeners().len()];
     let mut pools = vec![0; view.pools().len()];
     let mut backends = vec![0; view.backends().len()];
+    let mut connects = vec![(0, 0); pools.len()];
+    let mut waiting = backends.clone();
     for (_, session) in table.iter() {
         listeners[usize::from(session.route.listener)] += 1;
         pools[usize::from(session.route.pool)] += 1;
         if let Some(backend) = session.route.backend {
             backends[backend as usize] += 1;
+        }
+        if let (Some(is_retry), Some(backend)) = (session.counted_retry, session.route.backend) {
+            let (all, retries) = &mut connects[usize::from(session.route.pool)];
+            (*all, *retries) = (*all + 1, *retries + u32::from(is_retry));
+            waiting[backend as usize] += 1;
         }
     }
     let counted: Vec<u32> = view.listeners().iter().map(|row| row.sessions).collect();
@@ -89,6 +96,14 @@ fn check_counts(table: &Table) -> Result<(), String> {
     let counted: Vec<u32> = view.backends().iter().map(|row| row.sessions).collect();
     if counted != backends {
         return Err(format!("backends count {counted:?} sessions; there are {backends:?}"));
+    }
+    let counted: Vec<u32> = view.backends().iter().map(|row| row.waiting()).collect();
+    if counted != waiting {
+        return Err(format!("backends count {counted:?} connects; there are {waiting:?}"));
+    }
+    let counted: Vec<(u32, u32)> = view.pools().iter().map(|row| row.connects()).collect();
+    if counted != connects {
+        return Err(format!("pools count {counted:?} connects and retries; not {connects:?}"));
     }
     Ok(())
 }

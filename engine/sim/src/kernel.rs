@@ -42,7 +42,8 @@ struct Asked {
     number: u64,
     /// Bytes that a multishot receive has brought.
     brought: u32,
-    /// A multishot receive is told nothing of a reset that came behind its last bytes, since then.
+    /// A multishot receive is told nothing of a reset that came behind its last bytes, since the
+    /// shard has taken these.
     deaf_since: Option<u64>,
     /// A cancel has found it too late to take it back at once: its own answer comes soon.
     doomed: bool,
@@ -346,6 +347,9 @@ impl Kernel {
             _ => {}
         }
         let goes_on = matches!(outcome, Outcome::Session(done) if !done.is_last());
+        if goes_on {
+            self.last_bytes_taken(asked.number);
+        }
         if let Some(leg) = leg_of(asked.op).filter(|_| !goes_on) {
             self.legs.answered(leg, asked.op);
             if let Outcome::Accepted(result) = outcome {

@@ -26,6 +26,8 @@ use crate::net::Mode;
 pub enum Sent {
     Adopt(Arc<Snapshot>),
     Health(Vec<(BackendId, bool)>),
+    /// Sessions of the other shards.
+    Load(Vec<(BackendId, u32)>),
     Collect,
     Kill(BackendId),
     Drain,
@@ -211,8 +213,9 @@ impl Operator {
                 let loads = self.some_backends().into_iter();
                 let loads = loads.map(|id| (id, self.chance.below(50))).collect::<Vec<_>>();
                 let loads = loads.into_iter().map(|(id, n)| (id, u32::try_from(n).unwrap_or(0)));
-                let order = Order::LoadElsewhere(loads.collect());
-                self.send(kernel, order, Sent::Other, "order: load elsewhere");
+                let loads: Vec<(BackendId, u32)> = loads.collect();
+                let order = Order::LoadElsewhere(loads.clone());
+                self.send(kernel, order, Sent::Load(loads), "order: load elsewhere");
             }
             _ => {}
         }

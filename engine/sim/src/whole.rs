@@ -9,6 +9,7 @@ mod history;
 mod people;
 pub mod planted;
 mod settle;
+mod told;
 mod wires;
 
 use std::cell::RefCell;
@@ -274,6 +275,7 @@ impl Whole {
         if answered > 0 {
             self.street.note("answers", [answered, 0]);
         }
+        self.check_told()?;
         self.history.hear_answers();
         if self.daemon.as_ref().is_some_and(|daemon| daemon.is_over().is_some()) {
             // In peace: the database is closed.
@@ -283,17 +285,6 @@ impl Whole {
             self.leave();
         }
         Ok(())
-    }
-
-    /// Somebody types a command.
-    fn ask(&mut self) {
-        let Some(daemon) = &mut self.daemon else { return };
-        if daemon.waiting() < self.faults.people && self.chance.hits(self.swarm.changes) {
-            let (request, options) = self.people.ask(daemon.snapshot());
-            self.street.note("asks", [daemon.waiting(), 0]);
-            daemon.ask(request, options);
-            self.meet_hosts();
-        }
     }
 
     fn kernel(&mut self) -> Kernel {
@@ -337,13 +328,6 @@ impl Whole {
             }
             None if self.chance.below(4) == 0 => self.clients_left -= 1,
             None => {}
-        }
-    }
-
-    /// Every backend that somebody has thought of has a host.
-    fn meet_hosts(&mut self) {
-        for host in self.people.hosts.drain(..) {
-            self.street.net.hosts.insert(host, Mode::Listens);
         }
     }
 

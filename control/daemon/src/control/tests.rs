@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
@@ -145,9 +145,9 @@ impl Fleet for Shards {
     fn ticks(&self, _now: Now) {}
 }
 
-/// A port of the loopback that is free now.
+/// A port of the loopback that stays free.
 pub(crate) fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    listen::tests::free("127.0.0.1")
 }
 
 /// Pool web with b1 and b2 behind listener web.

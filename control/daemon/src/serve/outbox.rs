@@ -52,11 +52,16 @@ impl Outbox {
 
     /// True if everything was handed over.
     pub(crate) fn is_empty(&self) -> bool {
-        self.adopt.is_none()
-            && self.health.is_empty()
-            && self.kills.is_empty()
-            && !self.drain
-            && !self.stop
+        self.len() == 0
+    }
+
+    /// Orders that have not been handed over.
+    pub(crate) fn len(&self) -> usize {
+        usize::from(self.adopt.is_some())
+            + usize::from(!self.health.is_empty())
+            + self.kills.len()
+            + usize::from(self.drain)
+            + usize::from(self.stop)
     }
 
     /// Hands over what the shard takes, in this order: snapshot, health, kills, drain, stop. `send`

@@ -189,7 +189,7 @@ fn elapsed_ms(since: Now, now: Now) -> u32 {
 
 impl BackendView {
     /// It has recovered or may be stuck: picks have to look at it.
-    fn is_unsteady(&self) -> bool {
+    pub(super) fn is_unsteady(&self) -> bool {
         self.stuck_since.is_some() || self.recovered_at.is_some()
     }
 

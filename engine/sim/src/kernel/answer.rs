@@ -4,11 +4,14 @@ use weir_core::event::{Chunk, Completion, Errno, Leg, Receive};
 use weir_engine::io::{Op, Outcome, Token};
 
 use super::legs::Behind;
-use super::{Asked, Kernel, key, leg_of};
+use super::{Answer, Asked, Kernel, key, leg_of};
 use crate::net::Mode;
 
 /// Six SYNs are sent; then ETIMEDOUT.
 pub(super) const SYN_TIMEOUT_NS: u64 = 127_000_000_000;
+
+/// When the shard will take an answer is not known yet.
+const NOT_TAKEN: u64 = u64::MAX;
 
 const EHOSTUNREACH: Errno = Errno(113);
 
@@ -49,7 +52,7 @@ impl Kernel {
             Outcome::Session(Completion::Received { length, last: false, .. }) => {
                 let deaf = self.is_reset(asked.op) && self.chance.flip();
                 self.pending[index].waits_on(length);
-                self.pending[index].deaf_since = deaf.then_some(self.now);
+                self.pending[index].deaf_since = deaf.then_some(NOT_TAKEN);
             }
             _ => {
                 self.pending.swap_remove(index);
@@ -65,8 +68,26 @@ impl Kernel {
         conn.is_some_and(|conn| conn.weir_reset && conn.up.bytes.is_empty() && !conn.up.fin)
     }
 
-    /// True if a receive on this leg has been told nothing of a reset since before `moment`.
+    /// The shard takes bytes of the multishot receive with this number: that a reset lets nothing
+    /// come behind them it can suspect from now on and not before.
+    pub(super) fn last_bytes_taken(&mut self, number: u64) {
+        let now = self.now;
+        let of_it = |answer: &Answer| answer.asked.number == number;
+        if self.answers.iter().any(of_it) {
+            return;
+        }
+        let mut pending = self.pending.iter_mut().filter(|asked| asked.number == number);
+        if let Some(since) = pending.next().and_then(|asked| asked.deaf_since.as_mut()) {
+            *since = now;
+        }
+    }
+
+    /// True if a receive on this leg has been told nothing of a reset since before `moment`, and no
+    /// answer on its leg waits for the shard: a send may have got the error.
     pub(crate) fn is_deaf(&self, leg: Leg, moment: u64) -> bool {
+        if self.answers.iter().any(|answer| leg_of(answer.asked.op) == Some(leg)) {
+            return false;
+        }
         let mut on_it = self.pending.iter().filter(|asked| leg_of(asked.op) == Some(leg));
         on_it.any(|asked| asked.deaf_since.is_some_and(|since| since < moment))
     }

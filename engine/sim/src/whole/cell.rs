@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
+use weir_core::view::View;
 use weir_engine::mailbox::{Inbox, Mailbox};
 use weir_engine::shard::{Shard, ShardSetup};
 use weir_proto::order::Report;
@@ -127,6 +128,24 @@ impl Cell {
         self.shard.is_none() && self.last_word.is_some()
     }
 
+    /// True if control has heard of this shard, and not only of one before it.
+    #[must_use]
+    pub(super) fn is_known(&self) -> bool {
+        self.started == self.built
+    }
+
+    /// What the shard knows of the configuration.
+    #[must_use]
+    pub(super) fn view(&self) -> Option<&View> {
+        self.shard.as_ref().map(|shard| shard.table().view())
+    }
+
+    /// True if it has said something, or has something to say, that control has not heard.
+    #[must_use]
+    pub(super) fn has_reports(&self) -> bool {
+        !self.inbox.is_empty() || self.shard.as_ref().is_some_and(Shard::has_reports)
+    }
+
     /// Sessions that it has.
     #[must_use]
     pub(super) fn sessions(&self) -> u32 {
@@ -189,8 +208,8 @@ impl Cell {
                 _ => {}
             }
         }
-        self.ledger.obeyed(orders);
         let mut kernel = self.kernel.borrow_mut();
+        self.ledger.obeyed(orders, kernel.now);
         let table = shard.table();
         invariants::note_sessions(table, &mut kernel);
         let seen = std::mem::take(&mut kernel.seen);
@@ -210,6 +229,7 @@ impl Cell {
         }
         self.version = version;
         self.ledger.saw(&seen, now)?;
+        self.ledger.check_figures(table.view(), now)?;
         self.line.saw(&seen, table)?;
         self.ledger.check_cuts(table, before)?;
         self.ledger.check_limits(table, self.setup.sessions_max, OVERSHOOT_MAX)

@@ -23,7 +23,7 @@ use super::{BY, MS};
 use crate::chance::Chance;
 
 /// How often control looks at its deadlines (serve.rs).
-const TICK_NS: u64 = 250 * MS;
+pub(super) const TICK_NS: u64 = 250 * MS;
 
 /// A request that was not answered.
 #[derive(Debug)]

@@ -11,8 +11,10 @@ use weir_proto::spec::{
     Strategy,
 };
 
+use super::Whole;
 use crate::chance::Chance;
 use crate::faults::Swarm;
+use crate::net::Mode;
 use crate::operator::{name, retries, timeouts};
 
 /// Everybody who makes changes.
@@ -24,6 +26,26 @@ pub(super) struct People {
     pub(super) hosts: Vec<SocketAddr>,
     /// Every address that a listener ever had.
     pub(super) listens_at: Vec<SocketAddr>,
+}
+
+impl Whole {
+    /// Somebody types a command.
+    pub(super) fn ask(&mut self) {
+        let Some(daemon) = &mut self.daemon else { return };
+        if daemon.waiting() < self.faults.people && self.chance.hits(self.swarm.changes) {
+            let (request, options) = self.people.ask(daemon.snapshot());
+            self.street.note("asks", [daemon.waiting(), 0]);
+            daemon.ask(request, options);
+            self.meet_hosts();
+        }
+    }
+
+    /// Every backend that somebody has thought of has a host.
+    pub(super) fn meet_hosts(&mut self) {
+        for host in self.people.hosts.drain(..) {
+            self.street.net.hosts.insert(host, Mode::Listens);
+        }
+    }
 }
 
 impl People {

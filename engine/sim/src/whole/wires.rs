@@ -46,6 +46,12 @@ impl Wire {
         Wire { door, sent, life: 0, rings: false, killed: Vec::new(), last: None }
     }
 
+    /// True if the shard has taken every order.
+    #[must_use]
+    pub(super) fn is_taken(&self) -> bool {
+        self.door.waiting() == 0
+    }
+
     /// The orders that the shard `life` of this thread has taken since the last call. What was for
     /// another one it has dropped.
     pub(super) fn taken(&mut self, life: u32) -> Vec<Sent> {
@@ -167,11 +173,11 @@ impl Wires {
                 Sent::Adopt(Arc::clone(snapshot))
             }
             Order::Health(list) => Sent::Health(list.clone()),
+            Order::LoadElsewhere(list) => Sent::Load(list.clone()),
             Order::Collect { .. } => Sent::Collect,
             Order::Kill(id) => Sent::Kill(*id),
             Order::Drain => Sent::Drain,
             Order::Stop => Sent::Stop,
-            _ => Sent::Other,
         }
     }
 }

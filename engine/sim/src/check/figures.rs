@@ -1,0 +1,112 @@
+//! The ledger of what is known of a backend beside its configuration: it is what orders and answers
+//! have made it, whatever versions come in between.
+
+use std::collections::BTreeMap;
+
+use weir_core::view::{Figures, View};
+use weir_proto::ids::BackendId;
+use weir_proto::snapshot::Snapshot;
+use weir_proto::spec::{Admin, Strategy};
+
+use super::Ledger;
+
+/// What was said of backends.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    /// Sessions of the other shards.
+    elsewhere: BTreeMap<BackendId, u32>,
+    recovered: BTreeMap<BackendId, Recovered>,
+}
+
+/// A backend that has recovered.
+#[derive(Clone, Copy, Debug)]
+struct Recovered {
+    /// In nanoseconds.
+    at: u64,
+    /// The shortest slow start that its pool has had since; none is 0.
+    ramp_ms: u64,
+}
+
+impl Said {
+    pub(super) fn load(&mut self, list: &[(BackendId, u32)], snapshot: Option<&Snapshot>) {
+        let Some(snapshot) = snapshot else { return };
+        let known = |id: BackendId| snapshot.backends().any(|(_, backend)| backend.id == id);
+        self.elsewhere.extend(list.iter().copied().filter(|(id, _)| known(*id)));
+    }
+
+    /// Control says of a backend that was up or not (`before`) what it is now.
+    pub(super) fn health(&mut self, id: BackendId, (before, now_up): (bool, bool), now: u64) {
+        if now_up && !before {
+            self.recovered.insert(id, Recovered { at: now, ramp_ms: u64::MAX });
+        } else if !now_up {
+            self.recovered.remove(&id);
+        }
+    }
+
+    pub(super) fn adopt(&mut self, before: Option<&Snapshot>, after: &Snapshot, now: u64) {
+        let was_maint = |id| {
+            let mut all = before.iter().flat_map(|snapshot| snapshot.backends());
+            all.any(|(_, backend)| backend.id == id && backend.admin == Admin::Maint)
+        };
+        let (mut elsewhere, mut recovered) = (BTreeMap::new(), BTreeMap::new());
+        for (_, backend) in after.backends() {
+            elsewhere.extend(self.elsewhere.get_key_value(&backend.id));
+            recovered.extend(self.recovered.get_key_value(&backend.id));
+            if was_maint(backend.id) && backend.admin != Admin::Maint {
+                recovered.insert(backend.id, Recovered { at: now, ramp_ms: u64::MAX });
+            }
+        }
+        (self.elsewhere, self.recovered) = (elsewhere, recovered);
+        self.follow(after);
+    }
+
+    /// A pick that finds a slow start over forgets it.
+    fn follow(&mut self, snapshot: &Snapshot) {
+        for (pool, backend) in snapshot.backends() {
+            let ramps = pool.strategy != Strategy::Maglev;
+            let ramp_ms = if ramps { pool.health.slow_start.millis } else { 0 };
+            if let Some(recovered) = self.recovered.get_mut(&backend.id) {
+                recovered.ramp_ms = recovered.ramp_ms.min(ramp_ms);
+            }
+        }
+    }
+}
+
+impl Ledger {
+    /// Every figure of every backend is what was said and seen. `now` is in nanoseconds.
+    ///
+    /// # Errors
+    /// What differs.
+    pub fn check_figures(&mut self, view: &View, now: u64) -> Result<(), String> {
+        if let Some(snapshot) = &self.snapshot {
+            self.said.follow(snapshot);
+        }
+        view.figures().try_for_each(|figures| self.check_backend(figures, now))
+    }
+
+    fn check_backend(&self, figures: Figures, now: u64) -> Result<(), String> {
+        let id = figures.id;
+        let elsewhere = self.said.elsewhere.get(&id).copied().unwrap_or(0);
+        if figures.elsewhere != elsewhere {
+            let known = figures.elsewhere;
+            return Err(format!("backend {id} has {known} remote sessions; {elsewhere} were told"));
+        }
+        if !figures.is_stuck_as_it_should() {
+            return Err(format!("whether backend {id} is stuck was forgotten: {figures:?}"));
+        }
+        let failures = self.failures.get(&id).copied().unwrap_or(0);
+        if !self.fuzzy && u32::from(figures.failures) != failures.min(255) {
+            return Err(format!("{failures} failures of backend {id} in a row: {figures:?}"));
+        }
+        let ramps = |recovered: &&Recovered| {
+            (now / 1_000_000).saturating_sub(recovered.at / 1_000_000) < recovered.ramp_ms
+        };
+        let recovered = self.said.recovered.get(&id).filter(ramps);
+        if let Some(recovered) = recovered
+            && figures.recovered_at.map(|at| at.nanos) != Some(recovered.at)
+        {
+            return Err(format!("backend {id} has recovered, {recovered:?}: {figures:?}"));
+        }
+        Ok(())
+    }
+}
