@@ -56,6 +56,31 @@ const PLACES: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
+/// What is in the process that serves, and where a word of [`STREAMS`] may be in it. A write to a
+/// standard stream can wait for ever, and `println!` panics when it fails: the log's thread alone
+/// may meet that (docs/adr/0020). The simulator has no log, since the log is the process's: this
+/// is what holds that control cannot wait for one.
+const SILENT: &[(&str, &[&str])] = &[
+    ("shared-proto/src/", &[]),
+    ("engine/core/src/", &[]),
+    ("engine/src/", &[]),
+    ("control/daemon/src/", &["control/daemon/src/streams.rs"]),
+    // It serves nobody, but a reader that leaves must not make it panic.
+    ("control/cli/src/", &["control/cli/src/main.rs", "control/cli/src/top.rs"]),
+];
+
+/// Words that write to a standard stream, with what follows them.
+const STREAMS: &[(&str, &str)] = &[
+    ("print", "!"),
+    ("println", "!"),
+    ("eprint", "!"),
+    ("eprintln", "!"),
+    ("dbg", "!"),
+    ("stdout", "()"),
+    ("stderr", "()"),
+    ("sd_notify", "::"),
+];
+
 fn crates(file: &File) -> Vec<Violation> {
     let row = CRATES.iter().find(|(prefix, _)| file.path.starts_with(prefix));
     let Some((prefix, allowed)) = row else { return Vec::new() };
@@ -149,6 +174,26 @@ fn places(file: &File) -> Vec<Violation> {
     violations
 }
 
+fn streams(file: &File) -> Vec<Violation> {
+    let row = SILENT.iter().find(|(prefix, _)| file.path.starts_with(prefix));
+    let Some((_, allowed)) = row else { return Vec::new() };
+    let code = code_only(&file.text);
+    let mut violations = Vec::new();
+    for (word, follows) in STREAMS {
+        let is_macro = *follows == "!"; // which panics: nowhere
+        if !is_macro && allowed.contains(&file.path.as_str()) {
+            continue;
+        }
+        for at in words(&code, word) {
+            if code[at + word.len()..].starts_with(follows) {
+                let what = format!("{word}{follows} can wait for ever: use tracing, or streams.rs");
+                violations.push(Violation::new(&file.path, line_of(&code, at), what));
+            }
+        }
+    }
+    violations
+}
+
 fn all(rule: fn(&File) -> Vec<Violation>) {
     let files = source::files();
     let rust = files.iter().filter(|file| file.path.ends_with(".rs"));
@@ -168,6 +213,11 @@ fn modules_of_the_engine_name_only_what_is_below_them() {
 #[test]
 fn kernel_executor_codec_and_unsafe_have_one_place_each() {
     all(places);
+}
+
+#[test]
+fn the_process_that_serves_prints_nothing() {
+    all(streams);
 }
 
 /// The other half: each rule finds what is planted, and lets the good neighbour be.
@@ -215,5 +265,18 @@ mod planted {
         assert_eq!(lines(places, "control/cli/src/ask.rs", "use bincode::config;\n"), [1]);
         assert_eq!(lines(places, "shared-proto/src/frame.rs", "use bincode::config;\n"), NONE);
         assert_eq!(lines(places, "engine/src/lib.rs", "#![deny(unsafe_code)]\n"), NONE);
+    }
+
+    #[test]
+    fn a_word_to_a_standard_stream() {
+        let text = "// println!()\nprintln!(\"eprintln!()\");\nlet e = io::stderr().lock();\n\
+                    command.stderr(Stdio::null());\nfn print() {}\neprint!();\n";
+        for path in ["control/daemon/src/serve.rs", "engine/src/shard.rs", "control/cli/src/run.rs"]
+        {
+            assert_eq!(lines(streams, path, text), [2, 6, 3], "{path}");
+        }
+        assert_eq!(lines(streams, "control/daemon/src/streams.rs", text), [2, 6]);
+        assert_eq!(lines(streams, "engine/sim/src/main.rs", text), NONE);
+        assert_eq!(lines(streams, "tests/stories/log.rs", text), NONE);
     }
 }

@@ -140,6 +140,13 @@ pub fn probe() -> Result<(), StartError> {
     ring::probe()
 }
 
+/// Lets the log be written before SIGABRT ends the process, whoever raises it: it
+/// waits until `is_written` says so, for a second at most. `is_written` is called in a signal
+/// handler: it may read atomics and nothing else.
+pub fn linger_before_abort(is_written: fn() -> bool) {
+    sys::abort::linger(is_written);
+}
+
 /// The supplementary groups of a Unix socket's peer, as they were when it connected. Here because
 /// no crate that control uses has the call, and only this one may make calls of its own.
 ///

@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code)]
 
+pub(crate) mod abort;
 pub(crate) mod affinity;
 pub(crate) mod eventfd;
 pub(crate) mod peer;

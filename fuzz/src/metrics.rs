@@ -56,6 +56,7 @@ pub fn run(bytes: &[u8]) -> u64 {
         program: &program,
         started_ms: u64::from(choices.short()) << (choices.byte() % 48),
         events_dropped: u64::from(choices.byte()),
+        log_dropped: u64::from(choices.byte()),
         guarded: Vec::new(),
         sessions_max: u64::from(choices.short()),
         process: Process::default(),

@@ -59,3 +59,10 @@ pub fn try_wait<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>) ->
         park(STEP);
     }
 }
+
+/// Waits for `condition`, however long it takes: for threads that end with the test.
+pub fn wait_for_ever(mut condition: impl FnMut() -> bool) {
+    while !condition() {
+        park(STEP);
+    }
+}

@@ -102,6 +102,13 @@ impl Plan {
         self
     }
 
+    /// A file that weir's log is appended to.
+    #[must_use]
+    pub fn log_file(mut self, path: impl Into<std::path::PathBuf>) -> Plan {
+        self.start.log_file = Some(path.into());
+        self
+    }
+
     /// One more backend, at an address that the story itself listens on.
     #[must_use]
     pub fn extern_backend(mut self, name: &str, address: SocketAddr) -> Plan {

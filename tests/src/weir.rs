@@ -1,15 +1,15 @@
 //! The real `weir` and `weirctl`, as processes: started, asked, stopped, quoted when a story fails.
 
 pub mod ctl;
+mod log;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -17,6 +17,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::clock;
 
 pub use ctl::Ran;
+use log::Log;
+pub use log::Reader;
 
 /// How long weir may take to be ready.
 const READY_MAX: Duration = Duration::from_secs(20);
@@ -103,11 +105,13 @@ pub struct Start {
     pub failpoints: bool,
     /// Environment variables: name, value.
     pub env: Vec<(String, String)>,
+    /// A file that weir's log is appended to, instead of a pipe that the test reads.
+    pub log_file: Option<PathBuf>,
 }
 
 impl Default for Start {
     fn default() -> Start {
-        Start { nofile: None, shards: 2, failpoints: false, env: Vec::new() }
+        Start { nofile: None, shards: 2, failpoints: false, env: Vec::new(), log_file: None }
     }
 }
 
@@ -131,28 +135,6 @@ struct Process {
     child: Child,
     log: Arc<Log>,
     status: Option<ExitStatus>,
-}
-
-/// What a process said on stderr.
-#[derive(Debug, Default)]
-struct Log {
-    lines: Mutex<Vec<String>>,
-}
-
-impl Log {
-    fn text(&self) -> String {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
-    }
-
-    /// Collects in a thread of its own, to the end of the process.
-    fn follow(self: &Arc<Log>, stream: impl std::io::Read + Send + 'static) {
-        let log = Arc::clone(self);
-        std::thread::spawn(move || {
-            for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                log.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-            }
-        });
-    }
 }
 
 impl Weir {
@@ -204,11 +186,15 @@ impl Weir {
         };
         command.args(["run", "-c", &self.file]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.envs(self.start.env.iter().cloned());
         command.env_remove("NOTIFY_SOCKET").env_remove("WEIR_SOCKET");
+        command.envs(self.start.env.iter().cloned());
         command.env_remove("WEIR_FAILPOINTS");
         if self.start.failpoints {
             command.env("WEIR_FAILPOINTS", self.dir.entry("f"));
+        }
+        if let Some(path) = &self.start.log_file {
+            let file = fs::OpenOptions::new().append(true).create(true).open(path);
+            command.stderr(file.expect("the log's file can be opened"));
         }
         let mut child = command.spawn().expect("weir can be started");
         let log = Arc::new(Log::default());
@@ -270,7 +256,16 @@ impl Weir {
     /// What the process has said so far, on stdout and stderr.
     #[must_use]
     pub fn log(&self) -> String {
-        self.process.as_ref().map(|process| process.log.text()).unwrap_or_default()
+        let read = self.process.as_ref().map(|process| process.log.text()).unwrap_or_default();
+        let file = self.start.log_file.as_ref().filter(|path| path.is_file());
+        read + &file.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default()
+    }
+
+    /// What becomes of the log from now on. Once weir says something more.
+    pub fn read_log(&self, how: Reader) {
+        if let Some(process) = &self.process {
+            process.log.set(how);
+        }
     }
 
     /// The process id.

@@ -14,6 +14,7 @@ mod health;
 mod integrity;
 mod lifecycle;
 mod limits;
+mod log;
 mod mass_removal;
 mod metrics;
 mod nofile;

@@ -13,6 +13,7 @@ use rustix::process::Signal;
 use weir_tests::clock::{self, PATIENCE};
 use weir_tests::net::{Peer, Script};
 use weir_tests::story::{Plan, Set};
+use weir_tests::weir::Reader;
 
 const SHARDS: usize = 4;
 /// Clients that come all the time, one after the other.
@@ -306,14 +307,25 @@ fn a_shard_without_siblings_keeps_its_clients() {
 
 #[test]
 fn a_shard_that_stays_stuck_ends_the_process() {
-    let Some(mut set) = plan() else { return };
-    set.weir.strike("shard 2 sleep 90000");
-    logged(&set, &["shard 2 ", "listeners are shut"], Duration::from_secs(2));
-    let status = clock::wait_within(Duration::from_secs(45), "the end", || set.weir.exited());
-    let signal = std::os::unix::process::ExitStatusExt::signal(&status);
-    assert_eq!(signal, Some(Signal::ABORT.as_raw()), "{status}");
-    let log = set.weir.log();
-    assert!(log.contains("ending the process") && log.contains("weir-shard-0"), "{log}");
+    // One whose log is read, and one whose log is full: what is to be said must not keep it.
+    let sets = [Reader::Reads, Reader::StandsStill].map(|reader| {
+        let set = plan()?;
+        set.weir.read_log(reader);
+        set.weir.strike("shard 2 sleep 90000");
+        Some((reader, set))
+    });
+    for (reader, mut set) in sets.into_iter().flatten() {
+        let status = clock::wait_within(Duration::from_secs(45), "the end", || set.weir.exited());
+        let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+        assert_eq!(signal, Some(Signal::ABORT.as_raw()), "{status}, {reader:?}");
+        if reader == Reader::Reads {
+            clock::wait_for("what all threads did", || {
+                let log = set.weir.log();
+                let of_fence = log.contains("shard 2 ") && log.contains("listeners are shut");
+                of_fence && log.contains("ending the process") && log.contains("weir-shard-0")
+            });
+        }
+    }
 }
 
 #[test]

@@ -55,7 +55,8 @@ pub(crate) fn run(socket: &Path, colour: bool) -> Result<Exit, Failure> {
     // `try_init` also makes a panic give the terminal back before it is told.
     let shown = ratatui::try_init()
         .and_then(|mut terminal| show(&mut terminal, &mut model, &samples, &leave, colour));
-    ratatui::restore();
+    // Not `restore`: it prints, and panics when nobody reads that.
+    let _ = ratatui::try_restore();
     drop(stop);
     // It may be waiting for a daemon that is silent; the process need not.
     if feed.is_finished() {

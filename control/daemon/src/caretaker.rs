@@ -21,6 +21,7 @@ use crate::control::{Fleet, elapsed};
 use crate::listen;
 use crate::rt;
 use crate::signals::Flags;
+use crate::systemd;
 use crate::watchdog::Guarded;
 
 /// Between two looks at reports and signals.
@@ -85,9 +86,9 @@ pub(crate) fn run(estate: &Estate) -> Result<u8, String> {
          nothing can be changed, asked or checked. Start weir again when it suits you: SIGTERM \
          drains for {DRAIN_MAX:?}"
     );
-    let status = "the control thread has died; traffic goes on; start weir again";
+    let status = "STATUS=the control thread has died; traffic goes on; start weir again";
     // Without systemd there is nobody to tell.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(status)]);
+    let _ = systemd::tell(status);
     let mut caretaker = Caretaker::new(Arc::clone(engine));
     while caretaker.phase != Phase::Over {
         caretaker.look(flags, &|| newest_sockets(engine), rt::now());

@@ -3,7 +3,7 @@
 mod backend;
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use weir_proto::spec::{
     Admin, BackendSpec, HealthKind, HealthSpec, ListenerSpec, PoolSpec, Span, Spec, Strategy,
 };
 
-use crate::file;
+use crate::{file, streams};
 
 /// Runs the demo. `serve` is `weir run -c FILE`: it returns when weir has been stopped.
 ///
@@ -21,10 +21,8 @@ use crate::file;
 pub(crate) fn run(serve: impl FnOnce(PathBuf) -> Result<u8, String>) -> Result<u8, String> {
     let say = |fault: io::Error| format!("the demo cannot start: {fault}");
     let stage = Stage::set().map_err(say)?;
-    // Whoever reads it through a pipe wants it now; whoever has closed the pipe does not want it.
-    let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{}", stage.invitation()).and_then(|()| out.flush());
-    drop(out);
+    // Nothing serves yet: this may wait. Whoever cannot read it does without.
+    let _ = streams::out(&format!("{}\n", stage.invitation()));
     let code = serve(stage.file());
     // Nothing in it is worth more than the demo.
     let _ = std::fs::remove_dir_all(&stage.folder);

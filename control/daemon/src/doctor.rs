@@ -10,6 +10,7 @@ use weir_proto::answer::SCHEMA;
 use crate::file::Settings;
 use crate::rt;
 use crate::serve::limits::Limits;
+use crate::streams;
 use facts::{Access, Facts, Folder};
 
 /// One question and its answer.
@@ -36,12 +37,10 @@ enum Verdict {
 /// Looks at this host, prints a line for each check and gives the exit code: 1 if one fails.
 pub(crate) fn command(settings: &Settings, json: bool) -> u8 {
     let checks = judge(&Facts::of_this_host(settings));
-    if json {
-        println!("{}", json_report(&checks));
-    } else {
-        print!("{}", table(&checks));
-    }
-    u8::from(has_failed(&checks))
+    let text = if json { format!("{}\n", json_report(&checks)) } else { table(&checks) };
+    // An answer that could not be given is none.
+    let is_told = streams::out(&text).is_ok();
+    u8::from(has_failed(&checks) || !is_told)
 }
 
 fn has_failed(checks: &[Check]) -> bool {

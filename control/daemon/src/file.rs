@@ -17,6 +17,7 @@ use weir_proto::spec::Spec;
 
 use crate::door::exposure;
 use crate::door::roles::Grant;
+use crate::streams;
 pub use diagnostic::Diagnostic;
 use diagnostic::{Problem, Source};
 pub use export::export;
@@ -134,24 +135,27 @@ pub fn check_command(path: &Path, json: bool, more: impl Fn(&Spec) -> Vec<Fault>
         }
         Err(diagnostics) => (diagnostics, Vec::new()),
     };
+    let mut answer = String::new();
     if json {
-        println!("{}", json_report(&wrong, &warnings));
-        return u8::from(!wrong.is_empty());
-    }
-    for warning in &warnings {
-        eprintln!("warning: {warning}");
-    }
-    if wrong.is_empty() {
-        println!("{}: ok", path.display());
+        answer = format!("{}\n", json_report(&wrong, &warnings));
     } else {
-        let colour = diagnostic::is_coloured();
-        for diagnostic in &wrong {
-            eprintln!("{}\n", diagnostic.render(colour));
+        for warning in &warnings {
+            streams::err(&format!("warning: {warning}"));
         }
-        let plural = if wrong.len() == 1 { "" } else { "s" };
-        eprintln!("{}: {} error{plural}", path.display(), wrong.len());
+        if wrong.is_empty() {
+            answer = format!("{}: ok\n", path.display());
+        } else {
+            let colour = diagnostic::is_coloured();
+            for diagnostic in &wrong {
+                streams::err(&format!("{}\n", diagnostic.render(colour)));
+            }
+            let plural = if wrong.len() == 1 { "" } else { "s" };
+            streams::err(&format!("{}: {} error{plural}", path.display(), wrong.len()));
+        }
     }
-    u8::from(!wrong.is_empty())
+    // An answer that could not be given is none.
+    let is_told = streams::out(&answer).is_ok();
+    u8::from(!wrong.is_empty() || !is_told)
 }
 
 fn json_report(wrong: &[Diagnostic], warnings: &[String]) -> serde_json::Value {

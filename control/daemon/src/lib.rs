@@ -17,20 +17,21 @@ pub mod file;
 pub mod health;
 mod json;
 pub mod listen;
+mod log;
 mod paths;
 pub mod rollout;
 mod rt;
 mod serve;
 mod signals;
 pub mod store;
+mod streams;
+mod systemd;
 pub mod watchdog;
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use tracing_subscriber::filter::EnvFilter;
 
 /// A TCP load balancer.
 #[derive(Debug, Parser)]
@@ -80,40 +81,31 @@ enum Output {
 pub fn main() -> ExitCode {
     match Args::parse().verb {
         Verb::Run { config, shards } => {
-            start_log();
-            exit(serve::run(serve::Run { file: config, shards }))
+            let serve = || serve::run(serve::Run { file: config, shards });
+            exit(log::start().and_then(|()| serve()))
         }
         Verb::Check { file, output } => {
             let json = output == Output::Json;
             ExitCode::from(file::check_command(&file, json, desk::loops))
         }
         Verb::Demo => {
-            start_log();
-            exit(demo::run(|file| serve::run(serve::Run { file: Some(file), shards: None })))
+            let serve = |file| serve::run(serve::Run { file: Some(file), shards: None });
+            exit(demo::run(|file| log::start().and_then(|()| serve(file))))
         }
         Verb::Doctor { config, output } => doctor(config.as_deref(), output),
     }
 }
 
 fn exit(ended: Result<u8, String>) -> ExitCode {
-    ended.map_or_else(
+    let code = ended.map_or_else(
         |why| {
-            eprintln!("error: {why}");
+            log::say(&format!("error: {why}"));
             ExitCode::FAILURE
         },
         ExitCode::from,
-    )
-}
-
-/// One line an event on stderr; `WEIR_LOG` sets what is shown (`info` by default).
-fn start_log() {
-    let filter = EnvFilter::try_from_env("WEIR_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .with_target(false)
-        .init();
+    );
+    log::finish();
+    code
 }
 
 fn doctor(path: Option<&Path>, output: Output) -> ExitCode {

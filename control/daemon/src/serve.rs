@@ -21,6 +21,7 @@ use crate::file;
 use crate::health::Transition;
 use crate::rt;
 use crate::signals::{Signal, Signals};
+use crate::systemd;
 use notice::{Notice, Turnstile};
 
 pub(crate) use start::{Run, read_file, run};
@@ -71,7 +72,7 @@ impl Shared {
             notice: Notice::default(),
             turnstile: Turnstile::default(),
             answers: Cell::new(0),
-            is_watched: sd_notify::watchdog_enabled().is_some(),
+            is_watched: systemd::wants_pings(),
         })
     }
 
@@ -176,7 +177,7 @@ impl Shared {
         self.notice.ring();
         if self.is_watched {
             // One that is missed is no harm: systemd waits for several ticks.
-            let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+            let _ = systemd::tell(systemd::ALIVE);
         }
     }
 

@@ -52,6 +52,8 @@ impl Signals {
             let bell = theirs.try_clone().map_err(text)?;
             signal_hook::low_level::pipe::register(number, bell).map_err(text)?;
         }
+        // A file that has reached RLIMIT_FSIZE is the error of a write, not the end of the process.
+        signal_hook::flag::register(libc::SIGXFSZ, Arc::default()).map_err(text)?;
         let flag = Arc::clone(&flags.interrupt);
         ctrlc::set_handler(move || {
             flag.store(true, Ordering::Release);

@@ -7,6 +7,7 @@
 mod dump;
 mod guarded;
 mod judge;
+mod last;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -20,11 +21,15 @@ use weir_proto::order::ListenerSocket;
 use crate::rt;
 pub(crate) use guarded::Guarded;
 use judge::{Judge, Seen, Verdict};
+use last::LastResort;
 
 /// Between two looks.
 const STEP: Duration = Duration::from_millis(25);
 /// Control is said to be silent after this long without a tick.
 const SILENT_AFTER: Duration = Duration::from_secs(5);
+
+/// What is to be said before the process is aborted may take this long.
+const LAST_AFTER: Duration = Duration::from_secs(3);
 
 /// What the watchdog has seen of one shard since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,18 +97,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Starts the thread. It ends when the other end of `end` is dropped.
 fn start(board: Arc<Board>, end: Receiver<()>) -> std::io::Result<()> {
+    let last = LastResort::new(LAST_AFTER, || std::process::abort())?;
     let run = move || {
         let mut judges = vec![Judge::default(); board.posts.len()];
         let mut silent = false;
         while end.recv_timeout(STEP) == Err(RecvTimeoutError::Timeout) {
-            look(&board, &mut judges);
+            look(&board, &mut judges, &last);
             look_at_control(&board, &mut silent);
         }
     };
     thread::Builder::new().name("weir-watchdog".to_owned()).spawn(run).map(drop)
 }
 
-fn look(board: &Board, judges: &mut [Judge]) {
+fn look(board: &Board, judges: &mut [Judge], last: &LastResort) {
     for (number, (post, judge)) in board.posts.iter().zip(judges).enumerate() {
         let beat = post.pulse.beat();
         let seen = if judge.is_news(beat) {
@@ -135,6 +141,7 @@ fn look(board: &Board, judges: &mut [Judge]) {
             ),
             Verdict::Recovered => tracing::info!("shard {number} turns again, after {stuck:?}"),
             Verdict::Abort => {
+                last.arm(); // whatever keeps this thread from reaching the abort
                 tracing::error!(
                     "shard {number} has made no turn for {stuck:?}: ending the process\n{}",
                     dump::all()

@@ -29,6 +29,8 @@ pub struct MetricsInput<'a> {
     /// When weir started to serve, in milliseconds since 1970.
     pub started_ms: u64,
     pub events_dropped: u64,
+    /// Lines of the log that were not written.
+    pub log_dropped: u64,
     /// Of each shard, in order.
     pub guarded: Vec<GuardedShard>,
     /// The most sessions of all shards together.
@@ -122,6 +124,8 @@ fn whole(page: &mut Page, input: &MetricsInput<'_>) {
         .row(&[], input.snapshot.version);
     page.counter("weir_events_dropped_total", "Events that made room for newer ones.")
         .row(&[], input.events_dropped);
+    let help = "Lines of the log that found no room, or could not be written.";
+    page.counter("weir_log_dropped_total", help).row(&[], input.log_dropped);
     let help = "Sessions that ended: by whom, during what, and why.";
     let mut family = page.counter("weir_session_ends_total", help);
     for (reason, count) in input.census.ends() {

@@ -1,11 +1,13 @@
 //! One thing that is wrong with a file, shown as rustc shows it.
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde::Serialize;
+
+use crate::streams;
 
 /// A text and what it is called.
 #[derive(Debug)]
@@ -96,5 +98,5 @@ impl Diagnostic {
 pub(super) fn is_coloured() -> bool {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
     let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-    !set("NO_COLOR") && (set("CLICOLOR_FORCE") || (io::stderr().is_terminal() && !dumb))
+    !set("NO_COLOR") && (set("CLICOLOR_FORCE") || (streams::err_is_terminal() && !dumb))
 }

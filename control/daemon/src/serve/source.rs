@@ -30,6 +30,7 @@ impl Source for Shared {
             program: env!("CARGO_PKG_VERSION"),
             started_ms: control.started.wall_ms,
             events_dropped: control.events.dropped_total(),
+            log_dropped: crate::log::dropped_total(),
             guarded: control.shards.iter().map(guarded).collect(),
             sessions_max: control.shards.iter().map(|shard| u64::from(shard.sessions_max)).sum(),
             process: Process::read(),

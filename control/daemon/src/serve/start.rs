@@ -1,7 +1,6 @@
 //! `weir run`: from the file to the line that says it serves, each step with its way out.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -15,7 +14,7 @@ use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::Spec;
 
 use super::limits::Limits;
-use super::{Shared, later, moment, own_author, start_reports, start_signals, start_ticks};
+use super::{Shared, TICK, later, moment, own_author, start_reports, start_signals, start_ticks};
 use crate::caretaker::{self, Estate};
 use crate::control::Control;
 use crate::desk;
@@ -25,10 +24,12 @@ use crate::door::{exposure, http};
 use crate::file::{self, Settings, Shards};
 use crate::health::prober;
 use crate::listen;
+use crate::log;
 use crate::rt::{self, TcpServer};
 use crate::signals::Signals;
 use crate::store::{Found, Record, Store};
 use crate::watchdog::Guarded;
+use crate::{streams, systemd};
 
 /// Keys maglev's hash of client addresses. A constant: a client finds its backend again after a
 /// restart, and through another weir with the same pool.
@@ -62,7 +63,7 @@ pub(crate) fn run(run: Run) -> Result<u8, String> {
     let thread = thread.map_err(|error| format!("control cannot have a thread: {error}"))?;
     match thread.join() {
         Ok(ended) => ended?,
-        // The panic's text is on stderr already.
+        // The panic's text is in the log already.
         Err(_) => caretaker::run(&estate),
     }
 }
@@ -70,7 +71,7 @@ pub(crate) fn run(run: Run) -> Result<u8, String> {
 /// Reads and checks the file; what is wrong with it, for stderr.
 pub(crate) fn read_file(path: &Path) -> Result<file::File, String> {
     file::read(path).map_err(|diagnostics| {
-        let colour = std::io::stderr().is_terminal();
+        let colour = streams::err_is_terminal();
         let texts: Vec<String> =
             diagnostics.iter().map(|diagnostic| diagnostic.render(colour)).collect();
         texts.join("\n")
@@ -110,6 +111,7 @@ async fn serve(
         hash_seed: HASH_SEED,
         seed: RandomState::new().build_hasher().finish(),
     };
+    log::take_strays()?;
     let mut engine =
         Engine::start(&options).map_err(|error| format!("{}\nhint: {}", error.what, error.hint))?;
     let bell = engine.take_bell().ok_or("the engine has no bell")?;
@@ -219,8 +221,19 @@ fn announce(shared: &Rc<Shared>) {
     let (snapshot, shards) = (&control.snapshot, control.shards.len());
     let (listeners, version) = (snapshot.listeners.len(), snapshot.version);
     tracing::info!("ready: version {version}, shards {shards}, listeners {listeners}");
-    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
-        tracing::warn!("systemd was not told: {error}");
+    rt::spawn(tell_systemd());
+}
+
+/// READY=1, for as long as there is no room for it.
+async fn tell_systemd() {
+    loop {
+        match systemd::tell(systemd::READY) {
+            Ok(()) => return,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                rt::sleep(TICK).await;
+            }
+            Err(error) => return tracing::warn!("systemd was not told: {error}"),
+        }
     }
 }
 

@@ -104,6 +104,7 @@ fn page(spec: &Spec) -> String {
         program: "0.1.0",
         started_ms: 1_700_000_000_500,
         events_dropped: 4,
+        log_dropped: 5,
         guarded: vec![GuardedShard {
             watched: Watched { stuck: 3, fences: 2 },
             is_fenced: true,
@@ -149,6 +150,7 @@ fn the_page_of_the_whole_and_of_its_listeners_and_pools() {
         "weir_start_time_seconds 1700000000.5
         weir_config_version 2
         weir_events_dropped_total 4
+        weir_log_dropped_total 5
         # TYPE weir_session_ends_total counter
         weir_session_ends_total{by=\"weir\",during=\"relaying\",why=\"idle_timeout\"} 5
         weir_session_ends_total{by=\"client\",during=\"half_closed\",why=\"complete\"} 0

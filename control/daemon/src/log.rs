@@ -1,0 +1,131 @@
+//! The log. One thread writes it to stderr; all others hand it lines and never wait (ADR 0020).
+//!
+//! ```text
+//! tracing ──────────┐
+//! panics (hook) ────┼─ put: try_send ──▶ queue ──▶ weir-log ── write(2) ──▶ stderr as it was given
+//! stdout, stderr ───┘                      │ full, or the write failed: dropped and counted
+//!   └─ a pipe ─ weir-strays                └ told in a line when the log can be written again
+//! ```
+
+mod panics;
+mod queue;
+
+use std::fs::File;
+use std::io::{self, PipeReader, Read, Write};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::Duration;
+
+use tracing_subscriber::filter::EnvFilter;
+
+use crate::{rt, streams};
+use queue::Queue;
+
+/// How long the end of the process waits for the log at most: its reader may stand still.
+const FLUSH_MAX: Duration = Duration::from_secs(1);
+/// Between two looks at whether everything is written.
+const STEP: Duration = Duration::from_millis(1);
+/// Bytes of a printed line that are kept together.
+const STRAY_MAX: usize = 8 << 10;
+
+static LOG: OnceLock<Queue> = OnceLock::new();
+
+/// Starts the thread, and sends it one line an event (`WEIR_LOG` sets what is shown, `info` by
+/// default) and one a panic. Once a process, before anything serves.
+///
+/// # Errors
+/// A sentence for the operator: no descriptor or no thread.
+pub(crate) fn start() -> Result<(), String> {
+    let text = |error: io::Error| format!("the log cannot have a thread: {error}");
+    let colour = streams::err_is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let (queue, drain) = queue::pair(File::from(streams::err_again().map_err(text)?));
+    thread::Builder::new().name("weir-log".to_owned()).spawn(move || drain.run()).map_err(text)?;
+    panics::tell(queue.clone());
+    let _ = LOG.set(queue);
+    let filter = EnvFilter::try_from_env("WEIR_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(|| Line)
+        // What it says when a line cannot be written it prints itself.
+        .log_internal_errors(false)
+        .with_ansi(colour)
+        .with_target(false)
+        .init();
+    weir_engine::linger_before_abort(is_written);
+    Ok(())
+}
+
+/// From now on what anybody prints is a line of the log. Before shards are started: they copy the
+/// descriptors.
+///
+/// # Errors
+/// A sentence for the operator: no descriptor or no thread.
+pub(crate) fn take_strays() -> Result<(), String> {
+    let Some(queue) = LOG.get() else { return Ok(()) };
+    let text = |error: io::Error| format!("stdout and stderr cannot be taken over: {error}");
+    let strays = streams::divert().map_err(text)?;
+    let run = move || collect(strays, queue);
+    thread::Builder::new().name("weir-strays".to_owned()).spawn(run).map(drop).map_err(text)
+}
+
+/// Puts each printed line into the log, for ever: a pipe that nobody reads would hold who prints.
+fn collect(mut from: PipeReader, queue: &Queue) {
+    let (mut chunk, mut line) = ([0; 1024], Vec::new());
+    loop {
+        let Ok(count) = from.read(&mut chunk) else {
+            thread::park_timeout(STEP);
+            continue;
+        };
+        if count == 0 {
+            return; // nobody can print any more
+        }
+        for byte in &chunk[..count] {
+            line.push(*byte);
+            if *byte == b'\n' || line.len() == STRAY_MAX {
+                queue.put(std::mem::take(&mut line));
+            }
+        }
+    }
+}
+
+/// Says why the program does not run: in the log, or on stderr if there is none.
+pub(crate) fn say(text: &str) {
+    match LOG.get() {
+        Some(queue) => queue.put(format!("{text}\n").into_bytes()),
+        None => streams::err(text),
+    }
+}
+
+/// Waits until everything is written, for [`FLUSH_MAX`] at most.
+pub(crate) fn finish() {
+    let began = rt::now();
+    while !is_written() && crate::control::elapsed(began, rt::now()) < FLUSH_MAX {
+        thread::park_timeout(STEP);
+    }
+}
+
+/// Lines that nobody will read: there was no room for them, or they could not be written.
+pub(crate) fn dropped_total() -> u64 {
+    LOG.get().map_or(0, Queue::dropped)
+}
+
+/// Called by a signal handler too: it only reads two words.
+fn is_written() -> bool {
+    LOG.get().is_none_or(Queue::is_empty)
+}
+
+/// Takes one event at a time, and takes it always.
+struct Line;
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(queue) = LOG.get() {
+            queue.put(bytes.to_vec());
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
