@@ -121,6 +121,11 @@ pub trait Io {
     /// `until` has passed.
     fn wait(&mut self, until: Option<Now>);
 
+    /// The next connection that was accepted and not told of, for a shard that cannot go on:
+    /// nothing else is asked afterwards but to close and fence legs. Checks nothing, asks the
+    /// kernel for nothing: whatever made the shard panic may be here too.
+    fn salvage(&mut self) -> Option<Leg>;
+
     /// Counts what the kernel's side has done since the last call.
     fn take_counts(&mut self) -> Counts;
 }

@@ -14,11 +14,12 @@ mod setup;
 mod sqe;
 mod watch;
 
+use std::mem::ManuallyDrop;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 
 use io_uring::types::{SubmitArgs, Timespec};
-use io_uring::{IoUring, squeue};
+use io_uring::{IoUring, cqueue, squeue};
 use weir_core::action::How;
 use weir_core::base::clock::Now;
 use weir_core::event::{BufferId, Chunk, Errno, Interest, Leg, Moved, PipeId, Receive};
@@ -51,8 +52,10 @@ pub struct RingSetup {
 pub struct Ring {
     ring: IoUring,
     buffers: Buffers,
-    /// Memory that operations point to until they are submitted, or until they are answered.
-    arguments: Box<Arguments>,
+    /// Memory that operations point to until they are submitted, or until they are answered. Never
+    /// given back: the bell's read is still asked for when the ring goes, and the kernel lets go of
+    /// it some time later.
+    arguments: ManuallyDrop<Box<Arguments>>,
     watches: Watches,
     pipes: Pipes,
     bell: RawFd,
@@ -81,7 +84,7 @@ impl Ring {
         let mut ring = Ring {
             ring,
             buffers,
-            arguments: Box::default(),
+            arguments: ManuallyDrop::new(Box::default()),
             watches: Watches::new()?,
             pipes: Pipes::new(setup.pipes),
             bell: setup.bell,
@@ -284,6 +287,16 @@ impl Io for Ring {
         self.counts.waited_ns += self.woke_at.nanos - before.nanos;
     }
 
+    fn salvage(&mut self) -> Option<Leg> {
+        self.buffers.keep_for_the_kernel();
+        let accepted = |entry: cqueue::Entry| {
+            let token = Token::unpack(entry.user_data());
+            let is_leg = matches!(token, Some(Token::Accept { .. })) && entry.result() >= 0;
+            is_leg.then(|| Leg(entry.result()))
+        };
+        self.ring.completion().find_map(accepted)
+    }
+
     fn take_counts(&mut self) -> Counts {
         std::mem::take(&mut self.counts)
     }
@@ -343,5 +356,19 @@ mod tests {
         ring.wait(Some(begun.plus_millis(20_000)));
         assert!(ring.now() < begun.plus_millis(10_000), "it has waited");
         assert!(matches!(ring.next_completion(), Some((_, Outcome::Ready(_)))));
+    }
+
+    #[test]
+    fn the_arena_of_a_ring_that_was_left_in_use_stays_where_it_was() {
+        let bell = eventfd::new().unwrap();
+        let setup = RingSetup { buffers: 64, completions: 64, pipes: 0, bell: bell.as_raw_fd() };
+        let mut ring = Ring::new(setup).unwrap();
+        assert_eq!(ring.salvage(), None);
+        let first = ring.buffers.bytes(Chunk { buffer: BufferId(0), start: 0, end: 1 });
+        // SAFETY: the arena is at least that long, and nobody else uses it.
+        unsafe { first.cast_mut().write(7) };
+        drop(ring);
+        // SAFETY: it is still mapped, or this test ends by SIGSEGV.
+        assert_eq!(unsafe { first.read() }, 0, "its memory is given back");
     }
 }

@@ -10,6 +10,7 @@ use weir_core::limits::Tuning;
 use weir_proto::ids::ShardId;
 use weir_proto::order::Report;
 
+use crate::io::Io;
 use crate::mailbox::{Inbox, Mailbox};
 use crate::ring::{Ring, RingSetup, refusal};
 use crate::shard::{Shard, ShardSetup};
@@ -98,7 +99,7 @@ fn live(
     drop(told); // `start` waits until every shard has spoken
     let heart = mailbox.heart().clone();
     heart.begin();
-    live_on(setup, (ring, mailbox, reporter), bell);
+    live_on(setup, (ring, mailbox, reporter), || Ring::new(bell));
     heart.end();
 }
 
@@ -109,11 +110,12 @@ fn no_table(error: &std::io::Error) -> StartError {
     }
 }
 
-/// Shard after shard, until one ends in peace.
-fn live_on(
+/// Shard after shard, until one ends in peace. The calling thread has a descriptor table of its
+/// own.
+fn live_on<I: Io>(
     setup: ShardSetup,
-    (mut ring, mailbox, mut reporter): (Ring, Mailbox, Mailbox),
-    bell: RingSetup,
+    (mut ring, mailbox, mut reporter): (I, Mailbox, Mailbox),
+    again: impl Fn() -> std::io::Result<I>,
 ) {
     let mut mailbox = Some(mailbox);
     while let Some(own) = mailbox.take() {
@@ -124,8 +126,9 @@ fn live_on(
         let text = panic.downcast::<String>().map(|text| *text);
         let text = text.or_else(|panic| panic.downcast::<&str>().map(|text| (*text).to_owned()));
         let text = text.unwrap_or_else(|_| "a panic without a text".to_owned());
+        table::reset_others(&reporter.descriptors());
         last_word(&mut reporter, setup.id, Some(text));
-        match Ring::new(bell).and_then(|it| Ok((it, reporter.again()?))) {
+        match again().and_then(|it| Ok((it, reporter.again()?))) {
             Ok((new_ring, next)) => {
                 ring = new_ring;
                 mailbox = Some(std::mem::replace(&mut reporter, next));
@@ -155,3 +158,6 @@ fn last_word(reporter: &mut Mailbox, shard: ShardId, panic: Option<String>) {
     // A full channel means that control has long stopped listening.
     let _ = reporter.report(Report::Ended { shard, panic });
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -236,6 +236,10 @@ impl<I: Io> Io for Sabotage<I> {
         self.io.wait(until);
     }
 
+    fn salvage(&mut self) -> Option<Leg> {
+        self.io.salvage()
+    }
+
     fn take_counts(&mut self) -> Counts {
         self.io.take_counts()
     }

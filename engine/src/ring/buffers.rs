@@ -30,6 +30,8 @@ const WINDOW_MAX: u16 = 2048;
 struct Mapping {
     start: NonNull<u8>,
     length: usize,
+    /// The kernel may write into it after that: the addresses stay taken, their memory goes.
+    stays: bool,
 }
 
 impl Mapping {
@@ -42,12 +44,18 @@ impl Mapping {
             return Err(io::Error::last_os_error());
         }
         let start = NonNull::new(start.cast()).expect("a mapping is not at 0");
-        Ok(Mapping { start, length })
+        Ok(Mapping { start, length, stays: false })
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        if self.stays {
+            // SAFETY: it was mapped in `new` with this length. Who writes to it later writes to new
+            // pages of its own.
+            unsafe { libc::madvise(self.start.as_ptr().cast(), self.length, libc::MADV_DONTNEED) };
+            return;
+        }
         // SAFETY: it was mapped in `new` with this length, and nothing points into it any more: the
         // ring, which is dropped before its buffers, was the last user.
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
@@ -79,6 +87,13 @@ impl Buffers {
         let free = (0..entries).rev().collect();
         let window = WINDOW_MIN.min(entries);
         Ok(Buffers { arena, ring: memory, entries, tail: 0, published: 0, window, free })
+    }
+
+    /// Keeps the arena's addresses when this is dropped. Receives that were asked for outlive the
+    /// ring for a moment, and the arena of the next ring would be mapped at the same place: one
+    /// client's bytes in another's buffer.
+    pub(super) fn keep_for_the_kernel(&mut self) {
+        self.arena.stays = true;
     }
 
     /// Buffers that no session holds.

@@ -6,6 +6,11 @@
 use std::io;
 use std::os::fd::RawFd;
 
+use weir_core::action::How;
+use weir_core::event::Leg;
+
+use super::socket;
+
 /// Leaves the process's table for a copy in which only `keep` and the standard streams are open.
 ///
 /// # Errors
@@ -26,6 +31,32 @@ pub(crate) fn leave(keep: &[RawFd]) -> io::Result<()> {
     Ok(())
 }
 
+/// Closes, with resets, whatever the calling thread's own table holds beside `keep` and the
+/// standard streams: the connections that a shard which panicked had in its hands and wrote down
+/// nowhere, or whose accepts the kernel had no room to answer.
+pub(crate) fn reset_others(keep: &[RawFd]) {
+    for fd in others().filter(|fd| !keep.contains(fd)) {
+        socket::close(Leg(fd), How::Reset);
+    }
+}
+
+/// The descriptors of the calling thread's table, but for the standard streams; some more if /proc
+/// does not tell.
+fn others() -> impl Iterator<Item = RawFd> {
+    let listed = std::fs::read_dir("/proc/thread-self/fd").ok().map(|entries| {
+        let number = |entry: io::Result<std::fs::DirEntry>| {
+            entry.ok()?.file_name().to_str()?.parse::<RawFd>().ok()
+        };
+        entries.filter_map(number).collect::<Vec<_>>()
+    });
+    // The folder's own is among them, and closed by now.
+    let all = if listed.is_none() { 0..MOST } else { 0..0 };
+    listed.into_iter().flatten().chain(all).filter(|fd| *fd > libc::STDERR_FILENO)
+}
+
+/// No table of a shard is larger (`Limits`, fs.nr_open).
+const MOST: RawFd = 1 << 20;
+
 fn close_range(first: u32, last: u32, any: bool, flags: libc::c_uint) -> io::Result<()> {
     // An empty range is asked for as one that cannot hold a descriptor.
     let (first, last) = if any { (first, last) } else { (u32::MAX, u32::MAX) };
@@ -39,7 +70,9 @@ fn close_range(first: u32, last: u32, any: bool, flags: libc::c_uint) -> io::Res
 #[cfg(test)]
 mod tests {
     use std::fs::File;
-    use std::os::fd::AsRawFd;
+    use std::io::Read;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::{AsRawFd, IntoRawFd};
     use std::thread;
 
     use super::*;
@@ -60,5 +93,28 @@ mod tests {
         });
         assert_eq!(open.join().unwrap(), [true, false, true, false]);
         assert!(fds.iter().all(|fd| is_open(*fd)));
+    }
+
+    #[test]
+    fn a_connection_that_nobody_knows_of_is_reset() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut clients = [0; 2].map(|_| TcpStream::connect(address).unwrap());
+        let [kept, lost] = [0; 2].map(|_| listener.accept().unwrap().0.into_raw_fd());
+        let open = thread::spawn(move || {
+            leave(&[kept, lost]).unwrap();
+            reset_others(&[kept]);
+            [kept, lost].map(is_open)
+        });
+        assert_eq!(open.join().unwrap(), [true, false]);
+        // The table of this thread has them still. SAFETY: they are ours.
+        unsafe { libc::close(lost) };
+        let heard = clients[1].read(&mut [0]).map_err(|error| error.kind());
+        assert_eq!(heard, Err(io::ErrorKind::ConnectionReset));
+        clients[0].set_nonblocking(true).unwrap();
+        let heard = clients[0].read(&mut [0]).map_err(|error| error.kind());
+        assert_eq!(heard, Err(io::ErrorKind::WouldBlock));
+        // SAFETY: it is ours.
+        unsafe { libc::close(kept) };
     }
 }
