@@ -80,6 +80,15 @@ pub trait Io {
     /// The client's address of an accepted leg, if the kernel still knows it.
     fn peer(&mut self, leg: Leg) -> Option<IpAddr>;
 
+    /// True if the peer of a connected leg has reset the connection. Changes nothing: the error is
+    /// still told to whoever asks the leg next.
+    fn is_gone(&mut self, leg: Leg) -> bool;
+
+    /// True if a connect to `address` that has succeeded on `leg` has met itself: with nobody
+    /// listening on a port of this host that connect(2) may also take as its own, two SYNs of one
+    /// socket can cross (RFC 9293, simultaneous open), and the socket is its own peer.
+    fn has_met_itself(&mut self, leg: Leg, address: &SocketAddr) -> bool;
+
     /// Tells once, by [`Outcome::Ready`] with `token`, when `leg` is ready for one of `interest` or
     /// is reset; replaces what it was watched for before. It is no operation: the news may never
     /// come, it ends with the leg, and it may still come after the leg was closed.

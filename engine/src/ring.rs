@@ -16,6 +16,7 @@ mod watch;
 
 use std::mem::ManuallyDrop;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 
 use io_uring::types::{SubmitArgs, Timespec};
@@ -34,6 +35,10 @@ use pipes::Pipes;
 pub(crate) use setup::{probe, refusal};
 use sqe::Arguments;
 use watch::Watches;
+
+/// How old a look at ip_local_port_range may be that says which connects can meet themselves, in
+/// milliseconds. People widen the range while weir runs.
+const PORTS_AGE_MS: u32 = 1_000;
 
 /// How a ring is made.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +67,9 @@ pub struct Ring {
     batch: Batch,
     /// The kernel ends a multishot receive after so many bytes.
     multishot: bool,
-    local_ports: Option<u32>,
+    local_ports: Option<RangeInclusive<u16>>,
+    /// When `local_ports` was read.
+    ports_read_at: Now,
     /// Answers that were taken since the last wait.
     taken: u32,
     counts: Counts,
@@ -90,7 +97,8 @@ impl Ring {
             bell: setup.bell,
             batch,
             multishot,
-            local_ports: socket::local_ports(),
+            local_ports: None,
+            ports_read_at: Now { nanos: 0 },
             taken: 0,
             counts: Counts::default(),
             woke_at: Now { nanos: 0 },
@@ -214,11 +222,25 @@ impl Io for Ring {
     }
 
     fn open(&mut self, address: &SocketAddr) -> Result<Leg, Errno> {
-        socket::open(address, self.local_ports)
+        socket::open(address)
     }
 
     fn peer(&mut self, leg: Leg) -> Option<IpAddr> {
         socket::peer(leg)
+    }
+
+    fn is_gone(&mut self, leg: Leg) -> bool {
+        socket::is_unconnected(leg)
+    }
+
+    fn has_met_itself(&mut self, leg: Leg, address: &SocketAddr) -> bool {
+        if self.ports_read_at.plus_millis(PORTS_AGE_MS) <= self.woke_at {
+            self.local_ports = socket::local_ports();
+            self.ports_read_at = self.woke_at;
+        }
+        let port = address.port();
+        let may_be = self.local_ports.as_ref().is_none_or(|ports| ports.contains(&port));
+        may_be && socket::is_its_own_peer(leg, port)
     }
 
     fn watch(&mut self, token: Token, leg: Leg, interest: Interest) {

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use weir_core::action::{Actions, How};
 use weir_core::base::clock::Now;
-use weir_core::event::{Completion, Side};
+use weir_core::event::{Completion, Errno, Side};
 use weir_core::limits::{
     BESIDE_MS, MOVE_BYTES_BESIDE, MOVE_BYTES_MAX, MOVES_PER_TURN_MAX, RESUMES_PER_TURN_MAX,
     SCANNED_PER_TURN_MAX, SWEEP_PER_TURN_MAX, Tuning,
@@ -157,6 +157,7 @@ impl<I: Io> Shard<I> {
         {
             match (token, outcome) {
                 (Token::Session { id, side, .. }, Outcome::Session(done)) => {
+                    let done = self.believe(id, done);
                     self.answered_at = self.now;
                     let out = &mut self.actions;
                     self.table.on_completion(id, side, done, self.now, out);
@@ -179,6 +180,24 @@ impl<I: Io> Shard<I> {
                 (token, outcome) => unreachable!("{outcome:?} answers {token:?}"),
             }
         }
+    }
+
+    /// A connect that has met itself was refused: nobody listens there. What else the kernel says
+    /// is believed.
+    fn believe(&mut self, id: SessionId, done: Completion) -> Completion {
+        if done != Completion::Connected(Ok(())) {
+            return done;
+        }
+        let session = self.table.session(id);
+        let leg = session.and_then(|session| session.leg(Side::Backend));
+        let backend = session.and_then(|session| session.route.backend);
+        if let (Some(leg), Some(backend)) = (leg, backend) {
+            let address = self.table.view().backends()[backend as usize].address;
+            if self.io.has_met_itself(leg, &address) {
+                return Completion::Connected(Err(Errno::ECONNREFUSED));
+            }
+        }
+        done
     }
 
     fn take_timers(&mut self) {

@@ -7,6 +7,7 @@ mod backpressure;
 mod balance;
 mod cli;
 mod close_matrix;
+mod connects;
 mod crash;
 mod failure_table;
 mod half_close;

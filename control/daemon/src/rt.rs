@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite};
+use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use rustix::fs::Mode;
 use rustix::net::{
@@ -169,10 +169,19 @@ impl AsyncWrite for Stream {
 /// Connects to `address` within `time`.
 ///
 /// # Errors
-/// What connect(2) or socket(2) said; `TimedOut` after `time`.
+/// What connect(2) or socket(2) said; `TimedOut` after `time`; `ConnectionRefused` also where
+/// nobody listens and the connect has met itself.
 pub(crate) async fn connect_tcp(address: SocketAddr, time: Duration) -> io::Result<Stream> {
     let socket = glommio::net::TcpStream::connect_timeout(address, time).await?;
-    Ok(Stream { socket })
+    let met_itself = socket.local_addr()? == socket.peer_addr()?;
+    let mut stream = Stream { socket };
+    if met_itself {
+        // A socket that is closed with bytes unread resets: no TIME_WAIT keeps the port from its
+        // owner.
+        let _ = stream.write_all(b"!").await;
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    Ok(stream)
 }
 
 /// How many Unix connections wait to be accepted.

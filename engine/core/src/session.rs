@@ -90,6 +90,10 @@ pub struct Session {
     pub attempts_left: u8,
     /// While the view counts a connect of it: whether it is a retry.
     pub counted_retry: Option<bool>,
+    /// How long this connect may take, from `moved_at` on, in milliseconds.
+    pub connect_ms: u32,
+    /// The client is watched for a reset, for the connect takes its time.
+    client_watched: bool,
     /// The connect was not given the pool's whole timeout: that it failed by it means nothing.
     pub cut_short: bool,
     pub first_byte_seen: bool,
@@ -130,6 +134,8 @@ impl Session {
             tried: Tried::NONE,
             attempts_left: 0,
             counted_retry: None,
+            connect_ms: 0,
+            client_watched: false,
             cut_short: false,
             first_byte_seen: false,
             watched: false,

@@ -51,6 +51,8 @@ struct Attempt {
     backend: Option<BackendId>,
     waits_for: u32,
     failed: Option<i32>,
+    /// The client has left while it was not connected: what comes of it counts for nothing.
+    left: bool,
     /// Under which version it began.
     version: u64,
     /// The pool, and since when, while its connect has not ended.
@@ -224,6 +226,7 @@ impl Ledger {
                 Seen::CancelsConnect { session } => {
                     self.cancelled(session, now);
                 }
+                Seen::ClientLeft { session } => self.client_left(session),
                 Seen::Answered { session, connected } => self.answered(session, connected),
                 Seen::Received { address, count } => self.tally(address).received += count,
                 Seen::Sent { address, count } => self.tally(address).sent += count,

@@ -15,6 +15,9 @@ use crate::kernel::{Kernel, Note};
 pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
     let now = kernel.now;
     for (id, session) in table.iter() {
+        let is_connecting = matches!(session.phase(), Phase::Connecting(_));
+        let client = session.leg(Side::Client).filter(|_| is_connecting);
+        let abandoned = client.is_some_and(|leg| kernel.is_abandoned(leg));
         let note = kernel.notes.entry((id.slot, id.generation)).or_default();
         let retry = (session.moved_at.nanos, session.tried.len());
         // Later in the same moment the pool may have got another bound: it is not for this one.
@@ -22,6 +25,15 @@ pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
             note.retry = retry;
             let pool = &table.view().pools()[usize::from(session.route.pool)];
             note.retry_due = session.accepted_at.plus_millis(pool.retry.within_ms).nanos;
+        }
+        if abandoned && note.abandoned_at == 0 {
+            note.abandoned_at = now;
+        }
+        // Peers do nothing while the shard turns: who has left by now had left before.
+        let connect = (session.moved_at.nanos, session.tried.len());
+        if is_connecting && session.inflight() > 0 && note.connect.replace(connect) != Some(connect)
+        {
+            note.for_nobody |= note.abandoned_at == now;
         }
         note.timeouts = Some((session.idle_ms, session.half_close_ms));
         note.closing |= matches!(session.phase(), Phase::Closing(_));
@@ -54,6 +66,7 @@ pub fn check(table: &Table, kernel: &Kernel) -> Result<(), String> {
         if !behind {
             check_deadline(table, session, note, now)?;
         }
+        check_client(session, note, now, behind)?;
         let closing = matches!(session.phase(), Phase::Closing(_));
         if closing && not_taken_back.contains(&(id.slot, id.generation)) {
             return Err(format!("{id:?} ends and does not take everything back: {session:?}"));
@@ -168,6 +181,22 @@ fn check_deadline(table: &Table, session: &Session, note: &Note, now: Now) -> Re
     let due = due.plus_millis(2 * TICK_MS);
     if due < now {
         return Err(format!("a deadline has passed at {due:?}, now {now:?}: {session:?}"));
+    }
+    Ok(())
+}
+
+/// A client that has reset has no session for long, and never gets a connect.
+fn check_client(session: &Session, note: &Note, now: Now, behind: bool) -> Result<(), String> {
+    if note.for_nobody {
+        return Err(format!("a connect for a client that has reset: {session:?}"));
+    }
+    if !matches!(session.phase(), Phase::Connecting(_)) || note.abandoned_at == 0 {
+        return Ok(());
+    }
+    let since = Now::from_nanos(note.abandoned_at);
+    let late = since.plus_millis(WATCH_AFTER_MS + 2 * TICK_MS) < now;
+    if late && !behind {
+        return Err(format!("its client has reset before {since:?}, now {now:?}: {session:?}"));
     }
     Ok(())
 }

@@ -66,6 +66,14 @@ impl Io for SimIo {
         self.0.borrow_mut().peer(leg)
     }
 
+    fn is_gone(&mut self, leg: Leg) -> bool {
+        self.0.borrow_mut().is_gone(leg)
+    }
+
+    fn has_met_itself(&mut self, leg: Leg, _address: &SocketAddr) -> bool {
+        self.0.borrow().has_met_itself(leg)
+    }
+
     fn watch(&mut self, token: Token, leg: Leg, interest: Interest) {
         self.0.borrow_mut().watch(token, leg, interest);
     }

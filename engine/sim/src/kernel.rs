@@ -81,6 +81,11 @@ pub struct Note {
     pub retry_due: u64,
     /// Which retry that is: when it began, and how many backends were tried before.
     pub retry: (u64, usize),
+    /// When a turn first saw it connecting with a client that had reset; 0: none has.
+    pub abandoned_at: u64,
+    /// The last connect: when it began, after how many others; and whether its client had left.
+    pub connect: Option<(u64, usize)>,
+    pub for_nobody: bool,
     /// Idle and half-close timeout, in milliseconds; filled in after a turn.
     pub timeouts: Option<(u32, u32)>,
 }
@@ -111,6 +116,10 @@ pub enum Seen {
         fresh: bool,
     },
     CancelsConnect {
+        session: Key,
+    },
+    /// The shard is told that the session's client has reset.
+    ClientLeft {
         session: Key,
     },
     Answered {
@@ -363,7 +372,9 @@ impl Kernel {
         }
         if let (Token::Session { id, side, kind }, Outcome::Session(done)) = (asked.token, outcome)
         {
-            self.learn(key(id), side, kind, done);
+            let met_itself = leg_of(asked.op).is_some_and(|leg| self.has_met_itself(leg));
+            let refused = Completion::Connected(Err(Errno::ECONNREFUSED));
+            self.learn(key(id), side, kind, if met_itself { refused } else { done });
         }
         Some((asked.token, outcome))
     }
@@ -463,13 +474,6 @@ impl Kernel {
     #[must_use]
     pub fn pipes_held(&self) -> Vec<(u16, usize)> {
         self.pipes.in_use()
-    }
-
-    /// The next instant at which the kernel does something by itself.
-    #[must_use]
-    pub fn next_instant(&self) -> Option<u64> {
-        let connects = self.pending.iter().filter(|asked| matches!(asked.op, Op::Connect(..)));
-        connects.map(|asked| asked.since + answer::SYN_TIMEOUT_NS).min()
     }
 }
 

@@ -71,6 +71,8 @@ pub struct Conn {
     /// An RST has arrived at weir, and the error that it has not been told yet.
     pub weir_reset: bool,
     pub weir_error: Option<Errno>,
+    /// A connect has met itself: the peer is this very socket.
+    pub is_itself: bool,
     /// The other connection of its session.
     pub partner: Option<ConnId>,
     /// Slot and generation of its session.
@@ -219,10 +221,19 @@ impl Net {
             weir_finished: false,
             weir_reset: false,
             weir_error: None,
+            is_itself: false,
             partner: None,
             session: None,
         });
         self.unattended.push(id);
+        id
+    }
+
+    /// A connect to a port where nobody listens meets itself.
+    pub fn meet_itself(&mut self, address: SocketAddr, chance: &mut Chance) -> ConnId {
+        let id = self.connect(Side::Backend, address, 1, chance);
+        self.unattended.pop();
+        self.conns[id].is_itself = true;
         id
     }
 

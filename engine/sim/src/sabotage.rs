@@ -187,6 +187,14 @@ impl<I: Io> Io for Sabotage<I> {
         self.io.peer(leg)
     }
 
+    fn is_gone(&mut self, leg: Leg) -> bool {
+        self.io.is_gone(leg)
+    }
+
+    fn has_met_itself(&mut self, leg: Leg, address: &SocketAddr) -> bool {
+        self.io.has_met_itself(leg, address)
+    }
+
     fn watch(&mut self, token: Token, leg: Leg, interest: Interest) {
         self.io.watch(token, leg, interest);
     }

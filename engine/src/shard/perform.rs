@@ -4,7 +4,7 @@ use weir_core::action::{Action, Pending};
 use weir_core::event::{Leg, Side};
 use weir_core::limits::STALLED_MS;
 use weir_core::table::SessionId;
-use weir_proto::reason::ConnectFault;
+use weir_proto::reason::{By, ConnectFault, Why};
 
 use super::Shard;
 use crate::io::{Io, Kind, Op, Token};
@@ -61,6 +61,12 @@ impl<I: Io> Shard<I> {
     }
 
     fn connect(&mut self, id: SessionId, backend: u32) {
+        // Whoever has left in the backlog, or since the last try, gets no backend.
+        let session = self.table.session(id).expect("it was told to connect");
+        if session.leg(Side::Client).is_some_and(|client| self.io.is_gone(client)) {
+            let out = &mut self.actions;
+            return self.table.end(id, By::Client, Why::Reset, self.now, out);
+        }
         let address = self.table.view().backends()[backend as usize].address;
         match self.io.open(&address) {
             Ok(leg) => {

@@ -101,6 +101,16 @@ impl Io for Brittle {
         self.ring.peer(leg)
     }
 
+    fn is_gone(&mut self, leg: Leg) -> bool {
+        self.asks();
+        self.ring.is_gone(leg)
+    }
+
+    fn has_met_itself(&mut self, leg: Leg, address: &SocketAddr) -> bool {
+        self.asks();
+        self.ring.has_met_itself(leg, address)
+    }
+
     fn watch(&mut self, token: Token, leg: Leg, interest: Interest) {
         self.asks();
         self.ring.watch(token, leg, interest);

@@ -2,6 +2,7 @@
 
 use std::mem::{MaybeUninit, size_of};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 
 use weir_core::action::How;
 use weir_core::event::{Errno, Leg};
@@ -19,22 +20,30 @@ fn last_errno() -> Errno {
     Errno(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
 }
 
-/// The ports that a connect may take (ip_local_port_range, ip(7)), as IP_LOCAL_PORT_RANGE wants
-/// them: the lowest in the lower half. `None` if the kernel does not say.
-pub(crate) fn local_ports() -> Option<u32> {
-    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+/// IP_LOCAL_PORT_RANGE's value for "whatever ip_local_port_range is now": the kernel takes a bound
+/// of the socket's own only if it lies within the system's range (ip(7)), and 1 and 65,535 never
+/// narrow it. The lowest port is in the lower half.
+const ANY_PORT: u32 = 1 | 65_535 << 16;
+
+/// The ports that a connect may take at this moment (ip_local_port_range). `None` if the kernel
+/// does not say.
+pub(crate) fn local_ports() -> Option<RangeInclusive<u16>> {
+    // Shards read it now and then, and they do not allocate.
+    let mut text = [0; 32];
+    let mut file = std::fs::File::open("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let length = std::io::Read::read(&mut file, &mut text).ok()?;
+    let range = std::str::from_utf8(&text[..length]).ok()?;
     let mut ports = range.split_whitespace().map(|port| port.parse::<u16>().ok());
-    let (lowest, highest) = (ports.next()??, ports.next()??);
-    Some(u32::from(lowest) | u32::from(highest) << 16)
+    Some(ports.next()??..=ports.next()??)
 }
 
 /// A TCP socket for connecting to `address`, with TCP_NODELAY. Blocking, so that the ring waits and
 /// not we: io_uring answers EAGAIN on non-blocking ones.
 ///
-/// `ports`: what [`local_ports`] says. Left to itself connect(2) tries every port of one parity
-/// before it tries the other: with 20,000 of 28,232 in use it takes 0.8 ms of CPU (docs/adr/0016),
-/// with a range of its own (6.3), even the whole one, it takes the next free one from anywhere.
-pub(crate) fn open(address: &SocketAddr, ports: Option<u32>) -> Result<Leg, Errno> {
+/// Left to itself connect(2) tries every port of one parity before it tries the other: with 20,000
+/// of 28,232 in use it takes 0.8 ms of CPU (docs/adr/0016), with a range of its own (6.3), even
+/// one that narrows nothing, it takes the next free one from anywhere.
+pub(crate) fn open(address: &SocketAddr) -> Result<Leg, Errno> {
     let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     // SAFETY: no pointers.
     let fd = unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
@@ -42,9 +51,8 @@ pub(crate) fn open(address: &SocketAddr, ports: Option<u32>) -> Result<Leg, Errn
         return Err(last_errno());
     }
     set(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, &1i32);
-    if let Some(ports) = ports {
-        set(fd, libc::IPPROTO_IP, IP_LOCAL_PORT_RANGE, &ports);
-    }
+    // Older kernels refuse the option and go on as before.
+    set(fd, libc::IPPROTO_IP, IP_LOCAL_PORT_RANGE, &ANY_PORT);
     Ok(Leg(fd))
 }
 
@@ -104,11 +112,24 @@ pub(crate) fn fence(listener: Leg) {
 
 /// The other end's address.
 pub(crate) fn peer(leg: Leg) -> Option<IpAddr> {
+    address_by(libc::getpeername, leg).map(|address| address.ip())
+}
+
+/// True if a connected leg's own address is its peer's, whose port is `port`.
+pub(crate) fn is_its_own_peer(leg: Leg, port: u16) -> bool {
+    let own = address_by(libc::getsockname, leg).filter(|own| own.port() == port);
+    own.is_some() && own == address_by(libc::getpeername, leg)
+}
+
+/// getsockname(2) or getpeername(2).
+type AskName =
+    unsafe extern "C" fn(libc::c_int, *mut libc::sockaddr, *mut libc::socklen_t) -> libc::c_int;
+
+fn address_by(ask: AskName, leg: Leg) -> Option<SocketAddr> {
     let mut storage = MaybeUninit::<libc::sockaddr_storage>::zeroed();
     let mut length = libc::socklen_t::try_from(size_of::<libc::sockaddr_storage>()).ok()?;
     // SAFETY: `storage` is as long as `length` says.
-    let result = unsafe { libc::getpeername(leg.0, storage.as_mut_ptr().cast(), &raw mut length) };
-    if result != 0 {
+    if unsafe { ask(leg.0, storage.as_mut_ptr().cast(), &raw mut length) } != 0 {
         return None;
     }
     // SAFETY: zeroed, then written by the kernel: every byte is initialised.
@@ -117,15 +138,28 @@ pub(crate) fn peer(leg: Leg) -> Option<IpAddr> {
         libc::AF_INET => {
             // SAFETY: the family says that it is a sockaddr_in, which sockaddr_storage can hold.
             let v4 = unsafe { *(&raw const storage).cast::<libc::sockaddr_in>() };
-            Some(IpAddr::V4(Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr))))
+            let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+            Some(SocketAddr::from((ip, u16::from_be(v4.sin_port))))
         }
         libc::AF_INET6 => {
             // SAFETY: the family says that it is a sockaddr_in6, which sockaddr_storage can hold.
             let v6 = unsafe { *(&raw const storage).cast::<libc::sockaddr_in6>() };
-            Some(IpAddr::V6(Ipv6Addr::from(v6.sin6_addr.s6_addr)))
+            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            Some(SocketAddr::from((ip, u16::from_be(v6.sin6_port))))
         }
         _ => None,
     }
+}
+
+/// True if a leg that was connected is so no more: it was reset. getpeername(2) is the cheapest way
+/// to ask, and it leaves the error where it is.
+pub(crate) fn is_unconnected(leg: Leg) -> bool {
+    let mut storage = MaybeUninit::<libc::sockaddr_storage>::uninit();
+    let mut length = libc::socklen_t::try_from(size_of::<libc::sockaddr_storage>())
+        .expect("an address is small");
+    // SAFETY: `storage` is as long as `length` says; what is written there is not read.
+    let result = unsafe { libc::getpeername(leg.0, storage.as_mut_ptr().cast(), &raw mut length) };
+    result != 0 && last_errno().0 == libc::ENOTCONN
 }
 
 fn set<T>(fd: i32, level: i32, name: i32, value: &T) {
@@ -181,21 +215,62 @@ fn length<T>() -> u32 {
 mod tests {
     use super::*;
 
+    /// connect(2) on a leg of ours.
+    fn connect(leg: Leg, address: &SocketAddr) -> Result<(), Errno> {
+        let (raw, length) = RawAddress::new(address);
+        // SAFETY: `raw` is as long as `length` says.
+        let result = unsafe { libc::connect(leg.0, (&raw const raw).cast(), length) };
+        if result == 0 { Ok(()) } else { Err(last_errno()) }
+    }
+
+    fn bind(leg: Leg, address: &SocketAddr) -> Result<(), Errno> {
+        let (raw, length) = RawAddress::new(address);
+        // SAFETY: `raw` is as long as `length` says.
+        let result = unsafe { libc::bind(leg.0, (&raw const raw).cast(), length) };
+        if result == 0 { Ok(()) } else { Err(last_errno()) }
+    }
+
     #[test]
-    fn a_connect_takes_its_port_from_the_range_that_it_was_given() {
-        let whole = local_ports().expect("the kernel says");
-        let (lowest, highest) = (whole & 0xffff, whole >> 16);
-        assert!(lowest < highest);
-        // The upper half, so that the answer can be wrong.
-        let range = u32::midpoint(lowest, highest) | highest << 16;
+    fn a_connect_takes_its_port_from_the_range_of_the_system() {
+        let range = local_ports().expect("the kernel says");
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let leg = open(&address, Some(range)).unwrap();
-        let (raw, length) = RawAddress::new(&address);
-        // SAFETY: `raw` is as long as `length` says.
-        assert_eq!(unsafe { libc::connect(leg.0, (&raw const raw).cast(), length) }, 0);
+        let leg = open(&address).unwrap();
+        connect(leg, &address).unwrap();
         let (_stream, from) = listener.accept().unwrap();
-        assert!((range & 0xffff..=highest).contains(&u32::from(from.port())), "{from}");
+        assert!(range.contains(&from.port()), "{from}");
+        assert!(!is_its_own_peer(leg, address.port()));
+        assert_eq!(peer(leg), Some(address.ip()));
         close(leg, How::Reset);
+    }
+
+    #[test]
+    fn a_socket_that_is_connected_to_itself_is_known() {
+        for any in ["127.0.0.1:0", "[::1]:0"] {
+            let any: SocketAddr = any.parse().unwrap();
+            let leg = open(&any).unwrap();
+            bind(leg, &any).unwrap();
+            let own = address_by(libc::getsockname, leg).unwrap();
+            connect(leg, &own).expect("a socket can be its own peer");
+            assert!(is_its_own_peer(leg, own.port()), "{own}");
+            close(leg, How::Reset);
+        }
+    }
+
+    #[test]
+    fn a_peer_that_has_reset_is_gone_and_one_that_has_only_ended_is_not() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        for how in [How::Fin, How::Reset] {
+            let leg = open(&address).unwrap();
+            connect(leg, &address).unwrap();
+            let (stream, _) = listener.accept().unwrap();
+            let accepted = Leg(std::os::fd::IntoRawFd::into_raw_fd(stream));
+            assert!(!is_unconnected(accepted));
+            close(leg, how);
+            // On loopback close(2) returns when the other end has its FIN or RST.
+            assert_eq!(is_unconnected(accepted), how == How::Reset, "{how:?}");
+            close(accepted, How::Reset);
+        }
     }
 }

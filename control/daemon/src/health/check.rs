@@ -128,6 +128,7 @@ fn on_fault(fault: &io::Error) -> Outcome {
             Outcome::Local("this host's firewall forbids it".to_owned())
         }
         Some(_) => bad("unreachable"),
+        None if fault.kind() == io::ErrorKind::ConnectionRefused => bad("refused"),
         None if fault.kind() == io::ErrorKind::TimedOut => bad("timeout"),
         None if fault.kind() == io::ErrorKind::WriteZero => bad("closed"),
         None => Outcome::Local(fault.to_string()),
@@ -154,6 +155,8 @@ mod tests {
         ] {
             assert_eq!(outcome(errno), Outcome::Bad(why.to_owned()));
         }
+        let own = io::ErrorKind::ConnectionRefused.into();
+        assert_eq!(on_fault(&own), Outcome::Bad("refused".to_owned()));
         let late = io::Error::new(io::ErrorKind::TimedOut, "connection timed out");
         assert_eq!(on_fault(&late), Outcome::Bad("timeout".to_owned()));
     }

@@ -4,7 +4,7 @@ use weir_proto::reason::ConnectFault;
 
 use crate::action::{Action, Actions, How, Pending};
 use crate::base::clock::Now;
-use crate::event::{Completion, Errno, Leg, Side};
+use crate::event::{Completion, Errno, Interest, Leg, Side};
 
 use super::{Attempt, Phase, Session, Step};
 
@@ -18,6 +18,27 @@ impl Session {
         self.inflight[Side::Backend as usize] = 1;
         self.cut_short = false;
         self.moved_at = now;
+    }
+
+    /// Asks for news of a reset of the client's, once: nothing is received from it before a backend
+    /// has taken the session, so nothing else would tell. A FIN is no news, it is half a close.
+    pub fn watch_client(&mut self, out: &mut Actions) {
+        if core::mem::replace(&mut self.client_watched, true) {
+            return;
+        }
+        let leg = self.legs[Side::Client as usize].expect("a connecting session has its client");
+        out.push(Action::Watch { side: Side::Client, leg, interest: Interest::default() });
+    }
+
+    #[must_use]
+    pub fn is_client_watched(&self) -> bool {
+        self.client_watched
+    }
+
+    /// When the connect that was asked for last must be over.
+    #[must_use]
+    pub fn connect_deadline(&self) -> Now {
+        self.moved_at.plus_millis(self.connect_ms)
     }
 
     /// Another backend will be tried a moment later; the leg of the failed connect is gone. False

@@ -105,6 +105,12 @@ impl Session {
 
     /// A watched leg has news. What was waited for is tried; it may still fail.
     pub fn on_ready(&mut self, side: Side, ready: Ready, out: &mut Actions) {
+        if matches!(self.phase, Phase::Connecting(_)) {
+            // Only a reset is told of a client before it has a backend.
+            assert_eq!(side, Side::Client, "a backend is not watched before it has the session");
+            self.fail(side, Errno::ECONNRESET, out);
+            return self.advance(out);
+        }
         if self.phase != Phase::Relaying {
             return;
         }

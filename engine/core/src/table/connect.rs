@@ -10,7 +10,7 @@ use super::{SessionId, Table};
 use crate::action::{Action, Actions};
 use crate::base::clock::Now;
 use crate::event::Leg;
-use crate::limits::RETRY_WAIT_MS;
+use crate::limits::{RETRY_WAIT_MS, WATCH_AFTER_MS};
 use crate::session::Route;
 use crate::view::{MayRetry, Verdict};
 
@@ -26,7 +26,19 @@ impl Table {
             Some(false) | None => own,
             Some(true) => own.min(session.accepted_at.plus_millis(pool.retry.within_ms)),
         };
-        self.wheel.schedule(id.slot, deadline);
+        let whole_ms = deadline.micros_since(now) / 1000;
+        session.connect_ms = u32::try_from(whole_ms).unwrap_or(u32::MAX);
+        self.wait_for_connect(id, now);
+    }
+
+    /// A connect that is not over soon is looked at before its deadline: most are, and cost nothing
+    /// more.
+    pub(super) fn wait_for_connect(&mut self, id: SessionId, now: Now) {
+        let session = self.sessions.get_mut(id).expect("it is connecting");
+        let deadline = session.connect_deadline();
+        let watched = session.is_client_watched();
+        let look = if watched { deadline } else { now.plus_millis(WATCH_AFTER_MS) };
+        self.wheel.schedule(id.slot, deadline.min(look));
     }
 
     /// The shard could not even ask for a connect, or it failed.
@@ -87,6 +99,7 @@ impl Table {
         match self.view.may_retry(pool) {
             MayRetry::Now if now < last => self.try_backend(id, Some(fault), now, out),
             MayRetry::Later if now < last => {
+                session.watch_client(out);
                 if session.wait_for_retry(fault) {
                     self.meter.retry_waits(pool);
                 }

@@ -13,7 +13,7 @@ use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Span, Spec};
 use super::*;
 use crate::action::{How, Pending};
 use crate::event::{Errno, Interest, Ready};
-use crate::limits::{SCANNED_PER_TURN_MAX, TIMERS_PER_TURN_MAX};
+use crate::limits::{SCANNED_PER_TURN_MAX, TIMERS_PER_TURN_MAX, WATCH_AFTER_MS};
 use crate::view::FAILURES_IN_A_ROW_MAX;
 
 const RESET: Ready = Ready { readable: true, writable: false, reset: true };
@@ -157,6 +157,8 @@ fn a_connect_that_is_not_answered_is_cancelled_and_tried_elsewhere() {
     let mut play = Play::new(2);
     let id = play.connecting();
     play.now = START.plus_millis(900);
+    assert_eq!(play.on_time(), Some(id));
+    assert!(matches!(play.take()[..], [Action::Watch { side: Side::Client, .. }]));
     assert_eq!(play.on_time(), None);
     play.now = START.plus_millis(1020);
     assert_eq!(play.on_time(), Some(id));

@@ -22,6 +22,10 @@ impl Table {
             let id = id.expect("a session that ends takes its deadline with it");
             let session = self.sessions.get_mut(id).expect("the slot is occupied");
             match session.phase() {
+                Phase::Connecting(Attempt::Trying) if now < session.connect_deadline() => {
+                    session.watch_client(out);
+                    self.wait_for_connect(id, now);
+                }
                 Phase::Connecting(Attempt::Trying) => {
                     let pool = &self.view.pools()[usize::from(session.route.pool)];
                     let whole = session.moved_at.plus_millis(pool.timeouts.connect_ms);

@@ -114,11 +114,20 @@ impl Ledger {
         Err(format!("backend {id} is not in pool {}, which {listens} has", pool.name))
     }
 
+    pub(super) fn client_left(&mut self, session: Key) {
+        if let Some(attempt) = self.attempts.get_mut(&session) {
+            attempt.left = true;
+        }
+    }
+
     /// A connect, or the cancel of one, was answered.
     pub(super) fn answered(&mut self, session: Key, connected: Option<Result<(), i32>>) {
         let Some(attempt) = self.attempts.get_mut(&session) else { return };
         attempt.waits_for = attempt.waits_for.saturating_sub(1);
-        let Some(id) = attempt.backend else { return };
+        if attempt.left && attempt.waits_for == 0 {
+            attempt.live = None;
+        }
+        let Some(id) = attempt.backend.filter(|_| !attempt.left) else { return };
         match connected {
             Some(Ok(())) => {
                 attempt.live = None;

@@ -8,7 +8,7 @@ use super::{Answer, Asked, Kernel, key, leg_of};
 use crate::net::Mode;
 
 /// Six SYNs are sent; then ETIMEDOUT.
-pub(super) const SYN_TIMEOUT_NS: u64 = 127_000_000_000;
+const SYN_TIMEOUT_NS: u64 = 127_000_000_000;
 
 /// When the shard will take an answer is not known yet.
 const NOT_TAKEN: u64 = u64::MAX;
@@ -28,6 +28,13 @@ impl Asked {
 }
 
 impl Kernel {
+    /// The next instant at which the kernel does something by itself.
+    #[must_use]
+    pub fn next_instant(&self) -> Option<u64> {
+        let connects = self.pending.iter().filter(|asked| matches!(asked.op, Op::Connect(..)));
+        connects.map(|asked| asked.since + SYN_TIMEOUT_NS).min()
+    }
+
     /// Tries the pending operation at `index`. True if it was answered.
     pub(super) fn attempt(&mut self, index: usize) -> bool {
         let asked = self.pending[index];
@@ -165,6 +172,12 @@ impl Kernel {
             }
             Mode::Silent if self.now < asked.since + SYN_TIMEOUT_NS => return None,
             Mode::Silent => Errno::ETIMEDOUT,
+            Mode::Refuses if self.chance.hits(self.swarm.self_connects) => {
+                let conn = self.net.meet_itself(address, &mut self.chance);
+                self.legs.connected(leg, conn);
+                self.note("met itself (port, conn)", [usize::from(address.port()), conn]);
+                return Some(Ok(()));
+            }
             Mode::Refuses => Errno::ECONNREFUSED,
             Mode::Unreachable => EHOSTUNREACH,
         };

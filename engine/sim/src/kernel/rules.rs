@@ -60,6 +60,9 @@ impl Kernel {
                     self.seen.push(Seen::Receives { session, side });
                 }
                 if let Some(conn) = self.legs.conn(leg) {
+                    if self.net.conns[conn].is_itself {
+                        return self.fail(format!("{session:?} talks to its own socket"));
+                    }
                     self.bind(session, side, conn);
                 }
             }
@@ -145,6 +148,18 @@ impl Kernel {
         };
         let low = u8::try_from(conn % 200).unwrap_or(0);
         (!self.net.conns[conn].weir_reset).then(|| IpAddr::from([192, 0, 2, low]))
+    }
+
+    pub(crate) fn is_gone(&mut self, leg: Leg) -> bool {
+        let Some(conn) = self.legs.conn(leg) else {
+            self.fail(format!("{leg:?}, which is not connected, is asked whether it is gone"));
+            return false;
+        };
+        self.net.conns[conn].weir_reset
+    }
+
+    pub(crate) fn has_met_itself(&self, leg: Leg) -> bool {
+        self.legs.conn(leg).is_some_and(|conn| self.net.conns[conn].is_itself)
     }
 
     pub(crate) fn finish(&mut self, leg: Leg) {

@@ -1,10 +1,10 @@
 //! Watched legs, as an epoll with EPOLLONESHOT tells of them. A watch may outlive its leg: what
 //! epoll has handed out stays handed out.
 
-use weir_core::event::{Interest, Leg, Ready};
+use weir_core::event::{Interest, Leg, Ready, Side};
 use weir_engine::io::{Outcome, Token};
 
-use super::Kernel;
+use super::{Kernel, Seen, key};
 use crate::net::ConnId;
 
 /// News that a shard takes in one turn; with more of it, it goes in a circle.
@@ -23,6 +23,12 @@ impl Kernel {
         let Some(conn) = self.legs.conn(leg) else {
             return self.fail(format!("a watch on {leg:?}, which is not connected"));
         };
+        if let Token::Session { id, side: Side::Client, .. } = token
+            && interest.readable
+            && self.notes.get(&key(id)).is_none_or(|note| note.conns[0].is_none())
+        {
+            return self.fail(format!("{id:?} is told of a FIN before it has a backend"));
+        }
         self.watches.retain(|watch| watch.conn != conn);
         self.watches.push(Watch { conn, token, interest });
     }
@@ -38,6 +44,11 @@ impl Kernel {
     pub(crate) fn is_over(&self, leg: Leg) -> bool {
         let conn = self.legs.conn(leg).map(|conn| &self.net.conns[conn]);
         conn.is_some_and(|conn| conn.weir_finished && conn.up.fin)
+    }
+
+    /// True if the peer of this leg has reset it.
+    pub(crate) fn is_abandoned(&self, leg: Leg) -> bool {
+        self.legs.conn(leg).is_some_and(|conn| self.net.conns[conn].weir_reset)
     }
 
     /// What the shard is waiting for on a leg: an answer to a receive, to a send, news.
@@ -63,6 +74,11 @@ impl Kernel {
         }
         let ready = self.ready(&self.watches[index]).unwrap_or_default();
         let Watch { conn, token, .. } = self.watches.swap_remove(index);
+        if let Token::Session { id, side: Side::Client, .. } = token
+            && self.net.conns[conn].weir_reset
+        {
+            self.seen.push(Seen::ClientLeft { session: key(id) });
+        }
         let flags = [ready.readable, ready.writable, ready.reset];
         let bits = flags.iter().fold(0, |bits, flag| bits * 2 + usize::from(*flag));
         self.note("watch: ready (conn, bits)", [conn, bits]);

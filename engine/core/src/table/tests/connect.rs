@@ -5,6 +5,17 @@ use crate::session::Attempt;
 
 const REFUSED: Completion = Completion::Connected(Err(Errno::ECONNREFUSED));
 
+const WATCH_CLIENT: Action = Action::Watch {
+    side: Side::Client,
+    leg: CLIENT,
+    interest: Interest { readable: false, writable: false },
+};
+
+const LEFT: CloseReason =
+    CloseReason { by: By::Client, during: During::Connecting, why: Why::Reset };
+
+const CANCEL: Action = Action::Cancel { side: Side::Backend, what: Pending::Connect };
+
 impl Play {
     /// Accepts a client whose connect is asked for on this leg.
     fn client(&mut self, leg: i32) -> SessionId {
@@ -12,6 +23,21 @@ impl Play {
         assert!(matches!(self.take()[..], [Action::Connect { .. }]));
         self.table.connect_started(id, Leg(leg), self.now);
         id
+    }
+
+    /// Everything that is due, without a session that wants nothing done.
+    fn due(&mut self) -> Vec<Action> {
+        let mut all = Vec::new();
+        while self.on_time().is_some() {
+            all.extend(self.take());
+        }
+        all
+    }
+
+    /// The client's watch tells of a reset.
+    fn client_resets(&mut self, id: SessionId) -> Vec<Action> {
+        self.table.on_ready(id, Side::Client, RESET, self.now, &mut self.out);
+        self.take()
     }
 
     fn down(&mut self, backends: core::ops::Range<usize>) {
@@ -38,7 +64,7 @@ fn retries_beyond_the_budget_wait_for_their_turn() {
             assert!(matches!(actions[1..], [Action::Connect { .. }]), "the first is at once");
             play.table.connect_started(*id, Leg(200), play.now);
         } else {
-            assert_eq!(actions.len(), 1, "three try already");
+            assert_eq!(actions[1..], [WATCH_CLIENT], "three try already");
             let phase = play.table.session(*id).unwrap().phase();
             let waits = Attempt::Waiting(ConnectFault::Refused);
             assert_eq!(phase, Phase::Connecting(waits));
@@ -46,7 +72,7 @@ fn retries_beyond_the_budget_wait_for_their_turn() {
     }
     assert_eq!(play.retry_waits(), 2);
     play.now = START.plus_millis(60);
-    assert_eq!(play.on_time(), None, "still three");
+    assert_eq!(play.due(), [WATCH_CLIENT; 3], "still three");
     play.on(ids[0], Side::Backend, Completion::Connected(Ok(())));
     play.take();
     play.now = START.plus_millis(120);
@@ -64,7 +90,7 @@ fn a_session_that_waits_for_its_turn_is_ended_by_a_stop_and_by_the_end_of_its_ti
     let ids: Vec<SessionId> = (0..5).map(|leg| play.client(100 + leg)).collect();
     for id in &ids {
         play.on(*id, Side::Backend, REFUSED);
-        if play.take().len() == 2 {
+        if matches!(play.take()[..], [_, Action::Connect { .. }]) {
             play.table.connect_started(*id, Leg(200), play.now);
         }
     }
@@ -147,4 +173,69 @@ fn faults_of_this_host_never_count_against_a_backend() {
     let full = play.table.collect(std::boxed::Box::new(ShardStats::new(ShardId(0))));
     assert_eq!(full.backends[0].connect_failures[ConnectFault::Local as usize], 5 * 4);
     assert_eq!(full.pools[0].ejections_refused, 0);
+}
+
+#[test]
+fn a_client_that_resets_while_a_connect_takes_its_time_is_gone_at_once() {
+    let mut play = Play::new(1);
+    let id = play.client(100);
+    play.now = START.plus_millis(WATCH_AFTER_MS + TICK_MS);
+    assert_eq!(play.due(), [WATCH_CLIENT]);
+    play.now = START.plus_millis(500);
+    assert_eq!(play.due(), [], "once is enough");
+    assert_eq!(play.client_resets(id), [CANCEL]);
+    play.on(id, Side::Backend, Completion::Canceled);
+    assert_eq!(play.take(), []);
+    play.on(id, Side::Backend, Completion::Connected(Err(Errno::ECANCELED)));
+    let close = |leg| Action::Close { leg, how: How::Reset };
+    assert_eq!(play.take(), [close(CLIENT), close(Leg(100)), Action::Free(LEFT)]);
+    assert_eq!(play.ends(), [(LEFT, 1)]);
+    assert_eq!(play.table.view().backends()[0].sessions, 0);
+}
+
+#[test]
+fn a_client_that_resets_behind_the_deadline_gets_no_retry_and_no_session() {
+    for late in [Ok(()), Err(Errno::ECANCELED)] {
+        let mut play = Play::new(2);
+        let id = play.client(100);
+        play.now = START.plus_millis(100);
+        assert_eq!(play.due(), [WATCH_CLIENT]);
+        play.now = START.plus_millis(1020);
+        assert_eq!(play.due(), [CANCEL]);
+        assert_eq!(play.client_resets(id), [], "it is on its way back already");
+        play.on(id, Side::Backend, Completion::Canceled);
+        play.on(id, Side::Backend, Completion::Connected(late));
+        let actions = play.take();
+        assert_eq!(actions.last(), Some(&Action::Free(LEFT)), "{late:?}: {actions:?}");
+        assert_eq!(actions.len(), 3, "{actions:?}");
+    }
+}
+
+#[test]
+fn a_client_that_resets_while_it_waits_for_its_turn_is_gone_at_once() {
+    let mut play = Play::with(8, 16, |_| {});
+    let ids: Vec<SessionId> = (0..4).map(|leg| play.client(100 + leg)).collect();
+    for id in &ids {
+        play.on(*id, Side::Backend, REFUSED);
+        if matches!(play.take()[..], [_, Action::Connect { .. }]) {
+            play.table.connect_started(*id, Leg(200), play.now);
+        }
+    }
+    let close = Action::Close { leg: CLIENT, how: How::Reset };
+    assert_eq!(play.client_resets(ids[3]), [close, Action::Free(LEFT)]);
+    // News of one that is over is nobody's.
+    assert_eq!(play.client_resets(ids[3]), []);
+}
+
+#[test]
+fn a_connect_that_is_quick_costs_no_watch() {
+    let mut play = Play::new(1);
+    let id = play.client(100);
+    play.now = START.plus_millis(WATCH_AFTER_MS - 1);
+    assert_eq!(play.due(), []);
+    play.on(id, Side::Backend, Completion::Connected(Ok(())));
+    let actions = play.take();
+    assert!(matches!(actions[..], [Action::Receive { .. }, Action::Receive { .. }]));
+    play.now = START.plus_millis(500);
+    assert_eq!(play.due(), []);
 }
