@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::sys;
 
-/// What a shard does at the begin of its next turn.
+/// What a shard does at the begin of its next turn, or at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// It sleeps for so many milliseconds and panics, in one turn.
@@ -14,6 +14,16 @@ pub enum Fault {
     Spin(u32),
     /// It sleeps for so many milliseconds, outside of its ring.
     Sleep(u32),
+    /// It waits in its ring for so many milliseconds, whatever it has asked for.
+    Linger(u32),
+}
+
+/// Where a shard is when a fault strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Where {
+    Turning,
+    /// It has said that it waits in its ring.
+    Resting,
 }
 
 impl Fault {
@@ -22,6 +32,7 @@ impl Fault {
             Fault::Panic(millis) => (1, millis),
             Fault::Spin(millis) => (2, millis),
             Fault::Sleep(millis) => (3, millis),
+            Fault::Linger(millis) => (4, millis),
         };
         kind << 32 | u64::from(millis)
     }
@@ -32,7 +43,15 @@ impl Fault {
             1 => Some(Fault::Panic(millis)),
             2 => Some(Fault::Spin(millis)),
             3 => Some(Fault::Sleep(millis)),
+            4 => Some(Fault::Linger(millis)),
             _ => None,
+        }
+    }
+
+    pub(crate) fn strikes(self) -> Where {
+        match self {
+            Fault::Panic(_) | Fault::Spin(_) | Fault::Sleep(_) => Where::Turning,
+            Fault::Linger(_) => Where::Resting,
         }
     }
 
@@ -50,7 +69,7 @@ impl Fault {
                     std::hint::spin_loop();
                 }
             }
-            Fault::Sleep(millis) => {
+            Fault::Sleep(millis) | Fault::Linger(millis) => {
                 let until = until(millis);
                 while sys::now() < until {
                     let left = until.nanos - sys::now().nanos.min(until.nanos);
@@ -67,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_fault_arrives_as_it_was_ordered() {
-        for fault in [Fault::Panic(0), Fault::Spin(0), Fault::Spin(u32::MAX), Fault::Sleep(7)] {
+        for fault in [Fault::Panic(0), Fault::Spin(0), Fault::Linger(u32::MAX), Fault::Sleep(7)] {
             assert_eq!(Fault::unpack(fault.pack()), Some(fault));
         }
         assert_eq!(Fault::unpack(0), None);

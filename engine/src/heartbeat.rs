@@ -11,9 +11,14 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
+use weir_core::base::clock::Now;
+
 #[cfg(debug_assertions)]
-use crate::failpoint::Fault;
+use crate::failpoint::{Fault, Where};
 use crate::sys::{eventfd, thread};
+
+/// The shard waits for news, however long it takes.
+const NEVER: u64 = u64::MAX;
 
 /// What the shard writes: a line of its own, twice the usual size because lines come in pairs.
 #[derive(Debug, Default)]
@@ -21,6 +26,8 @@ use crate::sys::{eventfd, thread};
 struct Own {
     /// Turns, doubled; odd while the shard waits in its ring.
     beat: AtomicU64,
+    /// Until when it waits there, in nanoseconds of the monotonic clock; [`NEVER`] for news only.
+    due: AtomicU64,
     /// The thread's number in /proc; 0 before it has its ring and after it has ended.
     task: AtomicI32,
     /// The fence that the shard has heeded last.
@@ -60,8 +67,18 @@ pub struct Pulse {
 pub struct Beat {
     /// Grows with each turn.
     pub turn: u64,
-    /// It waits in its ring, for as long as it likes.
+    /// It waits in its ring.
     pub waits: bool,
+    /// Until when, if it waits; `None` for as long as there is no news.
+    pub due: Option<Now>,
+}
+
+impl Beat {
+    /// True if it waits in its ring although it had to come back before `now`.
+    #[must_use]
+    pub fn is_overdue(self, now: Now) -> bool {
+        self.waits && self.due.is_some_and(|due| due < now)
+    }
 }
 
 /// A pair of ends. `bell` wakes the shard.
@@ -81,10 +98,14 @@ impl Heart {
         self.0.own.task.store(0, Ordering::Relaxed);
     }
 
-    /// The shard goes to wait in its ring.
-    pub(crate) fn rest(&self) {
+    /// The shard goes to wait in its ring, until then at most.
+    pub(crate) fn rest(&self, until: Option<Now>) {
+        self.0.own.due.store(until.map_or(NEVER, |until| until.nanos), Ordering::Relaxed);
         let beat = self.0.own.beat.load(Ordering::Relaxed);
-        self.0.own.beat.store(beat | 1, Ordering::Relaxed);
+        // Release: who sees that it waits sees until when.
+        self.0.own.beat.store(beat | 1, Ordering::Release);
+        #[cfg(debug_assertions)]
+        self.fail(Where::Resting);
     }
 
     /// A turn begins.
@@ -92,7 +113,7 @@ impl Heart {
         let beat = self.0.own.beat.load(Ordering::Relaxed);
         self.0.own.beat.store((beat | 1).wrapping_add(1), Ordering::Relaxed);
         #[cfg(debug_assertions)]
-        self.fail();
+        self.fail(Where::Turning);
     }
 
     /// True if the shard's listeners were shut under it, and it has not heeded that yet.
@@ -112,8 +133,9 @@ impl Heart {
     }
 
     #[cfg(debug_assertions)]
-    fn fail(&self) {
-        if let Some(fault) = Fault::unpack(self.0.told.fault.load(Ordering::Acquire)) {
+    fn fail(&self, at: Where) {
+        let fault = Fault::unpack(self.0.told.fault.load(Ordering::Acquire));
+        if let Some(fault) = fault.filter(|fault| fault.strikes() == at) {
             self.0.told.fault.store(0, Ordering::Relaxed);
             fault.strike();
         }
@@ -128,8 +150,12 @@ impl Pulse {
     /// Where the shard is.
     #[must_use]
     pub fn beat(&self) -> Beat {
-        let beat = self.lines.own.beat.load(Ordering::Relaxed);
-        Beat { turn: beat / 2, waits: beat % 2 == 1 }
+        let beat = self.lines.own.beat.load(Ordering::Acquire);
+        let waits = beat % 2 == 1;
+        // One that has woken and rested again meanwhile has a later time.
+        let due = self.lines.own.due.load(Ordering::Relaxed);
+        let due = (waits && due != NEVER).then_some(Now { nanos: due });
+        Beat { turn: beat / 2, waits, due }
     }
 
     /// The number of the shard's thread in /proc/self/task, while there is one.
@@ -185,14 +211,27 @@ mod tests {
     fn a_turn_is_seen_and_so_is_waiting() {
         let (heart, pulse) = ends();
         assert_eq!(pulse.beat(), Beat::default());
-        heart.rest();
-        assert!(pulse.beat().waits);
-        heart.rest();
+        heart.rest(None);
+        assert_eq!(pulse.beat(), Beat { turn: 0, waits: true, due: None });
+        heart.rest(None);
         heart.wake();
-        assert_eq!(pulse.beat(), Beat { turn: 1, waits: false });
+        assert_eq!(pulse.beat(), Beat { turn: 1, waits: false, due: None });
         // The one that is built after a panic goes on counting.
         heart.clone().wake();
-        assert_eq!(pulse.beat(), Beat { turn: 2, waits: false });
+        assert_eq!(pulse.beat(), Beat { turn: 2, waits: false, due: None });
+    }
+
+    #[test]
+    fn one_that_waits_for_longer_than_it_asked_for_is_overdue() {
+        let (heart, pulse) = ends();
+        let at = |nanos| Now { nanos };
+        heart.rest(Some(at(50)));
+        assert_eq!(pulse.beat(), Beat { turn: 0, waits: true, due: Some(at(50)) });
+        assert_eq!([49, 50, 51].map(|now| pulse.beat().is_overdue(at(now))), [false, false, true]);
+        heart.wake();
+        assert!(!pulse.beat().is_overdue(at(51)), "it turns");
+        heart.rest(None);
+        assert!(!pulse.beat().is_overdue(at(u64::MAX)), "it waits for news");
     }
 
     #[test]

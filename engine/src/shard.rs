@@ -112,7 +112,7 @@ impl<I: Io> Shard<I> {
             return false;
         }
         let until = self.next_deadline();
-        self.mailbox.heart().rest();
+        self.mailbox.heart().rest(until);
         self.io.wait(until);
         self.mailbox.heart().wake();
         true

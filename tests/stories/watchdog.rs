@@ -239,7 +239,7 @@ fn a_stuck_shard_is_fenced_and_comes_back() {
     in_namespace("a_stuck_shard_is_fenced_and_comes_back", |migrates| {
         // A shard that computes is judged by the CPU time that it gets: on a busy machine that
         // takes longer by the clock. One that sleeps is not.
-        for (fault, limit_s) in [("spin 8000", 6), ("sleep 3000", 2)] {
+        for (fault, limit_s) in [("spin 8000", 6), ("sleep 3000", 2), ("linger 3000", 2)] {
             let Some(set) = plan() else { return };
             stuck_once(&set, (fault, Duration::from_secs(limit_s)), migrates);
         }
@@ -288,6 +288,8 @@ fn stuck_once(set: &Set, (fault, limit): (&str, Duration), migrates: bool) {
     let events = set.weir.ok(&["events"]);
     assert!(events.contains("is stuck") && events.contains("turns again"), "{events}");
     assert!(set.weir.log().contains("wchan"), "what its thread did is in the log");
+    let is_late = set.weir.log().contains("shard 1 is late in its ring by");
+    assert_eq!(is_late, fault.starts_with("linger"), "{}", set.weir.log());
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Faults on order, for stories: WEIR_FAILPOINTS names a socket, and each datagram on it is one.
 //! Compiled into builds with debug assertions only.
 //!
-//! `shard 1 panic 300`, `shard 1 spin 3000`, `shard 1 sleep 3000` (milliseconds), `control panic`
+//! `shard 1 panic 300`, `shard 1 spin 3000`, `shard 1 sleep 3000`, `shard 1 linger 3000` (in its
+//! ring; all in milliseconds), `control panic`
 
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
@@ -50,6 +51,7 @@ fn obey(engine: &Guarded, order: &str) -> Option<()> {
         ["shard", shard, "panic", millis] => (shard, Fault::Panic(millis.parse().ok()?)),
         ["shard", shard, "spin", millis] => (shard, Fault::Spin(millis.parse().ok()?)),
         ["shard", shard, "sleep", millis] => (shard, Fault::Sleep(millis.parse().ok()?)),
+        ["shard", shard, "linger", millis] => (shard, Fault::Linger(millis.parse().ok()?)),
         _ => return None,
     };
     engine.strike(ShardId(shard.parse().ok()?), fault);

@@ -111,39 +111,39 @@ fn start(board: Arc<Board>, end: Receiver<()>) -> std::io::Result<()> {
 
 fn look(board: &Board, judges: &mut [Judge], last: &LastResort) {
     for (number, (post, judge)) in board.posts.iter().zip(judges).enumerate() {
-        let beat = post.pulse.beat();
-        let seen = if judge.is_news(beat) {
+        let (beat, now) = (post.pulse.beat(), rt::now());
+        let seen = if judge.is_news(beat, now) {
             Seen { beat, activity: None } // what most looks see: nothing more has to be read
         } else {
             let activity = post.pulse.task().zip(post.pulse.cpu_ns());
             Seen { beat, activity: activity.map(|(task, cpu)| (dump::state(task), cpu)) }
         };
-        let Some(verdict) = judge.look(seen, rt::now()) else { continue };
+        let Some(verdict) = judge.look(seen, now) else { continue };
         let stuck = judge.stuck();
+        let what = if beat.waits { "is late in its ring by" } else { "has made no turn for" };
         match verdict {
             Verdict::Warn => {
                 lock(&post.kept).watched.stuck += 1;
-                tracing::warn!("shard {number} has made no turn for {stuck:?}");
+                tracing::warn!("shard {number} {what} {stuck:?}");
             }
             Verdict::Fence if others_serve(board, number) => {
                 let listeners = post.fence();
                 tracing::error!(
-                    "shard {number} has made no turn for {stuck:?}: its {listeners} listeners are \
-                     shut, the other shards take its clients\n{}",
+                    "shard {number} {what} {stuck:?}: its {listeners} listeners are shut, the \
+                     other shards take its clients\n{}",
                     dump::thread(post.pulse.task())
                 );
             }
             // Its clients would be refused where now they wait.
             Verdict::Fence => tracing::error!(
-                "shard {number} has made no turn for {stuck:?}; no other shard could take its \
-                 clients\n{}",
+                "shard {number} {what} {stuck:?}; no other shard could take its clients\n{}",
                 dump::thread(post.pulse.task())
             ),
             Verdict::Recovered => tracing::info!("shard {number} turns again, after {stuck:?}"),
             Verdict::Abort => {
                 last.arm(); // whatever keeps this thread from reaching the abort
                 tracing::error!(
-                    "shard {number} has made no turn for {stuck:?}: ending the process\n{}",
+                    "shard {number} {what} {stuck:?}: ending the process\n{}",
                     dump::all()
                 );
                 std::process::abort();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use weir_core::base::clock::Now;
 use weir_engine::heartbeat::Beat;
 
-/// A turn that takes longer is worth a line in the log.
+/// A turn that takes longer, or a wait that is late by so much, is worth a line in the log.
 pub(super) const WARN_AFTER: Duration = Duration::from_millis(100);
 /// A shard whose turn takes longer must not draw new clients.
 const FENCE_AFTER: Duration = Duration::from_millis(500);
@@ -20,7 +20,7 @@ const LOOK_MAX: Duration = Duration::from_millis(100);
 pub(super) enum State {
     /// On a CPU, or ready for one.
     Runs,
-    /// Asleep or in the kernel, and not in its ring.
+    /// Asleep or in the kernel.
     Sleeps,
     /// Stopped by a signal or a debugger, or gone.
     Stopped,
@@ -52,16 +52,17 @@ pub(super) struct Judge {
     looked: Now,
     cpu_ns: Option<u64>,
     /// For how long it could have made a turn and did not: the CPU time that it used, and the time
-    /// that it slept. Time in which it was ready and others had the CPU is not its own fault: on a
-    /// small machine, or one whose host takes the CPU away, that is everyday.
+    /// that it slept outside of its ring, or inside it beyond the time that it had asked for. Time
+    /// in which it was ready and others had the CPU is not its own fault: on a small machine, or
+    /// one whose host takes the CPU away, that is everyday.
     stuck: Duration,
     said: Option<Verdict>,
 }
 
 impl Judge {
     /// True if this beat alone shows that the shard is well.
-    pub(super) fn is_news(&self, beat: Beat) -> bool {
-        beat.waits || beat != self.beat
+    pub(super) fn is_news(&self, beat: Beat, now: Now) -> bool {
+        beat != self.beat || (beat.waits && !beat.is_overdue(now))
     }
 
     /// For how long the turn of the last look has been stuck.
@@ -73,7 +74,7 @@ impl Judge {
     pub(super) fn look(&mut self, seen: Seen, now: Now) -> Option<Verdict> {
         let since = Duration::from_nanos(now.nanos.saturating_sub(self.looked.nanos));
         self.looked = now;
-        if self.is_news(seen.beat) {
+        if self.is_news(seen.beat, now) {
             self.beat = seen.beat;
             self.cpu_ns = None;
             let was = self.said.take();
@@ -90,6 +91,8 @@ impl Judge {
         let computed = Duration::from_nanos(before.map_or(0, |it| cpu_ns.saturating_sub(it)));
         self.stuck += match state {
             State::Runs | State::Stopped => computed,
+            // Nobody knows when its time came, and this thread was perhaps kept from looking since.
+            State::Sleeps if seen.beat.waits && before.is_none() => Duration::ZERO,
             State::Sleeps => computed.max(since.min(LOOK_MAX)),
         };
         let verdict = if self.stuck >= ABORT_AFTER {
@@ -117,8 +120,8 @@ impl Judge {
 mod tests {
     use super::*;
 
-    const AWAKE: Beat = Beat { turn: 7, waits: false };
-    const WAITS: Beat = Beat { turn: 7, waits: true };
+    const AWAKE: Beat = Beat { turn: 7, waits: false, due: None };
+    const WAITS: Beat = Beat { turn: 7, waits: true, due: None };
 
     /// Looks at a shard every 25 ms that stays in one turn; `each` gives its state and the CPU
     /// milliseconds that it used since the look before. When what was said.
@@ -157,12 +160,51 @@ mod tests {
         assert_eq!(said, [(225, Verdict::Warn), (1_025, Verdict::Fence)]);
     }
 
+    /// Looks every 25 ms at a shard that waits in its ring until 10 s and longer; milliseconds
+    /// after that, and what was said.
+    fn late(count: u64, state: State, used_ms: u64) -> Vec<(u64, Verdict)> {
+        let at = |ms: u64| Now { nanos: ms * 1_000_000 };
+        let beat = Beat { due: Some(at(10_000)), ..WAITS };
+        let mut judge = Judge::default();
+        let mut said = Vec::new();
+        for look in 0..400 + count {
+            let seen = Seen { beat, activity: Some((state, look * used_ms * 1_000_000)) };
+            let verdict = judge.look(seen, at(look * 25));
+            said.extend(verdict.map(|verdict| ((look * 25).saturating_sub(10_000), verdict)));
+        }
+        said
+    }
+
+    #[test]
+    fn a_shard_that_is_late_in_its_ring_is_stuck_by_the_clock() {
+        // The first look behind 10 s only notes it.
+        let said = late(1_300, State::Sleeps, 0);
+        assert_eq!(said, [(125, Verdict::Warn), (525, Verdict::Fence), (30_025, Verdict::Abort)]);
+        let said = late(60, State::Runs, 25);
+        assert_eq!(said, [(125, Verdict::Warn), (525, Verdict::Fence)]);
+        // It is ready and others have the CPU; or it is stopped.
+        assert_eq!(late(4_000, State::Runs, 0), []);
+        assert_eq!(late(4_000, State::Stopped, 0), []);
+    }
+
+    #[test]
+    fn one_whose_time_came_while_the_machine_stood_still_is_not_late() {
+        let mut judge = Judge::default();
+        let beat = Beat { due: Some(Now { nanos: 1_000 }), ..WAITS };
+        let seen = Seen { beat, activity: Some((State::Sleeps, 0)) };
+        assert_eq!(judge.look(seen, Now { nanos: 500 }), None);
+        assert_eq!(judge.look(seen, Now { nanos: 3_600_000_000_000 }), None);
+        assert_eq!(judge.stuck(), Duration::ZERO);
+        let turns = Seen { beat: Beat { turn: 8, ..AWAKE }, activity: None };
+        assert_eq!(judge.look(turns, Now { nanos: 3_600_025_000_000 }), None);
+    }
+
     #[test]
     fn turns_and_waiting_are_well() {
         let mut judge = Judge::default();
         for look in 0..1_000 {
             let now = Now { nanos: look * 90_000_000 };
-            let seen = Seen { beat: Beat { turn: look, waits: false }, activity: None };
+            let seen = Seen { beat: Beat { turn: look, ..AWAKE }, activity: None };
             assert_eq!(judge.look(seen, now), None);
         }
         for look in 1_000..2_000 {
@@ -187,7 +229,7 @@ mod tests {
     fn who_turns_again_begins_anew() {
         let mut judge = Judge::default();
         let stuck = |turn, cpu_ms: u64| Seen {
-            beat: Beat { turn, waits: false },
+            beat: Beat { turn, ..AWAKE },
             activity: Some((State::Runs, cpu_ms * 1_000_000)),
         };
         let mut at = 0;
