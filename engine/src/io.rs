@@ -69,7 +69,11 @@ pub trait Io {
     fn release(&mut self, buffer: BufferId);
 
     /// Buffers that no session holds.
-    fn buffers_free(&self) -> u32;
+    fn free_buffers(&self) -> FreeBuffers;
+
+    /// Bytes that `leg` takes at once, about; 0 if it is not writable. A leg that cannot be sent to
+    /// any more says 1: the send tells why.
+    fn room(&mut self, leg: Leg) -> u32;
 
     /// A socket that can be connected to `address`.
     ///
@@ -137,6 +141,23 @@ pub trait Io {
 
     /// Counts what the kernel's side has done since the last call.
     fn take_counts(&mut self) -> Counts;
+}
+
+/// What [`Io::free_buffers`] tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FreeBuffers {
+    /// Buffers that any receive may take...
+    pub shared: u32,
+    /// ...and those of the reserve, which only [`Receive::Reserved`] takes.
+    pub reserved: u32,
+    /// Half of the shared ones are free at most.
+    pub low: bool,
+}
+
+/// Buffers of the reserve, of so many in all.
+#[must_use]
+pub const fn reserve_of(buffers: u16) -> u16 {
+    if buffers < 8 { 1 } else { buffers / 8 }
 }
 
 /// A turn that takes longer is told as slow, in nanoseconds (50 ms): everybody else on the shard

@@ -27,8 +27,8 @@ use weir_core::event::{BufferId, Chunk, Errno, Interest, Leg, Moved, PipeId, Rec
 use weir_core::limits::ANSWERS_PER_TURN_MAX;
 use weir_core::session::Move;
 
-use crate::io::{Counts, Io, Op, Outcome, Token};
-use crate::sys::{self, socket};
+use crate::io::{Counts, FreeBuffers, Io, Op, Outcome, Token};
+use crate::sys::{self, memory, socket};
 use batch::{Batch, PATIENCE_US};
 use buffers::Buffers;
 use pipes::Pipes;
@@ -217,8 +217,12 @@ impl Io for Ring {
         self.buffers.release(buffer);
     }
 
-    fn buffers_free(&self) -> u32 {
+    fn free_buffers(&self) -> FreeBuffers {
         self.buffers.free()
+    }
+
+    fn room(&mut self, leg: Leg) -> u32 {
+        memory::room(leg)
     }
 
     fn open(&mut self, address: &SocketAddr) -> Result<Leg, Errno> {

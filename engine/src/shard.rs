@@ -14,11 +14,12 @@ use weir_core::limits::{
     BESIDE_MS, MOVE_BYTES_BESIDE, MOVE_BYTES_MAX, MOVES_PER_TURN_MAX, RESUMES_PER_TURN_MAX,
     SCANNED_PER_TURN_MAX, SWEEP_PER_TURN_MAX, Tuning,
 };
+use weir_core::session::Resumed;
 use weir_core::table::{SessionId, Setup, Table};
 use weir_proto::ids::ShardId;
 use weir_proto::order::Report;
 
-use crate::io::{Io, Kind, Op, Outcome, Token};
+use crate::io::{FreeBuffers, Io, Kind, Op, Outcome, Token};
 use crate::mailbox::Mailbox;
 use accept::Sockets;
 
@@ -99,6 +100,7 @@ impl<I: Io> Shard<I> {
         self.now = self.io.now();
         self.heed_fence();
         self.take_orders();
+        self.table.set_lean(self.io.free_buffers().low);
         self.take_answers();
         self.take_timers();
         self.sweep();
@@ -217,12 +219,31 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Lets flows that wait for a buffer go on, as many as there are buffers.
+    /// Lets flows that wait for a buffer go on, as many as there are buffers; those of the reserve
+    /// when there are no others.
     fn resume(&mut self) {
-        let most = self.table.starved().min(self.io.buffers_free()).min(RESUMES_PER_TURN_MAX);
-        for _ in 0..most {
-            let Some(id) = self.table.resume(&mut self.actions) else { return };
-            self.table.meter().totals().starved += 1;
+        if self.table.starved() == 0 {
+            return;
+        }
+        let FreeBuffers { mut shared, mut reserved, low } = self.io.free_buffers();
+        self.table.set_lean(low);
+        for _ in 0..self.table.starved().min(RESUMES_PER_TURN_MAX) {
+            if shared == 0 && reserved == 0 {
+                return;
+            }
+            let (io, out) = (&mut self.io, &mut self.actions);
+            let resumed = self.table.resume(shared > 0, |leg| io.room(leg), self.now, out);
+            let Some((id, resumed)) = resumed else { return };
+            let totals = self.table.meter().totals();
+            totals.starved += 1;
+            match resumed {
+                Resumed::Shared => shared -= 1,
+                Resumed::Reserved => {
+                    totals.reserved += 1;
+                    reserved -= 1;
+                }
+                Resumed::Blocked => {}
+            }
             self.perform(id);
         }
     }
@@ -240,11 +261,16 @@ impl<I: Io> Shard<I> {
         }
     }
 
+    fn has_buffers(&self) -> bool {
+        let FreeBuffers { shared, reserved, .. } = self.io.free_buffers();
+        shared > 0 || reserved > 0
+    }
+
     fn next_deadline(&self) -> Option<Now> {
         let at_once = self.table.is_sweeping()
             || self.bell_rang
             || self.table.moves() > 0
-            || (self.table.starved() > 0 && self.io.buffers_free() > 0);
+            || (self.table.starved() > 0 && self.has_buffers());
         if at_once {
             return Some(self.now);
         }

@@ -219,6 +219,8 @@ pub struct EndRow {
 pub struct PoolStatsRow {
     pub name: String,
     pub sessions: u64,
+    /// Those of them in which a side takes nothing for now although bytes wait for it.
+    pub sessions_stalled: u64,
     pub sessions_total: u64,
     pub received_bytes_total: u64,
     pub sent_bytes_total: u64,

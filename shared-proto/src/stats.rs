@@ -35,6 +35,8 @@ pub struct ShardStats {
     pub cq_overflow: u64,
     /// Receives that found no free buffer.
     pub starved: u64,
+    /// Flows that went on with a buffer of the reserve.
+    pub reserved: u64,
     /// Flows that went from buffers to a pipe.
     pub promotions: u64,
     /// Bytes that pipes have moved, counted as the backends' bytes are.
@@ -79,6 +81,8 @@ impl Reject {
 #[derive(Clone, Debug)]
 pub struct PoolStats {
     pub id: PoolId,
+    /// Sessions in which a side takes nothing for now although bytes wait for it.
+    pub stalled_now: u32,
     pub picks: u64,
     pub no_backend: u64,
     pub retries: u64,
@@ -107,6 +111,7 @@ impl PoolStats {
             || Histogram::new_with_bounds(1, DURATION_MAX_US, 2).expect("the bounds are constant");
         PoolStats {
             id,
+            stalled_now: 0,
             picks: 0,
             no_backend: 0,
             retries: 0,
@@ -142,6 +147,7 @@ impl PoolStats {
     }
 
     fn clear(&mut self) {
+        self.stalled_now = 0;
         self.picks = 0;
         self.no_backend = 0;
         self.retries = 0;
@@ -205,6 +211,7 @@ impl ShardStats {
             completions: 0,
             cq_overflow: 0,
             starved: 0,
+            reserved: 0,
             promotions: 0,
             spliced_bytes: 0,
             busy_ns: 0,
@@ -230,6 +237,7 @@ impl ShardStats {
         self.completions = 0;
         self.cq_overflow = 0;
         self.starved = 0;
+        self.reserved = 0;
         self.promotions = 0;
         self.spliced_bytes = 0;
         self.busy_ns = 0;

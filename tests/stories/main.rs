@@ -17,6 +17,7 @@ mod lifecycle;
 mod limits;
 mod log;
 mod mass_removal;
+mod memory;
 mod metrics;
 mod nofile;
 mod overflow;

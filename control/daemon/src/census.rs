@@ -113,6 +113,7 @@ pub struct ShardTotals {
     pub completions: u64,
     pub cq_overflow: u64,
     pub starved: u64,
+    pub reserved: u64,
     pub promotions: u64,
     pub spliced_bytes: u64,
     /// Free now.
@@ -156,6 +157,8 @@ struct Pool {
     totals: PoolTotals,
     /// Open now, on backends that it has or had.
     sessions: u64,
+    /// Stalled now, by shard.
+    stalled: Vec<u32>,
     removed: Option<Version>,
 }
 
@@ -211,7 +214,8 @@ impl Census {
             entry.removed = None;
         }
         for pool in &snapshot.pools {
-            let fresh = || Pool { totals: PoolTotals::default(), sessions: 0, removed: None };
+            let (totals, stalled) = (PoolTotals::default(), vec![0; shards]);
+            let fresh = || Pool { totals, sessions: 0, stalled, removed: None };
             self.pools.entry(pool.id).or_insert_with(fresh).removed = None;
         }
         for (pool, backend) in snapshot.backends() {
@@ -246,6 +250,7 @@ impl Census {
             self.recent_connects.add(&row.connect, now);
             if let Some(pool) = self.pools.get_mut(&row.id) {
                 pool.totals.add(row);
+                pool.stalled[index] += row.stalled_now;
             }
         }
         for row in &stats.backends {
@@ -302,6 +307,12 @@ impl Census {
     /// The sessions that a pool holds now, also on backends that it no longer has.
     pub fn pool_sessions(&self, id: PoolId) -> u64 {
         self.pools.get(&id).map_or(0, |pool| pool.sessions)
+    }
+
+    /// Those of them in which a side takes nothing for now although bytes wait for it.
+    pub fn pool_stalled(&self, id: PoolId) -> u64 {
+        let shards = self.pools.get(&id).map(|pool| pool.stalled.iter());
+        shards.into_iter().flatten().map(|count| u64::from(*count)).sum()
     }
 
     /// A backend; zeros if it was never heard of or has been forgotten.
@@ -365,6 +376,9 @@ impl Census {
             if let Some(pool) = self.pools.get_mut(&backend.pool) {
                 pool.sessions -= sessions;
             }
+        }
+        for pool in self.pools.values_mut() {
+            pool.stalled.get_mut(index).map(std::mem::take);
         }
         for listener in self.listeners.values_mut() {
             if let Some(sessions) = listener.sessions.get_mut(index) {
@@ -453,6 +467,7 @@ impl Shard {
         totals.completions += stats.completions;
         totals.cq_overflow += stats.cq_overflow;
         totals.starved += stats.starved;
+        totals.reserved += stats.reserved;
         totals.promotions += stats.promotions;
         totals.spliced_bytes += stats.spliced_bytes;
         totals.busy_ns += stats.busy_ns;

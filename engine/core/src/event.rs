@@ -128,6 +128,9 @@ pub enum Receive {
     /// Waits for bytes again and again, up to `bytes` of them each time and until it has had so
     /// many in all: twice that, less one, at most. It may end sooner without a reason.
     Multishot { bytes: u16 },
+    /// Tries first, for at most `bytes` of them, into a buffer of the reserve: only for a flow
+    /// whose sink takes them at once.
+    Reserved { bytes: u16 },
 }
 
 /// The kernel's word on one operation of a session: the last one, but for a multishot receive that

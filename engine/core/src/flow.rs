@@ -126,9 +126,9 @@ impl Default for Flow {
 }
 
 impl Flow {
-    /// The one operation that this flow wants now, if any.
+    /// The one operation that this flow wants now, if any. `lean`: buffers are short.
     #[must_use]
-    pub fn next(&self) -> Option<Next> {
+    pub fn next(&self, lean: bool) -> Option<Next> {
         if let Some(pipe) = self.pipe {
             return self.next_bulk(pipe);
         }
@@ -147,9 +147,17 @@ impl Flow {
             // What was received before the pipe goes out before it.
             return self.queue[0].is_none().then_some(Next::Promote);
         }
-        // Backpressure is this line: a full queue asks for nothing, and TCP does the rest.
-        let room = self.queue[QUEUE_MAX - 1].is_none();
-        room.then_some(Next::Receive)
+        self.has_room(lean).then_some(Next::Receive)
+    }
+
+    /// True if the flow may hold one more buffer. Backpressure is this function: without room a
+    /// flow asks for nothing, and TCP does the rest. While buffers are short a flow holds one, and
+    /// one whose sink takes nothing does not ask for more.
+    fn has_room(&self, lean: bool) -> bool {
+        if lean {
+            return self.queue[0].is_none() && self.sink == Sink::Idle;
+        }
+        self.queue[QUEUE_MAX - 1].is_none()
     }
 
     fn next_bulk(&self, pipe: Pipe) -> Option<Next> {
@@ -197,6 +205,15 @@ impl Flow {
         }
     }
 
+    /// The next receive, into a buffer of the reserve. See [`Flow::has_room`] for who may.
+    pub fn receive_reserved(&mut self, bytes: u16, bulk: u16) -> Receive {
+        assert_eq!(self.source, Source::Starved, "the reserve is for those that found no buffer");
+        self.source = Source::Receiving;
+        self.doubt = Doubt::None;
+        self.large_from = bulk;
+        Receive::Reserved { bytes }
+    }
+
     /// A chunk has been received; `last` if the receive is over with it. A multishot receive goes
     /// on while the queue is full: its bytes are to be copied to the end of the last chunk, which
     /// is returned as it was. There is room: all that one such receive brings fits into one buffer,
@@ -222,12 +239,12 @@ impl Flow {
         Some(before)
     }
 
-    /// A receive has found no buffer and is over. True if the flow must wait for one; with a full
-    /// queue, or as bulk, it wants none: only a multishot receive went on.
+    /// A receive has found no buffer and is over. True if the flow must wait for one; without room,
+    /// or as bulk, it wants none: only a multishot receive went on.
     #[must_use]
-    pub fn starved(&mut self) -> bool {
+    pub fn starved(&mut self, lean: bool) -> bool {
         assert_eq!(self.source, Source::Receiving, "a receive looks for a buffer");
-        let waits = self.large < BULK_AFTER && self.queue[QUEUE_MAX - 1].is_none();
+        let waits = self.large < BULK_AFTER && self.has_room(lean);
         self.source = if waits { Source::Starved } else { Source::Idle };
         self.parking = false;
         waits
@@ -280,14 +297,14 @@ mod tests {
     fn a_full_queue_asks_for_nothing() {
         let mut flow = Flow::default();
         for buffer in 0..2 {
-            assert_eq!(flow.next(), Some(Next::Receive));
+            assert_eq!(flow.next(false), Some(Next::Receive));
             flow.source = Source::Receiving;
             assert_eq!(flow.append(chunk(buffer, 10), true), None);
             flow.sink = Sink::Sending;
         }
-        assert_eq!(flow.next(), None);
+        assert_eq!(flow.next(false), None);
         assert_eq!(flow.sent(10), Some(chunk(0, 10)).map(|c| Chunk { start: 10, ..c }));
-        assert_eq!(flow.next(), Some(Next::Send(chunk(1, 10))));
+        assert_eq!(flow.next(false), Some(Next::Send(chunk(1, 10))));
     }
 
     #[test]
@@ -295,14 +312,14 @@ mod tests {
         let mut flow = Flow::default();
         assert_eq!(flow.receive(false, 100, 50), Receive::Multishot { bytes: 50 });
         assert_eq!(flow.append(chunk(0, 10), false), None);
-        assert_eq!(flow.next(), Some(Next::Send(chunk(0, 10))));
+        assert_eq!(flow.next(false), Some(Next::Send(chunk(0, 10))));
         flow.sink = Sink::Sending;
         assert_eq!(flow.append(chunk(1, 20), false), None);
         assert_eq!(flow.append(chunk(2, 5), false), Some(chunk(1, 20)));
         assert_eq!(flow.append(chunk(3, 5), true), Some(chunk(1, 25)));
-        assert_eq!(flow.next(), None, "backpressure: a full queue asks for nothing");
+        assert_eq!(flow.next(false), None, "backpressure: a full queue asks for nothing");
         assert!(flow.sent(10).is_some());
-        assert_eq!(flow.next(), Some(Next::Send(chunk(1, 30))));
+        assert_eq!(flow.next(false), Some(Next::Send(chunk(1, 30))));
     }
 
     #[test]
@@ -328,7 +345,7 @@ mod tests {
         flow.sink = Sink::Sending;
         assert_eq!(flow.sent(30), None);
         assert_eq!(
-            flow.next(),
+            flow.next(false),
             Some(Next::Send(Chunk { buffer: BufferId(7), start: 30, end: 100 }))
         );
     }
@@ -338,13 +355,13 @@ mod tests {
         let mut flow = Flow { source: Source::Receiving, ..Flow::default() };
         assert_eq!(flow.append(chunk(1, 5), true), None);
         flow.source = Source::Ended;
-        assert_eq!(flow.next(), Some(Next::Send(chunk(1, 5))));
+        assert_eq!(flow.next(false), Some(Next::Send(chunk(1, 5))));
         flow.sink = Sink::Sending;
-        assert_eq!(flow.next(), None);
+        assert_eq!(flow.next(false), None);
         assert!(flow.sent(5).is_some());
-        assert_eq!(flow.next(), Some(Next::Finish));
+        assert_eq!(flow.next(false), Some(Next::Finish));
         flow.sink = Sink::Finished;
-        assert_eq!(flow.next(), None);
+        assert_eq!(flow.next(false), None);
     }
 
     #[test]
@@ -353,32 +370,32 @@ mod tests {
         for _ in 0..BULK_AFTER {
             assert_eq!(flow.receive(false, 100, 0), Receive::Once);
             assert_eq!(flow.append(chunk(0, 100), true), None);
-            assert_eq!(flow.next(), Some(Next::Send(chunk(0, 100))));
+            assert_eq!(flow.next(false), Some(Next::Send(chunk(0, 100))));
             flow.sink = Sink::Sending;
-            assert_ne!(flow.next(), Some(Next::Promote));
+            assert_ne!(flow.next(false), Some(Next::Promote));
             flow.sent(100);
         }
-        assert_eq!(flow.next(), Some(Next::Promote));
+        assert_eq!(flow.next(false), Some(Next::Promote));
         flow.source = Source::Promoting;
-        assert_eq!(flow.next(), None);
+        assert_eq!(flow.next(false), None);
         flow.promoted(None);
-        assert_eq!(flow.next(), Some(Next::Receive), "without a pipe it goes on");
+        assert_eq!(flow.next(false), Some(Next::Receive), "without a pipe it goes on");
         flow.source = Source::Promoting;
         flow.promoted(Some(PipeId(3)));
-        assert_eq!(flow.next(), Some(Next::Move));
+        assert_eq!(flow.next(false), Some(Next::Move));
         flow.queued = true;
-        assert_eq!(flow.next(), None);
+        assert_eq!(flow.next(false), None);
     }
 
     #[test]
     fn a_pipe_is_emptied_before_the_fin() {
         let pipe = Some(Pipe { id: PipeId(0), held: 7 });
         let mut flow = Flow { pipe, source: Source::Ended, ..Flow::default() };
-        assert_eq!(flow.next(), Some(Next::Move));
+        assert_eq!(flow.next(false), Some(Next::Move));
         flow.sink = Sink::Waiting;
-        assert_eq!(flow.next(), None);
+        assert_eq!(flow.next(false), None);
         flow.sink = Sink::Idle;
         flow.pipe = Some(Pipe { id: PipeId(0), held: 0 });
-        assert_eq!(flow.next(), Some(Next::Finish));
+        assert_eq!(flow.next(false), Some(Next::Finish));
     }
 }

@@ -103,6 +103,10 @@ pub const ANSWERS_PER_TURN_MAX: u32 = 1024;
 /// Orders that are taken in one turn.
 pub const ORDERS_PER_TURN_MAX: u32 = 64;
 
+/// Bytes that a flow receives at most into a buffer of the reserve: half a buffer, so that it still
+/// becomes bulk and then needs none.
+pub const RESERVED_BYTES: u16 = 16 * 1024;
+
 /// Flows that leave the line for a buffer in one turn.
 pub const RESUMES_PER_TURN_MAX: u32 = 256;
 

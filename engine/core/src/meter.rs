@@ -71,6 +71,9 @@ impl Meter {
         for (row, listener) in full.listeners.iter_mut().zip(view.listeners()) {
             row.sessions_now = listener.sessions;
         }
+        for (row, pool) in full.pools.iter_mut().zip(view.pools()) {
+            row.stalled_now = pool.stalled;
+        }
         for (row, backend) in full.backends.iter_mut().zip(view.backends()) {
             row.sessions_now = backend.sessions;
         }

@@ -12,6 +12,7 @@
 
 mod bulk;
 mod connect;
+mod starved;
 mod wait;
 
 use weir_proto::reason::{By, CloseReason, ConnectFault, During, Why};
@@ -23,6 +24,7 @@ use crate::flow::{Flow, Next, Pipe, Sink, Source};
 use crate::pick::Tried;
 
 pub use bulk::Move;
+pub use starved::Resumed;
 pub use wait::Pulse;
 
 /// Where a session stands.
@@ -103,6 +105,10 @@ pub struct Session {
     patient: [bool; 2],
     /// Sides whose watch does not fit what is waited for any more.
     rewatch: [bool; 2],
+    /// Buffers are short: what the table knew when something last came of this session.
+    pub lean: bool,
+    /// It is counted as stalled.
+    pub counted_stalled: bool,
     /// The legs answer EAGAIN where they would wait, because a pipe is used.
     nonblocking: bool,
     /// A receive of so many bytes counts as large.
@@ -141,6 +147,8 @@ impl Session {
             watched: false,
             patient: [false; 2],
             rewatch: [false; 2],
+            lean: false,
+            counted_stalled: false,
             nonblocking: false,
             bulk_bytes: u16::MAX,
             multishot_bytes: 0,
@@ -208,20 +216,6 @@ impl Session {
         step
     }
 
-    /// A buffer is free and this flow is the first in the line.
-    pub fn resume(&mut self, from: Side, out: &mut Actions) {
-        let flow = &mut self.flows[from as usize];
-        assert_eq!(flow.source, Source::Starved, "only a starved flow waits in the line");
-        flow.source = Source::Idle;
-        self.advance(out);
-    }
-
-    /// True if this flow waits in the line for a buffer.
-    #[must_use]
-    pub fn is_starved(&self, from: Side) -> bool {
-        self.flows[from as usize].source == Source::Starved
-    }
-
     /// True if this flow stands in the line of pipes that have something to move.
     #[must_use]
     pub fn is_queued(&self, from: Side) -> bool {
@@ -257,7 +251,7 @@ impl Session {
             }
             Completion::Starved => {
                 self.rewatch[side as usize] |= self.watched;
-                if self.flows[side as usize].starved() {
+                if self.flows[side as usize].starved(self.lean) {
                     out.push(Action::Queue { from: side });
                 }
                 Step::None
@@ -339,7 +333,7 @@ impl Session {
     fn advance(&mut self, out: &mut Actions) {
         if self.phase == Phase::Relaying {
             for source in Side::BOTH {
-                while let Some(next) = self.flows[source as usize].next() {
+                while let Some(next) = self.flows[source as usize].next(self.lean) {
                     self.start(source, next, out);
                 }
             }

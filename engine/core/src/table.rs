@@ -6,6 +6,7 @@
 
 mod bulk;
 mod connect;
+mod starved;
 mod time;
 
 use alloc::boxed::Box;
@@ -26,7 +27,7 @@ use crate::event::{Completion, Errno, Leg, Side};
 use crate::limits::{EJECTIONS_MAX, TICK_MS, Tuning};
 use crate::line::Line;
 use crate::meter::Meter;
-use crate::session::{Phase, Route, Session, Step};
+use crate::session::{Route, Session, Step};
 use crate::view::View;
 
 pub use crate::base::slab::Key as SessionId;
@@ -52,6 +53,8 @@ pub struct Table {
     wheel: Wheel,
     /// Flows that wait for a buffer.
     line: Line,
+    /// Few buffers are free: each flow holds one at most.
+    lean: bool,
     /// Flows whose pipe has something to move.
     moves: Line,
     tuning: Tuning,
@@ -80,6 +83,7 @@ impl Table {
             sessions: Slab::new(setup.slots),
             wheel: Wheel::new(setup.slots, TICK_MS, setup.now),
             line: Line::new(setup.slots * 2),
+            lean: false,
             moves: Line::new(setup.slots * 2),
             tuning: setup.tuning,
             view: View::default(),
@@ -200,6 +204,7 @@ impl Table {
         out: &mut Actions,
     ) {
         let session = self.sessions.get_mut(id).expect("completions are joined, never stale");
+        session.lean = self.lean;
         let step = session.on_completion(side, done, out);
         let Route { pool, backend, .. } = session.route;
         match (step, backend) {
@@ -238,23 +243,6 @@ impl Table {
             _ => {}
         }
         self.follow(id, now, out);
-    }
-
-    /// How many flows wait for a buffer.
-    #[must_use]
-    pub fn starved(&self) -> u32 {
-        self.line.len()
-    }
-
-    /// Lets the first flow in the line receive.
-    pub fn resume(&mut self, out: &mut Actions) -> Option<SessionId> {
-        let index = self.line.pop()?;
-        let (id, side) = self.standing(index);
-        let session = self.sessions.get_mut(id).expect("the slot is occupied");
-        if session.is_starved(side) && session.phase() == Phase::Relaying {
-            session.resume(side, out);
-        }
-        Some(id)
     }
 
     /// Ends one session for a reason of weir's or an operator's.
@@ -319,6 +307,7 @@ impl Table {
                 _ => {} // the shard's
             }
         }
+        self.count_stalled(id);
     }
 
     fn forget(&mut self, id: SessionId, reason: CloseReason, now: Now) {
@@ -342,6 +331,9 @@ impl Table {
             }
         }
         self.view.count_session(listener, pool, false);
+        if session.counted_stalled {
+            self.view.count_stalled(pool, false);
+        }
         self.meter.ended(pool, reason.index(), now.micros_since(session.accepted_at));
     }
 }

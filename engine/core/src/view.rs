@@ -45,6 +45,8 @@ pub struct PoolView {
     pub timeouts: Timeouts,
     pub retry: Retry,
     pub sessions: u32,
+    /// Those of them in which a side takes nothing for now although bytes wait for it.
+    pub stalled: u32,
     /// Connects that have not been answered, and those of them that are retries.
     connecting: u32,
     retrying: u32,
@@ -248,6 +250,7 @@ impl View {
         let before = place.as_ref();
         let (sessions, connecting, retrying) =
             before.map_or((0, 0, 0), |old| (old.sessions, old.connecting, old.retrying));
+        let stalled = before.map_or(0, |old| old.stalled);
         if let Some(old) = place
             && old.id == pool.id
             && old.strategy() == pool.strategy
@@ -266,6 +269,7 @@ impl View {
             timeouts: pool.timeouts,
             retry: pool.retry,
             sessions,
+            stalled,
             connecting,
             retrying,
             panic_below: pool.health.panic,
@@ -305,6 +309,12 @@ impl View {
         for sessions in [listener, pool] {
             *sessions = if begins { *sessions + 1 } else { *sessions - 1 };
         }
+    }
+
+    /// A session of this pool stalls, or goes on.
+    pub fn count_stalled(&mut self, pool: u16, stalls: bool) {
+        let stalled = &mut self.pools[usize::from(pool)].stalled;
+        *stalled = if stalls { *stalled + 1 } else { *stalled - 1 };
     }
 
     fn refresh_load(&mut self, slot: usize) {

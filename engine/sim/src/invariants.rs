@@ -11,6 +11,12 @@ use weir_core::table::Table;
 
 use crate::kernel::{Kernel, Note};
 
+/// How long a flow whose sink takes bytes may stand in the line for a buffer, in nanoseconds...
+const HUNGRY_NS_MAX: u64 = 1_000_000_000;
+
+/// ...of which so many count from one turn to the next: time may jump while nothing happens.
+const HUNGER_NS_MAX: u64 = 10_000_000;
+
 /// What the kernel's side notes of the sessions after a turn, before [`check`].
 pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
     let now = kernel.now;
@@ -18,7 +24,9 @@ pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
         let is_connecting = matches!(session.phase(), Phase::Connecting(_));
         let client = session.leg(Side::Client).filter(|_| is_connecting);
         let abandoned = client.is_some_and(|leg| kernel.is_abandoned(leg));
-        let note = kernel.notes.entry((id.slot, id.generation)).or_default();
+        let key = (id.slot, id.generation);
+        let takes = Side::BOTH.map(|side| session.leg(side).is_some_and(|leg| kernel.takes(leg)));
+        let note = kernel.notes.entry(key).or_default();
         let retry = (session.moved_at.nanos, session.tried.len());
         // Later in the same moment the pool may have got another bound: it is not for this one.
         if session.counted_retry == Some(true) && retry.0 == now && note.retry != retry {
@@ -37,6 +45,16 @@ pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
         }
         note.timeouts = Some((session.idle_ms, session.half_close_ms));
         note.closing |= matches!(session.phase(), Phase::Closing(_));
+        for side in Side::BOTH {
+            let hungry = session.phase() == Phase::Relaying
+                && session.is_starved(side)
+                && session.flow(side).sink == Sink::Idle
+                && takes[side.other() as usize];
+            let hunger = &mut note.hungry_for[side as usize];
+            let more = now.saturating_sub(note.looked_at).min(HUNGER_NS_MAX);
+            *hunger = if hungry { *hunger + more } else { 0 };
+        }
+        note.looked_at = now;
     }
 }
 
@@ -51,11 +69,12 @@ pub fn check(table: &Table, kernel: &Kernel) -> Result<(), String> {
     }
     check_kernel(table, kernel)?;
     let now = Now::from_nanos(kernel.now);
+    let free = kernel.free_buffers();
     if table.starved() > 0
-        && kernel.buffers_free() > 0
+        && (free.shared > 0 || free.reserved > 0)
         && kernel.wait_until.is_none_or(|until| until > kernel.now)
     {
-        return Err(format!("the shard waits, but {} buffers are free", kernel.buffers_free()));
+        return Err(format!("the shard waits, but of the buffers are free: {free:?}"));
     }
     // It has left a part of its work for the next turn, which begins at once.
     let behind = kernel.wait_until.is_some_and(|until| until <= kernel.now);
@@ -74,6 +93,8 @@ pub fn check(table: &Table, kernel: &Kernel) -> Result<(), String> {
         if session.phase() != Phase::Relaying || behind {
             return Ok(());
         }
+        check_reserve(session, kernel)?;
+        check_hunger(session, note)?;
         Side::BOTH.into_iter().try_for_each(|side| check_waits(session, side, note, kernel))
     })
 }
@@ -105,6 +126,15 @@ fn check_counts(table: &Table) -> Result<(), String> {
     let counted: Vec<u32> = view.pools().iter().map(|row| row.sessions).collect();
     if counted != pools {
         return Err(format!("pools count {counted:?} sessions; there are {pools:?}"));
+    }
+    let stalls = |session: &Session| session.phase() == Phase::Relaying && session.is_blocked();
+    let mut stalled = vec![0; view.pools().len()];
+    for (_, session) in table.iter().filter(|(_, session)| stalls(session)) {
+        stalled[usize::from(session.route.pool)] += 1;
+    }
+    let counted: Vec<u32> = view.pools().iter().map(|row| row.stalled).collect();
+    if counted != stalled {
+        return Err(format!("pools count {counted:?} stalled sessions; there are {stalled:?}"));
     }
     let counted: Vec<u32> = view.backends().iter().map(|row| row.sessions).collect();
     if counted != backends {
@@ -201,6 +231,28 @@ fn check_client(session: &Session, note: &Note, now: Now, behind: bool) -> Resul
     Ok(())
 }
 
+/// A buffer of the reserve is never held for a side that takes nothing.
+fn check_reserve(session: &Session, kernel: &Kernel) -> Result<(), String> {
+    for flow in Side::BOTH.map(|side| session.flow(side)) {
+        let reserved = flow.chunks().find(|chunk| kernel.is_reserved(chunk.buffer));
+        if let (Some(chunk), Sink::Waiting) = (reserved, flow.sink) {
+            return Err(format!("{chunk:?} of the reserve waits for a reader: {session:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// Sessions that are stalled keep nobody waiting for a buffer whose bytes would go out at once.
+fn check_hunger(session: &Session, note: &Note) -> Result<(), String> {
+    for side in Side::BOTH {
+        let hunger = note.hungry_for[side as usize];
+        if hunger > HUNGRY_NS_MAX {
+            return Err(format!("no buffer for {hunger} ns for {side:?}: {session:?}"));
+        }
+    }
+    Ok(())
+}
+
 /// Whoever waits, waits for something: an answer, news, a buffer, its turn. `from` names the flow.
 fn check_waits(session: &Session, from: Side, note: &Note, kernel: &Kernel) -> Result<(), String> {
     let flow = session.flow(from);
@@ -220,7 +272,9 @@ fn check_waits(session: &Session, from: Side, note: &Note, kernel: &Kernel) -> R
         return Err(format!("bytes wait and nobody waits for room: {flow:?} in {session:?}"));
     }
     let arrives = receiving || wants_bytes || flow.queued || flow.source == Source::Starved;
-    if flow.source != Source::Ended && !flow.is_pending() && !arrives {
+    // Without a buffer it asks for one when its sink takes bytes again.
+    let later = flow.sink == Sink::Waiting && wants_room;
+    if flow.source != Source::Ended && !flow.is_pending() && !arrives && !later {
         return Err(format!("nobody waits for bytes: {flow:?} in {session:?}"));
     }
     // A reset of a side that has ended, or is not read because the other one takes nothing, comes

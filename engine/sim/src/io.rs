@@ -9,7 +9,7 @@ use weir_core::action::How;
 use weir_core::base::clock::Now;
 use weir_core::event::{BufferId, Chunk, Errno, Interest, Leg, Moved, PipeId};
 use weir_core::session::Move;
-use weir_engine::io::{Counts, Io, Op, Outcome, Token};
+use weir_engine::io::{Counts, FreeBuffers, Io, Op, Outcome, Token};
 
 use crate::kernel::Kernel;
 
@@ -54,8 +54,12 @@ impl Io for SimIo {
         self.0.borrow_mut().release(buffer);
     }
 
-    fn buffers_free(&self) -> u32 {
-        self.0.borrow().buffers_free()
+    fn free_buffers(&self) -> FreeBuffers {
+        self.0.borrow().free_buffers()
+    }
+
+    fn room(&mut self, leg: Leg) -> u32 {
+        self.0.borrow_mut().room(leg)
     }
 
     fn open(&mut self, address: &SocketAddr) -> Result<Leg, Errno> {

@@ -47,6 +47,7 @@ struct Asked {
     deaf_since: Option<u64>,
     /// A cancel has found it too late to take it back at once: its own answer comes soon.
     doomed: bool,
+    polled: bool, // tried and waits: it looks for a buffer when bytes come
     /// A send, which never waits; or a receive on a leg that was non-blocking when it was asked:
     /// that may be answered with EAGAIN at once, or wait in the ring all the same (6.18 does).
     nowait: bool,
@@ -73,6 +74,9 @@ pub struct Note {
     pub half_closed: bool,
     /// When the last end of stream was told, or that a side takes nothing for now.
     pub deaf_at: u64,
+    /// Nanoseconds that each flow has stood in the line though its sink takes bytes, until then.
+    pub hungry_for: [u64; 2],
+    pub looked_at: u64,
     /// This host has failed an operation of it.
     pub local_fault: bool,
     /// When something last moved, as far as the shard knows.
@@ -139,8 +143,7 @@ pub enum Seen {
 /// The kernel of one shard, and the net behind it.
 #[derive(Clone, Debug)]
 pub struct Kernel {
-    /// CLOCK_MONOTONIC, in nanoseconds.
-    pub now: u64,
+    pub now: u64, // CLOCK_MONOTONIC, in nanoseconds
     pub chance: Chance,
     pub swarm: Swarm,
     pub net: Net,
@@ -275,9 +278,9 @@ impl Kernel {
         self.check_submit(token, op);
         let nowait = matches!(op, Op::Send { .. })
             || leg_of(op).is_some_and(|leg| self.legs.is_nonblocking(leg));
-        let (since, number) = (self.now, self.submitted);
-        let (brought, deaf_since, doomed) = (0, None, false);
-        let asked = Asked { token, op, since, number, brought, deaf_since, doomed, nowait };
+        let (since, number, brought, deaf_since) = (self.now, self.submitted, 0, None);
+        let (doomed, polled) = (false, false);
+        let asked = Asked { token, op, since, number, brought, deaf_since, doomed, polled, nowait };
         self.queue.push_back(asked);
         if self.chance.hits(self.swarm.flushes) {
             self.hand_over();

@@ -31,6 +31,13 @@ impl Line {
                 && !later.contains(&Seen::Receives { session, side })
         };
         for (index, one) in seen.iter().enumerate() {
+            // One whose sink takes nothing leaves the line without a buffer.
+            let still = |(session, side): (Key, Side)| {
+                let (slot, generation) = session;
+                let now = table.session(SessionId { slot, generation });
+                now.is_some_and(|now| now.is_starved(side))
+                    || seen[index..].contains(&Seen::Receives { session, side })
+            };
             match *one {
                 Seen::Starved { session, side } if starves(session, side, &seen[index..]) => {
                     self.0.push_back((session, side));
@@ -38,7 +45,8 @@ impl Line {
                 Seen::Receives { session, side } => {
                     let place = self.0.iter().position(|one| *one == (session, side));
                     let Some(place) = place else { continue };
-                    let ahead = self.0.iter().take(place).find(|(ahead, _)| goes_on(*ahead));
+                    let ahead =
+                        self.0.iter().take(place).find(|ahead| goes_on(ahead.0) && still(**ahead));
                     if let Some(ahead) = ahead {
                         return Err(format!("{session:?} gets a buffer before {ahead:?}"));
                     }
@@ -47,7 +55,10 @@ impl Line {
                 _ => {}
             }
         }
-        self.0.retain(|(session, _)| goes_on(*session));
+        self.0.retain(|((slot, generation), side)| {
+            let session = table.session(SessionId { slot: *slot, generation: *generation });
+            session.is_some_and(|it| it.phase() == Phase::Relaying && it.is_starved(*side))
+        });
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use weir_core::action::How;
 use weir_core::base::clock::Now;
 use weir_core::event::{BufferId, Chunk, Completion, Errno, Interest, Leg, Moved, PipeId, Side};
 use weir_core::session::Move;
-use weir_engine::io::{Counts, Io, Op, Outcome, Token};
+use weir_engine::io::{Counts, FreeBuffers, Io, Op, Outcome, Token};
 
 /// One planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,8 +175,12 @@ impl<I: Io> Io for Sabotage<I> {
         }
     }
 
-    fn buffers_free(&self) -> u32 {
-        self.io.buffers_free()
+    fn free_buffers(&self) -> FreeBuffers {
+        self.io.free_buffers()
+    }
+
+    fn room(&mut self, leg: Leg) -> u32 {
+        self.io.room(leg)
     }
 
     fn open(&mut self, address: &SocketAddr) -> Result<Leg, Errno> {

@@ -7,7 +7,7 @@ use io_uring::squeue::{Entry, Flags};
 use io_uring::{opcode, types::Fd};
 use weir_core::event::{Leg, Receive};
 
-use super::buffers::GROUP;
+use super::buffers::{NOWHERE, RESERVE, SHARED};
 use crate::io::Token;
 use crate::sys::socket::RawAddress;
 
@@ -78,27 +78,29 @@ pub(super) fn connect(leg: Leg, (address, length): (*const libc::sockaddr, u32))
 
 pub(super) fn receive(leg: Leg, how: Receive) -> Entry {
     match how {
-        Receive::Once => receive_into(GROUP, leg.0, POLL_FIRST, 0),
-        Receive::AtOnce => receive_into(GROUP, leg.0, 0, 0),
+        Receive::Once => receive_into(SHARED, leg.0, POLL_FIRST, 0, 0),
+        Receive::AtOnce => receive_into(SHARED, leg.0, 0, 0, 0),
         Receive::Multishot { bytes } => {
-            receive_into(GROUP, leg.0, POLL_FIRST | MULTISHOT, bytes.into())
+            receive_into(SHARED, leg.0, POLL_FIRST | MULTISHOT, bytes.into(), bytes.into())
         }
+        Receive::Reserved { bytes } => receive_into(RESERVE, leg.0, 0, bytes.into(), 0),
     }
 }
 
 /// A multishot receive into a group without buffers: it answers ENOBUFS, or EINVAL if the kernel
 /// does not know how to end it after so many bytes.
 pub(super) fn receive_nowhere(fd: RawFd) -> Entry {
-    receive_into(GROUP + 1, fd, MULTISHOT, 1)
+    receive_into(NOWHERE, fd, MULTISHOT, 1, 1)
 }
 
-/// `most`: bytes of one answer, and of all; 0: a whole buffer.
-fn receive_into(group: u16, fd: RawFd, ioprio: u16, most: u32) -> Entry {
+/// `most`: bytes of one answer; 0: a whole buffer. `all`: bytes after which a multishot receive
+/// ends.
+fn receive_into(group: u16, fd: RawFd, ioprio: u16, most: u32, all: u32) -> Entry {
     let entry = opcode::Recv::new(Fd(fd), std::ptr::null_mut(), most).buf_group(group);
     let mut entry = entry.ioprio(ioprio).build().flags(Flags::BUFFER_SELECT);
     const { assert!(size_of::<Entry>() == 64, "an entry is the kernel's io_uring_sqe") };
     // SAFETY: `optlen` is four bytes inside of the 64 of an entry, which any bits are valid for.
-    unsafe { (&raw mut entry).cast::<u8>().add(OPTLEN).cast::<u32>().write(most) };
+    unsafe { (&raw mut entry).cast::<u8>().add(OPTLEN).cast::<u32>().write(all) };
     entry
 }
 

@@ -84,7 +84,7 @@ impl<I: Io> Shard<I> {
         totals.slow_turns += counts.slow_turns;
         totals.busy_ns += elapsed.saturating_sub(counts.waited_ns);
         let mut full = self.table.collect(spare);
-        full.buffers_free_now = self.io.buffers_free();
+        full.buffers_free_now = self.io.free_buffers().shared;
         self.outbox.push_back(Report::Stats(full));
     }
 

@@ -19,7 +19,7 @@ use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Spec};
 
 use super::*;
-use crate::io::{Counts, Op, Token};
+use crate::io::{Counts, FreeBuffers, Op, Token};
 use crate::mailbox::ShardDoor;
 use crate::sys;
 
@@ -84,9 +84,14 @@ impl Io for Brittle {
         self.ring.release(buffer);
     }
 
-    fn buffers_free(&self) -> u32 {
+    fn free_buffers(&self) -> FreeBuffers {
         self.asks();
-        self.ring.buffers_free()
+        self.ring.free_buffers()
+    }
+
+    fn room(&mut self, leg: Leg) -> u32 {
+        self.asks();
+        self.ring.room(leg)
     }
 
     fn open(&mut self, address: &SocketAddr) -> Result<Leg, Errno> {

@@ -60,8 +60,9 @@ impl Pingers {
     /// # Panics
     /// If one is not.
     pub fn ping(&self, to: SocketAddr, count: usize) {
+        let all = self.served() + count;
         let _ = self.begin.send((to, count));
-        clock::wait_for("the pingers to be served", || self.served() == count);
+        clock::wait_for("the pingers to be served", || self.served() == all);
     }
 
     /// How many are served now.

@@ -307,6 +307,7 @@ fn pool_stats(stats: &Stats, style: Style) -> String {
     let columns = [
         Left("POOL"),
         Right("SESSIONS"),
+        Right("STALLED"),
         Right("TOTAL"),
         Right("RECEIVED"),
         Right("SENT"),
@@ -322,6 +323,7 @@ fn pool_stats(stats: &Stats, style: Style) -> String {
         table.row(vec![
             (&pool.name).into(),
             count(pool.sessions, style).into(),
+            count(pool.sessions_stalled, style).into(),
             count(pool.sessions_total, style).into(),
             bytes(pool.received_bytes_total, style).into(),
             bytes(pool.sent_bytes_total, style).into(),

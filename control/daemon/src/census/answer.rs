@@ -81,6 +81,7 @@ impl Census {
         PoolStatsRow {
             name: pool.name.to_string(),
             sessions: self.pool_sessions(pool.id),
+            sessions_stalled: self.pool_stalled(pool.id),
             sessions_total: totals.sessions_total,
             received_bytes_total: totals.received_bytes,
             sent_bytes_total: totals.sent_bytes,

@@ -180,6 +180,12 @@ fn pools(page: &mut Page, input: &MetricsInput<'_>) {
         let panics = pool.panics(|backend| input.health.counts(backend.id).up);
         family.row(&[("pool", pool.name.as_str())], u8::from(panics));
     }
+    let help = "Sessions in which a side takes nothing for now although bytes wait for it.";
+    let mut family = page.gauge("weir_pool_sessions_stalled", help);
+    for pool in pools {
+        let stalled = input.census.pool_stalled(pool.id);
+        family.row(&[("pool", pool.name.as_str())], stalled);
+    }
     let counts: [Count; 5] = [
         ("weir_pool_picks_total", "Times that a backend was picked.", |it| it.picks),
         ("weir_pool_no_backend_total", "Sessions for which there was no backend.", |it| {
@@ -352,7 +358,7 @@ fn shards(page: &mut Page, census: &Census) {
         family.row(&[("shard", &shard.to_string())], totals.turn_max_ns as f64 / 1e9);
     }
     type Count = (&'static str, &'static str, fn(&ShardTotals) -> u64);
-    let counters: [Count; 8] = [
+    let counters: [Count; 9] = [
         ("weir_shard_turns_total", "Turns of the shard's loop.", |it| it.turns),
         ("weir_shard_slow_turns_total", "Turns of more than 50 ms.", |it| it.slow_turns),
         ("weir_shard_enters_total", "Calls of io_uring_enter.", |it| it.enters),
@@ -361,6 +367,9 @@ fn shards(page: &mut Page, census: &Census) {
             it.cq_overflow
         }),
         ("weir_shard_starved_total", "Receives that found no free buffer.", |it| it.starved),
+        ("weir_shard_reserved_total", "Of these, those that got one of the reserve.", |it| {
+            it.reserved
+        }),
         ("weir_shard_promotions_total", "Flows that became bulk and got a pipe.", |it| {
             it.promotions
         }),

@@ -1,7 +1,7 @@
 //! Tables of events → actions for one session.
 
 use super::*;
-use crate::event::{BufferId, Receive};
+use crate::event::{BufferId, Interest, Ready, Receive};
 
 const ROUTE: Route = Route { listener: 0, pool: 0, backend: Some(0), index: 0 };
 const NOW: Now = Now { nanos: 0 };
@@ -182,4 +182,55 @@ fn a_kill_while_connecting_joins_the_connect() {
         close(BACKEND, How::Reset),
         ended(By::Operator, During::Connecting, Why::Killed),
     ]);
+}
+
+#[test]
+fn the_reserve_is_for_flows_whose_sink_takes_bytes() {
+    for (room, how) in [(1, 1), (700, 700), (1 << 20, 16 * 1024)] {
+        let mut play = Play::relaying();
+        play.on(Side::Client, Completion::Starved);
+        play.out.clear();
+        let ask = |leg| {
+            assert_eq!(leg, BACKEND, "the sink is asked");
+            room
+        };
+        let resumed = play.session.resume_reserved(Side::Client, ask, &mut play.out);
+        assert_eq!(resumed, Resumed::Reserved);
+        let how = Receive::Reserved { bytes: how };
+        play.expect(&[Action::Receive { from: Side::Client, leg: CLIENT, how }]);
+    }
+}
+
+#[test]
+fn a_starved_flow_whose_sink_is_full_asks_again_when_it_is_writable() {
+    let mut play = Play::relaying();
+    play.session.lean = true;
+    play.on(Side::Client, Completion::Starved);
+    play.out.clear();
+    let resumed = play.session.resume_reserved(Side::Client, |_| 0, &mut play.out);
+    assert_eq!(resumed, Resumed::Blocked);
+    assert!(play.session.is_blocked() && !play.session.is_starved(Side::Client));
+    let interest = Interest { readable: false, writable: true };
+    play.expect(&[Action::Watch { side: Side::Backend, leg: BACKEND, interest }]);
+    let ready = Ready { writable: true, ..Ready::default() };
+    play.session.on_ready(Side::Backend, ready, &mut play.out);
+    assert!(!play.session.is_blocked());
+    assert!(matches!(play.out.as_slice()[0], Action::Receive { from: Side::Client, .. }));
+}
+
+#[test]
+fn while_buffers_are_short_a_flow_holds_one() {
+    for (lean, chunks) in [(false, 2), (true, 1)] {
+        let mut play = Play::relaying();
+        play.session.lean = lean;
+        for buffer in 0..chunks {
+            play.on(Side::Client, data(buffer, 10));
+            let asks = play.out.as_slice().iter().any(|it| matches!(it, Action::Receive { .. }));
+            assert_eq!(asks, buffer + 1 < chunks, "lean: {lean}, after {buffer}");
+            play.out.clear();
+        }
+        play.on(Side::Backend, Completion::SendFailed(Errno::EAGAIN));
+        assert!(!play.out.as_slice().iter().any(|it| matches!(it, Action::Receive { .. })));
+        assert_eq!(play.session.chunks().count(), usize::from(chunks));
+    }
 }

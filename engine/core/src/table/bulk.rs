@@ -39,6 +39,7 @@ impl Table {
         if pipe.is_some() {
             self.meter.totals().promotions += 1;
         }
+        session.lean = self.lean;
         session.promoted(from, pipe, out);
         self.follow(id, now, out);
     }
@@ -61,6 +62,7 @@ impl Table {
             }
         };
         self.meter.totals().spliced_bytes += u64::from(bytes);
+        session.lean = self.lean;
         session.moved(from, moved, out);
         if moved.full {
             self.blocked(id, now);

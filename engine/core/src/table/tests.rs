@@ -14,6 +14,7 @@ use super::*;
 use crate::action::{How, Pending};
 use crate::event::{Errno, Interest, Ready};
 use crate::limits::{SCANNED_PER_TURN_MAX, TIMERS_PER_TURN_MAX, WATCH_AFTER_MS};
+use crate::session::Phase;
 use crate::view::FAILURES_IN_A_ROW_MAX;
 
 const RESET: Ready = Ready { readable: true, writable: false, reset: true };

@@ -112,6 +112,7 @@ impl Table {
         out: &mut Actions,
     ) {
         let Some(session) = self.sessions.get_mut(id) else { return };
+        session.lean = self.lean;
         session.on_ready(side, ready, out);
         if session.phase() == Phase::Relaying {
             let next = quiet_until(session).0.min(now.plus_millis(self.tuning.pulse_ms));

@@ -143,7 +143,7 @@ impl Model {
             self.hear(token, outcome);
         }
         self.kernel.seen.clear();
-        self.heard.push(Heard::Free(self.kernel.buffers_free()));
+        self.heard.push(Heard::Free(self.kernel.free_buffers().shared));
         let mut heard = std::mem::take(&mut self.heard);
         heard.sort_unstable();
         self.kernel

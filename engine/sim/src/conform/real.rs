@@ -133,7 +133,7 @@ impl Real<'_> {
     /// What was heard in this batch so far, in order of kinds.
     pub(super) fn heard(&self) -> Vec<Heard> {
         let mut heard = self.heard.clone();
-        heard.push(Heard::Free(self.ring.buffers_free()));
+        heard.push(Heard::Free(self.ring.free_buffers().shared));
         heard.sort_unstable();
         heard
     }

@@ -21,9 +21,7 @@ impl Asked {
     fn waits_on(&mut self, brought: u16) {
         self.brought += u32::from(brought);
         self.nowait = false;
-        if let Op::Receive { how: how @ Receive::AtOnce, .. } = &mut self.op {
-            *how = Receive::Once;
-        }
+        self.polled = true;
     }
 }
 
@@ -192,7 +190,7 @@ impl Kernel {
         if asked.deaf_since.is_some() {
             return None;
         }
-        let more = how == Receive::AtOnce;
+        let more = matches!(how, Receive::AtOnce | Receive::Reserved { .. }) && !asked.polled;
         let id = self.legs.conn(leg)?;
         let conn = &mut self.net.conns[id];
         let ready = !conn.up.bytes.is_empty() || conn.up.fin || conn.weir_reset;
@@ -201,13 +199,14 @@ impl Kernel {
             return Some(Completion::ReceiveFailed(Errno::EAGAIN));
         }
         // Asked not to poll first, the kernel looks for a buffer before it looks for bytes, once.
-        if (ready || more) && !self.buffers.any_offered() {
+        let reserved = matches!(how, Receive::Reserved { .. });
+        if (ready || more) && !self.buffers.any_offered(reserved) {
             self.note("receive: no buffer", [id, 0]);
             return Some(Completion::Starved);
         }
         if !ready {
             // The ack of our FIN wakes it too: it looks for a buffer again, and finds neither.
-            let woken = conn.weir_finished && !self.buffers.any_offered();
+            let woken = conn.weir_finished && !self.buffers.any_offered(reserved);
             return (woken && self.chance.below(8) == 0).then_some(Completion::Starved);
         }
         if self.chance.hits(self.swarm.memory_errors) {
@@ -220,21 +219,22 @@ impl Kernel {
             return Some(error.map_or(Completion::Ended, Completion::ReceiveFailed));
         }
         let most = match how {
-            Receive::Multishot { bytes } => usize::from(bytes),
+            Receive::Multishot { bytes } | Receive::Reserved { bytes } => usize::from(bytes),
             Receive::Once | Receive::AtOnce => usize::MAX,
         };
         let mut length = conn.up.bytes.len().min(self.buffers.size()).min(most);
         if self.chance.hits(self.swarm.short_receives) {
             length = self.chance.between(1, length);
         }
-        let (buffer, memory) = self.buffers.take()?;
+        let (buffer, memory) = self.buffers.take(reserved)?;
         for (place, byte) in memory.iter_mut().zip(conn.up.bytes.drain(..length)) {
             *place = byte;
         }
         let more = !conn.up.bytes.is_empty() || conn.up.fin;
         self.note("received (conn, bytes)", [id, length]);
         // It ends when it has brought enough, or when the kernel likes.
-        let enough = most == usize::MAX || asked.brought as usize + length >= most;
+        let one_shot = !matches!(how, Receive::Multishot { .. });
+        let enough = one_shot || asked.brought as usize + length >= most;
         let last = enough || self.chance.hits(self.swarm.short_shots);
         let length = u16::try_from(length).expect("a buffer's size is a u16");
         Some(Completion::Received { buffer, length, more, last })

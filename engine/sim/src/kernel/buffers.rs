@@ -2,6 +2,7 @@
 //! poisoned.
 
 use weir_core::event::{BufferId, Chunk};
+use weir_engine::io::{FreeBuffers, reserve_of};
 
 /// Who owns a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +23,13 @@ pub(super) struct Buffers {
     owners: Vec<Owner>,
     /// A send that has not been answered reads from it.
     sending: Vec<bool>,
-    /// What the kernel may take, the next one last.
-    offered: Vec<u16>,
+    /// What the kernel may take, the next one last: of those that all may use, and of the reserve.
+    offered: [Vec<u16>; 2],
     released: Vec<u16>,
-    in_answers: u32,
+    /// Taken, and not heard of by the shard, of both.
+    in_answers: [u32; 2],
+    /// Where the reserve begins.
+    shared: u16,
 }
 
 const POISON: u8 = 0xdd;
@@ -33,15 +37,17 @@ const POISON: u8 = 0xdd;
 impl Buffers {
     #[must_use]
     pub(super) fn new(count: u16, size: u16) -> Buffers {
+        let shared = count - reserve_of(count);
         let (entries, size) = (usize::from(count), usize::from(size));
         Buffers {
             size,
             memory: vec![POISON; entries * size],
             owners: vec![Owner::Kernel; entries],
             sending: vec![false; entries],
-            offered: (0..count).rev().collect(),
+            offered: [(0..shared).rev().collect(), (shared..count).rev().collect()],
             released: Vec::new(),
-            in_answers: 0,
+            in_answers: [0; 2],
+            shared,
         }
     }
 
@@ -52,22 +58,35 @@ impl Buffers {
 
     /// True if the kernel has one to take.
     #[must_use]
-    pub(super) fn any_offered(&self) -> bool {
-        !self.offered.is_empty()
+    pub(super) fn any_offered(&self, reserved: bool) -> bool {
+        !self.offered[usize::from(reserved)].is_empty()
     }
 
     /// Buffers that no session holds, as the ring counts them: an answer's is free until it is
     /// taken.
     #[must_use]
-    pub(super) fn free(&self) -> u32 {
-        let lists = self.offered.len() + self.released.len();
-        u32::try_from(lists).unwrap_or(u32::MAX) + self.in_answers
+    pub(super) fn free(&self) -> FreeBuffers {
+        let mut free = self.in_answers;
+        for list in self.offered.iter().chain([&self.released]) {
+            for buffer in list {
+                free[usize::from(*buffer >= self.shared)] += 1;
+            }
+        }
+        let [shared, reserved] = free;
+        FreeBuffers { shared, reserved, low: shared <= u32::from(self.shared / 2) }
+    }
+
+    /// True if this buffer is of the reserve.
+    #[must_use]
+    pub(super) fn is_reserved(&self, buffer: u16) -> bool {
+        buffer >= self.shared
     }
 
     /// True if every buffer is where it was at the start.
     #[must_use]
     pub(super) fn all_free(&self) -> bool {
-        self.in_answers == 0 && self.offered.len() + self.released.len() == self.owners.len()
+        let free = self.free();
+        self.in_answers == [0; 2] && (free.shared + free.reserved) as usize == self.owners.len()
     }
 
     /// Numbers of the buffers that sessions own, in order.
@@ -80,15 +99,15 @@ impl Buffers {
     pub(super) fn publish(&mut self) {
         for buffer in self.released.drain(..) {
             self.owners[usize::from(buffer)] = Owner::Kernel;
-            self.offered.push(buffer);
+            self.offered[usize::from(buffer >= self.shared)].push(buffer);
         }
     }
 
     /// The kernel takes a buffer for an answer; the bytes go into the slice.
-    pub(super) fn take(&mut self) -> Option<(BufferId, &mut [u8])> {
-        let buffer = self.offered.pop()?;
+    pub(super) fn take(&mut self, reserved: bool) -> Option<(BufferId, &mut [u8])> {
+        let buffer = self.offered[usize::from(reserved)].pop()?;
         self.owners[usize::from(buffer)] = Owner::Answer;
-        self.in_answers += 1;
+        self.in_answers[usize::from(reserved)] += 1;
         let start = usize::from(buffer) * self.size;
         Some((BufferId(buffer), &mut self.memory[start..start + self.size]))
     }
@@ -96,7 +115,7 @@ impl Buffers {
     /// The answer with this buffer has been taken by the shard.
     pub(super) fn answered(&mut self, buffer: BufferId) {
         self.owners[usize::from(buffer.0)] = Owner::Session;
-        self.in_answers -= 1;
+        self.in_answers[usize::from(buffer.0 >= self.shared)] -= 1;
     }
 
     /// The bytes of a chunk.
@@ -174,14 +193,14 @@ mod tests {
 
     #[test]
     fn a_buffer_goes_round_once_and_comes_back_poisoned() {
-        let mut buffers = Buffers::new(1, 4);
-        let (id, bytes) = buffers.take().expect("the kernel has one");
+        let mut buffers = Buffers::new(2, 4);
+        let (id, bytes) = buffers.take(false).expect("the kernel has one");
         bytes.copy_from_slice(b"weir");
-        assert!(buffers.take().is_none());
-        assert_eq!(buffers.free(), 1);
+        assert!(buffers.take(false).is_none(), "the other one is the reserve");
+        assert_eq!(buffers.free().shared, 1);
         assert!(buffers.release(id).is_err(), "the answer has not been taken");
         buffers.answered(id);
-        assert_eq!(buffers.free(), 0);
+        assert_eq!(buffers.free().shared, 0);
         let chunk = Chunk { buffer: id, start: 1, end: 4 };
         buffers.begin_send(chunk).expect("it is the session's");
         assert_eq!(buffers.bytes(chunk), b"eir");

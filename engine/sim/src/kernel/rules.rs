@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 
 use weir_core::action::How;
-use weir_core::event::{BufferId, Chunk, Errno, Leg, Side};
+use weir_core::event::{BufferId, Chunk, Errno, Leg, Receive, Side};
 use weir_core::limits::OPERATIONS_PER_SESSION_MAX;
-use weir_engine::io::{Kind, Op, Token};
+use weir_engine::io::{FreeBuffers, Kind, Op, Token};
 
 use super::legs::Behind;
 use super::{Asked, Kernel, Key, Seen, key, leg_of};
@@ -56,8 +56,9 @@ impl Kernel {
                 self.check_cancel(target);
             }
             Op::Receive { leg, .. } | Op::Send { leg, .. } => {
-                if matches!(op, Op::Receive { .. }) {
+                if let Op::Receive { how, .. } = op {
                     self.seen.push(Seen::Receives { session, side });
+                    self.check_reserved(session, side, how);
                 }
                 if let Some(conn) = self.legs.conn(leg) {
                     if self.net.conns[conn].is_itself {
@@ -67,6 +68,18 @@ impl Kernel {
                 }
             }
             Op::Accept(_) | Op::Bell => {}
+        }
+    }
+
+    /// The reserve is for what the other side takes at once.
+    fn check_reserved(&mut self, session: Key, side: Side, how: Receive) {
+        let Receive::Reserved { bytes } = how else { return };
+        let sink = self.notes.get(&session).and_then(|note| note.conns[side.other() as usize]);
+        let Some(sink) = sink.map(|id| &self.net.conns[id]) else { return };
+        let fails = sink.weir_reset || sink.peer_closed;
+        if !fails && sink.down.room() < usize::from(bytes) {
+            let room = sink.down.room();
+            self.fail(format!("{session:?} reserves {bytes} bytes, its sink has room for {room}"));
         }
     }
 
@@ -129,8 +142,37 @@ impl Kernel {
         }
     }
 
-    pub(crate) fn buffers_free(&self) -> u32 {
+    pub(crate) fn free_buffers(&self) -> FreeBuffers {
         self.buffers.free()
+    }
+
+    /// True if this buffer is of the reserve.
+    #[must_use]
+    pub fn is_reserved(&self, buffer: BufferId) -> bool {
+        self.buffers.is_reserved(buffer.0)
+    }
+
+    /// True if a send there takes bytes.
+    #[must_use]
+    pub fn takes(&self, leg: Leg) -> bool {
+        self.legs.conn(leg).is_some_and(|id| self.net.conns[id].down.room() > 0)
+    }
+
+    /// What a send there would take at once.
+    pub(crate) fn room(&mut self, leg: Leg) -> u32 {
+        let Some(id) = self.legs.conn(leg) else {
+            self.fail(format!("{leg:?} is asked for its room, and is not connected"));
+            return 0;
+        };
+        let conn = &self.net.conns[id];
+        // The send says what is wrong.
+        let fails = conn.weir_reset || conn.peer_closed || conn.weir_finished;
+        let room = if fails { 1 } else { conn.down.room() };
+        if let (0, Some(session)) = (room, conn.session) {
+            self.notes.entry(session).or_default().deaf_at = self.now;
+        }
+        self.note("room (conn, bytes)", [id, room]);
+        u32::try_from(room).unwrap_or(u32::MAX)
     }
 
     pub(crate) fn open(&mut self, address: &SocketAddr) -> Result<Leg, Errno> {

@@ -115,6 +115,7 @@ pub(crate) fn stats() -> Stats {
         pools: vec![PoolStatsRow {
             name: "web".into(),
             sessions: 12,
+            sessions_stalled: 3,
             sessions_total: 123_456,
             received_bytes_total: 1_258_291,
             sent_bytes_total: 2048,
@@ -227,8 +228,8 @@ session         9     1s  1m 30s  1m 40s
 ENDED-BY  DURING       WHY       CODE  COUNT
 client    half_closed  complete  --        9
 
-POOL  SESSIONS  TOTAL  RECEIVED   SENT  NO-BACKEND  RETRIES    P50     P99  P99.9
-web         12   123k   1.2 MiB  2 KiB           1        2  300µs  1.25ms    4ms
+POOL  SESSIONS  STALLED  TOTAL  RECEIVED   SENT  NO-BACKEND  RETRIES    P50     P99  P99.9
+web         12        3   123k   1.2 MiB  2 KiB           1        2  300µs  1.25ms    4ms
 ";
     assert_eq!(answer(&Answer::Stats(stats()), false, HUMAN), wanted);
 }

@@ -61,6 +61,7 @@ fn counted(snapshot: &Snapshot) -> Box<ShardStats> {
     (stats.turns, stats.enters, stats.completions) = (5, 6, 7);
     (stats.turn_max_ns, stats.slow_turns) = (250_000_000, 4);
     (stats.cq_overflow, stats.starved, stats.busy_ns) = (1, 2, 1_500_000_000);
+    stats.reserved = 1;
     stats.listeners = vec![ListenerStats {
         id: snapshot.listeners[0].id,
         sessions_now: 3,
@@ -70,6 +71,7 @@ fn counted(snapshot: &Snapshot) -> Box<ShardStats> {
     let mut row = PoolStats::new(pool.id);
     (row.picks, row.no_backend, row.retries) = (9, 1, 2);
     (row.retry_budget_exhausted, row.ejections_refused) = (3, 4);
+    row.stalled_now = 2;
     for us in [80, 300, 300, 40_000] {
         row.connect.record(us).unwrap();
         row.connect_sum_us += us;
@@ -170,6 +172,8 @@ fn the_page_of_the_whole_and_of_its_listeners_and_pools() {
         weir_pool_retries_total{pool=\"idle\"} 0
         weir_pool_retry_budget_exhausted_total{pool=\"web\"} 3
         weir_pool_ejections_refused_total{pool=\"web\"} 4
+        weir_pool_sessions_stalled{pool=\"web\"} 2
+        weir_pool_sessions_stalled{pool=\"idle\"} 0
         weir_pool_panic{pool=\"web\"} 0
         weir_pool_panic{pool=\"idle\"} 0
         weir_shard_busy_seconds_total{shard=\"0\"} 1.5
@@ -180,6 +184,7 @@ fn the_page_of_the_whole_and_of_its_listeners_and_pools() {
         weir_shard_completions_total{shard=\"0\"} 7
         weir_shard_cq_overflow_total{shard=\"0\"} 1
         weir_shard_starved_total{shard=\"0\"} 2
+        weir_shard_reserved_total{shard=\"0\"} 1
         weir_shard_buffers_free{shard=\"0\"} 40
         weir_shard_sessions{shard=\"0\"} 3
         weir_shard_version{shard=\"0\"} 1

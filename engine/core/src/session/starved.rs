@@ -1,0 +1,73 @@
+//! Want of buffers: flows that have found none stand in a line, first come, first served.
+//!
+//! Buffers that stalled flows hold come back only when a peer reads. So below a mark a flow holds
+//! one (*lean*, [`Flow::next`](crate::flow::Flow::next)), and when no other buffer is free a flow
+//! gets one of the reserve, if its sink takes at once what it brings: the reserve is never held for
+//! a peer that does not read, and new sessions are answered whatever the others do.
+
+use crate::action::{Action, Actions};
+use crate::event::{Leg, Side};
+use crate::flow::{Sink, Source};
+use crate::limits::RESERVED_BYTES;
+
+use super::Session;
+
+/// What became of a flow that was the first in the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resumed {
+    /// It receives into a buffer of those that all may use, or wants none any more.
+    Shared,
+    /// It receives into a buffer of the reserve.
+    Reserved,
+    /// Its sink takes nothing for now, so it gets no buffer; it asks again when that changes.
+    Blocked,
+}
+
+impl Session {
+    /// True if this flow waits in the line for a buffer.
+    #[must_use]
+    pub fn is_starved(&self, from: Side) -> bool {
+        self.flows[from as usize].source == Source::Starved
+    }
+
+    /// A buffer is free and this flow is the first in the line.
+    pub fn resume(&mut self, from: Side, out: &mut Actions) {
+        let flow = &mut self.flows[from as usize];
+        assert_eq!(flow.source, Source::Starved, "only a starved flow waits in the line");
+        flow.source = Source::Idle;
+        // Its sink may take nothing since: then it receives nothing, and a watch must tell of a
+        // reset.
+        self.rewatch[from as usize] |= self.watched;
+        self.advance(out);
+    }
+
+    /// Only the reserve has buffers and this flow is the first in the line. `room` says how many
+    /// bytes a leg takes at once.
+    pub fn resume_reserved(
+        &mut self,
+        from: Side,
+        room: impl FnOnce(Leg) -> u32,
+        out: &mut Actions,
+    ) -> Resumed {
+        self.lean = true;
+        let to = from.other();
+        let [source, sink] = [from, to]
+            .map(|side| self.legs[side as usize].expect("both legs are open while relaying"));
+        let flow = &mut self.flows[from as usize];
+        if flow.sink == Sink::Idle {
+            let bytes = room(sink).min(RESERVED_BYTES.into());
+            if bytes > 0 {
+                let bytes = u16::try_from(bytes).expect("RESERVED_BYTES is a u16");
+                let how = flow.receive_reserved(bytes, self.bulk_bytes);
+                self.inflight[from as usize] += 1;
+                out.push(Action::Receive { from, leg: source, how });
+                return Resumed::Reserved;
+            }
+            // As if a send had been told EAGAIN.
+            flow.sink = Sink::Waiting;
+            self.rewatch[to as usize] = true;
+        }
+        self.resume(from, out);
+        Resumed::Blocked
+    }
+}

@@ -1,0 +1,59 @@
+//! Flows that wait for a buffer, and sessions that keep theirs because a side takes nothing.
+
+use crate::action::Actions;
+use crate::base::clock::Now;
+use crate::event::Leg;
+use crate::session::{Phase, Resumed};
+
+use super::{SessionId, Table};
+
+impl Table {
+    /// How many flows wait for a buffer.
+    #[must_use]
+    pub fn starved(&self) -> u32 {
+        self.line.len()
+    }
+
+    /// Few buffers are free, or enough again.
+    pub fn set_lean(&mut self, lean: bool) {
+        self.lean = lean;
+    }
+
+    /// Lets the first flow in the line receive: into a buffer that all may use if there is one
+    /// (`shared`), else into one of the reserve if its sink takes bytes at once; `room` says how
+    /// many.
+    pub fn resume(
+        &mut self,
+        shared: bool,
+        room: impl FnOnce(Leg) -> u32,
+        now: Now,
+        out: &mut Actions,
+    ) -> Option<(SessionId, Resumed)> {
+        let index = self.line.pop()?;
+        let (id, side) = self.standing(index);
+        let session = self.sessions.get_mut(id).expect("the slot is occupied");
+        if !session.is_starved(side) || session.phase() != Phase::Relaying {
+            return Some((id, Resumed::Blocked));
+        }
+        if shared {
+            session.lean = self.lean;
+            session.resume(side, out);
+            return Some((id, Resumed::Shared));
+        }
+        let resumed = session.resume_reserved(side, room, out);
+        if resumed == Resumed::Blocked {
+            self.blocked(id, now);
+            self.count_stalled(id);
+        }
+        Some((id, resumed))
+    }
+
+    /// Counts a session that has begun or ceased to be stalled.
+    pub(super) fn count_stalled(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let stalled = session.phase() == Phase::Relaying && session.is_blocked();
+        if core::mem::replace(&mut session.counted_stalled, stalled) != stalled {
+            self.view.count_stalled(session.route.pool, stalled);
+        }
+    }
+}
