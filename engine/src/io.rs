@@ -93,6 +93,10 @@ pub trait Io {
     /// socket can cross (RFC 9293, simultaneous open), and the socket is its own peer.
     fn has_met_itself(&mut self, leg: Leg, address: &SocketAddr) -> bool;
 
+    /// True if a connected leg's peer is at an address of this host, whichever interfaces it has at
+    /// this moment.
+    fn stays_here(&mut self, leg: Leg) -> bool;
+
     /// Tells once, by [`Outcome::Ready`] with `token`, when `leg` is ready for one of `interest` or
     /// is reset; replaces what it was watched for before. It is no operation: the news may never
     /// come, it ends with the leg, and it may still come after the leg was closed.

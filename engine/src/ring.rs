@@ -247,6 +247,10 @@ impl Io for Ring {
         may_be && socket::is_its_own_peer(leg, port)
     }
 
+    fn stays_here(&mut self, leg: Leg) -> bool {
+        socket::stays_here(leg)
+    }
+
     fn watch(&mut self, token: Token, leg: Leg, interest: Interest) {
         self.watches.add(token, leg, interest);
     }

@@ -184,8 +184,8 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// A connect that has met itself was refused: nobody listens there. What else the kernel says
-    /// is believed.
+    /// A connect that has met itself was refused: nobody listens there. So was one that has arrived
+    /// at weir's own listener. What else the kernel says is believed.
     fn believe(&mut self, id: SessionId, done: Completion) -> Completion {
         if done != Completion::Connected(Ok(())) {
             return done;
@@ -194,8 +194,10 @@ impl<I: Io> Shard<I> {
         let leg = session.and_then(|session| session.leg(Side::Backend));
         let backend = session.and_then(|session| session.route.backend);
         if let (Some(leg), Some(backend)) = (leg, backend) {
-            let address = self.table.view().backends()[backend as usize].address;
-            if self.io.has_met_itself(leg, &address) {
+            let backend = &self.table.view().backends()[backend as usize];
+            let (address, may_be_weir) = (backend.address, backend.may_be_weir);
+            let leads_back = may_be_weir && self.io.stays_here(leg);
+            if leads_back || self.io.has_met_itself(leg, &address) {
                 return Completion::Connected(Err(Errno::ECONNREFUSED));
             }
         }

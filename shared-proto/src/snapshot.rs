@@ -96,6 +96,15 @@ pub struct Fault {
     pub hint: String,
 }
 
+/// True if one of these wildcard addresses takes a connect to `address`, should that be one of this
+/// host's.
+#[must_use]
+pub fn takes(wildcards: &[SocketAddr], address: SocketAddr) -> bool {
+    let same =
+        |bind: &SocketAddr| (bind.port(), bind.is_ipv4()) == (address.port(), address.is_ipv4());
+    wildcards.iter().any(same)
+}
+
 impl Snapshot {
     /// An empty configuration before the first version.
     #[must_use]
@@ -141,6 +150,18 @@ impl Snapshot {
             })
             .collect();
         Ok(Snapshot { version, listeners, pools })
+    }
+
+    /// Where weir listens on every address of this host: a connect to one of them with that family
+    /// and port arrives at weir.
+    #[must_use]
+    pub fn wildcard_binds(&self) -> Vec<SocketAddr> {
+        let open = self.listeners.iter().filter(|listener| listener.accepting);
+        let binds = open.flat_map(|listener| listener.bind.iter().copied());
+        let mut binds: Vec<_> = binds.filter(|bind| bind.ip().is_unspecified()).collect();
+        binds.sort_unstable();
+        binds.dedup();
+        binds
     }
 
     /// The pool of that name.

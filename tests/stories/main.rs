@@ -16,6 +16,7 @@ mod integrity;
 mod lifecycle;
 mod limits;
 mod log;
+mod loops;
 mod mass_removal;
 mod memory;
 mod metrics;

@@ -59,6 +59,11 @@ pub trait Fleet {
         listen::bind_new(before, after, self.shards())
     }
 
+    /// True if this host has that address now. `false` if it cannot be told.
+    fn is_own_address(&self, address: SocketAddr) -> bool {
+        listen::is_own_address(address)
+    }
+
     /// Binds every listener of a snapshot for one shard that was built again.
     ///
     /// # Errors
@@ -175,6 +180,15 @@ impl Control {
     /// Binds what `next` has and the current snapshot has not.
     pub fn bind(&self, next: &Snapshot) -> Result<Sockets, BindError> {
         self.fleet.bind(&self.snapshot, next)
+    }
+
+    /// Refuses new backends that are weir itself, by the addresses of this host.
+    ///
+    /// # Errors
+    /// Which they are.
+    pub fn refuse_loops(&self, next: &Snapshot) -> Result<(), Refusal> {
+        let is_own = |address| self.fleet.is_own_address(address);
+        desk::refuse_loops_by_address(&self.snapshot, next, is_own)
     }
 
     /// True if `error` may pass: the address belonged to a listener that was removed just now.

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use weir_proto::change;
 use weir_proto::ids::{BackendId, IdSource};
 use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
-use weir_proto::snapshot::{Fault, Snapshot};
+use weir_proto::snapshot::{Fault, Snapshot, takes};
 use weir_proto::spec::{Name, Spec};
 
 use crate::file;
@@ -155,6 +155,38 @@ fn reaches(address: SocketAddr, bind: IpAddr) -> bool {
     ip == bind
         || (ip.is_ipv4() == bind.is_ipv4()
             && ((bind.is_unspecified() && here) || (ip.is_unspecified() && bind.is_loopback())))
+}
+
+/// Refuses what `next` adds to `before` and leads back to weir because of an address that this host
+/// has at this moment: a backend at a port where a listener is open on every address.
+///
+/// What was so before is not refused: addresses come and go under a version that stands, and its
+/// shards take such a connect for refused.
+///
+/// # Errors
+/// Every such backend in one refusal.
+pub fn refuse_loops_by_address(
+    before: &Snapshot,
+    next: &Snapshot,
+    is_own: impl Fn(SocketAddr) -> bool,
+) -> Result<(), Refusal> {
+    let (old_binds, binds) = (before.wildcard_binds(), next.wildcard_binds());
+    let mut faults = Vec::new();
+    for (pool, backend) in next.backends() {
+        let address = backend.address;
+        let was_so =
+            takes(&old_binds, address) && before.backends().any(|(_, old)| old.id == backend.id);
+        if takes(&binds, address) && !was_so && is_own(address) {
+            faults.push(Fault {
+                at: format!("pool.{}.backend.{}.address", pool.name, backend.name),
+                what: format!("{address} is this host, where a listener is open on every address"),
+                hint: "give the address of the server behind weir, or bind the listener to one \
+                       address"
+                    .to_owned(),
+            });
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { Err(refuse(&faults)) }
 }
 
 /// All faults as one refusal; the hint is that of the first.

@@ -1,11 +1,13 @@
 //! `weir doctor`: whether this host is ready for weir, and how to mend what is not.
 
 mod facts;
+mod ports;
 
 use std::fmt::Display;
 
 use serde::Serialize;
 use weir_proto::answer::SCHEMA;
+use weir_proto::spec::Spec;
 
 use crate::file::Settings;
 use crate::rt;
@@ -35,8 +37,8 @@ enum Verdict {
 }
 
 /// Looks at this host, prints a line for each check and gives the exit code: 1 if one fails.
-pub(crate) fn command(settings: &Settings, json: bool) -> u8 {
-    let checks = judge(&Facts::of_this_host(settings));
+pub(crate) fn command(settings: &Settings, spec: &Spec, json: bool) -> u8 {
+    let checks = judge(&Facts::of_this_host(settings, spec));
     let text = if json { format!("{}\n", json_report(&checks)) } else { table(&checks) };
     // An answer that could not be given is none.
     let is_told = streams::out(&text).is_ok();
@@ -78,6 +80,8 @@ fn judge(facts: &Facts) -> Vec<Check> {
         somaxconn(facts.somaxconn),
         migrate(facts.migrate_req),
         ports(facts.ports),
+        reserved(facts),
+        tw_reuse(facts.tw_reuse),
     ];
     checks.extend(facts.folders.iter().map(folder));
     checks
@@ -201,6 +205,53 @@ fn ports(range: Option<(u64, u64)>) -> Check {
     let count = (high + 1).saturating_sub(low);
     let found = format!("{low} to {high}: {count} connections to each backend address");
     if count < 20_000 { warn(NAME, found, MEND) } else { ok(NAME, found) }
+}
+
+/// A connect of any program may take a port in the range that is not reserved, also one that a
+/// listener or a server of this host wants a moment later.
+fn reserved(facts: &Facts) -> Check {
+    const NAME: &str = "reserved_ports";
+    let taken = ports::parse(&facts.reserved);
+    let Some((low, high)) = facts.ports else { return ok(NAME, "no range to reserve ports in") };
+    let free: Vec<u16> = facts
+        .own_ports
+        .iter()
+        .copied()
+        .filter(|port| (low..=high).contains(&u64::from(*port)))
+        .filter(|port| !taken.iter().any(|range| range.contains(port)))
+        .collect();
+    if free.is_empty() {
+        let found = match facts.own_ports.len() {
+            0 => "no listener or local backend is known: weir doctor -c FILE".to_owned(),
+            count => format!("{count} of weir's own ports, none that a connect could take"),
+        };
+        return ok(NAME, found);
+    }
+    let list = ports::text(free.iter().map(|port| *port..=*port));
+    let all = ports::text(taken.into_iter().chain(free.iter().map(|port| *port..=*port)));
+    warn(
+        NAME,
+        format!("{list}: a connect may take them before their listener or server does"),
+        format!("sysctl -w net.ipv4.ip_local_reserved_ports='{all}'"),
+    )
+}
+
+/// Most sessions are ended by their client first: then weir is the first to say FIN to the backend,
+/// and that source port rests in TIME_WAIT for a minute.
+fn tw_reuse(value: Option<u64>) -> Check {
+    const NAME: &str = "tcp_tw_reuse";
+    const MEND: &str = "sysctl -w net.ipv4.tcp_tw_reuse=1";
+    match value {
+        Some(1) => ok(NAME, 1),
+        Some(value) => {
+            let only = if value == 2 { " unless it is on loopback" } else { "" };
+            let what = format!(
+                "{value}: a source port rests for 60 s towards its backend after each session{only}"
+            );
+            warn(NAME, what, MEND)
+        }
+        None => warn(NAME, "cannot be read", MEND),
+    }
 }
 
 fn folder(folder: &Folder) -> Check {

@@ -20,7 +20,7 @@ use weir_core::health::{Hysteresis, Rules};
 use weir_proto::answer::CheckRow;
 use weir_proto::ids::BackendId;
 use weir_proto::reason::ConnectFault;
-use weir_proto::snapshot::{Backend, Pool, Snapshot};
+use weir_proto::snapshot::{Backend, Pool, Snapshot, takes};
 use weir_proto::spec::{Admin, HealthKind, HealthSpec};
 
 use check::Outcome;
@@ -113,11 +113,12 @@ impl Health {
     /// checks were switched off) is told by the prober.
     pub fn adopt(&mut self, snapshot: &Snapshot, now: Now) {
         let mut before = std::mem::take(&mut self.watched);
+        let wildcards = snapshot.wildcard_binds();
         for (pool, backend) in snapshot.backends() {
             let mut watched =
                 before.remove(&backend.id).unwrap_or_else(|| Watched::new(pool, backend, now));
             let was_up = watched.hysteresis.is_up();
-            if watched.follow(pool, backend, now) {
+            if watched.follow(pool, backend, takes(&wildcards, backend.address), now) {
                 let at = match watched.plan {
                     // At once, but a thousand new ones not in the same millisecond.
                     Some(_) => Some(later(now, self.prng.next_u64() % spread_ns(snapshot))),
@@ -304,9 +305,12 @@ impl Watched {
     }
 
     /// Takes over what the snapshot says. True if the schedule has to begin again.
-    fn follow(&mut self, pool: &Pool, backend: &Backend, now: Now) -> bool {
+    fn follow(&mut self, pool: &Pool, backend: &Backend, may_be_weir: bool, now: Now) -> bool {
         let checked = pool.health.kind != HealthKind::None && backend.admin != Admin::Maint;
-        let same = self.spec == pool.health && self.plan.is_some() == checked;
+        let knows = |plan: &Rc<Plan>| plan.may_be_weir == may_be_weir;
+        let same = self.spec == pool.health
+            && self.plan.is_some() == checked
+            && self.plan.as_ref().is_none_or(knows);
         self.is_member = backend.is_member();
         self.spec.clone_from(&pool.health);
         if same && checked {
@@ -327,7 +331,8 @@ impl Watched {
             self.hysteresis.on_checks_begin();
             "pending".clone_into(&mut self.result);
         }
-        self.plan = Some(Rc::new(Plan::new(&pool.health, backend.address)));
+        let plan = Plan { may_be_weir, ..Plan::new(&pool.health, backend.address) };
+        self.plan = Some(Rc::new(plan));
         true
     }
 

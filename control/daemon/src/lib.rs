@@ -109,11 +109,11 @@ fn exit(ended: Result<u8, String>) -> ExitCode {
 }
 
 fn doctor(path: Option<&Path>, output: Output) -> ExitCode {
-    let settings = match path.map(serve::read_file).transpose() {
-        Ok(file) => file.map(|file| file.settings).unwrap_or_default(),
+    let (settings, spec) = match path.map(serve::read_file).transpose() {
+        Ok(file) => file.map(|file| (file.settings, file.spec)).unwrap_or_default(),
         Err(why) => return exit(Err(why)),
     };
-    ExitCode::from(doctor::command(&settings, output == Output::Json))
+    ExitCode::from(doctor::command(&settings, &spec, output == Output::Json))
 }
 
 fn parse_shards(text: &str) -> Result<file::Shards, String> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
@@ -54,6 +54,20 @@ impl BindError {
     pub fn is_in_use(&self) -> bool {
         self.error.kind() == io::ErrorKind::AddrInUse
     }
+}
+
+/// True if `address` is one of this host's at this moment, as routes say it: a connect to it would
+/// come from it. Nothing is sent. (Asking for the interfaces takes netlink, which the unit's
+/// RestrictAddressFamilies forbids; a trial bind is fooled by ip_nonlocal_bind.)
+pub fn is_own_address(address: SocketAddr) -> bool {
+    let any: IpAddr =
+        if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let from = || {
+        let socket = UdpSocket::bind((any, 0))?;
+        socket.connect(address)?;
+        socket.local_addr()
+    };
+    address.ip().is_loopback() || from().is_ok_and(|own: SocketAddr| own.ip() == address.ip())
 }
 
 /// The listeners of a snapshot that have sockets: a drained one has given them up.

@@ -136,6 +136,13 @@ impl Stream {
         let socket = socket2::Socket::from(TcpStream::from(socket));
         Stream { socket: glommio::net::TcpStream::from(socket) }
     }
+
+    /// True if the peer of a TCP connection is at an address of this host.
+    pub(crate) fn stays_here(&self) -> bool {
+        let peer = self.socket.peer_addr().ok().map(|address| address.ip());
+        let own = self.socket.local_addr().ok().map(|address| address.ip());
+        peer.is_some_and(|ip| ip.is_loopback() || own == Some(ip))
+    }
 }
 
 impl AsyncRead for Stream {

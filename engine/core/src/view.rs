@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use weir_proto::ids::{BackendId, ListenerId, PoolId, Version};
-use weir_proto::snapshot::{Backend, Pool, Retry, Snapshot, Timeouts};
+use weir_proto::snapshot::{Backend, Pool, Retry, Snapshot, Timeouts, takes};
 use weir_proto::spec::{Admin, Percent, Strategy};
 
 use crate::base::clock::Now;
@@ -68,6 +68,8 @@ pub struct PoolView {
 pub struct BackendView {
     pub id: BackendId,
     pub address: SocketAddr,
+    /// weir listens at this port on every address of its host: if this is one of them, it is weir.
+    pub may_be_weir: bool,
     /// Sessions of this shard, connecting ones included.
     pub sessions: u32,
     /// Sessions of all other shards, as control last said.
@@ -166,11 +168,12 @@ impl View {
         let mut backend_slots = Slots::new(&mut self.backends, backend_ids);
         let pool_ids = snapshot.pools.iter().map(|pool| pool.id);
         let mut pool_slots = Slots::new(&mut self.pools, pool_ids);
+        let wildcards = snapshot.wildcard_binds();
         let mut pools = Vec::with_capacity(snapshot.pools.len());
         for pool in &snapshot.pools {
             let slot = pool_slots.take(pool.id);
             let slot16 = u16::try_from(slot).expect("snapshots have at most POOLS_MAX pools");
-            let backends = self.adopt_backends(pool, slot16, &mut backend_slots, now);
+            let backends = self.adopt_backends((pool, slot16), &wildcards, &mut backend_slots, now);
             self.adopt_pool(pool, slot, backends, prng);
             self.settle(slot);
             pools.push(slot16);
@@ -199,8 +202,8 @@ impl View {
     /// Gives each backend of `pool` its slot; the slots are in the order of the pool.
     fn adopt_backends(
         &mut self,
-        pool: &Pool,
-        pool_slot: u16,
+        (pool, pool_slot): (&Pool, u16),
+        wildcards: &[SocketAddr],
         slots: &mut Slots<BackendId>,
         now: Now,
     ) -> Vec<u32> {
@@ -210,6 +213,7 @@ impl View {
             let view = BackendView {
                 id: backend.id,
                 address: backend.address,
+                may_be_weir: takes(wildcards, backend.address),
                 sessions: before.map_or(0, |old| old.sessions),
                 elsewhere: before.map_or(0, |old| old.elsewhere),
                 healthy: before.is_none_or(|old| old.healthy),

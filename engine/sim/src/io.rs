@@ -78,6 +78,11 @@ impl Io for SimIo {
         self.0.borrow().has_met_itself(leg)
     }
 
+    /// Every backend is somewhere else.
+    fn stays_here(&mut self, _leg: Leg) -> bool {
+        false
+    }
+
     fn watch(&mut self, token: Token, leg: Leg, interest: Interest) {
         self.0.borrow_mut().watch(token, leg, interest);
     }

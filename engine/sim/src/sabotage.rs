@@ -199,6 +199,10 @@ impl<I: Io> Io for Sabotage<I> {
         self.io.has_met_itself(leg, address)
     }
 
+    fn stays_here(&mut self, leg: Leg) -> bool {
+        self.io.stays_here(leg)
+    }
+
     fn watch(&mut self, token: Token, leg: Leg, interest: Interest) {
         self.io.watch(token, leg, interest);
     }

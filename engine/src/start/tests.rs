@@ -116,6 +116,11 @@ impl Io for Brittle {
         self.ring.has_met_itself(leg, address)
     }
 
+    fn stays_here(&mut self, leg: Leg) -> bool {
+        self.asks();
+        self.ring.stays_here(leg)
+    }
+
     fn watch(&mut self, token: Token, leg: Leg, interest: Interest) {
         self.asks();
         self.ring.watch(token, leg, interest);

@@ -121,6 +121,14 @@ pub(crate) fn is_its_own_peer(leg: Leg, port: u16) -> bool {
     own.is_some() && own == address_by(libc::getpeername, leg)
 }
 
+/// True if a connected leg's peer is at an address of this host: the kernel connects from the very
+/// address that it connects to (and to 127.0.0.0/8 from 127.0.0.1).
+pub(crate) fn stays_here(leg: Leg) -> bool {
+    let peer = peer(leg);
+    peer.is_some_and(|ip| ip.is_loopback())
+        || (peer.is_some() && peer == address_by(libc::getsockname, leg).map(|own| own.ip()))
+}
+
 /// getsockname(2) or getpeername(2).
 type AskName =
     unsafe extern "C" fn(libc::c_int, *mut libc::sockaddr, *mut libc::socklen_t) -> libc::c_int;
@@ -241,6 +249,7 @@ mod tests {
         assert!(range.contains(&from.port()), "{from}");
         assert!(!is_its_own_peer(leg, address.port()));
         assert_eq!(peer(leg), Some(address.ip()));
+        assert!(stays_here(leg));
         close(leg, How::Reset);
     }
 

@@ -97,6 +97,7 @@ impl Change {
         since: Now,
         moment: Moment,
     ) -> Result<Option<Answer>, Stop> {
+        control.refuse_loops(&next)?;
         let sockets = match control.bind(&next) {
             Ok(sockets) => sockets,
             Err(error) => {

@@ -4,7 +4,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Resource, getrlimit};
 
+use weir_proto::spec::Spec;
+
+use super::ports;
 use crate::file::Settings;
+use crate::listen::is_own_address;
 
 /// Everything that `weir doctor` looks at.
 #[derive(Clone, Debug)]
@@ -22,6 +26,11 @@ pub(super) struct Facts {
     pub(super) somaxconn: Option<u64>,
     pub(super) migrate_req: Option<u64>,
     pub(super) ports: Option<(u64, u64)>,
+    /// ip_local_reserved_ports, as the kernel writes it.
+    pub(super) reserved: String,
+    pub(super) tw_reuse: Option<u64>,
+    /// Ports of listeners and of backends on this host, in order, each once.
+    pub(super) own_ports: Vec<u16>,
     pub(super) folders: Vec<Folder>,
 }
 
@@ -45,7 +54,7 @@ pub(super) enum Access {
 }
 
 impl Facts {
-    pub(super) fn of_this_host(settings: &Settings) -> Facts {
+    pub(super) fn of_this_host(settings: &Settings, spec: &Spec) -> Facts {
         let uname = rustix::system::uname();
         let control = settings.control.parent().unwrap_or(Path::new("."));
         Facts {
@@ -58,6 +67,9 @@ impl Facts {
             somaxconn: number("/proc/sys/net/core/somaxconn"),
             migrate_req: number("/proc/sys/net/ipv4/tcp_migrate_req"),
             ports: text("/proc/sys/net/ipv4/ip_local_port_range").as_deref().and_then(pair),
+            reserved: text("/proc/sys/net/ipv4/ip_local_reserved_ports").unwrap_or_default(),
+            tw_reuse: number("/proc/sys/net/ipv4/tcp_tw_reuse"),
+            own_ports: ports::own(settings, spec, is_own_address),
             folders: vec![folder("state", &settings.state), folder("control", control)],
         }
     }

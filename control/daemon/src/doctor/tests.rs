@@ -16,6 +16,9 @@ fn good() -> Facts {
         somaxconn: Some(4096),
         migrate_req: Some(1),
         ports: Some((32_768, 60_999)),
+        reserved: String::new(),
+        tw_reuse: Some(1),
+        own_ports: vec![443, 9650],
         folders: vec![Folder { name: "state", path: "/s".into(), access: Access::Creatable }],
     }
 }
@@ -30,7 +33,7 @@ fn a_good_host_is_ok_throughout() {
 #[test]
 fn each_thing_that_is_wrong_is_found_alone() {
     type Spoil = fn(&mut Facts);
-    let cases: [(&str, Verdict, Spoil); 15] = [
+    let cases: [(&str, Verdict, Spoil); 19] = [
         ("kernel", Verdict::Fail, |f| f.release = "5.15.0-91-generic".into()),
         ("kernel", Verdict::Warn, |f| f.release = "6.1.0-18-amd64".into()),
         ("kernel", Verdict::Warn, |f| f.release = "strange".into()),
@@ -45,6 +48,10 @@ fn each_thing_that_is_wrong_is_found_alone() {
         ("tcp_migrate_req", Verdict::Warn, |f| f.migrate_req = None),
         ("ip_local_port_range", Verdict::Warn, |f| f.ports = Some((60_000, 61_000))),
         ("ip_local_port_range", Verdict::Warn, |f| f.ports = Some((9, 1))),
+        ("reserved_ports", Verdict::Warn, |f| f.own_ports = vec![443, 40_000]),
+        ("reserved_ports", Verdict::Warn, |f| f.ports = Some((1024, 65_535))),
+        ("tcp_tw_reuse", Verdict::Warn, |f| f.tw_reuse = Some(2)),
+        ("tcp_tw_reuse", Verdict::Warn, |f| f.tw_reuse = None),
         ("state", Verdict::Fail, |f| f.folders[0].access = Access::Denied { nearest: "/".into() }),
     ];
     for (name, verdict, spoil) in cases {
@@ -109,6 +116,34 @@ fn pairs_of_numbers() {
 
 #[test]
 fn this_host_can_be_looked_at() {
-    let checks = judge(&Facts::of_this_host(&Settings::default()));
-    assert_eq!(checks.len(), 10);
+    let checks = judge(&Facts::of_this_host(&Settings::default(), &Spec::default()));
+    assert_eq!(checks.len(), 12);
+}
+
+#[test]
+fn ports_to_reserve_come_as_a_line_to_paste_with_what_is_reserved_already() {
+    let facts = Facts {
+        ports: Some((1024, 65_535)),
+        reserved: "6000-6010,8080".into(),
+        own_ports: vec![443, 5432, 6005, 8080, 9650],
+        ..good()
+    };
+    let check = reserved(&facts);
+    assert_eq!(check.verdict, Verdict::Warn);
+    assert!(check.found.starts_with("5432,9650: "), "{}", check.found);
+    let line = "sysctl -w net.ipv4.ip_local_reserved_ports='5432,6000-6010,8080,9650'";
+    assert_eq!(check.mend, line);
+    let mended = Facts { reserved: "5432,6000-6010,8080,9650".into(), ..facts };
+    assert_eq!(reserved(&mended).verdict, Verdict::Ok);
+}
+
+#[test]
+fn own_ports_are_those_of_listeners_and_of_backends_on_this_host() {
+    let text = "[weir]\nadmin = \"127.0.0.1:9650\"\n\
+                [listener.web]\nbind = [\"0.0.0.0:443\", \"[::]:443\"]\npool = \"web\"\n\
+                [pool.web.backend]\nb1 = { address = \"127.0.0.1:5432\" }\n\
+                b2 = { address = \"192.0.2.1:5433\" }\n";
+    let file = crate::file::parse(text, "test").unwrap();
+    let own = ports::own(&file.settings, &file.spec, |address| address.ip().is_loopback());
+    assert_eq!(own, [443, 5432, 9650]);
 }

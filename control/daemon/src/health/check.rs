@@ -14,7 +14,8 @@ use crate::rt::{self, Stream};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Good,
-    /// `refused`, `timeout`, `unreachable`, `closed`, `status 503`, `unexpected answer`.
+    /// `refused`, `leads back to weir`, `timeout`, `unreachable`, `closed`, `status 503`,
+    /// `unexpected answer`.
     Bad(String),
     /// This host could not make the check: it says nothing about the backend.
     Local(String),
@@ -27,6 +28,9 @@ pub(super) async fn check(plan: &Plan) -> Outcome {
             Ok(stream) => stream,
             Err(fault) => return on_fault(&fault),
         };
+        if plan.may_be_weir && stream.stays_here() {
+            return Outcome::Bad("leads back to weir".to_owned());
+        }
         let outcome = match &plan.talk {
             Talk::Silent => Outcome::Good,
             Talk::Http { request, expect } => ask_http(&mut stream, request, *expect).await,

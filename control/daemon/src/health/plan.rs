@@ -10,6 +10,8 @@ use weir_proto::spec::{HealthKind, HealthSpec};
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) address: SocketAddr,
+    /// weir listens at this port on every address of its host: if this is one of them, it is weir.
+    pub(super) may_be_weir: bool,
     pub(super) interval: Duration,
     /// For the whole check.
     pub(super) timeout: Duration,
@@ -48,6 +50,7 @@ impl Plan {
         };
         Plan {
             address,
+            may_be_weir: false,
             interval: Duration::from_millis(spec.interval.millis),
             timeout: Duration::from_millis(spec.timeout.millis),
             talk,

@@ -221,6 +221,11 @@ impl Fleet for SimFleet {
         wires.bind_for(shards, after, |id| !known.contains(&id))
     }
 
+    /// Every backend is somewhere else.
+    fn is_own_address(&self, _address: SocketAddr) -> bool {
+        false
+    }
+
     fn bind_again(
         &self,
         _shard: ShardId,
