@@ -4,6 +4,7 @@
 mod accept;
 mod orders;
 mod perform;
+mod standstill;
 
 use std::collections::VecDeque;
 
@@ -22,6 +23,7 @@ use weir_proto::order::Report;
 use crate::io::{FreeBuffers, Io, Kind, Op, Outcome, Token};
 use crate::mailbox::Mailbox;
 use accept::Sockets;
+use standstill::Standstill;
 
 /// How a shard is made.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +58,7 @@ pub struct Shard<I: Io> {
     draining: bool,
     stopping: bool,
     collected_at: Now,
+    standstill: Standstill,
 }
 
 impl<I: Io> Shard<I> {
@@ -87,6 +90,7 @@ impl<I: Io> Shard<I> {
             draining: false,
             stopping: false,
             collected_at: now,
+            standstill: Standstill::default(),
         }
     }
 
@@ -98,11 +102,14 @@ impl<I: Io> Shard<I> {
     /// One pass: orders, answers, timers, operations, one wait. False when the shard is done.
     pub fn turn(&mut self) -> bool {
         self.now = self.io.now();
+        self.standstill.wakes(self.now);
         self.heed_fence();
         self.take_orders();
         self.table.set_lean(self.io.free_buffers().low);
-        self.take_answers();
-        self.take_timers();
+        let answers = self.take_answers();
+        if self.standstill.is_over(answers, self.now) {
+            self.take_timers();
+        }
         self.sweep();
         self.resume();
         self.move_bulk();
@@ -114,6 +121,7 @@ impl<I: Io> Shard<I> {
             return false;
         }
         let until = self.next_deadline();
+        self.standstill.waits(until);
         self.mailbox.heart().rest(until);
         self.io.wait(until);
         self.mailbox.heart().wake();
@@ -152,11 +160,14 @@ impl<I: Io> Shard<I> {
         &mut self.io
     }
 
-    fn take_answers(&mut self) {
+    /// Takes the answers that there are, as far as one turn may, and says how many.
+    fn take_answers(&mut self) -> u32 {
+        let mut count = 0;
         // Once fenced, a shard may use a version that all others have left: orders come first then.
         while !self.mailbox.heart().is_fenced()
             && let Some((token, outcome)) = self.io.next_completion()
         {
+            count += 1;
             match (token, outcome) {
                 (Token::Session { id, side, .. }, Outcome::Session(done)) => {
                     let done = self.believe(id, done);
@@ -182,6 +193,7 @@ impl<I: Io> Shard<I> {
                 (token, outcome) => unreachable!("{outcome:?} answers {token:?}"),
             }
         }
+        count
     }
 
     /// A connect that has met itself was refused: nobody listens there. So was one that has arrived
@@ -271,6 +283,7 @@ impl<I: Io> Shard<I> {
     fn next_deadline(&self) -> Option<Now> {
         let at_once = self.table.is_sweeping()
             || self.bell_rang
+            || self.standstill.is_behind()
             || self.table.moves() > 0
             || (self.table.starved() > 0 && self.has_buffers());
         if at_once {

@@ -29,5 +29,6 @@ mod reload;
 mod reset;
 mod security;
 mod slow_readers;
+mod standstill;
 mod starvation;
 mod watchdog;

@@ -100,6 +100,14 @@ pub const TIMERS_PER_TURN_MAX: Work = Work { due: 256, moved: 4096 };
 /// them, beside those that were made while they were submitted; before, as many as there are.
 pub const ANSWERS_PER_TURN_MAX: u32 = 1024;
 
+/// A turn that begins so much later than its shard wanted to wake, in milliseconds, comes after a
+/// time in which the shard did not run: a turn that took long, SIGSTOP, a machine that was paused.
+pub const STOOD_STILL_MS: u32 = 100;
+
+/// For how long after such a turn timers may wait for what has come in the meantime, in
+/// milliseconds: until a turn takes no answer, and no longer than this.
+pub const CATCH_UP_MS: u32 = 250;
+
 /// Orders that are taken in one turn.
 pub const ORDERS_PER_TURN_MAX: u32 = 64;
 

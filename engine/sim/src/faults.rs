@@ -88,6 +88,9 @@ pub struct Whole {
     /// A sync fails; the disk is full for a while.
     pub sync_errors: u32,
     pub full_disks: u32,
+    /// The process ends in peace and is started again; a bit of its closed file goes bad.
+    pub rests: u32,
+    pub rots: u32,
     /// The control thread stands still until somebody kills the process.
     pub control_deaths: u32,
 }
@@ -110,6 +113,8 @@ impl Whole {
             power_cuts: rate(chance),
             sync_errors: rate(chance),
             full_disks: rate(chance),
+            rests: rate(chance),
+            rots: chance.pick(&[0, 500]),
             control_deaths: rate(chance) / 4,
         }
     }
@@ -124,6 +129,8 @@ impl Whole {
             power_cuts: 0,
             sync_errors: 0,
             full_disks: 0,
+            rests: 0,
+            rots: 0,
             control_deaths: 0,
             ..self.clone()
         }
@@ -295,6 +302,8 @@ impl Swarm {
         "power_cuts",
         "sync_errors",
         "full_disks",
+        "rests",
+        "rots",
         "control_deaths",
     ];
 
@@ -329,6 +338,8 @@ impl Swarm {
             ("power_cuts", Some(whole)) => &mut whole.power_cuts,
             ("sync_errors", Some(whole)) => &mut whole.sync_errors,
             ("full_disks", Some(whole)) => &mut whole.full_disks,
+            ("rests", Some(whole)) => &mut whole.rests,
+            ("rots", Some(whole)) => &mut whole.rots,
             ("control_deaths", Some(whole)) => &mut whole.control_deaths,
             _ => return None,
         })

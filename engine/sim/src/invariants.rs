@@ -44,6 +44,7 @@ pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
             note.for_nobody |= note.abandoned_at == now;
         }
         note.timeouts = Some((session.idle_ms, session.half_close_ms));
+        let before = note.closing;
         note.closing |= matches!(session.phase(), Phase::Closing(_));
         for side in Side::BOTH {
             let hungry = session.phase() == Phase::Relaying
@@ -55,6 +56,9 @@ pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
             *hunger = if hungry { *hunger + more } else { 0 };
         }
         note.looked_at = now;
+        if note.closing && !before {
+            kernel.ends((id.slot, id.generation));
+        }
     }
 }
 

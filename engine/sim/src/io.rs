@@ -33,7 +33,9 @@ impl SimIo {
 
 impl Io for SimIo {
     fn now(&mut self) -> Now {
-        Now::from_nanos(self.0.borrow().now)
+        let mut kernel = self.0.borrow_mut();
+        kernel.turn_begins();
+        Now::from_nanos(kernel.now)
     }
 
     fn submit(&mut self, token: Token, op: Op) {

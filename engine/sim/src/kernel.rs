@@ -7,6 +7,7 @@ mod buffers;
 mod legs;
 mod pipes;
 mod rules;
+mod standstill;
 mod watches;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -181,6 +182,9 @@ pub struct Kernel {
     pub(crate) strikes_in: Option<u32>,
     /// Answers that the shard has taken since its last wait.
     taken: usize,
+    /// When the process went on after a standstill, until it has caught up; and whether the turn is
+    /// the first one since.
+    stood_still: Option<(u64, bool)>,
 }
 
 impl Kernel {
@@ -216,6 +220,7 @@ impl Kernel {
             dead: false,
             strikes_in: None,
             taken: 0,
+            stood_still: None,
         }
     }
 
@@ -246,13 +251,6 @@ impl Kernel {
         self.watches.clear();
         self.answers.clear();
         self.dead = true;
-    }
-
-    /// Where the shard listens.
-    #[must_use]
-    pub fn listens_at(&self) -> BTreeSet<SocketAddr> {
-        let all = self.legs.listeners().map(|listener| &self.net.listening[listener]);
-        all.filter(|listening| listening.open).map(|listening| listening.address).collect()
     }
 
     /// True if the shard is to panic now.
@@ -299,6 +297,7 @@ impl Kernel {
         self.wait_until = until;
         self.taken = 0;
         self.told = 0;
+        self.work_through();
     }
 
     /// True if a waiting shard would be woken.
@@ -336,7 +335,10 @@ impl Kernel {
             self.taking = false;
             return None;
         }
-        let answer = self.answer()?;
+        let Some(answer) = self.answer() else {
+            self.caught_up();
+            return None;
+        };
         self.taken += 1;
         Some(answer)
     }
@@ -446,25 +448,6 @@ impl Kernel {
         // The bell may ring after the shard has left.
         let answered = self.answers.iter().all(|answer| answer.asked.op == Op::Bell);
         answered && self.net.unattended.is_empty() && !waits
-    }
-
-    /// Fails if anything of the shard's is left: a buffer, a leg that is no listener, an operation
-    /// of a session.
-    pub fn check_quiet(&mut self, may_listen: bool) {
-        if !self.buffers.all_free() {
-            self.fail("buffers are missing at the end");
-        }
-        if !self.pipes.in_use().is_empty() {
-            self.fail("pipes are missing at the end");
-        }
-        if let Some(left) = self.legs.left(may_listen) {
-            self.fail(format!("legs are still open at the end: {left}"));
-        }
-        let of_session = |asked: &&Asked| matches!(asked.token, Token::Session { .. });
-        let left = self.pending.iter().chain(&self.queue).filter(of_session).count();
-        if left > 0 {
-            self.fail(format!("{left} operations of sessions are still pending at the end"));
-        }
     }
 
     /// Numbers of the buffers that sessions own, in order.

@@ -5,6 +5,7 @@
 mod cell;
 mod daemon;
 pub mod disk;
+mod ends;
 mod history;
 mod people;
 pub mod planted;
@@ -63,6 +64,8 @@ pub struct Whole {
     /// It was told to stop: nobody starts it again.
     stopping: bool,
     disk: Disk,
+    /// What had failed on it when the process was started.
+    failures_before: u64,
     people: People,
     peers: Peers,
     history: History,
@@ -113,6 +116,7 @@ impl Whole {
             exit_code: None,
             stopping: false,
             disk,
+            failures_before: 0,
             people,
             peers: Peers::default(),
             history: History::default(),
@@ -192,6 +196,9 @@ impl Whole {
     fn verdict(&mut self) -> Checked {
         self.steps += 1;
         if let Some(what) = self.street.violation.take() {
+            return Err(what);
+        }
+        if let Some(what) = self.wires.borrow_mut().violation.take() {
             return Err(what);
         }
         for (number, cell) in self.cells.iter().enumerate() {
@@ -340,6 +347,9 @@ impl Whole {
         if self.chance.hits(power_cuts / 2) {
             return self.kill(true);
         }
+        if self.chance.hits(self.faults.rests) {
+            return self.rest();
+        }
         if self.chance.hits(kills.max(power_cuts)) {
             let after = u32::try_from(self.chance.between(1, 30)).unwrap_or(1);
             self.disk.set_trap(after, power_cuts > 0);
@@ -401,20 +411,6 @@ impl Whole {
         next.into_iter().filter(|next| *next > now).min()
     }
 
-    /// Everything of the process is gone at once.
-    fn kill(&mut self, power: bool) {
-        if self.daemon.is_none() {
-            return;
-        }
-        self.street.note(if power { "the power goes" } else { "kill -9" }, [0, 0]);
-        if power {
-            self.disk.cut_power()
-        } else {
-            self.disk.leave()
-        }
-        self.leave();
-    }
-
     /// The process is over, and its sockets with it.
     fn leave(&mut self) {
         self.checked.deaths += 1;
@@ -464,6 +460,7 @@ impl Whole {
         self.cells = self.shards();
         let (disk, wires, now) = (&self.disk, &self.wires, self.street.now);
         let failures = disk.failures();
+        self.failures_before = failures;
         let daemon = match Daemon::start((disk, wires), &mut self.history, now, self.planted) {
             Ok(daemon) => daemon,
             // It says why and ends; somebody starts it again.
@@ -474,8 +471,16 @@ impl Whole {
                 self.leave();
                 return Ok(());
             }
+            // So does it with a damaged file; somebody puts a copy back.
+            Err(_) if self.disk.mend() => {
+                self.disk.leave();
+                self.street.note("does not start: the file is damaged", [0, 0]);
+                self.leave();
+                return Ok(());
+            }
             Err(what) => return Err(what),
         };
+        self.disk.accept();
         self.street.note("starts (version)", [usize::try_from(daemon.version()).unwrap_or(0), 0]);
         self.daemon = Some(daemon);
         self.wires.borrow_mut().bind_errors = self.faults.bind_errors;

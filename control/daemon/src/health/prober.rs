@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::check::check;
+use super::check::{Outcome, check};
 use super::{Check, Health, Transition};
 use crate::rt;
 
@@ -34,8 +34,28 @@ pub(crate) async fn prober(
 async fn make(due: Check, health: Rc<RefCell<Health>>) {
     let started = rt::now();
     let outcome = check(&due.plan).await;
-    health.borrow_mut().on_checked(&due, outcome, started, rt::now());
+    let now = rt::now();
+    let took = Duration::from_nanos(now.nanos.saturating_sub(started.nanos));
+    let outcome = if outlived(took, due.plan.timeout) { excuse(outcome) } else { outcome };
+    health.borrow_mut().on_checked(&due, outcome, started, now);
 }
+
+/// True if a check took so much longer than its timeout lets it that nobody was there to end it:
+/// the process was stopped, or the machine paused.
+fn outlived(took: Duration, timeout: Duration) -> bool {
+    took >= timeout + LATE_MIN
+}
+
+/// What was bad about a check that nobody was there for says nothing about the backend.
+fn excuse(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Bad(_) => Outcome::Local("weir stood still".to_owned()),
+        Outcome::Good | Outcome::Local(_) => outcome,
+    }
+}
+
+/// So late may a timeout be on a busy host.
+const LATE_MIN: Duration = Duration::from_millis(500);
 
 /// Ends when something is due or `health` has changed.
 async fn wait(health: &RefCell<Health>) {
@@ -59,4 +79,18 @@ async fn wait(health: &RefCell<Health>) {
         Poll::Pending
     });
     futures_lite::future::or(changed, due).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_that_outlived_a_standstill_says_nothing_bad() {
+        let ms = Duration::from_millis;
+        assert!(!outlived(ms(1000), ms(1000)) && !outlived(ms(1499), ms(1000)));
+        assert!(outlived(ms(1500), ms(1000)));
+        assert!(matches!(excuse(Outcome::Bad("timeout".into())), Outcome::Local(_)));
+        assert_eq!(excuse(Outcome::Good), Outcome::Good);
+    }
 }

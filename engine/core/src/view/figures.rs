@@ -2,6 +2,7 @@
 //! compares it with what was done and said: a new version changes none of it.
 
 use weir_proto::ids::BackendId;
+use weir_proto::spec::Percent;
 
 use super::{BackendView, PoolView, View};
 use crate::base::clock::Now;
@@ -67,6 +68,12 @@ impl BackendView {
 }
 
 impl PoolView {
+    /// The panic threshold, and the slow start in milliseconds.
+    #[must_use]
+    pub fn health_settings(&self) -> (Percent, u32) {
+        (self.panic_below, self.slow_start_ms)
+    }
+
     /// Connects that have not been answered, and those of them that are retries.
     #[must_use]
     pub fn connects(&self) -> (u32, u32) {

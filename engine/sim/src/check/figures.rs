@@ -72,6 +72,20 @@ impl Said {
     }
 }
 
+/// Each pool goes by what its version says.
+fn check_settings(view: &View, snapshot: &Snapshot) -> Result<(), String> {
+    for pool in &snapshot.pools {
+        let row = view.pools().iter().find(|row| row.id == pool.id);
+        let row = row.ok_or_else(|| format!("pool {} is not there", pool.name))?;
+        let slow_start_ms = u32::try_from(pool.health.slow_start.millis).unwrap_or(u32::MAX);
+        let health = (pool.health.panic, slow_start_ms);
+        if (row.timeouts, row.retry, row.health_settings()) != (pool.timeouts, pool.retry, health) {
+            return Err(format!("pool {} goes by older settings: {row:?}", pool.name));
+        }
+    }
+    Ok(())
+}
+
 impl Ledger {
     /// Every figure of every backend is what was said and seen. `now` is in nanoseconds.
     ///
@@ -80,6 +94,7 @@ impl Ledger {
     pub fn check_figures(&mut self, view: &View, now: u64) -> Result<(), String> {
         if let Some(snapshot) = &self.snapshot {
             self.said.follow(snapshot);
+            check_settings(view, snapshot)?;
         }
         view.figures().try_for_each(|figures| self.check_backend(figures, now))
     }

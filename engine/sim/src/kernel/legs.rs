@@ -111,6 +111,12 @@ impl Legs {
         self.places.get(index(leg)).copied().flatten().is_some_and(|place| place.receiving)
     }
 
+    /// True if a receive is asked for on the leg of this connection.
+    pub(super) fn is_received_from(&self, conn: ConnId) -> bool {
+        let mut places = self.places.iter().flatten();
+        places.any(|place| place.behind == Behind::Conn(conn) && place.receiving)
+    }
+
     pub(super) fn is_nonblocking(&self, leg: Leg) -> bool {
         self.places.get(index(leg)).copied().flatten().is_some_and(|place| place.nonblocking)
     }

@@ -10,7 +10,7 @@ use weir_core::limits::OPERATIONS_PER_SESSION_MAX;
 use weir_engine::io::{FreeBuffers, Kind, Op, Token};
 
 use super::legs::Behind;
-use super::{Asked, Kernel, Key, Seen, key, leg_of};
+use super::{Asked, Kernel, Key, Note, Seen, key, leg_of};
 use crate::net::{ConnId, Listening};
 
 impl Kernel {
@@ -263,18 +263,50 @@ impl Kernel {
         if note.inflight > 0 {
             return Err(format!("connection {id} is closed with {} in flight", note.inflight));
         }
-        let Some(client) = note.conns[Side::Client as usize] else { return Ok(()) };
-        let is_reset = |id: ConnId| self.net.conns[id].weir_reset;
-        let by_peer = is_reset(client) || note.conns[Side::Backend as usize].is_some_and(is_reset);
-        let ordered = self.stopping || note.address.is_some_and(|a| self.killed.contains(&a));
+        if note.conns[Side::Client as usize].is_none() {
+            return Ok(());
+        }
         let idle_ms = self.now.saturating_sub(note.moved_at) / 1_000_000;
         let timed_out = note.timeouts.is_some_and(|(idle, half_close)| {
             idle_ms >= idle.into() || (note.half_closed && idle_ms >= half_close.into())
         });
-        if by_peer || ordered || timed_out || note.local_fault {
+        if self.is_cut(note) {
             return Ok(());
         }
+        if timed_out {
+            let over = conn.session.is_none_or(|it| self.check_quiet_end(it, note.conns));
+            let what = format!("connection {id} is idle after a standstill, but bytes wait");
+            return if over { Ok(()) } else { Err(what) };
+        }
         Err(format!("connection {id} is reset without a cause: {note:?}, quiet for {idle_ms} ms"))
+    }
+
+    /// Fails if anything of the shard's is left: a buffer, a leg that is no listener, an operation
+    /// of a session.
+    pub fn check_quiet(&mut self, may_listen: bool) {
+        if !self.buffers.all_free() {
+            self.fail("buffers are missing at the end");
+        }
+        if !self.pipes.in_use().is_empty() {
+            self.fail("pipes are missing at the end");
+        }
+        if let Some(left) = self.legs.left(may_listen) {
+            self.fail(format!("legs are still open at the end: {left}"));
+        }
+        let of_session = |asked: &&Asked| matches!(asked.token, Token::Session { .. });
+        let left = self.pending.iter().chain(&self.queue).filter(of_session).count();
+        if left > 0 {
+            self.fail(format!("{left} operations of sessions are still pending at the end"));
+        }
+    }
+
+    /// True if a session has a cause to end that is no timeout: a peer's reset, an order, a fault
+    /// of this host.
+    pub(super) fn is_cut(&self, note: &Note) -> bool {
+        let is_reset = |id: ConnId| self.net.conns[id].weir_reset;
+        let by_peer = note.conns.into_iter().flatten().any(is_reset);
+        let ordered = self.stopping || note.address.is_some_and(|a| self.killed.contains(&a));
+        by_peer || ordered || note.local_fault
     }
 
     pub(crate) fn listen(&mut self, socket: RawFd) -> Result<Leg, Errno> {
@@ -283,6 +315,19 @@ impl Kernel {
         self.net.listening.push(Listening { address, open: true, queue: [].into() });
         self.note("listens (port)", [usize::from(address.port()), 0]);
         Ok(self.legs.open(Behind::Listener(listener)))
+    }
+
+    /// Where the shard listens.
+    #[must_use]
+    pub fn listens_at(&self) -> BTreeSet<SocketAddr> {
+        let all = self.legs.listeners().map(|listener| &self.net.listening[listener]);
+        all.filter(|listening| listening.open).map(|listening| listening.address).collect()
+    }
+
+    /// How many sockets of the shard listen.
+    #[must_use]
+    pub fn listeners(&self) -> usize {
+        self.legs.listeners().filter(|listener| self.net.listening[*listener].open).count()
     }
 
     pub(super) fn listens_on(&self, leg: Leg) -> Option<SocketAddr> {

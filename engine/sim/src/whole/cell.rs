@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
-use weir_core::view::View;
+use weir_core::table::Table;
 use weir_engine::mailbox::{Inbox, Mailbox};
 use weir_engine::shard::{Shard, ShardSetup};
 use weir_proto::order::Report;
@@ -134,10 +134,10 @@ impl Cell {
         self.started == self.built
     }
 
-    /// What the shard knows of the configuration.
+    /// What the shard knows.
     #[must_use]
-    pub(super) fn view(&self) -> Option<&View> {
-        self.shard.as_ref().map(|shard| shard.table().view())
+    pub(super) fn table(&self) -> Option<&Table> {
+        self.shard.as_ref().map(Shard::table)
     }
 
     /// True if it has said something, or has something to say, that control has not heard.
@@ -217,6 +217,9 @@ impl Cell {
             invariants::check(table, &kernel)?;
         }
         self.open = kernel.listens_at();
+        if kernel.listeners() > self.open.len() {
+            return Err(format!("it listens twice on one of {:?}", self.open));
+        }
         let extra: Vec<_> = self.open.difference(&self.wanted).copied().collect();
         if !extra.is_empty() {
             return Err(format!("it listens on {extra:?}, which its version does not have open"));

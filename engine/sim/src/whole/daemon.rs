@@ -9,7 +9,7 @@ use weir_control::control::{Change, Control, Moment, Phase};
 use weir_control::store::{Record, Store};
 use weir_core::base::clock::Now;
 use weir_proto::answer::Answer;
-use weir_proto::ids::{IdSource, Version};
+use weir_proto::ids::{BackendId, IdSource, Version};
 use weir_proto::order::Report;
 use weir_proto::request::{ChangeOptions, ChangeRequest, Refusal};
 use weir_proto::snapshot::Snapshot;
@@ -31,6 +31,8 @@ struct Asked {
     change: Change,
     request: ChangeRequest,
     dry_run: bool,
+    /// Only this version may be changed.
+    if_version: Option<u64>,
     /// The version when its turn came.
     before: Option<u64>,
     /// What it was about to make durable.
@@ -43,6 +45,8 @@ pub(super) struct Daemon {
     wires: Rc<RefCell<Wires>>,
     asked: VecDeque<Asked>,
     pub(super) next_tick: u64,
+    /// Backends that were removed by force.
+    pub(super) killed: Vec<BackendId>,
     planted: Option<Planted>,
 }
 
@@ -95,7 +99,8 @@ impl Daemon {
         control.publish(snapshot, sockets, moment.now);
         wires.borrow_mut().proposed.clear();
         let (wires, asked) = (Rc::clone(wires), VecDeque::new());
-        Ok(Daemon { control, wires, asked, next_tick: now, planted })
+        let killed = Vec::new();
+        Ok(Daemon { control, wires, asked, next_tick: now, killed, planted })
     }
 
     /// The version that is current.
@@ -126,12 +131,13 @@ impl Daemon {
 
     /// Somebody asks for a change.
     pub(super) fn ask(&mut self, request: ChangeRequest, options: ChangeOptions) {
-        let dry_run = options.dry_run;
+        let ChangeOptions { dry_run, if_version } = options;
         let change = Change::new(request.clone(), options, BY);
         self.asked.push_back(Asked {
             change,
             request,
             dry_run,
+            if_version,
             before: None,
             proposed: Vec::new(),
         });
@@ -147,7 +153,15 @@ impl Daemon {
             }
             _ => {}
         }
+        self.wires.borrow_mut().hears(&report);
         self.control.on_report(report, moment);
+    }
+
+    /// The backend that a change would remove by force, as things are.
+    fn would_kill(&self, request: &ChangeRequest) -> Option<BackendId> {
+        let ChangeRequest::BackendRemove { name, force: true } = request else { return None };
+        let (pool, backend) = name.split_once('/')?;
+        Some(self.snapshot().pool(pool)?.backend(backend)?.id)
     }
 
     /// What is due: figures, deadlines, checks. `probe` says whether a host takes connections.
@@ -170,8 +184,11 @@ impl Daemon {
     /// An answer is wrong.
     pub(super) fn go_on(&mut self, moment: Moment, history: &mut History) -> Result<usize, String> {
         let mut answered = 0;
-        while let Some(first) = self.asked.front_mut() {
-            first.before.get_or_insert(self.control.snapshot.version.0);
+        loop {
+            let kills = self.asked.front().and_then(|first| self.would_kill(&first.request));
+            let Some(first) = self.asked.front_mut() else { break };
+            let before = self.control.snapshot.version.0;
+            first.before.get_or_insert(before);
             let result = first.change.go_on(&mut self.control, moment);
             for next in self.wires.borrow_mut().proposed.drain(..) {
                 history.propose(&next);
@@ -179,6 +196,9 @@ impl Daemon {
                     history.keep(next.version.0, next.spec());
                 }
                 first.proposed.push(next);
+            }
+            if self.control.snapshot.version.0 > before {
+                self.killed.extend(kills);
             }
             let Ok(answer) = result else { break };
             let Some(first) = self.asked.pop_front() else { break };
@@ -205,6 +225,10 @@ impl Daemon {
         }
         if asked.dry_run {
             return Err(format!("a dry run has made version {version}"));
+        }
+        if asked.if_version.is_some() && asked.if_version != asked.before {
+            let (wanted, before) = (asked.if_version, asked.before);
+            return Err(format!("{wanted:?} was to be changed, and {before:?} was"));
         }
         let spec = self.control.snapshot.spec();
         if let (ChangeRequest::Rollback { version: to }, Some(old)) =

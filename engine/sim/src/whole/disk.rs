@@ -33,6 +33,8 @@ struct Platter {
     failures: u64,
     /// After so many writes and syncs the process is killed, or the power goes (`true`).
     trap: Option<(u32, bool)>,
+    /// The byte and the bit that went bad while no process ran.
+    rotten: Option<(usize, u8)>,
 }
 
 impl Platter {
@@ -52,6 +54,14 @@ impl Platter {
             self.starts += 1
         }
         true
+    }
+
+    fn flip(&mut self, (place, bit): (usize, u8)) {
+        for bytes in [&mut self.cached, &mut self.durable] {
+            if let Some(byte) = bytes.get_mut(place) {
+                *byte ^= bit;
+            }
+        }
     }
 
     fn cut_power(&mut self) {
@@ -99,6 +109,7 @@ impl Disk {
             syncs: 0,
             failures: 0,
             trap: None,
+            rotten: None,
         })))
     }
 
@@ -136,6 +147,29 @@ impl Disk {
     pub fn set_faults(&self, full: bool, sync_errors: u32) {
         let mut platter = self.platter();
         (platter.full, platter.sync_errors) = (full, sync_errors);
+    }
+
+    /// A bit of the file goes bad, on the disk and for whoever reads it.
+    pub fn rot(&self) {
+        let mut platter = self.platter();
+        let length = platter.cached.len();
+        let place = platter.chance.below(length.max(1));
+        let bit = 1 << platter.chance.below(8);
+        platter.flip((place, bit));
+        platter.rotten = Some((place, bit));
+    }
+
+    /// The file is put back as it was before it went bad. False if it had not.
+    pub fn mend(&self) -> bool {
+        let mut platter = self.platter();
+        let Some(place) = platter.rotten.take() else { return false };
+        platter.flip(place);
+        true
+    }
+
+    /// The file is used as it is.
+    pub fn accept(&self) {
+        self.platter().rotten = None;
     }
 
     /// Plants a bug: syncs do nothing.

@@ -176,12 +176,13 @@ impl Whole {
     /// Control gets figures of after the last session. It asks for them behind everything else that
     /// it has to say, which is what waits and an order for each backend, for checks go on and each
     /// may come up or go down; each tick takes as many of those orders as a mailbox has room for.
-    /// Then there is a tick for figures that were asked for too early, and one for these.
+    /// Then there is a tick for figures that were asked for too early, one whose room is taken by
+    /// what these say of the other shards, and one for the figures that are wanted.
     fn last_figures(&mut self) -> Checked {
         let Some(daemon) = &mut self.daemon else { return Ok(()) };
         daemon.control.want_fresh();
         let orders = daemon.control.orders_waiting() + daemon.snapshot().backends().count();
-        let ticks = orders.div_ceil(self.faults.orders_max) + 2;
+        let ticks = orders.div_ceil(self.faults.orders_max) + 3;
         let by = daemon.next_tick.max(self.street.now) + ticks as u64 * TICK_NS;
         self.until("control has the last figures", Some(by), |whole| {
             whole.daemon.as_ref().is_none_or(|daemon| daemon.control.has_fresh())

@@ -1,6 +1,9 @@
-//! What control knows of health every shard knows too, as soon as nothing is on its way.
+//! What control knows of health every shard knows too, as soon as nothing is on its way; and whose
+//! sessions were to be reset has none.
 
-use weir_proto::ids::ShardId;
+use weir_core::session::Phase;
+use weir_core::table::Table;
+use weir_proto::ids::{BackendId, ShardId};
 
 use super::{Checked, Whole};
 
@@ -16,7 +19,10 @@ impl Whole {
         let wires = self.wires.borrow();
         for ((number, cell), wire) in (0..).zip(&self.cells).zip(&wires.all) {
             let told = daemon.control.has_told(ShardId(number)) && wire.is_taken();
-            let Some(view) = cell.view().filter(|_| told && cell.is_known()) else { continue };
+            let Some(table) = cell.table().filter(|_| told && cell.is_known()) else { continue };
+            check_killed(table, &daemon.killed)
+                .map_err(|what| format!("shard {number}: {what}"))?;
+            let view = table.view();
             for (pool, backend) in daemon.snapshot().backends() {
                 let Some(figures) = view.figures_of(backend.id) else { continue };
                 let up = health.is_up(backend.id);
@@ -32,4 +38,20 @@ impl Whole {
         }
         Ok(())
     }
+}
+
+/// Sessions of a backend that was removed by force are over, or about to be.
+fn check_killed(table: &Table, killed: &[BackendId]) -> Checked {
+    if killed.is_empty() || table.is_sweeping() {
+        return Ok(());
+    }
+    let backends = table.view().backends();
+    for (id, session) in table.iter() {
+        let on = session.route.backend.map(|slot| backends[slot as usize].id);
+        let is_killed = on.is_some_and(|on| killed.contains(&on));
+        if is_killed && !matches!(session.phase(), Phase::Closing(_)) {
+            return Err(format!("{id:?} goes on after {on:?} was removed by force"));
+        }
+    }
+    Ok(())
 }

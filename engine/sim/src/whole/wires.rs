@@ -77,6 +77,10 @@ pub(super) struct Wires {
     planted: Option<Planted>,
     chance: Chance,
     stands_for_a_socket: File,
+    /// Sessions of each backend on each shard, as control last heard.
+    heard: BTreeMap<ShardId, BTreeMap<BackendId, u32>>,
+    /// What control has said that it should not have.
+    pub(super) violation: Option<String>,
 }
 
 impl Wires {
@@ -92,6 +96,35 @@ impl Wires {
             planted,
             chance,
             stands_for_a_socket: File::open("/dev/null").expect("there is a /dev/null"),
+            heard: BTreeMap::new(),
+            violation: None,
+        }
+    }
+
+    /// Control is about to hear this.
+    pub(super) fn hears(&mut self, report: &Report) {
+        match report {
+            Report::Stats(stats) => {
+                let mut sessions = BTreeMap::new();
+                for row in &stats.backends {
+                    *sessions.entry(row.id).or_default() += row.sessions_now;
+                }
+                self.heard.insert(stats.shard, sessions);
+            }
+            Report::Ended { shard, .. } => drop(self.heard.remove(shard)),
+            _ => {}
+        }
+    }
+
+    /// The sessions of a backend that a shard is told of are those of all the others.
+    fn check_load(&mut self, shard: ShardId, list: &[(BackendId, u32)]) {
+        for (id, told) in list {
+            let others = self.heard.iter().filter(|(other, _)| **other != shard);
+            let sum: u32 = others.filter_map(|(_, sessions)| sessions.get(id)).sum();
+            if sum != *told {
+                let what = format!("shard {shard} is told of {told} sessions of backend {id}");
+                self.violation.get_or_insert(format!("{what}; the others have {sum}"));
+            }
         }
     }
 
@@ -134,6 +167,9 @@ impl Wires {
 
     fn send(&mut self, shard: ShardId, order: Order) -> Result<(), Order> {
         let sent = self.describe(&order);
+        if let Sent::Load(list) = &sent {
+            self.check_load(shard, list);
+        }
         let number = usize::from(shard.0);
         if let (Some(Planted::AdoptLost), Sent::Adopt(_)) = (self.planted, &sent)
             && self.chance.below(4) == 0

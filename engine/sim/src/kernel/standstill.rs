@@ -1,0 +1,70 @@
+//! A process that did not run for a while: the kernel did, and all that came in the meantime is
+//! there when it goes on.
+
+use weir_core::limits::{CATCH_UP_MS, STOOD_STILL_MS};
+
+use super::{Answer, Kernel, Key, key};
+use crate::net::ConnId;
+use weir_core::event::Completion;
+use weir_engine::io::{Outcome, Token};
+
+const MS: u64 = 1_000_000;
+
+impl Kernel {
+    /// A turn of the shard begins.
+    pub(crate) fn turn_begins(&mut self) {
+        let due = self.wait_until.filter(|until| *until > 0);
+        if due.is_some_and(|due| due + u64::from(STOOD_STILL_MS) * MS < self.now) {
+            self.stood_still = Some((self.now, true));
+            self.note("the process stood still", [0, 0]);
+        } else if let Some((_, first)) = &mut self.stood_still {
+            *first = false;
+        }
+        self.work_through();
+    }
+
+    /// The shard finds no answer more in this turn: if it has found none at all it has caught up,
+    /// unless the kernel was not asked since.
+    pub(super) fn caught_up(&mut self) {
+        if self.taken == 0 && self.stood_still.is_some_and(|(_, first)| !first) {
+            self.stood_still = None;
+        }
+    }
+
+    /// What can be answered is, while the shard catches up.
+    pub(super) fn work_through(&mut self) {
+        if self.catches_up() {
+            self.step_all();
+        }
+    }
+
+    fn catches_up(&self) -> bool {
+        let within = u64::from(CATCH_UP_MS) * MS;
+        self.stood_still.is_some_and(|(since, _)| self.now < since + within)
+    }
+
+    /// A session has begun to end in this turn.
+    pub(crate) fn ends(&mut self, session: Key) {
+        let Some(note) = self.notes.get(&session).filter(|note| !self.is_cut(note)) else { return };
+        if !self.check_quiet_end(session, note.conns) {
+            self.fail(format!("{session:?} is idle after a standstill, but bytes wait"));
+        }
+    }
+
+    /// A session may not end for being quiet while the bytes that came during a standstill wait for
+    /// it to take them.
+    pub(super) fn check_quiet_end(&self, session: Key, conns: [Option<ConnId>; 2]) -> bool {
+        if !self.catches_up() {
+            return true;
+        }
+        let brings = |answer: &Answer| {
+            let of_it =
+                matches!(answer.asked.token, Token::Session { id, .. } if key(id) == session);
+            let bytes = matches!(answer.outcome, Outcome::Session(Completion::Received { .. }));
+            of_it && bytes
+        };
+        let receives =
+            |id: ConnId| !self.net.conns[id].up.bytes.is_empty() && self.legs.is_received_from(id);
+        !self.answers.iter().any(brings) && !conns.into_iter().flatten().any(receives)
+    }
+}

@@ -1,0 +1,40 @@
+//! weir is stopped for some seconds and goes on (SIGSTOP, a machine that is paused): nobody pays
+//! for that time who would not have paid anyway.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use weir_tests::clock;
+use weir_tests::net::Script;
+use weir_tests::story::Plan;
+
+/// Longer than the idle timeout and the checks' timeout together.
+const STOPPED: Duration = Duration::from_secs(5);
+const CLIENTS: usize = 40;
+
+#[test]
+fn who_has_sent_meanwhile_lives_and_no_backend_is_down() {
+    let plan = Plan::new(3, Script::Echo)
+        .pool("timeout = { idle = \"3s\" }")
+        .health("{ kind = \"tcp\", interval = \"500ms\", timeout = \"1s\", fall = 1 }");
+    let set = plan.start();
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| set.client()).collect();
+    for client in &mut clients {
+        client.echo(b"before");
+    }
+    let mut silent = set.client();
+    silent.echo(b"before");
+    set.weir.signal(Signal::STOP);
+    for client in &mut clients {
+        client.send(b"meanwhile");
+    }
+    clock::park(STOPPED);
+    set.weir.signal(Signal::CONT);
+    for client in &mut clients {
+        client.expect(b"meanwhile").echo(b"after");
+    }
+    // Who has sent nothing has been quiet for too long, stopped or not.
+    silent.expect_rst();
+    let events = set.weir.ok(&["events"]);
+    assert!(!events.contains("down:"), "{events}");
+}
