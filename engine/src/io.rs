@@ -97,9 +97,19 @@ pub trait Io {
     /// this moment.
     fn stays_here(&mut self, leg: Leg) -> bool;
 
+    /// The next client of a listener, at once.
+    ///
+    /// # Errors
+    /// EAGAIN: nobody waits. EINVAL: it was fenced. Otherwise what accept(2) says.
+    fn accept(&mut self, listener: Leg) -> Result<Leg, Errno>;
+
+    /// Clients that wait at a listener, as far as the kernel says.
+    fn queued(&mut self, listener: Leg) -> u32;
+
     /// Tells once, by [`Outcome::Ready`] with `token`, when `leg` is ready for one of `interest` or
-    /// is reset; replaces what it was watched for before. It is no operation: the news may never
-    /// come, it ends with the leg, and it may still come after the leg was closed.
+    /// is reset; a listener is readable when a client waits. Replaces what it was watched for
+    /// before. It is no operation: the news may never come, it ends with the leg, and it may still
+    /// come after the leg was closed.
     fn watch(&mut self, token: Token, leg: Leg, interest: Interest);
 
     /// An empty pipe for bulk. `None`: all are in use, or this host has run out of descriptors.

@@ -32,7 +32,7 @@ use mailbox::{Inbox, ShardDoor};
 pub struct Options {
     /// How many shards, at least 1. Shard `n` is pinned to the n-th CPU that the process may use.
     pub shards: u16,
-    /// The most sessions of one shard, at most 2^24 − 4096.
+    /// The most sessions of one shard, at most 2^24.
     pub sessions_max: u32,
     /// Pipes for bulk on each shard at most, 0 to 256: two descriptors each.
     pub pipes_max: u16,

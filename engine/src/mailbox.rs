@@ -215,7 +215,7 @@ impl Mailbox {
     pub fn take(&mut self) -> Option<Order> {
         loop {
             let Letter { life, order, handed } = self.orders.try_recv().ok()?;
-            let handed = self.taker.as_ref().zip(handed).map(|(taker, it)| taker.take(it));
+            let handed = self.taker.as_ref().zip(handed).map(|(taker, it)| taker.take(&it));
             if life != self.life {
                 continue; // its sockets are closed with it
             }

@@ -251,6 +251,14 @@ impl Io for Ring {
         socket::stays_here(leg)
     }
 
+    fn accept(&mut self, listener: Leg) -> Result<Leg, Errno> {
+        socket::accept(listener)
+    }
+
+    fn queued(&mut self, listener: Leg) -> u32 {
+        socket::queued(listener)
+    }
+
     fn watch(&mut self, token: Token, leg: Leg, interest: Interest) {
         self.watches.add(token, leg, interest);
     }
@@ -285,6 +293,7 @@ impl Io for Ring {
 
     fn listen(&mut self, socket: OwnedFd) -> Result<Leg, Errno> {
         let leg = Leg(socket.into_raw_fd());
+        socket::set_nonblocking(leg, true); // `accept` must not wait
         socket::listen(leg).inspect_err(|_| socket::close(leg, How::Fin))?;
         Ok(leg)
     }

@@ -29,8 +29,6 @@ use standstill::Standstill;
 #[derive(Clone, Copy, Debug)]
 pub struct ShardSetup {
     pub id: ShardId,
-    /// How many shards there are.
-    pub shards: u16,
     /// The most sessions at once; beyond it the backlog holds.
     pub sessions_max: u32,
     pub tuning: Tuning,
@@ -54,6 +52,8 @@ pub struct Shard<I: Io> {
     answered_at: Now,
     actions: Actions,
     bell_rang: bool,
+    /// Control has not heard how it stands with some lease.
+    has_wants: bool,
     /// No listener is opened any more.
     draining: bool,
     stopping: bool,
@@ -65,11 +65,9 @@ impl<I: Io> Shard<I> {
     /// A shard with an empty view.
     pub fn new(setup: ShardSetup, mut io: I, mailbox: Mailbox) -> Shard<I> {
         let now = io.now();
-        let slots = setup.sessions_max + accept::OVERSHOOT_MAX;
         let table = Table::new(Setup {
             shard: setup.id,
-            shards: setup.shards,
-            slots,
+            slots: setup.sessions_max,
             tuning: setup.tuning,
             seed: setup.seed,
             now,
@@ -86,6 +84,7 @@ impl<I: Io> Shard<I> {
             now,
             answered_at: now,
             actions: Actions::default(),
+            has_wants: false,
             bell_rang: true, // orders may have come before the bell was armed
             draining: false,
             stopping: false,
@@ -152,7 +151,13 @@ impl<I: Io> Shard<I> {
     /// True if control has not been told everything, for checkers.
     #[must_use]
     pub fn has_reports(&self) -> bool {
-        !self.outbox.is_empty()
+        self.has_wants || !self.outbox.is_empty()
+    }
+
+    /// Clients that were accepted and had to wait for a session, so far, for checkers.
+    #[must_use]
+    pub fn parked(&self) -> u64 {
+        self.sockets.parked()
     }
 
     /// The world, for checkers.
@@ -183,6 +188,7 @@ impl<I: Io> Shard<I> {
                 (Token::Accept { socket }, Outcome::Accepted(result)) => {
                     self.on_accept(socket, result);
                 }
+                (Token::Client { socket }, Outcome::Ready(_)) => self.sockets.client_waits(socket),
                 (Token::CancelAccept { socket }, Outcome::Session(Completion::Canceled)) => {
                     self.sockets.cancel_answered(socket);
                 }

@@ -1,6 +1,7 @@
 //! Control → shard [`Order`], shard → control [`Report`]. Both cross bounded channels that nobody
 //! ever waits on.
 
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -13,12 +14,15 @@ use crate::stats::ShardStats;
 #[derive(Debug)]
 pub enum Order {
     /// Use this snapshot from the next turn on. `sockets` are bound, not yet listening, one for
-    /// each address of each listener that is new in it; a listener that is gone from it is closed.
+    /// each address that is new in it; an address that is gone from it is closed. One that stays
+    /// keeps its socket, whichever listener it belongs to.
     Adopt { snapshot: Arc<Snapshot>, sockets: Vec<ListenerSocket> },
     /// These backends are healthy (`true`) or not (`false`) from now on.
     Health(Vec<(BackendId, bool)>),
     /// The sessions that all *other* shards hold on these backends (least-conn, two-choices).
     LoadElsewhere(Vec<(BackendId, u32)>),
+    /// What this shard may hold of the limits that all shards share.
+    Credit(Vec<Credit>),
     /// Send the statistics since the last time. `spare` is an empty one to go on with.
     Collect { spare: Box<ShardStats> },
     /// End this backend's sessions with a reset, in batches.
@@ -32,8 +36,39 @@ pub enum Order {
 /// One bound address of a listener, for one shard.
 #[derive(Debug)]
 pub struct ListenerSocket {
-    pub listener: ListenerId,
+    pub address: SocketAddr,
     pub socket: OwnedFd,
+}
+
+/// A limit whose credits are leased to the shards, by what it limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Limited {
+    /// Sessions of a listener.
+    Listener(ListenerId),
+}
+
+/// Control's word on one shard's part of a limit. All of it each time: a newer one takes the place
+/// of an older one that was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Credit {
+    pub of: Limited,
+    /// All credits that were ever given to this shard.
+    pub given: u64,
+    /// Somebody else lacks credits: unused ones go back, and so does what is more than this as
+    /// sessions end. `None`: nobody lacks any.
+    pub keep: Option<u32>,
+}
+
+/// A shard's word on its part of a limit. All of it each time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Want {
+    pub of: Limited,
+    /// All credits that were ever given to it, as far as it has heard.
+    pub given: u64,
+    /// Credits that it holds, used or not.
+    pub held: u32,
+    /// A client waits and no credit is left.
+    pub wants: bool,
 }
 
 /// What one shard tells control.
@@ -47,6 +82,9 @@ pub enum Report {
     Retired(Arc<Snapshot>),
     /// Statistics since the last ones; the answer to [`Order::Collect`].
     Stats(Box<ShardStats>),
+    /// How it stands with the limits that all shards share, by the version that the shard uses:
+    /// after each adoption all of them, otherwise those that have changed.
+    Want { shard: ShardId, version: Version, wants: Vec<Want> },
     /// This many connects in a row failed on this shard; the shard picks it no more until control
     /// says [`Order::Health`].
     Ejected { shard: ShardId, backend: BackendId, fault: ConnectFault },

@@ -113,7 +113,8 @@ impl Snapshot {
     }
 
     /// Checks `spec` and gives it a version. Identities are carried over from `previous` where the
-    /// name (and for a backend the address) is the same.
+    /// name (and for a backend the address) is the same; a listener with a new name is the one that
+    /// is gone and had one of its addresses: it was renamed.
     ///
     /// # Errors
     /// Every fault that was found, in the order of the file.
@@ -134,14 +135,12 @@ impl Snapshot {
             .collect();
         let index: BTreeMap<&Name, usize> =
             spec.pool.keys().enumerate().map(|(index, name)| (name, index)).collect();
+        let heirs = heirs(spec, previous);
         let listeners = spec
             .listener
             .iter()
             .map(|(name, listener)| Listener {
-                id: previous
-                    .listener(name.as_str())
-                    .filter(|before| before.bind == listener.bind)
-                    .map_or_else(|| ListenerId(ids.fresh()), |before| before.id),
+                id: heirs.get(name).copied().unwrap_or_else(|| ListenerId(ids.fresh())),
                 name: name.clone(),
                 bind: listener.bind.clone(),
                 pool: index[&listener.pool],
@@ -257,6 +256,27 @@ pub fn panics(threshold: Percent, up: usize, members: usize) -> bool {
     up * 100 < usize::from(threshold.hundredths()) * members
 }
 
+/// Who is which listener of the version before.
+fn heirs<'a>(spec: &'a Spec, previous: &Snapshot) -> BTreeMap<&'a Name, ListenerId> {
+    let mut heirs = BTreeMap::new();
+    let mut gone: Vec<&Listener> = Vec::new();
+    for before in &previous.listeners {
+        match spec.listener.get_key_value(&before.name) {
+            Some((name, _)) => drop(heirs.insert(name, before.id)),
+            None => gone.push(before),
+        }
+    }
+    for (name, listener) in &spec.listener {
+        let shares = |gone: &Listener| gone.bind.iter().any(|it| listener.bind.contains(it));
+        if !heirs.contains_key(name)
+            && let Some(place) = gone.iter().position(|gone| shares(gone))
+        {
+            heirs.insert(name, gone.swap_remove(place).id);
+        }
+    }
+    heirs
+}
+
 fn build_pool(name: &Name, spec: &PoolSpec, before: Option<&Pool>, ids: &mut IdSource) -> Pool {
     let id = before.map_or_else(|| PoolId(ids.fresh()), |before| before.id);
     let backends = spec
@@ -331,6 +351,37 @@ mod tests {
         assert_eq!(second.pools[0].id, first.pools[0].id);
         assert_eq!(second.pools[0].backends[0].id, first.pools[0].backends[0].id);
         assert_ne!(second.pools[0].backends[1].id, first.pools[0].backends[1].id);
+    }
+
+    #[test]
+    fn a_listener_is_known_by_its_name_and_then_by_an_address() {
+        let mut ids = IdSource::default();
+        let bind = |ports: &[u16]| -> Vec<SocketAddr> {
+            ports.iter().map(|port| SocketAddr::from(([127, 0, 0, 1], *port))).collect()
+        };
+        let mut spec = spec_with(PoolSpec::default());
+        let some = spec.listener.values().next().unwrap().clone();
+        let mut version = |listeners: &[(&str, &[u16])], previous: &Snapshot| {
+            let listeners = listeners.iter().map(|(name, ports)| {
+                (name.parse().unwrap(), ListenerSpec { bind: bind(ports), ..some.clone() })
+            });
+            spec.listener = listeners.collect();
+            build(&spec, previous, &mut ids).unwrap()
+        };
+        let id = |snapshot: &Snapshot, name: &str| snapshot.listener(name).unwrap().id;
+        let first = version(&[("a", &[1, 2]), ("b", &[3])], &Snapshot::empty());
+        // One address less and another one more: the same listener.
+        let second = version(&[("a", &[2, 4]), ("b", &[3])], &first);
+        assert_eq!(id(&second, "a"), id(&first, "a"));
+        // Renamed; one whose name stays is itself, even if it gives an address away.
+        let third = version(&[("b", &[5]), ("c", &[2, 4]), ("d", &[3])], &second);
+        assert_eq!(id(&third, "c"), id(&first, "a"));
+        assert_eq!(id(&third, "b"), id(&first, "b"));
+        assert!(![id(&first, "a"), id(&first, "b")].contains(&id(&third, "d")));
+        // Nobody is two listeners.
+        let fourth = version(&[("e", &[2]), ("f", &[4])], &third);
+        assert_eq!(id(&fourth, "e"), id(&third, "c"));
+        assert_ne!(id(&fourth, "f"), id(&third, "c"));
     }
 
     #[test]

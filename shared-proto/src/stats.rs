@@ -50,6 +50,8 @@ pub struct ShardStats {
 pub struct ListenerStats {
     pub id: ListenerId,
     pub sessions_now: u32,
+    /// Clients in the backlog for whom there is no room.
+    pub waiting_now: u32,
     pub accepted: u64,
     /// By [`Reject`].
     pub rejected: [u64; Reject::ALL.len()],

@@ -2,6 +2,7 @@
 
 mod abort;
 mod accept;
+mod addresses;
 mod backends;
 mod backpressure;
 mod balance;
@@ -18,6 +19,7 @@ mod limits;
 mod log;
 mod loops;
 mod mass_removal;
+mod max_sessions;
 mod memory;
 mod metrics;
 mod nofile;

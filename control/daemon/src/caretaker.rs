@@ -15,9 +15,11 @@ use std::time::Duration;
 use weir_core::base::clock::Now;
 use weir_proto::ids::{BackendId, ShardId};
 use weir_proto::order::{Order, Report};
+use weir_proto::snapshot::Snapshot;
 use weir_proto::stats::ShardStats;
 
 use crate::control::{Fleet, elapsed};
+use crate::leases::Leases;
 use crate::listen;
 use crate::rt;
 use crate::signals::Flags;
@@ -66,6 +68,11 @@ struct Caretaker<F> {
     /// Who was ejected where, and when; the oldest first.
     ejected: VecDeque<(ShardId, BackendId, Now)>,
     panics: Vec<Now>,
+    /// Limits that all shards share.
+    leases: Leases,
+    /// The version by which shards say again what they hold of them, and who has not been sent it.
+    again: Option<Arc<Snapshot>>,
+    owed: Vec<bool>,
 }
 
 /// Serves on until a signal. The exit code.
@@ -90,6 +97,9 @@ pub(crate) fn run(estate: &Estate) -> Result<u8, String> {
     // Without systemd there is nobody to tell.
     let _ = systemd::tell(status);
     let mut caretaker = Caretaker::new(Arc::clone(engine));
+    if let Some(newest) = engine.newest() {
+        caretaker.take_over_leases(&newest);
+    }
     while caretaker.phase != Phase::Over {
         caretaker.look(flags, &|| newest_sockets(engine), rt::now());
         thread::park_timeout(STEP);
@@ -120,7 +130,36 @@ impl<F: Fleet> Caretaker<F> {
             spares: (0..count).map(|id| Some(Box::new(ShardStats::new(ShardId(id))))).collect(),
             ejected: VecDeque::new(),
             panics: Vec::new(),
+            leases: Leases::new(count),
+            again: None,
+            owed: vec![false; usize::from(count)],
             fleet,
+        }
+    }
+
+    /// Goes on with the limits that all shards share. What control knew of them died with it, so
+    /// each shard is sent the same configuration once more, under the next number, and says under
+    /// that what it holds: by then it has heard of everything that control had sent.
+    fn take_over_leases(&mut self, newest: &Snapshot) {
+        if newest.listeners.iter().all(|listener| listener.max_sessions.is_none()) {
+            return;
+        }
+        let again = Snapshot { version: newest.version.next(), ..newest.clone() };
+        self.leases.adopt(&again, &again);
+        self.again = Some(Arc::new(again));
+        self.owed.fill(true);
+    }
+
+    /// Sends what shards had no room for.
+    fn lend(&mut self) {
+        let Caretaker { fleet, leases, again, owed, live, .. } = self;
+        for (index, owed) in owed.iter_mut().enumerate().filter(|(index, _)| live[*index]) {
+            let shard = ShardId(u16::try_from(index).unwrap_or(u16::MAX));
+            if let Some(snapshot) = again.as_ref().filter(|_| *owed) {
+                let order = Order::Adopt { snapshot: Arc::clone(snapshot), sockets: Vec::new() };
+                *owed = fleet.send(shard, order).is_err();
+            }
+            leases.flush(shard, |order| fleet.send(shard, order));
         }
     }
 
@@ -144,6 +183,9 @@ impl<F: Fleet> Caretaker<F> {
             self.on_report(report, newest, now);
         }
         self.readmit(now);
+        if self.phase == Phase::Serving {
+            self.lend();
+        }
         match self.phase {
             Phase::Draining { since } => {
                 if elapsed(since, now) >= DRAIN_MAX || self.sessions.iter().all(|it| *it == 0) {
@@ -161,7 +203,9 @@ impl<F: Fleet> Caretaker<F> {
     fn on_report(&mut self, report: Report, newest: &dyn Fn() -> Option<Order>, now: Now) {
         match report {
             Report::Started { shard, .. } => {
-                self.live[usize::from(shard.0)] = true;
+                if !std::mem::replace(&mut self.live[usize::from(shard.0)], true) {
+                    self.leases.built_again(shard);
+                }
                 tracing::info!("shard {shard} serves again");
                 if let (Phase::Serving, Some(order)) = (self.phase, newest()) {
                     self.tell(shard, order);
@@ -170,6 +214,8 @@ impl<F: Fleet> Caretaker<F> {
             Report::Ended { shard, panic } => {
                 let index = usize::from(shard.0);
                 (self.live[index], self.sessions[index]) = (false, 0);
+                self.owed[index] = false; // the next one gets it with its sockets
+                self.leases.ended(shard);
                 if let Some(panic) = panic {
                     // What comes now is for the shard that is built in its place.
                     self.fleet.address_next(shard);
@@ -193,6 +239,7 @@ impl<F: Fleet> Caretaker<F> {
                 self.sessions[index] = stats.sessions_now;
                 self.spares[index] = Some(stats);
             }
+            Report::Want { shard, version, wants } => self.leases.hear(shard, version, &wants),
             Report::Adopted { .. } | Report::Retired(_) => {}
         }
     }
@@ -247,8 +294,9 @@ impl<F: Fleet> Caretaker<F> {
 mod tests {
     use super::*;
     use crate::control::tests::Shards;
+    use weir_proto::ids::{IdSource, Version};
+    use weir_proto::order::{Limited, Want};
     use weir_proto::reason::ConnectFault;
-    use weir_proto::snapshot::Snapshot;
 
     fn at(ms: u64) -> Now {
         Now { nanos: ms * 1_000_000 }
@@ -290,6 +338,39 @@ mod tests {
         rig.shards.report(Report::Ended { shard, panic: Some("oh".into()) });
         rig.shards.report(Report::Started { shard, sessions_max: 1 });
         assert_eq!(rig.look(20_000), ["1 next", "1 adopt 0 +0"]);
+    }
+
+    #[test]
+    fn limits_are_kept_by_what_the_shards_say_anew() {
+        let mut rig = Rig::new();
+        let mut spec = crate::control::tests::spec("127.0.0.1:9".parse().unwrap());
+        spec.listener.values_mut().for_each(|listener| listener.max_sessions = Some(2));
+        let mut ids = IdSource::default();
+        let newest = Snapshot::build(&spec, Version(7), &Snapshot::empty(), &mut ids).unwrap();
+        let of = Limited::Listener(newest.listeners[0].id);
+        rig.caretaker.take_over_leases(&newest);
+        let say = |rig: &Rig, shard, version, given, held, wants| {
+            let wants = vec![Want { of, given, held, wants }];
+            rig.shards.report(Report::Want { shard, version: Version(version), wants });
+        };
+        // What was said before may not know of credits that were on their way.
+        say(&rig, ShardId(0), 7, 0, 0, true);
+        assert_eq!(rig.look(0), ["0 adopt 8 +0", "1 adopt 8 +0"]);
+        say(&rig, ShardId(0), 8, 1, 1, true);
+        assert_eq!(rig.look(50), [""; 0], "the other shard may hold the rest");
+        say(&rig, ShardId(1), 8, 0, 0, false);
+        let credit = |given, keep: &str| {
+            format!("0 credit [Credit {{ of: {of:?}, given: {given}, keep: {keep} }}]")
+        };
+        assert_eq!(rig.look(100), [credit(2, "None")]);
+        // A rebuilt shard begins with nothing; what the dead one held is free.
+        say(&rig, ShardId(1), 8, 0, 0, true);
+        rig.shards.report(Report::Ended { shard: ShardId(0), panic: Some("oh".into()) });
+        let sent = rig.look(150);
+        assert!(
+            sent.iter().any(|it| it.contains("1 credit") && it.contains("given: 1")),
+            "{sent:?}"
+        );
     }
 
     #[test]

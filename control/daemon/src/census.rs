@@ -51,6 +51,8 @@ pub struct Census {
 pub struct ListenerTotals {
     /// Open now.
     pub sessions: u64,
+    /// Clients that wait for room in the backlog.
+    pub waiting: u64,
     pub sessions_total: u64,
     /// By [`Reject`].
     pub rejected: [u64; Reject::ALL.len()],
@@ -148,8 +150,8 @@ struct Shard {
 
 struct Listener {
     totals: ListenerTotals,
-    /// Sessions now, by shard.
-    sessions: Vec<u32>,
+    /// Sessions, and clients that wait, now, by shard.
+    now: Vec<(u32, u32)>,
     removed: Option<Version>,
 }
 
@@ -208,7 +210,7 @@ impl Census {
         for listener in &snapshot.listeners {
             let entry = self.listeners.entry(listener.id).or_insert_with(|| Listener {
                 totals: ListenerTotals::default(),
-                sessions: vec![0; shards],
+                now: vec![(0, 0); shards],
                 removed: None,
             });
             entry.removed = None;
@@ -381,17 +383,18 @@ impl Census {
             pool.stalled.get_mut(index).map(std::mem::take);
         }
         for listener in self.listeners.values_mut() {
-            if let Some(sessions) = listener.sessions.get_mut(index) {
-                listener.totals.sessions -= u64::from(*sessions);
-                *sessions = 0;
-            }
+            let Some((sessions, waiting)) = listener.now.get_mut(index) else { continue };
+            listener.totals.sessions -= u64::from(std::mem::take(sessions));
+            listener.totals.waiting -= u64::from(std::mem::take(waiting));
         }
     }
 
     fn fold_listener(&mut self, index: usize, row: &ListenerStats) {
         let Some(listener) = self.listeners.get_mut(&row.id) else { return };
-        listener.sessions[index] += row.sessions_now;
+        let (sessions, waiting) = &mut listener.now[index];
+        (*sessions, *waiting) = (*sessions + row.sessions_now, *waiting + row.waiting_now);
         listener.totals.sessions += u64::from(row.sessions_now);
+        listener.totals.waiting += u64::from(row.waiting_now);
         listener.totals.sessions_total += row.accepted;
         for (into, from) in listener.totals.rejected.iter_mut().zip(row.rejected) {
             *into += from;

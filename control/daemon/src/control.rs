@@ -23,6 +23,7 @@ use crate::census::Census;
 use crate::desk::{self, Plan};
 use crate::events::Events;
 use crate::health::{Health, Transition};
+use crate::leases::Leases;
 use crate::listen::{self, BindError, Sockets};
 use crate::rollout::Rollout;
 use crate::store::{Record, Store};
@@ -118,10 +119,12 @@ pub struct Control {
     pub health: Rc<RefCell<Health>>,
     pub(crate) events: Events,
     pub rollout: Rollout,
+    /// Limits that all shards share.
+    pub leases: Leases,
     pub(crate) shards: Vec<Shard>,
     pub phase: Phase,
     pub(crate) started: Moment,
-    /// Addresses of listeners that were removed, and when.
+    /// Addresses that were given up, and when.
     released: Vec<(SocketAddr, Now)>,
     /// Pools whose panic has been written down.
     panicking: BTreeSet<PoolId>,
@@ -145,6 +148,7 @@ impl Control {
             health: Rc::new(RefCell::new(Health::seeded(started.now.nanos))),
             events: Events::new(),
             rollout: Rollout::Done { version: snapshot.version, took_ms: 0 },
+            leases: Leases::new(count),
             shards: (0..count).map(|n| Shard::new(ShardId(n))).collect(),
             snapshot: Arc::new(snapshot),
             phase: Phase::Serving,
@@ -232,6 +236,9 @@ impl Control {
     pub fn publish(&mut self, next: Snapshot, sockets: Sockets, now: Now) {
         let before = core::mem::replace(&mut self.snapshot, Arc::new(next));
         self.census.adopt(&self.snapshot);
+        // At the start the first one is sent, which is in place already.
+        let sent = if before.version == self.snapshot.version { None } else { Some(&*before) };
+        self.leases.adopt(&self.snapshot, sent.unwrap_or(&Snapshot::empty()));
         self.remember_released(&before, now);
         self.health.borrow_mut().adopt(&self.snapshot, now);
         let (snapshot, down) = (self.snapshot.clone(), self.down());
@@ -286,6 +293,10 @@ impl Control {
                     self.flush();
                 }
                 self.on_transitions(&transitions, moment.wall_ms);
+            }
+            Report::Want { shard, version, wants } => {
+                self.leases.hear(shard, version, &wants);
+                self.flush();
             }
             Report::Ended { shard, panic } => self.on_ended(shard, panic, moment),
         }
@@ -409,12 +420,9 @@ impl Control {
     }
 
     fn remember_released(&mut self, before: &Snapshot, now: Now) {
-        let kept: BTreeSet<_> =
-            listen::open_in(&self.snapshot).map(|listener| listener.id).collect();
+        let (held, kept) = (listen::addresses(before), listen::addresses(&self.snapshot));
         self.released.retain(|(_, since)| elapsed(*since, now) < RELEASE_MAX);
-        let closed = listen::open_in(before).filter(|listener| !kept.contains(&listener.id));
-        let addresses = closed.flat_map(|listener| listener.bind.iter().copied());
-        self.released.extend(addresses.map(|address| (address, now)));
+        self.released.extend(held.difference(&kept).map(|address| (*address, now)));
     }
 
     fn shard(&mut self, id: ShardId) -> Option<&mut Shard> {
@@ -426,10 +434,13 @@ impl Control {
     }
 
     fn flush(&mut self) {
-        let fleet = &self.fleet;
+        let Control { fleet, leases, .. } = self;
         for shard in self.shards.iter_mut().filter(|shard| shard.life == Life::Live) {
             let id = shard.id;
             shard.outbox.flush(|order| fleet.send(id, order));
+            if shard.outbox.is_empty() {
+                leases.flush(id, |order| fleet.send(id, order));
+            }
         }
     }
 }

@@ -16,6 +16,7 @@ mod failpoint;
 pub mod file;
 pub mod health;
 mod json;
+pub mod leases;
 pub mod listen;
 mod log;
 mod paths;

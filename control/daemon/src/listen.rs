@@ -75,7 +75,13 @@ pub fn open_in(snapshot: &Snapshot) -> impl Iterator<Item = &Listener> {
     snapshot.listeners.iter().filter(|listener| listener.accepting)
 }
 
-/// Binds the listeners that are open in `after` and were not in `before`, for `shards` shards.
+/// Every address that is open in a snapshot.
+pub fn addresses(snapshot: &Snapshot) -> BTreeSet<SocketAddr> {
+    open_in(snapshot).flat_map(|listener| listener.bind.iter().copied()).collect()
+}
+
+/// Binds the addresses that are open in `after` and were not in `before`, for `shards` shards. One
+/// that stays keeps its sockets, whichever listener has it.
 ///
 /// # Errors
 /// The first address that could not be bound. Nothing stays bound then.
@@ -84,12 +90,10 @@ pub(crate) fn bind_new(
     after: &Snapshot,
     shards: u16,
 ) -> Result<Sockets, BindError> {
-    let known: BTreeSet<_> = open_in(before).map(|listener| listener.id).collect();
-    let held: Vec<SocketAddr> =
-        open_in(before).flat_map(|listener| listener.bind.iter().copied()).collect();
+    let held = addresses(before);
     let mut sockets: Sockets = (0..shards).map(|_| Vec::new()).collect();
-    for listener in open_in(after).filter(|listener| !known.contains(&listener.id)) {
-        for address in &listener.bind {
+    for listener in open_in(after) {
+        for address in listener.bind.iter().filter(|address| !held.contains(address)) {
             let fail = |error| fail(listener, *address, error);
             // SO_REUSEPORT would let us in beside another weir of the same user, which would then
             // get a part of our sessions. So somebody else's listener is looked for without it.
@@ -98,14 +102,14 @@ pub(crate) fn bind_new(
             }
             for of_shard in &mut sockets {
                 let socket = open(*address, true).map_err(fail)?;
-                of_shard.push(ListenerSocket { listener: listener.id, socket });
+                of_shard.push(ListenerSocket { address: *address, socket });
             }
         }
     }
     Ok(sockets)
 }
 
-/// Binds every listener of a snapshot for one shard: it was built again after it had ended.
+/// Binds every address of a snapshot for one shard: it was built again after it had ended.
 ///
 /// # Errors
 /// The first address that could not be bound.
@@ -114,7 +118,7 @@ pub(crate) fn bind_all(snapshot: &Snapshot) -> Result<Vec<ListenerSocket>, BindE
     for listener in open_in(snapshot) {
         for address in &listener.bind {
             let opened = open(*address, true).map_err(|error| fail(listener, *address, error))?;
-            sockets.push(ListenerSocket { listener: listener.id, socket: opened });
+            sockets.push(ListenerSocket { address: *address, socket: opened });
         }
     }
     Ok(sockets)
@@ -202,7 +206,7 @@ pub(crate) mod tests {
         let sockets = bind_new(&empty, &first, 3).unwrap();
         assert_eq!(sockets.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 2]);
         for socket in sockets.iter().flatten() {
-            assert_eq!(socket.listener, first.listeners[0].id);
+            assert!([v4, v6].contains(&socket.address));
             assert!(sockopt::tcp_nodelay(&socket.socket).unwrap());
             assert!(sockopt::socket_reuseport(&socket.socket).unwrap());
             assert!(!sockopt::socket_acceptconn(&socket.socket).unwrap(), "not yet listening");
@@ -217,8 +221,14 @@ pub(crate) mod tests {
         let more = bind_new(&first, &second, 1).unwrap();
         assert_eq!(more.len(), 1);
         assert_eq!(more[0].len(), 1);
-        assert_eq!(more[0][0].listener, second.listener("b").unwrap().id);
+        assert_eq!(more[0][0].address, other);
         assert_eq!(bind_all(&second).unwrap().len(), 3);
+        // An address keeps its sockets under another listener, and beside new ones.
+        let new = free("127.0.0.1");
+        let third = snapshot(&[("c", &[v4, new]), ("b", &[other])], &second, &mut ids);
+        let more = bind_new(&second, &third, 2).unwrap();
+        let at: Vec<_> = more.iter().flatten().map(|socket| socket.address).collect();
+        assert_eq!(at, [new, new]);
     }
 
     #[test]

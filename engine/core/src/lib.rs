@@ -8,6 +8,7 @@
 //! | may it enter, who gets it, when does it end | [`table`] |
 //! | one connection's life | [`session`] |
 //! | one direction: queue, backpressure, end of stream | [`flow`] |
+//! | this shard's part of a limit that all share | [`lease`] |
 //! | what this shard knows of listeners, pools, backends | [`view`] |
 //! | how a pool picks | [`pick`] |
 //! | is a backend up | [`health`] |
@@ -26,6 +27,7 @@ pub mod base;
 pub mod event;
 pub mod flow;
 pub mod health;
+pub mod lease;
 pub mod limits;
 pub mod line;
 pub mod meter;

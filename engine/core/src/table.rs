@@ -13,6 +13,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use weir_proto::ids::{BackendId, ShardId};
+use weir_proto::order::{Credit, Limited, Want};
 use weir_proto::reason::{By, CloseReason, ConnectFault, Why};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::Strategy;
@@ -24,6 +25,7 @@ use crate::base::prng::Prng;
 use crate::base::slab::Slab;
 use crate::base::wheel::Wheel;
 use crate::event::{Completion, Errno, Leg, Side};
+use crate::lease::Lease;
 use crate::limits::{EJECTIONS_MAX, TICK_MS, Tuning};
 use crate::line::Line;
 use crate::meter::Meter;
@@ -36,8 +38,6 @@ pub use crate::base::slab::Key as SessionId;
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
     pub shard: ShardId,
-    /// How many shards share each listener's limit.
-    pub shards: u16,
     /// Slots: the sessions that are wanted and those that are accepted beyond it in one turn.
     pub slots: u32,
     pub tuning: Tuning,
@@ -61,7 +61,6 @@ pub struct Table {
     view: View,
     meter: Meter,
     prng: Prng,
-    shards: u32,
     /// Backends that this shard has just ejected and control has not been told of.
     ejections: Vec<(BackendId, ConnectFault)>,
     sweeps: Vec<Sweep>,
@@ -89,7 +88,6 @@ impl Table {
             view: View::default(),
             meter: Meter::new(setup.shard),
             prng: Prng::new(setup.seed),
-            shards: u32::from(setup.shards),
             ejections: Vec::with_capacity(EJECTIONS_MAX),
             sweeps: Vec::new(),
         }
@@ -129,8 +127,35 @@ impl Table {
     /// How many more sessions this listener may have on this shard.
     #[must_use]
     pub fn room(&self, listener: u16) -> u32 {
-        let view = &self.view.listeners()[usize::from(listener)];
-        view.sessions_max.saturating_sub(view.sessions)
+        self.view.listeners()[usize::from(listener)].room()
+    }
+
+    /// The lease of a listener that has a limit, with the sessions that use it.
+    pub fn lease(&mut self, listener: u16) -> Option<(&mut Lease, u32)> {
+        self.view.lease(listener)
+    }
+
+    /// Control's word on this shard's part of a limit. What the snapshot does not limit any more
+    /// needs none.
+    pub fn hear_credit(&mut self, credit: Credit) {
+        let Limited::Listener(id) = credit.of;
+        if let Some((_, lease)) = self.view.leases().find(|(of, _)| *of == id) {
+            lease.hear(credit.given, credit.keep);
+        }
+    }
+
+    /// True if [`Table::take_wants`] has something to tell.
+    pub fn has_wants(&mut self) -> bool {
+        self.view.leases().any(|(_, lease)| lease.is_news())
+    }
+
+    /// What control does not know of this shard's leases.
+    pub fn take_wants(&mut self) -> Vec<Want> {
+        let news = self.view.leases().filter_map(|(id, lease)| {
+            let (given, held, wants) = lease.take_news()?;
+            Some(Want { of: Limited::Listener(id), given, held, wants })
+        });
+        news.collect()
     }
 
     /// True if the listener's pool picks by the client's address.
@@ -142,7 +167,7 @@ impl Table {
 
     /// Uses a new snapshot from now on. Sessions keep their backend.
     pub fn adopt(&mut self, snapshot: &Snapshot, now: Now) {
-        self.view.adopt(snapshot, self.shards, &mut self.prng, now);
+        self.view.adopt(snapshot, &mut self.prng, now);
         self.meter.fit(&self.view);
     }
 

@@ -13,11 +13,12 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use weir_proto::ids::{BackendId, ListenerId, PoolId, Version};
-use weir_proto::snapshot::{Backend, Pool, Retry, Snapshot, Timeouts, takes};
+use weir_proto::snapshot::{Backend, Listener, Pool, Retry, Snapshot, Timeouts, takes};
 use weir_proto::spec::{Admin, Percent, Strategy};
 
 use crate::base::clock::Now;
 use crate::base::prng::Prng;
+use crate::lease::Lease;
 use crate::pick::{Candidate, Picker, identity};
 use slots::Slots;
 
@@ -31,8 +32,10 @@ pub struct ListenerView {
     pub id: ListenerId,
     /// Slot of its pool.
     pub pool: u16,
-    /// The most sessions on this shard.
-    pub sessions_max: u32,
+    /// The most sessions on all shards; `None` is no limit.
+    sessions_max: Option<u32>,
+    /// This shard's part of it.
+    lease: Option<Lease>,
     pub sessions: u32,
     pub accepting: bool,
     present: bool,
@@ -160,9 +163,8 @@ impl View {
         Some(self.by_id[at])
     }
 
-    /// Takes over a new snapshot. Load and health are carried by identity. `shards` is how many
-    /// shards share each listener's limit.
-    pub fn adopt(&mut self, snapshot: &Snapshot, shards: u32, prng: &mut Prng, now: Now) {
+    /// Takes over a new snapshot. Load, health and leases are carried by identity.
+    pub fn adopt(&mut self, snapshot: &Snapshot, prng: &mut Prng, now: Now) {
         self.version = snapshot.version;
         let backend_ids = snapshot.backends().map(|(_, backend)| backend.id);
         let mut backend_slots = Slots::new(&mut self.backends, backend_ids);
@@ -184,19 +186,32 @@ impl View {
         let listener_ids = snapshot.listeners.iter().map(|listener| listener.id);
         let mut listener_slots = Slots::new(&mut self.listeners, listener_ids);
         for listener in &snapshot.listeners {
-            let view = ListenerView {
-                id: listener.id,
-                pool: pools[listener.pool],
-                sessions_max: listener.max_sessions.map_or(u32::MAX, |most| most.div_ceil(shards)),
-                sessions: 0,
-                accepting: listener.accepting,
-                present: true,
-            };
-            match self.listeners.get_mut(listener_slots.take(listener.id)) {
-                Some(old) => *old = ListenerView { sessions: old.sessions, ..view },
+            let slot = listener_slots.take(listener.id);
+            let view = ListenerView::new(listener, pools[listener.pool], self.listeners.get(slot));
+            match self.listeners.get_mut(slot) {
+                Some(old) => *old = view,
                 None => self.listeners.push(view),
             }
         }
+    }
+
+    /// The slot of that listener, if it is in the snapshot.
+    #[must_use]
+    pub fn listener_slot(&self, id: ListenerId) -> Option<u16> {
+        let slot = self.listeners.iter().position(|view| view.present && view.id == id)?;
+        u16::try_from(slot).ok()
+    }
+
+    /// The leases of the listeners that are in the snapshot.
+    pub fn leases(&mut self) -> impl Iterator<Item = (ListenerId, &mut Lease)> {
+        let present = self.listeners.iter_mut().filter(|view| view.present);
+        present.filter_map(|view| Some((view.id, view.lease.as_mut()?)))
+    }
+
+    /// The lease of one listener, with the sessions that use it.
+    pub fn lease(&mut self, listener: u16) -> Option<(&mut Lease, u32)> {
+        let view = &mut self.listeners[usize::from(listener)];
+        Some((view.lease.as_mut()?, view.sessions))
     }
 
     /// Gives each backend of `pool` its slot; the slots are in the order of the pool.
@@ -327,6 +342,44 @@ impl View {
             let picker = &mut self.pools[usize::from(pool)].picker;
             picker.change(usize::from(index), |candidate| candidate.load = backend.load());
         }
+    }
+}
+
+impl ListenerView {
+    /// The view of a listener whose slot was `old`'s.
+    fn new(listener: &Listener, pool: u16, old: Option<&ListenerView>) -> ListenerView {
+        let sessions = old.map_or(0, |old| old.sessions);
+        let before = old.filter(|old| old.id == listener.id);
+        let lease = listener.max_sessions.map(|most| {
+            let known = before.and_then(|old| Some((old.lease?, old.sessions_max?)));
+            let Some((mut lease, most_before)) = known else { return Lease::new(sessions) };
+            if most < most_before {
+                lease.lower(sessions);
+            }
+            lease.tell_again();
+            lease
+        });
+        ListenerView {
+            id: listener.id,
+            pool,
+            sessions_max: listener.max_sessions,
+            lease,
+            sessions,
+            accepting: listener.accepting,
+            present: true,
+        }
+    }
+
+    /// How many more sessions this shard may open.
+    #[must_use]
+    pub fn room(&self) -> u32 {
+        self.lease.map_or(u32::MAX, |lease| lease.room(self.sessions))
+    }
+
+    /// Credits that this shard holds under the listener's limit, if it has one.
+    #[must_use]
+    pub fn held(&self) -> Option<u32> {
+        self.lease.map(|lease| lease.held())
     }
 }
 

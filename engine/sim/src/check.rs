@@ -81,9 +81,10 @@ pub struct Ledger {
     /// A kill or a stop was obeyed: which connects still count is not known exactly any more.
     fuzzy: bool,
     counts: Counts,
-    /// Who listens at each address; whether another one has come to one of them.
+    /// Who listens at each address, or did last.
     listens: BTreeMap<SocketAddr, ListenerId>,
-    reopened: bool,
+    /// A client has waited for a place after its accept: when it counts is not known exactly.
+    delayed: bool,
     /// No client is let in any more.
     draining: bool,
     /// Where the last client came in, if nothing was seen since.
@@ -101,8 +102,12 @@ pub struct Ledger {
     /// Orders to kill a backend's sessions, or all (`None`), that were obeyed in the last turn.
     cut: Vec<Option<BackendId>>,
     expected_versions: VecDeque<Version>,
-    /// The largest limit that each listener ever had.
-    limits: BTreeMap<ListenerId, u64>,
+    /// Clients of each listener that were let in.
+    admitted: BTreeMap<ListenerId, u64>,
+    /// When the last turn was.
+    now: u64,
+    /// Sessions of each listener after the turn before.
+    before: BTreeMap<ListenerId, u32>,
     /// Times that each kind of check had something to check.
     pub connects_checked: u64,
     pub ejections_checked: u64,
@@ -147,14 +152,9 @@ impl Ledger {
         self.expected_versions.push_back(snapshot.version);
         self.counts.version = snapshot.version;
         for listener in &snapshot.listeners {
-            let limit = listener.max_sessions.map_or(u64::MAX, u64::from);
-            // Each of its sockets may ask for as many as there is room.
-            let limit = limit.saturating_mul(listener.bind.len() as u64);
-            let most = self.limits.entry(listener.id).or_default();
-            *most = limit.max(*most);
-            for address in &listener.bind {
-                let before = self.listens.insert(*address, listener.id);
-                self.reopened |= before.is_some_and(|before| before != listener.id);
+            if listener.accepting {
+                let owned = listener.bind.iter().map(|address| (*address, listener.id));
+                self.listens.extend(owned);
             }
         }
         for (_, backend) in snapshot.backends() {
@@ -204,18 +204,17 @@ impl Ledger {
     /// # Errors
     /// What it should not have done.
     pub fn saw(&mut self, seen: &[Seen], now: u64) -> Result<(), String> {
+        self.now = now;
+        self.came_in = None;
         for seen in seen {
             if !matches!(seen, Seen::Asked { .. }) {
                 self.came_in = None;
             }
             match *seen {
-                Seen::Accepted { ok: true, open, address } if open || self.lets_in(address) => {
-                    let id = address.and_then(|address| self.listens.get(&address));
-                    if let Some(most) = id.and_then(|id| self.limits.get_mut(id)) {
-                        // It was asked for before there was another socket.
-                        *most = most.saturating_add(u64::from(!open));
-                    }
+                Seen::Accepted { ok: true, address, .. } if self.lets_in(address) => {
                     self.counts.accepted += 1;
+                    let id = address.and_then(|address| self.listens.get(&address));
+                    *self.admitted.entry(id.copied().unwrap_or_default()).or_default() += 1;
                     self.came_in = address;
                 }
                 Seen::Accepted { .. } => self.counts.not_accepted += 1,
@@ -235,14 +234,23 @@ impl Ledger {
         Ok(())
     }
 
-    /// A socket that is fenced may have a client still; if its listener is open again, with another
-    /// socket, the client gets in.
+    /// A client gets in if the listener that has the address, or had it last, is open; also out of
+    /// a socket that is fenced.
     fn lets_in(&self, address: Option<SocketAddr>) -> bool {
+        let id = address.and_then(|address| self.listens.get(&address));
         let mut all = self.snapshot.iter().flat_map(|snapshot| &snapshot.listeners);
-        let open = address.is_some_and(|address| {
-            all.any(|listener| listener.accepting && listener.bind.contains(&address))
-        });
-        open && !self.draining
+        all.any(|listener| listener.accepting && Some(&listener.id) == id) && !self.draining
+    }
+
+    /// Clients of a listener that were let in; `None` if that is not known exactly.
+    #[must_use]
+    pub fn admitted(&self, id: ListenerId) -> Option<u64> {
+        (!self.delayed).then(|| self.admitted.get(&id).copied().unwrap_or(0))
+    }
+
+    /// So many clients were accepted and had to wait for a session.
+    pub fn parked(&mut self, count: u64) {
+        self.delayed |= count > 0;
     }
 
     fn tally(&mut self, address: SocketAddr) -> &mut Tally {
@@ -277,7 +285,7 @@ impl Ledger {
                 Report::Stats(stats) => self.compare(stats)?,
                 Report::Ejected { backend, .. } => ejected.push(*backend),
                 Report::Retired(_) => self.kept = self.kept.saturating_sub(1),
-                Report::Started { .. } | Report::Ended { .. } => {}
+                Report::Started { .. } | Report::Ended { .. } | Report::Want { .. } => {}
             }
         }
         if self.patient {
@@ -332,7 +340,7 @@ impl Ledger {
         }
         let heard = (expected.accepted, expected.not_accepted);
         let differ = self.accepted != heard.0 as u64 || self.rejected > heard.1 as u64;
-        if differ && !self.reopened {
+        if differ && !self.delayed {
             let (accepted, rejected) = (self.accepted, self.rejected);
             return Err(format!("{accepted} accepted, {rejected} rejected; heard {heard:?}"));
         }
@@ -365,21 +373,23 @@ impl Ledger {
         Ok(())
     }
 
-    /// Limits of the shard and of each listener. `overshoot`: sockets of the shard.
+    /// Limits of the shard and of each listener, after a turn. Where a limit is lower than what
+    /// there was before, nobody comes in.
     ///
     /// # Errors
     /// More sessions than allowed.
-    pub fn check_limits(&self, table: &Table, most: u32, overshoot: u32) -> Result<(), String> {
-        if table.len() > most + overshoot {
-            return Err(format!(
-                "{} sessions; at most {most} + {overshoot} are allowed",
-                table.len()
-            ));
+    pub fn check_limits(&mut self, table: &Table, most: u32) -> Result<(), String> {
+        if table.len() > most {
+            return Err(format!("{} sessions; {most} are allowed", table.len()));
         }
-        for listener in table.view().listeners() {
-            let most = self.limits.get(&listener.id).copied().unwrap_or(0);
-            if u64::from(listener.sessions) > most {
-                let (id, sessions) = (listener.id, listener.sessions);
+        let rows = table.view().listeners();
+        let now = rows.iter().map(|row| (row.id, row.sessions)).collect();
+        let before = std::mem::replace(&mut self.before, now);
+        for listener in self.snapshot.iter().flat_map(|snapshot| &snapshot.listeners) {
+            let Some(most) = listener.max_sessions else { continue };
+            let sessions = self.before.get(&listener.id).copied().unwrap_or(0);
+            if sessions > most && before.get(&listener.id).is_none_or(|before| sessions > *before) {
+                let id = listener.id;
                 return Err(format!("{sessions} sessions of listener {id}; {most} are allowed"));
             }
         }
@@ -398,8 +408,10 @@ impl Ledger {
         }
         for (id, session) in table.iter() {
             let on = session.route.backend.map(|slot| table.view().backends()[slot as usize].id);
+            // Whoever came after the kill in this turn is not meant.
+            let came_later = session.accepted_at.nanos == self.now;
             let is_cut = cuts.iter().any(|cut| cut.is_none() || *cut == on);
-            if is_cut && !matches!(session.phase(), Phase::Closing(_)) {
+            if is_cut && !came_later && !matches!(session.phase(), Phase::Closing(_)) {
                 return Err(format!("{id:?} on {on:?} goes on after {cuts:?} was cut"));
             }
         }

@@ -1,14 +1,16 @@
 //! The driver: virtual time and one step after the other; the seed decides who moves next.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use weir_control::leases::Leased;
 use weir_core::event::Side;
 use weir_engine::io::Io;
 use weir_engine::mailbox::Inbox;
 use weir_engine::shard::{Shard, ShardSetup};
 use weir_proto::ids::ShardId;
-use weir_proto::order::Report;
+use weir_proto::order::{Limited, Report};
 
 use crate::chance::Chance;
 use crate::check::Ledger;
@@ -23,9 +25,6 @@ use crate::peer::Peers;
 /// Rounds in which a calm world must come to its end.
 const SETTLE_ROUNDS_MAX: usize = 200_000;
 const MS: u64 = 1_000_000;
-/// Accepts that may succeed after the shard's limit was reached: 16 are armed over all sockets, or
-/// one on each; there are never more than 16 sockets here.
-const OVERSHOOT_MAX: u32 = 16;
 
 /// What one run did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +56,8 @@ pub struct World<I: Io> {
     sessions_max: u32,
     running: bool,
     steps: u64,
+    /// Credits that were leased after the turn before.
+    leased: BTreeMap<Limited, Leased>,
     /// Turns while settling: they are noted, but a turn that does nothing is no progress.
     settle_turns: u64,
 }
@@ -84,7 +85,6 @@ impl<I: Io> World<I> {
         let kernel = Rc::new(RefCell::new(kernel));
         let setup = ShardSetup {
             id: ShardId(0),
-            shards: 1,
             sessions_max: swarm.sessions_max,
             tuning: swarm.tuning,
             seed: chance.draw(),
@@ -104,6 +104,7 @@ impl<I: Io> World<I> {
             sessions_max: swarm.sessions_max,
             running: true,
             steps: 0,
+            leased: BTreeMap::new(),
             settle_turns: 0,
         }
     }
@@ -183,19 +184,32 @@ impl<I: Io> World<I> {
         }
         let now = kernel.now;
         drop(kernel);
+        self.ledger.parked(self.shard.parked());
         self.ledger.saw(&seen, now)?;
         self.ledger.check_figures(table.view(), now)?;
         self.line.saw(&seen, table)?;
         let reports: Vec<Report> = std::iter::from_fn(|| self.inbox.take()).collect();
         self.ledger.reported(&reports)?;
         for report in reports {
-            if let Report::Stats(mut stats) = report {
-                stats.clear();
-                self.operator.spares.push(stats);
-            }
+            self.operator.hear(report);
+        }
+        if self.running {
+            self.operator.lend(&mut self.kernel.borrow_mut());
         }
         self.ledger.check_cuts(table, before)?;
-        self.ledger.check_limits(table, self.sessions_max, OVERSHOOT_MAX)
+        self.ledger.check_limits(table, self.sessions_max)?;
+        self.check_leases()
+    }
+
+    /// Control has given no more credits than there are.
+    fn check_leases(&mut self) -> Checked {
+        for leased in self.operator.leases.leased() {
+            let before = self.leased.insert(leased.of, leased);
+            if before.is_some_and(|before| leased.is_broken(&before)) {
+                return Err(format!("more credits are given than there are: {leased:?}"));
+            }
+        }
+        Ok(())
     }
 
     fn arrive(&mut self) {
@@ -313,6 +327,9 @@ impl<I: Io> World<I> {
         }
         {
             let mut kernel = self.kernel.borrow_mut();
+            if self.running {
+                self.operator.lend(&mut kernel);
+            }
             kernel.step_all();
             self.peers.attend(&mut kernel, &mut self.chance);
             self.peers.settle(&mut kernel);

@@ -85,6 +85,15 @@ impl Io for SimIo {
         false
     }
 
+    fn accept(&mut self, listener: Leg) -> Result<Leg, Errno> {
+        self.strike();
+        self.0.borrow_mut().accept(listener)
+    }
+
+    fn queued(&mut self, listener: Leg) -> u32 {
+        self.0.borrow().queued(listener)
+    }
+
     fn watch(&mut self, token: Token, leg: Leg, interest: Interest) {
         self.0.borrow_mut().watch(token, leg, interest);
     }

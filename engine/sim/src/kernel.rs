@@ -368,11 +368,7 @@ impl Kernel {
             self.legs.answered(leg, asked.op);
             if let Outcome::Accepted(result) = outcome {
                 let open = self.is_open(leg);
-                if open && result.is_err_and(|errno| is_local(errno.0)) {
-                    self.accepts_rest_until = self.now + ACCEPT_PAUSE_NS;
-                }
-                let address = self.listens_on(leg);
-                self.seen.push(Seen::Accepted { ok: result.is_ok(), open, address });
+                self.accepted(leg, open, result);
             }
         }
         if let (Token::Session { id, side, kind }, Outcome::Session(done)) = (asked.token, outcome)

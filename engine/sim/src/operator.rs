@@ -6,9 +6,11 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
+use weir_control::leases::Leases;
+use weir_control::listen::addresses;
 use weir_engine::mailbox::ShardDoor;
 use weir_proto::ids::{BackendId, IdSource, ShardId};
-use weir_proto::order::{ListenerSocket, Order};
+use weir_proto::order::{ListenerSocket, Order, Report};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::{
     Admin, BackendSpec, HealthSpec, ListenerSpec, Name, Percent, PoolSpec, RetrySpec, Span, Spec,
@@ -50,6 +52,10 @@ pub struct Operator {
     pub backends: BTreeMap<SocketAddr, BackendId>,
     stands_for_a_socket: File,
     pub spares: Vec<Box<ShardStats>>,
+    /// It was told to stop: nothing follows.
+    stopped: bool,
+    /// Control's ledger of the limits, for one shard.
+    pub leases: Leases,
 }
 
 pub(crate) fn name(text: &str) -> Name {
@@ -92,6 +98,8 @@ impl Operator {
             backends: BTreeMap::new(),
             stands_for_a_socket,
             spares: Vec::new(),
+            stopped: false,
+            leases: Leases::new(1),
         };
         for pool in 0..swarm.pools {
             let pool_name = name(&format!("p{pool}"));
@@ -152,14 +160,22 @@ impl Operator {
         self.spec.listener.values().flat_map(|listener| listener.bind.iter().copied()).collect()
     }
 
-    /// Sends an order and, sooner or later, rings.
-    pub fn send(&mut self, kernel: &mut Kernel, order: Order, sent: Sent, what: &'static str) {
+    /// Sends an order and, sooner or later, rings. False: there was no room for it.
+    pub fn send(
+        &mut self,
+        kernel: &mut Kernel,
+        order: Order,
+        sent: Sent,
+        what: &'static str,
+    ) -> bool {
         kernel.note(what, [self.sent.len(), 0]);
         // Control coalesces beyond a full mailbox; here it just leaves the order out.
-        if self.door.send(order).is_ok() {
+        let fits = self.door.send(order).is_ok();
+        if fits {
             self.sent.push_back(sent);
             kernel.bell = true;
         }
+        fits
     }
 
     /// The orders that the shard has obeyed since the last call.
@@ -174,25 +190,51 @@ impl Operator {
         let version = self.snapshot.version.next();
         let built = Snapshot::build(&self.spec, version, &self.snapshot, &mut self.ids);
         let snapshot = Arc::new(built.expect("the operator writes nothing wrong"));
+        let held = addresses(&self.snapshot);
         let mut sockets = Vec::new();
         for listener in snapshot.listeners.iter().filter(|listener| listener.accepting) {
-            let before = self.snapshot.listeners.iter().find(|before| before.id == listener.id);
-            if before.is_some_and(|before| before.accepting) {
-                continue;
-            }
-            for address in &listener.bind {
+            for address in listener.bind.iter().filter(|address| !held.contains(address)) {
                 let socket: OwnedFd =
                     self.stands_for_a_socket.try_clone().expect("descriptors").into();
                 kernel.bound.insert(socket.as_raw_fd(), *address);
-                sockets.push(ListenerSocket { listener: listener.id, socket });
+                sockets.push(ListenerSocket { address: *address, socket });
             }
         }
         for (_, backend) in snapshot.backends() {
             self.backends.insert(backend.address, backend.id);
         }
-        self.snapshot = Arc::clone(&snapshot);
         let order = Order::Adopt { snapshot: Arc::clone(&snapshot), sockets };
-        self.send(kernel, order, Sent::Adopt(snapshot), "order: adopt");
+        if self.send(kernel, order, Sent::Adopt(Arc::clone(&snapshot)), "order: adopt") {
+            self.leases.adopt(&snapshot, &self.snapshot);
+            self.snapshot = snapshot;
+        }
+    }
+
+    /// A report of the shard, and what comes of it.
+    pub fn hear(&mut self, report: Report) {
+        match report {
+            Report::Stats(mut stats) => {
+                stats.clear();
+                self.spares.push(stats);
+            }
+            Report::Want { shard, version, wants } => self.leases.hear(shard, version, &wants),
+            _ => {}
+        }
+    }
+
+    /// Credits on their way to the shard.
+    pub fn lend(&mut self, kernel: &mut Kernel) {
+        let Operator { leases, door, sent, stopped, .. } = self;
+        if *stopped {
+            return;
+        }
+        leases.flush(ShardId(0), |order| {
+            door.send(order)?;
+            kernel.note("order: credit", [sent.len(), 0]);
+            sent.push_back(Sent::Other);
+            kernel.bell = true;
+            Ok(())
+        });
     }
 
     /// Something that an operator, or control by itself, does now and then.
@@ -259,6 +301,7 @@ impl Operator {
 
     pub fn stop(&mut self, kernel: &mut Kernel) {
         kernel.stopping = true;
+        self.stopped = true;
         self.send(kernel, Order::Stop, Sent::Stop, "order: stop");
     }
 

@@ -203,6 +203,14 @@ impl<I: Io> Io for Sabotage<I> {
         self.io.stays_here(leg)
     }
 
+    fn accept(&mut self, listener: Leg) -> Result<Leg, Errno> {
+        self.io.accept(listener)
+    }
+
+    fn queued(&mut self, listener: Leg) -> u32 {
+        self.io.queued(listener)
+    }
+
     fn watch(&mut self, token: Token, leg: Leg, interest: Interest) {
         self.io.watch(token, leg, interest);
     }

@@ -7,6 +7,8 @@ mod daemon;
 pub mod disk;
 mod ends;
 mod history;
+mod hosts;
+mod limits;
 mod people;
 pub mod planted;
 mod settle;
@@ -31,6 +33,7 @@ use cell::{Cell, Turned};
 use daemon::Daemon;
 use disk::Disk;
 use history::History;
+use limits::Limits;
 use people::People;
 use planted::Planted;
 use wires::Wires;
@@ -72,6 +75,7 @@ pub struct Whole {
     clients_left: usize,
     steps: u64,
     checked: Checks,
+    limits: Limits,
 }
 
 /// How often there was something to check.
@@ -122,6 +126,7 @@ impl Whole {
             history: History::default(),
             steps: 0,
             checked: Checks::default(),
+            limits: Limits::default(),
         };
         whole.meet_hosts();
         daemon::seed_disk(&whole.disk, &first, &mut whole.history)?;
@@ -210,7 +215,8 @@ impl Whole {
                 return Err(format!("shard {number} uses version {version}, {acked} was acked"));
             }
         }
-        Ok(())
+        let control = self.daemon.as_ref().map(|daemon| &daemon.control);
+        control.map_or(Ok(()), |control| self.limits.check(control, &self.cells))
     }
 
     /// A shard's kernel with the net.
@@ -364,19 +370,6 @@ impl Whole {
         self.host_trouble();
     }
 
-    fn host_trouble(&mut self) {
-        let hosts: Vec<_> = self.street.net.hosts.keys().copied().collect();
-        let host = self.chance.pick(&hosts);
-        let mode = if self.chance.hits((self.swarm.host_faults * 4).min(900)) {
-            self.chance.pick(&[Mode::Refuses, Mode::Refuses, Mode::Silent, Mode::Unreachable])
-        } else {
-            Mode::Listens
-        };
-        if self.street.net.hosts.insert(host, mode) != Some(mode) {
-            self.street.note("host changes (port, mode)", [host.port().into(), mode as usize]);
-        }
-    }
-
     fn pass_time(&mut self) {
         let next = self.next_instant();
         let step = match self.chance.below(10) {
@@ -438,7 +431,6 @@ impl Whole {
         for number in 0..self.faults.shards {
             let setup = ShardSetup {
                 id: ShardId(number),
-                shards: self.faults.shards,
                 sessions_max: self.swarm.sessions_max,
                 tuning: self.swarm.tuning,
                 seed: self.chance.draw(),

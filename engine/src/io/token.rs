@@ -36,6 +36,10 @@ pub enum Token {
     CancelAccept {
         socket: u32,
     },
+    /// A client waits at a listening socket that is watched. No operation: news.
+    Client {
+        socket: u32,
+    },
     Bell,
     /// The ring's own: some watched leg has news.
     Watches,
@@ -55,6 +59,7 @@ impl Token {
             }
             Token::Accept { socket } => 1 << 61 | u64::from(socket),
             Token::CancelAccept { socket } => 2 << 61 | u64::from(socket),
+            Token::Client { socket } => 5 << 61 | u64::from(socket),
             Token::Bell => 3 << 61,
             Token::Watches => 4 << 61,
         }
@@ -75,6 +80,7 @@ impl Token {
             2 => Token::CancelAccept { socket: low },
             3 => Token::Bell,
             4 => Token::Watches,
+            5 => Token::Client { socket: low },
             _ => return None,
         })
     }
@@ -92,6 +98,7 @@ mod tests {
             Token::Accept { socket: 0 },
             Token::Accept { socket: u32::MAX },
             Token::CancelAccept { socket: 7 },
+            Token::Client { socket: 8 },
         ];
         for (slot, generation) in [(0, 0), (1, u32::MAX), ((1 << 24) - 1, 0x8000_0001)] {
             for side in Side::BOTH {

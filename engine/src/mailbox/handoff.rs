@@ -11,6 +11,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -21,17 +22,16 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
-use weir_proto::ids::ListenerId;
 use weir_proto::order::ListenerSocket;
 
-/// The number of the order, then the listener's.
+/// The number of the order, then the place of the socket in it.
 const MESSAGE: usize = 12;
 
 /// What an order says of the sockets that were sent beside it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Handed {
     number: u64,
-    count: usize,
+    addresses: Vec<SocketAddr>,
 }
 
 /// Control's end.
@@ -61,10 +61,10 @@ impl Giver {
     pub(super) fn give(&self, sockets: &[ListenerSocket]) -> io::Result<Handed> {
         let number = self.number.load(Ordering::Relaxed);
         self.number.store(number + 1, Ordering::Relaxed); // only control gives
-        for ListenerSocket { listener, socket } in sockets {
+        for (place, ListenerSocket { socket, .. }) in (0_u32..).zip(sockets) {
             let mut message = [0; MESSAGE];
             message[..8].copy_from_slice(&number.to_le_bytes());
-            message[8..].copy_from_slice(&listener.0.to_le_bytes());
+            message[8..].copy_from_slice(&place.to_le_bytes());
             let rights = [socket.as_fd()];
             let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
             let mut control = SendAncillaryBuffer::new(&mut space);
@@ -73,26 +73,28 @@ impl Giver {
             // So short that the kernel takes all of it or nothing.
             sendmsg(&self.socket, &[IoSlice::new(&message)], &mut control, flags)?;
         }
-        Ok(Handed { number, count: sockets.len() })
+        Ok(Handed { number, addresses: sockets.iter().map(|it| it.address).collect() })
     }
 }
 
 impl Taker {
     /// The sockets of one order. Fewer than were sent if this table is full: then the other shards
     /// serve those addresses.
-    pub(super) fn take(&self, handed: Handed) -> Vec<ListenerSocket> {
-        let mut sockets = Vec::with_capacity(handed.count);
-        while sockets.len() < handed.count {
-            let Some((number, socket)) = self.next() else { break };
-            if number == handed.number {
-                sockets.push(socket);
+    pub(super) fn take(&self, handed: &Handed) -> Vec<ListenerSocket> {
+        let Handed { number, addresses } = handed;
+        let mut sockets = Vec::with_capacity(addresses.len());
+        while sockets.len() < addresses.len() {
+            let Some((of, place, socket)) = self.next() else { break };
+            let address = usize::try_from(place).ok().and_then(|place| addresses.get(place));
+            if let Some(address) = address.filter(|_| of == *number) {
+                sockets.push(ListenerSocket { address: *address, socket });
             }
         }
         sockets
     }
 
-    /// The next message with a socket in it.
-    fn next(&self) -> Option<(u64, ListenerSocket)> {
+    /// The next message with a socket in it: its order, its place there.
+    fn next(&self) -> Option<(u64, u32, OwnedFd)> {
         loop {
             let mut message = [0; MESSAGE];
             let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
@@ -109,8 +111,8 @@ impl Taker {
             });
             let Some(socket) = socket else { continue };
             let number = u64::from_le_bytes(message[..8].try_into().expect("8 bytes"));
-            let listener = u32::from_le_bytes(message[8..].try_into().expect("4 bytes"));
-            return Some((number, ListenerSocket { listener: ListenerId(listener), socket }));
+            let place = u32::from_le_bytes(message[8..].try_into().expect("4 bytes"));
+            return Some((number, place, socket));
         }
     }
 
@@ -129,11 +131,11 @@ mod tests {
         let listeners: Vec<TcpListener> =
             (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let ports = listeners.iter().map(|it| it.local_addr().unwrap().port()).collect();
-        let socket = |(id, it): (u32, TcpListener)| ListenerSocket {
-            listener: ListenerId(id),
+        let socket = |it: TcpListener| ListenerSocket {
+            address: it.local_addr().unwrap(),
             socket: it.into(),
         };
-        ((0..count).zip(listeners).map(socket).collect(), ports)
+        (listeners.into_iter().map(socket).collect(), ports)
     }
 
     fn port(socket: &ListenerSocket) -> u16 {
@@ -148,10 +150,10 @@ mod tests {
         giver.give(&lost).unwrap();
         let (sent, ports) = sockets(2);
         let handed = giver.give(&sent).unwrap();
-        let got = taker.take(handed);
-        assert_eq!(got.iter().map(|it| it.listener.0).collect::<Vec<_>>(), [0, 1]);
+        let got = taker.take(&handed);
+        assert_eq!(got.iter().map(|it| it.address.port()).collect::<Vec<_>>(), ports);
         assert_eq!(got.iter().map(port).collect::<Vec<_>>(), ports);
-        assert!(taker.take(handed).is_empty(), "each is taken once");
+        assert!(taker.take(&handed).is_empty(), "each is taken once");
     }
 
     #[test]

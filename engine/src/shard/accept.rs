@@ -1,47 +1,80 @@
-//! The listening sockets of one shard, and how many accepts are asked for on each.
+//! The listening sockets of one shard: who is let in, and from which of them.
 //!
-//! Accepts are one-shot, a few for each socket: at the limit no new one is asked for, so the
-//! backlog holds the clients that do not fit. An accept that is never taken back too late cannot
-//! overrun it.
+//! A socket belongs to its address. Which listener has the address may change with a version; the
+//! socket and who waits on it stay.
+//!
+//! While there is plenty of room accepts are one-shot operations, a few for each socket. An accept
+//! that is asked for may succeed at any time and counts as a session until it is answered. Where
+//! each place counts (a listener with a limit, or a shard near its own) none is asked for: the
+//! socket is watched, and a client is taken when there is room for it (docs/adr/0024).
+
+mod admit;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 
 use weir_core::action::How;
 use weir_core::base::clock::Now;
-use weir_core::event::{Errno, Leg};
-use weir_core::pick::client_key;
+use weir_core::event::{Interest, Leg};
 use weir_proto::ids::ListenerId;
 use weir_proto::order::{ListenerSocket, Report};
+use weir_proto::snapshot::Snapshot;
 use weir_proto::stats::Reject;
 
 use super::{Shard, ShardSetup};
 use crate::io::{Io, Op, Token};
 
-/// Accepts that are asked for at once on one socket, if it is the only one.
+/// Accepts that are asked for at once on one socket, if it is the only one, on a large shard.
 const ARMED_MAX: u32 = 16;
-/// Accepts that may still succeed after the limit was reached: as many as there are at once, which
-/// is `ARMED_MAX`, or one for each socket if there are more of them (LISTENERS_MAX × BINDS_MAX).
-pub(super) const OVERSHOOT_MAX: u32 = 4096;
-/// How long accepts rest after the kernel has run out of descriptors or memory.
-const PAUSE_MS: u32 = 100;
+/// Clients of an address that goes which are still let in, for each socket.
+const LAST_CLIENTS_MAX: u32 = 64;
 
 /// One listening socket.
 ///
 /// ```text
-/// Open ──gone from the snapshot, drained, stopped──▶ Fenced ──every accept answered──▶ closed
+/// Open ──address gone, drained, stopped──▶ Fenced ──every accept answered──▶ closed
 /// ```
 struct Socket {
     leg: Leg,
+    address: SocketAddr,
+    /// Whose clients come out of it, and the slot if that one is open. When the address is gone
+    /// this is the listener that had it last: it takes those that come late.
     listener: ListenerId,
+    slot: Option<u16>,
     /// Accepts at the kernel's.
     armed: u32,
     /// Cancels that have not answered.
     cancels: u32,
     fenced: bool,
+    /// It is fenced at the end of this turn.
+    leaves: bool,
+    /// It will be told when a client waits.
+    watched: bool,
+    /// A client waits, since this many others.
+    ready: Option<u64>,
+}
+
+/// A client that an accept brought when there was no room for it any more.
+struct Late {
+    leg: Leg,
+    listener: ListenerId,
 }
 
 /// All listening sockets of one shard. A socket's number is its place here.
 #[derive(Default)]
 pub(super) struct Sockets {
     places: Vec<Option<Socket>>,
+    /// The first to be served when there is room.
+    late: VecDeque<Late>,
+    /// Clients that came late so far.
+    parked: u64,
+    /// Counts the times that a client was found waiting.
+    tickets: u64,
+    /// Kept for their memory: who waits in which order, and for which listener.
+    line: Vec<(u64, usize)>,
+    waits: Vec<bool>,
+    /// So few sessions fit that accepts are not asked for.
+    scarce: bool,
     paused_until: Option<Now>,
     /// Something has changed since the accepts were last asked for.
     touched: bool,
@@ -49,7 +82,7 @@ pub(super) struct Sockets {
 
 impl Sockets {
     pub(super) fn is_empty(&self) -> bool {
-        self.places.iter().all(Option::is_none)
+        self.places.iter().all(Option::is_none) && self.late.is_empty()
     }
 
     /// When accepts go on after a pause.
@@ -67,16 +100,32 @@ impl Sockets {
         self.touched = true;
     }
 
+    /// News of a watched socket; it may come after that one was closed.
+    pub(super) fn client_waits(&mut self, socket: u32) {
+        let Some(Some(socket)) = self.places.get_mut(socket as usize) else { return };
+        self.tickets += 1;
+        socket.watched = false;
+        socket.ready.get_or_insert(self.tickets);
+        self.touched = true;
+    }
+
+    /// Clients that were accepted and had to wait for a session, so far. For checkers.
+    pub(super) fn parked(&self) -> u64 {
+        self.parked
+    }
+
     /// Stops and closes all of them, whatever is pending.
     pub(super) fn abandon(&mut self, io: &mut impl Io) {
         for socket in self.places.drain(..).flatten() {
             io.fence(socket.leg);
             io.close(socket.leg, How::Fin);
         }
+        for late in self.late.drain(..) {
+            io.close(late.leg, How::Reset);
+        }
     }
 
-    fn add(&mut self, leg: Leg, listener: ListenerId) {
-        let socket = Socket { leg, listener, armed: 0, cancels: 0, fenced: false };
+    fn add(&mut self, socket: Socket) {
         match self.places.iter_mut().find(|place| place.is_none()) {
             Some(place) => *place = Some(socket),
             None => self.places.push(Some(socket)),
@@ -87,34 +136,144 @@ impl Sockets {
     fn open(&self) -> impl Iterator<Item = &Socket> {
         self.places.iter().flatten().filter(|socket| !socket.fenced)
     }
+
+    fn at(&mut self, number: usize) -> &mut Socket {
+        self.places[number].as_mut().expect("the caller has just seen it")
+    }
+
+    /// Sessions that may still come of accepts.
+    fn pending(&self) -> u32 {
+        let armed: u32 = self.places.iter().flatten().map(|socket| socket.armed).sum();
+        armed + u32::try_from(self.late.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Asks the kernel to take the accepts of a socket back.
+    fn take_back(&mut self, number: usize, io: &mut impl Io) {
+        let socket = self.at(number);
+        if socket.armed > 0 && socket.cancels == 0 {
+            socket.cancels += 1;
+            let number = u32::try_from(number).expect("sockets are bounded by the snapshot");
+            let cancel = Op::Cancel(Token::Accept { socket: number });
+            io.submit(Token::CancelAccept { socket: number }, cancel);
+        }
+    }
+
+    /// Wants to be told when a client waits.
+    fn watch(&mut self, number: usize, io: &mut impl Io) {
+        let socket = self.at(number);
+        if !socket.watched && !socket.fenced {
+            socket.watched = true;
+            let leg = socket.leg;
+            let number = u32::try_from(number).expect("sockets are bounded by the snapshot");
+            let interest = Interest { readable: true, writable: false };
+            io.watch(Token::Client { socket: number }, leg, interest);
+        }
+    }
 }
 
 impl<I: Io> Shard<I> {
+    /// Brings the sockets to what a new snapshot, which the table uses already, has for addresses.
+    /// One that stays keeps its socket. New ones listen before any is shut, at the end of the turn.
+    pub(super) fn follow_addresses(&mut self, snapshot: &Snapshot, sockets: Vec<ListenerSocket>) {
+        let open = snapshot.listeners.iter().filter(|listener| listener.accepting);
+        let owners: BTreeMap<SocketAddr, ListenerId> =
+            open.flat_map(|it| it.bind.iter().map(|address| (*address, it.id))).collect();
+        for socket in self.sockets.places.iter_mut().flatten() {
+            socket.listener = owners.get(&socket.address).copied().unwrap_or(socket.listener);
+            let slot = self.table.view().listener_slot(socket.listener);
+            let views = self.table.view().listeners();
+            socket.slot = slot.filter(|slot| views[usize::from(*slot)].accepting);
+        }
+        // Sockets for an address that is open already take the place of those that it has.
+        let again: BTreeSet<SocketAddr> = sockets.iter().map(|it| it.address).collect();
+        let goes = |socket: &Socket| {
+            !socket.fenced
+                && (!owners.contains_key(&socket.address) || again.contains(&socket.address))
+        };
+        for socket in self.sockets.places.iter_mut().flatten() {
+            socket.leaves = goes(socket);
+        }
+        if !self.draining {
+            self.listen(sockets, &owners);
+        }
+        self.drop_late();
+        self.sockets.touch();
+    }
+
     /// Starts to listen on the sockets that came with a snapshot.
-    pub(super) fn listen(&mut self, sockets: Vec<ListenerSocket>) {
-        for ListenerSocket { listener, socket } in sockets {
+    fn listen(&mut self, sockets: Vec<ListenerSocket>, owners: &BTreeMap<SocketAddr, ListenerId>) {
+        for ListenerSocket { address, socket } in sockets {
+            let Some(listener) = owners.get(&address).copied() else { continue };
+            let slot = self.table.view().listener_slot(listener);
             // Control has bound it; should listen(2) fail all the same, the other shards serve.
-            if let Ok(leg) = self.io.listen(socket) {
-                self.sockets.add(leg, listener);
+            let Ok(leg) = self.io.listen(socket) else { continue };
+            self.sockets.add(Socket {
+                leg,
+                address,
+                listener,
+                slot,
+                armed: 0,
+                cancels: 0,
+                fenced: false,
+                leaves: false,
+                watched: false,
+                ready: None,
+            });
+        }
+    }
+
+    /// Shuts the sockets whose address has gone.
+    fn let_go(&mut self) {
+        for number in 0..self.sockets.places.len() {
+            let place = self.sockets.places[number].as_ref();
+            if place.is_some_and(|socket| socket.leaves && !socket.fenced) {
+                self.let_last_in(number);
+                self.fence(number);
             }
         }
     }
 
-    /// Stops the sockets that `keep` does not want.
-    pub(super) fn fence(&mut self, keep: impl Fn(ListenerId) -> bool) {
-        for (number, place) in (0..).zip(&mut self.sockets.places) {
-            let Some(socket) = place.as_mut().filter(|socket| !socket.fenced) else { continue };
-            if keep(socket.listener) {
-                continue;
+    fn fence(&mut self, number: usize) {
+        let socket = self.sockets.at(number);
+        if std::mem::replace(&mut socket.fenced, true) {
+            return;
+        }
+        socket.ready = None;
+        self.io.fence(socket.leg);
+        self.sockets.take_back(number, &mut self.io);
+        self.sockets.touched = true;
+    }
+
+    /// Stops every socket.
+    pub(super) fn fence_all(&mut self) {
+        for number in 0..self.sockets.places.len() {
+            if self.sockets.places[number].is_some() {
+                self.fence(number);
             }
-            socket.fenced = true;
-            self.io.fence(socket.leg);
-            if socket.armed > 0 {
-                socket.cancels += 1;
-                let cancel = Op::Cancel(Token::Accept { socket: number });
-                self.io.submit(Token::CancelAccept { socket: number }, cancel);
+        }
+        self.drop_late();
+    }
+
+    /// Resets the clients that came late whose listener is not open any more.
+    fn drop_late(&mut self) {
+        for _ in 0..self.sockets.late.len() {
+            let Some(late) = self.sockets.late.pop_front() else { return };
+            let slot = self.table.view().listener_slot(late.listener);
+            if slot.is_some_and(|slot| self.is_open(slot)) {
+                self.sockets.late.push_back(late);
+            } else {
+                self.refuse(late.leg, late.listener);
             }
-            self.sockets.touched = true;
+        }
+    }
+
+    /// A client cannot have a session: its listener is not open any more.
+    fn refuse(&mut self, leg: Leg, listener: ListenerId) {
+        self.io.close(leg, How::Reset);
+        let rows = self.table.view().listeners();
+        let slot = rows.iter().position(|row| row.id == listener);
+        if let Some(slot) = slot.and_then(|slot| u16::try_from(slot).ok()) {
+            self.table.meter().rejected(slot, Reject::Closing);
         }
     }
 
@@ -124,103 +283,19 @@ impl<I: Io> Shard<I> {
         if !self.mailbox.heart().heed() {
             return;
         }
-        self.fence(|_| false);
+        for number in 0..self.sockets.places.len() {
+            if self.sockets.places[number].is_some() {
+                self.fence(number);
+            }
+        }
         self.bell_rang = true;
         let ShardSetup { id: shard, sessions_max, .. } = self.setup;
         self.outbox.push_back(Report::Started { shard, sessions_max });
-    }
-
-    /// Asks for accepts where there is room, and closes fenced sockets that are quiet.
-    pub(super) fn arm(&mut self) {
-        if self.sockets.paused_until.is_some_and(|until| until <= self.now) {
-            self.sockets.paused_until = None;
-            self.sockets.touched = true;
-        }
-        if !self.sockets.touched || self.sockets.paused_until.is_some() {
-            return;
-        }
-        self.sockets.touched = false;
-        let count = u32::try_from(self.sockets.open().count()).unwrap_or(u32::MAX);
-        let each = (ARMED_MAX / count.max(1)).max(1);
-        let armed: u32 = self.sockets.open().map(|socket| socket.armed).sum();
-        let limit = self.setup.sessions_max;
-        let live = self.table.len();
-        let mut room = limit.saturating_sub(live + armed);
-        for number in 0..self.sockets.places.len() {
-            let Some(socket) = &mut self.sockets.places[number] else { continue };
-            if socket.fenced {
-                if socket.armed == 0 && socket.cancels == 0 {
-                    self.io.close(socket.leg, How::Fin);
-                    self.sockets.places[number] = None;
-                }
-                continue;
-            }
-            let view = self.table.view().listeners();
-            let Some(slot) = view.iter().position(|view| view.id == socket.listener) else {
-                continue;
-            };
-            let slot = u16::try_from(slot).expect("snapshots have at most LISTENERS_MAX listeners");
-            let most = each.min(self.table.room(slot));
-            while socket.armed < most && (room > 0 || (socket.armed == 0 && live < limit)) {
-                socket.armed += 1;
-                room = room.saturating_sub(1);
-                let number = u32::try_from(number).expect("OVERSHOOT_MAX bounds it");
-                self.io.submit(Token::Accept { socket: number }, Op::Accept(socket.leg));
-            }
-        }
-    }
-
-    /// An accept has been answered.
-    pub(super) fn on_accept(&mut self, number: u32, result: Result<Leg, Errno>) {
-        self.sockets.touched = true;
-        let socket = self.sockets.places[number as usize].as_mut();
-        let socket = socket.expect("a socket waits for its answers");
-        socket.armed -= 1;
-        let (fenced, listener) = (socket.fenced, socket.listener);
-        let slot = self.table.view().listeners().iter().position(|view| view.id == listener);
-        let slot = slot.and_then(|slot| u16::try_from(slot).ok());
-        match (result, slot) {
-            (Ok(leg), Some(slot)) if self.is_open(slot) => self.admit(leg, slot),
-            (Ok(leg), slot) => {
-                self.io.close(leg, How::Reset);
-                if let Some(slot) = slot {
-                    self.table.meter().rejected(slot, Reject::Closing);
-                }
-            }
-            // Taken back, fenced, or the client has left the queue: nothing is wrong here.
-            (Err(Errno::ECANCELED | Errno::ECONNABORTED), _) => {}
-            (Err(_), _) if fenced => {}
-            // Descriptors or memory ran out, or something that accept(2) does not foresee: asking
-            // again at once could go on for ever.
-            (Err(_), slot) => {
-                if let Some(slot) = slot {
-                    self.table.meter().rejected(slot, Reject::Resources);
-                }
-                self.sockets.paused_until = Some(self.now.plus_millis(PAUSE_MS));
-            }
-        }
     }
 
     /// What counts is the listener, not the socket: one that a watchdog has shut, or that another
     /// one follows, may have had a client before.
     fn is_open(&self, listener: u16) -> bool {
         !self.draining && self.table.view().listeners()[usize::from(listener)].accepting
-    }
-
-    fn admit(&mut self, leg: Leg, listener: u16) {
-        let key = if self.table.wants_client_key(listener) {
-            let address = self.io.peer(leg);
-            address.map_or(0, |address| client_key(self.setup.hash_seed, address))
-        } else {
-            0
-        };
-        let out = &mut self.actions;
-        match self.table.accept(leg, listener, key, self.now, out) {
-            Some(id) => self.perform(id),
-            None => {
-                self.io.close(leg, How::Reset);
-                self.table.meter().rejected(listener, Reject::Resources);
-            }
-        }
     }
 }

@@ -42,14 +42,18 @@ impl<I: Io> Shard<I> {
             }
             Order::Collect { spare } => self.collect(spare),
             Order::Kill(backend) => self.table.kill_backend(backend),
+            Order::Credit(list) => {
+                list.into_iter().for_each(|credit| self.table.hear_credit(credit));
+                self.sockets.touch();
+            }
             Order::Drain => {
                 self.draining = true;
-                self.fence(|_| false);
+                self.fence_all();
             }
             Order::Stop => {
                 self.draining = true;
                 self.stopping = true;
-                self.fence(|_| false);
+                self.fence_all();
                 self.table.stop();
             }
         }
@@ -57,15 +61,7 @@ impl<I: Io> Shard<I> {
 
     fn adopt(&mut self, snapshot: Arc<Snapshot>, sockets: Vec<ListenerSocket>) {
         self.table.adopt(&snapshot, self.now);
-        let wanted =
-            |id| snapshot.listeners.iter().any(|listener| listener.id == id && listener.accepting);
-        // Sockets for a listener that is open already take the place of those that it has.
-        let again = |id| sockets.iter().any(|socket| socket.listener == id);
-        self.fence(|id| wanted(id) && !again(id));
-        if !self.draining {
-            self.listen(sockets);
-        }
-        self.sockets.touch();
+        self.follow_addresses(&snapshot, sockets);
         let version = snapshot.version;
         self.outbox.push_back(Report::Adopted { shard: self.setup.id, version });
         // The view has taken what it needs; control frees the snapshot, so that no shard ever does.
@@ -85,6 +81,7 @@ impl<I: Io> Shard<I> {
         totals.busy_ns += elapsed.saturating_sub(counts.waited_ns);
         let mut full = self.table.collect(spare);
         full.buffers_free_now = self.io.free_buffers().shared;
+        self.count_waiting(&mut full);
         self.outbox.push_back(Report::Stats(full));
     }
 
@@ -96,6 +93,18 @@ impl<I: Io> Shard<I> {
 
     /// Sends what control has room for.
     pub(super) fn post(&mut self) {
+        self.post_outbox();
+        // Never more than one in the outbox: how it stands now is all that counts.
+        if self.has_wants && self.outbox.is_empty() {
+            self.has_wants = false;
+            let (shard, version) = (self.setup.id, self.table.view().version);
+            let wants = self.table.take_wants();
+            self.outbox.push_back(Report::Want { shard, version, wants });
+            self.post_outbox();
+        }
+    }
+
+    fn post_outbox(&mut self) {
         while let Some(report) = self.outbox.pop_front() {
             if let Err(report) = self.mailbox.report(report) {
                 return self.outbox.push_front(report);

@@ -121,6 +121,16 @@ impl Io for Brittle {
         self.ring.stays_here(leg)
     }
 
+    fn accept(&mut self, listener: Leg) -> Result<Leg, Errno> {
+        self.asks();
+        self.ring.accept(listener)
+    }
+
+    fn queued(&mut self, listener: Leg) -> u32 {
+        self.asks();
+        self.ring.queued(listener)
+    }
+
     fn watch(&mut self, token: Token, leg: Leg, interest: Interest) {
         self.asks();
         self.ring.watch(token, leg, interest);
@@ -203,7 +213,6 @@ impl Rig {
         let (door, mailbox) = inbox.connect_apart().unwrap();
         let setup = ShardSetup {
             id: ShardId(0),
-            shards: 1,
             sessions_max: 64,
             tuning: Tuning::default(),
             seed: 1,
@@ -232,7 +241,7 @@ impl Rig {
             }
             thread::yield_now();
         };
-        let sockets = vec![ListenerSocket { listener: self.snapshot.listeners[0].id, socket }];
+        let sockets = vec![ListenerSocket { address: self.address, socket }];
         let order = Order::Adopt { snapshot: Arc::clone(&self.snapshot), sockets };
         self.door.send(order).expect("there is room");
     }

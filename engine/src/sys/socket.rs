@@ -84,8 +84,8 @@ pub(crate) fn set_patience(leg: Leg, milliseconds: u32) {
     set(leg.0, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, &milliseconds);
 }
 
-/// True if no connection is left behind this leg: it was reset, or both sides have ended it.
-pub(crate) fn is_gone(leg: Leg) -> bool {
+/// What the kernel says of a TCP socket.
+fn info(leg: Leg) -> Option<libc::tcp_info> {
     let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
     let mut length = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).expect("it is small");
     let place = info.as_mut_ptr().cast();
@@ -94,13 +94,33 @@ pub(crate) fn is_gone(leg: Leg) -> bool {
         libc::getsockopt(leg.0, libc::IPPROTO_TCP, libc::TCP_INFO, place, &raw mut length)
     };
     // SAFETY: zeroed, then perhaps written by the kernel: every byte is initialised.
-    result == 0 && unsafe { info.assume_init() }.tcpi_state == TCP_CLOSE
+    (result == 0).then(|| unsafe { info.assume_init() })
+}
+
+/// True if no connection is left behind this leg: it was reset, or both sides have ended it.
+pub(crate) fn is_gone(leg: Leg) -> bool {
+    info(leg).is_some_and(|info| info.tcpi_state == TCP_CLOSE)
+}
+
+/// Connections that wait at a listener: of a listening socket `tcpi_unacked` is the length of its
+/// queue (tcp_get_info in net/ipv4/tcp.c).
+pub(crate) fn queued(listener: Leg) -> u32 {
+    info(listener).map_or(0, |info| info.tcpi_unacked)
 }
 
 /// Starts to listen on a bound socket.
 pub(crate) fn listen(socket: Leg) -> Result<(), Errno> {
     // SAFETY: no pointers.
     if unsafe { libc::listen(socket.0, BACKLOG) } == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+/// The next client of a non-blocking listener. Its leg is blocking, like those of the ring's
+/// accepts.
+pub(crate) fn accept(listener: Leg) -> Result<Leg, Errno> {
+    let (nowhere, no_length) = (std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: accept4(2) takes null for an address that nobody wants.
+    let fd = unsafe { libc::accept4(listener.0, nowhere, no_length, libc::SOCK_CLOEXEC) };
+    if fd < 0 { Err(last_errno()) } else { Ok(Leg(fd)) }
 }
 
 /// Takes a listener out of its reuseport group at once and answers its pending accepts. close(2)

@@ -50,8 +50,7 @@ impl Rig {
         };
         let mut ids = IdSource::default();
         let snapshot = Snapshot::build(&spec, Version(1), &Snapshot::empty(), &mut ids).unwrap();
-        let listener = snapshot.listeners[0].id;
-        let sockets = vec![ListenerSocket { listener, socket: socket.into() }];
+        let sockets = vec![ListenerSocket { address, socket: socket.into() }];
         let bell = engine.take_bell().expect("not taken yet");
         let order = Order::Adopt { snapshot: Arc::new(snapshot), sockets };
         engine.send(ShardId(0), order).expect("there is room");

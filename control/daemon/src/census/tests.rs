@@ -82,8 +82,13 @@ fn differences_of_all_shards_become_totals() {
     census.adopt(&snapshot);
     for (shard, time) in [(0, 0), (1, 10), (0, 250), (1, 260)] {
         let mut stats = backend_box(shard, 1, &[row(b1, 3, 5, 100), row(b2, 1, 1, 10)]);
-        stats.listeners =
-            vec![ListenerStats { id: listener, sessions_now: 4, accepted: 7, rejected: [1, 2] }];
+        stats.listeners = vec![ListenerStats {
+            id: listener,
+            sessions_now: 4,
+            waiting_now: 5,
+            accepted: 7,
+            rejected: [1, 2],
+        }];
         let mut counted = PoolStats::new(pool);
         (counted.picks, counted.no_backend, counted.retries) = (9, 1, 2);
         counted.connect.record(1000).unwrap();
@@ -110,7 +115,7 @@ fn differences_of_all_shards_become_totals() {
     assert_eq!(census.backend(b1).connect_failures_total(), 12);
     assert_eq!(
         census.listener(listener),
-        ListenerTotals { sessions: 8, sessions_total: 28, rejected: [4, 8] }
+        ListenerTotals { sessions: 8, waiting: 10, sessions_total: 28, rejected: [4, 8] }
     );
     let totals = census.pool(pool).unwrap();
     assert_eq!((totals.picks, totals.no_backend, totals.retries), (36, 4, 8));

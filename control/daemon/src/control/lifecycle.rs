@@ -66,11 +66,15 @@ impl Control {
         let text = match (shard.life, shard.is_fenced) {
             (Life::Live, false) => return,
             // It was stuck: it gets all that it was told, and has no socket.
-            (Life::Live, true) => "turns again",
+            (Life::Live, true) => {
+                self.leases.set_fenced(id, false);
+                "turns again"
+            }
             // It was built again after it had ended: it knows nothing and has no socket, and what
             // was said to the one before is not for it.
             (Life::Ended, _) => {
                 *shard = shard.successor();
+                self.leases.built_again(id);
                 "was built again"
             }
         };
@@ -81,7 +85,7 @@ impl Control {
             shard.unbound = true;
             Vec::<ListenerSocket>::new()
         });
-        shard.outbox.adopt(snapshot, sockets);
+        shard.outbox.adopt_anew(snapshot, sockets);
         shard.outbox.health(&down);
         if draining {
             shard.outbox.drain();
@@ -109,6 +113,7 @@ impl Control {
                 tell("is stuck: the others take its clients");
                 shard.is_fenced = true;
                 self.rollout.on_ended(shard.id, moment.now);
+                self.leases.set_fenced(shard.id, true);
             }
         }
     }
@@ -135,6 +140,7 @@ impl Control {
             self.fleet.address_next(id);
         }
         self.census.ended(id);
+        self.leases.ended(id);
         self.rollout.on_ended(id, moment.now);
         let text = match (&panic, self.phase) {
             (Some(panic), _) => format!("ended by a panic: {panic}"),

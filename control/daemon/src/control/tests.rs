@@ -104,6 +104,7 @@ impl Inner {
                 let report = (!self.deaf.contains(&shard.0)).then_some(Report::Stats(spare));
                 return report;
             }
+            Order::Credit(credits) => (format!("credit {credits:?}"), None),
             Order::Kill(backend) => (format!("kill {backend}"), None),
             Order::Drain => ("drain".to_owned(), None),
             Order::Stop => ("stop".to_owned(), Some(Report::Ended { shard, panic: None })),

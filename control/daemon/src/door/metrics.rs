@@ -153,6 +153,11 @@ fn listeners(page: &mut Page, input: &MetricsInput<'_>) {
     for (name, totals) in &rows {
         family.row(&[("listener", name)], totals.sessions);
     }
+    let help = "Clients in the backlog that wait for room.";
+    let mut family = page.gauge("weir_listener_waiting", help);
+    for (name, totals) in &rows {
+        family.row(&[("listener", name)], totals.waiting);
+    }
     let help = "The most sessions at once: max-sessions, or what fits into the process.";
     let mut family = page.gauge("weir_listener_sessions_max", help);
     for listener in &input.snapshot.listeners {

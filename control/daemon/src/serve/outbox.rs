@@ -1,17 +1,23 @@
 //! Orders on their way to one shard. Nothing is lost when its channel is full, and nothing waits.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use weir_proto::ids::BackendId;
 use weir_proto::order::{ListenerSocket, Order};
 use weir_proto::snapshot::Snapshot;
 
+use crate::listen;
+
 /// What still has to be said to one shard. A newer snapshot takes the place of an older one; its
 /// sockets join those that were not yet handed over.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     adopt: Option<(Arc<Snapshot>, Vec<ListenerSocket>)>,
+    /// Where the shard listens, by what it was handed: it keeps those sockets if a version without
+    /// an address was never handed over.
+    open: BTreeSet<SocketAddr>,
     health: BTreeMap<BackendId, bool>,
     kills: BTreeSet<BackendId>,
     drain: bool,
@@ -23,11 +29,18 @@ impl Outbox {
     pub(crate) fn adopt(&mut self, snapshot: Arc<Snapshot>, sockets: Vec<ListenerSocket>) {
         let (_, mut all) = self.adopt.take().unwrap_or_else(|| (snapshot.clone(), Vec::new()));
         all.extend(sockets);
-        // Listeners that came and went, or were drained, before the shard ever heard of them.
-        let open = snapshot.listeners.iter().filter(|listener| listener.accepting);
-        let wanted: BTreeSet<_> = open.map(|listener| listener.id).collect();
-        all.retain(|socket| wanted.contains(&socket.listener));
+        // Addresses that came and went, or were drained, before the shard ever heard of them.
+        let wanted = listen::addresses(&snapshot);
+        all.retain(|it| wanted.contains(&it.address) && !self.open.contains(&it.address));
         self.adopt = Some((snapshot, all));
+    }
+
+    /// Says: use this snapshot, with new sockets for all its addresses. Those that the shard had
+    /// are shut, or it never had them.
+    pub(crate) fn adopt_anew(&mut self, snapshot: Arc<Snapshot>, sockets: Vec<ListenerSocket>) {
+        self.open.clear();
+        self.adopt = None;
+        self.adopt(snapshot, sockets);
     }
 
     /// Says: these backends are up, or not. The last word counts.
@@ -67,13 +80,17 @@ impl Outbox {
     /// Hands over what the shard takes, in this order: snapshot, health, kills, drain, stop. `send`
     /// gives an order back if the channel is full.
     pub(crate) fn flush(&mut self, mut send: impl FnMut(Order) -> Result<(), Order>) {
-        if let Some((snapshot, sockets)) = self.adopt.take()
-            && let Err(order) = send(Order::Adopt { snapshot, sockets })
-        {
-            if let Order::Adopt { snapshot, sockets } = order {
-                self.adopt = Some((snapshot, sockets));
+        if let Some((snapshot, sockets)) = self.adopt.take() {
+            let wanted = listen::addresses(&snapshot);
+            let handed: Vec<SocketAddr> = sockets.iter().map(|it| it.address).collect();
+            if let Err(order) = send(Order::Adopt { snapshot, sockets }) {
+                if let Order::Adopt { snapshot, sockets } = order {
+                    self.adopt = Some((snapshot, sockets));
+                }
+                return;
             }
-            return;
+            self.open.extend(handed);
+            self.open.retain(|address| wanted.contains(address));
         }
         if !self.health.is_empty() {
             let all: Vec<_> = self.health.iter().map(|(id, up)| (*id, *up)).collect();
@@ -109,9 +126,13 @@ mod tests {
     use weir_proto::snapshot::{Listener, Pool};
     use weir_proto::spec::{PoolSpec, Strategy};
 
+    fn address(port: u32) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).unwrap()))
+    }
+
     fn socket(listener: u32) -> ListenerSocket {
         let (mine, _) = std::os::unix::net::UnixStream::pair().unwrap();
-        ListenerSocket { listener: ListenerId(listener), socket: OwnedFd::from(mine) }
+        ListenerSocket { address: address(listener), socket: OwnedFd::from(mine) }
     }
 
     fn snapshot(version: u64, listeners: &[u32]) -> Arc<Snapshot> {
@@ -131,7 +152,7 @@ mod tests {
         let listener = |id: &u32| Listener {
             id: ListenerId(*id),
             name: format!("l{id}").parse().unwrap(),
-            bind: Vec::new(),
+            bind: vec![address(*id)],
             pool: 0,
             max_sessions: None,
             accepting: true,
@@ -146,14 +167,16 @@ mod tests {
     fn word(order: &Order) -> String {
         match order {
             Order::Adopt { snapshot, sockets } => {
-                let ids: Vec<u32> = sockets.iter().map(|socket| socket.listener.0).collect();
-                format!("adopt {} {ids:?}", snapshot.version)
+                let ports: Vec<u16> = sockets.iter().map(|it| it.address.port()).collect();
+                format!("adopt {} {ports:?}", snapshot.version)
             }
             Order::Health(changes) => format!("health {changes:?}"),
             Order::Kill(backend) => format!("kill {backend}"),
             Order::Drain => "drain".into(),
             Order::Stop => "stop".into(),
-            Order::LoadElsewhere(_) | Order::Collect { .. } => "not from here".into(),
+            Order::LoadElsewhere(_) | Order::Collect { .. } | Order::Credit(_) => {
+                "not from here".into()
+            }
         }
     }
 
@@ -190,6 +213,28 @@ mod tests {
         assert_eq!(flush(&mut outbox, 9), ["stop"]);
         assert!(outbox.is_empty());
         assert_eq!(flush(&mut outbox, 9), [""; 0]);
+    }
+
+    #[test]
+    fn an_address_that_goes_and_comes_back_unheard_of_keeps_its_socket() {
+        let mut outbox = Outbox::default();
+        outbox.adopt(snapshot(2, &[1]), vec![socket(1)]);
+        assert_eq!(flush(&mut outbox, 9), ["adopt 2 [1]"]);
+        outbox.adopt(snapshot(3, &[]), Vec::new());
+        outbox.adopt(snapshot(4, &[1, 2]), vec![socket(1), socket(2)]);
+        assert_eq!(flush(&mut outbox, 9), ["adopt 4 [2]"]);
+        // Heard of, or shut by the watchdog: then it needs another one.
+        outbox.adopt(snapshot(5, &[2]), Vec::new());
+        assert_eq!(flush(&mut outbox, 9), ["adopt 5 []"]);
+        outbox.adopt(snapshot(6, &[1, 2]), vec![socket(1)]);
+        outbox.adopt_anew(snapshot(6, &[1, 2]), vec![socket(1), socket(2)]);
+        assert_eq!(flush(&mut outbox, 9), ["adopt 6 [1, 2]"]);
+        // Its sockets could not be bound; those that can be later join what it got meanwhile.
+        outbox.adopt_anew(snapshot(6, &[1, 2]), Vec::new());
+        outbox.adopt(snapshot(7, &[1, 2, 3]), vec![socket(3)]);
+        assert_eq!(flush(&mut outbox, 9), ["adopt 7 [3]"]);
+        outbox.adopt(snapshot(7, &[1, 2, 3]), vec![socket(1), socket(2), socket(3)]);
+        assert_eq!(flush(&mut outbox, 9), ["adopt 7 [1, 2]"]);
     }
 
     #[test]

@@ -58,11 +58,10 @@ impl Guarded {
             Remembered::Nothing => {}
             Remembered::Closed => known.sockets.clear(),
             Remembered::Adopted(snapshot, sockets) => {
-                let open: BTreeSet<_> =
-                    crate::listen::open_in(&snapshot).map(|listener| listener.id).collect();
-                let again: BTreeSet<_> = sockets.iter().map(|it| it.listener).collect();
+                let open = crate::listen::addresses(&snapshot);
+                let again: BTreeSet<_> = sockets.iter().map(|it| it.address).collect();
                 let stays = |it: &ListenerSocket| {
-                    open.contains(&it.listener) && !again.contains(&it.listener)
+                    open.contains(&it.address) && !again.contains(&it.address)
                 };
                 known.sockets.retain(stays);
                 known.sockets.extend(sockets);
@@ -88,14 +87,16 @@ impl Remembered {
                 // Without descriptors left this shard cannot be fenced: it serves all the same.
                 let twins = sockets.iter().filter_map(|it| {
                     let socket = it.socket.try_clone().ok()?;
-                    Some(ListenerSocket { listener: it.listener, socket })
+                    Some(ListenerSocket { address: it.address, socket })
                 });
                 Remembered::Adopted(snapshot.clone(), twins.collect())
             }
             Order::Drain | Order::Stop => Remembered::Closed,
-            Order::Health(_) | Order::LoadElsewhere(_) | Order::Collect { .. } | Order::Kill(_) => {
-                Remembered::Nothing
-            }
+            Order::Health(_)
+            | Order::LoadElsewhere(_)
+            | Order::Credit(_)
+            | Order::Collect { .. }
+            | Order::Kill(_) => Remembered::Nothing,
         }
     }
 }

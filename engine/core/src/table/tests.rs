@@ -60,14 +60,8 @@ impl Play {
         let version = weir_proto::ids::Version(1);
         let mut ids = IdSource::default();
         let snapshot = Snapshot::build(&spec, version, &Snapshot::empty(), &mut ids).unwrap();
-        let setup = Setup {
-            shard: ShardId(0),
-            shards: 1,
-            slots,
-            tuning: Tuning::default(),
-            seed: 1,
-            now: START,
-        };
+        let setup =
+            Setup { shard: ShardId(0), slots, tuning: Tuning::default(), seed: 1, now: START };
         let mut table = Table::new(setup);
         table.adopt(&snapshot, START);
         let ids = snapshot.backends().map(|(_, backend)| backend.id).collect();

@@ -53,6 +53,7 @@ impl Row for ListenerView {
     fn leave(&mut self) {
         self.present = false;
         self.accepting = false;
+        self.lease = None;
     }
 }
 

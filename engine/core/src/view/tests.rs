@@ -76,21 +76,21 @@ fn pick(view: &mut View) -> Option<u32> {
 fn load_is_carried_by_identity_and_a_busy_slot_is_kept() {
     let mut config = Config::new(&["b1", "b2"]);
     let mut view = View::default();
-    view.adopt(&config.snapshot, 1, &mut Prng::new(1), T0);
+    view.adopt(&config.snapshot, &mut Prng::new(1), T0);
     let (b1, b2) = (config.id("b1"), config.id("b2"));
     let slot = u32::try_from(view.backend_slot(b1).unwrap()).unwrap();
     view.count(slot, true);
     view.count(slot, true);
     config.pool().backend.remove("b1");
     config.pool().backend.insert("b3".parse().unwrap(), backend("b3"));
-    view.adopt(config.build(), 1, &mut Prng::new(1), T0);
+    view.adopt(config.build(), &mut Prng::new(1), T0);
     // b1 is gone, but its two sessions still count on its slot.
     assert_eq!(view.backends().len(), 3);
     assert_eq!(view.backends()[slot as usize].sessions, 2);
     view.count(slot, false);
     view.count(slot, false);
     config.pool().backend.insert("b4".parse().unwrap(), backend("b4"));
-    view.adopt(config.build(), 1, &mut Prng::new(1), T0);
+    view.adopt(config.build(), &mut Prng::new(1), T0);
     // Now the slot is b4's, and b2 is where it was.
     assert_eq!(view.backends().len(), 3);
     assert_eq!(view.backends()[slot as usize].id, config.id("b4"));
@@ -102,7 +102,7 @@ fn load_is_carried_by_identity_and_a_busy_slot_is_kept() {
 fn the_least_loaded_is_picked_with_the_load_elsewhere() {
     let config = Config::new(&["b1", "b2"]);
     let mut view = View::default();
-    view.adopt(&config.snapshot, 2, &mut Prng::new(1), T0);
+    view.adopt(&config.snapshot, &mut Prng::new(1), T0);
     let slot =
         |view: &View, name| u32::try_from(view.backend_slot(config.id(name)).unwrap()).unwrap();
     let (b1, b2) = (slot(&view, "b1"), slot(&view, "b2"));
@@ -113,12 +113,12 @@ fn the_least_loaded_is_picked_with_the_load_elsewhere() {
     }
     view.count(b2, true);
     assert_eq!(pick(&mut view), Some(b1));
-    assert_eq!(view.listeners()[0].sessions_max, 5, "half of ten on each of two shards");
+    assert_eq!(view.listeners()[0].room(), 0, "control has given no credit");
 }
 
 fn view_of(config: &Config) -> View {
     let mut view = View::default();
-    view.adopt(&config.snapshot, 1, &mut Prng::new(1), T0);
+    view.adopt(&config.snapshot, &mut Prng::new(1), T0);
     view
 }
 
@@ -193,10 +193,10 @@ fn below_the_threshold_health_is_ignored() {
     assert_eq!(view.may_retry(0), MayRetry::Now);
     assert_eq!(view.connect_failed(0, ConnectFault::Refused, true), Verdict::Noted);
     config.pool().health.panic = Percent::ZERO;
-    view.adopt(config.build(), 1, &mut Prng::new(1), T0);
+    view.adopt(config.build(), &mut Prng::new(1), T0);
     assert_eq!(picks(&mut view), [2], "switched off");
     config.pool().health.panic = Percent::HALF;
-    view.adopt(config.build(), 1, &mut Prng::new(1), T0);
+    view.adopt(config.build(), &mut Prng::new(1), T0);
     view.set_health(config.id("b2"), true, T0);
     assert!(!view.pools()[0].is_in_panic());
 }
@@ -221,7 +221,7 @@ fn retries_are_few_or_a_fifth_of_the_connects() {
         assert_eq!(view.may_retry(0), MayRetry::Now);
     }
     view.connect_begins(0, 0, true, T0);
-    view.adopt(config.snapshot_again(), 1, &mut Prng::new(1), T0);
+    view.adopt(config.snapshot_again(), &mut Prng::new(1), T0);
     view.connect_ends(0, (0, true), true, T0); // the counts have outlived the snapshot
 }
 
@@ -302,7 +302,7 @@ fn the_few_of_many_that_are_unsteady_are_looked_at() {
         let mut config = Config::new(&names);
         config.pool().strategy = strategy;
         let mut view = View::default();
-        view.adopt(config.build(), 1, &mut Prng::new(1), T0);
+        view.adopt(config.build(), &mut Prng::new(1), T0);
         let slot = |view: &View, name| view.backend_slot(config.id(name)).unwrap();
         let (recovers, stuck) = (slot(&view, "b7"), slot(&view, "b9"));
         view.set_health(config.id("b7"), false, T0);
@@ -367,20 +367,20 @@ fn slow_start_has_its_limits() {
     assert_eq!(pick_at(&mut view, 0), Some(0), "nobody else is there");
     view.set_health(config.id("b2"), true, T0);
     config.pool().health.slow_start = weir_proto::spec::Span::from_secs(0);
-    view.adopt(config.build(), 1, &mut Prng::new(1), T0);
+    view.adopt(config.build(), &mut Prng::new(1), T0);
     down_and_up(&mut view, &config);
     view.count(1, true);
     assert_eq!(pick_at(&mut view, 0), Some(0), "switched off");
     config.pool().health.slow_start = weir_proto::spec::Span::from_secs(10);
     for state in [Admin::Maint, Admin::Ready] {
         config.pool().backend.get_mut("b1").unwrap().state = state;
-        view.adopt(config.build(), 1, &mut Prng::new(1), T0);
+        view.adopt(config.build(), &mut Prng::new(1), T0);
     }
     assert_eq!(pick_at(&mut view, 0), Some(1), "back from maint");
     assert_eq!(pick_at(&mut view, 10_000), Some(0));
     down_and_up(&mut view, &config);
     config.pool().strategy = Strategy::Maglev;
-    view.adopt(config.build(), 1, &mut Prng::new(1), T0);
+    view.adopt(config.build(), &mut Prng::new(1), T0);
     let clients = |view: &mut View, millis| -> Vec<u32> {
         let now = T0.plus_millis(millis);
         let pick = |key| view.pick(0, key, &mut Prng::new(1), Tried::NONE, now).unwrap().backend;
@@ -405,7 +405,7 @@ fn drained_maintained_unhealthy_and_weightless_backends_are_not_picked() {
         let backend = config.pool().backend.get_mut("b1").unwrap();
         (backend.state, backend.weight) = (admin, weight);
         config.pool().health.panic = Percent::ZERO;
-        view.adopt(config.build(), 1, &mut Prng::new(1), T0);
+        view.adopt(config.build(), &mut Prng::new(1), T0);
         view.set_health(config.id("b1"), healthy, T0);
         let case = std::format!("{admin:?} {weight} {healthy}");
         assert_eq!(pick(&mut view).is_some(), takes, "{case}");
@@ -416,10 +416,10 @@ fn drained_maintained_unhealthy_and_weightless_backends_are_not_picked() {
 fn a_listener_that_leaves_accepts_nobody() {
     let mut config = Config::new(&["b1"]);
     let mut view = View::default();
-    view.adopt(&config.snapshot, 1, &mut Prng::new(1), T0);
+    view.adopt(&config.snapshot, &mut Prng::new(1), T0);
     view.count_session(0, 0, true);
     config.spec.listener.clear();
-    view.adopt(config.build(), 1, &mut Prng::new(1), T0);
+    view.adopt(config.build(), &mut Prng::new(1), T0);
     assert!(!view.listeners()[0].accepting);
     assert_eq!(view.listeners()[0].sessions, 1, "until its last session is over");
     assert_eq!(config.snapshot.version.to_string(), "2");

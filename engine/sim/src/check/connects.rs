@@ -77,7 +77,7 @@ impl Ledger {
         attempt.first_at = first_at;
         let pool = self.place(id).map(|(pool, _)| pool.id);
         self.attempts.entry(session).or_default().live = pool;
-        if let (true, Some(listens)) = (fresh, self.came_in.take()) {
+        if let (true, Some(listens)) = (fresh && !self.delayed, self.came_in.take()) {
             self.check_pool(listens, id)?;
         }
         let Some((pool, backend)) = self.place(id) else {
@@ -103,7 +103,8 @@ impl Ledger {
     /// A client gets a backend of the pool that its listener has in this version.
     fn check_pool(&self, listens: SocketAddr, id: BackendId) -> Result<(), String> {
         let Some(snapshot) = &self.snapshot else { return Ok(()) };
-        let listener = snapshot.listeners.iter().find(|it| it.bind.contains(&listens));
+        let owner = self.listens.get(&listens);
+        let listener = snapshot.listeners.iter().find(|it| Some(&it.id) == owner);
         let Some(listener) = listener.filter(|listener| listener.accepting) else {
             return Err(format!("a client comes in by {listens}, where nobody should listen"));
         };

@@ -128,7 +128,7 @@ impl Kernel {
         }
     }
 
-    fn try_accept(&mut self, leg: Leg) -> Option<Result<Leg, Errno>> {
+    pub(super) fn try_accept(&mut self, leg: Leg) -> Option<Result<Leg, Errno>> {
         let Some(Behind::Listener(listener)) = self.legs.behind(leg) else { return None };
         if !self.net.listening[listener].open {
             return Some(Err(Errno::EINVAL));

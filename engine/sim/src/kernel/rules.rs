@@ -1,6 +1,6 @@
 //! What the shard does to the kernel, and the rules that it must keep while it does.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 
@@ -317,17 +317,14 @@ impl Kernel {
         Ok(self.legs.open(Behind::Listener(listener)))
     }
 
-    /// Where the shard listens.
+    /// Where the shard listens, by which sockets.
     #[must_use]
-    pub fn listens_at(&self) -> BTreeSet<SocketAddr> {
-        let all = self.legs.listeners().map(|listener| &self.net.listening[listener]);
-        all.filter(|listening| listening.open).map(|listening| listening.address).collect()
-    }
-
-    /// How many sockets of the shard listen.
-    #[must_use]
-    pub fn listeners(&self) -> usize {
-        self.legs.listeners().filter(|listener| self.net.listening[*listener].open).count()
+    pub fn listens_at(&self) -> BTreeMap<SocketAddr, BTreeSet<usize>> {
+        let mut at: BTreeMap<SocketAddr, BTreeSet<usize>> = BTreeMap::new();
+        for listener in self.legs.listeners().filter(|it| self.net.listening[*it].open) {
+            at.entry(self.net.listening[listener].address).or_default().insert(listener);
+        }
+        at
     }
 
     pub(super) fn listens_on(&self, leg: Leg) -> Option<SocketAddr> {

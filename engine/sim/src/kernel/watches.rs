@@ -1,27 +1,38 @@
 //! Watched legs, as an epoll with EPOLLONESHOT tells of them. A watch may outlive its leg: what
 //! epoll has handed out stays handed out.
 
-use weir_core::event::{Interest, Leg, Ready, Side};
+use weir_core::event::{Errno, Interest, Leg, Ready, Side};
 use weir_engine::io::{Outcome, Token};
 
-use super::{Kernel, Seen, key};
+use super::legs::Behind;
+use super::{ACCEPT_PAUSE_NS, Kernel, Seen, is_local, key};
 use crate::net::ConnId;
 
 /// News that a shard takes in one turn; with more of it, it goes in a circle.
 const TOLD_MAX: u32 = 10_000;
 
-/// One watched connection.
+/// What is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum On {
+    Conn(ConnId),
+    /// Index into `Net::listening`.
+    Listener(usize),
+}
+
+/// One watched connection or listener.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Watch {
-    conn: ConnId,
+    on: On,
     token: Token,
     interest: Interest,
 }
 
 impl Kernel {
     pub(crate) fn watch(&mut self, token: Token, leg: Leg, interest: Interest) {
-        let Some(conn) = self.legs.conn(leg) else {
-            return self.fail(format!("a watch on {leg:?}, which is not connected"));
+        let on = match self.legs.behind(leg) {
+            Some(Behind::Conn(conn)) => On::Conn(conn),
+            Some(Behind::Listener(listener)) => On::Listener(listener),
+            _ => return self.fail(format!("a watch on {leg:?}, which is not connected")),
         };
         if let Token::Session { id, side: Side::Client, .. } = token
             && interest.readable
@@ -29,14 +40,41 @@ impl Kernel {
         {
             return self.fail(format!("{id:?} is told of a FIN before it has a backend"));
         }
-        self.watches.retain(|watch| watch.conn != conn);
-        self.watches.push(Watch { conn, token, interest });
+        self.watches.retain(|watch| watch.on != on);
+        self.watches.push(Watch { on, token, interest });
+    }
+
+    /// A client is taken at once.
+    pub(crate) fn accept(&mut self, leg: Leg) -> Result<Leg, Errno> {
+        if self.now < self.accepts_rest_until {
+            self.fail("a client is taken while there are no descriptors");
+        }
+        let open = self.is_open(leg);
+        let result = self.try_accept(leg).unwrap_or(Err(Errno::EAGAIN));
+        if result != Err(Errno::EAGAIN) {
+            self.accepted(leg, open, result);
+        }
+        result
+    }
+
+    pub(crate) fn queued(&self, leg: Leg) -> u32 {
+        let Some(Behind::Listener(listener)) = self.legs.behind(leg) else { return 0 };
+        u32::try_from(self.net.listening[listener].queue.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The shard hears what came of an accept.
+    pub(super) fn accepted(&mut self, leg: Leg, open: bool, result: Result<Leg, Errno>) {
+        if open && result.is_err_and(|errno| is_local(errno.0)) {
+            self.accepts_rest_until = self.now + ACCEPT_PAUSE_NS;
+        }
+        let address = self.listens_on(leg);
+        self.seen.push(Seen::Accepted { ok: result.is_ok(), open, address });
     }
 
     /// Closing a leg ends its watch, unless its news has been handed out.
     pub(super) fn end_watch(&mut self, conn: ConnId) {
         if self.chance.flip() {
-            self.watches.retain(|watch| watch.conn != conn);
+            self.watches.retain(|watch| watch.on != On::Conn(conn));
         }
     }
 
@@ -54,7 +92,7 @@ impl Kernel {
     /// What the shard is waiting for on a leg: an answer to a receive, to a send, news.
     pub(crate) fn waits_on(&self, leg: Leg) -> (bool, bool, Option<Interest>) {
         let conn = self.legs.conn(leg);
-        let watch = self.watches.iter().find(|watch| Some(watch.conn) == conn);
+        let watch = self.watches.iter().find(|watch| conn.map(On::Conn) == Some(watch.on));
         let interest = watch.map(|watch| watch.interest);
         (self.legs.is_receiving(leg), self.legs.is_sending(leg), interest)
     }
@@ -73,7 +111,11 @@ impl Kernel {
             self.fail(format!("the shard is told {TOLD_MAX} times in a turn, and watches again"));
         }
         let ready = self.ready(&self.watches[index]).unwrap_or_default();
-        let Watch { conn, token, .. } = self.watches.swap_remove(index);
+        let Watch { on, token, .. } = self.watches.swap_remove(index);
+        let conn = match on {
+            On::Conn(conn) => conn,
+            On::Listener(listener) => listener,
+        };
         if let Token::Session { id, side: Side::Client, .. } = token
             && self.net.conns[conn].weir_reset
         {
@@ -87,7 +129,14 @@ impl Kernel {
 
     /// EPOLLIN and EPOLLOUT if they are asked for, EPOLLERR and EPOLLHUP in any case.
     fn ready(&self, watch: &Watch) -> Option<Ready> {
-        let conn = &self.net.conns[watch.conn];
+        let conn = match watch.on {
+            On::Conn(conn) => &self.net.conns[conn],
+            On::Listener(listener) => {
+                let listening = &self.net.listening[listener];
+                let waits = !listening.open || !listening.queue.is_empty();
+                return waits.then_some(Ready { readable: true, ..Ready::default() });
+            }
+        };
         let hung_up = conn.weir_reset || (conn.weir_finished && conn.up.fin);
         let readable = !conn.up.bytes.is_empty() || conn.up.fin || conn.weir_reset;
         let writable = conn.down.room() > 0 || conn.peer_closed || conn.weir_reset;

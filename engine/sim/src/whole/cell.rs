@@ -1,16 +1,17 @@
 //! One shard of a whole process with its kernel, its mailbox and its ledger.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
+use weir_control::listen::addresses;
 use weir_core::table::Table;
 use weir_engine::mailbox::{Inbox, Mailbox};
 use weir_engine::shard::{Shard, ShardSetup};
+use weir_proto::ids::ListenerId;
 use weir_proto::order::Report;
-use weir_proto::snapshot::Snapshot;
 
 use super::wires::Wire;
 use crate::check::Ledger;
@@ -19,9 +20,6 @@ use crate::io::{SimIo, Struck};
 use crate::kernel::Kernel;
 use crate::line::Line;
 use crate::operator::Sent;
-
-/// As in the single world: listening sockets are few.
-const OVERSHOOT_MAX: u32 = 64;
 
 /// One shard.
 pub(super) struct Cell {
@@ -41,8 +39,8 @@ pub(super) struct Cell {
     pub(super) version: u64,
     /// Where it should listen, by the snapshot that it has.
     wanted: BTreeSet<SocketAddr>,
-    /// Where it does.
-    open: BTreeSet<SocketAddr>,
+    /// Where it does, by which sockets.
+    open: BTreeMap<SocketAddr, BTreeSet<usize>>,
     /// Shards so far, and those whose first report control has taken.
     pub(super) built: u32,
     started: u32,
@@ -80,7 +78,7 @@ impl Cell {
             setup,
             version: 0,
             wanted: BTreeSet::new(),
-            open: BTreeSet::new(),
+            open: BTreeMap::new(),
             built: 0,
             started: 0,
             turns: 0,
@@ -97,7 +95,7 @@ impl Cell {
         self.shard = Some(Shard::new(self.setup, SimIo(Rc::clone(&self.kernel)), mailbox));
         (self.ledger, self.line) = (Ledger::default(), Line::default());
         self.ledger.patient = true;
-        (self.version, self.wanted, self.open) = (0, BTreeSet::new(), BTreeSet::new());
+        (self.version, self.wanted, self.open) = (0, BTreeSet::new(), BTreeMap::new());
         self.built += 1;
     }
 
@@ -152,6 +150,16 @@ impl Cell {
         self.shard.as_ref().map_or(0, |shard| shard.table().len())
     }
 
+    /// Sessions of a listener, and the credits that this shard holds for it.
+    #[must_use]
+    pub(super) fn of_listener(&self, id: ListenerId) -> (u64, u64) {
+        let views = self.shard.iter().flat_map(|shard| shard.table().view().listeners());
+        let own = views.filter(|view| view.id == id);
+        own.fold((0, 0), |(used, held), view| {
+            (used + u64::from(view.sessions), held + u64::from(view.held().unwrap_or(0)))
+        })
+    }
+
     /// The oldest report that control has not taken.
     ///
     /// # Errors
@@ -201,12 +209,15 @@ impl Cell {
 
     fn after_turn(&mut self, orders: Vec<Sent>, before: u32) -> Result<(), String> {
         let Some(shard) = &self.shard else { return Ok(()) };
+        let mut stays = self.wanted.clone();
         for order in &orders {
             match order {
-                Sent::Adopt(snapshot) => self.wanted = open_addresses(snapshot),
+                Sent::Adopt(snapshot) => self.wanted = addresses(snapshot),
                 Sent::Stop => self.wanted.clear(),
+                Sent::Drain => stays.clear(),
                 _ => {}
             }
+            stays.retain(|address| self.wanted.contains(address));
         }
         let mut kernel = self.kernel.borrow_mut();
         self.ledger.obeyed(orders, kernel.now);
@@ -216,11 +227,18 @@ impl Cell {
         if table.len() < 64 || self.turns.is_multiple_of(16) {
             invariants::check(table, &kernel)?;
         }
-        self.open = kernel.listens_at();
-        if kernel.listeners() > self.open.len() {
+        let open_before = std::mem::replace(&mut self.open, kernel.listens_at());
+        if let Some((address, _)) = open_before.iter().find(|(address, sockets)| {
+            let now = self.open.get(address);
+            stays.contains(address) && !now.is_some_and(|now| now.is_superset(sockets))
+        }) {
+            return Err(format!("{address} stays, and its socket was shut"));
+        }
+        if self.open.values().any(|sockets| sockets.len() > 1) {
             return Err(format!("it listens twice on one of {:?}", self.open));
         }
-        let extra: Vec<_> = self.open.difference(&self.wanted).copied().collect();
+        let open: BTreeSet<_> = self.open.keys().copied().collect();
+        let extra: Vec<_> = open.difference(&self.wanted).copied().collect();
         if !extra.is_empty() {
             return Err(format!("it listens on {extra:?}, which its version does not have open"));
         }
@@ -231,11 +249,12 @@ impl Cell {
             return Err(format!("version {version} after {}", self.version));
         }
         self.version = version;
+        self.ledger.parked(shard.parked());
         self.ledger.saw(&seen, now)?;
         self.ledger.check_figures(table.view(), now)?;
         self.line.saw(&seen, table)?;
         self.ledger.check_cuts(table, before)?;
-        self.ledger.check_limits(table, self.setup.sessions_max, OVERSHOOT_MAX)
+        self.ledger.check_limits(table, self.setup.sessions_max)
     }
 
     /// The thread is gone in the middle of whatever it did.
@@ -249,7 +268,7 @@ impl Cell {
     /// Where it should listen and does not, as far as it was seen after its last turn.
     #[must_use]
     pub(super) fn misses(&self) -> Vec<SocketAddr> {
-        self.wanted.difference(&self.open).copied().collect()
+        self.wanted.iter().filter(|it| !self.open.contains_key(it)).copied().collect()
     }
 
     /// True if it listens wherever its version says.
@@ -264,9 +283,4 @@ impl Drop for Cell {
     fn drop(&mut self) {
         self.kernel.borrow_mut().dead = true;
     }
-}
-
-fn open_addresses(snapshot: &Snapshot) -> BTreeSet<SocketAddr> {
-    let open = snapshot.listeners.iter().filter(|listener| listener.accepting);
-    open.flat_map(|listener| listener.bind.iter().copied()).collect()
 }

@@ -101,7 +101,7 @@ impl People {
             let listener = ListenerSpec {
                 bind: vec![self.bind()],
                 pool: pool_name,
-                max_sessions: self.chance.pick(&[None, None, Some(5)]),
+                max_sessions: self.chance.pick(&[None, None, Some(1), Some(5)]),
                 state: Admin::Ready,
             };
             spec.listener.insert(name(&format!("l{number}")), listener);
@@ -132,7 +132,7 @@ impl People {
         // Sometimes one that is not there.
         let backend = backend.map_or_else(|| "nobody".to_owned(), |it| it.name.to_string());
         let backend = format!("{pool_name}/{backend}");
-        match self.chance.below(16) {
+        match self.chance.below(20) {
             0..4 => self.add_backend(&pool_name),
             4 | 5 => ChangeRequest::BackendRemove { name: backend, force: self.chance.flip() },
             6 | 7 => {
@@ -148,7 +148,8 @@ impl People {
             12 if now.listeners.len() > 1 => ChangeRequest::ListenerRemove { name: listener_name },
             13 => self.set_pool(pool_name),
             14 => self.roll_back(version),
-            _ => self.apply(now.spec()),
+            15 | 16 => self.apply(now.spec()),
+            _ => self.apply_listeners(now.spec()),
         }
     }
 
@@ -177,6 +178,35 @@ impl People {
         let pairs =
             vec![("strategy".to_owned(), strategy), ("retry.attempts".to_owned(), attempts)];
         ChangeRequest::PoolSet { name, pairs }
+    }
+
+    /// A whole file in which addresses come and go, listeners are renamed, and limits change.
+    fn apply_listeners(&mut self, mut spec: Spec) -> ChangeRequest {
+        for _ in 0..self.chance.between(1, 3) {
+            let names: Vec<Name> = spec.listener.keys().cloned().collect();
+            let which = names[self.chance.below(names.len())].clone();
+            let other = names[self.chance.below(names.len())].clone();
+            let new = self.bind();
+            let Some(mut listener) = spec.listener.remove(&which) else { continue };
+            let mut called = which;
+            match self.chance.below(5) {
+                0 => listener.bind.push(new),
+                1 if listener.bind.len() > 1 => drop(listener.bind.remove(0)),
+                // Another name with the same addresses: renamed, or removed and added.
+                2 => called = name(&format!("l{}", new.port())),
+                // An address goes from one to another.
+                3 => {
+                    if let Some(other) = spec.listener.get_mut(&other)
+                        && other.bind.len() > 1
+                    {
+                        listener.bind.push(other.bind.remove(0));
+                    }
+                }
+                _ => listener.max_sessions = self.chance.pick(&[None, Some(1), Some(3), Some(20)]),
+            }
+            spec.listener.insert(called, listener);
+        }
+        ChangeRequest::Apply { toml: file::export(&spec), origin: "weir.toml".to_owned() }
     }
 
     /// A whole file: the configuration with one backend more, and perhaps one less.

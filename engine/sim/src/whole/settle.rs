@@ -23,7 +23,7 @@ impl Whole {
         self.calm_down();
         if self.frozen {
             // Without control sessions go on, and end.
-            self.until("sessions end without control", None, Whole::is_quiet)?;
+            self.until("sessions end without control", None, Whole::is_quiet_alone)?;
             self.kill(false);
         }
         if self.daemon.is_none() {
@@ -157,6 +157,14 @@ impl Whole {
         self.peers.is_empty()
             && self.street.is_quiet()
             && self.cells.iter().all(|cell| cell.sessions() == 0 && cell.kernel.borrow().is_quiet())
+    }
+
+    /// The same where control does nothing: who waits for a credit that another shard has, waits.
+    fn is_quiet_alone(&self) -> bool {
+        let limited = self.daemon.iter().flat_map(|daemon| &daemon.snapshot().listeners);
+        let has_limits = limited.filter(|it| it.max_sessions.is_some()).count() > 0;
+        let done = |cell: &super::Cell| cell.sessions() == 0;
+        self.is_quiet() || (has_limits && self.cells.iter().all(done))
     }
 
     /// What was counted is what there was; then, in some seeds, everything is stopped.

@@ -10,11 +10,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use weir_control::control::Fleet;
-use weir_control::listen::{BindError, Sockets, open_in};
+use weir_control::listen::{BindError, Sockets, addresses, open_in};
 use weir_control::watchdog::Watched;
 use weir_core::base::clock::Now;
 use weir_engine::mailbox::ShardDoor;
-use weir_proto::ids::{BackendId, ListenerId, ShardId};
+use weir_proto::ids::{BackendId, ShardId};
 use weir_proto::order::{ListenerSocket, Order, Report};
 use weir_proto::snapshot::Snapshot;
 
@@ -128,10 +128,10 @@ impl Wires {
         }
     }
 
-    fn socket(&mut self, listener: ListenerId, address: SocketAddr) -> ListenerSocket {
+    fn socket(&mut self, address: SocketAddr) -> ListenerSocket {
         let socket: OwnedFd = self.stands_for_a_socket.try_clone().expect("descriptors").into();
         self.bound.insert(socket.as_raw_fd(), address);
-        ListenerSocket { listener, socket }
+        ListenerSocket { address, socket }
     }
 
     /// Fails as often as the seed says.
@@ -147,14 +147,14 @@ impl Wires {
         &mut self,
         shards: u16,
         snapshot: &Snapshot,
-        is_new: impl Fn(ListenerId) -> bool,
+        is_new: impl Fn(SocketAddr) -> bool,
     ) -> Result<Sockets, BindError> {
         let mut sockets: Sockets = (0..shards).map(|_| Vec::new()).collect();
-        for listener in open_in(snapshot).filter(|listener| is_new(listener.id)) {
-            for address in &listener.bind {
+        for listener in open_in(snapshot) {
+            for address in listener.bind.iter().filter(|address| is_new(**address)) {
                 self.try_bind(listener.name.as_str(), *address)?;
                 for of_shard in &mut sockets {
-                    let socket = self.socket(listener.id, *address);
+                    let socket = self.socket(*address);
                     of_shard.push(socket);
                 }
             }
@@ -214,6 +214,7 @@ impl Wires {
             Order::Kill(id) => Sent::Kill(*id),
             Order::Drain => Sent::Drain,
             Order::Stop => Sent::Stop,
+            Order::Credit(_) => Sent::Other,
         }
     }
 }
@@ -250,11 +251,11 @@ impl Fleet for SimFleet {
     }
 
     fn bind(&self, before: &Snapshot, after: &Snapshot) -> Result<Sockets, BindError> {
-        let known: Vec<ListenerId> = open_in(before).map(|listener| listener.id).collect();
+        let known = addresses(before);
         let shards = self.shards();
         let mut wires = self.0.borrow_mut();
         wires.proposed.push(after.clone());
-        wires.bind_for(shards, after, |id| !known.contains(&id))
+        wires.bind_for(shards, after, |address| !known.contains(&address))
     }
 
     /// Every backend is somewhere else.

@@ -65,6 +65,7 @@ fn counted(snapshot: &Snapshot) -> Box<ShardStats> {
     stats.listeners = vec![ListenerStats {
         id: snapshot.listeners[0].id,
         sessions_now: 3,
+        waiting_now: 4,
         accepted: 8,
         rejected: [1, 2],
     }];
@@ -160,6 +161,7 @@ fn the_page_of_the_whole_and_of_its_listeners_and_pools() {
         weir_listener_sessions_rejected_total{listener=\"front\",reason=\"resources\"} 1
         weir_listener_sessions_rejected_total{listener=\"front\",reason=\"closing\"} 2
         weir_listener_sessions{listener=\"front\"} 3
+        weir_listener_waiting{listener=\"front\"} 4
         weir_listener_sessions_max{listener=\"front\"} 500
         weir_pool_backends{pool=\"web\",state=\"up\"} 1
         weir_pool_backends{pool=\"web\",state=\"down\"} 1

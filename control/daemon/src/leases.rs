@@ -1,0 +1,305 @@
+//! Limits that all shards share, as credits that are leased to each of them. Pure.
+//!
+//! ```text
+//! Unknown ──its word, by this limit's first version or a newer one──▶ Holds ──thread ended──▶ Gone
+//! Gone ──built again──▶ Fresh ──its word──▶ Holds
+//! ```
+//! What shards hold and what is on its way to them is never more than the limit, whatever is lost:
+//! a shard's credits are free again when it has given them back, or when it has ended. Where more
+//! was used already when a limit came or was lowered, nobody gets any until that has passed.
+
+use std::collections::BTreeMap;
+
+use weir_proto::ids::{ShardId, Version};
+use weir_proto::order::{Credit, Limited, Order, Want};
+use weir_proto::snapshot::Snapshot;
+
+/// All limits and who holds how much of them.
+#[derive(Clone, Debug)]
+pub struct Leases {
+    limits: BTreeMap<Limited, Limit>,
+    /// For each shard: is its thread there, and may others wait for its word?
+    shards: Vec<Shard>,
+    /// Counts wants, so that of two the older one is served first.
+    wanted: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shard {
+    is_live: bool,
+    counts: bool,
+}
+
+/// One limit.
+#[derive(Clone, Debug)]
+struct Limit {
+    most: u32,
+    /// The version with which it came: what shards said under an older one is not about it.
+    since: Version,
+    holders: Vec<Holder>,
+    /// Credits that were ever given. For checkers.
+    granted: u64,
+}
+
+/// How it stands with one limit, for checkers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leased {
+    pub of: Limited,
+    pub most: u32,
+    /// What all shards hold, with what is on its way.
+    pub leased: u64,
+    /// Credits that were ever given.
+    pub granted: u64,
+}
+
+impl Leased {
+    /// True if credits were given since `before` although there were none.
+    #[must_use]
+    pub fn is_broken(&self, before: &Leased) -> bool {
+        let same = self.most >= before.most;
+        same && self.leased > u64::from(self.most) && self.granted > before.granted
+    }
+}
+
+/// One shard under one limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Holder {
+    state: State,
+    /// All that was ever given to it, and how much of that it was sent.
+    given: u64,
+    sent: u64,
+    /// By its last word: what it had been given, and what it held.
+    heard: u64,
+    held: u32,
+    /// Since when it wants a credit.
+    wants: Option<u64>,
+    keep: Option<u32>,
+    /// It has not been sent all of this.
+    is_news: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It may use any number.
+    Unknown,
+    /// It has no session and has not spoken.
+    Fresh,
+    Holds,
+    Gone,
+}
+
+impl Holder {
+    fn new(state: State) -> Holder {
+        Holder {
+            state,
+            given: 0,
+            sent: 0,
+            heard: 0,
+            held: 0,
+            wants: None,
+            keep: None,
+            is_news: false,
+        }
+    }
+
+    /// What it holds at most, with what is on its way.
+    fn leased(&self) -> u64 {
+        match self.state {
+            State::Holds => u64::from(self.held) + (self.given - self.heard),
+            State::Unknown | State::Fresh | State::Gone => 0,
+        }
+    }
+}
+
+impl Leases {
+    /// No limit yet, and so many shards.
+    #[must_use]
+    pub fn new(shards: u16) -> Leases {
+        let shard = Shard { is_live: true, counts: true };
+        Leases { limits: BTreeMap::new(), shards: vec![shard; usize::from(shards)], wanted: 0 }
+    }
+
+    /// A new snapshot goes to the shards. `before` is the one before it.
+    pub fn adopt(&mut self, snapshot: &Snapshot, before: &Snapshot) {
+        let mut limits = BTreeMap::new();
+        for listener in &snapshot.listeners {
+            let Some(most) = listener.max_sessions else { continue };
+            let of = Limited::Listener(listener.id);
+            let is_new = before.listeners.iter().all(|before| before.id != listener.id);
+            let limit = match self.limits.remove(&of) {
+                Some(limit) => limit.with_most(most),
+                None => {
+                    let state = if is_new { State::Fresh } else { State::Unknown };
+                    self.new_limit(most, snapshot.version, state)
+                }
+            };
+            limits.insert(of, limit);
+        }
+        self.limits = limits;
+        self.settle_all();
+    }
+
+    fn new_limit(&self, most: u32, since: Version, state: State) -> Limit {
+        let holder = |shard: &Shard| match (shard.is_live, shard.counts) {
+            (false, _) => Holder::new(State::Gone),
+            (true, _) => Holder::new(state),
+        };
+        Limit { most, since, holders: self.shards.iter().map(holder).collect(), granted: 0 }
+    }
+
+    /// A shard's word.
+    pub fn hear(&mut self, shard: ShardId, version: Version, wants: &[Want]) {
+        for want in wants {
+            let Some(limit) = self.limits.get_mut(&want.of) else { continue };
+            let Some(holder) = limit.holders.get_mut(usize::from(shard.0)) else { continue };
+            if version < limit.since || holder.state == State::Gone {
+                continue;
+            }
+            if holder.state != State::Holds {
+                // What it was given under a limit that is gone counts as held, if it has it still.
+                (holder.given, holder.sent) = (want.given, want.given);
+                holder.state = State::Holds;
+            }
+            (holder.heard, holder.held) = (want.given, want.held);
+            let is_old = want.given < holder.given; // there is an answer to it on its way
+            holder.wants = match (want.wants && !is_old, holder.wants) {
+                (false, _) => None,
+                (true, Some(since)) => Some(since),
+                (true, None) => {
+                    self.wanted += 1;
+                    Some(self.wanted)
+                }
+            };
+            limit.settle(&self.shards);
+        }
+    }
+
+    /// A shard's thread has ended, and all its sessions with it.
+    pub fn ended(&mut self, shard: ShardId) {
+        self.set(shard, Shard { is_live: false, counts: false }, Some(State::Gone));
+    }
+
+    /// It was built again.
+    pub fn built_again(&mut self, shard: ShardId) {
+        self.set(shard, Shard { is_live: true, counts: true }, Some(State::Fresh));
+    }
+
+    /// Nobody waits for a shard that is fenced. What it holds it keeps: it may use it.
+    pub fn set_fenced(&mut self, shard: ShardId, is_fenced: bool) {
+        let is_live = self.shards.get(usize::from(shard.0)).is_some_and(|shard| shard.is_live);
+        self.set(shard, Shard { is_live, counts: is_live && !is_fenced }, None);
+    }
+
+    fn set(&mut self, shard: ShardId, to: Shard, state: Option<State>) {
+        let index = usize::from(shard.0);
+        let Some(place) = self.shards.get_mut(index) else { return };
+        *place = to;
+        for limit in self.limits.values_mut() {
+            if let (Some(state), Some(holder)) = (state, limit.holders.get_mut(index)) {
+                *holder = Holder::new(state);
+            }
+        }
+        self.settle_all();
+    }
+
+    fn settle_all(&mut self) {
+        for limit in self.limits.values_mut() {
+            limit.settle(&self.shards);
+        }
+    }
+
+    /// Sends a shard what it has not been sent. `send` gives the order back if its channel is full.
+    pub fn flush(&mut self, shard: ShardId, send: impl FnOnce(Order) -> Result<(), Order>) {
+        let index = usize::from(shard.0);
+        let news = |limit: &Limit| limit.holders.get(index).is_some_and(|holder| holder.is_news);
+        if !self.limits.values().any(news) {
+            return;
+        }
+        let mut credits = Vec::new();
+        for (of, limit) in self.limits.iter().filter(|(_, limit)| news(limit)) {
+            let Holder { given, keep, .. } = limit.holders[index];
+            credits.push(Credit { of: *of, given, keep });
+        }
+        if send(Order::Credit(credits)).is_err() {
+            return;
+        }
+        for limit in self.limits.values_mut() {
+            let Some(holder) = limit.holders.get_mut(index) else { continue };
+            if holder.is_news {
+                (holder.sent, holder.is_news) = (holder.given, false);
+            }
+        }
+    }
+
+    /// How it stands with each limit, for checkers.
+    pub fn leased(&self) -> impl Iterator<Item = Leased> {
+        self.limits.iter().map(|(of, limit)| Leased {
+            of: *of,
+            most: limit.most,
+            leased: limit.holders.iter().map(Holder::leased).sum(),
+            granted: limit.granted,
+        })
+    }
+}
+
+impl Limit {
+    /// The same with another bound. What a lower one has not sent is not given.
+    fn with_most(mut self, most: u32) -> Limit {
+        if most < self.most {
+            for holder in &mut self.holders {
+                holder.given = holder.sent.max(holder.heard);
+            }
+        }
+        self.most = most;
+        self
+    }
+
+    /// Gives what is free to those who want it, and says what the others are
+    /// to keep as long as there is not enough.
+    fn settle(&mut self, shards: &[Shard]) {
+        let is_unknown = |(holder, shard): (&Holder, &Shard)| {
+            holder.state == State::Unknown && shard.is_live && shard.counts
+        };
+        if self.holders.iter().zip(shards).any(is_unknown) {
+            return;
+        }
+        let leased: u64 = self.holders.iter().map(Holder::leased).sum();
+        let mut free = u64::from(self.most).saturating_sub(leased);
+        // Who has least, and then who has waited longest.
+        let mut line: Vec<(u64, u64, usize)> = (0..)
+            .zip(&self.holders)
+            .filter_map(|(index, holder)| Some((holder.leased(), holder.wants?, index)))
+            .collect();
+        line.sort_unstable();
+        // Something is left for the next one, if that is possible.
+        let each = free.div_ceil(line.len() as u64 + 1);
+        for (_, _, index) in line {
+            let gets = each.min(free);
+            if gets == 0 {
+                break;
+            }
+            free -= gets;
+            let holder = &mut self.holders[index];
+            holder.given += gets;
+            self.granted += gets;
+            (holder.wants, holder.is_news) = (None, true);
+        }
+        let is_over = leased > u64::from(self.most);
+        self.share(is_over);
+    }
+
+    /// While somebody lacks credits each keeps a like share of them, if its own clients wait too.
+    /// `is_over`: all of them together hold too many, and nobody keeps any.
+    fn share(&mut self, is_over: bool) {
+        let among = self.holders.iter().filter(|holder| holder.wants.is_some()).count();
+        let share = u32::try_from(among).ok().and_then(|among| self.most.checked_div(among));
+        let keep = if is_over { Some(0) } else { share };
+        for holder in self.holders.iter_mut().filter(|holder| holder.state == State::Holds) {
+            holder.is_news |= holder.keep != keep;
+            holder.keep = keep;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

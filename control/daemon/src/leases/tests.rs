@@ -1,0 +1,193 @@
+//! Control's ledger against shards that say what a test wants.
+
+use super::*;
+use weir_proto::ids::{IdSource, ListenerId};
+use weir_proto::spec::{Admin, ListenerSpec, PoolSpec, Spec};
+
+/// The snapshots of one listener whose limit changes.
+struct Config {
+    ids: IdSource,
+    now: Snapshot,
+}
+
+impl Config {
+    fn new() -> Config {
+        Config { ids: IdSource::default(), now: Snapshot::empty() }
+    }
+
+    fn adopt(&mut self, leases: &mut Leases, max_sessions: Option<u32>) {
+        let listener = ListenerSpec {
+            bind: vec!["127.0.0.1:80".parse().unwrap()],
+            pool: "web".parse().unwrap(),
+            max_sessions,
+            state: Admin::Ready,
+        };
+        let spec = Spec {
+            listener: [("web".parse().unwrap(), listener)].into(),
+            pool: [("web".parse().unwrap(), PoolSpec::default())].into(),
+        };
+        let version = self.now.version.next();
+        let next = Snapshot::build(&spec, version, &self.now, &mut self.ids).unwrap();
+        leases.adopt(&next, &self.now);
+        self.now = next;
+    }
+
+    fn of(&self) -> ListenerId {
+        self.now.listeners[0].id
+    }
+
+    fn say(&self, leases: &mut Leases, shard: u16, (given, held, wants): (u64, u32, bool)) {
+        let want = Want { of: Limited::Listener(self.of()), given, held, wants };
+        leases.hear(ShardId(shard), self.now.version, &[want]);
+    }
+}
+
+/// What a shard is sent: all that it was given, and what it is to keep.
+fn sent(leases: &mut Leases, shard: u16) -> Option<(u64, Option<u32>)> {
+    let mut sent = None;
+    leases.flush(ShardId(shard), |order| {
+        let Order::Credit(credits) = order else { panic!("{order:?}") };
+        sent = Some((credits[0].given, credits[0].keep));
+        Ok(())
+    });
+    sent
+}
+
+fn leased(leases: &Leases) -> u64 {
+    leases.leased().map(|it| it.leased).sum()
+}
+
+/// A limit of `most` on `shards` shards, all of which have adopted it and hold nothing.
+fn limited(most: u32, shards: u16) -> (Leases, Config) {
+    let (mut leases, mut config) = (Leases::new(shards), Config::new());
+    config.adopt(&mut leases, Some(most));
+    for shard in 0..shards {
+        config.say(&mut leases, shard, (0, 0, false));
+    }
+    (leases, config)
+}
+
+#[test]
+fn who_wants_gets_half_of_what_is_free_and_never_more_than_there_is() {
+    let (mut leases, config) = limited(4, 2);
+    config.say(&mut leases, 0, (0, 0, true));
+    assert_eq!(sent(&mut leases, 0), Some((2, None)));
+    config.say(&mut leases, 0, (2, 2, true));
+    assert_eq!(sent(&mut leases, 0), Some((3, None)));
+    config.say(&mut leases, 1, (0, 0, true));
+    assert_eq!(sent(&mut leases, 1), Some((1, None)));
+    assert_eq!(leased(&leases), 4);
+    // The first one has idle credits: they are wanted back.
+    config.say(&mut leases, 1, (1, 1, true));
+    assert_eq!(sent(&mut leases, 0), Some((3, Some(4))));
+    config.say(&mut leases, 0, (3, 1, false));
+    assert_eq!(sent(&mut leases, 1), Some((2, None)));
+    assert_eq!(leased(&leases), 3, "one of the two is kept for the next");
+    assert_eq!(sent(&mut leases, 0), Some((3, None)), "nobody lacks any more");
+}
+
+#[test]
+fn one_credit_goes_from_shard_to_shard() {
+    let (mut leases, config) = limited(1, 3);
+    for shard in 0..3 {
+        config.say(&mut leases, shard, (0, 0, true));
+    }
+    assert_eq!(sent(&mut leases, 0), Some((1, Some(0))));
+    config.say(&mut leases, 0, (1, 1, true)); // it has another client
+    for shard in [1, 2] {
+        assert_eq!(sent(&mut leases, shard), Some((0, Some(0))));
+    }
+    config.say(&mut leases, 0, (1, 0, true)); // given back
+    assert_eq!(sent(&mut leases, 1), Some((1, Some(0))), "it has waited longest");
+    config.say(&mut leases, 1, (1, 0, false));
+    assert_eq!(sent(&mut leases, 2).map(|it| it.0), Some(1));
+    config.say(&mut leases, 2, (1, 0, false));
+    assert_eq!(sent(&mut leases, 0).map(|it| it.0), Some(2));
+}
+
+#[test]
+fn nobody_gets_any_before_each_shard_has_said_what_it_uses() {
+    let (mut leases, mut config) = (Leases::new(3), Config::new());
+    config.adopt(&mut leases, None);
+    config.adopt(&mut leases, Some(10));
+    config.say(&mut leases, 0, (0, 7, true));
+    config.say(&mut leases, 1, (0, 2, false));
+    assert_eq!(sent(&mut leases, 0), None);
+    config.say(&mut leases, 2, (0, 0, false));
+    assert_eq!(sent(&mut leases, 0), Some((1, None)));
+    // A fenced one is not waited for; what it says later counts.
+    config.adopt(&mut leases, None);
+    leases.set_fenced(ShardId(2), true);
+    config.adopt(&mut leases, Some(10));
+    config.say(&mut leases, 0, (1, 8, false));
+    config.say(&mut leases, 1, (0, 2, true));
+    assert_eq!(leased(&leases), 10);
+    config.say(&mut leases, 2, (0, 5, false));
+    assert_eq!((leased(&leases), sent(&mut leases, 0)), (15, Some((1, Some(0)))));
+}
+
+#[test]
+fn a_word_of_before_the_limit_is_not_about_it() {
+    let (mut leases, mut config) = (Leases::new(1), Config::new());
+    config.adopt(&mut leases, None);
+    let before = config.now.version;
+    config.adopt(&mut leases, Some(3));
+    let want = Want { of: Limited::Listener(config.of()), given: 0, held: 0, wants: true };
+    leases.hear(ShardId(0), before, &[want]);
+    assert_eq!(sent(&mut leases, 0), None);
+}
+
+#[test]
+fn credits_of_a_dead_shard_are_free_when_it_has_ended() {
+    let (mut leases, config) = limited(1, 2);
+    config.say(&mut leases, 0, (0, 0, true));
+    assert_eq!(sent(&mut leases, 0), Some((1, None)));
+    config.say(&mut leases, 1, (0, 0, true));
+    assert_eq!(leased(&leases), 1);
+    leases.ended(ShardId(0));
+    assert_eq!(sent(&mut leases, 1).map(|it| it.0), Some(1));
+    // What the dead one has said comes too late, its successor begins anew.
+    config.say(&mut leases, 0, (1, 1, true));
+    assert_eq!(leased(&leases), 1);
+    leases.built_again(ShardId(0));
+    config.say(&mut leases, 0, (0, 0, true));
+    config.say(&mut leases, 1, (1, 0, false));
+    assert_eq!(sent(&mut leases, 0).map(|it| it.0), Some(1));
+}
+
+#[test]
+fn a_lower_limit_gives_nothing_until_enough_has_come_back() {
+    let (mut leases, mut config) = limited(8, 2);
+    config.say(&mut leases, 0, (0, 0, true));
+    config.say(&mut leases, 1, (0, 0, true));
+    assert_eq!(sent(&mut leases, 0), Some((4, None)));
+    // What was not sent is not given under a lower limit.
+    config.adopt(&mut leases, Some(2));
+    assert_eq!(leased(&leases), 4);
+    config.say(&mut leases, 0, (4, 4, true));
+    config.say(&mut leases, 1, (0, 0, true));
+    assert_eq!(sent(&mut leases, 0), Some((4, Some(0))), "not even for one who leaves");
+    assert_eq!(sent(&mut leases, 1), Some((0, Some(0))));
+    config.say(&mut leases, 0, (4, 2, true));
+    assert_eq!(sent(&mut leases, 0), Some((4, Some(1))), "there are as many as may be");
+    assert_eq!(sent(&mut leases, 1), Some((0, Some(1))));
+    config.say(&mut leases, 0, (4, 1, true));
+    assert_eq!(sent(&mut leases, 1).map(|it| it.0), Some(1));
+    assert_eq!(leased(&leases), 2);
+    // A higher one is there at once.
+    config.adopt(&mut leases, Some(9));
+    assert_eq!(sent(&mut leases, 0).map(|it| it.0), Some(8));
+}
+
+#[test]
+fn a_full_channel_loses_no_credit_and_says_only_the_last_word() {
+    let (mut leases, config) = limited(8, 1);
+    config.say(&mut leases, 0, (0, 0, true));
+    leases.flush(ShardId(0), Err);
+    config.say(&mut leases, 0, (0, 0, true)); // an old word: the answer is on its way
+    leases.flush(ShardId(0), Err);
+    assert_eq!(sent(&mut leases, 0), Some((4, None)));
+    assert_eq!(sent(&mut leases, 0), None);
+    config.say(&mut leases, 0, (4, 4, true));
+    assert_eq!(sent(&mut leases, 0), Some((6, None)));
+}

@@ -1,0 +1,172 @@
+//! Addresses keep their sockets while listeners change around them: nobody who connects to one that
+//! stays notices.
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use weir_tests::clock;
+use weir_tests::net::{Backend, Peer, Script, free, own_ip};
+use weir_tests::weir::{Start, Weir};
+
+/// Versions that are made while clients come.
+const CHANGES: usize = 100;
+/// Clients that come all the time, one after the other.
+const VISITORS: usize = 3;
+
+/// Runs `story` in a network namespace of its own, with `net.ipv4.tcp_migrate_req` as it says: the
+/// test starts itself again there. Where that is not allowed it runs here, as things are.
+fn with_migration(name: &str, migrate: &str, story: fn()) {
+    const INSIDE: &str = "WEIR_STORY_ADDRESSES_INSIDE";
+    if std::env::var_os(INSIDE).is_some() {
+        let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+        assert!(up.is_ok_and(|status| status.success()), "the loopback comes up");
+        std::fs::write("/proc/sys/net/ipv4/tcp_migrate_req", migrate).expect("it is ours");
+        return story();
+    }
+    let may = Command::new("unshare").args(["-n", "true"]).output();
+    if !may.is_ok_and(|ran| ran.status.success()) {
+        eprintln!("no network namespace can be made: tcp_migrate_req stays as it is");
+        return story();
+    }
+    let me = std::env::current_exe().expect("a test has a path");
+    let mut command = Command::new("unshare");
+    command.arg("-n").arg(me).args(["--exact", &format!("addresses::{name}"), "--nocapture"]);
+    let ran = command.env(INSIDE, "1").output().expect("unshare is there");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let said = format!("{}{}", text(&ran.stdout), text(&ran.stderr));
+    eprintln!("{said}");
+    assert!(ran.status.success() && said.contains("1 passed"), "the story failed in its namespace");
+}
+
+/// A listener: its name and its addresses.
+type Listener<'a> = (&'a str, Vec<SocketAddr>);
+
+fn objects(listeners: &[Listener<'_>], backend: &Backend, limit: &str) -> String {
+    let mut text = String::new();
+    for (name, addresses) in listeners {
+        let bind: Vec<String> = addresses.iter().map(|it| format!("\"{it}\"")).collect();
+        let bind = bind.join(", ");
+        text += &format!("[listener.{name}]\nbind = [{bind}]\npool = \"web\"\n{limit}\n");
+    }
+    let address = backend.address;
+    text + "[pool.web]\nhealth = { kind = \"none\" }\n[pool.web.backend]\n"
+        + &format!("b1 = {{ address = \"{address}\" }}\n")
+}
+
+/// Clients that come to `at` until `stop`; what went wrong, and how many there were.
+fn visit(at: SocketAddr, stop: &AtomicBool, faults: &Mutex<Vec<String>>) -> usize {
+    let mut visits = 0;
+    while !stop.load(Ordering::SeqCst) {
+        visits += 1;
+        let served = Peer::try_connect(at).and_then(|mut peer| {
+            peer.try_line()?;
+            peer.fin();
+            Ok(())
+        });
+        if let Err(error) = served {
+            faults.lock().expect("no visitor panics").push(error.to_string());
+        }
+    }
+    visits
+}
+
+/// Ends the visitors also when a check fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// `stays` is an address that some listener has in each version.
+fn nobody_at_an_address_that_stays_notices(limit: &str) {
+    let backend = Backend::start("b1", own_ip(), Script::Banner);
+    let [stays, other, third] = [own_ip(), own_ip(), own_ip()].map(free);
+    let first = objects(&[("web", vec![stays])], &backend, limit);
+    let weir = Weir::start(stays, &first, Start::default());
+    let mut old = Peer::connect(stays);
+    assert_eq!(old.line(), "b1");
+    let versions: [Vec<Listener<'_>>; 6] = [
+        vec![("web", vec![stays, other])], // one address more
+        vec![("web", vec![stays, third])], // one goes, another one comes
+        vec![("www", vec![stays, third])], // renamed
+        vec![("two", vec![third]), ("www", vec![stays])], // an address leaves for a new one
+        vec![("new", vec![stays]), ("two", vec![third])], // removed and added
+        vec![("web", vec![other]), ("two", vec![stays, third])], // it goes to another one
+    ];
+    let (stop, faults) = (AtomicBool::new(false), Mutex::new(Vec::new()));
+    let visits: usize = std::thread::scope(|scope| {
+        let stop_at_last = Stop(&stop);
+        let visitors: Vec<_> =
+            (0..VISITORS).map(|_| scope.spawn(|| visit(stays, &stop, &faults))).collect();
+        for version in versions.iter().cycle().take(CHANGES) {
+            let text = objects(version, &backend, limit);
+            let file = weir.dir.write("next.toml", &weir.with_settings(&text));
+            weir.ok(&["config", "apply", &file]);
+        }
+        drop(stop_at_last);
+        visitors.into_iter().map(|visitor| visitor.join().expect("no visitor panics")).sum()
+    });
+    let faults = faults.into_inner().expect("no visitor panics");
+    eprintln!("{} of {visits} visits failed in {CHANGES} versions", faults.len());
+    assert!(faults.is_empty(), "{faults:?}");
+    assert!(visits > CHANGES, "too few clients to prove anything: {visits}");
+    old.echo(b"still here").fin().expect_fin();
+}
+
+#[test]
+fn with_migration_of_waiting_clients() {
+    with_migration("with_migration_of_waiting_clients", "1", || {
+        nobody_at_an_address_that_stays_notices("");
+    });
+}
+
+#[test]
+fn without_migration_of_waiting_clients() {
+    with_migration("without_migration_of_waiting_clients", "0", || {
+        nobody_at_an_address_that_stays_notices("");
+    });
+}
+
+#[test]
+fn behind_a_limit() {
+    with_migration("behind_a_limit", "0", || {
+        nobody_at_an_address_that_stays_notices("max-sessions = 2");
+    });
+}
+
+#[test]
+fn who_waits_at_an_address_that_stays_waits_on_under_another_name() {
+    let backend = Backend::start("b1", own_ip(), Script::Banner);
+    let [stays, goes] = [own_ip(), own_ip()].map(free);
+    let limit = "max-sessions = 1";
+    let first = objects(&[("web", vec![stays, goes])], &backend, limit);
+    let weir = Weir::start(stays, &first, Start::default());
+    let mut served = Peer::connect(stays);
+    assert_eq!(served.line(), "b1");
+    // There is no place for these: they wait in the backlog of one address and the other.
+    let mut waits: Vec<Peer> = (0..4).map(|_| Peer::connect(stays)).collect();
+    let mut leaves = Peer::connect(goes);
+    let second = objects(&[("www", vec![stays])], &backend, limit);
+    let file = weir.dir.write("next.toml", &weir.with_settings(&second));
+    weir.ok(&["config", "apply", &file]);
+    leaves.expect_rst();
+    served.echo(b"still here");
+    let sessions = weir.json(&["listener", "show", "www"])["sessions"].clone();
+    assert_eq!(sessions, 1, "a listener that was renamed is the same, and full");
+    served.fin().expect_fin();
+    // One at a time, in any order of the shards.
+    clock::wait_for("all of them to be served", || {
+        let place = waits.iter().position(|it| it.hears_within(clock::PATIENCE / 1000));
+        if let Some(place) = place {
+            let mut client = waits.swap_remove(place);
+            assert_eq!(client.line(), "b1");
+            client.fin().expect_fin();
+        }
+        waits.is_empty()
+    });
+    assert!(Peer::try_connect(goes).is_err(), "nobody listens there any more");
+}
