@@ -112,6 +112,7 @@ fn stats(snapshot: &Snapshot, choices: &mut Choices<'_>) -> Box<ShardStats> {
             connect_failures: [number(), 0, 1, 0],
             received_bytes: number(),
             sent_bytes: number(),
+            early_closes: number(),
         })
         .collect();
     stats

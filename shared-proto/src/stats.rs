@@ -39,6 +39,12 @@ pub struct ShardStats {
     pub reserved: u64,
     /// Flows that went from buffers to a pipe.
     pub promotions: u64,
+    /// Flows that went back to buffers because splice(2) moved nothing from a socket that was
+    /// readable, as before an urgent byte.
+    pub pipes_refused: u64,
+    /// Times that a session's watches told again and again and no byte moved, so that they were
+    /// left alone for a moment.
+    pub fruitless_watches: u64,
     /// Bytes that pipes have moved, counted as the backends' bytes are.
     pub spliced_bytes: u64,
     /// Nanoseconds in which the loop was not waiting.
@@ -175,6 +181,8 @@ pub struct BackendStats {
     pub sessions: u64,
     /// By [`ConnectFault`].
     pub connect_failures: [u64; ConnectFault::ALL.len()],
+    /// Sessions that it closed or reset before it had sent a byte.
+    pub early_closes: u64,
     /// Bytes from the backend.
     pub received_bytes: u64,
     /// Bytes to the backend.
@@ -188,6 +196,7 @@ impl BackendStats {
         for (into, from) in self.connect_failures.iter_mut().zip(other.connect_failures) {
             *into += from;
         }
+        self.early_closes += other.early_closes;
         self.received_bytes += other.received_bytes;
         self.sent_bytes += other.sent_bytes;
     }
@@ -215,6 +224,8 @@ impl ShardStats {
             starved: 0,
             reserved: 0,
             promotions: 0,
+            pipes_refused: 0,
+            fruitless_watches: 0,
             spliced_bytes: 0,
             busy_ns: 0,
         }
@@ -241,6 +252,8 @@ impl ShardStats {
         self.starved = 0;
         self.reserved = 0;
         self.promotions = 0;
+        self.pipes_refused = 0;
+        self.fruitless_watches = 0;
         self.spliced_bytes = 0;
         self.busy_ns = 0;
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use weir_tests::baseline::{Baseline, percentile};
+use weir_tests::baseline::{Baseline, count, percentile};
 use weir_tests::clock;
 use weir_tests::net::ending::{self, Ending};
 use weir_tests::net::{self, End, Peer, Script};
@@ -22,6 +22,10 @@ enum How {
     RstAfterFin,
     /// Both sides send a FIN.
     BothFin,
+    /// Bytes, one of them urgent with others behind it, then a FIN.
+    UrgentThenFin,
+    /// The same, then a reset.
+    UrgentThenRst,
 }
 
 /// What the session does meanwhile.
@@ -47,6 +51,9 @@ enum Side {
 
 const FINS: [How; 3] = [How::Fin, How::DataThenFin, How::BothFin];
 const RESETS: [How; 2] = [How::Rst, How::RstAfterFin];
+/// An urgent byte, with so many bytes before it and behind it.
+const URGENT_AFTER: u64 = 50_000;
+const URGENT_BEFORE: u64 = 50_000;
 const STATES: [State; 5] =
     [State::Idle, State::Parked, State::InFlight, State::WriterBlocked, State::ReaderBlocked];
 
@@ -104,12 +111,21 @@ impl Case {
         self.acted_at = Some(now);
         // Whoever still sends says no more than it has said.
         actor.goal = actor.sent;
-        if matches!(how, How::Fin | How::DataThenFin | How::BothFin) {
+        if matches!(how, How::Fin | How::DataThenFin | How::BothFin | How::UrgentThenFin) {
             other.goal = other.sent;
             other.reads = true;
         }
+        if matches!(how, How::UrgentThenFin | How::UrgentThenRst) {
+            actor.urgent_at = Some(actor.sent + URGENT_AFTER);
+            actor.goal += URGENT_AFTER + URGENT_BEFORE;
+        }
         match how {
-            How::Fin => actor.wants_fin = true,
+            How::Fin | How::UrgentThenFin => actor.wants_fin = true,
+            // What the socket takes of it is sent; the rest is nobody's.
+            How::UrgentThenRst => {
+                actor.step(now).unwrap_or_else(|what| panic!("{:?}: {what}", self.cell));
+                actor.reset(now);
+            }
             How::DataThenFin => {
                 actor.goal += 100_000;
                 actor.wants_fin = true;
@@ -134,7 +150,8 @@ impl Case {
 
     /// What the other side must see in the end.
     fn wanted(&self) -> End {
-        if matches!(self.cell.0, How::Rst | How::RstAfterFin) { End::Rst } else { End::Fin }
+        let reset = matches!(self.cell.0, How::Rst | How::RstAfterFin | How::UrgentThenRst);
+        if reset { End::Rst } else { End::Fin }
     }
 
     /// Whether the other side has seen its end; checks that it is the right one.
@@ -254,8 +271,9 @@ fn round(
     results
 }
 
-/// Runs the cells of `hows` × `states`; asserts what was promised and prints how long it took.
-fn matrix(hows: &[How], states: &[State]) {
+/// Runs the cells of `hows` × `states`; asserts what was promised and prints how long it took. The
+/// metrics at the end.
+fn matrix(hows: &[How], states: &[State]) -> String {
     let _alone = size::alone();
     let listener = net::listener(net::own_ip());
     socket2::SockRef::from(&listener).set_recv_buffer_size(8 << 10).expect("it takes a size");
@@ -288,6 +306,7 @@ fn matrix(hows: &[How], states: &[State]) {
     assert!(late <= every.len() / 100 + 1, "{late} of {} took more than {SOON:?}", every.len());
     assert!(most <= LATE, "an end took {most:?}");
     before.expect_again(&set.weir);
+    set.weir.get("/metrics").body
 }
 
 #[test]
@@ -305,4 +324,18 @@ fn a_reset_stays_a_reset() {
 #[test]
 fn a_reset_of_a_side_whose_bytes_nobody_reads() {
     matrix(&RESETS, &[State::WriterBlocked]);
+}
+
+/// Each end with an urgent byte before it: through buffers, and (in flight, with large receives)
+/// through a pipe, where splice(2) stops before that byte.
+#[test]
+fn an_end_behind_an_urgent_byte_is_the_same_end() {
+    let urgent = [How::UrgentThenFin, How::UrgentThenRst];
+    let states = [State::Idle, State::Parked, State::InFlight, State::ReaderBlocked];
+    let page = matrix(&urgent, &states);
+    let pipes = count(&page, "weir_shard_promotions_total", &[]);
+    assert!(pipes > 0, "some of it went through pipes");
+    let page = matrix(&[How::UrgentThenFin], &[State::WriterBlocked]);
+    let refused = count(&page, "weir_shard_pipes_refused_total", &[]);
+    eprintln!("{pipes} pipes, {refused} refused behind a blocked reader");
 }

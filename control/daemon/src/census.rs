@@ -66,6 +66,7 @@ pub struct BackendTotals {
     pub sessions_total: u64,
     /// By [`ConnectFault`].
     pub connect_failures: [u64; ConnectFault::ALL.len()],
+    pub early_closes: u64,
     /// From the backend.
     pub received_bytes: u64,
     /// To the backend.
@@ -117,6 +118,8 @@ pub struct ShardTotals {
     pub starved: u64,
     pub reserved: u64,
     pub promotions: u64,
+    pub pipes_refused: u64,
+    pub fruitless_watches: u64,
     pub spliced_bytes: u64,
     /// Free now.
     pub buffers_free: u64,
@@ -412,6 +415,7 @@ impl Census {
         for (into, from) in totals.connect_failures.iter_mut().zip(row.connect_failures) {
             *into += from;
         }
+        totals.early_closes += row.early_closes;
         totals.received_bytes += row.received_bytes;
         totals.sent_bytes += row.sent_bytes;
         if let Some(pool) = self.pools.get_mut(&backend.pool) {
@@ -472,6 +476,8 @@ impl Shard {
         totals.starved += stats.starved;
         totals.reserved += stats.reserved;
         totals.promotions += stats.promotions;
+        totals.pipes_refused += stats.pipes_refused;
+        totals.fruitless_watches += stats.fruitless_watches;
         totals.spliced_bytes += stats.spliced_bytes;
         totals.busy_ns += stats.busy_ns;
     }

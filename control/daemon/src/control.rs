@@ -3,6 +3,7 @@
 mod change;
 mod lifecycle;
 mod panic;
+mod repeats;
 mod shard;
 
 use std::cell::RefCell;
@@ -31,6 +32,7 @@ use crate::watchdog::Watched;
 
 pub use change::{Change, Waits};
 use lifecycle::STOP_MAX;
+use repeats::Repeats;
 pub(crate) use shard::{Life, Shard};
 
 /// How long an address may still be held by the sockets of a listener that was removed.
@@ -130,6 +132,8 @@ pub struct Control {
     panicking: BTreeSet<PoolId>,
     /// When shards panicked lately.
     panics: Vec<Now>,
+    /// What the data path has done too often, and what was told of it.
+    repeats: Repeats,
 }
 
 impl Control {
@@ -156,6 +160,7 @@ impl Control {
             released: Vec::new(),
             panicking: BTreeSet::new(),
             panics: Vec::new(),
+            repeats: Repeats::default(),
             fleet,
         }
     }
@@ -328,6 +333,7 @@ impl Control {
         let now = moment.now;
         self.fleet.ticks(now);
         self.heed_watchdog(moment);
+        self.tell_repeats(moment);
         if self.rollout.on_time(now) {
             let (version, waiting) = (self.rollout.version(), self.rollout.waiting());
             tracing::error!("version {version} is late: shards {waiting} have not adopted it");

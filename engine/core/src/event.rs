@@ -55,10 +55,11 @@ pub struct Moved {
     /// Bytes that went into the pipe, and out of it.
     pub received: u32,
     pub sent: u32,
-    /// The source has nothing for now.
+    /// The source has nothing for now: EAGAIN.
     pub dry: bool,
-    /// The source's FIN has been seen.
-    pub ended: bool,
+    /// The source gave nothing and will not say why: its end, or bytes that splice(2) does not move
+    /// (it stops before an urgent one). Only a receive can tell.
+    pub unsure: bool,
     /// The sink takes nothing for now.
     pub full: bool,
     pub receive_failed: Option<Errno>,
@@ -88,12 +89,17 @@ impl Chunk {
 pub struct Errno(pub i32);
 
 impl Errno {
+    pub const EINTR: Errno = Errno(4);
     pub const EAGAIN: Errno = Errno(11);
+    pub const EBADF: Errno = Errno(9);
     pub const ENOMEM: Errno = Errno(12);
+    pub const EACCES: Errno = Errno(13);
     pub const EINVAL: Errno = Errno(22);
+    pub const EFAULT: Errno = Errno(14);
     pub const ENFILE: Errno = Errno(23);
     pub const EMFILE: Errno = Errno(24);
     pub const EPIPE: Errno = Errno(32);
+    pub const EOPNOTSUPP: Errno = Errno(95);
     pub const EADDRNOTAVAIL: Errno = Errno(99);
     pub const ECONNABORTED: Errno = Errno(103);
     pub const ECONNRESET: Errno = Errno(104);
@@ -101,6 +107,22 @@ impl Errno {
     pub const ETIMEDOUT: Errno = Errno(110);
     pub const ECONNREFUSED: Errno = Errno(111);
     pub const ECANCELED: Errno = Errno(125);
+
+    /// True if the operation has met nothing but a bad moment, and may be asked for again.
+    #[must_use]
+    pub fn is_passing(self) -> bool {
+        matches!(self, Errno::EAGAIN | Errno::EINTR)
+    }
+
+    /// True if an operation of a relaying session was asked for wrongly, or of a kernel that does
+    /// not have it: no peer can cause that, so none is to be blamed.
+    #[must_use]
+    pub fn is_misuse(self) -> bool {
+        matches!(
+            self,
+            Errno::EBADF | Errno::EACCES | Errno::EFAULT | Errno::EINVAL | Errno::EOPNOTSUPP
+        )
+    }
 
     /// True if this host ran out of something; no peer is to blame for it.
     #[must_use]

@@ -1,7 +1,7 @@
 //! One direction of a session: a short queue (or, for bulk, a pipe) between a source and a sink,
 //! end of stream, backpressure.
 
-use crate::event::{Chunk, PipeId, Receive};
+use crate::event::{Chunk, Moved, PipeId, Receive};
 
 /// The most chunks that wait in one direction. Two: one is being sent while the next one is
 /// received.
@@ -93,7 +93,8 @@ pub struct Flow {
     queue: [Option<Chunk>; QUEUE_MAX],
     pub source: Source,
     pub sink: Sink,
-    /// The last receive left bytes in the socket.
+    /// Bytes or the end are known to be in the socket: the last receive left them there, or a watch
+    /// has told.
     pub more: bool,
     /// Large receives in a row, up to [`BULK_AFTER`].
     large: u8,
@@ -164,12 +165,8 @@ impl Flow {
         if self.sink != Sink::Idle || self.queued {
             return None;
         }
-        match self.source {
-            Source::Idle => Some(Next::Move),
-            _ if pipe.held > 0 => Some(Next::Move),
-            Source::Ended => Some(Next::Finish),
-            _ => None,
-        }
+        // No end is seen through a pipe: it is given back before a receive tells of one.
+        (self.source == Source::Idle || pipe.held > 0).then_some(Next::Move)
     }
 
     /// True if bytes wait to be sent.
@@ -184,6 +181,13 @@ impl Flow {
         self.source = Source::Idle;
         self.large = 0;
         self.pipe = pipe.map(|id| Pipe { id, held: 0 });
+    }
+
+    /// The source was known to be readable, or said that it has ended, and no byte came out of it:
+    /// splice(2) stops before an urgent byte with the same answers. A receive must tell.
+    #[must_use]
+    pub fn is_refused(&self, moved: &Moved) -> bool {
+        moved.unsure || (moved.dry && moved.received == 0 && self.more)
     }
 
     /// The next receive, which is asked for now. On a `nonblocking` leg it must try first, or it
@@ -388,14 +392,36 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_is_emptied_before_the_fin() {
+    fn a_pipe_is_emptied_while_its_source_has_nothing() {
         let pipe = Some(Pipe { id: PipeId(0), held: 7 });
-        let mut flow = Flow { pipe, source: Source::Ended, ..Flow::default() };
+        let mut flow = Flow { pipe, source: Source::Waiting, ..Flow::default() };
         assert_eq!(flow.next(false), Some(Next::Move));
         flow.sink = Sink::Waiting;
         assert_eq!(flow.next(false), None);
         flow.sink = Sink::Idle;
         flow.pipe = Some(Pipe { id: PipeId(0), held: 0 });
-        assert_eq!(flow.next(false), Some(Next::Finish));
+        assert_eq!(flow.next(false), None);
+    }
+
+    #[test]
+    fn a_pipe_is_refused_where_its_answer_may_mean_something_else() {
+        let dry = Moved { dry: true, ..Moved::default() };
+        let dry_later = Moved { received: 5, sent: 5, ..dry };
+        let unsure = Moved { unsure: true, ..Moved::default() };
+        let full = Moved { full: true, received: 9, sent: 3, ..Moved::default() };
+        let cases = [
+            // What the kernel said, whether the source was known to be readable, the verdict.
+            (dry, false, false),
+            (dry, true, true),
+            (dry_later, true, false),
+            (unsure, false, true),
+            (unsure, true, true),
+            (Moved { received: 5, sent: 5, ..unsure }, false, true),
+            (full, true, false),
+        ];
+        for (moved, more, verdict) in cases {
+            let flow = Flow { more, ..Flow::default() };
+            assert_eq!(flow.is_refused(&moved), verdict, "{moved:?}, readable: {more}");
+        }
     }
 }

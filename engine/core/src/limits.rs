@@ -17,6 +17,11 @@ pub const WATCH_AFTER_MS: u32 = 40;
 /// milliseconds: twice that, at most, after the last bytes it is watched for a reset.
 pub const DOUBT_MS: u32 = 20;
 
+/// News of one session's watches without a byte that moves, before they rest until the next look,
+/// [`WATCH_AFTER_MS`] later. One is usual, a few can be chance; more are a kernel that says
+/// "ready" and then EAGAIN, such as one that is short of memory for TCP (`net.ipv4.tcp_mem`).
+pub const FRUITLESS_MAX: u8 = 8;
+
 /// How long a side may take nothing although bytes wait for it, in milliseconds; then the kernel
 /// gives it up (tcp(7), TCP_USER_TIMEOUT) and not after tcp_retries2's 15 minutes, or never.
 pub const STALLED_MS: u32 = 60_000;

@@ -120,6 +120,11 @@ impl Meter {
         self.box_now.backends[backend as usize].connect_failures[fault as usize] += 1;
     }
 
+    /// A backend has closed or reset a session before it had sent a byte.
+    pub fn closed_early(&mut self, backend: u32) {
+        self.box_now.backends[backend as usize].early_closes += 1;
+    }
+
     pub fn connected(&mut self, pool: u16, backend: u32, took_us: u64) {
         self.box_now.backends[backend as usize].sessions += 1;
         let pool = &mut self.box_now.pools[usize::from(pool)];

@@ -109,6 +109,8 @@ pub struct Session {
     pub lean: bool,
     /// It is counted as stalled.
     pub counted_stalled: bool,
+    /// News of watches since a byte last moved, up to [`FRUITLESS_MAX`].
+    fruitless: u8,
     /// The legs answer EAGAIN where they would wait, because a pipe is used.
     nonblocking: bool,
     /// A receive of so many bytes counts as large.
@@ -149,6 +151,7 @@ impl Session {
             rewatch: [false; 2],
             lean: false,
             counted_stalled: false,
+            fruitless: 0,
             nonblocking: false,
             bulk_bytes: u16::MAX,
             multishot_bytes: 0,
@@ -191,6 +194,16 @@ impl Session {
     /// The pipes that it uses, with what is in them. For checkers.
     pub fn pipes(&self) -> impl Iterator<Item = Pipe> + '_ {
         self.flows.iter().filter_map(|flow| flow.pipe)
+    }
+
+    /// True if the backend took the session and ended it before it had sent a byte.
+    #[must_use]
+    pub fn is_early_close(&self, reason: CloseReason) -> bool {
+        let closed = matches!(reason.why, Why::Complete | Why::Reset);
+        reason.by == By::Backend
+            && closed
+            && reason.during != During::Connecting
+            && !self.first_byte_seen
     }
 
     /// True if one direction has ended and the other has not.
@@ -241,6 +254,7 @@ impl Session {
                     out.push(Action::Release(buffer));
                 }
                 flow.more = more;
+                self.fruitless = 0;
                 // It may have been the last one for now: then a watch must tell of a reset.
                 self.rewatch[side as usize] |= self.watched;
                 Step::Received(side, length)
@@ -263,6 +277,7 @@ impl Session {
                 if let Some(empty) = flow.sent(count) {
                     out.push(Action::Release(empty.buffer));
                 }
+                self.fruitless = 0;
                 Step::Sent(side, count)
             }
             Completion::ReceiveFailed(errno) => {
@@ -272,7 +287,7 @@ impl Session {
                 }
                 Step::None
             }
-            Completion::SendFailed(Errno::EAGAIN) => {
+            Completion::SendFailed(errno) if errno.is_passing() => {
                 self.flows[side.other() as usize].sink = Sink::Waiting;
                 self.rewatch[side as usize] = true;
                 self.rewatch[side.other() as usize] |= self.watched;
@@ -313,12 +328,13 @@ impl Session {
         let flow = &mut self.flows[side as usize];
         flow.source = Source::Ended;
         flow.parking = false;
+        self.fruitless = 0;
         self.ended_first = self.ended_first.or(Some(side));
-        self.rewatch[side as usize] = self.watched;
+        self.rewatch[side as usize] |= self.watched;
     }
 
     fn fail(&mut self, side: Side, errno: Errno, out: &mut Actions) {
-        if errno.is_local() {
+        if errno.is_local() || errno.is_misuse() {
             return self.begin_close(By::Weir, Why::Local, out);
         }
         let by = match side {
@@ -379,7 +395,6 @@ impl Session {
             }
             Next::Finish => {
                 flow.sink = Sink::Finished;
-                self.demote(source, out);
                 out.push(Action::Finish(to));
             }
             Next::Promote => {

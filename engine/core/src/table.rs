@@ -24,7 +24,7 @@ use crate::base::clock::Now;
 use crate::base::prng::Prng;
 use crate::base::slab::Slab;
 use crate::base::wheel::Wheel;
-use crate::event::{Completion, Errno, Leg, Side};
+use crate::event::{Completion, Leg, Side};
 use crate::lease::Lease;
 use crate::limits::{EJECTIONS_MAX, TICK_MS, Tuning};
 use crate::line::Line;
@@ -263,7 +263,7 @@ impl Table {
         }
         match done {
             Completion::Ended => self.half_closed(id, now),
-            Completion::SendFailed(Errno::EAGAIN) => self.blocked(id, now),
+            Completion::SendFailed(errno) if errno.is_passing() => self.blocked(id, now),
             Completion::Received { last: false, .. } => self.doubt(id, now),
             _ => {}
         }
@@ -351,6 +351,9 @@ impl Table {
         let Route { listener, pool, backend, .. } = session.route;
         if let Some(backend) = backend {
             self.view.count(backend, false);
+            if session.is_early_close(reason) {
+                self.meter.closed_early(backend);
+            }
             if let Some(is_retry) = session.counted_retry {
                 self.view.connect_ends(pool, (backend, is_retry), false, now);
             }

@@ -15,7 +15,7 @@ mod script;
 use std::collections::BTreeMap;
 
 use weir_core::action::How;
-use weir_core::event::{Interest, Receive};
+use weir_core::event::{Interest, Moved, Receive};
 use weir_engine::io::Kind;
 
 use crate::chance::Chance;
@@ -67,9 +67,13 @@ pub(crate) enum Step {
     /// For bytes, for room.
     Watch(usize, Interest),
     Nonblocking(usize, bool),
+    /// From one connection to another by splice(2), through a pipe of its own.
+    Splice(usize, usize),
     Close(usize, How),
     Fence,
     PeerSend(usize, usize),
+    /// One byte, urgent (MSG_OOB).
+    PeerUrgent(usize),
     PeerFin(usize),
     PeerReset(usize),
     PeerClose(usize),
@@ -82,8 +86,9 @@ pub(crate) enum Step {
 pub(crate) enum Heard {
     Accepted(Result<usize, i32>),
     Connected(usize, Result<(), i32>),
-    /// So many bytes; whether there are more; whether that was the receive's last word.
-    Received(usize, u16, [bool; 2]),
+    /// Which piece, so that those of one multishot receive keep their order; how many bytes;
+    /// whether there are more; whether that was the receive's last word.
+    Received(Piece, u16, [bool; 2]),
     Ended(usize),
     Starved(usize),
     ReceiveFailed(usize, i32),
@@ -94,11 +99,26 @@ pub(crate) enum Heard {
     CanceledAccepts,
     /// A watch has told: readable, writable, reset.
     Ready(usize, [bool; 3]),
+    /// From whom to whom; bytes into the pipe and out of it; dry, unsure, full; errors of the
+    /// receive and of the send.
+    Moved([usize; 2], [u32; 2], [bool; 3], [Option<i32>; 2]),
     PeerRead(usize, usize),
     PeerEnd(usize),
     PeerReset(usize),
     /// Buffers that no session holds, after the batch.
     Free(u32),
+}
+
+impl Heard {
+    fn moved(conns: [usize; 2], moved: &Moved) -> Heard {
+        let failed = [moved.receive_failed, moved.send_failed];
+        Heard::Moved(
+            conns,
+            [moved.received, moved.sent],
+            [moved.dry, moved.unsure, moved.full],
+            failed.map(|errno| errno.map(|errno| errno.0)),
+        )
+    }
 }
 
 /// What scripts have covered.
@@ -114,6 +134,11 @@ pub struct Covered {
     pub refused: u64,
     /// Sends of which the kernel took a part only.
     pub parts: u64,
+    /// Urgent bytes that peers have sent.
+    pub urgent: u64,
+    /// Tries of splice(2), and how many of them moved nothing.
+    pub moves: u64,
+    pub moved_nothing: u64,
     /// Batches in which bytes came later than the model says: the machine was busy.
     pub late: u64,
     /// Scripts whose first run could not be explained and a later one could.
@@ -129,11 +154,16 @@ impl Covered {
             && self.late <= few
             && self.canceled > few
             && self.starved > 0
+            && self.urgent > few
+            && self.moved_nothing > 0
+            && self.moves > self.moved_nothing
             && self.answers > 5 * few
     }
 
-    fn add(&mut self, heard: &[Heard]) {
+    fn add(&mut self, steps: &[Step], heard: &[Heard]) {
         self.batches += 1;
+        let urgent = steps.iter().filter(|step| matches!(step, Step::PeerUrgent(_))).count();
+        self.urgent += urgent as u64;
         self.answers += heard.len() as u64;
         for heard in heard {
             match heard {
@@ -145,6 +175,10 @@ impl Covered {
                 }
                 Heard::Canceled(_) | Heard::CanceledAccepts => self.canceled += 1,
                 Heard::Starved(_) => self.starved += 1,
+                Heard::Moved(_, [received, _], ..) => {
+                    self.moves += 1;
+                    self.moved_nothing += u64::from(*received == 0);
+                }
                 _ => {}
             }
         }
@@ -207,7 +241,7 @@ fn run_on(
         let heard = listen_and_explain(&mut history, &mut real, &steps, chance);
         let heard = heard.map_err(|what| format!("{what}\nsteps:\n  {}", text.join("\n  ")))?;
         text.push(format!("  -> {heard:?}"));
-        covered.add(&heard);
+        covered.add(&steps, &heard);
         covered.parts += script.learn(&heard);
     }
     covered.late += history.past.iter().filter(|(.., late)| *late).count() as u64;

@@ -99,6 +99,12 @@ pub fn check(table: &Table, kernel: &Kernel) -> Result<(), String> {
         }
         check_reserve(session, kernel)?;
         check_hunger(session, note)?;
+        if session.is_muted() {
+            // Its watches told in vain and rest, but not for long.
+            let look = now.plus_millis(WATCH_AFTER_MS + 2 * TICK_MS);
+            let comes = table.next_deadline().is_some_and(|at| at <= look);
+            return comes.then_some(()).ok_or_else(|| format!("{id:?} is muted for ever"));
+        }
         Side::BOTH.into_iter().try_for_each(|side| check_waits(session, side, note, kernel))
     })
 }
@@ -237,6 +243,10 @@ fn check_client(session: &Session, note: &Note, now: Now, behind: bool) -> Resul
 
 /// A buffer of the reserve is never held for a side that takes nothing.
 fn check_reserve(session: &Session, kernel: &Kernel) -> Result<(), String> {
+    // Where the host was short of memory for TCP, room was no promise.
+    if kernel.has_refused {
+        return Ok(());
+    }
     for flow in Side::BOTH.map(|side| session.flow(side)) {
         let reserved = flow.chunks().find(|chunk| kernel.is_reserved(chunk.buffer));
         if let (Some(chunk), Sink::Waiting) = (reserved, flow.sink) {

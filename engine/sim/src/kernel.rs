@@ -69,9 +69,8 @@ pub struct Note {
     pub conns: [Option<ConnId>; 2],
     /// The backend of the last connect.
     pub address: Option<SocketAddr>,
-    /// It has begun to close: what arrives now is only given back.
+    /// It has begun to close (what arrives now is only given back); one side has ended.
     pub closing: bool,
-    /// One side's end of stream has been told.
     pub half_closed: bool,
     /// When the last end of stream was told, or that a side takes nothing for now.
     pub deaf_at: u64,
@@ -80,11 +79,12 @@ pub struct Note {
     pub looked_at: u64,
     /// This host has failed an operation of it.
     pub local_fault: bool,
-    /// When something last moved, as far as the shard knows.
+    /// When something last moved, as far as the shard knows; news of watches since, from when on.
     pub moved_at: u64,
-    /// When a retry must be over; filled in after the turn in which it began.
+    pub told: (u32, u64),
+    /// When a retry must be over, filled in after the turn in which it began; and which retry that
+    /// is: when it began, and how many backends were tried before.
     pub retry_due: u64,
-    /// Which retry that is: when it began, and how many backends were tried before.
     pub retry: (u64, usize),
     /// When a turn first saw it connecting with a client that had reset; 0: none has.
     pub abandoned_at: u64,
@@ -170,6 +170,8 @@ pub struct Kernel {
     watches: Vec<Watch>,
     /// News that the shard was told since its last wait.
     told: u32,
+    /// A send was refused though there was room.
+    pub has_refused: bool,
     pipes: Pipes,
     answers: VecDeque<Answer>,
     /// The shard is in the middle of the answers.
@@ -212,6 +214,7 @@ impl Kernel {
             pending: Vec::new(),
             watches: Vec::new(),
             told: 0,
+            has_refused: false,
             pipes: Pipes::default(),
             answers: VecDeque::new(),
             taking: false,
@@ -400,7 +403,7 @@ impl Kernel {
         }
         let news = moved > 0 || matches!(done, Completion::Connected(Ok(())) | Completion::Ended);
         if news && !note.closing {
-            note.moved_at = now;
+            (note.moved_at, note.told) = (now, (0, now));
         }
         if done == Completion::Starved {
             self.seen.push(Seen::Starved { session, side });

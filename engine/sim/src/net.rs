@@ -23,11 +23,14 @@ pub struct Pipe {
     pub window: usize,
     /// The FIN has arrived behind the bytes.
     pub fin: bool,
+    /// How many bytes are before the last urgent one, if that has not been read. TCP has one mark:
+    /// a later one takes its place.
+    pub mark: Option<usize>,
 }
 
 impl Pipe {
     fn new(window: usize) -> Pipe {
-        Pipe { bytes: VecDeque::new(), window, fin: false }
+        Pipe { window, ..Pipe::default() }
     }
 
     /// How many bytes still fit.
@@ -36,10 +39,31 @@ impl Pipe {
         self.window.saturating_sub(self.bytes.len())
     }
 
+    /// The first bytes, which are read. A read may stop at the mark, and begins on it: the caller
+    /// says how many.
+    pub fn take(&mut self, count: usize) -> impl Iterator<Item = u8> + '_ {
+        self.mark = self.mark.and_then(|before| before.checked_sub(count));
+        self.bytes.drain(..count)
+    }
+
+    /// How many bytes a receive gets at most: it stops before an urgent byte, and begins with it.
+    #[must_use]
+    pub fn readable(&self) -> usize {
+        let before = self.mark.filter(|before| *before > 0);
+        before.unwrap_or(usize::MAX).min(self.bytes.len())
+    }
+
+    /// How many bytes splice(2) moves at most: it stops before an urgent byte, and stays there.
+    #[must_use]
+    pub fn spliceable(&self) -> usize {
+        self.mark.unwrap_or(usize::MAX).min(self.bytes.len())
+    }
+
     /// What was still on the wire when the reset overtook it is lost.
     fn lose(&mut self, chance: &mut Chance) {
         if chance.flip() {
             self.bytes.truncate(chance.between(0, self.bytes.len()));
+            self.mark = self.mark.filter(|before| *before < self.bytes.len());
             self.fin = false;
         }
     }
@@ -99,6 +123,11 @@ impl Conn {
         write_stream(self.stream, self.written, count, &mut self.up.bytes);
         self.written += count;
         Some(count)
+    }
+
+    /// The last byte that the peer has written was an urgent one (MSG_OOB).
+    pub fn peer_marks(&mut self) {
+        self.up.mark = self.up.bytes.len().checked_sub(1);
     }
 
     /// The peer reads up to `count` bytes into `into`.

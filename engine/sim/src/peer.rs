@@ -159,7 +159,10 @@ impl Peer {
                 // EPIPE. What has arrived before the reset is still read.
                 return self.saw_end && self.leave();
             };
-            if count > 0 {
+            if count > 0 && self.chance.hits(kernel.swarm.urgent) {
+                conn.peer_marks();
+                kernel.note("peer writes, the last byte urgent (conn, bytes)", [self.conn, count]);
+            } else if count > 0 {
                 kernel.note("peer writes (conn, bytes)", [self.conn, count]);
             }
             return count > 0;

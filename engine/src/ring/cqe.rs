@@ -10,13 +10,19 @@ pub(super) fn decode(token: Token, result: i32, flags: u32) -> Outcome {
     let value = u32::try_from(result).map_err(|_| Errno(-result));
     match token {
         Token::Accept { .. } => Outcome::Accepted(value.map(|_| Leg(result))),
-        Token::Bell | Token::Watches => Outcome::Rang,
+        // Whatever came of it, the shard looks; but what can never work would be asked for and
+        // answered without end, and a shard that hears no orders is none.
+        Token::Bell | Token::Watches => match value {
+            Err(errno) if errno.is_misuse() => panic!("{token:?} cannot be waited for: {errno:?}"),
+            Ok(_) | Err(_) => Outcome::Rang,
+        },
         Token::CancelAccept { .. } => Outcome::Session(Completion::Canceled),
         Token::Session { kind, .. } => Outcome::Session(match kind {
             Kind::Connect => Completion::Connected(value.map(|_| ())),
             Kind::Receive => receive(value, flags),
             Kind::Send => match value {
-                // send(2) of at least one byte never takes none.
+                // send(2) of at least one byte never takes none; if it did, there would be no room.
+                Ok(0) => Completion::SendFailed(Errno::EAGAIN),
                 Ok(count) => Completion::Sent(count),
                 Err(errno) => Completion::SendFailed(errno),
             },
@@ -74,6 +80,15 @@ mod tests {
             (Kind::Receive, -105, 0, Completion::Starved),
             (Kind::Receive, -104, 0, Completion::ReceiveFailed(Errno::ECONNRESET)),
             (Kind::Send, 9, 0, Completion::Sent(9)),
+            (Kind::Send, 0, 0, Completion::SendFailed(Errno::EAGAIN)),
+            (Kind::Send, -11, 0, Completion::SendFailed(Errno::EAGAIN)),
+            (Kind::Send, -4, 0, Completion::SendFailed(Errno::EINTR)),
+            (Kind::Receive, -11, 0, Completion::ReceiveFailed(Errno::EAGAIN)),
+            (Kind::Receive, -4, 0, Completion::ReceiveFailed(Errno::EINTR)),
+            (Kind::Receive, -125, 0, Completion::ReceiveFailed(Errno::ECANCELED)),
+            (Kind::Receive, -22, 0, Completion::ReceiveFailed(Errno::EINVAL)),
+            // It took a buffer and had nothing for it: an end all the same.
+            (Kind::Receive, 0, 5 << 16 | 1, Completion::Ended),
             (Kind::Send, -32, 0, Completion::SendFailed(Errno::EPIPE)),
             (Kind::Connect, 0, 0, Completion::Connected(Ok(()))),
             (Kind::Connect, -111, 0, Completion::Connected(Err(Errno::ECONNREFUSED))),
@@ -85,6 +100,19 @@ mod tests {
         let accept = Token::Accept { socket: 0 };
         assert_eq!(decode(accept, 9, 0), Outcome::Accepted(Ok(Leg(9))));
         assert_eq!(decode(accept, -24, 0), Outcome::Accepted(Err(Errno::EMFILE)));
+    }
+
+    #[test]
+    fn a_bell_that_is_disturbed_has_rung() {
+        for result in [8, -libc::EINTR, -libc::EAGAIN, -libc::ENOMEM, -libc::ECANCELED] {
+            assert_eq!(decode(Token::Bell, result, 0), Outcome::Rang, "{result}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "Bell cannot be waited for: errno 9")]
+    fn a_bell_that_can_never_ring_ends_its_shard() {
+        decode(Token::Bell, -libc::EBADF, 0);
     }
 
     fn received(buffer: u16, length: u16, more: bool) -> Completion {

@@ -10,8 +10,6 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use weir_core::event::{Errno, Moved, PipeId};
 use weir_core::session::Move;
 
-use crate::sys::socket;
-
 /// What is asked of the kernel as a pipe's size, in bytes. A page reference takes a slot, whatever
 /// it holds, so a pipe of segments fills up sooner (docs/adr/0007). Users without CAP_SYS_RESOURCE
 /// get no more than fs.pipe-max-size.
@@ -88,15 +86,16 @@ impl Pipes {
                 receive(&order, pipe, bytes, &mut moved);
                 held = moved.received + order.held - moved.sent;
                 if held == 0 {
-                    break; // dry, ended or failed
+                    break; // dry, unsure or failed
                 }
             }
             match call(pipe.read.as_raw_fd(), order.to.0, held) {
+                // Nothing was taken, and no reason given: as if there were no room.
+                Ok(0) | Err(Errno::EAGAIN) => moved.full = true,
                 Ok(count) => {
                     moved.sent += count;
                     held -= count;
                 }
-                Err(Errno::EAGAIN) => moved.full = true,
                 Err(errno) => moved.send_failed = Some(errno),
             }
             if moved.full || moved.send_failed.is_some() {
@@ -108,14 +107,11 @@ impl Pipes {
 }
 
 fn receive(order: &Move, pipe: &Pipe, bytes: u32, moved: &mut Moved) {
-    let from = order.from;
-    match call(from.0, pipe.write.as_raw_fd(), bytes) {
-        // A reset whose error a send was told reads as an end, but leaves no connection behind; an
-        // end alone leaves at least our own direction.
-        Ok(0) if !order.from_finished && socket::is_gone(from) => {
-            moved.receive_failed = Some(Errno::ECONNRESET)
-        }
-        Ok(0) => moved.ended = true,
+    match call(order.from.0, pipe.write.as_raw_fd(), bytes) {
+        // Its end, or an urgent byte with the end behind it; or a reset whose error a send was
+        // told: the answer of that send is in the ring already, before that of any receive. EINVAL
+        // and EOPNOTSUPP: this socket cannot be spliced.
+        Ok(0) | Err(Errno::EINVAL | Errno::EOPNOTSUPP) => moved.unsure = true,
         Ok(count) => moved.received += count,
         Err(Errno::EAGAIN) => moved.dry = true,
         Err(errno) => moved.receive_failed = Some(errno),

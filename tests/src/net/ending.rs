@@ -6,6 +6,7 @@ use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{SendFlags, send};
 use socket2::SockRef;
 
 use crate::net::End;
@@ -22,6 +23,8 @@ pub struct Ending {
     /// It sends up to here, as the socket takes it.
     pub goal: u64,
     pub received: u64,
+    /// The byte at this place is sent as an urgent one (MSG_OOB).
+    pub urgent_at: Option<u64>,
     /// False: it leaves what comes in the socket.
     pub reads: bool,
     /// It ends its direction when `goal` is reached.
@@ -52,6 +55,7 @@ impl Ending {
             sent: 0,
             goal: 0,
             received: 0,
+            urgent_at: None,
             reads: true,
             wants_fin: false,
             fin_sent: false,
@@ -110,10 +114,17 @@ impl Ending {
             if self.sent >= self.goal {
                 break;
             }
-            let left = usize::try_from(self.goal - self.sent).unwrap_or(usize::MAX);
-            let part = &mut chunk[..left.min(16 << 10)];
+            let urgent = self.urgent_at == Some(self.sent);
+            let stop = self.urgent_at.filter(|at| *at > self.sent).unwrap_or(self.goal);
+            let left = usize::try_from(stop.min(self.goal) - self.sent).unwrap_or(usize::MAX);
+            let part = &mut chunk[..if urgent { 1 } else { left.min(16 << 10) }];
             self.says.fill(self.sent, part);
-            match stream.write(part) {
+            let written = if urgent {
+                send(stream, part, SendFlags::OOB).map_err(std::io::Error::from)
+            } else {
+                stream.write(part)
+            };
+            match written {
                 Ok(length) => self.sent += length as u64,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(_) => {

@@ -289,6 +289,11 @@ fn backends(page: &mut Page, rows: &[BackendRow<'_>]) {
             family.row(&[pool, name, ("reason", fault.label())], count);
         }
     }
+    let help = "Sessions that the backend ended before it had sent a byte.";
+    let mut family = page.counter("weir_backend_early_closes_total", help);
+    for row in rows {
+        family.row(&row.labels(), row.totals.early_closes);
+    }
     let mut family = page.counter("weir_backend_received_bytes_total", "Bytes from the backend.");
     for row in rows {
         family.row(&row.labels(), row.totals.received_bytes);
@@ -363,7 +368,7 @@ fn shards(page: &mut Page, census: &Census) {
         family.row(&[("shard", &shard.to_string())], totals.turn_max_ns as f64 / 1e9);
     }
     type Count = (&'static str, &'static str, fn(&ShardTotals) -> u64);
-    let counters: [Count; 9] = [
+    let counters: [Count; 11] = [
         ("weir_shard_turns_total", "Turns of the shard's loop.", |it| it.turns),
         ("weir_shard_slow_turns_total", "Turns of more than 50 ms.", |it| it.slow_turns),
         ("weir_shard_enters_total", "Calls of io_uring_enter.", |it| it.enters),
@@ -378,6 +383,16 @@ fn shards(page: &mut Page, census: &Census) {
         ("weir_shard_promotions_total", "Flows that became bulk and got a pipe.", |it| {
             it.promotions
         }),
+        (
+            "weir_shard_pipes_refused_total",
+            "Flows that left their pipe because splice moved nothing of what was there.",
+            |it| it.pipes_refused,
+        ),
+        (
+            "weir_shard_fruitless_watches_total",
+            "Times that a session was ready again and again and no byte moved.",
+            |it| it.fruitless_watches,
+        ),
         ("weir_shard_spliced_bytes_total", "Bytes that went through pipes.", |it| it.spliced_bytes),
     ];
     for (name, help, count) in counters {

@@ -2,8 +2,12 @@
 //! through buffers. Its bytes never come into this process.
 //!
 //! ```text
-//! queue ──4 large receives, all sent──▶ pipe ──nothing moved for a pulse, or the FIN──▶ queue
+//! queue ──4 large receives, all sent──▶ pipe ──nothing moved for a pulse, or refused──▶ queue
 //! ```
+//! A pipe never decides that a stream has ended: splice(2) says 0 at the end and also before an
+//! urgent byte behind which the FIN has come, and EAGAIN before an urgent byte although the socket
+//! is readable. At either answer (*refused*) the flow goes back to buffers, and a receive tells.
+//!
 //! The order of the bytes holds across both changes: a pipe is taken only when the queue is empty
 //! and nothing is in flight in that direction, and given back only when it is empty itself.
 
@@ -17,8 +21,6 @@ use super::{Phase, Session};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Move {
     pub from: Leg,
-    /// Our FIN has been sent to `from`.
-    pub from_finished: bool,
     pub pipe: PipeId,
     /// Bytes that are in the pipe already.
     pub held: u32,
@@ -41,18 +43,20 @@ impl Session {
 
     /// The flow from this side is the first in the line. `None` if it has ended since.
     pub fn take_move(&mut self, from: Side) -> Option<Move> {
-        let from_finished = self.flows[from.other() as usize].sink == Sink::Finished;
         let flow = &mut self.flows[from as usize];
         if !core::mem::take(&mut flow.queued) || self.phase != Phase::Relaying {
             return None;
         }
         let pipe = flow.pipe?;
         let [from, to] = [from, from.other()].map(|side| self.legs[side as usize]);
-        Some(Move { from: from?, from_finished, pipe: pipe.id, held: pipe.held, to: to? })
+        Some(Move { from: from?, pipe: pipe.id, held: pipe.held, to: to? })
     }
 
-    /// What became of a move.
-    pub fn moved(&mut self, from: Side, moved: Moved, out: &mut Actions) {
+    /// What became of a move. True if the pipe was refused although its source was readable.
+    pub fn moved(&mut self, from: Side, moved: Moved, out: &mut Actions) -> bool {
+        if moved.received > 0 || moved.sent > 0 {
+            self.fruitless = 0;
+        }
         let flow = &mut self.flows[from as usize];
         let pipe = flow.pipe.as_mut().expect("a flow that moves has a pipe");
         pipe.held = (pipe.held + moved.received)
@@ -63,10 +67,14 @@ impl Session {
             self.rewatch[from.other() as usize] = true;
             self.rewatch[from as usize] |= self.watched;
         }
-        if moved.ended {
-            self.on_end(from);
-        } else if flow.source != Source::Ended {
+        let refused = flow.is_refused(&moved);
+        if refused {
+            flow.source = Source::Idle;
+            flow.more = true; // the receive tries first
+            self.demote(from, out);
+        } else {
             flow.source = if moved.dry { Source::Waiting } else { Source::Idle };
+            flow.more = false;
             self.rewatch[from as usize] |= moved.dry;
         }
         match (moved.send_failed, moved.receive_failed) {
@@ -75,6 +83,7 @@ impl Session {
             (None, None) => {}
         }
         self.advance(out);
+        refused && !moved.unsure
     }
 
     /// Gives the flow's pipe back, if it has one; it must be empty.

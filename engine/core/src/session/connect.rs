@@ -96,7 +96,8 @@ impl Session {
 /// What a failed connect says about the backend.
 fn fault(errno: Errno) -> ConnectFault {
     match errno {
-        local if local.is_local() => ConnectFault::Local,
+        // A passing one would be the kernel's own doing, too (connect(2)).
+        local if local.is_local() || local.is_passing() => ConnectFault::Local,
         Errno::ECONNREFUSED | Errno::ECONNRESET => ConnectFault::Refused,
         Errno::ETIMEDOUT | Errno::ECANCELED => ConnectFault::Timeout,
         _ => ConnectFault::Unreachable,

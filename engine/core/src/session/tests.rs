@@ -1,7 +1,8 @@
 //! Tables of events → actions for one session.
 
 use super::*;
-use crate::event::{BufferId, Interest, Ready, Receive};
+use crate::event::{BufferId, Interest, Moved, PipeId, Ready, Receive};
+use crate::limits::FRUITLESS_MAX;
 
 const ROUTE: Route = Route { listener: 0, pool: 0, backend: Some(0), index: 0 };
 const NOW: Now = Now { nanos: 0 };
@@ -232,5 +233,147 @@ fn while_buffers_are_short_a_flow_holds_one() {
         play.on(Side::Backend, Completion::SendFailed(Errno::EAGAIN));
         assert!(!play.out.as_slice().iter().any(|it| matches!(it, Action::Receive { .. })));
         assert_eq!(play.session.chunks().count(), usize::from(chunks));
+    }
+}
+
+const READABLE: Ready = Ready { readable: true, writable: false, reset: false };
+const WRITABLE: Ready = Ready { readable: false, writable: true, reset: false };
+const DRY: Moved = Moved { received: 0, sent: 0, dry: true, unsure: false, full: false, ..NOTHING };
+const NOTHING: Moved = Moved {
+    received: 0,
+    sent: 0,
+    dry: false,
+    unsure: false,
+    full: false,
+    receive_failed: None,
+    send_failed: None,
+};
+const PIPE: PipeId = PipeId(3);
+
+impl Play {
+    /// A session whose upload has just got a pipe.
+    fn bulk() -> Play {
+        let mut play = Play::relaying();
+        play.session.bulk_bytes = 50;
+        // The receive that is asked for already is not a large one yet.
+        for _ in 0..=crate::flow::BULK_AFTER {
+            play.on(Side::Client, data(1, 100));
+            play.on(Side::Backend, Completion::Sent(100));
+        }
+        let promote = Action::Promote { from: Side::Client, legs: [CLIENT, BACKEND] };
+        assert!(play.out.as_slice().contains(&promote), "{:?}", play.out);
+        play.out.clear();
+        play.session.promoted(Side::Client, Some(PIPE), &mut play.out);
+        play.expect(&[Action::Move { from: Side::Client }]);
+        play
+    }
+
+    /// The kernel's answer to the move that was asked for. True if it is counted as refused.
+    fn moved(&mut self, moved: Moved) -> bool {
+        let order = self.session.take_move(Side::Client).expect("a move was asked for");
+        assert_eq!((order.pipe, order.held), (PIPE, 0));
+        self.session.moved(Side::Client, moved, &mut self.out)
+    }
+
+    fn ready(&mut self, side: Side, ready: Ready) {
+        self.session.on_ready(side, ready, &mut self.out);
+    }
+}
+
+fn watch(side: Side, readable: bool, writable: bool) -> Action {
+    Action::Watch { side, leg: leg(side), interest: Interest { readable, writable } }
+}
+
+/// The flow is back in buffers, and a receive is asked what there is.
+const BACK: [Action; 3] = [
+    Action::Return { pipe: PIPE, empty: true },
+    Action::Block { legs: [CLIENT, BACKEND] },
+    Action::Receive { from: Side::Client, leg: CLIENT, how: Receive::AtOnce },
+];
+
+#[test]
+fn a_pipe_that_says_zero_has_seen_no_end() {
+    let mut play = Play::bulk();
+    assert!(!play.moved(Moved { received: 9, sent: 9, unsure: true, ..NOTHING }), "as at each end");
+    play.expect(&BACK);
+    // Bytes were there: an urgent one stood before them.
+    play.on(Side::Client, data(7, 30));
+    play.expect(&[send(Side::Backend, 7, 0, 30), receive(Side::Client)]);
+    play.on(Side::Client, Completion::Ended);
+    play.expect(&[]);
+    play.on(Side::Backend, Completion::Sent(30));
+    play.expect(&[Action::Release(BufferId(7)), Action::Finish(BACKEND)]);
+}
+
+#[test]
+fn a_pipe_that_finds_nothing_in_a_readable_socket_is_refused() {
+    let mut play = Play::bulk();
+    assert!(!play.moved(DRY), "nothing may have come yet");
+    play.expect(&[watch(Side::Client, true, false)]);
+    play.ready(Side::Client, READABLE);
+    play.expect(&[Action::Move { from: Side::Client }]);
+    assert!(play.moved(DRY));
+    play.expect(&BACK);
+    // Nothing came of it but a reset: it is one.
+    play.on(Side::Client, Completion::ReceiveFailed(Errno::ECONNRESET));
+    assert_eq!(play.session.flow(Side::Client).pipe, None);
+    assert!(matches!(play.session.phase(), Phase::Closing(reason) if reason.why == Why::Reset));
+}
+
+#[test]
+fn watches_that_tell_in_vain_rest_until_the_next_look() {
+    let mut play = Play::relaying();
+    play.on(Side::Client, data(1, 100));
+    play.out.clear();
+    play.on(Side::Backend, Completion::SendFailed(Errno::EAGAIN));
+    play.expect(&[watch(Side::Backend, false, true)]);
+    for told in 1..=FRUITLESS_MAX {
+        play.ready(Side::Backend, WRITABLE);
+        play.expect(&[send(Side::Backend, 1, 0, 100)]);
+        play.on(Side::Backend, Completion::SendFailed(Errno::EINTR));
+        if told < FRUITLESS_MAX {
+            assert!(!play.session.is_muted());
+            play.expect(&[watch(Side::Backend, false, true)]);
+        }
+    }
+    assert!(play.session.is_muted() && play.session.has_gone_mute());
+    play.expect(&[]);
+    play.session.unmute(&mut play.out);
+    play.expect(&[watch(Side::Backend, false, true)]);
+    assert!(!play.session.is_muted());
+    // A byte that moves makes up for all of them.
+    for _ in 1..FRUITLESS_MAX {
+        play.ready(Side::Backend, WRITABLE);
+        play.on(Side::Backend, Completion::SendFailed(Errno::EAGAIN));
+    }
+    play.ready(Side::Backend, WRITABLE);
+    play.on(Side::Backend, Completion::Sent(1));
+    assert!(!play.session.is_muted());
+}
+
+#[test]
+fn an_answer_that_no_peer_can_cause_blames_none() {
+    for (errno, by, why) in [
+        (Errno::ECONNRESET, By::Client, Why::Reset),
+        (Errno::ETIMEDOUT, By::Client, Why::Stalled),
+        (Errno::ENOMEM, By::Weir, Why::Local),
+        (Errno::EINVAL, By::Weir, Why::Local),
+        (Errno::EACCES, By::Weir, Why::Local),
+        (Errno::EFAULT, By::Weir, Why::Local),
+        (Errno::EBADF, By::Weir, Why::Local),
+        (Errno::EOPNOTSUPP, By::Weir, Why::Local),
+    ] {
+        let mut play = Play::relaying();
+        play.on(Side::Client, Completion::ReceiveFailed(errno));
+        let wanted = CloseReason { by, during: During::Relaying, why };
+        assert_eq!(play.session.phase(), Phase::Closing(wanted), "{errno:?}");
+    }
+    for errno in [Errno::EAGAIN, Errno::EINTR] {
+        let mut play = Play::relaying();
+        play.on(Side::Client, Completion::ReceiveFailed(errno));
+        play.expect(&[watch(Side::Client, true, false)]);
+        let mut play = Play::connecting();
+        let step = play.on(Side::Backend, Completion::Connected(Err(errno)));
+        assert_eq!(step, Step::ConnectFailed(ConnectFault::Local), "{errno:?}");
     }
 }

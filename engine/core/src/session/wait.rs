@@ -8,6 +8,7 @@ use crate::action::{Action, Actions, Pending};
 use crate::base::clock::Now;
 use crate::event::{Errno, Interest, Ready, Side};
 use crate::flow::{Doubt, Flow, Sink, Source};
+use crate::limits::FRUITLESS_MAX;
 
 use super::{Phase, Session};
 
@@ -92,7 +93,7 @@ impl Session {
     pub(super) fn waits_instead(&mut self, side: Side, errno: Errno) -> bool {
         // A cancel is one that parks: it may be late and strike the receive after the one that it
         // was meant for.
-        if errno != Errno::ECANCELED && errno != Errno::EAGAIN {
+        if errno != Errno::ECANCELED && !errno.is_passing() {
             return false;
         }
         let flow = &mut self.flows[side as usize];
@@ -114,6 +115,7 @@ impl Session {
         if self.phase != Phase::Relaying {
             return;
         }
+        self.fruitless = self.fruitless.saturating_add(1);
         let flow = &mut self.flows[side as usize];
         // Watched again also if it is readable: its queue may be full, and then nobody receives.
         let waits_to_receive = flow.source == Source::Waiting;
@@ -135,6 +137,28 @@ impl Session {
         let waits = waits_to_receive || *sink == Sink::Waiting || !ready.readable;
         self.rewatch[side as usize] = waits;
         self.advance(out);
+    }
+
+    /// True if watches tell again and again and nothing comes of it: whatever the reason, the
+    /// kernel says "readable" or "writable" and the operation says EAGAIN. Then none is renewed
+    /// before the next look.
+    #[must_use]
+    pub fn is_muted(&self) -> bool {
+        self.fruitless >= FRUITLESS_MAX
+    }
+
+    /// True if it is muted by the news that has just come.
+    #[must_use]
+    pub fn has_gone_mute(&self) -> bool {
+        self.fruitless == FRUITLESS_MAX
+    }
+
+    /// A look at a session that is muted: its watches are renewed.
+    pub fn unmute(&mut self, out: &mut Actions) {
+        if self.is_muted() {
+            self.fruitless = 0;
+            self.renew_watches(out);
+        }
     }
 
     /// True if a side takes nothing for now, though bytes wait for it.
@@ -173,6 +197,9 @@ impl Session {
 
     /// Watches each leg for what is waited for there, where that has changed.
     pub(super) fn renew_watches(&mut self, out: &mut Actions) {
+        if self.is_muted() {
+            return;
+        }
         for side in Side::BOTH {
             if !core::mem::take(&mut self.rewatch[side as usize]) {
                 continue;

@@ -63,12 +63,11 @@ impl Table {
         };
         self.meter.totals().spliced_bytes += u64::from(bytes);
         session.lean = self.lean;
-        session.moved(from, moved, out);
+        if session.moved(from, moved, out) {
+            self.meter.totals().pipes_refused += 1;
+        }
         if moved.full {
             self.blocked(id, now);
-        }
-        if moved.ended {
-            self.half_closed(id, now);
         }
         self.follow(id, now, out);
     }

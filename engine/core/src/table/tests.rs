@@ -2,6 +2,8 @@
 
 #[path = "tests/connect.rs"]
 mod connect;
+#[path = "tests/fruitless.rs"]
+mod fruitless;
 
 use std::vec;
 use std::vec::Vec;

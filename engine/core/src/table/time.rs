@@ -55,6 +55,7 @@ impl Table {
         if due <= now {
             return Some(why);
         }
+        session.unmute(out);
         let deaf = session.is_half_closed() || session.is_blocked();
         let mut next = match session.pulse(now, self.tuning.pulse_ms, out) {
             Pulse::Rests => due,
@@ -117,6 +118,10 @@ impl Table {
         if session.phase() == Phase::Relaying {
             let next = quiet_until(session).0.min(now.plus_millis(self.tuning.pulse_ms));
             self.wheel.schedule_sooner(id.slot, next);
+            if session.is_muted() {
+                self.meter.totals().fruitless_watches += u64::from(session.has_gone_mute());
+                self.wheel.schedule_sooner(id.slot, now.plus_millis(WATCH_AFTER_MS));
+            }
             self.doubt(id, now);
         }
         self.follow(id, now, out);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use weir_core::event::{Chunk, Completion, Errno, Leg, Side};
+use weir_core::session::Move;
 use weir_core::table::SessionId;
 use weir_engine::io::{Kind, Op, Outcome, Token};
 
@@ -17,6 +18,9 @@ use crate::net::{ConnId, Mode, Read};
 const BOUND: i32 = 77;
 /// So large that a window drawn below it never fills.
 const WIDE: usize = 1 << 40;
+
+/// More than any socket of a script holds.
+pub(super) const SPLICE_BYTES: u32 = 1 << 20;
 
 /// One connection of the script, in the model.
 #[derive(Clone, Debug, Default)]
@@ -88,6 +92,8 @@ impl Model {
             buffers,
             buffer_size: 32_768,
             window: WIDE,
+            pipes: 1,
+            pipe_size: 1 << 20,
             // What a real kernel may or may not do on a quiet machine.
             late_cancels: 200,
             aborted_accepts: 200,
@@ -157,7 +163,7 @@ impl Model {
     fn hold_back(&mut self, real: &[Heard]) -> Vec<(ConnId, VecDeque<u8>, bool)> {
         let mut held_back = Vec::new();
         for heard in real {
-            let Heard::Received(number, length, _) = *heard else { continue };
+            let Heard::Received((number, _), length, _) = *heard else { continue };
             let Some(id) = self.places[number].conn else { continue };
             let up = &mut self.kernel.net.conns[id].up;
             let arrived = usize::from(length) + usize::from(self.kernel.chance.flip());
@@ -226,6 +232,7 @@ impl Model {
                 self.kernel.watch(token(conn, Kind::Watch), self.leg(conn), interest);
             }
             Step::Nonblocking(conn, on) => self.kernel.set_nonblocking(self.leg(conn), on),
+            Step::Splice(from, to) => self.splice(from, to),
             Step::Close(conn, how) => {
                 let leg = self.places[conn].leg.take().expect("scripts close open legs");
                 self.kernel.close(leg, how);
@@ -248,10 +255,21 @@ impl Model {
         self.kernel.submit(token(conn, Kind::Connect), Op::Connect(leg, address(conn)));
     }
 
+    fn splice(&mut self, from: usize, to: usize) {
+        let conns = [from, to].map(|conn| self.places[conn].conn.expect("both are connected"));
+        self.kernel.net.conns[conns[0]].partner = Some(conns[1]);
+        let pipe = self.kernel.take_pipe().expect("one at a time");
+        let order = Move { from: self.leg(from), pipe, held: 0, to: self.leg(to) };
+        let moved = self.kernel.splice(order, SPLICE_BYTES);
+        self.kernel.return_pipe(pipe, moved.received == moved.sent);
+        self.heard.push(Heard::moved([from, to], &moved));
+    }
+
     fn act_as_peer(&mut self, step: Step) {
         let mut chance = self.kernel.chance.fork();
         let number = match step {
             Step::PeerSend(conn, _)
+            | Step::PeerUrgent(conn)
             | Step::PeerFin(conn)
             | Step::PeerReset(conn)
             | Step::PeerClose(conn)
@@ -264,6 +282,7 @@ impl Model {
             Step::PeerSend(_, count) => {
                 conn.peer_write(count);
             }
+            Step::PeerUrgent(_) if conn.peer_write(1) == Some(1) => conn.peer_marks(),
             Step::PeerFin(_) => conn.peer_finish(),
             Step::PeerReset(_) => conn.peer_abort(&mut chance),
             Step::PeerClose(_) => conn.peer_close(&mut chance),
@@ -301,6 +320,10 @@ impl Model {
             let number = number.expect("somebody has arrived");
             self.places[number].queued = false;
             self.places[number].leg = Some(leg);
+            // A script watches as it likes, also before it receives.
+            let session = (u32::try_from(number).unwrap_or(0), 1);
+            let note = self.kernel.notes.entry(session).or_default();
+            note.conns[side(number) as usize] = self.places[number].conn;
             number
         }))
     }
@@ -319,7 +342,7 @@ impl Model {
                 let place = &mut self.places[conn];
                 self.pieces.insert((conn, place.received), Chunk { buffer, start: 0, end: length });
                 place.received += 1;
-                Heard::Received(conn, length, [more, last])
+                Heard::Received((conn, place.received - 1), length, [more, last])
             }
             Completion::Ended => Heard::Ended(conn),
             Completion::Starved => Heard::Starved(conn),

@@ -7,15 +7,16 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
-use rustix::net::{AddressFamily, SocketType, sockopt as options};
+use rustix::net::{AddressFamily, SendFlags, SocketType, sockopt as options};
 use weir_core::action::How;
 use weir_core::base::clock::Now;
 use weir_core::event::{Chunk, Completion, Errno, Leg};
+use weir_core::session::Move;
 use weir_engine::io::{Io, Kind, Op, Outcome, Token};
 use weir_engine::mailbox::{Inbox, Mailbox};
 use weir_engine::ring::{Ring, RingSetup};
 
-use super::model::{asks, token};
+use super::model::{SPLICE_BYTES, asks, token};
 use super::{CONNS, Heard, Host, Piece, Step};
 use crate::chance::{first_difference, write_stream};
 
@@ -72,7 +73,7 @@ impl Kit {
         let inbox = Inbox::new()?;
         let (_, mailbox) = inbox.connect()?;
         let ring =
-            Ring::new(RingSetup { buffers, completions: 1024, pipes: 0, bell: mailbox.bell() })?;
+            Ring::new(RingSetup { buffers, completions: 1024, pipes: 1, bell: mailbox.bell() })?;
         Ok(Kit { ring, _inbox: inbox, _mailbox: mailbox })
     }
 }
@@ -170,6 +171,7 @@ impl Real<'_> {
                 self.ring.watch(token(conn, Kind::Watch), self.leg(conn), interest);
             }
             Step::Nonblocking(conn, on) => self.ring.set_nonblocking(self.leg(conn), on),
+            Step::Splice(from, to) => self.splice(from, to),
             Step::Close(conn, how) => {
                 let leg = self.places[conn].leg.take().expect("scripts close open legs");
                 self.ring.close(leg, how);
@@ -177,6 +179,11 @@ impl Real<'_> {
             Step::Fence => self.ring.fence(self.listener),
             Step::PeerSend(conn, count) => {
                 return Step::PeerSend(conn, self.places[conn].write(conn, count));
+            }
+            Step::PeerUrgent(conn) => {
+                if self.places[conn].write_urgent(conn) == 0 {
+                    return Step::PeerSend(conn, 0);
+                }
             }
             Step::PeerRead(conn, count) => {
                 let heard = self.places[conn].read(conn, count);
@@ -193,6 +200,17 @@ impl Real<'_> {
             Step::PeerClose(conn) => self.places[conn].peer.stream = None,
         }
         step
+    }
+
+    fn splice(&mut self, from: usize, to: usize) {
+        let pipe = self.ring.take_pipe().expect("one at a time");
+        let order = Move { from: self.leg(from), pipe, held: 0, to: self.leg(to) };
+        let moved = self.ring.splice(order, SPLICE_BYTES);
+        self.ring.return_pipe(pipe, moved.received == moved.sent);
+        let offset = self.places[from].offset;
+        self.places[from].offset += moved.received as usize;
+        self.places[to].sent.push((from, offset, moved.sent as usize));
+        self.heard.push(Heard::moved([from, to], &moved));
     }
 
     fn connect(&mut self, conn: usize, host: Host) -> io::Result<()> {
@@ -266,7 +284,7 @@ impl Real<'_> {
                 self.pieces.insert((conn, place.received), held);
                 place.received += 1;
                 place.offset += usize::from(length);
-                Heard::Received(conn, length, [more, last])
+                Heard::Received((conn, place.received - 1), length, [more, last])
             }
             Completion::Ended => Heard::Ended(conn),
             Completion::Starved => Heard::Starved(conn),
@@ -318,6 +336,20 @@ impl Place {
         write_stream(conn as u64, self.peer.written, count, &mut bytes);
         let Some(stream) = &mut self.peer.stream else { return 0 };
         let written = stream.write(bytes.make_contiguous());
+        self.wrote(written)
+    }
+
+    /// The next byte, with MSG_OOB.
+    fn write_urgent(&mut self, conn: usize) -> usize {
+        let mut byte = VecDeque::new();
+        write_stream(conn as u64, self.peer.written, 1, &mut byte);
+        let Some(stream) = &mut self.peer.stream else { return 0 };
+        let flags = SendFlags::OOB | SendFlags::NOSIGNAL;
+        let written = rustix::net::send(stream, byte.make_contiguous(), flags);
+        self.wrote(written.map_err(io::Error::from))
+    }
+
+    fn wrote(&mut self, written: io::Result<usize>) -> usize {
         // The kernel tells of a reset once, and this was it. EPIPE: there was a FIN before.
         let is_reset = |error: &io::Error| error.kind() == ErrorKind::ConnectionReset;
         self.peer.reset |= written.as_ref().is_err_and(is_reset);

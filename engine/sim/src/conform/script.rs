@@ -41,7 +41,6 @@ struct Place {
     sending: Option<Piece>,
     canceling: usize,
     cancel_sent: [bool; 3],
-    pieces: usize,
     ended: bool,
     broken: bool,
     finished: bool,
@@ -240,6 +239,9 @@ impl Script {
             return None;
         }
         match self.chance.below(20) {
+            7 | 8 if !place.peer_fin && !place.narrow && place.up < UNREAD_MAX => {
+                Some(Step::PeerUrgent(conn))
+            }
             0..9 if !place.peer_fin && place.up < UNREAD_MAX => {
                 let count = self.chance.pick(&[1, 10, 1000, 5000, 32_768, 40_000]);
                 // A narrow peer's bytes do not all come at once.
@@ -259,7 +261,7 @@ impl Script {
 
     fn draw_operation(&mut self, conn: usize, place: &Place) -> Option<Step> {
         let sends_from = if place.narrow { 1 } else { 5 };
-        match self.chance.below(16) {
+        match self.chance.below(24) {
             drawn if drawn < sends_from && !place.receiving => {
                 // An end that was heard is heard again; the shard does not ask, the kernel answers.
                 let how = match self.chance.below(4) {
@@ -294,6 +296,7 @@ impl Script {
                 let writable = !place.narrow && self.chance.flip();
                 Some(Step::Watch(conn, Interest { readable, writable }))
             }
+            15..22 => self.draw_splice(conn, place),
             14 if !place.in_flight() => {
                 let soft = place.finished && place.ended && place.up == 0 && !place.broken;
                 let how = if soft && self.chance.flip() { How::Fin } else { How::Reset };
@@ -306,6 +309,22 @@ impl Script {
                 (!free.is_empty()).then(|| Step::Release(self.chance.pick(&free)))
             }
         }
+    }
+
+    /// A splice to another connection, or what must come before it.
+    fn draw_splice(&mut self, conn: usize, place: &Place) -> Option<Step> {
+        let takes = |it: &Place| {
+            let idle = it.sending.is_none() && !it.finished && !it.narrow;
+            it.stage == Stage::Open && idle && it.down + place.up <= UNREAD_MAX
+        };
+        let takes = |to: &usize| *to != conn && takes(&self.places[*to]);
+        let others: Vec<usize> = (0..CONNS).filter(takes).collect();
+        if others.is_empty() || place.receiving || place.narrow {
+            return None;
+        }
+        let to = self.chance.pick(&others);
+        let waits = [conn, to].into_iter().find(|number| !self.places[*number].nonblocking);
+        Some(waits.map_or(Step::Splice(conn, to), |number| Step::Nonblocking(number, true)))
     }
 
     /// A step was drawn.
@@ -339,6 +358,9 @@ impl Script {
             Step::Close(conn, _) => self.places[conn].stage = Stage::Closed,
             Step::Fence => self.fenced = true,
             Step::PeerSend(conn, count) => self.places[conn].up += count,
+            Step::PeerUrgent(conn) => self.places[conn].up += 1,
+            // All of it may move before the kernel says how much: nothing else is drawn to there.
+            Step::Splice(from, to) => self.places[to].down += self.places[from].up,
             Step::PeerFin(conn) => self.places[conn].peer_fin = true,
             Step::PeerReset(conn) | Step::PeerClose(conn) => self.places[conn].peer_gone = true,
             Step::PeerRead(..) => {}
@@ -363,10 +385,9 @@ impl Script {
                     place.was_open = result.is_ok();
                     place.stage = if result.is_ok() { Stage::Open } else { Stage::Failed };
                 }
-                Heard::Received(conn, length, [_, last]) => {
-                    let place = &mut self.places[conn];
-                    self.pieces.insert((conn, place.pieces), length.into());
-                    place.pieces += 1;
+                Heard::Received(piece, length, [_, last]) => {
+                    let place = &mut self.places[piece.0];
+                    self.pieces.insert(piece, length.into());
                     place.up = place.up.saturating_sub(length.into());
                     if last {
                         place.received();
@@ -387,6 +408,14 @@ impl Script {
                     self.places[conn].cancel_sent[Kind::Send as usize] = false;
                 }
                 Heard::Canceled(conn) => self.places[conn].canceling -= 1,
+                Heard::Moved([from, to], [received, sent], _, failed) => {
+                    let wanted = self.places[from].up;
+                    self.places[from].up = wanted.saturating_sub(received as usize);
+                    let spared = wanted.saturating_sub(sent as usize);
+                    self.places[to].down = self.places[to].down.saturating_sub(spared);
+                    self.places[from].broken |= failed[0].is_some();
+                    self.places[to].broken |= failed[1].is_some();
+                }
                 Heard::PeerRead(conn, count) => {
                     let place = &mut self.places[conn];
                     place.down = place.down.saturating_sub(count);

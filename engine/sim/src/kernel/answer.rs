@@ -222,12 +222,12 @@ impl Kernel {
             Receive::Multishot { bytes } | Receive::Reserved { bytes } => usize::from(bytes),
             Receive::Once | Receive::AtOnce => usize::MAX,
         };
-        let mut length = conn.up.bytes.len().min(self.buffers.size()).min(most);
+        let mut length = conn.up.readable().min(self.buffers.size()).min(most);
         if self.chance.hits(self.swarm.short_receives) {
             length = self.chance.between(1, length);
         }
         let (buffer, memory) = self.buffers.take(reserved)?;
-        for (place, byte) in memory.iter_mut().zip(conn.up.bytes.drain(..length)) {
+        for (place, byte) in memory.iter_mut().zip(conn.up.take(length)) {
             *place = byte;
         }
         let more = !conn.up.bytes.is_empty() || conn.up.fin;
@@ -253,6 +253,10 @@ impl Kernel {
         if self.chance.hits(self.swarm.memory_errors) {
             self.note("send: no memory", [id, 0]);
             return Some(Completion::SendFailed(Errno::ENOBUFS));
+        }
+        if self.chance.hits(self.swarm.refused_sends) {
+            self.has_refused = true;
+            return Some(Completion::SendFailed(Errno::EAGAIN));
         }
         let bytes = self.buffers.bytes(chunk);
         if conn.peer_closed {

@@ -75,7 +75,7 @@ impl Kernel {
         };
         let pipe = usize::from(order.pipe.0);
         while moved.sent < bytes {
-            if self.pipes.0[pipe].bytes.is_empty() && !self.fill(from, pipe, order, &mut moved) {
+            if self.pipes.0[pipe].bytes.is_empty() && !self.fill(from, pipe, &mut moved) {
                 break;
             }
             if !self.drain(to, pipe, &mut moved) || self.chance.flip() {
@@ -111,29 +111,31 @@ impl Kernel {
     }
 
     /// True if something is in the pipe now.
-    fn fill(&mut self, from: ConnId, pipe: usize, order: Move, moved: &mut Moved) -> bool {
+    fn fill(&mut self, from: ConnId, pipe: usize, moved: &mut Moved) -> bool {
         if self.chance.hits(self.swarm.memory_errors) {
             moved.receive_failed = Some(Errno::ENOMEM);
             return false;
         }
         let conn = &mut self.net.conns[from];
-        if conn.up.bytes.is_empty() {
+        let here = conn.up.spliceable();
+        if here == 0 {
+            // Nothing, or nothing before the urgent byte: the answers are the same.
             if conn.up.fin {
-                moved.ended = true;
+                moved.unsure = true;
             } else if let Some(errno) = conn.weir_error.take() {
                 moved.receive_failed = Some(errno);
-            } else if conn.weir_reset && !order.from_finished {
-                moved.receive_failed = Some(Errno::ECONNRESET);
+            } else if conn.weir_reset {
+                moved.unsure = true;
             } else {
                 moved.dry = true;
             }
             return false;
         }
-        let mut count = conn.up.bytes.len().min(self.swarm.pipe_size);
+        let mut count = here.min(self.swarm.pipe_size);
         if self.chance.hits(self.swarm.short_receives) {
             count = self.chance.between(1, count);
         }
-        self.pipes.0[pipe].bytes.extend(conn.up.bytes.drain(..count));
+        self.pipes.0[pipe].bytes.extend(conn.up.take(count));
         moved.received += u32::try_from(count).expect("windows are small");
         true
     }
@@ -152,7 +154,9 @@ impl Kernel {
         let bytes = &mut self.pipes.0[pipe].bytes;
         let held = bytes.len();
         let mut count = if conn.peer_closed { held } else { held.min(conn.down.room()) };
-        if count == 0 {
+        let refused = self.chance.hits(self.swarm.refused_sends);
+        self.has_refused |= refused;
+        if count == 0 || refused {
             moved.full = true;
             return false;
         }
@@ -175,13 +179,11 @@ impl Kernel {
         let now = self.now;
         let source = self.net.conns[from].side;
         let note = self.notes.entry(session).or_default();
-        if moved.received > 0 || moved.sent > 0 || moved.ended {
+        if moved.received > 0 || moved.sent > 0 {
             note.moved_at = now;
+            note.told = (0, now);
         }
-        if moved.ended {
-            note.half_closed = true;
-        }
-        if moved.ended || moved.full {
+        if moved.full {
             note.deaf_at = now;
         }
         let failed = [moved.receive_failed, moved.send_failed].into_iter().flatten();

@@ -11,6 +11,11 @@ use crate::net::ConnId;
 /// News that a shard takes in one turn; with more of it, it goes in a circle.
 const TOLD_MAX: u32 = 10_000;
 
+/// News of one session that come to nothing in the time of one tick of the shard's timers, in which
+/// there may be two looks: more of it is a circle through the kernel.
+const VAIN_MAX: u32 = 30;
+const VAIN_NS: u64 = 8_000_000;
+
 /// What is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum On {
@@ -124,7 +129,24 @@ impl Kernel {
         let flags = [ready.readable, ready.writable, ready.reset];
         let bits = flags.iter().fold(0, |bits, flag| bits * 2 + usize::from(*flag));
         self.note("watch: ready (conn, bits)", [conn, bits]);
+        if matches!(on, On::Conn(_)) {
+            self.count_vain(conn);
+        }
         (token, Outcome::Ready(ready))
+    }
+
+    /// A watch may tell in vain, but not again and again.
+    fn count_vain(&mut self, conn: ConnId) {
+        let now = self.now;
+        let Some(session) = self.net.conns[conn].session else { return };
+        let (count, since) = &mut self.notes.entry(session).or_default().told;
+        if now >= *since + VAIN_NS {
+            (*count, *since) = (0, now);
+        }
+        *count += 1;
+        if *count > VAIN_MAX {
+            self.fail(format!("{session:?} is told {VAIN_MAX} times in 8 ms and no byte moves"));
+        }
     }
 
     /// EPOLLIN and EPOLLOUT if they are asked for, EPOLLERR and EPOLLHUP in any case.

@@ -62,6 +62,7 @@ fn counted(snapshot: &Snapshot) -> Box<ShardStats> {
     (stats.turn_max_ns, stats.slow_turns) = (250_000_000, 4);
     (stats.cq_overflow, stats.starved, stats.busy_ns) = (1, 2, 1_500_000_000);
     stats.reserved = 1;
+    (stats.pipes_refused, stats.fruitless_watches) = (8, 9);
     stats.listeners = vec![ListenerStats {
         id: snapshot.listeners[0].id,
         sessions_now: 3,
@@ -83,6 +84,7 @@ fn counted(snapshot: &Snapshot) -> Box<ShardStats> {
         sessions_now: 3,
         sessions: 4,
         connect_failures: [1, 0, 2, 0],
+        early_closes: 2,
         received_bytes: 1000,
         sent_bytes: 200,
     }];
@@ -187,6 +189,8 @@ fn the_page_of_the_whole_and_of_its_listeners_and_pools() {
         weir_shard_cq_overflow_total{shard=\"0\"} 1
         weir_shard_starved_total{shard=\"0\"} 2
         weir_shard_reserved_total{shard=\"0\"} 1
+        weir_shard_pipes_refused_total{shard=\"0\"} 8
+        weir_shard_fruitless_watches_total{shard=\"0\"} 9
         weir_shard_buffers_free{shard=\"0\"} 40
         weir_shard_sessions{shard=\"0\"} 3
         weir_shard_version{shard=\"0\"} 1
@@ -216,6 +220,8 @@ fn the_page_of_backends() {
         weir_backend_connect_failures_total{pool=\"web\",backend=\"b1\",reason=\"refused\"} 1
         weir_backend_connect_failures_total{pool=\"web\",backend=\"b1\",reason=\"unreachable\"} 2
         weir_backend_connect_failures_total{pool=\"web\",backend=\"b1\",reason=\"local\"} 0
+        weir_backend_early_closes_total{pool=\"web\",backend=\"b1\"} 2
+        weir_backend_early_closes_total{pool=\"web\",backend=\"b2\"} 0
         weir_backend_received_bytes_total{pool=\"web\",backend=\"b1\"} 1000
         weir_backend_sent_bytes_total{pool=\"web\",backend=\"b1\"} 200
         weir_backend_health_checks_total{pool=\"web\",backend=\"b2\",result=\"ok\"} 10
