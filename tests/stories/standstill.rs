@@ -30,8 +30,12 @@ fn who_has_sent_meanwhile_lives_and_no_backend_is_down() {
     }
     clock::park(STOPPED);
     set.weir.signal(Signal::CONT);
+    // All of them at once: on a busy machine one after the other could outlast the idle timeout.
     for client in &mut clients {
-        client.expect(b"meanwhile").echo(b"after");
+        client.send(b"after");
+    }
+    for client in &mut clients {
+        client.expect(b"meanwhileafter");
     }
     // Who has sent nothing has been quiet for too long, stopped or not.
     silent.expect_rst();

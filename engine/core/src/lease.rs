@@ -82,9 +82,13 @@ impl Lease {
         self.is_news |= spare > 0;
     }
 
-    /// After clients were admitted: wants a credit if a client still waits.
+    /// After clients were admitted: wants a credit if a client still waits. If none does, what was
+    /// given and not needed goes back now: nothing else may happen here that would return it.
     pub fn settle(&mut self, used: u32, waits: bool) {
         self.fresh = if waits { self.fresh.min(self.room(used)) } else { 0 };
+        if !waits {
+            self.give_back(used, false);
+        }
         let wants = waits && self.room(used) == 0;
         self.is_news |= wants != self.wants;
         self.wants = wants;
@@ -172,6 +176,15 @@ mod tests {
         lease.settle(0, false); // the client has left
         lease.give_back(0, false);
         assert_eq!(lease.held(), 0);
+    }
+
+    #[test]
+    fn what_was_given_beyond_the_need_goes_back_in_the_same_turn() {
+        let mut lease = lease(20);
+        lease.hear(23, Some(24)); // two clients wait here, one at another shard
+        lease.give_back(20, true);
+        lease.settle(22, false);
+        assert_eq!(lease.take_news(), Some((23, 22, false)));
     }
 
     #[test]
