@@ -57,7 +57,8 @@ enum Phase {
 }
 
 /// The one who is left.
-struct Caretaker<F> {
+#[derive(Debug)]
+pub struct Caretaker<F> {
     fleet: F,
     phase: Phase,
     /// Shards that have a thread.
@@ -96,10 +97,7 @@ pub(crate) fn run(estate: &Estate) -> Result<u8, String> {
     let status = "STATUS=the control thread has died; traffic goes on; start weir again";
     // Without systemd there is nobody to tell.
     let _ = systemd::tell(status);
-    let mut caretaker = Caretaker::new(Arc::clone(engine));
-    if let Some(newest) = engine.newest() {
-        caretaker.take_over_leases(&newest);
-    }
+    let mut caretaker = Caretaker::after(Arc::clone(engine), engine.newest().as_deref());
     while caretaker.phase != Phase::Over {
         caretaker.look(flags, &|| newest_sockets(engine), rt::now());
         thread::park_timeout(STEP);
@@ -121,6 +119,16 @@ fn newest_sockets(engine: &Guarded) -> Option<Order> {
 }
 
 impl<F: Fleet> Caretaker<F> {
+    /// One that follows a control by which `newest` was the newest version that a shard was sent.
+    pub fn after(fleet: F, newest: Option<&Snapshot>) -> Caretaker<F> {
+        let mut caretaker = Caretaker::new(fleet);
+        if let Some(newest) = newest {
+            caretaker.take_over_leases(newest);
+        }
+        caretaker
+    }
+
+    /// One that has heard nothing yet.
     fn new(fleet: F) -> Caretaker<F> {
         let count = fleet.shards();
         Caretaker {
@@ -161,6 +169,12 @@ impl<F: Fleet> Caretaker<F> {
             }
             leases.flush(shard, |order| fleet.send(shard, order));
         }
+    }
+
+    /// One look without a signal, for the simulator. True while it serves on.
+    pub fn serves(&mut self, newest: &dyn Fn() -> Option<Order>, now: Now) -> bool {
+        self.look(&Flags::default(), newest, now);
+        self.phase != Phase::Over
     }
 
     /// One look at everything. `newest` is what a shard without listeners is told.

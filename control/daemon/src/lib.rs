@@ -3,7 +3,7 @@
 //! A library, so that the simulator and the fuzz targets run what the daemon runs: the modules that
 //! are `pub` are for them. No other program uses it.
 
-mod caretaker;
+pub mod caretaker;
 pub mod census;
 pub mod control;
 mod demo;

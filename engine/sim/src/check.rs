@@ -5,7 +5,7 @@
 mod connects;
 mod figures;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -78,6 +78,8 @@ pub struct Ledger {
     said: figures::Said,
     attempts: BTreeMap<Key, Attempt>,
     ejected: Vec<BackendId>,
+    /// Backends that are down by this shard's own doing, and control has said nothing of since.
+    own_ejections: BTreeSet<BackendId>,
     /// A kill or a stop was obeyed: which connects still count is not known exactly any more.
     fuzzy: bool,
     counts: Counts,
@@ -129,6 +131,7 @@ impl Ledger {
                             let before = self.is_healthy(backend);
                             self.said.health(backend, (before, healthy), now);
                             self.unhealthy.insert(backend, !healthy);
+                            self.own_ejections.remove(&backend);
                             self.failures.insert(backend, 0);
                         }
                     }
@@ -167,6 +170,7 @@ impl Ledger {
         for id in known {
             if self.backend(id).is_none() {
                 self.failures.remove(&id);
+                self.own_ejections.remove(&id);
                 self.unhealthy.remove(&id);
             }
         }
@@ -416,6 +420,12 @@ impl Ledger {
             }
         }
         Ok(())
+    }
+
+    /// True if a backend is down by this shard's own doing.
+    #[must_use]
+    pub fn holds_ejected(&self) -> bool {
+        !self.own_ejections.is_empty()
     }
 
     /// Connections that the shard has been given.

@@ -2,6 +2,7 @@
 //! control with its desk, rollout and store on a simulated disk, people who change things, and
 //! somebody who kills it all.
 
+mod alone;
 mod cell;
 mod daemon;
 pub mod disk;
@@ -29,6 +30,7 @@ use crate::faults::{Swarm, Whole as Faults};
 use crate::kernel::Kernel;
 use crate::net::Mode;
 use crate::peer::Peers;
+use alone::Alone;
 use cell::{Cell, Turned};
 use daemon::Daemon;
 use disk::Disk;
@@ -58,8 +60,8 @@ pub struct Whole {
     /// `None` while the process is away.
     daemon: Option<Daemon>,
     away_until: u64,
-    /// The control thread does nothing any more.
-    frozen: bool,
+    /// The control thread has died, and who serves on.
+    alone: Option<Alone>,
     /// The process ends at one of its next writes.
     trap: bool,
     /// How the last process that ended by itself has ended.
@@ -115,7 +117,7 @@ impl Whole {
             cells: Vec::new(),
             daemon: None,
             away_until: 0,
-            frozen: false,
+            alone: None,
             trap: false,
             exit_code: None,
             stopping: false,
@@ -264,7 +266,10 @@ impl Whole {
 
     /// The control thread has its turn: reports, ticks, checks, changes.
     fn control(&mut self) -> Checked {
-        let Some(daemon) = self.daemon.as_mut().filter(|_| !self.frozen) else { return Ok(()) };
+        if self.alone.is_some() {
+            return self.look_alone();
+        }
+        let Some(daemon) = self.daemon.as_mut() else { return Ok(()) };
         let moment = daemon::moment(self.street.now);
         for _ in 0..self.chance.between(1, 3) {
             let number = self.chance.below(self.cells.len());
@@ -361,9 +366,8 @@ impl Whole {
             self.disk.set_trap(after, power_cuts > 0);
             self.trap = true;
         }
-        if self.chance.hits(control_deaths / 4) && self.daemon.is_some() {
-            self.frozen = true;
-            self.street.note("control stands still", [0, 0]);
+        if self.chance.hits(control_deaths / 4) && self.may_lose_control() {
+            self.lose_control();
         }
         let full = self.chance.hits(full_disks * 2);
         self.disk.set_faults(full, sync_errors / 2);
@@ -397,8 +401,9 @@ impl Whole {
             }
         }
         match &self.daemon {
-            Some(daemon) if !self.frozen => next.push(daemon.next_tick),
-            Some(_) => {}
+            Some(daemon) => {
+                next.push(self.alone.as_ref().map_or(daemon.next_tick, |alone| alone.next_look));
+            }
             None => next.push(self.away_until),
         }
         next.into_iter().filter(|next| *next > now).min()
@@ -409,7 +414,7 @@ impl Whole {
         self.checked.deaths += 1;
         // What its control still does with the disk does nothing.
         self.daemon = None;
-        self.frozen = false;
+        self.alone = None;
         for number in 0..self.cells.len() {
             if self.cells[number].is_live() {
                 let kernel = Rc::clone(&self.cells[number].kernel);

@@ -160,6 +160,7 @@ impl Ledger {
         if *failures >= FAILURES_MAX && may_go {
             self.unhealthy.insert(id, true);
             self.ejected.push(id);
+            self.own_ejections.insert(id);
         }
     }
 }

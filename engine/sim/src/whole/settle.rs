@@ -11,6 +11,9 @@ use crate::faults::Swarm;
 const ROUNDS_MAX: usize = 200_000;
 /// How long a healed process may take to use its newest version everywhere.
 const HEAL_NS: u64 = 10_000 * MS;
+/// How long it takes without control until an ejected backend is tried again (caretaker.rs), and two
+/// looks.
+const READMIT_NS: u64 = 10_500 * MS;
 /// Nobody drains for longer.
 const DRAIN_NS: u64 = 60_000 * MS;
 
@@ -21,9 +24,11 @@ impl Whole {
     /// It does not.
     pub(super) fn settle(&mut self) -> Checked {
         self.calm_down();
-        if self.frozen {
+        if self.alone.is_some() {
             // Without control sessions go on, and end.
             self.until("sessions end without control", None, Whole::is_quiet_alone)?;
+            let by = self.street.now + READMIT_NS;
+            self.until("every shard serves without control", Some(by), Whole::is_kept)?;
             self.kill(false);
         }
         if self.daemon.is_none() {
@@ -128,7 +133,10 @@ impl Whole {
 
     /// Control hears everything that there is to hear.
     fn control_all(&mut self) -> Checked {
-        let Some(daemon) = self.daemon.as_mut().filter(|_| !self.frozen) else { return Ok(()) };
+        if self.alone.is_some() {
+            return self.look_alone();
+        }
+        let Some(daemon) = self.daemon.as_mut() else { return Ok(()) };
         let moment = daemon::moment(self.street.now);
         for (number, cell) in self.cells.iter_mut().enumerate() {
             while let Some(report) = cell.report().map_err(|e| format!("shard {number}: {e}"))? {

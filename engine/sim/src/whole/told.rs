@@ -14,7 +14,9 @@ impl Whole {
     /// # Errors
     /// A shard that will never hear.
     pub(super) fn check_told(&self) -> Checked {
-        let Some(daemon) = self.daemon.as_ref().filter(|_| !self.frozen) else { return Ok(()) };
+        let Some(daemon) = self.daemon.as_ref().filter(|_| self.alone.is_none()) else {
+            return Ok(());
+        };
         let health = daemon.control.health.borrow();
         let wires = self.wires.borrow();
         for ((number, cell), wire) in (0..).zip(&self.cells).zip(&wires.all) {

@@ -79,6 +79,10 @@ pub(super) struct Wires {
     stands_for_a_socket: File,
     /// Sessions of each backend on each shard, as control last heard.
     heard: BTreeMap<ShardId, BTreeMap<BackendId, u32>>,
+    /// Reports that the caretaker has not taken.
+    pub(super) reports: VecDeque<Report>,
+    /// The newest snapshot that was sent to a shard.
+    pub(super) newest: Option<Arc<Snapshot>>,
     /// What control has said that it should not have.
     pub(super) violation: Option<String>,
 }
@@ -97,6 +101,8 @@ impl Wires {
             chance,
             stands_for_a_socket: File::open("/dev/null").expect("there is a /dev/null"),
             heard: BTreeMap::new(),
+            reports: VecDeque::new(),
+            newest: None,
             violation: None,
         }
     }
@@ -143,7 +149,7 @@ impl Wires {
         Err(BindError { listener: name.to_owned(), address, error })
     }
 
-    fn bind_for(
+    pub(super) fn bind_for(
         &mut self,
         shards: u16,
         snapshot: &Snapshot,
@@ -179,6 +185,9 @@ impl Wires {
         let wire = &mut self.all[number];
         wire.door.send(order)?;
         wire.rings = true;
+        if let Sent::Adopt(snapshot) = &sent {
+            self.newest = Some(Arc::clone(snapshot));
+        }
         if let Sent::Adopt(snapshot) = &sent {
             let older = wire.last.replace(Arc::clone(snapshot));
             if self.planted == Some(Planted::NoAdoptionWait) {
@@ -245,9 +254,9 @@ impl Fleet for SimFleet {
         wire.door.address_next();
     }
 
-    /// Nothing: the driver brings the reports, so that the seed decides when.
+    /// What the driver has brought: control gets its reports one by one, when the seed says so.
     fn take_report(&self) -> Option<Report> {
-        None
+        self.0.borrow_mut().reports.pop_front()
     }
 
     fn bind(&self, before: &Snapshot, after: &Snapshot) -> Result<Sockets, BindError> {
