@@ -1,11 +1,14 @@
 //! Sessions in which both sides write and neither reads: what they hold, in weir and in the kernel,
 //! is bounded, and those beside them are answered all the time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::SockRef;
 use weir_tests::baseline::{count, percentile};
 use weir_tests::clock;
 use weir_tests::crowd::pingers::Pingers;
+use weir_tests::namespace;
 use weir_tests::net::{self, Peer, Script};
 use weir_tests::size;
 use weir_tests::story::{Plan, Set};
@@ -70,4 +73,102 @@ fn sessions_that_nobody_reads_leave_the_reserve_to_the_others() {
     assert!(reserved > 0, "void: there was always a buffer");
     drop(stalled);
     clock::wait_for("nobody to be stalled", || gauge() == 0);
+}
+
+/// A session of narrow peers: what one of them sends is held by weir's legs and between them, but for
+/// [`OWN`].
+fn narrow_pair(set: &Set) -> (Peer, Peer) {
+    let mut client = Peer::connect_narrow(set.weir.web);
+    client.send(b"hi");
+    let server = set.backends[0].accept().into_stream();
+    SockRef::from(&server).set_send_buffer_size(32 << 10).expect("it is open");
+    (client, Peer::new(server))
+}
+
+/// Bytes that the peers' own sockets hold at most, of one direction.
+const OWN: usize = 128 << 10;
+
+/// What the kernel holds for a reader that has read nothing: TCP_NOTSENT_LOWAT, as much in a pipe, and
+/// a receive buffer that has not grown. 4.6 MiB before.
+const HELD_AT_FIRST: usize = 1 << 20;
+
+/// And for one that has read a lot: 4 MiB on each leg and a pipe. 37 MiB before, here.
+const HELD_LATER: usize = 10 << 20;
+
+#[test]
+fn a_reader_that_reads_nothing_holds_little_in_the_kernel() {
+    let _alone = size::alone();
+    let set = Plan::new(1, Script::ByHand).shards(1).start();
+    let noise = net::noise(7, 16 << 20);
+    let mut most = 0;
+    let mut pairs: Vec<(Peer, Peer)> = (0..20).map(|_| narrow_pair(&set)).collect();
+    for (_, server) in &mut pairs {
+        most = most.max(server.send_until_blocked(&noise, HELD_BACK * 4));
+    }
+    eprintln!("a reader that reads nothing: {most} bytes, the peers' own sockets included");
+    assert!(most > OWN / 2, "void: nothing was sent");
+    assert!(most <= HELD_AT_FIRST + OWN, "{most} bytes are held for a reader that reads nothing");
+}
+
+#[test]
+fn a_reader_that_stops_holds_a_bounded_amount_in_the_kernel() {
+    let _alone = size::alone();
+    let set = Plan::new(1, Script::ByHand).shards(1).start();
+    let mut client = Peer::connect(set.weir.web);
+    client.send(b"hi");
+    let mut server = set.backends[0].accept();
+    let noise = Arc::new(net::noise(7, 64 << 20));
+    let sent = {
+        let noise = Arc::clone(&noise);
+        std::thread::spawn(move || {
+            server.send(&noise);
+            server.send_until_blocked(&noise, HELD_BACK * 4)
+        })
+    };
+    for expected in noise.chunks(1 << 20) {
+        assert!(client.take(expected.len()) == expected, "every byte in its place");
+    }
+    // The peers' own sockets are the kernel's to size: what they hold is known.
+    let sent = sent.join().expect("the server only writes");
+    let client = client.into_stream();
+    let unread = rustix::io::ioctl_fionread(&client).expect("it is open");
+    let unread = usize::try_from(unread).expect("it fits");
+    let held = sent.saturating_sub(unread);
+    eprintln!(
+        "a reader that stops: {held} bytes, the server's own socket included ({unread} unread)"
+    );
+    assert!(held > 0, "void: nothing was held");
+    assert!(held <= HELD_LATER + (4 << 20), "{held} bytes are held for a reader that has stopped");
+}
+
+/// In a namespace of users even its root is unprivileged, as fs.pipe-user-pages-soft sees it.
+#[test]
+fn pipes_that_an_unprivileged_user_gets_too_small_are_not_used() {
+    namespace::story(
+        "memory::pipes_that_an_unprivileged_user_gets_too_small_are_not_used",
+        &[],
+        || {
+            let soft = std::fs::read_to_string("/proc/sys/fs/pipe-user-pages-soft");
+            let soft = soft.ok().and_then(|text| text.trim().parse::<u64>().ok());
+            let Some(pages @ 256..=16_384) = soft else {
+                return eprintln!("void: fs.pipe-user-pages-soft is {soft:?}");
+            };
+            let set = Plan::new(1, Script::ByHand).shards(1).start();
+            let noise = net::noise(7, 16 << 20);
+            let readers = usize::try_from(pages / 256 + 24).expect("it is small");
+            let mut pairs: Vec<(Peer, Peer)> = (0..readers).map(|_| narrow_pair(&set)).collect();
+            for (_, server) in &mut pairs {
+                assert!(server.send_until_blocked(&noise, HELD_BACK) > OWN, "it becomes bulk");
+            }
+            let count = |name| count(&set.weir.get("/metrics").body, name, &[]);
+            let promoted = count("weir_shard_promotions_total");
+            eprintln!("{readers} stalled readers, {promoted} have a pipe");
+            assert!(promoted <= pages / 256, "{promoted} pipes; {pages} pages are {}", pages / 256);
+            // The others go on through buffers: every byte arrives.
+            let (mut client, mut server) = pairs.pop().expect("there are many");
+            let (_, sent) = (client.patient(Duration::from_secs(30)), server.send(b"").fin());
+            let _ = sent;
+            assert!(client.rest().0.len() > OWN);
+        },
+    );
 }

@@ -1,6 +1,7 @@
 //! `weir doctor`: whether this host is ready for weir, and how to mend what is not.
 
 mod facts;
+mod memory;
 mod ports;
 
 use std::fmt::Display;
@@ -82,6 +83,9 @@ fn judge(facts: &Facts) -> Vec<Check> {
         ports(facts.ports),
         reserved(facts),
         tw_reuse(facts.tw_reuse),
+        memory::pipes(facts.pipe_pages, facts.privileged),
+        memory::tcp(facts.tcp_pressure, sessions(facts.nofile)),
+        memory::receive(facts.rmem_max),
     ];
     checks.extend(facts.folders.iter().map(folder));
     checks
@@ -164,13 +168,19 @@ fn nofile(limit: Option<u64>) -> Check {
     const NAME: &str = "nofile";
     const MEND: &str = "LimitNOFILE=1048576 in the unit, or ulimit -n 1048576";
     let Some(limit) = limit else { return ok(NAME, "unlimited") };
-    let sessions = Limits::of(limit, 1).map_or(0, |limits| limits.sessions_per_shard);
+    let sessions = sessions(Some(limit));
     let found = format!("{limit} descriptors, {sessions} sessions on each shard");
     match sessions {
         0..16 => fail(NAME, found, MEND),
         16..SESSIONS_FEW => warn(NAME, found, MEND),
         _ => ok(NAME, found),
     }
+}
+
+/// Sessions of one shard with so many descriptors.
+fn sessions(nofile: Option<u64>) -> u64 {
+    let limits = nofile.and_then(|limit| Limits::of(limit, 1));
+    limits.map_or(0, |limits| limits.sessions_per_shard.into())
 }
 
 fn somaxconn(value: Option<u64>) -> Check {
@@ -273,7 +283,7 @@ fn folder(folder: &Folder) -> Check {
 }
 
 /// Fewer sessions than this surprise people.
-const SESSIONS_FEW: u32 = 8000;
+const SESSIONS_FEW: u64 = 8000;
 
 #[cfg(test)]
 mod tests;

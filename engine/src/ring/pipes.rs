@@ -10,14 +10,27 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use weir_core::event::{Errno, Moved, PipeId};
 use weir_core::session::Move;
 
+use crate::sys::memory;
+
 /// What is asked of the kernel as a pipe's size, in bytes. A page reference takes a slot, whatever
 /// it holds, so a pipe of segments fills up sooner (docs/adr/0007). Users without CAP_SYS_RESOURCE
 /// get no more than fs.pipe-max-size.
 const SIZE: i32 = 1024 * 1024;
 
+/// A smaller pipe is not worth its calls. An unprivileged user's pipes have two pages or one once
+/// they have fs.pipe-user-pages-soft pages in all: 64 pipes of 1 MiB by the kernel's default.
+const SIZE_MIN: i32 = 64 * 1024;
+
+/// Flows that get no pipe after one could not be made, before another one is tried.
+const REST: u16 = 255;
+
 struct Pipe {
     read: OwnedFd,
     write: OwnedFd,
+    /// Bytes that its sink may hold unsent, and that are received at once.
+    unsent: u32,
+    /// The sink took nothing at last; it is tried again only when it takes something.
+    was_full: bool,
 }
 
 impl Pipe {
@@ -29,9 +42,26 @@ impl Pipe {
         }
         // SAFETY: the call has just given us both descriptors; nobody else owns them.
         let [read, write] = ends.map(|end| unsafe { OwnedFd::from_raw_fd(end) });
-        // SAFETY: no pointers. A refusal leaves the default size, which works as well.
-        unsafe { libc::fcntl(write.as_raw_fd(), libc::F_SETPIPE_SZ, SIZE) };
-        Some(Pipe { read, write })
+        // A refusal leaves the size that it has, which may do as well.
+        // SAFETY: no pointers, in both calls.
+        let size = unsafe {
+            libc::fcntl(write.as_raw_fd(), libc::F_SETPIPE_SZ, SIZE);
+            libc::fcntl(write.as_raw_fd(), libc::F_GETPIPE_SZ)
+        };
+        let pipe = Pipe { read, write, unsent: memory::UNSENT_MIN, was_full: false };
+        (size >= SIZE_MIN).then_some(pipe)
+    }
+
+    /// The sink was full and takes bytes again: its peer reads, so it may hold twice as much. What
+    /// a peer makes the kernel hold is about as much as it has read before.
+    fn sink_reads(&mut self, order: &Move) {
+        if self.unsent == memory::UNSENT_MIN {
+            memory::limit_received(order.from);
+        }
+        if self.unsent < memory::UNSENT_MAX {
+            self.unsent *= 2;
+            memory::limit_unsent(order.to, self.unsent);
+        }
     }
 }
 
@@ -41,12 +71,14 @@ pub(super) struct Pipes {
     places: Vec<Option<Pipe>>,
     /// Places whose pipe is free, or that have none.
     free: Vec<u16>,
+    /// No pipe is made for so many flows.
+    rest: u16,
 }
 
 impl Pipes {
     /// At most so many, made when they are needed: two descriptors each.
     pub(super) fn new(most: u16) -> Pipes {
-        Pipes { most: most.into(), places: Vec::new(), free: Vec::new() }
+        Pipes { most: most.into(), places: Vec::new(), free: Vec::new(), rest: 0 }
     }
 
     pub(super) fn take(&mut self) -> Option<PipeId> {
@@ -60,30 +92,41 @@ impl Pipes {
         };
         let pipe = &mut self.places[usize::from(place)];
         if pipe.is_none() {
-            *pipe = Pipe::new();
+            if self.rest == 0 {
+                *pipe = Pipe::new();
+            }
+            self.rest = self.rest.checked_sub(1).unwrap_or(REST);
         }
         if pipe.is_none() {
-            self.free.push(place);
+            self.free.insert(0, place); // behind those that have one
             return None;
         }
+        self.rest = 0;
         Some(PipeId(place))
     }
 
     pub(super) fn put_back(&mut self, pipe: PipeId, empty: bool) {
+        let place = &mut self.places[usize::from(pipe.0)];
         if !empty {
-            self.places[usize::from(pipe.0)] = None;
+            *place = None;
+        }
+        if let Some(pipe) = place {
+            (pipe.unsent, pipe.was_full) = (memory::UNSENT_MIN, false);
         }
         self.free.push(pipe.0);
     }
 
     /// Fills and empties the pipe until one leg has enough, or until about `bytes` have moved.
     pub(super) fn splice(&mut self, order: Move, bytes: u32) -> Moved {
-        let pipe = self.places[usize::from(order.pipe.0)].as_ref().expect("a pipe that was taken");
+        let pipe = self.places[usize::from(order.pipe.0)].as_mut().expect("a pipe that was taken");
+        if std::mem::take(&mut pipe.was_full) {
+            pipe.sink_reads(&order);
+        }
         let mut moved = Moved::default();
         let mut held = order.held;
         while moved.sent < bytes {
             if held == 0 {
-                receive(&order, pipe, bytes, &mut moved);
+                receive(&order, pipe, bytes.min(pipe.unsent), &mut moved);
                 held = moved.received + order.held - moved.sent;
                 if held == 0 {
                     break; // dry, unsure or failed
@@ -102,6 +145,7 @@ impl Pipes {
                 break;
             }
         }
+        pipe.was_full = moved.full;
         moved
     }
 }

@@ -1,4 +1,4 @@
-//! What the kernel keeps for a socket, and how much it would still take.
+//! What the kernel may keep for a socket, and how much it would still take.
 
 use std::mem::size_of;
 
@@ -24,6 +24,42 @@ const OVERHEAD: u64 = 1536;
 /// The smallest segment that the kernel makes, whatever the peer's window (net/ipv4/tcp.c,
 /// `tcp_bound_to_half_wnd`).
 const SEGMENT_MIN: u32 = 48;
+
+/// Bytes that a socket holds unsent, and no more (TCP_NOTSENT_LOWAT): from birth...
+pub(crate) const UNSENT_MIN: u32 = 128 * 1024;
+
+/// ...and at most, for bulk whose reader reads.
+pub(crate) const UNSENT_MAX: u32 = 4 * 1024 * 1024;
+
+/// What SO_RCVBUF is asked for where bulk is received from; the kernel doubles it. By itself it goes
+/// up to tcp_rmem's 32 MiB (6 MiB before 6.16) once a connection was read fast.
+const RECEIVED_MAX: u32 = 2 * 1024 * 1024;
+
+/// socket.h: which buffers' sizes the kernel must not change (Linux 5.14). libc has no name for it.
+const SO_BUF_LOCK: i32 = 72;
+
+/// A leg takes no more once so many bytes of it are unsent. A listener's clients inherit it.
+pub(crate) fn limit_unsent(leg: Leg, bytes: u32) {
+    set(leg, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, bytes);
+}
+
+/// The receive buffer of a leg does not grow any more. Where net.core.rmem_max allows too little for
+/// that (before 6.16), it stays the kernel's.
+pub(crate) fn limit_received(leg: Leg) {
+    set(leg, libc::SOL_SOCKET, libc::SO_RCVBUF, RECEIVED_MAX);
+    let [bytes]: [u32; 1] = get(leg, libc::SOL_SOCKET, libc::SO_RCVBUF);
+    if bytes < 2 * RECEIVED_MAX {
+        set(leg, libc::SOL_SOCKET, SO_BUF_LOCK, 0);
+    }
+}
+
+fn set(leg: Leg, level: i32, name: i32, value: u32) {
+    let length = libc::socklen_t::try_from(size_of::<u32>()).expect("four");
+    let place = (&raw const value).cast();
+    // SAFETY: `value` is as long as `length` says. A failure (a socket that is reset already, an
+    // older kernel) is no news: the kernel's own limit holds.
+    unsafe { libc::setsockopt(leg.0, level, name, place, length) };
+}
 
 /// Bytes that a send to this leg takes at once, at least about; 0 if it is not writable (less than
 /// a third of its send buffer is free, or TCP_NOTSENT_LOWAT says no). 1 if it is unknown, or if

@@ -7,6 +7,8 @@ use std::ops::RangeInclusive;
 use weir_core::action::How;
 use weir_core::event::{Errno, Leg};
 
+use super::memory;
+
 /// Connections that the kernel queues for a listener (capped by net.core.somaxconn).
 const BACKLOG: i32 = 4096;
 
@@ -51,6 +53,7 @@ pub(crate) fn open(address: &SocketAddr) -> Result<Leg, Errno> {
     keep_urgent(fd);
     // Older kernels refuse the option and go on as before.
     set(fd, libc::IPPROTO_IP, IP_LOCAL_PORT_RANGE, &ANY_PORT);
+    memory::limit_unsent(Leg(fd), memory::UNSENT_MIN);
     Ok(Leg(fd))
 }
 
@@ -111,6 +114,7 @@ pub(crate) fn queued(listener: Leg) -> u32 {
 /// urgent byte that is there before the accept is not lost either.
 pub(crate) fn listen(socket: Leg) -> Result<(), Errno> {
     keep_urgent(socket.0);
+    memory::limit_unsent(socket, memory::UNSENT_MIN);
     // SAFETY: no pointers.
     if unsafe { libc::listen(socket.0, BACKLOG) } == 0 { Ok(()) } else { Err(last_errno()) }
 }

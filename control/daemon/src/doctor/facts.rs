@@ -31,6 +31,14 @@ pub(super) struct Facts {
     pub(super) tw_reuse: Option<u64>,
     /// Ports of listeners and of backends on this host, in order, each once.
     pub(super) own_ports: Vec<u16>,
+    /// This is root: limits of pipes do not hold.
+    pub(super) privileged: bool,
+    /// fs.pipe-user-pages-soft, in pages of all pipes of a user.
+    pub(super) pipe_pages: Option<u64>,
+    /// The second number of net.ipv4.tcp_mem, in pages.
+    pub(super) tcp_pressure: Option<u64>,
+    /// In bytes.
+    pub(super) rmem_max: Option<u64>,
     pub(super) folders: Vec<Folder>,
 }
 
@@ -70,6 +78,13 @@ impl Facts {
             reserved: text("/proc/sys/net/ipv4/ip_local_reserved_ports").unwrap_or_default(),
             tw_reuse: number("/proc/sys/net/ipv4/tcp_tw_reuse"),
             own_ports: ports::own(settings, spec, is_own_address),
+            privileged: rustix::process::geteuid().is_root(),
+            pipe_pages: number("/proc/sys/fs/pipe-user-pages-soft"),
+            tcp_pressure: text("/proc/sys/net/ipv4/tcp_mem")
+                .as_deref()
+                .and_then(pair)
+                .map(|it| it.1),
+            rmem_max: number("/proc/sys/net/core/rmem_max"),
             folders: vec![folder("state", &settings.state), folder("control", control)],
         }
     }

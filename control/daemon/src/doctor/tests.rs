@@ -19,6 +19,10 @@ fn good() -> Facts {
         reserved: String::new(),
         tw_reuse: Some(1),
         own_ports: vec![443, 9650],
+        privileged: false,
+        pipe_pages: Some(65_536),
+        tcp_pressure: Some(1 << 24),
+        rmem_max: Some(4 << 20),
         folders: vec![Folder { name: "state", path: "/s".into(), access: Access::Creatable }],
     }
 }
@@ -33,7 +37,7 @@ fn a_good_host_is_ok_throughout() {
 #[test]
 fn each_thing_that_is_wrong_is_found_alone() {
     type Spoil = fn(&mut Facts);
-    let cases: [(&str, Verdict, Spoil); 19] = [
+    let cases: [(&str, Verdict, Spoil); 24] = [
         ("kernel", Verdict::Fail, |f| f.release = "5.15.0-91-generic".into()),
         ("kernel", Verdict::Warn, |f| f.release = "6.1.0-18-amd64".into()),
         ("kernel", Verdict::Warn, |f| f.release = "strange".into()),
@@ -52,6 +56,11 @@ fn each_thing_that_is_wrong_is_found_alone() {
         ("reserved_ports", Verdict::Warn, |f| f.ports = Some((1024, 65_535))),
         ("tcp_tw_reuse", Verdict::Warn, |f| f.tw_reuse = Some(2)),
         ("tcp_tw_reuse", Verdict::Warn, |f| f.tw_reuse = None),
+        ("pipe_user_pages_soft", Verdict::Warn, |f| f.pipe_pages = Some(16_384)),
+        ("pipe_user_pages_soft", Verdict::Warn, |f| f.pipe_pages = None),
+        ("tcp_mem", Verdict::Warn, |f| f.tcp_pressure = Some(383_867)),
+        ("rmem_max", Verdict::Warn, |f| f.rmem_max = Some(212_992)),
+        ("rmem_max", Verdict::Warn, |f| f.rmem_max = None),
         ("state", Verdict::Fail, |f| f.folders[0].access = Access::Denied { nearest: "/".into() }),
     ];
     for (name, verdict, spoil) in cases {
@@ -63,6 +72,20 @@ fn each_thing_that_is_wrong_is_found_alone() {
         assert_eq!((wrong[0].name, wrong[0].verdict), (name, verdict));
         assert!(!wrong[0].mend.is_empty(), "{name}");
     }
+}
+
+#[test]
+fn what_the_kernel_holds_is_said_in_numbers() {
+    let pipes = memory::pipes(Some(16_384), false);
+    assert!(pipes.found.contains("64 pipes of 256 a shard"), "{pipes:?}");
+    assert_eq!(memory::pipes(Some(16_384), true).verdict, Verdict::Ok);
+    assert_eq!(memory::pipes(Some(0), false).verdict, Verdict::Ok);
+    let tcp = memory::tcp(Some(383_867), 8_000);
+    assert_eq!(tcp.found, "presses at 1499 MiB: 11995 readers that read nothing");
+    assert_eq!(
+        (tcp.verdict, memory::tcp(Some(383_867), 12_000).verdict),
+        (Verdict::Ok, Verdict::Warn)
+    );
 }
 
 #[test]
@@ -117,7 +140,7 @@ fn pairs_of_numbers() {
 #[test]
 fn this_host_can_be_looked_at() {
     let checks = judge(&Facts::of_this_host(&Settings::default(), &Spec::default()));
-    assert_eq!(checks.len(), 12);
+    assert_eq!(checks.len(), 15);
 }
 
 #[test]
