@@ -37,8 +37,8 @@ const LAST_CLIENTS_MAX: u32 = 64;
 struct Socket {
     leg: Leg,
     address: SocketAddr,
-    /// Whose clients come out of it, and the slot if that one is open. When the address is gone
-    /// this is the listener that had it last: it takes those that come late.
+    /// Whose clients come out of it, and the slot of that one. When the address is gone this is the
+    /// listener that had it last: it takes those that come late, if it is open.
     listener: ListenerId,
     slot: Option<u16>,
     /// Accepts at the kernel's.
@@ -180,9 +180,7 @@ impl<I: Io> Shard<I> {
             open.flat_map(|it| it.bind.iter().map(|address| (*address, it.id))).collect();
         for socket in self.sockets.places.iter_mut().flatten() {
             socket.listener = owners.get(&socket.address).copied().unwrap_or(socket.listener);
-            let slot = self.table.view().listener_slot(socket.listener);
-            let views = self.table.view().listeners();
-            socket.slot = slot.filter(|slot| views[usize::from(*slot)].accepting);
+            socket.slot = self.table.view().listener_slot(socket.listener);
         }
         // Sockets for an address that is open already take the place of those that it has.
         let again: BTreeSet<SocketAddr> = sockets.iter().map(|it| it.address).collect();

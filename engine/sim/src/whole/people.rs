@@ -196,10 +196,8 @@ impl People {
                 2 => called = name(&format!("l{}", new.port())),
                 // An address goes from one to another.
                 3 => {
-                    if let Some(other) = spec.listener.get_mut(&other)
-                        && other.bind.len() > 1
-                    {
-                        listener.bind.push(other.bind.remove(0));
+                    if let Some(other) = spec.listener.get_mut(&other) {
+                        listener.bind.push(std::mem::replace(&mut other.bind[0], new));
                     }
                 }
                 _ => listener.max_sessions = self.chance.pick(&[None, Some(1), Some(3), Some(20)]),
