@@ -151,13 +151,13 @@ impl ShardDoor {
             return Err(order);
         }
         match (&self.giver, order) {
-            (Some(giver), Order::Adopt { snapshot, sockets }) if !sockets.is_empty() => {
+            (Some(giver), Order::Adopt { snapshot, sockets, health }) if !sockets.is_empty() => {
                 let Ok(handed) = giver.give(&sockets) else {
-                    return Err(Order::Adopt { snapshot, sockets });
+                    return Err(Order::Adopt { snapshot, sockets, health });
                 };
                 // These numbers mean nothing in the shard's table; what was sent lives on there.
                 drop(sockets);
-                let order = Order::Adopt { snapshot, sockets: Vec::new() };
+                let order = Order::Adopt { snapshot, sockets: Vec::new(), health };
                 self.post(order, Some(handed))
             }
             (_, order) => self.post(order, None),
@@ -220,8 +220,8 @@ impl Mailbox {
                 continue; // its sockets are closed with it
             }
             return Some(match (order, handed) {
-                (Order::Adopt { snapshot, .. }, Some(sockets)) => {
-                    Order::Adopt { snapshot, sockets }
+                (Order::Adopt { snapshot, health, .. }, Some(sockets)) => {
+                    Order::Adopt { snapshot, sockets, health }
                 }
                 (order, _) => order,
             });

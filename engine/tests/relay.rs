@@ -129,7 +129,8 @@ fn a_panic_resets_what_was_open_and_the_shard_comes_back() {
         }],
         pools: Vec::new(),
     };
-    let order = Order::Adopt { snapshot: Arc::new(broken), sockets: Vec::new() };
+    let order =
+        Order::Adopt { snapshot: Arc::new(broken), sockets: Vec::new(), health: Vec::new() };
     rig.engine.send(ShardId(0), order).expect("there is room");
     let panic = rig.report(ended).expect("it did not end in peace");
     assert!(panic.contains("index out of bounds"), "{panic}");

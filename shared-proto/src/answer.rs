@@ -171,6 +171,8 @@ pub struct CheckRow {
     pub result: String,
     /// Seconds since the backend's health last changed.
     pub since_s: f64,
+    /// Seconds for which it is held down still, whatever its checks say; 0: it is not held.
+    pub hold_s: f64,
 }
 
 /// `weirctl stats`.

@@ -15,10 +15,11 @@ use crate::stats::ShardStats;
 pub enum Order {
     /// Use this snapshot from the next turn on. `sockets` are bound, not yet listening, one for
     /// each address that is new in it; an address that is gone from it is closed. One that stays
-    /// keeps its socket, whichever listener it belongs to.
-    Adopt { snapshot: Arc<Snapshot>, sockets: Vec<ListenerSocket> },
-    /// These backends are healthy (`true`) or not (`false`) from now on.
-    Health(Vec<(BackendId, bool)>),
+    /// keeps its socket, whichever listener it belongs to. `health` counts from the first session on
+    /// that is opened under it.
+    Adopt { snapshot: Arc<Snapshot>, sockets: Vec<ListenerSocket>, health: HealthWords },
+    /// The health of these backends from now on.
+    Health(HealthWords),
     /// The sessions that all *other* shards hold on these backends (least-conn, two-choices).
     LoadElsewhere(Vec<(BackendId, u32)>),
     /// What this shard may hold of the limits that all shards share.
@@ -31,6 +32,19 @@ pub enum Order {
     Drain,
     /// End all sessions with a reset and leave the thread.
     Stop,
+}
+
+/// Backends and what control says of their health.
+pub type HealthWords = Vec<(BackendId, BackendHealth)>;
+
+/// What control knows of a backend's health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackendHealth {
+    Up,
+    Down,
+    /// Added while others served, and no check has succeeded since: it gets sessions only in panic,
+    /// and is not missing yet, so that adding many is no panic.
+    Unproven,
 }
 
 /// One bound address of a listener, for one shard.

@@ -204,14 +204,6 @@ impl Pool {
         self.backends.iter().find(|backend| backend.name.as_str() == name)
     }
 
-    /// True if so few of the backends that could take sessions are up that health is to be ignored.
-    pub fn panics(&self, is_up: impl Fn(&Backend) -> bool) -> bool {
-        let members = self.backends.iter().filter(|backend| backend.is_member());
-        let (up, all) =
-            members.fold((0, 0), |(up, all), backend| (up + usize::from(is_up(backend)), all + 1));
-        panics(self.health.panic, up, all)
-    }
-
     /// The spec that this pool was built from.
     #[must_use]
     pub fn spec(&self) -> PoolSpec {
@@ -443,21 +435,6 @@ mod tests {
                 "{percent} {up}/{members}"
             );
         }
-        let mut pool = PoolSpec::default();
-        for (name, weight, state) in [
-            ("b1", 1, Admin::Ready),
-            ("b2", 1, Admin::Ready),
-            ("b3", 1, Admin::Drain),
-            ("b4", 1, Admin::Maint),
-            ("b5", 0, Admin::Ready),
-        ] {
-            let spec = BackendSpec { weight, state, ..backend("10.0.0.1:1") };
-            pool.backend.insert(name.parse().unwrap(), spec);
-        }
-        let snapshot = build(&spec_with(pool), &Snapshot::empty(), &mut IdSource::default());
-        let pool = &snapshot.unwrap().pools[0];
-        assert!(!pool.panics(|backend| backend.name.as_str() == "b1"), "one of two is up");
-        assert!(pool.panics(|backend| backend.name.as_str() == "b3"), "a drained one is no help");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod cli;
 mod close_matrix;
 mod connects;
 mod crash;
+mod damping;
 mod early_close;
 mod failure_table;
 mod half_close;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use weir_core::base::clock::Now;
 use weir_proto::ids::{BackendId, ShardId};
-use weir_proto::order::{Order, Report};
+use weir_proto::order::{BackendHealth, Order, Report};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::stats::ShardStats;
 
@@ -110,7 +110,7 @@ pub(crate) fn run(estate: &Estate) -> Result<u8, String> {
 fn newest_sockets(engine: &Guarded) -> Option<Order> {
     let snapshot = engine.newest()?;
     match listen::bind_all(&snapshot) {
-        Ok(sockets) => Some(Order::Adopt { snapshot, sockets }),
+        Ok(sockets) => Some(Order::Adopt { snapshot, sockets, health: Vec::new() }),
         Err(error) => {
             tracing::error!("{}", error.refusal().message);
             None
@@ -164,7 +164,11 @@ impl<F: Fleet> Caretaker<F> {
         for (index, owed) in owed.iter_mut().enumerate().filter(|(index, _)| live[*index]) {
             let shard = ShardId(u16::try_from(index).unwrap_or(u16::MAX));
             if let Some(snapshot) = again.as_ref().filter(|_| *owed) {
-                let order = Order::Adopt { snapshot: Arc::clone(snapshot), sockets: Vec::new() };
+                let order = Order::Adopt {
+                    snapshot: Arc::clone(snapshot),
+                    sockets: Vec::new(),
+                    health: Vec::new(),
+                };
                 *owed = fleet.send(shard, order).is_err();
             }
             leases.flush(shard, |order| fleet.send(shard, order));
@@ -265,7 +269,7 @@ impl<F: Fleet> Caretaker<F> {
                 return;
             }
             self.ejected.pop_front();
-            self.tell(shard, Order::Health(vec![(backend, true)]));
+            self.tell(shard, Order::Health(vec![(backend, BackendHealth::Up)]));
         }
     }
 
@@ -317,7 +321,8 @@ mod tests {
     }
 
     fn empty() -> Option<Order> {
-        Some(Order::Adopt { snapshot: Arc::new(Snapshot::empty()), sockets: Vec::new() })
+        let (snapshot, sockets, health) = (Arc::new(Snapshot::empty()), Vec::new(), Vec::new());
+        Some(Order::Adopt { snapshot, sockets, health })
     }
 
     struct Rig {
@@ -348,7 +353,7 @@ mod tests {
         rig.shards.report(ejected);
         assert_eq!(rig.look(0), [""; 0]);
         assert_eq!(rig.look(9_999), [""; 0]);
-        assert_eq!(rig.look(10_000), ["1 health [(BackendId(5), true)]"]);
+        assert_eq!(rig.look(10_000), ["1 health [(BackendId(5), Up)]"]);
         rig.shards.report(Report::Ended { shard, panic: Some("oh".into()) });
         rig.shards.report(Report::Started { shard, sessions_max: 1 });
         assert_eq!(rig.look(20_000), ["1 next", "1 adopt 0 +0"]);

@@ -16,7 +16,7 @@ use std::time::Duration;
 use weir_core::base::clock::Now;
 use weir_proto::answer::Author;
 use weir_proto::ids::{BackendId, IdSource, PoolId, ShardId};
-use weir_proto::order::{ListenerSocket, Order, Report};
+use weir_proto::order::{BackendHealth, HealthWords, ListenerSocket, Order, Report};
 use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
 use weir_proto::snapshot::Snapshot;
 
@@ -291,9 +291,9 @@ impl Control {
                 let transitions = self.health.borrow_mut().on_ejected(backend, fault, moment.now);
                 if transitions.is_empty() {
                     // It is known to be down, or it is not its fault: the shard must hear which.
-                    let up = self.health.borrow().is_up(backend);
+                    let standing = self.health.borrow().standing(backend);
                     if let Some(shard) = self.shard(shard) {
-                        shard.outbox.health(&[(backend, up)]);
+                        shard.outbox.health(&[(backend, standing)]);
                     }
                     self.flush();
                 }
@@ -322,10 +322,30 @@ impl Control {
             }
             self.events.push("health", name, text, wall_ms);
         }
-        let changes: Vec<_> = transitions.iter().map(|change| (change.id, change.up)).collect();
+        let standing = |id| self.health.borrow().standing(id);
+        let changes: HealthWords =
+            transitions.iter().map(|change| (change.id, standing(change.id))).collect();
         self.each_live(|shard| shard.outbox.health(&changes));
         self.flush();
         self.watch_panic(wall_ms);
+    }
+
+    /// Ends the hold of the backend of that name. How long it would have lasted; `None` if there
+    /// was none.
+    pub(crate) fn end_hold(&mut self, name: &str, moment: Moment) -> Option<Duration> {
+        let (pool, backend) = name.split_once('/')?;
+        let id = self.snapshot.pool(pool)?.backend(backend)?.id;
+        let mut health = self.health.borrow_mut();
+        let rest = health.hold_left(id, moment.now);
+        let transition = health.end_hold(id, moment.now);
+        drop(health);
+        if let Some(rest) = rest {
+            let text = format!("a hold of {} s more was ended", rest.as_secs());
+            tracing::info!("backend {name}: {text}");
+            self.events.push("health", name.to_owned(), text, moment.wall_ms);
+        }
+        self.on_transitions(transition.as_slice(), moment.wall_ms);
+        rest
     }
 
     /// Some times a second: asks for figures, says again what did not fit, watches the deadlines.
@@ -418,11 +438,11 @@ impl Control {
         self.phase == Phase::Serving
     }
 
-    /// Every backend of the current snapshot that is down, as an order says it.
-    fn down(&self) -> Vec<(BackendId, bool)> {
+    /// Every backend of the current snapshot that is not up, as an order says it.
+    fn down(&self) -> HealthWords {
         let health = self.health.borrow();
         let all = self.snapshot.backends().map(|(_, backend)| backend.id);
-        all.filter(|id| !health.is_up(*id)).map(|id| (id, false)).collect()
+        all.map(|id| (id, health.standing(id))).filter(|it| it.1 != BackendHealth::Up).collect()
     }
 
     fn remember_released(&mut self, before: &Snapshot, now: Now) {

@@ -4,9 +4,12 @@
 //! [`Health`] is the state and reads no clock; [`prober()`] makes the checks, once for all shards.
 
 mod check;
+mod group;
 mod plan;
 mod prober;
 pub mod reply;
+mod schedule;
+mod watched;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -16,16 +19,18 @@ use std::time::Duration;
 
 use weir_core::base::clock::Now;
 use weir_core::base::prng::Prng;
-use weir_core::health::{Hysteresis, Rules};
 use weir_proto::answer::CheckRow;
-use weir_proto::ids::BackendId;
+use weir_proto::ids::{BackendId, PoolId};
+use weir_proto::order::BackendHealth;
 use weir_proto::reason::ConnectFault;
-use weir_proto::snapshot::{Backend, Pool, Snapshot, takes};
-use weir_proto::spec::{Admin, HealthKind, HealthSpec};
+use weir_proto::snapshot::{Pool, Snapshot, takes};
 
 use check::Outcome;
+use group::Group;
 use plan::Plan;
 pub(crate) use prober::prober;
+use schedule::Schedule;
+use watched::{Due, Follow, Watched};
 
 /// A backend came up or went down.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,39 +58,22 @@ pub struct CheckCounters {
 /// The health of every backend of the snapshot.
 pub struct Health {
     watched: BTreeMap<BackendId, Watched>,
-    /// What is to be done when: a check, or the end of a hold.
-    due: BTreeSet<(Now, BackendId)>,
+    groups: BTreeMap<PoolId, Group>,
+    /// Which check begins when.
+    schedule: Schedule,
+    /// When holds end of backends that are not checked.
+    holds: BTreeSet<(Now, BackendId)>,
     /// Transitions that nobody has been told of yet.
     untold: Vec<Transition>,
     prng: Prng,
-    in_flight: usize,
-    /// The prober's, to be woken when `due` or `untold` changed.
+    /// The prober's, to be woken when something is due or `untold` changed.
     waker: Option<Waker>,
-}
-
-/// One backend.
-struct Watched {
-    pool: String,
-    name: String,
-    spec: HealthSpec,
-    /// It gets sessions when it is up.
-    is_member: bool,
-    /// What to check; `None` if it is not checked.
-    plan: Option<Rc<Plan>>,
-    hysteresis: Hysteresis,
-    result: String,
-    /// When it last came up or went down; at first, when it came to be.
-    since: Now,
-    /// When its entry in `due` is.
-    due: Option<Now>,
-    /// A check is on its way.
-    running: bool,
-    counters: CheckCounters,
 }
 
 /// A check that is to be made now.
 struct Check {
     id: BackendId,
+    pool: PoolId,
     plan: Rc<Plan>,
 }
 
@@ -100,98 +88,193 @@ impl Health {
     pub fn seeded(seed: u64) -> Health {
         Health {
             watched: BTreeMap::new(),
-            due: BTreeSet::new(),
+            groups: BTreeMap::new(),
+            schedule: Schedule::new(),
+            holds: BTreeSet::new(),
             untold: Vec::new(),
             prng: Prng::new(seed),
-            in_flight: 0,
             waker: None,
         }
     }
 
+    /// Checks may have so many of this process's descriptors: one each while they are in flight.
+    pub(crate) fn bound_checks(&mut self, descriptors: usize) {
+        self.schedule.bound(descriptors);
+    }
+
     /// Watches the backends of `snapshot` and no others. What is known of a backend is carried
-    /// over; a changed health spec begins its schedule again. A backend that comes up by this (its
-    /// checks were switched off) is told by the prober.
+    /// over; a changed health spec begins its schedule again. One that is new, or was not checked
+    /// for a while, waits for its first good check if others of its pool serve. A backend that
+    /// comes up by this (its checks were switched off) is told by the prober.
     pub fn adopt(&mut self, snapshot: &Snapshot, now: Now) {
         let mut before = std::mem::take(&mut self.watched);
         let wildcards = snapshot.wildcard_binds();
-        for (pool, backend) in snapshot.backends() {
-            let mut watched =
-                before.remove(&backend.id).unwrap_or_else(|| Watched::new(pool, backend, now));
-            let was_up = watched.hysteresis.is_up();
-            if watched.follow(pool, backend, takes(&wildcards, backend.address), now) {
-                let at = match watched.plan {
-                    // At once, but a thousand new ones not in the same millisecond.
-                    Some(_) => Some(later(now, self.prng.next_u64() % spread_ns(snapshot))),
-                    None => watched.hysteresis.held_until(),
-                };
-                watched.set_due(backend.id, at, &mut self.due);
+        self.groups.clear();
+        let spread = spread_ns(snapshot);
+        for pool in &snapshot.pools {
+            let beside = serves(pool, &before);
+            let backends = pool.backends.iter().map(|backend| backend.id).collect();
+            let mut group = Group::new(backends, pool.health.panic);
+            for backend in &pool.backends {
+                let mut watched =
+                    before.remove(&backend.id).unwrap_or_else(|| Watched::new(pool, backend, now));
+                let was_up = watched.hysteresis.is_up();
+                let may_be_weir = takes(&wildcards, backend.address);
+                match watched.follow(pool, backend, (beside, may_be_weir), now) {
+                    Follow::Check => {
+                        // At once, but a thousand new ones not in the same millisecond.
+                        let at = later(now, self.prng.next_u64() % spread);
+                        self.set_due(&mut watched, Some(Due::Check(at)));
+                    }
+                    Follow::Leave => {
+                        let end = watched.hysteresis.held_until().map(Due::EndOfHold);
+                        self.set_due(&mut watched, end);
+                    }
+                    Follow::Nothing => {}
+                }
+                if watched.hysteresis.is_up() && !was_up {
+                    self.untold.push(watched.transition("not checked", now));
+                }
+                group.add(&watched);
+                self.watched.insert(backend.id, watched);
             }
-            if watched.hysteresis.is_up() != was_up {
-                self.untold.push(watched.transition(backend.id, "not checked", now));
-            }
-            self.watched.insert(backend.id, watched);
+            self.groups.insert(pool.id, group);
         }
-        for (id, mut gone) in before {
-            gone.set_due(id, None, &mut self.due);
+        for mut gone in before.into_values() {
+            self.set_due(&mut gone, None);
         }
+        let pools: BTreeSet<PoolId> = self.groups.keys().copied().collect();
+        self.schedule.pools(&pools);
+        pools.into_iter().for_each(|pool| self.relieve(pool, now));
         self.wake();
     }
 
     /// A shard has ejected `backend`. If nothing came of it (the backend was down already, is gone,
-    /// or this host was at fault), the shard still wants to hear [`Health::is_up`].
+    /// or this host was at fault), the shard still wants to hear [`Health::standing`].
     pub fn on_ejected(
         &mut self,
         backend: BackendId,
         fault: ConnectFault,
         now: Now,
     ) -> Vec<Transition> {
-        let Some(watched) = self.watched.get_mut(&backend) else { return Vec::new() };
+        let Some(watched) = self.watched.get(&backend) else { return Vec::new() };
         if fault == ConnectFault::Local {
             return Vec::new();
         }
-        let pool = watched.pool.clone();
-        let (up, members) = self.members(&pool);
-        let Some(watched) = self.watched.get_mut(&backend) else { return Vec::new() };
+        let pool = watched.pool_id;
+        let (up, members) = self.members(pool);
         // Shards eject at the same time without knowing of each other: together no more than half.
         let is_one_too_many = watched.is_member && (members - up + 1) * 2 > members;
         if watched.hysteresis.is_up() && is_one_too_many {
-            tracing::warn!("backend {pool}/{} is not ejected: too few are left", watched.name);
+            let Watched { pool, name, .. } = watched;
+            tracing::warn!("backend {pool}/{name} is not ejected: too few are left");
             return Vec::new();
         }
-        let checked = watched.plan.is_some();
-        if watched.hysteresis.on_ejected(now).is_none() {
-            return Vec::new();
-        }
-        watched.result = fault.label().to_owned();
-        let transition = watched.transition(backend, fault.label(), now);
-        if !checked {
-            watched.set_due(backend, watched.hysteresis.held_until(), &mut self.due);
-            self.wake();
-        }
-        vec![transition]
+        let transition = self.change(backend, |watched| {
+            let checked = watched.is_checked();
+            watched.hysteresis.on_ejected(checked, now)?;
+            watched.result = fault.label().to_owned();
+            Some(watched.transition(fault.label(), now))
+        });
+        self.relieve(pool, now);
+        transition.into_iter().collect()
     }
 
-    /// Backends of a pool that are up, and those that would get sessions if they were.
-    fn members(&self, pool: &str) -> (usize, usize) {
-        let members = self.watched.values().filter(|it| it.is_member && it.pool == pool);
-        members.fold((0, 0), |(up, all), it| (up + usize::from(it.hysteresis.is_up()), all + 1))
+    /// The operator says that the backend is ready: its hold ends, and how often it went down is
+    /// forgotten. The transition, if it comes up by that.
+    pub(crate) fn end_hold(&mut self, id: BackendId, now: Now) -> Option<Transition> {
+        let transition = self.change(id, |watched| {
+            let checked = watched.is_checked();
+            watched.hysteresis.forgive(watched.rules(), checked, now)?;
+            Some(watched.transition("the hold was ended", now))
+        });
+        self.wake();
+        transition
+    }
+
+    /// Brings up whom a hold, or the wait for a first check, keeps down where the pool has nobody
+    /// else: see [`Group::needs_more`].
+    fn relieve(&mut self, pool: PoolId, now: Now) {
+        let Some(group) = self.groups.get(&pool).filter(|group| group.needs_more()) else { return };
+        let alone = group.is_empty();
+        for id in group.backends.clone() {
+            let transition = self.change(id, |watched| {
+                let (checked, rules) = (watched.is_checked(), watched.rules());
+                if !watched.is_member {
+                    return None;
+                }
+                let is_good = checked && !watched.hysteresis.is_pending();
+                watched.hysteresis.relieve(rules, checked, alone, now)?;
+                let reason = if is_good { "ok" } else { "nobody else is up" };
+                Some(watched.transition(reason, now))
+            });
+            self.untold.extend(transition);
+        }
+        self.wake();
+    }
+
+    /// Changes one backend and keeps what is known of its pool, and when its hold ends.
+    fn change(
+        &mut self,
+        id: BackendId,
+        change: impl FnOnce(&mut Watched) -> Option<Transition>,
+    ) -> Option<Transition> {
+        let mut watched = self.watched.remove(&id)?;
+        let group = self.groups.get_mut(&watched.pool_id).expect("its pool is counted");
+        group.subtract(&watched);
+        let transition = change(&mut watched);
+        group.add(&watched);
+        if !watched.is_checked() {
+            let end = watched.hysteresis.held_until().map(Due::EndOfHold);
+            self.set_due(&mut watched, end);
+        }
+        self.watched.insert(id, watched);
+        transition
+    }
+
+    /// Members of a pool that are up, and all that count.
+    pub(crate) fn members(&self, pool: PoolId) -> (usize, usize) {
+        self.groups.get(&pool).map_or((0, 0), Group::members)
+    }
+
+    /// True while so few backends of the pool are up that their health is ignored.
+    pub(crate) fn is_in_panic(&self, pool: PoolId) -> bool {
+        self.groups.get(&pool).is_some_and(Group::is_in_panic)
     }
 
     /// Whether the backend can take sessions as far as its health goes. An unknown one can.
     pub fn is_up(&self, id: BackendId) -> bool {
-        self.watched.get(&id).is_none_or(|watched| watched.hysteresis.is_up())
+        self.standing(id) == BackendHealth::Up
+    }
+
+    /// What shards are told of the backend. An unknown one is up.
+    pub fn standing(&self, id: BackendId) -> BackendHealth {
+        let hysteresis = self.watched.get(&id).map(|watched| &watched.hysteresis);
+        hysteresis.map_or(BackendHealth::Up, |it| match (it.is_up(), it.is_unproven()) {
+            (true, _) => BackendHealth::Up,
+            (false, true) => BackendHealth::Unproven,
+            (false, false) => BackendHealth::Down,
+        })
+    }
+
+    /// How long the backend's hold lasts still.
+    pub(crate) fn hold_left(&self, id: BackendId, now: Now) -> Option<Duration> {
+        let hysteresis = &self.watched.get(&id)?.hysteresis;
+        let until = hysteresis.held_until().filter(|until| now < *until && !hysteresis.is_up())?;
+        Some(Duration::from_nanos(until.nanos - now.nanos))
     }
 
     /// What people see of the backend's checks.
     pub fn row(&self, id: BackendId, now: Now) -> CheckRow {
         let Some(watched) = self.watched.get(&id) else {
-            return CheckRow { result: "off".to_owned(), since_s: 0.0 };
+            return CheckRow { result: "off".to_owned(), since_s: 0.0, hold_s: 0.0 };
         };
         let since = Duration::from_nanos(now.nanos.saturating_sub(watched.since.nanos));
-        let is_held = watched.result == "ok" && !watched.hysteresis.is_up();
-        let held = watched.hysteresis.held_until().is_some_and(|until| now < until);
-        let result = if is_held && held { "held".to_owned() } else { watched.result.clone() };
-        CheckRow { result, since_s: since.as_secs_f64() }
+        let hold = self.hold_left(id, now);
+        let is_good = watched.result == "ok" && hold.is_some();
+        let result = if is_good { "held".to_owned() } else { watched.result.clone() };
+        let hold_s = hold.unwrap_or_default().as_secs_f64();
+        CheckRow { result, since_s: since.as_secs_f64(), hold_s }
     }
 
     /// The counters of the backend's checks.
@@ -210,29 +293,23 @@ impl Health {
         std::mem::take(&mut self.untold)
     }
 
-    /// The checks that are due, at most as many as may be in flight; ends the holds that are over.
+    /// The checks that are due and have a place; ends the holds that are over.
     fn take_due(&mut self, now: Now) -> Vec<Check> {
+        while let Some(&(_, id)) = self.holds.first().filter(|(at, _)| *at <= now) {
+            let transition = self.change(id, |watched| {
+                watched.hysteresis.on_time(now)?;
+                watched.result = "off".to_owned();
+                Some(watched.transition("tried again", now))
+            });
+            self.untold.extend(transition);
+        }
         let mut checks = Vec::new();
-        while self.in_flight < IN_FLIGHT_MAX {
-            let Some(&(at, id)) = self.due.first().filter(|(at, _)| *at <= now) else { break };
-            self.due.remove(&(at, id));
-            let Some(watched) = self.watched.get_mut(&id) else { continue };
+        while let Some(id) = self.schedule.take(now) {
+            let watched = self.watched.get_mut(&id).expect("only what is watched is due");
+            let plan = watched.plan.clone().expect("only what is checked is due");
             watched.due = None;
-            let Some(plan) = watched.plan.clone() else {
-                if watched.hysteresis.on_time(now).is_some() {
-                    watched.result = "off".to_owned();
-                    self.untold.push(watched.transition(id, "tried again", now));
-                }
-                continue;
-            };
-            if watched.running {
-                continue; // Its end makes the next one due.
-            }
-            watched.running = true;
-            self.in_flight += 1;
-            let next = later(now, jittered(plan.interval, &mut self.prng));
-            watched.set_due(id, Some(next), &mut self.due);
-            checks.push(Check { id, plan });
+            watched.running = Some(later(now, jittered(plan.interval, &mut self.prng)));
+            checks.push(Check { id, pool: watched.pool_id, plan });
         }
         checks
     }
@@ -254,29 +331,54 @@ impl Health {
 
     /// When [`Health::take_due`] has something to do; `None` if only a call can change that.
     fn next_due(&self) -> Option<Now> {
-        let next = self.due.first().map(|(at, _)| *at);
-        // With no room left, the end of a check is what is waited for.
-        next.filter(|_| self.in_flight < IN_FLIGHT_MAX)
+        let hold = self.holds.first().map(|(at, _)| *at);
+        self.schedule.next_due().into_iter().chain(hold).min()
     }
 
-    /// A check has ended.
+    /// A check that began at `started` has ended.
     fn on_checked(&mut self, check: &Check, outcome: Outcome, started: Now, now: Now) {
-        self.in_flight -= 1;
+        self.schedule.give_back(check.pool);
         self.wake();
-        let Some(watched) = self.watched.get_mut(&check.id) else { return };
-        watched.running = false;
-        if watched.due.is_none() && watched.plan.is_some() {
-            // It took longer than the interval, or was asked for anew while it ran.
-            watched.set_due(check.id, Some(now), &mut self.due);
+        let Some(mut watched) = self.watched.remove(&check.id) else { return };
+        let next = watched.running.take();
+        if watched.is_checked() {
+            // It may have taken longer than the interval.
+            self.set_due(&mut watched, next.map(|at| Due::Check(at.max(now))));
         }
         // What a check says that nobody asks for any more is not the answer.
-        if watched.plan.as_ref().is_none_or(|plan| !Rc::ptr_eq(plan, &check.plan)) {
+        let is_current = watched.plan.as_ref().is_some_and(|plan| Rc::ptr_eq(plan, &check.plan));
+        self.watched.insert(check.id, watched);
+        if !is_current {
             return;
         }
-        let elapsed = now.nanos.saturating_sub(started.nanos);
-        if let Some(reason) = watched.on_outcome(outcome, elapsed, now) {
-            let transition = watched.transition(check.id, &reason, now);
-            self.untold.push(transition);
+        let transition = self.change(check.id, |watched| {
+            let reason = watched.on_outcome(outcome, started, now)?;
+            Some(watched.transition(&reason, now))
+        });
+        self.untold.extend(transition);
+        self.relieve(check.pool, now);
+    }
+
+    /// Says when something is to be done about `watched`.
+    fn set_due(&mut self, watched: &mut Watched, due: Option<Due>) {
+        let Watched { id, pool_id, .. } = *watched;
+        match watched.due.take() {
+            Some(Due::Check(at)) => self.schedule.set((pool_id, id), Some(at), None),
+            Some(Due::EndOfHold(at)) => drop(self.holds.remove(&(at, id))),
+            None => {}
+        }
+        match due {
+            // Never two at once: the end of this one makes the next one due.
+            Some(Due::Check(at)) if watched.running.is_some() => watched.running = Some(at),
+            Some(Due::Check(at)) => {
+                self.schedule.set((pool_id, id), None, Some(at));
+                watched.due = due;
+            }
+            Some(Due::EndOfHold(at)) => {
+                self.holds.insert((at, id));
+                watched.due = due;
+            }
+            None => {}
         }
     }
 
@@ -287,100 +389,12 @@ impl Health {
     }
 }
 
-impl Watched {
-    fn new(pool: &Pool, backend: &Backend, now: Now) -> Watched {
-        Watched {
-            pool: pool.name.to_string(),
-            name: backend.name.to_string(),
-            spec: pool.health.clone(),
-            is_member: false,
-            plan: None,
-            hysteresis: Hysteresis::default(),
-            result: "off".to_owned(),
-            since: now,
-            due: None,
-            running: false,
-            counters: CheckCounters::default(),
-        }
-    }
-
-    /// Takes over what the snapshot says. True if the schedule has to begin again.
-    fn follow(&mut self, pool: &Pool, backend: &Backend, may_be_weir: bool, now: Now) -> bool {
-        let checked = pool.health.kind != HealthKind::None && backend.admin != Admin::Maint;
-        let knows = |plan: &Rc<Plan>| plan.may_be_weir == may_be_weir;
-        let same = self.spec == pool.health
-            && self.plan.is_some() == checked
-            && self.plan.as_ref().is_none_or(knows);
-        self.is_member = backend.is_member();
-        self.spec.clone_from(&pool.health);
-        if same && checked {
-            return false;
-        }
-        if !checked {
-            self.plan = None;
-            // In maint the last word stands, until checks begin again.
-            if pool.health.kind == HealthKind::None {
-                self.hysteresis.on_checks_end(now);
-            }
-            if self.hysteresis.held_until().is_none() {
-                "off".clone_into(&mut self.result);
-            }
-            return true;
-        }
-        if self.plan.is_none() {
-            self.hysteresis.on_checks_begin();
-            "pending".clone_into(&mut self.result);
-        }
-        let plan = Plan { may_be_weir, ..Plan::new(&pool.health, backend.address) };
-        self.plan = Some(Rc::new(plan));
-        true
-    }
-
-    /// Counts a check's outcome. The reason, if the backend came up or went down by it.
-    fn on_outcome(&mut self, outcome: Outcome, elapsed_ns: u64, now: Now) -> Option<String> {
-        let (good, result) = match outcome {
-            Outcome::Good => (true, "ok".to_owned()),
-            Outcome::Bad(why) => (false, why),
-            Outcome::Local(why) => {
-                self.counters.local += 1;
-                self.result = format!("local: {why}");
-                return None;
-            }
-        };
-        let count = if good { &mut self.counters.ok } else { &mut self.counters.fail };
-        *count += 1;
-        self.counters.duration_sum_ns = self.counters.duration_sum_ns.saturating_add(elapsed_ns);
-        self.result.clone_from(&result);
-        let rules = Rules { rise: self.spec.rise, fall: self.spec.fall };
-        self.hysteresis.on_check(good, rules, now).map(|_| result)
-    }
-
-    fn transition(&mut self, id: BackendId, reason: &str, now: Now) -> Transition {
-        self.since = now;
-        self.counters.transitions += 1;
-        Transition {
-            pool: self.pool.clone(),
-            backend: self.name.clone(),
-            id,
-            up: self.hysteresis.is_up(),
-            reason: reason.to_owned(),
-        }
-    }
-
-    fn set_due(&mut self, id: BackendId, at: Option<Now>, due: &mut BTreeSet<(Now, BackendId)>) {
-        if let Some(old) = self.due {
-            due.remove(&(old, id));
-        }
-        if let Some(new) = at {
-            due.insert((new, id));
-        }
-        self.due = at;
-    }
+/// True if a backend of the pool serves already, and goes on.
+fn serves(pool: &Pool, before: &BTreeMap<BackendId, Watched>) -> bool {
+    pool.backends.iter().filter(|backend| backend.is_member()).any(|backend| {
+        before.get(&backend.id).is_some_and(|old| old.is_member && old.hysteresis.is_up())
+    })
 }
-
-/// The most checks at once: two descriptors' worth of a small limit, and a burst that no switch
-/// minds.
-const IN_FLIGHT_MAX: usize = 256;
 
 /// Over how long the first checks of a snapshot's backends are spread: 100 µs for each, at most a
 /// second.

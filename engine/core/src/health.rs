@@ -18,15 +18,25 @@ pub struct Rules {
 ///   Pending ──────────────────────────▶ Up, Down        Up ──────────▶ Down
 ///   (counts as what it was, up at first)                Up ◀────────── Down
 ///                                `rise` successes and the end of a hold, if there is one
+///   Unproven ──────────────────────────▶ Up
+///            first result if it is good, else `rise` successes
 /// ```
-/// A hold damps flapping. The n-th time that it goes down without a good stretch before it, it is
-/// held for 10 s, doubled with each time, 300 s at most. The first time that checks take it down
-/// there is none: a restart is no flapping, and they see when it is over. An ejection is held the
-/// first time too, for checks may be blind to what clients see; if they fail as well they are not,
-/// and it is as if they had taken it down.
+/// A backend is *unproven* if it was added while others served, and no check of it has succeeded
+/// since.
+///
+/// A hold damps flapping. The n-th time that a backend goes down without a good stretch before it,
+/// it is held for 10 s, doubled with each time, 300 s at most. The first time there is none: a
+/// restart is no flapping, and checks see when it is over. Nor does an ejection need one then:
+/// `rise` good checks that began after it contradict it, and if clients fail again that is the
+/// second time. Where nothing is checked, only a hold can end an ejection: the first has one too.
+///
+/// A hold is about one backend among others. [`Hysteresis::relieve`] ends it where the others are
+/// not there.
 #[derive(Clone, Debug)]
 pub struct Hysteresis {
     up: bool,
+    /// No check has succeeded since it was added beside others.
+    unproven: bool,
     /// The next result decides alone.
     pending: bool,
     /// Results in a row that speak against `up`.
@@ -35,31 +45,44 @@ pub struct Hysteresis {
     downs: u32,
     /// When it last came up; `None` if it has never been down.
     up_since: Option<Now>,
-    /// When it last went down.
-    down_since: Now,
     /// While it is down: when it may come up again at the earliest.
     held_until: Option<Now>,
+    /// When a shard last ejected it.
+    ejected_at: Option<Now>,
 }
 
 impl Default for Hysteresis {
     fn default() -> Hysteresis {
         Hysteresis {
             up: true,
+            unproven: false,
             pending: true,
             against: 0,
             downs: 0,
             up_since: None,
-            down_since: Now { nanos: 0 },
             held_until: None,
+            ejected_at: None,
         }
     }
 }
 
 impl Hysteresis {
-    /// Whether the backend can take sessions. One that was never judged can.
+    /// One that waits for its first good check.
+    #[must_use]
+    pub fn unproven() -> Hysteresis {
+        Hysteresis { up: false, unproven: true, ..Hysteresis::default() }
+    }
+
+    /// Whether the backend can take sessions. One that was never judged can, unless it is unproven.
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.up
+    }
+
+    /// Whether no check has succeeded since it was added beside others.
+    #[must_use]
+    pub fn is_unproven(&self) -> bool {
+        self.unproven
     }
 
     /// Whether the next result decides alone.
@@ -68,27 +91,36 @@ impl Hysteresis {
         self.pending
     }
 
+    /// Whether it is up and its last check did not fail.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.up && self.against == 0
+    }
+
     /// When [`Hysteresis::on_time`] has something to do.
     #[must_use]
     pub fn held_until(&self) -> Option<Now> {
         self.held_until
     }
 
-    /// An active check has ended. A local fault is no result: it must not come here.
-    /// Gives the new state if it changed.
-    pub fn on_check(&mut self, good: bool, rules: Rules, now: Now) -> Option<bool> {
+    /// An active check that began at `started` has ended. A local fault is no result: it must not
+    /// come here. Gives the new state if it changed.
+    pub fn on_check(&mut self, good: bool, started: Now, rules: Rules, now: Now) -> Option<bool> {
+        if good && self.ejected_at.is_some_and(|ejected| started < ejected) {
+            // It says nothing about what clients have seen since.
+            return None;
+        }
         let first = core::mem::replace(&mut self.pending, false);
         if good == self.up {
             self.against = 0;
-            if !good {
-                let seen = hold(self.downs.saturating_sub(1), self.down_since);
-                self.held_until = self.held_until.min(seen);
-            }
             return None;
         }
         self.against = self.against.saturating_add(1);
         let needed = if self.up { rules.fall } else { rules.rise };
-        if !first && self.against < needed {
+        if first {
+            self.against = self.against.max(needed);
+        }
+        if self.against < needed {
             return None;
         }
         if good {
@@ -100,9 +132,11 @@ impl Hysteresis {
         Some(self.turn(false, now))
     }
 
-    /// A shard saw several connects in a row fail. Gives the new state if it changed.
-    pub fn on_ejected(&mut self, now: Now) -> Option<bool> {
+    /// A shard saw several connects in a row fail. `checked`: checks are made, and will tell when
+    /// it is over. Gives the new state if it changed.
+    pub fn on_ejected(&mut self, checked: bool, now: Now) -> Option<bool> {
         self.pending = false;
+        self.ejected_at = Some(now);
         if !self.up {
             // Several shards see the same failure: it is one ejection, but it speaks against
             // rising.
@@ -110,7 +144,7 @@ impl Hysteresis {
             return None;
         }
         self.count_down(now);
-        self.held_until = hold(self.downs, now);
+        self.held_until = hold(self.downs - u32::from(checked), now);
         Some(self.turn(false, now))
     }
 
@@ -123,11 +157,37 @@ impl Hysteresis {
         (!self.up).then(|| self.turn(true, now))
     }
 
-    /// Checks begin, after none were made for a while: the next result decides alone.
-    pub fn on_checks_begin(&mut self) {
+    /// The pool has too few others: a hold ends, and it comes up if enough checks in a row were
+    /// good. `alone`: it has none at all; then it comes up also if no check has judged it, or none
+    /// is made (`checked` is false). Gives the new state if it changed.
+    pub fn relieve(&mut self, rules: Rules, checked: bool, alone: bool, now: Now) -> Option<bool> {
+        if self.up || !(checked || alone) {
+            return None;
+        }
+        self.held_until = None;
+        let is_good = checked && self.against >= rules.rise;
+        let is_unjudged = !checked || (self.unproven && self.pending);
+        (is_good || (alone && is_unjudged)).then(|| self.turn(true, now))
+    }
+
+    /// Its operator says that it is ready: a hold ends, and how often it went down is forgotten.
+    /// Checks that fail keep it down. Gives the new state if it changed.
+    pub fn forgive(&mut self, rules: Rules, checked: bool, now: Now) -> Option<bool> {
+        self.downs = 0;
+        let was_held = self.held_until.take().is_some();
+        let is_good = if checked { self.against >= rules.rise } else { was_held };
+        (!self.up && is_good).then(|| self.turn(true, now))
+    }
+
+    /// Checks begin, after none were made for a while: the next result decides alone. `beside`
+    /// others that serve, it is unproven until then; else what it was stands.
+    pub fn on_checks_begin(&mut self, beside: bool) {
         self.pending = true;
         self.against = 0;
         self.held_until = None;
+        if beside {
+            (self.up, self.unproven) = (false, true);
+        }
     }
 
     /// Nothing will check this backend any more. If it is down it comes up, for nothing else would
@@ -151,8 +211,7 @@ impl Hysteresis {
         if up {
             self.up_since = Some(now);
             self.held_until = None;
-        } else {
-            self.down_since = now;
+            self.unproven = false;
         }
         up
     }
@@ -185,7 +244,7 @@ mod tests {
     /// none.
     fn run<'a>(health: &mut Hysteresis, results: &str, out: &'a mut [u8]) -> &'a str {
         for (slot, result) in out.iter_mut().zip(results.bytes()) {
-            *slot = match health.on_check(result == b'+', RULES, at(0)) {
+            *slot = match health.on_check(result == b'+', at(0), RULES, at(0)) {
                 Some(true) => b'U',
                 Some(false) => b'D',
                 None => b'.',
@@ -215,30 +274,112 @@ mod tests {
         assert!(health.is_up() && health.is_pending());
     }
 
-    #[test]
-    fn an_ejected_backend_comes_back_by_rise_checks_after_its_hold() {
-        let mut health = Hysteresis::default();
-        assert_eq!(health.on_ejected(at(1)), Some(false));
-        assert_eq!(health.held_until(), Some(at(11)));
-        assert_eq!(health.on_check(true, RULES, at(2)), None, "the first no longer decides alone");
-        assert_eq!(health.on_ejected(at(2)), None, "another shard's word starts the count again");
-        assert_eq!(health.on_check(true, RULES, at(4)), None);
-        assert_eq!(health.on_check(true, RULES, at(6)), None, "enough, but it is held");
-        assert_eq!(health.on_check(true, RULES, at(11)), Some(true));
+    /// A good check that began and ended at `secs`.
+    fn good(health: &mut Hysteresis, secs: u64) -> Option<bool> {
+        health.on_check(true, at(secs), RULES, at(secs))
+    }
+
+    fn bad(health: &mut Hysteresis, secs: u64) -> Option<bool> {
+        health.on_check(false, at(secs), RULES, at(secs))
     }
 
     #[test]
-    fn checks_that_see_what_the_clients_see_need_no_hold_the_first_time() {
+    fn rise_good_checks_that_began_after_an_ejection_contradict_it() {
         let mut health = Hysteresis::default();
-        assert_eq!(health.on_ejected(at(1)), Some(false));
-        assert_eq!(health.on_check(false, RULES, at(2)), None);
+        assert_eq!(health.on_ejected(true, at(10)), Some(false));
         assert_eq!(health.held_until(), None);
-        assert_eq!(health.on_check(true, RULES, at(3)), None);
-        assert_eq!(health.on_check(true, RULES, at(4)), Some(true));
-        assert_eq!(health.on_ejected(at(5)), Some(false));
-        assert_eq!(health.held_until(), Some(at(25)));
-        assert_eq!(health.on_check(false, RULES, at(6)), None);
-        assert_eq!(health.held_until(), Some(at(15)), "the second time there is one");
+        for _ in 0..9 {
+            assert_eq!(health.on_check(true, at(9), RULES, at(11)), None, "it began before");
+        }
+        assert_eq!(good(&mut health, 12), None, "the first no longer decides alone");
+        assert_eq!(health.on_ejected(true, at(13)), None, "another shard starts the count again");
+        assert_eq!(health.on_check(true, at(12), RULES, at(13)), None, "it began before that");
+        assert_eq!(good(&mut health, 14), None);
+        assert_eq!(good(&mut health, 16), Some(true));
+    }
+
+    #[test]
+    fn clients_that_fail_again_are_believed_for_longer() {
+        let mut health = Hysteresis::default();
+        let mut now = 0;
+        for rest in [0, 10, 20, 40, 80, 160, 300, 300] {
+            assert_eq!(health.on_ejected(true, at(now)), Some(false));
+            assert_eq!(good(&mut health, now + 1), None);
+            let mut came_up = None;
+            for secs in now + 2..=now + 301 {
+                if good(&mut health, secs).is_some() {
+                    came_up = Some(secs - now);
+                    break;
+                }
+            }
+            assert_eq!(came_up, Some(rest.max(2)));
+            now += rest.max(2) + 5;
+        }
+    }
+
+    #[test]
+    fn a_hold_ends_where_nobody_else_is_there() {
+        let held = || {
+            let mut health = Hysteresis::default();
+            for secs in [0, 5] {
+                for _ in 0..3 {
+                    bad(&mut health, secs);
+                }
+                assert!(!health.is_up());
+                for _ in 0..2 {
+                    good(&mut health, secs + 1);
+                }
+            }
+            assert!(!health.is_up() && health.held_until().is_some());
+            health
+        };
+        assert_eq!(held().relieve(RULES, true, false, at(7)), Some(true));
+        assert_eq!(held().forgive(RULES, true, at(7)), Some(true));
+        // One more good check is needed.
+        for relieve in [true, false] {
+            let mut health = held();
+            bad(&mut health, 7);
+            good(&mut health, 8);
+            let change = match relieve {
+                true => health.relieve(RULES, true, true, at(8)),
+                false => health.forgive(RULES, true, at(8)),
+            };
+            assert_eq!((change, health.held_until()), (None, None));
+            assert_eq!(good(&mut health, 9), Some(true));
+        }
+    }
+
+    #[test]
+    fn without_checks_only_the_last_one_is_relieved() {
+        let ejected = || {
+            let mut health = Hysteresis::default();
+            health.on_ejected(false, at(0));
+            assert_eq!(health.held_until(), Some(at(10)));
+            health
+        };
+        assert_eq!(ejected().relieve(RULES, false, false, at(1)), None);
+        assert_eq!(ejected().relieve(RULES, false, true, at(1)), Some(true));
+        assert_eq!(ejected().forgive(RULES, false, at(1)), Some(true));
+    }
+
+    #[test]
+    fn an_unproven_one_comes_up_by_its_first_good_check() {
+        let mut health = Hysteresis::unproven();
+        assert!(!health.is_up() && health.is_unproven());
+        assert_eq!(good(&mut health, 1), Some(true));
+        assert!(!health.is_unproven());
+
+        let mut health = Hysteresis::unproven();
+        assert_eq!(bad(&mut health, 1), None);
+        assert!(health.is_unproven(), "no check has succeeded");
+        assert_eq!(health.relieve(RULES, true, true, at(1)), None, "it was judged");
+        assert_eq!(good(&mut health, 2), None, "the first was bad: `rise` decides");
+        assert_eq!(good(&mut health, 3), Some(true));
+
+        let mut health = Hysteresis::unproven();
+        assert_eq!(health.relieve(RULES, true, false, at(1)), None);
+        assert_eq!(health.relieve(RULES, true, true, at(1)), Some(true), "nobody else is there");
+        assert_eq!(bad(&mut health, 2), Some(false), "still the first result decides alone");
     }
 
     #[test]
@@ -246,17 +387,17 @@ mod tests {
         let mut health = Hysteresis::default();
         let mut now = 0;
         for n in 0..40 {
-            assert_eq!(health.on_ejected(at(now)), Some(false));
+            assert_eq!(health.on_ejected(false, at(now)), Some(false));
             let hold = (10 << n.min(10)).min(300);
             assert_eq!(health.held_until(), Some(at(now + hold)));
-            assert_eq!(health.on_ejected(at(now)), None);
+            assert_eq!(health.on_ejected(false, at(now)), None);
             assert_eq!(health.held_until(), Some(at(now + hold)), "one failure, one ejection");
             assert_eq!(health.on_time(at(now + hold - 1)), None);
             assert_eq!(health.on_time(at(now + hold)), Some(true));
             now += hold + 5;
         }
         now += 300;
-        assert_eq!(health.on_ejected(at(now)), Some(false));
+        assert_eq!(health.on_ejected(false, at(now)), Some(false));
         assert_eq!(health.held_until(), Some(at(now + 10)), "a good stretch forgives");
     }
 
@@ -268,10 +409,10 @@ mod tests {
             let (now, answers) = (Now { nanos: ms * 1_000_000 }, ms / 500 % 2 == 0);
             let checked = every > 0 && ms % every == 0;
             if checked {
-                changes += u32::from(health.on_check(answers, rules, now).is_some());
+                changes += u32::from(health.on_check(answers, now, rules, now).is_some());
             }
             if ejects && !answers && health.is_up() {
-                changes += u32::from(health.on_ejected(now).is_some());
+                changes += u32::from(health.on_ejected(every > 0, now).is_some());
             }
             if every == 0 {
                 changes += u32::from(health.on_time(now).is_some());
@@ -301,19 +442,24 @@ mod tests {
     #[test]
     fn checks_that_begin_keep_the_state_and_decide_at_once() {
         let mut health = Hysteresis::default();
-        health.on_check(false, RULES, at(0));
-        health.on_checks_begin();
+        bad(&mut health, 0);
+        health.on_checks_begin(false);
         assert!(!health.is_up());
-        assert_eq!(health.on_check(true, RULES, at(1)), Some(true));
+        assert_eq!(good(&mut health, 1), Some(true));
+        health.on_checks_begin(true);
+        assert!(!health.is_up() && health.is_unproven(), "others serve meanwhile");
+        assert_eq!(good(&mut health, 2), Some(true));
     }
 
     #[test]
     fn nothing_stays_down_when_checks_end() {
         let mut health = Hysteresis::default();
-        health.on_check(false, RULES, at(0));
+        bad(&mut health, 0);
         assert_eq!(health.on_checks_end(at(1)), Some(true));
-        health.on_ejected(at(2));
+        health.on_ejected(false, at(2));
         assert_eq!(health.on_checks_end(at(3)), None, "a hold ends by itself");
         assert_eq!(health.on_time(at(22)), Some(true), "the second time in a row");
+        let mut health = Hysteresis::unproven();
+        assert_eq!(health.on_checks_end(at(1)), Some(true));
     }
 }

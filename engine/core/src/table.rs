@@ -13,7 +13,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use weir_proto::ids::{BackendId, ShardId};
-use weir_proto::order::{Credit, Limited, Want};
+use weir_proto::order::{BackendHealth, Credit, Limited, Want};
 use weir_proto::reason::{By, CloseReason, ConnectFault, Why};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::Strategy;
@@ -171,9 +171,9 @@ impl Table {
         self.meter.fit(&self.view);
     }
 
-    /// Control says that a backend is healthy, or that it is not.
-    pub fn set_health(&mut self, backend: BackendId, healthy: bool, now: Now) {
-        self.view.set_health(backend, healthy, now);
+    /// Control says what it knows of a backend's health.
+    pub fn set_health(&mut self, backend: BackendId, health: BackendHealth, now: Now) {
+        self.view.set_health(backend, health, now);
     }
 
     /// Control says how many sessions the other shards hold on a backend.

@@ -13,8 +13,9 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use weir_proto::ids::{BackendId, ListenerId, PoolId, Version};
+use weir_proto::order::BackendHealth;
 use weir_proto::snapshot::{Backend, Listener, Pool, Retry, Snapshot, Timeouts, takes};
-use weir_proto::spec::{Admin, Percent, Strategy};
+use weir_proto::spec::{Percent, Strategy};
 
 use crate::base::clock::Now;
 use crate::base::prng::Prng;
@@ -77,18 +78,19 @@ pub struct BackendView {
     pub sessions: u32,
     /// Sessions of all other shards, as control last said.
     elsewhere: u32,
-    healthy: bool,
+    health: BackendHealth,
     /// Connects that failed in a row, local faults not counted.
     failures: u8,
     /// The operator allows new sessions.
     enabled: bool,
-    maint: bool,
+    /// That, and it has a weight: it gets sessions if it is up.
+    is_member: bool,
     /// Connects of this shard to it that have not been answered.
     waiting: u32,
     /// Since when too many connects wait, with none that succeeded.
     stuck_since: Option<Now>,
-    /// When it recovered, until it has its full share again.
-    recovered_at: Option<Now>,
+    /// Since when its share grows (*slow start*), until it has all of it.
+    ramps_since: Option<Now>,
     /// Pool slot and index there; `None` once it is removed.
     place: Option<(u16, u16)>,
 }
@@ -222,25 +224,30 @@ impl View {
         slots: &mut Slots<BackendId>,
         now: Now,
     ) -> Vec<u32> {
-        let adopt = |(index, backend): (u16, &Backend)| {
-            let slot = slots.take(backend.id);
+        let taken: Vec<usize> = pool.backends.iter().map(|it| slots.take(it.id)).collect();
+        let was_member = |(backend, slot): (&Backend, &usize)| {
+            self.backends.get(*slot).is_some_and(|old| old.id == backend.id && old.is_member)
+        };
+        // Of the first ones none has a full share that another would have to grow into.
+        let mut both = pool.backends.iter().zip(&taken);
+        let serves = both.any(|it| it.0.is_member() && was_member(it));
+        let adopt = |(index, (backend, slot)): (u16, (&Backend, usize))| {
             let before = self.backends.get(slot).filter(|old| old.id == backend.id);
+            let was_member = before.is_some_and(|old| old.is_member);
+            let begins = serves && backend.is_member() && !was_member;
             let view = BackendView {
                 id: backend.id,
                 address: backend.address,
                 may_be_weir: takes(wildcards, backend.address),
                 sessions: before.map_or(0, |old| old.sessions),
                 elsewhere: before.map_or(0, |old| old.elsewhere),
-                healthy: before.is_none_or(|old| old.healthy),
+                health: before.map_or(BackendHealth::Up, |old| old.health),
                 failures: before.map_or(0, |old| old.failures),
                 enabled: backend.admin.is_ready(),
-                maint: backend.admin == Admin::Maint,
+                is_member: backend.is_member(),
                 waiting: before.map_or(0, |old| old.waiting),
                 stuck_since: before.and_then(|old| old.stuck_since),
-                recovered_at: before.and_then(|old| {
-                    let from_maint = old.maint && backend.admin != Admin::Maint;
-                    if from_maint { Some(now) } else { old.recovered_at }
-                }),
+                ramps_since: if begins { Some(now) } else { before.and_then(|it| it.ramps_since) },
                 place: Some((pool_slot, index)),
             };
             match self.backends.get_mut(slot) {
@@ -249,7 +256,7 @@ impl View {
             }
             u32::try_from(slot).expect("snapshots are bounded")
         };
-        (0..).zip(&pool.backends).map(adopt).collect()
+        (0..).zip(pool.backends.iter().zip(taken)).map(adopt).collect()
     }
 
     fn adopt_pool(&mut self, pool: &Pool, slot: usize, slots: Vec<u32>, prng: &mut Prng) {
@@ -397,6 +404,11 @@ impl PoolView {
 }
 
 impl BackendView {
+    #[must_use]
+    pub(crate) fn is_up(&self) -> bool {
+        self.health == BackendHealth::Up
+    }
+
     /// Sessions of all shards, as far as this one knows.
     #[must_use]
     pub fn load(&self) -> u32 {

@@ -4,6 +4,7 @@
 
 mod connects;
 mod figures;
+mod shares;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -13,13 +14,14 @@ use weir_core::limits::SWEEP_PER_TURN_MAX;
 use weir_core::session::Phase;
 use weir_core::table::Table;
 use weir_proto::ids::{BackendId, ListenerId, PoolId, Version};
-use weir_proto::order::Report;
+use weir_proto::order::{BackendHealth, HealthWords, Report};
 use weir_proto::snapshot::{Backend, Pool, Snapshot};
 use weir_proto::spec::Admin;
 use weir_proto::stats::ShardStats;
 
 use crate::kernel::{Key, Seen};
 use crate::operator::Sent;
+use shares::Shares;
 
 /// What one backend's counters should say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,13 +75,16 @@ pub struct Ledger {
     readdressed: bool,
     snapshot: Option<Arc<Snapshot>>,
     ids: BTreeMap<SocketAddr, BackendId>,
-    unhealthy: BTreeMap<BackendId, bool>,
+    /// What was last said of each, or seen; absent: it is up.
+    health: BTreeMap<BackendId, BackendHealth>,
     failures: BTreeMap<BackendId, u32>,
     said: figures::Said,
     attempts: BTreeMap<Key, Attempt>,
     ejected: Vec<BackendId>,
     /// Backends that are down by this shard's own doing, and control has said nothing of since.
     own_ejections: BTreeSet<BackendId>,
+    /// Whose share grows, and what it got.
+    shares: Shares,
     /// A kill or a stop was obeyed: which connects still count is not known exactly any more.
     fuzzy: bool,
     counts: Counts,
@@ -120,22 +125,12 @@ impl Ledger {
     pub fn obeyed(&mut self, orders: Vec<Sent>, now: u64) {
         for order in orders {
             match order {
-                Sent::Adopt(snapshot) => {
-                    self.said.adopt(self.snapshot.as_deref(), &snapshot, now);
-                    self.adopt(snapshot);
-                }
                 Sent::Load(list) => self.said.load(&list, self.snapshot.as_deref()),
-                Sent::Health(list) => {
-                    for (backend, healthy) in list {
-                        if self.backend(backend).is_some() {
-                            let before = self.is_healthy(backend);
-                            self.said.health(backend, (before, healthy), now);
-                            self.unhealthy.insert(backend, !healthy);
-                            self.own_ejections.remove(&backend);
-                            self.failures.insert(backend, 0);
-                        }
-                    }
+                Sent::Adopt(snapshot, words) => {
+                    self.adopt(snapshot, now);
+                    self.hear_health(words, now);
                 }
+                Sent::Health(words) => self.hear_health(words, now),
                 Sent::Collect => self.collected.push_back(self.counts.clone()),
                 Sent::Kill(backend) => {
                     self.fuzzy = true;
@@ -151,7 +146,22 @@ impl Ledger {
         }
     }
 
-    fn adopt(&mut self, snapshot: Arc<Snapshot>) {
+    fn hear_health(&mut self, words: HealthWords, now: u64) {
+        for (backend, health) in words {
+            if self.backend(backend).is_none() {
+                continue;
+            }
+            self.failures.insert(backend, 0);
+            self.own_ejections.remove(&backend);
+            let before = self.health.insert(backend, health).unwrap_or(BackendHealth::Up);
+            self.said.health(backend, (before, health), now);
+            self.shares.hear(backend, (before, health), now);
+        }
+    }
+
+    fn adopt(&mut self, snapshot: Arc<Snapshot>, now: u64) {
+        self.said.adopt(self.snapshot.as_deref(), &snapshot, now);
+        self.shares.adopt(self.snapshot.as_deref(), &snapshot, now);
         self.expected_versions.push_back(snapshot.version);
         self.counts.version = snapshot.version;
         for listener in &snapshot.listeners {
@@ -171,7 +181,7 @@ impl Ledger {
             if self.backend(id).is_none() {
                 self.failures.remove(&id);
                 self.own_ejections.remove(&id);
-                self.unhealthy.remove(&id);
+                self.health.remove(&id);
             }
         }
     }
@@ -191,16 +201,27 @@ impl Ledger {
         up * 100 < all * usize::from(pool.health.panic.hundredths())
     }
 
-    /// Backends that are up, and those that would get sessions if they were.
+    /// Backends that are up, and those that would get sessions if they were; one that has never
+    /// been up beside others is not missed.
     fn members(&self, pool: &Pool) -> (usize, usize) {
         let takes = |it: &&Backend| it.admin == Admin::Ready && it.weight > 0;
         let members: Vec<&Backend> = pool.backends.iter().filter(takes).collect();
-        let up = members.iter().filter(|backend| self.is_healthy(backend.id)).count();
-        (up, members.len())
+        let count = |which: &dyn Fn(BackendHealth) -> bool| {
+            members.iter().filter(|backend| which(self.health_of(backend.id))).count()
+        };
+        let up = count(&|health| health == BackendHealth::Up);
+        match count(&|health| health != BackendHealth::Unproven) {
+            0 => (up, members.len()),
+            proven => (up, proven),
+        }
+    }
+
+    fn health_of(&self, id: BackendId) -> BackendHealth {
+        self.health.get(&id).copied().unwrap_or(BackendHealth::Up)
     }
 
     fn is_healthy(&self, id: BackendId) -> bool {
-        !self.unhealthy.get(&id).copied().unwrap_or(false)
+        self.health_of(id) == BackendHealth::Up
     }
 
     /// What the shard did and heard after it had obeyed, in a turn at `now` (nanoseconds).

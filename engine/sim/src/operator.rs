@@ -10,7 +10,7 @@ use weir_control::leases::Leases;
 use weir_control::listen::addresses;
 use weir_engine::mailbox::ShardDoor;
 use weir_proto::ids::{BackendId, IdSource, ShardId};
-use weir_proto::order::{ListenerSocket, Order, Report};
+use weir_proto::order::{BackendHealth, HealthWords, ListenerSocket, Order, Report};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::{
     Admin, BackendSpec, HealthSpec, ListenerSpec, Name, Percent, PoolSpec, RetrySpec, Span, Spec,
@@ -26,8 +26,8 @@ use crate::net::Mode;
 /// What the ledger needs to know of an order that was sent.
 #[derive(Clone, Debug)]
 pub enum Sent {
-    Adopt(Arc<Snapshot>),
-    Health(Vec<(BackendId, bool)>),
+    Adopt(Arc<Snapshot>, HealthWords),
+    Health(HealthWords),
     /// Sessions of the other shards.
     Load(Vec<(BackendId, u32)>),
     Collect,
@@ -203,8 +203,10 @@ impl Operator {
         for (_, backend) in snapshot.backends() {
             self.backends.insert(backend.address, backend.id);
         }
-        let order = Order::Adopt { snapshot: Arc::clone(&snapshot), sockets };
-        if self.send(kernel, order, Sent::Adopt(Arc::clone(&snapshot)), "order: adopt") {
+        let health = self.words(kernel);
+        let sent = Sent::Adopt(Arc::clone(&snapshot), health.clone());
+        let order = Order::Adopt { snapshot: Arc::clone(&snapshot), sockets, health };
+        if self.send(kernel, order, sent, "order: adopt") {
             self.leases.adopt(&snapshot, &self.snapshot);
             self.snapshot = snapshot;
         }
@@ -274,16 +276,30 @@ impl Operator {
         self.send(kernel, Order::Collect { spare }, Sent::Collect, "order: collect");
     }
 
+    /// What is known of some backends.
+    fn some_words(&mut self) -> HealthWords {
+        use BackendHealth::{Down, Unproven, Up};
+        let some = self.some_backends();
+        some.into_iter()
+            .map(|id| (id, self.chance.pick(&[Up, Up, Up, Up, Down, Unproven])))
+            .collect()
+    }
+
+    /// What comes with a snapshot: in one of four something.
+    fn words(&mut self, kernel: &Kernel) -> HealthWords {
+        let flips = kernel.swarm.health_flips > 0 && self.chance.below(4) == 0;
+        if flips { self.some_words() } else { Vec::new() }
+    }
+
     fn flip_health(&mut self, kernel: &mut Kernel) {
-        let flips = self.some_backends();
-        let flips: Vec<_> = flips.into_iter().map(|id| (id, self.chance.below(3) > 0)).collect();
+        let flips = self.some_words();
         let order = Order::Health(flips.clone());
         self.send(kernel, order, Sent::Health(flips), "order: health");
     }
 
     /// Every backend is healthy.
     pub fn heal(&mut self, kernel: &mut Kernel) {
-        let all: Vec<_> = self.backends.values().map(|id| (*id, true)).collect();
+        let all: HealthWords = self.backends.values().map(|id| (*id, BackendHealth::Up)).collect();
         self.send(kernel, Order::Health(all.clone()), Sent::Health(all), "order: heal");
     }
 

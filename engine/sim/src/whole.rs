@@ -8,6 +8,7 @@ mod daemon;
 pub mod disk;
 mod ends;
 mod history;
+mod holds;
 mod hosts;
 mod limits;
 mod people;
@@ -279,7 +280,7 @@ impl Whole {
             }
         }
         let hosts = &self.street.net.hosts;
-        daemon.on_time(moment, |host| hosts.get(&host) == Some(&Mode::Listens));
+        daemon.on_time(moment, |host| hosts.get(&host) == Some(&Mode::Listens))?;
         let answers = daemon.go_on(moment, &mut self.history);
         // It has ended in the middle: nobody has heard an answer, and nothing else counts.
         if self.trap && self.disk.clear_trap() {

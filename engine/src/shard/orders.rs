@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use weir_core::limits::ORDERS_PER_TURN_MAX;
-use weir_proto::order::{ListenerSocket, Order, Report};
+use weir_proto::order::{HealthWords, ListenerSocket, Order, Report};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::stats::ShardStats;
 
@@ -29,12 +29,8 @@ impl<I: Io> Shard<I> {
 
     fn obey(&mut self, order: Order) {
         match order {
-            Order::Adopt { snapshot, sockets } => self.adopt(snapshot, sockets),
-            Order::Health(list) => {
-                for (backend, healthy) in list {
-                    self.table.set_health(backend, healthy, self.now);
-                }
-            }
+            Order::Adopt { snapshot, sockets, health } => self.adopt(snapshot, sockets, health),
+            Order::Health(words) => self.hear_health(words),
             Order::LoadElsewhere(list) => {
                 for (backend, sessions) in list {
                     self.table.set_elsewhere(backend, sessions);
@@ -59,8 +55,20 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    fn adopt(&mut self, snapshot: Arc<Snapshot>, sockets: Vec<ListenerSocket>) {
+    fn hear_health(&mut self, words: HealthWords) {
+        for (backend, health) in words {
+            self.table.set_health(backend, health, self.now);
+        }
+    }
+
+    fn adopt(
+        &mut self,
+        snapshot: Arc<Snapshot>,
+        sockets: Vec<ListenerSocket>,
+        health: HealthWords,
+    ) {
         self.table.adopt(&snapshot, self.now);
+        self.hear_health(health);
         self.follow_addresses(&snapshot, sockets);
         let version = snapshot.version;
         self.outbox.push_back(Report::Adopted { shard: self.setup.id, version });

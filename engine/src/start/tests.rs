@@ -242,7 +242,8 @@ impl Rig {
             thread::yield_now();
         };
         let sockets = vec![ListenerSocket { address: self.address, socket }];
-        let order = Order::Adopt { snapshot: Arc::clone(&self.snapshot), sockets };
+        let order =
+            Order::Adopt { snapshot: Arc::clone(&self.snapshot), sockets, health: Vec::new() };
         self.door.send(order).expect("there is room");
     }
 

@@ -52,7 +52,7 @@ impl Rig {
         let snapshot = Snapshot::build(&spec, Version(1), &Snapshot::empty(), &mut ids).unwrap();
         let sockets = vec![ListenerSocket { address, socket: socket.into() }];
         let bell = engine.take_bell().expect("not taken yet");
-        let order = Order::Adopt { snapshot: Arc::new(snapshot), sockets };
+        let order = Order::Adopt { snapshot: Arc::new(snapshot), sockets, health: Vec::new() };
         engine.send(ShardId(0), order).expect("there is room");
         let mut bell = std::os::unix::net::UnixStream::from(bell);
         bell.set_read_timeout(Some(Duration::from_secs(10))).unwrap();

@@ -1,8 +1,8 @@
 //! One view for each kind of answer: what a person sees of it.
 
 use weir_proto::answer::{
-    Answer, BackendRow, Backends, ConfigText, EventRow, History, ListenerRow, Percentiles,
-    PoolDetail, PoolRow, ShardRow, Stats, Status,
+    Answer, BackendRow, Backends, CheckRow, ConfigText, EventRow, History, ListenerRow,
+    Percentiles, PoolDetail, PoolRow, ShardRow, Stats, Status,
 };
 
 use super::human::{byte_rate, bytes, count, plain, rate, seconds, share};
@@ -234,11 +234,21 @@ fn backend_table(backends: &[BackendRow], style: Style) -> String {
             count(backend.connect_failures_total, style).into(),
             bytes(backend.received_bytes_total, style).into(),
             bytes(backend.sent_bytes_total, style).into(),
-            Cell::state(&backend.check.result),
+            check_cell(&backend.check),
             seconds(backend.check.since_s, style).into(),
         ]);
     }
     table.print(style)
+}
+
+/// As in `ok`, `held 7s`, or `refused, held 7s`.
+fn check_cell(check: &CheckRow) -> Cell {
+    let rest = check.hold_s.ceil();
+    match check.result.as_str() {
+        result if rest == 0.0 => Cell::state(result),
+        "held" => Cell::state(&format!("held {rest}s")),
+        result => Cell::state(&format!("{result}, held {rest}s")),
+    }
 }
 
 fn backend(backend: &BackendRow, style: Style) -> String {
@@ -253,7 +263,7 @@ fn backend(backend: &BackendRow, style: Style) -> String {
         ("connect failures", count(backend.connect_failures_total, style).into()),
         ("received", bytes(backend.received_bytes_total, style).into()),
         ("sent", bytes(backend.sent_bytes_total, style).into()),
-        ("check", Cell::state(&check.result)),
+        ("check", check_cell(check)),
         ("check since", seconds(check.since_s, style).into()),
     ];
     pairs(&rows, style)

@@ -198,7 +198,7 @@ pub(crate) fn backend(sessions: u64) -> BackendRow {
         connect_failures_total: 0,
         received_bytes_total: 0,
         sent_bytes_total: 0,
-        check: CheckRow { result: "ok".into(), since_s: 1.0 },
+        check: CheckRow { result: "ok".into(), since_s: 1.0, hold_s: 0.0 },
         removed: false,
     }
 }

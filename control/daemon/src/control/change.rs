@@ -9,6 +9,7 @@ use weir_proto::answer::{Answer, Author, Changed};
 use weir_proto::ids::Version;
 use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
 use weir_proto::snapshot::Snapshot;
+use weir_proto::spec::Admin;
 
 use super::{Control, Moment, elapsed};
 use crate::desk::Plan;
@@ -62,7 +63,7 @@ impl Change {
         loop {
             let step = core::mem::replace(&mut self.step, Step::Over);
             let result = match step {
-                Step::Asked => self.decide(control, moment.now),
+                Step::Asked => self.decide(control, moment),
                 Step::Binding { plan, next, since } => {
                     self.bind(control, (plan, next), since, moment)
                 }
@@ -78,12 +79,15 @@ impl Change {
         }
     }
 
-    fn decide(&mut self, control: &mut Control, now: Now) -> Result<Option<Answer>, Stop> {
+    fn decide(&mut self, control: &mut Control, moment: Moment) -> Result<Option<Answer>, Stop> {
         let mut plan = control.plan(&self.request, &self.options)?;
         match plan.snapshot.take() {
-            None => Ok(Some(self.changed(control, plan))),
+            None => {
+                self.end_hold(control, &mut plan, moment);
+                Ok(Some(self.changed(control, plan)))
+            }
             Some(next) => {
-                self.step = Step::Binding { plan, next, since: now };
+                self.step = Step::Binding { plan, next, since: moment.now };
                 Ok(None)
             }
         }
@@ -93,7 +97,7 @@ impl Change {
     fn bind(
         &mut self,
         control: &mut Control,
-        (plan, next): (Plan, Snapshot),
+        (mut plan, next): (Plan, Snapshot),
         since: Now,
         moment: Moment,
     ) -> Result<Option<Answer>, Stop> {
@@ -116,8 +120,23 @@ impl Change {
         let version = next.version;
         let told = (plan.summary.as_str(), plan.kill);
         control.commit((next, sockets), told, self.by, moment)?;
+        self.end_hold(control, &mut plan, moment);
         self.step = Step::Adopting { plan, version };
         Ok(None)
+    }
+
+    /// `backend ready` ends the backend's hold, too. That is no configuration: if nothing else
+    /// changes, it makes no version.
+    fn end_hold(&self, control: &mut Control, plan: &mut Plan, moment: Moment) {
+        let ChangeRequest::BackendState { name, state: Admin::Ready } = &self.request else {
+            return;
+        };
+        if let Some(rest) =
+            (!self.options.dry_run).then(|| control.end_hold(name, moment)).flatten()
+        {
+            plan.summary =
+                format!("{}; a hold of {} s more was ended", plan.summary, rest.as_secs());
+        }
     }
 
     fn await_shards(

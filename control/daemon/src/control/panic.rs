@@ -9,15 +9,12 @@ use super::Control;
 impl Control {
     /// True while so few backends of the pool are up that their health is ignored.
     pub(crate) fn is_in_panic(&self, pool: &Pool) -> bool {
-        let health = self.health.borrow();
-        pool.panics(|backend| health.is_up(backend.id))
+        self.health.borrow().is_in_panic(pool.id)
     }
 
     /// As in `panic, 1 of 4 backends is up (below 50%): health is ignored`.
     pub(crate) fn panic_text(&self, pool: &Pool) -> String {
-        let health = self.health.borrow();
-        let members = || pool.backends.iter().filter(|backend| backend.is_member());
-        let (up, all) = (members().filter(|it| health.is_up(it.id)).count(), members().count());
+        let (up, all) = self.health.borrow().members(pool.id);
         format!("panic, {up} of {all} backends up (below {}): health is ignored", pool.health.panic)
     }
 

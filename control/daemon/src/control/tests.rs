@@ -83,8 +83,11 @@ impl Inner {
     /// The words for `sent`, and what the shard answers.
     fn hear(&mut self, shard: ShardId, order: Order) -> Option<Report> {
         let (word, report) = match order {
-            Order::Adopt { snapshot, sockets } => {
-                let word = format!("adopt {} +{}", snapshot.version, sockets.len());
+            Order::Adopt { snapshot, sockets, health } => {
+                let mut word = format!("adopt {} +{}", snapshot.version, sockets.len());
+                if !health.is_empty() {
+                    word += &format!(" {health:?}");
+                }
                 self.sockets.extend(sockets);
                 (word, Some(Report::Adopted { shard, version: snapshot.version }))
             }

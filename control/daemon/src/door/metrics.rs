@@ -5,7 +5,7 @@ mod process;
 #[cfg(test)]
 mod tests;
 
-use weir_proto::ids::BackendId;
+use weir_proto::ids::{BackendId, PoolId};
 use weir_proto::reason::ConnectFault;
 use weir_proto::snapshot::{Backend, Pool, Snapshot};
 use weir_proto::spec::Admin;
@@ -51,12 +51,16 @@ pub struct GuardedShard {
 pub trait HealthView {
     /// What is known of one backend.
     fn counts(&self, backend: BackendId) -> HealthCounts;
+    /// True while so few backends of the pool are up that their health is ignored.
+    fn is_in_panic(&self, pool: PoolId) -> bool;
 }
 
 /// One backend's health and checks since it was first heard of.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct HealthCounts {
     pub up: bool,
+    /// How long it is held down still, in seconds.
+    pub hold_s: f64,
     pub checks_ok: u64,
     pub checks_failed: u64,
     /// Times that it went up or down.
@@ -182,7 +186,7 @@ fn pools(page: &mut Page, input: &MetricsInput<'_>) {
     let help = "1 while so few backends are up that their health is ignored, else 0.";
     let mut family = page.gauge("weir_pool_panic", help);
     for pool in pools {
-        let panics = pool.panics(|backend| input.health.counts(backend.id).up);
+        let panics = input.health.is_in_panic(pool.id);
         family.row(&[("pool", pool.name.as_str())], u8::from(panics));
     }
     let help = "Sessions in which a side takes nothing for now although bytes wait for it.";
@@ -317,6 +321,11 @@ fn checks(page: &mut Page, rows: &[BackendRow<'_>]) {
     for (labels, health) in live() {
         family.part("_sum", &labels, health.duration_sum_s);
         family.part("_count", &labels, health.duration_count);
+    }
+    let help = "Seconds for which the backend is held down still, whatever its checks say.";
+    let mut family = page.gauge("weir_backend_hold_seconds", help);
+    for (labels, health) in live() {
+        family.row(&labels, health.hold_s);
     }
     let help = "Times that the backend went up or down.";
     let mut family = page.counter("weir_backend_health_transitions_total", help);

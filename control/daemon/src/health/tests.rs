@@ -1,11 +1,12 @@
 //! Schedules on paper, and the prober against listeners of this host.
 
+mod damping;
 mod network;
 mod schedule;
 
 use super::*;
 use weir_proto::ids::{IdSource, Version};
-use weir_proto::spec::{BackendSpec, PoolSpec, Span, Spec};
+use weir_proto::spec::{Admin, BackendSpec, HealthKind, HealthSpec, PoolSpec, Span, Spec};
 
 /// Snapshots of one pool `web`, with identities that are carried on.
 struct World {

@@ -271,7 +271,7 @@ fn counted(totals: BackendTotals) -> BackendRow {
         connect_failures_total: totals.connect_failures_total(),
         received_bytes_total: totals.received_bytes,
         sent_bytes_total: totals.sent_bytes,
-        check: CheckRow { result: "off".to_owned(), since_s: 0.0 },
+        check: CheckRow { result: "off".to_owned(), since_s: 0.0, hold_s: 0.0 },
         removed: false,
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use weir_proto::ids::BackendId;
-use weir_proto::order::{ListenerSocket, Order};
+use weir_proto::order::{BackendHealth, HealthWords, ListenerSocket, Order};
 use weir_proto::snapshot::Snapshot;
 
 use crate::listen;
@@ -18,7 +18,7 @@ pub(crate) struct Outbox {
     /// Where the shard listens, by what it was handed: it keeps those sockets if a version without
     /// an address was never handed over.
     open: BTreeSet<SocketAddr>,
-    health: BTreeMap<BackendId, bool>,
+    health: BTreeMap<BackendId, BackendHealth>,
     kills: BTreeSet<BackendId>,
     drain: bool,
     stop: bool,
@@ -43,8 +43,8 @@ impl Outbox {
         self.adopt(snapshot, sockets);
     }
 
-    /// Says: these backends are up, or not. The last word counts.
-    pub(crate) fn health(&mut self, changes: &[(BackendId, bool)]) {
+    /// Says what is known of these backends. The last word counts.
+    pub(crate) fn health(&mut self, changes: &[(BackendId, BackendHealth)]) {
         self.health.extend(changes.iter().copied());
     }
 
@@ -77,24 +77,24 @@ impl Outbox {
             + usize::from(self.stop)
     }
 
-    /// Hands over what the shard takes, in this order: snapshot, health, kills, drain, stop. `send`
-    /// gives an order back if the channel is full.
+    /// Hands over what the shard takes, in this order: snapshot with health, health, kills, drain,
+    /// stop. `send` gives an order back if the channel is full.
     pub(crate) fn flush(&mut self, mut send: impl FnMut(Order) -> Result<(), Order>) {
+        let health: HealthWords = self.health.iter().map(|(id, health)| (*id, *health)).collect();
         if let Some((snapshot, sockets)) = self.adopt.take() {
             let wanted = listen::addresses(&snapshot);
             let handed: Vec<SocketAddr> = sockets.iter().map(|it| it.address).collect();
-            if let Err(order) = send(Order::Adopt { snapshot, sockets }) {
-                if let Order::Adopt { snapshot, sockets } = order {
+            if let Err(order) = send(Order::Adopt { snapshot, sockets, health }) {
+                if let Order::Adopt { snapshot, sockets, .. } = order {
                     self.adopt = Some((snapshot, sockets));
                 }
                 return;
             }
             self.open.extend(handed);
             self.open.retain(|address| wanted.contains(address));
-        }
-        if !self.health.is_empty() {
-            let all: Vec<_> = self.health.iter().map(|(id, up)| (*id, *up)).collect();
-            if send(Order::Health(all)).is_err() {
+            self.health.clear();
+        } else if !self.health.is_empty() {
+            if send(Order::Health(health)).is_err() {
                 return;
             }
             self.health.clear();
@@ -166,9 +166,10 @@ mod tests {
 
     fn word(order: &Order) -> String {
         match order {
-            Order::Adopt { snapshot, sockets } => {
+            Order::Adopt { snapshot, sockets, health } => {
                 let ports: Vec<u16> = sockets.iter().map(|it| it.address.port()).collect();
-                format!("adopt {} {ports:?}", snapshot.version)
+                let health = if health.is_empty() { String::new() } else { format!(" {health:?}") };
+                format!("adopt {} {ports:?}{health}", snapshot.version)
             }
             Order::Health(changes) => format!("health {changes:?}"),
             Order::Kill(backend) => format!("kill {backend}"),
@@ -201,13 +202,14 @@ mod tests {
         assert_eq!(flush(&mut outbox, 0), [""; 0]);
         // Listener 2 goes again, 3 comes: the shard hears of 1 and 3 only, once.
         outbox.adopt(snapshot(3, &[1, 3]), vec![socket(3)]);
-        outbox.health(&[(BackendId(7), false), (BackendId(8), false)]);
-        outbox.health(&[(BackendId(8), true)]);
+        outbox.health(&[(BackendId(7), BackendHealth::Down), (BackendId(8), BackendHealth::Down)]);
+        outbox.health(&[(BackendId(8), BackendHealth::Up)]);
         outbox.kill(BackendId(9));
         outbox.stop();
         outbox.drain();
-        assert_eq!(flush(&mut outbox, 1), ["adopt 3 [1, 3]"]);
-        assert_eq!(flush(&mut outbox, 1), ["health [(BackendId(7), false), (BackendId(8), true)]"]);
+        assert_eq!(flush(&mut outbox, 0), [""; 0]);
+        let words = "[(BackendId(7), Down), (BackendId(8), Up)]";
+        assert_eq!(flush(&mut outbox, 1), [format!("adopt 3 [1, 3] {words}")]);
         assert_eq!(flush(&mut outbox, 2), ["kill 9", "drain"]);
         assert!(!outbox.is_empty());
         assert_eq!(flush(&mut outbox, 9), ["stop"]);

@@ -1,6 +1,7 @@
 //! What the HTTP door asks of the control thread.
 
-use weir_proto::ids::BackendId;
+use weir_core::base::clock::Now;
+use weir_proto::ids::{BackendId, PoolId};
 use weir_proto::request::{Code, Refusal, Request, Response};
 
 use super::Shared;
@@ -26,7 +27,7 @@ impl Source for Shared {
         metrics::render(&MetricsInput {
             snapshot: &control.snapshot,
             census: &control.census,
-            health: &Checks(&health),
+            health: &Checks(&health, rt::now()),
             program: env!("CARGO_PKG_VERSION"),
             started_ms: control.started.wall_ms,
             events_dropped: control.events.dropped_total(),
@@ -58,18 +59,23 @@ fn guarded(shard: &Shard) -> GuardedShard {
 }
 
 /// The checks as the metrics page shows them.
-struct Checks<'a>(&'a Health);
+struct Checks<'a>(&'a Health, Now);
 
 impl HealthView for Checks<'_> {
     fn counts(&self, backend: BackendId) -> HealthCounts {
         let counted = self.0.counters(backend).unwrap_or_default();
         HealthCounts {
             up: self.0.is_up(backend),
+            hold_s: self.0.hold_left(backend, self.1).unwrap_or_default().as_secs_f64(),
             checks_ok: counted.ok,
             checks_failed: counted.fail,
             transitions: counted.transitions,
             duration_sum_s: std::time::Duration::from_nanos(counted.duration_sum_ns).as_secs_f64(),
             duration_count: counted.ok + counted.fail,
         }
+    }
+
+    fn is_in_panic(&self, pool: PoolId) -> bool {
+        self.0.is_in_panic(pool)
     }
 }

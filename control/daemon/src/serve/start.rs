@@ -122,6 +122,9 @@ async fn serve(
     let control = state.into_control(Arc::clone(&engine))?;
     let shared = Shared::new(control);
     begin(&shared, sockets, bell.into(), signals).await?;
+    // Half of the descriptors: checks that are over hold theirs a little longer.
+    let checks = usize::try_from(limits.descriptors / 2).unwrap_or(usize::MAX);
+    shared.control.borrow().health.borrow_mut().bound_checks(checks);
     open_doors(&shared, (door, roles), admin);
     announce(&shared);
     let _ = estate.engine.set(engine); // from here on it can serve without this thread

@@ -54,7 +54,8 @@ fn a_change_is_answered_when_every_shard_obeys() {
         let answer = changed(&shared, add("web/b3", "192.0.2.3:80")).await;
         assert_eq!((answer.version, answer.shards_adopted, answer.shards), (2, 2, 2));
         assert_eq!(answer.undo, "weirctl backend remove web/b3");
-        assert_eq!(shards.take_sent(), ["0 adopt 2 +0", "1 adopt 2 +0"]);
+        let word = "adopt 2 +0 [(BackendId(5), Unproven)]";
+        assert_eq!(shards.take_sent(), [format!("0 {word}"), format!("1 {word}")]);
         // The same again is refused, and nothing is a new version.
         assert_eq!(refused(&shared, add("web/b3", "192.0.2.3:80")).await.code, Code::Exists);
         let weight = ChangeRequest::BackendWeight { name: "web/b3".into(), weight: 1 };

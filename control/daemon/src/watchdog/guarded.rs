@@ -83,7 +83,7 @@ enum Remembered {
 impl Remembered {
     fn of(order: &Order) -> Remembered {
         match order {
-            Order::Adopt { snapshot, sockets } => {
+            Order::Adopt { snapshot, sockets, .. } => {
                 // Without descriptors left this shard cannot be fenced: it serves all the same.
                 let twins = sockets.iter().filter_map(|it| {
                     let socket = it.socket.try_clone().ok()?;

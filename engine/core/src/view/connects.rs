@@ -1,9 +1,10 @@
 //! Picks and connects: who is next, how many are on their way, and whom to spare for a while.
 //!
-//! Two kinds of backends get less than their share. One that has recovered a moment ago: its share
-//! grows with time (*slow start*). One that too many connects wait for while none succeeds: it gets
-//! nothing until one does, or until the deadlines of the connects have ejected it (*stuck*). Both
-//! get sessions all the same if there is nobody else.
+//! Two kinds of backends get less than their share. One that has begun to get sessions beside
+//! others, or gets them again, a moment ago: its share grows with time (*slow start*). One that too
+//! many connects wait for while none succeeds: it gets nothing until one does, or until the
+//! deadlines of the connects have ejected it (*stuck*). Both get sessions all the same if there is
+//! nobody else.
 
 use alloc::vec::Vec;
 
@@ -153,7 +154,7 @@ impl PoolView {
         unsteady.retain(|&index| {
             let backend = &mut backends[slots[usize::from(index)] as usize];
             let is_over = |at: Now| !ramps || elapsed_ms(at, now) >= *slow_start_ms;
-            backend.recovered_at = backend.recovered_at.filter(|&at| !is_over(at));
+            backend.ramps_since = backend.ramps_since.filter(|&at| !is_over(at));
             backend.is_unsteady()
         });
         picker.change_each(unsteady.iter().map(|&index| usize::from(index)), |index, candidate| {
@@ -161,7 +162,7 @@ impl PoolView {
             if let Some(since) = backend.stuck_since {
                 candidate.usable &= now < since.plus_millis(STUCK_AFTER_MS);
             }
-            let Some(at) = backend.recovered_at.filter(|_| ramps_now) else { return };
+            let Some(at) = backend.ramps_since.filter(|_| ramps_now) else { return };
             // It takes part in as many picks as its share is of the full one, and counts as loaded
             // as it would be with all of its weight: neither turns nor low loads let it overtake.
             let elapsed = elapsed_ms(at, now);
@@ -188,13 +189,13 @@ fn elapsed_ms(since: Now, now: Now) -> u32 {
 }
 
 impl BackendView {
-    /// It has recovered or may be stuck: picks have to look at it.
+    /// Its share grows, or it may be stuck: picks have to look at it.
     pub(super) fn is_unsteady(&self) -> bool {
-        self.stuck_since.is_some() || self.recovered_at.is_some()
+        self.stuck_since.is_some() || self.ramps_since.is_some()
     }
 
     /// True if new sessions may be picked for it, its weight aside.
     pub(super) fn is_usable(&self, panic: bool) -> bool {
-        self.enabled && (self.healthy || panic)
+        self.enabled && (self.is_up() || panic)
     }
 }

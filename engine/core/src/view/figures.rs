@@ -2,6 +2,7 @@
 //! compares it with what was done and said: a new version changes none of it.
 
 use weir_proto::ids::BackendId;
+use weir_proto::order::BackendHealth;
 use weir_proto::spec::Percent;
 
 use super::{BackendView, PoolView, View};
@@ -14,15 +15,15 @@ pub struct Figures {
     pub id: BackendId,
     /// Sessions of all other shards, as control last said.
     pub elsewhere: u32,
-    pub healthy: bool,
+    pub health: BackendHealth,
     /// Connects that failed in a row.
     pub failures: u8,
     /// Connects that have not been answered.
     pub waiting: u32,
     /// Since when too many of them wait.
     pub stuck_since: Option<Now>,
-    /// When it recovered, until it has its full share again.
-    pub recovered_at: Option<Now>,
+    /// Since when its share grows, until it has all of it.
+    pub ramps_since: Option<Now>,
 }
 
 impl View {
@@ -52,11 +53,11 @@ impl BackendView {
         Figures {
             id: self.id,
             elsewhere: self.elsewhere,
-            healthy: self.healthy,
+            health: self.health,
             failures: self.failures,
             waiting: self.waiting,
             stuck_since: self.stuck_since,
-            recovered_at: self.recovered_at,
+            ramps_since: self.ramps_since,
         }
     }
 

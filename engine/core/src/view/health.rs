@@ -2,6 +2,7 @@
 //! own, and panic.
 
 use weir_proto::ids::BackendId;
+use weir_proto::order::BackendHealth;
 use weir_proto::reason::ConnectFault;
 use weir_proto::snapshot::panics;
 
@@ -23,18 +24,18 @@ pub enum Verdict {
 }
 
 impl View {
-    /// Control says that a backend is healthy, or that it is not.
-    pub fn set_health(&mut self, id: BackendId, healthy: bool, now: Now) {
+    /// Control says what it knows of a backend's health.
+    pub fn set_health(&mut self, id: BackendId, health: BackendHealth, now: Now) {
         let Some(slot) = self.backend_slot(id) else { return };
         let backend = &mut self.backends[slot];
         backend.failures = 0;
-        if backend.healthy == healthy {
+        if backend.health == health {
             return;
         }
-        backend.healthy = healthy;
-        backend.recovered_at = healthy.then_some(now);
+        backend.health = health;
+        backend.ramps_since = backend.is_up().then_some(now);
         self.changed(slot);
-        if healthy {
+        if self.backends[slot].is_up() {
             self.look_at(self.backends[slot].place);
         }
     }
@@ -49,8 +50,8 @@ impl View {
     ) -> Verdict {
         let slot = backend as usize;
         let backend = &mut self.backends[slot];
-        let Some((pool, index)) = backend.place else { return Verdict::Noted };
-        if fault == ConnectFault::Local || !backend.healthy {
+        let Some((pool, _)) = backend.place else { return Verdict::Noted };
+        if fault == ConnectFault::Local || !backend.is_up() {
             return Verdict::Noted;
         }
         backend.failures = backend.failures.saturating_add(1);
@@ -59,28 +60,28 @@ impl View {
             return Verdict::Noted;
         }
         let (up, members) = self.members(usize::from(pool));
-        let weighs =
-            self.pools[usize::from(pool)].picker.candidates()[usize::from(index)].weight > 0;
-        let is_member = self.backends[slot].enabled && weighs;
-        if is_member && (members - up + 1) * 2 > members {
+        if self.backends[slot].is_member && (members - up + 1) * 2 > members {
             // Once for each row of failures, not for each failure.
             let first = failures == FAILURES_IN_A_ROW_MAX;
             return if first { Verdict::Spared } else { Verdict::Noted };
         }
-        self.backends[slot].healthy = false;
+        self.backends[slot].health = BackendHealth::Down;
         self.changed(slot);
         Verdict::Ejected
     }
 
-    /// Backends of a pool that are up, and those that would get sessions if they were.
+    /// Backends of a pool that are up, and those that would get sessions if they were. Unproven
+    /// ones count only if there is no other.
     fn members(&self, pool: usize) -> (usize, usize) {
-        let pool = &self.pools[pool];
-        let rows = pool.picker.candidates().iter().zip(&pool.slots);
-        let members = rows
-            .filter(|(candidate, _)| candidate.weight > 0)
-            .map(|(_, slot)| &self.backends[*slot as usize])
-            .filter(|backend| backend.enabled);
-        members.fold((0, 0), |(up, all), backend| (up + usize::from(backend.healthy), all + 1))
+        let slots = self.pools[pool].slots.iter();
+        let members = slots.map(|slot| &self.backends[*slot as usize]).filter(|it| it.is_member);
+        let (mut up, mut proven, mut all) = (0, 0, 0);
+        for backend in members {
+            up += usize::from(backend.is_up());
+            proven += usize::from(backend.health != BackendHealth::Unproven);
+            all += 1;
+        }
+        (up, if proven > 0 { proven } else { all })
     }
 
     /// A backend's health has changed.

@@ -8,8 +8,13 @@ use weir_proto::ids::IdSource;
 use weir_proto::reason::ConnectFault;
 use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Spec};
 
+use BackendHealth::{Down, Unproven, Up};
+
 use super::*;
 use crate::pick::Tried;
+
+#[path = "tests/begins.rs"]
+mod begins;
 
 /// A configuration that is changed step by step.
 struct Config {
@@ -139,7 +144,7 @@ fn three_failures_in_a_row_eject_and_local_ones_never_do() {
     for _ in 0..5 {
         assert_eq!(pick(&mut view), Some(1));
     }
-    view.set_health(config.id("b1"), true, T0);
+    view.set_health(config.id("b1"), Up, T0);
     view.count(1, true);
     assert_eq!(pick_at(&mut view, 10_000), Some(0));
 }
@@ -184,10 +189,10 @@ fn below_the_threshold_health_is_ignored() {
         picked.dedup();
         picked
     };
-    view.set_health(config.id("b1"), false, T0);
+    view.set_health(config.id("b1"), Down, T0);
     assert_eq!(picks(&mut view), [1, 2], "two of three are up");
     assert_eq!(view.may_retry(0), MayRetry::Now);
-    view.set_health(config.id("b2"), false, T0);
+    view.set_health(config.id("b2"), Down, T0);
     assert!(view.pools()[0].is_in_panic());
     assert_eq!(picks(&mut view), [0, 1, 2], "the drained one is left alone");
     assert_eq!(view.may_retry(0), MayRetry::Now);
@@ -197,7 +202,7 @@ fn below_the_threshold_health_is_ignored() {
     assert_eq!(picks(&mut view), [2], "switched off");
     config.pool().health.panic = Percent::HALF;
     view.adopt(config.build(), &mut Prng::new(1), T0);
-    view.set_health(config.id("b2"), true, T0);
+    view.set_health(config.id("b2"), Up, T0);
     assert!(!view.pools()[0].is_in_panic());
 }
 
@@ -263,12 +268,18 @@ fn a_backend_whose_connects_all_wait_is_avoided_until_one_succeeds() {
 
 /// The share of b1 among `picks` sessions that end at once, `millis` after it came up.
 fn share(view: &mut View, millis: u32, picks: u32) -> f64 {
+    let id = view.backends()[0].id;
+    share_of(view, id, millis, picks)
+}
+
+fn share_of(view: &mut View, id: BackendId, millis: u32, picks: u32) -> f64 {
+    let wanted = u32::try_from(view.backend_slot(id).unwrap()).unwrap();
     let mut prng = Prng::new(u64::from(millis) + 1);
     let mut first = 0;
     for _ in 0..picks {
         let now = T0.plus_millis(millis);
         let picked = view.pick(0, 7, &mut prng, Tried::NONE, now).unwrap();
-        first += u32::from(picked.backend == 0);
+        first += u32::from(picked.backend == wanted);
     }
     f64::from(first) / f64::from(picks)
 }
@@ -282,9 +293,12 @@ fn one_that_recovers_gets_its_share_little_by_little() {
         config.build();
         let mut view = view_of(&config);
         let near = |share: f64, wanted: f64| (share - wanted).abs() < 0.04;
-        assert!(near(share(&mut view, 0, 2000), 0.25), "{strategy}: a new one has all at once");
-        view.set_health(config.id("b1"), false, T0);
-        view.set_health(config.id("b1"), true, T0);
+        assert!(
+            near(share(&mut view, 0, 2000), 0.25),
+            "{strategy}: where all are new all have theirs at once"
+        );
+        view.set_health(config.id("b1"), Down, T0);
+        view.set_health(config.id("b1"), Up, T0);
         for (millis, wanted) in [(0, 0.0), (2500, 0.06), (5000, 0.12), (7500, 0.19), (10_000, 0.25)]
         {
             let share = share(&mut view, millis, 2000);
@@ -305,8 +319,8 @@ fn the_few_of_many_that_are_unsteady_are_looked_at() {
         view.adopt(config.build(), &mut Prng::new(1), T0);
         let slot = |view: &View, name| view.backend_slot(config.id(name)).unwrap();
         let (recovers, stuck) = (slot(&view, "b7"), slot(&view, "b9"));
-        view.set_health(config.id("b7"), false, T0);
-        view.set_health(config.id("b7"), true, T0);
+        view.set_health(config.id("b7"), Down, T0);
+        view.set_health(config.id("b7"), Up, T0);
         for _ in 0..8 {
             view.connect_begins(0, u32::try_from(stuck).unwrap(), false, T0);
         }
@@ -342,8 +356,8 @@ fn sessions_that_stay_do_not_rush_to_one_that_recovers() {
     for _ in 0..100 {
         view.count(1, true);
     }
-    view.set_health(config.id("b1"), false, T0);
-    view.set_health(config.id("b1"), true, T0);
+    view.set_health(config.id("b1"), Down, T0);
+    view.set_health(config.id("b1"), Up, T0);
     let mut prng = Prng::new(1);
     for _ in 0..1000 {
         let now = T0.plus_millis(2000);
@@ -359,13 +373,13 @@ fn slow_start_has_its_limits() {
     let mut config = Config::new(&["b1", "b2"]);
     let mut view = view_of(&config);
     let down_and_up = |view: &mut View, config: &Config| {
-        view.set_health(config.id("b1"), false, T0);
-        view.set_health(config.id("b1"), true, T0);
+        view.set_health(config.id("b1"), Down, T0);
+        view.set_health(config.id("b1"), Up, T0);
     };
     down_and_up(&mut view, &config);
-    view.set_health(config.id("b2"), false, T0);
+    view.set_health(config.id("b2"), Down, T0);
     assert_eq!(pick_at(&mut view, 0), Some(0), "nobody else is there");
-    view.set_health(config.id("b2"), true, T0);
+    view.set_health(config.id("b2"), Up, T0);
     config.pool().health.slow_start = weir_proto::spec::Span::from_secs(0);
     view.adopt(config.build(), &mut Prng::new(1), T0);
     down_and_up(&mut view, &config);
@@ -406,7 +420,7 @@ fn drained_maintained_unhealthy_and_weightless_backends_are_not_picked() {
         (backend.state, backend.weight) = (admin, weight);
         config.pool().health.panic = Percent::ZERO;
         view.adopt(config.build(), &mut Prng::new(1), T0);
-        view.set_health(config.id("b1"), healthy, T0);
+        view.set_health(config.id("b1"), if healthy { Up } else { Down }, T0);
         let case = std::format!("{admin:?} {weight} {healthy}");
         assert_eq!(pick(&mut view).is_some(), takes, "{case}");
     }

@@ -3,8 +3,9 @@
 
 use std::net::SocketAddr;
 
-use weir_core::limits::{RETRIES_MIN, RETRIES_PERCENT};
+use weir_core::limits::{RETRIES_MIN, RETRIES_PERCENT, STUCK_CONNECTS};
 use weir_proto::ids::BackendId;
+use weir_proto::order::BackendHealth;
 use weir_proto::snapshot::{Backend, Pool, RETRY_ATTEMPTS_MAX};
 use weir_proto::spec::Admin;
 
@@ -97,7 +98,34 @@ impl Ledger {
         if is_retry && within_ms >= u64::from(pool.retry.within_ms) {
             return Err(format!("{session:?} tries again after {within_ms} ms"));
         }
-        if is_retry { self.check_retry(session, pool) } else { Ok(()) }
+        if is_retry {
+            return self.check_retry(session, pool);
+        }
+        self.check_share(id, now)
+    }
+
+    /// One whose share grows gets no more than that.
+    fn check_share(&mut self, picked: BackendId, now: u64) -> Result<(), String> {
+        let Some(snapshot) = self.snapshot.clone() else { return Ok(()) };
+        let pool = snapshot.pools.iter().find(|it| it.backends.iter().any(|b| b.id == picked));
+        let Some(pool) = pool.filter(|pool| !self.fuzzy && !self.is_in_panic(pool)) else {
+            return Ok(());
+        };
+        // Who too many connects wait for may be spared: the others then get its share.
+        let waiting = |id: BackendId| {
+            self.attempts.values().filter(|it| it.waits_for > 0 && it.backend == Some(id)).count()
+        };
+        let is_full = |backend: &&Backend| {
+            backend.admin == Admin::Ready
+                && backend.weight > 0
+                && self.is_healthy(backend.id)
+                && !self.shares.grows(backend.id)
+                && waiting(backend.id) < STUCK_CONNECTS as usize
+        };
+        if pool.backends.iter().any(|backend| is_full(&backend)) {
+            self.shares.picked(pool, picked, now)?;
+        }
+        Ok(())
     }
 
     /// A client gets a backend of the pool that its listener has in this version.
@@ -158,7 +186,8 @@ impl Ledger {
         let failures = self.failures.entry(id).or_default();
         *failures += 1;
         if *failures >= FAILURES_MAX && may_go {
-            self.unhealthy.insert(id, true);
+            self.health.insert(id, BackendHealth::Down);
+            self.shares.forget(id);
             self.ejected.push(id);
             self.own_ejections.insert(id);
         }

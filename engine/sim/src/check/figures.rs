@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use weir_core::view::{Figures, View};
 use weir_proto::ids::BackendId;
+use weir_proto::order::BackendHealth;
 use weir_proto::snapshot::Snapshot;
-use weir_proto::spec::{Admin, Strategy};
+use weir_proto::spec::Strategy;
 
 use super::Ledger;
 
@@ -18,7 +19,7 @@ pub(super) struct Said {
     recovered: BTreeMap<BackendId, Recovered>,
 }
 
-/// A backend that has recovered.
+/// A backend that has recovered, or begun to get sessions beside others.
 #[derive(Clone, Copy, Debug)]
 struct Recovered {
     /// In nanoseconds.
@@ -34,25 +35,29 @@ impl Said {
         self.elsewhere.extend(list.iter().copied().filter(|(id, _)| known(*id)));
     }
 
-    /// Control says of a backend that was up or not (`before`) what it is now.
-    pub(super) fn health(&mut self, id: BackendId, (before, now_up): (bool, bool), now: u64) {
-        if now_up && !before {
+    /// Control says of a backend that was `before` what it is now.
+    pub(super) fn health(
+        &mut self,
+        id: BackendId,
+        (before, after): (BackendHealth, BackendHealth),
+        now: u64,
+    ) {
+        if before == after {
+            return;
+        }
+        self.recovered.remove(&id);
+        if after == BackendHealth::Up {
             self.recovered.insert(id, Recovered { at: now, ramp_ms: u64::MAX });
-        } else if !now_up {
-            self.recovered.remove(&id);
         }
     }
 
     pub(super) fn adopt(&mut self, before: Option<&Snapshot>, after: &Snapshot, now: u64) {
-        let was_maint = |id| {
-            let mut all = before.iter().flat_map(|snapshot| snapshot.backends());
-            all.any(|(_, backend)| backend.id == id && backend.admin == Admin::Maint)
-        };
+        let begins = super::shares::begins(before, after);
         let (mut elsewhere, mut recovered) = (BTreeMap::new(), BTreeMap::new());
         for (_, backend) in after.backends() {
             elsewhere.extend(self.elsewhere.get_key_value(&backend.id));
             recovered.extend(self.recovered.get_key_value(&backend.id));
-            if was_maint(backend.id) && backend.admin != Admin::Maint {
+            if begins.contains(&backend.id) {
                 recovered.insert(backend.id, Recovered { at: now, ramp_ms: u64::MAX });
             }
         }
@@ -118,7 +123,7 @@ impl Ledger {
         };
         let recovered = self.said.recovered.get(&id).filter(ramps);
         if let Some(recovered) = recovered
-            && figures.recovered_at.map(|at| at.nanos) != Some(recovered.at)
+            && figures.ramps_since.map(|at| at.nanos) != Some(recovered.at)
         {
             return Err(format!("backend {id} has recovered, {recovered:?}: {figures:?}"));
         }

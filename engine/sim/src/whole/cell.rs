@@ -212,7 +212,7 @@ impl Cell {
         let mut stays = self.wanted.clone();
         for order in &orders {
             match order {
-                Sent::Adopt(snapshot) => self.wanted = addresses(snapshot),
+                Sent::Adopt(snapshot, _) => self.wanted = addresses(snapshot),
                 Sent::Stop => self.wanted.clear(),
                 Sent::Drain => stays.clear(),
                 _ => {}

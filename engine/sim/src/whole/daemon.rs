@@ -17,6 +17,7 @@ use weir_proto::spec::Spec;
 
 use super::disk::Disk;
 use super::history::History;
+use super::holds;
 use super::planted::Planted;
 use super::wires::{SimFleet, Wires};
 use super::{BY, MS};
@@ -165,7 +166,14 @@ impl Daemon {
     }
 
     /// What is due: figures, deadlines, checks. `probe` says whether a host takes connections.
-    pub(super) fn on_time(&mut self, moment: Moment, probe: impl FnMut(SocketAddr) -> bool) {
+    ///
+    /// # Errors
+    /// A hold keeps down a backend that its pool needs.
+    pub(super) fn on_time(
+        &mut self,
+        moment: Moment,
+        probe: impl FnMut(SocketAddr) -> bool,
+    ) -> Result<(), String> {
         let invented: Vec<Report> = self.wires.borrow_mut().invented.drain(..).collect();
         for report in invented {
             self.control.on_report(report, moment);
@@ -176,6 +184,7 @@ impl Daemon {
         }
         let changes = self.control.health.borrow_mut().check_all(moment.now, probe);
         self.control.on_transitions(&changes, moment.wall_ms);
+        holds::check_holds(&self.control, moment.now)
     }
 
     /// Lets the changes go on, one after another. How many were answered.

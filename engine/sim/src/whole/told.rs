@@ -4,6 +4,7 @@
 use weir_core::session::Phase;
 use weir_core::table::Table;
 use weir_proto::ids::{BackendId, ShardId};
+use weir_proto::order::BackendHealth;
 
 use super::{Checked, Whole};
 
@@ -27,14 +28,14 @@ impl Whole {
             let view = table.view();
             for (pool, backend) in daemon.snapshot().backends() {
                 let Some(figures) = view.figures_of(backend.id) else { continue };
-                let up = health.is_up(backend.id);
+                let known = health.standing(backend.id);
                 // It has ejected the backend, and control does not know; or the other way round.
-                let is_news = up && (cell.has_reports() || health.has_untold());
-                if figures.healthy != up && !is_news {
+                let is_up = known == BackendHealth::Up;
+                let is_news = is_up && (cell.has_reports() || health.has_untold());
+                if figures.health != known && !is_news {
                     let name = format!("{}/{}", pool.name, backend.name);
-                    let word = |up| if up { "up" } else { "down" };
-                    let (its, ours) = (word(figures.healthy), word(up));
-                    return Err(format!("shard {number} has {name} {its}, and control {ours}"));
+                    let its = figures.health;
+                    return Err(format!("shard {number} has {name} {its:?}, control {known:?}"));
                 }
             }
         }

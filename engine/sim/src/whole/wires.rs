@@ -177,7 +177,7 @@ impl Wires {
             self.check_load(shard, list);
         }
         let number = usize::from(shard.0);
-        if let (Some(Planted::AdoptLost), Sent::Adopt(_)) = (self.planted, &sent)
+        if let (Some(Planted::AdoptLost), Sent::Adopt(..)) = (self.planted, &sent)
             && self.chance.below(4) == 0
         {
             return Ok(());
@@ -185,19 +185,18 @@ impl Wires {
         let wire = &mut self.all[number];
         wire.door.send(order)?;
         wire.rings = true;
-        if let Sent::Adopt(snapshot) = &sent {
+        if let Sent::Adopt(snapshot, _) = &sent {
             self.newest = Some(Arc::clone(snapshot));
-        }
-        if let Sent::Adopt(snapshot) = &sent {
             let older = wire.last.replace(Arc::clone(snapshot));
             if self.planted == Some(Planted::NoAdoptionWait) {
                 self.invented.push_back(Report::Adopted { shard, version: snapshot.version });
             }
             if let (Some(Planted::VersionGoesBack), Some(older)) = (self.planted, older) {
                 wire.sent.push_back((wire.life, sent));
-                let order = Order::Adopt { snapshot: Arc::clone(&older), sockets: Vec::new() };
+                let (snapshot, sockets, health) = (Arc::clone(&older), Vec::new(), Vec::new());
+                let order = Order::Adopt { snapshot, sockets, health };
                 if wire.door.send(order).is_ok() {
-                    wire.sent.push_back((wire.life, Sent::Adopt(older)));
+                    wire.sent.push_back((wire.life, Sent::Adopt(older, Vec::new())));
                 }
                 return Ok(());
             }
@@ -211,11 +210,11 @@ impl Wires {
 
     fn describe(&mut self, order: &Order) -> Sent {
         match order {
-            Order::Adopt { snapshot, .. } => {
+            Order::Adopt { snapshot, health, .. } => {
                 let backends =
                     snapshot.backends().map(|(_, backend)| (backend.id, backend.address));
                 self.addresses.extend(backends);
-                Sent::Adopt(Arc::clone(snapshot))
+                Sent::Adopt(Arc::clone(snapshot), health.clone())
             }
             Order::Health(list) => Sent::Health(list.clone()),
             Order::LoadElsewhere(list) => Sent::Load(list.clone()),

@@ -20,7 +20,7 @@ pub(crate) fn backend() -> BackendRow {
         connect_failures_total: 3,
         received_bytes_total: 1_258_291,
         sent_bytes_total: 2048,
-        check: CheckRow { result: "ok".into(), since_s: 7384.25 },
+        check: CheckRow { result: "ok".into(), since_s: 7384.25, hold_s: 0.0 },
         removed: false,
     }
 }
@@ -31,7 +31,7 @@ pub(crate) fn backend_down() -> BackendRow {
         address: "10.0.0.12:443".into(),
         state: "down".into(),
         sessions: 0,
-        check: CheckRow { result: "refused".into(), since_s: 4.5 },
+        check: CheckRow { result: "refused".into(), since_s: 4.5, hold_s: 0.0 },
         ..backend()
     }
 }

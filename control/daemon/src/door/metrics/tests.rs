@@ -20,12 +20,17 @@ impl HealthView for Checks {
     fn counts(&self, backend: BackendId) -> HealthCounts {
         HealthCounts {
             up: backend == self.up,
+            hold_s: if backend == self.up { 0.0 } else { 7.5 },
             checks_ok: 10,
             checks_failed: 2,
             transitions: 1,
             duration_sum_s: 0.25,
             duration_count: 12,
         }
+    }
+
+    fn is_in_panic(&self, _pool: PoolId) -> bool {
+        false
     }
 }
 

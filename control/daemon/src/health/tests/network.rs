@@ -216,10 +216,10 @@ fn a_backend_that_comes_later_is_checked_at_once() {
     let spec = HealthSpec { interval: Span::from_secs(3600), ..tcp() };
     let mut world = World::new(spec.clone(), &[alive]);
     let first = World::new(spec, &[alive]);
-    let dead = BackendSpec { address: closed_port(), weight: 1, state: Admin::Ready };
+    let later = BackendSpec { address: backend(|_| true), weight: 1, state: Admin::Ready };
     world.snapshot = first.snapshot.clone();
     world.change(|pool| {
-        pool.backend.insert("b2".parse().unwrap(), dead);
+        pool.backend.insert("b2".parse().unwrap(), later);
     });
     let added = Cell::new(false);
     let told = probe(&first, |told, health| {
@@ -229,7 +229,7 @@ fn a_backend_that_comes_later_is_checked_at_once() {
         }
         told.len() == 1
     });
-    assert_eq!((told[0].backend.as_str(), told[0].up), ("b2", false));
+    assert_eq!((told[0].backend.as_str(), told[0].up), ("b2", true));
 }
 
 #[test]

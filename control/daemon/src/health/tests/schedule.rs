@@ -31,11 +31,17 @@ fn a_new_backend_is_up_pending_and_checked_soon() {
     health.adopt(&world.snapshot, at(5));
     let id = world.id("b1");
     assert!(health.is_up(id));
-    assert_eq!(health.row(id, at(7)), CheckRow { result: "pending".into(), since_s: 2.0 });
+    assert_eq!(
+        health.row(id, at(7)),
+        CheckRow { result: "pending".into(), since_s: 2.0, hold_s: 0.0 }
+    );
     assert!(health.next_due().unwrap().nanos <= at(5).nanos + 1_000_000);
     assert_eq!(run(&mut health, &bad("refused"), at(6)), [(false, "refused".to_owned())]);
     assert!(!health.is_up(id));
-    assert_eq!(health.row(id, at(9)), CheckRow { result: "refused".into(), since_s: 3.0 });
+    assert_eq!(
+        health.row(id, at(9)),
+        CheckRow { result: "refused".into(), since_s: 3.0, hold_s: 0.0 }
+    );
     let counters = health.counters(id).unwrap();
     assert_eq!((counters.ok, counters.fail, counters.transitions), (0, 1, 1));
 }
@@ -51,11 +57,11 @@ fn checks_come_at_the_interval_give_or_take_a_tenth_and_never_two_at_once() {
         let checks = health.take_due(now);
         assert_eq!(checks.len(), 1);
         assert!(health.take_due(now).is_empty());
+        health.on_checked(&checks[0], Outcome::Good, now, now);
         let next = health.next_due().unwrap();
         let gap = next.nanos - now.nanos;
         assert!((1_800_000_000..=2_200_000_000).contains(&gap), "{gap}");
         gaps.insert(gap);
-        health.on_checked(&checks[0], Outcome::Good, now, now);
         now = next;
     }
     assert!(gaps.len() > 150, "the jitter is no jitter: {} gaps", gaps.len());
@@ -68,9 +74,10 @@ fn checks_come_at_the_interval_give_or_take_a_tenth_and_never_two_at_once() {
 }
 
 #[test]
-fn at_most_256_checks_are_in_flight() {
+fn no_more_checks_are_in_flight_than_the_descriptors_allow() {
     let world = World::new(tcp(), &addresses(600));
     let mut health = Health::new();
+    health.bound_checks(256);
     health.adopt(&world.snapshot, at(0));
     let checks = health.take_due(at(1));
     assert_eq!((checks.len(), health.take_due(at(1)).len()), (256, 0));
@@ -85,7 +92,8 @@ fn first_checks_are_spread() {
     let mut health = Health::new();
     health.adopt(&world.snapshot, at(0));
     let mut busiest = [0; 100];
-    for (due, _) in &health.due {
+    for watched in health.watched.values() {
+        let Some(Due::Check(due)) = watched.due else { panic!("it is checked") };
         busiest[usize::try_from(due.nanos / 1_000_000).unwrap()] += 1;
     }
     assert!(busiest.iter().all(|count| *count < 40), "{busiest:?}");
@@ -108,22 +116,23 @@ fn local_faults_count_for_nothing() {
 }
 
 #[test]
-fn an_ejection_takes_down_once_and_checks_bring_back_after_the_hold() {
+fn an_ejection_takes_down_once_and_later_checks_contradict_it() {
     let world = World::new(tcp(), &addresses(2));
     let (mut health, id) = (Health::new(), world.id("b1"));
     health.adopt(&world.snapshot, at(0));
     run(&mut health, &Outcome::Good, at(1));
-    let changes = health.on_ejected(id, ConnectFault::Refused, at(2));
+    let early = health.take_due(at(4));
+    let changes = health.on_ejected(id, ConnectFault::Refused, at(5));
     assert_eq!(changes.len(), 1);
     assert_eq!((changes[0].pool.as_str(), changes[0].backend.as_str()), ("web", "b1"));
     assert_eq!((changes[0].up, changes[0].reason.as_str()), (false, "refused"));
-    assert_eq!(health.on_ejected(id, ConnectFault::Refused, at(2)), []);
-    for secs in [5, 8, 11] {
-        assert_eq!(run(&mut health, &Outcome::Good, at(secs)), []);
-        assert_eq!(health.row(id, at(secs)).result, "held");
+    assert_eq!(health.on_ejected(id, ConnectFault::Refused, at(5)), []);
+    for check in early {
+        health.on_checked(&check, Outcome::Good, at(4), at(6));
     }
-    assert_eq!(run(&mut health, &Outcome::Good, at(14)), [(true, "ok".to_owned())]);
-    assert_eq!(health.row(id, at(14)).result, "ok");
+    assert_eq!(run(&mut health, &Outcome::Good, at(8)), [], "the one at 4 began before");
+    assert_eq!(run(&mut health, &Outcome::Good, at(11)), [(true, "ok".to_owned())]);
+    assert_eq!(health.row(id, at(11)).result, "ok");
 }
 
 #[test]
@@ -203,5 +212,5 @@ fn a_new_spec_begins_again_and_an_old_answer_is_dropped() {
     let gone = health.take_due(at(100));
     health.adopt(world.change(|pool| pool.backend.clear()), at(101));
     health.on_checked(&gone[0], Outcome::Good, at(100), at(102));
-    assert_eq!((health.next_due(), health.in_flight), (None, 0));
+    assert_eq!((health.next_due(), health.schedule.in_flight()), (None, 0));
 }

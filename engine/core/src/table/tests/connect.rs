@@ -42,7 +42,7 @@ impl Play {
 
     fn down(&mut self, backends: core::ops::Range<usize>) {
         for id in &self.ids[backends] {
-            self.table.set_health(*id, false, self.now);
+            self.table.set_health(*id, BackendHealth::Down, self.now);
         }
     }
 

@@ -1,0 +1,164 @@
+//! One backend: how it is checked and what came of it.
+
+use std::rc::Rc;
+
+use weir_core::base::clock::Now;
+use weir_core::health::{Hysteresis, Rules};
+use weir_proto::ids::{BackendId, PoolId};
+use weir_proto::snapshot::{Backend, Pool};
+use weir_proto::spec::{Admin, HealthKind, HealthSpec};
+
+use super::check::Outcome;
+use super::plan::Plan;
+use super::{CheckCounters, Transition};
+
+/// One backend.
+pub(super) struct Watched {
+    pub(super) id: BackendId,
+    pub(super) pool_id: PoolId,
+    pub(super) pool: String,
+    pub(super) name: String,
+    spec: HealthSpec,
+    /// It gets sessions when it is up.
+    pub(super) is_member: bool,
+    /// What to check; `None` if it is not checked.
+    pub(super) plan: Option<Rc<Plan>>,
+    pub(super) hysteresis: Hysteresis,
+    pub(super) result: String,
+    /// When it last came up or went down; at first, when it came to be.
+    pub(super) since: Now,
+    pub(super) due: Option<Due>,
+    /// A check is in flight; when the next one is due after it.
+    pub(super) running: Option<Now>,
+    pub(super) counters: CheckCounters,
+}
+
+/// What is to be done about a backend, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    Check(Now),
+    /// It is not checked: only time brings it back.
+    EndOfHold(Now),
+}
+
+/// What has to be done about a backend after a new snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Follow {
+    Nothing,
+    /// Its checks begin, or begin again.
+    Check,
+    /// It is not checked.
+    Leave,
+}
+
+impl Watched {
+    pub(super) fn new(pool: &Pool, backend: &Backend, now: Now) -> Watched {
+        Watched {
+            id: backend.id,
+            pool_id: pool.id,
+            pool: pool.name.to_string(),
+            name: backend.name.to_string(),
+            spec: pool.health.clone(),
+            is_member: false,
+            plan: None,
+            hysteresis: Hysteresis::default(),
+            result: "off".to_owned(),
+            since: now,
+            due: None,
+            running: None,
+            counters: CheckCounters::default(),
+        }
+    }
+
+    pub(super) fn rules(&self) -> Rules {
+        Rules { rise: self.spec.rise, fall: self.spec.fall }
+    }
+
+    pub(super) fn is_checked(&self) -> bool {
+        self.plan.is_some()
+    }
+
+    /// It is down, and not for failing checks alone.
+    pub(super) fn is_kept(&self) -> bool {
+        let unjudged = self.hysteresis.is_unproven() && self.hysteresis.is_pending();
+        self.hysteresis.held_until().is_some() || unjudged
+    }
+
+    /// Takes over what the snapshot says. `beside`: others of the pool serve already, so that one
+    /// that nobody has checked waits for its first good check. `may_be_weir`: a connect to it may
+    /// arrive at a listener of weir's own.
+    pub(super) fn follow(
+        &mut self,
+        pool: &Pool,
+        backend: &Backend,
+        (beside, may_be_weir): (bool, bool),
+        now: Now,
+    ) -> Follow {
+        let checked = pool.health.kind != HealthKind::None && backend.admin != Admin::Maint;
+        let knows = |plan: &Rc<Plan>| plan.may_be_weir == may_be_weir;
+        let same = self.spec == pool.health
+            && self.is_checked() == checked
+            && self.plan.as_ref().is_none_or(knows);
+        // Checks that begin for the whole pool doubt nobody who serves.
+        let kind_changed = self.spec.kind == HealthKind::None && !same;
+        self.is_member = backend.is_member();
+        self.spec.clone_from(&pool.health);
+        if same && checked {
+            return Follow::Nothing;
+        }
+        if !checked {
+            self.plan = None;
+            // In maint the last word stands, until checks begin again.
+            if pool.health.kind == HealthKind::None {
+                self.hysteresis.on_checks_end(now);
+            }
+            if self.hysteresis.held_until().is_none() {
+                "off".clone_into(&mut self.result);
+            }
+            return Follow::Leave;
+        }
+        if self.plan.is_none() {
+            self.hysteresis.on_checks_begin(beside && !kind_changed);
+            "pending".clone_into(&mut self.result);
+        }
+        let plan = Plan { may_be_weir, ..Plan::new(&pool.health, backend.address) };
+        self.plan = Some(Rc::new(plan));
+        Follow::Check
+    }
+
+    /// Counts a check's outcome. The reason, if the backend came up or went down by it.
+    pub(super) fn on_outcome(
+        &mut self,
+        outcome: Outcome,
+        started: Now,
+        now: Now,
+    ) -> Option<String> {
+        let (good, result) = match outcome {
+            Outcome::Good => (true, "ok".to_owned()),
+            Outcome::Bad(why) => (false, why),
+            Outcome::Local(why) => {
+                self.counters.local += 1;
+                self.result = format!("local: {why}");
+                return None;
+            }
+        };
+        let count = if good { &mut self.counters.ok } else { &mut self.counters.fail };
+        *count += 1;
+        let elapsed = now.nanos.saturating_sub(started.nanos);
+        self.counters.duration_sum_ns = self.counters.duration_sum_ns.saturating_add(elapsed);
+        self.result.clone_from(&result);
+        self.hysteresis.on_check(good, started, self.rules(), now).map(|_| result)
+    }
+
+    pub(super) fn transition(&mut self, reason: &str, now: Now) -> Transition {
+        self.since = now;
+        self.counters.transitions += 1;
+        Transition {
+            pool: self.pool.clone(),
+            backend: self.name.clone(),
+            id: self.id,
+            up: self.hysteresis.is_up(),
+            reason: reason.to_owned(),
+        }
+    }
+}
