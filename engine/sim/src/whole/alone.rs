@@ -55,7 +55,7 @@ impl Whole {
             let mut wires = wires.borrow_mut();
             let snapshot = wires.newest.clone()?;
             let sockets = wires.bind_for(1, &snapshot, |_| true).ok()?.remove(0);
-            Some(Order::Adopt { snapshot, sockets })
+            Some(Order::Adopt { snapshot, sockets, health: Vec::new() })
         };
         let now = super::daemon::moment(self.street.now).now;
         alone.next_look = self.street.now + STEP_NS;
