@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use weir_control::census::Census;
 use weir_control::door::metrics::{HealthCounts, HealthView, MetricsInput, Process, render};
 use weir_core::base::clock::Now;
-use weir_proto::ids::{BackendId, IdSource, ShardId, Version};
+use weir_proto::ids::{BackendId, IdSource, PoolId, ShardId, Version};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, Name, PoolSpec, Spec};
 use weir_proto::stats::{BackendStats, ShardStats};
@@ -24,12 +24,17 @@ impl HealthView for Checks {
         let mut number = || u64::from(choices.short()) << (choices.byte() % 48);
         HealthCounts {
             up: backend.0.is_multiple_of(2),
+            hold_s: f64::from_bits(number() << 16),
             checks_ok: number(),
             checks_failed: number(),
             transitions: number(),
             duration_sum_s: f64::from_bits(number() << 16),
             duration_count: number(),
         }
+    }
+
+    fn is_in_panic(&self, pool: PoolId) -> bool {
+        pool.0.is_multiple_of(2)
     }
 }
 

@@ -15,8 +15,8 @@ use crate::stats::ShardStats;
 pub enum Order {
     /// Use this snapshot from the next turn on. `sockets` are bound, not yet listening, one for
     /// each address that is new in it; an address that is gone from it is closed. One that stays
-    /// keeps its socket, whichever listener it belongs to. `health` counts from the first session on
-    /// that is opened under it.
+    /// keeps its socket, whichever listener it belongs to. `health` counts from the first session
+    /// on that is opened under it.
     Adopt { snapshot: Arc<Snapshot>, sockets: Vec<ListenerSocket>, health: HealthWords },
     /// The health of these backends from now on.
     Health(HealthWords),

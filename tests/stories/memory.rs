@@ -75,8 +75,8 @@ fn sessions_that_nobody_reads_leave_the_reserve_to_the_others() {
     clock::wait_for("nobody to be stalled", || gauge() == 0);
 }
 
-/// A session of narrow peers: what one of them sends is held by weir's legs and between them, but for
-/// [`OWN`].
+/// A session of narrow peers: what one of them sends is held by weir's legs and between them, but
+/// for [`OWN`].
 fn narrow_pair(set: &Set) -> (Peer, Peer) {
     let mut client = Peer::connect_narrow(set.weir.web);
     client.send(b"hi");
@@ -88,8 +88,8 @@ fn narrow_pair(set: &Set) -> (Peer, Peer) {
 /// Bytes that the peers' own sockets hold at most, of one direction.
 const OWN: usize = 128 << 10;
 
-/// What the kernel holds for a reader that has read nothing: TCP_NOTSENT_LOWAT, as much in a pipe, and
-/// a receive buffer that has not grown. 4.6 MiB before.
+/// What the kernel holds for a reader that has read nothing: TCP_NOTSENT_LOWAT, as much in a pipe,
+/// and a receive buffer that has not grown. 4.6 MiB before.
 const HELD_AT_FIRST: usize = 1 << 20;
 
 /// And for one that has read a lot: 4 MiB on each leg and a pipe. 37 MiB before, here.

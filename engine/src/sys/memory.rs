@@ -31,8 +31,8 @@ pub(crate) const UNSENT_MIN: u32 = 128 * 1024;
 /// ...and at most, for bulk whose reader reads.
 pub(crate) const UNSENT_MAX: u32 = 4 * 1024 * 1024;
 
-/// What SO_RCVBUF is asked for where bulk is received from; the kernel doubles it. By itself it goes
-/// up to tcp_rmem's 32 MiB (6 MiB before 6.16) once a connection was read fast.
+/// What SO_RCVBUF is asked for where bulk is received from; the kernel doubles it. By itself it
+/// goes up to tcp_rmem's 32 MiB (6 MiB before 6.16) once a connection was read fast.
 const RECEIVED_MAX: u32 = 2 * 1024 * 1024;
 
 /// socket.h: which buffers' sizes the kernel must not change (Linux 5.14). libc has no name for it.
@@ -43,8 +43,8 @@ pub(crate) fn limit_unsent(leg: Leg, bytes: u32) {
     set(leg, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, bytes);
 }
 
-/// The receive buffer of a leg does not grow any more. Where net.core.rmem_max allows too little for
-/// that (before 6.16), it stays the kernel's.
+/// The receive buffer of a leg does not grow any more. Where net.core.rmem_max allows too little
+/// for that (before 6.16), it stays the kernel's.
 pub(crate) fn limit_received(leg: Leg) {
     set(leg, libc::SOL_SOCKET, libc::SO_RCVBUF, RECEIVED_MAX);
     let [bytes]: [u32; 1] = get(leg, libc::SOL_SOCKET, libc::SO_RCVBUF);

@@ -42,7 +42,7 @@ pub(super) fn tcp(pressure: Option<u64>, sessions: u64) -> Check {
         need * 3 / 2
     );
     let Some(pages) = pressure else { return warn(NAME, "cannot be read", mend) };
-    let (mib, readers) = (pages * PAGE >> 20, pages * PAGE / UNSENT);
+    let (mib, readers) = ((pages * PAGE) >> 20, pages * PAGE / UNSENT);
     let found = format!("presses at {mib} MiB: {readers} readers that read nothing");
     if pages < need {
         warn(NAME, format!("{found}, of {sessions} sessions"), mend)

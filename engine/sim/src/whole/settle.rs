@@ -11,8 +11,8 @@ use crate::faults::Swarm;
 const ROUNDS_MAX: usize = 200_000;
 /// How long a healed process may take to use its newest version everywhere.
 const HEAL_NS: u64 = 10_000 * MS;
-/// How long it takes without control until an ejected backend is tried again (caretaker.rs), and two
-/// looks.
+/// How long it takes without control until an ejected backend is tried again (caretaker.rs), and
+/// two looks.
 const READMIT_NS: u64 = 10_500 * MS;
 /// Nobody drains for longer.
 const DRAIN_NS: u64 = 60_000 * MS;
