@@ -243,7 +243,8 @@ impl Ledger {
                     self.came_in = address;
                 }
                 Seen::Accepted { .. } => self.counts.not_accepted += 1,
-                Seen::Starved { .. } | Seen::Receives { .. } => {} // the line's
+                // The line's.
+                Seen::Starved { .. } | Seen::NoRoom { .. } | Seen::Receives { .. } => {}
                 Seen::Asked { session, address, fresh } => {
                     self.asked((session, fresh), address, now)?;
                 }

@@ -110,6 +110,11 @@ pub enum Seen {
         session: Key,
         side: Side,
     },
+    /// The sink of this flow takes nothing, so it leaves the line without a buffer.
+    NoRoom {
+        session: Key,
+        side: Side,
+    },
     Receives {
         session: Key,
         side: Side,

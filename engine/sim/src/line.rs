@@ -42,6 +42,7 @@ impl Line {
                 Seen::Starved { session, side } if starves(session, side, &seen[index..]) => {
                     self.0.push_back((session, side));
                 }
+                Seen::NoRoom { session, side } => self.0.retain(|one| *one != (session, side)),
                 Seen::Receives { session, side } => {
                     let place = self.0.iter().position(|one| *one == (session, side));
                     let Some(place) = place else { continue };

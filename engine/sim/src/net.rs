@@ -26,6 +26,8 @@ pub struct Pipe {
     /// How many bytes are before the last urgent one, if that has not been read. TCP has one mark:
     /// a later one takes its place.
     pub mark: Option<usize>,
+    /// Times that splice(2) has stopped there.
+    pub stops: u32,
 }
 
 impl Pipe {
@@ -42,6 +44,7 @@ impl Pipe {
     /// The first bytes, which are read. A read may stop at the mark, and begins on it: the caller
     /// says how many.
     pub fn take(&mut self, count: usize) -> impl Iterator<Item = u8> + '_ {
+        self.stops = 0;
         self.mark = self.mark.and_then(|before| before.checked_sub(count));
         self.bytes.drain(..count)
     }

@@ -128,6 +128,11 @@ impl Kernel {
                 moved.unsure = true;
             } else {
                 moved.dry = true;
+                conn.up.stops += u32::from(conn.up.mark == Some(0));
+                // Once it may not know better, and once more when the source is readable.
+                if conn.up.stops > 2 {
+                    self.fail(format!("splice(2) stops before an urgent byte of {from} for ever"));
+                }
             }
             return false;
         }

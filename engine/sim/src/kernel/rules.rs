@@ -170,6 +170,7 @@ impl Kernel {
         let room = if fails { 1 } else { conn.down.room() };
         if let (0, Some(session)) = (room, conn.session) {
             self.notes.entry(session).or_default().deaf_at = self.now;
+            self.seen.push(Seen::NoRoom { session, side: self.net.conns[id].side.other() });
         }
         self.note("room (conn, bytes)", [id, room]);
         u32::try_from(room).unwrap_or(u32::MAX)
