@@ -119,7 +119,9 @@ impl<I: Io> Shard<I> {
         if self.stopping && self.table.is_empty() && self.sockets.is_empty() {
             return false;
         }
-        let until = self.next_deadline();
+        // Timers that this turn has left may be due since long: they are wanted from now on, and a
+        // next turn that is late for them is no standstill.
+        let until = self.next_deadline().map(|until| until.max(self.now));
         self.standstill.waits(until);
         self.mailbox.heart().rest(until);
         self.io.wait(until);

@@ -232,7 +232,6 @@ impl<F: Fleet> Caretaker<F> {
             Report::Ended { shard, panic } => {
                 let index = usize::from(shard.0);
                 (self.live[index], self.sessions[index]) = (false, 0);
-                self.owed[index] = false; // the next one gets it with its sockets
                 self.leases.ended(shard);
                 if let Some(panic) = panic {
                     // What comes now is for the shard that is built in its place.
@@ -390,6 +389,21 @@ mod tests {
             sent.iter().any(|it| it.contains("1 credit") && it.contains("given: 1")),
             "{sent:?}"
         );
+    }
+
+    #[test]
+    fn a_shard_that_was_built_again_before_the_first_look_says_what_it_holds_too() {
+        let mut rig = Rig::new();
+        let mut spec = crate::control::tests::spec("127.0.0.1:9".parse().unwrap());
+        spec.listener.values_mut().for_each(|listener| listener.max_sessions = Some(2));
+        let mut ids = IdSource::default();
+        let newest = Snapshot::build(&spec, Version(7), &Snapshot::empty(), &mut ids).unwrap();
+        rig.caretaker.take_over_leases(&newest);
+        let shard = ShardId(0);
+        rig.shards.report(Report::Ended { shard, panic: Some("oh".into()) });
+        rig.shards.report(Report::Started { shard, sessions_max: 9 });
+        // What the rebuilt shard is given first is an older number: nobody was sent the new one.
+        assert_eq!(rig.look(0), ["0 next", "0 adopt 0 +0", "0 adopt 8 +0", "1 adopt 8 +0"]);
     }
 
     #[test]

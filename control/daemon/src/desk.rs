@@ -8,7 +8,7 @@ mod names;
 mod pool;
 mod show;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use serde_json::{Value, json};
@@ -171,11 +171,11 @@ pub fn refuse_loops_by_address(
     is_own: impl Fn(SocketAddr) -> bool,
 ) -> Result<(), Refusal> {
     let (old_binds, binds) = (before.wildcard_binds(), next.wildcard_binds());
+    let old: BTreeSet<BackendId> = before.backends().map(|(_, backend)| backend.id).collect();
     let mut faults = Vec::new();
     for (pool, backend) in next.backends() {
         let address = backend.address;
-        let was_so =
-            takes(&old_binds, address) && before.backends().any(|(_, old)| old.id == backend.id);
+        let was_so = takes(&old_binds, address) && old.contains(&backend.id);
         if takes(&binds, address) && !was_so && is_own(address) {
             faults.push(Fault {
                 at: format!("pool.{}.backend.{}.address", pool.name, backend.name),

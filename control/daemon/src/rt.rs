@@ -180,7 +180,8 @@ impl AsyncWrite for Stream {
 /// nobody listens and the connect has met itself.
 pub(crate) async fn connect_tcp(address: SocketAddr, time: Duration) -> io::Result<Stream> {
     let socket = glommio::net::TcpStream::connect_timeout(address, time).await?;
-    let met_itself = socket.local_addr()? == socket.peer_addr()?;
+    // One that was reset at once has no peer any more, and has met somebody all the same.
+    let met_itself = has_met_itself(socket.local_addr().ok(), socket.peer_addr().ok());
     let mut stream = Stream { socket };
     if met_itself {
         // A socket that is closed with bytes unread resets: no TIME_WAIT keeps the port from its
@@ -189,6 +190,10 @@ pub(crate) async fn connect_tcp(address: SocketAddr, time: Duration) -> io::Resu
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
     Ok(stream)
+}
+
+fn has_met_itself(own: Option<SocketAddr>, peer: Option<SocketAddr>) -> bool {
+    own.is_some() && own == peer
 }
 
 /// How many Unix connections wait to be accepted.

@@ -192,6 +192,8 @@ pub struct Kernel {
     /// When the process went on after a standstill, until it has caught up; and whether the turn is
     /// the first one since.
     stood_still: Option<(u64, bool)>,
+    /// Turns in a row that have begun late.
+    late_turns: u8,
 }
 
 impl Kernel {
@@ -229,6 +231,7 @@ impl Kernel {
             strikes_in: None,
             taken: 0,
             stood_still: None,
+            late_turns: 0,
         }
     }
 
@@ -302,6 +305,7 @@ impl Kernel {
     pub(crate) fn wait(&mut self, until: Option<u64>) {
         self.buffers.publish();
         self.hand_over();
+        self.check_wait(until);
         self.wait_until = until;
         self.taken = 0;
         self.told = 0;

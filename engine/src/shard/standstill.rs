@@ -3,7 +3,7 @@
 //! end whoever had sent them.
 
 use weir_core::base::clock::Now;
-use weir_core::limits::{CATCH_UP_MS, STOOD_STILL_MS};
+use weir_core::limits::{CATCH_UP_MS, LATE_TURNS_MAX, STOOD_STILL_MS};
 
 /// Whether the shard has to catch up.
 #[derive(Clone, Copy, Debug, Default)]
@@ -12,6 +12,8 @@ pub(super) struct Standstill {
     due: Option<Now>,
     /// Until when timers may wait, and whether this is the first turn of it.
     behind: Option<(Now, bool)>,
+    /// Late turns in a row.
+    late: u8,
 }
 
 impl Standstill {
@@ -22,11 +24,12 @@ impl Standstill {
 
     /// A turn begins.
     pub(super) fn wakes(&mut self, now: Now) {
-        self.behind = match self.due {
-            Some(due) if due.plus_millis(STOOD_STILL_MS) < now => {
-                Some((now.plus_millis(CATCH_UP_MS), true))
-            }
-            _ => self.behind.map(|(until, _)| (until, false)),
+        let is_late = self.due.is_some_and(|due| due.plus_millis(STOOD_STILL_MS) < now);
+        self.late = if is_late { self.late.saturating_add(1) } else { 0 };
+        self.behind = match is_late {
+            true if self.late <= LATE_TURNS_MAX => Some((now.plus_millis(CATCH_UP_MS), true)),
+            true => None,
+            false => self.behind.map(|(until, _)| (until, false)),
         };
     }
 
@@ -83,9 +86,23 @@ mod tests {
         let mut calm = standstill;
         calm.wakes(at(9002));
         assert!(calm.is_over(0, at(9002)) && !calm.is_behind());
+        standstill.waits(Some(at(9200)));
         standstill.wakes(at(9249));
         assert!(!standstill.is_over(3, at(9249)));
         standstill.wakes(at(9250));
         assert!(standstill.is_over(3, at(9250)));
+    }
+
+    #[test]
+    fn a_shard_whose_every_turn_is_late_has_timers_all_the_same() {
+        let mut standstill = Standstill::default();
+        standstill.waits(Some(at(0)));
+        let over = |turn: u64| {
+            let now = at(turn * 150);
+            standstill.wakes(now);
+            standstill.waits(Some(now));
+            standstill.is_over(3, now)
+        };
+        assert_eq!((1..=8).map(over).collect::<Vec<_>>(), [[false; 4], [true; 4]].concat());
     }
 }

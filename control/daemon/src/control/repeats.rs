@@ -1,7 +1,7 @@
 //! What shards count on the data path that should not repeat, told to people: an event and a line
 //! in the log at the first time, then at most one a minute, with how often it was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use weir_core::base::clock::Now;
@@ -87,8 +87,9 @@ impl Control {
     /// only connects.
     fn tell_early_closes(&mut self, moment: Moment) {
         let snapshot = self.snapshot.clone();
-        let here = |id: &BackendId| snapshot.backends().any(|(_, backend)| backend.id == *id);
-        self.repeats.early.retain(|id, _| here(id));
+        // This runs four times a second, and there may be many thousands.
+        let here: BTreeSet<BackendId> = snapshot.backends().map(|(_, it)| it.id).collect();
+        self.repeats.early.retain(|id, _| here.contains(id));
         for (pool, backend) in snapshot.backends() {
             let totals = self.census.backend(backend.id);
             let (closes, sessions) = (totals.early_closes, totals.sessions_total);

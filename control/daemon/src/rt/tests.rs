@@ -120,3 +120,36 @@ fn a_bell_rings_for_bytes_and_once_for_the_end() {
     })
     .unwrap();
 }
+
+#[test]
+fn a_peer_that_resets_at_once_was_there_and_one_that_is_oneself_was_not() {
+    const CONNECTS: usize = 200;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = std::thread::spawn(move || {
+        for _ in 0..CONNECTS {
+            let peer = socket2::Socket::from(listener.accept().unwrap().0);
+            peer.set_linger(Some(Duration::ZERO)).unwrap();
+        }
+    });
+    let missing = run(move || async move {
+        let mut missing = 0;
+        for _ in 0..CONNECTS {
+            let stream = connect_tcp(address, DEADLINE).await;
+            let kind = stream.err().map(|error| error.kind());
+            missing += usize::from(kind == Some(io::ErrorKind::NotConnected));
+        }
+        missing
+    });
+    assert_eq!(missing.unwrap(), 0);
+    server.join().unwrap();
+    let other: SocketAddr = "127.0.0.1:1".parse().unwrap();
+    for (own, peer, met) in [
+        (Some(address), Some(address), true),
+        (Some(address), Some(other), false),
+        (Some(address), None, false),
+        (None, None, false),
+    ] {
+        assert_eq!(has_met_itself(own, peer), met, "{own:?} {peer:?}");
+    }
+}

@@ -1,7 +1,7 @@
 //! A process that did not run for a while: the kernel did, and all that came in the meantime is
 //! there when it goes on.
 
-use weir_core::limits::{CATCH_UP_MS, STOOD_STILL_MS};
+use weir_core::limits::{CATCH_UP_MS, LATE_TURNS_MAX, STOOD_STILL_MS};
 
 use super::{Answer, Kernel, Key, key};
 use crate::net::ConnId;
@@ -15,12 +15,25 @@ impl Kernel {
     pub(crate) fn turn_begins(&mut self) {
         let due = self.wait_until.filter(|until| *until > 0);
         if due.is_some_and(|due| due + u64::from(STOOD_STILL_MS) * MS < self.now) {
-            self.stood_still = Some((self.now, true));
+            self.late_turns = self.late_turns.saturating_add(1);
+            let still = self.late_turns <= LATE_TURNS_MAX;
+            self.stood_still = still.then_some((self.now, true));
             self.note("the process stood still", [0, 0]);
-        } else if let Some((_, first)) = &mut self.stood_still {
+            return self.work_through();
+        }
+        self.late_turns = 0;
+        if let Some((_, first)) = &mut self.stood_still {
             *first = false;
         }
         self.work_through();
+    }
+
+    /// The shard goes to wait. What it has left undone it wants from now on: a moment that is past
+    /// would make its next turn look late, and its timers wait for nothing.
+    pub(super) fn check_wait(&mut self, until: Option<u64>) {
+        if until.is_some_and(|until| until < self.now) {
+            self.fail(format!("the shard waits until {until:?}, and it is {}", self.now));
+        }
     }
 
     /// The shard finds no answer more in this turn: if it has found none at all it has caught up,
