@@ -97,11 +97,12 @@ pub struct Fault {
 }
 
 /// True if one of these wildcard addresses takes a connect to `address`, should that be one of this
-/// host's.
+/// host's. A connect to `::ffff:a.b.c.d` is one to `a.b.c.d`.
 #[must_use]
 pub fn takes(wildcards: &[SocketAddr], address: SocketAddr) -> bool {
+    let family = |of: SocketAddr| of.ip().to_canonical().is_ipv4();
     let same =
-        |bind: &SocketAddr| (bind.port(), bind.is_ipv4()) == (address.port(), address.is_ipv4());
+        |bind: &SocketAddr| (bind.port(), family(*bind)) == (address.port(), family(address));
     wildcards.iter().any(same)
 }
 
@@ -442,6 +443,23 @@ mod tests {
         assert_eq!(unescape(r"PING\r\n\x00\\"), Some(b"PING\r\n\0\\".to_vec()));
         for bad in ["\\", "\\q", "\\x1", "\\xzz"] {
             assert_eq!(unescape(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_wildcard_takes_its_port_and_family_in_every_spelling() {
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let (v4, v6) = ([at("0.0.0.0:80")], [at("[::]:80")]);
+        for (address, by_v4, by_v6) in [
+            ("10.0.0.1:80", true, false),
+            ("[::ffff:10.0.0.1]:80", true, false), // the kernel connects to 10.0.0.1
+            ("[fd00::1]:80", false, true),
+            ("[::10.0.0.1]:80", false, true), // an old spelling, which is IPv6
+            ("10.0.0.1:81", false, false),
+            ("[::ffff:10.0.0.1]:81", false, false),
+        ] {
+            let taken = (takes(&v4, at(address)), takes(&v6, at(address)));
+            assert_eq!(taken, (by_v4, by_v6), "{address}");
         }
     }
 }

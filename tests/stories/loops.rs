@@ -43,8 +43,10 @@ fn a_backend_that_becomes_weir_itself_is_refused() {
             "[listener.web]\nbind = \"0.0.0.0:{port}\"\npool = \"web\"\n\
              [pool.web]\nhealth = {{ kind = \"none\" }}\n\
              [pool.web.backend]\nb1 = {{ address = \"{LATER}:{port}\" }}\n\
+             m1 = {{ address = \"[::ffff:{LATER}]:{port}\" }}\n\
              [pool.checked]\nhealth = {checked}\n\
-             [pool.checked.backend]\nc1 = {{ address = \"{LATER}:{port}\" }}\n"
+             [pool.checked.backend]\nc1 = {{ address = \"{LATER}:{port}\" }}\n\
+             m1 = {{ address = \"[::ffff:{LATER}]:{port}\" }}\n"
         ));
         set.weir.run();
         let route = ["address", "add", &format!("{LATER}/32"), "dev", "lo"].map(str::to_owned);
@@ -54,12 +56,16 @@ fn a_backend_that_becomes_weir_itself_is_refused() {
         let here = SocketAddr::from(([127, 0, 0, 1], port));
         let of_one = visit(&set, here);
         assert!((1..=50).contains(&of_one), "one client made {of_one} sessions");
-        let check = || set.weir.backend("checked/c1")["check"]["result"].clone();
-        clock::wait_for("the check to tell", || check() == "leads back to weir");
-        // By every door.
+        for name in ["checked/c1", "checked/m1"] {
+            let check = || set.weir.backend(name)["check"]["result"].clone();
+            clock::wait_for("the check to tell", || check() == "leads back to weir");
+        }
+        // By every door, in each spelling.
         let again = format!("{LATER}:{port}");
-        let ran = set.weir.ctl(&["backend", "add", "web/b2", &again]).expect_code(1);
-        assert!(ran.stderr.contains("is this host"), "{ran}");
+        for address in [&again, &format!("[::ffff:{LATER}]:{port}")] {
+            let ran = set.weir.ctl(&["backend", "add", "web/b2", address]).expect_code(1);
+            assert!(ran.stderr.contains("is this host"), "{ran}");
+        }
         let text = set.weir.with_settings(&format!(
             "[listener.web]\nbind = \"0.0.0.0:{port}\"\npool = \"web\"\n[pool.web]\n\
              [pool.web.backend]\nb9 = {{ address = \"{again}\" }}\n"

@@ -60,6 +60,7 @@ impl BindError {
 /// come from it. Nothing is sent. (Asking for the interfaces takes netlink, which the unit's
 /// RestrictAddressFamilies forbids; a trial bind is fooled by ip_nonlocal_bind.)
 pub fn is_own_address(address: SocketAddr) -> bool {
+    let address = SocketAddr::new(address.ip().to_canonical(), address.port());
     let any: IpAddr =
         if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let from = || {

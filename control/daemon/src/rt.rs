@@ -141,7 +141,7 @@ impl Stream {
     pub(crate) fn stays_here(&self) -> bool {
         let peer = self.socket.peer_addr().ok().map(|address| address.ip());
         let own = self.socket.local_addr().ok().map(|address| address.ip());
-        peer.is_some_and(|ip| ip.is_loopback() || own == Some(ip))
+        peer.is_some_and(|ip| ip.to_canonical().is_loopback() || own == Some(ip))
     }
 }
 

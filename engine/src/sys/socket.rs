@@ -150,7 +150,7 @@ pub(crate) fn is_its_own_peer(leg: Leg, port: u16) -> bool {
 /// address that it connects to (and to 127.0.0.0/8 from 127.0.0.1).
 pub(crate) fn stays_here(leg: Leg) -> bool {
     let peer = peer(leg);
-    peer.is_some_and(|ip| ip.is_loopback())
+    peer.is_some_and(|ip| ip.to_canonical().is_loopback())
         || (peer.is_some() && peer == address_by(libc::getsockname, leg).map(|own| own.ip()))
 }
 
