@@ -10,9 +10,10 @@ pub use token::{Kind, Token};
 use weir_core::action::How;
 use weir_core::base::clock::Now;
 use weir_core::event::{
-    BufferId, Chunk, Completion, Errno, Interest, Leg, Moved, PipeId, Ready, Receive,
+    BufferId, Chunk, Completion, Errno, Interest, Leg, Moved, PipeId, Ready, Receive, Standing,
 };
 use weir_core::session::Move;
+use weir_proto::snapshot::Keepalive;
 
 /// What is asked of the kernel. Each operation is answered by exactly one [`Outcome`], a
 /// multishot receive by any number of them that are not its last.
@@ -121,9 +122,15 @@ pub trait Io {
     /// Makes a leg answer EAGAIN where an operation would wait, or wait again.
     fn set_nonblocking(&mut self, leg: Leg, on: bool);
 
-    /// An operation on `leg` fails with ETIMEDOUT once its peer has taken nothing for so many
-    /// milliseconds although bytes wait for it.
-    fn set_patience(&mut self, leg: Leg, milliseconds: u32);
+    /// How the peer stands with what was sent to it.
+    fn standing(&mut self, leg: Leg, closely: bool) -> Standing;
+
+    /// Has the kernel ask an idle peer whether it is there; one that is not fails an operation on
+    /// `leg`, or its watch, with ETIMEDOUT.
+    fn keep_alive(&mut self, leg: Leg, keepalive: Keepalive);
+
+    /// The error of `leg` that nobody was told of yet. It is told once.
+    fn error(&mut self, leg: Leg) -> Option<Errno>;
 
     /// Moves up to `bytes` bytes, or one pipe's load more, from one leg through a pipe to the
     /// other, at once. Both legs must be non-blocking, and nothing in flight in that direction.

@@ -23,9 +23,10 @@ use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, squeue};
 use weir_core::action::How;
 use weir_core::base::clock::Now;
-use weir_core::event::{BufferId, Chunk, Errno, Interest, Leg, Moved, PipeId, Receive};
+use weir_core::event::{BufferId, Chunk, Errno, Interest, Leg, Moved, PipeId, Receive, Standing};
 use weir_core::limits::ANSWERS_PER_TURN_MAX;
 use weir_core::session::Move;
+use weir_proto::snapshot::Keepalive;
 
 use crate::io::{Counts, FreeBuffers, Io, Op, Outcome, Token};
 use crate::sys::{self, memory, socket};
@@ -275,8 +276,16 @@ impl Io for Ring {
         socket::set_nonblocking(leg, on);
     }
 
-    fn set_patience(&mut self, leg: Leg, milliseconds: u32) {
-        socket::set_patience(leg, milliseconds);
+    fn standing(&mut self, leg: Leg, closely: bool) -> Standing {
+        socket::standing(leg, closely)
+    }
+
+    fn keep_alive(&mut self, leg: Leg, keepalive: Keepalive) {
+        socket::keep_alive(leg, keepalive);
+    }
+
+    fn error(&mut self, leg: Leg) -> Option<Errno> {
+        socket::error(leg)
     }
 
     fn splice(&mut self, order: Move, bytes: u32) -> Moved {

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 use weir_core::action::{Actions, How};
 use weir_core::base::clock::Now;
-use weir_core::event::{Completion, Errno, Side};
+use weir_core::event::{Completion, Errno, Ready, Side};
 use weir_core::limits::{
     BESIDE_MS, MOVE_BYTES_BESIDE, MOVE_BYTES_MAX, MOVES_PER_TURN_MAX, RESUMES_PER_TURN_MAX,
     SCANNED_PER_TURN_MAX, SWEEP_PER_TURN_MAX, Tuning,
@@ -184,6 +184,10 @@ impl<I: Io> Shard<I> {
                     self.perform(id);
                 }
                 (Token::Session { id, side, kind: Kind::Watch }, Outcome::Ready(ready)) => {
+                    // Nobody else will be told why, and it is told once.
+                    let leg = self.table.unheard(id, side).filter(|_| ready.reset);
+                    let error = leg.and_then(|leg| self.io.error(leg));
+                    let ready = Ready { error, ..ready };
                     self.table.on_ready(id, side, ready, self.now, &mut self.actions);
                     self.perform(id);
                 }

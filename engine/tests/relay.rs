@@ -125,6 +125,7 @@ fn a_panic_resets_what_was_open_and_the_shard_comes_back() {
             bind: Vec::new(),
             pool: 7,
             max_sessions: None,
+            keepalive: weir_proto::snapshot::Keepalive::default(),
             accepting: true,
         }],
         pools: Vec::new(),

@@ -76,6 +76,15 @@ pub struct ListenerRow {
     pub sessions: u64,
     pub sessions_total: u64,
     pub max_sessions: Option<u32>,
+    pub keepalive: Keepalive,
+}
+
+/// How idle peers are asked whether they are there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Keepalive {
+    pub idle_s: f64,
+    pub interval_s: f64,
+    pub count: u8,
 }
 
 /// `weirctl pool list`.
@@ -103,6 +112,7 @@ pub struct PoolDetail {
     pub strategy: String,
     pub health: PoolHealth,
     pub timeout: PoolTimeout,
+    pub keepalive: Keepalive,
     pub retry: PoolRetry,
     /// So few backends are up that their health is ignored.
     pub panic: bool,
@@ -129,6 +139,8 @@ pub struct PoolTimeout {
     pub connect_s: f64,
     pub idle_s: f64,
     pub half_close_s: f64,
+    /// As long as `idle_s`, if the pool does not say.
+    pub stalled_s: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! Snapshot × Snapshot → what changed, in the words that history and events show.
 
-use crate::snapshot::{Backend, Listener, Pool, Snapshot};
+use crate::snapshot::{Backend, Keepalive, Listener, Pool, Snapshot, Timeouts};
 
 /// One difference between two snapshots. `subject` is `web`, or `web/b1` for a backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,12 +146,19 @@ fn listener_detail(
         ("pool", pool(before, a), pool(after, b)),
         ("max-sessions", most(a), most(b)),
         ("state", state(a), state(b)),
+        ("keepalive", keepalive(a.keepalive), keepalive(b.keepalive)),
     ])
+}
+
+fn keepalive(keepalive: Keepalive) -> String {
+    let Keepalive { idle_s, interval_s, count } = keepalive;
+    format!("{idle_s}s {interval_s}s × {count}")
 }
 
 fn pool_detail(a: &Pool, b: &Pool) -> String {
     let ms = |ms: u32| crate::spec::Span::from_millis(u64::from(ms)).to_string();
     let (health, timeouts) = ((&a.health, &b.health), (&a.timeouts, &b.timeouts));
+    let stalled = |of: &Timeouts| of.own_stalled_ms.map_or_else(|| "as idle".to_owned(), ms);
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
     fields(&[
         ("strategy", a.strategy.to_string(), b.strategy.to_string()),
@@ -168,6 +175,8 @@ fn pool_detail(a: &Pool, b: &Pool) -> String {
         ("timeout.connect", ms(timeouts.0.connect_ms), ms(timeouts.1.connect_ms)),
         ("timeout.idle", ms(timeouts.0.idle_ms), ms(timeouts.1.idle_ms)),
         ("timeout.half-close", ms(timeouts.0.half_close_ms), ms(timeouts.1.half_close_ms)),
+        ("timeout.stalled", stalled(timeouts.0), stalled(timeouts.1)),
+        ("keepalive", keepalive(a.keepalive), keepalive(b.keepalive)),
         ("retry.attempts", a.retry.attempts.to_string(), b.retry.attempts.to_string()),
         ("retry.within", ms(a.retry.within_ms), ms(b.retry.within_ms)),
     ])

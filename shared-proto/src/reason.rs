@@ -34,8 +34,7 @@ pub enum During {
 pub enum Why {
     /// Both directions ended with a FIN and every byte was delivered.
     Complete,
-    /// A side reset the connection (ECONNRESET, EPIPE) or its network failed (ETIMEDOUT,
-    /// EHOSTUNREACH).
+    /// A side reset the connection (ECONNRESET, EPIPE).
     Reset,
     /// No backend could take the session.
     NoBackend,
@@ -47,8 +46,11 @@ pub enum Why {
     IdleTimeout,
     /// One direction had ended and nothing moved for the pool's half-close timeout.
     HalfCloseTimeout,
-    /// Bytes waited for a side that took none for a minute.
+    /// Bytes waited for a side that took none for the pool's stalled timeout, though it was there.
     Stalled,
+    /// A side acknowledged nothing any more: neither what was sent to it nor keepalive's questions
+    /// (ETIMEDOUT, EHOSTUNREACH).
+    Vanished,
     /// An operator killed it, or removed its backend by force.
     Killed,
     /// A drain's deadline passed, or weir was stopped.
@@ -88,7 +90,7 @@ impl During {
 
 impl Why {
     /// Every value, in the order of [`CloseReason::index`].
-    pub const ALL: [Why; 10] = [
+    pub const ALL: [Why; 11] = [
         Why::Complete,
         Why::Reset,
         Why::NoBackend,
@@ -97,6 +99,7 @@ impl Why {
         Why::IdleTimeout,
         Why::HalfCloseTimeout,
         Why::Stalled,
+        Why::Vanished,
         Why::Killed,
         Why::Stopped,
     ];
@@ -113,6 +116,7 @@ impl Why {
             Why::IdleTimeout => "idle_timeout",
             Why::HalfCloseTimeout => "half_close_timeout",
             Why::Stalled => "stalled",
+            Why::Vanished => "vanished",
             Why::Killed => "killed",
             Why::Stopped => "stopped",
         }
@@ -158,8 +162,8 @@ impl CloseReason {
         let who = match (self.by, self.why) {
             (_, Why::Local) => b'R',
             (By::Operator, _) => b'K',
-            (By::Backend, Why::Stalled) => b's',
-            (_, Why::IdleTimeout | Why::HalfCloseTimeout | Why::Stalled) => b'c',
+            (By::Backend, Why::Stalled | Why::Vanished) => b's',
+            (_, Why::IdleTimeout | Why::HalfCloseTimeout | Why::Stalled | Why::Vanished) => b'c',
             (_, Why::ConnectFailed) | (By::Backend, _) => b'S',
             (By::Client, _) => b'C',
             (By::Weir, _) => b'P',
@@ -228,6 +232,8 @@ mod tests {
         assert_eq!(&code(By::Weir, During::Connecting, Why::ConnectFailed), b"SC");
         assert_eq!(&code(By::Weir, During::Connecting, Why::NoBackend), b"PC");
         assert_eq!(&code(By::Weir, During::Relaying, Why::IdleTimeout), b"cD");
+        assert_eq!(&code(By::Client, During::Relaying, Why::Vanished), b"cD");
+        assert_eq!(&code(By::Backend, During::HalfClosed, Why::Stalled), b"sL");
         assert_eq!(&code(By::Operator, During::Relaying, Why::Killed), b"KD");
         assert_eq!(&code(By::Weir, During::Connecting, Why::Local), b"RC");
     }

@@ -10,7 +10,8 @@ pub use check::unescape;
 
 use crate::ids::{BackendId, IdSource, ListenerId, PoolId, Version};
 use crate::spec::{
-    Admin, BackendSpec, HealthSpec, ListenerSpec, Name, Percent, PoolSpec, Spec, Strategy,
+    Admin, BackendSpec, HealthSpec, KeepaliveSpec, ListenerSpec, Name, Percent, PoolSpec, Spec,
+    Strategy,
 };
 
 /// The most listeners, over all names.
@@ -23,6 +24,10 @@ pub const POOLS_MAX: usize = 1024;
 pub const BACKENDS_PER_POOL_MAX: usize = 1024;
 /// The largest weight of a backend (HAProxy's bound). 0 takes no new sessions.
 pub const WEIGHT_MAX: u16 = 256;
+/// The longest times of keepalive (MAX_TCP_KEEPIDLE and MAX_TCP_KEEPINTVL are 32,767 s), and the
+/// most questions (MAX_TCP_KEEPCNT).
+pub const KEEPALIVE_SECS_MAX: u16 = 9 * 3600;
+pub const KEEPALIVE_COUNT_MAX: u8 = 127;
 /// The most other backends that are tried when a connect fails.
 pub const RETRY_ATTEMPTS_MAX: u8 = 3;
 
@@ -43,6 +48,8 @@ pub struct Listener {
     /// Index into [`Snapshot::pools`].
     pub pool: usize,
     pub max_sessions: Option<u32>,
+    /// For its clients.
+    pub keepalive: Keepalive,
     /// False while it drains: bound, but its sessions are let run out and no new ones are accepted.
     pub accepting: bool,
 }
@@ -55,6 +62,8 @@ pub struct Pool {
     pub strategy: Strategy,
     pub health: HealthSpec,
     pub timeouts: Timeouts,
+    /// For its backends.
+    pub keepalive: Keepalive,
     pub retry: Retry,
     pub backends: Vec<Backend>,
 }
@@ -74,6 +83,59 @@ pub struct Timeouts {
     pub connect_ms: u32,
     pub idle_ms: u32,
     pub half_close_ms: u32,
+    /// `None`: as long as `idle_ms`.
+    pub own_stalled_ms: Option<u32>,
+}
+
+impl Timeouts {
+    /// How long a side may take nothing although bytes wait for it.
+    #[must_use]
+    pub fn stalled_ms(&self) -> u32 {
+        self.own_stalled_ms.unwrap_or(self.idle_ms)
+    }
+}
+
+/// How an idle peer is asked whether it is still there (tcp(7), TCP_KEEPIDLE and the others).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// 1 to [`KEEPALIVE_SECS_MAX`].
+    pub idle_s: u16,
+    pub interval_s: u16,
+    /// 1 to [`KEEPALIVE_COUNT_MAX`].
+    pub count: u8,
+}
+
+impl Default for Keepalive {
+    fn default() -> Keepalive {
+        Keepalive::of(&KeepaliveSpec::default())
+    }
+}
+
+impl Keepalive {
+    /// How long a peer may acknowledge nothing of what waits for it: as long as questions would go
+    /// unanswered.
+    #[must_use]
+    pub fn silence_ms(self) -> u32 {
+        u32::from(self.interval_s) * u32::from(self.count) * 1000
+    }
+
+    fn of(spec: &KeepaliveSpec) -> Keepalive {
+        // `check` has bounded all three.
+        let seconds = |span: crate::spec::Span| u16::try_from(span.millis / 1000);
+        Keepalive {
+            idle_s: seconds(spec.idle).unwrap_or(KEEPALIVE_SECS_MAX),
+            interval_s: seconds(spec.interval).unwrap_or(KEEPALIVE_SECS_MAX),
+            count: u8::try_from(spec.count).unwrap_or(KEEPALIVE_COUNT_MAX),
+        }
+    }
+
+    /// The spec that this was built from.
+    #[must_use]
+    pub fn spec(self) -> KeepaliveSpec {
+        let span = |seconds: u16| crate::spec::Span::from_secs(seconds.into());
+        let [idle, interval] = [self.idle_s, self.interval_s].map(span);
+        KeepaliveSpec { idle, interval, count: self.count.into() }
+    }
 }
 
 /// A backend of a snapshot.
@@ -146,6 +208,7 @@ impl Snapshot {
                 bind: listener.bind.clone(),
                 pool: index[&listener.pool],
                 max_sessions: listener.max_sessions,
+                keepalive: Keepalive::of(&listener.keepalive),
                 accepting: listener.state.is_ready(),
             })
             .collect();
@@ -190,6 +253,7 @@ impl Snapshot {
                 pool: self.pools[listener.pool].name.clone(),
                 max_sessions: listener.max_sessions,
                 state: if listener.accepting { Admin::Ready } else { Admin::Drain },
+                keepalive: listener.keepalive.spec(),
             };
             (listener.name.clone(), spec)
         });
@@ -224,11 +288,13 @@ impl Pool {
                 connect: span(self.timeouts.connect_ms),
                 idle: span(self.timeouts.idle_ms),
                 half_close: span(self.timeouts.half_close_ms),
+                stalled: self.timeouts.own_stalled_ms.map(span),
             },
             retry: crate::spec::RetrySpec {
                 attempts: self.retry.attempts,
                 within: span(self.retry.within_ms),
             },
+            keepalive: self.keepalive.spec(),
             backend: backend.collect(),
         }
     }
@@ -297,7 +363,9 @@ fn build_pool(name: &Name, spec: &PoolSpec, before: Option<&Pool>, ids: &mut IdS
             connect_ms: ms(spec.timeout.connect),
             idle_ms: ms(spec.timeout.idle),
             half_close_ms: ms(spec.timeout.half_close),
+            own_stalled_ms: spec.timeout.stalled.map(ms),
         },
+        keepalive: Keepalive::of(&spec.keepalive),
         retry: Retry { attempts: spec.retry.attempts, within_ms: ms(spec.retry.within) },
         backends,
     }
@@ -314,6 +382,7 @@ mod tests {
             pool: "web".parse().unwrap(),
             max_sessions: None,
             state: Admin::Ready,
+            keepalive: KeepaliveSpec::default(),
         };
         Spec {
             listener: [("web".parse().unwrap(), listener)].into(),
@@ -381,7 +450,10 @@ mod tests {
     fn a_snapshot_gives_back_its_spec() {
         let mut pool = PoolSpec::default();
         pool.backend.insert("b1".parse().unwrap(), backend("[::1]:1"));
-        let spec = spec_with(pool);
+        pool.timeout.stalled = Some(Span::from_millis(1_500));
+        pool.keepalive.count = 3;
+        let mut spec = spec_with(pool);
+        spec.listener.values_mut().for_each(|it| it.keepalive.idle = Span::from_secs(7));
         let snapshot = build(&spec, &Snapshot::empty(), &mut IdSource::default()).unwrap();
         assert_eq!(snapshot.spec(), spec);
     }
@@ -393,6 +465,12 @@ mod tests {
         pool.health.kind = HealthKind::SendExpect;
         pool.health.rise = 0;
         pool.timeout.idle = Span::from_secs(0);
+        pool.timeout.stalled = Some(Span::from_secs(0));
+        pool.keepalive = KeepaliveSpec {
+            idle: Span::from_secs(40_000),
+            interval: Span::from_millis(1_500),
+            count: 128,
+        };
         pool.retry.attempts = 9;
         pool.retry.within = Span::from_secs(0);
         pool.health.slow_start = Span::from_secs(8 * 86_400);
@@ -406,9 +484,13 @@ mod tests {
                 "listener.web.pool",
                 "pool.web.timeout.idle",
                 "pool.web.retry.within",
+                "pool.web.timeout.stalled",
                 "pool.web.health.slow-start",
                 "pool.web.health.rise",
                 "pool.web.retry.attempts",
+                "pool.web.keepalive.idle",
+                "pool.web.keepalive.interval",
+                "pool.web.keepalive.count",
                 "pool.web.health.expect",
                 "pool.web.backend.b1.address",
             ]

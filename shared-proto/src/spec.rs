@@ -4,6 +4,7 @@
 //! A [`Spec`] is only well-formed; [`crate::snapshot::Snapshot::build`] says whether it makes
 //! sense.
 
+mod keepalive;
 mod percent;
 
 use core::fmt;
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+pub use keepalive::KeepaliveSpec;
 pub use percent::Percent;
 
 /// The versioned part of the configuration.
@@ -149,6 +151,9 @@ pub struct ListenerSpec {
     pub max_sessions: Option<u32>,
     #[serde(default, skip_serializing_if = "Admin::is_ready")]
     pub state: Admin,
+    /// For the clients.
+    #[serde(default, skip_serializing_if = "KeepaliveSpec::is_default")]
+    pub keepalive: KeepaliveSpec,
 }
 
 /// `bind` is one address or a list of them.
@@ -195,6 +200,9 @@ pub struct PoolSpec {
     pub timeout: TimeoutSpec,
     #[serde(default)]
     pub retry: RetrySpec,
+    /// For the backends.
+    #[serde(default, skip_serializing_if = "KeepaliveSpec::is_default")]
+    pub keepalive: KeepaliveSpec,
     #[serde(default)]
     pub backend: BTreeMap<Name, BackendSpec>,
 }
@@ -324,6 +332,9 @@ pub struct TimeoutSpec {
     pub idle: Span,
     /// One direction has ended and nothing moved in the other.
     pub half_close: Span,
+    /// Bytes wait for a side and it takes none. Absent: as long as `idle`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stalled: Option<Span>,
 }
 
 impl Default for TimeoutSpec {
@@ -332,6 +343,7 @@ impl Default for TimeoutSpec {
             connect: Span::from_secs(3),
             idle: Span::from_secs(3600),
             half_close: Span::from_secs(60),
+            stalled: None,
         }
     }
 }

@@ -33,6 +33,7 @@ mod reload;
 mod reset;
 mod security;
 mod slow_readers;
+mod stalled;
 mod standstill;
 mod starvation;
 mod urgent;

@@ -9,7 +9,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use weir_proto::spec::{
-    Admin, BackendSpec, HealthKind, HealthSpec, ListenerSpec, PoolSpec, Span, Spec, Strategy,
+    Admin, BackendSpec, HealthKind, HealthSpec, KeepaliveSpec, ListenerSpec, PoolSpec, Span, Spec,
+    Strategy,
 };
 
 use crate::{file, streams};
@@ -99,6 +100,7 @@ impl Stage {
                 pool: web.clone(),
                 max_sessions: None,
                 state: Admin::Ready,
+                keepalive: KeepaliveSpec::default(),
             };
             spec.listener.insert(web.clone(), listener);
             spec.pool.insert(web, pool);

@@ -159,7 +159,7 @@ pub(crate) mod tests {
 
     use super::*;
     use weir_proto::ids::{IdSource, Version};
-    use weir_proto::spec::{Admin, ListenerSpec, PoolSpec, Spec};
+    use weir_proto::spec::{Admin, KeepaliveSpec, ListenerSpec, PoolSpec, Spec};
 
     /// A port of `host` that nobody else gets before this process ends. A port that is only free
     /// now is soon another test's, or the source port of a connection. Here a socket stays bound
@@ -188,6 +188,7 @@ pub(crate) mod tests {
                 pool: "web".parse().unwrap(),
                 max_sessions: None,
                 state: Admin::Ready,
+                keepalive: KeepaliveSpec::default(),
             };
             (name.parse().unwrap(), spec)
         });

@@ -1,6 +1,7 @@
 //! What the core wants done. The shard does it, in order.
 
 use weir_proto::reason::CloseReason;
+use weir_proto::snapshot::Keepalive;
 
 use crate::event::{BufferId, Chunk, Interest, Leg, PipeId, Receive, Side};
 
@@ -22,8 +23,10 @@ pub enum Action {
     /// Replaces an earlier watch. No operation: nothing is in flight for it, and it ends with the
     /// leg.
     Watch { side: Side, leg: Leg, interest: Interest },
-    /// Have the kernel give this leg up when it takes nothing for `STALLED_MS`.
-    Patience { leg: Leg },
+    /// Ask how both peers stand, these ones closely, then call `looked`.
+    Look { legs: [Leg; 2], closely: [bool; 2] },
+    /// Have the kernel ask an idle peer from time to time whether it is still there.
+    KeepAlive { leg: Leg, keepalive: Keepalive },
     /// Take a pipe for the flow from this side, if there is one, and make both legs non-blocking;
     /// then call `promoted`.
     Promote { from: Side, legs: [Leg; 2] },

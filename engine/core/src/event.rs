@@ -1,5 +1,7 @@
 //! What the core is told: the last word of the kernel on one operation, already decoded.
 
+use weir_proto::reason::By;
+
 /// A side of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -9,6 +11,15 @@ pub enum Side {
 
 impl Side {
     pub const BOTH: [Side; 2] = [Side::Client, Side::Backend];
+
+    /// Who has ended a session of which this side has failed.
+    #[must_use]
+    pub fn by(self) -> By {
+        match self {
+            Side::Client => By::Client,
+            Side::Backend => By::Backend,
+        }
+    }
 
     #[must_use]
     pub fn other(self) -> Side {
@@ -45,8 +56,22 @@ pub struct Ready {
     pub readable: bool,
     /// Bytes can be sent, or an error comes of it.
     pub writable: bool,
-    /// The peer has reset the connection.
+    /// The peer has reset the connection, or the kernel has given it up.
     pub reset: bool,
+    /// With `reset`, where nobody else will be told: why (SO_ERROR, which tells it once).
+    pub error: Option<Errno>,
+}
+
+/// How a peer stands with what was sent to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Bytes that a send has taken and the peer has not acknowledged, a FIN counting as one.
+    pub unacked: u32,
+    /// Milliseconds since the peer last acknowledged anything. Asked for only when looking closely.
+    pub silent_ms: u32,
+    /// How often in a row the kernel has sent again, or probed a closed window, without an answer.
+    /// Asked for only when looking closely.
+    pub unanswered: u8,
 }
 
 /// What became of one try to move bytes from one leg through a pipe to the other.
@@ -106,6 +131,9 @@ impl Errno {
     pub const ENOBUFS: Errno = Errno(105);
     pub const ETIMEDOUT: Errno = Errno(110);
     pub const ECONNREFUSED: Errno = Errno(111);
+    pub const EHOSTDOWN: Errno = Errno(112);
+    pub const EHOSTUNREACH: Errno = Errno(113);
+    pub const ENETUNREACH: Errno = Errno(101);
     pub const ECANCELED: Errno = Errno(125);
 
     /// True if the operation has met nothing but a bad moment, and may be asked for again.
@@ -130,6 +158,18 @@ impl Errno {
         matches!(
             self,
             Errno::ENOMEM | Errno::ENFILE | Errno::EMFILE | Errno::EADDRNOTAVAIL | Errno::ENOBUFS
+        )
+    }
+}
+
+impl Errno {
+    /// True if the kernel has given a peer up that acknowledges nothing any more; with what the
+    /// network said of it, if it said anything (`sk_err_soft`).
+    #[must_use]
+    pub fn is_vanished(self) -> bool {
+        matches!(
+            self,
+            Errno::ETIMEDOUT | Errno::EHOSTDOWN | Errno::EHOSTUNREACH | Errno::ENETUNREACH
         )
     }
 }

@@ -78,8 +78,9 @@ pub enum Next {
     Move,
 }
 
-/// A flow's pipe, and what is in it.
+/// A flow's pipe, and what is in it. Packed, so that a flow takes 34 bytes and not 40.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(Rust, packed(2))]
 pub struct Pipe {
     pub id: PipeId,
     /// Bytes that were received and not sent.
@@ -105,6 +106,8 @@ pub struct Flow {
     pub doubt: Doubt,
     /// It stands in the line of pipes that have something to move.
     pub queued: bool,
+    /// At the last look the sink's peer had not acknowledged all that was sent to it.
+    pub undelivered: bool,
     /// Bulk goes through it and not through the queue, which is empty then.
     pub pipe: Option<Pipe>,
 }
@@ -121,6 +124,7 @@ impl Default for Flow {
             parking: false,
             doubt: Doubt::None,
             queued: false,
+            undelivered: false,
             pipe: None,
         }
     }

@@ -22,9 +22,16 @@ pub const DOUBT_MS: u32 = 20;
 /// "ready" and then EAGAIN, such as one that is short of memory for TCP (`net.ipv4.tcp_mem`).
 pub const FRUITLESS_MAX: u8 = 8;
 
-/// How long a side may take nothing although bytes wait for it, in milliseconds; then the kernel
-/// gives it up (tcp(7), TCP_USER_TIMEOUT) and not after tcp_retries2's 15 minutes, or never.
-pub const STALLED_MS: u32 = 60_000;
+/// A peer counts as vanished only after the kernel has sent again, or has probed its closed window,
+/// so many times in a row without an answer. A living peer with a closed window answers each probe,
+/// however far apart they are (up to 120 s).
+pub const UNANSWERED_MIN: u8 = 3;
+
+/// A side that takes nothing is looked at once in this share of the time since it last did...
+pub const STALLED_LOOKS: u32 = 8;
+
+/// ...and at least once in so many pulses.
+pub const STALLED_PULSES_MAX: u32 = 5;
 
 /// What a shard may be given to make it faster or a test sharper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,5 +135,5 @@ pub const RESERVED_BYTES: u16 = 16 * 1024;
 pub const RESUMES_PER_TURN_MAX: u32 = 256;
 
 // An event gives back both queues or pipes, cancels both receives and both sends, closes both legs,
-// frees.
-const _: () = assert!(ACTIONS_MAX >= 2 * QUEUE_MAX + 4 + 2 + 1 + 2);
+// frees; a look that was asked for may come first.
+const _: () = assert!(ACTIONS_MAX >= 1 + 2 * QUEUE_MAX + 4 + 2 + 1 + 2);

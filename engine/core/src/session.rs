@@ -8,17 +8,19 @@
 //! ```
 //! The kernel's until the last completion: a buffer, a leg or a slot goes back only when the
 //! operations that use it have all answered (*join*). What waits without an operation is in
-//! `session/wait.rs`, what moves without a buffer in `session/bulk.rs`.
+//! `session/wait.rs`, what moves without a buffer in `session/bulk.rs`, how long a side may take
+//! nothing in `session/stall.rs`.
 
 mod bulk;
 mod connect;
+mod stall;
 mod starved;
 mod wait;
 
 use weir_proto::reason::{By, CloseReason, ConnectFault, During, Why};
 
 use crate::action::{Action, Actions, How, Pending};
-use crate::base::clock::Now;
+use crate::base::clock::{Now, ShortStamp, Stamp};
 use crate::event::{Chunk, Completion, Errno, Leg, Side};
 use crate::flow::{Flow, Next, Pipe, Sink, Source};
 use crate::pick::Tried;
@@ -101,8 +103,8 @@ pub struct Session {
     pub first_byte_seen: bool,
     /// A side whose FIN has come is watched for a reset.
     watched: bool,
-    /// Sides whose patience the kernel has been told.
-    patient: [bool; 2],
+    /// The kernel asks idle peers whether they are there.
+    keepalive: bool,
     /// Sides whose watch does not fit what is waited for any more.
     rewatch: [bool; 2],
     /// Buffers are short: what the table knew when something last came of this session.
@@ -119,6 +121,13 @@ pub struct Session {
     pub multishot_bytes: u16,
     pub idle_ms: u32,
     pub half_close_ms: u32,
+    /// How long a side may take nothing although bytes wait for it.
+    pub stalled_ms: u32,
+    /// Bytes that were sent to each side and not acknowledged at the last look, and those since.
+    owed: [u32; 2],
+    /// When each side last took some of them, or they began to wait.
+    taken_at: [Stamp; 2],
+    looked_at: ShortStamp,
     /// Keyed hash of the client's address.
     pub client_key: u64,
     pub accepted_at: Now,
@@ -147,7 +156,7 @@ impl Session {
             cut_short: false,
             first_byte_seen: false,
             watched: false,
-            patient: [false; 2],
+            keepalive: false,
             rewatch: [false; 2],
             lean: false,
             counted_stalled: false,
@@ -157,6 +166,10 @@ impl Session {
             multishot_bytes: 0,
             idle_ms: u32::MAX,
             half_close_ms: u32::MAX,
+            stalled_ms: u32::MAX,
+            owed: [0; 2],
+            taken_at: [now.stamp(); 2],
+            looked_at: now.short_stamp(),
             client_key,
             accepted_at: now,
             moved_at: now,
@@ -271,6 +284,7 @@ impl Session {
                 Step::None
             }
             Completion::Sent(count) => {
+                self.owe(side, count);
                 // The kernel never takes more than it was given, and a chunk's length is a u16.
                 let count = u16::try_from(count).expect("a chunk is at most 65,535 bytes long");
                 let flow = &mut self.flows[side.other() as usize];
@@ -337,11 +351,8 @@ impl Session {
         if errno.is_local() || errno.is_misuse() {
             return self.begin_close(By::Weir, Why::Local, out);
         }
-        let by = match side {
-            Side::Client => By::Client,
-            Side::Backend => By::Backend,
-        };
-        let why = if errno == Errno::ETIMEDOUT { Why::Stalled } else { Why::Reset };
+        let by = side.by();
+        let why = if errno.is_vanished() { Why::Vanished } else { Why::Reset };
         self.begin_close(by, why, out);
     }
 

@@ -210,6 +210,7 @@ impl Table {
         session.attempts_left = view.retry.attempts;
         session.idle_ms = view.timeouts.idle_ms;
         session.half_close_ms = view.timeouts.half_close_ms;
+        session.stalled_ms = view.timeouts.stalled_ms();
         session.bulk_bytes = self.tuning.bulk_bytes;
         session.multishot_bytes = self.tuning.multishot_bytes;
         let id = self.sessions.insert(session)?;

@@ -14,7 +14,7 @@ use core::net::SocketAddr;
 
 use weir_proto::ids::{BackendId, ListenerId, PoolId, Version};
 use weir_proto::order::BackendHealth;
-use weir_proto::snapshot::{Backend, Listener, Pool, Retry, Snapshot, Timeouts, takes};
+use weir_proto::snapshot::{Backend, Keepalive, Listener, Pool, Retry, Snapshot, Timeouts, takes};
 use weir_proto::spec::{Percent, Strategy};
 
 use crate::base::clock::Now;
@@ -38,6 +38,7 @@ pub struct ListenerView {
     /// This shard's part of it.
     lease: Option<Lease>,
     pub sessions: u32,
+    pub keepalive: Keepalive,
     pub accepting: bool,
     present: bool,
 }
@@ -47,6 +48,7 @@ pub struct ListenerView {
 pub struct PoolView {
     pub id: PoolId,
     pub timeouts: Timeouts,
+    pub keepalive: Keepalive,
     pub retry: Retry,
     pub sessions: u32,
     /// Those of them in which a side takes nothing for now although bytes wait for it.
@@ -284,6 +286,7 @@ impl View {
             // Keeps its turns, and its table if the members are the same.
             old.picker.rebuild(candidates);
             (old.timeouts, old.retry) = (pool.timeouts, pool.retry);
+            old.keepalive = pool.keepalive;
             (old.panic_below, old.slow_start_ms) = (pool.health.panic, slow_start_ms);
             (old.unsteady, old.slots, old.present) = (unsteady, slots, true);
             return;
@@ -293,6 +296,7 @@ impl View {
         let view = PoolView {
             id: pool.id,
             timeouts: pool.timeouts,
+            keepalive: pool.keepalive,
             retry: pool.retry,
             sessions,
             stalled,
@@ -372,6 +376,7 @@ impl ListenerView {
             sessions_max: listener.max_sessions,
             lease,
             sessions,
+            keepalive: listener.keepalive,
             accepting: listener.accepting,
             present: true,
         }

@@ -25,6 +25,9 @@ use crate::peer::Peers;
 /// Rounds in which a calm world must come to its end.
 const SETTLE_ROUNDS_MAX: usize = 200_000;
 const MS: u64 = 1_000_000;
+/// The longest that a peer which is gone may be waited for in a calm world: a connect and its
+/// retries, then keepalive, or a few looks at what waits.
+const VANISHED_MS: u64 = 60_000;
 
 /// What one run did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -265,6 +268,7 @@ impl<I: Io> World<I> {
         // Only a jump may skip what idle timeouts of hours mean to say.
         let most = if kernel.swarm.time_jumps > 0 { u64::MAX } else { 10_000 * MS };
         kernel.now += step.min(most);
+        kernel.give_up();
     }
 
     /// When the next thing happens if nobody moves.
@@ -281,7 +285,9 @@ impl<I: Io> World<I> {
         self.calm_down(swarm);
         // Behind a limit of one session, clients whose backends never answer wait for each other.
         let waits_ms = swarm.connect_ms * 4 * (swarm.clients + 1) + 2000;
-        let bound = self.kernel.borrow().now + waits_ms as u64 * MS;
+        // A peer that is gone is given up when keepalive or the pool says.
+        let gone_ms = if swarm.vanishes > 0 { VANISHED_MS } else { 0 };
+        let bound = self.kernel.borrow().now + (waits_ms as u64 + gone_ms) * MS;
         for _ in 0..SETTLE_ROUNDS_MAX {
             let before = self.activity();
             self.settle_round()?;
@@ -291,10 +297,17 @@ impl<I: Io> World<I> {
             if self.activity() != before || self.kernel.borrow().wakes() && self.running {
                 continue;
             }
-            let shard = self.kernel.borrow().wait_until.filter(|_| self.running);
-            match shard {
-                Some(next) if next <= bound => self.kernel.borrow_mut().now = next,
-                _ => return Err(self.stuck()),
+            let mut kernel = self.kernel.borrow_mut();
+            let shard = kernel.wait_until.filter(|_| self.running);
+            match shard.into_iter().chain(kernel.net.gives_up_at()).min() {
+                Some(next) if next <= bound => {
+                    kernel.now = next.max(kernel.now);
+                    kernel.give_up();
+                }
+                _ => {
+                    drop(kernel);
+                    return Err(self.stuck());
+                }
             }
         }
         Err(format!("no end after {SETTLE_ROUNDS_MAX} rounds: {}", self.stuck()))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use weir_core::base::clock::Now;
 use weir_core::event::Side;
 use weir_core::flow::{Doubt, Sink, Source};
-use weir_core::limits::{DOUBT_MS, RETRY_WAIT_MS, TICK_MS, WATCH_AFTER_MS};
+use weir_core::limits::{DOUBT_MS, RETRY_WAIT_MS, STALLED_PULSES_MAX, TICK_MS, WATCH_AFTER_MS};
 use weir_core::session::{Attempt, Phase, Session};
 use weir_core::table::Table;
 
@@ -43,7 +43,7 @@ pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
         {
             note.for_nobody |= note.abandoned_at == now;
         }
-        note.timeouts = Some((session.idle_ms, session.half_close_ms));
+        note.timeouts = Some([session.idle_ms, session.half_close_ms, session.stalled_ms]);
         let before = note.closing;
         note.closing |= matches!(session.phase(), Phase::Closing(_));
         for side in Side::BOTH {
@@ -72,7 +72,6 @@ pub fn check(table: &Table, kernel: &Kernel) -> Result<(), String> {
         return Err(format!("picks go by old figures of {backend:?}"));
     }
     check_kernel(table, kernel)?;
-    let now = Now::from_nanos(kernel.now);
     let free = kernel.free_buffers();
     if table.starved() > 0
         && (free.shared > 0 || free.reserved > 0)
@@ -87,9 +86,10 @@ pub fn check(table: &Table, kernel: &Kernel) -> Result<(), String> {
         let note = kernel.notes.get(&(id.slot, id.generation));
         let note = note.ok_or_else(|| format!("the kernel knows nothing of {id:?}"))?;
         if !behind {
-            check_deadline(table, session, note, now)?;
+            check_deadline(table, session, note, kernel)?;
+            check_patience(table, session, note, kernel)?;
         }
-        check_client(session, note, now, behind)?;
+        check_client(session, note, Now::from_nanos(kernel.now), behind)?;
         let closing = matches!(session.phase(), Phase::Closing(_));
         if closing && not_taken_back.contains(&(id.slot, id.generation)) {
             return Err(format!("{id:?} ends and does not take everything back: {session:?}"));
@@ -101,7 +101,7 @@ pub fn check(table: &Table, kernel: &Kernel) -> Result<(), String> {
         check_hunger(session, note)?;
         if session.is_muted() {
             // Its watches told in vain and rest, but not for long.
-            let look = now.plus_millis(WATCH_AFTER_MS + 2 * TICK_MS);
+            let look = Now::from_nanos(kernel.now).plus_millis(WATCH_AFTER_MS + 2 * TICK_MS);
             let comes = table.next_deadline().is_some_and(|at| at <= look);
             return comes.then_some(()).ok_or_else(|| format!("{id:?} is muted for ever"));
         }
@@ -193,7 +193,13 @@ fn check_kernel(table: &Table, kernel: &Kernel) -> Result<(), String> {
 }
 
 /// Nobody is left alone for longer than the timeouts say.
-fn check_deadline(table: &Table, session: &Session, note: &Note, now: Now) -> Result<(), String> {
+fn check_deadline(
+    table: &Table,
+    session: &Session,
+    note: &Note,
+    kernel: &Kernel,
+) -> Result<(), String> {
+    let now = Now::from_nanos(kernel.now);
     let pool = &table.view().pools()[usize::from(session.route.pool)];
     let wait_ms = match session.phase() {
         // A pool may have got another timeout since the connect began.
@@ -205,6 +211,8 @@ fn check_deadline(table: &Table, session: &Session, note: &Note, now: Now) -> Re
                 next => Err(format!("nothing before {next:?}, now {now:?}, wakes {session:?}")),
             };
         }
+        // What waits for a side is not delivered: another timeout runs.
+        Phase::Relaying if kernel.has_unacked(note) || note.waits.contains(&true) => return Ok(()),
         Phase::Relaying if session.is_half_closed() => session.idle_ms.min(session.half_close_ms),
         Phase::Relaying => session.idle_ms,
         Phase::Connecting(_) | Phase::Closing(_) => return Ok(()),
@@ -262,6 +270,42 @@ fn check_hunger(session: &Session, note: &Note) -> Result<(), String> {
         let hunger = note.hungry_for[side as usize];
         if hunger > HUNGRY_NS_MAX {
             return Err(format!("no buffer for {hunger} ns for {side:?}: {session:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// A side for which bytes wait is looked at again and again; one that takes nothing is given up when
+/// its time is over, and one that is gone sooner.
+fn check_patience(
+    table: &Table,
+    session: &Session,
+    note: &Note,
+    kernel: &Kernel,
+) -> Result<(), String> {
+    if session.phase() != Phase::Relaying {
+        return Ok(());
+    }
+    let pulse_ms = kernel.swarm.tuning.pulse_ms;
+    // The first look comes within a pulse of the last send that was heard of, or with the one after
+    // a FIN; later ones take longer.
+    let look_ms = pulse_ms * (STALLED_PULSES_MAX + 1) + WATCH_AFTER_MS + 2 * TICK_MS;
+    let looks = Now::from_nanos(kernel.now).plus_millis(look_ms).nanos;
+    let pool = &table.view().pools()[usize::from(session.route.pool)];
+    // Three retransmissions have gone unanswered by then.
+    let silence_ms = pool.keepalive.silence_ms().max(1_500);
+    for (conn, seen_at) in kernel.stuck(note) {
+        if kernel.wait_until.is_none_or(|until| until > looks) {
+            return Err(format!("bytes wait for {conn:?} and nobody looks: {session:?}"));
+        }
+        let gone = kernel.net.conns[conn].gone.is_some();
+        let limit = if gone { silence_ms.min(session.stalled_ms) } else { session.stalled_ms };
+        let Some(seen_at) = seen_at else { continue };
+        let stuck_ms = (kernel.now - seen_at) / 1_000_000;
+        if stuck_ms > u64::from(limit + look_ms) {
+            return Err(format!(
+                "conn {conn} has taken nothing for {stuck_ms} ms (gone: {gone}): {session:?}"
+            ));
         }
     }
     Ok(())

@@ -7,9 +7,10 @@ use std::rc::Rc;
 
 use weir_core::action::How;
 use weir_core::base::clock::Now;
-use weir_core::event::{BufferId, Chunk, Errno, Interest, Leg, Moved, PipeId};
+use weir_core::event::{BufferId, Chunk, Errno, Interest, Leg, Moved, PipeId, Standing};
 use weir_core::session::Move;
 use weir_engine::io::{Counts, FreeBuffers, Io, Op, Outcome, Token};
+use weir_proto::snapshot::Keepalive;
 
 use crate::kernel::Kernel;
 
@@ -110,8 +111,17 @@ impl Io for SimIo {
         self.0.borrow_mut().set_nonblocking(leg, on);
     }
 
-    /// No peer here is slow for so long.
-    fn set_patience(&mut self, _leg: Leg, _milliseconds: u32) {}
+    fn standing(&mut self, leg: Leg, closely: bool) -> Standing {
+        self.0.borrow_mut().standing(leg, closely)
+    }
+
+    fn keep_alive(&mut self, leg: Leg, keepalive: Keepalive) {
+        self.0.borrow_mut().keep_alive(leg, keepalive);
+    }
+
+    fn error(&mut self, leg: Leg) -> Option<Errno> {
+        self.0.borrow_mut().error(leg)
+    }
 
     fn splice(&mut self, order: Move, bytes: u32) -> Moved {
         self.0.borrow_mut().splice(order, bytes)

@@ -7,6 +7,7 @@ mod buffers;
 mod legs;
 mod pipes;
 mod rules;
+mod standings;
 mod standstill;
 mod watches;
 
@@ -91,8 +92,14 @@ pub struct Note {
     /// The last connect: when it began, after how many others; and whether its client had left.
     pub connect: Option<(u64, usize)>,
     pub for_nobody: bool,
-    /// Idle and half-close timeout, in milliseconds; filled in after a turn.
-    pub timeouts: Option<(u32, u32)>,
+    /// Bytes were waiting for these peers at the last look.
+    pub waits: [bool; 2],
+    /// These peers could be given up at the last look.
+    pub given_up: [bool; 2],
+    /// Up to which of its takes each peer takes nothing, and at which look that was first seen.
+    pub stuck: [(u64, u64); 2],
+    /// Idle, half-close and stalled timeout, in milliseconds; filled in after a turn.
+    pub timeouts: Option<[u32; 3]>,
 }
 
 /// What the shard did and heard in one turn, in order.
@@ -405,6 +412,8 @@ impl Kernel {
         match done {
             Completion::Ended => (note.half_closed, note.deaf_at) = (true, now),
             Completion::SendFailed(Errno::EAGAIN) => note.deaf_at = now,
+            // A look before may have counted these bytes: then the next one takes them for taken.
+            Completion::Sent(_) => note.stuck[side as usize] = (0, 0),
             Completion::ReceiveFailed(errno) | Completion::SendFailed(errno) => {
                 note.local_fault |= is_local(errno.0);
             }

@@ -100,6 +100,14 @@ pub struct Conn {
     pub weir_error: Option<Errno>,
     /// A connect has met itself: the peer is this very socket.
     pub is_itself: bool,
+    /// Since when the peer is gone without a word, and how much of `down` it had acknowledged.
+    pub gone: Option<(u64, usize)>,
+    /// When the peer last took some of what waited for it, or that began to wait.
+    pub taken_at: u64,
+    /// How often that has changed, or whether it is there.
+    pub takes: u64,
+    /// How long weir's kernel believes an idle peer that says nothing, in nanoseconds.
+    pub believes_ns: Option<u64>,
     /// The other connection of its session.
     pub partner: Option<ConnId>,
     /// Slot and generation of its session.
@@ -133,12 +141,50 @@ impl Conn {
         self.up.mark = self.up.bytes.len().checked_sub(1);
     }
 
+    /// Bytes that weir's kernel has taken and the peer's has not acknowledged. Half of the window
+    /// is the peer's receive buffer, which acknowledges what it takes; what is behind that waits.
+    #[must_use]
+    pub fn unacked(&self) -> usize {
+        let acked = self.gone.map_or(self.down.window / 2, |(_, acked)| acked);
+        self.down.bytes.len().saturating_sub(acked)
+    }
+
+    /// The peer is gone: no word comes from it any more.
+    pub fn vanish(&mut self, now: u64) {
+        self.takes += 1;
+        self.gone = Some((now, self.down.bytes.len() - self.unacked()));
+    }
+
+    /// weir's kernel takes bytes for the peer.
+    pub fn take(&mut self, bytes: impl Iterator<Item = u8>, now: u64) {
+        if self.unacked() == 0 {
+            self.taken_at = now;
+            self.takes += 1;
+        }
+        self.down.bytes.extend(bytes);
+    }
+
+    /// When weir's kernel gives the peer up by itself.
+    #[must_use]
+    pub fn given_up_at(&self) -> Option<u64> {
+        let (since, _) = self.gone.filter(|_| self.unacked() == 0 && !self.weir_reset)?;
+        if self.weir_closed {
+            return None;
+        }
+        Some(since.max(self.taken_at) + self.believes_ns?)
+    }
+
     /// The peer reads up to `count` bytes into `into`.
-    pub fn peer_read(&mut self, count: usize, into: &mut Vec<u8>) -> Read {
+    pub fn peer_read(&mut self, count: usize, into: &mut Vec<u8>, now: u64) -> Read {
         into.clear();
         if !self.down.bytes.is_empty() {
             let count = count.min(self.down.bytes.len());
+            let waited = self.unacked() > 0;
             into.extend(self.down.bytes.drain(..count));
+            if waited {
+                self.taken_at = now;
+                self.takes += 1;
+            }
             Read::Bytes(count)
         } else if self.down.fin {
             Read::End
@@ -254,6 +300,10 @@ impl Net {
             weir_reset: false,
             weir_error: None,
             is_itself: false,
+            gone: None,
+            taken_at: 0,
+            takes: 0,
+            believes_ns: None,
             partner: None,
             session: None,
         });
@@ -267,6 +317,12 @@ impl Net {
         self.unattended.pop();
         self.conns[id].is_itself = true;
         id
+    }
+
+    /// When weir's kernel next gives a silent peer up.
+    #[must_use]
+    pub fn gives_up_at(&self) -> Option<u64> {
+        self.conns.iter().filter_map(Conn::given_up_at).min()
     }
 
     /// A client connects to one of weir's addresses. `None`: refused.

@@ -13,8 +13,8 @@ use weir_proto::ids::{BackendId, IdSource, ShardId};
 use weir_proto::order::{BackendHealth, HealthWords, ListenerSocket, Order, Report};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::{
-    Admin, BackendSpec, HealthSpec, ListenerSpec, Name, Percent, PoolSpec, RetrySpec, Span, Spec,
-    Strategy, TimeoutSpec,
+    Admin, BackendSpec, HealthSpec, KeepaliveSpec, ListenerSpec, Name, Percent, PoolSpec,
+    RetrySpec, Span, Spec, Strategy, TimeoutSpec,
 };
 use weir_proto::stats::ShardStats;
 
@@ -72,7 +72,13 @@ pub(crate) fn timeouts(swarm: &Swarm) -> TimeoutSpec {
         connect: span(swarm.connect_ms),
         idle: span(swarm.idle_ms),
         half_close: span(swarm.half_close_ms),
+        stalled: Some(span(swarm.stalled_ms)),
     }
+}
+
+/// Idle peers that are gone are given up after 4 s, others after 3.
+pub(crate) fn keepalive() -> KeepaliveSpec {
+    KeepaliveSpec { idle: span(1000), interval: span(1000), count: 3 }
 }
 
 /// How a pool tries again; often within a time that cuts its last retry short.
@@ -114,8 +120,13 @@ impl Operator {
             let binds = if operator.chance.below(4) == 0 { 2 } else { 1 };
             let bind = (0..binds).map(|_| operator.address(10)).collect();
             let max_sessions = operator.chance.pick(&[None, None, Some(1), Some(5)]);
-            let listener =
-                ListenerSpec { bind, pool: pool_name, max_sessions, state: Admin::Ready };
+            let listener = ListenerSpec {
+                bind,
+                pool: pool_name,
+                max_sessions,
+                state: Admin::Ready,
+                keepalive: keepalive(),
+            };
             operator.spec.listener.insert(name(&format!("l{pool}")), listener);
         }
         operator
@@ -146,6 +157,7 @@ impl Operator {
             },
             timeout: timeouts(swarm),
             retry: retries(swarm, &mut self.chance),
+            keepalive: keepalive(),
             health: HealthSpec {
                 panic: Percent::new(self.chance.pick(&[0, 0, 50, 100])),
                 slow_start: span(self.chance.pick(&[0, 100, 10_000])),

@@ -101,6 +101,12 @@ impl Peer {
         if !calm && self.chance.hits(kernel.swarm.stalls) {
             return self.pause(kernel);
         }
+        if !calm && self.chance.hits(kernel.swarm.vanishes) {
+            kernel.note("peer vanishes (conn)", [self.conn, 0]);
+            let now = kernel.now;
+            kernel.net.conns[self.conn].vanish(now);
+            return self.leave();
+        }
         let moved = kernel.net.conns[self.conn].written + self.received;
         if self.reset_after.is_some_and(|after| moved >= after) {
             kernel.note("peer resets (conn)", [self.conn, 0]);
@@ -186,8 +192,9 @@ impl Peer {
             return false;
         }
         let most = if calm { usize::MAX } else { self.chance.between(1, self.chunk) };
+        let now = kernel.now;
         let mut bytes = Vec::new();
-        match kernel.net.conns[self.conn].peer_read(most, &mut bytes) {
+        match kernel.net.conns[self.conn].peer_read(most, &mut bytes, now) {
             Read::Nothing => return false,
             Read::Bytes(count) => {
                 kernel.note("peer reads (conn, bytes)", [self.conn, count]);

@@ -7,9 +7,12 @@ use std::os::fd::OwnedFd;
 
 use weir_core::action::How;
 use weir_core::base::clock::Now;
-use weir_core::event::{BufferId, Chunk, Completion, Errno, Interest, Leg, Moved, PipeId, Side};
+use weir_core::event::{
+    BufferId, Chunk, Completion, Errno, Interest, Leg, Moved, PipeId, Side, Standing,
+};
 use weir_core::session::Move;
 use weir_engine::io::{Counts, FreeBuffers, Io, Op, Outcome, Token};
+use weir_proto::snapshot::Keepalive;
 
 /// One planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,8 +230,16 @@ impl<I: Io> Io for Sabotage<I> {
         self.io.set_nonblocking(leg, on);
     }
 
-    fn set_patience(&mut self, leg: Leg, milliseconds: u32) {
-        self.io.set_patience(leg, milliseconds);
+    fn standing(&mut self, leg: Leg, closely: bool) -> Standing {
+        self.io.standing(leg, closely)
+    }
+
+    fn keep_alive(&mut self, leg: Leg, keepalive: Keepalive) {
+        self.io.keep_alive(leg, keepalive);
+    }
+
+    fn error(&mut self, leg: Leg) -> Option<Errno> {
+        self.io.error(leg)
     }
 
     fn splice(&mut self, order: Move, bytes: u32) -> Moved {

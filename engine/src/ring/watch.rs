@@ -73,6 +73,7 @@ impl Watches {
                 readable: has(libc::EPOLLIN | libc::EPOLLHUP),
                 writable: has(libc::EPOLLOUT),
                 reset: has(libc::EPOLLERR),
+                error: None,
             };
             self.news.push((token, ready));
         }

@@ -2,7 +2,6 @@
 
 use weir_core::action::{Action, Pending};
 use weir_core::event::{Leg, Side};
-use weir_core::limits::STALLED_MS;
 use weir_core::table::SessionId;
 use weir_proto::reason::{By, ConnectFault, Why};
 
@@ -24,7 +23,13 @@ impl<I: Io> Shard<I> {
             Action::Watch { side, leg, interest } => {
                 self.io.watch(token(side, Kind::Watch), leg, interest);
             }
-            Action::Patience { leg } => self.io.set_patience(leg, STALLED_MS),
+            Action::Look { legs, closely } => {
+                let [client, backend] = legs;
+                let standings = [(client, closely[0]), (backend, closely[1])]
+                    .map(|(leg, closely)| self.io.standing(leg, closely));
+                self.table.looked(id, standings, self.now, &mut self.actions);
+            }
+            Action::KeepAlive { leg, keepalive } => self.io.keep_alive(leg, keepalive),
             Action::Promote { from, legs } => self.promote(id, from, legs),
             Action::Return { pipe, empty } => self.io.return_pipe(pipe, empty),
             Action::Block { legs } => {

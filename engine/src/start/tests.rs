@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use weir_core::action::How;
 use weir_core::base::clock::Now;
-use weir_core::event::{BufferId, Chunk, Errno, Interest, Leg, Moved, PipeId};
+use weir_core::event::{BufferId, Chunk, Errno, Interest, Leg, Moved, PipeId, Standing};
 use weir_core::session::Move;
 use weir_proto::ids::{IdSource, Version};
 use weir_proto::order::{ListenerSocket, Order};
-use weir_proto::snapshot::Snapshot;
+use weir_proto::snapshot::{Keepalive, Snapshot};
 use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Spec};
 
 use super::*;
@@ -151,9 +151,19 @@ impl Io for Brittle {
         self.ring.set_nonblocking(leg, on);
     }
 
-    fn set_patience(&mut self, leg: Leg, milliseconds: u32) {
+    fn standing(&mut self, leg: Leg, closely: bool) -> Standing {
         self.asks();
-        self.ring.set_patience(leg, milliseconds);
+        self.ring.standing(leg, closely)
+    }
+
+    fn keep_alive(&mut self, leg: Leg, keepalive: Keepalive) {
+        self.asks();
+        self.ring.keep_alive(leg, keepalive);
+    }
+
+    fn error(&mut self, leg: Leg) -> Option<Errno> {
+        self.asks();
+        self.ring.error(leg)
     }
 
     fn splice(&mut self, order: Move, bytes: u32) -> Moved {
@@ -277,6 +287,7 @@ fn snapshot(address: SocketAddr, backend: SocketAddr) -> Snapshot {
         pool: "p".parse().unwrap(),
         max_sessions: None,
         state: Admin::Ready,
+        keepalive: weir_proto::spec::KeepaliveSpec::default(),
     };
     let spec = Spec {
         listener: [("l".parse().unwrap(), listener)].into(),

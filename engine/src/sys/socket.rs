@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use weir_core::action::How;
-use weir_core::event::{Errno, Leg};
+use weir_core::event::{Errno, Leg, Standing};
+use weir_proto::snapshot::Keepalive;
 
 use super::memory;
 
@@ -79,10 +80,45 @@ pub(crate) fn set_nonblocking(leg: Leg, on: bool) {
     unsafe { libc::ioctl(leg.0, libc::FIONBIO, &raw mut value) };
 }
 
-/// Gives the peer up when it has taken nothing for so long, also while it says that its window is
-/// closed (TCP_USER_TIMEOUT, RFC 5482).
-pub(crate) fn set_patience(leg: Leg, milliseconds: u32) {
-    set(leg.0, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, &milliseconds);
+/// Has the kernel ask an idle peer whether it is there (SO_KEEPALIVE, socket(7), tcp(7)).
+pub(crate) fn keep_alive(leg: Leg, keepalive: Keepalive) {
+    let Keepalive { idle_s, interval_s, count } = keepalive;
+    let options = [
+        (libc::TCP_KEEPIDLE, i32::from(idle_s)),
+        (libc::TCP_KEEPINTVL, i32::from(interval_s)),
+        (libc::TCP_KEEPCNT, i32::from(count)),
+    ];
+    for (name, value) in options {
+        set(leg.0, libc::IPPROTO_TCP, name, &value);
+    }
+    set(leg.0, libc::SOL_SOCKET, libc::SO_KEEPALIVE, &1i32);
+}
+
+/// The error that nobody was told of yet (SO_ERROR, which tells it once).
+pub(crate) fn error(leg: Leg) -> Option<Errno> {
+    let mut error = 0_i32;
+    let mut length = libc::socklen_t::try_from(size_of::<i32>()).expect("it is small");
+    let place = (&raw mut error).cast();
+    // SAFETY: `error` is as long as `length` says.
+    let result = unsafe {
+        libc::getsockopt(leg.0, libc::SOL_SOCKET, libc::SO_ERROR, place, &raw mut length)
+    };
+    (result == 0 && error != 0).then_some(Errno(error))
+}
+
+/// How the peer stands: SIOCOUTQ (tcp(7)), and TCP_INFO if bytes wait and it is looked at closely.
+pub(crate) fn standing(leg: Leg, closely: bool) -> Standing {
+    let mut unacked = 0_i32;
+    // SAFETY: SIOCOUTQ writes one int. It cannot fail on a connected socket.
+    unsafe { libc::ioctl(leg.0, libc::TIOCOUTQ, &raw mut unacked) };
+    let unacked = u32::try_from(unacked).unwrap_or(0);
+    let info = if closely && unacked > 0 { info(leg) } else { None };
+    let (silent_ms, unanswered) = info.map_or((0, 0), |info| {
+        // Retransmissions of what the window takes, or probes of a closed one. A probe that was
+        // answered is not counted any more, whatever the answer.
+        (info.tcpi_last_ack_recv, info.tcpi_retransmits.max(info.tcpi_probes))
+    });
+    Standing { unacked, silent_ms, unanswered }
 }
 
 /// Keeps an urgent byte (MSG_OOB) in its place among the others. Without that the kernel takes it

@@ -10,7 +10,7 @@ use weir_engine::{Engine, Options};
 use weir_proto::ids::{IdSource, ShardId, Version};
 use weir_proto::order::{ListenerSocket, Order, Report};
 use weir_proto::snapshot::Snapshot;
-use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Spec};
+use weir_proto::spec::{Admin, BackendSpec, KeepaliveSpec, ListenerSpec, PoolSpec, Spec};
 use weir_proto::stats::ShardStats;
 
 /// One shard with one listener in front of `backends`.
@@ -43,6 +43,7 @@ impl Rig {
             pool: "p".parse().unwrap(),
             max_sessions: None,
             state: Admin::Ready,
+            keepalive: KeepaliveSpec::default(),
         };
         let spec = Spec {
             listener: [("l".parse().unwrap(), listener)].into(),

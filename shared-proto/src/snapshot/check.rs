@@ -4,10 +4,12 @@ use core::net::SocketAddr;
 use std::collections::BTreeSet;
 
 use super::{
-    BACKENDS_PER_POOL_MAX, BINDS_MAX, Fault, LISTENERS_MAX, POOLS_MAX, RETRY_ATTEMPTS_MAX,
-    WEIGHT_MAX,
+    BACKENDS_PER_POOL_MAX, BINDS_MAX, Fault, KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX,
+    LISTENERS_MAX, POOLS_MAX, RETRY_ATTEMPTS_MAX, WEIGHT_MAX,
 };
-use crate::spec::{Admin, HealthKind, HealthSpec, ListenerSpec, Name, PoolSpec, Spec};
+use crate::spec::{
+    Admin, HealthKind, HealthSpec, KeepaliveSpec, ListenerSpec, Name, PoolSpec, Spec,
+};
 
 /// The longest span of a pool, in milliseconds: a week, which fits into 32 bits.
 const SPAN_MAX_MS: u64 = 7 * 86_400_000;
@@ -81,6 +83,7 @@ fn check_listener(
             "leave the key out for no limit, or state = \"drain\" to accept nobody",
         );
     }
+    check_keepalive(&at, &listener.keepalive, faults);
     if listener.state == Admin::Maint {
         let hint = "use state = \"drain\", or remove it";
         faults.add(format!("{at}.state"), "a listener has no maint", hint);
@@ -98,7 +101,8 @@ fn check_pool(name: &Name, pool: &PoolSpec, faults: &mut Faults) {
         ("health.timeout", pool.health.timeout),
         ("retry.within", pool.retry.within),
     ];
-    for (key, span) in spans {
+    let stalled = pool.timeout.stalled.map(|span| ("timeout.stalled", span));
+    for (key, span) in spans.into_iter().chain(stalled) {
         if !(1..=SPAN_MAX_MS).contains(&span.millis) {
             faults.add(format!("{at}.{key}"), format!("{span} is out of range"), "1ms to 7 days");
         }
@@ -116,6 +120,7 @@ fn check_pool(name: &Name, pool: &PoolSpec, faults: &mut Faults) {
         let what = format!("{} attempts", pool.retry.attempts);
         faults.add(format!("{at}.retry.attempts"), what, format!("0 to {RETRY_ATTEMPTS_MAX}"));
     }
+    check_keepalive(&at, &pool.keepalive, faults);
     check_health(&at, &pool.health, faults);
     for (name, backend) in &pool.backend {
         let at = format!("{at}.backend.{name}");
@@ -127,6 +132,20 @@ fn check_pool(name: &Name, pool: &PoolSpec, faults: &mut Faults) {
             let what = format!("weight {} is too large", backend.weight);
             faults.add(format!("{at}.weight"), what, format!("0 to {WEIGHT_MAX}"));
         }
+    }
+}
+
+fn check_keepalive(at: &str, keepalive: &KeepaliveSpec, faults: &mut Faults) {
+    for (key, span) in [("idle", keepalive.idle), ("interval", keepalive.interval)] {
+        let seconds = span.millis / 1000;
+        if span.millis % 1000 != 0 || !(1..=u64::from(KEEPALIVE_SECS_MAX)).contains(&seconds) {
+            let what = format!("{span} is out of range");
+            faults.add(format!("{at}.keepalive.{key}"), what, "whole seconds, 1s to 9h");
+        }
+    }
+    if !(1..=u32::from(KEEPALIVE_COUNT_MAX)).contains(&keepalive.count) {
+        let what = format!("{} is out of range", keepalive.count);
+        faults.add(format!("{at}.keepalive.count"), what, format!("1 to {KEEPALIVE_COUNT_MAX}"));
     }
 }
 

@@ -69,6 +69,15 @@ impl Peer {
         Peer::prepared(to, |socket| socket.set_recv_buffer_size(8 << 10))
     }
 
+    /// Connects with about the smallest receive buffer that there is.
+    ///
+    /// # Panics
+    /// If nobody accepts.
+    #[must_use]
+    pub fn connect_crawling(to: SocketAddr) -> Peer {
+        Peer::prepared(to, |socket| socket.set_recv_buffer_size(2 << 10))
+    }
+
     fn prepared(to: SocketAddr, prepare: impl FnOnce(&Socket) -> io::Result<()>) -> Peer {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, None);
         let socket = socket.expect("there is a descriptor");

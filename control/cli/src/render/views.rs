@@ -1,7 +1,7 @@
 //! One view for each kind of answer: what a person sees of it.
 
 use weir_proto::answer::{
-    Answer, BackendRow, Backends, CheckRow, ConfigText, EventRow, History, ListenerRow,
+    Answer, BackendRow, Backends, CheckRow, ConfigText, EventRow, History, Keepalive, ListenerRow,
     Percentiles, PoolDetail, PoolRow, ShardRow, Stats, Status,
 };
 
@@ -125,8 +125,15 @@ fn listener(listener: &ListenerRow, style: Style) -> String {
         ("sessions", count(listener.sessions, style).into()),
         ("sessions total", count(listener.sessions_total, style).into()),
         ("max sessions", most(listener.max_sessions).into()),
+        ("keepalive", keepalive(&listener.keepalive, style).into()),
     ];
     pairs(&rows, style)
+}
+
+fn keepalive(keepalive: &Keepalive, style: Style) -> String {
+    let [idle, interval] =
+        [keepalive.idle_s, keepalive.interval_s].map(|spent| seconds(spent, style));
+    format!("after {idle}, every {interval}, {} times", keepalive.count)
 }
 
 fn pools(pools: &[PoolRow], style: Style) -> String {
@@ -182,16 +189,18 @@ fn pool(pool: &PoolDetail, style: Style) -> String {
     let retry =
         format!("attempts {}, within {}", pool.retry.attempts, seconds(pool.retry.within_s, style));
     let timeout = format!(
-        "connect {}, idle {}, half-close {}",
+        "connect {}, idle {}, half-close {}, stalled {}",
         seconds(pool.timeout.connect_s, style),
         seconds(pool.timeout.idle_s, style),
-        seconds(pool.timeout.half_close_s, style)
+        seconds(pool.timeout.half_close_s, style),
+        seconds(pool.timeout.stalled_s, style)
     );
     let rows = [
         ("name", (&pool.name).into()),
         ("strategy", (&pool.strategy).into()),
         ("health", check.into()),
         ("timeout", timeout.into()),
+        ("keepalive", keepalive(&pool.keepalive, style).into()),
         ("retry", retry.into()),
         ("panic", panic.into()),
         ("slow start", slow_start.into()),

@@ -2,7 +2,7 @@
 
 use weir_proto::ids::IdSource;
 use weir_proto::reason::{By, During, Why};
-use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Spec};
+use weir_proto::spec::{Admin, BackendSpec, KeepaliveSpec, ListenerSpec, PoolSpec, Spec};
 
 use super::*;
 
@@ -30,6 +30,7 @@ impl Config {
             pool: "web".parse().unwrap(),
             max_sessions: None,
             state: Admin::Ready,
+            keepalive: KeepaliveSpec::default(),
         };
         self.build(&Spec {
             listener: [("web".parse().unwrap(), listener)].into(),

@@ -10,7 +10,7 @@ use super::*;
 use crate::store::tests::{Disk, seeded_with};
 use weir_proto::ids::Version;
 use weir_proto::order::ListenerSocket;
-use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Spec};
+use weir_proto::spec::{Admin, BackendSpec, KeepaliveSpec, ListenerSpec, PoolSpec, Spec};
 use weir_proto::stats::BackendStats;
 
 /// Shards without threads.
@@ -163,7 +163,13 @@ pub(crate) fn spec(bind: SocketAddr) -> Spec {
         web.backend.insert(name.parse().unwrap(), backend);
     }
     let pool = "web".parse().unwrap();
-    let listener = ListenerSpec { bind: vec![bind], pool, max_sessions: None, state: Admin::Ready };
+    let listener = ListenerSpec {
+        bind: vec![bind],
+        pool,
+        max_sessions: None,
+        state: Admin::Ready,
+        keepalive: KeepaliveSpec::default(),
+    };
     Spec {
         listener: [("web".parse().unwrap(), listener)].into(),
         pool: [("web".parse().unwrap(), web)].into(),

@@ -9,7 +9,7 @@ use weir_proto::spec::{HealthKind, HealthSpec, Percent, PoolSpec, Span, Strategy
 use super::{Edit, Subject, names};
 
 /// The keys of `pool set`, as in the file.
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 20] = [
     "strategy",
     "health.kind",
     "health.interval",
@@ -24,6 +24,10 @@ const KEYS: [&str; 16] = [
     "timeout.connect",
     "timeout.idle",
     "timeout.half-close",
+    "timeout.stalled",
+    "keepalive.idle",
+    "keepalive.interval",
+    "keepalive.count",
     "retry.attempts",
     "retry.within",
 ];
@@ -112,6 +116,12 @@ fn set_one(pool: &mut PoolSpec, key: &str, value: &str) -> Result<(), Refusal> {
         "timeout.connect" => timeout.connect = parse_span(key, value)?,
         "timeout.idle" => timeout.idle = parse_span(key, value)?,
         "timeout.half-close" => timeout.half_close = parse_span(key, value)?,
+        // An empty value: as long as `timeout.idle`.
+        "timeout.stalled" if value.is_empty() => timeout.stalled = None,
+        "timeout.stalled" => timeout.stalled = Some(parse_span(key, value)?),
+        "keepalive.idle" => pool.keepalive.idle = parse_span(key, value)?,
+        "keepalive.interval" => pool.keepalive.interval = parse_span(key, value)?,
+        "keepalive.count" => pool.keepalive.count = parse_count(key, value)?,
         "retry.attempts" => pool.retry.attempts = parse_count(key, value)?,
         "retry.within" => pool.retry.within = parse_span(key, value)?,
         _ => {

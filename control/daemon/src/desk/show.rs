@@ -1,7 +1,8 @@
 //! A listener, a pool or a backend as the JSON of `before` and `after`; `null` if it is not there.
 
 use serde_json::{Value, json};
-use weir_proto::snapshot::Snapshot;
+use weir_proto::answer;
+use weir_proto::snapshot::{Keepalive, Snapshot};
 use weir_proto::spec::HealthKind;
 
 /// A listener by name.
@@ -13,7 +14,14 @@ pub(super) fn listener(snapshot: &Snapshot, name: &str) -> Value {
         "pool": snapshot.pools[listener.pool].name.as_str(),
         "max_sessions": listener.max_sessions,
         "state": if listener.accepting { "open" } else { "draining" },
+        "keepalive": keepalive(listener.keepalive),
     })
+}
+
+/// Keepalive in the units of answers.
+pub fn keepalive(keepalive: Keepalive) -> answer::Keepalive {
+    let [idle_s, interval_s] = [keepalive.idle_s, keepalive.interval_s].map(f64::from);
+    answer::Keepalive { idle_s, interval_s, count: keepalive.count }
 }
 
 /// A pool by name, without its backends.
@@ -39,7 +47,9 @@ pub(super) fn pool(snapshot: &Snapshot, name: &str) -> Value {
             "connect_s": seconds(pool.timeouts.connect_ms),
             "idle_s": seconds(pool.timeouts.idle_ms),
             "half_close_s": seconds(pool.timeouts.half_close_ms),
+            "stalled_s": seconds(pool.timeouts.stalled_ms()),
         },
+        "keepalive": keepalive(pool.keepalive),
         "retry": { "attempts": pool.retry.attempts, "within_s": seconds(pool.retry.within_ms) },
     })
 }

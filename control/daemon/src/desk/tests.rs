@@ -2,7 +2,7 @@
 
 use super::*;
 use weir_proto::ids::Version;
-use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Strategy};
+use weir_proto::spec::{Admin, BackendSpec, KeepaliveSpec, ListenerSpec, PoolSpec, Strategy};
 
 /// pool web with b1 (weight 2) and b2, pool spare without backends, listener web on 0.0.0.0:443.
 fn spec() -> Spec {
@@ -19,6 +19,7 @@ fn spec() -> Spec {
         pool: "web".parse().unwrap(),
         max_sessions: None,
         state: Admin::Ready,
+        keepalive: KeepaliveSpec::default(),
     };
     Spec {
         listener: [("web".parse().unwrap(), listener)].into(),
@@ -205,6 +206,10 @@ fn every_key_of_a_pool_can_be_set() {
         ("timeout.connect", "2s"),
         ("timeout.idle", "10m"),
         ("timeout.half-close", "30s"),
+        ("timeout.stalled", "45s"),
+        ("keepalive.idle", "20s"),
+        ("keepalive.interval", "2s"),
+        ("keepalive.count", "4"),
         ("retry.attempts", "1"),
         ("retry.within", "4s"),
     ]));
@@ -216,7 +221,8 @@ fn every_key_of_a_pool_can_be_set() {
         "path": "/up", "send": null, "expect": "204", "panic_percent": 0, "slow_start_s": 0.0
     });
     assert_eq!(after["health"], health);
-    let timeout = json!({ "connect_s": 2.0, "idle_s": 600.0, "half_close_s": 30.0 });
+    let timeout =
+        json!({ "connect_s": 2.0, "idle_s": 600.0, "half_close_s": 30.0, "stalled_s": 45.0 });
     assert_eq!(after["timeout"], timeout);
     assert_eq!(after["retry"], json!({ "attempts": 1, "within_s": 4.0 }));
     assert_eq!(value(&plan.before)["health"]["kind"], "tcp");

@@ -3,8 +3,8 @@
 use std::fmt::{Display, Write};
 
 use weir_proto::spec::{
-    Admin, BackendSpec, HealthKind, HealthSpec, ListenerSpec, PoolSpec, RetrySpec, Spec,
-    TimeoutSpec,
+    Admin, BackendSpec, HealthKind, HealthSpec, KeepaliveSpec, ListenerSpec, PoolSpec, RetrySpec,
+    Spec, TimeoutSpec,
 };
 
 /// `spec` as the text of a file. Tables that say only the defaults are left out.
@@ -34,6 +34,18 @@ fn write_listener(out: &mut String, name: &str, listener: &ListenerSpec) {
     if listener.state != Admin::Ready {
         line(out, "state", quote(listener.state.word()));
     }
+    write_keepalive(out, &listener.keepalive);
+}
+
+fn write_keepalive(out: &mut String, keepalive: &KeepaliveSpec) {
+    if !keepalive.is_default() {
+        let fields = [
+            ("idle", quote(&keepalive.idle.to_string())),
+            ("interval", quote(&keepalive.interval.to_string())),
+            ("count", keepalive.count.to_string()),
+        ];
+        line(out, "keepalive", inline(&fields));
+    }
 }
 
 fn write_pool(out: &mut String, name: &str, pool: &PoolSpec) {
@@ -43,17 +55,19 @@ fn write_pool(out: &mut String, name: &str, pool: &PoolSpec) {
         line(out, "health", health(&pool.health));
     }
     if pool.timeout != TimeoutSpec::default() {
-        let TimeoutSpec { connect, idle, half_close } = &pool.timeout;
-        let fields = [
+        let TimeoutSpec { connect, idle, half_close, stalled } = &pool.timeout;
+        let mut fields = vec![
             ("connect", quote(&connect.to_string())),
             ("idle", quote(&idle.to_string())),
             ("half-close", quote(&half_close.to_string())),
         ];
+        fields.extend(stalled.map(|span| ("stalled", quote(&span.to_string()))));
         line(out, "timeout", inline(&fields));
     }
     if pool.retry != RetrySpec::default() {
         line(out, "retry", retry(&pool.retry));
     }
+    write_keepalive(out, &pool.keepalive);
     if !pool.backend.is_empty() {
         head(out, &format!("pool.{name}.backend"));
         for (name, spec) in &pool.backend {

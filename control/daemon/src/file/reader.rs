@@ -86,7 +86,7 @@ impl Reader {
     }
 
     fn listener(&mut self, listener: Section<'_>) -> Option<ListenerSpec> {
-        self.no_others(listener.table, &["bind", "pool", "max-sessions", "state"]);
+        self.no_others(listener.table, &["bind", "pool", "max-sessions", "state", "keepalive"]);
         // Read by its own type, which knows how one address and a list are written.
         let bind = self.need(listener, "bind", "bind = \"0.0.0.0:443\"").and_then(|value| {
             let bind = match value.get_ref() {
@@ -104,7 +104,8 @@ impl Reader {
         let max_sessions =
             self.take(listener, "max-sessions", "a number; leave it out for no limit");
         let state = self.admin(listener);
-        Some(ListenerSpec { bind: bind?, pool: pool?, max_sessions, state })
+        let keepalive = self.keepalive(listener);
+        Some(ListenerSpec { bind: bind?, pool: pool?, max_sessions, state, keepalive })
     }
 
     fn admin(&mut self, section: Section<'_>) -> Admin {

@@ -21,6 +21,7 @@ impl Config {
             pool: "web".parse().unwrap(),
             max_sessions,
             state: Admin::Ready,
+            keepalive: weir_proto::spec::KeepaliveSpec::default(),
         };
         let spec = Spec {
             listener: [("web".parse().unwrap(), listener)].into(),

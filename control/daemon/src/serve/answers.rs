@@ -96,7 +96,9 @@ impl Seen<'_> {
                 connect_s: seconds(pool.timeouts.connect_ms),
                 idle_s: seconds(pool.timeouts.idle_ms),
                 half_close_s: seconds(pool.timeouts.half_close_ms),
+                stalled_s: seconds(pool.timeouts.stalled_ms()),
             },
+            keepalive: desk::keepalive(pool.keepalive),
             retry: PoolRetry {
                 attempts: pool.retry.attempts,
                 within_s: seconds(pool.retry.within_ms),
@@ -194,6 +196,7 @@ impl Seen<'_> {
             sessions: totals.sessions,
             sessions_total: totals.sessions_total,
             max_sessions: listener.max_sessions,
+            keepalive: desk::keepalive(listener.keepalive),
         }
     }
 

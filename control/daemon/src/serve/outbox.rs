@@ -145,7 +145,9 @@ mod tests {
                 connect_ms: 1,
                 idle_ms: 1,
                 half_close_ms: 1,
+                own_stalled_ms: None,
             },
+            keepalive: weir_proto::snapshot::Keepalive::default(),
             retry: weir_proto::snapshot::Retry { attempts: 0, within_ms: 1 },
             backends: Vec::new(),
         };
@@ -155,6 +157,7 @@ mod tests {
             bind: vec![address(*id)],
             pool: 0,
             max_sessions: None,
+            keepalive: weir_proto::snapshot::Keepalive::default(),
             accepting: true,
         };
         Arc::new(Snapshot {

@@ -8,7 +8,45 @@ pub struct Now {
     pub nanos: u64,
 }
 
+/// A coarse moment in half the space: milliseconds of the same clock, modulo 2^32 (49 days).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp(u32);
+
+impl Stamp {
+    /// Milliseconds from this moment to `now`, which is less than 49 days later.
+    #[must_use]
+    pub const fn age_ms(self, now: Now) -> u32 {
+        now.stamp().0.wrapping_sub(self.0)
+    }
+}
+
+/// A moment in two bytes: 8 ms each, modulo 2^16 (8.7 minutes). For what may be wrong at times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShortStamp(u16);
+
+impl ShortStamp {
+    /// Milliseconds from this moment to `now`, less whole multiples of 8.7 minutes; to 8 ms.
+    #[must_use]
+    pub const fn age_ms(self, now: Now) -> u32 {
+        now.short_stamp().0.wrapping_sub(self.0) as u32 * 8
+    }
+}
+
 impl Now {
+    /// This moment, to 8 ms.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation)] // modulo 2^16 is meant
+    pub const fn short_stamp(self) -> ShortStamp {
+        ShortStamp((self.millis() / 8) as u16)
+    }
+
+    /// This moment, to the millisecond.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation)] // modulo 2^32 is meant
+    pub const fn stamp(self) -> Stamp {
+        Stamp(self.millis() as u32)
+    }
+
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Now {
         Now { nanos }
@@ -47,5 +85,8 @@ mod tests {
         let end = Now::from_nanos(u64::MAX);
         assert_eq!(end.plus_millis(u32::MAX), end);
         assert!(now < now.plus_millis(1));
+        let late = Now::from_nanos(u64::from(u32::MAX) * NANOS_PER_MILLI);
+        assert_eq!(late.stamp().age_ms(late.plus_millis(7_000)), 7_000, "across the wrap");
+        assert_eq!(late.short_stamp().age_ms(late.plus_millis(8_000)), 8_000, "across the wrap");
     }
 }

@@ -62,6 +62,8 @@ impl Session {
         pipe.held = (pipe.held + moved.received)
             .checked_sub(moved.sent)
             .expect("nothing comes out of a pipe that has not gone in");
+        self.owe(from.other(), moved.sent);
+        let flow = &mut self.flows[from as usize];
         if moved.full {
             flow.sink = Sink::Waiting;
             self.rewatch[from.other() as usize] = true;
@@ -89,7 +91,7 @@ impl Session {
     /// Gives the flow's pipe back, if it has one; it must be empty.
     pub(super) fn demote(&mut self, from: Side, out: &mut Actions) {
         let Some(pipe) = self.flows[from as usize].pipe.take() else { return };
-        assert_eq!(pipe.held, 0, "a pipe is given back when it is empty");
+        assert!(pipe.held == 0, "a pipe is given back when it is empty");
         out.push(Action::Return { pipe: pipe.id, empty: true });
         if self.flows.iter().all(|flow| flow.pipe.is_none()) {
             self.nonblocking = false;

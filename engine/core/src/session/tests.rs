@@ -236,8 +236,8 @@ fn while_buffers_are_short_a_flow_holds_one() {
     }
 }
 
-const READABLE: Ready = Ready { readable: true, writable: false, reset: false };
-const WRITABLE: Ready = Ready { readable: false, writable: true, reset: false };
+const READABLE: Ready = Ready { readable: true, writable: false, reset: false, error: None };
+const WRITABLE: Ready = Ready { readable: false, writable: true, reset: false, error: None };
 const DRY: Moved = Moved { received: 0, sent: 0, dry: true, unsure: false, full: false, ..NOTHING };
 const NOTHING: Moved = Moved {
     received: 0,
@@ -355,7 +355,7 @@ fn watches_that_tell_in_vain_rest_until_the_next_look() {
 fn an_answer_that_no_peer_can_cause_blames_none() {
     for (errno, by, why) in [
         (Errno::ECONNRESET, By::Client, Why::Reset),
-        (Errno::ETIMEDOUT, By::Client, Why::Stalled),
+        (Errno::ETIMEDOUT, By::Client, Why::Vanished),
         (Errno::ENOMEM, By::Weir, Why::Local),
         (Errno::EINVAL, By::Weir, Why::Local),
         (Errno::EACCES, By::Weir, Why::Local),

@@ -6,7 +6,7 @@
 
 use crate::action::{Action, Actions, Pending};
 use crate::base::clock::Now;
-use crate::event::{Errno, Interest, Ready, Side};
+use crate::event::{Errno, Interest, Leg, Ready, Side};
 use crate::flow::{Doubt, Flow, Sink, Source};
 use crate::limits::FRUITLESS_MAX;
 
@@ -104,6 +104,14 @@ impl Session {
         true
     }
 
+    /// The leg whose error nobody will be told of unless somebody asks for it: no receive and no
+    /// send of this session will meet it.
+    #[must_use]
+    pub fn unheard(&self, side: Side) -> Option<Leg> {
+        let deaf = nobody_receives(&self.flows[side as usize]);
+        if deaf && self.phase == Phase::Relaying { self.legs[side as usize] } else { None }
+    }
+
     /// A watched leg has news. What was waited for is tried; it may still fail.
     pub fn on_ready(&mut self, side: Side, ready: Ready, out: &mut Actions) {
         if matches!(self.phase, Phase::Connecting(_)) {
@@ -123,7 +131,7 @@ impl Session {
             flow.source = Source::Idle;
             flow.more = true;
         } else if ready.reset && nobody_receives(flow) {
-            self.fail(side, Errno::ECONNRESET, out);
+            self.fail(side, ready.error.unwrap_or(Errno::ECONNRESET), out);
             return self.advance(out);
         } else if ready.reset && flow.source == Source::Receiving {
             flow.doubt = Doubt::Told;
@@ -169,25 +177,8 @@ impl Session {
 
     /// Asks for word of a reset from sides that nothing is received from, because their FIN has
     /// come or because the other side takes nothing: nothing else would tell.
-    ///
-    /// The kernel is told how long a side that is blocked may take nothing. It alone sees a slow
-    /// reader's every byte: a socket becomes writable again only when a third of its buffer is
-    /// free.
     pub fn watch(&mut self, out: &mut Actions) {
-        if self.phase != Phase::Relaying {
-            return;
-        }
-        for side in Side::BOTH {
-            let blocked = self.flows[side.other() as usize].sink == Sink::Waiting;
-            let known = &mut self.patient[side as usize];
-            if let Some(leg) = self.legs[side as usize]
-                && blocked
-                && !core::mem::replace(known, true)
-            {
-                out.push(Action::Patience { leg });
-            }
-        }
-        if self.watched {
+        if self.phase != Phase::Relaying || self.watched {
             return;
         }
         self.watched = true;

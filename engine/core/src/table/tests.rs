@@ -4,22 +4,24 @@
 mod connect;
 #[path = "tests/fruitless.rs"]
 mod fruitless;
+#[path = "tests/stall.rs"]
+mod stall;
 
 use std::vec;
 use std::vec::Vec;
 
 use weir_proto::ids::IdSource;
 use weir_proto::reason::During;
-use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Span, Spec};
+use weir_proto::spec::{Admin, BackendSpec, KeepaliveSpec, ListenerSpec, PoolSpec, Span, Spec};
 
 use super::*;
 use crate::action::{How, Pending};
-use crate::event::{Errno, Interest, Ready};
+use crate::event::{Errno, Interest, Ready, Standing};
 use crate::limits::{SCANNED_PER_TURN_MAX, TIMERS_PER_TURN_MAX, WATCH_AFTER_MS};
 use crate::session::Phase;
 use crate::view::FAILURES_IN_A_ROW_MAX;
 
-const RESET: Ready = Ready { readable: true, writable: false, reset: true };
+const RESET: Ready = Ready { readable: true, writable: false, reset: true, error: None };
 
 const CLIENT: Leg = Leg(10);
 const START: Now = Now { nanos: 1_000_000_000 };
@@ -29,6 +31,9 @@ struct Play {
     out: Actions,
     now: Now,
     ids: Vec<BackendId>,
+    /// What a look finds.
+    standings: [Standing; 2],
+    kept_alive: Vec<Leg>,
 }
 
 impl Play {
@@ -54,6 +59,7 @@ impl Play {
             pool: "web".parse().unwrap(),
             max_sessions: None,
             state: Admin::Ready,
+            keepalive: KeepaliveSpec::default(),
         };
         let spec = Spec {
             listener: [("web".parse().unwrap(), listener)].into(),
@@ -67,7 +73,8 @@ impl Play {
         let mut table = Table::new(setup);
         table.adopt(&snapshot, START);
         let ids = snapshot.backends().map(|(_, backend)| backend.id).collect();
-        Play { table, out: Actions::default(), now: START, ids }
+        let (standings, kept_alive) = ([Standing::default(); 2], Vec::new());
+        Play { table, out: Actions::default(), now: START, ids, standings, kept_alive }
     }
 
     fn take(&mut self) -> Vec<Action> {
@@ -95,8 +102,31 @@ impl Play {
         self.table.on_completion(id, side, done, self.now, &mut self.out);
     }
 
+    /// The next deadline that asks for more than a look at how the peers stand.
     fn on_time(&mut self) -> Option<SessionId> {
-        self.table.on_time(self.now, &mut TIMERS_PER_TURN_MAX.clone(), &mut self.out)
+        loop {
+            let mut work = TIMERS_PER_TURN_MAX;
+            let id = self.table.on_time(self.now, &mut work, &mut self.out)?;
+            self.answer_look(id);
+            if !self.out.as_slice().is_empty() {
+                return Some(id);
+            }
+        }
+    }
+
+    /// Does what a shard does about looks and keepalive, and leaves the other actions.
+    fn answer_look(&mut self, id: SessionId) {
+        let asks = |action: &Action| matches!(action, Action::Look { .. });
+        if self.out.as_slice().iter().any(asks) {
+            self.table.looked(id, self.standings, self.now, &mut self.out);
+        }
+        for action in self.take() {
+            match action {
+                Action::Look { .. } => {}
+                Action::KeepAlive { leg, .. } => self.kept_alive.push(leg),
+                other => self.out.push(other),
+            }
+        }
     }
 
     fn ends(&mut self) -> Vec<(CloseReason, u64)> {
@@ -254,8 +284,9 @@ fn a_mass_of_timers_is_ended_a_bounded_number_a_turn_and_at_once() {
         while play.table.next_deadline().is_some_and(|next| next <= play.now) {
             let mut work = TIMERS_PER_TURN_MAX;
             let mut acted = 0;
-            while play.table.on_time(play.now, &mut work, &mut play.out).is_some() {
+            while let Some(id) = play.table.on_time(play.now, &mut work, &mut play.out) {
                 acted += 1;
+                play.answer_look(id);
                 play.out.clear();
             }
             assert!(acted <= TIMERS_PER_TURN_MAX.due);

@@ -2,13 +2,15 @@
 
 use weir_proto::reason::{By, Why};
 
+#[cfg(doc)]
+use crate::action::Action;
 use crate::action::Actions;
 use crate::base::clock::Now;
 use crate::base::wheel::Work;
-use crate::event::{Ready, Side};
+use crate::event::{Leg, Ready, Side, Standing};
 use crate::flow::Doubt;
 use crate::limits::{DOUBT_MS, WATCH_AFTER_MS};
-use crate::session::{Attempt, Phase, Pulse, Session};
+use crate::session::{Attempt, Phase, Pulse, Route, Session};
 
 use super::{SessionId, Table};
 
@@ -34,8 +36,11 @@ impl Table {
                 }
                 Phase::Connecting(Attempt::Waiting(fault)) => self.retry(id, fault, now, out),
                 Phase::Relaying => {
-                    if let Some(why) = self.look(id, now, out) {
-                        self.end(id, By::Weir, why, now, out);
+                    let due = patient_until(session, now).0;
+                    if due <= now || session.wants_look(now, self.tuning.pulse_ms) {
+                        session.ask_look(now, out);
+                    } else {
+                        self.attend(id, now, out);
                     }
                 }
                 // Being cancelled already; the join has no deadline, the kernel answers.
@@ -47,20 +52,45 @@ impl Table {
         }
     }
 
-    /// A look at a relaying session: is it to be parked? Says why if it has been quiet for too
-    /// long.
-    fn look(&mut self, id: SessionId, now: Now, out: &mut Actions) -> Option<Why> {
-        let session = self.sessions.get_mut(id).expect("its deadline has passed");
-        let (due, why) = quiet_until(session);
-        if due <= now {
-            return Some(why);
+    /// How both peers of a session stand: what [`Action::Look`] has asked.
+    pub fn looked(&mut self, id: SessionId, standings: [Standing; 2], now: Now, out: &mut Actions) {
+        let session = self.sessions.get_mut(id).expect("it asked a moment ago");
+        let Route { listener, pool, .. } = session.route;
+        let keepalive = [
+            self.view.listeners()[usize::from(listener)].keepalive,
+            self.view.pools()[usize::from(pool)].keepalive,
+        ];
+        for side in Side::BOTH {
+            session.looked(side, standings[side as usize], now);
         }
+        for side in Side::BOTH {
+            let silence_ms = keepalive[side as usize].silence_ms();
+            let why = session.gives_up(side, standings[side as usize], silence_ms, now);
+            if let Some(why) = why {
+                return self.end(id, side.by(), why, now, out);
+            }
+        }
+        session.keep_alive(keepalive, out);
+        let (due, why) = patient_until(session, now);
+        match why {
+            Some(why) if due <= now => self.end(id, By::Weir, why, now, out),
+            _ => self.attend(id, now, out),
+        }
+    }
+
+    /// A relaying session that has time left: is it to be parked, watched, looked at again?
+    fn attend(&mut self, id: SessionId, now: Now, out: &mut Actions) {
+        let session = self.sessions.get_mut(id).expect("its deadline has passed");
+        let due = patient_until(session, now).0;
         session.unmute(out);
         let deaf = session.is_half_closed() || session.is_blocked();
-        let mut next = match session.pulse(now, self.tuning.pulse_ms, out) {
-            Pulse::Rests => due,
-            Pulse::Beats => due.min(now.plus_millis(self.tuning.pulse_ms)),
+        let beat_ms = match session.pulse(now, self.tuning.pulse_ms, out) {
+            // What was sent since the last look may wait.
+            Pulse::Rests if !session.owes() => None,
+            Pulse::Rests | Pulse::Beats => Some(self.tuning.pulse_ms),
         };
+        let look_ms = session.look_again_ms(now, self.tuning.pulse_ms).or(beat_ms);
+        let mut next = look_ms.map_or(due, |ms| due.min(now.plus_millis(ms)));
         session.dispel_doubts(out);
         if session.doubt() != Doubt::None {
             next = next.min(now.plus_millis(DOUBT_MS));
@@ -69,7 +99,6 @@ impl Table {
             session.watch(out);
         }
         self.wheel.schedule(id.slot, next);
-        None
     }
 
     /// A multishot receive goes on: if it stays quiet, somebody must look for a reset.
@@ -98,8 +127,14 @@ impl Table {
         if session.phase() == Phase::Relaying {
             session.moved_at = now;
             let first_look = quiet_until(session).0.min(now.plus_millis(WATCH_AFTER_MS));
-            self.wheel.schedule(id.slot, first_look);
+            self.wheel.schedule_sooner(id.slot, first_look);
         }
+    }
+
+    /// The leg behind news of a reset, if its error must be asked for before [`Table::on_ready`].
+    #[must_use]
+    pub fn unheard(&self, id: SessionId, side: Side) -> Option<Leg> {
+        self.sessions.get(id)?.unheard(side)
     }
 
     /// A watched leg has news. Old news of a session that is over is ignored: unlike an operation,
@@ -116,7 +151,7 @@ impl Table {
         session.lean = self.lean;
         session.on_ready(side, ready, out);
         if session.phase() == Phase::Relaying {
-            let next = quiet_until(session).0.min(now.plus_millis(self.tuning.pulse_ms));
+            let next = patient_until(session, now).0.min(now.plus_millis(self.tuning.pulse_ms));
             self.wheel.schedule_sooner(id.slot, next);
             if session.is_muted() {
                 self.meter.totals().fruitless_watches += u64::from(session.has_gone_mute());
@@ -132,6 +167,17 @@ impl Table {
     pub fn next_deadline(&self) -> Option<Now> {
         self.wheel.next_deadline()
     }
+}
+
+/// When a session is to be given up, if nothing changes; and what that is called, unless it is up to
+/// the side that takes nothing (`Session::gives_up`). While bytes wait for a side no other timeout
+/// runs: they are not delivered, so the session is neither idle nor half closed in peace.
+fn patient_until(session: &Session, now: Now) -> (Now, Option<Why>) {
+    if let Some(at) = session.stalled_at(now) {
+        return (at, None);
+    }
+    let (at, why) = quiet_until(session);
+    (at, Some(why))
 }
 
 /// When a session will have been quiet for too long, and what that is called.

@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 use weir_proto::ids::IdSource;
 use weir_proto::reason::ConnectFault;
-use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Spec};
+use weir_proto::spec::{Admin, BackendSpec, KeepaliveSpec, ListenerSpec, PoolSpec, Spec};
 
 use BackendHealth::{Down, Unproven, Up};
 
@@ -34,6 +34,7 @@ impl Config {
             pool: "web".parse().unwrap(),
             max_sessions: Some(10),
             state: Admin::Ready,
+            keepalive: KeepaliveSpec::default(),
         };
         let spec = Spec {
             listener: [("web".parse().unwrap(), listener)].into(),

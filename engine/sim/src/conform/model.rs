@@ -288,7 +288,7 @@ impl Model {
             Step::PeerClose(_) => conn.peer_close(&mut chance),
             // A narrow peer has nothing yet: the real kernel said so.
             Step::PeerRead(_, 0) => {}
-            Step::PeerRead(_, count) => match conn.peer_read(count, &mut Vec::new()) {
+            Step::PeerRead(_, count) => match conn.peer_read(count, &mut Vec::new(), 0) {
                 Read::Bytes(count) => self.heard.push(Heard::PeerRead(number, count)),
                 Read::End => self.heard.push(Heard::PeerEnd(number)),
                 Read::Reset => self.heard.push(Heard::PeerReset(number)),

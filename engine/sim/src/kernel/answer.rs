@@ -30,7 +30,8 @@ impl Kernel {
     #[must_use]
     pub fn next_instant(&self) -> Option<u64> {
         let connects = self.pending.iter().filter(|asked| matches!(asked.op, Op::Connect(..)));
-        connects.map(|asked| asked.since + SYN_TIMEOUT_NS).min()
+        let connects = connects.map(|asked| asked.since + SYN_TIMEOUT_NS);
+        connects.chain(self.net.gives_up_at()).min()
     }
 
     /// Tries the pending operation at `index`. True if it was answered.
@@ -273,7 +274,7 @@ impl Kernel {
         if self.chance.hits(self.swarm.short_sends) {
             count = self.chance.between(1, count);
         }
-        conn.down.bytes.extend(&bytes[..count]);
+        conn.take(bytes[..count].iter().copied(), self.now);
         self.note("sent (conn, bytes)", [id, count]);
         Some(Completion::Sent(u32::try_from(count).expect("at most a chunk")))
     }

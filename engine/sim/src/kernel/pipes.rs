@@ -172,7 +172,7 @@ impl Kernel {
             bytes.drain(..count);
             conn.reset_weir(); // taken, thrown away at the other end, and answered with an RST
         } else {
-            conn.down.bytes.extend(bytes.drain(..count));
+            conn.take(bytes.drain(..count), self.now);
         }
         moved.sent += u32::try_from(count).expect("windows are small");
         count == held

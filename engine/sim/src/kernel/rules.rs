@@ -268,10 +268,11 @@ impl Kernel {
             return Ok(());
         }
         let idle_ms = self.now.saturating_sub(note.moved_at) / 1_000_000;
-        let timed_out = note.timeouts.is_some_and(|(idle, half_close)| {
-            idle_ms >= idle.into() || (note.half_closed && idle_ms >= half_close.into())
+        let timed_out = note.timeouts.is_some_and(|[idle, half_close, _]| {
+            let quiet = idle_ms >= idle.into() || note.half_closed && idle_ms >= half_close.into();
+            quiet && !note.waits.contains(&true)
         });
-        if self.is_cut(note) {
+        if self.is_cut(note) || note.given_up.contains(&true) {
             return Ok(());
         }
         if timed_out {

@@ -166,6 +166,7 @@ impl Kernel {
             readable: hung_up || (watch.interest.readable && readable),
             writable: watch.interest.writable && writable,
             reset: conn.weir_error.is_some(),
+            error: None,
         };
         (ready != Ready::default()).then_some(ready)
     }

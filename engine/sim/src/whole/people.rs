@@ -15,7 +15,7 @@ use super::Whole;
 use crate::chance::Chance;
 use crate::faults::Swarm;
 use crate::net::Mode;
-use crate::operator::{name, retries, timeouts};
+use crate::operator::{keepalive, name, retries, timeouts};
 
 /// Everybody who makes changes.
 #[derive(Debug)]
@@ -95,6 +95,7 @@ impl People {
                 },
                 timeout: timeouts(swarm),
                 retry: retries(swarm, &mut self.chance),
+                keepalive: keepalive(),
                 backend: (0..swarm.backends.max(1)).map(|_| self.backend()).collect(),
             };
             spec.pool.insert(pool_name.clone(), pool);
@@ -103,6 +104,7 @@ impl People {
                 pool: pool_name,
                 max_sessions: self.chance.pick(&[None, None, Some(1), Some(5)]),
                 state: Admin::Ready,
+                keepalive: keepalive(),
             };
             spec.listener.insert(name(&format!("l{number}")), listener);
         }

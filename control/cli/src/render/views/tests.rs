@@ -9,6 +9,10 @@ use weir_proto::answer::{
 const PIPE: Style = Style { human: false, colour: false };
 const HUMAN: Style = Style { human: true, colour: false };
 
+fn keepalive() -> Keepalive {
+    Keepalive { idle_s: 60.0, interval_s: 10.0, count: 6 }
+}
+
 pub(crate) fn backend() -> BackendRow {
     BackendRow {
         name: "web/b1".into(),
@@ -52,7 +56,13 @@ pub(crate) fn pool() -> PoolDetail {
             panic_percent: 50,
             slow_start_s: 10.0,
         },
-        timeout: PoolTimeout { connect_s: 3.0, idle_s: 3600.0, half_close_s: 60.0 },
+        timeout: PoolTimeout {
+            connect_s: 3.0,
+            idle_s: 3600.0,
+            half_close_s: 60.0,
+            stalled_s: 60.0,
+        },
+        keepalive: keepalive(),
         retry: PoolRetry { attempts: 2, within_s: 6.0 },
         panic: false,
         backends: vec![backend(), backend_down()],
@@ -77,6 +87,7 @@ pub(crate) fn status() -> Status {
             sessions: 12,
             sessions_total: 123_456,
             max_sessions: None,
+            keepalive: keepalive(),
         }],
         pools: vec![PoolRow {
             name: "web".into(),
@@ -189,7 +200,8 @@ fn a_pool_shows_its_settings_and_backends() {
 name        web
 strategy    least-conn
 health      http path=\"/up\" every 2s, timeout 500ms, rise 2, fall 3
-timeout     connect 3s, idle 1h 0m, half-close 1m 0s
+timeout     connect 3s, idle 1h 0m, half-close 1m 0s, stalled 1m 0s
+keepalive   after 1m 0s, every 10s, 6 times
 retry       attempts 2, within 6s
 panic       below 50% up
 slow start  10s

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use weir_core::base::clock::Now;
 use weir_proto::ids::{IdSource, ShardId, Version};
 use weir_proto::reason::{By, CloseReason, During, Why};
-use weir_proto::spec::{BackendSpec, ListenerSpec, PoolSpec, Spec};
+use weir_proto::spec::{BackendSpec, KeepaliveSpec, ListenerSpec, PoolSpec, Spec};
 use weir_proto::stats::{BackendStats, ListenerStats, PoolStats, ShardStats};
 
 use super::*;
@@ -51,6 +51,7 @@ fn spec(left_out: &str) -> Spec {
         pool: "web".parse().unwrap(),
         max_sessions: None,
         state: Admin::Ready,
+        keepalive: KeepaliveSpec::default(),
     };
     Spec {
         listener: [("front".parse().unwrap(), listener)].into(),

@@ -1,7 +1,8 @@
 //! The tables `[pool.NAME]` and what is in them.
 
 use weir_proto::spec::{
-    BackendSpec, HealthKind, HealthSpec, PoolSpec, RetrySpec, Span, Strategy, TimeoutSpec,
+    BackendSpec, HealthKind, HealthSpec, KeepaliveSpec, PoolSpec, RetrySpec, Span, Strategy,
+    TimeoutSpec,
 };
 
 use super::{ADDRESS_HINT, Reader, Section};
@@ -9,7 +10,8 @@ use crate::file::export::kind_word;
 
 impl Reader {
     pub(super) fn pool(&mut self, pool: Section<'_>) -> PoolSpec {
-        self.no_others(pool.table, &["strategy", "health", "timeout", "retry", "backend"]);
+        const KEYS: [&str; 6] = ["strategy", "health", "timeout", "retry", "keepalive", "backend"];
+        self.no_others(pool.table, &KEYS);
         let strategies = Strategy::ALL.map(|strategy| (strategy.word(), strategy));
         let strategy = self.word(pool, "strategy", "a strategy", &strategies).unwrap_or_default();
         let health = self.section(pool.table, "health").map(|section| self.health(section));
@@ -20,6 +22,7 @@ impl Reader {
             health: health.unwrap_or_default(),
             timeout: timeout.unwrap_or_default(),
             retry: retry.unwrap_or_default(),
+            keepalive: self.keepalive(pool),
             ..PoolSpec::default()
         };
         for (name, section) in self.named(pool.table, "backend") {
@@ -63,12 +66,25 @@ impl Reader {
     }
 
     fn timeout(&mut self, timeout: Section<'_>) -> TimeoutSpec {
-        self.no_others(timeout.table, &["connect", "idle", "half-close"]);
+        self.no_others(timeout.table, &["connect", "idle", "half-close", "stalled"]);
         let default = TimeoutSpec::default();
         TimeoutSpec {
             connect: self.span(timeout, "connect", default.connect),
             idle: self.span(timeout, "idle", default.idle),
             half_close: self.span(timeout, "half-close", default.half_close),
+            stalled: self.take(timeout, "stalled", SPAN_HINT),
+        }
+    }
+
+    /// The table `keepalive` of a listener or a pool.
+    pub(super) fn keepalive(&mut self, of: Section<'_>) -> KeepaliveSpec {
+        let default = KeepaliveSpec::default();
+        let Some(keepalive) = self.section(of.table, "keepalive") else { return default };
+        self.no_others(keepalive.table, &["idle", "interval", "count"]);
+        KeepaliveSpec {
+            idle: self.span(keepalive, "idle", default.idle),
+            interval: self.span(keepalive, "interval", default.interval),
+            count: self.take(keepalive, "count", "a number from 1 to 127").unwrap_or(default.count),
         }
     }
 
@@ -93,9 +109,11 @@ impl Reader {
     }
 
     fn span(&mut self, section: Section<'_>, key: &str, default: Span) -> Span {
-        self.take(section, key, "a duration in quotes, like \"500ms\" or \"2s\"").unwrap_or(default)
+        self.take(section, key, SPAN_HINT).unwrap_or(default)
     }
 }
+
+const SPAN_HINT: &str = "a duration in quotes, like \"500ms\" or \"2s\"";
 
 const PANIC_HINT: &str = "a share in quotes, \"0%\" (never) to \"100%\"";
 

@@ -42,7 +42,7 @@ fn watches_that_tell_in_vain_are_counted_once_and_asked_again_at_the_next_look()
     play.on(id, Side::Client, data);
     play.on(id, Side::Backend, Completion::SendFailed(Errno::EAGAIN));
     play.out.clear();
-    let room = Ready { readable: false, writable: true, reset: false };
+    let room = Ready { readable: false, writable: true, reset: false, error: None };
     for _ in 0..FRUITLESS_MAX {
         play.table.on_ready(id, Side::Backend, room, play.now, &mut play.out);
         play.out.clear();

@@ -1,0 +1,123 @@
+//! How long a side may take nothing although bytes wait for it.
+//!
+//! A send that was answered is not delivered: its bytes are the kernel's until the peer has
+//! acknowledged them, and a peer that is paused, or gone, leaves them there. So a session is *looked
+//! at* about once a pulse while anything moves or waits: how much of what was sent on each leg is
+//! unacknowledged? What became less was taken, a byte at a time if need be. A side that takes
+//! nothing for the pool's `timeout.stalled` is given up; one that does not even acknowledge has
+//! vanished. The kernel's own timers (TCP_USER_TIMEOUT) do not tell a closed window from a dead
+//! peer, so none is set (docs/adr/0021).
+
+use weir_proto::reason::Why;
+use weir_proto::snapshot::Keepalive;
+
+use crate::action::{Action, Actions};
+use crate::base::clock::Now;
+use crate::event::{Side, Standing};
+use crate::limits::{STALLED_LOOKS, STALLED_PULSES_MAX, UNANSWERED_MIN};
+
+use super::Session;
+
+impl Session {
+    /// So many bytes are the kernel's, on their way to `side`.
+    pub(super) fn owe(&mut self, side: Side, count: u32) {
+        let owed = &mut self.owed[side as usize];
+        *owed = owed.saturating_add(count);
+    }
+
+    /// True if bytes were waiting for `side` at the last look.
+    fn waits(&self, side: Side) -> bool {
+        self.flows[side.other() as usize].undelivered
+    }
+
+    /// True if bytes that were sent may not have been acknowledged.
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        self.owed != [0; 2]
+    }
+
+    /// True if nobody has asked for a pulse how the peers stand. (After a rest it may be wrong, and
+    /// then the next look is a pulse late.)
+    #[must_use]
+    pub fn wants_look(&self, now: Now, pulse_ms: u32) -> bool {
+        self.looked_at.age_ms(now) >= pulse_ms
+    }
+
+    /// Asks how the peers stand; closely where bytes were waiting already.
+    pub fn ask_look(&mut self, now: Now, out: &mut Actions) {
+        self.looked_at = now.short_stamp();
+        let legs = self.legs.map(|leg| leg.expect("both legs are open while relaying"));
+        out.push(Action::Look { legs, closely: Side::BOTH.map(|side| self.waits(side)) });
+    }
+
+    /// What a look has found on one side.
+    pub fn looked(&mut self, side: Side, standing: Standing, now: Now) {
+        let waits = standing.unacked > 0;
+        let undelivered = &mut self.flows[side.other() as usize].undelivered;
+        let waited = core::mem::replace(undelivered, waits);
+        let owed = core::mem::replace(&mut self.owed[side as usize], standing.unacked);
+        // A send that was answered and not yet heard of is counted twice: once for each of them the
+        // side has a pulse more, which is the safe direction.
+        if !waited || standing.unacked < owed {
+            self.taken_at[side as usize] = now.stamp();
+        }
+        if waited && !waits {
+            self.moved_at = now; // it took the last of it: the session is idle from here on
+        }
+    }
+
+    /// Why `side` is to be given up, if it is. A peer has vanished when it has acknowledged nothing
+    /// for `silence_ms` (or for as long as it may take nothing), whatever was sent to it.
+    #[must_use]
+    pub fn gives_up(
+        &self,
+        side: Side,
+        standing: Standing,
+        silence_ms: u32,
+        now: Now,
+    ) -> Option<Why> {
+        if !self.waits(side) {
+            return None;
+        }
+        let limit = silence_ms.min(self.stalled_ms);
+        let stuck = self.taken_at[side as usize].age_ms(now);
+        let unanswered = standing.unanswered >= UNANSWERED_MIN;
+        if unanswered && standing.silent_ms >= limit && stuck >= limit {
+            return Some(Why::Vanished);
+        }
+        (stuck >= self.stalled_ms).then_some(Why::Stalled)
+    }
+
+    /// When the side that has waited longest will have taken nothing for too long; `None` if no
+    /// bytes wait.
+    #[must_use]
+    pub fn stalled_at(&self, now: Now) -> Option<Now> {
+        let stuck = self.stuck_ms(now)?;
+        Some(now.plus_millis(self.stalled_ms.saturating_sub(stuck)))
+    }
+
+    /// When a side that takes nothing is to be looked at again, in milliseconds: the longer it has
+    /// not, the later.
+    #[must_use]
+    pub fn look_again_ms(&self, now: Now, pulse_ms: u32) -> Option<u32> {
+        let stuck = self.stuck_ms(now)?;
+        Some((stuck / STALLED_LOOKS).clamp(pulse_ms, pulse_ms * STALLED_PULSES_MAX))
+    }
+
+    fn stuck_ms(&self, now: Now) -> Option<u32> {
+        let waiting = Side::BOTH.into_iter().filter(|side| self.waits(*side));
+        waiting.map(|side| self.taken_at[side as usize].age_ms(now)).max()
+    }
+
+    /// Turns keepalive on, once; sessions that end within a pulse do not pay for it.
+    pub fn keep_alive(&mut self, keepalive: [Keepalive; 2], out: &mut Actions) {
+        if core::mem::replace(&mut self.keepalive, true) {
+            return;
+        }
+        for (leg, keepalive) in self.legs.into_iter().zip(keepalive) {
+            if let Some(leg) = leg {
+                out.push(Action::KeepAlive { leg, keepalive });
+            }
+        }
+    }
+}

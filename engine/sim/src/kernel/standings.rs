@@ -1,0 +1,110 @@
+//! What weir's kernel knows of a peer that takes nothing, or that is gone: how much it has not
+//! acknowledged, how often it was asked in vain, when it is given up.
+
+use weir_core::event::{Errno, Leg, Side, Standing};
+use weir_proto::snapshot::Keepalive;
+
+use super::{Kernel, Note};
+use crate::net::ConnId;
+
+const MS: u64 = 1_000_000;
+/// The first retransmission; each following one takes twice as long.
+const RTO_MS: u64 = 200;
+
+impl Kernel {
+    pub(crate) fn standing(&mut self, leg: Leg, closely: bool) -> Standing {
+        let Some(id) = self.legs.conn(leg) else {
+            self.fail(format!("{leg:?} is looked at, and is not connected"));
+            return Standing::default();
+        };
+        self.learn_look(id);
+        let conn = &self.net.conns[id];
+        let unacked = u32::try_from(conn.unacked()).expect("windows are small");
+        let standing = Standing { unacked, ..Standing::default() };
+        match conn.gone {
+            _ if !closely || unacked == 0 => standing,
+            Some((since, _)) => {
+                let since_ms = |moment: u64| self.now.saturating_sub(moment) / MS;
+                let waited_ms = since_ms(since.max(conn.taken_at));
+                let tries = (0..16).take_while(|tries| RTO_MS * ((2 << tries) - 1) <= waited_ms);
+                let unanswered = u8::try_from(tries.count()).expect("at most 16");
+                let silent_ms = u32::try_from(since_ms(since)).unwrap_or(u32::MAX);
+                Standing { silent_ms, unanswered, ..standing }
+            }
+            // Its window is closed, and it answers each probe: they are up to 120 s apart.
+            None => {
+                let silent_ms = u32::try_from(self.chance.below(120_000)).expect("it is small");
+                let unanswered = u8::try_from(self.chance.below(2)).expect("0 or 1");
+                Standing { silent_ms, unanswered, ..standing }
+            }
+        }
+    }
+
+    pub(crate) fn keep_alive(&mut self, leg: Leg, keepalive: Keepalive) {
+        let Some(id) = self.legs.conn(leg) else {
+            return self.fail(format!("keepalive on {leg:?}, which is not connected"));
+        };
+        let Keepalive { idle_s, interval_s, count } = keepalive;
+        let seconds = u64::from(idle_s) + u64::from(interval_s) * u64::from(count);
+        self.net.conns[id].believes_ns = Some(seconds * 1000 * MS);
+    }
+
+    pub(crate) fn error(&mut self, leg: Leg) -> Option<Errno> {
+        let id = self.legs.conn(leg)?;
+        self.note("error asked for (conn)", [id, 0]);
+        self.net.conns[id].weir_error.take()
+    }
+
+    /// Time has passed: idle peers that are gone are given up.
+    pub fn give_up(&mut self) {
+        for id in 0..self.net.conns.len() {
+            if self.net.conns[id].given_up_at().is_some_and(|at| at <= self.now) {
+                self.note("given up (conn)", [id, 0]);
+                let conn = &mut self.net.conns[id];
+                conn.weir_reset = true;
+                conn.weir_error = Some(Errno::ETIMEDOUT);
+            }
+        }
+    }
+
+    fn conns_of(note: &Note) -> impl Iterator<Item = ConnId> + '_ {
+        Side::BOTH.into_iter().filter_map(|side| note.conns[side as usize])
+    }
+
+    /// True if bytes wait for one of the session's peers.
+    #[must_use]
+    pub fn has_unacked(&self, note: &Note) -> bool {
+        Kernel::conns_of(note).any(|id| self.net.conns[id].unacked() > 0)
+    }
+
+    /// The shard hears whether bytes wait for a peer, and so whether it has taken the last of them.
+    fn learn_look(&mut self, id: ConnId) {
+        let conn = &self.net.conns[id];
+        let (side, waits, gone) = (conn.side as usize, conn.unacked() > 0, conn.gone.is_some());
+        let takes = conn.takes;
+        let stuck_ms = self.now.saturating_sub(conn.taken_at) / MS;
+        let Some(note) = conn.session.and_then(|session| self.notes.get_mut(&session)) else {
+            return;
+        };
+        if std::mem::replace(&mut note.waits[side], waits) && !waits {
+            note.moved_at = self.now;
+        }
+        if waits && note.stuck[side].0 != takes {
+            note.stuck[side] = (takes, self.now);
+        }
+        let stalled_ms = note.timeouts.map_or(u64::MAX, |[_, _, stalled]| stalled.into());
+        // A millisecond is what rounding may cost.
+        note.given_up[side] = waits && (gone || stuck_ms + 1 >= stalled_ms);
+    }
+
+    /// The session's peers for which bytes wait, and when a look first saw that they had taken
+    /// nothing since they last did.
+    pub fn stuck(&self, note: &Note) -> impl Iterator<Item = (ConnId, Option<u64>)> {
+        let conns = Kernel::conns_of(note).map(|id| (id, &self.net.conns[id]));
+        let waiting = conns.filter(|(_, conn)| conn.unacked() > 0);
+        waiting.map(|(id, conn)| {
+            let (takes, seen_at) = note.stuck[conn.side as usize];
+            (id, (takes == conn.takes).then_some(seen_at))
+        })
+    }
+}
