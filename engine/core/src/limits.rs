@@ -120,8 +120,8 @@ pub const STOOD_STILL_MS: u32 = 100;
 /// milliseconds: until a turn takes no answer, and no longer than this.
 pub const CATCH_UP_MS: u32 = 250;
 
-/// Late turns in a row that are taken for a standstill. More are a shard that is slow, and its timers
-/// wait no longer.
+/// Late turns in a row that are taken for a standstill. More are a shard that is slow, and its
+/// timers wait no longer.
 pub const LATE_TURNS_MAX: u8 = 4;
 
 /// Orders that are taken in one turn.

@@ -275,8 +275,8 @@ fn check_hunger(session: &Session, note: &Note) -> Result<(), String> {
     Ok(())
 }
 
-/// A side for which bytes wait is looked at again and again; one that takes nothing is given up when
-/// its time is over, and one that is gone sooner.
+/// A side for which bytes wait is looked at again and again; one that takes nothing is given up
+/// when its time is over, and one that is gone sooner.
 fn check_patience(
     table: &Table,
     session: &Session,

@@ -1,0 +1,167 @@
+use super::*;
+use crate::spec::HealthKind;
+
+fn spec_with(pool: PoolSpec) -> Spec {
+    let listener = ListenerSpec {
+        bind: vec!["127.0.0.1:80".parse().unwrap()],
+        pool: "web".parse().unwrap(),
+        max_sessions: None,
+        state: Admin::Ready,
+        keepalive: KeepaliveSpec::default(),
+    };
+    Spec {
+        listener: [("web".parse().unwrap(), listener)].into(),
+        pool: [("web".parse().unwrap(), pool)].into(),
+    }
+}
+
+fn backend(address: &str) -> BackendSpec {
+    BackendSpec { address: address.parse().unwrap(), weight: 1, state: Admin::Ready }
+}
+
+fn build(spec: &Spec, previous: &Snapshot, ids: &mut IdSource) -> Result<Snapshot, Vec<Fault>> {
+    Snapshot::build(spec, previous.version.next(), previous, ids)
+}
+
+#[test]
+fn identities_survive_versions_until_the_address_changes() {
+    let mut ids = IdSource::default();
+    let mut pool = PoolSpec::default();
+    pool.backend.insert("b1".parse().unwrap(), backend("10.0.0.1:1"));
+    pool.backend.insert("b2".parse().unwrap(), backend("10.0.0.2:1"));
+    let first = build(&spec_with(pool.clone()), &Snapshot::empty(), &mut ids).unwrap();
+    pool.strategy = Strategy::Maglev;
+    pool.backend.insert("b2".parse().unwrap(), backend("10.0.0.3:1"));
+    let second = build(&spec_with(pool), &first, &mut ids).unwrap();
+    assert_eq!(second.version, Version(2));
+    assert_eq!(second.listeners[0].id, first.listeners[0].id);
+    assert_eq!(second.pools[0].id, first.pools[0].id);
+    assert_eq!(second.pools[0].backends[0].id, first.pools[0].backends[0].id);
+    assert_ne!(second.pools[0].backends[1].id, first.pools[0].backends[1].id);
+}
+
+#[test]
+fn a_listener_is_known_by_its_name_and_then_by_an_address() {
+    let mut ids = IdSource::default();
+    let bind = |ports: &[u16]| -> Vec<SocketAddr> {
+        ports.iter().map(|port| SocketAddr::from(([127, 0, 0, 1], *port))).collect()
+    };
+    let mut spec = spec_with(PoolSpec::default());
+    let some = spec.listener.values().next().unwrap().clone();
+    let mut version = |listeners: &[(&str, &[u16])], previous: &Snapshot| {
+        let listeners = listeners.iter().map(|(name, ports)| {
+            (name.parse().unwrap(), ListenerSpec { bind: bind(ports), ..some.clone() })
+        });
+        spec.listener = listeners.collect();
+        build(&spec, previous, &mut ids).unwrap()
+    };
+    let id = |snapshot: &Snapshot, name: &str| snapshot.listener(name).unwrap().id;
+    let first = version(&[("a", &[1, 2]), ("b", &[3])], &Snapshot::empty());
+    // One address less and another one more: the same listener.
+    let second = version(&[("a", &[2, 4]), ("b", &[3])], &first);
+    assert_eq!(id(&second, "a"), id(&first, "a"));
+    // Renamed; one whose name stays is itself, even if it gives an address away.
+    let third = version(&[("b", &[5]), ("c", &[2, 4]), ("d", &[3])], &second);
+    assert_eq!(id(&third, "c"), id(&first, "a"));
+    assert_eq!(id(&third, "b"), id(&first, "b"));
+    assert!(![id(&first, "a"), id(&first, "b")].contains(&id(&third, "d")));
+    // Nobody is two listeners.
+    let fourth = version(&[("e", &[2]), ("f", &[4])], &third);
+    assert_eq!(id(&fourth, "e"), id(&third, "c"));
+    assert_ne!(id(&fourth, "f"), id(&third, "c"));
+}
+
+#[test]
+fn a_snapshot_gives_back_its_spec() {
+    let mut pool = PoolSpec::default();
+    pool.backend.insert("b1".parse().unwrap(), backend("[::1]:1"));
+    pool.timeout.stalled = Some(Span::from_millis(1_500));
+    pool.keepalive.count = 3;
+    let mut spec = spec_with(pool);
+    spec.listener.values_mut().for_each(|it| it.keepalive.idle = Span::from_secs(7));
+    let snapshot = build(&spec, &Snapshot::empty(), &mut IdSource::default()).unwrap();
+    assert_eq!(snapshot.spec(), spec);
+}
+
+#[test]
+fn every_fault_says_where_it_is() {
+    let mut pool = PoolSpec::default();
+    pool.backend.insert("b1".parse().unwrap(), backend("10.0.0.1:0"));
+    pool.health.kind = HealthKind::SendExpect;
+    pool.health.rise = 0;
+    pool.timeout.idle = Span::from_secs(0);
+    pool.timeout.stalled = Some(Span::from_secs(0));
+    pool.keepalive = KeepaliveSpec {
+        idle: Span::from_secs(40_000),
+        interval: Span::from_millis(1_500),
+        count: 128,
+    };
+    pool.retry.attempts = 9;
+    pool.retry.within = Span::from_secs(0);
+    pool.health.slow_start = Span::from_secs(8 * 86_400);
+    let mut spec = spec_with(pool);
+    spec.listener.values_mut().next().unwrap().pool = "wbe".parse().unwrap();
+    let faults = build(&spec, &Snapshot::empty(), &mut IdSource::default()).unwrap_err();
+    let at: Vec<&str> = faults.iter().map(|fault| fault.at.as_str()).collect();
+    assert_eq!(
+        at,
+        [
+            "listener.web.pool",
+            "pool.web.timeout.idle",
+            "pool.web.retry.within",
+            "pool.web.timeout.stalled",
+            "pool.web.health.slow-start",
+            "pool.web.health.rise",
+            "pool.web.retry.attempts",
+            "pool.web.keepalive.idle",
+            "pool.web.keepalive.interval",
+            "pool.web.keepalive.count",
+            "pool.web.health.expect",
+            "pool.web.backend.b1.address",
+        ]
+    );
+    assert!(faults[0].hint.contains("web"), "{:?}", faults[0]);
+}
+
+use crate::spec::Span;
+
+#[test]
+fn a_pool_panics_below_its_share_of_those_that_could_take_sessions() {
+    for (percent, up, members, panic) in [
+        (50, 0, 0, false),
+        (50, 0, 1, true),
+        (50, 1, 2, false),
+        (50, 1, 3, true),
+        (50, 2, 4, false),
+        (0, 0, 4, false),
+        (100, 3, 4, true),
+        (100, 4, 4, false),
+    ] {
+        assert_eq!(panics(Percent::new(percent), up, members), panic, "{percent} {up}/{members}");
+    }
+}
+
+#[test]
+fn escapes_become_bytes() {
+    assert_eq!(unescape(r"PING\r\n\x00\\"), Some(b"PING\r\n\0\\".to_vec()));
+    for bad in ["\\", "\\q", "\\x1", "\\xzz"] {
+        assert_eq!(unescape(bad), None, "{bad}");
+    }
+}
+
+#[test]
+fn a_wildcard_takes_its_port_and_family_in_every_spelling() {
+    let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+    let (v4, v6) = ([at("0.0.0.0:80")], [at("[::]:80")]);
+    for (address, by_v4, by_v6) in [
+        ("10.0.0.1:80", true, false),
+        ("[::ffff:10.0.0.1]:80", true, false), // the kernel connects to 10.0.0.1
+        ("[fd00::1]:80", false, true),
+        ("[::10.0.0.1]:80", false, true), // an old spelling, which is IPv6
+        ("10.0.0.1:81", false, false),
+        ("[::ffff:10.0.0.1]:81", false, false),
+    ] {
+        let taken = (takes(&v4, at(address)), takes(&v6, at(address)));
+        assert_eq!(taken, (by_v4, by_v6), "{address}");
+    }
+}
