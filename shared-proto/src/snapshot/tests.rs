@@ -1,3 +1,5 @@
+//! Identities across versions, what a snapshot gives back, and where a fault says that it is.
+
 use super::*;
 use crate::spec::HealthKind;
 

@@ -3,9 +3,9 @@
 //! A send that was answered is not delivered: its bytes are the kernel's until the peer has
 //! acknowledged them, and a peer that is paused, or gone, leaves them there. So a session is
 //! *looked at* about once a pulse while anything moves or waits: how much of what was sent on each
-//! leg is unacknowledged? What became less was taken, a byte at a time if need be. A side that takes
-//! nothing for the pool's `timeout.stalled` is given up; one that does not even acknowledge has
-//! vanished. The kernel's own timers (TCP_USER_TIMEOUT) do not tell a closed window from a dead
+//! leg is unacknowledged? What became less was taken, a byte at a time if need be. A side that
+//! takes nothing for the pool's `timeout.stalled` is given up; one that does not even acknowledge
+//! has vanished. The kernel's own timers (TCP_USER_TIMEOUT) do not tell a closed window from a dead
 //! peer, so none is set (docs/adr/0021).
 
 use weir_proto::reason::Why;
