@@ -152,9 +152,14 @@ impl Ledger {
                 continue;
             }
             self.failures.insert(backend, 0);
-            self.own_ejections.remove(&backend);
+            let was_own = self.own_ejections.remove(&backend);
             let before = self.health.insert(backend, health).unwrap_or(BackendHealth::Up);
-            self.said.health(backend, (before, health), now);
+            // After a kill not every ejection is known: it may have been up all along, or down.
+            if self.fuzzy && (was_own || before == BackendHealth::Up) {
+                self.said.forget(backend);
+            } else {
+                self.said.health(backend, (before, health), now);
+            }
             self.shares.hear(backend, (before, health), now);
         }
     }
@@ -462,3 +467,7 @@ impl Ledger {
         self.accepted == self.ended && self.collected.is_empty()
     }
 }
+
+#[cfg(test)]
+#[path = "check/tests.rs"]
+mod tests;

@@ -7,7 +7,6 @@ use weir_core::view::{Figures, View};
 use weir_proto::ids::BackendId;
 use weir_proto::order::BackendHealth;
 use weir_proto::snapshot::Snapshot;
-use weir_proto::spec::Strategy;
 
 use super::Ledger;
 
@@ -51,6 +50,16 @@ impl Said {
         }
     }
 
+    /// It is not known whether, and when, it has recovered.
+    pub(super) fn forget(&mut self, id: BackendId) {
+        self.recovered.remove(&id);
+    }
+
+    #[cfg(test)]
+    pub(super) fn expects_a_ramp(&self, id: BackendId) -> bool {
+        self.recovered.contains_key(&id)
+    }
+
     pub(super) fn adopt(&mut self, before: Option<&Snapshot>, after: &Snapshot, now: u64) {
         let begins = super::shares::begins(before, after);
         let (mut elsewhere, mut recovered) = (BTreeMap::new(), BTreeMap::new());
@@ -68,8 +77,7 @@ impl Said {
     /// A pick that finds a slow start over forgets it.
     fn follow(&mut self, snapshot: &Snapshot) {
         for (pool, backend) in snapshot.backends() {
-            let ramps = pool.strategy != Strategy::Maglev;
-            let ramp_ms = if ramps { pool.health.slow_start.millis } else { 0 };
+            let ramp_ms = super::shares::slow_start_ms(pool);
             if let Some(recovered) = self.recovered.get_mut(&backend.id) {
                 recovered.ramp_ms = recovered.ramp_ms.min(ramp_ms);
             }

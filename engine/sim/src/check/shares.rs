@@ -24,6 +24,11 @@ pub(super) fn begins(before: Option<&Snapshot>, after: &Snapshot) -> BTreeSet<Ba
     begin
 }
 
+/// For how long a share grows in this pool; 0 is not at all.
+pub(super) fn slow_start_ms(pool: &Pool) -> u64 {
+    if pool.strategy == Strategy::Maglev { 0 } else { pool.health.slow_start.millis }
+}
+
 /// Backends whose share grows.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
@@ -35,6 +40,8 @@ pub(super) struct Shares {
 #[derive(Clone, Copy, Debug)]
 struct Growing {
     since: u64,
+    /// The shortest slow start of the versions that are over: a pick under it may have ended this.
+    shortest_ms: u64,
     /// The sessions that it might have had at most, on average, and those that it got.
     due: f64,
     got: f64,
@@ -42,13 +49,18 @@ struct Growing {
 
 impl Growing {
     fn new(since: u64) -> Growing {
-        Growing { since, due: 0.0, got: 0.0 }
+        Growing { since, shortest_ms: u64::MAX, due: 0.0, got: 0.0 }
     }
 }
 
 impl Shares {
     /// A new version: see [`begins`].
     pub(super) fn adopt(&mut self, before: Option<&Snapshot>, after: &Snapshot, now: u64) {
+        for (pool, backend) in before.iter().flat_map(|snapshot| snapshot.backends()) {
+            if let Some(growing) = self.growing.get_mut(&backend.id) {
+                growing.shortest_ms = growing.shortest_ms.min(slow_start_ms(pool));
+            }
+        }
         for id in begins(before, after) {
             self.growing.insert(id, Growing::new(now));
         }
@@ -87,8 +99,8 @@ impl Shares {
         picked: BackendId,
         now: u64,
     ) -> Result<(), String> {
-        let slow_start = pool.health.slow_start.millis;
-        if slow_start == 0 || pool.strategy == Strategy::Maglev {
+        let slow_start = slow_start_ms(pool);
+        if slow_start == 0 {
             return Ok(());
         }
         for backend in &pool.backends {
@@ -96,6 +108,9 @@ impl Shares {
             let elapsed = (now / 1_000_000).saturating_sub(growing.since / 1_000_000);
             if elapsed >= slow_start {
                 self.growing.remove(&backend.id);
+                continue;
+            }
+            if elapsed >= growing.shortest_ms {
                 continue;
             }
             self.checked += 1;
