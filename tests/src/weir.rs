@@ -286,6 +286,23 @@ impl Weir {
         kill_process(pid.expect("a process has an id"), signal).expect("weir runs");
     }
 
+    /// Stops the process (SIGSTOP) and comes back when none of its threads runs any more: until
+    /// then they take what comes. SIGCONT lets it go on.
+    ///
+    /// # Panics
+    /// If it is gone.
+    pub fn halt(&self) {
+        self.signal(Signal::STOP);
+        let is_halted = |task: fs::DirEntry| {
+            let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_none_or(|(_, fields)| fields.starts_with('T'))
+        };
+        clock::wait_for("weir to stand still", || {
+            let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("weir runs");
+            tasks.flatten().all(is_halted)
+        });
+    }
+
     /// How it ended, if it has.
     pub fn exited(&mut self) -> Option<ExitStatus> {
         self.process.as_mut().and_then(Process::poll)

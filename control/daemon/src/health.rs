@@ -183,13 +183,11 @@ impl Health {
     /// The operator says that the backend is ready: its hold ends, and how often it went down is
     /// forgotten. The transition, if it comes up by that.
     pub(crate) fn end_hold(&mut self, id: BackendId, now: Now) -> Option<Transition> {
-        let transition = self.change(id, |watched| {
+        self.change(id, |watched| {
             let checked = watched.is_checked();
             watched.hysteresis.forgive(watched.rules(), checked, now)?;
             Some(watched.transition("the hold was ended", now))
-        });
-        self.wake();
-        transition
+        })
     }
 
     /// Brings up whom a hold, or the wait for a first check, keeps down where the pool has nobody
@@ -210,10 +208,10 @@ impl Health {
             });
             self.untold.extend(transition);
         }
-        self.wake();
     }
 
-    /// Changes one backend and keeps what is known of its pool, and when its hold ends.
+    /// Changes one backend and keeps what is known of its pool, and when its hold ends. Wakes the
+    /// prober: what it waits for may have changed.
     fn change(
         &mut self,
         id: BackendId,
@@ -229,6 +227,7 @@ impl Health {
             self.set_due(&mut watched, end);
         }
         self.watched.insert(id, watched);
+        self.wake();
         transition
     }
 

@@ -214,3 +214,27 @@ fn a_new_spec_begins_again_and_an_old_answer_is_dropped() {
     health.on_checked(&gone[0], Outcome::Good, at(100), at(102));
     assert_eq!((health.next_due(), health.schedule.in_flight()), (None, 0));
 }
+
+/// The prober sleeps until what was next when it went to sleep: nothing at all, where nothing is
+/// checked.
+#[test]
+fn whatever_changes_what_is_next_wakes_the_prober() {
+    type Step = fn(&mut Health, &World);
+    let steps: [(&str, Step); 4] = [
+        ("the first version", |health, world| health.adopt(&world.snapshot, at(0))),
+        ("an ejection", |health, world| {
+            assert_eq!(health.on_ejected(world.id("b1"), ConnectFault::Timeout, at(1)).len(), 1);
+        }),
+        ("the end of a hold", |health, world| {
+            assert!(health.end_hold(world.id("b1"), at(2)).is_some());
+        }),
+        ("a version", |health, world| health.adopt(&world.snapshot, at(3))),
+    ];
+    let world = World::new(HealthSpec { kind: HealthKind::None, ..tcp() }, &addresses(4));
+    let mut health = Health::new();
+    for (what, step) in steps {
+        health.waker = Some(std::task::Waker::noop().clone());
+        step(&mut health, &world);
+        assert!(health.waker.is_none(), "{what} wakes nobody");
+    }
+}
