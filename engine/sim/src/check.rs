@@ -90,8 +90,9 @@ pub struct Ledger {
     counts: Counts,
     /// Who listens at each address, or did last.
     listens: BTreeMap<SocketAddr, ListenerId>,
-    /// A client has waited for a place after its accept: when it counts is not known exactly.
-    delayed: bool,
+    /// Clients that have waited for a place after their accept: when one counts is not known
+    /// exactly, and whether it does neither, for its listener may close before.
+    late: u64,
     /// No client is let in any more.
     draining: bool,
     /// Where the last client came in, if nothing was seen since.
@@ -276,12 +277,18 @@ impl Ledger {
     /// Clients of a listener that were let in; `None` if that is not known exactly.
     #[must_use]
     pub fn admitted(&self, id: ListenerId) -> Option<u64> {
-        (!self.delayed).then(|| self.admitted.get(&id).copied().unwrap_or(0))
+        (self.late == 0).then(|| self.admitted.get(&id).copied().unwrap_or(0))
     }
 
     /// So many clients were accepted and had to wait for a session.
     pub fn parked(&mut self, count: u64) {
-        self.delayed |= count > 0;
+        self.late = self.late.max(count);
+    }
+
+    /// As many clients as have waited after their accept.
+    #[must_use]
+    pub fn late(&self) -> u64 {
+        self.late
     }
 
     fn tally(&mut self, address: SocketAddr) -> &mut Tally {
@@ -371,7 +378,7 @@ impl Ledger {
         }
         let heard = (expected.accepted, expected.not_accepted);
         let differ = self.accepted != heard.0 as u64 || self.rejected > heard.1 as u64;
-        if differ && !self.delayed {
+        if differ && self.late == 0 {
             let (accepted, rejected) = (self.accepted, self.rejected);
             return Err(format!("{accepted} accepted, {rejected} rejected; heard {heard:?}"));
         }

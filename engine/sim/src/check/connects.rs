@@ -78,7 +78,7 @@ impl Ledger {
         attempt.first_at = first_at;
         let pool = self.place(id).map(|(pool, _)| pool.id);
         self.attempts.entry(session).or_default().live = pool;
-        if let (true, Some(listens)) = (fresh && !self.delayed, self.came_in.take()) {
+        if let (true, Some(listens)) = (fresh && self.late == 0, self.came_in.take()) {
             self.check_pool(listens, id)?;
         }
         let Some((pool, backend)) = self.place(id) else {
