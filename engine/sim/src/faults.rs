@@ -122,8 +122,18 @@ impl Whole {
             full_disks: rate(chance),
             rests: rate(chance),
             rots: chance.pick(&[0, 500]),
-            control_deaths: rate(chance) / 4,
+            control_deaths: rate(chance),
         }
+        .with_room_for_a_caretaker(chance)
+    }
+
+    /// Where control dies the mailboxes are often roomy and addresses free: the caretaker says a
+    /// thing once, and only then must all of it arrive.
+    fn with_room_for_a_caretaker(self, chance: &mut Chance) -> Whole {
+        if self.control_deaths > 0 && chance.below(4) > 0 {
+            return Whole { orders_max: 64, bind_errors: 0, ..self };
+        }
+        self
     }
 
     /// The same process with nothing going wrong any more.

@@ -153,7 +153,10 @@ impl Disk {
     pub fn rot(&self) {
         let mut platter = self.platter();
         let length = platter.cached.len();
-        let place = platter.chance.below(length.max(1));
+        // Most of the file is empty; where something stands a bit is more likely missed.
+        let mut places = (0..64).map(|_| platter.chance.below(length.max(1))).collect::<Vec<_>>();
+        places.sort_by_key(|place| platter.cached.get(*place).is_none_or(|byte| *byte == 0));
+        let place = places[0];
         let bit = 1 << platter.chance.below(8);
         platter.flip((place, bit));
         platter.rotten = Some((place, bit));
