@@ -28,6 +28,8 @@ const MS: u64 = 1_000_000;
 /// The longest that a peer which is gone may be waited for in a calm world: a connect and its
 /// retries, then keepalive, or a few looks at what waits.
 const VANISHED_MS: u64 = 60_000;
+/// By how much longer if others that are gone had the sessions before it.
+const QUEUED_MS: u64 = 10_000;
 
 /// What one run did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -286,7 +288,8 @@ impl<I: Io> World<I> {
         // Behind a limit of one session, clients whose backends never answer wait for each other.
         let waits_ms = swarm.connect_ms * 4 * (swarm.clients + 1) + 2000;
         // A peer that is gone is given up when keepalive or the pool says.
-        let gone_ms = if swarm.vanishes > 0 { VANISHED_MS } else { 0 };
+        let gone = self.kernel.borrow().net.conns.iter().filter(|it| it.gone.is_some()).count();
+        let gone_ms = if swarm.vanishes > 0 { VANISHED_MS + gone as u64 * QUEUED_MS } else { 0 };
         let bound = self.kernel.borrow().now + (waits_ms as u64 + gone_ms) * MS;
         for _ in 0..SETTLE_ROUNDS_MAX {
             let before = self.activity();

@@ -57,7 +57,8 @@ impl Session {
         let waited = core::mem::replace(undelivered, waits);
         let owed = core::mem::replace(&mut self.owed[side as usize], standing.unacked);
         // A send that was answered and not yet heard of is counted twice: once for each of them the
-        // side has a pulse more, which is the safe direction.
+        // side has a pulse more. And it may hide what the side took just now, after it had taken
+        // nothing until then: by as much as answers are behind the side is given up too early.
         if !waited || standing.unacked < owed {
             self.taken_at[side as usize] = now.stamp();
         }

@@ -1,10 +1,11 @@
 //! What weir's kernel knows of a peer that takes nothing, or that is gone: how much it has not
 //! acknowledged, how often it was asked in vain, when it is given up.
 
-use weir_core::event::{Errno, Leg, Side, Standing};
+use weir_core::event::{Completion, Errno, Leg, Side, Standing};
+use weir_engine::io::Outcome;
 use weir_proto::snapshot::Keepalive;
 
-use super::{Kernel, Note};
+use super::{Kernel, Note, leg_of};
 use crate::net::ConnId;
 
 const MS: u64 = 1_000_000;
@@ -17,7 +18,7 @@ impl Kernel {
             self.fail(format!("{leg:?} is looked at, and is not connected"));
             return Standing::default();
         };
-        self.learn_look(id);
+        self.learn_look(leg, id);
         let conn = &self.net.conns[id];
         let unacked = u32::try_from(conn.unacked()).expect("windows are small");
         let standing = Standing { unacked, ..Standing::default() };
@@ -78,11 +79,21 @@ impl Kernel {
     }
 
     /// The shard hears whether bytes wait for a peer, and so whether it has taken the last of them.
-    fn learn_look(&mut self, id: ConnId) {
-        let conn = &self.net.conns[id];
+    fn learn_look(&mut self, leg: Leg, id: ConnId) {
+        // What a peer took is not seen while a send that has filled it up again was not heard of.
+        let is_hidden = self.answers.iter().any(|answer| {
+            let sent = matches!(answer.outcome, Outcome::Session(Completion::Sent(_)));
+            sent && leg_of(answer.asked.op) == Some(leg)
+        });
+        let conn = &mut self.net.conns[id];
+        let waited = conn.session.and_then(|it| self.notes.get(&it));
+        let waited = waited.is_some_and(|note| note.waits[conn.side as usize]);
+        if !is_hidden || !waited {
+            conn.seen_taken_at = conn.taken_at;
+        }
         let (side, waits, gone) = (conn.side as usize, conn.unacked() > 0, conn.gone.is_some());
         let takes = conn.takes;
-        let stuck_ms = self.now.saturating_sub(conn.taken_at) / MS;
+        let stuck_ms = self.now.saturating_sub(conn.seen_taken_at) / MS;
         let Some(note) = conn.session.and_then(|session| self.notes.get_mut(&session)) else {
             return;
         };
