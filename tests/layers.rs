@@ -1,4 +1,4 @@
-//! Who may name whom (architecture.md, Layout). Imports only go down the list.
+//! Who may name whom (docs/architecture.md, Layout). Imports only go down the list.
 //!
 //! The sources are read as text: comments and strings do not count, every path does.
 
@@ -238,7 +238,7 @@ mod planted {
         assert_eq!(lines(crates, "engine/core/src/pick.rs", text), [3]);
         assert_eq!(lines(crates, "shared-proto/src/ids.rs", text), [2, 3]);
         assert_eq!(lines(crates, "engine/src/shard.rs", text), NONE);
-        let text = "use weir_control::desk;\n";
+        let text = "use weir_control::planner;\n";
         assert_eq!(lines(crates, "engine/src/shard.rs", text), [1]);
         assert_eq!(lines(crates, "control/daemon/src/main.rs", text), NONE);
         assert_eq!(lines(crates, "engine/sim/src/lib.rs", text), NONE);

@@ -6,9 +6,9 @@
 
 pub mod bulk;
 pub mod crr;
-pub mod herd;
+pub mod echo_servers;
 pub mod idle;
-pub mod pasture;
+pub mod many_connections;
 pub mod rr;
 pub mod serve;
 

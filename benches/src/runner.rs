@@ -3,6 +3,7 @@
 pub mod bars;
 pub mod config;
 pub mod counters;
+pub mod fairness;
 pub mod machine;
 pub mod million;
 pub mod peer;
@@ -11,8 +12,7 @@ pub mod process;
 pub mod report;
 pub mod run;
 pub mod scenario;
-pub mod sheet;
-pub mod stand;
+pub mod testbed;
 pub mod tools;
 pub mod work;
 

@@ -7,12 +7,12 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 
 /// A backend that ends with the test.
-struct Backend {
+struct TestBackend {
     child: Child,
     address: SocketAddr,
 }
 
-impl Backend {
+impl TestBackend {
     fn start(mode: &str) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_weir-load"))
             .args(["serve", "--listen", "127.0.0.1:0", "--seconds", "60", "--mode", mode])
@@ -27,7 +27,7 @@ impl Backend {
     }
 }
 
-impl Drop for Backend {
+impl Drop for TestBackend {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -48,7 +48,7 @@ fn load(address: SocketAddr, arguments: &str) -> (i32, Value) {
 
 #[test]
 fn round_trips_closed_and_open() {
-    let backend = Backend::start("echo");
+    let backend = TestBackend::start("echo");
     let (code, report) = load(backend.address, "rr --connections 8 --count 500 --seconds 20");
     assert_eq!((code, &report["round_trips"], &report["errors"]), (0, &500.into(), &0.into()));
     assert!(report["p50_us"].as_f64() > Some(0.0), "{report}");
@@ -64,7 +64,7 @@ fn round_trips_closed_and_open() {
 
 #[test]
 fn a_large_request_goes_through_in_pieces() {
-    let backend = Backend::start("echo");
+    let backend = TestBackend::start("echo");
     let (code, report) =
         load(backend.address, "rr --connections 2 --count 40 --size 262144 --seconds 20");
     assert_eq!((code, &report["round_trips"], &report["errors"]), (0, &40.into(), &0.into()));
@@ -72,7 +72,7 @@ fn a_large_request_goes_through_in_pieces() {
 
 #[test]
 fn churn_with_reset_and_with_fin() {
-    let backend = Backend::start("echo");
+    let backend = TestBackend::start("echo");
     for close in ["crr --concurrency 8 --count 200", "crr --concurrency 8 --count 200 --fin"] {
         let (code, report) = load(backend.address, close);
         assert_eq!((code, &report["connections"], &report["errors"]), (0, &200.into(), &0.into()));
@@ -82,7 +82,7 @@ fn churn_with_reset_and_with_fin() {
 #[test]
 fn bulk_down_and_up() {
     for (mode, direction) in [("source", "down"), ("sink", "up")] {
-        let backend = Backend::start(mode);
+        let backend = TestBackend::start(mode);
         let arguments = format!("bulk --streams 3 --bytes 5000001 --direction {direction}");
         let (code, report) = load(backend.address, &arguments);
         assert_eq!((code, &report["errors"]), (0, &0.into()), "{report}");
@@ -92,7 +92,7 @@ fn bulk_down_and_up() {
 
 #[test]
 fn idle_holds_until_its_input_ends() {
-    let backend = Backend::start("echo");
+    let backend = TestBackend::start("echo");
     let mut child = Command::new(env!("CARGO_BIN_EXE_weir-load"))
         .args(["idle", "--connections", "300", "--target", &backend.address.to_string()])
         .stdin(Stdio::piped())
@@ -155,7 +155,7 @@ fn a_herd_takes_its_steps_and_loses_none() {
 #[test]
 fn http_answers_each_head() {
     use std::io::Write;
-    let backend = Backend::start("http");
+    let backend = TestBackend::start("http");
     let mut stream = std::net::TcpStream::connect(backend.address).expect("connects");
     stream.write_all(b"GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n").expect("sends");
     stream.shutdown(std::net::Shutdown::Write).expect("half closes");
@@ -167,13 +167,13 @@ fn http_answers_each_head() {
 #[test]
 fn a_wrong_backend_is_an_error_not_a_number() {
     // The source takes the request for a length and a key, and answers other bytes.
-    let backend = Backend::start("source");
+    let backend = TestBackend::start("source");
     let (code, report) = load(backend.address, "rr --connections 1 --count 5 --seconds 1");
     assert_eq!((code, &report["round_trips"], &report["errors"]), (1, &0.into(), &1.into()));
     let error = report["first_error"].as_str().expect("a text");
     assert!(error.contains("the answer is not the request"), "{error}");
     // The http backend answers nothing to a source's request: the time is over.
-    let backend = Backend::start("http");
+    let backend = TestBackend::start("http");
     let answers = load(backend.address, "bulk --streams 1 --bytes 100 --seconds 0.2");
     assert_eq!((answers.0, &answers.1["errors"]), (1, &1.into()), "{}", answers.1);
     let closed = TcpListener::bind("127.0.0.1:0").expect("binds").local_addr().expect("address");

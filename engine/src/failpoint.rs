@@ -8,13 +8,13 @@ use crate::sys;
 /// What a shard does at the begin of its next turn, or at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It sleeps for so many milliseconds and panics, in one turn.
+    /// It sleeps for N milliseconds and panics, in one turn.
     Panic(u32),
-    /// It computes for so many milliseconds.
+    /// It computes for N milliseconds.
     Spin(u32),
-    /// It sleeps for so many milliseconds, outside of its ring.
+    /// It sleeps for N milliseconds, outside of its ring.
     Sleep(u32),
-    /// It waits in its ring for so many milliseconds, whatever it has asked for.
+    /// It waits in its ring for N milliseconds, whatever it has asked for.
     Linger(u32),
 }
 

@@ -53,11 +53,11 @@ struct Lines {
 
 /// The shard's end.
 #[derive(Clone, Debug)]
-pub(crate) struct Heart(Arc<Lines>);
+pub(crate) struct Heartbeat(Arc<Lines>);
 
 /// The watchdog's end.
 #[derive(Clone, Debug)]
-pub struct Pulse {
+pub struct HeartbeatMonitor {
     lines: Arc<Lines>,
     bell: Arc<OwnedFd>,
 }
@@ -82,12 +82,12 @@ impl Beat {
 }
 
 /// A pair of ends. `bell` wakes the shard.
-pub(crate) fn pair(bell: Arc<OwnedFd>) -> (Heart, Pulse) {
+pub(crate) fn pair(bell: Arc<OwnedFd>) -> (Heartbeat, HeartbeatMonitor) {
     let lines = Arc::new(Lines::default());
-    (Heart(Arc::clone(&lines)), Pulse { lines, bell })
+    (Heartbeat(Arc::clone(&lines)), HeartbeatMonitor { lines, bell })
 }
 
-impl Heart {
+impl Heartbeat {
     /// The calling thread is the shard's from now on.
     pub(crate) fn begin(&self) {
         self.0.own.task.store(thread::id(), Ordering::Relaxed);
@@ -146,7 +146,7 @@ fn is_fenced(lines: &Lines) -> bool {
     lines.told.fences.load(Ordering::Relaxed) != lines.own.heeded.load(Ordering::Relaxed)
 }
 
-impl Pulse {
+impl HeartbeatMonitor {
     /// Where the shard is.
     #[must_use]
     pub fn beat(&self) -> Beat {
@@ -203,59 +203,62 @@ impl Pulse {
 mod tests {
     use super::*;
 
-    fn ends() -> (Heart, Pulse) {
+    fn ends() -> (Heartbeat, HeartbeatMonitor) {
         pair(Arc::new(eventfd::new().unwrap()))
     }
 
     #[test]
     fn a_turn_is_seen_and_so_is_waiting() {
-        let (heart, pulse) = ends();
-        assert_eq!(pulse.beat(), Beat::default());
-        heart.rest(None);
-        assert_eq!(pulse.beat(), Beat { turn: 0, waits: true, due: None });
-        heart.rest(None);
-        heart.wake();
-        assert_eq!(pulse.beat(), Beat { turn: 1, waits: false, due: None });
+        let (heartbeat, monitor) = ends();
+        assert_eq!(monitor.beat(), Beat::default());
+        heartbeat.rest(None);
+        assert_eq!(monitor.beat(), Beat { turn: 0, waits: true, due: None });
+        heartbeat.rest(None);
+        heartbeat.wake();
+        assert_eq!(monitor.beat(), Beat { turn: 1, waits: false, due: None });
         // The one that is built after a panic goes on counting.
-        heart.clone().wake();
-        assert_eq!(pulse.beat(), Beat { turn: 2, waits: false, due: None });
+        heartbeat.clone().wake();
+        assert_eq!(monitor.beat(), Beat { turn: 2, waits: false, due: None });
     }
 
     #[test]
     fn one_that_waits_for_longer_than_it_asked_for_is_overdue() {
-        let (heart, pulse) = ends();
+        let (heartbeat, monitor) = ends();
         let at = |nanos| Now { nanos };
-        heart.rest(Some(at(50)));
-        assert_eq!(pulse.beat(), Beat { turn: 0, waits: true, due: Some(at(50)) });
-        assert_eq!([49, 50, 51].map(|now| pulse.beat().is_overdue(at(now))), [false, false, true]);
-        heart.wake();
-        assert!(!pulse.beat().is_overdue(at(51)), "it turns");
-        heart.rest(None);
-        assert!(!pulse.beat().is_overdue(at(u64::MAX)), "it waits for news");
+        heartbeat.rest(Some(at(50)));
+        assert_eq!(monitor.beat(), Beat { turn: 0, waits: true, due: Some(at(50)) });
+        assert_eq!(
+            [49, 50, 51].map(|now| monitor.beat().is_overdue(at(now))),
+            [false, false, true]
+        );
+        heartbeat.wake();
+        assert!(!monitor.beat().is_overdue(at(51)), "it turns");
+        heartbeat.rest(None);
+        assert!(!monitor.beat().is_overdue(at(u64::MAX)), "it waits for news");
     }
 
     #[test]
     fn a_thread_is_known_by_its_number_while_it_lives() {
-        let (heart, pulse) = ends();
-        assert_eq!((pulse.task(), pulse.cpu_ns()), (None, None));
-        heart.begin();
-        let before = pulse.cpu_ns().expect("this thread is there");
+        let (heartbeat, monitor) = ends();
+        assert_eq!((monitor.task(), monitor.cpu_ns()), (None, None));
+        heartbeat.begin();
+        let before = monitor.cpu_ns().expect("this thread is there");
         assert!((0..10_000).map(std::hint::black_box).sum::<u64>() > 0);
-        assert!(pulse.cpu_ns().expect("it still is") > before);
-        let path = format!("/proc/self/task/{}/comm", pulse.task().unwrap());
+        assert!(monitor.cpu_ns().expect("it still is") > before);
+        let path = format!("/proc/self/task/{}/comm", monitor.task().unwrap());
         assert!(std::fs::exists(path).unwrap());
-        heart.end();
-        assert_eq!(pulse.task(), None);
+        heartbeat.end();
+        assert_eq!(monitor.task(), None);
     }
 
     #[test]
     fn a_fence_is_heeded_once() {
-        let (heart, pulse) = ends();
-        assert!(!heart.heed() && !heart.is_fenced());
-        pulse.fence();
-        assert!(heart.is_fenced() && pulse.is_fenced());
-        pulse.fence();
-        assert!(heart.heed() && !heart.heed());
-        assert!(!heart.is_fenced() && !pulse.is_fenced());
+        let (heartbeat, monitor) = ends();
+        assert!(!heartbeat.heed() && !heartbeat.is_fenced());
+        monitor.fence();
+        assert!(heartbeat.is_fenced() && monitor.is_fenced());
+        monitor.fence();
+        assert!(heartbeat.heed() && !heartbeat.heed());
+        assert!(!heartbeat.is_fenced() && !monitor.is_fenced());
     }
 }

@@ -10,9 +10,10 @@ pub use token::{Kind, Token};
 use weir_core::action::How;
 use weir_core::base::clock::Now;
 use weir_core::event::{
-    BufferId, Chunk, Completion, Errno, Interest, Leg, Moved, PipeId, Ready, Receive, Standing,
+    BufferId, Chunk, Completion, Errno, Interest, Leg, PeerProgress, PipeId, Ready, Receive,
+    SpliceResult,
 };
-use weir_core::session::Move;
+use weir_core::session::SpliceRequest;
 use weir_proto::snapshot::Keepalive;
 
 /// What is asked of the kernel. Each operation is answered by exactly one [`Outcome`], a
@@ -32,7 +33,7 @@ pub enum Op {
         leg: Leg,
         chunk: Chunk,
     },
-    /// Take back the operation with this token. Its own answer comes all the same.
+    /// Take back the operation with this token. Its own answer comes anyway.
     Cancel(Token),
     /// Somebody has put an order into the mailbox.
     Bell,
@@ -123,7 +124,7 @@ pub trait Io {
     fn set_nonblocking(&mut self, leg: Leg, on: bool);
 
     /// How the peer stands with what was sent to it.
-    fn standing(&mut self, leg: Leg, closely: bool) -> Standing;
+    fn peer_progress(&mut self, leg: Leg, closely: bool) -> PeerProgress;
 
     /// Has the kernel ask an idle peer whether it is there; one that is not fails an operation on
     /// `leg`, or its watch, with ETIMEDOUT.
@@ -134,7 +135,7 @@ pub trait Io {
 
     /// Moves up to `bytes` bytes, or one pipe's load more, from one leg through a pipe to the
     /// other, at once. Both legs must be non-blocking, and nothing in flight in that direction.
-    fn splice(&mut self, order: Move, bytes: u32) -> Moved;
+    fn splice(&mut self, request: SpliceRequest, bytes: u32) -> SpliceResult;
 
     /// Sends a FIN. What the peer sends can still be received.
     fn finish(&mut self, leg: Leg);
@@ -175,7 +176,7 @@ pub struct FreeBuffers {
     pub low: bool,
 }
 
-/// Buffers of the reserve, of so many in all.
+/// Buffers of the reserve, of N in all.
 #[must_use]
 pub const fn reserve_of(buffers: u16) -> u16 {
     if buffers < 8 { 1 } else { buffers / 8 }
@@ -203,7 +204,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// A turn has taken so many nanoseconds.
+    /// A turn has taken N nanoseconds.
     pub(crate) fn turned(&mut self, took_ns: u64) {
         self.turn_max_ns = self.turn_max_ns.max(took_ns);
         self.slow_turns += u64::from(took_ns > SLOW_TURN_NS);

@@ -1,9 +1,10 @@
 //! The data path: one thread per core, each with its own ring, listeners, sessions and view of the
 //! backends.
 //!
-//! [`Engine`] is the only door. Control sends [`Order`]s through it and takes [`Report`]s from it;
-//! nobody ever waits in either direction. [`io`], [`mailbox`], [`ring`] and [`shard`] are open for
-//! the simulator, which runs the same shard on a kernel of its own and compares that with the ring.
+//! [`Engine`] is the only entry point. Control sends [`Order`]s through it and takes [`Report`]s
+//! from it; nobody ever waits in either direction. [`io`], [`mailbox`], [`ring`] and [`shard`] are
+//! open for the simulator, which runs the same shard on a kernel of its own and compares that with
+//! the ring.
 
 #[cfg(debug_assertions)]
 pub mod failpoint;
@@ -24,8 +25,8 @@ use std::thread::JoinHandle;
 use weir_proto::ids::ShardId;
 use weir_proto::order::{Order, Report};
 
-use heartbeat::Pulse;
-use mailbox::{Inbox, ShardDoor};
+use heartbeat::HeartbeatMonitor;
+use mailbox::{Inbox, ShardHandle};
 
 /// How the engine is started. Fixed for the life of the process.
 #[derive(Clone, Debug)]
@@ -61,7 +62,7 @@ impl std::fmt::Display for StartError {
 /// All shards of the process, seen from control.
 #[derive(Debug)]
 pub struct Engine {
-    doors: Vec<ShardDoor>,
+    handles: Vec<ShardHandle>,
     inbox: Inbox,
     threads: Vec<JoinHandle<()>>,
 }
@@ -71,7 +72,7 @@ impl Engine {
     /// Returns when each has its ring.
     ///
     /// # Errors
-    /// io_uring is not to be had, or memory or descriptors ran out.
+    /// io_uring is unavailable, or memory or descriptors ran out.
     pub fn start(options: &Options) -> Result<Engine, StartError> {
         start::start(options)
     }
@@ -79,7 +80,7 @@ impl Engine {
     /// How many shards there are.
     #[must_use]
     pub fn shards(&self) -> u16 {
-        u16::try_from(self.doors.len()).expect("Options::shards is a u16")
+        u16::try_from(self.handles.len()).expect("Options::shards is a u16")
     }
 
     /// Hands `order` to a shard and wakes it. Never waits.
@@ -89,23 +90,23 @@ impl Engine {
     // The order itself is what the caller needs back; boxing it would allocate on each send.
     #[allow(clippy::result_large_err)]
     pub fn send(&self, shard: ShardId, order: Order) -> Result<(), Order> {
-        match self.doors.get(usize::from(shard.0)) {
-            Some(door) => door.send(order),
+        match self.handles.get(usize::from(shard.0)) {
+            Some(handle) => handle.send(order),
             None => Err(order),
         }
     }
 
     /// The heartbeat of each shard, in order.
     #[must_use]
-    pub fn pulses(&self) -> Vec<Pulse> {
-        self.doors.iter().map(|door| door.pulse().clone()).collect()
+    pub fn monitors(&self) -> Vec<HeartbeatMonitor> {
+        self.handles.iter().map(|handle| handle.monitor().clone()).collect()
     }
 
     /// Orders to this shard are for the one that was built after it had panicked; what the one
     /// before has not taken is dropped. To be called for each [`Report::Started`] after the first.
     pub fn address_next(&self, shard: ShardId) {
-        if let Some(door) = self.doors.get(usize::from(shard.0)) {
-            door.address_next();
+        if let Some(handle) = self.handles.get(usize::from(shard.0)) {
+            handle.address_next();
         }
     }
 

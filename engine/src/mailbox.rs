@@ -1,14 +1,14 @@
 //! Orders in, reports out: two bounded channels that nobody waits on, an eventfd that wakes the
 //! shard and a socket that wakes control.
 
+#[cfg(not(loom))]
+mod channel;
+#[cfg(loom)]
+#[path = "mailbox/loom_shim.rs"]
+mod channel;
 mod handoff;
 #[cfg(all(test, loom))]
 mod loom_tests;
-#[cfg(not(loom))]
-mod parts;
-#[cfg(loom)]
-#[path = "mailbox/stand_in.rs"]
-mod parts;
 
 use std::io;
 use std::os::fd::RawFd;
@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use weir_proto::order::{Order, Report};
 
-use crate::heartbeat::{self, Heart, Pulse};
-use handoff::{Giver, Handed, Taker};
-use parts::{ControlBell, ControlEar, Receiver, Sender, ShardBell, TrySendError, bounded};
+use crate::heartbeat::{self, Heartbeat, HeartbeatMonitor};
+use channel::{ControlBell, ControlEar, Receiver, Sender, ShardBell, TrySendError, bounded};
+use handoff::{FdReceiver, FdSender, Handed};
 
 /// Orders that may wait for one shard. Control coalesces beyond it.
 const ORDERS_MAX: usize = 1024;
@@ -27,34 +27,34 @@ const REPORTS_MAX: usize = 8192;
 
 /// Control's end for one shard.
 #[derive(Debug)]
-pub struct ShardDoor {
+pub struct ShardHandle {
     orders: Sender<Letter>,
     /// For a shard with a descriptor table of its own.
-    giver: Option<Giver>,
-    /// Which shard of this thread orders are for; see [`ShardDoor::address_next`].
-    life: AtomicU32,
+    fd_sender: Option<FdSender>,
+    /// Which shard of this thread orders are for; see [`ShardHandle::address_next`].
+    incarnation: AtomicU32,
     bell: ShardBell,
-    pulse: Pulse,
+    monitor: HeartbeatMonitor,
 }
 
 /// The shard's end.
 #[derive(Debug)]
 pub struct Mailbox {
     orders: Receiver<Letter>,
-    taker: Option<Taker>,
+    fd_receiver: Option<FdReceiver>,
     /// How many shards of this thread there were before.
-    life: u32,
+    incarnation: u32,
     reporter: Reporter,
     bell: ShardBell,
-    heart: Heart,
+    heartbeat: Heartbeat,
 }
 
-/// An order, and what it says of sockets that come beside it. `life` is which shard of its thread
-/// it is for: what was sent to one that has panicked must not reach the next one, which has another
-/// snapshot to begin with.
+/// An order, and what it says of sockets that come beside it. `incarnation` is which shard of its
+/// thread it is for: what was sent to one that has panicked must not reach the next one, which has
+/// another snapshot to begin with.
 #[derive(Debug)]
 struct Letter {
-    life: u32,
+    incarnation: u32,
     order: Order,
     handed: Option<Handed>,
 }
@@ -85,7 +85,7 @@ impl Inbox {
         Inbox::sized(ORDERS_MAX, REPORTS_MAX)
     }
 
-    /// An inbox for so many orders of each shard and reports of all: small ones are often full.
+    /// An inbox for N orders of each shard and reports of all: small ones are often full.
     ///
     /// # Errors
     /// Descriptors ran out.
@@ -116,30 +116,34 @@ impl Inbox {
     ///
     /// # Errors
     /// Descriptors ran out.
-    pub fn connect(&self) -> io::Result<(ShardDoor, Mailbox)> {
+    pub fn connect(&self) -> io::Result<(ShardHandle, Mailbox)> {
         let (send, orders) = bounded(self.orders_max);
         let bell = ShardBell::new()?;
         let control_bell = self.bell.again()?;
         let reporter = Reporter { reports: self.sender.clone(), control_bell };
-        let (heart, pulse) = heartbeat::pair(bell.share());
-        let life = AtomicU32::new(0);
-        let door = ShardDoor { orders: send, giver: None, life, bell: bell.clone(), pulse };
-        Ok((door, Mailbox { orders, life: 0, taker: None, reporter, bell, heart }))
+        let (heartbeat, monitor) = heartbeat::pair(bell.share());
+        let incarnation = AtomicU32::new(0);
+        let handle =
+            ShardHandle { orders: send, fd_sender: None, incarnation, bell: bell.clone(), monitor };
+        Ok((
+            handle,
+            Mailbox { orders, incarnation: 0, fd_receiver: None, reporter, bell, heartbeat },
+        ))
     }
 
     /// The same for a shard that will have a descriptor table of its own.
     ///
     /// # Errors
     /// Descriptors ran out.
-    pub(crate) fn connect_apart(&self) -> io::Result<(ShardDoor, Mailbox)> {
-        let (mut door, mut mailbox) = self.connect()?;
-        let (giver, taker) = handoff::pair()?;
-        (door.giver, mailbox.taker) = (Some(giver), Some(taker));
-        Ok((door, mailbox))
+    pub(crate) fn connect_apart(&self) -> io::Result<(ShardHandle, Mailbox)> {
+        let (mut handle, mut mailbox) = self.connect()?;
+        let (fd_sender, fd_receiver) = handoff::pair()?;
+        (handle.fd_sender, mailbox.fd_receiver) = (Some(fd_sender), Some(fd_receiver));
+        Ok((handle, mailbox))
     }
 }
 
-impl ShardDoor {
+impl ShardHandle {
     /// Puts an order into the mailbox and rings.
     ///
     /// # Errors
@@ -150,9 +154,11 @@ impl ShardDoor {
         if self.orders.is_full() {
             return Err(order);
         }
-        match (&self.giver, order) {
-            (Some(giver), Order::Adopt { snapshot, sockets, health }) if !sockets.is_empty() => {
-                let Ok(handed) = giver.give(&sockets) else {
+        match (&self.fd_sender, order) {
+            (Some(fd_sender), Order::Adopt { snapshot, sockets, health })
+                if !sockets.is_empty() =>
+            {
+                let Ok(handed) = fd_sender.give(&sockets) else {
                     return Err(Order::Adopt { snapshot, sockets, health });
                 };
                 // These numbers mean nothing in the shard's table; what was sent lives on there.
@@ -166,8 +172,8 @@ impl ShardDoor {
 
     #[allow(clippy::result_large_err)] // as above
     fn post(&self, order: Order, handed: Option<Handed>) -> Result<(), Order> {
-        let life = self.life.load(Ordering::Relaxed); // only control changes it
-        match self.orders.try_send(Letter { life, order, handed }) {
+        let incarnation = self.incarnation.load(Ordering::Relaxed); // only control changes it
+        match self.orders.try_send(Letter { incarnation, order, handed }) {
             Ok(()) => {
                 self.bell.ring();
                 Ok(())
@@ -180,16 +186,16 @@ impl ShardDoor {
 
     /// The shard's heartbeat.
     #[must_use]
-    pub fn pulse(&self) -> &Pulse {
-        &self.pulse
+    pub fn monitor(&self) -> &HeartbeatMonitor {
+        &self.monitor
     }
 
     /// The shard has ended and was built again: orders are for the new one from now on, and what
     /// the one before has not taken is dropped. To be called once for each shard that was built
     /// after a panic, and not for one that only turns again after a fence.
     pub fn address_next(&self) {
-        let life = self.life.load(Ordering::Relaxed);
-        self.life.store(life + 1, Ordering::Relaxed); // only control changes it
+        let incarnation = self.incarnation.load(Ordering::Relaxed);
+        self.incarnation.store(incarnation + 1, Ordering::Relaxed); // only control changes it
     }
 
     /// Orders that the shard has not taken yet.
@@ -207,16 +213,20 @@ impl Mailbox {
     }
 
     /// Where the shard says that it lives.
-    pub(crate) fn heart(&self) -> &Heart {
-        &self.heart
+    pub(crate) fn heartbeat(&self) -> &Heartbeat {
+        &self.heartbeat
     }
 
     /// The oldest order that is for this shard.
     pub fn take(&mut self) -> Option<Order> {
         loop {
-            let Letter { life, order, handed } = self.orders.try_recv().ok()?;
-            let handed = self.taker.as_ref().zip(handed).map(|(taker, it)| taker.take(&it));
-            if life != self.life {
+            let Letter { incarnation, order, handed } = self.orders.try_recv().ok()?;
+            let handed = self
+                .fd_receiver
+                .as_ref()
+                .zip(handed)
+                .map(|(fd_receiver, it)| fd_receiver.take(&it));
+            if incarnation != self.incarnation {
                 continue; // its sockets are closed with it
             }
             return Some(match (order, handed) {
@@ -230,8 +240,8 @@ impl Mailbox {
 
     /// The descriptors that the shard needs of those that were opened before it had its own table.
     pub(crate) fn descriptors(&self) -> Vec<RawFd> {
-        let taker = self.taker.as_ref().map(Taker::fd);
-        [self.bell(), self.reporter.control_bell.fd()].into_iter().chain(taker).collect()
+        let fd_receiver = self.fd_receiver.as_ref().map(FdReceiver::fd);
+        [self.bell(), self.reporter.control_bell.fd()].into_iter().chain(fd_receiver).collect()
     }
 
     /// Reports to control.
@@ -252,9 +262,9 @@ impl Mailbox {
         let control_bell = self.reporter.control_bell.again()?;
         let reporter = Reporter { reports: self.reporter.reports.clone(), control_bell };
         let (orders, bell) = (self.orders.clone(), self.bell.clone());
-        let taker = self.taker.clone();
-        let (life, heart) = (self.life + 1, self.heart.clone());
-        Ok(Mailbox { orders, life, taker, reporter, bell, heart })
+        let fd_receiver = self.fd_receiver.clone();
+        let (incarnation, heartbeat) = (self.incarnation + 1, self.heartbeat.clone());
+        Ok(Mailbox { orders, incarnation, fd_receiver, reporter, bell, heartbeat })
     }
 }
 
@@ -279,14 +289,14 @@ mod tests {
     #[test]
     fn what_was_sent_to_one_that_panicked_does_not_reach_the_next() {
         let inbox = Inbox::sized(8, 8).unwrap();
-        let (door, mailbox) = inbox.connect().unwrap();
-        door.send(Order::Drain).unwrap();
+        let (handle, mailbox) = inbox.connect().unwrap();
+        handle.send(Order::Drain).unwrap();
         let mut next = mailbox.again().unwrap();
         drop(mailbox);
         // Control has not heard of it yet.
-        door.send(Order::Health(Vec::new())).unwrap();
-        door.address_next();
-        door.send(Order::Stop).unwrap();
+        handle.send(Order::Health(Vec::new())).unwrap();
+        handle.address_next();
+        handle.send(Order::Stop).unwrap();
         assert!(matches!(next.take(), Some(Order::Stop)));
         assert!(next.take().is_none());
     }
@@ -294,10 +304,10 @@ mod tests {
     #[test]
     fn a_small_mailbox_is_soon_full() {
         let inbox = Inbox::sized(1, 1).unwrap();
-        let (door, mut mailbox) = inbox.connect().unwrap();
-        door.send(Order::Drain).unwrap();
-        assert!(matches!(door.send(Order::Stop), Err(Order::Stop)));
+        let (handle, mut mailbox) = inbox.connect().unwrap();
+        handle.send(Order::Drain).unwrap();
+        assert!(matches!(handle.send(Order::Stop), Err(Order::Stop)));
         assert!(matches!(mailbox.take(), Some(Order::Drain)));
-        door.send(Order::Stop).unwrap();
+        handle.send(Order::Stop).unwrap();
     }
 }

@@ -23,14 +23,16 @@ use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, squeue};
 use weir_core::action::How;
 use weir_core::base::clock::Now;
-use weir_core::event::{BufferId, Chunk, Errno, Interest, Leg, Moved, PipeId, Receive, Standing};
+use weir_core::event::{
+    BufferId, Chunk, Errno, Interest, Leg, PeerProgress, PipeId, Receive, SpliceResult,
+};
 use weir_core::limits::ANSWERS_PER_TURN_MAX;
-use weir_core::session::Move;
+use weir_core::session::SpliceRequest;
 use weir_proto::snapshot::Keepalive;
 
 use crate::io::{Counts, FreeBuffers, Io, Op, Outcome, Token};
 use crate::sys::{self, memory, socket};
-use batch::{Batch, PATIENCE_US};
+use batch::{Batch, MIN_WAIT_US};
 use buffers::Buffers;
 use pipes::Pipes;
 pub(crate) use setup::{probe, refusal};
@@ -66,7 +68,7 @@ pub struct Ring {
     pipes: Pipes,
     bell: RawFd,
     batch: Batch,
-    /// The kernel ends a multishot receive after so many bytes.
+    /// The kernel ends a multishot receive after N bytes.
     multishot: bool,
     local_ports: Option<RangeInclusive<u16>>,
     /// When `local_ports` was read.
@@ -82,7 +84,7 @@ impl Ring {
     /// Sets the ring up on the calling thread, which becomes its only issuer.
     ///
     /// # Errors
-    /// io_uring is not to be had, or memory or descriptors ran out.
+    /// io_uring is unavailable, or memory or descriptors ran out.
     pub fn new(setup: RingSetup) -> std::io::Result<Ring> {
         let mut ring = setup::build(setup.completions)?;
         let buffers = Buffers::new(&ring, setup.buffers)?;
@@ -133,7 +135,7 @@ impl Ring {
         let submitter = self.ring.submitter();
         let mut args = SubmitArgs::new();
         if want > 1 {
-            args = args.min_wait_usec(PATIENCE_US);
+            args = args.min_wait_usec(MIN_WAIT_US);
         }
         if let Some(timeout) = &timeout {
             args = args.timespec(timeout);
@@ -276,8 +278,8 @@ impl Io for Ring {
         socket::set_nonblocking(leg, on);
     }
 
-    fn standing(&mut self, leg: Leg, closely: bool) -> Standing {
-        socket::standing(leg, closely)
+    fn peer_progress(&mut self, leg: Leg, closely: bool) -> PeerProgress {
+        socket::peer_progress(leg, closely)
     }
 
     fn keep_alive(&mut self, leg: Leg, keepalive: Keepalive) {
@@ -288,8 +290,8 @@ impl Io for Ring {
         socket::error(leg)
     }
 
-    fn splice(&mut self, order: Move, bytes: u32) -> Moved {
-        self.pipes.splice(order, bytes)
+    fn splice(&mut self, request: SpliceRequest, bytes: u32) -> SpliceResult {
+        self.pipes.splice(request, bytes)
     }
 
     fn finish(&mut self, leg: Leg) {

@@ -46,7 +46,7 @@ pub struct Shard<I: Io> {
     sockets: Sockets,
     mailbox: Mailbox,
     /// Reports that control had no room for yet. Bounded: one of each kind for each order.
-    outbox: VecDeque<Report>,
+    pending_reports: VecDeque<Report>,
     now: Now,
     /// When an operation of a session was last answered: small ones have them, bulk has none.
     answered_at: Now,
@@ -73,14 +73,15 @@ impl<I: Io> Shard<I> {
             now,
         });
         io.submit(Token::Bell, Op::Bell);
-        let outbox = [Report::Started { shard: setup.id, sessions_max: setup.sessions_max }].into();
+        let pending_reports =
+            [Report::Started { shard: setup.id, sessions_max: setup.sessions_max }].into();
         Shard {
             setup,
             io,
             table,
             sockets: Sockets::default(),
             mailbox,
-            outbox,
+            pending_reports,
             now,
             answered_at: now,
             actions: Actions::default(),
@@ -115,7 +116,7 @@ impl<I: Io> Shard<I> {
         self.report_ejections();
         self.arm();
         self.post();
-        self.table.meter().totals().turns += 1;
+        self.table.counters().totals().turns += 1;
         if self.stopping && self.table.is_empty() && self.sockets.is_empty() {
             return false;
         }
@@ -123,9 +124,9 @@ impl<I: Io> Shard<I> {
         // next turn that is late for them is no standstill.
         let until = self.next_deadline().map(|until| until.max(self.now));
         self.standstill.waits(until);
-        self.mailbox.heart().rest(until);
+        self.mailbox.heartbeat().rest(until);
         self.io.wait(until);
-        self.mailbox.heart().wake();
+        self.mailbox.heartbeat().wake();
         true
     }
 
@@ -153,7 +154,7 @@ impl<I: Io> Shard<I> {
     /// True if control has not been told everything, for checkers.
     #[must_use]
     pub fn has_reports(&self) -> bool {
-        self.has_wants || !self.outbox.is_empty()
+        self.has_wants || !self.pending_reports.is_empty()
     }
 
     /// Clients that were accepted and had to wait for a session, so far, for checkers.
@@ -171,7 +172,7 @@ impl<I: Io> Shard<I> {
     fn take_answers(&mut self) -> u32 {
         let mut count = 0;
         // Once fenced, a shard may use a version that all others have left: orders come first then.
-        while !self.mailbox.heart().is_fenced()
+        while !self.mailbox.heartbeat().is_fenced()
             && let Some((token, outcome)) = self.io.next_completion()
         {
             count += 1;
@@ -185,7 +186,7 @@ impl<I: Io> Shard<I> {
                 }
                 (Token::Session { id, side, kind: Kind::Watch }, Outcome::Ready(ready)) => {
                     // Nobody else will be told why, and it is told once.
-                    let leg = self.table.unheard(id, side).filter(|_| ready.reset);
+                    let leg = self.table.unreported_error_leg(id, side).filter(|_| ready.reset);
                     let error = leg.and_then(|leg| self.io.error(leg));
                     let ready = Ready { error, ..ready };
                     self.table.on_ready(id, side, ready, self.now, &mut self.actions);
@@ -260,7 +261,7 @@ impl<I: Io> Shard<I> {
             let (io, out) = (&mut self.io, &mut self.actions);
             let resumed = self.table.resume(shared > 0, |leg| io.room(leg), self.now, out);
             let Some((id, resumed)) = resumed else { return };
-            let totals = self.table.meter().totals();
+            let totals = self.table.counters().totals();
             totals.starved += 1;
             match resumed {
                 Resumed::Shared => shared -= 1,
@@ -280,7 +281,7 @@ impl<I: Io> Shard<I> {
         let alone = self.answered_at.plus_millis(BESIDE_MS) <= self.now;
         let bytes = if alone { MOVE_BYTES_MAX } else { MOVE_BYTES_BESIDE };
         for _ in 0..MOVES_PER_TURN_MAX.min(self.table.moves()) {
-            let Some((id, from, order)) = self.table.take_move() else { return };
+            let Some((id, from, order)) = self.table.take_splice() else { return };
             let moved = self.io.splice(order, bytes);
             self.table.moved(id, from, moved, self.now, &mut self.actions);
             self.perform(id);
@@ -302,8 +303,8 @@ impl<I: Io> Shard<I> {
             return Some(self.now);
         }
         // Control has fallen behind: it does not ring when it has caught up, so look again soon.
-        let outbox = (!self.outbox.is_empty()).then(|| self.now.plus_millis(10));
-        let deadlines = [self.table.next_deadline(), self.sockets.paused_until(), outbox];
+        let pending_reports = (!self.pending_reports.is_empty()).then(|| self.now.plus_millis(10));
+        let deadlines = [self.table.next_deadline(), self.sockets.paused_until(), pending_reports];
         deadlines.into_iter().flatten().min()
     }
 

@@ -26,17 +26,17 @@ const BUFFERS: u16 = 32_768;
 /// before the kernel has to keep some aside (an overflow, which is counted).
 const COMPLETIONS: u32 = 32_768;
 
-type Outcome = Result<(), StartError>;
+type StartResult = Result<(), StartError>;
 
 pub(crate) fn start(options: &Options) -> Result<Engine, StartError> {
     let out_of_files = |error: std::io::Error| refusal(&error);
     let inbox = Inbox::new().map_err(out_of_files)?;
     let cpus = affinity::cpus();
-    let mut doors = Vec::new();
+    let mut handles = Vec::new();
     let mut threads = Vec::new();
     let (told, outcomes) = bounded(usize::from(options.shards.max(1)));
     for number in 0..options.shards.max(1) {
-        let (door, mailbox) = inbox.connect_apart().map_err(out_of_files)?;
+        let (handle, mailbox) = inbox.connect_apart().map_err(out_of_files)?;
         let setup = ShardSetup {
             id: ShardId(number),
             sessions_max: options.sessions_max,
@@ -52,17 +52,17 @@ pub(crate) fn start(options: &Options) -> Result<Engine, StartError> {
             .name(format!("weir-shard-{number}"))
             .spawn(move || live(setup, mailbox, place, told))
             .map_err(out_of_files)?;
-        doors.push(door);
+        handles.push(handle);
         threads.push(thread);
     }
     drop(told); // the shards' own ends are left; the channel closes when each has spoken
-    let engine = Engine { doors, inbox, threads };
+    let engine = Engine { handles, inbox, threads };
     wait_for_rings(&outcomes)?;
     Ok(engine)
 }
 
 /// The first failure, or nothing when every shard has its ring.
-fn wait_for_rings(outcomes: &Receiver<Outcome>) -> Outcome {
+fn wait_for_rings(outcomes: &Receiver<StartResult>) -> StartResult {
     for outcome in outcomes {
         outcome?;
     }
@@ -76,7 +76,7 @@ fn live(
     setup: ShardSetup,
     mailbox: Mailbox,
     (cpu, pipes): (Option<usize>, u16),
-    told: Sender<Outcome>,
+    told: Sender<StartResult>,
 ) {
     if let Some(cpu) = cpu {
         // Without it the shard runs as well, only less evenly; a cpuset may have changed under us.
@@ -96,10 +96,10 @@ fn live(
     };
     let _ = told.send(Ok(()));
     drop(told); // `start` waits until every shard has spoken
-    let heart = mailbox.heart().clone();
-    heart.begin();
+    let heartbeat = mailbox.heartbeat().clone();
+    heartbeat.begin();
     live_on(setup, (ring, mailbox, reporter), || Ring::new(bell));
-    heart.end();
+    heartbeat.end();
 }
 
 fn no_table(error: &std::io::Error) -> StartError {
@@ -109,7 +109,7 @@ fn no_table(error: &std::io::Error) -> StartError {
     }
 }
 
-/// Shard after shard, until one ends in peace. The calling thread has a descriptor table of its
+/// Shard after shard, until one ends undisturbed. The calling thread has a descriptor table of its
 /// own.
 fn live_on<I: Io>(
     setup: ShardSetup,

@@ -156,14 +156,14 @@ fn a_fenced_shard_lets_go_of_its_listeners_and_keeps_its_sessions() {
     let rig = Rig::start(&[address]);
     rig.report(|report| matches!(report, Report::Retired(_)).then_some(()));
     let mut client = rig.client();
-    let pulse = rig.engine.pulses().remove(0);
+    let monitor = rig.engine.monitors().remove(0);
     client.write_all(b"he").unwrap();
     // A client whose connect(2) is over may wait for its accept still: the fence would reset it.
     is_relayed.recv_timeout(Duration::from_secs(10)).unwrap();
-    pulse.fence();
+    monitor.fence();
     // It says so, and waits for new ones.
     rig.report(|report| matches!(report, Report::Started { .. }).then_some(()));
-    assert!(!pulse.is_fenced(), "it has heeded the fence");
+    assert!(!monitor.is_fenced(), "it has heeded the fence");
     assert!(TcpStream::connect(rig.address).is_err(), "nobody listens");
     client.write_all(b"llo").unwrap();
     let mut word = [0; 5];
@@ -179,12 +179,12 @@ fn a_panic_resets_a_client_that_was_accepted_and_not_yet_looked_at() {
     use weir_engine::failpoint::Fault;
     let rig = Rig::start(&[]);
     rig.report(|report| matches!(report, Report::Retired(_)).then_some(()));
-    let pulse = rig.engine.pulses().remove(0);
-    while !pulse.beat().waits {
+    let monitor = rig.engine.monitors().remove(0);
+    while !monitor.beat().waits {
         thread::yield_now();
     }
     // The answer to its accept is what wakes the shard.
-    pulse.prime(Fault::Panic(0));
+    monitor.prime(Fault::Panic(0));
     let mut client = rig.client();
     assert!(rig.report(ended).is_some());
     let error = client.read(&mut [0; 1]).expect_err("nobody serves it");

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use weir_control::desk;
+use weir_control::planner;
 use weir_proto::ids::IdSource;
 use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
 use weir_proto::snapshot::{Snapshot, unescape};
@@ -48,7 +48,7 @@ pub fn run(bytes: &[u8]) -> u64 {
         assert!(bytes.len() <= text.len(), "an escape is never shorter than its byte");
         reached ^= 8;
     }
-    if let Ok((pool, backend)) = desk::split(&text) {
+    if let Ok((pool, backend)) = planner::split(&text) {
         assert_eq!(format!("{pool}/{backend}"), text);
         reached ^= 16;
     }
@@ -61,11 +61,11 @@ fn backend(text: &str) -> u64 {
     let past = |_: u64| Err(Refusal::new(Code::NotFound, "there is none", ""));
     let options = ChangeOptions::default();
     let add = ChangeRequest::PoolAdd { name: "web".into(), strategy: None };
-    let plan = desk::decide(&Snapshot::empty(), &add, &options, (&mut ids, &past));
+    let plan = planner::decide(&Snapshot::empty(), &add, &options, (&mut ids, &past));
     let pools = plan.ok().and_then(|plan| plan.snapshot).expect("a pool can be added");
     let add =
         ChangeRequest::BackendAdd { name: "web/b".into(), address: text.to_owned(), weight: None };
-    match desk::decide(&pools, &add, &options, (&mut ids, &past)) {
+    match planner::decide(&pools, &add, &options, (&mut ids, &past)) {
         Err(refusal) => feature_of_message(&refusal.message),
         Ok(plan) => {
             let snapshot = plan.snapshot.expect("a new backend is a change");

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use weir_fuzz::mutate::{mutate, shrink};
 use weir_fuzz::{TARGETS, Target, seeds, target};
-use weir_sim::chance::Chance;
+use weir_sim::rng::Rng;
 
 const USAGE: &str = "usage: weir-fuzz TARGET [--seconds N] [--seed S] [--corpus DIR]
        weir-fuzz TARGET FILE              run one input
@@ -104,9 +104,9 @@ fn run(target: Target, options: &Options) -> ExitCode {
     let mut fuzzer = Fuzzer { target, reached: BTreeSet::new(), kept: Vec::new(), runs: 0 };
     let mut result = corpus.into_iter().try_for_each(|bytes| fuzzer.try_one(bytes));
     let memory = memory_kib();
-    let mut chance = Chance::new(options.seed);
+    let mut rng = Rng::new(options.seed);
     while result.is_ok() && now() < end {
-        result = fuzzer.next(&mut chance);
+        result = fuzzer.next(&mut rng);
         let growth = memory_kib().saturating_sub(memory);
         if growth > GROWTH_MAX_KIB {
             result = Err((fuzzer.kept.last().cloned().unwrap_or_default(), "memory".into()));
@@ -155,11 +155,11 @@ struct Fuzzer {
 }
 
 impl Fuzzer {
-    fn next(&mut self, chance: &mut Chance) -> Result<(), Broken> {
-        let pick = |chance: &mut Chance| &self.kept[chance.below(self.kept.len())];
-        let (input, other) = (pick(chance), pick(chance));
+    fn next(&mut self, rng: &mut Rng) -> Result<(), Broken> {
+        let pick = |rng: &mut Rng| &self.kept[rng.below(self.kept.len())];
+        let (input, other) = (pick(rng), pick(rng));
         let Target { words, length_max, .. } = self.target;
-        let bytes = mutate(input, other, words, length_max, chance);
+        let bytes = mutate(input, other, words, length_max, rng);
         self.try_one(bytes)
     }
 

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use weir_control::census::Census;
-use weir_control::door::metrics::{HealthCounts, HealthView, MetricsInput, Process, render};
+use weir_control::aggregate::Aggregate;
+use weir_control::api::metrics::{HealthCounts, HealthView, MetricsInput, Process, render};
 use weir_core::base::clock::Now;
 use weir_proto::ids::{BackendId, IdSource, PoolId, ShardId, Version};
 use weir_proto::snapshot::Snapshot;
@@ -49,20 +49,20 @@ pub fn run(bytes: &[u8]) -> u64 {
     let mut ids = IdSource::default();
     let snapshot = Snapshot::build(&spec, Version(1), &Snapshot::empty(), &mut ids)
         .expect("the spec has no faults");
-    let mut census = Census::new(u16::from(choices.byte() % 3));
-    census.adopt(&snapshot);
-    if census.shards().count() > 0 {
-        census.fold(stats(&snapshot, &mut choices), Now::from_nanos(1));
+    let mut aggregate = Aggregate::new(u16::from(choices.byte() % 3));
+    aggregate.adopt(&snapshot);
+    if aggregate.shards().count() > 0 {
+        aggregate.fold(stats(&snapshot, &mut choices), Now::from_nanos(1));
     }
     let page = render(&MetricsInput {
         snapshot: &snapshot,
-        census: &census,
+        aggregate: &aggregate,
         health: &Checks(Choices::new(b"\x07\xff\xff\x10\x00\xf0\x7f")),
         program: &program,
         started_ms: u64::from(choices.short()) << (choices.byte() % 48),
         events_dropped: u64::from(choices.byte()),
         log_dropped: u64::from(choices.byte()),
-        guarded: Vec::new(),
+        supervised: Vec::new(),
         sessions_max: u64::from(choices.short()),
         process: Process::default(),
     });

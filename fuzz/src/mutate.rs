@@ -1,7 +1,7 @@
 //! New inputs from old ones: flipped bits, changed bytes, pieces cut out, doubled, spliced in from
 //! another input, words of the target, numbers at their bounds.
 
-use weir_sim::chance::Chance;
+use weir_sim::rng::Rng;
 
 /// Numbers that are one too many somewhere.
 const BOUNDS: [u64; 10] =
@@ -14,50 +14,50 @@ pub fn mutate(
     other: &[u8],
     words: &[&[u8]],
     length_max: usize,
-    chance: &mut Chance,
+    rng: &mut Rng,
 ) -> Vec<u8> {
     let mut bytes = input.to_vec();
-    for _ in 0..=chance.below(4) {
-        once(&mut bytes, other, words, chance);
+    for _ in 0..=rng.below(4) {
+        once(&mut bytes, other, words, rng);
     }
     bytes.truncate(length_max);
     bytes
 }
 
-fn once(bytes: &mut Vec<u8>, other: &[u8], words: &[&[u8]], chance: &mut Chance) {
+fn once(bytes: &mut Vec<u8>, other: &[u8], words: &[&[u8]], rng: &mut Rng) {
     if bytes.is_empty() {
-        bytes.push(chance.draw().to_le_bytes()[0]);
+        bytes.push(rng.draw().to_le_bytes()[0]);
         return;
     }
-    let at = chance.below(bytes.len());
-    let count = chance.between(1, 16.min(bytes.len() - at));
-    match chance.below(9) {
-        0 => bytes[at] ^= 1 << chance.below(8),
-        1 => bytes[at] = chance.draw().to_le_bytes()[0],
-        2 => bytes[at] = bytes[at].wrapping_add(chance.pick(&[1, 255, 16, 240])),
+    let at = rng.below(bytes.len());
+    let count = rng.between(1, 16.min(bytes.len() - at));
+    match rng.below(9) {
+        0 => bytes[at] ^= 1 << rng.below(8),
+        1 => bytes[at] = rng.draw().to_le_bytes()[0],
+        2 => bytes[at] = bytes[at].wrapping_add(rng.pick(&[1, 255, 16, 240])),
         3 => drop(bytes.drain(at..at + count)),
         4 => {
             let piece = bytes[at..at + count].to_vec();
             insert(bytes, at, &piece);
         }
         5 if !other.is_empty() => {
-            let from = chance.below(other.len());
-            let most = if chance.flip() { other.len() - from } else { 16.min(other.len() - from) };
-            let piece = &other[from..from + chance.between(1, most)];
+            let from = rng.below(other.len());
+            let most = if rng.flip() { other.len() - from } else { 16.min(other.len() - from) };
+            let piece = &other[from..from + rng.between(1, most)];
             insert(bytes, at, piece);
         }
         6 if !words.is_empty() => {
-            let word = chance.pick(words);
+            let word = rng.pick(words);
             insert(bytes, at, word);
         }
         7 => {
-            let number = chance.pick(&BOUNDS).to_le_bytes();
-            let width = chance.pick(&[1, 2, 4, 8]).min(bytes.len() - at);
+            let number = rng.pick(&BOUNDS).to_le_bytes();
+            let width = rng.pick(&[1, 2, 4, 8]).min(bytes.len() - at);
             bytes[at..at + width].copy_from_slice(&number[..width]);
         }
         _ => {
             for _ in 0..count {
-                bytes.insert(at, chance.draw().to_le_bytes()[0]);
+                bytes.insert(at, rng.draw().to_le_bytes()[0]);
             }
         }
     }
@@ -96,16 +96,16 @@ mod tests {
 
     #[test]
     fn mutations_keep_their_bounds_and_reach_words() {
-        let mut chance = Chance::new(3);
+        let mut rng = Rng::new(3);
         let mut seen = false;
         let mut bytes = b"begin".to_vec();
         for _ in 0..5000 {
-            bytes = mutate(&bytes, b"other", &[b"wanted"], 64, &mut chance);
+            bytes = mutate(&bytes, b"other", &[b"wanted"], 64, &mut rng);
             assert!(bytes.len() <= 64);
             seen |= bytes.windows(6).any(|window| window == b"wanted");
         }
         assert!(seen);
-        assert!(mutate(b"", b"", &[], 8, &mut chance).len() <= 8);
+        assert!(mutate(b"", b"", &[], 8, &mut rng).len() <= 8);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use weir_control::desk;
+use weir_control::planner;
 use weir_proto::frame;
 use weir_proto::ids::IdSource;
 use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Hello, PROTOCOL, Refusal, Request};
@@ -93,7 +93,7 @@ impl Talk {
             let spec = index.and_then(|index| self.past.get(index).cloned());
             spec.ok_or_else(|| Refusal::new(Code::NotFound, "there is no such version", ""))
         };
-        let decided = desk::decide(&before, change, options, (&mut self.ids, &past));
+        let decided = planner::decide(&before, change, options, (&mut self.ids, &past));
         match decided {
             Err(refusal) => {
                 assert!(!refusal.message.is_empty(), "a refusal says nothing: {refusal:?}");
@@ -122,7 +122,7 @@ impl Talk {
         let spec = next.spec();
         let again = Snapshot::build(&spec, next.version, &next, &mut IdSource::default());
         assert_eq!(again.as_ref(), Ok(&next), "a version is not what its own spec builds");
-        assert!(desk::loops(&spec).is_empty(), "a backend is weir's own listener: {spec:?}");
+        assert!(planner::loops(&spec).is_empty(), "a backend is weir's own listener: {spec:?}");
         // What is new is new: no number was anybody's before.
         let known = ids(&self.snapshot);
         for id in ids(&next).difference(&known) {

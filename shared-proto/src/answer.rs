@@ -1,4 +1,4 @@
-//! What the daemon answers. The field names are the JSON keys that interface.md fixes: they are
+//! What the daemon answers. The field names are the JSON keys that scripts rely on: they are
 //! only added to.
 
 use serde::{Deserialize, Serialize};
@@ -76,12 +76,12 @@ pub struct ListenerRow {
     pub sessions: u64,
     pub sessions_total: u64,
     pub max_sessions: Option<u32>,
-    pub keepalive: Keepalive,
+    pub keepalive: PoolKeepalive,
 }
 
 /// How idle peers are asked whether they are there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Keepalive {
+pub struct PoolKeepalive {
     pub idle_s: f64,
     pub interval_s: f64,
     pub count: u8,
@@ -112,7 +112,7 @@ pub struct PoolDetail {
     pub strategy: String,
     pub health: PoolHealth,
     pub timeout: PoolTimeout,
-    pub keepalive: Keepalive,
+    pub keepalive: PoolKeepalive,
     pub retry: PoolRetry,
     /// So few backends are up that their health is ignored.
     pub panic: bool,

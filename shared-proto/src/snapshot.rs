@@ -149,7 +149,7 @@ pub struct Backend {
     pub admin: Admin,
 }
 
-/// One thing that is wrong with a spec: where (a dotted path as in the file), what, and how to mend
+/// One thing that is wrong with a spec: where (a dotted path as in the file), what, and how to fix
 /// it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {

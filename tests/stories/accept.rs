@@ -103,8 +103,8 @@ fn the_server_may_speak_first_and_many_sessions_live_at_once() {
     for (index, (client, _)) in sessions.iter_mut().enumerate() {
         client.echo(format!("session {index}").as_bytes());
     }
-    // The census comes some times a second.
-    weir_tests::clock::wait_for("the census of 200", || set.weir.sessions() == 200);
+    // The aggregate comes some times a second.
+    weir_tests::clock::wait_for("the aggregate of 200", || set.weir.sessions() == 200);
     for (client, _) in &mut sessions {
         client.fin().expect_fin();
     }

@@ -104,7 +104,7 @@ fn without_a_backend_a_client_is_reset_and_told_nothing() {
 
 /// What the clients and the operator of the story below share.
 #[derive(Default)]
-struct Shared {
+struct StoryShared {
     /// Odd while b2 is gone: from after the answer of `remove` to before the request of `add`.
     phase: AtomicU64,
     /// Sessions that began and ended in the same gone phase.
@@ -117,7 +117,7 @@ struct Shared {
     stop: AtomicBool,
 }
 
-fn client_loop(set: &Set, shared: &Shared) {
+fn client_loop(set: &Set, shared: &StoryShared) {
     while !shared.stop.load(Ordering::SeqCst) {
         let before = shared.phase.load(Ordering::SeqCst);
         let banner = Peer::try_connect(set.weir.web).and_then(|mut client| {
@@ -150,7 +150,7 @@ fn no_session_reaches_a_backend_after_its_removal_was_answered() {
     const ROUNDS: u64 = 50;
     const CLIENTS: usize = 4;
     let set = Plan::new(3, Script::Banner).start();
-    let shared = Shared::default();
+    let shared = StoryShared::default();
     let address = set.backends[1].address.to_string();
     let (mut kept, _) = loop {
         let session = set.session();
@@ -189,7 +189,7 @@ fn no_session_reaches_a_backend_after_its_removal_was_answered() {
 #[test]
 fn the_same_holds_for_maint_and_drain() {
     let set = Plan::new(2, Script::Banner).start();
-    let shared = Shared::default();
+    let shared = StoryShared::default();
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| client_loop(&set, &shared));

@@ -30,7 +30,7 @@ fn round_robin_follows_the_weights_exactly() {
     expect_shares(&set.spread(600, None), 6);
 }
 
-/// Sessions stay open. Own load is exact, the other shard's comes by census: ±10 % of the whole.
+/// Sessions stay open. Own load is exact, the other shard's comes by aggregate: ±10 % of the whole.
 #[test]
 fn least_conn_keeps_the_load_even_by_weight() {
     let set = start("least-conn");

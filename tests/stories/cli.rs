@@ -1,4 +1,4 @@
-//! weirctl as interface.md fixes it: exit codes, JSON keys, words for people.
+//! weirctl as scripts use it: exit codes, JSON keys, words for people.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;

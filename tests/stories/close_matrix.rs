@@ -51,7 +51,7 @@ enum Side {
 
 const FINS: [How; 3] = [How::Fin, How::DataThenFin, How::BothFin];
 const RESETS: [How; 2] = [How::Rst, How::RstAfterFin];
-/// An urgent byte, with so many bytes before it and behind it.
+/// An urgent byte, with N bytes before it and behind it.
 const URGENT_AFTER: u64 = 50_000;
 const URGENT_BEFORE: u64 = 50_000;
 const STATES: [State; 5] =
@@ -155,7 +155,7 @@ impl Case {
     }
 
     /// Whether the other side has seen its end; checks that it is the right one.
-    fn judge(&mut self) -> bool {
+    fn stall_detector(&mut self) -> bool {
         let [actor, other] = &self.ends;
         let Some((end, at)) = other.seen() else { return false };
         if (self.wanted(), end) == (End::Rst, End::Fin) {
@@ -260,7 +260,7 @@ fn round(
     }
     drive(&mut cases, LATE * 4, |cases| {
         // Each is looked at, not only the first that is not there yet.
-        cases.iter_mut().filter_map(|case| (!case.judge()).then_some(())).count() == 0
+        cases.iter_mut().filter_map(|case| (!case.stall_detector()).then_some(())).count() == 0
     });
     let results = cases.iter().map(|case| (case.cell, case.took)).collect();
     cases.iter_mut().for_each(Case::finish);

@@ -205,7 +205,7 @@ fn a_range_of_ports_that_is_widened_is_used_at_once() {
 #[test]
 fn an_end_is_told_from_a_reset_for_who_waits() {
     // The first story says that a FIN leaves the session alone; this one that a client which has
-    // ended and then resets is gone all the same.
+    // ended and then resets is gone anyway.
     let full = Full::new();
     let pool = "timeout = { connect = \"120s\" }";
     let set = Plan::new(0, Script::Silent).extern_backend("b1", full.address()).pool(pool).start();

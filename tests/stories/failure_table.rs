@@ -1,4 +1,4 @@
-//! What fails around weir, and what a client feels of it: reliability.md's T19, T20 and T22.
+//! What fails around weir, and what a client feels of it.
 
 use std::net::{SocketAddr, TcpStream};
 use std::thread::JoinHandle;
@@ -77,7 +77,7 @@ fn a_backend_that_refuses_is_noticed_by_nobody() {
 }
 
 /// T19, second part: one of four takes no SYN. Only those wait who came before it was clear, no
-/// longer than the connect timeout; it is back within 10 s after it was mended.
+/// longer than the connect timeout; it is back within 10 s after it was fixed.
 #[test]
 fn a_backend_that_answers_nothing_costs_a_few_clients_one_timeout() {
     let timeout = "timeout = { connect = \"1500ms\" }";

@@ -84,7 +84,7 @@ fn a_dead_backend_is_invisible_to_clients_and_is_ejected() {
     }
     // No checks at all: three failed connects in a row were enough.
     set.weir.wait_state("web/b1", "down");
-    clock::wait_for("the census", || {
+    clock::wait_for("the aggregate", || {
         set.weir.backend("web/b1")["connect_failures_total"].as_u64() >= Some(3)
     });
     let row = set.weir.backend("web/b1");

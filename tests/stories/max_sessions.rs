@@ -49,22 +49,27 @@ impl Counts {
 }
 
 /// A weir with one listener on three addresses.
-struct Set {
+struct ThreeAddresses {
     weir: Weir,
     addresses: [SocketAddr; 3],
     backend: SocketAddr,
     counts: Counts,
 }
 
-impl Set {
-    fn start(most: usize) -> Set {
+impl ThreeAddresses {
+    fn start(most: usize) -> ThreeAddresses {
         let backends = listener(own_ip());
         let backend = backends.local_addr().expect("it is bound");
         let counts = Counts::default();
         counts.serve(backends);
         let addresses = [own_ip(), own_ip(), own_ip()].map(free);
         let text = objects(&addresses, backend, most);
-        Set { weir: Weir::start(addresses[0], &text, Start::default()), addresses, backend, counts }
+        ThreeAddresses {
+            weir: Weir::start(addresses[0], &text, Start::default()),
+            addresses,
+            backend,
+            counts,
+        }
     }
 
     fn set_limit(&self, most: usize) {
@@ -86,7 +91,7 @@ fn objects(addresses: &[SocketAddr], backend: SocketAddr, most: usize) -> String
 
 /// `clients` come at once; each holds its session until as many as fit have one.
 fn never_more_and_everybody(most: usize, clients: usize) {
-    let set = Set::start(most);
+    let set = ThreeAddresses::start(most);
     let open = Mutex::new(false);
     let opened = std::sync::Condvar::new();
     std::thread::scope(|scope| {
@@ -131,7 +136,7 @@ fn forty_eight_at_once() {
 
 #[test]
 fn a_lower_limit_cuts_nobody_and_a_higher_one_is_used_at_once() {
-    let set = Set::start(4);
+    let set = ThreeAddresses::start(4);
     let mut clients: Vec<Peer> =
         (0..12).map(|number| Peer::connect(set.addresses[number % 3])).collect();
     let mut served = Vec::new();

@@ -10,35 +10,35 @@ use weir_bench::runner::{LOAD_CORE, million, run, tools};
 /// Exit codes: 0 done, 1 a run failed (also: an error in any answer), 2 usage.
 #[derive(Debug, Parser)]
 #[command(version)]
-struct Cli {
+struct BenchCli {
     #[command(subcommand)]
-    verb: Verb,
+    verb: BenchVerb,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
+enum BenchVerb {
     /// Scenarios of benches/scenarios: CPU per unit, latency, memory, syscalls; and their bars.
     Run(run::Options),
     /// Very many sessions through one weir: memory, a change while they stand, all of them woken.
-    Million(million::Options),
+    Million(million::MillionOptions),
     /// HTTP requests with wrk.
-    Wrk(tools::Options),
+    Wrk(tools::ToolsOptions),
     /// Echo with tcpkali; without it, weir's own generator.
-    Tcpkali(tools::Options),
+    Tcpkali(tools::ToolsOptions),
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = BenchCli::parse();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if cores <= LOAD_CORE {
         eprintln!("weir-bench: two cores are needed, this machine has {cores}");
         return ExitCode::from(1);
     }
     let result = match &cli.verb {
-        Verb::Run(options) => run::run(options),
-        Verb::Million(options) => million::run(options),
-        Verb::Wrk(options) => tools::wrk(options),
-        Verb::Tcpkali(options) => tools::tcpkali(options),
+        BenchVerb::Run(options) => run::run(options),
+        BenchVerb::Million(options) => million::run(options),
+        BenchVerb::Wrk(options) => tools::wrk(options),
+        BenchVerb::Tcpkali(options) => tools::tcpkali(options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

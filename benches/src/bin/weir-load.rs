@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use weir_bench::clock::{now_ns, seconds_to_ns};
 use weir_bench::load::serve::{Mode, Server};
-use weir_bench::load::{bulk, crr, herd, idle, pasture, rr};
+use weir_bench::load::{bulk, crr, echo_servers, idle, many_connections, rr};
 use weir_bench::pattern::CHUNK_MAX;
 use weir_bench::sys;
 
@@ -17,13 +17,13 @@ use weir_bench::sys;
 /// Reports are one line of JSON on stdout. Exit codes: 0 done, 1 there were errors, 2 usage.
 #[derive(Debug, Parser)]
 #[command(version)]
-struct Cli {
+struct LoadCli {
     #[command(subcommand)]
-    verb: Verb,
+    verb: LoadVerb,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
+enum LoadVerb {
     /// Be the backend; prints `listening ADDRESS`.
     Serve(ServeArgs),
     /// Round trips on standing connections; closed loop, or open loop with --rate.
@@ -36,9 +36,9 @@ enum Verb {
     Idle(IdleArgs),
     /// Very many connections, a descriptor table a thread. Takes steps from stdin, one a line:
     /// open; wake EVERY OUTSTANDING (0: all at once); look; close; reset. Ends when stdin does.
-    Herd(HerdArgs),
+    ManyConnections(ManyConnectionsArgs),
     /// The backend of a herd: echo on 127.1.THREAD.1 to .4; prints `listening A,B,...`.
-    Pasture(PastureArgs),
+    EchoServers(EchoServersArgs),
 }
 
 #[derive(Debug, Args)]
@@ -47,7 +47,7 @@ struct ServeArgs {
     listen: SocketAddr,
     #[arg(long, value_enum, default_value = "echo")]
     mode: Mode,
-    /// Listen on so many addresses with one port: 127.0.0.1 and on.
+    /// Listen on N addresses with one port: 127.0.0.1 and on.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=60_000))]
     addresses: u16,
     /// Run before all ordinary threads (SCHED_RR); needs CAP_SYS_NICE.
@@ -78,7 +78,7 @@ struct RrArgs {
     connections: usize,
     #[arg(long, default_value_t = 5.0, value_parser = positive)]
     seconds: f64,
-    /// Stop after so many round trips, if that is sooner.
+    /// Stop after N round trips, if that is sooner.
     #[arg(long)]
     count: Option<u64>,
     /// Open loop: requests a second of all connections together.
@@ -98,7 +98,7 @@ struct CrrArgs {
     /// Stop after so long.
     #[arg(long, default_value_t = 30.0, value_parser = positive)]
     seconds: f64,
-    /// Stop after so many connections, if that is sooner.
+    /// Stop after N connections, if that is sooner.
     #[arg(long)]
     count: Option<u64>,
     /// Close with FIN instead of a reset.
@@ -138,7 +138,7 @@ struct IdleArgs {
 }
 
 #[derive(Debug, Args)]
-struct HerdArgs {
+struct ManyConnectionsArgs {
     /// Connections go round these.
     #[arg(long, required = true, value_delimiter = ',')]
     target: Vec<SocketAddr>,
@@ -153,7 +153,7 @@ struct HerdArgs {
 }
 
 #[derive(Debug, Args)]
-struct PastureArgs {
+struct EchoServersArgs {
     /// Each has a descriptor table of its own.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=250))]
     threads: u8,
@@ -193,7 +193,7 @@ fn links(text: &str) -> Result<usize, String> {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = LoadCli::parse();
     sys::exact_timers();
     match run(cli.verb) {
         Ok(0) => ExitCode::SUCCESS,
@@ -206,57 +206,58 @@ fn main() -> ExitCode {
 }
 
 /// Runs one verb; says how many errors there were.
-fn run(verb: Verb) -> io::Result<u64> {
-    if !matches!(verb, Verb::Serve(_)) {
+fn run(verb: LoadVerb) -> io::Result<u64> {
+    if !matches!(verb, LoadVerb::Serve(_)) {
         sys::raise_open_files()?;
     }
     match verb {
-        Verb::Serve(args) => {
+        LoadVerb::Serve(args) => {
             serve(&args)?;
             Ok(0)
         }
-        Verb::Rr(args) => {
+        LoadVerb::Rr(args) => {
             let Aim { target, size, sources } = args.common;
             let RrArgs { connections, seconds, count, rate, before_others, .. } = args;
             step_forward(before_others);
-            let plan = rr::Plan { target, connections, size, seconds, count, rate, sources };
+            let plan = rr::RrPlan { target, connections, size, seconds, count, rate, sources };
             let report = rr::run(&plan)?;
             print(&report, report.errors)
         }
-        Verb::Crr(args) => {
+        LoadVerb::Crr(args) => {
             let Aim { target, size, sources } = args.common;
             let CrrArgs { concurrency, seconds, count, fin, .. } = args;
-            let plan = crr::Plan { target, concurrency, size, seconds, count, fin, sources };
+            let plan = crr::CrrPlan { target, concurrency, size, seconds, count, fin, sources };
             let report = crr::run(&plan)?;
             print(&report, report.errors)
         }
-        Verb::Bulk(args) => {
+        LoadVerb::Bulk(args) => {
             let BulkArgs { target, streams, bytes, direction, seconds, stop_after, sources } = args;
             let plan =
-                bulk::Plan { target, streams, bytes, direction, seconds, stop_after, sources };
+                bulk::BulkPlan { target, streams, bytes, direction, seconds, stop_after, sources };
             let report = bulk::run(&plan)?;
             print(&report, report.errors)
         }
-        Verb::Idle(args) => {
+        LoadVerb::Idle(args) => {
             let Aim { target, size, sources } = args.common;
             let IdleArgs { connections, hold_seconds, .. } = args;
-            let plan = idle::Plan { target, connections, size, hold_seconds, sources };
+            let plan = idle::IdlePlan { target, connections, size, hold_seconds, sources };
             let report = idle::run(&plan, io::stdin(), &mut io::stdout())?;
             print(&report, report.errors)
         }
-        Verb::Herd(args) => {
-            let HerdArgs { target: targets, connections, size, seconds } = args;
-            let plan = herd::Plan { targets, connections, size, seconds };
-            herd::run(&plan, io::stdin().lock(), &mut io::stdout())
+        LoadVerb::ManyConnections(args) => {
+            let ManyConnectionsArgs { target: targets, connections, size, seconds } = args;
+            let plan =
+                many_connections::ManyConnectionsPlan { targets, connections, size, seconds };
+            many_connections::run(&plan, io::stdin().lock(), &mut io::stdout())
         }
-        Verb::Pasture(args) => {
-            pasture::run(args.threads, args.seconds, &mut io::stdout())?;
+        LoadVerb::EchoServers(args) => {
+            echo_servers::run(args.threads, args.seconds, &mut io::stdout())?;
             Ok(0)
         }
     }
 }
 
-/// Not being allowed to is worth a line, not a failure: the run is fair to all peers all the same.
+/// Not being allowed to is worth a line, not a failure: the run is fair to all peers anyway.
 fn step_forward(wanted: bool) {
     if wanted && let Err(error) = sys::before_others() {
         eprintln!("weir-load: --before-others: {error}; goes on as an ordinary thread");
@@ -284,7 +285,9 @@ mod tests {
     #[test]
     fn arguments_are_read_and_bounded() {
         let line = "weir-load rr --target 127.0.0.1:9 --connections 3 --size 10 --rate 500";
-        let Verb::Rr(args) = Cli::parse_from(line.split(' ')).verb else { panic!("not rr") };
+        let LoadVerb::Rr(args) = LoadCli::parse_from(line.split(' ')).verb else {
+            panic!("not rr")
+        };
         assert_eq!((args.connections, args.common.size, args.rate), (3, 10, Some(500.0)));
         for wrong in [
             "weir-load rr",
@@ -296,7 +299,7 @@ mod tests {
             "weir-load idle --target 127.0.0.1:9 --hold-seconds NaN",
             "weir-load serve --mode tea",
         ] {
-            let parsed = Cli::try_parse_from(wrong.split(' '));
+            let parsed = LoadCli::try_parse_from(wrong.split(' '));
             assert!(parsed.is_err(), "{wrong} was taken");
         }
     }

@@ -25,7 +25,7 @@ pub enum Direction {
 
 /// What to do.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct BulkPlan {
     pub target: SocketAddr,
     pub streams: usize,
     /// Bytes of each stream.
@@ -40,7 +40,7 @@ pub struct Plan {
 
 /// What came of it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Report {
+pub struct BulkReport {
     pub bytes: u64,
     pub errors: u64,
     pub first_error: Option<String>,
@@ -49,30 +49,30 @@ pub struct Report {
     pub cpu_us: u64,
 }
 
-struct Link {
+struct BulkLink {
     stream: TcpStream,
     moved: u64,
     answer: Vec<u8>,
     over: bool,
 }
 
-struct Run<'a> {
-    plan: &'a Plan,
+struct BulkRun<'a> {
+    plan: &'a BulkPlan,
     pattern: Pattern,
     epoll: Epoll,
-    links: Vec<Link>,
+    links: Vec<BulkLink>,
     failures: Failures,
     buffer: Vec<u8>,
 }
 
 /// Runs the plan to its end.
-pub fn run(plan: &Plan) -> io::Result<Report> {
+pub fn run(plan: &BulkPlan) -> io::Result<BulkReport> {
     let epoll = Epoll::new()?;
     let mut links = Vec::with_capacity(plan.streams);
     for at in 0..plan.streams {
         let source = source_of(plan.target, at, plan.sources);
         let stream = sys::connect(plan.target, source, PATIENCE)?;
-        links.push(Link { stream, moved: 0, answer: Vec::new(), over: false });
+        links.push(BulkLink { stream, moved: 0, answer: Vec::new(), over: false });
     }
     let (cpu_start, start) = (sys::own_cpu_ns(), now_ns());
     let pattern = Pattern::new();
@@ -90,12 +90,12 @@ pub fn run(plan: &Plan) -> io::Result<Report> {
         epoll.add(&link.stream, at, interest)?;
     }
     let failures = Failures::default();
-    let mut run = Run { plan, pattern, epoll, links, failures, buffer: vec![0; CHUNK_MAX] };
+    let mut run = BulkRun { plan, pattern, epoll, links, failures, buffer: vec![0; CHUNK_MAX] };
     let stop = plan.stop_after.map(|after| start + seconds_to_ns(after));
     run.drive(start + seconds_to_ns(plan.seconds), stop)?;
     let seconds = Duration::from_nanos(now_ns() - start).as_secs_f64();
     let bytes = run.links.iter().map(|link| link.moved).sum();
-    Ok(Report {
+    Ok(BulkReport {
         bytes,
         errors: run.failures.errors,
         first_error: run.failures.first,
@@ -110,7 +110,7 @@ fn gigabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e9
 }
 
-impl Run<'_> {
+impl BulkRun<'_> {
     fn drive(&mut self, end_ns: u64, stop_ns: Option<u64>) -> io::Result<()> {
         let mut events = vec![sys::no_event(); BATCH];
         while self.links.iter().any(|link| !link.over) {

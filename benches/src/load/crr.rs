@@ -18,12 +18,12 @@ const ERRORS_MAX: u64 = 1_000;
 
 /// What to do.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct CrrPlan {
     pub target: SocketAddr,
     pub concurrency: usize,
     pub size: usize,
     pub seconds: f64,
-    /// Stops after so many connections, if that is sooner.
+    /// Stops after N connections, if that is sooner.
     pub count: Option<u64>,
     /// Close with FIN; else with a reset.
     pub fin: bool,
@@ -32,7 +32,7 @@ pub struct Plan {
 
 /// What came of it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Report {
+pub struct CrrReport {
     pub connections: u64,
     pub errors: u64,
     pub first_error: Option<String>,
@@ -44,7 +44,7 @@ pub struct Report {
 }
 
 /// One connection of its life: connecting until `connected`, then one round trip.
-struct Link {
+struct CrrLink {
     stream: TcpStream,
     number: u64,
     connected: bool,
@@ -52,11 +52,11 @@ struct Link {
     start_ns: u64,
 }
 
-struct Run<'a> {
-    plan: &'a Plan,
+struct CrrRun<'a> {
+    plan: &'a CrrPlan,
     pattern: Pattern,
     epoll: Epoll,
-    links: Vec<Option<Link>>,
+    links: Vec<Option<CrrLink>>,
     open: usize,
     started: u64,
     done: u64,
@@ -66,8 +66,8 @@ struct Run<'a> {
 }
 
 /// Runs the plan to its end.
-pub fn run(plan: &Plan) -> io::Result<Report> {
-    let mut run = Run {
+pub fn run(plan: &CrrPlan) -> io::Result<CrrReport> {
+    let mut run = CrrRun {
         plan,
         pattern: Pattern::new(),
         epoll: Epoll::new()?,
@@ -81,7 +81,7 @@ pub fn run(plan: &Plan) -> io::Result<Report> {
     };
     let (cpu_start, start) = (sys::own_cpu_ns(), now_ns());
     run.drive(start + seconds_to_ns(plan.seconds))?;
-    Ok(Report {
+    Ok(CrrReport {
         connections: run.done,
         errors: run.failures.errors,
         first_error: run.failures.first,
@@ -91,7 +91,7 @@ pub fn run(plan: &Plan) -> io::Result<Report> {
     })
 }
 
-impl Run<'_> {
+impl CrrRun<'_> {
     fn drive(&mut self, end_ns: u64) -> io::Result<()> {
         let mut events = vec![sys::no_event(); BATCH];
         for at in 0..self.links.len() {
@@ -135,7 +135,7 @@ impl Run<'_> {
                     sys::reset_on_close(&stream)?;
                 }
                 self.epoll.add(&stream, at, WRITE)?;
-                Ok(Link { stream, number, connected: false, received: 0, start_ns })
+                Ok(CrrLink { stream, number, connected: false, received: 0, start_ns })
             });
             match opened {
                 Ok(link) => {

@@ -18,7 +18,7 @@ const SPARE_FILES: u64 = 32;
 
 /// What to do.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct IdlePlan {
     pub target: SocketAddr,
     pub connections: usize,
     pub size: usize,
@@ -29,7 +29,7 @@ pub struct Plan {
 
 /// What came of it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Report {
+pub struct IdleReport {
     pub connections: u64,
     pub errors: u64,
     pub first_error: Option<String>,
@@ -38,8 +38,8 @@ pub struct Report {
     pub held_seconds: f64,
 }
 
-struct Run<'a> {
-    plan: &'a Plan,
+struct IdleRun<'a> {
+    plan: &'a IdlePlan,
     pattern: Pattern,
     epoll: Epoll,
     streams: Vec<TcpStream>,
@@ -49,10 +49,10 @@ struct Run<'a> {
 /// Opens, says `holding` on `output`, holds until `input` ends or the time is over; then exchanges
 /// once more.
 pub fn run(
-    plan: &Plan,
+    plan: &IdlePlan,
     input: impl Read + Send + 'static,
     output: &mut impl Write,
-) -> io::Result<Report> {
+) -> io::Result<IdleReport> {
     let limit = sys::raise_open_files()?;
     if plan.connections as u64 + SPARE_FILES > limit {
         return Err(io::Error::other(format!(
@@ -60,7 +60,7 @@ pub fn run(
             plan.connections
         )));
     }
-    let mut run = Run {
+    let mut run = IdleRun {
         plan,
         pattern: Pattern::new(),
         epoll: Epoll::new()?,
@@ -75,7 +75,7 @@ pub fn run(
     hold(input, Duration::from_nanos(seconds_to_ns(plan.hold_seconds)));
     let held = now_ns();
     run.exchange(0, plan.connections, 1)?;
-    Ok(Report {
+    Ok(IdleReport {
         connections: plan.connections as u64,
         errors: run.failures.errors,
         first_error: run.failures.first,
@@ -98,7 +98,7 @@ fn hold(input: impl Read + Send + 'static, limit: Duration) {
     let _ = end.recv_timeout(limit);
 }
 
-impl Run<'_> {
+impl IdleRun<'_> {
     /// Opens in groups, so that neither a backlog nor a buffer limit is met at once.
     fn open(&mut self) -> io::Result<()> {
         for first in (0..self.plan.connections).step_by(BATCH) {

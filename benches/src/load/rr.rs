@@ -17,13 +17,13 @@ use crate::sys::{self, Epoll, READ, WRITE};
 
 /// What to do.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct RrPlan {
     pub target: SocketAddr,
     pub connections: usize,
     /// Bytes of a request, and of its answer; at most CHUNK_MAX.
     pub size: usize,
     pub seconds: f64,
-    /// Stops after so many round trips, if that is sooner.
+    /// Stops after N round trips, if that is sooner.
     pub count: Option<u64>,
     /// Requests a second of all connections together; None: closed loop.
     pub rate: Option<f64>,
@@ -32,7 +32,7 @@ pub struct Plan {
 
 /// What came of it. `errors` counts connections lost; each ends at its first error.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Report {
+pub struct RrReport {
     pub round_trips: u64,
     pub errors: u64,
     pub first_error: Option<String>,
@@ -50,7 +50,7 @@ pub struct Report {
 }
 
 /// One connection: `sent` < size while sending, then waiting until `received` == size.
-struct Link {
+struct RrLink {
     stream: TcpStream,
     /// Messages done: also the number of the current one.
     message: u64,
@@ -70,11 +70,11 @@ enum Phase {
     Over,
 }
 
-struct Run<'a> {
-    plan: &'a Plan,
+struct RrRun<'a> {
+    plan: &'a RrPlan,
     pattern: Pattern,
     epoll: Epoll,
-    links: Vec<Link>,
+    links: Vec<RrLink>,
     schedule: Option<Schedule>,
     /// Open loop: how many requests, in the order of the schedule, were looked at.
     offered: u64,
@@ -87,7 +87,7 @@ struct Run<'a> {
 }
 
 /// Runs the plan to its end.
-pub fn run(plan: &Plan) -> io::Result<Report> {
+pub fn run(plan: &RrPlan) -> io::Result<RrReport> {
     let epoll = Epoll::new()?;
     let mut links = Vec::with_capacity(plan.connections);
     for at in 0..plan.connections {
@@ -95,10 +95,10 @@ pub fn run(plan: &Plan) -> io::Result<Report> {
         let stream = sys::connect(plan.target, source, PATIENCE)?;
         epoll.add(&stream, at, READ)?;
         let phase = Phase::Idle;
-        links.push(Link { stream, message: 0, phase, sent: 0, received: 0, intended_ns: 0 });
+        links.push(RrLink { stream, message: 0, phase, sent: 0, received: 0, intended_ns: 0 });
     }
     let (cpu_start, start) = (sys::own_cpu_ns(), now_ns());
-    let mut run = Run {
+    let mut run = RrRun {
         plan,
         pattern: Pattern::new(),
         epoll,
@@ -117,7 +117,7 @@ pub fn run(plan: &Plan) -> io::Result<Report> {
     let cpu_us = (sys::own_cpu_ns() - cpu_start) / 1_000;
     let stopped = now_ns();
     let unsent = run.count_unsent(end.min(stopped));
-    Ok(Report {
+    Ok(RrReport {
         round_trips: run.links.iter().map(|link| link.message).sum(),
         errors: run.failures.errors,
         first_error: run.failures.first,
@@ -129,7 +129,7 @@ pub fn run(plan: &Plan) -> io::Result<Report> {
     })
 }
 
-impl Run<'_> {
+impl RrRun<'_> {
     /// Sends until `end_ns` (or the count), then waits for what is under way.
     fn drive(&mut self, end_ns: u64) -> io::Result<()> {
         let mut events = vec![sys::no_event(); BATCH];

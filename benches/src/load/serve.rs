@@ -52,7 +52,7 @@ struct Progress {
     waits_for_write: bool,
 }
 
-struct Peer {
+struct ServedPeer {
     stream: TcpStream,
     progress: Progress,
 }
@@ -69,7 +69,7 @@ pub struct Server {
     mode: Mode,
     listeners: Vec<TcpListener>,
     epoll: Epoll,
-    peers: Vec<Option<Peer>>,
+    peers: Vec<Option<ServedPeer>>,
     free: Vec<usize>,
     pattern: Pattern,
     buffer: Vec<u8>,
@@ -131,7 +131,7 @@ impl Server {
                         self.peers.len() - 1
                     });
                     self.epoll.add(&stream, at, READ)?;
-                    self.peers[at] = Some(Peer { stream, progress: Progress::default() });
+                    self.peers[at] = Some(ServedPeer { stream, progress: Progress::default() });
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 // The client was gone before it was taken: fine.
@@ -172,8 +172,13 @@ pub fn neighbour(first: SocketAddr, number: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::from(u32::from(start) + step)), first.port())
 }
 
-fn step(mode: Mode, peer: &mut Peer, pattern: &Pattern, buffer: &mut [u8]) -> io::Result<Next> {
-    let Peer { stream, progress } = peer;
+fn step(
+    mode: Mode,
+    peer: &mut ServedPeer,
+    pattern: &Pattern,
+    buffer: &mut [u8],
+) -> io::Result<Next> {
+    let ServedPeer { stream, progress } = peer;
     if !progress.pending.is_empty() {
         let sent = send_some(stream, &progress.pending)?;
         progress.pending.drain(..sent);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::runner::fault;
 use crate::runner::process::Proxy;
-use crate::sys::perf::{Counter, Event};
+use crate::sys::perf::{CountedEvent, Counter};
 
 /// Longest wait for the metrics page.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -44,13 +44,13 @@ pub fn source() -> (Source, String) {
     }
 }
 
-fn events() -> io::Result<Vec<(&'static str, Event)>> {
+fn events() -> io::Result<Vec<(&'static str, CountedEvent)>> {
     Ok(vec![
-        ("syscalls", Event::tracepoint("raw_syscalls/sys_enter", "")?),
-        ("enters", Event::tracepoint("raw_syscalls/sys_enter", ENTERS)?),
-        ("punts", Event::tracepoint("io_uring/io_uring_queue_async_work", "")?),
-        ("overflows", Event::tracepoint("io_uring/io_uring_cqe_overflow", "")?),
-        ("switches", Event::ContextSwitches),
+        ("syscalls", CountedEvent::tracepoint("raw_syscalls/sys_enter", "")?),
+        ("enters", CountedEvent::tracepoint("raw_syscalls/sys_enter", ENTERS)?),
+        ("punts", CountedEvent::tracepoint("io_uring/io_uring_queue_async_work", "")?),
+        ("overflows", CountedEvent::tracepoint("io_uring/io_uring_cqe_overflow", "")?),
+        ("switches", CountedEvent::ContextSwitches),
     ])
 }
 

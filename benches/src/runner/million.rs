@@ -1,7 +1,7 @@
 //! `weir-bench million`: very many sessions through one weir process. What each takes in user space
 //! and kernel; a change, a new connection and waking them while they stand; none lost.
 
-pub mod herd;
+pub mod many_connections;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::clock::{now_ns, pause, unix_seconds};
 use crate::load::crr;
-use crate::load::herd::Report;
+use crate::load::many_connections::ManyConnectionsReport;
 use crate::runner::config::{Balance, Buffers, Setup};
 use crate::runner::machine::{self, Kernel, Machine};
 use crate::runner::peer::{self, Found, Peer, Wanted};
@@ -22,7 +22,7 @@ use crate::runner::process::{Program, Proxy, Service};
 use crate::runner::report::short;
 use crate::runner::work::words;
 use crate::runner::{context, fault};
-use herd::{Herd, Pasture};
+use many_connections::{EchoServers, ManyConnections};
 
 /// Kernel memory is freed late and counted in batches: it settles before it is read.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -37,9 +37,9 @@ const NEW: u32 = 1_000;
 /// Time for a change to be used everywhere, in ns.
 const ADOPTED_NS: u64 = 10_000_000_000;
 
-/// Options.
+/// MillionOptions.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Options {
+pub struct MillionOptions {
     /// Sessions; fewer if the memory does not carry them.
     #[arg(long, default_value_t = 5_000)]
     #[arg(value_parser = clap::value_parser!(u32).range(100..=3_900_000))]
@@ -104,7 +104,12 @@ struct Weir {
 }
 
 impl Weir {
-    fn start(found: &Found, pasture: &Pasture, options: &Options, most: usize) -> io::Result<Self> {
+    fn start(
+        found: &Found,
+        pasture: &EchoServers,
+        options: &MillionOptions,
+        most: usize,
+    ) -> io::Result<Self> {
         let service = Service { name: "echo", backends: pasture.addresses.clone() };
         let (balance, buffers) = (Balance::RoundRobin, Buffers::Default);
         let shards = options.shards;
@@ -158,13 +163,13 @@ impl Weir {
     }
 
     /// The latency of new connections, one after another: connect, one round trip, reset.
-    fn new_connections(&self) -> io::Result<crr::Report> {
+    fn new_connections(&self) -> io::Result<crr::CrrReport> {
         let target = self.proxy.address("echo");
         let line = format!("crr --target {target} --concurrency 1 --count {NEW}");
         probe::load(&words(&line))
     }
 
-    /// Waits until it has at most so many sessions.
+    /// Waits until it has at most N sessions.
     fn wait_sessions(&self, most: u64, end_ns: u64) -> io::Result<()> {
         loop {
             let sessions = self.sessions()?;
@@ -198,7 +203,7 @@ fn memory(weir: &Weir) -> io::Result<Memory> {
 }
 
 /// Runs it and publishes what came of it.
-pub fn run(options: &Options) -> io::Result<()> {
+pub fn run(options: &MillionOptions) -> io::Result<()> {
     let peers = peer::find(&Wanted { peers: vec![Peer::Weir], ..options.wanted.clone() })?;
     let found = peers.first().ok_or_else(|| fault("no weir"))?;
     let sessions = affordable(options.sessions as usize)?;
@@ -209,7 +214,7 @@ pub fn run(options: &Options) -> io::Result<()> {
         "{sessions} sessions through {} with {} shards on one core; at most {seconds:.0} s",
         found.version, options.shards
     );
-    let pasture = Pasture::start(sessions, seconds)?;
+    let pasture = EchoServers::start(sessions, seconds)?;
     let mut figures = Figures::default();
     let direct = without(&pasture, sessions.min(DIRECT_MAX), seconds)?;
     let what = "kernel bytes of a client's and a backend's socket, no proxy";
@@ -251,8 +256,8 @@ struct Direct {
     sockets: Option<f64>,
 }
 
-fn without(pasture: &Pasture, sessions: usize, seconds: f64) -> io::Result<Direct> {
-    let mut herd = Herd::start(&pasture.addresses, sessions, seconds)?;
+fn without(pasture: &EchoServers, sessions: usize, seconds: f64) -> io::Result<Direct> {
+    let mut herd = ManyConnections::start(&pasture.addresses, sessions, seconds)?;
     pause(SETTLE);
     let (before, old) = (machine::kernel_memory()?, machine::socket_caches());
     herd.step("open").map_err(context("without a proxy"))?;
@@ -283,7 +288,7 @@ fn through(
     // Once for nothing: not to measure what is done for the first time.
     weir.new_connections()?;
     let empty = weir.new_connections()?.latency;
-    let mut herd = Herd::start(&[weir.proxy.address("echo")], sessions, seconds)?;
+    let mut herd = ManyConnections::start(&[weir.proxy.address("echo")], sessions, seconds)?;
     let before = memory(weir)?;
     let opened = counted(weir, figures, "open and first exchange", || herd.step("open"))?;
     figures.put("opened per second", micros(opened.standing) / opened.seconds, "1/s");
@@ -325,8 +330,8 @@ fn counted(
     weir: &Weir,
     figures: &mut Figures,
     name: &str,
-    step: impl FnOnce() -> io::Result<Report>,
-) -> io::Result<Report> {
+    step: impl FnOnce() -> io::Result<ManyConnectionsReport>,
+) -> io::Result<ManyConnectionsReport> {
     let cpu = weir.proxy.cpu_ns()?;
     let report = step()?;
     let cpu = weir.proxy.cpu_ns()? - cpu;
@@ -336,7 +341,7 @@ fn counted(
     Ok(report)
 }
 
-fn latencies(report: &Report, name: &str, figures: &mut Figures) {
+fn latencies(report: &ManyConnectionsReport, name: &str, figures: &mut Figures) {
     figures.put(format!("{name}: exchange p50"), report.latency.p50_us / 1e3, "ms");
     figures.put(format!("{name}: exchange p99"), report.latency.p99_us / 1e3, "ms");
     figures.put(format!("{name}: exchange max"), report.latency.max_us / 1e3, "ms");

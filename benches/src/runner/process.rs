@@ -130,7 +130,7 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// Starts `weir-load serve` in a mode, on a free port of so many loopback addresses; urgent:
+    /// Starts `weir-load serve` in a mode, on a free port of N loopback addresses; urgent:
     /// before all ordinary threads.
     pub fn start(mode: &str, addresses: u16, urgent: bool) -> io::Result<Self> {
         let mut command = Command::new(load_program()?);

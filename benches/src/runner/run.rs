@@ -8,14 +8,14 @@ use crate::clock::{now_ns, unix_seconds};
 use crate::runner::bars;
 use crate::runner::config::{SESSIONS_MAX, Setup};
 use crate::runner::counters::{self, Source};
+use crate::runner::fairness;
 use crate::runner::machine::Machine;
 use crate::runner::peer::{self, Found, Peer, Wanted};
 use crate::runner::probe;
 use crate::runner::process::{Proxy, Service};
 use crate::runner::report::{self, Results, Row, Sample};
 use crate::runner::scenario::{self, Case, Group, Kind, Rate, Scenario};
-use crate::runner::sheet;
-use crate::runner::stand::Stand;
+use crate::runner::testbed::Testbed;
 use crate::runner::work::{self, Work};
 use crate::runner::{context, fault};
 use crate::sys;
@@ -71,7 +71,7 @@ struct Run<'a> {
     counts: Vec<Sample>,
     settings: BTreeMap<String, BTreeMap<&'static str, String>>,
     cores: BTreeMap<&'static str, Vec<String>>,
-    /// What broke off; the rest is measured all the same.
+    /// What broke off; the rest is measured anyway.
     failures: Vec<String>,
     /// HAProxy's closed-loop round trips a second, by connections.
     capacities: BTreeMap<u32, f64>,
@@ -101,7 +101,7 @@ pub fn run(options: &Options) -> io::Result<()> {
     let peers = peer::find(&options.wanted)?;
     let baseline = probe::baseline()?;
     let (source, counted_with) = counters::source();
-    let fairness = sheet::lines(&Machine::read(), &peers, baseline, &counted_with);
+    let fairness = fairness::lines(&Machine::read(), &peers, baseline, &counted_with);
     println!("{}\n", fairness.join("\n"));
     let mut run = Run {
         options,
@@ -169,7 +169,7 @@ impl Run<'_> {
         let backends = work::backends(scenario, case.backends)?;
         let setup = Self::setup(scenario, case);
         let stand =
-            Stand::start(&peers.iter().collect::<Vec<_>>(), backends, setup, self.baseline)?;
+            Testbed::start(&peers.iter().collect::<Vec<_>>(), backends, setup, self.baseline)?;
         for why in &stand.left_out {
             self.fail(&format!("{}: not measured: {why}", case.label));
         }
@@ -196,7 +196,7 @@ impl Run<'_> {
     }
 
     /// HAProxy's rate in a closed loop; without HAProxy weir's, and it is said.
-    fn capacity(&mut self, scenario: &Scenario, case: &Case, stand: &Stand) -> io::Result<f64> {
+    fn capacity(&mut self, scenario: &Scenario, case: &Case, stand: &Testbed) -> io::Result<f64> {
         if let Some(known) = self.capacities.get(&case.connections) {
             return Ok(*known);
         }

@@ -8,18 +8,18 @@ use std::process::Command;
 use crate::clock::unix_seconds;
 use crate::load::{bulk, rr};
 use crate::runner::config::{Balance, Buffers, SESSIONS_MAX, Setup};
+use crate::runner::fairness;
 use crate::runner::fault;
 use crate::runner::machine::Machine;
 use crate::runner::peer::{self, Found, Wanted, locate};
 use crate::runner::probe::{self, Outcome, micros};
 use crate::runner::process::{Backend, Proxy, Scratch};
 use crate::runner::report::{self, Results, Row, Sample};
-use crate::runner::sheet;
-use crate::runner::stand::Stand;
+use crate::runner::testbed::Testbed;
 
-/// Options of the runs with other people's generators.
+/// ToolsOptions of the runs with other people's generators.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Options {
+pub struct ToolsOptions {
     #[command(flatten)]
     pub wanted: Wanted,
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000))]
@@ -35,9 +35,9 @@ pub struct Options {
 }
 
 /// What a row shows: work, value, label, scale.
-type Shown = (&'static str, &'static str, &'static str, f64);
+type ToolsShown = (&'static str, &'static str, &'static str, f64);
 
-const WRK_ROWS: &[Shown] = &[
+const WRK_ROWS: &[ToolsShown] = &[
     ("wrk", "per_s", "HTTP requests/s", 1.0),
     ("wrk", "proxy_cpu_us", "HTTP request: proxy CPU us", 1.0),
     ("wrk", "machine_cpu_us", "HTTP request: machine CPU us", 1.0),
@@ -45,13 +45,13 @@ const WRK_ROWS: &[Shown] = &[
     ("wrk", "p99_us", "HTTP request, wrk (closed loop): p99 us", 1.0),
 ];
 
-const TCPKALI_ROWS: &[Shown] = &[
+const TCPKALI_ROWS: &[ToolsShown] = &[
     ("tcpkali", "received_mb_per_s", "tcpkali, echo of 64 B messages: MB/s back", 1.0),
     ("tcpkali", "proxy_cpu_us", "tcpkali: proxy CPU ms per GB (both ways)", 1_000.0),
     ("tcpkali", "machine_cpu_us", "tcpkali: machine CPU ms per GB", 1_000.0),
 ];
 
-const OWN_ROWS: &[Shown] = &[
+const OWN_ROWS: &[ToolsShown] = &[
     ("rr", "per_s", "weir-load: round trips/s", 1.0),
     ("rr", "proxy_cpu_us", "round trip 64 B: proxy CPU us", 1.0),
     ("rr", "p99_us", "round trip, closed loop: p99 us", 1.0),
@@ -62,7 +62,7 @@ const OWN_ROWS: &[Shown] = &[
 /// The peers, their stand, and what comes of it.
 struct Door {
     peers: Vec<Found>,
-    stand: Stand,
+    stand: Testbed,
     baseline: f64,
 }
 
@@ -75,7 +75,7 @@ impl Door {
             buffers: Buffers::Default,
             sessions_max: SESSIONS_MAX,
         };
-        let stand = Stand::start(&peers.iter().collect::<Vec<_>>(), named, setup, baseline)?;
+        let stand = Testbed::start(&peers.iter().collect::<Vec<_>>(), named, setup, baseline)?;
         if let Some(why) = stand.left_out.first() {
             return Err(fault(why));
         }
@@ -99,8 +99,13 @@ impl Door {
         Ok(samples)
     }
 
-    fn publish(&self, samples: &[Sample], shown: &[Shown], options: &Options) -> io::Result<()> {
-        let row = |(work, value, label, scale): &Shown| Row {
+    fn publish(
+        &self,
+        samples: &[Sample],
+        shown: &[ToolsShown],
+        options: &ToolsOptions,
+    ) -> io::Result<()> {
+        let row = |(work, value, label, scale): &ToolsShown| Row {
             work: (*work).to_string(),
             value,
             label: (*label).to_string(),
@@ -113,7 +118,7 @@ impl Door {
         report::warn(samples, self.baseline);
         let Some(out) = &options.out else { return Ok(()) };
         let machine = Machine::read();
-        let fairness = sheet::lines(&machine, &self.peers, self.baseline, "nothing");
+        let fairness = fairness::lines(&machine, &self.peers, self.baseline, "nothing");
         let told = self.stand.proxies.iter();
         let told = told.map(|proxy| (proxy.peer.name(), proxy.settings.clone())).collect();
         let results = Results {
@@ -138,7 +143,7 @@ impl Door {
 }
 
 /// wrk against an HTTP backend: nginx when it is there, else weir-load's.
-pub fn wrk(options: &Options) -> io::Result<()> {
+pub fn wrk(options: &ToolsOptions) -> io::Result<()> {
     let wrk = locate(Path::new("wrk")).ok_or_else(|| fault("no program wrk: apt install wrk"))?;
     let peers = peer::find(&options.wanted)?;
     let scratch = Scratch::new()?;
@@ -146,7 +151,7 @@ pub fn wrk(options: &Options) -> io::Result<()> {
         Some(nginx) => ("nginx", Backend::start_nginx(&nginx, &scratch)?),
         None => ("weir-load serve --mode http", Backend::start("http", 1, false)?),
     };
-    let Options { connections, seconds, rounds, .. } = options;
+    let ToolsOptions { connections, seconds, rounds, .. } = options;
     println!(
         "wrk -t1 -c{connections} -d{seconds}s, {rounds} rounds, backend {name}; \
          proxies pinned to one core, one thread each"
@@ -196,7 +201,7 @@ fn wrk_time_us(text: &str) -> Option<f64> {
 }
 
 /// tcpkali against the echo backend; without tcpkali: our own generator.
-pub fn tcpkali(options: &Options) -> io::Result<()> {
+pub fn tcpkali(options: &ToolsOptions) -> io::Result<()> {
     let Some(tcpkali) = locate(Path::new("tcpkali")) else {
         println!(
             "no program tcpkali: Debian has no package of it, it comes from \
@@ -204,7 +209,7 @@ pub fn tcpkali(options: &Options) -> io::Result<()> {
         );
         return own(options);
     };
-    let Options { connections, seconds, rounds, .. } = options;
+    let ToolsOptions { connections, seconds, rounds, .. } = options;
     println!("tcpkali -c{connections} -T{seconds}s, 64 B messages, echoed, {rounds} rounds");
     let peers = peer::find(&options.wanted)?;
     let stand = Door::open(peers, vec![("echo", Backend::start("echo", 1, false)?)])?;
@@ -243,23 +248,23 @@ fn tcpkali_outcome(text: &str) -> Result<Outcome, String> {
 }
 
 /// Round trips and downloads by weir-load.
-fn own(options: &Options) -> io::Result<()> {
+fn own(options: &ToolsOptions) -> io::Result<()> {
     let peers = peer::find(&options.wanted)?;
     let echo = Backend::start("echo", 1, false)?;
     let source = Backend::start("source", 1, false)?;
     let stand = Door::open(peers, vec![("echo", echo), ("source", source)])?;
-    let Options { connections, seconds, .. } = options;
+    let ToolsOptions { connections, seconds, .. } = options;
     let samples = stand.measure(options.rounds, &["rr", "download"], |work, proxy| {
         let words = |text: String| text.split(' ').map(str::to_string).collect::<Vec<_>>();
         if work == "download" {
             let target = proxy.address("source");
-            let report: bulk::Report = probe::load(&words(format!("bulk --target {target}")))?;
+            let report: bulk::BulkReport = probe::load(&words(format!("bulk --target {target}")))?;
             let (units, values) = (micros(report.bytes) / 1e9, BTreeMap::new());
             return Ok(Outcome { units, generator_us: Some(micros(report.cpu_us)), values });
         }
         let target = proxy.address("echo");
         let line = format!("rr --target {target} --connections {connections} --seconds {seconds}");
-        let report: rr::Report = probe::load(&words(line))?;
+        let report: rr::RrReport = probe::load(&words(line))?;
         let values = BTreeMap::from([
             ("p50_us".to_string(), report.latency.p50_us),
             ("p99_us".to_string(), report.latency.p99_us),

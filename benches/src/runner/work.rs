@@ -61,13 +61,13 @@ impl Work<'_> {
             Kind::Bulk => self.bulk(proxy, 16 << 20).map(drop),
             Kind::Crr => {
                 let echo = proxy.address("echo");
-                let report: io::Result<crr::Report> =
+                let report: io::Result<crr::CrrReport> =
                     probe::load(&words(&format!("crr --target {echo} --count 300")));
                 report.map(drop)
             }
             _ => {
                 let echo = proxy.address("echo");
-                let report: io::Result<rr::Report> =
+                let report: io::Result<rr::RrReport> =
                     probe::load(&words(&format!("rr --target {echo} --seconds 0.2")));
                 report.map(drop)
             }
@@ -90,14 +90,14 @@ impl Work<'_> {
                     "crr --target {target} --concurrency {connections} --seconds {seconds} \
                      --size {size}"
                 );
-                let report: crr::Report = probe::load(&words(&line))?;
+                let report: crr::CrrReport = probe::load(&words(&line))?;
                 let units = micros(report.connections);
                 Ok(outcome(units, report.cpu_us, Some(&report.latency)))
             }
             Kind::Mixed => self.mixed(proxy, seconds),
             Kind::Idle => Err(fault("idle sessions are measured with a fresh proxy")),
             Kind::Rr | Kind::OpenLoop => {
-                let report: rr::Report = probe::load(&words(&self.rr_line(proxy, seconds)))?;
+                let report: rr::RrReport = probe::load(&words(&self.rr_line(proxy, seconds)))?;
                 Ok(rr_outcome(&report))
             }
         }
@@ -121,7 +121,7 @@ impl Work<'_> {
     }
 
     fn bulk(&self, proxy: &Proxy, bytes: u64) -> io::Result<Outcome> {
-        let report: bulk::Report = probe::load(&words(&self.bulk_line(proxy, bytes)))?;
+        let report: bulk::BulkReport = probe::load(&words(&self.bulk_line(proxy, bytes)))?;
         Ok(outcome(micros(report.bytes) / 1e9, report.cpu_us, None))
     }
 
@@ -135,8 +135,8 @@ impl Work<'_> {
         let streams = Ended(sys::spawn_on(&mut command, LOAD_CORE)?);
         pause(HEAD_START);
         let line = format!("{} --before-others", self.rr_line(proxy, seconds));
-        let small: io::Result<rr::Report> = probe::load(&words(&line));
-        let bulk: bulk::Report = streams.report()?;
+        let small: io::Result<rr::RrReport> = probe::load(&words(&line));
+        let bulk: bulk::BulkReport = streams.report()?;
         let small = small?;
         if bulk.errors > 0 || bulk.bytes == 0 {
             let first = bulk.first_error.unwrap_or_else(|| "no byte came".to_string());
@@ -152,7 +152,7 @@ impl Work<'_> {
     pub fn idle_sessions(&self, round: u32, proxy: &Proxy) -> io::Result<Sample> {
         let target = proxy.address("echo");
         let line = format!("rr --target {target} --connections 16 --count 1000");
-        let _: rr::Report = probe::load(&words(&line))?;
+        let _: rr::RrReport = probe::load(&words(&line))?;
         pause(SETTLE);
         let resident = || proxy.program.as_ref().map(|program| program.resident()).transpose();
         let (before, slab, caches) = (resident()?, machine::slab()?, machine::socket_caches());
@@ -175,7 +175,7 @@ impl Work<'_> {
         if said.trim() != "holding" || !status.success() {
             return Err(fault(format!("weir-load idle: {status}: {said}{text}")));
         }
-        let report: idle::Report = serde_json::from_str(&text).map_err(fault)?;
+        let report: idle::IdleReport = serde_json::from_str(&text).map_err(fault)?;
         let sessions = micros(report.connections);
         let per_session = |after: u64, before: u64| (micros(after) - micros(before)) / sessions;
         let mut values = BTreeMap::new();
@@ -228,7 +228,7 @@ pub fn add_totals(samples: &mut [Sample]) {
     }
 }
 
-fn rr_outcome(report: &rr::Report) -> Outcome {
+fn rr_outcome(report: &rr::RrReport) -> Outcome {
     let units = micros(report.round_trips);
     let mut outcome = outcome(units, report.cpu_us, Some(&report.latency));
     if let Some(lag) = &report.lag {

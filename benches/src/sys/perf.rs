@@ -35,7 +35,7 @@ const CLOSE_ON_EXEC: libc::c_ulong = 8;
 
 /// What is counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum CountedEvent {
     /// `group:name` of tracefs, and a filter on its fields (empty: all).
     Tracepoint {
         id: u64,
@@ -44,7 +44,7 @@ pub enum Event {
     ContextSwitches,
 }
 
-impl Event {
+impl CountedEvent {
     /// Looks a tracepoint up, `group/name`.
     pub fn tracepoint(name: &str, filter: &'static str) -> io::Result<Self> {
         let file = folder()?.join("events").join(name).join("id");
@@ -71,10 +71,10 @@ pub struct Counter {
 
 impl Counter {
     /// Counts from now on until it is dropped.
-    pub fn start(event: &Event, thread: u32) -> io::Result<Self> {
+    pub fn start(event: &CountedEvent, thread: u32) -> io::Result<Self> {
         let (kind, config) = match event {
-            Event::Tracepoint { id, .. } => (TYPE_TRACEPOINT, *id),
-            Event::ContextSwitches => (TYPE_SOFTWARE, CONTEXT_SWITCHES),
+            CountedEvent::Tracepoint { id, .. } => (TYPE_TRACEPOINT, *id),
+            CountedEvent::ContextSwitches => (TYPE_SOFTWARE, CONTEXT_SWITCHES),
         };
         let attributes = Attributes {
             kind,
@@ -96,7 +96,7 @@ impl Counter {
             let fd = libc::syscall(number, &raw const attributes, thread, -1, -1, CLOSE_ON_EXEC);
             OwnedFd::from_raw_fd(check(i32::try_from(fd).unwrap_or(-1))?)
         };
-        if let Event::Tracepoint { filter, .. } = event
+        if let CountedEvent::Tracepoint { filter, .. } = event
             && !filter.is_empty()
         {
             let text = std::ffi::CString::new(*filter).map_err(io::Error::other)?;

@@ -20,20 +20,20 @@ use weir_proto::order::{BackendHealth, HealthWords, ListenerSocket, Order, Repor
 use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
 use weir_proto::snapshot::Snapshot;
 
-use crate::census::Census;
-use crate::desk::{self, Plan};
+use crate::aggregate::Aggregate;
 use crate::events::Events;
 use crate::health::{Health, Transition};
 use crate::leases::Leases;
 use crate::listen::{self, BindError, Sockets};
+use crate::planner::{self, Plan};
 use crate::rollout::Rollout;
 use crate::store::{Record, Store};
-use crate::watchdog::Watched;
+use crate::watchdog::ShardHistory;
 
-pub use change::{Change, Waits};
+pub use change::{Blocked, Change};
 use lifecycle::STOP_MAX;
 use repeats::Repeats;
-pub(crate) use shard::{Life, Shard};
+pub(crate) use shard::{Shard, ShardStatus};
 
 /// How long an address may still be held by the sockets of a listener that was removed.
 const RELEASE_MAX: Duration = Duration::from_secs(10);
@@ -50,7 +50,7 @@ pub trait Fleet {
     /// The oldest report that has not been taken.
     fn take_report(&self) -> Option<Report>;
     /// What a watchdog has seen of a shard.
-    fn watched(&self, shard: ShardId) -> Watched;
+    fn watched(&self, shard: ShardId) -> ShardHistory;
     /// Control lives at this time.
     fn ticks(&self, now: Now);
 
@@ -105,7 +105,7 @@ pub enum Phase {
 
 /// The two clocks: `now` for spans, `wall_ms` (Unix time) for people.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
+pub struct Clocks {
     pub now: Now,
     pub wall_ms: u64,
 }
@@ -116,7 +116,7 @@ pub struct Control {
     store: Store,
     ids: IdSource,
     pub snapshot: Arc<Snapshot>,
-    pub census: Census,
+    pub aggregate: Aggregate,
     /// Shared with the prober.
     pub health: Rc<RefCell<Health>>,
     pub(crate) events: Events,
@@ -125,7 +125,7 @@ pub struct Control {
     pub leases: Leases,
     pub(crate) shards: Vec<Shard>,
     pub phase: Phase,
-    pub(crate) started: Moment,
+    pub(crate) started: Clocks,
     /// Addresses that were given up, and when.
     released: Vec<(SocketAddr, Now)>,
     /// Pools whose panic has been written down.
@@ -142,13 +142,13 @@ impl Control {
         fleet: Box<dyn Fleet>,
         store: Store,
         (snapshot, ids): (Snapshot, IdSource),
-        started: Moment,
+        started: Clocks,
     ) -> Control {
         let count = fleet.shards();
         Control {
             store,
             ids,
-            census: Census::new(count),
+            aggregate: Aggregate::new(count),
             health: Rc::new(RefCell::new(Health::seeded(started.now.nanos))),
             events: Events::new(),
             rollout: Rollout::Done { version: snapshot.version, took_ms: 0 },
@@ -173,7 +173,7 @@ impl Control {
     ) -> Result<Plan, Refusal> {
         let Control { store, ids, snapshot, .. } = self;
         let past = |version| past(store, version).map(|record| record.spec);
-        desk::decide(snapshot, change, options, (ids, &past))
+        planner::decide(snapshot, change, options, (ids, &past))
     }
 
     /// A version that is on disk.
@@ -197,7 +197,7 @@ impl Control {
     /// Which they are.
     pub fn refuse_loops(&self, next: &Snapshot) -> Result<(), Refusal> {
         let is_own = |address| self.fleet.is_own_address(address);
-        desk::refuse_loops_by_address(&self.snapshot, next, is_own)
+        planner::refuse_loops_by_address(&self.snapshot, next, is_own)
     }
 
     /// True if `error` may pass: the address belonged to a listener that was removed just now.
@@ -217,7 +217,7 @@ impl Control {
         (next, sockets): (Snapshot, Sockets),
         (summary, kill): (&str, Option<BackendId>),
         by: Author,
-        moment: Moment,
+        moment: Clocks,
     ) -> Result<(), Refusal> {
         let at = crate::rt::rfc3339(moment.wall_ms);
         let record = Record::new(next.version.0, at, by, summary.to_owned(), next.spec());
@@ -230,8 +230,8 @@ impl Control {
         self.events.push("config", subject, summary.to_owned(), moment.wall_ms);
         self.publish(next, sockets, moment.now);
         if let Some(backend) = kill {
-            // Behind the snapshot in every outbox: each shard kills after it has adopted.
-            self.each_live(|shard| shard.outbox.kill(backend));
+            // Behind the snapshot in every pending: each shard kills after it has adopted.
+            self.each_live(|shard| shard.pending.kill(backend));
             self.flush();
         }
         Ok(())
@@ -240,7 +240,7 @@ impl Control {
     /// Sends a snapshot to every live shard; it is the current one from now on.
     pub fn publish(&mut self, next: Snapshot, sockets: Sockets, now: Now) {
         let before = core::mem::replace(&mut self.snapshot, Arc::new(next));
-        self.census.adopt(&self.snapshot);
+        self.aggregate.adopt(&self.snapshot);
         // At the start the first one is sent, which is in place already.
         let sent = if before.version == self.snapshot.version { None } else { Some(&*before) };
         self.leases.adopt(&self.snapshot, sent.unwrap_or(&Snapshot::empty()));
@@ -248,9 +248,9 @@ impl Control {
         self.health.borrow_mut().adopt(&self.snapshot, now);
         let (snapshot, down) = (self.snapshot.clone(), self.down());
         for (shard, sockets) in self.shards.iter_mut().zip(sockets) {
-            if shard.life == Life::Live {
-                shard.outbox.adopt(snapshot.clone(), sockets);
-                shard.outbox.health(&down);
+            if shard.status == ShardStatus::Live {
+                shard.pending.adopt(snapshot.clone(), sockets);
+                shard.pending.health(&down);
             }
         }
         let counting = self.shards.iter().filter(|shard| shard.counts());
@@ -260,7 +260,7 @@ impl Control {
     }
 
     /// One report of a shard.
-    pub fn on_report(&mut self, report: Report, moment: Moment) {
+    pub fn on_report(&mut self, report: Report, moment: Clocks) {
         match report {
             Report::Started { shard, sessions_max } => self.on_started(shard, sessions_max, moment),
             Report::Adopted { shard, version } => {
@@ -277,8 +277,8 @@ impl Control {
             Report::Retired(_) => {}
             Report::Stats(stats) => {
                 let id = stats.shard;
-                let spare = self.census.fold(stats, moment.now);
-                let load = self.census.load_elsewhere(id);
+                let spare = self.aggregate.fold(stats, moment.now);
+                let load = self.aggregate.load_elsewhere(id);
                 if let Some(shard) = self.shard(id) {
                     shard.told(spare);
                 }
@@ -293,7 +293,7 @@ impl Control {
                     // It is known to be down, or it is not its fault: the shard must hear which.
                     let standing = self.health.borrow().standing(backend);
                     if let Some(shard) = self.shard(shard) {
-                        shard.outbox.health(&[(backend, standing)]);
+                        shard.pending.health(&[(backend, standing)]);
                     }
                     self.flush();
                 }
@@ -325,14 +325,14 @@ impl Control {
         let standing = |id| self.health.borrow().standing(id);
         let changes: HealthWords =
             transitions.iter().map(|change| (change.id, standing(change.id))).collect();
-        self.each_live(|shard| shard.outbox.health(&changes));
+        self.each_live(|shard| shard.pending.health(&changes));
         self.flush();
         self.watch_panic(wall_ms);
     }
 
     /// Ends the hold of the backend of that name. How long it would have lasted; `None` if there
     /// was none.
-    pub(crate) fn end_hold(&mut self, name: &str, moment: Moment) -> Option<Duration> {
+    pub(crate) fn end_hold(&mut self, name: &str, moment: Clocks) -> Option<Duration> {
         let (pool, backend) = name.split_once('/')?;
         let id = self.snapshot.pool(pool)?.backend(backend)?.id;
         let mut health = self.health.borrow_mut();
@@ -349,10 +349,10 @@ impl Control {
     }
 
     /// Some times a second: asks for figures, says again what did not fit, watches the deadlines.
-    pub fn on_tick(&mut self, moment: Moment) {
+    pub fn on_tick(&mut self, moment: Clocks) {
         let now = moment.now;
         self.fleet.ticks(now);
-        self.heed_watchdog(moment);
+        self.acknowledge_fences(moment);
         self.tell_repeats(moment);
         if self.rollout.on_time(now) {
             let (version, waiting) = (self.rollout.version(), self.rollout.waiting());
@@ -411,13 +411,13 @@ impl Control {
     #[must_use]
     pub fn has_told(&self, id: ShardId) -> bool {
         let shard = self.shards.get(usize::from(id.0));
-        shard.is_some_and(|shard| shard.life == Life::Live && shard.outbox.is_empty())
+        shard.is_some_and(|shard| shard.status == ShardStatus::Live && shard.pending.is_empty())
     }
 
     /// Orders that have not been handed over to the shard that has the most of them.
     #[must_use]
     pub fn orders_waiting(&self) -> usize {
-        self.shards.iter().map(|shard| shard.outbox.len()).max().unwrap_or(0)
+        self.shards.iter().map(|shard| shard.pending.len()).max().unwrap_or(0)
     }
 
     fn collect_stale(&mut self) {
@@ -456,15 +456,15 @@ impl Control {
     }
 
     fn each_live(&mut self, tell: impl FnMut(&mut Shard)) {
-        self.shards.iter_mut().filter(|shard| shard.life == Life::Live).for_each(tell);
+        self.shards.iter_mut().filter(|shard| shard.status == ShardStatus::Live).for_each(tell);
     }
 
     fn flush(&mut self) {
         let Control { fleet, leases, .. } = self;
-        for shard in self.shards.iter_mut().filter(|shard| shard.life == Life::Live) {
+        for shard in self.shards.iter_mut().filter(|shard| shard.status == ShardStatus::Live) {
             let id = shard.id;
-            shard.outbox.flush(|order| fleet.send(id, order));
-            if shard.outbox.is_empty() {
+            shard.pending.flush(|order| fleet.send(id, order));
+            if shard.pending.is_empty() {
                 leases.flush(id, |order| fleet.send(id, order));
             }
         }

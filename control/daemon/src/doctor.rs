@@ -1,4 +1,4 @@
-//! `weir doctor`: whether this host is ready for weir, and how to mend what is not.
+//! `weir doctor`: whether this host is ready for weir, and how to fix what is not.
 
 mod facts;
 mod memory;
@@ -18,12 +18,12 @@ use facts::{Access, Facts, Folder};
 
 /// One question and its answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Check {
+struct Finding {
     name: &'static str,
     verdict: Verdict,
     /// What was found.
     found: String,
-    /// How to mend it; empty if there is nothing to mend.
+    /// How to fix it; empty if there is nothing to fix.
     mend: String,
 }
 
@@ -39,24 +39,24 @@ enum Verdict {
 
 /// Looks at this host, prints a line for each check and gives the exit code: 1 if one fails.
 pub(crate) fn command(settings: &Settings, spec: &Spec, json: bool) -> u8 {
-    let checks = judge(&Facts::of_this_host(settings, spec));
+    let checks = stall_detector(&Facts::of_this_host(settings, spec));
     let text = if json { format!("{}\n", json_report(&checks)) } else { table(&checks) };
     // An answer that could not be given is none.
     let is_told = streams::out(&text).is_ok();
     u8::from(has_failed(&checks) || !is_told)
 }
 
-fn has_failed(checks: &[Check]) -> bool {
+fn has_failed(checks: &[Finding]) -> bool {
     checks.iter().any(|check| check.verdict == Verdict::Fail)
 }
 
-fn json_report(checks: &[Check]) -> serde_json::Value {
+fn json_report(checks: &[Finding]) -> serde_json::Value {
     serde_json::json!({ "schema": SCHEMA, "ok": !has_failed(checks), "checks": checks })
 }
 
-fn table(checks: &[Check]) -> String {
+fn table(checks: &[Finding]) -> String {
     let mut out = String::new();
-    for Check { name, verdict, found, mend } in checks {
+    for Finding { name, verdict, found, mend } in checks {
         let word = match verdict {
             Verdict::Ok => "ok",
             Verdict::Warn => "warn",
@@ -71,7 +71,7 @@ fn table(checks: &[Check]) -> String {
 }
 
 /// What the facts mean.
-fn judge(facts: &Facts) -> Vec<Check> {
+fn stall_detector(facts: &Facts) -> Vec<Finding> {
     let mut checks = vec![
         kernel(&facts.release),
         uring_disabled(facts.uring_disabled, facts.ring.is_ok()),
@@ -91,20 +91,20 @@ fn judge(facts: &Facts) -> Vec<Check> {
     checks
 }
 
-fn ok(name: &'static str, found: impl Display) -> Check {
-    Check { name, verdict: Verdict::Ok, found: found.to_string(), mend: String::new() }
+fn ok(name: &'static str, found: impl Display) -> Finding {
+    Finding { name, verdict: Verdict::Ok, found: found.to_string(), mend: String::new() }
 }
 
-fn warn(name: &'static str, found: impl Display, mend: impl Display) -> Check {
+fn warn(name: &'static str, found: impl Display, mend: impl Display) -> Finding {
     let (found, mend) = (found.to_string(), mend.to_string());
-    Check { name, verdict: Verdict::Warn, found, mend }
+    Finding { name, verdict: Verdict::Warn, found, mend }
 }
 
-fn fail(name: &'static str, found: impl Display, mend: impl Display) -> Check {
-    Check { verdict: Verdict::Fail, ..warn(name, found, mend) }
+fn fail(name: &'static str, found: impl Display, mend: impl Display) -> Finding {
+    Finding { verdict: Verdict::Fail, ..warn(name, found, mend) }
 }
 
-fn kernel(release: &str) -> Check {
+fn kernel(release: &str) -> Finding {
     let mut numbers =
         release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().ok());
     let version = numbers.next().flatten().zip(numbers.next().flatten());
@@ -122,7 +122,7 @@ fn kernel(release: &str) -> Check {
     }
 }
 
-fn uring_disabled(value: Option<u64>, ring_works: bool) -> Check {
+fn uring_disabled(value: Option<u64>, ring_works: bool) -> Finding {
     const NAME: &str = "io_uring_disabled";
     let mend = "sysctl -w kernel.io_uring_disabled=0";
     match value {
@@ -137,7 +137,7 @@ fn uring_disabled(value: Option<u64>, ring_works: bool) -> Check {
     }
 }
 
-fn ring(facts: &Facts) -> Check {
+fn ring(facts: &Facts) -> Finding {
     const NAME: &str = "io_uring";
     match &facts.ring {
         Ok(()) if facts.seccomp => ok(NAME, "a ring works, through a seccomp filter"),
@@ -151,7 +151,7 @@ fn ring(facts: &Facts) -> Check {
     }
 }
 
-fn memlock(limit: Option<u64>) -> Check {
+fn memlock(limit: Option<u64>) -> Finding {
     const NAME: &str = "memlock";
     const MEND: &str = "LimitMEMLOCK=8M in the unit, or ulimit -l 8192";
     match limit {
@@ -164,7 +164,7 @@ fn memlock(limit: Option<u64>) -> Check {
     }
 }
 
-fn nofile(limit: Option<u64>) -> Check {
+fn nofile(limit: Option<u64>) -> Finding {
     const NAME: &str = "nofile";
     const MEND: &str = "LimitNOFILE=1048576 in the unit, or ulimit -n 1048576";
     let Some(limit) = limit else { return ok(NAME, "unlimited") };
@@ -177,13 +177,13 @@ fn nofile(limit: Option<u64>) -> Check {
     }
 }
 
-/// Sessions of one shard with so many descriptors.
+/// Sessions of one shard with N descriptors.
 fn sessions(nofile: Option<u64>) -> u64 {
     let limits = nofile.and_then(|limit| Limits::of(limit, 1));
     limits.map_or(0, |limits| limits.sessions_per_shard.into())
 }
 
-fn somaxconn(value: Option<u64>) -> Check {
+fn somaxconn(value: Option<u64>) -> Finding {
     const NAME: &str = "somaxconn";
     const MEND: &str = "sysctl -w net.core.somaxconn=4096";
     match value {
@@ -195,7 +195,7 @@ fn somaxconn(value: Option<u64>) -> Check {
     }
 }
 
-fn migrate(value: Option<u64>) -> Check {
+fn migrate(value: Option<u64>) -> Finding {
     const NAME: &str = "tcp_migrate_req";
     const MEND: &str = "sysctl -w net.ipv4.tcp_migrate_req=1";
     match value {
@@ -208,7 +208,7 @@ fn migrate(value: Option<u64>) -> Check {
     }
 }
 
-fn ports(range: Option<(u64, u64)>) -> Check {
+fn ports(range: Option<(u64, u64)>) -> Finding {
     const NAME: &str = "ip_local_port_range";
     const MEND: &str = "sysctl -w net.ipv4.ip_local_port_range='1024 65535'";
     let Some((low, high)) = range else { return warn(NAME, "cannot be read", MEND) };
@@ -219,7 +219,7 @@ fn ports(range: Option<(u64, u64)>) -> Check {
 
 /// A connect of any program may take a port in the range that is not reserved, also one that a
 /// listener or a server of this host wants a moment later.
-fn reserved(facts: &Facts) -> Check {
+fn reserved(facts: &Facts) -> Finding {
     const NAME: &str = "reserved_ports";
     let taken = ports::parse(&facts.reserved);
     let Some((low, high)) = facts.ports else { return ok(NAME, "no range to reserve ports in") };
@@ -248,7 +248,7 @@ fn reserved(facts: &Facts) -> Check {
 
 /// Most sessions are ended by their client first: then weir is the first to say FIN to the backend,
 /// and that source port rests in TIME_WAIT for a minute.
-fn tw_reuse(value: Option<u64>) -> Check {
+fn tw_reuse(value: Option<u64>) -> Finding {
     const NAME: &str = "tcp_tw_reuse";
     const MEND: &str = "sysctl -w net.ipv4.tcp_tw_reuse=1";
     match value {
@@ -264,7 +264,7 @@ fn tw_reuse(value: Option<u64>) -> Check {
     }
 }
 
-fn folder(folder: &Folder) -> Check {
+fn folder(folder: &Folder) -> Finding {
     let path = folder.path.display();
     match &folder.access {
         Access::Writable => ok(folder.name, format!("{path} is writable")),

@@ -12,15 +12,15 @@ use std::thread;
 use weir_engine::failpoint::Fault;
 use weir_proto::ids::ShardId;
 
-use crate::watchdog::Guarded;
+use crate::watchdog::SupervisedEngine;
 
 static CONTROL_PANICS: AtomicBool = AtomicBool::new(false);
 
 /// Hears orders from now on, if the environment asks for it.
 ///
 /// # Errors
-/// The socket or the thread is not to be had.
-pub(crate) fn arm(engine: &Arc<Guarded>) -> Result<(), String> {
+/// The socket or the thread is unavailable.
+pub(crate) fn arm(engine: &Arc<SupervisedEngine>) -> Result<(), String> {
     let Some(path) = std::env::var_os("WEIR_FAILPOINTS") else { return Ok(()) };
     let text = |error: std::io::Error| format!("WEIR_FAILPOINTS: {error}");
     // One that a weir before this one has left.
@@ -41,7 +41,7 @@ pub(crate) fn arm(engine: &Arc<Guarded>) -> Result<(), String> {
     Ok(())
 }
 
-fn obey(engine: &Guarded, order: &str) -> Option<()> {
+fn obey(engine: &SupervisedEngine, order: &str) -> Option<()> {
     let words: Vec<&str> = order.split_whitespace().collect();
     let (shard, fault) = match words[..] {
         ["control", "panic"] => {

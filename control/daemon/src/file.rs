@@ -2,8 +2,8 @@
 
 mod diagnostic;
 mod export;
-mod places;
 mod reader;
+mod spans;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,11 +15,11 @@ use weir_proto::ids::{IdSource, Version};
 use weir_proto::snapshot::{Fault, Snapshot};
 use weir_proto::spec::Spec;
 
-use crate::door::exposure;
-use crate::door::roles::Grant;
+use crate::api::roles::Grant;
+use crate::api::settings_audit;
 use crate::streams;
 pub use diagnostic::Diagnostic;
-use diagnostic::{Problem, Source};
+use diagnostic::{Problem, SourceText};
 pub use export::export;
 use reader::Reader;
 
@@ -41,7 +41,7 @@ pub struct Settings {
     pub shards: Shards,
     /// The Unix socket that `weirctl` talks to.
     pub control: PathBuf,
-    /// Who may do what on it. If absent, see [`Roles::new`](crate::door::roles::Roles::new).
+    /// Who may do what on it. If absent, see [`Roles::new`](crate::api::roles::Roles::new).
     pub(crate) control_roles: Option<Vec<Grant>>,
     /// The HTTP address; off if absent.
     pub admin: Option<SocketAddr>,
@@ -69,7 +69,7 @@ impl Default for Settings {
 pub struct File {
     pub settings: Settings,
     pub spec: Spec,
-    source: Arc<Source>,
+    source: Arc<SourceText>,
 }
 
 impl File {
@@ -98,7 +98,7 @@ pub fn read(path: &Path) -> Result<File, Vec<Diagnostic>> {
 /// # Errors
 /// Everything that is wrong with it, in the order of the text.
 pub fn parse(text: &str, origin: &str) -> Result<File, Vec<Diagnostic>> {
-    let source = Arc::new(Source { origin: origin.to_owned(), text: text.to_owned() });
+    let source = Arc::new(SourceText { origin: origin.to_owned(), text: text.to_owned() });
     let (root, broken) = DeTable::parse_recoverable(text);
     if !broken.is_empty() {
         let problems = broken.iter().map(|fault| Problem {
@@ -128,9 +128,9 @@ pub fn check_command(path: &Path, json: bool, more: impl Fn(&Spec) -> Vec<Fault>
     let (wrong, warnings) = match read(path) {
         Ok(file) => {
             let mut faults = more(&file.spec);
-            faults.extend(exposure::faults(&file.settings));
-            let mut warnings = exposure::warnings(&file.settings);
-            warnings.extend(exposure::unknown_entries(&file.settings));
+            faults.extend(settings_audit::faults(&file.settings));
+            let mut warnings = settings_audit::warnings(&file.settings);
+            warnings.extend(settings_audit::unknown_entries(&file.settings));
             (file.diagnose(&faults), warnings)
         }
         Err(diagnostics) => (diagnostics, Vec::new()),
@@ -165,13 +165,13 @@ fn json_report(wrong: &[Diagnostic], warnings: &[String]) -> serde_json::Value {
 
 fn at_its_place(fault: &Fault, root: &DeTable<'_>) -> Problem {
     Problem {
-        span: places::find(root, &fault.at),
+        span: spans::find(root, &fault.at),
         message: format!("{}: {}", fault.at, fault.what),
         hint: fault.hint.clone(),
     }
 }
 
-fn diagnostics(mut problems: Vec<Problem>, source: &Arc<Source>) -> Vec<Diagnostic> {
+fn diagnostics(mut problems: Vec<Problem>, source: &Arc<SourceText>) -> Vec<Diagnostic> {
     problems.sort_by_key(|problem| problem.span.start);
     problems.into_iter().map(|problem| Diagnostic::new(problem, source)).collect()
 }

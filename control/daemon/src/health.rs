@@ -25,12 +25,12 @@ use weir_proto::order::BackendHealth;
 use weir_proto::reason::ConnectFault;
 use weir_proto::snapshot::{Pool, Snapshot, takes};
 
-use check::Outcome;
+use check::CheckOutcome;
 use group::Group;
-use plan::Plan;
+use plan::CheckPlan;
 pub(crate) use prober::prober;
 use schedule::Schedule;
-use watched::{Due, Follow, Watched};
+use watched::{Due, Follow, WatchedBackend};
 
 /// A backend came up or went down.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub struct CheckCounters {
 
 /// The health of every backend of the snapshot.
 pub struct Health {
-    watched: BTreeMap<BackendId, Watched>,
+    watched: BTreeMap<BackendId, WatchedBackend>,
     groups: BTreeMap<PoolId, Group>,
     /// Which check begins when.
     schedule: Schedule,
@@ -74,7 +74,7 @@ pub struct Health {
 struct Check {
     id: BackendId,
     pool: PoolId,
-    plan: Rc<Plan>,
+    plan: Rc<CheckPlan>,
 }
 
 impl Health {
@@ -97,7 +97,7 @@ impl Health {
         }
     }
 
-    /// Checks may have so many of this process's descriptors: one each while they are in flight.
+    /// Checks may have N of this process's descriptors: one each while they are in flight.
     pub(crate) fn bound_checks(&mut self, descriptors: usize) {
         self.schedule.bound(descriptors);
     }
@@ -116,8 +116,9 @@ impl Health {
             let backends = pool.backends.iter().map(|backend| backend.id).collect();
             let mut group = Group::new(backends, pool.health.panic);
             for backend in &pool.backends {
-                let mut watched =
-                    before.remove(&backend.id).unwrap_or_else(|| Watched::new(pool, backend, now));
+                let mut watched = before
+                    .remove(&backend.id)
+                    .unwrap_or_else(|| WatchedBackend::new(pool, backend, now));
                 let was_up = watched.hysteresis.is_up();
                 let may_be_weir = takes(&wildcards, backend.address);
                 match watched.follow(pool, backend, (beside, may_be_weir), now) {
@@ -166,7 +167,7 @@ impl Health {
         // Shards eject at the same time without knowing of each other: together no more than half.
         let is_one_too_many = watched.is_member && (members - up + 1) * 2 > members;
         if watched.hysteresis.is_up() && is_one_too_many {
-            let Watched { pool, name, .. } = watched;
+            let WatchedBackend { pool, name, .. } = watched;
             tracing::warn!("backend {pool}/{name} is not ejected: too few are left");
             return Vec::new();
         }
@@ -215,7 +216,7 @@ impl Health {
     fn change(
         &mut self,
         id: BackendId,
-        change: impl FnOnce(&mut Watched) -> Option<Transition>,
+        change: impl FnOnce(&mut WatchedBackend) -> Option<Transition>,
     ) -> Option<Transition> {
         let mut watched = self.watched.remove(&id)?;
         let group = self.groups.get_mut(&watched.pool_id).expect("its pool is counted");
@@ -322,7 +323,8 @@ impl Health {
     ) -> Vec<Transition> {
         for check in self.take_due(now) {
             let good = probe(check.plan.address);
-            let outcome = if good { Outcome::Good } else { Outcome::Bad("refused".to_owned()) };
+            let outcome =
+                if good { CheckOutcome::Good } else { CheckOutcome::Bad("refused".to_owned()) };
             self.on_checked(&check, outcome, now, now);
         }
         self.take_untold()
@@ -335,7 +337,7 @@ impl Health {
     }
 
     /// A check that began at `started` has ended.
-    fn on_checked(&mut self, check: &Check, outcome: Outcome, started: Now, now: Now) {
+    fn on_checked(&mut self, check: &Check, outcome: CheckOutcome, started: Now, now: Now) {
         self.schedule.give_back(check.pool);
         self.wake();
         let Some(mut watched) = self.watched.remove(&check.id) else { return };
@@ -359,8 +361,8 @@ impl Health {
     }
 
     /// Says when something is to be done about `watched`.
-    fn set_due(&mut self, watched: &mut Watched, due: Option<Due>) {
-        let Watched { id, pool_id, .. } = *watched;
+    fn set_due(&mut self, watched: &mut WatchedBackend, due: Option<Due>) {
+        let WatchedBackend { id, pool_id, .. } = *watched;
         match watched.due.take() {
             Some(Due::Check(at)) => self.schedule.set((pool_id, id), Some(at), None),
             Some(Due::EndOfHold(at)) => drop(self.holds.remove(&(at, id))),
@@ -389,7 +391,7 @@ impl Health {
 }
 
 /// True if a backend of the pool serves already, and goes on.
-fn serves(pool: &Pool, before: &BTreeMap<BackendId, Watched>) -> bool {
+fn serves(pool: &Pool, before: &BTreeMap<BackendId, WatchedBackend>) -> bool {
     pool.backends.iter().filter(|backend| backend.is_member()).any(|backend| {
         before.get(&backend.id).is_some_and(|old| old.is_member && old.hysteresis.is_up())
     })

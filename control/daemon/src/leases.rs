@@ -19,13 +19,13 @@ use weir_proto::snapshot::Snapshot;
 pub struct Leases {
     limits: BTreeMap<Limited, Limit>,
     /// For each shard: is its thread there, and may others wait for its word?
-    shards: Vec<Shard>,
+    shards: Vec<ShardLease>,
     /// Counts wants, so that of two the older one is served first.
     wanted: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Shard {
+struct ShardLease {
     is_live: bool,
     counts: bool,
 }
@@ -64,7 +64,7 @@ impl Leased {
 /// One shard under one limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Holder {
-    state: State,
+    state: LeaseState,
     /// All that was ever given to it, and how much of that it was sent.
     given: u64,
     sent: u64,
@@ -79,7 +79,7 @@ struct Holder {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum LeaseState {
     /// It may use any number.
     Unknown,
     /// It has no session and has not spoken.
@@ -89,7 +89,7 @@ enum State {
 }
 
 impl Holder {
-    fn new(state: State) -> Holder {
+    fn new(state: LeaseState) -> Holder {
         Holder {
             state,
             given: 0,
@@ -105,17 +105,17 @@ impl Holder {
     /// What it holds at most, with what is on its way.
     fn leased(&self) -> u64 {
         match self.state {
-            State::Holds => u64::from(self.held) + (self.given - self.heard),
-            State::Unknown | State::Fresh | State::Gone => 0,
+            LeaseState::Holds => u64::from(self.held) + (self.given - self.heard),
+            LeaseState::Unknown | LeaseState::Fresh | LeaseState::Gone => 0,
         }
     }
 }
 
 impl Leases {
-    /// No limit yet, and so many shards.
+    /// No limit yet, and N shards.
     #[must_use]
     pub fn new(shards: u16) -> Leases {
-        let shard = Shard { is_live: true, counts: true };
+        let shard = ShardLease { is_live: true, counts: true };
         Leases { limits: BTreeMap::new(), shards: vec![shard; usize::from(shards)], wanted: 0 }
     }
 
@@ -129,7 +129,7 @@ impl Leases {
             let limit = match self.limits.remove(&of) {
                 Some(limit) => limit.with_most(most),
                 None => {
-                    let state = if is_new { State::Fresh } else { State::Unknown };
+                    let state = if is_new { LeaseState::Fresh } else { LeaseState::Unknown };
                     self.new_limit(most, snapshot.version, state)
                 }
             };
@@ -139,9 +139,9 @@ impl Leases {
         self.settle_all();
     }
 
-    fn new_limit(&self, most: u32, since: Version, state: State) -> Limit {
-        let holder = |shard: &Shard| match (shard.is_live, shard.counts) {
-            (false, _) => Holder::new(State::Gone),
+    fn new_limit(&self, most: u32, since: Version, state: LeaseState) -> Limit {
+        let holder = |shard: &ShardLease| match (shard.is_live, shard.counts) {
+            (false, _) => Holder::new(LeaseState::Gone),
             (true, _) => Holder::new(state),
         };
         Limit { most, since, holders: self.shards.iter().map(holder).collect(), granted: 0 }
@@ -152,13 +152,13 @@ impl Leases {
         for want in wants {
             let Some(limit) = self.limits.get_mut(&want.of) else { continue };
             let Some(holder) = limit.holders.get_mut(usize::from(shard.0)) else { continue };
-            if version < limit.since || holder.state == State::Gone {
+            if version < limit.since || holder.state == LeaseState::Gone {
                 continue;
             }
-            if holder.state != State::Holds {
+            if holder.state != LeaseState::Holds {
                 // What it was given under a limit that is gone counts as held, if it has it still.
                 (holder.given, holder.sent) = (want.given, want.given);
-                holder.state = State::Holds;
+                holder.state = LeaseState::Holds;
             }
             (holder.heard, holder.held) = (want.given, want.held);
             let is_old = want.given < holder.given; // there is an answer to it on its way
@@ -176,21 +176,21 @@ impl Leases {
 
     /// A shard's thread has ended, and all its sessions with it.
     pub fn ended(&mut self, shard: ShardId) {
-        self.set(shard, Shard { is_live: false, counts: false }, Some(State::Gone));
+        self.set(shard, ShardLease { is_live: false, counts: false }, Some(LeaseState::Gone));
     }
 
     /// It was built again.
     pub fn built_again(&mut self, shard: ShardId) {
-        self.set(shard, Shard { is_live: true, counts: true }, Some(State::Fresh));
+        self.set(shard, ShardLease { is_live: true, counts: true }, Some(LeaseState::Fresh));
     }
 
     /// Nobody waits for a shard that is fenced. What it holds it keeps: it may use it.
     pub fn set_fenced(&mut self, shard: ShardId, is_fenced: bool) {
         let is_live = self.shards.get(usize::from(shard.0)).is_some_and(|shard| shard.is_live);
-        self.set(shard, Shard { is_live, counts: is_live && !is_fenced }, None);
+        self.set(shard, ShardLease { is_live, counts: is_live && !is_fenced }, None);
     }
 
-    fn set(&mut self, shard: ShardId, to: Shard, state: Option<State>) {
+    fn set(&mut self, shard: ShardId, to: ShardLease, state: Option<LeaseState>) {
         let index = usize::from(shard.0);
         let Some(place) = self.shards.get_mut(index) else { return };
         *place = to;
@@ -256,9 +256,9 @@ impl Limit {
 
     /// Gives what is free to those who want it, and says what the others are
     /// to keep as long as there is not enough.
-    fn settle(&mut self, shards: &[Shard]) {
-        let is_unknown = |(holder, shard): (&Holder, &Shard)| {
-            holder.state == State::Unknown && shard.is_live && shard.counts
+    fn settle(&mut self, shards: &[ShardLease]) {
+        let is_unknown = |(holder, shard): (&Holder, &ShardLease)| {
+            holder.state == LeaseState::Unknown && shard.is_live && shard.counts
         };
         if self.holders.iter().zip(shards).any(is_unknown) {
             return;
@@ -294,7 +294,7 @@ impl Limit {
         let among = self.holders.iter().filter(|holder| holder.wants.is_some()).count();
         let share = u32::try_from(among).ok().and_then(|among| self.most.checked_div(among));
         let keep = if is_over { Some(0) } else { share };
-        for holder in self.holders.iter_mut().filter(|holder| holder.state == State::Holds) {
+        for holder in self.holders.iter_mut().filter(|holder| holder.state == LeaseState::Holds) {
             holder.is_news |= holder.keep != keep;
             holder.keep = keep;
         }

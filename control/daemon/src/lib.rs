@@ -3,16 +3,15 @@
 //! A library, so that the simulator and the fuzz targets run what the daemon runs: the modules that
 //! are `pub` are for them. No other program uses it.
 
-pub mod caretaker;
-pub mod census;
+pub mod aggregate;
+pub mod api;
 pub mod control;
 mod demo;
-pub mod desk;
 mod doctor;
-pub mod door;
 mod events;
 #[cfg(debug_assertions)]
 mod failpoint;
+pub mod fallback;
 pub mod file;
 pub mod health;
 mod json;
@@ -20,6 +19,7 @@ pub mod leases;
 pub mod listen;
 mod log;
 mod paths;
+pub mod planner;
 pub mod rollout;
 mod rt;
 mod serve;
@@ -61,7 +61,7 @@ enum Verb {
     },
     /// Two small backends and weir before them, on loopback, with commands to try. Ctrl-C ends all.
     Demo,
-    /// Look whether this host can run weir: what is well, what is not, and how to mend it.
+    /// Look whether this host can run weir: what is well, what is not, and how to fix it.
     Doctor {
         /// Look at what this file asks for, too.
         #[arg(short, long, value_name = "FILE")]
@@ -87,7 +87,7 @@ pub fn main() -> ExitCode {
         }
         Verb::Check { file, output } => {
             let json = output == Output::Json;
-            ExitCode::from(file::check_command(&file, json, desk::loops))
+            ExitCode::from(file::check_command(&file, json, planner::loops))
         }
         Verb::Demo => {
             let serve = |file| serve::run(serve::Run { file: Some(file), shards: None });

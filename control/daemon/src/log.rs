@@ -19,7 +19,7 @@ use std::time::Duration;
 use tracing_subscriber::filter::EnvFilter;
 
 use crate::{rt, streams};
-use queue::Queue;
+use queue::LineQueue;
 
 /// How long the end of the process waits for the log at most: its reader may stand still.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ const STEP: Duration = Duration::from_millis(1);
 /// Bytes of a printed line that are kept together.
 const STRAY_MAX: usize = 8 << 10;
 
-static LOG: OnceLock<Queue> = OnceLock::new();
+static LOG: OnceLock<LineQueue> = OnceLock::new();
 
 /// Starts the thread, and sends it one line an event (`WEIR_LOG` sets what is shown, `info` by
 /// default) and one a panic. Once a process, before anything serves.
@@ -69,7 +69,7 @@ pub(crate) fn take_strays() -> Result<(), String> {
 }
 
 /// Puts each printed line into the log, for ever: a pipe that nobody reads would hold who prints.
-fn collect(mut from: PipeReader, queue: &Queue) {
+fn collect(mut from: PipeReader, queue: &LineQueue) {
     let (mut chunk, mut line) = ([0; 1024], Vec::new());
     loop {
         let Ok(count) = from.read(&mut chunk) else {
@@ -106,12 +106,12 @@ pub(crate) fn finish() {
 
 /// Lines that nobody will read: there was no room for them, or they could not be written.
 pub(crate) fn dropped_total() -> u64 {
-    LOG.get().map_or(0, Queue::dropped)
+    LOG.get().map_or(0, LineQueue::dropped)
 }
 
 /// Called by a signal handler too: it only reads two words.
 fn is_written() -> bool {
-    LOG.get().is_none_or(Queue::is_empty)
+    LOG.get().is_none_or(LineQueue::is_empty)
 }
 
 /// Takes one event at a time, and takes it always.

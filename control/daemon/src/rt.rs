@@ -26,7 +26,7 @@ pub(crate) const MEMLOCK_MIN: u64 = 512 << 10;
 /// Runs the future that `make` gives on this thread, with an executor of its own, to its end.
 ///
 /// # Errors
-/// A sentence for the operator: io_uring is not to be had, or RLIMIT_MEMLOCK is too small.
+/// A sentence for the operator: io_uring is unavailable, or RLIMIT_MEMLOCK is too small.
 pub(crate) fn run<F>(make: impl FnOnce() -> F) -> Result<F::Output, String>
 where
     F: Future,
@@ -180,7 +180,7 @@ impl AsyncWrite for Stream {
 /// nobody listens and the connect has met itself.
 pub(crate) async fn connect_tcp(address: SocketAddr, time: Duration) -> io::Result<Stream> {
     let socket = glommio::net::TcpStream::connect_timeout(address, time).await?;
-    // One that was reset at once has no peer any more, and has met somebody all the same.
+    // One that was reset at once has no peer any more, and has met somebody anyway.
     let met_itself = has_met_itself(socket.local_addr().ok(), socket.peer_addr().ok());
     let mut stream = Stream { socket };
     if met_itself {
@@ -244,7 +244,7 @@ impl UnixServer {
             // Not rustix: its type has no room for pid 0, a peer in a PID namespace that is not
             // ours.
             let cred = getsockopt(&socket, PeerCredentials)?;
-            // Whose groups are not to be had is in none.
+            // Whose groups are not available is in none.
             let groups = weir_engine::peer_groups(socket.as_fd()).unwrap_or_default();
             Ok((OwnedFd::from(socket), (cred, groups)))
         })

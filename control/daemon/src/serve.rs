@@ -4,8 +4,8 @@
 mod answers;
 mod change;
 pub(crate) mod limits;
-pub(crate) mod notice;
-pub(crate) mod outbox;
+pub(crate) mod notify;
+pub(crate) mod pending_orders;
 mod source;
 mod start;
 
@@ -16,13 +16,13 @@ use std::time::Duration;
 use weir_proto::answer::{Answer, Author, ConfigText, Events, History, Said};
 use weir_proto::request::{Refusal, Request, Response};
 
-use crate::control::{Control, Moment, Phase};
+use crate::control::{Clocks, Control, Phase};
 use crate::file;
 use crate::health::Transition;
 use crate::rt;
 use crate::signals::{Signal, Signals};
 use crate::systemd;
-use notice::{Notice, Turnstile};
+use notify::{ChangeLock, Notify};
 
 pub(crate) use start::{Run, read_file, run};
 
@@ -45,9 +45,9 @@ pub(crate) fn own_author() -> Author {
 pub(crate) struct Shared {
     pub(crate) control: RefCell<Control>,
     /// Rung after every report and tick.
-    notice: Notice,
+    notice: Notify,
     /// Changes are strictly one after another.
-    turnstile: Turnstile,
+    change_lock: ChangeLock,
     /// Answers that are being made or written.
     answers: Cell<usize>,
     /// systemd wants to hear that this thread lives (WatchdogSec=).
@@ -69,8 +69,8 @@ impl Shared {
     pub(crate) fn new(control: Control) -> Rc<Shared> {
         Rc::new(Shared {
             control: RefCell::new(control),
-            notice: Notice::default(),
-            turnstile: Turnstile::default(),
+            notice: Notify::default(),
+            change_lock: ChangeLock::default(),
             answers: Cell::new(0),
             is_watched: systemd::wants_pings(),
         })
@@ -104,7 +104,7 @@ impl Shared {
     fn answer(&self, request: Request) -> Result<Answer, Refusal> {
         let moment = moment();
         let mut control = self.control.borrow_mut();
-        let seen = answers::Seen { control: &control, now: moment.now };
+        let seen = answers::Queries { control: &control, now: moment.now };
         Ok(match request {
             Request::Status => Answer::Status(seen.status()),
             Request::Shards => Answer::Shards(seen.shards()),
@@ -128,7 +128,7 @@ impl Shared {
             Request::ConfigHistory => Answer::History(History { versions: control.history()? }),
             Request::Drain => {
                 control.drain(None, moment);
-                let sessions = control.census.sessions();
+                let sessions = control.aggregate.sessions();
                 said(format!("draining: no new sessions are accepted, {sessions} are open"))
             }
             // `ask` has taken these.
@@ -147,7 +147,7 @@ impl Shared {
             Phase::Stopping { .. } | Phase::Over { .. } => Some(()),
         };
         self.notice.until(ended).await;
-        match self.control.borrow().census.sessions() {
+        match self.control.borrow().aggregate.sessions() {
             0 => said("stopped: no session was left".to_owned()),
             left => said(format!("stopped: {left} sessions were reset")),
         }
@@ -201,11 +201,11 @@ impl Shared {
 }
 
 /// Both clocks, now.
-pub(crate) fn moment() -> Moment {
-    Moment { now: rt::now(), wall_ms: rt::wall_ms() }
+pub(crate) fn moment() -> Clocks {
+    Clocks { now: rt::now(), wall_ms: rt::wall_ms() }
 }
 
-fn later(moment: Moment, by: Duration) -> weir_core::base::clock::Now {
+fn later(moment: Clocks, by: Duration) -> weir_core::base::clock::Now {
     let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
     weir_core::base::clock::Now { nanos: moment.now.nanos.saturating_add(nanos) }
 }

@@ -156,7 +156,7 @@ impl Store {
             let record = check_all(&database)?.ok_or("there is no version in it")?;
             Ok((database, record))
         };
-        let (database, record) = guarded(read).map_err(|why| damaged(&place, &why))?;
+        let (database, record) = supervised(read).map_err(|why| damaged(&place, &why))?;
         let database = RefCell::new(Some(database));
         let newest = record.version;
         Ok((Store { database, opener, place, newest, directory: None }, record))
@@ -231,7 +231,7 @@ impl Store {
     fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, String>) -> Result<T, String> {
         let mut database = self.database.borrow_mut();
         if database.is_none() {
-            *database = Some(guarded(|| self.reopen()).map_err(|why| self.failed(&why))?);
+            *database = Some(supervised(|| self.reopen()).map_err(|why| self.failed(&why))?);
         }
         match database.as_ref() {
             Some(database) => work(database).map_err(|why| self.failed(&why)),
@@ -239,7 +239,7 @@ impl Store {
         }
     }
 
-    /// Opens the storage after a failed write. The write may have reached the disk all the same:
+    /// Opens the storage after a failed write. The write may have reached the disk anyway:
     /// it was refused, so it is taken away.
     fn reopen(&self) -> Result<Database, String> {
         let database = (self.opener)()?;
@@ -355,7 +355,7 @@ fn each(
     Ok(())
 }
 
-/// redb trusts a file that was closed in peace unless it is told to check it.
+/// redb trusts a file that was closed undisturbed unless it is told to check it.
 fn builder() -> Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
@@ -364,7 +364,7 @@ fn builder() -> Builder {
 
 /// Runs what reads a file that may be damaged: redb's debug builds panic where its release builds
 /// return an error, and a file must never be able to end the process with a backtrace.
-fn guarded<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+fn supervised<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());

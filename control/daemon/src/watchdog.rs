@@ -5,9 +5,9 @@
 //! that has died. The fence is all that cannot wait, and it needs nobody but this thread.
 
 mod dump;
-mod guarded;
-mod judge;
 mod last;
+mod stall_detector;
+mod supervised;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -15,13 +15,13 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use weir_core::base::clock::Now;
-use weir_engine::heartbeat::Pulse;
+use weir_engine::heartbeat::HeartbeatMonitor;
 use weir_proto::order::ListenerSocket;
 
 use crate::rt;
-pub(crate) use guarded::Guarded;
-use judge::{Judge, Seen, Verdict};
 use last::LastResort;
+use stall_detector::{Observation, StallDetector, StallVerdict};
+pub(crate) use supervised::SupervisedEngine;
 
 /// Between two looks.
 const STEP: Duration = Duration::from_millis(25);
@@ -33,8 +33,8 @@ const LAST_AFTER: Duration = Duration::from_secs(3);
 
 /// What the watchdog has seen of one shard since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Watched {
-    /// Times that it made no turn for [`judge::WARN_AFTER`].
+pub struct ShardHistory {
+    /// Times that it made no turn for [`stall_detector::WARN_AFTER`].
     pub stuck: u64,
     /// Times that its listeners were shut under it.
     pub fences: u64,
@@ -42,29 +42,29 @@ pub struct Watched {
 
 /// One shard, as far as the watchdog is concerned.
 #[derive(Debug)]
-struct Post {
-    pulse: Pulse,
-    kept: Mutex<Kept>,
+struct ShardEntry {
+    monitor: HeartbeatMonitor,
+    retained: Mutex<Retained>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
-    watched: Watched,
+struct Retained {
+    watched: ShardHistory,
     /// The shard's listening sockets once more: shutdown(2) acts on the socket, whoever holds it.
     sockets: Vec<ListenerSocket>,
 }
 
 /// What the watchdog shares with control. Locked for a moment at a time, never by a shard.
 #[derive(Debug)]
-pub(crate) struct Board {
-    posts: Vec<Post>,
+pub(crate) struct WatchdogState {
+    posts: Vec<ShardEntry>,
     control: Mutex<Option<(i32, Now)>>,
 }
 
-impl Board {
-    fn new(pulses: Vec<Pulse>) -> Board {
-        let post = |pulse| Post { pulse, kept: Mutex::default() };
-        Board { posts: pulses.into_iter().map(post).collect(), control: Mutex::default() }
+impl WatchdogState {
+    fn new(monitors: Vec<HeartbeatMonitor>) -> WatchdogState {
+        let post = |monitor| ShardEntry { monitor, retained: Mutex::default() };
+        WatchdogState { posts: monitors.into_iter().map(post).collect(), control: Mutex::default() }
     }
 
     /// Control's thread says that it lives.
@@ -74,14 +74,14 @@ impl Board {
     }
 }
 
-impl Post {
+impl ShardEntry {
     /// Shuts the listeners, so that the other shards get the new clients and, where
     /// `tcp_migrate_req` is 1, those that wait.
     fn fence(&self) -> usize {
-        let mut kept = lock(&self.kept);
-        kept.watched.fences += 1; // before the shard can know: control looks when it hears of it
-        self.pulse.fence();
-        let sockets = std::mem::take(&mut kept.sockets);
+        let mut retained = lock(&self.retained);
+        retained.watched.fences += 1; // before the shard can know
+        self.monitor.fence();
+        let sockets = std::mem::take(&mut retained.sockets);
         for ListenerSocket { socket, .. } in &sockets {
             // ENOTCONN: the shard itself has shut it meanwhile.
             let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Read);
@@ -96,10 +96,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Starts the thread. It ends when the other end of `end` is dropped.
-fn start(board: Arc<Board>, end: Receiver<()>) -> std::io::Result<()> {
+fn start(board: Arc<WatchdogState>, end: Receiver<()>) -> std::io::Result<()> {
     let last = LastResort::new(LAST_AFTER, || std::process::abort())?;
     let run = move || {
-        let mut judges = vec![Judge::default(); board.posts.len()];
+        let mut judges = vec![StallDetector::default(); board.posts.len()];
         let mut silent = false;
         while end.recv_timeout(STEP) == Err(RecvTimeoutError::Timeout) {
             look(&board, &mut judges, &last);
@@ -109,38 +109,40 @@ fn start(board: Arc<Board>, end: Receiver<()>) -> std::io::Result<()> {
     thread::Builder::new().name("weir-watchdog".to_owned()).spawn(run).map(drop)
 }
 
-fn look(board: &Board, judges: &mut [Judge], last: &LastResort) {
-    for (number, (post, judge)) in board.posts.iter().zip(judges).enumerate() {
-        let (beat, now) = (post.pulse.beat(), rt::now());
-        let seen = if judge.is_news(beat, now) {
-            Seen { beat, activity: None } // what most looks see: nothing more has to be read
+fn look(board: &WatchdogState, judges: &mut [StallDetector], last: &LastResort) {
+    for (number, (post, stall_detector)) in board.posts.iter().zip(judges).enumerate() {
+        let (beat, now) = (post.monitor.beat(), rt::now());
+        let seen = if stall_detector.is_news(beat, now) {
+            Observation { beat, activity: None } // what most looks see: nothing more has to be read
         } else {
-            let activity = post.pulse.task().zip(post.pulse.cpu_ns());
-            Seen { beat, activity: activity.map(|(task, cpu)| (dump::state(task), cpu)) }
+            let activity = post.monitor.task().zip(post.monitor.cpu_ns());
+            Observation { beat, activity: activity.map(|(task, cpu)| (dump::state(task), cpu)) }
         };
-        let Some(verdict) = judge.look(seen, now) else { continue };
-        let stuck = judge.stuck();
+        let Some(verdict) = stall_detector.look(seen, now) else { continue };
+        let stuck = stall_detector.stuck();
         let what = if beat.waits { "is late in its ring by" } else { "has made no turn for" };
         match verdict {
-            Verdict::Warn => {
-                lock(&post.kept).watched.stuck += 1;
+            StallVerdict::Warn => {
+                lock(&post.retained).watched.stuck += 1;
                 tracing::warn!("shard {number} {what} {stuck:?}");
             }
-            Verdict::Fence if others_serve(board, number) => {
+            StallVerdict::Fence if others_serve(board, number) => {
                 let listeners = post.fence();
                 tracing::error!(
                     "shard {number} {what} {stuck:?}: its {listeners} listeners are shut, the \
                      other shards take its clients\n{}",
-                    dump::thread(post.pulse.task())
+                    dump::thread(post.monitor.task())
                 );
             }
             // Its clients would be refused where now they wait.
-            Verdict::Fence => tracing::error!(
+            StallVerdict::Fence => tracing::error!(
                 "shard {number} {what} {stuck:?}; no other shard could take its clients\n{}",
-                dump::thread(post.pulse.task())
+                dump::thread(post.monitor.task())
             ),
-            Verdict::Recovered => tracing::info!("shard {number} turns again, after {stuck:?}"),
-            Verdict::Abort => {
+            StallVerdict::Recovered => {
+                tracing::info!("shard {number} turns again, after {stuck:?}")
+            }
+            StallVerdict::Abort => {
                 last.arm(); // whatever keeps this thread from reaching the abort
                 tracing::error!(
                     "shard {number} {what} {stuck:?}: ending the process\n{}",
@@ -153,12 +155,12 @@ fn look(board: &Board, judges: &mut [Judge], last: &LastResort) {
 }
 
 /// True if some other shard has its thread and its listeners.
-fn others_serve(board: &Board, number: usize) -> bool {
+fn others_serve(board: &WatchdogState, number: usize) -> bool {
     let mut others = board.posts.iter().enumerate().filter(|(other, _)| *other != number);
-    others.any(|(_, post)| post.pulse.task().is_some() && !post.pulse.is_fenced())
+    others.any(|(_, post)| post.monitor.task().is_some() && !post.monitor.is_fenced())
 }
 
-fn look_at_control(board: &Board, silent: &mut bool) {
+fn look_at_control(board: &WatchdogState, silent: &mut bool) {
     let Some((task, since)) = *lock(&board.control) else { return };
     let is_silent = crate::control::elapsed(since, rt::now()) >= SILENT_AFTER;
     if is_silent && !*silent {

@@ -23,20 +23,20 @@ pub enum Action {
     /// Replaces an earlier watch. No operation: nothing is in flight for it, and it ends with the
     /// leg.
     Watch { side: Side, leg: Leg, interest: Interest },
-    /// Ask how both peers stand, these ones closely, then call `looked`.
-    Look { legs: [Leg; 2], closely: [bool; 2] },
+    /// Ask how both peers stand, these ones closely, then call `inspected`.
+    InspectPeers { legs: [Leg; 2], closely: [bool; 2] },
     /// Have the kernel ask an idle peer from time to time whether it is still there.
     KeepAlive { leg: Leg, keepalive: Keepalive },
     /// Take a pipe for the flow from this side, if there is one, and make both legs non-blocking;
     /// then call `promoted`.
-    Promote { from: Side, legs: [Leg; 2] },
+    TakePipe { from: Side, legs: [Leg; 2] },
     /// Wait in the line of pipes that have something to move, then `moved` (the table does this
     /// one).
-    Move { from: Side },
+    Splice { from: Side },
     /// The pipe is free again. One that is not `empty` must not be used again.
-    Return { pipe: PipeId, empty: bool },
+    ReturnPipe { pipe: PipeId, empty: bool },
     /// No pipe is used any more: operations may wait in the kernel again.
-    Block { legs: [Leg; 2] },
+    SetBlocking { legs: [Leg; 2] },
     /// Take back the operation of this kind on this side.
     Cancel { side: Side, what: Pending },
     /// The buffer is free again.
@@ -89,7 +89,7 @@ impl Actions {
         self.length += 1;
     }
 
-    /// The action at `index`, if there are so many.
+    /// The action at `index`, if there are N.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<Action> {
         self.as_slice().get(index).copied()

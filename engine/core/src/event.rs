@@ -64,7 +64,7 @@ pub struct Ready {
 
 /// How a peer stands with what was sent to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct PeerProgress {
     /// Bytes that a send has taken and the peer has not acknowledged, a FIN counting as one.
     pub unacked: u32,
     /// Milliseconds since the peer last acknowledged anything. Asked for only when looking closely.
@@ -76,7 +76,7 @@ pub struct Standing {
 
 /// What became of one try to move bytes from one leg through a pipe to the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Moved {
+pub struct SpliceResult {
     /// Bytes that went into the pipe, and out of it.
     pub received: u32,
     pub sent: u32,

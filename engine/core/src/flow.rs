@@ -1,7 +1,7 @@
 //! One direction of a session: a short queue (or, for bulk, a pipe) between a source and a sink,
 //! end of stream, backpressure.
 
-use crate::event::{Chunk, Moved, PipeId, Receive};
+use crate::event::{Chunk, PipeId, Receive, SpliceResult};
 
 /// The most chunks that wait in one direction. Two: one is being sent while the next one is
 /// received.
@@ -56,14 +56,14 @@ pub enum Sink {
 /// Whether the source may have been reset and its receive does not tell: the kernel (6.18) does not
 /// wake a multishot receive for a reset that came behind bytes, before they were received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Doubt {
-    None,
+pub enum ResetCheck {
+    NotNeeded,
     /// A multishot receive has brought bytes and goes on.
-    Possible,
-    /// It has brought nothing since the last look.
-    Growing,
-    /// A watch has told of a reset.
-    Told,
+    Armed,
+    /// It has brought nothing since the last look, and a watch was asked for a reset.
+    Probing,
+    /// A watch has reported a reset.
+    Confirmed,
 }
 
 /// What a flow wants now.
@@ -73,9 +73,9 @@ pub enum Next {
     Finish,
     Receive,
     /// A pipe, for bulk.
-    Promote,
+    TakePipe,
     /// A place in the line of pipes that have something to move.
-    Move,
+    Splice,
 }
 
 /// A flow's pipe, and what is in it. Packed, so that a flow takes 34 bytes and not 40.
@@ -99,11 +99,11 @@ pub struct Flow {
     pub more: bool,
     /// Large receives in a row, up to [`BULK_AFTER`].
     large: u8,
-    /// A receive of so many bytes is large: the last one was asked for more, or for just so many.
+    /// A receive of N bytes is large: the last one was asked for more, or for just N.
     large_from: u16,
     /// The receive is being taken back, because nothing comes.
     pub parking: bool,
-    pub doubt: Doubt,
+    pub reset_check: ResetCheck,
     /// It stands in the line of pipes that have something to move.
     pub queued: bool,
     /// At the last look the sink's peer had not acknowledged all that was sent to it.
@@ -122,7 +122,7 @@ impl Default for Flow {
             large: 0,
             large_from: u16::MAX,
             parking: false,
-            doubt: Doubt::None,
+            reset_check: ResetCheck::NotNeeded,
             queued: false,
             undelivered: false,
             pipe: None,
@@ -150,7 +150,7 @@ impl Flow {
         }
         if self.large == BULK_AFTER {
             // What was received before the pipe goes out before it.
-            return self.queue[0].is_none().then_some(Next::Promote);
+            return self.queue[0].is_none().then_some(Next::TakePipe);
         }
         self.has_room(lean).then_some(Next::Receive)
     }
@@ -170,7 +170,7 @@ impl Flow {
             return None;
         }
         // No end is seen through a pipe: it is given back before a receive tells of one.
-        (self.source == Source::Idle || pipe.held > 0).then_some(Next::Move)
+        (self.source == Source::Idle || pipe.held > 0).then_some(Next::Splice)
     }
 
     /// True if bytes wait to be sent.
@@ -190,7 +190,7 @@ impl Flow {
     /// The source was known to be readable, or said that it has ended, and no byte came out of it:
     /// splice(2) stops before an urgent byte with the same answers. A receive must tell.
     #[must_use]
-    pub fn is_refused(&self, moved: &Moved) -> bool {
+    pub fn is_refused(&self, moved: &SpliceResult) -> bool {
         moved.unsure || (moved.dry && moved.received == 0 && self.more)
     }
 
@@ -201,7 +201,7 @@ impl Flow {
     pub fn receive(&mut self, nonblocking: bool, bulk: u16, multishot: u16) -> Receive {
         assert_eq!(self.source, Source::Idle, "one receive at a time");
         self.source = Source::Receiving;
-        self.doubt = Doubt::None; // a new receive looks at what is there already
+        self.reset_check = ResetCheck::NotNeeded; // a new receive looks at what is there already
         self.large_from = bulk;
         if self.more || nonblocking {
             Receive::AtOnce
@@ -217,7 +217,7 @@ impl Flow {
     pub fn receive_reserved(&mut self, bytes: u16, bulk: u16) -> Receive {
         assert_eq!(self.source, Source::Starved, "the reserve is for those that found no buffer");
         self.source = Source::Receiving;
-        self.doubt = Doubt::None;
+        self.reset_check = ResetCheck::NotNeeded;
         self.large_from = bulk;
         Receive::Reserved { bytes }
     }
@@ -233,7 +233,7 @@ impl Flow {
             self.source = Source::Idle;
             self.parking = false;
         } else {
-            self.doubt = Doubt::Possible;
+            self.reset_check = ResetCheck::Armed;
         }
         let large = chunk.len() >= self.large_from;
         self.large = if large { (self.large + 1).min(BULK_AFTER) } else { 0 };
@@ -380,17 +380,17 @@ mod tests {
             assert_eq!(flow.append(chunk(0, 100), true), None);
             assert_eq!(flow.next(false), Some(Next::Send(chunk(0, 100))));
             flow.sink = Sink::Sending;
-            assert_ne!(flow.next(false), Some(Next::Promote));
+            assert_ne!(flow.next(false), Some(Next::TakePipe));
             flow.sent(100);
         }
-        assert_eq!(flow.next(false), Some(Next::Promote));
+        assert_eq!(flow.next(false), Some(Next::TakePipe));
         flow.source = Source::Promoting;
         assert_eq!(flow.next(false), None);
         flow.promoted(None);
         assert_eq!(flow.next(false), Some(Next::Receive), "without a pipe it goes on");
         flow.source = Source::Promoting;
         flow.promoted(Some(PipeId(3)));
-        assert_eq!(flow.next(false), Some(Next::Move));
+        assert_eq!(flow.next(false), Some(Next::Splice));
         flow.queued = true;
         assert_eq!(flow.next(false), None);
     }
@@ -399,7 +399,7 @@ mod tests {
     fn a_pipe_is_emptied_while_its_source_has_nothing() {
         let pipe = Some(Pipe { id: PipeId(0), held: 7 });
         let mut flow = Flow { pipe, source: Source::Waiting, ..Flow::default() };
-        assert_eq!(flow.next(false), Some(Next::Move));
+        assert_eq!(flow.next(false), Some(Next::Splice));
         flow.sink = Sink::Waiting;
         assert_eq!(flow.next(false), None);
         flow.sink = Sink::Idle;
@@ -409,10 +409,10 @@ mod tests {
 
     #[test]
     fn a_pipe_is_refused_where_its_answer_may_mean_something_else() {
-        let dry = Moved { dry: true, ..Moved::default() };
-        let dry_later = Moved { received: 5, sent: 5, ..dry };
-        let unsure = Moved { unsure: true, ..Moved::default() };
-        let full = Moved { full: true, received: 9, sent: 3, ..Moved::default() };
+        let dry = SpliceResult { dry: true, ..SpliceResult::default() };
+        let dry_later = SpliceResult { received: 5, sent: 5, ..dry };
+        let unsure = SpliceResult { unsure: true, ..SpliceResult::default() };
+        let full = SpliceResult { full: true, received: 9, sent: 3, ..SpliceResult::default() };
         let cases = [
             // What the kernel said, whether the source was known to be readable, the verdict.
             (dry, false, false),
@@ -420,7 +420,7 @@ mod tests {
             (dry_later, true, false),
             (unsure, false, true),
             (unsure, true, true),
-            (Moved { received: 5, sent: 5, ..unsure }, false, true),
+            (SpliceResult { received: 5, sent: 5, ..unsure }, false, true),
             (full, true, false),
         ];
         for (moved, more, verdict) in cases {

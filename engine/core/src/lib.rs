@@ -12,7 +12,7 @@
 //! | what this shard knows of listeners, pools, backends | [`view`] |
 //! | how a pool picks | [`pick`] |
 //! | is a backend up | [`health`] |
-//! | what is counted | [`meter`] |
+//! | what is counted | [`counters`] |
 //! | slab, timer wheel, generator of numbers | [`base`] |
 
 #![no_std]
@@ -24,14 +24,14 @@ extern crate std;
 
 pub mod action;
 pub mod base;
+pub mod counters;
 pub mod event;
 pub mod flow;
 pub mod health;
 pub mod lease;
 pub mod limits;
-pub mod line;
-pub mod meter;
 pub mod pick;
 pub mod session;
 pub mod table;
 pub mod view;
+pub mod wait_queue;

@@ -15,7 +15,7 @@ pub const WATCH_AFTER_MS: u32 = 40;
 
 /// How often a session is looked at in which a multishot receive has brought bytes, in
 /// milliseconds: twice that, at most, after the last bytes it is watched for a reset.
-pub const DOUBT_MS: u32 = 20;
+pub const RESET_CHECK_MS: u32 = 20;
 
 /// News of one session's watches without a byte that moves, before they rest until the next look,
 /// [`WATCH_AFTER_MS`] later. One is usual, a few can be chance; more are a kernel that says
@@ -23,15 +23,15 @@ pub const DOUBT_MS: u32 = 20;
 pub const FRUITLESS_MAX: u8 = 8;
 
 /// A peer counts as vanished only after the kernel has sent again, or has probed its closed window,
-/// so many times in a row without an answer. A living peer with a closed window answers each probe,
+/// N times in a row without an answer. A living peer with a closed window answers each probe,
 /// however far apart they are (up to 120 s).
 pub const UNANSWERED_MIN: u8 = 3;
 
 /// A side that takes nothing is looked at once in this share of the time since it last did...
 pub const STALLED_LOOKS: u32 = 8;
 
-/// ...and at least once in so many pulses.
-pub const STALLED_PULSES_MAX: u32 = 5;
+/// ...and at least once in N pulses.
+pub const STALLED_LOOKS_SPAN: u32 = 5;
 
 /// What a shard may be given to make it faster or a test sharper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +39,10 @@ pub struct Tuning {
     /// How long nothing moves in a session before it is parked: its receives are taken back and a
     /// watch waits instead, which costs the kernel 192 bytes a socket and not 865; an empty pipe is
     /// given back. In milliseconds, 1 or more. Also how often a session that moves is looked at.
-    pub pulse_ms: u32,
-    /// A receive of so many bytes counts as large; several in a row make a flow bulk.
+    pub quiescent_after_ms: u32,
+    /// A receive of N bytes counts as large; several in a row make a flow bulk.
     pub bulk_bytes: u16,
-    /// A multishot receive brings so many bytes at most each time, and ends when it has brought so
+    /// A multishot receive brings N bytes at most each time, and ends when it has brought so
     /// many; twice that, less one, must fit into a buffer. 0: all receives are one-shot.
     pub multishot_bytes: u16,
     /// Timers of one turn; [`TIMERS_PER_TURN_MAX`].
@@ -53,7 +53,7 @@ impl Default for Tuning {
     fn default() -> Tuning {
         // Half a buffer: less per receive is cheaper to copy than to splice (docs/adr/0007).
         Tuning {
-            pulse_ms: 1_000,
+            quiescent_after_ms: 1_000,
             bulk_bytes: 16 * 1024,
             multishot_bytes: 16 * 1024,
             timers: TIMERS_PER_TURN_MAX,
@@ -75,7 +75,7 @@ pub const SLOTS_MAX: u32 = 1 << 24;
 
 /// Operations of one session at the kernel's: on each side a receive, a send, a cancel for each,
 /// and the cancel of a receive that was parked, which may answer late; and the cancel of a connect
-/// that succeeded all the same, which may answer late.
+/// that succeeded anyway, which may answer late.
 pub const OPERATIONS_PER_SESSION_MAX: u32 = 11;
 
 /// Ejections that wait to be told to control; one more waits for its next failed connect.
@@ -84,7 +84,7 @@ pub const EJECTIONS_MAX: usize = 64;
 /// Retries of one pool at once, on one shard: this share of its connects, in percent...
 pub const RETRIES_PERCENT: u32 = 20;
 
-/// ...and at least so many. More would double the load on what is left of a pool just when half of
+/// ...and at least N. More would double the load on what is left of a pool just when half of
 /// it is gone.
 pub const RETRIES_MIN: u64 = 3;
 

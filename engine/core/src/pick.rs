@@ -234,7 +234,7 @@ pub fn identity(name: &str) -> u64 {
     hasher.finish()
 }
 
-/// If one in so many candidates changes, it is less work to look at all of them: a path in a tree
+/// If one in N candidates changes, it is less work to look at all of them: a path in a tree
 /// of 1,000 is ten nodes long, down and up.
 const MANY: usize = 16;
 

@@ -25,9 +25,9 @@ use crate::event::{Chunk, Completion, Errno, Leg, Side};
 use crate::flow::{Flow, Next, Pipe, Sink, Source};
 use crate::pick::Tried;
 
-pub use bulk::Move;
+pub use bulk::SpliceRequest;
 pub use starved::Resumed;
-pub use wait::Pulse;
+pub use wait::Activity;
 
 /// Where a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +115,7 @@ pub struct Session {
     fruitless: u8,
     /// The legs answer EAGAIN where they would wait, because a pipe is used.
     nonblocking: bool,
-    /// A receive of so many bytes counts as large.
+    /// A receive of N bytes counts as large.
     pub bulk_bytes: u16,
     /// The most that a multishot receive brings at once; 0: there is none.
     pub multishot_bytes: u16,
@@ -284,7 +284,7 @@ impl Session {
                 Step::None
             }
             Completion::Sent(count) => {
-                self.owe(side, count);
+                self.note_sent(side, count);
                 // The kernel never takes more than it was given, and a chunk's length is a u16.
                 let count = u16::try_from(count).expect("a chunk is at most 65,535 bytes long");
                 let flow = &mut self.flows[side.other() as usize];
@@ -408,13 +408,13 @@ impl Session {
                 flow.sink = Sink::Finished;
                 out.push(Action::Finish(to));
             }
-            Next::Promote => {
+            Next::TakePipe => {
                 flow.source = Source::Promoting;
-                out.push(Action::Promote { from: source, legs: [from, to] });
+                out.push(Action::TakePipe { from: source, legs: [from, to] });
             }
-            Next::Move => {
+            Next::Splice => {
                 flow.queued = true;
-                out.push(Action::Move { from: source });
+                out.push(Action::Splice { from: source });
             }
         }
     }
@@ -437,7 +437,7 @@ impl Session {
             let receiving = flow.source == Source::Receiving;
             flow.give_back(|chunk| out.push(Action::Release(chunk.buffer)));
             if let Some(pipe) = flow.pipe.take() {
-                out.push(Action::Return { pipe: pipe.id, empty: pipe.held == 0 });
+                out.push(Action::ReturnPipe { pipe: pipe.id, empty: pipe.held == 0 });
             }
             if receiving {
                 self.cancel(source, Pending::Receive, out);

@@ -24,13 +24,13 @@ use crate::base::clock::Now;
 use crate::base::prng::Prng;
 use crate::base::slab::Slab;
 use crate::base::wheel::Wheel;
+use crate::counters::ShardCounters;
 use crate::event::{Completion, Leg, Side};
 use crate::lease::Lease;
 use crate::limits::{EJECTIONS_MAX, TICK_MS, Tuning};
-use crate::line::Line;
-use crate::meter::Meter;
 use crate::session::{Route, Session, Step};
 use crate::view::View;
+use crate::wait_queue::WaitQueue;
 
 pub use crate::base::slab::Key as SessionId;
 
@@ -52,14 +52,14 @@ pub struct Table {
     sessions: Slab<Session>,
     wheel: Wheel,
     /// Flows that wait for a buffer.
-    line: Line,
+    starved_queue: WaitQueue,
     /// Few buffers are free: each flow holds one at most.
     lean: bool,
     /// Flows whose pipe has something to move.
-    moves: Line,
+    splice_queue: WaitQueue,
     tuning: Tuning,
     view: View,
-    meter: Meter,
+    counters: ShardCounters,
     prng: Prng,
     /// Backends that this shard has just ejected and control has not been told of.
     ejections: Vec<(BackendId, ConnectFault)>,
@@ -81,12 +81,12 @@ impl Table {
         Table {
             sessions: Slab::new(setup.slots),
             wheel: Wheel::new(setup.slots, TICK_MS, setup.now),
-            line: Line::new(setup.slots * 2),
+            starved_queue: WaitQueue::new(setup.slots * 2),
             lean: false,
-            moves: Line::new(setup.slots * 2),
+            splice_queue: WaitQueue::new(setup.slots * 2),
             tuning: setup.tuning,
             view: View::default(),
-            meter: Meter::new(setup.shard),
+            counters: ShardCounters::new(setup.shard),
             prng: Prng::new(setup.seed),
             ejections: Vec::with_capacity(EJECTIONS_MAX),
             sweeps: Vec::new(),
@@ -98,8 +98,8 @@ impl Table {
         &self.view
     }
 
-    pub fn meter(&mut self) -> &mut Meter {
-        &mut self.meter
+    pub fn counters(&mut self) -> &mut ShardCounters {
+        &mut self.counters
     }
 
     /// How many sessions there are.
@@ -168,7 +168,7 @@ impl Table {
     /// Uses a new snapshot from now on. Sessions keep their backend.
     pub fn adopt(&mut self, snapshot: &Snapshot, now: Now) {
         self.view.adopt(snapshot, &mut self.prng, now);
-        self.meter.fit(&self.view);
+        self.counters.fit(&self.view);
     }
 
     /// Control says what it knows of a backend's health.
@@ -177,14 +177,14 @@ impl Table {
     }
 
     /// Control says how many sessions the other shards hold on a backend.
-    pub fn set_elsewhere(&mut self, backend: BackendId, sessions: u32) {
-        self.view.set_elsewhere(backend, sessions);
+    pub fn set_remote_sessions(&mut self, backend: BackendId, sessions: u32) {
+        self.view.set_remote_sessions(backend, sessions);
     }
 
     /// Hands the statistics over and goes on with `spare`.
     #[must_use]
     pub fn collect(&mut self, spare: Box<ShardStats>) -> Box<ShardStats> {
-        let mut full = self.meter.hand_over(spare, &self.view);
+        let mut full = self.counters.hand_over(spare, &self.view);
         full.sessions_now = self.sessions.len();
         full
     }
@@ -214,7 +214,7 @@ impl Table {
         session.bulk_bytes = self.tuning.bulk_bytes;
         session.multishot_bytes = self.tuning.multishot_bytes;
         let id = self.sessions.insert(session)?;
-        self.meter.accepted(listener);
+        self.counters.accepted(listener);
         self.view.count_session(listener, pool, true);
         self.try_backend(id, None, now, out);
         Some(id)
@@ -237,27 +237,29 @@ impl Table {
             (Step::None, _) => {}
             (Step::ConnectFailed(fault), _) => return self.connect_failed(id, fault, now, out),
             (Step::Connected, Some(backend)) => {
-                self.meter.connected(pool, backend, now.micros_since(session.moved_at));
+                self.counters.connected(pool, backend, now.micros_since(session.moved_at));
                 let is_retry = session.counted_retry.take().expect("it was connecting");
                 self.view.connect_ends(pool, (backend, is_retry), true, now);
                 session.moved_at = now;
-                self.wheel
-                    .schedule(id.slot, now.plus_millis(session.idle_ms.min(self.tuning.pulse_ms)));
+                self.wheel.schedule(
+                    id.slot,
+                    now.plus_millis(session.idle_ms.min(self.tuning.quiescent_after_ms)),
+                );
             }
             (Step::Received(side, count), Some(backend)) => {
                 session.moved_at = now;
                 if side == Side::Backend {
-                    self.meter.received(backend, count.into());
+                    self.counters.received(backend, count.into());
                     if !session.first_byte_seen {
                         session.first_byte_seen = true;
-                        self.meter.first_byte(pool, now.micros_since(session.accepted_at));
+                        self.counters.first_byte(pool, now.micros_since(session.accepted_at));
                     }
                 }
             }
             (Step::Sent(side, count), Some(backend)) => {
                 session.moved_at = now;
                 if side == Side::Backend {
-                    self.meter.sent(backend, count.into());
+                    self.counters.sent(backend, count.into());
                 }
             }
             (step, None) => unreachable!("{step:?} without a backend"),
@@ -265,17 +267,17 @@ impl Table {
         match done {
             Completion::Ended => self.half_closed(id, now),
             Completion::SendFailed(errno) if errno.is_passing() => self.blocked(id, now),
-            Completion::Received { last: false, .. } => self.doubt(id, now),
+            Completion::Received { last: false, .. } => self.reset_check(id, now),
             _ => {}
         }
-        self.follow(id, now, out);
+        self.apply_own_actions(id, now, out);
     }
 
     /// Ends one session for a reason of weir's or an operator's.
     pub fn end(&mut self, id: SessionId, by: By, why: Why, now: Now, out: &mut Actions) {
         if let Some(session) = self.sessions.get_mut(id) {
             session.end(by, why, out);
-            self.follow(id, now, out);
+            self.apply_own_actions(id, now, out);
         }
     }
 
@@ -318,17 +320,17 @@ impl Table {
     }
 
     /// Whose place in a line this is.
-    fn standing(&self, index: u32) -> (SessionId, Side) {
+    fn waiter_at(&self, index: u32) -> (SessionId, Side) {
         let id = self.sessions.at(index / 2).expect("a session that ends leaves the line");
         (id, Side::BOTH[(index % 2) as usize])
     }
 
     /// Does the part of the actions that is the table's: the line, and the end of a session.
-    fn follow(&mut self, id: SessionId, now: Now, out: &Actions) {
+    fn apply_own_actions(&mut self, id: SessionId, now: Now, out: &Actions) {
         for action in out.as_slice() {
             match *action {
-                Action::Queue { from } => self.line.push(id.slot * 2 + from as u32),
-                Action::Move { from } => self.moves.push(id.slot * 2 + from as u32),
+                Action::Queue { from } => self.starved_queue.push(id.slot * 2 + from as u32),
+                Action::Splice { from } => self.splice_queue.push(id.slot * 2 + from as u32),
                 Action::Free(reason) => self.forget(id, reason, now),
                 _ => {} // the shard's
             }
@@ -343,17 +345,17 @@ impl Table {
         for side in Side::BOTH {
             // Only if it stands there: the lines' memory is touched only for those who wait.
             if session.is_starved(side) {
-                self.line.remove(id.slot * 2 + side as u32);
+                self.starved_queue.remove(id.slot * 2 + side as u32);
             }
             if session.is_queued(side) {
-                self.moves.remove(id.slot * 2 + side as u32);
+                self.splice_queue.remove(id.slot * 2 + side as u32);
             }
         }
         let Route { listener, pool, backend, .. } = session.route;
         if let Some(backend) = backend {
             self.view.count(backend, false);
             if session.is_early_close(reason) {
-                self.meter.closed_early(backend);
+                self.counters.closed_early(backend);
             }
             if let Some(is_retry) = session.counted_retry {
                 self.view.connect_ends(pool, (backend, is_retry), false, now);
@@ -363,7 +365,7 @@ impl Table {
         if session.counted_stalled {
             self.view.count_stalled(pool, false);
         }
-        self.meter.ended(pool, reason.index(), now.micros_since(session.accepted_at));
+        self.counters.ended(pool, reason.index(), now.micros_since(session.accepted_at));
     }
 }
 

@@ -79,7 +79,7 @@ pub struct BackendView {
     /// Sessions of this shard, connecting ones included.
     pub sessions: u32,
     /// Sessions of all other shards, as control last said.
-    elsewhere: u32,
+    remote_sessions: u32,
     health: BackendHealth,
     /// Connects that failed in a row, local faults not counted.
     failures: u8,
@@ -181,7 +181,7 @@ impl View {
             let slot16 = u16::try_from(slot).expect("snapshots have at most POOLS_MAX pools");
             let backends = self.adopt_backends((pool, slot16), &wildcards, &mut backend_slots, now);
             self.adopt_pool(pool, slot, backends, prng);
-            self.settle(slot);
+            self.recompute_eligibility(slot);
             pools.push(slot16);
         }
         self.by_id.clear();
@@ -242,7 +242,7 @@ impl View {
                 address: backend.address,
                 may_be_weir: takes(wildcards, backend.address),
                 sessions: before.map_or(0, |old| old.sessions),
-                elsewhere: before.map_or(0, |old| old.elsewhere),
+                remote_sessions: before.map_or(0, |old| old.remote_sessions),
                 health: before.map_or(BackendHealth::Up, |old| old.health),
                 failures: before.map_or(0, |old| old.failures),
                 enabled: backend.admin.is_ready(),
@@ -268,7 +268,7 @@ impl View {
                 identity: identity(backend.name.as_str()),
                 weight: backend.weight,
                 load: view.load(),
-                usable: false, // `settle` says
+                usable: false, // `recompute_eligibility` says
             }
         };
         let candidates: Vec<Candidate> = pool.backends.iter().zip(&slots).map(candidate).collect();
@@ -317,9 +317,9 @@ impl View {
     }
 
     /// Control says how many sessions the other shards hold on a backend.
-    pub fn set_elsewhere(&mut self, id: BackendId, sessions: u32) {
+    pub fn set_remote_sessions(&mut self, id: BackendId, sessions: u32) {
         if let Some(slot) = self.backend_slot(id) {
-            self.backends[slot].elsewhere = sessions;
+            self.backends[slot].remote_sessions = sessions;
             self.refresh_load(slot);
         }
     }
@@ -417,7 +417,7 @@ impl BackendView {
     /// Sessions of all shards, as far as this one knows.
     #[must_use]
     pub fn load(&self) -> u32 {
-        self.sessions.saturating_add(self.elsewhere)
+        self.sessions.saturating_add(self.remote_sessions)
     }
 }
 

@@ -201,7 +201,7 @@ impl Ledger {
         all.find(|(_, backend)| backend.id == id)
     }
 
-    /// So few of the pool's members are up that health is ignored (reliability.md).
+    /// So few of the pool's members are up that health is ignored (panic mode, docs/operating.md).
     fn is_in_panic(&self, pool: &Pool) -> bool {
         let (up, all) = self.members(pool);
         up * 100 < all * usize::from(pool.health.panic.hundredths())

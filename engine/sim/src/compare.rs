@@ -10,12 +10,12 @@ const ISOLATED: &str = "WEIR_SIM_ISOLATED";
 /// So many scripts meet resets, cancels, empty rings of buffers and full sockets.
 const ENOUGH: u64 = 100;
 
-/// Runs so many scripts from `start` on; all must be explained.
+/// Runs N scripts from `start` on; all must be explained.
 pub(crate) fn run(start: u64, scripts: u64) -> ExitCode {
     isolated().unwrap_or_else(|| here(start, scripts))
 }
 
-/// This command again in a network namespace of its own, if one is to be had: its loopback is
+/// This command again in a network namespace of its own, if one is available: its loopback is
 /// nobody else's. `None`: here and now.
 fn isolated() -> Option<ExitCode> {
     if std::env::var_os(ISOLATED).is_some() {

@@ -15,10 +15,10 @@ mod script;
 use std::collections::BTreeMap;
 
 use weir_core::action::How;
-use weir_core::event::{Interest, Moved, Receive};
+use weir_core::event::{Interest, Receive, SpliceResult};
 use weir_engine::io::Kind;
 
-use crate::chance::Chance;
+use crate::rng::Rng;
 use model::Model;
 use real::{Kit, Real};
 use script::Script;
@@ -77,7 +77,7 @@ pub(crate) enum Step {
     PeerFin(usize),
     PeerReset(usize),
     PeerClose(usize),
-    /// The peer reads up to so many bytes.
+    /// The peer reads up to N bytes.
     PeerRead(usize, usize),
 }
 
@@ -101,7 +101,7 @@ pub(crate) enum Heard {
     Ready(usize, [bool; 3]),
     /// From whom to whom; bytes into the pipe and out of it; dry, unsure, full; errors of the
     /// receive and of the send.
-    Moved([usize; 2], [u32; 2], [bool; 3], [Option<i32>; 2]),
+    SpliceResult([usize; 2], [u32; 2], [bool; 3], [Option<i32>; 2]),
     PeerRead(usize, usize),
     PeerEnd(usize),
     PeerReset(usize),
@@ -110,9 +110,9 @@ pub(crate) enum Heard {
 }
 
 impl Heard {
-    fn moved(conns: [usize; 2], moved: &Moved) -> Heard {
+    fn moved(conns: [usize; 2], moved: &SpliceResult) -> Heard {
         let failed = [moved.receive_failed, moved.send_failed];
-        Heard::Moved(
+        Heard::SpliceResult(
             conns,
             [moved.received, moved.sent],
             [moved.dry, moved.unsure, moved.full],
@@ -175,7 +175,7 @@ impl Covered {
                 }
                 Heard::Canceled(_) | Heard::CanceledAccepts => self.canceled += 1,
                 Heard::Starved(_) => self.starved += 1,
-                Heard::Moved(_, [received, _], ..) => {
+                Heard::SpliceResult(_, [received, _], ..) => {
                     self.moves += 1;
                     self.moved_nothing += u64::from(*received == 0);
                 }
@@ -212,14 +212,14 @@ impl Conformance {
     }
 
     fn run_once(&mut self, seed: u64) -> Result<(), String> {
-        let mut chance = Chance::new(seed ^ 0xc04f);
-        let mut script = Script::new(chance.fork());
+        let mut rng = Rng::new(seed ^ 0xc04f);
+        let mut script = Script::new(rng.fork());
         // A ring that something was left on is not used again.
         let kit = self.kits.remove(&script.buffers);
         let kit = kit.map_or_else(|| Kit::new(script.buffers), Ok);
         let mut kit = kit.map_err(|error| format!("no ring: {error}"))?;
         self.covered.scripts += 1;
-        run_on(&mut kit, &mut script, &mut chance, &mut self.covered)
+        run_on(&mut kit, &mut script, &mut rng, &mut self.covered)
             .map_err(|what| format!("seed {seed}: {what}"))?;
         self.kits.insert(script.buffers, kit);
         Ok(())
@@ -229,16 +229,16 @@ impl Conformance {
 fn run_on(
     kit: &mut Kit,
     script: &mut Script,
-    chance: &mut Chance,
+    rng: &mut Rng,
     covered: &mut Covered,
 ) -> Result<(), String> {
     let mut real = Real::new(kit).map_err(|error| format!("no listener: {error}"))?;
-    let mut history = History::new(Model::new(script.buffers, chance.fork()));
+    let mut history = ModelWorlds::new(Model::new(script.buffers, rng.fork()));
     let mut text = Vec::new();
     while let Some(wanted) = script.batch() {
         let steps: Vec<Step> = wanted.into_iter().map(|step| real.act(step)).collect();
         text.push(format!("{steps:?}"));
-        let heard = listen_and_explain(&mut history, &mut real, &steps, chance);
+        let heard = listen_and_explain(&mut history, &mut real, &steps, rng);
         let heard = heard.map_err(|what| format!("{what}\nsteps:\n  {}", text.join("\n  ")))?;
         text.push(format!("  -> {heard:?}"));
         covered.add(&steps, &heard);
@@ -250,10 +250,10 @@ fn run_on(
 
 /// Waits for the real answers until the model can explain them.
 fn listen_and_explain(
-    history: &mut History,
+    history: &mut ModelWorlds,
     real: &mut Real<'_>,
     steps: &[Step],
-    chance: &mut Chance,
+    rng: &mut Rng,
 ) -> Result<Vec<Heard>, String> {
     let deadline = real.now().plus_millis(PATIENCE_MS);
     let mut tried = None;
@@ -262,7 +262,7 @@ fn listen_and_explain(
         let heard = real.heard();
         let late = real.now() >= deadline;
         if late || tried.as_ref() != Some(&heard) {
-            match history.explain(steps, &heard, late, chance)? {
+            match history.explain(steps, &heard, late, rng)? {
                 None => {
                     real.next_batch();
                     return Ok(heard);
@@ -275,39 +275,39 @@ fn listen_and_explain(
 }
 
 /// The worlds of the model that have heard what the real kernel said so far.
-struct History {
+struct ModelWorlds {
     first: Model,
     worlds: Vec<Model>,
     /// The batches so far, what was heard, and whether something came late.
     past: Vec<Batch>,
 }
 
-impl History {
-    fn new(first: Model) -> History {
-        History { worlds: vec![first.clone()], first, past: Vec::new() }
+impl ModelWorlds {
+    fn new(first: Model) -> ModelWorlds {
+        ModelWorlds { worlds: vec![first.clone()], first, past: Vec::new() }
     }
 
     /// `None`: the batch is explained. Else what the model would have said. `hard`: choices that
-    /// nobody could hear when they were made are made anew, from the start, in many more worlds;
+    /// nobody could hear when they were made are made again, from the start, in many more worlds;
     /// and if that does not help, bytes may come late.
     fn explain(
         &mut self,
         steps: &[Step],
         heard: &[Heard],
         hard: bool,
-        chance: &mut Chance,
+        rng: &mut Rng,
     ) -> Result<Option<Vec<Vec<Heard>>>, String> {
         let mut batch = (steps.to_vec(), heard.to_vec(), false);
-        let (mut same, mut other) = roll(&self.worlds, &batch, WORLDS, chance)?;
+        let (mut same, mut other) = roll(&self.worlds, &batch, WORLDS, rng)?;
         if same.is_empty() && hard {
             let mut worlds = vec![self.first.clone()];
             for batch in &self.past {
-                (worlds, _) = roll(&worlds, batch, WORLDS_HARD, chance)?;
+                (worlds, _) = roll(&worlds, batch, WORLDS_HARD, rng)?;
             }
-            (same, other) = roll(&worlds, &batch, WORLDS, chance)?;
+            (same, other) = roll(&worlds, &batch, WORLDS, rng)?;
             if same.is_empty() {
                 batch.2 = true;
-                (same, _) = roll(&worlds, &batch, WORLDS, chance)?;
+                (same, _) = roll(&worlds, &batch, WORLDS, rng)?;
             }
         }
         if same.is_empty() {
@@ -328,12 +328,12 @@ fn roll(
     worlds: &[Model],
     (steps, heard, late): &Batch,
     wanted: usize,
-    chance: &mut Chance,
+    rng: &mut Rng,
 ) -> Result<Rolled, String> {
     let (mut same, mut other) = (Vec::new(), Vec::new());
     for number in 0..if worlds.is_empty() { 0 } else { ROLLS } {
         let mut world = worlds[number % worlds.len()].clone();
-        let said = world.batch(steps, heard, *late, chance.fork())?;
+        let said = world.batch(steps, heard, *late, rng.fork())?;
         if said == *heard {
             same.push(world);
             if same.len() == wanted {

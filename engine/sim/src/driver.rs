@@ -12,7 +12,6 @@ use weir_engine::shard::{Shard, ShardSetup};
 use weir_proto::ids::ShardId;
 use weir_proto::order::{Limited, Report};
 
-use crate::chance::Chance;
 use crate::check::Ledger;
 use crate::faults::Swarm;
 use crate::io::SimIo;
@@ -21,6 +20,7 @@ use crate::line::Line;
 use crate::net::Mode;
 use crate::operator::Operator;
 use crate::peer::Peers;
+use crate::rng::Rng;
 
 /// Rounds in which a calm world must come to its end.
 const SETTLE_ROUNDS_MAX: usize = 200_000;
@@ -56,7 +56,7 @@ pub struct World<I: Io> {
     peers: Peers,
     ledger: Ledger,
     line: Line,
-    chance: Chance,
+    rng: Rng,
     clients_left: usize,
     sessions_max: u32,
     running: bool,
@@ -67,33 +67,33 @@ pub struct World<I: Io> {
     settle_turns: u64,
 }
 
-type Checked = Result<(), String>;
+type WorldResult = Result<(), String>;
 
 impl<I: Io> World<I> {
     /// The world of a seed. `wrap` may put something between the shard and its kernel.
     pub fn new(seed: u64, swarm: Swarm, print: bool, wrap: impl FnOnce(SimIo) -> I) -> World<I> {
-        World::of_chance(Chance::new(seed ^ 0x0077_0a11), swarm, print, wrap)
+        World::of_chance(Rng::new(seed ^ 0x0077_0a11), swarm, print, wrap)
     }
 
-    /// The world that `chance` makes.
+    /// The world that `rng` makes.
     pub fn of_chance(
-        mut chance: Chance,
+        mut rng: Rng,
         swarm: Swarm,
         print: bool,
         wrap: impl FnOnce(SimIo) -> I,
     ) -> World<I> {
-        let mut kernel = Kernel::new(chance.fork(), swarm.clone(), print);
+        let mut kernel = Kernel::new(rng.fork(), swarm.clone(), print);
         let inbox = Inbox::new().expect("descriptors");
-        let (door, mailbox) = inbox.connect().expect("descriptors");
-        let mut operator = Operator::new(door, &swarm, chance.fork(), &mut kernel);
+        let (handle, mailbox) = inbox.connect().expect("descriptors");
+        let mut operator = Operator::new(handle, &swarm, rng.fork(), &mut kernel);
         operator.adopt(&mut kernel);
         let kernel = Rc::new(RefCell::new(kernel));
         let setup = ShardSetup {
             id: ShardId(0),
             sessions_max: swarm.sessions_max,
             tuning: swarm.tuning,
-            seed: chance.draw(),
-            hash_seed: (chance.draw(), chance.draw()),
+            seed: rng.draw(),
+            hash_seed: (rng.draw(), rng.draw()),
         };
         let shard = Shard::new(setup, wrap(SimIo(Rc::clone(&kernel))), mailbox);
         World {
@@ -104,7 +104,7 @@ impl<I: Io> World<I> {
             peers: Peers::default(),
             ledger: Ledger::default(),
             line: Line::default(),
-            chance,
+            rng,
             clients_left: swarm.clients,
             sessions_max: swarm.sessions_max,
             running: true,
@@ -136,25 +136,25 @@ impl<I: Io> World<I> {
         })
     }
 
-    fn step(&mut self) -> Checked {
-        match self.chance.below(100) {
+    fn step(&mut self) -> WorldResult {
+        match self.rng.below(100) {
             0..25 => self.turn()?,
             25..60 => {
                 let mut kernel = self.kernel.borrow_mut();
-                for _ in 0..self.chance.between(1, 4) {
+                for _ in 0..self.rng.between(1, 4) {
                     kernel.step();
                 }
             }
             60..88 => {
                 let mut kernel = self.kernel.borrow_mut();
-                self.peers.attend(&mut kernel, &mut self.chance);
-                for _ in 0..self.chance.between(1, 4) {
-                    self.peers.step(&mut kernel, &mut self.chance);
+                self.peers.attend(&mut kernel, &mut self.rng);
+                for _ in 0..self.rng.between(1, 4) {
+                    self.peers.step(&mut kernel, &mut self.rng);
                 }
             }
             88..92 => {
                 let most = 1 + self.clients_left / 20;
-                (0..self.chance.between(1, most)).for_each(|_| self.arrive());
+                (0..self.rng.between(1, most)).for_each(|_| self.arrive());
             }
             92..94 => self.operator.step(&mut self.kernel.borrow_mut()),
             94..96 => self.trouble(),
@@ -164,13 +164,13 @@ impl<I: Io> World<I> {
     }
 
     /// The first rule that the shard has broken at the kernel's.
-    fn verdict(&mut self) -> Checked {
+    fn verdict(&mut self) -> WorldResult {
         self.steps += 1;
         self.kernel.borrow_mut().violation.take().map_or(Ok(()), Err)
     }
 
     /// A turn of the shard, and every check that can be made after it.
-    fn turn(&mut self) -> Checked {
+    fn turn(&mut self) -> WorldResult {
         if !self.running {
             return Ok(());
         }
@@ -207,7 +207,7 @@ impl<I: Io> World<I> {
     }
 
     /// Control has given no more credits than there are.
-    fn check_leases(&mut self) -> Checked {
+    fn check_leases(&mut self) -> WorldResult {
         for leased in self.operator.leases.leased() {
             let before = self.leased.insert(leased.of, leased);
             if before.is_some_and(|before| leased.is_broken(&before)) {
@@ -222,16 +222,16 @@ impl<I: Io> World<I> {
             return;
         }
         let addresses = self.operator.listens_at();
-        let address = self.chance.pick(&addresses);
+        let address = self.rng.pick(&addresses);
         let mut kernel = self.kernel.borrow_mut();
         let window = kernel.swarm.window;
-        match kernel.net.arrive(address, window, &mut self.chance) {
+        match kernel.net.arrive(address, window, &mut self.rng) {
             Some(conn) => {
                 self.clients_left -= 1;
                 kernel.note("client connects (port, conn)", [address.port().into(), conn]);
             }
             // Nobody listens there: some of them come again.
-            None if self.chance.flip() && !kernel.swarm.clean => self.clients_left -= 1,
+            None if self.rng.flip() && !kernel.swarm.clean => self.clients_left -= 1,
             None => {}
         }
     }
@@ -239,15 +239,15 @@ impl<I: Io> World<I> {
     /// Hosts fail and recover; the bell rings for nothing.
     fn trouble(&mut self) {
         let mut kernel = self.kernel.borrow_mut();
-        if self.chance.hits(kernel.swarm.stray_rings) {
+        if self.rng.hits(kernel.swarm.stray_rings) {
             kernel.bell = true;
         }
         let hosts: Vec<_> = kernel.net.hosts.keys().copied().collect();
-        let host = self.chance.pick(&hosts);
+        let host = self.rng.pick(&hosts);
         // A fault is drawn four times as often as its strength says: a host is asked rarely.
         let faults = kernel.swarm.host_faults * 4;
-        let mode = if self.chance.hits(faults.min(900)) {
-            self.chance.pick(&[Mode::Refuses, Mode::Refuses, Mode::Silent, Mode::Unreachable])
+        let mode = if self.rng.hits(faults.min(900)) {
+            self.rng.pick(&[Mode::Refuses, Mode::Refuses, Mode::Silent, Mode::Unreachable])
         } else {
             Mode::Listens
         };
@@ -259,12 +259,10 @@ impl<I: Io> World<I> {
     fn pass_time(&mut self) {
         let next = self.next_instant();
         let mut kernel = self.kernel.borrow_mut();
-        let step = match self.chance.below(10) {
-            0..5 => self.chance.below(1000) as u64,
-            5..8 => self.chance.below(20_000) as u64 * 1000,
-            _ if self.chance.hits(kernel.swarm.time_jumps) => {
-                self.chance.below(100_000) as u64 * MS
-            }
+        let step = match self.rng.below(10) {
+            0..5 => self.rng.below(1000) as u64,
+            5..8 => self.rng.below(20_000) as u64 * 1000,
+            _ if self.rng.hits(kernel.swarm.time_jumps) => self.rng.below(100_000) as u64 * MS,
             _ => next.map_or(0, |next| next.saturating_sub(kernel.now)),
         };
         // Only a jump may skip what idle timeouts of hours mean to say.
@@ -283,7 +281,7 @@ impl<I: Io> World<I> {
 
     /// Faults stop, everybody comes to an end: so must every session, within bounds of time and
     /// steps.
-    fn settle(&mut self, swarm: &Swarm) -> Checked {
+    fn settle(&mut self, swarm: &Swarm) -> WorldResult {
         self.calm_down(swarm);
         // Behind a limit of one session, clients whose backends never answer wait for each other.
         let waits_ms = swarm.connect_ms * 4 * (swarm.clients + 1) + 2000;
@@ -322,7 +320,7 @@ impl<I: Io> World<I> {
         kernel.swarm = swarm.calm();
         self.operator.heal(&mut kernel);
         if swarm.stops {
-            if self.chance.flip() {
+            if self.rng.flip() {
                 self.operator.drain(&mut kernel);
             }
             self.operator.stop(&mut kernel);
@@ -335,7 +333,7 @@ impl<I: Io> World<I> {
         (kernel.submitted, kernel.completed, kernel.trace.events - self.settle_turns)
     }
 
-    fn settle_round(&mut self) -> Checked {
+    fn settle_round(&mut self) -> WorldResult {
         let wakes = self.kernel.borrow().wakes();
         if wakes && self.running {
             self.settle_turns += 1;
@@ -347,7 +345,7 @@ impl<I: Io> World<I> {
                 self.operator.lend(&mut kernel);
             }
             kernel.step_all();
-            self.peers.attend(&mut kernel, &mut self.chance);
+            self.peers.attend(&mut kernel, &mut self.rng);
             self.peers.settle(&mut kernel);
         }
         self.verdict()
@@ -360,7 +358,7 @@ impl<I: Io> World<I> {
     }
 
     /// Nothing is left, and what was counted is what there was.
-    fn epilogue(&mut self, swarm: &Swarm) -> Checked {
+    fn epilogue(&mut self, swarm: &Swarm) -> WorldResult {
         if self.running {
             self.operator.collect(&mut self.kernel.borrow_mut());
             for _ in 0..4 {

@@ -4,7 +4,7 @@
 use weir_core::base::wheel::Work;
 use weir_core::limits::Tuning;
 
-use crate::chance::Chance;
+use crate::rng::Rng;
 
 /// What one seed does to the shard. Rates are per mille of the cases where the fault could happen.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ pub struct Swarm {
     /// A connect to a port where nobody listens meets itself.
     pub self_connects: u32,
     pub memory_errors: u32,
-    /// Pipes at most, what one holds, and how often none is to be had.
+    /// Pipes at most, what one holds, and how often none is available.
     pub pipes: usize,
     pub pipe_size: usize,
     pub pipe_errors: u32,
@@ -71,12 +71,12 @@ pub struct Swarm {
     /// Answers that fit into the completion queue; the others come after the next wait.
     pub completions: usize,
     /// Several shards with control, store and disk; otherwise one shard and an operator.
-    pub whole: Option<Whole>,
+    pub whole: Option<ProcessFaults>,
 }
 
 /// What one seed does to a whole process.
 #[derive(Clone, Debug)]
-pub struct Whole {
+pub struct ProcessFaults {
     pub shards: u16,
     /// People at the command line, each with one request at a time.
     pub people: usize,
@@ -95,51 +95,51 @@ pub struct Whole {
     /// A sync fails; the disk is full for a while.
     pub sync_errors: u32,
     pub full_disks: u32,
-    /// The process ends in peace and is started again; a bit of its closed file goes bad.
+    /// The process ends undisturbed and is started again; a bit of its closed file goes bad.
     pub rests: u32,
     pub rots: u32,
     /// The control thread stands still until somebody kills the process.
     pub control_deaths: u32,
 }
 
-impl Whole {
-    fn draw(chance: &mut Chance) -> Whole {
-        let rate = |chance: &mut Chance| {
-            let strength = chance.pick(&[4, 16, 64, 250]);
-            if chance.flip() { strength } else { 0 }
+impl ProcessFaults {
+    fn draw(rng: &mut Rng) -> ProcessFaults {
+        let rate = |rng: &mut Rng| {
+            let strength = rng.pick(&[4, 16, 64, 250]);
+            if rng.flip() { strength } else { 0 }
         };
-        Whole {
-            shards: u16::try_from(chance.between(1, 4)).unwrap_or(1),
-            people: chance.between(1, 3),
-            orders_max: chance.pick(&[1, 2, 4, 64]),
-            reports_max: chance.pick(&[1, 2, 4, 64]),
-            migrates: chance.flip(),
-            bind_errors: rate(chance),
-            panics: rate(chance),
-            kills: rate(chance),
-            power_cuts: rate(chance),
-            sync_errors: rate(chance),
-            full_disks: rate(chance),
-            rests: rate(chance),
-            rots: chance.pick(&[0, 500]),
-            control_deaths: rate(chance),
+        ProcessFaults {
+            shards: u16::try_from(rng.between(1, 4)).unwrap_or(1),
+            people: rng.between(1, 3),
+            orders_max: rng.pick(&[1, 2, 4, 64]),
+            reports_max: rng.pick(&[1, 2, 4, 64]),
+            migrates: rng.flip(),
+            bind_errors: rate(rng),
+            panics: rate(rng),
+            kills: rate(rng),
+            power_cuts: rate(rng),
+            sync_errors: rate(rng),
+            full_disks: rate(rng),
+            rests: rate(rng),
+            rots: rng.pick(&[0, 500]),
+            control_deaths: rate(rng),
         }
-        .with_room_for_a_caretaker(chance)
+        .with_room_for_a_caretaker(rng)
     }
 
-    /// Where control dies the mailboxes are often roomy and addresses free: the caretaker says a
+    /// Where control dies the mailboxes are often roomy and addresses free: the fallback says a
     /// thing once, and only then must all of it arrive.
-    fn with_room_for_a_caretaker(self, chance: &mut Chance) -> Whole {
-        if self.control_deaths > 0 && chance.below(4) > 0 {
-            return Whole { orders_max: 64, bind_errors: 0, ..self };
+    fn with_room_for_a_caretaker(self, rng: &mut Rng) -> ProcessFaults {
+        if self.control_deaths > 0 && rng.below(4) > 0 {
+            return ProcessFaults { orders_max: 64, bind_errors: 0, ..self };
         }
         self
     }
 
     /// The same process with nothing going wrong any more.
     #[must_use]
-    pub fn calm(&self) -> Whole {
-        Whole {
+    pub fn calm(&self) -> ProcessFaults {
+        ProcessFaults {
             bind_errors: 0,
             panics: 0,
             kills: 0,
@@ -154,34 +154,34 @@ impl Whole {
     }
 }
 
-/// One seed in so many is a whole process.
+/// One seed in N is a whole process.
 const WHOLE_EVERY: u64 = 4;
 
 impl Swarm {
     /// The swarm of a seed, with a whole process in one of four.
     #[must_use]
     pub fn of_seed(seed: u64) -> Swarm {
-        let mut chance = Chance::new(seed);
-        let swarm = Swarm::draw(&mut chance);
-        if seed % WHOLE_EVERY != WHOLE_EVERY - 1 { swarm } else { swarm.into_whole(&mut chance) }
+        let mut rng = Rng::new(seed);
+        let swarm = Swarm::draw(&mut rng);
+        if seed % WHOLE_EVERY != WHOLE_EVERY - 1 { swarm } else { swarm.into_whole(&mut rng) }
     }
 
     /// A swarm with a whole process, whatever the seed.
     #[must_use]
     pub fn whole_of_seed(seed: u64) -> Swarm {
-        let mut chance = Chance::new(seed);
-        let swarm = Swarm::draw(&mut chance);
-        swarm.into_whole(&mut chance)
+        let mut rng = Rng::new(seed);
+        let swarm = Swarm::draw(&mut rng);
+        swarm.into_whole(&mut rng)
     }
 
-    fn into_whole(self, chance: &mut Chance) -> Swarm {
-        let whole = Whole::draw(chance);
+    fn into_whole(self, rng: &mut Rng) -> Swarm {
+        let whole = ProcessFaults::draw(rng);
         Swarm {
             clean: false,
-            steps: chance.between(1000, 5000),
+            steps: rng.between(1000, 5000),
             connect_ms: self.connect_ms.min(3000),
             vanishes: 0, // its time is not long enough
-            changes: chance.pick(&[200, 1000, 1000]),
+            changes: rng.pick(&[200, 1000, 1000]),
             whole: Some(whole),
             ..self
         }
@@ -189,72 +189,72 @@ impl Swarm {
 
     /// The swarm of a seed.
     #[must_use]
-    pub fn draw(chance: &mut Chance) -> Swarm {
-        let clean = chance.below(8) == 0;
-        let rate = |chance: &mut Chance| {
-            let strength = chance.pick(&[4, 16, 64, 250]);
-            if chance.flip() && !clean { strength } else { 0 }
+    pub fn draw(rng: &mut Rng) -> Swarm {
+        let clean = rng.below(8) == 0;
+        let rate = |rng: &mut Rng| {
+            let strength = rng.pick(&[4, 16, 64, 250]);
+            if rng.flip() && !clean { strength } else { 0 }
         };
-        let small = |chance: &mut Chance, most: u32| chance.pick(&[1, 3, most, most]);
-        let long_idle = clean || chance.flip();
-        let buffer_size = chance.pick(&[1, 16, 128, 512, 4096]);
-        let window = chance.pick(&[4, 100, 1000, 8192, 65536]);
+        let small = |rng: &mut Rng, most: u32| rng.pick(&[1, 3, most, most]);
+        let long_idle = clean || rng.flip();
+        let buffer_size = rng.pick(&[1, 16, 128, 512, 4096]);
+        let window = rng.pick(&[4, 100, 1000, 8192, 65536]);
         // So many bytes go at once, in the mean: nobody waits for 100,000 single bytes.
         let at_once = usize::from(buffer_size).min(window / 2);
-        let crowd = chance.below(64) == 0;
-        let sessions_max = chance.pick(&[1, 2, 4, 8, 64]);
-        let bytes = chance.pick(&[0, 20, 1000, 20_000, 100_000]).min(at_once * 500);
+        let crowd = rng.below(64) == 0;
+        let sessions_max = rng.pick(&[1, 2, 4, 8, 64]);
+        let bytes = rng.pick(&[0, 20, 1000, 20_000, 100_000]).min(at_once * 500);
         Swarm {
             clean,
-            steps: chance.between(500, 4000),
-            clients: if crowd { 600 } else { chance.between(1, 24) },
-            backends: chance.between(1, 5),
-            pools: chance.between(1, 2),
+            steps: rng.between(500, 4000),
+            clients: if crowd { 600 } else { rng.between(1, 24) },
+            backends: rng.between(1, 5),
+            pools: rng.between(1, 2),
             sessions_max: if crowd { 1000 } else { sessions_max },
-            buffers: u16::try_from(chance.pick(&[2, 3, 4, 8, 16, 64])).unwrap_or(2),
+            buffers: u16::try_from(rng.pick(&[2, 3, 4, 8, 16, 64])).unwrap_or(2),
             buffer_size,
             window,
             bytes: if crowd { bytes.min(200) } else { bytes },
-            legs: if chance.flip() || clean { usize::MAX } else { chance.between(4, 20) },
-            connect_ms: if clean { 3_600_000 } else { chance.pick(&[10, 100, 3000]) },
-            idle_ms: if long_idle { 3_600_000 } else { chance.pick(&[20, 500]) },
-            half_close_ms: if long_idle { 3_600_000 } else { chance.pick(&[10, 1000]) },
-            stalled_ms: if clean { 3_600_000 } else { chance.pick(&[20, 2000, 3_600_000]) },
-            short_sends: chance.pick(&[0, 100, 900]),
-            short_receives: chance.pick(&[0, 100, 900]),
-            short_shots: chance.pick(&[0, 100, 500]),
-            urgent: chance.pick(&[0, 0, 4, 64, 500]),
-            refused_sends: if clean { 0 } else { chance.pick(&[0, 0, 100, 950]) },
-            accept_errors: rate(chance),
-            aborted_accepts: rate(chance),
-            open_errors: rate(chance),
-            local_connects: rate(chance),
-            self_connects: rate(chance),
-            memory_errors: rate(chance) / 4,
-            pipes: chance.pick(&[0, 1, 3, 256]),
-            pipe_size: chance.pick(&[1, 100, 65_536]).max(at_once),
-            pipe_errors: rate(chance),
+            legs: if rng.flip() || clean { usize::MAX } else { rng.between(4, 20) },
+            connect_ms: if clean { 3_600_000 } else { rng.pick(&[10, 100, 3000]) },
+            idle_ms: if long_idle { 3_600_000 } else { rng.pick(&[20, 500]) },
+            half_close_ms: if long_idle { 3_600_000 } else { rng.pick(&[10, 1000]) },
+            stalled_ms: if clean { 3_600_000 } else { rng.pick(&[20, 2000, 3_600_000]) },
+            short_sends: rng.pick(&[0, 100, 900]),
+            short_receives: rng.pick(&[0, 100, 900]),
+            short_shots: rng.pick(&[0, 100, 500]),
+            urgent: rng.pick(&[0, 0, 4, 64, 500]),
+            refused_sends: if clean { 0 } else { rng.pick(&[0, 0, 100, 950]) },
+            accept_errors: rate(rng),
+            aborted_accepts: rate(rng),
+            open_errors: rate(rng),
+            local_connects: rate(rng),
+            self_connects: rate(rng),
+            memory_errors: rate(rng) / 4,
+            pipes: rng.pick(&[0, 1, 3, 256]),
+            pipe_size: rng.pick(&[1, 100, 65_536]).max(at_once),
+            pipe_errors: rate(rng),
             tuning: Tuning {
-                pulse_ms: u32::try_from(chance.pick(&[1, 20, 1000])).unwrap_or(1),
-                bulk_bytes: chance.pick(&[1, buffer_size, u16::MAX]),
-                multishot_bytes: chance.pick(&[0, 1, buffer_size.div_ceil(2)]),
-                timers: Work { due: small(chance, 256), moved: small(chance, 4096) },
+                quiescent_after_ms: u32::try_from(rng.pick(&[1, 20, 1000])).unwrap_or(1),
+                bulk_bytes: rng.pick(&[1, buffer_size, u16::MAX]),
+                multishot_bytes: rng.pick(&[0, 1, buffer_size.div_ceil(2)]),
+                timers: Work { due: small(rng, 256), moved: small(rng, 4096) },
             },
-            late_cancels: rate(chance),
-            reorders: rate(chance) * 2,
-            flushes: chance.pick(&[0, 20, 300]),
-            stray_rings: chance.pick(&[0, 10, 100]),
-            host_faults: rate(chance),
-            peer_resets: rate(chance),
-            peer_closes: rate(chance),
-            vanishes: rate(chance) / 16,
-            stalls: chance.pick(&[0, 5, 50]),
-            time_jumps: if long_idle { 0 } else { rate(chance) / 4 },
-            changes: if clean { 0 } else { chance.pick(&[0, 100, 500]) },
-            health_flips: rate(chance),
-            kills: rate(chance) / 2,
-            stops: !clean && chance.below(4) == 0,
-            completions: if clean { usize::MAX } else { chance.pick(&[1, 4, 64, usize::MAX]) },
+            late_cancels: rate(rng),
+            reorders: rate(rng) * 2,
+            flushes: rng.pick(&[0, 20, 300]),
+            stray_rings: rng.pick(&[0, 10, 100]),
+            host_faults: rate(rng),
+            peer_resets: rate(rng),
+            peer_closes: rate(rng),
+            vanishes: rate(rng) / 16,
+            stalls: rng.pick(&[0, 5, 50]),
+            time_jumps: if long_idle { 0 } else { rate(rng) / 4 },
+            changes: if clean { 0 } else { rng.pick(&[0, 100, 500]) },
+            health_flips: rate(rng),
+            kills: rate(rng) / 2,
+            stops: !clean && rng.below(4) == 0,
+            completions: if clean { usize::MAX } else { rng.pick(&[1, 4, 64, usize::MAX]) },
             whole: None,
         }
     }
@@ -290,7 +290,7 @@ impl Swarm {
             health_flips: 0,
             kills: 0,
             completions: usize::MAX,
-            whole: self.whole.as_ref().map(Whole::calm),
+            whole: self.whole.as_ref().map(ProcessFaults::calm),
             ..self.clone()
         }
     }

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use weir_core::base::clock::Now;
 use weir_core::event::Side;
-use weir_core::flow::{Doubt, Sink, Source};
-use weir_core::limits::{DOUBT_MS, RETRY_WAIT_MS, STALLED_PULSES_MAX, TICK_MS, WATCH_AFTER_MS};
+use weir_core::flow::{ResetCheck, Sink, Source};
+use weir_core::limits::{
+    RESET_CHECK_MS, RETRY_WAIT_MS, STALLED_LOOKS_SPAN, TICK_MS, WATCH_AFTER_MS,
+};
 use weir_core::session::{Attempt, Phase, Session};
 use weir_core::table::Table;
 
@@ -14,7 +16,7 @@ use crate::kernel::{Kernel, Note};
 /// How long a flow whose sink takes bytes may stand in the line for a buffer, in nanoseconds...
 const HUNGRY_NS_MAX: u64 = 1_000_000_000;
 
-/// ...of which so many count from one turn to the next: time may jump while nothing happens.
+/// ...of which N count from one turn to the next: time may jump while nothing happens.
 const HUNGER_NS_MAX: u64 = 10_000_000;
 
 /// What the kernel's side notes of the sessions after a turn, before [`check`].
@@ -286,10 +288,10 @@ fn check_patience(
     if session.phase() != Phase::Relaying {
         return Ok(());
     }
-    let pulse_ms = kernel.swarm.tuning.pulse_ms;
-    // The first look comes within a pulse of the last send that was heard of, or with the one after
+    let quiescent_after_ms = kernel.swarm.tuning.quiescent_after_ms;
+    // The first look comes within a look of the last send that was heard of, or with the one after
     // a FIN; later ones take longer.
-    let look_ms = pulse_ms * (STALLED_PULSES_MAX + 1) + WATCH_AFTER_MS + 2 * TICK_MS;
+    let look_ms = quiescent_after_ms * (STALLED_LOOKS_SPAN + 1) + WATCH_AFTER_MS + 2 * TICK_MS;
     let looks = Now::from_nanos(kernel.now).plus_millis(look_ms).nanos;
     let pool = &table.view().pools()[usize::from(session.route.pool)];
     // Three retransmissions have gone unanswered by then.
@@ -317,10 +319,11 @@ fn check_waits(session: &Session, from: Side, note: &Note, kernel: &Kernel) -> R
     let on = |side| session.leg(side).map(|leg| kernel.waits_on(leg)).unwrap_or_default();
     let ((receives, _, at_source), (_, sending, at_sink)) = (on(from), on(from.other()));
     // A multishot receive may miss a reset: then a watch must be there soon.
-    let soon = u64::from(2 * DOUBT_MS + 3 * TICK_MS) * 1_000_000;
+    let soon = u64::from(2 * RESET_CHECK_MS + 3 * TICK_MS) * 1_000_000;
     let missed =
         session.leg(from).is_some_and(|leg| kernel.is_deaf(leg, kernel.now.saturating_sub(soon)));
-    let looked_at = at_source.is_some() || flow.parking || flow.doubt == Doubt::Told;
+    let looked_at =
+        at_source.is_some() || flow.parking || flow.reset_check == ResetCheck::Confirmed;
     let receiving = receives && (!missed || looked_at);
     let (wants_bytes, wants_room) = (
         at_source.is_some_and(|interest| interest.readable),

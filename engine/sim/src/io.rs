@@ -7,14 +7,14 @@ use std::rc::Rc;
 
 use weir_core::action::How;
 use weir_core::base::clock::Now;
-use weir_core::event::{BufferId, Chunk, Errno, Interest, Leg, Moved, PipeId, Standing};
-use weir_core::session::Move;
+use weir_core::event::{BufferId, Chunk, Errno, Interest, Leg, PeerProgress, PipeId, SpliceResult};
+use weir_core::session::SpliceRequest;
 use weir_engine::io::{Counts, FreeBuffers, Io, Op, Outcome, Token};
 use weir_proto::snapshot::Keepalive;
 
 use crate::kernel::Kernel;
 
-/// One shard's door to a kernel that the driver holds as well.
+/// One shard's handle on a kernel that the driver holds as well.
 #[derive(Clone, Debug)]
 pub struct SimIo(pub Rc<RefCell<Kernel>>);
 
@@ -111,8 +111,8 @@ impl Io for SimIo {
         self.0.borrow_mut().set_nonblocking(leg, on);
     }
 
-    fn standing(&mut self, leg: Leg, closely: bool) -> Standing {
-        self.0.borrow_mut().standing(leg, closely)
+    fn peer_progress(&mut self, leg: Leg, closely: bool) -> PeerProgress {
+        self.0.borrow_mut().peer_progress(leg, closely)
     }
 
     fn keep_alive(&mut self, leg: Leg, keepalive: Keepalive) {
@@ -123,8 +123,8 @@ impl Io for SimIo {
         self.0.borrow_mut().error(leg)
     }
 
-    fn splice(&mut self, order: Move, bytes: u32) -> Moved {
-        self.0.borrow_mut().splice(order, bytes)
+    fn splice(&mut self, request: SpliceRequest, bytes: u32) -> SpliceResult {
+        self.0.borrow_mut().splice(request, bytes)
     }
 
     fn finish(&mut self, leg: Leg) {

@@ -19,9 +19,9 @@ use weir_core::event::{Completion, Errno, Leg, Side};
 use weir_core::table::SessionId;
 use weir_engine::io::{Kind, Op, Outcome, Token};
 
-use crate::chance::Chance;
 use crate::faults::Swarm;
 use crate::net::{ConnId, Net};
+use crate::rng::Rng;
 use crate::trace::Trace;
 use buffers::Buffers;
 use legs::{Behind, Legs};
@@ -36,7 +36,7 @@ pub type Key = (u32, u32);
 
 /// An operation, from its submission to its answer.
 #[derive(Clone, Copy, Debug)]
-struct Asked {
+struct OpState {
     token: Token,
     op: Op,
     since: u64,
@@ -51,14 +51,14 @@ struct Asked {
     doomed: bool,
     polled: bool, // tried and waits: it looks for a buffer when bytes come
     /// A send, which never waits; or a receive on a leg that was non-blocking when it was asked:
-    /// that may be answered with EAGAIN at once, or wait in the ring all the same (6.18 does).
+    /// that may be answered with EAGAIN at once, or wait in the ring anyway (6.18 does).
     nowait: bool,
 }
 
 /// An answer that the shard has not taken.
 #[derive(Clone, Copy, Debug)]
 struct Answer {
-    asked: Asked,
+    asked: OpState,
     outcome: Outcome,
 }
 
@@ -157,7 +157,7 @@ pub enum Seen {
 #[derive(Clone, Debug)]
 pub struct Kernel {
     pub now: u64, // CLOCK_MONOTONIC, in nanoseconds
-    pub chance: Chance,
+    pub rng: Rng,
     pub swarm: Swarm,
     pub net: Net,
     pub trace: Trace,
@@ -177,8 +177,8 @@ pub struct Kernel {
     pub killed: BTreeSet<SocketAddr>,
     legs: Legs,
     buffers: Buffers,
-    queue: VecDeque<Asked>,
-    pending: Vec<Asked>,
+    queue: VecDeque<OpState>,
+    pending: Vec<OpState>,
     watches: Vec<Watch>,
     /// News that the shard was told since its last wait.
     told: u32,
@@ -192,7 +192,7 @@ pub struct Kernel {
     pub(crate) completed: u64,
     /// Its shard is gone: what still comes from it does nothing.
     pub(crate) dead: bool,
-    /// After so many operations the shard panics.
+    /// After N operations the shard panics.
     pub(crate) strikes_in: Option<u32>,
     /// Answers that the shard has taken since its last wait.
     taken: usize,
@@ -205,12 +205,12 @@ pub struct Kernel {
 
 impl Kernel {
     #[must_use]
-    pub fn new(mut chance: Chance, swarm: Swarm, print: bool) -> Kernel {
+    pub fn new(mut rng: Rng, swarm: Swarm, print: bool) -> Kernel {
         Kernel {
             // Up to some days after boot.
-            now: chance.draw() >> 16,
+            now: rng.draw() >> 16,
             buffers: Buffers::new(swarm.buffers, swarm.buffer_size),
-            chance,
+            rng,
             swarm,
             net: Net::default(),
             trace: Trace::new(print),
@@ -256,10 +256,10 @@ impl Kernel {
         for behind in self.legs.drop_all() {
             match behind {
                 Behind::Conn(id) if !self.net.conns[id].weir_closed => {
-                    self.net.conns[id].weir_abort(&mut self.chance);
+                    self.net.conns[id].weir_abort(&mut self.rng);
                 }
                 Behind::Listener(listener) => {
-                    self.net.close_listener(listener, &mut self.chance);
+                    self.net.close_listener(listener, &mut self.rng);
                 }
                 Behind::Conn(_) | Behind::Nothing => {}
             }
@@ -296,9 +296,9 @@ impl Kernel {
             || leg_of(op).is_some_and(|leg| self.legs.is_nonblocking(leg));
         let (since, number, brought, deaf_since) = (self.now, self.submitted, 0, None);
         let (doomed, polled) = (false, false);
-        let asked = Asked { token, op, since, number, brought, deaf_since, doomed, polled, nowait };
-        self.queue.push_back(asked);
-        if self.chance.hits(self.swarm.flushes) {
+        let new = OpState { token, op, since, number, brought, deaf_since, doomed, polled, nowait };
+        self.queue.push_back(new);
+        if self.rng.hits(self.swarm.flushes) {
             self.hand_over();
             self.step();
         }
@@ -332,7 +332,7 @@ impl Kernel {
         if self.pending.is_empty() {
             return false;
         }
-        let index = self.chance.below(self.pending.len());
+        let index = self.rng.below(self.pending.len());
         self.attempt(index)
     }
 
@@ -365,7 +365,7 @@ impl Kernel {
     fn answer(&mut self) -> Option<(Token, Outcome)> {
         self.taking = !self.answers.is_empty() || self.news().is_some();
         if let Some(index) = self.news()
-            && (self.answers.is_empty() || self.chance.below(2) == 0)
+            && (self.answers.is_empty() || self.rng.below(2) == 0)
         {
             return Some(self.tell(index));
         }
@@ -444,12 +444,12 @@ impl Kernel {
     }
 
     /// Puts an answer into the queue, sometimes before others; answers on one leg keep their order.
-    fn post(&mut self, asked: Asked, outcome: Outcome) {
+    fn post(&mut self, asked: OpState, outcome: Outcome) {
         self.completed += 1;
         let leg = leg_of(asked.op);
         let mut place = self.answers.len();
         while place > 0
-            && self.chance.hits(self.swarm.reorders)
+            && self.rng.hits(self.swarm.reorders)
             && (leg.is_none() || leg != leg_of(self.answers[place - 1].asked.op))
         {
             place -= 1;

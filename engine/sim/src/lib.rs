@@ -5,11 +5,11 @@
 //! The same seed does the same for ever. Begin at [`run_seed`]; `weir-sim --seed 1 --trace` shows
 //! it.
 
-pub mod chance;
 pub mod check;
 pub mod conform;
 pub mod driver;
 pub mod faults;
+pub mod faulty_io;
 pub mod invariants;
 pub mod io;
 pub mod kernel;
@@ -18,20 +18,20 @@ pub mod mutants;
 pub mod net;
 pub mod operator;
 pub mod peer;
-pub mod sabotage;
+pub mod process;
+pub mod rng;
 pub mod shrink;
 pub mod trace;
-pub mod whole;
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use chance::Chance;
 use driver::{Summary, World};
 use faults::Swarm;
-use sabotage::{Mutant, Sabotage};
-use whole::Whole;
-use whole::planted::Planted;
+use faulty_io::{FaultyIo, Mutant};
+use process::SimProcess;
+use process::planted::Planted;
+use rng::Rng;
 
 /// A seed that broke a rule.
 #[derive(Clone, Debug)]
@@ -65,8 +65,8 @@ pub fn run_seed(seed: u64, print: bool) -> Result<Summary, Box<Failure>> {
 /// # Errors
 /// As [`run_seed`]: here it is the wanted result.
 pub fn run_mutant(seed: u64, mutant: Mutant) -> Result<Summary, Box<Failure>> {
-    let swarm = Swarm::draw(&mut Chance::new(seed));
-    let wrap = |io| Sabotage::new(io, mutant);
+    let swarm = Swarm::draw(&mut Rng::new(seed));
+    let wrap = |io| FaultyIo::new(io, mutant);
     fenced(seed, &swarm, || World::new(seed, swarm.clone(), false, wrap).run(&swarm))
 }
 
@@ -76,7 +76,7 @@ pub fn run_mutant(seed: u64, mutant: Mutant) -> Result<Summary, Box<Failure>> {
 /// As [`run_mutant`].
 pub fn run_planted(seed: u64, planted: Planted) -> Result<Summary, Box<Failure>> {
     let swarm = Swarm::whole_of_seed(seed);
-    fenced(seed, &swarm, || Whole::new(seed, &swarm, Some(planted), false)?.run())
+    fenced(seed, &swarm, || SimProcess::new(seed, &swarm, Some(planted), false)?.run())
 }
 
 /// Runs a swarm that may not be its seed's own.
@@ -85,7 +85,7 @@ pub fn run_planted(seed: u64, planted: Planted) -> Result<Summary, Box<Failure>>
 /// As [`run_seed`].
 pub fn run_swarm(seed: u64, swarm: &Swarm, print: bool) -> Result<Summary, Box<Failure>> {
     fenced(seed, swarm, || match &swarm.whole {
-        Some(_) => Whole::new(seed, swarm, None, print)?.run(),
+        Some(_) => SimProcess::new(seed, swarm, None, print)?.run(),
         None => World::new(seed, swarm.clone(), print, |io| io).run(swarm),
     })
 }
@@ -98,10 +98,10 @@ const BYTES_STEPS_MAX: usize = 1000;
 /// # Errors
 /// As [`run_seed`].
 pub fn run_bytes(bytes: &[u8]) -> Result<Summary, Box<Failure>> {
-    let mut chance = Chance::of_bytes(bytes);
-    let mut swarm = Swarm::draw(&mut chance);
+    let mut rng = Rng::of_bytes(bytes);
+    let mut swarm = Swarm::draw(&mut rng);
     swarm.steps = swarm.steps.min(BYTES_STEPS_MAX);
-    let world = || World::of_chance(chance, swarm.clone(), false, |io| io).run(&swarm);
+    let world = || World::of_chance(rng, swarm.clone(), false, |io| io).run(&swarm);
     fenced(0, &swarm, world)
 }
 

@@ -20,7 +20,7 @@ with either: [--without FAULT,FAULT] [--clients N] [--steps N]   less than the s
 
 /// What was asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Asked {
+struct SimArgs {
     seeds: u64,
     start: u64,
     trace: bool,
@@ -31,8 +31,8 @@ struct Asked {
     less: Less,
 }
 
-fn parse(mut words: impl Iterator<Item = String>) -> Option<Asked> {
-    let mut asked = Asked { seeds: 1000, seconds: u64::MAX, ..Asked::default() };
+fn parse(mut words: impl Iterator<Item = String>) -> Option<SimArgs> {
+    let mut asked = SimArgs { seeds: 1000, seconds: u64::MAX, ..SimArgs::default() };
     while let Some(word) = words.next() {
         let mut number = || words.next()?.parse::<u64>().ok();
         match word.as_str() {
@@ -101,7 +101,7 @@ fn main() -> ExitCode {
 }
 
 /// One seed; every seventh runs twice and must do the same again.
-fn run(seed: u64, asked: &Asked) -> Result<Summary, String> {
+fn run(seed: u64, asked: &SimArgs) -> Result<Summary, String> {
     let swarm = asked.less.apply(seed);
     let run = |trace| run_swarm(seed, &swarm, trace).map_err(|failure| failure.to_string());
     let summary = run(asked.trace)?;
@@ -149,18 +149,19 @@ mod tests {
     #[test]
     fn arguments_say_which_seeds() {
         let parse = |text: &str| parse(text.split_whitespace().map(String::from));
-        let asked = |seeds, start| Asked { seeds, start, seconds: u64::MAX, ..Asked::default() };
+        let asked =
+            |seeds, start| SimArgs { seeds, start, seconds: u64::MAX, ..SimArgs::default() };
         assert_eq!(parse(""), Some(asked(1000, 0)));
         assert_eq!(parse("--seeds 5 --start 7"), Some(asked(5, 7)));
-        assert_eq!(parse("--seed 9 --trace"), Some(Asked { trace: true, ..asked(1, 9) }));
-        assert_eq!(parse("--seed 9 --shrink"), Some(Asked { shrink: true, ..asked(1, 9) }));
-        let conform = Asked { conform: true, ..asked(5, 3) };
+        assert_eq!(parse("--seed 9 --trace"), Some(SimArgs { trace: true, ..asked(1, 9) }));
+        assert_eq!(parse("--seed 9 --shrink"), Some(SimArgs { shrink: true, ..asked(1, 9) }));
+        let conform = SimArgs { conform: true, ..asked(5, 3) };
         assert_eq!(parse("--conform 5 --start 3"), Some(conform));
         let less = Less { without: vec!["stalls".into(), "kills".into()], ..Less::default() };
         let less = Less { clients: Some(2), steps: Some(3), ..less };
         let text = format!("--seed 9{less}");
-        assert_eq!(parse(&text), Some(Asked { less, ..asked(1, 9) }));
-        let until = Asked { until_failure: true, seconds: 3, ..asked(1000, 0) };
+        assert_eq!(parse(&text), Some(SimArgs { less, ..asked(1, 9) }));
+        let until = SimArgs { until_failure: true, seconds: 3, ..asked(1000, 0) };
         assert_eq!(parse("--until-failure --seconds 3"), Some(until));
         for wrong in ["--seed", "--seeds x", "--what", "--seed -1"] {
             assert_eq!(parse(wrong), None, "{wrong}");

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 use weir_core::event::{Errno, Side};
 
-use crate::chance::{Chance, mix, write_stream};
+use crate::rng::{Rng, mix, write_stream};
 
 /// A connection's place in [`Net::conns`].
 pub type ConnId = usize;
@@ -63,9 +63,9 @@ impl Pipe {
     }
 
     /// What was still on the wire when the reset overtook it is lost.
-    fn lose(&mut self, chance: &mut Chance) {
-        if chance.flip() {
-            self.bytes.truncate(chance.between(0, self.bytes.len()));
+    fn lose(&mut self, rng: &mut Rng) {
+        if rng.flip() {
+            self.bytes.truncate(rng.between(0, self.bytes.len()));
             self.mark = self.mark.filter(|before| *before < self.bytes.len());
             self.fin = false;
         }
@@ -206,21 +206,21 @@ impl Conn {
     }
 
     /// The peer closes its socket: with bytes unread that is an RST, else a FIN.
-    pub fn peer_close(&mut self, chance: &mut Chance) {
+    pub fn peer_close(&mut self, rng: &mut Rng) {
         if !self.down.bytes.is_empty() {
-            return self.peer_abort(chance);
+            return self.peer_abort(rng);
         }
         self.peer_finish();
         self.peer_closed = true;
     }
 
     /// The peer sends an RST.
-    pub fn peer_abort(&mut self, chance: &mut Chance) {
+    pub fn peer_abort(&mut self, rng: &mut Rng) {
         self.peer_closed = true;
         // Both FINs have passed: there is no connection any more that an RST could be about.
-        let is_over = self.ended && self.weir_finished && chance.flip();
+        let is_over = self.ended && self.weir_finished && rng.flip();
         if !self.peer_reset && !self.weir_closed && !is_over {
-            self.up.lose(chance);
+            self.up.lose(rng);
             self.reset_weir();
         }
     }
@@ -235,10 +235,10 @@ impl Conn {
     }
 
     /// weir closes with SO_LINGER 0, or its kernel drops a connection that was never accepted.
-    pub fn weir_abort(&mut self, chance: &mut Chance) {
+    pub fn weir_abort(&mut self, rng: &mut Rng) {
         self.weir_closed = true;
         if !self.peer_closed {
-            self.down.lose(chance);
+            self.down.lose(rng);
         }
         self.peer_reset = true;
     }
@@ -284,15 +284,15 @@ impl Net {
         side: Side,
         address: SocketAddr,
         window_max: usize,
-        chance: &mut Chance,
+        rng: &mut Rng,
     ) -> ConnId {
         let id = self.conns.len();
         self.conns.push(Conn {
             side,
             address,
-            stream: mix(chance.draw()),
-            up: Pipe::new(chance.between(1, window_max)),
-            down: Pipe::new(chance.between(1, window_max)),
+            stream: mix(rng.draw()),
+            up: Pipe::new(rng.between(1, window_max)),
+            down: Pipe::new(rng.between(1, window_max)),
             written: 0,
             ended: false,
             peer_closed: false,
@@ -315,8 +315,8 @@ impl Net {
     }
 
     /// A connect to a port where nobody listens meets itself.
-    pub fn meet_itself(&mut self, address: SocketAddr, chance: &mut Chance) -> ConnId {
-        let id = self.connect(Side::Backend, address, 1, chance);
+    pub fn meet_itself(&mut self, address: SocketAddr, rng: &mut Rng) -> ConnId {
+        let id = self.connect(Side::Backend, address, 1, rng);
         self.unattended.pop();
         self.conns[id].is_itself = true;
         id
@@ -333,16 +333,16 @@ impl Net {
         &mut self,
         address: SocketAddr,
         window_max: usize,
-        chance: &mut Chance,
+        rng: &mut Rng,
     ) -> Option<ConnId> {
-        let index = self.in_group(address, chance)?;
-        let id = self.connect(Side::Client, address, window_max, chance);
+        let index = self.in_group(address, rng)?;
+        let id = self.connect(Side::Client, address, window_max, rng);
         self.listening[index].queue.push_back(id);
         Some(id)
     }
 
     /// One of the open listeners with this address: the hash that SO_REUSEPORT makes is anybody's.
-    fn in_group(&self, address: SocketAddr, chance: &mut Chance) -> Option<usize> {
+    fn in_group(&self, address: SocketAddr, rng: &mut Rng) -> Option<usize> {
         let open = |listening: &Listening| listening.open && listening.address == address;
         let places = self.listening.iter().enumerate();
         let group: Vec<usize> =
@@ -350,20 +350,20 @@ impl Net {
         match group.len() {
             0 => None,
             1 => Some(group[0]),
-            _ => Some(chance.pick(&group)),
+            _ => Some(rng.pick(&group)),
         }
     }
 
     /// A listener closes: who waits on it is reset, or moves to another one of its group.
-    pub fn close_listener(&mut self, listener: usize, chance: &mut Chance) {
+    pub fn close_listener(&mut self, listener: usize, rng: &mut Rng) {
         let listening = &mut self.listening[listener];
         listening.open = false;
         let address = listening.address;
         for conn in std::mem::take(&mut listening.queue) {
-            let heir = if self.migrates { self.in_group(address, chance) } else { None };
+            let heir = if self.migrates { self.in_group(address, rng) } else { None };
             match heir {
                 Some(heir) => self.listening[heir].queue.push_back(conn),
-                None => self.conns[conn].weir_abort(chance),
+                None => self.conns[conn].weir_abort(rng),
             }
         }
     }

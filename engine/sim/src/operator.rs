@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use weir_control::leases::Leases;
 use weir_control::listen::addresses;
-use weir_engine::mailbox::ShardDoor;
+use weir_engine::mailbox::ShardHandle;
 use weir_proto::ids::{BackendId, IdSource, ShardId};
 use weir_proto::order::{BackendHealth, HealthWords, ListenerSocket, Order, Report};
 use weir_proto::snapshot::Snapshot;
@@ -18,10 +18,10 @@ use weir_proto::spec::{
 };
 use weir_proto::stats::ShardStats;
 
-use crate::chance::Chance;
 use crate::faults::Swarm;
 use crate::kernel::Kernel;
 use crate::net::Mode;
+use crate::rng::Rng;
 
 /// What the ledger needs to know of an order that was sent.
 #[derive(Clone, Debug)]
@@ -40,11 +40,11 @@ pub enum Sent {
 /// The one who gives orders to the shard.
 #[derive(Debug)]
 pub struct Operator {
-    door: ShardDoor,
+    handle: ShardHandle,
     spec: Spec,
     snapshot: Arc<Snapshot>,
     ids: IdSource,
-    chance: Chance,
+    rng: Rng,
     next_port: u16,
     /// Orders that the shard may not have obeyed yet, the oldest first.
     pub sent: VecDeque<Sent>,
@@ -82,23 +82,23 @@ pub(crate) fn keepalive() -> KeepaliveSpec {
 }
 
 /// How a pool tries again; often within a time that cuts its last retry short.
-pub(crate) fn retries(swarm: &Swarm, chance: &mut Chance) -> RetrySpec {
+pub(crate) fn retries(swarm: &Swarm, rng: &mut Rng) -> RetrySpec {
     RetrySpec {
-        attempts: chance.pick(&[0, 1, 2, 3]),
-        within: span(chance.pick(&[6000, 6000, swarm.connect_ms * 3 / 2, 1])),
+        attempts: rng.pick(&[0, 1, 2, 3]),
+        within: span(rng.pick(&[6000, 6000, swarm.connect_ms * 3 / 2, 1])),
     }
 }
 
 impl Operator {
     /// An operator with a first configuration, which has not been sent.
-    pub fn new(door: ShardDoor, swarm: &Swarm, chance: Chance, kernel: &mut Kernel) -> Operator {
+    pub fn new(handle: ShardHandle, swarm: &Swarm, rng: Rng, kernel: &mut Kernel) -> Operator {
         let stands_for_a_socket = File::open("/dev/null").expect("there is a /dev/null");
         let mut operator = Operator {
-            door,
+            handle,
             spec: Spec::default(),
             snapshot: Arc::new(Snapshot::empty()),
             ids: IdSource::default(),
-            chance,
+            rng,
             next_port: 1000,
             sent: VecDeque::new(),
             backends: BTreeMap::new(),
@@ -117,9 +117,9 @@ impl Operator {
                 spec.backend.insert(backend, BackendSpec { address, weight, state: Admin::Ready });
             }
             operator.spec.pool.insert(pool_name.clone(), spec);
-            let binds = if operator.chance.below(4) == 0 { 2 } else { 1 };
+            let binds = if operator.rng.below(4) == 0 { 2 } else { 1 };
             let bind = (0..binds).map(|_| operator.address(10)).collect();
-            let max_sessions = operator.chance.pick(&[None, None, Some(1), Some(5)]);
+            let max_sessions = operator.rng.pick(&[None, None, Some(1), Some(5)]);
             let listener = ListenerSpec {
                 bind,
                 pool: pool_name,
@@ -144,23 +144,23 @@ impl Operator {
     }
 
     fn weight(&mut self) -> u16 {
-        self.chance.pick(&[0, 1, 1, 1, 2, 10, 256])
+        self.rng.pick(&[0, 1, 1, 1, 2, 10, 256])
     }
 
     fn pool(&mut self, swarm: &Swarm) -> PoolSpec {
         PoolSpec {
             // Maglev's tables take time to build: one seed in ten.
-            strategy: if self.chance.below(10) == 0 {
+            strategy: if self.rng.below(10) == 0 {
                 Strategy::Maglev
             } else {
-                self.chance.pick(&Strategy::ALL[..4])
+                self.rng.pick(&Strategy::ALL[..4])
             },
             timeout: timeouts(swarm),
-            retry: retries(swarm, &mut self.chance),
+            retry: retries(swarm, &mut self.rng),
             keepalive: keepalive(),
             health: HealthSpec {
-                panic: Percent::new(self.chance.pick(&[0, 0, 50, 100])),
-                slow_start: span(self.chance.pick(&[0, 100, 10_000])),
+                panic: Percent::new(self.rng.pick(&[0, 0, 50, 100])),
+                slow_start: span(self.rng.pick(&[0, 100, 10_000])),
                 ..HealthSpec::default()
             },
             ..PoolSpec::default()
@@ -182,7 +182,7 @@ impl Operator {
     ) -> bool {
         kernel.note(what, [self.sent.len(), 0]);
         // Control coalesces beyond a full mailbox; here it just leaves the order out.
-        let fits = self.door.send(order).is_ok();
+        let fits = self.handle.send(order).is_ok();
         if fits {
             self.sent.push_back(sent);
             kernel.bell = true;
@@ -192,7 +192,7 @@ impl Operator {
 
     /// The orders that the shard has obeyed since the last call.
     pub fn obeyed(&mut self) -> Vec<Sent> {
-        let waiting = self.door.waiting();
+        let waiting = self.handle.waiting();
         let count = self.sent.len().saturating_sub(waiting);
         self.sent.drain(..count).collect()
     }
@@ -238,12 +238,12 @@ impl Operator {
 
     /// Credits on their way to the shard.
     pub fn lend(&mut self, kernel: &mut Kernel) {
-        let Operator { leases, door, sent, stopped, .. } = self;
+        let Operator { leases, handle, sent, stopped, .. } = self;
         if *stopped {
             return;
         }
         leases.flush(ShardId(0), |order| {
-            door.send(order)?;
+            handle.send(order)?;
             kernel.note("order: credit", [sent.len(), 0]);
             sent.push_back(Sent::Other);
             kernel.bell = true;
@@ -253,21 +253,21 @@ impl Operator {
 
     /// Something that an operator, or control by itself, does now and then.
     pub fn step(&mut self, kernel: &mut Kernel) {
-        if self.chance.hits(kernel.swarm.kills) {
+        if self.rng.hits(kernel.swarm.kills) {
             return self.kill(kernel);
         }
-        if self.chance.hits(kernel.swarm.health_flips) {
+        if self.rng.hits(kernel.swarm.health_flips) {
             return self.flip_health(kernel);
         }
-        if self.chance.hits(kernel.swarm.changes) {
+        if self.rng.hits(kernel.swarm.changes) {
             self.change(kernel);
             return self.adopt(kernel);
         }
-        match self.chance.below(3) {
+        match self.rng.below(3) {
             0 => self.collect(kernel),
             1 => {
                 let loads = self.some_backends().into_iter();
-                let loads = loads.map(|id| (id, self.chance.below(50))).collect::<Vec<_>>();
+                let loads = loads.map(|id| (id, self.rng.below(50))).collect::<Vec<_>>();
                 let loads = loads.into_iter().map(|(id, n)| (id, u32::try_from(n).unwrap_or(0)));
                 let loads: Vec<(BackendId, u32)> = loads.collect();
                 let order = Order::LoadElsewhere(loads.clone());
@@ -279,7 +279,7 @@ impl Operator {
 
     fn some_backends(&mut self) -> Vec<BackendId> {
         let ids: Vec<BackendId> = self.backends.values().copied().collect();
-        ids.into_iter().filter(|_| self.chance.flip()).collect()
+        ids.into_iter().filter(|_| self.rng.flip()).collect()
     }
 
     /// Asks for the statistics.
@@ -292,14 +292,12 @@ impl Operator {
     fn some_words(&mut self) -> HealthWords {
         use BackendHealth::{Down, Unproven, Up};
         let some = self.some_backends();
-        some.into_iter()
-            .map(|id| (id, self.chance.pick(&[Up, Up, Up, Up, Down, Unproven])))
-            .collect()
+        some.into_iter().map(|id| (id, self.rng.pick(&[Up, Up, Up, Up, Down, Unproven]))).collect()
     }
 
     /// What comes with a snapshot: in one of four something.
     fn words(&mut self, kernel: &Kernel) -> HealthWords {
-        let flips = kernel.swarm.health_flips > 0 && self.chance.below(4) == 0;
+        let flips = kernel.swarm.health_flips > 0 && self.rng.below(4) == 0;
         if flips { self.some_words() } else { Vec::new() }
     }
 
@@ -318,7 +316,7 @@ impl Operator {
     fn kill(&mut self, kernel: &mut Kernel) {
         let all: Vec<(SocketAddr, BackendId)> =
             self.backends.iter().map(|(address, id)| (*address, *id)).collect();
-        let (address, id) = self.chance.pick(&all);
+        let (address, id) = self.rng.pick(&all);
         kernel.killed.insert(address);
         self.send(kernel, Order::Kill(id), Sent::Kill(id), "order: kill");
     }
@@ -335,18 +333,18 @@ impl Operator {
 
     fn change(&mut self, kernel: &mut Kernel) {
         let pools: Vec<Name> = self.spec.pool.keys().cloned().collect();
-        let pool_name = &pools[self.chance.below(pools.len())];
+        let pool_name = &pools[self.rng.below(pools.len())];
         let fresh = self.pool(&kernel.swarm);
         let (added, address) = self.backend(kernel);
         let weight = self.weight();
         let pool = self.spec.pool.get_mut(pool_name).expect("it was just listed");
         let backends: Vec<Name> = pool.backend.keys().cloned().collect();
-        let which = self.chance.below(backends.len());
+        let which = self.rng.below(backends.len());
         let backend = backends.get(which).and_then(|name| pool.backend.get_mut(name));
-        match (self.chance.below(8), backend) {
+        match (self.rng.below(8), backend) {
             (0, Some(backend)) => backend.weight = weight,
             (1, Some(backend)) => {
-                backend.state = self.chance.pick(&[Admin::Ready, Admin::Drain, Admin::Maint]);
+                backend.state = self.rng.pick(&[Admin::Ready, Admin::Drain, Admin::Maint]);
             }
             (2, Some(backend)) => backend.address = address, // another one with its name
             (3, Some(_)) => {
@@ -362,18 +360,18 @@ impl Operator {
 
     fn change_listener(&mut self) {
         let names: Vec<Name> = self.spec.listener.keys().cloned().collect();
-        let which = &names[self.chance.below(names.len())];
+        let which = &names[self.rng.below(names.len())];
         let bind = self.address(10);
         let pools: Vec<Name> = self.spec.pool.keys().cloned().collect();
         let listener = self.spec.listener.get_mut(which).expect("it was just listed");
-        match self.chance.below(4) {
+        match self.rng.below(4) {
             0 => {
                 listener.state =
                     if listener.state.is_ready() { Admin::Drain } else { Admin::Ready };
             }
-            1 => listener.max_sessions = self.chance.pick(&[None, Some(1), Some(3), Some(20)]),
+            1 => listener.max_sessions = self.rng.pick(&[None, Some(1), Some(3), Some(20)]),
             2 => listener.bind = vec![bind], // another one with its name
-            _ => listener.pool = pools[self.chance.below(pools.len())].clone(),
+            _ => listener.pool = pools[self.rng.below(pools.len())].clone(),
         }
     }
 }

@@ -3,10 +3,10 @@
 
 use weir_core::event::Side;
 
-use crate::chance::{Chance, first_difference};
 use crate::faults::Swarm;
 use crate::kernel::Kernel;
 use crate::net::{ConnId, Read};
+use crate::rng::{Rng, first_difference};
 
 /// What a program does when it has written everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,9 +27,9 @@ pub struct Peer {
     total: usize,
     chunk: usize,
     end: End,
-    /// It resets after so many bytes have moved.
+    /// It resets after N bytes have moved.
     reset_after: Option<usize>,
-    /// It closes its socket after so many bytes have moved, in the middle of things.
+    /// It closes its socket after N bytes have moved, in the middle of things.
     close_after: Option<usize>,
     received: usize,
     finished: bool,
@@ -40,18 +40,17 @@ pub struct Peer {
     asleep_until: u64,
     /// It does not read before this.
     deaf_until: u64,
-    chance: Chance,
+    rng: Rng,
 }
 
 impl Peer {
     /// A program for a new connection.
     #[must_use]
-    pub fn new(conn: ConnId, swarm: &Swarm, mut chance: Chance) -> Peer {
-        let total = chance.between(0, swarm.bytes);
-        let some_time = |chance: &mut Chance, rate: u32| {
-            chance.hits(rate).then(|| chance.between(0, swarm.bytes))
-        };
-        let end = match chance.below(4) {
+    pub fn new(conn: ConnId, swarm: &Swarm, mut rng: Rng) -> Peer {
+        let total = rng.between(0, swarm.bytes);
+        let some_time =
+            |rng: &mut Rng, rate: u32| rng.hits(rate).then(|| rng.between(0, swarm.bytes));
+        let end = match rng.below(4) {
             0 if !swarm.clean && swarm.peer_closes > 0 => End::Close,
             1 => End::FinishLast,
             _ => End::Finish,
@@ -59,10 +58,10 @@ impl Peer {
         Peer {
             conn,
             total,
-            chunk: chance.pick(&[1, 7, 100, 1000, 5000]).max(total / 300),
+            chunk: rng.pick(&[1, 7, 100, 1000, 5000]).max(total / 300),
             end,
-            reset_after: some_time(&mut chance, swarm.peer_resets),
-            close_after: some_time(&mut chance, swarm.peer_closes),
+            reset_after: some_time(&mut rng, swarm.peer_resets),
+            close_after: some_time(&mut rng, swarm.peer_closes),
             received: 0,
             finished: false,
             saw_end: false,
@@ -70,7 +69,7 @@ impl Peer {
             done: false,
             asleep_until: 0,
             deaf_until: 0,
-            chance,
+            rng,
         }
     }
 
@@ -98,10 +97,10 @@ impl Peer {
         if self.done || (!calm && self.asleep_until > kernel.now) {
             return false;
         }
-        if !calm && self.chance.hits(kernel.swarm.stalls) {
+        if !calm && self.rng.hits(kernel.swarm.stalls) {
             return self.pause(kernel);
         }
-        if !calm && self.chance.hits(kernel.swarm.vanishes) {
+        if !calm && self.rng.hits(kernel.swarm.vanishes) {
             kernel.note("peer vanishes (conn)", [self.conn, 0]);
             let now = kernel.now;
             kernel.net.conns[self.conn].vanish(now);
@@ -110,15 +109,15 @@ impl Peer {
         let moved = kernel.net.conns[self.conn].written + self.received;
         if self.reset_after.is_some_and(|after| moved >= after) {
             kernel.note("peer resets (conn)", [self.conn, 0]);
-            kernel.net.conns[self.conn].peer_abort(&mut self.chance);
+            kernel.net.conns[self.conn].peer_abort(&mut self.rng);
             return self.leave();
         }
         if self.close_after.is_some_and(|after| moved >= after) {
             kernel.note("peer closes (conn)", [self.conn, 0]);
-            kernel.net.conns[self.conn].peer_close(&mut self.chance);
+            kernel.net.conns[self.conn].peer_close(&mut self.rng);
             return self.leave();
         }
-        let write_first = self.chance.flip();
+        let write_first = self.rng.flip();
         let one = if write_first { self.write(kernel, calm) } else { self.read(kernel, calm) };
         if one && !calm {
             return true;
@@ -140,12 +139,12 @@ impl Peer {
     /// Sleeps, or stops to read, for up to 100 ms, or for a while that is longer than an idle
     /// timeout.
     fn pause(&mut self, kernel: &mut Kernel) -> bool {
-        let ms = match self.chance.below(4) {
+        let ms = match self.rng.below(4) {
             0 => kernel.swarm.idle_ms.min(2000) * 2,
-            _ => self.chance.between(1, 100),
+            _ => self.rng.between(1, 100),
         };
         let until = kernel.now + ms as u64 * 1_000_000;
-        if self.chance.flip() {
+        if self.rng.flip() {
             self.asleep_until = until;
         } else {
             self.deaf_until = until;
@@ -160,12 +159,12 @@ impl Peer {
             return false;
         }
         if conn.written < self.total {
-            let most = if calm { self.total } else { self.chance.between(1, self.chunk) };
+            let most = if calm { self.total } else { self.rng.between(1, self.chunk) };
             let Some(count) = conn.peer_write(most.min(self.total - conn.written)) else {
                 // EPIPE. What has arrived before the reset is still read.
                 return self.saw_end && self.leave();
             };
-            if count > 0 && self.chance.hits(kernel.swarm.urgent) {
+            if count > 0 && self.rng.hits(kernel.swarm.urgent) {
                 conn.peer_marks();
                 kernel.note("peer writes, the last byte urgent (conn, bytes)", [self.conn, count]);
             } else if count > 0 {
@@ -177,7 +176,7 @@ impl Peer {
             return false;
         }
         if self.end == End::Close {
-            conn.peer_close(&mut self.chance);
+            conn.peer_close(&mut self.rng);
             kernel.note("peer closes (conn)", [self.conn, 0]);
             return self.leave();
         }
@@ -191,7 +190,7 @@ impl Peer {
         if self.saw_end || self.done || (!calm && self.deaf_until > kernel.now) {
             return false;
         }
-        let most = if calm { usize::MAX } else { self.chance.between(1, self.chunk) };
+        let most = if calm { usize::MAX } else { self.rng.between(1, self.chunk) };
         let now = kernel.now;
         let mut bytes = Vec::new();
         match kernel.net.conns[self.conn].peer_read(most, &mut bytes, now) {
@@ -263,19 +262,19 @@ pub struct Peers {
 
 impl Peers {
     /// Gives each new connection its program.
-    pub fn attend(&mut self, kernel: &mut Kernel, chance: &mut Chance) {
+    pub fn attend(&mut self, kernel: &mut Kernel, rng: &mut Rng) {
         while let Some(conn) = kernel.net.unattended.pop() {
             self.live.push(self.all.len());
-            self.all.push(Peer::new(conn, &kernel.swarm, chance.fork()));
+            self.all.push(Peer::new(conn, &kernel.swarm, rng.fork()));
         }
     }
 
     /// One step of one program.
-    pub fn step(&mut self, kernel: &mut Kernel, chance: &mut Chance) -> bool {
+    pub fn step(&mut self, kernel: &mut Kernel, rng: &mut Rng) -> bool {
         if self.live.is_empty() {
             return false;
         }
-        let place = chance.below(self.live.len());
+        let place = rng.below(self.live.len());
         let peer = &mut self.all[self.live[place]];
         let moved = peer.step(kernel, false);
         if peer.is_done() {

@@ -36,24 +36,27 @@ pub(super) struct Handed {
 
 /// Control's end.
 #[derive(Debug)]
-pub(super) struct Giver {
+pub(super) struct FdSender {
     socket: UnixStream,
     number: AtomicU64,
 }
 
 /// The shard's end.
 #[derive(Clone, Debug)]
-pub(super) struct Taker(Arc<UnixStream>);
+pub(super) struct FdReceiver(Arc<UnixStream>);
 
 /// Both ends for one shard.
-pub(super) fn pair() -> io::Result<(Giver, Taker)> {
-    let (giver, taker) = UnixStream::pair()?;
-    giver.set_nonblocking(true)?;
-    taker.set_nonblocking(true)?;
-    Ok((Giver { socket: giver, number: AtomicU64::new(0) }, Taker(Arc::new(taker))))
+pub(super) fn pair() -> io::Result<(FdSender, FdReceiver)> {
+    let (fd_sender, fd_receiver) = UnixStream::pair()?;
+    fd_sender.set_nonblocking(true)?;
+    fd_receiver.set_nonblocking(true)?;
+    Ok((
+        FdSender { socket: fd_sender, number: AtomicU64::new(0) },
+        FdReceiver(Arc::new(fd_receiver)),
+    ))
 }
 
-impl Giver {
+impl FdSender {
     /// Sends the sockets; they stay the caller's as well.
     ///
     /// # Errors
@@ -77,7 +80,7 @@ impl Giver {
     }
 }
 
-impl Taker {
+impl FdReceiver {
     /// The sockets of one order. Fewer than were sent if this table is full: then the other shards
     /// serve those addresses.
     pub(super) fn take(&self, handed: &Handed) -> Vec<ListenerSocket> {
@@ -145,24 +148,24 @@ mod tests {
 
     #[test]
     fn an_order_finds_its_sockets_behind_those_of_one_that_was_not_sent() {
-        let (giver, taker) = pair().unwrap();
+        let (fd_sender, fd_receiver) = pair().unwrap();
         let (lost, _) = sockets(3);
-        giver.give(&lost).unwrap();
+        fd_sender.give(&lost).unwrap();
         let (sent, ports) = sockets(2);
-        let handed = giver.give(&sent).unwrap();
-        let got = taker.take(&handed);
+        let handed = fd_sender.give(&sent).unwrap();
+        let got = fd_receiver.take(&handed);
         assert_eq!(got.iter().map(|it| it.address.port()).collect::<Vec<_>>(), ports);
         assert_eq!(got.iter().map(port).collect::<Vec<_>>(), ports);
-        assert!(taker.take(&handed).is_empty(), "each is taken once");
+        assert!(fd_receiver.take(&handed).is_empty(), "each is taken once");
     }
 
     #[test]
     fn a_shard_that_takes_nothing_is_an_error_and_no_wait() {
-        let (giver, taker) = pair().unwrap();
+        let (fd_sender, fd_receiver) = pair().unwrap();
         let (some, _) = sockets(8);
-        let refused = (0..10_000).find_map(|_| giver.give(&some).err());
+        let refused = (0..10_000).find_map(|_| fd_sender.give(&some).err());
         assert!(refused.is_some(), "the socket is bounded");
-        drop(taker);
-        assert!(giver.give(&some).is_err());
+        drop(fd_receiver);
+        assert!(fd_sender.give(&some).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! Interleavings of the mailbox's two ends: no wake-up is lost, orders keep their order, a
 //! full channel gives back, an end may go at any time. `scripts/loom` runs this.
 //!
-//! The code is mailbox.rs; crossbeam's queue and the kernel's bells are stand-ins (stand_in.rs).
+//! The code is mailbox.rs; crossbeam's queue and the kernel's bells are stand-ins (loom_shim.rs).
 //! The shard and control are written out here as they use it: `Shard::take_orders` and the loop
 //! that wakes control.
 
@@ -54,10 +54,10 @@ fn take(mailbox: &mut Mailbox, count: usize) -> Vec<u32> {
 #[test]
 fn no_wake_up_is_lost_and_orders_keep_their_order() {
     loom::model(|| {
-        let (door, mut mailbox) = inbox().connect().unwrap();
+        let (handle, mut mailbox) = inbox().connect().unwrap();
         let shard = thread::spawn(move || take(&mut mailbox, 2));
-        door.send(order(1)).expect("there is room for two");
-        door.send(order(2)).expect("there is room for two");
+        handle.send(order(1)).expect("there is room for two");
+        handle.send(order(2)).expect("there is room for two");
         assert_eq!(shard.join().unwrap(), [1, 2]);
     });
 }
@@ -68,13 +68,13 @@ fn a_full_mailbox_gives_the_order_back_and_takes_it_later() {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
     builder.check(|| {
-        let (door, mut mailbox) = inbox().connect().unwrap();
+        let (handle, mut mailbox) = inbox().connect().unwrap();
         let shard = thread::spawn(move || take(&mut mailbox, 3));
         for wanted in 1..=3 {
             let mut next = order(wanted);
             // Control's timer.
-            while let Err(back) = door.send(next) {
-                assert!(door.waiting() <= FEW);
+            while let Err(back) = handle.send(next) {
+                assert!(handle.waiting() <= FEW);
                 next = back;
                 thread::yield_now();
             }
@@ -86,15 +86,15 @@ fn a_full_mailbox_gives_the_order_back_and_takes_it_later() {
 #[test]
 fn a_shard_may_go_at_any_time() {
     loom::model(|| {
-        let (door, mailbox) = inbox().connect().unwrap();
+        let (handle, mailbox) = inbox().connect().unwrap();
         let shard = thread::spawn(move || drop(mailbox));
-        let sent = door.send(order(7));
+        let sent = handle.send(order(7));
         shard.join().unwrap();
         // It was taken to the grave, or it came back whole; never anything else.
         if let Err(back) = sent {
             assert_eq!(number(back), 7);
         }
-        assert_eq!(door.send(order(8)).map_err(number), Err(8), "nobody is there");
+        assert_eq!(handle.send(order(8)).map_err(number), Err(8), "nobody is there");
     });
 }
 
@@ -102,10 +102,10 @@ fn a_shard_may_go_at_any_time() {
 fn control_may_go_at_any_time() {
     loom::model(|| {
         let inbox = inbox();
-        let (door, mut mailbox) = inbox.connect().unwrap();
+        let (handle, mut mailbox) = inbox.connect().unwrap();
         let control = thread::spawn(move || {
-            door.send(order(1)).expect("the shard is there");
-            drop(door);
+            handle.send(order(1)).expect("the shard is there");
+            drop(handle);
             drop(inbox);
         });
         assert!(mailbox.report(report(1)).is_ok(), "whether control is there or not");
@@ -121,18 +121,18 @@ fn a_shard_that_is_built_again_hears_only_what_is_for_it() {
     loom::model(|| {
         let mut inbox = inbox();
         let ear = inbox.take_bell().expect("it was not taken");
-        let (door, mailbox) = inbox.connect().unwrap();
+        let (handle, mailbox) = inbox.connect().unwrap();
         let shard = thread::spawn(move || {
             let mut next = mailbox.again().unwrap();
             drop(mailbox);
             next.report(report(1)).expect("there is room");
             take(&mut next, 1)
         });
-        door.send(order(1)).expect("there is room");
+        handle.send(order(1)).expect("there is room");
         ear.wait();
         assert!(inbox.take().is_some(), "it was rung for");
-        door.address_next();
-        door.send(order(2)).expect("there is room for two");
+        handle.address_next();
+        handle.send(order(2)).expect("there is room for two");
         assert_eq!(shard.join().unwrap(), [2]);
     });
 }
@@ -167,12 +167,12 @@ fn control_hears_every_report_of_two_shards() {
 }
 
 /// A shard looks once and is woken once at most; what it leaves behind must be rung for.
-fn leaves_nothing_unrung(send: fn(&ShardDoor)) -> bool {
+fn leaves_nothing_unrung(send: fn(&ShardHandle)) -> bool {
     // Not loom's: it gathers what all interleavings say.
     let fine = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
     let told = std::sync::Arc::clone(&fine);
     loom::model(move || {
-        let (door, mut mailbox) = inbox().connect().unwrap();
+        let (handle, mut mailbox) = inbox().connect().unwrap();
         let shard = thread::spawn(move || {
             while mailbox.take().is_some() {}
             if mailbox.bell.take() {
@@ -180,9 +180,9 @@ fn leaves_nothing_unrung(send: fn(&ShardDoor)) -> bool {
             }
             mailbox
         });
-        send(&door);
+        send(&handle);
         let mailbox = shard.join().unwrap();
-        if door.waiting() > 0 && !mailbox.bell.take() {
+        if handle.waiting() > 0 && !mailbox.bell.take() {
             told.store(false, std::sync::atomic::Ordering::Relaxed);
         }
     });
@@ -191,15 +191,15 @@ fn leaves_nothing_unrung(send: fn(&ShardDoor)) -> bool {
 
 #[test]
 fn what_waits_was_rung_for() {
-    assert!(leaves_nothing_unrung(|door| door.send(order(1)).expect("there is room")));
+    assert!(leaves_nothing_unrung(|handle| handle.send(order(1)).expect("there is room")));
 }
 
 /// The other half: a bell that is rung before the order is there is found.
 #[test]
 fn a_bell_that_is_rung_too_early_is_found() {
-    assert!(!leaves_nothing_unrung(|door| {
-        door.bell.ring();
-        let letter = Letter { life: 0, order: order(1), handed: None };
-        door.orders.try_send(letter).expect("there is room");
+    assert!(!leaves_nothing_unrung(|handle| {
+        handle.bell.ring();
+        let letter = Letter { incarnation: 0, order: order(1), handed: None };
+        handle.orders.try_send(letter).expect("there is room");
     }));
 }

@@ -7,12 +7,12 @@
 /// What is asked for at most.
 const MOST: u32 = 64;
 
-/// Below so many answers a turn, in the mean, a wait asks for one.
+/// Below N answers a turn, in the mean, a wait asks for one.
 const BUSY: u32 = 8;
 
 /// How long a wait may hold answers back until it has as many as it asks for, in microseconds
 /// (IORING_FEAT_MIN_TIMEOUT, 6.12; older kernels are asked for one).
-pub(super) const PATIENCE_US: u32 = 20;
+pub(super) const MIN_WAIT_US: u32 = 20;
 
 /// Remembers how many answers came lately.
 pub(super) struct Batch {

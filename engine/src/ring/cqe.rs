@@ -87,7 +87,7 @@ mod tests {
             (Kind::Receive, -4, 0, Completion::ReceiveFailed(Errno::EINTR)),
             (Kind::Receive, -125, 0, Completion::ReceiveFailed(Errno::ECANCELED)),
             (Kind::Receive, -22, 0, Completion::ReceiveFailed(Errno::EINVAL)),
-            // It took a buffer and had nothing for it: an end all the same.
+            // It took a buffer and had nothing for it: an end anyway.
             (Kind::Receive, 0, 5 << 16 | 1, Completion::Ended),
             (Kind::Send, -32, 0, Completion::SendFailed(Errno::EPIPE)),
             (Kind::Connect, 0, 0, Completion::Connected(Ok(()))),

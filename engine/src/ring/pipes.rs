@@ -7,8 +7,8 @@
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use weir_core::event::{Errno, Moved, PipeId};
-use weir_core::session::Move;
+use weir_core::event::{Errno, PipeId, SpliceResult};
+use weir_core::session::SpliceRequest;
 
 use crate::sys::memory;
 
@@ -54,13 +54,13 @@ impl Pipe {
 
     /// The sink was full and takes bytes again: its peer reads, so it may hold twice as much. What
     /// a peer makes the kernel hold is about as much as it has read before.
-    fn sink_reads(&mut self, order: &Move) {
+    fn sink_reads(&mut self, request: &SpliceRequest) {
         if self.unsent == memory::UNSENT_MIN {
-            memory::limit_received(order.from);
+            memory::limit_received(request.from);
         }
         if self.unsent < memory::UNSENT_MAX {
             self.unsent *= 2;
-            memory::limit_unsent(order.to, self.unsent);
+            memory::limit_unsent(request.to, self.unsent);
         }
     }
 }
@@ -71,12 +71,12 @@ pub(super) struct Pipes {
     places: Vec<Option<Pipe>>,
     /// Places whose pipe is free, or that have none.
     free: Vec<u16>,
-    /// No pipe is made for so many flows.
+    /// No pipe is made for N flows.
     rest: u16,
 }
 
 impl Pipes {
-    /// At most so many, made when they are needed: two descriptors each.
+    /// At most N, made when they are needed: two descriptors each.
     pub(super) fn new(most: u16) -> Pipes {
         Pipes { most: most.into(), places: Vec::new(), free: Vec::new(), rest: 0 }
     }
@@ -116,49 +116,50 @@ impl Pipes {
         self.free.push(pipe.0);
     }
 
-    /// Fills and empties the pipe until one leg has enough, or until about `bytes` have moved.
-    pub(super) fn splice(&mut self, order: Move, bytes: u32) -> Moved {
-        let pipe = self.places[usize::from(order.pipe.0)].as_mut().expect("a pipe that was taken");
+    /// Fills and empties the pipe until one leg has enough, or until about `bytes` have result.
+    pub(super) fn splice(&mut self, request: SpliceRequest, bytes: u32) -> SpliceResult {
+        let pipe =
+            self.places[usize::from(request.pipe.0)].as_mut().expect("a pipe that was taken");
         if std::mem::take(&mut pipe.was_full) {
-            pipe.sink_reads(&order);
+            pipe.sink_reads(&request);
         }
-        let mut moved = Moved::default();
-        let mut held = order.held;
-        while moved.sent < bytes {
+        let mut result = SpliceResult::default();
+        let mut held = request.held;
+        while result.sent < bytes {
             if held == 0 {
-                receive(&order, pipe, bytes.min(pipe.unsent), &mut moved);
-                held = moved.received + order.held - moved.sent;
+                receive(&request, pipe, bytes.min(pipe.unsent), &mut result);
+                held = result.received + request.held - result.sent;
                 if held == 0 {
                     break; // dry, unsure or failed
                 }
             }
-            match call(pipe.read.as_raw_fd(), order.to.0, held) {
+            match call(pipe.read.as_raw_fd(), request.to.0, held) {
                 // Nothing was taken, and no reason given: as if there were no room.
-                Ok(0) | Err(Errno::EAGAIN) => moved.full = true,
+                Ok(0) | Err(Errno::EAGAIN) => result.full = true,
                 Ok(count) => {
-                    moved.sent += count;
+                    result.sent += count;
                     held -= count;
                 }
-                Err(errno) => moved.send_failed = Some(errno),
+                Err(errno) => result.send_failed = Some(errno),
             }
-            if moved.full || moved.send_failed.is_some() {
+            if result.full || result.send_failed.is_some() {
                 break;
             }
         }
-        pipe.was_full = moved.full;
-        moved
+        pipe.was_full = result.full;
+        result
     }
 }
 
-fn receive(order: &Move, pipe: &Pipe, bytes: u32, moved: &mut Moved) {
-    match call(order.from.0, pipe.write.as_raw_fd(), bytes) {
+fn receive(request: &SpliceRequest, pipe: &Pipe, bytes: u32, result: &mut SpliceResult) {
+    match call(request.from.0, pipe.write.as_raw_fd(), bytes) {
         // Its end, or an urgent byte with the end behind it; or a reset whose error a send was
         // told: the answer of that send is in the ring already, before that of any receive. EINVAL
         // and EOPNOTSUPP: this socket cannot be spliced.
-        Ok(0) | Err(Errno::EINVAL | Errno::EOPNOTSUPP) => moved.unsure = true,
-        Ok(count) => moved.received += count,
-        Err(Errno::EAGAIN) => moved.dry = true,
-        Err(errno) => moved.receive_failed = Some(errno),
+        Ok(0) | Err(Errno::EINVAL | Errno::EOPNOTSUPP) => result.unsure = true,
+        Ok(count) => result.received += count,
+        Err(Errno::EAGAIN) => result.dry = true,
+        Err(errno) => result.receive_failed = Some(errno),
     }
 }
 

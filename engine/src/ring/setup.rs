@@ -62,7 +62,7 @@ pub(super) fn enable(ring: &IoUring) -> io::Result<()> {
     ring.submitter().register_enable_rings()
 }
 
-/// True if the kernel can end a multishot receive after so many bytes (6.17). Without that no
+/// True if the kernel can end a multishot receive after N bytes (6.17). Without that no
 /// receive is multishot: its bytes could come faster than they go.
 pub(super) fn ends_multishots(ring: &mut IoUring) -> io::Result<bool> {
     let (here, _there) = UnixStream::pair()?;

@@ -88,7 +88,7 @@ pub(super) fn receive(leg: Leg, how: Receive) -> Entry {
 }
 
 /// A multishot receive into a group without buffers: it answers ENOBUFS, or EINVAL if the kernel
-/// does not know how to end it after so many bytes.
+/// does not know how to end it after N bytes.
 pub(super) fn receive_nowhere(fd: RawFd) -> Entry {
     receive_into(NOWHERE, fd, MULTISHOT, 1, 1)
 }

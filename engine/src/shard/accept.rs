@@ -203,7 +203,7 @@ impl<I: Io> Shard<I> {
         for ListenerSocket { address, socket } in sockets {
             let Some(listener) = owners.get(&address).copied() else { continue };
             let slot = self.table.view().listener_slot(listener);
-            // Control has bound it; should listen(2) fail all the same, the other shards serve.
+            // Control has bound it; should listen(2) fail anyway, the other shards serve.
             let Ok(leg) = self.io.listen(socket) else { continue };
             self.sockets.add(Socket {
                 leg,
@@ -271,14 +271,14 @@ impl<I: Io> Shard<I> {
         let rows = self.table.view().listeners();
         let slot = rows.iter().position(|row| row.id == listener);
         if let Some(slot) = slot.and_then(|slot| u16::try_from(slot).ok()) {
-            self.table.meter().rejected(slot, Reject::Closing);
+            self.table.counters().rejected(slot, Reject::Closing);
         }
     }
 
     /// A watchdog has found this shard stuck and shut its listeners. Lets go of them and says that
     /// it serves again: control sends new ones. What was ordered in the meantime comes first.
     pub(super) fn heed_fence(&mut self) {
-        if !self.mailbox.heart().heed() {
+        if !self.mailbox.heartbeat().heed() {
             return;
         }
         for number in 0..self.sockets.places.len() {
@@ -288,7 +288,7 @@ impl<I: Io> Shard<I> {
         }
         self.bell_rang = true;
         let ShardSetup { id: shard, sessions_max, .. } = self.setup;
-        self.outbox.push_back(Report::Started { shard, sessions_max });
+        self.pending_reports.push_back(Report::Started { shard, sessions_max });
     }
 
     /// What counts is the listener, not the socket: one that a watchdog has shut, or that another

@@ -33,7 +33,7 @@ impl<I: Io> Shard<I> {
             Order::Health(words) => self.hear_health(words),
             Order::LoadElsewhere(list) => {
                 for (backend, sessions) in list {
-                    self.table.set_elsewhere(backend, sessions);
+                    self.table.set_remote_sessions(backend, sessions);
                 }
             }
             Order::Collect { spare } => self.collect(spare),
@@ -71,16 +71,16 @@ impl<I: Io> Shard<I> {
         self.hear_health(health);
         self.follow_addresses(&snapshot, sockets);
         let version = snapshot.version;
-        self.outbox.push_back(Report::Adopted { shard: self.setup.id, version });
+        self.pending_reports.push_back(Report::Adopted { shard: self.setup.id, version });
         // The view has taken what it needs; control frees the snapshot, so that no shard ever does.
-        self.outbox.push_back(Report::Retired(snapshot));
+        self.pending_reports.push_back(Report::Retired(snapshot));
     }
 
     fn collect(&mut self, spare: Box<ShardStats>) {
         let counts = self.io.take_counts();
         let elapsed = self.now.nanos.saturating_sub(self.collected_at.nanos);
         self.collected_at = self.now;
-        let totals = self.table.meter().totals();
+        let totals = self.table.counters().totals();
         totals.enters += counts.enters;
         totals.completions += counts.completions;
         totals.cq_overflow += counts.overflows;
@@ -90,32 +90,36 @@ impl<I: Io> Shard<I> {
         let mut full = self.table.collect(spare);
         full.buffers_free_now = self.io.free_buffers().shared;
         self.count_waiting(&mut full);
-        self.outbox.push_back(Report::Stats(full));
+        self.pending_reports.push_back(Report::Stats(full));
     }
 
     pub(super) fn report_ejections(&mut self) {
         while let Some((backend, fault)) = self.table.take_ejection() {
-            self.outbox.push_back(Report::Ejected { shard: self.setup.id, backend, fault });
+            self.pending_reports.push_back(Report::Ejected {
+                shard: self.setup.id,
+                backend,
+                fault,
+            });
         }
     }
 
     /// Sends what control has room for.
     pub(super) fn post(&mut self) {
         self.post_outbox();
-        // Never more than one in the outbox: how it stands now is all that counts.
-        if self.has_wants && self.outbox.is_empty() {
+        // Never more than one in the pending_reports: how it stands now is all that counts.
+        if self.has_wants && self.pending_reports.is_empty() {
             self.has_wants = false;
             let (shard, version) = (self.setup.id, self.table.view().version);
             let wants = self.table.take_wants();
-            self.outbox.push_back(Report::Want { shard, version, wants });
+            self.pending_reports.push_back(Report::Want { shard, version, wants });
             self.post_outbox();
         }
     }
 
     fn post_outbox(&mut self) {
-        while let Some(report) = self.outbox.pop_front() {
+        while let Some(report) = self.pending_reports.pop_front() {
             if let Err(report) = self.mailbox.report(report) {
-                return self.outbox.push_front(report);
+                return self.pending_reports.push_front(report);
             }
         }
     }

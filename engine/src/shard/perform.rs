@@ -23,16 +23,16 @@ impl<I: Io> Shard<I> {
             Action::Watch { side, leg, interest } => {
                 self.io.watch(token(side, Kind::Watch), leg, interest);
             }
-            Action::Look { legs, closely } => {
+            Action::InspectPeers { legs, closely } => {
                 let [client, backend] = legs;
-                let standings = [(client, closely[0]), (backend, closely[1])]
-                    .map(|(leg, closely)| self.io.standing(leg, closely));
-                self.table.looked(id, standings, self.now, &mut self.actions);
+                let progress = [(client, closely[0]), (backend, closely[1])]
+                    .map(|(leg, closely)| self.io.peer_progress(leg, closely));
+                self.table.inspected(id, progress, self.now, &mut self.actions);
             }
             Action::KeepAlive { leg, keepalive } => self.io.keep_alive(leg, keepalive),
-            Action::Promote { from, legs } => self.promote(id, from, legs),
-            Action::Return { pipe, empty } => self.io.return_pipe(pipe, empty),
-            Action::Block { legs } => {
+            Action::TakePipe { from, legs } => self.promote(id, from, legs),
+            Action::ReturnPipe { pipe, empty } => self.io.return_pipe(pipe, empty),
+            Action::SetBlocking { legs } => {
                 for leg in legs {
                     self.io.set_nonblocking(leg, false);
                 }
@@ -50,7 +50,7 @@ impl<I: Io> Shard<I> {
             Action::Close { leg, how } => self.io.close(leg, how),
             // A slot is free: a listener that was full may accept again.
             Action::Free(_) => self.sockets.touch(),
-            Action::Queue { .. } | Action::Move { .. } => {} // the table has put it into a line
+            Action::Queue { .. } | Action::Splice { .. } => {} // the table has put it into a line
         }
     }
 
@@ -79,7 +79,7 @@ impl<I: Io> Shard<I> {
                 let token = Token::Session { id, side: Side::Backend, kind: Kind::Connect };
                 self.io.submit(token, Op::Connect(leg, address));
             }
-            // No socket to be had: this host's fault, whatever the errno.
+            // No socket available: this host's fault, whatever the errno.
             Err(_) => {
                 let out = &mut self.actions;
                 self.table.connect_failed(id, ConnectFault::Local, self.now, out);

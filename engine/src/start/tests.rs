@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use weir_core::action::How;
 use weir_core::base::clock::Now;
-use weir_core::event::{BufferId, Chunk, Errno, Interest, Leg, Moved, PipeId, Standing};
-use weir_core::session::Move;
+use weir_core::event::{BufferId, Chunk, Errno, Interest, Leg, PeerProgress, PipeId, SpliceResult};
+use weir_core::session::SpliceRequest;
 use weir_proto::ids::{IdSource, Version};
 use weir_proto::order::{ListenerSocket, Order};
 use weir_proto::snapshot::{Keepalive, Snapshot};
@@ -20,7 +20,7 @@ use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Spec};
 
 use super::*;
 use crate::io::{Counts, FreeBuffers, Op, Token};
-use crate::mailbox::ShardDoor;
+use crate::mailbox::ShardHandle;
 use crate::sys;
 
 /// A ring that is found broken at one of its calls, and stays so.
@@ -151,9 +151,9 @@ impl Io for Brittle {
         self.ring.set_nonblocking(leg, on);
     }
 
-    fn standing(&mut self, leg: Leg, closely: bool) -> Standing {
+    fn peer_progress(&mut self, leg: Leg, closely: bool) -> PeerProgress {
         self.asks();
-        self.ring.standing(leg, closely)
+        self.ring.peer_progress(leg, closely)
     }
 
     fn keep_alive(&mut self, leg: Leg, keepalive: Keepalive) {
@@ -166,9 +166,9 @@ impl Io for Brittle {
         self.ring.error(leg)
     }
 
-    fn splice(&mut self, order: Move, bytes: u32) -> Moved {
+    fn splice(&mut self, request: SpliceRequest, bytes: u32) -> SpliceResult {
         self.asks();
-        self.ring.splice(order, bytes)
+        self.ring.splice(request, bytes)
     }
 
     fn finish(&mut self, leg: Leg) {
@@ -210,17 +210,17 @@ impl Io for Brittle {
 /// One shard on a thread of its own, and its end of everything.
 struct Rig {
     inbox: Inbox,
-    door: ShardDoor,
+    handle: ShardHandle,
     thread: JoinHandle<()>,
     snapshot: Arc<Snapshot>,
     address: SocketAddr,
 }
 
 impl Rig {
-    /// The first ring is good for so many calls, the next one for ever.
+    /// The first ring is good for N calls, the next one for ever.
     fn start(backend: SocketAddr, good_calls: u32) -> Rig {
         let inbox = Inbox::new().unwrap();
-        let (door, mailbox) = inbox.connect_apart().unwrap();
+        let (handle, mailbox) = inbox.connect_apart().unwrap();
         let setup = ShardSetup {
             id: ShardId(0),
             sessions_max: 64,
@@ -238,7 +238,7 @@ impl Rig {
         // Free when the kernel gives it; the tests of this crate bind no port by number.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let snapshot = Arc::new(snapshot(address, backend));
-        Rig { inbox, door, thread, snapshot, address }
+        Rig { inbox, handle, thread, snapshot, address }
     }
 
     fn adopt(&self) {
@@ -254,7 +254,7 @@ impl Rig {
         let sockets = vec![ListenerSocket { address: self.address, socket }];
         let order =
             Order::Adopt { snapshot: Arc::clone(&self.snapshot), sockets, health: Vec::new() };
-        self.door.send(order).expect("there is room");
+        self.handle.send(order).expect("there is room");
     }
 
     /// Whether its end was a panic, if it has ended.
@@ -268,7 +268,7 @@ impl Rig {
     }
 
     fn stop(&self) -> bool {
-        self.door.send(Order::Stop).expect("there is room");
+        self.handle.send(Order::Stop).expect("there is room");
         loop {
             match self.ended() {
                 Some(ended) => return ended,
@@ -359,7 +359,7 @@ fn round(backend: SocketAddr, good_calls: u32) -> bool {
         assert_eq!(heard, Err(io::ErrorKind::ConnectionReset), "after {good_calls} calls");
     }
     if panicked {
-        rig.door.address_next();
+        rig.handle.address_next();
         rig.adopt();
         let (held, result) = visit(rig.address);
         result.unwrap_or_else(|error| panic!("built again after {good_calls} calls: {error}"));

@@ -38,7 +38,7 @@ const RECEIVED_MAX: u32 = 2 * 1024 * 1024;
 /// socket.h: which buffers' sizes the kernel must not change (Linux 5.14). libc has no name for it.
 const SO_BUF_LOCK: i32 = 72;
 
-/// A leg takes no more once so many bytes of it are unsent. A listener's clients inherit it.
+/// A leg takes no more once N bytes of it are unsent. A listener's clients inherit it.
 pub(crate) fn limit_unsent(leg: Leg, bytes: u32) {
     set(leg, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, bytes);
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use weir_core::action::How;
-use weir_core::event::{Errno, Leg, Standing};
+use weir_core::event::{Errno, Leg, PeerProgress};
 use weir_proto::snapshot::Keepalive;
 
 use super::memory;
@@ -60,7 +60,8 @@ pub(crate) fn open(address: &SocketAddr) -> Result<Leg, Errno> {
 
 /// Sends a FIN.
 pub(crate) fn finish(leg: Leg) {
-    // SAFETY: no pointers. ENOTCONN after a reset is no news: the reset is answered elsewhere.
+    // SAFETY: no pointers. ENOTCONN after a reset is no news: the reset is answered
+    // remote_sessions.
     unsafe { libc::shutdown(leg.0, libc::SHUT_WR) };
 }
 
@@ -107,7 +108,7 @@ pub(crate) fn error(leg: Leg) -> Option<Errno> {
 }
 
 /// How the peer stands: SIOCOUTQ (tcp(7)), and TCP_INFO if bytes wait and it is looked at closely.
-pub(crate) fn standing(leg: Leg, closely: bool) -> Standing {
+pub(crate) fn peer_progress(leg: Leg, closely: bool) -> PeerProgress {
     let mut unacked = 0_i32;
     // SAFETY: SIOCOUTQ writes one int. It cannot fail on a connected socket.
     unsafe { libc::ioctl(leg.0, libc::TIOCOUTQ, &raw mut unacked) };
@@ -118,7 +119,7 @@ pub(crate) fn standing(leg: Leg, closely: bool) -> Standing {
         // answered is not counted any more, whatever the answer.
         (info.tcpi_last_ack_recv, info.tcpi_retransmits.max(info.tcpi_probes))
     });
-    Standing { unacked, silent_ms, unanswered }
+    PeerProgress { unacked, silent_ms, unanswered }
 }
 
 /// Keeps an urgent byte (MSG_OOB) in its place among the others. Without that the kernel takes it

@@ -1,4 +1,4 @@
-//! What can be wrong with a spec that parses: every fault with its place and its mend.
+//! What can be wrong with a spec that parses: every fault with its place and its fix.
 
 use core::net::SocketAddr;
 use std::collections::BTreeSet;

@@ -16,12 +16,12 @@ use crate::crowd::guest::Guest;
 #[derive(Debug)]
 pub struct Pingers {
     begin: Sender<(SocketAddr, usize)>,
-    shared: Arc<Shared>,
+    shared: Arc<PingerShared>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct PingerShared {
     rounds: Mutex<Vec<Duration>>,
     served: AtomicUsize,
     stop: AtomicBool,
@@ -32,7 +32,7 @@ impl Pingers {
     #[must_use]
     pub fn new(listener: TcpListener) -> Pingers {
         let (begin, wanted) = channel::<(SocketAddr, usize)>();
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(PingerShared::default());
         let seen = Arc::clone(&shared);
         let run = move || {
             let mut crowd = Crowd::new();

@@ -39,7 +39,7 @@ pub struct Talk {
     pub order: Order,
     /// Most bytes of one write or read; each is 1 to this.
     pub chunk: u64,
-    /// Before one write in so many there is a pause; 0 for none.
+    /// Before one write in N there is a pause; 0 for none.
     pub pause_once_in: u64,
     pub pause_max: Duration,
     /// Bytes that the client reads in a second at most.

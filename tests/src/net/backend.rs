@@ -41,14 +41,14 @@ pub struct Backend {
     pub name: String,
     pub address: SocketAddr,
     script: Script,
-    shared: Arc<Shared>,
+    shared: Arc<BackendShared>,
     accepted: Mutex<Receiver<Peer>>,
     accepted_sender: Sender<Peer>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct BackendShared {
     name: String,
     stop: AtomicBool,
     count: AtomicUsize,
@@ -70,7 +70,7 @@ impl Backend {
     }
 
     fn start_at(name: &str, address: SocketAddr, script: Script) -> Backend {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(BackendShared {
             name: name.to_owned(),
             stop: AtomicBool::new(false),
             count: AtomicUsize::new(0),
@@ -173,7 +173,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 fn accept_loop(
     listener: &TcpListener,
     script: Script,
-    shared: &Arc<Shared>,
+    shared: &Arc<BackendShared>,
     by_hand: &Sender<Peer>,
 ) {
     for stream in listener.incoming() {
@@ -201,7 +201,7 @@ fn accept_loop(
     }
 }
 
-fn serve(mut stream: &TcpStream, script: Script, shared: &Shared) -> std::io::Result<()> {
+fn serve(mut stream: &TcpStream, script: Script, shared: &BackendShared) -> std::io::Result<()> {
     let mut chunk = vec![0; 32 << 10];
     match script {
         Script::Banner => {
@@ -228,7 +228,7 @@ fn serve(mut stream: &TcpStream, script: Script, shared: &Shared) -> std::io::Re
     }
 }
 
-fn echo(mut stream: &TcpStream, shared: &Shared, chunk: &mut [u8]) -> std::io::Result<()> {
+fn echo(mut stream: &TcpStream, shared: &BackendShared, chunk: &mut [u8]) -> std::io::Result<()> {
     loop {
         match stream.read(chunk) {
             Ok(0) if shared.dead.load(Ordering::SeqCst) => return Ok(()),
@@ -240,7 +240,7 @@ fn echo(mut stream: &TcpStream, shared: &Shared, chunk: &mut [u8]) -> std::io::R
     }
 }
 
-fn answer_http(mut stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
+fn answer_http(mut stream: &TcpStream, shared: &BackendShared) -> std::io::Result<()> {
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -255,7 +255,7 @@ fn answer_http(mut stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
     stream.shutdown(Shutdown::Write)
 }
 
-fn ping_pong(mut stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
+fn ping_pong(mut stream: &TcpStream, shared: &BackendShared) -> std::io::Result<()> {
     let mut line = Vec::new();
     loop {
         let mut byte = [0];

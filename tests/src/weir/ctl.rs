@@ -59,7 +59,7 @@ impl Ran {
         parsed.unwrap_or_else(|error| panic!("not JSON ({error}): {self}"))
     }
 
-    /// The JSON document of an error: on stderr or on stdout, interface.md leaves it open.
+    /// The JSON document of an error: on stderr or on stdout: either is allowed.
     ///
     /// # Panics
     /// If there is none.

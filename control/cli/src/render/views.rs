@@ -1,8 +1,8 @@
 //! One view for each kind of answer: what a person sees of it.
 
 use weir_proto::answer::{
-    Answer, BackendRow, Backends, CheckRow, ConfigText, EventRow, History, Keepalive, ListenerRow,
-    Percentiles, PoolDetail, PoolRow, ShardRow, Stats, Status,
+    Answer, BackendRow, Backends, CheckRow, ConfigText, EventRow, History, ListenerRow,
+    Percentiles, PoolDetail, PoolKeepalive, PoolRow, ShardRow, Stats, Status,
 };
 
 use super::human::{byte_rate, bytes, count, plain, rate, seconds, share};
@@ -130,7 +130,7 @@ fn listener(listener: &ListenerRow, style: Style) -> String {
     pairs(&rows, style)
 }
 
-fn keepalive(keepalive: &Keepalive, style: Style) -> String {
+fn keepalive(keepalive: &PoolKeepalive, style: Style) -> String {
     let [idle, interval] =
         [keepalive.idle_s, keepalive.interval_s].map(|spent| seconds(spent, style));
     format!("after {idle}, every {interval}, {} times", keepalive.count)

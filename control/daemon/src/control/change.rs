@@ -11,15 +11,15 @@ use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::Admin;
 
-use super::{Control, Moment, elapsed};
-use crate::desk::Plan;
+use super::{Clocks, Control, elapsed};
+use crate::planner::Plan;
 
 /// How long the address of a listener that was removed just now is waited for.
 const RELEASE_WAIT: Duration = Duration::from_secs(1);
 
 /// What a change waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waits {
+pub enum Blocked {
     /// Shards that have not adopted it: ask again after each report and tick.
     Shards,
     /// An address that is still held: ask again soon.
@@ -46,7 +46,7 @@ enum Step {
     Over,
 }
 
-type Outcome = Result<Answer, Refusal>;
+type ChangeOutcome = Result<Answer, Refusal>;
 
 impl Change {
     /// A change that `by` asks for.
@@ -59,7 +59,11 @@ impl Change {
     ///
     /// # Errors
     /// What it waits for. Answered changes must not be asked again.
-    pub fn go_on(&mut self, control: &mut Control, moment: Moment) -> Result<Outcome, Waits> {
+    pub fn go_on(
+        &mut self,
+        control: &mut Control,
+        moment: Clocks,
+    ) -> Result<ChangeOutcome, Blocked> {
         loop {
             let step = core::mem::replace(&mut self.step, Step::Over);
             let result = match step {
@@ -73,13 +77,13 @@ impl Change {
             match result {
                 Ok(Some(answer)) => return Ok(Ok(answer)),
                 Ok(None) => {}
-                Err(Stop::Refused(refusal)) => return Ok(Err(refusal)),
-                Err(Stop::Waits(waits)) => return Err(waits),
+                Err(Halt::Refused(refusal)) => return Ok(Err(refusal)),
+                Err(Halt::Blocked(waits)) => return Err(waits),
             }
         }
     }
 
-    fn decide(&mut self, control: &mut Control, moment: Moment) -> Result<Option<Answer>, Stop> {
+    fn decide(&mut self, control: &mut Control, moment: Clocks) -> Result<Option<Answer>, Halt> {
         let mut plan = control.plan(&self.request, &self.options)?;
         match plan.snapshot.take() {
             None => {
@@ -99,8 +103,8 @@ impl Change {
         control: &mut Control,
         (mut plan, next): (Plan, Snapshot),
         since: Now,
-        moment: Moment,
-    ) -> Result<Option<Answer>, Stop> {
+        moment: Clocks,
+    ) -> Result<Option<Answer>, Halt> {
         control.refuse_loops(&next)?;
         let sockets = match control.bind(&next) {
             Ok(sockets) => sockets,
@@ -108,7 +112,7 @@ impl Change {
                 let in_time = elapsed(since, moment.now) < RELEASE_WAIT;
                 if in_time && control.may_pass(&error, moment.now) {
                     self.step = Step::Binding { plan, next, since };
-                    return Err(Stop::Waits(Waits::Address));
+                    return Err(Halt::Blocked(Blocked::Address));
                 }
                 return Err(error.refusal().into());
             }
@@ -127,7 +131,7 @@ impl Change {
 
     /// `backend ready` ends the backend's hold, too. That is no configuration: if nothing else
     /// changes, it makes no version.
-    fn end_hold(&self, control: &mut Control, plan: &mut Plan, moment: Moment) {
+    fn end_hold(&self, control: &mut Control, plan: &mut Plan, moment: Clocks) {
         let ChangeRequest::BackendState { name, state: Admin::Ready } = &self.request else {
             return;
         };
@@ -144,13 +148,13 @@ impl Change {
         control: &Control,
         plan: Plan,
         version: Version,
-    ) -> Result<Option<Answer>, Stop> {
+    ) -> Result<Option<Answer>, Halt> {
         match control.adopted(version) {
             Some(Ok(())) => Ok(Some(self.changed(control, plan))),
             Some(Err(refusal)) => Err(refusal.into()),
             None => {
                 self.step = Step::Adopting { plan, version };
-                Err(Stop::Waits(Waits::Shards))
+                Err(Halt::Blocked(Blocked::Shards))
             }
         }
     }
@@ -174,14 +178,14 @@ impl Change {
 }
 
 /// Why a change does not go on.
-enum Stop {
-    Waits(Waits),
+enum Halt {
+    Blocked(Blocked),
     Refused(Refusal),
 }
 
-impl From<Refusal> for Stop {
-    fn from(refusal: Refusal) -> Stop {
-        Stop::Refused(refusal)
+impl From<Refusal> for Halt {
+    fn from(refusal: Refusal) -> Halt {
+        Halt::Refused(refusal)
     }
 }
 

@@ -6,7 +6,7 @@ use weir_core::base::clock::Now;
 use weir_proto::ids::ShardId;
 use weir_proto::order::ListenerSocket;
 
-use super::{Control, Life, Moment, Phase, elapsed};
+use super::{Clocks, Control, Phase, ShardStatus, elapsed};
 
 /// How long shards may take to end before the process ends without them.
 pub(super) const STOP_MAX: Duration = Duration::from_secs(5);
@@ -15,15 +15,15 @@ const PANICS_MAX: usize = 3;
 const PANICS_WITHIN: Duration = Duration::from_secs(60);
 impl Control {
     /// Accepts nothing any more, and stops at `until` or as soon as no session is left.
-    pub fn drain(&mut self, until: Option<Now>, moment: Moment) {
+    pub fn drain(&mut self, until: Option<Now>, moment: Clocks) {
         match self.phase {
             Phase::Serving => {
-                tracing::info!("draining: no new sessions, {} are open", self.census.sessions());
+                tracing::info!("draining: no new sessions, {} are open", self.aggregate.sessions());
                 let text = "accepts no new sessions".to_owned();
                 self.events.push("process", "drain".to_owned(), text, moment.wall_ms);
                 self.phase = Phase::Draining { until };
                 self.each_live(|shard| {
-                    shard.outbox.drain();
+                    shard.pending.drain();
                     shard.want_fresh();
                 });
                 self.flush();
@@ -39,40 +39,40 @@ impl Control {
     }
 
     /// Ends every session and every shard now.
-    pub fn stop(&mut self, moment: Moment) {
+    pub fn stop(&mut self, moment: Clocks) {
         if matches!(self.phase, Phase::Stopping { .. } | Phase::Over { .. }) {
             return;
         }
-        tracing::info!("stopping: {} sessions are open", self.census.sessions());
+        tracing::info!("stopping: {} sessions are open", self.aggregate.sessions());
         self.phase = Phase::Stopping { since: moment.now };
-        self.each_live(|shard| shard.outbox.stop());
+        self.each_live(|shard| shard.pending.stop());
         self.flush();
         self.end_if_alone();
     }
 
     /// No session is left, by figures that are newer than the drain.
     pub(super) fn is_quiet(&mut self) -> bool {
-        self.is_fresh() && self.census.sessions() == 0
+        self.is_fresh() && self.aggregate.sessions() == 0
     }
 
-    pub(super) fn on_started(&mut self, id: ShardId, sessions_max: u32, moment: Moment) {
-        self.heed_watchdog(moment); // it may have been fenced and be back within one tick
+    pub(super) fn on_started(&mut self, id: ShardId, sessions_max: u32, moment: Clocks) {
+        self.acknowledge_fences(moment); // it may have been fenced and be back within one tick
         let snapshot = self.snapshot.clone();
         let down = self.down();
         let draining = !self.is_serving();
         let stopping = matches!(self.phase, Phase::Stopping { .. });
         let Some(shard) = self.shards.get_mut(usize::from(id.0)) else { return };
         shard.sessions_max = sessions_max;
-        let text = match (shard.life, shard.is_fenced) {
-            (Life::Live, false) => return,
+        let text = match (shard.status, shard.is_fenced) {
+            (ShardStatus::Live, false) => return,
             // It was stuck: it gets all that it was told, and has no socket.
-            (Life::Live, true) => {
+            (ShardStatus::Live, true) => {
                 self.leases.set_fenced(id, false);
                 "turns again"
             }
             // It was built again after it had ended: it knows nothing and has no socket, and what
             // was said to the one before is not for it.
-            (Life::Ended, _) => {
+            (ShardStatus::Ended, _) => {
                 *shard = shard.successor();
                 self.leases.built_again(id);
                 "was built again"
@@ -85,13 +85,13 @@ impl Control {
             shard.unbound = true;
             Vec::<ListenerSocket>::new()
         });
-        shard.outbox.adopt_anew(snapshot, sockets);
-        shard.outbox.health(&down);
+        shard.pending.adopt_anew(snapshot, sockets);
+        shard.pending.health(&down);
         if draining {
-            shard.outbox.drain();
+            shard.pending.drain();
         }
         if stopping {
-            shard.outbox.stop();
+            shard.pending.stop();
         }
         tracing::info!("shard {id} {text}");
         self.events.push("shard", id.to_string(), text.to_owned(), moment.wall_ms);
@@ -99,7 +99,7 @@ impl Control {
     }
 
     /// What the watchdog has seen since the last look becomes news; it has acted already.
-    pub(super) fn heed_watchdog(&mut self, moment: Moment) {
+    pub(super) fn acknowledge_fences(&mut self, moment: Clocks) {
         for shard in &mut self.shards {
             let before = shard.watched;
             shard.watched = self.fleet.watched(shard.id);
@@ -121,25 +121,27 @@ impl Control {
     /// Tries again to bind for shards that were built again when it did not work.
     pub(super) fn bind_missing(&mut self) {
         let snapshot = &self.snapshot;
-        for shard in self.shards.iter_mut().filter(|it| it.unbound && it.life == Life::Live) {
+        for shard in
+            self.shards.iter_mut().filter(|it| it.unbound && it.status == ShardStatus::Live)
+        {
             if let Ok(sockets) = self.fleet.bind_again(shard.id, snapshot) {
                 tracing::info!("shard {} has its listeners", shard.id);
                 shard.unbound = false;
-                shard.outbox.adopt(snapshot.clone(), sockets);
+                shard.pending.adopt(snapshot.clone(), sockets);
             }
         }
     }
 
-    pub(super) fn on_ended(&mut self, id: ShardId, panic: Option<String>, moment: Moment) {
+    pub(super) fn on_ended(&mut self, id: ShardId, panic: Option<String>, moment: Clocks) {
         if let Some(shard) = self.shard(id) {
-            shard.life = Life::Ended;
+            shard.status = ShardStatus::Ended;
         }
         if panic.is_some() {
             // With each panic, not with each start: one that panics before its first report has
-            // gone out is followed by another one all the same.
+            // gone out is followed by another one anyway.
             self.fleet.address_next(id);
         }
-        self.census.ended(id);
+        self.aggregate.ended(id);
         self.leases.ended(id);
         self.rollout.on_ended(id, moment.now);
         let text = match (&panic, self.phase) {
@@ -163,7 +165,7 @@ impl Control {
 
     /// Without a live shard there is nothing left to do.
     fn end_if_alone(&mut self) {
-        if self.shards.iter().any(|shard| shard.life == Life::Live) {
+        if self.shards.iter().any(|shard| shard.status == ShardStatus::Live) {
             return;
         }
         match self.phase {

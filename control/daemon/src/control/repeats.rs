@@ -7,7 +7,7 @@ use std::time::Duration;
 use weir_core::base::clock::Now;
 use weir_proto::ids::{BackendId, ShardId};
 
-use super::{Control, Moment, elapsed};
+use super::{Clocks, Control, elapsed};
 
 /// How long nothing more is told of the same thing.
 const QUIET: Duration = Duration::from_mins(1);
@@ -67,9 +67,9 @@ impl Told {
 
 impl Control {
     /// Tells of what has repeated since the last time.
-    pub(super) fn tell_repeats(&mut self, moment: Moment) {
+    pub(super) fn tell_repeats(&mut self, moment: Clocks) {
         let counts: Vec<u64> =
-            self.census.shards().map(|totals| totals.fruitless_watches).collect();
+            self.aggregate.shards().map(|totals| totals.fruitless_watches).collect();
         for (shard, count) in self.shards.iter().map(|shard| shard.id).zip(counts) {
             let told = self.repeats.fruitless.entry(shard).or_default();
             let Some(more) = told.due(count, moment.now) else { continue };
@@ -85,13 +85,13 @@ impl Control {
 
     /// A backend that takes sessions and ends them without a byte looks healthy to a check that
     /// only connects.
-    fn tell_early_closes(&mut self, moment: Moment) {
+    fn tell_early_closes(&mut self, moment: Clocks) {
         let snapshot = self.snapshot.clone();
         // This runs four times a second, and there may be many thousands.
         let here: BTreeSet<BackendId> = snapshot.backends().map(|(_, it)| it.id).collect();
         self.repeats.early.retain(|id, _| here.contains(id));
         for (pool, backend) in snapshot.backends() {
-            let totals = self.census.backend(backend.id);
+            let totals = self.aggregate.backend(backend.id);
             let (closes, sessions) = (totals.early_closes, totals.sessions_total);
             let since = moment.now;
             let early = self.repeats.early.entry(backend.id).or_insert(Early {

@@ -4,12 +4,12 @@ use weir_proto::ids::{ShardId, Version};
 use weir_proto::order::Order;
 use weir_proto::stats::ShardStats;
 
-use crate::serve::outbox::Outbox;
-use crate::watchdog::Watched;
+use crate::serve::pending_orders::PendingOrders;
+use crate::watchdog::ShardHistory;
 
 /// Is the shard's thread there?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Life {
+pub(crate) enum ShardStatus {
     Live,
     Ended,
 }
@@ -18,18 +18,18 @@ pub(crate) enum Life {
 #[derive(Debug)]
 pub(crate) struct Shard {
     pub(crate) id: ShardId,
-    pub(crate) life: Life,
+    pub(crate) status: ShardStatus,
     /// The watchdog has shut its listeners and it has not turned since: it gets its orders, and
     /// nobody waits for it.
     pub(crate) is_fenced: bool,
     /// What the watchdog had seen at the last tick.
-    pub(crate) watched: Watched,
+    pub(crate) watched: ShardHistory,
     /// How often it was built again after a panic.
     pub(crate) restarts: u64,
     /// What it has adopted.
     pub(crate) version: Version,
     pub(crate) sessions_max: u32,
-    pub(crate) outbox: Outbox,
+    pub(crate) pending: PendingOrders,
     /// Its listeners could not be bound when it was built again: that is tried again.
     pub(crate) unbound: bool,
     /// The empty box for the next figures; `None` while the shard has it.
@@ -46,13 +46,13 @@ impl Shard {
     pub(crate) fn new(id: ShardId) -> Shard {
         Shard {
             id,
-            life: Life::Live,
+            status: ShardStatus::Live,
             is_fenced: false,
-            watched: Watched::default(),
+            watched: ShardHistory::default(),
             restarts: 0,
             version: Version(0),
             sessions_max: 0,
-            outbox: Outbox::default(),
+            pending: PendingOrders::default(),
             unbound: false,
             spare: Some(Box::new(ShardStats::new(id))),
             asked: 0,
@@ -69,13 +69,13 @@ impl Shard {
 
     /// True if a version waits for it, and a figure counts only with its own.
     pub(crate) fn counts(&self) -> bool {
-        self.life == Life::Live && !self.is_fenced
+        self.status == ShardStatus::Live && !self.is_fenced
     }
 
     /// Asks for figures, unless it has been asked and has not answered. Behind everything else that
     /// has to be said: figures tell of what was said before them.
     pub(crate) fn collect(&mut self, send: impl FnOnce(Order) -> Result<(), Order>) {
-        if self.life == Life::Ended || !self.outbox.is_empty() {
+        if self.status == ShardStatus::Ended || !self.pending.is_empty() {
             return;
         }
         let Some(spare) = self.spare.take() else { return };

@@ -13,9 +13,9 @@ use weir_proto::order::ListenerSocket;
 use weir_proto::spec::{Admin, BackendSpec, KeepaliveSpec, ListenerSpec, PoolSpec, Spec};
 use weir_proto::stats::BackendStats;
 
-/// Shards without threads.
+/// FakeShards without threads.
 #[derive(Clone)]
-pub(crate) struct Shards(Rc<RefCell<Inner>>);
+pub(crate) struct FakeShards(Rc<RefCell<Inner>>);
 
 struct Inner {
     count: u16,
@@ -29,13 +29,13 @@ struct Inner {
     full: BTreeSet<u16>,
     /// Sessions on each shard's backend, for the figures.
     sessions: Vec<(BackendId, u32)>,
-    watched: BTreeMap<u16, Watched>,
+    watched: BTreeMap<u16, ShardHistory>,
     bell: UnixStream,
 }
 
-impl Shards {
+impl FakeShards {
     /// So many shards, and the bell that their reports ring.
-    pub(crate) fn new(count: u16) -> (Shards, OwnedFd) {
+    pub(crate) fn new(count: u16) -> (FakeShards, OwnedFd) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let inner = Inner {
             count,
@@ -48,7 +48,7 @@ impl Shards {
             watched: BTreeMap::new(),
             bell: ours,
         };
-        (Shards(Rc::new(RefCell::new(inner))), theirs.into())
+        (FakeShards(Rc::new(RefCell::new(inner))), theirs.into())
     }
 
     pub(crate) fn take_sent(&self) -> Vec<String> {
@@ -65,7 +65,7 @@ impl Shards {
 
     /// What the watchdog has seen of this shard so far.
     fn set_watched(&self, shard: u16, stuck: u64, fences: u64) {
-        self.0.borrow_mut().watched.insert(shard, Watched { stuck, fences });
+        self.0.borrow_mut().watched.insert(shard, ShardHistory { stuck, fences });
     }
 
     pub(crate) fn set_sessions(&self, sessions: &[(BackendId, u32)]) {
@@ -117,7 +117,7 @@ impl Inner {
     }
 }
 
-impl Fleet for Shards {
+impl Fleet for FakeShards {
     fn shards(&self) -> u16 {
         self.0.borrow().count
     }
@@ -142,7 +142,7 @@ impl Fleet for Shards {
         self.0.borrow_mut().reports.pop_front()
     }
 
-    fn watched(&self, shard: ShardId) -> Watched {
+    fn watched(&self, shard: ShardId) -> ShardHistory {
         self.0.borrow().watched.get(&shard.0).copied().unwrap_or_default()
     }
 
@@ -177,7 +177,7 @@ pub(crate) fn spec(bind: SocketAddr) -> Spec {
 }
 
 /// A control with version 1 on a disk, before anything was sent.
-pub(crate) fn control(shards: &Shards, disk: &Disk, spec: &Spec) -> Control {
+pub(crate) fn control(shards: &FakeShards, disk: &Disk, spec: &Spec) -> Control {
     let mut ids = IdSource::default();
     let snapshot = Snapshot::build(spec, Version(1), &Snapshot::empty(), &mut ids).unwrap();
     let by = Author { uid: 0, pid: 1 };
@@ -186,8 +186,8 @@ pub(crate) fn control(shards: &Shards, disk: &Disk, spec: &Spec) -> Control {
     Control::new(Box::new(shards.clone()), store, (snapshot, ids), at(0))
 }
 
-fn at(ms: u64) -> Moment {
-    Moment { now: Now { nanos: ms * 1_000_000 }, wall_ms: ms }
+fn at(ms: u64) -> Clocks {
+    Clocks { now: Now { nanos: ms * 1_000_000 }, wall_ms: ms }
 }
 
 fn pump(control: &mut Control, ms: u64) {
@@ -197,8 +197,8 @@ fn pump(control: &mut Control, ms: u64) {
 }
 
 /// Two shards that have adopted version 1.
-fn started() -> (Control, Shards, Disk) {
-    let (shards, _bell) = Shards::new(2);
+fn started() -> (Control, FakeShards, Disk) {
+    let (shards, _bell) = FakeShards::new(2);
     std::mem::forget(_bell);
     let disk = Disk::default();
     let mut control = control(&shards, &disk, &spec(free()));
@@ -319,7 +319,7 @@ fn a_shard_that_panics_is_not_waited_for_and_comes_back_with_everything() {
     pump(&mut control, 2);
     assert_eq!(shards.take_sent(), ["1 adopt 2 +1"]);
     assert_eq!(control.shards[1].sessions_max, 9);
-    assert_eq!(control.shards[1].life, Life::Live);
+    assert_eq!(control.shards[1].status, ShardStatus::Live);
     assert_eq!(control.shards[1].restarts, 1);
 }
 
@@ -354,7 +354,7 @@ fn a_fenced_shard_is_not_waited_for_and_comes_back_with_everything() {
     let told = texts(&control);
     assert!(told[told.len() - 2].contains("no turn for 100 ms"), "{told:?}");
     assert!(told[told.len() - 1].contains("is stuck"), "{told:?}");
-    // Nobody waits for it, and it is told everything all the same.
+    // Nobody waits for it, and it is told everything anyway.
     shards.take_sent();
     make(&mut control, &weight(6), 600).unwrap();
     assert_eq!(shards.take_sent(), ["0 adopt 3 +0", "1 adopt 3 +0"]);
@@ -378,7 +378,7 @@ fn a_shard_that_is_back_before_the_tick_gets_its_sockets_too() {
     pump(&mut control, 10);
     assert_eq!(shards.take_sent(), ["0 adopt 1 +1"]);
     control.on_tick(at(250));
-    assert!(control.shards[0].counts(), "one fence is heeded once");
+    assert!(control.shards[0].counts(), "one fence is acknowledged once");
 }
 
 #[test]

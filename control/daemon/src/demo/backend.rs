@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 /// Starts a backend on a free port of loopback. It runs until the process ends.
 ///
 /// # Errors
-/// There is no port or no thread to be had.
+/// There is no port or no thread available.
 pub(super) fn start(name: &'static str) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;

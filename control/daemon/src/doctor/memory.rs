@@ -1,6 +1,6 @@
 //! What sessions can make the kernel hold, and where the kernel draws the line.
 
-use super::{Check, ok, warn};
+use super::{Finding, ok, warn};
 
 /// Bytes of a page, and of a pipe that bulk goes through.
 const PAGE: u64 = 4096;
@@ -16,7 +16,7 @@ const UNSENT: u64 = 128 << 10;
 const RECEIVED: u64 = 2 << 20;
 
 /// fs.pipe-user-pages-soft, which does not hold for the privileged; 0 is no limit.
-pub(super) fn pipes(pages: Option<u64>, privileged: bool) -> Check {
+pub(super) fn pipes(pages: Option<u64>, privileged: bool) -> Finding {
     const NAME: &str = "pipe_user_pages_soft";
     let need = PIPES * PIPE_PAGES;
     let mend = format!("sysctl -w fs.pipe-user-pages-soft={need} for each shard, or 0");
@@ -34,7 +34,7 @@ pub(super) fn pipes(pages: Option<u64>, privileged: bool) -> Check {
 }
 
 /// net.ipv4.tcp_mem, of which the second number is where the kernel begins to press.
-pub(super) fn tcp(pressure: Option<u64>, sessions: u64) -> Check {
+pub(super) fn tcp(pressure: Option<u64>, sessions: u64) -> Finding {
     const NAME: &str = "tcp_mem";
     let need = sessions * UNSENT / PAGE;
     let mend = format!(
@@ -52,7 +52,7 @@ pub(super) fn tcp(pressure: Option<u64>, sessions: u64) -> Check {
 }
 
 /// net.core.rmem_max, which bounds what a program may ask for.
-pub(super) fn receive(bytes: Option<u64>) -> Check {
+pub(super) fn receive(bytes: Option<u64>) -> Finding {
     const NAME: &str = "rmem_max";
     let mend = format!("sysctl -w net.core.rmem_max={RECEIVED}");
     match bytes {

@@ -29,7 +29,7 @@ fn good() -> Facts {
 
 #[test]
 fn a_good_host_is_ok_throughout() {
-    let checks = judge(&good());
+    let checks = stall_detector(&good());
     assert!(checks.iter().all(|check| check.verdict == Verdict::Ok), "{}", table(&checks));
     assert!(!has_failed(&checks));
 }
@@ -66,7 +66,7 @@ fn each_thing_that_is_wrong_is_found_alone() {
     for (name, verdict, spoil) in cases {
         let mut facts = good();
         spoil(&mut facts);
-        let checks = judge(&facts);
+        let checks = stall_detector(&facts);
         let wrong: Vec<_> = checks.iter().filter(|check| check.verdict != Verdict::Ok).collect();
         assert_eq!(wrong.len(), 1, "{}", table(&checks));
         assert_eq!((wrong[0].name, wrong[0].verdict), (name, verdict));
@@ -108,7 +108,7 @@ fn a_filter_is_named_when_the_ring_fails() {
 
 #[test]
 fn the_table_and_the_json_say_the_same() {
-    let checks = judge(&Facts { somaxconn: Some(128), ..good() });
+    let checks = stall_detector(&Facts { somaxconn: Some(128), ..good() });
     let text = table(&checks);
     assert!(text.starts_with("ok    kernel               6.12.1\n"), "{text}");
     assert!(text.contains("\nwarn  somaxconn            128: "), "{text}");
@@ -139,7 +139,7 @@ fn pairs_of_numbers() {
 
 #[test]
 fn this_host_can_be_looked_at() {
-    let checks = judge(&Facts::of_this_host(&Settings::default(), &Spec::default()));
+    let checks = stall_detector(&Facts::of_this_host(&Settings::default(), &Spec::default()));
     assert_eq!(checks.len(), 15);
 }
 

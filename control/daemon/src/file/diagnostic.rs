@@ -11,7 +11,7 @@ use crate::streams;
 
 /// A text and what it is called.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct SourceText {
     pub(super) origin: String,
     pub(super) text: String,
 }
@@ -22,7 +22,7 @@ pub(super) struct Problem {
     /// In bytes.
     pub(super) span: Range<usize>,
     pub(super) message: String,
-    /// How to mend it; may be empty.
+    /// How to fix it; may be empty.
     pub(super) hint: String,
 }
 
@@ -35,20 +35,20 @@ pub struct Diagnostic {
     /// In characters, from 1; 0 if the file could not be read at all.
     pub column: usize,
     pub message: String,
-    /// How to mend it; may be empty.
+    /// How to fix it; may be empty.
     pub hint: String,
     #[serde(skip)]
-    place: Option<Place>,
+    place: Option<TextPosition>,
 }
 
 #[derive(Clone, Debug)]
-struct Place {
-    source: Arc<Source>,
+struct TextPosition {
+    source: Arc<SourceText>,
     span: Range<usize>,
 }
 
 impl Diagnostic {
-    pub(super) fn new(problem: Problem, source: &Arc<Source>) -> Diagnostic {
+    pub(super) fn new(problem: Problem, source: &Arc<SourceText>) -> Diagnostic {
         let Problem { span, message, hint } = problem;
         let text = &source.text;
         // A span comes from the parser, yet nothing here may panic over it.
@@ -62,7 +62,7 @@ impl Diagnostic {
             column: before[line_start..].chars().count() + 1,
             message,
             hint,
-            place: Some(Place { source: Arc::clone(source), span: start..end }),
+            place: Some(TextPosition { source: Arc::clone(source), span: start..end }),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Files as operators write them, and as they get them wrong.
 
 use super::*;
-use crate::door::roles::{Role, Who};
+use crate::api::roles::{Role, Who};
 use weir_proto::spec::{Admin, HealthKind, Strategy};
 
 const MANUAL: &str = r#"

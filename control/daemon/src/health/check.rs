@@ -6,13 +6,13 @@ use std::time::Duration;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use rustix::io::Errno;
 
-use super::plan::{Plan, Talk};
+use super::plan::{CheckPlan, Talk};
 use super::reply::{STATUS_LINE_MAX, Seeker, StatusLine, status_line};
 use crate::rt::{self, Stream};
 
 /// What came of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum CheckOutcome {
     Good,
     /// `refused`, `leads back to weir`, `timeout`, `unreachable`, `closed`, `status 503`,
     /// `unexpected answer`.
@@ -22,27 +22,27 @@ pub(super) enum Outcome {
 }
 
 /// Makes the check.
-pub(super) async fn check(plan: &Plan) -> Outcome {
+pub(super) async fn check(plan: &CheckPlan) -> CheckOutcome {
     let talk = async {
         let mut stream = match rt::connect_tcp(plan.address, plan.timeout).await {
             Ok(stream) => stream,
             Err(fault) => return on_fault(&fault),
         };
         if plan.may_be_weir && stream.stays_here() {
-            return Outcome::Bad("leads back to weir".to_owned());
+            return CheckOutcome::Bad("leads back to weir".to_owned());
         }
         let outcome = match &plan.talk {
-            Talk::Silent => Outcome::Good,
+            Talk::Silent => CheckOutcome::Good,
             Talk::Http { request, expect } => ask_http(&mut stream, request, *expect).await,
             Talk::Bytes { send, expect } => ask_bytes(&mut stream, send, expect).await,
         };
         rt::spawn(part(stream));
         outcome
     };
-    rt::timeout(plan.timeout, talk).await.unwrap_or_else(|| Outcome::Bad("timeout".to_owned()))
+    rt::timeout(plan.timeout, talk).await.unwrap_or_else(|| CheckOutcome::Bad("timeout".to_owned()))
 }
 
-async fn ask_http(stream: &mut Stream, request: &[u8], expect: Option<u16>) -> Outcome {
+async fn ask_http(stream: &mut Stream, request: &[u8], expect: Option<u16>) -> CheckOutcome {
     if let Err(fault) = stream.write_all(request).await {
         return on_fault(&fault);
     }
@@ -51,21 +51,25 @@ async fn ask_http(stream: &mut Stream, request: &[u8], expect: Option<u16>) -> O
     loop {
         match status_line(&line[..length]) {
             StatusLine::Unfinished => {}
-            StatusLine::Foreign => return Outcome::Bad("unexpected answer".to_owned()),
+            StatusLine::Foreign => return CheckOutcome::Bad("unexpected answer".to_owned()),
             StatusLine::Status(status) => {
                 let good = expect.map_or((200..400).contains(&status), |expect| status == expect);
-                return if good { Outcome::Good } else { Outcome::Bad(format!("status {status}")) };
+                return if good {
+                    CheckOutcome::Good
+                } else {
+                    CheckOutcome::Bad(format!("status {status}"))
+                };
             }
         }
         match stream.read(&mut line[length..]).await {
-            Ok(0) => return Outcome::Bad("closed".to_owned()),
+            Ok(0) => return CheckOutcome::Bad("closed".to_owned()),
             Ok(count) => length += count,
             Err(fault) => return on_fault(&fault),
         }
     }
 }
 
-async fn ask_bytes(stream: &mut Stream, send: &[u8], expect: &[u8]) -> Outcome {
+async fn ask_bytes(stream: &mut Stream, send: &[u8], expect: &[u8]) -> CheckOutcome {
     if let Err(fault) = stream.write_all(send).await {
         return on_fault(&fault);
     }
@@ -82,13 +86,13 @@ async fn ask_bytes(stream: &mut Stream, send: &[u8], expect: &[u8]) -> Outcome {
             break;
         }
         if count == 0 && seen == 0 {
-            return Outcome::Bad("closed".to_owned());
+            return CheckOutcome::Bad("closed".to_owned());
         }
         if count == 0 || seen >= ANSWER_MAX {
-            return Outcome::Bad("unexpected answer".to_owned());
+            return CheckOutcome::Bad("unexpected answer".to_owned());
         }
     }
-    Outcome::Good
+    CheckOutcome::Good
 }
 
 /// Leaves without a reset, which servers would log: says that nothing more comes and reads for a
@@ -117,25 +121,27 @@ const ANSWER_MAX: usize = 64 << 10;
 /// How long a connection outlives its check.
 const PARTING: Duration = Duration::from_millis(250);
 
-fn on_fault(fault: &io::Error) -> Outcome {
-    let bad = |why: &str| Outcome::Bad(why.to_owned());
+fn on_fault(fault: &io::Error) -> CheckOutcome {
+    let bad = |why: &str| CheckOutcome::Bad(why.to_owned());
     match Errno::from_io_error(fault) {
         Some(Errno::CONNREFUSED) => bad("refused"),
         Some(Errno::TIMEDOUT) => bad("timeout"),
         Some(Errno::CONNRESET | Errno::PIPE | Errno::CONNABORTED) => bad("closed"),
-        Some(Errno::MFILE | Errno::NFILE) => Outcome::Local("no file descriptors left".to_owned()),
-        Some(Errno::ADDRNOTAVAIL | Errno::ADDRINUSE | Errno::AGAIN) => {
-            Outcome::Local("no local ports left".to_owned())
+        Some(Errno::MFILE | Errno::NFILE) => {
+            CheckOutcome::Local("no file descriptors left".to_owned())
         }
-        Some(Errno::NOMEM | Errno::NOBUFS) => Outcome::Local("no memory".to_owned()),
+        Some(Errno::ADDRNOTAVAIL | Errno::ADDRINUSE | Errno::AGAIN) => {
+            CheckOutcome::Local("no local ports left".to_owned())
+        }
+        Some(Errno::NOMEM | Errno::NOBUFS) => CheckOutcome::Local("no memory".to_owned()),
         Some(Errno::PERM | Errno::ACCESS) => {
-            Outcome::Local("this host's firewall forbids it".to_owned())
+            CheckOutcome::Local("this host's firewall forbids it".to_owned())
         }
         Some(_) => bad("unreachable"),
         None if fault.kind() == io::ErrorKind::ConnectionRefused => bad("refused"),
         None if fault.kind() == io::ErrorKind::TimedOut => bad("timeout"),
         None if fault.kind() == io::ErrorKind::WriteZero => bad("closed"),
-        None => Outcome::Local(fault.to_string()),
+        None => CheckOutcome::Local(fault.to_string()),
     }
 }
 
@@ -148,7 +154,7 @@ mod tests {
         let outcome = |errno: Errno| on_fault(&io::Error::from(errno));
         for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::ADDRNOTAVAIL]
         {
-            assert!(matches!(outcome(errno), Outcome::Local(_)), "{errno}");
+            assert!(matches!(outcome(errno), CheckOutcome::Local(_)), "{errno}");
         }
         for (errno, why) in [
             (Errno::CONNREFUSED, "refused"),
@@ -157,11 +163,11 @@ mod tests {
             (Errno::NETUNREACH, "unreachable"),
             (Errno::CONNRESET, "closed"),
         ] {
-            assert_eq!(outcome(errno), Outcome::Bad(why.to_owned()));
+            assert_eq!(outcome(errno), CheckOutcome::Bad(why.to_owned()));
         }
         let own = io::ErrorKind::ConnectionRefused.into();
-        assert_eq!(on_fault(&own), Outcome::Bad("refused".to_owned()));
+        assert_eq!(on_fault(&own), CheckOutcome::Bad("refused".to_owned()));
         let late = io::Error::new(io::ErrorKind::TimedOut, "connection timed out");
-        assert_eq!(on_fault(&late), Outcome::Bad("timeout".to_owned()));
+        assert_eq!(on_fault(&late), CheckOutcome::Bad("timeout".to_owned()));
     }
 }

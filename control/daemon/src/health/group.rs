@@ -4,7 +4,7 @@ use weir_proto::ids::BackendId;
 use weir_proto::snapshot::panics;
 use weir_proto::spec::Percent;
 
-use super::watched::Watched;
+use super::watched::WatchedBackend;
 
 /// The backends of one pool that would get sessions if they were up: its *members*.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ struct Counts {
 }
 
 impl Counts {
-    fn of(watched: &Watched) -> Counts {
+    fn of(watched: &WatchedBackend) -> Counts {
         let hysteresis = &watched.hysteresis;
         let count = |it: bool| usize::from(watched.is_member && it);
         Counts {
@@ -57,12 +57,12 @@ impl Group {
     }
 
     /// Counts one more.
-    pub(super) fn add(&mut self, watched: &Watched) {
+    pub(super) fn add(&mut self, watched: &WatchedBackend) {
         self.counts = self.counts.each(Counts::of(watched), |a, b| a + b);
     }
 
     /// Takes out what [`Group::add`] has counted of it.
-    pub(super) fn subtract(&mut self, watched: &Watched) {
+    pub(super) fn subtract(&mut self, watched: &WatchedBackend) {
         self.counts = self.counts.each(Counts::of(watched), |a, b| a - b);
     }
 

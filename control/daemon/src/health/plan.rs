@@ -8,7 +8,7 @@ use weir_proto::spec::{HealthKind, HealthSpec};
 
 /// One check of one backend.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct CheckPlan {
     pub(super) address: SocketAddr,
     /// weir listens at this port on every address of its host: if this is one of them, it is weir.
     pub(super) may_be_weir: bool,
@@ -29,9 +29,9 @@ pub(super) enum Talk {
     Bytes { send: Vec<u8>, expect: Vec<u8> },
 }
 
-impl Plan {
+impl CheckPlan {
     /// `spec` has been checked by the snapshot: what does not parse here cannot be in it.
-    pub(super) fn new(spec: &HealthSpec, address: SocketAddr) -> Plan {
+    pub(super) fn new(spec: &HealthSpec, address: SocketAddr) -> CheckPlan {
         let bytes = |text: &Option<String>| text.as_deref().and_then(unescape).unwrap_or_default();
         let talk = match spec.kind {
             HealthKind::Tcp | HealthKind::None => Talk::Silent,
@@ -48,7 +48,7 @@ impl Plan {
                 Talk::Bytes { send: bytes(&spec.send), expect: bytes(&spec.expect) }
             }
         };
-        Plan {
+        CheckPlan {
             address,
             may_be_weir: false,
             interval: Duration::from_millis(spec.interval.millis),

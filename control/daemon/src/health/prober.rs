@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::check::{Outcome, check};
+use super::check::{CheckOutcome, check};
 use super::{Check, Health, Transition};
 use crate::rt;
 
@@ -47,10 +47,10 @@ fn outlived(took: Duration, timeout: Duration) -> bool {
 }
 
 /// What was bad about a check that nobody was there for says nothing about the backend.
-fn excuse(outcome: Outcome) -> Outcome {
+fn excuse(outcome: CheckOutcome) -> CheckOutcome {
     match outcome {
-        Outcome::Bad(_) => Outcome::Local("weir stood still".to_owned()),
-        Outcome::Good | Outcome::Local(_) => outcome,
+        CheckOutcome::Bad(_) => CheckOutcome::Local("weir stood still".to_owned()),
+        CheckOutcome::Good | CheckOutcome::Local(_) => outcome,
     }
 }
 
@@ -90,7 +90,7 @@ mod tests {
         let ms = Duration::from_millis;
         assert!(!outlived(ms(1000), ms(1000)) && !outlived(ms(1499), ms(1000)));
         assert!(outlived(ms(1500), ms(1000)));
-        assert!(matches!(excuse(Outcome::Bad("timeout".into())), Outcome::Local(_)));
-        assert_eq!(excuse(Outcome::Good), Outcome::Good);
+        assert!(matches!(excuse(CheckOutcome::Bad("timeout".into())), CheckOutcome::Local(_)));
+        assert_eq!(excuse(CheckOutcome::Good), CheckOutcome::Good);
     }
 }

@@ -22,7 +22,7 @@ pub(super) const IN_FLIGHT_MAX: usize = 8192;
 /// The checks of all pools.
 #[derive(Debug)]
 pub(super) struct Schedule {
-    queues: BTreeMap<PoolId, Queue>,
+    queues: BTreeMap<PoolId, CheckQueue>,
     /// The first due of each pool that has a place of its own, and of those that need a shared one.
     first_own: BTreeSet<(Now, PoolId)>,
     first_shared: BTreeSet<(Now, PoolId)>,
@@ -38,7 +38,7 @@ pub(super) struct Schedule {
 
 /// The checks of one pool.
 #[derive(Debug, Default)]
-struct Queue {
+struct CheckQueue {
     due: BTreeSet<(Now, BackendId)>,
     in_flight: usize,
 }
@@ -72,10 +72,10 @@ impl Schedule {
         self.share();
     }
 
-    /// Works out every pool's places anew.
+    /// Works out every pool's places again.
     fn share(&mut self) {
         self.own = (self.total / (2 * self.pools)).max(1);
-        let over = |queue: &Queue| queue.in_flight.saturating_sub(self.own);
+        let over = |queue: &CheckQueue| queue.in_flight.saturating_sub(self.own);
         self.shared_taken = self.queues.values().map(over).sum();
         self.first_own.clear();
         self.first_shared.clear();
@@ -145,10 +145,10 @@ impl Schedule {
     }
 
     /// Changes one queue and keeps what is known of it.
-    fn change(&mut self, pool: PoolId, change: impl FnOnce(&mut Queue)) {
+    fn change(&mut self, pool: PoolId, change: impl FnOnce(&mut CheckQueue)) {
         let own = self.own;
         let queue = self.queues.entry(pool).or_default();
-        let known = |queue: &Queue| {
+        let known = |queue: &CheckQueue| {
             let first = queue.due.first().map(|(at, _)| (*at, pool));
             (first, queue.in_flight < own, queue.in_flight.saturating_sub(own))
         };
@@ -178,7 +178,7 @@ mod tests {
     }
 
     /// Pools by the number of their backends and how long a check of one takes.
-    struct World {
+    struct PoolsFixture {
         schedule: Schedule,
         pools: Vec<(u32, u64)>,
         /// Ends of checks: when, whose, when it was due.
@@ -191,14 +191,14 @@ mod tests {
 
     const INTERVAL: u64 = 2000;
 
-    impl World {
-        fn new(total: usize, pools: &[(u32, u64)]) -> World {
+    impl PoolsFixture {
+        fn new(total: usize, pools: &[(u32, u64)]) -> PoolsFixture {
             let mut schedule = Schedule::new();
             schedule.bound(total);
             schedule.pools(&(0..).map(PoolId).take(pools.len()).collect());
             let (ends, due) = (BTreeSet::new(), BTreeMap::new());
             let (pools, latest) = (pools.to_vec(), vec![0; pools.len()]);
-            let mut world = World { schedule, pools, ends, due, latest, most: 0 };
+            let mut world = PoolsFixture { schedule, pools, ends, due, latest, most: 0 };
             for (pool, (backends, _)) in (0..).zip(world.pools.clone()) {
                 for number in 0..backends {
                     let id = BackendId(pool * 10_000 + number);
@@ -238,7 +238,7 @@ mod tests {
     fn silent_backends_delay_nobody() {
         let silent = (1024, 5000);
         let pools = [silent, silent, silent, silent, (100, 2), (1024, 2)];
-        let mut world = World::new(IN_FLIGHT_MAX, &pools);
+        let mut world = PoolsFixture::new(IN_FLIGHT_MAX, &pools);
         world.run(30_000);
         let most = INTERVAL / 10;
         assert!(world.latest.iter().all(|late| *late <= most), "{:?}", world.latest);
@@ -246,7 +246,7 @@ mod tests {
 
         // With few descriptors they wait for each other, and still for nobody else.
         for total in [512, 1024] {
-            let mut world = World::new(total, &pools);
+            let mut world = PoolsFixture::new(total, &pools);
             world.run(30_000);
             assert!(world.latest[4..].iter().all(|late| *late <= most), "{:?}", world.latest);
             assert!(world.latest[0] > most && world.most <= total, "{:?}", world.most);
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_pool_alone_has_all_places() {
-        let mut world = World::new(64, &[(64, 5000)]);
+        let mut world = PoolsFixture::new(64, &[(64, 5000)]);
         world.run(20_000);
         assert_eq!((world.latest[0], world.most), (0, 64));
     }

@@ -9,14 +9,14 @@ use weir_proto::ids::{IdSource, Version};
 use weir_proto::spec::{Admin, BackendSpec, HealthKind, HealthSpec, PoolSpec, Span, Spec};
 
 /// Snapshots of one pool `web`, with identities that are carried on.
-struct World {
+struct HealthFixture {
     ids: IdSource,
     snapshot: Snapshot,
     spec: Spec,
 }
 
-impl World {
-    fn new(health: HealthSpec, addresses: &[std::net::SocketAddr]) -> World {
+impl HealthFixture {
+    fn new(health: HealthSpec, addresses: &[std::net::SocketAddr]) -> HealthFixture {
         let backend = |(index, address): (usize, &std::net::SocketAddr)| {
             let spec = BackendSpec { address: *address, weight: 1, state: Admin::Ready };
             (format!("b{}", index + 1).parse().unwrap(), spec)
@@ -24,7 +24,8 @@ impl World {
         let backend = addresses.iter().enumerate().map(backend).collect();
         let pool = PoolSpec { health, backend, ..PoolSpec::default() };
         let spec = Spec { pool: [("web".parse().unwrap(), pool)].into(), ..Spec::default() };
-        let mut world = World { ids: IdSource::default(), snapshot: Snapshot::empty(), spec };
+        let mut world =
+            HealthFixture { ids: IdSource::default(), snapshot: Snapshot::empty(), spec };
         world.change(|_| {});
         world
     }

@@ -8,12 +8,12 @@ use weir_proto::ids::{BackendId, PoolId};
 use weir_proto::snapshot::{Backend, Pool};
 use weir_proto::spec::{Admin, HealthKind, HealthSpec};
 
-use super::check::Outcome;
-use super::plan::Plan;
+use super::check::CheckOutcome;
+use super::plan::CheckPlan;
 use super::{CheckCounters, Transition};
 
 /// One backend.
-pub(super) struct Watched {
+pub(super) struct WatchedBackend {
     pub(super) id: BackendId,
     pub(super) pool_id: PoolId,
     pub(super) pool: String,
@@ -22,7 +22,7 @@ pub(super) struct Watched {
     /// It gets sessions when it is up.
     pub(super) is_member: bool,
     /// What to check; `None` if it is not checked.
-    pub(super) plan: Option<Rc<Plan>>,
+    pub(super) plan: Option<Rc<CheckPlan>>,
     pub(super) hysteresis: Hysteresis,
     pub(super) result: String,
     /// When it last came up or went down; at first, when it came to be.
@@ -51,9 +51,9 @@ pub(super) enum Follow {
     Leave,
 }
 
-impl Watched {
-    pub(super) fn new(pool: &Pool, backend: &Backend, now: Now) -> Watched {
-        Watched {
+impl WatchedBackend {
+    pub(super) fn new(pool: &Pool, backend: &Backend, now: Now) -> WatchedBackend {
+        WatchedBackend {
             id: backend.id,
             pool_id: pool.id,
             pool: pool.name.to_string(),
@@ -95,7 +95,7 @@ impl Watched {
         now: Now,
     ) -> Follow {
         let checked = pool.health.kind != HealthKind::None && backend.admin != Admin::Maint;
-        let knows = |plan: &Rc<Plan>| plan.may_be_weir == may_be_weir;
+        let knows = |plan: &Rc<CheckPlan>| plan.may_be_weir == may_be_weir;
         let same = self.spec == pool.health
             && self.is_checked() == checked
             && self.plan.as_ref().is_none_or(knows);
@@ -121,7 +121,7 @@ impl Watched {
             self.hysteresis.on_checks_begin(beside && !kind_changed);
             "pending".clone_into(&mut self.result);
         }
-        let plan = Plan { may_be_weir, ..Plan::new(&pool.health, backend.address) };
+        let plan = CheckPlan { may_be_weir, ..CheckPlan::new(&pool.health, backend.address) };
         self.plan = Some(Rc::new(plan));
         Follow::Check
     }
@@ -129,14 +129,14 @@ impl Watched {
     /// Counts a check's outcome. The reason, if the backend came up or went down by it.
     pub(super) fn on_outcome(
         &mut self,
-        outcome: Outcome,
+        outcome: CheckOutcome,
         started: Now,
         now: Now,
     ) -> Option<String> {
         let (good, result) = match outcome {
-            Outcome::Good => (true, "ok".to_owned()),
-            Outcome::Bad(why) => (false, why),
-            Outcome::Local(why) => {
+            CheckOutcome::Good => (true, "ok".to_owned()),
+            CheckOutcome::Bad(why) => (false, why),
+            CheckOutcome::Local(why) => {
                 self.counters.local += 1;
                 self.result = format!("local: {why}");
                 return None;

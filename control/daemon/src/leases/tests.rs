@@ -5,14 +5,14 @@ use weir_proto::ids::{IdSource, ListenerId};
 use weir_proto::spec::{Admin, ListenerSpec, PoolSpec, Spec};
 
 /// The snapshots of one listener whose limit changes.
-struct Config {
+struct LimitVersions {
     ids: IdSource,
     now: Snapshot,
 }
 
-impl Config {
-    fn new() -> Config {
-        Config { ids: IdSource::default(), now: Snapshot::empty() }
+impl LimitVersions {
+    fn new() -> LimitVersions {
+        LimitVersions { ids: IdSource::default(), now: Snapshot::empty() }
     }
 
     fn adopt(&mut self, leases: &mut Leases, max_sessions: Option<u32>) {
@@ -59,8 +59,8 @@ fn leased(leases: &Leases) -> u64 {
 }
 
 /// A limit of `most` on `shards` shards, all of which have adopted it and hold nothing.
-fn limited(most: u32, shards: u16) -> (Leases, Config) {
-    let (mut leases, mut config) = (Leases::new(shards), Config::new());
+fn limited(most: u32, shards: u16) -> (Leases, LimitVersions) {
+    let (mut leases, mut config) = (Leases::new(shards), LimitVersions::new());
     config.adopt(&mut leases, Some(most));
     for shard in 0..shards {
         config.say(&mut leases, shard, (0, 0, false));
@@ -108,7 +108,7 @@ fn one_credit_goes_from_shard_to_shard() {
 
 #[test]
 fn nobody_gets_any_before_each_shard_has_said_what_it_uses() {
-    let (mut leases, mut config) = (Leases::new(3), Config::new());
+    let (mut leases, mut config) = (Leases::new(3), LimitVersions::new());
     config.adopt(&mut leases, None);
     config.adopt(&mut leases, Some(10));
     config.say(&mut leases, 0, (0, 7, true));
@@ -129,7 +129,7 @@ fn nobody_gets_any_before_each_shard_has_said_what_it_uses() {
 
 #[test]
 fn a_word_of_before_the_limit_is_not_about_it() {
-    let (mut leases, mut config) = (Leases::new(1), Config::new());
+    let (mut leases, mut config) = (Leases::new(1), LimitVersions::new());
     config.adopt(&mut leases, None);
     let before = config.now.version;
     config.adopt(&mut leases, Some(3));
@@ -147,7 +147,7 @@ fn credits_of_a_dead_shard_are_free_when_it_has_ended() {
     assert_eq!(leased(&leases), 1);
     leases.ended(ShardId(0));
     assert_eq!(sent(&mut leases, 1).map(|it| it.0), Some(1));
-    // What the dead one has said comes too late, its successor begins anew.
+    // What the dead one has said comes too late, its successor begins again.
     config.say(&mut leases, 0, (1, 1, true));
     assert_eq!(leased(&leases), 1);
     leases.built_again(ShardId(0));

@@ -7,14 +7,14 @@ use std::fmt::Write;
 use std::panic::{self, Location};
 use std::thread;
 
-use super::queue::Queue;
+use super::queue::LineQueue;
 use crate::rt;
 
 /// Bytes of a panic's message that are kept.
 const MESSAGE_MAX: usize = 4 << 10;
 
 /// Every panic is told to the log from now on, with a backtrace if RUST_BACKTRACE asks for one.
-pub(super) fn tell(queue: Queue) {
+pub(super) fn tell(queue: LineQueue) {
     panic::set_hook(Box::new(move |info| {
         let mut text = line(info.payload(), info.location(), thread::current().name());
         let backtrace = Backtrace::capture();

@@ -20,7 +20,7 @@ const LINE_MAX: usize = 256 << 10;
 const RETRY: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Default)]
-struct Counts {
+struct LineCounts {
     /// Lines that are not written yet.
     waiting: AtomicUsize,
     bytes: AtomicUsize,
@@ -29,9 +29,9 @@ struct Counts {
 
 /// Where lines are put. Any thread may, at any time.
 #[derive(Clone, Debug)]
-pub(super) struct Queue {
+pub(super) struct LineQueue {
     lines: Sender<Vec<u8>>,
-    counts: Arc<Counts>,
+    counts: Arc<LineCounts>,
 }
 
 /// Where they are written, by one thread.
@@ -39,7 +39,7 @@ pub(super) struct Queue {
 pub(super) struct Drain<W> {
     to: W,
     lines: Receiver<Vec<u8>>,
-    counts: Arc<Counts>,
+    counts: Arc<LineCounts>,
     /// Dropped lines that a line of the log has told of.
     told: u64,
     /// Lines written since dropped ones were looked for.
@@ -49,7 +49,7 @@ pub(super) struct Drain<W> {
 }
 
 /// A queue and its other end.
-pub(super) fn pair<W: Write>(to: W) -> (Queue, Drain<W>) {
+pub(super) fn pair<W: Write>(to: W) -> (LineQueue, Drain<W>) {
     sized(lines_max(), to)
 }
 
@@ -60,14 +60,14 @@ fn lines_max() -> usize {
     text.and_then(|text| text.parse().ok()).unwrap_or(LINES_MAX)
 }
 
-fn sized<W: Write>(lines: usize, to: W) -> (Queue, Drain<W>) {
+fn sized<W: Write>(lines: usize, to: W) -> (LineQueue, Drain<W>) {
     let (sender, receiver) = bounded(lines);
-    let counts = Arc::<Counts>::default();
-    let queue = Queue { lines: sender, counts: Arc::clone(&counts) };
+    let counts = Arc::<LineCounts>::default();
+    let queue = LineQueue { lines: sender, counts: Arc::clone(&counts) };
     (queue, Drain { to, lines: receiver, counts, told: 0, unlooked: 0, torn: false })
 }
 
-impl Queue {
+impl LineQueue {
     /// Puts a line, with its newline, or drops it. Never waits.
     pub(super) fn put(&self, mut line: Vec<u8>) {
         if line.len() > LINE_MAX {
@@ -95,7 +95,7 @@ impl Queue {
     }
 }
 
-impl Counts {
+impl LineCounts {
     fn done(&self, size: usize) {
         self.bytes.fetch_sub(size, Ordering::AcqRel);
         self.waiting.fetch_sub(1, Ordering::AcqRel);
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
     use std::io;
 
-    /// Takes what it is told to take: so many bytes, or the error, then everything.
+    /// Takes what it is told to take: N bytes, or the error, then everything.
     #[derive(Default)]
     struct Sink {
         answers: Vec<io::Result<usize>>,
@@ -190,7 +190,7 @@ mod tests {
         text.lines().map(line).collect()
     }
 
-    fn put(queue: &Queue, lines: &[&str]) {
+    fn put(queue: &LineQueue, lines: &[&str]) {
         for line in lines {
             queue.put(format!("{line}\n").into_bytes());
         }

@@ -1,4 +1,4 @@
-//! What the daemon answers to questions: the snapshot, the census and the health, put together.
+//! What the daemon answers to questions: the snapshot, the aggregate and the health, put together.
 
 use weir_core::base::clock::Now;
 use weir_proto::answer::{
@@ -9,17 +9,17 @@ use weir_proto::request::Refusal;
 use weir_proto::snapshot::{Backend, Listener, Pool};
 use weir_proto::spec::Admin;
 
-use crate::census::{BackendTotals, Lingering};
-use crate::control::{Control, Life, Shard, elapsed};
-use crate::desk;
+use crate::aggregate::{BackendTotals, Lingering};
+use crate::control::{Control, Shard, ShardStatus, elapsed};
+use crate::planner;
 
 /// The state at one moment.
-pub(crate) struct Seen<'a> {
+pub(crate) struct Queries<'a> {
     pub(crate) control: &'a Control,
     pub(crate) now: Now,
 }
 
-impl Seen<'_> {
+impl Queries<'_> {
     /// `weirctl status`
     pub(crate) fn status(&self) -> Status {
         let control = self.control;
@@ -40,7 +40,7 @@ impl Seen<'_> {
     /// `weirctl shards`
     pub(crate) fn shards(&self) -> Shards {
         let row = |shard: &Shard| {
-            let totals = self.control.census.shard(shard.id);
+            let totals = self.control.aggregate.shard(shard.id);
             ShardRow {
                 id: shard.id.0,
                 version: shard.version.0,
@@ -62,7 +62,7 @@ impl Seen<'_> {
     pub(crate) fn listener(&self, name: &str) -> Result<ListenerRow, Refusal> {
         let snapshot = &self.control.snapshot;
         let found = snapshot.listener(name).map(|listener| self.listener_row(listener));
-        found.ok_or_else(|| desk::no_listener(snapshot, name))
+        found.ok_or_else(|| planner::no_listener(snapshot, name))
     }
 
     /// `weirctl pool list`
@@ -74,23 +74,23 @@ impl Seen<'_> {
     /// `weirctl pool show NAME`
     pub(crate) fn pool(&self, name: &str) -> Result<PoolDetail, Refusal> {
         let (control, snapshot) = (self.control, &self.control.snapshot);
-        let pool = snapshot.pool(name).ok_or_else(|| desk::no_pool(snapshot, name))?;
+        let pool = snapshot.pool(name).ok_or_else(|| planner::no_pool(snapshot, name))?;
         let seconds = |ms: u32| f64::from(ms) / 1000.0;
         let health = &pool.health;
         Ok(PoolDetail {
             name: name.to_owned(),
             strategy: pool.strategy.to_string(),
             health: PoolHealth {
-                kind: desk::kind_word(health.kind).to_owned(),
-                interval_s: desk::span_s(health.interval),
-                timeout_s: desk::span_s(health.timeout),
+                kind: planner::kind_word(health.kind).to_owned(),
+                interval_s: planner::span_s(health.interval),
+                timeout_s: planner::span_s(health.timeout),
                 rise: health.rise,
                 fall: health.fall,
                 path: health.path.clone(),
                 send: health.send.clone(),
                 expect: health.expect.clone(),
                 panic_percent: health.panic.hundredths(),
-                slow_start_s: desk::span_s(health.slow_start),
+                slow_start_s: planner::span_s(health.slow_start),
             },
             timeout: PoolTimeout {
                 connect_s: seconds(pool.timeouts.connect_ms),
@@ -98,7 +98,7 @@ impl Seen<'_> {
                 half_close_s: seconds(pool.timeouts.half_close_ms),
                 stalled_s: seconds(pool.timeouts.stalled_ms()),
             },
-            keepalive: desk::keepalive(pool.keepalive),
+            keepalive: planner::keepalive(pool.keepalive),
             retry: PoolRetry {
                 attempts: pool.retry.attempts,
                 within_s: seconds(pool.retry.within_ms),
@@ -114,7 +114,7 @@ impl Seen<'_> {
         if let Some(name) = pool
             && snapshot.pool(name).is_none()
         {
-            return Err(desk::no_pool(snapshot, name));
+            return Err(planner::no_pool(snapshot, name));
         }
         Ok(Backends { backends: self.backends_of(pool) })
     }
@@ -122,24 +122,24 @@ impl Seen<'_> {
     /// `weirctl backend show P/B`
     pub(crate) fn backend(&self, name: &str) -> Result<BackendRow, Refusal> {
         let snapshot = &self.control.snapshot;
-        let (pool, backend) = desk::split(name)?;
+        let (pool, backend) = planner::split(name)?;
         let here = snapshot.pool(pool).and_then(|pool| Some((pool, pool.backend(backend)?)));
         if let Some((pool, backend)) = here {
             return Ok(self.backend_row(pool, backend));
         }
-        let lingering = self.control.census.lingering(snapshot);
+        let lingering = self.control.aggregate.lingering(snapshot);
         let gone = lingering.into_iter().find(|gone| gone.name == name);
-        gone.map(gone_row).ok_or_else(|| desk::no_backend(snapshot, name))
+        gone.map(gone_row).ok_or_else(|| planner::no_backend(snapshot, name))
     }
 
     /// `weirctl stats [P|P/B]`
     pub(crate) fn stats(&self, subject: Option<&str>) -> Result<Stats, Refusal> {
         let snapshot = &self.control.snapshot;
         let subject = subject.filter(|subject| !subject.is_empty());
-        let stats = self.control.census.stats(snapshot, subject);
+        let stats = self.control.aggregate.stats(snapshot, subject);
         stats.ok_or_else(|| match subject {
-            Some(name) if name.contains('/') => desk::no_backend(snapshot, name),
-            name => desk::no_pool(snapshot, name.unwrap_or_default()),
+            Some(name) if name.contains('/') => planner::no_backend(snapshot, name),
+            name => planner::no_pool(snapshot, name.unwrap_or_default()),
         })
     }
 
@@ -163,7 +163,7 @@ impl Seen<'_> {
             let (waiting, version) = (control.rollout.waiting(), control.rollout.version());
             warnings.push(format!("shards {waiting} have not adopted version {version} yet"));
         }
-        for shard in control.shards.iter().filter(|shard| shard.life == Life::Ended) {
+        for shard in control.shards.iter().filter(|shard| shard.status == ShardStatus::Ended) {
             warnings.push(format!("shard {} has ended", shard.id));
         }
         for shard in control.shards.iter().filter(|shard| shard.is_fenced) {
@@ -186,7 +186,7 @@ impl Seen<'_> {
     }
 
     fn listener_row(&self, listener: &Listener) -> ListenerRow {
-        let totals = self.control.census.listener(listener.id);
+        let totals = self.control.aggregate.listener(listener.id);
         let open = listener.accepting && self.control.is_serving();
         ListenerRow {
             name: listener.name.to_string(),
@@ -196,7 +196,7 @@ impl Seen<'_> {
             sessions: totals.sessions,
             sessions_total: totals.sessions_total,
             max_sessions: listener.max_sessions,
-            keepalive: desk::keepalive(listener.keepalive),
+            keepalive: planner::keepalive(listener.keepalive),
         }
     }
 
@@ -207,7 +207,7 @@ impl Seen<'_> {
             strategy: pool.strategy.to_string(),
             backends_up: count(pool.backends.iter().filter(|it| self.can_take(it)).count()),
             backends: count(pool.backends.len()),
-            sessions: self.control.census.pool_sessions(pool.id),
+            sessions: self.control.aggregate.pool_sessions(pool.id),
             panic: self.control.is_in_panic(pool),
         }
     }
@@ -220,7 +220,7 @@ impl Seen<'_> {
             .filter(|(pool, _)| wanted(pool.name.as_str()))
             .map(|(pool, backend)| self.backend_row(pool, backend))
             .collect();
-        let lingering = self.control.census.lingering(&self.control.snapshot).into_iter();
+        let lingering = self.control.aggregate.lingering(&self.control.snapshot).into_iter();
         let gone = lingering
             .filter(|gone| gone.name.split_once('/').is_some_and(|(pool, _)| wanted(pool)));
         rows.extend(gone.map(gone_row));
@@ -234,7 +234,7 @@ impl Seen<'_> {
             state: self.state(backend).to_owned(),
             weight: backend.weight,
             check: self.control.health.borrow().row(backend.id, self.now),
-            ..counted(self.control.census.backend(backend.id))
+            ..counted(self.control.aggregate.backend(backend.id))
         }
     }
 

@@ -8,7 +8,7 @@ use weir_proto::ids::Version;
 use weir_proto::request::{ChangeOptions, ChangeRequest, Refusal};
 
 use super::{Shared, moment, own_author};
-use crate::control::{Change, Waits};
+use crate::control::{Blocked, Change};
 use crate::rt;
 
 /// How soon an address that is still held is tried again.
@@ -22,19 +22,19 @@ impl Shared {
         options: ChangeOptions,
         by: Author,
     ) -> Result<Answer, Refusal> {
-        let _turn = self.turnstile.enter().await;
+        let _turn = self.change_lock.enter().await;
         let mut change = Change::new(change, options, by);
         let mut go_on = || change.go_on(&mut self.control.borrow_mut(), moment());
         loop {
             match go_on() {
                 Ok(answer) => return answer,
-                Err(Waits::Address) => rt::sleep(RELEASE_POLL).await,
-                Err(Waits::Shards) => return self.notice.until(|| go_on().ok()).await,
+                Err(Blocked::Address) => rt::sleep(RELEASE_POLL).await,
+                Err(Blocked::Shards) => return self.notice.until(|| go_on().ok()).await,
             }
         }
     }
 
-    /// Waits until every live shard that is not fenced has adopted `version`.
+    /// Blocked until every live shard that is not fenced has adopted `version`.
     pub(super) async fn adopted(&self, version: Version) -> Result<(), Refusal> {
         self.notice.until(|| self.control.borrow().adopted(version)).await
     }

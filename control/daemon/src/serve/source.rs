@@ -5,14 +5,14 @@ use weir_proto::ids::{BackendId, PoolId};
 use weir_proto::request::{Code, Refusal, Request, Response};
 
 use super::Shared;
-use super::answers::Seen;
+use super::answers::Queries;
+use crate::api::http::AnswerSource;
+use crate::api::metrics::{self, HealthCounts, HealthView, MetricsInput, Process, SupervisedShard};
 use crate::control::Shard;
-use crate::door::http::Source;
-use crate::door::metrics::{self, GuardedShard, HealthCounts, HealthView, MetricsInput, Process};
 use crate::health::Health;
 use crate::rt;
 
-impl Source for Shared {
+impl AnswerSource for Shared {
     fn answer(&self, request: Request) -> Response {
         if matches!(request, Request::Change { .. } | Request::Drain | Request::Stop { .. }) {
             let hint = "use weirctl on this host";
@@ -26,13 +26,13 @@ impl Source for Shared {
         let health = control.health.borrow();
         metrics::render(&MetricsInput {
             snapshot: &control.snapshot,
-            census: &control.census,
+            aggregate: &control.aggregate,
             health: &Checks(&health, rt::now()),
             program: env!("CARGO_PKG_VERSION"),
             started_ms: control.started.wall_ms,
             events_dropped: control.events.dropped_total(),
             log_dropped: crate::log::dropped_total(),
-            guarded: control.shards.iter().map(guarded).collect(),
+            supervised: control.shards.iter().map(supervised).collect(),
             sessions_max: control.shards.iter().map(|shard| u64::from(shard.sessions_max)).sum(),
             process: Process::read(),
         })
@@ -43,7 +43,7 @@ impl Source for Shared {
         if !control.is_serving() {
             return Err("draining".to_owned());
         }
-        let seen = Seen { control: &control, now: rt::now() };
+        let seen = Queries { control: &control, now: rt::now() };
         let pools = &control.snapshot.pools;
         let mut used = control.snapshot.listeners.iter().map(|listener| &pools[listener.pool]);
         match used.find(|pool| seen.is_empty(pool)) {
@@ -53,9 +53,9 @@ impl Source for Shared {
     }
 }
 
-fn guarded(shard: &Shard) -> GuardedShard {
+fn supervised(shard: &Shard) -> SupervisedShard {
     let Shard { watched, is_fenced, restarts, .. } = *shard;
-    GuardedShard { watched, is_fenced, restarts }
+    SupervisedShard { watched, is_fenced, restarts }
 }
 
 /// The checks as the metrics page shows them.

@@ -15,20 +15,20 @@ use weir_proto::spec::Spec;
 
 use super::limits::Limits;
 use super::{Shared, TICK, later, moment, own_author, start_reports, start_signals, start_ticks};
-use crate::caretaker::{self, Estate};
+use crate::api::roles::Roles;
+use crate::api::socket::Door;
+use crate::api::{http, settings_audit};
 use crate::control::Control;
-use crate::desk;
-use crate::door::roles::Roles;
-use crate::door::socket::Door;
-use crate::door::{exposure, http};
+use crate::fallback::{self, FallbackParts};
 use crate::file::{self, Settings, Shards};
 use crate::health::prober;
 use crate::listen;
 use crate::log;
+use crate::planner;
 use crate::rt::{self, TcpServer};
 use crate::signals::Signals;
 use crate::store::{Found, Record, Store};
-use crate::watchdog::Guarded;
+use crate::watchdog::SupervisedEngine;
 use crate::{streams, systemd};
 
 /// Keys maglev's hash of client addresses. A constant: a client finds its backend again after a
@@ -36,7 +36,7 @@ use crate::{streams, systemd};
 const HASH_SEED: (u64, u64) = (0x7765_6972_206d_6167, 0x6c65_7620_6861_7368);
 
 /// How long an address may still be held by a weir that was killed.
-const PATIENCE: Duration = Duration::from_secs(1);
+const BIND_RETRY_FOR: Duration = Duration::from_secs(1);
 
 /// What `weir run` was told.
 #[derive(Clone, Debug)]
@@ -56,15 +56,15 @@ pub(crate) fn run(run: Run) -> Result<u8, String> {
     let settings = file.as_ref().map_or_else(Settings::default, |file| file.settings.clone());
     let spec = file.map(|file| file.spec);
     // A thread of its own, so that its end is not the end of the process.
-    let estate = Arc::new(Estate::default());
-    let left = Arc::clone(&estate);
+    let parts = Arc::new(FallbackParts::default());
+    let left = Arc::clone(&parts);
     let control = move || rt::run(|| serve(run, settings, spec, left));
     let thread = std::thread::Builder::new().name("weir-control".to_owned()).spawn(control);
     let thread = thread.map_err(|error| format!("control cannot have a thread: {error}"))?;
     match thread.join() {
         Ok(ended) => ended?,
         // The panic's text is in the log already.
-        Err(_) => caretaker::run(&estate),
+        Err(_) => fallback::run(&parts),
     }
 }
 
@@ -82,7 +82,7 @@ async fn serve(
     run: Run,
     settings: Settings,
     seed: Option<Spec>,
-    estate: Arc<Estate>,
+    parts: Arc<FallbackParts>,
 ) -> Result<u8, String> {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let cores = u16::try_from(cores).unwrap_or(u16::MAX);
@@ -94,10 +94,10 @@ async fn serve(
     let limits = Limits::of_this_process(shards)?;
     tracing::info!("{limits}");
     warn_of_lost_clients(shards);
-    let state = State::find(&settings, &run, seed)?;
+    let state = InitialState::find(&settings, &run, seed)?;
     let signals = Signals::take_over(run.file.clone())?;
-    let _ = estate.flags.set(signals.flags());
-    let _ = estate.socket.set(settings.control.clone());
+    let _ = parts.flags.set(signals.flags());
+    let _ = parts.socket.set(settings.control.clone());
     let (door, _socket_file) = patiently(|| Door::open(&settings.control)).await?;
     let admin = match settings.admin {
         Some(address) => Some(patiently(|| open_admin(address)).await?),
@@ -115,7 +115,7 @@ async fn serve(
     let mut engine =
         Engine::start(&options).map_err(|error| format!("{}\nhint: {}", error.what, error.hint))?;
     let bell = engine.take_bell().ok_or("the engine has no bell")?;
-    let engine = Guarded::new(engine)?;
+    let engine = SupervisedEngine::new(engine)?;
     #[cfg(debug_assertions)]
     crate::failpoint::arm(&engine)?;
     let sockets = patiently(|| state.bind(limits)).await?;
@@ -127,7 +127,7 @@ async fn serve(
     shared.control.borrow().health.borrow_mut().bound_checks(checks);
     open_doors(&shared, (door, roles), admin);
     announce(&shared);
-    let _ = estate.engine.set(engine); // from here on it can serve without this thread
+    let _ = parts.engine.set(engine); // from here on it can serve without this thread
     let code = shared.over().await;
     tracing::info!("stopped");
     Ok(code)
@@ -151,10 +151,10 @@ fn warn_of_lost_clients(shards: u16) {
 /// # Errors
 /// A secret that everybody can read, or a user or group that this host does not know.
 fn permissions(settings: &Settings) -> Result<Roles, String> {
-    for warning in exposure::warnings(settings) {
+    for warning in settings_audit::warnings(settings) {
         tracing::warn!("{warning}");
     }
-    if let Some(fault) = exposure::faults(settings).first() {
+    if let Some(fault) = settings_audit::faults(settings).first() {
         return Err(format!("{}: {}\nhint: {}", fault.at, fault.what, fault.hint));
     }
     let own = rustix::process::geteuid().as_raw();
@@ -167,10 +167,10 @@ fn permissions(settings: &Settings) -> Result<Roles, String> {
 /// Tries again for a moment: sockets that io_uring was waiting on outlive a process that was
 /// killed, by some 20 ms here. So the one who starts weir again at once finds its addresses free.
 async fn patiently<T>(mut attempt: impl FnMut() -> Result<T, String>) -> Result<T, String> {
-    let deadline = later(moment(), PATIENCE);
+    let deadline = later(moment(), BIND_RETRY_FOR);
     loop {
         match attempt() {
-            Err(_) if rt::now() < deadline => rt::sleep(PATIENCE / 50).await,
+            Err(_) if rt::now() < deadline => rt::sleep(BIND_RETRY_FOR / 50).await,
             result => return result,
         }
     }
@@ -241,7 +241,7 @@ async fn tell_systemd() {
 }
 
 /// The configuration to begin with, and where it is kept.
-struct State {
+struct InitialState {
     snapshot: Snapshot,
     ids: IdSource,
     kept: Kept,
@@ -254,9 +254,9 @@ enum Kept {
     Seed(crate::store::Vacant, String),
 }
 
-impl State {
+impl InitialState {
     /// Opens the state directory. What is in it is the truth; the file seeds an empty one.
-    fn find(settings: &Settings, run: &Run, seed: Option<Spec>) -> Result<State, String> {
+    fn find(settings: &Settings, run: &Run, seed: Option<Spec>) -> Result<InitialState, String> {
         let mut ids = IdSource::default();
         match Store::open(&settings.state).map_err(|error| error.to_string())? {
             Found::State(found) => {
@@ -271,7 +271,7 @@ impl State {
                     );
                 }
                 let snapshot = rebuild(&record, settings, &mut ids)?;
-                Ok(State { snapshot, ids, kept: Kept::Here(Box::new(store)) })
+                Ok(InitialState { snapshot, ids, kept: Kept::Here(Box::new(store)) })
             }
             Found::Empty(vacant) => {
                 let origin = match &run.file {
@@ -279,10 +279,10 @@ impl State {
                     None => "an empty configuration".to_owned(),
                 };
                 let spec = seed.unwrap_or_default();
-                let built = desk::build(&spec, &Snapshot::empty(), &mut ids);
+                let built = planner::build(&spec, &Snapshot::empty(), &mut ids);
                 let snapshot = built
                     .map_err(|refusal| format!("{}\nhint: {}", refusal.message, refusal.hint))?;
-                Ok(State { snapshot, ids, kept: Kept::Seed(vacant, origin) })
+                Ok(InitialState { snapshot, ids, kept: Kept::Seed(vacant, origin) })
             }
         }
     }
@@ -298,8 +298,8 @@ impl State {
 
     /// Makes a new state of the file, if it has to be. To be called when every listener is bound: a
     /// file that cannot be served must not become the state that counts.
-    fn into_control(self, engine: Arc<Guarded>) -> Result<Control, String> {
-        let State { snapshot, ids, kept } = self;
+    fn into_control(self, engine: Arc<SupervisedEngine>) -> Result<Control, String> {
+        let InitialState { snapshot, ids, kept } = self;
         let store = match kept {
             Kept::Here(store) => *store,
             Kept::Seed(vacant, summary) => {

@@ -3,7 +3,7 @@
 use weir_proto::request::{ChangeOptions, ChangeRequest, Code};
 
 use super::*;
-use crate::control::tests::{Shards, control, free, spec};
+use crate::control::tests::{FakeShards, control, free, spec};
 use crate::store::tests::Disk;
 use weir_proto::ids::BackendId;
 use weir_proto::snapshot::Snapshot;
@@ -11,8 +11,8 @@ use weir_proto::snapshot::Snapshot;
 const BY: Author = Author { uid: 1000, pid: 7 };
 
 /// Two shards that have adopted a configuration with one listener; everything runs but the signals.
-pub(crate) async fn started() -> (Rc<Shared>, Shards) {
-    let (shards, bell) = Shards::new(2);
+pub(crate) async fn started() -> (Rc<Shared>, FakeShards) {
+    let (shards, bell) = FakeShards::new(2);
     let shared = Shared::new(control(&shards, &Disk::default(), &spec(free())));
     start_reports(&shared, bell.into());
     start_ticks(&shared);
@@ -194,7 +194,7 @@ fn a_removed_backend_is_listed_until_its_last_session_is_gone() {
         shared.tick();
         shared
             .notice
-            .until(|| (shared.control.borrow().census.sessions() == 4).then_some(()))
+            .until(|| (shared.control.borrow().aggregate.sessions() == 4).then_some(()))
             .await;
         let remove = ChangeRequest::BackendRemove { name: "web/b1".into(), force: false };
         changed(&shared, change(remove)).await;
@@ -205,7 +205,7 @@ fn a_removed_backend_is_listed_until_its_last_session_is_gone() {
         shards.set_sessions(&[]);
         shared
             .notice
-            .until(|| (shared.control.borrow().census.sessions() == 0).then_some(()))
+            .until(|| (shared.control.borrow().aggregate.sessions() == 0).then_some(()))
             .await;
         assert_eq!(rows().await.len(), 1);
     })

@@ -27,13 +27,13 @@ struct Platter {
     /// Only one fails then.
     fails_once: bool,
     /// Every state of the disk after a write or a sync: the places where the power may go.
-    moments: Vec<Moment>,
+    moments: Vec<CrashPoint>,
     record_moments: bool,
 }
 
 /// What a crash can find: the durable bytes and the writes after them.
 #[derive(Clone, Debug)]
-struct Moment {
+struct CrashPoint {
     durable: Vec<u8>,
     unsynced: Vec<(usize, Vec<u8>)>,
     length: usize,
@@ -59,7 +59,7 @@ impl Disk {
 impl Platter {
     fn note(&mut self) {
         if self.record_moments {
-            self.moments.push(Moment {
+            self.moments.push(CrashPoint {
                 durable: self.durable.clone(),
                 unsynced: self.unsynced.clone(),
                 length: self.written.len(),
@@ -146,7 +146,7 @@ pub(crate) fn seeded_with(disk: &Disk, first: &Record) -> Store {
     Store::seed_backend(disk.clone(), first).unwrap()
 }
 
-/// A disk with versions 1 to `count`, closed in peace or not.
+/// A disk with versions 1 to `count`, closed undisturbed or not.
 fn disk_with(count: u64, closed: bool) -> Vec<u8> {
     let disk = Disk::default();
     let mut store = seeded(&disk);

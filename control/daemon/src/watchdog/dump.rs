@@ -3,24 +3,24 @@
 use std::fmt::Write;
 use std::fs;
 
-use super::judge::State;
+use super::stall_detector::ThreadState;
 
 /// Lines of a file that are shown at most.
 const LINES_MAX: usize = 24;
 
 /// What the thread was doing just now.
-pub(super) fn state(task: i32) -> State {
+pub(super) fn state(task: i32) -> ThreadState {
     let stat = fs::read_to_string(format!("/proc/self/task/{task}/stat")).unwrap_or_default();
     of_stat(&stat)
 }
 
-fn of_stat(stat: &str) -> State {
+fn of_stat(stat: &str) -> ThreadState {
     // The name in round brackets may hold anything: look behind its end.
     let letter = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
     match letter {
-        Some('R') => State::Runs,
-        Some('S' | 'D' | 'I' | 'K' | 'W' | 'P') => State::Sleeps,
-        _ => State::Stopped,
+        Some('R') => ThreadState::Runs,
+        Some('S' | 'D' | 'I' | 'K' | 'W' | 'P') => ThreadState::Sleeps,
+        _ => ThreadState::Stopped,
     }
 }
 
@@ -30,7 +30,7 @@ pub(super) fn thread(task: Option<i32>) -> String {
     let read = |name: &str| fs::read_to_string(format!("/proc/self/task/{task}/{name}"));
     let mut text = format!("  thread {task} {}", read("comm").unwrap_or_default().trim());
     let status = read("status").unwrap_or_default();
-    for key in ["State", "voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"] {
+    for key in ["ThreadState", "voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"] {
         if let Some(line) = status.lines().find(|line| line.starts_with(key)) {
             let _ = write!(text, "\n    {}", line.replace('\t', " "));
         }
@@ -56,21 +56,21 @@ mod tests {
 
     #[test]
     fn states_are_read_behind_the_name() {
-        assert_eq!(of_stat("12 (weir-shard-0) R 1 12"), State::Runs);
-        assert_eq!(of_stat("12 (a) R (b) D 1 12"), State::Sleeps);
-        assert_eq!(of_stat("12 (weir) S 1 12"), State::Sleeps);
+        assert_eq!(of_stat("12 (weir-shard-0) R 1 12"), ThreadState::Runs);
+        assert_eq!(of_stat("12 (a) R (b) D 1 12"), ThreadState::Sleeps);
+        assert_eq!(of_stat("12 (weir) S 1 12"), ThreadState::Sleeps);
         for stopped in ["12 (weir) T 1", "12 (weir) Z 1", ""] {
-            assert_eq!(of_stat(stopped), State::Stopped, "{stopped:?}");
+            assert_eq!(of_stat(stopped), ThreadState::Stopped, "{stopped:?}");
         }
     }
 
     #[test]
     fn this_thread_is_among_all() {
         let task = rustix::thread::gettid().as_raw_nonzero().get();
-        assert_eq!(state(task), State::Runs);
+        assert_eq!(state(task), ThreadState::Runs);
         let all = all();
         assert!(all.contains(&format!("  thread {task} ")), "{all}");
-        assert!(all.contains("State: R (running)"), "{all}");
+        assert!(all.contains("ThreadState: R (running)"), "{all}");
         assert!(thread(Some(i32::MAX)).contains("No such file"));
     }
 }

@@ -20,7 +20,7 @@ impl LastResort {
     /// Calls `end` this long after it was armed.
     ///
     /// # Errors
-    /// There was no thread to be had.
+    /// There was no thread available.
     pub(super) fn new(
         after: Duration,
         end: impl FnOnce() + Send + 'static,

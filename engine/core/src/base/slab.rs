@@ -153,17 +153,17 @@ mod tests {
     use std::collections::HashMap;
 
     #[derive(Clone, Debug)]
-    enum Step {
+    enum SlabStep {
         Insert(u64),
         Remove(usize),
         Change(usize, u64),
     }
 
-    fn step() -> impl Strategy<Value = Step> {
+    fn step() -> impl Strategy<Value = SlabStep> {
         prop_oneof![
-            3 => any::<u64>().prop_map(Step::Insert),
-            2 => any::<usize>().prop_map(Step::Remove),
-            1 => (any::<usize>(), any::<u64>()).prop_map(|(at, value)| Step::Change(at, value)),
+            3 => any::<u64>().prop_map(SlabStep::Insert),
+            2 => any::<usize>().prop_map(SlabStep::Remove),
+            1 => (any::<usize>(), any::<u64>()).prop_map(|(at, value)| SlabStep::Change(at, value)),
         ]
     }
 
@@ -178,7 +178,7 @@ mod tests {
             let mut given: Vec<Key> = Vec::new();
             for step in steps {
                 match step {
-                    Step::Insert(value) => {
+                    SlabStep::Insert(value) => {
                         let key = slab.insert(value);
                         prop_assert_eq!(key.is_some(), model.len() < capacity as usize);
                         if let Some(key) = key {
@@ -188,11 +188,11 @@ mod tests {
                         }
                     }
                     // Any key that was ever given, so most of them are stale.
-                    Step::Remove(at) if !given.is_empty() => {
+                    SlabStep::Remove(at) if !given.is_empty() => {
                         let key = given[at % given.len()];
                         prop_assert_eq!(slab.remove(key), model.remove(&key));
                     }
-                    Step::Change(at, value) if !given.is_empty() => {
+                    SlabStep::Change(at, value) if !given.is_empty() => {
                         let key = given[at % given.len()];
                         let place = slab.get_mut(key);
                         prop_assert_eq!(place.is_some(), model.contains_key(&key));
@@ -201,7 +201,7 @@ mod tests {
                             model.insert(key, value);
                         }
                     }
-                    Step::Remove(_) | Step::Change(..) => {}
+                    SlabStep::Remove(_) | SlabStep::Change(..) => {}
                 }
                 prop_assert_eq!(slab.len() as usize, model.len());
                 prop_assert_eq!(slab.is_full(), slab.len() == capacity);

@@ -258,7 +258,7 @@ mod tests {
     const DAY: u64 = 86_400_000 * MILLI;
 
     #[derive(Clone, Debug)]
-    enum Step {
+    enum WheelStep {
         /// At `now` plus this, or minus if it is negative.
         Schedule(u32, i64),
         Cancel(u32),
@@ -279,16 +279,16 @@ mod tests {
         ]
     }
 
-    fn step() -> impl Strategy<Value = Step> {
+    fn step() -> impl Strategy<Value = WheelStep> {
         let deadline = prop_oneof![
             9 => span().prop_map(|n| i64::try_from(n).unwrap()),
             1 => span().prop_map(|n| -i64::try_from(n).unwrap()),
         ];
         prop_oneof![
-            6 => (0..SLOTS, deadline).prop_map(|(slot, at)| Step::Schedule(slot, at)),
-            2 => (0..SLOTS).prop_map(Step::Cancel),
-            2 => span().prop_map(Step::Advance),
-            2 => Just(Step::Sleep),
+            6 => (0..SLOTS, deadline).prop_map(|(slot, at)| WheelStep::Schedule(slot, at)),
+            2 => (0..SLOTS).prop_map(WheelStep::Cancel),
+            2 => span().prop_map(WheelStep::Advance),
+            2 => Just(WheelStep::Sleep),
         ]
     }
 
@@ -334,19 +334,19 @@ mod tests {
             let mut model = BTreeMap::new();
             for step in steps {
                 match step {
-                    Step::Schedule(slot, at) => {
+                    WheelStep::Schedule(slot, at) => {
                         let deadline = now.nanos.saturating_add_signed(at);
                         wheel.schedule(slot, Now::from_nanos(deadline));
                         model.insert(slot, deadline);
                     }
-                    Step::Cancel(slot) => {
+                    WheelStep::Cancel(slot) => {
                         wheel.cancel(slot);
                         model.remove(&slot);
                     }
-                    Step::Advance(nanos) => now.nanos += nanos,
-                    Step::Sleep => now = wheel.next_deadline().unwrap_or(now).max(now),
+                    WheelStep::Advance(nanos) => now.nanos += nanos,
+                    WheelStep::Sleep => now = wheel.next_deadline().unwrap_or(now).max(now),
                 }
-                if matches!(step, Step::Advance(_) | Step::Sleep) {
+                if matches!(step, WheelStep::Advance(_) | WheelStep::Sleep) {
                     pop_all(&mut wheel, &mut model, (now, tick), work);
                 }
                 prop_assert_eq!(wheel.len() as usize, model.len());

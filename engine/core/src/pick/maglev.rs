@@ -70,10 +70,10 @@ impl Maglev {
 /// the indices in it.
 fn build(members: &[Member]) -> Vec<u16> {
     let size = if members.len() <= SMALL_POOL { SMALL_TABLE } else { LARGE_TABLE };
-    let mut rows: Vec<Row> = (0..EMPTY)
+    let mut rows: Vec<BuildRow> = (0..EMPTY)
         .zip(members)
         .filter(|(_, member)| member.weight > 0)
-        .map(|(index, member)| Row::new(index, *member, size))
+        .map(|(index, member)| BuildRow::new(index, *member, size))
         .collect();
     if rows.is_empty() {
         return Vec::new();
@@ -94,7 +94,7 @@ fn build(members: &[Member]) -> Vec<u16> {
 }
 
 /// A backend while the table is built.
-struct Row {
+struct BuildRow {
     identity: u64,
     index: u16,
     weight: u16,
@@ -104,10 +104,10 @@ struct Row {
     claimed: u64,
 }
 
-impl Row {
-    fn new(index: u16, member: Member, size: u32) -> Row {
+impl BuildRow {
+    fn new(index: u16, member: Member, size: u32) -> BuildRow {
         let first = mix(member.identity);
-        Row {
+        BuildRow {
             identity: member.identity,
             index,
             weight: member.weight,

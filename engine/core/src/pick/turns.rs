@@ -309,7 +309,7 @@ impl Node {
     }
 }
 
-/// Passes what a node owes on to those of its children who have its least loaded ones.
+/// Passes what a node has_unacked on to those of its children who have its least loaded ones.
 fn pay(tree: &mut [Node], at: usize) {
     let Node { load, owed, .. } = tree[at];
     if owed == 0 {

@@ -12,14 +12,14 @@
 //! and nothing is in flight in that direction, and given back only when it is empty itself.
 
 use crate::action::{Action, Actions};
-use crate::event::{Leg, Moved, PipeId, Side};
+use crate::event::{Leg, PipeId, Side, SpliceResult};
 use crate::flow::{Sink, Source};
 
 use super::{Phase, Session};
 
-/// One try to move bytes: what [`Moved`] answers.
+/// One try to move bytes: what [`SpliceResult`] answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Move {
+pub struct SpliceRequest {
     pub from: Leg,
     pub pipe: PipeId,
     /// Bytes that are in the pipe already.
@@ -32,7 +32,7 @@ impl Session {
     pub fn promoted(&mut self, from: Side, pipe: Option<PipeId>, out: &mut Actions) {
         if self.phase != Phase::Relaying {
             if let Some(pipe) = pipe {
-                out.push(Action::Return { pipe, empty: true });
+                out.push(Action::ReturnPipe { pipe, empty: true });
             }
             return;
         }
@@ -42,18 +42,18 @@ impl Session {
     }
 
     /// The flow from this side is the first in the line. `None` if it has ended since.
-    pub fn take_move(&mut self, from: Side) -> Option<Move> {
+    pub fn take_splice(&mut self, from: Side) -> Option<SpliceRequest> {
         let flow = &mut self.flows[from as usize];
         if !core::mem::take(&mut flow.queued) || self.phase != Phase::Relaying {
             return None;
         }
         let pipe = flow.pipe?;
         let [from, to] = [from, from.other()].map(|side| self.legs[side as usize]);
-        Some(Move { from: from?, pipe: pipe.id, held: pipe.held, to: to? })
+        Some(SpliceRequest { from: from?, pipe: pipe.id, held: pipe.held, to: to? })
     }
 
     /// What became of a move. True if the pipe was refused although its source was readable.
-    pub fn moved(&mut self, from: Side, moved: Moved, out: &mut Actions) -> bool {
+    pub fn moved(&mut self, from: Side, moved: SpliceResult, out: &mut Actions) -> bool {
         if moved.received > 0 || moved.sent > 0 {
             self.fruitless = 0;
         }
@@ -62,7 +62,7 @@ impl Session {
         pipe.held = (pipe.held + moved.received)
             .checked_sub(moved.sent)
             .expect("nothing comes out of a pipe that has not gone in");
-        self.owe(from.other(), moved.sent);
+        self.note_sent(from.other(), moved.sent);
         let flow = &mut self.flows[from as usize];
         if moved.full {
             flow.sink = Sink::Waiting;
@@ -92,11 +92,11 @@ impl Session {
     pub(super) fn demote(&mut self, from: Side, out: &mut Actions) {
         let Some(pipe) = self.flows[from as usize].pipe.take() else { return };
         assert!(pipe.held == 0, "a pipe is given back when it is empty");
-        out.push(Action::Return { pipe: pipe.id, empty: true });
+        out.push(Action::ReturnPipe { pipe: pipe.id, empty: true });
         if self.flows.iter().all(|flow| flow.pipe.is_none()) {
             self.nonblocking = false;
             let legs = self.legs.map(|leg| leg.expect("both legs are open while relaying"));
-            out.push(Action::Block { legs });
+            out.push(Action::SetBlocking { legs });
         }
     }
 }

@@ -13,14 +13,14 @@ use weir_proto::snapshot::Keepalive;
 
 use crate::action::{Action, Actions};
 use crate::base::clock::Now;
-use crate::event::{Side, Standing};
-use crate::limits::{STALLED_LOOKS, STALLED_PULSES_MAX, UNANSWERED_MIN};
+use crate::event::{PeerProgress, Side};
+use crate::limits::{STALLED_LOOKS, STALLED_LOOKS_SPAN, UNANSWERED_MIN};
 
 use super::Session;
 
 impl Session {
     /// So many bytes are the kernel's, on their way to `side`.
-    pub(super) fn owe(&mut self, side: Side, count: u32) {
+    pub(super) fn note_sent(&mut self, side: Side, count: u32) {
         let owed = &mut self.owed[side as usize];
         *owed = owed.saturating_add(count);
     }
@@ -32,34 +32,34 @@ impl Session {
 
     /// True if bytes that were sent may not have been acknowledged.
     #[must_use]
-    pub fn owes(&self) -> bool {
+    pub fn has_unacked(&self) -> bool {
         self.owed != [0; 2]
     }
 
     /// True if nobody has asked for a pulse how the peers stand. (After a rest it may be wrong, and
     /// then the next look is a pulse late.)
     #[must_use]
-    pub fn wants_look(&self, now: Now, pulse_ms: u32) -> bool {
-        self.looked_at.age_ms(now) >= pulse_ms
+    pub fn inspection_due(&self, now: Now, quiescent_after_ms: u32) -> bool {
+        self.looked_at.age_ms(now) >= quiescent_after_ms
     }
 
     /// Asks how the peers stand; closely where bytes were waiting already.
-    pub fn ask_look(&mut self, now: Now, out: &mut Actions) {
+    pub fn ask_inspection(&mut self, now: Now, out: &mut Actions) {
         self.looked_at = now.short_stamp();
         let legs = self.legs.map(|leg| leg.expect("both legs are open while relaying"));
-        out.push(Action::Look { legs, closely: Side::BOTH.map(|side| self.waits(side)) });
+        out.push(Action::InspectPeers { legs, closely: Side::BOTH.map(|side| self.waits(side)) });
     }
 
     /// What a look has found on one side.
-    pub fn looked(&mut self, side: Side, standing: Standing, now: Now) {
-        let waits = standing.unacked > 0;
+    pub fn inspected(&mut self, side: Side, progress: PeerProgress, now: Now) {
+        let waits = progress.unacked > 0;
         let undelivered = &mut self.flows[side.other() as usize].undelivered;
         let waited = core::mem::replace(undelivered, waits);
-        let owed = core::mem::replace(&mut self.owed[side as usize], standing.unacked);
+        let owed = core::mem::replace(&mut self.owed[side as usize], progress.unacked);
         // A send that was answered and not yet heard of is counted twice: once for each of them the
         // side has a pulse more. And it may hide what the side took just now, after it had taken
         // nothing until then: by as much as answers are behind the side is given up too early.
-        if !waited || standing.unacked < owed {
+        if !waited || progress.unacked < owed {
             self.taken_at[side as usize] = now.stamp();
         }
         if waited && !waits {
@@ -73,7 +73,7 @@ impl Session {
     pub fn gives_up(
         &self,
         side: Side,
-        standing: Standing,
+        progress: PeerProgress,
         silence_ms: u32,
         now: Now,
     ) -> Option<Why> {
@@ -82,8 +82,8 @@ impl Session {
         }
         let limit = silence_ms.min(self.stalled_ms);
         let stuck = self.taken_at[side as usize].age_ms(now);
-        let unanswered = standing.unanswered >= UNANSWERED_MIN;
-        if unanswered && standing.silent_ms >= limit && stuck >= limit {
+        let unanswered = progress.unanswered >= UNANSWERED_MIN;
+        if unanswered && progress.silent_ms >= limit && stuck >= limit {
             return Some(Why::Vanished);
         }
         (stuck >= self.stalled_ms).then_some(Why::Stalled)
@@ -100,9 +100,12 @@ impl Session {
     /// When a side that takes nothing is to be looked at again, in milliseconds: the longer it has
     /// not, the later.
     #[must_use]
-    pub fn look_again_ms(&self, now: Now, pulse_ms: u32) -> Option<u32> {
+    pub fn inspect_again_ms(&self, now: Now, quiescent_after_ms: u32) -> Option<u32> {
         let stuck = self.stuck_ms(now)?;
-        Some((stuck / STALLED_LOOKS).clamp(pulse_ms, pulse_ms * STALLED_PULSES_MAX))
+        Some(
+            (stuck / STALLED_LOOKS)
+                .clamp(quiescent_after_ms, quiescent_after_ms * STALLED_LOOKS_SPAN),
+        )
     }
 
     fn stuck_ms(&self, now: Now) -> Option<u32> {

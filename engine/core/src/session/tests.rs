@@ -1,27 +1,27 @@
 //! Tables of events → actions for one session.
 
 use super::*;
-use crate::event::{BufferId, Interest, Moved, PipeId, Ready, Receive};
+use crate::event::{BufferId, Interest, PipeId, Ready, Receive, SpliceResult};
 use crate::limits::FRUITLESS_MAX;
 
 const ROUTE: Route = Route { listener: 0, pool: 0, backend: Some(0), index: 0 };
 const NOW: Now = Now { nanos: 0 };
 
 /// A session with its actions, and the kernel played by hand.
-struct Play {
+struct SessionPlay {
     session: Session,
     out: Actions,
 }
 
-impl Play {
-    fn connecting() -> Play {
+impl SessionPlay {
+    fn connecting() -> SessionPlay {
         let mut session = Session::new(CLIENT, ROUTE, 0, NOW);
         session.connect_started(BACKEND, NOW);
-        Play { session, out: Actions::default() }
+        SessionPlay { session, out: Actions::default() }
     }
 
-    fn relaying() -> Play {
-        let mut play = Play::connecting();
+    fn relaying() -> SessionPlay {
+        let mut play = SessionPlay::connecting();
         assert_eq!(play.on(Side::Backend, Completion::Connected(Ok(()))), Step::Connected);
         play.expect(&[receive(Side::Client), receive(Side::Backend)]);
         play
@@ -66,7 +66,7 @@ fn ended(by: By, during: During, why: Why) -> Action {
 
 #[test]
 fn bytes_cross_and_the_next_receive_is_asked_for_at_once() {
-    let mut play = Play::relaying();
+    let mut play = SessionPlay::relaying();
     assert_eq!(play.on(Side::Client, data(1, 100)), Step::Received(Side::Client, 100));
     play.expect(&[send(Side::Backend, 1, 0, 100), receive(Side::Client)]);
     assert_eq!(play.on(Side::Backend, Completion::Sent(40)), Step::Sent(Side::Backend, 40));
@@ -77,7 +77,7 @@ fn bytes_cross_and_the_next_receive_is_asked_for_at_once() {
 
 #[test]
 fn a_fin_crosses_after_the_bytes_and_leaves_the_other_direction_alone() {
-    let mut play = Play::relaying();
+    let mut play = SessionPlay::relaying();
     play.on(Side::Client, data(1, 5));
     play.expect(&[send(Side::Backend, 1, 0, 5), receive(Side::Client)]);
     play.on(Side::Client, Completion::Ended);
@@ -99,7 +99,7 @@ fn a_fin_crosses_after_the_bytes_and_leaves_the_other_direction_alone() {
 
 #[test]
 fn a_reset_cancels_joins_and_resets_the_other_side() {
-    let mut play = Play::relaying();
+    let mut play = SessionPlay::relaying();
     play.on(Side::Client, data(1, 5));
     play.out.clear();
     play.on(Side::Backend, Completion::ReceiveFailed(Errno::ECONNRESET));
@@ -124,7 +124,7 @@ fn a_reset_cancels_joins_and_resets_the_other_side() {
 
 #[test]
 fn a_refused_connect_is_the_tables_to_retry() {
-    let mut play = Play::connecting();
+    let mut play = SessionPlay::connecting();
     let refused = Completion::Connected(Err(Errno::ECONNREFUSED));
     assert_eq!(play.on(Side::Backend, refused), Step::ConnectFailed(ConnectFault::Refused));
     play.session.drop_backend_leg(&mut play.out);
@@ -138,7 +138,7 @@ fn a_refused_connect_is_the_tables_to_retry() {
 fn an_expired_connect_waits_for_both_words_in_either_order() {
     let canceled = Completion::Connected(Err(Errno::ECANCELED));
     for first_is_the_cancel in [true, false] {
-        let mut play = Play::connecting();
+        let mut play = SessionPlay::connecting();
         play.session.expire_connect(&mut play.out);
         play.expect(&[Action::Cancel { side: Side::Backend, what: Pending::Connect }]);
         let words = [Completion::Canceled, canceled];
@@ -151,7 +151,7 @@ fn an_expired_connect_waits_for_both_words_in_either_order() {
 
 #[test]
 fn a_connect_may_succeed_after_its_deadline() {
-    let mut play = Play::connecting();
+    let mut play = SessionPlay::connecting();
     play.session.expire_connect(&mut play.out);
     play.out.clear();
     assert_eq!(play.on(Side::Backend, Completion::Connected(Ok(()))), Step::Connected);
@@ -162,7 +162,7 @@ fn a_connect_may_succeed_after_its_deadline() {
 
 #[test]
 fn a_starved_flow_waits_in_the_line() {
-    let mut play = Play::relaying();
+    let mut play = SessionPlay::relaying();
     play.on(Side::Client, Completion::Starved);
     play.expect(&[Action::Queue { from: Side::Client }]);
     assert!(play.session.is_starved(Side::Client));
@@ -172,7 +172,7 @@ fn a_starved_flow_waits_in_the_line() {
 
 #[test]
 fn a_kill_while_connecting_joins_the_connect() {
-    let mut play = Play::connecting();
+    let mut play = SessionPlay::connecting();
     play.session.end(By::Operator, Why::Killed, &mut play.out);
     play.expect(&[Action::Cancel { side: Side::Backend, what: Pending::Connect }]);
     play.on(Side::Backend, Completion::Connected(Ok(())));
@@ -188,7 +188,7 @@ fn a_kill_while_connecting_joins_the_connect() {
 #[test]
 fn the_reserve_is_for_flows_whose_sink_takes_bytes() {
     for (room, how) in [(1, 1), (700, 700), (1 << 20, 16 * 1024)] {
-        let mut play = Play::relaying();
+        let mut play = SessionPlay::relaying();
         play.on(Side::Client, Completion::Starved);
         play.out.clear();
         let ask = |leg| {
@@ -204,7 +204,7 @@ fn the_reserve_is_for_flows_whose_sink_takes_bytes() {
 
 #[test]
 fn a_starved_flow_whose_sink_is_full_asks_again_when_it_is_writable() {
-    let mut play = Play::relaying();
+    let mut play = SessionPlay::relaying();
     play.session.lean = true;
     play.on(Side::Client, Completion::Starved);
     play.out.clear();
@@ -222,7 +222,7 @@ fn a_starved_flow_whose_sink_is_full_asks_again_when_it_is_writable() {
 #[test]
 fn while_buffers_are_short_a_flow_holds_one() {
     for (lean, chunks) in [(false, 2), (true, 1)] {
-        let mut play = Play::relaying();
+        let mut play = SessionPlay::relaying();
         play.session.lean = lean;
         for buffer in 0..chunks {
             play.on(Side::Client, data(buffer, 10));
@@ -238,8 +238,9 @@ fn while_buffers_are_short_a_flow_holds_one() {
 
 const READABLE: Ready = Ready { readable: true, writable: false, reset: false, error: None };
 const WRITABLE: Ready = Ready { readable: false, writable: true, reset: false, error: None };
-const DRY: Moved = Moved { received: 0, sent: 0, dry: true, unsure: false, full: false, ..NOTHING };
-const NOTHING: Moved = Moved {
+const DRY: SpliceResult =
+    SpliceResult { received: 0, sent: 0, dry: true, unsure: false, full: false, ..NOTHING };
+const NOTHING: SpliceResult = SpliceResult {
     received: 0,
     sent: 0,
     dry: false,
@@ -250,27 +251,27 @@ const NOTHING: Moved = Moved {
 };
 const PIPE: PipeId = PipeId(3);
 
-impl Play {
+impl SessionPlay {
     /// A session whose upload has just got a pipe.
-    fn bulk() -> Play {
-        let mut play = Play::relaying();
+    fn bulk() -> SessionPlay {
+        let mut play = SessionPlay::relaying();
         play.session.bulk_bytes = 50;
         // The receive that is asked for already is not a large one yet.
         for _ in 0..=crate::flow::BULK_AFTER {
             play.on(Side::Client, data(1, 100));
             play.on(Side::Backend, Completion::Sent(100));
         }
-        let promote = Action::Promote { from: Side::Client, legs: [CLIENT, BACKEND] };
+        let promote = Action::TakePipe { from: Side::Client, legs: [CLIENT, BACKEND] };
         assert!(play.out.as_slice().contains(&promote), "{:?}", play.out);
         play.out.clear();
         play.session.promoted(Side::Client, Some(PIPE), &mut play.out);
-        play.expect(&[Action::Move { from: Side::Client }]);
+        play.expect(&[Action::Splice { from: Side::Client }]);
         play
     }
 
     /// The kernel's answer to the move that was asked for. True if it is counted as refused.
-    fn moved(&mut self, moved: Moved) -> bool {
-        let order = self.session.take_move(Side::Client).expect("a move was asked for");
+    fn moved(&mut self, moved: SpliceResult) -> bool {
+        let order = self.session.take_splice(Side::Client).expect("a move was asked for");
         assert_eq!((order.pipe, order.held), (PIPE, 0));
         self.session.moved(Side::Client, moved, &mut self.out)
     }
@@ -286,15 +287,18 @@ fn watch(side: Side, readable: bool, writable: bool) -> Action {
 
 /// The flow is back in buffers, and a receive is asked what there is.
 const BACK: [Action; 3] = [
-    Action::Return { pipe: PIPE, empty: true },
-    Action::Block { legs: [CLIENT, BACKEND] },
+    Action::ReturnPipe { pipe: PIPE, empty: true },
+    Action::SetBlocking { legs: [CLIENT, BACKEND] },
     Action::Receive { from: Side::Client, leg: CLIENT, how: Receive::AtOnce },
 ];
 
 #[test]
 fn a_pipe_that_says_zero_has_seen_no_end() {
-    let mut play = Play::bulk();
-    assert!(!play.moved(Moved { received: 9, sent: 9, unsure: true, ..NOTHING }), "as at each end");
+    let mut play = SessionPlay::bulk();
+    assert!(
+        !play.moved(SpliceResult { received: 9, sent: 9, unsure: true, ..NOTHING }),
+        "as at each end"
+    );
     play.expect(&BACK);
     // Bytes were there: an urgent one stood before them.
     play.on(Side::Client, data(7, 30));
@@ -307,11 +311,11 @@ fn a_pipe_that_says_zero_has_seen_no_end() {
 
 #[test]
 fn a_pipe_that_finds_nothing_in_a_readable_socket_is_refused() {
-    let mut play = Play::bulk();
+    let mut play = SessionPlay::bulk();
     assert!(!play.moved(DRY), "nothing may have come yet");
     play.expect(&[watch(Side::Client, true, false)]);
     play.ready(Side::Client, READABLE);
-    play.expect(&[Action::Move { from: Side::Client }]);
+    play.expect(&[Action::Splice { from: Side::Client }]);
     assert!(play.moved(DRY));
     play.expect(&BACK);
     // Nothing came of it but a reset: it is one.
@@ -322,7 +326,7 @@ fn a_pipe_that_finds_nothing_in_a_readable_socket_is_refused() {
 
 #[test]
 fn watches_that_tell_in_vain_rest_until_the_next_look() {
-    let mut play = Play::relaying();
+    let mut play = SessionPlay::relaying();
     play.on(Side::Client, data(1, 100));
     play.out.clear();
     play.on(Side::Backend, Completion::SendFailed(Errno::EAGAIN));
@@ -363,16 +367,16 @@ fn an_answer_that_no_peer_can_cause_blames_none() {
         (Errno::EBADF, By::Weir, Why::Local),
         (Errno::EOPNOTSUPP, By::Weir, Why::Local),
     ] {
-        let mut play = Play::relaying();
+        let mut play = SessionPlay::relaying();
         play.on(Side::Client, Completion::ReceiveFailed(errno));
         let wanted = CloseReason { by, during: During::Relaying, why };
         assert_eq!(play.session.phase(), Phase::Closing(wanted), "{errno:?}");
     }
     for errno in [Errno::EAGAIN, Errno::EINTR] {
-        let mut play = Play::relaying();
+        let mut play = SessionPlay::relaying();
         play.on(Side::Client, Completion::ReceiveFailed(errno));
         play.expect(&[watch(Side::Client, true, false)]);
-        let mut play = Play::connecting();
+        let mut play = SessionPlay::connecting();
         let step = play.on(Side::Backend, Completion::Connected(Err(errno)));
         assert_eq!(step, Step::ConnectFailed(ConnectFault::Local), "{errno:?}");
     }

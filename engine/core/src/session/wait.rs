@@ -7,24 +7,24 @@
 use crate::action::{Action, Actions, Pending};
 use crate::base::clock::Now;
 use crate::event::{Errno, Interest, Leg, Ready, Side};
-use crate::flow::{Doubt, Flow, Sink, Source};
+use crate::flow::{Flow, ResetCheck, Sink, Source};
 use crate::limits::FRUITLESS_MAX;
 
 use super::{Phase, Session};
 
 /// What a look at a relaying session has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pulse {
+pub enum Activity {
     /// Something moves, or may soon: look again after a pulse.
-    Beats,
+    Active,
     /// Nothing is in the kernel's hands that needs a look before the idle timeout.
-    Rests,
+    Quiescent,
 }
 
 impl Session {
-    /// A look at a relaying session, about once in `pulse_ms` while something moves.
-    pub fn pulse(&mut self, now: Now, pulse_ms: u32, out: &mut Actions) -> Pulse {
-        if self.moved_at.plus_millis(pulse_ms) <= now {
+    /// A look at a relaying session, about once in `quiescent_after_ms` while something moves.
+    pub fn activity(&mut self, now: Now, quiescent_after_ms: u32, out: &mut Actions) -> Activity {
+        if self.moved_at.plus_millis(quiescent_after_ms) <= now {
             self.park(out);
         }
         let rests = |source| matches!(source, Source::Waiting | Source::Ended);
@@ -32,7 +32,7 @@ impl Session {
             .flows
             .iter()
             .all(|flow| rests(flow.source) && flow.pipe.is_none() && !flow.is_pending());
-        if quiet { Pulse::Rests } else { Pulse::Beats }
+        if quiet { Activity::Quiescent } else { Activity::Active }
     }
 
     /// Takes the receives back, and gives back pipes with nothing in them.
@@ -61,25 +61,31 @@ impl Session {
 
     /// What is doubted most, of both sides.
     #[must_use]
-    pub fn doubt(&self) -> Doubt {
+    pub fn reset_check(&self) -> ResetCheck {
         let receives = |flow: &&Flow| flow.source == Source::Receiving;
-        let doubts = self.flows.iter().filter(receives).map(|flow| flow.doubt);
-        doubts.max().unwrap_or(Doubt::None)
+        let check = self.flows.iter().filter(receives).map(|flow| flow.reset_check);
+        check.max().unwrap_or(ResetCheck::NotNeeded)
     }
 
     /// A look. Where nothing has come since the last one a watch is asked for a reset: it tells
     /// what is so already. Where it has told of one the receive is taken back: what came before the
     /// reset comes first.
-    pub fn dispel_doubts(&mut self, out: &mut Actions) {
+    pub fn probe_for_missed_reset(&mut self, out: &mut Actions) {
         for side in Side::BOTH {
             let flow = &self.flows[side as usize];
-            let doubt = if flow.source == Source::Receiving { flow.doubt } else { Doubt::None };
-            self.flows[side as usize].doubt = match doubt {
-                Doubt::Possible => Doubt::Growing,
-                Doubt::Told if !self.take_back(side, out) => Doubt::Told,
-                Doubt::None | Doubt::Growing | Doubt::Told => Doubt::None,
+            let check = if flow.source == Source::Receiving {
+                flow.reset_check
+            } else {
+                ResetCheck::NotNeeded
             };
-            if doubt == Doubt::Growing {
+            self.flows[side as usize].reset_check = match check {
+                ResetCheck::Armed => ResetCheck::Probing,
+                ResetCheck::Confirmed if !self.take_back(side, out) => ResetCheck::Confirmed,
+                ResetCheck::NotNeeded | ResetCheck::Probing | ResetCheck::Confirmed => {
+                    ResetCheck::NotNeeded
+                }
+            };
+            if check == ResetCheck::Probing {
                 let writable = self.flows[side.other() as usize].sink == Sink::Waiting;
                 let interest = Interest { readable: false, writable };
                 if let Some(leg) = self.legs[side as usize] {
@@ -107,7 +113,7 @@ impl Session {
     /// The leg whose error nobody will be told of unless somebody asks for it: no receive and no
     /// send of this session will meet it.
     #[must_use]
-    pub fn unheard(&self, side: Side) -> Option<Leg> {
+    pub fn unreported_error_leg(&self, side: Side) -> Option<Leg> {
         let deaf = nobody_receives(&self.flows[side as usize]);
         if deaf && self.phase == Phase::Relaying { self.legs[side as usize] } else { None }
     }
@@ -134,7 +140,7 @@ impl Session {
             self.fail(side, ready.error.unwrap_or(Errno::ECONNRESET), out);
             return self.advance(out);
         } else if ready.reset && flow.source == Source::Receiving {
-            flow.doubt = Doubt::Told;
+            flow.reset_check = ResetCheck::Confirmed;
         }
         let sink = &mut self.flows[side.other() as usize].sink;
         if *sink == Sink::Waiting && (ready.writable || ready.reset) {

@@ -2,8 +2,8 @@
 
 use crate::action::Actions;
 use crate::base::clock::Now;
-use crate::event::{Moved, PipeId, Side};
-use crate::session::Move;
+use crate::event::{PipeId, Side, SpliceResult};
+use crate::session::SpliceRequest;
 
 use super::{SessionId, Table};
 
@@ -11,15 +11,15 @@ impl Table {
     /// How many flows have something to move.
     #[must_use]
     pub fn moves(&self) -> u32 {
-        self.moves.len()
+        self.splice_queue.len()
     }
 
     /// The flow that has waited longest with something to move; [`Table::moved`] must follow.
-    pub fn take_move(&mut self) -> Option<(SessionId, Side, Move)> {
-        while let Some(index) = self.moves.pop() {
-            let (id, from) = self.standing(index);
+    pub fn take_splice(&mut self) -> Option<(SessionId, Side, SpliceRequest)> {
+        while let Some(index) = self.splice_queue.pop() {
+            let (id, from) = self.waiter_at(index);
             let session = self.sessions.get_mut(id).expect("the slot is occupied");
-            if let Some(order) = session.take_move(from) {
+            if let Some(order) = session.take_splice(from) {
                 return Some((id, from, order));
             }
         }
@@ -37,15 +37,22 @@ impl Table {
     ) {
         let session = self.sessions.get_mut(id).expect("it asked for a pipe a moment ago");
         if pipe.is_some() {
-            self.meter.totals().promotions += 1;
+            self.counters.totals().promotions += 1;
         }
         session.lean = self.lean;
         session.promoted(from, pipe, out);
-        self.follow(id, now, out);
+        self.apply_own_actions(id, now, out);
     }
 
     /// What became of a move.
-    pub fn moved(&mut self, id: SessionId, from: Side, moved: Moved, now: Now, out: &mut Actions) {
+    pub fn moved(
+        &mut self,
+        id: SessionId,
+        from: Side,
+        moved: SpliceResult,
+        now: Now,
+        out: &mut Actions,
+    ) {
         let session = self.sessions.get_mut(id).expect("its move was taken a moment ago");
         if moved.received > 0 || moved.sent > 0 {
             session.moved_at = now;
@@ -53,22 +60,22 @@ impl Table {
         let backend = session.route.backend.expect("a relaying session has a backend");
         let bytes = match from {
             Side::Backend => {
-                self.meter.received(backend, moved.received);
+                self.counters.received(backend, moved.received);
                 moved.received
             }
             Side::Client => {
-                self.meter.sent(backend, moved.sent);
+                self.counters.sent(backend, moved.sent);
                 moved.sent
             }
         };
-        self.meter.totals().spliced_bytes += u64::from(bytes);
+        self.counters.totals().spliced_bytes += u64::from(bytes);
         session.lean = self.lean;
         if session.moved(from, moved, out) {
-            self.meter.totals().pipes_refused += 1;
+            self.counters.totals().pipes_refused += 1;
         }
         if moved.full {
             self.blocked(id, now);
         }
-        self.follow(id, now, out);
+        self.apply_own_actions(id, now, out);
     }
 }

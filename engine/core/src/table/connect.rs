@@ -61,7 +61,7 @@ impl Table {
         let counts = !session.cut_short;
         self.view.count(backend, false);
         self.view.connect_ends(pool, (backend, is_retry), false, now);
-        self.meter.connect_failed(backend, fault);
+        self.counters.connect_failed(backend, fault);
         if counts {
             self.judge(pool, backend, fault);
         }
@@ -80,7 +80,7 @@ impl Table {
             Verdict::Ejected => {
                 self.ejections.push((self.view.backends()[backend as usize].id, fault));
             }
-            Verdict::Spared => self.meter.spared(pool),
+            Verdict::EjectionVetoed => self.counters.spared(pool),
         }
     }
 
@@ -101,7 +101,7 @@ impl Table {
             MayRetry::Later if now < last => {
                 session.watch_client(out);
                 if session.wait_for_retry(fault) {
-                    self.meter.retry_waits(pool);
+                    self.counters.retry_waits(pool);
                 }
                 let wait_ms = RETRY_WAIT_MS + self.prng.below(RETRY_WAIT_MS + 1);
                 self.wheel.schedule(id.slot, now.plus_millis(wait_ms).min(last));
@@ -139,13 +139,13 @@ impl Table {
                 session.counted_retry = Some(is_retry);
                 self.view.count(picked.backend, true);
                 self.view.connect_begins(pool, picked.backend, is_retry, now);
-                self.meter.picked(pool, is_retry);
+                self.counters.picked(pool, is_retry);
                 out.push(Action::Connect { backend: picked.backend });
             }
             None => match failed {
                 Some(fault) => self.give_up(id, fault, now, out),
                 None => {
-                    self.meter.no_backend(pool);
+                    self.counters.no_backend(pool);
                     self.end(id, By::Weir, Why::NoBackend, now, out);
                 }
             },

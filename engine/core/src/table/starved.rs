@@ -11,7 +11,7 @@ impl Table {
     /// How many flows wait for a buffer.
     #[must_use]
     pub fn starved(&self) -> u32 {
-        self.line.len()
+        self.starved_queue.len()
     }
 
     /// Few buffers are free, or enough again.
@@ -29,8 +29,8 @@ impl Table {
         now: Now,
         out: &mut Actions,
     ) -> Option<(SessionId, Resumed)> {
-        let index = self.line.pop()?;
-        let (id, side) = self.standing(index);
+        let index = self.starved_queue.pop()?;
+        let (id, side) = self.waiter_at(index);
         let session = self.sessions.get_mut(id).expect("the slot is occupied");
         if !session.is_starved(side) || session.phase() != Phase::Relaying {
             return Some((id, Resumed::Blocked));

@@ -16,7 +16,7 @@ use weir_proto::spec::{Admin, BackendSpec, KeepaliveSpec, ListenerSpec, PoolSpec
 
 use super::*;
 use crate::action::{How, Pending};
-use crate::event::{Errno, Interest, Ready, Standing};
+use crate::event::{Errno, Interest, PeerProgress, Ready};
 use crate::limits::{SCANNED_PER_TURN_MAX, TIMERS_PER_TURN_MAX, WATCH_AFTER_MS};
 use crate::session::Phase;
 use crate::view::FAILURES_IN_A_ROW_MAX;
@@ -26,24 +26,24 @@ const RESET: Ready = Ready { readable: true, writable: false, reset: true, error
 const CLIENT: Leg = Leg(10);
 const START: Now = Now { nanos: 1_000_000_000 };
 
-struct Play {
+struct TablePlay {
     table: Table,
     out: Actions,
     now: Now,
     ids: Vec<BackendId>,
     /// What a look finds.
-    standings: [Standing; 2],
+    progress: [PeerProgress; 2],
     kept_alive: Vec<Leg>,
 }
 
-impl Play {
+impl TablePlay {
     /// A table with one listener, one round-robin pool and that many backends.
-    fn new(backends: usize) -> Play {
-        Play::with(backends, 4, |_| {})
+    fn new(backends: usize) -> TablePlay {
+        TablePlay::with(backends, 4, |_| {})
     }
 
     /// The same with that many slots and a changed pool.
-    fn with(backends: usize, slots: u32, change: impl FnOnce(&mut PoolSpec)) -> Play {
+    fn with(backends: usize, slots: u32, change: impl FnOnce(&mut PoolSpec)) -> TablePlay {
         let mut pool = PoolSpec { strategy: Strategy::RoundRobin, ..PoolSpec::default() };
         pool.timeout.connect = Span::from_millis(1000);
         pool.timeout.idle = Span::from_secs(10);
@@ -73,8 +73,8 @@ impl Play {
         let mut table = Table::new(setup);
         table.adopt(&snapshot, START);
         let ids = snapshot.backends().map(|(_, backend)| backend.id).collect();
-        let (standings, kept_alive) = ([Standing::default(); 2], Vec::new());
-        Play { table, out: Actions::default(), now: START, ids, standings, kept_alive }
+        let (progress, kept_alive) = ([PeerProgress::default(); 2], Vec::new());
+        TablePlay { table, out: Actions::default(), now: START, ids, progress, kept_alive }
     }
 
     fn take(&mut self) -> Vec<Action> {
@@ -116,13 +116,13 @@ impl Play {
 
     /// Does what a shard does about looks and keepalive, and leaves the other actions.
     fn answer_look(&mut self, id: SessionId) {
-        let asks = |action: &Action| matches!(action, Action::Look { .. });
+        let asks = |action: &Action| matches!(action, Action::InspectPeers { .. });
         if self.out.as_slice().iter().any(asks) {
-            self.table.looked(id, self.standings, self.now, &mut self.out);
+            self.table.inspected(id, self.progress, self.now, &mut self.out);
         }
         for action in self.take() {
             match action {
-                Action::Look { .. } => {}
+                Action::InspectPeers { .. } => {}
                 Action::KeepAlive { leg, .. } => self.kept_alive.push(leg),
                 other => self.out.push(other),
             }
@@ -138,7 +138,7 @@ impl Play {
 
 #[test]
 fn a_refused_connect_is_tried_on_others_until_the_attempts_are_used_up() {
-    let mut play = Play::new(4);
+    let mut play = TablePlay::new(4);
     let id = play.connecting();
     let mut tried = vec![play.table.session(id).unwrap().route.backend.unwrap()];
     for leg in [12, 13] {
@@ -171,7 +171,7 @@ fn a_refused_connect_is_tried_on_others_until_the_attempts_are_used_up() {
 
 #[test]
 fn without_a_backend_the_client_is_reset_at_once() {
-    let mut play = Play::new(0);
+    let mut play = TablePlay::new(0);
     assert!(play.table.accept(CLIENT, 0, 0, play.now, &mut play.out).is_some());
     let reason = CloseReason { by: By::Weir, during: During::Connecting, why: Why::NoBackend };
     let close = Action::Close { leg: CLIENT, how: How::Reset };
@@ -181,7 +181,7 @@ fn without_a_backend_the_client_is_reset_at_once() {
 
 #[test]
 fn a_connect_that_is_not_answered_is_cancelled_and_tried_elsewhere() {
-    let mut play = Play::new(2);
+    let mut play = TablePlay::new(2);
     let id = play.connecting();
     play.now = START.plus_millis(900);
     assert_eq!(play.on_time(), Some(id));
@@ -197,7 +197,7 @@ fn a_connect_that_is_not_answered_is_cancelled_and_tried_elsewhere() {
 
 #[test]
 fn the_idle_timeout_counts_from_the_last_byte() {
-    let mut play = Play::new(1);
+    let mut play = TablePlay::new(1);
     let id = play.relaying();
     play.now = START.plus_millis(9000);
     let buffer = crate::event::BufferId(0);
@@ -229,7 +229,7 @@ fn the_idle_timeout_counts_from_the_last_byte() {
 
 #[test]
 fn a_side_that_has_ended_is_watched_a_moment_later_and_its_reset_is_passed_on() {
-    let mut play = Play::new(1);
+    let mut play = TablePlay::new(1);
     let id = play.relaying();
     play.on(id, Side::Client, Completion::Ended);
     play.take();
@@ -253,7 +253,7 @@ fn a_side_that_has_ended_is_watched_a_moment_later_and_its_reset_is_passed_on() 
 
 #[test]
 fn a_half_closed_session_has_its_own_shorter_timeout() {
-    let mut play = Play::new(1);
+    let mut play = TablePlay::new(1);
     let id = play.relaying();
     play.now = START.plus_millis(2000);
     play.on(id, Side::Client, Completion::Ended);
@@ -271,7 +271,7 @@ fn a_half_closed_session_has_its_own_shorter_timeout() {
 #[test]
 fn a_mass_of_timers_is_ended_a_bounded_number_a_turn_and_at_once() {
     const MANY: u32 = 3000;
-    let mut play = Play::with(1, MANY, |_| {});
+    let mut play = TablePlay::with(1, MANY, |_| {});
     for _ in 0..MANY {
         let id = play.relaying();
         play.on(id, Side::Client, Completion::Ended);
@@ -300,7 +300,7 @@ fn a_mass_of_timers_is_ended_a_bounded_number_a_turn_and_at_once() {
 
 #[test]
 fn a_kill_passes_over_others_a_bounded_number_a_turn() {
-    let mut play = Play::with(2, 64, |_| {});
+    let mut play = TablePlay::with(2, 64, |_| {});
     for _ in 0..64 {
         play.relaying();
     }
@@ -320,7 +320,7 @@ fn a_kill_passes_over_others_a_bounded_number_a_turn() {
 
 #[test]
 fn a_kill_ends_the_sessions_of_its_backend_and_no_others() {
-    let mut play = Play::new(2);
+    let mut play = TablePlay::new(2);
     let ids = [play.relaying(), play.relaying(), play.relaying(), play.relaying()];
     assert!(play.table.accept(CLIENT, 0, 0, play.now, &mut play.out).is_none(), "4 slots");
     let victim = play.ids[1];

@@ -7,10 +7,10 @@ use crate::action::Action;
 use crate::action::Actions;
 use crate::base::clock::Now;
 use crate::base::wheel::Work;
-use crate::event::{Leg, Ready, Side, Standing};
-use crate::flow::Doubt;
-use crate::limits::{DOUBT_MS, WATCH_AFTER_MS};
-use crate::session::{Attempt, Phase, Pulse, Route, Session};
+use crate::event::{Leg, PeerProgress, Ready, Side};
+use crate::flow::ResetCheck;
+use crate::limits::{RESET_CHECK_MS, WATCH_AFTER_MS};
+use crate::session::{Activity, Attempt, Phase, Route, Session};
 
 use super::{SessionId, Table};
 
@@ -37,8 +37,8 @@ impl Table {
                 Phase::Connecting(Attempt::Waiting(fault)) => self.retry(id, fault, now, out),
                 Phase::Relaying => {
                     let due = patient_until(session, now).0;
-                    if due <= now || session.wants_look(now, self.tuning.pulse_ms) {
-                        session.ask_look(now, out);
+                    if due <= now || session.inspection_due(now, self.tuning.quiescent_after_ms) {
+                        session.ask_inspection(now, out);
                     } else {
                         self.attend(id, now, out);
                     }
@@ -52,8 +52,14 @@ impl Table {
         }
     }
 
-    /// How both peers of a session stand: what [`Action::Look`] has asked.
-    pub fn looked(&mut self, id: SessionId, standings: [Standing; 2], now: Now, out: &mut Actions) {
+    /// How both peers of a session stand: what [`Action::InspectPeers`] has asked.
+    pub fn inspected(
+        &mut self,
+        id: SessionId,
+        progress: [PeerProgress; 2],
+        now: Now,
+        out: &mut Actions,
+    ) {
         let session = self.sessions.get_mut(id).expect("it asked a moment ago");
         let Route { listener, pool, .. } = session.route;
         let keepalive = [
@@ -61,11 +67,11 @@ impl Table {
             self.view.pools()[usize::from(pool)].keepalive,
         ];
         for side in Side::BOTH {
-            session.looked(side, standings[side as usize], now);
+            session.inspected(side, progress[side as usize], now);
         }
         for side in Side::BOTH {
             let silence_ms = keepalive[side as usize].silence_ms();
-            let why = session.gives_up(side, standings[side as usize], silence_ms, now);
+            let why = session.gives_up(side, progress[side as usize], silence_ms, now);
             if let Some(why) = why {
                 return self.end(id, side.by(), why, now, out);
             }
@@ -84,16 +90,16 @@ impl Table {
         let due = patient_until(session, now).0;
         session.unmute(out);
         let deaf = session.is_half_closed() || session.is_blocked();
-        let beat_ms = match session.pulse(now, self.tuning.pulse_ms, out) {
+        let beat_ms = match session.activity(now, self.tuning.quiescent_after_ms, out) {
             // What was sent since the last look may wait.
-            Pulse::Rests if !session.owes() => None,
-            Pulse::Rests | Pulse::Beats => Some(self.tuning.pulse_ms),
+            Activity::Quiescent if !session.has_unacked() => None,
+            Activity::Quiescent | Activity::Active => Some(self.tuning.quiescent_after_ms),
         };
-        let look_ms = session.look_again_ms(now, self.tuning.pulse_ms).or(beat_ms);
+        let look_ms = session.inspect_again_ms(now, self.tuning.quiescent_after_ms).or(beat_ms);
         let mut next = look_ms.map_or(due, |ms| due.min(now.plus_millis(ms)));
-        session.dispel_doubts(out);
-        if session.doubt() != Doubt::None {
-            next = next.min(now.plus_millis(DOUBT_MS));
+        session.probe_for_missed_reset(out);
+        if session.reset_check() != ResetCheck::NotNeeded {
+            next = next.min(now.plus_millis(RESET_CHECK_MS));
         }
         if deaf {
             session.watch(out);
@@ -102,13 +108,18 @@ impl Table {
     }
 
     /// A multishot receive goes on: if it stays quiet, somebody must look for a reset.
-    pub(super) fn doubt(&mut self, id: SessionId, now: Now) {
+    pub(super) fn reset_check(&mut self, id: SessionId, now: Now) {
         let relaying = |it: &&Session| it.phase() == Phase::Relaying;
-        match self.sessions.get(id).filter(relaying).map_or(Doubt::None, Session::doubt) {
-            Doubt::None => {}
-            Doubt::Told => self.wheel.schedule_sooner(id.slot, now),
-            Doubt::Possible | Doubt::Growing => {
-                self.wheel.schedule_sooner(id.slot, now.plus_millis(DOUBT_MS));
+        match self
+            .sessions
+            .get(id)
+            .filter(relaying)
+            .map_or(ResetCheck::NotNeeded, Session::reset_check)
+        {
+            ResetCheck::NotNeeded => {}
+            ResetCheck::Confirmed => self.wheel.schedule_sooner(id.slot, now),
+            ResetCheck::Armed | ResetCheck::Probing => {
+                self.wheel.schedule_sooner(id.slot, now.plus_millis(RESET_CHECK_MS));
             }
         }
     }
@@ -133,8 +144,8 @@ impl Table {
 
     /// The leg behind news of a reset, if its error must be asked for before [`Table::on_ready`].
     #[must_use]
-    pub fn unheard(&self, id: SessionId, side: Side) -> Option<Leg> {
-        self.sessions.get(id)?.unheard(side)
+    pub fn unreported_error_leg(&self, id: SessionId, side: Side) -> Option<Leg> {
+        self.sessions.get(id)?.unreported_error_leg(side)
     }
 
     /// A watched leg has news. Old news of a session that is over is ignored: unlike an operation,
@@ -151,15 +162,16 @@ impl Table {
         session.lean = self.lean;
         session.on_ready(side, ready, out);
         if session.phase() == Phase::Relaying {
-            let next = patient_until(session, now).0.min(now.plus_millis(self.tuning.pulse_ms));
+            let next =
+                patient_until(session, now).0.min(now.plus_millis(self.tuning.quiescent_after_ms));
             self.wheel.schedule_sooner(id.slot, next);
             if session.is_muted() {
-                self.meter.totals().fruitless_watches += u64::from(session.has_gone_mute());
+                self.counters.totals().fruitless_watches += u64::from(session.has_gone_mute());
                 self.wheel.schedule_sooner(id.slot, now.plus_millis(WATCH_AFTER_MS));
             }
-            self.doubt(id, now);
+            self.reset_check(id, now);
         }
-        self.follow(id, now, out);
+        self.apply_own_actions(id, now, out);
     }
 
     /// When [`Table::on_time`] should be asked next.
@@ -171,7 +183,8 @@ impl Table {
 
 /// When a session is to be given up, if nothing changes; and what that is called, unless it is up
 /// to the side that takes nothing (`Session::gives_up`). While bytes wait for a side no other
-/// timeout runs: they are not delivered, so the session is neither idle nor half closed in peace.
+/// timeout runs: they are not delivered, so the session is neither idle nor half closed
+/// undisturbed.
 fn patient_until(session: &Session, now: Now) -> (Now, Option<Why>) {
     if let Some(at) = session.stalled_at(now) {
         return (at, None);

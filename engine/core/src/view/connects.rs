@@ -3,7 +3,7 @@
 //! Two kinds of backends get less than their share. One that has begun to get sessions beside
 //! others, or gets them again, a moment ago: its share grows with time (*slow start*). One that too
 //! many connects wait for while none succeeds: it gets nothing until one does, or until the
-//! deadlines of the connects have ejected it (*stuck*). Both get sessions all the same if there is
+//! deadlines of the connects have ejected it (*stuck*). Both get sessions anyway if there is
 //! nobody else.
 
 use alloc::vec::Vec;
@@ -36,7 +36,7 @@ impl View {
     ) -> Option<Picked> {
         let View { pools, backends, .. } = self;
         let pool = &mut pools[usize::from(pool)];
-        // Panic doubts the health checks, a refusal is a fact: who was refused goes to one that is
+        // Panic check the health checks, a refusal is a fact: who was refused goes to one that is
         // up.
         let confirmed = (pool.panic && !tried.is_empty())
             .then(|| pool.pick_up(backends, (key, tried), prng))

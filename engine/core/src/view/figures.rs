@@ -14,7 +14,7 @@ use crate::limits::STUCK_CONNECTS;
 pub struct Figures {
     pub id: BackendId,
     /// Sessions of all other shards, as control last said.
-    pub elsewhere: u32,
+    pub remote_sessions: u32,
     pub health: BackendHealth,
     /// Connects that failed in a row.
     pub failures: u8,
@@ -52,7 +52,7 @@ impl BackendView {
     fn figures(&self) -> Figures {
         Figures {
             id: self.id,
-            elsewhere: self.elsewhere,
+            remote_sessions: self.remote_sessions,
             health: self.health,
             failures: self.failures,
             waiting: self.waiting,

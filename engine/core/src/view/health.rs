@@ -20,7 +20,7 @@ pub enum Verdict {
     /// It has just been ejected: control must be told, or nobody would ever bring it back.
     Ejected,
     /// It would have been ejected, but more than half of the pool would have been down then.
-    Spared,
+    EjectionVetoed,
 }
 
 impl View {
@@ -63,7 +63,7 @@ impl View {
         if self.backends[slot].is_member && (members - up + 1) * 2 > members {
             // Once for each row of failures, not for each failure.
             let first = failures == FAILURES_IN_A_ROW_MAX;
-            return if first { Verdict::Spared } else { Verdict::Noted };
+            return if first { Verdict::EjectionVetoed } else { Verdict::Noted };
         }
         self.backends[slot].health = BackendHealth::Down;
         self.changed(slot);
@@ -87,12 +87,12 @@ impl View {
     /// A backend's health has changed.
     fn changed(&mut self, slot: usize) {
         if let Some((pool, _)) = self.backends[slot].place {
-            self.settle(usize::from(pool));
+            self.recompute_eligibility(usize::from(pool));
         }
     }
 
-    /// Works out anew whether the pool is in panic, and who may be picked.
-    pub(super) fn settle(&mut self, pool: usize) {
+    /// Works out again whether the pool is in panic, and who may be picked.
+    pub(super) fn recompute_eligibility(&mut self, pool: usize) {
         let (up, members) = self.members(pool);
         let pool = &mut self.pools[pool];
         pool.panic = panics(pool.panic_below, up, members);

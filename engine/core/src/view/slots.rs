@@ -8,7 +8,7 @@ use weir_proto::ids::{BackendId, ListenerId, PoolId};
 use super::{BackendView, ListenerView, PoolView};
 
 /// What has a slot: an object of the snapshot, or one of the past that sessions still count on.
-pub(super) trait Row {
+pub(super) trait Occupant {
     type Id: Ord + Copy;
     fn id(&self) -> Self::Id;
     fn sessions(&self) -> u32;
@@ -16,7 +16,7 @@ pub(super) trait Row {
     fn leave(&mut self);
 }
 
-impl Row for BackendView {
+impl Occupant for BackendView {
     type Id = BackendId;
     fn id(&self) -> BackendId {
         self.id
@@ -29,7 +29,7 @@ impl Row for BackendView {
     }
 }
 
-impl Row for PoolView {
+impl Occupant for PoolView {
     type Id = PoolId;
     fn id(&self) -> PoolId {
         self.id
@@ -42,7 +42,7 @@ impl Row for PoolView {
     }
 }
 
-impl Row for ListenerView {
+impl Occupant for ListenerView {
     type Id = ListenerId;
     fn id(&self) -> ListenerId {
         self.id
@@ -65,7 +65,7 @@ pub(super) struct Slots<Id> {
 }
 
 impl<Id: Ord + Copy> Slots<Id> {
-    pub(super) fn new<R: Row<Id = Id>>(
+    pub(super) fn new<R: Occupant<Id = Id>>(
         rows: &mut [R],
         coming: impl Iterator<Item = Id>,
     ) -> Slots<Id> {

@@ -112,7 +112,7 @@ fn the_least_loaded_is_picked_with_the_load_elsewhere() {
     let slot =
         |view: &View, name| u32::try_from(view.backend_slot(config.id(name)).unwrap()).unwrap();
     let (b1, b2) = (slot(&view, "b1"), slot(&view, "b2"));
-    view.set_elsewhere(config.id("b1"), 5);
+    view.set_remote_sessions(config.id("b1"), 5);
     for _ in 0..5 {
         assert_eq!(pick(&mut view), Some(b2));
         view.count(b2, true);
@@ -165,7 +165,7 @@ fn ejections_leave_at_least_half_of_the_pool() {
         }
         let times = |which| verdicts.iter().filter(|verdict| **verdict == which).count();
         assert_eq!(times(Verdict::Ejected), ejected, "of {count}");
-        assert_eq!(times(Verdict::Spared), count as usize - ejected, "each once");
+        assert_eq!(times(Verdict::EjectionVetoed), count as usize - ejected, "each once");
         assert!(!view.pools()[0].is_in_panic(), "half is not fewer than half");
     }
 }

@@ -28,16 +28,16 @@ const MISSED_MAX: usize = 1;
 const LEFT_OUT: [&str; 3] = ["docs/", "packaging/", "scripts/"];
 
 #[derive(Debug)]
-struct Asked {
+struct MutantArgs {
     seeds: u64,
     seconds: u64,
     jobs: usize,
     names: Vec<String>,
 }
 
-fn parse(mut words: impl Iterator<Item = String>) -> Option<Asked> {
+fn parse(mut words: impl Iterator<Item = String>) -> Option<MutantArgs> {
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut asked = Asked { seeds: 10_000, seconds: 60, jobs, names: Vec::new() };
+    let mut asked = MutantArgs { seeds: 10_000, seconds: 60, jobs, names: Vec::new() };
     while let Some(word) = words.next() {
         let mut number = || words.next()?.parse::<u64>().ok();
         match word.as_str() {
@@ -67,7 +67,7 @@ fn main() -> ExitCode {
 }
 
 /// True if enough of the bugs are found.
-fn gate(asked: &Asked) -> Result<bool, String> {
+fn gate(asked: &MutantArgs) -> Result<bool, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let all = mutants::load(&root.join("engine/sim/mutants"))?;
     if let Some(name) = asked.names.iter().find(|name| !all.iter().any(|it| it.name == **name)) {
@@ -90,7 +90,7 @@ fn gate(asked: &Asked) -> Result<bool, String> {
 }
 
 /// Runs each of them, some at once; how many are found.
-fn run_all(program: &Path, todo: &[(u16, &Mutation)], asked: &Asked) -> usize {
+fn run_all(program: &Path, todo: &[(u16, &Mutation)], asked: &MutantArgs) -> usize {
     let queue = Mutex::new(todo.iter());
     let found = Mutex::new(0);
     let work = || loop {

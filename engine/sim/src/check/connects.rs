@@ -12,7 +12,7 @@ use weir_proto::spec::Admin;
 use super::Ledger;
 use crate::kernel::{Key, is_local};
 
-/// Failed connects in a row that eject a backend (features.md).
+/// Failed connects in a row that eject a backend (docs/operating.md).
 const FAILURES_MAX: u32 = 3;
 
 impl Ledger {
@@ -58,8 +58,8 @@ impl Ledger {
         };
         let version = self.version();
         let attempt = self.attempts.entry(session).or_default();
-        // Another version numbers the backends of a pool anew: what was tried is then not known for
-        // sure.
+        // Another version numbers the backends of a pool again: what was tried is then not known
+        // for sure.
         if attempt.version != version {
             attempt.tried.clear();
         }

@@ -14,7 +14,7 @@ use super::Ledger;
 #[derive(Debug, Default)]
 pub(super) struct Said {
     /// Sessions of the other shards.
-    elsewhere: BTreeMap<BackendId, u32>,
+    remote_sessions: BTreeMap<BackendId, u32>,
     recovered: BTreeMap<BackendId, Recovered>,
 }
 
@@ -31,7 +31,7 @@ impl Said {
     pub(super) fn load(&mut self, list: &[(BackendId, u32)], snapshot: Option<&Snapshot>) {
         let Some(snapshot) = snapshot else { return };
         let known = |id: BackendId| snapshot.backends().any(|(_, backend)| backend.id == id);
-        self.elsewhere.extend(list.iter().copied().filter(|(id, _)| known(*id)));
+        self.remote_sessions.extend(list.iter().copied().filter(|(id, _)| known(*id)));
     }
 
     /// Control says of a backend that was `before` what it is now.
@@ -62,15 +62,15 @@ impl Said {
 
     pub(super) fn adopt(&mut self, before: Option<&Snapshot>, after: &Snapshot, now: u64) {
         let begins = super::shares::begins(before, after);
-        let (mut elsewhere, mut recovered) = (BTreeMap::new(), BTreeMap::new());
+        let (mut remote_sessions, mut recovered) = (BTreeMap::new(), BTreeMap::new());
         for (_, backend) in after.backends() {
-            elsewhere.extend(self.elsewhere.get_key_value(&backend.id));
+            remote_sessions.extend(self.remote_sessions.get_key_value(&backend.id));
             recovered.extend(self.recovered.get_key_value(&backend.id));
             if begins.contains(&backend.id) {
                 recovered.insert(backend.id, Recovered { at: now, ramp_ms: u64::MAX });
             }
         }
-        (self.elsewhere, self.recovered) = (elsewhere, recovered);
+        (self.remote_sessions, self.recovered) = (remote_sessions, recovered);
         self.follow(after);
     }
 
@@ -114,9 +114,9 @@ impl Ledger {
 
     fn check_backend(&self, figures: Figures, now: u64) -> Result<(), String> {
         let id = figures.id;
-        let elsewhere = self.said.elsewhere.get(&id).copied().unwrap_or(0);
-        if figures.elsewhere != elsewhere {
-            let known = figures.elsewhere;
+        let elsewhere = self.said.remote_sessions.get(&id).copied().unwrap_or(0);
+        if figures.remote_sessions != elsewhere {
+            let known = figures.remote_sessions;
             return Err(format!("backend {id} has {known} remote sessions; {elsewhere} were told"));
         }
         if !figures.is_stuck_as_it_should() {

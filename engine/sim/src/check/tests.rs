@@ -51,7 +51,7 @@ fn begun(slow_starts_ms: &[usize]) -> (Ledger, Config) {
     (ledger, config)
 }
 
-/// Gives the newest backend so many sessions in a row.
+/// Gives the newest backend N sessions in a row.
 fn picks(ledger: &mut Ledger, config: &Config, count: u32, now: u64) -> Result<(), String> {
     let pool = &config.snapshot.pools[0];
     (0..count).try_for_each(|_| ledger.shares.picked(pool, config.newest(), now))

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use weir_core::event::{Chunk, Completion, Errno, Leg, Side};
-use weir_core::session::Move;
+use weir_core::session::SpliceRequest;
 use weir_core::table::SessionId;
 use weir_engine::io::{Kind, Op, Outcome, Token};
 
 use super::{CONNS, Heard, Host, Piece, Step};
-use crate::chance::Chance;
 use crate::faults::Swarm;
 use crate::kernel::Kernel;
 use crate::net::{ConnId, Mode, Read};
+use crate::rng::Rng;
 
 /// The descriptor that stands for the bound socket.
 const BOUND: i32 = 77;
@@ -24,7 +24,7 @@ pub(super) const SPLICE_BYTES: u32 = 1 << 20;
 
 /// One connection of the script, in the model.
 #[derive(Clone, Debug, Default)]
-struct Place {
+struct ModelConn {
     leg: Option<Leg>,
     conn: Option<ConnId>,
     /// It has arrived and nobody has accepted it.
@@ -39,7 +39,7 @@ struct Place {
 pub(super) struct Model {
     kernel: Kernel,
     listener: Leg,
-    places: Vec<Place>,
+    places: Vec<ModelConn>,
     pieces: BTreeMap<Piece, Chunk>,
     heard: Vec<Heard>,
 }
@@ -87,7 +87,7 @@ fn listens_at() -> SocketAddr {
 }
 
 impl Model {
-    pub(super) fn new(buffers: u16, mut chance: Chance) -> Model {
+    pub(super) fn new(buffers: u16, mut rng: Rng) -> Model {
         let swarm = Swarm {
             buffers,
             buffer_size: 32_768,
@@ -98,18 +98,18 @@ impl Model {
             late_cancels: 200,
             aborted_accepts: 200,
             reorders: 300,
-            ..Swarm::draw(&mut chance).calm()
+            ..Swarm::draw(&mut rng).calm()
         };
-        let mut kernel = Kernel::new(chance, swarm, false);
+        let mut kernel = Kernel::new(rng, swarm, false);
         kernel.bound.insert(BOUND, listens_at());
         // Scripts reset what they like.
         kernel.stopping = true;
         let listener = kernel.listen(BOUND).expect("it is bound");
-        let places = vec![Place::default(); CONNS];
+        let places = vec![ModelConn::default(); CONNS];
         Model { kernel, listener, places, pieces: BTreeMap::new(), heard: Vec::new() }
     }
 
-    /// Does the steps, lets the kernel answer what it can, in an order of chance's; what was heard.
+    /// Does the steps, lets the kernel answer what it can, in an order of rng's; what was heard.
     /// `real` is what the real kernel said: the windows of narrow connections follow it, and if
     /// something comes `late`, how much.
     ///
@@ -120,13 +120,13 @@ impl Model {
         steps: &[Step],
         real: &[Heard],
         late: bool,
-        chance: Chance,
+        rng: Rng,
     ) -> Result<Vec<Heard>, String> {
-        self.kernel.chance = chance;
+        self.kernel.rng = rng;
         self.lose_as(real);
         for step in steps {
             self.act(*step);
-            if self.kernel.chance.hits(100) {
+            if self.kernel.rng.hits(100) {
                 self.kernel.step();
             }
         }
@@ -141,7 +141,7 @@ impl Model {
             up.bytes.extend(tail);
             up.fin = fin;
         }
-        for _ in 0..self.kernel.chance.below(6) {
+        for _ in 0..self.kernel.rng.below(6) {
             self.kernel.step();
         }
         while self.kernel.step_all() {}
@@ -166,7 +166,7 @@ impl Model {
             let Heard::Received((number, _), length, _) = *heard else { continue };
             let Some(id) = self.places[number].conn else { continue };
             let up = &mut self.kernel.net.conns[id].up;
-            let arrived = usize::from(length) + usize::from(self.kernel.chance.flip());
+            let arrived = usize::from(length) + usize::from(self.kernel.rng.flip());
             let tail = up.bytes.split_off(arrived.min(up.bytes.len()));
             held_back.push((id, tail, std::mem::take(&mut up.fin)));
         }
@@ -218,8 +218,8 @@ impl Model {
             Step::Send(conn, piece) => self.places[conn].sending = Some(piece),
             Step::Connect(conn, host) => self.connect(conn, host),
             Step::Arrive(conn) => {
-                let mut chance = self.kernel.chance.fork();
-                let id = self.kernel.net.arrive(listens_at(), WIDE, &mut chance);
+                let mut rng = self.kernel.rng.fork();
+                let id = self.kernel.net.arrive(listens_at(), WIDE, &mut rng);
                 self.places[conn].conn = id;
                 self.places[conn].queued = true;
             }
@@ -259,14 +259,14 @@ impl Model {
         let conns = [from, to].map(|conn| self.places[conn].conn.expect("both are connected"));
         self.kernel.net.conns[conns[0]].partner = Some(conns[1]);
         let pipe = self.kernel.take_pipe().expect("one at a time");
-        let order = Move { from: self.leg(from), pipe, held: 0, to: self.leg(to) };
-        let moved = self.kernel.splice(order, SPLICE_BYTES);
+        let request = SpliceRequest { from: self.leg(from), pipe, held: 0, to: self.leg(to) };
+        let moved = self.kernel.splice(request, SPLICE_BYTES);
         self.kernel.return_pipe(pipe, moved.received == moved.sent);
         self.heard.push(Heard::moved([from, to], &moved));
     }
 
     fn act_as_peer(&mut self, step: Step) {
-        let mut chance = self.kernel.chance.fork();
+        let mut rng = self.kernel.rng.fork();
         let number = match step {
             Step::PeerSend(conn, _)
             | Step::PeerUrgent(conn)
@@ -284,8 +284,8 @@ impl Model {
             }
             Step::PeerUrgent(_) if conn.peer_write(1) == Some(1) => conn.peer_marks(),
             Step::PeerFin(_) => conn.peer_finish(),
-            Step::PeerReset(_) => conn.peer_abort(&mut chance),
-            Step::PeerClose(_) => conn.peer_close(&mut chance),
+            Step::PeerReset(_) => conn.peer_abort(&mut rng),
+            Step::PeerClose(_) => conn.peer_close(&mut rng),
             // A narrow peer has nothing yet: the real kernel said so.
             Step::PeerRead(_, 0) => {}
             Step::PeerRead(_, count) => match conn.peer_read(count, &mut Vec::new(), 0) {

@@ -11,21 +11,21 @@ use rustix::net::{AddressFamily, SendFlags, SocketType, sockopt as options};
 use weir_core::action::How;
 use weir_core::base::clock::Now;
 use weir_core::event::{Chunk, Completion, Errno, Leg};
-use weir_core::session::Move;
+use weir_core::session::SpliceRequest;
 use weir_engine::io::{Io, Kind, Op, Outcome, Token};
 use weir_engine::mailbox::{Inbox, Mailbox};
 use weir_engine::ring::{Ring, RingSetup};
 
 use super::model::{SPLICE_BYTES, asks, token};
 use super::{CONNS, Heard, Host, Piece, Step};
-use crate::chance::{first_difference, write_stream};
+use crate::rng::{first_difference, write_stream};
 
 /// After so long without an answer a batch is taken to be over.
 const QUIET_NS: u64 = 150_000;
 
 /// The peer of one connection.
 #[derive(Debug, Default)]
-struct Peer {
+struct RealPeer {
     /// Where it listens; a client does not.
     listener: Option<TcpListener>,
     /// Keeps a port closed, or a backlog full.
@@ -39,7 +39,7 @@ struct Peer {
 
 /// One connection of the script.
 #[derive(Debug, Default)]
-struct Place {
+struct RealConn {
     leg: Option<Leg>,
     queued: bool,
     narrow: bool,
@@ -49,7 +49,7 @@ struct Place {
     sending: Option<Piece>,
     /// What was sent: whose stream, from where, how much.
     sent: Vec<(usize, usize, usize)>,
-    peer: Peer,
+    peer: RealPeer,
 }
 
 /// A piece that is held: its bytes, and where they are from.
@@ -82,7 +82,7 @@ pub(super) struct Real<'k> {
     ring: &'k mut Ring,
     listener: Leg,
     address: SocketAddr,
-    places: Vec<Place>,
+    places: Vec<RealConn>,
     pieces: BTreeMap<Piece, Held>,
     heard: Vec<Heard>,
 }
@@ -106,7 +106,7 @@ impl Real<'_> {
         let (socket, address) = bound()?;
         let refused = |errno: Errno| io::Error::from_raw_os_error(errno.0);
         let listener = ring.listen(socket).map_err(refused)?;
-        let places = (0..CONNS).map(|_| Place::default()).collect();
+        let places = (0..CONNS).map(|_| RealConn::default()).collect();
         let (pieces, heard) = (BTreeMap::new(), Vec::new());
         Ok(Real { ring, listener, address, places, pieces, heard })
     }
@@ -204,8 +204,8 @@ impl Real<'_> {
 
     fn splice(&mut self, from: usize, to: usize) {
         let pipe = self.ring.take_pipe().expect("one at a time");
-        let order = Move { from: self.leg(from), pipe, held: 0, to: self.leg(to) };
-        let moved = self.ring.splice(order, SPLICE_BYTES);
+        let request = SpliceRequest { from: self.leg(from), pipe, held: 0, to: self.leg(to) };
+        let moved = self.ring.splice(request, SPLICE_BYTES);
         self.ring.return_pipe(pipe, moved.received == moved.sent);
         let offset = self.places[from].offset;
         self.places[from].offset += moved.received as usize;
@@ -324,7 +324,7 @@ impl Real<'_> {
     }
 }
 
-impl Place {
+impl RealConn {
     fn attend(&mut self, stream: TcpStream) {
         stream.set_nonblocking(true).expect("a socket can be made non-blocking");
         stream.set_nodelay(true).expect("TCP has it");

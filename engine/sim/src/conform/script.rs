@@ -8,7 +8,7 @@ use weir_engine::io::Kind;
 
 use super::model::side;
 use super::{CONNS, Heard, Host, Piece, Step};
-use crate::chance::Chance;
+use crate::rng::Rng;
 
 /// Batches before a script comes to its end.
 const BATCHES_MAX: usize = 14;
@@ -33,7 +33,7 @@ enum Stage {
 
 /// What the script knows of a connection.
 #[derive(Clone, Debug, Default)]
-struct Place {
+struct ScriptConn {
     stage: Stage,
     narrow: bool,
     connecting: bool,
@@ -53,7 +53,7 @@ struct Place {
     down: usize,
 }
 
-impl Place {
+impl ScriptConn {
     fn in_flight(&self) -> bool {
         self.connecting || self.receiving || self.sending.is_some() || self.canceling > 0
     }
@@ -67,8 +67,8 @@ impl Place {
 #[derive(Debug)]
 pub(super) struct Script {
     pub(super) buffers: u16,
-    chance: Chance,
-    places: Vec<Place>,
+    rng: Rng,
+    places: Vec<ScriptConn>,
     /// Bytes that are left of each piece.
     pieces: BTreeMap<Piece, usize>,
     accepts: usize,
@@ -82,19 +82,19 @@ pub(super) struct Script {
 }
 
 impl Script {
-    pub(super) fn new(mut chance: Chance) -> Script {
-        let fills = chance.below(4) == 0;
+    pub(super) fn new(mut rng: Rng) -> Script {
+        let fills = rng.below(4) == 0;
         Script {
-            buffers: if fills { 8 } else { chance.pick(&[2, 2, 4, 8]) },
+            buffers: if fills { 8 } else { rng.pick(&[2, 2, 4, 8]) },
             fills,
-            places: vec![Place::default(); CONNS],
+            places: vec![ScriptConn::default(); CONNS],
             pieces: BTreeMap::new(),
             accepts: 0,
             canceling_accepts: 0,
             fenced: false,
-            batches: chance.between(3, BATCHES_MAX),
+            batches: rng.between(3, BATCHES_MAX),
             ending: 0,
-            chance,
+            rng,
         }
     }
 
@@ -111,7 +111,7 @@ impl Script {
     fn some(&mut self) -> Vec<Step> {
         self.batches -= 1;
         let mut steps = Vec::new();
-        for _ in 0..self.chance.between(1, 8) {
+        for _ in 0..self.rng.between(1, 8) {
             let drawn = self.draw();
             steps.extend(drawn.inspect(|step| self.did(*step)));
         }
@@ -125,7 +125,7 @@ impl Script {
         match self.ending {
             // Narrow peers read on, so that sends which wait can go on.
             1..=3 => {
-                let narrow = |place: &Place| place.narrow && place.has_peer();
+                let narrow = |place: &ScriptConn| place.narrow && place.has_peer();
                 let numbers = (0..CONNS).filter(|number| narrow(&self.places[*number]));
                 steps.extend(numbers.map(|number| Step::PeerRead(number, 200_000)));
             }
@@ -156,8 +156,9 @@ impl Script {
             }
             6 => {
                 // Those that were open know their end now, those that were queued are reset.
-                let had_peer = |place: &Place| place.was_open || place.stage == Stage::Queued;
-                let reads = |place: &&Place| !place.narrow && !place.peer_gone && had_peer(place);
+                let had_peer = |place: &ScriptConn| place.was_open || place.stage == Stage::Queued;
+                let reads =
+                    |place: &&ScriptConn| !place.narrow && !place.peer_gone && had_peer(place);
                 let numbers = (0..CONNS).filter(|number| reads(&&self.places[*number]));
                 steps.extend(numbers.map(|number| Step::PeerRead(number, 200_000)));
             }
@@ -170,9 +171,9 @@ impl Script {
     }
 
     fn draw(&mut self) -> Option<Step> {
-        let mut conn = self.chance.below(CONNS);
+        let mut conn = self.rng.below(CONNS);
         if self.fills {
-            conn = self.chance.pick(&[1, 1, 1, 3, 3, 3, conn]);
+            conn = self.rng.pick(&[1, 1, 1, 3, 3, 3, conn]);
         }
         let place = self.places[conn].clone();
         match place.stage {
@@ -188,17 +189,17 @@ impl Script {
                 let host = match conn {
                     1 if self.fills => Host::Narrow,
                     3 if self.fills => Host::Listens,
-                    _ => self.chance.pick(&hosts),
+                    _ => self.rng.pick(&hosts),
                 };
                 Some(Step::Connect(conn, host))
             }
             Stage::Unused => self.draw_accept(conn),
-            Stage::Connecting if self.chance.below(3) == 0 => self.draw_cancel(conn, &place),
+            Stage::Connecting if self.rng.below(3) == 0 => self.draw_cancel(conn, &place),
             Stage::Connecting => None,
-            Stage::Queued if self.chance.below(3) == 0 => self.draw_accept(conn),
+            Stage::Queued if self.rng.below(3) == 0 => self.draw_accept(conn),
             Stage::Queued => self.draw_peer(conn, &place),
             Stage::Failed => Some(Step::Close(conn, How::Reset)),
-            Stage::Open if self.chance.below(if place.narrow { 20 } else { 5 }) < 2 => {
+            Stage::Open if self.rng.below(if place.narrow { 20 } else { 5 }) < 2 => {
                 self.draw_peer(conn, &place)
             }
             Stage::Open => self.draw_operation(conn, &place),
@@ -211,17 +212,17 @@ impl Script {
 
     fn draw_accept(&mut self, conn: usize) -> Option<Step> {
         let somebody_waits = self.places.iter().any(|place| place.stage == Stage::Queued);
-        match self.chance.below(8) {
+        match self.rng.below(8) {
             _ if self.fenced => None,
             0..4 if !somebody_waits => Some(Step::Arrive(conn)),
             4..7 if self.accepts < ACCEPTS_MAX => Some(Step::Accept),
             7 if self.accepts > 0 && self.canceling_accepts == 0 => Some(Step::CancelAccepts),
-            7 if self.chance.below(4) == 0 => Some(Step::Fence),
+            7 if self.rng.below(4) == 0 => Some(Step::Fence),
             _ => None,
         }
     }
 
-    fn draw_cancel(&mut self, conn: usize, place: &Place) -> Option<Step> {
+    fn draw_cancel(&mut self, conn: usize, place: &ScriptConn) -> Option<Step> {
         let kinds = [
             (place.connecting, Kind::Connect),
             (place.receiving, Kind::Receive),
@@ -231,19 +232,19 @@ impl Script {
             .into_iter()
             .filter(|(pending, kind)| *pending && !place.cancel_sent[*kind as usize]);
         let kinds: Vec<Kind> = kinds.map(|(_, kind)| kind).collect();
-        (!kinds.is_empty()).then(|| Step::Cancel(conn, self.chance.pick(&kinds)))
+        (!kinds.is_empty()).then(|| Step::Cancel(conn, self.rng.pick(&kinds)))
     }
 
-    fn draw_peer(&mut self, conn: usize, place: &Place) -> Option<Step> {
+    fn draw_peer(&mut self, conn: usize, place: &ScriptConn) -> Option<Step> {
         if !place.has_peer() {
             return None;
         }
-        match self.chance.below(20) {
+        match self.rng.below(20) {
             7 | 8 if !place.peer_fin && !place.narrow && place.up < UNREAD_MAX => {
                 Some(Step::PeerUrgent(conn))
             }
             0..9 if !place.peer_fin && place.up < UNREAD_MAX => {
-                let count = self.chance.pick(&[1, 10, 1000, 5000, 32_768, 40_000]);
+                let count = self.rng.pick(&[1, 10, 1000, 5000, 32_768, 40_000]);
                 // A narrow peer's bytes do not all come at once.
                 let count = if place.narrow { count.min(1000) } else { count };
                 let count = if self.fills && conn == 3 { 40_000 } else { count };
@@ -253,18 +254,18 @@ impl Script {
             11 | 12 => Some(Step::PeerReset(conn)),
             13 => Some(Step::PeerClose(conn)),
             _ if place.stage == Stage::Open => {
-                Some(Step::PeerRead(conn, self.chance.pick(&[1, 100, 5000, 70_000])))
+                Some(Step::PeerRead(conn, self.rng.pick(&[1, 100, 5000, 70_000])))
             }
             _ => None,
         }
     }
 
-    fn draw_operation(&mut self, conn: usize, place: &Place) -> Option<Step> {
+    fn draw_operation(&mut self, conn: usize, place: &ScriptConn) -> Option<Step> {
         let sends_from = if place.narrow { 1 } else { 5 };
-        match self.chance.below(24) {
+        match self.rng.below(24) {
             drawn if drawn < sends_from && !place.receiving => {
                 // An end that was heard is heard again; the shard does not ask, the kernel answers.
-                let how = match self.chance.below(4) {
+                let how = match self.rng.below(4) {
                     0 => Receive::AtOnce,
                     1 => Receive::Once,
                     // weir asks for none on such a leg.
@@ -285,35 +286,35 @@ impl Script {
                     fits.then_some(*piece)
                 };
                 let pieces: Vec<Piece> = self.pieces.iter().filter_map(fits).collect();
-                (!pieces.is_empty()).then(|| Step::Send(conn, self.chance.pick(&pieces)))
+                (!pieces.is_empty()).then(|| Step::Send(conn, self.rng.pick(&pieces)))
             }
             10 | 11 => self.draw_cancel(conn, place),
             12 if !place.finished && place.sending.is_none() => Some(Step::Finish(conn)),
-            13 if self.chance.below(4) == 0 => Some(Step::Nonblocking(conn, !place.nonblocking)),
+            13 if self.rng.below(4) == 0 => Some(Step::Nonblocking(conn, !place.nonblocking)),
             13 if !place.broken => {
-                let readable = self.chance.flip();
+                let readable = self.rng.flip();
                 // When a narrow socket has room again is the kernel's to say.
-                let writable = !place.narrow && self.chance.flip();
+                let writable = !place.narrow && self.rng.flip();
                 Some(Step::Watch(conn, Interest { readable, writable }))
             }
             15..22 => self.draw_splice(conn, place),
             14 if !place.in_flight() => {
                 let soft = place.finished && place.ended && place.up == 0 && !place.broken;
-                let how = if soft && self.chance.flip() { How::Fin } else { How::Reset };
+                let how = if soft && self.rng.flip() { How::Fin } else { How::Reset };
                 Some(Step::Close(conn, how))
             }
             _ => {
                 let busy: Vec<Piece> = self.places.iter().filter_map(|it| it.sending).collect();
                 let free = self.pieces.keys().filter(|piece| !busy.contains(piece));
                 let free: Vec<Piece> = free.copied().collect();
-                (!free.is_empty()).then(|| Step::Release(self.chance.pick(&free)))
+                (!free.is_empty()).then(|| Step::Release(self.rng.pick(&free)))
             }
         }
     }
 
     /// A splice to another connection, or what must come before it.
-    fn draw_splice(&mut self, conn: usize, place: &Place) -> Option<Step> {
-        let takes = |it: &Place| {
+    fn draw_splice(&mut self, conn: usize, place: &ScriptConn) -> Option<Step> {
+        let takes = |it: &ScriptConn| {
             let idle = it.sending.is_none() && !it.finished && !it.narrow;
             it.stage == Stage::Open && idle && it.down + place.up <= UNREAD_MAX
         };
@@ -322,7 +323,7 @@ impl Script {
         if others.is_empty() || place.receiving || place.narrow {
             return None;
         }
-        let to = self.chance.pick(&others);
+        let to = self.rng.pick(&others);
         let waits = [conn, to].into_iter().find(|number| !self.places[*number].nonblocking);
         Some(waits.map_or(Step::Splice(conn, to), |number| Step::Nonblocking(number, true)))
     }
@@ -408,7 +409,7 @@ impl Script {
                     self.places[conn].cancel_sent[Kind::Send as usize] = false;
                 }
                 Heard::Canceled(conn) => self.places[conn].canceling -= 1,
-                Heard::Moved([from, to], [received, sent], _, failed) => {
+                Heard::SpliceResult([from, to], [received, sent], _, failed) => {
                     let wanted = self.places[from].up;
                     self.places[from].up = wanted.saturating_sub(received as usize);
                     let spared = wanted.saturating_sub(sent as usize);
@@ -436,7 +437,7 @@ impl Script {
     }
 }
 
-impl Place {
+impl ScriptConn {
     fn received(&mut self) {
         self.receiving = false;
         self.cancel_sent[Kind::Receive as usize] = false;

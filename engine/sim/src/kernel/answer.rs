@@ -4,7 +4,7 @@ use weir_core::event::{Chunk, Completion, Errno, Leg, Receive};
 use weir_engine::io::{Op, Outcome, Token};
 
 use super::legs::Behind;
-use super::{Answer, Asked, Kernel, key, leg_of};
+use super::{Answer, Kernel, OpState, key, leg_of};
 use crate::net::Mode;
 
 /// Six SYNs are sent; then ETIMEDOUT.
@@ -15,8 +15,8 @@ const NOT_TAKEN: u64 = u64::MAX;
 
 const EHOSTUNREACH: Errno = Errno(113);
 
-impl Asked {
-    /// It has brought so many bytes. From now on it is polled, and looks for a buffer when bytes
+impl OpState {
+    /// It has brought N bytes. From now on it is polled, and looks for a buffer when bytes
     /// come.
     fn waits_on(&mut self, brought: u16) {
         self.brought += u32::from(brought);
@@ -56,7 +56,7 @@ impl Kernel {
         };
         match outcome {
             Outcome::Session(Completion::Received { length, last: false, .. }) => {
-                let deaf = self.is_reset(asked.op) && self.chance.flip();
+                let deaf = self.is_reset(asked.op) && self.rng.flip();
                 self.pending[index].waits_on(length);
                 self.pending[index].deaf_since = deaf.then_some(NOT_TAKEN);
             }
@@ -105,19 +105,19 @@ impl Kernel {
         let cancel = self.pending.swap_remove(index);
         self.note("cancel", [self.pending.len(), 0]);
         let answer = Outcome::Session(Completion::Canceled);
-        let first = self.chance.flip();
+        let first = self.rng.flip();
         if first {
             self.post(cancel, answer);
         }
         let mut at = 0;
         while at < self.pending.len() {
-            let Asked { token, number, doomed, .. } = self.pending[at];
+            let OpState { token, number, doomed, .. } = self.pending[at];
             if token != target || number > cancel.number || doomed {
                 at += 1;
-            } else if self.chance.hits(self.swarm.late_cancels) {
+            } else if self.rng.hits(self.swarm.late_cancels) {
                 self.pending[at].doomed = true;
                 at += 1;
-            } else if self.chance.below(4) == 0 && self.attempt(at) {
+            } else if self.rng.below(4) == 0 && self.attempt(at) {
                 // It was quicker.
             } else {
                 let asked = self.pending.swap_remove(at);
@@ -135,12 +135,12 @@ impl Kernel {
             return Some(Err(Errno::EINVAL));
         }
         let conn = *self.net.listening[listener].queue.front()?;
-        if self.legs.count() >= self.swarm.legs || self.chance.hits(self.swarm.accept_errors) {
+        if self.legs.count() >= self.swarm.legs || self.rng.hits(self.swarm.accept_errors) {
             self.note("accept: no descriptor", [listener, conn]);
-            return Some(Err(self.chance.pick(&[Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM])));
+            return Some(Err(self.rng.pick(&[Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM])));
         }
         self.net.listening[listener].queue.pop_front();
-        if self.net.conns[conn].weir_reset && self.chance.hits(self.swarm.aborted_accepts) {
+        if self.net.conns[conn].weir_reset && self.rng.hits(self.swarm.aborted_accepts) {
             self.net.conns[conn].weir_closed = true;
             self.note("accept: aborted", [listener, conn]);
             return Some(Err(Errno::ECONNABORTED));
@@ -150,18 +150,18 @@ impl Kernel {
         Some(Ok(leg))
     }
 
-    fn try_connect(&mut self, asked: Asked, leg: Leg) -> Option<Result<(), Errno>> {
+    fn try_connect(&mut self, asked: OpState, leg: Leg) -> Option<Result<(), Errno>> {
         let Op::Connect(_, address) = asked.op else { return None };
-        if self.chance.hits(self.swarm.local_connects) {
+        if self.rng.hits(self.swarm.local_connects) {
             self.note("connect: no port", [usize::from(address.port()), 0]);
-            return Some(Err(self.chance.pick(&[Errno::EADDRNOTAVAIL, Errno::ENOBUFS])));
+            return Some(Err(self.rng.pick(&[Errno::EADDRNOTAVAIL, Errno::ENOBUFS])));
         }
         let mode = self.net.hosts.get(&address).copied().unwrap_or(Mode::Refuses);
         let failed = match mode {
             Mode::Listens => {
                 let window = self.swarm.window;
                 let side = weir_core::event::Side::Backend;
-                let conn = self.net.connect(side, address, window, &mut self.chance);
+                let conn = self.net.connect(side, address, window, &mut self.rng);
                 self.legs.connected(leg, conn);
                 if let Token::Session { id, .. } = asked.token {
                     self.bind(key(id), side, conn);
@@ -171,8 +171,8 @@ impl Kernel {
             }
             Mode::Silent if self.now < asked.since + SYN_TIMEOUT_NS => return None,
             Mode::Silent => Errno::ETIMEDOUT,
-            Mode::Refuses if self.chance.hits(self.swarm.self_connects) => {
-                let conn = self.net.meet_itself(address, &mut self.chance);
+            Mode::Refuses if self.rng.hits(self.swarm.self_connects) => {
+                let conn = self.net.meet_itself(address, &mut self.rng);
                 self.legs.connected(leg, conn);
                 self.note("met itself (port, conn)", [usize::from(address.port()), conn]);
                 return Some(Ok(()));
@@ -187,7 +187,7 @@ impl Kernel {
         Some(Err(failed))
     }
 
-    fn try_receive(&mut self, asked: Asked, leg: Leg, how: Receive) -> Option<Completion> {
+    fn try_receive(&mut self, asked: OpState, leg: Leg, how: Receive) -> Option<Completion> {
         if asked.deaf_since.is_some() {
             return None;
         }
@@ -195,11 +195,11 @@ impl Kernel {
         let id = self.legs.conn(leg)?;
         let conn = &mut self.net.conns[id];
         let ready = !conn.up.bytes.is_empty() || conn.up.fin || conn.weir_reset;
-        // Asked to poll first, it would wait whatever there is.
-        if asked.nowait && (!ready || !more) && self.chance.flip() {
+        // OpState to poll first, it would wait whatever there is.
+        if asked.nowait && (!ready || !more) && self.rng.flip() {
             return Some(Completion::ReceiveFailed(Errno::EAGAIN));
         }
-        // Asked not to poll first, the kernel looks for a buffer before it looks for bytes, once.
+        // OpState not to poll first, the kernel looks for a buffer before it looks for bytes, once.
         let reserved = matches!(how, Receive::Reserved { .. });
         if (ready || more) && !self.buffers.any_offered(reserved) {
             self.note("receive: no buffer", [id, 0]);
@@ -208,9 +208,9 @@ impl Kernel {
         if !ready {
             // The ack of our FIN wakes it too: it looks for a buffer again, and finds neither.
             let woken = conn.weir_finished && !self.buffers.any_offered(reserved);
-            return (woken && self.chance.below(8) == 0).then_some(Completion::Starved);
+            return (woken && self.rng.below(8) == 0).then_some(Completion::Starved);
         }
-        if self.chance.hits(self.swarm.memory_errors) {
+        if self.rng.hits(self.swarm.memory_errors) {
             self.note("receive: no memory", [id, 0]);
             return Some(Completion::ReceiveFailed(Errno::ENOMEM));
         }
@@ -224,8 +224,8 @@ impl Kernel {
             Receive::Once | Receive::AtOnce => usize::MAX,
         };
         let mut length = conn.up.readable().min(self.buffers.size()).min(most);
-        if self.chance.hits(self.swarm.short_receives) {
-            length = self.chance.between(1, length);
+        if self.rng.hits(self.swarm.short_receives) {
+            length = self.rng.between(1, length);
         }
         let (buffer, memory) = self.buffers.take(reserved)?;
         for (place, byte) in memory.iter_mut().zip(conn.up.take(length)) {
@@ -236,12 +236,12 @@ impl Kernel {
         // It ends when it has brought enough, or when the kernel likes.
         let one_shot = !matches!(how, Receive::Multishot { .. });
         let enough = one_shot || asked.brought as usize + length >= most;
-        let last = enough || self.chance.hits(self.swarm.short_shots);
+        let last = enough || self.rng.hits(self.swarm.short_shots);
         let length = u16::try_from(length).expect("a buffer's size is a u16");
         Some(Completion::Received { buffer, length, more, last })
     }
 
-    fn try_send(&mut self, asked: Asked, leg: Leg, chunk: Chunk) -> Option<Completion> {
+    fn try_send(&mut self, asked: OpState, leg: Leg, chunk: Chunk) -> Option<Completion> {
         let id = self.legs.conn(leg)?;
         let conn = &mut self.net.conns[id];
         if let Some(errno) = conn.weir_error.take() {
@@ -251,11 +251,11 @@ impl Kernel {
         if conn.weir_reset || conn.weir_finished {
             return Some(Completion::SendFailed(Errno::EPIPE));
         }
-        if self.chance.hits(self.swarm.memory_errors) {
+        if self.rng.hits(self.swarm.memory_errors) {
             self.note("send: no memory", [id, 0]);
             return Some(Completion::SendFailed(Errno::ENOBUFS));
         }
-        if self.chance.hits(self.swarm.refused_sends) {
+        if self.rng.hits(self.swarm.refused_sends) {
             self.has_refused = true;
             return Some(Completion::SendFailed(Errno::EAGAIN));
         }
@@ -271,8 +271,8 @@ impl Kernel {
         if count == 0 {
             return asked.nowait.then_some(Completion::SendFailed(Errno::EAGAIN));
         }
-        if self.chance.hits(self.swarm.short_sends) {
-            count = self.chance.between(1, count);
+        if self.rng.hits(self.swarm.short_sends) {
+            count = self.rng.between(1, count);
         }
         conn.take(bytes[..count].iter().copied(), self.now);
         self.note("sent (conn, bytes)", [id, count]);

@@ -17,7 +17,7 @@ pub(super) enum Behind {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct LegSlot {
     behind: Behind,
     /// Operations that the shard has not heard of.
     inflight: u32,
@@ -29,7 +29,7 @@ struct Place {
 /// All descriptors of one shard.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Legs {
-    places: Vec<Option<Place>>,
+    places: Vec<Option<LegSlot>>,
 }
 
 /// The number of the first leg.
@@ -42,7 +42,7 @@ fn index(leg: Leg) -> usize {
 impl Legs {
     pub(super) fn open(&mut self, behind: Behind) -> Leg {
         let place =
-            Place { behind, inflight: 0, receiving: false, sending: false, nonblocking: false };
+            LegSlot { behind, inflight: 0, receiving: false, sending: false, nonblocking: false };
         let free = self.places.iter().position(Option::is_none).unwrap_or(self.places.len());
         if free == self.places.len() {
             self.places.push(None);
@@ -55,7 +55,7 @@ impl Legs {
         self.places.iter().flatten().count()
     }
 
-    fn place(&mut self, leg: Leg) -> Option<&mut Place> {
+    fn place(&mut self, leg: Leg) -> Option<&mut LegSlot> {
         self.places.get_mut(index(leg))?.as_mut()
     }
 
@@ -153,8 +153,9 @@ impl Legs {
 
     /// What is still open, as text.
     pub(super) fn left(&self, may_listen: bool) -> Option<String> {
-        let is_left = |place: &&Place| !(may_listen && matches!(place.behind, Behind::Listener(_)));
-        let left: Vec<&Place> = self.places.iter().flatten().filter(is_left).collect();
+        let is_left =
+            |place: &&LegSlot| !(may_listen && matches!(place.behind, Behind::Listener(_)));
+        let left: Vec<&LegSlot> = self.places.iter().flatten().filter(is_left).collect();
         (!left.is_empty()).then(|| format!("{left:?}"))
     }
 }

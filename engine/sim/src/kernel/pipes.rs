@@ -3,21 +3,21 @@
 
 use std::collections::VecDeque;
 
-use weir_core::event::{Errno, Leg, Moved, PipeId, Side};
-use weir_core::session::Move;
+use weir_core::event::{Errno, Leg, PipeId, Side, SpliceResult};
+use weir_core::session::SpliceRequest;
 
 use super::{Kernel, Seen, is_local};
 use crate::net::ConnId;
 
 #[derive(Clone, Debug, Default)]
-struct Place {
+struct PipeSlot {
     taken: bool,
     bytes: VecDeque<u8>,
 }
 
 /// All pipes of one shard.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Pipes(Vec<Place>);
+pub(super) struct Pipes(Vec<PipeSlot>);
 
 impl Pipes {
     pub(super) fn in_use(&self) -> Vec<(u16, usize)> {
@@ -28,7 +28,7 @@ impl Pipes {
 
 impl Kernel {
     pub(crate) fn take_pipe(&mut self) -> Option<PipeId> {
-        if self.chance.hits(self.swarm.pipe_errors) {
+        if self.rng.hits(self.swarm.pipe_errors) {
             self.note("pipe: none", [0, 0]);
             return None;
         }
@@ -38,7 +38,7 @@ impl Kernel {
             if number >= self.swarm.pipes {
                 return None;
             }
-            self.pipes.0.push(Place::default());
+            self.pipes.0.push(PipeSlot::default());
         }
         self.pipes.0[number].taken = true;
         self.note("pipe: taken", [number, 0]);
@@ -64,21 +64,21 @@ impl Kernel {
         self.legs.set_nonblocking(leg, on);
     }
 
-    pub(crate) fn splice(&mut self, order: Move, bytes: u32) -> Moved {
-        let mut moved = Moved::default();
-        let (from, to) = match self.check_splice(&order) {
+    pub(crate) fn splice(&mut self, request: SpliceRequest, bytes: u32) -> SpliceResult {
+        let mut moved = SpliceResult::default();
+        let (from, to) = match self.check_splice(&request) {
             Ok(conns) => conns,
             Err(what) => {
                 self.fail(what);
-                return Moved { dry: true, ..moved };
+                return SpliceResult { dry: true, ..moved };
             }
         };
-        let pipe = usize::from(order.pipe.0);
+        let pipe = usize::from(request.pipe.0);
         while moved.sent < bytes {
             if self.pipes.0[pipe].bytes.is_empty() && !self.fill(from, pipe, &mut moved) {
                 break;
             }
-            if !self.drain(to, pipe, &mut moved) || self.chance.flip() {
+            if !self.drain(to, pipe, &mut moved) || self.rng.flip() {
                 break;
             }
         }
@@ -87,32 +87,32 @@ impl Kernel {
         moved
     }
 
-    fn check_splice(&self, order: &Move) -> Result<(ConnId, ConnId), String> {
-        let conn = |leg| self.legs.conn(leg).ok_or(format!("{order:?}: a leg is not connected"));
-        let (from, to) = (conn(order.from)?, conn(order.to)?);
-        let place = self.pipes.0.get(usize::from(order.pipe.0)).filter(|place| place.taken);
+    fn check_splice(&self, request: &SpliceRequest) -> Result<(ConnId, ConnId), String> {
+        let conn = |leg| self.legs.conn(leg).ok_or(format!("{request:?}: a leg is not connected"));
+        let (from, to) = (conn(request.from)?, conn(request.to)?);
+        let place = self.pipes.0.get(usize::from(request.pipe.0)).filter(|place| place.taken);
         let held = place.map(|place| place.bytes.len());
-        if held != Some(order.held as usize) {
-            return Err(format!("{order:?}: the pipe holds {held:?}"));
+        if held != Some(request.held as usize) {
+            return Err(format!("{request:?}: the pipe holds {held:?}"));
         }
-        if !self.legs.is_nonblocking(order.from) || !self.legs.is_nonblocking(order.to) {
-            return Err(format!("{order:?} on a leg that would wait"));
+        if !self.legs.is_nonblocking(request.from) || !self.legs.is_nonblocking(request.to) {
+            return Err(format!("{request:?} on a leg that would wait"));
         }
-        if self.legs.is_receiving(order.from) || self.legs.is_sending(order.to) {
-            return Err(format!("{order:?} under an operation"));
+        if self.legs.is_receiving(request.from) || self.legs.is_sending(request.to) {
+            return Err(format!("{request:?} under an operation"));
         }
         if self.net.conns[to].weir_finished {
-            return Err(format!("{order:?} after the FIN"));
+            return Err(format!("{request:?} after the FIN"));
         }
         if self.net.conns[from].partner != Some(to) {
-            return Err(format!("{order:?} between two sessions"));
+            return Err(format!("{request:?} between two sessions"));
         }
         Ok((from, to))
     }
 
     /// True if something is in the pipe now.
-    fn fill(&mut self, from: ConnId, pipe: usize, moved: &mut Moved) -> bool {
-        if self.chance.hits(self.swarm.memory_errors) {
+    fn fill(&mut self, from: ConnId, pipe: usize, moved: &mut SpliceResult) -> bool {
+        if self.rng.hits(self.swarm.memory_errors) {
             moved.receive_failed = Some(Errno::ENOMEM);
             return false;
         }
@@ -137,8 +137,8 @@ impl Kernel {
             return false;
         }
         let mut count = here.min(self.swarm.pipe_size);
-        if self.chance.hits(self.swarm.short_receives) {
-            count = self.chance.between(1, count);
+        if self.rng.hits(self.swarm.short_receives) {
+            count = self.rng.between(1, count);
         }
         self.pipes.0[pipe].bytes.extend(conn.up.take(count));
         moved.received += u32::try_from(count).expect("windows are small");
@@ -146,7 +146,7 @@ impl Kernel {
     }
 
     /// True if the pipe is empty now.
-    fn drain(&mut self, to: ConnId, pipe: usize, moved: &mut Moved) -> bool {
+    fn drain(&mut self, to: ConnId, pipe: usize, moved: &mut SpliceResult) -> bool {
         let conn = &mut self.net.conns[to];
         if let Some(errno) = conn.weir_error.take() {
             moved.send_failed = Some(errno);
@@ -159,14 +159,14 @@ impl Kernel {
         let bytes = &mut self.pipes.0[pipe].bytes;
         let held = bytes.len();
         let mut count = if conn.peer_closed { held } else { held.min(conn.down.room()) };
-        let refused = self.chance.hits(self.swarm.refused_sends);
+        let refused = self.rng.hits(self.swarm.refused_sends);
         self.has_refused |= refused;
         if count == 0 || refused {
             moved.full = true;
             return false;
         }
-        if self.chance.hits(self.swarm.short_sends) {
-            count = self.chance.between(1, count);
+        if self.rng.hits(self.swarm.short_sends) {
+            count = self.rng.between(1, count);
         }
         if conn.peer_closed {
             bytes.drain(..count);
@@ -179,7 +179,7 @@ impl Kernel {
     }
 
     /// The shard hears at once.
-    fn learn_move(&mut self, from: ConnId, moved: &Moved) {
+    fn learn_move(&mut self, from: ConnId, moved: &SpliceResult) {
         let Some(session) = self.net.conns[from].session else { return };
         let now = self.now;
         let source = self.net.conns[from].side;

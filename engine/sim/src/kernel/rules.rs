@@ -10,7 +10,7 @@ use weir_core::limits::OPERATIONS_PER_SESSION_MAX;
 use weir_engine::io::{FreeBuffers, Kind, Op, Token};
 
 use super::legs::Behind;
-use super::{Asked, Kernel, Key, Note, Seen, key, leg_of};
+use super::{Kernel, Key, Note, OpState, Seen, key, leg_of};
 use crate::net::{ConnId, Listening};
 
 impl Kernel {
@@ -97,7 +97,7 @@ impl Kernel {
     #[must_use]
     pub fn not_taken_back(&self) -> BTreeSet<Key> {
         let all = || self.queue.iter().chain(&self.pending);
-        let target = |asked: &Asked| match asked.op {
+        let target = |asked: &OpState| match asked.op {
             Op::Cancel(target) => Some(target.pack()),
             _ => None,
         };
@@ -177,9 +177,9 @@ impl Kernel {
     }
 
     pub(crate) fn open(&mut self, address: &SocketAddr) -> Result<Leg, Errno> {
-        if self.legs.count() >= self.swarm.legs || self.chance.hits(self.swarm.open_errors) {
+        if self.legs.count() >= self.swarm.legs || self.rng.hits(self.swarm.open_errors) {
             self.note("open: no descriptor", [usize::from(address.port()), 0]);
-            return Err(self.chance.pick(&[Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS]));
+            return Err(self.rng.pick(&[Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS]));
         }
         Ok(self.legs.open(Behind::Nothing))
     }
@@ -244,7 +244,7 @@ impl Kernel {
         self.end_watch(id);
         let conn = &mut self.net.conns[id];
         match how {
-            How::Reset => conn.weir_abort(&mut self.chance),
+            How::Reset => conn.weir_abort(&mut self.rng),
             How::Fin => conn.weir_closed = true,
         }
     }
@@ -295,7 +295,7 @@ impl Kernel {
         if let Some(left) = self.legs.left(may_listen) {
             self.fail(format!("legs are still open at the end: {left}"));
         }
-        let of_session = |asked: &&Asked| matches!(asked.token, Token::Session { .. });
+        let of_session = |asked: &&OpState| matches!(asked.token, Token::Session { .. });
         let left = self.pending.iter().chain(&self.queue).filter(of_session).count();
         if left > 0 {
             self.fail(format!("{left} operations of sessions are still pending at the end"));
@@ -352,6 +352,6 @@ impl Kernel {
             return self.fail(format!("{leg:?} is fenced, but it does not listen"));
         };
         self.note("fenced (listener)", [listener, 0]);
-        self.net.close_listener(listener, &mut self.chance);
+        self.net.close_listener(listener, &mut self.rng);
     }
 }

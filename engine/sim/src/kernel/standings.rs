@@ -1,7 +1,7 @@
 //! What weir's kernel knows of a peer that takes nothing, or that is gone: how much it has not
 //! acknowledged, how often it was asked in vain, when it is given up.
 
-use weir_core::event::{Completion, Errno, Leg, Side, Standing};
+use weir_core::event::{Completion, Errno, Leg, PeerProgress, Side};
 use weir_engine::io::Outcome;
 use weir_proto::snapshot::Keepalive;
 
@@ -13,30 +13,30 @@ const MS: u64 = 1_000_000;
 const RTO_MS: u64 = 200;
 
 impl Kernel {
-    pub(crate) fn standing(&mut self, leg: Leg, closely: bool) -> Standing {
+    pub(crate) fn peer_progress(&mut self, leg: Leg, closely: bool) -> PeerProgress {
         let Some(id) = self.legs.conn(leg) else {
             self.fail(format!("{leg:?} is looked at, and is not connected"));
-            return Standing::default();
+            return PeerProgress::default();
         };
         self.learn_look(leg, id);
         let conn = &self.net.conns[id];
         let unacked = u32::try_from(conn.unacked()).expect("windows are small");
-        let standing = Standing { unacked, ..Standing::default() };
+        let progress = PeerProgress { unacked, ..PeerProgress::default() };
         match conn.gone {
-            _ if !closely || unacked == 0 => standing,
+            _ if !closely || unacked == 0 => progress,
             Some((since, _)) => {
                 let since_ms = |moment: u64| self.now.saturating_sub(moment) / MS;
                 let waited_ms = since_ms(since.max(conn.taken_at));
                 let tries = (0..16).take_while(|tries| RTO_MS * ((2 << tries) - 1) <= waited_ms);
                 let unanswered = u8::try_from(tries.count()).expect("at most 16");
                 let silent_ms = u32::try_from(since_ms(since)).unwrap_or(u32::MAX);
-                Standing { silent_ms, unanswered, ..standing }
+                PeerProgress { silent_ms, unanswered, ..progress }
             }
             // Its window is closed, and it answers each probe: they are up to 120 s apart.
             None => {
-                let silent_ms = u32::try_from(self.chance.below(120_000)).expect("it is small");
-                let unanswered = u8::try_from(self.chance.below(2)).expect("0 or 1");
-                Standing { silent_ms, unanswered, ..standing }
+                let silent_ms = u32::try_from(self.rng.below(120_000)).expect("it is small");
+                let unanswered = u8::try_from(self.rng.below(2)).expect("0 or 1");
+                PeerProgress { silent_ms, unanswered, ..progress }
             }
         }
     }

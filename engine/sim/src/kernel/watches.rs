@@ -78,7 +78,7 @@ impl Kernel {
 
     /// Closing a leg ends its watch, unless its news has been handed out.
     pub(super) fn end_watch(&mut self, conn: ConnId) {
-        if self.chance.flip() {
+        if self.rng.flip() {
             self.watches.retain(|watch| watch.on != On::Conn(conn));
         }
     }

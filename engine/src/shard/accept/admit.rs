@@ -239,7 +239,7 @@ impl<I: Io> Shard<I> {
 
     fn pause(&mut self, slot: Option<u16>) {
         if let Some(slot) = slot {
-            self.table.meter().rejected(slot, Reject::Resources);
+            self.table.counters().rejected(slot, Reject::Resources);
         }
         self.sockets.paused_until = Some(self.now.plus_millis(PAUSE_MS));
     }
@@ -256,7 +256,7 @@ impl<I: Io> Shard<I> {
             Some(id) => self.perform(id),
             None => {
                 self.io.close(leg, How::Reset);
-                self.table.meter().rejected(listener, Reject::Resources);
+                self.table.counters().rejected(listener, Reject::Resources);
             }
         }
     }

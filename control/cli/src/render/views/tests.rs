@@ -9,8 +9,8 @@ use weir_proto::answer::{
 const PIPE: Style = Style { human: false, colour: false };
 const HUMAN: Style = Style { human: true, colour: false };
 
-fn keepalive() -> Keepalive {
-    Keepalive { idle_s: 60.0, interval_s: 10.0, count: 6 }
+fn keepalive() -> PoolKeepalive {
+    PoolKeepalive { idle_s: 60.0, interval_s: 10.0, count: 6 }
 }
 
 pub(crate) fn backend() -> BackendRow {

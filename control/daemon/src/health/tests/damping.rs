@@ -9,8 +9,8 @@ fn at(secs: u64) -> Now {
 }
 
 /// A pool whose backends answer as the test says, checked once a second.
-struct Pool {
-    world: World,
+struct DampedPool {
+    world: HealthFixture,
     health: Health,
     /// Names of those whose checks succeed.
     good: BTreeSet<&'static str>,
@@ -19,24 +19,24 @@ struct Pool {
 
 const NAMES: [&str; 5] = ["b1", "b2", "b3", "b4", "b5"];
 
-impl Pool {
-    fn new(count: u16, panic: u8, kind: HealthKind) -> Pool {
+impl DampedPool {
+    fn new(count: u16, panic: u8, kind: HealthKind) -> DampedPool {
         let panic = weir_proto::spec::Percent::new(panic);
         let interval = Span::from_millis(800);
         let spec = HealthSpec { kind, panic, interval, ..HealthSpec::default() };
         let addresses: Vec<SocketAddr> =
             (1..=count).map(|port| ([127, 0, 0, 1], port).into()).collect();
-        let world = World::new(spec, &addresses);
+        let world = HealthFixture::new(spec, &addresses);
         let mut health = Health::new();
         health.adopt(&world.snapshot, at(0));
         let good = NAMES[..usize::from(count)].iter().copied().collect();
-        Pool { world, health, good, now: 0 }
+        DampedPool { world, health, good, now: 0 }
     }
 
     /// A second passes, and with it a check of each.
     fn second(&mut self) {
         self.now += 1;
-        let Pool { world, good, .. } = self;
+        let DampedPool { world, good, .. } = self;
         let backends = &world.snapshot.pools[0].backends;
         let is_good = |address: SocketAddr| {
             let backend = backends.iter().find(|backend| backend.address == address);
@@ -83,7 +83,7 @@ fn backend(port: u16) -> BackendSpec {
 #[test]
 fn a_new_leader_serves_after_rise_checks_at_each_of_ten_switch_overs() {
     for gap in [0, 1, 4] {
-        let mut pool = Pool::new(3, 0, HealthKind::Http);
+        let mut pool = DampedPool::new(3, 0, HealthKind::Http);
         pool.good = ["b1"].into();
         pool.seconds(5);
         assert_eq!(pool.up(), ["b1"]);
@@ -102,7 +102,7 @@ fn a_new_leader_serves_after_rise_checks_at_each_of_ten_switch_overs() {
 
 #[test]
 fn a_backend_alone_is_never_held() {
-    let mut pool = Pool::new(1, 0, HealthKind::Tcp);
+    let mut pool = DampedPool::new(1, 0, HealthKind::Tcp);
     pool.second();
     for _ in 0..8 {
         pool.good.clear();
@@ -118,7 +118,7 @@ fn a_backend_alone_is_never_held() {
 /// Damping itself: one of three flaps, and is held for longer each time.
 #[test]
 fn one_that_flaps_beside_others_is_held_and_its_rest_is_shown() {
-    let mut pool = Pool::new(3, 50, HealthKind::Tcp);
+    let mut pool = DampedPool::new(3, 50, HealthKind::Tcp);
     pool.second();
     for hold in [0, 10, 20, 40] {
         pool.good.remove("b1");
@@ -139,7 +139,7 @@ fn one_that_flaps_beside_others_is_held_and_its_rest_is_shown() {
 #[test]
 fn a_hold_ends_when_the_others_go() {
     let flapped = |panic| {
-        let mut pool = Pool::new(3, panic, HealthKind::Tcp);
+        let mut pool = DampedPool::new(3, panic, HealthKind::Tcp);
         pool.second();
         for _ in 0..2 {
             pool.good.remove("b1");
@@ -181,7 +181,7 @@ fn a_hold_ends_when_the_others_go() {
 #[test]
 fn backends_that_fall_together_come_back_together() {
     for panic in [0, 50] {
-        let mut pool = Pool::new(5, panic, HealthKind::Tcp);
+        let mut pool = DampedPool::new(5, panic, HealthKind::Tcp);
         pool.second();
         for _ in 0..6 {
             pool.good.clear();
@@ -197,7 +197,7 @@ fn backends_that_fall_together_come_back_together() {
 /// With two backends one may be ejected; when the other falls, the first one's hold is no more.
 #[test]
 fn ejections_in_a_pool_of_two() {
-    let mut pool = Pool::new(2, 50, HealthKind::Tcp);
+    let mut pool = DampedPool::new(2, 50, HealthKind::Tcp);
     pool.second();
     assert!(pool.eject("b1") && !pool.eject("b2"));
     pool.seconds(2);
@@ -213,7 +213,7 @@ fn ejections_in_a_pool_of_two() {
 
 #[test]
 fn without_checks_the_last_one_that_is_left_is_tried() {
-    let mut pool = Pool::new(2, 0, HealthKind::None);
+    let mut pool = DampedPool::new(2, 0, HealthKind::None);
     assert!(pool.eject("b1"));
     pool.seconds(5);
     assert_eq!((pool.up(), pool.hold_s("b1")), (vec!["b2"], 5.0));
@@ -225,7 +225,7 @@ fn without_checks_the_last_one_that_is_left_is_tried() {
 #[test]
 fn an_operator_ends_a_hold() {
     for kind in [HealthKind::Tcp, HealthKind::None] {
-        let mut pool = Pool::new(3, 0, kind);
+        let mut pool = DampedPool::new(3, 0, kind);
         pool.second();
         let id = pool.world.id("b1");
         let checked = kind != HealthKind::None;
@@ -242,7 +242,7 @@ fn an_operator_ends_a_hold() {
         assert_eq!(pool.hold_s("b1"), if checked { 0.0 } else { 10.0 });
     }
     // Checks that fail keep it down.
-    let mut pool = Pool::new(3, 0, HealthKind::Tcp);
+    let mut pool = DampedPool::new(3, 0, HealthKind::Tcp);
     pool.good.remove("b1");
     pool.second();
     assert_eq!(pool.health.end_hold(pool.world.id("b1"), at(pool.now)), None);
@@ -251,7 +251,7 @@ fn an_operator_ends_a_hold() {
 
 #[test]
 fn one_that_is_added_beside_others_waits_for_its_first_good_check() {
-    let mut pool = Pool::new(2, 50, HealthKind::Tcp);
+    let mut pool = DampedPool::new(2, 50, HealthKind::Tcp);
     pool.second();
     pool.good.insert("b4");
     pool.change(|pool| {
@@ -276,10 +276,10 @@ fn one_that_is_added_beside_others_waits_for_its_first_good_check() {
 #[test]
 fn what_is_not_proven_serves_if_nobody_else_does() {
     // A first start, or all at once: up until a check says otherwise.
-    let pool = Pool::new(2, 0, HealthKind::Tcp);
+    let pool = DampedPool::new(2, 0, HealthKind::Tcp);
     assert_eq!(pool.up(), ["b1", "b2"]);
     // The others are gone before it was checked.
-    let mut pool = Pool::new(2, 0, HealthKind::Tcp);
+    let mut pool = DampedPool::new(2, 0, HealthKind::Tcp);
     pool.second();
     pool.change(|pool| {
         pool.backend.insert("b3".parse().unwrap(), backend(3));
@@ -289,7 +289,7 @@ fn what_is_not_proven_serves_if_nobody_else_does() {
     pool.second();
     assert_eq!(pool.up(), [""; 0], "its first check decides alone");
     // All addresses change at once.
-    let mut pool = Pool::new(2, 0, HealthKind::Tcp);
+    let mut pool = DampedPool::new(2, 0, HealthKind::Tcp);
     pool.second();
     pool.change(|pool| pool.backend.values_mut().for_each(|it| it.address.set_port(77)));
     assert_eq!(pool.up(), ["b1", "b2"]);
@@ -297,9 +297,9 @@ fn what_is_not_proven_serves_if_nobody_else_does() {
 
 #[test]
 fn who_was_not_checked_is_not_proven() {
-    let mut pool = Pool::new(2, 0, HealthKind::Tcp);
+    let mut pool = DampedPool::new(2, 0, HealthKind::Tcp);
     pool.second();
-    let state = |pool: &mut Pool, state| {
+    let state = |pool: &mut DampedPool, state| {
         pool.change(|pool| pool.backend.get_mut("b1").unwrap().state = state);
     };
     for (before, standing) in [
@@ -315,7 +315,7 @@ fn who_was_not_checked_is_not_proven() {
         assert_eq!(pool.standing("b1"), BackendHealth::Up);
     }
     // Checks that begin for the whole pool doubt nobody.
-    let mut pool = Pool::new(2, 0, HealthKind::None);
+    let mut pool = DampedPool::new(2, 0, HealthKind::None);
     pool.change(|pool| pool.health.kind = HealthKind::Tcp);
     assert_eq!(pool.up(), ["b1", "b2"]);
 }

@@ -43,8 +43,8 @@ fn closed_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-fn outcome(spec: &HealthSpec, address: SocketAddr) -> Outcome {
-    let plan = Plan::new(spec, address);
+fn outcome(spec: &HealthSpec, address: SocketAddr) -> CheckOutcome {
+    let plan = CheckPlan::new(spec, address);
     rt::run(|| async move { check(&plan).await }).unwrap()
 }
 
@@ -60,8 +60,8 @@ fn send_expect(send: &str, expect: &str) -> HealthSpec {
     HealthSpec { kind: HealthKind::SendExpect, timeout, send, expect, ..HealthSpec::default() }
 }
 
-fn bad(why: &str) -> Outcome {
-    Outcome::Bad(why.to_owned())
+fn bad(why: &str) -> CheckOutcome {
+    CheckOutcome::Bad(why.to_owned())
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn tcp_checks() {
         true
     });
     let end = rt::run(|| async move {
-        assert_eq!(check(&Plan::new(&tcp(), address)).await, Outcome::Good);
+        assert_eq!(check(&CheckPlan::new(&tcp(), address)).await, CheckOutcome::Good);
         // The parting runs on this executor, beside this.
         let heard = async {
             loop {
@@ -95,12 +95,12 @@ fn tcp_checks() {
 fn http_checks() {
     let end = b"\r\n\r\n";
     let ok = answering(end, b"HTTP/1.1 204 No Content\r\n\r\n");
-    assert_eq!(outcome(&http(None), ok), Outcome::Good);
-    assert_eq!(outcome(&http(Some("204")), ok), Outcome::Good);
+    assert_eq!(outcome(&http(None), ok), CheckOutcome::Good);
+    assert_eq!(outcome(&http(Some("204")), ok), CheckOutcome::Good);
     assert_eq!(outcome(&http(Some("200")), ok), bad("status 204"));
     let sick = answering(end, b"HTTP/1.1 503 Sorry\r\nRetry-After: 9\r\n\r\n");
     assert_eq!(outcome(&http(None), sick), bad("status 503"));
-    assert_eq!(outcome(&http(Some("503")), sick), Outcome::Good);
+    assert_eq!(outcome(&http(Some("503")), sick), CheckOutcome::Good);
     assert_eq!(outcome(&http(None), answering(end, b"-ERR what?\r\n")), bad("unexpected answer"));
     assert_eq!(outcome(&http(None), answering(end, b"")), bad("closed"));
     assert_eq!(outcome(&http(None), answering(end, b"HTTP/1.1 2")), bad("closed"));
@@ -117,7 +117,7 @@ fn an_http_check_asks_as_it_should() {
         tell.send(String::from_utf8(bytes[..count].to_vec()).unwrap()).unwrap();
         true
     });
-    assert_eq!(outcome(&http(None), address), Outcome::Good);
+    assert_eq!(outcome(&http(None), address), CheckOutcome::Good);
     let request = told.recv_timeout(DEADLINE).unwrap();
     assert!(request.starts_with("GET /health HTTP/1.1\r\n"), "{request}");
     assert!(request.contains(&format!("\r\nHost: {address}\r\n")), "{request}");
@@ -128,7 +128,7 @@ fn an_http_check_asks_as_it_should() {
 #[test]
 fn send_expect_checks() {
     let redis = send_expect(r"PING\r\n", "+PONG");
-    assert_eq!(outcome(&redis, answering(b"PING\r\n", b"+PONG\r\n")), Outcome::Good);
+    assert_eq!(outcome(&redis, answering(b"PING\r\n", b"+PONG\r\n")), CheckOutcome::Good);
     let sick = answering(b"PING\r\n", b"-LOADING dataset\r\n");
     assert_eq!(outcome(&redis, sick), bad("unexpected answer"));
     assert_eq!(outcome(&redis, answering(b"PING\r\n", b"")), bad("closed"));
@@ -169,7 +169,10 @@ fn the_timeout_covers_the_whole_check() {
 }
 
 /// Runs the prober until `done` says so of what it has told.
-fn probe(world: &World, done: impl Fn(&[Transition], &mut Health) -> bool) -> Vec<Transition> {
+fn probe(
+    world: &HealthFixture,
+    done: impl Fn(&[Transition], &mut Health) -> bool,
+) -> Vec<Transition> {
     rt::run(|| async {
         let health = Rc::new(RefCell::new(Health::new()));
         health.borrow_mut().adopt(&world.snapshot, rt::now());
@@ -196,7 +199,7 @@ fn the_prober_takes_down_the_dead_and_brings_them_back() {
     let address = closed_port();
     let alive = backend(|_| true);
     let spec = HealthSpec { interval: Span::from_millis(20), ..tcp() };
-    let world = World::new(spec, &[alive, address]);
+    let world = HealthFixture::new(spec, &[alive, address]);
     let risen = RefCell::new(None);
     let told = probe(&world, |told, _| {
         if told.len() == 1 {
@@ -214,8 +217,8 @@ fn a_backend_that_comes_later_is_checked_at_once() {
     let alive = backend(|_| true);
     // So long an interval that only a wake-up can explain the second check.
     let spec = HealthSpec { interval: Span::from_secs(3600), ..tcp() };
-    let mut world = World::new(spec.clone(), &[alive]);
-    let first = World::new(spec, &[alive]);
+    let mut world = HealthFixture::new(spec.clone(), &[alive]);
+    let first = HealthFixture::new(spec, &[alive]);
     let later = BackendSpec { address: backend(|_| true), weight: 1, state: Admin::Ready };
     world.snapshot = first.snapshot.clone();
     world.change(|pool| {
@@ -240,7 +243,7 @@ fn more_backends_than_fit_at_once_are_all_checked() {
         timeout: Span::from_secs(5),
         ..HealthSpec::default()
     };
-    let world = World::new(spec, &[alive; 600]);
+    let world = HealthFixture::new(spec, &[alive; 600]);
     let told = probe(&world, |_, health| {
         let all = world.snapshot.pools[0].backends.iter();
         let done = all.filter_map(|backend| health.counters(backend.id));

@@ -12,12 +12,12 @@ fn addresses(count: u16) -> Vec<std::net::SocketAddr> {
     (1..=count).map(|port| ([127, 0, 0, 1], port).into()).collect()
 }
 
-fn bad(why: &str) -> Outcome {
-    Outcome::Bad(why.to_owned())
+fn bad(why: &str) -> CheckOutcome {
+    CheckOutcome::Bad(why.to_owned())
 }
 
 /// Makes every check that is due at `now`, each with `outcome`, and gives the transitions.
-fn run(health: &mut Health, outcome: &Outcome, now: Now) -> Vec<(bool, String)> {
+fn run(health: &mut Health, outcome: &CheckOutcome, now: Now) -> Vec<(bool, String)> {
     for check in health.take_due(now) {
         health.on_checked(&check, outcome.clone(), now, now);
     }
@@ -26,7 +26,7 @@ fn run(health: &mut Health, outcome: &Outcome, now: Now) -> Vec<(bool, String)> 
 
 #[test]
 fn a_new_backend_is_up_pending_and_checked_soon() {
-    let world = World::new(tcp(), &addresses(1));
+    let world = HealthFixture::new(tcp(), &addresses(1));
     let mut health = Health::new();
     health.adopt(&world.snapshot, at(5));
     let id = world.id("b1");
@@ -48,7 +48,7 @@ fn a_new_backend_is_up_pending_and_checked_soon() {
 
 #[test]
 fn checks_come_at_the_interval_give_or_take_a_tenth_and_never_two_at_once() {
-    let world = World::new(tcp(), &addresses(1));
+    let world = HealthFixture::new(tcp(), &addresses(1));
     let mut health = Health::new();
     health.adopt(&world.snapshot, at(0));
     let mut now = health.next_due().unwrap();
@@ -57,7 +57,7 @@ fn checks_come_at_the_interval_give_or_take_a_tenth_and_never_two_at_once() {
         let checks = health.take_due(now);
         assert_eq!(checks.len(), 1);
         assert!(health.take_due(now).is_empty());
-        health.on_checked(&checks[0], Outcome::Good, now, now);
+        health.on_checked(&checks[0], CheckOutcome::Good, now, now);
         let next = health.next_due().unwrap();
         let gap = next.nanos - now.nanos;
         assert!((1_800_000_000..=2_200_000_000).contains(&gap), "{gap}");
@@ -69,26 +69,26 @@ fn checks_come_at_the_interval_give_or_take_a_tenth_and_never_two_at_once() {
     let slow = health.take_due(now);
     assert!(health.take_due(later(now, 10 * SECOND)).is_empty(), "one is still on its way");
     let end = later(now, 11 * SECOND);
-    health.on_checked(&slow[0], Outcome::Good, now, end);
+    health.on_checked(&slow[0], CheckOutcome::Good, now, end);
     assert_eq!(health.next_due(), Some(end), "the late one follows at once");
 }
 
 #[test]
 fn no_more_checks_are_in_flight_than_the_descriptors_allow() {
-    let world = World::new(tcp(), &addresses(600));
+    let world = HealthFixture::new(tcp(), &addresses(600));
     let mut health = Health::new();
     health.bound_checks(256);
     health.adopt(&world.snapshot, at(0));
     let checks = health.take_due(at(1));
     assert_eq!((checks.len(), health.take_due(at(1)).len()), (256, 0));
     assert_eq!(health.next_due(), None);
-    health.on_checked(&checks[0], Outcome::Good, at(1), at(1));
+    health.on_checked(&checks[0], CheckOutcome::Good, at(1), at(1));
     assert_eq!(health.take_due(at(1)).len(), 1);
 }
 
 #[test]
 fn first_checks_are_spread() {
-    let world = World::new(tcp(), &addresses(1000));
+    let world = HealthFixture::new(tcp(), &addresses(1000));
     let mut health = Health::new();
     health.adopt(&world.snapshot, at(0));
     let mut busiest = [0; 100];
@@ -101,11 +101,11 @@ fn first_checks_are_spread() {
 
 #[test]
 fn local_faults_count_for_nothing() {
-    let world = World::new(tcp(), &addresses(1));
+    let world = HealthFixture::new(tcp(), &addresses(1));
     let (mut health, id) = (Health::new(), world.id("b1"));
     health.adopt(&world.snapshot, at(0));
     for turn in 1..10 {
-        let outcome = Outcome::Local("no file descriptors left".to_owned());
+        let outcome = CheckOutcome::Local("no file descriptors left".to_owned());
         assert_eq!(run(&mut health, &outcome, at(turn * 10)), []);
     }
     assert!(health.is_up(id));
@@ -117,10 +117,10 @@ fn local_faults_count_for_nothing() {
 
 #[test]
 fn an_ejection_takes_down_once_and_later_checks_contradict_it() {
-    let world = World::new(tcp(), &addresses(2));
+    let world = HealthFixture::new(tcp(), &addresses(2));
     let (mut health, id) = (Health::new(), world.id("b1"));
     health.adopt(&world.snapshot, at(0));
-    run(&mut health, &Outcome::Good, at(1));
+    run(&mut health, &CheckOutcome::Good, at(1));
     let early = health.take_due(at(4));
     let changes = health.on_ejected(id, ConnectFault::Refused, at(5));
     assert_eq!(changes.len(), 1);
@@ -128,16 +128,16 @@ fn an_ejection_takes_down_once_and_later_checks_contradict_it() {
     assert_eq!((changes[0].up, changes[0].reason.as_str()), (false, "refused"));
     assert_eq!(health.on_ejected(id, ConnectFault::Refused, at(5)), []);
     for check in early {
-        health.on_checked(&check, Outcome::Good, at(4), at(6));
+        health.on_checked(&check, CheckOutcome::Good, at(4), at(6));
     }
-    assert_eq!(run(&mut health, &Outcome::Good, at(8)), [], "the one at 4 began before");
-    assert_eq!(run(&mut health, &Outcome::Good, at(11)), [(true, "ok".to_owned())]);
+    assert_eq!(run(&mut health, &CheckOutcome::Good, at(8)), [], "the one at 4 began before");
+    assert_eq!(run(&mut health, &CheckOutcome::Good, at(11)), [(true, "ok".to_owned())]);
     assert_eq!(health.row(id, at(11)).result, "ok");
 }
 
 #[test]
 fn ejections_of_several_shards_leave_half_of_the_pool() {
-    let world = World::new(tcp(), &addresses(5));
+    let world = HealthFixture::new(tcp(), &addresses(5));
     let mut health = Health::new();
     health.adopt(&world.snapshot, at(0));
     let names = ["b1", "b2", "b3", "b4", "b5"];
@@ -153,7 +153,7 @@ fn ejections_of_several_shards_leave_half_of_the_pool() {
 #[test]
 fn without_checks_an_ejection_ends_by_itself() {
     let none = HealthSpec { kind: HealthKind::None, ..tcp() };
-    let world = World::new(none, &addresses(2));
+    let world = HealthFixture::new(none, &addresses(2));
     let (mut health, id) = (Health::new(), world.id("b1"));
     health.adopt(&world.snapshot, at(0));
     assert_eq!((health.row(id, at(0)).result.as_str(), health.next_due()), ("off", None));
@@ -162,13 +162,13 @@ fn without_checks_an_ejection_ends_by_itself() {
     assert_eq!(health.next_due(), Some(at(11)));
     health.adopt(&world.snapshot, at(3));
     assert_eq!(health.next_due(), Some(at(11)), "a new version does not end it");
-    assert_eq!(run(&mut health, &Outcome::Good, at(11)), [(true, "tried again".to_owned())]);
+    assert_eq!(run(&mut health, &CheckOutcome::Good, at(11)), [(true, "tried again".to_owned())]);
     assert_eq!(health.row(id, at(11)).result, "off");
 }
 
 #[test]
 fn maint_is_not_checked_and_ready_is_checked_at_once() {
-    let mut world = World::new(tcp(), &addresses(1));
+    let mut world = HealthFixture::new(tcp(), &addresses(1));
     let (mut health, id) = (Health::new(), world.id("b1"));
     health.adopt(&world.snapshot, at(0));
     run(&mut health, &bad("refused"), at(1));
@@ -179,25 +179,25 @@ fn maint_is_not_checked_and_ready_is_checked_at_once() {
     health.adopt(world.change(set(Admin::Ready)), at(3));
     assert!(!health.is_up(id), "what was known stands until a check says otherwise");
     assert_eq!(health.row(id, at(3)).result, "pending");
-    assert_eq!(run(&mut health, &Outcome::Good, at(4)), [(true, "ok".to_owned())]);
+    assert_eq!(run(&mut health, &CheckOutcome::Good, at(4)), [(true, "ok".to_owned())]);
     health.adopt(world.change(set(Admin::Drain)), at(5));
     assert!(health.next_due().is_some(), "a draining one is checked on");
 }
 
 #[test]
 fn switching_checks_off_brings_up_what_was_down() {
-    let mut world = World::new(tcp(), &addresses(1));
+    let mut world = HealthFixture::new(tcp(), &addresses(1));
     let (mut health, id) = (Health::new(), world.id("b1"));
     health.adopt(&world.snapshot, at(0));
     run(&mut health, &bad("refused"), at(1));
     health.adopt(world.change(|pool| pool.health.kind = HealthKind::None), at(2));
     assert!(health.is_up(id));
-    assert_eq!(run(&mut health, &Outcome::Good, at(2)), [(true, "not checked".to_owned())]);
+    assert_eq!(run(&mut health, &CheckOutcome::Good, at(2)), [(true, "not checked".to_owned())]);
 }
 
 #[test]
 fn a_new_spec_begins_again_and_an_old_answer_is_dropped() {
-    let mut world = World::new(tcp(), &addresses(1));
+    let mut world = HealthFixture::new(tcp(), &addresses(1));
     let (mut health, id) = (Health::new(), world.id("b1"));
     health.adopt(&world.snapshot, at(0));
     let old = health.take_due(at(1));
@@ -211,7 +211,7 @@ fn a_new_spec_begins_again_and_an_old_answer_is_dropped() {
 
     let gone = health.take_due(at(100));
     health.adopt(world.change(|pool| pool.backend.clear()), at(101));
-    health.on_checked(&gone[0], Outcome::Good, at(100), at(102));
+    health.on_checked(&gone[0], CheckOutcome::Good, at(100), at(102));
     assert_eq!((health.next_due(), health.schedule.in_flight()), (None, 0));
 }
 
@@ -219,8 +219,8 @@ fn a_new_spec_begins_again_and_an_old_answer_is_dropped() {
 /// checked.
 #[test]
 fn whatever_changes_what_is_next_wakes_the_prober() {
-    type Step = fn(&mut Health, &World);
-    let steps: [(&str, Step); 4] = [
+    type ProbeStep = fn(&mut Health, &HealthFixture);
+    let steps: [(&str, ProbeStep); 4] = [
         ("the first version", |health, world| health.adopt(&world.snapshot, at(0))),
         ("an ejection", |health, world| {
             assert_eq!(health.on_ejected(world.id("b1"), ConnectFault::Timeout, at(1)).len(), 1);
@@ -230,7 +230,7 @@ fn whatever_changes_what_is_next_wakes_the_prober() {
         }),
         ("a version", |health, world| health.adopt(&world.snapshot, at(3))),
     ];
-    let world = World::new(HealthSpec { kind: HealthKind::None, ..tcp() }, &addresses(4));
+    let world = HealthFixture::new(HealthSpec { kind: HealthKind::None, ..tcp() }, &addresses(4));
     let mut health = Health::new();
     for (what, step) in steps {
         health.waker = Some(std::task::Waker::noop().clone());

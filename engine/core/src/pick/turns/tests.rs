@@ -10,12 +10,12 @@ use weir_proto::spec::Strategy;
 
 /// What happens to a pool. Indices are taken modulo its length.
 #[derive(Clone, Debug)]
-enum Step {
+enum PoolStep {
     /// So many picks; a session begins on what is picked. Those that were tried come first.
     Pick(Vec<u16>, u8),
     Load(usize, u32),
     Usable(usize, bool),
-    /// Many at once: one in so many of the candidates.
+    /// Many at once: one in N of the candidates.
     Flip(usize),
     Weight(usize, u16),
     Leave(usize),
@@ -26,19 +26,19 @@ fn weight() -> impl Generator<Value = u16> {
     prop_oneof![Just(1_u16), Just(2), Just(3), Just(6), 0..8_u16, 0..=256_u16]
 }
 
-fn step() -> impl Generator<Value = Step> {
+fn step() -> impl Generator<Value = PoolStep> {
     let at = 0..1024_usize;
     let tried = prop::collection::vec(0..80_u16, 0..=TRIED_MAX);
     prop_oneof![
-        8 => (tried, 1..20_u8).prop_map(|(tried, picks)| Step::Pick(tried, picks)),
-        4 => (Just(Vec::new()), 1..20_u8).prop_map(|(tried, picks)| Step::Pick(tried, picks)),
+        8 => (tried, 1..20_u8).prop_map(|(tried, picks)| PoolStep::Pick(tried, picks)),
+        4 => (Just(Vec::new()), 1..20_u8).prop_map(|(tried, picks)| PoolStep::Pick(tried, picks)),
         4 => (at.clone(), prop_oneof![0..6_u32, any::<u32>()])
-            .prop_map(|(at, load)| Step::Load(at, load)),
-        4 => (at.clone(), any::<bool>()).prop_map(|(at, usable)| Step::Usable(at, usable)),
-        1 => (1..40_usize).prop_map(Step::Flip),
-        1 => (at.clone(), weight()).prop_map(|(at, weight)| Step::Weight(at, weight)),
-        1 => at.prop_map(Step::Leave),
-        1 => weight().prop_map(Step::Join),
+            .prop_map(|(at, load)| PoolStep::Load(at, load)),
+        4 => (at.clone(), any::<bool>()).prop_map(|(at, usable)| PoolStep::Usable(at, usable)),
+        1 => (1..40_usize).prop_map(PoolStep::Flip),
+        1 => (at.clone(), weight()).prop_map(|(at, weight)| PoolStep::Weight(at, weight)),
+        1 => at.prop_map(PoolStep::Leave),
+        1 => weight().prop_map(PoolStep::Join),
     ]
 }
 
@@ -81,30 +81,30 @@ impl Both {
         self.picker.rebuild(pool);
     }
 
-    fn change(&mut self, step: &Step) {
+    fn change(&mut self, step: &PoolStep) {
         let mut pool = self.picker.candidates().to_vec();
         let count = pool.len().max(1);
         match *step {
-            Step::Load(at, load) if !pool.is_empty() => {
+            PoolStep::Load(at, load) if !pool.is_empty() => {
                 self.picker.change(at % count, |it| it.load = load);
             }
-            Step::Usable(at, usable) if !pool.is_empty() => {
+            PoolStep::Usable(at, usable) if !pool.is_empty() => {
                 self.picker.change(at % count, |it| it.usable = usable);
             }
-            Step::Flip(every) => {
+            PoolStep::Flip(every) => {
                 let flip = |_: usize, it: &mut Candidate| it.usable = !it.usable;
                 let those: Vec<usize> = (0..pool.len()).step_by(every).collect();
                 self.picker.change_each(those.into_iter(), flip);
             }
-            Step::Weight(at, weight) if !pool.is_empty() => {
+            PoolStep::Weight(at, weight) if !pool.is_empty() => {
                 pool[at % count].weight = weight;
                 self.rebuild(pool);
             }
-            Step::Leave(at) if !pool.is_empty() => {
+            PoolStep::Leave(at) if !pool.is_empty() => {
                 pool.remove(at % count);
                 self.rebuild(pool);
             }
-            Step::Join(weight) => {
+            PoolStep::Join(weight) => {
                 self.names += 1;
                 pool.insert(pool.len() / 2, member(self.names, weight));
                 self.rebuild(pool);
@@ -135,7 +135,7 @@ proptest! {
         for strategy in [Strategy::RoundRobin, Strategy::LeastConn] {
             let mut both = Both::new(strategy, &weights, seed);
             for (at, step) in steps.iter().enumerate() {
-                let Step::Pick(indices, picks) = step else {
+                let PoolStep::Pick(indices, picks) = step else {
                     both.change(step);
                     let all = 0..both.picker.candidates().len();
                     prop_assert!(all.into_iter().all(|index| both.picker.is_fresh(index)));

@@ -16,7 +16,7 @@ const LEFT: CloseReason =
 
 const CANCEL: Action = Action::Cancel { side: Side::Backend, what: Pending::Connect };
 
-impl Play {
+impl TablePlay {
     /// Accepts a client whose connect is asked for on this leg.
     fn client(&mut self, leg: i32) -> SessionId {
         let id = self.table.accept(CLIENT, 0, 0, self.now, &mut self.out).unwrap();
@@ -54,7 +54,7 @@ impl Play {
 
 #[test]
 fn retries_beyond_the_budget_wait_for_their_turn() {
-    let mut play = Play::with(8, 16, |pool| pool.retry.attempts = 1);
+    let mut play = TablePlay::with(8, 16, |pool| pool.retry.attempts = 1);
     let ids: Vec<SessionId> = (0..5).map(|leg| play.client(100 + leg)).collect();
     for (number, id) in ids.iter().enumerate() {
         play.on(*id, Side::Backend, REFUSED);
@@ -86,7 +86,7 @@ fn retries_beyond_the_budget_wait_for_their_turn() {
 
 #[test]
 fn a_session_that_waits_for_its_turn_is_ended_by_a_stop_and_by_the_end_of_its_time() {
-    let mut play = Play::with(8, 16, |pool| pool.retry.within = Span::from_millis(500));
+    let mut play = TablePlay::with(8, 16, |pool| pool.retry.within = Span::from_millis(500));
     let ids: Vec<SessionId> = (0..5).map(|leg| play.client(100 + leg)).collect();
     for id in &ids {
         play.on(*id, Side::Backend, REFUSED);
@@ -109,7 +109,7 @@ fn a_session_that_waits_for_its_turn_is_ended_by_a_stop_and_by_the_end_of_its_ti
 
 #[test]
 fn the_last_retry_is_cut_short_and_speaks_against_nobody() {
-    let mut play = Play::with(6, 4, |pool| pool.retry.within = Span::from_millis(1500));
+    let mut play = TablePlay::with(6, 4, |pool| pool.retry.within = Span::from_millis(1500));
     for turn in 0..4 {
         let id = play.client(100);
         let first = play.now;
@@ -136,7 +136,7 @@ fn the_last_retry_is_cut_short_and_speaks_against_nobody() {
 #[test]
 fn in_panic_who_was_refused_goes_to_one_that_is_up() {
     for _ in 0..8 {
-        let mut play = Play::new(4);
+        let mut play = TablePlay::new(4);
         play.down(0..3);
         let up = play.table.view().backends().iter().position(|it| it.id == play.ids[3]);
         for leg in 100..103 {
@@ -155,7 +155,7 @@ fn in_panic_who_was_refused_goes_to_one_that_is_up() {
 
 #[test]
 fn faults_of_this_host_never_count_against_a_backend() {
-    let mut play = Play::new(1);
+    let mut play = TablePlay::new(1);
     for number in [99, 24, 23, 105, 12] {
         for _ in 0..FAILURES_IN_A_ROW_MAX {
             let id = play.client(100);
@@ -164,7 +164,7 @@ fn faults_of_this_host_never_count_against_a_backend() {
             let [.., Action::Free(reason)] = actions[..] else { panic!("{actions:?}") };
             assert_eq!((reason.by, reason.why), (By::Weir, Why::Local), "errno {number}");
         }
-        // No socket to be had at all.
+        // No socket available at all.
         let id = play.table.accept(CLIENT, 0, 0, play.now, &mut play.out).unwrap();
         play.table.connect_failed(id, ConnectFault::Local, play.now, &mut play.out);
         play.take();
@@ -177,7 +177,7 @@ fn faults_of_this_host_never_count_against_a_backend() {
 
 #[test]
 fn a_client_that_resets_while_a_connect_takes_its_time_is_gone_at_once() {
-    let mut play = Play::new(1);
+    let mut play = TablePlay::new(1);
     let id = play.client(100);
     play.now = START.plus_millis(WATCH_AFTER_MS + TICK_MS);
     assert_eq!(play.due(), [WATCH_CLIENT]);
@@ -196,7 +196,7 @@ fn a_client_that_resets_while_a_connect_takes_its_time_is_gone_at_once() {
 #[test]
 fn a_client_that_resets_behind_the_deadline_gets_no_retry_and_no_session() {
     for late in [Ok(()), Err(Errno::ECANCELED)] {
-        let mut play = Play::new(2);
+        let mut play = TablePlay::new(2);
         let id = play.client(100);
         play.now = START.plus_millis(100);
         assert_eq!(play.due(), [WATCH_CLIENT]);
@@ -213,7 +213,7 @@ fn a_client_that_resets_behind_the_deadline_gets_no_retry_and_no_session() {
 
 #[test]
 fn a_client_that_resets_while_it_waits_for_its_turn_is_gone_at_once() {
-    let mut play = Play::with(8, 16, |_| {});
+    let mut play = TablePlay::with(8, 16, |_| {});
     let ids: Vec<SessionId> = (0..4).map(|leg| play.client(100 + leg)).collect();
     for id in &ids {
         play.on(*id, Side::Backend, REFUSED);
@@ -229,7 +229,7 @@ fn a_client_that_resets_while_it_waits_for_its_turn_is_gone_at_once() {
 
 #[test]
 fn a_connect_that_is_quick_costs_no_watch() {
-    let mut play = Play::new(1);
+    let mut play = TablePlay::new(1);
     let id = play.client(100);
     play.now = START.plus_millis(WATCH_AFTER_MS - 1);
     assert_eq!(play.due(), []);

@@ -1,11 +1,11 @@
 //! Counters of the kernel's answers that are neither data nor an end.
 
 use super::*;
-use crate::event::{BufferId, Moved, PipeId};
+use crate::event::{BufferId, PipeId, SpliceResult};
 use crate::flow::BULK_AFTER;
 use crate::limits::{FRUITLESS_MAX, WATCH_AFTER_MS};
 
-impl Play {
+impl TablePlay {
     fn stats(&mut self) -> Box<ShardStats> {
         self.table.collect(Box::new(ShardStats::new(ShardId(0))))
     }
@@ -14,10 +14,10 @@ impl Play {
 #[test]
 fn a_pipe_that_is_refused_is_counted_and_an_end_is_not() {
     for (moved, counted) in [
-        (Moved { dry: true, ..Moved::default() }, 1),
-        (Moved { unsure: true, ..Moved::default() }, 0),
+        (SpliceResult { dry: true, ..SpliceResult::default() }, 1),
+        (SpliceResult { unsure: true, ..SpliceResult::default() }, 0),
     ] {
-        let mut play = Play::new(1);
+        let mut play = TablePlay::new(1);
         let id = play.relaying();
         for _ in 0..BULK_AFTER {
             let (buffer, length) = (BufferId(1), 32_768);
@@ -27,7 +27,7 @@ fn a_pipe_that_is_refused_is_counted_and_an_end_is_not() {
         }
         play.out.clear();
         play.table.promoted(id, Side::Client, Some(PipeId(0)), play.now, &mut play.out);
-        assert!(play.table.take_move().is_some());
+        assert!(play.table.take_splice().is_some());
         // The last receive has left bytes in the socket, so "nothing" cannot be true.
         play.table.moved(id, Side::Client, moved, play.now, &mut play.out);
         assert_eq!(play.stats().pipes_refused, counted, "{moved:?}");
@@ -36,7 +36,7 @@ fn a_pipe_that_is_refused_is_counted_and_an_end_is_not() {
 
 #[test]
 fn watches_that_tell_in_vain_are_counted_once_and_asked_again_at_the_next_look() {
-    let mut play = Play::new(1);
+    let mut play = TablePlay::new(1);
     let id = play.relaying();
     let data = Completion::Received { buffer: BufferId(1), length: 9, more: false, last: true };
     play.on(id, Side::Client, data);
@@ -74,7 +74,7 @@ fn a_backend_that_ends_a_session_before_its_first_byte_is_counted() {
         ),
     ];
     for (events, counted) in cases {
-        let mut play = Play::new(1);
+        let mut play = TablePlay::new(1);
         let id = play.relaying();
         for (side, done) in events {
             play.on(id, *side, *done);

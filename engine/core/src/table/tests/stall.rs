@@ -4,8 +4,8 @@ use super::*;
 use crate::event::Side;
 
 /// A session to which 1,000 bytes went on each side, and a pool with these timeouts.
-fn sent(idle_ms: u64, stalled_ms: Option<u64>) -> (Play, SessionId) {
-    let mut play = Play::with(1, 4, |pool| {
+fn sent(idle_ms: u64, stalled_ms: Option<u64>) -> (TablePlay, SessionId) {
+    let mut play = TablePlay::with(1, 4, |pool| {
         pool.timeout.idle = Span::from_millis(idle_ms);
         pool.timeout.half_close = Span::from_millis(idle_ms / 2);
         pool.timeout.stalled = stalled_ms.map(Span::from_millis);
@@ -22,13 +22,13 @@ fn sent(idle_ms: u64, stalled_ms: Option<u64>) -> (Play, SessionId) {
 }
 
 /// The bytes that wait for each side.
-fn waits(client: u32, backend: u32) -> [Standing; 2] {
-    [client, backend].map(|unacked| Standing { unacked, ..Standing::default() })
+fn waits(client: u32, backend: u32) -> [PeerProgress; 2] {
+    [client, backend].map(|unacked| PeerProgress { unacked, ..PeerProgress::default() })
 }
 
 /// Lets time pass in steps of 8 ms, with all deadlines; the milliseconds after which the session
 /// began to end, if it did.
-fn ends_after(play: &mut Play, id: SessionId, most_ms: u32) -> Option<u32> {
+fn ends_after(play: &mut TablePlay, id: SessionId, most_ms: u32) -> Option<u32> {
     for ms in (0..most_ms).step_by(8) {
         play.now = play.now.plus_millis(8);
         while play.on_time().is_some() {
@@ -42,7 +42,7 @@ fn ends_after(play: &mut Play, id: SessionId, most_ms: u32) -> Option<u32> {
     None
 }
 
-fn reason(play: &Play, id: SessionId) -> (By, Why) {
+fn reason(play: &TablePlay, id: SessionId) -> (By, Why) {
     match play.table.session(id).expect("its receives have not answered").phase() {
         Phase::Closing(reason) => (reason.by, reason.why),
         phase => panic!("{phase:?}"),
@@ -51,9 +51,9 @@ fn reason(play: &Play, id: SessionId) -> (By, Why) {
 
 #[test]
 fn a_side_that_takes_nothing_is_given_up_after_the_pools_time_and_not_before() {
-    for (standings, by) in [(waits(1000, 0), By::Client), (waits(0, 1000), By::Backend)] {
+    for (progress, by) in [(waits(1000, 0), By::Client), (waits(0, 1000), By::Backend)] {
         let (mut play, id) = sent(2_000, Some(20_000));
-        play.standings = standings;
+        play.progress = progress;
         let after = ends_after(&mut play, id, 60_000).expect("it is given up");
         assert!((20_000..=21_500).contains(&after), "{after} ms, with an idle timeout of 2 s");
         assert_eq!(reason(&play, id), (by, Why::Stalled));
@@ -63,7 +63,7 @@ fn a_side_that_takes_nothing_is_given_up_after_the_pools_time_and_not_before() {
 #[test]
 fn the_default_is_the_idle_timeout() {
     let (mut play, id) = sent(5_000, None);
-    play.standings = waits(1000, 0);
+    play.progress = waits(1000, 0);
     let after = ends_after(&mut play, id, 60_000).expect("it is given up");
     assert!((5_000..=6_500).contains(&after), "{after}");
     assert_eq!(reason(&play, id), (By::Client, Why::Stalled));
@@ -73,11 +73,11 @@ fn the_default_is_the_idle_timeout() {
 fn a_byte_now_and_then_is_enough() {
     let (mut play, id) = sent(2_000, Some(4_000));
     for left in (1..=40).rev() {
-        play.standings = waits(left, 0);
+        play.progress = waits(left, 0);
         assert_eq!(ends_after(&mut play, id, 3_000), None, "{left} bytes wait");
     }
     // With the last byte it is idle, from then on.
-    play.standings = waits(0, 0);
+    play.progress = waits(0, 0);
     let after = ends_after(&mut play, id, 60_000).expect("it is idle");
     assert!((2_000..=7_100).contains(&after), "{after}");
     assert_eq!(reason(&play, id), (By::Weir, Why::IdleTimeout));
@@ -87,7 +87,7 @@ fn a_byte_now_and_then_is_enough() {
 fn what_was_sent_in_the_meantime_is_no_progress() {
     let (mut play, id) = sent(60_000, Some(4_000));
     for more in 1..=3 {
-        play.standings = waits(1000 * more, 0);
+        play.progress = waits(1000 * more, 0);
         assert_eq!(ends_after(&mut play, id, 1_000), None);
         let buffer = crate::event::BufferId(9);
         let received = Completion::Received { buffer, length: 1000, more: false, last: true };
@@ -106,22 +106,22 @@ fn what_was_sent_in_the_meantime_is_no_progress() {
 #[test]
 fn a_peer_that_acknowledges_nothing_has_vanished_a_closed_window_has_not() {
     // Three tries without an answer, and silent for as long as keepalive says (60 s).
-    let dead = Standing { unacked: 1000, silent_ms: 60_000, unanswered: 3 };
+    let dead = PeerProgress { unacked: 1000, silent_ms: 60_000, unanswered: 3 };
     let (mut play, id) = sent(3_600_000, None);
-    play.standings = [dead, Standing::default()];
+    play.progress = [dead, PeerProgress::default()];
     let after = ends_after(&mut play, id, 120_000).expect("it is given up");
     assert!((60_000..=67_000).contains(&after), "{after}");
     assert_eq!(reason(&play, id), (By::Client, Why::Vanished));
-    let quiet = Standing { silent_ms: 59_000, ..dead };
-    let alive = Standing { silent_ms: 119_000, unanswered: 1, ..dead };
-    for standing in [quiet, alive] {
+    let quiet = PeerProgress { silent_ms: 59_000, ..dead };
+    let alive = PeerProgress { silent_ms: 119_000, unanswered: 1, ..dead };
+    for progress in [quiet, alive] {
         let (mut play, id) = sent(3_600_000, None);
-        play.standings = [Standing::default(), standing];
-        assert_eq!(ends_after(&mut play, id, 300_000), None, "{standing:?}");
+        play.progress = [PeerProgress::default(), progress];
+        assert_eq!(ends_after(&mut play, id, 300_000), None, "{progress:?}");
     }
     // A pool with less patience has less with these as well.
     let (mut play, id) = sent(3_600_000, Some(5_000));
-    play.standings = [Standing { silent_ms: 5_000, ..dead }, Standing::default()];
+    play.progress = [PeerProgress { silent_ms: 5_000, ..dead }, PeerProgress::default()];
     let after = ends_after(&mut play, id, 60_000).expect("it is given up");
     assert!((5_000..=6_500).contains(&after), "{after}");
     assert_eq!(reason(&play, id), (By::Client, Why::Vanished));
@@ -152,17 +152,17 @@ fn the_reason_that_nobody_else_hears_is_told() {
         (Some(Errno::ECONNRESET), Why::Reset),
         (None, Why::Reset),
     ] {
-        let mut play = Play::new(1);
+        let mut play = TablePlay::new(1);
         let id = play.relaying();
         play.on(id, Side::Client, Completion::Ended);
         play.now = play.now.plus_millis(48);
         assert_eq!(play.on_time(), Some(id));
         play.out.clear();
-        assert_eq!(play.table.unheard(id, Side::Client), Some(CLIENT));
-        assert_eq!(play.table.unheard(id, Side::Backend), None, "its receive is told");
+        assert_eq!(play.table.unreported_error_leg(id, Side::Client), Some(CLIENT));
+        assert_eq!(play.table.unreported_error_leg(id, Side::Backend), None, "its receive is told");
         play.table.on_ready(id, Side::Client, dead(error), play.now, &mut play.out);
         assert_eq!(reason(&play, id), (By::Client, why), "{error:?}");
-        let mut play = Play::new(1);
+        let mut play = TablePlay::new(1);
         let id = play.relaying();
         let errno = error.unwrap_or(Errno::EPIPE);
         play.on(id, Side::Backend, Completion::ReceiveFailed(errno));

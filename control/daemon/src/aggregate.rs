@@ -1,0 +1,479 @@
+//! Folds what the shards report into totals of the process's life, gauges, rates and percentiles.
+//!
+//! Totals only grow, whatever comes and goes: what a backend counts is added to its pool and to the
+//! process at once, so nothing has to be carried over when the backend is forgotten.
+
+mod answer;
+mod duration;
+mod rate;
+mod recent;
+mod shard;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use weir_core::base::clock::Now;
+use weir_proto::ids::{BackendId, ListenerId, PoolId, ShardId, Version};
+use weir_proto::reason::{CloseReason, ConnectFault};
+use weir_proto::snapshot::Snapshot;
+use weir_proto::stats::{BackendStats, ListenerStats, PoolStats, Reject, ShardStats};
+
+pub use duration::Durations;
+use rate::{Flow, Rate};
+use recent::Recent;
+
+/// A rate is taken over at least this long. A little under a second, so that boxes that come once a
+/// second, a hair early, each close a window.
+const WINDOW_NS: u64 = 950_000_000;
+
+/// What all shards have counted since the process began.
+pub struct Aggregate {
+    /// By [`ShardId`].
+    shards: Vec<ShardAggregate>,
+    listeners: BTreeMap<ListenerId, Listener>,
+    pools: BTreeMap<PoolId, PoolAggregate>,
+    backends: BTreeMap<BackendId, Backend>,
+    /// All pools together, also those that are gone.
+    all: PoolTotals,
+    /// Over all pools.
+    recent_connects: Recent,
+    /// When a shard last reported.
+    latest: Now,
+    /// Sessions that listeners have accepted, also those that are gone.
+    accepted: u64,
+    /// By [`CloseReason::index`].
+    ends: Vec<u64>,
+}
+
+/// One listener, over all shards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListenerTotals {
+    /// Open now.
+    pub sessions: u64,
+    /// Clients that wait for room in the backlog.
+    pub waiting: u64,
+    pub sessions_total: u64,
+    /// By [`Reject`].
+    pub rejected: [u64; Reject::ALL.len()],
+}
+
+/// One backend, over all shards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BackendTotals {
+    /// Open now.
+    pub sessions: u64,
+    pub sessions_total: u64,
+    /// By [`ConnectFault`].
+    pub connect_failures: [u64; ConnectFault::ALL.len()],
+    pub early_closes: u64,
+    /// From the backend.
+    pub received_bytes: u64,
+    /// To the backend.
+    pub sent_bytes: u64,
+}
+
+impl BackendTotals {
+    /// Connects that failed, for whatever reason.
+    pub fn connect_failures_total(&self) -> u64 {
+        self.connect_failures.iter().sum()
+    }
+}
+
+/// One pool, over all shards and over all backends that it has or ever had.
+#[derive(Clone, Debug, Default)]
+pub struct PoolTotals {
+    /// Sessions that connected to a backend.
+    pub sessions_total: u64,
+    /// From its backends.
+    pub received_bytes: u64,
+    /// To its backends.
+    pub sent_bytes: u64,
+    pub picks: u64,
+    pub no_backend: u64,
+    pub retries: u64,
+    pub retry_budget_exhausted: u64,
+    pub ejections_refused: u64,
+    pub connect: Durations,
+    pub first_byte: Durations,
+    pub session: Durations,
+}
+
+/// One shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ShardTotals {
+    /// The version that it used when it last reported.
+    pub version: u64,
+    /// Open now.
+    pub sessions: u64,
+    /// The share of about the last second in which its loop was not waiting, 0 to 1.
+    pub busy: f64,
+    pub turns: u64,
+    /// The longest turn since the start, in nanoseconds.
+    pub turn_max_ns: u64,
+    pub slow_turns: u64,
+    pub enters: u64,
+    pub completions: u64,
+    pub cq_overflow: u64,
+    pub starved: u64,
+    pub reserved: u64,
+    pub promotions: u64,
+    pub pipes_refused: u64,
+    pub fruitless_watches: u64,
+    pub spliced_bytes: u64,
+    /// Free now.
+    pub buffers_free: u64,
+    /// Nanoseconds in which its loop was not waiting.
+    pub busy_ns: u64,
+}
+
+/// A backend that is gone from the configuration while some of its sessions run on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lingering {
+    pub id: BackendId,
+    /// `pool/backend`.
+    pub name: String,
+    pub address: SocketAddr,
+    /// Open now.
+    pub sessions: u64,
+    pub totals: BackendTotals,
+}
+
+#[derive(Clone, Default)]
+struct ShardAggregate {
+    totals: ShardTotals,
+    /// When the open window began; `None` until the first box.
+    since: Option<Now>,
+    window: Flow,
+    window_busy_ns: u64,
+    rate: Rate,
+    /// It has left its loop and holds nothing.
+    ended: bool,
+}
+
+struct Listener {
+    totals: ListenerTotals,
+    /// Sessions, and clients that wait, now, by shard.
+    now: Vec<(u32, u32)>,
+    removed: Option<Version>,
+}
+
+struct PoolAggregate {
+    totals: PoolTotals,
+    /// Open now, on backends that it has or had.
+    sessions: u64,
+    /// Stalled now, by shard.
+    stalled: Vec<u32>,
+    removed: Option<Version>,
+}
+
+struct Backend {
+    pool: PoolId,
+    /// `pool/backend`.
+    name: String,
+    address: SocketAddr,
+    totals: BackendTotals,
+    /// By shard.
+    slices: Vec<Slice>,
+    removed: Option<Version>,
+}
+
+/// What one shard has of one backend.
+#[derive(Clone, Copy, Default)]
+struct Slice {
+    sessions: u32,
+    window: Flow,
+    rate: Rate,
+}
+
+impl Aggregate {
+    /// Nothing counted yet, by `shards` shards.
+    pub fn new(shards: u16) -> Aggregate {
+        Aggregate {
+            shards: vec![ShardAggregate::default(); usize::from(shards)],
+            listeners: BTreeMap::new(),
+            pools: BTreeMap::new(),
+            backends: BTreeMap::new(),
+            all: PoolTotals::default(),
+            recent_connects: Recent::default(),
+            latest: Now::from_nanos(0),
+            accepted: 0,
+            ends: vec![0; CloseReason::COUNT],
+        }
+    }
+
+    /// Learns which objects there are and what they are called. To be called with each version
+    /// before it goes to the shards.
+    pub fn adopt(&mut self, snapshot: &Snapshot) {
+        let shards = self.shards.len();
+        let gone = Some(snapshot.version);
+        self.listeners.values_mut().for_each(|it| it.removed = it.removed.or(gone));
+        self.pools.values_mut().for_each(|it| it.removed = it.removed.or(gone));
+        self.backends.values_mut().for_each(|it| it.removed = it.removed.or(gone));
+        for listener in &snapshot.listeners {
+            let entry = self.listeners.entry(listener.id).or_insert_with(|| Listener {
+                totals: ListenerTotals::default(),
+                now: vec![(0, 0); shards],
+                removed: None,
+            });
+            entry.removed = None;
+        }
+        for pool in &snapshot.pools {
+            let (totals, stalled) = (PoolTotals::default(), vec![0; shards]);
+            let fresh = || PoolAggregate { totals, sessions: 0, stalled, removed: None };
+            self.pools.entry(pool.id).or_insert_with(fresh).removed = None;
+        }
+        for (pool, backend) in snapshot.backends() {
+            let entry = self.backends.entry(backend.id).or_insert_with(|| Backend {
+                pool: pool.id,
+                name: format!("{}/{}", pool.name, backend.name),
+                address: backend.address,
+                totals: BackendTotals::default(),
+                slices: vec![Slice::default(); shards],
+                removed: None,
+            });
+            entry.removed = None;
+        }
+    }
+
+    /// Adds one shard's box and gives it back empty, to be sent out again.
+    ///
+    /// # Panics
+    /// If the aggregate was made for fewer shards: a mistake of ours.
+    pub fn fold(&mut self, mut stats: Box<ShardStats>, now: Now) -> Box<ShardStats> {
+        let index = usize::from(stats.shard.0);
+        // The engine was started with the same number of shards.
+        assert!(index < self.shards.len(), "there is no shard {}", stats.shard);
+        self.silence(index);
+        let mut flow = Flow::default();
+        for row in &stats.listeners {
+            flow.sessions += row.accepted;
+            self.fold_listener(index, row);
+        }
+        for row in &stats.pools {
+            self.all.add(row);
+            self.recent_connects.add(&row.connect, now);
+            if let Some(pool) = self.pools.get_mut(&row.id) {
+                pool.totals.add(row);
+                pool.stalled[index] += row.stalled_now;
+            }
+        }
+        for row in &stats.backends {
+            flow.received_bytes += row.received_bytes;
+            flow.sent_bytes += row.sent_bytes;
+            self.fold_backend(index, row);
+        }
+        for (into, from) in self.ends.iter_mut().zip(&stats.ends) {
+            *into += from;
+        }
+        self.latest = now;
+        self.accepted += flow.sessions;
+        self.shards[index].fold(&stats, flow);
+        self.close_window(index, now);
+        self.forget();
+        stats.clear();
+        stats
+    }
+
+    /// The shard has left its loop: it holds no session any more. Its totals stay.
+    pub fn ended(&mut self, shard: ShardId) {
+        let index = usize::from(shard.0);
+        self.silence(index);
+        for slice in self.backends.values_mut().filter_map(|it| it.slices.get_mut(index)) {
+            (slice.window, slice.rate) = (Flow::default(), Rate::default());
+        }
+        if let Some(shard) = self.shards.get_mut(index) {
+            let totals = ShardTotals { sessions: 0, busy: 0.0, buffers_free: 0, ..shard.totals };
+            *shard = ShardAggregate { totals, ended: true, ..ShardAggregate::default() };
+        }
+        self.forget();
+    }
+
+    /// For each backend the sessions that all shards but this one hold.
+    pub fn load_elsewhere(&self, shard: ShardId) -> Vec<(BackendId, u32)> {
+        let remote_sessions = |backend: &Backend| {
+            let others = backend.slices.iter().enumerate();
+            let others = others.filter(|(index, _)| *index != usize::from(shard.0));
+            others.fold(0_u32, |sum, (_, slice)| sum.saturating_add(slice.sessions))
+        };
+        self.backends.iter().map(|(id, backend)| (*id, remote_sessions(backend))).collect()
+    }
+
+    /// A listener; zeros if it was never heard of.
+    pub fn listener(&self, id: ListenerId) -> ListenerTotals {
+        self.listeners.get(&id).map(|listener| listener.totals).unwrap_or_default()
+    }
+
+    /// A pool; `None` if it was never heard of.
+    pub fn pool(&self, id: PoolId) -> Option<&PoolTotals> {
+        self.pools.get(&id).map(|pool| &pool.totals)
+    }
+
+    /// The sessions that a pool holds now, also on backends that it no longer has.
+    pub fn pool_sessions(&self, id: PoolId) -> u64 {
+        self.pools.get(&id).map_or(0, |pool| pool.sessions)
+    }
+
+    /// Those of them in which a side takes nothing for now although bytes wait for it.
+    pub fn pool_stalled(&self, id: PoolId) -> u64 {
+        let shards = self.pools.get(&id).map(|pool| pool.stalled.iter());
+        shards.into_iter().flatten().map(|count| u64::from(*count)).sum()
+    }
+
+    /// A backend; zeros if it was never heard of or has been forgotten.
+    pub fn backend(&self, id: BackendId) -> BackendTotals {
+        self.backends.get(&id).map(|backend| backend.totals).unwrap_or_default()
+    }
+
+    /// A shard; zeros if there is no such shard.
+    pub fn shard(&self, shard: ShardId) -> ShardTotals {
+        self.shards.get(usize::from(shard.0)).map(|shard| shard.totals).unwrap_or_default()
+    }
+
+    /// Every shard, in order.
+    pub fn shards(&self) -> impl Iterator<Item = &ShardTotals> {
+        self.shards.iter().map(|shard| &shard.totals)
+    }
+
+    /// The sessions that are open now.
+    pub fn sessions(&self) -> u64 {
+        self.shards().map(|shard| shard.sessions).sum()
+    }
+
+    /// How many sessions ended, for each reason.
+    pub fn ends(&self) -> impl Iterator<Item = (CloseReason, u64)> {
+        CloseReason::all().zip(self.ends.iter().copied())
+    }
+
+    /// The backends that `snapshot` no longer has and that still hold sessions.
+    pub fn lingering(&self, snapshot: &Snapshot) -> Vec<Lingering> {
+        self.gone(snapshot)
+            .map(|(id, backend)| Lingering {
+                id,
+                name: backend.name.clone(),
+                address: backend.address,
+                sessions: backend.totals.sessions,
+                totals: backend.totals,
+            })
+            .collect()
+    }
+
+    /// The same, by name (`pool/backend`).
+    pub fn lingering_totals(
+        &self,
+        snapshot: &Snapshot,
+    ) -> impl Iterator<Item = (&str, BackendTotals)> {
+        self.gone(snapshot).map(|(_, backend)| (backend.name.as_str(), backend.totals))
+    }
+
+    fn gone(&self, snapshot: &Snapshot) -> impl Iterator<Item = (BackendId, &Backend)> {
+        let here: BTreeSet<BackendId> = snapshot.backends().map(|(_, it)| it.id).collect();
+        let all = self.backends.iter().map(|(id, backend)| (*id, backend));
+        all.filter(move |(id, it)| it.totals.sessions > 0 && !here.contains(id))
+    }
+
+    /// A box holds every gauge of its shard: what it does not name is zero.
+    fn silence(&mut self, index: usize) {
+        for backend in self.backends.values_mut() {
+            let Some(slice) = backend.slices.get_mut(index) else { continue };
+            let sessions = u64::from(std::mem::take(&mut slice.sessions));
+            backend.totals.sessions -= sessions;
+            if let Some(pool) = self.pools.get_mut(&backend.pool) {
+                pool.sessions -= sessions;
+            }
+        }
+        for pool in self.pools.values_mut() {
+            pool.stalled.get_mut(index).map(std::mem::take);
+        }
+        for listener in self.listeners.values_mut() {
+            let Some((sessions, waiting)) = listener.now.get_mut(index) else { continue };
+            listener.totals.sessions -= u64::from(std::mem::take(sessions));
+            listener.totals.waiting -= u64::from(std::mem::take(waiting));
+        }
+    }
+
+    fn fold_listener(&mut self, index: usize, row: &ListenerStats) {
+        let Some(listener) = self.listeners.get_mut(&row.id) else { return };
+        let (sessions, waiting) = &mut listener.now[index];
+        (*sessions, *waiting) = (*sessions + row.sessions_now, *waiting + row.waiting_now);
+        listener.totals.sessions += u64::from(row.sessions_now);
+        listener.totals.waiting += u64::from(row.waiting_now);
+        listener.totals.sessions_total += row.accepted;
+        for (into, from) in listener.totals.rejected.iter_mut().zip(row.rejected) {
+            *into += from;
+        }
+    }
+
+    fn fold_backend(&mut self, index: usize, row: &BackendStats) {
+        self.all.add_backend(row);
+        let Some(backend) = self.backends.get_mut(&row.id) else { return };
+        let (slice, totals) = (&mut backend.slices[index], &mut backend.totals);
+        slice.sessions += row.sessions_now;
+        slice.window += Flow::from(row);
+        totals.sessions += u64::from(row.sessions_now);
+        totals.sessions_total += row.sessions;
+        for (into, from) in totals.connect_failures.iter_mut().zip(row.connect_failures) {
+            *into += from;
+        }
+        totals.early_closes += row.early_closes;
+        totals.received_bytes += row.received_bytes;
+        totals.sent_bytes += row.sent_bytes;
+        if let Some(pool) = self.pools.get_mut(&backend.pool) {
+            pool.sessions += u64::from(row.sessions_now);
+            pool.totals.add_backend(row);
+        }
+    }
+
+    /// Turns what the shard counted in the last second or so into rates.
+    fn close_window(&mut self, index: usize, now: Now) {
+        let shard = &mut self.shards[index];
+        // What the first box holds was counted in an unknown time: it makes no rate.
+        let first = shard.since.is_none();
+        let span_ns = now.nanos.saturating_sub(shard.since.get_or_insert(now).nanos);
+        if !first && span_ns < WINDOW_NS {
+            return;
+        }
+        shard.since = Some(now);
+        let busy_ns = std::mem::take(&mut shard.window_busy_ns);
+        let window = std::mem::take(&mut shard.window);
+        let slices = self.backends.values_mut().map(|backend| &mut backend.slices[index]);
+        let closed = slices.map(|slice| (std::mem::take(&mut slice.window), &mut slice.rate));
+        for (window, rate) in closed.chain([(window, &mut shard.rate)]) {
+            *rate = if first { Rate::default() } else { window.over(span_ns) };
+        }
+        shard.totals.busy = if first { 0.0 } else { rate::share(busy_ns, span_ns) };
+    }
+
+    /// Forgets what is gone from the configuration, once every shard has reported under a version
+    /// without it and holds no session of it: then no count of it can be on its way any more.
+    fn forget(&mut self) {
+        let seen = self.shards.iter().filter(|shard| !shard.ended);
+        let seen = seen.map(|shard| Version(shard.totals.version)).min();
+        let done = |removed: Option<Version>| {
+            removed.is_some_and(|version| seen.is_none_or(|seen| seen >= version))
+        };
+        self.listeners.retain(|_, it| !done(it.removed) || it.totals.sessions > 0);
+        self.backends.retain(|_, it| !done(it.removed) || it.totals.sessions > 0);
+        self.pools.retain(|_, it| !done(it.removed) || it.sessions > 0);
+    }
+}
+
+impl PoolTotals {
+    fn add(&mut self, row: &PoolStats) {
+        self.picks += row.picks;
+        self.no_backend += row.no_backend;
+        self.retries += row.retries;
+        self.retry_budget_exhausted += row.retry_budget_exhausted;
+        self.ejections_refused += row.ejections_refused;
+        self.connect.add(&row.connect, row.connect_sum_us);
+        self.first_byte.add(&row.first_byte, row.first_byte_sum_us);
+        self.session.add(&row.session, row.session_sum_us);
+    }
+
+    fn add_backend(&mut self, row: &BackendStats) {
+        self.sessions_total += row.sessions;
+        self.received_bytes += row.received_bytes;
+        self.sent_bytes += row.sent_bytes;
+    }
+}

@@ -1,0 +1,118 @@
+//! The aggregate as `weirctl stats` shows it.
+
+use weir_proto::answer::{EndRow, Percentiles, PoolStatsRow, Stats};
+use weir_proto::ids::BackendId;
+use weir_proto::snapshot::{self, Snapshot};
+
+use super::{Aggregate, Backend, PoolTotals, Rate};
+
+impl Aggregate {
+    /// What there is to say about everything (`None` or empty), a pool, or `pool/backend`. `None`
+    /// if there is no such subject. Durations are kept for pools, ends for the whole process: they
+    /// are empty for what they are not kept for.
+    pub fn stats(&self, snapshot: &Snapshot, subject: Option<&str>) -> Option<Stats> {
+        let subject = subject.unwrap_or_default();
+        if subject.is_empty() {
+            return Some(self.stats_of_all(snapshot));
+        }
+        match subject.split_once('/') {
+            Some((pool, name)) => {
+                let live = snapshot.pool(pool).and_then(|pool| pool.backend(name));
+                self.stats_of_backend(subject, live.map(|backend| backend.id))
+            }
+            None => snapshot.pool(subject).map(|pool| self.stats_of_pool(pool)),
+        }
+    }
+
+    fn stats_of_all(&self, snapshot: &Snapshot) -> Stats {
+        let ends = self.ends().filter(|(_, count)| *count > 0);
+        let ends = ends.map(|(reason, count)| EndRow {
+            by: reason.by.label().to_owned(),
+            during: reason.during.label().to_owned(),
+            why: reason.why.label().to_owned(),
+            code: reason.code().map(char::from).iter().collect(),
+            count,
+        });
+        let rate = self.shards.iter().map(|shard| shard.rate).sum();
+        Stats {
+            sessions: self.sessions(),
+            // Also those for which there was no backend: what clients asked for.
+            sessions_total: self.accepted,
+            connect_duration_recent_s: self.recent_connects.percentiles(self.latest),
+            ends: ends.collect(),
+            pools: snapshot.pools.iter().map(|pool| self.pool_row(pool)).collect(),
+            ..stats(String::new(), &self.all, rate)
+        }
+    }
+
+    fn stats_of_pool(&self, pool: &snapshot::Pool) -> Stats {
+        let backends = self.backends.values().filter(|backend| backend.pool == pool.id);
+        let none = PoolTotals::default();
+        let totals = self.pool(pool.id).unwrap_or(&none);
+        Stats {
+            sessions: self.pool_sessions(pool.id),
+            pools: vec![self.pool_row(pool)],
+            ..stats(pool.name.to_string(), totals, backends.map(rate).sum())
+        }
+    }
+
+    /// `live` is its identity if it is in the snapshot; else one that still holds sessions may have
+    /// the name.
+    fn stats_of_backend(&self, name: &str, live: Option<BackendId>) -> Option<Stats> {
+        let lingers = |backend: &&Backend| backend.name == name && backend.totals.sessions > 0;
+        let backend = match live {
+            Some(id) => self.backends.get(&id),
+            None => Some(self.backends.values().find(lingers)?),
+        };
+        let totals = backend.map(|backend| backend.totals).unwrap_or_default();
+        let counted = PoolTotals {
+            sessions_total: totals.sessions_total,
+            received_bytes: totals.received_bytes,
+            sent_bytes: totals.sent_bytes,
+            ..PoolTotals::default()
+        };
+        let rate = backend.map(rate).unwrap_or_default();
+        Some(Stats { sessions: totals.sessions, ..stats(name.to_owned(), &counted, rate) })
+    }
+
+    fn pool_row(&self, pool: &snapshot::Pool) -> PoolStatsRow {
+        let none = PoolTotals::default();
+        let totals = self.pool(pool.id).unwrap_or(&none);
+        PoolStatsRow {
+            name: pool.name.to_string(),
+            sessions: self.pool_sessions(pool.id),
+            sessions_stalled: self.pool_stalled(pool.id),
+            sessions_total: totals.sessions_total,
+            received_bytes_total: totals.received_bytes,
+            sent_bytes_total: totals.sent_bytes,
+            no_backend_total: totals.no_backend,
+            retries_total: totals.retries,
+            retry_budget_exhausted_total: totals.retry_budget_exhausted,
+            connect_duration_s: totals.connect.percentiles(),
+        }
+    }
+}
+
+/// A backend's rate over all shards.
+fn rate(backend: &Backend) -> Rate {
+    backend.slices.iter().map(|slice| slice.rate).sum()
+}
+
+fn stats(subject: String, totals: &PoolTotals, rate: Rate) -> Stats {
+    Stats {
+        subject,
+        sessions: 0,
+        sessions_total: totals.sessions_total,
+        session_rate_per_s: rate.sessions,
+        received_bytes_total: totals.received_bytes,
+        sent_bytes_total: totals.sent_bytes,
+        received_bytes_per_s: rate.received_bytes,
+        sent_bytes_per_s: rate.sent_bytes,
+        connect_duration_s: totals.connect.percentiles(),
+        connect_duration_recent_s: Percentiles::default(),
+        first_byte_duration_s: totals.first_byte.percentiles(),
+        session_duration_s: totals.session.percentiles(),
+        ends: Vec::new(),
+        pools: Vec::new(),
+    }
+}

@@ -1,0 +1,326 @@
+//! Boxes in, totals out.
+
+use weir_proto::ids::IdSource;
+use weir_proto::reason::{By, During, Why};
+use weir_proto::spec::{Admin, BackendSpec, KeepaliveSpec, ListenerSpec, PoolSpec, Spec};
+
+use super::*;
+
+/// Snapshots of a listener `web` and a pool `web`, with identities that live on.
+struct Versions {
+    ids: IdSource,
+    now: Snapshot,
+}
+
+impl Versions {
+    fn new() -> Versions {
+        Versions { ids: IdSource::default(), now: Snapshot::empty() }
+    }
+
+    /// The next version, with these backends of `web`.
+    fn next(&mut self, backends: &[&str]) -> Snapshot {
+        let backend = |name: &&str| {
+            let address = format!("10.0.0.{}:80", &name[1..]).parse().unwrap();
+            (name.parse().unwrap(), BackendSpec { address, weight: 1, state: Admin::Ready })
+        };
+        let pool =
+            PoolSpec { backend: backends.iter().map(backend).collect(), ..PoolSpec::default() };
+        let listener = ListenerSpec {
+            bind: vec!["127.0.0.1:80".parse().unwrap()],
+            pool: "web".parse().unwrap(),
+            max_sessions: None,
+            state: Admin::Ready,
+            keepalive: KeepaliveSpec::default(),
+        };
+        self.build(&Spec {
+            listener: [("web".parse().unwrap(), listener)].into(),
+            pool: [("web".parse().unwrap(), pool)].into(),
+        })
+    }
+
+    fn build(&mut self, spec: &Spec) -> Snapshot {
+        let version = self.now.version.next();
+        self.now = Snapshot::build(spec, version, &self.now, &mut self.ids).unwrap();
+        self.now.clone()
+    }
+}
+
+fn at_ms(ms: u64) -> Now {
+    Now { nanos: 1_000_000_000_000 + ms * 1_000_000 }
+}
+
+/// An empty box of a shard under a version.
+fn empty(shard: u16, version: u64) -> Box<ShardStats> {
+    let mut stats = Box::new(ShardStats::new(ShardId(shard)));
+    stats.version = Version(version);
+    stats
+}
+
+fn row(id: BackendId, sessions_now: u32, sessions: u64, bytes: u64) -> BackendStats {
+    BackendStats {
+        id,
+        sessions_now,
+        sessions,
+        connect_failures: [1, 0, 0, 2],
+        early_closes: 3,
+        received_bytes: bytes,
+        sent_bytes: bytes * 2,
+    }
+}
+
+fn backend_box(shard: u16, version: u64, rows: &[BackendStats]) -> Box<ShardStats> {
+    let mut stats = empty(shard, version);
+    stats.backends = rows.to_vec();
+    stats.sessions_now = rows.iter().map(|row| row.sessions_now).sum();
+    stats
+}
+
+#[test]
+fn differences_of_all_shards_become_totals() {
+    let snapshot = Versions::new().next(&["b1", "b2"]);
+    let (listener, pool) = (snapshot.listeners[0].id, snapshot.pools[0].id);
+    let (b1, b2) = (snapshot.pools[0].backends[0].id, snapshot.pools[0].backends[1].id);
+    let mut aggregate = Aggregate::new(2);
+    aggregate.adopt(&snapshot);
+    for (shard, time) in [(0, 0), (1, 10), (0, 250), (1, 260)] {
+        let mut stats = backend_box(shard, 1, &[row(b1, 3, 5, 100), row(b2, 1, 1, 10)]);
+        stats.listeners = vec![ListenerStats {
+            id: listener,
+            sessions_now: 4,
+            waiting_now: 5,
+            accepted: 7,
+            rejected: [1, 2],
+        }];
+        let mut counted = PoolStats::new(pool);
+        (counted.picks, counted.no_backend, counted.retries) = (9, 1, 2);
+        counted.connect.record(1000).unwrap();
+        counted.connect_sum_us = 1000;
+        stats.pools = vec![counted];
+        (stats.turns, stats.enters, stats.completions) = (10, 20, 30);
+        (stats.cq_overflow, stats.starved, stats.buffers_free_now) = (1, 2, 50);
+        let complete =
+            CloseReason { by: By::Client, during: During::HalfClosed, why: Why::Complete };
+        stats.ends[complete.index()] = 6;
+        let back = aggregate.fold(stats, at_ms(time));
+        assert_eq!((back.turns, back.ends.iter().sum::<u64>(), back.pools[0].picks), (0, 0, 0));
+    }
+    assert_eq!(
+        aggregate.backend(b1),
+        BackendTotals {
+            sessions: 6,
+            sessions_total: 20,
+            connect_failures: [4, 0, 0, 8],
+            early_closes: 12,
+            received_bytes: 400,
+            sent_bytes: 800,
+        }
+    );
+    assert_eq!(aggregate.backend(b1).connect_failures_total(), 12);
+    assert_eq!(
+        aggregate.listener(listener),
+        ListenerTotals { sessions: 8, waiting: 10, sessions_total: 28, rejected: [4, 8] }
+    );
+    let totals = aggregate.pool(pool).unwrap();
+    assert_eq!((totals.picks, totals.no_backend, totals.retries), (36, 4, 8));
+    assert_eq!((totals.sessions_total, totals.received_bytes, totals.sent_bytes), (24, 440, 880));
+    assert_eq!((totals.connect.count(), totals.connect.sum_s()), (4, 0.004));
+    assert_eq!((aggregate.sessions(), aggregate.pool_sessions(pool)), (8, 8));
+    let shard = aggregate.shard(ShardId(1));
+    assert_eq!((shard.version, shard.sessions, shard.buffers_free), (1, 4, 50));
+    assert_eq!((shard.turns, shard.enters, shard.completions), (20, 40, 60));
+    assert_eq!((shard.cq_overflow, shard.starved), (2, 4));
+    assert_eq!(aggregate.ends().map(|(_, count)| count).sum::<u64>(), 24);
+}
+
+#[test]
+fn the_load_elsewhere_is_the_sum_of_the_others_and_falls_back_to_zero() {
+    let snapshot = Versions::new().next(&["b1", "b2"]);
+    let (b1, b2) = (snapshot.pools[0].backends[0].id, snapshot.pools[0].backends[1].id);
+    let mut aggregate = Aggregate::new(3);
+    aggregate.adopt(&snapshot);
+    for (shard, sessions) in [(0, 1), (1, 10), (2, 100)] {
+        aggregate.fold(backend_box(shard, 1, &[row(b1, sessions, 0, 0)]), at_ms(0));
+    }
+    assert_eq!(aggregate.load_elsewhere(ShardId(0)), [(b1, 110), (b2, 0)]);
+    assert_eq!(aggregate.load_elsewhere(ShardId(2)), [(b1, 11), (b2, 0)]);
+    // A box without the row says that the shard has no session of it.
+    aggregate.fold(backend_box(1, 1, &[]), at_ms(1));
+    assert_eq!(aggregate.load_elsewhere(ShardId(0)), [(b1, 100), (b2, 0)]);
+    aggregate.ended(ShardId(2));
+    assert_eq!(aggregate.load_elsewhere(ShardId(0)), [(b1, 0), (b2, 0)]);
+    assert_eq!((aggregate.backend(b1).sessions, aggregate.sessions()), (1, 1));
+}
+
+#[test]
+fn a_removed_backend_lingers_until_every_shard_is_done_with_it() {
+    let mut config = Versions::new();
+    let first = config.next(&["b1", "b2"]);
+    let (pool, b1) = (first.pools[0].id, first.pools[0].backends[0].id);
+    let mut aggregate = Aggregate::new(2);
+    aggregate.adopt(&first);
+    aggregate.fold(backend_box(0, 1, &[row(b1, 2, 2, 10)]), at_ms(0));
+    aggregate.fold(empty(1, 1), at_ms(0));
+    assert_eq!(aggregate.lingering(&first), []);
+    let second = config.next(&["b2"]);
+    aggregate.adopt(&second);
+    let lingering = aggregate.lingering(&second);
+    assert_eq!(lingering.len(), 1);
+    assert_eq!((lingering[0].id, lingering[0].name.as_str()), (b1, "web/b1"));
+    assert_eq!((lingering[0].sessions, lingering[0].totals.received_bytes), (2, 10));
+    assert_eq!(lingering[0].address, "10.0.0.1:80".parse().unwrap());
+    assert_eq!(aggregate.stats(&second, Some("web/b1")).unwrap().sessions, 2);
+    // ShardAggregate 0 is done with it, but shard 1 is still under the old version: its last counts
+    // come.
+    aggregate.fold(backend_box(0, 2, &[row(b1, 0, 0, 5)]), at_ms(1));
+    assert_eq!(aggregate.lingering(&second), []);
+    aggregate.fold(backend_box(1, 1, &[row(b1, 1, 1, 7)]), at_ms(2));
+    assert_eq!((aggregate.lingering(&second).len(), aggregate.backend(b1).received_bytes), (1, 22));
+    aggregate.fold(backend_box(1, 2, &[row(b1, 0, 0, 1)]), at_ms(3));
+    assert_eq!(aggregate.backend(b1), BackendTotals::default(), "it is forgotten");
+    let totals = aggregate.pool(pool).unwrap();
+    assert_eq!((totals.sessions_total, totals.received_bytes), (3, 23), "its pool is not");
+    assert!(aggregate.stats(&second, Some("web/b1")).is_none());
+}
+
+#[test]
+fn a_shard_that_has_ended_holds_nothing_back() {
+    let mut config = Versions::new();
+    let first = config.next(&["b1"]);
+    let b1 = first.pools[0].backends[0].id;
+    let mut aggregate = Aggregate::new(2);
+    aggregate.adopt(&first);
+    aggregate.fold(backend_box(0, 1, &[row(b1, 2, 2, 10)]), at_ms(0));
+    aggregate.fold(backend_box(1, 1, &[row(b1, 3, 3, 10)]), at_ms(0));
+    aggregate.adopt(&config.next(&[]));
+    aggregate.fold(backend_box(0, 2, &[]), at_ms(1));
+    assert_eq!(aggregate.backend(b1).sessions, 3);
+    aggregate.ended(ShardId(1));
+    assert_eq!(aggregate.backend(b1), BackendTotals::default());
+    assert_eq!(aggregate.shard(ShardId(1)).sessions, 0);
+}
+
+#[test]
+fn totals_of_the_process_never_fall_when_a_pool_goes() {
+    let mut config = Versions::new();
+    let first = config.next(&["b1"]);
+    let (pool, b1) = (first.pools[0].id, first.pools[0].backends[0].id);
+    let mut aggregate = Aggregate::new(1);
+    aggregate.adopt(&first);
+    let mut stats = backend_box(0, 1, &[row(b1, 0, 4, 100)]);
+    let mut counted = PoolStats::new(pool);
+    counted.session.record(2_000_000).unwrap();
+    stats.pools = vec![counted];
+    aggregate.fold(stats, at_ms(0));
+    let none = config.build(&Spec::default());
+    aggregate.adopt(&none);
+    aggregate.fold(empty(0, 2), at_ms(1));
+    assert!(aggregate.pool(pool).is_none() && aggregate.stats(&none, Some("web")).is_none());
+    let all = aggregate.stats(&none, None).unwrap();
+    assert_eq!((all.received_bytes_total, all.sent_bytes_total), (100, 200));
+    assert_eq!(all.session_duration_s.count, 1);
+    assert_eq!(all.pools, []);
+}
+
+#[test]
+fn rates_and_busy_are_over_the_last_second() {
+    let snapshot = Versions::new().next(&["b1"]);
+    let (listener, b1) = (snapshot.listeners[0].id, snapshot.pools[0].backends[0].id);
+    let mut aggregate = Aggregate::new(2);
+    aggregate.adopt(&snapshot);
+    let fold = |aggregate: &mut Aggregate, shard, ms, accepted, bytes| {
+        let mut stats = backend_box(shard, 1, &[row(b1, 0, accepted, bytes)]);
+        stats.listeners = vec![ListenerStats { id: listener, accepted, ..Default::default() }];
+        stats.busy_ns = bytes * 1000;
+        aggregate.fold(stats, at_ms(ms));
+    };
+    // What was counted before the first box is no rate.
+    fold(&mut aggregate, 0, 0, 1_000_000, 1_000_000);
+    fold(&mut aggregate, 1, 0, 1_000_000, 1_000_000);
+    for quarter in 1..=4 {
+        fold(&mut aggregate, 0, quarter * 250, 10, 100_000);
+        let early = aggregate.stats(&snapshot, None).unwrap().session_rate_per_s;
+        assert_eq!(early > 0.0, quarter == 4, "{early}");
+    }
+    fold(&mut aggregate, 1, 2000, 20, 2_000_000);
+    let all = aggregate.stats(&snapshot, None).unwrap();
+    assert_eq!(all.session_rate_per_s, 40.0 + 10.0);
+    assert_eq!(all.received_bytes_per_s, 400_000.0 + 1_000_000.0);
+    assert_eq!(all.sent_bytes_per_s, 800_000.0 + 2_000_000.0);
+    for subject in ["web", "web/b1"] {
+        let part = aggregate.stats(&snapshot, Some(subject)).unwrap();
+        assert_eq!((part.subject.as_str(), part.session_rate_per_s), (subject, 50.0));
+        assert_eq!(part.received_bytes_per_s, 1_400_000.0);
+    }
+    assert_eq!(aggregate.shard(ShardId(0)).busy, 0.4);
+    assert_eq!(aggregate.shard(ShardId(1)).busy, 1.0);
+    // A second in which nothing happens.
+    fold(&mut aggregate, 0, 2000, 0, 0);
+    fold(&mut aggregate, 1, 3000, 0, 0);
+    assert_eq!(aggregate.stats(&snapshot, None).unwrap().session_rate_per_s, 0.0);
+    assert_eq!(aggregate.shard(ShardId(1)).busy, 0.0);
+}
+
+#[test]
+fn stats_show_percentiles_ends_and_pools() {
+    let snapshot = Versions::new().next(&["b1"]);
+    let pool = snapshot.pools[0].id;
+    let mut aggregate = Aggregate::new(1);
+    aggregate.adopt(&snapshot);
+    let mut stats = empty(0, 1);
+    let mut counted = PoolStats::new(pool);
+    for ms in 1..=1000 {
+        counted.connect.record(ms * 1000).unwrap();
+    }
+    (counted.no_backend, counted.retries) = (3, 4);
+    stats.pools = vec![counted];
+    let reason = CloseReason { by: By::Backend, during: During::Relaying, why: Why::Reset };
+    stats.ends[reason.index()] = 5;
+    stats.listeners =
+        vec![ListenerStats { id: snapshot.listeners[0].id, accepted: 8, ..Default::default() }];
+    aggregate.fold(stats, at_ms(0));
+    let all = aggregate.stats(&snapshot, Some("")).unwrap();
+    let near = |value: f64, wanted: f64| (value / wanted - 1.0).abs() < 0.01;
+    let connect = all.connect_duration_s;
+    assert_eq!(connect.count, 1000);
+    assert!(near(connect.p50, 0.5) && near(connect.p99, 0.99), "{connect:?}");
+    assert!(near(connect.p999, 0.999), "{connect:?}");
+    assert_eq!(all.first_byte_duration_s.count, 0);
+    assert_eq!(all.sessions_total, 8);
+    assert_eq!(all.ends.len(), 1);
+    let end = &all.ends[0];
+    assert_eq!(
+        (end.by.as_str(), end.during.as_str(), end.why.as_str()),
+        ("backend", "relaying", "reset")
+    );
+    assert_eq!((end.code.as_str(), end.count), ("SD", 5));
+    assert_eq!((all.pools[0].name.as_str(), all.pools[0].no_backend_total), ("web", 3));
+    assert_eq!((all.pools[0].retries_total, all.pools[0].connect_duration_s), (4, connect));
+    let none = ["wbe", "web/b2", "/", "web/", "/b1"];
+    assert!(none.iter().all(|subject| aggregate.stats(&snapshot, Some(subject)).is_none()));
+}
+
+#[test]
+fn buckets_hold_what_is_at_most_as_long_as_they_say() {
+    let mut shard = PoolStats::new(PoolId(1));
+    let mut durations = Durations::default();
+    assert_eq!(durations.at_most(&[100, 1000]), [0, 0]);
+    for us in [1, 100, 101, 999, 1000, 1020, 5_000_000_000] {
+        shard.connect.saturating_record(us);
+    }
+    for _ in 0..2 {
+        durations.add(&shard.connect, 7);
+    }
+    assert_eq!(durations.at_most(&[100, 1000, 2500, 1_000_000]), [4, 10, 12, 12]);
+    assert_eq!(durations.count(), 14);
+    assert_eq!(durations.sum_s(), 14e-6);
+}
+
+#[test]
+fn what_was_never_heard_of_is_zero() {
+    let mut aggregate = Aggregate::new(1);
+    aggregate.fold(backend_box(0, 1, &[row(BackendId(9), 3, 3, 3)]), at_ms(0));
+    assert_eq!(aggregate.backend(BackendId(9)), BackendTotals::default());
+    assert_eq!(aggregate.listener(ListenerId(9)), ListenerTotals::default());
+    assert_eq!(aggregate.shard(ShardId(9)), ShardTotals::default());
+    assert_eq!(aggregate.stats(&Snapshot::empty(), None).unwrap().received_bytes_total, 3);
+}

@@ -1,0 +1,272 @@
+//! The HTTP door on the admin address: metrics, health and the read-only API, by hyper on rt.
+//!
+//! ```text
+//! Reading ──whole head: answered──▶ Idle ──first byte of the next request──▶ Reading …
+//! ```
+//! Each state has a deadline; a connection that misses it is closed.
+
+mod route;
+#[cfg(test)]
+mod tests;
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::header::{self, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use weir_core::base::clock::Now;
+use weir_proto::request::{Code, Refusal};
+
+use super::hyper_io::HyperIo;
+use super::metrics;
+use crate::json;
+use crate::rt::{self, Stream, TcpServer};
+use route::{Hosts, Route};
+
+/// Connections at once; one more is closed at once.
+const CONNECTIONS_MAX: usize = 64;
+/// The longest body of a request, in bytes. Nothing reads a body yet.
+const BODY_MAX: u64 = 64 << 10;
+/// The longest head of a request, in bytes.
+const HEAD_MAX: usize = 16 << 10;
+/// From the first byte of a request to the end of its head.
+const READING_MAX: Duration = Duration::from_secs(5);
+/// From a request's head to the begin of the next one: for taking the answer and for a pause that
+/// is longer than Prometheus' usual interval of a minute.
+const IDLE_MAX: Duration = Duration::from_secs(75);
+
+/// Where the door gets its answers: the control thread.
+pub(crate) trait AnswerSource {
+    /// Answers a request that changes nothing.
+    fn answer(&self, request: weir_proto::request::Request) -> weir_proto::request::Response;
+    /// The page of [`metrics::render`].
+    fn metrics(&self) -> String;
+    /// Whether new sessions can be served.
+    ///
+    /// # Errors
+    /// Why not: it drains, or a pool that a listener uses has no backend that can take a session.
+    fn ready(&self) -> Result<(), String>;
+}
+
+/// Serves whoever connects to `server`. Never ends.
+pub(crate) async fn serve(server: TcpServer, source: Rc<dyn AnswerSource>) {
+    let bound = server.local_addr().ok().map(|address| address.ip());
+    let hosts = Rc::new(Hosts::new(bound));
+    let open = Rc::new(Cell::new(0));
+    loop {
+        let (stream, _) = server.accept().await;
+        if open.get() >= CONNECTIONS_MAX {
+            continue; // The stream is dropped: closed.
+        }
+        open.set(open.get() + 1);
+        let (source, hosts, open) = (source.clone(), hosts.clone(), open.clone());
+        rt::spawn(async move {
+            connection(stream, source, hosts).await;
+            open.set(open.get() - 1);
+        });
+    }
+}
+
+async fn connection(stream: Stream, source: Rc<dyn AnswerSource>, hosts: Rc<Hosts>) {
+    let pace = Rc::new(Pace::new(rt::now()));
+    let heard = {
+        let pace = pace.clone();
+        move || pace.heard(rt::now())
+    };
+    let service = service_fn(|request: Request<Incoming>| {
+        pace.enter(ConnectionState::Idle, rt::now());
+        let answer = respond(&request, &*source, &hosts).map(Full::new);
+        async { Ok::<_, Infallible>(answer) }
+    });
+    let conversation = hyper::server::conn::http1::Builder::new()
+        .half_close(false)
+        .max_buf_size(HEAD_MAX)
+        .serve_connection(HyperIo::new(stream, heard), service);
+    // A peer that breaks off or talks nonsense has had its answer; there is nobody to tell.
+    let conversation = async { drop(conversation.await) };
+    futures_lite::future::or(conversation, overdue(&pace)).await;
+}
+
+/// What a connection is about, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ConnectionState {
+    /// No request, or its answer is on its way.
+    Idle,
+    /// A request's head is not whole yet.
+    Reading,
+}
+
+struct Pace(Cell<(ConnectionState, Now)>);
+
+impl Pace {
+    fn new(now: Now) -> Pace {
+        // From one who connects a request is expected at once.
+        Pace(Cell::new((ConnectionState::Reading, now)))
+    }
+
+    fn enter(&self, state: ConnectionState, now: Now) {
+        self.0.set((state, now));
+    }
+
+    /// Bytes have come: the begin of a request, unless it has begun.
+    fn heard(&self, now: Now) {
+        if self.0.get().0 == ConnectionState::Idle {
+            self.enter(ConnectionState::Reading, now);
+        }
+    }
+
+    /// How long the state may still last; zero if it is over.
+    fn left(&self, now: Now) -> Duration {
+        let (state, since) = self.0.get();
+        let most = match state {
+            ConnectionState::Idle => IDLE_MAX,
+            ConnectionState::Reading => READING_MAX,
+        };
+        most.saturating_sub(Duration::from_nanos(now.nanos.saturating_sub(since.nanos)))
+    }
+}
+
+/// Ends when the connection has missed a deadline.
+async fn overdue(pace: &Pace) {
+    loop {
+        let left = pace.left(rt::now());
+        if left.is_zero() {
+            return;
+        }
+        // The state may change to one with a nearer deadline meanwhile: look at least so often.
+        rt::sleep(left.min(Duration::from_secs(1))).await;
+    }
+}
+
+fn respond<B: Body>(
+    request: &Request<B>,
+    source: &dyn AnswerSource,
+    hosts: &Hosts,
+) -> Response<Bytes> {
+    let mut answer = match check(request, hosts) {
+        Ok(()) => dispatch(request, source),
+        Err((status, refusal)) => refused(status, &refusal),
+    };
+    let headers = answer.headers_mut();
+    let fixed = [
+        (header::CONTENT_SECURITY_POLICY, "default-src 'self'"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    answer
+}
+
+/// Whether a request may be looked at: who it is meant for, its size, its method.
+fn check<B: Body>(request: &Request<B>, hosts: &Hosts) -> Result<(), (StatusCode, Refusal)> {
+    let no = |status, message: &str, hint: &str| {
+        Err((status, Refusal::new(Code::Denied, message, hint)))
+    };
+    // A page of another site that resolves its own name to our address says that name here.
+    let target = request.uri().authority().map(|authority| authority.as_str());
+    if !host_is_ours(request.version(), request.headers(), target, hosts) {
+        let hint = "use localhost or the address itself as the host";
+        return no(
+            StatusCode::MISDIRECTED_REQUEST,
+            "this is not the host that was asked for",
+            hint,
+        );
+    }
+    if request.body().size_hint().lower() > BODY_MAX {
+        let message = format!("the body is longer than {BODY_MAX} bytes");
+        return no(StatusCode::PAYLOAD_TOO_LARGE, &message, "send less");
+    }
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        let hint = "change things with weirctl";
+        return no(StatusCode::METHOD_NOT_ALLOWED, "HTTP is read-only: GET and HEAD", hint);
+    }
+    Ok(())
+}
+
+fn host_is_ours(
+    version: Version,
+    headers: &HeaderMap,
+    target: Option<&str>,
+    hosts: &Hosts,
+) -> bool {
+    let mut said = headers.get_all(header::HOST).iter();
+    let host = match (said.next(), said.next()) {
+        // HTTP/1.0 has no Host, and no browser speaks it.
+        (None, _) if version == Version::HTTP_10 => None,
+        (Some(host), None) => match host.to_str() {
+            Ok(host) => Some(host),
+            Err(_) => return false,
+        },
+        _ => return false,
+    };
+    [host, target].into_iter().flatten().all(|host| hosts.has(host))
+}
+
+fn dispatch<B>(request: &Request<B>, source: &dyn AnswerSource) -> Response<Bytes> {
+    let uri = request.uri();
+    match route::find(uri.path(), uri.query()) {
+        Ok(Route::Metrics) => text(StatusCode::OK, metrics::CONTENT_TYPE, source.metrics()),
+        Ok(Route::Healthz) => plain(StatusCode::OK, "ok\n".to_owned()),
+        Ok(Route::Readyz) => match source.ready() {
+            Ok(()) => plain(StatusCode::OK, "ready\n".to_owned()),
+            Err(why) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+        },
+        Ok(Route::Index) => plain(StatusCode::OK, route::INDEX.to_owned()),
+        Ok(Route::Api(question)) => match source.answer(question) {
+            weir_proto::request::Response::Done(answer) => {
+                text(StatusCode::OK, JSON, json::answer(&answer) + "\n")
+            }
+            weir_proto::request::Response::Refused(refusal) => {
+                refused(status(refusal.code), &refusal)
+            }
+        },
+        Err(refusal) => refused(status(refusal.code), &refusal),
+    }
+}
+
+const JSON: &str = "application/json";
+
+fn status(code: Code) -> StatusCode {
+    match code {
+        Code::Invalid => StatusCode::BAD_REQUEST,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::Exists | Code::Conflict => StatusCode::CONFLICT,
+        Code::Denied => StatusCode::FORBIDDEN,
+        Code::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+fn refused(status: StatusCode, refusal: &Refusal) -> Response<Bytes> {
+    let mut answer = text(status, JSON, json::refusal(refusal) + "\n");
+    match status {
+        StatusCode::METHOD_NOT_ALLOWED => {
+            answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        }
+        // What follows on the connection is the body that was not wanted.
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        _ => {} // The others need no header.
+    }
+    answer
+}
+
+fn plain(status: StatusCode, body: String) -> Response<Bytes> {
+    text(status, "text/plain; charset=utf-8", body)
+}
+
+fn text(status: StatusCode, kind: &'static str, body: String) -> Response<Bytes> {
+    let mut answer = Response::new(Bytes::from(body));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer
+}

@@ -1,0 +1,253 @@
+//! The door on a real socket, with a client that speaks plain text.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use weir_proto::answer::{Answer, Said, Shards};
+use weir_proto::request::Request as Question;
+use weir_proto::request::Response as Reply;
+
+use super::*;
+
+struct FakeControl {
+    ready: Result<(), String>,
+}
+
+impl AnswerSource for FakeControl {
+    fn answer(&self, request: Question) -> Reply {
+        match request {
+            Question::Shards => Reply::Done(Answer::Shards(Shards { shards: Vec::new() })),
+            Question::PoolShow { .. } => {
+                Reply::Refused(Refusal::new(Code::NotFound, "no such pool", "weirctl pool list"))
+            }
+            other => Reply::Done(Answer::Said(Said { text: format!("{other:?}") })),
+        }
+    }
+
+    fn metrics(&self) -> String {
+        "a 1\n".repeat(100_000)
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.ready.clone()
+    }
+}
+
+/// Runs `client` on a thread of its own against a door that is served meanwhile.
+fn with_door<T: Send + 'static>(
+    ready: Result<(), String>,
+    client: impl FnOnce(SocketAddr) -> T + Send + 'static,
+) -> T {
+    rt::run(|| async move {
+        let server = TcpServer::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = server.local_addr().unwrap();
+        rt::spawn(serve(server, Rc::new(FakeControl { ready })));
+        let client = std::thread::spawn(move || client(address));
+        let finished = async {
+            while !client.is_finished() {
+                rt::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        rt::timeout(Duration::from_secs(20), finished).await.expect("the client comes to its end");
+        client.join().unwrap()
+    })
+    .unwrap()
+}
+
+fn connect(door: SocketAddr) -> TcpStream {
+    let socket = TcpStream::connect(door).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
+    socket
+}
+
+/// What the door says until it closes.
+fn read_all(mut socket: TcpStream) -> String {
+    let mut text = String::new();
+    socket.read_to_string(&mut text).unwrap();
+    text
+}
+
+/// One request on a connection of its own.
+fn ask(door: SocketAddr, line: &str, headers: &str) -> String {
+    let mut socket = connect(door);
+    let head = format!("{line} HTTP/1.1\r\nConnection: close\r\n{headers}\r\n");
+    socket.write_all(head.as_bytes()).unwrap();
+    read_all(socket)
+}
+
+fn get(door: SocketAddr, path: &str) -> String {
+    ask(door, &format!("GET {path}"), "Host: localhost\r\n")
+}
+
+fn status_of(answer: &str) -> &str {
+    answer.split(' ').nth(1).unwrap_or(answer)
+}
+
+fn body(answer: &str) -> &str {
+    answer.split_once("\r\n\r\n").map_or("", |(_, body)| body)
+}
+
+fn head(answer: &str) -> String {
+    answer.split_once("\r\n\r\n").map_or(answer, |(head, _)| head).to_ascii_lowercase()
+}
+
+#[test]
+fn answers_are_json_with_a_schema() {
+    with_door(Ok(()), |door| {
+        let shards = get(door, "/api/v1/shards");
+        assert_eq!(status_of(&shards), "200");
+        assert_eq!(body(&shards), "{\"schema\":\"weir/v1\",\"shards\":[]}\n");
+        for header in [
+            "content-type: application/json",
+            "content-security-policy: default-src 'self'",
+            "x-content-type-options: nosniff",
+        ] {
+            assert!(head(&shards).contains(header), "{shards}");
+        }
+        assert!(!head(&shards).contains("access-control"), "{shards}");
+        let events = get(door, "/api/v1/events?after=7");
+        assert!(body(&events).contains("Events { after: 7 }"), "{events}");
+        let missing = get(door, "/api/v1/pools/wbe");
+        assert_eq!(status_of(&missing), "404");
+        let start = "{\"schema\":\"weir/v1\",\"error\":{\"code\":\"not_found\",";
+        assert!(body(&missing).starts_with(start), "{missing}");
+        let nowhere = get(door, "/api/v2");
+        assert_eq!(status_of(&nowhere), "404");
+        assert!(body(&nowhere).starts_with(start), "{nowhere}");
+    });
+}
+
+#[test]
+fn plain_pages() {
+    with_door(Ok(()), |door| {
+        let health = get(door, "/healthz");
+        assert_eq!((status_of(&health), body(&health)), ("200", "ok\n"));
+        let ready = get(door, "/readyz");
+        assert_eq!((status_of(&ready), body(&ready)), ("200", "ready\n"));
+        let metrics = get(door, "/metrics");
+        assert_eq!((status_of(&metrics), body(&metrics).len()), ("200", 400_000));
+        assert!(head(&metrics).contains("content-type: text/plain; version=0.0.4"), "{metrics}");
+        assert!(body(&get(door, "/")).contains("/api/v1/status"));
+        let head_only = ask(door, "HEAD /metrics", "Host: localhost\r\n");
+        assert!(head(&head_only).contains("content-length: 400000"), "{head_only}");
+        assert_eq!((status_of(&head_only), body(&head_only)), ("200", ""));
+    });
+}
+
+#[test]
+fn who_is_not_ready_says_why() {
+    let ready = with_door(Err("pool web has no backend".to_owned()), |door| get(door, "/readyz"));
+    assert_eq!((status_of(&ready), body(&ready)), ("503", "pool web has no backend\n"));
+}
+
+#[test]
+fn other_methods_hosts_and_sizes_are_refused() {
+    with_door(Ok(()), |door| {
+        let local = "Host: localhost\r\n";
+        for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+            let answer = ask(door, &format!("{method} /api/v1/shards"), local);
+            assert_eq!(status_of(&answer), "405", "{answer}");
+            assert!(head(&answer).contains("allow: get, head"), "{answer}");
+            assert!(body(&answer).contains("\"code\":\"not_permitted\""), "{answer}");
+        }
+        let rebound = ["Host: evil.example\r\n", "", "Host: localhost\r\nHost: localhost\r\n"];
+        for headers in rebound {
+            let answer = ask(door, "GET /api/v1/shards", headers);
+            assert!(["421", "400"].contains(&status_of(&answer)), "{headers}: {answer}");
+            assert!(!answer.contains("shards\":[]"), "{answer}");
+        }
+        let absolute = ask(door, "GET http://evil.example/healthz", local);
+        assert_eq!(status_of(&absolute), "421");
+        let exact = format!("Host: {door}\r\n");
+        assert_eq!(status_of(&ask(door, "GET /healthz", &exact)), "200");
+        let big = "Host: localhost\r\nContent-Length: 65537\r\n";
+        let answer = ask(door, "GET /api/v1/shards", big);
+        assert_eq!(status_of(&answer), "413", "{answer}");
+        let long = format!("{local}X: {}\r\n", "x".repeat(HEAD_MAX));
+        let answer = ask(door, "GET /healthz", &long);
+        assert_eq!(status_of(&answer), "431", "{answer}");
+    });
+}
+
+#[test]
+fn a_probe_of_http_1_0_needs_no_host() {
+    let answer = with_door(Ok(()), |door| {
+        let mut socket = connect(door);
+        socket.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").unwrap();
+        read_all(socket)
+    });
+    assert_eq!(status_of(&answer), "200", "{answer}");
+}
+
+#[test]
+fn a_connection_is_kept_for_the_next_request() {
+    with_door(Ok(()), |door| {
+        let mut socket = connect(door);
+        for _ in 0..3 {
+            socket.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+            let mut text = String::new();
+            while !text.ends_with("\r\n\r\nok\n") {
+                let mut bytes = [0; 256];
+                let length = socket.read(&mut bytes).unwrap();
+                assert!(length > 0, "closed after {text:?}");
+                text.push_str(std::str::from_utf8(&bytes[..length]).unwrap());
+            }
+            assert_eq!(status_of(&text), "200");
+        }
+    });
+}
+
+#[test]
+fn one_connection_too_many_is_closed_and_the_others_live() {
+    with_door(Ok(()), |door| {
+        let mut open: Vec<TcpStream> = (0..CONNECTIONS_MAX).map(|_| connect(door)).collect();
+        // The first ones are accepted first: a request on each shows that they are.
+        let mut last = open.pop().unwrap();
+        last.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut bytes = [0; 12];
+        last.read_exact(&mut bytes).unwrap();
+        assert_eq!(&bytes, b"HTTP/1.1 200");
+        let mut extra = connect(door);
+        let outcome = extra.read(&mut bytes);
+        let reset = |fault: &std::io::Error| fault.kind() == ErrorKind::ConnectionReset;
+        assert!(matches!(&outcome, Ok(0)) || outcome.as_ref().is_err_and(reset), "{outcome:?}");
+        drop(open);
+        // There is room again as soon as the door has seen them go.
+        let serves = |_: &u32| {
+            let mut socket = connect(door);
+            let head = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+            let mut text = String::new();
+            socket.write_all(head).is_ok()
+                && socket.read_to_string(&mut text).is_ok()
+                && text.ends_with("ok\n")
+        };
+        assert!((0..10_000).any(|try_number| serves(&try_number)), "never room again");
+    });
+}
+
+#[test]
+fn each_state_has_its_deadline() {
+    let at = |secs: u64| Now { nanos: secs * 1_000_000_000 };
+    let pace = Pace::new(at(0));
+    assert_eq!(pace.left(at(2)), Duration::from_secs(3));
+    pace.heard(at(4));
+    assert_eq!(pace.left(at(5)), Duration::ZERO, "more bytes of a slow head buy no time");
+    pace.enter(ConnectionState::Idle, at(10));
+    assert_eq!(pace.left(at(20)), Duration::from_secs(65));
+    pace.heard(at(20));
+    assert_eq!(pace.left(at(20)), Duration::from_secs(5), "a request has begun");
+    assert_eq!(pace.left(at(25)), Duration::ZERO);
+}
+
+#[test]
+fn a_head_that_never_ends_is_cut_off() {
+    let answer = with_door(Ok(()), |door| {
+        let mut socket = connect(door);
+        socket.write_all(b"GET /healthz HTTP/1.1\r\nHost: loc").unwrap();
+        let mut bytes = [0; 64];
+        socket.read(&mut bytes)
+    });
+    // 15 s would have been WouldBlock: the client's own patience.
+    let reset = |fault: &std::io::Error| fault.kind() == ErrorKind::ConnectionReset;
+    assert!(matches!(&answer, Ok(0)) || answer.as_ref().is_err_and(reset), "{answer:?}");
+}

@@ -1,0 +1,460 @@
+//! The page that Prometheus reads: every metric, its type and its help. Pure: all is handed in.
+
+mod page;
+mod process;
+#[cfg(test)]
+mod tests;
+
+use weir_proto::ids::{BackendId, PoolId};
+use weir_proto::reason::ConnectFault;
+use weir_proto::snapshot::{Backend, Pool, Snapshot};
+use weir_proto::spec::Admin;
+use weir_proto::stats::{DURATION_MAX_US, Reject};
+
+use crate::aggregate::{Aggregate, BackendTotals, Durations, PoolTotals, ShardTotals};
+use crate::watchdog::ShardHistory;
+use page::Page;
+pub use process::Process;
+
+/// The value of Content-Type for [`render`]'s text.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What the page is made of.
+pub struct MetricsInput<'a> {
+    pub snapshot: &'a Snapshot,
+    pub aggregate: &'a Aggregate,
+    pub health: &'a dyn HealthView,
+    /// weir's own version.
+    pub program: &'a str,
+    /// When weir started to serve, in milliseconds since 1970.
+    pub started_ms: u64,
+    pub events_dropped: u64,
+    /// Lines of the log that were not written.
+    pub log_dropped: u64,
+    /// Of each shard, in order.
+    pub supervised: Vec<SupervisedShard>,
+    /// The most sessions of all shards together.
+    pub sessions_max: u64,
+    pub process: Process,
+}
+
+/// One shard's troubles since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SupervisedShard {
+    pub watched: ShardHistory,
+    pub is_fenced: bool,
+    /// How often it was built again after a panic.
+    pub restarts: u64,
+}
+
+/// What the page wants to know of the health checks.
+pub trait HealthView {
+    /// What is known of one backend.
+    fn counts(&self, backend: BackendId) -> HealthCounts;
+    /// True while so few backends of the pool are up that their health is ignored.
+    fn is_in_panic(&self, pool: PoolId) -> bool;
+}
+
+/// One backend's health and checks since it was first heard of.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct HealthCounts {
+    pub up: bool,
+    /// How long it is held down still, in seconds.
+    pub hold_s: f64,
+    pub checks_ok: u64,
+    pub checks_failed: u64,
+    /// Times that it went up or down.
+    pub transitions: u64,
+    /// The time that all checks took together, in seconds.
+    pub duration_sum_s: f64,
+    /// How many checks that sum is of.
+    pub duration_count: u64,
+}
+
+/// Upper bounds of the buckets of all durations, in microseconds: 1, 2.5 and 5 of each decade from
+/// 100 µs to an hour.
+const BOUNDS_US: [u64; 24] = [
+    100,
+    250,
+    500,
+    1_000,
+    2_500,
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_500_000_000,
+    DURATION_MAX_US,
+];
+
+/// The states that a backend of the configuration can have, as labels.
+const STATES: [&str; 4] = ["up", "down", "draining", "maint"];
+
+/// The page as text, in Prometheus' exposition format.
+pub fn render(input: &MetricsInput<'_>) -> String {
+    let mut page = Page::default();
+    whole(&mut page, input);
+    listeners(&mut page, input);
+    pools(&mut page, input);
+    let rows = backend_rows(input);
+    backends(&mut page, &rows);
+    checks(&mut page, &rows);
+    durations(&mut page, input);
+    shards(&mut page, input.aggregate);
+    troubles(&mut page, &input.supervised);
+    input.process.render(&mut page);
+    page.text()
+}
+
+fn whole(page: &mut Page, input: &MetricsInput<'_>) {
+    page.gauge("weir_build_info", "The version of weir that runs; always 1.")
+        .row(&[("version", input.program)], 1);
+    page.gauge("weir_start_time_seconds", "When weir started to serve, in seconds since 1970.")
+        .row(&[], input.started_ms as f64 / 1000.0);
+    page.gauge("weir_config_version", "The version of the configuration that is in force.")
+        .row(&[], input.snapshot.version);
+    page.counter("weir_events_dropped_total", "Events that made room for newer ones.")
+        .row(&[], input.events_dropped);
+    let help = "Lines of the log that found no room, or could not be written.";
+    page.counter("weir_log_dropped_total", help).row(&[], input.log_dropped);
+    let help = "Sessions that ended: by whom, during what, and why.";
+    let mut family = page.counter("weir_session_ends_total", help);
+    for (reason, count) in input.aggregate.ends() {
+        let (by, during, why) = (reason.by.label(), reason.during.label(), reason.why.label());
+        family.row(&[("by", by), ("during", during), ("why", why)], count);
+    }
+}
+
+fn listeners(page: &mut Page, input: &MetricsInput<'_>) {
+    let rows = input.snapshot.listeners.iter();
+    let rows: Vec<_> = rows.map(|it| (it.name.as_str(), input.aggregate.listener(it.id))).collect();
+    let help = "Sessions that the listener has accepted.";
+    let mut family = page.counter("weir_listener_sessions_accepted_total", help);
+    for (name, totals) in &rows {
+        family.row(&[("listener", name)], totals.sessions_total);
+    }
+    let help = "Connections that did not become a session, by reason.";
+    let mut family = page.counter("weir_listener_sessions_rejected_total", help);
+    for (name, totals) in &rows {
+        for (reject, count) in Reject::ALL.iter().zip(totals.rejected) {
+            family.row(&[("listener", name), ("reason", reject.label())], count);
+        }
+    }
+    let mut family = page.gauge("weir_listener_sessions", "Sessions that are open now.");
+    for (name, totals) in &rows {
+        family.row(&[("listener", name)], totals.sessions);
+    }
+    let help = "Clients in the backlog that wait for room.";
+    let mut family = page.gauge("weir_listener_waiting", help);
+    for (name, totals) in &rows {
+        family.row(&[("listener", name)], totals.waiting);
+    }
+    let help = "The most sessions at once: max-sessions, or what fits into the process.";
+    let mut family = page.gauge("weir_listener_sessions_max", help);
+    for listener in &input.snapshot.listeners {
+        let own = listener.max_sessions.map_or(u64::MAX, u64::from);
+        let most = own.min(input.sessions_max);
+        family.row(&[("listener", listener.name.as_str())], most);
+    }
+}
+
+fn pools(page: &mut Page, input: &MetricsInput<'_>) {
+    let pools = &input.snapshot.pools;
+    let mut family = page.gauge("weir_pool_backends", "Backends of the pool, by state.");
+    for pool in pools {
+        let states = pool.backends.iter().map(|it| state(it, input.health.counts(it.id).up));
+        let states: Vec<&str> = states.collect();
+        for state in STATES {
+            let count = states.iter().filter(|it| **it == state).count();
+            family.row(&[("pool", pool.name.as_str()), ("state", state)], count);
+        }
+    }
+    type PoolCounter = (&'static str, &'static str, fn(&PoolTotals) -> u64);
+    let help = "1 while so few backends are up that their health is ignored, else 0.";
+    let mut family = page.gauge("weir_pool_panic", help);
+    for pool in pools {
+        let panics = input.health.is_in_panic(pool.id);
+        family.row(&[("pool", pool.name.as_str())], u8::from(panics));
+    }
+    let help = "Sessions in which a side takes nothing for now although bytes wait for it.";
+    let mut family = page.gauge("weir_pool_sessions_stalled", help);
+    for pool in pools {
+        let stalled = input.aggregate.pool_stalled(pool.id);
+        family.row(&[("pool", pool.name.as_str())], stalled);
+    }
+    let counts: [PoolCounter; 5] = [
+        ("weir_pool_picks_total", "Times that a backend was picked.", |it| it.picks),
+        ("weir_pool_no_backend_total", "Sessions for which there was no backend.", |it| {
+            it.no_backend
+        }),
+        ("weir_pool_retries_total", "Times that another backend was tried.", |it| it.retries),
+        (
+            "weir_pool_retry_budget_exhausted_total",
+            "Times that a retry had to wait, because there were too many at once.",
+            |it| it.retry_budget_exhausted,
+        ),
+        (
+            "weir_pool_ejections_refused_total",
+            "Times that a backend was not ejected, because half of the pool was down already.",
+            |it| it.ejections_refused,
+        ),
+    ];
+    for (name, help, count) in counts {
+        let mut family = page.counter(name, help);
+        for pool in pools {
+            let count = input.aggregate.pool(pool.id).map_or(0, count);
+            family.row(&[("pool", pool.name.as_str())], count);
+        }
+    }
+}
+
+/// One backend on the page.
+struct BackendRow<'a> {
+    pool: &'a str,
+    name: &'a str,
+    totals: BackendTotals,
+    /// Absent for one that is gone from the configuration and still holds sessions.
+    live: Option<(&'a Backend, HealthCounts)>,
+}
+
+impl BackendRow<'_> {
+    fn labels(&self) -> [(&'static str, &str); 2] {
+        [("pool", self.pool), ("backend", self.name)]
+    }
+}
+
+fn backend_rows<'a>(input: &MetricsInput<'a>) -> Vec<BackendRow<'a>> {
+    let row = |(pool, backend): (&'a Pool, &'a Backend)| BackendRow {
+        pool: pool.name.as_str(),
+        name: backend.name.as_str(),
+        totals: input.aggregate.backend(backend.id),
+        live: Some((backend, input.health.counts(backend.id))),
+    };
+    let mut rows: Vec<_> = input.snapshot.backends().map(row).collect();
+    let mut names: std::collections::BTreeSet<(&str, &str)> =
+        rows.iter().map(|row| (row.pool, row.name)).collect();
+    for (name, totals) in input.aggregate.lingering_totals(input.snapshot) {
+        // One whose name has a new address already: two rows of one name are no page.
+        let Some((pool, name)) = name.split_once('/') else { continue };
+        if names.insert((pool, name)) {
+            rows.push(BackendRow { pool, name, totals, live: None });
+        }
+    }
+    rows
+}
+
+fn backends(page: &mut Page, rows: &[BackendRow<'_>]) {
+    let live = || rows.iter().filter_map(|row| Some((row, row.live?)));
+    let help = "1 if the backend is healthy, else 0.";
+    let mut family = page.gauge("weir_backend_up", help);
+    for (row, (_, health)) in live() {
+        family.row(&row.labels(), u8::from(health.up));
+    }
+    let mut family =
+        page.gauge("weir_backend_state", "1 for the backend's state, 0 for the others.");
+    for (row, (backend, health)) in live() {
+        let now = state(backend, health.up);
+        for state in STATES {
+            let [pool, name] = row.labels();
+            family.row(&[pool, name, ("state", state)], u8::from(state == now));
+        }
+    }
+    let mut family = page.gauge("weir_backend_weight", "The backend's weight.");
+    for (row, (backend, _)) in live() {
+        family.row(&row.labels(), backend.weight);
+    }
+    let mut family = page.gauge("weir_backend_sessions", "Sessions that are open now.");
+    for row in rows {
+        family.row(&row.labels(), row.totals.sessions);
+    }
+    let help = "Sessions that connected to the backend.";
+    let mut family = page.counter("weir_backend_sessions_total", help);
+    for row in rows {
+        family.row(&row.labels(), row.totals.sessions_total);
+    }
+    let help = "Connects to the backend that failed, by reason.";
+    let mut family = page.counter("weir_backend_connect_failures_total", help);
+    for row in rows {
+        let [pool, name] = row.labels();
+        for (fault, count) in ConnectFault::ALL.iter().zip(row.totals.connect_failures) {
+            family.row(&[pool, name, ("reason", fault.label())], count);
+        }
+    }
+    let help = "Sessions that the backend ended before it had sent a byte.";
+    let mut family = page.counter("weir_backend_early_closes_total", help);
+    for row in rows {
+        family.row(&row.labels(), row.totals.early_closes);
+    }
+    let mut family = page.counter("weir_backend_received_bytes_total", "Bytes from the backend.");
+    for row in rows {
+        family.row(&row.labels(), row.totals.received_bytes);
+    }
+    let mut family = page.counter("weir_backend_sent_bytes_total", "Bytes to the backend.");
+    for row in rows {
+        family.row(&row.labels(), row.totals.sent_bytes);
+    }
+}
+
+fn checks(page: &mut Page, rows: &[BackendRow<'_>]) {
+    let live = || rows.iter().filter_map(|row| Some((row.labels(), row.live?.1)));
+    let help = "Health checks of the backend, by result.";
+    let mut family = page.counter("weir_backend_health_checks_total", help);
+    for ([pool, name], health) in live() {
+        family.row(&[pool, name, ("result", "ok")], health.checks_ok);
+        family.row(&[pool, name, ("result", "failed")], health.checks_failed);
+    }
+    let help = "How long health checks of the backend took.";
+    let mut family = page.summary("weir_backend_health_check_duration_seconds", help);
+    for (labels, health) in live() {
+        family.part("_sum", &labels, health.duration_sum_s);
+        family.part("_count", &labels, health.duration_count);
+    }
+    let help = "Seconds for which the backend is held down still, whatever its checks say.";
+    let mut family = page.gauge("weir_backend_hold_seconds", help);
+    for (labels, health) in live() {
+        family.row(&labels, health.hold_s);
+    }
+    let help = "Times that the backend went up or down.";
+    let mut family = page.counter("weir_backend_health_transitions_total", help);
+    for (labels, health) in live() {
+        family.row(&labels, health.transitions);
+    }
+}
+
+fn durations(page: &mut Page, input: &MetricsInput<'_>) {
+    type Kind = (&'static str, &'static str, fn(&PoolTotals) -> &Durations);
+    let kinds: [Kind; 3] = [
+        (
+            "weir_connect_duration_seconds",
+            "From the first SYN to the backend that took the session.",
+            |it| &it.connect,
+        ),
+        (
+            "weir_first_byte_duration_seconds",
+            "From the accept to the first byte from the backend.",
+            |it| &it.first_byte,
+        ),
+        ("weir_session_duration_seconds", "From the accept to the end.", |it| &it.session),
+    ];
+    let none = PoolTotals::default();
+    for (name, help, durations) in kinds {
+        let mut family = page.histogram(name, help);
+        for pool in &input.snapshot.pools {
+            let durations = durations(input.aggregate.pool(pool.id).unwrap_or(&none));
+            let label = ("pool", pool.name.as_str());
+            for (bound_us, count) in BOUNDS_US.iter().zip(durations.at_most(&BOUNDS_US)) {
+                let bound_s = (*bound_us as f64 / 1e6).to_string();
+                family.part("_bucket", &[label, ("le", &bound_s)], count);
+            }
+            family.part("_bucket", &[label, ("le", "+Inf")], durations.count());
+            family.part("_sum", &[label], durations.sum_s());
+            family.part("_count", &[label], durations.count());
+        }
+    }
+}
+
+fn shards(page: &mut Page, aggregate: &Aggregate) {
+    let help = "Time in which the shard's loop was not waiting.";
+    let mut family = page.counter("weir_shard_busy_seconds_total", help);
+    for (shard, totals) in aggregate.shards().enumerate() {
+        family.row(&[("shard", &shard.to_string())], totals.busy_ns as f64 / 1e9);
+    }
+    let mut family = page.gauge("weir_shard_turn_max_seconds", "The longest turn since the start.");
+    for (shard, totals) in aggregate.shards().enumerate() {
+        family.row(&[("shard", &shard.to_string())], totals.turn_max_ns as f64 / 1e9);
+    }
+    type ShardCounter = (&'static str, &'static str, fn(&ShardTotals) -> u64);
+    let counters: [ShardCounter; 11] = [
+        ("weir_shard_turns_total", "Turns of the shard's loop.", |it| it.turns),
+        ("weir_shard_slow_turns_total", "Turns of more than 50 ms.", |it| it.slow_turns),
+        ("weir_shard_enters_total", "Calls of io_uring_enter.", |it| it.enters),
+        ("weir_shard_completions_total", "Completions that the ring gave.", |it| it.completions),
+        ("weir_shard_cq_overflow_total", "Completions that found the queue full.", |it| {
+            it.cq_overflow
+        }),
+        ("weir_shard_starved_total", "Receives that found no free buffer.", |it| it.starved),
+        ("weir_shard_reserved_total", "Of these, those that got one of the reserve.", |it| {
+            it.reserved
+        }),
+        ("weir_shard_promotions_total", "Flows that became bulk and got a pipe.", |it| {
+            it.promotions
+        }),
+        (
+            "weir_shard_pipes_refused_total",
+            "Flows that left their pipe because splice moved nothing of what was there.",
+            |it| it.pipes_refused,
+        ),
+        (
+            "weir_shard_fruitless_watches_total",
+            "Times that a session was ready again and again and no byte moved.",
+            |it| it.fruitless_watches,
+        ),
+        ("weir_shard_spliced_bytes_total", "Bytes that went through pipes.", |it| it.spliced_bytes),
+    ];
+    for (name, help, count) in counters {
+        let mut family = page.counter(name, help);
+        for (shard, totals) in aggregate.shards().enumerate() {
+            family.row(&[("shard", &shard.to_string())], count(totals));
+        }
+    }
+    let gauges: [ShardCounter; 3] = [
+        ("weir_shard_buffers_free", "Receive buffers that are free now.", |it| it.buffers_free),
+        ("weir_shard_sessions", "Sessions that are open now.", |it| it.sessions),
+        ("weir_shard_version", "The version that the shard uses.", |it| it.version),
+    ];
+    for (name, help, value) in gauges {
+        let mut family = page.gauge(name, help);
+        for (shard, totals) in aggregate.shards().enumerate() {
+            family.row(&[("shard", &shard.to_string())], value(totals));
+        }
+    }
+}
+
+fn troubles(page: &mut Page, shards: &[SupervisedShard]) {
+    type WatchdogCounter = (&'static str, &'static str, fn(&SupervisedShard) -> u64);
+    let counters: [WatchdogCounter; 3] = [
+        ("weir_shard_stuck_total", "Times that the shard made no turn for 100 ms.", |it| {
+            it.watched.stuck
+        }),
+        ("weir_shard_fences_total", "Times that a stuck shard's listeners were shut.", |it| {
+            it.watched.fences
+        }),
+        ("weir_shard_restarts_total", "Times that the shard was built after a panic.", |it| {
+            it.restarts
+        }),
+    ];
+    for (name, help, count) in counters {
+        let mut family = page.counter(name, help);
+        for (number, shard) in shards.iter().enumerate() {
+            family.row(&[("shard", &number.to_string())], count(shard));
+        }
+    }
+    let help = "1 while the shard is stuck and the others take its clients, else 0.";
+    let mut family = page.gauge("weir_shard_fenced", help);
+    for (number, shard) in shards.iter().enumerate() {
+        family.row(&[("shard", &number.to_string())], u8::from(shard.is_fenced));
+    }
+}
+
+/// The label of a backend's state: what an operator wants goes before what the checks say.
+fn state(backend: &Backend, up: bool) -> &'static str {
+    match (backend.admin, up) {
+        (Admin::Maint, _) => "maint",
+        (Admin::Drain, _) => "draining",
+        (Admin::Ready, true) => "up",
+        (Admin::Ready, false) => "down",
+    }
+}

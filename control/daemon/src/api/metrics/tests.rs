@@ -1,0 +1,277 @@
+//! A page of a small but full configuration, against the eye and against promtool.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use weir_core::base::clock::Now;
+use weir_proto::ids::{IdSource, ShardId, Version};
+use weir_proto::reason::{By, CloseReason, During, Why};
+use weir_proto::spec::{BackendSpec, KeepaliveSpec, ListenerSpec, PoolSpec, Spec};
+use weir_proto::stats::{BackendStats, ListenerStats, PoolStats, ShardStats};
+
+use super::*;
+
+/// One backend is healthy, the others are not.
+struct OneHealthy {
+    up: BackendId,
+}
+
+impl HealthView for OneHealthy {
+    fn counts(&self, backend: BackendId) -> HealthCounts {
+        HealthCounts {
+            up: backend == self.up,
+            hold_s: if backend == self.up { 0.0 } else { 7.5 },
+            checks_ok: 10,
+            checks_failed: 2,
+            transitions: 1,
+            duration_sum_s: 0.25,
+            duration_count: 12,
+        }
+    }
+
+    fn is_in_panic(&self, _pool: PoolId) -> bool {
+        false
+    }
+}
+
+/// A spec with backends b1 to b4 (one drains, one is in maint), of which `left_out` is missing.
+fn spec(left_out: &str) -> Spec {
+    let states = [Admin::Ready, Admin::Ready, Admin::Drain, Admin::Maint];
+    let backends = states.iter().zip(1..).map(|(state, number)| {
+        let address = format!("10.0.0.{number}:80").parse().unwrap();
+        (
+            format!("b{number}").parse().unwrap(),
+            BackendSpec { address, weight: number, state: *state },
+        )
+    });
+    let mut pool = PoolSpec { backend: backends.collect(), ..PoolSpec::default() };
+    pool.backend.remove(left_out);
+    let listener = ListenerSpec {
+        bind: vec!["127.0.0.1:80".parse().unwrap()],
+        pool: "web".parse().unwrap(),
+        max_sessions: None,
+        state: Admin::Ready,
+        keepalive: KeepaliveSpec::default(),
+    };
+    Spec {
+        listener: [("front".parse().unwrap(), listener)].into(),
+        pool: [("web".parse().unwrap(), pool), ("idle".parse().unwrap(), PoolSpec::default())]
+            .into(),
+    }
+}
+
+fn counted(snapshot: &Snapshot) -> Box<ShardStats> {
+    let pool = snapshot.pool("web").unwrap();
+    let mut stats = Box::new(ShardStats::new(ShardId(0)));
+    (stats.version, stats.sessions_now, stats.buffers_free_now) = (Version(1), 3, 40);
+    (stats.turns, stats.enters, stats.completions) = (5, 6, 7);
+    (stats.turn_max_ns, stats.slow_turns) = (250_000_000, 4);
+    (stats.cq_overflow, stats.starved, stats.busy_ns) = (1, 2, 1_500_000_000);
+    stats.reserved = 1;
+    (stats.pipes_refused, stats.fruitless_watches) = (8, 9);
+    stats.listeners = vec![ListenerStats {
+        id: snapshot.listeners[0].id,
+        sessions_now: 3,
+        waiting_now: 4,
+        accepted: 8,
+        rejected: [1, 2],
+    }];
+    let mut row = PoolStats::new(pool.id);
+    (row.picks, row.no_backend, row.retries) = (9, 1, 2);
+    (row.retry_budget_exhausted, row.ejections_refused) = (3, 4);
+    row.stalled_now = 2;
+    for us in [80, 300, 300, 40_000] {
+        row.connect.record(us).unwrap();
+        row.connect_sum_us += us;
+    }
+    stats.pools = vec![row];
+    stats.backends = vec![BackendStats {
+        id: pool.backends[0].id,
+        sessions_now: 3,
+        sessions: 4,
+        connect_failures: [1, 0, 2, 0],
+        early_closes: 2,
+        received_bytes: 1000,
+        sent_bytes: 200,
+    }];
+    let reason = CloseReason { by: By::Weir, during: During::Relaying, why: Why::IdleTimeout };
+    stats.ends[reason.index()] = 5;
+    stats
+}
+
+/// The page under `spec`, after version 1 (everything there) has counted.
+fn page(spec: &Spec) -> String {
+    let mut ids = IdSource::default();
+    let first = Snapshot::build(&self::spec(""), Version(1), &Snapshot::empty(), &mut ids).unwrap();
+    let mut aggregate = Aggregate::new(2);
+    aggregate.adopt(&first);
+    aggregate.fold(counted(&first), Now { nanos: 1 });
+    let snapshot = Snapshot::build(spec, Version(2), &first, &mut ids).unwrap();
+    aggregate.adopt(&snapshot);
+    render(&MetricsInput {
+        snapshot: &snapshot,
+        aggregate: &aggregate,
+        health: &OneHealthy { up: first.pool("web").unwrap().backends[0].id },
+        program: "0.1.0",
+        started_ms: 1_700_000_000_500,
+        events_dropped: 4,
+        log_dropped: 5,
+        supervised: vec![SupervisedShard {
+            watched: ShardHistory { stuck: 3, fences: 2 },
+            is_fenced: true,
+            restarts: 1,
+        }],
+        sessions_max: 500,
+        process: Process::read(),
+    })
+}
+
+fn assert_has(page: &str, lines: &str) {
+    for line in lines.lines().map(str::trim) {
+        assert!(page.lines().any(|it| it == line), "no line {line:?} in\n{page}");
+    }
+}
+
+#[test]
+fn promtool_finds_nothing_to_say() {
+    let page = page(&spec(""));
+    let tool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut tool = tool.expect("promtool is needed: Debian's package is called prometheus");
+    tool.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
+    let output = tool.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "promtool: {said}\n{page}");
+}
+
+#[test]
+fn the_page_of_the_whole_and_of_its_listeners_and_pools() {
+    let page = page(&spec(""));
+    assert!(page.starts_with(
+        "# HELP weir_build_info The version of weir that runs; always 1.\n\
+         # TYPE weir_build_info gauge\n\
+         weir_build_info{version=\"0.1.0\"} 1\n"
+    ));
+    assert_has(
+        &page,
+        "weir_start_time_seconds 1700000000.5
+        weir_config_version 2
+        weir_events_dropped_total 4
+        weir_log_dropped_total 5
+        # TYPE weir_session_ends_total counter
+        weir_session_ends_total{by=\"weir\",during=\"relaying\",why=\"idle_timeout\"} 5
+        weir_session_ends_total{by=\"client\",during=\"half_closed\",why=\"complete\"} 0
+        weir_listener_sessions_accepted_total{listener=\"front\"} 8
+        weir_listener_sessions_rejected_total{listener=\"front\",reason=\"resources\"} 1
+        weir_listener_sessions_rejected_total{listener=\"front\",reason=\"closing\"} 2
+        weir_listener_sessions{listener=\"front\"} 3
+        weir_listener_waiting{listener=\"front\"} 4
+        weir_listener_sessions_max{listener=\"front\"} 500
+        weir_pool_backends{pool=\"web\",state=\"up\"} 1
+        weir_pool_backends{pool=\"web\",state=\"down\"} 1
+        weir_pool_backends{pool=\"web\",state=\"draining\"} 1
+        weir_pool_backends{pool=\"web\",state=\"maint\"} 1
+        weir_pool_backends{pool=\"idle\",state=\"up\"} 0
+        weir_pool_picks_total{pool=\"web\"} 9
+        weir_pool_no_backend_total{pool=\"web\"} 1
+        weir_pool_retries_total{pool=\"web\"} 2
+        weir_pool_retries_total{pool=\"idle\"} 0
+        weir_pool_retry_budget_exhausted_total{pool=\"web\"} 3
+        weir_pool_ejections_refused_total{pool=\"web\"} 4
+        weir_pool_sessions_stalled{pool=\"web\"} 2
+        weir_pool_sessions_stalled{pool=\"idle\"} 0
+        weir_pool_panic{pool=\"web\"} 0
+        weir_pool_panic{pool=\"idle\"} 0
+        weir_shard_busy_seconds_total{shard=\"0\"} 1.5
+        weir_shard_turn_max_seconds{shard=\"0\"} 0.25
+        weir_shard_turns_total{shard=\"0\"} 5
+        weir_shard_slow_turns_total{shard=\"0\"} 4
+        weir_shard_enters_total{shard=\"0\"} 6
+        weir_shard_completions_total{shard=\"0\"} 7
+        weir_shard_cq_overflow_total{shard=\"0\"} 1
+        weir_shard_starved_total{shard=\"0\"} 2
+        weir_shard_reserved_total{shard=\"0\"} 1
+        weir_shard_pipes_refused_total{shard=\"0\"} 8
+        weir_shard_fruitless_watches_total{shard=\"0\"} 9
+        weir_shard_buffers_free{shard=\"0\"} 40
+        weir_shard_sessions{shard=\"0\"} 3
+        weir_shard_version{shard=\"0\"} 1
+        weir_shard_version{shard=\"1\"} 0
+        # TYPE process_cpu_seconds_total counter",
+    );
+}
+
+#[test]
+fn the_page_of_backends() {
+    let page = page(&spec(""));
+    assert_has(
+        &page,
+        "weir_backend_up{pool=\"web\",backend=\"b1\"} 1
+        weir_backend_up{pool=\"web\",backend=\"b2\"} 0
+        weir_backend_state{pool=\"web\",backend=\"b1\",state=\"up\"} 1
+        weir_backend_state{pool=\"web\",backend=\"b2\",state=\"up\"} 0
+        weir_backend_state{pool=\"web\",backend=\"b2\",state=\"down\"} 1
+        weir_backend_state{pool=\"web\",backend=\"b3\",state=\"draining\"} 1
+        weir_backend_state{pool=\"web\",backend=\"b3\",state=\"up\"} 0
+        weir_backend_state{pool=\"web\",backend=\"b4\",state=\"maint\"} 1
+        weir_backend_state{pool=\"web\",backend=\"b4\",state=\"down\"} 0
+        weir_backend_weight{pool=\"web\",backend=\"b4\"} 4
+        weir_backend_sessions{pool=\"web\",backend=\"b1\"} 3
+        weir_backend_sessions{pool=\"web\",backend=\"b2\"} 0
+        weir_backend_sessions_total{pool=\"web\",backend=\"b1\"} 4
+        weir_backend_connect_failures_total{pool=\"web\",backend=\"b1\",reason=\"refused\"} 1
+        weir_backend_connect_failures_total{pool=\"web\",backend=\"b1\",reason=\"unreachable\"} 2
+        weir_backend_connect_failures_total{pool=\"web\",backend=\"b1\",reason=\"local\"} 0
+        weir_backend_early_closes_total{pool=\"web\",backend=\"b1\"} 2
+        weir_backend_early_closes_total{pool=\"web\",backend=\"b2\"} 0
+        weir_backend_received_bytes_total{pool=\"web\",backend=\"b1\"} 1000
+        weir_backend_sent_bytes_total{pool=\"web\",backend=\"b1\"} 200
+        weir_backend_health_checks_total{pool=\"web\",backend=\"b2\",result=\"ok\"} 10
+        weir_backend_health_checks_total{pool=\"web\",backend=\"b2\",result=\"failed\"} 2
+        weir_backend_health_check_duration_seconds_sum{pool=\"web\",backend=\"b2\"} 0.25
+        weir_backend_health_check_duration_seconds_count{pool=\"web\",backend=\"b2\"} 12
+        weir_backend_health_transitions_total{pool=\"web\",backend=\"b2\"} 1",
+    );
+}
+
+#[test]
+fn the_page_of_durations() {
+    let page = page(&spec(""));
+    assert_has(
+        &page,
+        "# TYPE weir_connect_duration_seconds histogram
+        weir_connect_duration_seconds_bucket{pool=\"web\",le=\"0.0001\"} 1
+        weir_connect_duration_seconds_bucket{pool=\"web\",le=\"0.00025\"} 1
+        weir_connect_duration_seconds_bucket{pool=\"web\",le=\"0.0005\"} 3
+        weir_connect_duration_seconds_bucket{pool=\"web\",le=\"0.025\"} 3
+        weir_connect_duration_seconds_bucket{pool=\"web\",le=\"0.05\"} 4
+        weir_connect_duration_seconds_bucket{pool=\"web\",le=\"3600\"} 4
+        weir_connect_duration_seconds_bucket{pool=\"web\",le=\"+Inf\"} 4
+        weir_connect_duration_seconds_sum{pool=\"web\"} 0.04068
+        weir_connect_duration_seconds_count{pool=\"web\"} 4
+        weir_first_byte_duration_seconds_bucket{pool=\"web\",le=\"+Inf\"} 0
+        weir_session_duration_seconds_count{pool=\"idle\"} 0",
+    );
+    assert!(BOUNDS_US.is_sorted());
+}
+
+#[test]
+fn a_removed_backend_is_shown_while_it_has_sessions_and_never_twice() {
+    let removed = page(&spec("b1"));
+    assert_has(
+        &removed,
+        "weir_backend_sessions{pool=\"web\",backend=\"b1\"} 3
+        weir_backend_sent_bytes_total{pool=\"web\",backend=\"b1\"} 200",
+    );
+    assert!(!removed.contains("weir_backend_up{pool=\"web\",backend=\"b1\"}"));
+    let mut moved = spec("");
+    let web = moved.pool.get_mut("web").unwrap();
+    web.backend.get_mut("b1").unwrap().address = "10.0.0.9:80".parse().unwrap();
+    let moved = page(&moved);
+    let sessions = moved.lines().filter(|it| it.starts_with("weir_backend_sessions{"));
+    assert_eq!(sessions.filter(|it| it.contains("\"b1\"")).count(), 1);
+}

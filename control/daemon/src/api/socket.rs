@@ -1,0 +1,235 @@
+//! The Unix socket for weirctl: a handshake, then one answer for each request.
+//!
+//! A bad client costs itself only.
+
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use weir_proto::answer::Author;
+use weir_proto::frame;
+use weir_proto::request::{Code, Hello, PROTOCOL, Refusal, Request, Response, Welcome};
+
+use super::audit::Audit;
+use super::clients::{ClientSlot, Clients};
+use super::roles::{self, Role, Roles};
+use crate::rt::{self, PeerCred, Stream, UnixServer};
+use crate::serve::Shared;
+
+/// How long a frame may take from its first byte to its last, and an answer to be taken.
+const FRAME_MAX: Duration = Duration::from_secs(5);
+/// How long a client may ask nothing.
+const IDLE_MAX: Duration = Duration::from_secs(600);
+
+/// The bound socket.
+pub(crate) struct Door {
+    server: UnixServer,
+}
+
+/// The socket's file; dropping this takes it away. Apart from the [`Door`], because a task that
+/// still runs when the executor ends is not dropped.
+pub(crate) struct SocketFile(PathBuf);
+
+/// Why a conversation ended.
+#[derive(Debug)]
+enum End {
+    /// The client left.
+    Gone,
+    /// It said something that is no frame, or was too slow.
+    Bad(String),
+}
+
+impl Door {
+    /// Binds the socket at `path`. Its directory is made (mode 0750) if it is missing; a socket
+    /// that nobody answers on is what an earlier weir left, and is replaced.
+    ///
+    /// # Errors
+    /// Somebody answers there, something else is there, the socket or its directory is a symbolic
+    /// link, or the path cannot be written.
+    pub(crate) fn open(path: &Path) -> Result<(Door, SocketFile), String> {
+        let text = |error: io::Error| format!("the control socket {}: {error}", path.display());
+        if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o750)
+                .create(directory)
+                .map_err(text)?;
+            no_link("the control socket's directory", directory)?;
+        }
+        remove_stale(path)?;
+        let server = UnixServer::bind(path).map_err(text)?;
+        Ok((Door { server }, SocketFile(path.to_owned())))
+    }
+
+    /// Talks to every client that comes, for ever.
+    pub(crate) async fn serve(self, shared: Rc<Shared>, roles: Roles) {
+        let clients = Rc::new(Clients::default());
+        loop {
+            // Those who have come say hello before the next one may take their place, and a flood
+            // of them does not keep the thread.
+            rt::pause().await;
+            let (stream, peer) = self.server.accept().await;
+            let role = roles.of(&peer);
+            let Some(place) = clients.admit(role, rt::now()) else {
+                let (uid, pid) = (peer.uid, peer.pid);
+                tracing::warn!(uid, pid, "too many clients; one turned away");
+                continue;
+            };
+            let shared = shared.clone();
+            rt::spawn(async move {
+                let caller = Caller { shared: &shared, peer: &peer, role, place: &place };
+                // Asked first: a place that is gone must not begin to answer.
+                let cut = async {
+                    place.cut().await;
+                    Err(End::Bad("it said nothing and others came".to_owned()))
+                };
+                let ended = futures_lite::future::or(cut, converse(stream, &caller)).await;
+                if let Err(End::Bad(why)) = ended {
+                    let (uid, pid) = (peer.uid, peer.pid);
+                    tracing::warn!(uid, pid, "a client was cut off: {why}");
+                }
+            });
+        }
+    }
+}
+
+/// Who talks, and to whom.
+struct Caller<'a> {
+    shared: &'a Shared,
+    peer: &'a PeerCred,
+    role: Option<Role>,
+    place: &'a ClientSlot,
+}
+
+impl Caller<'_> {
+    /// Answers one request, if the caller's role is enough, and writes down what is to be.
+    async fn ask(&self, request: Request) -> Response {
+        let Caller { shared, peer, role, .. } = self;
+        let needed = roles::needed(&request);
+        let permitted = *role >= Some(needed);
+        if permitted && needed == Role::Viewer {
+            return shared.ask(request, self.author()).await;
+        }
+        let audit = Audit::begin(shared, &request, (peer, *role));
+        if !permitted {
+            audit.not_permitted(shared, needed);
+            return Response::Refused(roles::refusal(needed, *role, peer.uid));
+        }
+        let response = shared.ask(request, self.author()).await;
+        audit.end(shared, &response);
+        response
+    }
+
+    fn author(&self) -> Author {
+        Author { uid: self.peer.uid, pid: self.peer.pid }
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // If it is gone, so much the better.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn no_link(what: &str, path: &Path) -> Result<(), String> {
+    crate::paths::link(what, path).map_or(Ok(()), Err)
+}
+
+fn remove_stale(path: &Path) -> Result<(), String> {
+    let there = match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(format!("the control socket {}: {error}", path.display())),
+        Ok(there) => there,
+    };
+    no_link("the control socket", path)?;
+    if !there.file_type().is_socket() {
+        return Err(format!(
+            "the control socket {}: something that is not a socket is there; \
+             move it away, or name another path: [weir] control = \"PATH\"",
+            path.display()
+        ));
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)
+                .map_err(|error| format!("the control socket {}: {error}", path.display()))
+        }
+        Err(error) => Err(format!("the control socket {}: {error}", path.display())),
+        Ok(_) => Err(format!(
+            "the control socket {}: another weir answers there; \
+             stop it (weirctl -s {0} stop), or name another path: [weir] control = \"PATH\"",
+            path.display()
+        )),
+    }
+}
+
+async fn converse(mut stream: Stream, caller: &Caller<'_>) -> Result<(), End> {
+    let hello = rt::timeout(FRAME_MAX, read::<Hello>(&mut stream)).await;
+    let hello = hello.unwrap_or_else(|| Err(End::Bad("it said no hello".to_owned())))?;
+    let program = env!("CARGO_PKG_VERSION").to_owned();
+    write(&mut stream, &Welcome { protocol: PROTOCOL, program }).await?;
+    if hello.protocol != PROTOCOL {
+        let theirs = hello.protocol;
+        return Err(End::Bad(format!("it speaks protocol {theirs}, and this weir {PROTOCOL}")));
+    }
+    loop {
+        caller.place.is_silent(rt::now());
+        let request: Request = read(&mut stream).await?;
+        caller.place.is_answered();
+        let _answering = caller.shared.answering();
+        let response = caller.ask(request).await;
+        write(&mut stream, &response).await?;
+    }
+}
+
+/// Reads one frame. Its first byte may take its time, the rest may not.
+async fn read<T: DeserializeOwned>(stream: &mut Stream) -> Result<T, End> {
+    let mut header = [0; frame::HEADER];
+    let first = rt::timeout(IDLE_MAX, stream.read(&mut header[..1])).await;
+    match first {
+        None => return Err(End::Gone),
+        Some(Ok(0) | Err(_)) => return Err(End::Gone),
+        Some(Ok(_)) => {}
+    }
+    let rest = async {
+        stream.read_exact(&mut header[1..]).await.map_err(cut_short)?;
+        let length = frame::body_length(header).map_err(|error| End::Bad(error.to_string()))?;
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await.map_err(cut_short)?;
+        frame::decode(&body).map_err(|error| End::Bad(error.to_string()))
+    };
+    let read = rt::timeout(FRAME_MAX, rest).await;
+    read.unwrap_or_else(|| Err(End::Bad(format!("a frame took longer than {FRAME_MAX:?}"))))
+}
+
+fn cut_short(_: io::Error) -> End {
+    End::Bad("it left in the middle of a frame".to_owned())
+}
+
+/// Writes one frame.
+async fn write<T: Serialize>(stream: &mut Stream, value: &T) -> Result<(), End> {
+    let bytes = frame::encode(value).or_else(|error| {
+        let hint = "ask for less: one pool, or one object by its name";
+        frame::encode(&Response::Refused(Refusal::new(Code::Failed, error.to_string(), hint)))
+    });
+    let bytes = bytes.map_err(|error| End::Bad(error.to_string()))?;
+    let written = rt::timeout(FRAME_MAX, async {
+        stream.write_all(&bytes).await?;
+        stream.flush().await
+    });
+    match written.await {
+        Some(Ok(())) => Ok(()),
+        Some(Err(_)) => Err(End::Gone),
+        None => Err(End::Bad("it does not read its answer".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,254 @@
+//! Orders on their way to one shard. Nothing is lost when its channel is full, and nothing waits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use weir_proto::ids::BackendId;
+use weir_proto::order::{BackendHealth, HealthWords, ListenerSocket, Order};
+use weir_proto::snapshot::Snapshot;
+
+use crate::listen;
+
+/// What still has to be said to one shard. A newer snapshot takes the place of an older one; its
+/// sockets join those that were not yet handed over.
+#[derive(Debug, Default)]
+pub(crate) struct PendingOrders {
+    adopt: Option<(Arc<Snapshot>, Vec<ListenerSocket>)>,
+    /// Where the shard listens, by what it was handed: it keeps those sockets if a version without
+    /// an address was never handed over.
+    open: BTreeSet<SocketAddr>,
+    health: BTreeMap<BackendId, BackendHealth>,
+    kills: BTreeSet<BackendId>,
+    drain: bool,
+    stop: bool,
+}
+
+impl PendingOrders {
+    /// Says: use this snapshot.
+    pub(crate) fn adopt(&mut self, snapshot: Arc<Snapshot>, sockets: Vec<ListenerSocket>) {
+        let (_, mut all) = self.adopt.take().unwrap_or_else(|| (snapshot.clone(), Vec::new()));
+        all.extend(sockets);
+        // Addresses that came and went, or were drained, before the shard ever heard of them.
+        let wanted = listen::addresses(&snapshot);
+        all.retain(|it| wanted.contains(&it.address) && !self.open.contains(&it.address));
+        self.adopt = Some((snapshot, all));
+    }
+
+    /// Says: use this snapshot, with new sockets for all its addresses. Those that the shard had
+    /// are shut, or it never had them.
+    pub(crate) fn adopt_anew(&mut self, snapshot: Arc<Snapshot>, sockets: Vec<ListenerSocket>) {
+        self.open.clear();
+        self.adopt = None;
+        self.adopt(snapshot, sockets);
+    }
+
+    /// Says what is known of these backends. The last word counts.
+    pub(crate) fn health(&mut self, changes: &[(BackendId, BackendHealth)]) {
+        self.health.extend(changes.iter().copied());
+    }
+
+    /// Says: reset this backend's sessions.
+    pub(crate) fn kill(&mut self, backend: BackendId) {
+        self.kills.insert(backend);
+    }
+
+    /// Says: accept nothing any more.
+    pub(crate) fn drain(&mut self) {
+        self.drain = true;
+    }
+
+    /// Says: end everything.
+    pub(crate) fn stop(&mut self) {
+        self.stop = true;
+    }
+
+    /// True if everything was handed over.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Orders that have not been handed over.
+    pub(crate) fn len(&self) -> usize {
+        usize::from(self.adopt.is_some())
+            + usize::from(!self.health.is_empty())
+            + self.kills.len()
+            + usize::from(self.drain)
+            + usize::from(self.stop)
+    }
+
+    /// Hands over what the shard takes, in this order: snapshot with health, health, kills, drain,
+    /// stop. `send` gives an order back if the channel is full.
+    pub(crate) fn flush(&mut self, mut send: impl FnMut(Order) -> Result<(), Order>) {
+        let health: HealthWords = self.health.iter().map(|(id, health)| (*id, *health)).collect();
+        if let Some((snapshot, sockets)) = self.adopt.take() {
+            let wanted = listen::addresses(&snapshot);
+            let handed: Vec<SocketAddr> = sockets.iter().map(|it| it.address).collect();
+            if let Err(order) = send(Order::Adopt { snapshot, sockets, health }) {
+                if let Order::Adopt { snapshot, sockets, .. } = order {
+                    self.adopt = Some((snapshot, sockets));
+                }
+                return;
+            }
+            self.open.extend(handed);
+            self.open.retain(|address| wanted.contains(address));
+            self.health.clear();
+        } else if !self.health.is_empty() {
+            if send(Order::Health(health)).is_err() {
+                return;
+            }
+            self.health.clear();
+        }
+        while let Some(backend) = self.kills.first().copied() {
+            if send(Order::Kill(backend)).is_err() {
+                return;
+            }
+            self.kills.remove(&backend);
+        }
+        if self.drain {
+            if send(Order::Drain).is_err() {
+                return;
+            }
+            self.drain = false;
+        }
+        if self.stop && send(Order::Stop).is_ok() {
+            self.stop = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+    use weir_proto::ids::{ListenerId, PoolId, Version};
+    use weir_proto::snapshot::{Listener, Pool};
+    use weir_proto::spec::{PoolSpec, Strategy};
+
+    fn address(port: u32) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).unwrap()))
+    }
+
+    fn socket(listener: u32) -> ListenerSocket {
+        let (mine, _) = std::os::unix::net::UnixStream::pair().unwrap();
+        ListenerSocket { address: address(listener), socket: OwnedFd::from(mine) }
+    }
+
+    fn snapshot(version: u64, listeners: &[u32]) -> Arc<Snapshot> {
+        let pool = Pool {
+            id: PoolId(1),
+            name: "web".parse().unwrap(),
+            strategy: Strategy::Random,
+            health: PoolSpec::default().health,
+            timeouts: weir_proto::snapshot::Timeouts {
+                connect_ms: 1,
+                idle_ms: 1,
+                half_close_ms: 1,
+                own_stalled_ms: None,
+            },
+            keepalive: weir_proto::snapshot::Keepalive::default(),
+            retry: weir_proto::snapshot::Retry { attempts: 0, within_ms: 1 },
+            backends: Vec::new(),
+        };
+        let listener = |id: &u32| Listener {
+            id: ListenerId(*id),
+            name: format!("l{id}").parse().unwrap(),
+            bind: vec![address(*id)],
+            pool: 0,
+            max_sessions: None,
+            keepalive: weir_proto::snapshot::Keepalive::default(),
+            accepting: true,
+        };
+        Arc::new(Snapshot {
+            version: Version(version),
+            listeners: listeners.iter().map(listener).collect(),
+            pools: vec![pool],
+        })
+    }
+
+    fn word(order: &Order) -> String {
+        match order {
+            Order::Adopt { snapshot, sockets, health } => {
+                let ports: Vec<u16> = sockets.iter().map(|it| it.address.port()).collect();
+                let health = if health.is_empty() { String::new() } else { format!(" {health:?}") };
+                format!("adopt {} {ports:?}{health}", snapshot.version)
+            }
+            Order::Health(changes) => format!("health {changes:?}"),
+            Order::Kill(backend) => format!("kill {backend}"),
+            Order::Drain => "drain".into(),
+            Order::Stop => "stop".into(),
+            Order::LoadElsewhere(_) | Order::Collect { .. } | Order::Credit(_) => {
+                "not from here".into()
+            }
+        }
+    }
+
+    /// Flushes into a channel with room for `room` orders.
+    fn flush(pending: &mut PendingOrders, mut room: usize) -> Vec<String> {
+        let mut taken = Vec::new();
+        pending.flush(|order| {
+            if room == 0 {
+                return Err(order);
+            }
+            room -= 1;
+            taken.push(word(&order));
+            Ok(())
+        });
+        taken
+    }
+
+    #[test]
+    fn a_full_channel_loses_no_socket_and_no_word() {
+        let mut pending = PendingOrders::default();
+        pending.adopt(snapshot(2, &[1, 2]), vec![socket(1), socket(2)]);
+        assert_eq!(flush(&mut pending, 0), [""; 0]);
+        // Listener 2 goes again, 3 comes: the shard hears of 1 and 3 only, once.
+        pending.adopt(snapshot(3, &[1, 3]), vec![socket(3)]);
+        pending.health(&[(BackendId(7), BackendHealth::Down), (BackendId(8), BackendHealth::Down)]);
+        pending.health(&[(BackendId(8), BackendHealth::Up)]);
+        pending.kill(BackendId(9));
+        pending.stop();
+        pending.drain();
+        assert_eq!(flush(&mut pending, 0), [""; 0]);
+        let words = "[(BackendId(7), Down), (BackendId(8), Up)]";
+        assert_eq!(flush(&mut pending, 1), [format!("adopt 3 [1, 3] {words}")]);
+        assert_eq!(flush(&mut pending, 2), ["kill 9", "drain"]);
+        assert!(!pending.is_empty());
+        assert_eq!(flush(&mut pending, 9), ["stop"]);
+        assert!(pending.is_empty());
+        assert_eq!(flush(&mut pending, 9), [""; 0]);
+    }
+
+    #[test]
+    fn an_address_that_goes_and_comes_back_unheard_of_keeps_its_socket() {
+        let mut pending = PendingOrders::default();
+        pending.adopt(snapshot(2, &[1]), vec![socket(1)]);
+        assert_eq!(flush(&mut pending, 9), ["adopt 2 [1]"]);
+        pending.adopt(snapshot(3, &[]), Vec::new());
+        pending.adopt(snapshot(4, &[1, 2]), vec![socket(1), socket(2)]);
+        assert_eq!(flush(&mut pending, 9), ["adopt 4 [2]"]);
+        // Heard of, or shut by the watchdog: then it needs another one.
+        pending.adopt(snapshot(5, &[2]), Vec::new());
+        assert_eq!(flush(&mut pending, 9), ["adopt 5 []"]);
+        pending.adopt(snapshot(6, &[1, 2]), vec![socket(1)]);
+        pending.adopt_anew(snapshot(6, &[1, 2]), vec![socket(1), socket(2)]);
+        assert_eq!(flush(&mut pending, 9), ["adopt 6 [1, 2]"]);
+        // Its sockets could not be bound; those that can be later join what it got meanwhile.
+        pending.adopt_anew(snapshot(6, &[1, 2]), Vec::new());
+        pending.adopt(snapshot(7, &[1, 2, 3]), vec![socket(3)]);
+        assert_eq!(flush(&mut pending, 9), ["adopt 7 [3]"]);
+        pending.adopt(snapshot(7, &[1, 2, 3]), vec![socket(1), socket(2), socket(3)]);
+        assert_eq!(flush(&mut pending, 9), ["adopt 7 [1, 2]"]);
+    }
+
+    #[test]
+    fn a_listener_that_is_drained_before_the_shard_hears_of_it_is_not_opened() {
+        let mut pending = PendingOrders::default();
+        pending.adopt(snapshot(2, &[1]), vec![socket(1)]);
+        let mut drained = Snapshot::clone(&snapshot(3, &[1]));
+        drained.listeners[0].accepting = false;
+        pending.adopt(Arc::new(drained), Vec::new());
+        assert_eq!(flush(&mut pending, 9), ["adopt 3 []"]);
+    }
+}

@@ -1,0 +1,174 @@
+//! What a shard counts, row by row beside the view's slots, in a box that is handed to control
+//! whole.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::mem;
+
+use weir_proto::ids::ShardId;
+use weir_proto::reason::ConnectFault;
+use weir_proto::stats::{
+    BackendStats, DURATION_MAX_US, ListenerStats, PoolStats, Reject, ShardStats,
+};
+
+use crate::view::View;
+
+/// The counters of one shard.
+#[derive(Debug)]
+pub struct ShardCounters {
+    /// `listeners`, `pools` and `backends` have one row for each slot of the view.
+    current: Box<ShardStats>,
+    /// Rows whose slot was given to another object before they were handed over.
+    departed: Departed,
+}
+
+#[derive(Debug, Default)]
+struct Departed {
+    listeners: Vec<ListenerStats>,
+    pools: Vec<PoolStats>,
+    backends: Vec<BackendStats>,
+}
+
+impl ShardCounters {
+    #[must_use]
+    pub fn new(shard: ShardId) -> ShardCounters {
+        ShardCounters { current: Box::new(ShardStats::new(shard)), departed: Departed::default() }
+    }
+
+    /// Follows the view's slots after it has adopted a snapshot.
+    pub fn fit(&mut self, view: &View) {
+        let rows = &mut *self.current;
+        for (slot, listener) in view.listeners().iter().enumerate() {
+            let fresh = ListenerStats { id: listener.id, ..ListenerStats::default() };
+            let same = rows.listeners.get(slot).is_some_and(|row| row.id == listener.id);
+            put(&mut rows.listeners, &mut self.departed.listeners, (slot, same), || fresh);
+        }
+        for (slot, pool) in view.pools().iter().enumerate() {
+            let same = rows.pools.get(slot).is_some_and(|row| row.id == pool.id);
+            let fresh = || PoolStats::new(pool.id);
+            put(&mut rows.pools, &mut self.departed.pools, (slot, same), fresh);
+        }
+        for (slot, backend) in view.backends().iter().enumerate() {
+            let fresh = BackendStats { id: backend.id, ..BackendStats::default() };
+            let same = rows.backends.get(slot).is_some_and(|row| row.id == backend.id);
+            put(&mut rows.backends, &mut self.departed.backends, (slot, same), || fresh);
+        }
+    }
+
+    /// Hands over what was counted since the last time and goes on with `spare`, which is empty.
+    #[must_use]
+    pub fn hand_over(&mut self, spare: Box<ShardStats>, view: &View) -> Box<ShardStats> {
+        let mut full = mem::replace(&mut self.current, spare);
+        self.current.shard = full.shard;
+        self.current.listeners.truncate(view.listeners().len());
+        self.current.pools.truncate(view.pools().len());
+        self.current.backends.truncate(view.backends().len());
+        let mut departed = mem::take(&mut self.departed);
+        // What the spare holds is zero, so rows of the past in it are dropped, not departed.
+        self.fit(view);
+        self.departed = Departed::default();
+        full.version = view.version;
+        for (row, listener) in full.listeners.iter_mut().zip(view.listeners()) {
+            row.sessions_now = listener.sessions;
+        }
+        for (row, pool) in full.pools.iter_mut().zip(view.pools()) {
+            row.stalled_now = pool.stalled;
+        }
+        for (row, backend) in full.backends.iter_mut().zip(view.backends()) {
+            row.sessions_now = backend.sessions;
+        }
+        full.listeners.append(&mut departed.listeners);
+        full.pools.append(&mut departed.pools);
+        full.backends.append(&mut departed.backends);
+        full
+    }
+
+    /// The whole box, for what the loop counts itself.
+    pub fn totals(&mut self) -> &mut ShardStats {
+        &mut self.current
+    }
+
+    pub fn accepted(&mut self, listener: u16) {
+        self.current.listeners[usize::from(listener)].accepted += 1;
+    }
+
+    pub fn rejected(&mut self, listener: u16, why: Reject) {
+        self.current.listeners[usize::from(listener)].rejected[why as usize] += 1;
+    }
+
+    pub fn picked(&mut self, pool: u16, is_retry: bool) {
+        let pool = &mut self.current.pools[usize::from(pool)];
+        pool.picks += 1;
+        pool.retries += u64::from(is_retry);
+    }
+
+    pub fn no_backend(&mut self, pool: u16) {
+        self.current.pools[usize::from(pool)].no_backend += 1;
+    }
+
+    /// A retry has to wait for its turn.
+    pub fn retry_waits(&mut self, pool: u16) {
+        self.current.pools[usize::from(pool)].retry_budget_exhausted += 1;
+    }
+
+    /// A backend of this pool was not ejected, because too few would have been left.
+    pub fn spared(&mut self, pool: u16) {
+        self.current.pools[usize::from(pool)].ejections_refused += 1;
+    }
+
+    pub fn connect_failed(&mut self, backend: u32, fault: ConnectFault) {
+        self.current.backends[backend as usize].connect_failures[fault as usize] += 1;
+    }
+
+    /// A backend has closed or reset a session before it had sent a byte.
+    pub fn closed_early(&mut self, backend: u32) {
+        self.current.backends[backend as usize].early_closes += 1;
+    }
+
+    pub fn connected(&mut self, pool: u16, backend: u32, took_us: u64) {
+        self.current.backends[backend as usize].sessions += 1;
+        let pool = &mut self.current.pools[usize::from(pool)];
+        pool.connect.saturating_record(clamp(took_us));
+        pool.connect_sum_us += took_us;
+    }
+
+    pub fn first_byte(&mut self, pool: u16, took_us: u64) {
+        let pool = &mut self.current.pools[usize::from(pool)];
+        pool.first_byte.saturating_record(clamp(took_us));
+        pool.first_byte_sum_us += took_us;
+    }
+
+    pub fn ended(&mut self, pool: u16, reason: usize, took_us: u64) {
+        self.current.ends[reason] += 1;
+        let pool = &mut self.current.pools[usize::from(pool)];
+        pool.session.saturating_record(clamp(took_us));
+        pool.session_sum_us += took_us;
+    }
+
+    pub fn received(&mut self, backend: u32, bytes: u32) {
+        self.current.backends[backend as usize].received_bytes += u64::from(bytes);
+    }
+
+    pub fn sent(&mut self, backend: u32, bytes: u32) {
+        self.current.backends[backend as usize].sent_bytes += u64::from(bytes);
+    }
+}
+
+/// Puts a fresh row into a slot that has changed hands; what was counted there departs.
+fn put<T>(
+    rows: &mut Vec<T>,
+    departed: &mut Vec<T>,
+    (slot, same): (usize, bool),
+    fresh: impl FnOnce() -> T,
+) {
+    match rows.get_mut(slot) {
+        Some(_) if same => {}
+        Some(row) => departed.push(mem::replace(row, fresh())),
+        None => rows.push(fresh()),
+    }
+}
+
+/// A histogram's lowest value is 1 µs.
+fn clamp(took_us: u64) -> u64 {
+    took_us.clamp(1, DURATION_MAX_US)
+}

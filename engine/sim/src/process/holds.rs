@@ -1,0 +1,25 @@
+//! What control makes of health: nobody is kept down whom a pool needs.
+
+use weir_control::control::Control;
+use weir_core::base::clock::Now;
+
+use super::StepResult;
+
+/// A hold is about one backend among others.
+///
+/// # Errors
+/// It keeps a backend down that its pool needs.
+pub(super) fn check_holds(control: &Control, now: Now) -> StepResult {
+    let health = control.health.borrow();
+    for pool in &control.snapshot.pools {
+        let members = || pool.backends.iter().filter(|backend| backend.is_member());
+        if members().any(|backend| health.is_up(backend.id)) {
+            continue;
+        }
+        let held = members().find(|backend| health.row(backend.id, now).hold_s > 0.0);
+        if let Some(held) = held {
+            return Err(format!("{}/{} is held, and nobody else is up", pool.name, held.name));
+        }
+    }
+    Ok(())
+}

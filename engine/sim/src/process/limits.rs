@@ -1,0 +1,67 @@
+//! Limits that all shards share: never more sessions, and never more credits, than there may be.
+
+use std::collections::BTreeMap;
+
+use weir_control::control::Control;
+use weir_control::leases::Leased;
+use weir_proto::ids::ListenerId;
+use weir_proto::order::Limited;
+
+use super::SimShard;
+
+/// What there was of each limit a step ago.
+#[derive(Debug, Default)]
+pub(super) struct Limits {
+    /// Sessions, credits that shards hold, and clients that were let in so far.
+    before: BTreeMap<ListenerId, (u64, u64, Option<u64>)>,
+    leased: BTreeMap<Limited, Leased>,
+    /// The version that every shard used.
+    everywhere: Option<u64>,
+}
+
+impl Limits {
+    /// Once every shard uses the version of control no listener has more than its limit; one that
+    /// had more before only gets less.
+    ///
+    /// # Errors
+    /// A listener has too many.
+    pub(super) fn check(&mut self, control: &Control, cells: &[SimShard]) -> Result<(), String> {
+        let version = control.snapshot.version.0;
+        let mut live = cells.iter().filter(|cell| cell.is_live());
+        let now = live.all(|cell| cell.version == version).then_some(version);
+        let everywhere = now.is_some() && std::mem::replace(&mut self.everywhere, now) == now;
+        self.everywhere = now;
+        let mut before = BTreeMap::new();
+        for listener in &control.snapshot.listeners {
+            let Some(most) = listener.max_sessions.map(u64::from) else { continue };
+            let each = cells.iter().map(|cell| cell.of_listener(listener.id));
+            let (used, held) = each.fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
+            let let_in: Option<u64> = cells.iter().map(|it| it.ledger.admitted(listener.id)).sum();
+            let was = self.before.get(&listener.id).copied().unwrap_or_default();
+            let name = &listener.name;
+            let came = let_in.is_some_and(|now| was.2.is_some_and(|was| now > was));
+            if everywhere && used > most && (used > was.0 || came) {
+                return Err(format!("{used} sessions of listener {name}; {most} are allowed"));
+            }
+            if everywhere && held > most && held > was.1 {
+                return Err(format!("{held} credits of listener {name}; there are {most}"));
+            }
+            before.insert(listener.id, (used, held, let_in));
+        }
+        self.before = before;
+        self.check_ledger(control)
+    }
+
+    /// Control has given no more than there is.
+    fn check_ledger(&mut self, control: &Control) -> Result<(), String> {
+        let now: BTreeMap<Limited, Leased> =
+            control.leases.leased().map(|leased| (leased.of, leased)).collect();
+        for (of, leased) in &now {
+            if self.leased.get(of).is_some_and(|before| leased.is_broken(before)) {
+                return Err(format!("more credits are given than there are: {leased:?}"));
+            }
+        }
+        self.leased = now;
+        Ok(())
+    }
+}

@@ -1,0 +1,225 @@
+//! People at the command line: each has one request on its way, and what they ask for is sometimes
+//! wrong.
+
+use std::net::SocketAddr;
+
+use weir_control::file;
+use weir_proto::request::{ChangeOptions, ChangeRequest};
+use weir_proto::snapshot::Snapshot;
+use weir_proto::spec::{
+    Admin, BackendSpec, HealthKind, HealthSpec, ListenerSpec, Name, Percent, PoolSpec, Spec,
+    Strategy,
+};
+
+use super::SimProcess;
+use crate::faults::Swarm;
+use crate::net::Mode;
+use crate::operator::{keepalive, name, retries, timeouts};
+use crate::rng::Rng;
+
+/// Everybody who makes changes.
+#[derive(Debug)]
+pub(super) struct People {
+    rng: Rng,
+    next_port: u16,
+    /// Every address that a backend ever had.
+    pub(super) hosts: Vec<SocketAddr>,
+    /// Every address that a listener ever had.
+    pub(super) listens_at: Vec<SocketAddr>,
+}
+
+impl SimProcess {
+    /// Somebody types a command.
+    pub(super) fn ask(&mut self) {
+        let Some(daemon) = &mut self.daemon else { return };
+        if daemon.waiting() < self.faults.people && self.rng.hits(self.swarm.changes) {
+            let (request, options) = self.people.ask(daemon.snapshot());
+            self.street.note("asks", [daemon.waiting(), 0]);
+            daemon.ask(request, options);
+            self.meet_hosts();
+        }
+    }
+
+    /// Every backend that somebody has thought of has a host.
+    pub(super) fn meet_hosts(&mut self) {
+        for host in self.people.hosts.drain(..) {
+            self.street.net.hosts.insert(host, Mode::Listens);
+        }
+    }
+}
+
+impl People {
+    #[must_use]
+    pub(super) fn new(rng: Rng) -> People {
+        People { rng, next_port: 1000, hosts: Vec::new(), listens_at: Vec::new() }
+    }
+
+    fn host(&mut self) -> SocketAddr {
+        self.next_port += 1;
+        let address = SocketAddr::from(([10, 0, 0, 20], self.next_port));
+        self.hosts.push(address);
+        address
+    }
+
+    fn bind(&mut self) -> SocketAddr {
+        self.next_port += 1;
+        let address = SocketAddr::from(([10, 0, 0, 10], self.next_port));
+        self.listens_at.push(address);
+        address
+    }
+
+    fn weight(&mut self) -> u16 {
+        self.rng.pick(&[0, 1, 1, 1, 2, 10, 256])
+    }
+
+    fn backend(&mut self) -> (Name, BackendSpec) {
+        let (address, weight) = (self.host(), self.weight());
+        (
+            name(&format!("b{}", address.port())),
+            BackendSpec { address, weight, state: Admin::Ready },
+        )
+    }
+
+    /// The configuration that the process is seeded with.
+    pub(super) fn first(&mut self, swarm: &Swarm) -> Spec {
+        let mut spec = Spec::default();
+        for number in 0..swarm.pools {
+            let pool_name = name(&format!("p{number}"));
+            let kind = self.rng.pick(&[HealthKind::None, HealthKind::Tcp]);
+            let pool = PoolSpec {
+                strategy: self.rng.pick(&Strategy::ALL[..4]),
+                health: HealthSpec {
+                    kind,
+                    panic: Percent::new(self.rng.pick(&[0, 50, 50, 100])),
+                    ..HealthSpec::default()
+                },
+                timeout: timeouts(swarm),
+                retry: retries(swarm, &mut self.rng),
+                keepalive: keepalive(),
+                backend: (0..swarm.backends.max(1)).map(|_| self.backend()).collect(),
+            };
+            spec.pool.insert(pool_name.clone(), pool);
+            let listener = ListenerSpec {
+                bind: vec![self.bind()],
+                pool: pool_name,
+                max_sessions: self.rng.pick(&[None, None, Some(1), Some(5)]),
+                state: Admin::Ready,
+                keepalive: keepalive(),
+            };
+            spec.listener.insert(name(&format!("l{number}")), listener);
+        }
+        spec
+    }
+
+    /// Something that somebody wants changed.
+    pub(super) fn ask(&mut self, now: &Snapshot) -> (ChangeRequest, ChangeOptions) {
+        let version = now.version.0;
+        let options = ChangeOptions {
+            dry_run: self.rng.below(20) == 0,
+            if_version: self.rng.pick(&[None, None, None, Some(version), Some(version + 1)]),
+        };
+        (self.request(now, version), options)
+    }
+
+    fn request(&mut self, now: &Snapshot, version: u64) -> ChangeRequest {
+        // A rollback may have taken the last one away.
+        let Some(pool) = now.pools.get(self.rng.below(now.pools.len())) else {
+            return ChangeRequest::PoolAdd { name: "p0".to_owned(), strategy: None };
+        };
+        let Some(listener) = now.listeners.get(self.rng.below(now.listeners.len())) else {
+            return self.add_listener(pool.name.to_string());
+        };
+        let (pool_name, listener_name) = (pool.name.to_string(), listener.name.to_string());
+        let backend = pool.backends.get(self.rng.below(pool.backends.len()));
+        // Sometimes one that is not there.
+        let backend = backend.map_or_else(|| "nobody".to_owned(), |it| it.name.to_string());
+        let backend = format!("{pool_name}/{backend}");
+        match self.rng.below(20) {
+            0..4 => self.add_backend(&pool_name),
+            4 | 5 => ChangeRequest::BackendRemove { name: backend, force: self.rng.flip() },
+            6 | 7 => {
+                let state = self.rng.pick(&[Admin::Ready, Admin::Drain, Admin::Maint]);
+                ChangeRequest::BackendState { name: backend, state }
+            }
+            8 => ChangeRequest::BackendWeight { name: backend, weight: self.weight() },
+            9 | 10 => {
+                let state = self.rng.pick(&[Admin::Ready, Admin::Ready, Admin::Drain]);
+                ChangeRequest::ListenerState { name: listener_name, state }
+            }
+            11 => self.add_listener(pool_name),
+            12 if now.listeners.len() > 1 => ChangeRequest::ListenerRemove { name: listener_name },
+            13 => self.set_pool(pool_name),
+            14 => self.roll_back(version),
+            15 | 16 => self.apply(now.spec()),
+            _ => self.apply_listeners(now.spec()),
+        }
+    }
+
+    fn add_backend(&mut self, pool: &str) -> ChangeRequest {
+        let (name, BackendSpec { address, .. }) = self.backend();
+        let weight = self.rng.pick(&[None, Some(1), Some(3)]);
+        let name = format!("{pool}/{name}");
+        ChangeRequest::BackendAdd { name, address: address.to_string(), weight }
+    }
+
+    fn add_listener(&mut self, pool: String) -> ChangeRequest {
+        let bind = self.bind();
+        let name = format!("l{}", bind.port());
+        ChangeRequest::ListenerAdd { name, bind: vec![bind.to_string()], pool }
+    }
+
+    /// To one of the last versions; sometimes there is no such one.
+    fn roll_back(&mut self, version: u64) -> ChangeRequest {
+        let back = self.rng.below(8) as u64;
+        ChangeRequest::Rollback { version: version.saturating_sub(back) }
+    }
+
+    fn set_pool(&mut self, name: String) -> ChangeRequest {
+        let strategy = self.rng.pick(&Strategy::ALL[..4]).to_string();
+        let attempts = self.rng.below(4).to_string();
+        let pairs =
+            vec![("strategy".to_owned(), strategy), ("retry.attempts".to_owned(), attempts)];
+        ChangeRequest::PoolSet { name, pairs }
+    }
+
+    /// A whole file in which addresses come and go, listeners are renamed, and limits change.
+    fn apply_listeners(&mut self, mut spec: Spec) -> ChangeRequest {
+        for _ in 0..self.rng.between(1, 3) {
+            let names: Vec<Name> = spec.listener.keys().cloned().collect();
+            let which = names[self.rng.below(names.len())].clone();
+            let other = names[self.rng.below(names.len())].clone();
+            let new = self.bind();
+            let Some(mut listener) = spec.listener.remove(&which) else { continue };
+            let mut called = which;
+            match self.rng.below(5) {
+                0 => listener.bind.push(new),
+                1 if listener.bind.len() > 1 => drop(listener.bind.remove(0)),
+                // Another name with the same addresses: renamed, or removed and added.
+                2 => called = name(&format!("l{}", new.port())),
+                // An address goes from one to another.
+                3 => {
+                    if let Some(other) = spec.listener.get_mut(&other) {
+                        listener.bind.push(std::mem::replace(&mut other.bind[0], new));
+                    }
+                }
+                _ => listener.max_sessions = self.rng.pick(&[None, Some(1), Some(3), Some(20)]),
+            }
+            spec.listener.insert(called, listener);
+        }
+        ChangeRequest::Apply { toml: file::export(&spec), origin: "weir.toml".to_owned() }
+    }
+
+    /// A whole file: the configuration with one backend more, and perhaps one less.
+    fn apply(&mut self, mut spec: Spec) -> ChangeRequest {
+        let (added, backend) = self.backend();
+        let goes = self.rng.flip();
+        if let Some(pool) = spec.pool.values_mut().next() {
+            let first = pool.backend.keys().next().cloned();
+            if let Some(first) = first.filter(|_| goes) {
+                pool.backend.remove(&first);
+            }
+            pool.backend.insert(added, backend);
+        }
+        ChangeRequest::Apply { toml: file::export(&spec), origin: "weir.toml".to_owned() }
+    }
+}

@@ -1,0 +1,282 @@
+//! Between control and the shards: mailboxes that are soon full, bells that ring late, sockets that
+//! are bound or not. And what went over them, for the checkers.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use weir_control::control::Fleet;
+use weir_control::listen::{BindError, Sockets, addresses, open_in};
+use weir_control::watchdog::ShardHistory;
+use weir_core::base::clock::Now;
+use weir_engine::mailbox::ShardHandle;
+use weir_proto::ids::{BackendId, ShardId};
+use weir_proto::order::{ListenerSocket, Order, Report};
+use weir_proto::snapshot::Snapshot;
+
+use super::planted::Planted;
+use crate::operator::Sent;
+use crate::rng::Rng;
+
+/// One shard's link.
+#[derive(Debug)]
+pub(super) struct ShardLink {
+    handle: ShardHandle,
+    /// Orders that the shard may not have taken yet, the oldest first, and which shard of its
+    /// thread each is for.
+    sent: VecDeque<(u32, Sent)>,
+    /// Whom control speaks to.
+    incarnation: u32,
+    /// An order was put into the mailbox, and the bell has not been heard.
+    pub(super) rings: bool,
+    /// Whose sessions it was told to reset.
+    pub(super) killed: Vec<SocketAddr>,
+    /// The last snapshot, for a planted bug.
+    last: Option<Arc<Snapshot>>,
+}
+
+impl ShardLink {
+    #[must_use]
+    pub(super) fn new(handle: ShardHandle) -> ShardLink {
+        let sent = VecDeque::new();
+        ShardLink { handle, sent, incarnation: 0, rings: false, killed: Vec::new(), last: None }
+    }
+
+    /// True if the shard has taken every order.
+    #[must_use]
+    pub(super) fn is_taken(&self) -> bool {
+        self.handle.waiting() == 0
+    }
+
+    /// The orders that the shard `incarnation` of this thread has taken since the last call. What
+    /// was for another one it has dropped.
+    pub(super) fn taken(&mut self, incarnation: u32) -> Vec<Sent> {
+        let count = self.sent.len().saturating_sub(self.handle.waiting());
+        let taken = self.sent.drain(..count).filter(|(of, _)| *of == incarnation);
+        taken.map(|(_, sent)| sent).collect()
+    }
+}
+
+/// Every link of a process.
+#[derive(Debug)]
+pub(super) struct FleetState {
+    pub(super) all: Vec<ShardLink>,
+    /// What each descriptor that was bound stands for.
+    pub(super) bound: BTreeMap<RawFd, SocketAddr>,
+    /// Every backend that any shard was told of.
+    addresses: BTreeMap<BackendId, SocketAddr>,
+    /// What control wants to make the next version.
+    pub(super) proposed: Vec<Snapshot>,
+    /// Reports that no shard made: a planted bug's.
+    pub(super) invented: VecDeque<Report>,
+    pub(super) bind_errors: u32,
+    planted: Option<Planted>,
+    rng: Rng,
+    stands_for_a_socket: File,
+    /// Sessions of each backend on each shard, as control last heard.
+    heard: BTreeMap<ShardId, BTreeMap<BackendId, u32>>,
+    /// Reports that the fallback has not taken.
+    pub(super) reports: VecDeque<Report>,
+    /// The newest snapshot that was sent to a shard.
+    pub(super) newest: Option<Arc<Snapshot>>,
+    /// What control has said that it should not have.
+    pub(super) violation: Option<String>,
+}
+
+impl FleetState {
+    #[must_use]
+    pub(super) fn new(rng: Rng, planted: Option<Planted>) -> FleetState {
+        FleetState {
+            all: Vec::new(),
+            bound: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            proposed: Vec::new(),
+            invented: VecDeque::new(),
+            bind_errors: 0,
+            planted,
+            rng,
+            stands_for_a_socket: File::open("/dev/null").expect("there is a /dev/null"),
+            heard: BTreeMap::new(),
+            reports: VecDeque::new(),
+            newest: None,
+            violation: None,
+        }
+    }
+
+    /// Control is about to hear this.
+    pub(super) fn hears(&mut self, report: &Report) {
+        match report {
+            Report::Stats(stats) => {
+                let mut sessions = BTreeMap::new();
+                for row in &stats.backends {
+                    *sessions.entry(row.id).or_default() += row.sessions_now;
+                }
+                self.heard.insert(stats.shard, sessions);
+            }
+            Report::Ended { shard, .. } => drop(self.heard.remove(shard)),
+            _ => {}
+        }
+    }
+
+    /// The sessions of a backend that a shard is told of are those of all the others.
+    fn check_load(&mut self, shard: ShardId, list: &[(BackendId, u32)]) {
+        for (id, told) in list {
+            let others = self.heard.iter().filter(|(other, _)| **other != shard);
+            let sum: u32 = others.filter_map(|(_, sessions)| sessions.get(id)).sum();
+            if sum != *told {
+                let what = format!("shard {shard} is told of {told} sessions of backend {id}");
+                self.violation.get_or_insert(format!("{what}; the others have {sum}"));
+            }
+        }
+    }
+
+    fn socket(&mut self, address: SocketAddr) -> ListenerSocket {
+        let socket: OwnedFd = self.stands_for_a_socket.try_clone().expect("descriptors").into();
+        self.bound.insert(socket.as_raw_fd(), address);
+        ListenerSocket { address, socket }
+    }
+
+    /// Fails as often as the seed says.
+    fn try_bind(&mut self, name: &str, address: SocketAddr) -> Result<(), BindError> {
+        if !self.rng.hits(self.bind_errors) {
+            return Ok(());
+        }
+        let error = std::io::ErrorKind::AddrInUse.into();
+        Err(BindError { listener: name.to_owned(), address, error })
+    }
+
+    pub(super) fn bind_for(
+        &mut self,
+        shards: u16,
+        snapshot: &Snapshot,
+        is_new: impl Fn(SocketAddr) -> bool,
+    ) -> Result<Sockets, BindError> {
+        let mut sockets: Sockets = (0..shards).map(|_| Vec::new()).collect();
+        for listener in open_in(snapshot) {
+            for address in listener.bind.iter().filter(|address| is_new(**address)) {
+                self.try_bind(listener.name.as_str(), *address)?;
+                for of_shard in &mut sockets {
+                    let socket = self.socket(*address);
+                    of_shard.push(socket);
+                }
+            }
+        }
+        if self.planted == Some(Planted::SocketsForOne) {
+            sockets.iter_mut().skip(1).for_each(Vec::clear);
+        }
+        Ok(sockets)
+    }
+
+    fn send(&mut self, shard: ShardId, order: Order) -> Result<(), Order> {
+        let sent = self.describe(&order);
+        if let Sent::Load(list) = &sent {
+            self.check_load(shard, list);
+        }
+        let number = usize::from(shard.0);
+        if let (Some(Planted::AdoptLost), Sent::Adopt(..)) = (self.planted, &sent)
+            && self.rng.below(4) == 0
+        {
+            return Ok(());
+        }
+        let link = &mut self.all[number];
+        link.handle.send(order)?;
+        link.rings = true;
+        if let Sent::Adopt(snapshot, _) = &sent {
+            self.newest = Some(Arc::clone(snapshot));
+            let older = link.last.replace(Arc::clone(snapshot));
+            if self.planted == Some(Planted::NoAdoptionWait) {
+                self.invented.push_back(Report::Adopted { shard, version: snapshot.version });
+            }
+            if let (Some(Planted::VersionGoesBack), Some(older)) = (self.planted, older) {
+                link.sent.push_back((link.incarnation, sent));
+                let (snapshot, sockets, health) = (Arc::clone(&older), Vec::new(), Vec::new());
+                let order = Order::Adopt { snapshot, sockets, health };
+                if link.handle.send(order).is_ok() {
+                    link.sent.push_back((link.incarnation, Sent::Adopt(older, Vec::new())));
+                }
+                return Ok(());
+            }
+        }
+        if let Sent::Kill(id) = sent {
+            link.killed.extend(self.addresses.get(&id));
+        }
+        link.sent.push_back((link.incarnation, sent));
+        Ok(())
+    }
+
+    fn describe(&mut self, order: &Order) -> Sent {
+        match order {
+            Order::Adopt { snapshot, health, .. } => {
+                let backends =
+                    snapshot.backends().map(|(_, backend)| (backend.id, backend.address));
+                self.addresses.extend(backends);
+                Sent::Adopt(Arc::clone(snapshot), health.clone())
+            }
+            Order::Health(list) => Sent::Health(list.clone()),
+            Order::LoadElsewhere(list) => Sent::Load(list.clone()),
+            Order::Collect { .. } => Sent::Collect,
+            Order::Kill(id) => Sent::Kill(*id),
+            Order::Drain => Sent::Drain,
+            Order::Stop => Sent::Stop,
+            Order::Credit(_) => Sent::Other,
+        }
+    }
+}
+
+/// The links as control sees them.
+#[derive(Clone, Debug)]
+pub(super) struct SimFleet(pub(super) Rc<RefCell<FleetState>>);
+
+impl Fleet for SimFleet {
+    fn shards(&self) -> u16 {
+        u16::try_from(self.0.borrow().all.len()).expect("shards are few")
+    }
+
+    fn send(&self, shard: ShardId, order: Order) -> Result<(), Order> {
+        self.0.borrow_mut().send(shard, order)
+    }
+
+    /// There is no watchdog here: a shard that makes no turn is only slow.
+    fn watched(&self, _shard: ShardId) -> ShardHistory {
+        ShardHistory::default()
+    }
+
+    fn ticks(&self, _now: Now) {}
+
+    fn address_next(&self, shard: ShardId) {
+        let link = &mut self.0.borrow_mut().all[usize::from(shard.0)];
+        link.incarnation += 1;
+        link.handle.address_next();
+    }
+
+    /// What the driver has brought: control gets its reports one by one, when the seed says so.
+    fn take_report(&self) -> Option<Report> {
+        self.0.borrow_mut().reports.pop_front()
+    }
+
+    fn bind(&self, before: &Snapshot, after: &Snapshot) -> Result<Sockets, BindError> {
+        let known = addresses(before);
+        let shards = self.shards();
+        let mut links = self.0.borrow_mut();
+        links.proposed.push(after.clone());
+        links.bind_for(shards, after, |address| !known.contains(&address))
+    }
+
+    /// Every backend is somewhere else.
+    fn is_own_address(&self, _address: SocketAddr) -> bool {
+        false
+    }
+
+    fn bind_again(
+        &self,
+        _shard: ShardId,
+        snapshot: &Snapshot,
+    ) -> Result<Vec<ListenerSocket>, BindError> {
+        let mut sockets = self.0.borrow_mut().bind_for(1, snapshot, |_| true)?;
+        Ok(sockets.remove(0))
+    }
+}
