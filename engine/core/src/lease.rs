@@ -38,6 +38,12 @@ impl Lease {
         self.held
     }
 
+    /// Unused credits that others lack: with no client waiting here they go back at once.
+    #[must_use]
+    pub fn owed(&self, used: u32) -> u32 {
+        self.keep.map_or(0, |_| self.room(used))
+    }
+
     /// How many more may be admitted.
     #[must_use]
     pub fn room(&self, used: u32) -> u32 {

@@ -388,6 +388,12 @@ impl ListenerView {
         self.lease.map_or(u32::MAX, |lease| lease.room(self.sessions))
     }
 
+    /// Credits that are unused here and lacked elsewhere.
+    #[must_use]
+    pub fn owed(&self) -> u32 {
+        self.lease.map_or(0, |lease| lease.owed(self.sessions))
+    }
+
     /// Credits that this shard holds under the listener's limit, if it has one.
     #[must_use]
     pub fn held(&self) -> Option<u32> {

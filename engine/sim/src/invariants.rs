@@ -64,6 +64,21 @@ pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
     }
 }
 
+/// A shard that sleeps and where no client waits keeps no credit that another one lacks: nothing
+/// may happen here for long that would return it.
+fn check_leases(table: &Table, kernel: &Kernel) -> Result<(), String> {
+    let clients = kernel.net.listening.iter().any(|it| it.open && !it.queue.is_empty());
+    let rests = kernel.wait_until.is_none_or(|until| until > kernel.now);
+    if clients || !rests || kernel.wakes() || kernel.stopping {
+        return Ok(());
+    }
+    let owing = table.view().listeners().iter().find(|view| view.owed() > 0);
+    owing.map_or(Ok(()), |view| {
+        let (id, owed) = (view.id, view.owed());
+        Err(format!("{owed} credits of listener {id} stay although another shard lacks them"))
+    })
+}
+
 /// Checks everything. `now` is when the last turn was.
 ///
 /// # Errors
@@ -81,6 +96,7 @@ pub fn check(table: &Table, kernel: &Kernel) -> Result<(), String> {
     {
         return Err(format!("the shard waits, but of the buffers are free: {free:?}"));
     }
+    check_leases(table, kernel)?;
     // It has left a part of its work for the next turn, which begins at once.
     let behind = kernel.wait_until.is_some_and(|until| until <= kernel.now);
     let not_taken_back = kernel.not_taken_back();
