@@ -1,4 +1,5 @@
-//! Rules about language: documents that exist, names that mean one thing, phrases to avoid.
+//! Rules about language: documents that exist, decisions that are indexed, names that mean one
+//! thing, phrases to avoid.
 //!
 //! docs/style.md gives the reasons. Each rule is a pure function and has a planted violation.
 
@@ -47,6 +48,13 @@ const STAND_INS: &[&str] = &["engine/src/mailbox/loom_shim.rs"];
 
 /// Names that a trait prescribes.
 const ASSOCIATED: &[&str] = &["Output", "Item", "Error", "Err", "Target", "Id"];
+
+/// The decisions, and the page that lists them.
+const RECORDS: &str = "docs/adr/";
+const INDEX: &str = "docs/adr/README.md";
+
+/// The first word of a decision's status.
+const STATUSES: &[&str] = &["proposed", "accepted", "rejected", "superseded"];
 
 /// Text in which words are counted: comments of Rust files, everything in documents.
 fn prose_of(file: &File) -> String {
@@ -118,6 +126,43 @@ fn documents(file: &File, exists: impl Fn(&str) -> bool) -> Vec<Violation> {
         }
     }
     violations
+}
+
+/// A decision has its number in its title, then a status and a date; the index has a row with the
+/// same title, status and date.
+fn record(file: &File, index: &str) -> Vec<Violation> {
+    let name = file.path.trim_start_matches(RECORDS);
+    let number = name.split('-').next().unwrap_or_default();
+    let mut lines = file.text.lines();
+    let mut field = |prefix: &str| {
+        let line = lines.find(|line| !line.is_empty()).unwrap_or_default();
+        line.strip_prefix(prefix).map(str::trim)
+    };
+    let title = field(&format!("# ADR {number}: "));
+    let status = field("- Status: ")
+        .filter(|status| STATUSES.contains(&status.split([';', ' ']).next().unwrap_or_default()));
+    let date = field("- Date: ").filter(|date| is_date(date));
+    let mut violations = Vec::new();
+    let mut add = |what: &str| violations.push(Violation::new(&file.path, 0, what));
+    match (title, status, date) {
+        (Some(title), Some(status), Some(date)) => {
+            let row = format!("| [{number}]({name}) | {title} | {status} | {date} | ");
+            if !index.lines().any(|line| line.starts_with(&row)) {
+                add(&format!("{INDEX} has no row that begins {row:?}"));
+            }
+        }
+        _ => add("it begins with `# ADR NNNN: title`, then `- Status: …`, then `- Date: …`"),
+    }
+    violations
+}
+
+/// True for a date such as 2026-11-24.
+fn is_date(text: &str) -> bool {
+    let digits = |(at, letter): (usize, char)| match at {
+        4 | 7 => letter == '-',
+        _ => letter.is_ascii_digit(),
+    };
+    text.len() == 10 && text.chars().enumerate().all(digits)
 }
 
 /// `docs/adr` and `../a.md` → `docs/a.md`.
@@ -197,6 +242,15 @@ fn every_document_that_is_named_exists() {
 }
 
 #[test]
+fn every_decision_has_a_status_a_date_and_a_row_in_the_index() {
+    let files = source::files();
+    let index = files.iter().find(|file| file.path == INDEX).expect("there is an index");
+    let is_record = |file: &&File| file.path.starts_with(RECORDS) && file.path != INDEX;
+    let violations = files.iter().filter(is_record).flat_map(|file| record(file, &index.text));
+    expect_none(&violations.collect::<Vec<_>>());
+}
+
+#[test]
 fn a_type_name_is_defined_once_in_a_crate() {
     expect_none(&types_defined_twice(&source::files()));
 }
@@ -231,6 +285,21 @@ mod planted {
         let found = documents(&file("engine/a.rs", text), exists);
         assert_eq!(found.iter().map(|it| it.line).collect::<Vec<_>>(), [2]);
         assert!(found[0].what.contains("gone.md"), "{found:?}");
+    }
+
+    #[test]
+    fn decisions_without_a_status_a_date_or_a_row() {
+        let index = "| [0007](0007-a.md) | a title | accepted; see 0008 | 2026-11-24 | why |\n";
+        let check = |text: &str| record(&file("docs/adr/0007-a.md", text), index).len();
+        let good = "# ADR 0007: a title\n\n- Status: accepted; see 0008\n- Date: 2026-11-24\n\nx";
+        assert_eq!(check(good), 0);
+        assert_eq!(check(&good.replace("ADR 0007", "ADR 0008")), 1, "another number");
+        assert_eq!(check(&good.replace("- Status: accepted; see 0008\n", "")), 1, "no status");
+        assert_eq!(check(&good.replace("accepted", "done")), 1, "not a status");
+        assert_eq!(check(&good.replace("2026-11-24", "November")), 1, "no date");
+        assert_eq!(check(&good.replace("11-24", "11-25")), 1, "the index has another date");
+        assert_eq!(check(&good.replace("see 0008", "see 0009")), 1, "the index is stale");
+        assert_eq!(record(&file("docs/adr/0008-b.md", good), index).len(), 1, "no row");
     }
 
     #[test]
