@@ -19,6 +19,12 @@ fn fairness(shares: &[u64]) -> f64 {
     sum * sum / (shares.len() as f64 * squares)
 }
 
+/// The CPU time that weir gets in a second of the story, at least.
+const CPU_OF_A_SECOND: Duration = Duration::from_millis(250);
+
+/// The longest that such a second may take on a busy machine.
+const ROUND_MAX: Duration = Duration::from_secs(10);
+
 /// `chunk`: most bytes of one write; small ones never become bulk.
 fn starve(chunk: u64) {
     let _alone = size::alone();
@@ -49,10 +55,13 @@ fn starve(chunk: u64) {
     let begin = received(&crowd);
     let mut before = begin.clone();
     for second in 0..size::STARVED_SECONDS.get() {
-        let turns = crowd.turns();
+        let (turns, begun, used) = (crowd.turns(), clock::now(), set.weir.cpu());
         crowd.turn_for(Duration::from_secs(1));
-        // A busy machine: whoever has not been looked at cannot have moved.
-        while crowd.turns() < turns + 8 {
+        // A busy machine: a stream that the crowd has not looked at cannot have moved, and neither
+        // can one for which weir had no CPU.
+        while crowd.turns() < turns + 8
+            || (set.weir.cpu() - used < CPU_OF_A_SECOND && clock::now() - begun < ROUND_MAX)
+        {
             crowd.turn(Duration::from_millis(1));
         }
         let now = received(&crowd);
