@@ -259,6 +259,10 @@ fn check_client(session: &Session, note: &Note, now: Now, behind: bool) -> Resul
     if !matches!(session.phase(), Phase::Connecting(_)) || note.abandoned_at == 0 {
         return Ok(());
     }
+    // What was cancelled is the kernel's until it has answered: the client is looked at then.
+    if matches!(session.phase(), Phase::Connecting(Attempt::Expired)) {
+        return Ok(());
+    }
     let since = Now::from_nanos(note.abandoned_at);
     let late = since.plus_millis(WATCH_AFTER_MS + 2 * TICK_MS) < now;
     if late && !behind {
