@@ -1,5 +1,5 @@
-//! Rules about language: documents that exist, decisions that are indexed, names that mean one
-//! thing, phrases to avoid.
+//! Rules about language: documents that exist and are complete, names that mean one thing, phrases
+//! to avoid.
 //!
 //! docs/style.md gives the reasons. Each rule is a pure function and has a planted violation.
 
@@ -16,12 +16,12 @@ const BANNED: &[(&str, usize)] = &[
     ("is told", 42),
     ("mend", 0),
     ("mended", 0),
-    ("nobody", 166),
+    ("nobody", 163),
     ("so many", 15),
-    ("speaks", 9),
+    ("speaks", 8),
     ("the last word", 5),
     ("to be had", 0),
-    ("whoever", 44),
+    ("whoever", 42),
 ];
 
 /// Doc comments that begin with "What …" instead of a verb or the thing itself. A ratchet, too.
@@ -52,6 +52,9 @@ const ASSOCIATED: &[&str] = &["Output", "Item", "Error", "Err", "Target", "Id"];
 /// The decisions, and the page that lists them.
 const RECORDS: &str = "docs/adr/";
 const INDEX: &str = "docs/adr/README.md";
+
+/// Where operators find every metric.
+const OPERATING: &str = "docs/operating.md";
 
 /// The first word of a decision's status.
 const STATUSES: &[&str] = &["proposed", "accepted", "rejected", "superseded"];
@@ -156,6 +159,23 @@ fn record(file: &File, index: &str) -> Vec<Violation> {
     violations
 }
 
+/// Every name of a metric in the daemon's code, as a string, that the handbook does not have, with
+/// its line. A row of the handbook may shorten a name to its end, as in `…_sent_bytes_total`.
+fn metrics(file: &File, handbook: &str) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for (at, _) in file.text.match_indices("\"weir_") {
+        let Some(name) = file.text[at + 1..].split('"').next() else { continue };
+        let is_name = name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_');
+        let ends = name.match_indices('_').map(|(start, _)| format!("`…{}`", &name[start..]));
+        let whole = [format!("`{name}`")];
+        if is_name && !whole.into_iter().chain(ends).any(|it| handbook.contains(&it)) {
+            let what = format!("{OPERATING} does not explain {name}");
+            violations.push(Violation::new(&file.path, line_of(&file.text, at), what));
+        }
+    }
+    violations
+}
+
 /// True for a date such as 2026-11-24.
 fn is_date(text: &str) -> bool {
     let digits = |(at, letter): (usize, char)| match at {
@@ -251,6 +271,19 @@ fn every_decision_has_a_status_a_date_and_a_row_in_the_index() {
 }
 
 #[test]
+fn every_metric_is_in_the_operators_handbook() {
+    let files = source::files();
+    let handbook = files.iter().find(|file| file.path == OPERATING).expect("it exists");
+    let exports = |file: &&File| {
+        file.path.starts_with("control/")
+            && file.path.ends_with(".rs")
+            && !file.path.contains("tests")
+    };
+    let violations = files.iter().filter(exports).flat_map(|file| metrics(file, &handbook.text));
+    expect_none(&violations.collect::<Vec<_>>());
+}
+
+#[test]
 fn a_type_name_is_defined_once_in_a_crate() {
     expect_none(&types_defined_twice(&source::files()));
 }
@@ -300,6 +333,15 @@ mod planted {
         assert_eq!(check(&good.replace("11-24", "11-25")), 1, "the index has another date");
         assert_eq!(check(&good.replace("see 0008", "see 0009")), 1, "the index is stale");
         assert_eq!(record(&file("docs/adr/0008-b.md", good), index).len(), 1, "no row");
+    }
+
+    #[test]
+    fn a_metric_that_the_handbook_lacks() {
+        let handbook = "| `weir_shard_turns_total`, `…_enters_total` | shard |";
+        let text = "a(\"weir_shard_turns_total\");\nb(\"weir_shard_enters_total\");\n\
+                    c(\"weir_shard_rests_total\", \"weir_{x}\");\n";
+        let found = metrics(&file("control/daemon/src/a.rs", text), handbook);
+        assert_eq!(found.iter().map(|it| it.line).collect::<Vec<_>>(), [3]);
     }
 
     #[test]
