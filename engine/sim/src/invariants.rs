@@ -107,7 +107,7 @@ pub fn check(table: &Table, kernel: &Kernel) -> Result<(), String> {
             check_deadline(table, session, note, kernel)?;
             check_patience(table, session, note, kernel)?;
         }
-        check_client(session, note, Now::from_nanos(kernel.now), behind)?;
+        check_client(session, note, kernel, behind)?;
         let closing = matches!(session.phase(), Phase::Closing(_));
         if closing && not_taken_back.contains(&(id.slot, id.generation)) {
             return Err(format!("{id:?} ends and does not take everything back: {session:?}"));
@@ -252,7 +252,12 @@ fn check_deadline(
 }
 
 /// A client that has reset has no session for long, and never gets a connect.
-fn check_client(session: &Session, note: &Note, now: Now, behind: bool) -> Result<(), String> {
+fn check_client(
+    session: &Session,
+    note: &Note,
+    kernel: &Kernel,
+    behind: bool,
+) -> Result<(), String> {
     if note.for_nobody {
         return Err(format!("a connect for a client that has reset: {session:?}"));
     }
@@ -263,7 +268,12 @@ fn check_client(session: &Session, note: &Note, now: Now, behind: bool) -> Resul
     if matches!(session.phase(), Phase::Connecting(Attempt::Expired)) {
         return Ok(());
     }
-    let since = Now::from_nanos(note.abandoned_at);
+    // Neither can it know what a watch has not reported yet.
+    let client = session.leg(Side::Client);
+    if client.is_some_and(|leg| kernel.waits_on(leg).2.is_some()) {
+        return Ok(());
+    }
+    let (since, now) = (Now::from_nanos(note.abandoned_at), Now::from_nanos(kernel.now));
     let late = since.plus_millis(WATCH_AFTER_MS + 2 * TICK_MS) < now;
     if late && !behind {
         return Err(format!("its client has reset before {since:?}, now {now:?}: {session:?}"));
