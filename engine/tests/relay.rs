@@ -58,8 +58,8 @@ fn eight_megabytes_cross_each_way_at_once_and_both_ends_are_passed_on() {
     sender.join().unwrap();
     thread.join().unwrap();
     let stats = rig.stop();
-    assert_eq!(stats.backends[0].received_bytes, LENGTH as u64);
-    assert_eq!(stats.backends[0].sent_bytes, LENGTH as u64);
+    assert_eq!(stats.backends[0].counts.received_bytes, LENGTH as u64);
+    assert_eq!(stats.backends[0].counts.sent_bytes, LENGTH as u64);
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn nothing_is_allocated_after_the_start() {
     backend.join().unwrap();
     drop(last);
     let stats = rig.stop();
-    let sessions: u64 = stats.backends.iter().map(|row| row.sessions).sum();
+    let sessions: u64 = stats.backends.iter().map(|row| row.counts.sessions).sum();
     assert_eq!(sessions, u64::from(WARM + COUNTED) + 1, "{stats:?}");
-    assert!(stats.promotions > 0, "some of it was bulk: {stats:?}");
+    assert!(stats.counts.promotions > 0, "some of it was bulk: {stats:?}");
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use weir_control::aggregate::Aggregate;
 use weir_control::api::metrics::{HealthCounts, HealthView, MetricsInput, Process, render};
 use weir_core::base::clock::Now;
+use weir_proto::counters::BackendCounts;
 use weir_proto::ids::{BackendId, IdSource, PoolId, ShardId, Version};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::{Admin, BackendSpec, KeepaliveSpec, ListenerSpec, Name, PoolSpec, Spec};
@@ -112,17 +113,20 @@ fn stats(snapshot: &Snapshot, choices: &mut Choices<'_>) -> Box<ShardStats> {
     let mut number = || u64::from(choices.short()) << (choices.byte() % 32);
     let mut stats = Box::new(ShardStats::new(ShardId(0)));
     stats.version = Version(1);
-    (stats.turns, stats.enters, stats.busy_ns) = (number(), number(), number());
+    (stats.counts.turns, stats.counts.enters, stats.counts.busy_ns) =
+        (number(), number(), number());
     stats.backends = snapshot
         .backends()
         .map(|(_, backend)| BackendStats {
             id: backend.id,
             sessions_now: 1,
-            sessions: number(),
-            connect_failures: [number(), 0, 1, 0],
-            received_bytes: number(),
-            sent_bytes: number(),
-            early_closes: number(),
+            counts: BackendCounts {
+                sessions: number(),
+                connect_failures: [number(), 0, 1, 0],
+                received_bytes: number(),
+                sent_bytes: number(),
+                early_closes: number(),
+            },
         })
         .collect();
     stats

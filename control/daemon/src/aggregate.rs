@@ -15,10 +15,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use weir_core::base::clock::Now;
+use weir_proto::counters::{BackendCounts, Counts, ListenerCounts, PoolCounts, ShardCounts};
 use weir_proto::ids::{BackendId, ListenerId, PoolId, ShardId, Version};
-use weir_proto::reason::{CloseReason, ConnectFault};
+use weir_proto::reason::CloseReason;
 use weir_proto::snapshot::Snapshot;
-use weir_proto::stats::{BackendStats, ListenerStats, PoolStats, Reject, ShardStats};
+use weir_proto::stats::{BackendStats, ListenerStats, PoolStats, ShardStats};
 
 pub use duration::Durations;
 use rate::{Flow, Rate};
@@ -54,9 +55,7 @@ pub struct ListenerTotals {
     pub sessions: u64,
     /// Clients that wait for room in the backlog.
     pub waiting: u64,
-    pub sessions_total: u64,
-    /// By [`Reject`].
-    pub rejected: [u64; Reject::ALL.len()],
+    pub counts: ListenerCounts,
 }
 
 /// One backend, over all shards.
@@ -64,37 +63,22 @@ pub struct ListenerTotals {
 pub struct BackendTotals {
     /// Open now.
     pub sessions: u64,
-    pub sessions_total: u64,
-    /// By [`ConnectFault`].
-    pub connect_failures: [u64; ConnectFault::ALL.len()],
-    pub early_closes: u64,
-    /// From the backend.
-    pub received_bytes: u64,
-    /// To the backend.
-    pub sent_bytes: u64,
+    pub counts: BackendCounts,
 }
 
 impl BackendTotals {
     /// Connects that failed, for whatever reason.
     pub fn connect_failures_total(&self) -> u64 {
-        self.connect_failures.iter().sum()
+        self.counts.connect_failures.iter().sum()
     }
 }
 
 /// One pool, over all shards and over all backends that it has or ever had.
 #[derive(Clone, Debug, Default)]
 pub struct PoolTotals {
-    /// Sessions that connected to a backend.
-    pub sessions_total: u64,
-    /// From its backends.
-    pub received_bytes: u64,
-    /// To its backends.
-    pub sent_bytes: u64,
-    pub picks: u64,
-    pub no_backend: u64,
-    pub retries: u64,
-    pub retry_budget_exhausted: u64,
-    pub ejections_refused: u64,
+    pub counts: PoolCounts,
+    /// Of all its backends together.
+    pub backends: BackendCounts,
     pub connect: Durations,
     pub first_byte: Durations,
     pub session: Durations,
@@ -109,23 +93,9 @@ pub struct ShardTotals {
     pub sessions: u64,
     /// The share of about the last second in which its loop was not waiting, 0 to 1.
     pub busy: f64,
-    pub turns: u64,
-    /// The longest turn since the start, in nanoseconds.
-    pub turn_max_ns: u64,
-    pub slow_turns: u64,
-    pub enters: u64,
-    pub completions: u64,
-    pub cq_overflow: u64,
-    pub starved: u64,
-    pub reserved: u64,
-    pub promotions: u64,
-    pub pipes_refused: u64,
-    pub fruitless_watches: u64,
-    pub spliced_bytes: u64,
     /// Free now.
     pub buffers_free: u64,
-    /// Nanoseconds in which its loop was not waiting.
-    pub busy_ns: u64,
+    pub counts: ShardCounts,
 }
 
 /// A backend that is gone from the configuration while some of its sessions run on.
@@ -248,7 +218,7 @@ impl Aggregate {
         self.silence(index);
         let mut flow = Flow::default();
         for row in &stats.listeners {
-            flow.sessions += row.accepted;
+            flow.sessions += row.counts.accepted;
             self.fold_listener(index, row);
         }
         for row in &stats.pools {
@@ -260,8 +230,8 @@ impl Aggregate {
             }
         }
         for row in &stats.backends {
-            flow.received_bytes += row.received_bytes;
-            flow.sent_bytes += row.sent_bytes;
+            flow.received_bytes += row.counts.received_bytes;
+            flow.sent_bytes += row.counts.sent_bytes;
             self.fold_backend(index, row);
         }
         for (into, from) in self.ends.iter_mut().zip(&stats.ends) {
@@ -399,29 +369,20 @@ impl Aggregate {
         (*sessions, *waiting) = (*sessions + row.sessions_now, *waiting + row.waiting_now);
         listener.totals.sessions += u64::from(row.sessions_now);
         listener.totals.waiting += u64::from(row.waiting_now);
-        listener.totals.sessions_total += row.accepted;
-        for (into, from) in listener.totals.rejected.iter_mut().zip(row.rejected) {
-            *into += from;
-        }
+        listener.totals.counts.add(&row.counts);
     }
 
     fn fold_backend(&mut self, index: usize, row: &BackendStats) {
-        self.all.add_backend(row);
+        self.all.backends.add(&row.counts);
         let Some(backend) = self.backends.get_mut(&row.id) else { return };
         let (slice, totals) = (&mut backend.slices[index], &mut backend.totals);
         slice.sessions += row.sessions_now;
         slice.window += Flow::from(row);
         totals.sessions += u64::from(row.sessions_now);
-        totals.sessions_total += row.sessions;
-        for (into, from) in totals.connect_failures.iter_mut().zip(row.connect_failures) {
-            *into += from;
-        }
-        totals.early_closes += row.early_closes;
-        totals.received_bytes += row.received_bytes;
-        totals.sent_bytes += row.sent_bytes;
+        totals.counts.add(&row.counts);
         if let Some(pool) = self.pools.get_mut(&backend.pool) {
             pool.sessions += u64::from(row.sessions_now);
-            pool.totals.add_backend(row);
+            pool.totals.backends.add(&row.counts);
         }
     }
 
@@ -461,19 +422,9 @@ impl Aggregate {
 
 impl PoolTotals {
     fn add(&mut self, row: &PoolStats) {
-        self.picks += row.picks;
-        self.no_backend += row.no_backend;
-        self.retries += row.retries;
-        self.retry_budget_exhausted += row.retry_budget_exhausted;
-        self.ejections_refused += row.ejections_refused;
+        self.counts.add(&row.counts);
         self.connect.add(&row.connect, row.connect_sum_us);
         self.first_byte.add(&row.first_byte, row.first_byte_sum_us);
         self.session.add(&row.session, row.session_sum_us);
-    }
-
-    fn add_backend(&mut self, row: &BackendStats) {
-        self.sessions_total += row.sessions;
-        self.received_bytes += row.received_bytes;
-        self.sent_bytes += row.sent_bytes;
     }
 }

@@ -5,6 +5,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::mem;
 
+use weir_proto::counters::ShardCounts;
 use weir_proto::ids::ShardId;
 use weir_proto::reason::ConnectFault;
 use weir_proto::stats::{
@@ -83,50 +84,50 @@ impl ShardCounters {
         full
     }
 
-    /// The whole box, for what the loop counts itself.
-    pub fn totals(&mut self) -> &mut ShardStats {
-        &mut self.current
+    /// The counters of the loop itself.
+    pub fn totals(&mut self) -> &mut ShardCounts {
+        &mut self.current.counts
     }
 
     pub fn accepted(&mut self, listener: u16) {
-        self.current.listeners[usize::from(listener)].accepted += 1;
+        self.current.listeners[usize::from(listener)].counts.accepted += 1;
     }
 
     pub fn rejected(&mut self, listener: u16, why: Reject) {
-        self.current.listeners[usize::from(listener)].rejected[why as usize] += 1;
+        self.current.listeners[usize::from(listener)].counts.rejected[why as usize] += 1;
     }
 
     pub fn picked(&mut self, pool: u16, is_retry: bool) {
         let pool = &mut self.current.pools[usize::from(pool)];
-        pool.picks += 1;
-        pool.retries += u64::from(is_retry);
+        pool.counts.picks += 1;
+        pool.counts.retries += u64::from(is_retry);
     }
 
     pub fn no_backend(&mut self, pool: u16) {
-        self.current.pools[usize::from(pool)].no_backend += 1;
+        self.current.pools[usize::from(pool)].counts.no_backend += 1;
     }
 
     /// A retry has to wait for its turn.
     pub fn retry_waits(&mut self, pool: u16) {
-        self.current.pools[usize::from(pool)].retry_budget_exhausted += 1;
+        self.current.pools[usize::from(pool)].counts.retry_budget_exhausted += 1;
     }
 
     /// A backend of this pool was not ejected, because too few would have been left.
     pub fn spared(&mut self, pool: u16) {
-        self.current.pools[usize::from(pool)].ejections_refused += 1;
+        self.current.pools[usize::from(pool)].counts.ejections_refused += 1;
     }
 
     pub fn connect_failed(&mut self, backend: u32, fault: ConnectFault) {
-        self.current.backends[backend as usize].connect_failures[fault as usize] += 1;
+        self.current.backends[backend as usize].counts.connect_failures[fault as usize] += 1;
     }
 
     /// A backend has closed or reset a session before it had sent a byte.
     pub fn closed_early(&mut self, backend: u32) {
-        self.current.backends[backend as usize].early_closes += 1;
+        self.current.backends[backend as usize].counts.early_closes += 1;
     }
 
     pub fn connected(&mut self, pool: u16, backend: u32, took_us: u64) {
-        self.current.backends[backend as usize].sessions += 1;
+        self.current.backends[backend as usize].counts.sessions += 1;
         let pool = &mut self.current.pools[usize::from(pool)];
         pool.connect.saturating_record(clamp(took_us));
         pool.connect_sum_us += took_us;
@@ -146,11 +147,11 @@ impl ShardCounters {
     }
 
     pub fn received(&mut self, backend: u32, bytes: u32) {
-        self.current.backends[backend as usize].received_bytes += u64::from(bytes);
+        self.current.backends[backend as usize].counts.received_bytes += u64::from(bytes);
     }
 
     pub fn sent(&mut self, backend: u32, bytes: u32) {
-        self.current.backends[backend as usize].sent_bytes += u64::from(bytes);
+        self.current.backends[backend as usize].counts.sent_bytes += u64::from(bytes);
     }
 }
 

@@ -368,9 +368,9 @@ impl Ledger {
             let (version, expected) = (stats.version, expected.version);
             return Err(format!("statistics of version {version}; {expected} is in use"));
         }
-        let accepted: u64 = stats.listeners.iter().map(|row| row.accepted).sum();
+        let accepted: u64 = stats.listeners.iter().map(|row| row.counts.accepted).sum();
         self.accepted += accepted;
-        self.rejected += stats.listeners.iter().flat_map(|row| row.rejected).sum::<u64>();
+        self.rejected += stats.listeners.iter().flat_map(|row| row.counts.rejected).sum::<u64>();
         self.ended += stats.ends.iter().sum::<u64>();
         if self.accepted != self.ended + u64::from(stats.sessions_now) {
             let (accepted, ended, now) = (self.accepted, self.ended, stats.sessions_now);
@@ -385,10 +385,10 @@ impl Ledger {
         for row in &stats.backends {
             let tally = self.folded.entry(row.id).or_default();
             let add = |sum: &mut usize, count: u64| *sum += usize::try_from(count).unwrap_or(0);
-            add(&mut tally.received, row.received_bytes);
-            add(&mut tally.sent, row.sent_bytes);
-            add(&mut tally.connects, row.sessions);
-            add(&mut tally.failures, row.connect_failures.iter().sum());
+            add(&mut tally.received, row.counts.received_bytes);
+            add(&mut tally.sent, row.counts.sent_bytes);
+            add(&mut tally.connects, row.counts.sessions);
+            add(&mut tally.failures, row.counts.connect_failures.iter().sum());
         }
         self.compare_backends(&expected)
     }

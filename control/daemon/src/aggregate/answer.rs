@@ -65,12 +65,7 @@ impl Aggregate {
             None => Some(self.backends.values().find(lingers)?),
         };
         let totals = backend.map(|backend| backend.totals).unwrap_or_default();
-        let counted = PoolTotals {
-            sessions_total: totals.sessions_total,
-            received_bytes: totals.received_bytes,
-            sent_bytes: totals.sent_bytes,
-            ..PoolTotals::default()
-        };
+        let counted = PoolTotals { backends: totals.counts, ..PoolTotals::default() };
         let rate = backend.map(rate).unwrap_or_default();
         Some(Stats { sessions: totals.sessions, ..stats(name.to_owned(), &counted, rate) })
     }
@@ -82,12 +77,12 @@ impl Aggregate {
             name: pool.name.to_string(),
             sessions: self.pool_sessions(pool.id),
             sessions_stalled: self.pool_stalled(pool.id),
-            sessions_total: totals.sessions_total,
-            received_bytes_total: totals.received_bytes,
-            sent_bytes_total: totals.sent_bytes,
-            no_backend_total: totals.no_backend,
-            retries_total: totals.retries,
-            retry_budget_exhausted_total: totals.retry_budget_exhausted,
+            sessions_total: totals.backends.sessions,
+            received_bytes_total: totals.backends.received_bytes,
+            sent_bytes_total: totals.backends.sent_bytes,
+            no_backend_total: totals.counts.no_backend,
+            retries_total: totals.counts.retries,
+            retry_budget_exhausted_total: totals.counts.retry_budget_exhausted,
             connect_duration_s: totals.connect.percentiles(),
         }
     }
@@ -102,10 +97,10 @@ fn stats(subject: String, totals: &PoolTotals, rate: Rate) -> Stats {
     Stats {
         subject,
         sessions: 0,
-        sessions_total: totals.sessions_total,
+        sessions_total: totals.backends.sessions,
         session_rate_per_s: rate.sessions,
-        received_bytes_total: totals.received_bytes,
-        sent_bytes_total: totals.sent_bytes,
+        received_bytes_total: totals.backends.received_bytes,
+        sent_bytes_total: totals.backends.sent_bytes,
         received_bytes_per_s: rate.received_bytes,
         sent_bytes_per_s: rate.sent_bytes,
         connect_duration_s: totals.connect.percentiles(),

@@ -36,9 +36,9 @@ impl Flow {
 impl From<&BackendStats> for Flow {
     fn from(row: &BackendStats) -> Flow {
         Flow {
-            sessions: row.sessions,
-            received_bytes: row.received_bytes,
-            sent_bytes: row.sent_bytes,
+            sessions: row.counts.sessions,
+            received_bytes: row.counts.received_bytes,
+            sent_bytes: row.counts.sent_bytes,
         }
     }
 }

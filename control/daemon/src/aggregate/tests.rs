@@ -60,11 +60,13 @@ fn row(id: BackendId, sessions_now: u32, sessions: u64, bytes: u64) -> BackendSt
     BackendStats {
         id,
         sessions_now,
-        sessions,
-        connect_failures: [1, 0, 0, 2],
-        early_closes: 3,
-        received_bytes: bytes,
-        sent_bytes: bytes * 2,
+        counts: BackendCounts {
+            sessions,
+            connect_failures: [1, 0, 0, 2],
+            early_closes: 3,
+            received_bytes: bytes,
+            sent_bytes: bytes * 2,
+        },
     }
 }
 
@@ -88,47 +90,58 @@ fn differences_of_all_shards_become_totals() {
             id: listener,
             sessions_now: 4,
             waiting_now: 5,
-            accepted: 7,
-            rejected: [1, 2],
+            counts: ListenerCounts { accepted: 7, rejected: [1, 2] },
         }];
         let mut counted = PoolStats::new(pool);
-        (counted.picks, counted.no_backend, counted.retries) = (9, 1, 2);
+        (counted.counts.picks, counted.counts.no_backend, counted.counts.retries) = (9, 1, 2);
         counted.connect.record(1000).unwrap();
         counted.connect_sum_us = 1000;
         stats.pools = vec![counted];
-        (stats.turns, stats.enters, stats.completions) = (10, 20, 30);
-        (stats.cq_overflow, stats.starved, stats.buffers_free_now) = (1, 2, 50);
+        (stats.counts.turns, stats.counts.enters, stats.counts.completions) = (10, 20, 30);
+        (stats.counts.cq_overflow, stats.counts.starved, stats.buffers_free_now) = (1, 2, 50);
         let complete =
             CloseReason { by: By::Client, during: During::HalfClosed, why: Why::Complete };
         stats.ends[complete.index()] = 6;
         let back = aggregate.fold(stats, at_ms(time));
-        assert_eq!((back.turns, back.ends.iter().sum::<u64>(), back.pools[0].picks), (0, 0, 0));
+        assert_eq!(
+            (back.counts.turns, back.ends.iter().sum::<u64>(), back.pools[0].counts.picks),
+            (0, 0, 0)
+        );
     }
     assert_eq!(
         aggregate.backend(b1),
         BackendTotals {
             sessions: 6,
-            sessions_total: 20,
-            connect_failures: [4, 0, 0, 8],
-            early_closes: 12,
-            received_bytes: 400,
-            sent_bytes: 800,
+            counts: BackendCounts {
+                sessions: 20,
+                connect_failures: [4, 0, 0, 8],
+                early_closes: 12,
+                received_bytes: 400,
+                sent_bytes: 800,
+            },
         }
     );
     assert_eq!(aggregate.backend(b1).connect_failures_total(), 12);
     assert_eq!(
         aggregate.listener(listener),
-        ListenerTotals { sessions: 8, waiting: 10, sessions_total: 28, rejected: [4, 8] }
+        ListenerTotals {
+            sessions: 8,
+            waiting: 10,
+            counts: ListenerCounts { accepted: 28, rejected: [4, 8] },
+        }
     );
     let totals = aggregate.pool(pool).unwrap();
-    assert_eq!((totals.picks, totals.no_backend, totals.retries), (36, 4, 8));
-    assert_eq!((totals.sessions_total, totals.received_bytes, totals.sent_bytes), (24, 440, 880));
+    assert_eq!((totals.counts.picks, totals.counts.no_backend, totals.counts.retries), (36, 4, 8));
+    assert_eq!(
+        (totals.backends.sessions, totals.backends.received_bytes, totals.backends.sent_bytes),
+        (24, 440, 880)
+    );
     assert_eq!((totals.connect.count(), totals.connect.sum_s()), (4, 0.004));
     assert_eq!((aggregate.sessions(), aggregate.pool_sessions(pool)), (8, 8));
     let shard = aggregate.shard(ShardId(1));
     assert_eq!((shard.version, shard.sessions, shard.buffers_free), (1, 4, 50));
-    assert_eq!((shard.turns, shard.enters, shard.completions), (20, 40, 60));
-    assert_eq!((shard.cq_overflow, shard.starved), (2, 4));
+    assert_eq!((shard.counts.turns, shard.counts.enters, shard.counts.completions), (20, 40, 60));
+    assert_eq!((shard.counts.cq_overflow, shard.counts.starved), (2, 4));
     assert_eq!(aggregate.ends().map(|(_, count)| count).sum::<u64>(), 24);
 }
 
@@ -166,7 +179,7 @@ fn a_removed_backend_lingers_until_every_shard_is_done_with_it() {
     let lingering = aggregate.lingering(&second);
     assert_eq!(lingering.len(), 1);
     assert_eq!((lingering[0].id, lingering[0].name.as_str()), (b1, "web/b1"));
-    assert_eq!((lingering[0].sessions, lingering[0].totals.received_bytes), (2, 10));
+    assert_eq!((lingering[0].sessions, lingering[0].totals.counts.received_bytes), (2, 10));
     assert_eq!(lingering[0].address, "10.0.0.1:80".parse().unwrap());
     assert_eq!(aggregate.stats(&second, Some("web/b1")).unwrap().sessions, 2);
     // ShardAggregate 0 is done with it, but shard 1 is still under the old version: its last counts
@@ -174,11 +187,18 @@ fn a_removed_backend_lingers_until_every_shard_is_done_with_it() {
     aggregate.fold(backend_box(0, 2, &[row(b1, 0, 0, 5)]), at_ms(1));
     assert_eq!(aggregate.lingering(&second), []);
     aggregate.fold(backend_box(1, 1, &[row(b1, 1, 1, 7)]), at_ms(2));
-    assert_eq!((aggregate.lingering(&second).len(), aggregate.backend(b1).received_bytes), (1, 22));
+    assert_eq!(
+        (aggregate.lingering(&second).len(), aggregate.backend(b1).counts.received_bytes),
+        (1, 22)
+    );
     aggregate.fold(backend_box(1, 2, &[row(b1, 0, 0, 1)]), at_ms(3));
     assert_eq!(aggregate.backend(b1), BackendTotals::default(), "it is forgotten");
     let totals = aggregate.pool(pool).unwrap();
-    assert_eq!((totals.sessions_total, totals.received_bytes), (3, 23), "its pool is not");
+    assert_eq!(
+        (totals.backends.sessions, totals.backends.received_bytes),
+        (3, 23),
+        "its pool is not"
+    );
     assert!(aggregate.stats(&second, Some("web/b1")).is_none());
 }
 
@@ -229,8 +249,9 @@ fn rates_and_busy_are_over_the_last_second() {
     aggregate.adopt(&snapshot);
     let fold = |aggregate: &mut Aggregate, shard, ms, accepted, bytes| {
         let mut stats = backend_box(shard, 1, &[row(b1, 0, accepted, bytes)]);
-        stats.listeners = vec![ListenerStats { id: listener, accepted, ..Default::default() }];
-        stats.busy_ns = bytes * 1000;
+        stats.listeners = vec![ListenerStats { id: listener, ..Default::default() }];
+        stats.listeners[0].counts.accepted = accepted;
+        stats.counts.busy_ns = bytes * 1000;
         aggregate.fold(stats, at_ms(ms));
     };
     // What was counted before the first box is no rate.
@@ -271,12 +292,12 @@ fn stats_show_percentiles_ends_and_pools() {
     for ms in 1..=1000 {
         counted.connect.record(ms * 1000).unwrap();
     }
-    (counted.no_backend, counted.retries) = (3, 4);
+    (counted.counts.no_backend, counted.counts.retries) = (3, 4);
     stats.pools = vec![counted];
     let reason = CloseReason { by: By::Backend, during: During::Relaying, why: Why::Reset };
     stats.ends[reason.index()] = 5;
-    stats.listeners =
-        vec![ListenerStats { id: snapshot.listeners[0].id, accepted: 8, ..Default::default() }];
+    stats.listeners = vec![ListenerStats { id: snapshot.listeners[0].id, ..Default::default() }];
+    stats.listeners[0].counts.accepted = 8;
     aggregate.fold(stats, at_ms(0));
     let all = aggregate.stats(&snapshot, Some("")).unwrap();
     let near = |value: f64, wanted: f64| (value / wanted - 1.0).abs() < 0.01;

@@ -6,10 +6,9 @@ mod process;
 mod tests;
 
 use weir_proto::ids::{BackendId, PoolId};
-use weir_proto::reason::ConnectFault;
 use weir_proto::snapshot::{Backend, Pool, Snapshot};
 use weir_proto::spec::Admin;
-use weir_proto::stats::{DURATION_MAX_US, Reject};
+use weir_proto::stats::DURATION_MAX_US;
 
 use crate::aggregate::{Aggregate, BackendTotals, Durations, PoolTotals, ShardTotals};
 use crate::watchdog::ShardHistory;
@@ -141,18 +140,8 @@ fn whole(page: &mut Page, input: &MetricsInput<'_>) {
 fn listeners(page: &mut Page, input: &MetricsInput<'_>) {
     let rows = input.snapshot.listeners.iter();
     let rows: Vec<_> = rows.map(|it| (it.name.as_str(), input.aggregate.listener(it.id))).collect();
-    let help = "Sessions that the listener has accepted.";
-    let mut family = page.counter("weir_listener_sessions_accepted_total", help);
-    for (name, totals) in &rows {
-        family.row(&[("listener", name)], totals.sessions_total);
-    }
-    let help = "Connections that did not become a session, by reason.";
-    let mut family = page.counter("weir_listener_sessions_rejected_total", help);
-    for (name, totals) in &rows {
-        for (reject, count) in Reject::ALL.iter().zip(totals.rejected) {
-            family.row(&[("listener", name), ("reason", reject.label())], count);
-        }
-    }
+    let counts = rows.iter().map(|(name, it)| (vec![("listener", *name)], it.counts));
+    page.counters(&counts.collect::<Vec<_>>());
     let mut family = page.gauge("weir_listener_sessions", "Sessions that are open now.");
     for (name, totals) in &rows {
         family.row(&[("listener", name)], totals.sessions);
@@ -182,7 +171,6 @@ fn pools(page: &mut Page, input: &MetricsInput<'_>) {
             family.row(&[("pool", pool.name.as_str()), ("state", state)], count);
         }
     }
-    type PoolCounter = (&'static str, &'static str, fn(&PoolTotals) -> u64);
     let help = "1 while so few backends are up that their health is ignored, else 0.";
     let mut family = page.gauge("weir_pool_panic", help);
     for pool in pools {
@@ -195,30 +183,11 @@ fn pools(page: &mut Page, input: &MetricsInput<'_>) {
         let stalled = input.aggregate.pool_stalled(pool.id);
         family.row(&[("pool", pool.name.as_str())], stalled);
     }
-    let counts: [PoolCounter; 5] = [
-        ("weir_pool_picks_total", "Times that a backend was picked.", |it| it.picks),
-        ("weir_pool_no_backend_total", "Sessions for which there was no backend.", |it| {
-            it.no_backend
-        }),
-        ("weir_pool_retries_total", "Times that another backend was tried.", |it| it.retries),
-        (
-            "weir_pool_retry_budget_exhausted_total",
-            "Times that a retry had to wait, because there were too many at once.",
-            |it| it.retry_budget_exhausted,
-        ),
-        (
-            "weir_pool_ejections_refused_total",
-            "Times that a backend was not ejected, because half of the pool was down already.",
-            |it| it.ejections_refused,
-        ),
-    ];
-    for (name, help, count) in counts {
-        let mut family = page.counter(name, help);
-        for pool in pools {
-            let count = input.aggregate.pool(pool.id).map_or(0, count);
-            family.row(&[("pool", pool.name.as_str())], count);
-        }
-    }
+    let counts = pools.iter().map(|pool| {
+        let counts = input.aggregate.pool(pool.id).map(|it| it.counts).unwrap_or_default();
+        (vec![("pool", pool.name.as_str())], counts)
+    });
+    page.counters(&counts.collect::<Vec<_>>());
 }
 
 /// One backend on the page.
@@ -280,32 +249,8 @@ fn backends(page: &mut Page, rows: &[BackendRow<'_>]) {
     for row in rows {
         family.row(&row.labels(), row.totals.sessions);
     }
-    let help = "Sessions that connected to the backend.";
-    let mut family = page.counter("weir_backend_sessions_total", help);
-    for row in rows {
-        family.row(&row.labels(), row.totals.sessions_total);
-    }
-    let help = "Connects to the backend that failed, by reason.";
-    let mut family = page.counter("weir_backend_connect_failures_total", help);
-    for row in rows {
-        let [pool, name] = row.labels();
-        for (fault, count) in ConnectFault::ALL.iter().zip(row.totals.connect_failures) {
-            family.row(&[pool, name, ("reason", fault.label())], count);
-        }
-    }
-    let help = "Sessions that the backend ended before it had sent a byte.";
-    let mut family = page.counter("weir_backend_early_closes_total", help);
-    for row in rows {
-        family.row(&row.labels(), row.totals.early_closes);
-    }
-    let mut family = page.counter("weir_backend_received_bytes_total", "Bytes from the backend.");
-    for row in rows {
-        family.row(&row.labels(), row.totals.received_bytes);
-    }
-    let mut family = page.counter("weir_backend_sent_bytes_total", "Bytes to the backend.");
-    for row in rows {
-        family.row(&row.labels(), row.totals.sent_bytes);
-    }
+    let counts = rows.iter().map(|row| (row.labels().to_vec(), row.totals.counts));
+    page.counters(&counts.collect::<Vec<_>>());
 }
 
 fn checks(page: &mut Page, rows: &[BackendRow<'_>]) {
@@ -367,58 +312,20 @@ fn durations(page: &mut Page, input: &MetricsInput<'_>) {
 }
 
 fn shards(page: &mut Page, aggregate: &Aggregate) {
-    let help = "Time in which the shard's loop was not waiting.";
-    let mut family = page.counter("weir_shard_busy_seconds_total", help);
-    for (shard, totals) in aggregate.shards().enumerate() {
-        family.row(&[("shard", &shard.to_string())], totals.busy_ns as f64 / 1e9);
-    }
-    let mut family = page.gauge("weir_shard_turn_max_seconds", "The longest turn since the start.");
-    for (shard, totals) in aggregate.shards().enumerate() {
-        family.row(&[("shard", &shard.to_string())], totals.turn_max_ns as f64 / 1e9);
-    }
-    type ShardCounter = (&'static str, &'static str, fn(&ShardTotals) -> u64);
-    let counters: [ShardCounter; 11] = [
-        ("weir_shard_turns_total", "Turns of the shard's loop.", |it| it.turns),
-        ("weir_shard_slow_turns_total", "Turns of more than 50 ms.", |it| it.slow_turns),
-        ("weir_shard_enters_total", "Calls of io_uring_enter.", |it| it.enters),
-        ("weir_shard_completions_total", "Completions that the ring gave.", |it| it.completions),
-        ("weir_shard_cq_overflow_total", "Completions that found the queue full.", |it| {
-            it.cq_overflow
-        }),
-        ("weir_shard_starved_total", "Receives that found no free buffer.", |it| it.starved),
-        ("weir_shard_reserved_total", "Of these, those that got one of the reserve.", |it| {
-            it.reserved
-        }),
-        ("weir_shard_promotions_total", "Flows that became bulk and got a pipe.", |it| {
-            it.promotions
-        }),
-        (
-            "weir_shard_pipes_refused_total",
-            "Flows that left their pipe because splice moved nothing of what was there.",
-            |it| it.pipes_refused,
-        ),
-        (
-            "weir_shard_fruitless_watches_total",
-            "Times that a session was ready again and again and no byte moved.",
-            |it| it.fruitless_watches,
-        ),
-        ("weir_shard_spliced_bytes_total", "Bytes that went through pipes.", |it| it.spliced_bytes),
-    ];
-    for (name, help, count) in counters {
-        let mut family = page.counter(name, help);
-        for (shard, totals) in aggregate.shards().enumerate() {
-            family.row(&[("shard", &shard.to_string())], count(totals));
-        }
-    }
-    let gauges: [ShardCounter; 3] = [
+    let names: Vec<String> = (0..aggregate.shards().count()).map(|it| it.to_string()).collect();
+    let rows = names.iter().zip(aggregate.shards());
+    let counts = rows.map(|(name, it)| (vec![("shard", name.as_str())], it.counts));
+    page.counters(&counts.collect::<Vec<_>>());
+    type ShardGauge = (&'static str, &'static str, fn(&ShardTotals) -> u64);
+    let gauges: [ShardGauge; 3] = [
         ("weir_shard_buffers_free", "Receive buffers that are free now.", |it| it.buffers_free),
         ("weir_shard_sessions", "Sessions that are open now.", |it| it.sessions),
         ("weir_shard_version", "The version that the shard uses.", |it| it.version),
     ];
     for (name, help, value) in gauges {
         let mut family = page.gauge(name, help);
-        for (shard, totals) in aggregate.shards().enumerate() {
-            family.row(&[("shard", &shard.to_string())], value(totals));
+        for (name, totals) in names.iter().zip(aggregate.shards()) {
+            family.row(&[("shard", name)], value(totals));
         }
     }
 }

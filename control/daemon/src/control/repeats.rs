@@ -69,7 +69,7 @@ impl Control {
     /// Tells of what has repeated since the last time.
     pub(super) fn tell_repeats(&mut self, moment: Clocks) {
         let counts: Vec<u64> =
-            self.aggregate.shards().map(|totals| totals.fruitless_watches).collect();
+            self.aggregate.shards().map(|totals| totals.counts.fruitless_watches).collect();
         for (shard, count) in self.shards.iter().map(|shard| shard.id).zip(counts) {
             let told = self.repeats.fruitless.entry(shard).or_default();
             let Some(more) = told.due(count, moment.now) else { continue };
@@ -92,7 +92,7 @@ impl Control {
         self.repeats.early.retain(|id, _| here.contains(id));
         for (pool, backend) in snapshot.backends() {
             let totals = self.aggregate.backend(backend.id);
-            let (closes, sessions) = (totals.early_closes, totals.sessions_total);
+            let (closes, sessions) = (totals.counts.early_closes, totals.counts.sessions);
             let since = moment.now;
             let early = self.repeats.early.entry(backend.id).or_insert(Early {
                 closes,

@@ -194,7 +194,7 @@ impl Queries<'_> {
             pool: self.control.snapshot.pools[listener.pool].name.to_string(),
             state: if open { "open" } else { "draining" }.to_owned(),
             sessions: totals.sessions,
-            sessions_total: totals.sessions_total,
+            sessions_total: totals.counts.accepted,
             max_sessions: listener.max_sessions,
             keepalive: planner::keepalive(listener.keepalive),
         }
@@ -270,10 +270,10 @@ fn counted(totals: BackendTotals) -> BackendRow {
         state: "draining".to_owned(),
         weight: 0,
         sessions: totals.sessions,
-        sessions_total: totals.sessions_total,
+        sessions_total: totals.counts.sessions,
         connect_failures_total: totals.connect_failures_total(),
-        received_bytes_total: totals.received_bytes,
-        sent_bytes_total: totals.sent_bytes,
+        received_bytes_total: totals.counts.received_bytes,
+        sent_bytes_total: totals.counts.sent_bytes,
         check: CheckRow { result: "off".to_owned(), since_s: 0.0, hold_s: 0.0 },
         removed: false,
     }

@@ -2,6 +2,8 @@
 
 use std::fmt::{Display, Write};
 
+use weir_proto::counters::{CounterKind, Counts};
+
 /// A page under construction.
 #[derive(Default)]
 pub(super) struct Page(String);
@@ -33,6 +35,31 @@ impl Page {
     /// Its rows are `_sum` and `_count`.
     pub(super) fn summary(&mut self, name: &'static str, help: &str) -> Family<'_> {
         self.family(name, "summary", help)
+    }
+
+    /// Every counter of a table, for each object with its labels and its counts.
+    pub(super) fn counters<T: Counts>(&mut self, objects: &[(Vec<Label<'_>>, T)]) {
+        for counter in T::TABLE {
+            let kind = match counter.kind {
+                CounterKind::Count | CounterKind::Seconds => "counter",
+                CounterKind::LongestSeconds => "gauge",
+            };
+            let mut family = self.family(counter.name, kind, counter.help);
+            for (labels, counts) in objects {
+                let mut labels = labels.clone();
+                let own = labels.len();
+                for (index, value) in (counter.values)(counts).iter().enumerate() {
+                    labels.truncate(own);
+                    labels.extend(counter.reason.map(|reason| ("reason", reason(index))));
+                    match counter.kind {
+                        CounterKind::Count => family.row(&labels, value),
+                        CounterKind::Seconds | CounterKind::LongestSeconds => {
+                            family.row(&labels, *value as f64 / 1e9);
+                        }
+                    }
+                }
+            }
+        }
     }
 
     pub(super) fn text(self) -> String {

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use weir_core::base::clock::Now;
+use weir_proto::counters::{BackendCounts, ListenerCounts};
 use weir_proto::ids::{IdSource, ShardId, Version};
 use weir_proto::reason::{By, CloseReason, During, Why};
 use weir_proto::spec::{BackendSpec, KeepaliveSpec, ListenerSpec, PoolSpec, Spec};
@@ -64,21 +65,20 @@ fn counted(snapshot: &Snapshot) -> Box<ShardStats> {
     let pool = snapshot.pool("web").unwrap();
     let mut stats = Box::new(ShardStats::new(ShardId(0)));
     (stats.version, stats.sessions_now, stats.buffers_free_now) = (Version(1), 3, 40);
-    (stats.turns, stats.enters, stats.completions) = (5, 6, 7);
-    (stats.turn_max_ns, stats.slow_turns) = (250_000_000, 4);
-    (stats.cq_overflow, stats.starved, stats.busy_ns) = (1, 2, 1_500_000_000);
-    stats.reserved = 1;
-    (stats.pipes_refused, stats.fruitless_watches) = (8, 9);
+    (stats.counts.turns, stats.counts.enters, stats.counts.completions) = (5, 6, 7);
+    (stats.counts.turn_max_ns, stats.counts.slow_turns) = (250_000_000, 4);
+    (stats.counts.cq_overflow, stats.counts.starved, stats.counts.busy_ns) = (1, 2, 1_500_000_000);
+    stats.counts.reserved = 1;
+    (stats.counts.pipes_refused, stats.counts.fruitless_watches) = (8, 9);
     stats.listeners = vec![ListenerStats {
         id: snapshot.listeners[0].id,
         sessions_now: 3,
         waiting_now: 4,
-        accepted: 8,
-        rejected: [1, 2],
+        counts: ListenerCounts { accepted: 8, rejected: [1, 2] },
     }];
     let mut row = PoolStats::new(pool.id);
-    (row.picks, row.no_backend, row.retries) = (9, 1, 2);
-    (row.retry_budget_exhausted, row.ejections_refused) = (3, 4);
+    (row.counts.picks, row.counts.no_backend, row.counts.retries) = (9, 1, 2);
+    (row.counts.retry_budget_exhausted, row.counts.ejections_refused) = (3, 4);
     row.stalled_now = 2;
     for us in [80, 300, 300, 40_000] {
         row.connect.record(us).unwrap();
@@ -88,11 +88,13 @@ fn counted(snapshot: &Snapshot) -> Box<ShardStats> {
     stats.backends = vec![BackendStats {
         id: pool.backends[0].id,
         sessions_now: 3,
-        sessions: 4,
-        connect_failures: [1, 0, 2, 0],
-        early_closes: 2,
-        received_bytes: 1000,
-        sent_bytes: 200,
+        counts: BackendCounts {
+            sessions: 4,
+            connect_failures: [1, 0, 2, 0],
+            early_closes: 2,
+            received_bytes: 1000,
+            sent_bytes: 200,
+        },
     }];
     let reason = CloseReason { by: By::Weir, during: During::Relaying, why: Why::IdleTimeout };
     stats.ends[reason.index()] = 5;

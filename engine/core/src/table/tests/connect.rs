@@ -48,7 +48,7 @@ impl TablePlay {
 
     fn retry_waits(&mut self) -> u64 {
         let full = self.table.collect(std::boxed::Box::new(ShardStats::new(ShardId(0))));
-        full.pools[0].retry_budget_exhausted
+        full.pools[0].counts.retry_budget_exhausted
     }
 }
 
@@ -171,8 +171,8 @@ fn faults_of_this_host_never_count_against_a_backend() {
     }
     assert_eq!(play.table.take_ejection(), None);
     let full = play.table.collect(std::boxed::Box::new(ShardStats::new(ShardId(0))));
-    assert_eq!(full.backends[0].connect_failures[ConnectFault::Local as usize], 5 * 4);
-    assert_eq!(full.pools[0].ejections_refused, 0);
+    assert_eq!(full.backends[0].counts.connect_failures[ConnectFault::Local as usize], 5 * 4);
+    assert_eq!(full.pools[0].counts.ejections_refused, 0);
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn a_pipe_that_is_refused_is_counted_and_an_end_is_not() {
         assert!(play.table.take_splice().is_some());
         // The last receive has left bytes in the socket, so "nothing" cannot be true.
         play.table.moved(id, Side::Client, moved, play.now, &mut play.out);
-        assert_eq!(play.stats().pipes_refused, counted, "{moved:?}");
+        assert_eq!(play.stats().counts.pipes_refused, counted, "{moved:?}");
     }
 }
 
@@ -49,13 +49,13 @@ fn watches_that_tell_in_vain_are_counted_once_and_asked_again_at_the_next_look()
         play.on(id, Side::Backend, Completion::SendFailed(Errno::EAGAIN));
     }
     assert_eq!(play.take(), [], "no watch is asked for any more");
-    assert_eq!(play.stats().fruitless_watches, 1);
+    assert_eq!(play.stats().counts.fruitless_watches, 1);
     play.now = play.now.plus_millis(WATCH_AFTER_MS + TICK_MS);
     assert_eq!(play.on_time(), Some(id));
     let interest = Interest { readable: false, writable: true };
     let renewed = Action::Watch { side: Side::Backend, leg: Leg(11), interest };
     assert!(play.take().contains(&renewed), "a look renews it");
-    assert_eq!(play.stats().fruitless_watches, 0);
+    assert_eq!(play.stats().counts.fruitless_watches, 0);
 }
 
 #[test]
@@ -87,6 +87,6 @@ fn a_backend_that_ends_a_session_before_its_first_byte_is_counted() {
             }
         }
         assert!(play.table.session(id).is_none(), "{events:?}");
-        assert_eq!(play.stats().backends[0].early_closes, counted, "{events:?}");
+        assert_eq!(play.stats().backends[0].counts.early_closes, counted, "{events:?}");
     }
 }
