@@ -2,6 +2,8 @@
 //!
 //! The sources are read as text: comments and strings do not count, every path does.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use weir_tests::source::{self, File, Violation, code_only, expect_none, line_of, words};
 
 /// Each crate's sources, and the crates of weir that they may name. What is in no row is free to
@@ -20,9 +22,26 @@ const CRATES: &[(&str, &[&str])] = &[
 const WEIR: &[&str] =
     &["weir_proto", "weir_core", "weir_engine", "weir_control", "weir_sim", "weir_tests"];
 
-/// Each module of the engine, and the modules beside it that it may name. `shard` is generic over
-/// `Io` and must not know which one it has; only the door (lib.rs and start.rs) joins them.
-const ENGINE: &[(&str, &[&str])] = &[
+/// A module, and the modules beside it that it may name.
+type Row = (&'static str, &'static [&'static str]);
+
+/// A crate whose modules have layers: its sources, a row for each module, and whether tests obey
+/// the rows, too.
+struct Layers {
+    root: &'static str,
+    rows: &'static [Row],
+    with_tests: bool,
+}
+
+const LAYERED: &[Layers] = &[
+    Layers { root: "engine/src/", rows: ENGINE, with_tests: true },
+    // A test of the prober has a disk, one of the API a whole process.
+    Layers { root: "control/daemon/src/", rows: CONTROL, with_tests: false },
+];
+
+/// `shard` is generic over `Io` and must not know which one it has; only the door (lib.rs and
+/// start.rs) joins them.
+const ENGINE: &[Row] = &[
     ("io", &[]),
     ("sys", &["io"]),
     ("ring", &["io", "sys"]),
@@ -31,6 +50,86 @@ const ENGINE: &[(&str, &[&str])] = &[
     ("mailbox", &["heartbeat", "sys"]),
     ("shard", &["io", "mailbox"]),
     ("start", &["io", "mailbox", "ring", "shard", "sys"]),
+];
+
+/// Modules that decide are below those that act; `start` joins them. `watchdog` and `fallback` need
+/// nothing of `serve`: they are there when it has died.
+const CONTROL: &[Row] = &[
+    ("aggregate", &[]),
+    ("file", &[]),
+    ("json", &[]),
+    ("leases", &[]),
+    ("limits", &[]),
+    ("listen", &[]),
+    ("paths", &[]),
+    ("rollout", &[]),
+    ("rt", &[]),
+    ("streams", &[]),
+    ("systemd", &[]),
+    ("events", &["rt"]),
+    ("health", &["rt"]),
+    ("planner", &["file"]),
+    ("signals", &["rt"]),
+    ("store", &["paths"]),
+    (
+        "control",
+        &["aggregate", "events", "health", "leases", "listen", "planner", "rollout", "rt", "store"],
+    ),
+    ("log", &["control", "rt", "streams"]),
+    ("watchdog", &["control", "listen", "rt"]),
+    ("failpoint", &["watchdog"]),
+    ("fallback", &["control", "leases", "listen", "rt", "signals", "systemd", "watchdog"]),
+    (
+        "serve",
+        &[
+            "aggregate",
+            "control",
+            "failpoint",
+            "file",
+            "health",
+            "planner",
+            "rt",
+            "signals",
+            "systemd",
+        ],
+    ),
+    ("api", &["aggregate", "control", "file", "json", "paths", "rt", "serve"]),
+    ("check", &["api", "file", "streams"]),
+    ("demo", &["file", "streams"]),
+    ("doctor", &["file", "limits", "listen", "rt", "streams"]),
+    (
+        "start",
+        &[
+            "api",
+            "check",
+            "control",
+            "failpoint",
+            "fallback",
+            "file",
+            "health",
+            "limits",
+            "listen",
+            "log",
+            "planner",
+            "rt",
+            "serve",
+            "signals",
+            "store",
+            "streams",
+            "systemd",
+            "watchdog",
+        ],
+    ),
+];
+
+/// Crates in which no module may lead back to itself. Those of [`LAYERED`] are among them.
+const ACYCLIC: &[&str] = &[
+    "shared-proto/src/",
+    "engine/core/src/",
+    "engine/src/",
+    "engine/sim/src/",
+    "control/daemon/src/",
+    "control/cli/src/",
 ];
 
 /// A word that has its place, and nowhere else: word, places (prefixes of paths), why.
@@ -95,33 +194,103 @@ fn crates(file: &File) -> Vec<Violation> {
     violations
 }
 
-/// The module of the engine that a file belongs to, and how deep it is in it.
-fn engine_module(path: &str) -> Option<(&str, usize)> {
-    let steps: Vec<&str> = path.strip_prefix("engine/src/")?.split('/').collect();
+/// The module of a crate that a file belongs to, and how deep it is in it. The crate's own file
+/// (lib.rs, main.rs) belongs to none: it joins them.
+fn module_of<'a>(root: &str, path: &'a str) -> Option<(&'a str, usize)> {
+    let steps: Vec<&str> = path.strip_prefix(root)?.split('/').collect();
     let module = steps.first()?.trim_end_matches(".rs");
-    (module != "lib").then_some((module, steps.len()))
+    (!["lib", "main"].contains(&module)).then_some((module, steps.len()))
 }
 
-fn engine(file: &File) -> Vec<Violation> {
-    let Some((module, depth)) = engine_module(&file.path) else { return Vec::new() };
-    let Some((_, allowed)) = ENGINE.iter().find(|(name, _)| *name == module) else {
+/// The words that a file at this depth has after the path of its crate, with their places.
+fn named_beside(code: &str, depth: usize) -> Vec<(String, usize)> {
+    let mut named = after_path(code, "crate");
+    // From the top of a module one `super` is the crate, one deeper it takes two, and so on.
+    let supers = vec!["super"; depth].join("::");
+    named.extend(after_path(code, &supers));
+    named
+}
+
+/// The code of a file without its tests: `tests.rs`, `tests/`, and a `mod tests` at the end.
+fn code_without_tests(file: &File) -> String {
+    let is_test = |step: &str| step == "tests" || step == "tests.rs";
+    if file.path.split('/').any(is_test) {
+        return String::new();
+    }
+    let mut code = code_only(&file.text);
+    let tests = words(&code, "tests").into_iter().find(|at| {
+        let before = code[..*at].trim_end();
+        before.ends_with("mod") && code[at + "tests".len()..].trim_start().starts_with('{')
+    });
+    code.truncate(tests.unwrap_or(code.len()));
+    code
+}
+
+fn layers(file: &File) -> Vec<Violation> {
+    let Some(of) = LAYERED.iter().find(|of| is_source(of.root, &file.path)) else {
+        return Vec::new();
+    };
+    let Some((module, depth)) = module_of(of.root, &file.path) else { return Vec::new() };
+    let Some((_, allowed)) = of.rows.iter().find(|(name, _)| *name == module) else {
         let what = format!("{module} is not in the table of layers.rs: give it its place");
         return vec![Violation::new(&file.path, 0, what)];
     };
-    let code = code_only(&file.text);
-    let mut named = after_path(&code, "crate");
-    // From the top of a module one `super` is the crate, one deeper it takes two, and so on.
-    let supers = vec!["super"; depth].join("::");
-    named.extend(after_path(&code, &supers));
+    let code = if of.with_tests { code_only(&file.text) } else { code_without_tests(file) };
     let mut violations = Vec::new();
-    for (name, at) in named {
-        let known = ENGINE.iter().any(|(module, _)| *module == name);
+    for (name, at) in named_beside(&code, depth) {
+        let known = of.rows.iter().any(|(module, _)| *module == name);
         if known && name != module && !allowed.contains(&name.as_str()) {
             let what = format!("{module} may not name {name}; it may name {allowed:?}");
             violations.push(Violation::new(&file.path, line_of(&code, at), what));
         }
     }
     violations
+}
+
+/// True if `path` is a Rust source of the crate at `root`.
+fn is_source(root: &str, path: &str) -> bool {
+    path.starts_with(root) && path.ends_with(".rs")
+}
+
+/// Which modules of a crate each module names.
+type Edges = BTreeMap<String, BTreeSet<String>>;
+
+/// Returns a violation if a module of the crate at `root` leads back to itself.
+fn cycles(root: &str, files: &[File]) -> Vec<Violation> {
+    let sources = files.iter().filter(|file| is_source(root, &file.path));
+    let of_modules = sources.filter_map(|file| Some((file, module_of(root, &file.path)?)));
+    let of_modules: Vec<_> = of_modules.collect();
+    let modules: BTreeSet<&str> = of_modules.iter().map(|(_, (module, _))| *module).collect();
+    let mut edges = Edges::new();
+    for (file, (module, depth)) in &of_modules {
+        let named = named_beside(&code_without_tests(file), *depth).into_iter();
+        let beside = named.map(|(name, _)| name);
+        let beside = beside.filter(|name| name != module && modules.contains(name.as_str()));
+        edges.entry((*module).to_owned()).or_default().extend(beside);
+    }
+    let is_in_cycle = |module: &&String| reaches(&edges, module, module);
+    let inside: Vec<&String> = edges.keys().filter(is_in_cycle).collect();
+    if inside.is_empty() {
+        return Vec::new();
+    }
+    vec![Violation::new(root, 0, format!("these modules lead back to themselves: {inside:?}"))]
+}
+
+/// True if `from` names `to`, or something that does.
+fn reaches(edges: &Edges, from: &str, to: &str) -> bool {
+    let mut seen = BTreeSet::new();
+    let mut open = vec![from];
+    while let Some(module) = open.pop() {
+        for next in edges.get(module).into_iter().flatten() {
+            if next == to {
+                return true;
+            }
+            if seen.insert(next) {
+                open.push(next);
+            }
+        }
+    }
+    false
 }
 
 /// What stands after `path::`, also in braces: `crate::{io::Io, ring}` gives io and ring.
@@ -206,8 +375,15 @@ fn crates_name_only_what_is_below_them() {
 }
 
 #[test]
-fn modules_of_the_engine_name_only_what_is_below_them() {
-    all(engine);
+fn modules_name_only_what_is_below_them() {
+    all(layers);
+}
+
+#[test]
+fn no_module_leads_back_to_itself() {
+    let files = source::files();
+    let found: Vec<_> = ACYCLIC.iter().flat_map(|root| cycles(root, &files)).collect();
+    expect_none(&found);
 }
 
 #[test]
@@ -248,13 +424,51 @@ mod planted {
     #[test]
     fn a_module_that_looks_up() {
         let path = "engine/src/shard/accept.rs";
-        assert_eq!(lines(engine, path, "use crate::io::Io;\nuse crate::ring::Ring;\n"), [2]);
-        assert_eq!(lines(engine, path, "use crate::{io::{Io, Op}, mailbox, ring};\n"), [1]);
-        assert_eq!(lines(engine, path, "fn f() {\n    super::super::ring::go();\n}\n"), [2]);
-        assert_eq!(lines(engine, "engine/src/ring.rs", "use crate::shard::Shard;\n"), [1]);
-        assert_eq!(lines(engine, "engine/src/ring/cqe.rs", "use crate::io::Token;\n"), NONE);
-        assert_eq!(lines(engine, "engine/src/lib.rs", "use crate::{ring, shard};\n"), NONE);
-        assert_eq!(lines(engine, "engine/src/clever.rs", ""), [0], "it is not in the table");
+        assert_eq!(lines(layers, path, "use crate::io::Io;\nuse crate::ring::Ring;\n"), [2]);
+        assert_eq!(lines(layers, path, "use crate::{io::{Io, Op}, mailbox, ring};\n"), [1]);
+        assert_eq!(lines(layers, path, "fn f() {\n    super::super::ring::go();\n}\n"), [2]);
+        assert_eq!(lines(layers, "engine/src/ring.rs", "use crate::shard::Shard;\n"), [1]);
+        assert_eq!(lines(layers, "engine/src/ring/cqe.rs", "use crate::io::Token;\n"), NONE);
+        assert_eq!(lines(layers, "engine/src/lib.rs", "use crate::{ring, shard};\n"), NONE);
+        assert_eq!(lines(layers, "engine/src/clever.rs", ""), [0], "it is not in the table");
+    }
+
+    #[test]
+    fn a_module_of_control_that_looks_up() {
+        let path = "control/daemon/src/serve/change.rs";
+        assert_eq!(lines(layers, path, "use crate::rt;\nuse crate::api::socket::Door;\n"), [2]);
+        assert_eq!(lines(layers, path, "use crate::{control, start};\n"), [1]);
+        assert_eq!(lines(layers, path, "super::super::log::say();\n"), [1]);
+        let path = "control/daemon/src/watchdog.rs";
+        assert_eq!(lines(layers, path, "use crate::control::Fleet;\n"), NONE);
+        assert_eq!(lines(layers, path, "use crate::serve::Shared;\n"), [1]);
+        let text = "use crate::rt;\n#[cfg(test)]\nmod tests {\n    use crate::serve::Shared;\n}\n";
+        assert_eq!(lines(layers, path, text), NONE, "a test may");
+        assert_eq!(lines(layers, "control/daemon/src/serve/tests.rs", "use crate::api;\n"), NONE);
+        assert_eq!(lines(layers, "control/daemon/src/lib.rs", "use crate::start;\n"), NONE);
+        assert_eq!(lines(layers, "control/daemon/src/new.rs", ""), [0], "it is not in the table");
+    }
+
+    #[test]
+    fn modules_that_lead_back_to_themselves() {
+        let file = |path: &str, text: &str| File {
+            path: path.to_owned(),
+            text: text.to_owned(),
+            runnable: false,
+        };
+        let a = file("control/cli/src/a.rs", "use crate::b::B;\n");
+        let b = file("control/cli/src/b/deep.rs", "use super::super::c::C;\n");
+        let c = file("control/cli/src/c.rs", "use crate::{a::A, d};\n");
+        let d = file(
+            "control/cli/src/d.rs",
+            "use crate::e;\n#[cfg(test)]\nmod tests { use crate::d; }",
+        );
+        let e = file("control/cli/src/e.rs", "// crate::d\nuse crate::e::deep;\n");
+        let root = file("control/cli/src/main.rs", "use crate::a;\n");
+        let found = cycles("control/cli/src/", &[a.clone(), b.clone(), c, d, e, root]);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].what.ends_with("[\"a\", \"b\", \"c\"]"), "{}", found[0].what);
+        assert_eq!(cycles("control/cli/src/", &[a, b]), []);
     }
 
     #[test]

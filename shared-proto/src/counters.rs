@@ -4,8 +4,7 @@
 //! The rows of an object have the order that they have on the page of metrics. Gauges and
 //! histograms are fields of [`crate::stats`]: each of them is read in a way of its own.
 
-use crate::reason::ConnectFault;
-use crate::stats::Reject;
+use crate::reason::{ConnectFault, Reject};
 
 /// How a counter adds up over boxes and shards, and how it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

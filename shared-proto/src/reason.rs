@@ -210,6 +210,28 @@ impl ConnectFault {
     }
 }
 
+/// Why an accepted connection, or an attempt to accept one, did not become a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reject {
+    /// accept(2) failed for want of descriptors or memory.
+    Resources,
+    /// The listener had just been drained or removed.
+    Closing,
+}
+
+impl Reject {
+    pub const ALL: [Reject; 2] = [Reject::Resources, Reject::Closing];
+
+    /// The label in metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Reject::Resources => "resources",
+            Reject::Closing => "closing",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

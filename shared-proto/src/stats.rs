@@ -10,6 +10,8 @@ use crate::counters::{BackendCounts, ListenerCounts, PoolCounts, ShardCounts};
 use crate::ids::{BackendId, ListenerId, PoolId, ShardId, Version};
 use crate::reason::CloseReason;
 
+pub use crate::reason::Reject;
+
 /// The largest duration that a histogram tells apart, in microseconds (an hour); longer ones count
 /// as it.
 pub const DURATION_MAX_US: u64 = 3_600_000_000;
@@ -37,28 +39,6 @@ pub struct ListenerStats {
     /// Clients in the backlog for whom there is no room.
     pub waiting_now: u32,
     pub counts: ListenerCounts,
-}
-
-/// Why an accepted connection, or an attempt to accept one, did not become a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reject {
-    /// accept(2) failed for want of descriptors or memory.
-    Resources,
-    /// The listener had just been drained or removed.
-    Closing,
-}
-
-impl Reject {
-    pub const ALL: [Reject; 2] = [Reject::Resources, Reject::Closing];
-
-    /// The label in metrics.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Reject::Resources => "resources",
-            Reject::Closing => "closing",
-        }
-    }
 }
 
 /// One pool on one shard. Durations are in microseconds.

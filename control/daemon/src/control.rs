@@ -3,6 +3,7 @@
 mod change;
 mod lifecycle;
 mod panic;
+mod pending_orders;
 mod repeats;
 mod shard;
 
@@ -28,11 +29,11 @@ use crate::listen::{self, BindError, Sockets};
 use crate::planner::{self, Plan};
 use crate::rollout::Rollout;
 use crate::store::{Record, Store};
-use crate::watchdog::ShardHistory;
 
 pub use change::{Blocked, Change};
 use lifecycle::STOP_MAX;
 use repeats::Repeats;
+pub use shard::ShardHistory;
 pub(crate) use shard::{Shard, ShardStatus};
 
 /// How long an address may still be held by the sockets of a listener that was removed.

@@ -196,7 +196,7 @@ mod tests {
     fn the_folder_is_gone_after_the_demo() {
         let mut seen = None;
         let code = run(|file| {
-            assert!(file::read(&file).is_ok());
+            assert!(crate::check::read(&file).is_ok());
             seen = file.parent().map(Path::to_owned);
             Ok(7)
         });

@@ -11,8 +11,8 @@ use weir_proto::answer::SCHEMA;
 use weir_proto::spec::Spec;
 
 use crate::file::Settings;
+use crate::limits::Limits;
 use crate::rt;
-use crate::serve::limits::Limits;
 use crate::streams;
 use facts::{Access, Facts, Folder};
 

@@ -2,25 +2,23 @@
 
 mod diagnostic;
 mod export;
+mod grant;
 mod reader;
 mod spans;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use toml::de::DeTable;
-use weir_proto::answer::SCHEMA;
 use weir_proto::ids::{IdSource, Version};
 use weir_proto::snapshot::{Fault, Snapshot};
 use weir_proto::spec::Spec;
 
-use crate::api::roles::Grant;
-use crate::api::settings_audit;
-use crate::streams;
 pub use diagnostic::Diagnostic;
 use diagnostic::{Problem, SourceText};
 pub use export::export;
+pub use grant::{Grant, Role, Who};
 use reader::Reader;
 
 /// How many shards the engine has.
@@ -41,8 +39,9 @@ pub struct Settings {
     pub shards: Shards,
     /// The Unix socket that `weirctl` talks to.
     pub control: PathBuf,
-    /// Who may do what on it. If absent, see [`Roles::new`](crate::api::roles::Roles::new).
-    pub(crate) control_roles: Option<Vec<Grant>>,
+    /// Who may do what on it. If absent, root and the user of weir are admins, and everybody else
+    /// who may open it is an operator.
+    pub control_roles: Option<Vec<Grant>>,
     /// The HTTP address; off if absent.
     pub admin: Option<SocketAddr>,
     /// The directory of the versions.
@@ -81,18 +80,6 @@ impl File {
     }
 }
 
-/// Reads and checks the file at `path`.
-///
-/// # Errors
-/// Everything that is wrong with it.
-pub fn read(path: &Path) -> Result<File, Vec<Diagnostic>> {
-    let origin = path.display().to_string();
-    match std::fs::read_to_string(path) {
-        Ok(text) => parse(&text, &origin),
-        Err(fault) => Err(vec![Diagnostic::unreadable(&origin, &fault)]),
-    }
-}
-
 /// Reads and checks `text`; `origin` is what its errors call it.
 ///
 /// # Errors
@@ -120,47 +107,6 @@ pub fn parse(text: &str, origin: &str) -> Result<File, Vec<Diagnostic>> {
     } else {
         Err(diagnostics(problems, &source))
     }
-}
-
-/// `weir check`: prints what is wrong with the file at `path` and gives the exit code. `more` finds
-/// faults beyond those of [`Snapshot::build`].
-pub fn check_command(path: &Path, json: bool, more: impl Fn(&Spec) -> Vec<Fault>) -> u8 {
-    let (wrong, warnings) = match read(path) {
-        Ok(file) => {
-            let mut faults = more(&file.spec);
-            faults.extend(settings_audit::faults(&file.settings));
-            let mut warnings = settings_audit::warnings(&file.settings);
-            warnings.extend(settings_audit::unknown_entries(&file.settings));
-            (file.diagnose(&faults), warnings)
-        }
-        Err(diagnostics) => (diagnostics, Vec::new()),
-    };
-    let mut answer = String::new();
-    if json {
-        answer = format!("{}\n", json_report(&wrong, &warnings));
-    } else {
-        for warning in &warnings {
-            streams::err(&format!("warning: {warning}"));
-        }
-        if wrong.is_empty() {
-            answer = format!("{}: ok\n", path.display());
-        } else {
-            let colour = diagnostic::is_coloured();
-            for diagnostic in &wrong {
-                streams::err(&format!("{}\n", diagnostic.render(colour)));
-            }
-            let plural = if wrong.len() == 1 { "" } else { "s" };
-            streams::err(&format!("{}: {} error{plural}", path.display(), wrong.len()));
-        }
-    }
-    // An answer that could not be given is none.
-    let is_told = streams::out(&answer).is_ok();
-    u8::from(!wrong.is_empty() || !is_told)
-}
-
-fn json_report(wrong: &[Diagnostic], warnings: &[String]) -> serde_json::Value {
-    let ok = wrong.is_empty();
-    serde_json::json!({ "schema": SCHEMA, "ok": ok, "errors": wrong, "warnings": warnings })
 }
 
 fn at_its_place(fault: &Fault, root: &DeTable<'_>) -> Problem {

@@ -5,6 +5,7 @@
 
 pub mod aggregate;
 pub mod api;
+mod check;
 pub mod control;
 mod demo;
 mod doctor;
@@ -16,6 +17,7 @@ pub mod file;
 pub mod health;
 mod json;
 pub mod leases;
+mod limits;
 pub mod listen;
 mod log;
 mod paths;
@@ -24,6 +26,7 @@ pub mod rollout;
 mod rt;
 mod serve;
 mod signals;
+mod start;
 pub mod store;
 mod streams;
 mod systemd;
@@ -82,15 +85,15 @@ enum Output {
 pub fn main() -> ExitCode {
     match Args::parse().verb {
         Verb::Run { config, shards } => {
-            let serve = || serve::run(serve::Run { file: config, shards });
+            let serve = || start::run(start::Run { file: config, shards });
             exit(log::start().and_then(|()| serve()))
         }
         Verb::Check { file, output } => {
             let json = output == Output::Json;
-            ExitCode::from(file::check_command(&file, json, planner::loops))
+            ExitCode::from(check::check_command(&file, json, planner::loops))
         }
         Verb::Demo => {
-            let serve = |file| serve::run(serve::Run { file: Some(file), shards: None });
+            let serve = |file| start::run(start::Run { file: Some(file), shards: None });
             exit(demo::run(|file| log::start().and_then(|()| serve(file))))
         }
         Verb::Doctor { config, output } => doctor(config.as_deref(), output),
@@ -110,7 +113,7 @@ fn exit(ended: Result<u8, String>) -> ExitCode {
 }
 
 fn doctor(path: Option<&Path>, output: Output) -> ExitCode {
-    let (settings, spec) = match path.map(serve::read_file).transpose() {
+    let (settings, spec) = match path.map(start::read_file).transpose() {
         Ok(file) => file.map(|file| (file.settings, file.spec)).unwrap_or_default(),
         Err(why) => return exit(Err(why)),
     };

@@ -1,13 +1,9 @@
 //! The control thread at work: it starts everything in order, then turns reports, ticks, signals
 //! and requests into orders.
 
-mod answers;
+pub(crate) mod answers;
 mod change;
-pub(crate) mod limits;
 pub(crate) mod notify;
-pub(crate) mod pending_orders;
-mod source;
-mod start;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -24,10 +20,8 @@ use crate::signals::{Signal, Signals};
 use crate::systemd;
 use notify::{ChangeLock, Notify};
 
-pub(crate) use start::{Run, read_file, run};
-
 /// How often figures are asked for and deadlines are looked at.
-const TICK: Duration = Duration::from_millis(250);
+pub(crate) const TICK: Duration = Duration::from_millis(250);
 /// How long sessions get to end after SIGTERM.
 const DRAIN_DEFAULT: Duration = Duration::from_secs(30);
 /// How long an answer waits for figures of this moment.
@@ -101,7 +95,7 @@ impl Shared {
         let _ = rt::timeout(FRESH_MAX, self.notice.until(fresh)).await;
     }
 
-    fn answer(&self, request: Request) -> Result<Answer, Refusal> {
+    pub(crate) fn answer(&self, request: Request) -> Result<Answer, Refusal> {
         let moment = moment();
         let mut control = self.control.borrow_mut();
         let seen = answers::Queries { control: &control, now: moment.now };
@@ -182,12 +176,12 @@ impl Shared {
     }
 
     /// Health changed: called by the prober.
-    fn on_transitions(&self, transitions: &[Transition]) {
+    pub(crate) fn on_transitions(&self, transitions: &[Transition]) {
         self.control.borrow_mut().on_transitions(transitions, rt::wall_ms());
     }
 
     /// Waits until the process is to end and its last answers have left; the exit code.
-    async fn over(&self) -> u8 {
+    pub(crate) async fn over(&self) -> u8 {
         let code = || match self.control.borrow().phase {
             Phase::Over { code } => Some(code),
             Phase::Serving | Phase::Draining { .. } | Phase::Stopping { .. } => None,
@@ -205,7 +199,7 @@ pub(crate) fn moment() -> Clocks {
     Clocks { now: rt::now(), wall_ms: rt::wall_ms() }
 }
 
-fn later(moment: Clocks, by: Duration) -> weir_core::base::clock::Now {
+pub(crate) fn later(moment: Clocks, by: Duration) -> weir_core::base::clock::Now {
     let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
     weir_core::base::clock::Now { nanos: moment.now.nanos.saturating_add(nanos) }
 }
@@ -215,7 +209,7 @@ fn said(text: String) -> Answer {
 }
 
 /// Hears the engine's bell for as long as the process lives.
-fn start_reports(shared: &Rc<Shared>, mut bell: rt::Bell) {
+pub(crate) fn start_reports(shared: &Rc<Shared>, mut bell: rt::Bell) {
     let state = shared.clone();
     rt::spawn(async move {
         loop {
@@ -225,7 +219,7 @@ fn start_reports(shared: &Rc<Shared>, mut bell: rt::Bell) {
     });
 }
 
-fn start_ticks(shared: &Rc<Shared>) {
+pub(crate) fn start_ticks(shared: &Rc<Shared>) {
     let state = shared.clone();
     rt::spawn(async move {
         loop {
@@ -235,7 +229,7 @@ fn start_ticks(shared: &Rc<Shared>) {
     });
 }
 
-fn start_signals(shared: &Rc<Shared>, mut signals: Signals) {
+pub(crate) fn start_signals(shared: &Rc<Shared>, mut signals: Signals) {
     let state = shared.clone();
     rt::spawn(async move {
         loop {

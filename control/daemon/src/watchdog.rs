@@ -18,6 +18,7 @@ use weir_core::base::clock::Now;
 use weir_engine::heartbeat::HeartbeatMonitor;
 use weir_proto::order::ListenerSocket;
 
+use crate::control::ShardHistory;
 use crate::rt;
 use last::LastResort;
 use stall_detector::{Observation, StallDetector, StallVerdict};
@@ -30,15 +31,6 @@ const SILENT_AFTER: Duration = Duration::from_secs(5);
 
 /// What is to be said before the process is aborted may take this long.
 const LAST_AFTER: Duration = Duration::from_secs(3);
-
-/// What the watchdog has seen of one shard since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ShardHistory {
-    /// Times that it made no turn for [`stall_detector::WARN_AFTER`].
-    pub stuck: u64,
-    /// Times that its listeners were shut under it.
-    pub fences: u64,
-}
 
 /// One shard, as far as the watchdog is concerned.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use weir_proto::spec::Admin;
 use weir_proto::stats::DURATION_MAX_US;
 
 use crate::aggregate::{Aggregate, BackendTotals, Durations, PoolTotals, ShardTotals};
-use crate::watchdog::ShardHistory;
+use crate::control::ShardHistory;
 use page::Page;
 pub use process::Process;
 

@@ -4,37 +4,13 @@
 mod tests;
 
 use core::fmt;
-use core::str::FromStr;
 
 use nix::unistd::{Group, User};
 use weir_proto::request::{ChangeRequest, Code, Refusal, Request};
 
+pub(crate) use crate::file::Role;
+use crate::file::{Grant, Who};
 use crate::rt::PeerCred;
-
-/// What a peer may do. Each role may do what the one before it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Role {
-    /// Reads.
-    Viewer,
-    /// Also changes the state of listeners, backends and sessions at run time.
-    Operator,
-    /// Also changes the configuration and ends the process.
-    Admin,
-}
-
-impl Role {
-    /// Every role, the mightiest first, as the file's keys.
-    pub(crate) const ALL: [Role; 3] = [Role::Admin, Role::Operator, Role::Viewer];
-
-    /// The word for it in the file, in messages and in the log.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Role::Viewer => "viewer",
-            Role::Operator => "operator",
-            Role::Admin => "admin",
-        }
-    }
-}
 
 /// The role that a request needs. A new request does not compile until it is placed here.
 pub(crate) fn needed(request: &Request) -> Role {
@@ -72,58 +48,6 @@ fn needed_for(change: &ChangeRequest) -> Role {
         | ChangeRequest::PoolSet { .. }
         | ChangeRequest::Apply { .. }
         | ChangeRequest::Rollback { .. } => Role::Admin,
-    }
-}
-
-/// Whom an entry of `control-roles` means, as it is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Who {
-    /// `anyone`: whoever may open the socket.
-    Anyone,
-    /// `uid:1000`
-    Uid(u32),
-    /// `user:alice`
-    User(String),
-    /// `gid:1000`, the primary group or a supplementary one.
-    Gid(u32),
-    /// `group:weir-admin`
-    Group(String),
-}
-
-/// One entry of `[weir] control-roles`: these have this role.
-pub(crate) type Grant = (Role, Who);
-
-/// What an entry looks like, for hints.
-pub(crate) const WHO_HINT: &str =
-    "\"user:NAME\", \"uid:NUMBER\", \"group:NAME\", \"gid:NUMBER\", or \"anyone\"";
-
-impl FromStr for Who {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Who, String> {
-        let number = |text: &str| text.parse().map_err(|_| format!("\"{text}\" is no number"));
-        match text.split_once(':') {
-            None if text == "anyone" => Ok(Who::Anyone),
-            None => Err(format!("\"{text}\" does not say what it is")),
-            Some((_, "")) => Err(format!("\"{text}\" names nobody")),
-            Some(("uid", id)) => number(id).map(Who::Uid),
-            Some(("gid", id)) => number(id).map(Who::Gid),
-            Some(("user", name)) => Ok(Who::User(name.to_owned())),
-            Some(("group", name)) => Ok(Who::Group(name.to_owned())),
-            Some((kind, _)) => Err(format!("there are no entries of the kind \"{kind}\"")),
-        }
-    }
-}
-
-impl fmt::Display for Who {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Who::Anyone => f.write_str("anyone"),
-            Who::Uid(id) => write!(f, "uid:{id}"),
-            Who::User(name) => write!(f, "user:{name}"),
-            Who::Gid(id) => write!(f, "gid:{id}"),
-            Who::Group(name) => write!(f, "group:{name}"),
-        }
     }
 }
 

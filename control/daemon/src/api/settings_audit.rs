@@ -69,7 +69,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::api::roles::{Role, Who};
+    use crate::file::{Role, Who};
     use crate::store::tests::Directory;
 
     #[test]

@@ -4,8 +4,16 @@ use weir_proto::ids::{ShardId, Version};
 use weir_proto::order::Order;
 use weir_proto::stats::ShardStats;
 
-use crate::serve::pending_orders::PendingOrders;
-use crate::watchdog::ShardHistory;
+use super::pending_orders::PendingOrders;
+
+/// What the watchdog has seen of one shard since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShardHistory {
+    /// Times that it made no turn for longer than the watchdog warns of.
+    pub stuck: u64,
+    /// Times that its listeners were shut under it.
+    pub fences: u64,
+}
 
 /// Is the shard's thread there?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,8 +7,6 @@ use std::sync::Arc;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde::Serialize;
 
-use crate::streams;
-
 /// A text and what it is called.
 #[derive(Debug)]
 pub(super) struct SourceText {
@@ -66,7 +64,9 @@ impl Diagnostic {
         }
     }
 
-    pub(super) fn unreadable(origin: &str, fault: &io::Error) -> Diagnostic {
+    /// The file called `origin` could not be read at all.
+    #[must_use]
+    pub fn unreadable(origin: &str, fault: &io::Error) -> Diagnostic {
         Diagnostic {
             file: origin.to_owned(),
             line: 0,
@@ -92,11 +92,4 @@ impl Diagnostic {
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
         renderer.render(&[group])
     }
-}
-
-/// Whether stderr wants colour: a terminal, unless NO_COLOR or TERM=dumb; or CLICOLOR_FORCE.
-pub(super) fn is_coloured() -> bool {
-    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
-    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-    !set("NO_COLOR") && (set("CLICOLOR_FORCE") || (streams::err_is_terminal() && !dumb))
 }

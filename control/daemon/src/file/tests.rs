@@ -1,7 +1,6 @@
 //! Files as operators write them, and as they get them wrong.
 
 use super::*;
-use crate::api::roles::{Role, Who};
 use weir_proto::spec::{Admin, HealthKind, Strategy};
 
 const MANUAL: &str = r#"
@@ -197,33 +196,14 @@ fn names_types_and_tables_are_checked() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_an_error_without_a_place() {
-    let wrong = read(Path::new("/nonexistent/weir.toml")).unwrap_err();
-    assert_eq!((wrong.len(), wrong[0].line), (1, 0));
-    let text = wrong[0].render(false);
-    assert!(text.starts_with("error: cannot read /nonexistent/weir.toml: No such file"), "{text}");
-}
-
-#[test]
-fn faults_found_by_others_get_their_places_and_json_its_keys() {
+fn faults_found_by_others_get_their_places() {
     let file = parse(MANUAL, "weir.toml").unwrap();
     let fault =
         Fault { at: "pool.web.backend.b2.address".into(), what: "no".into(), hint: "yes".into() };
     let wrong = file.diagnose(&[fault]);
-    let expected = serde_json::json!({
-        "schema": "weir/v1",
-        "ok": false,
-        "errors": [{
-            "file": "weir.toml",
-            "line": 21,
-            "column": 18,
-            "message": "pool.web.backend.b2.address: no",
-            "hint": "yes",
-        }],
-        "warnings": ["look out"],
-    });
-    assert_eq!(json_report(&wrong, &["look out".to_owned()]), expected);
-    assert_eq!(json_report(&[], &[])["ok"], true);
+    assert_eq!((wrong.len(), wrong[0].line, wrong[0].column), (1, 21, 18));
+    assert_eq!(wrong[0].message, "pool.web.backend.b2.address: no");
+    assert_eq!(wrong[0].hint, "yes");
 }
 
 #[test]

@@ -35,7 +35,7 @@ impl Shared {
     }
 
     /// Blocked until every live shard that is not fenced has adopted `version`.
-    pub(super) async fn adopted(&self, version: Version) -> Result<(), Refusal> {
+    pub(crate) async fn adopted(&self, version: Version) -> Result<(), Refusal> {
         self.notice.until(|| self.control.borrow().adopted(version)).await
     }
 

@@ -11,8 +11,8 @@ use weir_proto::ids::ShardId;
 use weir_proto::order::{ListenerSocket, Order, Report};
 use weir_proto::snapshot::Snapshot;
 
-use super::{ShardHistory, WatchdogState, lock, start};
-use crate::control::Fleet;
+use super::{WatchdogState, lock, start};
+use crate::control::{Fleet, ShardHistory};
 
 /// An engine, its watchdog, and what was told last.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use toml::de::DeValue;
 
 use super::{Reader, Section};
-use crate::api::roles::{Grant, Role, WHO_HINT, Who};
+use crate::file::grant::{Grant, Role, WHO_HINT, Who};
 
 impl Reader {
     /// `control-roles = { admin = ["user:alice"], operator = […], viewer = […] }`

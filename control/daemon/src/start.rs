@@ -1,5 +1,7 @@
 //! `weir run`: from the file to the line that says it serves, each step with its way out.
 
+mod source;
+
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::num::NonZero;
@@ -13,19 +15,22 @@ use weir_proto::ids::{IdSource, Version};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::Spec;
 
-use super::limits::Limits;
-use super::{Shared, TICK, later, moment, own_author, start_reports, start_signals, start_ticks};
 use crate::api::roles::Roles;
 use crate::api::socket::Door;
 use crate::api::{http, settings_audit};
+use crate::check;
 use crate::control::Control;
 use crate::fallback::{self, FallbackParts};
 use crate::file::{self, Settings, Shards};
 use crate::health::prober;
+use crate::limits::Limits;
 use crate::listen;
 use crate::log;
 use crate::planner;
 use crate::rt::{self, TcpServer};
+use crate::serve::{
+    Shared, TICK, later, moment, own_author, start_reports, start_signals, start_ticks,
+};
 use crate::signals::Signals;
 use crate::store::{Found, Record, Store};
 use crate::watchdog::SupervisedEngine;
@@ -70,7 +75,7 @@ pub(crate) fn run(run: Run) -> Result<u8, String> {
 
 /// Reads and checks the file; what is wrong with it, for stderr.
 pub(crate) fn read_file(path: &Path) -> Result<file::File, String> {
-    file::read(path).map_err(|diagnostics| {
+    check::read(path).map_err(|diagnostics| {
         let colour = streams::err_is_terminal();
         let texts: Vec<String> =
             diagnostics.iter().map(|diagnostic| diagnostic.render(colour)).collect();

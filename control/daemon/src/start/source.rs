@@ -4,13 +4,13 @@ use weir_core::base::clock::Now;
 use weir_proto::ids::{BackendId, PoolId};
 use weir_proto::request::{Code, Refusal, Request, Response};
 
-use super::Shared;
-use super::answers::Queries;
 use crate::api::http::AnswerSource;
 use crate::api::metrics::{self, HealthCounts, HealthView, MetricsInput, Process, SupervisedShard};
 use crate::control::Shard;
 use crate::health::Health;
 use crate::rt;
+use crate::serve::Shared;
+use crate::serve::answers::Queries;
 
 impl AnswerSource for Shared {
     fn answer(&self, request: Request) -> Response {
