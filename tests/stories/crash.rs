@@ -176,3 +176,21 @@ fn a_stale_control_socket_does_not_stand_in_the_way() {
     set.weir.run();
     set.weir.ok(&["status"]);
 }
+
+#[test]
+fn a_process_that_is_killed_resets_what_it_cuts() {
+    let mut set = Plan::new(1, Script::ByHand).start();
+    let mut pairs: Vec<_> = (0..10).map(|_| set.pair()).collect();
+    let bytes = noise(1, 10_000);
+    for (client, server) in &mut pairs {
+        // Half an answer, and half an upload.
+        server.send(&bytes);
+        client.expect(&bytes).send(&bytes);
+        server.expect(&bytes);
+    }
+    set.weir.kill();
+    for (client, server) in &mut pairs {
+        client.expect_rst();
+        server.expect_rst();
+    }
+}

@@ -1,7 +1,10 @@
 //! A FIN crosses, and the other direction runs on.
 
+use std::time::Duration;
+
+use weir_tests::baseline::count;
 use weir_tests::clock;
-use weir_tests::net::{Script, noise};
+use weir_tests::net::{Peer, Script, noise};
 use weir_tests::story::Plan;
 
 #[test]
@@ -93,4 +96,27 @@ fn sixty_four_sessions_half_closed_in_both_ways_at_once() {
         first.expect(&bytes).expect_fin();
     }
     clock::wait_for("all sessions to end", || set.weir.sessions() == 0);
+}
+
+#[test]
+fn a_session_lasts_until_its_last_bytes_are_taken_and_counts_as_one_until_then() {
+    let timeouts = "timeout = { idle = \"700ms\", half-close = \"300ms\", stalled = \"1h\" }";
+    let plan = Plan::new(1, Script::ByHand).pool(timeouts).listener("max-sessions = 1");
+    let set = plan.start();
+    let bytes = noise(7, 100_000);
+    let mut client = Peer::connect_narrow(set.weir.web);
+    let mut server = set.backends[0].accept();
+    client.send(b"hi").fin();
+    server.expect(b"hi").expect_fin().send(&bytes).fin();
+    // Both FINs have crossed; the kernel holds what the client has not taken.
+    let page = || set.weir.get("/metrics").body;
+    let mut second = Peer::connect(set.weir.web);
+    second.send(b"me too");
+    clock::park(Duration::from_millis(1_500)); // twice its idle timeout
+    assert_eq!(set.weir.sessions(), 1);
+    let complete = |page: &str| count(page, "weir_session_ends_total", &["why=\"complete\""]);
+    assert_eq!(complete(&page()), 0, "it is complete when everything is delivered");
+    client.expect(&bytes).expect_fin();
+    clock::wait_for("its end", || complete(&page()) == 1);
+    set.backends[0].accept().expect(b"me too");
 }

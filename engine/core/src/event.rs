@@ -72,6 +72,9 @@ pub struct PeerProgress {
     /// How often in a row the kernel has sent again, or probed a closed window, without an answer.
     /// Asked for only when looking closely.
     pub unanswered: u8,
+    /// The connection was reset, or the kernel has given it up. Asked for only when looking
+    /// closely.
+    pub closed: bool,
 }
 
 /// What became of one try to move bytes from one leg through a pipe to the other.

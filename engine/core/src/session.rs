@@ -103,6 +103,8 @@ pub struct Session {
     pub first_byte_seen: bool,
     /// A side whose FIN has come is watched for a reset.
     watched: bool,
+    /// Both FINs have been passed on; only what the peers have not acknowledged is waited for.
+    delivering: bool,
     /// The kernel asks idle peers whether they are there.
     keepalive: bool,
     /// Sides whose watch does not fit what is waited for any more.
@@ -156,6 +158,7 @@ impl Session {
             cut_short: false,
             first_byte_seen: false,
             watched: false,
+            delivering: false,
             keepalive: false,
             rewatch: [false; 2],
             lean: false,
@@ -365,14 +368,8 @@ impl Session {
                 }
             }
             if self.flows.iter().all(|flow| flow.sink == Sink::Finished) {
-                let by = match self.ended_first {
-                    Some(Side::Backend) => By::Backend,
-                    _ => By::Client,
-                };
-                self.begin_close(by, Why::Complete, out);
+                return self.deliver(out);
             }
-        }
-        if self.phase == Phase::Relaying {
             return self.renew_watches(out);
         }
         let Phase::Closing(reason) = self.phase else { return };

@@ -52,10 +52,26 @@ pub(crate) fn open(address: &SocketAddr) -> Result<Leg, Errno> {
     }
     set(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, &1i32);
     keep_urgent(fd);
+    reset_unless_finished(fd);
     // Older kernels refuse the option and go on as before.
     set(fd, libc::IPPROTO_IP, IP_LOCAL_PORT_RANGE, &ANY_PORT);
     memory::limit_unsent(Leg(fd), memory::UNSENT_MIN);
     Ok(Leg(fd))
+}
+
+/// The state of a connection that is gone (tcp_states.h).
+const TCP_CLOSE: u8 = 7;
+
+/// Has the kernel reset the connection if it is closed by anything but [`close`] with [`How::Fin`]:
+/// by the end of this process, whatever ends it. A stream that is cut must not look complete. What
+/// a listener accepts has it, too.
+pub(crate) fn reset_unless_finished(fd: i32) {
+    linger(fd, true);
+}
+
+fn linger(fd: i32, on: bool) {
+    let value = libc::linger { l_onoff: on.into(), l_linger: 0 };
+    set(fd, libc::SOL_SOCKET, libc::SO_LINGER, &value);
 }
 
 /// Sends a FIN.
@@ -67,9 +83,7 @@ pub(crate) fn finish(leg: Leg) {
 
 /// Closes a leg; `How::Reset` makes it an RST.
 pub(crate) fn close(leg: Leg, how: How) {
-    if how == How::Reset {
-        set(leg.0, libc::SOL_SOCKET, libc::SO_LINGER, &libc::linger { l_onoff: 1, l_linger: 0 });
-    }
+    linger(leg.0, how == How::Reset);
     // SAFETY: the leg is ours and is never used after this.
     unsafe { libc::close(leg.0) };
 }
@@ -114,12 +128,13 @@ pub(crate) fn peer_progress(leg: Leg, closely: bool) -> PeerProgress {
     unsafe { libc::ioctl(leg.0, libc::TIOCOUTQ, &raw mut unacked) };
     let unacked = u32::try_from(unacked).unwrap_or(0);
     let info = if closely && unacked > 0 { info(leg) } else { None };
-    let (silent_ms, unanswered) = info.map_or((0, 0), |info| {
+    let (silent_ms, unanswered, closed) = info.map_or((0, 0, false), |info| {
         // Retransmissions of what the window takes, or probes of a closed one. A probe that was
         // answered is not counted any more, whatever the answer.
-        (info.tcpi_last_ack_recv, info.tcpi_retransmits.max(info.tcpi_probes))
+        let unanswered = info.tcpi_retransmits.max(info.tcpi_probes);
+        (info.tcpi_last_ack_recv, unanswered, info.tcpi_state == TCP_CLOSE)
     });
-    PeerProgress { unacked, silent_ms, unanswered }
+    PeerProgress { unacked, silent_ms, unanswered, closed }
 }
 
 /// Keeps an urgent byte (MSG_OOB) in its place among the others. Without that the kernel takes it
@@ -151,6 +166,7 @@ pub(crate) fn queued(listener: Leg) -> u32 {
 /// urgent byte that is there before the accept is not lost either.
 pub(crate) fn listen(socket: Leg) -> Result<(), Errno> {
     keep_urgent(socket.0);
+    reset_unless_finished(socket.0);
     memory::limit_unsent(socket, memory::UNSENT_MIN);
     // SAFETY: no pointers.
     if unsafe { libc::listen(socket.0, BACKLOG) } == 0 { Ok(()) } else { Err(last_errno()) }

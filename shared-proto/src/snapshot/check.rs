@@ -59,7 +59,7 @@ fn check_listener(
         if address.port() == 0 {
             faults.add(format!("{at}.bind"), "port 0 cannot be bound", "name a port, 1 to 65535");
         }
-        if !bound.insert(*address) {
+        if !bound.insert(without_scope(*address)) {
             let what = format!("{address} is bound twice");
             faults.add(format!("{at}.bind"), what, "give each listener its own address");
         }
@@ -88,6 +88,19 @@ fn check_listener(
         let hint = "use state = \"drain\", or remove it";
         faults.add(format!("{at}.state"), "a listener has no maint", hint);
     }
+}
+
+/// Two spellings of one socket address are equal. A scope counts for link-local addresses only.
+fn without_scope(mut address: SocketAddr) -> SocketAddr {
+    if let SocketAddr::V6(v6) = &mut address
+        && !v6.ip().is_unicast_link_local()
+    {
+        v6.set_scope_id(0);
+    }
+    if let SocketAddr::V6(v6) = &mut address {
+        v6.set_flowinfo(0);
+    }
+    address
 }
 
 fn check_pool(name: &Name, pool: &PoolSpec, faults: &mut Faults) {

@@ -167,3 +167,18 @@ fn a_wildcard_takes_its_port_and_family_in_every_spelling() {
         assert_eq!(taken, (by_v4, by_v6), "{address}");
     }
 }
+
+#[test]
+fn an_address_that_is_spelt_with_a_scope_is_the_same_address() {
+    let bound_twice = |one: &str, other: &str| {
+        let mut spec = spec_with(PoolSpec::default());
+        let mut second = spec.listener["web"].clone();
+        spec.listener.get_mut("web").unwrap().bind = vec![one.parse().unwrap()];
+        second.bind = vec![other.parse().unwrap()];
+        spec.listener.insert("second".parse().unwrap(), second);
+        build(&spec, &Snapshot::empty(), &mut IdSource::default()).is_err()
+    };
+    assert!(bound_twice("[::1]:80", "[::1%1]:80"));
+    assert!(!bound_twice("[fe80::1%1]:80", "[fe80::1%2]:80"), "two links, two addresses");
+    assert!(!bound_twice("[::1]:80", "[::1]:81"));
+}

@@ -244,6 +244,9 @@ fn span_of(table: &DeTable<'_>, key: &str) -> Range<usize> {
 
 /// The word that was probably meant.
 fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if word.len() > 64 {
+        return None; // longer than any key; a comparison costs the product of both lengths
+    }
     let distance = |other: &&str| strsim::damerau_levenshtein(word, other);
     let near = known.into_iter().min_by_key(distance)?;
     (distance(&near) <= 2.min(near.len() / 2).max(1)).then_some(near)

@@ -6,6 +6,11 @@ use weir_proto::spec::Name;
 
 /// The most suggestions in a refusal.
 const SUGGESTIONS_MAX: usize = 3;
+/// Longer words than a backend with its pool get no suggestions: a comparison costs the product of
+/// both lengths, and a viewer may send a word of a megabyte.
+const TYPED_MAX: usize = 2 * Name::LENGTH_MAX + 1;
+/// The most live names that are compared: some 20 ms of the control thread's time.
+const CANDIDATES_MAX: usize = 2_000;
 /// How alike two words must be (Jaro-Winkler, 0 to 1) to be suggested whatever their lengths.
 const ALIKE_MIN: f64 = 0.85;
 
@@ -26,7 +31,7 @@ pub fn split(name: &str) -> Result<(&str, &str), Refusal> {
         Some((pool, backend)) if !backend.contains('/') => Ok((pool, backend)),
         _ => Err(Refusal::new(
             Code::Invalid,
-            format!("{name:?} does not name a backend: write POOL/BACKEND"),
+            format!("{} does not name a backend: write POOL/BACKEND", shown(name)),
             "weirctl backend list",
         )),
     }
@@ -74,7 +79,11 @@ pub fn no_backend(current: &Snapshot, name: &str) -> Refusal {
 pub(super) fn alike(typed: &str, live: impl Iterator<Item = String>) -> Vec<String> {
     // One slip in a short word, one more for every four letters; or much the same beginning.
     let slips_max = 1 + typed.len() / 4;
+    if typed.len() > TYPED_MAX {
+        return Vec::new();
+    }
     let mut scored: Vec<(usize, String)> = live
+        .take(CANDIDATES_MAX)
         .map(|word| (strsim::osa_distance(typed, &word), word))
         .filter(|(slips, word)| {
             *slips <= slips_max || strsim::jaro_winkler(typed, word) >= ALIKE_MIN
@@ -87,6 +96,42 @@ pub(super) fn alike(typed: &str, live: impl Iterator<Item = String>) -> Vec<Stri
 fn not_found(noun: &str, name: &str, live: impl Iterator<Item = String>, hint: &str) -> Refusal {
     Refusal {
         did_you_mean: alike(name, live),
-        ..Refusal::new(Code::NotFound, format!("there is no {noun} {name:?}"), hint)
+        ..Refusal::new(Code::NotFound, format!("there is no {noun} {}", shown(name)), hint)
+    }
+}
+
+/// Quotes a typed word, and only its beginning if it is longer than any name.
+fn shown(typed: &str) -> String {
+    if typed.len() <= TYPED_MAX {
+        return format!("{typed:?}");
+    }
+    let beginning: String = typed.chars().take(32).collect();
+    format!("{beginning:?}… ({} bytes; a name has at most {})", typed.len(), Name::LENGTH_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_is_longer_than_any_name_is_not_compared() {
+        let live = || ["b1", "web/b1"].map(str::to_owned).into_iter();
+        assert_eq!(alike("web/b2", live()), ["web/b1"]);
+        let long = "x".repeat(1_000_000);
+        assert_eq!(alike(&long, std::iter::once(long.clone())), Vec::<String>::new());
+        let refusal = not_found("backend", &long, live(), "");
+        assert!(refusal.message.len() < 200, "{}", refusal.message);
+        assert!(refusal.message.contains("1000000 bytes"), "{}", refusal.message);
+    }
+
+    #[test]
+    fn only_so_many_names_are_compared() {
+        let seen = std::cell::Cell::new(0);
+        let live = (0..1_000_000).map(|number| {
+            seen.set(seen.get() + 1);
+            format!("b{number}")
+        });
+        alike("web", live);
+        assert_eq!(seen.get(), CANDIDATES_MAX);
     }
 }

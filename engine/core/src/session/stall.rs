@@ -8,13 +8,13 @@
 //! has vanished. The kernel's own timers (TCP_USER_TIMEOUT) do not tell a closed window from a dead
 //! peer, so none is set (docs/adr/0021).
 
-use weir_proto::reason::Why;
+use weir_proto::reason::{By, Why};
 use weir_proto::snapshot::Keepalive;
 
 use crate::action::{Action, Actions};
 use crate::base::clock::Now;
 use crate::event::{PeerProgress, Side};
-use crate::limits::{STALLED_LOOKS, STALLED_LOOKS_SPAN, UNANSWERED_MIN};
+use crate::limits::{STALLED_LOOKS, STALLED_LOOKS_SPAN, UNANSWERED_MIN, WATCH_AFTER_MS};
 
 use super::Session;
 
@@ -102,10 +102,40 @@ impl Session {
     #[must_use]
     pub fn inspect_again_ms(&self, now: Now, quiescent_after_ms: u32) -> Option<u32> {
         let stuck = self.stuck_ms(now)?;
-        Some(
-            (stuck / STALLED_LOOKS)
-                .clamp(quiescent_after_ms, quiescent_after_ms * STALLED_LOOKS_SPAN),
-        )
+        // The end of a session is most often an acknowledgement away.
+        let least_ms = if self.delivering { WATCH_AFTER_MS } else { quiescent_after_ms };
+        let most_ms = (quiescent_after_ms * STALLED_LOOKS_SPAN).max(least_ms);
+        Some((stuck / STALLED_LOOKS).clamp(least_ms, most_ms))
+    }
+
+    /// Both FINs have been passed on. A close now would leave what is not acknowledged to the
+    /// kernel, which gives it up when *it* has waited long enough, and no figure would show it.
+    pub(super) fn deliver(&mut self, out: &mut Actions) {
+        if !core::mem::replace(&mut self.delivering, true) {
+            let legs = self.legs.map(|leg| leg.expect("both legs are open while relaying"));
+            out.push(Action::InspectPeers { legs, closely: [false; 2] });
+        }
+    }
+
+    /// True if both FINs have been passed on and not all bytes were acknowledged at the last look.
+    #[must_use]
+    pub fn is_delivering(&self) -> bool {
+        self.delivering
+    }
+
+    /// How a session that is delivering ends, if it does: complete once all but a FIN on each side
+    /// is acknowledged, reset by a side whose connection is gone.
+    #[must_use]
+    pub fn delivered(&self, progress: [PeerProgress; 2]) -> Option<(By, Why)> {
+        if !self.delivering {
+            return None;
+        }
+        let gone = Side::BOTH.into_iter().find(|side| progress[*side as usize].closed);
+        if let Some(side) = gone {
+            return Some((side.by(), Why::Reset));
+        }
+        let by = self.ended_first.unwrap_or(Side::Client).by();
+        progress.iter().all(|it| it.unacked <= 1).then_some((by, Why::Complete))
     }
 
     fn stuck_ms(&self, now: Now) -> Option<u32> {

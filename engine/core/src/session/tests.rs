@@ -1,7 +1,7 @@
 //! Tables of events → actions for one session.
 
 use super::*;
-use crate::event::{BufferId, Interest, PipeId, Ready, Receive, SpliceResult};
+use crate::event::{BufferId, Interest, PeerProgress, PipeId, Ready, Receive, SpliceResult};
 use crate::limits::FRUITLESS_MAX;
 
 const ROUTE: Route = Route { listener: 0, pool: 0, backend: Some(0), index: 0 };
@@ -89,8 +89,15 @@ fn a_fin_crosses_after_the_bytes_and_leaves_the_other_direction_alone() {
     play.on(Side::Client, Completion::Sent(9));
     play.expect(&[Action::Release(BufferId(2))]);
     play.on(Side::Backend, Completion::Ended);
+    let legs = [CLIENT, BACKEND];
+    play.expect(&[Action::Finish(CLIENT), Action::InspectPeers { legs, closely: [false; 2] }]);
+    // The client's kernel has not acknowledged the last of the bytes.
+    let waits =
+        |unacked| [unacked, 1].map(|unacked| PeerProgress { unacked, ..Default::default() });
+    assert_eq!(play.session.delivered(waits(2)), None);
+    let (by, why) = play.session.delivered(waits(1)).expect("a FIN may be on its way");
+    play.session.end(by, why, &mut play.out);
     play.expect(&[
-        Action::Finish(CLIENT),
         close(CLIENT, How::Fin),
         close(BACKEND, How::Fin),
         ended(By::Client, During::Relaying, Why::Complete),

@@ -100,6 +100,7 @@ impl TablePlay {
 
     fn on(&mut self, id: SessionId, side: Side, done: Completion) {
         self.table.on_completion(id, side, done, self.now, &mut self.out);
+        self.answer_look(id);
     }
 
     /// The next deadline that asks for more than a look at how the peers stand.

@@ -37,7 +37,11 @@ impl Table {
                 Phase::Connecting(Attempt::Waiting(fault)) => self.retry(id, fault, now, out),
                 Phase::Relaying => {
                     let due = patient_until(session, now).0;
-                    if due <= now || session.inspection_due(now, self.tuning.quiescent_after_ms) {
+                    let quiescent_after_ms = self.tuning.quiescent_after_ms;
+                    if due <= now
+                        || session.is_delivering()
+                        || session.inspection_due(now, quiescent_after_ms)
+                    {
                         session.ask_inspection(now, out);
                     } else {
                         self.attend(id, now, out);
@@ -69,6 +73,9 @@ impl Table {
         for side in Side::BOTH {
             session.inspected(side, progress[side as usize], now);
         }
+        if let Some((by, why)) = session.delivered(progress) {
+            return self.end(id, by, why, now, out);
+        }
         for side in Side::BOTH {
             let silence_ms = keepalive[side as usize].silence_ms();
             let why = session.gives_up(side, progress[side as usize], silence_ms, now);
@@ -89,7 +96,8 @@ impl Table {
         let session = self.sessions.get_mut(id).expect("its deadline has passed");
         let due = patient_until(session, now).0;
         session.unmute(out);
-        let deaf = session.is_half_closed() || session.is_blocked();
+        // Once both FINs have crossed a watch would fire at once; each look sees a reset.
+        let deaf = !session.is_delivering() && (session.is_half_closed() || session.is_blocked());
         let beat_ms = match session.activity(now, self.tuning.quiescent_after_ms, out) {
             // What was sent since the last look may wait.
             Activity::Quiescent if !session.has_unacked() => None,

@@ -255,6 +255,12 @@ impl Kernel {
         if how == How::Fin {
             let over = conn.weir_finished && conn.up.bytes.is_empty();
             let over = over && (conn.up.fin || conn.weir_reset);
+            if over && conn.unacked() > 0 && !conn.weir_reset {
+                return Err(format!(
+                    "connection {id} is closed with {} bytes unread",
+                    conn.unacked()
+                ));
+            }
             return if over { Ok(()) } else { Err(format!("connection {id} is closed too early")) };
         }
         // Before it relays, a session may end for want of a backend.

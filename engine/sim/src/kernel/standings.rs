@@ -21,7 +21,10 @@ impl Kernel {
         self.learn_look(leg, id);
         let conn = &self.net.conns[id];
         let unacked = u32::try_from(conn.unacked()).expect("windows are small");
-        let progress = PeerProgress { unacked, ..PeerProgress::default() };
+        // A FIN counts as a byte, and is acknowledged after all others.
+        let unacked = unacked + u32::from(unacked > 0 && conn.weir_finished);
+        let closed = closely && unacked > 0 && conn.weir_reset;
+        let progress = PeerProgress { unacked, closed, ..PeerProgress::default() };
         match conn.gone {
             _ if !closely || unacked == 0 => progress,
             Some((since, _)) => {

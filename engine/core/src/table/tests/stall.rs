@@ -106,7 +106,7 @@ fn what_was_sent_in_the_meantime_is_no_progress() {
 #[test]
 fn a_peer_that_acknowledges_nothing_has_vanished_a_closed_window_has_not() {
     // Three tries without an answer, and silent for as long as keepalive says (60 s).
-    let dead = PeerProgress { unacked: 1000, silent_ms: 60_000, unanswered: 3 };
+    let dead = PeerProgress { unacked: 1000, silent_ms: 60_000, unanswered: 3, closed: false };
     let (mut play, id) = sent(3_600_000, None);
     play.progress = [dead, PeerProgress::default()];
     let after = ends_after(&mut play, id, 120_000).expect("it is given up");
@@ -168,4 +168,53 @@ fn the_reason_that_nobody_else_hears_is_told() {
         play.on(id, Side::Backend, Completion::ReceiveFailed(errno));
         assert_eq!(reason(&play, id), (By::Backend, why), "{errno:?}");
     }
+}
+
+/// Both FINs have crossed, and the client has not acknowledged all that was sent to it.
+fn delivering(stalled_ms: u64) -> (TablePlay, SessionId) {
+    let (mut play, id) = sent(2_000, Some(stalled_ms));
+    play.progress = waits(500, 1);
+    for side in Side::BOTH {
+        play.on(id, side, Completion::Ended);
+    }
+    play.out.clear();
+    (play, id)
+}
+
+#[test]
+fn a_session_is_complete_when_its_last_bytes_are_acknowledged_and_not_before() {
+    let (mut play, id) = delivering(3_600_000);
+    for _ in 0..1_000 {
+        play.now = play.now.plus_millis(8);
+        assert_eq!(play.on_time(), None, "its idle and half-close timeouts do not run");
+    }
+    assert!(play.table.session(id).is_some(), "8 s later");
+    play.progress = waits(1, 0);
+    while play.table.session(id).is_some() {
+        play.now = play.now.plus_millis(8);
+        play.on_time();
+    }
+    let fin = Action::Close { leg: CLIENT, how: How::Fin };
+    assert!(play.out.as_slice().contains(&fin), "{:?}", play.out);
+}
+
+#[test]
+fn last_bytes_that_are_never_taken_end_the_session_for_its_true_reason() {
+    let ends_of = |mut play: TablePlay, id| {
+        for _ in 0..2_000 {
+            play.now = play.now.plus_millis(8);
+            if play.on_time().is_some() {
+                let free = play.out.as_slice().last().copied();
+                let Some(Action::Free(reason)) = free else { panic!("{free:?}") };
+                assert!(play.table.session(id).is_none());
+                return (reason.by, reason.why);
+            }
+        }
+        panic!("it goes on for ever");
+    };
+    let (play, id) = delivering(5_000);
+    assert_eq!(ends_of(play, id), (By::Client, Why::Stalled));
+    let (mut play, id) = delivering(3_600_000);
+    play.progress[0].closed = true;
+    assert_eq!(ends_of(play, id), (By::Client, Why::Reset));
 }
