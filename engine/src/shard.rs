@@ -219,7 +219,7 @@ impl<I: Io> Shard<I> {
         let leg = session.and_then(|session| session.leg(Side::Backend));
         let backend = session.and_then(|session| session.route.backend);
         if let (Some(leg), Some(backend)) = (leg, backend) {
-            let backend = &self.table.view().backends()[backend as usize];
+            let backend = &self.table.view().backends()[backend.index()];
             let (address, may_be_weir) = (backend.address, backend.may_be_weir);
             let leads_back = may_be_weir && self.io.stays_here(leg);
             if leads_back || self.io.has_met_itself(leg, &address) {

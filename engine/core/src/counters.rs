@@ -12,6 +12,7 @@ use weir_proto::stats::{
     BackendStats, DURATION_MAX_US, ListenerStats, PoolStats, Reject, ShardStats,
 };
 
+use crate::slot::{BackendSlot, ListenerSlot, PoolSlot};
 use crate::view::View;
 
 /// The counters of one shard.
@@ -89,69 +90,69 @@ impl ShardCounters {
         &mut self.current.counts
     }
 
-    pub fn accepted(&mut self, listener: u16) {
-        self.current.listeners[usize::from(listener)].counts.accepted += 1;
+    pub fn accepted(&mut self, listener: ListenerSlot) {
+        self.current.listeners[listener.index()].counts.accepted += 1;
     }
 
-    pub fn rejected(&mut self, listener: u16, why: Reject) {
-        self.current.listeners[usize::from(listener)].counts.rejected[why as usize] += 1;
+    pub fn rejected(&mut self, listener: ListenerSlot, why: Reject) {
+        self.current.listeners[listener.index()].counts.rejected[why as usize] += 1;
     }
 
-    pub fn picked(&mut self, pool: u16, is_retry: bool) {
-        let pool = &mut self.current.pools[usize::from(pool)];
+    pub fn picked(&mut self, pool: PoolSlot, is_retry: bool) {
+        let pool = &mut self.current.pools[pool.index()];
         pool.counts.picks += 1;
         pool.counts.retries += u64::from(is_retry);
     }
 
-    pub fn no_backend(&mut self, pool: u16) {
-        self.current.pools[usize::from(pool)].counts.no_backend += 1;
+    pub fn no_backend(&mut self, pool: PoolSlot) {
+        self.current.pools[pool.index()].counts.no_backend += 1;
     }
 
     /// A retry has to wait for its turn.
-    pub fn retry_waits(&mut self, pool: u16) {
-        self.current.pools[usize::from(pool)].counts.retry_budget_exhausted += 1;
+    pub fn retry_waits(&mut self, pool: PoolSlot) {
+        self.current.pools[pool.index()].counts.retry_budget_exhausted += 1;
     }
 
     /// A backend of this pool was not ejected, because too few would have been left.
-    pub fn spared(&mut self, pool: u16) {
-        self.current.pools[usize::from(pool)].counts.ejections_refused += 1;
+    pub fn spared(&mut self, pool: PoolSlot) {
+        self.current.pools[pool.index()].counts.ejections_refused += 1;
     }
 
-    pub fn connect_failed(&mut self, backend: u32, fault: ConnectFault) {
-        self.current.backends[backend as usize].counts.connect_failures[fault as usize] += 1;
+    pub fn connect_failed(&mut self, backend: BackendSlot, fault: ConnectFault) {
+        self.current.backends[backend.index()].counts.connect_failures[fault as usize] += 1;
     }
 
     /// A backend has closed or reset a session before it had sent a byte.
-    pub fn closed_early(&mut self, backend: u32) {
-        self.current.backends[backend as usize].counts.early_closes += 1;
+    pub fn closed_early(&mut self, backend: BackendSlot) {
+        self.current.backends[backend.index()].counts.early_closes += 1;
     }
 
-    pub fn connected(&mut self, pool: u16, backend: u32, took_us: u64) {
-        self.current.backends[backend as usize].counts.sessions += 1;
-        let pool = &mut self.current.pools[usize::from(pool)];
+    pub fn connected(&mut self, pool: PoolSlot, backend: BackendSlot, took_us: u64) {
+        self.current.backends[backend.index()].counts.sessions += 1;
+        let pool = &mut self.current.pools[pool.index()];
         pool.connect.saturating_record(clamp(took_us));
         pool.connect_sum_us += took_us;
     }
 
-    pub fn first_byte(&mut self, pool: u16, took_us: u64) {
-        let pool = &mut self.current.pools[usize::from(pool)];
+    pub fn first_byte(&mut self, pool: PoolSlot, took_us: u64) {
+        let pool = &mut self.current.pools[pool.index()];
         pool.first_byte.saturating_record(clamp(took_us));
         pool.first_byte_sum_us += took_us;
     }
 
-    pub fn ended(&mut self, pool: u16, reason: usize, took_us: u64) {
+    pub fn ended(&mut self, pool: PoolSlot, reason: usize, took_us: u64) {
         self.current.ends[reason] += 1;
-        let pool = &mut self.current.pools[usize::from(pool)];
+        let pool = &mut self.current.pools[pool.index()];
         pool.session.saturating_record(clamp(took_us));
         pool.session_sum_us += took_us;
     }
 
-    pub fn received(&mut self, backend: u32, bytes: u32) {
-        self.current.backends[backend as usize].counts.received_bytes += u64::from(bytes);
+    pub fn received(&mut self, backend: BackendSlot, bytes: u32) {
+        self.current.backends[backend.index()].counts.received_bytes += u64::from(bytes);
     }
 
-    pub fn sent(&mut self, backend: u32, bytes: u32) {
-        self.current.backends[backend as usize].counts.sent_bytes += u64::from(bytes);
+    pub fn sent(&mut self, backend: BackendSlot, bytes: u32) {
+        self.current.backends[backend.index()].counts.sent_bytes += u64::from(bytes);
     }
 }
 

@@ -10,6 +10,7 @@
 //! | one direction: queue, backpressure, end of stream | [`flow`] |
 //! | this shard's part of a limit that all share | [`lease`] |
 //! | what this shard knows of listeners, pools, backends | [`view`] |
+//! | slots and indices as types | [`slot`] |
 //! | how a pool picks | [`pick`] |
 //! | is a backend up | [`health`] |
 //! | what is counted | [`counters`] |
@@ -32,6 +33,7 @@ pub mod lease;
 pub mod limits;
 pub mod pick;
 pub mod session;
+pub mod slot;
 pub mod table;
 pub mod view;
 pub mod wait_queue;

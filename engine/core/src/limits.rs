@@ -70,8 +70,7 @@ pub const MOVE_BYTES_MAX: u32 = 1024 * 1024;
 pub const MOVE_BYTES_BESIDE: u32 = 64 * 1024;
 pub const BESIDE_MS: u32 = 2;
 
-/// Sessions of one shard: a slot has 24 bits in a token.
-pub const SLOTS_MAX: u32 = 1 << 24;
+pub use crate::base::slab::SLOTS_MAX;
 
 /// Operations of one session at the kernel's: on each side a receive, a send, a cancel for each,
 /// and the cancel of a receive that was parked, which may answer late; and the cancel of a connect

@@ -26,6 +26,7 @@ use siphasher::sip::{SipHasher13, SipHasher24};
 use weir_proto::spec::Strategy;
 
 use crate::base::prng::Prng;
+use crate::slot::MemberIndex;
 use maglev::Maglev;
 use random::Random;
 use turns::Turns;
@@ -62,17 +63,17 @@ pub const TRIED_MAX: usize = 4;
 /// Indices of the backends that this session could not connect to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tried {
-    indices: [u16; TRIED_MAX],
+    indices: [MemberIndex; TRIED_MAX],
     len: u8,
 }
 
 impl Tried {
-    pub const NONE: Tried = Tried { indices: [0; TRIED_MAX], len: 0 };
+    pub const NONE: Tried = Tried { indices: [MemberIndex::FIRST; TRIED_MAX], len: 0 };
 
     /// # Panics
     /// If it holds [`TRIED_MAX`] others already; a pool's attempts are bounded below that.
-    pub fn add(&mut self, index: u16) {
-        if !self.contains(usize::from(index)) {
+    pub fn add(&mut self, index: MemberIndex) {
+        if !self.contains(index.index()) {
             assert!(self.len() < TRIED_MAX, "more backends tried than attempts are allowed");
             self.indices[self.len()] = index;
             self.len += 1;
@@ -81,7 +82,7 @@ impl Tried {
 
     #[must_use]
     pub fn contains(&self, index: usize) -> bool {
-        self.indices[..self.len()].iter().any(|&tried| usize::from(tried) == index)
+        self.indices[..self.len()].iter().any(|tried| tried.index() == index)
     }
 
     #[must_use]

@@ -24,6 +24,7 @@ use crate::base::clock::{Now, ShortStamp, Stamp};
 use crate::event::{Chunk, Completion, Errno, Leg, Side};
 use crate::flow::{Flow, Next, Pipe, Sink, Source};
 use crate::pick::Tried;
+use crate::slot::{BackendSlot, ListenerSlot, MemberIndex, PoolSlot};
 
 pub use bulk::SpliceRequest;
 pub use starved::Resumed;
@@ -69,12 +70,12 @@ pub enum Step {
 /// Where a session came from and goes to, as slots of the view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
-    pub listener: u16,
-    pub pool: u16,
+    pub listener: ListenerSlot,
+    pub pool: PoolSlot,
     /// The backend that counts it; `None` between two attempts.
-    pub backend: Option<u32>,
+    pub backend: Option<BackendSlot>,
     /// The backend's index in its pool when it was picked.
-    pub index: u16,
+    pub index: MemberIndex,
 }
 
 /// One accepted client with its chosen backend.

@@ -29,7 +29,8 @@ use crate::event::{Completion, Leg, Side};
 use crate::lease::Lease;
 use crate::limits::{EJECTIONS_MAX, TICK_MS, Tuning};
 use crate::session::{Route, Session, Step};
-use crate::view::View;
+use crate::slot::{ListenerSlot, MemberIndex};
+use crate::view::{CountedConnect, View};
 use crate::wait_queue::WaitQueue;
 
 pub use crate::base::slab::Key as SessionId;
@@ -126,12 +127,12 @@ impl Table {
 
     /// How many more sessions this listener may have on this shard.
     #[must_use]
-    pub fn room(&self, listener: u16) -> u32 {
-        self.view.listeners()[usize::from(listener)].room()
+    pub fn room(&self, listener: ListenerSlot) -> u32 {
+        self.view.listeners()[listener.index()].room()
     }
 
     /// The lease of a listener that has a limit, with the sessions that use it.
-    pub fn lease(&mut self, listener: u16) -> Option<(&mut Lease, u32)> {
+    pub fn lease(&mut self, listener: ListenerSlot) -> Option<(&mut Lease, u32)> {
         self.view.lease(listener)
     }
 
@@ -160,9 +161,9 @@ impl Table {
 
     /// True if the listener's pool picks by the client's address.
     #[must_use]
-    pub fn wants_client_key(&self, listener: u16) -> bool {
-        let pool = self.view.listeners()[usize::from(listener)].pool;
-        self.view.pools()[usize::from(pool)].strategy() == Strategy::Maglev
+    pub fn wants_client_key(&self, listener: ListenerSlot) -> bool {
+        let pool = self.view.listeners()[listener.index()].pool;
+        self.view.pools()[pool.index()].strategy() == Strategy::Maglev
     }
 
     /// Uses a new snapshot from now on. Sessions keep their backend.
@@ -198,14 +199,14 @@ impl Table {
     pub fn accept(
         &mut self,
         client: Leg,
-        listener: u16,
+        listener: ListenerSlot,
         client_key: u64,
         now: Now,
         out: &mut Actions,
     ) -> Option<SessionId> {
-        let pool = self.view.listeners()[usize::from(listener)].pool;
-        let view = &self.view.pools()[usize::from(pool)];
-        let route = Route { listener, pool, backend: None, index: 0 };
+        let pool = self.view.listeners()[listener.index()].pool;
+        let view = &self.view.pools()[pool.index()];
+        let route = Route { listener, pool, backend: None, index: MemberIndex::FIRST };
         let mut session = Session::new(client, route, client_key, now);
         session.attempts_left = view.retry.attempts;
         session.idle_ms = view.timeouts.idle_ms;
@@ -215,7 +216,7 @@ impl Table {
         session.multishot_bytes = self.tuning.multishot_bytes;
         let id = self.sessions.insert(session)?;
         self.counters.accepted(listener);
-        self.view.count_session(listener, pool, true);
+        self.view.session_opened(listener, pool);
         self.try_backend(id, None, now, out);
         Some(id)
     }
@@ -239,7 +240,8 @@ impl Table {
             (Step::Connected, Some(backend)) => {
                 self.counters.connected(pool, backend, now.micros_since(session.moved_at));
                 let is_retry = session.counted_retry.take().expect("it was connecting");
-                self.view.connect_ends(pool, (backend, is_retry), true, now);
+                let connect = CountedConnect { pool, backend, is_retry };
+                self.view.connect_succeeded(connect, now);
                 session.moved_at = now;
                 self.wheel.schedule(
                     id.slot,
@@ -310,7 +312,7 @@ impl Table {
             sweep.next_slot = slot + 1;
             let Some(id) = self.sessions.at(slot) else { continue };
             let session = self.sessions.get(id).expect("the slot is occupied");
-            let on = session.route.backend.map(|slot| self.view.backends()[slot as usize].id);
+            let on = session.route.backend.map(|slot| self.view.backends()[slot.index()].id);
             if backend.is_none() || backend == on {
                 self.end(id, By::Operator, why, now, out);
                 return Some(id);
@@ -353,17 +355,17 @@ impl Table {
         }
         let Route { listener, pool, backend, .. } = session.route;
         if let Some(backend) = backend {
-            self.view.count(backend, false);
+            self.view.session_released(backend);
             if session.is_early_close(reason) {
                 self.counters.closed_early(backend);
             }
             if let Some(is_retry) = session.counted_retry {
-                self.view.connect_ends(pool, (backend, is_retry), false, now);
+                self.view.connect_abandoned(CountedConnect { pool, backend, is_retry });
             }
         }
-        self.view.count_session(listener, pool, false);
+        self.view.session_closed(listener, pool);
         if session.counted_stalled {
-            self.view.count_stalled(pool, false);
+            self.view.stall_ends(pool);
         }
         self.counters.ended(pool, reason.index(), now.micros_since(session.accepted_at));
     }

@@ -21,9 +21,10 @@ use crate::base::clock::Now;
 use crate::base::prng::Prng;
 use crate::lease::Lease;
 use crate::pick::{Candidate, Picker, identity};
+use crate::slot::{BackendSlot, ListenerSlot, MemberIndex, PoolSlot};
 use slots::Slots;
 
-pub use connects::MayRetry;
+pub use connects::{CountedConnect, MayRetry};
 pub use figures::Figures;
 pub use health::{FAILURES_IN_A_ROW_MAX, Verdict};
 
@@ -32,7 +33,7 @@ pub use health::{FAILURES_IN_A_ROW_MAX, Verdict};
 pub struct ListenerView {
     pub id: ListenerId,
     /// Slot of its pool.
-    pub pool: u16,
+    pub pool: PoolSlot,
     /// The most sessions on all shards; `None` is no limit.
     sessions_max: Option<u32>,
     /// This shard's part of it.
@@ -62,10 +63,10 @@ pub struct PoolView {
     panic: bool,
     /// Indices of the backends that may have recovered or got stuck lately, in rising order: picks
     /// look at them one by one. Has room for all.
-    unsteady: Vec<u16>,
+    unsteady: Vec<MemberIndex>,
     picker: Picker,
     /// Slots of the backends, in the order of the picker's candidates.
-    slots: Vec<u32>,
+    slots: Vec<BackendSlot>,
     present: bool,
 }
 
@@ -93,15 +94,15 @@ pub struct BackendView {
     stuck_since: Option<Now>,
     /// Since when its share grows (*slow start*), until it has all of it.
     ramps_since: Option<Now>,
-    /// Pool slot and index there; `None` once it is removed.
-    place: Option<(u16, u16)>,
+    /// Its pool and its place there; `None` once it is removed.
+    place: Option<(PoolSlot, MemberIndex)>,
 }
 
 /// A picked backend: its slot, and its index in the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Picked {
-    pub backend: u32,
-    pub index: u16,
+    pub backend: BackendSlot,
+    pub index: MemberIndex,
 }
 
 /// The whole view of one shard.
@@ -112,7 +113,7 @@ pub struct View {
     pools: Vec<PoolView>,
     backends: Vec<BackendView>,
     /// Their slots, in the order of the ids.
-    by_id: Vec<usize>,
+    by_id: Vec<BackendSlot>,
 }
 
 impl Default for View {
@@ -149,21 +150,21 @@ impl View {
     pub fn picked_by_old_figures(&self) -> Option<BackendId> {
         let stale = |backend: &&BackendView| {
             let Some((pool, index)) = backend.place else { return false };
-            let (pool, index) = (&self.pools[usize::from(pool)], usize::from(index));
-            let candidate = &pool.picker.candidates()[index];
+            let pool = &self.pools[pool.index()];
+            let candidate = &pool.picker.candidates()[index.index()];
             let figures = (candidate.load, candidate.usable);
             let fresh = figures == (backend.load(), backend.is_usable(pool.panic));
-            let index16 = u16::try_from(index).unwrap_or(u16::MAX);
-            let overlooked = backend.is_unsteady() && !pool.unsteady.contains(&index16);
-            !fresh || overlooked || !pool.picker.is_fresh(index)
+            let overlooked = backend.is_unsteady() && !pool.unsteady.contains(&index);
+            !fresh || overlooked || !pool.picker.is_fresh(index.index())
         };
         self.backends.iter().find(stale).map(|backend| backend.id)
     }
 
     /// The slot of that backend, if it is known here.
     #[must_use]
-    pub fn backend_slot(&self, id: BackendId) -> Option<usize> {
-        let at = self.by_id.binary_search_by_key(&id, |&slot| self.backends[slot].id).ok()?;
+    pub fn backend_slot(&self, id: BackendId) -> Option<BackendSlot> {
+        let id_of = |slot: &BackendSlot| self.backends[slot.index()].id;
+        let at = self.by_id.binary_search_by_key(&id, id_of).ok()?;
         Some(self.by_id[at])
     }
 
@@ -177,16 +178,15 @@ impl View {
         let wildcards = snapshot.wildcard_binds();
         let mut pools = Vec::with_capacity(snapshot.pools.len());
         for pool in &snapshot.pools {
-            let slot = pool_slots.take(pool.id);
-            let slot16 = u16::try_from(slot).expect("snapshots have at most POOLS_MAX pools");
-            let backends = self.adopt_backends((pool, slot16), &wildcards, &mut backend_slots, now);
-            self.adopt_pool(pool, slot, backends, prng);
+            let slot = PoolSlot::at(pool_slots.take(pool.id));
+            let members = self.adopt_backends(pool, slot, &wildcards, &mut backend_slots, now);
+            self.adopt_pool(pool, slot, members, prng);
             self.recompute_eligibility(slot);
-            pools.push(slot16);
+            pools.push(slot);
         }
         self.by_id.clear();
-        self.by_id.extend(0..self.backends.len());
-        self.by_id.sort_unstable_by_key(|&slot| self.backends[slot].id);
+        self.by_id.extend((0..self.backends.len()).map(BackendSlot::at));
+        self.by_id.sort_unstable_by_key(|slot| self.backends[slot.index()].id);
         let listener_ids = snapshot.listeners.iter().map(|listener| listener.id);
         let mut listener_slots = Slots::new(&mut self.listeners, listener_ids);
         for listener in &snapshot.listeners {
@@ -201,9 +201,9 @@ impl View {
 
     /// The slot of that listener, if it is in the snapshot.
     #[must_use]
-    pub fn listener_slot(&self, id: ListenerId) -> Option<u16> {
+    pub fn listener_slot(&self, id: ListenerId) -> Option<ListenerSlot> {
         let slot = self.listeners.iter().position(|view| view.present && view.id == id)?;
-        u16::try_from(slot).ok()
+        Some(ListenerSlot::at(slot))
     }
 
     /// The leases of the listeners that are in the snapshot.
@@ -213,19 +213,20 @@ impl View {
     }
 
     /// The lease of one listener, with the sessions that use it.
-    pub fn lease(&mut self, listener: u16) -> Option<(&mut Lease, u32)> {
-        let view = &mut self.listeners[usize::from(listener)];
+    pub fn lease(&mut self, listener: ListenerSlot) -> Option<(&mut Lease, u32)> {
+        let view = &mut self.listeners[listener.index()];
         Some((view.lease.as_mut()?, view.sessions))
     }
 
     /// Gives each backend of `pool` its slot; the slots are in the order of the pool.
     fn adopt_backends(
         &mut self,
-        (pool, pool_slot): (&Pool, u16),
+        pool: &Pool,
+        pool_slot: PoolSlot,
         wildcards: &[SocketAddr],
         slots: &mut Slots<BackendId>,
         now: Now,
-    ) -> Vec<u32> {
+    ) -> Vec<BackendSlot> {
         let taken: Vec<usize> = pool.backends.iter().map(|it| slots.take(it.id)).collect();
         let was_member = |(backend, slot): (&Backend, &usize)| {
             self.backends.get(*slot).is_some_and(|old| old.id == backend.id && old.is_member)
@@ -233,7 +234,7 @@ impl View {
         // Of the first ones none has a full share that another would have to grow into.
         let mut both = pool.backends.iter().zip(&taken);
         let serves = both.any(|it| it.0.is_member() && was_member(it));
-        let adopt = |(index, (backend, slot)): (u16, (&Backend, usize))| {
+        let adopt = |(index, (backend, slot)): (usize, (&Backend, usize))| {
             let before = self.backends.get(slot).filter(|old| old.id == backend.id);
             let was_member = before.is_some_and(|old| old.is_member);
             let begins = serves && backend.is_member() && !was_member;
@@ -250,20 +251,26 @@ impl View {
                 waiting: before.map_or(0, |old| old.waiting),
                 stuck_since: before.and_then(|old| old.stuck_since),
                 ramps_since: if begins { Some(now) } else { before.and_then(|it| it.ramps_since) },
-                place: Some((pool_slot, index)),
+                place: Some((pool_slot, MemberIndex::at(index))),
             };
             match self.backends.get_mut(slot) {
                 Some(old) => *old = view,
                 None => self.backends.push(view),
             }
-            u32::try_from(slot).expect("snapshots are bounded")
+            BackendSlot::at(slot)
         };
         (0..).zip(pool.backends.iter().zip(taken)).map(adopt).collect()
     }
 
-    fn adopt_pool(&mut self, pool: &Pool, slot: usize, slots: Vec<u32>, prng: &mut Prng) {
-        let candidate = |(backend, slot): (&Backend, &u32)| {
-            let view = &self.backends[*slot as usize];
+    fn adopt_pool(
+        &mut self,
+        pool: &Pool,
+        slot: PoolSlot,
+        slots: Vec<BackendSlot>,
+        prng: &mut Prng,
+    ) {
+        let candidate = |(backend, slot): (&Backend, &BackendSlot)| {
+            let view = &self.backends[slot.index()];
             Candidate {
                 identity: identity(backend.name.as_str()),
                 weight: backend.weight,
@@ -273,7 +280,7 @@ impl View {
         };
         let candidates: Vec<Candidate> = pool.backends.iter().zip(&slots).map(candidate).collect();
         let unsteady = self.unsteady(&slots);
-        let place = self.pools.get_mut(slot);
+        let place = self.pools.get_mut(slot.index());
         let slow_start_ms = u32::try_from(pool.health.slow_start.millis).unwrap_or(u32::MAX);
         let before = place.as_ref();
         let (sessions, connecting, retrying) =
@@ -310,7 +317,7 @@ impl View {
             slots,
             present: true,
         };
-        match self.pools.get_mut(slot) {
+        match self.pools.get_mut(slot.index()) {
             Some(old) => *old = view,
             None => self.pools.push(view),
         }
@@ -319,46 +326,57 @@ impl View {
     /// Control says how many sessions the other shards hold on a backend.
     pub fn set_remote_sessions(&mut self, id: BackendId, sessions: u32) {
         if let Some(slot) = self.backend_slot(id) {
-            self.backends[slot].remote_sessions = sessions;
+            self.backends[slot.index()].remote_sessions = sessions;
             self.refresh_load(slot);
         }
     }
 
-    /// A session is on its way to `backend`, or comes back from it (`begins` is false).
-    pub fn count(&mut self, backend: u32, begins: bool) {
-        let slot = backend as usize;
-        let sessions = &mut self.backends[slot].sessions;
-        *sessions = if begins { *sessions + 1 } else { *sessions - 1 };
-        self.refresh_load(slot);
+    /// A session is assigned to `backend`: it counts as load from now on, connecting or not.
+    pub fn session_assigned(&mut self, backend: BackendSlot) {
+        self.backends[backend.index()].sessions += 1;
+        self.refresh_load(backend);
     }
 
-    /// A session of this listener and pool begins, or is over.
-    pub fn count_session(&mut self, listener: u16, pool: u16, begins: bool) {
-        let listener = &mut self.listeners[usize::from(listener)].sessions;
-        let pool = &mut self.pools[usize::from(pool)].sessions;
-        for sessions in [listener, pool] {
-            *sessions = if begins { *sessions + 1 } else { *sessions - 1 };
-        }
+    /// A session that was assigned to `backend` has left it.
+    pub fn session_released(&mut self, backend: BackendSlot) {
+        self.backends[backend.index()].sessions -= 1;
+        self.refresh_load(backend);
     }
 
-    /// A session of this pool stalls, or goes on.
-    pub fn count_stalled(&mut self, pool: u16, stalls: bool) {
-        let stalled = &mut self.pools[usize::from(pool)].stalled;
-        *stalled = if stalls { *stalled + 1 } else { *stalled - 1 };
+    /// A session of this listener and pool begins.
+    pub fn session_opened(&mut self, listener: ListenerSlot, pool: PoolSlot) {
+        self.listeners[listener.index()].sessions += 1;
+        self.pools[pool.index()].sessions += 1;
     }
 
-    fn refresh_load(&mut self, slot: usize) {
-        let backend = &self.backends[slot];
+    /// A session of this listener and pool is over.
+    pub fn session_closed(&mut self, listener: ListenerSlot, pool: PoolSlot) {
+        self.listeners[listener.index()].sessions -= 1;
+        self.pools[pool.index()].sessions -= 1;
+    }
+
+    /// A session of this pool has a side that takes nothing.
+    pub fn stall_begins(&mut self, pool: PoolSlot) {
+        self.pools[pool.index()].stalled += 1;
+    }
+
+    /// A session of this pool goes on after a stall, or is over.
+    pub fn stall_ends(&mut self, pool: PoolSlot) {
+        self.pools[pool.index()].stalled -= 1;
+    }
+
+    fn refresh_load(&mut self, slot: BackendSlot) {
+        let backend = &self.backends[slot.index()];
         if let Some((pool, index)) = backend.place {
-            let picker = &mut self.pools[usize::from(pool)].picker;
-            picker.change(usize::from(index), |candidate| candidate.load = backend.load());
+            let picker = &mut self.pools[pool.index()].picker;
+            picker.change(index.index(), |candidate| candidate.load = backend.load());
         }
     }
 }
 
 impl ListenerView {
     /// The view of a listener whose slot was `old`'s.
-    fn new(listener: &Listener, pool: u16, old: Option<&ListenerView>) -> ListenerView {
+    fn new(listener: &Listener, pool: PoolSlot, old: Option<&ListenerView>) -> ListenerView {
         let sessions = old.map_or(0, |old| old.sessions);
         let before = old.filter(|old| old.id == listener.id);
         let lease = listener.max_sessions.map(|most| {

@@ -445,7 +445,7 @@ impl Ledger {
             return Ok(());
         }
         for (id, session) in table.iter() {
-            let on = session.route.backend.map(|slot| table.view().backends()[slot as usize].id);
+            let on = session.route.backend.map(|slot| table.view().backends()[slot.index()].id);
             // Whoever came after the kill in this turn is not meant.
             let came_later = session.accepted_at.nanos == self.now;
             let is_cut = cuts.iter().any(|cut| cut.is_none() || *cut == on);

@@ -33,7 +33,7 @@ pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
         // Later in the same moment the pool may have got another bound: it is not for this one.
         if session.counted_retry == Some(true) && retry.0 == now && note.retry != retry {
             note.retry = retry;
-            let pool = &table.view().pools()[usize::from(session.route.pool)];
+            let pool = &table.view().pools()[session.route.pool.index()];
             note.retry_due = session.accepted_at.plus_millis(pool.retry.within_ms).nanos;
         }
         if abandoned && note.abandoned_at == 0 {
@@ -136,15 +136,15 @@ fn check_counts(table: &Table) -> Result<(), String> {
     let mut connects = vec![(0, 0); pools.len()];
     let mut waiting = backends.clone();
     for (_, session) in table.iter() {
-        listeners[usize::from(session.route.listener)] += 1;
-        pools[usize::from(session.route.pool)] += 1;
+        listeners[session.route.listener.index()] += 1;
+        pools[session.route.pool.index()] += 1;
         if let Some(backend) = session.route.backend {
-            backends[backend as usize] += 1;
+            backends[backend.index()] += 1;
         }
         if let (Some(is_retry), Some(backend)) = (session.counted_retry, session.route.backend) {
-            let (all, retries) = &mut connects[usize::from(session.route.pool)];
+            let (all, retries) = &mut connects[session.route.pool.index()];
             (*all, *retries) = (*all + 1, *retries + u32::from(is_retry));
-            waiting[backend as usize] += 1;
+            waiting[backend.index()] += 1;
         }
     }
     let counted: Vec<u32> = view.listeners().iter().map(|row| row.sessions).collect();
@@ -158,7 +158,7 @@ fn check_counts(table: &Table) -> Result<(), String> {
     let stalls = |session: &Session| session.phase() == Phase::Relaying && session.is_blocked();
     let mut stalled = vec![0; view.pools().len()];
     for (_, session) in table.iter().filter(|(_, session)| stalls(session)) {
-        stalled[usize::from(session.route.pool)] += 1;
+        stalled[session.route.pool.index()] += 1;
     }
     let counted: Vec<u32> = view.pools().iter().map(|row| row.stalled).collect();
     if counted != stalled {
@@ -218,7 +218,7 @@ fn check_deadline(
     kernel: &Kernel,
 ) -> Result<(), String> {
     let now = Now::from_nanos(kernel.now);
-    let pool = &table.view().pools()[usize::from(session.route.pool)];
+    let pool = &table.view().pools()[session.route.pool.index()];
     let wait_ms = match session.phase() {
         // A pool may have got another timeout since the connect began.
         Phase::Connecting(Attempt::Trying) => pool.timeouts.connect_ms,
@@ -323,7 +323,7 @@ fn check_patience(
     // a FIN; later ones take longer.
     let look_ms = quiescent_after_ms * (STALLED_LOOKS_SPAN + 1) + WATCH_AFTER_MS + 2 * TICK_MS;
     let looks = Now::from_nanos(kernel.now).plus_millis(look_ms).nanos;
-    let pool = &table.view().pools()[usize::from(session.route.pool)];
+    let pool = &table.view().pools()[session.route.pool.index()];
     // Three retransmissions have gone unanswered by then.
     let silence_ms = pool.keepalive.silence_ms().max(1_500);
     for (conn, seen_at) in kernel.stuck(note) {

@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use weir_core::action::How;
 use weir_core::base::clock::Now;
 use weir_core::event::{Interest, Leg};
+use weir_core::slot::ListenerSlot;
 use weir_proto::ids::ListenerId;
 use weir_proto::order::{ListenerSocket, Report};
 use weir_proto::snapshot::Snapshot;
@@ -40,7 +41,7 @@ struct Socket {
     /// Whose clients come out of it, and the slot of that one. When the address is gone this is the
     /// listener that had it last: it takes those that come late, if it is open.
     listener: ListenerId,
-    slot: Option<u16>,
+    slot: Option<ListenerSlot>,
     /// Accepts at the kernel's.
     armed: u32,
     /// Cancels that have not answered.
@@ -270,7 +271,7 @@ impl<I: Io> Shard<I> {
         self.io.close(leg, How::Reset);
         let rows = self.table.view().listeners();
         let slot = rows.iter().position(|row| row.id == listener);
-        if let Some(slot) = slot.and_then(|slot| u16::try_from(slot).ok()) {
+        if let Some(slot) = slot.map(ListenerSlot::at) {
             self.table.counters().rejected(slot, Reject::Closing);
         }
     }
@@ -293,7 +294,7 @@ impl<I: Io> Shard<I> {
 
     /// What counts is the listener, not the socket: one that a watchdog has shut, or that another
     /// one follows, may have had a client before.
-    fn is_open(&self, listener: u16) -> bool {
-        !self.draining && self.table.view().listeners()[usize::from(listener)].accepting
+    fn is_open(&self, listener: ListenerSlot) -> bool {
+        !self.draining && self.table.view().listeners()[listener.index()].accepting
     }
 }

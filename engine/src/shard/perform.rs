@@ -2,6 +2,7 @@
 
 use weir_core::action::{Action, Pending};
 use weir_core::event::{Leg, Side};
+use weir_core::slot::BackendSlot;
 use weir_core::table::SessionId;
 use weir_proto::reason::{By, ConnectFault, Why};
 
@@ -65,14 +66,14 @@ impl<I: Io> Shard<I> {
         self.table.promoted(id, from, pipe, self.now, out);
     }
 
-    fn connect(&mut self, id: SessionId, backend: u32) {
+    fn connect(&mut self, id: SessionId, backend: BackendSlot) {
         // Whoever has left in the backlog, or since the last try, gets no backend.
         let session = self.table.session(id).expect("it was told to connect");
         if session.leg(Side::Client).is_some_and(|client| self.io.is_gone(client)) {
             let out = &mut self.actions;
             return self.table.end(id, By::Client, Why::Reset, self.now, out);
         }
-        let address = self.table.view().backends()[backend as usize].address;
+        let address = self.table.view().backends()[backend.index()].address;
         match self.io.open(&address) {
             Ok(leg) => {
                 self.table.connect_started(id, leg, self.now);

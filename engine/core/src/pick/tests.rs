@@ -55,14 +55,14 @@ fn pool_and_tried() -> impl Generator<Value = (Vec<Candidate>, Tried)> {
             load,
             usable,
         });
-    let tried = prop::collection::vec(0..60_u16, 0..=TRIED_MAX);
+    let tried = prop::collection::vec(0..60_usize, 0..=TRIED_MAX);
     let pool = prop_oneof![
         prop::collection::vec(candidate.clone(), 0..5),
         prop::collection::vec(candidate, 0..60),
     ];
     (pool, tried).prop_map(|(pool, indices)| {
         let mut tried = Tried::NONE;
-        indices.into_iter().for_each(|index| tried.add(index));
+        indices.into_iter().for_each(|index| tried.add(MemberIndex::at(index)));
         (pool, tried)
     })
 }
@@ -132,7 +132,7 @@ fn tried_ones_are_remembered_once() {
     let mut tried = Tried::NONE;
     for index in [7, 0, 7, 1023] {
         assert!(!tried.contains(5));
-        tried.add(index);
+        tried.add(MemberIndex::at(index));
     }
     assert_eq!(tried.len(), 3);
     assert!([0, 7, 1023].into_iter().all(|index| tried.contains(index)));

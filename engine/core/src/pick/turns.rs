@@ -174,8 +174,8 @@ impl Turns {
         }
         // They stand aside for this pick, and earn nothing.
         let mut aside = [None; TRIED_MAX];
-        for (aside, &index) in aside.iter_mut().zip(&tried.indices[..tried.len()]) {
-            let index = usize::from(index);
+        for (aside, index) in aside.iter_mut().zip(&tried.indices[..tried.len()]) {
+            let index = index.index();
             if index < self.places.len() && self.nodes[self.leaf(index)].count > 0 {
                 self.touch(index, |leaf| leaf.count = 0);
                 *aside = Some(index);

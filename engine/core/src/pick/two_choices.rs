@@ -41,6 +41,7 @@ impl TwoChoices {
 mod tests {
     use super::super::tests::{assert_shares, candidates, counts};
     use super::*;
+    use crate::slot::MemberIndex;
 
     #[test]
     fn of_two_the_less_loaded_one_always_wins() {
@@ -87,7 +88,7 @@ mod tests {
         pool[0].usable = false;
         let strategy = TwoChoices::new(&pool);
         let mut tried = Tried::NONE;
-        tried.add(2);
+        tried.add(MemberIndex::at(2));
         assert_eq!(strategy.pick(&pool, &mut Prng::new(4), tried), Some(1));
     }
 }

@@ -4,7 +4,12 @@ use super::*;
 use crate::event::{BufferId, Interest, PeerProgress, PipeId, Ready, Receive, SpliceResult};
 use crate::limits::FRUITLESS_MAX;
 
-const ROUTE: Route = Route { listener: 0, pool: 0, backend: Some(0), index: 0 };
+const ROUTE: Route = Route {
+    listener: ListenerSlot::FIRST,
+    pool: PoolSlot::FIRST,
+    backend: Some(BackendSlot::FIRST),
+    index: MemberIndex::FIRST,
+};
 const NOW: Now = Now { nanos: 0 };
 
 /// A session with its actions, and the kernel played by hand.

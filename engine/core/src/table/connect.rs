@@ -12,14 +12,15 @@ use crate::base::clock::Now;
 use crate::event::Leg;
 use crate::limits::{RETRY_WAIT_MS, WATCH_AFTER_MS};
 use crate::session::Route;
-use crate::view::{MayRetry, Verdict};
+use crate::slot::{BackendSlot, PoolSlot};
+use crate::view::{CountedConnect, MayRetry, Verdict};
 
 impl Table {
     /// The shard has asked for a connect on `leg`.
     pub fn connect_started(&mut self, id: SessionId, leg: Leg, now: Now) {
         let session = self.sessions.get_mut(id).expect("it was told to connect");
         session.connect_started(leg, now);
-        let pool = &self.view.pools()[usize::from(session.route.pool)];
+        let pool = &self.view.pools()[session.route.pool.index()];
         let own = now.plus_millis(pool.timeouts.connect_ms);
         let deadline = match session.counted_retry {
             // The first one has its whole time, or a long timeout would mean nothing.
@@ -59,8 +60,8 @@ impl Table {
         let backend = session.route.backend.take().expect("a backend was picked");
         let is_retry = session.counted_retry.take().expect("its connect was counted");
         let counts = !session.cut_short;
-        self.view.count(backend, false);
-        self.view.connect_ends(pool, (backend, is_retry), false, now);
+        self.view.session_released(backend);
+        self.view.connect_abandoned(CountedConnect { pool, backend, is_retry });
         self.counters.connect_failed(backend, fault);
         if counts {
             self.judge(pool, backend, fault);
@@ -73,12 +74,12 @@ impl Table {
     }
 
     /// What a failed connect means for the backend's health.
-    fn judge(&mut self, pool: u16, backend: u32, fault: ConnectFault) {
+    fn judge(&mut self, pool: PoolSlot, backend: BackendSlot, fault: ConnectFault) {
         let may_eject = self.ejections.len() < crate::limits::EJECTIONS_MAX;
         match self.view.connect_failed(backend, fault, may_eject) {
             Verdict::Noted => {}
             Verdict::Ejected => {
-                self.ejections.push((self.view.backends()[backend as usize].id, fault));
+                self.ejections.push((self.view.backends()[backend.index()].id, fault));
             }
             Verdict::EjectionVetoed => self.counters.spared(pool),
         }
@@ -94,7 +95,7 @@ impl Table {
     ) {
         let session = self.sessions.get_mut(id).expect("it is connecting");
         let pool = session.route.pool;
-        let within_ms = self.view.pools()[usize::from(pool)].retry.within_ms;
+        let within_ms = self.view.pools()[pool.index()].retry.within_ms;
         let last = session.accepted_at.plus_millis(within_ms);
         match self.view.may_retry(pool) {
             MayRetry::Now if now < last => self.try_backend(id, Some(fault), now, out),
@@ -137,8 +138,9 @@ impl Table {
                 session.route.index = picked.index;
                 let is_retry = failed.is_some();
                 session.counted_retry = Some(is_retry);
-                self.view.count(picked.backend, true);
-                self.view.connect_begins(pool, picked.backend, is_retry, now);
+                self.view.session_assigned(picked.backend);
+                let connect = CountedConnect { pool, backend: picked.backend, is_retry };
+                self.view.connect_begins(connect, now);
                 self.counters.picked(pool, is_retry);
                 out.push(Action::Connect { backend: picked.backend });
             }

@@ -53,7 +53,8 @@ impl Table {
         let Some(session) = self.sessions.get_mut(id) else { return };
         let stalled = session.phase() == Phase::Relaying && session.is_blocked();
         if core::mem::replace(&mut session.counted_stalled, stalled) != stalled {
-            self.view.count_stalled(session.route.pool, stalled);
+            let pool = session.route.pool;
+            if stalled { self.view.stall_begins(pool) } else { self.view.stall_ends(pool) }
         }
     }
 }

@@ -85,7 +85,8 @@ impl TablePlay {
 
     /// Accepts a client and starts the connect that is asked for.
     fn connecting(&mut self) -> SessionId {
-        let id = self.table.accept(CLIENT, 0, 0, self.now, &mut self.out).unwrap();
+        let id =
+            self.table.accept(CLIENT, ListenerSlot::FIRST, 0, self.now, &mut self.out).unwrap();
         assert!(matches!(self.take()[..], [Action::Connect { .. }]));
         self.table.connect_started(id, Leg(11), self.now);
         id
@@ -173,7 +174,7 @@ fn a_refused_connect_is_tried_on_others_until_the_attempts_are_used_up() {
 #[test]
 fn without_a_backend_the_client_is_reset_at_once() {
     let mut play = TablePlay::new(0);
-    assert!(play.table.accept(CLIENT, 0, 0, play.now, &mut play.out).is_some());
+    assert!(play.table.accept(CLIENT, ListenerSlot::FIRST, 0, play.now, &mut play.out).is_some());
     let reason = CloseReason { by: By::Weir, during: During::Connecting, why: Why::NoBackend };
     let close = Action::Close { leg: CLIENT, how: How::Reset };
     assert_eq!(play.take(), [close, Action::Free(reason)]);
@@ -323,7 +324,10 @@ fn a_kill_passes_over_others_a_bounded_number_a_turn() {
 fn a_kill_ends_the_sessions_of_its_backend_and_no_others() {
     let mut play = TablePlay::new(2);
     let ids = [play.relaying(), play.relaying(), play.relaying(), play.relaying()];
-    assert!(play.table.accept(CLIENT, 0, 0, play.now, &mut play.out).is_none(), "4 slots");
+    assert!(
+        play.table.accept(CLIENT, ListenerSlot::FIRST, 0, play.now, &mut play.out).is_none(),
+        "4 slots"
+    );
     let victim = play.ids[1];
     play.table.kill_backend(victim);
     let mut ended = Vec::new();
@@ -337,7 +341,7 @@ fn a_kill_ends_the_sessions_of_its_backend_and_no_others() {
     assert_eq!(ended.len(), 2);
     for id in ids {
         let session = play.table.session(id).unwrap();
-        let backend = play.table.view().backends()[session.route.backend.unwrap() as usize].id;
+        let backend = play.table.view().backends()[session.route.backend.unwrap().index()].id;
         assert_eq!(backend == victim, ended.contains(&id));
         assert_eq!(matches!(session.phase(), Phase::Closing(_)), ended.contains(&id));
     }

@@ -29,7 +29,7 @@ impl Table {
                     self.wait_for_connect(id, now);
                 }
                 Phase::Connecting(Attempt::Trying) => {
-                    let pool = &self.view.pools()[usize::from(session.route.pool)];
+                    let pool = &self.view.pools()[session.route.pool.index()];
                     let whole = session.moved_at.plus_millis(pool.timeouts.connect_ms);
                     session.cut_short = now < whole;
                     session.expire_connect(out);
@@ -67,8 +67,8 @@ impl Table {
         let session = self.sessions.get_mut(id).expect("it asked a moment ago");
         let Route { listener, pool, .. } = session.route;
         let keepalive = [
-            self.view.listeners()[usize::from(listener)].keepalive,
-            self.view.pools()[usize::from(pool)].keepalive,
+            self.view.listeners()[listener.index()].keepalive,
+            self.view.pools()[pool.index()].keepalive,
         ];
         for side in Side::BOTH {
             session.inspected(side, progress[side as usize], now);

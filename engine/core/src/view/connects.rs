@@ -15,6 +15,7 @@ use crate::base::clock::Now;
 use crate::base::prng::Prng;
 use crate::limits::{RETRIES_MIN, RETRIES_PERCENT, STUCK_AFTER_MS, STUCK_CONNECTS};
 use crate::pick::Tried;
+use crate::slot::{BackendSlot, MemberIndex, PoolSlot};
 
 /// Whether another backend may be tried now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,18 +25,26 @@ pub enum MayRetry {
     Later,
 }
 
+/// A connect that the view counts while it has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CountedConnect {
+    pub pool: PoolSlot,
+    pub backend: BackendSlot,
+    pub is_retry: bool,
+}
+
 impl View {
     /// Picks a backend of that pool for a client. `None` if no backend can take it.
     pub fn pick(
         &mut self,
-        pool: u16,
+        pool: PoolSlot,
         key: u64,
         prng: &mut Prng,
         tried: Tried,
         now: Now,
     ) -> Option<Picked> {
         let View { pools, backends, .. } = self;
-        let pool = &mut pools[usize::from(pool)];
+        let pool = &mut pools[pool.index()];
         // Panic check the health checks, a refusal is a fact: who was refused goes to one that is
         // up.
         let confirmed = (pool.panic && !tried.is_empty())
@@ -51,26 +60,24 @@ impl View {
             pool.restore(backends);
             picked.or_else(|| pool.picker.pick(key, prng, tried))?
         };
-        let index16 =
-            u16::try_from(index).expect("pools have at most BACKENDS_PER_POOL_MAX backends");
-        Some(Picked { backend: pool.slots[index], index: index16 })
+        Some(Picked { backend: pool.slots[index], index: MemberIndex::at(index) })
     }
 
     /// Whether a session of this pool may try another backend.
     #[must_use]
-    pub fn may_retry(&self, pool: u16) -> MayRetry {
-        let pool = &self.pools[usize::from(pool)];
+    pub fn may_retry(&self, pool: PoolSlot) -> MayRetry {
+        let pool = &self.pools[pool.index()];
         let share = u64::from(pool.connecting) * u64::from(RETRIES_PERCENT) / 100;
         let few = u64::from(pool.retrying) < share.max(RETRIES_MIN);
         if few { MayRetry::Now } else { MayRetry::Later }
     }
 
-    /// A connect to this backend is about to be made.
-    pub fn connect_begins(&mut self, pool: u16, backend: u32, is_retry: bool, now: Now) {
-        let pool = &mut self.pools[usize::from(pool)];
+    /// A connect is about to be made.
+    pub fn connect_begins(&mut self, connect: CountedConnect, now: Now) {
+        let pool = &mut self.pools[connect.pool.index()];
         pool.connecting += 1;
-        pool.retrying += u32::from(is_retry);
-        let backend = &mut self.backends[backend as usize];
+        pool.retrying += u32::from(connect.is_retry);
+        let backend = &mut self.backends[connect.backend.index()];
         backend.waiting += 1;
         if backend.waiting >= STUCK_CONNECTS && backend.stuck_since.is_none() {
             backend.stuck_since = Some(now);
@@ -80,44 +87,48 @@ impl View {
     }
 
     /// The indices of those of the backends in these slots that picks have to look at.
-    pub(super) fn unsteady(&self, slots: &[u32]) -> Vec<u16> {
+    pub(super) fn unsteady(&self, slots: &[BackendSlot]) -> Vec<MemberIndex> {
         let mut unsteady = Vec::with_capacity(slots.len());
-        let backends = slots.iter().map(|&slot| &self.backends[slot as usize]);
+        let backends = slots.iter().map(|slot| &self.backends[slot.index()]);
         let those = (0..).zip(backends).filter(|(_, backend)| backend.is_unsteady());
-        unsteady.extend(those.map(|(index, _)| index));
+        unsteady.extend(those.map(|(index, _)| MemberIndex::at(index)));
         unsteady
     }
 
     /// Picks look at the backend in this place from now on.
-    pub(super) fn look_at(&mut self, place: Option<(u16, u16)>) {
+    pub(super) fn look_at(&mut self, place: Option<(PoolSlot, MemberIndex)>) {
         let Some((pool, index)) = place else { return };
-        let unsteady = &mut self.pools[usize::from(pool)].unsteady;
+        let unsteady = &mut self.pools[pool.index()].unsteady;
         if let Err(at) = unsteady.binary_search(&index) {
             unsteady.insert(at, index);
         }
     }
 
-    /// A connect to this backend is over. `succeeded` is false also if nobody wants it any more.
-    pub fn connect_ends(
-        &mut self,
-        pool: u16,
-        (backend, is_retry): (u32, bool),
-        succeeded: bool,
-        now: Now,
-    ) {
-        let pool = &mut self.pools[usize::from(pool)];
+    /// A connect has succeeded: its backend works.
+    pub fn connect_succeeded(&mut self, connect: CountedConnect, now: Now) {
+        let backend = self.connect_over(connect);
+        if backend.stuck_since.is_some() {
+            backend.stuck_since = Some(now);
+        }
+        backend.failures = 0;
+    }
+
+    /// A connect has failed, or is not wanted any more.
+    pub fn connect_abandoned(&mut self, connect: CountedConnect) {
+        self.connect_over(connect);
+    }
+
+    /// Counts a connect no longer. Its backend is not stuck any more if few are left.
+    fn connect_over(&mut self, connect: CountedConnect) -> &mut BackendView {
+        let pool = &mut self.pools[connect.pool.index()];
         pool.connecting -= 1;
-        pool.retrying -= u32::from(is_retry);
-        let backend = &mut self.backends[backend as usize];
+        pool.retrying -= u32::from(connect.is_retry);
+        let backend = &mut self.backends[connect.backend.index()];
         backend.waiting -= 1;
         if backend.waiting < STUCK_CONNECTS {
             backend.stuck_since = None;
-        } else if succeeded {
-            backend.stuck_since = Some(now);
         }
-        if succeeded {
-            backend.failures = 0;
-        }
+        backend
     }
 }
 
@@ -139,7 +150,7 @@ impl PoolView {
     pub(super) fn set_usable(&mut self, backends: &[BackendView], panic: bool) {
         let PoolView { picker, slots, .. } = self;
         picker.change_each(0..slots.len(), |index, candidate| {
-            candidate.usable = backends[slots[index] as usize].is_usable(panic);
+            candidate.usable = backends[slots[index].index()].is_usable(panic);
         });
     }
 
@@ -152,13 +163,13 @@ impl PoolView {
         // In panic those that are down have a full share: one that is up must not have less.
         let ramps_now = ramps && !self.panic;
         unsteady.retain(|&index| {
-            let backend = &mut backends[slots[usize::from(index)] as usize];
+            let backend = &mut backends[slots[index.index()].index()];
             let is_over = |at: Now| !ramps || elapsed_ms(at, now) >= *slow_start_ms;
             backend.ramps_since = backend.ramps_since.filter(|&at| !is_over(at));
             backend.is_unsteady()
         });
-        picker.change_each(unsteady.iter().map(|&index| usize::from(index)), |index, candidate| {
-            let backend = &backends[slots[index] as usize];
+        picker.change_each(unsteady.iter().map(|&index| index.index()), |index, candidate| {
+            let backend = &backends[slots[index].index()];
             if let Some(since) = backend.stuck_since {
                 candidate.usable &= now < since.plus_millis(STUCK_AFTER_MS);
             }
@@ -176,8 +187,8 @@ impl PoolView {
     /// Puts back what [`PoolView::sift`] took out.
     fn restore(&mut self, backends: &[BackendView]) {
         let PoolView { picker, slots, unsteady, .. } = self;
-        picker.change_each(unsteady.iter().map(|&index| usize::from(index)), |index, candidate| {
-            let backend = &backends[slots[index] as usize];
+        picker.change_each(unsteady.iter().map(|&index| index.index()), |index, candidate| {
+            let backend = &backends[slots[index].index()];
             candidate.usable = backend.is_usable(self.panic);
             candidate.load = backend.load();
         });

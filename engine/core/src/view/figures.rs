@@ -35,7 +35,7 @@ impl View {
     /// The figures of one backend of the current version.
     #[must_use]
     pub fn figures_of(&self, id: BackendId) -> Option<Figures> {
-        let backend = &self.backends[self.backend_slot(id)?];
+        let backend = &self.backends[self.backend_slot(id)?.index()];
         backend.place.is_some().then(|| backend.figures())
     }
 }

@@ -8,6 +8,7 @@ use weir_proto::snapshot::panics;
 
 use super::View;
 use crate::base::clock::Now;
+use crate::slot::{BackendSlot, PoolSlot};
 
 /// Failed connects in a row, on one shard, that eject a backend.
 pub const FAILURES_IN_A_ROW_MAX: u8 = 3;
@@ -27,7 +28,7 @@ impl View {
     /// Control says what it knows of a backend's health.
     pub fn set_health(&mut self, id: BackendId, health: BackendHealth, now: Now) {
         let Some(slot) = self.backend_slot(id) else { return };
-        let backend = &mut self.backends[slot];
+        let backend = &mut self.backends[slot.index()];
         backend.failures = 0;
         if backend.health == health {
             return;
@@ -35,8 +36,8 @@ impl View {
         backend.health = health;
         backend.ramps_since = backend.is_up().then_some(now);
         self.changed(slot);
-        if self.backends[slot].is_up() {
-            self.look_at(self.backends[slot].place);
+        if self.backends[slot.index()].is_up() {
+            self.look_at(self.backends[slot.index()].place);
         }
     }
 
@@ -44,12 +45,12 @@ impl View {
     /// tell control.
     pub fn connect_failed(
         &mut self,
-        backend: u32,
+        backend: BackendSlot,
         fault: ConnectFault,
         may_eject: bool,
     ) -> Verdict {
-        let slot = backend as usize;
-        let backend = &mut self.backends[slot];
+        let slot = backend;
+        let backend = &mut self.backends[slot.index()];
         let Some((pool, _)) = backend.place else { return Verdict::Noted };
         if fault == ConnectFault::Local || !backend.is_up() {
             return Verdict::Noted;
@@ -59,22 +60,22 @@ impl View {
         if failures < FAILURES_IN_A_ROW_MAX || !may_eject {
             return Verdict::Noted;
         }
-        let (up, members) = self.members(usize::from(pool));
-        if self.backends[slot].is_member && (members - up + 1) * 2 > members {
+        let (up, members) = self.members(pool);
+        if self.backends[slot.index()].is_member && (members - up + 1) * 2 > members {
             // Once for each row of failures, not for each failure.
             let first = failures == FAILURES_IN_A_ROW_MAX;
             return if first { Verdict::EjectionVetoed } else { Verdict::Noted };
         }
-        self.backends[slot].health = BackendHealth::Down;
+        self.backends[slot.index()].health = BackendHealth::Down;
         self.changed(slot);
         Verdict::Ejected
     }
 
     /// Backends of a pool that are up, and those that would get sessions if they were. Unproven
     /// ones count only if there is no other.
-    fn members(&self, pool: usize) -> (usize, usize) {
-        let slots = self.pools[pool].slots.iter();
-        let members = slots.map(|slot| &self.backends[*slot as usize]).filter(|it| it.is_member);
+    fn members(&self, pool: PoolSlot) -> (usize, usize) {
+        let slots = self.pools[pool.index()].slots.iter();
+        let members = slots.map(|slot| &self.backends[slot.index()]).filter(|it| it.is_member);
         let (mut up, mut proven, mut all) = (0, 0, 0);
         for backend in members {
             up += usize::from(backend.is_up());
@@ -85,16 +86,16 @@ impl View {
     }
 
     /// A backend's health has changed.
-    fn changed(&mut self, slot: usize) {
-        if let Some((pool, _)) = self.backends[slot].place {
-            self.recompute_eligibility(usize::from(pool));
+    fn changed(&mut self, slot: BackendSlot) {
+        if let Some((pool, _)) = self.backends[slot.index()].place {
+            self.recompute_eligibility(pool);
         }
     }
 
     /// Works out again whether the pool is in panic, and who may be picked.
-    pub(super) fn recompute_eligibility(&mut self, pool: usize) {
+    pub(super) fn recompute_eligibility(&mut self, pool: PoolSlot) {
         let (up, members) = self.members(pool);
-        let pool = &mut self.pools[pool];
+        let pool = &mut self.pools[pool.index()];
         pool.panic = panics(pool.panic_below, up, members);
         pool.set_usable(&self.backends, pool.panic);
     }

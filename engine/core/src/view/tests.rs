@@ -74,8 +74,20 @@ fn backend(name: &str) -> BackendSpec {
 
 const T0: Now = Now { nanos: 1_000_000_000_000 };
 
-fn pick(view: &mut View) -> Option<u32> {
-    view.pick(0, 0, &mut Prng::new(1), Tried::NONE, T0).map(|picked| picked.backend)
+const POOL: PoolSlot = PoolSlot::FIRST;
+
+/// A backend by its place: they come in the order of their names.
+fn at(index: usize) -> BackendSlot {
+    BackendSlot::at(index)
+}
+
+/// The connect of a session to a backend of the pool.
+fn connect(index: usize, is_retry: bool) -> CountedConnect {
+    CountedConnect { pool: POOL, backend: at(index), is_retry }
+}
+
+fn pick(view: &mut View) -> Option<usize> {
+    view.pick(POOL, 0, &mut Prng::new(1), Tried::NONE, T0).map(|picked| picked.backend.index())
 }
 
 #[test]
@@ -84,22 +96,22 @@ fn load_is_carried_by_identity_and_a_busy_slot_is_kept() {
     let mut view = View::default();
     view.adopt(&config.snapshot, &mut Prng::new(1), T0);
     let (b1, b2) = (config.id("b1"), config.id("b2"));
-    let slot = u32::try_from(view.backend_slot(b1).unwrap()).unwrap();
-    view.count(slot, true);
-    view.count(slot, true);
+    let slot = view.backend_slot(b1).unwrap();
+    view.session_assigned(slot);
+    view.session_assigned(slot);
     config.pool().backend.remove("b1");
     config.pool().backend.insert("b3".parse().unwrap(), backend("b3"));
     view.adopt(config.build(), &mut Prng::new(1), T0);
     // b1 is gone, but its two sessions still count on its slot.
     assert_eq!(view.backends().len(), 3);
-    assert_eq!(view.backends()[slot as usize].sessions, 2);
-    view.count(slot, false);
-    view.count(slot, false);
+    assert_eq!(view.backends()[slot.index()].sessions, 2);
+    view.session_released(slot);
+    view.session_released(slot);
     config.pool().backend.insert("b4".parse().unwrap(), backend("b4"));
     view.adopt(config.build(), &mut Prng::new(1), T0);
     // Now the slot is b4's, and b2 is where it was.
     assert_eq!(view.backends().len(), 3);
-    assert_eq!(view.backends()[slot as usize].id, config.id("b4"));
+    assert_eq!(view.backends()[slot.index()].id, config.id("b4"));
     assert_eq!(view.backend_slot(b1), None);
     assert!(view.backend_slot(b2).is_some());
 }
@@ -109,16 +121,15 @@ fn the_least_loaded_is_picked_with_the_load_elsewhere() {
     let config = Config::new(&["b1", "b2"]);
     let mut view = View::default();
     view.adopt(&config.snapshot, &mut Prng::new(1), T0);
-    let slot =
-        |view: &View, name| u32::try_from(view.backend_slot(config.id(name)).unwrap()).unwrap();
+    let slot = |view: &View, name| view.backend_slot(config.id(name)).unwrap();
     let (b1, b2) = (slot(&view, "b1"), slot(&view, "b2"));
     view.set_remote_sessions(config.id("b1"), 5);
     for _ in 0..5 {
-        assert_eq!(pick(&mut view), Some(b2));
-        view.count(b2, true);
+        assert_eq!(pick(&mut view), Some(b2.index()));
+        view.session_assigned(b2);
     }
-    view.count(b2, true);
-    assert_eq!(pick(&mut view), Some(b1));
+    view.session_assigned(b2);
+    assert_eq!(pick(&mut view), Some(b1.index()));
     assert_eq!(view.listeners()[0].room(), 0, "control has given no credit");
 }
 
@@ -133,12 +144,12 @@ fn three_failures_in_a_row_eject_and_local_ones_never_do() {
     let config = Config::new(&["b1", "b2"]);
     let mut view = view_of(&config);
     for _ in 0..10 {
-        assert_eq!(view.connect_failed(0, ConnectFault::Local, true), Verdict::Noted);
+        assert_eq!(view.connect_failed(at(0), ConnectFault::Local, true), Verdict::Noted);
     }
-    let fail = |view: &mut View| view.connect_failed(0, ConnectFault::Refused, true);
+    let fail = |view: &mut View| view.connect_failed(at(0), ConnectFault::Refused, true);
     assert_eq!([fail(&mut view), fail(&mut view)], [Verdict::Noted; 2]);
-    view.connect_begins(0, 0, false, T0);
-    view.connect_ends(0, (0, false), true, T0);
+    view.connect_begins(connect(0, false), T0);
+    view.connect_succeeded(connect(0, false), T0);
     let told: Vec<Verdict> = (0..4).map(|_| fail(&mut view)).collect();
     let expected = [Verdict::Noted, Verdict::Noted, Verdict::Ejected, Verdict::Noted];
     assert_eq!(told, expected, "told once, at the third in a row");
@@ -146,7 +157,7 @@ fn three_failures_in_a_row_eject_and_local_ones_never_do() {
         assert_eq!(pick(&mut view), Some(1));
     }
     view.set_health(config.id("b1"), Up, T0);
-    view.count(1, true);
+    view.session_assigned(at(1));
     assert_eq!(pick_at(&mut view, 10_000), Some(0));
 }
 
@@ -160,12 +171,12 @@ fn ejections_leave_at_least_half_of_the_pool() {
         let mut verdicts = Vec::new();
         for _ in 0..5 {
             for slot in 0..count {
-                verdicts.push(view.connect_failed(slot, ConnectFault::Refused, true));
+                verdicts.push(view.connect_failed(at(slot), ConnectFault::Refused, true));
             }
         }
         let times = |which| verdicts.iter().filter(|verdict| **verdict == which).count();
         assert_eq!(times(Verdict::Ejected), ejected, "of {count}");
-        assert_eq!(times(Verdict::EjectionVetoed), count as usize - ejected, "each once");
+        assert_eq!(times(Verdict::EjectionVetoed), count - ejected, "each once");
         assert!(!view.pools()[0].is_in_panic(), "half is not fewer than half");
     }
 }
@@ -176,14 +187,14 @@ fn below_the_threshold_health_is_ignored() {
     config.pool().backend.get_mut("b4").unwrap().state = Admin::Drain;
     config.build();
     let mut view = view_of(&config);
-    let picks = |view: &mut View| -> Vec<u32> {
+    let picks = |view: &mut View| -> Vec<usize> {
         let mut prng = Prng::new(9);
-        let mut picked: Vec<u32> = (0..40)
+        let mut picked: Vec<usize> = (0..40)
             .map(|_| {
-                let picked = view.pick(0, 0, &mut prng, Tried::NONE, T0).unwrap().backend;
-                view.count(picked, true);
-                view.count(picked, false);
-                picked
+                let picked = view.pick(POOL, 0, &mut prng, Tried::NONE, T0).unwrap().backend;
+                view.session_assigned(picked);
+                view.session_released(picked);
+                picked.index()
             })
             .collect();
         picked.sort_unstable();
@@ -192,12 +203,12 @@ fn below_the_threshold_health_is_ignored() {
     };
     view.set_health(config.id("b1"), Down, T0);
     assert_eq!(picks(&mut view), [1, 2], "two of three are up");
-    assert_eq!(view.may_retry(0), MayRetry::Now);
+    assert_eq!(view.may_retry(POOL), MayRetry::Now);
     view.set_health(config.id("b2"), Down, T0);
     assert!(view.pools()[0].is_in_panic());
     assert_eq!(picks(&mut view), [0, 1, 2], "the drained one is left alone");
-    assert_eq!(view.may_retry(0), MayRetry::Now);
-    assert_eq!(view.connect_failed(0, ConnectFault::Refused, true), Verdict::Noted);
+    assert_eq!(view.may_retry(POOL), MayRetry::Now);
+    assert_eq!(view.connect_failed(at(0), ConnectFault::Refused, true), Verdict::Noted);
     config.pool().health.panic = Percent::ZERO;
     view.adopt(config.build(), &mut Prng::new(1), T0);
     assert_eq!(picks(&mut view), [2], "switched off");
@@ -214,26 +225,26 @@ fn retries_are_few_or_a_fifth_of_the_connects() {
     for (connects, retries) in [(0, 3), (9, 3), (20, 4), (96, 23)] {
         let mut view = view_of(&config);
         for _ in 0..connects {
-            view.connect_begins(0, 0, false, T0);
+            view.connect_begins(connect(0, false), T0);
         }
         let mut count = 0;
-        while view.may_retry(0) == MayRetry::Now {
-            view.connect_begins(0, 1, true, T0);
+        while view.may_retry(POOL) == MayRetry::Now {
+            view.connect_begins(connect(1, true), T0);
             count += 1;
         }
         assert_eq!(count, retries, "retries count as connects too");
-        assert_eq!(view.may_retry(0), MayRetry::Later);
-        view.connect_ends(0, (1, true), false, T0);
-        assert_eq!(view.may_retry(0), MayRetry::Now);
+        assert_eq!(view.may_retry(POOL), MayRetry::Later);
+        view.connect_abandoned(connect(1, true));
+        assert_eq!(view.may_retry(POOL), MayRetry::Now);
     }
-    view.connect_begins(0, 0, true, T0);
+    view.connect_begins(connect(0, true), T0);
     view.adopt(config.snapshot_again(), &mut Prng::new(1), T0);
-    view.connect_ends(0, (0, true), true, T0); // the counts have outlived the snapshot
+    view.connect_succeeded(connect(0, true), T0); // the counts have outlived the snapshot
 }
 
-fn pick_at(view: &mut View, millis: u32) -> Option<u32> {
+fn pick_at(view: &mut View, millis: u32) -> Option<usize> {
     let now = T0.plus_millis(millis);
-    view.pick(0, 0, &mut Prng::new(1), Tried::NONE, now).map(|picked| picked.backend)
+    view.pick(POOL, 0, &mut Prng::new(1), Tried::NONE, now).map(|picked| picked.backend.index())
 }
 
 #[test]
@@ -241,28 +252,28 @@ fn a_backend_whose_connects_all_wait_is_avoided_until_one_succeeds() {
     let config = Config::new(&["b1", "b2"]);
     let mut view = view_of(&config);
     for _ in 0..7 {
-        view.connect_begins(0, 0, false, T0);
+        view.connect_begins(connect(0, false), T0);
     }
-    view.count(1, true); // so b1 is the less loaded one
+    view.session_assigned(at(1)); // so b1 is the less loaded one
     assert_eq!(pick_at(&mut view, 1000), Some(0), "seven are not enough");
-    view.connect_begins(0, 0, false, T0.plus_millis(1000));
+    view.connect_begins(connect(0, false), T0.plus_millis(1000));
     assert_eq!(pick_at(&mut view, 1249), Some(0));
     for _ in 0..3 {
         assert_eq!(pick_at(&mut view, 1250), Some(1));
     }
     assert_eq!(view.backends()[0].load(), 0);
     let mut tried = Tried::NONE;
-    tried.add(1);
+    tried.add(MemberIndex::at(1));
     let now = T0.plus_millis(1300);
-    let picked = view.pick(0, 0, &mut Prng::new(1), tried, now);
-    assert_eq!(picked.map(|picked| picked.backend), Some(0), "better than nobody");
-    view.connect_ends(0, (0, false), true, now);
+    let picked = view.pick(POOL, 0, &mut Prng::new(1), tried, now);
+    assert_eq!(picked.map(|picked| picked.backend.index()), Some(0), "better than nobody");
+    view.connect_succeeded(connect(0, false), now);
     assert_eq!(pick_at(&mut view, 1300), Some(0), "one has succeeded");
-    view.connect_begins(0, 0, false, now);
-    view.connect_begins(0, 0, false, now);
+    view.connect_begins(connect(0, false), now);
+    view.connect_begins(connect(0, false), now);
     assert_eq!(pick_at(&mut view, 1600), Some(1), "and then none for a while");
     for _ in 0..2 {
-        view.connect_ends(0, (0, false), false, now);
+        view.connect_abandoned(connect(0, false));
     }
     assert_eq!(pick_at(&mut view, 1600), Some(0), "few are left");
 }
@@ -274,12 +285,12 @@ fn share(view: &mut View, millis: u32, picks: u32) -> f64 {
 }
 
 fn share_of(view: &mut View, id: BackendId, millis: u32, picks: u32) -> f64 {
-    let wanted = u32::try_from(view.backend_slot(id).unwrap()).unwrap();
+    let wanted = view.backend_slot(id).unwrap();
     let mut prng = Prng::new(u64::from(millis) + 1);
     let mut first = 0;
     for _ in 0..picks {
         let now = T0.plus_millis(millis);
-        let picked = view.pick(0, 7, &mut prng, Tried::NONE, now).unwrap();
+        let picked = view.pick(POOL, 7, &mut prng, Tried::NONE, now).unwrap();
         first += u32::from(picked.backend == wanted);
     }
     f64::from(first) / f64::from(picks)
@@ -323,26 +334,26 @@ fn the_few_of_many_that_are_unsteady_are_looked_at() {
         view.set_health(config.id("b7"), Down, T0);
         view.set_health(config.id("b7"), Up, T0);
         for _ in 0..8 {
-            view.connect_begins(0, u32::try_from(stuck).unwrap(), false, T0);
+            view.connect_begins(connect(stuck.index(), false), T0);
         }
         let mut prng = Prng::new(2);
         let mut counts = |view: &mut View, millis| {
             let mut counts = [0; 40];
             for _ in 0..4000 {
                 let now = T0.plus_millis(millis);
-                let picked = view.pick(0, 0, &mut prng, Tried::NONE, now).unwrap().backend;
-                counts[picked as usize] += 1;
-                view.count(picked, true);
-                view.count(picked, false);
+                let picked = view.pick(POOL, 0, &mut prng, Tried::NONE, now).unwrap().backend;
+                counts[picked.index()] += 1;
+                view.session_assigned(picked);
+                view.session_released(picked);
             }
-            [counts[recovers], counts[stuck]]
+            [counts[recovers.index()], counts[stuck.index()]]
         };
         let [ramping, avoided] = counts(&mut view, 5000);
         assert!((30..75).contains(&ramping) && avoided == 0, "{strategy}: {ramping} {avoided}");
         let [full, avoided] = counts(&mut view, 10_000);
         assert!((80..130).contains(&full) && avoided == 0, "{strategy}: {full} {avoided}");
         for _ in 0..8 {
-            view.connect_ends(0, (u32::try_from(stuck).unwrap(), false), true, T0);
+            view.connect_succeeded(connect(stuck.index(), false), T0);
         }
         let [_, back] = counts(&mut view, 10_000);
         assert!((80..130).contains(&back), "{strategy}: {back}");
@@ -355,15 +366,15 @@ fn sessions_that_stay_do_not_rush_to_one_that_recovers() {
     let config = Config::new(&["b1", "b2"]);
     let mut view = view_of(&config);
     for _ in 0..100 {
-        view.count(1, true);
+        view.session_assigned(at(1));
     }
     view.set_health(config.id("b1"), Down, T0);
     view.set_health(config.id("b1"), Up, T0);
     let mut prng = Prng::new(1);
     for _ in 0..1000 {
         let now = T0.plus_millis(2000);
-        let picked = view.pick(0, 0, &mut prng, Tried::NONE, now).unwrap().backend;
-        view.count(picked, true);
+        let picked = view.pick(POOL, 0, &mut prng, Tried::NONE, now).unwrap().backend;
+        view.session_assigned(picked);
     }
     let (new, old) = (view.backends()[0].load(), view.backends()[1].load());
     assert!((170..=190).contains(&new), "a fifth of {old}: {new}");
@@ -384,7 +395,7 @@ fn slow_start_has_its_limits() {
     config.pool().health.slow_start = weir_proto::spec::Span::from_secs(0);
     view.adopt(config.build(), &mut Prng::new(1), T0);
     down_and_up(&mut view, &config);
-    view.count(1, true);
+    view.session_assigned(at(1));
     assert_eq!(pick_at(&mut view, 0), Some(0), "switched off");
     config.pool().health.slow_start = weir_proto::spec::Span::from_secs(10);
     for state in [Admin::Maint, Admin::Ready] {
@@ -396,10 +407,10 @@ fn slow_start_has_its_limits() {
     down_and_up(&mut view, &config);
     config.pool().strategy = Strategy::Maglev;
     view.adopt(config.build(), &mut Prng::new(1), T0);
-    let clients = |view: &mut View, millis| -> Vec<u32> {
+    let clients = |view: &mut View, millis| -> Vec<usize> {
         let now = T0.plus_millis(millis);
-        let pick = |key| view.pick(0, key, &mut Prng::new(1), Tried::NONE, now).unwrap().backend;
-        (0..64).map(|client| client * (u64::MAX / 64)).map(pick).collect()
+        let mut pick = |key| view.pick(POOL, key, &mut Prng::new(1), Tried::NONE, now).unwrap();
+        (0..64).map(|client| pick(client * (u64::MAX / 64)).backend.index()).collect()
     };
     let at_once = clients(&mut view, 0);
     assert_eq!(at_once, clients(&mut view, 20_000), "maglev moves nobody");
@@ -432,7 +443,7 @@ fn a_listener_that_leaves_accepts_nobody() {
     let mut config = Config::new(&["b1"]);
     let mut view = View::default();
     view.adopt(&config.snapshot, &mut Prng::new(1), T0);
-    view.count_session(0, 0, true);
+    view.session_opened(ListenerSlot::FIRST, POOL);
     config.spec.listener.clear();
     view.adopt(config.build(), &mut Prng::new(1), T0);
     assert!(!view.listeners()[0].accepting);

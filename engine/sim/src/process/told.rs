@@ -50,7 +50,7 @@ fn check_killed(table: &Table, killed: &[BackendId]) -> StepResult {
     }
     let backends = table.view().backends();
     for (id, session) in table.iter() {
-        let on = session.route.backend.map(|slot| backends[slot as usize].id);
+        let on = session.route.backend.map(|slot| backends[slot.index()].id);
         let is_killed = on.is_some_and(|on| killed.contains(&on));
         if is_killed && !matches!(session.phase(), Phase::Closing(_)) {
             return Err(format!("{id:?} goes on after {on:?} was removed by force"));

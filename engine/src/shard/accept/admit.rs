@@ -5,6 +5,7 @@ use weir_core::action::How;
 use weir_core::event::{Errno, Leg};
 use weir_core::lease::Lease;
 use weir_core::pick::client_key;
+use weir_core::slot::ListenerSlot;
 use weir_proto::stats::{Reject, ShardStats};
 
 use super::{ARMED_MAX, LAST_CLIENTS_MAX, Late};
@@ -65,8 +66,8 @@ impl<I: Io> Shard<I> {
     }
 
     /// True if every place of this listener counts.
-    fn counts_each(&self, slot: u16) -> bool {
-        self.sockets.scarce || self.table.view().listeners()[usize::from(slot)].held().is_some()
+    fn counts_each(&self, slot: ListenerSlot) -> bool {
+        self.sockets.scarce || self.table.view().listeners()[slot.index()].held().is_some()
     }
 
     /// How many more sessions fit into the shard.
@@ -147,16 +148,16 @@ impl<I: Io> Shard<I> {
         waits.resize(self.table.view().listeners().len(), false);
         for socket in self.sockets.open().filter(|socket| socket.ready.is_some()) {
             if let Some(slot) = socket.slot {
-                waits[usize::from(slot)] = true;
+                waits[slot.index()] = true;
             }
         }
         for late in &self.sockets.late {
             if let Some(slot) = self.table.view().listener_slot(late.listener) {
-                waits[usize::from(slot)] = true;
+                waits[slot.index()] = true;
             }
         }
-        for (slot, waits) in (0..).zip(&waits) {
-            if let Some((lease, used)) = self.table.lease(slot) {
+        for (slot, waits) in waits.iter().enumerate() {
+            if let Some((lease, used)) = self.table.lease(ListenerSlot::at(slot)) {
                 work(lease, used, *waits);
             }
         }
@@ -165,7 +166,7 @@ impl<I: Io> Shard<I> {
 
     /// Takes up to `most` clients from a socket, which there is room for. False if it must not be
     /// asked again before something else happens.
-    fn take_clients(&mut self, number: usize, slot: u16, most: u32) -> bool {
+    fn take_clients(&mut self, number: usize, slot: ListenerSlot, most: u32) -> bool {
         let leg = self.sockets.at(number).leg;
         for _ in 0..most {
             match self.io.accept(leg) {
@@ -221,7 +222,7 @@ impl<I: Io> Shard<I> {
         match (result, slot) {
             (Ok(leg), Some(slot)) if self.is_open(slot) => {
                 // Its listener has got a limit since this accept was asked for: others come first.
-                if self.table.view().listeners()[usize::from(slot)].held().is_some() {
+                if self.table.view().listeners()[slot.index()].held().is_some() {
                     self.sockets.parked += 1;
                     return self.sockets.late.push_back(Late { leg, listener });
                 }
@@ -237,14 +238,14 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    fn pause(&mut self, slot: Option<u16>) {
+    fn pause(&mut self, slot: Option<ListenerSlot>) {
         if let Some(slot) = slot {
             self.table.counters().rejected(slot, Reject::Resources);
         }
         self.sockets.paused_until = Some(self.now.plus_millis(PAUSE_MS));
     }
 
-    fn admit(&mut self, leg: Leg, listener: u16) {
+    fn admit(&mut self, leg: Leg, listener: ListenerSlot) {
         let key = if self.table.wants_client_key(listener) {
             let address = self.io.peer(leg);
             address.map_or(0, |address| client_key(self.setup.hash_seed, address))

@@ -3,6 +3,7 @@
 use super::super::tests::{assert_shares, candidates, counts};
 use super::*;
 use crate::base::prng::Prng;
+use crate::slot::MemberIndex;
 use std::vec::Vec;
 
 fn members(pool: &[Candidate]) -> Vec<Member> {
@@ -153,7 +154,7 @@ fn a_client_who_tried_one_gets_the_same_other_one_each_time() {
             let index = maglev.pick(&pool, key, tried).unwrap();
             assert_eq!(maglev.pick(&pool, key, tried), Some(index));
             assert!(!tried.contains(index));
-            tried.add(u16::try_from(index).unwrap());
+            tried.add(MemberIndex::at(index));
             assert_eq!(tried.len(), count + 1);
         }
         assert!(maglev.pick(&pool, key, tried).is_some(), "the fifth");

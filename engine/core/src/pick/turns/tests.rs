@@ -3,6 +3,7 @@
 use super::scan::Scan;
 use super::*;
 use crate::pick::{Picker, identity};
+use crate::slot::MemberIndex;
 use proptest::prelude::{Just, ProptestConfig, Strategy as Generator, any, prop};
 use proptest::{prop_assert, prop_assert_eq, prop_oneof, proptest};
 use std::format;
@@ -12,7 +13,7 @@ use weir_proto::spec::Strategy;
 #[derive(Clone, Debug)]
 enum PoolStep {
     /// So many picks; a session begins on what is picked. Those that were tried come first.
-    Pick(Vec<u16>, u8),
+    Pick(Vec<usize>, u8),
     Load(usize, u32),
     Usable(usize, bool),
     /// Many at once: one in N of the candidates.
@@ -28,7 +29,7 @@ fn weight() -> impl Generator<Value = u16> {
 
 fn step() -> impl Generator<Value = PoolStep> {
     let at = 0..1024_usize;
-    let tried = prop::collection::vec(0..80_u16, 0..=TRIED_MAX);
+    let tried = prop::collection::vec(0..80_usize, 0..=TRIED_MAX);
     prop_oneof![
         8 => (tried, 1..20_u8).prop_map(|(tried, picks)| PoolStep::Pick(tried, picks)),
         4 => (Just(Vec::new()), 1..20_u8).prop_map(|(tried, picks)| PoolStep::Pick(tried, picks)),
@@ -142,7 +143,7 @@ proptest! {
                     continue;
                 };
                 let mut tried = Tried::NONE;
-                indices.iter().for_each(|&index| tried.add(index));
+                indices.iter().for_each(|&index| tried.add(MemberIndex::at(index)));
                 for _ in 0..*picks {
                     let (picked, expected) = both.pick(tried);
                     prop_assert_eq!(picked, expected, "{} at step {}: {:?}", strategy, at, step);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::session::Attempt;
+use crate::slot::BackendSlot;
 
 const REFUSED: Completion = Completion::Connected(Err(Errno::ECONNREFUSED));
 
@@ -19,7 +20,8 @@ const CANCEL: Action = Action::Cancel { side: Side::Backend, what: Pending::Conn
 impl TablePlay {
     /// Accepts a client whose connect is asked for on this leg.
     fn client(&mut self, leg: i32) -> SessionId {
-        let id = self.table.accept(CLIENT, 0, 0, self.now, &mut self.out).unwrap();
+        let id =
+            self.table.accept(CLIENT, ListenerSlot::FIRST, 0, self.now, &mut self.out).unwrap();
         assert!(matches!(self.take()[..], [Action::Connect { .. }]));
         self.table.connect_started(id, Leg(leg), self.now);
         id
@@ -141,14 +143,14 @@ fn in_panic_who_was_refused_goes_to_one_that_is_up() {
         let up = play.table.view().backends().iter().position(|it| it.id == play.ids[3]);
         for leg in 100..103 {
             let id = play.client(leg);
-            let first = play.table.session(id).unwrap().route.backend.map(|it| it as usize);
+            let first = play.table.session(id).unwrap().route.backend.map(BackendSlot::index);
             play.on(id, Side::Backend, REFUSED);
             let actions = play.take();
             if first == up {
                 continue;
             }
             let [.., Action::Connect { backend }] = actions[..] else { panic!("{actions:?}") };
-            assert_eq!(Some(backend as usize), up, "{actions:?}");
+            assert_eq!(Some(backend.index()), up, "{actions:?}");
         }
     }
 }
@@ -165,7 +167,8 @@ fn faults_of_this_host_never_count_against_a_backend() {
             assert_eq!((reason.by, reason.why), (By::Weir, Why::Local), "errno {number}");
         }
         // No socket available at all.
-        let id = play.table.accept(CLIENT, 0, 0, play.now, &mut play.out).unwrap();
+        let id =
+            play.table.accept(CLIENT, ListenerSlot::FIRST, 0, play.now, &mut play.out).unwrap();
         play.table.connect_failed(id, ConnectFault::Local, play.now, &mut play.out);
         play.take();
     }

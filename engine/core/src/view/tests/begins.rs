@@ -73,14 +73,14 @@ fn unproven_backends_get_nothing_and_are_not_missed() {
         view.set_health(config.id(name), Unproven, T0);
     }
     assert!(!view.pools()[0].is_in_panic(), "two of two are up");
-    let picked = |view: &mut View| -> std::collections::BTreeSet<u32> {
+    let picked = |view: &mut View| -> std::collections::BTreeSet<usize> {
         let mut prng = Prng::new(1);
-        let mut pick = || view.pick(0, 0, &mut prng, Tried::NONE, T0).unwrap().backend;
+        let mut pick = || view.pick(POOL, 0, &mut prng, Tried::NONE, T0).unwrap().backend.index();
         (0..40).map(|_| pick()).collect()
     };
     assert_eq!(picked(&mut view), [0, 1].into());
-    assert_eq!(view.connect_failed(2, ConnectFault::Refused, true), Verdict::Noted);
-    let fail = |view: &mut View| view.connect_failed(0, ConnectFault::Refused, true);
+    assert_eq!(view.connect_failed(at(2), ConnectFault::Refused, true), Verdict::Noted);
+    let fail = |view: &mut View| view.connect_failed(at(0), ConnectFault::Refused, true);
     let told: Vec<Verdict> = (0..3).map(|_| fail(&mut view)).collect();
     assert_eq!(told[2], Verdict::Ejected, "one of two is not more than half");
     view.set_health(config.id("b2"), Down, T0);
