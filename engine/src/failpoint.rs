@@ -1,8 +1,6 @@
 //! Faults that a test can order at a running shard. Compiled into builds with debug assertions
 //! only: a release build does not have them, whatever its environment says.
 
-use std::time::Duration;
-
 use crate::sys;
 
 /// What a shard does at the begin of its next turn, or at its end.
@@ -72,8 +70,7 @@ impl Fault {
             Fault::Sleep(millis) | Fault::Linger(millis) => {
                 let until = until(millis);
                 while sys::now() < until {
-                    let left = until.nanos - sys::now().nanos.min(until.nanos);
-                    std::thread::park_timeout(Duration::from_nanos(left));
+                    std::thread::park_timeout(until - sys::now());
                 }
             }
         }

@@ -5,6 +5,7 @@ mod token;
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 pub use token::{Kind, Token};
 use weir_core::action::How;
@@ -182,9 +183,8 @@ pub const fn reserve_of(buffers: u16) -> u16 {
     if buffers < 8 { 1 } else { buffers / 8 }
 }
 
-/// A turn that takes longer is told as slow, in nanoseconds (50 ms): everybody else on the shard
-/// has waited for it.
-pub const SLOW_TURN_NS: u64 = 50_000_000;
+/// A turn that takes longer counts as slow: every other session of the shard has waited for it.
+pub const SLOW_TURN: Duration = Duration::from_millis(50);
 
 /// What [`Io::take_counts`] tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -195,18 +195,18 @@ pub struct Counts {
     pub completions: u64,
     /// Calls after which some answers did not fit into the completion queue and were kept aside.
     pub overflows: u64,
-    /// Nanoseconds spent waiting.
-    pub waited_ns: u64,
-    /// Nanoseconds of the longest turn, from one wait to the next.
-    pub turn_max_ns: u64,
-    /// Turns that were longer than [`SLOW_TURN_NS`].
+    /// The time spent waiting.
+    pub waited: Duration,
+    /// The longest turn, from one wait to the next.
+    pub turn_max: Duration,
+    /// Turns that were longer than [`SLOW_TURN`].
     pub slow_turns: u64,
 }
 
 impl Counts {
-    /// A turn has taken N nanoseconds.
-    pub(crate) fn turned(&mut self, took_ns: u64) {
-        self.turn_max_ns = self.turn_max_ns.max(took_ns);
-        self.slow_turns += u64::from(took_ns > SLOW_TURN_NS);
+    /// A turn is over.
+    pub(crate) fn turned(&mut self, took: Duration) {
+        self.turn_max = self.turn_max.max(took);
+        self.slow_turns += u64::from(took > SLOW_TURN);
     }
 }

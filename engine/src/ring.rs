@@ -317,7 +317,7 @@ impl Io for Ring {
         self.buffers.publish();
         let before = sys::now();
         if self.woke_at.nanos > 0 {
-            self.counts.turned(before.nanos.saturating_sub(self.woke_at.nanos));
+            self.counts.turned(before - self.woke_at);
         }
         self.taken = 0;
         let want = self.batch.want();
@@ -326,15 +326,10 @@ impl Io for Ring {
             _ if self.watches.has_news() => self.enter(0, None),
             None => self.enter(want, None),
             Some(until) if until <= before => self.enter(0, None),
-            Some(until) => {
-                let nanos = until.nanos - before.nanos;
-                let nanosecond = u32::try_from(nanos % 1_000_000_000).expect("below a second");
-                let timeout = Timespec::new().sec(nanos / 1_000_000_000).nsec(nanosecond);
-                self.enter(want, Some(timeout));
-            }
+            Some(until) => self.enter(want, Some(Timespec::from(until - before))),
         }
         self.woke_at = sys::now();
-        self.counts.waited_ns += self.woke_at.nanos - before.nanos;
+        self.counts.waited += self.woke_at - before;
     }
 
     fn salvage(&mut self) -> Option<Leg> {

@@ -4,6 +4,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::mem;
+use core::time::Duration;
 
 use weir_proto::counters::ShardCounts;
 use weir_proto::ids::ShardId;
@@ -127,24 +128,24 @@ impl ShardCounters {
         self.current.backends[backend.index()].counts.early_closes += 1;
     }
 
-    pub fn connected(&mut self, pool: PoolSlot, backend: BackendSlot, took_us: u64) {
+    pub fn connected(&mut self, pool: PoolSlot, backend: BackendSlot, took: Duration) {
         self.current.backends[backend.index()].counts.sessions += 1;
         let pool = &mut self.current.pools[pool.index()];
-        pool.connect.saturating_record(clamp(took_us));
-        pool.connect_sum_us += took_us;
+        pool.connect.saturating_record(micros(took).clamp(1, DURATION_MAX_US));
+        pool.connect_sum_us += micros(took);
     }
 
-    pub fn first_byte(&mut self, pool: PoolSlot, took_us: u64) {
+    pub fn first_byte(&mut self, pool: PoolSlot, took: Duration) {
         let pool = &mut self.current.pools[pool.index()];
-        pool.first_byte.saturating_record(clamp(took_us));
-        pool.first_byte_sum_us += took_us;
+        pool.first_byte.saturating_record(micros(took).clamp(1, DURATION_MAX_US));
+        pool.first_byte_sum_us += micros(took);
     }
 
-    pub fn ended(&mut self, pool: PoolSlot, reason: usize, took_us: u64) {
+    pub fn ended(&mut self, pool: PoolSlot, reason: usize, took: Duration) {
         self.current.ends[reason] += 1;
         let pool = &mut self.current.pools[pool.index()];
-        pool.session.saturating_record(clamp(took_us));
-        pool.session_sum_us += took_us;
+        pool.session.saturating_record(micros(took).clamp(1, DURATION_MAX_US));
+        pool.session_sum_us += micros(took);
     }
 
     pub fn received(&mut self, backend: BackendSlot, bytes: u32) {
@@ -170,7 +171,7 @@ fn put<T>(
     }
 }
 
-/// A histogram's lowest value is 1 µs.
-fn clamp(took_us: u64) -> u64 {
-    took_us.clamp(1, DURATION_MAX_US)
+/// Whole microseconds. The lowest value of a histogram is one.
+fn micros(took: Duration) -> u64 {
+    u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
 }

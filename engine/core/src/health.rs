@@ -1,5 +1,7 @@
 //! Hysteresis: many results, few changes of mind. Says when a backend is up and when it is down.
 
+use core::time::Duration;
+
 use crate::base::clock::Now;
 
 /// How many results in a row change a backend's health. Both are at least 1.
@@ -200,8 +202,7 @@ impl Hysteresis {
 
     /// It goes down: after a good stretch for the first time, else once more.
     fn count_down(&mut self, now: Now) {
-        let good_stretch =
-            self.up_since.is_none_or(|since| now.nanos.saturating_sub(since.nanos) >= HOLD_MAX_NS);
+        let good_stretch = self.up_since.is_none_or(|since| now - since >= HOLD_MAX);
         self.downs = if good_stretch { 1 } else { self.downs.saturating_add(1) };
     }
 
@@ -219,16 +220,17 @@ impl Hysteresis {
 
 /// When the `n`-th hold in a row ends that begins at `since`; there is none for 0.
 fn hold(n: u32, since: Now) -> Option<Now> {
-    let doubled = HOLD_NS.checked_shl(n.checked_sub(1)?).filter(|_| n < 32).unwrap_or(HOLD_MAX_NS);
-    Some(Now { nanos: since.nanos.saturating_add(doubled.min(HOLD_MAX_NS)) })
+    let times = 1_u32.checked_shl(n.checked_sub(1)?);
+    let doubled = times.and_then(|times| HOLD.checked_mul(times)).unwrap_or(HOLD_MAX);
+    Some(since + doubled.min(HOLD_MAX))
 }
 
 /// How long the first hold lasts; each one in a row lasts twice as long as the one before.
-const HOLD_NS: u64 = 10_000_000_000;
+const HOLD: Duration = Duration::from_secs(10);
 
 /// The longest hold, and how long a backend must be up for the next time that it goes down to count
 /// as the first.
-const HOLD_MAX_NS: u64 = 300_000_000_000;
+const HOLD_MAX: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
 mod tests {

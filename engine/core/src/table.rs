@@ -238,7 +238,7 @@ impl Table {
             (Step::None, _) => {}
             (Step::ConnectFailed(fault), _) => return self.connect_failed(id, fault, now, out),
             (Step::Connected, Some(backend)) => {
-                self.counters.connected(pool, backend, now.micros_since(session.moved_at));
+                self.counters.connected(pool, backend, now - session.moved_at);
                 let is_retry = session.counted_retry.take().expect("it was connecting");
                 let connect = CountedConnect { pool, backend, is_retry };
                 self.view.connect_succeeded(connect, now);
@@ -254,7 +254,7 @@ impl Table {
                     self.counters.received(backend, count.into());
                     if !session.first_byte_seen {
                         session.first_byte_seen = true;
-                        self.counters.first_byte(pool, now.micros_since(session.accepted_at));
+                        self.counters.first_byte(pool, now - session.accepted_at);
                     }
                 }
             }
@@ -367,7 +367,7 @@ impl Table {
         if session.counted_stalled {
             self.view.stall_ends(pool);
         }
-        self.counters.ended(pool, reason.index(), now.micros_since(session.accepted_at));
+        self.counters.ended(pool, reason.index(), now - session.accepted_at);
     }
 }
 

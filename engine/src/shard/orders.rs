@@ -1,6 +1,7 @@
 //! Orders from control, and reports back to it. Neither side ever waits for the other.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use weir_core::limits::ORDERS_PER_TURN_MAX;
 use weir_proto::order::{HealthWords, ListenerSocket, Order, Report};
@@ -78,15 +79,15 @@ impl<I: Io> Shard<I> {
 
     fn collect(&mut self, spare: Box<ShardStats>) {
         let counts = self.io.take_counts();
-        let elapsed = self.now.nanos.saturating_sub(self.collected_at.nanos);
+        let elapsed = self.now - self.collected_at;
         self.collected_at = self.now;
         let totals = self.table.counters().totals();
         totals.enters += counts.enters;
         totals.completions += counts.completions;
         totals.cq_overflow += counts.overflows;
-        totals.turn_max_ns = totals.turn_max_ns.max(counts.turn_max_ns);
+        totals.turn_max_ns = totals.turn_max_ns.max(nanos(counts.turn_max));
         totals.slow_turns += counts.slow_turns;
-        totals.busy_ns += elapsed.saturating_sub(counts.waited_ns);
+        totals.busy_ns += nanos(elapsed.saturating_sub(counts.waited));
         let mut full = self.table.collect(spare);
         full.buffers_free_now = self.io.free_buffers().shared;
         self.count_waiting(&mut full);
@@ -123,4 +124,9 @@ impl<I: Io> Shard<I> {
             }
         }
     }
+}
+
+/// Whole nanoseconds, as counters of time are kept.
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }

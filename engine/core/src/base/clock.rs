@@ -1,4 +1,10 @@
 //! The time of a turn: a monotonic count of nanoseconds that is handed in, never read here.
+//!
+//! Moments and spans of time are types: `later - earlier` is a [`Duration`] (zero if the order is
+//! the other one), `moment + duration` a moment (at most the end of time, in 584 years).
+
+use core::ops::{Add, Sub};
+use core::time::Duration;
 
 const NANOS_PER_MILLI: u64 = 1_000_000;
 
@@ -58,16 +64,27 @@ impl Now {
         self.nanos / NANOS_PER_MILLI
     }
 
-    /// Whole microseconds since `earlier`; 0 if that is in fact later.
-    #[must_use]
-    pub const fn micros_since(self, earlier: Now) -> u64 {
-        self.nanos.saturating_sub(earlier.nanos) / 1000
-    }
-
     /// This moment and `millis` more, at most the end of time (584 years).
     #[must_use]
     pub const fn plus_millis(self, millis: u32) -> Now {
         Now { nanos: self.nanos.saturating_add(millis as u64 * NANOS_PER_MILLI) }
+    }
+}
+
+impl Add<Duration> for Now {
+    type Output = Now;
+
+    fn add(self, span: Duration) -> Now {
+        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        Now { nanos: self.nanos.saturating_add(nanos) }
+    }
+}
+
+impl Sub for Now {
+    type Output = Duration;
+
+    fn sub(self, earlier: Now) -> Duration {
+        Duration::from_nanos(self.nanos.saturating_sub(earlier.nanos))
     }
 }
 
@@ -80,10 +97,12 @@ mod tests {
         let now = Now::from_nanos(5_999_999);
         assert_eq!(now.millis(), 5);
         assert_eq!(now.plus_millis(3).nanos, 8_999_999);
-        assert_eq!(now.plus_millis(3).micros_since(now), 3000);
-        assert_eq!(now.micros_since(now.plus_millis(1)), 0);
+        assert_eq!(now.plus_millis(3) - now, Duration::from_millis(3));
+        assert_eq!(now - now.plus_millis(1), Duration::ZERO);
+        assert_eq!(now + Duration::from_millis(3), now.plus_millis(3));
         let end = Now::from_nanos(u64::MAX);
         assert_eq!(end.plus_millis(u32::MAX), end);
+        assert_eq!(now + Duration::MAX, end);
         assert!(now < now.plus_millis(1));
         let late = Now::from_nanos(u64::from(u32::MAX) * NANOS_PER_MILLI);
         assert_eq!(late.stamp().age_ms(late.plus_millis(7_000)), 7_000, "across the wrap");

@@ -27,8 +27,7 @@ impl Table {
             Some(false) | None => own,
             Some(true) => own.min(session.accepted_at.plus_millis(pool.retry.within_ms)),
         };
-        let whole_ms = deadline.micros_since(now) / 1000;
-        session.connect_ms = u32::try_from(whole_ms).unwrap_or(u32::MAX);
+        session.connect_ms = u32::try_from((deadline - now).as_millis()).unwrap_or(u32::MAX);
         self.wait_for_connect(id, now);
     }
 
