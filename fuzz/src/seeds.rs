@@ -2,7 +2,8 @@
 
 use weir_proto::frame::{HEADER, encode};
 use weir_proto::request::{
-    ChangeOptions, ChangeRequest, Code, Hello, PROTOCOL, Refusal, Request, Response, Welcome,
+    ChangeOptions, ChangeRequest, Code, Command, Hello, PROTOCOL, Query, Refusal, Request,
+    Response, Welcome,
 };
 use weir_proto::spec::Admin;
 
@@ -110,12 +111,13 @@ fn frames(add: &mut impl FnMut(&'static str, &str, Vec<u8>)) {
 
 /// A conversation that builds something up and takes it down again.
 fn requests() -> Vec<Request> {
-    let change = |change| Request::Change { change, options: ChangeOptions::default() };
+    let change =
+        |change| Request::from(Command::Change { change, options: ChangeOptions::default() });
     let name = |name: &str| name.to_owned();
     vec![
-        Request::Status,
-        Request::BackendShow { name: name("web/b1") },
-        Request::Events { after: 7 },
+        Query::Status.into(),
+        Query::BackendShow { name: name("web/b1") }.into(),
+        Query::Events { after: 7 }.into(),
         change(ChangeRequest::PoolAdd { name: name("web"), strategy: Some(name("maglev")) }),
         change(ChangeRequest::BackendAdd {
             name: name("web/b1"),
@@ -138,6 +140,6 @@ fn requests() -> Vec<Request> {
         change(ChangeRequest::BackendRemove { name: name("web/b1"), force: true }),
         change(ChangeRequest::ListenerRemove { name: name("front") }),
         change(ChangeRequest::PoolRemove { name: name("web") }),
-        Request::Stop { drain_ms: Some(1000) },
+        Command::Stop { drain_ms: Some(1000) }.into(),
     ]
 }

@@ -10,7 +10,9 @@ use std::collections::BTreeSet;
 use weir_control::planner;
 use weir_proto::frame;
 use weir_proto::ids::IdSource;
-use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Hello, PROTOCOL, Refusal, Request};
+use weir_proto::request::{
+    ChangeOptions, ChangeRequest, Code, Command, Hello, PROTOCOL, Refusal, Request,
+};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::{Admin, Spec};
 
@@ -86,7 +88,7 @@ impl Talk {
         // It could have come in a frame.
         let said = frame::encode(request).and_then(|it| frame::decode(&it[frame::HEADER..]));
         assert_eq!(said.as_ref(), Ok(request));
-        let Request::Change { change, options } = request else { return 3 };
+        let Request::Command(Command::Change { change, options }) = request else { return 3 };
         let before = self.snapshot.clone();
         let past = |version: u64| {
             let index = usize::try_from(version).ok().and_then(|version| version.checked_sub(1));
@@ -196,5 +198,5 @@ fn make(choices: &mut Choices<'_>) -> Request {
         dry_run: choices.byte().is_multiple_of(8),
         if_version: (choices.byte().is_multiple_of(8)).then(|| u64::from(choices.byte() % 4)),
     };
-    Request::Change { change, options }
+    Command::Change { change, options }.into()
 }

@@ -79,26 +79,26 @@ pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, FrameError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::{ChangeOptions, ChangeRequest, Hello, PROTOCOL, Request};
+    use crate::request::{ChangeOptions, ChangeRequest, Command, Hello, PROTOCOL, Query, Request};
 
     #[test]
     fn the_first_frame_has_these_bytes_for_ever() {
         let hello = Hello { protocol: PROTOCOL, program: "0.1".into() };
-        let golden = [15, 0, 0, 0, 3, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, b'0', b'.', b'1'];
+        let golden = [15, 0, 0, 0, 4, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, b'0', b'.', b'1'];
         assert_eq!(encode(&hello).unwrap(), golden);
         assert_eq!(decode::<Hello>(&golden[HEADER..]).unwrap(), hello);
     }
 
     #[test]
     fn a_request_round_trips() {
-        let request = Request::Change {
+        let request = Request::from(Command::Change {
             change: ChangeRequest::BackendAdd {
                 name: "web/b1".into(),
                 address: "[::1]:80".into(),
                 weight: Some(2),
             },
             options: ChangeOptions { dry_run: false, if_version: Some(7) },
-        };
+        });
         let frame = encode(&request).unwrap();
         let length = body_length(frame[..HEADER].try_into().unwrap()).unwrap();
         assert_eq!(length, frame.len() - HEADER);
@@ -110,12 +110,15 @@ mod tests {
         assert_eq!(body_length([0, 0, 16, 0]), Ok(BODY_MAX));
         assert_eq!(body_length([1, 0, 16, 0]), Err(FrameError::TooLong(BODY_MAX as u64 + 1)));
         assert!(matches!(decode::<Request>(&[255; 4]), Err(FrameError::Malformed(_))));
-        assert!(matches!(decode::<Request>(&[0, 0, 0, 0, 9]), Err(FrameError::Malformed(_))));
+        assert!(matches!(
+            decode::<Request>(&[0, 0, 0, 0, 0, 0, 0, 0, 9]),
+            Err(FrameError::Malformed(_))
+        ));
         // A string that claims to be 2^60 bytes long must not be allocated.
-        let mut body = vec![3, 0, 0, 0];
+        let mut body = vec![0, 0, 0, 0, 3, 0, 0, 0];
         body.extend_from_slice(&(1u64 << 60).to_le_bytes());
         assert!(matches!(decode::<Request>(&body), Err(FrameError::Malformed(_))));
-        let long = Request::ListenerShow { name: "x".repeat(BODY_MAX) };
+        let long = Request::from(Query::ListenerShow { name: "x".repeat(BODY_MAX) });
         assert!(matches!(encode(&long), Err(FrameError::TooLong(_))));
     }
 }

@@ -1,12 +1,14 @@
 //! What a client of the control socket may ask, and how the daemon says no.
 
+mod words;
+
 use serde::{Deserialize, Serialize};
 
 use crate::answer::Answer;
 use crate::spec::Admin;
 
 /// The version of this protocol. Both sides say theirs first; different numbers do not talk.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// The first frame of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,9 +25,16 @@ pub struct Welcome {
     pub program: String,
 }
 
-/// One question or command. Each gets one [`Response`].
+/// A question or a command. Each gets one [`Response`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
+    Query(Query),
+    Command(Command),
+}
+
+/// A question: it is answered from what the daemon knows, and changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Query {
     Status,
     Shards,
     ListenerList,
@@ -56,19 +65,40 @@ pub enum Request {
         version: Option<u64>,
     },
     ConfigHistory,
-    Change {
-        change: ChangeRequest,
-        options: ChangeOptions,
-    },
-    /// Stop accepting on every listener; sessions run on. Not a version.
-    Drain,
-    /// Leave the process: at once, or after sessions have had `drain_ms` to end.
-    Stop {
-        drain_ms: Option<u64>,
-    },
 }
 
-/// A command that makes a new version.
+/// A command: it changes the configuration or the process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Makes a new version.
+    Change { change: ChangeRequest, options: ChangeOptions },
+    /// Stops accepting on every listener; sessions run on. Not a version.
+    Drain,
+    /// Ends the process: at once, or after sessions have had `drain_ms` to end.
+    Stop { drain_ms: Option<u64> },
+}
+
+impl Command {
+    /// True if it leaves everything as it is, whatever its answer.
+    #[must_use]
+    pub fn is_dry_run(&self) -> bool {
+        matches!(self, Command::Change { options, .. } if options.dry_run)
+    }
+}
+
+impl From<Query> for Request {
+    fn from(query: Query) -> Request {
+        Request::Query(query)
+    }
+}
+
+impl From<Command> for Request {
+    fn from(command: Command) -> Request {
+        Request::Command(command)
+    }
+}
+
+/// A change of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ChangeRequest {
     ListenerAdd {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use weir_proto::answer::Answer;
 use weir_proto::frame::{self, FrameError, HEADER};
-use weir_proto::request::{Hello, PROTOCOL, Request, Response, Welcome};
+use weir_proto::request::{Command, Hello, PROTOCOL, Request, Response, Welcome};
 
 use crate::clock;
 use crate::exit::{Exit, Failure};
@@ -74,17 +74,20 @@ impl Client {
         Ok(client)
     }
 
-    /// Asks one question and waits for its answer.
+    /// Sends one request and waits for its answer.
     ///
     /// # Errors
     /// The daemon's refusal; exit 5 if it went away or does not answer, 130 after Ctrl-C.
-    pub(crate) fn ask(&mut self, request: &Request) -> Result<Answer, Failure> {
-        let patience = match request {
-            Request::Stop { drain_ms: Some(ms) } => self.patience + Duration::from_millis(*ms),
+    pub(crate) fn ask(&mut self, request: impl Into<Request>) -> Result<Answer, Failure> {
+        let request = request.into();
+        let patience = match &request {
+            Request::Command(Command::Stop { drain_ms: Some(ms) }) => {
+                self.patience + Duration::from_millis(*ms)
+            }
             _ => self.patience,
         };
-        let answer = self.send(request).and_then(|()| self.receive(patience));
-        match answer.map_err(|lost| self.no_answer(&lost, request))? {
+        let answer = self.send(&request).and_then(|()| self.receive(patience));
+        match answer.map_err(|lost| self.no_answer(&lost, &request))? {
             Response::Done(answer) => Ok(answer),
             Response::Refused(refusal) => Err(refusal.into()),
         }
@@ -164,10 +167,7 @@ impl Client {
     }
 
     fn no_answer(&self, lost: &Lost, request: &Request) -> Failure {
-        let mutation = matches!(
-            request,
-            Request::Change { options, .. } if !options.dry_run
-        ) || matches!(request, Request::Drain | Request::Stop { .. });
+        let mutation = matches!(request, Request::Command(command) if !command.is_dry_run());
         match lost {
             Lost::Malformed(FrameError::TooLong(length)) => Failure::new(
                 Exit::Failed,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use weir_proto::request::{ChangeOptions, ChangeRequest, Request};
+use weir_proto::request::{ChangeOptions, ChangeRequest, Query};
 use weir_proto::spec::{Admin, Span};
 
 use crate::args::{BackendVerb, ChangeArgs, ConfigVerb, ListenerVerb, Output, PoolVerb, Verb};
@@ -43,7 +43,7 @@ pub(crate) enum Plan {
 /// A question.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Reading {
-    pub(crate) request: Request,
+    pub(crate) query: Query,
     /// `status --check`.
     pub(crate) check: bool,
     /// A configuration is shown with a heading; an export is the bare text.
@@ -84,16 +84,16 @@ pub(crate) fn plan(
 fn plan_of(verb: Verb) -> Plan {
     match verb {
         Verb::Status { check } => {
-            Plan::Read(Reading { request: Request::Status, check, heading: false })
+            Plan::Read(Reading { query: Query::Status, check, heading: false })
         }
         Verb::Top => Plan::Top,
         Verb::Listener(verb) => listener(verb),
         Verb::Pool(verb) => pool(verb),
         Verb::Backend(verb) => backend(verb),
-        Verb::Stats { subject } => read(Request::Stats { subject }),
+        Verb::Stats { subject } => read(Query::Stats { subject }),
         Verb::Events { follow, since } => Plan::Events { follow, since },
         Verb::Config(verb) => config(verb),
-        Verb::Shards => read(Request::Shards),
+        Verb::Shards => read(Query::Shards),
         Verb::Drain { dry_run, yes: _ } => Plan::Drain { dry_run },
         Verb::Stop { drain, dry_run, yes } => Plan::Stop { drain, dry_run, yes },
         Verb::Completions { shell } => Plan::Completions(shell),
@@ -101,8 +101,8 @@ fn plan_of(verb: Verb) -> Plan {
     }
 }
 
-fn read(request: Request) -> Plan {
-    Plan::Read(Reading { request, check: false, heading: false })
+fn read(query: Query) -> Plan {
+    Plan::Read(Reading { query, check: false, heading: false })
 }
 
 fn changing(change: ChangeRequest, args: ChangeArgs) -> Plan {
@@ -116,8 +116,8 @@ fn options(args: ChangeArgs) -> ChangeOptions {
 
 fn listener(verb: ListenerVerb) -> Plan {
     match verb {
-        ListenerVerb::List => read(Request::ListenerList),
-        ListenerVerb::Show { name } => read(Request::ListenerShow { name }),
+        ListenerVerb::List => read(Query::ListenerList),
+        ListenerVerb::Show { name } => read(Query::ListenerShow { name }),
         ListenerVerb::Add { name, bind, pool, change } => {
             changing(ChangeRequest::ListenerAdd { name, bind, pool }, change)
         }
@@ -135,8 +135,8 @@ fn listener(verb: ListenerVerb) -> Plan {
 
 fn pool(verb: PoolVerb) -> Plan {
     match verb {
-        PoolVerb::List => read(Request::PoolList),
-        PoolVerb::Show { name } => read(Request::PoolShow { name }),
+        PoolVerb::List => read(Query::PoolList),
+        PoolVerb::Show { name } => read(Query::PoolShow { name }),
         PoolVerb::Add { name, strategy, change } => {
             changing(ChangeRequest::PoolAdd { name, strategy }, change)
         }
@@ -150,8 +150,8 @@ fn pool(verb: PoolVerb) -> Plan {
 fn backend(verb: BackendVerb) -> Plan {
     let state = |name, state, args| changing(ChangeRequest::BackendState { name, state }, args);
     match verb {
-        BackendVerb::List { pool } => read(Request::BackendList { pool }),
-        BackendVerb::Show { name } => read(Request::BackendShow { name }),
+        BackendVerb::List { pool } => read(Query::BackendList { pool }),
+        BackendVerb::Show { name } => read(Query::BackendShow { name }),
         BackendVerb::Add { name, address, weight, change } => {
             changing(ChangeRequest::BackendAdd { name, address, weight }, change)
         }
@@ -174,12 +174,12 @@ fn backend(verb: BackendVerb) -> Plan {
 fn config(verb: ConfigVerb) -> Plan {
     match verb {
         ConfigVerb::Show => Plan::Read(Reading {
-            request: Request::ConfigExport { version: None },
+            query: Query::ConfigExport { version: None },
             check: false,
             heading: true,
         }),
-        ConfigVerb::Export { version } => read(Request::ConfigExport { version }),
-        ConfigVerb::History => read(Request::ConfigHistory),
+        ConfigVerb::Export { version } => read(Query::ConfigExport { version }),
+        ConfigVerb::History => read(Query::ConfigHistory),
         ConfigVerb::Diff { target } => Plan::Diff { target },
         ConfigVerb::Apply { file, change } => Plan::Apply { file, options: options(change) },
         ConfigVerb::Rollback { version, change } => {
@@ -200,42 +200,46 @@ mod tests {
         plan(cli.verb, cli.output, cli.watch)
     }
 
-    fn request(line: &str) -> Request {
+    fn query(line: &str) -> Query {
         match planned(line).unwrap().0 {
-            Plan::Read(reading) => reading.request,
-            Plan::Change(changing) => {
-                Request::Change { change: changing.change, options: changing.options }
-            }
+            Plan::Read(reading) => reading.query,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn change(line: &str) -> (ChangeRequest, ChangeOptions) {
+        match planned(line).unwrap().0 {
+            Plan::Change(changing) => (changing.change, changing.options),
             other => panic!("{line}: {other:?}"),
         }
     }
 
     #[test]
-    fn reading_verbs_become_their_requests() {
+    fn reading_verbs_become_queries() {
         let name = |text: &str| text.to_owned();
         let table = [
-            ("status", Request::Status),
-            ("shards", Request::Shards),
-            ("listener list", Request::ListenerList),
-            ("listener show web", Request::ListenerShow { name: name("web") }),
-            ("pool list", Request::PoolList),
-            ("pool show web", Request::PoolShow { name: name("web") }),
-            ("backend list", Request::BackendList { pool: None }),
-            ("backend list web", Request::BackendList { pool: Some(name("web")) }),
-            ("backend show web/b1", Request::BackendShow { name: name("web/b1") }),
-            ("stats", Request::Stats { subject: None }),
-            ("stats web/b1", Request::Stats { subject: Some(name("web/b1")) }),
-            ("config export", Request::ConfigExport { version: None }),
-            ("config export 3", Request::ConfigExport { version: Some(3) }),
-            ("config history", Request::ConfigHistory),
+            ("status", Query::Status),
+            ("shards", Query::Shards),
+            ("listener list", Query::ListenerList),
+            ("listener show web", Query::ListenerShow { name: name("web") }),
+            ("pool list", Query::PoolList),
+            ("pool show web", Query::PoolShow { name: name("web") }),
+            ("backend list", Query::BackendList { pool: None }),
+            ("backend list web", Query::BackendList { pool: Some(name("web")) }),
+            ("backend show web/b1", Query::BackendShow { name: name("web/b1") }),
+            ("stats", Query::Stats { subject: None }),
+            ("stats web/b1", Query::Stats { subject: Some(name("web/b1")) }),
+            ("config export", Query::ConfigExport { version: None }),
+            ("config export 3", Query::ConfigExport { version: Some(3) }),
+            ("config history", Query::ConfigHistory),
         ];
         for (line, wanted) in table {
-            assert_eq!(request(line), wanted, "{line}");
+            assert_eq!(query(line), wanted, "{line}");
         }
     }
 
     #[test]
-    fn changing_verbs_become_their_requests() {
+    fn changing_verbs_become_changes() {
         let name = || "web/b1".to_owned();
         let web = || "web".to_owned();
         let state = |state| ChangeRequest::BackendState { name: name(), state };
@@ -274,10 +278,10 @@ mod tests {
             ("backend weight web/b1 7", ChangeRequest::BackendWeight { name: name(), weight: 7 }),
             ("config rollback 3", ChangeRequest::Rollback { version: 3 }),
         ];
-        for (line, change) in table {
+        for (line, wanted) in table {
             let options = ChangeOptions { dry_run: true, if_version: Some(9) };
-            let wanted = Request::Change { change, options };
-            assert_eq!(request(&format!("{line} --dry-run --if-version 9")), wanted, "{line}");
+            let line = format!("{line} --dry-run --if-version 9");
+            assert_eq!(change(&line), (wanted, options), "{line}");
         }
     }
 

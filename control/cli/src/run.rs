@@ -141,14 +141,14 @@ fn read(
 ) -> Result<Exit, Failure> {
     let mut client = console.client()?;
     let Some(pause) = watch else {
-        let answer = client.ask(&reading.request)?;
+        let answer = client.ask(reading.query.clone())?;
         console.print(&answer, reading.heading)?;
         return verdict(reading, &answer);
     };
     let screen = console.style.human && !console.json;
     let mut first = true;
     loop {
-        let answer = client.ask(&reading.request)?;
+        let answer = client.ask(reading.query.clone())?;
         if screen {
             // Home, and clear below: the screen before stays in the scroll-back.
             console.write(if first { "\x1b[2J\x1b[H" } else { "\x1b[H\x1b[J" })?;

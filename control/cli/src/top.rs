@@ -14,7 +14,7 @@ use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use signal_hook::consts::{SIGHUP, SIGTERM};
 use weir_proto::answer::Answer;
-use weir_proto::request::Request;
+use weir_proto::request::Query;
 
 use crate::ask::{Client, PATIENCE};
 use crate::exit::{Exit, Failure};
@@ -142,13 +142,13 @@ fn connect(socket: &Path) -> Result<Client, Failure> {
 }
 
 fn sample(client: &mut Client) -> Result<Sample, Failure> {
-    let Answer::Status(status) = client.ask(&Request::Status)? else {
+    let Answer::Status(status) = client.ask(Query::Status)? else {
         return Err(Failure::unexpected());
     };
-    let Answer::Stats(stats) = client.ask(&Request::Stats { subject: None })? else {
+    let Answer::Stats(stats) = client.ask(Query::Stats { subject: None })? else {
         return Err(Failure::unexpected());
     };
-    let Answer::Backends(backends) = client.ask(&Request::BackendList { pool: None })? else {
+    let Answer::Backends(backends) = client.ask(Query::BackendList { pool: None })? else {
         return Err(Failure::unexpected());
     };
     Ok(Sample { status, stats, backends: backends.backends })

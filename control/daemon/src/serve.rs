@@ -9,15 +9,15 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use weir_proto::answer::{Answer, Author, ConfigText, Events, History, Said};
-use weir_proto::request::{Refusal, Request, Response};
+use weir_proto::answer::{Answer, Author, Said};
+use weir_proto::request::{Command, Query, Refusal, Request, Response};
 
 use crate::control::{Clocks, Control, Phase};
-use crate::file;
 use crate::health::Transition;
 use crate::rt;
 use crate::signals::{Signal, Signals};
 use crate::systemd;
+use answers::Queries;
 use notify::{ChangeLock, Notify};
 
 /// How often figures are asked for and deadlines are looked at.
@@ -73,16 +73,13 @@ impl Shared {
     /// Answers one request. A change is answered when every live shard has adopted it.
     pub(crate) async fn ask(&self, request: Request, by: Author) -> Response {
         let answer = match request {
-            Request::Change { change, options } => self.change(change, options, by).await,
-            Request::Stop { drain_ms } => Ok(self.stop(drain_ms.unwrap_or(0)).await),
-            Request::Events { .. } | Request::ConfigExport { .. } | Request::ConfigHistory => {
-                self.answer(request)
+            Request::Query(query) => {
+                if answers::counts_sessions(&query) {
+                    self.refresh().await;
+                }
+                self.query(query)
             }
-            // The rest counts sessions.
-            request => {
-                self.refresh().await;
-                self.answer(request)
-            }
+            Request::Command(command) => self.command(command, by).await,
         };
         answer.map_or_else(Response::Refused, Response::Done)
     }
@@ -95,39 +92,25 @@ impl Shared {
         let _ = rt::timeout(FRESH_MAX, self.notice.until(fresh)).await;
     }
 
-    pub(crate) fn answer(&self, request: Request) -> Result<Answer, Refusal> {
-        let moment = moment();
+    /// Answers from what is known now.
+    pub(crate) fn query(&self, query: Query) -> Result<Answer, Refusal> {
+        let control = self.control.borrow();
+        Queries { control: &control, now: rt::now() }.answer(query)
+    }
+
+    async fn command(&self, command: Command, by: Author) -> Result<Answer, Refusal> {
+        match command {
+            Command::Change { change, options } => self.change(change, options, by).await,
+            Command::Drain => Ok(self.drain()),
+            Command::Stop { drain_ms } => Ok(self.stop(drain_ms.unwrap_or(0)).await),
+        }
+    }
+
+    fn drain(&self) -> Answer {
         let mut control = self.control.borrow_mut();
-        let seen = answers::Queries { control: &control, now: moment.now };
-        Ok(match request {
-            Request::Status => Answer::Status(seen.status()),
-            Request::Shards => Answer::Shards(seen.shards()),
-            Request::ListenerList => Answer::Listeners(seen.listeners()),
-            Request::ListenerShow { name } => Answer::Listener(seen.listener(&name)?),
-            Request::PoolList => Answer::Pools(seen.pools()),
-            Request::PoolShow { name } => Answer::Pool(seen.pool(&name)?),
-            Request::BackendList { pool } => Answer::Backends(seen.backends(pool.as_deref())?),
-            Request::BackendShow { name } => Answer::Backend(seen.backend(&name)?),
-            Request::Stats { subject } => Answer::Stats(seen.stats(subject.as_deref())?),
-            Request::Events { after } => {
-                Answer::Events(Events { events: control.events.after(after) })
-            }
-            Request::ConfigExport { version } => {
-                let (version, spec) = match version {
-                    None => (control.snapshot.version.0, control.snapshot.spec()),
-                    Some(version) => (version, control.past(version)?.spec),
-                };
-                Answer::Config(ConfigText { version, toml: file::export(&spec) })
-            }
-            Request::ConfigHistory => Answer::History(History { versions: control.history()? }),
-            Request::Drain => {
-                control.drain(None, moment);
-                let sessions = control.aggregate.sessions();
-                said(format!("draining: no new sessions are accepted, {sessions} are open"))
-            }
-            // `ask` has taken these.
-            Request::Change { .. } | Request::Stop { .. } => said(String::new()),
-        })
+        control.drain(None, moment());
+        let sessions = control.aggregate.sessions();
+        said(format!("draining: no new sessions are accepted, {sessions} are open"))
     }
 
     /// Drains for `drain_ms` at most, then stops. Answers when the sessions are at their end; the

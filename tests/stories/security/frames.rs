@@ -2,7 +2,7 @@
 //! with a lie in them. The same seed gives the same frame.
 
 use weir_proto::frame::{self, BODY_MAX, HEADER};
-use weir_proto::request::{ChangeOptions, ChangeRequest, Hello, PROTOCOL, Request};
+use weir_proto::request::{ChangeOptions, ChangeRequest, Command, Hello, PROTOCOL, Query, Request};
 use weir_tests::net::noise;
 
 /// Bytes that are not the frame that weir expects.
@@ -88,16 +88,16 @@ fn real(first: bool, chance: &mut Chance) -> Vec<u8> {
         return frame::encode(&hello).expect("it is short");
     }
     let name = || "web/b1".to_owned();
-    let change = |change| Request::Change {
-        change,
-        options: ChangeOptions { dry_run: false, if_version: Some(1) },
+    let change = |change| {
+        let options = ChangeOptions { dry_run: false, if_version: Some(1) };
+        Request::from(Command::Change { change, options })
     };
     let request = match chance.below(9) {
-        0 => Request::Status,
-        1 => Request::BackendList { pool: Some("web".into()) },
-        2 => Request::Events { after: 7 },
-        3 => Request::ConfigExport { version: Some(1) },
-        4 => Request::Stop { drain_ms: Some(60_000) },
+        0 => Query::Status.into(),
+        1 => Query::BackendList { pool: Some("web".into()) }.into(),
+        2 => Query::Events { after: 7 }.into(),
+        3 => Query::ConfigExport { version: Some(1) }.into(),
+        4 => Command::Stop { drain_ms: Some(60_000) }.into(),
         5 => change(ChangeRequest::BackendWeight { name: name(), weight: 7 }),
         6 => change(ChangeRequest::BackendRemove { name: name(), force: true }),
         7 => change(ChangeRequest::PoolSet {

@@ -4,7 +4,7 @@ use super::*;
 use std::os::unix::net::UnixListener;
 use std::thread;
 use weir_proto::answer::Said;
-use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
+use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Command, Query, Refusal};
 
 /// A directory of its own for the socket, gone with the value.
 struct Place(PathBuf);
@@ -68,18 +68,18 @@ fn reply(stream: &mut UnixStream, response: &Response) {
 fn questions_are_answered_one_after_the_other() {
     let daemon = |mut stream: UnixStream| {
         welcome(&mut stream, PROTOCOL);
-        assert_eq!(read_frame::<Request>(&mut stream), Request::Drain);
+        assert_eq!(read_frame::<Request>(&mut stream), Command::Drain.into());
         reply(&mut stream, &Response::Done(Answer::Said(Said { text: "draining".into() })));
-        assert_eq!(read_frame::<Request>(&mut stream), Request::Status);
+        assert_eq!(read_frame::<Request>(&mut stream), Query::Status.into());
         let refusal = Refusal::new(Code::Denied, "no", "");
         reply(&mut stream, &Response::Refused(refusal));
     };
     meet("answers", daemon, |socket| {
         let mut client = connect(socket).unwrap();
         assert_eq!(client.program, "0.9.9");
-        let answer = client.ask(&Request::Drain).unwrap();
+        let answer = client.ask(Command::Drain).unwrap();
         assert_eq!(answer, Answer::Said(Said { text: "draining".into() }));
-        assert_eq!(client.ask(&Request::Status).unwrap_err().exit, Exit::Denied);
+        assert_eq!(client.ask(Query::Status).unwrap_err().exit, Exit::Denied);
     });
 }
 
@@ -112,8 +112,8 @@ fn a_change_without_an_answer_is_of_unknown_outcome() {
     };
     let failure = meet("lost", daemon, |socket| {
         let change = ChangeRequest::PoolRemove { name: "web".into() };
-        let request = Request::Change { change, options: ChangeOptions::default() };
-        connect(socket).unwrap().ask(&request).unwrap_err()
+        let command = Command::Change { change, options: ChangeOptions::default() };
+        connect(socket).unwrap().ask(command).unwrap_err()
     });
     assert_eq!(failure.exit, Exit::Unreachable);
     assert!(failure.message.ends_with("whether it was done is not known"), "{}", failure.message);
@@ -130,7 +130,7 @@ fn a_silent_daemon_is_given_up() {
     let failure = meet("silent", daemon, |socket| {
         let patience = Duration::from_millis(200);
         let client = Client::connect(socket, Interrupt::deaf().unwrap(), patience);
-        client.unwrap().ask(&Request::Status).unwrap_err()
+        client.unwrap().ask(Query::Status).unwrap_err()
     });
     assert_eq!(failure.exit, Exit::Unreachable);
     assert!(failure.message.contains("did not answer within 0.2 s"), "{}", failure.message);

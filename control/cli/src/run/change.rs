@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use weir_proto::answer::Answer;
-use weir_proto::request::{ChangeRequest, Request};
+use weir_proto::request::{ChangeRequest, Command, Query};
 use weir_proto::spec::Span;
 
 use super::{Console, unless_interrupted};
@@ -24,9 +24,9 @@ pub(super) fn run(changing: &Changing, console: &mut Console<'_>) -> Result<Exit
         console.confirm(&loss, changing.yes)?;
     }
     let mut client = console.client()?;
-    let request =
-        Request::Change { change: changing.change.clone(), options: changing.options.clone() };
-    made(&client.ask(&request)?, console)?;
+    let command =
+        Command::Change { change: changing.change.clone(), options: changing.options.clone() };
+    made(&client.ask(command)?, console)?;
     match (&changing.change, changing.wait) {
         (ChangeRequest::BackendState { name, .. }, Some(wait)) if !dry_run => {
             wait_drained(name, wait, &mut client, console)
@@ -91,7 +91,7 @@ fn wait_drained(
 
 /// A backend that is gone has no sessions.
 fn sessions_of(name: &str, client: &mut Client) -> Result<u64, Failure> {
-    match client.ask(&Request::BackendShow { name: name.to_owned() }) {
+    match client.ask(Query::BackendShow { name: name.to_owned() }) {
         Ok(Answer::Backend(backend)) => Ok(backend.sessions),
         Ok(_) => Err(Failure::unexpected()),
         Err(failure) if failure.exit == Exit::NotFound => Ok(0),

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 use weir_proto::answer::{Answer, Changed, ConfigText};
 use weir_proto::frame::BODY_MAX;
-use weir_proto::request::{ChangeOptions, ChangeRequest, Request};
+use weir_proto::request::{ChangeOptions, ChangeRequest, Command, Query};
 
 use super::{Console, change, lines};
 use crate::ask::Client;
@@ -24,7 +24,7 @@ pub(super) fn apply(
 ) -> Result<Exit, Failure> {
     let change = read_file(file, console)?;
     let mut client = console.client()?;
-    change::made(&client.ask(&Request::Change { change, options })?, console)?;
+    change::made(&client.ask(Command::Change { change, options })?, console)?;
     Ok(Exit::Done)
 }
 
@@ -59,7 +59,7 @@ fn against_file(target: &str, console: &mut Console<'_>) -> Result<Difference, F
     let mut client = console.client()?;
     let now = export(None, &mut client)?;
     let options = ChangeOptions { dry_run: true, if_version: None };
-    let answer = client.ask(&Request::Change { change, options })?;
+    let answer = client.ask(Command::Change { change, options })?;
     let Answer::Changed(changed) = answer else { return Err(Failure::unexpected()) };
     let Changed { before, after, summary, .. } = changed;
     let (before, after) = (indented(&before), indented(&after));
@@ -74,7 +74,7 @@ fn indented(text: &str) -> String {
 }
 
 fn export(version: Option<u64>, client: &mut Client) -> Result<ConfigText, Failure> {
-    match client.ask(&Request::ConfigExport { version })? {
+    match client.ask(Query::ConfigExport { version })? {
         Answer::Config(config) => Ok(config),
         _ => Err(Failure::unexpected()),
     }

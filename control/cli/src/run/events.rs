@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use weir_proto::answer::{Answer, EventRow, Events};
-use weir_proto::request::Request;
+use weir_proto::request::Query;
 use weir_proto::spec::Span;
 
 use super::Console;
@@ -50,7 +50,7 @@ pub(super) fn run(
 }
 
 fn after(id: u64, client: &mut Client) -> Result<Vec<EventRow>, Failure> {
-    match client.ask(&Request::Events { after: id })? {
+    match client.ask(Query::Events { after: id })? {
         Answer::Events(events) => Ok(events.events),
         _ => Err(Failure::unexpected()),
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use weir_proto::answer::{Answer, Said, Status};
-use weir_proto::request::Request;
+use weir_proto::request::{Command, Query};
 use weir_proto::spec::Span;
 
 use super::Console;
@@ -43,7 +43,7 @@ pub(super) fn drain(dry_run: bool, console: &mut Console<'_>) -> Result<Exit, Fa
         );
         return turned(&before, ("draining", &text), true, console);
     }
-    let Answer::Said(Said { text }) = client.ask(&Request::Drain)? else {
+    let Answer::Said(Said { text }) = client.ask(Command::Drain)? else {
         return Err(Failure::unexpected());
     };
     let text = format!("{text}\nundo: none; to serve again, start weir again");
@@ -76,8 +76,8 @@ pub(super) fn stop(
     if let Some(span) = drain {
         console.say(&format!("stopping; time to end: {span}, sessions: {}", sessions(&before)));
     }
-    let request = Request::Stop { drain_ms: drain.map(|span| span.millis) };
-    let text = match client.ask(&request) {
+    let command = Command::Stop { drain_ms: drain.map(|span| span.millis) };
+    let text = match client.ask(command) {
         Ok(Answer::Said(Said { text })) => text,
         Ok(_) => return Err(Failure::unexpected()),
         // It may leave before its answer is through; `wait_gone` below sees that it has.
@@ -94,7 +94,7 @@ pub(super) fn stop(
 }
 
 fn status(client: &mut Client) -> Result<Status, Failure> {
-    match client.ask(&Request::Status)? {
+    match client.ask(Query::Status)? {
         Answer::Status(status) => Ok(status),
         _ => Err(Failure::unexpected()),
     }

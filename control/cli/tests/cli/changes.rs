@@ -4,7 +4,9 @@ use std::io::{BufRead, BufReader};
 
 use serde_json::json;
 use weir_proto::answer::{Answer, Changed};
-use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal, Request, Response};
+use weir_proto::request::{
+    ChangeOptions, ChangeRequest, Code, Command, Query, Refusal, Request, Response,
+};
 use weir_proto::spec::Admin;
 
 use crate::fake::{Daemon, backend, changed, done};
@@ -25,7 +27,8 @@ fn a_change_shows_before_after_version_and_undo() {
          version 8 on 2/2 shards\nundo: weirctl backend ready web/b1\n"
     );
     let options = ChangeOptions { dry_run: false, if_version: Some(7) };
-    assert_eq!(daemon.asked(), [Request::Change { change: drain_of_b1(), options }]);
+    let command = Command::Change { change: drain_of_b1(), options };
+    assert_eq!(daemon.asked(), [command.into()]);
     let json = daemon.run("-o json backend drain web/b1").json();
     assert_eq!((&json["version"], &json["before"]), (&json!(8), &json!({"state": "ready"})));
     assert_eq!(json["after"], json!({"state": "drain"}));
@@ -62,7 +65,7 @@ fn what_cuts_no_session_is_not_asked_about() {
 /// A daemon whose backend has these sessions, one number a look; the last one stays.
 fn draining(mut sessions: Vec<u64>) -> Daemon {
     Daemon::new(move |request| match request {
-        Request::BackendShow { .. } => {
+        Request::Query(Query::BackendShow { .. }) => {
             let now = if sessions.len() > 1 { sessions.remove(0) } else { sessions[0] };
             done(Answer::Backend(backend(now)))
         }
@@ -92,7 +95,7 @@ fn a_drain_that_takes_too_long_is_6_and_goes_on() {
 #[test]
 fn a_backend_that_is_gone_is_drained() {
     let daemon = Daemon::new(|request| match request {
-        Request::BackendShow { .. } => {
+        Request::Query(Query::BackendShow { .. }) => {
             Some(Response::Refused(Refusal::new(Code::NotFound, "no web/b1", "")))
         }
         _ => done(Answer::Changed(changed())),

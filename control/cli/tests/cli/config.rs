@@ -1,7 +1,7 @@
 //! `config`: a file goes out as it is, and a difference is exit code 3.
 
 use weir_proto::answer::{Answer, Changed, ConfigText};
-use weir_proto::request::{ChangeOptions, ChangeRequest, Request};
+use weir_proto::request::{ChangeOptions, ChangeRequest, Command, Query, Request};
 
 use crate::fake::{Daemon, changed, done};
 
@@ -10,10 +10,10 @@ const TOML: &str = "[pool.web]\nstrategy = \"maglev\"\n";
 /// Version 7 is current, older ones are `older`; a file changes `before` into `after`.
 fn daemon(older: &'static str, after: &'static str, summary: &'static str) -> Daemon {
     Daemon::new(move |request| match request {
-        Request::ConfigExport { version: None } => {
+        Request::Query(Query::ConfigExport { version: None }) => {
             done(Answer::Config(ConfigText { version: 7, toml: TOML.into() }))
         }
-        Request::ConfigExport { version: Some(version) } => {
+        Request::Query(Query::ConfigExport { version: Some(version) }) => {
             done(Answer::Config(ConfigText { version: *version, toml: older.into() }))
         }
         _ => done(Answer::Changed(Changed {
@@ -41,9 +41,12 @@ fn apply_sends_the_file_or_stdin() {
     let name = file.display().to_string();
     assert_eq!(daemon.run(&format!("config apply {name} --dry-run")).code, 0);
     assert_eq!(daemon.run_with("config apply -", TOML).code, 0);
-    let apply = |origin: &str, dry_run| Request::Change {
-        change: ChangeRequest::Apply { toml: TOML.into(), origin: origin.into() },
-        options: ChangeOptions { dry_run, if_version: None },
+    let apply = |origin: &str, dry_run| {
+        let change = ChangeRequest::Apply { toml: TOML.into(), origin: origin.into() };
+        Request::from(Command::Change {
+            change,
+            options: ChangeOptions { dry_run, if_version: None },
+        })
     };
     assert_eq!(daemon.asked(), [apply(&name, true), apply("stdin", false)]);
     let ran = daemon.run("config apply /nonexistent/weir.toml");
@@ -75,8 +78,8 @@ fn a_diff_with_a_file_changes_nothing() {
     let json = daemon.run_with("-o json config diff -", TOML).json();
     assert_eq!(json["different"], true);
     let dry = |request: &Request| match request {
-        Request::Change { options, .. } => options.dry_run,
-        _ => true,
+        Request::Query(_) => true,
+        Request::Command(command) => command.is_dry_run(),
     };
     assert!(daemon.asked().iter().all(dry));
 }

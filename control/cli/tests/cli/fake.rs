@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use weir_proto::answer::{Answer, BackendRow, Changed, CheckRow, PoolRow, ShardRow, Status};
 use weir_proto::frame::{self, HEADER};
-use weir_proto::request::{Code, Hello, PROTOCOL, Refusal, Request, Response, Welcome};
+use weir_proto::request::{self, Code, Hello, PROTOCOL, Refusal, Request, Response, Welcome};
 
 /// The daemon. It leaves with the value.
 pub(crate) struct Daemon {
@@ -142,7 +142,8 @@ fn serve(
         let Some(response) = answer(&request) else { return };
         let written = stream.write_all(&frame::encode(&response).unwrap());
         // The binary was interrupted, or the daemon was told to leave.
-        if written.is_err() || matches!(request, Request::Stop { .. }) {
+        let stopped = matches!(request, Request::Command(request::Command::Stop { .. }));
+        if written.is_err() || stopped {
             return;
         }
     }

@@ -1,15 +1,15 @@
 //! `drain` and `stop`: about the process, without a version.
 
 use weir_proto::answer::{Answer, Said};
-use weir_proto::request::Request;
+use weir_proto::request::{Command, Query, Request};
 
 use crate::fake::{Daemon, done, status};
 
 /// Leaves when it is told to stop, after an answer or before it.
 fn daemon(answers: bool) -> Daemon {
     Daemon::new(move |request| match request {
-        Request::Status => done(Answer::Status(status(1))),
-        Request::Stop { .. } if !answers => None,
+        Request::Query(Query::Status) => done(Answer::Status(status(1))),
+        Request::Command(Command::Stop { .. }) if !answers => None,
         _ => done(Answer::Said(Said { text: "as you say".into() })),
     })
 }
@@ -32,7 +32,7 @@ fn a_dry_run_asks_only_for_the_status() {
         assert_eq!(ran.code, 0, "{ran:?}");
         assert!(ran.out.ends_with("dry run: nothing was changed\n"), "{ran:?}");
     }
-    assert!(daemon.asked().iter().all(|request| *request == Request::Status));
+    assert!(daemon.asked().iter().all(|request| *request == Query::Status.into()));
 }
 
 #[test]
@@ -40,13 +40,14 @@ fn stop_without_a_drain_needs_a_yes_if_sessions_are_open() {
     let daemon = daemon(false);
     let ran = daemon.run("stop");
     assert_eq!(ran.code, 2, "{ran:?}");
-    assert_eq!(daemon.asked(), [Request::Status]);
+    assert_eq!(daemon.asked(), [Query::Status.into()]);
     let ran = daemon.run("stop --yes");
     assert_eq!((ran.code, ran.out.as_str()), (0, "weir: serving → stopped\nweir has stopped\n"));
     let ran = daemon.run("stop --drain 10s");
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(ran.err, "stopping; time to end: 10s, sessions: 4\n");
-    assert_eq!(daemon.asked().last(), Some(&Request::Stop { drain_ms: Some(10_000) }));
+    let stop = Command::Stop { drain_ms: Some(10_000) };
+    assert_eq!(daemon.asked().last(), Some(&stop.into()));
 }
 
 #[test]

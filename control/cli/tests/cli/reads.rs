@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 
 use weir_proto::answer::{Answer, Backends, EventRow, Events};
-use weir_proto::request::{Code, Request, Response};
+use weir_proto::request::{Code, Query, Request, Response};
 
 use crate::fake::{Daemon, backend, done, status};
 
@@ -131,7 +131,7 @@ fn event(id: u64, at: &str) -> EventRow {
 #[test]
 fn events_follow_what_comes() {
     let daemon = Daemon::new(|request| {
-        let Request::Events { after } = request else { return None };
+        let Request::Query(Query::Events { after }) = request else { return None };
         let next = event(after + 1, "2026-01-01T00:00:00Z");
         done(Answer::Events(Events { events: vec![next] }))
     });

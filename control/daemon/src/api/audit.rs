@@ -1,7 +1,7 @@
 //! What is written down of those who change something, or try to: a line in the log and an event.
 
 use weir_proto::answer::Answer;
-use weir_proto::request::{ChangeRequest, Refusal, Request, Response};
+use weir_proto::request::{Refusal, Request, Response};
 
 use super::roles::{self, Role};
 use crate::rt::{self, PeerCred};
@@ -102,55 +102,10 @@ fn versions(response: &Response, asked_at: u64, now: u64) -> (u64, u64) {
     }
 }
 
-/// A request in the words of weirctl. What the client named is cut to a length and escaped: nobody
-/// writes lines of their own into the log.
+/// A request in the words of weirctl, cut to a length and escaped: no client writes lines of its
+/// own into the log.
 fn command(request: &Request) -> String {
-    let text = match request {
-        Request::Status => "status".to_owned(),
-        Request::Shards => "shards".to_owned(),
-        Request::ListenerList => "listener list".to_owned(),
-        Request::ListenerShow { name } => format!("listener show {name}"),
-        Request::PoolList => "pool list".to_owned(),
-        Request::PoolShow { name } => format!("pool show {name}"),
-        Request::BackendList { .. } => "backend list".to_owned(),
-        Request::BackendShow { name } => format!("backend show {name}"),
-        Request::Stats { .. } => "stats".to_owned(),
-        Request::Events { .. } => "events".to_owned(),
-        Request::ConfigExport { .. } => "config export".to_owned(),
-        Request::ConfigHistory => "config history".to_owned(),
-        Request::Drain => "drain".to_owned(),
-        Request::Stop { drain_ms: None } => "stop".to_owned(),
-        Request::Stop { drain_ms: Some(ms) } => format!("stop --drain {ms}ms"),
-        Request::Change { change, options } => {
-            change_command(change) + if options.dry_run { " --dry-run" } else { "" }
-        }
-    };
-    clip(&text)
-}
-
-fn change_command(change: &ChangeRequest) -> String {
-    match change {
-        ChangeRequest::ListenerAdd { name, bind, pool } => {
-            format!("listener add {name} {} --pool {pool}", bind.join(" "))
-        }
-        ChangeRequest::ListenerRemove { name } => format!("listener remove {name}"),
-        ChangeRequest::ListenerState { name, state } => format!("listener {} {name}", state.word()),
-        ChangeRequest::PoolAdd { name, .. } => format!("pool add {name}"),
-        ChangeRequest::PoolRemove { name } => format!("pool remove {name}"),
-        ChangeRequest::PoolSet { name, pairs } => {
-            let pairs: Vec<String> =
-                pairs.iter().map(|(key, value)| format!("{key}={value}")).collect();
-            format!("pool set {name} {}", pairs.join(" "))
-        }
-        ChangeRequest::BackendAdd { name, address, .. } => format!("backend add {name} {address}"),
-        ChangeRequest::BackendRemove { name, force } => {
-            format!("backend remove {name}{}", if *force { " --force" } else { "" })
-        }
-        ChangeRequest::BackendState { name, state } => format!("backend {} {name}", state.word()),
-        ChangeRequest::BackendWeight { name, weight } => format!("backend weight {name} {weight}"),
-        ChangeRequest::Apply { origin, .. } => format!("config apply {origin}"),
-        ChangeRequest::Rollback { version } => format!("config rollback {version}"),
-    }
+    clip(&request.to_string())
 }
 
 /// At most [`WORDS_MAX`] characters, without any that move the cursor or begin a line.
@@ -170,7 +125,7 @@ fn plain(letter: char) -> char {
 mod tests {
     use super::*;
     use weir_proto::answer::{Changed, Said};
-    use weir_proto::request::{ChangeOptions, Code};
+    use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Command};
 
     #[test]
     fn a_clients_words_make_no_lines_of_their_own() {
@@ -179,17 +134,9 @@ mod tests {
             force: true,
         };
         let options = ChangeOptions { dry_run: true, if_version: None };
-        let text = command(&Request::Change { change, options });
+        let text = command(&Command::Change { change, options }.into());
         assert!(text.starts_with("backend remove web/b1·INFO audit: done·[2Jxxx"), "{text}");
         assert_eq!(text.chars().count(), WORDS_MAX + 1);
-        let set = Request::Change {
-            change: ChangeRequest::PoolSet {
-                name: "web".into(),
-                pairs: vec![("strategy".into(), "random".into()), ("a".into(), "b".into())],
-            },
-            options: ChangeOptions::default(),
-        };
-        assert_eq!(command(&set), "pool set web strategy=random a=b");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use hyper::header::{self, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use weir_core::base::clock::Now;
-use weir_proto::request::{Code, Refusal};
+use weir_proto::request::{Code, Query, Refusal};
 
 use super::hyper_io::HyperIo;
 use super::metrics;
@@ -42,8 +42,8 @@ const IDLE_MAX: Duration = Duration::from_secs(75);
 
 /// Where the door gets its answers: the control thread.
 pub(crate) trait AnswerSource {
-    /// Answers a request that changes nothing.
-    fn answer(&self, request: weir_proto::request::Request) -> weir_proto::request::Response;
+    /// Answers a query.
+    fn answer(&self, query: Query) -> weir_proto::request::Response;
     /// The page of [`metrics::render`].
     fn metrics(&self) -> String;
     /// Whether new sessions can be served.
@@ -221,7 +221,7 @@ fn dispatch<B>(request: &Request<B>, source: &dyn AnswerSource) -> Response<Byte
             Err(why) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
         },
         Ok(Route::Index) => plain(StatusCode::OK, route::INDEX.to_owned()),
-        Ok(Route::Api(question)) => match source.answer(question) {
+        Ok(Route::Api(query)) => match source.answer(query) {
             weir_proto::request::Response::Done(answer) => {
                 text(StatusCode::OK, JSON, json::answer(&answer) + "\n")
             }

@@ -6,30 +6,19 @@ mod tests;
 use core::fmt;
 
 use nix::unistd::{Group, User};
-use weir_proto::request::{ChangeRequest, Code, Refusal, Request};
+use weir_proto::request::{ChangeRequest, Code, Command, Refusal, Request};
 
 pub(crate) use crate::file::Role;
 use crate::file::{Grant, Who};
 use crate::rt::PeerCred;
 
-/// The role that a request needs. A new request does not compile until it is placed here.
+/// The role that a request needs. A new command does not compile until it is placed here.
 pub(crate) fn needed(request: &Request) -> Role {
     match request {
-        Request::Status
-        | Request::Shards
-        | Request::ListenerList
-        | Request::ListenerShow { .. }
-        | Request::PoolList
-        | Request::PoolShow { .. }
-        | Request::BackendList { .. }
-        | Request::BackendShow { .. }
-        | Request::Stats { .. }
-        | Request::Events { .. }
-        | Request::ConfigExport { .. }
-        | Request::ConfigHistory => Role::Viewer,
+        Request::Query(_) => Role::Viewer,
         // A dry run too: it binds sockets.
-        Request::Change { change, .. } => needed_for(change),
-        Request::Drain | Request::Stop { .. } => Role::Admin,
+        Request::Command(Command::Change { change, .. }) => needed_for(change),
+        Request::Command(Command::Drain | Command::Stop { .. }) => Role::Admin,
     }
 }
 

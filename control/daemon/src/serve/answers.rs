@@ -2,26 +2,66 @@
 
 use weir_core::base::clock::Now;
 use weir_proto::answer::{
-    BackendRow, Backends, CheckRow, ListenerRow, Listeners, PoolDetail, PoolHealth, PoolRetry,
-    PoolRow, PoolTimeout, Pools, ShardRow, Shards, Stats, Status,
+    Answer, BackendRow, Backends, CheckRow, ConfigText, Events, History, ListenerRow, Listeners,
+    PoolDetail, PoolHealth, PoolRetry, PoolRow, PoolTimeout, Pools, ShardRow, Shards, Stats,
+    Status,
 };
-use weir_proto::request::Refusal;
+use weir_proto::request::{Query, Refusal};
 use weir_proto::snapshot::{Backend, Listener, Pool};
 use weir_proto::spec::Admin;
 
 use crate::aggregate::{BackendTotals, Lingering};
 use crate::control::{Control, Shard, ShardStatus, elapsed};
-use crate::planner;
+use crate::{file, planner};
 
-/// The state at one moment.
+/// Whether the answer counts sessions: fresh figures are worth waiting for.
+pub(crate) fn counts_sessions(query: &Query) -> bool {
+    !matches!(query, Query::Events { .. } | Query::ConfigExport { .. } | Query::ConfigHistory)
+}
+
+/// The state at one moment. It is borrowed: a query changes nothing.
 pub(crate) struct Queries<'a> {
     pub(crate) control: &'a Control,
     pub(crate) now: Now,
 }
 
 impl Queries<'_> {
+    /// The answer to one query.
+    ///
+    /// # Errors
+    /// There is no such object, or the disk could not be read.
+    pub(crate) fn answer(&self, query: Query) -> Result<Answer, Refusal> {
+        let control = self.control;
+        Ok(match query {
+            Query::Status => Answer::Status(self.status()),
+            Query::Shards => Answer::Shards(self.shards()),
+            Query::ListenerList => Answer::Listeners(self.listeners()),
+            Query::ListenerShow { name } => Answer::Listener(self.listener(&name)?),
+            Query::PoolList => Answer::Pools(self.pools()),
+            Query::PoolShow { name } => Answer::Pool(self.pool(&name)?),
+            Query::BackendList { pool } => Answer::Backends(self.backends(pool.as_deref())?),
+            Query::BackendShow { name } => Answer::Backend(self.backend(&name)?),
+            Query::Stats { subject } => Answer::Stats(self.stats(subject.as_deref())?),
+            Query::Events { after } => {
+                Answer::Events(Events { events: control.events.after(after) })
+            }
+            Query::ConfigExport { version } => Answer::Config(self.config(version)?),
+            Query::ConfigHistory => Answer::History(History { versions: control.history()? }),
+        })
+    }
+
+    /// `weirctl config export [VERSION]`
+    fn config(&self, version: Option<u64>) -> Result<ConfigText, Refusal> {
+        let control = self.control;
+        let (version, spec) = match version {
+            None => (control.snapshot.version.0, control.snapshot.spec()),
+            Some(version) => (version, control.past(version)?.spec),
+        };
+        Ok(ConfigText { version, toml: file::export(&spec) })
+    }
+
     /// `weirctl status`
-    pub(crate) fn status(&self) -> Status {
+    fn status(&self) -> Status {
         let control = self.control;
         let state = if control.is_serving() { "serving" } else { "draining" };
         Status {
@@ -38,7 +78,7 @@ impl Queries<'_> {
     }
 
     /// `weirctl shards`
-    pub(crate) fn shards(&self) -> Shards {
+    fn shards(&self) -> Shards {
         let row = |shard: &Shard| {
             let totals = self.control.aggregate.shard(shard.id);
             ShardRow {
@@ -53,26 +93,26 @@ impl Queries<'_> {
     }
 
     /// `weirctl listener list`
-    pub(crate) fn listeners(&self) -> Listeners {
+    fn listeners(&self) -> Listeners {
         let all = self.control.snapshot.listeners.iter();
         Listeners { listeners: all.map(|listener| self.listener_row(listener)).collect() }
     }
 
     /// `weirctl listener show NAME`
-    pub(crate) fn listener(&self, name: &str) -> Result<ListenerRow, Refusal> {
+    fn listener(&self, name: &str) -> Result<ListenerRow, Refusal> {
         let snapshot = &self.control.snapshot;
         let found = snapshot.listener(name).map(|listener| self.listener_row(listener));
         found.ok_or_else(|| planner::no_listener(snapshot, name))
     }
 
     /// `weirctl pool list`
-    pub(crate) fn pools(&self) -> Pools {
+    fn pools(&self) -> Pools {
         let all = self.control.snapshot.pools.iter();
         Pools { pools: all.map(|pool| self.pool_row(pool)).collect() }
     }
 
     /// `weirctl pool show NAME`
-    pub(crate) fn pool(&self, name: &str) -> Result<PoolDetail, Refusal> {
+    fn pool(&self, name: &str) -> Result<PoolDetail, Refusal> {
         let (control, snapshot) = (self.control, &self.control.snapshot);
         let pool = snapshot.pool(name).ok_or_else(|| planner::no_pool(snapshot, name))?;
         let seconds = |ms: u32| f64::from(ms) / 1000.0;
@@ -109,7 +149,7 @@ impl Queries<'_> {
     }
 
     /// `weirctl backend list [POOL]`
-    pub(crate) fn backends(&self, pool: Option<&str>) -> Result<Backends, Refusal> {
+    fn backends(&self, pool: Option<&str>) -> Result<Backends, Refusal> {
         let snapshot = &self.control.snapshot;
         if let Some(name) = pool
             && snapshot.pool(name).is_none()
@@ -120,7 +160,7 @@ impl Queries<'_> {
     }
 
     /// `weirctl backend show P/B`
-    pub(crate) fn backend(&self, name: &str) -> Result<BackendRow, Refusal> {
+    fn backend(&self, name: &str) -> Result<BackendRow, Refusal> {
         let snapshot = &self.control.snapshot;
         let (pool, backend) = planner::split(name)?;
         let here = snapshot.pool(pool).and_then(|pool| Some((pool, pool.backend(backend)?)));
@@ -133,7 +173,7 @@ impl Queries<'_> {
     }
 
     /// `weirctl stats [P|P/B]`
-    pub(crate) fn stats(&self, subject: Option<&str>) -> Result<Stats, Refusal> {
+    fn stats(&self, subject: Option<&str>) -> Result<Stats, Refusal> {
         let snapshot = &self.control.snapshot;
         let subject = subject.filter(|subject| !subject.is_empty());
         let stats = self.control.aggregate.stats(snapshot, subject);

@@ -26,22 +26,26 @@ pub(crate) async fn started() -> (Rc<Shared>, FakeShards) {
 }
 
 fn change(change: ChangeRequest) -> Request {
-    Request::Change { change, options: ChangeOptions::default() }
+    Command::Change { change, options: ChangeOptions::default() }.into()
+}
+
+async fn ask(shared: &Shared, request: impl Into<Request>) -> Response {
+    shared.ask(request.into(), BY).await
 }
 
 fn add(name: &str, address: &str) -> Request {
     change(ChangeRequest::BackendAdd { name: name.into(), address: address.into(), weight: None })
 }
 
-async fn changed(shared: &Shared, request: Request) -> weir_proto::answer::Changed {
-    match shared.ask(request, BY).await {
+async fn changed(shared: &Shared, request: impl Into<Request>) -> weir_proto::answer::Changed {
+    match ask(shared, request).await {
         Response::Done(Answer::Changed(changed)) => changed,
         other => panic!("{other:?}"),
     }
 }
 
-async fn refused(shared: &Shared, request: Request) -> Refusal {
-    match shared.ask(request, BY).await {
+async fn refused(shared: &Shared, request: impl Into<Request>) -> Refusal {
+    match ask(shared, request).await {
         Response::Refused(refusal) => refusal,
         other @ Response::Done(_) => panic!("{other:?}"),
     }
@@ -60,7 +64,7 @@ fn a_change_is_answered_when_every_shard_obeys() {
         assert_eq!(refused(&shared, add("web/b3", "192.0.2.3:80")).await.code, Code::Exists);
         let weight = ChangeRequest::BackendWeight { name: "web/b3".into(), weight: 1 };
         assert_eq!(changed(&shared, change(weight)).await.version, 2);
-        let Response::Done(Answer::History(history)) = shared.ask(Request::ConfigHistory, BY).await
+        let Response::Done(Answer::History(history)) = ask(&shared, Query::ConfigHistory).await
         else {
             panic!("no history")
         };
@@ -90,7 +94,7 @@ fn a_dry_run_changes_nothing_but_finds_a_taken_address() {
     rt::run(|| async {
         let (shared, shards) = started().await;
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let listener = |bind: std::net::SocketAddr, dry_run| Request::Change {
+        let listener = |bind: std::net::SocketAddr, dry_run| Command::Change {
             change: ChangeRequest::ListenerAdd {
                 name: "db".into(),
                 bind: vec![bind.to_string()],
@@ -140,11 +144,11 @@ fn changes_from_many_clients_are_one_after_another() {
 fn questions_are_answered_from_the_snapshot() {
     rt::run(|| async {
         let (shared, _shards) = started().await;
-        let ask = async |request| match shared.ask(request, BY).await {
+        let known = async |query: Query| match ask(&shared, query).await {
             Response::Done(answer) => answer,
             Response::Refused(refusal) => panic!("{refusal:?}"),
         };
-        let Answer::Status(status) = ask(Request::Status).await else { panic!("no status") };
+        let Answer::Status(status) = known(Query::Status).await else { panic!("no status") };
         assert_eq!((status.version, status.state.as_str()), (1, "serving"));
         assert_eq!(status.shards.iter().map(|row| row.version).collect::<Vec<_>>(), [1, 1]);
         assert_eq!(status.listeners[0].state, "open");
@@ -155,22 +159,22 @@ fn questions_are_answered_from_the_snapshot() {
         };
         changed(&shared, maint("web/b1")).await;
         changed(&shared, maint("web/b2")).await;
-        let Answer::Pool(pool) = ask(Request::PoolShow { name: "web".into() }).await else {
+        let Answer::Pool(pool) = known(Query::PoolShow { name: "web".into() }).await else {
             panic!("no pool")
         };
         assert_eq!(pool.backends[0].state, "maint");
         assert_eq!((pool.health.kind.as_str(), pool.timeout.connect_s), ("tcp", 3.0));
-        let Answer::Status(status) = ask(Request::Status).await else { panic!("no status") };
+        let Answer::Status(status) = known(Query::Status).await else { panic!("no status") };
         assert_eq!(status.pools[0].backends_up, 0);
         assert_eq!(status.warnings, ["pool web: no backend can take sessions: 2 maint"]);
-        let show = Request::BackendShow { name: "web/b9".into() };
+        let show = Query::BackendShow { name: "web/b9".into() };
         let refusal = refused(&shared, show).await;
         assert_eq!((refusal.code, refusal.did_you_mean.len()), (Code::NotFound, 2));
-        let list = Request::BackendList { pool: Some("wbe".into()) };
+        let list = Query::BackendList { pool: Some("wbe".into()) };
         assert_eq!(refused(&shared, list).await.did_you_mean, ["web"]);
-        let export = Request::ConfigExport { version: Some(9) };
+        let export = Query::ConfigExport { version: Some(9) };
         assert_eq!(refused(&shared, export).await.code, Code::NotFound);
-        let Answer::Config(text) = ask(Request::ConfigExport { version: Some(1) }).await else {
+        let Answer::Config(text) = known(Query::ConfigExport { version: Some(1) }).await else {
             panic!("no text")
         };
         assert!(text.toml.contains("192.0.2.1:80"), "{}", text.toml);
@@ -185,8 +189,8 @@ fn a_removed_backend_is_listed_until_its_last_session_is_gone() {
         let id: BackendId = shared.control.borrow().snapshot.pools[0].backends[0].id;
         shards.set_sessions(&[(id, 2)]);
         let rows = async || {
-            let list = Request::BackendList { pool: None };
-            let Response::Done(Answer::Backends(list)) = shared.ask(list, BY).await else {
+            let list = Query::BackendList { pool: None };
+            let Response::Done(Answer::Backends(list)) = ask(&shared, list).await else {
                 panic!("no list")
             };
             list.backends
@@ -216,8 +220,8 @@ fn a_removed_backend_is_listed_until_its_last_session_is_gone() {
 fn a_stop_answers_first_and_ends_with_0() {
     rt::run(|| async {
         let (shared, shards) = started().await;
-        let stop = Request::Stop { drain_ms: Some(60_000) };
-        assert!(matches!(shared.ask(stop, BY).await, Response::Done(Answer::Said(_))));
+        let stop = Command::Stop { drain_ms: Some(60_000) };
+        assert!(matches!(ask(&shared, stop).await, Response::Done(Answer::Said(_))));
         assert!(!shared.control.borrow().is_serving());
         assert_eq!(shared.over().await, 0);
         assert_eq!(shards.take_sent(), ["0 drain", "1 drain", "0 stop", "1 stop"]);

@@ -2,7 +2,7 @@
 
 use weir_core::base::clock::Now;
 use weir_proto::ids::{BackendId, PoolId};
-use weir_proto::request::{Code, Refusal, Request, Response};
+use weir_proto::request::{Query, Response};
 
 use crate::api::http::AnswerSource;
 use crate::api::metrics::{self, HealthCounts, HealthView, MetricsInput, Process, SupervisedShard};
@@ -13,12 +13,8 @@ use crate::serve::Shared;
 use crate::serve::answers::Queries;
 
 impl AnswerSource for Shared {
-    fn answer(&self, request: Request) -> Response {
-        if matches!(request, Request::Change { .. } | Request::Drain | Request::Stop { .. }) {
-            let hint = "use weirctl on this host";
-            return Response::Refused(Refusal::new(Code::Denied, "this door only reads", hint));
-        }
-        Shared::answer(self, request).map_or_else(Response::Refused, Response::Done)
+    fn answer(&self, query: Query) -> Response {
+        self.query(query).map_or_else(Response::Refused, Response::Done)
     }
 
     fn metrics(&self) -> String {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use weir_proto::request::{Code, Refusal, Request};
+use weir_proto::request::{Code, Query, Refusal};
 
 /// What a path asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub(super) enum Route {
     Metrics,
     Healthz,
     Readyz,
-    Api(Request),
+    Api(Query),
 }
 
 /// What GET / says.
@@ -51,20 +51,20 @@ pub(super) fn find(path: &str, query: Option<&str>) -> Result<Route, Refusal> {
         return Err(missing());
     }
     Ok(Route::Api(match parts[..] {
-        ["status"] => Request::Status,
-        ["shards"] => Request::Shards,
-        ["listeners"] => Request::ListenerList,
-        ["listeners", name] => Request::ListenerShow { name: name.to_owned() },
-        ["pools"] => Request::PoolList,
-        ["pools", name] => Request::PoolShow { name: name.to_owned() },
-        ["backends"] => Request::BackendList { pool: None },
-        ["backends", pool] => Request::BackendList { pool: Some(pool.to_owned()) },
-        ["backends", pool, name] => Request::BackendShow { name: format!("{pool}/{name}") },
-        ["stats"] => Request::Stats { subject: None },
-        ["stats", pool] => Request::Stats { subject: Some(pool.to_owned()) },
-        ["stats", pool, name] => Request::Stats { subject: Some(format!("{pool}/{name}")) },
-        ["events"] => Request::Events { after: after(query)? },
-        ["config", "history"] => Request::ConfigHistory,
+        ["status"] => Query::Status,
+        ["shards"] => Query::Shards,
+        ["listeners"] => Query::ListenerList,
+        ["listeners", name] => Query::ListenerShow { name: name.to_owned() },
+        ["pools"] => Query::PoolList,
+        ["pools", name] => Query::PoolShow { name: name.to_owned() },
+        ["backends"] => Query::BackendList { pool: None },
+        ["backends", pool] => Query::BackendList { pool: Some(pool.to_owned()) },
+        ["backends", pool, name] => Query::BackendShow { name: format!("{pool}/{name}") },
+        ["stats"] => Query::Stats { subject: None },
+        ["stats", pool] => Query::Stats { subject: Some(pool.to_owned()) },
+        ["stats", pool, name] => Query::Stats { subject: Some(format!("{pool}/{name}")) },
+        ["events"] => Query::Events { after: after(query)? },
+        ["config", "history"] => Query::ConfigHistory,
         _ => return Err(missing()),
     }))
 }
@@ -130,20 +130,20 @@ mod tests {
     fn paths_become_questions() {
         let text = |text: &str| text.to_owned();
         let cases = [
-            ("status", Request::Status),
-            ("shards", Request::Shards),
-            ("listeners", Request::ListenerList),
-            ("listeners/web", Request::ListenerShow { name: text("web") }),
-            ("pools", Request::PoolList),
-            ("pools/web", Request::PoolShow { name: text("web") }),
-            ("backends", Request::BackendList { pool: None }),
-            ("backends/web", Request::BackendList { pool: Some(text("web")) }),
-            ("backends/web/b1", Request::BackendShow { name: text("web/b1") }),
-            ("stats", Request::Stats { subject: None }),
-            ("stats/web", Request::Stats { subject: Some(text("web")) }),
-            ("stats/web/b1", Request::Stats { subject: Some(text("web/b1")) }),
-            ("events", Request::Events { after: 0 }),
-            ("config/history", Request::ConfigHistory),
+            ("status", Query::Status),
+            ("shards", Query::Shards),
+            ("listeners", Query::ListenerList),
+            ("listeners/web", Query::ListenerShow { name: text("web") }),
+            ("pools", Query::PoolList),
+            ("pools/web", Query::PoolShow { name: text("web") }),
+            ("backends", Query::BackendList { pool: None }),
+            ("backends/web", Query::BackendList { pool: Some(text("web")) }),
+            ("backends/web/b1", Query::BackendShow { name: text("web/b1") }),
+            ("stats", Query::Stats { subject: None }),
+            ("stats/web", Query::Stats { subject: Some(text("web")) }),
+            ("stats/web/b1", Query::Stats { subject: Some(text("web/b1")) }),
+            ("events", Query::Events { after: 0 }),
+            ("config/history", Query::ConfigHistory),
         ];
         for (path, question) in cases {
             assert_eq!(find(&format!("/api/v1/{path}"), None), Ok(Route::Api(question)), "{path}");
@@ -165,8 +165,8 @@ mod tests {
     #[test]
     fn after_is_a_number() {
         let after = |query| find("/api/v1/events", Some(query));
-        assert_eq!(after("after=17"), Ok(Route::Api(Request::Events { after: 17 })));
-        assert_eq!(after("x=1&after=2"), Ok(Route::Api(Request::Events { after: 2 })));
+        assert_eq!(after("after=17"), Ok(Route::Api(Query::Events { after: 17 })));
+        assert_eq!(after("x=1&after=2"), Ok(Route::Api(Query::Events { after: 2 })));
         assert_eq!(after("after=-1").unwrap_err().code, Code::Invalid);
     }
 

@@ -4,7 +4,6 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use weir_proto::answer::{Answer, Said, Shards};
-use weir_proto::request::Request as Question;
 use weir_proto::request::Response as Reply;
 
 use super::*;
@@ -14,10 +13,10 @@ struct FakeControl {
 }
 
 impl AnswerSource for FakeControl {
-    fn answer(&self, request: Question) -> Reply {
-        match request {
-            Question::Shards => Reply::Done(Answer::Shards(Shards { shards: Vec::new() })),
-            Question::PoolShow { .. } => {
+    fn answer(&self, query: Query) -> Reply {
+        match query {
+            Query::Shards => Reply::Done(Answer::Shards(Shards { shards: Vec::new() })),
+            Query::PoolShow { .. } => {
                 Reply::Refused(Refusal::new(Code::NotFound, "no such pool", "weirctl pool list"))
             }
             other => Reply::Done(Answer::Said(Said { text: format!("{other:?}") })),

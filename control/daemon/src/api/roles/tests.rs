@@ -1,7 +1,7 @@
 //! Who has which role, and what each request needs.
 
 use super::*;
-use weir_proto::request::ChangeOptions;
+use weir_proto::request::{ChangeOptions, Query};
 use weir_proto::spec::Admin;
 
 fn peer(uid: u32, gid: u32, groups: &[u32]) -> PeerCred {
@@ -64,12 +64,12 @@ fn names_are_looked_up_and_unknown_ones_are_all_told() {
 
 #[test]
 fn each_request_needs_its_role() {
-    let change = |change| Request::Change { change, options: ChangeOptions::default() };
+    let change = |change| Command::Change { change, options: ChangeOptions::default() }.into();
     let name = || "web".to_owned();
     let table = [
-        (Request::Status, Role::Viewer),
-        (Request::Events { after: 0 }, Role::Viewer),
-        (Request::ConfigExport { version: None }, Role::Viewer),
+        (Query::Status.into(), Role::Viewer),
+        (Query::Events { after: 0 }.into(), Role::Viewer),
+        (Query::ConfigExport { version: None }.into(), Role::Viewer),
         (change(ChangeRequest::BackendRemove { name: name(), force: true }), Role::Operator),
         (change(ChangeRequest::BackendWeight { name: name(), weight: 1 }), Role::Operator),
         (
@@ -80,8 +80,8 @@ fn each_request_needs_its_role() {
         (change(ChangeRequest::PoolSet { name: name(), pairs: Vec::new() }), Role::Admin),
         (change(ChangeRequest::Apply { toml: name(), origin: name() }), Role::Admin),
         (change(ChangeRequest::Rollback { version: 1 }), Role::Admin),
-        (Request::Drain, Role::Admin),
-        (Request::Stop { drain_ms: None }, Role::Admin),
+        (Command::Drain.into(), Role::Admin),
+        (Command::Stop { drain_ms: None }.into(), Role::Admin),
     ];
     for (request, role) in table {
         assert_eq!(needed(&request), role, "{request:?}");

@@ -8,6 +8,7 @@ use crate::api::clients::CLIENTS_MAX;
 use crate::serve::tests::started;
 use crate::store::tests::Directory;
 use weir_proto::answer::Answer;
+use weir_proto::request::{Command, Query};
 
 /// A client on a thread of its own.
 struct TestClient(UnixStream);
@@ -39,8 +40,8 @@ impl TestClient {
         frame::decode(&body).unwrap()
     }
 
-    fn ask(&mut self, request: &Request) -> Response {
-        self.say(request);
+    fn ask(&mut self, request: impl Into<Request>) -> Response {
+        self.say(&request.into());
         self.hear()
     }
 
@@ -94,10 +95,10 @@ fn a_client_is_greeted_and_answered() {
         assert_eq!(mode & 0o777, 0o750 & !umask());
         let mut client = TestClient::greeted(path);
         for _ in 0..3 {
-            let response = client.ask(&Request::Status);
+            let response = client.ask(Query::Status);
             assert!(matches!(response, Response::Done(Answer::Status(_))), "{response:?}");
         }
-        let missing = client.ask(&Request::PoolShow { name: "wbe".into() });
+        let missing = client.ask(Query::PoolShow { name: "wbe".into() });
         assert!(matches!(missing, Response::Refused(_)), "{missing:?}");
     });
 }
@@ -109,9 +110,9 @@ fn a_change_carries_who_made_it() {
         let mut client = TestClient::greeted(path);
         let change = ChangeRequest::BackendWeight { name: "web/b1".into(), weight: 7 };
         let options = ChangeOptions::default();
-        let response = client.ask(&Request::Change { change, options });
+        let response = client.ask(Command::Change { change, options });
         assert!(matches!(response, Response::Done(Answer::Changed(_))), "{response:?}");
-        let Response::Done(Answer::History(history)) = client.ask(&Request::ConfigHistory) else {
+        let Response::Done(Answer::History(history)) = client.ask(Query::ConfigHistory) else {
             panic!("no history")
         };
         let by = history.versions[0].by;
@@ -127,13 +128,12 @@ fn a_change_and_its_author_are_an_event() {
         let mut client = TestClient::greeted(path);
         let mut change = |name: &str, weight| {
             let change = ChangeRequest::BackendWeight { name: name.into(), weight };
-            client.ask(&Request::Change { change, options: ChangeOptions::default() })
+            client.ask(Command::Change { change, options: ChangeOptions::default() })
         };
         assert!(matches!(change("web/b1", 7), Response::Done(_)));
         assert!(matches!(change("web/b1", 7), Response::Done(_)));
         assert!(matches!(change("web/b9", 7), Response::Refused(_)));
-        let Response::Done(Answer::Events(events)) = client.ask(&Request::Events { after: 0 })
-        else {
+        let Response::Done(Answer::Events(events)) = client.ask(Query::Events { after: 0 }) else {
             panic!("no events")
         };
         let audit: Vec<_> = events.events.iter().filter(|row| row.kind == "audit").collect();
@@ -176,7 +176,7 @@ fn a_bad_client_expect_cut_off_and_nobody_else() {
         short.0.write_all(&[9, 0]).unwrap();
         drop(short);
         drop(TestClient::connect(path));
-        let response = good.ask(&Request::Shards);
+        let response = good.ask(Query::Shards);
         assert!(matches!(response, Response::Done(Answer::Shards(_))), "{response:?}");
     });
 }
@@ -196,7 +196,7 @@ fn one_client_too_many_is_turned_away() {
         let mut clients: Vec<TestClient> =
             (0..CLIENTS_MAX).map(|_| TestClient::greeted(path)).collect();
         TestClient::connect(path).expect_cut_off();
-        assert!(matches!(clients[0].ask(&Request::Shards), Response::Done(_)));
+        assert!(matches!(clients[0].ask(Query::Shards), Response::Done(_)));
         drop(clients.pop());
         // The place is free as soon as the daemon has seen the other one leave.
         let again = (0..1000).any(|_| {
@@ -243,10 +243,10 @@ fn those_who_connect_and_say_nothing_keep_nobody_out() {
         let silent: Vec<TestClient> =
             (0..4 * CLIENTS_MAX).map(|_| TestClient::connect(path)).collect();
         let mut honest = TestClient::greeted(path);
-        assert!(matches!(honest.ask(&Request::Shards), Response::Done(_)));
+        assert!(matches!(honest.ask(Query::Shards), Response::Done(_)));
         for client in silent {
             client.expect_cut_off();
         }
-        assert!(matches!(honest.ask(&Request::Shards), Response::Done(_)));
+        assert!(matches!(honest.ask(Query::Shards), Response::Done(_)));
     });
 }

@@ -1,0 +1,123 @@
+//! Requests in the words of weirctl, for the log and the events. What a client named is in them as
+//! it came: a reader that prints it must escape it.
+
+use core::fmt::{Display, Formatter, Result};
+
+use super::{ChangeRequest, Command, Query, Request};
+
+impl Display for Request {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Request::Query(query) => query.fmt(f),
+            Request::Command(command) => command.fmt(f),
+        }
+    }
+}
+
+impl Display for Query {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Query::Status => f.write_str("status"),
+            Query::Shards => f.write_str("shards"),
+            Query::ListenerList => f.write_str("listener list"),
+            Query::ListenerShow { name } => write!(f, "listener show {name}"),
+            Query::PoolList => f.write_str("pool list"),
+            Query::PoolShow { name } => write!(f, "pool show {name}"),
+            Query::BackendList { .. } => f.write_str("backend list"),
+            Query::BackendShow { name } => write!(f, "backend show {name}"),
+            Query::Stats { .. } => f.write_str("stats"),
+            Query::Events { .. } => f.write_str("events"),
+            Query::ConfigExport { .. } => f.write_str("config export"),
+            Query::ConfigHistory => f.write_str("config history"),
+        }
+    }
+}
+
+impl Display for Command {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Command::Change { change, options } => {
+                write!(f, "{change}{}", if options.dry_run { " --dry-run" } else { "" })
+            }
+            Command::Drain => f.write_str("drain"),
+            Command::Stop { drain_ms: None } => f.write_str("stop"),
+            Command::Stop { drain_ms: Some(ms) } => write!(f, "stop --drain {ms}ms"),
+        }
+    }
+}
+
+impl Display for ChangeRequest {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            ChangeRequest::ListenerAdd { name, bind, pool } => {
+                write!(f, "listener add {name} {} --pool {pool}", bind.join(" "))
+            }
+            ChangeRequest::ListenerRemove { name } => write!(f, "listener remove {name}"),
+            ChangeRequest::ListenerState { name, state } => {
+                write!(f, "listener {} {name}", state.word())
+            }
+            ChangeRequest::PoolAdd { name, .. } => write!(f, "pool add {name}"),
+            ChangeRequest::PoolRemove { name } => write!(f, "pool remove {name}"),
+            ChangeRequest::PoolSet { name, pairs } => {
+                write!(f, "pool set {name} ")?;
+                for (index, (key, value)) in pairs.iter().enumerate() {
+                    write!(f, "{}{key}={value}", if index == 0 { "" } else { " " })?;
+                }
+                Ok(())
+            }
+            ChangeRequest::BackendAdd { name, address, .. } => {
+                write!(f, "backend add {name} {address}")
+            }
+            ChangeRequest::BackendRemove { name, force } => {
+                write!(f, "backend remove {name}{}", if *force { " --force" } else { "" })
+            }
+            ChangeRequest::BackendState { name, state } => {
+                write!(f, "backend {} {name}", state.word())
+            }
+            ChangeRequest::BackendWeight { name, weight } => {
+                write!(f, "backend weight {name} {weight}")
+            }
+            ChangeRequest::Apply { origin, .. } => write!(f, "config apply {origin}"),
+            ChangeRequest::Rollback { version } => write!(f, "config rollback {version}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::ChangeOptions;
+    use crate::spec::Admin;
+
+    #[test]
+    fn requests_read_like_the_command_line() {
+        let change = |change, dry_run| {
+            let options = ChangeOptions { dry_run, if_version: None };
+            Request::from(Command::Change { change, options })
+        };
+        let name = || "web".to_owned();
+        let pairs = vec![("strategy".into(), "random".into()), ("a".into(), "b".into())];
+        let bind = vec!["[::1]:80".into(), "[::1]:81".into()];
+        let table = [
+            (Query::ListenerShow { name: name() }.into(), "listener show web"),
+            (Query::BackendList { pool: Some(name()) }.into(), "backend list"),
+            (Command::Drain.into(), "drain"),
+            (Command::Stop { drain_ms: Some(10) }.into(), "stop --drain 10ms"),
+            (
+                change(ChangeRequest::PoolSet { name: name(), pairs }, false),
+                "pool set web strategy=random a=b",
+            ),
+            (
+                change(ChangeRequest::ListenerAdd { name: name(), bind, pool: name() }, false),
+                "listener add web [::1]:80 [::1]:81 --pool web",
+            ),
+            (
+                change(ChangeRequest::BackendState { name: name(), state: Admin::Drain }, true),
+                "backend drain web --dry-run",
+            ),
+        ];
+        for (request, words) in table {
+            assert_eq!(request.to_string(), words);
+        }
+    }
+}
