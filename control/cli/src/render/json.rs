@@ -128,7 +128,7 @@ mod tests {
         let backends = Backends { backends: vec![sample::backend()] };
         let json = value(&line(Answer::Backends(backends)));
         assert_has(&json["backends"][0], &BACKEND);
-        assert_eq!(keys(&json["backends"][0]["check"]), ["result", "since_s"]);
+        assert_eq!(keys(&json["backends"][0]["check"]), ["hold_s", "result", "since_s"]);
         let json = value(&line(Answer::Pool(sample::pool())));
         assert_has(&json, &["schema", "name", "strategy", "health", "timeout", "backends"]);
         assert_has(&json["backends"][0], &BACKEND);

@@ -30,7 +30,7 @@ pub(super) fn thread(task: Option<i32>) -> String {
     let read = |name: &str| fs::read_to_string(format!("/proc/self/task/{task}/{name}"));
     let mut text = format!("  thread {task} {}", read("comm").unwrap_or_default().trim());
     let status = read("status").unwrap_or_default();
-    for key in ["ThreadState", "voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"] {
+    for key in ["State", "voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"] {
         if let Some(line) = status.lines().find(|line| line.starts_with(key)) {
             let _ = write!(text, "\n    {}", line.replace('\t', " "));
         }
@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(state(task), ThreadState::Runs);
         let all = all();
         assert!(all.contains(&format!("  thread {task} ")), "{all}");
-        assert!(all.contains("ThreadState: R (running)"), "{all}");
+        assert!(all.contains("State: R (running)"), "{all}");
         assert!(thread(Some(i32::MAX)).contains("No such file"));
     }
 }
