@@ -1,7 +1,8 @@
-//! The doors to people and programs.
+//! The ways in for people and programs: a socket and HTTP, both through one gate.
 
-mod audit;
+pub(crate) mod audit;
 mod clients;
+pub(crate) mod gate;
 pub(crate) mod http;
 mod hyper_io;
 pub mod metrics;

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use weir_proto::answer::{Answer, Author, Said};
-use weir_proto::request::{Command, Query, Refusal, Request, Response};
+use weir_proto::request::{Command, Query, Refusal};
 
 use crate::control::{Clocks, Control, Phase};
 use crate::health::Transition;
@@ -70,23 +70,12 @@ impl Shared {
         })
     }
 
-    /// Answers one request. A change is answered when every live shard has adopted it.
-    pub(crate) async fn ask(&self, request: Request, by: Author) -> Response {
-        let answer = match request {
-            Request::Query(query) => {
-                if answers::counts_sessions(&query) {
-                    self.refresh().await;
-                }
-                self.query(query)
-            }
-            Request::Command(command) => self.command(command, by).await,
-        };
-        answer.map_or_else(Response::Refused, Response::Done)
-    }
-
     /// Asks the shards for figures as they are now. A shard that is slow to answer is not waited
-    /// for: its last figures count.
-    async fn refresh(&self) {
+    /// for: its last figures count. Queries that count no sessions do not need them.
+    pub(crate) async fn refresh(&self, query: &Query) {
+        if !answers::counts_sessions(query) {
+            return;
+        }
         self.control.borrow_mut().want_fresh();
         let fresh = || self.control.borrow_mut().is_fresh().then_some(());
         let _ = rt::timeout(FRESH_MAX, self.notice.until(fresh)).await;
@@ -98,7 +87,8 @@ impl Shared {
         Queries { control: &control, now: rt::now() }.answer(query)
     }
 
-    async fn command(&self, command: Command, by: Author) -> Result<Answer, Refusal> {
+    /// Carries out a command. A change is answered when every live shard has adopted it.
+    pub(crate) async fn command(&self, command: Command, by: Author) -> Result<Answer, Refusal> {
         match command {
             Command::Change { change, options } => self.change(change, options, by).await,
             Command::Drain => Ok(self.drain()),

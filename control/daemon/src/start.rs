@@ -1,6 +1,6 @@
 //! `weir run`: from the file to the line that says it serves, each step with its way out.
 
-mod source;
+mod handler;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
@@ -15,6 +15,7 @@ use weir_proto::ids::{IdSource, Version};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::Spec;
 
+use crate::api::gate::Gate;
 use crate::api::roles::Roles;
 use crate::api::socket::Door;
 use crate::api::{http, settings_audit};
@@ -217,9 +218,10 @@ fn open_doors(shared: &Rc<Shared>, (door, roles): (Door, Roles), admin: Option<T
     let health = shared.control.borrow().health.clone();
     let state = shared.clone();
     rt::spawn(prober(health, move |transitions| state.on_transitions(&transitions)));
-    rt::spawn(door.serve(shared.clone(), roles));
+    let gate = Rc::new(Gate::new(shared.clone(), roles));
+    rt::spawn(door.serve(gate.clone()));
     if let Some(server) = admin {
-        rt::spawn(http::serve(server, shared.clone()));
+        rt::spawn(http::serve(server, gate));
     }
 }
 

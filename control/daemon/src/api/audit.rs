@@ -1,63 +1,63 @@
 //! What is written down of those who change something, or try to: a line in the log and an event.
 
-use weir_proto::answer::Answer;
-use weir_proto::request::{Refusal, Request, Response};
+use core::fmt::Display;
 
+use weir_proto::answer::Answer;
+use weir_proto::request::Refusal;
+
+use super::gate::Principal;
 use super::roles::{self, Role};
-use crate::rt::{self, PeerCred};
-use crate::serve::Shared;
 
 /// The most characters of a client's words that go into the log and the events.
 const WORDS_MAX: usize = 200;
 
-/// One command of one peer.
+/// One request that is written down.
 pub(crate) struct Audit<'a> {
-    peer: &'a PeerCred,
-    role: Option<Role>,
+    principal: &'a Principal,
+    /// The words of weirctl for it.
     command: String,
-    /// The version in force when the command came.
+    /// The version in force when it came.
     version: u64,
 }
 
+/// A request as the events keep it: see [`weir_proto::answer::EventRow`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AuditEvent {
+    pub(crate) subject: String,
+    pub(crate) text: String,
+}
+
 impl<'a> Audit<'a> {
-    /// Begins when the command has come; nothing is written yet.
+    /// Begins when the request has come; nothing is written yet.
     pub(crate) fn begin(
-        shared: &Shared,
-        request: &Request,
-        (peer, role): (&'a PeerCred, Option<Role>),
+        principal: &'a Principal,
+        request: &impl Display,
+        version: u64,
     ) -> Audit<'a> {
-        Audit { peer, role, command: command(request), version: version(shared) }
+        Audit { principal, command: clip(&request.to_string()), version }
     }
 
-    /// The peer's role was not enough.
-    pub(crate) fn not_permitted(self, shared: &Shared, needed: Role) {
-        let Audit { peer, role, command, version } = &self;
-        let (role, needed) = (roles::word(*role), needed.word());
-        tracing::warn!(
-            uid = peer.uid,
-            gid = peer.gid,
-            pid = peer.pid,
-            role,
-            needed,
-            ?command,
-            version,
-            "audit: not permitted"
-        );
-        self.event(shared, &format!("not permitted: it needs {needed}, the peer has {role}"));
+    /// The principal's role is not enough.
+    pub(crate) fn not_permitted(self, needed: Role) -> AuditEvent {
+        let Audit { principal, command, version } = &self;
+        let (uid, gid, pid) = principal.numbers();
+        let (role, needed) = (roles::word(principal.role()), needed.word());
+        tracing::warn!(uid, gid, pid, role, needed, ?command, version, "audit: not permitted");
+        self.event(&format!("not permitted: it needs {needed}, the peer has {role}"))
     }
 
-    /// The command was done, or refused for another reason.
-    pub(crate) fn end(self, shared: &Shared, response: &Response) {
-        let Audit { peer, role, command, version: asked_at } = &self;
-        let role = roles::word(*role);
-        let (before, after) = versions(response, *asked_at, version(shared));
-        let (uid, gid, pid) = (peer.uid, peer.gid, peer.pid);
-        match response {
-            Response::Done(_) => {
+    /// The command was done, or refused for another reason. The version in force is now `now`.
+    pub(crate) fn end(self, answer: &Result<Answer, Refusal>, now: u64) -> AuditEvent {
+        let Audit { principal, command, version: asked_at } = &self;
+        let role = roles::word(principal.role());
+        let (before, after) = versions(answer, *asked_at, now);
+        let (uid, gid, pid) = principal.numbers();
+        match answer {
+            Ok(_) => {
                 tracing::info!(uid, gid, pid, role, ?command, before, after, "audit: done");
-                self.event(shared, &format!("done: version {before} → {after}"));
+                self.event(&format!("done: version {before} → {after}"))
             }
-            Response::Refused(Refusal { message, .. }) => {
+            Err(Refusal { message, .. }) => {
                 let why = clip(message);
                 tracing::warn!(
                     uid,
@@ -70,45 +70,35 @@ impl<'a> Audit<'a> {
                     ?why,
                     "audit: refused"
                 );
-                self.event(shared, &format!("refused: version {before} → {after}: {why}"));
+                self.event(&format!("refused: version {before} → {after}: {why}"))
             }
         }
     }
 
-    fn event(&self, shared: &Shared, outcome: &str) {
-        let PeerCred { uid, gid, pid, .. } = self.peer;
-        let subject = format!("uid {uid} gid {gid} pid {pid}");
-        let text = format!("{}: {outcome}", self.command);
-        shared.control.borrow_mut().events.push("audit", subject, text, rt::wall_ms());
+    fn event(&self, outcome: &str) -> AuditEvent {
+        let subject = match self.principal.numbers() {
+            (Some(uid), Some(gid), Some(pid)) => format!("uid {uid} gid {gid} pid {pid}"),
+            _ => "http".to_owned(),
+        };
+        AuditEvent { subject, text: format!("{}: {outcome}", self.command) }
     }
-}
-
-fn version(shared: &Shared) -> u64 {
-    shared.control.borrow().snapshot.version.0
 }
 
 /// The versions before and after a command. Changes stand in line, so the version in force when
 /// one came is not always the one that it changed; but each makes exactly the next one.
-fn versions(response: &Response, asked_at: u64, now: u64) -> (u64, u64) {
-    match response {
+fn versions(answer: &Result<Answer, Refusal>, asked_at: u64, now: u64) -> (u64, u64) {
+    match answer {
         // Without an undo nothing has changed.
-        Response::Done(Answer::Changed(changed)) if changed.dry_run || changed.undo.is_empty() => {
+        Ok(Answer::Changed(changed)) if changed.dry_run || changed.undo.is_empty() => {
             (changed.version, changed.version)
         }
-        Response::Done(Answer::Changed(changed)) => {
-            (changed.version.saturating_sub(1), changed.version)
-        }
-        Response::Done(_) | Response::Refused(_) => (asked_at, now),
+        Ok(Answer::Changed(changed)) => (changed.version.saturating_sub(1), changed.version),
+        Ok(_) | Err(_) => (asked_at, now),
     }
 }
 
-/// A request in the words of weirctl, cut to a length and escaped: no client writes lines of its
-/// own into the log.
-fn command(request: &Request) -> String {
-    clip(&request.to_string())
-}
-
-/// At most [`WORDS_MAX`] characters, without any that move the cursor or begin a line.
+/// At most [`WORDS_MAX`] characters, without any that move the cursor or begin a line: no client
+/// writes lines of its own into the log.
 fn clip(text: &str) -> String {
     let mut clipped: String = text.chars().take(WORDS_MAX).map(plain).collect();
     if text.chars().nth(WORDS_MAX).is_some() {
@@ -134,7 +124,7 @@ mod tests {
             force: true,
         };
         let options = ChangeOptions { dry_run: true, if_version: None };
-        let text = command(&Command::Change { change, options }.into());
+        let text = clip(&Command::Change { change, options }.to_string());
         assert!(text.starts_with("backend remove web/b1·INFO audit: done·[2Jxxx"), "{text}");
         assert_eq!(text.chars().count(), WORDS_MAX + 1);
     }
@@ -142,7 +132,7 @@ mod tests {
     #[test]
     fn the_versions_are_those_of_the_change_itself() {
         let changed = |version, undo: &str, dry_run| {
-            Response::Done(Answer::Changed(Changed {
+            Ok(Answer::Changed(Changed {
                 version,
                 before: "null".into(),
                 after: "null".into(),
@@ -157,8 +147,8 @@ mod tests {
         assert_eq!(versions(&changed(7, "weirctl …", false), 4, 7), (6, 7));
         assert_eq!(versions(&changed(7, "", false), 4, 7), (7, 7));
         assert_eq!(versions(&changed(7, "weirctl …", true), 4, 7), (7, 7));
-        assert_eq!(versions(&Response::Done(Answer::Said(Said { text: "".into() })), 4, 4), (4, 4));
-        let refused = Response::Refused(Refusal::new(Code::Failed, "shards are late", ""));
+        assert_eq!(versions(&Ok(Answer::Said(Said { text: "".into() })), 4, 4), (4, 4));
+        let refused = Err(Refusal::new(Code::Failed, "shards are late", ""));
         assert_eq!(versions(&refused, 4, 5), (4, 5));
     }
 }

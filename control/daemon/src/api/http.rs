@@ -20,8 +20,9 @@ use hyper::header::{self, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use weir_core::base::clock::Now;
-use weir_proto::request::{Code, Query, Refusal};
+use weir_proto::request::{Code, Refusal};
 
+use super::gate::{Gate, Handler, Principal};
 use super::hyper_io::HyperIo;
 use super::metrics;
 use crate::json;
@@ -40,21 +41,8 @@ const READING_MAX: Duration = Duration::from_secs(5);
 /// is longer than Prometheus' usual interval of a minute.
 const IDLE_MAX: Duration = Duration::from_secs(75);
 
-/// Where the door gets its answers: the control thread.
-pub(crate) trait AnswerSource {
-    /// Answers a query.
-    fn answer(&self, query: Query) -> weir_proto::request::Response;
-    /// The page of [`metrics::render`].
-    fn metrics(&self) -> String;
-    /// Whether new sessions can be served.
-    ///
-    /// # Errors
-    /// Why not: it drains, or a pool that a listener uses has no backend that can take a session.
-    fn ready(&self) -> Result<(), String>;
-}
-
 /// Serves whoever connects to `server`. Never ends.
-pub(crate) async fn serve(server: TcpServer, source: Rc<dyn AnswerSource>) {
+pub(crate) async fn serve<H: Handler + 'static>(server: TcpServer, gate: Rc<Gate<H>>) {
     let bound = server.local_addr().ok().map(|address| address.ip());
     let hosts = Rc::new(Hosts::new(bound));
     let open = Rc::new(Cell::new(0));
@@ -64,15 +52,15 @@ pub(crate) async fn serve(server: TcpServer, source: Rc<dyn AnswerSource>) {
             continue; // The stream is dropped: closed.
         }
         open.set(open.get() + 1);
-        let (source, hosts, open) = (source.clone(), hosts.clone(), open.clone());
+        let (gate, hosts, open) = (gate.clone(), hosts.clone(), open.clone());
         rt::spawn(async move {
-            connection(stream, source, hosts).await;
+            connection(stream, gate, hosts).await;
             open.set(open.get() - 1);
         });
     }
 }
 
-async fn connection(stream: Stream, source: Rc<dyn AnswerSource>, hosts: Rc<Hosts>) {
+async fn connection<H: Handler>(stream: Stream, gate: Rc<Gate<H>>, hosts: Rc<Hosts>) {
     let pace = Rc::new(Pace::new(rt::now()));
     let heard = {
         let pace = pace.clone();
@@ -80,8 +68,8 @@ async fn connection(stream: Stream, source: Rc<dyn AnswerSource>, hosts: Rc<Host
     };
     let service = service_fn(|request: Request<Incoming>| {
         pace.enter(ConnectionState::Idle, rt::now());
-        let answer = respond(&request, &*source, &hosts).map(Full::new);
-        async { Ok::<_, Infallible>(answer) }
+        let (gate, hosts) = (&gate, &hosts);
+        async move { Ok::<_, Infallible>(respond(&request, gate, hosts).await.map(Full::new)) }
     });
     let conversation = hyper::server::conn::http1::Builder::new()
         .half_close(false)
@@ -143,13 +131,13 @@ async fn overdue(pace: &Pace) {
     }
 }
 
-fn respond<B: Body>(
+async fn respond<B: Body, H: Handler>(
     request: &Request<B>,
-    source: &dyn AnswerSource,
+    gate: &Gate<H>,
     hosts: &Hosts,
 ) -> Response<Bytes> {
     let mut answer = match check(request, hosts) {
-        Ok(()) => dispatch(request, source),
+        Ok(()) => dispatch(request, gate).await,
         Err((status, refusal)) => refused(status, &refusal),
     };
     let headers = answer.headers_mut();
@@ -211,17 +199,17 @@ fn host_is_ours(
     [host, target].into_iter().flatten().all(|host| hosts.has(host))
 }
 
-fn dispatch<B>(request: &Request<B>, source: &dyn AnswerSource) -> Response<Bytes> {
+async fn dispatch<B, H: Handler>(request: &Request<B>, gate: &Gate<H>) -> Response<Bytes> {
     let uri = request.uri();
     match route::find(uri.path(), uri.query()) {
-        Ok(Route::Metrics) => text(StatusCode::OK, metrics::CONTENT_TYPE, source.metrics()),
+        Ok(Route::Metrics) => text(StatusCode::OK, metrics::CONTENT_TYPE, gate.metrics()),
         Ok(Route::Healthz) => plain(StatusCode::OK, "ok\n".to_owned()),
-        Ok(Route::Readyz) => match source.ready() {
+        Ok(Route::Readyz) => match gate.ready() {
             Ok(()) => plain(StatusCode::OK, "ready\n".to_owned()),
             Err(why) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
         },
         Ok(Route::Index) => plain(StatusCode::OK, route::INDEX.to_owned()),
-        Ok(Route::Api(query)) => match source.answer(query) {
+        Ok(Route::Api(query)) => match gate.ask(&Principal::Http, query.into()).await {
             weir_proto::request::Response::Done(answer) => {
                 text(StatusCode::OK, JSON, json::answer(&answer) + "\n")
             }

@@ -12,15 +12,12 @@ use std::time::Duration;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use weir_proto::answer::Author;
 use weir_proto::frame;
 use weir_proto::request::{Code, Hello, PROTOCOL, Refusal, Request, Response, Welcome};
 
-use super::audit::Audit;
 use super::clients::{ClientSlot, Clients};
-use super::roles::{self, Role, Roles};
-use crate::rt::{self, PeerCred, Stream, UnixServer};
-use crate::serve::Shared;
+use super::gate::{Gate, Handler, Principal};
+use crate::rt::{self, Stream, UnixServer};
 
 /// How long a frame may take from its first byte to its last, and an answer to be taken.
 const FRAME_MAX: Duration = Duration::from_secs(5);
@@ -68,22 +65,22 @@ impl Door {
     }
 
     /// Talks to every client that comes, for ever.
-    pub(crate) async fn serve(self, shared: Rc<Shared>, roles: Roles) {
+    pub(crate) async fn serve<H: Handler + 'static>(self, gate: Rc<Gate<H>>) {
         let clients = Rc::new(Clients::default());
         loop {
             // Those who have come say hello before the next one may take their place, and a flood
             // of them does not keep the thread.
             rt::pause().await;
             let (stream, peer) = self.server.accept().await;
-            let role = roles.of(&peer);
-            let Some(place) = clients.admit(role, rt::now()) else {
-                let (uid, pid) = (peer.uid, peer.pid);
+            let (uid, pid) = (peer.uid, peer.pid);
+            let principal = gate.peer(peer);
+            let Some(place) = clients.admit(principal.role(), rt::now()) else {
                 tracing::warn!(uid, pid, "too many clients; one turned away");
                 continue;
             };
-            let shared = shared.clone();
+            let gate = gate.clone();
             rt::spawn(async move {
-                let caller = Caller { shared: &shared, peer: &peer, role, place: &place };
+                let caller = Caller { gate: &gate, principal: &principal, place: &place };
                 // Asked first: a place that is gone must not begin to answer.
                 let cut = async {
                     place.cut().await;
@@ -91,7 +88,6 @@ impl Door {
                 };
                 let ended = futures_lite::future::or(cut, converse(stream, &caller)).await;
                 if let Err(End::Bad(why)) = ended {
-                    let (uid, pid) = (peer.uid, peer.pid);
                     tracing::warn!(uid, pid, "a client was cut off: {why}");
                 }
             });
@@ -100,35 +96,10 @@ impl Door {
 }
 
 /// Who talks, and to whom.
-struct Caller<'a> {
-    shared: &'a Shared,
-    peer: &'a PeerCred,
-    role: Option<Role>,
+struct Caller<'a, H> {
+    gate: &'a Gate<H>,
+    principal: &'a Principal,
     place: &'a ClientSlot,
-}
-
-impl Caller<'_> {
-    /// Answers one request, if the caller's role is enough, and writes down what is to be.
-    async fn ask(&self, request: Request) -> Response {
-        let Caller { shared, peer, role, .. } = self;
-        let needed = roles::needed(&request);
-        let permitted = *role >= Some(needed);
-        if permitted && needed == Role::Viewer {
-            return shared.ask(request, self.author()).await;
-        }
-        let audit = Audit::begin(shared, &request, (peer, *role));
-        if !permitted {
-            audit.not_permitted(shared, needed);
-            return Response::Refused(roles::refusal(needed, *role, peer.uid));
-        }
-        let response = shared.ask(request, self.author()).await;
-        audit.end(shared, &response);
-        response
-    }
-
-    fn author(&self) -> Author {
-        Author { uid: self.peer.uid, pid: self.peer.pid }
-    }
 }
 
 impl Drop for SocketFile {
@@ -170,7 +141,7 @@ fn remove_stale(path: &Path) -> Result<(), String> {
     }
 }
 
-async fn converse(mut stream: Stream, caller: &Caller<'_>) -> Result<(), End> {
+async fn converse<H: Handler>(mut stream: Stream, caller: &Caller<'_, H>) -> Result<(), End> {
     let hello = rt::timeout(FRAME_MAX, read::<Hello>(&mut stream)).await;
     let hello = hello.unwrap_or_else(|| Err(End::Bad("it said no hello".to_owned())))?;
     let program = env!("CARGO_PKG_VERSION").to_owned();
@@ -183,8 +154,8 @@ async fn converse(mut stream: Stream, caller: &Caller<'_>) -> Result<(), End> {
         caller.place.is_silent(rt::now());
         let request: Request = read(&mut stream).await?;
         caller.place.is_answered();
-        let _answering = caller.shared.answering();
-        let response = caller.ask(request).await;
+        let _answering = caller.gate.answering();
+        let response = caller.gate.ask(caller.principal, request).await;
         write(&mut stream, &response).await?;
     }
 }

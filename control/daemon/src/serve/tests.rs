@@ -1,6 +1,8 @@
 //! Requests from end to end, with shards without threads and a disk in memory.
 
-use weir_proto::request::{ChangeOptions, ChangeRequest, Code};
+use weir_proto::request::{
+    ChangeOptions, ChangeRequest, Code, Command, Query, Refusal, Request, Response,
+};
 
 use super::*;
 use crate::control::tests::{FakeShards, control, free, spec};
@@ -30,7 +32,14 @@ fn change(change: ChangeRequest) -> Request {
 }
 
 async fn ask(shared: &Shared, request: impl Into<Request>) -> Response {
-    shared.ask(request.into(), BY).await
+    let answer = match request.into() {
+        Request::Query(query) => {
+            shared.refresh(&query).await;
+            shared.query(query)
+        }
+        Request::Command(command) => shared.command(command, BY).await,
+    };
+    answer.map_or_else(Response::Refused, Response::Done)
 }
 
 fn add(name: &str, address: &str) -> Request {

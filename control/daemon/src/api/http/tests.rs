@@ -3,25 +3,45 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use weir_proto::answer::{Answer, Said, Shards};
-use weir_proto::request::Response as Reply;
+use weir_proto::answer::{Answer, Author, Said, Shards};
+use weir_proto::request::{Command, Query};
 
 use super::*;
+use crate::api::audit::AuditEvent;
+use crate::api::roles::Roles;
 
 struct FakeControl {
     ready: Result<(), String>,
 }
 
-impl AnswerSource for FakeControl {
-    fn answer(&self, query: Query) -> Reply {
+impl Handler for FakeControl {
+    async fn refresh(&self, query: &Query) {
+        panic!("HTTP waits for {query}");
+    }
+
+    fn query(&self, query: Query) -> Result<Answer, Refusal> {
         match query {
-            Query::Shards => Reply::Done(Answer::Shards(Shards { shards: Vec::new() })),
+            Query::Shards => Ok(Answer::Shards(Shards { shards: Vec::new() })),
             Query::PoolShow { .. } => {
-                Reply::Refused(Refusal::new(Code::NotFound, "no such pool", "weirctl pool list"))
+                Err(Refusal::new(Code::NotFound, "no such pool", "weirctl pool list"))
             }
-            other => Reply::Done(Answer::Said(Said { text: format!("{other:?}") })),
+            other => Ok(Answer::Said(Said { text: format!("{other:?}") })),
         }
     }
+
+    async fn command(&self, command: Command, _: Author) -> Result<Answer, Refusal> {
+        panic!("HTTP commands {command}");
+    }
+
+    fn version(&self) -> u64 {
+        1
+    }
+
+    fn record(&self, event: AuditEvent) {
+        panic!("HTTP is audited: {event:?}");
+    }
+
+    fn answering(&self) -> impl Sized {}
 
     fn metrics(&self) -> String {
         "a 1\n".repeat(100_000)
@@ -40,7 +60,8 @@ fn with_door<T: Send + 'static>(
     rt::run(|| async move {
         let server = TcpServer::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = server.local_addr().unwrap();
-        rt::spawn(serve(server, Rc::new(FakeControl { ready })));
+        let gate = Gate::new(Rc::new(FakeControl { ready }), Roles::new(None, 0).unwrap());
+        rt::spawn(serve(server, Rc::new(gate)));
         let client = std::thread::spawn(move || client(address));
         let finished = async {
             while !client.is_finished() {

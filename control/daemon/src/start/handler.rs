@@ -1,10 +1,12 @@
-//! What the HTTP door asks of the control thread.
+//! What the gate asks of the control thread.
 
 use weir_core::base::clock::Now;
+use weir_proto::answer::{Answer, Author};
 use weir_proto::ids::{BackendId, PoolId};
-use weir_proto::request::{Query, Response};
+use weir_proto::request::{Command, Query, Refusal};
 
-use crate::api::http::AnswerSource;
+use crate::api::audit::AuditEvent;
+use crate::api::gate::Handler;
 use crate::api::metrics::{self, HealthCounts, HealthView, MetricsInput, Process, SupervisedShard};
 use crate::control::Shard;
 use crate::health::Health;
@@ -12,9 +14,30 @@ use crate::rt;
 use crate::serve::Shared;
 use crate::serve::answers::Queries;
 
-impl AnswerSource for Shared {
-    fn answer(&self, query: Query) -> Response {
-        self.query(query).map_or_else(Response::Refused, Response::Done)
+impl Handler for Shared {
+    async fn refresh(&self, query: &Query) {
+        Shared::refresh(self, query).await;
+    }
+
+    fn query(&self, query: Query) -> Result<Answer, Refusal> {
+        Shared::query(self, query)
+    }
+
+    async fn command(&self, command: Command, by: Author) -> Result<Answer, Refusal> {
+        Shared::command(self, command, by).await
+    }
+
+    fn version(&self) -> u64 {
+        self.control.borrow().snapshot.version.0
+    }
+
+    fn record(&self, event: AuditEvent) {
+        let AuditEvent { subject, text } = event;
+        self.control.borrow_mut().events.push("audit", subject, text, rt::wall_ms());
+    }
+
+    fn answering(&self) -> impl Sized {
+        Shared::answering(self)
     }
 
     fn metrics(&self) -> String {

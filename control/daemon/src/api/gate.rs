@@ -1,0 +1,184 @@
+//! The one way in. Asks who it is, what role they have, and what the request needs; writes down
+//! commands and refusals; hands on.
+//!
+//! ```text
+//! socket ─┐                    ┌─ query ───▶ answered from what is known, changes nothing
+//!         ├──▶ who? ─▶ role? ──┼─ command ─▶ audited, carried out, audited
+//! HTTP  ──┘                    └─ neither ─▶ audited, refused
+//! ```
+
+use std::rc::Rc;
+
+use weir_proto::answer::{Answer, Author};
+use weir_proto::request::{Code, Command, Query, Refusal, Request, Response};
+
+use super::audit::{Audit, AuditEvent};
+use super::roles::{self, Role, Roles};
+use crate::rt::PeerCred;
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Principal {
+    /// A process on this host, by SO_PEERCRED, and its role; `None` if it has none.
+    Peer { cred: PeerCred, role: Option<Role> },
+    /// A request on the admin address. HTTP does not know who sends it, so it may read.
+    Http,
+}
+
+impl Principal {
+    /// The highest role that it has.
+    pub(crate) fn role(&self) -> Option<Role> {
+        match self {
+            Principal::Peer { role, .. } => *role,
+            Principal::Http => Some(Role::Viewer),
+        }
+    }
+
+    /// The author of what it changes; `None` if it has no name.
+    fn author(&self) -> Option<Author> {
+        match self {
+            Principal::Peer { cred, .. } => Some(Author { uid: cred.uid, pid: cred.pid }),
+            Principal::Http => None,
+        }
+    }
+
+    /// Its uid, gid and pid, if it has them.
+    pub(crate) fn numbers(&self) -> (Option<u32>, Option<u32>, Option<i32>) {
+        match self {
+            Principal::Peer { cred, .. } => (Some(cred.uid), Some(cred.gid), Some(cred.pid)),
+            Principal::Http => (None, None, None),
+        }
+    }
+
+    /// The refusal of a request that needs the role `needed`.
+    fn refusal(&self, needed: Role) -> Refusal {
+        match self {
+            Principal::Peer { cred, role } => roles::refusal(needed, *role, cred.uid),
+            Principal::Http => {
+                Refusal::new(Code::Denied, "HTTP only reads", "use weirctl on this host")
+            }
+        }
+    }
+}
+
+/// The control thread, as the gate sees it.
+pub(crate) trait Handler {
+    /// Waits a moment for the figures that the answer to `query` needs.
+    async fn refresh(&self, query: &Query);
+    /// Answers from what is known now.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    fn query(&self, query: Query) -> Result<Answer, Refusal>;
+    /// Carries out a command of `by`. A change is answered when every live shard has adopted it.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    async fn command(&self, command: Command, by: Author) -> Result<Answer, Refusal>;
+    /// The version in force.
+    fn version(&self) -> u64;
+    /// Keeps an event about a command.
+    fn record(&self, event: AuditEvent);
+    /// While this is held, the process does not end: an answer is being made or written.
+    fn answering(&self) -> impl Sized;
+    /// The page of [`super::metrics::render`].
+    fn metrics(&self) -> String;
+    /// Whether new sessions can be served.
+    ///
+    /// # Errors
+    /// Why not: it drains, or a pool that a listener uses has no backend that can take a session.
+    fn ready(&self) -> Result<(), String>;
+}
+
+/// The outcome for one request of one principal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Decision {
+    /// A query is answered and not written down.
+    Answer(Query),
+    /// A command is carried out in this name, and written down with its end.
+    CarryOut(Command, Author),
+    /// It needs this role and an author; it is written down.
+    Refuse(Request, Role),
+}
+
+fn decide(principal: &Principal, request: Request) -> Decision {
+    let needed = roles::needed(&request);
+    if principal.role() < Some(needed) {
+        return Decision::Refuse(request, needed);
+    }
+    match (request, principal.author()) {
+        (Request::Query(query), _) => Decision::Answer(query),
+        (Request::Command(command), Some(by)) => Decision::CarryOut(command, by),
+        (request @ Request::Command(_), None) => Decision::Refuse(request, needed),
+    }
+}
+
+/// The gate before a handler.
+pub(crate) struct Gate<H> {
+    handler: Rc<H>,
+    roles: Roles,
+}
+
+impl<H: Handler> Gate<H> {
+    /// A gate where peers have these roles.
+    pub(crate) fn new(handler: Rc<H>, roles: Roles) -> Gate<H> {
+        Gate { handler, roles }
+    }
+
+    /// A peer of the control socket, with its role.
+    pub(crate) fn peer(&self, cred: PeerCred) -> Principal {
+        let role = self.roles.of(&cred);
+        Principal::Peer { cred, role }
+    }
+
+    /// Answers one request, if the principal may ask it.
+    pub(crate) async fn ask(&self, principal: &Principal, request: Request) -> Response {
+        let version = self.handler.version();
+        let answer = match decide(principal, request) {
+            Decision::Answer(query) => self.query(principal, query).await,
+            Decision::CarryOut(command, by) => {
+                let audit = Audit::begin(principal, &command, version);
+                let answer = self.handler.command(command, by).await;
+                self.handler.record(audit.end(&answer, self.handler.version()));
+                answer
+            }
+            Decision::Refuse(request, needed) => {
+                let audit = Audit::begin(principal, &request, version);
+                self.handler.record(audit.not_permitted(needed));
+                Err(principal.refusal(needed))
+            }
+        };
+        answer.map_or_else(Response::Refused, Response::Done)
+    }
+
+    /// The socket waits for figures of this moment. HTTP is polled and takes those of the last
+    /// tick.
+    async fn query(&self, principal: &Principal, query: Query) -> Result<Answer, Refusal> {
+        match principal {
+            Principal::Peer { .. } => self.handler.refresh(&query).await,
+            Principal::Http => {}
+        }
+        self.handler.query(query)
+    }
+
+    /// See [`Handler::answering`].
+    pub(crate) fn answering(&self) -> impl Sized {
+        self.handler.answering()
+    }
+
+    /// See [`Handler::metrics`].
+    pub(crate) fn metrics(&self) -> String {
+        self.handler.metrics()
+    }
+
+    /// See [`Handler::ready`].
+    ///
+    /// # Errors
+    /// Why no new session can be served.
+    pub(crate) fn ready(&self) -> Result<(), String> {
+        self.handler.ready()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! Who is let in with what, and what is written down of it.
+
+use std::cell::RefCell;
+
+use super::*;
+use crate::rt;
+use weir_proto::answer::Said;
+use weir_proto::request::{ChangeOptions, ChangeRequest};
+
+const UID: u32 = 1000;
+
+fn peer(role: Option<Role>) -> Principal {
+    Principal::Peer { cred: PeerCred { uid: UID, gid: 7, groups: Vec::new(), pid: 42 }, role }
+}
+
+fn change(change: ChangeRequest) -> Request {
+    Command::Change { change, options: ChangeOptions::default() }.into()
+}
+
+fn weight() -> Request {
+    change(ChangeRequest::BackendWeight { name: "web/b1".into(), weight: 2 })
+}
+
+fn rollback() -> Request {
+    change(ChangeRequest::Rollback { version: 1 })
+}
+
+/// An outcome in a table.
+#[derive(Debug, PartialEq, Eq)]
+enum Gets {
+    Answer,
+    CarriedOut,
+    Refused(Role),
+}
+
+#[test]
+fn each_principal_gets_what_its_role_allows() {
+    use Gets::{Answer, CarriedOut, Refused};
+    use Role::{Admin, Operator, Viewer};
+    let table = [
+        (peer(None), [Refused(Viewer), Refused(Operator), Refused(Admin), Refused(Admin)]),
+        (peer(Some(Viewer)), [Answer, Refused(Operator), Refused(Admin), Refused(Admin)]),
+        (peer(Some(Operator)), [Answer, CarriedOut, Refused(Admin), Refused(Admin)]),
+        (peer(Some(Admin)), [Answer, CarriedOut, CarriedOut, CarriedOut]),
+        (Principal::Http, [Answer, Refused(Operator), Refused(Admin), Refused(Admin)]),
+    ];
+    for (principal, wanted) in table {
+        let requests = [Query::Status.into(), weight(), rollback(), Command::Drain.into()];
+        for (request, wanted) in requests.into_iter().zip(wanted) {
+            let gets = match decide(&principal, request.clone()) {
+                Decision::Answer(query) => {
+                    assert_eq!(request, query.into());
+                    Answer
+                }
+                Decision::CarryOut(command, by) => {
+                    assert_eq!(
+                        (request.clone(), by),
+                        (command.into(), Author { uid: UID, pid: 42 })
+                    );
+                    CarriedOut
+                }
+                Decision::Refuse(refused, needed) => {
+                    assert_eq!(request, refused);
+                    Refused(needed)
+                }
+            };
+            assert_eq!(gets, wanted, "{principal:?}: {request}");
+        }
+    }
+}
+
+/// Writes down all that the gate asks of it.
+#[derive(Default)]
+struct Recorder(RefCell<Vec<String>>);
+
+impl Recorder {
+    fn note(&self, text: String) {
+        self.0.borrow_mut().push(text);
+    }
+}
+
+impl Handler for Recorder {
+    async fn refresh(&self, query: &Query) {
+        self.note(format!("refresh for {query}"));
+    }
+
+    fn query(&self, query: Query) -> Result<Answer, Refusal> {
+        self.note(format!("answer {query}"));
+        Ok(Answer::Said(Said { text: String::new() }))
+    }
+
+    async fn command(&self, command: Command, by: Author) -> Result<Answer, Refusal> {
+        self.note(format!("do {command} by {}", by.uid));
+        match command {
+            Command::Drain => Ok(Answer::Said(Said { text: String::new() })),
+            _ => Err(Refusal::new(Code::NotFound, "there is no web/b1", "")),
+        }
+    }
+
+    fn version(&self) -> u64 {
+        3
+    }
+
+    fn record(&self, event: AuditEvent) {
+        self.note(format!("event: {}: {}", event.subject, event.text));
+    }
+
+    fn answering(&self) -> impl Sized {}
+
+    fn metrics(&self) -> String {
+        String::new()
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+#[test]
+fn commands_and_refusals_are_audited_and_queries_are_not() {
+    let admin = || peer(Some(Role::Admin));
+    let by = "event: uid 1000 gid 7 pid 42: ";
+    let table: [(Principal, Request, Vec<String>); 6] = [
+        (admin(), Query::Shards.into(), vec!["refresh for shards".into(), "answer shards".into()]),
+        (Principal::Http, Query::Shards.into(), vec!["answer shards".into()]),
+        (
+            admin(),
+            Command::Drain.into(),
+            vec!["do drain by 1000".into(), format!("{by}drain: done: version 3 → 3")],
+        ),
+        (
+            admin(),
+            weight(),
+            vec![
+                "do backend weight web/b1 2 by 1000".into(),
+                format!("{by}backend weight web/b1 2: refused: version 3 → 3: there is no web/b1"),
+            ],
+        ),
+        (
+            peer(None),
+            Query::Shards.into(),
+            vec![format!("{by}shards: not permitted: it needs viewer, the peer has none")],
+        ),
+        (
+            Principal::Http,
+            Command::Drain.into(),
+            vec!["event: http: drain: not permitted: it needs admin, the peer has viewer".into()],
+        ),
+    ];
+    rt::run(|| async {
+        for (principal, request, wanted) in table {
+            let recorder = Rc::new(Recorder::default());
+            let gate = Gate::new(recorder.clone(), Roles::new(None, 0).unwrap());
+            let response = gate.ask(&principal, request.clone()).await;
+            assert_eq!(*recorder.0.borrow(), wanted, "{principal:?}: {request}");
+            let is_denied =
+                matches!(response, Response::Refused(Refusal { code: Code::Denied, .. }));
+            let not_permitted = wanted[0].contains("not permitted");
+            assert_eq!(is_denied, not_permitted, "{principal:?}: {request}: {response:?}");
+        }
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_peer_has_the_role_of_its_credentials() {
+    let gate = Gate::new(Rc::new(Recorder::default()), Roles::new(None, 0).unwrap());
+    let cred = |uid| PeerCred { uid, gid: 7, groups: Vec::new(), pid: 42 };
+    assert_eq!(gate.peer(cred(0)).role(), Some(Role::Admin));
+    assert_eq!(gate.peer(cred(UID)).role(), Some(Role::Operator));
+}
