@@ -2,183 +2,13 @@
 //!
 //! The sources are read as text: comments and strings do not count, every path does.
 
+#[path = "layers/tables.rs"]
+mod tables;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+use tables::*;
 use weir_tests::source::{self, File, Violation, code_only, expect_none, line_of, words};
-
-/// Each crate's sources, and the crates of weir that they may name. What is in no row is free to
-/// see everything (tests, benches).
-const CRATES: &[(&str, &[&str])] = &[
-    ("shared-proto/src/", &[]),
-    ("engine/core/src/", &["weir_proto"]),
-    ("engine/src/", &["weir_proto", "weir_core"]),
-    // It tests the whole: nothing names it, so it may name everything.
-    ("engine/sim/src/", &["weir_proto", "weir_core", "weir_engine", "weir_control", "weir_sim"]),
-    ("control/daemon/src/main.rs", &["weir_control"]),
-    ("control/daemon/src/", &["weir_proto", "weir_core", "weir_engine"]),
-    ("control/cli/src/", &["weir_proto"]),
-];
-
-const WEIR: &[&str] =
-    &["weir_proto", "weir_core", "weir_engine", "weir_control", "weir_sim", "weir_tests"];
-
-/// A module, and the modules beside it that it may name.
-type Row = (&'static str, &'static [&'static str]);
-
-/// A crate whose modules have layers: its sources, a row for each module, and whether tests obey
-/// the rows, too.
-struct Layers {
-    root: &'static str,
-    rows: &'static [Row],
-    with_tests: bool,
-}
-
-const LAYERED: &[Layers] = &[
-    Layers { root: "engine/src/", rows: ENGINE, with_tests: true },
-    // A test of the prober has a disk, one of the API a whole process.
-    Layers { root: "control/daemon/src/", rows: CONTROL, with_tests: false },
-];
-
-/// `shard` is generic over `Io` and must not know which one it has; only the door (lib.rs and
-/// start.rs) joins them.
-const ENGINE: &[Row] = &[
-    ("io", &[]),
-    ("sys", &["io"]),
-    ("ring", &["io", "sys"]),
-    ("failpoint", &["sys"]),
-    ("heartbeat", &["failpoint", "sys"]),
-    ("mailbox", &["heartbeat", "sys"]),
-    ("shard", &["io", "mailbox"]),
-    ("start", &["io", "mailbox", "ring", "shard", "sys"]),
-];
-
-/// Modules that decide are below those that act; `start` joins them. `watchdog` and `fallback` need
-/// nothing of `serve`: they are there when it has died.
-const CONTROL: &[Row] = &[
-    ("aggregate", &[]),
-    ("file", &[]),
-    ("json", &[]),
-    ("leases", &[]),
-    ("limits", &[]),
-    ("listen", &[]),
-    ("paths", &[]),
-    ("rollout", &[]),
-    ("rt", &[]),
-    ("streams", &[]),
-    ("systemd", &[]),
-    ("events", &["rt"]),
-    ("health", &["rt"]),
-    ("planner", &["file"]),
-    ("signals", &["rt"]),
-    ("store", &["paths"]),
-    (
-        "control",
-        &["aggregate", "events", "health", "leases", "listen", "planner", "rollout", "rt", "store"],
-    ),
-    ("log", &["control", "rt", "streams"]),
-    ("watchdog", &["control", "listen", "rt"]),
-    ("failpoint", &["watchdog"]),
-    ("fallback", &["control", "leases", "listen", "rt", "signals", "systemd", "watchdog"]),
-    (
-        "serve",
-        &[
-            "aggregate",
-            "control",
-            "failpoint",
-            "file",
-            "health",
-            "planner",
-            "rt",
-            "signals",
-            "systemd",
-        ],
-    ),
-    ("api", &["aggregate", "control", "file", "json", "paths", "rt", "serve"]),
-    ("check", &["api", "file", "streams"]),
-    ("demo", &["file", "streams"]),
-    ("doctor", &["file", "limits", "listen", "rt", "streams"]),
-    (
-        "start",
-        &[
-            "api",
-            "check",
-            "control",
-            "failpoint",
-            "fallback",
-            "file",
-            "health",
-            "limits",
-            "listen",
-            "log",
-            "planner",
-            "rt",
-            "serve",
-            "signals",
-            "store",
-            "streams",
-            "systemd",
-            "watchdog",
-        ],
-    ),
-];
-
-/// Crates in which no module may lead back to itself. Those of [`LAYERED`] are among them.
-const ACYCLIC: &[&str] = &[
-    "shared-proto/src/",
-    "engine/core/src/",
-    "engine/src/",
-    "engine/sim/src/",
-    "control/daemon/src/",
-    "control/cli/src/",
-];
-
-/// A word that has its place, and nowhere else: word, places (prefixes of paths), why.
-const PLACES: &[(&str, &[&str], &str)] = &[
-    ("io_uring", &["engine/src/ring.rs", "engine/src/ring/", "benches/"], "the kernel's side"),
-    ("glommio", &["control/daemon/src/rt.rs", "control/daemon/src/rt/"], "the seam of 60 lines"),
-    ("tokio", &[], "no second executor"),
-    ("bincode", &["shared-proto/src/frame.rs"], "the one codec module"),
-    (
-        "unsafe",
-        &[
-            "engine/src/ring.rs",
-            "engine/src/ring/",
-            "engine/src/sys.rs",
-            "engine/src/sys/",
-            "engine/src/mailbox.rs",
-            "benches/src/sys.rs",
-            "benches/src/sys/",
-            "benches/src/ring.rs",
-            "benches/src/ring/",
-        ],
-        "where the kernel is",
-    ),
-];
-
-/// What is in the process that serves, and where a word of [`STREAMS`] may be in it. A write to a
-/// standard stream can wait for ever, and `println!` panics when it fails: the log's thread alone
-/// may meet that (docs/adr/0020). The simulator has no log, since the log is the process's: this
-/// is what holds that control cannot wait for one.
-const SILENT: &[(&str, &[&str])] = &[
-    ("shared-proto/src/", &[]),
-    ("engine/core/src/", &[]),
-    ("engine/src/", &[]),
-    ("control/daemon/src/", &["control/daemon/src/streams.rs"]),
-    // It serves nobody, but a reader that leaves must not make it panic.
-    ("control/cli/src/", &["control/cli/src/main.rs", "control/cli/src/top.rs"]),
-];
-
-/// Words that write to a standard stream, with what follows them.
-const STREAMS: &[(&str, &str)] = &[
-    ("print", "!"),
-    ("println", "!"),
-    ("eprint", "!"),
-    ("eprintln", "!"),
-    ("dbg", "!"),
-    ("stdout", "()"),
-    ("stderr", "()"),
-    ("sd_notify", "::"),
-];
 
 fn crates(file: &File) -> Vec<Violation> {
     let row = CRATES.iter().find(|(prefix, _)| file.path.starts_with(prefix));
@@ -363,6 +193,22 @@ fn streams(file: &File) -> Vec<Violation> {
     violations
 }
 
+fn pure(file: &File) -> Vec<Violation> {
+    if !PURE.iter().any(|root| is_source(root, &file.path)) {
+        return Vec::new();
+    }
+    let code = code_only(&file.text);
+    let std = after_path(&code, "std").into_iter();
+    let acting = std.filter(|(name, _)| ACTING.contains(&name.as_str()));
+    let words = IMPURE.iter().flat_map(|word| {
+        let places = words(&code, word).into_iter();
+        places.map(|at| ((*word).to_owned(), at))
+    });
+    let found = acting.chain(words);
+    let what = |name: &str| format!("{name} acts or reads a clock: hand it in, or hand it out");
+    found.map(|(name, at)| Violation::new(&file.path, line_of(&code, at), what(&name))).collect()
+}
+
 fn all(rule: fn(&File) -> Vec<Violation>) {
     let files = source::files();
     let rust = files.iter().filter(|file| file.path.ends_with(".rs"));
@@ -384,6 +230,11 @@ fn no_module_leads_back_to_itself() {
     let files = source::files();
     let found: Vec<_> = ACYCLIC.iter().flat_map(|root| cycles(root, &files)).collect();
     expect_none(&found);
+}
+
+#[test]
+fn the_core_of_control_acts_on_nothing() {
+    all(pure);
 }
 
 #[test]
@@ -414,7 +265,7 @@ mod planted {
         assert_eq!(lines(crates, "engine/core/src/pick.rs", text), [3]);
         assert_eq!(lines(crates, "shared-proto/src/ids.rs", text), [2, 3]);
         assert_eq!(lines(crates, "engine/src/shard.rs", text), NONE);
-        let text = "use weir_control::planner;\n";
+        let text = "use weir_control::store;\n";
         assert_eq!(lines(crates, "engine/src/shard.rs", text), [1]);
         assert_eq!(lines(crates, "control/daemon/src/main.rs", text), NONE);
         assert_eq!(lines(crates, "engine/sim/src/lib.rs", text), NONE);
@@ -437,16 +288,31 @@ mod planted {
     fn a_module_of_control_that_looks_up() {
         let path = "control/daemon/src/serve/change.rs";
         assert_eq!(lines(layers, path, "use crate::rt;\nuse crate::api::socket::Door;\n"), [2]);
-        assert_eq!(lines(layers, path, "use crate::{control, start};\n"), [1]);
+        assert_eq!(lines(layers, path, "use crate::{rt, start};\n"), [1]);
         assert_eq!(lines(layers, path, "super::super::log::say();\n"), [1]);
         let path = "control/daemon/src/watchdog.rs";
-        assert_eq!(lines(layers, path, "use crate::control::Fleet;\n"), NONE);
+        assert_eq!(lines(layers, path, "use crate::listen::bind_all;\n"), NONE);
         assert_eq!(lines(layers, path, "use crate::serve::Shared;\n"), [1]);
         let text = "use crate::rt;\n#[cfg(test)]\nmod tests {\n    use crate::serve::Shared;\n}\n";
         assert_eq!(lines(layers, path, text), NONE, "a test may");
         assert_eq!(lines(layers, "control/daemon/src/serve/tests.rs", "use crate::api;\n"), NONE);
         assert_eq!(lines(layers, "control/daemon/src/lib.rs", "use crate::start;\n"), NONE);
         assert_eq!(lines(layers, "control/daemon/src/new.rs", ""), [0], "it is not in the table");
+        let path = "control/core/src/planner/pool.rs";
+        assert_eq!(lines(layers, path, "use crate::file;\nuse crate::{control, fakes};\n"), [2, 2]);
+    }
+
+    #[test]
+    fn a_core_that_acts() {
+        let path = "control/core/src/control.rs";
+        let text = "use std::{fs, time::Duration};\nuse std::net::{SocketAddr, TcpStream};\n\
+                    // std::thread\nlet now = Instant::now();\nuse std::net::IpAddr;\n\
+                    std::thread::spawn(f);\nasync fn f() {}\nuse std::io::Error;\n";
+        let mut found = lines(pure, path, text);
+        found.sort_unstable();
+        assert_eq!(found, [1, 2, 4, 6, 7]);
+        assert_eq!(lines(pure, "control/daemon/src/serve.rs", text), NONE);
+        assert_eq!(lines(pure, "control/core/Cargo.toml", "redb = 1"), NONE);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use weir_control::planner;
+use weir_control_core::planner;
 use weir_proto::ids::IdSource;
 use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
 use weir_proto::snapshot::{Snapshot, unescape};

@@ -1,7 +1,7 @@
 //! F3: weir.toml. Any text either is a configuration or gets its faults shown; what is one is
 //! exported, read back as the same, and applied twice it changes something once.
 
-use weir_control::{file, planner};
+use weir_control_core::{file, planner};
 use weir_proto::ids::IdSource;
 use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
 use weir_proto::snapshot::Snapshot;

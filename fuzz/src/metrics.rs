@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use weir_control::aggregate::Aggregate;
 use weir_control::api::metrics::{HealthCounts, HealthView, MetricsInput, Process, render};
+use weir_control_core::aggregate::Aggregate;
 use weir_core::base::clock::Now;
 use weir_proto::counters::BackendCounts;
 use weir_proto::ids::{BackendId, IdSource, PoolId, ShardId, Version};

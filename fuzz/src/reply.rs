@@ -1,7 +1,7 @@
 //! F6: what a backend answers to a health check, cut into chunks of its choice: the verdict is the
 //! same however it is cut, and once it is made more bytes do not change it.
 
-use weir_control::health::reply::{STATUS_LINE_MAX, Seeker, StatusLine, status_line};
+use weir_control_core::health::reply::{STATUS_LINE_MAX, Seeker, StatusLine, status_line};
 
 use crate::choices::Choices;
 

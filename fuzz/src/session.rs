@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use weir_control::planner;
+use weir_control_core::planner;
 use weir_proto::frame;
 use weir_proto::ids::IdSource;
 use weir_proto::request::{

@@ -6,7 +6,8 @@ use std::io;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use redb::StorageBackend;
-use weir_control::store::{Record, Store};
+use weir_control::store::Store;
+use weir_control_core::record::Record;
 use weir_proto::answer::Author;
 use weir_proto::spec::{PoolSpec, Spec};
 

@@ -7,8 +7,8 @@ use weir_proto::snapshot::Fault;
 use weir_proto::spec::Spec;
 
 use crate::api::settings_audit;
-use crate::file::{self, Diagnostic, File};
 use crate::streams;
+use weir_control_core::file::{self, Diagnostic, File};
 
 /// Reads and checks the file at `path`.
 ///

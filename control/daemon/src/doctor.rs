@@ -10,11 +10,11 @@ use serde::Serialize;
 use weir_proto::answer::SCHEMA;
 use weir_proto::spec::Spec;
 
-use crate::file::Settings;
 use crate::limits::Limits;
 use crate::rt;
 use crate::streams;
 use facts::{Access, Facts, Folder};
+use weir_control_core::file::Settings;
 
 /// One question and its answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -3,26 +3,19 @@
 //! A library, so that the simulator and the fuzz targets run what the daemon runs: the modules that
 //! are `pub` are for them. No other program uses it.
 
-pub mod aggregate;
 pub mod api;
 mod check;
-pub mod control;
 mod demo;
 mod doctor;
-mod events;
 #[cfg(debug_assertions)]
 mod failpoint;
-pub mod fallback;
-pub mod file;
-pub mod health;
+mod fallback;
 mod json;
-pub mod leases;
 mod limits;
-pub mod listen;
+mod listen;
 mod log;
 mod paths;
-pub mod planner;
-pub mod rollout;
+mod prober;
 mod rt;
 mod serve;
 mod signals;
@@ -30,10 +23,12 @@ mod start;
 pub mod store;
 mod streams;
 mod systemd;
-pub mod watchdog;
+mod watchdog;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use weir_control_core::{file, planner};
 
 use clap::{Parser, Subcommand, ValueEnum};
 

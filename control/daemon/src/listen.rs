@@ -1,65 +1,18 @@
 //! Binds the sockets of listeners: one for each address and shard, not yet listening.
 
-use std::collections::BTreeSet;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with, sockopt};
+use weir_control_core::sockets::{BindError, Sockets, addresses, open_in};
 use weir_proto::order::ListenerSocket;
-use weir_proto::request::{Code, Refusal};
 use weir_proto::snapshot::{Listener, Snapshot};
-
-/// The sockets of one version for every shard: the n-th entry is for shard n.
-pub type Sockets = Vec<Vec<ListenerSocket>>;
-
-/// An address that could not be bound.
-#[derive(Debug)]
-pub struct BindError {
-    pub listener: String,
-    pub address: SocketAddr,
-    pub error: io::Error,
-}
-
-impl BindError {
-    /// What the client gets.
-    pub fn refusal(&self) -> Refusal {
-        let BindError { listener, address, error } = self;
-        let (why, hint) = match error.kind() {
-            io::ErrorKind::AddrInUse => (
-                "address in use".to_owned(),
-                format!("see who has it: ss -ltnp 'sport = :{}'", address.port()),
-            ),
-            io::ErrorKind::PermissionDenied => (
-                "permission denied".to_owned(),
-                "ports below 1024 need CAP_NET_BIND_SERVICE: run weir under its systemd unit, \
-                 or setcap cap_net_bind_service=+ep $(command -v weir)"
-                    .to_owned(),
-            ),
-            io::ErrorKind::AddrNotAvailable => (
-                "no interface of this host has this address".to_owned(),
-                "see the addresses: ip -br address".to_owned(),
-            ),
-            _ => (error.to_string(), "see the limits: weir doctor".to_owned()),
-        };
-        Refusal::new(
-            Code::Failed,
-            format!("listener {listener}: cannot bind {address}: {why}"),
-            hint,
-        )
-    }
-
-    /// True if somebody holds the address, perhaps not for long.
-    pub fn is_in_use(&self) -> bool {
-        self.error.kind() == io::ErrorKind::AddrInUse
-    }
-}
 
 /// True if `address` is one of this host's at this moment, as routes say it: a connect to it would
 /// come from it. Nothing is sent. (Asking for the interfaces takes netlink, which the unit's
 /// RestrictAddressFamilies forbids; a trial bind is fooled by ip_nonlocal_bind.)
-pub fn is_own_address(address: SocketAddr) -> bool {
+pub(crate) fn is_own_address(address: SocketAddr) -> bool {
     let address = SocketAddr::new(address.ip().to_canonical(), address.port());
     let any: IpAddr =
         if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
@@ -69,16 +22,6 @@ pub fn is_own_address(address: SocketAddr) -> bool {
         socket.local_addr()
     };
     address.ip().is_loopback() || from().is_ok_and(|own: SocketAddr| own.ip() == address.ip())
-}
-
-/// The listeners of a snapshot that have sockets: a drained one has given them up.
-pub fn open_in(snapshot: &Snapshot) -> impl Iterator<Item = &Listener> {
-    snapshot.listeners.iter().filter(|listener| listener.accepting)
-}
-
-/// Every address that is open in a snapshot.
-pub fn addresses(snapshot: &Snapshot) -> BTreeSet<SocketAddr> {
-    open_in(snapshot).flat_map(|listener| listener.bind.iter().copied()).collect()
 }
 
 /// Binds the addresses that are open in `after` and were not in `before`, for `shards` shards. One

@@ -12,13 +12,13 @@ use std::time::Duration;
 use weir_proto::answer::{Answer, Author, Said};
 use weir_proto::request::{Command, Query, Refusal};
 
-use crate::control::{Clocks, Control, Phase};
-use crate::health::Transition;
 use crate::rt;
 use crate::signals::{Signal, Signals};
 use crate::systemd;
 use answers::Queries;
 use notify::{ChangeLock, Notify};
+use weir_control_core::control::{Clocks, Control, Phase};
+use weir_control_core::health::Transition;
 
 /// How often figures are asked for and deadlines are looked at.
 pub(crate) const TICK: Duration = Duration::from_millis(250);

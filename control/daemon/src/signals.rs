@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::consts::{SIGHUP, SIGTERM};
 
+use weir_control_core::fallback::SignalsSeen;
+
 use crate::rt::Bell;
 
 /// What a signal asks for.
@@ -25,6 +27,18 @@ pub(crate) struct Flags {
     pub(crate) interrupt: Arc<AtomicBool>,
     pub(crate) terminate: Arc<AtomicBool>,
     pub(crate) reload: Arc<AtomicBool>,
+}
+
+impl Flags {
+    /// The signals that came since the last call.
+    pub(crate) fn take(&self) -> SignalsSeen {
+        let raised = |flag: &AtomicBool| flag.swap(false, Ordering::AcqRel);
+        SignalsSeen {
+            interrupt: raised(&self.interrupt),
+            terminate: raised(&self.terminate),
+            reload: raised(&self.reload),
+        }
+    }
 }
 
 /// The signals that came, for one task.

@@ -10,6 +10,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use weir_control_core::record::Record;
+use weir_control_core::sockets::Sockets;
 use weir_engine::{Engine, Options};
 use weir_proto::ids::{IdSource, Version};
 use weir_proto::snapshot::Snapshot;
@@ -20,22 +22,22 @@ use crate::api::roles::Roles;
 use crate::api::socket::Door;
 use crate::api::{http, settings_audit};
 use crate::check;
-use crate::control::Control;
 use crate::fallback::{self, FallbackParts};
-use crate::file::{self, Settings, Shards};
-use crate::health::prober;
 use crate::limits::Limits;
 use crate::listen;
 use crate::log;
-use crate::planner;
+use crate::prober::prober;
 use crate::rt::{self, TcpServer};
 use crate::serve::{
     Shared, TICK, later, moment, own_author, start_reports, start_signals, start_ticks,
 };
 use crate::signals::Signals;
-use crate::store::{Found, Record, Store};
+use crate::store::{Found, Store};
 use crate::watchdog::SupervisedEngine;
 use crate::{streams, systemd};
+use weir_control_core::control::Control;
+use weir_control_core::file::{self, Settings, Shards};
+use weir_control_core::planner;
 
 /// Keys maglev's hash of client addresses. A constant: a client finds its backend again after a
 /// restart, and through another weir with the same pool.
@@ -185,7 +187,7 @@ async fn patiently<T>(mut attempt: impl FnMut() -> Result<T, String>) -> Result<
 /// Sends the first version to every shard and waits for them.
 async fn begin(
     shared: &Rc<Shared>,
-    sockets: listen::Sockets,
+    sockets: Sockets,
     bell: rt::Bell,
     signals: Signals,
 ) -> Result<(), String> {
@@ -295,7 +297,7 @@ impl InitialState {
     }
 
     /// Binds every listener.
-    fn bind(&self, limits: Limits) -> Result<listen::Sockets, String> {
+    fn bind(&self, limits: Limits) -> Result<Sockets, String> {
         let bound = listen::bind_new(&Snapshot::empty(), &self.snapshot, limits.shards);
         bound.map_err(|error| {
             let refusal = error.refusal();
@@ -310,13 +312,13 @@ impl InitialState {
         let store = match kept {
             Kept::Here(store) => *store,
             Kept::Seed(vacant, summary) => {
-                let at = rt::rfc3339(rt::wall_ms());
+                let at = weir_control_core::timestamp::rfc3339(rt::wall_ms());
                 let spec = snapshot.spec();
                 let first = Record::new(snapshot.version.0, at, own_author(), summary, spec);
                 vacant.seed(&first).map_err(|error| error.to_string())?
             }
         };
-        Ok(Control::new(Box::new(engine), store, (snapshot, ids), moment()))
+        Ok(Control::new(Box::new(engine), Box::new(store), (snapshot, ids), moment()))
     }
 }
 

@@ -3,8 +3,6 @@
 //! A version is one row, `version → JSON`. The file appears under its name only when version 1 is
 //! in it, so that a file without versions is always damage, never a beginning.
 
-mod record;
-
 use std::cell::RefCell;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -16,9 +14,8 @@ use redb::{
     Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition,
 };
 use rustix::fs::{FlockOperation, flock};
+use weir_control_core::record::{Record, Versions};
 use weir_proto::answer::VersionRow;
-
-pub use record::Record;
 
 /// The file's name in the state directory.
 const FILE: &str = "weir.redb";
@@ -255,6 +252,20 @@ impl Store {
 
     fn failed(&self, why: &str) -> String {
         format!("{}: {why}", self.place)
+    }
+}
+
+impl Versions for Store {
+    fn append(&mut self, record: &Record) -> Result<(), String> {
+        Store::append(self, record)
+    }
+
+    fn get(&self, version: u64) -> Result<Option<Record>, String> {
+        Store::get(self, version)
+    }
+
+    fn history(&self) -> Result<Vec<VersionRow>, String> {
+        Store::history(self)
     }
 }
 

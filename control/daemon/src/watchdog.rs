@@ -18,11 +18,11 @@ use weir_core::base::clock::Now;
 use weir_engine::heartbeat::HeartbeatMonitor;
 use weir_proto::order::ListenerSocket;
 
-use crate::control::ShardHistory;
 use crate::rt;
 use last::LastResort;
 use stall_detector::{Observation, StallDetector, StallVerdict};
 pub(crate) use supervised::SupervisedEngine;
+use weir_control_core::control::ShardHistory;
 
 /// Between two looks.
 const STEP: Duration = Duration::from_millis(25);
@@ -154,7 +154,7 @@ fn others_serve(board: &WatchdogState, number: usize) -> bool {
 
 fn look_at_control(board: &WatchdogState, silent: &mut bool) {
     let Some((task, since)) = *lock(&board.control) else { return };
-    let is_silent = crate::control::elapsed(since, rt::now()) >= SILENT_AFTER;
+    let is_silent = weir_control_core::control::elapsed(since, rt::now()) >= SILENT_AFTER;
     if is_silent && !*silent {
         let thread = dump::thread(Some(task));
         tracing::error!(

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use weir_control::leases::Leased;
+use weir_control_core::leases::Leased;
 use weir_core::event::Side;
 use weir_engine::io::Io;
 use weir_engine::mailbox::Inbox;

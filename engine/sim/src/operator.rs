@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
-use weir_control::leases::Leases;
-use weir_control::listen::addresses;
+use weir_control_core::leases::Leases;
+use weir_control_core::sockets::addresses;
 use weir_engine::mailbox::ShardHandle;
 use weir_proto::ids::{BackendId, IdSource, ShardId};
 use weir_proto::order::{BackendHealth, HealthWords, ListenerSocket, Order, Report};

@@ -13,8 +13,8 @@ use std::time::Duration;
 use weir_core::base::clock::Now;
 
 use super::roles::Role;
-use crate::control::elapsed;
 use crate::serve::notify::Notify;
+use weir_control_core::control::elapsed;
 
 /// The most clients at once. The last place is kept for an admin.
 pub(crate) const CLIENTS_MAX: usize = 64;

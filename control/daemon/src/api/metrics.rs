@@ -10,10 +10,10 @@ use weir_proto::snapshot::{Backend, Pool, Snapshot};
 use weir_proto::spec::Admin;
 use weir_proto::stats::DURATION_MAX_US;
 
-use crate::aggregate::{Aggregate, BackendTotals, Durations, PoolTotals, ShardTotals};
-use crate::control::ShardHistory;
 use page::Page;
 pub use process::Process;
+use weir_control_core::aggregate::{Aggregate, BackendTotals, Durations, PoolTotals, ShardTotals};
+use weir_control_core::control::ShardHistory;
 
 /// The value of Content-Type for [`render`]'s text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -8,9 +8,9 @@ use core::fmt;
 use nix::unistd::{Group, User};
 use weir_proto::request::{ChangeRequest, Code, Command, Refusal, Request};
 
-pub(crate) use crate::file::Role;
-use crate::file::{Grant, Who};
 use crate::rt::PeerCred;
+pub(crate) use weir_control_core::file::Role;
+use weir_control_core::file::{Grant, Who};
 
 /// The role that a request needs. A new command does not compile until it is placed here.
 pub(crate) fn needed(request: &Request) -> Role {

@@ -6,7 +6,7 @@ use std::path::Path;
 use weir_proto::snapshot::Fault;
 
 use super::roles::Roles;
-use crate::file::Settings;
+use weir_control_core::file::Settings;
 
 /// What keeps weir from serving with these settings.
 pub(crate) fn faults(settings: &Settings) -> Vec<Fault> {
@@ -69,8 +69,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::file::{Role, Who};
     use crate::store::tests::Directory;
+    use weir_control_core::file::{Role, Who};
 
     #[test]
     fn a_token_is_there_and_not_for_everybody() {

@@ -7,8 +7,8 @@ use rustix::process::{Resource, getrlimit};
 use weir_proto::spec::Spec;
 
 use super::ports;
-use crate::file::Settings;
 use crate::listen::is_own_address;
+use weir_control_core::file::Settings;
 
 /// Everything that `weir doctor` looks at.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use weir_proto::spec::Spec;
 
-use crate::file::Settings;
+use weir_control_core::file::Settings;
 
 /// The ports of the listeners, of the admin address and of the backends on this host.
 pub(super) fn own(

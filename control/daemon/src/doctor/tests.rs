@@ -166,7 +166,7 @@ fn own_ports_are_those_of_listeners_and_of_backends_on_this_host() {
                 [listener.web]\nbind = [\"0.0.0.0:443\", \"[::]:443\"]\npool = \"web\"\n\
                 [pool.web.backend]\nb1 = { address = \"127.0.0.1:5432\" }\n\
                 b2 = { address = \"192.0.2.1:5433\" }\n";
-    let file = crate::file::parse(text, "test").unwrap();
+    let file = weir_control_core::file::parse(text, "test").unwrap();
     let own = ports::own(&file.settings, &file.spec, |address| address.ip().is_loopback());
     assert_eq!(own, [443, 5432, 9650]);
 }

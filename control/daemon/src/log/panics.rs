@@ -30,7 +30,8 @@ fn line(payload: &dyn Any, place: Option<&Location<'_>>, thread: Option<&str>) -
     let message = known.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
     let message = message.unwrap_or("a panic without a text");
     let message = &message[..message.floor_char_boundary(MESSAGE_MAX)];
-    let (at, thread) = (rt::rfc3339(rt::wall_ms()), thread.unwrap_or("without a name"));
+    let (at, thread) =
+        (weir_control_core::timestamp::rfc3339(rt::wall_ms()), thread.unwrap_or("without a name"));
     let mut text = format!("{at} ERROR thread '{thread}' panicked");
     if let Some(place) = place {
         let _ = write!(text, " at {place}");

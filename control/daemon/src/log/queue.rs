@@ -128,7 +128,7 @@ impl<W: Write> Drain<W> {
     /// Says how many lines were dropped since it was last said.
     fn tell(&mut self) {
         let dropped = self.counts.dropped.load(Ordering::Acquire);
-        let (new, at) = (dropped - self.told, rt::rfc3339(rt::wall_ms()));
+        let (new, at) = (dropped - self.told, weir_control_core::timestamp::rfc3339(rt::wall_ms()));
         let text = format!("{at}  WARN {new} lines of the log were dropped, {dropped} in all\n");
         if new > 0 && self.write(text.as_bytes()) {
             self.told = dropped;
@@ -259,7 +259,7 @@ mod tests {
         }
         // Two or so are in the pipe, one is in the thread's hands, four wait.
         assert!(queue.dropped() >= 64 - 8, "{}", queue.dropped());
-        assert!(crate::control::elapsed(began, rt::now()) < Duration::from_secs(10));
+        assert!(weir_control_core::control::elapsed(began, rt::now()) < Duration::from_secs(10));
         assert!(!queue.is_empty());
         // It ends with the reader: what it held is lost.
         drop(reader);

@@ -10,9 +10,9 @@ use weir_proto::request::{Query, Refusal};
 use weir_proto::snapshot::{Backend, Listener, Pool};
 use weir_proto::spec::Admin;
 
-use crate::aggregate::{BackendTotals, Lingering};
-use crate::control::{Control, Shard, ShardStatus, elapsed};
-use crate::{file, planner};
+use weir_control_core::aggregate::{BackendTotals, Lingering};
+use weir_control_core::control::{Control, Shard, ShardStatus, elapsed};
+use weir_control_core::{file, planner};
 
 /// Whether the answer counts sessions: fresh figures are worth waiting for.
 pub(crate) fn counts_sessions(query: &Query) -> bool {

@@ -8,8 +8,8 @@ use weir_proto::ids::Version;
 use weir_proto::request::{ChangeOptions, ChangeRequest, Refusal};
 
 use super::{Shared, moment, own_author};
-use crate::control::{Blocked, Change};
 use crate::rt;
+use weir_control_core::control::{Blocked, Change};
 
 /// How soon an address that is still held is tried again.
 const RELEASE_POLL: Duration = Duration::from_millis(10);

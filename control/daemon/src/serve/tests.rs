@@ -1,22 +1,31 @@
 //! Requests from end to end, with shards without threads and a disk in memory.
 
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
 use weir_proto::request::{
     ChangeOptions, ChangeRequest, Code, Command, Query, Refusal, Request, Response,
 };
 
 use super::*;
-use crate::control::tests::{FakeShards, control, free, spec};
-use crate::store::tests::Disk;
-use weir_proto::ids::BackendId;
+use crate::store::tests::{Disk, seeded_with};
+use weir_control_core::fakes::{FakeShards, spec};
+use weir_control_core::record::Record;
+use weir_proto::ids::{BackendId, IdSource, Version};
 use weir_proto::snapshot::Snapshot;
+use weir_proto::spec::Spec;
 
 const BY: Author = Author { uid: 1000, pid: 7 };
 
 /// Two shards that have adopted a configuration with one listener; everything runs but the signals.
 pub(crate) async fn started() -> (Rc<Shared>, FakeShards) {
-    let (shards, bell) = FakeShards::new(2);
-    let shared = Shared::new(control(&shards, &Disk::default(), &spec(free())));
-    start_reports(&shared, bell.into());
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let ring = move || (&ours).write_all(&[1]).unwrap();
+    let shards = FakeShards::new(2).with(Box::new(ring), crate::listen::bind_new);
+    let shared = Shared::new(control(&shards, &spec(free())));
+    start_reports(&shared, rt::Bell::from(OwnedFd::from(theirs)));
     start_ticks(&shared);
     let snapshot = Snapshot::clone(&shared.control.borrow().snapshot);
     let sockets = crate::listen::bind_new(&Snapshot::empty(), &snapshot, 2).unwrap();
@@ -25,6 +34,20 @@ pub(crate) async fn started() -> (Rc<Shared>, FakeShards) {
     shared.adopted(version).await.unwrap();
     shards.take_sent();
     (shared, shards)
+}
+
+/// A control with version 1 on a disk, before anything was sent.
+fn control(shards: &FakeShards, spec: &Spec) -> Control {
+    let mut ids = IdSource::default();
+    let snapshot = Snapshot::build(spec, Version(1), &Snapshot::empty(), &mut ids).unwrap();
+    let first = Record::new(1, "then".into(), BY, "seeded".into(), spec.clone());
+    let store = Box::new(seeded_with(&Disk::default(), &first));
+    Control::new(Box::new(shards.clone()), store, (snapshot, ids), moment())
+}
+
+/// A port of the loopback that stays free.
+fn free() -> SocketAddr {
+    crate::listen::tests::free("127.0.0.1")
 }
 
 fn change(change: ChangeRequest) -> Request {

@@ -8,11 +8,11 @@ use weir_proto::request::{Command, Query, Refusal};
 use crate::api::audit::AuditEvent;
 use crate::api::gate::Handler;
 use crate::api::metrics::{self, HealthCounts, HealthView, MetricsInput, Process, SupervisedShard};
-use crate::control::Shard;
-use crate::health::Health;
 use crate::rt;
 use crate::serve::Shared;
 use crate::serve::answers::Queries;
+use weir_control_core::control::Shard;
+use weir_control_core::health::Health;
 
 impl Handler for Shared {
     async fn refresh(&self, query: &Query) {

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use crate::control::elapsed;
 use crate::rt;
+use weir_control_core::control::elapsed;
 
 /// A thread that waits to be needed. It was made in good time, and needs nothing when it acts.
 #[derive(Debug)]

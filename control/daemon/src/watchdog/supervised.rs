@@ -2,9 +2,12 @@
 //! each shard, and the newest snapshot outlives control.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Sender, bounded};
+use weir_control_core::control::{Fleet, ShardHistory};
+use weir_control_core::sockets::{BindError, Sockets, addresses};
 use weir_core::base::clock::Now;
 use weir_engine::Engine;
 use weir_proto::ids::ShardId;
@@ -12,7 +15,7 @@ use weir_proto::order::{ListenerSocket, Order, Report};
 use weir_proto::snapshot::Snapshot;
 
 use super::{WatchdogState, lock, start};
-use crate::control::{Fleet, ShardHistory};
+use crate::listen;
 
 /// An engine, its watchdog, and what was told last.
 #[derive(Debug)]
@@ -58,7 +61,7 @@ impl SupervisedEngine {
             Remembered::Nothing => {}
             Remembered::Closed => known.sockets.clear(),
             Remembered::Adopted(snapshot, sockets) => {
-                let open = crate::listen::addresses(&snapshot);
+                let open = addresses(&snapshot);
                 let again: BTreeSet<_> = sockets.iter().map(|it| it.address).collect();
                 let stays = |it: &ListenerSocket| {
                     open.contains(&it.address) && !again.contains(&it.address)
@@ -101,7 +104,7 @@ impl Remembered {
     }
 }
 
-impl Fleet for Arc<SupervisedEngine> {
+impl Fleet for SupervisedEngine {
     fn shards(&self) -> u16 {
         self.engine.shards()
     }
@@ -128,5 +131,21 @@ impl Fleet for Arc<SupervisedEngine> {
 
     fn ticks(&self, now: Now) {
         self.board.control_ticks(now);
+    }
+
+    fn bind(&self, before: &Snapshot, after: &Snapshot) -> Result<Sockets, BindError> {
+        listen::bind_new(before, after, self.engine.shards())
+    }
+
+    fn is_own_address(&self, address: SocketAddr) -> bool {
+        listen::is_own_address(address)
+    }
+
+    fn bind_again(
+        &self,
+        _shard: ShardId, // its sockets are like those of the others
+        snapshot: &Snapshot,
+    ) -> Result<Vec<ListenerSocket>, BindError> {
+        listen::bind_all(snapshot)
     }
 }

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use weir_control::fallback::Fallback;
+use weir_control_core::fallback::{Fallback, SignalsSeen};
 use weir_proto::order::Order;
 
 use super::sim_fleet::SimFleet;
@@ -59,7 +59,7 @@ impl SimProcess {
         };
         let now = super::daemon::moment(self.street.now).now;
         alone.next_look = self.street.now + STEP_NS;
-        if !alone.fallback.serves(&newest, now) {
+        if !alone.fallback.look(SignalsSeen::default(), &newest, now) {
             self.street.note("the fallback gives up", [0, 0]);
             self.disk.leave();
             self.leave();

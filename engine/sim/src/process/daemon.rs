@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use weir_control::control::{Change, Clocks, Control, Phase};
-use weir_control::store::{Record, Store};
+use weir_control::store::Store;
+use weir_control_core::control::{Change, Clocks, Control, Phase};
+use weir_control_core::record::Record;
 use weir_core::base::clock::Now;
 use weir_proto::answer::Answer;
 use weir_proto::ids::{BackendId, IdSource, Version};
@@ -95,7 +96,7 @@ impl Daemon {
         let snapshot = built.map_err(|refused| faults(&refused))?;
         let fleet = Box::new(SimFleet(Rc::clone(wires)));
         let moment = moment(now);
-        let mut control = Control::new(fleet, store, (Snapshot::empty(), ids), moment);
+        let mut control = Control::new(fleet, Box::new(store), (Snapshot::empty(), ids), moment);
         let sockets = control.bind(&snapshot).map_err(|error| error.refusal().message)?;
         control.publish(snapshot, sockets, moment.now);
         wires.borrow_mut().proposed.clear();

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use weir_control::store::{Record, Store};
+use weir_control::store::Store;
+use weir_control_core::record::Record;
 use weir_proto::request::ChangeRequest;
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::Spec;

@@ -1,6 +1,6 @@
 //! What control makes of health: nobody is kept down whom a pool needs.
 
-use weir_control::control::Control;
+use weir_control_core::control::Control;
 use weir_core::base::clock::Now;
 
 use super::StepResult;

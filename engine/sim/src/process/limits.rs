@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use weir_control::control::Control;
-use weir_control::leases::Leased;
+use weir_control_core::control::Control;
+use weir_control_core::leases::Leased;
 use weir_proto::ids::ListenerId;
 use weir_proto::order::Limited;
 

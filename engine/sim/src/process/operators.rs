@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use weir_control::file;
+use weir_control_core::file;
 use weir_proto::request::{ChangeOptions, ChangeRequest};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::{

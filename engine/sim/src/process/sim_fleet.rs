@@ -9,8 +9,8 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use weir_control::control::{Fleet, ShardHistory};
-use weir_control::listen::{BindError, Sockets, addresses, open_in};
+use weir_control_core::control::{Fleet, ShardHistory};
+use weir_control_core::sockets::{BindError, Sockets, addresses, open_in};
 use weir_core::base::clock::Now;
 use weir_engine::mailbox::ShardHandle;
 use weir_proto::ids::{BackendId, ShardId};

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
-use weir_control::listen::addresses;
+use weir_control_core::sockets::addresses;
 use weir_core::table::Table;
 use weir_engine::mailbox::{Inbox, Mailbox};
 use weir_engine::shard::{Shard, ShardSetup};

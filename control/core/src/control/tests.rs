@@ -1,190 +1,8 @@
-//! The control thread against shards that answer at once, late, or never.
-
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io::Write;
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
+//! Control against shards that answer at once, late, or never.
 
 use super::*;
-use crate::store::tests::{Disk, seeded_with};
+use crate::fakes::{FakeShards, FakeVersions, spec};
 use weir_proto::ids::Version;
-use weir_proto::order::ListenerSocket;
-use weir_proto::spec::{Admin, BackendSpec, KeepaliveSpec, ListenerSpec, PoolSpec, Spec};
-use weir_proto::stats::BackendStats;
-
-/// FakeShards without threads.
-#[derive(Clone)]
-pub(crate) struct FakeShards(Rc<RefCell<Inner>>);
-
-struct Inner {
-    count: u16,
-    /// What was sent, in order: `0 adopt 2 +1` is a snapshot with one socket for shard 0.
-    sent: Vec<String>,
-    sockets: Vec<ListenerSocket>,
-    reports: VecDeque<Report>,
-    /// These answer nothing.
-    deaf: BTreeSet<u16>,
-    /// The channels of these are full.
-    full: BTreeSet<u16>,
-    /// Sessions on each shard's backend, for the figures.
-    sessions: Vec<(BackendId, u32)>,
-    watched: BTreeMap<u16, ShardHistory>,
-    bell: UnixStream,
-}
-
-impl FakeShards {
-    /// So many shards, and the bell that their reports ring.
-    pub(crate) fn new(count: u16) -> (FakeShards, OwnedFd) {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let inner = Inner {
-            count,
-            sent: Vec::new(),
-            sockets: Vec::new(),
-            reports: VecDeque::new(),
-            deaf: BTreeSet::new(),
-            full: BTreeSet::new(),
-            sessions: Vec::new(),
-            watched: BTreeMap::new(),
-            bell: ours,
-        };
-        (FakeShards(Rc::new(RefCell::new(inner))), theirs.into())
-    }
-
-    pub(crate) fn take_sent(&self) -> Vec<String> {
-        core::mem::take(&mut self.0.borrow_mut().sent)
-    }
-
-    pub(crate) fn set_deaf(&self, shards: &[u16]) {
-        self.0.borrow_mut().deaf = shards.iter().copied().collect();
-    }
-
-    fn set_full(&self, shards: &[u16]) {
-        self.0.borrow_mut().full = shards.iter().copied().collect();
-    }
-
-    /// What the watchdog has seen of this shard so far.
-    fn set_watched(&self, shard: u16, stuck: u64, fences: u64) {
-        self.0.borrow_mut().watched.insert(shard, ShardHistory { stuck, fences });
-    }
-
-    pub(crate) fn set_sessions(&self, sessions: &[(BackendId, u32)]) {
-        self.0.borrow_mut().sessions = sessions.to_vec();
-    }
-
-    pub(crate) fn report(&self, report: Report) {
-        let mut inner = self.0.borrow_mut();
-        inner.reports.push_back(report);
-        inner.bell.write_all(&[1]).unwrap();
-    }
-}
-
-impl Inner {
-    /// The words for `sent`, and what the shard answers.
-    fn hear(&mut self, shard: ShardId, order: Order) -> Option<Report> {
-        let (word, report) = match order {
-            Order::Adopt { snapshot, sockets, health } => {
-                let mut word = format!("adopt {} +{}", snapshot.version, sockets.len());
-                if !health.is_empty() {
-                    word += &format!(" {health:?}");
-                }
-                self.sockets.extend(sockets);
-                (word, Some(Report::Adopted { shard, version: snapshot.version }))
-            }
-            Order::Health(changes) => (format!("health {changes:?}"), None),
-            Order::LoadElsewhere(_) => return None,
-            Order::Collect { mut spare } => {
-                spare.backends = self
-                    .sessions
-                    .iter()
-                    .map(|(id, sessions)| BackendStats {
-                        id: *id,
-                        sessions_now: *sessions,
-                        ..BackendStats::default()
-                    })
-                    .collect();
-                spare.sessions_now = self.sessions.iter().map(|(_, sessions)| sessions).sum();
-                let report = (!self.deaf.contains(&shard.0)).then_some(Report::Stats(spare));
-                return report;
-            }
-            Order::Credit(credits) => (format!("credit {credits:?}"), None),
-            Order::Kill(backend) => (format!("kill {backend}"), None),
-            Order::Drain => ("drain".to_owned(), None),
-            Order::Stop => ("stop".to_owned(), Some(Report::Ended { shard, panic: None })),
-        };
-        self.sent.push(format!("{shard} {word}"));
-        report.filter(|_| !self.deaf.contains(&shard.0))
-    }
-}
-
-impl Fleet for FakeShards {
-    fn shards(&self) -> u16 {
-        self.0.borrow().count
-    }
-
-    fn send(&self, shard: ShardId, order: Order) -> Result<(), Order> {
-        let mut inner = self.0.borrow_mut();
-        if inner.full.contains(&shard.0) {
-            return Err(order);
-        }
-        if let Some(report) = inner.hear(shard, order) {
-            inner.reports.push_back(report);
-            inner.bell.write_all(&[1]).unwrap();
-        }
-        Ok(())
-    }
-
-    fn address_next(&self, shard: ShardId) {
-        self.0.borrow_mut().sent.push(format!("{shard} next"));
-    }
-
-    fn take_report(&self) -> Option<Report> {
-        self.0.borrow_mut().reports.pop_front()
-    }
-
-    fn watched(&self, shard: ShardId) -> ShardHistory {
-        self.0.borrow().watched.get(&shard.0).copied().unwrap_or_default()
-    }
-
-    fn ticks(&self, _now: Now) {}
-}
-
-/// A port of the loopback that stays free.
-pub(crate) fn free() -> SocketAddr {
-    listen::tests::free("127.0.0.1")
-}
-
-/// Pool web with b1 and b2 behind listener web.
-pub(crate) fn spec(bind: SocketAddr) -> Spec {
-    let mut web = PoolSpec::default();
-    for (name, address) in [("b1", "192.0.2.1:80"), ("b2", "192.0.2.2:80")] {
-        let address = address.parse().unwrap();
-        let backend = BackendSpec { address, weight: 1, state: Admin::Ready };
-        web.backend.insert(name.parse().unwrap(), backend);
-    }
-    let pool = "web".parse().unwrap();
-    let listener = ListenerSpec {
-        bind: vec![bind],
-        pool,
-        max_sessions: None,
-        state: Admin::Ready,
-        keepalive: KeepaliveSpec::default(),
-    };
-    Spec {
-        listener: [("web".parse().unwrap(), listener)].into(),
-        pool: [("web".parse().unwrap(), web)].into(),
-    }
-}
-
-/// A control with version 1 on a disk, before anything was sent.
-pub(crate) fn control(shards: &FakeShards, disk: &Disk, spec: &Spec) -> Control {
-    let mut ids = IdSource::default();
-    let snapshot = Snapshot::build(spec, Version(1), &Snapshot::empty(), &mut ids).unwrap();
-    let by = Author { uid: 0, pid: 1 };
-    let first = Record::new(1, "then".into(), by, "seeded".into(), spec.clone());
-    let store = seeded_with(disk, &first);
-    Control::new(Box::new(shards.clone()), store, (snapshot, ids), at(0))
-}
 
 fn at(ms: u64) -> Clocks {
     Clocks { now: Now { nanos: ms * 1_000_000 }, wall_ms: ms }
@@ -197,13 +15,16 @@ fn pump(control: &mut Control, ms: u64) {
 }
 
 /// Two shards that have adopted version 1.
-fn started() -> (Control, FakeShards, Disk) {
-    let (shards, _bell) = FakeShards::new(2);
-    std::mem::forget(_bell);
-    let disk = Disk::default();
-    let mut control = control(&shards, &disk, &spec(free()));
-    let snapshot = Snapshot::clone(&control.snapshot);
-    let sockets = listen::bind_new(&Snapshot::empty(), &snapshot, 2).unwrap();
+fn started() -> (Control, FakeShards, FakeVersions) {
+    let shards = FakeShards::new(2);
+    let spec = spec("192.0.2.9:80".parse().unwrap());
+    let mut ids = IdSource::default();
+    let snapshot = Snapshot::build(&spec, Version(1), &Snapshot::empty(), &mut ids).unwrap();
+    let by = Author { uid: 0, pid: 1 };
+    let disk = FakeVersions::new(Record::new(1, "then".into(), by, "seeded".into(), spec));
+    let state = (snapshot.clone(), ids);
+    let mut control = Control::new(Box::new(shards.clone()), Box::new(disk.clone()), state, at(0));
+    let sockets = shards.bind(&Snapshot::empty(), &snapshot).unwrap();
     control.publish(snapshot, sockets, at(0).now);
     pump(&mut control, 1);
     assert!(control.rollout.is_done());

@@ -6,20 +6,10 @@ use std::time::Duration;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use rustix::io::Errno;
 
-use super::plan::{CheckPlan, Talk};
-use super::reply::{STATUS_LINE_MAX, Seeker, StatusLine, status_line};
-use crate::rt::{self, Stream};
+use weir_control_core::health::reply::{STATUS_LINE_MAX, Seeker, StatusLine, status_line};
+use weir_control_core::health::{CheckOutcome, CheckPlan, Talk};
 
-/// What came of a check.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum CheckOutcome {
-    Good,
-    /// `refused`, `leads back to weir`, `timeout`, `unreachable`, `closed`, `status 503`,
-    /// `unexpected answer`.
-    Bad(String),
-    /// This host could not make the check: it says nothing about the backend.
-    Local(String),
-}
+use crate::rt::{self, Stream};
 
 /// Makes the check.
 pub(super) async fn check(plan: &CheckPlan) -> CheckOutcome {

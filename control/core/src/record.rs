@@ -1,7 +1,7 @@
 //! One version as it is kept: who made it, when, and the whole spec, as JSON text.
 
 use serde::{Deserialize, Serialize};
-use weir_proto::answer::Author;
+use weir_proto::answer::{Author, VersionRow};
 use weir_proto::spec::Spec;
 
 /// The format that this weir writes, and the newest that it reads. 2 added `health.panic`,
@@ -23,6 +23,27 @@ pub struct Record {
     pub spec: Spec,
 }
 
+/// Where versions are kept.
+pub trait Versions {
+    /// Adds a version. It is durable when this returns.
+    ///
+    /// # Errors
+    /// It could not be made durable; nothing was added.
+    fn append(&mut self, record: &Record) -> Result<(), String>;
+
+    /// One version, if there is such a one.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn get(&self, version: u64) -> Result<Option<Record>, String>;
+
+    /// Every version, newest first.
+    ///
+    /// # Errors
+    /// One cannot be read.
+    fn history(&self) -> Result<Vec<VersionRow>, String>;
+}
+
 /// The one field that every format has.
 #[derive(Deserialize)]
 struct Format {
@@ -39,7 +60,7 @@ impl Record {
     ///
     /// # Errors
     /// It is not one, or a newer weir wrote it.
-    pub(super) fn parse(text: &str) -> Result<Record, String> {
+    pub fn parse(text: &str) -> Result<Record, String> {
         let Format { format } = serde_json::from_str(text).map_err(|error| error.to_string())?;
         if !(FORMAT_OLDEST..=FORMAT).contains(&format) {
             return Err(format!(
@@ -52,7 +73,10 @@ impl Record {
     }
 
     /// The text that [`Record::parse`] reads.
-    pub(super) fn to_text(&self) -> Result<String, String> {
+    ///
+    /// # Errors
+    /// It is not to be written as JSON, which does not happen.
+    pub fn to_text(&self) -> Result<String, String> {
         serde_json::to_string(self).map_err(|error| error.to_string())
     }
 }

@@ -4,9 +4,14 @@ use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use super::super::check::check;
 use super::*;
-use crate::rt;
+use weir_control_core::fakes::HealthFixture;
+use weir_control_core::health::CheckPlan;
+use weir_proto::spec::{Admin, BackendSpec, HealthKind, HealthSpec, Span};
+
+fn tcp() -> HealthSpec {
+    HealthSpec::default()
+}
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -174,7 +179,7 @@ fn probe(
     done: impl Fn(&[Transition], &mut Health) -> bool,
 ) -> Vec<Transition> {
     rt::run(|| async {
-        let health = Rc::new(RefCell::new(Health::new()));
+        let health = Rc::new(RefCell::new(Health::seeded(1)));
         health.borrow_mut().adopt(&world.snapshot, rt::now());
         let told = Rc::new(RefCell::new(Vec::new()));
         let (sink, inner) = (Rc::clone(&told), Rc::clone(&health));
@@ -250,4 +255,13 @@ fn more_backends_than_fit_at_once_are_all_checked() {
         done.map(|counters| counters.ok + counters.fail).sum::<u64>() == 600
     });
     assert_eq!(told, []);
+}
+
+#[test]
+fn a_check_that_outlived_a_standstill_says_nothing_bad() {
+    let ms = Duration::from_millis;
+    assert!(!outlived(ms(1000), ms(1000)) && !outlived(ms(1499), ms(1000)));
+    assert!(outlived(ms(1500), ms(1000)));
+    assert!(matches!(excuse(CheckOutcome::Bad("timeout".into())), CheckOutcome::Local(_)));
+    assert_eq!(excuse(CheckOutcome::Good), CheckOutcome::Good);
 }

@@ -4,40 +4,42 @@ use std::collections::VecDeque;
 
 use weir_proto::answer::EventRow;
 
+use crate::timestamp::rfc3339;
+
 /// How many events are kept.
-pub(crate) const EVENTS_MAX: usize = 1024;
+pub const EVENTS_MAX: usize = 1024;
 
 /// The last [`EVENTS_MAX`] events, oldest first. Their numbers begin at 1 and grow by one.
 #[derive(Debug, Default)]
-pub(crate) struct Events {
+pub struct Events {
     rows: VecDeque<EventRow>,
     last: u64,
 }
 
 impl Events {
     /// No event yet.
-    pub(crate) fn new() -> Events {
+    pub fn new() -> Events {
         Events::default()
     }
 
     /// Adds an event at `wall_ms` milliseconds after 1970; the oldest one makes room.
-    pub(crate) fn push(&mut self, kind: &'static str, subject: String, text: String, wall_ms: u64) {
+    pub fn push(&mut self, kind: &'static str, subject: String, text: String, wall_ms: u64) {
         if self.rows.len() == EVENTS_MAX {
             self.rows.pop_front();
         }
         self.last += 1;
-        let (id, at) = (self.last, crate::rt::rfc3339(wall_ms));
+        let (id, at) = (self.last, rfc3339(wall_ms));
         self.rows.push_back(EventRow { id, at, kind: kind.to_owned(), subject, text });
     }
 
     /// The events with a greater number than `id`, oldest first.
-    pub(crate) fn after(&self, id: u64) -> Vec<EventRow> {
+    pub fn after(&self, id: u64) -> Vec<EventRow> {
         let start = self.rows.partition_point(|row| row.id <= id);
         self.rows.range(start..).cloned().collect()
     }
 
     /// Events that had to make room for newer ones.
-    pub(crate) fn dropped_total(&self) -> u64 {
+    pub fn dropped_total(&self) -> u64 {
         self.last - self.rows.len() as u64
     }
 }

@@ -8,19 +8,19 @@ use weir_proto::spec::{HealthKind, HealthSpec};
 
 /// One check of one backend.
 #[derive(Debug)]
-pub(super) struct CheckPlan {
-    pub(super) address: SocketAddr,
+pub struct CheckPlan {
+    pub address: SocketAddr,
     /// weir listens at this port on every address of its host: if this is one of them, it is weir.
-    pub(super) may_be_weir: bool,
-    pub(super) interval: Duration,
+    pub may_be_weir: bool,
+    pub interval: Duration,
     /// For the whole check.
-    pub(super) timeout: Duration,
-    pub(super) talk: Talk,
+    pub timeout: Duration,
+    pub talk: Talk,
 }
 
 /// What is said after the connect, and what must come back.
 #[derive(Debug)]
-pub(super) enum Talk {
+pub enum Talk {
     /// Nothing: a connect is enough.
     Silent,
     /// An HTTP request; `expect` is the status, or any 2xx or 3xx.
@@ -31,7 +31,7 @@ pub(super) enum Talk {
 
 impl CheckPlan {
     /// `spec` has been checked by the snapshot: what does not parse here cannot be in it.
-    pub(super) fn new(spec: &HealthSpec, address: SocketAddr) -> CheckPlan {
+    pub fn new(spec: &HealthSpec, address: SocketAddr) -> CheckPlan {
         let bytes = |text: &Option<String>| text.as_deref().and_then(unescape).unwrap_or_default();
         let talk = match spec.kind {
             HealthKind::Tcp | HealthKind::None => Talk::Silent,
@@ -56,4 +56,15 @@ impl CheckPlan {
             talk,
         }
     }
+}
+
+/// What came of a check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CheckOutcome {
+    Good,
+    /// `refused`, `leads back to weir`, `timeout`, `unreachable`, `closed`, `status 503`,
+    /// `unexpected answer`.
+    Bad(String),
+    /// This host could not make the check: it says nothing about the backend.
+    Local(String),
 }

@@ -17,29 +17,29 @@ pub struct ShardHistory {
 
 /// Is the shard's thread there?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ShardStatus {
+pub enum ShardStatus {
     Live,
     Ended,
 }
 
 /// One shard.
 #[derive(Debug)]
-pub(crate) struct Shard {
-    pub(crate) id: ShardId,
-    pub(crate) status: ShardStatus,
+pub struct Shard {
+    pub id: ShardId,
+    pub status: ShardStatus,
     /// The watchdog has shut its listeners and it has not turned since: it gets its orders, and
     /// nobody waits for it.
-    pub(crate) is_fenced: bool,
+    pub is_fenced: bool,
     /// What the watchdog had seen at the last tick.
-    pub(crate) watched: ShardHistory,
+    pub watched: ShardHistory,
     /// How often it was built again after a panic.
-    pub(crate) restarts: u64,
+    pub restarts: u64,
     /// What it has adopted.
-    pub(crate) version: Version,
-    pub(crate) sessions_max: u32,
+    pub version: Version,
+    pub sessions_max: u32,
     pub(crate) pending: PendingOrders,
     /// Its listeners could not be bound when it was built again: that is tried again.
-    pub(crate) unbound: bool,
+    pub unbound: bool,
     /// The empty box for the next figures; `None` while the shard has it.
     spare: Option<Box<ShardStats>>,
     /// How often figures were asked for, and how often they came.
@@ -51,7 +51,7 @@ pub(crate) struct Shard {
 
 impl Shard {
     /// A shard that has been told nothing.
-    pub(crate) fn new(id: ShardId) -> Shard {
+    pub fn new(id: ShardId) -> Shard {
         Shard {
             id,
             status: ShardStatus::Live,
@@ -76,13 +76,13 @@ impl Shard {
     }
 
     /// True if a version waits for it, and a figure counts only with its own.
-    pub(crate) fn counts(&self) -> bool {
+    pub fn counts(&self) -> bool {
         self.status == ShardStatus::Live && !self.is_fenced
     }
 
     /// Asks for figures, unless it has been asked and has not answered. Behind everything else that
     /// has to be said: figures tell of what was said before them.
-    pub(crate) fn collect(&mut self, send: impl FnOnce(Order) -> Result<(), Order>) {
+    pub fn collect(&mut self, send: impl FnOnce(Order) -> Result<(), Order>) {
         if self.status == ShardStatus::Ended || !self.pending.is_empty() {
             return;
         }
@@ -95,18 +95,18 @@ impl Shard {
     }
 
     /// Figures came; `spare` is the box for the next ones.
-    pub(crate) fn told(&mut self, spare: Box<ShardStats>) {
+    pub fn told(&mut self, spare: Box<ShardStats>) {
         self.answered += 1;
         self.spare = Some(spare);
     }
 
     /// From now on only figures count that are asked for later than now.
-    pub(crate) fn want_fresh(&mut self) {
+    pub fn want_fresh(&mut self) {
         self.fresh_from = self.asked + 1;
     }
 
     /// True if the newest figures were asked for after [`Shard::want_fresh`].
-    pub(crate) fn is_fresh(&self) -> bool {
+    pub fn is_fresh(&self) -> bool {
         self.answered >= self.fresh_from
     }
 }

@@ -8,8 +8,7 @@ use weir_proto::ids::{BackendId, PoolId};
 use weir_proto::snapshot::{Backend, Pool};
 use weir_proto::spec::{Admin, HealthKind, HealthSpec};
 
-use super::check::CheckOutcome;
-use super::plan::CheckPlan;
+use super::plan::{CheckOutcome, CheckPlan};
 use super::{CheckCounters, Transition};
 
 /// One backend.

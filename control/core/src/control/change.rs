@@ -192,7 +192,7 @@ impl From<Refusal> for Halt {
 impl Control {
     /// Whether every live shard that is not fenced has adopted `version`, the newest one. `None`:
     /// not yet.
-    pub(crate) fn adopted(&self, version: Version) -> Option<Result<(), Refusal>> {
+    pub fn adopted(&self, version: Version) -> Option<Result<(), Refusal>> {
         match (self.rollout.is_done(), self.rollout.is_late()) {
             (true, _) => Some(Ok(())),
             (false, false) => None,

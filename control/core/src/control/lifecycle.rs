@@ -1,18 +1,12 @@
 //! The life of the process and of its shards: draining, stopping, shards that end and come back.
 
-use std::time::Duration;
-
 use weir_core::base::clock::Now;
 use weir_proto::ids::ShardId;
 use weir_proto::order::ListenerSocket;
 
 use super::{Clocks, Control, Phase, ShardStatus, elapsed};
+use crate::deadlines::{PANICS_MAX, PANICS_WITHIN};
 
-/// How long shards may take to end before the process ends without them.
-pub(super) const STOP_MAX: Duration = Duration::from_secs(5);
-/// So many panics of shards within this time end the process: whoever started it starts it again.
-const PANICS_MAX: usize = 3;
-const PANICS_WITHIN: Duration = Duration::from_secs(60);
 impl Control {
     /// Accepts nothing any more, and stops at `until` or as soon as no session is left.
     pub fn drain(&mut self, until: Option<Now>, moment: Clocks) {

@@ -1,23 +1,26 @@
-//! Schedules on paper, and the prober against listeners of this host.
+//! A pool whose health is watched.
 
-mod damping;
-mod network;
-mod schedule;
+use std::net::SocketAddr;
 
-use super::*;
-use weir_proto::ids::{IdSource, Version};
-use weir_proto::spec::{Admin, BackendSpec, HealthKind, HealthSpec, PoolSpec, Span, Spec};
+use weir_proto::ids::{BackendId, IdSource, Version};
+use weir_proto::snapshot::Snapshot;
+use weir_proto::spec::{Admin, BackendSpec, HealthSpec, PoolSpec, Spec};
 
 /// Snapshots of one pool `web`, with identities that are carried on.
-struct HealthFixture {
+pub struct HealthFixture {
     ids: IdSource,
-    snapshot: Snapshot,
+    pub snapshot: Snapshot,
     spec: Spec,
 }
 
 impl HealthFixture {
-    fn new(health: HealthSpec, addresses: &[std::net::SocketAddr]) -> HealthFixture {
-        let backend = |(index, address): (usize, &std::net::SocketAddr)| {
+    /// Backends `b1`, `b2` … at these addresses.
+    ///
+    /// # Panics
+    /// If the spec is refused.
+    #[must_use]
+    pub fn new(health: HealthSpec, addresses: &[SocketAddr]) -> HealthFixture {
+        let backend = |(index, address): (usize, &SocketAddr)| {
             let spec = BackendSpec { address: *address, weight: 1, state: Admin::Ready };
             (format!("b{}", index + 1).parse().unwrap(), spec)
         };
@@ -30,7 +33,11 @@ impl HealthFixture {
         world
     }
 
-    fn change(&mut self, change: impl FnOnce(&mut PoolSpec)) -> &Snapshot {
+    /// Makes a next version.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub fn change(&mut self, change: impl FnOnce(&mut PoolSpec)) -> &Snapshot {
         change(self.spec.pool.values_mut().next().unwrap());
         let version = Version(self.snapshot.version.0 + 1);
         let built = Snapshot::build(&self.spec, version, &self.snapshot, &mut self.ids);
@@ -38,11 +45,12 @@ impl HealthFixture {
         &self.snapshot
     }
 
-    fn id(&self, name: &str) -> BackendId {
+    /// The identity of a backend.
+    ///
+    /// # Panics
+    /// If there is no such backend.
+    #[must_use]
+    pub fn id(&self, name: &str) -> BackendId {
         self.snapshot.pool("web").unwrap().backend(name).unwrap().id
     }
-}
-
-fn tcp() -> HealthSpec {
-    HealthSpec::default()
 }

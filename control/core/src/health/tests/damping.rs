@@ -1,6 +1,7 @@
 //! Holds, and what a pool makes of them; backends that are not proven.
 
 use super::*;
+use weir_proto::spec::PoolSpec;
 
 const SECOND: u64 = 1_000_000_000;
 

@@ -7,14 +7,14 @@ use weir_proto::spec::{Admin, BackendSpec, KeepaliveSpec, ListenerSpec, PoolSpec
 use super::*;
 
 /// Snapshots of a listener `web` and a pool `web`, with identities that live on.
-struct Versions {
+struct VersionChain {
     ids: IdSource,
     now: Snapshot,
 }
 
-impl Versions {
-    fn new() -> Versions {
-        Versions { ids: IdSource::default(), now: Snapshot::empty() }
+impl VersionChain {
+    fn new() -> VersionChain {
+        VersionChain { ids: IdSource::default(), now: Snapshot::empty() }
     }
 
     /// The next version, with these backends of `web`.
@@ -79,7 +79,7 @@ fn backend_box(shard: u16, version: u64, rows: &[BackendStats]) -> Box<ShardStat
 
 #[test]
 fn differences_of_all_shards_become_totals() {
-    let snapshot = Versions::new().next(&["b1", "b2"]);
+    let snapshot = VersionChain::new().next(&["b1", "b2"]);
     let (listener, pool) = (snapshot.listeners[0].id, snapshot.pools[0].id);
     let (b1, b2) = (snapshot.pools[0].backends[0].id, snapshot.pools[0].backends[1].id);
     let mut aggregate = Aggregate::new(2);
@@ -147,7 +147,7 @@ fn differences_of_all_shards_become_totals() {
 
 #[test]
 fn the_load_elsewhere_is_the_sum_of_the_others_and_falls_back_to_zero() {
-    let snapshot = Versions::new().next(&["b1", "b2"]);
+    let snapshot = VersionChain::new().next(&["b1", "b2"]);
     let (b1, b2) = (snapshot.pools[0].backends[0].id, snapshot.pools[0].backends[1].id);
     let mut aggregate = Aggregate::new(3);
     aggregate.adopt(&snapshot);
@@ -166,7 +166,7 @@ fn the_load_elsewhere_is_the_sum_of_the_others_and_falls_back_to_zero() {
 
 #[test]
 fn a_removed_backend_lingers_until_every_shard_is_done_with_it() {
-    let mut config = Versions::new();
+    let mut config = VersionChain::new();
     let first = config.next(&["b1", "b2"]);
     let (pool, b1) = (first.pools[0].id, first.pools[0].backends[0].id);
     let mut aggregate = Aggregate::new(2);
@@ -204,7 +204,7 @@ fn a_removed_backend_lingers_until_every_shard_is_done_with_it() {
 
 #[test]
 fn a_shard_that_has_ended_holds_nothing_back() {
-    let mut config = Versions::new();
+    let mut config = VersionChain::new();
     let first = config.next(&["b1"]);
     let b1 = first.pools[0].backends[0].id;
     let mut aggregate = Aggregate::new(2);
@@ -221,7 +221,7 @@ fn a_shard_that_has_ended_holds_nothing_back() {
 
 #[test]
 fn totals_of_the_process_never_fall_when_a_pool_goes() {
-    let mut config = Versions::new();
+    let mut config = VersionChain::new();
     let first = config.next(&["b1"]);
     let (pool, b1) = (first.pools[0].id, first.pools[0].backends[0].id);
     let mut aggregate = Aggregate::new(1);
@@ -243,7 +243,7 @@ fn totals_of_the_process_never_fall_when_a_pool_goes() {
 
 #[test]
 fn rates_and_busy_are_over_the_last_second() {
-    let snapshot = Versions::new().next(&["b1"]);
+    let snapshot = VersionChain::new().next(&["b1"]);
     let (listener, b1) = (snapshot.listeners[0].id, snapshot.pools[0].backends[0].id);
     let mut aggregate = Aggregate::new(2);
     aggregate.adopt(&snapshot);
@@ -283,7 +283,7 @@ fn rates_and_busy_are_over_the_last_second() {
 
 #[test]
 fn stats_show_percentiles_ends_and_pools() {
-    let snapshot = Versions::new().next(&["b1"]);
+    let snapshot = VersionChain::new().next(&["b1"]);
     let pool = snapshot.pools[0].id;
     let mut aggregate = Aggregate::new(1);
     aggregate.adopt(&snapshot);

@@ -1,6 +1,7 @@
 //! What the control thread knows, and what it does about reports and ticks. No await in here.
 
 mod change;
+mod fleet;
 mod lifecycle;
 mod panic;
 mod pending_orders;
@@ -17,70 +18,28 @@ use std::time::Duration;
 use weir_core::base::clock::Now;
 use weir_proto::answer::Author;
 use weir_proto::ids::{BackendId, IdSource, PoolId, ShardId};
-use weir_proto::order::{BackendHealth, HealthWords, ListenerSocket, Order, Report};
+use weir_proto::order::{BackendHealth, HealthWords, Order, Report};
 use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
 use weir_proto::snapshot::Snapshot;
 
 use crate::aggregate::Aggregate;
+use crate::deadlines::STOP_MAX;
 use crate::events::Events;
 use crate::health::{Health, Transition};
 use crate::leases::Leases;
-use crate::listen::{self, BindError, Sockets};
 use crate::planner::{self, Plan};
+use crate::record::{Record, Versions};
 use crate::rollout::Rollout;
-use crate::store::{Record, Store};
+use crate::sockets::{self, BindError, Sockets};
+use crate::timestamp::rfc3339;
 
 pub use change::{Blocked, Change};
-use lifecycle::STOP_MAX;
+pub use fleet::Fleet;
 use repeats::Repeats;
-pub use shard::ShardHistory;
-pub(crate) use shard::{Shard, ShardStatus};
+pub use shard::{Shard, ShardHistory, ShardStatus};
 
 /// How long an address may still be held by the sockets of a listener that was removed.
 const RELEASE_MAX: Duration = Duration::from_secs(10);
-
-/// The shards and their sockets, as control sees them. The engine is the one; tests and the
-/// simulator have others.
-pub trait Fleet {
-    /// How many shards there are.
-    fn shards(&self) -> u16;
-    /// Hands an order to a shard, or gives it back. Never waits.
-    fn send(&self, shard: ShardId, order: Order) -> Result<(), Order>;
-    /// Orders to this shard are from now on for the one that was built after it had panicked.
-    fn address_next(&self, shard: ShardId);
-    /// The oldest report that has not been taken.
-    fn take_report(&self) -> Option<Report>;
-    /// What a watchdog has seen of a shard.
-    fn watched(&self, shard: ShardId) -> ShardHistory;
-    /// Control lives at this time.
-    fn ticks(&self, now: Now);
-
-    /// Binds the listeners that are open in `after` and were not in `before`, for every shard.
-    ///
-    /// # Errors
-    /// The first address that could not be bound. Nothing stays bound then.
-    fn bind(&self, before: &Snapshot, after: &Snapshot) -> Result<Sockets, BindError> {
-        listen::bind_new(before, after, self.shards())
-    }
-
-    /// True if this host has that address now. `false` if it cannot be told.
-    fn is_own_address(&self, address: SocketAddr) -> bool {
-        listen::is_own_address(address)
-    }
-
-    /// Binds every listener of a snapshot for one shard that was built again.
-    ///
-    /// # Errors
-    /// The first address that could not be bound.
-    fn bind_again(
-        &self,
-        shard: ShardId,
-        snapshot: &Snapshot,
-    ) -> Result<Vec<ListenerSocket>, BindError> {
-        let _ = shard; // its sockets are like everybody's
-        listen::bind_all(snapshot)
-    }
-}
 
 /// What the process is doing.
 ///
@@ -114,19 +73,19 @@ pub struct Clocks {
 /// Everything that the control thread knows.
 pub struct Control {
     fleet: Box<dyn Fleet>,
-    store: Store,
+    versions: Box<dyn Versions>,
     ids: IdSource,
     pub snapshot: Arc<Snapshot>,
     pub aggregate: Aggregate,
     /// Shared with the prober.
     pub health: Rc<RefCell<Health>>,
-    pub(crate) events: Events,
+    pub events: Events,
     pub rollout: Rollout,
     /// Limits that all shards share.
     pub leases: Leases,
-    pub(crate) shards: Vec<Shard>,
+    pub shards: Vec<Shard>,
     pub phase: Phase,
-    pub(crate) started: Clocks,
+    pub started: Clocks,
     /// Addresses that were given up, and when.
     released: Vec<(SocketAddr, Now)>,
     /// Pools whose panic has been written down.
@@ -138,16 +97,16 @@ pub struct Control {
 }
 
 impl Control {
-    /// The state before any shard was told anything. `snapshot` is the newest one in `store`.
+    /// The state before any shard was told anything. `snapshot` is the newest one in `versions`.
     pub fn new(
         fleet: Box<dyn Fleet>,
-        store: Store,
+        versions: Box<dyn Versions>,
         (snapshot, ids): (Snapshot, IdSource),
         started: Clocks,
     ) -> Control {
         let count = fleet.shards();
         Control {
-            store,
+            versions,
             ids,
             aggregate: Aggregate::new(count),
             health: Rc::new(RefCell::new(Health::seeded(started.now.nanos))),
@@ -172,19 +131,19 @@ impl Control {
         change: &ChangeRequest,
         options: &ChangeOptions,
     ) -> Result<Plan, Refusal> {
-        let Control { store, ids, snapshot, .. } = self;
-        let past = |version| past(store, version).map(|record| record.spec);
+        let Control { versions, ids, snapshot, .. } = self;
+        let past = |version| past(&**versions, version).map(|record| record.spec);
         planner::decide(snapshot, change, options, (ids, &past))
     }
 
     /// A version that is on disk.
     pub fn past(&self, version: u64) -> Result<Record, Refusal> {
-        past(&self.store, version)
+        past(&*self.versions, version)
     }
 
     /// All versions, newest first.
     pub fn history(&self) -> Result<Vec<weir_proto::answer::VersionRow>, Refusal> {
-        self.store.history().map_err(failed)
+        self.versions.history().map_err(failed)
     }
 
     /// Binds what `next` has and the current snapshot has not.
@@ -220,9 +179,9 @@ impl Control {
         by: Author,
         moment: Clocks,
     ) -> Result<(), Refusal> {
-        let at = crate::rt::rfc3339(moment.wall_ms);
+        let at = rfc3339(moment.wall_ms);
         let record = Record::new(next.version.0, at, by, summary.to_owned(), next.spec());
-        self.store.append(&record).map_err(|why| {
+        self.versions.append(&record).map_err(|why| {
             tracing::error!("the change was refused, it could not be made durable: {why}");
             failed(why)
         })?;
@@ -333,7 +292,7 @@ impl Control {
 
     /// Ends the hold of the backend of that name. How long it would have lasted; `None` if there
     /// was none.
-    pub(crate) fn end_hold(&mut self, name: &str, moment: Clocks) -> Option<Duration> {
+    pub fn end_hold(&mut self, name: &str, moment: Clocks) -> Option<Duration> {
         let (pool, backend) = name.split_once('/')?;
         let id = self.snapshot.pool(pool)?.backend(backend)?.id;
         let mut health = self.health.borrow_mut();
@@ -397,7 +356,7 @@ impl Control {
 
     /// True when every shard that counts has given the figures that were wanted. Asks again where
     /// an earlier question was still on its way.
-    pub(crate) fn is_fresh(&mut self) -> bool {
+    pub fn is_fresh(&mut self) -> bool {
         self.collect_stale();
         self.has_fresh()
     }
@@ -430,7 +389,7 @@ impl Control {
     }
 
     /// The next report, if there is one.
-    pub(crate) fn take_report(&self) -> Option<Report> {
+    pub fn take_report(&self) -> Option<Report> {
         self.fleet.take_report()
     }
 
@@ -447,7 +406,7 @@ impl Control {
     }
 
     fn remember_released(&mut self, before: &Snapshot, now: Now) {
-        let (held, kept) = (listen::addresses(before), listen::addresses(&self.snapshot));
+        let (held, kept) = (sockets::addresses(before), sockets::addresses(&self.snapshot));
         self.released.retain(|(_, since)| elapsed(*since, now) < RELEASE_MAX);
         self.released.extend(held.difference(&kept).map(|address| (*address, now)));
     }
@@ -473,12 +432,12 @@ impl Control {
 }
 
 /// From one moment to a later one; zero if it is not later.
-pub(crate) fn elapsed(since: Now, now: Now) -> Duration {
+pub fn elapsed(since: Now, now: Now) -> Duration {
     Duration::from_nanos(now.nanos.saturating_sub(since.nanos))
 }
 
-fn past(store: &Store, version: u64) -> Result<Record, Refusal> {
-    let found = store.get(version).map_err(failed)?;
+fn past(versions: &dyn Versions, version: u64) -> Result<Record, Refusal> {
+    let found = versions.get(version).map_err(failed)?;
     found.ok_or_else(|| {
         let message = format!("there is no version {version}");
         Refusal::new(Code::NotFound, message, "weirctl config history")
@@ -494,4 +453,4 @@ fn failed(why: String) -> Refusal {
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

@@ -1,6 +1,7 @@
 //! Who is checked when, with times and outcomes as arguments.
 
 use super::*;
+use weir_proto::spec::PoolSpec;
 
 const SECOND: u64 = 1_000_000_000;
 

@@ -1,15 +1,18 @@
 //! The task that makes the checks: waits for the next one, starts it beside the others, tells what
 //! changed.
 
+mod check;
+
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::check::{CheckOutcome, check};
-use super::{Check, Health, Transition};
+use weir_control_core::health::{Check, CheckOutcome, Health, Transition};
+
 use crate::rt;
+use check::check;
 
 /// Checks the backends of `health` for ever, one check at a time of each, and calls `on_change`
 /// with what changed. `health` is never borrowed while it waits or while `on_change` runs.
@@ -71,26 +74,15 @@ async fn wait(health: &RefCell<Health>) {
     // The waker is set at the first poll, with nothing awaited since `next` was read.
     let mut asked = false;
     let changed = poll_fn(|cx| {
-        if asked && health.borrow().waker.is_none() {
+        if asked && health.borrow().has_woken() {
             return Poll::Ready(());
         }
         asked = true;
-        health.borrow_mut().waker = Some(cx.waker().clone());
+        health.borrow_mut().on_change(cx.waker().clone());
         Poll::Pending
     });
     futures_lite::future::or(changed, due).await;
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_check_that_outlived_a_standstill_says_nothing_bad() {
-        let ms = Duration::from_millis;
-        assert!(!outlived(ms(1000), ms(1000)) && !outlived(ms(1499), ms(1000)));
-        assert!(outlived(ms(1500), ms(1000)));
-        assert!(matches!(excuse(CheckOutcome::Bad("timeout".into())), CheckOutcome::Local(_)));
-        assert_eq!(excuse(CheckOutcome::Good), CheckOutcome::Good);
-    }
-}
+mod tests;

@@ -1,12 +1,11 @@
 //! The health of every backend of the snapshot: who is checked when, what came of it, and what
 //! changed.
 //!
-//! [`Health`] is the state and reads no clock; [`prober()`] makes the checks, once for all shards.
+//! [`Health`] is the state and reads no clock; the prober of the daemon makes the checks, once for
+//! all shards.
 
-mod check;
 mod group;
 mod plan;
-mod prober;
 pub mod reply;
 mod schedule;
 mod watched;
@@ -25,10 +24,8 @@ use weir_proto::order::BackendHealth;
 use weir_proto::reason::ConnectFault;
 use weir_proto::snapshot::{Pool, Snapshot, takes};
 
-use check::CheckOutcome;
 use group::Group;
-use plan::CheckPlan;
-pub(crate) use prober::prober;
+pub use plan::{CheckOutcome, CheckPlan, Talk};
 use schedule::Schedule;
 use watched::{Due, Follow, WatchedBackend};
 
@@ -71,10 +68,11 @@ pub struct Health {
 }
 
 /// A check that is to be made now.
-struct Check {
+#[derive(Debug)]
+pub struct Check {
     id: BackendId,
     pool: PoolId,
-    plan: Rc<CheckPlan>,
+    pub plan: Rc<CheckPlan>,
 }
 
 impl Health {
@@ -98,7 +96,7 @@ impl Health {
     }
 
     /// Checks may have N of this process's descriptors: one each while they are in flight.
-    pub(crate) fn bound_checks(&mut self, descriptors: usize) {
+    pub fn bound_checks(&mut self, descriptors: usize) {
         self.schedule.bound(descriptors);
     }
 
@@ -183,7 +181,7 @@ impl Health {
 
     /// The operator says that the backend is ready: its hold ends, and how often it went down is
     /// forgotten. The transition, if it comes up by that.
-    pub(crate) fn end_hold(&mut self, id: BackendId, now: Now) -> Option<Transition> {
+    pub fn end_hold(&mut self, id: BackendId, now: Now) -> Option<Transition> {
         self.change(id, |watched| {
             let checked = watched.is_checked();
             watched.hysteresis.forgive(watched.rules(), checked, now)?;
@@ -233,12 +231,12 @@ impl Health {
     }
 
     /// Members of a pool that are up, and all that count.
-    pub(crate) fn members(&self, pool: PoolId) -> (usize, usize) {
+    pub fn members(&self, pool: PoolId) -> (usize, usize) {
         self.groups.get(&pool).map_or((0, 0), Group::members)
     }
 
     /// True while so few backends of the pool are up that their health is ignored.
-    pub(crate) fn is_in_panic(&self, pool: PoolId) -> bool {
+    pub fn is_in_panic(&self, pool: PoolId) -> bool {
         self.groups.get(&pool).is_some_and(Group::is_in_panic)
     }
 
@@ -258,7 +256,7 @@ impl Health {
     }
 
     /// How long the backend's hold lasts still.
-    pub(crate) fn hold_left(&self, id: BackendId, now: Now) -> Option<Duration> {
+    pub fn hold_left(&self, id: BackendId, now: Now) -> Option<Duration> {
         let hysteresis = &self.watched.get(&id)?.hysteresis;
         let until = hysteresis.held_until().filter(|until| now < *until && !hysteresis.is_up())?;
         Some(Duration::from_nanos(until.nanos - now.nanos))
@@ -289,12 +287,12 @@ impl Health {
     }
 
     /// Takes the transitions that nobody has been told of.
-    fn take_untold(&mut self) -> Vec<Transition> {
+    pub fn take_untold(&mut self) -> Vec<Transition> {
         std::mem::take(&mut self.untold)
     }
 
     /// The checks that are due and have a place; ends the holds that are over.
-    fn take_due(&mut self, now: Now) -> Vec<Check> {
+    pub fn take_due(&mut self, now: Now) -> Vec<Check> {
         while let Some(&(_, id)) = self.holds.first().filter(|(at, _)| *at <= now) {
             let transition = self.change(id, |watched| {
                 watched.hysteresis.on_time(now)?;
@@ -331,13 +329,13 @@ impl Health {
     }
 
     /// When [`Health::take_due`] has something to do; `None` if only a call can change that.
-    fn next_due(&self) -> Option<Now> {
+    pub fn next_due(&self) -> Option<Now> {
         let hold = self.holds.first().map(|(at, _)| *at);
         self.schedule.next_due().into_iter().chain(hold).min()
     }
 
     /// A check that began at `started` has ended.
-    fn on_checked(&mut self, check: &Check, outcome: CheckOutcome, started: Now, now: Now) {
+    pub fn on_checked(&mut self, check: &Check, outcome: CheckOutcome, started: Now, now: Now) {
         self.schedule.give_back(check.pool);
         self.wake();
         let Some(mut watched) = self.watched.remove(&check.id) else { return };
@@ -381,6 +379,18 @@ impl Health {
             }
             None => {}
         }
+    }
+
+    /// Takes the waker that is woken once the result of [`Health::next_due`] may have changed, or
+    /// something is untold.
+    pub fn on_change(&mut self, waker: Waker) {
+        self.waker = Some(waker);
+    }
+
+    /// True if the waker of [`Health::on_change`] has been woken since, or there is none.
+    #[must_use]
+    pub fn has_woken(&self) -> bool {
+        self.waker.is_none()
     }
 
     fn wake(&mut self) {

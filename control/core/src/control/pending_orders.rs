@@ -8,7 +8,7 @@ use weir_proto::ids::BackendId;
 use weir_proto::order::{BackendHealth, HealthWords, ListenerSocket, Order};
 use weir_proto::snapshot::Snapshot;
 
-use crate::listen;
+use crate::sockets;
 
 /// What still has to be said to one shard. A newer snapshot takes the place of an older one; its
 /// sockets join those that were not yet handed over.
@@ -30,7 +30,7 @@ impl PendingOrders {
         let (_, mut all) = self.adopt.take().unwrap_or_else(|| (snapshot.clone(), Vec::new()));
         all.extend(sockets);
         // Addresses that came and went, or were drained, before the shard ever heard of them.
-        let wanted = listen::addresses(&snapshot);
+        let wanted = sockets::addresses(&snapshot);
         all.retain(|it| wanted.contains(&it.address) && !self.open.contains(&it.address));
         self.adopt = Some((snapshot, all));
     }
@@ -82,7 +82,7 @@ impl PendingOrders {
     pub(crate) fn flush(&mut self, mut send: impl FnMut(Order) -> Result<(), Order>) {
         let health: HealthWords = self.health.iter().map(|(id, health)| (*id, *health)).collect();
         if let Some((snapshot, sockets)) = self.adopt.take() {
-            let wanted = listen::addresses(&snapshot);
+            let wanted = sockets::addresses(&snapshot);
             let handed: Vec<SocketAddr> = sockets.iter().map(|it| it.address).collect();
             if let Err(order) = send(Order::Adopt { snapshot, sockets, health }) {
                 if let Order::Adopt { snapshot, sockets, .. } = order {
@@ -119,9 +119,8 @@ impl PendingOrders {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::OwnedFd;
-
     use super::*;
+    use crate::fakes::stands_for_a_socket;
     use weir_proto::ids::{ListenerId, PoolId, Version};
     use weir_proto::snapshot::{Listener, Pool};
     use weir_proto::spec::{PoolSpec, Strategy};
@@ -131,8 +130,7 @@ mod tests {
     }
 
     fn socket(listener: u32) -> ListenerSocket {
-        let (mine, _) = std::os::unix::net::UnixStream::pair().unwrap();
-        ListenerSocket { address: address(listener), socket: OwnedFd::from(mine) }
+        ListenerSocket { address: address(listener), socket: stands_for_a_socket() }
     }
 
     fn snapshot(version: u64, listeners: &[u32]) -> Arc<Snapshot> {

@@ -1,0 +1,299 @@
+//! Shards, sockets and versions without threads, a network and a disk: for tests, here and in the
+//! daemon (feature `fakes`).
+
+mod health;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use weir_core::base::clock::Now;
+use weir_proto::answer::VersionRow;
+use weir_proto::ids::{BackendId, ShardId};
+use weir_proto::order::{ListenerSocket, Order, Report};
+use weir_proto::snapshot::Snapshot;
+use weir_proto::spec::{Admin, BackendSpec, KeepaliveSpec, ListenerSpec, PoolSpec, Spec};
+use weir_proto::stats::BackendStats;
+
+use crate::control::{Fleet, ShardHistory};
+use crate::record::{Record, Versions};
+use crate::sockets::{BindError, Sockets, addresses, open_in};
+
+pub use health::HealthFixture;
+
+/// Rings a bell.
+pub type Ring = Box<dyn Fn()>;
+
+/// Binds what the second snapshot has open and the first one has not, for N shards.
+pub type Bind = fn(&Snapshot, &Snapshot, u16) -> Result<Sockets, BindError>;
+
+/// Shards without threads.
+#[derive(Clone)]
+pub struct FakeShards(Rc<RefCell<FakeState>>);
+
+struct FakeState {
+    count: u16,
+    /// What was sent, in order: `0 adopt 2 +1` is a snapshot with one socket for shard 0.
+    sent: Vec<String>,
+    sockets: Vec<ListenerSocket>,
+    reports: VecDeque<Report>,
+    /// These answer nothing.
+    deaf: BTreeSet<u16>,
+    /// The channels of these are full.
+    full: BTreeSet<u16>,
+    /// Sessions on each shard's backend, for the figures.
+    sessions: Vec<(BackendId, u32)>,
+    watched: BTreeMap<u16, ShardHistory>,
+    ring: Option<Ring>,
+    bind: Option<Bind>,
+}
+
+impl FakeShards {
+    /// N shards without a bell. Each address can be bound.
+    #[must_use]
+    pub fn new(count: u16) -> FakeShards {
+        let inner = FakeState {
+            count,
+            sent: Vec::new(),
+            sockets: Vec::new(),
+            reports: VecDeque::new(),
+            deaf: BTreeSet::new(),
+            full: BTreeSet::new(),
+            sessions: Vec::new(),
+            watched: BTreeMap::new(),
+            ring: None,
+            bind: None,
+        };
+        FakeShards(Rc::new(RefCell::new(inner)))
+    }
+
+    /// The bell that their reports ring, and how they bind.
+    #[must_use]
+    pub fn with(self, ring: Ring, bind: Bind) -> FakeShards {
+        let mut inner = self.0.borrow_mut();
+        (inner.ring, inner.bind) = (Some(ring), Some(bind));
+        drop(inner);
+        self
+    }
+
+    /// Takes the words for everything that was sent since the last call.
+    pub fn take_sent(&self) -> Vec<String> {
+        core::mem::take(&mut self.0.borrow_mut().sent)
+    }
+
+    /// Only these shards answer nothing.
+    pub fn set_deaf(&self, shards: &[u16]) {
+        self.0.borrow_mut().deaf = shards.iter().copied().collect();
+    }
+
+    /// Only the channels of these shards are full.
+    pub fn set_full(&self, shards: &[u16]) {
+        self.0.borrow_mut().full = shards.iter().copied().collect();
+    }
+
+    /// What the watchdog has seen of this shard so far.
+    pub fn set_watched(&self, shard: u16, stuck: u64, fences: u64) {
+        self.0.borrow_mut().watched.insert(shard, ShardHistory { stuck, fences });
+    }
+
+    /// Sessions on each backend of a shard, for the figures.
+    pub fn set_sessions(&self, sessions: &[(BackendId, u32)]) {
+        self.0.borrow_mut().sessions = sessions.to_vec();
+    }
+
+    /// A shard says this.
+    pub fn report(&self, report: Report) {
+        let mut inner = self.0.borrow_mut();
+        inner.reports.push_back(report);
+        inner.ring();
+    }
+}
+
+impl FakeState {
+    fn ring(&self) {
+        if let Some(ring) = &self.ring {
+            ring();
+        }
+    }
+
+    /// The words for `sent`, and what the shard answers.
+    fn hear(&mut self, shard: ShardId, order: Order) -> Option<Report> {
+        let (word, report) = match order {
+            Order::Adopt { snapshot, sockets, health } => {
+                let mut word = format!("adopt {} +{}", snapshot.version, sockets.len());
+                if !health.is_empty() {
+                    word += &format!(" {health:?}");
+                }
+                self.sockets.extend(sockets);
+                (word, Some(Report::Adopted { shard, version: snapshot.version }))
+            }
+            Order::Health(changes) => (format!("health {changes:?}"), None),
+            Order::LoadElsewhere(_) => return None,
+            Order::Collect { mut spare } => {
+                spare.backends = self
+                    .sessions
+                    .iter()
+                    .map(|(id, sessions)| BackendStats {
+                        id: *id,
+                        sessions_now: *sessions,
+                        ..BackendStats::default()
+                    })
+                    .collect();
+                spare.sessions_now = self.sessions.iter().map(|(_, sessions)| sessions).sum();
+                let report = (!self.deaf.contains(&shard.0)).then_some(Report::Stats(spare));
+                return report;
+            }
+            Order::Credit(credits) => (format!("credit {credits:?}"), None),
+            Order::Kill(backend) => (format!("kill {backend}"), None),
+            Order::Drain => ("drain".to_owned(), None),
+            Order::Stop => ("stop".to_owned(), Some(Report::Ended { shard, panic: None })),
+        };
+        self.sent.push(format!("{shard} {word}"));
+        report.filter(|_| !self.deaf.contains(&shard.0))
+    }
+}
+
+impl Fleet for FakeShards {
+    fn shards(&self) -> u16 {
+        self.0.borrow().count
+    }
+
+    fn send(&self, shard: ShardId, order: Order) -> Result<(), Order> {
+        let mut inner = self.0.borrow_mut();
+        if inner.full.contains(&shard.0) {
+            return Err(order);
+        }
+        if let Some(report) = inner.hear(shard, order) {
+            inner.reports.push_back(report);
+            inner.ring();
+        }
+        Ok(())
+    }
+
+    fn address_next(&self, shard: ShardId) {
+        self.0.borrow_mut().sent.push(format!("{shard} next"));
+    }
+
+    fn take_report(&self) -> Option<Report> {
+        self.0.borrow_mut().reports.pop_front()
+    }
+
+    fn watched(&self, shard: ShardId) -> ShardHistory {
+        self.0.borrow().watched.get(&shard.0).copied().unwrap_or_default()
+    }
+
+    fn ticks(&self, _now: Now) {}
+
+    fn bind(&self, before: &Snapshot, after: &Snapshot) -> Result<Sockets, BindError> {
+        let inner = self.0.borrow();
+        inner.bind.unwrap_or(bind_all)(before, after, inner.count)
+    }
+
+    fn is_own_address(&self, address: SocketAddr) -> bool {
+        address.ip().is_loopback()
+    }
+
+    fn bind_again(
+        &self,
+        _shard: ShardId,
+        snapshot: &Snapshot,
+    ) -> Result<Vec<ListenerSocket>, BindError> {
+        Ok(bind_all(&Snapshot::empty(), snapshot, 1)?.remove(0))
+    }
+}
+
+/// Pool web with b1 and b2 behind listener web.
+///
+/// # Panics
+/// Never: its names and addresses are right.
+#[must_use]
+pub fn spec(bind: SocketAddr) -> Spec {
+    let mut web = PoolSpec::default();
+    for (name, address) in [("b1", "192.0.2.1:80"), ("b2", "192.0.2.2:80")] {
+        let address = address.parse().unwrap();
+        let backend = BackendSpec { address, weight: 1, state: Admin::Ready };
+        web.backend.insert(name.parse().unwrap(), backend);
+    }
+    let pool = "web".parse().unwrap();
+    let listener = ListenerSpec {
+        bind: vec![bind],
+        pool,
+        max_sessions: None,
+        state: Admin::Ready,
+        keepalive: KeepaliveSpec::default(),
+    };
+    Spec {
+        listener: [("web".parse().unwrap(), listener)].into(),
+        pool: [("web".parse().unwrap(), web)].into(),
+    }
+}
+
+/// Versions in memory. A clone is the same ones.
+#[derive(Clone, Debug)]
+pub struct FakeVersions(Rc<FakeDisk>);
+
+#[derive(Debug)]
+struct FakeDisk {
+    records: RefCell<Vec<Record>>,
+    is_full: Cell<bool>,
+}
+
+impl FakeVersions {
+    /// Versions that begin with this one.
+    #[must_use]
+    pub fn new(first: Record) -> FakeVersions {
+        let (records, is_full) = (RefCell::new(vec![first]), Cell::new(false));
+        FakeVersions(Rc::new(FakeDisk { records, is_full }))
+    }
+
+    /// Every append fails, or works again.
+    pub fn set_full(&self, full: bool) {
+        self.0.is_full.set(full);
+    }
+}
+
+impl Versions for FakeVersions {
+    fn append(&mut self, record: &Record) -> Result<(), String> {
+        if self.0.is_full.get() {
+            return Err("no space left".to_owned());
+        }
+        self.0.records.borrow_mut().push(record.clone());
+        Ok(())
+    }
+
+    fn get(&self, version: u64) -> Result<Option<Record>, String> {
+        Ok(self.0.records.borrow().iter().find(|record| record.version == version).cloned())
+    }
+
+    fn history(&self) -> Result<Vec<VersionRow>, String> {
+        let row = |Record { version, at, by, summary, .. }: Record| VersionRow {
+            version,
+            at,
+            by,
+            summary,
+        };
+        Ok(self.0.records.borrow().iter().rev().cloned().map(row).collect())
+    }
+}
+
+/// Sockets that are none, for every address that is new.
+fn bind_all(before: &Snapshot, after: &Snapshot, shards: u16) -> Result<Sockets, BindError> {
+    let held = addresses(before);
+    let all = open_in(after).flat_map(|listener| listener.bind.iter().copied());
+    let new: Vec<SocketAddr> = all.filter(|address| !held.contains(address)).collect();
+    let socket =
+        |address: &SocketAddr| ListenerSocket { address: *address, socket: stands_for_a_socket() };
+    Ok((0..shards).map(|_| new.iter().map(socket).collect()).collect())
+}
+
+/// A descriptor for orders that no kernel sees.
+///
+/// # Panics
+/// The process has no descriptor left.
+#[must_use]
+pub fn stands_for_a_socket() -> OwnedFd {
+    let (reader, _) = std::io::pipe().expect("descriptors");
+    reader.into()
+}

@@ -1,0 +1,12 @@
+//! Schedules on paper.
+
+mod damping;
+mod schedule;
+
+use super::*;
+use crate::fakes::HealthFixture;
+use weir_proto::spec::{Admin, BackendSpec, HealthKind, HealthSpec, Span};
+
+fn tcp() -> HealthSpec {
+    HealthSpec::default()
+}

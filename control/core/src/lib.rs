@@ -1,0 +1,34 @@
+//! The pure core of the control plane: what a change means, what the shards are told, who is up.
+//!
+//! Nothing here opens a file or a socket, starts a thread or reads a clock. Time is an argument,
+//! the shards are a [`Fleet`](control::Fleet), the disk is [`Versions`](record::Versions). `weir`
+//! and the simulator drive the same code, and `tests/layers.rs` holds it to that.
+//!
+//! | question | file |
+//! |---|---|
+//! | what does control do about a report, a tick, a change | [`control`] |
+//! | what does a command make of the configuration | [`planner`] |
+//! | what does a file say, and where is it wrong | [`file`] |
+//! | who has adopted a version | [`rollout`] |
+//! | who is checked when, who is up | [`health`] |
+//! | who holds how much of a limit | [`leases`] |
+//! | what has been counted | [`aggregate`] |
+//! | what goes on when control has died | [`fallback`] |
+
+#![forbid(unsafe_code)]
+
+pub mod aggregate;
+pub mod control;
+pub mod deadlines;
+pub mod events;
+#[cfg(any(test, feature = "fakes"))]
+pub mod fakes;
+pub mod fallback;
+pub mod file;
+pub mod health;
+pub mod leases;
+pub mod planner;
+pub mod record;
+pub mod rollout;
+pub mod sockets;
+pub mod timestamp;
