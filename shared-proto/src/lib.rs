@@ -13,6 +13,7 @@ pub mod ids;
 pub mod order;
 pub mod reason;
 pub mod request;
+pub mod settings;
 pub mod snapshot;
 pub mod spec;
 pub mod stats;

@@ -13,6 +13,7 @@ use crate::spec::{
     Admin, BackendSpec, HealthSpec, KeepaliveSpec, ListenerSpec, Name, Percent, PoolSpec, Spec,
     Strategy,
 };
+pub use crate::spec::{KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, RETRY_ATTEMPTS_MAX, WEIGHT_MAX};
 
 /// The most listeners, over all names.
 pub const LISTENERS_MAX: usize = 256;
@@ -22,14 +23,6 @@ pub const BINDS_MAX: usize = 16;
 pub const POOLS_MAX: usize = 1024;
 /// The most backends of one pool.
 pub const BACKENDS_PER_POOL_MAX: usize = 1024;
-/// The largest weight of a backend (HAProxy's bound). 0 takes no new sessions.
-pub const WEIGHT_MAX: u16 = 256;
-/// The longest times of keepalive (MAX_TCP_KEEPIDLE and MAX_TCP_KEEPINTVL are 32,767 s), and the
-/// most questions (MAX_TCP_KEEPCNT).
-pub const KEEPALIVE_SECS_MAX: u16 = 9 * 3600;
-pub const KEEPALIVE_COUNT_MAX: u8 = 127;
-/// The most other backends that are tried when a connect fails.
-pub const RETRY_ATTEMPTS_MAX: u8 = 3;
 
 /// One version of the whole configuration, as it is used. Never changed, only replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -291,7 +284,7 @@ impl Pool {
                 stalled: self.timeouts.own_stalled_ms.map(span),
             },
             retry: crate::spec::RetrySpec {
-                attempts: self.retry.attempts,
+                attempts: self.retry.attempts.into(),
                 within: span(self.retry.within_ms),
             },
             keepalive: self.keepalive.spec(),
@@ -366,7 +359,11 @@ fn build_pool(name: &Name, spec: &PoolSpec, before: Option<&Pool>, ids: &mut IdS
             own_stalled_ms: spec.timeout.stalled.map(ms),
         },
         keepalive: Keepalive::of(&spec.keepalive),
-        retry: Retry { attempts: spec.retry.attempts, within_ms: ms(spec.retry.within) },
+        // `check` has bounded it.
+        retry: Retry {
+            attempts: u8::try_from(spec.retry.attempts).unwrap_or(RETRY_ATTEMPTS_MAX),
+            within_ms: ms(spec.retry.within),
+        },
         backends,
     }
 }

@@ -4,6 +4,7 @@
 //! A [`Spec`] is only well-formed; [`crate::snapshot::Snapshot::build`] says whether it makes
 //! sense.
 
+mod bounds;
 mod keepalive;
 mod percent;
 
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+pub use bounds::{KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, RETRY_ATTEMPTS_MAX, WEIGHT_MAX};
 pub use keepalive::KeepaliveSpec;
 pub use percent::Percent;
 
@@ -278,6 +280,22 @@ pub enum HealthKind {
     None,
 }
 
+impl HealthKind {
+    pub const ALL: [HealthKind; 4] =
+        [HealthKind::Tcp, HealthKind::Http, HealthKind::SendExpect, HealthKind::None];
+
+    /// The word that operators write.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            HealthKind::Tcp => "tcp",
+            HealthKind::Http => "http",
+            HealthKind::SendExpect => "send-expect",
+            HealthKind::None => "none",
+        }
+    }
+}
+
 /// How a pool checks the health of its backends, and what it makes of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
@@ -353,7 +371,7 @@ impl Default for TimeoutSpec {
 #[serde(deny_unknown_fields, default)]
 pub struct RetrySpec {
     /// How many other backends are tried.
-    pub attempts: u8,
+    pub attempts: u32,
     /// From the accept: no other backend is tried for longer. The first connect has
     /// [`TimeoutSpec::connect`] in any case.
     pub within: Span,

@@ -4,6 +4,7 @@ mod diagnostic;
 mod export;
 mod grant;
 mod reader;
+pub mod reference;
 mod spans;
 
 use std::net::SocketAddr;

@@ -21,7 +21,7 @@ use weir_proto::spec::{Name, Spec};
 use crate::file;
 
 pub use names::{no_backend, no_listener, no_pool, split};
-pub use show::{keepalive, kind_word, span_s};
+pub use show::{keepalive, span_s};
 
 /// The spec of an older version, or why there is none.
 pub type Past<'a> = &'a dyn Fn(u64) -> Result<Spec, Refusal>;

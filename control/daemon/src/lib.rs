@@ -67,6 +67,12 @@ enum Verb {
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
+    /// Print the reference of weir.toml, in Markdown.
+    Reference {
+        /// Print it as a manual page, weir.toml(5).
+        #[arg(long)]
+        man: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -92,6 +98,10 @@ pub fn main() -> ExitCode {
             exit(demo::run(|file| log::start().and_then(|()| serve(file))))
         }
         Verb::Doctor { config, output } => doctor(config.as_deref(), output),
+        Verb::Reference { man } => {
+            let text = if man { file::reference::man() } else { file::reference::markdown() };
+            ExitCode::from(u8::from(streams::out(&text).is_err()))
+        }
     }
 }
 

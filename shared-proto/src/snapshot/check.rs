@@ -3,16 +3,9 @@
 use core::net::SocketAddr;
 use std::collections::BTreeSet;
 
-use super::{
-    BACKENDS_PER_POOL_MAX, BINDS_MAX, Fault, KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX,
-    LISTENERS_MAX, POOLS_MAX, RETRY_ATTEMPTS_MAX, WEIGHT_MAX,
-};
-use crate::spec::{
-    Admin, HealthKind, HealthSpec, KeepaliveSpec, ListenerSpec, Name, PoolSpec, Spec,
-};
-
-/// The longest span of a pool, in milliseconds: a week, which fits into 32 bits.
-const SPAN_MAX_MS: u64 = 7 * 86_400_000;
+use super::{BACKENDS_PER_POOL_MAX, BINDS_MAX, Fault, LISTENERS_MAX, POOLS_MAX};
+use crate::settings::{self, Setting};
+use crate::spec::{Admin, HealthKind, HealthSpec, ListenerSpec, Name, PoolSpec, Spec};
 
 /// Collects faults.
 struct Faults(Vec<Fault>);
@@ -83,7 +76,7 @@ fn check_listener(
             "leave the key out for no limit, or state = \"drain\" to accept nobody",
         );
     }
-    check_keepalive(&at, &listener.keepalive, faults);
+    check_ranges(&at, settings::LISTENER, listener, faults);
     if listener.state == Admin::Maint {
         let hint = "use state = \"drain\", or remove it";
         faults.add(format!("{at}.state"), "a listener has no maint", hint);
@@ -106,34 +99,7 @@ fn without_scope(mut address: SocketAddr) -> SocketAddr {
 fn check_pool(name: &Name, pool: &PoolSpec, faults: &mut Faults) {
     let at = format!("pool.{name}");
     faults.at_most(&format!("{at}.backend"), "backends", pool.backend.len(), BACKENDS_PER_POOL_MAX);
-    let spans = [
-        ("timeout.connect", pool.timeout.connect),
-        ("timeout.idle", pool.timeout.idle),
-        ("timeout.half-close", pool.timeout.half_close),
-        ("health.interval", pool.health.interval),
-        ("health.timeout", pool.health.timeout),
-        ("retry.within", pool.retry.within),
-    ];
-    let stalled = pool.timeout.stalled.map(|span| ("timeout.stalled", span));
-    for (key, span) in spans.into_iter().chain(stalled) {
-        if !(1..=SPAN_MAX_MS).contains(&span.millis) {
-            faults.add(format!("{at}.{key}"), format!("{span} is out of range"), "1ms to 7 days");
-        }
-    }
-    if pool.health.slow_start.millis > SPAN_MAX_MS {
-        let what = format!("{} is out of range", pool.health.slow_start);
-        faults.add(format!("{at}.health.slow-start"), what, "0s for none, up to 7 days");
-    }
-    for (key, count) in [("health.rise", pool.health.rise), ("health.fall", pool.health.fall)] {
-        if !(1..=100).contains(&count) {
-            faults.add(format!("{at}.{key}"), format!("{count} is out of range"), "1 to 100");
-        }
-    }
-    if pool.retry.attempts > RETRY_ATTEMPTS_MAX {
-        let what = format!("{} attempts", pool.retry.attempts);
-        faults.add(format!("{at}.retry.attempts"), what, format!("0 to {RETRY_ATTEMPTS_MAX}"));
-    }
-    check_keepalive(&at, &pool.keepalive, faults);
+    check_ranges(&at, settings::POOL, pool, faults);
     check_health(&at, &pool.health, faults);
     for (name, backend) in &pool.backend {
         let at = format!("{at}.backend.{name}");
@@ -141,24 +107,16 @@ fn check_pool(name: &Name, pool: &PoolSpec, faults: &mut Faults) {
             let hint = "name a port, 1 to 65535";
             faults.add(format!("{at}.address"), "port 0 cannot be connected to", hint);
         }
-        if backend.weight > WEIGHT_MAX {
-            let what = format!("weight {} is too large", backend.weight);
-            faults.add(format!("{at}.weight"), what, format!("0 to {WEIGHT_MAX}"));
-        }
+        check_ranges(&at, settings::BACKEND, backend, faults);
     }
 }
 
-fn check_keepalive(at: &str, keepalive: &KeepaliveSpec, faults: &mut Faults) {
-    for (key, span) in [("idle", keepalive.idle), ("interval", keepalive.interval)] {
-        let seconds = span.millis / 1000;
-        if span.millis % 1000 != 0 || !(1..=u64::from(KEEPALIVE_SECS_MAX)).contains(&seconds) {
-            let what = format!("{span} is out of range");
-            faults.add(format!("{at}.keepalive.{key}"), what, "whole seconds, 1s to 9h");
+/// Every setting that is out of its range.
+fn check_ranges<S>(at: &str, table: &[Setting<S>], of: &S, faults: &mut Faults) {
+    for setting in table {
+        if let Some((what, hint)) = setting.fault(of) {
+            faults.add(format!("{at}.{}", setting.key), what, hint);
         }
-    }
-    if !(1..=u32::from(KEEPALIVE_COUNT_MAX)).contains(&keepalive.count) {
-        let what = format!("{} is out of range", keepalive.count);
-        faults.add(format!("{at}.keepalive.count"), what, format!("1 to {KEEPALIVE_COUNT_MAX}"));
     }
 }
 

@@ -84,6 +84,23 @@ fn a_pool_that_enters_or_leaves_panic_is_written_down_once() {
 }
 
 #[test]
+fn a_shard_that_ejects_what_is_known_to_be_down_is_told_so() {
+    let (mut control, shards, _disk) = started();
+    let backend = control.snapshot.pools[0].backends[0].id;
+    let fault = weir_proto::reason::ConnectFault::Refused;
+    let eject = |control: &mut Control, shard, ms| {
+        shards.report(Report::Ejected { shard: ShardId(shard), backend, fault });
+        pump(control, ms);
+        shards.take_sent()
+    };
+    let first = eject(&mut control, 0, 10);
+    assert_eq!(first.len(), 2, "both hear that it is down: {first:?}");
+    let second = eject(&mut control, 1, 11);
+    assert_eq!(second.len(), 1, "{second:?}");
+    assert_eq!(second[0], first[1], "the one that asked hears it again");
+}
+
+#[test]
 fn a_full_disk_changes_nothing() {
     let (mut control, shards, disk) = started();
     disk.set_full(true);

@@ -2,10 +2,8 @@
 
 use std::fmt::{Display, Write};
 
-use weir_proto::spec::{
-    Admin, BackendSpec, HealthKind, HealthSpec, KeepaliveSpec, ListenerSpec, PoolSpec, RetrySpec,
-    Spec, TimeoutSpec,
-};
+use weir_proto::settings::{self, Setting, Value};
+use weir_proto::spec::{Admin, BackendSpec, KeepaliveSpec, ListenerSpec, PoolSpec, Spec};
 
 /// `spec` as the text of a file. Tables that say only the defaults are left out.
 pub fn export(spec: &Spec) -> String {
@@ -21,109 +19,75 @@ pub fn export(spec: &Spec) -> String {
 
 fn write_listener(out: &mut String, name: &str, listener: &ListenerSpec) {
     head(out, &format!("listener.{name}"));
-    let addresses: Vec<String> =
-        listener.bind.iter().map(|address| quote(&address.to_string())).collect();
-    match addresses.as_slice() {
-        [one] => line(out, "bind", one),
-        many => line(out, "bind", format!("[{}]", many.join(", "))),
-    }
-    line(out, "pool", quote(listener.pool.as_str()));
-    if let Some(count) = listener.max_sessions {
-        line(out, "max-sessions", count);
-    }
-    if listener.state != Admin::Ready {
-        line(out, "state", quote(listener.state.word()));
-    }
-    write_keepalive(out, &listener.keepalive);
-}
-
-fn write_keepalive(out: &mut String, keepalive: &KeepaliveSpec) {
-    if !keepalive.is_default() {
-        let fields = [
-            ("idle", quote(&keepalive.idle.to_string())),
-            ("interval", quote(&keepalive.interval.to_string())),
-            ("count", keepalive.count.to_string()),
-        ];
-        line(out, "keepalive", inline(&fields));
+    let plain = ListenerSpec {
+        bind: Vec::new(),
+        pool: listener.pool.clone(),
+        max_sessions: None,
+        state: Admin::Ready,
+        keepalive: KeepaliveSpec::default(),
+    };
+    for (key, value) in lines(settings::LISTENER, listener, &plain) {
+        line(out, key, value);
     }
 }
 
 fn write_pool(out: &mut String, name: &str, pool: &PoolSpec) {
     head(out, &format!("pool.{name}"));
-    line(out, "strategy", quote(pool.strategy.word()));
-    if pool.health != HealthSpec::default() {
-        line(out, "health", health(&pool.health));
+    for (key, value) in lines(settings::POOL, pool, &PoolSpec::default()) {
+        line(out, key, value);
     }
-    if pool.timeout != TimeoutSpec::default() {
-        let TimeoutSpec { connect, idle, half_close, stalled } = &pool.timeout;
-        let mut fields = vec![
-            ("connect", quote(&connect.to_string())),
-            ("idle", quote(&idle.to_string())),
-            ("half-close", quote(&half_close.to_string())),
-        ];
-        fields.extend(stalled.map(|span| ("stalled", quote(&span.to_string()))));
-        line(out, "timeout", inline(&fields));
-    }
-    if pool.retry != RetrySpec::default() {
-        line(out, "retry", retry(&pool.retry));
-    }
-    write_keepalive(out, &pool.keepalive);
     if !pool.backend.is_empty() {
         head(out, &format!("pool.{name}.backend"));
-        for (name, spec) in &pool.backend {
-            line(out, &key(name.as_str()), backend(spec));
+        for (name, backend) in &pool.backend {
+            let plain = BackendSpec { weight: 1, state: Admin::Ready, ..backend.clone() };
+            line(out, &key(name.as_str()), inline(&lines(settings::BACKEND, backend, &plain)));
         }
     }
 }
 
-fn health(health: &HealthSpec) -> String {
-    let mut fields = vec![
-        ("kind", quote(kind_word(health.kind))),
-        ("interval", quote(&health.interval.to_string())),
-        ("timeout", quote(&health.timeout.to_string())),
-        ("rise", health.rise.to_string()),
-        ("fall", health.fall.to_string()),
-    ];
-    for (key, text) in [("path", &health.path), ("send", &health.send), ("expect", &health.expect)]
-    {
-        fields.extend(text.as_ref().map(|text| (key, quote(text))));
+/// The lines of a table: its settings in their order, those below a table as one inline table. A
+/// table in which everything is as in `plain` is left out.
+fn lines<S>(table: &'static [Setting<S>], of: &S, plain: &S) -> Vec<(&'static str, String)> {
+    let mut lines: Vec<(&'static str, String)> = Vec::new();
+    let mut done: Vec<&str> = Vec::new();
+    for setting in table {
+        let (above, name) = setting.split();
+        let Some(above) = above else {
+            lines.extend(field(setting, of, plain).map(|value| (name, value)));
+            continue;
+        };
+        if done.contains(&above) {
+            continue;
+        }
+        done.push(above);
+        let rows = || table.iter().filter(|setting| setting.split().0 == Some(above));
+        if rows().any(|setting| (setting.get)(of) != (setting.get)(plain)) {
+            let fields = rows().filter_map(|it| Some((it.split().1, field(it, of, plain)?)));
+            lines.push((above, inline(&fields.collect::<Vec<_>>())));
+        }
     }
-    let default = HealthSpec::default();
-    if health.panic != default.panic {
-        fields.push(("panic", quote(&health.panic.to_string())));
-    }
-    if health.slow_start != default.slow_start {
-        fields.push(("slow-start", quote(&health.slow_start.to_string())));
-    }
-    inline(&fields)
+    lines
 }
 
-fn retry(retry: &RetrySpec) -> String {
-    let mut fields = vec![("attempts", retry.attempts.to_string())];
-    if retry.within != RetrySpec::default().within {
-        fields.push(("within", quote(&retry.within.to_string())));
-    }
-    inline(&fields)
+/// A setting's value as it is written, if it is written.
+fn field<S>(setting: &Setting<S>, of: &S, plain: &S) -> Option<String> {
+    let value = (setting.get)(of)?;
+    let is_written = setting.always_exported || Some(&value) != (setting.get)(plain).as_ref();
+    is_written.then(|| written(&value))
 }
 
-fn backend(backend: &BackendSpec) -> String {
-    let mut fields = vec![("address", quote(&backend.address.to_string()))];
-    if backend.weight != 1 {
-        fields.push(("weight", backend.weight.to_string()));
-    }
-    if backend.state != Admin::Ready {
-        fields.push(("state", quote(backend.state.word())));
-    }
-    inline(&fields)
-}
-
-/// The word that operators write.
-pub(super) fn kind_word(kind: HealthKind) -> &'static str {
-    match kind {
-        HealthKind::Tcp => "tcp",
-        HealthKind::Http => "http",
-        HealthKind::SendExpect => "send-expect",
-        HealthKind::None => "none",
+fn written(value: &Value) -> String {
+    match value {
+        Value::Count(count) => count.to_string(),
+        Value::Span(_) | Value::Share(_) | Value::Text(_) => quote(&value.to_string()),
+        Value::Addresses(addresses) => {
+            let texts: Vec<String> =
+                addresses.iter().map(|address| quote(&address.to_string())).collect();
+            match texts.as_slice() {
+                [one] => one.clone(),
+                many => format!("[{}]", many.join(", ")),
+            }
+        }
     }
 }
 

@@ -10,9 +10,11 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
-use weir_proto::spec::{Admin, ListenerSpec, Name, Spec};
+use weir_proto::settings;
+use weir_proto::spec::{Admin, KeepaliveSpec, ListenerSpec, Name, Spec};
 
 use super::diagnostic::Problem;
+use super::reference::PROCESS;
 use super::{SHARDS_MAX, Settings, Shards};
 
 /// Collects what is wrong on the way.
@@ -51,9 +53,7 @@ impl Reader {
     }
 
     fn settings(&mut self, weir: Section<'_>) -> Settings {
-        const KEYS: [&str; 6] =
-            ["shards", "control", "control-roles", "admin", "state", "admin-token-file"];
-        self.no_others(weir.table, &KEYS);
+        self.no_others(weir.table, &PROCESS.each_ref().map(|setting| setting.key));
         let default = Settings::default();
         let control: Option<PathBuf> = self.take(weir, "control", "a path");
         if control.as_ref().is_some_and(|path| path.as_os_str().len() > SOCKET_PATH_MAX) {
@@ -86,31 +86,22 @@ impl Reader {
     }
 
     fn listener(&mut self, listener: Section<'_>) -> Option<ListenerSpec> {
-        self.no_others(listener.table, &["bind", "pool", "max-sessions", "state", "keepalive"]);
-        // Read by its own type, which knows how one address and a list are written.
-        let bind = self.need(listener, "bind", "bind = \"0.0.0.0:443\"").and_then(|value| {
-            let bind = match value.get_ref() {
-                DeValue::Array(items) => {
-                    let read = |item| self.value(item, ADDRESS_HINT);
-                    items.iter().map(read).collect::<Vec<_>>()
-                }
-                _ => vec![self.value(value, ADDRESS_HINT)],
-            };
-            bind.into_iter().collect::<Option<Vec<_>>>()
-        });
+        let before = self.problems.len();
+        let bind = self.need(listener, "bind", "bind = \"0.0.0.0:443\"").is_some();
         let pool = self
             .need(listener, "pool", "pool = \"NAME\", the pool that its sessions go to")
             .and_then(|value| self.value(value, "the name of a pool"));
-        let max_sessions =
-            self.take(listener, "max-sessions", "a number; leave it out for no limit");
-        let state = self.admin(listener);
-        let keepalive = self.keepalive(listener);
-        Some(ListenerSpec { bind: bind?, pool: pool?, max_sessions, state, keepalive })
-    }
-
-    fn admin(&mut self, section: Section<'_>) -> Admin {
-        let words = [Admin::Ready, Admin::Drain, Admin::Maint].map(|admin| (admin.word(), admin));
-        self.word(section, "state", "a state", &words).unwrap_or_default()
+        let mut spec = ListenerSpec {
+            bind: Vec::new(),
+            pool: pool?,
+            max_sessions: None,
+            state: Admin::Ready,
+            keepalive: KeepaliveSpec::default(),
+        };
+        self.settings_of(settings::LISTENER, listener, &[], &mut spec);
+        // An empty list is for the checks to complain about.
+        let is_read = !spec.bind.is_empty() || self.problems.len() == before;
+        (bind && is_read).then_some(spec)
     }
 
     /// The tables in the table `key`, by their names; those with a bad name are left out.
@@ -204,22 +195,19 @@ impl Reader {
         .ok()
     }
 
-    /// The value of `key`, which is one of a few words.
-    fn word<T: Copy>(
+    /// One of a few words.
+    fn one_of(
         &mut self,
-        section: Section<'_>,
-        key: &str,
+        value: &Spanned<DeValue<'_>>,
         noun: &str,
-        words: &[(&str, T)],
-    ) -> Option<T> {
-        let value = section.table.get(key)?;
+        words: &[&str],
+    ) -> Option<String> {
         let text = value.get_ref().as_str().unwrap_or_default();
-        if let Some((_, meant)) = words.iter().find(|(word, _)| *word == text) {
-            return Some(*meant);
+        if words.contains(&text) {
+            return Some(text.to_owned());
         }
-        let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        let list = format!("use one of {}", known.join(", "));
-        let hint = match nearest(text, known) {
+        let list = format!("use one of {}", words.join(", "));
+        let hint = match nearest(text, words.iter().copied()) {
             Some(near) => format!("did you mean \"{near}\"? {list}"),
             None => list,
         };

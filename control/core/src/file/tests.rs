@@ -164,7 +164,7 @@ backend = { b1 = { address = "10.0.0.1:80", weight = 300 }, b2 = {} }
             "16:34 pool.web.health.rise: 0 is out of range (1 to 100)",
             "16:46 invalid type: integer `200` (a text in quotes, like \"200\" or \"+PONG\")",
             "17:20 invalid type: integer `5` (a duration in quotes, like \"500ms\" or \"2s\")",
-            "18:54 pool.web.backend.b1.weight: weight 300 is too large (0 to 256)",
+            "18:54 pool.web.backend.b1.weight: 300 is out of range (0 to 256)",
             "18:61 b2 has no address (address = \"10.0.0.11:443\")",
         ]
     );

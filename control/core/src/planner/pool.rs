@@ -1,36 +1,11 @@
 //! The verbs of pools.
 
-use core::str::FromStr;
-
 use weir_proto::request::{Code, Refusal};
+use weir_proto::settings::{self, Form, Setting};
 use weir_proto::snapshot::Snapshot;
-use weir_proto::spec::{HealthKind, HealthSpec, Percent, PoolSpec, Span, Strategy};
+use weir_proto::spec::{HealthKind, HealthSpec, PoolSpec};
 
 use super::{Edit, Subject, names};
-
-/// The keys of `pool set`, as in the file.
-const KEYS: [&str; 20] = [
-    "strategy",
-    "health.kind",
-    "health.interval",
-    "health.timeout",
-    "health.rise",
-    "health.fall",
-    "health.path",
-    "health.send",
-    "health.expect",
-    "health.panic",
-    "health.slow-start",
-    "timeout.connect",
-    "timeout.idle",
-    "timeout.half-close",
-    "timeout.stalled",
-    "keepalive.idle",
-    "keepalive.interval",
-    "keepalive.count",
-    "retry.attempts",
-    "retry.within",
-];
 
 /// `pool add NAME [--strategy S]`
 pub(super) fn add(current: &Snapshot, name: &str, strategy: Option<&str>) -> Result<Edit, Refusal> {
@@ -42,9 +17,12 @@ pub(super) fn add(current: &Snapshot, name: &str, strategy: Option<&str>) -> Res
             format!("weirctl pool show {name}"),
         ));
     }
-    let strategy = strategy.map(parse_strategy).transpose()?.unwrap_or_default();
+    let mut pool = PoolSpec::default();
+    if let Some(strategy) = strategy {
+        set_one(&mut pool, "strategy", strategy)?;
+    }
     let mut spec = current.spec();
-    spec.pool.insert(key, PoolSpec { strategy, ..PoolSpec::default() });
+    spec.pool.insert(key, pool);
     let mut edit = Edit::new(spec, Subject::Pool(name.to_owned()));
     edit.undo = Some(format!("weirctl pool remove {name}"));
     Ok(edit)
@@ -99,43 +77,47 @@ pub(super) fn set(
     Ok(Edit::new(spec, Subject::Pool(name.to_owned())))
 }
 
-fn set_one(pool: &mut PoolSpec, key: &str, value: &str) -> Result<(), Refusal> {
-    let (health, timeout) = (&mut pool.health, &mut pool.timeout);
-    match key {
-        "strategy" => pool.strategy = parse_strategy(value)?,
-        "health.kind" => health.kind = parse_kind(value)?,
-        "health.interval" => health.interval = parse_span(key, value)?,
-        "health.timeout" => health.timeout = parse_span(key, value)?,
-        "health.rise" => health.rise = parse_count(key, value)?,
-        "health.fall" => health.fall = parse_count(key, value)?,
-        "health.path" => health.path = optional(value),
-        "health.send" => health.send = optional(value),
-        "health.expect" => health.expect = optional(value),
-        "health.panic" => health.panic = parse_share(key, value)?,
-        "health.slow-start" => health.slow_start = parse_span(key, value)?,
-        "timeout.connect" => timeout.connect = parse_span(key, value)?,
-        "timeout.idle" => timeout.idle = parse_span(key, value)?,
-        "timeout.half-close" => timeout.half_close = parse_span(key, value)?,
-        // An empty value: as long as `timeout.idle`.
-        "timeout.stalled" if value.is_empty() => timeout.stalled = None,
-        "timeout.stalled" => timeout.stalled = Some(parse_span(key, value)?),
-        "keepalive.idle" => pool.keepalive.idle = parse_span(key, value)?,
-        "keepalive.interval" => pool.keepalive.interval = parse_span(key, value)?,
-        "keepalive.count" => pool.keepalive.count = parse_count(key, value)?,
-        "retry.attempts" => pool.retry.attempts = parse_count(key, value)?,
-        "retry.within" => pool.retry.within = parse_span(key, value)?,
-        _ => {
-            return Err(Refusal {
-                did_you_mean: names::alike(key, KEYS.iter().map(ToString::to_string)),
-                ..Refusal::new(
-                    Code::Invalid,
-                    format!("{key:?} is not a key of a pool"),
-                    format!("the keys are: {}", KEYS.join(", ")),
-                )
-            });
+fn set_one(pool: &mut PoolSpec, key: &str, text: &str) -> Result<(), Refusal> {
+    let Some(setting) = settings::find(settings::POOL, key) else {
+        let keys = || settings::POOL.iter().map(|setting| setting.key);
+        return Err(Refusal {
+            did_you_mean: names::alike(key, keys().map(str::to_owned)),
+            ..Refusal::new(
+                Code::Invalid,
+                format!("{key:?} is not a key of a pool"),
+                format!("the keys are: {}", keys().collect::<Vec<_>>().join(", ")),
+            )
+        });
+    };
+    // An empty value takes an optional setting away.
+    let before = (setting.get)(pool);
+    if text.is_empty() {
+        (setting.set)(pool, None);
+        if (setting.get)(pool).is_none() {
+            return Ok(());
         }
+        (setting.set)(pool, before);
     }
+    let value = setting.form.parse(text).map_err(|why| bad_value(setting, text, &why))?;
+    (setting.set)(pool, Some(value));
     Ok(())
+}
+
+fn bad_value(setting: &Setting<PoolSpec>, text: &str, why: &str) -> Refusal {
+    let key = setting.key;
+    if let Form::Word { words, .. } = setting.form {
+        return Refusal {
+            did_you_mean: names::alike(text, words.iter().map(|word| (*word).to_owned())),
+            ..Refusal::new(Code::Invalid, why, format!("weirctl pool set POOL {key}={}", words[0]))
+        };
+    }
+    let example = match setting.form {
+        Form::Share => format!("50%, or {key}=0% for never"),
+        Form::Count { .. } => "2".to_owned(),
+        _ => "2s".to_owned(),
+    };
+    let hint = format!("weirctl pool set POOL {key}={example}");
+    Refusal::new(Code::Invalid, format!("{key}: {why}"), hint)
 }
 
 /// A new kind of check has no use for the old one's words, unless they were set with it.
@@ -156,58 +138,4 @@ fn drop_stray(health: &mut HealthSpec, pairs: &[(String, String)]) {
     if !expect && !set_now("health.expect") {
         health.expect = None;
     }
-}
-
-/// An empty value takes the key away.
-fn optional(value: &str) -> Option<String> {
-    (!value.is_empty()).then(|| value.to_owned())
-}
-
-fn parse_strategy(text: &str) -> Result<Strategy, Refusal> {
-    text.parse().map_err(|why: String| {
-        let words = Strategy::ALL.iter().map(|strategy| strategy.word().to_owned());
-        Refusal {
-            did_you_mean: names::alike(text, words),
-            ..Refusal::new(Code::Invalid, why, "weirctl pool set POOL strategy=least-conn")
-        }
-    })
-}
-
-fn parse_kind(text: &str) -> Result<HealthKind, Refusal> {
-    const WORDS: [(&str, HealthKind); 4] = [
-        ("tcp", HealthKind::Tcp),
-        ("http", HealthKind::Http),
-        ("send-expect", HealthKind::SendExpect),
-        ("none", HealthKind::None),
-    ];
-    let found = WORDS.iter().find(|(word, _)| *word == text);
-    found.map(|(_, kind)| *kind).ok_or_else(|| Refusal {
-        did_you_mean: names::alike(text, WORDS.iter().map(|(word, _)| (*word).to_owned())),
-        ..Refusal::new(
-            Code::Invalid,
-            format!("{text:?} is not a kind of check: use one of tcp, http, send-expect, none"),
-            "weirctl pool set POOL health.kind=tcp",
-        )
-    })
-}
-
-fn parse_span(key: &str, text: &str) -> Result<Span, Refusal> {
-    text.parse().map_err(|why: String| {
-        let hint = format!("weirctl pool set POOL {key}=2s");
-        Refusal::new(Code::Invalid, format!("{key}: {why}"), hint)
-    })
-}
-
-fn parse_share(key: &str, text: &str) -> Result<Percent, Refusal> {
-    text.parse().map_err(|why: String| {
-        let hint = format!("weirctl pool set POOL {key}=50%, or {key}=0% for never");
-        Refusal::new(Code::Invalid, format!("{key}: {why}"), hint)
-    })
-}
-
-fn parse_count<N: FromStr>(key: &str, text: &str) -> Result<N, Refusal> {
-    text.parse().map_err(|_| {
-        let hint = format!("weirctl pool set POOL {key}=2");
-        Refusal::new(Code::Invalid, format!("{key}: {text:?} is not a count"), hint)
-    })
 }

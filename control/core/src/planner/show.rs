@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 use weir_proto::answer;
+use weir_proto::settings::{self, Setting};
 use weir_proto::snapshot::{Keepalive, Snapshot};
-use weir_proto::spec::HealthKind;
 
 /// A listener by name.
 pub(super) fn listener(snapshot: &Snapshot, name: &str) -> Value {
@@ -27,31 +27,33 @@ pub fn keepalive(keepalive: Keepalive) -> answer::PoolKeepalive {
 /// A pool by name, without its backends.
 pub(super) fn pool(snapshot: &Snapshot, name: &str) -> Value {
     let Some(pool) = snapshot.pool(name) else { return Value::Null };
-    let seconds = |ms: u32| f64::from(ms) / 1000.0;
-    json!({
-        "name": name,
-        "strategy": pool.strategy.word(),
-        "health": {
-            "kind": kind_word(pool.health.kind),
-            "interval_s": span_s(pool.health.interval),
-            "timeout_s": span_s(pool.health.timeout),
-            "rise": pool.health.rise,
-            "fall": pool.health.fall,
-            "path": pool.health.path,
-            "send": pool.health.send,
-            "expect": pool.health.expect,
-            "panic_percent": pool.health.panic.hundredths(),
-            "slow_start_s": span_s(pool.health.slow_start),
-        },
-        "timeout": {
-            "connect_s": seconds(pool.timeouts.connect_ms),
-            "idle_s": seconds(pool.timeouts.idle_ms),
-            "half_close_s": seconds(pool.timeouts.half_close_ms),
-            "stalled_s": seconds(pool.timeouts.stalled_ms()),
-        },
-        "keepalive": keepalive(pool.keepalive),
-        "retry": { "attempts": pool.retry.attempts, "within_s": seconds(pool.retry.within_ms) },
-    })
+    let mut shown = json!({ "name": name });
+    add_settings(&mut shown, settings::POOL, &pool.spec());
+    shown
+}
+
+/// Adds every setting under its name in answers; those below a table in an object of their own.
+fn add_settings<S>(shown: &mut Value, table: &[Setting<S>], of: &S) {
+    for setting in table {
+        let value = setting.effective(of).map_or(Value::Null, |value| in_json(&value));
+        match setting.json.split_once('.') {
+            Some((above, name)) => shown[above][name] = value,
+            None => shown[setting.json] = value,
+        }
+    }
+}
+
+/// A span in seconds, a share in hundredths.
+fn in_json(value: &settings::Value) -> Value {
+    match value {
+        settings::Value::Span(span) => span_s(*span).into(),
+        settings::Value::Count(count) => (*count).into(),
+        settings::Value::Share(share) => share.hundredths().into(),
+        settings::Value::Text(text) => text.as_str().into(),
+        settings::Value::Addresses(addresses) => {
+            addresses.iter().map(ToString::to_string).collect::<Vec<_>>().into()
+        }
+    }
 }
 
 /// A backend by its two names.
@@ -64,16 +66,6 @@ pub(super) fn backend(snapshot: &Snapshot, pool: &str, name: &str) -> Value {
         "weight": backend.weight,
         "state": backend.admin.word(),
     })
-}
-
-/// The word that operators write for a kind of health check.
-pub fn kind_word(kind: HealthKind) -> &'static str {
-    match kind {
-        HealthKind::Tcp => "tcp",
-        HealthKind::Http => "http",
-        HealthKind::SendExpect => "send-expect",
-        HealthKind::None => "none",
-    }
 }
 
 /// A span in seconds.

@@ -121,7 +121,7 @@ impl Queries<'_> {
             name: name.to_owned(),
             strategy: pool.strategy.to_string(),
             health: PoolHealth {
-                kind: planner::kind_word(health.kind).to_owned(),
+                kind: health.kind.word().to_owned(),
                 interval_s: planner::span_s(health.interval),
                 timeout_s: planner::span_s(health.timeout),
                 rise: health.rise,

@@ -1,0 +1,151 @@
+//! How the value of a setting is written, and between which bounds it lies.
+
+use core::fmt;
+
+use super::Value;
+use crate::spec::{Percent, Span};
+
+/// The form of a setting's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A duration of `min_ms` to `max_ms` milliseconds; `step_ms` divides it. `range` says so.
+    Span {
+        min_ms: u64,
+        max_ms: u64,
+        step_ms: u64,
+        range: &'static str,
+    },
+    Count {
+        min: u32,
+        max: u32,
+    },
+    /// 0 % to 100 %.
+    Share,
+    /// One of these words; `noun` names what they are.
+    Word {
+        noun: &'static str,
+        words: &'static [&'static str],
+    },
+    /// A text; `example` is one in the quotes of weir.toml.
+    Text {
+        example: &'static str,
+    },
+    /// One address with a port, or several where `many`.
+    Address {
+        many: bool,
+    },
+}
+
+impl Form {
+    /// The value that `text` stands for on a command line.
+    ///
+    /// # Errors
+    /// It is not of this form; says what it is not.
+    pub fn parse(&self, text: &str) -> Result<Value, String> {
+        match self {
+            Form::Span { .. } => text.parse().map(Value::Span),
+            Form::Count { .. } => {
+                text.parse().map(Value::Count).map_err(|_| format!("{text:?} is not a count"))
+            }
+            Form::Share => text.parse::<Percent>().map(Value::Share),
+            Form::Word { noun, words } if !words.contains(&text) => {
+                Err(format!("{text:?} is not {noun}: use one of {}", words.join(", ")))
+            }
+            Form::Word { .. } | Form::Text { .. } => Ok(Value::Text(text.to_owned())),
+            Form::Address { .. } => {
+                let addresses: Result<Vec<_>, _> = text.split(',').map(str::parse).collect();
+                addresses
+                    .map(Value::Addresses)
+                    .map_err(|_| format!("{text:?} is not an address: write IP:PORT"))
+            }
+        }
+    }
+
+    /// Returns what is wrong with a value of this form and what would be right, if anything.
+    #[must_use]
+    pub fn fault(&self, value: &Value) -> Option<(String, String)> {
+        match (self, value) {
+            (Form::Span { min_ms, max_ms, step_ms, range }, Value::Span(span)) => {
+                let fits = (*min_ms..=*max_ms).contains(&span.millis) && span.millis % step_ms == 0;
+                (!fits).then(|| (format!("{span} is out of range"), (*range).to_owned()))
+            }
+            (Form::Count { min, max }, Value::Count(count)) => {
+                let fits = (*min..=*max).contains(count);
+                (!fits).then(|| (format!("{count} is out of range"), format!("{min} to {max}")))
+            }
+            _ => None,
+        }
+    }
+
+    /// How the value is written in weir.toml, for the hint of an error.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Form::Span { .. } => "a duration in quotes, like \"500ms\" or \"2s\"".to_owned(),
+            Form::Count { min, max } => format!("a number from {min} to {max}"),
+            Form::Share => "a share in quotes, \"0%\" (never) to \"100%\"".to_owned(),
+            Form::Word { words, .. } => format!("use one of {}", words.join(", ")),
+            Form::Text { example } => format!("a text in quotes, like {example}"),
+            Form::Address { .. } => {
+                "an IP address with a port, like \"10.0.0.11:443\" or \"[::1]:443\"".to_owned()
+            }
+        }
+    }
+
+    /// The type, for the reference.
+    #[must_use]
+    pub const fn noun(&self) -> &'static str {
+        match self {
+            Form::Span { .. } => "duration",
+            Form::Count { .. } => "number",
+            Form::Share => "share",
+            Form::Word { .. } => "word",
+            Form::Text { .. } => "text",
+            Form::Address { many: false } => "address",
+            Form::Address { many: true } => "address, or a list of them",
+        }
+    }
+
+    /// The range, for the reference.
+    #[must_use]
+    pub fn range(&self) -> String {
+        match self {
+            Form::Span { range, .. } => (*range).to_owned(),
+            Form::Count { min, max } => format!("{min} to {max}"),
+            Form::Share => "0% to 100%".to_owned(),
+            Form::Word { words, .. } => words.join(", "),
+            Form::Text { .. } => "any text".to_owned(),
+            Form::Address { .. } => "IP:PORT, or [IPv6]:PORT".to_owned(),
+        }
+    }
+
+    /// A value of this form that is in range.
+    #[must_use]
+    pub fn example(&self) -> Value {
+        match self {
+            Form::Span { min_ms, step_ms, .. } => {
+                Value::Span(Span::from_millis((*min_ms).max(*step_ms) + step_ms))
+            }
+            Form::Count { max, .. } => Value::Count(*max),
+            Form::Share => Value::Share(Percent::new(30)),
+            Form::Word { words, .. } => Value::Text(words[words.len() - 1].to_owned()),
+            Form::Text { .. } => Value::Text("text".to_owned()),
+            Form::Address { .. } => Value::Addresses(vec![([127, 0, 0, 1], 7).into()]),
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Span(span) => span.fmt(f),
+            Value::Count(count) => count.fmt(f),
+            Value::Share(share) => share.fmt(f),
+            Value::Text(text) => f.write_str(text),
+            Value::Addresses(addresses) => {
+                let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+                f.write_str(&texts.join(","))
+            }
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! The rows: settings of pools, listeners and backends, in the order of the reference.
+
+use super::{Effect, Form, Setting, Value};
+use crate::spec::{
+    Admin, BackendSpec, HealthKind, KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, ListenerSpec,
+    PoolSpec, RETRY_ATTEMPTS_MAX, Strategy, WEIGHT_MAX,
+};
+
+/// A week, which fits into 32 bits as milliseconds.
+const WEEK_MS: u64 = 7 * 86_400_000;
+
+const SPAN: Form = Form::Span { min_ms: 1, max_ms: WEEK_MS, step_ms: 1, range: "1ms to 7 days" };
+const SPAN_OR_NONE: Form =
+    Form::Span { min_ms: 0, max_ms: WEEK_MS, step_ms: 1, range: "0s for none, up to 7 days" };
+const SECONDS: Form = Form::Span {
+    min_ms: 1000,
+    max_ms: KEEPALIVE_SECS_MAX as u64 * 1000,
+    step_ms: 1000,
+    range: "whole seconds, 1s to 9h",
+};
+const IN_A_ROW: Form = Form::Count { min: 1, max: 100 };
+
+/// How a field is read and written, whose type is that of `$variant` of [`Value`].
+macro_rules! field {
+    ($variant:ident, $($field:ident).+) => {
+        (
+            |of| Some(Value::$variant(of.$($field).+.clone())),
+            |of, value| {
+                if let Some(Value::$variant(it)) = value {
+                    of.$($field).+ = it;
+                }
+            },
+        )
+    };
+}
+
+/// The same for a field that may be absent: an absent value takes it away.
+macro_rules! optional {
+    ($variant:ident, $($field:ident).+) => {
+        (
+            |of| of.$($field).+.clone().map(Value::$variant),
+            |of, value| match value {
+                Some(Value::$variant(it)) => of.$($field).+ = Some(it),
+                None => of.$($field).+ = None,
+                Some(_) => {}
+            },
+        )
+    };
+}
+
+/// The same for a field that is one of a few words.
+macro_rules! word {
+    ($all:expr, $($field:ident).+) => {
+        (
+            |of| Some(Value::Text(of.$($field).+.word().to_owned())),
+            |of, value| {
+                let named = |text: &str| $all.into_iter().find(|it| it.word() == text);
+                if let Some(Value::Text(text)) = value
+                    && let Some(it) = named(&text)
+                {
+                    of.$($field).+ = it;
+                }
+            },
+        )
+    };
+}
+
+type Get<S> = fn(&S) -> Option<Value>;
+type Set<S> = fn(&mut S, Option<Value>);
+
+const fn row<S>(
+    (key, json): (&'static str, &'static str),
+    form: Form,
+    effect: Effect,
+    (get, set): (Get<S>, Set<S>),
+    help: &'static str,
+) -> Setting<S> {
+    Setting { key, json, form, help, effect, get, set, always_exported: false, fallback: none }
+}
+
+fn none<S>(_of: &S) -> Option<Value> {
+    None
+}
+
+/// Written by an export whenever its table is.
+const fn always<S>(setting: Setting<S>) -> Setting<S> {
+    Setting { always_exported: true, ..setting }
+}
+
+const STRATEGIES: Form = Form::Word {
+    noun: "a strategy",
+    words: &["round-robin", "least-conn", "two-choices", "random", "maglev"],
+};
+const KINDS: Form =
+    Form::Word { noun: "a kind of check", words: &["tcp", "http", "send-expect", "none"] };
+const STATES: Form = Form::Word { noun: "a state", words: &["ready", "drain", "maint"] };
+const ADMINS: [Admin; 3] = [Admin::Ready, Admin::Drain, Admin::Maint];
+const KEEPALIVE_COUNT: Form = Form::Count { min: 1, max: KEEPALIVE_COUNT_MAX as u32 };
+
+/// Settings of a pool: `[pool.NAME]`.
+pub static POOL: &[Setting<PoolSpec>] = &[
+    always(row(
+        ("strategy", "strategy"),
+        STRATEGIES,
+        Effect::Placement,
+        word!(Strategy::ALL, strategy),
+        "How a backend is picked for a new session.",
+    )),
+    always(row(
+        ("health.kind", "health.kind"),
+        KINDS,
+        Effect::Checks,
+        word!(HealthKind::ALL, health.kind),
+        "What a health check does: `tcp` connects; `http` asks for `path` and expects the status \
+         `expect`, or any 2xx or 3xx; `send-expect` sends `send` and expects `expect` in the \
+         answer; with `none` only failed connects of sessions count.",
+    )),
+    always(row(
+        ("health.interval", "health.interval_s"),
+        SPAN,
+        Effect::Checks,
+        field!(Span, health.interval),
+        "From the start of one check to the start of the next, give or take 10 %.",
+    )),
+    always(row(
+        ("health.timeout", "health.timeout_s"),
+        SPAN,
+        Effect::Checks,
+        field!(Span, health.timeout),
+        "A check that has no answer by then has failed.",
+    )),
+    always(row(
+        ("health.rise", "health.rise"),
+        IN_A_ROW,
+        Effect::Checks,
+        field!(Count, health.rise),
+        "Successful checks in a row that bring a backend up.",
+    )),
+    always(row(
+        ("health.fall", "health.fall"),
+        IN_A_ROW,
+        Effect::Checks,
+        field!(Count, health.fall),
+        "Failed checks in a row that take a backend down.",
+    )),
+    row(
+        ("health.path", "health.path"),
+        Form::Text { example: "\"/health\"" },
+        Effect::Checks,
+        optional!(Text, health.path),
+        "For `http`: the path to ask for. `/` if absent.",
+    ),
+    row(
+        ("health.send", "health.send"),
+        Form::Text { example: "\"PING\\r\\n\"" },
+        Effect::Checks,
+        optional!(Text, health.send),
+        "For `send-expect`: the bytes to send, with the escapes \\r \\n \\t \\\\ \\xNN.",
+    ),
+    row(
+        ("health.expect", "health.expect"),
+        Form::Text { example: "\"200\" or \"+PONG\"" },
+        Effect::Checks,
+        optional!(Text, health.expect),
+        "For `http` the status code; for `send-expect` the bytes that the answer must contain.",
+    ),
+    row(
+        ("health.panic", "health.panic_percent"),
+        Form::Share,
+        Effect::Admission,
+        field!(Share, health.panic),
+        "With a smaller share of the pool's members up, health is ignored. `0%`: never.",
+    ),
+    row(
+        ("health.slow-start", "health.slow_start_s"),
+        SPAN_OR_NONE,
+        Effect::Admission,
+        field!(Span, health.slow_start),
+        "How long a backend that is new or has recovered takes to get its full share.",
+    ),
+    always(row(
+        ("timeout.connect", "timeout.connect_s"),
+        SPAN,
+        Effect::NewSessions,
+        field!(Span, timeout.connect),
+        "For one connect to one backend.",
+    )),
+    always(row(
+        ("timeout.idle", "timeout.idle_s"),
+        SPAN,
+        Effect::NewSessions,
+        field!(Span, timeout.idle),
+        "A session in which no byte moves for so long is reset.",
+    )),
+    always(row(
+        ("timeout.half-close", "timeout.half_close_s"),
+        SPAN,
+        Effect::NewSessions,
+        field!(Span, timeout.half_close),
+        "The same once one direction has ended.",
+    )),
+    Setting {
+        fallback: |pool| Some(Value::Span(pool.timeout.idle)),
+        ..row(
+            ("timeout.stalled", "timeout.stalled_s"),
+            SPAN,
+            Effect::NewSessions,
+            optional!(Span, timeout.stalled),
+            "A side that takes none of the bytes that wait for it for so long is given up. As long \
+             as `timeout.idle` if absent.",
+        )
+    },
+    always(row(
+        ("retry.attempts", "retry.attempts"),
+        Form::Count { min: 0, max: RETRY_ATTEMPTS_MAX as u32 },
+        Effect::NewSessions,
+        field!(Count, retry.attempts),
+        "How many other backends are tried when a connect fails, before any byte has crossed.",
+    )),
+    row(
+        ("retry.within", "retry.within_s"),
+        SPAN,
+        Effect::NewSessions,
+        field!(Span, retry.within),
+        "From the accept: no other backend is tried later.",
+    ),
+    always(row(
+        ("keepalive.idle", "keepalive.idle_s"),
+        SECONDS,
+        Effect::NewSessions,
+        field!(Span, keepalive.idle),
+        "How long nothing comes from a backend before the kernel asks whether it is there.",
+    )),
+    always(row(
+        ("keepalive.interval", "keepalive.interval_s"),
+        SECONDS,
+        Effect::NewSessions,
+        field!(Span, keepalive.interval),
+        "Between two such questions.",
+    )),
+    always(row(
+        ("keepalive.count", "keepalive.count"),
+        KEEPALIVE_COUNT,
+        Effect::NewSessions,
+        field!(Count, keepalive.count),
+        "Questions without an answer after which the backend has vanished.",
+    )),
+];
+
+/// Settings of a listener: `[listener.NAME]`.
+pub static LISTENER: &[Setting<ListenerSpec>] = &[
+    always(row(
+        ("bind", "bind"),
+        Form::Address { many: true },
+        Effect::Placement,
+        field!(Addresses, bind),
+        "Where to listen. Required.",
+    )),
+    always(row(
+        ("pool", "pool"),
+        Form::Text { example: "\"web\"" },
+        Effect::Placement,
+        (
+            |it| Some(Value::Text(it.pool.as_str().to_owned())),
+            |it, value| {
+                if let Some(Value::Text(text)) = value
+                    && let Ok(name) = text.parse()
+                {
+                    it.pool = name;
+                }
+            },
+        ),
+        "The pool that its sessions go to. Required.",
+    )),
+    row(
+        ("max-sessions", "max_sessions"),
+        Form::Count { min: 0, max: u32::MAX },
+        Effect::Admission,
+        optional!(Count, max_sessions),
+        "The most sessions at once, over all shards and addresses; more clients wait in the \
+         backlog. No limit if absent; 0 is refused.",
+    ),
+    row(
+        ("state", "state"),
+        Form::Word { noun: "a state", words: &["ready", "drain"] },
+        Effect::Admission,
+        word!(ADMINS, state),
+        "`drain` accepts no new sessions.",
+    ),
+    always(row(
+        ("keepalive.idle", "keepalive.idle_s"),
+        SECONDS,
+        Effect::NewSessions,
+        field!(Span, keepalive.idle),
+        "How long nothing comes from a client before the kernel asks whether it is there.",
+    )),
+    always(row(
+        ("keepalive.interval", "keepalive.interval_s"),
+        SECONDS,
+        Effect::NewSessions,
+        field!(Span, keepalive.interval),
+        "Between two such questions.",
+    )),
+    always(row(
+        ("keepalive.count", "keepalive.count"),
+        KEEPALIVE_COUNT,
+        Effect::NewSessions,
+        field!(Count, keepalive.count),
+        "Questions without an answer after which the client has vanished.",
+    )),
+];
+
+/// Settings of a backend: `[pool.NAME.backend]`, `NAME = { … }`.
+pub static BACKEND: &[Setting<BackendSpec>] = &[
+    always(row(
+        ("address", "address"),
+        Form::Address { many: false },
+        Effect::Placement,
+        (
+            |it| Some(Value::Addresses(vec![it.address])),
+            |it, value| {
+                if let Some(Value::Addresses(addresses)) = value
+                    && let [address] = addresses.as_slice()
+                {
+                    it.address = *address;
+                }
+            },
+        ),
+        "Where to connect to. Required. Another address makes it another backend.",
+    )),
+    row(
+        ("weight", "weight"),
+        Form::Count { min: 0, max: WEIGHT_MAX as u32 },
+        Effect::Admission,
+        (
+            |it| Some(Value::Count(it.weight.into())),
+            |it, value| {
+                if let Some(Value::Count(count)) = value
+                    && let Ok(weight) = u16::try_from(count)
+                {
+                    it.weight = weight;
+                }
+            },
+        ),
+        "Its share beside the others'. 0 takes no new sessions.",
+    ),
+    row(
+        ("state", "state"),
+        STATES,
+        Effect::Admission,
+        word!(ADMINS, state),
+        "`drain` takes no new sessions; `maint` is not checked either.",
+    ),
+];

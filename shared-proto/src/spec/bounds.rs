@@ -1,0 +1,10 @@
+//! Bounds of settings that more than their row needs.
+
+/// The largest weight of a backend (HAProxy's bound). 0 takes no new sessions.
+pub const WEIGHT_MAX: u16 = 256;
+/// The longest times of keepalive (MAX_TCP_KEEPIDLE and MAX_TCP_KEEPINTVL are 32,767 s), and the
+/// most questions (MAX_TCP_KEEPCNT).
+pub const KEEPALIVE_SECS_MAX: u16 = 9 * 3600;
+pub const KEEPALIVE_COUNT_MAX: u8 = 127;
+/// The most other backends that are tried when a connect fails.
+pub const RETRY_ATTEMPTS_MAX: u8 = 3;
