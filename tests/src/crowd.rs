@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use crate::clock;
 
@@ -65,6 +65,7 @@ pub struct Crowd<M> {
     alarms: BinaryHeap<Reverse<(Instant, usize)>>,
     open: usize,
     turns: u64,
+    buffers: Option<usize>,
 }
 
 impl<M: Member> Default for Crowd<M> {
@@ -82,7 +83,16 @@ impl<M: Member> Crowd<M> {
     pub fn new() -> Crowd<M> {
         let epoll = epoll::create(CreateFlags::CLOEXEC).expect("there is a descriptor");
         let (seats, listeners) = (Vec::new(), Vec::new());
-        Crowd { epoll, seats, listeners, alarms: BinaryHeap::new(), open: 0, turns: 0 }
+        let alarms = BinaryHeap::new();
+        Crowd { epoll, seats, listeners, alarms, open: 0, turns: 0, buffers: None }
+    }
+
+    /// Members' sockets hold at most that many bytes each way (doubled by the kernel, socket(7)), so
+    /// that a large crowd leaves the host's memory for TCP to weir: elsewhere peers are on other
+    /// hosts.
+    #[must_use]
+    pub fn with_buffers(self, bytes: usize) -> Crowd<M> {
+        Crowd { buffers: Some(bytes), ..self }
     }
 
     /// Connections of `listener` join with what `make` gives.
@@ -102,6 +112,11 @@ impl<M: Member> Crowd<M> {
     /// If the socket cannot be watched.
     pub fn join(&mut self, stream: TcpStream, member: M) -> usize {
         stream.set_nonblocking(true).expect("a socket can be non-blocking");
+        if let Some(bytes) = self.buffers {
+            let socket = SockRef::from(&stream);
+            socket.set_recv_buffer_size(bytes).expect("a buffer can be smaller");
+            socket.set_send_buffer_size(bytes).expect("a buffer can be smaller");
+        }
         let number = self.seats.len();
         let flags = EventFlags::IN | EventFlags::OUT;
         let data = EventData::new_u64(number as u64);

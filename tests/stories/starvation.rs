@@ -45,7 +45,7 @@ fn starve(chunk: u64) {
         turn_bytes: 4 << 10,
         ..Talk::plain(number, u64::MAX, u64::MAX)
     };
-    let mut crowd = Crowd::new();
+    let mut crowd = Crowd::new().with_buffers(64 << 10);
     let listener = net::listener(net::own_ip());
     let address = listener.local_addr().expect("it is bound");
     crowd.listen(listener, move |_| Talker::server(plan));

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | what does control do about a report, a tick, a change | [`control`] |
 //! | what does a command make of the configuration | [`planner`] |
-//! | what does a file say, and where is it wrong | [`file`] |
+//! | what does a file say, and where is it wrong | [`mod@file`] |
 //! | who has adopted a version | [`rollout`] |
 //! | who is checked when, who is up | [`health`] |
 //! | who holds how much of a limit | [`leases`] |

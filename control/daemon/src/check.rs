@@ -23,7 +23,7 @@ pub(crate) fn read(path: &Path) -> Result<File, Vec<Diagnostic>> {
 }
 
 /// `weir check`: prints what is wrong with the file at `path` and gives the exit code. `more` finds
-/// faults beyond those of [`Snapshot::build`].
+/// faults beyond those of [`weir_proto::snapshot::Snapshot::build`].
 pub(crate) fn check_command(path: &Path, json: bool, more: impl Fn(&Spec) -> Vec<Fault>) -> u8 {
     let (wrong, warnings) = match read(path) {
         Ok(file) => {

@@ -114,7 +114,7 @@ pub struct Session {
     pub lean: bool,
     /// It is counted as stalled.
     pub counted_stalled: bool,
-    /// News of watches since a byte last moved, up to [`FRUITLESS_MAX`].
+    /// News of watches since a byte last moved, up to [`crate::limits::FRUITLESS_MAX`].
     fruitless: u8,
     /// The legs answer EAGAIN where they would wait, because a pipe is used.
     nonblocking: bool,
