@@ -87,8 +87,8 @@ impl<M: Member> Crowd<M> {
         Crowd { epoll, seats, listeners, alarms, open: 0, turns: 0, buffers: None }
     }
 
-    /// Members' sockets hold at most that many bytes each way (doubled by the kernel, socket(7)), so
-    /// that a large crowd leaves the host's memory for TCP to weir: elsewhere peers are on other
+    /// Members' sockets hold at most that many bytes each way (doubled by the kernel, socket(7)),
+    /// so that a large crowd leaves the host's memory for TCP to weir: elsewhere peers are on other
     /// hosts.
     #[must_use]
     pub fn with_buffers(self, bytes: usize) -> Crowd<M> {

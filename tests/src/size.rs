@@ -26,8 +26,8 @@ pub const FULL_SECONDS: Size = Size { usual: 3, full: 600 };
 pub const SLOW_READERS: Size = Size { usual: 1_000, full: 1_000 };
 pub const NORMAL_STREAMS: Size = Size { usual: 500, full: 500 };
 pub const SLOW_SECONDS: Size = Size { usual: 4, full: 120 };
-/// Starvation: active streams; seconds. With some minutes more 2,000 saturated sockets here and 2,000
-/// of weir's reach the host's limit of memory for TCP (`tcp_mem`), and then every peer stands still.
+/// Starvation: active streams; seconds. With some minutes more 2,000 saturated sockets here and
+/// 2,000 of weir's reach the host's limit of memory for TCP (`tcp_mem`), and then all stand still.
 pub const STARVED_STREAMS: Size = Size { usual: 1_000, full: 1_000 };
 pub const STARVED_SECONDS: Size = Size { usual: 4, full: 60 };
 /// Connections in one burst on a small completion queue.

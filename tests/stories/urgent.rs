@@ -26,14 +26,14 @@ fn shards(set: &Set, name: &str) -> u64 {
 
 /// Sends bulk until weir uses a pipe; gives what was sent, and read by `to` so far is all of it.
 fn into_a_pipe(set: &Set, from: &mut TcpStream, to: &mut Peer) {
-    let before = shards(set, "weir_shard_promotions_total");
+    let before = shards(set, "weir_shard_spliced_bytes_total");
     let bulk = noise(7, BULK);
     clock::wait_for("a pipe", || {
         std::thread::scope(|scope| {
             scope.spawn(|| from.write_all(&bulk).expect("weir takes it"));
             to.expect(&bulk);
         });
-        shards(set, "weir_shard_promotions_total") > before
+        shards(set, "weir_shard_spliced_bytes_total") > before
     });
 }
 

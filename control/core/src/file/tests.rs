@@ -228,3 +228,9 @@ fn no_text_makes_it_panic() {
         }
     }
 }
+
+#[test]
+fn a_number_that_does_not_fit_its_field_is_refused_and_not_ignored() {
+    let text = "[pool.web.backend]\nb1 = { address = \"127.0.0.1:1\", weight = 70000 }\n";
+    assert_eq!(errors(text), ["2:42 70000 is out of range (0 to 256)"]);
+}

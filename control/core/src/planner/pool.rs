@@ -99,7 +99,11 @@ fn set_one(pool: &mut PoolSpec, key: &str, text: &str) -> Result<(), Refusal> {
         (setting.set)(pool, before);
     }
     let value = setting.form.parse(text).map_err(|why| bad_value(setting, text, &why))?;
-    (setting.set)(pool, Some(value));
+    (setting.set)(pool, Some(value.clone()));
+    if (setting.get)(pool).as_ref() != Some(&value) {
+        let (what, hint) = setting.form.fault(&value).unwrap_or_default();
+        return Err(Refusal::new(Code::Invalid, format!("{key}: {what}"), hint));
+    }
     Ok(())
 }
 

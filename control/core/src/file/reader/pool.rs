@@ -61,9 +61,14 @@ impl Reader {
         spec: &mut S,
     ) {
         if let Some(value) = section.table.get(key)
-            && let Some(value) = self.form(setting.form, value)
+            && let Some(read) = self.form(setting.form, value)
         {
-            (setting.set)(spec, Some(value));
+            (setting.set)(spec, Some(read.clone()));
+            if (setting.get)(spec).as_ref() != Some(&read) {
+                // It does not even fit into the field.
+                let (what, hint) = setting.form.fault(&read).unwrap_or_default();
+                self.add(value.span(), what, hint);
+            }
         }
     }
 
