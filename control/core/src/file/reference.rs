@@ -160,9 +160,9 @@ pub fn markdown() -> String {
 /// The manual page weir.toml(5), as roff.
 pub fn man() -> String {
     let mut out = String::from(
-        ".TH WEIR.TOML 5 \"\" weir\n.SH NAME\nweir.toml \\- configuration of weir\n.SH \
-         DESCRIPTION\n A file in TOML. It fills an empty state directory at the first start, and \
-         is applied again only by weirctl config apply or SIGHUP.\n",
+        ".TH WEIR.TOML 5 \"\" weir\n.SH NAME\nweir.toml \\- configuration of weir\n\
+         .SH DESCRIPTION\nA file in TOML. It fills an empty state directory at the first start, \
+         and is applied again only by weirctl config apply or SIGHUP.\n",
     );
     for section in sections() {
         let _ = writeln!(out, ".SH {}\n{}", roff(section.title), roff(section.about));
