@@ -14,7 +14,7 @@ use weir_sim::mutants::{self, Mutation};
 const USAGE: &str = "usage: weir-mutants [--seeds N] [--seconds T] [--jobs J] [NAME...]
 Plants the bugs of engine/sim/mutants into a copy of the source and runs each until a seed finds it.
   --seeds N    seeds for each bug, at most (default 10000)
-  --seconds T  time for each bug, at most (default 60)
+  --seconds T  time for each bug, at most (default 180)
   --jobs J     bugs that run at once (default: one a CPU)
   NAME         only these bugs, also those that count as unreachable";
 
@@ -37,7 +37,7 @@ struct MutantArgs {
 
 fn parse(mut words: impl Iterator<Item = String>) -> Option<MutantArgs> {
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut asked = MutantArgs { seeds: 10_000, seconds: 60, jobs, names: Vec::new() };
+    let mut asked = MutantArgs { seeds: 10_000, seconds: 180, jobs, names: Vec::new() };
     while let Some(word) = words.next() {
         let mut number = || words.next()?.parse::<u64>().ok();
         match word.as_str() {
