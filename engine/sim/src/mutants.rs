@@ -28,6 +28,8 @@ pub struct Mutation {
     pub replace: String,
     /// Why the simulator cannot find it; it is planted, but does not count.
     pub unreachable: Option<String>,
+    /// A seed that found it when this was written down: tried first. For those that take thousands.
+    pub seed: Option<u64>,
 }
 
 /// Every planted bug, by file and place in it: the one at place 0 has the number 1.
@@ -64,7 +66,7 @@ fn parse(text: &str) -> Result<Vec<Mutation>, String> {
 }
 
 fn mutation(row: &Table) -> Result<Mutation, String> {
-    const KEYS: [&str; 6] = ["name", "why", "file", "find", "replace", "unreachable"];
+    const KEYS: [&str; 7] = ["name", "why", "file", "find", "replace", "unreachable", "seed"];
     let text = |key: &str| row.get(key).and_then(|value| value.as_str()).map(str::to_owned);
     let name = text("name").ok_or("a mutant without a name")?;
     let need = |key: &str| text(key).ok_or(format!("{name} has no {key}"));
@@ -77,6 +79,7 @@ fn mutation(row: &Table) -> Result<Mutation, String> {
         find: need("find")?,
         replace: need("replace")?,
         unreachable: text("unreachable"),
+        seed: row.get("seed").and_then(toml::Value::as_integer).and_then(|it| it.try_into().ok()),
         name: name.clone(),
     };
     if mutation.find.trim().is_empty() || !mutation.replace.contains(WORD) {
@@ -175,7 +178,7 @@ mod tests {
     fn mutation(name: &str, find: &str, replace: &str) -> Mutation {
         let [name, find, replace] = [name, find, replace].map(str::to_owned);
         let (why, file) = ("a test".to_owned(), "a.rs".to_owned());
-        Mutation { name, why, file, find, replace, unreachable: None }
+        Mutation { name, why, file, find, replace, unreachable: None, seed: None }
     }
 
     #[test]

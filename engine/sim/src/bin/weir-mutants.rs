@@ -74,7 +74,7 @@ fn gate(asked: &MutantArgs) -> Result<bool, String> {
         return Err(format!("there is no bug {name}"));
     }
     let program = build(&root, &all)?;
-    match run(&program, 0, HEALTHY_SEEDS, HEALTHY_SEEDS) {
+    match run(&program, 0, (0, HEALTHY_SEEDS), HEALTHY_SEEDS) {
         Fate::Lives { seeds: HEALTHY_SEEDS, .. } => {}
         fate => return Err(format!("with every bug asleep the copy fails: {fate:?}")),
     }
@@ -96,7 +96,11 @@ fn run_all(program: &Path, todo: &[(u16, &Mutation)], asked: &MutantArgs) -> usi
     let work = || loop {
         let next = queue.lock().map(|mut queue| queue.next());
         let Ok(Some((number, mutation))) = next else { return };
-        let fate = run(program, *number, asked.seeds, asked.seconds);
+        let told = mutation.seed.map(|seed| run(program, *number, (seed, 1), asked.seconds));
+        let fate = match told {
+            Some(Fate::Found { seed, by }) => Fate::Found { seed, by },
+            _ => run(program, *number, (0, asked.seeds), asked.seconds),
+        };
         println!("{:<40} {}", mutation.name, fate.describe());
         if let (Fate::Found { .. }, Ok(mut found)) = (fate, found.lock()) {
             *found += 1;
@@ -129,10 +133,11 @@ impl Fate {
 }
 
 /// Runs the copy with one bug awake until a seed fails.
-fn run(program: &Path, number: u16, seeds: u64, seconds: u64) -> Fate {
+fn run(program: &Path, number: u16, (first, seeds): (u64, u64), seconds: u64) -> Fate {
     let clock = start();
     let child = Command::new(program)
         .args(["--until-failure", "--seeds", &seeds.to_string()])
+        .args(["--start", &first.to_string()])
         .args(["--seconds", &seconds.to_string()])
         .env("WEIR_MUTANT", number.to_string())
         .stdin(Stdio::null())
