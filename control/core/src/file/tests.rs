@@ -234,3 +234,12 @@ fn a_number_that_does_not_fit_its_field_is_refused_and_not_ignored() {
     let text = "[pool.web.backend]\nb1 = { address = \"127.0.0.1:1\", weight = 70000 }\n";
     assert_eq!(errors(text), ["2:42 70000 is out of range (0 to 256)"]);
 }
+
+#[test]
+fn a_backend_has_one_address_and_not_a_list() {
+    for list in ["[]", "[\"127.0.0.1:1\"]", "[\"127.0.0.1:1\", \"127.0.0.1:2\"]"] {
+        let wrong = errors(&format!("[pool.web.backend]\nb1 = {{ address = {list} }}\n"));
+        assert_eq!(wrong.len(), 1, "{list}: {wrong:?}");
+        assert!(wrong[0].starts_with("2:18 invalid type"), "{wrong:?}");
+    }
+}

@@ -81,9 +81,9 @@ impl Reader {
             Form::Share => self.value::<Percent>(value, &hint).map(Value::Share),
             Form::Text { .. } => self.value::<String>(value, &hint).map(Value::Text),
             Form::Word { noun, words } => self.one_of(value, noun, words).map(Value::Text),
-            Form::Address { .. } => {
+            Form::Address { many } => {
                 let addresses = match value.get_ref() {
-                    DeValue::Array(items) => {
+                    DeValue::Array(items) if many => {
                         items.iter().map(|item| self.value(item, ADDRESS_HINT)).collect::<Vec<_>>()
                     }
                     _ => vec![self.value(value, ADDRESS_HINT)],
