@@ -13,19 +13,19 @@ const BANNED: &[(&str, usize)] = &[
     ("all the same", 0),
     ("anew", 0),
     ("in peace", 2),
-    ("is told", 37),
+    ("is told", 34),
     ("mend", 0),
     ("mended", 0),
     ("nobody", 152),
-    ("so many", 12),
+    ("so many", 11),
     ("speaks", 7),
     ("the last word", 5),
     ("to be had", 0),
-    ("whoever", 35),
+    ("whoever", 34),
 ];
 
 /// Doc comments that begin with "What …" instead of a verb or the thing itself. A ratchet, too.
-const HEADLESS_MAX: usize = 343;
+const HEADLESS_MAX: usize = 339;
 
 /// History: what was written then stays as it was written.
 const HISTORY: &[&str] = &["CHANGELOG.md", "docs/adr/", "tests/words.rs", "docs/style.md"];

@@ -109,8 +109,8 @@ fn no_table(error: &std::io::Error) -> StartError {
     }
 }
 
-/// Shard after shard, until one ends undisturbed. The calling thread has a descriptor table of its
-/// own.
+/// Shard after shard, until one exits without a panic. The calling thread has a descriptor table of
+/// its own.
 fn live_on<I: Io>(
     setup: ShardSetup,
     (mut ring, mailbox, mut reporter): (I, Mailbox, Mailbox),

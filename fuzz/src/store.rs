@@ -77,7 +77,7 @@ fn record(version: u64) -> Record {
     Record::new(version, "2026-01-02T03:04:05Z".into(), by, format!("change {version}"), spec)
 }
 
-/// The bytes of a state with [`VERSIONS`] versions, closed undisturbed, and of one that was cut
+/// The bytes of a state with [`VERSIONS`] versions, closed cleanly, and of one that was cut
 /// off.
 fn images() -> &'static [Vec<u8>; 2] {
     static IMAGES: OnceLock<[Vec<u8>; 2]> = OnceLock::new();

@@ -102,6 +102,6 @@ pub enum Report {
     /// This many connects in a row failed on this shard; the shard picks it no more until control
     /// says [`Order::Health`].
     Ejected { shard: ShardId, backend: BackendId, fault: ConnectFault },
-    /// The shard has left its loop. `panic` holds the message if it did not do so undisturbed.
+    /// The shard has left its loop. `panic` holds the message if a panic ended it.
     Ended { shard: ShardId, panic: Option<String> },
 }

@@ -1,5 +1,5 @@
 //! weir is stopped for some seconds and goes on (SIGSTOP, a machine that is paused): nobody pays
-//! for that time who would not have paid anyway.
+//! for that time who would not have paid in any case.
 
 use std::time::Duration;
 

@@ -124,7 +124,7 @@ fn metric(set: &Set, name: &str, shard: usize) -> u64 {
     line.unwrap_or_else(|| panic!("no {start}in\n{page}")).trim().parse().expect("a number")
 }
 
-/// Sessions that stay open, N that each shard has at least one; how many each has.
+/// Opens sessions until each shard has at least one; returns how many each has.
 fn hold(set: &Set) -> (Vec<Peer>, Vec<u64>) {
     let mut held = Vec::new();
     loop {

@@ -10,7 +10,7 @@ use crate::clock::{now_ns, seconds_to_ns};
 use crate::load::{BATCH, remaining};
 use crate::sys::{self, Epoll, READ};
 
-/// Listening addresses of a thread: N times the source ports of whoever connects.
+/// Listening addresses of a thread. Each gives a client all of its source ports once more.
 const ADDRESSES: u8 = 4;
 /// Tokens from here on are listeners.
 const LISTENERS: usize = usize::MAX / 2;

@@ -71,7 +71,7 @@ struct Run<'a> {
     counts: Vec<Sample>,
     settings: BTreeMap<String, BTreeMap<&'static str, String>>,
     cores: BTreeMap<&'static str, Vec<String>>,
-    /// What broke off; the rest is measured anyway.
+    /// Measurements that failed. The others continue.
     failures: Vec<String>,
     /// HAProxy's closed-loop round trips a second, by connections.
     capacities: BTreeMap<u32, f64>,

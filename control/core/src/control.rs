@@ -92,7 +92,7 @@ pub struct Control {
     panicking: BTreeSet<PoolId>,
     /// When shards panicked lately.
     panics: Vec<Now>,
-    /// What the data path has done too often, and what was told of it.
+    /// Repeated anomalies of the data path, and which of them were reported.
     repeats: Repeats,
 }
 

@@ -366,7 +366,7 @@ fn each(
     Ok(())
 }
 
-/// redb trusts a file that was closed undisturbed unless it is told to check it.
+/// redb trusts a file that was closed cleanly unless it is told to check it.
 fn builder() -> Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);

@@ -90,7 +90,7 @@ impl Actions {
         self.length += 1;
     }
 
-    /// The action at `index`, if there are N.
+    /// Returns the action at `index`, if there are that many.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<Action> {
         self.as_slice().get(index).copied()

@@ -99,7 +99,8 @@ pub struct Flow {
     pub more: bool,
     /// Large receives in a row, up to [`BULK_AFTER`].
     large: u8,
-    /// A receive of N bytes is large: the last one was asked for more, or for just N.
+    /// Bytes from which on a receive is large: the last one was asked for more, or for just this
+    /// many.
     large_from: u16,
     /// The receive is being taken back, because nothing comes.
     pub parking: bool,

@@ -22,15 +22,15 @@ pub const RESET_CHECK_MS: u32 = 20;
 /// "ready" and then EAGAIN, such as one that is short of memory for TCP (`net.ipv4.tcp_mem`).
 pub const FRUITLESS_MAX: u8 = 8;
 
-/// A peer counts as vanished only after the kernel has sent again, or has probed its closed window,
-/// N times in a row without an answer. A living peer with a closed window answers each probe,
+/// Retransmissions, or probes of a closed window, that go unanswered in a row before a peer counts
+/// as vanished. A living peer with a closed window answers each probe,
 /// however far apart they are (up to 120 s).
 pub const UNANSWERED_MIN: u8 = 3;
 
 /// A side that takes nothing is looked at once in this share of the time since it last did...
 pub const STALLED_LOOKS: u32 = 8;
 
-/// ...and at least once in N pulses.
+/// ...and at least once in this many times [`Tuning::quiescent_after_ms`].
 pub const STALLED_LOOKS_SPAN: u32 = 5;
 
 /// What a shard may be given to make it faster or a test sharper.
@@ -40,9 +40,9 @@ pub struct Tuning {
     /// watch waits instead, which costs the kernel 192 bytes a socket and not 865; an empty pipe is
     /// given back. In milliseconds, 1 or more. Also how often a session that moves is looked at.
     pub quiescent_after_ms: u32,
-    /// A receive of N bytes counts as large; several in a row make a flow bulk.
+    /// Bytes from which on a receive counts as large; several in a row make a flow bulk.
     pub bulk_bytes: u16,
-    /// A multishot receive brings N bytes at most each time, and ends when it has brought so
+    /// The most bytes that a multishot receive brings at a time. It ends once it has brought this
     /// many; twice that, less one, must fit into a buffer. 0: all receives are one-shot.
     pub multishot_bytes: u16,
     /// Timers of one turn; [`TIMERS_PER_TURN_MAX`].
@@ -83,8 +83,8 @@ pub const EJECTIONS_MAX: usize = 64;
 /// Retries of one pool at once, on one shard: this share of its connects, in percent...
 pub const RETRIES_PERCENT: u32 = 20;
 
-/// ...and at least N. More would double the load on what is left of a pool just when half of
-/// it is gone.
+/// ...and at least this many. More would double the load on what is left of a pool just when half
+/// of it is gone.
 pub const RETRIES_MIN: u64 = 3;
 
 /// How long a retry waits for its turn when there are too many, in milliseconds: so long at least,

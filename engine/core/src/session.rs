@@ -118,7 +118,7 @@ pub struct Session {
     fruitless: u8,
     /// The legs answer EAGAIN where they would wait, because a pipe is used.
     nonblocking: bool,
-    /// A receive of N bytes counts as large.
+    /// Bytes from which on a receive counts as large.
     pub bulk_bytes: u16,
     /// The most that a multishot receive brings at once; 0: there is none.
     pub multishot_bytes: u16,

@@ -95,7 +95,7 @@ pub struct ProcessFaults {
     /// A sync fails; the disk is full for a while.
     pub sync_errors: u32,
     pub full_disks: u32,
-    /// The process ends undisturbed and is started again; a bit of its closed file goes bad.
+    /// The process exits cleanly and is started again; a bit of its closed file goes bad.
     pub rests: u32,
     pub rots: u32,
     /// The control thread stands still until somebody kills the process.

@@ -7,7 +7,7 @@
 /// What is asked for at most.
 const MOST: u32 = 64;
 
-/// Below N answers a turn, in the mean, a wait asks for one.
+/// Mean answers of a turn below which a wait asks for one answer only.
 const BUSY: u32 = 8;
 
 /// How long a wait may hold answers back until it has as many as it asks for, in microseconds

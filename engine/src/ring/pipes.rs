@@ -71,7 +71,7 @@ pub(super) struct Pipes {
     places: Vec<Option<Pipe>>,
     /// Places whose pipe is free, or that have none.
     free: Vec<u16>,
-    /// No pipe is made for N flows.
+    /// Flows for which no pipe is made before the next try.
     rest: u16,
 }
 
@@ -116,7 +116,7 @@ impl Pipes {
         self.free.push(pipe.0);
     }
 
-    /// Fills and empties the pipe until one leg has enough, or until about `bytes` have result.
+    /// Fills and empties the pipe until one leg has enough, or until about `bytes` have moved.
     pub(super) fn splice(&mut self, request: SpliceRequest, bytes: u32) -> SpliceResult {
         let pipe =
             self.places[usize::from(request.pipe.0)].as_mut().expect("a pipe that was taken");

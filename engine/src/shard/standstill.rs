@@ -33,7 +33,7 @@ impl Standstill {
         };
     }
 
-    /// True if a turn that has taken N `answers` may look at its timers. The first one may
+    /// True if a turn that has taken this many `answers` may look at its timers. The first one may
     /// not: what the kernel has to say is asked for by the wait behind it.
     pub(super) fn is_over(&mut self, answers: u32, now: Now) -> bool {
         let waits = self.behind.is_some_and(|(until, first)| first || answers > 0 && now < until);

@@ -76,8 +76,8 @@ fn linger(fd: i32, on: bool) {
 
 /// Sends a FIN.
 pub(crate) fn finish(leg: Leg) {
-    // SAFETY: no pointers. ENOTCONN after a reset is no news: the reset is answered
-    // remote_sessions.
+    // SAFETY: no pointers. ENOTCONN after a reset is no news: another call reports
+    // the reset.
     unsafe { libc::shutdown(leg.0, libc::SHUT_WR) };
 }
 

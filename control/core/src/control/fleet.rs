@@ -22,7 +22,7 @@ pub trait Fleet {
     fn address_next(&self, shard: ShardId);
     /// The oldest report that has not been taken.
     fn take_report(&self) -> Option<Report>;
-    /// What a watchdog has seen of a shard.
+    /// The watchdog's record of a shard.
     fn watched(&self, shard: ShardId) -> ShardHistory;
     /// Control lives at this time.
     fn ticks(&self, now: Now);

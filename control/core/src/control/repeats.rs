@@ -9,10 +9,10 @@ use weir_proto::ids::{BackendId, ShardId};
 
 use super::{Clocks, Control, elapsed};
 
-/// How long nothing more is told of the same thing.
+/// Minimum interval between two reports of the same anomaly.
 const QUIET: Duration = Duration::from_mins(1);
 
-/// How far each counter had come when it was last told of, and when that was.
+/// Each counter's value at its last report, and when that was.
 #[derive(Debug, Default)]
 pub(super) struct Repeats {
     /// Sessions whose watches told in vain, by shard.
@@ -21,11 +21,11 @@ pub(super) struct Repeats {
     early: BTreeMap<BackendId, Early>,
 }
 
-/// So many sessions that ended early, within [`QUIET`], are told of, if they are at least half of
-/// those that the backend got.
+/// Early closes within [`QUIET`] that are reported, if they are at least half of the backend's
+/// sessions.
 const EARLY_MIN: u64 = 10;
 
-/// What was counted of a backend when this minute began.
+/// A backend's counters at the start of the current minute.
 #[derive(Clone, Copy, Debug)]
 struct Early {
     closes: u64,
@@ -124,7 +124,7 @@ mod tests {
         let at = |s: u64| Now::from_nanos(s * 1_000_000_000);
         let mut early = Early { closes: 5, sessions: 50, since: at(0), told: false };
         let cases = [
-            // When, early ends and sessions by then, what is told.
+            // Second, (early closes, sessions) so far, reported (closes, sessions).
             (1, (14, 60), None),
             (2, (15, 71), None), // fewer than half
             (3, (16, 72), Some((11, 22))),
@@ -146,7 +146,7 @@ mod tests {
         let mut told = Told::default();
         let at = |s: u64| Now::from_nanos(s * 1_000_000_000);
         let cases = [
-            // When, what was counted by then, what is told.
+            // Second, count so far, reported count.
             (0, 0, None),
             (1, 1, Some(1)),
             (1, 1, None),

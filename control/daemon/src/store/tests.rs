@@ -146,7 +146,7 @@ pub(crate) fn seeded_with(disk: &Disk, first: &Record) -> Store {
     Store::seed_backend(disk.clone(), first).unwrap()
 }
 
-/// A disk with versions 1 to `count`, closed undisturbed or not.
+/// A disk with versions 1 to `count`, closed cleanly or not.
 fn disk_with(count: u64, closed: bool) -> Vec<u8> {
     let disk = Disk::default();
     let mut store = seeded(&disk);

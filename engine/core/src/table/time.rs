@@ -191,8 +191,8 @@ impl Table {
 
 /// When a session is to be given up, if nothing changes; and what that is called, unless it is up
 /// to the side that takes nothing (`Session::gives_up`). While bytes wait for a side no other
-/// timeout runs: they are not delivered, so the session is neither idle nor half closed
-/// undisturbed.
+/// timeout runs: they are not delivered, so the session is neither idle nor merely half
+/// closed.
 fn patient_until(session: &Session, now: Now) -> (Now, Option<Why>) {
     if let Some(at) = session.stalled_at(now) {
         return (at, None);

@@ -1,4 +1,4 @@
-//! How a process ends: killed, with the power, or undisturbed.
+//! How a process ends: killed, with the power, or cleanly.
 
 use super::SimProcess;
 
@@ -17,13 +17,13 @@ impl SimProcess {
         self.leave();
     }
 
-    /// The process ends undisturbed: it closes its file. What goes bad in that while it is away
+    /// The process exits cleanly: it closes its file. What goes bad in that while it is away
     /// must be seen by the next start, whatever redb trusts a closed file with.
     pub(super) fn rest(&mut self) {
         self.disk.set_faults(false, 0);
         self.disk.clear_trap();
         self.trap = false;
-        // After a write that failed the file may be closed already, and not undisturbed.
+        // After a write that failed the file may be closed already, and not cleanly.
         let is_well = self.disk.failures() == self.failures_before;
         if self.daemon.take().is_none() {
             return;

@@ -57,7 +57,8 @@ pub(super) enum Turned {
 }
 
 impl SimShard {
-    /// A shard that knows nothing. Its mailbox holds N orders, and N reports wait.
+    /// A shard that knows nothing. Its mailbox holds `orders_max` orders, and `reports_max` reports
+    /// may wait.
     pub(super) fn new(
         setup: ShardSetup,
         kernel: Kernel,
