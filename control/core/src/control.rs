@@ -164,7 +164,7 @@ impl Control {
     pub fn may_pass(&self, error: &BindError, now: Now) -> bool {
         error.is_in_use()
             && self.released.iter().any(|(address, since)| {
-                address.port() == error.address.port() && elapsed(*since, now) < RELEASE_MAX
+                address.port() == error.address.port() && now - *since < RELEASE_MAX
             })
     }
 
@@ -327,7 +327,7 @@ impl Control {
                     self.stop(moment);
                 }
             }
-            Phase::Stopping { since } if elapsed(since, now) >= STOP_MAX => {
+            Phase::Stopping { since } if now - since >= STOP_MAX => {
                 tracing::error!("some shards did not end within {STOP_MAX:?}; leaving them");
                 self.phase = Phase::Over { code: 1 };
             }
@@ -407,7 +407,7 @@ impl Control {
 
     fn remember_released(&mut self, before: &Snapshot, now: Now) {
         let (held, kept) = (sockets::addresses(before), sockets::addresses(&self.snapshot));
-        self.released.retain(|(_, since)| elapsed(*since, now) < RELEASE_MAX);
+        self.released.retain(|(_, since)| now - *since < RELEASE_MAX);
         self.released.extend(held.difference(&kept).map(|address| (*address, now)));
     }
 
@@ -429,11 +429,6 @@ impl Control {
             }
         }
     }
-}
-
-/// From one moment to a later one; zero if it is not later.
-pub fn elapsed(since: Now, now: Now) -> Duration {
-    Duration::from_nanos(now.nanos.saturating_sub(since.nanos))
 }
 
 fn past(versions: &dyn Versions, version: u64) -> Result<Record, Refusal> {

@@ -15,7 +15,7 @@ use weir_proto::order::{BackendHealth, Order, Report};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::stats::ShardStats;
 
-use crate::control::{Fleet, elapsed};
+use crate::control::Fleet;
 use crate::deadlines::{DRAIN_MAX, PANICS_MAX, PANICS_WITHIN, STOP_MAX};
 use crate::leases::Leases;
 
@@ -151,12 +151,12 @@ impl<F: Fleet> Fallback<F> {
         }
         match self.phase {
             FallbackPhase::Draining { since } => {
-                if elapsed(since, now) >= DRAIN_MAX || self.sessions.iter().all(|it| *it == 0) {
+                if now - since >= DRAIN_MAX || self.sessions.iter().all(|it| *it == 0) {
                     return self.stop(now);
                 }
                 self.collect();
             }
-            FallbackPhase::Stopping { since } if elapsed(since, now) >= STOP_MAX => {
+            FallbackPhase::Stopping { since } if now - since >= STOP_MAX => {
                 self.phase = FallbackPhase::Over;
             }
             FallbackPhase::Serving | FallbackPhase::Stopping { .. } | FallbackPhase::Over => {}
@@ -182,7 +182,7 @@ impl<F: Fleet> Fallback<F> {
                     // What comes now is for the shard that is built in its place.
                     self.fleet.address_next(shard);
                     tracing::error!("shard {shard} ended by a panic: {panic}");
-                    self.panics.retain(|since| elapsed(*since, now) < PANICS_WITHIN);
+                    self.panics.retain(|since| now - *since < PANICS_WITHIN);
                     self.panics.push(now);
                 }
                 let none_left = !self.live.contains(&true) && self.panics.is_empty();
@@ -209,7 +209,7 @@ impl<F: Fleet> Fallback<F> {
     /// Lets ejected backends have sessions again: three failures eject them again.
     fn readmit(&mut self, now: Now) {
         while let Some((shard, backend, since)) = self.ejected.front().copied() {
-            if elapsed(since, now) < READMIT_AFTER {
+            if now - since < READMIT_AFTER {
                 return;
             }
             self.ejected.pop_front();

@@ -267,7 +267,7 @@ impl Health {
         let Some(watched) = self.watched.get(&id) else {
             return CheckRow { result: "off".to_owned(), since_s: 0.0, hold_s: 0.0 };
         };
-        let since = Duration::from_nanos(now.nanos.saturating_sub(watched.since.nanos));
+        let since = now - watched.since;
         let hold = self.hold_left(id, now);
         let is_good = watched.result == "ok" && hold.is_some();
         let result = if is_good { "held".to_owned() } else { watched.result.clone() };

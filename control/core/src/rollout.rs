@@ -146,7 +146,7 @@ impl Rollout {
     /// Time passes. True at the moment at which the version becomes late.
     pub fn on_time(&mut self, now: Now) -> bool {
         let Rollout::Sent { version, waiting, since } = self else { return false };
-        if elapsed(*since, now) < LATE_AFTER {
+        if now - *since < LATE_AFTER {
             return false;
         }
         *self =
@@ -162,15 +162,11 @@ impl Rollout {
         };
         let was_waited_for = waiting.remove(shard);
         if waiting.is_empty() {
-            let took_ms = u64::try_from(elapsed(*since, now).as_millis()).unwrap_or(u64::MAX);
+            let took_ms = u64::try_from((now - *since).as_millis()).unwrap_or(u64::MAX);
             *self = Rollout::Done { version: *version, took_ms };
         }
         was_waited_for
     }
-}
-
-fn elapsed(since: Now, now: Now) -> Duration {
-    Duration::from_nanos(now.nanos.saturating_sub(since.nanos))
 }
 
 #[cfg(test)]

@@ -99,7 +99,7 @@ pub(crate) fn say(text: &str) {
 /// Waits until everything is written, for [`FLUSH_MAX`] at most.
 pub(crate) fn finish() {
     let began = rt::now();
-    while !is_written() && weir_control_core::control::elapsed(began, rt::now()) < FLUSH_MAX {
+    while !is_written() && rt::now() - began < FLUSH_MAX {
         thread::park_timeout(STEP);
     }
 }

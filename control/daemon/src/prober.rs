@@ -38,7 +38,7 @@ async fn make(due: Check, health: Rc<RefCell<Health>>) {
     let started = rt::now();
     let outcome = check(&due.plan).await;
     let now = rt::now();
-    let took = Duration::from_nanos(now.nanos.saturating_sub(started.nanos));
+    let took = now - started;
     let outcome = if outlived(took, due.plan.timeout) { excuse(outcome) } else { outcome };
     health.borrow_mut().on_checked(&due, outcome, started, now);
 }
@@ -66,7 +66,7 @@ async fn wait(health: &RefCell<Health>) {
     let due = async {
         match next {
             Some(at) => {
-                rt::sleep(Duration::from_nanos(at.nanos.saturating_sub(rt::now().nanos))).await;
+                rt::sleep(at - rt::now()).await;
             }
             None => futures_lite::future::pending().await,
         }

@@ -154,7 +154,7 @@ fn others_serve(board: &WatchdogState, number: usize) -> bool {
 
 fn look_at_control(board: &WatchdogState, silent: &mut bool) {
     let Some((task, since)) = *lock(&board.control) else { return };
-    let is_silent = weir_control_core::control::elapsed(since, rt::now()) >= SILENT_AFTER;
+    let is_silent = rt::now() - since >= SILENT_AFTER;
     if is_silent && !*silent {
         let thread = dump::thread(Some(task));
         tracing::error!(

@@ -11,7 +11,7 @@ use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::Admin;
 
-use super::{Clocks, Control, elapsed};
+use super::{Clocks, Control};
 use crate::planner::Plan;
 
 /// How long the address of a listener that was removed just now is waited for.
@@ -109,7 +109,7 @@ impl Change {
         let sockets = match control.bind(&next) {
             Ok(sockets) => sockets,
             Err(error) => {
-                let in_time = elapsed(since, moment.now) < RELEASE_WAIT;
+                let in_time = moment.now - since < RELEASE_WAIT;
                 if in_time && control.may_pass(&error, moment.now) {
                     self.step = Step::Binding { plan, next, since };
                     return Err(Halt::Blocked(Blocked::Address));

@@ -4,7 +4,7 @@ use weir_core::base::clock::Now;
 use weir_proto::ids::ShardId;
 use weir_proto::order::ListenerSocket;
 
-use super::{Clocks, Control, Phase, ShardStatus, elapsed};
+use super::{Clocks, Control, Phase, ShardStatus};
 use crate::deadlines::{PANICS_MAX, PANICS_WITHIN};
 
 impl Control {
@@ -149,7 +149,7 @@ impl Control {
             return self.end_if_alone();
         }
         // The engine builds it again; but what panics over and over is not to be lived with.
-        self.panics.retain(|since| elapsed(*since, moment.now) < PANICS_WITHIN);
+        self.panics.retain(|since| moment.now - *since < PANICS_WITHIN);
         self.panics.push(moment.now);
         if self.panics.len() >= PANICS_MAX {
             tracing::error!("{PANICS_MAX} panics within {PANICS_WITHIN:?}: giving up");

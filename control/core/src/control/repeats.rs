@@ -7,7 +7,7 @@ use std::time::Duration;
 use weir_core::base::clock::Now;
 use weir_proto::ids::{BackendId, ShardId};
 
-use super::{Clocks, Control, elapsed};
+use super::{Clocks, Control};
 
 /// Minimum interval between two reports of the same anomaly.
 const QUIET: Duration = Duration::from_mins(1);
@@ -40,7 +40,7 @@ impl Early {
         let more = (closes.saturating_sub(self.closes), sessions.saturating_sub(self.sessions));
         let due = !self.told && more.0 >= EARLY_MIN && more.0 * 2 >= more.1;
         self.told |= due;
-        if elapsed(self.since, now) >= QUIET {
+        if now - self.since >= QUIET {
             *self = Early { closes, sessions, since: now, told: false };
         }
         due.then_some(more)
@@ -57,7 +57,7 @@ impl Told {
     /// How much of `count` has not been told of, if it is time to do so.
     fn due(&mut self, count: u64, now: Now) -> Option<u64> {
         let more = count.checked_sub(self.count).filter(|more| *more > 0)?;
-        if self.at.is_some_and(|at| elapsed(at, now) < QUIET) {
+        if self.at.is_some_and(|at| now - at < QUIET) {
             return None;
         }
         *self = Told { count, at: Some(now) };

@@ -14,7 +14,6 @@ use weir_core::base::clock::Now;
 
 use super::roles::Role;
 use crate::serve::notify::Notify;
-use weir_control_core::control::elapsed;
 
 /// The most clients at once. The last place is kept for an admin.
 pub(crate) const CLIENTS_MAX: usize = 64;
@@ -77,7 +76,7 @@ impl Clients {
         let rank = |client: &Client| match client.phase.get() {
             ClientPhase::Come { since } => Some((false, client.role, since)),
             ClientPhase::Silent { since } => {
-                let long = elapsed(since, now) >= SILENCE_MIN;
+                let long = now - since >= SILENCE_MIN;
                 (long || client.role < role).then_some((true, client.role, since))
             }
             ClientPhase::Answered => None,

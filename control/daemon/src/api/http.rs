@@ -115,7 +115,7 @@ impl Pace {
             ConnectionState::Idle => IDLE_MAX,
             ConnectionState::Reading => READING_MAX,
         };
-        most.saturating_sub(Duration::from_nanos(now.nanos.saturating_sub(since.nanos)))
+        most.saturating_sub(now - since)
     }
 }
 

@@ -11,7 +11,7 @@ use weir_proto::snapshot::{Backend, Listener, Pool};
 use weir_proto::spec::Admin;
 
 use weir_control_core::aggregate::{BackendTotals, Lingering};
-use weir_control_core::control::{Control, Shard, ShardStatus, elapsed};
+use weir_control_core::control::{Control, Shard, ShardStatus};
 use weir_control_core::{file, planner};
 
 /// Whether the answer counts sessions: fresh figures are worth waiting for.
@@ -66,7 +66,7 @@ impl Queries<'_> {
         let state = if control.is_serving() { "serving" } else { "draining" };
         Status {
             version: control.snapshot.version.0,
-            uptime_s: elapsed(control.started.now, self.now).as_secs_f64(),
+            uptime_s: (self.now - control.started.now).as_secs_f64(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
             state: state.to_owned(),
             sessions_max: control.shards.iter().map(|shard| u64::from(shard.sessions_max)).sum(),

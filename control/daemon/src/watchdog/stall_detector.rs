@@ -72,7 +72,7 @@ impl StallDetector {
 
     /// Judges what was seen at `now`.
     pub(super) fn look(&mut self, seen: Observation, now: Now) -> Option<StallVerdict> {
-        let since = Duration::from_nanos(now.nanos.saturating_sub(self.looked.nanos));
+        let since = now - self.looked;
         self.looked = now;
         if self.is_news(seen.beat, now) {
             self.beat = seen.beat;
