@@ -2,7 +2,7 @@
 //!
 //! Each rule is a pure function from a file to violations, and each has a test that plants one.
 
-use weir_tests::source::{self, File, Violation, code_only, expect_none, line_of, words};
+use weir_tests::source::{self, File, Violation, code_only, expect_none, line_of, resolve, words};
 
 /// A file may have this many lines.
 const LINES_SOFT: usize = 500;
@@ -265,19 +265,6 @@ fn links(file: &File, exists: impl Fn(&str) -> bool) -> Vec<Violation> {
         }
     }
     violations
-}
-
-/// `docs/adr` and `../a.md` → `docs/a.md`.
-fn resolve(base: &str, target: &str) -> String {
-    let mut steps: Vec<&str> = base.split('/').filter(|step| !step.is_empty()).collect();
-    for step in target.split('/') {
-        match step {
-            "" | "." => {}
-            ".." => drop(steps.pop()),
-            _ => steps.push(step),
-        }
-    }
-    steps.join("/")
 }
 
 fn machine_paths(file: &File) -> Vec<Violation> {

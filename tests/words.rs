@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use weir_tests::source::{self, File, Violation, code_only, expect_none, line_of, words};
+use weir_tests::source::{self, File, Violation, code_only, expect_none, line_of, resolve, words};
 
 /// Phrases that docs/style.md advises against, with how often they may still occur in comments and
 /// documents. A ratchet: a count may only fall, and then its number here falls with it.
@@ -184,19 +184,6 @@ fn is_date(text: &str) -> bool {
         _ => letter.is_ascii_digit(),
     };
     text.len() == 10 && text.chars().enumerate().all(digits)
-}
-
-/// `docs/adr` and `../a.md` → `docs/a.md`.
-fn resolve(base: &str, target: &str) -> String {
-    let mut steps: Vec<&str> = base.split('/').filter(|step| !step.is_empty()).collect();
-    for step in target.split('/') {
-        match step {
-            "" | "." => {}
-            ".." => drop(steps.pop()),
-            _ => steps.push(step),
-        }
-    }
-    steps.join("/")
 }
 
 /// The types that a file defines, with their lines.

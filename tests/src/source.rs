@@ -84,6 +84,20 @@ fn walk(root: &Path, directory: &Path, found: &mut Vec<File>) {
     }
 }
 
+/// Resolves a link from a directory: `docs/adr` and `../style.md` → `docs/style.md`.
+#[must_use]
+pub fn resolve(base: &str, target: &str) -> String {
+    let mut steps: Vec<&str> = base.split('/').filter(|step| !step.is_empty()).collect();
+    for step in target.split('/') {
+        match step {
+            "" | "." => {}
+            ".." => drop(steps.pop()),
+            _ => steps.push(step),
+        }
+    }
+    steps.join("/")
+}
+
 /// The text without comments and without what is inside strings and characters: each such byte is
 /// a blank, newlines stay, so that lines and columns still fit.
 #[must_use]
