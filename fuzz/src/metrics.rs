@@ -9,7 +9,7 @@ use weir_core::base::clock::Now;
 use weir_proto::counters::BackendCounts;
 use weir_proto::ids::{BackendId, IdSource, PoolId, ShardId, Version};
 use weir_proto::snapshot::Snapshot;
-use weir_proto::spec::{Admin, BackendSpec, KeepaliveSpec, ListenerSpec, Name, PoolSpec, Spec};
+use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, Name, PoolSpec, Spec};
 use weir_proto::stats::{BackendStats, ShardStats};
 
 use crate::choices::Choices;
@@ -94,13 +94,7 @@ fn spec(choices: &mut Choices<'_>) -> Spec {
             let port = 1000 + u16::try_from(spec.listener.len()).unwrap_or(0);
             let bind = vec![([127, 0, 0, 1], port).into()];
             let pool = pool.clone();
-            let listener_spec = ListenerSpec {
-                bind,
-                pool,
-                max_sessions: None,
-                state: Admin::Ready,
-                keepalive: KeepaliveSpec::default(),
-            };
+            let listener_spec = ListenerSpec::new(pool, bind);
             // A pool that is replaced below has the same name: the listener still leads to it.
             spec.listener.entry(listener).or_insert(listener_spec);
         }

@@ -158,6 +158,15 @@ pub struct ListenerSpec {
     pub keepalive: KeepaliveSpec,
 }
 
+impl ListenerSpec {
+    /// A listener on `bind` whose sessions go to `pool`, with everything else at its default.
+    #[must_use]
+    pub fn new(pool: Name, bind: Vec<SocketAddr>) -> ListenerSpec {
+        let keepalive = KeepaliveSpec::default();
+        ListenerSpec { bind, pool, max_sessions: None, state: Admin::Ready, keepalive }
+    }
+}
+
 /// `bind` is one address or a list of them.
 mod one_or_many {
     use core::net::SocketAddr;

@@ -14,7 +14,7 @@ use weir_proto::answer::VersionRow;
 use weir_proto::ids::{BackendId, ShardId};
 use weir_proto::order::{ListenerSocket, Order, Report};
 use weir_proto::snapshot::Snapshot;
-use weir_proto::spec::{Admin, BackendSpec, KeepaliveSpec, ListenerSpec, PoolSpec, Spec};
+use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Spec};
 use weir_proto::stats::BackendStats;
 
 use crate::control::{Fleet, ShardHistory};
@@ -217,13 +217,7 @@ pub fn spec(bind: SocketAddr) -> Spec {
         web.backend.insert(name.parse().unwrap(), backend);
     }
     let pool = "web".parse().unwrap();
-    let listener = ListenerSpec {
-        bind: vec![bind],
-        pool,
-        max_sessions: None,
-        state: Admin::Ready,
-        keepalive: KeepaliveSpec::default(),
-    };
+    let listener = ListenerSpec::new(pool, vec![bind]);
     Spec {
         listener: [("web".parse().unwrap(), listener)].into(),
         pool: [("web".parse().unwrap(), web)].into(),

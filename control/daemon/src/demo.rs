@@ -9,8 +9,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use weir_proto::spec::{
-    Admin, BackendSpec, HealthKind, HealthSpec, KeepaliveSpec, ListenerSpec, PoolSpec, Span, Spec,
-    Strategy,
+    Admin, BackendSpec, HealthKind, HealthSpec, ListenerSpec, PoolSpec, Span, Spec, Strategy,
 };
 
 use crate::{file, streams};
@@ -95,13 +94,7 @@ impl Stage {
         };
         let mut spec = Spec { listener: BTreeMap::new(), pool: BTreeMap::new() };
         if let Some(web) = name("web") {
-            let listener = ListenerSpec {
-                bind: vec![self.listener],
-                pool: web.clone(),
-                max_sessions: None,
-                state: Admin::Ready,
-                keepalive: KeepaliveSpec::default(),
-            };
+            let listener = ListenerSpec::new(web.clone(), vec![self.listener]);
             spec.listener.insert(web.clone(), listener);
             spec.pool.insert(web, pool);
         }

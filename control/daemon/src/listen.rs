@@ -102,7 +102,7 @@ pub(crate) mod tests {
 
     use super::*;
     use weir_proto::ids::{IdSource, Version};
-    use weir_proto::spec::{Admin, KeepaliveSpec, ListenerSpec, PoolSpec, Spec};
+    use weir_proto::spec::{ListenerSpec, PoolSpec, Spec};
 
     /// A port of `host` that nobody else gets before this process ends. A port that is only free
     /// now is soon another test's, or the source port of a connection. Here a socket stays bound
@@ -126,13 +126,7 @@ pub(crate) mod tests {
         ids: &mut IdSource,
     ) -> Snapshot {
         let listener = listeners.iter().map(|(name, bind)| {
-            let spec = ListenerSpec {
-                bind: bind.to_vec(),
-                pool: "web".parse().unwrap(),
-                max_sessions: None,
-                state: Admin::Ready,
-                keepalive: KeepaliveSpec::default(),
-            };
+            let spec = ListenerSpec::new("web".parse().unwrap(), bind.to_vec());
             (name.parse().unwrap(), spec)
         });
         let spec = Spec {

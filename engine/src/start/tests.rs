@@ -282,13 +282,7 @@ fn snapshot(address: SocketAddr, backend: SocketAddr) -> Snapshot {
     let mut pool = PoolSpec::default();
     let spec = BackendSpec { address: backend, weight: 1, state: Admin::Ready };
     pool.backend.insert("b".parse().unwrap(), spec);
-    let listener = ListenerSpec {
-        bind: vec![address],
-        pool: "p".parse().unwrap(),
-        max_sessions: None,
-        state: Admin::Ready,
-        keepalive: weir_proto::spec::KeepaliveSpec::default(),
-    };
+    let listener = ListenerSpec::new("p".parse().unwrap(), vec![address]);
     let spec = Spec {
         listener: [("l".parse().unwrap(), listener)].into(),
         pool: [("p".parse().unwrap(), pool)].into(),

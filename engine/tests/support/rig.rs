@@ -10,7 +10,7 @@ use weir_engine::{Engine, Options};
 use weir_proto::ids::{IdSource, ShardId, Version};
 use weir_proto::order::{ListenerSocket, Order, Report};
 use weir_proto::snapshot::Snapshot;
-use weir_proto::spec::{Admin, BackendSpec, KeepaliveSpec, ListenerSpec, PoolSpec, Spec};
+use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Spec};
 use weir_proto::stats::ShardStats;
 
 /// One shard with one listener in front of `backends`.
@@ -38,13 +38,7 @@ impl Rig {
             let spec = BackendSpec { address: *address, weight: 1, state: Admin::Ready };
             pool.backend.insert(format!("b{number}").parse().unwrap(), spec);
         }
-        let listener = ListenerSpec {
-            bind: vec![address],
-            pool: "p".parse().unwrap(),
-            max_sessions: None,
-            state: Admin::Ready,
-            keepalive: KeepaliveSpec::default(),
-        };
+        let listener = ListenerSpec::new("p".parse().unwrap(), vec![address]);
         let spec = Spec {
             listener: [("l".parse().unwrap(), listener)].into(),
             pool: [("p".parse().unwrap(), pool)].into(),

@@ -4,13 +4,7 @@ use super::*;
 use crate::spec::HealthKind;
 
 fn spec_with(pool: PoolSpec) -> Spec {
-    let listener = ListenerSpec {
-        bind: vec!["127.0.0.1:80".parse().unwrap()],
-        pool: "web".parse().unwrap(),
-        max_sessions: None,
-        state: Admin::Ready,
-        keepalive: KeepaliveSpec::default(),
-    };
+    let listener = ListenerSpec::new("web".parse().unwrap(), vec!["127.0.0.1:80".parse().unwrap()]);
     Spec {
         listener: [("web".parse().unwrap(), listener)].into(),
         pool: [("web".parse().unwrap(), pool)].into(),

@@ -2,7 +2,7 @@
 
 use weir_proto::ids::IdSource;
 use weir_proto::reason::{By, During, Why};
-use weir_proto::spec::{Admin, BackendSpec, KeepaliveSpec, ListenerSpec, PoolSpec, Spec};
+use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Spec};
 
 use super::*;
 
@@ -25,13 +25,8 @@ impl VersionChain {
         };
         let pool =
             PoolSpec { backend: backends.iter().map(backend).collect(), ..PoolSpec::default() };
-        let listener = ListenerSpec {
-            bind: vec!["127.0.0.1:80".parse().unwrap()],
-            pool: "web".parse().unwrap(),
-            max_sessions: None,
-            state: Admin::Ready,
-            keepalive: KeepaliveSpec::default(),
-        };
+        let listener =
+            ListenerSpec::new("web".parse().unwrap(), vec!["127.0.0.1:80".parse().unwrap()]);
         self.build(&Spec {
             listener: [("web".parse().unwrap(), listener)].into(),
             pool: [("web".parse().unwrap(), pool)].into(),

@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write};
 
 use weir_proto::settings::{self, Setting, Value};
-use weir_proto::spec::{Admin, BackendSpec, KeepaliveSpec, ListenerSpec, PoolSpec, Spec};
+use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Spec};
 
 /// `spec` as the text of a file. Tables that say only the defaults are left out.
 pub fn export(spec: &Spec) -> String {
@@ -19,13 +19,7 @@ pub fn export(spec: &Spec) -> String {
 
 fn write_listener(out: &mut String, name: &str, listener: &ListenerSpec) {
     head(out, &format!("listener.{name}"));
-    let plain = ListenerSpec {
-        bind: Vec::new(),
-        pool: listener.pool.clone(),
-        max_sessions: None,
-        state: Admin::Ready,
-        keepalive: KeepaliveSpec::default(),
-    };
+    let plain = ListenerSpec::new(listener.pool.clone(), Vec::new());
     for (key, value) in lines(settings::LISTENER, listener, &plain) {
         line(out, key, value);
     }

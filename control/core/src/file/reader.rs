@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 use weir_proto::settings;
-use weir_proto::spec::{Admin, KeepaliveSpec, ListenerSpec, Name, Spec};
+use weir_proto::spec::{ListenerSpec, Name, Spec};
 
 use super::diagnostic::Problem;
 use super::reference::PROCESS;
@@ -91,13 +91,7 @@ impl Reader {
         let pool = self
             .need(listener, "pool", "pool = \"NAME\", the pool that its sessions go to")
             .and_then(|value| self.value(value, "the name of a pool"));
-        let mut spec = ListenerSpec {
-            bind: Vec::new(),
-            pool: pool?,
-            max_sessions: None,
-            state: Admin::Ready,
-            keepalive: KeepaliveSpec::default(),
-        };
+        let mut spec = ListenerSpec::new(pool?, Vec::new());
         self.settings_of(settings::LISTENER, listener, &[], &mut spec);
         // An empty list is for the checks to complain about.
         let is_read = !spec.bind.is_empty() || self.problems.len() == before;

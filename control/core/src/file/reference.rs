@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use weir_proto::settings::{self, Setting};
-use weir_proto::spec::{Admin, BackendSpec, KeepaliveSpec, ListenerSpec, PoolSpec};
+use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec};
 
 /// A setting of the process, in `[weir]`: read at start, not versioned.
 pub(super) struct ProcessSetting {
@@ -102,13 +102,7 @@ fn sections() -> [Chapter; 4] {
         help: setting.help.to_owned(),
         effect: "Takes effect at the next start.",
     });
-    let listener = ListenerSpec {
-        bind: Vec::new(),
-        pool: "web".parse().expect("it is a name"),
-        max_sessions: None,
-        state: Admin::Ready,
-        keepalive: KeepaliveSpec::default(),
-    };
+    let listener = ListenerSpec::new("web".parse().expect("it is a name"), Vec::new());
     let backend =
         BackendSpec { address: ([192, 0, 2, 1], 1).into(), weight: 1, state: Admin::Ready };
     [

@@ -2,7 +2,7 @@
 
 use super::*;
 use weir_proto::ids::{IdSource, ListenerId};
-use weir_proto::spec::{Admin, ListenerSpec, PoolSpec, Spec};
+use weir_proto::spec::{ListenerSpec, PoolSpec, Spec};
 
 /// The snapshots of one listener whose limit changes.
 struct LimitVersions {
@@ -17,11 +17,8 @@ impl LimitVersions {
 
     fn adopt(&mut self, leases: &mut Leases, max_sessions: Option<u32>) {
         let listener = ListenerSpec {
-            bind: vec!["127.0.0.1:80".parse().unwrap()],
-            pool: "web".parse().unwrap(),
             max_sessions,
-            state: Admin::Ready,
-            keepalive: weir_proto::spec::KeepaliveSpec::default(),
+            ..ListenerSpec::new("web".parse().unwrap(), vec!["127.0.0.1:80".parse().unwrap()])
         };
         let spec = Spec {
             listener: [("web".parse().unwrap(), listener)].into(),

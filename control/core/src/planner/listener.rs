@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use weir_proto::request::{Code, Refusal};
 use weir_proto::snapshot::Snapshot;
-use weir_proto::spec::{Admin, KeepaliveSpec, ListenerSpec};
+use weir_proto::spec::{Admin, ListenerSpec};
 
 use super::{Edit, Subject, names};
 
@@ -26,13 +26,7 @@ pub(super) fn add(
     let pool = names::pool(current, pool)?;
     let bind = bind.iter().map(|text| address(name, text)).collect::<Result<Vec<_>, _>>()?;
     let mut spec = current.spec();
-    let listener = ListenerSpec {
-        bind,
-        pool: pool.name.clone(),
-        max_sessions: None,
-        state: Admin::Ready,
-        keepalive: KeepaliveSpec::default(),
-    };
+    let listener = ListenerSpec::new(pool.name.clone(), bind);
     spec.listener.insert(key, listener);
     let mut edit = Edit::new(spec, Subject::Listener(name.to_owned()));
     edit.undo = Some(format!("weirctl listener remove {name}"));

@@ -2,7 +2,7 @@
 
 use super::*;
 use weir_proto::ids::Version;
-use weir_proto::spec::{Admin, BackendSpec, KeepaliveSpec, ListenerSpec, PoolSpec, Strategy};
+use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Strategy};
 
 /// pool web with b1 (weight 2) and b2, pool spare without backends, listener web on 0.0.0.0:443.
 fn spec() -> Spec {
@@ -14,13 +14,7 @@ fn spec() -> Spec {
     let mut web = PoolSpec::default();
     web.backend.insert("b1".parse().unwrap(), backend("10.0.0.1:80", 2));
     web.backend.insert("b2".parse().unwrap(), backend("10.0.0.2:80", 1));
-    let listener = ListenerSpec {
-        bind: vec!["0.0.0.0:443".parse().unwrap()],
-        pool: "web".parse().unwrap(),
-        max_sessions: None,
-        state: Admin::Ready,
-        keepalive: KeepaliveSpec::default(),
-    };
+    let listener = ListenerSpec::new("web".parse().unwrap(), vec!["0.0.0.0:443".parse().unwrap()]);
     Spec {
         listener: [("web".parse().unwrap(), listener)].into(),
         pool: [("web".parse().unwrap(), web), ("spare".parse().unwrap(), PoolSpec::default())]

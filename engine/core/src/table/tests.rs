@@ -12,7 +12,7 @@ use std::vec::Vec;
 
 use weir_proto::ids::IdSource;
 use weir_proto::reason::During;
-use weir_proto::spec::{Admin, BackendSpec, KeepaliveSpec, ListenerSpec, PoolSpec, Span, Spec};
+use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Span, Spec};
 
 use super::*;
 use crate::action::{How, Pending};
@@ -54,13 +54,8 @@ impl TablePlay {
             pool.backend.insert(std::format!("b{number}").parse().unwrap(), spec);
         }
         change(&mut pool);
-        let listener = ListenerSpec {
-            bind: vec!["127.0.0.1:80".parse().unwrap()],
-            pool: "web".parse().unwrap(),
-            max_sessions: None,
-            state: Admin::Ready,
-            keepalive: KeepaliveSpec::default(),
-        };
+        let listener =
+            ListenerSpec::new("web".parse().unwrap(), vec!["127.0.0.1:80".parse().unwrap()]);
         let spec = Spec {
             listener: [("web".parse().unwrap(), listener)].into(),
             pool: [("web".parse().unwrap(), pool)].into(),

@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 use weir_proto::ids::IdSource;
 use weir_proto::reason::ConnectFault;
-use weir_proto::spec::{Admin, BackendSpec, KeepaliveSpec, ListenerSpec, PoolSpec, Spec};
+use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Spec};
 
 use BackendHealth::{Down, Unproven, Up};
 
@@ -30,11 +30,8 @@ impl Config {
             pool.backend.insert(name.parse().unwrap(), backend(name));
         }
         let listener = ListenerSpec {
-            bind: vec!["127.0.0.1:80".parse().unwrap()],
-            pool: "web".parse().unwrap(),
             max_sessions: Some(10),
-            state: Admin::Ready,
-            keepalive: KeepaliveSpec::default(),
+            ..ListenerSpec::new("web".parse().unwrap(), vec!["127.0.0.1:80".parse().unwrap()])
         };
         let spec = Spec {
             listener: [("web".parse().unwrap(), listener)].into(),

@@ -7,7 +7,7 @@ use weir_core::base::clock::Now;
 use weir_proto::counters::{BackendCounts, ListenerCounts};
 use weir_proto::ids::{IdSource, ShardId, Version};
 use weir_proto::reason::{By, CloseReason, During, Why};
-use weir_proto::spec::{BackendSpec, KeepaliveSpec, ListenerSpec, PoolSpec, Spec};
+use weir_proto::spec::{BackendSpec, ListenerSpec, PoolSpec, Spec};
 use weir_proto::stats::{BackendStats, ListenerStats, PoolStats, ShardStats};
 
 use super::*;
@@ -47,13 +47,7 @@ fn spec(left_out: &str) -> Spec {
     });
     let mut pool = PoolSpec { backend: backends.collect(), ..PoolSpec::default() };
     pool.backend.remove(left_out);
-    let listener = ListenerSpec {
-        bind: vec!["127.0.0.1:80".parse().unwrap()],
-        pool: "web".parse().unwrap(),
-        max_sessions: None,
-        state: Admin::Ready,
-        keepalive: KeepaliveSpec::default(),
-    };
+    let listener = ListenerSpec::new("web".parse().unwrap(), vec!["127.0.0.1:80".parse().unwrap()]);
     Spec {
         listener: [("front".parse().unwrap(), listener)].into(),
         pool: [("web".parse().unwrap(), pool), ("idle".parse().unwrap(), PoolSpec::default())]
