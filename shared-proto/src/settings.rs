@@ -98,19 +98,10 @@ pub fn find<S>(table: &'static [Setting<S>], key: &str) -> Option<&'static Setti
     table.iter().find(|setting| setting.key == key)
 }
 
-/// The names of the settings directly below `table`: `health` → `kind`, `interval`, …
-pub fn names_below<S>(
-    settings: &'static [Setting<S>],
-    table: &str,
-) -> impl Iterator<Item = &'static str> {
-    let below = settings.iter().map(Setting::split);
-    below.filter(move |(above, _)| *above == Some(table)).map(|(_, name)| name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::PoolSpec;
+    use crate::spec::{HealthKind, PoolSpec, Strategy};
 
     #[test]
     fn every_pool_setting_gives_back_what_it_was_set_to() {
@@ -126,16 +117,29 @@ mod tests {
     }
 
     #[test]
-    fn a_key_stands_once_and_only_below_one_table() {
+    fn a_key_stands_once_and_below_at_most_one_table() {
         let keys: Vec<_> = POOL.iter().map(|setting| setting.key).collect();
         for key in &keys {
             assert_eq!(keys.iter().filter(|other| *other == key).count(), 1, "{key}");
             assert!(key.matches('.').count() <= 1, "{key}");
         }
-        assert_eq!(
-            names_below(POOL, "keepalive").collect::<Vec<_>>(),
-            ["idle", "interval", "count"]
-        );
+    }
+
+    #[test]
+    fn the_rows_of_a_table_stand_together() {
+        let mut tables: Vec<_> = POOL.iter().filter_map(|setting| setting.split().0).collect();
+        tables.dedup();
+        assert_eq!(tables, ["health", "timeout", "retry", "keepalive"]);
+    }
+
+    #[test]
+    fn the_words_are_those_of_the_types() {
+        let words = |key: &str| match find(POOL, key).unwrap().form {
+            Form::Word { words, .. } => words,
+            form => panic!("{form:?}"),
+        };
+        assert_eq!(words("strategy"), Strategy::ALL.map(Strategy::word));
+        assert_eq!(words("health.kind"), HealthKind::ALL.map(HealthKind::word));
     }
 
     #[test]

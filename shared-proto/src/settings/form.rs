@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::Value;
-use crate::spec::{Percent, Span};
+use crate::spec::{Name, Percent, Span};
 
 /// The form of a setting's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,10 @@ pub enum Form {
     Text {
         example: &'static str,
     },
+    /// The name of such an object.
+    Name {
+        of: &'static str,
+    },
     /// One address with a port, or several where `many`.
     Address {
         many: bool,
@@ -51,6 +55,7 @@ impl Form {
             Form::Word { noun, words } if !words.contains(&text) => {
                 Err(format!("{text:?} is not {noun}: use one of {}", words.join(", ")))
             }
+            Form::Name { .. } => text.parse::<Name>().map(|_| Value::Text(text.to_owned())),
             Form::Word { .. } | Form::Text { .. } => Ok(Value::Text(text.to_owned())),
             Form::Address { .. } => {
                 let addresses: Result<Vec<_>, _> = text.split(',').map(str::parse).collect();
@@ -86,6 +91,7 @@ impl Form {
             Form::Share => "a share in quotes, \"0%\" (never) to \"100%\"".to_owned(),
             Form::Word { words, .. } => format!("use one of {}", words.join(", ")),
             Form::Text { example } => format!("a text in quotes, like {example}"),
+            Form::Name { of } => format!("the name of {of}"),
             Form::Address { .. } => {
                 "an IP address with a port, like \"10.0.0.11:443\" or \"[::1]:443\"".to_owned()
             }
@@ -101,6 +107,7 @@ impl Form {
             Form::Share => "share",
             Form::Word { .. } => "word",
             Form::Text { .. } => "text",
+            Form::Name { .. } => "name",
             Form::Address { many: false } => "address",
             Form::Address { many: true } => "address, or a list of them",
         }
@@ -115,6 +122,7 @@ impl Form {
             Form::Share => "0% to 100%".to_owned(),
             Form::Word { words, .. } => words.join(", "),
             Form::Text { .. } => "any text".to_owned(),
+            Form::Name { of } => format!("the name of {of}"),
             Form::Address { .. } => "IP:PORT, or [IPv6]:PORT".to_owned(),
         }
     }
@@ -129,7 +137,7 @@ impl Form {
             Form::Count { max, .. } => Value::Count(*max),
             Form::Share => Value::Share(Percent::new(30)),
             Form::Word { words, .. } => Value::Text(words[words.len() - 1].to_owned()),
-            Form::Text { .. } => Value::Text("text".to_owned()),
+            Form::Text { .. } | Form::Name { .. } => Value::Text("text".to_owned()),
             Form::Address { .. } => Value::Addresses(vec![([127, 0, 0, 1], 7).into()]),
         }
     }

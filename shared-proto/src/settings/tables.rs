@@ -258,7 +258,7 @@ pub static LISTENER: &[Setting<ListenerSpec>] = &[
     )),
     always(row(
         ("pool", "pool"),
-        Form::Text { example: "\"web\"" },
+        Form::Name { of: "a pool" },
         Effect::Placement,
         (
             |it| Some(Value::Text(it.pool.as_str().to_owned())),

@@ -86,16 +86,12 @@ impl Reader {
     }
 
     fn listener(&mut self, listener: Section<'_>) -> Option<ListenerSpec> {
-        let before = self.problems.len();
-        let bind = self.need(listener, "bind", "bind = \"0.0.0.0:443\"").is_some();
-        let pool = self
-            .need(listener, "pool", "pool = \"NAME\", the pool that its sessions go to")
-            .and_then(|value| self.value(value, "the name of a pool"));
-        let mut spec = ListenerSpec::new(pool?, Vec::new());
-        self.settings_of(settings::LISTENER, listener, &[], &mut spec);
-        // An empty list is for the checks to complain about.
-        let is_read = !spec.bind.is_empty() || self.problems.len() == before;
-        (bind && is_read).then_some(spec)
+        self.need(listener, "bind", "bind = \"0.0.0.0:443\"");
+        self.need(listener, "pool", "pool = \"NAME\", the pool that its sessions go to");
+        let unread = "unread".parse().expect("it is a name");
+        let mut spec = ListenerSpec::new(unread, Vec::new());
+        let read = self.settings_of(settings::LISTENER, listener, &[], &mut spec);
+        ["bind", "pool"].iter().all(|key| read.contains(key)).then_some(spec)
     }
 
     /// The tables in the table `key`, by their names; those with a bad name are left out.
@@ -146,19 +142,12 @@ impl Reader {
         }
     }
 
-    /// The value of `key`, or a complaint that shows `example`.
-    fn need<'a>(
-        &mut self,
-        section: Section<'a>,
-        key: &str,
-        example: &str,
-    ) -> Option<&'a Spanned<DeValue<'a>>> {
-        let value = section.table.get(key);
-        if value.is_none() {
+    /// Complains, with an example, if `key` is not there.
+    fn need(&mut self, section: Section<'_>, key: &str, example: &str) {
+        if !section.table.contains_key(key) {
             let message = format!("{} has no {key}", section.key.get_ref());
             self.add(section.key.span(), message, example);
         }
-        value
     }
 
     /// The value of `key`, if it is there and is what it should be.
@@ -217,8 +206,6 @@ impl Reader {
 
 /// The longest path of a Unix socket, in bytes.
 const SOCKET_PATH_MAX: usize = 107;
-
-const ADDRESS_HINT: &str = "an IP address with a port, like \"10.0.0.11:443\" or \"[::1]:443\"";
 
 fn span_of(table: &DeTable<'_>, key: &str) -> Range<usize> {
     table.get(key).map_or(0..0, Spanned::span)

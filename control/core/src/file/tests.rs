@@ -243,3 +243,12 @@ fn a_backend_has_one_address_and_not_a_list() {
         assert!(wrong[0].starts_with("2:18 invalid type"), "{wrong:?}");
     }
 }
+
+#[test]
+fn a_listener_without_a_pool_has_its_other_faults_shown_too() {
+    let wrong = errors("[listener.web]\nbind = \"nowhere\"\npol = \"web\"\n");
+    let begins: Vec<&str> = wrong.iter().filter_map(|it| it.split(' ').next()).collect();
+    assert_eq!(begins, ["1:11", "2:8", "3:1"], "{wrong:#?}");
+    let wrong = errors("[listener.web]\nbind = \"127.0.0.1:1\"\npool = \"a b\"\n");
+    assert_eq!(wrong.len(), 1, "{wrong:#?}");
+}

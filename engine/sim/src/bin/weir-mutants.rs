@@ -96,9 +96,9 @@ fn run_all(program: &Path, todo: &[(u16, &Mutation)], asked: &MutantArgs) -> usi
     let work = || loop {
         let next = queue.lock().map(|mut queue| queue.next());
         let Ok(Some((number, mutation))) = next else { return };
-        let told = mutation.seed.map(|seed| run(program, *number, (seed, 1), asked.seconds));
-        let fate = match told {
-            Some(Fate::Found { seed, by }) => Fate::Found { seed, by },
+        let by_its_seed = mutation.seed.map(|seed| run(program, *number, (seed, 1), asked.seconds));
+        let fate = match by_its_seed {
+            Some(found @ Fate::Found { .. }) => found,
             _ => run(program, *number, (0, asked.seeds), asked.seconds),
         };
         println!("{:<40} {}", mutation.name, fate.describe());

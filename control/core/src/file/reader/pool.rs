@@ -1,11 +1,13 @@
 //! The tables `[pool.NAME]` and what is in them, by the table of settings.
 
+use std::net::Ipv4Addr;
+
 use toml::Spanned;
 use toml::de::DeValue;
 use weir_proto::settings::{self, Form, Setting, Value};
-use weir_proto::spec::{Admin, BackendSpec, Percent, PoolSpec, Span};
+use weir_proto::spec::{Admin, BackendSpec, Name, Percent, PoolSpec, Span};
 
-use super::{ADDRESS_HINT, Reader, Section};
+use super::{Reader, Section};
 
 impl Reader {
     pub(super) fn pool(&mut self, pool: Section<'_>) -> PoolSpec {
@@ -19,57 +21,49 @@ impl Reader {
         spec
     }
 
-    /// Reads every setting of `table` that is there into `spec`; `others` are keys beside them.
+    /// Reads every setting of `table` that is there into `spec` and returns the keys of those that
+    /// could be read; `others` are keys beside them.
     pub(super) fn settings_of<S>(
         &mut self,
         table: &'static [Setting<S>],
         section: Section<'_>,
         others: &[&'static str],
         spec: &mut S,
-    ) {
-        let mut known: Vec<&str> = Vec::new();
-        for setting in table {
-            let (above, name) = setting.split();
-            let key = above.unwrap_or(name);
-            if !known.contains(&key) {
-                known.push(key);
+    ) -> Vec<&'static str> {
+        let top = |setting: &Setting<S>| setting.split().0.unwrap_or(setting.key);
+        let mut keys: Vec<&str> = table.iter().map(top).collect();
+        keys.dedup(); // the rows of a table stand together
+        self.no_others(section.table, &[keys.as_slice(), others].concat());
+        let mut read = Vec::new();
+        for key in keys {
+            let rows: Vec<_> = table.iter().filter(|setting| top(setting) == key).collect();
+            let below = rows[0].key != key;
+            let place = if below { self.section(section.table, key) } else { Some(section) };
+            let Some(place) = place else { continue };
+            if below {
+                let names: Vec<&str> = rows.iter().map(|setting| setting.split().1).collect();
+                self.no_others(place.table, &names);
             }
+            let is_read = |setting: &&Setting<S>| self.setting(setting, place, spec);
+            read.extend(rows.into_iter().filter(is_read).map(|setting| setting.key));
         }
-        let tables = known.clone();
-        known.extend(others);
-        self.no_others(section.table, &known);
-        for above in tables {
-            let names: Vec<&str> = settings::names_below(table, above).collect();
-            if names.is_empty() {
-                let setting = settings::find(table, above).expect("it is a row of the table");
-                self.setting(setting, section, above, spec);
-            } else if let Some(below) = self.section(section.table, above) {
-                self.no_others(below.table, &names);
-                let rows = table.iter().filter(|setting| setting.split().0 == Some(above));
-                for setting in rows {
-                    self.setting(setting, below, setting.split().1, spec);
-                }
-            }
-        }
+        read
     }
 
-    fn setting<S>(
-        &mut self,
-        setting: &'static Setting<S>,
-        section: Section<'_>,
-        key: &str,
-        spec: &mut S,
-    ) {
-        if let Some(value) = section.table.get(key)
-            && let Some(read) = self.form(setting.form, value)
-        {
-            (setting.set)(spec, Some(read.clone()));
-            if (setting.get)(spec).as_ref() != Some(&read) {
-                // It does not even fit into the field.
-                let (what, hint) = setting.form.fault(&read).unwrap_or_default();
-                self.add(value.span(), what, hint);
-            }
+    /// Reads one setting of `section` into `spec`, if it is there. True if it could be read.
+    fn setting<S>(&mut self, setting: &Setting<S>, section: Section<'_>, spec: &mut S) -> bool {
+        let value = section.table.get(setting.split().1);
+        let Some((value, read)) = value.and_then(|it| Some((it, self.form(setting.form, it)?)))
+        else {
+            return false;
+        };
+        (setting.set)(spec, Some(read.clone()));
+        let fits = (setting.get)(spec).as_ref() == Some(&read);
+        if !fits {
+            let (what, hint) = setting.form.fault(&read).unwrap_or_default();
+            self.add(value.span(), what, hint);
         }
+        fits
     }
 
     /// A value of this form, or a complaint.
@@ -80,13 +74,16 @@ impl Reader {
             Form::Count { .. } => self.value::<u32>(value, &hint).map(Value::Count),
             Form::Share => self.value::<Percent>(value, &hint).map(Value::Share),
             Form::Text { .. } => self.value::<String>(value, &hint).map(Value::Text),
+            Form::Name { .. } => {
+                self.value::<Name>(value, &hint).map(|name| Value::Text(name.as_str().to_owned()))
+            }
             Form::Word { noun, words } => self.one_of(value, noun, words).map(Value::Text),
             Form::Address { many } => {
                 let addresses = match value.get_ref() {
                     DeValue::Array(items) if many => {
-                        items.iter().map(|item| self.value(item, ADDRESS_HINT)).collect::<Vec<_>>()
+                        items.iter().map(|item| self.value(item, &hint)).collect::<Vec<_>>()
                     }
-                    _ => vec![self.value(value, ADDRESS_HINT)],
+                    _ => vec![self.value(value, &hint)],
                 };
                 addresses.into_iter().collect::<Option<Vec<_>>>().map(Value::Addresses)
             }
@@ -94,15 +91,10 @@ impl Reader {
     }
 
     fn backend(&mut self, backend: Section<'_>) -> Option<BackendSpec> {
-        let address = self
-            .need(backend, "address", "address = \"10.0.0.11:443\"")
-            .and_then(|value| self.form(Form::Address { many: false }, value));
-        let Some(Value::Addresses(addresses)) = address else {
-            self.no_others(backend.table, &["address", "weight", "state"]);
-            return None;
-        };
-        let mut spec = BackendSpec { address: addresses[0], weight: 1, state: Admin::Ready };
-        self.settings_of(settings::BACKEND, backend, &[], &mut spec);
-        Some(spec)
+        self.need(backend, "address", "address = \"10.0.0.11:443\"");
+        let nowhere = (Ipv4Addr::UNSPECIFIED, 0).into();
+        let mut spec = BackendSpec { address: nowhere, weight: 1, state: Admin::Ready };
+        let read = self.settings_of(settings::BACKEND, backend, &[], &mut spec);
+        read.contains(&"address").then_some(spec)
     }
 }
