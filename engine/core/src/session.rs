@@ -1,10 +1,10 @@
 //! One connection's life: a phase, two flows, and a count of what the kernel still holds.
 //!
 //! ```text
-//! Connecting ──▶ Relaying ──both sinks Finished──▶ Closing(complete) ─┐
-//!   └─no backend──┐  └─reset, timeout, kill──┐                        ├─▶ nothing in flight ─▶
-//! close legs ─▶ Free
-//!                 └──────────────────────────┴─▶ Closing(why): cancel ┘
+//! Connecting ──▶ Relaying ──both FINs passed on, every byte acknowledged──▶ Closing(complete)
+//!   │               └──reset, timeout, kill──▶ Closing(why): cancel
+//!   └──no backend───────────────────────────▶ Closing(why): cancel
+//! Closing ──nothing in flight──▶ close legs ─▶ Free
 //! ```
 //! The kernel's until the last completion: a buffer, a leg or a slot goes back only when the
 //! operations that use it have all answered (*join*). What waits without an operation is in
