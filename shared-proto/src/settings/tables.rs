@@ -65,14 +65,14 @@ macro_rules! word {
     };
 }
 
-type Get<S> = fn(&S) -> Option<Value>;
-type Set<S> = fn(&mut S, Option<Value>);
+/// How a setting is read and written.
+type Access<S> = (fn(&S) -> Option<Value>, fn(&mut S, Option<Value>));
 
 const fn row<S>(
     (key, json): (&'static str, &'static str),
     form: Form,
     effect: Effect,
-    (get, set): (Get<S>, Set<S>),
+    (get, set): Access<S>,
     help: &'static str,
 ) -> Setting<S> {
     Setting { key, json, form, help, effect, get, set, always_exported: false, fallback: none }
@@ -96,6 +96,21 @@ const KINDS: Form =
 const STATES: Form = Form::Word { noun: "a state", words: &["ready", "drain", "maint"] };
 const ADMINS: [Admin; 3] = [Admin::Ready, Admin::Drain, Admin::Maint];
 const KEEPALIVE_COUNT: Form = Form::Count { min: 1, max: KEEPALIVE_COUNT_MAX as u32 };
+
+const fn keepalive_idle<S>(access: Access<S>, help: &'static str) -> Setting<S> {
+    let names = ("keepalive.idle", "keepalive.idle_s");
+    always(row(names, SECONDS, Effect::NewSessions, access, help))
+}
+
+const fn keepalive_interval<S>(access: Access<S>) -> Setting<S> {
+    let names = ("keepalive.interval", "keepalive.interval_s");
+    always(row(names, SECONDS, Effect::NewSessions, access, "Between two such questions."))
+}
+
+const fn keepalive_count<S>(access: Access<S>, help: &'static str) -> Setting<S> {
+    let names = ("keepalive.count", "keepalive.count");
+    always(row(names, KEEPALIVE_COUNT, Effect::NewSessions, access, help))
+}
 
 /// Settings of a pool: `[pool.NAME]`.
 pub static POOL: &[Setting<PoolSpec>] = &[
@@ -224,27 +239,15 @@ pub static POOL: &[Setting<PoolSpec>] = &[
         field!(Span, retry.within),
         "From the accept: no other backend is tried later.",
     ),
-    always(row(
-        ("keepalive.idle", "keepalive.idle_s"),
-        SECONDS,
-        Effect::NewSessions,
+    keepalive_idle(
         field!(Span, keepalive.idle),
         "How long nothing comes from a backend before the kernel asks whether it is there.",
-    )),
-    always(row(
-        ("keepalive.interval", "keepalive.interval_s"),
-        SECONDS,
-        Effect::NewSessions,
-        field!(Span, keepalive.interval),
-        "Between two such questions.",
-    )),
-    always(row(
-        ("keepalive.count", "keepalive.count"),
-        KEEPALIVE_COUNT,
-        Effect::NewSessions,
+    ),
+    keepalive_interval(field!(Span, keepalive.interval)),
+    keepalive_count(
         field!(Count, keepalive.count),
         "Questions without an answer after which the backend has vanished.",
-    )),
+    ),
 ];
 
 /// Settings of a listener: `[listener.NAME]`.
@@ -287,27 +290,15 @@ pub static LISTENER: &[Setting<ListenerSpec>] = &[
         word!(ADMINS, state),
         "`drain` accepts no new sessions.",
     ),
-    always(row(
-        ("keepalive.idle", "keepalive.idle_s"),
-        SECONDS,
-        Effect::NewSessions,
+    keepalive_idle(
         field!(Span, keepalive.idle),
         "How long nothing comes from a client before the kernel asks whether it is there.",
-    )),
-    always(row(
-        ("keepalive.interval", "keepalive.interval_s"),
-        SECONDS,
-        Effect::NewSessions,
-        field!(Span, keepalive.interval),
-        "Between two such questions.",
-    )),
-    always(row(
-        ("keepalive.count", "keepalive.count"),
-        KEEPALIVE_COUNT,
-        Effect::NewSessions,
+    ),
+    keepalive_interval(field!(Span, keepalive.interval)),
+    keepalive_count(
         field!(Count, keepalive.count),
         "Questions without an answer after which the client has vanished.",
-    )),
+    ),
 ];
 
 /// Settings of a backend: `[pool.NAME.backend]`, `NAME = { … }`.
