@@ -1,5 +1,5 @@
 //! The configuration that each proxy gets: per service one listener and one pool of backends.
-//! The fairness sheet (sheet.rs, benches/README.md) explains every setting.
+//! The fairness sheet (fairness.rs, benches/README.md) explains every setting.
 
 use std::fmt::Write;
 use std::net::SocketAddr;

@@ -37,7 +37,7 @@ const NEW: u32 = 1_000;
 /// Time for a change to be used everywhere, in ns.
 const ADOPTED_NS: u64 = 10_000_000_000;
 
-/// MillionOptions.
+/// Options of this run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct MillionOptions {
     /// Sessions; fewer if the memory does not carry them.

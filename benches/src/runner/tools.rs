@@ -17,7 +17,7 @@ use crate::runner::process::{Backend, Proxy, Scratch};
 use crate::runner::report::{self, Results, Row, Sample};
 use crate::runner::testbed::Testbed;
 
-/// ToolsOptions of the runs with other people's generators.
+/// Options of the runs with other people's generators.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ToolsOptions {
     #[command(flatten)]

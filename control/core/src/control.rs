@@ -190,7 +190,7 @@ impl Control {
         self.events.push("config", subject, summary.to_owned(), moment.wall_ms);
         self.publish(next, sockets, moment.now);
         if let Some(backend) = kill {
-            // Behind the snapshot in every pending: each shard kills after it has adopted.
+            // Behind the snapshot for every shard: each shard kills after it has adopted.
             self.each_live(|shard| shard.pending.kill(backend));
             self.flush();
         }

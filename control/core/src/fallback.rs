@@ -44,7 +44,7 @@ enum FallbackPhase {
 pub struct Fallback<F> {
     fleet: F,
     phase: FallbackPhase,
-    /// FakeShards that have a thread.
+    /// Shards that have a thread.
     live: Vec<bool>,
     /// Sessions of each shard by its last figures, and the box for the next ones.
     sessions: Vec<u32>,

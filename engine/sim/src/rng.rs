@@ -1,4 +1,5 @@
-//! Rng that comes from a seed alone, or from a fuzzer's bytes; and the bytes of every stream.
+//! Randomness that comes from a seed alone, or from a fuzzer's bytes; and the bytes of every
+//! stream.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -44,7 +44,7 @@ impl core::fmt::Display for Less {
 }
 
 /// The smallest world of `seed` that this finds which fails still, perhaps in another way: every
-/// draw of rng moves when a fault is gone. `None` if the seed does not fail.
+/// random draw moves when a fault is gone. `None` if the seed does not fail.
 #[must_use]
 pub fn shrink(seed: u64) -> Option<(Less, Failure)> {
     let mut less = Less::default();

@@ -107,7 +107,7 @@ impl<I: Io> Shard<I> {
     /// Sends what control has room for.
     pub(super) fn post(&mut self) {
         self.post_outbox();
-        // Never more than one in the pending_reports: how it stands now is all that counts.
+        // Never more than one waits: how it stands now is all that counts.
         if self.has_wants && self.pending_reports.is_empty() {
             self.has_wants = false;
             let (shard, version) = (self.setup.id, self.table.view().version);

@@ -177,7 +177,7 @@ fn a_removed_backend_lingers_until_every_shard_is_done_with_it() {
     assert_eq!((lingering[0].sessions, lingering[0].totals.counts.received_bytes), (2, 10));
     assert_eq!(lingering[0].address, "10.0.0.1:80".parse().unwrap());
     assert_eq!(aggregate.stats(&second, Some("web/b1")).unwrap().sessions, 2);
-    // ShardAggregate 0 is done with it, but shard 1 is still under the old version: its last counts
+    // Shard 0 is done with it, but shard 1 is still under the old version: its last counts
     // come.
     aggregate.fold(backend_box(0, 2, &[row(b1, 0, 0, 5)]), at_ms(1));
     assert_eq!(aggregate.lingering(&second), []);

@@ -45,8 +45,8 @@ impl View {
     ) -> Option<Picked> {
         let View { pools, backends, .. } = self;
         let pool = &mut pools[pool.index()];
-        // Panic check the health checks, a refusal is a fact: who was refused goes to one that is
-        // up.
+        // Panic distrusts the health checks, a refusal is a fact: who was refused goes to one that
+        // is up.
         let confirmed = (pool.panic && !tried.is_empty())
             .then(|| pool.pick_up(backends, (key, tried), prng))
             .flatten();

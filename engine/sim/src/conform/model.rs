@@ -109,7 +109,7 @@ impl Model {
         Model { kernel, listener, places, pieces: BTreeMap::new(), heard: Vec::new() }
     }
 
-    /// Does the steps, lets the kernel answer what it can, in an order of rng's; what was heard.
+    /// Does the steps, lets the kernel answer what it can, in a random order; what was heard.
     /// `real` is what the real kernel said: the windows of narrow connections follow it, and if
     /// something comes `late`, how much.
     ///

@@ -195,11 +195,11 @@ impl Kernel {
         let id = self.legs.conn(leg)?;
         let conn = &mut self.net.conns[id];
         let ready = !conn.up.bytes.is_empty() || conn.up.fin || conn.weir_reset;
-        // OpState to poll first, it would wait whatever there is.
+        // Asked to poll first, it would wait whatever there is.
         if asked.nowait && (!ready || !more) && self.rng.flip() {
             return Some(Completion::ReceiveFailed(Errno::EAGAIN));
         }
-        // OpState not to poll first, the kernel looks for a buffer before it looks for bytes, once.
+        // Asked not to poll first, the kernel looks for a buffer before it looks for bytes, once.
         let reserved = matches!(how, Receive::Reserved { .. });
         if (ready || more) && !self.buffers.any_offered(reserved) {
             self.note("receive: no buffer", [id, 0]);
