@@ -404,6 +404,8 @@ impl Session {
             }
             Next::Finish => {
                 flow.sink = Sink::Finished;
+                // The kernel counts it as a byte that is to be acknowledged.
+                self.note_sent(sink, 1);
                 out.push(Action::Finish(to));
             }
             Next::TakePipe => {

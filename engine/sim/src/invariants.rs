@@ -103,7 +103,7 @@ pub fn check(table: &Table, kernel: &Kernel) -> Result<(), String> {
     table.iter().try_for_each(|(id, session)| {
         let note = kernel.notes.get(&(id.slot, id.generation));
         let note = note.ok_or_else(|| format!("the kernel knows nothing of {id:?}"))?;
-        if !behind {
+        if !behind && !kernel.catches_up() {
             check_deadline(table, session, note, kernel)?;
             check_patience(table, session, note, kernel)?;
         }
@@ -333,7 +333,7 @@ fn check_patience(
         let gone = kernel.net.conns[conn].gone.is_some();
         let limit = if gone { silence_ms.min(session.stalled_ms) } else { session.stalled_ms };
         let Some(seen_at) = seen_at else { continue };
-        let stuck_ms = (kernel.now - seen_at) / 1_000_000;
+        let stuck_ms = (kernel.running_ns() - seen_at) / 1_000_000;
         if stuck_ms > u64::from(limit + look_ms) {
             return Err(format!(
                 "conn {conn} has taken nothing for {stuck_ms} ms (gone: {gone}): {session:?}"
@@ -350,8 +350,7 @@ fn check_waits(session: &Session, from: Side, note: &Note, kernel: &Kernel) -> R
     let ((receives, _, at_source), (_, sending, at_sink)) = (on(from), on(from.other()));
     // A multishot receive may miss a reset: then a watch must be there soon.
     let soon = u64::from(2 * RESET_CHECK_MS + 3 * TICK_MS) * 1_000_000;
-    let missed =
-        session.leg(from).is_some_and(|leg| kernel.is_deaf(leg, kernel.now.saturating_sub(soon)));
+    let missed = session.leg(from).is_some_and(|leg| kernel.is_deaf(leg, soon));
     let looked_at =
         at_source.is_some() || flow.parking || flow.reset_check == ResetCheck::Confirmed;
     let receiving = receives && (!missed || looked_at);
@@ -369,9 +368,10 @@ fn check_waits(session: &Session, from: Side, note: &Note, kernel: &Kernel) -> R
         return Err(format!("nobody waits for bytes: {flow:?} in {session:?}"));
     }
     // A reset of a side that has ended, or is not read because the other one takes nothing, comes
-    // as news; unless both FINs have come, for then none can.
+    // as news; unless both FINs have come, for then none can, or have been passed on: then the looks
+    // see it, and `check_patience` holds them.
     let deaf = match flow.source {
-        Source::Ended => true,
+        Source::Ended => !session.is_delivering(),
         Source::Idle => flow.sink == Sink::Waiting,
         _ => false,
     };

@@ -26,6 +26,7 @@ use crate::trace::Trace;
 use buffers::Buffers;
 use legs::{Behind, Legs};
 use pipes::Pipes;
+use standstill::Lateness;
 use watches::Watch;
 
 /// How long accepts rest after the kernel has run out of descriptors or memory.
@@ -196,11 +197,7 @@ pub struct Kernel {
     pub(crate) strikes_in: Option<u32>,
     /// Answers that the shard has taken since its last wait.
     taken: usize,
-    /// When the process went on after a standstill, until it has caught up; and whether the turn is
-    /// the first one since.
-    stood_still: Option<(u64, bool)>,
-    /// Turns in a row that have begun late.
-    late_turns: u8,
+    lateness: Lateness,
 }
 
 impl Kernel {
@@ -237,8 +234,7 @@ impl Kernel {
             dead: false,
             strikes_in: None,
             taken: 0,
-            stood_still: None,
-            late_turns: 0,
+            lateness: Lateness::default(),
         }
     }
 

@@ -104,8 +104,6 @@ pub struct Conn {
     pub gone: Option<(u64, usize)>,
     /// When the peer last took some of what waited for it, or that began to wait.
     pub taken_at: u64,
-    /// The same as far as looks can tell.
-    pub seen_taken_at: u64,
     /// How often that has changed, or whether it is there.
     pub takes: u64,
     /// How long weir's kernel believes an idle peer that says nothing, in nanoseconds.
@@ -304,7 +302,6 @@ impl Net {
             is_itself: false,
             gone: None,
             taken_at: 0,
-            seen_taken_at: 0,
             takes: 0,
             believes_ns: None,
             partner: None,

@@ -14,6 +14,7 @@ use weir_proto::snapshot::Keepalive;
 use crate::action::{Action, Actions};
 use crate::base::clock::Now;
 use crate::event::{PeerProgress, Side};
+use crate::flow::Sink;
 use crate::limits::{STALLED_LOOKS, STALLED_LOOKS_SPAN, UNANSWERED_MIN, WATCH_AFTER_MS};
 
 use super::Session;
@@ -57,8 +58,8 @@ impl Session {
         let waited = core::mem::replace(undelivered, waits);
         let owed = core::mem::replace(&mut self.owed[side as usize], progress.unacked);
         // A send that was answered and not yet heard of is counted twice: once for each of them the
-        // side has a pulse more. And it may hide what the side took just now, after it had taken
-        // nothing until then: by as much as answers are behind the side is given up too early.
+        // side has a pulse more. It may also hide what the side took just now: then the look after
+        // it decides (`gives_up`).
         if !waited || progress.unacked < owed {
             self.taken_at[side as usize] = now.stamp();
         }
@@ -77,7 +78,9 @@ impl Session {
         silence_ms: u32,
         now: Now,
     ) -> Option<Why> {
-        if !self.waits(side) {
+        // A send that was taken and not yet heard of may have filled up again what the side took:
+        // the next look tells.
+        if !self.waits(side) || self.flows[side.other() as usize].sink == Sink::Sending {
             return None;
         }
         let limit = silence_ms.min(self.stalled_ms);

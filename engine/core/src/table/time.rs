@@ -112,6 +112,8 @@ impl Table {
         if deaf {
             session.watch(out);
         }
+        // A side whose time is over is not given up by a look that a send hides from.
+        let next = if due <= now { now.plus_millis(WATCH_AFTER_MS) } else { next };
         self.wheel.schedule(id.slot, next);
     }
 

@@ -77,7 +77,7 @@ impl Kernel {
     /// The shard takes bytes of the multishot receive with this number: that a reset lets nothing
     /// come behind them it can suspect from now on and not before.
     pub(super) fn last_bytes_taken(&mut self, number: u64) {
-        let now = self.now;
+        let now = self.running_ns();
         let of_it = |answer: &Answer| answer.asked.number == number;
         if self.answers.iter().any(of_it) {
             return;
@@ -88,9 +88,11 @@ impl Kernel {
         }
     }
 
-    /// True if a receive on this leg has been told nothing of a reset since before `moment`, and no
-    /// answer on its leg waits for the shard: a send may have got the error.
-    pub(crate) fn is_deaf(&self, leg: Leg, moment: u64) -> bool {
+    /// True if a receive on this leg has been told nothing of a reset for more than `within_ns` in
+    /// which the shard could run, and no answer on its leg waits for the shard: a send may have got
+    /// the error.
+    pub(crate) fn is_deaf(&self, leg: Leg, within_ns: u64) -> bool {
+        let moment = self.running_ns().saturating_sub(within_ns);
         if self.answers.iter().any(|answer| leg_of(answer.asked.op) == Some(leg)) {
             return false;
         }

@@ -1,11 +1,10 @@
 //! What weir's kernel knows of a peer that takes nothing, or that is gone: how much it has not
 //! acknowledged, how often it was asked in vain, when it is given up.
 
-use weir_core::event::{Completion, Errno, Leg, PeerProgress, Side};
-use weir_engine::io::Outcome;
+use weir_core::event::{Errno, Leg, PeerProgress, Side};
 use weir_proto::snapshot::Keepalive;
 
-use super::{Kernel, Note, leg_of};
+use super::{Kernel, Note};
 use crate::net::ConnId;
 
 const MS: u64 = 1_000_000;
@@ -18,7 +17,7 @@ impl Kernel {
             self.fail(format!("{leg:?} is looked at, and is not connected"));
             return PeerProgress::default();
         };
-        self.learn_look(leg, id);
+        self.learn_look(id);
         let conn = &self.net.conns[id];
         let unacked = u32::try_from(conn.unacked()).expect("windows are small");
         // A FIN counts as a byte, and is acknowledged after all others.
@@ -82,21 +81,12 @@ impl Kernel {
     }
 
     /// The shard hears whether bytes wait for a peer, and so whether it has taken the last of them.
-    fn learn_look(&mut self, leg: Leg, id: ConnId) {
-        // What a peer took is not seen while a send that has filled it up again was not heard of.
-        let is_hidden = self.answers.iter().any(|answer| {
-            let sent = matches!(answer.outcome, Outcome::Session(Completion::Sent(_)));
-            sent && leg_of(answer.asked.op) == Some(leg)
-        });
+    fn learn_look(&mut self, id: ConnId) {
+        let running_ns = self.running_ns();
         let conn = &mut self.net.conns[id];
-        let waited = conn.session.and_then(|it| self.notes.get(&it));
-        let waited = waited.is_some_and(|note| note.waits[conn.side as usize]);
-        if !is_hidden || !waited {
-            conn.seen_taken_at = conn.taken_at;
-        }
         let (side, waits, gone) = (conn.side as usize, conn.unacked() > 0, conn.gone.is_some());
         let takes = conn.takes;
-        let stuck_ms = self.now.saturating_sub(conn.seen_taken_at) / MS;
+        let stuck_ms = self.now.saturating_sub(conn.taken_at) / MS;
         let Some(note) = conn.session.and_then(|session| self.notes.get_mut(&session)) else {
             return;
         };
@@ -104,7 +94,7 @@ impl Kernel {
             note.moved_at = self.now;
         }
         if waits && note.stuck[side].0 != takes {
-            note.stuck[side] = (takes, self.now);
+            note.stuck[side] = (takes, running_ns);
         }
         let stalled_ms = note.timeouts.map_or(u64::MAX, |[_, _, stalled]| stalled.into());
         // A millisecond is what rounding may cost.
@@ -112,7 +102,7 @@ impl Kernel {
     }
 
     /// The session's peers for which bytes wait, and when a look first saw that they had taken
-    /// nothing since they last did.
+    /// nothing since they last did, by `running_ns`.
     pub fn stuck(&self, note: &Note) -> impl Iterator<Item = (ConnId, Option<u64>)> {
         let conns = Kernel::conns_of(note).map(|id| (id, &self.net.conns[id]));
         let waiting = conns.filter(|(_, conn)| conn.unacked() > 0);

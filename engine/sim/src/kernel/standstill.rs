@@ -10,19 +10,42 @@ use weir_engine::io::{Outcome, Token};
 
 const MS: u64 = 1_000_000;
 
+/// How late the turns of the shard begin.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lateness {
+    /// When the process went on after a standstill, until it has caught up; and whether the turn is
+    /// the first one since.
+    stood_still: Option<(u64, bool)>,
+    /// Turns in a row that have begun late.
+    late_turns: u8,
+    /// When the last turn began, and by how much all turns so far were late, in nanoseconds.
+    turned_at: u64,
+    total: u64,
+}
+
 impl Kernel {
+    /// The time in which the shard could run, in nanoseconds: what it must do within a time it
+    /// cannot while it is not woken.
+    pub(crate) fn running_ns(&self) -> u64 {
+        self.now - self.lateness.total
+    }
+
     /// A turn of the shard begins.
     pub(crate) fn turn_begins(&mut self) {
+        let turned_at = std::mem::replace(&mut self.lateness.turned_at, self.now);
+        let wanted = self.wait_until.filter(|_| turned_at > 0).map(|until| until.max(turned_at));
+        let late = wanted.map_or(0, |wanted| self.now.saturating_sub(wanted));
+        self.lateness.total += late;
         let due = self.wait_until.filter(|until| *until > 0);
         if due.is_some_and(|due| due + u64::from(STOOD_STILL_MS) * MS < self.now) {
-            self.late_turns = self.late_turns.saturating_add(1);
-            let still = self.late_turns <= LATE_TURNS_MAX;
-            self.stood_still = still.then_some((self.now, true));
+            self.lateness.late_turns = self.lateness.late_turns.saturating_add(1);
+            let still = self.lateness.late_turns <= LATE_TURNS_MAX;
+            self.lateness.stood_still = still.then_some((self.now, true));
             self.note("the process stood still", [0, 0]);
             return self.work_through();
         }
-        self.late_turns = 0;
-        if let Some((_, first)) = &mut self.stood_still {
+        self.lateness.late_turns = 0;
+        if let Some((_, first)) = &mut self.lateness.stood_still {
             *first = false;
         }
         self.work_through();
@@ -39,8 +62,8 @@ impl Kernel {
     /// The shard finds no answer more in this turn: if it has found none at all it has caught up,
     /// unless the kernel was not asked since.
     pub(super) fn caught_up(&mut self) {
-        if self.taken == 0 && self.stood_still.is_some_and(|(_, first)| !first) {
-            self.stood_still = None;
+        if self.taken == 0 && self.lateness.stood_still.is_some_and(|(_, first)| !first) {
+            self.lateness.stood_still = None;
         }
     }
 
@@ -51,9 +74,11 @@ impl Kernel {
         }
     }
 
-    fn catches_up(&self) -> bool {
+    /// True while timers may wait for what came during a standstill.
+    #[must_use]
+    pub fn catches_up(&self) -> bool {
         let within = u64::from(CATCH_UP_MS) * MS;
-        self.stood_still.is_some_and(|(since, _)| self.now < since + within)
+        self.lateness.stood_still.is_some_and(|(since, _)| self.now < since + within)
     }
 
     /// A session has begun to end in this turn.
