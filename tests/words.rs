@@ -17,7 +17,7 @@ const BANNED: &[(&str, usize)] = &[
     ("mend", 0),
     ("mended", 0),
     ("nobody", 152),
-    ("so many", 11),
+    ("so many", 9),
     ("speaks", 7),
     ("the last word", 5),
     ("to be had", 0),

@@ -1,6 +1,5 @@
 //! What the core wants done. The shard does it, in order.
 
-use weir_proto::reason::CloseReason;
 use weir_proto::snapshot::Keepalive;
 
 use crate::event::{BufferId, Chunk, Interest, Leg, PipeId, Receive, Side};
@@ -31,9 +30,6 @@ pub enum Action {
     /// Take a pipe for the flow from this side, if there is one, and make both legs non-blocking;
     /// then call `promoted`.
     TakePipe { from: Side, legs: [Leg; 2] },
-    /// Wait in the line of pipes that have something to move, then `moved` (the table does this
-    /// one).
-    Splice { from: Side },
     /// The pipe is free again. One that is not `empty` must not be used again.
     ReturnPipe { pipe: PipeId, empty: bool },
     /// No pipe is used any more: operations may wait in the kernel again.
@@ -42,12 +38,10 @@ pub enum Action {
     Cancel { side: Side, what: Pending },
     /// The buffer is free again.
     Release(BufferId),
-    /// Wait in the line for a buffer, then `resume` (the table does this one).
-    Queue { from: Side },
     /// Nothing is in flight: close the leg.
     Close { leg: Leg, how: How },
-    /// Both legs are closed: the session is over (the table has forgotten it).
-    Free(CloseReason),
+    /// The session is over and its slot is free: a listener that was full may accept again.
+    Free,
 }
 
 /// An operation that can be taken back.

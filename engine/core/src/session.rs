@@ -13,6 +13,7 @@
 
 mod bulk;
 mod connect;
+mod effects;
 mod stall;
 mod starved;
 mod wait;
@@ -27,6 +28,7 @@ use crate::pick::Tried;
 use crate::slot::{BackendSlot, ListenerSlot, MemberIndex, PoolSlot};
 
 pub use bulk::SpliceRequest;
+pub use effects::{Effects, Step};
 pub use starved::Resumed;
 pub use wait::Activity;
 
@@ -50,21 +52,6 @@ pub enum Attempt {
     /// It failed, and too many retries are on their way: nothing is in flight, and another backend
     /// is tried a moment later.
     Waiting(ConnectFault),
-}
-
-/// What a completion meant for the session as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Nothing that the table must know.
-    None,
-    /// The backend took the session.
-    Connected,
-    /// The backend did not take it, and nothing is in flight: the leg can be closed.
-    ConnectFailed(ConnectFault),
-    /// So many bytes came from this side.
-    Received(Side, u16),
-    /// So many bytes went to this side.
-    Sent(Side, u16),
 }
 
 /// Where a session came from and goes to, as slots of the view.
@@ -230,7 +217,7 @@ impl Session {
     }
 
     /// The kernel has answered an operation on `side`'s leg.
-    pub fn on_completion(&mut self, side: Side, done: Completion, out: &mut Actions) -> Step {
+    pub fn on_completion(&mut self, side: Side, done: Completion, out: &mut Actions) -> Effects {
         let inflight = &mut self.inflight[side as usize];
         let over = u8::from(done.is_last());
         *inflight = inflight.checked_sub(over).expect("a completion answers an operation");
@@ -242,8 +229,7 @@ impl Session {
                 Step::None
             }
         };
-        self.advance(out);
-        step
+        Effects { step, ..self.advance(out) }
     }
 
     /// True if this flow stands in the line of pipes that have something to move.
@@ -254,11 +240,12 @@ impl Session {
 
     /// Ends the session for a reason of weir's or an operator's. Does nothing if it is ending
     /// already.
-    pub fn end(&mut self, by: By, why: Why, out: &mut Actions) {
-        if !matches!(self.phase, Phase::Closing(_)) {
-            self.begin_close(by, why, out);
-            self.advance(out);
+    pub fn end(&mut self, by: By, why: Why, out: &mut Actions) -> Effects {
+        if matches!(self.phase, Phase::Closing(_)) {
+            return Effects::default();
         }
+        self.begin_close(by, why, out);
+        self.advance(out)
     }
 
     fn on_relay(&mut self, side: Side, done: Completion, out: &mut Actions) -> Step {
@@ -282,10 +269,8 @@ impl Session {
             }
             Completion::Starved => {
                 self.rewatch[side as usize] |= self.watched;
-                if self.flows[side as usize].starved(self.lean) {
-                    out.push(Action::Queue { from: side });
-                }
-                Step::None
+                let waits = self.flows[side as usize].starved(self.lean);
+                if waits { Step::Starved(side) } else { Step::None }
             }
             Completion::Sent(count) => {
                 self.note_sent(side, count);
@@ -361,21 +346,25 @@ impl Session {
     }
 
     /// The only function that moves a session forward.
-    fn advance(&mut self, out: &mut Actions) {
+    fn advance(&mut self, out: &mut Actions) -> Effects {
+        let mut effects = Effects::default();
         if self.phase == Phase::Relaying {
             for source in Side::BOTH {
                 while let Some(next) = self.flows[source as usize].next(self.lean) {
+                    effects.splices[source as usize] |= next == Next::Splice;
                     self.start(source, next, out);
                 }
             }
             if self.flows.iter().all(|flow| flow.sink == Sink::Finished) {
-                return self.deliver(out);
+                self.deliver(out);
+            } else {
+                self.renew_watches(out);
             }
-            return self.renew_watches(out);
+            return effects;
         }
-        let Phase::Closing(reason) = self.phase else { return };
+        let Phase::Closing(reason) = self.phase else { return effects };
         if self.inflight != [0; 2] {
-            return; // join: wait for every last completion
+            return effects; // join: wait for every last completion
         }
         let how = if reason.why == Why::Complete { How::Fin } else { How::Reset };
         for side in Side::BOTH {
@@ -383,7 +372,8 @@ impl Session {
                 out.push(Action::Close { leg, how });
             }
         }
-        out.push(Action::Free(reason));
+        effects.over = Some(reason);
+        effects
     }
 
     fn start(&mut self, source: Side, next: Next, out: &mut Actions) {
@@ -412,10 +402,7 @@ impl Session {
                 flow.source = Source::Promoting;
                 out.push(Action::TakePipe { from: source, legs: [from, to] });
             }
-            Next::Splice => {
-                flow.queued = true;
-                out.push(Action::Splice { from: source });
-            }
+            Next::Splice => flow.queued = true,
         }
     }
 

@@ -28,7 +28,7 @@ use crate::counters::ShardCounters;
 use crate::event::{Completion, Leg, Side};
 use crate::lease::Lease;
 use crate::limits::{EJECTIONS_MAX, TICK_MS, Tuning};
-use crate::session::{Route, Session, Step};
+use crate::session::{Effects, Route, Session, Step};
 use crate::slot::{ListenerSlot, MemberIndex};
 use crate::view::{CountedConnect, View};
 use crate::wait_queue::WaitQueue;
@@ -232,10 +232,11 @@ impl Table {
     ) {
         let session = self.sessions.get_mut(id).expect("completions are joined, never stale");
         session.lean = self.lean;
-        let step = session.on_completion(side, done, out);
+        let effects = session.on_completion(side, done, out);
         let Route { pool, backend, .. } = session.route;
-        match (step, backend) {
+        match (effects.step, backend) {
             (Step::None, _) => {}
+            (Step::Starved(from), _) => self.starved_queue.push(id.slot * 2 + from as u32),
             (Step::ConnectFailed(fault), _) => return self.connect_failed(id, fault, now, out),
             (Step::Connected, Some(backend)) => {
                 self.counters.connected(pool, backend, now - session.moved_at);
@@ -264,6 +265,7 @@ impl Table {
                     self.counters.sent(backend, count.into());
                 }
             }
+            (step @ Step::PipeRefused, _) => unreachable!("{step:?} by a completion"),
             (step, None) => unreachable!("{step:?} without a backend"),
         }
         match done {
@@ -272,14 +274,14 @@ impl Table {
             Completion::Received { last: false, .. } => self.reset_check(id, now),
             _ => {}
         }
-        self.apply_own_actions(id, now, out);
+        self.apply(id, effects, now, out);
     }
 
     /// Ends one session for a reason of weir's or an operator's.
     pub fn end(&mut self, id: SessionId, by: By, why: Why, now: Now, out: &mut Actions) {
         if let Some(session) = self.sessions.get_mut(id) {
-            session.end(by, why, out);
-            self.apply_own_actions(id, now, out);
+            let effects = session.end(by, why, out);
+            self.apply(id, effects, now, out);
         }
     }
 
@@ -327,21 +329,25 @@ impl Table {
         (id, Side::BOTH[(index % 2) as usize])
     }
 
-    /// Does the part of the actions that is the table's: the line, and the end of a session.
-    fn apply_own_actions(&mut self, id: SessionId, now: Now, out: &Actions) {
-        for action in out.as_slice() {
-            match *action {
-                Action::Queue { from } => self.starved_queue.push(id.slot * 2 + from as u32),
-                Action::Splice { from } => self.splice_queue.push(id.slot * 2 + from as u32),
-                Action::Free(reason) => self.forget(id, reason, now),
-                _ => {} // the shard's
+    /// Does what an event means for the table, whatever its step was: the queue of pipes, the count
+    /// of stalled sessions, the end.
+    fn apply(&mut self, id: SessionId, effects: Effects, now: Now, out: &mut Actions) {
+        for from in Side::BOTH {
+            if effects.splices[from as usize] {
+                self.splice_queue.push(id.slot * 2 + from as u32);
             }
         }
-        self.count_stalled(id);
+        match effects.over {
+            Some(reason) => {
+                self.forget(id, reason, now);
+                out.push(Action::Free);
+            }
+            None => self.count_stalled(id),
+        }
     }
 
     fn forget(&mut self, id: SessionId, reason: CloseReason, now: Now) {
-        let Some(session) = self.sessions.remove(id) else { return };
+        let session = self.sessions.remove(id).expect("a session is over once");
         assert_eq!(session.inflight(), 0, "a slot is never freed with an operation in flight");
         self.wheel.cancel(id.slot);
         for side in Side::BOTH {

@@ -50,8 +50,7 @@ impl<I: Io> Shard<I> {
             Action::Release(buffer) => self.io.release(buffer),
             Action::Close { leg, how } => self.io.close(leg, how),
             // A slot is free: a listener that was full may accept again.
-            Action::Free(_) => self.sockets.touch(),
-            Action::Queue { .. } | Action::Splice { .. } => {} // the table has put it into a line
+            Action::Free => self.sockets.touch(),
         }
     }
 

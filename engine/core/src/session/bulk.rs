@@ -15,7 +15,7 @@ use crate::action::{Action, Actions};
 use crate::event::{Leg, PipeId, Side, SpliceResult};
 use crate::flow::{Sink, Source};
 
-use super::{Phase, Session};
+use super::{Effects, Phase, Session, Step};
 
 /// One try to move bytes: what [`SpliceResult`] answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,16 +29,16 @@ pub struct SpliceRequest {
 
 impl Session {
     /// The shard has taken a pipe, or has none.
-    pub fn promoted(&mut self, from: Side, pipe: Option<PipeId>, out: &mut Actions) {
+    pub fn promoted(&mut self, from: Side, pipe: Option<PipeId>, out: &mut Actions) -> Effects {
         if self.phase != Phase::Relaying {
             if let Some(pipe) = pipe {
                 out.push(Action::ReturnPipe { pipe, empty: true });
             }
-            return;
+            return Effects::default();
         }
         self.flows[from as usize].promoted(pipe);
         self.nonblocking |= pipe.is_some();
-        self.advance(out);
+        self.advance(out)
     }
 
     /// The flow from this side is the first in the line. `None` if it has ended since.
@@ -52,8 +52,8 @@ impl Session {
         Some(SpliceRequest { from: from?, pipe: pipe.id, held: pipe.held, to: to? })
     }
 
-    /// What became of a move. True if the pipe was refused although its source was readable.
-    pub fn moved(&mut self, from: Side, moved: SpliceResult, out: &mut Actions) -> bool {
+    /// What became of a move. [`Step::PipeRefused`] if its source was readable.
+    pub fn moved(&mut self, from: Side, moved: SpliceResult, out: &mut Actions) -> Effects {
         if moved.received > 0 || moved.sent > 0 {
             self.fruitless = 0;
         }
@@ -84,8 +84,8 @@ impl Session {
             (None, Some(errno)) => self.fail(from, errno, out),
             (None, None) => {}
         }
-        self.advance(out);
-        refused && !moved.unsure
+        let step = if refused && !moved.unsure { Step::PipeRefused } else { Step::None };
+        Effects { step, ..self.advance(out) }
     }
 
     /// Gives the flow's pipe back, if it has one; it must be empty.

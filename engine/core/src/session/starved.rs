@@ -10,7 +10,7 @@ use crate::event::{Leg, Side};
 use crate::flow::{Sink, Source};
 use crate::limits::RESERVED_BYTES;
 
-use super::Session;
+use super::{Effects, Session};
 
 /// What became of a flow that was the first in the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,14 +31,14 @@ impl Session {
     }
 
     /// A buffer is free and this flow is the first in the line.
-    pub fn resume(&mut self, from: Side, out: &mut Actions) {
+    pub fn resume(&mut self, from: Side, out: &mut Actions) -> Effects {
         let flow = &mut self.flows[from as usize];
         assert_eq!(flow.source, Source::Starved, "only a starved flow waits in the line");
         flow.source = Source::Idle;
         // Its sink may take nothing since: then it receives nothing, and a watch must tell of a
         // reset.
         self.rewatch[from as usize] |= self.watched;
-        self.advance(out);
+        self.advance(out)
     }
 
     /// Only the reserve has buffers and this flow is the first in the line. `room` says how many
@@ -48,7 +48,7 @@ impl Session {
         from: Side,
         room: impl FnOnce(Leg) -> u32,
         out: &mut Actions,
-    ) -> Resumed {
+    ) -> (Resumed, Effects) {
         self.lean = true;
         let to = from.other();
         let [source, sink] = [from, to]
@@ -61,13 +61,12 @@ impl Session {
                 let how = flow.receive_reserved(bytes, self.bulk_bytes);
                 self.inflight[from as usize] += 1;
                 out.push(Action::Receive { from, leg: source, how });
-                return Resumed::Reserved;
+                return (Resumed::Reserved, Effects::default());
             }
             // As if a send had been told EAGAIN.
             flow.sink = Sink::Waiting;
             self.rewatch[to as usize] = true;
         }
-        self.resume(from, out);
-        Resumed::Blocked
+        (Resumed::Blocked, self.resume(from, out))
     }
 }

@@ -16,13 +16,15 @@ const NOW: Now = Now { nanos: 0 };
 struct SessionPlay {
     session: Session,
     out: Actions,
+    /// Those of the last event.
+    effects: Effects,
 }
 
 impl SessionPlay {
     fn connecting() -> SessionPlay {
         let mut session = Session::new(CLIENT, ROUTE, 0, NOW);
         session.connect_started(BACKEND, NOW);
-        SessionPlay { session, out: Actions::default() }
+        SessionPlay { session, out: Actions::default(), effects: Effects::default() }
     }
 
     fn relaying() -> SessionPlay {
@@ -33,7 +35,22 @@ impl SessionPlay {
     }
 
     fn on(&mut self, side: Side, done: Completion) -> Step {
-        self.session.on_completion(side, done, &mut self.out)
+        self.effects = self.session.on_completion(side, done, &mut self.out);
+        self.effects.step
+    }
+
+    fn end(&mut self, by: By, why: Why) {
+        self.effects = self.session.end(by, why, &mut self.out);
+    }
+
+    fn resume_reserved(&mut self, from: Side, room: impl FnOnce(Leg) -> u32) -> Resumed {
+        let (resumed, effects) = self.session.resume_reserved(from, room, &mut self.out);
+        self.effects = effects;
+        resumed
+    }
+
+    fn expect_over(&self, by: By, during: During, why: Why) {
+        assert_eq!(self.effects.over, Some(CloseReason { by, during, why }));
     }
 
     fn expect(&mut self, actions: &[Action]) {
@@ -63,10 +80,6 @@ fn data(buffer: u16, length: u16) -> Completion {
 
 fn send(to: Side, buffer: u16, start: u16, end: u16) -> Action {
     Action::Send { to, leg: leg(to), chunk: Chunk { buffer: BufferId(buffer), start, end } }
-}
-
-fn ended(by: By, during: During, why: Why) -> Action {
-    Action::Free(CloseReason { by, during, why })
 }
 
 #[test]
@@ -101,12 +114,9 @@ fn a_fin_crosses_after_the_bytes_and_leaves_the_other_direction_alone() {
         |unacked| [unacked, 1].map(|unacked| PeerProgress { unacked, ..Default::default() });
     assert_eq!(play.session.delivered(waits(2)), None);
     let (by, why) = play.session.delivered(waits(1)).expect("a FIN may be on its way");
-    play.session.end(by, why, &mut play.out);
-    play.expect(&[
-        close(CLIENT, How::Fin),
-        close(BACKEND, How::Fin),
-        ended(By::Client, During::Relaying, Why::Complete),
-    ]);
+    play.end(by, why);
+    play.expect(&[close(CLIENT, How::Fin), close(BACKEND, How::Fin)]);
+    play.expect_over(By::Client, During::Relaying, Why::Complete);
 }
 
 #[test]
@@ -130,8 +140,8 @@ fn a_reset_cancels_joins_and_resets_the_other_side() {
         Action::Release(BufferId(3)),
         close(CLIENT, How::Reset),
         close(BACKEND, How::Reset),
-        ended(By::Backend, During::Relaying, Why::Reset),
     ]);
+    play.expect_over(By::Backend, During::Relaying, Why::Reset);
 }
 
 #[test]
@@ -175,26 +185,24 @@ fn a_connect_may_succeed_after_its_deadline() {
 #[test]
 fn a_starved_flow_waits_in_the_line() {
     let mut play = SessionPlay::relaying();
-    play.on(Side::Client, Completion::Starved);
-    play.expect(&[Action::Queue { from: Side::Client }]);
+    assert_eq!(play.on(Side::Client, Completion::Starved), Step::Starved(Side::Client));
+    play.expect(&[]);
     assert!(play.session.is_starved(Side::Client));
-    play.session.resume(Side::Client, &mut play.out);
+    assert_eq!(play.session.resume(Side::Client, &mut play.out), Effects::default());
     play.expect(&[receive(Side::Client)]);
 }
 
 #[test]
 fn a_kill_while_connecting_joins_the_connect() {
     let mut play = SessionPlay::connecting();
-    play.session.end(By::Operator, Why::Killed, &mut play.out);
+    play.end(By::Operator, Why::Killed);
+    assert_eq!(play.effects.over, None);
     play.expect(&[Action::Cancel { side: Side::Backend, what: Pending::Connect }]);
     play.on(Side::Backend, Completion::Connected(Ok(())));
     play.expect(&[]);
     play.on(Side::Backend, Completion::Canceled);
-    play.expect(&[
-        close(CLIENT, How::Reset),
-        close(BACKEND, How::Reset),
-        ended(By::Operator, During::Connecting, Why::Killed),
-    ]);
+    play.expect(&[close(CLIENT, How::Reset), close(BACKEND, How::Reset)]);
+    play.expect_over(By::Operator, During::Connecting, Why::Killed);
 }
 
 #[test]
@@ -207,7 +215,7 @@ fn the_reserve_is_for_flows_whose_sink_takes_bytes() {
             assert_eq!(leg, BACKEND, "the sink is asked");
             room
         };
-        let resumed = play.session.resume_reserved(Side::Client, ask, &mut play.out);
+        let resumed = play.resume_reserved(Side::Client, ask);
         assert_eq!(resumed, Resumed::Reserved);
         let how = Receive::Reserved { bytes: how };
         play.expect(&[Action::Receive { from: Side::Client, leg: CLIENT, how }]);
@@ -220,13 +228,13 @@ fn a_starved_flow_whose_sink_is_full_asks_again_when_it_is_writable() {
     play.session.lean = true;
     play.on(Side::Client, Completion::Starved);
     play.out.clear();
-    let resumed = play.session.resume_reserved(Side::Client, |_| 0, &mut play.out);
+    let resumed = play.resume_reserved(Side::Client, |_| 0);
     assert_eq!(resumed, Resumed::Blocked);
     assert!(play.session.is_blocked() && !play.session.is_starved(Side::Client));
     let interest = Interest { readable: false, writable: true };
     play.expect(&[Action::Watch { side: Side::Backend, leg: BACKEND, interest }]);
     let ready = Ready { writable: true, ..Ready::default() };
-    play.session.on_ready(Side::Backend, ready, &mut play.out);
+    play.ready(Side::Backend, ready);
     assert!(!play.session.is_blocked());
     assert!(matches!(play.out.as_slice()[0], Action::Receive { from: Side::Client, .. }));
 }
@@ -276,8 +284,9 @@ impl SessionPlay {
         let promote = Action::TakePipe { from: Side::Client, legs: [CLIENT, BACKEND] };
         assert!(play.out.as_slice().contains(&promote), "{:?}", play.out);
         play.out.clear();
-        play.session.promoted(Side::Client, Some(PIPE), &mut play.out);
-        play.expect(&[Action::Splice { from: Side::Client }]);
+        play.effects = play.session.promoted(Side::Client, Some(PIPE), &mut play.out);
+        play.expect(&[]);
+        assert_eq!(play.effects.splices, [true, false]);
         play
     }
 
@@ -285,11 +294,12 @@ impl SessionPlay {
     fn moved(&mut self, moved: SpliceResult) -> bool {
         let order = self.session.take_splice(Side::Client).expect("a move was asked for");
         assert_eq!((order.pipe, order.held), (PIPE, 0));
-        self.session.moved(Side::Client, moved, &mut self.out)
+        self.effects = self.session.moved(Side::Client, moved, &mut self.out);
+        self.effects.step == Step::PipeRefused
     }
 
     fn ready(&mut self, side: Side, ready: Ready) {
-        self.session.on_ready(side, ready, &mut self.out);
+        self.effects = self.session.on_ready(side, ready, &mut self.out);
     }
 }
 
@@ -327,7 +337,8 @@ fn a_pipe_that_finds_nothing_in_a_readable_socket_is_refused() {
     assert!(!play.moved(DRY), "nothing may have come yet");
     play.expect(&[watch(Side::Client, true, false)]);
     play.ready(Side::Client, READABLE);
-    play.expect(&[Action::Splice { from: Side::Client }]);
+    play.expect(&[]);
+    assert_eq!(play.effects.splices, [true, false]);
     assert!(play.moved(DRY));
     play.expect(&BACK);
     // Nothing came of it but a reset: it is one.

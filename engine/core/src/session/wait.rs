@@ -10,7 +10,7 @@ use crate::event::{Errno, Interest, Leg, Ready, Side};
 use crate::flow::{Flow, ResetCheck, Sink, Source};
 use crate::limits::FRUITLESS_MAX;
 
-use super::{Phase, Session};
+use super::{Effects, Phase, Session};
 
 /// What a look at a relaying session has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +119,7 @@ impl Session {
     }
 
     /// A watched leg has news. What was waited for is tried; it may still fail.
-    pub fn on_ready(&mut self, side: Side, ready: Ready, out: &mut Actions) {
+    pub fn on_ready(&mut self, side: Side, ready: Ready, out: &mut Actions) -> Effects {
         if matches!(self.phase, Phase::Connecting(_)) {
             // Only a reset is told of a client before it has a backend.
             assert_eq!(side, Side::Client, "a backend is not watched before it has the session");
@@ -127,7 +127,7 @@ impl Session {
             return self.advance(out);
         }
         if self.phase != Phase::Relaying {
-            return;
+            return Effects::default();
         }
         self.fruitless = self.fruitless.saturating_add(1);
         let flow = &mut self.flows[side as usize];
@@ -150,7 +150,7 @@ impl Session {
         // readable only when our direction has ended as well: then no reset can come.
         let waits = waits_to_receive || *sink == Sink::Waiting || !ready.readable;
         self.rewatch[side as usize] = waits;
-        self.advance(out);
+        self.advance(out)
     }
 
     /// True if watches tell again and again and nothing comes of it: whatever the reason, the

@@ -3,7 +3,7 @@
 use crate::action::Actions;
 use crate::base::clock::Now;
 use crate::event::{PipeId, Side, SpliceResult};
-use crate::session::SpliceRequest;
+use crate::session::{SpliceRequest, Step};
 
 use super::{SessionId, Table};
 
@@ -40,8 +40,8 @@ impl Table {
             self.counters.totals().promotions += 1;
         }
         session.lean = self.lean;
-        session.promoted(from, pipe, out);
-        self.apply_own_actions(id, now, out);
+        let effects = session.promoted(from, pipe, out);
+        self.apply(id, effects, now, out);
     }
 
     /// What became of a move.
@@ -70,12 +70,13 @@ impl Table {
         };
         self.counters.totals().spliced_bytes += u64::from(bytes);
         session.lean = self.lean;
-        if session.moved(from, moved, out) {
+        let effects = session.moved(from, moved, out);
+        if effects.step == Step::PipeRefused {
             self.counters.totals().pipes_refused += 1;
         }
         if moved.full {
             self.blocked(id, now);
         }
-        self.apply_own_actions(id, now, out);
+        self.apply(id, effects, now, out);
     }
 }

@@ -35,16 +35,16 @@ impl Table {
         if !session.is_starved(side) || session.phase() != Phase::Relaying {
             return Some((id, Resumed::Blocked));
         }
-        if shared {
+        let (resumed, effects) = if shared {
             session.lean = self.lean;
-            session.resume(side, out);
-            return Some((id, Resumed::Shared));
-        }
-        let resumed = session.resume_reserved(side, room, out);
+            (Resumed::Shared, session.resume(side, out))
+        } else {
+            session.resume_reserved(side, room, out)
+        };
         if resumed == Resumed::Blocked {
             self.blocked(id, now);
-            self.count_stalled(id);
         }
+        self.apply(id, effects, now, out);
         Some((id, resumed))
     }
 

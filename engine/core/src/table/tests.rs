@@ -158,7 +158,7 @@ fn a_refused_connect_is_tried_on_others_until_the_attempts_are_used_up() {
         [
             Action::Close { leg: Leg(13), how: How::Reset },
             Action::Close { leg: CLIENT, how: How::Reset },
-            Action::Free(reason),
+            Action::Free,
         ]
     );
     assert!(play.table.is_empty());
@@ -172,7 +172,8 @@ fn without_a_backend_the_client_is_reset_at_once() {
     assert!(play.table.accept(CLIENT, ListenerSlot::FIRST, 0, play.now, &mut play.out).is_some());
     let reason = CloseReason { by: By::Weir, during: During::Connecting, why: Why::NoBackend };
     let close = Action::Close { leg: CLIENT, how: How::Reset };
-    assert_eq!(play.take(), [close, Action::Free(reason)]);
+    assert_eq!(play.take(), [close, Action::Free]);
+    assert_eq!(play.ends(), [(reason, 1)]);
     assert!(play.table.is_empty());
 }
 

@@ -170,7 +170,7 @@ impl Table {
     ) {
         let Some(session) = self.sessions.get_mut(id) else { return };
         session.lean = self.lean;
-        session.on_ready(side, ready, out);
+        let effects = session.on_ready(side, ready, out);
         if session.phase() == Phase::Relaying {
             let next =
                 patient_until(session, now).0.min(now.plus_millis(self.tuning.quiescent_after_ms));
@@ -181,7 +181,7 @@ impl Table {
             }
             self.reset_check(id, now);
         }
-        self.apply_own_actions(id, now, out);
+        self.apply(id, effects, now, out);
     }
 
     /// When [`Table::on_time`] should be asked next.

@@ -204,9 +204,9 @@ fn last_bytes_that_are_never_taken_end_the_session_for_its_true_reason() {
         for _ in 0..2_000 {
             play.now = play.now.plus_millis(8);
             if play.on_time().is_some() {
-                let free = play.out.as_slice().last().copied();
-                let Some(Action::Free(reason)) = free else { panic!("{free:?}") };
+                assert_eq!(play.out.as_slice().last(), Some(&Action::Free));
                 assert!(play.table.session(id).is_none());
+                let [(reason, 1)] = play.ends()[..] else { panic!("one session has ended") };
                 return (reason.by, reason.why);
             }
         }
