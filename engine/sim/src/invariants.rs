@@ -368,8 +368,8 @@ fn check_waits(session: &Session, from: Side, note: &Note, kernel: &Kernel) -> R
         return Err(format!("nobody waits for bytes: {flow:?} in {session:?}"));
     }
     // A reset of a side that has ended, or is not read because the other one takes nothing, comes
-    // as news; unless both FINs have come, for then none can, or have been passed on: then the looks
-    // see it, and `check_patience` holds them.
+    // as news; unless both FINs have come, for then none can, or have been passed on: then the
+    // looks see it, and `check_patience` holds them.
     let deaf = match flow.source {
         Source::Ended => !session.is_delivering(),
         Source::Idle => flow.sink == Sink::Waiting,
