@@ -1,16 +1,17 @@
 //! What the core wants done. The shard does it, in order.
 
+use core::net::SocketAddr;
+
 use weir_proto::snapshot::Keepalive;
 
 use crate::event::{BufferId, Chunk, Interest, Leg, PipeId, Receive, Side};
-use crate::slot::BackendSlot;
 
 /// What one session asks of the shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Open a socket to the backend in this slot of the view and connect it; then call
-    /// `connect_started` or `connect_failed`.
-    Connect { backend: BackendSlot },
+    /// Unless the client has reset, open a socket and connect it to a backend; then call
+    /// `opened`.
+    Connect { client: Leg, address: SocketAddr },
     /// Receive from this side into any free buffer.
     Receive { from: Side, leg: Leg, how: Receive },
     /// Copy the chunk's bytes into that buffer, from byte `at` on.

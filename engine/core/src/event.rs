@@ -34,6 +34,15 @@ impl Side {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Leg(pub i32);
 
+/// Why no connect was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotOpened {
+    /// The client has reset: in the backlog, or since the last try.
+    ClientGone,
+    /// This host has no socket for it, whatever the errno was.
+    NoSocket,
+}
+
 /// The number of a buffer of this shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BufferId(pub u16);

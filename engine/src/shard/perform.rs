@@ -1,10 +1,10 @@
 //! Action → operation. Everything that is not the kernel's to do later is done here at once.
 
+use std::net::SocketAddr;
+
 use weir_core::action::{Action, Pending};
-use weir_core::event::{Leg, Side};
-use weir_core::slot::BackendSlot;
+use weir_core::event::{Leg, NotOpened, Side};
 use weir_core::table::SessionId;
-use weir_proto::reason::{By, ConnectFault, Why};
 
 use super::Shard;
 use crate::io::{Io, Kind, Op, Token};
@@ -13,7 +13,10 @@ impl<I: Io> Shard<I> {
     pub(super) fn act(&mut self, id: SessionId, action: Action) {
         let token = |side, kind| Token::Session { id, side, kind };
         match action {
-            Action::Connect { backend } => self.connect(id, backend),
+            Action::Connect { client, address } => {
+                let opened = self.connect(id, client, address);
+                self.table.opened(id, opened, self.now, &mut self.actions);
+            }
             Action::Receive { from, leg, how } => {
                 self.io.submit(token(from, Kind::Receive), Op::Receive { leg, how });
             }
@@ -65,25 +68,19 @@ impl<I: Io> Shard<I> {
         self.table.promoted(id, from, pipe, self.now, out);
     }
 
-    fn connect(&mut self, id: SessionId, backend: BackendSlot) {
-        // Whoever has left in the backlog, or since the last try, gets no backend.
-        let session = self.table.session(id).expect("it was told to connect");
-        if session.leg(Side::Client).is_some_and(|client| self.io.is_gone(client)) {
-            let out = &mut self.actions;
-            return self.table.end(id, By::Client, Why::Reset, self.now, out);
+    /// Asks for a connect on a new leg. A client that has left gets no backend.
+    fn connect(
+        &mut self,
+        id: SessionId,
+        client: Leg,
+        address: SocketAddr,
+    ) -> Result<Leg, NotOpened> {
+        if self.io.is_gone(client) {
+            return Err(NotOpened::ClientGone);
         }
-        let address = self.table.view().backends()[backend.index()].address;
-        match self.io.open(&address) {
-            Ok(leg) => {
-                self.table.connect_started(id, leg, self.now);
-                let token = Token::Session { id, side: Side::Backend, kind: Kind::Connect };
-                self.io.submit(token, Op::Connect(leg, address));
-            }
-            // No socket available: this host's fault, whatever the errno.
-            Err(_) => {
-                let out = &mut self.actions;
-                self.table.connect_failed(id, ConnectFault::Local, self.now, out);
-            }
-        }
+        let leg = self.io.open(&address).map_err(|_| NotOpened::NoSocket)?;
+        let token = Token::Session { id, side: Side::Backend, kind: Kind::Connect };
+        self.io.submit(token, Op::Connect(leg, address));
+        Ok(leg)
     }
 }

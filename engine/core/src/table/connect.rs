@@ -9,15 +9,31 @@ use weir_proto::reason::{By, ConnectFault, Why};
 use super::{SessionId, Table};
 use crate::action::{Action, Actions};
 use crate::base::clock::Now;
-use crate::event::Leg;
+use crate::event::{Leg, NotOpened, Side};
 use crate::limits::{RETRY_WAIT_MS, WATCH_AFTER_MS};
 use crate::session::Route;
 use crate::slot::{BackendSlot, PoolSlot};
 use crate::view::{CountedConnect, MayRetry, Verdict};
 
 impl Table {
-    /// The shard has asked for a connect on `leg`.
-    pub fn connect_started(&mut self, id: SessionId, leg: Leg, now: Now) {
+    /// The shard has asked for a connect on the leg that it opened, or could not.
+    pub fn opened(
+        &mut self,
+        id: SessionId,
+        opened: Result<Leg, NotOpened>,
+        now: Now,
+        out: &mut Actions,
+    ) {
+        match opened {
+            Ok(leg) => self.connect_started(id, leg, now),
+            Err(NotOpened::ClientGone) => self.end(id, By::Client, Why::Reset, now, out),
+            Err(NotOpened::NoSocket) => {
+                self.connect_failed(id, ConnectFault::Local, now, out);
+            }
+        }
+    }
+
+    fn connect_started(&mut self, id: SessionId, leg: Leg, now: Now) {
         let session = self.sessions.get_mut(id).expect("it was told to connect");
         session.connect_started(leg, now);
         let pool = &self.view.pools()[session.route.pool.index()];
@@ -41,8 +57,8 @@ impl Table {
         self.wheel.schedule(id.slot, deadline.min(look));
     }
 
-    /// The shard could not even ask for a connect, or it failed.
-    pub fn connect_failed(
+    /// A connect has failed, or could not even be asked for.
+    pub(super) fn connect_failed(
         &mut self,
         id: SessionId,
         fault: ConnectFault,
@@ -141,7 +157,9 @@ impl Table {
                 let connect = CountedConnect { pool, backend: picked.backend, is_retry };
                 self.view.connect_begins(connect, now);
                 self.counters.picked(pool, is_retry);
-                out.push(Action::Connect { backend: picked.backend });
+                let client = session.leg(Side::Client).expect("a connecting session has one");
+                let address = self.view.backends()[picked.backend.index()].address;
+                out.push(Action::Connect { client, address });
             }
             None => match failed {
                 Some(fault) => self.give_up(id, fault, now, out),

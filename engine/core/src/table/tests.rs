@@ -83,8 +83,14 @@ impl TablePlay {
         let id =
             self.table.accept(CLIENT, ListenerSlot::FIRST, 0, self.now, &mut self.out).unwrap();
         assert!(matches!(self.take()[..], [Action::Connect { .. }]));
-        self.table.connect_started(id, Leg(11), self.now);
+        self.connects(id, 11);
         id
+    }
+
+    /// The shard has asked for the connect on this leg.
+    fn connects(&mut self, id: SessionId, leg: i32) {
+        self.table.opened(id, Ok(Leg(leg)), self.now, &mut self.out);
+        assert_eq!(self.take(), []);
     }
 
     fn relaying(&mut self) -> SessionId {
@@ -141,13 +147,13 @@ fn a_refused_connect_is_tried_on_others_until_the_attempts_are_used_up() {
     for leg in [12, 13] {
         play.on(id, Side::Backend, Completion::Connected(Err(Errno::ECONNREFUSED)));
         let actions = play.take();
-        let [Action::Close { how: How::Reset, .. }, Action::Connect { backend }] = actions[..]
-        else {
+        let [Action::Close { how: How::Reset, .. }, Action::Connect { .. }] = actions[..] else {
             panic!("{actions:?}")
         };
+        let backend = play.table.session(id).unwrap().route.backend.unwrap();
         assert!(!tried.contains(&backend), "another one each time");
         tried.push(backend);
-        play.table.connect_started(id, Leg(leg), play.now);
+        play.connects(id, leg);
     }
     play.on(id, Side::Backend, Completion::Connected(Err(Errno::ECONNREFUSED)));
     let actions = play.take();

@@ -1,6 +1,7 @@
 //! Retries, their budget and their bound in time; faults of this host.
 
 use super::*;
+use crate::event::NotOpened;
 use crate::session::Attempt;
 use crate::slot::BackendSlot;
 
@@ -23,7 +24,7 @@ impl TablePlay {
         let id =
             self.table.accept(CLIENT, ListenerSlot::FIRST, 0, self.now, &mut self.out).unwrap();
         assert!(matches!(self.take()[..], [Action::Connect { .. }]));
-        self.table.connect_started(id, Leg(leg), self.now);
+        self.connects(id, leg);
         id
     }
 
@@ -64,7 +65,7 @@ fn retries_beyond_the_budget_wait_for_their_turn() {
         assert!(matches!(actions[0], Action::Close { .. }));
         if number < 3 {
             assert!(matches!(actions[1..], [Action::Connect { .. }]), "the first is at once");
-            play.table.connect_started(*id, Leg(200), play.now);
+            play.connects(*id, 200);
         } else {
             assert_eq!(actions[1..], [WATCH_CLIENT], "three try already");
             let phase = play.table.session(*id).unwrap().phase();
@@ -81,7 +82,7 @@ fn retries_beyond_the_budget_wait_for_their_turn() {
     let woken = play.on_time().unwrap();
     assert!(ids[3..].contains(&woken), "{woken:?}");
     assert!(matches!(play.take()[..], [Action::Connect { .. }]));
-    play.table.connect_started(woken, Leg(300), play.now);
+    play.connects(woken, 300);
     assert_eq!(play.on_time(), None, "and the last one waits on");
     assert_eq!(play.retry_waits(), 0, "nobody has begun to wait");
 }
@@ -93,7 +94,7 @@ fn a_session_that_waits_for_its_turn_is_ended_by_a_stop_and_by_the_end_of_its_ti
     for id in &ids {
         play.on(*id, Side::Backend, REFUSED);
         if matches!(play.take()[..], [_, Action::Connect { .. }]) {
-            play.table.connect_started(*id, Leg(200), play.now);
+            play.connects(*id, 200);
         }
     }
     play.table.end(ids[3], By::Operator, Why::Stopped, play.now, &mut play.out);
@@ -124,7 +125,7 @@ fn the_last_retry_is_cut_short_and_speaks_against_nobody() {
             let actions = play.take();
             if wait_ms == 1020 {
                 assert!(matches!(actions[..], [Action::Close { .. }, Action::Connect { .. }]));
-                play.table.connect_started(id, Leg(101), play.now);
+                play.connects(id, 101);
             } else {
                 assert!(matches!(actions.last(), Some(Action::Free)), "{actions:?}");
             }
@@ -149,8 +150,9 @@ fn in_panic_who_was_refused_goes_to_one_that_is_up() {
             if first == up {
                 continue;
             }
-            let [.., Action::Connect { backend }] = actions[..] else { panic!("{actions:?}") };
-            assert_eq!(Some(backend.index()), up, "{actions:?}");
+            assert!(matches!(actions[..], [.., Action::Connect { .. }]), "{actions:?}");
+            let second = play.table.session(id).unwrap().route.backend.map(BackendSlot::index);
+            assert_eq!(second, up, "{actions:?}");
         }
     }
 }
@@ -168,7 +170,8 @@ fn faults_of_this_host_never_count_against_a_backend() {
         // No socket available at all.
         let id =
             play.table.accept(CLIENT, ListenerSlot::FIRST, 0, play.now, &mut play.out).unwrap();
-        play.table.connect_failed(id, ConnectFault::Local, play.now, &mut play.out);
+        let no_socket = Err(NotOpened::NoSocket);
+        play.table.opened(id, no_socket, play.now, &mut play.out);
         play.take();
     }
     assert_eq!(play.table.take_ejection(), None);
@@ -178,6 +181,20 @@ fn faults_of_this_host_never_count_against_a_backend() {
     let local = CloseReason { by: By::Weir, during: During::Connecting, why: Why::Local };
     assert_eq!(full.ends[local.index()], 5 * 4);
     assert_eq!(full.ends.iter().sum::<u64>(), 5 * 4);
+}
+
+#[test]
+fn a_client_that_has_left_before_the_connect_gets_no_backend() {
+    let mut play = TablePlay::new(2);
+    let id = play.table.accept(CLIENT, ListenerSlot::FIRST, 0, play.now, &mut play.out).unwrap();
+    let actions = play.take();
+    let address = play.table.view().backends()[0].address;
+    assert_eq!(actions, [Action::Connect { client: CLIENT, address }]);
+    play.table.opened(id, Err(NotOpened::ClientGone), play.now, &mut play.out);
+    let close = Action::Close { leg: CLIENT, how: How::Reset };
+    assert_eq!(play.take(), [close, Action::Free]);
+    assert_eq!(play.ends(), [(LEFT, 1)]);
+    assert!(play.table.view().backends().iter().all(|backend| backend.sessions == 0));
 }
 
 #[test]
@@ -224,7 +241,7 @@ fn a_client_that_resets_while_it_waits_for_its_turn_is_gone_at_once() {
     for id in &ids {
         play.on(*id, Side::Backend, REFUSED);
         if matches!(play.take()[..], [_, Action::Connect { .. }]) {
-            play.table.connect_started(*id, Leg(200), play.now);
+            play.connects(*id, 200);
         }
     }
     let close = Action::Close { leg: CLIENT, how: How::Reset };
