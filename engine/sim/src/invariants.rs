@@ -334,7 +334,9 @@ fn check_patience(
         let limit = if gone { silence_ms.min(session.stalled_ms) } else { session.stalled_ms };
         let Some(seen_at) = seen_at else { continue };
         let stuck_ms = (kernel.running_ns() - seen_at) / 1_000_000;
-        if stuck_ms > u64::from(limit + look_ms) {
+        // A send that was not heard of hides from a look what was taken: the next one decides.
+        let hidden_ms = WATCH_AFTER_MS + TICK_MS;
+        if stuck_ms > u64::from(limit + look_ms + hidden_ms) {
             return Err(format!(
                 "conn {conn} has taken nothing for {stuck_ms} ms (gone: {gone}): {session:?}"
             ));

@@ -216,7 +216,8 @@ impl Conn {
     pub fn peer_abort(&mut self, rng: &mut Rng) {
         self.peer_closed = true;
         // Both FINs have passed: there is no connection any more that an RST could be about.
-        let is_over = self.ended && self.weir_finished && rng.flip();
+        let have_passed = self.ended && self.weir_finished && self.unacked() == 0;
+        let is_over = have_passed && rng.flip();
         if !self.peer_reset && !self.weir_closed && !is_over {
             self.up.lose(rng);
             self.reset_weir();

@@ -94,7 +94,7 @@ impl Table {
     /// A relaying session that has time left: is it to be parked, watched, looked at again?
     fn attend(&mut self, id: SessionId, now: Now, out: &mut Actions) {
         let session = self.sessions.get_mut(id).expect("its deadline has passed");
-        let due = patient_until(session, now).0;
+        let due = next_verdict(session, now);
         session.unmute(out);
         // Once both FINs have crossed a watch would fire at once; each look sees a reset.
         let deaf = !session.is_delivering() && (session.is_half_closed() || session.is_blocked());
@@ -112,8 +112,6 @@ impl Table {
         if deaf {
             session.watch(out);
         }
-        // A side whose time is over is not given up by a look that a send hides from.
-        let next = if due <= now { now.plus_millis(WATCH_AFTER_MS) } else { next };
         self.wheel.schedule(id.slot, next);
     }
 
@@ -173,7 +171,7 @@ impl Table {
         let effects = session.on_ready(side, ready, out);
         if session.phase() == Phase::Relaying {
             let next =
-                patient_until(session, now).0.min(now.plus_millis(self.tuning.quiescent_after_ms));
+                next_verdict(session, now).min(now.plus_millis(self.tuning.quiescent_after_ms));
             self.wheel.schedule_sooner(id.slot, next);
             if session.is_muted() {
                 self.counters.totals().fruitless_watches += u64::from(session.has_gone_mute());
@@ -201,6 +199,13 @@ fn patient_until(session: &Session, now: Now) -> (Now, Option<Why>) {
     }
     let (at, why) = quiet_until(session);
     (at, Some(why))
+}
+
+/// When the next look may give a session up. One whose time is over already goes on only because a
+/// send hid from the last look what its sink had taken (`Session::gives_up`).
+fn next_verdict(session: &Session, now: Now) -> Now {
+    let due = patient_until(session, now).0;
+    if due <= now { now.plus_millis(WATCH_AFTER_MS) } else { due }
 }
 
 /// When a session will have been quiet for too long, and what that is called.

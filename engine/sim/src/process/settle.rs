@@ -27,7 +27,10 @@ impl SimProcess {
         if self.alone.is_some() {
             // Without control sessions go on, and end.
             self.until("sessions end without control", None, SimProcess::is_quiet_alone)?;
-            let by = self.street.now + READMIT_NS;
+            // Where there are limits clients still come one by one, and each may meet a backend that
+            // refuses it and is ejected once more.
+            let ejections = if self.has_limits() { 1 + self.swarm.clients } else { 1 };
+            let by = self.street.now + READMIT_NS * ejections as u64;
             self.until("every shard serves without control", Some(by), SimProcess::is_kept)?;
             self.kill(false);
         }
@@ -174,10 +177,14 @@ impl SimProcess {
 
     /// The same where control does nothing: who waits for a credit that another shard has, waits.
     fn is_quiet_alone(&self) -> bool {
-        let limited = self.daemon.iter().flat_map(|daemon| &daemon.snapshot().listeners);
-        let has_limits = limited.filter(|it| it.max_sessions.is_some()).count() > 0;
         let done = |cell: &super::SimShard| cell.sessions() == 0;
-        self.is_quiet() || (has_limits && self.cells.iter().all(done))
+        self.is_quiet() || (self.has_limits() && self.cells.iter().all(done))
+    }
+
+    /// True if a listener has a limit.
+    fn has_limits(&self) -> bool {
+        let mut listeners = self.daemon.iter().flat_map(|daemon| &daemon.snapshot().listeners);
+        listeners.any(|listener| listener.max_sessions.is_some())
     }
 
     /// What was counted is what there was; then, in some seeds, everything is stopped.
