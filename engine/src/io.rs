@@ -84,6 +84,9 @@ pub trait Io {
     /// EMFILE, ENFILE, ENOBUFS, ENOMEM: this host ran out.
     fn open(&mut self, address: &SocketAddr) -> Result<Leg, Errno>;
 
+    /// Has the kernel keep at most about `bytes` bytes of memory for `leg` in each direction.
+    fn limit_memory(&mut self, leg: Leg, bytes: u32);
+
     /// The client's address of an accepted leg, if the kernel still knows it.
     fn peer(&mut self, leg: Leg) -> Option<IpAddr>;
 

@@ -232,6 +232,10 @@ impl Io for Ring {
         socket::open(address)
     }
 
+    fn limit_memory(&mut self, leg: Leg, bytes: u32) {
+        memory::limit(leg, bytes);
+    }
+
     fn peer(&mut self, leg: Leg) -> Option<IpAddr> {
         socket::peer(leg)
     }

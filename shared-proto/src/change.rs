@@ -159,6 +159,9 @@ fn pool_detail(a: &Pool, b: &Pool) -> String {
     let ms = |ms: u32| crate::spec::Span::from_millis(u64::from(ms)).to_string();
     let (health, timeouts) = ((&a.health, &b.health), (&a.timeouts, &b.timeouts));
     let stalled = |of: &Timeouts| of.own_stalled_ms.map_or_else(|| "as idle".to_owned(), ms);
+    let size = |bytes: Option<u32>| {
+        bytes.map_or_else(|| "none".to_owned(), |it| crate::spec::Size::from_bytes(it).to_string())
+    };
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
     fields(&[
         ("strategy", a.strategy.to_string(), b.strategy.to_string()),
@@ -179,6 +182,7 @@ fn pool_detail(a: &Pool, b: &Pool) -> String {
         ("keepalive", keepalive(a.keepalive), keepalive(b.keepalive)),
         ("retry.attempts", a.retry.attempts.to_string(), b.retry.attempts.to_string()),
         ("retry.within", ms(a.retry.within_ms), ms(b.retry.within_ms)),
+        ("socket-buffer", size(a.socket_buffer), size(b.socket_buffer)),
     ])
 }
 

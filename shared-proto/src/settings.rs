@@ -7,7 +7,7 @@
 mod form;
 mod tables;
 
-use crate::spec::{Percent, Span};
+use crate::spec::{Percent, Size, Span};
 
 pub use form::Form;
 pub use tables::{BACKEND, LISTENER, POOL};
@@ -17,6 +17,7 @@ pub use tables::{BACKEND, LISTENER, POOL};
 pub enum Value {
     Span(Span),
     Count(u32),
+    Size(Size),
     Share(Percent),
     /// One of the words of [`Form::Word`], or a text.
     Text(String),

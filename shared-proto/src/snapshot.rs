@@ -58,6 +58,10 @@ pub struct Pool {
     /// For its backends.
     pub keepalive: Keepalive,
     pub retry: Retry,
+    /// The most that the kernel keeps for one socket of a session in one direction, in bytes:
+    /// [`SOCKET_BUFFER_MIN`](crate::spec::SOCKET_BUFFER_MIN) to
+    /// [`SOCKET_BUFFER_MAX`](crate::spec::SOCKET_BUFFER_MAX). `None`: the kernel decides.
+    pub socket_buffer: Option<u32>,
     pub backends: Vec<Backend>,
 }
 
@@ -288,6 +292,7 @@ impl Pool {
                 within: span(self.retry.within_ms),
             },
             keepalive: self.keepalive.spec(),
+            socket_buffer: self.socket_buffer.map(crate::spec::Size::from_bytes),
             backend: backend.collect(),
         }
     }
@@ -364,6 +369,7 @@ fn build_pool(name: &Name, spec: &PoolSpec, before: Option<&Pool>, ids: &mut IdS
             attempts: u8::try_from(spec.retry.attempts).unwrap_or(RETRY_ATTEMPTS_MAX),
             within_ms: ms(spec.retry.within),
         },
+        socket_buffer: spec.socket_buffer.map(crate::spec::Size::bytes),
         backends,
     }
 }

@@ -7,6 +7,7 @@
 mod bounds;
 mod keepalive;
 mod percent;
+mod size;
 
 use core::fmt;
 use core::net::SocketAddr;
@@ -15,9 +16,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-pub use bounds::{KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, RETRY_ATTEMPTS_MAX, WEIGHT_MAX};
+pub use bounds::{
+    KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, RETRY_ATTEMPTS_MAX, SOCKET_BUFFER_MAX,
+    SOCKET_BUFFER_MIN, WEIGHT_MAX,
+};
 pub use keepalive::KeepaliveSpec;
 pub use percent::Percent;
+pub use size::Size;
 
 /// The versioned part of the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -214,6 +219,9 @@ pub struct PoolSpec {
     /// For the backends.
     #[serde(default, skip_serializing_if = "KeepaliveSpec::is_default")]
     pub keepalive: KeepaliveSpec,
+    /// The most that the kernel keeps for one socket in one direction. Absent: it decides.
+    #[serde(default, rename = "socket-buffer", skip_serializing_if = "Option::is_none")]
+    pub socket_buffer: Option<Size>,
     #[serde(default)]
     pub backend: BTreeMap<Name, BackendSpec>,
 }

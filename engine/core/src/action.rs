@@ -10,8 +10,9 @@ use crate::event::{BufferId, Chunk, Interest, Leg, PipeId, Receive, Side};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Unless the client has reset, open a socket and connect it to a backend; then call
-    /// `opened`.
-    Connect { client: Leg, address: SocketAddr },
+    /// `opened`. The kernel may keep `buffer` bytes for each leg and direction, or as many as it
+    /// likes.
+    Connect { client: Leg, address: SocketAddr, buffer: Option<u32> },
     /// Receive from this side into any free buffer.
     Receive { from: Side, leg: Leg, how: Receive },
     /// Copy the chunk's bytes into that buffer, from byte `at` on.

@@ -50,6 +50,8 @@ pub struct PoolView {
     pub id: PoolId,
     pub timeouts: Timeouts,
     pub keepalive: Keepalive,
+    /// Bytes that the kernel keeps for one socket in one direction, at most.
+    pub socket_buffer: Option<u32>,
     pub retry: Retry,
     pub sessions: u32,
     /// Those of them in which a side takes nothing for now although bytes wait for it.
@@ -294,6 +296,7 @@ impl View {
             old.picker.rebuild(candidates);
             (old.timeouts, old.retry) = (pool.timeouts, pool.retry);
             old.keepalive = pool.keepalive;
+            old.socket_buffer = pool.socket_buffer;
             (old.panic_below, old.slow_start_ms) = (pool.health.panic, slow_start_ms);
             (old.unsteady, old.slots, old.present) = (unsteady, slots, true);
             return;
@@ -304,6 +307,7 @@ impl View {
             id: pool.id,
             timeouts: pool.timeouts,
             keepalive: pool.keepalive,
+            socket_buffer: pool.socket_buffer,
             retry: pool.retry,
             sessions,
             stalled,

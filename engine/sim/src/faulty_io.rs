@@ -190,6 +190,10 @@ impl<I: Io> Io for FaultyIo<I> {
         self.io.open(address)
     }
 
+    fn limit_memory(&mut self, leg: Leg, bytes: u32) {
+        self.io.limit_memory(leg, bytes);
+    }
+
     fn peer(&mut self, leg: Leg) -> Option<IpAddr> {
         self.io.peer(leg)
     }

@@ -69,6 +69,9 @@ impl Io for SimIo {
         self.0.borrow_mut().open(address)
     }
 
+    /// Windows are smaller than any limit.
+    fn limit_memory(&mut self, _leg: Leg, _bytes: u32) {}
+
     fn peer(&mut self, leg: Leg) -> Option<IpAddr> {
         self.0.borrow_mut().peer(leg)
     }

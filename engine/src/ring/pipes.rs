@@ -29,6 +29,8 @@ struct Pipe {
     write: OwnedFd,
     /// Bytes that its sink may hold unsent, and that are received at once.
     unsent: u32,
+    /// The most that it will, once its sink has read: the pool's `socket-buffer`, if it has one.
+    unsent_max: u32,
     /// The sink took nothing at last; it is tried again only when it takes something.
     was_full: bool,
 }
@@ -48,7 +50,8 @@ impl Pipe {
             libc::fcntl(write.as_raw_fd(), libc::F_SETPIPE_SZ, SIZE);
             libc::fcntl(write.as_raw_fd(), libc::F_GETPIPE_SZ)
         };
-        let pipe = Pipe { read, write, unsent: memory::UNSENT_MIN, was_full: false };
+        let (unsent, unsent_max) = (memory::UNSENT_MIN, memory::UNSENT_MAX);
+        let pipe = Pipe { read, write, unsent, unsent_max, was_full: false };
         (size >= SIZE_MIN).then_some(pipe)
     }
 
@@ -56,10 +59,15 @@ impl Pipe {
     /// a peer makes the kernel hold is about as much as it has read before.
     fn sink_reads(&mut self, request: &SpliceRequest) {
         if self.unsent == memory::UNSENT_MIN {
-            memory::limit_received(request.from);
+            let fixed = memory::fixed_received(request.from);
+            if fixed.is_none() {
+                memory::limit_received(request.from);
+            }
+            let most = fixed.unwrap_or(memory::UNSENT_MAX);
+            self.unsent_max = most.clamp(memory::UNSENT_MIN, memory::UNSENT_MAX);
         }
-        if self.unsent < memory::UNSENT_MAX {
-            self.unsent *= 2;
+        if self.unsent < self.unsent_max {
+            self.unsent = (self.unsent * 2).min(self.unsent_max);
             memory::limit_unsent(request.to, self.unsent);
         }
     }

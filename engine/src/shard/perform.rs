@@ -13,8 +13,8 @@ impl<I: Io> Shard<I> {
     pub(super) fn act(&mut self, id: SessionId, action: Action) {
         let token = |side, kind| Token::Session { id, side, kind };
         match action {
-            Action::Connect { client, address } => {
-                let opened = self.connect(id, client, address);
+            Action::Connect { client, address, buffer } => {
+                let opened = self.connect(id, client, address, buffer);
                 self.table.opened(id, opened, self.now, &mut self.actions);
             }
             Action::Receive { from, leg, how } => {
@@ -74,11 +74,16 @@ impl<I: Io> Shard<I> {
         id: SessionId,
         client: Leg,
         address: SocketAddr,
+        buffer: Option<u32>,
     ) -> Result<Leg, NotOpened> {
         if self.io.is_gone(client) {
             return Err(NotOpened::ClientGone);
         }
         let leg = self.io.open(&address).map_err(|_| NotOpened::NoSocket)?;
+        if let Some(bytes) = buffer {
+            // Before the SYN, which offers a window of that size.
+            [client, leg].into_iter().for_each(|leg| self.io.limit_memory(leg, bytes));
+        }
         let token = Token::Session { id, side: Side::Backend, kind: Kind::Connect };
         self.io.submit(token, Op::Connect(leg, address));
         Ok(leg)

@@ -101,6 +101,10 @@ impl Io for Brittle {
         leg
     }
 
+    fn limit_memory(&mut self, leg: Leg, bytes: u32) {
+        self.ring.limit_memory(leg, bytes);
+    }
+
     fn peer(&mut self, leg: Leg) -> Option<IpAddr> {
         self.asks();
         self.ring.peer(leg)

@@ -38,9 +38,29 @@ const RECEIVED_MAX: u32 = 2 * 1024 * 1024;
 /// socket.h: which buffers' sizes the kernel must not change (Linux 5.14). libc has no name for it.
 const SO_BUF_LOCK: i32 = 72;
 
+/// socket.h, in the answer of SO_BUF_LOCK: the receive buffer has a size of its own.
+const SOCK_RCVBUF_LOCK: u32 = 2;
+
 /// A leg takes no more once N bytes of it are unsent. A listener's clients inherit it.
 pub(crate) fn limit_unsent(leg: Leg, bytes: u32) {
     set(leg, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, bytes);
+}
+
+/// Fixes the memory that the kernel keeps for a leg, about `bytes` in each direction; it doubles
+/// what it is asked for (socket(7)), and takes no more than net.core.rmem_max and wmem_max.
+pub(crate) fn limit(leg: Leg, bytes: u32) {
+    set(leg, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes / 2);
+    set(leg, libc::SOL_SOCKET, libc::SO_SNDBUF, bytes / 2);
+    if bytes < UNSENT_MIN {
+        limit_unsent(leg, bytes);
+    }
+}
+
+/// The size of a leg's receive buffer, if it was fixed ([`limit`], [`limit_received`]).
+pub(crate) fn fixed_received(leg: Leg) -> Option<u32> {
+    let [locks]: [u32; 1] = get(leg, libc::SOL_SOCKET, SO_BUF_LOCK);
+    let [bytes]: [u32; 1] = get(leg, libc::SOL_SOCKET, libc::SO_RCVBUF);
+    (locks & SOCK_RCVBUF_LOCK != 0).then_some(bytes)
 }
 
 /// The receive buffer of a leg does not grow any more. Where net.core.rmem_max allows too little

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::Value;
-use crate::spec::{Name, Percent, Span};
+use crate::spec::{Name, Percent, Size, Span};
 
 /// The form of a setting's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,11 @@ pub enum Form {
         range: &'static str,
     },
     Count {
+        min: u32,
+        max: u32,
+    },
+    /// A number of bytes.
+    Size {
         min: u32,
         max: u32,
     },
@@ -51,6 +56,7 @@ impl Form {
             Form::Count { .. } => {
                 text.parse().map(Value::Count).map_err(|_| format!("{text:?} is not a count"))
             }
+            Form::Size { .. } => text.parse().map(Value::Size),
             Form::Share => text.parse::<Percent>().map(Value::Share),
             Form::Word { noun, words } if !words.contains(&text) => {
                 Err(format!("{text:?} is not {noun}: use one of {}", words.join(", ")))
@@ -78,6 +84,10 @@ impl Form {
                 let fits = (*min..=*max).contains(count);
                 (!fits).then(|| (format!("{count} is out of range"), format!("{min} to {max}")))
             }
+            (Form::Size { min, max }, Value::Size(size)) => {
+                let fits = (*min..=*max).contains(&size.bytes());
+                (!fits).then(|| (format!("{size} is out of range"), sizes(*min, *max)))
+            }
             _ => None,
         }
     }
@@ -88,6 +98,7 @@ impl Form {
         match self {
             Form::Span { .. } => "a duration in quotes, like \"500ms\" or \"2s\"".to_owned(),
             Form::Count { min, max } => format!("a number from {min} to {max}"),
+            Form::Size { .. } => "a size in quotes, like \"256KiB\" or \"4MiB\"".to_owned(),
             Form::Share => "a share in quotes, \"0%\" (never) to \"100%\"".to_owned(),
             Form::Word { words, .. } => format!("use one of {}", words.join(", ")),
             Form::Text { example } => format!("a text in quotes, like {example}"),
@@ -104,6 +115,7 @@ impl Form {
         match self {
             Form::Span { .. } => "duration",
             Form::Count { .. } => "number",
+            Form::Size { .. } => "size",
             Form::Share => "share",
             Form::Word { .. } => "word",
             Form::Text { .. } => "text",
@@ -119,6 +131,7 @@ impl Form {
         match self {
             Form::Span { range, .. } => (*range).to_owned(),
             Form::Count { min, max } => format!("{min} to {max}"),
+            Form::Size { min, max } => sizes(*min, *max),
             Form::Share => "0% to 100%".to_owned(),
             Form::Word { words, .. } => words.join(", "),
             Form::Text { .. } => "any text".to_owned(),
@@ -135,6 +148,7 @@ impl Form {
                 Value::Span(Span::from_millis((*min_ms).max(*step_ms) + step_ms))
             }
             Form::Count { max, .. } => Value::Count(*max),
+            Form::Size { max, .. } => Value::Size(Size::from_bytes(*max)),
             Form::Share => Value::Share(Percent::new(30)),
             Form::Word { words, .. } => Value::Text(words[words.len() - 1].to_owned()),
             Form::Text { .. } | Form::Name { .. } => Value::Text("text".to_owned()),
@@ -143,11 +157,16 @@ impl Form {
     }
 }
 
+fn sizes(min: u32, max: u32) -> String {
+    format!("{} to {}", Size::from_bytes(min), Size::from_bytes(max))
+}
+
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Value::Span(span) => span.fmt(f),
             Value::Count(count) => count.fmt(f),
+            Value::Size(size) => size.fmt(f),
             Value::Share(share) => share.fmt(f),
             Value::Text(text) => f.write_str(text),
             Value::Addresses(addresses) => {

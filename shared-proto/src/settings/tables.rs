@@ -3,7 +3,7 @@
 use super::{Effect, Form, Setting, Value};
 use crate::spec::{
     Admin, BackendSpec, HealthKind, KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, ListenerSpec,
-    PoolSpec, RETRY_ATTEMPTS_MAX, Strategy, WEIGHT_MAX,
+    PoolSpec, RETRY_ATTEMPTS_MAX, SOCKET_BUFFER_MAX, SOCKET_BUFFER_MIN, Strategy, WEIGHT_MAX,
 };
 
 /// A week, which fits into 32 bits as milliseconds.
@@ -247,6 +247,16 @@ pub static POOL: &[Setting<PoolSpec>] = &[
     keepalive_count(
         field!(Count, keepalive.count),
         "Questions without an answer after which the backend has vanished.",
+    ),
+    row(
+        ("socket-buffer", "socket_buffer_bytes"),
+        Form::Size { min: SOCKET_BUFFER_MIN, max: SOCKET_BUFFER_MAX },
+        Effect::NewSessions,
+        optional!(Size, socket_buffer),
+        "The most that the kernel keeps for one socket in one direction, received or to be sent. \
+         A connection then carries no more than about half of it in a round trip. If absent the \
+         kernel decides: a peer makes it keep about as much as it has read before, up to 4 MiB to \
+         be sent.",
     ),
 ];
 

@@ -147,6 +147,7 @@ mod tests {
             },
             keepalive: weir_proto::snapshot::Keepalive::default(),
             retry: weir_proto::snapshot::Retry { attempts: 0, within_ms: 1 },
+            socket_buffer: None,
             backends: Vec::new(),
         };
         let listener = |id: &u32| Listener {

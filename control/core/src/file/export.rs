@@ -73,7 +73,9 @@ fn field<S>(setting: &Setting<S>, of: &S, plain: &S) -> Option<String> {
 fn written(value: &Value) -> String {
     match value {
         Value::Count(count) => count.to_string(),
-        Value::Span(_) | Value::Share(_) | Value::Text(_) => quote(&value.to_string()),
+        Value::Span(_) | Value::Size(_) | Value::Share(_) | Value::Text(_) => {
+            quote(&value.to_string())
+        }
         Value::Addresses(addresses) => {
             let texts: Vec<String> =
                 addresses.iter().map(|address| quote(&address.to_string())).collect();

@@ -48,6 +48,7 @@ fn in_json(value: &settings::Value) -> Value {
     match value {
         settings::Value::Span(span) => span_s(*span).into(),
         settings::Value::Count(count) => (*count).into(),
+        settings::Value::Size(size) => size.bytes().into(),
         settings::Value::Share(share) => share.hundredths().into(),
         settings::Value::Text(text) => text.as_str().into(),
         settings::Value::Addresses(addresses) => {

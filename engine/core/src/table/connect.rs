@@ -159,7 +159,8 @@ impl Table {
                 self.counters.picked(pool, is_retry);
                 let client = session.leg(Side::Client).expect("a connecting session has one");
                 let address = self.view.backends()[picked.backend.index()].address;
-                out.push(Action::Connect { client, address });
+                let buffer = self.view.pools()[pool.index()].socket_buffer;
+                out.push(Action::Connect { client, address, buffer });
             }
             None => match failed {
                 Some(fault) => self.give_up(id, fault, now, out),

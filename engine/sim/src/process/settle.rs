@@ -27,8 +27,8 @@ impl SimProcess {
         if self.alone.is_some() {
             // Without control sessions go on, and end.
             self.until("sessions end without control", None, SimProcess::is_quiet_alone)?;
-            // Where there are limits clients still come one by one, and each may meet a backend that
-            // refuses it and is ejected once more.
+            // Where there are limits clients still come one by one, and each may meet a backend
+            // that refuses it and is ejected once more.
             let ejections = if self.has_limits() { 1 + self.swarm.clients } else { 1 };
             let by = self.street.now + READMIT_NS * ejections as u64;
             self.until("every shard serves without control", Some(by), SimProcess::is_kept)?;

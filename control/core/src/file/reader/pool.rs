@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use toml::Spanned;
 use toml::de::DeValue;
 use weir_proto::settings::{self, Form, Setting, Value};
-use weir_proto::spec::{Admin, BackendSpec, Name, Percent, PoolSpec, Span};
+use weir_proto::spec::{Admin, BackendSpec, Name, Percent, PoolSpec, Size, Span};
 
 use super::{Reader, Section};
 
@@ -72,6 +72,7 @@ impl Reader {
         match form {
             Form::Span { .. } => self.value::<Span>(value, &hint).map(Value::Span),
             Form::Count { .. } => self.value::<u32>(value, &hint).map(Value::Count),
+            Form::Size { .. } => self.value::<Size>(value, &hint).map(Value::Size),
             Form::Share => self.value::<Percent>(value, &hint).map(Value::Share),
             Form::Text { .. } => self.value::<String>(value, &hint).map(Value::Text),
             Form::Name { .. } => {

@@ -189,7 +189,7 @@ fn a_client_that_has_left_before_the_connect_gets_no_backend() {
     let id = play.table.accept(CLIENT, ListenerSlot::FIRST, 0, play.now, &mut play.out).unwrap();
     let actions = play.take();
     let address = play.table.view().backends()[0].address;
-    assert_eq!(actions, [Action::Connect { client: CLIENT, address }]);
+    assert_eq!(actions, [Action::Connect { client: CLIENT, address, buffer: None }]);
     play.table.opened(id, Err(NotOpened::ClientGone), play.now, &mut play.out);
     let close = Action::Close { leg: CLIENT, how: How::Reset };
     assert_eq!(play.take(), [close, Action::Free]);
