@@ -130,7 +130,7 @@ fn a_pool_that_limits_its_socket_buffers_holds_no_more_in_the_kernel() {
             server.send_until_blocked(&noise, HELD_BACK * 4)
         })
     };
-    // Whoever reads a lot may otherwise make the kernel hold a lot.
+    // A reader of a lot may otherwise make the kernel hold a lot.
     for expected in noise.chunks(1 << 20) {
         assert!(client.take(expected.len()) == expected, "every byte in its place");
     }
