@@ -23,7 +23,11 @@ pub enum Source {
     /// Nothing is asked of the kernel.
     Idle,
     /// A receive is the kernel's.
-    Receiving,
+    Receiving {
+        /// It is being taken back, because nothing comes.
+        cancelling: bool,
+        reset_check: ResetCheck,
+    },
     /// In the line for a free buffer.
     Starved,
     /// A pipe is being taken for it.
@@ -32,6 +36,12 @@ pub enum Source {
     Waiting,
     /// The peer will send nothing more.
     Ended,
+}
+
+impl Source {
+    /// A receive that was just asked for: it looks at what is there already.
+    pub const RECEIVING: Source =
+        Source::Receiving { cancelling: false, reset_check: ResetCheck::NotNeeded };
 }
 
 /// The writing end.
@@ -102,9 +112,6 @@ pub struct Flow {
     /// Bytes from which on a receive is large: the last one was asked for more, or for just this
     /// many.
     large_from: u16,
-    /// The receive is being taken back, because nothing comes.
-    pub parking: bool,
-    pub reset_check: ResetCheck,
     /// It stands in the line of pipes that have something to move.
     pub queued: bool,
     /// At the last look the sink's peer had not acknowledged all that was sent to it.
@@ -122,8 +129,6 @@ impl Default for Flow {
             more: false,
             large: 0,
             large_from: u16::MAX,
-            parking: false,
-            reset_check: ResetCheck::NotNeeded,
             queued: false,
             undelivered: false,
             pipe: None,
@@ -174,6 +179,21 @@ impl Flow {
         (self.source == Source::Idle || pipe.held > 0).then_some(Next::Splice)
     }
 
+    /// True if a receive is the kernel's.
+    #[must_use]
+    pub fn is_receiving(&self) -> bool {
+        matches!(self.source, Source::Receiving { .. })
+    }
+
+    /// Whether the receive may have missed a reset; it never does if there is none.
+    #[must_use]
+    pub fn reset_check(&self) -> ResetCheck {
+        match self.source {
+            Source::Receiving { reset_check, .. } => reset_check,
+            _ => ResetCheck::NotNeeded,
+        }
+    }
+
     /// True if bytes wait to be sent.
     #[must_use]
     pub fn is_pending(&self) -> bool {
@@ -201,8 +221,7 @@ impl Flow {
     /// Multishot saves the next receive; but what is large is better received by the buffer.
     pub fn receive(&mut self, nonblocking: bool, bulk: u16, multishot: u16) -> Receive {
         assert_eq!(self.source, Source::Idle, "one receive at a time");
-        self.source = Source::Receiving;
-        self.reset_check = ResetCheck::NotNeeded; // a new receive looks at what is there already
+        self.source = Source::RECEIVING;
         self.large_from = bulk;
         if self.more || nonblocking {
             Receive::AtOnce
@@ -217,8 +236,7 @@ impl Flow {
     /// The next receive, into a buffer of the reserve. See [`Flow::has_room`] for who may.
     pub fn receive_reserved(&mut self, bytes: u16, bulk: u16) -> Receive {
         assert_eq!(self.source, Source::Starved, "the reserve is for those that found no buffer");
-        self.source = Source::Receiving;
-        self.reset_check = ResetCheck::NotNeeded;
+        self.source = Source::RECEIVING;
         self.large_from = bulk;
         Receive::Reserved { bytes }
     }
@@ -229,12 +247,13 @@ impl Flow {
     /// and nothing else is in that one.
     #[must_use]
     pub fn append(&mut self, chunk: Chunk, last: bool) -> Option<Chunk> {
-        assert_eq!(self.source, Source::Receiving, "bytes come from a receive");
+        let Source::Receiving { reset_check, .. } = &mut self.source else {
+            panic!("bytes come from a receive, not from {:?}", self.source)
+        };
         if last {
             self.source = Source::Idle;
-            self.parking = false;
         } else {
-            self.reset_check = ResetCheck::Armed;
+            *reset_check = ResetCheck::Armed;
         }
         let large = chunk.len() >= self.large_from;
         self.large = if large { (self.large + 1).min(BULK_AFTER) } else { 0 };
@@ -252,10 +271,9 @@ impl Flow {
     /// or as bulk, it wants none: only a multishot receive went on.
     #[must_use]
     pub fn starved(&mut self, lean: bool) -> bool {
-        assert_eq!(self.source, Source::Receiving, "a receive looks for a buffer");
+        assert!(self.is_receiving(), "a receive looks for a buffer");
         let waits = self.large < BULK_AFTER && self.has_room(lean);
         self.source = if waits { Source::Starved } else { Source::Idle };
-        self.parking = false;
         waits
     }
 
@@ -307,7 +325,7 @@ mod tests {
         let mut flow = Flow::default();
         for buffer in 0..2 {
             assert_eq!(flow.next(false), Some(Next::Receive));
-            flow.source = Source::Receiving;
+            flow.source = Source::RECEIVING;
             assert_eq!(flow.append(chunk(buffer, 10), true), None);
             flow.sink = Sink::Sending;
         }
@@ -349,7 +367,7 @@ mod tests {
 
     #[test]
     fn a_short_send_goes_on_where_it_stopped() {
-        let mut flow = Flow { source: Source::Receiving, ..Flow::default() };
+        let mut flow = Flow { source: Source::RECEIVING, ..Flow::default() };
         assert_eq!(flow.append(chunk(7, 100), true), None);
         flow.sink = Sink::Sending;
         assert_eq!(flow.sent(30), None);
@@ -361,7 +379,7 @@ mod tests {
 
     #[test]
     fn the_fin_waits_for_the_queue() {
-        let mut flow = Flow { source: Source::Receiving, ..Flow::default() };
+        let mut flow = Flow { source: Source::RECEIVING, ..Flow::default() };
         assert_eq!(flow.append(chunk(1, 5), true), None);
         flow.source = Source::Ended;
         assert_eq!(flow.next(false), Some(Next::Send(chunk(1, 5))));

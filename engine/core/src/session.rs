@@ -330,7 +330,6 @@ impl Session {
     fn on_end(&mut self, side: Side) {
         let flow = &mut self.flows[side as usize];
         flow.source = Source::Ended;
-        flow.parking = false;
         self.fruitless = 0;
         self.ended_first = self.ended_first.or(Some(side));
         self.rewatch[side as usize] |= self.watched;
@@ -421,7 +420,7 @@ impl Session {
         for source in Side::BOTH {
             let flow = &mut self.flows[source as usize];
             let sending = flow.sink == Sink::Sending;
-            let receiving = flow.source == Source::Receiving;
+            let receiving = flow.is_receiving();
             flow.give_back(|chunk| out.push(Action::Release(chunk.buffer)));
             if let Some(pipe) = flow.pipe.take() {
                 out.push(Action::ReturnPipe { pipe: pipe.id, empty: pipe.held == 0 });

@@ -353,8 +353,12 @@ fn check_waits(session: &Session, from: Side, note: &Note, kernel: &Kernel) -> R
     // A multishot receive may miss a reset: then a watch must be there soon.
     let soon = u64::from(2 * RESET_CHECK_MS + 3 * TICK_MS) * 1_000_000;
     let missed = session.leg(from).is_some_and(|leg| kernel.is_deaf(leg, soon));
-    let looked_at =
-        at_source.is_some() || flow.parking || flow.reset_check == ResetCheck::Confirmed;
+    let taken_back = matches!(
+        flow.source,
+        Source::Receiving { cancelling: true, .. }
+            | Source::Receiving { reset_check: ResetCheck::Confirmed, .. }
+    );
+    let looked_at = at_source.is_some() || taken_back;
     let receiving = receives && (!missed || looked_at);
     let (wants_bytes, wants_room) = (
         at_source.is_some_and(|interest| interest.readable),

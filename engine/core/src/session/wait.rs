@@ -39,7 +39,7 @@ impl Session {
     fn park(&mut self, out: &mut Actions) {
         for side in Side::BOTH {
             let flow = &self.flows[side as usize];
-            if flow.source == Source::Receiving {
+            if flow.is_receiving() {
                 self.take_back(side, out);
             } else if flow.source == Source::Waiting && !flow.is_pending() {
                 self.demote(side, out);
@@ -50,11 +50,12 @@ impl Session {
     /// Takes a receive back, if it is not on its way back already and the only operation of its
     /// side: so a cancel of this kind is never asked for twice.
     fn take_back(&mut self, side: Side, out: &mut Actions) -> bool {
-        let flow = &mut self.flows[side as usize];
-        if flow.parking || self.inflight[side as usize] != 1 {
+        let source = &mut self.flows[side as usize].source;
+        let Source::Receiving { cancelling, .. } = source else { return false };
+        if *cancelling || self.inflight[side as usize] != 1 {
             return false;
         }
-        flow.parking = true;
+        *cancelling = true;
         self.cancel(side, Pending::Receive, out);
         true
     }
@@ -62,9 +63,8 @@ impl Session {
     /// What is doubted most, of both sides.
     #[must_use]
     pub fn reset_check(&self) -> ResetCheck {
-        let receives = |flow: &&Flow| flow.source == Source::Receiving;
-        let check = self.flows.iter().filter(receives).map(|flow| flow.reset_check);
-        check.max().unwrap_or(ResetCheck::NotNeeded)
+        let [upload, download] = &self.flows;
+        upload.reset_check().max(download.reset_check())
     }
 
     /// A look. Where nothing has come since the last one a watch is asked for a reset: it tells
@@ -72,19 +72,17 @@ impl Session {
     /// reset comes first.
     pub fn probe_for_missed_reset(&mut self, out: &mut Actions) {
         for side in Side::BOTH {
-            let flow = &self.flows[side as usize];
-            let check = if flow.source == Source::Receiving {
-                flow.reset_check
-            } else {
-                ResetCheck::NotNeeded
-            };
-            self.flows[side as usize].reset_check = match check {
+            let check = self.flows[side as usize].reset_check();
+            let next = match check {
                 ResetCheck::Armed => ResetCheck::Probing,
                 ResetCheck::Confirmed if !self.take_back(side, out) => ResetCheck::Confirmed,
                 ResetCheck::NotNeeded | ResetCheck::Probing | ResetCheck::Confirmed => {
                     ResetCheck::NotNeeded
                 }
             };
+            if let Source::Receiving { reset_check, .. } = &mut self.flows[side as usize].source {
+                *reset_check = next;
+            }
             if check == ResetCheck::Probing {
                 let writable = self.flows[side.other() as usize].sink == Sink::Waiting;
                 let interest = Interest { readable: false, writable };
@@ -104,7 +102,6 @@ impl Session {
         }
         let flow = &mut self.flows[side as usize];
         flow.source = Source::Waiting;
-        flow.parking = false;
         flow.more = false;
         self.rewatch[side as usize] = true;
         true
@@ -139,8 +136,10 @@ impl Session {
         } else if ready.reset && nobody_receives(flow) {
             self.fail(side, ready.error.unwrap_or(Errno::ECONNRESET), out);
             return self.advance(out);
-        } else if ready.reset && flow.source == Source::Receiving {
-            flow.reset_check = ResetCheck::Confirmed;
+        } else if ready.reset
+            && let Source::Receiving { reset_check, .. } = &mut flow.source
+        {
+            *reset_check = ResetCheck::Confirmed;
         }
         let sink = &mut self.flows[side.other() as usize].sink;
         if *sink == Sink::Waiting && (ready.writable || ready.reset) {
