@@ -261,11 +261,11 @@ impl Session {
                 self.fruitless = 0;
                 // It may have been the last one for now: then a watch must tell of a reset.
                 self.rewatch[side as usize] |= self.watched;
-                Step::Received(side, length)
+                Step::Received { from: side, count: length, last }
             }
             Completion::Ended => {
                 self.on_end(side);
-                Step::None
+                Step::Ended
             }
             Completion::Starved => {
                 self.rewatch[side as usize] |= self.watched;
@@ -294,7 +294,7 @@ impl Session {
                 self.flows[side.other() as usize].sink = Sink::Waiting;
                 self.rewatch[side as usize] = true;
                 self.rewatch[side.other() as usize] |= self.watched;
-                Step::None
+                Step::Blocked
             }
             Completion::SendFailed(errno) => {
                 self.flows[side.other() as usize].sink = Sink::Idle;

@@ -249,16 +249,21 @@ impl Table {
                     now.plus_millis(session.idle_ms.min(self.tuning.quiescent_after_ms)),
                 );
             }
-            (Step::Received(side, count), Some(backend)) => {
+            (Step::Received { from, count, last }, Some(backend)) => {
                 session.moved_at = now;
-                if side == Side::Backend {
+                if from == Side::Backend {
                     self.counters.received(backend, count.into());
                     if !session.first_byte_seen {
                         session.first_byte_seen = true;
                         self.counters.first_byte(pool, now - session.accepted_at);
                     }
                 }
+                if !last {
+                    self.reset_check(id, now);
+                }
             }
+            (Step::Ended, _) => self.half_closed(id, now),
+            (Step::Blocked, _) => self.blocked(id, now),
             (Step::Sent(side, count), Some(backend)) => {
                 session.moved_at = now;
                 if side == Side::Backend {
@@ -267,12 +272,6 @@ impl Table {
             }
             (step @ Step::PipeRefused, _) => unreachable!("{step:?} by a completion"),
             (step, None) => unreachable!("{step:?} without a backend"),
-        }
-        match done {
-            Completion::Ended => self.half_closed(id, now),
-            Completion::SendFailed(errno) if errno.is_passing() => self.blocked(id, now),
-            Completion::Received { last: false, .. } => self.reset_check(id, now),
-            _ => {}
         }
         self.apply(id, effects, now, out);
     }

@@ -27,12 +27,16 @@ pub enum Step {
     Connected,
     /// The backend did not take it, and nothing is in flight: the leg can be closed.
     ConnectFailed(ConnectFault),
-    /// N bytes came from this side.
-    Received(Side, u16),
+    /// `count` bytes came `from` this side; the receive goes on unless they were its `last`.
+    Received { from: Side, count: u16, last: bool },
+    /// A side has sent its FIN.
+    Ended,
     /// The flow from this side has found no free buffer: it joins the queue for one, then `resume`.
     Starved(Side),
     /// N bytes went to this side.
     Sent(Side, u16),
+    /// A side takes no bytes for now.
+    Blocked,
     /// A flow goes back to buffers, because its pipe gave nothing though its source was readable.
     PipeRefused,
 }

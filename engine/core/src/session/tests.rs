@@ -85,7 +85,8 @@ fn send(to: Side, buffer: u16, start: u16, end: u16) -> Action {
 #[test]
 fn bytes_cross_and_the_next_receive_is_asked_for_at_once() {
     let mut play = SessionPlay::relaying();
-    assert_eq!(play.on(Side::Client, data(1, 100)), Step::Received(Side::Client, 100));
+    let received = Step::Received { from: Side::Client, count: 100, last: true };
+    assert_eq!(play.on(Side::Client, data(1, 100)), received);
     play.expect(&[send(Side::Backend, 1, 0, 100), receive(Side::Client)]);
     assert_eq!(play.on(Side::Backend, Completion::Sent(40)), Step::Sent(Side::Backend, 40));
     play.expect(&[send(Side::Backend, 1, 40, 100)]);

@@ -142,12 +142,10 @@ impl Table {
 
     /// A side has sent its FIN.
     pub(super) fn half_closed(&mut self, id: SessionId, now: Now) {
-        let Some(session) = self.sessions.get_mut(id) else { return };
-        if session.phase() == Phase::Relaying {
-            session.moved_at = now;
-            let first_look = quiet_until(session).0.min(now.plus_millis(WATCH_AFTER_MS));
-            self.wheel.schedule_sooner(id.slot, first_look);
-        }
+        let session = self.sessions.get_mut(id).expect("its FIN has come while it relays");
+        session.moved_at = now;
+        let first_look = quiet_until(session).0.min(now.plus_millis(WATCH_AFTER_MS));
+        self.wheel.schedule_sooner(id.slot, first_look);
     }
 
     /// The leg behind news of a reset, if its error must be asked for before [`Table::on_ready`].
