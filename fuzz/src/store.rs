@@ -126,10 +126,10 @@ pub fn run(bytes: &[u8]) -> u64 {
             assert_eq!(newest, record(last), "a version that nobody made");
             for version in 0..VERSIONS + 2 {
                 let wanted = (1..=last).contains(&version).then(|| record(version));
-                let got = store.get(version).expect("every version was read before");
+                let got = store.reader().get(version).expect("every version was read before");
                 assert_eq!(got, wanted, "version {version}");
             }
-            let rows = store.history().expect("every version was read before");
+            let rows = store.reader().history().expect("every version was read before");
             assert_eq!(rows.len() as u64, last);
             u64::from(is_whole)
         }

@@ -116,7 +116,7 @@ pub(crate) const CONTROL: &[Row] = &[
     ("watchdog", &["listen", "rt"]),
     ("failpoint", &["watchdog"]),
     ("fallback", &["listen", "rt", "signals", "systemd", "watchdog"]),
-    ("serve", &["failpoint", "rt", "signals", "systemd"]),
+    ("serve", &["failpoint", "rt", "signals", "store", "systemd"]),
     ("api", &["json", "paths", "rt", "serve"]),
     ("check", &["api", "streams"]),
     (

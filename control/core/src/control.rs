@@ -7,6 +7,7 @@ mod panic;
 mod pending_orders;
 mod repeats;
 mod shard;
+mod storing;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -31,12 +32,12 @@ use crate::planner::{self, Plan};
 use crate::record::{Record, Versions};
 use crate::rollout::Rollout;
 use crate::sockets::{self, BindError, Sockets};
-use crate::timestamp::rfc3339;
 
 pub use change::{Blocked, Change};
 pub use fleet::Fleet;
 use repeats::Repeats;
 pub use shard::{Shard, ShardHistory, ShardStatus};
+use storing::Storing;
 
 /// How long an address may still be held by the sockets of a listener that was removed.
 const RELEASE_MAX: Duration = Duration::from_secs(10);
@@ -74,6 +75,8 @@ pub struct Clocks {
 pub struct Control {
     fleet: Box<dyn Fleet>,
     versions: Box<dyn Versions>,
+    /// The version that is being made durable.
+    storing: Option<Storing>,
     ids: IdSource,
     pub snapshot: Arc<Snapshot>,
     pub aggregate: Aggregate,
@@ -107,6 +110,7 @@ impl Control {
         let count = fleet.shards();
         Control {
             versions,
+            storing: None,
             ids,
             aggregate: Aggregate::new(count),
             health: Rc::new(RefCell::new(Health::seeded(started.now.nanos))),
@@ -168,23 +172,14 @@ impl Control {
             })
     }
 
-    /// Makes `next` durable, then sends it to every shard.
-    ///
-    /// # Errors
-    /// The disk did not take it. Nothing has changed then.
-    pub fn commit(
+    /// Makes `next`, which is durable, the current version and sends it to every shard.
+    pub(crate) fn commit(
         &mut self,
         (next, sockets): (Snapshot, Sockets),
         (summary, kill): (&str, Option<BackendId>),
         by: Author,
         moment: Clocks,
-    ) -> Result<(), Refusal> {
-        let at = rfc3339(moment.wall_ms);
-        let record = Record::new(next.version.0, at, by, summary.to_owned(), next.spec());
-        self.versions.append(&record).map_err(|why| {
-            tracing::error!("the change was refused, it could not be made durable: {why}");
-            failed(why)
-        })?;
+    ) {
         tracing::info!(version = next.version.0, uid = by.uid, pid = by.pid, "{summary}");
         let subject = format!("version {}", next.version);
         self.events.push("config", subject, summary.to_owned(), moment.wall_ms);
@@ -194,7 +189,6 @@ impl Control {
             self.each_live(|shard| shard.pending.kill(backend));
             self.flush();
         }
-        Ok(())
     }
 
     /// Sends a snapshot to every live shard; it is the current one from now on.
@@ -314,6 +308,7 @@ impl Control {
         self.fleet.ticks(now);
         self.acknowledge_fences(moment);
         self.tell_repeats(moment);
+        self.watch_append(moment);
         if self.rollout.on_time(now) {
             let (version, waiting) = (self.rollout.version(), self.rollout.waiting());
             tracing::error!("version {version} is late: shards {waiting} have not adopted it");

@@ -11,14 +11,14 @@ use std::rc::Rc;
 
 use weir_core::base::clock::Now;
 use weir_proto::answer::VersionRow;
-use weir_proto::ids::{BackendId, ShardId};
+use weir_proto::ids::{BackendId, ShardId, Version};
 use weir_proto::order::{ListenerSocket, Order, Report};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Spec};
 use weir_proto::stats::BackendStats;
 
 use crate::control::{Fleet, ShardHistory};
-use crate::record::{Record, Versions};
+use crate::record::{Appended, Record, Versions};
 use crate::sockets::{BindError, Sockets, addresses, open_in};
 
 pub use health::HealthFixture;
@@ -232,14 +232,39 @@ pub struct FakeVersions(Rc<FakeDisk>);
 struct FakeDisk {
     records: RefCell<Vec<Record>>,
     is_full: Cell<bool>,
+    /// Its thread has ended.
+    is_lost: Cell<bool>,
+    /// Asked for, and not done yet.
+    asked: RefCell<Option<Record>>,
 }
 
 impl FakeVersions {
     /// Versions that begin with this one.
     #[must_use]
     pub fn new(first: Record) -> FakeVersions {
-        let (records, is_full) = (RefCell::new(vec![first]), Cell::new(false));
-        FakeVersions(Rc::new(FakeDisk { records, is_full }))
+        FakeVersions(Rc::new(FakeDisk {
+            records: RefCell::new(vec![first]),
+            is_full: Cell::new(false),
+            is_lost: Cell::new(false),
+            asked: RefCell::new(None),
+        }))
+    }
+
+    /// Does what it was asked for, if there is something: the end of the append.
+    #[must_use]
+    pub fn finish(&self) -> Option<Appended> {
+        let record = self.0.asked.borrow_mut().take()?;
+        let version = Version(record.version);
+        if self.0.is_full.get() {
+            return Some(Appended { version, outcome: Err("no space left".to_owned()) });
+        }
+        self.0.records.borrow_mut().push(record);
+        Some(Appended { version, outcome: Ok(()) })
+    }
+
+    /// No append can begin any more.
+    pub fn lose(&self) {
+        self.0.is_lost.set(true);
     }
 
     /// Every append fails, or works again.
@@ -249,11 +274,11 @@ impl FakeVersions {
 }
 
 impl Versions for FakeVersions {
-    fn append(&mut self, record: &Record) -> Result<(), String> {
-        if self.0.is_full.get() {
-            return Err("no space left".to_owned());
+    fn append(&mut self, record: Record) -> Result<(), String> {
+        if self.0.is_lost.get() {
+            return Err("it is lost".to_owned());
         }
-        self.0.records.borrow_mut().push(record.clone());
+        assert!(self.0.asked.replace(Some(record)).is_none(), "one append at a time");
         Ok(())
     }
 

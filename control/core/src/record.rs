@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use weir_proto::answer::{Author, VersionRow};
+use weir_proto::ids::Version;
 use weir_proto::spec::Spec;
 
 /// The format that this weir writes, and the newest that it reads. 2 added `health.panic`,
@@ -25,11 +26,12 @@ pub struct Record {
 
 /// Where versions are kept.
 pub trait Versions {
-    /// Adds a version. It is durable when this returns.
+    /// Begins to add the next version, and does not wait. Its [`Appended`] comes later. Control
+    /// asks for one at a time.
     ///
     /// # Errors
-    /// It could not be made durable; nothing was added.
-    fn append(&mut self, record: &Record) -> Result<(), String>;
+    /// It cannot begin, and nothing was added.
+    fn append(&mut self, record: Record) -> Result<(), String>;
 
     /// One version, if there is such a one.
     ///
@@ -42,6 +44,14 @@ pub trait Versions {
     /// # Errors
     /// One cannot be read.
     fn history(&self) -> Result<Vec<VersionRow>, String>;
+}
+
+/// The end of an append.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    pub version: Version,
+    /// `Ok`: the version is durable. `Err`: why it is not, and nothing was added.
+    pub outcome: Result<(), String>,
 }
 
 /// The one field that every format has.

@@ -14,6 +14,7 @@ use weir_proto::request::{Command, Query, Refusal};
 
 use crate::rt;
 use crate::signals::{Signal, Signals};
+use crate::store::thread::{StoreEvent, StoreNews};
 use crate::systemd;
 use answers::Queries;
 use notify::{ChangeLock, Notify};
@@ -188,6 +189,24 @@ pub(crate) fn start_reports(shared: &Rc<Shared>, mut bell: rt::Bell) {
         loop {
             bell.wait().await;
             state.take_reports();
+        }
+    });
+}
+
+/// Hears the disk's bell for as long as the process lives.
+pub(crate) fn start_store_news(shared: &Rc<Shared>, news: StoreNews, mut bell: rt::Bell) {
+    let state = shared.clone();
+    rt::spawn(async move {
+        loop {
+            bell.wait().await;
+            while let Some(event) = news.next() {
+                let mut control = state.control.borrow_mut();
+                match event {
+                    StoreEvent::Appended(appended) => control.on_appended(appended),
+                    StoreEvent::Lost => control.on_store_lost(moment()),
+                }
+            }
+            state.notice.ring();
         }
     });
 }

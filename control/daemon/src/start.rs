@@ -29,9 +29,11 @@ use crate::log;
 use crate::prober::prober;
 use crate::rt::{self, TcpServer};
 use crate::serve::{
-    Shared, TICK, later, moment, own_author, start_reports, start_signals, start_ticks,
+    Shared, TICK, later, moment, own_author, start_reports, start_signals, start_store_news,
+    start_ticks,
 };
 use crate::signals::Signals;
+use crate::store::thread::StoreThread;
 use crate::store::{Found, Store};
 use crate::watchdog::SupervisedEngine;
 use crate::{streams, systemd};
@@ -127,8 +129,13 @@ async fn serve(
     #[cfg(debug_assertions)]
     crate::failpoint::arm(&engine)?;
     let sockets = patiently(|| state.bind(limits)).await?;
-    let control = state.into_control(Arc::clone(&engine))?;
+    let (first, store) = state.into_store()?;
+    // Until this returns: no append is under way when the process ends.
+    let (_store, versions, news, store_bell) =
+        StoreThread::start(store).map_err(|error| format!("the state has no thread: {error}"))?;
+    let control = Control::new(Box::new(Arc::clone(&engine)), versions, first, moment());
     let shared = Shared::new(control);
+    start_store_news(&shared, news, store_bell.into());
     begin(&shared, sockets, bell.into(), signals).await?;
     // Half of the descriptors: checks that are over hold theirs a little longer.
     let checks = usize::try_from(limits.descriptors / 2).unwrap_or(usize::MAX);
@@ -307,7 +314,7 @@ impl InitialState {
 
     /// Makes a new state of the file, if it has to be. To be called when every listener is bound: a
     /// file that cannot be served must not become the state that counts.
-    fn into_control(self, engine: Arc<SupervisedEngine>) -> Result<Control, String> {
+    fn into_store(self) -> Result<((Snapshot, IdSource), Store), String> {
         let InitialState { snapshot, ids, kept } = self;
         let store = match kept {
             Kept::Here(store) => *store,
@@ -318,7 +325,7 @@ impl InitialState {
                 vacant.seed(&first).map_err(|error| error.to_string())?
             }
         };
-        Ok(Control::new(Box::new(engine), Box::new(store), (snapshot, ids), moment()))
+        Ok(((snapshot, ids), store))
     }
 }
 

@@ -2,19 +2,23 @@
 //!
 //! A version is one row, `version → JSON`. The file appears under its name only when version 1 is
 //! in it, so that a file without versions is always damage, never a beginning.
+//!
+//! One thread writes ([`thread`]); readers beside it never wait for a sync.
 
-use std::cell::RefCell;
+pub(crate) mod thread;
+
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use redb::{
     Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition,
 };
 use rustix::fs::{FlockOperation, flock};
-use weir_control_core::record::{Record, Versions};
+use weir_control_core::record::Record;
 use weir_proto::answer::VersionRow;
 
 /// The file's name in the state directory.
@@ -39,15 +43,12 @@ impl core::fmt::Display for StoreError {
 }
 
 /// Opens the storage, again and again: redb wants that after every failed write.
-type Opener = Box<dyn Fn() -> Result<Database, String>>;
+type Opener = Box<dyn Fn() -> Result<Database, String> + Send>;
 
-/// All versions, 1 to the newest.
+/// All versions, 1 to the newest. Its owner is the only writer.
 pub struct Store {
-    /// `None` after a failed write, until it could be opened again.
-    database: RefCell<Option<Database>>,
+    reader: Reader,
     opener: Opener,
-    /// Where it is, for messages.
-    place: String,
     newest: u64,
     /// The state directory, locked for as long as this lives.
     directory: Option<File>,
@@ -55,8 +56,19 @@ pub struct Store {
 
 impl core::fmt::Debug for Store {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "Store {{ place: {:?}, newest: {} }}", self.place, self.newest)
+        write!(f, "Store {{ place: {:?}, newest: {} }}", self.reader.place, self.newest)
     }
+}
+
+/// Reads versions, on any thread, beside the one that writes: redb's readers see the last commit
+/// and take no lock that a sync holds.
+#[derive(Clone)]
+pub struct Reader {
+    /// `None` after a failed write, until the storage could be opened again, and when the store is
+    /// closed. Written for the moment of an exchange only.
+    database: Arc<RwLock<Option<Database>>>,
+    /// Where it is, for messages.
+    place: Arc<str>,
 }
 
 /// What is in a state directory.
@@ -139,9 +151,8 @@ impl Store {
             what: format!("{place}: cannot be made: {what}"),
             hint: "see that the disk has room and the directory can be written".to_owned(),
         };
-        let database = RefCell::new(Some(opener().map_err(failed)?));
-        let mut store =
-            Store { database, opener, place: place.clone(), newest: 0, directory: None };
+        let reader = Reader::new(opener().map_err(failed)?, &place);
+        let mut store = Store { reader, opener, newest: 0, directory: None };
         store.append(first).map_err(failed)?;
         Ok(store)
     }
@@ -154,9 +165,8 @@ impl Store {
             Ok((database, record))
         };
         let (database, record) = supervised(read).map_err(|why| damaged(&place, &why))?;
-        let database = RefCell::new(Some(database));
-        let newest = record.version;
-        Ok((Store { database, opener, place, newest, directory: None }, record))
+        let (reader, newest) = (Reader::new(database, &place), record.version);
+        Ok((Store { reader, opener, newest, directory: None }, record))
     }
 
     /// The newest version.
@@ -176,12 +186,13 @@ impl Store {
     pub fn append(&mut self, record: &Record) -> Result<(), String> {
         assert_eq!(record.version, self.newest + 1, "versions have no gaps");
         let text = record.to_text()?;
-        let written = self.with(|database| write(database, record.version, Some(&text)));
+        self.open_again()?;
+        let written = self.reader.with(|database| write(database, record.version, Some(&text)));
         if let Err(why) = written {
             // redb refuses everything after a failed write until it is opened again.
-            self.database.replace(None);
+            self.close();
             // What was written of it must not be found by the next start.
-            return match self.with(|_| Ok(())) {
+            return match self.open_again() {
                 Ok(()) => Err(why),
                 Err(still) => Err(format!(
                     "{why}; it could not be taken back either ({still}): if weir ends before the \
@@ -192,6 +203,62 @@ impl Store {
         }
         self.newest = record.version;
         Ok(())
+    }
+
+    /// Reads these versions on another thread, or while this one writes.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        self.reader.clone()
+    }
+
+    /// True after a failed write, until [`Store::open_again`] succeeds.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.reader.open().is_none()
+    }
+
+    /// Opens the storage if a write had failed. That write may have reached the disk anyway: it was
+    /// refused, so it is taken away.
+    ///
+    /// # Errors
+    /// What the disk said; nothing can be read until it works.
+    pub fn open_again(&self) -> Result<(), String> {
+        if !self.is_closed() {
+            return Ok(());
+        }
+        let database = supervised(|| self.reopen()).map_err(|why| self.reader.failed(&why))?;
+        self.reader.set(Some(database));
+        Ok(())
+    }
+
+    /// Lets the storage go, here and for every reader.
+    fn close(&self) {
+        self.reader.set(None);
+    }
+
+    fn reopen(&self) -> Result<Database, String> {
+        let database = (self.opener)()?;
+        let newest = check_all(&database)?.map_or(0, |record| record.version);
+        if newest < self.newest {
+            return Err(format!("version {} is gone", self.newest));
+        }
+        for refused in (self.newest + 1..=newest).rev() {
+            write(&database, refused, None)?;
+        }
+        Ok(database)
+    }
+}
+
+impl Drop for Store {
+    /// Closes the file here, on the thread of the one who writes, whatever readers there are.
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Reader {
+    fn new(database: Database, place: &str) -> Reader {
+        Reader { database: Arc::new(RwLock::new(Some(database))), place: Arc::from(place) }
     }
 
     /// One version, if there is such a one.
@@ -224,48 +291,27 @@ impl Store {
         Ok(rows)
     }
 
-    /// Runs `work` on the database, which is opened first if a write had failed.
-    fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, String>) -> Result<T, String> {
-        let mut database = self.database.borrow_mut();
-        if database.is_none() {
-            *database = Some(supervised(|| self.reopen()).map_err(|why| self.failed(&why))?);
-        }
-        match database.as_ref() {
-            Some(database) => work(database).map_err(|why| self.failed(&why)),
-            None => Err(self.failed("it is closed")),
-        }
+    fn open(&self) -> RwLockReadGuard<'_, Option<Database>> {
+        self.database.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens the storage after a failed write. The write may have reached the disk anyway:
-    /// it was refused, so it is taken away.
-    fn reopen(&self) -> Result<Database, String> {
-        let database = (self.opener)()?;
-        let newest = check_all(&database)?.map_or(0, |record| record.version);
-        if newest < self.newest {
-            return Err(format!("version {} is gone", self.newest));
+    /// Exchanges the database. The old one is closed, which writes, when no lock is held any more.
+    fn set(&self, database: Option<Database>) {
+        let mut open = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        let before = core::mem::replace(&mut *open, database);
+        drop(open);
+        drop(before);
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, String>) -> Result<T, String> {
+        match self.open().as_ref() {
+            Some(database) => work(database).map_err(|why| self.failed(&why)),
+            None => Err(self.failed("it is closed since a write failed; weir opens it again")),
         }
-        for refused in (self.newest + 1..=newest).rev() {
-            write(&database, refused, None)?;
-        }
-        Ok(database)
     }
 
     fn failed(&self, why: &str) -> String {
         format!("{}: {why}", self.place)
-    }
-}
-
-impl Versions for Store {
-    fn append(&mut self, record: &Record) -> Result<(), String> {
-        Store::append(self, record)
-    }
-
-    fn get(&self, version: u64) -> Result<Option<Record>, String> {
-        Store::get(self, version)
-    }
-
-    fn history(&self) -> Result<Vec<VersionRow>, String> {
-        Store::history(self)
     }
 }
 

@@ -95,6 +95,8 @@ pub struct ProcessFaults {
     /// A sync fails; the disk is full for a while.
     pub sync_errors: u32,
     pub full_disks: u32,
+    /// The disk takes its time with a write, and with saying so.
+    pub slow_disks: u32,
     /// The process exits cleanly and is started again; a bit of its closed file goes bad.
     pub rests: u32,
     pub rots: u32,
@@ -120,6 +122,7 @@ impl ProcessFaults {
             power_cuts: rate(rng),
             sync_errors: rate(rng),
             full_disks: rate(rng),
+            slow_disks: rng.pick(&[0, 300, 900, 980]),
             rests: rate(rng),
             rots: rng.pick(&[0, 500]),
             control_deaths: rate(rng),
@@ -146,6 +149,7 @@ impl ProcessFaults {
             power_cuts: 0,
             sync_errors: 0,
             full_disks: 0,
+            slow_disks: 0,
             rests: 0,
             rots: 0,
             control_deaths: 0,
@@ -330,6 +334,7 @@ impl Swarm {
         "power_cuts",
         "sync_errors",
         "full_disks",
+        "slow_disks",
         "rests",
         "rots",
         "control_deaths",
@@ -369,6 +374,7 @@ impl Swarm {
             ("power_cuts", Some(whole)) => &mut whole.power_cuts,
             ("sync_errors", Some(whole)) => &mut whole.sync_errors,
             ("full_disks", Some(whole)) => &mut whole.full_disks,
+            ("slow_disks", Some(whole)) => &mut whole.slow_disks,
             ("rests", Some(whole)) => &mut whole.rests,
             ("rots", Some(whole)) => &mut whole.rots,
             ("control_deaths", Some(whole)) => &mut whole.control_deaths,

@@ -15,6 +15,7 @@ pub mod planted;
 mod settle;
 mod sim_fleet;
 mod sim_shard;
+mod store;
 mod told;
 
 use std::cell::RefCell;
@@ -213,6 +214,7 @@ impl SimProcess {
             if let Some(what) = cell.kernel.borrow_mut().violation.take() {
                 return Err(format!("shard {number}: {what}"));
             }
+            self.check_durable(number, cell.version)?;
             if cell.version > 0 && cell.version < self.history.acked {
                 let (version, acked) = (cell.version, self.history.acked);
                 return Err(format!("shard {number} uses version {version}, {acked} was acked"));
@@ -281,6 +283,7 @@ impl SimProcess {
         }
         let hosts = &self.street.net.hosts;
         daemon.on_time(moment, |host| hosts.get(&host) == Some(&Mode::Listens))?;
+        daemon.turn_disk(self.faults.slow_disks, &mut self.rng);
         let answers = daemon.go_on(moment, &mut self.history);
         // It has ended in the middle: nobody has heard an answer, and nothing else counts.
         if self.trap && self.disk.clear_trap() {

@@ -13,6 +13,7 @@ use weir_proto::spec::Admin;
 
 use super::{Clocks, Control};
 use crate::planner::Plan;
+use crate::sockets::Sockets;
 
 /// How long the address of a listener that was removed just now is waited for.
 const RELEASE_WAIT: Duration = Duration::from_secs(1);
@@ -24,6 +25,8 @@ pub enum Blocked {
     Shards,
     /// An address that is still held: ask again soon.
     Address,
+    /// The disk: ask again after [`Control::on_appended`].
+    Disk,
 }
 
 /// A change that has not been answered. One at a time: the next one begins when it is answered.
@@ -36,12 +39,13 @@ pub struct Change {
 }
 
 /// ```text
-/// Asked ──decided──▶ Binding ──bound, durable, sent──▶ Adopting ──every live shard has it──▶ Over
+/// Asked ──decided──▶ Binding ──bound──▶ Storing ──durable, sent──▶ Adopting ──adopted──▶ Over
 /// ```
 #[derive(Debug)]
 enum Step {
     Asked,
     Binding { plan: Plan, next: Snapshot, since: Now },
+    Storing { plan: Plan, next: Snapshot, sockets: Sockets },
     Adopting { plan: Plan, version: Version },
     Over,
 }
@@ -71,6 +75,9 @@ impl Change {
                 Step::Binding { plan, next, since } => {
                     self.bind(control, (plan, next), since, moment)
                 }
+                Step::Storing { plan, next, sockets } => {
+                    self.await_disk(control, plan, (next, sockets), moment)
+                }
                 Step::Adopting { plan, version } => self.await_shards(control, plan, version),
                 Step::Over => unreachable!("it was answered"),
             };
@@ -97,11 +104,11 @@ impl Change {
         }
     }
 
-    /// Binds what is new, then commits: from there on it is durable and on its way.
+    /// Binds what is new, then asks the disk to keep it.
     fn bind(
         &mut self,
         control: &mut Control,
-        (mut plan, next): (Plan, Snapshot),
+        (plan, next): (Plan, Snapshot),
         since: Now,
         moment: Clocks,
     ) -> Result<Option<Answer>, Halt> {
@@ -121,9 +128,27 @@ impl Change {
         if self.options.dry_run {
             return Ok(Some(self.changed(control, plan)));
         }
+        control.begin_append(&next, &plan.summary, self.by, moment)?;
+        self.step = Step::Storing { plan, next, sockets };
+        Ok(None)
+    }
+
+    /// Sends the version once it is durable: no shard uses what a crash would take back.
+    fn await_disk(
+        &mut self,
+        control: &mut Control,
+        mut plan: Plan,
+        (next, sockets): (Snapshot, Sockets),
+        moment: Clocks,
+    ) -> Result<Option<Answer>, Halt> {
         let version = next.version;
+        let Some(durable) = control.take_appended(version) else {
+            self.step = Step::Storing { plan, next, sockets };
+            return Err(Halt::Blocked(Blocked::Disk));
+        };
+        durable?;
         let told = (plan.summary.as_str(), plan.kill);
-        control.commit((next, sockets), told, self.by, moment)?;
+        control.commit((next, sockets), told, self.by, moment);
         self.end_hold(control, &mut plan, moment);
         self.step = Step::Adopting { plan, version };
         Ok(None)

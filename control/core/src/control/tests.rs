@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::fakes::{FakeShards, FakeVersions, spec};
+use crate::record::Appended;
 use weir_proto::ids::Version;
 
 fn at(ms: u64) -> Clocks {
@@ -36,18 +37,31 @@ fn weight(weight: u16) -> ChangeRequest {
     ChangeRequest::BackendWeight { name: "web/b1".into(), weight }
 }
 
-fn make(control: &mut Control, change: &ChangeRequest, ms: u64) -> Result<(), Refusal> {
-    let plan = control.plan(change, &ChangeOptions::default())?;
-    let next = plan.snapshot.expect("it changes something");
-    let sockets = control.bind(&next).map_err(|error| error.refusal())?;
-    let by = Author { uid: 1000, pid: 7 };
-    control.commit((next, sockets), (&plan.summary, plan.kill), by, at(ms))
+fn change(request: &ChangeRequest) -> Change {
+    Change::new(request.clone(), ChangeOptions::default(), Author { uid: 1000, pid: 7 })
+}
+
+/// Makes a change until it is sent or refused. The disk answers at once.
+fn make(
+    (control, disk): (&mut Control, &FakeVersions),
+    request: &ChangeRequest,
+    ms: u64,
+) -> Result<(), Refusal> {
+    let mut change = change(request);
+    loop {
+        match change.go_on(control, at(ms)) {
+            Ok(answer) => return answer.map(drop),
+            Err(Blocked::Shards) => return Ok(()),
+            Err(Blocked::Address) => panic!("every address is free"),
+            Err(Blocked::Disk) => control.on_appended(disk.finish().expect("it was asked")),
+        }
+    }
 }
 
 #[test]
 fn a_change_goes_to_the_disk_and_then_to_every_shard() {
-    let (mut control, shards, _disk) = started();
-    make(&mut control, &weight(5), 10).unwrap();
+    let (mut control, shards, disk) = started();
+    make((&mut control, &disk), &weight(5), 10).unwrap();
     assert_eq!(shards.take_sent(), ["0 adopt 2 +0", "1 adopt 2 +0"]);
     assert!(!control.rollout.is_done(), "no shard has answered yet");
     assert_eq!(control.past(2).unwrap().by, Author { uid: 1000, pid: 7 });
@@ -61,19 +75,19 @@ fn a_change_goes_to_the_disk_and_then_to_every_shard() {
 
 #[test]
 fn a_pool_that_enters_or_leaves_panic_is_written_down_once() {
-    let (mut control, shards, _disk) = started();
+    let (mut control, shards, disk) = started();
     let set = |panic: &str| ChangeRequest::PoolSet {
         name: "web".into(),
         pairs: vec![("health.panic".into(), panic.into())],
     };
-    make(&mut control, &set("100%"), 10).unwrap();
+    make((&mut control, &disk), &set("100%"), 10).unwrap();
     let backend = control.snapshot.pools[0].backends[0].id;
     let fault = weir_proto::reason::ConnectFault::Refused;
     shards.report(Report::Ejected { shard: ShardId(0), backend, fault });
     pump(&mut control, 20);
     assert!(control.is_in_panic(&control.snapshot.pools[0]));
     control.on_tick(at(30));
-    make(&mut control, &set("50%"), 40).unwrap();
+    make((&mut control, &disk), &set("50%"), 40).unwrap();
     control.on_tick(at(50));
     control.on_tick(at(60));
     let events = control.events.after(0).into_iter();
@@ -104,21 +118,71 @@ fn a_shard_that_ejects_what_is_known_to_be_down_is_told_so() {
 fn a_full_disk_changes_nothing() {
     let (mut control, shards, disk) = started();
     disk.set_full(true);
-    assert_eq!(make(&mut control, &weight(5), 10).unwrap_err().code, Code::Failed);
+    assert_eq!(make((&mut control, &disk), &weight(5), 10).unwrap_err().code, Code::Failed);
     assert_eq!(control.snapshot.version, Version(1));
     assert_eq!(shards.take_sent(), [""; 0]);
     disk.set_full(false);
-    make(&mut control, &weight(5), 20).unwrap();
+    make((&mut control, &disk), &weight(5), 20).unwrap();
     assert_eq!(control.snapshot.version, Version(2));
 }
 
 #[test]
+fn a_change_waits_for_the_disk_and_nothing_else_does() {
+    let (mut control, shards, disk) = started();
+    let mut change = change(&weight(5));
+    for ms in [10, 20] {
+        assert_eq!(change.go_on(&mut control, at(ms)).unwrap_err(), Blocked::Disk);
+        control.on_tick(at(ms));
+        pump(&mut control, ms);
+        assert_eq!(control.history().unwrap().len(), 1);
+    }
+    assert_eq!(control.snapshot.version, Version(1));
+    assert_eq!(shards.take_sent(), [""; 0], "no shard uses what a crash would take back");
+    control.on_appended(Appended { version: Version(9), outcome: Ok(()) });
+    assert_eq!(change.go_on(&mut control, at(30)).unwrap_err(), Blocked::Disk, "another one");
+    control.on_appended(disk.finish().unwrap());
+    assert_eq!(change.go_on(&mut control, at(40)).unwrap_err(), Blocked::Shards);
+    assert_eq!(shards.take_sent(), ["0 adopt 2 +0", "1 adopt 2 +0"]);
+}
+
+#[test]
+fn an_append_that_takes_long_is_written_down_once() {
+    let (mut control, _shards, disk) = started();
+    let mut change = change(&weight(5));
+    assert_eq!(change.go_on(&mut control, at(0)).unwrap_err(), Blocked::Disk);
+    let told = |control: &Control| {
+        let events = control.events.after(0).into_iter();
+        events.filter(|event| event.subject == "state").map(|event| event.text).collect::<Vec<_>>()
+    };
+    control.on_tick(at(4_900));
+    assert_eq!(told(&control), [""; 0]);
+    control.on_tick(at(5_000));
+    control.on_tick(at(5_250));
+    assert_eq!(told(&control), ["the disk has not taken version 2 yet"]);
+    control.on_appended(disk.finish().unwrap());
+    assert_eq!(change.go_on(&mut control, at(5_300)).unwrap_err(), Blocked::Shards);
+}
+
+#[test]
+fn a_disk_that_is_lost_refuses_what_waits_and_what_comes() {
+    let (mut control, shards, disk) = started();
+    let mut waits = change(&weight(5));
+    assert_eq!(waits.go_on(&mut control, at(10)).unwrap_err(), Blocked::Disk);
+    disk.lose();
+    control.on_store_lost(at(20));
+    let refusal = waits.go_on(&mut control, at(30)).unwrap().unwrap_err();
+    assert!(refusal.message.contains("version 2 may be there"), "{refusal:?}");
+    assert_eq!(make((&mut control, &disk), &weight(6), 40).unwrap_err().code, Code::Failed);
+    assert_eq!((control.snapshot.version, shards.take_sent()), (Version(1), vec![]));
+}
+
+#[test]
 fn a_forced_removal_kills_behind_the_snapshot() {
-    let (mut control, shards, _disk) = started();
+    let (mut control, shards, disk) = started();
     let id = control.snapshot.pool("web").unwrap().backend("b1").unwrap().id;
     let remove = ChangeRequest::BackendRemove { name: "web/b1".into(), force: true };
     shards.set_full(&[1]);
-    make(&mut control, &remove, 10).unwrap();
+    make((&mut control, &disk), &remove, 10).unwrap();
     assert_eq!(shards.take_sent(), ["0 adopt 2 +0".to_owned(), format!("0 kill {id}")]);
     shards.set_full(&[]);
     control.on_tick(at(250));
@@ -127,9 +191,9 @@ fn a_forced_removal_kills_behind_the_snapshot() {
 
 #[test]
 fn a_silent_shard_makes_a_version_late_and_then_done() {
-    let (mut control, shards, _disk) = started();
+    let (mut control, shards, disk) = started();
     shards.set_deaf(&[1]);
-    make(&mut control, &weight(5), 0).unwrap();
+    make((&mut control, &disk), &weight(5), 0).unwrap();
     pump(&mut control, 1);
     control.on_tick(at(4_900));
     assert!(!control.rollout.is_late());
@@ -143,9 +207,9 @@ fn a_silent_shard_makes_a_version_late_and_then_done() {
 
 #[test]
 fn a_shard_that_panics_is_not_waited_for_and_comes_back_with_everything() {
-    let (mut control, shards, _disk) = started();
+    let (mut control, shards, disk) = started();
     shards.set_deaf(&[1]);
-    make(&mut control, &weight(5), 0).unwrap();
+    make((&mut control, &disk), &weight(5), 0).unwrap();
     shards.report(Report::Ended { shard: ShardId(1), panic: Some("oh".into()) });
     pump(&mut control, 1);
     assert!(control.rollout.is_done());
@@ -175,9 +239,9 @@ fn a_shard_that_comes_back_while_the_process_stops_is_told_to_stop() {
 
 #[test]
 fn a_fenced_shard_is_not_waited_for_and_comes_back_with_everything() {
-    let (mut control, shards, _disk) = started();
+    let (mut control, shards, disk) = started();
     shards.set_deaf(&[1]);
-    make(&mut control, &weight(5), 0).unwrap();
+    make((&mut control, &disk), &weight(5), 0).unwrap();
     pump(&mut control, 1);
     assert_eq!(control.rollout.waiting().to_string(), "[1]");
     shards.set_watched(1, 1, 0);
@@ -194,7 +258,7 @@ fn a_fenced_shard_is_not_waited_for_and_comes_back_with_everything() {
     assert!(told[told.len() - 1].contains("is stuck"), "{told:?}");
     // Nobody waits for it, and it is told everything anyway.
     shards.take_sent();
-    make(&mut control, &weight(6), 600).unwrap();
+    make((&mut control, &disk), &weight(6), 600).unwrap();
     assert_eq!(shards.take_sent(), ["0 adopt 3 +0", "1 adopt 3 +0"]);
     pump(&mut control, 601);
     assert!(control.rollout.is_done());
@@ -204,7 +268,7 @@ fn a_fenced_shard_is_not_waited_for_and_comes_back_with_everything() {
     assert_eq!(shards.take_sent(), ["1 adopt 3 +1"], "with new sockets");
     assert!(control.shards[1].counts());
     assert_eq!(control.shards[1].restarts, 0);
-    make(&mut control, &weight(7), 800).unwrap();
+    make((&mut control, &disk), &weight(7), 800).unwrap();
     assert_eq!(control.rollout.waiting().to_string(), "[0, 1]");
 }
 
@@ -300,10 +364,10 @@ fn a_shard_that_does_not_end_is_left_behind() {
 
 #[test]
 fn the_address_of_a_removed_listener_may_be_held_for_a_moment() {
-    let (mut control, _shards, _disk) = started();
+    let (mut control, _shards, disk) = started();
     let bind = control.snapshot.listeners[0].bind[0];
     let remove = ChangeRequest::ListenerRemove { name: "web".into() };
-    make(&mut control, &remove, 1_000).unwrap();
+    make((&mut control, &disk), &remove, 1_000).unwrap();
     let error = |address| BindError {
         listener: "web".into(),
         address,

@@ -29,7 +29,9 @@ impl Shared {
             match go_on() {
                 Ok(answer) => return answer,
                 Err(Blocked::Address) => rt::sleep(RELEASE_POLL).await,
-                Err(Blocked::Shards) => return self.notice.until(|| go_on().ok()).await,
+                Err(Blocked::Disk | Blocked::Shards) => {
+                    return self.notice.until(|| go_on().ok()).await;
+                }
             }
         }
     }

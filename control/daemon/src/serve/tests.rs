@@ -1,16 +1,20 @@
 //! Requests from end to end, with shards without threads and a disk in memory.
 
+use core::pin::pin;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
+use futures_lite::future::poll_once;
 use weir_proto::request::{
     ChangeOptions, ChangeRequest, Code, Command, Query, Refusal, Request, Response,
 };
 
 use super::*;
+use crate::api::gate::Handler;
 use crate::store::tests::{Disk, seeded_with};
+use crate::store::thread::StoreThread;
 use weir_control_core::fakes::{FakeShards, spec};
 use weir_control_core::record::Record;
 use weir_proto::ids::{BackendId, IdSource, Version};
@@ -21,10 +25,17 @@ const BY: Author = Author { uid: 1000, pid: 7 };
 
 /// Two shards that have adopted a configuration with one listener; everything runs but the signals.
 pub(crate) async fn started() -> (Rc<Shared>, FakeShards) {
+    let (shared, shards, _) = started_with_disk().await;
+    (shared, shards)
+}
+
+/// The same, with the disk.
+async fn started_with_disk() -> (Rc<Shared>, FakeShards, Disk) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let ring = move || (&ours).write_all(&[1]).unwrap();
     let shards = FakeShards::new(2).with(Box::new(ring), crate::listen::bind_new);
-    let shared = Shared::new(control(&shards, &spec(free())));
+    let disk = Disk::default();
+    let shared = control(&shards, &spec(free()), &disk);
     start_reports(&shared, rt::Bell::from(OwnedFd::from(theirs)));
     start_ticks(&shared);
     let snapshot = Snapshot::clone(&shared.control.borrow().snapshot);
@@ -33,16 +44,22 @@ pub(crate) async fn started() -> (Rc<Shared>, FakeShards) {
     shared.control.borrow_mut().publish(snapshot, sockets, rt::now());
     shared.adopted(version).await.unwrap();
     shards.take_sent();
-    (shared, shards)
+    (shared, shards, disk)
 }
 
 /// A control with version 1 on a disk, before anything was sent.
-fn control(shards: &FakeShards, spec: &Spec) -> Control {
+fn control(shards: &FakeShards, spec: &Spec, disk: &Disk) -> Rc<Shared> {
     let mut ids = IdSource::default();
     let snapshot = Snapshot::build(spec, Version(1), &Snapshot::empty(), &mut ids).unwrap();
     let first = Record::new(1, "then".into(), BY, "seeded".into(), spec.clone());
-    let store = Box::new(seeded_with(&Disk::default(), &first));
-    Control::new(Box::new(shards.clone()), store, (snapshot, ids), moment())
+    let store = seeded_with(disk, &first);
+    let (thread, versions, news, bell) = StoreThread::start(store).unwrap();
+    let control = Control::new(Box::new(shards.clone()), versions, (snapshot, ids), moment());
+    let shared = Shared::new(control);
+    start_store_news(&shared, news, bell.into());
+    // It works until the test has ended.
+    core::mem::forget(thread);
+    shared
 }
 
 /// A port of the loopback that stays free.
@@ -117,6 +134,63 @@ fn a_silent_shard_is_named_after_five_seconds_and_the_next_change_goes_on() {
         assert_eq!(refusal.message, "durable as version 2 but shards [1] have not adopted it yet");
         shards.set_deaf(&[]);
         assert_eq!(changed(&shared, add("web/b4", "192.0.2.4:80")).await.version, 3);
+    })
+    .unwrap();
+}
+
+/// Changes that wait for a disk hold up nothing but later changes.
+#[test]
+fn a_slow_disk_delays_no_probe_query_or_figure() {
+    rt::run(|| async {
+        let (shared, shards, disk) = started_with_disk().await;
+        let backend = rt::TcpServer::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = backend.local_addr().unwrap().to_string();
+        assert_eq!(changed(&shared, add("web/live", &address)).await.version, 2);
+        shards.take_sent();
+        disk.hold();
+        let mut first = pin!(changed(&shared, add("web/b3", "192.0.2.3:80")));
+        let mut second = pin!(changed(&shared, add("web/b4", "192.0.2.4:80")));
+        assert!(poll_once(first.as_mut()).await.is_none());
+        disk.wait_until_held();
+        assert!(poll_once(second.as_mut()).await.is_none());
+        // Probes are made and count.
+        let (health, state) = (shared.control.borrow().health.clone(), shared.clone());
+        rt::spawn(crate::prober::prober(health, move |news| state.on_transitions(&news)));
+        drop(backend.accept().await);
+        let id = shared.control.borrow().snapshot.backends().last().unwrap().1.id;
+        let is_up = || shared.control.borrow().health.borrow().is_up(id).then_some(());
+        shared.notice.until(is_up).await;
+        // Queries, those that read the disk too, are answered by what is durable.
+        let status = ask(&shared, Query::Status).await;
+        assert!(matches!(status, Response::Done(Answer::Status(status)) if status.version == 2));
+        let history = ask(&shared, Query::ConfigHistory).await;
+        assert!(
+            matches!(history, Response::Done(Answer::History(list)) if list.versions.len() == 2)
+        );
+        shared.tick();
+        assert!(Handler::metrics(&*shared).contains("weir_config_version 2\n"));
+        let sent = shards.take_sent();
+        assert!(sent.iter().all(|word| !word.contains("adopt")), "it is not durable: {sent:?}");
+        assert!(poll_once(first.as_mut()).await.is_none());
+        disk.release();
+        assert_eq!(first.await.version, 3);
+        assert_eq!(second.await.version, 4);
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_disk_that_fails_is_a_refusal_and_nothing_has_changed() {
+    rt::run(|| async {
+        let (shared, shards, disk) = started_with_disk().await;
+        disk.set_full(true);
+        let refusal = refused(&shared, add("web/b3", "192.0.2.3:80")).await;
+        assert_eq!(refusal.code, Code::Failed);
+        assert!(refusal.hint.starts_with("nothing has changed"), "{refusal:?}");
+        assert_eq!(shared.control.borrow().snapshot.version, Version(1));
+        assert_eq!(shards.take_sent(), [""; 0]);
+        disk.set_full(false);
+        assert_eq!(changed(&shared, add("web/b3", "192.0.2.3:80")).await.version, 2);
     })
     .unwrap();
 }

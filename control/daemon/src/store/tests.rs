@@ -1,7 +1,7 @@
 //! The store against a disk that fails, loses power, and garbles.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use weir_proto::spec::{BackendSpec, PoolSpec, Spec};
 
@@ -11,7 +11,7 @@ use super::*;
 
 /// A disk: what was written, and what of it is durable.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Disk(Arc<Mutex<Platter>>);
+pub(crate) struct Disk(Arc<Mutex<Platter>>, Arc<Condvar>);
 
 #[derive(Debug, Default)]
 struct Platter {
@@ -29,6 +29,10 @@ struct Platter {
     /// Every state of the disk after a write or a sync: the places where the power may go.
     moments: Vec<CrashPoint>,
     record_moments: bool,
+    /// Syncs wait until they are released.
+    holds: bool,
+    /// One waits now.
+    is_held: bool,
 }
 
 /// What a crash can find: the durable bytes and the writes after them.
@@ -43,12 +47,38 @@ impl Disk {
     fn of(bytes: &[u8]) -> Disk {
         let platter =
             Platter { written: bytes.to_vec(), durable: bytes.to_vec(), ..Platter::default() };
-        Disk(Arc::new(Mutex::new(platter)))
+        Disk(Arc::new(Mutex::new(platter)), Arc::default())
     }
 
     /// Every write fails, or works again.
     pub(crate) fn set_full(&self, full: bool) {
         self.0.lock().unwrap().full = full;
+    }
+
+    /// From now on a sync does not end before [`Disk::release`].
+    pub(crate) fn hold(&self) {
+        self.0.lock().unwrap().holds = true;
+    }
+
+    /// Returns when a sync waits.
+    pub(crate) fn wait_until_held(&self) {
+        let platter = self.0.lock().unwrap();
+        drop(self.1.wait_while(platter, |platter| !platter.is_held).unwrap());
+    }
+
+    /// Syncs take no time any more.
+    pub(crate) fn release(&self) {
+        self.0.lock().unwrap().holds = false;
+        self.1.notify_all();
+    }
+
+    fn after_hold(&self) -> MutexGuard<'_, Platter> {
+        let mut platter = self.0.lock().unwrap();
+        platter.is_held = platter.holds;
+        self.1.notify_all();
+        let mut platter = self.1.wait_while(platter, |platter| platter.holds).unwrap();
+        platter.is_held = false;
+        platter
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -105,7 +135,7 @@ impl StorageBackend for Disk {
     }
 
     fn sync_data(&self) -> Result<(), io::Error> {
-        let mut platter = self.0.lock().unwrap();
+        let mut platter = self.after_hold();
         platter.check()?;
         platter.durable = platter.written.clone();
         platter.unsynced.clear();
@@ -124,7 +154,7 @@ impl StorageBackend for Disk {
     }
 }
 
-fn record(version: u64) -> Record {
+pub(crate) fn record(version: u64) -> Record {
     let mut pool = PoolSpec::default();
     for n in 0..version {
         let address = format!("10.0.0.1:{}", n + 1).parse().unwrap();
@@ -163,9 +193,9 @@ fn newest_of(bytes: &[u8]) -> Option<u64> {
     let (store, newest) = Store::with_backend(Disk::of(bytes)).ok()?;
     assert_eq!(newest, record(newest.version), "a state that nobody wrote");
     for version in 1..=newest.version {
-        assert_eq!(store.get(version).unwrap(), Some(record(version)));
+        assert_eq!(store.reader().get(version).unwrap(), Some(record(version)));
     }
-    assert_eq!(store.get(newest.version + 1).unwrap(), None);
+    assert_eq!(store.reader().get(newest.version + 1).unwrap(), None);
     Some(newest.version)
 }
 
@@ -176,7 +206,7 @@ fn every_version_is_kept() {
         assert_eq!(newest_of(&bytes), Some(5));
         let (mut store, _) = Store::with_backend(Disk::of(&bytes)).unwrap();
         store.append(&record(6)).unwrap();
-        let history = store.history().unwrap();
+        let history = store.reader().history().unwrap();
         let versions: Vec<u64> = history.iter().map(|row| row.version).collect();
         assert_eq!(versions, [6, 5, 4, 3, 2, 1]);
         assert_eq!(history[1].summary, "change 5");
@@ -193,8 +223,10 @@ fn a_full_disk_refuses_the_change_and_keeps_the_state() {
     assert_eq!(store.newest(), 3);
     assert!(store.append(&record(4)).is_err(), "still full");
     assert_eq!(newest_of(&disk.0.lock().unwrap().durable.clone()), Some(3));
+    assert!(store.is_closed() && store.reader().get(3).is_err());
     disk.set_full(false);
-    assert_eq!(store.get(3).unwrap(), Some(record(3)));
+    store.open_again().unwrap();
+    assert_eq!(store.reader().get(3).unwrap(), Some(record(3)));
     store.append(&record(4)).unwrap();
     drop(store);
     assert_eq!(newest_of(&disk.bytes()), Some(4));
@@ -215,8 +247,9 @@ fn a_refused_change_never_comes_back() {
             assert!(operations > 4, "an append writes and syncs");
             break;
         }
-        assert_eq!(store.get(4).unwrap(), None, "after {operations} operations");
-        assert_eq!(store.history().unwrap().len(), 3);
+        store.open_again().unwrap();
+        assert_eq!(store.reader().get(4).unwrap(), None, "after {operations} operations");
+        assert_eq!(store.reader().history().unwrap().len(), 3);
         let mut other = record(4);
         other.summary = "another change".into();
         store.append(&other).unwrap();
@@ -388,7 +421,7 @@ fn a_state_of_format_1_is_read_and_goes_on_in_format_2() {
     drop(store);
     let (store, newest) = Store::with_backend(disk).unwrap();
     assert_eq!(newest, record(2));
-    assert_eq!(store.get(1).unwrap(), Some(old), "history is left as it was written");
+    assert_eq!(store.reader().get(1).unwrap(), Some(old), "history is left as it was written");
     assert!(record(2).to_text().unwrap().starts_with("{\"format\":2,"));
 }
 

@@ -33,6 +33,10 @@ impl SimProcess {
     /// The control thread ends in the middle of whatever it did.
     pub(super) fn lose_control(&mut self) {
         self.street.note("control dies", [0, 0]);
+        if let Some(daemon) = self.daemon.as_mut().filter(|_| !self.trap && self.rng.flip()) {
+            // What the thread of the store was writing it writes, and control never hears of it.
+            let _ = daemon.store.step();
+        }
         let may_fail = self.faults.bind_errors > 0 || self.faults.orders_max < ROOMY;
         let newest = self.wires.borrow().newest.clone();
         let fallback = Fallback::after(SimFleet(Rc::clone(&self.wires)), newest.as_deref());

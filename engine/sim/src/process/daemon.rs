@@ -21,6 +21,7 @@ use super::history::History;
 use super::holds;
 use super::planted::Planted;
 use super::sim_fleet::{FleetState, SimFleet};
+use super::store::SimStore;
 use super::{BY, MS};
 use crate::rng::Rng;
 
@@ -44,6 +45,7 @@ struct PendingRequest {
 /// One process's control.
 pub(super) struct Daemon {
     pub(super) control: Control,
+    pub(super) store: SimStore,
     wires: Rc<RefCell<FleetState>>,
     asked: VecDeque<PendingRequest>,
     pub(super) next_tick: u64,
@@ -96,13 +98,15 @@ impl Daemon {
         let snapshot = built.map_err(|refused| faults(&refused))?;
         let fleet = Box::new(SimFleet(Rc::clone(wires)));
         let moment = moment(now);
-        let mut control = Control::new(fleet, Box::new(store), (Snapshot::empty(), ids), moment);
+        let store = SimStore::new(store);
+        let first = (Snapshot::empty(), ids);
+        let mut control = Control::new(fleet, store.versions(), first, moment);
         let sockets = control.bind(&snapshot).map_err(|error| error.refusal().message)?;
         control.publish(snapshot, sockets, moment.now);
         wires.borrow_mut().proposed.clear();
         let (wires, asked) = (Rc::clone(wires), VecDeque::new());
         let killed = Vec::new();
-        Ok(Daemon { control, wires, asked, next_tick: now, killed, planted })
+        Ok(Daemon { control, store, wires, asked, next_tick: now, killed, planted })
     }
 
     /// The version that is current.
@@ -186,6 +190,18 @@ impl Daemon {
         let changes = self.control.health.borrow_mut().check_all(moment.now, probe);
         self.control.on_transitions(&changes, moment.wall_ms);
         holds::check_holds(&self.control, moment.now)
+    }
+
+    /// The disk does something, unless it is slow now.
+    pub(super) fn turn_disk(&mut self, slow: u32, rng: &mut Rng) {
+        for _ in 0..2 {
+            if rng.hits(slow) {
+                return;
+            }
+            if let Some(appended) = self.store.step() {
+                self.control.on_appended(appended);
+            }
+        }
     }
 
     /// Lets the changes go on, one after another. How many were answered.

@@ -25,9 +25,9 @@ impl SimProcess {
         self.trap = false;
         // After a write that failed the file may be closed already, and not cleanly.
         let is_well = self.disk.failures() == self.failures_before;
-        if self.daemon.take().is_none() {
-            return;
-        }
+        let Some(mut daemon) = self.daemon.take() else { return };
+        daemon.store.finish();
+        drop(daemon);
         self.disk.leave();
         self.street.note("ends in peace", [0, 0]);
         if is_well && self.rng.hits(self.faults.rots) {

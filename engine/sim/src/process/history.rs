@@ -87,8 +87,9 @@ impl History {
                                 newest"
             ));
         }
+        let reader = store.reader();
         for version in 1..=newest {
-            let record = store.get(version)?.ok_or(format!("version {version} is missing"))?;
+            let record = reader.get(version)?.ok_or(format!("version {version} is missing"))?;
             let known = self.kept.get(&version);
             let proposed = self.proposed.get(&version).map_or(&[][..], Vec::as_slice);
             if known.is_some_and(|known| *known != record.spec) {

@@ -1,0 +1,155 @@
+//! The thread that appends, so that control never waits for a sync (ADR 0029).
+//!
+//! ```text
+//! control ──StoreTask::Append──▶ weir-store: write, fsync ──outcome, a byte on the bell──▶ control
+//! ```
+
+use std::cell::Cell;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
+use weir_control_core::record::{Appended, Record, Versions};
+use weir_proto::answer::VersionRow;
+use weir_proto::ids::Version;
+
+use super::{Reader, Store, supervised};
+
+/// Tasks on their way: an append, of which there is one at a time, and the end.
+const TASKS_MAX: usize = 2;
+/// How often a storage that is closed since a write failed is tried again.
+const REOPEN_EVERY: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+enum StoreTask {
+    Append(Record),
+    End,
+}
+
+/// The thread. Dropping it waits until no append is under way and the file is closed.
+#[derive(Debug)]
+pub(crate) struct StoreThread {
+    tasks: Sender<StoreTask>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The versions as control has them: it asks for appends, and reads by itself.
+struct StoreHandle {
+    tasks: Sender<StoreTask>,
+    reader: Reader,
+}
+
+/// The outcomes of appends, for control.
+#[derive(Debug)]
+pub(crate) struct StoreNews {
+    appended: Receiver<Appended>,
+    is_lost: Cell<bool>,
+}
+
+/// One piece of news.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum StoreEvent {
+    Appended(Appended),
+    /// The thread has ended. It is the last event.
+    Lost,
+}
+
+/// A started thread: itself, its versions for control, its news, and the bell that rings for them.
+pub(crate) type Started = (StoreThread, Box<dyn Versions>, StoreNews, OwnedFd);
+
+impl StoreThread {
+    /// Starts the thread, which owns the store from now on.
+    ///
+    /// # Errors
+    /// There is no thread or no socket available.
+    pub(crate) fn start(store: Store) -> io::Result<Started> {
+        let reader = store.reader();
+        let (tasks, inbox) = bounded(TASKS_MAX);
+        let (tell, appended) = bounded(TASKS_MAX);
+        let (bell, heard) = UnixStream::pair()?;
+        // An unheard bell must not hold the thread.
+        bell.set_nonblocking(true)?;
+        let run = move || {
+            work(store, &inbox, &tell, &bell);
+            // The end of the bell is read after the end of the news.
+            drop(tell);
+            drop(bell);
+        };
+        let thread = thread::Builder::new().name("weir-store".to_owned()).spawn(run)?;
+        let versions = Box::new(StoreHandle { tasks: tasks.clone(), reader });
+        let news = StoreNews { appended, is_lost: Cell::new(false) };
+        Ok((StoreThread { tasks, thread: Some(thread) }, versions, news, heard.into()))
+    }
+}
+
+fn work(
+    mut store: Store,
+    inbox: &Receiver<StoreTask>,
+    tell: &Sender<Appended>,
+    mut bell: &UnixStream,
+) {
+    loop {
+        match inbox.recv_timeout(REOPEN_EVERY) {
+            Ok(StoreTask::Append(record)) => {
+                let version = Version(record.version);
+                // A panic in the database is a refusal, too; what it has left is opened again.
+                let outcome = supervised(|| store.append(&record));
+                if tell.send(Appended { version, outcome }).is_err() {
+                    return;
+                }
+                // A full bell has been rung already.
+                let _ = bell.write(&[1]);
+            }
+            // Until it works again nothing can be read, and the next append says why.
+            Err(RecvTimeoutError::Timeout) => drop(store.open_again()),
+            Ok(StoreTask::End) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+impl Drop for StoreThread {
+    fn drop(&mut self) {
+        // It may have ended by itself, which control was told.
+        let _ = self.tasks.send(StoreTask::End);
+        // When control panics the fallback serves on, and must not wait for a disk that hangs.
+        if !thread::panicking()
+            && let Some(thread) = self.thread.take()
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl StoreNews {
+    /// The next event, if there is one.
+    pub(crate) fn next(&self) -> Option<StoreEvent> {
+        match self.appended.try_recv() {
+            Ok(appended) => Some(StoreEvent::Appended(appended)),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => {
+                (!self.is_lost.replace(true)).then_some(StoreEvent::Lost)
+            }
+        }
+    }
+}
+
+impl Versions for StoreHandle {
+    fn append(&mut self, record: Record) -> Result<(), String> {
+        let sent = self.tasks.try_send(StoreTask::Append(record));
+        sent.map_err(|_| "the thread that writes the state has ended".to_owned())
+    }
+
+    fn get(&self, version: u64) -> Result<Option<Record>, String> {
+        self.reader.get(version)
+    }
+
+    fn history(&self) -> Result<Vec<VersionRow>, String> {
+        self.reader.history()
+    }
+}
+
+#[cfg(test)]
+mod tests;
