@@ -1,6 +1,7 @@
 //! What the control thread knows, and what it does about reports and ticks. No await in here.
 
 mod change;
+mod checks;
 mod fleet;
 mod lifecycle;
 mod panic;
@@ -9,10 +10,8 @@ mod repeats;
 mod shard;
 mod storing;
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +25,7 @@ use weir_proto::snapshot::Snapshot;
 use crate::aggregate::Aggregate;
 use crate::deadlines::STOP_MAX;
 use crate::events::Events;
-use crate::health::{Health, Transition};
+use crate::health::Health;
 use crate::leases::Leases;
 use crate::planner::{self, Plan};
 use crate::record::{Record, Versions};
@@ -80,8 +79,7 @@ pub struct Control {
     ids: IdSource,
     pub snapshot: Arc<Snapshot>,
     pub aggregate: Aggregate,
-    /// Shared with the prober.
-    pub health: Rc<RefCell<Health>>,
+    pub health: Health,
     pub events: Events,
     pub rollout: Rollout,
     /// Limits that all shards share.
@@ -113,7 +111,7 @@ impl Control {
             storing: None,
             ids,
             aggregate: Aggregate::new(count),
-            health: Rc::new(RefCell::new(Health::seeded(started.now.nanos))),
+            health: Health::seeded(started.now.nanos),
             events: Events::new(),
             rollout: Rollout::Done { version: snapshot.version, took_ms: 0 },
             leases: Leases::new(count),
@@ -199,7 +197,7 @@ impl Control {
         let sent = if before.version == self.snapshot.version { None } else { Some(&*before) };
         self.leases.adopt(&self.snapshot, sent.unwrap_or(&Snapshot::empty()));
         self.remember_released(&before, now);
-        self.health.borrow_mut().adopt(&self.snapshot, now);
+        self.health.adopt(&self.snapshot, now);
         let (snapshot, down) = (self.snapshot.clone(), self.down());
         for (shard, sockets) in self.shards.iter_mut().zip(sockets) {
             if shard.status == ShardStatus::Live {
@@ -242,10 +240,10 @@ impl Control {
                 }
             }
             Report::Ejected { shard, backend, fault } => {
-                let transitions = self.health.borrow_mut().on_ejected(backend, fault, moment.now);
+                let transitions = self.health.on_ejected(backend, fault, moment.now);
                 if transitions.is_empty() {
                     // It is known to be down, or it is not its fault: the shard must hear which.
-                    let standing = self.health.borrow().standing(backend);
+                    let standing = self.health.standing(backend);
                     if let Some(shard) = self.shard(shard) {
                         shard.pending.health(&[(backend, standing)]);
                     }
@@ -261,38 +259,13 @@ impl Control {
         }
     }
 
-    /// Health changed: tells every shard, writes it down.
-    pub fn on_transitions(&mut self, transitions: &[Transition], wall_ms: u64) {
-        if transitions.is_empty() {
-            return;
-        }
-        for Transition { pool, backend, up, reason, .. } in transitions {
-            let name = format!("{pool}/{backend}");
-            let text = format!("{}: {reason}", if *up { "up" } else { "down" });
-            if *up {
-                tracing::info!("backend {name} is {text}");
-            } else {
-                tracing::warn!("backend {name} is {text}");
-            }
-            self.events.push("health", name, text, wall_ms);
-        }
-        let standing = |id| self.health.borrow().standing(id);
-        let changes: HealthWords =
-            transitions.iter().map(|change| (change.id, standing(change.id))).collect();
-        self.each_live(|shard| shard.pending.health(&changes));
-        self.flush();
-        self.watch_panic(wall_ms);
-    }
-
     /// Ends the hold of the backend of that name. How long it would have lasted; `None` if there
     /// was none.
     pub fn end_hold(&mut self, name: &str, moment: Clocks) -> Option<Duration> {
         let (pool, backend) = name.split_once('/')?;
         let id = self.snapshot.pool(pool)?.backend(backend)?.id;
-        let mut health = self.health.borrow_mut();
-        let rest = health.hold_left(id, moment.now);
-        let transition = health.end_hold(id, moment.now);
-        drop(health);
+        let rest = self.health.hold_left(id, moment.now);
+        let transition = self.health.end_hold(id, moment.now);
         if let Some(rest) = rest {
             let text = format!("a hold of {} s more was ended", rest.as_secs());
             tracing::info!("backend {name}: {text}");
@@ -395,7 +368,7 @@ impl Control {
 
     /// Every backend of the current snapshot that is not up, as an order says it.
     fn down(&self) -> HealthWords {
-        let health = self.health.borrow();
+        let health = &self.health;
         let all = self.snapshot.backends().map(|(_, backend)| backend.id);
         all.map(|id| (id, health.standing(id))).filter(|it| it.1 != BackendHealth::Up).collect()
     }

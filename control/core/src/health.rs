@@ -13,7 +13,6 @@ mod watched;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::Waker;
 use std::time::Duration;
 
 use weir_core::base::clock::Now;
@@ -63,8 +62,6 @@ pub struct Health {
     /// Transitions that nobody has been told of yet.
     untold: Vec<Transition>,
     prng: Prng,
-    /// The prober's, to be woken when something is due or `untold` changed.
-    waker: Option<Waker>,
 }
 
 /// A check that is to be made now.
@@ -91,7 +88,6 @@ impl Health {
             holds: BTreeSet::new(),
             untold: Vec::new(),
             prng: Prng::new(seed),
-            waker: None,
         }
     }
 
@@ -145,7 +141,6 @@ impl Health {
         let pools: BTreeSet<PoolId> = self.groups.keys().copied().collect();
         self.schedule.pools(&pools);
         pools.into_iter().for_each(|pool| self.relieve(pool, now));
-        self.wake();
     }
 
     /// A shard has ejected `backend`. If nothing came of it (the backend was down already, is gone,
@@ -209,8 +204,7 @@ impl Health {
         }
     }
 
-    /// Changes one backend and keeps what is known of its pool, and when its hold ends. Wakes the
-    /// prober: what it waits for may have changed.
+    /// Changes one backend and keeps what is known of its pool, and when its hold ends.
     fn change(
         &mut self,
         id: BackendId,
@@ -226,7 +220,6 @@ impl Health {
             self.set_due(&mut watched, end);
         }
         self.watched.insert(id, watched);
-        self.wake();
         transition
     }
 
@@ -280,7 +273,7 @@ impl Health {
         self.watched.get(&id).map(|watched| watched.counters)
     }
 
-    /// True if something changed that nobody has been told of yet. For the simulator.
+    /// True if something changed that no shard has been told of yet.
     #[must_use]
     pub fn has_untold(&self) -> bool {
         !self.untold.is_empty()
@@ -337,7 +330,6 @@ impl Health {
     /// A check that began at `started` has ended.
     pub fn on_checked(&mut self, check: &Check, outcome: CheckOutcome, started: Now, now: Now) {
         self.schedule.give_back(check.pool);
-        self.wake();
         let Some(mut watched) = self.watched.remove(&check.id) else { return };
         let next = watched.running.take();
         if watched.is_checked() {
@@ -378,24 +370,6 @@ impl Health {
                 watched.due = due;
             }
             None => {}
-        }
-    }
-
-    /// Takes the waker that is woken once the result of [`Health::next_due`] may have changed, or
-    /// something is untold.
-    pub fn on_change(&mut self, waker: Waker) {
-        self.waker = Some(waker);
-    }
-
-    /// True if the waker of [`Health::on_change`] has been woken since, or there is none.
-    #[must_use]
-    pub fn has_woken(&self) -> bool {
-        self.waker.is_none()
-    }
-
-    fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
         }
     }
 }

@@ -1,46 +1,43 @@
-//! The task that makes the checks: waits for the next one, starts it beside the others, tells what
-//! changed.
+//! The task that makes the checks: waits until some are due, starts each beside the others, gives
+//! the results back. Which and when is decided in [`weir_control_core::health`].
 
 mod check;
 
-use std::cell::RefCell;
-use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
-use weir_control_core::health::{Check, CheckOutcome, Health, Transition};
+use weir_control_core::health::{Check, CheckOutcome};
+use weir_core::base::clock::Now;
 
 use crate::rt;
 use check::check;
 
-/// Checks the backends of `health` for ever, one check at a time of each, and calls `on_change`
-/// with what changed. `health` is never borrowed while it waits or while `on_change` runs.
-pub(crate) async fn prober(
-    health: Rc<RefCell<Health>>,
-    on_change: impl Fn(Vec<Transition>) + 'static,
-) {
+/// Gives the checks that are to be made, and takes their results.
+pub(crate) trait CheckSource {
+    /// The checks that are to begin now.
+    fn take_due(&self) -> Vec<Check>;
+    /// A check that began at `started` has ended now.
+    fn on_checked(&self, check: &Check, outcome: CheckOutcome, started: Now);
+    /// Ends when [`CheckSource::take_due`] may give something.
+    async fn wait_until_due(&self);
+}
+
+/// Makes the checks of `source` for ever, each beside the others.
+pub(crate) async fn prober(source: Rc<impl CheckSource + 'static>) {
     loop {
-        let checks = health.borrow_mut().take_due(rt::now());
-        for check in checks {
-            rt::spawn(make(check, Rc::clone(&health)));
+        for check in source.take_due() {
+            rt::spawn(make(check, Rc::clone(&source)));
         }
-        let changes = health.borrow_mut().take_untold();
-        if !changes.is_empty() {
-            on_change(changes);
-            continue; // It may have changed what is due.
-        }
-        wait(&health).await;
+        source.wait_until_due().await;
     }
 }
 
-async fn make(due: Check, health: Rc<RefCell<Health>>) {
+async fn make(due: Check, source: Rc<impl CheckSource>) {
     let started = rt::now();
     let outcome = check(&due.plan).await;
-    let now = rt::now();
-    let took = now - started;
+    let took = rt::now() - started;
     let outcome = if outlived(took, due.plan.timeout) { excuse(outcome) } else { outcome };
-    health.borrow_mut().on_checked(&due, outcome, started, now);
+    source.on_checked(&due, outcome, started);
 }
 
 /// True if a check took so much longer than its timeout lets it that nobody was there to end it:
@@ -59,30 +56,6 @@ fn excuse(outcome: CheckOutcome) -> CheckOutcome {
 
 /// So late may a timeout be on a busy host.
 const LATE_MIN: Duration = Duration::from_millis(500);
-
-/// Ends when something is due or `health` has changed.
-async fn wait(health: &RefCell<Health>) {
-    let next = health.borrow().next_due();
-    let due = async {
-        match next {
-            Some(at) => {
-                rt::sleep(at - rt::now()).await;
-            }
-            None => futures_lite::future::pending().await,
-        }
-    };
-    // The waker is set at the first poll, with nothing awaited since `next` was read.
-    let mut asked = false;
-    let changed = poll_fn(|cx| {
-        if asked && health.borrow().has_woken() {
-            return Poll::Ready(());
-        }
-        asked = true;
-        health.borrow_mut().on_change(cx.waker().clone());
-        Poll::Pending
-    });
-    futures_lite::future::or(changed, due).await;
-}
 
 #[cfg(test)]
 mod tests;

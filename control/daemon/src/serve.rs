@@ -19,7 +19,8 @@ use crate::systemd;
 use answers::Queries;
 use notify::{ChangeLock, Notify};
 use weir_control_core::control::{Clocks, Control, Phase};
-use weir_control_core::health::Transition;
+use weir_control_core::health::{Check, CheckOutcome};
+use weir_core::base::clock::Now;
 
 /// How often figures are asked for and deadlines are looked at.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
@@ -149,9 +150,23 @@ impl Shared {
         }
     }
 
-    /// Health changed: called by the prober.
-    pub(crate) fn on_transitions(&self, transitions: &[Transition]) {
-        self.control.borrow_mut().on_transitions(transitions, rt::wall_ms());
+    /// A health check has ended.
+    pub(crate) fn on_checked(&self, check: &Check, outcome: CheckOutcome, started: Now) {
+        self.control.borrow_mut().on_checked(check, outcome, started, moment());
+        self.notice.ring();
+    }
+
+    /// Ends when a check is due, or another one than the next so far.
+    pub(crate) async fn wait_until_check(&self) {
+        let next = self.control.borrow().next_check();
+        let due = async {
+            match next {
+                Some(at) => rt::sleep(at - rt::now()).await,
+                None => futures_lite::future::pending().await,
+            }
+        };
+        let is_other = || (self.control.borrow().next_check() != next).then_some(());
+        futures_lite::future::or(self.notice.until(is_other), due).await;
     }
 
     /// Waits until the process is to end and its last answers have left; the exit code.

@@ -139,7 +139,7 @@ async fn serve(
     begin(&shared, sockets, bell.into(), signals).await?;
     // Half of the descriptors: checks that are over hold theirs a little longer.
     let checks = usize::try_from(limits.descriptors / 2).unwrap_or(usize::MAX);
-    shared.control.borrow().health.borrow_mut().bound_checks(checks);
+    shared.control.borrow_mut().bound_checks(checks);
     open_doors(&shared, (door, roles), admin);
     announce(&shared);
     let _ = parts.engine.set(engine); // from here on it can serve without this thread
@@ -224,9 +224,7 @@ fn open_admin(address: SocketAddr) -> Result<TcpServer, String> {
 
 /// Starts what people and programs talk to, and the prober.
 fn open_doors(shared: &Rc<Shared>, (door, roles): (Door, Roles), admin: Option<TcpServer>) {
-    let health = shared.control.borrow().health.clone();
-    let state = shared.clone();
-    rt::spawn(prober(health, move |transitions| state.on_transitions(&transitions)));
+    rt::spawn(prober(shared.clone()));
     let gate = Rc::new(Gate::new(shared.clone(), roles));
     rt::spawn(door.serve(gate.clone()));
     if let Some(server) = admin {

@@ -9,12 +9,12 @@ use super::Control;
 impl Control {
     /// True while so few backends of the pool are up that their health is ignored.
     pub fn is_in_panic(&self, pool: &Pool) -> bool {
-        self.health.borrow().is_in_panic(pool.id)
+        self.health.is_in_panic(pool.id)
     }
 
     /// As in `panic, 1 of 4 backends is up (below 50%): health is ignored`.
     pub fn panic_text(&self, pool: &Pool) -> String {
-        let (up, all) = self.health.borrow().members(pool.id);
+        let (up, all) = self.health.members(pool.id);
         format!("panic, {up} of {all} backends up (below {}): health is ignored", pool.health.panic)
     }
 

@@ -5,8 +5,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use super::*;
+use crate::serve::notify::Notify;
 use weir_control_core::fakes::HealthFixture;
-use weir_control_core::health::CheckPlan;
+use weir_control_core::health::{CheckPlan, Health, Transition};
 use weir_proto::spec::{Admin, BackendSpec, HealthKind, HealthSpec, Span};
 
 fn tcp() -> HealthSpec {
@@ -173,28 +174,61 @@ fn the_timeout_covers_the_whole_check() {
     assert_eq!(outcome(&spec, address), bad("timeout"));
 }
 
+/// Health without a control.
+struct Source {
+    health: RefCell<Health>,
+    told: RefCell<Vec<Transition>>,
+    notice: Notify,
+}
+
+impl Source {
+    fn hear(&self) {
+        let untold = self.health.borrow_mut().take_untold();
+        self.told.borrow_mut().extend(untold);
+    }
+}
+
+impl CheckSource for Source {
+    fn take_due(&self) -> Vec<Check> {
+        let checks = self.health.borrow_mut().take_due(rt::now());
+        self.hear();
+        checks
+    }
+
+    fn on_checked(&self, check: &Check, outcome: CheckOutcome, started: Now) {
+        self.health.borrow_mut().on_checked(check, outcome, started, rt::now());
+        self.hear();
+        self.notice.ring();
+    }
+
+    async fn wait_until_due(&self) {
+        let is_due = || {
+            let next = self.health.borrow().next_due();
+            next.is_some_and(|at| at <= rt::now()).then_some(())
+        };
+        self.notice.until(is_due).await;
+    }
+}
+
 /// Runs the prober until `done` says so of what it has told.
 fn probe(
     world: &HealthFixture,
     done: impl Fn(&[Transition], &mut Health) -> bool,
 ) -> Vec<Transition> {
     rt::run(|| async {
-        let health = Rc::new(RefCell::new(Health::seeded(1)));
+        let health = RefCell::new(Health::seeded(1));
         health.borrow_mut().adopt(&world.snapshot, rt::now());
-        let told = Rc::new(RefCell::new(Vec::new()));
-        let (sink, inner) = (Rc::clone(&told), Rc::clone(&health));
-        rt::spawn(prober(Rc::clone(&health), move |changes: Vec<Transition>| {
-            // The prober holds no borrow while it tells.
-            assert!(inner.try_borrow_mut().is_ok());
-            sink.borrow_mut().extend(changes);
-        }));
+        let source = Source { health, told: RefCell::default(), notice: Notify::default() };
+        let source = Rc::new(source);
+        rt::spawn(prober(source.clone()));
         let until = async {
-            while !done(&told.borrow(), &mut health.borrow_mut()) {
+            while !done(&source.told.borrow(), &mut source.health.borrow_mut()) {
                 rt::sleep(Duration::from_millis(1)).await;
+                source.notice.ring();
             }
         };
         rt::timeout(DEADLINE, until).await.expect("the prober tells in time");
-        told.take()
+        source.told.take()
     })
     .unwrap()
 }

@@ -273,7 +273,7 @@ impl Queries<'_> {
             address: backend.address.to_string(),
             state: self.state(backend).to_owned(),
             weight: backend.weight,
-            check: self.control.health.borrow().row(backend.id, self.now),
+            check: self.control.health.row(backend.id, self.now),
             ..counted(self.control.aggregate.backend(backend.id))
         }
     }
@@ -282,7 +282,7 @@ impl Queries<'_> {
         match backend.admin {
             Admin::Maint => "maint",
             Admin::Drain => "draining",
-            Admin::Ready if self.control.health.borrow().is_up(backend.id) => "up",
+            Admin::Ready if self.control.health.is_up(backend.id) => "up",
             Admin::Ready => "down",
         }
     }

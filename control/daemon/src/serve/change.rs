@@ -25,15 +25,18 @@ impl Shared {
         let _turn = self.change_lock.enter().await;
         let mut change = Change::new(change, options, by);
         let mut go_on = || change.go_on(&mut self.control.borrow_mut(), moment());
-        loop {
+        let answer = loop {
             match go_on() {
-                Ok(answer) => return answer,
+                Ok(answer) => break answer,
                 Err(Blocked::Address) => rt::sleep(RELEASE_POLL).await,
                 Err(Blocked::Disk | Blocked::Shards) => {
-                    return self.notice.until(|| go_on().ok()).await;
+                    break self.notice.until(|| go_on().ok()).await;
                 }
             }
-        }
+        };
+        // Other backends may be checked now.
+        self.notice.ring();
+        answer
     }
 
     /// Blocked until every live shard that is not fenced has adopted `version`.

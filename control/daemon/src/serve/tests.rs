@@ -154,11 +154,10 @@ fn a_slow_disk_delays_no_probe_query_or_figure() {
         disk.wait_until_held();
         assert!(poll_once(second.as_mut()).await.is_none());
         // Probes are made and count.
-        let (health, state) = (shared.control.borrow().health.clone(), shared.clone());
-        rt::spawn(crate::prober::prober(health, move |news| state.on_transitions(&news)));
+        rt::spawn(crate::prober::prober(shared.clone()));
         drop(backend.accept().await);
         let id = shared.control.borrow().snapshot.backends().last().unwrap().1.id;
-        let is_up = || shared.control.borrow().health.borrow().is_up(id).then_some(());
+        let is_up = || shared.control.borrow().health.is_up(id).then_some(());
         shared.notice.until(is_up).await;
         // Queries, those that read the disk too, are answered by what is durable.
         let status = ask(&shared, Query::Status).await;

@@ -1,4 +1,4 @@
-//! What the gate asks of the control thread.
+//! What the gate and the prober ask of the control thread.
 
 use weir_core::base::clock::Now;
 use weir_proto::answer::{Answer, Author};
@@ -8,11 +8,26 @@ use weir_proto::request::{Command, Query, Refusal};
 use crate::api::audit::AuditEvent;
 use crate::api::gate::Handler;
 use crate::api::metrics::{self, HealthCounts, HealthView, MetricsInput, Process, SupervisedShard};
+use crate::prober::CheckSource;
 use crate::rt;
-use crate::serve::Shared;
 use crate::serve::answers::Queries;
+use crate::serve::{Shared, moment};
 use weir_control_core::control::Shard;
-use weir_control_core::health::Health;
+use weir_control_core::health::{Check, CheckOutcome, Health};
+
+impl CheckSource for Shared {
+    fn take_due(&self) -> Vec<Check> {
+        self.control.borrow_mut().take_checks(moment())
+    }
+
+    fn on_checked(&self, check: &Check, outcome: CheckOutcome, started: Now) {
+        Shared::on_checked(self, check, outcome, started);
+    }
+
+    async fn wait_until_due(&self) {
+        self.wait_until_check().await;
+    }
+}
 
 impl Handler for Shared {
     async fn refresh(&self, query: &Query) {
@@ -42,11 +57,10 @@ impl Handler for Shared {
 
     fn metrics(&self) -> String {
         let control = self.control.borrow();
-        let health = control.health.borrow();
         metrics::render(&MetricsInput {
             snapshot: &control.snapshot,
             aggregate: &control.aggregate,
-            health: &Checks(&health, rt::now()),
+            health: &Checks(&control.health, rt::now()),
             program: env!("CARGO_PKG_VERSION"),
             started_ms: control.started.wall_ms,
             events_dropped: control.events.dropped_total(),

@@ -187,8 +187,7 @@ impl Daemon {
             self.next_tick = moment.now.nanos + TICK_NS;
             self.control.on_tick(moment);
         }
-        let changes = self.control.health.borrow_mut().check_all(moment.now, probe);
-        self.control.on_transitions(&changes, moment.wall_ms);
+        self.control.check_all(moment, probe);
         holds::check_holds(&self.control, moment.now)
     }
 

@@ -10,7 +10,7 @@ use super::StepResult;
 /// # Errors
 /// It keeps a backend down that its pool needs.
 pub(super) fn check_holds(control: &Control, now: Now) -> StepResult {
-    let health = control.health.borrow();
+    let health = &control.health;
     for pool in &control.snapshot.pools {
         let members = || pool.backends.iter().filter(|backend| backend.is_member());
         if members().any(|backend| health.is_up(backend.id)) {

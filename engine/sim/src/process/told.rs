@@ -18,7 +18,7 @@ impl SimProcess {
         let Some(daemon) = self.daemon.as_ref().filter(|_| self.alone.is_none()) else {
             return Ok(());
         };
-        let health = daemon.control.health.borrow();
+        let health = &daemon.control.health;
         let wires = self.wires.borrow();
         for ((number, cell), wire) in (0..).zip(&self.cells).zip(&wires.all) {
             let told = daemon.control.has_told(ShardId(number)) && wire.is_taken();

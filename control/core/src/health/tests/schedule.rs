@@ -216,26 +216,16 @@ fn a_new_spec_begins_again_and_an_old_answer_is_dropped() {
     assert_eq!((health.next_due(), health.schedule.in_flight()), (None, 0));
 }
 
-/// The prober sleeps until what was next when it went to sleep: nothing at all, where nothing is
-/// checked.
+/// The prober sleeps until what was next when it went to sleep, or until that changes: where
+/// nothing is checked, the ends of holds are what is next.
 #[test]
-fn whatever_changes_what_is_next_wakes_the_prober() {
-    type ProbeStep = fn(&mut Health, &HealthFixture);
-    let steps: [(&str, ProbeStep); 4] = [
-        ("the first version", |health, world| health.adopt(&world.snapshot, at(0))),
-        ("an ejection", |health, world| {
-            assert_eq!(health.on_ejected(world.id("b1"), ConnectFault::Timeout, at(1)).len(), 1);
-        }),
-        ("the end of a hold", |health, world| {
-            assert!(health.end_hold(world.id("b1"), at(2)).is_some());
-        }),
-        ("a version", |health, world| health.adopt(&world.snapshot, at(3))),
-    ];
+fn an_ejection_and_the_end_of_its_hold_change_what_is_next() {
     let world = HealthFixture::new(HealthSpec { kind: HealthKind::None, ..tcp() }, &addresses(4));
     let mut health = Health::new();
-    for (what, step) in steps {
-        health.waker = Some(std::task::Waker::noop().clone());
-        step(&mut health, &world);
-        assert!(health.waker.is_none(), "{what} wakes nobody");
-    }
+    health.adopt(&world.snapshot, at(0));
+    assert_eq!(health.next_due(), None);
+    assert_eq!(health.on_ejected(world.id("b1"), ConnectFault::Timeout, at(1)).len(), 1);
+    assert!(health.next_due().is_some());
+    assert!(health.end_hold(world.id("b1"), at(2)).is_some());
+    assert_eq!(health.next_due(), None);
 }
