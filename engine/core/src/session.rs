@@ -13,6 +13,7 @@
 
 mod bulk;
 mod connect;
+mod deadline;
 mod effects;
 mod stall;
 mod starved;
@@ -21,22 +22,24 @@ mod wait;
 use weir_proto::reason::{By, CloseReason, ConnectFault, During, Why};
 
 use crate::action::{Action, Actions, How, Pending};
-use crate::base::clock::{Now, ShortStamp, Stamp};
+use crate::base::clock::Now;
 use crate::event::{Chunk, Completion, Errno, Leg, Side};
 use crate::flow::{Flow, Next, Pipe, Sink, Source};
-use crate::pick::Tried;
 use crate::slot::{BackendSlot, ListenerSlot, MemberIndex, PoolSlot};
 
 pub use bulk::SpliceRequest;
+pub use connect::Connect;
+pub use deadline::Timeout;
 pub use effects::{Effects, Step};
+pub use stall::Relay;
 pub use starved::Resumed;
 pub use wait::Activity;
 
 /// Where a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    Connecting(Attempt),
-    Relaying,
+    Connecting(Connect),
+    Relaying(Relay),
     /// Cancelled what could be; waits for the rest.
     Closing(CloseReason),
 }
@@ -77,17 +80,8 @@ pub struct Session {
     /// The side whose FIN came first.
     ended_first: Option<Side>,
     pub route: Route,
-    pub tried: Tried,
-    /// Backends that may still be tried if a connect fails.
-    pub attempts_left: u8,
     /// While the view counts a connect of it: whether it is a retry.
     pub counted_retry: Option<bool>,
-    /// How long this connect may take, from `moved_at` on, in milliseconds.
-    pub connect_ms: u32,
-    /// The client is watched for a reset, for the connect takes its time.
-    client_watched: bool,
-    /// The connect was not given the pool's whole timeout: that it failed by it means nothing.
-    pub cut_short: bool,
     pub first_byte_seen: bool,
     /// A side whose FIN has come is watched for a reset.
     watched: bool,
@@ -113,13 +107,6 @@ pub struct Session {
     pub half_close_ms: u32,
     /// How long a side may take nothing although bytes wait for it.
     pub stalled_ms: u32,
-    /// Bytes that were sent to each side and not acknowledged at the last look, and those since.
-    owed: [u32; 2],
-    /// When each side last took some of them, or they began to wait.
-    taken_at: [Stamp; 2],
-    looked_at: ShortStamp,
-    /// Keyed hash of the client's address.
-    pub client_key: u64,
     pub accepted_at: Now,
     /// While connecting: when this connect began. Then: when bytes last moved.
     pub moved_at: Now,
@@ -130,20 +117,15 @@ const _: () = assert!(size_of::<Session>() <= 192, "a session's state stays smal
 impl Session {
     /// A session that is about to connect.
     #[must_use]
-    pub fn new(client: Leg, route: Route, client_key: u64, now: Now) -> Session {
+    pub fn new(client: Leg, route: Route, connect: Connect, now: Now) -> Session {
         Session {
             flows: [Flow::default(), Flow::default()],
-            phase: Phase::Connecting(Attempt::Trying),
+            phase: Phase::Connecting(connect),
             inflight: [0; 2],
             legs: [Some(client), None],
             ended_first: None,
             route,
-            tried: Tried::NONE,
-            attempts_left: 0,
             counted_retry: None,
-            connect_ms: 0,
-            client_watched: false,
-            cut_short: false,
             first_byte_seen: false,
             watched: false,
             delivering: false,
@@ -158,10 +140,6 @@ impl Session {
             idle_ms: u32::MAX,
             half_close_ms: u32::MAX,
             stalled_ms: u32::MAX,
-            owed: [0; 2],
-            taken_at: [now.stamp(); 2],
-            looked_at: now.short_stamp(),
-            client_key,
             accepted_at: now,
             moved_at: now,
         }
@@ -170,6 +148,11 @@ impl Session {
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.phase
+    }
+
+    #[must_use]
+    pub fn is_relaying(&self) -> bool {
+        matches!(self.phase, Phase::Relaying(_))
     }
 
     /// The socket of that side, while it is open.
@@ -222,8 +205,8 @@ impl Session {
         let over = u8::from(done.is_last());
         *inflight = inflight.checked_sub(over).expect("a completion answers an operation");
         let step = match self.phase {
-            Phase::Connecting(attempt) => self.on_connect(attempt, done),
-            Phase::Relaying => self.on_relay(side, done, out),
+            Phase::Connecting(Connect { attempt, .. }) => self.on_connect(attempt, done),
+            Phase::Relaying(_) => self.on_relay(side, done, out),
             Phase::Closing(_) => {
                 self.on_closing(side, done, out);
                 Step::None
@@ -347,7 +330,7 @@ impl Session {
     /// The only function that moves a session forward.
     fn advance(&mut self, out: &mut Actions) -> Effects {
         let mut effects = Effects::default();
-        if self.phase == Phase::Relaying {
+        if self.is_relaying() {
             for source in Side::BOTH {
                 while let Some(next) = self.flows[source as usize].next(self.lean) {
                     effects.splices[source as usize] |= next == Next::Splice;
@@ -409,11 +392,13 @@ impl Session {
     fn begin_close(&mut self, by: By, why: Why, out: &mut Actions) {
         let during = match self.phase {
             Phase::Connecting(_) => During::Connecting,
-            Phase::Relaying if self.is_half_closed() && why != Why::Complete => During::HalfClosed,
-            Phase::Relaying => During::Relaying,
+            Phase::Relaying(_) if self.is_half_closed() && why != Why::Complete => {
+                During::HalfClosed
+            }
+            Phase::Relaying(_) => During::Relaying,
             Phase::Closing(reason) => unreachable!("closing twice, first for {reason:?}"),
         };
-        if self.phase == Phase::Connecting(Attempt::Trying) && self.inflight != [0; 2] {
+        if self.is_trying() && self.inflight != [0; 2] {
             self.cancel(Side::Backend, Pending::Connect, out);
         }
         self.phase = Phase::Closing(CloseReason { by, during, why });

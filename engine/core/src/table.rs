@@ -28,7 +28,7 @@ use crate::counters::ShardCounters;
 use crate::event::{Completion, Leg, Side};
 use crate::lease::Lease;
 use crate::limits::{EJECTIONS_MAX, TICK_MS, Tuning};
-use crate::session::{Effects, Route, Session, Step};
+use crate::session::{Connect, Effects, Route, Session, Step};
 use crate::slot::{ListenerSlot, MemberIndex};
 use crate::view::{CountedConnect, View};
 use crate::wait_queue::WaitQueue;
@@ -207,8 +207,8 @@ impl Table {
         let pool = self.view.listeners()[listener.index()].pool;
         let view = &self.view.pools()[pool.index()];
         let route = Route { listener, pool, backend: None, index: MemberIndex::FIRST };
-        let mut session = Session::new(client, route, client_key, now);
-        session.attempts_left = view.retry.attempts;
+        let connect = Connect::new(client_key, view.retry.attempts, now);
+        let mut session = Session::new(client, route, connect, now);
         session.idle_ms = view.timeouts.idle_ms;
         session.half_close_ms = view.timeouts.half_close_ms;
         session.stalled_ms = view.timeouts.stalled_ms();
@@ -244,10 +244,8 @@ impl Table {
                 let connect = CountedConnect { pool, backend, is_retry };
                 self.view.connect_succeeded(connect, now);
                 session.moved_at = now;
-                self.wheel.schedule(
-                    id.slot,
-                    now.plus_millis(session.idle_ms.min(self.tuning.quiescent_after_ms)),
-                );
+                session.look_next(now.plus_millis(self.tuning.quiescent_after_ms));
+                self.schedule(id, now);
             }
             (Step::Received { from, count, last }, Some(backend)) => {
                 session.moved_at = now;

@@ -8,7 +8,7 @@ use weir_core::flow::{ResetCheck, Sink, Source};
 use weir_core::limits::{
     RESET_CHECK_MS, RETRY_WAIT_MS, STALLED_LOOKS_SPAN, TICK_MS, WATCH_AFTER_MS,
 };
-use weir_core::session::{Attempt, Phase, Session};
+use weir_core::session::{Attempt, Connect, Phase, Session};
 use weir_core::table::Table;
 
 use crate::kernel::{Kernel, Note};
@@ -29,7 +29,7 @@ pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
         let key = (id.slot, id.generation);
         let takes = Side::BOTH.map(|side| session.leg(side).is_some_and(|leg| kernel.takes(leg)));
         let note = kernel.notes.entry(key).or_default();
-        let retry = (session.moved_at.nanos, session.tried.len());
+        let retry = (session.moved_at.nanos, session.tries());
         // Later in the same moment the pool may have got another bound: it is not for this one.
         if session.counted_retry == Some(true) && retry.0 == now && note.retry != retry {
             note.retry = retry;
@@ -40,7 +40,7 @@ pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
             note.abandoned_at = now;
         }
         // Peers do nothing while the shard turns: who has left by now had left before.
-        let connect = (session.moved_at.nanos, session.tried.len());
+        let connect = (session.moved_at.nanos, session.tries());
         if is_connecting && session.inflight() > 0 && note.connect.replace(connect) != Some(connect)
         {
             note.for_nobody |= note.abandoned_at == now;
@@ -49,7 +49,7 @@ pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
         let before = note.closing;
         note.closing |= matches!(session.phase(), Phase::Closing(_));
         for side in Side::BOTH {
-            let hungry = session.phase() == Phase::Relaying
+            let hungry = session.is_relaying()
                 && session.is_starved(side)
                 && session.flow(side).sink == Sink::Idle
                 && takes[side.other() as usize];
@@ -112,7 +112,7 @@ pub fn check(table: &Table, kernel: &Kernel) -> Result<(), String> {
         if closing && not_taken_back.contains(&(id.slot, id.generation)) {
             return Err(format!("{id:?} ends and does not take everything back: {session:?}"));
         }
-        if session.phase() != Phase::Relaying || behind {
+        if !session.is_relaying() || behind {
             return Ok(());
         }
         check_reserve(session, kernel)?;
@@ -155,7 +155,7 @@ fn check_counts(table: &Table) -> Result<(), String> {
     if counted != pools {
         return Err(format!("pools count {counted:?} sessions; there are {pools:?}"));
     }
-    let stalls = |session: &Session| session.phase() == Phase::Relaying && session.is_blocked();
+    let stalls = |session: &Session| session.is_relaying() && session.is_blocked();
     let mut stalled = vec![0; view.pools().len()];
     for (_, session) in table.iter().filter(|(_, session)| stalls(session)) {
         stalled[session.route.pool.index()] += 1;
@@ -221,8 +221,8 @@ fn check_deadline(
     let pool = &table.view().pools()[session.route.pool.index()];
     let wait_ms = match session.phase() {
         // A pool may have got another timeout since the connect began.
-        Phase::Connecting(Attempt::Trying) => pool.timeouts.connect_ms,
-        Phase::Connecting(Attempt::Waiting(_)) => {
+        Phase::Connecting(Connect { attempt: Attempt::Trying, .. }) => pool.timeouts.connect_ms,
+        Phase::Connecting(Connect { attempt: Attempt::Waiting(_), .. }) => {
             let soon = now.plus_millis(2 * RETRY_WAIT_MS + 2 * TICK_MS);
             return match table.next_deadline() {
                 Some(next) if next <= soon => Ok(()),
@@ -230,14 +230,18 @@ fn check_deadline(
             };
         }
         // What waits for a side is not delivered: another timeout runs.
-        Phase::Relaying if kernel.has_unacked(note) || note.waits.contains(&true) => return Ok(()),
-        Phase::Relaying if session.is_half_closed() => session.idle_ms.min(session.half_close_ms),
-        Phase::Relaying => session.idle_ms,
+        Phase::Relaying(_) if kernel.has_unacked(note) || note.waits.contains(&true) => {
+            return Ok(());
+        }
+        Phase::Relaying(_) if session.is_half_closed() => {
+            session.idle_ms.min(session.half_close_ms)
+        }
+        Phase::Relaying(_) => session.idle_ms,
         Phase::Connecting(_) | Phase::Closing(_) => return Ok(()),
     };
     // When something moved is the kernel's word, not the session's own.
     let since = match session.phase() {
-        Phase::Relaying => Now::from_nanos(note.moved_at),
+        Phase::Relaying(_) => Now::from_nanos(note.moved_at),
         _ => session.moved_at,
     };
     let mut due = since.plus_millis(wait_ms);
@@ -265,7 +269,7 @@ fn check_client(
         return Ok(());
     }
     // What was cancelled is the kernel's until it has answered: the client is looked at then.
-    if matches!(session.phase(), Phase::Connecting(Attempt::Expired)) {
+    if matches!(session.phase(), Phase::Connecting(Connect { attempt: Attempt::Expired, .. })) {
         return Ok(());
     }
     // Neither can it know what a watch has not reported yet.
@@ -315,7 +319,7 @@ fn check_patience(
     note: &Note,
     kernel: &Kernel,
 ) -> Result<(), String> {
-    if session.phase() != Phase::Relaying {
+    if !session.is_relaying() {
         return Ok(());
     }
     let quiescent_after_ms = kernel.swarm.tuning.quiescent_after_ms;

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 
 use weir_core::event::Side;
-use weir_core::session::Phase;
 use weir_core::table::{SessionId, Table};
 
 use crate::kernel::{Key, Seen};
@@ -20,7 +19,7 @@ impl Line {
     pub fn saw(&mut self, seen: &[Seen], table: &Table) -> Result<(), String> {
         let goes_on = |(slot, generation): Key| {
             let session = table.session(SessionId { slot, generation });
-            session.is_some_and(|session| session.phase() == Phase::Relaying)
+            session.is_some_and(|session| session.is_relaying())
         };
         // One whose queue is full waits for no buffer, and asks again by itself; so one that does
         // in the same turn is not counted.
@@ -58,7 +57,7 @@ impl Line {
         }
         self.0.retain(|((slot, generation), side)| {
             let session = table.session(SessionId { slot: *slot, generation: *generation });
-            session.is_some_and(|it| it.phase() == Phase::Relaying && it.is_starved(*side))
+            session.is_some_and(|it| it.is_relaying() && it.is_starved(*side))
         });
         Ok(())
     }

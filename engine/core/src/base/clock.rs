@@ -53,6 +53,9 @@ impl Now {
         Stamp(self.millis() as u32)
     }
 
+    /// The end of time, which never comes.
+    pub const END: Now = Now { nanos: u64::MAX };
+
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Now {
         Now { nanos }

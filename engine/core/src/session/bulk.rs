@@ -15,7 +15,7 @@ use crate::action::{Action, Actions};
 use crate::event::{Leg, PipeId, Side, SpliceResult};
 use crate::flow::{Sink, Source};
 
-use super::{Effects, Phase, Session, Step};
+use super::{Effects, Session, Step};
 
 /// One try to move bytes: what [`SpliceResult`] answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct SpliceRequest {
 impl Session {
     /// The shard has taken a pipe, or has none.
     pub fn promoted(&mut self, from: Side, pipe: Option<PipeId>, out: &mut Actions) -> Effects {
-        if self.phase != Phase::Relaying {
+        if !self.is_relaying() {
             if let Some(pipe) = pipe {
                 out.push(Action::ReturnPipe { pipe, empty: true });
             }
@@ -43,11 +43,10 @@ impl Session {
 
     /// The flow from this side is the first in the line. `None` if it has ended since.
     pub fn take_splice(&mut self, from: Side) -> Option<SpliceRequest> {
-        let flow = &mut self.flows[from as usize];
-        if !core::mem::take(&mut flow.queued) || self.phase != Phase::Relaying {
+        if !core::mem::take(&mut self.flows[from as usize].queued) || !self.is_relaying() {
             return None;
         }
-        let pipe = flow.pipe?;
+        let pipe = self.flows[from as usize].pipe?;
         let [from, to] = [from, from.other()].map(|side| self.legs[side as usize]);
         Some(SpliceRequest { from: from?, pipe: pipe.id, held: pipe.held, to: to? })
     }

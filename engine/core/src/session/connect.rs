@@ -6,49 +6,99 @@ use crate::action::{Action, Actions, How, Pending};
 use crate::base::clock::Now;
 use crate::event::{Completion, Errno, Interest, Leg, Side};
 
-use super::{Attempt, Phase, Session, Step};
+use super::{Attempt, Phase, Relay, Session, Step};
+use crate::pick::Tried;
+
+/// A session that no backend has taken yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connect {
+    pub attempt: Attempt,
+    pub tried: Tried,
+    /// Backends that may still be tried if a connect fails.
+    pub attempts_left: u8,
+    /// The client is watched for a reset, for the connect takes its time.
+    pub(super) client_watched: bool,
+    /// The connect was not given the pool's whole timeout: that it failed by it means nothing.
+    pub cut_short: bool,
+    /// Keyed hash of the client's address.
+    pub client_key: u64,
+    /// When the connect, or the wait for a retry's turn, is over.
+    pub(super) until: Now,
+}
+
+impl Connect {
+    /// A client that was just accepted.
+    #[must_use]
+    pub fn new(client_key: u64, attempts_left: u8, now: Now) -> Connect {
+        Connect {
+            attempt: Attempt::Trying,
+            tried: Tried::NONE,
+            attempts_left,
+            client_watched: false,
+            cut_short: false,
+            client_key,
+            until: now,
+        }
+    }
+}
 
 impl Session {
-    /// The shard has a socket for the backend and has asked for a connect on it.
-    pub fn connect_started(&mut self, backend: Leg, now: Now) {
-        assert!(matches!(self.phase, Phase::Connecting(_)), "only a connecting session connects");
+    /// The shard has a socket for the backend and has asked for a connect on it, which must be over
+    /// by `until`.
+    pub fn connect_started(&mut self, backend: Leg, now: Now, until: Now) {
         assert!(self.legs[Side::Backend as usize].is_none() && self.inflight == [0; 2]);
-        self.phase = Phase::Connecting(Attempt::Trying);
+        let connect = self.connect_mut();
+        connect.attempt = Attempt::Trying;
+        connect.cut_short = false;
+        connect.until = until;
         self.legs[Side::Backend as usize] = Some(backend);
         self.inflight[Side::Backend as usize] = 1;
-        self.cut_short = false;
         self.moved_at = now;
     }
 
     /// Asks for news of a reset of the client's, once: nothing is received from it before a backend
     /// has taken the session, so nothing else would tell. A FIN is no news, it is half a close.
     pub fn watch_client(&mut self, out: &mut Actions) {
-        if core::mem::replace(&mut self.client_watched, true) {
+        if core::mem::replace(&mut self.connect_mut().client_watched, true) {
             return;
         }
         let leg = self.legs[Side::Client as usize].expect("a connecting session has its client");
         out.push(Action::Watch { side: Side::Client, leg, interest: Interest::default() });
     }
 
-    #[must_use]
-    pub fn is_client_watched(&self) -> bool {
-        self.client_watched
-    }
-
-    /// When the connect that was asked for last must be over.
-    #[must_use]
-    pub fn connect_deadline(&self) -> Now {
-        self.moved_at.plus_millis(self.connect_ms)
-    }
-
-    /// Another backend will be tried a moment later; the leg of the failed connect is gone. False
-    /// if that was so before.
-    pub fn wait_for_retry(&mut self, fault: ConnectFault) -> bool {
+    /// Another backend will be tried at `until`; the leg of the failed connect is gone. False if it
+    /// has waited before.
+    pub fn wait_for_retry(&mut self, fault: ConnectFault, until: Now) -> bool {
         assert_eq!(self.inflight, [0; 2], "joined before it waits");
-        let waiting = Phase::Connecting(Attempt::Waiting(fault));
-        let before = core::mem::replace(&mut self.phase, waiting);
-        assert!(matches!(before, Phase::Connecting(_)), "only a connecting session retries");
-        before != self.phase
+        let connect = self.connect_mut();
+        connect.until = until;
+        let waiting = Attempt::Waiting(fault);
+        core::mem::replace(&mut connect.attempt, waiting) != waiting
+    }
+
+    /// The state of a connecting session.
+    ///
+    /// # Panics
+    /// It relays, or is closing.
+    pub fn connect_mut(&mut self) -> &mut Connect {
+        match &mut self.phase {
+            Phase::Connecting(connect) => connect,
+            other => unreachable!("only a connecting session connects: {other:?}"),
+        }
+    }
+
+    /// How many backends did not take the session; 0 once one has. For checkers.
+    #[must_use]
+    pub fn tries(&self) -> usize {
+        match &self.phase {
+            Phase::Connecting(connect) => connect.tried.len(),
+            Phase::Relaying(_) | Phase::Closing(_) => 0,
+        }
+    }
+
+    /// True if a connect may be in flight and is not being cancelled.
+    pub(super) fn is_trying(&self) -> bool {
+        matches!(self.phase, Phase::Connecting(Connect { attempt: Attempt::Trying, .. }))
     }
 
     /// Forgets the leg of a failed connect; the shard closes it.
@@ -61,34 +111,31 @@ impl Session {
 
     /// The connect's deadline has passed.
     pub fn expire_connect(&mut self, out: &mut Actions) {
-        if self.phase == Phase::Connecting(Attempt::Trying) {
-            self.phase = Phase::Connecting(Attempt::Expired);
+        if self.is_trying() {
+            self.connect_mut().attempt = Attempt::Expired;
             self.cancel(Side::Backend, Pending::Connect, out);
         }
     }
 
     pub(super) fn on_connect(&mut self, attempt: Attempt, done: Completion) -> Step {
-        match (attempt, done) {
+        let attempt = match (attempt, done) {
             (Attempt::Trying | Attempt::Expired, Completion::Connected(Ok(()))) => {
-                self.phase = Phase::Relaying;
+                self.phase = Phase::Relaying(Relay::new(self.accepted_at));
                 return Step::Connected;
             }
-            (Attempt::Trying, Completion::Connected(Err(errno))) => {
-                self.phase = Phase::Connecting(Attempt::Failed(fault(errno)));
-            }
+            (Attempt::Trying, Completion::Connected(Err(errno))) => Attempt::Failed(fault(errno)),
             (Attempt::Expired, Completion::Connected(Err(errno))) => {
                 let fault =
                     if errno.is_local() { ConnectFault::Local } else { ConnectFault::Timeout };
-                self.phase = Phase::Connecting(Attempt::Failed(fault));
+                Attempt::Failed(fault)
             }
-            (_, Completion::Canceled) => {}
+            (attempt, Completion::Canceled) => attempt,
             (attempt, other) => unreachable!("{other:?} while connecting, {attempt:?}"),
-        }
-        match self.phase {
-            Phase::Connecting(Attempt::Failed(fault)) if self.inflight == [0; 2] => {
-                Step::ConnectFailed(fault)
-            }
-            _ => Step::None,
+        };
+        self.connect_mut().attempt = attempt;
+        match attempt {
+            Attempt::Failed(fault) if self.inflight == [0; 2] => Step::ConnectFailed(fault),
+            _ => Step::None, // the rest is waited for
         }
     }
 }

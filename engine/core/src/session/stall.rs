@@ -12,17 +12,56 @@ use weir_proto::reason::{By, Why};
 use weir_proto::snapshot::Keepalive;
 
 use crate::action::{Action, Actions};
-use crate::base::clock::Now;
+use crate::base::clock::{Now, ShortStamp, Stamp};
 use crate::event::{PeerProgress, Side};
 use crate::flow::Sink;
 use crate::limits::{STALLED_LOOKS, STALLED_LOOKS_SPAN, UNANSWERED_MIN, WATCH_AFTER_MS};
 
-use super::Session;
+use super::{Phase, Session};
+
+/// A session that a backend has taken: how its peers stand, and when it is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Relay {
+    /// Bytes that were sent to each side and not acknowledged at the last look, and those since.
+    owed: [u32; 2],
+    /// When each side last took some of them, or they began to wait.
+    taken_at: [Stamp; 2],
+    /// When it was looked at last, and when it is next.
+    looked_at: ShortStamp,
+    pub(super) look_at: Now,
+}
+
+impl Relay {
+    /// A session that was accepted then.
+    #[must_use]
+    pub fn new(accepted_at: Now) -> Relay {
+        Relay {
+            owed: [0; 2],
+            taken_at: [accepted_at.stamp(); 2],
+            looked_at: accepted_at.short_stamp(),
+            look_at: Now::END,
+        }
+    }
+}
 
 impl Session {
+    fn relay(&self) -> &Relay {
+        match &self.phase {
+            Phase::Relaying(relay) => relay,
+            other => unreachable!("only a relaying session has peers: {other:?}"),
+        }
+    }
+
+    pub(super) fn relay_mut(&mut self) -> &mut Relay {
+        match &mut self.phase {
+            Phase::Relaying(relay) => relay,
+            other => unreachable!("only a relaying session has peers: {other:?}"),
+        }
+    }
+
     /// So many bytes are the kernel's, on their way to `side`.
     pub(super) fn note_sent(&mut self, side: Side, count: u32) {
-        let owed = &mut self.owed[side as usize];
+        let owed = &mut self.relay_mut().owed[side as usize];
         *owed = owed.saturating_add(count);
     }
 
@@ -34,19 +73,19 @@ impl Session {
     /// True if bytes that were sent may not have been acknowledged.
     #[must_use]
     pub fn has_unacked(&self) -> bool {
-        self.owed != [0; 2]
+        self.relay().owed != [0; 2]
     }
 
     /// True if nobody has asked for a pulse how the peers stand. (After a rest it may be wrong, and
     /// then the next look is a pulse late.)
     #[must_use]
     pub fn inspection_due(&self, now: Now, quiescent_after_ms: u32) -> bool {
-        self.looked_at.age_ms(now) >= quiescent_after_ms
+        self.relay().looked_at.age_ms(now) >= quiescent_after_ms
     }
 
     /// Asks how the peers stand; closely where bytes were waiting already.
     pub fn ask_inspection(&mut self, now: Now, out: &mut Actions) {
-        self.looked_at = now.short_stamp();
+        self.relay_mut().looked_at = now.short_stamp();
         let legs = self.legs.map(|leg| leg.expect("both legs are open while relaying"));
         out.push(Action::InspectPeers { legs, closely: Side::BOTH.map(|side| self.waits(side)) });
     }
@@ -56,12 +95,13 @@ impl Session {
         let waits = progress.unacked > 0;
         let undelivered = &mut self.flows[side.other() as usize].undelivered;
         let waited = core::mem::replace(undelivered, waits);
-        let owed = core::mem::replace(&mut self.owed[side as usize], progress.unacked);
+        let relay = self.relay_mut();
+        let owed = core::mem::replace(&mut relay.owed[side as usize], progress.unacked);
         // A send that was answered and not yet heard of is counted twice: once for each of them the
         // side has a pulse more. It may also hide what the side took just now: then the look after
         // it decides (`gives_up`).
         if !waited || progress.unacked < owed {
-            self.taken_at[side as usize] = now.stamp();
+            relay.taken_at[side as usize] = now.stamp();
         }
         if waited && !waits {
             self.moved_at = now; // it took the last of it: the session is idle from here on
@@ -84,7 +124,7 @@ impl Session {
             return None;
         }
         let limit = silence_ms.min(self.stalled_ms);
-        let stuck = self.taken_at[side as usize].age_ms(now);
+        let stuck = self.relay().taken_at[side as usize].age_ms(now);
         let unanswered = progress.unanswered >= UNANSWERED_MIN;
         if unanswered && progress.silent_ms >= limit && stuck >= limit {
             return Some(Why::Vanished);
@@ -95,7 +135,7 @@ impl Session {
     /// When the side that has waited longest will have taken nothing for too long; `None` if no
     /// bytes wait.
     #[must_use]
-    pub fn stalled_at(&self, now: Now) -> Option<Now> {
+    pub(super) fn stalled_at(&self, now: Now) -> Option<Now> {
         let stuck = self.stuck_ms(now)?;
         Some(now.plus_millis(self.stalled_ms.saturating_sub(stuck)))
     }
@@ -143,7 +183,7 @@ impl Session {
 
     fn stuck_ms(&self, now: Now) -> Option<u32> {
         let waiting = Side::BOTH.into_iter().filter(|side| self.waits(*side));
-        waiting.map(|side| self.taken_at[side as usize].age_ms(now)).max()
+        waiting.map(|side| self.relay().taken_at[side as usize].age_ms(now)).max()
     }
 
     /// Turns keepalive on, once; sessions that end within a pulse do not pay for it.

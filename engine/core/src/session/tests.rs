@@ -22,8 +22,8 @@ struct SessionPlay {
 
 impl SessionPlay {
     fn connecting() -> SessionPlay {
-        let mut session = Session::new(CLIENT, ROUTE, 0, NOW);
-        session.connect_started(BACKEND, NOW);
+        let mut session = Session::new(CLIENT, ROUTE, Connect::new(0, 0, NOW), NOW);
+        session.connect_started(BACKEND, NOW, NOW);
         SessionPlay { session, out: Actions::default(), effects: Effects::default() }
     }
 
@@ -152,7 +152,7 @@ fn a_refused_connect_is_the_tables_to_retry() {
     assert_eq!(play.on(Side::Backend, refused), Step::ConnectFailed(ConnectFault::Refused));
     play.session.drop_backend_leg(&mut play.out);
     play.expect(&[close(BACKEND, How::Reset)]);
-    play.session.connect_started(BACKEND, NOW);
+    play.session.connect_started(BACKEND, NOW, NOW);
     assert_eq!(play.on(Side::Backend, Completion::Connected(Ok(()))), Step::Connected);
     play.expect(&[receive(Side::Client), receive(Side::Backend)]);
 }

@@ -112,7 +112,7 @@ impl Session {
     #[must_use]
     pub fn unreported_error_leg(&self, side: Side) -> Option<Leg> {
         let deaf = nobody_receives(&self.flows[side as usize]);
-        if deaf && self.phase == Phase::Relaying { self.legs[side as usize] } else { None }
+        if deaf && self.is_relaying() { self.legs[side as usize] } else { None }
     }
 
     /// A watched leg has news. What was waited for is tried; it may still fail.
@@ -123,7 +123,7 @@ impl Session {
             self.fail(side, Errno::ECONNRESET, out);
             return self.advance(out);
         }
-        if self.phase != Phase::Relaying {
+        if !self.is_relaying() {
             return Effects::default();
         }
         self.fruitless = self.fruitless.saturating_add(1);
@@ -183,7 +183,7 @@ impl Session {
     /// Asks for word of a reset from sides that nothing is received from, because their FIN has
     /// come or because the other side takes nothing: nothing else would tell.
     pub fn watch(&mut self, out: &mut Actions) {
-        if self.phase != Phase::Relaying || self.watched {
+        if !self.is_relaying() || self.watched {
             return;
         }
         self.watched = true;

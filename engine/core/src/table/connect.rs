@@ -10,8 +10,8 @@ use super::{SessionId, Table};
 use crate::action::{Action, Actions};
 use crate::base::clock::Now;
 use crate::event::{Leg, NotOpened, Side};
-use crate::limits::{RETRY_WAIT_MS, WATCH_AFTER_MS};
-use crate::session::Route;
+use crate::limits::RETRY_WAIT_MS;
+use crate::session::{Connect, Route};
 use crate::slot::{BackendSlot, PoolSlot};
 use crate::view::{CountedConnect, MayRetry, Verdict};
 
@@ -35,7 +35,6 @@ impl Table {
 
     fn connect_started(&mut self, id: SessionId, leg: Leg, now: Now) {
         let session = self.sessions.get_mut(id).expect("it was told to connect");
-        session.connect_started(leg, now);
         let pool = &self.view.pools()[session.route.pool.index()];
         let own = now.plus_millis(pool.timeouts.connect_ms);
         let deadline = match session.counted_retry {
@@ -43,18 +42,8 @@ impl Table {
             Some(false) | None => own,
             Some(true) => own.min(session.accepted_at.plus_millis(pool.retry.within_ms)),
         };
-        session.connect_ms = u32::try_from((deadline - now).as_millis()).unwrap_or(u32::MAX);
-        self.wait_for_connect(id, now);
-    }
-
-    /// A connect that is not over soon is looked at before its deadline: most are, and cost nothing
-    /// more.
-    pub(super) fn wait_for_connect(&mut self, id: SessionId, now: Now) {
-        let session = self.sessions.get_mut(id).expect("it is connecting");
-        let deadline = session.connect_deadline();
-        let watched = session.is_client_watched();
-        let look = if watched { deadline } else { now.plus_millis(WATCH_AFTER_MS) };
-        self.wheel.schedule(id.slot, deadline.min(look));
+        session.connect_started(leg, now, deadline);
+        self.schedule(id, now);
     }
 
     /// A connect has failed, or could not even be asked for.
@@ -69,12 +58,13 @@ impl Table {
         session.drop_backend_leg(out);
         self.wheel.cancel(id.slot);
         let Route { pool, index, .. } = session.route;
-        session.tried.add(index);
-        let again = session.attempts_left > 0;
-        session.attempts_left = session.attempts_left.saturating_sub(1);
+        let connect = session.connect_mut();
+        connect.tried.add(index);
+        let again = connect.attempts_left > 0;
+        connect.attempts_left = connect.attempts_left.saturating_sub(1);
+        let counts = !connect.cut_short;
         let backend = session.route.backend.take().expect("a backend was picked");
         let is_retry = session.counted_retry.take().expect("its connect was counted");
-        let counts = !session.cut_short;
         self.view.session_released(backend);
         self.view.connect_abandoned(CountedConnect { pool, backend, is_retry });
         self.counters.connect_failed(backend, fault);
@@ -116,11 +106,11 @@ impl Table {
             MayRetry::Now if now < last => self.try_backend(id, Some(fault), now, out),
             MayRetry::Later if now < last => {
                 session.watch_client(out);
-                if session.wait_for_retry(fault) {
+                let wait_ms = RETRY_WAIT_MS + self.prng.below(RETRY_WAIT_MS + 1);
+                if session.wait_for_retry(fault, now.plus_millis(wait_ms).min(last)) {
                     self.counters.retry_waits(pool);
                 }
-                let wait_ms = RETRY_WAIT_MS + self.prng.below(RETRY_WAIT_MS + 1);
-                self.wheel.schedule(id.slot, now.plus_millis(wait_ms).min(last));
+                self.schedule(id, now);
             }
             _ => self.give_up(id, fault, now, out),
         }
@@ -146,7 +136,7 @@ impl Table {
     ) {
         let session = self.sessions.get_mut(id).expect("it was there a moment ago");
         let Route { pool, .. } = session.route;
-        let (key, tried) = (session.client_key, session.tried);
+        let Connect { client_key: key, tried, .. } = *session.connect_mut();
         match self.view.pick(pool, key, &mut self.prng, tried, now) {
             Some(picked) => {
                 session.route.backend = Some(picked.backend);

@@ -3,7 +3,7 @@
 use crate::action::Actions;
 use crate::base::clock::Now;
 use crate::event::Leg;
-use crate::session::{Phase, Resumed};
+use crate::session::Resumed;
 
 use super::{SessionId, Table};
 
@@ -32,7 +32,7 @@ impl Table {
         let index = self.starved_queue.pop()?;
         let (id, side) = self.waiter_at(index);
         let session = self.sessions.get_mut(id).expect("the slot is occupied");
-        if !session.is_starved(side) || session.phase() != Phase::Relaying {
+        if !session.is_starved(side) || !session.is_relaying() {
             return Some((id, Resumed::Blocked));
         }
         let (resumed, effects) = if shared {
@@ -51,7 +51,7 @@ impl Table {
     /// Counts a session that has begun or ceased to be stalled.
     pub(super) fn count_stalled(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(id) else { return };
-        let stalled = session.phase() == Phase::Relaying && session.is_blocked();
+        let stalled = session.is_relaying() && session.is_blocked();
         if core::mem::replace(&mut session.counted_stalled, stalled) != stalled {
             let pool = session.route.pool;
             if stalled { self.view.stall_begins(pool) } else { self.view.stall_ends(pool) }

@@ -1,6 +1,6 @@
 //! What happens because time has passed, or because a watched leg has news.
 
-use weir_proto::reason::{By, Why};
+use weir_proto::reason::By;
 
 #[cfg(doc)]
 use crate::action::Action;
@@ -10,7 +10,7 @@ use crate::base::wheel::Work;
 use crate::event::{Leg, PeerProgress, Ready, Side};
 use crate::flow::ResetCheck;
 use crate::limits::{RESET_CHECK_MS, WATCH_AFTER_MS};
-use crate::session::{Activity, Attempt, Phase, Route, Session};
+use crate::session::{Activity, Route, Session, Timeout};
 
 use super::{SessionId, Table};
 
@@ -23,22 +23,21 @@ impl Table {
             let id = self.sessions.at(slot);
             let id = id.expect("a session that ends takes its deadline with it");
             let session = self.sessions.get_mut(id).expect("the slot is occupied");
-            match session.phase() {
-                Phase::Connecting(Attempt::Trying) if now < session.connect_deadline() => {
+            match session.deadline(now).map(|(_, timeout)| timeout) {
+                Some(Timeout::SlowConnect) => {
                     session.watch_client(out);
-                    self.wait_for_connect(id, now);
+                    self.schedule(id, now);
                 }
-                Phase::Connecting(Attempt::Trying) => {
+                Some(Timeout::Connect) => {
                     let pool = &self.view.pools()[session.route.pool.index()];
                     let whole = session.moved_at.plus_millis(pool.timeouts.connect_ms);
-                    session.cut_short = now < whole;
+                    session.connect_mut().cut_short = now < whole;
                     session.expire_connect(out);
                 }
-                Phase::Connecting(Attempt::Waiting(fault)) => self.retry(id, fault, now, out),
-                Phase::Relaying => {
-                    let due = patient_until(session, now).0;
+                Some(Timeout::Retry(fault)) => self.retry(id, fault, now, out),
+                Some(Timeout::Look | Timeout::Stalled | Timeout::Quiet(_)) => {
                     let quiescent_after_ms = self.tuning.quiescent_after_ms;
-                    if due <= now
+                    if session.overdue(now).is_some()
                         || session.is_delivering()
                         || session.inspection_due(now, quiescent_after_ms)
                     {
@@ -48,7 +47,7 @@ impl Table {
                     }
                 }
                 // Being cancelled already; the join has no deadline, the kernel answers.
-                Phase::Connecting(Attempt::Expired | Attempt::Failed(_)) | Phase::Closing(_) => {}
+                None => {}
             }
             if !out.as_slice().is_empty() {
                 return Some(id);
@@ -84,9 +83,8 @@ impl Table {
             }
         }
         session.keep_alive(keepalive, out);
-        let (due, why) = patient_until(session, now);
-        match why {
-            Some(why) if due <= now => self.end(id, By::Weir, why, now, out),
+        match session.overdue(now) {
+            Some(Timeout::Quiet(why)) => self.end(id, By::Weir, why, now, out),
             _ => self.attend(id, now, out),
         }
     }
@@ -94,7 +92,6 @@ impl Table {
     /// A relaying session that has time left: is it to be parked, watched, looked at again?
     fn attend(&mut self, id: SessionId, now: Now, out: &mut Actions) {
         let session = self.sessions.get_mut(id).expect("its deadline has passed");
-        let due = next_verdict(session, now);
         session.unmute(out);
         // Once both FINs have crossed a watch would fire at once; each look sees a reset.
         let deaf = !session.is_delivering() && (session.is_half_closed() || session.is_blocked());
@@ -104,20 +101,44 @@ impl Table {
             Activity::Quiescent | Activity::Active => Some(self.tuning.quiescent_after_ms),
         };
         let look_ms = session.inspect_again_ms(now, self.tuning.quiescent_after_ms).or(beat_ms);
-        let mut next = look_ms.map_or(due, |ms| due.min(now.plus_millis(ms)));
+        session.look_next(look_ms.map_or(Now::END, |ms| now.plus_millis(ms)));
         session.probe_for_missed_reset(out);
         if session.reset_check() != ResetCheck::NotNeeded {
-            next = next.min(now.plus_millis(RESET_CHECK_MS));
+            session.look_by(now.plus_millis(RESET_CHECK_MS));
         }
         if deaf {
             session.watch(out);
         }
-        self.wheel.schedule(id.slot, next);
+        session.look_behind_a_send(now);
+        self.schedule(id, now);
+    }
+
+    /// Schedules what the session says, whatever was scheduled before.
+    pub(super) fn schedule(&mut self, id: SessionId, now: Now) {
+        let session = self.sessions.get(id).expect("it has just been asked");
+        if let Some((at, _)) = session.deadline(now) {
+            self.wheel.schedule(id.slot, at);
+        }
+    }
+
+    /// Schedules what the session says if that is sooner than what was scheduled before.
+    fn schedule_sooner(&mut self, id: SessionId, now: Now) {
+        let session = self.sessions.get(id).expect("it has just been asked");
+        if let Some((at, _)) = session.deadline(now) {
+            self.wheel.schedule_sooner(id.slot, at);
+        }
+    }
+
+    /// Looks at a relaying session after `wait_ms` at the latest. Its other times stay as they are:
+    /// this is asked with each receive.
+    fn look_within(&mut self, id: SessionId, wait_ms: u32, now: Now) {
+        let session = self.sessions.get_mut(id).expect("it relays");
+        self.wheel.schedule_sooner(id.slot, session.look_by(now.plus_millis(wait_ms)));
     }
 
     /// A multishot receive goes on: if it stays quiet, somebody must look for a reset.
     pub(super) fn reset_check(&mut self, id: SessionId, now: Now) {
-        let relaying = |it: &&Session| it.phase() == Phase::Relaying;
+        let relaying = |it: &&Session| it.is_relaying();
         match self
             .sessions
             .get(id)
@@ -125,18 +146,16 @@ impl Table {
             .map_or(ResetCheck::NotNeeded, Session::reset_check)
         {
             ResetCheck::NotNeeded => {}
-            ResetCheck::Confirmed => self.wheel.schedule_sooner(id.slot, now),
-            ResetCheck::Armed | ResetCheck::Probing => {
-                self.wheel.schedule_sooner(id.slot, now.plus_millis(RESET_CHECK_MS));
-            }
+            ResetCheck::Confirmed => self.look_within(id, 0, now),
+            ResetCheck::Armed | ResetCheck::Probing => self.look_within(id, RESET_CHECK_MS, now),
         }
     }
 
     /// A side that takes nothing may go on not to: then the other side's reset is watched for.
     pub(super) fn blocked(&mut self, id: SessionId, now: Now) {
-        let blocked = |it: &&Session| it.is_blocked() && it.phase() == Phase::Relaying;
+        let blocked = |it: &&Session| it.is_blocked() && it.is_relaying();
         if self.sessions.get(id).filter(blocked).is_some() {
-            self.wheel.schedule_sooner(id.slot, now.plus_millis(WATCH_AFTER_MS));
+            self.look_within(id, WATCH_AFTER_MS, now);
         }
     }
 
@@ -144,8 +163,8 @@ impl Table {
     pub(super) fn half_closed(&mut self, id: SessionId, now: Now) {
         let session = self.sessions.get_mut(id).expect("its FIN has come while it relays");
         session.moved_at = now;
-        let first_look = quiet_until(session).0.min(now.plus_millis(WATCH_AFTER_MS));
-        self.wheel.schedule_sooner(id.slot, first_look);
+        session.look_by(now.plus_millis(WATCH_AFTER_MS));
+        self.schedule_sooner(id, now);
     }
 
     /// The leg behind news of a reset, if its error must be asked for before [`Table::on_ready`].
@@ -167,14 +186,14 @@ impl Table {
         let Some(session) = self.sessions.get_mut(id) else { return };
         session.lean = self.lean;
         let effects = session.on_ready(side, ready, out);
-        if session.phase() == Phase::Relaying {
-            let next =
-                next_verdict(session, now).min(now.plus_millis(self.tuning.quiescent_after_ms));
-            self.wheel.schedule_sooner(id.slot, next);
+        if session.is_relaying() {
+            session.look_by(now.plus_millis(self.tuning.quiescent_after_ms));
+            session.look_behind_a_send(now);
             if session.is_muted() {
                 self.counters.totals().fruitless_watches += u64::from(session.has_gone_mute());
-                self.wheel.schedule_sooner(id.slot, now.plus_millis(WATCH_AFTER_MS));
+                session.look_by(now.plus_millis(WATCH_AFTER_MS));
             }
+            self.schedule_sooner(id, now);
             self.reset_check(id, now);
         }
         self.apply(id, effects, now, out);
@@ -185,33 +204,4 @@ impl Table {
     pub fn next_deadline(&self) -> Option<Now> {
         self.wheel.next_deadline()
     }
-}
-
-/// When a session is to be given up, if nothing changes; and what that is called, unless it is up
-/// to the side that takes nothing (`Session::gives_up`). While bytes wait for a side no other
-/// timeout runs: they are not delivered, so the session is neither idle nor merely half
-/// closed.
-fn patient_until(session: &Session, now: Now) -> (Now, Option<Why>) {
-    if let Some(at) = session.stalled_at(now) {
-        return (at, None);
-    }
-    let (at, why) = quiet_until(session);
-    (at, Some(why))
-}
-
-/// When the next look may give a session up. One whose time is over already goes on only because a
-/// send hid from the last look what its sink had taken (`Session::gives_up`).
-fn next_verdict(session: &Session, now: Now) -> Now {
-    let due = patient_until(session, now).0;
-    if due <= now { now.plus_millis(WATCH_AFTER_MS) } else { due }
-}
-
-/// When a session will have been quiet for too long, and what that is called.
-fn quiet_until(session: &Session) -> (Now, Why) {
-    let (wait_ms, why) = if session.is_half_closed() && session.half_close_ms < session.idle_ms {
-        (session.half_close_ms, Why::HalfCloseTimeout)
-    } else {
-        (session.idle_ms, Why::IdleTimeout)
-    };
-    (session.moved_at.plus_millis(wait_ms), why)
 }

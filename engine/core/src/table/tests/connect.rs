@@ -69,8 +69,8 @@ fn retries_beyond_the_budget_wait_for_their_turn() {
         } else {
             assert_eq!(actions[1..], [WATCH_CLIENT], "three try already");
             let phase = play.table.session(*id).unwrap().phase();
-            let waits = Attempt::Waiting(ConnectFault::Refused);
-            assert_eq!(phase, Phase::Connecting(waits));
+            let Phase::Connecting(connect) = phase else { panic!("{phase:?}") };
+            assert_eq!(connect.attempt, Attempt::Waiting(ConnectFault::Refused));
         }
     }
     assert_eq!(play.retry_waits(), 2);
