@@ -1,7 +1,14 @@
 //! What the daemon answers. The field names are the JSON keys that scripts rely on: they are
 //! only added to.
 
+mod state;
+
 use serde::{Deserialize, Serialize};
+
+use crate::reason::{By, During, Why};
+use crate::spec::{HealthKind, Strategy};
+
+pub use state::{BackendState, CheckResult, ListenerState, ProcessState};
 
 /// The value of `"schema"` in every JSON document.
 pub const SCHEMA: &str = "weir/v1";
@@ -33,8 +40,7 @@ pub struct Status {
     pub uptime_s: f64,
     /// weir's own version.
     pub program: String,
-    /// `serving` or `draining`.
-    pub state: String,
+    pub state: ProcessState,
     /// The most sessions at once, from the descriptor limit.
     pub sessions_max: u64,
     pub shards: Vec<ShardRow>,
@@ -71,8 +77,7 @@ pub struct ListenerRow {
     pub name: String,
     pub bind: Vec<String>,
     pub pool: String,
-    /// `open` or `draining`.
-    pub state: String,
+    pub state: ListenerState,
     pub sessions: u64,
     pub sessions_total: u64,
     pub max_sessions: Option<u32>,
@@ -96,7 +101,7 @@ pub struct Pools {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PoolRow {
     pub name: String,
-    pub strategy: String,
+    pub strategy: Strategy,
     /// Backends that can take new sessions.
     pub backends_up: u64,
     pub backends: u64,
@@ -109,7 +114,7 @@ pub struct PoolRow {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PoolDetail {
     pub name: String,
-    pub strategy: String,
+    pub strategy: Strategy,
     pub health: PoolHealth,
     pub timeout: PoolTimeout,
     pub keepalive: PoolKeepalive,
@@ -121,7 +126,7 @@ pub struct PoolDetail {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PoolHealth {
-    pub kind: String,
+    pub kind: HealthKind,
     pub interval_s: f64,
     pub timeout_s: f64,
     pub rise: u32,
@@ -161,8 +166,7 @@ pub struct BackendRow {
     /// `pool/backend`.
     pub name: String,
     pub address: String,
-    /// `up`, `down`, `draining` or `maint`.
-    pub state: String,
+    pub state: BackendState,
     pub weight: u16,
     pub sessions: u64,
     pub sessions_total: u64,
@@ -178,9 +182,7 @@ pub struct BackendRow {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CheckRow {
-    /// `ok`, `pending`, `off`, or why the last check failed: `refused`, `timeout`, … `held`: the
-    /// checks are good again, but it went down too often to come back at once.
-    pub result: String,
+    pub result: CheckResult,
     /// Seconds since the backend's health last changed.
     pub since_s: f64,
     /// Seconds for which it is held down still, whatever its checks say; 0: it is not held.
@@ -221,9 +223,9 @@ pub struct Percentiles {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EndRow {
-    pub by: String,
-    pub during: String,
-    pub why: String,
+    pub by: By,
+    pub during: During,
+    pub why: Why,
     /// Two letters, as in HAProxy's logs.
     pub code: String,
     pub count: u64,

@@ -10,6 +10,7 @@ pub mod change;
 pub mod counters;
 pub mod frame;
 pub mod ids;
+pub mod json;
 pub mod order;
 pub mod reason;
 pub mod request;

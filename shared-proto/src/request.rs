@@ -8,7 +8,7 @@ use crate::answer::Answer;
 use crate::spec::Admin;
 
 /// The version of this protocol. Both sides say theirs first; different numbers do not talk.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 
 /// The first frame of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

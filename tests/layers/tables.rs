@@ -100,7 +100,6 @@ pub(crate) const CONTROL_CORE: &[Row] = &[
 /// Modules that act on it; `start` joins them. `watchdog` and `fallback` need nothing of `serve`,
 /// since they are there when it has died.
 pub(crate) const CONTROL: &[Row] = &[
-    ("json", &[]),
     ("limits", &[]),
     ("listen", &[]),
     ("paths", &[]),
@@ -117,7 +116,7 @@ pub(crate) const CONTROL: &[Row] = &[
     ("failpoint", &["watchdog"]),
     ("fallback", &["listen", "rt", "signals", "systemd", "watchdog"]),
     ("serve", &["failpoint", "rt", "signals", "store", "systemd"]),
-    ("api", &["json", "paths", "rt", "serve"]),
+    ("api", &["paths", "rt", "serve"]),
     ("check", &["api", "streams"]),
     (
         "start",

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
-use weir_proto::answer::SCHEMA;
+use weir_proto::json::{self, Layout};
 use weir_proto::request::{Code, Refusal};
 
 use crate::render::human::plain;
@@ -84,8 +84,8 @@ impl Failure {
                 hint: &self.hint,
                 did_you_mean: &self.did_you_mean,
             };
-            serde_json::to_writer(&mut *to, &ErrorDocument { schema: SCHEMA, error })?;
-            return writeln!(to);
+            let text = json::document(&ErrorEnvelope { error }, Layout::Line);
+            return writeln!(to, "{text}");
         }
         writeln!(to, "error: {}", plain(&self.message))?;
         if !self.did_you_mean.is_empty() {
@@ -129,8 +129,7 @@ impl From<io::Error> for Failure {
 }
 
 #[derive(Serialize)]
-struct ErrorDocument<'a> {
-    schema: &'static str,
+struct ErrorEnvelope<'a> {
     error: ErrorBody<'a>,
 }
 

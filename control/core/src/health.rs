@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use weir_core::base::clock::Now;
 use weir_core::base::prng::Prng;
-use weir_proto::answer::CheckRow;
+use weir_proto::answer::{CheckResult, CheckRow};
 use weir_proto::ids::{BackendId, PoolId};
 use weir_proto::order::BackendHealth;
 use weir_proto::reason::ConnectFault;
@@ -167,7 +167,7 @@ impl Health {
         let transition = self.change(backend, |watched| {
             let checked = watched.is_checked();
             watched.hysteresis.on_ejected(checked, now)?;
-            watched.result = fault.label().to_owned();
+            watched.result = CheckResult::Failed(fault.label().to_owned());
             Some(watched.transition(fault.label(), now))
         });
         self.relieve(pool, now);
@@ -258,12 +258,12 @@ impl Health {
     /// What people see of the backend's checks.
     pub fn row(&self, id: BackendId, now: Now) -> CheckRow {
         let Some(watched) = self.watched.get(&id) else {
-            return CheckRow { result: "off".to_owned(), since_s: 0.0, hold_s: 0.0 };
+            return CheckRow { result: CheckResult::Off, since_s: 0.0, hold_s: 0.0 };
         };
         let since = now - watched.since;
         let hold = self.hold_left(id, now);
-        let is_good = watched.result == "ok" && hold.is_some();
-        let result = if is_good { "held".to_owned() } else { watched.result.clone() };
+        let is_good = watched.result == CheckResult::Ok && hold.is_some();
+        let result = if is_good { CheckResult::Held } else { watched.result.clone() };
         let hold_s = hold.unwrap_or_default().as_secs_f64();
         CheckRow { result, since_s: since.as_secs_f64(), hold_s }
     }
@@ -289,7 +289,7 @@ impl Health {
         while let Some(&(_, id)) = self.holds.first().filter(|(at, _)| *at <= now) {
             let transition = self.change(id, |watched| {
                 watched.hysteresis.on_time(now)?;
-                watched.result = "off".to_owned();
+                watched.result = CheckResult::Off;
                 Some(watched.transition("tried again", now))
             });
             self.untold.extend(transition);

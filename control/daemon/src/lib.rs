@@ -10,7 +10,6 @@ mod doctor;
 #[cfg(debug_assertions)]
 mod failpoint;
 mod fallback;
-mod json;
 mod limits;
 mod listen;
 mod log;

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 use weir_proto::answer::Changed;
+use weir_proto::json::value;
 
 use super::human::plain;
-use super::json::value;
 use super::{Style, Tone};
 
 /// The lines about a change.

@@ -1,88 +1,32 @@
-//! Answers as JSON: `"schema"` first, then the answer's own keys in their order.
+//! Answers as JSON, each with its line's end: see [`weir_proto::json`].
 
 use serde::Serialize;
-use serde_json::Value;
-use weir_proto::answer::{Answer, Changed, SCHEMA};
+use weir_proto::answer::Answer;
+use weir_proto::json::{self, Layout};
 
 use super::Style;
 
-/// One JSON document: a line in a pipe, indented on a terminal. The line is ended.
-pub(crate) fn document<T: Serialize>(body: &T, style: Style) -> String {
-    let document = Document { schema: SCHEMA, body };
-    let text = if style.human {
-        serde_json::to_string_pretty(&document)
-    } else {
-        serde_json::to_string(&document)
-    };
-    // Answers are plain structs with string keys: there is nothing in them that JSON cannot say.
-    text.unwrap_or_else(|error| format!("{{\"schema\":\"{SCHEMA}\",\"error\":\"{error}\"}}")) + "\n"
+/// One JSON document: a line in a pipe, indented on a terminal.
+pub(crate) fn document(body: &impl Serialize, style: Style) -> String {
+    json::document(body, layout(style)) + "\n"
 }
 
 /// The document of an answer.
 pub(crate) fn answer(answer: &Answer, style: Style) -> String {
-    match answer {
-        Answer::Status(body) => document(body, style),
-        Answer::Shards(body) => document(body, style),
-        Answer::Listeners(body) => document(body, style),
-        Answer::Listener(body) => document(body, style),
-        Answer::Pools(body) => document(body, style),
-        Answer::Pool(body) => document(body, style),
-        Answer::Backends(body) => document(body, style),
-        Answer::Backend(body) => document(body, style),
-        Answer::Stats(body) => document(body, style),
-        Answer::Events(body) => document(body, style),
-        Answer::Config(body) => document(body, style),
-        Answer::History(body) => document(body, style),
-        Answer::Changed(body) => document(&ChangedBody::from(body), style),
-        Answer::Said(body) => document(body, style),
-    }
+    json::answer(answer, layout(style)) + "\n"
 }
 
-/// JSON text as a value; text that is no JSON as a string.
-pub(crate) fn value(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
-}
-
-#[derive(Serialize)]
-struct Document<'a, T: Serialize> {
-    schema: &'static str,
-    #[serde(flatten)]
-    body: &'a T,
-}
-
-/// [`Changed`] with its JSON texts as values.
-#[derive(Serialize)]
-struct ChangedBody<'a> {
-    version: u64,
-    before: Value,
-    after: Value,
-    summary: &'a str,
-    undo: &'a str,
-    dry_run: bool,
-    shards_adopted: u16,
-    shards: u16,
-}
-
-impl<'a> From<&'a Changed> for ChangedBody<'a> {
-    fn from(changed: &'a Changed) -> ChangedBody<'a> {
-        ChangedBody {
-            version: changed.version,
-            before: value(&changed.before),
-            after: value(&changed.after),
-            summary: &changed.summary,
-            undo: &changed.undo,
-            dry_run: changed.dry_run,
-            shards_adopted: changed.shards_adopted,
-            shards: changed.shards,
-        }
-    }
+fn layout(style: Style) -> Layout {
+    if style.human { Layout::Indented } else { Layout::Line }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::render::views::tests as sample;
+    use serde_json::Value;
     use weir_proto::answer::{Author, Backends, History, VersionRow};
+    use weir_proto::json::value;
 
     fn line(what: Answer) -> String {
         answer(&what, Style::default())

@@ -1,9 +1,10 @@
 //! One view for each kind of answer: what a person sees of it.
 
 use weir_proto::answer::{
-    Answer, BackendRow, Backends, CheckRow, ConfigText, EventRow, History, ListenerRow,
-    Percentiles, PoolDetail, PoolKeepalive, PoolRow, ShardRow, Stats, Status,
+    Answer, BackendRow, Backends, CheckResult, CheckRow, ConfigText, EventRow, History,
+    ListenerRow, Percentiles, PoolDetail, PoolKeepalive, PoolRow, ShardRow, Stats, Status,
 };
+use weir_proto::spec::HealthKind;
 
 use super::human::{byte_rate, bytes, count, plain, rate, seconds, share};
 use super::table::{Cell, Column, Table, pairs};
@@ -51,7 +52,7 @@ fn status(status: &Status, style: Style) -> String {
     let mut text = format!(
         "weir {}  {}  up {}  version {}  sessions {} of {}\n",
         plain(&status.program),
-        style.paint(&plain(&status.state), tone_of(&status.state)),
+        style.paint(status.state.word(), tone_of(status.state.word())),
         seconds(status.uptime_s, style),
         status.version,
         count(sessions, style),
@@ -103,7 +104,7 @@ fn listeners(listeners: &[ListenerRow], style: Style) -> String {
             (&listener.name).into(),
             listener.bind.join(",").into(),
             (&listener.pool).into(),
-            Cell::state(&listener.state),
+            Cell::state(listener.state.word()),
             count(listener.sessions, style).into(),
             count(listener.sessions_total, style).into(),
             most(listener.max_sessions).into(),
@@ -121,7 +122,7 @@ fn listener(listener: &ListenerRow, style: Style) -> String {
         ("name", (&listener.name).into()),
         ("bind", listener.bind.join(", ").into()),
         ("pool", (&listener.pool).into()),
-        ("state", Cell::state(&listener.state)),
+        ("state", Cell::state(listener.state.word())),
         ("sessions", count(listener.sessions, style).into()),
         ("sessions total", count(listener.sessions_total, style).into()),
         ("max sessions", most(listener.max_sessions).into()),
@@ -143,7 +144,7 @@ fn pools(pools: &[PoolRow], style: Style) -> String {
     for pool in pools {
         table.row(vec![
             (&pool.name).into(),
-            (&pool.strategy).into(),
+            pool.strategy.word().into(),
             up_of(pool).into(),
             pool.backends.to_string().into(),
             count(pool.sessions, style).into(),
@@ -160,14 +161,14 @@ fn up_of(pool: &PoolRow) -> String {
 
 fn pool(pool: &PoolDetail, style: Style) -> String {
     let health = &pool.health;
-    let mut check = health.kind.clone();
+    let mut check = health.kind.word().to_owned();
     for (key, value) in [("path", &health.path), ("send", &health.send), ("expect", &health.expect)]
     {
         if let Some(value) = value {
             check += &format!(" {key}={value:?}");
         }
     }
-    if health.kind != "none" {
+    if health.kind != HealthKind::None {
         check += &format!(
             " every {}, timeout {}, rise {}, fall {}",
             seconds(health.interval_s, style),
@@ -197,7 +198,7 @@ fn pool(pool: &PoolDetail, style: Style) -> String {
     );
     let rows = [
         ("name", (&pool.name).into()),
-        ("strategy", (&pool.strategy).into()),
+        ("strategy", pool.strategy.word().into()),
         ("health", check.into()),
         ("timeout", timeout.into()),
         ("keepalive", keepalive(&pool.keepalive, style).into()),
@@ -213,8 +214,8 @@ fn backends(backends: &Backends, style: Style) -> String {
 }
 
 /// The one word for a backend's state. One that is gone from the configuration is `removed`.
-pub(crate) fn state_of(backend: &BackendRow) -> &str {
-    if backend.removed { "removed" } else { &backend.state }
+pub(crate) fn state_of(backend: &BackendRow) -> &'static str {
+    if backend.removed { "removed" } else { backend.state.word() }
 }
 
 fn backend_table(backends: &[BackendRow], style: Style) -> String {
@@ -253,10 +254,10 @@ fn backend_table(backends: &[BackendRow], style: Style) -> String {
 /// As in `ok`, `held 7s`, or `refused, held 7s`.
 fn check_cell(check: &CheckRow) -> Cell {
     let rest = check.hold_s.ceil();
-    match check.result.as_str() {
-        result if rest == 0.0 => Cell::state(result),
-        "held" => Cell::state(&format!("held {rest}s")),
-        result => Cell::state(&format!("{result}, held {rest}s")),
+    match &check.result {
+        result if rest == 0.0 => Cell::state(result.as_str()),
+        CheckResult::Held => Cell::state(&format!("held {rest}s")),
+        result => Cell::state(&format!("{}, held {rest}s", result.as_str())),
     }
 }
 
@@ -307,9 +308,9 @@ fn stats(stats: &Stats, style: Style) -> String {
         let mut table = Table::new(&ends);
         for end in &stats.ends {
             table.row(vec![
-                (&end.by).into(),
-                (&end.during).into(),
-                (&end.why).into(),
+                end.by.label().into(),
+                end.during.label().into(),
+                end.why.label().into(),
                 (&end.code).into(),
                 count(end.count, style).into(),
             ]);

@@ -69,7 +69,7 @@ fn against_file(target: &str, console: &mut Console<'_>) -> Result<Difference, F
 }
 
 fn indented(text: &str) -> String {
-    let value = json::value(text);
+    let value = weir_proto::json::value(text);
     serde_json::to_string_pretty(&value).unwrap_or_else(|_| text.to_owned())
 }
 

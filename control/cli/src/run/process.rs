@@ -115,7 +115,7 @@ fn turned(
         let left = if after == "stopped" { 0 } else { sessions };
         let body = Turned {
             version: before.version,
-            before: State { state: &before.state, sessions },
+            before: State { state: before.state.word(), sessions },
             after: State { state: after, sessions: left },
             text: text.lines().next().unwrap_or_default(),
             dry_run,
@@ -123,7 +123,7 @@ fn turned(
         console.write(&json::document(&body, console.style))?;
         return Ok(Exit::Done);
     }
-    let mut lines = format!("weir: {} → {after}\n", plain(&before.state));
+    let mut lines = format!("weir: {} → {after}\n", before.state.word());
     for line in text.lines() {
         lines += &format!("{}\n", plain(line));
     }

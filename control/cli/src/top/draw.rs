@@ -65,7 +65,7 @@ fn heading(model: &Model, colour: bool) -> Line<'static> {
     let status = &model.sample.status;
     let (state, tone) = match model.gone {
         Some(_) => ("gone, reconnecting".to_owned(), Tone::Bad),
-        None => (plain(&status.state), tone_of(&status.state)),
+        None => (status.state.word().to_owned(), tone_of(status.state.word())),
     };
     let adopted = status.shards.iter().filter(|shard| shard.version == status.version).count();
     let rest = format!(
@@ -224,8 +224,8 @@ fn cells(backend: &BackendRow) -> [(String, Tone); COLUMNS.len()] {
         text(bytes(backend.received_bytes_total, HUMAN)),
         text(bytes(backend.sent_bytes_total, HUMAN)),
         (
-            format!("{} {}", plain(&check.result), seconds(check.since_s, HUMAN)),
-            tone_of(&check.result),
+            format!("{} {}", plain(check.result.as_str()), seconds(check.since_s, HUMAN)),
+            tone_of(check.result.as_str()),
         ),
     ]
 }

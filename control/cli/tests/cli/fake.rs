@@ -10,9 +10,13 @@ use std::thread::JoinHandle;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use weir_proto::answer::{Answer, BackendRow, Changed, CheckRow, PoolRow, ShardRow, Status};
+use weir_proto::answer::{
+    Answer, BackendRow, BackendState, Changed, CheckResult, CheckRow, PoolRow, ProcessState,
+    ShardRow, Status,
+};
 use weir_proto::frame::{self, HEADER};
 use weir_proto::request::{self, Code, Hello, PROTOCOL, Refusal, Request, Response, Welcome};
+use weir_proto::spec::Strategy;
 
 /// The daemon. It leaves with the value.
 pub(crate) struct Daemon {
@@ -172,13 +176,13 @@ pub(crate) fn status(backends_up: u64) -> Status {
         version: 7,
         uptime_s: 1.5,
         program: env!("CARGO_PKG_VERSION").into(),
-        state: "serving".into(),
+        state: ProcessState::Serving,
         sessions_max: 100,
         shards: vec![shard],
         listeners: Vec::new(),
         pools: vec![PoolRow {
             name: "web".into(),
-            strategy: "least-conn".into(),
+            strategy: Strategy::LeastConn,
             backends_up,
             backends: 2,
             sessions: 4,
@@ -192,14 +196,14 @@ pub(crate) fn backend(sessions: u64) -> BackendRow {
     BackendRow {
         name: "web/b1".into(),
         address: "10.0.0.1:80".into(),
-        state: "draining".into(),
+        state: BackendState::Draining,
         weight: 1,
         sessions,
         sessions_total: 9,
         connect_failures_total: 0,
         received_bytes_total: 0,
         sent_bytes_total: 0,
-        check: CheckRow { result: "ok".into(), since_s: 1.0, hold_s: 0.0 },
+        check: CheckRow { result: CheckResult::Ok, since_s: 1.0, hold_s: 0.0 },
         removed: false,
     }
 }

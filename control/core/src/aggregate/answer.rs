@@ -27,9 +27,9 @@ impl Aggregate {
     fn stats_of_all(&self, snapshot: &Snapshot) -> Stats {
         let ends = self.ends().filter(|(_, count)| *count > 0);
         let ends = ends.map(|(reason, count)| EndRow {
-            by: reason.by.label().to_owned(),
-            during: reason.during.label().to_owned(),
-            why: reason.why.label().to_owned(),
+            by: reason.by,
+            during: reason.during,
+            why: reason.why,
             code: reason.code().map(char::from).iter().collect(),
             count,
         });

@@ -304,10 +304,7 @@ fn stats_show_percentiles_ends_and_pools() {
     assert_eq!(all.sessions_total, 8);
     assert_eq!(all.ends.len(), 1);
     let end = &all.ends[0];
-    assert_eq!(
-        (end.by.as_str(), end.during.as_str(), end.why.as_str()),
-        ("backend", "relaying", "reset")
-    );
+    assert_eq!((end.by, end.during, end.why), (By::Backend, During::Relaying, Why::Reset));
     assert_eq!((end.code.as_str(), end.count), ("SD", 5));
     assert_eq!((all.pools[0].name.as_str(), all.pools[0].no_backend_total), ("web", 3));
     assert_eq!((all.pools[0].retries_total, all.pools[0].connect_duration_s), (4, connect));

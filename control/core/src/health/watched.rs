@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use weir_core::base::clock::Now;
 use weir_core::health::{Hysteresis, Rules};
+use weir_proto::answer::CheckResult;
 use weir_proto::ids::{BackendId, PoolId};
 use weir_proto::snapshot::{Backend, Pool};
 use weir_proto::spec::{Admin, HealthKind, HealthSpec};
@@ -23,7 +24,7 @@ pub(super) struct WatchedBackend {
     /// What to check; `None` if it is not checked.
     pub(super) plan: Option<Rc<CheckPlan>>,
     pub(super) hysteresis: Hysteresis,
-    pub(super) result: String,
+    pub(super) result: CheckResult,
     /// When it last came up or went down; at first, when it came to be.
     pub(super) since: Now,
     pub(super) due: Option<Due>,
@@ -61,7 +62,7 @@ impl WatchedBackend {
             is_member: false,
             plan: None,
             hysteresis: Hysteresis::default(),
-            result: "off".to_owned(),
+            result: CheckResult::Off,
             since: now,
             due: None,
             running: None,
@@ -112,13 +113,13 @@ impl WatchedBackend {
                 self.hysteresis.on_checks_end(now);
             }
             if self.hysteresis.held_until().is_none() {
-                "off".clone_into(&mut self.result);
+                self.result = CheckResult::Off;
             }
             return Follow::Leave;
         }
         if self.plan.is_none() {
             self.hysteresis.on_checks_begin(beside && !kind_changed);
-            "pending".clone_into(&mut self.result);
+            self.result = CheckResult::Pending;
         }
         let plan = CheckPlan { may_be_weir, ..CheckPlan::new(&pool.health, backend.address) };
         self.plan = Some(Rc::new(plan));
@@ -133,11 +134,11 @@ impl WatchedBackend {
         now: Now,
     ) -> Option<String> {
         let (good, result) = match outcome {
-            CheckOutcome::Good => (true, "ok".to_owned()),
-            CheckOutcome::Bad(why) => (false, why),
+            CheckOutcome::Good => (true, CheckResult::Ok),
+            CheckOutcome::Bad(why) => (false, CheckResult::Failed(why)),
             CheckOutcome::Local(why) => {
                 self.counters.local += 1;
-                self.result = format!("local: {why}");
+                self.result = CheckResult::Failed(format!("local: {why}"));
                 return None;
             }
         };
@@ -146,7 +147,7 @@ impl WatchedBackend {
         let elapsed = now.nanos.saturating_sub(started.nanos);
         self.counters.duration_sum_ns = self.counters.duration_sum_ns.saturating_add(elapsed);
         self.result.clone_from(&result);
-        self.hysteresis.on_check(good, started, self.rules(), now).map(|_| result)
+        self.hysteresis.on_check(good, started, self.rules(), now).map(|_| result.into())
     }
 
     pub(super) fn transition(&mut self, reason: &str, now: Now) -> Transition {

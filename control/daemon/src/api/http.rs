@@ -20,12 +20,12 @@ use hyper::header::{self, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use weir_core::base::clock::Now;
+use weir_proto::json::{self, Layout};
 use weir_proto::request::{Code, Refusal};
 
 use super::gate::{Gate, Handler, Principal};
 use super::hyper_io::HyperIo;
 use super::metrics;
-use crate::json;
 use crate::rt::{self, Stream, TcpServer};
 use route::{Hosts, Route};
 
@@ -211,7 +211,7 @@ async fn dispatch<B, H: Handler>(request: &Request<B>, gate: &Gate<H>) -> Respon
         Ok(Route::Index) => plain(StatusCode::OK, route::INDEX.to_owned()),
         Ok(Route::Api(query)) => match gate.ask(&Principal::Http, query.into()).await {
             weir_proto::request::Response::Done(answer) => {
-                text(StatusCode::OK, JSON, json::answer(&answer) + "\n")
+                text(StatusCode::OK, JSON, json::answer(&answer, Layout::Line) + "\n")
             }
             weir_proto::request::Response::Refused(refusal) => {
                 refused(status(refusal.code), &refusal)

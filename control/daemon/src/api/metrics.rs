@@ -5,9 +5,9 @@ mod process;
 #[cfg(test)]
 mod tests;
 
+use weir_proto::answer::BackendState;
 use weir_proto::ids::{BackendId, PoolId};
 use weir_proto::snapshot::{Backend, Pool, Snapshot};
-use weir_proto::spec::Admin;
 use weir_proto::stats::DURATION_MAX_US;
 
 use page::Page;
@@ -99,9 +99,6 @@ const BOUNDS_US: [u64; 24] = [
     DURATION_MAX_US,
 ];
 
-/// The states that a backend of the configuration can have, as labels.
-const STATES: [&str; 4] = ["up", "down", "draining", "maint"];
-
 /// The page as text, in Prometheus' exposition format.
 pub fn render(input: &MetricsInput<'_>) -> String {
     let mut page = Page::default();
@@ -164,11 +161,11 @@ fn pools(page: &mut Page, input: &MetricsInput<'_>) {
     let pools = &input.snapshot.pools;
     let mut family = page.gauge("weir_pool_backends", "Backends of the pool, by state.");
     for pool in pools {
-        let states = pool.backends.iter().map(|it| state(it, input.health.counts(it.id).up));
-        let states: Vec<&str> = states.collect();
-        for state in STATES {
-            let count = states.iter().filter(|it| **it == state).count();
-            family.row(&[("pool", pool.name.as_str()), ("state", state)], count);
+        let state = |it: &Backend| BackendState::of(it.admin, input.health.counts(it.id).up);
+        let states: Vec<BackendState> = pool.backends.iter().map(state).collect();
+        for state in BackendState::ALL {
+            let count = states.iter().filter(|it| *it == state).count();
+            family.row(&[("pool", pool.name.as_str()), ("state", state.word())], count);
         }
     }
     let help = "1 while so few backends are up that their health is ignored, else 0.";
@@ -235,10 +232,10 @@ fn backends(page: &mut Page, rows: &[BackendRow<'_>]) {
     let mut family =
         page.gauge("weir_backend_state", "1 for the backend's state, 0 for the others.");
     for (row, (backend, health)) in live() {
-        let now = state(backend, health.up);
-        for state in STATES {
+        let now = BackendState::of(backend.admin, health.up);
+        for state in BackendState::ALL {
             let [pool, name] = row.labels();
-            family.row(&[pool, name, ("state", state)], u8::from(state == now));
+            family.row(&[pool, name, ("state", state.word())], u8::from(*state == now));
         }
     }
     let mut family = page.gauge("weir_backend_weight", "The backend's weight.");
@@ -353,15 +350,5 @@ fn troubles(page: &mut Page, shards: &[SupervisedShard]) {
     let mut family = page.gauge("weir_shard_fenced", help);
     for (number, shard) in shards.iter().enumerate() {
         family.row(&[("shard", &number.to_string())], u8::from(shard.is_fenced));
-    }
-}
-
-/// The label of a backend's state: what an operator wants goes before what the checks say.
-fn state(backend: &Backend, up: bool) -> &'static str {
-    match (backend.admin, up) {
-        (Admin::Maint, _) => "maint",
-        (Admin::Drain, _) => "draining",
-        (Admin::Ready, true) => "up",
-        (Admin::Ready, false) => "down",
     }
 }

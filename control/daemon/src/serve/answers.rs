@@ -2,13 +2,12 @@
 
 use weir_core::base::clock::Now;
 use weir_proto::answer::{
-    Answer, BackendRow, Backends, CheckRow, ConfigText, Events, History, ListenerRow, Listeners,
-    PoolDetail, PoolHealth, PoolRetry, PoolRow, PoolTimeout, Pools, ShardRow, Shards, Stats,
-    Status,
+    Answer, BackendRow, BackendState, Backends, CheckResult, CheckRow, ConfigText, Events, History,
+    ListenerRow, ListenerState, Listeners, PoolDetail, PoolHealth, PoolRetry, PoolRow, PoolTimeout,
+    Pools, ProcessState, ShardRow, Shards, Stats, Status,
 };
 use weir_proto::request::{Query, Refusal};
 use weir_proto::snapshot::{Backend, Listener, Pool};
-use weir_proto::spec::Admin;
 
 use weir_control_core::aggregate::{BackendTotals, Lingering};
 use weir_control_core::control::{Control, Shard, ShardStatus};
@@ -63,12 +62,12 @@ impl Queries<'_> {
     /// `weirctl status`
     fn status(&self) -> Status {
         let control = self.control;
-        let state = if control.is_serving() { "serving" } else { "draining" };
+        let serving = control.is_serving();
         Status {
             version: control.snapshot.version.0,
             uptime_s: (self.now - control.started.now).as_secs_f64(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
-            state: state.to_owned(),
+            state: if serving { ProcessState::Serving } else { ProcessState::Draining },
             sessions_max: control.shards.iter().map(|shard| u64::from(shard.sessions_max)).sum(),
             shards: self.shards().shards,
             listeners: self.listeners().listeners,
@@ -119,9 +118,9 @@ impl Queries<'_> {
         let health = &pool.health;
         Ok(PoolDetail {
             name: name.to_owned(),
-            strategy: pool.strategy.to_string(),
+            strategy: pool.strategy,
             health: PoolHealth {
-                kind: health.kind.word().to_owned(),
+                kind: health.kind,
                 interval_s: planner::span_s(health.interval),
                 timeout_s: planner::span_s(health.timeout),
                 rise: health.rise,
@@ -214,12 +213,13 @@ impl Queries<'_> {
 
     /// As in `2 down, 1 draining`.
     fn why_empty(&self, pool: &Pool) -> String {
-        let states: Vec<&str> = pool.backends.iter().map(|backend| self.state(backend)).collect();
-        let count = |word: &str| states.iter().filter(|state| **state == word).count();
-        let words = ["down", "draining", "maint", "up"].map(|word| (count(word), word));
-        let shown = words.iter().filter(|(count, _)| *count > 0).map(|(count, word)| {
+        let states: Vec<_> = pool.backends.iter().map(|backend| self.state(backend)).collect();
+        let count = |state| states.iter().filter(|it| **it == state).count();
+        use BackendState::{Down, Draining, Maint, Up};
+        let counts = [Down, Draining, Maint, Up].map(|state| (count(state), state));
+        let shown = counts.iter().filter(|(count, _)| *count > 0).map(|(count, state)| {
             // An `up` one that takes nothing has weight 0.
-            let word = if *word == "up" { "of weight 0" } else { word };
+            let word = if *state == Up { "of weight 0" } else { state.word() };
             format!("{count} {word}")
         });
         shown.collect::<Vec<_>>().join(", ")
@@ -232,7 +232,7 @@ impl Queries<'_> {
             name: listener.name.to_string(),
             bind: listener.bind.iter().map(ToString::to_string).collect(),
             pool: self.control.snapshot.pools[listener.pool].name.to_string(),
-            state: if open { "open" } else { "draining" }.to_owned(),
+            state: ListenerState::of(open),
             sessions: totals.sessions,
             sessions_total: totals.counts.accepted,
             max_sessions: listener.max_sessions,
@@ -244,7 +244,7 @@ impl Queries<'_> {
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         PoolRow {
             name: pool.name.to_string(),
-            strategy: pool.strategy.to_string(),
+            strategy: pool.strategy,
             backends_up: count(pool.backends.iter().filter(|it| self.can_take(it)).count()),
             backends: count(pool.backends.len()),
             sessions: self.control.aggregate.pool_sessions(pool.id),
@@ -271,24 +271,19 @@ impl Queries<'_> {
         BackendRow {
             name: format!("{}/{}", pool.name, backend.name),
             address: backend.address.to_string(),
-            state: self.state(backend).to_owned(),
+            state: self.state(backend),
             weight: backend.weight,
             check: self.control.health.row(backend.id, self.now),
             ..counted(self.control.aggregate.backend(backend.id))
         }
     }
 
-    fn state(&self, backend: &Backend) -> &'static str {
-        match backend.admin {
-            Admin::Maint => "maint",
-            Admin::Drain => "draining",
-            Admin::Ready if self.control.health.is_up(backend.id) => "up",
-            Admin::Ready => "down",
-        }
+    fn state(&self, backend: &Backend) -> BackendState {
+        BackendState::of(backend.admin, self.control.health.is_up(backend.id))
     }
 
     fn can_take(&self, backend: &Backend) -> bool {
-        backend.weight > 0 && self.state(backend) == "up"
+        backend.weight > 0 && self.state(backend) == BackendState::Up
     }
 }
 
@@ -307,14 +302,14 @@ fn counted(totals: BackendTotals) -> BackendRow {
     BackendRow {
         name: String::new(),
         address: String::new(),
-        state: "draining".to_owned(),
+        state: BackendState::Draining,
         weight: 0,
         sessions: totals.sessions,
         sessions_total: totals.counts.sessions,
         connect_failures_total: totals.connect_failures_total(),
         received_bytes_total: totals.counts.received_bytes,
         sent_bytes_total: totals.counts.sent_bytes,
-        check: CheckRow { result: "off".to_owned(), since_s: 0.0, hold_s: 0.0 },
+        check: CheckRow { result: CheckResult::Off, since_s: 0.0, hold_s: 0.0 },
         removed: false,
     }
 }

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use futures_lite::future::poll_once;
+use weir_proto::answer::{BackendState, ListenerState, ProcessState};
 use weir_proto::request::{
     ChangeOptions, ChangeRequest, Code, Command, Query, Refusal, Request, Response,
 };
@@ -19,7 +20,7 @@ use weir_control_core::fakes::{FakeShards, spec};
 use weir_control_core::record::Record;
 use weir_proto::ids::{BackendId, IdSource, Version};
 use weir_proto::snapshot::Snapshot;
-use weir_proto::spec::Spec;
+use weir_proto::spec::{HealthKind, Spec};
 
 const BY: Author = Author { uid: 1000, pid: 7 };
 
@@ -254,9 +255,9 @@ fn questions_are_answered_from_the_snapshot() {
             Response::Refused(refusal) => panic!("{refusal:?}"),
         };
         let Answer::Status(status) = known(Query::Status).await else { panic!("no status") };
-        assert_eq!((status.version, status.state.as_str()), (1, "serving"));
+        assert_eq!((status.version, status.state), (1, ProcessState::Serving));
         assert_eq!(status.shards.iter().map(|row| row.version).collect::<Vec<_>>(), [1, 1]);
-        assert_eq!(status.listeners[0].state, "open");
+        assert_eq!(status.listeners[0].state, ListenerState::Open);
         assert_eq!((status.pools[0].backends, status.pools[0].name.as_str()), (2, "web"));
         let maint = |name: &str| {
             let state = weir_proto::spec::Admin::Maint;
@@ -267,8 +268,8 @@ fn questions_are_answered_from_the_snapshot() {
         let Answer::Pool(pool) = known(Query::PoolShow { name: "web".into() }).await else {
             panic!("no pool")
         };
-        assert_eq!(pool.backends[0].state, "maint");
-        assert_eq!((pool.health.kind.as_str(), pool.timeout.connect_s), ("tcp", 3.0));
+        assert_eq!(pool.backends[0].state, BackendState::Maint);
+        assert_eq!((pool.health.kind, pool.timeout.connect_s), (HealthKind::Tcp, 3.0));
         let Answer::Status(status) = known(Query::Status).await else { panic!("no status") };
         assert_eq!(status.pools[0].backends_up, 0);
         assert_eq!(status.warnings, ["pool web: no backend can take sessions: 2 maint"]);
@@ -310,7 +311,7 @@ fn a_removed_backend_is_listed_until_its_last_session_is_gone() {
         let all = rows().await;
         let gone = all.last().unwrap();
         assert_eq!((all.len(), gone.name.as_str(), gone.removed), (2, "web/b1", true));
-        assert_eq!((gone.state.as_str(), gone.sessions), ("draining", 4));
+        assert_eq!((gone.state, gone.sessions), (BackendState::Draining, 4));
         shards.set_sessions(&[]);
         shared
             .notice

@@ -2,9 +2,11 @@
 
 use super::*;
 use weir_proto::answer::{
-    Author, Changed, CheckRow, EndRow, Events, PoolHealth, PoolRetry, PoolStatsRow, PoolTimeout,
-    VersionRow,
+    Author, BackendState, Changed, CheckRow, EndRow, Events, ListenerState, PoolHealth, PoolRetry,
+    PoolStatsRow, PoolTimeout, ProcessState, VersionRow,
 };
+use weir_proto::reason::{By, During, Why};
+use weir_proto::spec::Strategy;
 
 const PIPE: Style = Style { human: false, colour: false };
 const HUMAN: Style = Style { human: true, colour: false };
@@ -17,14 +19,14 @@ pub(crate) fn backend() -> BackendRow {
     BackendRow {
         name: "web/b1".into(),
         address: "10.0.0.11:443".into(),
-        state: "up".into(),
+        state: BackendState::Up,
         weight: 1,
         sessions: 12,
         sessions_total: 123_456,
         connect_failures_total: 3,
         received_bytes_total: 1_258_291,
         sent_bytes_total: 2048,
-        check: CheckRow { result: "ok".into(), since_s: 7384.25, hold_s: 0.0 },
+        check: CheckRow { result: CheckResult::Ok, since_s: 7384.25, hold_s: 0.0 },
         removed: false,
     }
 }
@@ -33,9 +35,13 @@ pub(crate) fn backend_down() -> BackendRow {
     BackendRow {
         name: "web/b2".into(),
         address: "10.0.0.12:443".into(),
-        state: "down".into(),
+        state: BackendState::Down,
         sessions: 0,
-        check: CheckRow { result: "refused".into(), since_s: 4.5, hold_s: 0.0 },
+        check: CheckRow {
+            result: CheckResult::Failed("refused".into()),
+            since_s: 4.5,
+            hold_s: 0.0,
+        },
         ..backend()
     }
 }
@@ -43,9 +49,9 @@ pub(crate) fn backend_down() -> BackendRow {
 pub(crate) fn pool() -> PoolDetail {
     PoolDetail {
         name: "web".into(),
-        strategy: "least-conn".into(),
+        strategy: Strategy::LeastConn,
         health: PoolHealth {
-            kind: "http".into(),
+            kind: HealthKind::Http,
             interval_s: 2.0,
             timeout_s: 0.5,
             rise: 2,
@@ -76,14 +82,14 @@ pub(crate) fn status() -> Status {
         version: 7,
         uptime_s: 7384.5,
         program: "0.1.0".into(),
-        state: "serving".into(),
+        state: ProcessState::Serving,
         sessions_max: 10_000,
         shards: vec![shard(0, 5), shard(1, 7)],
         listeners: vec![ListenerRow {
             name: "web".into(),
             bind: vec!["0.0.0.0:443".into(), "[::]:443".into()],
             pool: "web".into(),
-            state: "open".into(),
+            state: ListenerState::Open,
             sessions: 12,
             sessions_total: 123_456,
             max_sessions: None,
@@ -91,7 +97,7 @@ pub(crate) fn status() -> Status {
         }],
         pools: vec![PoolRow {
             name: "web".into(),
-            strategy: "least-conn".into(),
+            strategy: Strategy::LeastConn,
             backends_up: 1,
             backends: 2,
             sessions: 12,
@@ -117,9 +123,9 @@ pub(crate) fn stats() -> Stats {
         first_byte_duration_s: Percentiles::default(),
         session_duration_s: Percentiles { count: 9, p50: 1.0, p99: 90.0, p999: 100.0 },
         ends: vec![EndRow {
-            by: "client".into(),
-            during: "half_closed".into(),
-            why: "complete".into(),
+            by: By::Client,
+            during: During::HalfClosed,
+            why: Why::Complete,
             code: "--".into(),
             count: 9,
         }],

@@ -263,7 +263,7 @@ fn one_that_is_added_beside_others_waits_for_its_first_good_check() {
     let id = pool.world.snapshot.pools[0].id;
     assert_eq!(pool.up(), ["b1", "b2"]);
     assert_eq!(pool.standing("b3"), BackendHealth::Unproven);
-    assert_eq!(pool.health.row(pool.world.id("b3"), at(1)).result, "pending");
+    assert_eq!(pool.health.row(pool.world.id("b3"), at(1)).result.as_str(), "pending");
     assert!(!pool.health.is_in_panic(id), "two of two, and three to come");
     pool.second();
     assert_eq!(pool.up(), ["b1", "b2", "b4"], "one good check is enough for the first time");

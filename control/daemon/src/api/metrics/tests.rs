@@ -7,7 +7,7 @@ use weir_core::base::clock::Now;
 use weir_proto::counters::{BackendCounts, ListenerCounts};
 use weir_proto::ids::{IdSource, ShardId, Version};
 use weir_proto::reason::{By, CloseReason, During, Why};
-use weir_proto::spec::{BackendSpec, ListenerSpec, PoolSpec, Spec};
+use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Spec};
 use weir_proto::stats::{BackendStats, ListenerStats, PoolStats, ShardStats};
 
 use super::*;

@@ -1,0 +1,167 @@
+//! The states that answers show, each with its one word.
+
+use serde::{Deserialize, Serialize};
+
+use crate::spec::Admin;
+
+/// Declares an enum whose variants have one word each, the same in JSON, in tables and in metrics.
+macro_rules! words {
+    (
+        $(#[$doc:meta])*
+        pub enum $name:ident { $($(#[$why:meta])* $variant:ident = $word:literal,)+ }
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum $name {
+            $($(#[$why])* #[serde(rename = $word)] $variant,)+
+        }
+
+        impl $name {
+            pub const ALL: &[$name] = &[$($name::$variant),+];
+
+            /// The word in JSON, in tables and in metrics.
+            #[must_use]
+            pub const fn word(self) -> &'static str {
+                match self {
+                    $($name::$variant => $word,)+
+                }
+            }
+        }
+    };
+}
+
+words! {
+    /// The state of the process.
+    pub enum ProcessState {
+        Serving = "serving",
+        /// It takes no new sessions.
+        Draining = "draining",
+    }
+}
+
+words! {
+    /// The state of a listener.
+    pub enum ListenerState {
+        Open = "open",
+        /// It takes no new sessions.
+        Draining = "draining",
+    }
+}
+
+words! {
+    /// Whether a backend takes new sessions, and if not, why.
+    pub enum BackendState {
+        Up = "up",
+        /// Its checks failed, or its sessions could not connect.
+        Down = "down",
+        /// It keeps its sessions and gets no new ones; checks go on.
+        Draining = "draining",
+        /// No new sessions, no checks.
+        Maint = "maint",
+    }
+}
+
+impl ListenerState {
+    /// The state of a listener that accepts or not.
+    #[must_use]
+    pub const fn of(accepting: bool) -> ListenerState {
+        if accepting { ListenerState::Open } else { ListenerState::Draining }
+    }
+}
+
+impl BackendState {
+    /// The state of a backend that an operator wants to be `admin`, and that is healthy or not. The
+    /// operator's wish goes before health.
+    #[must_use]
+    pub const fn of(admin: Admin, is_healthy: bool) -> BackendState {
+        match (admin, is_healthy) {
+            (Admin::Maint, _) => BackendState::Maint,
+            (Admin::Drain, _) => BackendState::Draining,
+            (Admin::Ready, true) => BackendState::Up,
+            (Admin::Ready, false) => BackendState::Down,
+        }
+    }
+}
+
+/// The outcome of a backend's last check. JSON and the socket carry its words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum CheckResult {
+    Ok,
+    /// The checks are good again, but the backend went down too often to come back at once.
+    Held,
+    /// There was no check yet.
+    Pending,
+    /// There are no checks.
+    Off,
+    /// Why the check failed, or could not be made: `refused`, `timeout`, `status 503`, …
+    Failed(String),
+}
+
+impl CheckResult {
+    /// The words in tables, the same as in JSON.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            CheckResult::Ok => "ok",
+            CheckResult::Held => "held",
+            CheckResult::Pending => "pending",
+            CheckResult::Off => "off",
+            CheckResult::Failed(why) => why,
+        }
+    }
+}
+
+impl From<String> for CheckResult {
+    fn from(words: String) -> CheckResult {
+        let plain = [CheckResult::Ok, CheckResult::Held, CheckResult::Pending, CheckResult::Off];
+        let found = plain.into_iter().find(|result| result.as_str() == words);
+        found.unwrap_or(CheckResult::Failed(words))
+    }
+}
+
+impl From<CheckResult> for String {
+    fn from(result: CheckResult) -> String {
+        result.as_str().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{HealthKind, Strategy};
+
+    fn json(value: impl Serialize) -> String {
+        serde_json::to_string(&value).unwrap()
+    }
+
+    #[test]
+    fn a_word_in_a_table_is_the_word_in_json() {
+        let quoted = |word: &str| format!("\"{word}\"");
+        for state in ProcessState::ALL {
+            assert_eq!(json(state), quoted(state.word()));
+        }
+        for state in ListenerState::ALL {
+            assert_eq!(json(state), quoted(state.word()));
+        }
+        for state in BackendState::ALL {
+            assert_eq!(json(state), quoted(state.word()));
+        }
+        for kind in HealthKind::ALL {
+            assert_eq!(json(kind), quoted(kind.word()));
+        }
+        for strategy in Strategy::ALL {
+            assert_eq!(json(strategy), quoted(strategy.word()));
+        }
+    }
+
+    #[test]
+    fn a_check_result_is_its_words() {
+        for words in ["ok", "held", "pending", "off", "status 503"] {
+            let result = CheckResult::from(words.to_owned());
+            assert_eq!(result.as_str(), words);
+            assert_eq!(matches!(result, CheckResult::Failed(_)), words == "status 503");
+            assert_eq!(json(result), format!("\"{words}\""));
+        }
+    }
+}

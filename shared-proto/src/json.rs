@@ -1,0 +1,162 @@
+//! Answers and refusals as JSON documents, for weirctl and HTTP alike: `{"schema":"weir/v1",…}`,
+//! then the keys of answer.rs in their order.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::answer::{Answer, Changed, SCHEMA};
+use crate::request::Refusal;
+
+/// How a document is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// One line, for programs.
+    Line,
+    /// Indented, for people.
+    Indented,
+}
+
+/// Returns an answer as a document, without a line's end.
+#[must_use]
+pub fn answer(answer: &Answer, layout: Layout) -> String {
+    match answer {
+        Answer::Status(it) => document(it, layout),
+        Answer::Shards(it) => document(it, layout),
+        Answer::Listeners(it) => document(it, layout),
+        Answer::Listener(it) => document(it, layout),
+        Answer::Pools(it) => document(it, layout),
+        Answer::Pool(it) => document(it, layout),
+        Answer::Backends(it) => document(it, layout),
+        Answer::Backend(it) => document(it, layout),
+        Answer::Stats(it) => document(it, layout),
+        Answer::Events(it) => document(it, layout),
+        Answer::Config(it) => document(it, layout),
+        Answer::History(it) => document(it, layout),
+        Answer::Changed(it) => document(&ChangedValues::from(it), layout),
+        Answer::Said(it) => document(it, layout),
+    }
+}
+
+/// Returns a refusal as a document of one line, without its end.
+#[must_use]
+pub fn refusal(refusal: &Refusal) -> String {
+    #[derive(Serialize)]
+    struct RefusalBody<'a> {
+        error: &'a Refusal,
+    }
+    document(&RefusalBody { error: refusal }, Layout::Line)
+}
+
+/// Returns any plain struct as a document, without a line's end.
+#[must_use]
+pub fn document(body: &impl Serialize, layout: Layout) -> String {
+    #[derive(Serialize)]
+    struct Document<'a, T> {
+        schema: &'static str,
+        #[serde(flatten)]
+        body: &'a T,
+    }
+    let document = Document { schema: SCHEMA, body };
+    let text = match layout {
+        Layout::Line => serde_json::to_string(&document),
+        Layout::Indented => serde_json::to_string_pretty(&document),
+    };
+    // Answers are plain structs with string keys: there is nothing in them that JSON cannot say.
+    text.unwrap_or_else(|error| format!("{{\"schema\":\"{SCHEMA}\",\"error\":\"{error}\"}}"))
+}
+
+/// Returns the value of a JSON text, such as [`Changed::before`]. A text that is no JSON is shown
+/// as it is rather than lost.
+#[must_use]
+pub fn value(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
+}
+
+/// [`Changed`] with `before` and `after` as values, not as text.
+#[derive(Serialize)]
+struct ChangedValues<'a> {
+    version: u64,
+    before: Value,
+    after: Value,
+    summary: &'a str,
+    undo: &'a str,
+    dry_run: bool,
+    shards_adopted: u16,
+    shards: u16,
+}
+
+impl<'a> From<&'a Changed> for ChangedValues<'a> {
+    fn from(changed: &'a Changed) -> ChangedValues<'a> {
+        ChangedValues {
+            version: changed.version,
+            before: value(&changed.before),
+            after: value(&changed.after),
+            summary: &changed.summary,
+            undo: &changed.undo,
+            dry_run: changed.dry_run,
+            shards_adopted: changed.shards_adopted,
+            shards: changed.shards,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::{Said, ShardRow, Shards};
+    use crate::request::Code;
+
+    #[test]
+    fn an_answer_has_its_schema_first_and_no_wrapper() {
+        let row = ShardRow { id: 0, version: 7, sessions: 2, sessions_max: 9, busy: 0.5 };
+        assert_eq!(
+            answer(&Answer::Shards(Shards { shards: vec![row] }), Layout::Line),
+            concat!(
+                r#"{"schema":"weir/v1","shards":[{"id":0,"version":7,"sessions":2,"#,
+                r#""sessions_max":9,"busy":0.5}]}"#
+            )
+        );
+        let said = Answer::Said(Said { text: "done".to_owned() });
+        assert_eq!(answer(&said, Layout::Line), r#"{"schema":"weir/v1","text":"done"}"#);
+    }
+
+    #[test]
+    fn before_and_after_become_values() {
+        let changed = Changed {
+            version: 3,
+            before: "null".to_owned(),
+            after: r#"{"weight":2}"#.to_owned(),
+            summary: "backend add web/b1".to_owned(),
+            undo: "weirctl backend remove web/b1".to_owned(),
+            dry_run: false,
+            shards_adopted: 2,
+            shards: 2,
+        };
+        let text = answer(&Answer::Changed(changed.clone()), Layout::Line);
+        let start = r#"{"schema":"weir/v1","version":3,"before":null,"after":{"weight":2},"#;
+        assert!(text.starts_with(start), "{text}");
+        let odd = Changed { after: "not json".to_owned(), ..changed };
+        let text = answer(&Answer::Changed(odd), Layout::Line);
+        assert!(text.contains(r#""before":null,"after":"not json","#), "{text}");
+    }
+
+    #[test]
+    fn an_indented_document_has_a_key_a_line() {
+        let said = Answer::Said(Said { text: "done".to_owned() });
+        let wanted = "{\n  \"schema\": \"weir/v1\",\n  \"text\": \"done\"\n}";
+        assert_eq!(answer(&said, Layout::Indented), wanted);
+    }
+
+    #[test]
+    fn a_refusal_is_an_error() {
+        let mut no = Refusal::new(Code::NotFound, "no pool \"wbe\"", "weirctl pool list");
+        no.did_you_mean.push("web".to_owned());
+        assert_eq!(
+            refusal(&no),
+            concat!(
+                r#"{"schema":"weir/v1","error":{"code":"not_found","message":"no pool \"wbe\"","#,
+                r#""hint":"weirctl pool list","did_you_mean":["web"]}}"#
+            )
+        );
+    }
+}
