@@ -1,15 +1,12 @@
 //! The HTTP door on the admin address: metrics, health and the read-only API, by hyper on rt.
 //!
-//! ```text
-//! Reading ──whole head: answered──▶ Idle ──first byte of the next request──▶ Reading …
-//! ```
-//! Each state has a deadline; a connection that misses it is closed.
+//! Each state of a connection has a deadline; one that misses it is closed.
 
+mod connections;
 mod route;
 #[cfg(test)]
 mod tests;
 
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Duration;
@@ -19,7 +16,6 @@ use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
-use weir_core::base::clock::Now;
 use weir_proto::json::{self, Layout};
 use weir_proto::request::{Code, Refusal};
 
@@ -27,47 +23,39 @@ use super::gate::{Gate, Handler, Principal};
 use super::hyper_io::HyperIo;
 use super::metrics;
 use crate::rt::{self, Stream, TcpServer};
+use connections::{ConnectionSlot, ConnectionState, Connections};
 use route::{Hosts, Route};
 
-/// Connections at once; one more is closed at once.
-const CONNECTIONS_MAX: usize = 64;
 /// The longest body of a request, in bytes. Nothing reads a body yet.
 const BODY_MAX: u64 = 64 << 10;
 /// The longest head of a request, in bytes.
 const HEAD_MAX: usize = 16 << 10;
-/// From the first byte of a request to the end of its head.
-const READING_MAX: Duration = Duration::from_secs(5);
-/// From a request's head to the begin of the next one: for taking the answer and for a pause that
-/// is longer than Prometheus' usual interval of a minute.
-const IDLE_MAX: Duration = Duration::from_secs(75);
-
 /// Serves whoever connects to `server`. Never ends.
 pub(crate) async fn serve<H: Handler + 'static>(server: TcpServer, gate: Rc<Gate<H>>) {
     let bound = server.local_addr().ok().map(|address| address.ip());
     let hosts = Rc::new(Hosts::new(bound));
-    let open = Rc::new(Cell::new(0));
+    let connections = Rc::new(Connections::default());
     loop {
-        let (stream, _) = server.accept().await;
-        if open.get() >= CONNECTIONS_MAX {
-            continue; // The stream is dropped: closed.
-        }
-        open.set(open.get() + 1);
-        let (gate, hosts, open) = (gate.clone(), hosts.clone(), open.clone());
-        rt::spawn(async move {
-            connection(stream, gate, hosts).await;
-            open.set(open.get() - 1);
-        });
+        let (stream, peer) = server.accept().await;
+        let slot = connections.admit(peer.ip(), rt::now());
+        let (gate, hosts) = (gate.clone(), hosts.clone());
+        rt::spawn(async move { connection(stream, slot, gate, hosts).await });
     }
 }
 
-async fn connection<H: Handler>(stream: Stream, gate: Rc<Gate<H>>, hosts: Rc<Hosts>) {
-    let pace = Rc::new(Pace::new(rt::now()));
+async fn connection<H: Handler>(
+    stream: Stream,
+    slot: ConnectionSlot,
+    gate: Rc<Gate<H>>,
+    hosts: Rc<Hosts>,
+) {
+    let slot = Rc::new(slot);
     let heard = {
-        let pace = pace.clone();
-        move || pace.heard(rt::now())
+        let slot = slot.clone();
+        move || slot.heard(rt::now())
     };
     let service = service_fn(|request: Request<Incoming>| {
-        pace.enter(ConnectionState::Idle, rt::now());
+        slot.enter(ConnectionState::Idle, rt::now());
         let (gate, hosts) = (&gate, &hosts);
         async move { Ok::<_, Infallible>(respond(&request, gate, hosts).await.map(Full::new)) }
     });
@@ -77,52 +65,14 @@ async fn connection<H: Handler>(stream: Stream, gate: Rc<Gate<H>>, hosts: Rc<Hos
         .serve_connection(HyperIo::new(stream, heard), service);
     // A peer that breaks off or talks nonsense has had its answer; there is nobody to tell.
     let conversation = async { drop(conversation.await) };
-    futures_lite::future::or(conversation, overdue(&pace)).await;
-}
-
-/// What a connection is about, and since when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ConnectionState {
-    /// No request, or its answer is on its way.
-    Idle,
-    /// A request's head is not whole yet.
-    Reading,
-}
-
-struct Pace(Cell<(ConnectionState, Now)>);
-
-impl Pace {
-    fn new(now: Now) -> Pace {
-        // From one who connects a request is expected at once.
-        Pace(Cell::new((ConnectionState::Reading, now)))
-    }
-
-    fn enter(&self, state: ConnectionState, now: Now) {
-        self.0.set((state, now));
-    }
-
-    /// Bytes have come: the begin of a request, unless it has begun.
-    fn heard(&self, now: Now) {
-        if self.0.get().0 == ConnectionState::Idle {
-            self.enter(ConnectionState::Reading, now);
-        }
-    }
-
-    /// How long the state may still last; zero if it is over.
-    fn left(&self, now: Now) -> Duration {
-        let (state, since) = self.0.get();
-        let most = match state {
-            ConnectionState::Idle => IDLE_MAX,
-            ConnectionState::Reading => READING_MAX,
-        };
-        most.saturating_sub(now - since)
-    }
+    let over = futures_lite::future::or(overdue(&slot), slot.evicted());
+    futures_lite::future::or(conversation, over).await;
 }
 
 /// Ends when the connection has missed a deadline.
-async fn overdue(pace: &Pace) {
+async fn overdue(slot: &ConnectionSlot) {
     loop {
-        let left = pace.left(rt::now());
+        let left = slot.left(rt::now());
         if left.is_zero() {
             return;
         }
