@@ -36,5 +36,6 @@ mod slow_readers;
 mod stalled;
 mod standstill;
 mod starvation;
+mod terminal;
 mod urgent;
 mod watchdog;

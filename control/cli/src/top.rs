@@ -1,6 +1,7 @@
 //! `top`: the live full-screen view. Here are the terminal and the thread that asks.
 
 mod draw;
+mod hangup;
 mod model;
 
 use std::io::{self, IsTerminal};
@@ -45,6 +46,7 @@ pub(crate) fn run(socket: &Path, colour: bool) -> Result<Exit, Failure> {
     for signal in [SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&leave)).map_err(terminal_failed)?;
     }
+    hangup::watch(Arc::clone(&leave)).map_err(terminal_failed)?;
     let (stop, stopped) = channel();
     let (news, samples) = channel();
     let socket = PathBuf::from(socket);
