@@ -1,4 +1,4 @@
-//! `weirctl top` in a terminal that goes away, and one that is told to end.
+//! `weirctl top` in a terminal that goes away, and ended by a signal.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};

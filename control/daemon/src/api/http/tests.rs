@@ -219,7 +219,7 @@ fn a_connection_is_kept_for_the_next_request() {
 }
 
 #[test]
-fn idle_connections_shut_nobody_out() {
+fn idle_connections_do_not_shut_others_out() {
     with_door(Ok(()), |door| {
         let head = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
         let mut bytes = [0; 12];
