@@ -1,5 +1,7 @@
 //! The file becomes a version only by an explicit act, wholly or not at all.
 
+use std::time::Duration;
+
 use rustix::process::Signal;
 use weir_tests::clock;
 use weir_tests::net::{Backend, Script, own_ip};
@@ -138,6 +140,35 @@ fn a_listener_that_cannot_be_bound_refuses_the_whole_file() {
     let address = taken.address.to_string();
     let ran = set.weir.ctl(&["listener", "add", "two", &address, "--pool", "web"]).expect_code(1);
     assert!(ran.stderr.contains(&address), "{ran}");
+    assert_eq!(set.weir.version(), before);
+    set.session().0.echo(b"still serves");
+}
+
+/// Opening a FIFO waits for a writer, and finding 60,000 errors takes seconds; neither is control's
+/// to wait for.
+#[test]
+fn what_sighup_reads_does_not_hold_control() {
+    let set = Plan::new(1, Script::Banner).start();
+    let before = set.weir.version();
+    let file = set.weir.file.clone();
+    std::fs::remove_file(&file).expect("it is there");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &file, rustix::fs::Mode::RUSR).expect("a FIFO");
+    set.weir.signal(Signal::HUP);
+    clock::wait_for("weir to refuse it", || set.weir.log().contains("not a regular file"));
+    std::fs::remove_file(&file).expect("it is there");
+    let wrong: String =
+        (0..60_000).map(|number| format!("[pool.p{number}]\nno-such = 1\n")).collect();
+    set.weir.write(&wrong);
+    set.weir.signal(Signal::HUP);
+    let mut longest = Duration::ZERO;
+    clock::wait_for("weir to count the errors", || {
+        let asked = clock::now();
+        assert_eq!(set.weir.get("/healthz").status, 200);
+        longest = longest.max(asked.elapsed());
+        set.weir.log().contains("more errors from here on")
+    });
+    eprintln!("/healthz beside a file with 60,000 errors: at most {longest:?}");
+    assert!(longest < Duration::from_secs(1), "control was held for {longest:?}");
     assert_eq!(set.weir.version(), before);
     set.session().0.echo(b"still serves");
 }

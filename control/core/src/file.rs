@@ -31,6 +31,9 @@ pub enum Shards {
     Count(u16),
 }
 
+/// Errors of one file that are shown one by one.
+const DIAGNOSTICS_MAX: usize = 20;
+
 /// The most shards.
 pub const SHARDS_MAX: u16 = 1024;
 
@@ -84,9 +87,10 @@ impl File {
 /// Reads and checks `text`; `origin` is what its errors call it.
 ///
 /// # Errors
-/// Everything that is wrong with it, in the order of the text.
+/// What is wrong with it, in the order of the text: [`DIAGNOSTICS_MAX`], and one that counts the
+/// rest.
 pub fn parse(text: &str, origin: &str) -> Result<File, Vec<Diagnostic>> {
-    let source = Arc::new(SourceText { origin: origin.to_owned(), text: text.to_owned() });
+    let source = Arc::new(SourceText::new(origin, text));
     let (root, broken) = DeTable::parse_recoverable(text);
     if !broken.is_empty() {
         let problems = broken.iter().map(|fault| Problem {
@@ -120,7 +124,10 @@ fn at_its_place(fault: &Fault, root: &DeTable<'_>) -> Problem {
 
 fn diagnostics(mut problems: Vec<Problem>, source: &Arc<SourceText>) -> Vec<Diagnostic> {
     problems.sort_by_key(|problem| problem.span.start);
-    problems.into_iter().map(|problem| Diagnostic::new(problem, source)).collect()
+    let rest = problems.split_off(problems.len().min(DIAGNOSTICS_MAX));
+    let count = rest.len();
+    let more = rest.into_iter().next().map(|first| Diagnostic::and_more(count, first, source));
+    problems.into_iter().map(|problem| Diagnostic::new(problem, source)).chain(more).collect()
 }
 
 #[cfg(test)]

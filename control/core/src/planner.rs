@@ -220,13 +220,20 @@ fn edit(current: &Snapshot, change: &ChangeRequest, past: Past<'_>) -> Result<Ed
     }
 }
 
-fn apply(toml: &str, origin: &str) -> Result<Edit, Refusal> {
-    let file = file::parse(toml, origin).map_err(|diagnostics| {
+/// Reads a file that is to be applied.
+///
+/// # Errors
+/// What is wrong with it, as `weir check` shows it.
+pub fn read(toml: &str, origin: &str) -> Result<file::File, Refusal> {
+    file::parse(toml, origin).map_err(|diagnostics| {
         let texts: Vec<String> =
             diagnostics.iter().map(|diagnostic| diagnostic.render(false)).collect();
         Refusal::new(Code::Invalid, texts.join("\n"), format!("weir check {origin}"))
-    })?;
-    let mut edit = Edit::new(file.spec, Subject::Whole);
+    })
+}
+
+fn apply(toml: &str, origin: &str) -> Result<Edit, Refusal> {
+    let mut edit = Edit::new(read(toml, origin)?.spec, Subject::Whole);
     edit.origin = format!("apply {origin}: ");
     Ok(edit)
 }

@@ -70,6 +70,11 @@ pub(crate) fn spawn(future: impl Future<Output = ()> + 'static) {
     glommio::spawn_local(future).detach();
 }
 
+/// Runs `work`, which may wait for a disk, on another thread; one piece of work at a time.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    glommio::executor().spawn_blocking(work).await
+}
+
 /// Ends after `time`.
 pub(crate) async fn sleep(time: Duration) {
     glommio::timer::sleep(time).await;

@@ -12,7 +12,30 @@ use serde::Serialize;
 pub(super) struct SourceText {
     pub(super) origin: String,
     pub(super) text: String,
+    /// Where each line begins, in bytes.
+    line_starts: Vec<usize>,
 }
+
+impl SourceText {
+    pub(super) fn new(origin: &str, text: &str) -> SourceText {
+        let starts = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let line_starts = std::iter::once(0).chain(starts.map(|(at, _)| at + 1)).collect();
+        SourceText { origin: origin.to_owned(), text: text.to_owned(), line_starts }
+    }
+
+    /// The line of a byte, from 0.
+    fn line_of(&self, at: usize) -> usize {
+        self.line_starts.partition_point(|start| *start <= at) - 1
+    }
+
+    /// The first byte behind a line, its end included.
+    fn line_end(&self, line: usize) -> usize {
+        self.line_starts.get(line + 1).copied().unwrap_or(self.text.len())
+    }
+}
+
+/// The most lines of which a diagnostic shows something.
+const LINES_MAX: usize = 20;
 
 /// Something wrong, before it is known in which text.
 #[derive(Debug)]
@@ -52,16 +75,23 @@ impl Diagnostic {
         // A span comes from the parser, yet nothing here may panic over it.
         let start = text.floor_char_boundary(span.start.min(text.len()));
         let end = text.floor_char_boundary(span.end.min(text.len())).max(start);
-        let before = &text[..start];
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let line = source.line_of(start);
         Diagnostic {
             file: source.origin.clone(),
-            line: before.bytes().filter(|byte| *byte == b'\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
+            line: line + 1,
+            column: text[source.line_starts[line]..start].chars().count() + 1,
             message,
             hint,
             place: Some(TextPosition { source: Arc::clone(source), span: start..end }),
         }
+    }
+
+    /// Stands for `count` more, from the place of `first` on.
+    pub(super) fn and_more(count: usize, first: Problem, source: &Arc<SourceText>) -> Diagnostic {
+        let plural = if count == 1 { "" } else { "s" };
+        let message = format!("{count} more error{plural} from here on");
+        let hint = "mend these first; many errors often have one cause".to_owned();
+        Diagnostic::new(Problem { message, hint, ..first }, source)
     }
 
     /// The file called `origin` could not be read at all.
@@ -81,9 +111,17 @@ impl Diagnostic {
     pub fn render(&self, colour: bool) -> String {
         let mut group = Level::ERROR.primary_title(self.message.as_str()).elements(
             self.place.as_ref().map(|place| {
-                Snippet::source(place.source.text.as_str())
-                    .path(place.source.origin.as_str())
-                    .annotation(AnnotationKind::Primary.span(place.span.clone()))
+                // The renderer walks all that it is given, so it is given the lines it shows.
+                let (source, span) = (&place.source, &place.span);
+                let first = source.line_of(span.start);
+                let last = source.line_of(span.end).min(first + LINES_MAX);
+                let (begin, end) = (source.line_starts[first], source.line_end(last));
+                Snippet::source(&source.text[begin..end])
+                    .line_start(first + 1)
+                    .path(source.origin.as_str())
+                    .annotation(
+                        AnnotationKind::Primary.span(span.start - begin..span.end.min(end) - begin),
+                    )
             }),
         );
         if !self.hint.is_empty() {

@@ -54,6 +54,20 @@ fn errors(text: &str) -> Vec<String> {
 }
 
 #[test]
+fn of_many_errors_the_first_are_shown_and_the_rest_counted() {
+    let lines: Vec<String> =
+        (0..60_000).map(|line| format!("[pool.p{line}]\nno-such = 1")).collect();
+    let wrong = parse(&lines.join("\n"), "weir.toml").unwrap_err();
+    // The first is that of the whole: there are too many pools.
+    let lines: Vec<usize> = wrong.iter().map(|it| it.line).collect();
+    assert_eq!(lines[1..], (1..=20).map(|number| 2 * number).collect::<Vec<_>>());
+    assert_eq!(wrong[20].message, "59981 more errors from here on");
+    let shown = wrong[19].render(false);
+    assert!(shown.contains("--> weir.toml:38:1") && shown.contains("38 | no-such = 1"), "{shown}");
+    assert_eq!(errors("[pool.a]\nno-such = 1").len(), 1, "no count of nothing");
+}
+
+#[test]
 fn the_manuals_file_is_read() {
     let file = parse(MANUAL, "weir.toml").unwrap();
     let expected =
