@@ -186,4 +186,19 @@ mod tests {
         // The look has not said so: a send hides what the side took.
         assert_eq!(session.deadline(after(5_000)), Some((after(5_040), Timeout::Look)));
     }
+
+    /// Weir's FIN is a byte to be acknowledged, too (SIOCOUTQ): what the side took while it went
+    /// out must not be hidden by it. Simulator seed 66703.
+    #[test]
+    fn a_fin_hides_no_byte_that_a_side_took() {
+        let out = &mut Actions::default();
+        let mut session = relaying(out);
+        let one = PeerProgress { unacked: 1, ..Default::default() };
+        session.inspected(Side::Backend, one, START);
+        let _ = session.on_completion(Side::Client, Completion::Ended, out);
+        session.inspected(Side::Backend, one, after(4_000));
+        assert_eq!(session.gives_up(Side::Backend, one, u32::MAX, after(8_999)), None);
+        let stalled = Some(Why::Stalled);
+        assert_eq!(session.gives_up(Side::Backend, one, u32::MAX, after(9_000)), stalled);
+    }
 }
