@@ -102,9 +102,11 @@ impl Talk {
                 feature_of_message(&refusal.message)
             }
             Ok(plan) => {
-                // Both are read by weirctl.
-                for text in [&plan.before, &plan.after] {
-                    assert!(text.starts_with(['{', '[', 'n', '"']), "{text:?} is no JSON");
+                // Both cross the socket to weirctl.
+                for shown in [&plan.before, &plan.after] {
+                    let read =
+                        frame::encode(shown).and_then(|it| frame::decode(&it[frame::HEADER..]));
+                    assert_eq!(read.as_ref(), Ok(shown));
                 }
                 let Some(next) = plan.snapshot else {
                     assert_eq!(plan.before, plan.after, "nothing changes, and yet: {change:?}");

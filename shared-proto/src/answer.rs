@@ -1,12 +1,14 @@
 //! What the daemon answers. The field names are the JSON keys that scripts rely on: they are
 //! only added to.
 
+mod flat;
 mod state;
 
 use serde::{Deserialize, Serialize};
 
 use crate::reason::{By, During, Why};
-use crate::spec::{HealthKind, Strategy};
+use crate::settings::ShownSettings;
+use crate::spec::Strategy;
 
 pub use state::{BackendState, CheckResult, ListenerState, ProcessState};
 
@@ -72,7 +74,8 @@ pub struct Listeners {
     pub listeners: Vec<ListenerRow>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// In JSON the settings stand among its own keys.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct ListenerRow {
     pub name: String,
     pub bind: Vec<String>,
@@ -80,16 +83,8 @@ pub struct ListenerRow {
     pub state: ListenerState,
     pub sessions: u64,
     pub sessions_total: u64,
-    pub max_sessions: Option<u32>,
-    pub keepalive: PoolKeepalive,
-}
-
-/// How idle peers are asked whether they are there.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PoolKeepalive {
-    pub idle_s: f64,
-    pub interval_s: f64,
-    pub count: u8,
+    /// The others: `max_sessions`, `keepalive`.
+    pub settings: ShownSettings,
 }
 
 /// `weirctl pool list`.
@@ -110,49 +105,14 @@ pub struct PoolRow {
     pub panic: bool,
 }
 
-/// `weirctl pool show`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// `weirctl pool show`. In JSON the settings stand among its own keys.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct PoolDetail {
     pub name: String,
-    pub strategy: Strategy,
-    pub health: PoolHealth,
-    pub timeout: PoolTimeout,
-    pub keepalive: PoolKeepalive,
-    pub retry: PoolRetry,
+    pub settings: ShownSettings,
     /// So few backends are up that their health is ignored.
     pub panic: bool,
     pub backends: Vec<BackendRow>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PoolHealth {
-    pub kind: HealthKind,
-    pub interval_s: f64,
-    pub timeout_s: f64,
-    pub rise: u32,
-    pub fall: u32,
-    pub path: Option<String>,
-    pub send: Option<String>,
-    pub expect: Option<String>,
-    /// In hundredths: with fewer backends up than this share, health is ignored. 0: never.
-    pub panic_percent: u8,
-    pub slow_start_s: f64,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PoolTimeout {
-    pub connect_s: f64,
-    pub idle_s: f64,
-    pub half_close_s: f64,
-    /// As long as `idle_s`, if the pool does not say.
-    pub stalled_s: f64,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PoolRetry {
-    pub attempts: u8,
-    /// From the accept, in seconds.
-    pub within_s: f64,
 }
 
 /// `weirctl backend list`.
@@ -298,10 +258,10 @@ pub struct Author {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Changed {
     pub version: u64,
-    /// The subject before, as JSON text (`null` if it was not there).
-    pub before: String,
-    /// The subject after, as JSON text (`null` if it is gone).
-    pub after: String,
+    /// The subject before; `None` if it was not there.
+    pub before: Option<ShownSettings>,
+    /// The subject after; `None` if it is gone.
+    pub after: Option<ShownSettings>,
     pub summary: String,
     /// The command that takes it back.
     pub undo: String,

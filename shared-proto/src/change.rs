@@ -1,6 +1,7 @@
 //! Snapshot × Snapshot → what changed, in the words that history and events show.
 
-use crate::snapshot::{Backend, Keepalive, Listener, Pool, Snapshot, Timeouts};
+use crate::settings::{BACKEND, LISTENER, POOL, Setting, Value};
+use crate::snapshot::{Backend, Listener, Pool, Snapshot};
 
 /// One difference between two snapshots. `subject` is `web`, or `web/b1` for a backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,10 +59,12 @@ pub fn diff(before: &Snapshot, after: &Snapshot) -> Vec<Change> {
         (&before.listeners, &after.listeners),
         listener_key,
         &mut changes,
-        |a, b| listener_detail((before, a), (after, b)),
+        |a, b| detail(LISTENER, &before.listener_spec(a), &after.listener_spec(b)),
     );
     let pool_key = |pool: &Pool| pool.name.to_string();
-    compare(Noun::Pool, (&before.pools, &after.pools), pool_key, &mut changes, pool_detail);
+    compare(Noun::Pool, (&before.pools, &after.pools), pool_key, &mut changes, |a, b| {
+        detail(POOL, &a.spec(), &b.spec())
+    });
     let backends = |snapshot: &Snapshot| -> Vec<(String, Backend)> {
         let named = |(pool, backend): (&Pool, &Backend)| {
             (format!("{}/{}", pool.name, backend.name), backend.clone())
@@ -74,7 +77,7 @@ pub fn diff(before: &Snapshot, after: &Snapshot) -> Vec<Change> {
         (&old, &new),
         |entry| entry.0.clone(),
         &mut changes,
-        |a, b| backend_detail(&a.1, &b.1),
+        |a, b| detail(BACKEND, &a.1.spec(), &b.1.spec()),
     );
     changes
 }
@@ -119,86 +122,33 @@ fn compare<T: PartialEq>(
     }
 }
 
-/// Joins `key before → after` for every field that differs.
-fn fields(pairs: &[(&str, String, String)]) -> String {
-    let differs = pairs.iter().filter(|(_, before, after)| before != after);
-    let texts: Vec<_> =
-        differs.map(|(key, before, after)| format!("{key} {before} → {after}")).collect();
-    texts.join(", ")
+/// Joins `key before → after` for every setting that differs.
+fn detail<S>(table: &[Setting<S>], before: &S, after: &S) -> String {
+    let differs = table.iter().filter(|setting| (setting.get)(before) != (setting.get)(after));
+    let texts = differs.map(|setting| {
+        let [before, after] = [before, after].map(|of| text(setting, of));
+        format!("{} {before} → {after}", setting.key)
+    });
+    texts.collect::<Vec<_>>().join(", ")
 }
 
-fn listener_detail(
-    (before, a): (&Snapshot, &Listener),
-    (after, b): (&Snapshot, &Listener),
-) -> String {
-    let bind = |listener: &Listener| {
-        let texts: Vec<_> = listener.bind.iter().map(ToString::to_string).collect();
-        texts.join(" ")
-    };
-    let most = |listener: &Listener| {
-        listener.max_sessions.map_or_else(|| "none".to_owned(), |most| most.to_string())
-    };
-    let pool =
-        |snapshot: &Snapshot, listener: &Listener| snapshot.pools[listener.pool].name.to_string();
-    let state = |listener: &Listener| if listener.accepting { "ready" } else { "drain" }.to_owned();
-    fields(&[
-        ("bind", bind(a), bind(b)),
-        ("pool", pool(before, a), pool(after, b)),
-        ("max-sessions", most(a), most(b)),
-        ("state", state(a), state(b)),
-        ("keepalive", keepalive(a.keepalive), keepalive(b.keepalive)),
-    ])
-}
-
-fn keepalive(keepalive: Keepalive) -> String {
-    let Keepalive { idle_s, interval_s, count } = keepalive;
-    format!("{idle_s}s {interval_s}s × {count}")
-}
-
-fn pool_detail(a: &Pool, b: &Pool) -> String {
-    let ms = |ms: u32| crate::spec::Span::from_millis(u64::from(ms)).to_string();
-    let (health, timeouts) = ((&a.health, &b.health), (&a.timeouts, &b.timeouts));
-    let stalled = |of: &Timeouts| of.own_stalled_ms.map_or_else(|| "as idle".to_owned(), ms);
-    let size = |bytes: Option<u32>| {
-        bytes.map_or_else(|| "none".to_owned(), |it| crate::spec::Size::from_bytes(it).to_string())
-    };
-    let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
-    fields(&[
-        ("strategy", a.strategy.to_string(), b.strategy.to_string()),
-        ("health.kind", format!("{:?}", health.0.kind), format!("{:?}", health.1.kind)),
-        ("health.interval", health.0.interval.to_string(), health.1.interval.to_string()),
-        ("health.timeout", health.0.timeout.to_string(), health.1.timeout.to_string()),
-        ("health.rise", health.0.rise.to_string(), health.1.rise.to_string()),
-        ("health.fall", health.0.fall.to_string(), health.1.fall.to_string()),
-        ("health.path", text(&health.0.path), text(&health.1.path)),
-        ("health.send", text(&health.0.send), text(&health.1.send)),
-        ("health.expect", text(&health.0.expect), text(&health.1.expect)),
-        ("health.panic", health.0.panic.to_string(), health.1.panic.to_string()),
-        ("health.slow-start", health.0.slow_start.to_string(), health.1.slow_start.to_string()),
-        ("timeout.connect", ms(timeouts.0.connect_ms), ms(timeouts.1.connect_ms)),
-        ("timeout.idle", ms(timeouts.0.idle_ms), ms(timeouts.1.idle_ms)),
-        ("timeout.half-close", ms(timeouts.0.half_close_ms), ms(timeouts.1.half_close_ms)),
-        ("timeout.stalled", stalled(timeouts.0), stalled(timeouts.1)),
-        ("keepalive", keepalive(a.keepalive), keepalive(b.keepalive)),
-        ("retry.attempts", a.retry.attempts.to_string(), b.retry.attempts.to_string()),
-        ("retry.within", ms(a.retry.within_ms), ms(b.retry.within_ms)),
-        ("socket-buffer", size(a.socket_buffer), size(b.socket_buffer)),
-    ])
-}
-
-fn backend_detail(a: &Backend, b: &Backend) -> String {
-    fields(&[
-        ("address", a.address.to_string(), b.address.to_string()),
-        ("weight", a.weight.to_string(), b.weight.to_string()),
-        ("state", a.admin.word().to_owned(), b.admin.word().to_owned()),
-    ])
+fn text<S>(setting: &Setting<S>, of: &S) -> String {
+    match (setting.get)(of) {
+        Some(Value::Addresses(addresses)) => {
+            let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            texts.join(" ")
+        }
+        Some(value) => value.to_string(),
+        None if (setting.fallback)(of).is_some() => "default".to_owned(),
+        None => "none".to_owned(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ids::IdSource;
-    use crate::spec::{Admin, BackendSpec, PoolSpec, Spec, Strategy};
+    use crate::spec::{Admin, BackendSpec, HealthKind, PoolSpec, Span, Spec, Strategy};
 
     #[test]
     fn a_diff_names_every_subject_and_field() {
@@ -218,6 +168,8 @@ mod tests {
         spec.pool.insert("web".parse().unwrap(), web.clone());
         let before = build(&spec);
         web.strategy = Strategy::Maglev;
+        web.health.kind = HealthKind::None;
+        web.timeout.stalled = Some(Span::from_secs(60));
         web.backend.remove("b1");
         web.backend.insert("b2".parse().unwrap(), backend("10.0.0.2:1", 7));
         web.backend.insert("b3".parse().unwrap(), backend("10.0.0.3:1", 1));
@@ -227,7 +179,8 @@ mod tests {
         assert_eq!(
             texts,
             [
-                "pool set web (strategy least-conn → maglev)",
+                "pool set web (strategy least-conn → maglev, health.kind tcp → none, \
+                 timeout.stalled default → 1m)",
                 "backend remove web/b1",
                 "backend set web/b2 (weight 1 → 7)",
                 "backend add web/b3",

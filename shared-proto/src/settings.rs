@@ -1,15 +1,17 @@
 //! Every setting of a listener, a pool and a backend, one row each: its name, form, bounds, default
 //! and what a change of it does to live sessions.
 //!
-//! The reader of weir.toml, `pool set`, the export, the checks, the JSON of a pool and
+//! The reader of weir.toml, `pool set`, the export, the checks, what answers show and
 //! docs/reference.md go by these tables. CONTRIBUTING.md shows how to add a row.
 
 mod form;
+mod shown;
 mod tables;
 
 use crate::spec::{Percent, Size, Span};
 
 pub use form::Form;
+pub use shown::{ShownSetting, ShownSettings, ShownValue};
 pub use tables::{BACKEND, LISTENER, POOL};
 
 /// The value of a setting: of the right form, though perhaps out of range.

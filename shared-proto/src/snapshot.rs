@@ -241,19 +241,23 @@ impl Snapshot {
         self.pools.iter().flat_map(|pool| pool.backends.iter().map(move |backend| (pool, backend)))
     }
 
+    /// The spec that a listener of this snapshot was built from.
+    #[must_use]
+    pub fn listener_spec(&self, listener: &Listener) -> ListenerSpec {
+        ListenerSpec {
+            bind: listener.bind.clone(),
+            pool: self.pools[listener.pool].name.clone(),
+            max_sessions: listener.max_sessions,
+            state: if listener.accepting { Admin::Ready } else { Admin::Drain },
+            keepalive: listener.keepalive.spec(),
+        }
+    }
+
     /// The spec that this snapshot was built from.
     #[must_use]
     pub fn spec(&self) -> Spec {
-        let listener = self.listeners.iter().map(|listener| {
-            let spec = ListenerSpec {
-                bind: listener.bind.clone(),
-                pool: self.pools[listener.pool].name.clone(),
-                max_sessions: listener.max_sessions,
-                state: if listener.accepting { Admin::Ready } else { Admin::Drain },
-                keepalive: listener.keepalive.spec(),
-            };
-            (listener.name.clone(), spec)
-        });
+        let listener = self.listeners.iter();
+        let listener = listener.map(|it| (it.name.clone(), self.listener_spec(it)));
         let pool = self.pools.iter().map(|pool| (pool.name.clone(), pool.spec()));
         Spec { listener: listener.collect(), pool: pool.collect() }
     }
@@ -270,14 +274,8 @@ impl Pool {
     #[must_use]
     pub fn spec(&self) -> PoolSpec {
         let span = |ms: u32| crate::spec::Span::from_millis(u64::from(ms));
-        let backend = self.backends.iter().map(|backend| {
-            let spec = BackendSpec {
-                address: backend.address,
-                weight: backend.weight,
-                state: backend.admin,
-            };
-            (backend.name.clone(), spec)
-        });
+        let backends = self.backends.iter();
+        let backend = backends.map(|backend| (backend.name.clone(), backend.spec()));
         PoolSpec {
             strategy: self.strategy,
             health: self.health.clone(),
@@ -299,6 +297,12 @@ impl Pool {
 }
 
 impl Backend {
+    /// The spec that this backend was built from.
+    #[must_use]
+    pub fn spec(&self) -> BackendSpec {
+        BackendSpec { address: self.address, weight: self.weight, state: self.admin }
+    }
+
     /// True if it gets sessions whenever it is up: its operator wants that, and it has a weight.
     #[must_use]
     pub fn is_member(&self) -> bool {

@@ -11,17 +11,16 @@ mod show;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use serde_json::{Value, json};
 use weir_proto::change;
 use weir_proto::ids::{BackendId, IdSource};
 use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
+use weir_proto::settings::ShownSettings;
 use weir_proto::snapshot::{Fault, Snapshot, takes};
 use weir_proto::spec::{Name, Spec};
 
 use crate::file;
 
 pub use names::{no_backend, no_listener, no_pool, split};
-pub use show::{keepalive, span_s};
 
 /// The spec of an older version, or why there is none.
 pub type Past<'a> = &'a dyn Fn(u64) -> Result<Spec, Refusal>;
@@ -31,9 +30,9 @@ pub type Past<'a> = &'a dyn Fn(u64) -> Result<Spec, Refusal>;
 pub struct Plan {
     /// The next version; `None` if the command changes nothing.
     pub snapshot: Option<Snapshot>,
-    /// The subject before and after, as JSON text.
-    pub before: String,
-    pub after: String,
+    /// The subject before and after; `None` if it was not there, or is gone.
+    pub before: Option<ShownSettings>,
+    pub after: Option<ShownSettings>,
     /// One line for history and events.
     pub summary: String,
     /// The command that takes it back; empty if there is nothing to take back.
@@ -93,16 +92,16 @@ pub fn decide(
     let (before, after) = match &edit.subject {
         Subject::Whole => {
             let lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
-            let before = json!({ "version": current.version.0 });
-            (before, json!({ "version": next.version.0, "changes": lines }))
+            let before = show::whole(current.version.0, None);
+            (Some(before), Some(show::whole(next.version.0, Some(lines))))
         }
         subject => (show_subject(current, subject), show_subject(&next, subject)),
     };
     let changes_something = !changes.is_empty() || edit.spec != current.spec();
     let rollback = || format!("weirctl config rollback {}", current.version);
     Ok(Plan {
-        before: before.to_string(),
-        after: if changes_something { after.to_string() } else { before.to_string() },
+        after: if changes_something { after } else { before.clone() },
+        before,
         summary: format!("{}{}", edit.origin, change::summary(&changes)),
         undo: if changes_something { edit.undo.unwrap_or_else(rollback) } else { String::new() },
         kill: edit.kill,
@@ -238,12 +237,12 @@ fn apply(toml: &str, origin: &str) -> Result<Edit, Refusal> {
     Ok(edit)
 }
 
-fn show_subject(snapshot: &Snapshot, subject: &Subject) -> Value {
+fn show_subject(snapshot: &Snapshot, subject: &Subject) -> Option<ShownSettings> {
     match subject {
         Subject::Listener(name) => show::listener(snapshot, name),
         Subject::Pool(name) => show::pool(snapshot, name),
         Subject::Backend(pool, name) => show::backend(snapshot, pool, name),
-        Subject::Whole => Value::Null,
+        Subject::Whole => None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 use weir_proto::answer::Changed;
-use weir_proto::json::value;
+use weir_proto::settings::ShownSettings;
 
 use super::human::plain;
 use super::{Style, Tone};
@@ -25,6 +25,12 @@ pub(crate) fn changed(changed: &Changed, style: Style) -> String {
         text += &format!("undo: {}\n", plain(&changed.undo));
     }
     text
+}
+
+/// The value in JSON. Settings are strings and numbers: there is nothing in them that JSON cannot
+/// say.
+pub(crate) fn value(shown: &Option<ShownSettings>) -> Value {
+    serde_json::to_value(shown).unwrap_or_default()
 }
 
 /// One line for each leaf that differs: `key: before → after`.
@@ -105,7 +111,8 @@ mod tests {
 
     #[test]
     fn objects_that_come_and_go_take_one_line() {
-        let line = |before, after| differences(&value(before), &value(after)).join("|");
+        let parsed = |text: &str| serde_json::from_str(text).unwrap();
+        let line = |before, after| differences(&parsed(before), &parsed(after)).join("|");
         assert_eq!(
             line("null", r#"{"address":"10.0.0.1:1","weight":2,"bind":["a","b"],"x":{"y":1}}"#),
             "(nothing) → address=10.0.0.1:1 bind=[a, b] weight=2 x={y=1}"

@@ -96,7 +96,7 @@ impl Table {
 }
 
 /// `key  value` lines, the values under each other.
-pub(crate) fn pairs(pairs: &[(&str, Cell)], style: Style) -> String {
+pub(crate) fn pairs<T: AsRef<str>>(pairs: &[(T, Cell)], style: Style) -> String {
     let mut table = Table::new(&[Column::Left(""), Column::Left("")]);
     for (key, value) in pairs {
         table.row(vec![Cell::from(key), value.clone()]);

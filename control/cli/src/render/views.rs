@@ -1,10 +1,11 @@
 //! One view for each kind of answer: what a person sees of it.
 
+mod settings;
+
 use weir_proto::answer::{
     Answer, BackendRow, Backends, CheckResult, CheckRow, ConfigText, EventRow, History,
-    ListenerRow, Percentiles, PoolDetail, PoolKeepalive, PoolRow, ShardRow, Stats, Status,
+    ListenerRow, Percentiles, PoolDetail, PoolRow, ShardRow, Stats, Status,
 };
-use weir_proto::spec::HealthKind;
 
 use super::human::{byte_rate, bytes, count, plain, rate, seconds, share};
 use super::table::{Cell, Column, Table, pairs};
@@ -107,34 +108,23 @@ fn listeners(listeners: &[ListenerRow], style: Style) -> String {
             Cell::state(listener.state.word()),
             count(listener.sessions, style).into(),
             count(listener.sessions_total, style).into(),
-            most(listener.max_sessions).into(),
+            settings::max_sessions(listener).into(),
         ]);
     }
     table.print(style)
 }
 
-fn most(max_sessions: Option<u32>) -> String {
-    max_sessions.map_or_else(|| "-".to_owned(), |most| most.to_string())
-}
-
 fn listener(listener: &ListenerRow, style: Style) -> String {
-    let rows = [
-        ("name", (&listener.name).into()),
-        ("bind", listener.bind.join(", ").into()),
-        ("pool", (&listener.pool).into()),
-        ("state", Cell::state(listener.state.word())),
-        ("sessions", count(listener.sessions, style).into()),
-        ("sessions total", count(listener.sessions_total, style).into()),
-        ("max sessions", most(listener.max_sessions).into()),
-        ("keepalive", keepalive(&listener.keepalive, style).into()),
+    let mut rows = vec![
+        ("name".to_owned(), (&listener.name).into()),
+        ("bind".to_owned(), listener.bind.join(", ").into()),
+        ("pool".to_owned(), (&listener.pool).into()),
+        ("state".to_owned(), Cell::state(listener.state.word())),
+        ("sessions".to_owned(), count(listener.sessions, style).into()),
+        ("sessions total".to_owned(), count(listener.sessions_total, style).into()),
     ];
+    rows.extend(settings::rows(&listener.settings, style));
     pairs(&rows, style)
-}
-
-fn keepalive(keepalive: &PoolKeepalive, style: Style) -> String {
-    let [idle, interval] =
-        [keepalive.idle_s, keepalive.interval_s].map(|spent| seconds(spent, style));
-    format!("after {idle}, every {interval}, {} times", keepalive.count)
 }
 
 fn pools(pools: &[PoolRow], style: Style) -> String {
@@ -160,52 +150,12 @@ fn up_of(pool: &PoolRow) -> String {
 }
 
 fn pool(pool: &PoolDetail, style: Style) -> String {
-    let health = &pool.health;
-    let mut check = health.kind.word().to_owned();
-    for (key, value) in [("path", &health.path), ("send", &health.send), ("expect", &health.expect)]
-    {
-        if let Some(value) = value {
-            check += &format!(" {key}={value:?}");
-        }
-    }
-    if health.kind != HealthKind::None {
-        check += &format!(
-            " every {}, timeout {}, rise {}, fall {}",
-            seconds(health.interval_s, style),
-            seconds(health.timeout_s, style),
-            health.rise,
-            health.fall
-        );
-    }
-    let on = |percent: u8| match percent {
-        0 => "never".to_owned(),
-        percent => format!("below {percent}% up"),
-    };
-    let state = if pool.panic { " (now: health is ignored)" } else { "" };
-    let panic = format!("{}{state}", on(health.panic_percent));
-    let slow_start = match health.slow_start_s {
-        0.0 => "off".to_owned(),
-        spent => seconds(spent, style),
-    };
-    let retry =
-        format!("attempts {}, within {}", pool.retry.attempts, seconds(pool.retry.within_s, style));
-    let timeout = format!(
-        "connect {}, idle {}, half-close {}, stalled {}",
-        seconds(pool.timeout.connect_s, style),
-        seconds(pool.timeout.idle_s, style),
-        seconds(pool.timeout.half_close_s, style),
-        seconds(pool.timeout.stalled_s, style)
-    );
-    let rows = [
-        ("name", (&pool.name).into()),
-        ("strategy", pool.strategy.word().into()),
-        ("health", check.into()),
-        ("timeout", timeout.into()),
-        ("keepalive", keepalive(&pool.keepalive, style).into()),
-        ("retry", retry.into()),
-        ("panic", panic.into()),
-        ("slow start", slow_start.into()),
-    ];
+    let mut rows = vec![("name".to_owned(), (&pool.name).into())];
+    rows.extend(settings::rows(&pool.settings, style));
+    let ignored = if pool.panic { " (now: health is ignored)" } else { "" };
+    let panic = format!("{}{ignored}", settings::panic(&pool.settings));
+    rows.push(("panic".to_owned(), panic.into()));
+    rows.push(("slow start".to_owned(), settings::slow_start(&pool.settings, style).into()));
     format!("{}\n{}", pairs(&rows, style), backend_table(&pool.backends, style))
 }
 

@@ -7,12 +7,13 @@ use serde::Serialize;
 use weir_proto::answer::{Answer, Changed, ConfigText};
 use weir_proto::frame::BODY_MAX;
 use weir_proto::request::{ChangeOptions, ChangeRequest, Command, Query};
+use weir_proto::settings::ShownSettings;
 
 use super::{Console, change, lines};
 use crate::ask::Client;
 use crate::exit::{Exit, Failure};
 use crate::render::human::plain;
-use crate::render::{Tone, json};
+use crate::render::{Tone, changed, json};
 
 /// What [`Changed::summary`] says if a file is what weir already has.
 const NO_CHANGE: &str = "no change";
@@ -60,17 +61,16 @@ fn against_file(target: &str, console: &mut Console<'_>) -> Result<Difference, F
     let now = export(None, &mut client)?;
     let options = ChangeOptions { dry_run: true, if_version: None };
     let answer = client.ask(Command::Change { change, options })?;
-    let Answer::Changed(changed) = answer else { return Err(Failure::unexpected()) };
-    let Changed { before, after, summary, .. } = changed;
+    let Answer::Changed(made) = answer else { return Err(Failure::unexpected()) };
+    let Changed { before, after, summary, .. } = made;
     let (before, after) = (indented(&before), indented(&after));
     let different = before != after || summary != NO_CHANGE;
     let diff = lines::diff(&before, &after);
     Ok(Difference { version: now.version, target: target.to_owned(), different, summary, diff })
 }
 
-fn indented(text: &str) -> String {
-    let value = weir_proto::json::value(text);
-    serde_json::to_string_pretty(&value).unwrap_or_else(|_| text.to_owned())
+fn indented(shown: &Option<ShownSettings>) -> String {
+    serde_json::to_string_pretty(&changed::value(shown)).unwrap_or_default()
 }
 
 fn export(version: Option<u64>, client: &mut Client) -> Result<ConfigText, Failure> {

@@ -2,13 +2,14 @@
 
 use weir_proto::answer::{Answer, Changed, ConfigText};
 use weir_proto::request::{ChangeOptions, ChangeRequest, Command, Query, Request};
+use weir_proto::settings::ShownValue;
 
-use crate::fake::{Daemon, changed, done};
+use crate::fake::{Daemon, changed, done, shown};
 
 const TOML: &str = "[pool.web]\nstrategy = \"maglev\"\n";
 
-/// Version 7 is current, older ones are `older`; a file changes `before` into `after`.
-fn daemon(older: &'static str, after: &'static str, summary: &'static str) -> Daemon {
+/// Version 7 is current, older ones are `older`; a file changes pool web from 1 to `after`.
+fn daemon(older: &'static str, after: u64, summary: &'static str) -> Daemon {
     Daemon::new(move |request| match request {
         Request::Query(Query::ConfigExport { version: None }) => {
             done(Answer::Config(ConfigText { version: 7, toml: TOML.into() }))
@@ -17,8 +18,8 @@ fn daemon(older: &'static str, after: &'static str, summary: &'static str) -> Da
             done(Answer::Config(ConfigText { version: *version, toml: older.into() }))
         }
         _ => done(Answer::Changed(Changed {
-            before: r#"{"pool":{"web":1}}"#.into(),
-            after: after.into(),
+            before: Some(shown("pool.web", ShownValue::Number(1))),
+            after: Some(shown("pool.web", ShownValue::Number(after))),
             summary: summary.into(),
             ..changed()
         })),
@@ -27,7 +28,7 @@ fn daemon(older: &'static str, after: &'static str, summary: &'static str) -> Da
 
 #[test]
 fn export_is_the_bare_text_and_show_has_a_heading() {
-    let daemon = daemon("", "", "");
+    let daemon = daemon("", 1, "");
     assert_eq!(daemon.run("config export").out, TOML);
     assert_eq!(daemon.run("config show").out, format!("# version 7\n{TOML}"));
     assert_eq!(daemon.run("-o json config export").json()["toml"], TOML);
@@ -35,7 +36,7 @@ fn export_is_the_bare_text_and_show_has_a_heading() {
 
 #[test]
 fn apply_sends_the_file_or_stdin() {
-    let daemon = daemon("", "null", "pool add web");
+    let daemon = daemon("", 1, "pool add web");
     let file = daemon.path("weir.toml");
     std::fs::write(&file, TOML).unwrap();
     let name = file.display().to_string();
@@ -55,9 +56,9 @@ fn apply_sends_the_file_or_stdin() {
 
 #[test]
 fn a_diff_with_a_version_is_a_line_diff() {
-    let same = daemon(TOML, "null", "").run("config diff 3");
+    let same = daemon(TOML, 1, "").run("config diff 3");
     assert_eq!((same.code, same.out.as_str()), (0, "no difference\n"), "{same:?}");
-    let ran = daemon("[pool.web]\n", "null", "").run("config diff 3");
+    let ran = daemon("[pool.web]\n", 1, "").run("config diff 3");
     assert_eq!(ran.code, 3, "{ran:?}");
     assert_eq!(
         ran.out,
@@ -68,9 +69,9 @@ fn a_diff_with_a_version_is_a_line_diff() {
 
 #[test]
 fn a_diff_with_a_file_changes_nothing() {
-    let same = daemon("", r#"{"pool":{"web":1}}"#, "no change");
+    let same = daemon("", 1, "no change");
     assert_eq!(same.run_with("config diff -", TOML).code, 0);
-    let daemon = daemon("", r#"{"pool":{"web":2}}"#, "pool set web (a 1 → 2); pool add x");
+    let daemon = daemon("", 2, "pool set web (a 1 → 2); pool add x");
     let ran = daemon.run_with("config diff -", TOML);
     assert_eq!(ran.code, 3, "{ran:?}");
     assert!(ran.out.starts_with("pool set web (a 1 → 2)\npool add x\n---"), "{ran:?}");

@@ -16,6 +16,7 @@ use weir_proto::answer::{
 };
 use weir_proto::frame::{self, HEADER};
 use weir_proto::request::{self, Code, Hello, PROTOCOL, Refusal, Request, Response, Welcome};
+use weir_proto::settings::{ShownSettings, ShownValue};
 use weir_proto::spec::Strategy;
 
 /// The daemon. It leaves with the value.
@@ -208,11 +209,18 @@ pub(crate) fn backend(sessions: u64) -> BackendRow {
     }
 }
 
+/// A subject of one setting.
+pub(crate) fn shown(name: &str, value: ShownValue) -> ShownSettings {
+    let mut shown = ShownSettings::default();
+    shown.put(name, value);
+    shown
+}
+
 pub(crate) fn changed() -> Changed {
     Changed {
         version: 8,
-        before: r#"{"state":"ready"}"#.into(),
-        after: r#"{"state":"drain"}"#.into(),
+        before: Some(shown("state", ShownValue::Text("ready".into()))),
+        after: Some(shown("state", ShownValue::Text("drain".into()))),
         summary: "backend set web/b1 (state ready → drain)".into(),
         undo: "weirctl backend ready web/b1".into(),
         dry_run: false,

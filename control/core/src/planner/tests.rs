@@ -1,6 +1,7 @@
 //! Every verb: what it makes, what it refuses, and the command that takes it back.
 
 use super::*;
+use serde_json::{Value, json};
 use weir_proto::ids::Version;
 use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Strategy};
 
@@ -54,8 +55,8 @@ fn pool_set(pairs: &[(&str, &str)]) -> ChangeRequest {
     ChangeRequest::PoolSet { name: "web".into(), pairs: pairs.collect() }
 }
 
-fn value(text: &str) -> Value {
-    serde_json::from_str(text).unwrap()
+fn value(shown: &Option<ShownSettings>) -> Value {
+    serde_json::to_value(shown).unwrap()
 }
 
 #[test]
@@ -65,7 +66,7 @@ fn a_backend_is_added_with_before_after_and_undo() {
     assert_eq!(next.version, Version(8));
     let backend = next.pool("web").unwrap().backend("b3").unwrap();
     assert_eq!((backend.weight, backend.admin), (5, Admin::Ready));
-    assert_eq!(plan.before, "null");
+    assert_eq!(plan.before, None);
     let after = json!({
         "name": "web/b3", "address": "[2001:db8::1]:80", "weight": 5, "state": "ready"
     });
@@ -115,7 +116,7 @@ fn removing_a_backend_says_how_to_bring_it_back() {
     let remove = |force| ChangeRequest::BackendRemove { name: "web/b1".into(), force };
     let plan = done(remove(false));
     assert_eq!(plan.undo, "weirctl backend add web/b1 10.0.0.1:80 --weight 2");
-    assert_eq!((plan.after.as_str(), plan.kill), ("null", None));
+    assert_eq!((plan.after, plan.kill), (None, None));
     assert!(plan.snapshot.unwrap().pool("web").unwrap().backend("b1").is_none());
     let mut ids = IdSource::default();
     let id = start(&mut ids).pool("web").unwrap().backend("b1").unwrap().id;

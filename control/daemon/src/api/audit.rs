@@ -134,8 +134,8 @@ mod tests {
         let changed = |version, undo: &str, dry_run| {
             Ok(Answer::Changed(Changed {
                 version,
-                before: "null".into(),
-                after: "null".into(),
+                before: None,
+                after: None,
                 summary: String::new(),
                 undo: undo.into(),
                 dry_run,

@@ -3,10 +3,11 @@
 use weir_core::base::clock::Now;
 use weir_proto::answer::{
     Answer, BackendRow, BackendState, Backends, CheckResult, CheckRow, ConfigText, Events, History,
-    ListenerRow, ListenerState, Listeners, PoolDetail, PoolHealth, PoolRetry, PoolRow, PoolTimeout,
-    Pools, ProcessState, ShardRow, Shards, Stats, Status,
+    ListenerRow, ListenerState, Listeners, PoolDetail, PoolRow, Pools, ProcessState, ShardRow,
+    Shards, Stats, Status,
 };
 use weir_proto::request::{Query, Refusal};
+use weir_proto::settings::{self, ShownSettings};
 use weir_proto::snapshot::{Backend, Listener, Pool};
 
 use weir_control_core::aggregate::{BackendTotals, Lingering};
@@ -114,34 +115,12 @@ impl Queries<'_> {
     fn pool(&self, name: &str) -> Result<PoolDetail, Refusal> {
         let (control, snapshot) = (self.control, &self.control.snapshot);
         let pool = snapshot.pool(name).ok_or_else(|| planner::no_pool(snapshot, name))?;
-        let seconds = |ms: u32| f64::from(ms) / 1000.0;
-        let health = &pool.health;
+        let mut settings = ShownSettings::of(settings::POOL, &pool.spec());
+        // Answers have always shown it last; the rows of the file keep their order too.
+        settings.0.sort_by_key(|setting| setting.table() == Some("retry"));
         Ok(PoolDetail {
             name: name.to_owned(),
-            strategy: pool.strategy,
-            health: PoolHealth {
-                kind: health.kind,
-                interval_s: planner::span_s(health.interval),
-                timeout_s: planner::span_s(health.timeout),
-                rise: health.rise,
-                fall: health.fall,
-                path: health.path.clone(),
-                send: health.send.clone(),
-                expect: health.expect.clone(),
-                panic_percent: health.panic.hundredths(),
-                slow_start_s: planner::span_s(health.slow_start),
-            },
-            timeout: PoolTimeout {
-                connect_s: seconds(pool.timeouts.connect_ms),
-                idle_s: seconds(pool.timeouts.idle_ms),
-                half_close_s: seconds(pool.timeouts.half_close_ms),
-                stalled_s: seconds(pool.timeouts.stalled_ms()),
-            },
-            keepalive: planner::keepalive(pool.keepalive),
-            retry: PoolRetry {
-                attempts: pool.retry.attempts,
-                within_s: seconds(pool.retry.within_ms),
-            },
+            settings,
             panic: control.is_in_panic(pool),
             backends: self.backends_of(Some(name)),
         })
@@ -228,6 +207,9 @@ impl Queries<'_> {
     fn listener_row(&self, listener: &Listener) -> ListenerRow {
         let totals = self.control.aggregate.listener(listener.id);
         let open = listener.accepting && self.control.is_serving();
+        let spec = self.control.snapshot.listener_spec(listener);
+        let mut settings = ShownSettings::of(settings::LISTENER, &spec);
+        settings.0.retain(|setting| !["bind", "pool", "state"].contains(&setting.key()));
         ListenerRow {
             name: listener.name.to_string(),
             bind: listener.bind.iter().map(ToString::to_string).collect(),
@@ -235,8 +217,7 @@ impl Queries<'_> {
             state: ListenerState::of(open),
             sessions: totals.sessions,
             sessions_total: totals.counts.accepted,
-            max_sessions: listener.max_sessions,
-            keepalive: planner::keepalive(listener.keepalive),
+            settings,
         }
     }
 

@@ -19,8 +19,9 @@ use crate::store::thread::StoreThread;
 use weir_control_core::fakes::{FakeShards, spec};
 use weir_control_core::record::Record;
 use weir_proto::ids::{BackendId, IdSource, Version};
+use weir_proto::settings::ShownValue;
 use weir_proto::snapshot::Snapshot;
-use weir_proto::spec::{HealthKind, Spec};
+use weir_proto::spec::Spec;
 
 const BY: Author = Author { uid: 1000, pid: 7 };
 
@@ -269,7 +270,8 @@ fn questions_are_answered_from_the_snapshot() {
             panic!("no pool")
         };
         assert_eq!(pool.backends[0].state, BackendState::Maint);
-        assert_eq!((pool.health.kind, pool.timeout.connect_s), (HealthKind::Tcp, 3.0));
+        assert_eq!(pool.settings.get("health.kind"), Some(&ShownValue::Text("tcp".to_owned())));
+        assert_eq!(pool.settings.get("timeout.connect_s"), Some(&ShownValue::Seconds(3.0)));
         let Answer::Status(status) = known(Query::Status).await else { panic!("no status") };
         assert_eq!(status.pools[0].backends_up, 0);
         assert_eq!(status.warnings, ["pool web: no backend can take sessions: 2 maint"]);

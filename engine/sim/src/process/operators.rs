@@ -96,8 +96,8 @@ impl People {
                 timeout: timeouts(swarm),
                 retry: retries(swarm, &mut self.rng),
                 keepalive: keepalive(),
-                socket_buffer: None,
                 backend: (0..swarm.backends.max(1)).map(|_| self.backend()).collect(),
+                ..PoolSpec::default()
             };
             spec.pool.insert(pool_name.clone(), pool);
             let listener = ListenerSpec {

@@ -2,18 +2,15 @@
 
 use super::*;
 use weir_proto::answer::{
-    Author, BackendState, Changed, CheckRow, EndRow, Events, ListenerState, PoolHealth, PoolRetry,
-    PoolStatsRow, PoolTimeout, ProcessState, VersionRow,
+    Author, BackendState, Changed, CheckRow, EndRow, Events, ListenerState, PoolStatsRow,
+    ProcessState, VersionRow,
 };
 use weir_proto::reason::{By, During, Why};
-use weir_proto::spec::Strategy;
+use weir_proto::settings::{LISTENER, POOL, ShownSetting, ShownSettings, ShownValue};
+use weir_proto::spec::{HealthKind, ListenerSpec, PoolSpec, Span, Strategy};
 
 const PIPE: Style = Style { human: false, colour: false };
 const HUMAN: Style = Style { human: true, colour: false };
-
-fn keepalive() -> PoolKeepalive {
-    PoolKeepalive { idle_s: 60.0, interval_s: 10.0, count: 6 }
-}
 
 pub(crate) fn backend() -> BackendRow {
     BackendRow {
@@ -47,32 +44,22 @@ pub(crate) fn backend_down() -> BackendRow {
 }
 
 pub(crate) fn pool() -> PoolDetail {
-    PoolDetail {
-        name: "web".into(),
-        strategy: Strategy::LeastConn,
-        health: PoolHealth {
-            kind: HealthKind::Http,
-            interval_s: 2.0,
-            timeout_s: 0.5,
-            rise: 2,
-            fall: 3,
-            path: Some("/up".into()),
-            send: None,
-            expect: None,
-            panic_percent: 50,
-            slow_start_s: 10.0,
-        },
-        timeout: PoolTimeout {
-            connect_s: 3.0,
-            idle_s: 3600.0,
-            half_close_s: 60.0,
-            stalled_s: 60.0,
-        },
-        keepalive: keepalive(),
-        retry: PoolRetry { attempts: 2, within_s: 6.0 },
-        panic: false,
-        backends: vec![backend(), backend_down()],
-    }
+    let mut spec = PoolSpec::default();
+    spec.health.kind = HealthKind::Http;
+    spec.health.path = Some("/up".into());
+    spec.timeout.stalled = Some(Span::from_secs(60));
+    let mut settings = ShownSettings::of(POOL, &spec);
+    settings.0.sort_by_key(|setting| setting.table() == Some("retry"));
+    let backends = vec![backend(), backend_down()];
+    PoolDetail { name: "web".into(), settings, panic: false, backends }
+}
+
+/// Those of a listener without a limit.
+fn listener_settings() -> ShownSettings {
+    let spec = ListenerSpec::new("web".parse().unwrap(), Vec::new());
+    let mut settings = ShownSettings::of(LISTENER, &spec);
+    settings.0.retain(|setting| !["bind", "pool", "state"].contains(&setting.key()));
+    settings
 }
 
 pub(crate) fn status() -> Status {
@@ -92,8 +79,7 @@ pub(crate) fn status() -> Status {
             state: ListenerState::Open,
             sessions: 12,
             sessions_total: 123_456,
-            max_sessions: None,
-            keepalive: keepalive(),
+            settings: listener_settings(),
         }],
         pools: vec![PoolRow {
             name: "web".into(),
@@ -144,11 +130,19 @@ pub(crate) fn stats() -> Stats {
     }
 }
 
+/// A backend of weight 1.
+fn state(word: &str) -> ShownSettings {
+    let mut shown = ShownSettings::default();
+    shown.put("state", ShownValue::Text(word.into()));
+    shown.put("weight", ShownValue::Number(1));
+    shown
+}
+
 pub(crate) fn changed() -> Changed {
     Changed {
         version: 8,
-        before: r#"{"state":"ready","weight":1}"#.into(),
-        after: r#"{"state":"drain","weight":1}"#.into(),
+        before: Some(state("ready")),
+        after: Some(state("drain")),
         summary: "backend set web/b1 (state ready → drain)".into(),
         undo: "weirctl backend ready web/b1".into(),
         dry_run: false,
@@ -203,27 +197,55 @@ fn a_backend_that_is_gone_is_removed() {
 #[test]
 fn a_pool_shows_its_settings_and_backends() {
     let wanted = "\
-name        web
-strategy    least-conn
-health      http path=\"/up\" every 2s, timeout 500ms, rise 2, fall 3
-timeout     connect 3s, idle 1h 0m, half-close 1m 0s, stalled 1m 0s
-keepalive   after 1m 0s, every 10s, 6 times
-retry       attempts 2, within 6s
-panic       below 50% up
-slow start  10s
+name           web
+strategy       least-conn
+health         http path=\"/up\" every 2s, timeout 500ms, rise 2, fall 3
+timeout        connect 3s, idle 1h 0m, half-close 1m 0s, stalled 1m 0s
+keepalive      after 1m 0s, every 10s, 6 times
+socket buffer  -
+retry          attempts 2, within 6s
+panic          below 50% up
+slow start     10s
 
 BACKEND  ADDRESS";
     let text = answer(&Answer::Pool(pool()), false, HUMAN);
     assert!(text.starts_with(wanted), "{text}");
     let mut panics = pool();
     panics.panic = true;
-    panics.health.slow_start_s = 0.0;
+    panics.settings.put("health.slow_start_s", ShownValue::Seconds(0.0));
     let text = answer(&Answer::Pool(panics), false, HUMAN);
-    assert!(text.contains("panic       below 50% up (now: health is ignored)\n"), "{text}");
-    assert!(text.contains("slow start  off\n"), "{text}");
+    assert!(text.contains("panic          below 50% up (now: health is ignored)\n"), "{text}");
+    assert!(text.contains("slow start     off\n"), "{text}");
     let mut state = status();
     state.pools[0].panic = true;
     assert!(answer(&Answer::Status(state), false, PIPE).contains(" 1 panic "));
+}
+
+#[test]
+fn a_setting_without_a_sentence_is_shown_under_its_name() {
+    let mut new = pool();
+    let port = ShownSetting { name: "health.port".into(), value: Some(ShownValue::Number(80)) };
+    new.settings.0.insert(2, port);
+    new.settings.put("queue.longest_wait_s", ShownValue::Seconds(2.0));
+    let text = answer(&Answer::Pool(new), false, HUMAN);
+    assert!(text.contains(", rise 2, fall 3, port 80\n"), "{text}");
+    assert!(text.contains("\nqueue          longest-wait 2s\n"), "{text}");
+}
+
+#[test]
+fn a_listener_shows_its_settings() {
+    let row = status().listeners.remove(0);
+    let wanted = "\
+name            web
+bind            0.0.0.0:443, [::]:443
+pool            web
+state           open
+sessions        12
+sessions total  123k
+max sessions    -
+keepalive       after 1m 0s, every 10s, 6 times
+";
+    assert_eq!(answer(&Answer::Listener(row), false, HUMAN), wanted);
 }
 
 #[test]

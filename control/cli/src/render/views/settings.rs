@@ -1,0 +1,105 @@
+//! The settings of a listener or a pool as lines for people: one for each table, one for each that
+//! stands below none. A setting that has no sentence here is shown under its own name.
+
+use weir_proto::answer::ListenerRow;
+use weir_proto::settings::{ShownSetting, ShownSettings, ShownValue};
+
+use super::super::Style;
+use super::super::human::{bytes, seconds};
+use super::super::table::Cell;
+
+/// Settings of `health` that are in its sentence, or have lines of their own.
+const IN_HEALTH: [&str; 10] = [
+    "kind",
+    "path",
+    "send",
+    "expect",
+    "interval_s",
+    "timeout_s",
+    "rise",
+    "fall",
+    "panic_percent",
+    "slow_start_s",
+];
+
+/// The lines of every setting, each with its name.
+pub(super) fn rows(settings: &ShownSettings, style: Style) -> Vec<(String, Cell)> {
+    let rows = settings.tables().map(|(table, run)| match table {
+        None => (name_of(&run[0], " "), text_of(run[0].value.as_ref(), style).into()),
+        Some("health") => ("health".to_owned(), health(settings, run, style).into()),
+        Some("keepalive") => ("keepalive".to_owned(), keepalive(settings, style).into()),
+        Some(table) => (table.to_owned(), listed(run, style).into()),
+    });
+    rows.collect()
+}
+
+/// When health is ignored.
+pub(super) fn panic(settings: &ShownSettings) -> String {
+    match settings.get("health.panic_percent") {
+        None | Some(ShownValue::Number(0)) => "never".to_owned(),
+        percent => format!("below {}% up", text_of(percent, Style::default())),
+    }
+}
+
+pub(super) fn slow_start(settings: &ShownSettings, style: Style) -> String {
+    match settings.get("health.slow_start_s") {
+        None | Some(ShownValue::Seconds(0.0)) => "off".to_owned(),
+        value => text_of(value, style),
+    }
+}
+
+pub(super) fn max_sessions(listener: &ListenerRow) -> String {
+    text_of(listener.settings.get("max_sessions"), Style::default())
+}
+
+/// As in `http path="/up" every 2s, timeout 500ms, rise 2, fall 3`.
+fn health(settings: &ShownSettings, run: &[ShownSetting], style: Style) -> String {
+    let value = |key: &str| settings.get(&format!("health.{key}"));
+    let text = |key: &str| text_of(value(key), style);
+    let mut check = text("kind");
+    for key in ["path", "send", "expect"] {
+        if let Some(ShownValue::Text(value)) = value(key) {
+            check += &format!(" {key}={value:?}");
+        }
+    }
+    if check != "none" {
+        let [every, timeout, rise, fall] = ["interval_s", "timeout_s", "rise", "fall"].map(text);
+        check += &format!(" every {every}, timeout {timeout}, rise {rise}, fall {fall}");
+    }
+    let others = run.iter().filter(|setting| !IN_HEALTH.contains(&setting.key()));
+    let others: Vec<ShownSetting> = others.cloned().collect();
+    if others.is_empty() { check } else { format!("{check}, {}", listed(&others, style)) }
+}
+
+/// As in `after 1m 0s, every 10s, 6 times`.
+fn keepalive(settings: &ShownSettings, style: Style) -> String {
+    let [idle, interval, count] = ["idle_s", "interval_s", "count"]
+        .map(|key| text_of(settings.get(&format!("keepalive.{key}")), style));
+    format!("after {idle}, every {interval}, {count} times")
+}
+
+/// As in `connect 3s, idle 1h 0m`.
+fn listed(run: &[ShownSetting], style: Style) -> String {
+    let parts = run.iter().map(|setting| {
+        format!("{} {}", name_of(setting, "-"), text_of(setting.value.as_ref(), style))
+    });
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+/// The name without its unit, its words joined by `joint`.
+fn name_of(setting: &ShownSetting, joint: &str) -> String {
+    let key = setting.key();
+    let without = key.strip_suffix("_s").or_else(|| key.strip_suffix("_bytes"));
+    without.unwrap_or(key).replace('_', joint)
+}
+
+fn text_of(value: Option<&ShownValue>, style: Style) -> String {
+    match value {
+        None => "-".to_owned(),
+        Some(ShownValue::Seconds(spent)) => seconds(*spent, style),
+        Some(ShownValue::Bytes(count)) => bytes(*count, style),
+        Some(ShownValue::Number(number)) => number.to_string(),
+        Some(ShownValue::Text(text)) => text.clone(),
+        Some(ShownValue::List(list)) => list.join(", "),
+    }
+}

@@ -1,0 +1,86 @@
+//! Answers whose settings stand among their own keys in JSON. A frame has no keys: there they are
+//! one field like the others.
+
+use serde::{Serialize, Serializer};
+
+use super::{BackendRow, ListenerRow, ListenerState, PoolDetail};
+use crate::settings::ShownSettings;
+
+impl Serialize for ListenerRow {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct FlatListener<'a> {
+            name: &'a str,
+            bind: &'a [String],
+            pool: &'a str,
+            state: ListenerState,
+            sessions: u64,
+            sessions_total: u64,
+            #[serde(flatten)]
+            settings: &'a ShownSettings,
+        }
+        let ListenerRow { name, bind, pool, state, sessions, sessions_total, settings } = self;
+        let (state, sessions, sessions_total) = (*state, *sessions, *sessions_total);
+        if !serializer.is_human_readable() {
+            let row = (name, bind, pool, state, sessions, sessions_total, settings);
+            return row.serialize(serializer);
+        }
+        FlatListener { name, bind, pool, state, sessions, sessions_total, settings }
+            .serialize(serializer)
+    }
+}
+
+impl Serialize for PoolDetail {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct FlatPool<'a> {
+            name: &'a str,
+            #[serde(flatten)]
+            settings: &'a ShownSettings,
+            panic: bool,
+            backends: &'a [BackendRow],
+        }
+        let PoolDetail { name, settings, panic, backends } = self;
+        if !serializer.is_human_readable() {
+            return (name, settings, panic, backends).serialize(serializer);
+        }
+        FlatPool { name, settings, panic: *panic, backends }.serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{HEADER, decode, encode};
+    use crate::settings::{LISTENER, POOL};
+    use crate::spec::{ListenerSpec, PoolSpec};
+
+    #[test]
+    fn an_answer_with_settings_crosses_a_socket() {
+        let settings = ShownSettings::of(POOL, &PoolSpec::default());
+        let pool =
+            PoolDetail { name: "web".to_owned(), settings, panic: true, backends: Vec::new() };
+        assert_eq!(decode(&encode(&pool).unwrap()[HEADER..]), Ok(pool));
+        let spec = ListenerSpec::new("web".parse().unwrap(), Vec::new());
+        let listener = ListenerRow {
+            name: "web".to_owned(),
+            bind: vec!["[::]:80".to_owned()],
+            pool: "web".to_owned(),
+            state: ListenerState::Open,
+            sessions: 1,
+            sessions_total: 2,
+            settings: ShownSettings::of(LISTENER, &spec),
+        };
+        assert_eq!(decode(&encode(&listener).unwrap()[HEADER..]), Ok(listener));
+    }
+
+    #[test]
+    fn settings_stand_among_the_keys_in_json() {
+        let mut settings = ShownSettings::default();
+        settings.put("timeout.idle_s", crate::settings::ShownValue::Seconds(2.0));
+        let pool =
+            PoolDetail { name: "web".to_owned(), settings, panic: false, backends: Vec::new() };
+        let wanted = r#"{"name":"web","timeout":{"idle_s":2.0},"panic":false,"backends":[]}"#;
+        assert_eq!(serde_json::to_string(&pool).unwrap(), wanted);
+    }
+}
