@@ -4,6 +4,7 @@
 //! A [`Spec`] is only well-formed; [`crate::snapshot::Snapshot::build`] says whether it makes
 //! sense.
 
+mod as_text;
 mod bounds;
 mod keepalive;
 mod percent;
@@ -14,7 +15,7 @@ use core::net::SocketAddr;
 use core::str::FromStr;
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 pub use bounds::{
     KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, RETRY_ATTEMPTS_MAX, SOCKET_BUFFER_MAX,
@@ -131,18 +132,6 @@ impl FromStr for Span {
         let count: u64 = digits.parse().map_err(|_| bad())?;
         let millis = count.checked_mul(scale).ok_or_else(bad)?;
         Ok(Span { millis })
-    }
-}
-
-impl Serialize for Span {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 

@@ -1,7 +1,6 @@
 //! Sessions in which both sides write and neither reads: what they hold, in weir and in the kernel,
 //! is bounded, and those beside them are answered all the time.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -112,6 +111,21 @@ fn a_reader_that_reads_nothing_holds_little_in_the_kernel() {
     assert!(most <= HELD_AT_FIRST + OWN, "{most} bytes are held for a reader that reads nothing");
 }
 
+/// Sends `noise` to a client that reads all of it and then stops; returns the bytes that the server
+/// got rid of behind it.
+fn sent_behind(noise: &[u8], client: &mut Peer, mut server: Peer) -> usize {
+    std::thread::scope(|scope| {
+        let sent = scope.spawn(move || {
+            server.send(noise);
+            server.send_until_blocked(noise, HELD_BACK * 4)
+        });
+        for expected in noise.chunks(1 << 20) {
+            assert!(client.take(expected.len()) == expected, "every byte in its place");
+        }
+        sent.join().expect("the server only writes")
+    })
+}
+
 /// With a `socket-buffer` of 64 KiB: that on each leg, which counts the kernel's own structures
 /// too, and a pipe that takes 128 KiB at once.
 const HELD_WHERE_LIMITED: usize = 256 << 10;
@@ -121,20 +135,9 @@ fn a_pool_that_limits_its_socket_buffers_holds_no_more_in_the_kernel() {
     let _alone = size::alone();
     let set = Plan::new(1, Script::ByHand).shards(1).start();
     set.weir.ok(&["pool", "set", "web", "socket-buffer=64KiB"]);
-    let noise = Arc::new(net::noise(7, 16 << 20));
-    let (mut client, mut server) = narrow_pair(&set);
-    let sent = {
-        let noise = Arc::clone(&noise);
-        std::thread::spawn(move || {
-            server.send(&noise);
-            server.send_until_blocked(&noise, HELD_BACK * 4)
-        })
-    };
+    let (mut client, server) = narrow_pair(&set);
     // A reader of a lot may otherwise make the kernel hold a lot.
-    for expected in noise.chunks(1 << 20) {
-        assert!(client.take(expected.len()) == expected, "every byte in its place");
-    }
-    let sent = sent.join().expect("the server only writes");
+    let sent = sent_behind(&net::noise(7, 16 << 20), &mut client, server);
     eprintln!(
         "a reader that stops, of a pool with small buffers: {sent} bytes, the peers' included"
     );
@@ -148,20 +151,8 @@ fn a_reader_that_stops_holds_a_bounded_amount_in_the_kernel() {
     let set = Plan::new(1, Script::ByHand).shards(1).start();
     let mut client = Peer::connect(set.weir.web);
     client.send(b"hi");
-    let mut server = set.backends[0].accept();
-    let noise = Arc::new(net::noise(7, 64 << 20));
-    let sent = {
-        let noise = Arc::clone(&noise);
-        std::thread::spawn(move || {
-            server.send(&noise);
-            server.send_until_blocked(&noise, HELD_BACK * 4)
-        })
-    };
-    for expected in noise.chunks(1 << 20) {
-        assert!(client.take(expected.len()) == expected, "every byte in its place");
-    }
+    let sent = sent_behind(&net::noise(7, 64 << 20), &mut client, set.backends[0].accept());
     // The peers' own sockets are the kernel's to size: what they hold is known.
-    let sent = sent.join().expect("the server only writes");
     let client = client.into_stream();
     let unread = rustix::io::ioctl_fionread(&client).expect("it is open");
     let unread = usize::try_from(unread).expect("it fits");

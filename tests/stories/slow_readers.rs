@@ -16,7 +16,7 @@ use weir_tests::story::{Plan, Set};
 /// What weir may hold of a session, in bytes: two directions of 64 KiB, and a tenth more.
 const HELD_MAX: u64 = 2 * (64 << 10) * 11 / 10;
 
-/// What a quiet weir grows by without any session: the allocator's, the aggregate's and the like.
+/// Memory growth of an idle weir without sessions: allocator, aggregate and the like.
 const SLACK: u64 = 16 << 20;
 
 type Slow = Talker<fn(u64) -> Talk>;

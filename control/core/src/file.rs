@@ -87,8 +87,7 @@ impl File {
 /// Reads and checks `text`; `origin` is what its errors call it.
 ///
 /// # Errors
-/// What is wrong with it, in the order of the text: [`DIAGNOSTICS_MAX`], and one that counts the
-/// rest.
+/// Its errors in the order of the text: at most [`DIAGNOSTICS_MAX`], then one that counts the rest.
 pub fn parse(text: &str, origin: &str) -> Result<File, Vec<Diagnostic>> {
     let source = Arc::new(SourceText::new(origin, text));
     let (root, broken) = DeTable::parse_recoverable(text);

@@ -222,7 +222,7 @@ fn edit(current: &Snapshot, change: &ChangeRequest, past: Past<'_>) -> Result<Ed
 /// Reads a file that is to be applied.
 ///
 /// # Errors
-/// What is wrong with it, as `weir check` shows it.
+/// The errors of the file, formatted as by `weir check`.
 pub fn read(toml: &str, origin: &str) -> Result<file::File, Refusal> {
     file::parse(toml, origin).map_err(|diagnostics| {
         let texts: Vec<String> =

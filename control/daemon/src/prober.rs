@@ -22,7 +22,7 @@ pub(crate) trait CheckSource {
     async fn wait_until_due(&self);
 }
 
-/// Makes the checks of `source` for ever, each beside the others.
+/// Runs the checks of `source` concurrently. Never returns.
 pub(crate) async fn prober(source: Rc<impl CheckSource + 'static>) {
     loop {
         for check in source.take_due() {

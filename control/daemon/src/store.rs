@@ -221,7 +221,7 @@ impl Store {
     /// refused, so it is taken away.
     ///
     /// # Errors
-    /// What the disk said; nothing can be read until it works.
+    /// The disk still fails. Reads fail too until it works.
     pub fn open_again(&self) -> Result<(), String> {
         if !self.is_closed() {
             return Ok(());
@@ -412,7 +412,7 @@ fn each(
     Ok(())
 }
 
-/// redb trusts a file that was closed cleanly unless it is told to check it.
+/// Enables the integrity check: redb skips it for a file that was closed cleanly.
 fn builder() -> Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);

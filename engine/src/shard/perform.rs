@@ -82,7 +82,9 @@ impl<I: Io> Shard<I> {
         let leg = self.io.open(&address).map_err(|_| NotOpened::NoSocket)?;
         if let Some(bytes) = buffer {
             // Before the SYN, which offers a window of that size.
-            [client, leg].into_iter().for_each(|leg| self.io.limit_memory(leg, bytes));
+            for leg in [client, leg] {
+                self.io.limit_memory(leg, bytes);
+            }
         }
         let token = Token::Session { id, side: Side::Backend, kind: Kind::Connect };
         self.io.submit(token, Op::Connect(leg, address));

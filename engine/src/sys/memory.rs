@@ -59,8 +59,11 @@ pub(crate) fn limit(leg: Leg, bytes: u32) {
 /// The size of a leg's receive buffer, if it was fixed ([`limit`], [`limit_received`]).
 pub(crate) fn fixed_received(leg: Leg) -> Option<u32> {
     let [locks]: [u32; 1] = get(leg, libc::SOL_SOCKET, SO_BUF_LOCK);
+    if locks & SOCK_RCVBUF_LOCK == 0 {
+        return None;
+    }
     let [bytes]: [u32; 1] = get(leg, libc::SOL_SOCKET, libc::SO_RCVBUF);
-    (locks & SOCK_RCVBUF_LOCK != 0).then_some(bytes)
+    Some(bytes)
 }
 
 /// The receive buffer of a leg does not grow any more. Where net.core.rmem_max allows too little

@@ -51,7 +51,8 @@ impl Session {
         Some(SpliceRequest { from: from?, pipe: pipe.id, held: pipe.held, to: to? })
     }
 
-    /// What became of a move. [`Step::PipeRefused`] if its source was readable.
+    /// Records the result of a splice. Returns [`Step::PipeRefused`] if the pipe must not be used
+    /// for this source.
     pub fn moved(&mut self, from: Side, moved: SpliceResult, out: &mut Actions) -> Effects {
         if moved.received > 0 || moved.sent > 0 {
             self.fruitless = 0;

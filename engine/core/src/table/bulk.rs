@@ -44,7 +44,7 @@ impl Table {
         self.apply(id, effects, now, out);
     }
 
-    /// What became of a move.
+    /// Records the result of a splice.
     pub fn moved(
         &mut self,
         id: SessionId,

@@ -38,7 +38,7 @@ struct Connection {
     bell: Notify,
 }
 
-/// What a connection is about.
+/// Whether a connection is idle or sends a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConnectionState {
     /// No request, or its answer is on its way.
