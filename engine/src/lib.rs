@@ -22,6 +22,7 @@ use std::os::fd::BorrowedFd;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::thread::JoinHandle;
 
+use weir_proto::complaint::Complaint;
 use weir_proto::ids::ShardId;
 use weir_proto::order::{Order, Report};
 
@@ -46,19 +47,6 @@ pub struct Options {
     pub seed: u64,
 }
 
-/// Why the engine did not start: what failed, and what to do about it.
-#[derive(Debug)]
-pub struct StartError {
-    pub what: String,
-    pub hint: String,
-}
-
-impl std::fmt::Display for StartError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}\nhint: {}", self.what, self.hint)
-    }
-}
-
 /// All shards of the process, seen from control.
 #[derive(Debug)]
 pub struct Engine {
@@ -73,7 +61,7 @@ impl Engine {
     ///
     /// # Errors
     /// io_uring is unavailable, or memory or descriptors ran out.
-    pub fn start(options: &Options) -> Result<Engine, StartError> {
+    pub fn start(options: &Options) -> Result<Engine, Complaint> {
         start::start(options)
     }
 
@@ -137,7 +125,7 @@ impl Engine {
 ///
 /// # Errors
 /// What is missing and what to do about it.
-pub fn probe() -> Result<(), StartError> {
+pub fn probe() -> Result<(), Complaint> {
     ring::probe()
 }
 

@@ -7,6 +7,7 @@ use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use weir_core::limits::Tuning;
+use weir_proto::complaint::Complaint;
 use weir_proto::ids::ShardId;
 use weir_proto::order::Report;
 
@@ -15,7 +16,7 @@ use crate::mailbox::{Inbox, Mailbox};
 use crate::ring::{Ring, RingSetup, refusal};
 use crate::shard::{Shard, ShardSetup};
 use crate::sys::{affinity, table};
-use crate::{Engine, Options, StartError};
+use crate::{Engine, Options};
 
 /// Receive buffers of one shard (see `ring/buffers.rs`), as many as a ring of them can have, so
 /// that 16,384 stalled readers leave some for the others: 1 GiB of address space, touched only as
@@ -26,9 +27,9 @@ const BUFFERS: u16 = 32_768;
 /// before the kernel has to keep some aside (an overflow, which is counted).
 const COMPLETIONS: u32 = 32_768;
 
-type StartResult = Result<(), StartError>;
+type StartResult = Result<(), Complaint>;
 
-pub(crate) fn start(options: &Options) -> Result<Engine, StartError> {
+pub(crate) fn start(options: &Options) -> Result<Engine, Complaint> {
     let out_of_files = |error: std::io::Error| refusal(&error);
     let inbox = Inbox::new().map_err(out_of_files)?;
     let cpus = affinity::cpus();
@@ -102,8 +103,8 @@ fn live(
     heartbeat.end();
 }
 
-fn no_table(error: &std::io::Error) -> StartError {
-    StartError {
+fn no_table(error: &std::io::Error) -> Complaint {
+    Complaint {
         what: format!("a shard cannot have a descriptor table of its own: {error}"),
         hint: "allow close_range(2) with CLOSE_RANGE_UNSHARE in the seccomp profile".to_owned(),
     }

@@ -10,7 +10,7 @@ use crate::reason::{By, During, Why};
 use crate::settings::ShownSettings;
 use crate::spec::Strategy;
 
-pub use state::{BackendState, CheckResult, ListenerState, ProcessState};
+pub use state::{BackendState, CheckResult, EventKind, ListenerState, ProcessState};
 
 /// The value of `"schema"` in every JSON document.
 pub const SCHEMA: &str = "weir/v1";
@@ -219,8 +219,7 @@ pub struct EventRow {
     pub id: u64,
     /// RFC 3339, UTC.
     pub at: String,
-    /// `health`, `config`, `shard`, `process`, `audit`.
-    pub kind: String,
+    pub kind: EventKind,
     pub subject: String,
     pub text: String,
 }

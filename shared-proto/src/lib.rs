@@ -7,6 +7,7 @@
 
 pub mod answer;
 pub mod change;
+pub mod complaint;
 pub mod counters;
 pub mod frame;
 pub mod ids;

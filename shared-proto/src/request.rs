@@ -5,10 +5,11 @@ mod words;
 use serde::{Deserialize, Serialize};
 
 use crate::answer::Answer;
+use crate::complaint::Complaint;
 use crate::spec::Admin;
 
 /// The version of this protocol. Both sides say theirs first; different numbers do not talk.
-pub const PROTOCOL: u32 = 5;
+pub const PROTOCOL: u32 = 6;
 
 /// The first frame of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -208,5 +209,12 @@ impl Refusal {
     #[must_use]
     pub fn new(code: Code, message: impl Into<String>, hint: impl Into<String>) -> Refusal {
         Refusal { code, message: message.into(), hint: hint.into(), did_you_mean: Vec::new() }
+    }
+}
+
+/// As a [`Complaint`](crate::complaint::Complaint) is shown, for where there is no request.
+impl core::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        Complaint::new(self.message.as_str(), self.hint.as_str()).fmt(f)
     }
 }

@@ -8,6 +8,7 @@ mod form;
 mod shown;
 mod tables;
 
+use crate::complaint::Complaint;
 use crate::spec::{Percent, Size, Span};
 
 pub use form::Form;
@@ -90,7 +91,7 @@ impl<S> Setting<S> {
 
     /// Returns what is wrong with the value and what would be right; `None` if nothing is.
     #[must_use]
-    pub fn fault(&self, of: &S) -> Option<(String, String)> {
+    pub fn fault(&self, of: &S) -> Option<Complaint> {
         self.form.fault(&(self.get)(of)?)
     }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 pub use check::unescape;
 
+use crate::complaint::Complaint;
 use crate::ids::{BackendId, IdSource, ListenerId, PoolId, Version};
 use crate::spec::{
     Admin, BackendSpec, HealthSpec, KeepaliveSpec, ListenerSpec, Name, Percent, PoolSpec, Spec,
@@ -151,8 +152,22 @@ pub struct Backend {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     pub at: String,
-    pub what: String,
-    pub hint: String,
+    pub complaint: Complaint,
+}
+
+impl Fault {
+    /// A fault at this place.
+    #[must_use]
+    pub fn new(at: impl Into<String>, what: impl Into<String>, hint: impl Into<String>) -> Fault {
+        Fault { at: at.into(), complaint: Complaint::new(what, hint) }
+    }
+}
+
+/// The place and what is wrong there, without the hint.
+impl core::fmt::Display for Fault {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}: {}", self.at, self.complaint.what)
+    }
 }
 
 /// True if one of these wildcard addresses takes a connect to `address`, should that be one of this

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_core::base::clock::Now;
-use weir_proto::answer::Author;
+use weir_proto::answer::{Author, EventKind};
 use weir_proto::ids::{BackendId, IdSource, PoolId, ShardId};
 use weir_proto::order::{BackendHealth, HealthWords, Order, Report};
 use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
@@ -180,7 +180,7 @@ impl Control {
     ) {
         tracing::info!(version = next.version.0, uid = by.uid, pid = by.pid, "{summary}");
         let subject = format!("version {}", next.version);
-        self.events.push("config", subject, summary.to_owned(), moment.wall_ms);
+        self.events.push(EventKind::Config, subject, summary.to_owned(), moment.wall_ms);
         self.publish(next, sockets, moment.now);
         if let Some(backend) = kill {
             // Behind the snapshot for every shard: each shard kills after it has adopted.
@@ -269,7 +269,7 @@ impl Control {
         if let Some(rest) = rest {
             let text = format!("a hold of {} s more was ended", rest.as_secs());
             tracing::info!("backend {name}: {text}");
-            self.events.push("health", name.to_owned(), text, moment.wall_ms);
+            self.events.push(EventKind::Health, name.to_owned(), text, moment.wall_ms);
         }
         self.on_transitions(transition.as_slice(), moment.wall_ms);
         rest
@@ -286,7 +286,7 @@ impl Control {
             let (version, waiting) = (self.rollout.version(), self.rollout.waiting());
             tracing::error!("version {version} is late: shards {waiting} have not adopted it");
             let text = format!("version {version} is late");
-            self.events.push("shard", waiting.to_string(), text, moment.wall_ms);
+            self.events.push(EventKind::Shard, waiting.to_string(), text, moment.wall_ms);
         }
         match self.phase {
             Phase::Draining { until } => {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use weir_proto::answer::EventRow;
+use weir_proto::answer::{EventKind, EventRow};
 
 use crate::timestamp::rfc3339;
 
@@ -23,13 +23,13 @@ impl Events {
     }
 
     /// Adds an event at `wall_ms` milliseconds after 1970; the oldest one makes room.
-    pub fn push(&mut self, kind: &'static str, subject: String, text: String, wall_ms: u64) {
+    pub fn push(&mut self, kind: EventKind, subject: String, text: String, wall_ms: u64) {
         if self.rows.len() == EVENTS_MAX {
             self.rows.pop_front();
         }
         self.last += 1;
         let (id, at) = (self.last, rfc3339(wall_ms));
-        self.rows.push_back(EventRow { id, at, kind: kind.to_owned(), subject, text });
+        self.rows.push_back(EventRow { id, at, kind, subject, text });
     }
 
     /// The events with a greater number than `id`, oldest first.
@@ -55,7 +55,7 @@ mod tests {
         assert_eq!(events.after(0), []);
         let most = EVENTS_MAX as u64;
         for number in 1..=most + 2 {
-            events.push("health", "web/b1".to_owned(), format!("event {number}"), number);
+            events.push(EventKind::Health, "web/b1".to_owned(), format!("event {number}"), number);
         }
         let all = events.after(0);
         assert_eq!((all.len(), all[0].id, all[0].text.as_str()), (EVENTS_MAX, 3, "event 3"));
@@ -68,7 +68,7 @@ mod tests {
             EventRow {
                 id: most + 2,
                 at: "1970-01-01T00:00:01.026Z".to_owned(),
-                kind: "health".to_owned(),
+                kind: EventKind::Health,
                 subject: "web/b1".to_owned(),
                 text: format!("event {}", most + 2),
             }

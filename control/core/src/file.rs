@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use toml::de::DeTable;
+use weir_proto::complaint::Complaint;
 use weir_proto::ids::{IdSource, Version};
 use weir_proto::snapshot::{Fault, Snapshot};
 use weir_proto::spec::Spec;
@@ -94,8 +95,7 @@ pub fn parse(text: &str, origin: &str) -> Result<File, Vec<Diagnostic>> {
     if !broken.is_empty() {
         let problems = broken.iter().map(|fault| Problem {
             span: fault.span().unwrap_or(0..0),
-            message: fault.message().to_owned(),
-            hint: String::new(),
+            complaint: Complaint::new(fault.message(), ""),
         });
         return Err(diagnostics(problems.collect(), &source));
     }
@@ -116,8 +116,7 @@ pub fn parse(text: &str, origin: &str) -> Result<File, Vec<Diagnostic>> {
 fn at_its_place(fault: &Fault, root: &DeTable<'_>) -> Problem {
     Problem {
         span: spans::find(root, &fault.at),
-        message: format!("{}: {}", fault.at, fault.what),
-        hint: fault.hint.clone(),
+        complaint: Complaint::new(fault.to_string(), fault.complaint.hint.as_str()),
     }
 }
 

@@ -134,11 +134,11 @@ pub fn loops(spec: &Spec) -> Vec<Fault> {
             let listeners = bound.get(&backend.address.port()).map_or(&[][..], Vec::as_slice);
             let own = listeners.iter().find(|(_, bind)| reaches(backend.address, *bind));
             if let Some((listener, _)) = own {
-                faults.push(Fault {
-                    at: format!("pool.{pool_name}.backend.{name}.address"),
-                    what: format!("{} is weir's own listener {listener}", backend.address),
-                    hint: "give the address of the server behind weir".to_owned(),
-                });
+                faults.push(Fault::new(
+                    format!("pool.{pool_name}.backend.{name}.address"),
+                    format!("{} is weir's own listener {listener}", backend.address),
+                    "give the address of the server behind weir",
+                ));
             }
         }
     }
@@ -176,13 +176,11 @@ pub fn refuse_loops_by_address(
         let address = backend.address;
         let was_so = takes(&old_binds, address) && old.contains(&backend.id);
         if takes(&binds, address) && !was_so && is_own(address) {
-            faults.push(Fault {
-                at: format!("pool.{}.backend.{}.address", pool.name, backend.name),
-                what: format!("{address} is this host, where a listener is open on every address"),
-                hint: "give the address of the server behind weir, or bind the listener to one \
-                       address"
-                    .to_owned(),
-            });
+            faults.push(Fault::new(
+                format!("pool.{}.backend.{}.address", pool.name, backend.name),
+                format!("{address} is this host, where a listener is open on every address"),
+                "give the address of the server behind weir, or bind the listener to one address",
+            ));
         }
     }
     if faults.is_empty() { Ok(()) } else { Err(refuse(&faults)) }
@@ -190,9 +188,8 @@ pub fn refuse_loops_by_address(
 
 /// All faults as one refusal; the hint is that of the first.
 fn refuse(faults: &[Fault]) -> Refusal {
-    let lines: Vec<String> =
-        faults.iter().map(|fault| format!("{}: {}", fault.at, fault.what)).collect();
-    let hint = faults.first().map_or_else(String::new, |fault| fault.hint.clone());
+    let lines: Vec<String> = faults.iter().map(Fault::to_string).collect();
+    let hint = faults.first().map_or_else(String::new, |fault| fault.complaint.hint.clone());
     Refusal::new(Code::Invalid, lines.join("\n"), hint)
 }
 

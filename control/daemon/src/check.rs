@@ -87,8 +87,8 @@ mod tests {
     fn a_report_has_its_keys() {
         let text = "[pool.web]\nbackend = { b2 = { address = \"10.0.0.12:443\" } }\n";
         let file = file::parse(text, "weir.toml").unwrap();
-        let at = "pool.web.backend.b2.address".into();
-        let wrong = file.diagnose(&[Fault { at, what: "no".into(), hint: "yes".into() }]);
+        let at = "pool.web.backend.b2.address";
+        let wrong = file.diagnose(&[Fault::new(at, "no", "yes")]);
         let expected = serde_json::json!({
             "schema": "weir/v1",
             "ok": false,

@@ -8,6 +8,7 @@ use std::fmt::Display;
 
 use serde::Serialize;
 use weir_proto::answer::SCHEMA;
+use weir_proto::complaint::Complaint;
 use weir_proto::spec::Spec;
 
 use crate::limits::Limits;
@@ -142,12 +143,12 @@ fn ring(facts: &Facts) -> Finding {
     match &facts.ring {
         Ok(()) if facts.seccomp => ok(NAME, "a ring works, through a seccomp filter"),
         Ok(()) => ok(NAME, "a ring works"),
-        Err((what, hint)) if facts.seccomp => {
+        Err(Complaint { what, hint }) if facts.seccomp => {
             let seccomp = "a seccomp filter is on: it must allow io_uring_setup, \
                            io_uring_enter and io_uring_register";
             fail(NAME, what, format!("{hint}; {seccomp}"))
         }
-        Err((what, hint)) => fail(NAME, what, hint),
+        Err(Complaint { what, hint }) => fail(NAME, what, hint),
     }
 }
 

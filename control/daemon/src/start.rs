@@ -122,8 +122,7 @@ async fn serve(
         seed: RandomState::new().build_hasher().finish(),
     };
     log::take_strays()?;
-    let mut engine =
-        Engine::start(&options).map_err(|error| format!("{}\nhint: {}", error.what, error.hint))?;
+    let mut engine = Engine::start(&options).map_err(|error| error.to_string())?;
     let bell = engine.take_bell().ok_or("the engine has no bell")?;
     let engine = SupervisedEngine::new(engine)?;
     #[cfg(debug_assertions)]
@@ -170,7 +169,7 @@ fn permissions(settings: &Settings) -> Result<Roles, String> {
         tracing::warn!("{warning}");
     }
     if let Some(fault) = settings_audit::faults(settings).first() {
-        return Err(format!("{}: {}\nhint: {}", fault.at, fault.what, fault.hint));
+        return Err(format!("{fault}\nhint: {}", fault.complaint.hint));
     }
     let own = rustix::process::geteuid().as_raw();
     Roles::new(settings.control_roles.as_deref(), own).map_err(|unknown| {
@@ -294,8 +293,7 @@ impl InitialState {
                 };
                 let spec = seed.unwrap_or_default();
                 let built = planner::build(&spec, &Snapshot::empty(), &mut ids);
-                let snapshot = built
-                    .map_err(|refusal| format!("{}\nhint: {}", refusal.message, refusal.hint))?;
+                let snapshot = built.map_err(|refusal| refusal.to_string())?;
                 Ok(InitialState { snapshot, ids, kept: Kept::Seed(vacant, origin) })
             }
         }
@@ -306,7 +304,7 @@ impl InitialState {
         let bound = listen::bind_new(&Snapshot::empty(), &self.snapshot, limits.shards);
         bound.map_err(|error| {
             let refusal = error.refusal();
-            format!("{}\nhint: {}", refusal.message, refusal.hint)
+            refusal.to_string()
         })
     }
 
@@ -331,8 +329,7 @@ impl InitialState {
 fn rebuild(record: &Record, settings: &Settings, ids: &mut IdSource) -> Result<Snapshot, String> {
     let version = Version(record.version);
     Snapshot::build(&record.spec, version, &Snapshot::empty(), ids).map_err(|faults| {
-        let lines: Vec<String> =
-            faults.iter().map(|fault| format!("{}: {}", fault.at, fault.what)).collect();
+        let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
         format!(
             "version {version} in {} is not a configuration that this weir takes: {}\n\
              hint: start the weir that wrote it and change what is named here, \

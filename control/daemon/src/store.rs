@@ -20,6 +20,7 @@ use redb::{
 use rustix::fs::{FlockOperation, flock};
 use weir_control_core::record::Record;
 use weir_proto::answer::VersionRow;
+use weir_proto::complaint::Complaint;
 
 /// The file's name in the state directory.
 const FILE: &str = "weir.redb";
@@ -28,19 +29,6 @@ const FILE_NEW: &str = "weir.redb.new";
 const VERSIONS: TableDefinition<'static, u64, &'static str> = TableDefinition::new("versions");
 /// Pages that redb keeps in memory, in bytes. Its own default is a gigabyte.
 const CACHE_BYTES: usize = 4 << 20;
-
-/// Why the state cannot be used: what is wrong, where, and the way out.
-#[derive(Debug)]
-pub struct StoreError {
-    pub what: String,
-    pub hint: String,
-}
-
-impl core::fmt::Display for StoreError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{}\nhint: {}", self.what, self.hint)
-    }
-}
 
 /// Opens the storage, again and again: redb wants that after every failed write.
 type Opener = Box<dyn Fn() -> Result<Database, String> + Send>;
@@ -93,7 +81,7 @@ impl Store {
     /// # Errors
     /// Another process uses it, it or its file is a symbolic link, it cannot be read, or what is
     /// there is not exactly versions 1 to n.
-    pub fn open(directory: &Path) -> Result<Found, StoreError> {
+    pub fn open(directory: &Path) -> Result<Found, Complaint> {
         let lock = lock_directory(directory)?;
         let path = directory.join(FILE);
         no_link("the state file", &path)?;
@@ -122,7 +110,7 @@ impl Store {
     /// As [`Store::open`].
     pub fn with_backend(
         backend: impl StorageBackend + Clone,
-    ) -> Result<(Store, Record), StoreError> {
+    ) -> Result<(Store, Record), Complaint> {
         let place = "the test's storage".to_owned();
         if backend.len().map_err(|error| damaged(&place, &error.to_string()))? == 0 {
             return Err(damaged(&place, "it is empty"));
@@ -140,14 +128,14 @@ impl Store {
     pub fn seed_backend(
         backend: impl StorageBackend + Clone,
         first: &Record,
-    ) -> Result<Store, StoreError> {
+    ) -> Result<Store, Complaint> {
         Store::create("the test's storage".to_owned(), opener(backend), first)
     }
 
     /// Makes a new state in an empty storage.
-    fn create(place: String, opener: Opener, first: &Record) -> Result<Store, StoreError> {
+    fn create(place: String, opener: Opener, first: &Record) -> Result<Store, Complaint> {
         assert_eq!(first.version, 1, "a state begins with version 1");
-        let failed = |what: String| StoreError {
+        let failed = |what: String| Complaint {
             what: format!("{place}: cannot be made: {what}"),
             hint: "see that the disk has room and the directory can be written".to_owned(),
         };
@@ -158,7 +146,7 @@ impl Store {
     }
 
     /// Reads every version: none may be missing, and this weir must understand each.
-    fn check(place: String, opener: Opener) -> Result<(Store, Record), StoreError> {
+    fn check(place: String, opener: Opener) -> Result<(Store, Record), Complaint> {
         let read = || {
             let database = opener()?;
             let record = check_all(&database)?.ok_or("there is no version in it")?;
@@ -320,7 +308,7 @@ impl Vacant {
     ///
     /// # Errors
     /// The disk is full or cannot be written.
-    pub fn seed(self, first: &Record) -> Result<Store, StoreError> {
+    pub fn seed(self, first: &Record) -> Result<Store, Complaint> {
         let (new, path) = (self.path.join(FILE_NEW), self.path.join(FILE));
         let place = path.display().to_string();
         // What is left of a start that was interrupted; nobody was told of it.
@@ -429,8 +417,8 @@ fn supervised<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, String> 
     })
 }
 
-fn damaged(place: &str, why: &str) -> StoreError {
-    StoreError {
+fn damaged(place: &str, why: &str) -> Complaint {
+    Complaint {
         what: format!("the state in {place} cannot be used: {why}"),
         hint: format!(
             "put a copy of the file back, or give up its history: mv {place} {place}.damaged, \
@@ -439,23 +427,23 @@ fn damaged(place: &str, why: &str) -> StoreError {
     }
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> StoreError {
-    StoreError {
+fn unreadable(path: &Path, error: &io::Error) -> Complaint {
+    Complaint {
         what: format!("{}: {error}", path.display()),
         hint: format!("see who owns it: ls -la {}", path.display()),
     }
 }
 
-fn no_link(what: &str, path: &Path) -> Result<(), StoreError> {
+fn no_link(what: &str, path: &Path) -> Result<(), Complaint> {
     crate::paths::link(what, path).map_or(Ok(()), |what| {
         let hint = "[weir] state = \"DIR\" names the state directory".to_owned();
-        Err(StoreError { what, hint })
+        Err(Complaint { what, hint })
     })
 }
 
 /// Makes the directory if it is missing and locks it for this process.
-fn lock_directory(directory: &Path) -> Result<File, StoreError> {
-    let failed = |error: io::Error| StoreError {
+fn lock_directory(directory: &Path) -> Result<File, Complaint> {
+    let failed = |error: io::Error| Complaint {
         what: format!("the state directory {}: {error}", directory.display()),
         hint: "name another one: [weir] state = \"DIR\", or see who owns this one".to_owned(),
     };
@@ -464,7 +452,7 @@ fn lock_directory(directory: &Path) -> Result<File, StoreError> {
     let file = File::open(directory).map_err(failed)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError {
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(Complaint {
             what: format!("another weir uses the state directory {}", directory.display()),
             hint: "stop it (weirctl stop), or give this one its own: [weir] state = \"DIR\""
                 .to_owned(),

@@ -7,8 +7,9 @@ use std::os::unix::net::UnixStream;
 use io_uring::register::Restriction;
 use io_uring::{IoUring, Probe, opcode, squeue};
 
+use weir_proto::complaint::Complaint;
+
 use super::sqe;
-use crate::StartError;
 
 /// Entries of the submission queue: 64 bytes each. A turn that asks for more submits in between.
 const SUBMISSIONS: u32 = 4096;
@@ -75,7 +76,7 @@ pub(super) fn ends_multishots(ring: &mut IoUring) -> io::Result<bool> {
 }
 
 /// Tries a ring and its operations.
-pub(crate) fn probe() -> Result<(), StartError> {
+pub(crate) fn probe() -> Result<(), Complaint> {
     let ring = build(SUBMISSIONS).map_err(|error| refusal(&error))?;
     let mut probe = Probe::new();
     ring.submitter().register_probe(&mut probe).map_err(|error| refusal(&error))?;
@@ -87,14 +88,14 @@ pub(crate) fn probe() -> Result<(), StartError> {
     if missing.is_empty() {
         return Ok(());
     }
-    Err(StartError {
+    Err(Complaint {
         what: format!("this kernel's io_uring lacks {}", missing.join(", ")),
         hint: "weir needs Linux 6.1 or newer".to_owned(),
     })
 }
 
 /// What to say, and what to do, when a ring cannot be had.
-pub(crate) fn refusal(error: &io::Error) -> StartError {
+pub(crate) fn refusal(error: &io::Error) -> Complaint {
     let hint = match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => {
             "io_uring is switched off: look at `sysctl kernel.io_uring_disabled` (0 allows it; 1 \
@@ -108,7 +109,7 @@ pub(crate) fn refusal(error: &io::Error) -> StartError {
         Some(libc::EMFILE | libc::ENFILE) => "raise RLIMIT_NOFILE (`ulimit -n`, LimitNOFILE=)",
         _ => "`weir doctor` tells what this host lacks",
     };
-    StartError { what: format!("io_uring is not to be had: {error}"), hint: hint.to_owned() }
+    Complaint { what: format!("io_uring is not to be had: {error}"), hint: hint.to_owned() }
 }
 
 #[cfg(test)]

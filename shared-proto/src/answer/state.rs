@@ -40,6 +40,20 @@ words! {
 }
 
 words! {
+    /// The kind of an event.
+    pub enum EventKind {
+        /// A backend, or the checks of a pool.
+        Health = "health",
+        /// A new version of the configuration.
+        Config = "config",
+        Shard = "shard",
+        Process = "process",
+        /// Who asked for what.
+        Audit = "audit",
+    }
+}
+
+words! {
     /// The state of a listener.
     pub enum ListenerState {
         Open = "open",

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::Value;
+use crate::complaint::Complaint;
 use crate::spec::{Name, Percent, Size, Span};
 
 /// The form of a setting's value.
@@ -74,19 +75,21 @@ impl Form {
 
     /// Returns what is wrong with a value of this form and what would be right, if anything.
     #[must_use]
-    pub fn fault(&self, value: &Value) -> Option<(String, String)> {
+    pub fn fault(&self, value: &Value) -> Option<Complaint> {
         match (self, value) {
             (Form::Span { min_ms, max_ms, step_ms, range }, Value::Span(span)) => {
                 let fits = (*min_ms..=*max_ms).contains(&span.millis) && span.millis % step_ms == 0;
-                (!fits).then(|| (format!("{span} is out of range"), (*range).to_owned()))
+                (!fits).then(|| Complaint::new(format!("{span} is out of range"), *range))
             }
             (Form::Count { min, max }, Value::Count(count)) => {
                 let fits = (*min..=*max).contains(count);
-                (!fits).then(|| (format!("{count} is out of range"), format!("{min} to {max}")))
+                let range = format!("{min} to {max}");
+                (!fits).then(|| Complaint::new(format!("{count} is out of range"), range))
             }
             (Form::Size { min, max }, Value::Size(size)) => {
                 let fits = (*min..=*max).contains(&size.bytes());
-                (!fits).then(|| (format!("{size} is out of range"), sizes(*min, *max)))
+                let range = sizes(*min, *max);
+                (!fits).then(|| Complaint::new(format!("{size} is out of range"), range))
             }
             _ => None,
         }

@@ -12,7 +12,7 @@ struct Faults(Vec<Fault>);
 
 impl Faults {
     fn add(&mut self, at: impl Into<String>, what: impl Into<String>, hint: impl Into<String>) {
-        self.0.push(Fault { at: at.into(), what: what.into(), hint: hint.into() });
+        self.0.push(Fault::new(at, what, hint));
     }
 
     fn at_most(&mut self, at: &str, noun: &str, count: usize, most: usize) {
@@ -114,8 +114,8 @@ fn check_pool(name: &Name, pool: &PoolSpec, faults: &mut Faults) {
 /// Every setting that is out of its range.
 fn check_ranges<S>(at: &str, table: &[Setting<S>], of: &S, faults: &mut Faults) {
     for setting in table {
-        if let Some((what, hint)) = setting.fault(of) {
-            faults.add(format!("{at}.{}", setting.key), what, hint);
+        if let Some(complaint) = setting.fault(of) {
+            faults.0.push(Fault { at: format!("{at}.{}", setting.key), complaint });
         }
     }
 }

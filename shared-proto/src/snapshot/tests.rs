@@ -116,7 +116,7 @@ fn every_fault_says_where_it_is() {
             "pool.web.backend.b1.address",
         ]
     );
-    assert!(faults[0].hint.contains("web"), "{:?}", faults[0]);
+    assert!(faults[0].complaint.hint.contains("web"), "{:?}", faults[0]);
 }
 
 use crate::spec::Span;

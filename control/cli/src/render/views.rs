@@ -315,7 +315,7 @@ fn percentiles(row: &Percentiles, style: Style) -> [Cell; 3] {
 
 /// One event, one line.
 pub(crate) fn event(event: &EventRow, style: Style) -> String {
-    let (at, kind) = (plain(&event.at), plain(&event.kind));
+    let (at, kind) = (plain(&event.at), event.kind.word());
     let (subject, text) = (plain(&event.subject), plain(&event.text));
     let at = style.paint(&at, Tone::Dim);
     if subject.is_empty() {

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 
-use weir_proto::answer::{Answer, Backends, EventRow, Events};
+use weir_proto::answer::{Answer, Backends, EventKind, EventRow, Events};
 use weir_proto::request::{Code, Query, Request, Response};
 
 use crate::fake::{Daemon, backend, done, status};
@@ -122,7 +122,7 @@ fn event(id: u64, at: &str) -> EventRow {
     EventRow {
         id,
         at: at.into(),
-        kind: "health".into(),
+        kind: EventKind::Health,
         subject: "web/b1".into(),
         text: "x".into(),
     }

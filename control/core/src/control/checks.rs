@@ -8,6 +8,7 @@
 use std::net::SocketAddr;
 
 use weir_core::base::clock::Now;
+use weir_proto::answer::EventKind;
 use weir_proto::order::HealthWords;
 
 use super::{Clocks, Control};
@@ -70,7 +71,7 @@ impl Control {
             } else {
                 tracing::warn!("backend {name} is {text}");
             }
-            self.events.push("health", name, text, wall_ms);
+            self.events.push(EventKind::Health, name, text, wall_ms);
         }
         let standing = |id| self.health.standing(id);
         let changes: HealthWords =

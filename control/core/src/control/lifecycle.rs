@@ -1,6 +1,7 @@
 //! The life of the process and of its shards: draining, stopping, shards that end and come back.
 
 use weir_core::base::clock::Now;
+use weir_proto::answer::EventKind;
 use weir_proto::ids::ShardId;
 use weir_proto::order::ListenerSocket;
 
@@ -14,7 +15,7 @@ impl Control {
             Phase::Serving => {
                 tracing::info!("draining: no new sessions, {} are open", self.aggregate.sessions());
                 let text = "accepts no new sessions".to_owned();
-                self.events.push("process", "drain".to_owned(), text, moment.wall_ms);
+                self.events.push(EventKind::Process, "drain".to_owned(), text, moment.wall_ms);
                 self.phase = Phase::Draining { until };
                 self.each_live(|shard| {
                     shard.pending.drain();
@@ -88,7 +89,7 @@ impl Control {
             shard.pending.stop();
         }
         tracing::info!("shard {id} {text}");
-        self.events.push("shard", id.to_string(), text.to_owned(), moment.wall_ms);
+        self.events.push(EventKind::Shard, id.to_string(), text.to_owned(), moment.wall_ms);
         self.flush();
     }
 
@@ -98,7 +99,12 @@ impl Control {
             let before = shard.watched;
             shard.watched = self.fleet.watched(shard.id);
             let mut tell = |text: &str| {
-                self.events.push("shard", shard.id.to_string(), text.to_owned(), moment.wall_ms);
+                self.events.push(
+                    EventKind::Shard,
+                    shard.id.to_string(),
+                    text.to_owned(),
+                    moment.wall_ms,
+                );
             };
             if shard.watched.stuck > before.stuck {
                 tell("has made no turn for 100 ms");
@@ -144,7 +150,7 @@ impl Control {
             (None, _) => "ended".to_owned(),
         };
         tracing::error!("shard {id} {text}");
-        self.events.push("shard", id.to_string(), text, moment.wall_ms);
+        self.events.push(EventKind::Shard, id.to_string(), text, moment.wall_ms);
         if panic.is_none() || matches!(self.phase, Phase::Stopping { .. }) {
             return self.end_if_alone();
         }

@@ -1,6 +1,7 @@
 //! Pools in panic: so few backends are up that every shard ignores their health. Control only tells
 //! people of it; each shard sees for itself.
 
+use weir_proto::answer::EventKind;
 use weir_proto::ids::PoolId;
 use weir_proto::snapshot::Pool;
 
@@ -36,7 +37,7 @@ impl Control {
             } else {
                 tracing::info!("pool {}: {text}", pool.name);
             }
-            self.events.push("health", pool.name.to_string(), text, wall_ms);
+            self.events.push(EventKind::Health, pool.name.to_string(), text, wall_ms);
         }
         let here = |id: &PoolId| snapshot.pools.iter().any(|pool| pool.id == *id);
         self.panicking.retain(here);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use weir_core::base::clock::Now;
+use weir_proto::answer::EventKind;
 use weir_proto::ids::{BackendId, ShardId};
 
 use super::{Clocks, Control};
@@ -78,7 +79,7 @@ impl Control {
                  is asked less often (is net.ipv4.tcp_mem used up?)"
             );
             tracing::warn!("shard {shard}: {text}");
-            self.events.push("shard", shard.to_string(), text, moment.wall_ms);
+            self.events.push(EventKind::Shard, shard.to_string(), text, moment.wall_ms);
         }
         self.tell_early_closes(moment);
     }
@@ -110,7 +111,7 @@ impl Control {
             );
             let name = format!("{}/{}", pool.name, backend.name);
             tracing::warn!("backend {name} {text}");
-            self.events.push("health", name, text, moment.wall_ms);
+            self.events.push(EventKind::Health, name, text, moment.wall_ms);
         }
     }
 }

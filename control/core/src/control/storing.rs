@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use weir_core::base::clock::Now;
-use weir_proto::answer::Author;
+use weir_proto::answer::{Author, EventKind};
 use weir_proto::ids::Version;
 use weir_proto::request::Refusal;
 use weir_proto::snapshot::Snapshot;
@@ -63,7 +63,7 @@ impl Control {
     pub fn on_store_lost(&mut self, moment: Clocks) {
         let text = "the thread that writes the state has ended: no change can be made";
         tracing::error!("{text}; start weir again");
-        self.events.push("process", "state".to_owned(), text.to_owned(), moment.wall_ms);
+        self.events.push(EventKind::Process, "state".to_owned(), text.to_owned(), moment.wall_ms);
         if let Some(storing) = self.storing.as_mut().filter(|storing| storing.outcome.is_none()) {
             let version = storing.version;
             let why = format!("{text}; version {version} may be there when weir starts again");
@@ -90,7 +90,7 @@ impl Control {
         storing.is_late = true;
         let text = format!("the disk has not taken version {} yet", storing.version);
         tracing::warn!("{text}: changes wait for it, traffic does not");
-        self.events.push("process", "state".to_owned(), text, moment.wall_ms);
+        self.events.push(EventKind::Process, "state".to_owned(), text, moment.wall_ms);
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde::Serialize;
+use weir_proto::complaint::Complaint;
 
 /// A text and what it is called.
 #[derive(Debug)]
@@ -42,9 +43,7 @@ const LINES_MAX: usize = 20;
 pub(super) struct Problem {
     /// In bytes.
     pub(super) span: Range<usize>,
-    pub(super) message: String,
-    /// How to fix it; may be empty.
-    pub(super) hint: String,
+    pub(super) complaint: Complaint,
 }
 
 /// Something wrong at a place of a file.
@@ -70,7 +69,7 @@ struct TextPosition {
 
 impl Diagnostic {
     pub(super) fn new(problem: Problem, source: &Arc<SourceText>) -> Diagnostic {
-        let Problem { span, message, hint } = problem;
+        let Problem { span, complaint: Complaint { what: message, hint } } = problem;
         let text = &source.text;
         // A span comes from the parser, yet nothing here may panic over it.
         let start = text.floor_char_boundary(span.start.min(text.len()));
@@ -90,8 +89,8 @@ impl Diagnostic {
     pub(super) fn and_more(count: usize, first: Problem, source: &Arc<SourceText>) -> Diagnostic {
         let plural = if count == 1 { "" } else { "s" };
         let message = format!("{count} more error{plural} from here on");
-        let hint = "mend these first; many errors often have one cause".to_owned();
-        Diagnostic::new(Problem { message, hint, ..first }, source)
+        let hint = "mend these first; many errors often have one cause";
+        Diagnostic::new(Problem { complaint: Complaint::new(message, hint), ..first }, source)
     }
 
     /// The file called `origin` could not be read at all.

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
+use weir_proto::complaint::Complaint;
 use weir_proto::settings;
 use weir_proto::spec::{ListenerSpec, Name, Spec};
 
@@ -199,8 +200,8 @@ impl Reader {
     }
 
     fn add(&mut self, span: Range<usize>, message: impl Display, hint: impl Display) {
-        let (message, hint) = (message.to_string(), hint.to_string());
-        self.problems.push(Problem { span, message, hint });
+        let complaint = Complaint::new(message.to_string(), hint.to_string());
+        self.problems.push(Problem { span, complaint });
     }
 }
 

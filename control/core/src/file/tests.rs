@@ -212,8 +212,7 @@ fn names_types_and_tables_are_checked() {
 #[test]
 fn faults_found_by_others_get_their_places() {
     let file = parse(MANUAL, "weir.toml").unwrap();
-    let fault =
-        Fault { at: "pool.web.backend.b2.address".into(), what: "no".into(), hint: "yes".into() };
+    let fault = Fault::new("pool.web.backend.b2.address", "no", "yes");
     let wrong = file.diagnose(&[fault]);
     assert_eq!((wrong.len(), wrong[0].line, wrong[0].column), (1, 21, 18));
     assert_eq!(wrong[0].message, "pool.web.backend.b2.address: no");

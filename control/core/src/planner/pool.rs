@@ -101,8 +101,8 @@ fn set_one(pool: &mut PoolSpec, key: &str, text: &str) -> Result<(), Refusal> {
     let value = setting.form.parse(text).map_err(|why| bad_value(setting, text, &why))?;
     (setting.set)(pool, Some(value.clone()));
     if (setting.get)(pool).as_ref() != Some(&value) {
-        let (what, hint) = setting.form.fault(&value).unwrap_or_default();
-        return Err(Refusal::new(Code::Invalid, format!("{key}: {what}"), hint));
+        let wrong = setting.form.fault(&value).unwrap_or_default();
+        return Err(Refusal::new(Code::Invalid, format!("{key}: {}", wrong.what), wrong.hint));
     }
     Ok(())
 }

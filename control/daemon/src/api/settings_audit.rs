@@ -15,9 +15,7 @@ pub(crate) fn faults(settings: &Settings) -> Vec<Fault> {
 
 /// The token is a secret: only its owner and group may read it.
 fn token_fault(path: &Path) -> Option<Fault> {
-    let fault = |what: String, hint: String| {
-        Some(Fault { at: "weir.admin-token-file".to_owned(), what, hint })
-    };
+    let fault = |what: String, hint: String| Some(Fault::new("weir.admin-token-file", what, hint));
     let shown = path.display();
     match std::fs::metadata(path) {
         Err(error) => fault(
@@ -78,7 +76,7 @@ mod tests {
         std::fs::create_dir_all(&directory.0).unwrap();
         let path = directory.0.join("token");
         let settings = Settings { admin_token_file: Some(path.clone()), ..Settings::default() };
-        assert!(faults(&settings)[0].what.contains("No such file"));
+        assert!(faults(&settings)[0].complaint.what.contains("No such file"));
         std::fs::write(&path, "secret").unwrap();
         for (mode, open) in [(0o644, true), (0o602, true), (0o600, false), (0o640, false)] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
@@ -87,7 +85,7 @@ mod tests {
         }
         let of_a_directory =
             Settings { admin_token_file: Some(directory.0.clone()), ..Settings::default() };
-        assert!(faults(&of_a_directory)[0].what.ends_with("is not a file"));
+        assert!(faults(&of_a_directory)[0].complaint.what.ends_with("is not a file"));
         assert!(faults(&Settings::default()).is_empty());
     }
 

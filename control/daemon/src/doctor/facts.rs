@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Resource, getrlimit};
 
+use weir_proto::complaint::Complaint;
 use weir_proto::spec::Spec;
 
 use super::ports;
@@ -15,8 +16,7 @@ use weir_control_core::file::Settings;
 pub(super) struct Facts {
     pub(super) release: String,
     pub(super) uring_disabled: Option<u64>,
-    /// What failed, and what to do about it.
-    pub(super) ring: Result<(), (String, String)>,
+    pub(super) ring: Result<(), Complaint>,
     /// A seccomp filter is on.
     pub(super) seccomp: bool,
     /// The hard limit in bytes, for weir raises the soft one. `None` is unlimited.
@@ -68,7 +68,7 @@ impl Facts {
         Facts {
             release: uname.release().to_string_lossy().into_owned(),
             uring_disabled: number("/proc/sys/kernel/io_uring_disabled"),
-            ring: weir_engine::probe().map_err(|error| (error.what, error.hint)),
+            ring: weir_engine::probe(),
             seccomp: has_seccomp_filter(&text("/proc/self/status").unwrap_or_default()),
             memlock: getrlimit(Resource::Memlock).maximum,
             nofile: getrlimit(Resource::Nofile).maximum,

@@ -42,7 +42,7 @@ fn each_thing_that_is_wrong_is_found_alone() {
         ("kernel", Verdict::Warn, |f| f.release = "6.1.0-18-amd64".into()),
         ("kernel", Verdict::Warn, |f| f.release = "strange".into()),
         ("io_uring_disabled", Verdict::Fail, |f| f.uring_disabled = Some(2)),
-        ("io_uring", Verdict::Fail, |f| f.ring = Err(("EPERM".into(), "allow it".into()))),
+        ("io_uring", Verdict::Fail, |f| f.ring = Err(Complaint::new("EPERM", "allow it"))),
         ("memlock", Verdict::Fail, |f| f.memlock = Some(64 << 10)),
         ("nofile", Verdict::Warn, |f| f.nofile = Some(1024)),
         ("nofile", Verdict::Fail, |f| f.nofile = Some(40)),
@@ -98,7 +98,7 @@ fn a_switch_for_the_privileged_is_judged_by_the_ring() {
 #[test]
 fn a_filter_is_named_when_the_ring_fails() {
     let facts = Facts {
-        ring: Err(("EPERM".into(), "allow it".into())),
+        ring: Err(Complaint::new("EPERM", "allow it")),
         seccomp: has_seccomp_filter("Name:\tweir\nSeccomp:\t2\nSeccomp_filters:\t1\n"),
         ..good()
     };

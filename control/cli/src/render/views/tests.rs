@@ -2,8 +2,8 @@
 
 use super::*;
 use weir_proto::answer::{
-    Author, BackendState, Changed, CheckRow, EndRow, Events, ListenerState, PoolStatsRow,
-    ProcessState, VersionRow,
+    Author, BackendState, Changed, CheckRow, EndRow, EventKind, Events, ListenerState,
+    PoolStatsRow, ProcessState, VersionRow,
 };
 use weir_proto::reason::{By, During, Why};
 use weir_proto::settings::{LISTENER, POOL, ShownSetting, ShownSettings, ShownValue};
@@ -279,7 +279,7 @@ fn events_history_and_configuration_are_lines() {
     let row = EventRow {
         id: 1,
         at: "2026-01-01T00:00:00Z".into(),
-        kind: "health".into(),
+        kind: EventKind::Health,
         subject: "web/b1".into(),
         text: "up → down (\u{1b}refused)".into(),
     };

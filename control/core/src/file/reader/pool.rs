@@ -60,8 +60,8 @@ impl Reader {
         (setting.set)(spec, Some(read.clone()));
         let fits = (setting.get)(spec).as_ref() == Some(&read);
         if !fits {
-            let (what, hint) = setting.form.fault(&read).unwrap_or_default();
-            self.add(value.span(), what, hint);
+            let wrong = setting.form.fault(&read).unwrap_or_default();
+            self.add(value.span(), wrong.what, wrong.hint);
         }
         fits
     }

@@ -8,7 +8,7 @@ use crate::api::clients::CLIENTS_MAX;
 use crate::api::roles::Roles;
 use crate::serve::tests::started;
 use crate::store::tests::Directory;
-use weir_proto::answer::Answer;
+use weir_proto::answer::{Answer, EventKind};
 use weir_proto::request::{Command, Query};
 
 /// A client on a thread of its own.
@@ -137,7 +137,8 @@ fn a_change_and_its_author_are_an_event() {
         let Response::Done(Answer::Events(events)) = client.ask(Query::Events { after: 0 }) else {
             panic!("no events")
         };
-        let audit: Vec<_> = events.events.iter().filter(|row| row.kind == "audit").collect();
+        let audit: Vec<_> =
+            events.events.iter().filter(|row| row.kind == EventKind::Audit).collect();
         let texts: Vec<&str> = audit.iter().map(|row| row.text.as_str()).collect();
         assert_eq!(texts[0], "backend weight web/b1 7: done: version 1 → 2");
         assert_eq!(texts[1], "backend weight web/b1 7: done: version 2 → 2");
