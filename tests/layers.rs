@@ -268,7 +268,11 @@ mod planted {
         let text = "use weir_control::store;\n";
         assert_eq!(lines(crates, "engine/src/shard.rs", text), [1]);
         assert_eq!(lines(crates, "control/daemon/src/main.rs", text), NONE);
-        assert_eq!(lines(crates, "engine/sim/src/lib.rs", text), NONE);
+        assert_eq!(lines(crates, "engine/sim/src/lib.rs", text), [1]);
+        assert_eq!(lines(crates, "control/sim/src/lib.rs", text), NONE);
+        let text = "use weir_engine_sim::kernel;\nuse weir_sim::process;\n";
+        assert_eq!(lines(crates, "engine/src/shard.rs", text), [1, 2]);
+        assert_eq!(lines(crates, "engine/sim/src/driver.rs", text), [1, 2]);
         assert_eq!(lines(crates, "benches/src/main.rs", text), NONE);
     }
 
@@ -356,7 +360,7 @@ mod planted {
             assert_eq!(lines(streams, path, text), [2, 6, 3], "{path}");
         }
         assert_eq!(lines(streams, "control/daemon/src/streams.rs", text), [2, 6]);
-        assert_eq!(lines(streams, "engine/sim/src/main.rs", text), NONE);
+        assert_eq!(lines(streams, "control/sim/src/main.rs", text), NONE);
         assert_eq!(lines(streams, "tests/stories/log.rs", text), NONE);
     }
 }

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use weir_engine_sim::rng::Rng;
 use weir_fuzz::mutate::{mutate, shrink};
 use weir_fuzz::{TARGETS, Target, seeds, target};
-use weir_sim::rng::Rng;
 
 const USAGE: &str = "usage: weir-fuzz TARGET [--seconds N] [--seed S] [--corpus DIR]
        weir-fuzz TARGET FILE              run one input
@@ -100,7 +100,7 @@ fn run(target: Target, options: &Options) -> ExitCode {
     let Some(corpus) = read_corpus(&options.corpus) else { return ExitCode::FAILURE };
     let started = now();
     let end = started + Duration::from_secs(options.seconds);
-    weir_sim::quiet_panics();
+    weir_engine_sim::quiet_panics();
     let mut fuzzer = Fuzzer { target, reached: BTreeSet::new(), kept: Vec::new(), runs: 0 };
     let mut result = corpus.into_iter().try_for_each(|bytes| fuzzer.try_one(bytes));
     let memory = memory_kib();

@@ -1,7 +1,7 @@
 //! New inputs from old ones: flipped bits, changed bytes, pieces cut out, doubled, spliced in from
 //! another input, words of the target, numbers at their bounds.
 
-use weir_sim::rng::Rng;
+use weir_engine_sim::rng::Rng;
 
 /// Numbers that are one too many somewhere.
 const BOUNDS: [u64; 10] =

@@ -6,13 +6,16 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ("shared-proto/src/", &[]),
     ("engine/core/src/", &["weir_proto"]),
     ("engine/src/", &["weir_proto", "weir_core"]),
+    // Its operator keeps the ledger of credits that control keeps: the real one.
+    ("engine/sim/src/", &["weir_proto", "weir_core", "weir_engine", "weir_control_core"]),
     // It tests the whole: nothing names it, so it may name everything.
     (
-        "engine/sim/src/",
+        "control/sim/src/",
         &[
             "weir_proto",
             "weir_core",
             "weir_engine",
+            "weir_engine_sim",
             "weir_control_core",
             "weir_control",
             "weir_sim",
@@ -28,6 +31,7 @@ pub(crate) const WEIR: &[&str] = &[
     "weir_proto",
     "weir_core",
     "weir_engine",
+    "weir_engine_sim",
     "weir_control_core",
     "weir_control",
     "weir_sim",
@@ -149,6 +153,7 @@ pub(crate) const ACYCLIC: &[&str] = &[
     "control/core/src/",
     "control/daemon/src/",
     "control/cli/src/",
+    "control/sim/src/",
 ];
 
 /// A word that has its place, and nowhere else: word, places (prefixes of paths), why.

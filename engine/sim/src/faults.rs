@@ -70,127 +70,9 @@ pub struct Swarm {
     pub stops: bool,
     /// Answers that fit into the completion queue; the others come after the next wait.
     pub completions: usize,
-    /// Several shards with control, store and disk; otherwise one shard and an operator.
-    pub whole: Option<ProcessFaults>,
 }
-
-/// What one seed does to a whole process.
-#[derive(Clone, Debug)]
-pub struct ProcessFaults {
-    pub shards: u16,
-    /// People at the command line, each with one request at a time.
-    pub people: usize,
-    /// Room in the mailbox of a shard, and for its reports.
-    pub orders_max: usize,
-    pub reports_max: usize,
-    /// tcp_migrate_req is on.
-    pub migrates: bool,
-    /// An address cannot be bound.
-    pub bind_errors: u32,
-    /// A shard panics in the middle of a turn.
-    pub panics: u32,
-    /// kill -9, and a power cut: what was not synced may be gone, in part.
-    pub kills: u32,
-    pub power_cuts: u32,
-    /// A sync fails; the disk is full for a while.
-    pub sync_errors: u32,
-    pub full_disks: u32,
-    /// The disk takes its time with a write, and with saying so.
-    pub slow_disks: u32,
-    /// The process exits cleanly and is started again; a bit of its closed file goes bad.
-    pub rests: u32,
-    pub rots: u32,
-    /// The control thread stands still until somebody kills the process.
-    pub control_deaths: u32,
-}
-
-impl ProcessFaults {
-    fn draw(rng: &mut Rng) -> ProcessFaults {
-        let rate = |rng: &mut Rng| {
-            let strength = rng.pick(&[4, 16, 64, 250]);
-            if rng.flip() { strength } else { 0 }
-        };
-        ProcessFaults {
-            shards: u16::try_from(rng.between(1, 4)).unwrap_or(1),
-            people: rng.between(1, 3),
-            orders_max: rng.pick(&[1, 2, 4, 64]),
-            reports_max: rng.pick(&[1, 2, 4, 64]),
-            migrates: rng.flip(),
-            bind_errors: rate(rng),
-            panics: rate(rng),
-            kills: rate(rng),
-            power_cuts: rate(rng),
-            sync_errors: rate(rng),
-            full_disks: rate(rng),
-            slow_disks: rng.pick(&[0, 300, 900, 980]),
-            rests: rate(rng),
-            rots: rng.pick(&[0, 500]),
-            control_deaths: rate(rng),
-        }
-        .with_room_for_a_caretaker(rng)
-    }
-
-    /// Where control dies the mailboxes are often roomy and addresses free: the fallback says a
-    /// thing once, and only then must all of it arrive.
-    fn with_room_for_a_caretaker(self, rng: &mut Rng) -> ProcessFaults {
-        if self.control_deaths > 0 && rng.below(4) > 0 {
-            return ProcessFaults { orders_max: 64, bind_errors: 0, ..self };
-        }
-        self
-    }
-
-    /// The same process with nothing going wrong any more.
-    #[must_use]
-    pub fn calm(&self) -> ProcessFaults {
-        ProcessFaults {
-            bind_errors: 0,
-            panics: 0,
-            kills: 0,
-            power_cuts: 0,
-            sync_errors: 0,
-            full_disks: 0,
-            slow_disks: 0,
-            rests: 0,
-            rots: 0,
-            control_deaths: 0,
-            ..self.clone()
-        }
-    }
-}
-
-/// One seed in N is a whole process.
-const WHOLE_EVERY: u64 = 4;
 
 impl Swarm {
-    /// The swarm of a seed, with a whole process in one of four.
-    #[must_use]
-    pub fn of_seed(seed: u64) -> Swarm {
-        let mut rng = Rng::new(seed);
-        let swarm = Swarm::draw(&mut rng);
-        if seed % WHOLE_EVERY != WHOLE_EVERY - 1 { swarm } else { swarm.into_whole(&mut rng) }
-    }
-
-    /// A swarm with a whole process, whatever the seed.
-    #[must_use]
-    pub fn whole_of_seed(seed: u64) -> Swarm {
-        let mut rng = Rng::new(seed);
-        let swarm = Swarm::draw(&mut rng);
-        swarm.into_whole(&mut rng)
-    }
-
-    fn into_whole(self, rng: &mut Rng) -> Swarm {
-        let whole = ProcessFaults::draw(rng);
-        Swarm {
-            clean: false,
-            steps: rng.between(1000, 5000),
-            connect_ms: self.connect_ms.min(3000),
-            vanishes: 0, // its time is not long enough
-            changes: rng.pick(&[200, 1000, 1000]),
-            whole: Some(whole),
-            ..self
-        }
-    }
-
     /// The swarm of a seed.
     #[must_use]
     pub fn draw(rng: &mut Rng) -> Swarm {
@@ -259,7 +141,6 @@ impl Swarm {
             kills: rate(rng) / 2,
             stops: !clean && rng.below(4) == 0,
             completions: if clean { usize::MAX } else { rng.pick(&[1, 4, 64, usize::MAX]) },
-            whole: None,
         }
     }
 
@@ -294,7 +175,6 @@ impl Swarm {
             health_flips: 0,
             kills: 0,
             completions: usize::MAX,
-            whole: self.whole.as_ref().map(ProcessFaults::calm),
             ..self.clone()
         }
     }
@@ -328,56 +208,36 @@ impl Swarm {
         "changes",
         "health_flips",
         "kills",
-        "bind_errors",
-        "panics",
-        "process_kills",
-        "power_cuts",
-        "sync_errors",
-        "full_disks",
-        "slow_disks",
-        "rests",
-        "rots",
-        "control_deaths",
     ];
 
     /// A fault's strength. `None`: this swarm does not have such a one.
     pub fn rate(&mut self, name: &str) -> Option<&mut u32> {
-        Some(match (name, &mut self.whole) {
-            ("short_sends", _) => &mut self.short_sends,
-            ("short_receives", _) => &mut self.short_receives,
-            ("short_shots", _) => &mut self.short_shots,
-            ("urgent", _) => &mut self.urgent,
-            ("refused_sends", _) => &mut self.refused_sends,
-            ("accept_errors", _) => &mut self.accept_errors,
-            ("aborted_accepts", _) => &mut self.aborted_accepts,
-            ("open_errors", _) => &mut self.open_errors,
-            ("local_connects", _) => &mut self.local_connects,
-            ("self_connects", _) => &mut self.self_connects,
-            ("memory_errors", _) => &mut self.memory_errors,
-            ("pipe_errors", _) => &mut self.pipe_errors,
-            ("late_cancels", _) => &mut self.late_cancels,
-            ("reorders", _) => &mut self.reorders,
-            ("flushes", _) => &mut self.flushes,
-            ("stray_rings", _) => &mut self.stray_rings,
-            ("host_faults", _) => &mut self.host_faults,
-            ("peer_resets", _) => &mut self.peer_resets,
-            ("peer_closes", _) => &mut self.peer_closes,
-            ("vanishes", _) => &mut self.vanishes,
-            ("stalls", _) => &mut self.stalls,
-            ("time_jumps", _) => &mut self.time_jumps,
-            ("changes", _) => &mut self.changes,
-            ("health_flips", _) => &mut self.health_flips,
-            ("kills", _) => &mut self.kills,
-            ("bind_errors", Some(whole)) => &mut whole.bind_errors,
-            ("panics", Some(whole)) => &mut whole.panics,
-            ("process_kills", Some(whole)) => &mut whole.kills,
-            ("power_cuts", Some(whole)) => &mut whole.power_cuts,
-            ("sync_errors", Some(whole)) => &mut whole.sync_errors,
-            ("full_disks", Some(whole)) => &mut whole.full_disks,
-            ("slow_disks", Some(whole)) => &mut whole.slow_disks,
-            ("rests", Some(whole)) => &mut whole.rests,
-            ("rots", Some(whole)) => &mut whole.rots,
-            ("control_deaths", Some(whole)) => &mut whole.control_deaths,
+        Some(match name {
+            "short_sends" => &mut self.short_sends,
+            "short_receives" => &mut self.short_receives,
+            "short_shots" => &mut self.short_shots,
+            "urgent" => &mut self.urgent,
+            "refused_sends" => &mut self.refused_sends,
+            "accept_errors" => &mut self.accept_errors,
+            "aborted_accepts" => &mut self.aborted_accepts,
+            "open_errors" => &mut self.open_errors,
+            "local_connects" => &mut self.local_connects,
+            "self_connects" => &mut self.self_connects,
+            "memory_errors" => &mut self.memory_errors,
+            "pipe_errors" => &mut self.pipe_errors,
+            "late_cancels" => &mut self.late_cancels,
+            "reorders" => &mut self.reorders,
+            "flushes" => &mut self.flushes,
+            "stray_rings" => &mut self.stray_rings,
+            "host_faults" => &mut self.host_faults,
+            "peer_resets" => &mut self.peer_resets,
+            "peer_closes" => &mut self.peer_closes,
+            "vanishes" => &mut self.vanishes,
+            "stalls" => &mut self.stalls,
+            "time_jumps" => &mut self.time_jumps,
+            "changes" => &mut self.changes,
+            "health_flips" => &mut self.health_flips,
+            "kills" => &mut self.kills,
             _ => return None,
         })
     }

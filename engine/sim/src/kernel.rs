@@ -190,11 +190,11 @@ pub struct Kernel {
     /// The shard is in the middle of the answers.
     taking: bool,
     pub(crate) submitted: u64,
-    pub(crate) completed: u64,
+    pub completed: u64,
     /// Its shard is gone: what still comes from it does nothing.
-    pub(crate) dead: bool,
+    pub dead: bool,
     /// After N operations the shard panics.
-    pub(crate) strikes_in: Option<u32>,
+    pub strikes_in: Option<u32>,
     /// Answers that the shard has taken since its last wait.
     taken: usize,
     lateness: Lateness,

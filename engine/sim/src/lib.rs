@@ -2,8 +2,8 @@
 //! backends and an operator that misbehave, and every rule of the shard is checked after every
 //! step.
 //!
-//! The same seed does the same for ever. Begin at [`run_seed`]; `weir-sim --seed 1 --trace` shows
-//! it.
+//! The same seed does the same for ever. Begin at [`driver::World`]. Whole processes, and the
+//! program `weir-sim`, are in control/sim.
 
 pub mod check;
 pub mod conform;
@@ -14,13 +14,10 @@ pub mod invariants;
 pub mod io;
 pub mod kernel;
 pub mod line;
-pub mod mutants;
 pub mod net;
 pub mod operator;
 pub mod peer;
-pub mod process;
 pub mod rng;
-pub mod shrink;
 pub mod trace;
 
 use std::cell::RefCell;
@@ -29,8 +26,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use driver::{Summary, World};
 use faults::Swarm;
 use faulty_io::{FaultyIo, Mutant};
-use process::SimProcess;
-use process::planted::Planted;
 use rng::Rng;
 
 /// A seed that broke a rule.
@@ -39,55 +34,33 @@ pub struct Failure {
     pub seed: u64,
     /// What was violated, or the message of a panic.
     pub what: String,
-    pub swarm: Swarm,
+    /// The faults that its world had, as text.
+    pub faults: String,
 }
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Failure { seed, what, swarm } = self;
-        write!(
-            f,
-            "seed {seed}: {what}\nswarm: {swarm:?}\nreproduce: weir-sim --seed {seed} --trace"
-        )
+        let Failure { seed, what, faults } = self;
+        write!(f, "seed {seed}: {what}\nswarm: {faults}\nreproduce: weir-sim --seed {seed} --trace")
     }
-}
-
-/// Runs one seed. `print` writes its trace to standard output.
-///
-/// # Errors
-/// The first rule that was broken; a panic counts as one.
-pub fn run_seed(seed: u64, print: bool) -> Result<Summary, Box<Failure>> {
-    run_swarm(seed, &Swarm::of_seed(seed), print)
 }
 
 /// Runs one seed with a planted bug.
 ///
 /// # Errors
-/// As [`run_seed`]: here it is the wanted result.
+/// As [`run_swarm`]: here it is the wanted result.
 pub fn run_mutant(seed: u64, mutant: Mutant) -> Result<Summary, Box<Failure>> {
     let swarm = Swarm::draw(&mut Rng::new(seed));
     let wrap = |io| FaultyIo::new(io, mutant);
-    fenced(seed, &swarm, || World::new(seed, swarm.clone(), false, wrap).run(&swarm))
+    catch_panic(seed, &swarm, || World::new(seed, swarm.clone(), false, wrap).run(&swarm))
 }
 
-/// Runs one seed of a whole process with a planted bug.
+/// Runs a world of one shard with these faults. `print` writes its trace to standard output.
 ///
 /// # Errors
-/// As [`run_mutant`].
-pub fn run_planted(seed: u64, planted: Planted) -> Result<Summary, Box<Failure>> {
-    let swarm = Swarm::whole_of_seed(seed);
-    fenced(seed, &swarm, || SimProcess::new(seed, &swarm, Some(planted), false)?.run())
-}
-
-/// Runs a swarm that may not be its seed's own.
-///
-/// # Errors
-/// As [`run_seed`].
+/// The first rule that was broken; a panic counts as one.
 pub fn run_swarm(seed: u64, swarm: &Swarm, print: bool) -> Result<Summary, Box<Failure>> {
-    fenced(seed, swarm, || match &swarm.whole {
-        Some(_) => SimProcess::new(seed, swarm, None, print)?.run(),
-        None => World::new(seed, swarm.clone(), print, |io| io).run(swarm),
-    })
+    catch_panic(seed, swarm, || World::new(seed, swarm.clone(), print, |io| io).run(swarm))
 }
 
 /// The most steps of a run on bytes: a fuzzer wants many short ones.
@@ -96,19 +69,22 @@ const BYTES_STEPS_MAX: usize = 1000;
 /// Runs a world of one shard in which `bytes` decide, as far as they go, what else dice would.
 ///
 /// # Errors
-/// As [`run_seed`].
+/// As [`run_swarm`].
 pub fn run_bytes(bytes: &[u8]) -> Result<Summary, Box<Failure>> {
     let mut rng = Rng::of_bytes(bytes);
     let mut swarm = Swarm::draw(&mut rng);
     swarm.steps = swarm.steps.min(BYTES_STEPS_MAX);
     let world = || World::of_chance(rng, swarm.clone(), false, |io| io).run(&swarm);
-    fenced(0, &swarm, world)
+    catch_panic(0, &swarm, world)
 }
 
-/// A panic is a failure like any other.
-fn fenced(
+/// Runs a world; a panic in it is a failure like any other. `faults` is what the seed has drawn.
+///
+/// # Errors
+/// What the world says, or the message of the panic.
+pub fn catch_panic(
     seed: u64,
-    swarm: &Swarm,
+    faults: &impl std::fmt::Debug,
     world: impl FnOnce() -> Result<Summary, String>,
 ) -> Result<Summary, Box<Failure>> {
     let result = catch_unwind(AssertUnwindSafe(world));
@@ -121,7 +97,7 @@ fn fenced(
             format!("panic {}: {text}", PANICKED_AT.take())
         }
     };
-    Err(Box::new(Failure { seed, what, swarm: swarm.clone() }))
+    Err(Box::new(Failure { seed, what, faults: format!("{faults:?}") }))
 }
 
 thread_local! {

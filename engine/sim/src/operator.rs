@@ -58,7 +58,7 @@ pub struct Operator {
     pub leases: Leases,
 }
 
-pub(crate) fn name(text: &str) -> Name {
+pub fn name(text: &str) -> Name {
     text.parse().expect("names here are plain")
 }
 
@@ -67,7 +67,7 @@ pub(crate) fn span(ms: usize) -> Span {
 }
 
 /// The timeouts of every pool of this world.
-pub(crate) fn timeouts(swarm: &Swarm) -> TimeoutSpec {
+pub fn timeouts(swarm: &Swarm) -> TimeoutSpec {
     TimeoutSpec {
         connect: span(swarm.connect_ms),
         idle: span(swarm.idle_ms),
@@ -77,12 +77,12 @@ pub(crate) fn timeouts(swarm: &Swarm) -> TimeoutSpec {
 }
 
 /// Idle peers that are gone are given up after 4 s, others after 3.
-pub(crate) fn keepalive() -> KeepaliveSpec {
+pub fn keepalive() -> KeepaliveSpec {
     KeepaliveSpec { idle: span(1000), interval: span(1000), count: 3 }
 }
 
 /// How a pool tries again; often within a time that cuts its last retry short.
-pub(crate) fn retries(swarm: &Swarm, rng: &mut Rng) -> RetrySpec {
+pub fn retries(swarm: &Swarm, rng: &mut Rng) -> RetrySpec {
     RetrySpec {
         attempts: rng.pick(&[0, 1, 2, 3]),
         within: span(rng.pick(&[6000, 6000, swarm.connect_ms * 3 / 2, 1])),

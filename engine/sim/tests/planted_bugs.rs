@@ -1,8 +1,7 @@
 //! Planted bugs must be found: a simulator that lets one live lacks a checker.
 
-use weir_sim::faulty_io::Mutant;
-use weir_sim::process::planted::Planted;
-use weir_sim::{quiet_panics, run_mutant, run_planted};
+use weir_engine_sim::faulty_io::Mutant;
+use weir_engine_sim::{quiet_panics, run_mutant};
 
 const SEEDS_MAX: u64 = 1000;
 
@@ -17,13 +16,5 @@ fn every_planted_bug_at_the_seam_is_found() {
     quiet_panics();
     for mutant in Mutant::ALL {
         expect_found(mutant, |seed| run_mutant(seed, mutant).err().map(|it| it.to_string()));
-    }
-}
-
-#[test]
-fn every_planted_bug_of_a_whole_process_is_found() {
-    quiet_panics();
-    for planted in Planted::ALL {
-        expect_found(planted, |seed| run_planted(seed, planted).err().map(|it| it.to_string()));
     }
 }

@@ -9,7 +9,7 @@ use weir_sim::mutants::{self, Mutation};
 const FEWEST: usize = 222;
 
 fn load() -> Vec<Mutation> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("mutants");
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../engine/sim/mutants");
     mutants::load(&directory).unwrap_or_else(|what| panic!("{what}"))
 }
 
@@ -23,7 +23,7 @@ fn every_planted_bug_has_its_place() {
         let planted = mutants::plant(file, &text, &all).and_then(|it| mutants::wire(file, it));
         planted.unwrap_or_else(|what| panic!("{what}"));
     }
-    for file in ["engine/core/src/lib.rs", "engine/sim/src/main.rs"] {
+    for file in ["engine/core/src/lib.rs", "control/sim/src/main.rs"] {
         assert!(mutants::is_wired(file), "{file}");
         let text = std::fs::read_to_string(root.join(file)).unwrap();
         let wired = mutants::wire(file, text.clone()).unwrap_or_else(|what| panic!("{what}"));

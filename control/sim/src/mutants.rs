@@ -144,7 +144,7 @@ pub mod mutants {
 ",
     ),
     (
-        "engine/sim/src/main.rs",
+        "control/sim/src/main.rs",
         "fn main() -> ExitCode {\n",
         r#"    let number = std::env::var("WEIR_MUTANT").expect("a copy with planted bugs");
     weir_core::mutants::wake(number.parse().expect("the number of a planted bug"));

@@ -5,7 +5,7 @@ use weir_core::base::clock::Now;
 
 use super::daemon::{self, TICK_NS};
 use super::{MS, SimProcess, StepResult};
-use crate::faults::Swarm;
+use weir_engine_sim::faults::Swarm;
 
 /// Rounds in which a calm world must come to its end.
 const ROUNDS_MAX: usize = 200_000;

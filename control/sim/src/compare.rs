@@ -2,7 +2,7 @@
 
 use std::process::{Command, ExitCode};
 
-use weir_sim::conform::Conformance;
+use weir_engine_sim::conform::Conformance;
 
 /// Set in the environment of the process that has a network namespace of its own.
 const ISOLATED: &str = "WEIR_SIM_ISOLATED";

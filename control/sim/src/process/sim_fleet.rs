@@ -18,8 +18,8 @@ use weir_proto::order::{ListenerSocket, Order, Report};
 use weir_proto::snapshot::Snapshot;
 
 use super::planted::Planted;
-use crate::operator::Sent;
-use crate::rng::Rng;
+use weir_engine_sim::operator::Sent;
+use weir_engine_sim::rng::Rng;
 
 /// One shard's link.
 #[derive(Debug)]

@@ -23,7 +23,7 @@ use super::planted::Planted;
 use super::sim_fleet::{FleetState, SimFleet};
 use super::store::SimStore;
 use super::{BY, MS};
-use crate::rng::Rng;
+use weir_engine_sim::rng::Rng;
 
 /// How often control looks at its deadlines (serve.rs).
 pub(super) const TICK_NS: u64 = 250 * MS;

@@ -1,7 +1,7 @@
 //! The hosts of backends.
 
 use super::SimProcess;
-use crate::net::Mode;
+use weir_engine_sim::net::Mode;
 
 impl SimProcess {
     /// A host fails, or recovers.

@@ -26,12 +26,7 @@ use weir_engine::shard::ShardSetup;
 use weir_proto::answer::Author;
 use weir_proto::ids::ShardId;
 
-use crate::driver::Summary;
-use crate::faults::{ProcessFaults, Swarm};
-use crate::kernel::Kernel;
-use crate::net::Mode;
-use crate::peer::Peers;
-use crate::rng::Rng;
+use crate::scenario::ProcessFaults;
 use alone::Alone;
 use daemon::Daemon;
 use disk::Disk;
@@ -41,6 +36,12 @@ use operators::People;
 use planted::Planted;
 use sim_fleet::FleetState;
 use sim_shard::{SimShard, Turned};
+use weir_engine_sim::driver::Summary;
+use weir_engine_sim::faults::Swarm;
+use weir_engine_sim::kernel::Kernel;
+use weir_engine_sim::net::Mode;
+use weir_engine_sim::peer::Peers;
+use weir_engine_sim::rng::Rng;
 
 const MS: u64 = 1_000_000;
 /// How long a process that was killed stays away, at most.
@@ -97,12 +98,11 @@ impl SimProcess {
     /// It did not start.
     pub fn new(
         seed: u64,
-        swarm: &Swarm,
+        (swarm, faults): (&Swarm, &ProcessFaults),
         planted: Option<Planted>,
         print: bool,
     ) -> Result<SimProcess, String> {
         let mut rng = Rng::new(seed ^ 0x0077_0a11);
-        let faults = swarm.whole.clone().ok_or("a swarm without a process")?;
         let mut street = Kernel::new(rng.fork(), swarm.clone(), print);
         street.net.migrates = faults.migrates;
         let disk = Disk::new(rng.fork());
@@ -112,7 +112,7 @@ impl SimProcess {
             swarm: swarm.clone(),
             wires: Rc::new(RefCell::new(FleetState::new(rng.fork(), planted))),
             clients_left: swarm.clients,
-            faults,
+            faults: faults.clone(),
             planted,
             rng,
             street,

@@ -12,10 +12,10 @@ use weir_proto::spec::{
 };
 
 use super::SimProcess;
-use crate::faults::Swarm;
-use crate::net::Mode;
-use crate::operator::{keepalive, name, retries, timeouts};
-use crate::rng::Rng;
+use weir_engine_sim::faults::Swarm;
+use weir_engine_sim::net::Mode;
+use weir_engine_sim::operator::{keepalive, name, retries, timeouts};
+use weir_engine_sim::rng::Rng;
 
 /// Everybody who makes changes.
 #[derive(Debug)]

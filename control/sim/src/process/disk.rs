@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::StorageBackend;
 
-use crate::rng::{Rng, mix};
+use weir_engine_sim::rng::{Rng, mix};
 
 /// What the disk writes or loses as one.
 const SECTOR: usize = 512;

@@ -14,12 +14,12 @@ use weir_proto::ids::ListenerId;
 use weir_proto::order::Report;
 
 use super::sim_fleet::ShardLink;
-use crate::check::Ledger;
-use crate::invariants;
-use crate::io::{SimIo, Struck};
-use crate::kernel::Kernel;
-use crate::line::Line;
-use crate::operator::Sent;
+use weir_engine_sim::check::Ledger;
+use weir_engine_sim::invariants;
+use weir_engine_sim::io::{SimIo, Struck};
+use weir_engine_sim::kernel::Kernel;
+use weir_engine_sim::line::Line;
+use weir_engine_sim::operator::Sent;
 
 /// One shard.
 pub(super) struct SimShard {

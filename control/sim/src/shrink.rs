@@ -1,11 +1,12 @@
 //! A failing seed made smaller: without the faults that it does not need, with fewer clients, fewer
 //! steps.
 
-use crate::Failure;
-use crate::faults::Swarm;
-use crate::run_swarm;
+use weir_engine_sim::Failure;
 
-/// What of its own swarm a seed runs without.
+use crate::run_scenario;
+use crate::scenario::Scenario;
+
+/// The faults, clients and steps that a seed runs without.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Less {
     /// Faults that are off, by name.
@@ -15,18 +16,19 @@ pub struct Less {
 }
 
 impl Less {
-    /// The swarm that is left.
+    /// The scenario that is left.
     #[must_use]
-    pub fn apply(&self, seed: u64) -> Swarm {
-        let mut swarm = Swarm::of_seed(seed);
+    pub fn apply(&self, seed: u64) -> Scenario {
+        let mut scenario = Scenario::of_seed(seed);
         for name in &self.without {
-            if let Some(rate) = swarm.rate(name) {
+            if let Some(rate) = scenario.rate(name) {
                 *rate = 0;
             }
         }
+        let swarm = &mut scenario.swarm;
         swarm.clients = self.clients.unwrap_or(swarm.clients);
         swarm.steps = self.steps.unwrap_or(swarm.steps);
-        swarm
+        scenario
     }
 }
 
@@ -56,22 +58,22 @@ pub fn shrink(seed: u64) -> Option<(Less, Failure)> {
         }
         None => false,
     };
-    for name in Swarm::RATES {
+    for name in Scenario::rates() {
         if less.apply(seed).rate(name).is_none_or(|rate| *rate == 0) {
             continue;
         }
         let mut smaller = less.clone();
-        smaller.without.push((*name).to_owned());
+        smaller.without.push(name.to_owned());
         keep_if_fails(&mut less, smaller);
     }
     loop {
-        let clients = less.apply(seed).clients;
+        let clients = less.apply(seed).swarm.clients;
         let smaller = Less { clients: Some(clients / 2), ..less.clone() };
         if clients == 0 || !keep_if_fails(&mut less, smaller) {
             break;
         }
     }
-    let (mut low, mut high) = (0, less.apply(seed).steps);
+    let (mut low, mut high) = (0, less.apply(seed).swarm.steps);
     while low < high {
         let steps = low.midpoint(high);
         let smaller = Less { steps: Some(steps), ..less.clone() };
@@ -81,7 +83,7 @@ pub fn shrink(seed: u64) -> Option<(Less, Failure)> {
 }
 
 fn fails(seed: u64, less: &Less) -> Option<Failure> {
-    run_swarm(seed, &less.apply(seed), false).err().map(|failure| *failure)
+    run_scenario(seed, &less.apply(seed), false).err().map(|failure| *failure)
 }
 
 #[cfg(test)]
@@ -90,12 +92,12 @@ mod tests {
 
     #[test]
     fn every_rate_has_its_name() {
-        let mut swarm = Swarm::whole_of_seed(3);
-        for name in Swarm::RATES {
-            let rate = swarm.rate(name);
+        let mut scenario = Scenario::of_seed(3);
+        for name in Scenario::rates() {
+            let rate = scenario.rate(name);
             *rate.unwrap_or_else(|| panic!("there is no rate {name}")) = 1;
         }
-        assert!(swarm.rate("luck").is_none());
+        assert!(scenario.rate("luck").is_none());
     }
 
     #[test]
@@ -103,7 +105,7 @@ mod tests {
         let without = vec!["stalls".to_owned(), "kills".to_owned()];
         let less = Less { without, clients: Some(1), steps: Some(20) };
         assert_eq!(less.to_string(), " --without stalls,kills --clients 1 --steps 20");
-        let swarm = less.apply(3);
+        let Scenario { swarm, .. } = less.apply(3);
         assert_eq!((swarm.stalls, swarm.kills, swarm.clients, swarm.steps), (0, 0, 1, 20));
     }
 

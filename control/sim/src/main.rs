@@ -6,9 +6,10 @@ mod compare;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use weir_sim::driver::Summary;
+use weir_engine_sim::driver::Summary;
+use weir_engine_sim::quiet_panics;
+use weir_sim::run_scenario;
 use weir_sim::shrink::{Less, shrink};
-use weir_sim::{quiet_panics, run_swarm};
 
 const USAGE: &str = "usage: weir-sim --seeds N [--start S]   run N seeds (default 1000, from 0 on)
        weir-sim --seed S [--trace]        run one seed, with a line for each event
@@ -102,8 +103,8 @@ fn main() -> ExitCode {
 
 /// One seed; every seventh runs twice and must do the same again.
 fn run(seed: u64, asked: &SimArgs) -> Result<Summary, String> {
-    let swarm = asked.less.apply(seed);
-    let run = |trace| run_swarm(seed, &swarm, trace).map_err(|failure| failure.to_string());
+    let scenario = asked.less.apply(seed);
+    let run = |trace| run_scenario(seed, &scenario, trace).map_err(|failure| failure.to_string());
     let summary = run(asked.trace)?;
     if seed.is_multiple_of(7) && !asked.trace {
         let again = run(false)?;
