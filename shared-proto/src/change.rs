@@ -1,7 +1,10 @@
 //! Snapshot × Snapshot → what changed, in the words that history and events show.
 
+use std::collections::BTreeMap;
+
 use crate::settings::{BACKEND, LISTENER, POOL, Setting, Value};
 use crate::snapshot::{Backend, Listener, Pool, Snapshot};
+use crate::spec::Name;
 
 /// One difference between two snapshots. `subject` is `web`, or `web/b1` for a backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,33 +56,66 @@ impl core::fmt::Display for Change {
 #[must_use]
 pub fn diff(before: &Snapshot, after: &Snapshot) -> Vec<Change> {
     let mut changes = Vec::new();
-    let listener_key = |listener: &Listener| listener.name.to_string();
+    let listener_name = |listener: &Listener| listener.name.clone();
     compare(
         Noun::Listener,
         (&before.listeners, &after.listeners),
-        listener_key,
+        listener_name,
         &mut changes,
         |a, b| detail(LISTENER, &before.listener_spec(a), &after.listener_spec(b)),
     );
-    let pool_key = |pool: &Pool| pool.name.to_string();
-    compare(Noun::Pool, (&before.pools, &after.pools), pool_key, &mut changes, |a, b| {
-        detail(POOL, &a.spec(), &b.spec())
+    let pool_name = |pool: &Pool| pool.name.clone();
+    compare(Noun::Pool, (&before.pools, &after.pools), pool_name, &mut changes, |a, b| {
+        detail(POOL, &a.spec_without_backends(), &b.spec_without_backends())
     });
-    let backends = |snapshot: &Snapshot| -> Vec<(String, Backend)> {
-        let named = |(pool, backend): (&Pool, &Backend)| {
-            (format!("{}/{}", pool.name, backend.name), backend.clone())
-        };
-        snapshot.backends().map(named).collect()
-    };
-    let (old, new) = (backends(before), backends(after));
-    compare(
-        Noun::Backend,
-        (&old, &new),
-        |entry| entry.0.clone(),
-        &mut changes,
-        |a, b| detail(BACKEND, &a.1.spec(), &b.1.spec()),
-    );
+    changes.extend(gone_backends(before, after));
+    changes.extend(other_backends(before, after));
     changes
+}
+
+/// The backends of `before` that are not in `after`. There may be many thousands, nearly all of
+/// them in pools that are the same.
+fn gone_backends(before: &Snapshot, after: &Snapshot) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for pool in &before.pools {
+        let next = after.pool(pool.name.as_str());
+        if next.is_some_and(|next| next.backends == pool.backends) {
+            continue;
+        }
+        let is_gone =
+            |it: &&Backend| next.is_none_or(|next| next.backend(it.name.as_str()).is_none());
+        let gone = pool.backends.iter().filter(is_gone);
+        changes.extend(gone.map(|it| of_backend(Kind::Removed, (pool, it), String::new())));
+    }
+    changes
+}
+
+/// The backends of `after` that are not in `before`, or not the same.
+fn other_backends(before: &Snapshot, after: &Snapshot) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for pool in &after.pools {
+        let past = before.pool(pool.name.as_str());
+        if past.is_some_and(|past| past.backends == pool.backends) {
+            continue;
+        }
+        for backend in &pool.backends {
+            let Some(old) = past.and_then(|past| past.backend(backend.name.as_str())) else {
+                changes.push(of_backend(Kind::Added, (pool, backend), String::new()));
+                continue;
+            };
+            if old != backend {
+                let detail = detail(BACKEND, &old.spec(), &backend.spec());
+                changes.push(of_backend(Kind::Changed, (pool, backend), detail));
+            }
+        }
+    }
+    changes.retain(|change| change.kind != Kind::Changed || !change.detail.is_empty());
+    changes
+}
+
+fn of_backend(kind: Kind, (pool, backend): (&Pool, &Backend), detail: String) -> Change {
+    let subject = format!("{}/{}", pool.name, backend.name);
+    Change { kind, noun: Noun::Backend, subject, detail }
 }
 
 /// One line about `changes`: the first ones, and how many more there are.
@@ -95,29 +131,32 @@ pub fn summary(changes: &[Change]) -> String {
     format!("{}{tail}", shown.join("; "))
 }
 
-fn compare<T: PartialEq>(
+fn compare<T>(
     noun: Noun,
     (old, new): (&[T], &[T]),
-    key: impl Fn(&T) -> String,
+    name: impl Fn(&T) -> Name,
     changes: &mut Vec<Change>,
     detail: impl Fn(&T, &T) -> String,
 ) {
-    let find = |list: &[T], name: &str| list.iter().position(|item| key(item) == name);
-    let mut push = |kind, subject, detail| changes.push(Change { kind, noun, subject, detail });
-    for item in old {
-        if find(new, &key(item)).is_none() {
-            push(Kind::Removed, key(item), String::new());
-        }
+    let index = |list: &[T]| -> BTreeMap<Name, usize> {
+        list.iter().enumerate().map(|(index, item)| (name(item), index)).collect()
+    };
+    let (were, are) = (index(old), index(new));
+    let mut push = |kind, name: &Name, detail| {
+        changes.push(Change { kind, noun, subject: name.to_string(), detail });
+    };
+    for name in old.iter().map(&name).filter(|name| !are.contains_key(name)) {
+        push(Kind::Removed, &name, String::new());
     }
     for item in new {
-        match find(old, &key(item)) {
-            None => push(Kind::Added, key(item), String::new()),
-            Some(index) => {
-                let detail = detail(&old[index], item);
-                if !detail.is_empty() {
-                    push(Kind::Changed, key(item), detail);
-                }
-            }
+        let name = name(item);
+        let Some(index) = were.get(&name) else {
+            push(Kind::Added, &name, String::new());
+            continue;
+        };
+        let detail = detail(&old[*index], item);
+        if !detail.is_empty() {
+            push(Kind::Changed, &name, detail);
         }
     }
 }

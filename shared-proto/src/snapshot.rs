@@ -24,8 +24,13 @@ pub const BINDS_MAX: usize = 16;
 pub const POOLS_MAX: usize = 1024;
 /// The most backends of one pool.
 pub const BACKENDS_PER_POOL_MAX: usize = 1024;
+/// The most backends of all pools together.
+pub const BACKENDS_MAX: usize = 100_000;
 
 /// One version of the whole configuration, as it is used. Never changed, only replaced.
+///
+/// Listeners, pools and the backends of each pool are in the order of their names: there may be
+/// [`BACKENDS_MAX`] of them, and a name is looked up by halves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     pub version: Version,
@@ -170,14 +175,24 @@ impl core::fmt::Display for Fault {
     }
 }
 
-/// True if one of these wildcard addresses takes a connect to `address`, should that be one of this
-/// host's. A connect to `::ffff:a.b.c.d` is one to `a.b.c.d`.
-#[must_use]
-pub fn takes(wildcards: &[SocketAddr], address: SocketAddr) -> bool {
-    let family = |of: SocketAddr| of.ip().to_canonical().is_ipv4();
-    let same =
-        |bind: &SocketAddr| (bind.port(), family(*bind)) == (address.port(), family(address));
-    wildcards.iter().any(same)
+/// Where weir listens on every address of this host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wildcards {
+    /// Port, and whether it is IPv4. In order.
+    taken: Vec<(u16, bool)>,
+}
+
+impl Wildcards {
+    /// True if one of them takes a connect to `address`, should that be one of this host's. A
+    /// connect to `::ffff:a.b.c.d` is one to `a.b.c.d`.
+    #[must_use]
+    pub fn takes(&self, address: SocketAddr) -> bool {
+        self.taken.binary_search(&Wildcards::key(address)).is_ok()
+    }
+
+    fn key(address: SocketAddr) -> (u16, bool) {
+        (address.port(), address.ip().to_canonical().is_ipv4())
+    }
 }
 
 impl Snapshot {
@@ -230,25 +245,26 @@ impl Snapshot {
     /// Where weir listens on every address of this host: a connect to one of them with that family
     /// and port arrives at weir.
     #[must_use]
-    pub fn wildcard_binds(&self) -> Vec<SocketAddr> {
+    pub fn wildcard_binds(&self) -> Wildcards {
         let open = self.listeners.iter().filter(|listener| listener.accepting);
         let binds = open.flat_map(|listener| listener.bind.iter().copied());
-        let mut binds: Vec<_> = binds.filter(|bind| bind.ip().is_unspecified()).collect();
-        binds.sort_unstable();
-        binds.dedup();
-        binds
+        let every = binds.filter(|bind| bind.ip().is_unspecified());
+        let mut taken: Vec<_> = every.map(Wildcards::key).collect();
+        taken.sort_unstable();
+        taken.dedup();
+        Wildcards { taken }
     }
 
     /// The pool of that name.
     #[must_use]
     pub fn pool(&self, name: &str) -> Option<&Pool> {
-        self.pools.iter().find(|pool| pool.name.as_str() == name)
+        find(&self.pools, name, |pool| &pool.name)
     }
 
     /// The listener of that name.
     #[must_use]
     pub fn listener(&self, name: &str) -> Option<&Listener> {
-        self.listeners.iter().find(|listener| listener.name.as_str() == name)
+        find(&self.listeners, name, |listener| &listener.name)
     }
 
     /// Every backend with its pool.
@@ -282,15 +298,21 @@ impl Pool {
     /// The backend of that name.
     #[must_use]
     pub fn backend(&self, name: &str) -> Option<&Backend> {
-        self.backends.iter().find(|backend| backend.name.as_str() == name)
+        find(&self.backends, name, |backend| &backend.name)
     }
 
     /// The spec that this pool was built from.
     #[must_use]
     pub fn spec(&self) -> PoolSpec {
-        let span = |ms: u32| crate::spec::Span::from_millis(u64::from(ms));
         let backends = self.backends.iter();
         let backend = backends.map(|backend| (backend.name.clone(), backend.spec()));
+        PoolSpec { backend: backend.collect(), ..self.spec_without_backends() }
+    }
+
+    /// The settings of this pool: its spec without its backends.
+    #[must_use]
+    pub fn spec_without_backends(&self) -> PoolSpec {
+        let span = |ms: u32| crate::spec::Span::from_millis(u64::from(ms));
         PoolSpec {
             strategy: self.strategy,
             health: self.health.clone(),
@@ -306,7 +328,7 @@ impl Pool {
             },
             keepalive: self.keepalive.spec(),
             socket_buffer: self.socket_buffer.map(crate::spec::Size::from_bytes),
-            backend: backend.collect(),
+            backend: BTreeMap::new(),
         }
     }
 }
@@ -330,6 +352,12 @@ impl Backend {
 #[must_use]
 pub fn panics(threshold: Percent, up: usize, members: usize) -> bool {
     up * 100 < usize::from(threshold.hundredths()) * members
+}
+
+/// The one of that name in a list that is in the order of its names.
+fn find<'a, T>(list: &'a [T], name: &str, name_of: impl Fn(&T) -> &Name) -> Option<&'a T> {
+    let found = list.binary_search_by(|it| name_of(it).as_str().cmp(name));
+    found.ok().map(|index| &list[index])
 }
 
 /// Who is which listener of the version before.

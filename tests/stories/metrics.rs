@@ -49,6 +49,7 @@ const NAMES: &[&str] = &[
     "weir_shard_version",
     "weir_events_dropped_total",
     "weir_log_dropped_total",
+    "weir_control_longest_turn_seconds",
     "process_cpu_seconds_total",
     "process_resident_memory_bytes",
     "process_open_fds",

@@ -21,7 +21,7 @@ use weir_proto::answer::{CheckResult, CheckRow};
 use weir_proto::ids::{BackendId, PoolId};
 use weir_proto::order::BackendHealth;
 use weir_proto::reason::ConnectFault;
-use weir_proto::snapshot::{Pool, Snapshot, takes};
+use weir_proto::snapshot::{Pool, Snapshot};
 
 use group::Group;
 pub use plan::{CheckOutcome, CheckPlan, Talk};
@@ -114,7 +114,7 @@ impl Health {
                     .remove(&backend.id)
                     .unwrap_or_else(|| WatchedBackend::new(pool, backend, now));
                 let was_up = watched.hysteresis.is_up();
-                let may_be_weir = takes(&wildcards, backend.address);
+                let may_be_weir = wildcards.takes(backend.address);
                 match watched.follow(pool, backend, (beside, may_be_weir), now) {
                     Follow::Check => {
                         // At once, but a thousand new ones not in the same millisecond.

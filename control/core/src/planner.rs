@@ -4,22 +4,24 @@
 
 mod backend;
 mod listener;
+mod loops;
 mod names;
 mod pool;
 mod show;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use weir_proto::change;
 use weir_proto::ids::{BackendId, IdSource};
 use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
 use weir_proto::settings::ShownSettings;
-use weir_proto::snapshot::{Fault, Snapshot, takes};
-use weir_proto::spec::{Name, Spec};
+use weir_proto::snapshot::{Fault, Snapshot};
+use weir_proto::spec::Spec;
 
 use crate::file;
 
+pub use loops::loops;
 pub use names::{no_backend, no_listener, no_pool, split};
 
 /// The spec of an older version, or why there is none.
@@ -120,42 +122,6 @@ pub fn build(spec: &Spec, previous: &Snapshot, ids: &mut IdSource) -> Result<Sna
     if loops.is_empty() { Ok(snapshot) } else { Err(refuse(&loops)) }
 }
 
-/// Every backend that is one of weir's own listeners: sessions would go round for ever.
-pub fn loops(spec: &Spec) -> Vec<Fault> {
-    let mut bound: BTreeMap<u16, Vec<(&Name, IpAddr)>> = BTreeMap::new();
-    for (name, listener) in &spec.listener {
-        for bind in &listener.bind {
-            bound.entry(bind.port()).or_default().push((name, bind.ip()));
-        }
-    }
-    let mut faults = Vec::new();
-    for (pool_name, pool) in &spec.pool {
-        for (name, backend) in &pool.backend {
-            let listeners = bound.get(&backend.address.port()).map_or(&[][..], Vec::as_slice);
-            let own = listeners.iter().find(|(_, bind)| reaches(backend.address, *bind));
-            if let Some((listener, _)) = own {
-                faults.push(Fault::new(
-                    format!("pool.{pool_name}.backend.{name}.address"),
-                    format!("{} is weir's own listener {listener}", backend.address),
-                    "give the address of the server behind weir",
-                ));
-            }
-        }
-    }
-    faults
-}
-
-/// True if a connect to `address` certainly arrives at a socket bound to `bind`, the ports being
-/// equal.
-fn reaches(address: SocketAddr, bind: IpAddr) -> bool {
-    let (ip, bind) = (address.ip().to_canonical(), bind.to_canonical());
-    // A connect to 0.0.0.0 or [::] goes to this host's loopback.
-    let here = ip.is_loopback() || ip.is_unspecified();
-    ip == bind
-        || (ip.is_ipv4() == bind.is_ipv4()
-            && ((bind.is_unspecified() && here) || (ip.is_unspecified() && bind.is_loopback())))
-}
-
 /// Refuses what `next` adds to `before` and leads back to weir because of an address that this host
 /// has at this moment: a backend at a port where a listener is open on every address.
 ///
@@ -174,8 +140,8 @@ pub fn refuse_loops_by_address(
     let mut faults = Vec::new();
     for (pool, backend) in next.backends() {
         let address = backend.address;
-        let was_so = takes(&old_binds, address) && old.contains(&backend.id);
-        if takes(&binds, address) && !was_so && is_own(address) {
+        let was_so = old_binds.takes(address) && old.contains(&backend.id);
+        if binds.takes(address) && !was_so && is_own(address) {
             faults.push(Fault::new(
                 format!("pool.{}.backend.{}.address", pool.name, backend.name),
                 format!("{address} is this host, where a listener is open on every address"),

@@ -26,7 +26,7 @@ pub(crate) trait CheckSource {
 pub(crate) async fn prober(source: Rc<impl CheckSource + 'static>) {
     loop {
         for check in source.take_due() {
-            rt::spawn(make(check, Rc::clone(&source)));
+            rt::spawn("check", make(check, Rc::clone(&source)));
         }
         source.wait_until_due().await;
     }

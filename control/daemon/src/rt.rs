@@ -1,6 +1,8 @@
 //! The seam to glommio: the executor, timers, streams and listeners of the control thread. Nothing
 //! else names it.
 
+pub(crate) mod turns;
+
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -66,8 +68,9 @@ fn lift_memlock() -> Result<(), String> {
 }
 
 /// Starts `future` beside this one, on the same thread. It runs to its end or to the executor's.
-pub(crate) fn spawn(future: impl Future<Output = ()> + 'static) {
-    glommio::spawn_local(future).detach();
+/// `name` is what the log calls it if it holds the thread for long.
+pub(crate) fn spawn(name: &'static str, future: impl Future<Output = ()> + 'static) {
+    glommio::spawn_local(turns::measured(name, future)).detach();
 }
 
 /// Runs `work`, which may wait for a disk, on another thread; one piece of work at a time.

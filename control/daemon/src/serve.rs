@@ -200,7 +200,7 @@ fn said(text: String) -> Answer {
 /// Hears the engine's bell for as long as the process lives.
 pub(crate) fn start_reports(shared: &Rc<Shared>, mut bell: rt::Bell) {
     let state = shared.clone();
-    rt::spawn(async move {
+    rt::spawn("reports", async move {
         loop {
             bell.wait().await;
             state.take_reports();
@@ -211,7 +211,7 @@ pub(crate) fn start_reports(shared: &Rc<Shared>, mut bell: rt::Bell) {
 /// Hears the disk's bell for as long as the process lives.
 pub(crate) fn start_store_news(shared: &Rc<Shared>, news: StoreNews, mut bell: rt::Bell) {
     let state = shared.clone();
-    rt::spawn(async move {
+    rt::spawn("store", async move {
         loop {
             bell.wait().await;
             while let Some(event) = news.next() {
@@ -228,7 +228,7 @@ pub(crate) fn start_store_news(shared: &Rc<Shared>, news: StoreNews, mut bell: r
 
 pub(crate) fn start_ticks(shared: &Rc<Shared>) {
     let state = shared.clone();
-    rt::spawn(async move {
+    rt::spawn("tick", async move {
         loop {
             rt::sleep(TICK).await;
             state.tick();
@@ -238,13 +238,13 @@ pub(crate) fn start_ticks(shared: &Rc<Shared>) {
 
 pub(crate) fn start_signals(shared: &Rc<Shared>, mut signals: Signals) {
     let state = shared.clone();
-    rt::spawn(async move {
+    rt::spawn("signals", async move {
         loop {
             match signals.next().await {
                 Signal::Reload => {
                     // Beside this task: a signal to stop must not wait for it.
                     let (state, file) = (state.clone(), signals.file.clone());
-                    rt::spawn(async move { state.reload(file.as_deref()).await });
+                    rt::spawn("reload", async move { state.reload(file.as_deref()).await });
                 }
                 Signal::Interrupt => state.control.borrow_mut().stop(moment()),
                 Signal::Terminate => {

@@ -223,11 +223,11 @@ fn open_admin(address: SocketAddr) -> Result<TcpServer, String> {
 
 /// Starts what people and programs talk to, and the prober.
 fn open_doors(shared: &Rc<Shared>, (door, roles): (Door, Roles), admin: Option<TcpServer>) {
-    rt::spawn(prober(shared.clone()));
+    rt::spawn("checks", prober(shared.clone()));
     let gate = Rc::new(Gate::new(shared.clone(), roles));
-    rt::spawn(door.serve(gate.clone()));
+    rt::spawn("socket", door.serve(gate.clone()));
     if let Some(server) = admin {
-        rt::spawn(http::serve(server, gate));
+        rt::spawn("http", http::serve(server, gate));
     }
 }
 
@@ -237,7 +237,7 @@ fn announce(shared: &Rc<Shared>) {
     let (snapshot, shards) = (&control.snapshot, control.shards.len());
     let (listeners, version) = (snapshot.listeners.len(), snapshot.version);
     tracing::info!("ready: version {version}, shards {shards}, listeners {listeners}");
-    rt::spawn(tell_systemd());
+    rt::spawn("systemd", tell_systemd());
 }
 
 /// READY=1, for as long as there is no room for it.

@@ -14,7 +14,9 @@ use core::net::SocketAddr;
 
 use weir_proto::ids::{BackendId, ListenerId, PoolId, Version};
 use weir_proto::order::BackendHealth;
-use weir_proto::snapshot::{Backend, Keepalive, Listener, Pool, Retry, Snapshot, Timeouts, takes};
+use weir_proto::snapshot::{
+    Backend, Keepalive, Listener, Pool, Retry, Snapshot, Timeouts, Wildcards,
+};
 use weir_proto::spec::{Percent, Strategy};
 
 use crate::base::clock::Now;
@@ -225,7 +227,7 @@ impl View {
         &mut self,
         pool: &Pool,
         pool_slot: PoolSlot,
-        wildcards: &[SocketAddr],
+        wildcards: &Wildcards,
         slots: &mut Slots<BackendId>,
         now: Now,
     ) -> Vec<BackendSlot> {
@@ -243,7 +245,7 @@ impl View {
             let view = BackendView {
                 id: backend.id,
                 address: backend.address,
-                may_be_weir: takes(wildcards, backend.address),
+                may_be_weir: wildcards.takes(backend.address),
                 sessions: before.map_or(0, |old| old.sessions),
                 remote_sessions: before.map_or(0, |old| old.remote_sessions),
                 health: before.map_or(BackendHealth::Up, |old| old.health),

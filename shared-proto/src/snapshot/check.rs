@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 use std::collections::BTreeSet;
 
-use super::{BACKENDS_PER_POOL_MAX, BINDS_MAX, Fault, LISTENERS_MAX, POOLS_MAX};
+use super::{BACKENDS_MAX, BACKENDS_PER_POOL_MAX, BINDS_MAX, Fault, LISTENERS_MAX, POOLS_MAX};
 use crate::settings::{self, Setting};
 use crate::spec::{Admin, HealthKind, HealthSpec, ListenerSpec, Name, PoolSpec, Spec};
 
@@ -26,6 +26,8 @@ pub(super) fn check(spec: &Spec) -> Vec<Fault> {
     let mut faults = Faults(Vec::new());
     faults.at_most("listener", "listeners", spec.listener.len(), LISTENERS_MAX);
     faults.at_most("pool", "pools", spec.pool.len(), POOLS_MAX);
+    let backends = spec.pool.values().map(|pool| pool.backend.len()).sum();
+    faults.at_most("pool", "backends in all", backends, BACKENDS_MAX);
     let mut bound = BTreeSet::new();
     for (name, listener) in &spec.listener {
         check_listener(name, listener, spec, &mut bound, &mut faults);

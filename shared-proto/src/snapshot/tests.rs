@@ -138,6 +138,45 @@ fn a_pool_panics_below_its_share_of_those_that_could_take_sessions() {
 }
 
 #[test]
+fn names_are_found_whatever_their_order_in_the_file_was() {
+    let mut pool = PoolSpec::default();
+    for (number, name) in ["b10", "b9", "B1", "b-1", "b1"].into_iter().enumerate() {
+        let address = format!("10.0.0.{number}:1").parse().unwrap();
+        let backend = BackendSpec { address, weight: 1, state: Admin::Ready };
+        pool.backend.insert(name.parse().unwrap(), backend);
+    }
+    let names: Vec<String> = pool.backend.keys().map(ToString::to_string).collect();
+    let snapshot = build(&spec_with(pool), &Snapshot::empty(), &mut IdSource::default()).unwrap();
+    let pool = &snapshot.pools[0];
+    for name in names {
+        assert_eq!(pool.backend(&name).unwrap().name.as_str(), name);
+    }
+    assert!(pool.backend("b").is_none() && pool.backend("z").is_none());
+    assert!(snapshot.pool(pool.name.as_str()).is_some() && snapshot.pool("").is_none());
+    assert!(snapshot.listener("web").is_some() && snapshot.listener("x").is_none());
+}
+
+#[test]
+fn all_pools_together_have_a_bound() {
+    let mut spec = Spec::default();
+    let backend =
+        BackendSpec { address: "10.0.0.1:1".parse().unwrap(), weight: 1, state: Admin::Ready };
+    let name = |kind: &str, number: usize| format!("{kind}{number}").parse::<Name>().unwrap();
+    let pool = |backends| PoolSpec {
+        backend: (0..backends).map(|number| (name("b", number), backend.clone())).collect(),
+        ..PoolSpec::default()
+    };
+    for number in 0..BACKENDS_MAX / 1000 {
+        spec.pool.insert(name("p", number), pool(1000));
+    }
+    let first = build(&spec, &Snapshot::empty(), &mut IdSource::default());
+    assert_eq!(first.unwrap().backends().count(), BACKENDS_MAX);
+    spec.pool.insert(name("q", 0), pool(1));
+    let faults = build(&spec, &Snapshot::empty(), &mut IdSource::default()).unwrap_err();
+    assert_eq!(faults[0].complaint.what, "100001 backends in all; at most 100000 are possible");
+}
+
+#[test]
 fn escapes_become_bytes() {
     assert_eq!(unescape(r"PING\r\n\x00\\"), Some(b"PING\r\n\0\\".to_vec()));
     for bad in ["\\", "\\q", "\\x1", "\\xzz"] {
@@ -148,7 +187,13 @@ fn escapes_become_bytes() {
 #[test]
 fn a_wildcard_takes_its_port_and_family_in_every_spelling() {
     let at = |text: &str| text.parse::<SocketAddr>().unwrap();
-    let (v4, v6) = ([at("0.0.0.0:80")], [at("[::]:80")]);
+    let bound_to = |bind: &str| {
+        let mut spec = spec_with(PoolSpec::default());
+        spec.listener.get_mut("web").unwrap().bind = vec![at(bind)];
+        let snapshot = build(&spec, &Snapshot::empty(), &mut IdSource::default()).unwrap();
+        snapshot.wildcard_binds()
+    };
+    let (v4, v6) = (bound_to("0.0.0.0:80"), bound_to("[::]:80"));
     for (address, by_v4, by_v6) in [
         ("10.0.0.1:80", true, false),
         ("[::ffff:10.0.0.1]:80", true, false), // the kernel connects to 10.0.0.1
@@ -157,7 +202,7 @@ fn a_wildcard_takes_its_port_and_family_in_every_spelling() {
         ("10.0.0.1:81", false, false),
         ("[::ffff:10.0.0.1]:81", false, false),
     ] {
-        let taken = (takes(&v4, at(address)), takes(&v6, at(address)));
+        let taken = (v4.takes(at(address)), v6.takes(at(address)));
         assert_eq!(taken, (by_v4, by_v6), "{address}");
     }
 }

@@ -1,6 +1,8 @@
 //! Pools in panic: so few backends are up that every shard ignores their health. Control only tells
 //! people of it; each shard sees for itself.
 
+use std::collections::BTreeSet;
+
 use weir_proto::answer::EventKind;
 use weir_proto::ids::PoolId;
 use weir_proto::snapshot::Pool;
@@ -39,7 +41,10 @@ impl Control {
             }
             self.events.push(EventKind::Health, pool.name.to_string(), text, wall_ms);
         }
-        let here = |id: &PoolId| snapshot.pools.iter().any(|pool| pool.id == *id);
-        self.panicking.retain(here);
+        if self.panicking.is_empty() {
+            return;
+        }
+        let here: BTreeSet<PoolId> = snapshot.pools.iter().map(|pool| pool.id).collect();
+        self.panicking.retain(|id| here.contains(id));
     }
 }

@@ -39,7 +39,7 @@ pub(crate) async fn serve<H: Handler + 'static>(server: TcpServer, gate: Rc<Gate
         let (stream, peer) = server.accept().await;
         let slot = connections.admit(peer.ip(), rt::now());
         let (gate, hosts) = (gate.clone(), hosts.clone());
-        rt::spawn(async move { connection(stream, slot, gate, hosts).await });
+        rt::spawn("request", async move { connection(stream, slot, gate, hosts).await });
     }
 }
 

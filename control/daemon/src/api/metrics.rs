@@ -5,6 +5,8 @@ mod process;
 #[cfg(test)]
 mod tests;
 
+use core::time::Duration;
+
 use weir_proto::answer::BackendState;
 use weir_proto::ids::{BackendId, PoolId};
 use weir_proto::snapshot::{Backend, Pool, Snapshot};
@@ -30,6 +32,8 @@ pub struct MetricsInput<'a> {
     pub events_dropped: u64,
     /// Lines of the log that were not written.
     pub log_dropped: u64,
+    /// The longest turn of a task of the control thread, in the last one to two minutes.
+    pub longest_turn: Duration,
     /// Of each shard, in order.
     pub supervised: Vec<SupervisedShard>,
     /// The most sessions of all shards together.
@@ -126,6 +130,9 @@ fn whole(page: &mut Page, input: &MetricsInput<'_>) {
         .row(&[], input.events_dropped);
     let help = "Lines of the log that found no room, or could not be written.";
     page.counter("weir_log_dropped_total", help).row(&[], input.log_dropped);
+    let help = "The longest that one task has held the control thread in the last minute or two.";
+    page.gauge("weir_control_longest_turn_seconds", help)
+        .row(&[], input.longest_turn.as_secs_f64());
     let help = "Sessions that ended: by whom, during what, and why.";
     let mut family = page.counter("weir_session_ends_total", help);
     for (reason, count) in input.aggregate.ends() {

@@ -79,7 +79,7 @@ impl Door {
                 continue;
             };
             let gate = gate.clone();
-            rt::spawn(async move {
+            rt::spawn("client", async move {
                 let caller = Caller { gate: &gate, principal: &principal, place: &place };
                 // Asked first: a place that is gone must not begin to answer.
                 let cut = async {

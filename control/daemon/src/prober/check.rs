@@ -26,7 +26,7 @@ pub(super) async fn check(plan: &CheckPlan) -> CheckOutcome {
             Talk::Http { request, expect } => ask_http(&mut stream, request, *expect).await,
             Talk::Bytes { send, expect } => ask_bytes(&mut stream, send, expect).await,
         };
-        rt::spawn(part(stream));
+        rt::spawn("part", part(stream));
         outcome
     };
     rt::timeout(plan.timeout, talk).await.unwrap_or_else(|| CheckOutcome::Bad("timeout".to_owned()))

@@ -220,7 +220,7 @@ fn probe(
         health.borrow_mut().adopt(&world.snapshot, rt::now());
         let source = Source { health, told: RefCell::default(), notice: Notify::default() };
         let source = Rc::new(source);
-        rt::spawn(prober(source.clone()));
+        rt::spawn("test", prober(source.clone()));
         let until = async {
             while !done(&source.told.borrow(), &mut source.health.borrow_mut()) {
                 rt::sleep(Duration::from_millis(1)).await;

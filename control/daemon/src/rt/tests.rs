@@ -81,7 +81,7 @@ fn an_accept_that_waits_is_woken() {
         let server = TcpServer::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = server.local_addr().unwrap();
         // The connect is only started once the accept has had its turn and waits.
-        spawn(async move {
+        spawn("test", async move {
             sleep(Duration::from_millis(1)).await;
             drop(connect_tcp(address, DEADLINE).await.unwrap());
         });

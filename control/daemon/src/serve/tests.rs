@@ -156,7 +156,7 @@ fn a_slow_disk_delays_no_probe_query_or_figure() {
         disk.wait_until_held();
         assert!(poll_once(second.as_mut()).await.is_none());
         // Probes are made and count.
-        rt::spawn(crate::prober::prober(shared.clone()));
+        rt::spawn("test", crate::prober::prober(shared.clone()));
         drop(backend.accept().await);
         let id = shared.control.borrow().snapshot.backends().last().unwrap().1.id;
         let is_up = || shared.control.borrow().health.is_up(id).then_some(());
@@ -231,7 +231,7 @@ fn changes_from_many_clients_are_one_after_another() {
         let done = Rc::new(RefCell::new(Vec::new()));
         for n in 3..13 {
             let (shared, done) = (shared.clone(), done.clone());
-            rt::spawn(async move {
+            rt::spawn("test", async move {
                 let request = add(&format!("web/b{n}"), &format!("192.0.2.{n}:80"));
                 let version = changed(&shared, request).await.version;
                 done.borrow_mut().push(version);

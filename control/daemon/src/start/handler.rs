@@ -65,6 +65,7 @@ impl Handler for Shared {
             started_ms: control.started.wall_ms,
             events_dropped: control.events.dropped_total(),
             log_dropped: crate::log::dropped_total(),
+            longest_turn: rt::turns::longest(),
             supervised: control.shards.iter().map(supervised).collect(),
             sessions_max: control.shards.iter().map(|shard| u64::from(shard.sessions_max)).sum(),
             process: Process::read(),

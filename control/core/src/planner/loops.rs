@@ -1,0 +1,67 @@
+//! Backends that are one of weir's own listeners: sessions would go round for ever.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use weir_proto::snapshot::Fault;
+use weir_proto::spec::{Name, Spec};
+
+/// Every backend that is one of weir's own listeners.
+pub fn loops(spec: &Spec) -> Vec<Fault> {
+    let bound = Bound::of(spec);
+    let mut faults = Vec::new();
+    for (pool_name, pool) in &spec.pool {
+        for (name, backend) in &pool.backend {
+            if let Some(listener) = bound.reached_by(backend.address) {
+                faults.push(Fault::new(
+                    format!("pool.{pool_name}.backend.{name}.address"),
+                    format!("{} is weir's own listener {listener}", backend.address),
+                    "give the address of the server behind weir",
+                ));
+            }
+        }
+    }
+    faults
+}
+
+/// Where listeners are bound, by port: thousands of addresses may have the port of a hundred
+/// thousand backends.
+#[derive(Default)]
+struct Bound<'a> {
+    exact: BTreeMap<(u16, IpAddr), &'a Name>,
+    /// On every address, and on one of loopback, by port and whether it is IPv4.
+    every: BTreeMap<(u16, bool), &'a Name>,
+    loopback: BTreeMap<(u16, bool), &'a Name>,
+}
+
+impl<'a> Bound<'a> {
+    fn of(spec: &'a Spec) -> Bound<'a> {
+        let mut bound = Bound::default();
+        for (name, listener) in &spec.listener {
+            for bind in &listener.bind {
+                let (port, ip) = (bind.port(), bind.ip().to_canonical());
+                bound.exact.entry((port, ip)).or_insert(name);
+                let family = (port, ip.is_ipv4());
+                if ip.is_unspecified() {
+                    bound.every.entry(family).or_insert(name);
+                }
+                if ip.is_loopback() {
+                    bound.loopback.entry(family).or_insert(name);
+                }
+            }
+        }
+        bound
+    }
+
+    /// The first listener at which a connect to `address` certainly arrives.
+    fn reached_by(&self, address: SocketAddr) -> Option<&'a Name> {
+        let (port, ip) = (address.port(), address.ip().to_canonical());
+        let family = (port, ip.is_ipv4());
+        // A connect to 0.0.0.0 or [::] goes to this host's loopback.
+        let here = ip.is_loopback() || ip.is_unspecified();
+        let exact = self.exact.get(&(port, ip));
+        let every = if here { self.every.get(&family) } else { None };
+        let loopback = if ip.is_unspecified() { self.loopback.get(&family) } else { None };
+        exact.into_iter().chain(every).chain(loopback).min().copied()
+    }
+}
