@@ -163,12 +163,14 @@ pub struct Stats {
     /// Over the last second.
     pub received_bytes_per_s: f64,
     pub sent_bytes_per_s: f64,
-    pub connect_duration_s: Percentiles,
+    /// Durations are kept for each pool, not for a backend: `None` there.
+    pub connect_duration_s: Option<Percentiles>,
     /// Of the last 5 to 10 seconds; kept for the whole process only.
-    pub connect_duration_recent_s: Percentiles,
-    pub first_byte_duration_s: Percentiles,
-    pub session_duration_s: Percentiles,
-    pub ends: Vec<EndRow>,
+    pub connect_duration_recent_s: Option<Percentiles>,
+    pub first_byte_duration_s: Option<Percentiles>,
+    pub session_duration_s: Option<Percentiles>,
+    /// Why sessions ended; kept for the whole process only.
+    pub ends: Option<Vec<EndRow>>,
     pub pools: Vec<PoolStatsRow>,
 }
 

@@ -4,11 +4,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use weir_proto::spec::{Span, Strategy};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::engine::{ArgValueCandidates as Offer, ArgValueCompleter};
+use weir_proto::spec::{Span, Strategy, WEIGHT_MAX};
 
-/// Where weir listens if nobody says otherwise.
-pub(crate) const SOCKET: &str = "/run/weir/control.sock";
+use crate::ask::SOCKET;
+use crate::complete;
 
 /// Steers weir, the TCP load balancer.
 #[derive(Debug, Parser)]
@@ -79,7 +80,8 @@ pub(crate) enum Verb {
     Backend(BackendVerb),
     /// Counters, rates and percentiles: of all, of a pool or of a backend
     Stats {
-        #[arg(value_name = "POOL|POOL/BACKEND")]
+        /// A pool, or a backend such as web/b1; everything if it is left out
+        #[arg(value_name = "POOL|POOL/BACKEND", add = Offer::new(complete::pools_and_backends))]
         subject: Option<String>,
     },
     /// What happened: health, configuration, shards
@@ -118,7 +120,10 @@ pub(crate) enum Verb {
         yes: bool,
     },
     /// Print a completion script for a shell
-    Completions { shell: clap_complete::Shell },
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
     /// Print the manual page (weirctl man | man -l -)
     Man,
 }
@@ -142,33 +147,44 @@ pub(crate) enum ListenerVerb {
     /// Every listener
     List,
     /// One listener
-    Show { name: String },
+    Show {
+        /// The listener's name
+        #[arg(add = Offer::new(complete::listeners))]
+        name: String,
+    },
     /// Listen on another address
     Add {
+        /// The listener's name
         name: String,
         /// ADDRESS:PORT, one or more
         #[arg(required = true)]
         bind: Vec<String>,
         /// Where its sessions go
-        #[arg(long)]
+        #[arg(long, add = Offer::new(complete::pools))]
         pool: String,
         #[command(flatten)]
         change: ChangeArgs,
     },
     /// Stop listening there
     Remove {
+        /// The listener's name
+        #[arg(add = Offer::new(complete::listeners))]
         name: String,
         #[command(flatten)]
         change: ChangeArgs,
     },
     /// Accept no more sessions there; those that are open run on
     Drain {
+        /// The listener's name
+        #[arg(add = Offer::new(complete::listeners))]
         name: String,
         #[command(flatten)]
         change: ChangeArgs,
     },
     /// Accept sessions again after a drain
     Ready {
+        /// The listener's name
+        #[arg(add = Offer::new(complete::listeners))]
         name: String,
         #[command(flatten)]
         change: ChangeArgs,
@@ -180,10 +196,16 @@ pub(crate) enum PoolVerb {
     /// Every pool
     List,
     /// One pool with its settings and backends
-    Show { name: String },
+    Show {
+        /// The pool's name
+        #[arg(add = Offer::new(complete::pools))]
+        name: String,
+    },
     /// Make an empty pool
     Add {
+        /// The pool's name
         name: String,
+        /// How a backend is chosen; round-robin if it is left out
         #[arg(long, value_parser = PossibleValuesParser::new(Strategy::ALL.map(Strategy::word)))]
         strategy: Option<String>,
         #[command(flatten)]
@@ -191,14 +213,24 @@ pub(crate) enum PoolVerb {
     },
     /// Remove a pool with its backends
     Remove {
+        /// The pool's name
+        #[arg(add = Offer::new(complete::pools))]
         name: String,
         #[command(flatten)]
         change: ChangeArgs,
     },
     /// Change settings: strategy=maglev, health.interval=1s, timeout.idle=10m, retry.attempts=1
     Set {
+        /// The pool's name
+        #[arg(add = Offer::new(complete::pools))]
         name: String,
-        #[arg(required = true, value_name = "KEY=VALUE", value_parser = pair)]
+        /// A setting and its value; no value takes it away (docs/reference.md has every key)
+        #[arg(
+            required = true,
+            value_name = "KEY=VALUE",
+            value_parser = pair,
+            add = ArgValueCompleter::new(complete::pool_settings)
+        )]
         pairs: Vec<(String, String)>,
         #[command(flatten)]
         change: ChangeArgs,
@@ -208,23 +240,35 @@ pub(crate) enum PoolVerb {
 #[derive(Debug, Subcommand)]
 pub(crate) enum BackendVerb {
     /// Every backend, or those of one pool
-    List { pool: Option<String> },
+    List {
+        /// Only those of this pool
+        #[arg(add = Offer::new(complete::pools))]
+        pool: Option<String>,
+    },
     /// One backend
-    Show { name: String },
+    Show {
+        /// The backend's name, such as web/b1
+        #[arg(value_name = "POOL/BACKEND", add = Offer::new(complete::backends))]
+        name: String,
+    },
     /// Forward sessions to another address
     Add {
-        #[arg(value_name = "POOL/BACKEND")]
+        /// The backend's name, such as web/b1
+        #[arg(value_name = "POOL/BACKEND", add = Offer::new(complete::pools_of_a_new_backend))]
         name: String,
+        /// Where it is connected to, such as 10.0.0.11:80 or [::1]:80
         #[arg(value_name = "ADDRESS:PORT")]
         address: String,
-        #[arg(long)]
+        /// Its share of the sessions beside the others', 0 (none) to 256
+        #[arg(long, value_name = "WEIGHT", value_parser = weight)]
         weight: Option<u16>,
         #[command(flatten)]
         change: ChangeArgs,
     },
     /// Remove a backend; its sessions run on
     Remove {
-        #[arg(value_name = "POOL/BACKEND")]
+        /// The backend's name, such as web/b1
+        #[arg(value_name = "POOL/BACKEND", add = Offer::new(complete::backends))]
         name: String,
         /// Reset its sessions
         #[arg(long)]
@@ -234,7 +278,8 @@ pub(crate) enum BackendVerb {
     },
     /// No new sessions; those that are open run on, health checks go on
     Drain {
-        #[arg(value_name = "POOL/BACKEND")]
+        /// The backend's name, such as web/b1
+        #[arg(value_name = "POOL/BACKEND", add = Offer::new(complete::backends))]
         name: String,
         /// Wait this long for its last session to end (exit 6 if it has not)
         #[arg(long, value_name = "DURATION")]
@@ -244,22 +289,27 @@ pub(crate) enum BackendVerb {
     },
     /// No new sessions, no health checks
     Maint {
-        #[arg(value_name = "POOL/BACKEND")]
+        /// The backend's name, such as web/b1
+        #[arg(value_name = "POOL/BACKEND", add = Offer::new(complete::backends))]
         name: String,
         #[command(flatten)]
         change: ChangeArgs,
     },
     /// Take sessions again after drain or maint
     Ready {
-        #[arg(value_name = "POOL/BACKEND")]
+        /// The backend's name, such as web/b1
+        #[arg(value_name = "POOL/BACKEND", add = Offer::new(complete::backends))]
         name: String,
         #[command(flatten)]
         change: ChangeArgs,
     },
     /// Change its share of the sessions
     Weight {
-        #[arg(value_name = "POOL/BACKEND")]
+        /// The backend's name, such as web/b1
+        #[arg(value_name = "POOL/BACKEND", add = Offer::new(complete::backends))]
         name: String,
+        /// Its share of the sessions beside the others', 0 (none) to 256
+        #[arg(value_parser = weight)]
         weight: u16,
         #[command(flatten)]
         change: ChangeArgs,
@@ -271,23 +321,31 @@ pub(crate) enum ConfigVerb {
     /// The current configuration, with its version and author
     Show,
     /// A configuration as TOML, ready for apply: the current one, or an older VERSION
-    Export { version: Option<u64> },
+    Export {
+        /// An older version; the current one if it is left out
+        #[arg(add = Offer::new(complete::versions))]
+        version: Option<u64>,
+    },
     /// Every version: when, by whom, what
     History,
     /// What would change (exit 3 if anything would)
     Diff {
         /// A file (- is stdin), or a version
-        #[arg(value_name = "FILE|VERSION")]
+        #[arg(value_name = "FILE|VERSION", value_hint = ValueHint::FilePath)]
         target: String,
     },
     /// Make a file the next version (- is stdin)
     Apply {
+        /// The file
+        #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
         #[command(flatten)]
         change: ChangeArgs,
     },
     /// Make an older version the next one
     Rollback {
+        /// The version, see config history
+        #[arg(add = Offer::new(complete::versions))]
         version: u64,
         #[command(flatten)]
         change: ChangeArgs,
@@ -307,6 +365,11 @@ fn seconds(text: &str) -> Result<f64, String> {
     let bad = || format!("write a number of seconds, {WATCH_MIN_S} to {WATCH_MAX_S}");
     let seconds: f64 = text.parse().map_err(|_| bad())?;
     if (WATCH_MIN_S..=WATCH_MAX_S).contains(&seconds) { Ok(seconds) } else { Err(bad()) }
+}
+
+/// One range in every message, the daemon's too.
+fn weight(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| format!("write a whole number, 0 to {WEIGHT_MAX}"))
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

@@ -15,6 +15,8 @@ use crate::clock;
 use crate::exit::{Exit, Failure};
 use crate::interrupt::Interrupt;
 
+/// The default path of the control socket.
+pub(crate) const SOCKET: &str = "/run/weir/control.sock";
 /// How long the daemon may take to answer. A change is on disk and on every shard by then.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a wait for bytes looks up, to see whether Ctrl-C came between two reads.
@@ -54,24 +56,39 @@ impl Client {
         interrupt: Interrupt,
         patience: Duration,
     ) -> Result<Client, Failure> {
-        let stream = UnixStream::connect(socket).map_err(|error| unreachable(socket, &error))?;
         let mut client = Client {
-            stream,
+            stream: UnixStream::connect(socket).map_err(|error| unreachable(socket, &error))?,
             socket: socket.to_owned(),
             program: String::new(),
             interrupt,
             patience,
         };
-        let hello = Hello { protocol: PROTOCOL, program: env!("CARGO_PKG_VERSION").to_owned() };
-        let welcome: Welcome = client
-            .send(&hello)
-            .and_then(|()| client.receive(patience))
-            .map_err(|lost| client.no_welcome(&lost))?;
-        client.program = welcome.program;
-        if welcome.protocol != PROTOCOL {
-            return Err(skew(&client.program, welcome.protocol));
-        }
+        client.shake_hands()?;
         Ok(client)
+    }
+
+    /// Connects again, after weir went away.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub(crate) fn reconnect(&mut self) -> Result<(), Failure> {
+        let connected = UnixStream::connect(&self.socket);
+        self.stream = connected.map_err(|error| unreachable(&self.socket, &error))?;
+        self.shake_hands()
+    }
+
+    fn shake_hands(&mut self) -> Result<(), Failure> {
+        let hello = Hello { protocol: PROTOCOL, program: env!("CARGO_PKG_VERSION").to_owned() };
+        let welcome: Welcome = self
+            .send(&hello)
+            .and_then(|()| self.receive(self.patience))
+            .map_err(|lost| self.no_welcome(&lost))?;
+        self.program = welcome.program;
+        if welcome.protocol == PROTOCOL {
+            Ok(())
+        } else {
+            Err(skew(&self.program, welcome.protocol))
+        }
     }
 
     /// Sends one request and waits for its answer.

@@ -3,6 +3,7 @@
 mod args;
 mod ask;
 mod clock;
+mod complete;
 mod exit;
 mod interrupt;
 mod manual;
@@ -15,7 +16,8 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::error::{ContextKind, ContextValue};
+use clap::{CommandFactory, Parser};
 
 use args::{Cli, Output};
 use exit::{Exit, Failure};
@@ -23,10 +25,11 @@ use render::Style;
 use run::Console;
 
 fn main() -> ExitCode {
+    complete::answer_the_shell(Cli::command);
     let typed = args::join_watch(std::env::args_os());
     let cli = match Cli::try_parse_from(&typed) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error, &typed),
+        Err(error) => return usage(error, &typed),
     };
     let json = cli.output == Output::Json;
     match carry_out(cli, json) {
@@ -63,7 +66,7 @@ fn end(failure: &Failure, json: bool) -> ExitCode {
 }
 
 /// Help and version are answers; the rest are usage errors, in clap's words.
-fn usage(error: &clap::Error, typed: &[OsString]) -> ExitCode {
+fn usage(error: clap::Error, typed: &[OsString]) -> ExitCode {
     if !error.use_stderr() {
         return match error.print() {
             Ok(()) => ExitCode::SUCCESS,
@@ -76,7 +79,19 @@ fn usage(error: &clap::Error, typed: &[OsString]) -> ExitCode {
         let message = text.split("\n\n").next().unwrap_or(text);
         return end(&Failure::usage(message, "weirctl --help"), true);
     }
-    let _ = error.print();
+    let _ = without_globals(error).print();
     let _ = io::stderr().flush();
     ExitCode::from(Exit::Usage as u8)
+}
+
+/// Takes the options that fit every verb out of the usage line: clap puts them there as soon as one
+/// is typed, or its environment variable is set.
+fn without_globals(mut error: clap::Error) -> clap::Error {
+    if let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) {
+        let usage = [" --socket <PATH>", " --output <OUTPUT>", " --watch[=<SECONDS>]"]
+            .iter()
+            .fold(usage.to_string(), |usage, option| usage.replace(option, ""));
+        error.insert(ContextKind::Usage, ContextValue::StyledStr(usage.into()));
+    }
+    error
 }

@@ -1,15 +1,8 @@
-//! Completion scripts and the manual page, made from the arguments themselves.
+//! The manual page, made from the arguments themselves.
 
 use clap::CommandFactory;
 
 use crate::args::Cli;
-
-/// The completion script for a shell.
-pub(crate) fn completions(shell: clap_complete::Shell) -> String {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "weirctl", &mut script);
-    String::from_utf8_lossy(&script).into_owned()
-}
 
 /// The manual page, in roff.
 pub(crate) fn page() -> String {
@@ -106,14 +99,6 @@ mod tests {
             "WEIR_SOCKET",
         ] {
             assert!(page.contains(text), "no {text} in\n{page}");
-        }
-    }
-
-    #[test]
-    fn every_shell_gets_a_script() {
-        use clap_complete::Shell;
-        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-            assert!(completions(shell).contains("weirctl"), "{shell}");
         }
     }
 }

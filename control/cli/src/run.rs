@@ -125,7 +125,9 @@ pub(crate) fn run(
         Plan::Diff { target } => config::diff(&target, console),
         Plan::Drain { dry_run } => process::drain(dry_run, console),
         Plan::Stop { drain, dry_run, yes } => process::stop(drain, dry_run, yes, console),
-        Plan::Completions(shell) => console.write(&crate::manual::completions(shell)).map(done),
+        Plan::Completions(shell) => {
+            console.write(&crate::complete::script(&shell.to_string())?).map(done)
+        }
         Plan::Man => console.write(&crate::manual::page()).map(done),
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use ratatui::layout::{Position, Rect};
 use signal_hook::consts::{SIGHUP, SIGTERM};
 use weir_proto::answer::Answer;
 use weir_proto::request::Query;
@@ -93,6 +94,8 @@ fn show(
             stale = true;
         }
         if stale {
+            let size = terminal.size()?;
+            model.fit(draw::backend_rows(Rect::from((Position::ORIGIN, size)), model));
             terminal.draw(|frame| draw::draw(frame, model, colour))?;
             stale = false;
         }

@@ -1,4 +1,4 @@
-//! Numbers as people read them, or in full for a pipe; and text that cannot steer a terminal.
+//! Numbers as people read them, or in one unit for a pipe; and text that cannot steer a terminal.
 
 use super::Style;
 
@@ -7,14 +7,14 @@ pub(crate) fn bytes(count: u64, style: Style) -> String {
     if style.human { scaled_bytes(count as f64) } else { count.to_string() }
 }
 
-/// Bytes a second: `1.2 MiB/s`, or `1258291.5` in a pipe.
+/// Bytes a second: `1.2 MiB/s`, or `1258291` in a pipe.
 pub(crate) fn byte_rate(rate: f64, style: Style) -> String {
-    if style.human { format!("{}/s", scaled_bytes(rate)) } else { rate.to_string() }
+    if style.human { format!("{}/s", scaled_bytes(rate)) } else { four_digits(rate) }
 }
 
-/// Things a second: `1.2k/s`, or `1234.5` in a pipe.
+/// Things a second: `1.2k/s`, or `1234` in a pipe.
 pub(crate) fn rate(rate: f64, style: Style) -> String {
-    if style.human { format!("{}/s", scaled(rate)) } else { rate.to_string() }
+    if style.human { format!("{}/s", scaled(rate)) } else { four_digits(rate) }
 }
 
 /// A count: `1.2M` for people when it is long, always in full in a pipe.
@@ -22,10 +22,10 @@ pub(crate) fn count(count: u64, style: Style) -> String {
     if style.human && count >= 100_000 { scaled(count as f64) } else { count.to_string() }
 }
 
-/// A length of time given in seconds: `1.2ms`, `45s`, `2h 3m`; seconds in full in a pipe.
+/// A length of time given in seconds: `1.2ms`, `45s`, `2h 3m`; milliseconds in a pipe.
 pub(crate) fn seconds(seconds: f64, style: Style) -> String {
     if !style.human {
-        return format!("{seconds}s");
+        return format!("{}ms", four_digits(seconds * 1e3));
     }
     if !seconds.is_finite() || seconds <= 0.0 {
         return "0s".to_owned();
@@ -51,7 +51,7 @@ pub(crate) fn seconds(seconds: f64, style: Style) -> String {
 
 /// A share from 0 to 1: `12%`, or `0.1234` in a pipe.
 pub(crate) fn share(share: f64, style: Style) -> String {
-    if style.human { format!("{:.0}%", share * 100.0) } else { share.to_string() }
+    if style.human { format!("{:.0}%", share * 100.0) } else { four_digits(share) }
 }
 
 /// The text with its control characters spelled out. Text from a backend or a file ends up here.
@@ -84,6 +84,22 @@ fn scale<'a>(mut value: f64, step: f64, units: &[&'a str]) -> (f64, &'a str) {
         unit += 1;
     }
     (value, units[unit])
+}
+
+/// Whole from 1000 on, else four digits at most: 7384123, 12.35, 0.2512. JSON has them all.
+fn four_digits(value: f64) -> String {
+    if !value.is_finite() {
+        return "0".to_owned();
+    }
+    let decimals = match value.abs() {
+        size if size < 1.0 => 4,
+        size if size < 9.9995 => 3,
+        size if size < 99.995 => 2,
+        size if size < 999.95 => 1,
+        _ => return format!("{value:.0}"),
+    };
+    let text = format!("{value:.decimals$}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// Three digits at most, without zeros that say nothing: 1.23, 12.3, 123, 5.
@@ -129,7 +145,17 @@ mod tests {
         ] {
             assert_eq!(seconds(value, HUMAN), human);
         }
-        assert_eq!(seconds(0.001_234_5, PIPE), "0.0012345s");
+        for (value, piped) in [
+            (0.0, "0ms"),
+            (0.000_045_27, "0.0453ms"),
+            (0.001_234_56, "1.235ms"),
+            (0.099_999, "100ms"),
+            (2.0, "2000ms"),
+            (7_384.123_45, "7384123ms"),
+            (f64::NAN, "0ms"),
+        ] {
+            assert_eq!(seconds(value, PIPE), piped);
+        }
         assert_eq!((rate(0.0, HUMAN), rate(12_345.0, HUMAN)), ("0/s".into(), "12.3k/s".into()));
         assert_eq!(rate(12.5, PIPE), "12.5");
         assert_eq!(byte_rate(2048.0, HUMAN), "2 KiB/s");

@@ -3,7 +3,7 @@
 mod settings;
 
 use weir_proto::answer::{
-    Answer, BackendRow, Backends, CheckResult, CheckRow, ConfigText, EventRow, History,
+    Answer, BackendRow, Backends, CheckResult, CheckRow, ConfigText, EndRow, EventRow, History,
     ListenerRow, Percentiles, PoolDetail, PoolRow, ShardRow, Stats, Status,
 };
 
@@ -242,35 +242,48 @@ fn stats(stats: &Stats, style: Style) -> String {
         ("sent rate", byte_rate(stats.sent_bytes_per_s, style).into()),
     ];
     let mut text = pairs(&rows, style);
-    let durations = [Left("DURATION"), Right("COUNT"), Right("P50"), Right("P99"), Right("P99.9")];
-    let mut table = Table::new(&durations);
-    for (name, row) in [
+    let durations = [
         ("connect", &stats.connect_duration_s),
         ("first-byte", &stats.first_byte_duration_s),
         ("session", &stats.session_duration_s),
-    ] {
-        let [p50, p99, p999] = percentiles(row, style);
-        table.row(vec![name.into(), count(row.count, style).into(), p50, p99, p999]);
+    ];
+    let kept: Vec<_> =
+        durations.into_iter().filter_map(|(name, row)| Some((name, row.as_ref()?))).collect();
+    if !kept.is_empty() {
+        text += &format!("\n{}", duration_table(&kept, style));
     }
-    text += &format!("\n{}", table.print(style));
-    if !stats.ends.is_empty() {
-        let ends = [Left("ENDED-BY"), Left("DURING"), Left("WHY"), Left("CODE"), Right("COUNT")];
-        let mut table = Table::new(&ends);
-        for end in &stats.ends {
-            table.row(vec![
-                end.by.label().into(),
-                end.during.label().into(),
-                end.why.label().into(),
-                (&end.code).into(),
-                count(end.count, style).into(),
-            ]);
-        }
-        text += &format!("\n{}", table.print(style));
+    if let Some(ends) = stats.ends.as_ref().filter(|ends| !ends.is_empty()) {
+        text += &format!("\n{}", end_table(ends, style));
     }
     if !stats.pools.is_empty() {
         text += &format!("\n{}", pool_stats(stats, style));
     }
     text
+}
+
+fn duration_table(rows: &[(&str, &Percentiles)], style: Style) -> String {
+    let columns = [Left("DURATION"), Right("COUNT"), Right("P50"), Right("P99"), Right("P99.9")];
+    let mut table = Table::new(&columns);
+    for (name, row) in rows {
+        let [p50, p99, p999] = percentiles(row, style);
+        table.row(vec![name.into(), count(row.count, style).into(), p50, p99, p999]);
+    }
+    table.print(style)
+}
+
+fn end_table(ends: &[EndRow], style: Style) -> String {
+    let columns = [Left("ENDED-BY"), Left("DURING"), Left("WHY"), Left("CODE"), Right("COUNT")];
+    let mut table = Table::new(&columns);
+    for end in ends {
+        table.row(vec![
+            end.by.label().into(),
+            end.during.label().into(),
+            end.why.label().into(),
+            (&end.code).into(),
+            count(end.count, style).into(),
+        ]);
+    }
+    table.print(style)
 }
 
 fn pool_stats(stats: &Stats, style: Style) -> String {

@@ -1,5 +1,7 @@
 //! How `top` looks: a heading, four curves, the backends, the keys. Pure: a model onto a frame.
 
+mod overview;
+
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
@@ -16,37 +18,75 @@ use crate::render::{Style as Text, Tone, tone_of};
 const HUMAN: Text = Text { human: true, colour: false };
 /// With fewer rows than this the curves give way to the table.
 const CURVES_ROWS_MIN: u16 = 14;
+/// With fewer rows than this there is no overview of pools, listeners and shards.
+const OVERVIEW_ROWS_MIN: u16 = 40;
 /// With fewer columns than this the curves stand in two rows of two.
 const CURVES_WIDE: u16 = 120;
 
+/// The parts of the screen, from top to bottom.
+struct Parts {
+    head: Rect,
+    notes: Rect,
+    curves: Rect,
+    /// Pools, listeners and shards, on a tall screen.
+    overview: Rect,
+    backends: Rect,
+    keys: Rect,
+}
+
+impl Parts {
+    fn of(area: Rect, model: &Model) -> Parts {
+        let curves = match area {
+            Rect { height, .. } if height < CURVES_ROWS_MIN => 0,
+            Rect { width, height, .. } if width >= CURVES_WIDE => height / 7,
+            Rect { height, .. } if height >= CURVES_ROWS_MIN + 6 => 8,
+            _ => 4,
+        };
+        let curves = if area.width >= CURVES_WIDE && curves > 0 { curves.max(5) } else { curves };
+        let notes = u16::try_from(notes(model).len().min(3)).unwrap_or(3).min(area.height / 4);
+        let overview = if area.height < OVERVIEW_ROWS_MIN {
+            0
+        } else {
+            // One row for the headings, one to part it from the backends.
+            let rows = u16::try_from(overview::rows(model)).unwrap_or(u16::MAX);
+            rows.saturating_add(2).min(area.height / 5)
+        };
+        let [head, notes, curves, overview, backends, keys] = Layout::vertical([
+            Constraint::Length(1),
+            Constraint::Length(notes),
+            Constraint::Length(curves),
+            Constraint::Length(overview),
+            Constraint::Min(1),
+            Constraint::Length(1),
+        ])
+        .areas(area);
+        Parts { head, notes, curves, overview, backends, keys }
+    }
+}
+
+/// How many backends a screen of this size shows.
+pub(super) fn backend_rows(area: Rect, model: &Model) -> usize {
+    usize::from(Parts::of(area, model).backends.height.saturating_sub(1))
+}
+
 /// Draws the whole screen.
 pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, colour: bool) {
-    let area = frame.area();
-    let curves = match area {
-        Rect { height, .. } if height < CURVES_ROWS_MIN => 0,
-        Rect { width, .. } if width >= CURVES_WIDE => 5,
-        Rect { height, .. } if height >= CURVES_ROWS_MIN + 6 => 8,
-        _ => 4,
-    };
-    let notes = notes(model);
-    let note_rows = u16::try_from(notes.len().min(3)).unwrap_or(3).min(area.height / 4);
-    let [head, note, top, table, keys] = Layout::vertical([
-        Constraint::Length(1),
-        Constraint::Length(note_rows),
-        Constraint::Length(curves),
-        Constraint::Min(1),
-        Constraint::Length(1),
-    ])
-    .areas(area);
-    frame.render_widget(heading(model, colour), head);
+    let parts = Parts::of(frame.area(), model);
+    frame.render_widget(heading(model, colour), parts.head);
+    let notes = notes(model).into_iter();
     let lines: Vec<Line<'_>> =
-        notes.into_iter().map(|(text, tone)| Line::styled(text, dress(tone, colour))).collect();
-    frame.render_widget(Paragraph::new(lines), note);
-    if curves > 0 {
-        draw_curves(frame, model, top, colour);
+        notes.map(|(text, tone)| Line::styled(text, dress(tone, colour))).collect();
+    frame.render_widget(Paragraph::new(lines), parts.notes);
+    if parts.curves.height > 0 {
+        draw_curves(frame, model, parts.curves, colour);
     }
-    draw_backends(frame, model, table, colour);
-    frame.render_widget(Line::styled(key_line(model), dress(Tone::Dim, colour)), keys);
+    if model.is_help {
+        frame.render_widget(Paragraph::new(HELP), parts.overview.union(parts.backends));
+    } else {
+        overview::draw(frame, model, parts.overview, colour);
+        draw_backends(frame, model, parts.backends, colour);
+    }
+    frame.render_widget(Line::styled(key_line(model), dress(Tone::Dim, colour)), parts.keys);
 }
 
 /// Colour is never the only sign: each of these tones comes with a word or a mark.
@@ -64,6 +104,7 @@ fn dress(tone: Tone, colour: bool) -> Style {
 fn heading(model: &Model, colour: bool) -> Line<'static> {
     let status = &model.sample.status;
     let (state, tone) = match model.gone {
+        None if model.is_paused => ("paused".to_owned(), Tone::Warn),
         Some(_) => ("gone, reconnecting".to_owned(), Tone::Bad),
         None => (status.state.word().to_owned(), tone_of(status.state.word())),
     };
@@ -93,7 +134,7 @@ fn notes(model: &Model) -> Vec<(String, Tone)> {
 
 fn draw_curves(frame: &mut Frame<'_>, model: &Model, area: Rect, colour: bool) {
     let stats = &model.sample.stats;
-    let connect = &stats.connect_duration_recent_s;
+    let connect = stats.connect_duration_recent_s.unwrap_or_default();
     let panels: [(String, &Curve); 4] = [
         (format!("sessions {}", count(stats.sessions, HUMAN)), &model.sessions),
         (format!("new {}", rate(stats.session_rate_per_s, HUMAN)), &model.session_rate),
@@ -154,10 +195,11 @@ fn mark(state: &str) -> &'static str {
 
 /// The columns of the backends' table: heading, width (0: as wide as its longest text), whether it
 /// holds numbers.
-const COLUMNS: [(&str, usize, bool); 9] = [
+const COLUMNS: [(&str, usize, bool); 10] = [
     ("BACKEND", 0, false),
     ("ADDRESS", 0, false),
     ("STATE", 10, false),
+    ("WEIGHT", 6, true),
     ("SESSIONS", 8, true),
     ("TOTAL", 8, true),
     ("FAILURES", 8, true),
@@ -166,7 +208,7 @@ const COLUMNS: [(&str, usize, bool); 9] = [
     ("CHECK", 14, false),
 ];
 /// Which columns go first when the screen is narrow. Name, state and sessions stay.
-const DROPPED: [usize; 6] = [1, 7, 6, 4, 5, 8];
+const DROPPED: [usize; 7] = [3, 1, 8, 7, 5, 6, 9];
 /// The widest that a name or an address may be.
 const TEXT_MAX: usize = 40;
 
@@ -218,6 +260,7 @@ fn cells(backend: &BackendRow) -> [(String, Tone); COLUMNS.len()] {
         text(plain(&backend.name)),
         text(plain(&backend.address)),
         (format!("{} {}", mark(state), plain(state)), tone_of(state)),
+        text(backend.weight.to_string()),
         text(count(backend.sessions, HUMAN)),
         text(count(backend.sessions_total, HUMAN)),
         text(count(backend.connect_failures_total, HUMAN)),
@@ -231,9 +274,21 @@ fn cells(backend: &BackendRow) -> [(String, Tone); COLUMNS.len()] {
 }
 
 fn key_line(model: &Model) -> String {
-    let sorts = Sort::ALL.map(|(key, sort, word)| {
-        let chosen = if sort == model.sort { "*" } else { "" };
-        format!("{key} {word}{chosen}")
-    });
-    format!("q quit  ↑↓ scroll  sort: {}", sorts.join("  "))
+    let (first, last, all) = model.shown();
+    let sorts = Sort::ALL.map(|(key, ..)| key.to_string()).join(" ");
+    let by = Sort::ALL.iter().find(|(_, sort, _)| *sort == model.sort).map_or("", |(.., by)| *by);
+    let pause = if model.is_paused { "p go on" } else { "p pause" };
+    format!("q quit  ? help  {pause}  ↑↓ scroll  {sorts} sort: {by}  {first}-{last} of {all}")
 }
+
+const HELP: &str = "\
+q, Esc      leave                      n  sort by name
+p, space    pause, go on               s  sort by sessions
+↑ ↓, k j    scroll by a row            t  sort by sessions in total
+PgUp PgDn   scroll by a page           f  sort by failed connects
+Home End    the first, the last        b  sort by bytes
+?, h        this help
+
+SESSIONS are open now, TOTAL ever since weir started; FAILURES are failed connects;
+IN is from clients, OUT is to them; CHECK is the last result of the health check and
+for how long. ● up  ◐ draining or maint  ○ down  · removed, but with sessions";

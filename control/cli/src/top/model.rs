@@ -69,8 +69,14 @@ pub(super) struct Model {
     /// Connect p99 in microseconds.
     pub(super) connect_p99: Curve,
     pub(super) sort: Sort,
-    /// The first row of the table that is shown.
+    /// The first row of the backends' table that is shown.
     pub(super) offset: usize,
+    /// How many rows of it fit on the screen.
+    page: usize,
+    /// The help is shown in the place of the tables.
+    pub(super) is_help: bool,
+    /// The screen stays as it is: new samples are counted and put aside.
+    pub(super) is_paused: bool,
     /// Why there is no fresh sample.
     pub(super) gone: Option<String>,
 }
@@ -85,21 +91,43 @@ impl Model {
             connect_p99: Curve::default(),
             sort: Sort::Name,
             offset: 0,
+            page: 1,
+            is_help: false,
+            is_paused: false,
             gone: None,
         };
         model.take(Ok(sample));
         model
     }
 
+    /// Takes in how many rows of the backends' table the screen has. It never scrolls beyond the
+    /// last page.
+    pub(super) fn fit(&mut self, page: usize) {
+        self.page = page.max(1);
+        self.offset = self.offset.min(self.offset_max());
+    }
+
+    /// The rows that are shown, from 1, and how many there are.
+    pub(super) fn shown(&self) -> (usize, usize, usize) {
+        let all = self.sample.backends.len();
+        ((self.offset + 1).min(all), (self.offset + self.page).min(all), all)
+    }
+
+    fn offset_max(&self) -> usize {
+        self.sample.backends.len().saturating_sub(self.page)
+    }
+
     /// Takes in a sample, or the reason why there is none. The last one stays on the screen.
     pub(super) fn take(&mut self, news: Result<Sample, String>) {
         match news {
+            Ok(_) if self.is_paused => {}
             Ok(sample) => {
                 let stats = &sample.stats;
                 self.sessions.push(stats.sessions as f64);
                 self.session_rate.push(stats.session_rate_per_s * 1e3);
                 self.byte_rate.push(stats.received_bytes_per_s + stats.sent_bytes_per_s);
-                self.connect_p99.push(stats.connect_duration_recent_s.p99 * 1e6);
+                let connect = stats.connect_duration_recent_s.unwrap_or_default();
+                self.connect_p99.push(connect.p99 * 1e6);
                 self.gone = None;
                 self.sample = sample;
                 self.sort();
@@ -110,15 +138,17 @@ impl Model {
 
     /// Obeys a key. True if it ends the view.
     pub(super) fn key(&mut self, key: KeyEvent) -> bool {
-        const PAGE: usize = 10;
-        let last = self.sample.backends.len().saturating_sub(1);
+        let last = self.offset_max();
         match key.code {
             KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return true,
+            KeyCode::Esc | KeyCode::Char('q' | '?' | 'h') if self.is_help => self.is_help = false,
+            KeyCode::Char('?' | 'h') => self.is_help = true,
             KeyCode::Char('q') | KeyCode::Esc => return true,
+            KeyCode::Char('p' | ' ') => self.is_paused = !self.is_paused,
             KeyCode::Up | KeyCode::Char('k') => self.offset = self.offset.saturating_sub(1),
             KeyCode::Down | KeyCode::Char('j') => self.offset = (self.offset + 1).min(last),
-            KeyCode::PageUp => self.offset = self.offset.saturating_sub(PAGE),
-            KeyCode::PageDown => self.offset = (self.offset + PAGE).min(last),
+            KeyCode::PageUp => self.offset = self.offset.saturating_sub(self.page),
+            KeyCode::PageDown => self.offset = (self.offset + self.page).min(last),
             KeyCode::Home => self.offset = 0,
             KeyCode::End => self.offset = last,
             KeyCode::Char(typed) => {
@@ -146,6 +176,6 @@ impl Model {
             };
             (Reverse(size), row.name.clone())
         });
-        self.offset = self.offset.min(self.sample.backends.len().saturating_sub(1));
+        self.offset = self.offset.min(self.offset_max());
     }
 }

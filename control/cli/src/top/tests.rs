@@ -3,8 +3,9 @@
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use ratatui::layout::Rect;
 
-use super::draw::draw;
+use super::draw::{backend_rows, draw};
 use super::model::{HISTORY_MAX, Model, Sample, Sort};
 use crate::render::views::tests as sample;
 
@@ -18,6 +19,9 @@ fn one() -> Sample {
 
 /// The screen's lines, without the spaces at their ends.
 fn screen(model: &Model, width: u16, height: u16, colour: bool) -> Vec<String> {
+    let mut model = model.clone();
+    model.fit(backend_rows(Rect::new(0, 0, width, height), &model));
+    let model = &model;
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     terminal.draw(|frame| draw(frame, model, colour)).unwrap();
     let buffer = terminal.backend().buffer().clone();
@@ -57,7 +61,7 @@ web/b2  ○ down            0     123k        3  1.2 MiB    2 KiB refused 4.5s
 
 
 
-q quit  ↑↓ scroll  sort: n name*  s sessions  t total  f failures  b bytes";
+q quit  ? help  p pause  ↑↓ scroll  n s t f b sort: name  1-2 of 2";
     assert_eq!(screen(&model, 80, 20, false).join("\n"), wanted);
 }
 
@@ -112,11 +116,6 @@ fn keys_sort_scroll_and_leave() {
         (model.sort, names(&model)),
         (Sort::Sessions, vec!["web/b2".into(), "web/b1".into()])
     );
-    for _ in 0..5 {
-        assert!(!press(&mut model, KeyCode::Down));
-    }
-    assert_eq!(model.offset, 1);
-    assert!(!press(&mut model, KeyCode::Up));
     assert_eq!(model.offset, 0);
     assert!(press(&mut model, KeyCode::Char('q')));
     assert!(press(&mut model, KeyCode::Esc));
@@ -134,4 +133,76 @@ fn history_is_bounded_and_keeps_the_newest() {
     }
     assert_eq!(model.sessions.newest(1000).len(), HISTORY_MAX);
     assert_eq!(model.sessions.newest(2), [198, 199]);
+}
+
+/// A model of this many backends on a screen that shows ten of them.
+fn many(count: usize) -> Model {
+    let mut sample = one();
+    let name = |number: usize| format!("web/b{number:03}");
+    sample.backends = (0..count)
+        .map(|number| weir_proto::answer::BackendRow { name: name(number), ..sample::backend() })
+        .collect();
+    let mut model = Model::new(sample);
+    model.fit(10);
+    model
+}
+
+#[test]
+fn scrolling_ends_with_the_last_page() {
+    let mut model = many(25);
+    assert_eq!(model.shown(), (1, 10, 25));
+    for (key, shown) in [
+        (KeyCode::Down, (2, 11, 25)),
+        (KeyCode::PageDown, (12, 21, 25)),
+        (KeyCode::PageDown, (16, 25, 25)),
+        (KeyCode::Down, (16, 25, 25)),
+        (KeyCode::Up, (15, 24, 25)),
+        (KeyCode::End, (16, 25, 25)),
+        (KeyCode::PageUp, (6, 15, 25)),
+        (KeyCode::Home, (1, 10, 25)),
+        (KeyCode::Up, (1, 10, 25)),
+    ] {
+        assert!(!press(&mut model, key));
+        assert_eq!(model.shown(), shown, "{key:?}");
+    }
+    press(&mut model, KeyCode::End);
+    model.fit(20);
+    assert_eq!(model.shown(), (6, 25, 25), "a larger screen shows more, not less");
+    assert_eq!(many(3).shown(), (1, 3, 3));
+    assert_eq!(many(0).shown(), (0, 0, 0));
+    let screen = screen(&many(100), 80, 24, false);
+    assert!(screen[23].ends_with("1-12 of 100"), "{}", screen[23]);
+}
+
+#[test]
+fn a_pause_keeps_the_screen_and_help_gives_way_to_q() {
+    let mut model = Model::new(one());
+    press(&mut model, KeyCode::Char('p'));
+    let mut next = one();
+    next.stats.sessions = 99;
+    model.take(Ok(next.clone()));
+    assert_ne!(model.sample.stats.sessions, 99);
+    let lines = screen(&model, 80, 24, false);
+    assert!(lines[0].contains("  paused  ") && lines[23].contains("p go on"), "{lines:?}");
+    press(&mut model, KeyCode::Char(' '));
+    model.take(Ok(next));
+    assert_eq!(model.sample.stats.sessions, 99);
+
+    assert!(!press(&mut model, KeyCode::Char('?')));
+    let lines = screen(&model, 80, 24, false).join("\n");
+    assert!(lines.contains("sort by failed connects") && !lines.contains("web/b1"), "{lines}");
+    assert!(!press(&mut model, KeyCode::Char('q')), "q leaves the help first");
+    assert!(press(&mut model, KeyCode::Char('q')));
+}
+
+#[test]
+fn a_tall_screen_shows_pools_and_shards_and_a_wide_one_listeners_too() {
+    let model = Model::new(one());
+    let small = screen(&model, 80, 24, false).join("\n");
+    assert!(!small.contains("STRATEGY"), "{small}");
+    let tall = screen(&model, 120, 40, false).join("\n");
+    assert!(tall.contains("POOL ") && tall.contains("SHARD VERSION SESSIONS BUSY"), "{tall}");
+    assert!(!tall.contains("LISTENER"), "{tall}");
+    let large = screen(&model, 200, 60, false).join("\n");
+    assert!(large.contains("LISTENER") && large.contains("WEIGHT"), "{large}");
 }

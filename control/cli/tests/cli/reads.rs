@@ -24,7 +24,7 @@ fn a_pipe_gets_a_table_without_colour_and_json_in_one_line() {
     let words: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
     assert_eq!(
         words,
-        "web/b1 10.0.0.1:80 draining 1 4 9 0 0 0 ok 1s".split(' ').collect::<Vec<_>>()
+        "web/b1 10.0.0.1:80 draining 1 4 9 0 0 0 ok 1000ms".split(' ').collect::<Vec<_>>()
     );
     let ran = daemon.run("-o json backend list");
     assert_eq!((ran.code, ran.out.lines().count()), (0, 1), "{ran:?}");
@@ -137,13 +137,58 @@ fn events_follow_what_comes() {
     });
     let mut child = daemon.spawn("-o json events -f");
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    for id in 1..=3 {
+    // The first is there already, and nobody has asked for old ones.
+    for id in 2..=4 {
         let line = lines.next().unwrap().unwrap();
         let json: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!((&json["schema"], &json["id"]), (&"weir/v1".into(), &id.into()));
     }
     interrupt(&child);
     assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+/// The daemon closes the connection at the second question. Returns the events shown and what was
+/// said on stderr. `uptime_s` is what it says after that.
+fn followed_across_a_restart(uptime_s: f64) -> (Vec<u64>, String) {
+    let mut asked = 0;
+    let daemon = Daemon::new(move |request| {
+        asked += 1;
+        match request {
+            Request::Query(Query::Status) => {
+                let mut status = status(1);
+                status.uptime_s = uptime_s;
+                done(Answer::Status(status))
+            }
+            Request::Query(Query::Events { after }) if asked != 2 => {
+                let first = after + 1;
+                let rows = if asked == 1 { 1..8 } else { first..first + 1 };
+                let events = rows.map(|id| event(id, "9999-01-01T00:00:00Z")).collect();
+                done(Answer::Events(Events { events }))
+            }
+            _ => None,
+        }
+    });
+    let mut child = daemon.spawn("-o json events -f --since 9999d");
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let id =
+        |line: String| serde_json::from_str::<serde_json::Value>(&line).unwrap()["id"].as_u64();
+    let shown = (0..9).map(|_| id(lines.next().unwrap().unwrap()).unwrap()).collect();
+    interrupt(&child);
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    (shown, said)
+}
+
+#[test]
+fn events_follow_beyond_a_restart_and_say_so() {
+    let (shown, said) = followed_across_a_restart(0.0);
+    assert_eq!(shown, [1, 2, 3, 4, 5, 6, 7, 1, 2]);
+    assert!(said.contains("before it answered; waiting for it\n"), "{said}");
+    assert!(said.contains("weir is back, restarted\n"), "{said}");
+    let (shown, said) = followed_across_a_restart(9999.0);
+    assert_eq!(shown, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    assert!(said.contains("weir is back\n"), "{said}");
 }
 
 #[test]
@@ -168,4 +213,38 @@ fn completions_and_the_manual_need_no_daemon() {
             .unwrap();
         assert!(output.status.success() && !output.stdout.is_empty(), "{line}");
     }
+}
+
+#[test]
+fn a_usage_line_has_no_option_that_fits_every_verb() {
+    // The environment names a socket here, and clap counts that as typed.
+    let ran = Daemon::saying(Answer::Status(status(1))).run("-o json pool set web");
+    let error: serde_json::Value = serde_json::from_str(&ran.err).unwrap();
+    assert_eq!((ran.code, &error["error"]["code"]), (2, &"usage".into()));
+    let ran = Daemon::saying(Answer::Status(status(1))).run("pool set web");
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("Usage: weirctl pool set <NAME> <KEY=VALUE>...\n"), "{ran:?}");
+}
+
+#[test]
+fn the_shell_is_offered_live_names_and_never_files() {
+    let daemon = Daemon::saying(Answer::Backends(Backends { backends: vec![backend(4)] }));
+    let offered = |words: &str| -> Vec<String> {
+        let words: Vec<&str> = words.split(' ').collect();
+        let output = Command::new(env!("CARGO_BIN_EXE_weirctl"))
+            .arg("--")
+            .args(&words)
+            .env("WEIR_SOCKET", daemon.path("s"))
+            .env("WEIRCTL_COMPLETE", "fish")
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(|line| line.split('\t').next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(offered("weirctl backend drain w"), ["web/b1"]);
+    assert_eq!(offered("weirctl pool set web strategy=m"), ["strategy=maglev"]);
+    assert!(offered("weirctl bac").contains(&"backend".to_owned()));
+    // Pools are asked for and the daemon says something else: nothing is offered, nothing fails.
+    assert_eq!(offered("weirctl pool show Cargo"), [""; 0]);
 }

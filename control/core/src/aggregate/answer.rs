@@ -1,6 +1,6 @@
 //! The aggregate as `weirctl stats` shows it.
 
-use weir_proto::answer::{EndRow, Percentiles, PoolStatsRow, Stats};
+use weir_proto::answer::{EndRow, PoolStatsRow, Stats};
 use weir_proto::ids::BackendId;
 use weir_proto::snapshot::{self, Snapshot};
 
@@ -8,8 +8,7 @@ use super::{Aggregate, Backend, PoolTotals, Rate};
 
 impl Aggregate {
     /// What there is to say about everything (`None` or empty), a pool, or `pool/backend`. `None`
-    /// if there is no such subject. Durations are kept for pools, ends for the whole process: they
-    /// are empty for what they are not kept for.
+    /// if there is no such subject.
     pub fn stats(&self, snapshot: &Snapshot, subject: Option<&str>) -> Option<Stats> {
         let subject = subject.unwrap_or_default();
         if subject.is_empty() {
@@ -38,8 +37,8 @@ impl Aggregate {
             sessions: self.sessions(),
             // Also those for which there was no backend: what clients asked for.
             sessions_total: self.accepted,
-            connect_duration_recent_s: self.recent_connects.percentiles(self.latest),
-            ends: ends.collect(),
+            connect_duration_recent_s: Some(self.recent_connects.percentiles(self.latest)),
+            ends: Some(ends.collect()),
             pools: snapshot.pools.iter().map(|pool| self.pool_row(pool)).collect(),
             ..stats(String::new(), &self.all, rate)
         }
@@ -67,7 +66,13 @@ impl Aggregate {
         let totals = backend.map(|backend| backend.totals).unwrap_or_default();
         let counted = PoolTotals { backends: totals.counts, ..PoolTotals::default() };
         let rate = backend.map(rate).unwrap_or_default();
-        Some(Stats { sessions: totals.sessions, ..stats(name.to_owned(), &counted, rate) })
+        Some(Stats {
+            sessions: totals.sessions,
+            connect_duration_s: None,
+            first_byte_duration_s: None,
+            session_duration_s: None,
+            ..stats(name.to_owned(), &counted, rate)
+        })
     }
 
     fn pool_row(&self, pool: &snapshot::Pool) -> PoolStatsRow {
@@ -103,11 +108,11 @@ fn stats(subject: String, totals: &PoolTotals, rate: Rate) -> Stats {
         sent_bytes_total: totals.backends.sent_bytes,
         received_bytes_per_s: rate.received_bytes,
         sent_bytes_per_s: rate.sent_bytes,
-        connect_duration_s: totals.connect.percentiles(),
-        connect_duration_recent_s: Percentiles::default(),
-        first_byte_duration_s: totals.first_byte.percentiles(),
-        session_duration_s: totals.session.percentiles(),
-        ends: Vec::new(),
+        connect_duration_s: Some(totals.connect.percentiles()),
+        connect_duration_recent_s: None,
+        first_byte_duration_s: Some(totals.first_byte.percentiles()),
+        session_duration_s: Some(totals.session.percentiles()),
+        ends: None,
         pools: Vec::new(),
     }
 }
