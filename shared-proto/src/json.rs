@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use crate::answer::{Answer, SCHEMA};
+use crate::outside::steers;
 use crate::request::Refusal;
 
 /// How a document is laid out.
@@ -61,7 +62,29 @@ pub fn document(body: &impl Serialize, layout: Layout) -> String {
         Layout::Indented => serde_json::to_string_pretty(&document),
     };
     // Answers are plain structs with string keys: there is nothing in them that JSON cannot say.
-    text.unwrap_or_else(|error| format!("{{\"schema\":\"{SCHEMA}\",\"error\":\"{error}\"}}"))
+    let text =
+        text.unwrap_or_else(|error| format!("{{\"schema\":\"{SCHEMA}\",\"error\":\"{error}\"}}"));
+    escaped(text)
+}
+
+/// Escapes what serde_json leaves in strings and a terminal would obey: DEL, C1, the line
+/// separators and the marks of bidirectional text. The document means what it meant.
+#[must_use]
+pub fn escaped(document: String) -> String {
+    // The only such letters outside strings are the ends of lines of an indented document.
+    let is_bare = |letter: char| steers(letter) && letter != '\n';
+    if !document.contains(is_bare) {
+        return document;
+    }
+    let mut text = String::with_capacity(document.len() + 64);
+    for letter in document.chars() {
+        if is_bare(letter) {
+            text += &format!("\\u{:04x}", u32::from(letter));
+        } else {
+            text.push(letter);
+        }
+    }
+    text
 }
 
 #[cfg(test)]
@@ -109,6 +132,18 @@ mod tests {
         let said = Answer::Said(Said { text: "done".to_owned() });
         let wanted = "{\n  \"schema\": \"weir/v1\",\n  \"text\": \"done\"\n}";
         assert_eq!(answer(&said, Layout::Indented), wanted);
+    }
+
+    #[test]
+    fn a_document_steers_no_terminal_and_means_the_same() {
+        let text = "a\u{7f}\u{9b}2J\u{202e}\u{1b}\né".to_owned();
+        let said = Answer::Said(Said { text: text.clone() });
+        for layout in [Layout::Line, Layout::Indented] {
+            let document = answer(&said, layout);
+            assert!(document.contains(r"a\u007f\u009b2J\u202e\u001b\né"), "{document}");
+            let read: serde_json::Value = serde_json::from_str(&document).unwrap();
+            assert_eq!(read["text"], text);
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod frame;
 pub mod ids;
 pub mod json;
 pub mod order;
+pub mod outside;
 pub mod reason;
 pub mod request;
 pub mod settings;

@@ -1,6 +1,7 @@
 //! The control socket under attack: malformed frames, silence, wrong users, symbolic links (T14 of
 //! the reliability table).
 
+mod audit;
 mod frames;
 
 use std::io::{Read, Write};

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 
 use weir_proto::change;
 use weir_proto::ids::{BackendId, IdSource};
+use weir_proto::outside::cleaned;
 use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
 use weir_proto::settings::ShownSettings;
 use weir_proto::snapshot::{Fault, Snapshot};
@@ -23,6 +24,11 @@ use crate::file;
 
 pub use loops::loops;
 pub use names::{no_backend, no_listener, no_pool, split};
+
+/// Bytes of a summary, which is in the log, the events and the history for as long as those last.
+const SUMMARY_MAX: usize = 1000;
+/// Bytes of the name of an applied file in it.
+const ORIGIN_MAX: usize = 200;
 
 /// The spec of an older version, or why there is none.
 pub type Past<'a> = &'a dyn Fn(u64) -> Result<Spec, Refusal>;
@@ -104,7 +110,7 @@ pub fn decide(
     Ok(Plan {
         after: if changes_something { after } else { before.clone() },
         before,
-        summary: format!("{}{}", edit.origin, change::summary(&changes)),
+        summary: cleaned(&format!("{}{}", edit.origin, change::summary(&changes)), SUMMARY_MAX),
         undo: if changes_something { edit.undo.unwrap_or_else(rollback) } else { String::new() },
         kill: edit.kill,
         snapshot: changes_something.then_some(next),
@@ -190,13 +196,14 @@ pub fn read(toml: &str, origin: &str) -> Result<file::File, Refusal> {
     file::parse(toml, origin).map_err(|diagnostics| {
         let texts: Vec<String> =
             diagnostics.iter().map(|diagnostic| diagnostic.render(false)).collect();
-        Refusal::new(Code::Invalid, texts.join("\n"), format!("weir check {origin}"))
+        let hint = format!("weir check {}", cleaned(origin, ORIGIN_MAX));
+        Refusal::new(Code::Invalid, texts.join("\n"), hint)
     })
 }
 
 fn apply(toml: &str, origin: &str) -> Result<Edit, Refusal> {
     let mut edit = Edit::new(read(toml, origin)?.spec, Subject::Whole);
-    edit.origin = format!("apply {origin}: ");
+    edit.origin = format!("apply {}: ", cleaned(origin, ORIGIN_MAX));
     Ok(edit)
 }
 

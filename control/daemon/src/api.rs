@@ -6,6 +6,7 @@ pub(crate) mod gate;
 pub(crate) mod http;
 mod hyper_io;
 pub mod metrics;
+mod refusals;
 pub(crate) mod roles;
 pub(crate) mod settings_audit;
 pub(crate) mod socket;

@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use weir_proto::answer::SCHEMA;
+use weir_proto::json;
+use weir_proto::outside::spelled;
 use weir_proto::snapshot::Fault;
 use weir_proto::spec::Spec;
 
@@ -36,21 +38,23 @@ pub(crate) fn check_command(path: &Path, json: bool, more: impl Fn(&Spec) -> Vec
         Err(diagnostics) => (diagnostics, Vec::new()),
     };
     let mut answer = String::new();
+    let name = path.display().to_string();
+    let name = spelled(&name);
     if json {
-        answer = format!("{}\n", json_report(&wrong, &warnings));
+        answer = json::escaped(json_report(&wrong, &warnings).to_string()) + "\n";
     } else {
         for warning in &warnings {
-            streams::err(&format!("warning: {warning}"));
+            streams::err(&format!("warning: {}", spelled(warning)));
         }
         if wrong.is_empty() {
-            answer = format!("{}: ok\n", path.display());
+            answer = format!("{name}: ok\n");
         } else {
             let colour = is_coloured();
             for diagnostic in &wrong {
                 streams::err(&format!("{}\n", diagnostic.render(colour)));
             }
             let plural = if wrong.len() == 1 { "" } else { "s" };
-            streams::err(&format!("{}: {} error{plural}", path.display(), wrong.len()));
+            streams::err(&format!("{name}: {} error{plural}", wrong.len()));
         }
     }
     // An answer that could not be given is none.

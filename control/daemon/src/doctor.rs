@@ -9,6 +9,8 @@ use std::fmt::Display;
 use serde::Serialize;
 use weir_proto::answer::SCHEMA;
 use weir_proto::complaint::Complaint;
+use weir_proto::json;
+use weir_proto::outside::masked;
 use weir_proto::spec::Spec;
 
 use crate::limits::Limits;
@@ -41,7 +43,10 @@ enum Verdict {
 /// Looks at this host, prints a line for each check and gives the exit code: 1 if one fails.
 pub(crate) fn command(settings: &Settings, spec: &Spec, json: bool) -> u8 {
     let checks = stall_detector(&Facts::of_this_host(settings, spec));
-    let text = if json { format!("{}\n", json_report(&checks)) } else { table(&checks) };
+    let text = match json {
+        true => json::escaped(json_report(&checks).to_string()) + "\n",
+        false => masked(&table(&checks)).into_owned(),
+    };
     // An answer that could not be given is none.
     let is_told = streams::out(&text).is_ok();
     u8::from(has_failed(&checks) || !is_told)

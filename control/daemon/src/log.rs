@@ -17,6 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use tracing_subscriber::filter::EnvFilter;
+use weir_proto::outside::steers;
 
 use crate::{rt, streams};
 use queue::LineQueue;
@@ -45,7 +46,7 @@ pub(crate) fn start() -> Result<(), String> {
     let filter = EnvFilter::try_from_env("WEIR_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(|| Line)
+        .with_writer(move || Line { colour })
         // What it says when a line cannot be written it prints itself.
         .log_internal_errors(false)
         .with_ansi(colour)
@@ -115,17 +116,52 @@ fn is_written() -> bool {
 }
 
 /// Takes one event at a time, and takes it always.
-struct Line;
+struct Line {
+    /// Escape sequences are the log's own.
+    colour: bool,
+}
 
 impl Write for Line {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if let Some(queue) = LOG.get() {
-            queue.put(bytes.to_vec());
+            queue.put(one_entry(bytes, self.colour));
         }
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// The bytes of one event as one entry of the log: a line of it that is not the first is indented,
+/// so that no text from outside looks like an entry, and nothing in it steers a terminal.
+fn one_entry(event: &[u8], colour: bool) -> Vec<u8> {
+    let text = String::from_utf8_lossy(event);
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let mut entry = String::with_capacity(text.len() + 1);
+    for letter in text.chars() {
+        match letter {
+            '\n' => entry += "\n    ",
+            '\x1b' if colour => entry.push(letter),
+            letter if steers(letter) => entry.push('·'),
+            letter => entry.push(letter),
+        }
+    }
+    entry.push('\n');
+    entry.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_entry_whatever_its_text_says() {
+        let event = b"2026 WARN a\n2026 INFO audit: done\x1b[2J\xc2\x9b2J\xe2\x80\xae!\n";
+        let entry = |colour| String::from_utf8(one_entry(event, colour)).unwrap();
+        assert_eq!(entry(false), "2026 WARN a\n    2026 INFO audit: done·[2J·2J·!\n");
+        assert_eq!(entry(true), "2026 WARN a\n    2026 INFO audit: done\x1b[2J·2J·!\n");
+        assert_eq!(one_entry(b"plain\n", false), b"plain\n");
     }
 }

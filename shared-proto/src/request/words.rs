@@ -5,6 +5,67 @@ use core::fmt::{Display, Formatter, Result};
 
 use super::{ChangeRequest, Command, Query, Request};
 
+impl Request {
+    /// The words that its sender chose: names, addresses, keys and values. Not a file and not its
+    /// name, which may be long.
+    #[must_use]
+    pub fn words(&self) -> Vec<&str> {
+        match self {
+            Request::Query(query) => query.words(),
+            Request::Command(Command::Change { change, .. }) => change.words(),
+            Request::Command(Command::Drain | Command::Stop { .. }) => Vec::new(),
+        }
+    }
+}
+
+impl Query {
+    fn words(&self) -> Vec<&str> {
+        match self {
+            Query::ListenerShow { name }
+            | Query::PoolShow { name }
+            | Query::BackendShow { name } => {
+                vec![name]
+            }
+            Query::BackendList { pool: name } | Query::Stats { subject: name } => {
+                name.as_deref().into_iter().collect()
+            }
+            Query::Status
+            | Query::Shards
+            | Query::ListenerList
+            | Query::PoolList
+            | Query::Events { .. }
+            | Query::ConfigExport { .. }
+            | Query::ConfigHistory => Vec::new(),
+        }
+    }
+}
+
+impl ChangeRequest {
+    fn words(&self) -> Vec<&str> {
+        match self {
+            ChangeRequest::ListenerAdd { name, bind, pool } => {
+                let binds = bind.iter().map(String::as_str);
+                [name.as_str(), pool].into_iter().chain(binds).collect()
+            }
+            ChangeRequest::PoolAdd { name, strategy } => {
+                strategy.iter().chain([name]).map(String::as_str).collect()
+            }
+            ChangeRequest::PoolSet { name, pairs } => {
+                let pairs = pairs.iter().flat_map(|(key, value)| [key.as_str(), value]);
+                pairs.chain([name.as_str()]).collect()
+            }
+            ChangeRequest::BackendAdd { name, address, .. } => vec![name, address],
+            ChangeRequest::ListenerRemove { name }
+            | ChangeRequest::ListenerState { name, .. }
+            | ChangeRequest::PoolRemove { name }
+            | ChangeRequest::BackendRemove { name, .. }
+            | ChangeRequest::BackendState { name, .. }
+            | ChangeRequest::BackendWeight { name, .. } => vec![name],
+            ChangeRequest::Apply { .. } | ChangeRequest::Rollback { .. } => Vec::new(),
+        }
+    }
+}
+
 impl Display for Request {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {

@@ -1,5 +1,7 @@
 //! Numbers as people read them, or in one unit for a pipe; and text that cannot steer a terminal.
 
+use weir_proto::outside;
+
 use super::Style;
 
 /// A count of bytes: `1.2 MiB`, or `1258291` in a pipe.
@@ -54,15 +56,9 @@ pub(crate) fn share(share: f64, style: Style) -> String {
     if style.human { format!("{:.0}%", share * 100.0) } else { four_digits(share) }
 }
 
-/// The text with its control characters spelled out. Text from a backend or a file ends up here.
+/// The text with what steers a terminal spelled out. Text from a backend or a file ends up here.
 pub(crate) fn plain(text: &str) -> String {
-    if !text.chars().any(char::is_control) {
-        return text.to_owned();
-    }
-    let spell = |c: char| -> String {
-        if c.is_control() { c.escape_default().to_string() } else { c.to_string() }
-    };
-    text.chars().map(spell).collect()
+    outside::spelled(text).into_owned()
 }
 
 fn scaled_bytes(count: f64) -> String {
@@ -169,6 +165,6 @@ mod tests {
 
     #[test]
     fn control_characters_are_spelled_out() {
-        assert_eq!(plain("é\u{1b}[2J\n"), "é\\u{1b}[2J\\n");
+        assert_eq!(plain("é\u{1b}[2J\n\u{202e}"), "é\\u{1b}[2J\\n\\u{202e}");
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde::Serialize;
 use weir_proto::complaint::Complaint;
+use weir_proto::outside::{cleaned, masked};
 
 /// A text and what it is called.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ impl SourceText {
     pub(super) fn new(origin: &str, text: &str) -> SourceText {
         let starts = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         let line_starts = std::iter::once(0).chain(starts.map(|(at, _)| at + 1)).collect();
-        SourceText { origin: origin.to_owned(), text: text.to_owned(), line_starts }
+        SourceText { origin: cleaned(origin, ORIGIN_MAX), text: text.to_owned(), line_starts }
     }
 
     /// The line of a byte, from 0.
@@ -37,6 +38,10 @@ impl SourceText {
 
 /// The most lines of which a diagnostic shows something.
 const LINES_MAX: usize = 20;
+/// Bytes of a message or a hint that are shown: both may quote the file.
+const MESSAGE_MAX: usize = 1000;
+/// Bytes of a file's name that are shown, as many as a path may have.
+const ORIGIN_MAX: usize = 4096;
 
 /// Something wrong, before it is known in which text.
 #[derive(Debug)]
@@ -79,8 +84,8 @@ impl Diagnostic {
             file: source.origin.clone(),
             line: line + 1,
             column: text[source.line_starts[line]..start].chars().count() + 1,
-            message,
-            hint,
+            message: cleaned(&message, MESSAGE_MAX),
+            hint: cleaned(&hint, MESSAGE_MAX),
             place: Some(TextPosition { source: Arc::clone(source), span: start..end }),
         }
     }
@@ -96,11 +101,12 @@ impl Diagnostic {
     /// The file called `origin` could not be read at all.
     #[must_use]
     pub fn unreadable(origin: &str, fault: &io::Error) -> Diagnostic {
+        let file = cleaned(origin, ORIGIN_MAX);
         Diagnostic {
-            file: origin.to_owned(),
             line: 0,
             column: 0,
-            message: format!("cannot read {origin}: {fault}"),
+            message: format!("cannot read {file}: {fault}"),
+            file,
             hint: String::new(),
             place: None,
         }
@@ -115,7 +121,7 @@ impl Diagnostic {
                 let first = source.line_of(span.start);
                 let last = source.line_of(span.end).min(first + LINES_MAX);
                 let (begin, end) = (source.line_starts[first], source.line_end(last));
-                Snippet::source(&source.text[begin..end])
+                Snippet::source(masked(&source.text[begin..end]))
                     .line_start(first + 1)
                     .path(source.origin.as_str())
                     .annotation(

@@ -265,3 +265,19 @@ fn a_listener_without_a_pool_has_its_other_faults_shown_too() {
     let wrong = errors("[listener.web]\nbind = \"127.0.0.1:1\"\npool = \"a b\"\n");
     assert_eq!(wrong.len(), 1, "{wrong:#?}");
 }
+
+#[test]
+fn a_file_steers_no_terminal_by_its_errors() {
+    let text = "[pool.web]\n\"a\u{9b}2J\u{202e}\" = 1 # \u{9b}31m\n[listener.\"\\u001b[2J\"]\n";
+    let wrong = parse(text, "x\n2026 INFO audit: done\u{1b}").unwrap_err();
+    assert!(wrong.len() >= 2, "{wrong:#?}");
+    for diagnostic in wrong {
+        let shown = diagnostic.render(false);
+        let steers = |letter| weir_proto::outside::steers(letter) && letter != '\n';
+        assert!(!shown.contains(steers), "{shown:?}");
+        assert_eq!(diagnostic.file, "x·2026 INFO audit: done·");
+        assert!(!diagnostic.message.contains(steers) && !diagnostic.hint.contains(steers));
+    }
+    let long = parse(&format!("{} = 1\n", "x".repeat(1 << 20)), "x").unwrap_err();
+    assert!(long.iter().all(|it| it.message.len() < 1100 && it.render(false).len() < 10_000));
+}

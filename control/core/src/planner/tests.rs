@@ -341,6 +341,10 @@ fn a_file_becomes_one_new_version() {
     assert_eq!(next.pools.len(), 1);
     assert_eq!(plan.undo, "weirctl config rollback 7");
     assert!(plan.summary.starts_with("apply w.toml: pool remove spare; "), "{}", plan.summary);
+    let origin = format!("w\n2026-01-01 INFO audit: done\u{9b}2J{}", "x".repeat(1 << 20));
+    let forged = done(ChangeRequest::Apply { toml: toml.into(), origin }).summary;
+    assert!(forged.starts_with("apply w·2026-01-01 INFO audit: done·2Jxxx"), "{forged}");
+    assert!(forged.len() <= SUMMARY_MAX + 3 && forged.contains("x…: pool remove"), "{forged}");
     let refusal = refused(apply("[pool.web]\nstrategie = \"maglev\"\n"));
     assert_eq!(refusal.code, Code::Invalid);
     assert!(refusal.message.contains("strategie"), "{refusal:?}");

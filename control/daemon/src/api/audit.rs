@@ -3,13 +3,20 @@
 use core::fmt::Display;
 
 use weir_proto::answer::Answer;
+use weir_proto::outside::cleaned;
 use weir_proto::request::Refusal;
 
 use super::gate::Principal;
+use super::refusals::Cause;
 use super::roles::{self, Role};
+use weir_control_core::events::Kept;
 
-/// The most characters of a client's words that go into the log and the events.
-const WORDS_MAX: usize = 200;
+/// Bytes of a command that go into the log: it is whole, unless it is longer than anybody types.
+const COMMAND_MAX: usize = 4096;
+/// Bytes of it that go into an event.
+const EVENT_COMMAND_MAX: usize = 240;
+/// Bytes of the reason of a refusal.
+const WHY_MAX: usize = 500;
 
 /// One request that is written down.
 pub(crate) struct Audit<'a> {
@@ -25,6 +32,8 @@ pub(crate) struct Audit<'a> {
 pub(crate) struct AuditEvent {
     pub(crate) subject: String,
     pub(crate) text: String,
+    /// The ring that keeps it: what changed something is not displaced by what did not.
+    pub(crate) kept: Kept,
 }
 
 impl<'a> Audit<'a> {
@@ -34,7 +43,7 @@ impl<'a> Audit<'a> {
         request: &impl Display,
         version: u64,
     ) -> Audit<'a> {
-        Audit { principal, command: clip(&request.to_string()), version }
+        Audit { principal, command: cleaned(&request.to_string(), COMMAND_MAX), version }
     }
 
     /// The principal's role is not enough.
@@ -43,7 +52,8 @@ impl<'a> Audit<'a> {
         let (uid, gid, pid) = principal.numbers();
         let (role, needed) = (roles::word(principal.role()), needed.word());
         tracing::warn!(uid, gid, pid, role, needed, ?command, version, "audit: not permitted");
-        self.event(&format!("not permitted: it needs {needed}, the peer has {role}"))
+        let outcome = format!("not permitted: it needs {needed}, the peer has {role}");
+        self.event(&outcome, Kept::Refusal)
     }
 
     /// The command was done, or refused for another reason. The version in force is now `now`.
@@ -55,10 +65,10 @@ impl<'a> Audit<'a> {
         match answer {
             Ok(_) => {
                 tracing::info!(uid, gid, pid, role, ?command, before, after, "audit: done");
-                self.event(&format!("done: version {before} → {after}"))
+                self.event(&format!("done: version {before} → {after}"), Kept::Change)
             }
             Err(Refusal { message, .. }) => {
-                let why = clip(message);
+                let why = cleaned(message, WHY_MAX);
                 tracing::warn!(
                     uid,
                     gid,
@@ -70,17 +80,39 @@ impl<'a> Audit<'a> {
                     ?why,
                     "audit: refused"
                 );
-                self.event(&format!("refused: version {before} → {after}: {why}"))
+                let outcome = format!("refused: version {before} → {after}: {why}");
+                let kept = if before == after { Kept::Refusal } else { Kept::Change };
+                self.event(&outcome, kept)
             }
         }
     }
 
-    fn event(&self, outcome: &str) -> AuditEvent {
+    fn event(&self, outcome: &str, kept: Kept) -> AuditEvent {
         let subject = match self.principal.numbers() {
             (Some(uid), Some(gid), Some(pid)) => format!("uid {uid} gid {gid} pid {pid}"),
             _ => "http".to_owned(),
         };
-        AuditEvent { subject, text: format!("{}: {outcome}", self.command) }
+        // The events cut long texts, and the outcome is worth more than the end of the command.
+        let command = cleaned(&self.command, EVENT_COMMAND_MAX);
+        AuditEvent { subject, text: format!("{command}: {outcome}"), kept }
+    }
+}
+
+/// Requests of `cause` that came to nothing and were not written down.
+pub(crate) fn unwritten(cause: Cause, count: u64) -> AuditEvent {
+    let text = format!("{count} more requests came to nothing and were not written down");
+    tracing::warn!("audit: {cause}: {text}");
+    AuditEvent { subject: cause.to_string(), text, kept: Kept::Refusal }
+}
+
+/// True if the log may do without a line about it once a peer has had many: nothing has changed.
+/// `versions` are those in force before and after.
+pub(crate) fn came_to_nothing(answer: &Result<Answer, Refusal>, versions: (u64, u64)) -> bool {
+    match answer {
+        Ok(Answer::Changed(changed)) => changed.dry_run || changed.undo.is_empty(),
+        Ok(_) => false,
+        // A version that a shard has not adopted in time is refused and in force.
+        Err(_) => versions.0 == versions.1,
     }
 }
 
@@ -97,20 +129,6 @@ fn versions(answer: &Result<Answer, Refusal>, asked_at: u64, now: u64) -> (u64, 
     }
 }
 
-/// At most [`WORDS_MAX`] characters, without any that move the cursor or begin a line: no client
-/// writes lines of its own into the log.
-fn clip(text: &str) -> String {
-    let mut clipped: String = text.chars().take(WORDS_MAX).map(plain).collect();
-    if text.chars().nth(WORDS_MAX).is_some() {
-        clipped.push('…');
-    }
-    clipped
-}
-
-fn plain(letter: char) -> char {
-    if letter.is_control() { '·' } else { letter }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,9 +142,13 @@ mod tests {
             force: true,
         };
         let options = ChangeOptions { dry_run: true, if_version: None };
-        let text = clip(&Command::Change { change, options }.to_string());
+        let principal = Principal::Http;
+        let audit = Audit::begin(&principal, &Command::Change { change, options }, 1);
+        let (text, event) = (audit.command.clone(), audit.not_permitted(Role::Admin));
         assert!(text.starts_with("backend remove web/b1·INFO audit: done·[2Jxxx"), "{text}");
-        assert_eq!(text.chars().count(), WORDS_MAX + 1);
+        assert!(text.len() <= COMMAND_MAX + 3, "{}", text.len());
+        assert!(event.text.ends_with("xxx…: not permitted: it needs admin, the peer has viewer"));
+        assert!(event.text.len() < 400, "{}", event.text);
     }
 
     #[test]

@@ -7,14 +7,16 @@
 //! HTTP  ──┘                    └─ neither ─▶ audited, refused
 //! ```
 
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use weir_proto::answer::{Answer, Author};
 use weir_proto::request::{Code, Command, Query, Refusal, Request, Response};
 
-use super::audit::{Audit, AuditEvent};
+use super::audit::{self, Audit, AuditEvent};
+use super::refusals::{Cause, REPORT_EVERY, RefusalBudget};
 use super::roles::{self, Role, Roles};
-use crate::rt::PeerCred;
+use crate::rt::{self, PeerCred};
 
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,12 +101,35 @@ enum Decision {
     CarryOut(Command, Author),
     /// It needs this role and an author; it is written down.
     Refuse(Request, Role),
+    /// A word of it is longer than anything that has a meaning. It is looked at no further.
+    TooLong(Refusal),
+}
+
+/// Words of a request, and bytes of one of them. The largest list that means something is a
+/// listener's addresses, the longest word the bytes that a health check sends.
+const WORDS_MAX: usize = 1024;
+const WORD_MAX: usize = 4096;
+
+fn too_long(request: &Request) -> Option<Refusal> {
+    let words = request.words();
+    let long = words.iter().map(|word| word.len()).find(|length| *length > WORD_MAX);
+    let message = match long {
+        Some(length) => format!("a word of {length} bytes; the longest may have {WORD_MAX}"),
+        None if words.len() > WORDS_MAX => {
+            format!("{} words in one request; the most are {WORDS_MAX}", words.len())
+        }
+        None => return None,
+    };
+    Some(Refusal::new(Code::Invalid, message, "put it into a file: weirctl config apply FILE"))
 }
 
 fn decide(principal: &Principal, request: Request) -> Decision {
     let needed = roles::needed(&request);
     if principal.role() < Some(needed) {
         return Decision::Refuse(request, needed);
+    }
+    if let Some(refusal) = too_long(&request) {
+        return Decision::TooLong(refusal);
     }
     match (request, principal.author()) {
         (Request::Query(query), _) => Decision::Answer(query),
@@ -117,12 +142,21 @@ fn decide(principal: &Principal, request: Request) -> Decision {
 pub(crate) struct Gate<H> {
     handler: Rc<H>,
     roles: Roles,
+    refusals: Rc<Refusals>,
 }
 
-impl<H: Handler> Gate<H> {
+/// Lines about requests that come to nothing.
+#[derive(Debug, Default)]
+struct Refusals {
+    budget: RefCell<RefusalBudget>,
+    /// A task waits to tell of those that were not written down.
+    is_reported: Cell<bool>,
+}
+
+impl<H: Handler + 'static> Gate<H> {
     /// A gate where peers have these roles.
     pub(crate) fn new(handler: Rc<H>, roles: Roles) -> Gate<H> {
-        Gate { handler, roles }
+        Gate { handler, roles, refusals: Rc::default() }
     }
 
     /// A peer of the control socket, with its role.
@@ -139,16 +173,41 @@ impl<H: Handler> Gate<H> {
             Decision::CarryOut(command, by) => {
                 let audit = Audit::begin(principal, &command, version);
                 let answer = self.handler.command(command, by).await;
-                self.handler.record(audit.end(&answer, self.handler.version()));
+                let now = self.handler.version();
+                if !audit::came_to_nothing(&answer, (version, now)) || self.may_write(principal) {
+                    self.handler.record(audit.end(&answer, now));
+                }
                 answer
             }
             Decision::Refuse(request, needed) => {
-                let audit = Audit::begin(principal, &request, version);
-                self.handler.record(audit.not_permitted(needed));
+                if self.may_write(principal) {
+                    let audit = Audit::begin(principal, &request, version);
+                    self.handler.record(audit.not_permitted(needed));
+                }
                 Err(principal.refusal(needed))
             }
+            Decision::TooLong(refusal) => Err(refusal),
         };
         answer.map_or_else(Response::Refused, Response::Done)
+    }
+
+    /// True if one more line about something of this principal that came to nothing may be written.
+    /// Otherwise it is counted, and the count is written soon.
+    pub(crate) fn may_write(&self, principal: &Principal) -> bool {
+        let cause = principal.numbers().0.map_or(Cause::Http, Cause::Uid);
+        let may = self.refusals.budget.borrow_mut().allows(cause, rt::now());
+        if !may && !self.refusals.is_reported.replace(true) {
+            let (refusals, handler) = (self.refusals.clone(), self.handler.clone());
+            rt::spawn("unwritten", async move {
+                rt::sleep(REPORT_EVERY).await;
+                refusals.is_reported.set(false);
+                let unwritten = refusals.budget.borrow_mut().take_unwritten();
+                for (cause, count) in unwritten {
+                    handler.record(audit::unwritten(cause, count));
+                }
+            });
+        }
+        may
     }
 
     /// The socket waits for figures of this moment. HTTP is polled and takes those of the last

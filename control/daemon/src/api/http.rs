@@ -43,7 +43,7 @@ pub(crate) async fn serve<H: Handler + 'static>(server: TcpServer, gate: Rc<Gate
     }
 }
 
-async fn connection<H: Handler>(
+async fn connection<H: Handler + 'static>(
     stream: Stream,
     slot: ConnectionSlot,
     gate: Rc<Gate<H>>,
@@ -81,7 +81,7 @@ async fn overdue(slot: &ConnectionSlot) {
     }
 }
 
-async fn respond<B: Body, H: Handler>(
+async fn respond<B: Body, H: Handler + 'static>(
     request: &Request<B>,
     gate: &Gate<H>,
     hosts: &Hosts,
@@ -149,7 +149,10 @@ fn host_is_ours(
     [host, target].into_iter().flatten().all(|host| hosts.has(host))
 }
 
-async fn dispatch<B, H: Handler>(request: &Request<B>, gate: &Gate<H>) -> Response<Bytes> {
+async fn dispatch<B, H: Handler + 'static>(
+    request: &Request<B>,
+    gate: &Gate<H>,
+) -> Response<Bytes> {
     let uri = request.uri();
     match route::find(uri.path(), uri.query()) {
         Ok(Route::Metrics) => text(StatusCode::OK, metrics::CONTENT_TYPE, gate.metrics()),

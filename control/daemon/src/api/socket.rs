@@ -13,6 +13,7 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use weir_proto::frame;
+use weir_proto::outside::cleaned;
 use weir_proto::request::{Code, Hello, PROTOCOL, Refusal, Request, Response, Welcome};
 
 use super::clients::{ClientSlot, Clients};
@@ -23,6 +24,9 @@ use crate::rt::{self, Stream, UnixServer};
 const FRAME_MAX: Duration = Duration::from_secs(5);
 /// How long a client may ask nothing.
 const IDLE_MAX: Duration = Duration::from_secs(600);
+
+/// Bytes of what was wrong with a client that go into the log.
+const WHY_MAX: usize = 200;
 
 /// The bound socket.
 pub(crate) struct Door {
@@ -75,7 +79,9 @@ impl Door {
             let (uid, pid) = (peer.uid, peer.pid);
             let principal = gate.peer(peer);
             let Some(place) = clients.admit(principal.role(), rt::now()) else {
-                tracing::warn!(uid, pid, "too many clients; one turned away");
+                if gate.may_write(&principal) {
+                    tracing::warn!(uid, pid, "too many clients; one turned away");
+                }
                 continue;
             };
             let gate = gate.clone();
@@ -87,7 +93,10 @@ impl Door {
                     Err(End::Bad("it said nothing and others came".to_owned()))
                 };
                 let ended = futures_lite::future::or(cut, converse(stream, &caller)).await;
-                if let Err(End::Bad(why)) = ended {
+                if let Err(End::Bad(why)) = ended
+                    && gate.may_write(&principal)
+                {
+                    let why = cleaned(&why, WHY_MAX);
                     tracing::warn!(uid, pid, "a client was cut off: {why}");
                 }
             });
@@ -141,7 +150,10 @@ fn remove_stale(path: &Path) -> Result<(), String> {
     }
 }
 
-async fn converse<H: Handler>(mut stream: Stream, caller: &Caller<'_, H>) -> Result<(), End> {
+async fn converse<H: Handler + 'static>(
+    mut stream: Stream,
+    caller: &Caller<'_, H>,
+) -> Result<(), End> {
     let hello = rt::timeout(FRAME_MAX, read::<Hello>(&mut stream)).await;
     let hello = hello.unwrap_or_else(|| Err(End::Bad("it said no hello".to_owned())))?;
     let program = env!("CARGO_PKG_VERSION").to_owned();

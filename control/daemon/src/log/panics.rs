@@ -7,6 +7,8 @@ use std::fmt::Write;
 use std::panic::{self, Location};
 use std::thread;
 
+use weir_proto::outside::cleaned;
+
 use super::queue::LineQueue;
 use crate::rt;
 
@@ -29,14 +31,14 @@ fn line(payload: &dyn Any, place: Option<&Location<'_>>, thread: Option<&str>) -
     let known = payload.downcast_ref::<&str>().copied();
     let message = known.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
     let message = message.unwrap_or("a panic without a text");
-    let message = &message[..message.floor_char_boundary(MESSAGE_MAX)];
+    let message = cleaned(message, MESSAGE_MAX);
     let (at, thread) =
         (weir_control_core::timestamp::rfc3339(rt::wall_ms()), thread.unwrap_or("without a name"));
     let mut text = format!("{at} ERROR thread '{thread}' panicked");
     if let Some(place) = place {
         let _ = write!(text, " at {place}");
     }
-    text + ": " + message + "\n"
+    text + ": " + &message + "\n"
 }
 
 #[cfg(test)]
@@ -50,7 +52,7 @@ mod tests {
         assert!(text.ends_with(": oh\n") && text.contains(file!()), "{text}");
         assert!(text.contains(" ERROR thread 'weir-shard-1' panicked at "), "{text}");
         let text = line(&"ä".repeat(MESSAGE_MAX), None, None);
-        assert!(text.len() < MESSAGE_MAX + 100 && text.ends_with("ä\n"), "{}", text.len());
+        assert!(text.len() < MESSAGE_MAX + 100 && text.ends_with("ä…\n"), "{}", text.len());
         assert!(line(&7, None, None).ends_with("without a text\n"));
     }
 }

@@ -1,7 +1,7 @@
 //! What the gate and the prober ask of the control thread.
 
 use weir_core::base::clock::Now;
-use weir_proto::answer::{Answer, Author, EventKind};
+use weir_proto::answer::{Answer, Author};
 use weir_proto::ids::{BackendId, PoolId};
 use weir_proto::request::{Command, Query, Refusal};
 
@@ -47,8 +47,8 @@ impl Handler for Shared {
     }
 
     fn record(&self, event: AuditEvent) {
-        let AuditEvent { subject, text } = event;
-        self.control.borrow_mut().events.push(EventKind::Audit, subject, text, rt::wall_ms());
+        let AuditEvent { subject, text, kept } = event;
+        self.control.borrow_mut().events.audit(kept, &subject, &text, rt::wall_ms());
     }
 
     fn answering(&self) -> impl Sized {

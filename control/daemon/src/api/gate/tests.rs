@@ -63,6 +63,7 @@ fn each_principal_gets_what_its_role_allows() {
                     assert_eq!(request, refused);
                     Refused(needed)
                 }
+                Decision::TooLong(refusal) => panic!("{request}: {refusal:?}"),
             };
             assert_eq!(gets, wanted, "{principal:?}: {request}");
         }
@@ -168,4 +169,46 @@ fn a_peer_has_the_role_of_its_credentials() {
     let cred = |uid| PeerCred { uid, gid: 7, groups: Vec::new(), pid: 42 };
     assert_eq!(gate.peer(cred(0)).role(), Some(Role::Admin));
     assert_eq!(gate.peer(cred(UID)).role(), Some(Role::Operator));
+}
+
+#[test]
+fn a_word_that_means_nothing_is_looked_at_no_further() {
+    let admin = peer(Some(Role::Admin));
+    let set = |value: String| {
+        let pairs = vec![("health.send".to_owned(), value)];
+        change(ChangeRequest::PoolSet { name: "web".into(), pairs })
+    };
+    let is_too_long = |request| matches!(decide(&admin, request), Decision::TooLong(_));
+    assert!(!is_too_long(set("x".repeat(WORD_MAX))));
+    assert!(is_too_long(set("x".repeat(WORD_MAX + 1))));
+    assert!(is_too_long(Query::PoolShow { name: "x".repeat(1 << 20) }.into()));
+    let add = |count| {
+        let bind = vec!["127.0.0.1:1".to_owned(); count];
+        change(ChangeRequest::ListenerAdd { name: "web".into(), bind, pool: "web".into() })
+    };
+    assert!(!is_too_long(add(WORDS_MAX - 2)));
+    assert!(is_too_long(add(WORDS_MAX)));
+    // A file may be long, and the name of one is cut where it is shown.
+    let (toml, origin) = ("x".repeat(1 << 20), "x".repeat(1 << 20));
+    assert!(!is_too_long(change(ChangeRequest::Apply { toml, origin })));
+}
+
+#[test]
+fn a_flood_of_refusals_is_a_burst_of_lines_and_a_count() {
+    rt::run(|| async {
+        let recorder = Rc::new(Recorder::default());
+        let gate = Gate::new(recorder.clone(), Roles::new(None, 0).unwrap());
+        for _ in 0..5_000 {
+            let response = gate.ask(&peer(None), Query::Status.into()).await;
+            assert!(matches!(response, Response::Refused(Refusal { code: Code::Denied, .. })));
+        }
+        // A test's machine may take a second for them.
+        let written = recorder.0.borrow().len();
+        assert!((20..=30).contains(&written), "{written} of 5,000 were written down");
+        let unwritten = gate.refusals.budget.borrow_mut().take_unwritten();
+        assert_eq!(unwritten, [(Cause::Uid(UID), 5_000 - written as u64)]);
+        gate.ask(&peer(Some(Role::Admin)), Command::Drain.into()).await;
+        assert_eq!(recorder.0.borrow().len(), written + 2, "what is done is always written down");
+    })
+    .unwrap();
 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use weir_proto::outside::cleaned;
 use weir_proto::request::{Code, Query, Refusal};
 
 /// What a path asks for.
@@ -44,7 +45,7 @@ pub(super) fn find(path: &str, query: Option<&str>) -> Result<Route, Refusal> {
         _ => {} // An API path, or none.
     }
     let missing =
-        || Refusal::new(Code::NotFound, format!("there is no {path}"), "GET / lists them");
+        || Refusal::new(Code::NotFound, format!("there is no {}", shown(path)), "GET / lists them");
     let parts: Vec<&str> = path.strip_prefix("/api/v1/").ok_or_else(missing)?.split('/').collect();
     // Names have no letters that a path must escape. An empty one would mean "all" further on.
     if parts.iter().any(|part| part.is_empty()) {
@@ -69,13 +70,18 @@ pub(super) fn find(path: &str, query: Option<&str>) -> Result<Route, Refusal> {
     }))
 }
 
+/// Text of a request as an answer quotes it.
+fn shown(text: &str) -> String {
+    cleaned(text, 200)
+}
+
 /// The number in `after=NUMBER`; 0 if it is not there.
 fn after(query: Option<&str>) -> Result<u64, Refusal> {
     let pairs = query.unwrap_or_default().split('&');
     let mut values = pairs.filter_map(|pair| pair.strip_prefix("after="));
     let Some(value) = values.next() else { return Ok(0) };
     value.parse().map_err(|_| {
-        let message = format!("after={value:?} is not the number of an event");
+        let message = format!("after={:?} is not the number of an event", shown(value));
         Refusal::new(Code::Invalid, message, "/api/v1/events?after=0")
     })
 }
@@ -168,6 +174,9 @@ mod tests {
         assert_eq!(after("after=17"), Ok(Route::Api(Query::Events { after: 17 })));
         assert_eq!(after("x=1&after=2"), Ok(Route::Api(Query::Events { after: 2 })));
         assert_eq!(after("after=-1").unwrap_err().code, Code::Invalid);
+        let long = "after=".to_owned() + &"x".repeat(8_000);
+        assert!(after(&long).unwrap_err().message.len() < 250);
+        assert!(find(&long, None).unwrap_err().message.len() < 250);
     }
 
     #[test]
