@@ -2,13 +2,16 @@
 //! finds every family declared before its rows, no row twice, and every label as it was given.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use weir_control::api::metrics::{HealthCounts, HealthView, MetricsInput, Process, render};
+use weir_control::api::metrics::{
+    BackendFigures, HealthCounts, MetricsInput, PoolFigures, Process, render,
+};
 use weir_control_core::aggregate::Aggregate;
 use weir_core::base::clock::Now;
 use weir_proto::counters::BackendCounts;
-use weir_proto::ids::{BackendId, IdSource, PoolId, ShardId, Version};
-use weir_proto::snapshot::Snapshot;
+use weir_proto::ids::{BackendId, IdSource, ShardId, Version};
+use weir_proto::snapshot::{Pool, Snapshot};
 use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, Name, PoolSpec, Spec};
 use weir_proto::stats::{BackendStats, ShardStats};
 
@@ -17,25 +20,18 @@ use crate::choices::Choices;
 /// What labels could break out with.
 pub const WORDS: &[&[u8]] = &[b"\"} 1\n", b"\\", b"\\\"", b"\n# TYPE x gauge\n", b"{", b"a.b-c"];
 
-struct Checks(Choices<'static>);
-
-impl HealthView for Checks {
-    fn counts(&self, backend: BackendId) -> HealthCounts {
-        let mut choices = self.0;
-        let mut number = || u64::from(choices.short()) << (choices.byte() % 48);
-        HealthCounts {
-            up: backend.0.is_multiple_of(2),
-            hold_s: f64::from_bits(number() << 16),
-            checks_ok: number(),
-            checks_failed: number(),
-            transitions: number(),
-            duration_sum_s: f64::from_bits(number() << 16),
-            duration_count: number(),
-        }
-    }
-
-    fn is_in_panic(&self, pool: PoolId) -> bool {
-        pool.0.is_multiple_of(2)
+/// Any numbers for one backend.
+fn health(backend: BackendId) -> HealthCounts {
+    let mut choices = Choices::new(b"\x07\xff\xff\x10\x00\xf0\x7f");
+    let mut number = || u64::from(choices.short()) << (choices.byte() % 48);
+    HealthCounts {
+        up: backend.0.is_multiple_of(2),
+        hold_s: f64::from_bits(number() << 16),
+        checks_ok: number(),
+        checks_failed: number(),
+        transitions: number(),
+        duration_sum_s: f64::from_bits(number() << 16),
+        duration_count: number(),
     }
 }
 
@@ -55,19 +51,28 @@ pub fn run(bytes: &[u8]) -> u64 {
     if aggregate.shards().count() > 0 {
         aggregate.fold(stats(&snapshot, &mut choices), Now::from_nanos(1));
     }
-    let page = render(&MetricsInput {
-        snapshot: &snapshot,
-        aggregate: &aggregate,
-        health: &Checks(Choices::new(b"\x07\xff\xff\x10\x00\xf0\x7f")),
-        program: &program,
+    let panics = |pool: &Pool| pool.id.0.is_multiple_of(2);
+    let pools = snapshot.pools.iter().map(|pool| PoolFigures::of(pool, &aggregate, panics(pool)));
+    let backends = snapshot
+        .backends()
+        .map(|(_, it)| BackendFigures { totals: aggregate.backend(it.id), health: health(it.id) });
+    let input = MetricsInput {
+        ends: aggregate.ends().collect(),
+        listeners: snapshot.listeners.iter().map(|it| aggregate.listener(it.id)).collect(),
+        pools: pools.collect(),
+        backends: backends.collect(),
+        gone: Vec::new(),
+        shards: aggregate.shards().copied().collect(),
+        program: program.clone(),
         started_ms: u64::from(choices.short()) << (choices.byte() % 48),
         events_dropped: u64::from(choices.byte()),
         log_dropped: u64::from(choices.byte()),
         longest_turn: std::time::Duration::from_micros(u64::from(choices.byte())),
         supervised: Vec::new(),
         sessions_max: u64::from(choices.short()),
-        process: Process::default(),
-    });
+        snapshot: Arc::new(snapshot.clone()),
+    };
+    let page = render(&input, &Process::default());
     let rows = read(&page).unwrap_or_else(|why| panic!("{why}\n{page}"));
     let version =
         rows.iter().find(|row| row.name == "weir_build_info").expect("it is always there");

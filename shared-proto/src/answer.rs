@@ -35,6 +35,30 @@ pub enum Answer {
     Said(Said),
 }
 
+impl Answer {
+    /// True if it is so long that writing it is work for another thread: some hundreds of rows, or
+    /// as much text.
+    #[must_use]
+    pub fn is_long(&self) -> bool {
+        const ROWS: usize = 256;
+        const BYTES: usize = 64 << 10;
+        match self {
+            Answer::Status(it) => it.pools.len() + it.listeners.len() > ROWS,
+            Answer::Listeners(it) => it.listeners.len() > ROWS,
+            Answer::Pools(it) => it.pools.len() > ROWS,
+            Answer::Pool(it) => it.backends.len() > ROWS,
+            Answer::Backends(it) => it.backends.len() > ROWS,
+            Answer::Stats(it) => it.pools.len() > ROWS,
+            Answer::Events(it) => it.events.len() > ROWS,
+            Answer::History(it) => it.versions.len() > ROWS,
+            Answer::Config(it) => it.toml.len() > BYTES,
+            // An apply may change everything.
+            Answer::Changed(_) => true,
+            Answer::Shards(_) | Answer::Listener(_) | Answer::Backend(_) | Answer::Said(_) => false,
+        }
+    }
+}
+
 /// `weirctl status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use weir_proto::answer::Answer;
-use weir_proto::frame::{self, FrameError, HEADER};
+use weir_proto::frame::{self, ANSWER_MAX, FrameError, HEADER, Incoming, REQUEST_MAX};
 use weir_proto::request::{Command, Hello, PROTOCOL, Request, Response, Welcome};
 
 use crate::clock;
@@ -122,7 +122,7 @@ impl Client {
     }
 
     fn send<T: Serialize>(&mut self, value: &T) -> Result<(), Lost> {
-        let bytes = frame::encode(value).map_err(Lost::Malformed)?;
+        let bytes = frame::encode_message(value, REQUEST_MAX).map_err(Lost::Malformed)?;
         self.stream.set_write_timeout(Some(self.patience)).map_err(Lost::Failed)?;
         self.stream.write_all(&bytes).map_err(|error| match error.kind() {
             ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => Lost::Closed,
@@ -132,12 +132,14 @@ impl Client {
     }
 
     fn receive<T: DeserializeOwned>(&mut self, patience: Duration) -> Result<T, Lost> {
-        let deadline = clock::now() + patience;
-        let mut header = [0; HEADER];
-        self.read(&mut header, deadline)?;
-        let mut body = vec![0; frame::body_length(header).map_err(Lost::Malformed)?];
-        self.read(&mut body, deadline)?;
-        frame::decode(&body).map_err(Lost::Malformed)
+        let mut incoming = Incoming::new(ANSWER_MAX);
+        while incoming.has_more() {
+            let deadline = clock::now() + patience;
+            let mut header = [0; HEADER];
+            self.read(&mut header, deadline)?;
+            self.read(incoming.next(header).map_err(Lost::Malformed)?, deadline)?;
+        }
+        frame::decode(&incoming.into_body()).map_err(Lost::Malformed)
     }
 
     fn read(&mut self, buffer: &mut [u8], deadline: Instant) -> Result<(), Lost> {

@@ -39,6 +39,11 @@ where
         .name("control")
         .io_memory(64 << 10)
         .ring_depth(64)
+        // So long at most do tasks that are ready run before sockets are looked at: 100 ms would be
+        // what the next request waits for.
+        .preempt_timer(Duration::from_millis(5))
+        // A page in the making does not keep a change from being planned.
+        .blocking_thread_pool_placement(glommio::PoolPlacement::Unbound(3))
         .make()
         .map_err(|fault| format!("the control thread cannot have io_uring: {fault}"))?;
     Ok(executor.run(async {
@@ -73,7 +78,8 @@ pub(crate) fn spawn(name: &'static str, future: impl Future<Output = ()> + 'stat
     glommio::spawn_local(turns::measured(name, future)).detach();
 }
 
-/// Runs `work`, which may wait for a disk, on another thread; one piece of work at a time.
+/// Runs `work`, which may wait for a disk or take long, on another thread; three pieces of work at
+/// a time.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     glommio::executor().spawn_blocking(work).await
 }
@@ -87,6 +93,15 @@ pub(crate) async fn sleep(time: Duration) {
 pub(crate) async fn pause() {
     futures_lite::future::yield_now().await;
 }
+
+/// Lets the other tasks of this thread run, and those whose sockets have news: between two slices
+/// of a long piece of work. [`pause`] would go on before the sockets are looked at.
+pub(crate) async fn give_way() {
+    sleep(GIVE_WAY).await;
+}
+
+/// Long enough that the timer is not over before it is looked at.
+const GIVE_WAY: Duration = Duration::from_micros(50);
 
 /// What `future` gives, or `None` if `time` passes first; then the future is dropped.
 pub(crate) async fn timeout<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {

@@ -4,6 +4,8 @@
 pub(crate) mod answers;
 mod change;
 pub(crate) mod notify;
+mod shared_page;
+pub(crate) mod slices;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -16,8 +18,8 @@ use crate::rt;
 use crate::signals::{Signal, Signals};
 use crate::store::thread::{StoreEvent, StoreNews};
 use crate::systemd;
-use answers::Queries;
 use notify::{ChangeLock, Notify};
+use shared_page::SharedPage;
 use weir_control_core::control::{Clocks, Control, Phase};
 use weir_control_core::health::{Check, CheckOutcome};
 use weir_core::base::clock::Now;
@@ -44,6 +46,8 @@ pub(crate) struct Shared {
     notice: Notify,
     /// Changes are strictly one after another.
     change_lock: ChangeLock,
+    /// The text of [`crate::api::metrics`].
+    pub(crate) metrics_page: SharedPage<String>,
     /// Answers that are being made or written.
     answers: Cell<usize>,
     /// systemd wants to hear that this thread lives (WatchdogSec=).
@@ -67,6 +71,7 @@ impl Shared {
             control: RefCell::new(control),
             notice: Notify::default(),
             change_lock: ChangeLock::default(),
+            metrics_page: SharedPage::default(),
             answers: Cell::new(0),
             is_watched: systemd::wants_pings(),
         })
@@ -81,12 +86,6 @@ impl Shared {
         self.control.borrow_mut().want_fresh();
         let fresh = || self.control.borrow_mut().is_fresh().then_some(());
         let _ = rt::timeout(FRESH_MAX, self.notice.until(fresh)).await;
-    }
-
-    /// Answers from what is known now.
-    pub(crate) fn query(&self, query: Query) -> Result<Answer, Refusal> {
-        let control = self.control.borrow();
-        Queries { control: &control, now: rt::now() }.answer(query)
     }
 
     /// Carries out a command. A change is answered when every live shard has adopted it.

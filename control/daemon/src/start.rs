@@ -1,6 +1,7 @@
 //! `weir run`: from the file to the line that says it serves, each step with its way out.
 
 mod handler;
+mod page;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;

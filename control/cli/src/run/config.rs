@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use weir_proto::answer::{Answer, Changed, ConfigText};
-use weir_proto::frame::BODY_MAX;
+use weir_proto::frame::REQUEST_MAX;
 use weir_proto::request::{ChangeOptions, ChangeRequest, Command, Query};
 use weir_proto::settings::ShownSettings;
 
@@ -80,6 +80,9 @@ fn export(version: Option<u64>, client: &mut Client) -> Result<ConfigText, Failu
     }
 }
 
+/// The longest file: a request has room for its name too.
+const FILE_MAX: usize = REQUEST_MAX - (64 << 10);
+
 /// Reads a configuration file. `-` is stdin.
 fn read_file(file: &Path, console: &mut Console<'_>) -> Result<ChangeRequest, Failure> {
     let stdin = file == Path::new("-");
@@ -92,7 +95,7 @@ fn read_file(file: &Path, console: &mut Console<'_>) -> Result<ChangeRequest, Fa
         Failure::new(exit, format!("cannot read {origin}: {error}"), "name a file, or - for stdin")
     };
     // One byte more than fits shows that the file is too long; it is not read to its end.
-    let most = BODY_MAX as u64 + 1;
+    let most = FILE_MAX as u64 + 1;
     let mut bytes = Vec::new();
     let read = if stdin {
         console.input.take(most).read_to_end(&mut bytes)
@@ -100,8 +103,8 @@ fn read_file(file: &Path, console: &mut Console<'_>) -> Result<ChangeRequest, Fa
         std::fs::File::open(file).and_then(|file| file.take(most).read_to_end(&mut bytes))
     };
     read.map_err(cannot)?;
-    if bytes.len() > BODY_MAX {
-        let message = format!("{origin} is longer than {BODY_MAX} bytes");
+    if bytes.len() > FILE_MAX {
+        let message = format!("{origin} is longer than {FILE_MAX} bytes");
         return Err(Failure::new(Exit::Failed, message, "is it a weir.toml?"));
     }
     let toml = String::from_utf8(bytes).map_err(|error| {

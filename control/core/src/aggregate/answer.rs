@@ -12,7 +12,8 @@ impl Aggregate {
     pub fn stats(&self, snapshot: &Snapshot, subject: Option<&str>) -> Option<Stats> {
         let subject = subject.unwrap_or_default();
         if subject.is_empty() {
-            return Some(self.stats_of_all(snapshot));
+            let pools = snapshot.pools.iter().map(|pool| self.pool_row(pool)).collect();
+            return Some(Stats { pools, ..self.stats_of_all() });
         }
         match subject.split_once('/') {
             Some((pool, name)) => {
@@ -23,7 +24,8 @@ impl Aggregate {
         }
     }
 
-    fn stats_of_all(&self, snapshot: &Snapshot) -> Stats {
+    /// What there is to say about everything, without the rows of its pools.
+    pub fn stats_of_all(&self) -> Stats {
         let ends = self.ends().filter(|(_, count)| *count > 0);
         let ends = ends.map(|(reason, count)| EndRow {
             by: reason.by,
@@ -39,7 +41,6 @@ impl Aggregate {
             sessions_total: self.accepted,
             connect_duration_recent_s: Some(self.recent_connects.percentiles(self.latest)),
             ends: Some(ends.collect()),
-            pools: snapshot.pools.iter().map(|pool| self.pool_row(pool)).collect(),
             ..stats(String::new(), &self.all, rate)
         }
     }
@@ -75,7 +76,8 @@ impl Aggregate {
         })
     }
 
-    fn pool_row(&self, pool: &snapshot::Pool) -> PoolStatsRow {
+    /// One pool's row in the stats of everything.
+    pub fn pool_row(&self, pool: &snapshot::Pool) -> PoolStatsRow {
         let none = PoolTotals::default();
         let totals = self.pool(pool.id).unwrap_or(&none);
         PoolStatsRow {

@@ -9,6 +9,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use weir_proto::answer::{Answer, Author};
 use weir_proto::request::{Code, Command, Query, Refusal, Request, Response};
@@ -67,11 +68,11 @@ impl Principal {
 pub(crate) trait Handler {
     /// Waits a moment for the figures that the answer to `query` needs.
     async fn refresh(&self, query: &Query);
-    /// Answers from what is known now.
+    /// Answers from what is known now. Long answers are made a slice at a time.
     ///
     /// # Errors
     /// Why there is no answer.
-    fn query(&self, query: Query) -> Result<Answer, Refusal>;
+    async fn query(&self, query: Query) -> Result<Answer, Refusal>;
     /// Carries out a command of `by`. A change is answered when every live shard has adopted it.
     ///
     /// # Errors
@@ -83,8 +84,8 @@ pub(crate) trait Handler {
     fn record(&self, event: AuditEvent);
     /// While this is held, the process does not end: an answer is being made or written.
     fn answering(&self) -> impl Sized;
-    /// The page of [`super::metrics::render`].
-    fn metrics(&self) -> String;
+    /// The page of [`super::metrics::render`], at most a second old.
+    async fn metrics(&self) -> Arc<String>;
     /// Whether new sessions can be served.
     ///
     /// # Errors
@@ -217,7 +218,7 @@ impl<H: Handler + 'static> Gate<H> {
             Principal::Peer { .. } => self.handler.refresh(&query).await,
             Principal::Http => {}
         }
-        self.handler.query(query)
+        self.handler.query(query).await
     }
 
     /// See [`Handler::answering`].
@@ -226,8 +227,8 @@ impl<H: Handler + 'static> Gate<H> {
     }
 
     /// See [`Handler::metrics`].
-    pub(crate) fn metrics(&self) -> String {
-        self.handler.metrics()
+    pub(crate) async fn metrics(&self) -> Arc<String> {
+        self.handler.metrics().await
     }
 
     /// See [`Handler::ready`].

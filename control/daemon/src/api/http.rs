@@ -3,19 +3,21 @@
 //! Each state of a connection has a deadline; one that misses it is closed.
 
 mod connections;
+mod pieces;
 mod route;
 #[cfg(test)]
 mod tests;
 
 use std::convert::Infallible;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Full;
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use weir_proto::answer::Answer;
 use weir_proto::json::{self, Layout};
 use weir_proto::request::{Code, Refusal};
 
@@ -24,6 +26,7 @@ use super::hyper_io::HyperIo;
 use super::metrics;
 use crate::rt::{self, Stream, TcpServer};
 use connections::{ConnectionSlot, ConnectionState, Connections};
+use pieces::Pieces;
 use route::{Hosts, Route};
 
 /// The longest body of a request, in bytes. Nothing reads a body yet.
@@ -57,7 +60,7 @@ async fn connection<H: Handler + 'static>(
     let service = service_fn(|request: Request<Incoming>| {
         slot.enter(ConnectionState::Idle, rt::now());
         let (gate, hosts) = (&gate, &hosts);
-        async move { Ok::<_, Infallible>(respond(&request, gate, hosts).await.map(Full::new)) }
+        async move { Ok::<_, Infallible>(respond(&request, gate, hosts).await.map(Pieces::new)) }
     });
     let conversation = hyper::server::conn::http1::Builder::new()
         .half_close(false)
@@ -155,7 +158,10 @@ async fn dispatch<B, H: Handler + 'static>(
 ) -> Response<Bytes> {
     let uri = request.uri();
     match route::find(uri.path(), uri.query()) {
-        Ok(Route::Metrics) => text(StatusCode::OK, metrics::CONTENT_TYPE, gate.metrics()),
+        Ok(Route::Metrics) => {
+            let page = Bytes::from_owner(MetricsPage(gate.metrics().await));
+            text(StatusCode::OK, metrics::CONTENT_TYPE, page)
+        }
         Ok(Route::Healthz) => plain(StatusCode::OK, "ok\n".to_owned()),
         Ok(Route::Readyz) => match gate.ready() {
             Ok(()) => plain(StatusCode::OK, "ready\n".to_owned()),
@@ -164,7 +170,7 @@ async fn dispatch<B, H: Handler + 'static>(
         Ok(Route::Index) => plain(StatusCode::OK, route::INDEX.to_owned()),
         Ok(Route::Api(query)) => match gate.ask(&Principal::Http, query.into()).await {
             weir_proto::request::Response::Done(answer) => {
-                text(StatusCode::OK, JSON, json::answer(&answer, Layout::Line) + "\n")
+                text(StatusCode::OK, JSON, document(answer).await)
             }
             weir_proto::request::Response::Refused(refusal) => {
                 refused(status(refusal.code), &refusal)
@@ -175,6 +181,22 @@ async fn dispatch<B, H: Handler + 'static>(
 }
 
 const JSON: &str = "application/json";
+
+/// A page that all who asked at the same time share.
+struct MetricsPage(Arc<String>);
+
+impl AsRef<[u8]> for MetricsPage {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+/// The answer as JSON; of a long one another thread makes it.
+async fn document(answer: Answer) -> String {
+    let is_long = answer.is_long();
+    let write = move || json::answer(&answer, Layout::Line) + "\n";
+    if is_long { rt::blocking(write).await } else { write() }
+}
 
 fn status(code: Code) -> StatusCode {
     match code {
@@ -205,8 +227,8 @@ fn plain(status: StatusCode, body: String) -> Response<Bytes> {
     text(status, "text/plain; charset=utf-8", body)
 }
 
-fn text(status: StatusCode, kind: &'static str, body: String) -> Response<Bytes> {
-    let mut answer = Response::new(Bytes::from(body));
+fn text(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Bytes> {
+    let mut answer = Response::new(body.into());
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     answer

@@ -1,110 +1,29 @@
-//! The page that Prometheus reads: every metric, its type and its help. Pure: all is handed in.
+//! The page that Prometheus reads: every metric, its type and its help. Pure: all is handed in, and
+//! copied, so that another thread makes the page.
 
+mod figures;
 mod page;
 mod process;
 #[cfg(test)]
 mod tests;
 
-use core::time::Duration;
+use std::collections::BTreeSet;
 
 use weir_proto::answer::BackendState;
-use weir_proto::ids::{BackendId, PoolId};
-use weir_proto::snapshot::{Backend, Pool, Snapshot};
-use weir_proto::stats::DURATION_MAX_US;
+use weir_proto::snapshot::Backend;
 
+pub use figures::{
+    BackendFigures, DurationFigures, HealthCounts, MetricsInput, PoolFigures, SupervisedShard,
+};
 use page::Page;
 pub use process::Process;
-use weir_control_core::aggregate::{Aggregate, BackendTotals, Durations, PoolTotals, ShardTotals};
-use weir_control_core::control::ShardHistory;
+use weir_control_core::aggregate::{BackendTotals, ShardTotals};
 
 /// The value of Content-Type for [`render`]'s text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What the page is made of.
-pub struct MetricsInput<'a> {
-    pub snapshot: &'a Snapshot,
-    pub aggregate: &'a Aggregate,
-    pub health: &'a dyn HealthView,
-    /// weir's own version.
-    pub program: &'a str,
-    /// When weir started to serve, in milliseconds since 1970.
-    pub started_ms: u64,
-    pub events_dropped: u64,
-    /// Lines of the log that were not written.
-    pub log_dropped: u64,
-    /// The longest turn of a task of the control thread, in the last one to two minutes.
-    pub longest_turn: Duration,
-    /// Of each shard, in order.
-    pub supervised: Vec<SupervisedShard>,
-    /// The most sessions of all shards together.
-    pub sessions_max: u64,
-    pub process: Process,
-}
-
-/// One shard's troubles since the start.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SupervisedShard {
-    pub watched: ShardHistory,
-    pub is_fenced: bool,
-    /// How often it was built again after a panic.
-    pub restarts: u64,
-}
-
-/// What the page wants to know of the health checks.
-pub trait HealthView {
-    /// What is known of one backend.
-    fn counts(&self, backend: BackendId) -> HealthCounts;
-    /// True while so few backends of the pool are up that their health is ignored.
-    fn is_in_panic(&self, pool: PoolId) -> bool;
-}
-
-/// One backend's health and checks since it was first heard of.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct HealthCounts {
-    pub up: bool,
-    /// How long it is held down still, in seconds.
-    pub hold_s: f64,
-    pub checks_ok: u64,
-    pub checks_failed: u64,
-    /// Times that it went up or down.
-    pub transitions: u64,
-    /// The time that all checks took together, in seconds.
-    pub duration_sum_s: f64,
-    /// How many checks that sum is of.
-    pub duration_count: u64,
-}
-
-/// Upper bounds of the buckets of all durations, in microseconds: 1, 2.5 and 5 of each decade from
-/// 100 µs to an hour.
-const BOUNDS_US: [u64; 24] = [
-    100,
-    250,
-    500,
-    1_000,
-    2_500,
-    5_000,
-    10_000,
-    25_000,
-    50_000,
-    100_000,
-    250_000,
-    500_000,
-    1_000_000,
-    2_500_000,
-    5_000_000,
-    10_000_000,
-    25_000_000,
-    50_000_000,
-    100_000_000,
-    250_000_000,
-    500_000_000,
-    1_000_000_000,
-    2_500_000_000,
-    DURATION_MAX_US,
-];
-
 /// The page as text, in Prometheus' exposition format.
-pub fn render(input: &MetricsInput<'_>) -> String {
+pub fn render(input: &MetricsInput, process: &Process) -> String {
     let mut page = Page::default();
     whole(&mut page, input);
     listeners(&mut page, input);
@@ -113,15 +32,15 @@ pub fn render(input: &MetricsInput<'_>) -> String {
     backends(&mut page, &rows);
     checks(&mut page, &rows);
     durations(&mut page, input);
-    shards(&mut page, input.aggregate);
+    shards(&mut page, &input.shards);
     troubles(&mut page, &input.supervised);
-    input.process.render(&mut page);
+    process.render(&mut page);
     page.text()
 }
 
-fn whole(page: &mut Page, input: &MetricsInput<'_>) {
+fn whole(page: &mut Page, input: &MetricsInput) {
     page.gauge("weir_build_info", "The version of weir that runs; always 1.")
-        .row(&[("version", input.program)], 1);
+        .row(&[("version", input.program.as_str())], 1);
     page.gauge("weir_start_time_seconds", "When weir started to serve, in seconds since 1970.")
         .row(&[], input.started_ms as f64 / 1000.0);
     page.gauge("weir_config_version", "The version of the configuration that is in force.")
@@ -135,15 +54,15 @@ fn whole(page: &mut Page, input: &MetricsInput<'_>) {
         .row(&[], input.longest_turn.as_secs_f64());
     let help = "Sessions that ended: by whom, during what, and why.";
     let mut family = page.counter("weir_session_ends_total", help);
-    for (reason, count) in input.aggregate.ends() {
+    for (reason, count) in &input.ends {
         let (by, during, why) = (reason.by.label(), reason.during.label(), reason.why.label());
         family.row(&[("by", by), ("during", during), ("why", why)], count);
     }
 }
 
-fn listeners(page: &mut Page, input: &MetricsInput<'_>) {
-    let rows = input.snapshot.listeners.iter();
-    let rows: Vec<_> = rows.map(|it| (it.name.as_str(), input.aggregate.listener(it.id))).collect();
+fn listeners(page: &mut Page, input: &MetricsInput) {
+    let names = input.snapshot.listeners.iter().map(|it| it.name.as_str());
+    let rows: Vec<_> = names.zip(&input.listeners).collect();
     let counts = rows.iter().map(|(name, it)| (vec![("listener", *name)], it.counts));
     page.counters(&counts.collect::<Vec<_>>());
     let mut family = page.gauge("weir_listener_sessions", "Sessions that are open now.");
@@ -164,12 +83,16 @@ fn listeners(page: &mut Page, input: &MetricsInput<'_>) {
     }
 }
 
-fn pools(page: &mut Page, input: &MetricsInput<'_>) {
-    let pools = &input.snapshot.pools;
+fn pools(page: &mut Page, input: &MetricsInput) {
+    let pools = || input.snapshot.pools.iter().zip(&input.pools);
     let mut family = page.gauge("weir_pool_backends", "Backends of the pool, by state.");
-    for pool in pools {
-        let state = |it: &Backend| BackendState::of(it.admin, input.health.counts(it.id).up);
-        let states: Vec<BackendState> = pool.backends.iter().map(state).collect();
+    let mut rest = input.backends.iter();
+    for pool in &input.snapshot.pools {
+        let state = |(it, figures): (&Backend, &BackendFigures)| {
+            BackendState::of(it.admin, figures.health.up)
+        };
+        let figures = pool.backends.iter().zip(rest.by_ref());
+        let states: Vec<BackendState> = figures.map(state).collect();
         for state in BackendState::ALL {
             let count = states.iter().filter(|it| *it == state).count();
             family.row(&[("pool", pool.name.as_str()), ("state", state.word())], count);
@@ -177,20 +100,15 @@ fn pools(page: &mut Page, input: &MetricsInput<'_>) {
     }
     let help = "1 while so few backends are up that their health is ignored, else 0.";
     let mut family = page.gauge("weir_pool_panic", help);
-    for pool in pools {
-        let panics = input.health.is_in_panic(pool.id);
-        family.row(&[("pool", pool.name.as_str())], u8::from(panics));
+    for (pool, figures) in pools() {
+        family.row(&[("pool", pool.name.as_str())], u8::from(figures.is_in_panic));
     }
     let help = "Sessions in which a side takes nothing for now although bytes wait for it.";
     let mut family = page.gauge("weir_pool_sessions_stalled", help);
-    for pool in pools {
-        let stalled = input.aggregate.pool_stalled(pool.id);
-        family.row(&[("pool", pool.name.as_str())], stalled);
+    for (pool, figures) in pools() {
+        family.row(&[("pool", pool.name.as_str())], figures.stalled);
     }
-    let counts = pools.iter().map(|pool| {
-        let counts = input.aggregate.pool(pool.id).map(|it| it.counts).unwrap_or_default();
-        (vec![("pool", pool.name.as_str())], counts)
-    });
+    let counts = pools().map(|(pool, it)| (vec![("pool", pool.name.as_str())], it.counts));
     page.counters(&counts.collect::<Vec<_>>());
 }
 
@@ -209,21 +127,23 @@ impl BackendRow<'_> {
     }
 }
 
-fn backend_rows<'a>(input: &MetricsInput<'a>) -> Vec<BackendRow<'a>> {
-    let row = |(pool, backend): (&'a Pool, &'a Backend)| BackendRow {
+fn backend_rows(input: &MetricsInput) -> Vec<BackendRow<'_>> {
+    let here = input.snapshot.backends().zip(&input.backends);
+    let here = here.map(|((pool, backend), figures)| BackendRow {
         pool: pool.name.as_str(),
         name: backend.name.as_str(),
-        totals: input.aggregate.backend(backend.id),
-        live: Some((backend, input.health.counts(backend.id))),
-    };
-    let mut rows: Vec<_> = input.snapshot.backends().map(row).collect();
-    let mut names: std::collections::BTreeSet<(&str, &str)> =
-        rows.iter().map(|row| (row.pool, row.name)).collect();
-    for (name, totals) in input.aggregate.lingering_totals(input.snapshot) {
+        totals: figures.totals,
+        live: Some((backend, figures.health)),
+    });
+    let mut rows: Vec<_> = here.collect();
+    let mut names = BTreeSet::new();
+    for (name, totals) in &input.gone {
         // One whose name has a new address already: two rows of one name are no page.
         let Some((pool, name)) = name.split_once('/') else { continue };
-        if names.insert((pool, name)) {
-            rows.push(BackendRow { pool, name, totals, live: None });
+        let pool_here = input.snapshot.pool(pool);
+        let is_here = pool_here.is_some_and(|pool| pool.backend(name).is_some());
+        if !is_here && names.insert((pool, name)) {
+            rows.push(BackendRow { pool, name, totals: *totals, live: None });
         }
     }
     rows
@@ -283,8 +203,8 @@ fn checks(page: &mut Page, rows: &[BackendRow<'_>]) {
     }
 }
 
-fn durations(page: &mut Page, input: &MetricsInput<'_>) {
-    type Kind = (&'static str, &'static str, fn(&PoolTotals) -> &Durations);
+fn durations(page: &mut Page, input: &MetricsInput) {
+    type Kind = (&'static str, &'static str, fn(&PoolFigures) -> &DurationFigures);
     let kinds: [Kind; 3] = [
         (
             "weir_connect_duration_seconds",
@@ -298,26 +218,24 @@ fn durations(page: &mut Page, input: &MetricsInput<'_>) {
         ),
         ("weir_session_duration_seconds", "From the accept to the end.", |it| &it.session),
     ];
-    let none = PoolTotals::default();
     for (name, help, durations) in kinds {
         let mut family = page.histogram(name, help);
-        for pool in &input.snapshot.pools {
-            let durations = durations(input.aggregate.pool(pool.id).unwrap_or(&none));
+        for (pool, figures) in input.snapshot.pools.iter().zip(&input.pools) {
+            let durations = durations(figures);
             let label = ("pool", pool.name.as_str());
-            for (bound_us, count) in BOUNDS_US.iter().zip(durations.at_most(&BOUNDS_US)) {
-                let bound_s = (*bound_us as f64 / 1e6).to_string();
-                family.part("_bucket", &[label, ("le", &bound_s)], count);
+            for (bound_s, count) in durations.at_most() {
+                family.part("_bucket", &[label, ("le", &bound_s.to_string())], count);
             }
-            family.part("_bucket", &[label, ("le", "+Inf")], durations.count());
-            family.part("_sum", &[label], durations.sum_s());
-            family.part("_count", &[label], durations.count());
+            family.part("_bucket", &[label, ("le", "+Inf")], durations.count);
+            family.part("_sum", &[label], durations.sum_s);
+            family.part("_count", &[label], durations.count);
         }
     }
 }
 
-fn shards(page: &mut Page, aggregate: &Aggregate) {
-    let names: Vec<String> = (0..aggregate.shards().count()).map(|it| it.to_string()).collect();
-    let rows = names.iter().zip(aggregate.shards());
+fn shards(page: &mut Page, shards: &[ShardTotals]) {
+    let names: Vec<String> = (0..shards.len()).map(|it| it.to_string()).collect();
+    let rows = names.iter().zip(shards);
     let counts = rows.map(|(name, it)| (vec![("shard", name.as_str())], it.counts));
     page.counters(&counts.collect::<Vec<_>>());
     type ShardGauge = (&'static str, &'static str, fn(&ShardTotals) -> u64);
@@ -328,7 +246,7 @@ fn shards(page: &mut Page, aggregate: &Aggregate) {
     ];
     for (name, help, value) in gauges {
         let mut family = page.gauge(name, help);
-        for (name, totals) in names.iter().zip(aggregate.shards()) {
+        for (name, totals) in names.iter().zip(shards) {
             family.row(&[("shard", name)], value(totals));
         }
     }

@@ -12,12 +12,13 @@ use std::time::Duration;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use weir_proto::frame;
+use weir_proto::frame::{self, FrameError, Incoming};
 use weir_proto::outside::cleaned;
 use weir_proto::request::{Code, Hello, PROTOCOL, Refusal, Request, Response, Welcome};
 
 use super::clients::{ClientSlot, Clients};
 use super::gate::{Gate, Handler, Principal};
+use super::roles::Role;
 use crate::rt::{self, Stream, UnixServer};
 
 /// How long a frame may take from its first byte to its last, and an answer to be taken.
@@ -154,7 +155,7 @@ async fn converse<H: Handler + 'static>(
     mut stream: Stream,
     caller: &Caller<'_, H>,
 ) -> Result<(), End> {
-    let hello = rt::timeout(FRAME_MAX, read::<Hello>(&mut stream)).await;
+    let hello = rt::timeout(FRAME_MAX, read::<Hello>(&mut stream, frame::BODY_MAX)).await;
     let hello = hello.unwrap_or_else(|| Err(End::Bad("it said no hello".to_owned())))?;
     let program = env!("CARGO_PKG_VERSION").to_owned();
     write(&mut stream, &Welcome { protocol: PROTOCOL, program }).await?;
@@ -162,18 +163,25 @@ async fn converse<H: Handler + 'static>(
         let theirs = hello.protocol;
         return Err(End::Bad(format!("it speaks protocol {theirs}, and this weir {PROTOCOL}")));
     }
+    // Only a file that is applied is longer than a frame, and only an admin applies one.
+    let is_admin = caller.principal.role() == Some(Role::Admin);
+    let most = if is_admin { frame::REQUEST_MAX } else { frame::BODY_MAX };
     loop {
         caller.place.is_silent(rt::now());
-        let request: Request = read(&mut stream).await?;
+        let request: Request = read(&mut stream, most).await?;
         caller.place.is_answered();
         let _answering = caller.gate.answering();
         let response = caller.gate.ask(caller.principal, request).await;
-        write(&mut stream, &response).await?;
+        answer(&mut stream, response).await?;
     }
 }
 
-/// Reads one frame. Its first byte may take its time, the rest may not.
-async fn read<T: DeserializeOwned>(stream: &mut Stream) -> Result<T, End> {
+/// Reads one message of at most `most` bytes. Its first byte may take its time, the rest of each
+/// frame may not.
+async fn read<T: DeserializeOwned + Send + 'static>(
+    stream: &mut Stream,
+    most: usize,
+) -> Result<T, End> {
     let mut header = [0; frame::HEADER];
     let first = rt::timeout(IDLE_MAX, stream.read(&mut header[..1])).await;
     match first {
@@ -181,37 +189,69 @@ async fn read<T: DeserializeOwned>(stream: &mut Stream) -> Result<T, End> {
         Some(Ok(0) | Err(_)) => return Err(End::Gone),
         Some(Ok(_)) => {}
     }
-    let rest = async {
-        stream.read_exact(&mut header[1..]).await.map_err(cut_short)?;
-        let length = frame::body_length(header).map_err(|error| End::Bad(error.to_string()))?;
-        let mut body = vec![0; length];
-        stream.read_exact(&mut body).await.map_err(cut_short)?;
-        frame::decode(&body).map_err(|error| End::Bad(error.to_string()))
-    };
-    let read = rt::timeout(FRAME_MAX, rest).await;
-    read.unwrap_or_else(|| Err(End::Bad(format!("a frame took longer than {FRAME_MAX:?}"))))
+    let mut incoming = Incoming::new(most);
+    let mut from = 1;
+    while incoming.has_more() {
+        let rest = async {
+            stream.read_exact(&mut header[from..]).await.map_err(cut_short)?;
+            let body = incoming.next(header).map_err(bad)?;
+            stream.read_exact(body).await.map_err(cut_short)
+        };
+        let read = rt::timeout(FRAME_MAX, rest).await;
+        read.unwrap_or_else(|| Err(End::Bad(format!("a frame took longer than {FRAME_MAX:?}"))))?;
+        from = 0;
+    }
+    let body = incoming.into_body();
+    let is_long = body.len() > frame::BODY_MAX;
+    let decode = move || frame::decode(&body).map_err(bad);
+    if is_long { rt::blocking(decode).await } else { decode() }
+}
+
+fn bad(error: FrameError) -> End {
+    End::Bad(error.to_string())
 }
 
 fn cut_short(_: io::Error) -> End {
     End::Bad("it left in the middle of a frame".to_owned())
 }
 
-/// Writes one frame.
+/// Writes one value that fits into a frame.
 async fn write<T: Serialize>(stream: &mut Stream, value: &T) -> Result<(), End> {
-    let bytes = frame::encode(value).or_else(|error| {
+    write_bytes(stream, &frame::encode(value).map_err(bad)?).await
+}
+
+/// Writes an answer, in as many frames as it needs.
+async fn answer(stream: &mut Stream, response: Response) -> Result<(), End> {
+    let is_long = matches!(&response, Response::Done(answer) if answer.is_long());
+    let encode = move || encoded(&response);
+    let bytes = if is_long { rt::blocking(encode).await } else { encode() };
+    write_bytes(stream, &bytes.map_err(bad)?).await
+}
+
+fn encoded(response: &Response) -> Result<Vec<u8>, FrameError> {
+    frame::encode_message(response, frame::ANSWER_MAX).or_else(|error| {
         let hint = "ask for less: one pool, or one object by its name";
         frame::encode(&Response::Refused(Refusal::new(Code::Failed, error.to_string(), hint)))
-    });
-    let bytes = bytes.map_err(|error| End::Bad(error.to_string()))?;
-    let written = rt::timeout(FRAME_MAX, async {
-        stream.write_all(&bytes).await?;
-        stream.flush().await
-    });
-    match written.await {
-        Some(Ok(())) => Ok(()),
-        Some(Err(_)) => Err(End::Gone),
-        None => Err(End::Bad("it does not read its answer".to_owned())),
+    })
+}
+
+/// Writes frames, each within [`FRAME_MAX`].
+async fn write_bytes(stream: &mut Stream, bytes: &[u8]) -> Result<(), End> {
+    for (index, frame) in bytes.chunks(frame::HEADER + frame::BODY_MAX).enumerate() {
+        if index > 0 {
+            rt::give_way().await;
+        }
+        let written = rt::timeout(FRAME_MAX, async {
+            stream.write_all(frame).await?;
+            stream.flush().await
+        });
+        match written.await {
+            Some(Ok(())) => {}
+            Some(Err(_)) => return Err(End::Gone),
+            None => return Err(End::Bad("it does not read its answer".to_owned())),
+        }
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -163,7 +163,7 @@ impl Queries<'_> {
 
     /// True if no backend of the pool can take a session: its clients are turned away.
     pub(crate) fn is_empty(&self, pool: &Pool) -> bool {
-        !pool.backends.iter().any(|backend| self.can_take(backend))
+        self.takers(pool) == 0
     }
 
     fn warnings(&self) -> Vec<String> {
@@ -226,7 +226,7 @@ impl Queries<'_> {
         PoolRow {
             name: pool.name.to_string(),
             strategy: pool.strategy,
-            backends_up: count(pool.backends.iter().filter(|it| self.can_take(it)).count()),
+            backends_up: count(self.takers(pool)),
             backends: count(pool.backends.len()),
             sessions: self.control.aggregate.pool_sessions(pool.id),
             panic: self.control.is_in_panic(pool),
@@ -235,20 +235,32 @@ impl Queries<'_> {
 
     /// The backends of one pool, or of all, then those that are gone and still have sessions.
     fn backends_of(&self, name: Option<&str>) -> Vec<BackendRow> {
-        let wanted = |pool: &str| name.is_none_or(|name| name == pool);
-        let here = self.control.snapshot.backends();
-        let mut rows: Vec<BackendRow> = here
-            .filter(|(pool, _)| wanted(pool.name.as_str()))
-            .map(|(pool, backend)| self.backend_row(pool, backend))
-            .collect();
-        let lingering = self.control.aggregate.lingering(&self.control.snapshot).into_iter();
-        let gone = lingering
-            .filter(|gone| gone.name.split_once('/').is_some_and(|(pool, _)| wanted(pool)));
-        rows.extend(gone.map(gone_row));
+        let snapshot = &self.control.snapshot;
+        let pools = match name {
+            Some(name) => snapshot.pool(name).map_or(&[][..], core::slice::from_ref),
+            None => &snapshot.pools,
+        };
+        let of_pool = |pool| self.pool_rows(pool);
+        let mut rows: Vec<BackendRow> = pools.iter().flat_map(of_pool).collect();
+        rows.extend(self.gone_rows(name));
         rows
     }
 
-    fn backend_row(&self, pool: &Pool, backend: &Backend) -> BackendRow {
+    fn pool_rows<'a>(&'a self, pool: &'a Pool) -> impl Iterator<Item = BackendRow> + 'a {
+        pool.backends.iter().map(move |backend| self.backend_row(pool, backend))
+    }
+
+    /// The backends that are gone and still have sessions: of one pool, or of all.
+    pub(super) fn gone_rows(&self, pool: Option<&str>) -> impl Iterator<Item = BackendRow> {
+        let lingering = self.control.aggregate.lingering(&self.control.snapshot).into_iter();
+        let of_pool = |gone: &Lingering, pool: &str| {
+            gone.name.split_once('/').is_some_and(|(name, _)| name == pool)
+        };
+        let wanted = move |gone: &Lingering| pool.is_none_or(|pool| of_pool(gone, pool));
+        lingering.filter(wanted).map(gone_row)
+    }
+
+    pub(super) fn backend_row(&self, pool: &Pool, backend: &Backend) -> BackendRow {
         BackendRow {
             name: format!("{}/{}", pool.name, backend.name),
             address: backend.address.to_string(),
@@ -263,8 +275,9 @@ impl Queries<'_> {
         BackendState::of(backend.admin, self.control.health.is_up(backend.id))
     }
 
-    fn can_take(&self, backend: &Backend) -> bool {
-        backend.weight > 0 && self.state(backend) == BackendState::Up
+    /// How many backends of the pool can take sessions: they are ready, have a weight and are up.
+    fn takers(&self, pool: &Pool) -> usize {
+        self.control.health.members(pool.id).0
     }
 }
 

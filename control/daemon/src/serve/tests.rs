@@ -77,7 +77,7 @@ async fn ask(shared: &Shared, request: impl Into<Request>) -> Response {
     let answer = match request.into() {
         Request::Query(query) => {
             shared.refresh(&query).await;
-            shared.query(query)
+            shared.query(query).await
         }
         Request::Command(command) => shared.command(command, BY).await,
     };
@@ -169,7 +169,8 @@ fn a_slow_disk_delays_no_probe_query_or_figure() {
             matches!(history, Response::Done(Answer::History(list)) if list.versions.len() == 2)
         );
         shared.tick();
-        assert!(Handler::metrics(&*shared).contains("weir_config_version 2\n"));
+        let page = Handler::metrics(&*shared).await;
+        assert!(page.contains("weir_config_version 2\n"));
         let sent = shards.take_sent();
         assert!(sent.iter().all(|word| !word.contains("adopt")), "it is not durable: {sent:?}");
         assert!(poll_once(first.as_mut()).await.is_none());

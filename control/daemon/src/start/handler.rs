@@ -1,19 +1,19 @@
 //! What the gate and the prober ask of the control thread.
 
+use std::sync::Arc;
+
 use weir_core::base::clock::Now;
 use weir_proto::answer::{Answer, Author};
-use weir_proto::ids::{BackendId, PoolId};
 use weir_proto::request::{Command, Query, Refusal};
 
+use super::page;
 use crate::api::audit::AuditEvent;
 use crate::api::gate::Handler;
-use crate::api::metrics::{self, HealthCounts, HealthView, MetricsInput, Process, SupervisedShard};
 use crate::prober::CheckSource;
 use crate::rt;
 use crate::serve::answers::Queries;
 use crate::serve::{Shared, moment};
-use weir_control_core::control::Shard;
-use weir_control_core::health::{Check, CheckOutcome, Health};
+use weir_control_core::health::{Check, CheckOutcome};
 
 impl CheckSource for Shared {
     fn take_due(&self) -> Vec<Check> {
@@ -34,8 +34,8 @@ impl Handler for Shared {
         Shared::refresh(self, query).await;
     }
 
-    fn query(&self, query: Query) -> Result<Answer, Refusal> {
-        Shared::query(self, query)
+    async fn query(&self, query: Query) -> Result<Answer, Refusal> {
+        Shared::query(self, query).await
     }
 
     async fn command(&self, command: Command, by: Author) -> Result<Answer, Refusal> {
@@ -55,21 +55,8 @@ impl Handler for Shared {
         Shared::answering(self)
     }
 
-    fn metrics(&self) -> String {
-        let control = self.control.borrow();
-        metrics::render(&MetricsInput {
-            snapshot: &control.snapshot,
-            aggregate: &control.aggregate,
-            health: &Checks(&control.health, rt::now()),
-            program: env!("CARGO_PKG_VERSION"),
-            started_ms: control.started.wall_ms,
-            events_dropped: control.events.dropped_total(),
-            log_dropped: crate::log::dropped_total(),
-            longest_turn: rt::turns::longest(),
-            supervised: control.shards.iter().map(supervised).collect(),
-            sessions_max: control.shards.iter().map(|shard| u64::from(shard.sessions_max)).sum(),
-            process: Process::read(),
-        })
+    async fn metrics(&self) -> Arc<String> {
+        page::page(self).await
     }
 
     fn ready(&self) -> Result<(), String> {
@@ -84,32 +71,5 @@ impl Handler for Shared {
             Some(pool) => Err(format!("pool {}: no backend can take sessions", pool.name)),
             None => Ok(()),
         }
-    }
-}
-
-fn supervised(shard: &Shard) -> SupervisedShard {
-    let Shard { watched, is_fenced, restarts, .. } = *shard;
-    SupervisedShard { watched, is_fenced, restarts }
-}
-
-/// The checks as the metrics page shows them.
-struct Checks<'a>(&'a Health, Now);
-
-impl HealthView for Checks<'_> {
-    fn counts(&self, backend: BackendId) -> HealthCounts {
-        let counted = self.0.counters(backend).unwrap_or_default();
-        HealthCounts {
-            up: self.0.is_up(backend),
-            hold_s: self.0.hold_left(backend, self.1).unwrap_or_default().as_secs_f64(),
-            checks_ok: counted.ok,
-            checks_failed: counted.fail,
-            transitions: counted.transitions,
-            duration_sum_s: std::time::Duration::from_nanos(counted.duration_sum_ns).as_secs_f64(),
-            duration_count: counted.ok + counted.fail,
-        }
-    }
-
-    fn is_in_panic(&self, pool: PoolId) -> bool {
-        self.0.is_in_panic(pool)
     }
 }

@@ -85,7 +85,7 @@ impl Handler for Recorder {
         self.note(format!("refresh for {query}"));
     }
 
-    fn query(&self, query: Query) -> Result<Answer, Refusal> {
+    async fn query(&self, query: Query) -> Result<Answer, Refusal> {
         self.note(format!("answer {query}"));
         Ok(Answer::Said(Said { text: String::new() }))
     }
@@ -108,8 +108,8 @@ impl Handler for Recorder {
 
     fn answering(&self) -> impl Sized {}
 
-    fn metrics(&self) -> String {
-        String::new()
+    async fn metrics(&self) -> Arc<String> {
+        Arc::default()
     }
 
     fn ready(&self) -> Result<(), String> {

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 
 use weir_proto::answer::{Answer, Author, Said, Shards};
 use weir_proto::request::{Command, Query};
@@ -20,7 +21,7 @@ impl Handler for FakeControl {
         panic!("HTTP waits for {query}");
     }
 
-    fn query(&self, query: Query) -> Result<Answer, Refusal> {
+    async fn query(&self, query: Query) -> Result<Answer, Refusal> {
         match query {
             Query::Shards => Ok(Answer::Shards(Shards { shards: Vec::new() })),
             Query::PoolShow { .. } => {
@@ -44,8 +45,8 @@ impl Handler for FakeControl {
 
     fn answering(&self) -> impl Sized {}
 
-    fn metrics(&self) -> String {
-        "a 1\n".repeat(100_000)
+    async fn metrics(&self) -> Arc<String> {
+        Arc::new("a 1\n".repeat(100_000))
     }
 
     fn ready(&self) -> Result<(), String> {

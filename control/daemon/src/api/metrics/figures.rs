@@ -1,0 +1,166 @@
+//! Figures of the metrics page, copied on the control thread and handed to the one that writes.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use weir_control_core::aggregate::{
+    Aggregate, BackendTotals, Durations, ListenerTotals, PoolTotals, ShardTotals,
+};
+use weir_control_core::control::ShardHistory;
+use weir_proto::counters::PoolCounts;
+use weir_proto::reason::CloseReason;
+use weir_proto::snapshot::{Pool, Snapshot};
+use weir_proto::stats::DURATION_MAX_US;
+
+/// Upper bounds of the buckets of all durations, in microseconds: 1, 2.5 and 5 of each decade from
+/// 100 µs to an hour.
+const BOUNDS_US: [u64; 24] = [
+    100,
+    250,
+    500,
+    1_000,
+    2_500,
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_500_000_000,
+    DURATION_MAX_US,
+];
+
+/// The figures of one page. [`MetricsInput::pools`] and [`MetricsInput::backends`] may be filled a
+/// slice at a time.
+pub struct MetricsInput {
+    pub snapshot: Arc<Snapshot>,
+    /// How many sessions ended, for each reason.
+    pub ends: Vec<(CloseReason, u64)>,
+    /// In the snapshot's order, as are the two that follow.
+    pub listeners: Vec<ListenerTotals>,
+    pub pools: Vec<PoolFigures>,
+    pub backends: Vec<BackendFigures>,
+    /// Backends that are gone from the configuration and still hold sessions, by `pool/backend`.
+    pub gone: Vec<(String, BackendTotals)>,
+    pub shards: Vec<ShardTotals>,
+    /// weir's own version.
+    pub program: String,
+    /// When weir started to serve, in milliseconds since 1970.
+    pub started_ms: u64,
+    pub events_dropped: u64,
+    /// Lines of the log that were not written.
+    pub log_dropped: u64,
+    /// The longest turn of a task of the control thread, in the last one to two minutes.
+    pub longest_turn: Duration,
+    /// Of each shard, in order.
+    pub supervised: Vec<SupervisedShard>,
+    /// The most sessions of all shards together.
+    pub sessions_max: u64,
+}
+
+/// One shard's troubles since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SupervisedShard {
+    pub watched: ShardHistory,
+    pub is_fenced: bool,
+    /// How often it was built again after a panic.
+    pub restarts: u64,
+}
+
+/// One pool.
+#[derive(Clone, Debug, Default)]
+pub struct PoolFigures {
+    /// So few backends are up that their health is ignored.
+    pub is_in_panic: bool,
+    /// Sessions in which a side takes nothing for now although bytes wait for it.
+    pub stalled: u64,
+    pub counts: PoolCounts,
+    pub connect: DurationFigures,
+    pub first_byte: DurationFigures,
+    pub session: DurationFigures,
+}
+
+/// One backend.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BackendFigures {
+    pub totals: BackendTotals,
+    pub health: HealthCounts,
+}
+
+/// One backend's health and checks since it was first heard of.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct HealthCounts {
+    pub up: bool,
+    /// How long it is held down still, in seconds.
+    pub hold_s: f64,
+    pub checks_ok: u64,
+    pub checks_failed: u64,
+    /// Times that it went up or down.
+    pub transitions: u64,
+    /// The time that all checks took together, in seconds.
+    pub duration_sum_s: f64,
+    /// How many checks that sum is of.
+    pub duration_count: u64,
+}
+
+/// One histogram of durations.
+#[derive(Clone, Debug, Default)]
+pub struct DurationFigures {
+    /// How many were at most as long as each of [`BOUNDS_US`]; empty if there is none.
+    buckets: Vec<u64>,
+    pub count: u64,
+    /// All of them together, in seconds.
+    pub sum_s: f64,
+}
+
+impl PoolFigures {
+    /// Copies the figures of one pool.
+    pub fn of(pool: &Pool, aggregate: &Aggregate, is_in_panic: bool) -> PoolFigures {
+        let none = PoolTotals::default();
+        let totals = aggregate.pool(pool.id).unwrap_or(&none);
+        PoolFigures {
+            is_in_panic,
+            stalled: aggregate.pool_stalled(pool.id),
+            counts: totals.counts,
+            connect: DurationFigures::of(&totals.connect),
+            first_byte: DurationFigures::of(&totals.first_byte),
+            session: DurationFigures::of(&totals.session),
+        }
+    }
+}
+
+impl DurationFigures {
+    fn of(durations: &Durations) -> DurationFigures {
+        let count = durations.count();
+        let buckets = if count == 0 { Vec::new() } else { durations.at_most(&BOUNDS_US) };
+        DurationFigures { buckets, count, sum_s: durations.sum_s() }
+    }
+
+    /// Each bound in seconds, with how many were at most as long.
+    pub(super) fn at_most(&self) -> impl Iterator<Item = (f64, u64)> {
+        let count = |index| self.buckets.get(index).copied().unwrap_or(0);
+        let bounds = BOUNDS_US.iter().enumerate();
+        bounds.map(move |(index, bound_us)| (*bound_us as f64 / 1e6, count(index)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_rise_as_at_most_wants_them() {
+        assert!(BOUNDS_US.is_sorted());
+    }
+}

@@ -1,0 +1,78 @@
+//! Answers that grow with the configuration: made a slice at a time, so that one question does not
+//! hold the control thread, and finished on another thread where that is possible.
+
+use std::sync::Arc;
+
+use weir_proto::answer::{Answer, BackendRow, Backends, ConfigText, Stats};
+use weir_proto::request::{Query, Refusal};
+use weir_proto::snapshot::{Backend, Pool, Snapshot};
+
+use super::Shared;
+use super::answers::Queries;
+use crate::rt;
+use weir_control_core::file;
+
+/// Backends that are looked at in one turn.
+pub(crate) const BACKENDS_SLICE: usize = 1_000;
+/// Pools that are looked at in one turn. Each has three histograms.
+pub(crate) const POOLS_SLICE: usize = 64;
+
+impl Shared {
+    /// Answers from what is known now. A long answer is of a moment's time, not of a moment: its
+    /// configuration is of one version.
+    ///
+    /// # Errors
+    /// There is no such object, or the disk could not be read.
+    pub(crate) async fn query(&self, query: Query) -> Result<Answer, Refusal> {
+        match query {
+            Query::BackendList { pool: None } => {
+                Ok(Answer::Backends(Backends { backends: self.all_backends().await }))
+            }
+            Query::Stats { subject } if subject.as_deref().unwrap_or_default().is_empty() => {
+                Ok(Answer::Stats(self.stats_of_all().await))
+            }
+            Query::ConfigExport { version: None } => {
+                let snapshot = self.control.borrow().snapshot.clone();
+                let version = snapshot.version.0;
+                let toml = rt::blocking(move || file::export(&snapshot.spec())).await;
+                Ok(Answer::Config(ConfigText { version, toml }))
+            }
+            query => self.now(|queries| queries.answer(query)),
+        }
+    }
+
+    /// The state at this moment.
+    fn now<T>(&self, look: impl FnOnce(&Queries<'_>) -> T) -> T {
+        let control = self.control.borrow();
+        look(&Queries { control: &control, now: rt::now() })
+    }
+
+    async fn all_backends(&self) -> Vec<BackendRow> {
+        let snapshot: Arc<Snapshot> = self.control.borrow().snapshot.clone();
+        let backends: Vec<(&Pool, &Backend)> = snapshot.backends().collect();
+        let mut rows = Vec::with_capacity(backends.len());
+        for slice in backends.chunks(BACKENDS_SLICE) {
+            if !rows.is_empty() {
+                rt::give_way().await;
+            }
+            self.now(|queries| {
+                rows.extend(slice.iter().map(|(pool, it)| queries.backend_row(pool, it)));
+            });
+        }
+        self.now(|queries| rows.extend(queries.gone_rows(None)));
+        rows
+    }
+
+    async fn stats_of_all(&self) -> Stats {
+        let snapshot: Arc<Snapshot> = self.control.borrow().snapshot.clone();
+        let mut stats = self.control.borrow().aggregate.stats_of_all();
+        for slice in snapshot.pools.chunks(POOLS_SLICE) {
+            if !stats.pools.is_empty() {
+                rt::give_way().await;
+            }
+            let control = self.control.borrow();
+            stats.pools.extend(slice.iter().map(|pool| control.aggregate.pool_row(pool)));
+        }
+        stats
+    }
+}

@@ -1,0 +1,87 @@
+//! The metrics page: its figures are copied a slice at a time, another thread makes text of them,
+//! and all who ask at nearly the same time get the same page.
+
+use std::sync::Arc;
+
+use weir_core::base::clock::Now;
+use weir_proto::snapshot::{Backend, Snapshot};
+
+use crate::api::metrics::{
+    self, BackendFigures, HealthCounts, MetricsInput, PoolFigures, Process, SupervisedShard,
+};
+use crate::rt;
+use crate::serve::Shared;
+use crate::serve::slices::{BACKENDS_SLICE, POOLS_SLICE};
+use weir_control_core::control::{Control, Shard};
+
+/// The page of this moment, or of a moment ago.
+pub(super) async fn page(shared: &Shared) -> Arc<String> {
+    let make = async {
+        let input = figures(shared).await;
+        rt::blocking(move || metrics::render(&input, &Process::read())).await
+    };
+    shared.metrics_page.get(make).await
+}
+
+async fn figures(shared: &Shared) -> MetricsInput {
+    let mut input = whole(&shared.control.borrow());
+    let snapshot: Arc<Snapshot> = input.snapshot.clone();
+    for pools in snapshot.pools.chunks(POOLS_SLICE) {
+        rt::give_way().await;
+        let control = shared.control.borrow();
+        input.pools.extend(pools.iter().map(|pool| {
+            PoolFigures::of(pool, &control.aggregate, control.health.is_in_panic(pool.id))
+        }));
+    }
+    let backends: Vec<&Backend> = snapshot.backends().map(|(_, backend)| backend).collect();
+    for backends in backends.chunks(BACKENDS_SLICE) {
+        rt::give_way().await;
+        let (control, now) = (shared.control.borrow(), rt::now());
+        input.backends.extend(backends.iter().map(|backend| BackendFigures {
+            totals: control.aggregate.backend(backend.id),
+            health: health(&control, backend, now),
+        }));
+    }
+    input
+}
+
+/// All but the pools and backends.
+fn whole(control: &Control) -> MetricsInput {
+    let snapshot = control.snapshot.clone();
+    let aggregate = &control.aggregate;
+    let gone = aggregate.lingering_totals(&snapshot);
+    MetricsInput {
+        ends: aggregate.ends().collect(),
+        listeners: snapshot.listeners.iter().map(|it| aggregate.listener(it.id)).collect(),
+        pools: Vec::with_capacity(snapshot.pools.len()),
+        backends: Vec::new(),
+        gone: gone.map(|(name, totals)| (name.to_owned(), totals)).collect(),
+        shards: aggregate.shards().copied().collect(),
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        started_ms: control.started.wall_ms,
+        events_dropped: control.events.dropped_total(),
+        log_dropped: crate::log::dropped_total(),
+        longest_turn: rt::turns::longest(),
+        supervised: control.shards.iter().map(supervised).collect(),
+        sessions_max: control.shards.iter().map(|shard| u64::from(shard.sessions_max)).sum(),
+        snapshot,
+    }
+}
+
+fn supervised(shard: &Shard) -> SupervisedShard {
+    let Shard { watched, is_fenced, restarts, .. } = *shard;
+    SupervisedShard { watched, is_fenced, restarts }
+}
+
+fn health(control: &Control, backend: &Backend, now: Now) -> HealthCounts {
+    let counted = control.health.counters(backend.id).unwrap_or_default();
+    HealthCounts {
+        up: control.health.is_up(backend.id),
+        hold_s: control.health.hold_left(backend.id, now).unwrap_or_default().as_secs_f64(),
+        checks_ok: counted.ok,
+        checks_failed: counted.fail,
+        transitions: counted.transitions,
+        duration_sum_s: std::time::Duration::from_nanos(counted.duration_sum_ns).as_secs_f64(),
+        duration_count: counted.ok + counted.fail,
+    }
+}
