@@ -35,7 +35,8 @@ pub struct Spec {
     pub pool: BTreeMap<Name, PoolSpec>,
 }
 
-/// The name of a listener, a pool or a backend: 1 to 63 letters, digits, `-`, `_` or `.`.
+/// The name of a listener, a pool or a backend: 1 to 63 letters, digits, `-`, `_` or `.`, of which
+/// `-` and `.` do not come first: `-x` would be an option, and `..` a directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Name(String);
@@ -47,6 +48,18 @@ impl Name {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    fn of_legal_characters(text: &str) -> Result<Name, String> {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if text.is_empty() || text.len() > Name::LENGTH_MAX || !text.bytes().all(legal) {
+            let shown: String = text.chars().take(Name::LENGTH_MAX + 1).collect();
+            return Err(format!(
+                "{shown:?} is not a name: use 1 to {} letters, digits, '-', '_' or '.'",
+                Name::LENGTH_MAX
+            ));
+        }
+        Ok(Name(text.to_owned()))
     }
 }
 
@@ -60,14 +73,11 @@ impl FromStr for Name {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Name, String> {
-        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        if text.is_empty() || text.len() > Name::LENGTH_MAX || !text.bytes().all(legal) {
-            return Err(format!(
-                "{text:?} is not a name: use 1 to {} letters, digits, '-', '_' or '.'",
-                Name::LENGTH_MAX
-            ));
+        let name = Name::of_legal_characters(text)?;
+        if text.starts_with(['-', '.']) {
+            return Err(format!("{text:?} is not a name: begin it with a letter, a digit or '_'"));
         }
-        Ok(Name(text.to_owned()))
+        Ok(name)
     }
 }
 
@@ -77,9 +87,10 @@ impl core::borrow::Borrow<str> for Name {
     }
 }
 
+/// Takes the names of older versions too, which began with anything.
 impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Name, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        Name::of_legal_characters(&String::deserialize(deserializer)?).map_err(de::Error::custom)
     }
 }
 
@@ -460,8 +471,13 @@ mod tests {
         for text in ["web", "b1", "a.b-c_D9"] {
             assert_eq!(text.parse::<Name>().unwrap().as_str(), text);
         }
-        for text in ["", "a/b", "a b", "ü", &"x".repeat(64)] {
+        for text in ["", "a/b", "a b", "ü", &"x".repeat(64), "-x", "..", ".", ".a"] {
             assert!(text.parse::<Name>().is_err(), "{text}");
         }
+        let read = |json: &str| serde_json::from_str::<Name>(json).is_ok();
+        assert!(read(r#""-x""#) && read(r#""..""#), "a state of before is read");
+        assert!(!read(r#""a b""#));
+        let long = "x".repeat(100_000).parse::<Name>().unwrap_err();
+        assert!(long.len() < 200, "{}", long.len());
     }
 }

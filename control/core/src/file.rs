@@ -1,5 +1,6 @@
 //! weir.toml: read, checked with every fault shown at its place, and written from a spec.
 
+pub mod advice;
 mod diagnostic;
 mod export;
 mod grant;
@@ -49,6 +50,9 @@ pub struct Settings {
     pub control_roles: Option<Vec<Grant>>,
     /// The HTTP address; off if absent.
     pub admin: Option<SocketAddr>,
+    /// Names by which HTTP may be called, beside localhost and addresses: host names in small
+    /// letters, without a port.
+    pub admin_hosts: Vec<String>,
     /// The directory of the versions.
     pub state: PathBuf,
     /// The bearer token of HTTP mutations, which do not exist yet: it guards nothing.
@@ -62,6 +66,7 @@ impl Default for Settings {
             control: PathBuf::from("/run/weir/control.sock"),
             control_roles: None,
             admin: None,
+            admin_hosts: Vec::new(),
             state: PathBuf::from("/var/lib/weir"),
             admin_token_file: None,
         }

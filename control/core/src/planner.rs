@@ -106,7 +106,9 @@ pub fn decide(
         subject => (show_subject(current, subject), show_subject(&next, subject)),
     };
     let changes_something = !changes.is_empty() || edit.spec != current.spec();
-    let rollback = || format!("weirctl config rollback {}", current.version);
+    // It would take later changes back, too: it goes only for as long as there are none.
+    let rollback =
+        || format!("weirctl config rollback {} --if-version {}", current.version, next.version);
     Ok(Plan {
         after: if changes_something { after } else { before.clone() },
         before,

@@ -10,7 +10,7 @@ use weir_proto::spec::Spec;
 
 use crate::api::settings_audit;
 use crate::streams;
-use weir_control_core::file::{self, Diagnostic, File};
+use weir_control_core::file::{self, Diagnostic, File, advice};
 
 /// Reads and checks the file at `path`.
 ///
@@ -31,8 +31,10 @@ pub(crate) fn check_command(path: &Path, json: bool, more: impl Fn(&Spec) -> Vec
         Ok(file) => {
             let mut faults = more(&file.spec);
             faults.extend(settings_audit::faults(&file.settings));
+            faults.extend(advice::faults(&file.settings, &file.spec));
             let mut warnings = settings_audit::warnings(&file.settings);
             warnings.extend(settings_audit::unknown_entries(&file.settings));
+            warnings.extend(advice::warnings(&file.spec));
             (file.diagnose(&faults), warnings)
         }
         Err(diagnostics) => (diagnostics, Vec::new()),

@@ -140,7 +140,8 @@ async fn serve(
     // Half of the descriptors: checks that are over hold theirs a little longer.
     let checks = usize::try_from(limits.descriptors / 2).unwrap_or(usize::MAX);
     shared.control.borrow_mut().bound_checks(checks);
-    open_doors(&shared, (door, roles), admin);
+    let hosts = settings.admin_hosts.clone();
+    open_doors(&shared, (door, roles), admin.map(|server| (server, hosts)));
     announce(&shared);
     let _ = parts.engine.set(engine); // from here on it can serve without this thread
     let code = shared.over().await;
@@ -223,12 +224,16 @@ fn open_admin(address: SocketAddr) -> Result<TcpServer, String> {
 }
 
 /// Starts what people and programs talk to, and the prober.
-fn open_doors(shared: &Rc<Shared>, (door, roles): (Door, Roles), admin: Option<TcpServer>) {
+fn open_doors(
+    shared: &Rc<Shared>,
+    (door, roles): (Door, Roles),
+    admin: Option<(TcpServer, Vec<String>)>,
+) {
     rt::spawn("checks", prober(shared.clone()));
     let gate = Rc::new(Gate::new(shared.clone(), roles));
     rt::spawn("socket", door.serve(gate.clone()));
-    if let Some(server) = admin {
-        rt::spawn("http", http::serve(server, gate));
+    if let Some((server, hosts)) = admin {
+        rt::spawn("http", http::serve(server, hosts, gate));
     }
 }
 

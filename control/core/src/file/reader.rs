@@ -67,9 +67,24 @@ impl Reader {
             shards: self.shards(weir).unwrap_or(default.shards),
             control: control.unwrap_or(default.control),
             admin: self.take(weir, "admin", "an address, like \"127.0.0.1:9650\""),
+            admin_hosts: self.host_names(weir, "admin-hosts"),
             state: self.take(weir, "state", "a path").unwrap_or(default.state),
             admin_token_file: self.take(weir, "admin-token-file", "a path"),
         }
+    }
+
+    fn host_names(&mut self, section: Section<'_>, key: &str) -> Vec<String> {
+        let hint = "host names without a port, like [\"weir.example.net\"]";
+        let names: Vec<String> = self.take(section, key, hint).unwrap_or_default();
+        let legal = |name: &String| {
+            let byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+            (1..=253).contains(&name.len()) && name.bytes().all(byte)
+        };
+        if let Some(wrong) = names.iter().find(|name| !legal(name)) {
+            let message = format!("{wrong:?} is not a host name");
+            self.add(span_of(section.table, key), message, hint);
+        }
+        names.iter().map(|name| name.to_ascii_lowercase()).collect()
     }
 
     fn shards(&mut self, weir: Section<'_>) -> Option<Shards> {

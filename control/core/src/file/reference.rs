@@ -15,7 +15,7 @@ pub(super) struct ProcessSetting {
 }
 
 /// The settings of `[weir]`, in the order of the reference.
-pub(super) const PROCESS: [ProcessSetting; 6] = [
+pub(super) const PROCESS: [ProcessSetting; 7] = [
     ProcessSetting {
         key: "shards",
         noun: "number or word",
@@ -43,6 +43,14 @@ pub(super) const PROCESS: [ProcessSetting; 6] = [
         default: "none",
         range: "IP:PORT",
         help: "Where to answer HTTP: metrics, health, the read-only API.",
+    },
+    ProcessSetting {
+        key: "admin-hosts",
+        noun: "list of names",
+        default: "[]",
+        range: "host names without a port",
+        help: "Names by which HTTP may be called, beside localhost and addresses. Another Host is \
+               refused, against pages that let their own name lead here.",
     },
     ProcessSetting {
         key: "state",

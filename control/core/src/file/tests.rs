@@ -82,6 +82,17 @@ fn the_manuals_file_is_read() {
 }
 
 #[test]
+fn host_names_of_the_admin_address_have_no_port() {
+    let hosts = |list: &str| parse(&format!("weir = {{ admin-hosts = {list} }}"), "x");
+    let read = hosts("['Weir.example.net', 'a-b']").unwrap().settings.admin_hosts;
+    assert_eq!(read, ["weir.example.net", "a-b"]);
+    for wrong in ["['a:9650']", "['']", "['a b']", "'a'", "[1]"] {
+        let hint = &hosts(wrong).unwrap_err()[0].hint;
+        assert!(hint.starts_with("host names without a port"), "{wrong}: {hint}");
+    }
+}
+
+#[test]
 fn settings_are_read() {
     let text = "weir = { shards = 3, control = 'c', state = 's', admin-token-file = 't' }";
     let settings = parse(text, "x").unwrap().settings;

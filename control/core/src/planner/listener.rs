@@ -37,11 +37,11 @@ pub(super) fn add(
 pub(super) fn remove(current: &Snapshot, name: &str) -> Result<Edit, Refusal> {
     let listener = names::listener(current, name)?;
     let mut spec = current.spec();
-    spec.listener.remove(name);
+    let removed = spec.listener.remove(name);
     let mut edit = Edit::new(spec, Subject::Listener(name.to_owned()));
-    // `add` makes an open one without a limit; anything else comes back by a rollback.
-    if listener.max_sessions.is_none() && listener.accepting {
-        let pool = &current.pools[listener.pool].name;
+    // `add` makes an open one with every default; anything else comes back by a rollback.
+    let pool = &current.pools[listener.pool].name;
+    if removed == Some(ListenerSpec::new(pool.clone(), listener.bind.clone())) {
         let bind: Vec<String> = listener.bind.iter().map(ToString::to_string).collect();
         let bind = bind.join(" ");
         edit.undo = Some(format!("weirctl listener add {name} {bind} --pool {pool}"));

@@ -2,7 +2,7 @@
 
 use weir_proto::request::{Code, Refusal};
 use weir_proto::settings::{self, Form, Setting};
-use weir_proto::snapshot::Snapshot;
+use weir_proto::snapshot::{Pool, Snapshot};
 use weir_proto::spec::{HealthKind, HealthSpec, PoolSpec};
 
 use super::{Edit, Subject, names};
@@ -74,7 +74,34 @@ pub(super) fn set(
             drop_stray(&mut pool.health, pairs);
         }
     }
-    Ok(Edit::new(spec, Subject::Pool(name.to_owned())))
+    let before = current.pool(name).map(Pool::spec_without_backends);
+    let undo = before.zip(spec.pool.get(name)).map(|(before, after)| undo(name, &before, after));
+    let mut edit = Edit::new(spec, Subject::Pool(name.to_owned()));
+    edit.undo = undo;
+    Ok(edit)
+}
+
+/// Sets back the settings that differ, and no others.
+fn undo(name: &str, before: &PoolSpec, after: &PoolSpec) -> String {
+    let mut command = format!("weirctl pool set {name}");
+    for setting in settings::POOL {
+        let value = (setting.get)(before);
+        if value != (setting.get)(after) {
+            let value = value.map_or_else(String::new, |value| value.to_string());
+            command += &format!(" {}", shell_word(&format!("{}={value}", setting.key)));
+        }
+    }
+    command
+}
+
+/// The text as one word of a shell.
+fn shell_word(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=%,+@".contains(&byte);
+    if text.bytes().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 fn set_one(pool: &mut PoolSpec, key: &str, text: &str) -> Result<(), Refusal> {

@@ -3,7 +3,7 @@
 use super::*;
 use serde_json::{Value, json};
 use weir_proto::ids::Version;
-use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Strategy};
+use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Span, Strategy};
 
 /// pool web with b1 (weight 2) and b2, pool spare without backends, listener web on 0.0.0.0:443.
 fn spec() -> Spec {
@@ -208,7 +208,7 @@ fn every_key_of_a_pool_can_be_set() {
         ("retry.attempts", "1"),
         ("retry.within", "4s"),
     ]));
-    assert_eq!(plan.undo, "weirctl config rollback 7");
+    assert!(plan.undo.starts_with("weirctl pool set web strategy=least-conn "), "{}", plan.undo);
     let after = value(&plan.after);
     assert_eq!(after["strategy"], "two-choices");
     let health = json!({
@@ -284,6 +284,13 @@ fn listeners_come_and_go() {
 
     let plan = done(ChangeRequest::ListenerRemove { name: "web".into() });
     assert_eq!(plan.undo, "weirctl listener add web 0.0.0.0:443 --pool web");
+    let mut spec = spec();
+    spec.listener.get_mut("web").unwrap().keepalive.idle = Span::from_secs(20);
+    let mut ids = IdSource::default();
+    let current = Snapshot::build(&spec, Version(7), &Snapshot::empty(), &mut ids).unwrap();
+    let removal = ChangeRequest::ListenerRemove { name: "web".into() };
+    let plan = decide(&current, &removal, &ChangeOptions::default(), (&mut ids, &no_past)).unwrap();
+    assert_eq!(plan.undo, "weirctl config rollback 7 --if-version 8", "add would lose keepalive");
     let drain = ChangeRequest::ListenerState { name: "web".into(), state: Admin::Drain };
     let plan = done(drain);
     assert_eq!(value(&plan.after)["state"], "draining");
@@ -323,7 +330,7 @@ fn a_rollback_is_a_new_version_with_the_old_content() {
     let next = plan.snapshot.unwrap();
     assert_eq!((next.version, next.spec()), (Version(8), old.clone()));
     assert_eq!(next.pools[1].id, current.pools[1].id, "identities are carried over");
-    assert_eq!(plan.undo, "weirctl config rollback 7");
+    assert_eq!(plan.undo, "weirctl config rollback 7 --if-version 8");
     assert_eq!(plan.summary, "rollback to 3: pool set web (strategy least-conn → random)");
     assert_eq!(value(&plan.before), json!({ "version": 7 }));
     let changes = json!(["pool set web (strategy least-conn → random)"]);
@@ -339,7 +346,7 @@ fn a_file_becomes_one_new_version() {
     let plan = done(apply(toml));
     let next = plan.snapshot.unwrap();
     assert_eq!(next.pools.len(), 1);
-    assert_eq!(plan.undo, "weirctl config rollback 7");
+    assert_eq!(plan.undo, "weirctl config rollback 7 --if-version 8");
     assert!(plan.summary.starts_with("apply w.toml: pool remove spare; "), "{}", plan.summary);
     let origin = format!("w\n2026-01-01 INFO audit: done\u{9b}2J{}", "x".repeat(1 << 20));
     let forged = done(ChangeRequest::Apply { toml: toml.into(), origin }).summary;
@@ -350,4 +357,49 @@ fn a_file_becomes_one_new_version() {
     assert!(refusal.message.contains("strategie"), "{refusal:?}");
     let refusal = refused(apply(&toml.replace("10.0.0.1:80", "127.0.0.1:443")));
     assert!(refusal.message.contains("weir's own listener web"), "{refusal:?}");
+}
+
+/// The words of a command line as a shell would part them.
+fn words(line: &str) -> Vec<String> {
+    let (mut words, mut quoted) = (vec![String::new()], false);
+    for letter in line.chars() {
+        match letter {
+            '\'' => quoted = !quoted,
+            ' ' if !quoted => words.push(String::new()),
+            _ => words.last_mut().unwrap().push(letter),
+        }
+    }
+    words
+}
+
+#[test]
+fn the_undo_of_settings_sets_back_those_that_changed_and_no_others() {
+    let mut ids = IdSource::default();
+    let before = start(&mut ids);
+    let mut set = |current: &Snapshot, pairs: &[(String, String)]| {
+        let change = ChangeRequest::PoolSet { name: "web".into(), pairs: pairs.to_vec() };
+        decide(current, &change, &ChangeOptions::default(), (&mut ids, &no_past)).unwrap()
+    };
+    let pair = |word: &str| {
+        let (key, value) = word.split_once('=').unwrap();
+        (key.to_owned(), value.to_owned())
+    };
+    for changed in [
+        vec!["strategy=maglev"],
+        vec!["health.kind=send-expect", "health.send=a b", "health.expect=c d"],
+        vec!["health.kind=http", "health.path=/ok", "timeout.idle=5s", "socket-buffer=64KiB"],
+    ] {
+        let pairs: Vec<_> = changed.iter().map(|word| pair(word)).collect();
+        let plan = set(&before, &pairs);
+        let after = plan.snapshot.unwrap();
+        assert_ne!(after.spec(), before.spec());
+        let undo = words(&plan.undo);
+        assert_eq!(undo[..4], ["weirctl", "pool", "set", "web"], "{}", plan.undo);
+        let pairs: Vec<_> = undo[4..].iter().map(|word| pair(word)).collect();
+        let back = set(&after, &pairs);
+        assert_eq!(back.snapshot.unwrap().spec(), before.spec(), "{}", plan.undo);
+        // And the undo of the undo, whose words may need quotes.
+        let again: Vec<_> = words(&back.undo)[4..].iter().map(|word| pair(word)).collect();
+        assert_eq!(set(&before, &again).snapshot.unwrap().spec(), after.spec(), "{}", back.undo);
+    }
 }

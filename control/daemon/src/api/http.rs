@@ -33,10 +33,14 @@ use route::{Hosts, Route};
 const BODY_MAX: u64 = 64 << 10;
 /// The longest head of a request, in bytes.
 const HEAD_MAX: usize = 16 << 10;
-/// Serves whoever connects to `server`. Never ends.
-pub(crate) async fn serve<H: Handler + 'static>(server: TcpServer, gate: Rc<Gate<H>>) {
+/// Serves those that connect to `server`, by its address or one of `names`. Never ends.
+pub(crate) async fn serve<H: Handler + 'static>(
+    server: TcpServer,
+    names: Vec<String>,
+    gate: Rc<Gate<H>>,
+) {
     let bound = server.local_addr().ok().map(|address| address.ip());
-    let hosts = Rc::new(Hosts::new(bound));
+    let hosts = Rc::new(Hosts::new(bound, names));
     let connections = Rc::new(Connections::default());
     loop {
         let (stream, peer) = server.accept().await;
@@ -115,7 +119,7 @@ fn check<B: Body>(request: &Request<B>, hosts: &Hosts) -> Result<(), (StatusCode
     // A page of another site that resolves its own name to our address says that name here.
     let target = request.uri().authority().map(|authority| authority.as_str());
     if !host_is_ours(request.version(), request.headers(), target, hosts) {
-        let hint = "use localhost or the address itself as the host";
+        let hint = "use localhost or the address itself as the host, or name it in admin-hosts";
         return no(
             StatusCode::MISDIRECTED_REQUEST,
             "this is not the host that was asked for",

@@ -47,6 +47,11 @@ pub(super) fn find(path: &str, query: Option<&str>) -> Result<Route, Refusal> {
     let missing =
         || Refusal::new(Code::NotFound, format!("there is no {}", shown(path)), "GET / lists them");
     let parts: Vec<&str> = path.strip_prefix("/api/v1/").ok_or_else(missing)?.split('/').collect();
+    let events = parts == ["events"];
+    if let Some(unknown) = unknown_parameter(query, if events { &["after"] } else { &[] }) {
+        let message = format!("{} has no parameter {:?}", shown(path), shown(unknown));
+        return Err(Refusal::new(Code::Invalid, message, "GET / lists paths and parameters"));
+    }
     // Names have no letters that a path must escape. An empty one would mean "all" further on.
     if parts.iter().any(|part| part.is_empty()) {
         return Err(missing());
@@ -75,6 +80,13 @@ fn shown(text: &str) -> String {
     cleaned(text, 200)
 }
 
+/// The first parameter of a query that is not one of `known`.
+fn unknown_parameter<'a>(query: Option<&'a str>, known: &[&str]) -> Option<&'a str> {
+    let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+    let mut keys = pairs.map(|pair| pair.split_once('=').map_or(pair, |(key, _)| key));
+    keys.find(|key| !known.contains(key))
+}
+
 /// The number in `after=NUMBER`; 0 if it is not there.
 fn after(query: Option<&str>) -> Result<u64, Refusal> {
     let pairs = query.unwrap_or_default().split('&');
@@ -89,12 +101,14 @@ fn after(query: Option<&str>) -> Result<u64, Refusal> {
 /// The hosts by which the door may be called, against DNS rebinding.
 pub(super) struct Hosts {
     bound: Option<IpAddr>,
+    /// In small letters.
+    names: Vec<String>,
 }
 
 impl Hosts {
-    /// Of a door that is bound to `bound`.
-    pub(super) fn new(bound: Option<IpAddr>) -> Hosts {
-        Hosts { bound }
+    /// Of a door that is bound to `bound` and has these names, in small letters.
+    pub(super) fn new(bound: Option<IpAddr>, names: Vec<String>) -> Hosts {
+        Hosts { bound, names }
     }
 
     /// Whether `host`, with or without a port, is one of ours. The port does not matter: a tunnel
@@ -111,7 +125,8 @@ impl Hosts {
                 _ => return false,
             },
         };
-        if name.eq_ignore_ascii_case("localhost") {
+        let known = |known: &String| name.eq_ignore_ascii_case(known);
+        if name.eq_ignore_ascii_case("localhost") || self.names.iter().any(known) {
             return true;
         }
         let Ok(address) = name.parse::<IpAddr>() else { return false };
@@ -172,7 +187,7 @@ mod tests {
     fn after_is_a_number() {
         let after = |query| find("/api/v1/events", Some(query));
         assert_eq!(after("after=17"), Ok(Route::Api(Query::Events { after: 17 })));
-        assert_eq!(after("x=1&after=2"), Ok(Route::Api(Query::Events { after: 2 })));
+        assert_eq!(after("after=2&"), Ok(Route::Api(Query::Events { after: 2 })));
         assert_eq!(after("after=-1").unwrap_err().code, Code::Invalid);
         let long = "after=".to_owned() + &"x".repeat(8_000);
         assert!(after(&long).unwrap_err().message.len() < 250);
@@ -180,8 +195,23 @@ mod tests {
     }
 
     #[test]
+    fn a_parameter_that_is_not_known_is_refused_not_ignored() {
+        for (path, query) in [
+            ("events", "afer=2"),
+            ("events", "after=2&x"),
+            ("backends", "pool=web"),
+            ("status", "x"),
+        ] {
+            let refusal = find(&format!("/api/v1/{path}"), Some(query)).unwrap_err();
+            assert_eq!(refusal.code, Code::Invalid, "{path}?{query}");
+            assert!(refusal.message.contains("has no parameter"), "{}", refusal.message);
+        }
+        assert_eq!(find("/api/v1/status", Some("")), Ok(Route::Api(Query::Status)));
+    }
+
+    #[test]
     fn only_our_hosts_are_ours() {
-        let hosts = Hosts::new(Some("192.0.2.7".parse().unwrap()));
+        let hosts = Hosts::new(Some("192.0.2.7".parse().unwrap()), vec!["weir.example".into()]);
         for ours in [
             "localhost",
             "LOCALHOST:9650",
@@ -190,6 +220,8 @@ mod tests {
             "[::1]",
             "[::1]:9650",
             "192.0.2.7:9650",
+            "weir.example",
+            "WEIR.example:9650",
         ] {
             assert!(hosts.has(ours), "{ours}");
         }
@@ -197,6 +229,7 @@ mod tests {
             "",
             "evil.example",
             "evil.example:9650",
+            "weir.example.evil",
             "localhost.evil.example",
             "192.0.2.8",
             "127.0.0.1.evil.example",
@@ -209,7 +242,7 @@ mod tests {
         ] {
             assert!(!hosts.has(other), "{other}");
         }
-        let every = Hosts::new(Some("0.0.0.0".parse().unwrap()));
+        let every = Hosts::new(Some("0.0.0.0".parse().unwrap()), Vec::new());
         assert!(every.has("192.0.2.8:1") && !every.has("evil.example"));
     }
 }

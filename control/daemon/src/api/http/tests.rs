@@ -63,7 +63,7 @@ fn with_door<T: Send + 'static>(
         let server = TcpServer::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = server.local_addr().unwrap();
         let gate = Gate::new(Rc::new(FakeControl { ready }), Roles::new(None, 0).unwrap());
-        rt::spawn("test", serve(server, Rc::new(gate)));
+        rt::spawn("test", serve(server, Vec::new(), Rc::new(gate)));
         let client = std::thread::spawn(move || client(address));
         let finished = async {
             while !client.is_finished() {
