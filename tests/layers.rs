@@ -209,6 +209,39 @@ fn pure(file: &File) -> Vec<Violation> {
     found.map(|(name, at)| Violation::new(&file.path, line_of(&code, at), what(&name))).collect()
 }
 
+/// The types whose machine this text declares.
+fn machines_in(text: &str) -> Vec<String> {
+    let bodies = text.split("machine! {").skip(1);
+    let heads = bodies.filter_map(|body| body.split_once(" static ")?.1.split_once(": "));
+    heads.map(|(_, rest)| first_word(rest)).collect()
+}
+
+/// A state of a declared machine changes by `machine::enter`, which knows what is permitted.
+fn states(file: &File) -> Vec<Violation> {
+    let Some(root) = DECLARING.iter().find(|root| is_source(root, &file.path)) else {
+        return Vec::new();
+    };
+    if RECORDING.contains(&file.path.as_str()) {
+        return Vec::new();
+    }
+    let beside = source::files().into_iter().filter(|it| is_source(root, &it.path));
+    let declared = beside.flat_map(|it| machines_in(&it.text));
+    let declared: BTreeSet<String> = declared.chain(machines_in(&file.text)).collect();
+    let code = code_without_tests(file);
+    let mut violations = Vec::new();
+    for (number, line) in code.lines().enumerate() {
+        let is_new = ["let ", "const ", "static "].iter().any(|word| line.contains(word));
+        let Some((_, value)) = line.split_once(" = ") else { continue };
+        let of = first_word(value);
+        let variant = value.strip_prefix(&format!("{of}::")).and_then(|it| it.chars().next());
+        if !is_new && declared.contains(&of) && variant.is_some_and(char::is_uppercase) {
+            let what = format!("a {of} is changed by machine::enter");
+            violations.push(Violation::new(&file.path, number + 1, what));
+        }
+    }
+    violations
+}
+
 fn all(rule: fn(&File) -> Vec<Violation>) {
     let files = source::files();
     let rust = files.iter().filter(|file| file.path.ends_with(".rs"));
@@ -240,6 +273,11 @@ fn the_core_of_control_acts_on_nothing() {
 #[test]
 fn kernel_executor_codec_and_unsafe_have_one_place_each() {
     all(places);
+}
+
+#[test]
+fn states_change_as_declared() {
+    all(states);
 }
 
 #[test]
@@ -339,6 +377,18 @@ mod planted {
         assert_eq!(found.len(), 1);
         assert!(found[0].what.ends_with("[\"a\", \"b\", \"c\"]"), "{}", found[0].what);
         assert_eq!(cycles("control/cli/src/", &[a, b]), []);
+    }
+
+    #[test]
+    fn a_state_that_changes_by_itself() {
+        let text = "machine! {\n    /// A lamp.\n    pub static LAMP: Lamp = \"lamp\";\n}\n\
+                    let lamp = Lamp::On;\nif lamp == Lamp::Off {}\nself.lamp = Lamp::Off;\n\
+                    self.lamp = Lamp::bought();\n\
+                    self.flow.source = Source::Idle;\nenter(&mut lamp, Lamp::Off);\n";
+        assert_eq!(machines_in(text), ["Lamp"]);
+        assert_eq!(lines(states, "engine/core/src/lamp.rs", text), [7, 9]);
+        assert_eq!(lines(states, "engine/core/src/flow/tests.rs", text), NONE);
+        assert_eq!(lines(states, "control/cli/src/lamp.rs", text), NONE);
     }
 
     #[test]

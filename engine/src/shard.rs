@@ -22,6 +22,7 @@ use weir_proto::order::Report;
 
 use crate::io::{FreeBuffers, Io, Kind, Op, Outcome, Token};
 use crate::mailbox::Mailbox;
+pub use accept::LISTENING_SOCKET;
 use accept::Sockets;
 use standstill::Standstill;
 

@@ -156,6 +156,12 @@ pub(crate) const ACYCLIC: &[&str] = &[
     "control/sim/src/",
 ];
 
+/// Crates that declare state machines, whose states change by `machine::enter`.
+pub(crate) const DECLARING: &[&str] = &["engine/core/src/", "engine/src/", "control/core/src/"];
+
+/// Files that take a state out while they work on it, and record the change by `machine::entered`.
+pub(crate) const RECORDING: &[&str] = &["control/core/src/control/change.rs"];
+
 /// A word that has its place, and nowhere else: word, places (prefixes of paths), why.
 pub(crate) const PLACES: &[(&str, &[&str], &str)] = &[
     ("io_uring", &["engine/src/ring.rs", "engine/src/ring/", "benches/"], "the kernel's side"),

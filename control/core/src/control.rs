@@ -16,6 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_core::base::clock::Now;
+use weir_core::base::machine::enter;
+use weir_core::machine;
 use weir_proto::answer::{Author, EventKind};
 use weir_proto::ids::{BackendId, IdSource, PoolId, ShardId};
 use weir_proto::order::{BackendHealth, HealthWords, Order, Report};
@@ -32,20 +34,16 @@ use crate::record::{Record, Versions};
 use crate::rollout::Rollout;
 use crate::sockets::{self, BindError, Sockets};
 
-pub use change::{Blocked, Change};
+pub use change::{Blocked, CHANGE, Change};
 pub use fleet::Fleet;
 use repeats::Repeats;
-pub use shard::{Shard, ShardHistory, ShardStatus};
+pub use shard::{SHARD, Shard, ShardHistory, ShardStatus};
 use storing::Storing;
 
 /// How long an address may still be held by the sockets of a listener that was removed.
 const RELEASE_MAX: Duration = Duration::from_secs(10);
 
 /// What the process is doing.
-///
-/// ```text
-/// Serving ──▶ Draining ──no session left, or deadline──▶ Stopping ──every shard has ended──▶ Over
-/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     Serving,
@@ -61,6 +59,20 @@ pub enum Phase {
     Over {
         code: u8,
     },
+}
+
+machine! {
+    /// Transitions of the process.
+    pub static PROCESS: Phase = "process";
+    states: Serving, Draining, Stopping, Over;
+    start => Serving: "ready";
+    Serving => Draining: "drain, SIGTERM";
+    Draining => Draining: "drain again, the earlier deadline counts";
+    Serving => Stopping: "SIGINT, stop";
+    Draining => Stopping: "no session is left, the deadline, SIGINT, stop";
+    Stopping => Over: "every shard has ended (exit code 0), or 5 s (1)";
+    Serving => Over: "three panics within 60 s, or no live shard (exit code 1)";
+    Draining => Over: "three panics within 60 s, or no live shard (exit code 1)";
 }
 
 /// The two clocks: `now` for spans, `wall_ms` (Unix time) for people.
@@ -200,7 +212,7 @@ impl Control {
         self.health.adopt(&self.snapshot, now);
         let (snapshot, down) = (self.snapshot.clone(), self.down());
         for (shard, sockets) in self.shards.iter_mut().zip(sockets) {
-            if shard.status == ShardStatus::Live {
+            if shard.has_thread() {
                 shard.pending.adopt(snapshot.clone(), sockets);
                 shard.pending.health(&down);
             }
@@ -297,7 +309,7 @@ impl Control {
             }
             Phase::Stopping { since } if now - since >= STOP_MAX => {
                 tracing::error!("some shards did not end within {STOP_MAX:?}; leaving them");
-                self.phase = Phase::Over { code: 1 };
+                enter(&mut self.phase, Phase::Over { code: 1 });
             }
             Phase::Serving | Phase::Stopping { .. } | Phase::Over { .. } => {}
         }
@@ -339,7 +351,7 @@ impl Control {
     #[must_use]
     pub fn has_told(&self, id: ShardId) -> bool {
         let shard = self.shards.get(usize::from(id.0));
-        shard.is_some_and(|shard| shard.status == ShardStatus::Live && shard.pending.is_empty())
+        shard.is_some_and(|shard| shard.has_thread() && shard.pending.is_empty())
     }
 
     /// Orders that have not been handed over to the shard that has the most of them.
@@ -384,12 +396,12 @@ impl Control {
     }
 
     fn each_live(&mut self, tell: impl FnMut(&mut Shard)) {
-        self.shards.iter_mut().filter(|shard| shard.status == ShardStatus::Live).for_each(tell);
+        self.shards.iter_mut().filter(|shard| shard.has_thread()).for_each(tell);
     }
 
     fn flush(&mut self) {
         let Control { fleet, leases, .. } = self;
-        for shard in self.shards.iter_mut().filter(|shard| shard.status == ShardStatus::Live) {
+        for shard in self.shards.iter_mut().filter(|shard| shard.has_thread()) {
             let id = shard.id;
             shard.pending.flush(|order| fleet.send(id, order));
             if shard.pending.is_empty() {

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_core::base::clock::Now;
+use weir_core::base::machine::enter;
+use weir_core::machine;
 use weir_proto::ids::{BackendId, ShardId};
 use weir_proto::order::{BackendHealth, Order, Report};
 use weir_proto::snapshot::Snapshot;
@@ -37,6 +39,19 @@ enum FallbackPhase {
     Draining { since: Now },
     Stopping { since: Now },
     Over,
+}
+
+machine! {
+    /// Transitions of the process when its control thread has died.
+    pub static FALLBACK: FallbackPhase = "fallback";
+    states: Serving, Draining, Stopping, Over;
+    start => Serving: "the control thread has panicked";
+    Serving => Draining: "SIGTERM";
+    Serving => Stopping: "SIGINT";
+    Draining => Stopping: "no session is left, 30 s, SIGINT";
+    Serving => Over: "three panics within 60 s, or no live shard";
+    Draining => Over: "three panics within 60 s, or no live shard";
+    Stopping => Over: "every shard has ended, or 5 s";
 }
 
 /// The one who is left.
@@ -133,7 +148,7 @@ impl<F: Fleet> Fallback<F> {
             tracing::warn!("SIGHUP: the control thread has died, nothing can be changed");
         }
         if signals.terminate && self.phase == FallbackPhase::Serving {
-            self.phase = FallbackPhase::Draining { since: now };
+            enter(&mut self.phase, FallbackPhase::Draining { since: now });
             tracing::info!("draining");
             self.tell_all(|| Order::Drain);
             // Figures of before the drain say nothing.
@@ -157,7 +172,7 @@ impl<F: Fleet> Fallback<F> {
                 self.collect();
             }
             FallbackPhase::Stopping { since } if now - since >= STOP_MAX => {
-                self.phase = FallbackPhase::Over;
+                enter(&mut self.phase, FallbackPhase::Over);
             }
             FallbackPhase::Serving | FallbackPhase::Stopping { .. } | FallbackPhase::Over => {}
         }
@@ -187,7 +202,7 @@ impl<F: Fleet> Fallback<F> {
                 }
                 let none_left = !self.live.contains(&true) && self.panics.is_empty();
                 if none_left || self.panics.len() >= PANICS_MAX {
-                    self.phase = FallbackPhase::Over;
+                    enter(&mut self.phase, FallbackPhase::Over);
                 }
             }
             Report::Ejected { shard, backend, .. } => {
@@ -231,7 +246,7 @@ impl<F: Fleet> Fallback<F> {
 
     fn stop(&mut self, now: Now) {
         if matches!(self.phase, FallbackPhase::Serving | FallbackPhase::Draining { .. }) {
-            self.phase = FallbackPhase::Stopping { since: now };
+            enter(&mut self.phase, FallbackPhase::Stopping { since: now });
             tracing::info!("stopping");
             self.tell_all(|| Order::Stop);
             self.panics.clear();

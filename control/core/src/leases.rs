@@ -1,15 +1,13 @@
 //! Limits that all shards share, as credits that are leased to each of them. Pure.
 //!
-//! ```text
-//! Unknown ──its word, by this limit's first version or a newer one──▶ Holds ──thread ended──▶ Gone
-//! Gone ──built again──▶ Fresh ──its word──▶ Holds
-//! ```
 //! What shards hold and what is on its way to them is never more than the limit, whatever is lost:
 //! a shard's credits are free again when it has given them back, or when it has ended. Where more
 //! was used already when a limit came or was lowered, nobody gets any until that has passed.
 
 use std::collections::BTreeMap;
 
+use weir_core::base::machine::enter;
+use weir_core::machine;
 use weir_proto::ids::{ShardId, Version};
 use weir_proto::order::{Credit, Limited, Order, Want};
 use weir_proto::snapshot::Snapshot;
@@ -88,6 +86,21 @@ enum LeaseState {
     Gone,
 }
 
+machine! {
+    /// Transitions of a shard under a limit.
+    pub static LEASE: LeaseState = "lease";
+    states: Unknown, Fresh, Holds, Gone;
+    start => Unknown: "a limit for a listener that had none";
+    start => Fresh: "a new listener";
+    start => Gone: "the shard has ended before";
+    Unknown => Holds: "it reports, by the limit's first version or a newer one";
+    Fresh => Holds: "it reports";
+    Unknown => Gone: "its thread has ended";
+    Fresh => Gone: "its thread has ended";
+    Holds => Gone: "its thread has ended";
+    Gone => Fresh: "it was built again";
+}
+
 impl Holder {
     fn new(state: LeaseState) -> Holder {
         Holder {
@@ -158,7 +171,7 @@ impl Leases {
             if holder.state != LeaseState::Holds {
                 // What it was given under a limit that is gone counts as held, if it has it still.
                 (holder.given, holder.sent) = (want.given, want.given);
-                holder.state = LeaseState::Holds;
+                enter(&mut holder.state, LeaseState::Holds);
             }
             (holder.heard, holder.held) = (want.given, want.held);
             let is_old = want.given < holder.given; // there is an answer to it on its way
@@ -196,6 +209,7 @@ impl Leases {
         *place = to;
         for limit in self.limits.values_mut() {
             if let (Some(state), Some(holder)) = (state, limit.holders.get_mut(index)) {
+                enter(&mut holder.state, state);
                 *holder = Holder::new(state);
             }
         }

@@ -32,3 +32,15 @@ pub mod record;
 pub mod rollout;
 pub mod sockets;
 pub mod timestamp;
+
+use weir_core::base::machine::Machine;
+
+/// The state machines of control, for docs/lifecycle.md and the simulator.
+pub static MACHINES: &[&Machine] = &[
+    &control::PROCESS,
+    &control::SHARD,
+    &control::CHANGE,
+    &rollout::ROLLOUT,
+    &leases::LEASE,
+    &fallback::FALLBACK,
+];

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use weir_core::base::clock::Now;
+use weir_core::base::machine::enter;
+use weir_core::machine;
 use weir_proto::ids::{ShardId, Version};
 
 /// How long a version may be on its way before it counts as late.
@@ -82,9 +84,6 @@ fn place(shard: ShardId) -> (usize, u64) {
 
 /// Version v on its way to the shards.
 ///
-/// ```text
-/// Sent ──all adopted──▶ Done        Sent ──LATE_AFTER──▶ Late ──all adopted──▶ Done
-/// ```
 /// A shard whose thread has ended, or is stuck and fenced, is not waited for any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rollout {
@@ -94,6 +93,17 @@ pub enum Rollout {
     Late { version: Version, waiting: ShardSet, since: Now },
     /// Every live shard has it.
     Done { version: Version, took_ms: u64 },
+}
+
+machine! {
+    /// Transitions of a version that goes to the shards.
+    pub static ROLLOUT: Rollout = "rollout";
+    states: Sent, Late, Done;
+    start => Sent: "durable, and sent to every live shard";
+    start => Done: "there is no live shard";
+    Sent => Done: "every live shard has adopted it";
+    Sent => Late: "5 s";
+    Late => Done: "every live shard has adopted it";
 }
 
 impl Rollout {
@@ -149,8 +159,9 @@ impl Rollout {
         if now - *since < LATE_AFTER {
             return false;
         }
-        *self =
-            Rollout::Late { version: *version, waiting: core::mem::take(waiting), since: *since };
+        let (version, since) = (*version, *since);
+        let waiting = core::mem::take(waiting);
+        enter(self, Rollout::Late { version, waiting, since });
         true
     }
 
@@ -163,7 +174,8 @@ impl Rollout {
         let was_waited_for = waiting.remove(shard);
         if waiting.is_empty() {
             let took_ms = u64::try_from((now - *since).as_millis()).unwrap_or(u64::MAX);
-            *self = Rollout::Done { version: *version, took_ms };
+            let version = *version;
+            enter(self, Rollout::Done { version, took_ms });
         }
         was_waited_for
     }

@@ -2,6 +2,7 @@
 //! never later.
 
 pub mod clock;
+pub mod machine;
 pub mod prng;
 pub mod slab;
 pub mod wheel;

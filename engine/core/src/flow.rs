@@ -1,7 +1,9 @@
 //! One direction of a session: a short queue (or, for bulk, a pipe) between a source and a sink,
 //! end of stream, backpressure.
 
+use crate::base::machine::enter;
 use crate::event::{Chunk, PipeId, Receive, SpliceResult};
+use crate::machine;
 
 /// The most chunks that wait in one direction. Two: one is being sent while the next one is
 /// received.
@@ -11,13 +13,6 @@ pub const QUEUE_MAX: usize = 2;
 pub const BULK_AFTER: u8 = 4;
 
 /// The reading end.
-///
-/// ```text
-/// Idle ⇄ Receiving ──peer's FIN──▶ Ended
-///  ▲ ▲       ▼ no free buffer  ▼ quiet: taken back
-///  │ └──── Starved             │
-///  └── readable ── Waiting ◀───┴── a pipe found nothing
-/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// Nothing is asked of the kernel.
@@ -44,13 +39,25 @@ impl Source {
         Source::Receiving { cancelling: false, reset_check: ResetCheck::NotNeeded };
 }
 
+machine! {
+    /// Transitions of a [`Source`].
+    pub static SOURCE: Source = "source";
+    states: Idle, Receiving, Starved, Promoting, Waiting, Ended;
+    start => Idle: "a backend has taken the session";
+    Idle => Receiving: "there is room for a chunk";
+    Receiving => Idle: "bytes, or no free buffer and no room for one";
+    Receiving => Ended: "the peer's FIN";
+    Receiving => Starved: "no free buffer";
+    Starved => Idle: "its turn in the line";
+    Starved => Receiving: "its turn, into the reserve";
+    Receiving => Waiting: "nothing comes, so it was taken back";
+    Waiting => Idle: "readable or reset";
+    Idle => Promoting: "four large receives in a row";
+    Promoting => Idle: "there is a pipe, or none";
+    Idle => Waiting: "the pipe found nothing";
+}
+
 /// The writing end.
-///
-/// ```text
-/// Idle ⇄ Sending      Idle ──queue empty, source ended──▶ Finished (our FIN is out)
-///   ⇅
-/// Waiting (the socket takes no more for now)
-/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sink {
     /// Nothing is asked of the kernel.
@@ -61,6 +68,19 @@ pub enum Sink {
     Waiting,
     /// The FIN has been passed on.
     Finished,
+}
+
+machine! {
+    /// Transitions of a [`Sink`].
+    pub static SINK: Sink = "sink";
+    states: Idle, Sending, Waiting, Finished;
+    start => Idle: "a backend has taken the session";
+    Idle => Sending: "a chunk is in the queue";
+    Sending => Idle: "the kernel took some of it, or failed";
+    Sending => Waiting: "the kernel has no memory for it (EAGAIN)";
+    Idle => Waiting: "no room for a pipe or the reserve";
+    Waiting => Idle: "writable or reset";
+    Idle => Finished: "the source has ended and all is sent, so the FIN goes out";
 }
 
 /// Whether the source may have been reset and its receive does not tell: the kernel (6.18) does not
@@ -203,7 +223,7 @@ impl Flow {
     /// A pipe was asked for. Without one the flow goes on as before and asks again later.
     pub fn promoted(&mut self, pipe: Option<PipeId>) {
         assert_eq!(self.source, Source::Promoting, "a pipe was asked for");
-        self.source = Source::Idle;
+        enter(&mut self.source, Source::Idle);
         self.large = 0;
         self.pipe = pipe.map(|id| Pipe { id, held: 0 });
     }
@@ -221,7 +241,7 @@ impl Flow {
     /// Multishot saves the next receive; but what is large is better received by the buffer.
     pub fn receive(&mut self, nonblocking: bool, bulk: u16, multishot: u16) -> Receive {
         assert_eq!(self.source, Source::Idle, "one receive at a time");
-        self.source = Source::RECEIVING;
+        enter(&mut self.source, Source::RECEIVING);
         self.large_from = bulk;
         if self.more || nonblocking {
             Receive::AtOnce
@@ -236,7 +256,7 @@ impl Flow {
     /// The next receive, into a buffer of the reserve. See [`Flow::has_room`] for who may.
     pub fn receive_reserved(&mut self, bytes: u16, bulk: u16) -> Receive {
         assert_eq!(self.source, Source::Starved, "the reserve is for those that found no buffer");
-        self.source = Source::RECEIVING;
+        enter(&mut self.source, Source::RECEIVING);
         self.large_from = bulk;
         Receive::Reserved { bytes }
     }
@@ -251,7 +271,7 @@ impl Flow {
             panic!("bytes come from a receive, not from {:?}", self.source)
         };
         if last {
-            self.source = Source::Idle;
+            enter(&mut self.source, Source::Idle);
         } else {
             *reset_check = ResetCheck::Armed;
         }
@@ -273,14 +293,14 @@ impl Flow {
     pub fn starved(&mut self, lean: bool) -> bool {
         assert!(self.is_receiving(), "a receive looks for a buffer");
         let waits = self.large < BULK_AFTER && self.has_room(lean);
-        self.source = if waits { Source::Starved } else { Source::Idle };
+        enter(&mut self.source, if waits { Source::Starved } else { Source::Idle });
         waits
     }
 
     /// `count` bytes of the front chunk have been sent. Gives the chunk back when it is empty.
     pub fn sent(&mut self, count: u16) -> Option<Chunk> {
         assert_eq!(self.sink, Sink::Sending, "a send was asked for");
-        self.sink = Sink::Idle;
+        enter(&mut self.sink, Sink::Idle);
         let front = self.queue[0].as_mut().expect("the front chunk was the kernel's");
         assert!(0 < count && count <= front.len(), "the kernel takes a part of what it is given");
         front.start += count;

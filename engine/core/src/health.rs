@@ -3,6 +3,8 @@
 use core::time::Duration;
 
 use crate::base::clock::Now;
+use crate::base::machine::enter;
+use crate::machine;
 
 /// How many results in a row change a backend's health. Both are at least 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,14 +17,6 @@ pub struct Rules {
 
 /// The health of one backend.
 ///
-/// ```text
-///            first result decides at once          `fall` failures, or an ejection
-///   Pending ──────────────────────────▶ Up, Down        Up ──────────▶ Down
-///   (counts as what it was, up at first)                Up ◀────────── Down
-///                                `rise` successes and the end of a hold, if there is one
-///   Unproven ──────────────────────────▶ Up
-///            first result if it is good, else `rise` successes
-/// ```
 /// A backend is *unproven* if it was added while others served, and no check of it has succeeded
 /// since.
 ///
@@ -36,12 +30,10 @@ pub struct Rules {
 /// not there.
 #[derive(Clone, Debug)]
 pub struct Hysteresis {
-    up: bool,
-    /// No check has succeeded since it was added beside others.
-    unproven: bool,
+    state: HealthState,
     /// The next result decides alone.
     pending: bool,
-    /// Results in a row that speak against `up`.
+    /// Results in a row that speak against `state`.
     against: u32,
     /// Times that it went down without a good stretch between them.
     downs: u32,
@@ -53,11 +45,32 @@ pub struct Hysteresis {
     ejected_at: Option<Now>,
 }
 
+/// Whether a backend can take sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HealthState {
+    Up,
+    Down,
+    /// No check has succeeded since it was added beside others.
+    Unproven,
+}
+
+machine! {
+    /// Transitions of a backend's health.
+    pub static HEALTH: HealthState = "health";
+    states: Up, Down, Unproven;
+    start => Up: "configured, and it counts as up until it is judged";
+    start => Unproven: "added beside others that serve";
+    Up => Down: "fall failures in a row, the first check, or an ejection";
+    Down => Up: "rise successes in a row and the end of a hold, or no checks any more";
+    Unproven => Up: "the first check, rise successes in a row, or no other is up";
+    Up => Unproven: "checks begin, beside others that serve";
+    Down => Unproven: "checks begin, beside others that serve";
+}
+
 impl Default for Hysteresis {
     fn default() -> Hysteresis {
         Hysteresis {
-            up: true,
-            unproven: false,
+            state: HealthState::Up,
             pending: true,
             against: 0,
             downs: 0,
@@ -72,19 +85,19 @@ impl Hysteresis {
     /// One that waits for its first good check.
     #[must_use]
     pub fn unproven() -> Hysteresis {
-        Hysteresis { up: false, unproven: true, ..Hysteresis::default() }
+        Hysteresis { state: HealthState::Unproven, ..Hysteresis::default() }
     }
 
     /// Whether the backend can take sessions. One that was never judged can, unless it is unproven.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        self.up
+        self.state == HealthState::Up
     }
 
     /// Whether no check has succeeded since it was added beside others.
     #[must_use]
     pub fn is_unproven(&self) -> bool {
-        self.unproven
+        self.state == HealthState::Unproven
     }
 
     /// Whether the next result decides alone.
@@ -96,7 +109,7 @@ impl Hysteresis {
     /// Whether it is up and its last check did not fail.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        self.up && self.against == 0
+        self.is_up() && self.against == 0
     }
 
     /// When [`Hysteresis::on_time`] has something to do.
@@ -113,12 +126,12 @@ impl Hysteresis {
             return None;
         }
         let first = core::mem::replace(&mut self.pending, false);
-        if good == self.up {
+        if good == self.is_up() {
             self.against = 0;
             return None;
         }
         self.against = self.against.saturating_add(1);
-        let needed = if self.up { rules.fall } else { rules.rise };
+        let needed = if self.is_up() { rules.fall } else { rules.rise };
         if first {
             self.against = self.against.max(needed);
         }
@@ -139,7 +152,7 @@ impl Hysteresis {
     pub fn on_ejected(&mut self, checked: bool, now: Now) -> Option<bool> {
         self.pending = false;
         self.ejected_at = Some(now);
-        if !self.up {
+        if !self.is_up() {
             // Several shards see the same failure: it is one ejection, but it speaks against
             // rising.
             self.against = 0;
@@ -156,19 +169,19 @@ impl Hysteresis {
             return None;
         }
         self.held_until = None;
-        (!self.up).then(|| self.turn(true, now))
+        (!self.is_up()).then(|| self.turn(true, now))
     }
 
     /// The pool has too few others: a hold ends, and it comes up if enough checks in a row were
     /// good. `alone`: it has none at all; then it comes up also if no check has judged it, or none
     /// is made (`checked` is false). Gives the new state if it changed.
     pub fn relieve(&mut self, rules: Rules, checked: bool, alone: bool, now: Now) -> Option<bool> {
-        if self.up || !(checked || alone) {
+        if self.is_up() || !(checked || alone) {
             return None;
         }
         self.held_until = None;
         let is_good = checked && self.against >= rules.rise;
-        let is_unjudged = !checked || (self.unproven && self.pending);
+        let is_unjudged = !checked || (self.is_unproven() && self.pending);
         (is_good || (alone && is_unjudged)).then(|| self.turn(true, now))
     }
 
@@ -178,7 +191,7 @@ impl Hysteresis {
         self.downs = 0;
         let was_held = self.held_until.take().is_some();
         let is_good = if checked { self.against >= rules.rise } else { was_held };
-        (!self.up && is_good).then(|| self.turn(true, now))
+        (!self.is_up() && is_good).then(|| self.turn(true, now))
     }
 
     /// Checks begin, after none were made for a while: the next result decides alone. `beside`
@@ -188,7 +201,7 @@ impl Hysteresis {
         self.against = 0;
         self.held_until = None;
         if beside {
-            (self.up, self.unproven) = (false, true);
+            enter(&mut self.state, HealthState::Unproven);
         }
     }
 
@@ -197,7 +210,7 @@ impl Hysteresis {
     pub fn on_checks_end(&mut self, now: Now) -> Option<bool> {
         self.pending = true;
         self.against = 0;
-        (!self.up && self.held_until.is_none()).then(|| self.turn(true, now))
+        (!self.is_up() && self.held_until.is_none()).then(|| self.turn(true, now))
     }
 
     /// It goes down: after a good stretch for the first time, else once more.
@@ -207,12 +220,11 @@ impl Hysteresis {
     }
 
     fn turn(&mut self, up: bool, now: Now) -> bool {
-        self.up = up;
+        enter(&mut self.state, if up { HealthState::Up } else { HealthState::Down });
         self.against = 0;
         if up {
             self.up_since = Some(now);
             self.held_until = None;
-            self.unproven = false;
         }
         up
     }

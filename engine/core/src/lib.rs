@@ -14,7 +14,7 @@
 //! | how a pool picks | [`pick`] |
 //! | is a backend up | [`health`] |
 //! | what is counted | [`counters`] |
-//! | slab, timer wheel, generator of numbers | [`base`] |
+//! | slab, timer wheel, generator of numbers, declared state machines | [`base`] |
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -37,3 +37,7 @@ pub mod slot;
 pub mod table;
 pub mod view;
 pub mod wait_queue;
+
+/// The state machines of a shard's core, for docs/lifecycle.md and the simulator.
+pub static MACHINES: &[&base::machine::Machine] =
+    &[&session::PHASE, &session::ATTEMPT, &flow::SOURCE, &flow::SINK, &health::HEALTH];

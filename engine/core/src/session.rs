@@ -1,11 +1,5 @@
 //! One connection's life: a phase, two flows, and a count of what the kernel still holds.
 //!
-//! ```text
-//! Connecting ──▶ Relaying ──both FINs passed on, every byte acknowledged──▶ Closing(complete)
-//!   │               └──reset, timeout, kill──▶ Closing(why): cancel
-//!   └──no backend───────────────────────────▶ Closing(why): cancel
-//! Closing ──nothing in flight──▶ close legs ─▶ Free
-//! ```
 //! The kernel's until the last completion: a buffer, a leg or a slot goes back only when the
 //! operations that use it have all answered (*join*). What waits without an operation is in
 //! `session/wait.rs`, what moves without a buffer in `session/bulk.rs`, how long a side may take
@@ -23,8 +17,10 @@ use weir_proto::reason::{By, CloseReason, ConnectFault, During, Why};
 
 use crate::action::{Action, Actions, How, Pending};
 use crate::base::clock::Now;
+use crate::base::machine::{enter, leave};
 use crate::event::{Chunk, Completion, Errno, Leg, Side};
 use crate::flow::{Flow, Next, Pipe, Sink, Source};
+use crate::machine;
 use crate::slot::{BackendSlot, ListenerSlot, MemberIndex, PoolSlot};
 
 pub use bulk::SpliceRequest;
@@ -44,6 +40,17 @@ pub enum Phase {
     Closing(CloseReason),
 }
 
+machine! {
+    /// Transitions of a session's [`Phase`].
+    pub static PHASE: Phase = "session";
+    states: Connecting, Relaying, Closing;
+    start => Connecting: "accepted";
+    Connecting => Relaying: "a backend has taken it";
+    Connecting => Closing: "no backend is left, the client has gone, kill";
+    Relaying => Closing: "complete, reset, timeout, kill";
+    Closing => end: "nothing is in flight, the legs are closed";
+}
+
 /// One connect to one backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attempt {
@@ -55,6 +62,22 @@ pub enum Attempt {
     /// It failed, and too many retries are on their way: nothing is in flight, and another backend
     /// is tried a moment later.
     Waiting(ConnectFault),
+}
+
+machine! {
+    /// Transitions of an [`Attempt`].
+    pub static ATTEMPT: Attempt = "connect";
+    states: Trying, Expired, Failed, Waiting;
+    start => Trying: "a backend was picked";
+    Trying => Expired: "its deadline has passed, so it is cancelled";
+    Trying => Failed: "it fails";
+    Expired => Failed: "it fails";
+    Failed => Trying: "nothing is in flight, another backend";
+    Failed => Waiting: "too many retries at once";
+    Trying => Waiting: "no socket for it, and too many retries at once";
+    Waiting => Trying: "its turn, after 10 to 20 ms";
+    Trying => end: "it succeeds";
+    Expired => end: "it succeeds anyway";
 }
 
 /// Where a session came from and goes to, as slots of the view.
@@ -268,19 +291,19 @@ impl Session {
             }
             Completion::ReceiveFailed(errno) => {
                 if !self.waits_instead(side, errno) {
-                    self.flows[side as usize].source = Source::Idle;
+                    enter(&mut self.flows[side as usize].source, Source::Idle);
                     self.fail(side, errno, out);
                 }
                 Step::None
             }
             Completion::SendFailed(errno) if errno.is_passing() => {
-                self.flows[side.other() as usize].sink = Sink::Waiting;
+                enter(&mut self.flows[side.other() as usize].sink, Sink::Waiting);
                 self.rewatch[side as usize] = true;
                 self.rewatch[side.other() as usize] |= self.watched;
                 Step::Blocked
             }
             Completion::SendFailed(errno) => {
-                self.flows[side.other() as usize].sink = Sink::Idle;
+                enter(&mut self.flows[side.other() as usize].sink, Sink::Idle);
                 self.fail(side, errno, out);
                 Step::None
             }
@@ -296,11 +319,11 @@ impl Session {
             // Unless it is the last word, more may come before the cancel has its effect.
             Completion::Received { buffer, .. } => out.push(Action::Release(buffer)),
             Completion::Ended | Completion::Starved | Completion::ReceiveFailed(_) => {
-                self.flows[side as usize].source = Source::Idle;
+                enter(&mut self.flows[side as usize].source, Source::Idle);
             }
             Completion::Sent(_) | Completion::SendFailed(_) => {
                 let flow = &mut self.flows[side.other() as usize];
-                flow.sink = Sink::Idle;
+                enter(&mut flow.sink, Sink::Idle);
                 let chunk = flow.pop().expect("what was being sent is still there");
                 out.push(Action::Release(chunk.buffer));
             }
@@ -312,7 +335,7 @@ impl Session {
     /// The peer's FIN.
     fn on_end(&mut self, side: Side) {
         let flow = &mut self.flows[side as usize];
-        flow.source = Source::Ended;
+        enter(&mut flow.source, Source::Ended);
         self.fruitless = 0;
         self.ended_first = self.ended_first.or(Some(side));
         self.rewatch[side as usize] |= self.watched;
@@ -354,6 +377,7 @@ impl Session {
                 out.push(Action::Close { leg, how });
             }
         }
+        leave(&self.phase);
         effects.over = Some(reason);
         effects
     }
@@ -370,18 +394,18 @@ impl Session {
                 out.push(Action::Receive { from: source, leg: from, how });
             }
             Next::Send(chunk) => {
-                flow.sink = Sink::Sending;
+                enter(&mut flow.sink, Sink::Sending);
                 self.inflight[sink as usize] += 1;
                 out.push(Action::Send { to: sink, leg: to, chunk });
             }
             Next::Finish => {
-                flow.sink = Sink::Finished;
+                enter(&mut flow.sink, Sink::Finished);
                 // The kernel counts it as a byte that is to be acknowledged.
                 self.note_sent(sink, 1);
                 out.push(Action::Finish(to));
             }
             Next::TakePipe => {
-                flow.source = Source::Promoting;
+                enter(&mut flow.source, Source::Promoting);
                 out.push(Action::TakePipe { from: source, legs: [from, to] });
             }
             Next::Splice => flow.queued = true,
@@ -401,7 +425,7 @@ impl Session {
         if self.is_trying() && self.inflight != [0; 2] {
             self.cancel(Side::Backend, Pending::Connect, out);
         }
-        self.phase = Phase::Closing(CloseReason { by, during, why });
+        enter(&mut self.phase, Phase::Closing(CloseReason { by, during, why }));
         for source in Side::BOTH {
             let flow = &mut self.flows[source as usize];
             let sending = flow.sink == Sink::Sending;

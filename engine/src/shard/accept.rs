@@ -15,7 +15,9 @@ use std::net::SocketAddr;
 
 use weir_core::action::How;
 use weir_core::base::clock::Now;
+use weir_core::base::machine::enter;
 use weir_core::event::{Interest, Leg};
+use weir_core::machine;
 use weir_core::slot::ListenerSlot;
 use weir_proto::ids::ListenerId;
 use weir_proto::order::{ListenerSocket, Report};
@@ -30,11 +32,29 @@ const ARMED_MAX: u32 = 16;
 /// Clients of an address that goes which are still let in, for each socket.
 const LAST_CLIENTS_MAX: u32 = 64;
 
+/// Whether a listening socket lets clients in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SocketState {
+    Open,
+    /// It is shut at the end of this turn.
+    Leaving,
+    /// Waits for the answers to its accepts.
+    Shut,
+}
+
+machine! {
+    /// Transitions of a listening socket.
+    pub static LISTENING_SOCKET: SocketState = "listening socket";
+    states: Open, Leaving, Shut;
+    start => Open: "it came with a version";
+    Open => Leaving: "a version takes its address, or has another socket for it";
+    Leaving => Open: "a later version of the same turn has the address";
+    Leaving => Shut: "end of the turn, its last clients are let in";
+    Open => Shut: "the shard drains or stops, or the watchdog has shut it";
+    Shut => end: "every accept has been answered";
+}
+
 /// One listening socket.
-///
-/// ```text
-/// Open ──address gone, drained, stopped──▶ Fenced ──every accept answered──▶ closed
-/// ```
 struct Socket {
     leg: Leg,
     address: SocketAddr,
@@ -46,13 +66,17 @@ struct Socket {
     armed: u32,
     /// Cancels that have not answered.
     cancels: u32,
-    fenced: bool,
-    /// It is fenced at the end of this turn.
-    leaves: bool,
+    state: SocketState,
     /// It will be told when a client waits.
     watched: bool,
     /// A client waits, since this many others.
     ready: Option<u64>,
+}
+
+impl Socket {
+    fn is_shut(&self) -> bool {
+        self.state == SocketState::Shut
+    }
 }
 
 /// A client that an accept brought when there was no room for it any more.
@@ -135,7 +159,7 @@ impl Sockets {
     }
 
     fn open(&self) -> impl Iterator<Item = &Socket> {
-        self.places.iter().flatten().filter(|socket| !socket.fenced)
+        self.places.iter().flatten().filter(|socket| !socket.is_shut())
     }
 
     fn at(&mut self, number: usize) -> &mut Socket {
@@ -162,7 +186,7 @@ impl Sockets {
     /// Wants to be told when a client waits.
     fn watch(&mut self, number: usize, io: &mut impl Io) {
         let socket = self.at(number);
-        if !socket.watched && !socket.fenced {
+        if !socket.watched && !socket.is_shut() {
             socket.watched = true;
             let leg = socket.leg;
             let number = u32::try_from(number).expect("sockets are bounded by the snapshot");
@@ -186,11 +210,15 @@ impl<I: Io> Shard<I> {
         // Sockets for an address that is open already take the place of those that it has.
         let again: BTreeSet<SocketAddr> = sockets.iter().map(|it| it.address).collect();
         let goes = |socket: &Socket| {
-            !socket.fenced
+            !socket.is_shut()
                 && (!owners.contains_key(&socket.address) || again.contains(&socket.address))
         };
         for socket in self.sockets.places.iter_mut().flatten() {
-            socket.leaves = goes(socket);
+            if goes(socket) {
+                enter(&mut socket.state, SocketState::Leaving);
+            } else if !socket.is_shut() {
+                enter(&mut socket.state, SocketState::Open);
+            }
         }
         if !self.draining {
             self.listen(sockets, &owners);
@@ -213,8 +241,7 @@ impl<I: Io> Shard<I> {
                 slot,
                 armed: 0,
                 cancels: 0,
-                fenced: false,
-                leaves: false,
+                state: SocketState::Open,
                 watched: false,
                 ready: None,
             });
@@ -225,7 +252,7 @@ impl<I: Io> Shard<I> {
     fn let_go(&mut self) {
         for number in 0..self.sockets.places.len() {
             let place = self.sockets.places[number].as_ref();
-            if place.is_some_and(|socket| socket.leaves && !socket.fenced) {
+            if place.is_some_and(|socket| socket.state == SocketState::Leaving) {
                 self.let_last_in(number);
                 self.fence(number);
             }
@@ -234,9 +261,10 @@ impl<I: Io> Shard<I> {
 
     fn fence(&mut self, number: usize) {
         let socket = self.sockets.at(number);
-        if std::mem::replace(&mut socket.fenced, true) {
+        if socket.is_shut() {
             return;
         }
+        enter(&mut socket.state, SocketState::Shut);
         socket.ready = None;
         self.io.fence(socket.leg);
         self.sockets.take_back(number, &mut self.io);

@@ -5,6 +5,8 @@
 use std::time::Duration;
 
 use weir_core::base::clock::Now;
+use weir_core::base::machine::{State, entered};
+use weir_core::machine;
 use weir_proto::answer::{Answer, Author, Changed};
 use weir_proto::ids::Version;
 use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
@@ -38,9 +40,7 @@ pub struct Change {
     step: Step,
 }
 
-/// ```text
-/// Asked ──decided──▶ Binding ──bound──▶ Storing ──durable, sent──▶ Adopting ──adopted──▶ Over
-/// ```
+/// How far a change has come.
 #[derive(Debug)]
 enum Step {
     Asked,
@@ -48,6 +48,20 @@ enum Step {
     Storing { plan: Plan, next: Snapshot, sockets: Sockets },
     Adopting { plan: Plan, version: Version },
     Over,
+}
+
+machine! {
+    /// Transitions of a change.
+    pub static CHANGE: Step = "change";
+    states: Asked, Binding, Storing, Adopting, Over;
+    start => Asked: "requested";
+    Asked => Binding: "it makes a version";
+    Asked => Over: "refused, or it changes nothing";
+    Binding => Storing: "new addresses are bound";
+    Binding => Over: "refused, or a dry run";
+    Storing => Adopting: "durable, and sent to every shard";
+    Storing => Over: "the disk does not take it";
+    Adopting => Over: "every live shard has it, or it is late";
 }
 
 type ChangeOutcome = Result<Answer, Refusal>;
@@ -70,6 +84,7 @@ impl Change {
     ) -> Result<ChangeOutcome, Blocked> {
         loop {
             let step = core::mem::replace(&mut self.step, Step::Over);
+            let from = step.index();
             let result = match step {
                 Step::Asked => self.decide(control, moment),
                 Step::Binding { plan, next, since } => {
@@ -81,6 +96,7 @@ impl Change {
                 Step::Adopting { plan, version } => self.await_shards(control, plan, version),
                 Step::Over => unreachable!("it was answered"),
             };
+            entered(from, &self.step);
             match result {
                 Ok(Some(answer)) => return Ok(Ok(answer)),
                 Ok(None) => {}

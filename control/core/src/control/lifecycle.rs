@@ -1,11 +1,12 @@
 //! The life of the process and of its shards: draining, stopping, shards that end and come back.
 
 use weir_core::base::clock::Now;
+use weir_core::base::machine::enter;
 use weir_proto::answer::EventKind;
 use weir_proto::ids::ShardId;
 use weir_proto::order::ListenerSocket;
 
-use super::{Clocks, Control, Phase, ShardStatus};
+use super::{Clocks, Control, Phase, Shard, ShardStatus};
 use crate::deadlines::{PANICS_MAX, PANICS_WITHIN};
 
 impl Control {
@@ -16,18 +17,18 @@ impl Control {
                 tracing::info!("draining: no new sessions, {} are open", self.aggregate.sessions());
                 let text = "accepts no new sessions".to_owned();
                 self.events.push(EventKind::Process, "drain".to_owned(), text, moment.wall_ms);
-                self.phase = Phase::Draining { until };
+                enter(&mut self.phase, Phase::Draining { until });
                 self.each_live(|shard| {
                     shard.pending.drain();
                     shard.want_fresh();
                 });
                 self.flush();
             }
-            Phase::Draining { until: None } => self.phase = Phase::Draining { until },
+            Phase::Draining { until: None } => enter(&mut self.phase, Phase::Draining { until }),
             // The earlier deadline counts.
             Phase::Draining { until: Some(before) } => {
                 let until = until.map_or(before, |until| until.min(before));
-                self.phase = Phase::Draining { until: Some(until) };
+                enter(&mut self.phase, Phase::Draining { until: Some(until) });
             }
             Phase::Stopping { .. } | Phase::Over { .. } => {}
         }
@@ -39,7 +40,7 @@ impl Control {
             return;
         }
         tracing::info!("stopping: {} sessions are open", self.aggregate.sessions());
-        self.phase = Phase::Stopping { since: moment.now };
+        enter(&mut self.phase, Phase::Stopping { since: moment.now });
         self.each_live(|shard| shard.pending.stop());
         self.flush();
         self.end_if_alone();
@@ -58,22 +59,23 @@ impl Control {
         let stopping = matches!(self.phase, Phase::Stopping { .. });
         let Some(shard) = self.shards.get_mut(usize::from(id.0)) else { return };
         shard.sessions_max = sessions_max;
-        let text = match (shard.status, shard.is_fenced) {
-            (ShardStatus::Live, false) => return,
+        let text = match shard.status {
+            ShardStatus::Live => return,
             // It was stuck: it gets all that it was told, and has no socket.
-            (ShardStatus::Live, true) => {
+            ShardStatus::Fenced => {
                 self.leases.set_fenced(id, false);
+                enter(&mut shard.status, ShardStatus::Live);
                 "turns again"
             }
             // It was built again after it had ended: it knows nothing and has no socket, and what
             // was said to the one before is not for it.
-            (ShardStatus::Ended, _) => {
+            ShardStatus::Ended => {
+                enter(&mut shard.status, ShardStatus::Live);
                 *shard = shard.successor();
                 self.leases.built_again(id);
                 "was built again"
             }
         };
-        shard.is_fenced = false;
         shard.sessions_max = sessions_max;
         let sockets = self.fleet.bind_again(id, &snapshot).unwrap_or_else(|error| {
             tracing::error!("shard {id} serves without listeners: {}", error.refusal().message);
@@ -111,7 +113,9 @@ impl Control {
             }
             if shard.watched.fences > before.fences {
                 tell("is stuck: the others take its clients");
-                shard.is_fenced = true;
+                if shard.has_thread() {
+                    enter(&mut shard.status, ShardStatus::Fenced);
+                }
                 self.rollout.on_ended(shard.id, moment.now);
                 self.leases.set_fenced(shard.id, true);
             }
@@ -121,9 +125,7 @@ impl Control {
     /// Tries again to bind for shards that were built again when it did not work.
     pub(super) fn bind_missing(&mut self) {
         let snapshot = &self.snapshot;
-        for shard in
-            self.shards.iter_mut().filter(|it| it.unbound && it.status == ShardStatus::Live)
-        {
+        for shard in self.shards.iter_mut().filter(|it| it.unbound && it.has_thread()) {
             if let Ok(sockets) = self.fleet.bind_again(shard.id, snapshot) {
                 tracing::info!("shard {} has its listeners", shard.id);
                 shard.unbound = false;
@@ -134,7 +136,7 @@ impl Control {
 
     pub(super) fn on_ended(&mut self, id: ShardId, panic: Option<String>, moment: Clocks) {
         if let Some(shard) = self.shard(id) {
-            shard.status = ShardStatus::Ended;
+            enter(&mut shard.status, ShardStatus::Ended);
         }
         if panic.is_some() {
             // With each panic, not with each start: one that panics before its first report has
@@ -159,20 +161,20 @@ impl Control {
         self.panics.push(moment.now);
         if self.panics.len() >= PANICS_MAX {
             tracing::error!("{PANICS_MAX} panics within {PANICS_WITHIN:?}: giving up");
-            self.phase = Phase::Over { code: 1 };
+            enter(&mut self.phase, Phase::Over { code: 1 });
         }
     }
 
     /// Without a live shard there is nothing left to do.
     fn end_if_alone(&mut self) {
-        if self.shards.iter().any(|shard| shard.status == ShardStatus::Live) {
+        if self.shards.iter().any(Shard::has_thread) {
             return;
         }
         match self.phase {
-            Phase::Stopping { .. } => self.phase = Phase::Over { code: 0 },
+            Phase::Stopping { .. } => enter(&mut self.phase, Phase::Over { code: 0 }),
             Phase::Serving | Phase::Draining { .. } => {
                 tracing::error!("every shard has ended");
-                self.phase = Phase::Over { code: 1 };
+                enter(&mut self.phase, Phase::Over { code: 1 });
             }
             Phase::Over { .. } => {}
         }

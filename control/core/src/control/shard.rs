@@ -1,5 +1,6 @@
 //! One shard as control sees it: is it alive, what does it use, what still has to be said to it.
 
+use weir_core::machine;
 use weir_proto::ids::{ShardId, Version};
 use weir_proto::order::Order;
 use weir_proto::stats::ShardStats;
@@ -15,11 +16,26 @@ pub struct ShardHistory {
     pub fences: u64,
 }
 
-/// Is the shard's thread there?
+/// Is the shard's thread there, and does it turn?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShardStatus {
     Live,
+    /// The watchdog has shut its listeners and it has not turned since: it gets its orders, and
+    /// no version waits for it.
+    Fenced,
     Ended,
+}
+
+machine! {
+    /// Transitions of a shard, as control sees it.
+    pub static SHARD: ShardStatus = "shard";
+    states: Live, Fenced, Ended;
+    start => Live: "the engine starts";
+    Live => Fenced: "the watchdog has shut its listeners";
+    Fenced => Live: "it turns again, and gets the current version with new sockets";
+    Live => Ended: "its thread has ended";
+    Fenced => Ended: "its thread has ended";
+    Ended => Live: "built again after a panic, with the current version and new sockets";
 }
 
 /// One shard.
@@ -27,9 +43,6 @@ pub enum ShardStatus {
 pub struct Shard {
     pub id: ShardId,
     pub status: ShardStatus,
-    /// The watchdog has shut its listeners and it has not turned since: it gets its orders, and
-    /// nobody waits for it.
-    pub is_fenced: bool,
     /// What the watchdog had seen at the last tick.
     pub watched: ShardHistory,
     /// How often it was built again after a panic.
@@ -55,7 +68,6 @@ impl Shard {
         Shard {
             id,
             status: ShardStatus::Live,
-            is_fenced: false,
             watched: ShardHistory::default(),
             restarts: 0,
             version: Version(0),
@@ -77,7 +89,12 @@ impl Shard {
 
     /// True if a version waits for it, and a figure counts only with its own.
     pub fn counts(&self) -> bool {
-        self.status == ShardStatus::Live && !self.is_fenced
+        self.status == ShardStatus::Live
+    }
+
+    /// True if it takes orders.
+    pub fn has_thread(&self) -> bool {
+        self.status != ShardStatus::Ended
     }
 
     /// Asks for figures, unless it has been asked and has not answered. Behind everything else that

@@ -184,7 +184,7 @@ impl Queries<'_> {
         for shard in control.shards.iter().filter(|shard| shard.status == ShardStatus::Ended) {
             warnings.push(format!("shard {} has ended", shard.id));
         }
-        for shard in control.shards.iter().filter(|shard| shard.is_fenced) {
+        for shard in control.shards.iter().filter(|shard| shard.status == ShardStatus::Fenced) {
             warnings.push(format!("shard {} is stuck: the others take its clients", shard.id));
         }
         warnings

@@ -12,7 +12,7 @@ use crate::api::metrics::{
 use crate::rt;
 use crate::serve::Shared;
 use crate::serve::slices::{BACKENDS_SLICE, POOLS_SLICE};
-use weir_control_core::control::{Control, Shard};
+use weir_control_core::control::{Control, Shard, ShardStatus};
 
 /// The page of this moment, or of a moment ago.
 pub(super) async fn page(shared: &Shared) -> Arc<String> {
@@ -69,8 +69,8 @@ fn whole(control: &Control) -> MetricsInput {
 }
 
 fn supervised(shard: &Shard) -> SupervisedShard {
-    let Shard { watched, is_fenced, restarts, .. } = *shard;
-    SupervisedShard { watched, is_fenced, restarts }
+    let Shard { watched, status, restarts, .. } = *shard;
+    SupervisedShard { watched, is_fenced: status == ShardStatus::Fenced, restarts }
 }
 
 fn health(control: &Control, backend: &Backend, now: Now) -> HealthCounts {

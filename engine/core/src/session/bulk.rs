@@ -12,6 +12,7 @@
 //! and nothing is in flight in that direction, and given back only when it is empty itself.
 
 use crate::action::{Action, Actions};
+use crate::base::machine::enter;
 use crate::event::{Leg, PipeId, Side, SpliceResult};
 use crate::flow::{Sink, Source};
 
@@ -65,17 +66,17 @@ impl Session {
         self.note_sent(from.other(), moved.sent);
         let flow = &mut self.flows[from as usize];
         if moved.full {
-            flow.sink = Sink::Waiting;
+            enter(&mut flow.sink, Sink::Waiting);
             self.rewatch[from.other() as usize] = true;
             self.rewatch[from as usize] |= self.watched;
         }
         let refused = flow.is_refused(&moved);
         if refused {
-            flow.source = Source::Idle;
+            enter(&mut flow.source, Source::Idle);
             flow.more = true; // the receive tries first
             self.demote(from, out);
         } else {
-            flow.source = if moved.dry { Source::Waiting } else { Source::Idle };
+            enter(&mut flow.source, if moved.dry { Source::Waiting } else { Source::Idle });
             flow.more = false;
             self.rewatch[from as usize] |= moved.dry;
         }

@@ -4,6 +4,7 @@ use weir_proto::reason::ConnectFault;
 
 use crate::action::{Action, Actions, How, Pending};
 use crate::base::clock::Now;
+use crate::base::machine::{enter, leave};
 use crate::event::{Completion, Errno, Interest, Leg, Side};
 
 use super::{Attempt, Phase, Relay, Session, Step};
@@ -48,7 +49,7 @@ impl Session {
     pub fn connect_started(&mut self, backend: Leg, now: Now, until: Now) {
         assert!(self.legs[Side::Backend as usize].is_none() && self.inflight == [0; 2]);
         let connect = self.connect_mut();
-        connect.attempt = Attempt::Trying;
+        enter(&mut connect.attempt, Attempt::Trying);
         connect.cut_short = false;
         connect.until = until;
         self.legs[Side::Backend as usize] = Some(backend);
@@ -73,7 +74,9 @@ impl Session {
         let connect = self.connect_mut();
         connect.until = until;
         let waiting = Attempt::Waiting(fault);
-        core::mem::replace(&mut connect.attempt, waiting) != waiting
+        let is_first = connect.attempt != waiting;
+        enter(&mut connect.attempt, waiting);
+        is_first
     }
 
     /// The state of a connecting session.
@@ -112,7 +115,7 @@ impl Session {
     /// The connect's deadline has passed.
     pub fn expire_connect(&mut self, out: &mut Actions) {
         if self.is_trying() {
-            self.connect_mut().attempt = Attempt::Expired;
+            enter(&mut self.connect_mut().attempt, Attempt::Expired);
             self.cancel(Side::Backend, Pending::Connect, out);
         }
     }
@@ -120,7 +123,8 @@ impl Session {
     pub(super) fn on_connect(&mut self, attempt: Attempt, done: Completion) -> Step {
         let attempt = match (attempt, done) {
             (Attempt::Trying | Attempt::Expired, Completion::Connected(Ok(()))) => {
-                self.phase = Phase::Relaying(Relay::new(self.accepted_at));
+                leave(&attempt);
+                enter(&mut self.phase, Phase::Relaying(Relay::new(self.accepted_at)));
                 return Step::Connected;
             }
             (Attempt::Trying, Completion::Connected(Err(errno))) => Attempt::Failed(fault(errno)),
@@ -132,7 +136,7 @@ impl Session {
             (attempt, Completion::Canceled) => attempt,
             (attempt, other) => unreachable!("{other:?} while connecting, {attempt:?}"),
         };
-        self.connect_mut().attempt = attempt;
+        enter(&mut self.connect_mut().attempt, attempt);
         match attempt {
             Attempt::Failed(fault) if self.inflight == [0; 2] => Step::ConnectFailed(fault),
             _ => Step::None, // the rest is waited for

@@ -6,6 +6,7 @@
 //! a peer that does not read, and new sessions are answered whatever the others do.
 
 use crate::action::{Action, Actions};
+use crate::base::machine::enter;
 use crate::event::{Leg, Side};
 use crate::flow::{Sink, Source};
 use crate::limits::RESERVED_BYTES;
@@ -34,7 +35,7 @@ impl Session {
     pub fn resume(&mut self, from: Side, out: &mut Actions) -> Effects {
         let flow = &mut self.flows[from as usize];
         assert_eq!(flow.source, Source::Starved, "only a starved flow waits in the line");
-        flow.source = Source::Idle;
+        enter(&mut flow.source, Source::Idle);
         // Its sink may take nothing since: then it receives nothing, and a watch must tell of a
         // reset.
         self.rewatch[from as usize] |= self.watched;
@@ -64,7 +65,7 @@ impl Session {
                 return (Resumed::Reserved, Effects::default());
             }
             // As if a send had been told EAGAIN.
-            flow.sink = Sink::Waiting;
+            enter(&mut flow.sink, Sink::Waiting);
             self.rewatch[to as usize] = true;
         }
         (Resumed::Blocked, self.resume(from, out))

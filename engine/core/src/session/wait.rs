@@ -6,6 +6,7 @@
 
 use crate::action::{Action, Actions, Pending};
 use crate::base::clock::Now;
+use crate::base::machine::enter;
 use crate::event::{Errno, Interest, Leg, Ready, Side};
 use crate::flow::{Flow, ResetCheck, Sink, Source};
 use crate::limits::FRUITLESS_MAX;
@@ -101,7 +102,7 @@ impl Session {
             return false;
         }
         let flow = &mut self.flows[side as usize];
-        flow.source = Source::Waiting;
+        enter(&mut flow.source, Source::Waiting);
         flow.more = false;
         self.rewatch[side as usize] = true;
         true
@@ -131,7 +132,7 @@ impl Session {
         // Watched again also if it is readable: its queue may be full, and then nobody receives.
         let waits_to_receive = flow.source == Source::Waiting;
         if waits_to_receive && (ready.readable || ready.reset) {
-            flow.source = Source::Idle;
+            enter(&mut flow.source, Source::Idle);
             flow.more = true;
         } else if ready.reset && nobody_receives(flow) {
             self.fail(side, ready.error.unwrap_or(Errno::ECONNRESET), out);
@@ -143,7 +144,7 @@ impl Session {
         }
         let sink = &mut self.flows[side.other() as usize].sink;
         if *sink == Sink::Waiting && (ready.writable || ready.reset) {
-            *sink = Sink::Idle;
+            enter(sink, Sink::Idle);
         }
         // It is told once: what is still waited for is watched again. A side that has ended is
         // readable only when our direction has ended as well: then no reset can come.

@@ -2,6 +2,7 @@
 //! place counts.
 
 use weir_core::action::How;
+use weir_core::base::machine::leave;
 use weir_core::event::{Errno, Leg};
 use weir_core::lease::Lease;
 use weir_core::pick::client_key;
@@ -44,7 +45,7 @@ impl<I: Io> Shard<I> {
         for number in 0..self.sockets.places.len() {
             let Some(socket) = &self.sockets.places[number] else { continue };
             match socket.slot {
-                _ if socket.fenced => self.close_if_quiet(number),
+                _ if socket.is_shut() => self.close_if_quiet(number),
                 Some(slot) if self.counts_each(slot) => {
                     self.sockets.take_back(number, &mut self.io);
                     if self.sockets.at(number).ready.is_none() {
@@ -89,6 +90,7 @@ impl<I: Io> Shard<I> {
     fn close_if_quiet(&mut self, number: usize) {
         let socket = self.sockets.at(number);
         if socket.armed == 0 && socket.cancels == 0 {
+            leave(&socket.state);
             self.io.close(socket.leg, How::Fin);
             self.sockets.places[number] = None;
         }
@@ -131,7 +133,7 @@ impl<I: Io> Shard<I> {
     /// The sockets where a client waits for a place, in the order in which that was found.
     fn line_up(&self, line: &mut Vec<(u64, usize)>) {
         for (number, place) in self.sockets.places.iter().enumerate() {
-            let Some(socket) = place.as_ref().filter(|socket| !socket.fenced) else { continue };
+            let Some(socket) = place.as_ref().filter(|socket| !socket.is_shut()) else { continue };
             if let (Some(ticket), Some(slot)) = (socket.ready, socket.slot)
                 && self.counts_each(slot)
             {
@@ -203,7 +205,7 @@ impl<I: Io> Shard<I> {
     /// Writes down how many clients wait for room at each listener.
     pub(in crate::shard) fn count_waiting(&mut self, stats: &mut ShardStats) {
         for socket in self.sockets.places.iter().flatten() {
-            if socket.fenced || socket.ready.is_none() {
+            if socket.is_shut() || socket.ready.is_none() {
                 continue;
             }
             if let Some(row) = stats.listeners.iter_mut().find(|row| row.id == socket.listener) {
@@ -218,7 +220,7 @@ impl<I: Io> Shard<I> {
         let socket = self.sockets.places[number as usize].as_mut();
         let socket = socket.expect("a socket waits for its answers");
         socket.armed -= 1;
-        let (fenced, listener, slot) = (socket.fenced, socket.listener, socket.slot);
+        let (is_shut, listener, slot) = (socket.is_shut(), socket.listener, socket.slot);
         match (result, slot) {
             (Ok(leg), Some(slot)) if self.is_open(slot) => {
                 // Its listener has got a limit since this accept was asked for: others come first.
@@ -229,9 +231,9 @@ impl<I: Io> Shard<I> {
                 self.admit(leg, slot);
             }
             (Ok(leg), _) => self.refuse(leg, listener),
-            // Taken back, fenced, or the client has left the queue: nothing is wrong here.
+            // Taken back, shut, or the client has left the queue: nothing is wrong here.
             (Err(Errno::ECANCELED | Errno::ECONNABORTED), _) => {}
-            (Err(_), _) if fenced => {}
+            (Err(_), _) if is_shut => {}
             // Descriptors or memory ran out, or something that accept(2) does not foresee: asking
             // again at once could go on for ever.
             (Err(_), slot) => self.pause(slot),

@@ -1,0 +1,237 @@
+//! The declared state machines: each transition occurs, in the simulator or in a scenario below
+//! where the simulator has nothing that could cause it, and docs/lifecycle.md draws what is
+//! declared.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use weir_control_core::control::{Clocks, Control, Fleet, Phase};
+use weir_control_core::fakes::{FakeShards, FakeVersions, spec};
+use weir_control_core::fallback::{Fallback, SignalsSeen};
+use weir_control_core::record::Record;
+use weir_core::base::clock::Now;
+use weir_core::base::machine::{END, Machine, START, Transition};
+use weir_core::health::Hysteresis;
+use weir_proto::answer::Author;
+use weir_proto::ids::{IdSource, ShardId, Version};
+use weir_proto::order::Report;
+use weir_proto::snapshot::Snapshot;
+use weir_sim::run_seed;
+
+/// Seeds in which each transition must have occurred. About a thousand are enough.
+const SEEDS_MAX: u64 = 3000;
+
+/// Transitions that occur nowhere: machine, from, to, and why they are declared.
+const NOT_TAKEN: &[(&str, &str, &str, &str)] = &[(
+    "listening socket",
+    "Leaving",
+    "Open",
+    "control sends a new socket with an address that comes back; a shard that is sent none keeps \
+     the one that it has",
+)];
+
+fn machines() -> Vec<&'static Machine> {
+    let engine = [&weir_engine::shard::LISTENING_SOCKET];
+    let core = weir_core::MACHINES.iter().copied();
+    core.chain(engine).chain(weir_control_core::MACHINES.iter().copied()).collect()
+}
+
+fn name(machine: &Machine, index: u8) -> &'static str {
+    match index {
+        START | END => "[*]",
+        index => machine.states[usize::from(index)],
+    }
+}
+
+/// The transitions that have not occurred and are not excused.
+fn missing() -> Vec<String> {
+    let mut missing = Vec::new();
+    for machine in machines() {
+        for Transition { from, to, .. } in machine.not_taken() {
+            let [from, to] = [*from, *to].map(|index| name(machine, index));
+            let row = (machine.name, from, to);
+            if !NOT_TAKEN.iter().any(|(machine, from, to, _)| row == (*machine, *from, *to)) {
+                missing.push(format!("{}: {from} to {to}", machine.name));
+            }
+        }
+    }
+    missing
+}
+
+#[test]
+fn each_transition_occurs() {
+    signals_end_a_process();
+    signals_end_a_fallback();
+    a_watchdog_fences_a_shard();
+    a_backend_goes_to_maint_while_it_is_down();
+    for seed in 0..SEEDS_MAX {
+        run_seed(seed, false).unwrap_or_else(|failure| panic!("{failure}"));
+        if missing().is_empty() {
+            break;
+        }
+    }
+    assert_eq!(missing(), [""; 0], "they have not occurred in {SEEDS_MAX} seeds");
+    for (machine, from, to, _) in NOT_TAKEN {
+        let declared = machines().into_iter().find(|it| it.name == *machine);
+        let left = declared.into_iter().flat_map(|it| it.not_taken().map(move |row| (it, row)));
+        let mut left = left.map(|(it, row)| (name(it, row.from), name(it, row.to)));
+        assert!(left.any(|row| row == (*from, *to)), "{machine}: {from} to {to} does occur");
+    }
+}
+
+fn at(ms: u64) -> Clocks {
+    Clocks { now: Now { nanos: ms * 1_000_000 }, wall_ms: ms }
+}
+
+/// Two shards that use version 1.
+fn started() -> (Control, FakeShards) {
+    let shards = FakeShards::new(2);
+    let spec = spec("192.0.2.9:80".parse().expect("an address"));
+    let mut ids = IdSource::default();
+    let first = Snapshot::build(&spec, Version(1), &Snapshot::empty(), &mut ids).expect("valid");
+    let author = Author { uid: 0, pid: 1 };
+    let disk = FakeVersions::new(Record::new(1, "then".into(), author, "seeded".into(), spec));
+    let state = (first.clone(), ids);
+    let mut control = Control::new(Box::new(shards.clone()), Box::new(disk), state, at(0));
+    let sockets = shards.bind(&Snapshot::empty(), &first).expect("free addresses");
+    control.publish(first, sockets, at(0).now);
+    hear(&mut control);
+    (control, shards)
+}
+
+fn hear(control: &mut Control) {
+    while let Some(report) = control.take_report() {
+        control.on_report(report, at(1));
+    }
+}
+
+fn panicked(shard: u16) -> Report {
+    Report::Ended { shard: ShardId(shard), panic: Some("oh".to_owned()) }
+}
+
+/// Operators of the simulator drain once, and its processes are killed rather than interrupted.
+fn signals_end_a_process() {
+    let (mut control, _shards) = started();
+    control.stop(at(0));
+    assert!(matches!(control.phase, Phase::Stopping { .. }));
+    let (mut control, _shards) = started();
+    control.drain(None, at(0));
+    control.drain(Some(at(1000).now), at(0));
+    for _ in 0..3 {
+        control.on_report(panicked(0), at(1));
+    }
+    assert_eq!(control.phase, Phase::Over { code: 1 });
+}
+
+/// A fallback of the simulator gets no signals.
+fn signals_end_a_fallback() {
+    let look = |fallback: &mut Fallback<FakeShards>, (terminate, interrupt), ms| {
+        let signals = SignalsSeen { interrupt, terminate, reload: false };
+        fallback.look(signals, &|| None, at(ms).now)
+    };
+    let none = (false, false);
+    let fallback = || {
+        let shards = FakeShards::new(2);
+        shards.set_deaf(&[0, 1]);
+        (Fallback::after(shards.clone(), None), shards)
+    };
+    let (mut one, _shards) = fallback();
+    assert!(look(&mut one, (false, true), 0), "it stops");
+    assert!(!look(&mut one, none, 5_000), "it has not waited for the shards any longer");
+    let (mut one, _shards) = fallback();
+    assert!(look(&mut one, (true, false), 0), "it drains");
+    assert!(look(&mut one, (false, true), 1), "it stops");
+    let (mut one, shards) = fallback();
+    assert!(look(&mut one, (true, false), 0), "it drains");
+    for _ in 0..3 {
+        shards.report(panicked(0));
+    }
+    assert!(!look(&mut one, none, 1), "three panics");
+}
+
+/// The simulator has no watchdog: a shard that makes no turn is only slow.
+fn a_watchdog_fences_a_shard() {
+    let (mut control, shards) = started();
+    for fences in 1..=2 {
+        shards.set_watched(1, fences, fences);
+        control.on_tick(at(fences));
+        assert!(!control.shards[1].counts());
+        if fences == 1 {
+            shards.report(Report::Started { shard: ShardId(1), sessions_max: 9 });
+            hear(&mut control);
+            assert!(control.shards[1].counts(), "it turns again");
+        }
+    }
+    control.on_report(panicked(1), at(3));
+    assert!(!control.shards[1].has_thread());
+}
+
+/// In the simulator a backend in maint comes back only once its health is forgotten.
+fn a_backend_goes_to_maint_while_it_is_down() {
+    let mut health = Hysteresis::default();
+    health.on_ejected(true, at(0).now);
+    health.on_checks_begin(true);
+    assert!(health.is_unproven());
+}
+
+/// The diagram of a machine, as docs/lifecycle.md has it.
+fn diagram(machine: &Machine) -> String {
+    let mut text = "```mermaid\nstateDiagram-v2\n".to_owned();
+    for Transition { from, to, cause, .. } in machine.transitions {
+        let [from, to] = [*from, *to].map(|index| name(machine, index));
+        writeln!(text, "    {from} --> {to}: {cause}").expect("a string takes it");
+    }
+    text + "```\n"
+}
+
+/// The document with the diagrams of today: each follows a line `<!-- machine: NAME -->`.
+fn drawn(document: &str) -> String {
+    const MARK: &str = "<!-- machine: ";
+    let mut made = String::new();
+    let mut parts = document.split(MARK);
+    made.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        let (of, rest) = part.split_once(" -->\n").expect("a mark is a line");
+        let machine = machines().into_iter().find(|machine| machine.name == of);
+        let machine = machine.unwrap_or_else(|| panic!("there is no machine {of}"));
+        let after = match rest.strip_prefix("```") {
+            Some(old) => old.split_once("\n```\n").expect("a diagram ends").1,
+            None => rest,
+        };
+        write!(made, "{MARK}{of} -->\n{}{after}", diagram(machine)).expect("a string takes it");
+    }
+    made
+}
+
+#[test]
+fn the_document_draws_what_is_declared() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/lifecycle.md");
+    let there = std::fs::read_to_string(&path).expect("docs/lifecycle.md is there");
+    let made = drawn(&there);
+    if std::env::var_os("WEIR_WRITE_DOCS").is_some() {
+        std::fs::write(&path, &made).expect("the document can be written");
+    } else {
+        let hint = "WEIR_WRITE_DOCS=1 cargo test -p weir-sim --test transitions";
+        assert!(there == made, "docs/lifecycle.md is not what is declared: {hint}");
+    }
+    for Machine { name, .. } in machines() {
+        let count = made.matches(&format!("<!-- machine: {name} -->")).count();
+        assert_eq!(count, 1, "docs/lifecycle.md draws {name} once");
+    }
+}
+
+#[test]
+fn declarations_are_sound() {
+    for machine in machines() {
+        let Machine { name, states, transitions, .. } = machine;
+        for (index, state) in (0..).zip(*states) {
+            assert!(transitions.iter().any(|it| it.to == index), "{name}: {state} is unreachable");
+        }
+        for (n, row) in transitions.iter().enumerate() {
+            let is_same = |other: &Transition| (other.from, other.to) == (row.from, row.to);
+            assert!(!transitions[..n].iter().any(is_same), "{name}: {row:?} is declared twice");
+            // A diagram's language gives these a meaning.
+            assert!(!row.cause.contains([':', ';', '#', '%']), "{name}: {row:?}");
+        }
+    }
+}
