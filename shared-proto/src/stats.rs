@@ -102,6 +102,14 @@ pub struct BackendStats {
     pub counts: BackendCounts,
 }
 
+impl BackendStats {
+    /// True if nothing was counted and nothing is open.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sessions_now == 0 && self.counts == BackendCounts::default()
+    }
+}
+
 impl ShardStats {
     /// Nothing counted yet.
     #[must_use]
@@ -127,7 +135,7 @@ impl ShardStats {
         for pool in &mut self.pools {
             pool.clear();
         }
-        for backend in &mut self.backends {
+        for backend in self.backends.iter_mut().filter(|backend| !backend.is_empty()) {
             *backend = BackendStats { id: backend.id, ..BackendStats::default() };
         }
         self.ends.fill(0);

@@ -5,6 +5,8 @@
 
 mod answer;
 mod duration;
+mod early;
+mod load;
 mod rate;
 mod recent;
 mod shard;
@@ -22,6 +24,7 @@ use weir_proto::snapshot::Snapshot;
 use weir_proto::stats::{BackendStats, ListenerStats, PoolStats, ShardStats};
 
 pub use duration::Durations;
+use early::Early;
 use rate::{Flow, Rate};
 use recent::Recent;
 
@@ -36,6 +39,10 @@ pub struct Aggregate {
     listeners: BTreeMap<ListenerId, Listener>,
     pools: BTreeMap<PoolId, PoolAggregate>,
     backends: BTreeMap<BackendId, Backend>,
+    /// Backends that the newest snapshot does not have.
+    gone: BTreeSet<BackendId>,
+    /// Backends of which people are to hear that they end sessions early.
+    early: Vec<BackendId>,
     /// All pools together, also those that are gone.
     all: PoolTotals,
     /// Over all pools.
@@ -110,9 +117,17 @@ pub struct Lingering {
     pub totals: BackendTotals,
 }
 
+/// There may be a hundred thousand backends, and a box comes four times a second from each shard:
+/// only those are looked at that have something.
 #[derive(Clone, Default)]
 struct ShardAggregate {
     totals: ShardTotals,
+    /// Sessions that it holds now, by backend. Each has its entry in [`Slice::sessions`] too.
+    held: Vec<(BackendId, u32)>,
+    /// Backends with something in the window, or with a rate: [`Slice::moves`].
+    moving: Vec<BackendId>,
+    /// The sessions of the others, as it last heard of them.
+    told: BTreeMap<BackendId, u32>,
     /// When the open window began; `None` until the first box.
     since: Option<Now>,
     window: Flow,
@@ -144,6 +159,7 @@ struct Backend {
     name: String,
     address: SocketAddr,
     totals: BackendTotals,
+    early: Early,
     /// By shard.
     slices: Vec<Slice>,
     removed: Option<Version>,
@@ -155,6 +171,8 @@ struct Slice {
     sessions: u32,
     window: Flow,
     rate: Rate,
+    /// It is in [`ShardAggregate::moving`].
+    moves: bool,
 }
 
 impl Aggregate {
@@ -165,6 +183,8 @@ impl Aggregate {
             listeners: BTreeMap::new(),
             pools: BTreeMap::new(),
             backends: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            early: Vec::new(),
             all: PoolTotals::default(),
             recent_connects: Recent::default(),
             latest: Now::from_nanos(0),
@@ -180,7 +200,12 @@ impl Aggregate {
         let gone = Some(snapshot.version);
         self.listeners.values_mut().for_each(|it| it.removed = it.removed.or(gone));
         self.pools.values_mut().for_each(|it| it.removed = it.removed.or(gone));
-        self.backends.values_mut().for_each(|it| it.removed = it.removed.or(gone));
+        for (id, backend) in &mut self.backends {
+            if backend.removed.is_none() {
+                backend.removed = gone;
+                self.gone.insert(*id);
+            }
+        }
         for listener in &snapshot.listeners {
             let entry = self.listeners.entry(listener.id).or_insert_with(|| Listener {
                 totals: ListenerTotals::default(),
@@ -200,11 +225,14 @@ impl Aggregate {
                 name: format!("{}/{}", pool.name, backend.name),
                 address: backend.address,
                 totals: BackendTotals::default(),
+                early: Early::default(),
                 slices: vec![Slice::default(); shards],
                 removed: None,
             });
             entry.removed = None;
         }
+        let backends = &self.backends;
+        self.gone.retain(|id| backends.get(id).is_some_and(|it| it.removed.is_some()));
     }
 
     /// Adds one shard's box and gives it back empty, to be sent out again.
@@ -229,10 +257,10 @@ impl Aggregate {
                 pool.stalled[index] += row.stalled_now;
             }
         }
-        for row in &stats.backends {
+        for row in stats.backends.iter().filter(|row| !row.is_empty()) {
             flow.received_bytes += row.counts.received_bytes;
             flow.sent_bytes += row.counts.sent_bytes;
-            self.fold_backend(index, row);
+            self.fold_backend(index, row, now);
         }
         for (into, from) in self.ends.iter_mut().zip(&stats.ends) {
             *into += from;
@@ -250,24 +278,18 @@ impl Aggregate {
     pub fn ended(&mut self, shard: ShardId) {
         let index = usize::from(shard.0);
         self.silence(index);
-        for slice in self.backends.values_mut().filter_map(|it| it.slices.get_mut(index)) {
-            (slice.window, slice.rate) = (Flow::default(), Rate::default());
-        }
         if let Some(shard) = self.shards.get_mut(index) {
+            for id in std::mem::take(&mut shard.moving) {
+                let backend = self.backends.get_mut(&id);
+                if let Some(slice) = backend.and_then(|it| it.slices.get_mut(index)) {
+                    *slice = Slice { sessions: slice.sessions, ..Slice::default() };
+                }
+            }
             let totals = ShardTotals { sessions: 0, busy: 0.0, buffers_free: 0, ..shard.totals };
-            *shard = ShardAggregate { totals, ended: true, ..ShardAggregate::default() };
+            let held = std::mem::take(&mut shard.held);
+            *shard = ShardAggregate { totals, held, ended: true, ..ShardAggregate::default() };
         }
         self.forget();
-    }
-
-    /// For each backend the sessions that all shards but this one hold.
-    pub fn load_elsewhere(&self, shard: ShardId) -> Vec<(BackendId, u32)> {
-        let remote_sessions = |backend: &Backend| {
-            let others = backend.slices.iter().enumerate();
-            let others = others.filter(|(index, _)| *index != usize::from(shard.0));
-            others.fold(0_u32, |sum, (_, slice)| sum.saturating_add(slice.sessions))
-        };
-        self.backends.iter().map(|(id, backend)| (*id, remote_sessions(backend))).collect()
     }
 
     /// A listener; zeros if it was never heard of.
@@ -316,36 +338,40 @@ impl Aggregate {
         CloseReason::all().zip(self.ends.iter().copied())
     }
 
-    /// The backends that `snapshot` no longer has and that still hold sessions.
-    pub fn lingering(&self, snapshot: &Snapshot) -> Vec<Lingering> {
-        self.gone(snapshot)
-            .map(|(id, backend)| Lingering {
-                id,
-                name: backend.name.clone(),
-                address: backend.address,
-                sessions: backend.totals.sessions,
-                totals: backend.totals,
-            })
-            .collect()
+    /// The backends that the newest snapshot no longer has and that still hold sessions.
+    pub fn lingering(&self) -> impl Iterator<Item = Lingering> {
+        self.gone().map(|(id, backend)| Lingering {
+            id,
+            name: backend.name.clone(),
+            address: backend.address,
+            sessions: backend.totals.sessions,
+            totals: backend.totals,
+        })
     }
 
     /// The same, by name (`pool/backend`).
-    pub fn lingering_totals(
-        &self,
-        snapshot: &Snapshot,
-    ) -> impl Iterator<Item = (&str, BackendTotals)> {
-        self.gone(snapshot).map(|(_, backend)| (backend.name.as_str(), backend.totals))
+    pub fn lingering_totals(&self) -> impl Iterator<Item = (&str, BackendTotals)> {
+        self.gone().map(|(_, backend)| (backend.name.as_str(), backend.totals))
     }
 
-    fn gone(&self, snapshot: &Snapshot) -> impl Iterator<Item = (BackendId, &Backend)> {
-        let here: BTreeSet<BackendId> = snapshot.backends().map(|(_, it)| it.id).collect();
-        let all = self.backends.iter().map(|(id, backend)| (*id, backend));
-        all.filter(move |(id, it)| it.totals.sessions > 0 && !here.contains(id))
+    fn gone(&self) -> impl Iterator<Item = (BackendId, &Backend)> {
+        let gone = self.gone.iter().filter_map(|id| Some((*id, self.backends.get(id)?)));
+        gone.filter(|(_, backend)| backend.totals.sessions > 0)
+    }
+
+    /// Backends that have begun to end many sessions before their first byte: the name, such ends
+    /// and all sessions in the last minute. Each comes once a minute.
+    pub fn take_early(&mut self) -> Vec<(String, u64, u64)> {
+        let early = std::mem::take(&mut self.early).into_iter();
+        let here = early.filter_map(|id| self.backends.get(&id).filter(|it| it.removed.is_none()));
+        here.map(|it| (it.name.clone(), it.early.closes, it.early.sessions)).collect()
     }
 
     /// A box holds every gauge of its shard: what it does not name is zero.
     fn silence(&mut self, index: usize) {
-        for backend in self.backends.values_mut() {
+        let held = self.shards.get_mut(index).map(|shard| std::mem::take(&mut shard.held));
+        for (id, _) in held.unwrap_or_default() {
+            let Some(backend) = self.backends.get_mut(&id) else { continue };
             let Some(slice) = backend.slices.get_mut(index) else { continue };
             let sessions = u64::from(std::mem::take(&mut slice.sessions));
             backend.totals.sessions -= sessions;
@@ -372,14 +398,25 @@ impl Aggregate {
         listener.totals.counts.add(&row.counts);
     }
 
-    fn fold_backend(&mut self, index: usize, row: &BackendStats) {
+    fn fold_backend(&mut self, index: usize, row: &BackendStats, now: Now) {
         self.all.backends.add(&row.counts);
         let Some(backend) = self.backends.get_mut(&row.id) else { return };
         let (slice, totals) = (&mut backend.slices[index], &mut backend.totals);
+        let shard = &mut self.shards[index];
+        if row.sessions_now > 0 {
+            shard.held.push((row.id, row.sessions_now));
+        }
         slice.sessions += row.sessions_now;
         slice.window += Flow::from(row);
+        if !slice.moves && slice.window != Flow::default() {
+            slice.moves = true;
+            shard.moving.push(row.id);
+        }
         totals.sessions += u64::from(row.sessions_now);
         totals.counts.add(&row.counts);
+        if backend.early.add(row.counts.early_closes, row.counts.sessions, now) {
+            self.early.push(row.id);
+        }
         if let Some(pool) = self.pools.get_mut(&backend.pool) {
             pool.sessions += u64::from(row.sessions_now);
             pool.totals.backends.add(&row.counts);
@@ -398,11 +435,16 @@ impl Aggregate {
         shard.since = Some(now);
         let busy_ns = std::mem::take(&mut shard.window_busy_ns);
         let window = std::mem::take(&mut shard.window);
-        let slices = self.backends.values_mut().map(|backend| &mut backend.slices[index]);
-        let closed = slices.map(|slice| (std::mem::take(&mut slice.window), &mut slice.rate));
-        for (window, rate) in closed.chain([(window, &mut shard.rate)]) {
-            *rate = if first { Rate::default() } else { window.over(span_ns) };
-        }
+        let rate = |window: Flow| if first { Rate::default() } else { window.over(span_ns) };
+        shard.rate = rate(window);
+        let backends = &mut self.backends;
+        shard.moving.retain(|id| {
+            let Some(backend) = backends.get_mut(id) else { return false };
+            let slice = &mut backend.slices[index];
+            slice.rate = rate(std::mem::take(&mut slice.window));
+            slice.moves = slice.rate != Rate::default();
+            slice.moves
+        });
         shard.totals.busy = if first { 0.0 } else { rate::share(busy_ns, span_ns) };
     }
 
@@ -415,7 +457,15 @@ impl Aggregate {
             removed.is_some_and(|version| seen.is_none_or(|seen| seen >= version))
         };
         self.listeners.retain(|_, it| !done(it.removed) || it.totals.sessions > 0);
-        self.backends.retain(|_, it| !done(it.removed) || it.totals.sessions > 0);
+        let backends = &mut self.backends;
+        self.gone.retain(|id| {
+            let backend = backends.get(id);
+            let stays = backend.is_some_and(|it| !done(it.removed) || it.totals.sessions > 0);
+            if !stays {
+                backends.remove(id);
+            }
+            stays
+        });
         self.pools.retain(|_, it| !done(it.removed) || it.sessions > 0);
     }
 }

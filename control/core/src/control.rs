@@ -248,7 +248,9 @@ impl Control {
                 }
                 if !load.is_empty() {
                     // A full channel will do with the next figures.
-                    let _ = self.fleet.send(id, Order::LoadElsewhere(load));
+                    if self.fleet.send(id, Order::LoadElsewhere(load)).is_ok() {
+                        self.aggregate.told_load(id);
+                    }
                 }
             }
             Report::Ejected { shard, backend, fault } => {

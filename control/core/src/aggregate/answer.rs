@@ -46,7 +46,9 @@ impl Aggregate {
     }
 
     fn stats_of_pool(&self, pool: &snapshot::Pool) -> Stats {
-        let backends = self.backends.values().filter(|backend| backend.pool == pool.id);
+        let here = pool.backends.iter().filter_map(|it| self.backends.get(&it.id));
+        let gone = self.gone.iter().filter_map(|id| self.backends.get(id));
+        let backends = here.chain(gone.filter(|backend| backend.pool == pool.id));
         let none = PoolTotals::default();
         let totals = self.pool(pool.id).unwrap_or(&none);
         Stats {
@@ -59,10 +61,10 @@ impl Aggregate {
     /// `live` is its identity if it is in the snapshot; else one that still holds sessions may have
     /// the name.
     fn stats_of_backend(&self, name: &str, live: Option<BackendId>) -> Option<Stats> {
-        let lingers = |backend: &&Backend| backend.name == name && backend.totals.sessions > 0;
+        let lingers = |backend: &&Backend| backend.name == name;
         let backend = match live {
             Some(id) => self.backends.get(&id),
-            None => Some(self.backends.values().find(lingers)?),
+            None => Some(self.gone().map(|(_, backend)| backend).find(lingers)?),
         };
         let totals = backend.map(|backend| backend.totals).unwrap_or_default();
         let counted = PoolTotals { backends: totals.counts, ..PoolTotals::default() };

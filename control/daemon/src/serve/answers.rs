@@ -145,8 +145,7 @@ impl Queries<'_> {
         if let Some((pool, backend)) = here {
             return Ok(self.backend_row(pool, backend));
         }
-        let lingering = self.control.aggregate.lingering(snapshot);
-        let gone = lingering.into_iter().find(|gone| gone.name == name);
+        let gone = self.control.aggregate.lingering().find(|gone| gone.name == name);
         gone.map(gone_row).ok_or_else(|| planner::no_backend(snapshot, name))
     }
 
@@ -252,7 +251,7 @@ impl Queries<'_> {
 
     /// The backends that are gone and still have sessions: of one pool, or of all.
     pub(super) fn gone_rows(&self, pool: Option<&str>) -> impl Iterator<Item = BackendRow> {
-        let lingering = self.control.aggregate.lingering(&self.control.snapshot).into_iter();
+        let lingering = self.control.aggregate.lingering();
         let of_pool = |gone: &Lingering, pool: &str| {
             gone.name.split_once('/').is_some_and(|(name, _)| name == pool)
         };

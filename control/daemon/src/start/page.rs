@@ -49,7 +49,7 @@ async fn figures(shared: &Shared) -> MetricsInput {
 fn whole(control: &Control) -> MetricsInput {
     let snapshot = control.snapshot.clone();
     let aggregate = &control.aggregate;
-    let gone = aggregate.lingering_totals(&snapshot);
+    let gone = aggregate.lingering_totals();
     MetricsInput {
         ends: aggregate.ends().collect(),
         listeners: snapshot.listeners.iter().map(|it| aggregate.listener(it.id)).collect(),

@@ -104,7 +104,7 @@ fn page(spec: &Spec) -> String {
         totals: aggregate.backend(it.id),
         health: health(it.id == up),
     });
-    let gone = aggregate.lingering_totals(&snapshot);
+    let gone = aggregate.lingering_totals();
     let input = MetricsInput {
         ends: aggregate.ends().collect(),
         listeners: snapshot.listeners.iter().map(|it| aggregate.listener(it.id)).collect(),

@@ -1,0 +1,32 @@
+//! The load that each shard knows of: the sessions that the others hold, for strategies that ask.
+
+use weir_proto::ids::{BackendId, ShardId};
+
+use super::Aggregate;
+
+impl Aggregate {
+    /// For each backend the sessions that all shards but this one hold, where there are any or were
+    /// any when the shard was last told.
+    pub fn load_elsewhere(&mut self, shard: ShardId) -> Vec<(BackendId, u32)> {
+        let index = usize::from(shard.0);
+        let Some(own) = self.shards.get_mut(index) else { return Vec::new() };
+        let mut loads = std::mem::take(&mut own.told);
+        loads.values_mut().for_each(|load| *load = 0);
+        let others = self.shards.iter().enumerate();
+        let others = others.filter(|(other, _)| *other != index);
+        for (id, sessions) in others.flat_map(|(_, other)| &other.held) {
+            let load = loads.entry(*id).or_default();
+            *load = load.saturating_add(*sessions);
+        }
+        let list = loads.iter().map(|(id, load)| (*id, *load)).collect();
+        self.shards[index].told = loads;
+        list
+    }
+
+    /// The shard has been handed what [`Aggregate::load_elsewhere`] said: it knows the zeros.
+    pub fn told_load(&mut self, shard: ShardId) {
+        if let Some(shard) = self.shards.get_mut(usize::from(shard.0)) {
+            shard.told.retain(|_, load| *load > 0);
+        }
+    }
+}
