@@ -26,6 +26,9 @@ use weir_proto::complaint::Complaint;
 use weir_proto::ids::ShardId;
 use weir_proto::order::{Order, Report};
 
+pub use ring::BUFFER_BYTES;
+pub use start::{BUFFERS_MAX, locked_bytes};
+
 use heartbeat::HeartbeatMonitor;
 use mailbox::{Inbox, ShardHandle};
 
@@ -38,6 +41,9 @@ pub struct Options {
     pub sessions_max: u32,
     /// Pipes for bulk on each shard at most, 0 to 256: two descriptors each.
     pub pipes_max: u16,
+    /// Receive buffers of each shard, of [`BUFFER_BYTES`] each: a power of two, 64 to
+    /// [`BUFFERS_MAX`]. They take memory only as far as sessions hold bytes at the same time.
+    pub buffers: u16,
     /// False leaves the threads unpinned (several shards on one core, in tests).
     pub pin: bool,
     /// Keys the hash of client addresses (maglev). The same seed on several hosts sends a client to

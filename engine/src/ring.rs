@@ -43,10 +43,13 @@ use watch::Watches;
 /// milliseconds. People widen the range while weir runs.
 const PORTS_AGE_MS: u32 = 1_000;
 
+/// Bytes of one receive buffer.
+pub const BUFFER_BYTES: u16 = buffers::SIZE;
+
 /// How a ring is made.
 #[derive(Clone, Copy, Debug)]
 pub struct RingSetup {
-    /// Buffers of `BUFFER_SIZE` bytes; a power of two.
+    /// Buffers of [`BUFFER_BYTES`] bytes; a power of two.
     pub buffers: u16,
     /// Entries of the completion queue.
     pub completions: u32,
@@ -54,6 +57,11 @@ pub struct RingSetup {
     pub pipes: u16,
     /// The eventfd that the mailbox rings.
     pub bell: RawFd,
+}
+
+/// Bytes of RLIMIT_MEMLOCK that a ring of these sizes takes.
+pub(crate) fn locked_bytes(completions: u32, buffers: u16) -> u64 {
+    setup::locked_bytes(completions) + Buffers::locked_bytes(buffers)
 }
 
 /// One ring with its buffers.

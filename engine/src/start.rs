@@ -1,6 +1,7 @@
 //! Starting the shards: a thread each, pinned, with its ring made on it, and a fence around its
 //! panics.
 
+use std::ops::RangeInclusive;
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
@@ -13,19 +14,31 @@ use weir_proto::order::Report;
 
 use crate::io::Io;
 use crate::mailbox::{Inbox, Mailbox};
-use crate::ring::{Ring, RingSetup, refusal};
+use crate::ring::{self, Ring, RingSetup, refusal};
 use crate::shard::{Shard, ShardSetup};
 use crate::sys::{affinity, table};
 use crate::{Engine, Options};
 
-/// Receive buffers of one shard (see `ring/buffers.rs`), as many as a ring of them can have, so
-/// that 16,384 stalled readers leave some for the others: 1 GiB of address space, touched only as
-/// far as sessions hold bytes at the same time.
-const BUFFERS: u16 = 32_768;
+/// The most receive buffers of one shard (see `ring/buffers.rs`): as many as a ring of them can
+/// have, so that 16,384 stalled readers leave some for the others. 1 GiB of address space.
+pub const BUFFERS_MAX: u16 = 32_768;
 
-/// Entries of the completion queue: 16 bytes each. One enter makes at most this many answers
-/// before the kernel has to keep some aside (an overflow, which is counted).
-const COMPLETIONS: u32 = 32_768;
+/// Entries of the completion queue at least and at most: 16 bytes each. One enter makes at most
+/// this many answers before the kernel has to keep some aside (an overflow, which is counted).
+const COMPLETIONS: RangeInclusive<u32> = 4_096..=32_768;
+
+/// Entries of the completion queue of a shard with this many sessions: two for each.
+fn completions(sessions_max: u32) -> u32 {
+    let (least, most) = (*COMPLETIONS.start(), *COMPLETIONS.end());
+    sessions_max.saturating_mul(2).clamp(least, most).next_power_of_two()
+}
+
+/// Bytes that one shard's ring takes of RLIMIT_MEMLOCK, for users without CAP_IPC_LOCK: the queues
+/// and the rings of buffers (io_uring_setup(2), "locked memory").
+#[must_use]
+pub fn locked_bytes(sessions_max: u32, buffers: u16) -> u64 {
+    ring::locked_bytes(completions(sessions_max), buffers)
+}
 
 type StartResult = Result<(), Complaint>;
 
@@ -47,11 +60,11 @@ pub(crate) fn start(options: &Options) -> Result<Engine, Complaint> {
         };
         let cpu = if cpus.is_empty() { None } else { Some(cpus[usize::from(number) % cpus.len()]) };
         let cpu = cpu.filter(|_| options.pin);
-        let place = (cpu, options.pipes_max);
+        let options = options.clone();
         let told = told.clone();
         let thread = thread::Builder::new()
             .name(format!("weir-shard-{number}"))
-            .spawn(move || live(setup, mailbox, place, told))
+            .spawn(move || live(setup, mailbox, (cpu, options), told))
             .map_err(out_of_files)?;
         handles.push(handle);
         threads.push(thread);
@@ -76,7 +89,7 @@ fn wait_for_rings(outcomes: &Receiver<StartResult>) -> StartResult {
 fn live(
     setup: ShardSetup,
     mailbox: Mailbox,
-    (cpu, pipes): (Option<usize>, u16),
+    (cpu, options): (Option<usize>, Options),
     told: Sender<StartResult>,
 ) {
     if let Some(cpu) = cpu {
@@ -87,7 +100,7 @@ fn live(
         let _ = told.send(Err(no_table(&error)));
         return;
     }
-    let bell = ring_setup(pipes, mailbox.bell());
+    let bell = ring_setup(&options, mailbox.bell());
     let (ring, reporter) = match Ring::new(bell).and_then(|it| Ok((it, mailbox.again()?))) {
         Ok(both) => both,
         Err(error) => {
@@ -141,15 +154,16 @@ fn live_on<I: Io>(
 
 /// The sizes of a ring. Builds with debug assertions let a test make them small, so that it meets
 /// what happens when they run out: WEIR_TEST_BUFFERS (a power of two), WEIR_TEST_COMPLETIONS.
-fn ring_setup(pipes: u16, bell: RawFd) -> RingSetup {
+fn ring_setup(options: &Options, bell: RawFd) -> RingSetup {
     let size = |name: &str| {
         let text = if cfg!(debug_assertions) { std::env::var(name).ok() } else { None };
         text.and_then(|text| text.parse::<u16>().ok())
     };
     RingSetup {
-        buffers: size("WEIR_TEST_BUFFERS").unwrap_or(BUFFERS),
-        completions: size("WEIR_TEST_COMPLETIONS").map_or(COMPLETIONS, u32::from),
-        pipes,
+        buffers: size("WEIR_TEST_BUFFERS").unwrap_or(options.buffers),
+        completions: size("WEIR_TEST_COMPLETIONS")
+            .map_or_else(|| completions(options.sessions_max), u32::from),
+        pipes: options.pipes_max,
         bell,
     }
 }

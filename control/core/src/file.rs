@@ -16,7 +16,7 @@ use toml::de::DeTable;
 use weir_proto::complaint::Complaint;
 use weir_proto::ids::{IdSource, Version};
 use weir_proto::snapshot::{Fault, Snapshot};
-use weir_proto::spec::Spec;
+use weir_proto::spec::{Size, Spec};
 
 pub use diagnostic::Diagnostic;
 use diagnostic::{Problem, SourceText};
@@ -31,6 +31,16 @@ pub enum Shards {
     Auto,
     /// 1 to [`SHARDS_MAX`].
     Count(u16),
+}
+
+impl Shards {
+    /// The number of shards on a host with `cores` cores.
+    pub fn count(&self, cores: u16) -> u16 {
+        match self {
+            Shards::Auto => cores,
+            Shards::Count(count) => *count,
+        }
+    }
 }
 
 /// Errors of one file that are shown one by one.
@@ -53,6 +63,8 @@ pub struct Settings {
     /// Names by which HTTP may be called, beside localhost and addresses: host names in small
     /// letters, without a port.
     pub admin_hosts: Vec<String>,
+    /// The most memory that the receive buffers of all shards may take, in bytes.
+    pub buffers: Option<Size>,
     /// The directory of the versions.
     pub state: PathBuf,
     /// The bearer token of HTTP mutations, which do not exist yet: it guards nothing.
@@ -67,6 +79,7 @@ impl Default for Settings {
             control_roles: None,
             admin: None,
             admin_hosts: Vec::new(),
+            buffers: None,
             state: PathBuf::from("/var/lib/weir"),
             admin_token_file: None,
         }

@@ -13,7 +13,7 @@ use weir_proto::json;
 use weir_proto::outside::masked;
 use weir_proto::spec::Spec;
 
-use crate::limits::Limits;
+use crate::limits::{Limits, memlock_hint};
 use crate::rt;
 use crate::streams;
 use facts::{Access, Facts, Folder};
@@ -42,7 +42,7 @@ enum Verdict {
 
 /// Looks at this host, prints a line for each check and gives the exit code: 1 if one fails.
 pub(crate) fn command(settings: &Settings, spec: &Spec, json: bool) -> u8 {
-    let checks = stall_detector(&Facts::of_this_host(settings, spec));
+    let checks = findings(&Facts::of_this_host(settings, spec));
     let text = match json {
         true => json::escaped(json_report(&checks).to_string()) + "\n",
         false => masked(&table(&checks)).into_owned(),
@@ -77,12 +77,12 @@ fn table(checks: &[Finding]) -> String {
 }
 
 /// What the facts mean.
-fn stall_detector(facts: &Facts) -> Vec<Finding> {
+fn findings(facts: &Facts) -> Vec<Finding> {
     let mut checks = vec![
         kernel(&facts.release),
         uring_disabled(facts.uring_disabled, facts.ring.is_ok()),
         ring(facts),
-        memlock(facts.memlock),
+        memlock(facts),
         nofile(facts.nofile),
         somaxconn(facts.somaxconn),
         migrate(facts.migrate_req),
@@ -157,16 +157,27 @@ fn ring(facts: &Facts) -> Finding {
     }
 }
 
-fn memlock(limit: Option<u64>) -> Finding {
+fn memlock(facts: &Facts) -> Finding {
     const NAME: &str = "memlock";
-    const MEND: &str = "LimitMEMLOCK=8M in the unit, or ulimit -l 8192";
-    match limit {
+    let shards = facts.shards;
+    let limits = facts.nofile.and_then(|limit| Limits::of(limit, shards, None));
+    let need = limits.map_or(rt::MEMLOCK_MIN, |limits| limits.locked_bytes());
+    match facts.memlock {
         None => ok(NAME, "unlimited"),
-        Some(bytes) if bytes < rt::MEMLOCK_MIN => {
-            let need = rt::MEMLOCK_MIN >> 10;
-            fail(NAME, format!("{} KiB; {need} KiB are needed", bytes >> 10), MEND)
+        Some(_) if facts.ipc_lock => ok(NAME, "does not hold with CAP_IPC_LOCK"),
+        Some(bytes) => {
+            let (bytes_kib, need_kib) = (bytes >> 10, need >> 10);
+            let noun = if shards == 1 { "shard" } else { "shards" };
+            let found = format!("{bytes_kib} KiB; {shards} {noun} need {need_kib} KiB");
+            if bytes < need {
+                fail(NAME, found, memlock_hint(need))
+            } else if bytes < 2 * need {
+                let twice = "twice that while a shard, or weir, is started again";
+                warn(NAME, format!("{found}, {twice}"), memlock_hint(need))
+            } else {
+                ok(NAME, found)
+            }
         }
-        Some(bytes) => ok(NAME, format!("{} KiB", bytes >> 10)),
     }
 }
 
@@ -185,7 +196,7 @@ fn nofile(limit: Option<u64>) -> Finding {
 
 /// Sessions of one shard with N descriptors.
 fn sessions(nofile: Option<u64>) -> u64 {
-    let limits = nofile.and_then(|limit| Limits::of(limit, 1));
+    let limits = nofile.and_then(|limit| Limits::of(limit, 1, None));
     limits.map_or(0, |limits| limits.sessions_per_shard.into())
 }
 

@@ -53,15 +53,13 @@ where
     }))
 }
 
-/// Raises the soft limit as far as the hard one allows, if it is too small for glommio.
+/// Raises the soft limit as far as the hard one allows: the shards lock memory, too.
 fn lift_memlock() -> Result<(), String> {
     let limit = rustix::process::getrlimit(Resource::Memlock);
     let enough = |limit: Option<u64>| limit.is_none_or(|bytes| bytes >= MEMLOCK_MIN);
-    if enough(limit.current) {
-        return Ok(());
-    }
     let lifted = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if enough(limit.maximum) && rustix::process::setrlimit(Resource::Memlock, lifted).is_ok() {
+    let is_lifted = rustix::process::setrlimit(Resource::Memlock, lifted).is_ok();
+    if enough(if is_lifted { limit.maximum } else { limit.current }) {
         return Ok(());
     }
     Err(format!(

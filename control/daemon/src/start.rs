@@ -5,7 +5,6 @@ mod page;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,7 +23,7 @@ use crate::api::socket::Door;
 use crate::api::{http, settings_audit};
 use crate::check;
 use crate::fallback::{self, FallbackParts};
-use crate::limits::Limits;
+use crate::limits::{self, Limits};
 use crate::listen;
 use crate::log;
 use crate::prober::prober;
@@ -95,14 +94,10 @@ async fn serve(
     seed: Option<Spec>,
     parts: Arc<FallbackParts>,
 ) -> Result<u8, String> {
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let cores = u16::try_from(cores).unwrap_or(u16::MAX);
-    let shards = match run.shards.as_ref().unwrap_or(&settings.shards) {
-        Shards::Auto => cores,
-        Shards::Count(count) => *count,
-    };
+    let cores = limits::cores();
+    let shards = run.shards.as_ref().unwrap_or(&settings.shards).count(cores);
     let roles = permissions(&settings)?;
-    let limits = Limits::of_this_process(shards)?;
+    let limits = Limits::of_this_process(shards, settings.buffers)?;
     tracing::info!("{limits}");
     warn_of_lost_clients(shards);
     let state = InitialState::find(&settings, &run, seed)?;
@@ -118,12 +113,13 @@ async fn serve(
         shards,
         sessions_max: limits.sessions_per_shard,
         pipes_max: limits.pipes_per_shard,
+        buffers: limits.buffers_per_shard,
         pin: shards <= cores,
         hash_seed: HASH_SEED,
         seed: RandomState::new().build_hasher().finish(),
     };
     log::take_strays()?;
-    let mut engine = Engine::start(&options).map_err(|error| error.to_string())?;
+    let mut engine = Engine::start(&options).map_err(|error| limits.explain(error).to_string())?;
     let bell = engine.take_bell().ok_or("the engine has no bell")?;
     let engine = SupervisedEngine::new(engine)?;
     #[cfg(debug_assertions)]

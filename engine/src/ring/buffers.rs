@@ -27,7 +27,7 @@ pub(super) const NOWHERE: u16 = 2;
 
 /// Bytes of one buffer. Large enough that bulk needs few operations, small enough that a thousand
 /// stalled readers (two chunks each) stay under 64 MiB. To be settled by measurement (docs/adr).
-const SIZE: u16 = 32_768;
+pub(super) const SIZE: u16 = 32_768;
 
 /// Buffers that are published at least, and at most. The window doubles when the kernel found it
 /// empty while there were free buffers.
@@ -154,6 +154,12 @@ impl Buffers {
         let reserve =
             Group::new((ring, RESERVE), reserve_entries, reserved, shared_count..entries)?;
         Ok(Buffers { arena, entries, shared, shared_count, reserve })
+    }
+
+    /// Bytes that the rings of `entries` buffers take of RLIMIT_MEMLOCK.
+    pub(super) fn locked_bytes(entries: u16) -> u64 {
+        let rings = u64::from(entries) + u64::from(reserve_of(entries).next_power_of_two());
+        rings * size_of::<BufRingEntry>() as u64
     }
 
     /// Buffers that no session holds.

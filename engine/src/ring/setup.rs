@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
 use io_uring::register::Restriction;
-use io_uring::{IoUring, Probe, opcode, squeue};
+use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 
 use weir_proto::complaint::Complaint;
 
@@ -51,6 +51,15 @@ pub(super) fn build(completions: u32) -> io::Result<IoUring> {
             result => return result,
         }
     }
+}
+
+/// Bytes that a ring of [`build`] takes of RLIMIT_MEMLOCK: its entries, and a page for the heads.
+pub(super) fn locked_bytes(completions: u32) -> u64 {
+    let submissions = u64::from(SUBMISSIONS.min(completions));
+    let index = size_of::<u32>() as u64;
+    u64::from(completions) * size_of::<cqueue::Entry>() as u64
+        + submissions * (size_of::<squeue::Entry>() as u64 + index)
+        + 4096
 }
 
 /// Bars everything that the tables above do not name, for good, and every later registration, which

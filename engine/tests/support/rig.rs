@@ -25,6 +25,7 @@ impl Rig {
             shards: 1,
             sessions_max: 64,
             pipes_max: 4,
+            buffers: 1024,
             pin: false,
             hash_seed: (1, 2),
             seed: 3,

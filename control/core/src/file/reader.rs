@@ -68,6 +68,7 @@ impl Reader {
             control: control.unwrap_or(default.control),
             admin: self.take(weir, "admin", "an address, like \"127.0.0.1:9650\""),
             admin_hosts: self.host_names(weir, "admin-hosts"),
+            buffers: self.take(weir, "buffers", "a size in quotes, like \"256MiB\""),
             state: self.take(weir, "state", "a path").unwrap_or(default.state),
             admin_token_file: self.take(weir, "admin-token-file", "a path"),
         }

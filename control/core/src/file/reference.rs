@@ -15,7 +15,7 @@ pub(super) struct ProcessSetting {
 }
 
 /// The settings of `[weir]`, in the order of the reference.
-pub(super) const PROCESS: [ProcessSetting; 7] = [
+pub(super) const PROCESS: [ProcessSetting; 8] = [
     ProcessSetting {
         key: "shards",
         noun: "number or word",
@@ -51,6 +51,14 @@ pub(super) const PROCESS: [ProcessSetting; 7] = [
         range: "host names without a port",
         help: "Names by which HTTP may be called, beside localhost and addresses. Another Host is \
                refused, against pages that let their own name lead here.",
+    },
+    ProcessSetting {
+        key: "buffers",
+        noun: "size",
+        default: "a quarter of the cgroup's memory limit; 1 GiB a shard if it has none",
+        range: "2 MiB a shard or more; above 1 GiB a shard it means nothing",
+        help: "The most memory that receive buffers take, of all shards together. Sessions that \
+               find none free wait for one.",
     },
     ProcessSetting {
         key: "state",

@@ -8,6 +8,7 @@ use weir_proto::complaint::Complaint;
 use weir_proto::spec::Spec;
 
 use super::ports;
+use crate::limits::cores;
 use crate::listen::is_own_address;
 use weir_control_core::file::Settings;
 
@@ -19,6 +20,10 @@ pub(super) struct Facts {
     pub(super) ring: Result<(), Complaint>,
     /// A seccomp filter is on.
     pub(super) seccomp: bool,
+    /// As many as would be started.
+    pub(super) shards: u16,
+    /// CAP_IPC_LOCK is held: RLIMIT_MEMLOCK does not count.
+    pub(super) ipc_lock: bool,
     /// The hard limit in bytes, for weir raises the soft one. `None` is unlimited.
     pub(super) memlock: Option<u64>,
     /// The hard limit, for weir raises the soft one. `None` is unlimited.
@@ -63,13 +68,16 @@ pub(super) enum Access {
 
 impl Facts {
     pub(super) fn of_this_host(settings: &Settings, spec: &Spec) -> Facts {
+        let status = text("/proc/self/status").unwrap_or_default();
         let uname = rustix::system::uname();
         let control = settings.control.parent().unwrap_or(Path::new("."));
         Facts {
             release: uname.release().to_string_lossy().into_owned(),
             uring_disabled: number("/proc/sys/kernel/io_uring_disabled"),
             ring: weir_engine::probe(),
-            seccomp: has_seccomp_filter(&text("/proc/self/status").unwrap_or_default()),
+            shards: settings.shards.count(cores()),
+            ipc_lock: has_ipc_lock(&status),
+            seccomp: has_seccomp_filter(&status),
             memlock: getrlimit(Resource::Memlock).maximum,
             nofile: getrlimit(Resource::Nofile).maximum,
             somaxconn: number("/proc/sys/net/core/somaxconn"),
@@ -120,6 +128,14 @@ fn number(path: &str) -> Option<u64> {
 pub(super) fn pair(text: &str) -> Option<(u64, u64)> {
     let mut numbers = text.split_whitespace().map(str::parse);
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// Reads the effective capabilities of `/proc/self/status`: CAP_IPC_LOCK is bit 14
+/// (capabilities(7)).
+pub(super) fn has_ipc_lock(status: &str) -> bool {
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let bits = effective.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+    bits.is_some_and(|bits| bits & 1 << 14 != 0)
 }
 
 /// Reads `/proc/self/status`.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::facts::{access, has_seccomp_filter, pair};
+use super::facts::{access, has_ipc_lock, has_seccomp_filter, pair};
 use super::*;
 
 fn good() -> Facts {
@@ -11,6 +11,8 @@ fn good() -> Facts {
         uring_disabled: Some(0),
         ring: Ok(()),
         seccomp: false,
+        shards: 2,
+        ipc_lock: false,
         memlock: Some(8 << 20),
         nofile: Some(1 << 20),
         somaxconn: Some(4096),
@@ -29,7 +31,7 @@ fn good() -> Facts {
 
 #[test]
 fn a_good_host_is_ok_throughout() {
-    let checks = stall_detector(&good());
+    let checks = findings(&good());
     assert!(checks.iter().all(|check| check.verdict == Verdict::Ok), "{}", table(&checks));
     assert!(!has_failed(&checks));
 }
@@ -66,7 +68,7 @@ fn each_thing_that_is_wrong_is_found_alone() {
     for (name, verdict, spoil) in cases {
         let mut facts = good();
         spoil(&mut facts);
-        let checks = stall_detector(&facts);
+        let checks = findings(&facts);
         let wrong: Vec<_> = checks.iter().filter(|check| check.verdict != Verdict::Ok).collect();
         assert_eq!(wrong.len(), 1, "{}", table(&checks));
         assert_eq!((wrong[0].name, wrong[0].verdict), (name, verdict));
@@ -108,7 +110,7 @@ fn a_filter_is_named_when_the_ring_fails() {
 
 #[test]
 fn the_table_and_the_json_say_the_same() {
-    let checks = stall_detector(&Facts { somaxconn: Some(128), ..good() });
+    let checks = findings(&Facts { somaxconn: Some(128), ..good() });
     let text = table(&checks);
     assert!(text.starts_with("ok    kernel               6.12.1\n"), "{text}");
     assert!(text.contains("\nwarn  somaxconn            128: "), "{text}");
@@ -139,7 +141,7 @@ fn pairs_of_numbers() {
 
 #[test]
 fn this_host_can_be_looked_at() {
-    let checks = stall_detector(&Facts::of_this_host(&Settings::default(), &Spec::default()));
+    let checks = findings(&Facts::of_this_host(&Settings::default(), &Spec::default()));
     assert_eq!(checks.len(), 15);
 }
 
@@ -169,4 +171,22 @@ fn own_ports_are_those_of_listeners_and_of_backends_on_this_host() {
     let file = weir_control_core::file::parse(text, "test").unwrap();
     let own = ports::own(&file.settings, &file.spec, |address| address.ip().is_loopback());
     assert_eq!(own, [443, 5432, 9650]);
+}
+
+#[test]
+fn memlock_is_judged_by_what_the_shards_need() {
+    let judged = |shards, mib: u64, ipc_lock| {
+        let facts = Facts { shards, ipc_lock, memlock: Some(mib << 20), ..good() };
+        memlock(&facts)
+    };
+    assert_eq!(judged(2, 8, false).verdict, Verdict::Ok);
+    // 0.5 MiB and 1.33 MiB a shard are 6.5 MiB for 4 shards with half a million sessions each.
+    assert_eq!(judged(4, 8, false).verdict, Verdict::Warn);
+    let seven = judged(7, 8, false);
+    assert_eq!(seven.verdict, Verdict::Fail, "{seven:?}");
+    assert_eq!(seven.mend, "LimitMEMLOCK=20M in the unit, or ulimit -l 20480");
+    assert_eq!(judged(7, 20, false).verdict, Verdict::Ok);
+    assert_eq!(judged(7, 8, true).verdict, Verdict::Ok);
+    assert!(has_ipc_lock("Name:\tweir\nCapEff:\t0000000000004000\n"));
+    assert!(!has_ipc_lock("CapEff:\t0000000000000400\n"));
 }
