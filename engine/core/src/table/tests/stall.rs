@@ -143,6 +143,40 @@ fn an_idle_session_is_looked_at_once_and_asked_by_the_kernel_from_then_on() {
     assert!(next > play.now.plus_millis(600_000), "nobody looks at it: {next:?}");
 }
 
+/// A quiet session whose client sends its last bytes, and its FIN, within a pulse of the last look.
+/// Nothing moves then and nothing waited at that look, but what was sent since may wait: the
+/// planted bug sent-bytes-are-believed-delivered looks again only when the half-close timeout is
+/// due.
+#[test]
+fn what_was_sent_since_the_last_look_is_looked_at_before_the_session_rests() {
+    let (mut play, id) = sent(60_000, Some(5_000));
+    assert_eq!(ends_after(&mut play, id, 1_200), None);
+    for side in Side::BOTH {
+        play.on(id, side, Completion::Canceled);
+        play.on(id, side, Completion::ReceiveFailed(Errno::ECANCELED));
+    }
+    assert_eq!(ends_after(&mut play, id, 1_200), None, "parked, and looked at once more");
+    let readable = Ready { readable: true, writable: false, reset: false, error: None };
+    play.table.on_ready(id, Side::Client, readable, play.now, &mut play.out);
+    let buffer = crate::event::BufferId(7);
+    play.on(id, Side::Client, Completion::Received { buffer, length: 9, more: true, last: true });
+    play.on(id, Side::Backend, Completion::Sent(9));
+    play.on(id, Side::Client, Completion::Ended);
+    play.out.clear();
+    play.progress = waits(0, 10);
+    let sent_at = play.now;
+    while play.table.session(id).is_some() {
+        play.now = play.now.plus_millis(8);
+        while play.on_time().is_some() {
+            play.out.clear();
+        }
+    }
+    let after = (play.now - sent_at).as_millis();
+    assert!((5_000..=7_500).contains(&after), "{after}");
+    let [(CloseReason { by, why, .. }, 1)] = play.ends()[..] else { panic!("one has ended") };
+    assert_eq!((by, why), (By::Backend, Why::Stalled));
+}
+
 #[test]
 fn the_reason_that_nobody_else_hears_is_told() {
     let dead = |errno| Ready { readable: true, writable: false, reset: true, error: errno };
