@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use weir_control_core::planner;
+use weir_control_core::planner::{self, Sources};
 use weir_proto::ids::IdSource;
 use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
 use weir_proto::snapshot::{Snapshot, unescape};
@@ -61,11 +61,12 @@ fn backend(text: &str) -> u64 {
     let past = |_: u64| Err(Refusal::new(Code::NotFound, "there is none", ""));
     let options = ChangeOptions::default();
     let add = ChangeRequest::PoolAdd { name: "web".into(), strategy: None };
-    let plan = planner::decide(&Snapshot::empty(), &add, &options, (&mut ids, &past));
+    let plan =
+        planner::decide(&Snapshot::empty(), &add, &options, Sources { ids: &mut ids, past: &past });
     let pools = plan.ok().and_then(|plan| plan.snapshot).expect("a pool can be added");
     let add =
         ChangeRequest::BackendAdd { name: "web/b".into(), address: text.to_owned(), weight: None };
-    match planner::decide(&pools, &add, &options, (&mut ids, &past)) {
+    match planner::decide(&pools, &add, &options, Sources { ids: &mut ids, past: &past }) {
         Err(refusal) => feature_of_message(&refusal.message),
         Ok(plan) => {
             let snapshot = plan.snapshot.expect("a new backend is a change");

@@ -1,7 +1,8 @@
 //! F3: weir.toml. Any text either is a configuration or gets its faults shown; what is one is
 //! exported, read back as the same, and applied twice it changes something once.
 
-use weir_control_core::{file, planner};
+use weir_control_core::file;
+use weir_control_core::planner::{self, Sources};
 use weir_proto::ids::IdSource;
 use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
 use weir_proto::snapshot::Snapshot;
@@ -63,12 +64,22 @@ fn apply_twice(text: &str, exported: &str) {
     let past = |_: u64| Err(Refusal::new(Code::NotFound, "there is none", ""));
     let apply = |toml: &str| ChangeRequest::Apply { toml: toml.into(), origin: "fuzz.toml".into() };
     let options = ChangeOptions::default();
-    let first = planner::decide(&Snapshot::empty(), &apply(text), &options, (&mut ids, &past));
+    let first = planner::decide(
+        &Snapshot::empty(),
+        &apply(text),
+        &options,
+        Sources { ids: &mut ids, past: &past },
+    );
     // A loop through weir itself is seen only there.
     let Ok(plan) = first else { return };
     let Some(snapshot) = plan.snapshot else { return };
     for text in [text, exported] {
-        let again = planner::decide(&snapshot, &apply(text), &options, (&mut ids, &past));
+        let again = planner::decide(
+            &snapshot,
+            &apply(text),
+            &options,
+            Sources { ids: &mut ids, past: &past },
+        );
         let again = again.expect("what could be applied once can be applied again");
         assert!(again.snapshot.is_none(), "the same file is another version: {}", again.summary);
     }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use weir_control_core::planner;
+use weir_control_core::planner::{self, Sources};
 use weir_proto::frame;
 use weir_proto::ids::IdSource;
 use weir_proto::request::{
@@ -95,7 +95,8 @@ impl Talk {
             let spec = index.and_then(|index| self.past.get(index).cloned());
             spec.ok_or_else(|| Refusal::new(Code::NotFound, "there is no such version", ""))
         };
-        let decided = planner::decide(&before, change, options, (&mut self.ids, &past));
+        let decided =
+            planner::decide(&before, change, options, Sources { ids: &mut self.ids, past: &past });
         match decided {
             Err(refusal) => {
                 assert!(!refusal.message.is_empty(), "a refusal says nothing: {refusal:?}");

@@ -119,7 +119,7 @@ pub(crate) const CONTROL: &[Row] = &[
     ("watchdog", &["listen", "rt"]),
     ("failpoint", &["watchdog"]),
     ("fallback", &["listen", "rt", "signals", "systemd", "watchdog"]),
-    ("serve", &["failpoint", "rt", "signals", "store", "systemd"]),
+    ("serve", &["failpoint", "prober", "rt", "signals", "store", "systemd"]),
     ("api", &["paths", "rt", "serve"]),
     ("check", &["api", "streams"]),
     (
@@ -132,7 +132,6 @@ pub(crate) const CONTROL: &[Row] = &[
             "limits",
             "listen",
             "log",
-            "prober",
             "rt",
             "serve",
             "signals",

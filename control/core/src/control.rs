@@ -1,11 +1,13 @@
-//! What the control thread knows, and what it does about reports and ticks. No await in here.
+//! The state of the control thread, and what it does about each input. No await in here.
 
 mod change;
 mod checks;
 mod fleet;
+mod input;
 mod lifecycle;
 mod panic;
 mod pending_orders;
+mod planning;
 mod repeats;
 mod shard;
 mod storing;
@@ -21,7 +23,7 @@ use weir_core::machine;
 use weir_proto::answer::{Author, EventKind};
 use weir_proto::ids::{BackendId, IdSource, PoolId, ShardId};
 use weir_proto::order::{BackendHealth, HealthWords, Order, Report};
-use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
+use weir_proto::request::{Code, Refusal};
 use weir_proto::snapshot::Snapshot;
 
 use crate::aggregate::Aggregate;
@@ -29,16 +31,18 @@ use crate::deadlines::STOP_MAX;
 use crate::events::Events;
 use crate::health::Health;
 use crate::leases::Leases;
-use crate::planner::{self, Plan};
-use crate::record::{Record, Versions};
+use crate::planner;
+use crate::record::{PastVersions, Record, Versions};
 use crate::rollout::Rollout;
 use crate::sockets::{self, BindError, Sockets};
 
-pub use change::{Blocked, CHANGE, Change};
+use change::Changes;
+pub use change::{AskedChange, CHANGE, ChangeId, ChangeOutcome};
 pub use fleet::Fleet;
+pub use input::{Input, Output};
+pub use planning::{PlanJob, Planned};
 use repeats::Repeats;
 pub use shard::{SHARD, Shard, ShardHistory, ShardStatus};
-use storing::Storing;
 
 /// How long an address may still be held by the sockets of a listener that was removed.
 const RELEASE_MAX: Duration = Duration::from_secs(10);
@@ -82,12 +86,27 @@ pub struct Clocks {
     pub wall_ms: u64,
 }
 
-/// Everything that the control thread knows.
+/// The beginning of a [`Control`].
+pub struct Setup {
+    pub fleet: Box<dyn Fleet>,
+    pub versions: Box<dyn Versions>,
+    /// The newest version in `versions`.
+    pub snapshot: Snapshot,
+    /// Has given every id in `snapshot`.
+    pub ids: IdSource,
+    /// The most health checks at a time: each has a descriptor.
+    pub checks_max: usize,
+}
+
+/// Everything that the control thread knows. [`Control::handle`] is the only way to change it.
 pub struct Control {
     fleet: Box<dyn Fleet>,
     versions: Box<dyn Versions>,
-    /// The version that is being made durable.
-    storing: Option<Storing>,
+    changes: Changes,
+    /// Somebody waits for figures that are newer than the wish.
+    wants_figures: bool,
+    /// Those of the input at hand, so far.
+    outputs: Vec<Output>,
     ids: IdSource,
     pub snapshot: Arc<Snapshot>,
     pub aggregate: Aggregate,
@@ -110,20 +129,21 @@ pub struct Control {
 }
 
 impl Control {
-    /// The state before any shard was told anything. `snapshot` is the newest one in `versions`.
-    pub fn new(
-        fleet: Box<dyn Fleet>,
-        versions: Box<dyn Versions>,
-        (snapshot, ids): (Snapshot, IdSource),
-        started: Clocks,
-    ) -> Control {
+    /// The state before any shard was told anything: [`Input::Begin`] is the first input.
+    #[must_use]
+    pub fn new(setup: Setup, started: Clocks) -> Control {
+        let Setup { fleet, versions, snapshot, ids, checks_max } = setup;
         let count = fleet.shards();
+        let mut health = Health::seeded(started.now.nanos);
+        health.bound_checks(checks_max);
         Control {
             versions,
-            storing: None,
+            changes: Changes::default(),
+            wants_figures: false,
+            outputs: Vec::new(),
             ids,
             aggregate: Aggregate::new(count),
-            health: Health::seeded(started.now.nanos),
+            health,
             events: Events::new(),
             rollout: Rollout::Done { version: snapshot.version, took_ms: 0 },
             leases: Leases::new(count),
@@ -139,20 +159,9 @@ impl Control {
         }
     }
 
-    /// What `change` comes to. Nothing is changed by asking.
-    pub fn plan(
-        &mut self,
-        change: &ChangeRequest,
-        options: &ChangeOptions,
-    ) -> Result<Plan, Refusal> {
-        let Control { versions, ids, snapshot, .. } = self;
-        let past = |version| past(&**versions, version).map(|record| record.spec);
-        planner::decide(snapshot, change, options, (ids, &past))
-    }
-
     /// A version that is on disk.
     pub fn past(&self, version: u64) -> Result<Record, Refusal> {
-        past(&*self.versions, version)
+        past(&*self.versions.reader(), version)
     }
 
     /// All versions, newest first.
@@ -161,7 +170,7 @@ impl Control {
     }
 
     /// Binds what `next` has and the current snapshot has not.
-    pub fn bind(&self, next: &Snapshot) -> Result<Sockets, BindError> {
+    fn bind(&self, next: &Snapshot) -> Result<Sockets, BindError> {
         self.fleet.bind(&self.snapshot, next)
     }
 
@@ -169,27 +178,22 @@ impl Control {
     ///
     /// # Errors
     /// Which they are.
-    pub fn refuse_loops(&self, next: &Snapshot) -> Result<(), Refusal> {
+    fn refuse_loops(&self, next: &Snapshot) -> Result<(), Refusal> {
         let is_own = |address| self.fleet.is_own_address(address);
         planner::refuse_loops_by_address(&self.snapshot, next, is_own)
     }
 
     /// True if `error` may pass: the address belonged to a listener that was removed just now.
-    pub fn may_pass(&self, error: &BindError, now: Now) -> bool {
+    fn may_pass(&self, error: &BindError, now: Now) -> bool {
         error.is_in_use()
             && self.released.iter().any(|(address, since)| {
                 address.port() == error.address.port() && now - *since < RELEASE_MAX
             })
     }
 
-    /// Makes `next`, which is durable, the current version and sends it to every shard.
-    pub(crate) fn commit(
-        &mut self,
-        (next, sockets): (Snapshot, Sockets),
-        (summary, kill): (&str, Option<BackendId>),
-        by: Author,
-        moment: Clocks,
-    ) {
+    /// Makes a version current and sends it to every shard.
+    fn commit(&mut self, commit: Commit<'_>, moment: Clocks) {
+        let Commit { next, sockets, summary, kill, by } = commit;
         tracing::info!(version = next.version.0, uid = by.uid, pid = by.pid, "{summary}");
         let subject = format!("version {}", next.version);
         self.events.push(EventKind::Config, subject, summary.to_owned(), moment.wall_ms);
@@ -201,8 +205,14 @@ impl Control {
         }
     }
 
+    /// Sends the first version.
+    fn begin(&mut self, sockets: Sockets, now: Now) {
+        let first = Snapshot::clone(&self.snapshot);
+        self.publish(first, sockets, now);
+    }
+
     /// Sends a snapshot to every live shard; it is the current one from now on.
-    pub fn publish(&mut self, next: Snapshot, sockets: Sockets, now: Now) {
+    fn publish(&mut self, next: Snapshot, sockets: Sockets, now: Now) {
         let before = core::mem::replace(&mut self.snapshot, Arc::new(next));
         self.aggregate.adopt(&self.snapshot);
         // At the start the first one is sent, which is in place already.
@@ -224,7 +234,7 @@ impl Control {
     }
 
     /// One report of a shard.
-    pub fn on_report(&mut self, report: Report, moment: Clocks) {
+    fn on_report(&mut self, report: Report, moment: Clocks) {
         match report {
             Report::Started { shard, sessions_max } => self.on_started(shard, sessions_max, moment),
             Report::Adopted { shard, version } => {
@@ -252,6 +262,7 @@ impl Control {
                         self.aggregate.told_load(id);
                     }
                 }
+                self.collect_wanted();
             }
             Report::Ejected { shard, backend, fault } => {
                 let transitions = self.health.on_ejected(backend, fault, moment.now);
@@ -275,7 +286,7 @@ impl Control {
 
     /// Ends the hold of the backend of that name. How long it would have lasted; `None` if there
     /// was none.
-    pub fn end_hold(&mut self, name: &str, moment: Clocks) -> Option<Duration> {
+    fn end_hold(&mut self, name: &str, moment: Clocks) -> Option<Duration> {
         let (pool, backend) = name.split_once('/')?;
         let id = self.snapshot.pool(pool)?.backend(backend)?.id;
         let rest = self.health.hold_left(id, moment.now);
@@ -290,7 +301,7 @@ impl Control {
     }
 
     /// Some times a second: asks for figures, says again what did not fit, watches the deadlines.
-    pub fn on_tick(&mut self, moment: Clocks) {
+    fn on_tick(&mut self, moment: Clocks) {
         let now = moment.now;
         self.fleet.ticks(now);
         self.acknowledge_fences(moment);
@@ -330,15 +341,22 @@ impl Control {
         }
     }
 
-    /// From now on only figures count that are asked for later than now; asks for them.
-    pub fn want_fresh(&mut self) {
+    fn want_figures(&mut self) {
+        self.wants_figures = true;
         self.each_live(Shard::want_fresh);
         self.collect();
     }
 
+    /// Asks again where an earlier question was still on its way when figures were wanted.
+    fn collect_wanted(&mut self) {
+        if self.wants_figures {
+            self.wants_figures = !self.is_fresh();
+        }
+    }
+
     /// True when every shard that counts has given the figures that were wanted. Asks again where
     /// an earlier question was still on its way.
-    pub fn is_fresh(&mut self) -> bool {
+    fn is_fresh(&mut self) -> bool {
         self.collect_stale();
         self.has_fresh()
     }
@@ -413,7 +431,17 @@ impl Control {
     }
 }
 
-fn past(versions: &dyn Versions, version: u64) -> Result<Record, Refusal> {
+/// A version that is durable, on its way to every shard.
+struct Commit<'a> {
+    next: Snapshot,
+    sockets: Sockets,
+    summary: &'a str,
+    /// The backend whose sessions are reset.
+    kill: Option<BackendId>,
+    by: Author,
+}
+
+fn past(versions: &dyn PastVersions, version: u64) -> Result<Record, Refusal> {
     let found = versions.get(version).map_err(failed)?;
     found.ok_or_else(|| {
         let message = format!("there is no version {version}");

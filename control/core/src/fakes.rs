@@ -18,7 +18,7 @@ use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Spec};
 use weir_proto::stats::BackendStats;
 
 use crate::control::{Fleet, ShardHistory};
-use crate::record::{Appended, Record, Versions};
+use crate::record::{Appended, PastVersions, Record, Versions};
 use crate::sockets::{BindError, Sockets, addresses, open_in};
 
 pub use health::HealthFixture;
@@ -250,6 +250,19 @@ impl FakeVersions {
         }))
     }
 
+    /// Begins what an output asks for, or gives its end if it cannot begin.
+    ///
+    /// # Panics
+    /// Another append is under way.
+    pub fn append(&self, record: Record) -> Option<Appended> {
+        let version = Version(record.version);
+        if self.0.is_lost.get() {
+            return Some(Appended { version, outcome: Err("it is lost".to_owned()) });
+        }
+        assert!(self.0.asked.replace(Some(record)).is_none(), "one append at a time");
+        None
+    }
+
     /// Does what it was asked for, if there is something: the end of the append.
     #[must_use]
     pub fn finish(&self) -> Option<Appended> {
@@ -274,16 +287,8 @@ impl FakeVersions {
 }
 
 impl Versions for FakeVersions {
-    fn append(&mut self, record: Record) -> Result<(), String> {
-        if self.0.is_lost.get() {
-            return Err("it is lost".to_owned());
-        }
-        assert!(self.0.asked.replace(Some(record)).is_none(), "one append at a time");
-        Ok(())
-    }
-
-    fn get(&self, version: u64) -> Result<Option<Record>, String> {
-        Ok(self.0.records.borrow().iter().find(|record| record.version == version).cloned())
+    fn reader(&self) -> Box<dyn PastVersions> {
+        Box::new(FakeReader(self.0.records.borrow().clone()))
     }
 
     fn history(&self) -> Result<Vec<VersionRow>, String> {
@@ -294,6 +299,15 @@ impl Versions for FakeVersions {
             summary,
         };
         Ok(self.0.records.borrow().iter().rev().cloned().map(row).collect())
+    }
+}
+
+/// The versions at one moment.
+struct FakeReader(Vec<Record>);
+
+impl PastVersions for FakeReader {
+    fn get(&self, version: u64) -> Result<Option<Record>, String> {
+        Ok(self.0.iter().find(|record| record.version == version).cloned())
     }
 }
 

@@ -11,7 +11,6 @@ mod schedule;
 mod watched;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -305,12 +304,13 @@ impl Health {
         checks
     }
 
-    /// The prober of a world without sockets: makes every check that is due, at once. `probe` says
-    /// whether the address takes connections. What changed.
-    pub fn check_all(
+    /// Makes every check that is due, at once. `probe` says whether the address takes connections.
+    /// Gives the changes.
+    #[cfg(test)]
+    fn check_all(
         &mut self,
         now: Now,
-        mut probe: impl FnMut(SocketAddr) -> bool,
+        mut probe: impl FnMut(std::net::SocketAddr) -> bool,
     ) -> Vec<Transition> {
         for check in self.take_due(now) {
             let good = probe(check.plan.address);

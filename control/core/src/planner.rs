@@ -33,6 +33,14 @@ const ORIGIN_MAX: usize = 200;
 /// The spec of an older version, or why there is none.
 pub type Past<'a> = &'a dyn Fn(u64) -> Result<Spec, Refusal>;
 
+/// The sources of a plan beside the current version.
+pub struct Sources<'a> {
+    /// For what is new.
+    pub ids: &'a mut IdSource,
+    /// For a rollback.
+    pub past: Past<'a>,
+}
+
 /// What a command comes to.
 #[derive(Debug)]
 pub struct Plan {
@@ -83,8 +91,9 @@ pub fn decide(
     current: &Snapshot,
     change: &ChangeRequest,
     options: &ChangeOptions,
-    (ids, past): (&mut IdSource, Past<'_>),
+    sources: Sources<'_>,
 ) -> Result<Plan, Refusal> {
+    let Sources { ids, past } = sources;
     if let Some(wanted) = options.if_version
         && wanted != current.version.0
     {

@@ -24,26 +24,25 @@ pub struct Record {
     pub spec: Spec,
 }
 
-/// Where versions are kept.
+/// The versions that are durable, for reading. Control asks for an append by an output.
 pub trait Versions {
-    /// Begins to add the next version, and does not wait. Its [`Appended`] comes later. Control
-    /// asks for one at a time.
-    ///
-    /// # Errors
-    /// It cannot begin, and nothing was added.
-    fn append(&mut self, record: Record) -> Result<(), String>;
-
-    /// One version, if there is such a one.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    fn get(&self, version: u64) -> Result<Option<Record>, String>;
+    /// Reads them on another thread.
+    fn reader(&self) -> Box<dyn PastVersions>;
 
     /// Every version, newest first.
     ///
     /// # Errors
     /// One cannot be read.
     fn history(&self) -> Result<Vec<VersionRow>, String>;
+}
+
+/// The same, for any thread.
+pub trait PastVersions: Send {
+    /// One version, if there is such a one.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn get(&self, version: u64) -> Result<Option<Record>, String>;
 }
 
 /// The end of an append.

@@ -4,11 +4,12 @@
 pub(crate) mod answers;
 mod change;
 pub(crate) mod notify;
+mod perform;
 mod shared_page;
 pub(crate) mod slices;
 
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::cell::{Cell, Ref, RefCell};
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use weir_proto::answer::{Answer, Author, Said};
@@ -16,13 +17,12 @@ use weir_proto::request::{Command, Query, Refusal};
 
 use crate::rt;
 use crate::signals::{Signal, Signals};
-use crate::store::thread::{StoreEvent, StoreNews};
+use crate::store::thread::{Appender, StoreEvent, StoreNews};
 use crate::systemd;
-use notify::{ChangeLock, Notify};
+use change::Outcomes;
+use notify::Notify;
 use shared_page::SharedPage;
-use weir_control_core::control::{Clocks, Control, Phase};
-use weir_control_core::health::{Check, CheckOutcome};
-use weir_core::base::clock::Now;
+use weir_control_core::control::{Clocks, Control, Input, Phase};
 
 /// How often figures are asked for and deadlines are looked at.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
@@ -41,11 +41,14 @@ pub(crate) fn own_author() -> Author {
 
 /// The control thread's one state, for its tasks and doors. Never borrowed across an await.
 pub(crate) struct Shared {
-    pub(crate) control: RefCell<Control>,
-    /// Rung after every report and tick.
+    control: RefCell<Control>,
+    /// Itself, for the tasks that outputs begin.
+    own: Weak<Shared>,
+    appender: Appender,
+    /// Rung after every input.
     notice: Notify,
-    /// Changes are strictly one after another.
-    change_lock: ChangeLock,
+    /// Changes whose outcome somebody waits for.
+    outcomes: RefCell<Outcomes>,
     /// The text of [`crate::api::metrics`].
     pub(crate) metrics_page: SharedPage<String>,
     /// Answers that are being made or written.
@@ -66,15 +69,22 @@ impl Drop for Answering<'_> {
 
 impl Shared {
     /// The state for tasks and doors.
-    pub(crate) fn new(control: Control) -> Rc<Shared> {
-        Rc::new(Shared {
+    pub(crate) fn new(control: Control, appender: Appender) -> Rc<Shared> {
+        Rc::new_cyclic(|own| Shared {
             control: RefCell::new(control),
+            own: own.clone(),
+            appender,
             notice: Notify::default(),
-            change_lock: ChangeLock::default(),
+            outcomes: RefCell::default(),
             metrics_page: SharedPage::default(),
             answers: Cell::new(0),
             is_watched: systemd::wants_pings(),
         })
+    }
+
+    /// Control, to look at. Only [`Shared::handle`] changes it.
+    pub(crate) fn control(&self) -> Ref<'_, Control> {
+        self.control.borrow()
     }
 
     /// Asks the shards for figures as they are now. A shard that is slow to answer is not waited
@@ -83,8 +93,8 @@ impl Shared {
         if !answers::counts_sessions(query) {
             return;
         }
-        self.control.borrow_mut().want_fresh();
-        let fresh = || self.control.borrow_mut().is_fresh().then_some(());
+        self.handle(Input::WantFigures);
+        let fresh = || self.control().has_fresh().then_some(());
         let _ = rt::timeout(FRESH_MAX, self.notice.until(fresh)).await;
     }
 
@@ -98,24 +108,22 @@ impl Shared {
     }
 
     fn drain(&self) -> Answer {
-        let mut control = self.control.borrow_mut();
-        control.drain(None, moment());
-        let sessions = control.aggregate.sessions();
+        self.handle(Input::Drain { until: None });
+        let sessions = self.control().aggregate.sessions();
         said(format!("draining: no new sessions are accepted, {sessions} are open"))
     }
 
     /// Drains for `drain_ms` at most, then stops. Answers when the sessions are at their end; the
     /// process waits for that answer to leave.
     async fn stop(&self, drain_ms: u64) -> Answer {
-        let moment = moment();
-        let until = later(moment, Duration::from_millis(drain_ms));
-        self.control.borrow_mut().drain(Some(until), moment);
-        let ended = || match self.control.borrow().phase {
+        let until = later(moment(), Duration::from_millis(drain_ms));
+        self.handle(Input::Drain { until: Some(until) });
+        let ended = || match self.control().phase {
             Phase::Serving | Phase::Draining { .. } => None,
             Phase::Stopping { .. } | Phase::Over { .. } => Some(()),
         };
         self.notice.until(ended).await;
-        match self.control.borrow().aggregate.sessions() {
+        match self.control().aggregate.sessions() {
             0 => said("stopped: no session was left".to_owned()),
             left => said(format!("stopped: {left} sessions were reset")),
         }
@@ -129,48 +137,36 @@ impl Shared {
 
     /// Reports that are there now.
     fn take_reports(&self) {
-        let moment = moment();
-        loop {
-            let report = self.control.borrow().take_report();
-            let Some(report) = report else { break };
-            self.control.borrow_mut().on_report(report, moment);
-        }
-        self.notice.ring();
+        let reports = core::iter::from_fn(|| self.control().take_report());
+        self.handle_all(reports.map(Input::Report));
     }
 
     fn tick(&self) {
         #[cfg(debug_assertions)]
         crate::failpoint::at_tick();
-        self.control.borrow_mut().on_tick(moment());
-        self.notice.ring();
+        self.handle(Input::Tick);
         if self.is_watched {
             // One that is missed is no harm: systemd waits for several ticks.
             let _ = systemd::tell(systemd::ALIVE);
         }
     }
 
-    /// A health check has ended.
-    pub(crate) fn on_checked(&self, check: &Check, outcome: CheckOutcome, started: Now) {
-        self.control.borrow_mut().on_checked(check, outcome, started, moment());
-        self.notice.ring();
-    }
-
-    /// Ends when a check is due, or another one than the next so far.
-    pub(crate) async fn wait_until_check(&self) {
-        let next = self.control.borrow().next_check();
+    /// Ends when control wants to be woken, or at another time than so far.
+    async fn wait_until_wake(&self) {
+        let next = self.control().next_wake();
         let due = async {
             match next {
                 Some(at) => rt::sleep(at - rt::now()).await,
                 None => futures_lite::future::pending().await,
             }
         };
-        let is_other = || (self.control.borrow().next_check() != next).then_some(());
+        let is_other = || (self.control().next_wake() != next).then_some(());
         futures_lite::future::or(self.notice.until(is_other), due).await;
     }
 
     /// Waits until the process is to end and its last answers have left; the exit code.
     pub(crate) async fn over(&self) -> u8 {
-        let code = || match self.control.borrow().phase {
+        let code = || match self.control().phase {
             Phase::Over { code } => Some(code),
             Phase::Serving | Phase::Draining { .. } | Phase::Stopping { .. } => None,
         };
@@ -214,13 +210,11 @@ pub(crate) fn start_store_news(shared: &Rc<Shared>, news: StoreNews, mut bell: r
         loop {
             bell.wait().await;
             while let Some(event) = news.next() {
-                let mut control = state.control.borrow_mut();
-                match event {
-                    StoreEvent::Appended(appended) => control.on_appended(appended),
-                    StoreEvent::Lost => control.on_store_lost(moment()),
-                }
+                state.handle(match event {
+                    StoreEvent::Appended(appended) => Input::Appended(appended),
+                    StoreEvent::Lost => Input::StoreLost,
+                });
             }
-            state.notice.ring();
         }
     });
 }
@@ -235,6 +229,17 @@ pub(crate) fn start_ticks(shared: &Rc<Shared>) {
     });
 }
 
+/// Wakes control when it wants to be woken: from now on checks are made.
+pub(crate) fn start_wakes(shared: &Rc<Shared>) {
+    let state = shared.clone();
+    rt::spawn("checks", async move {
+        loop {
+            state.handle(Input::Wake);
+            state.wait_until_wake().await;
+        }
+    });
+}
+
 pub(crate) fn start_signals(shared: &Rc<Shared>, mut signals: Signals) {
     let state = shared.clone();
     rt::spawn("signals", async move {
@@ -245,14 +250,12 @@ pub(crate) fn start_signals(shared: &Rc<Shared>, mut signals: Signals) {
                     let (state, file) = (state.clone(), signals.file.clone());
                     rt::spawn("reload", async move { state.reload(file.as_deref()).await });
                 }
-                Signal::Interrupt => state.control.borrow_mut().stop(moment()),
+                Signal::Interrupt => state.handle(Input::Stop),
                 Signal::Terminate => {
-                    let moment = moment();
-                    let until = later(moment, DRAIN_DEFAULT);
-                    state.control.borrow_mut().drain(Some(until), moment);
+                    let until = later(moment(), DRAIN_DEFAULT);
+                    state.handle(Input::Drain { until: Some(until) });
                 }
             }
-            state.notice.ring();
         }
     });
 }

@@ -26,18 +26,17 @@ use crate::fallback::{self, FallbackParts};
 use crate::limits::{self, Limits};
 use crate::listen;
 use crate::log;
-use crate::prober::prober;
 use crate::rt::{self, TcpServer};
 use crate::serve::{
     Shared, TICK, later, moment, own_author, start_reports, start_signals, start_store_news,
-    start_ticks,
+    start_ticks, start_wakes,
 };
 use crate::signals::Signals;
-use crate::store::thread::StoreThread;
+use crate::store::thread::{Started, StoreThread};
 use crate::store::{Found, Store};
 use crate::watchdog::SupervisedEngine;
 use crate::{streams, systemd};
-use weir_control_core::control::Control;
+use weir_control_core::control::{Control, Input, Setup};
 use weir_control_core::file::{self, Settings, Shards};
 use weir_control_core::planner;
 
@@ -125,17 +124,18 @@ async fn serve(
     #[cfg(debug_assertions)]
     crate::failpoint::arm(&engine)?;
     let sockets = patiently(|| state.bind(limits)).await?;
-    let (first, store) = state.into_store()?;
-    // Until this returns: no append is under way when the process ends.
-    let (_store, versions, news, store_bell) =
+    let ((snapshot, ids), store) = state.into_store()?;
+    let started =
         StoreThread::start(store).map_err(|error| format!("the state has no thread: {error}"))?;
-    let control = Control::new(Box::new(Arc::clone(&engine)), versions, first, moment());
-    let shared = Shared::new(control);
+    // Until this returns: no append is under way when the process ends.
+    let Started { thread: _thread, appender, versions, news, bell: store_bell } = started;
+    let fleet = Box::new(Arc::clone(&engine));
+    // Half of the descriptors: checks that are over hold theirs a little longer.
+    let checks_max = usize::try_from(limits.descriptors / 2).unwrap_or(usize::MAX);
+    let control = Control::new(Setup { fleet, versions, snapshot, ids, checks_max }, moment());
+    let shared = Shared::new(control, appender);
     start_store_news(&shared, news, store_bell.into());
     begin(&shared, sockets, bell.into(), signals).await?;
-    // Half of the descriptors: checks that are over hold theirs a little longer.
-    let checks = usize::try_from(limits.descriptors / 2).unwrap_or(usize::MAX);
-    shared.control.borrow_mut().bound_checks(checks);
     let hosts = settings.admin_hosts.clone();
     open_doors(&shared, (door, roles), admin.map(|server| (server, hosts)));
     announce(&shared);
@@ -195,17 +195,11 @@ async fn begin(
     bell: rt::Bell,
     signals: Signals,
 ) -> Result<(), String> {
-    let version = {
-        let mut control = shared.control.borrow_mut();
-        let now = rt::now();
-        let snapshot = Snapshot::clone(&control.snapshot);
-        let version = snapshot.version;
-        control.publish(snapshot, sockets, now);
-        version
-    };
+    shared.handle(Input::Begin { sockets });
     start_reports(shared, bell);
     start_ticks(shared);
     start_signals(shared, signals);
+    let version = shared.control().snapshot.version;
     shared.adopted(version).await.map_err(|refusal| refusal.message)
 }
 
@@ -219,13 +213,13 @@ fn open_admin(address: SocketAddr) -> Result<TcpServer, String> {
     })
 }
 
-/// Starts what people and programs talk to, and the prober.
+/// Starts what people and programs talk to, and the checks.
 fn open_doors(
     shared: &Rc<Shared>,
     (door, roles): (Door, Roles),
     admin: Option<(TcpServer, Vec<String>)>,
 ) {
-    rt::spawn("checks", prober(shared.clone()));
+    start_wakes(shared);
     let gate = Rc::new(Gate::new(shared.clone(), roles));
     rt::spawn("socket", door.serve(gate.clone()));
     if let Some((server, hosts)) = admin {
@@ -235,7 +229,7 @@ fn open_doors(
 
 /// The line that people and scripts wait for, and systemd's READY=1.
 fn announce(shared: &Rc<Shared>) {
-    let control = shared.control.borrow();
+    let control = shared.control();
     let (snapshot, shards) = (&control.snapshot, control.shards.len());
     let (listeners, version) = (snapshot.listeners.len(), snapshot.version);
     tracing::info!("ready: version {version}, shards {shards}, listeners {listeners}");

@@ -283,8 +283,8 @@ impl SimProcess {
         }
         let hosts = &self.street.net.hosts;
         daemon.on_time(moment, |host| hosts.get(&host) == Some(&Mode::Listens))?;
-        daemon.turn_disk(self.faults.slow_disks, &mut self.rng);
-        let answers = daemon.go_on(moment, &mut self.history);
+        daemon.turn_disk(self.faults.slow_disks, moment, &mut self.rng);
+        let answers = daemon.check_answers(&mut self.history);
         // It has ended in the middle: nobody has heard an answer, and nothing else counts.
         if self.trap && self.disk.clear_trap() {
             self.trap = false;

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use weir_control_core::control::{Clocks, Control, Fleet, Phase};
+use weir_control_core::control::{Clocks, Control, Fleet, Input, Phase, Setup};
 use weir_control_core::fakes::{FakeShards, FakeVersions, spec};
 use weir_control_core::fallback::{Fallback, SignalsSeen};
 use weir_control_core::record::Record;
@@ -91,18 +91,25 @@ fn started() -> (Control, FakeShards) {
     let first = Snapshot::build(&spec, Version(1), &Snapshot::empty(), &mut ids).expect("valid");
     let author = Author { uid: 0, pid: 1 };
     let disk = FakeVersions::new(Record::new(1, "then".into(), author, "seeded".into(), spec));
-    let state = (first.clone(), ids);
-    let mut control = Control::new(Box::new(shards.clone()), Box::new(disk), state, at(0));
     let sockets = shards.bind(&Snapshot::empty(), &first).expect("free addresses");
-    control.publish(first, sockets, at(0).now);
+    let (fleet, versions) = (Box::new(shards.clone()), Box::new(disk));
+    let setup = Setup { fleet, versions, snapshot: first, ids, checks_max: 1 };
+    let mut control = Control::new(setup, at(0));
+    give(&mut control, Input::Begin { sockets }, 0);
     hear(&mut control);
     (control, shards)
 }
 
 fn hear(control: &mut Control) {
     while let Some(report) = control.take_report() {
-        control.on_report(report, at(1));
+        give(control, Input::Report(report), 1);
     }
+}
+
+/// Nothing follows from it here: there is no change, and no check is made.
+fn give(control: &mut Control, input: Input, ms: u64) {
+    let outputs = control.handle(input, at(ms));
+    assert!(outputs.is_empty(), "{outputs:?}");
 }
 
 fn panicked(shard: u16) -> Report {
@@ -112,13 +119,13 @@ fn panicked(shard: u16) -> Report {
 /// Operators of the simulator drain once, and its processes are killed rather than interrupted.
 fn signals_end_a_process() {
     let (mut control, _shards) = started();
-    control.stop(at(0));
+    give(&mut control, Input::Stop, 0);
     assert!(matches!(control.phase, Phase::Stopping { .. }));
     let (mut control, _shards) = started();
-    control.drain(None, at(0));
-    control.drain(Some(at(1000).now), at(0));
+    give(&mut control, Input::Drain { until: None }, 0);
+    give(&mut control, Input::Drain { until: Some(at(1000).now) }, 0);
     for _ in 0..3 {
-        control.on_report(panicked(0), at(1));
+        give(&mut control, Input::Report(panicked(0)), 1);
     }
     assert_eq!(control.phase, Phase::Over { code: 1 });
 }
@@ -154,7 +161,7 @@ fn a_watchdog_fences_a_shard() {
     let (mut control, shards) = started();
     for fences in 1..=2 {
         shards.set_watched(1, fences, fences);
-        control.on_tick(at(fences));
+        give(&mut control, Input::Tick, fences);
         assert!(!control.shards[1].counts());
         if fences == 1 {
             shards.report(Report::Started { shard: ShardId(1), sessions_max: 9 });
@@ -162,7 +169,7 @@ fn a_watchdog_fences_a_shard() {
             assert!(control.shards[1].counts(), "it turns again");
         }
     }
-    control.on_report(panicked(1), at(3));
+    give(&mut control, Input::Report(panicked(1)), 3);
     assert!(!control.shards[1].has_thread());
 }
 

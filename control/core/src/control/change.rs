@@ -1,7 +1,14 @@
-//! One change from the request to the answer: decide, bind, make durable, send to every shard, wait
-//! for them, answer. The order of these steps is here and nowhere else; it waits by being asked
-//! again, so that the simulator can stop it anywhere.
+//! Changes: one after another, each from the request to its answer. Decide, bind, make durable,
+//! send to every shard, wait for them, answer: the order of these steps is here and nowhere else.
+//!
+//! ```text
+//! Input::Change ──its turn──▶ Planning ──Input::Planned──▶ Binding ──bound──▶ Storing
+//!     ──Input::Appended: durable, sent──▶ Adopting ──every shard has it──▶ Output::Answered
+//! ```
+//! Any step may end in a refusal. A change belongs to control from its input on: it comes to its
+//! end whether or not its author still waits for the answer.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use weir_core::base::clock::Now;
@@ -10,53 +17,81 @@ use weir_core::machine;
 use weir_proto::answer::{Answer, Author, Changed};
 use weir_proto::ids::Version;
 use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
-use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::Admin;
 
-use super::{Clocks, Control};
+use super::planning::{Decided, NextVersion, PlanJob, Planned};
+use super::storing::{BoundVersion, Storing, refuse};
+use super::{Clocks, Commit, Control, Output};
 use crate::planner::Plan;
-use crate::sockets::Sockets;
 
 /// How long the address of a listener that was removed just now is waited for.
 const RELEASE_WAIT: Duration = Duration::from_secs(1);
+/// How soon an address that is still held is tried again.
+const RELEASE_POLL: Duration = Duration::from_millis(10);
+/// The most changes that wait for their turn. The control socket takes fewer clients.
+pub(super) const WAITING_MAX: usize = 256;
 
-/// What a change waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blocked {
-    /// Shards that have not adopted it: ask again after each report and tick.
-    Shards,
-    /// An address that is still held: ask again soon.
-    Address,
-    /// The disk: ask again after [`Control::on_appended`].
-    Disk,
+/// Names a change in its answer. It is chosen by the one who gives the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChangeId(pub u64);
+
+impl core::fmt::Display for ChangeId {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
-/// A change that has not been answered. One at a time: the next one begins when it is answered.
+/// A change that somebody asks for.
 #[derive(Debug)]
-pub struct Change {
-    request: ChangeRequest,
-    options: ChangeOptions,
+pub struct AskedChange {
+    pub id: ChangeId,
+    pub request: ChangeRequest,
+    pub options: ChangeOptions,
+    pub by: Author,
+}
+
+/// The outcome of a change.
+pub type ChangeOutcome = Result<Answer, Refusal>;
+
+/// The change that is under way, and those that wait for it to be answered.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    waiting: VecDeque<AskedChange>,
+    current: Option<Change>,
+}
+
+/// The change that is under way.
+#[derive(Debug)]
+struct Change {
+    id: ChangeId,
+    dry_run: bool,
     by: Author,
+    /// The backend whose hold it ends, too.
+    readies: Option<String>,
     step: Step,
 }
 
 /// How far a change has come.
 #[derive(Debug)]
 enum Step {
-    Asked,
-    Binding { plan: Plan, next: Snapshot, since: Now },
-    Storing { plan: Plan, next: Snapshot, sockets: Sockets },
-    Adopting { plan: Plan, version: Version },
+    /// `None` while a [`PlanJob`] is on its way.
+    Planning(Option<Result<Decided, Refusal>>),
+    Binding(Binding),
+    Storing(Storing),
+    Adopting {
+        plan: Plan,
+        version: Version,
+    },
     Over,
 }
 
 machine! {
     /// Transitions of a change.
     pub static CHANGE: Step = "change";
-    states: Asked, Binding, Storing, Adopting, Over;
-    start => Asked: "requested";
-    Asked => Binding: "it makes a version";
-    Asked => Over: "refused, or it changes nothing";
+    states: Planning, Binding, Storing, Adopting, Over;
+    start => Planning: "its turn has come";
+    Planning => Binding: "it makes a version";
+    Planning => Over: "refused, or it changes nothing";
     Binding => Storing: "new addresses are bound";
     Binding => Over: "refused, or a dry run";
     Storing => Adopting: "durable, and sent to every shard";
@@ -64,163 +99,19 @@ machine! {
     Adopting => Over: "every live shard has it, or it is late";
 }
 
-type ChangeOutcome = Result<Answer, Refusal>;
-
-impl Change {
-    /// A change that `by` asks for.
-    #[must_use]
-    pub fn new(request: ChangeRequest, options: ChangeOptions, by: Author) -> Change {
-        Change { request, options, by, step: Step::Asked }
-    }
-
-    /// Goes as far as it can. Until it is durable a refusal leaves everything as it was.
-    ///
-    /// # Errors
-    /// What it waits for. Answered changes must not be asked again.
-    pub fn go_on(
-        &mut self,
-        control: &mut Control,
-        moment: Clocks,
-    ) -> Result<ChangeOutcome, Blocked> {
-        loop {
-            let step = core::mem::replace(&mut self.step, Step::Over);
-            let from = step.index();
-            let result = match step {
-                Step::Asked => self.decide(control, moment),
-                Step::Binding { plan, next, since } => {
-                    self.bind(control, (plan, next), since, moment)
-                }
-                Step::Storing { plan, next, sockets } => {
-                    self.await_disk(control, plan, (next, sockets), moment)
-                }
-                Step::Adopting { plan, version } => self.await_shards(control, plan, version),
-                Step::Over => unreachable!("it was answered"),
-            };
-            entered(from, &self.step);
-            match result {
-                Ok(Some(answer)) => return Ok(Ok(answer)),
-                Ok(None) => {}
-                Err(Halt::Refused(refusal)) => return Ok(Err(refusal)),
-                Err(Halt::Blocked(waits)) => return Err(waits),
-            }
-        }
-    }
-
-    fn decide(&mut self, control: &mut Control, moment: Clocks) -> Result<Option<Answer>, Halt> {
-        let mut plan = control.plan(&self.request, &self.options)?;
-        match plan.snapshot.take() {
-            None => {
-                self.end_hold(control, &mut plan, moment);
-                Ok(Some(self.changed(control, plan)))
-            }
-            Some(next) => {
-                self.step = Step::Binding { plan, next, since: moment.now };
-                Ok(None)
-            }
-        }
-    }
-
-    /// Binds what is new, then asks the disk to keep it.
-    fn bind(
-        &mut self,
-        control: &mut Control,
-        (plan, next): (Plan, Snapshot),
-        since: Now,
-        moment: Clocks,
-    ) -> Result<Option<Answer>, Halt> {
-        control.refuse_loops(&next)?;
-        let sockets = match control.bind(&next) {
-            Ok(sockets) => sockets,
-            Err(error) => {
-                let in_time = moment.now - since < RELEASE_WAIT;
-                if in_time && control.may_pass(&error, moment.now) {
-                    self.step = Step::Binding { plan, next, since };
-                    return Err(Halt::Blocked(Blocked::Address));
-                }
-                return Err(error.refusal().into());
-            }
-        };
-        // A dry run binds too, and lets go again: a taken address is what it is asked for.
-        if self.options.dry_run {
-            return Ok(Some(self.changed(control, plan)));
-        }
-        control.begin_append(&next, &plan.summary, self.by, moment)?;
-        self.step = Step::Storing { plan, next, sockets };
-        Ok(None)
-    }
-
-    /// Sends the version once it is durable: no shard uses what a crash would take back.
-    fn await_disk(
-        &mut self,
-        control: &mut Control,
-        mut plan: Plan,
-        (next, sockets): (Snapshot, Sockets),
-        moment: Clocks,
-    ) -> Result<Option<Answer>, Halt> {
-        let version = next.version;
-        let Some(durable) = control.take_appended(version) else {
-            self.step = Step::Storing { plan, next, sockets };
-            return Err(Halt::Blocked(Blocked::Disk));
-        };
-        durable?;
-        let told = (plan.summary.as_str(), plan.kill);
-        control.commit((next, sockets), told, self.by, moment);
-        self.end_hold(control, &mut plan, moment);
-        self.step = Step::Adopting { plan, version };
-        Ok(None)
-    }
-
-    /// `backend ready` ends the backend's hold, too. That is no configuration: if nothing else
-    /// changes, it makes no version.
-    fn end_hold(&self, control: &mut Control, plan: &mut Plan, moment: Clocks) {
-        let ChangeRequest::BackendState { name, state: Admin::Ready } = &self.request else {
-            return;
-        };
-        if let Some(rest) =
-            (!self.options.dry_run).then(|| control.end_hold(name, moment)).flatten()
-        {
-            plan.summary =
-                format!("{}; a hold of {} s more was ended", plan.summary, rest.as_secs());
-        }
-    }
-
-    fn await_shards(
-        &mut self,
-        control: &Control,
-        plan: Plan,
-        version: Version,
-    ) -> Result<Option<Answer>, Halt> {
-        match control.adopted(version) {
-            Some(Ok(())) => Ok(Some(self.changed(control, plan))),
-            Some(Err(refusal)) => Err(refusal.into()),
-            None => {
-                self.step = Step::Adopting { plan, version };
-                Err(Halt::Blocked(Blocked::Shards))
-            }
-        }
-    }
-
-    fn changed(&self, control: &Control, plan: Plan) -> Answer {
-        let live = control.shards.iter().filter(|shard| shard.counts()).count();
-        let waiting = control.rollout.waiting().iter().count();
-        let count = |shards: usize| u16::try_from(shards).unwrap_or(u16::MAX);
-        let Plan { before, after, summary, undo, .. } = plan;
-        Answer::Changed(Changed {
-            version: control.snapshot.version.0,
-            before,
-            after,
-            summary,
-            undo,
-            dry_run: self.options.dry_run,
-            shards_adopted: count(live.saturating_sub(waiting)),
-            shards: count(live),
-        })
-    }
+#[derive(Debug)]
+struct Binding {
+    plan: Plan,
+    next: NextVersion,
+    since: Now,
+    /// When an address that is still held is tried again; `None`: now.
+    again: Option<Now>,
 }
 
 /// Why a change does not go on.
 enum Halt {
-    Blocked(Blocked),
+    /// It waits for an input.
+    Blocked,
     Refused(Refusal),
 }
 
@@ -230,7 +121,97 @@ impl From<Refusal> for Halt {
     }
 }
 
+impl Changes {
+    /// Changes that were not answered.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len() + usize::from(self.current.is_some())
+    }
+
+    /// The append that is under way.
+    pub(super) fn storing(&mut self) -> Option<&mut Storing> {
+        match &mut self.current.as_mut()?.step {
+            Step::Storing(storing) => Some(storing),
+            Step::Planning(_) | Step::Binding(_) | Step::Adopting { .. } | Step::Over => None,
+        }
+    }
+
+    /// When an address that is still held is to be tried again.
+    pub(super) fn binds_again(&self) -> Option<Now> {
+        match &self.current.as_ref()?.step {
+            Step::Binding(binding) => binding.again,
+            Step::Planning(_) | Step::Storing(_) | Step::Adopting { .. } | Step::Over => None,
+        }
+    }
+
+    /// Lets such an address be tried now.
+    pub(super) fn bind_now(&mut self) {
+        if let Some(Change { step: Step::Binding(binding), .. }) = &mut self.current {
+            binding.again = None;
+        }
+    }
+}
+
 impl Control {
+    /// Takes a change in; it has its turn when those before it are answered.
+    pub(super) fn on_change(&mut self, asked: AskedChange) {
+        if self.changes.waiting.len() < WAITING_MAX {
+            return self.changes.waiting.push_back(asked);
+        }
+        let message = format!("{WAITING_MAX} changes wait for their turn");
+        let hint = "nothing has changed; see what holds them: weirctl events";
+        let result = Err(Refusal::new(Code::Failed, message, hint));
+        self.outputs.push(Output::Answered { id: asked.id, result });
+    }
+
+    /// The plan of the change that is under way is made.
+    pub(super) fn on_planned(&mut self, planned: Planned) {
+        let Planned { id, ids, result } = planned;
+        match &mut self.changes.current {
+            Some(change) if change.id == id && matches!(change.step, Step::Planning(None)) => {
+                change.step = Step::Planning(Some(result));
+                self.ids = ids;
+            }
+            _ => tracing::error!("there is a plan for change {id}, which waits for none"),
+        }
+    }
+
+    /// Lets the changes go on, one after another, as far as they can.
+    pub(super) fn go_on(&mut self, moment: Clocks) {
+        while let Some(mut change) = self.changes.current.take().or_else(|| self.next_change()) {
+            let result = match change.go_on(self, moment) {
+                Ok(answer) => Ok(answer),
+                Err(Halt::Refused(refusal)) => Err(refusal),
+                Err(Halt::Blocked) => {
+                    self.changes.current = Some(change);
+                    return;
+                }
+            };
+            self.outputs.push(Output::Answered { id: change.id, result });
+        }
+    }
+
+    /// Begins the change whose turn it is. Its plan is a job, since a large configuration takes
+    /// long; nothing else changes the configuration meanwhile.
+    fn next_change(&mut self) -> Option<Change> {
+        let AskedChange { id, request, options, by } = self.changes.waiting.pop_front()?;
+        let dry_run = options.dry_run;
+        let readies = match &request {
+            ChangeRequest::BackendState { name, state: Admin::Ready } if !dry_run => {
+                Some(name.clone())
+            }
+            _ => None,
+        };
+        self.outputs.push(Output::Plan(PlanJob {
+            id,
+            snapshot: self.snapshot.clone(),
+            request,
+            options,
+            ids: self.ids.clone(),
+            past: self.versions.reader(),
+        }));
+        Some(Change { id, dry_run, by, readies, step: Step::Planning(None) })
+    }
+
     /// Whether every live shard that is not fenced has adopted `version`, the newest one. `None`:
     /// not yet.
     pub fn adopted(&self, version: Version) -> Option<Result<(), Refusal>> {
@@ -246,5 +227,141 @@ impl Control {
                 Some(Err(Refusal::new(Code::Failed, message, hint)))
             }
         }
+    }
+}
+
+impl Change {
+    /// Goes as far as it can. Until it is durable a refusal leaves everything as it was.
+    fn go_on(&mut self, control: &mut Control, moment: Clocks) -> Result<Answer, Halt> {
+        loop {
+            let step = core::mem::replace(&mut self.step, Step::Over);
+            let from = step.index();
+            let result = self.take_step(step, control, moment);
+            entered(from, &self.step);
+            if let Some(answer) = result? {
+                return Ok(answer);
+            }
+        }
+    }
+
+    fn take_step(
+        &mut self,
+        step: Step,
+        control: &mut Control,
+        moment: Clocks,
+    ) -> Result<Option<Answer>, Halt> {
+        match step {
+            Step::Planning(None) => self.blocked(step),
+            Step::Planning(Some(decided)) => Ok(self.decided(control, decided?, moment)),
+            Step::Binding(Binding { again: Some(_), .. }) => self.blocked(step),
+            Step::Binding(binding) => self.bind(control, binding, moment),
+            Step::Storing(mut storing) => match storing.outcome.take() {
+                None => self.blocked(Step::Storing(storing)),
+                Some(durable) => {
+                    durable.map_err(refuse)?;
+                    self.send(control, storing, moment);
+                    Ok(None)
+                }
+            },
+            Step::Adopting { plan, version } => match control.adopted(version) {
+                None => self.blocked(Step::Adopting { plan, version }),
+                Some(adopted) => {
+                    adopted?;
+                    Ok(Some(self.changed(control, plan)))
+                }
+            },
+            Step::Over => unreachable!("it was answered"),
+        }
+    }
+
+    fn blocked<T>(&mut self, step: Step) -> Result<T, Halt> {
+        self.step = step;
+        Err(Halt::Blocked)
+    }
+
+    fn decided(
+        &mut self,
+        control: &mut Control,
+        decided: Decided,
+        moment: Clocks,
+    ) -> Option<Answer> {
+        let Decided { mut plan, next } = decided;
+        match next {
+            None => {
+                self.end_hold(control, &mut plan, moment);
+                Some(self.changed(control, plan))
+            }
+            Some(next) => {
+                self.step = Step::Binding(Binding { plan, next, since: moment.now, again: None });
+                None
+            }
+        }
+    }
+
+    /// Binds what is new, then asks the disk to keep it.
+    fn bind(
+        &mut self,
+        control: &mut Control,
+        binding: Binding,
+        moment: Clocks,
+    ) -> Result<Option<Answer>, Halt> {
+        control.refuse_loops(&binding.next.snapshot)?;
+        let sockets = match control.bind(&binding.next.snapshot) {
+            Ok(sockets) => sockets,
+            Err(error) => {
+                let in_time = moment.now - binding.since < RELEASE_WAIT;
+                if in_time && control.may_pass(&error, moment.now) {
+                    let again = Some(moment.now + RELEASE_POLL);
+                    return self.blocked(Step::Binding(Binding { again, ..binding }));
+                }
+                return Err(error.refusal().into());
+            }
+        };
+        let Binding { plan, next, .. } = binding;
+        // A dry run binds too, and lets go again: a taken address is what it is asked for.
+        if self.dry_run {
+            return Ok(Some(self.changed(control, plan)));
+        }
+        let storing = control.begin_append(BoundVersion { plan, next, sockets }, self.by, moment);
+        self.step = Step::Storing(storing);
+        Ok(None)
+    }
+
+    /// Sends the version once it is durable: no shard uses what a crash would take back.
+    fn send(&mut self, control: &mut Control, storing: Storing, moment: Clocks) {
+        let Storing { mut plan, snapshot, sockets, .. } = storing;
+        let version = snapshot.version;
+        let (summary, kill) = (plan.summary.as_str(), plan.kill);
+        let commit = Commit { next: snapshot, sockets, summary, kill, by: self.by };
+        control.commit(commit, moment);
+        self.end_hold(control, &mut plan, moment);
+        self.step = Step::Adopting { plan, version };
+    }
+
+    /// `backend ready` ends the backend's hold, too. That is no configuration: if nothing else
+    /// changes, it makes no version.
+    fn end_hold(&self, control: &mut Control, plan: &mut Plan, moment: Clocks) {
+        let rest = self.readies.as_ref().and_then(|name| control.end_hold(name, moment));
+        if let Some(rest) = rest {
+            plan.summary =
+                format!("{}; a hold of {} s more was ended", plan.summary, rest.as_secs());
+        }
+    }
+
+    fn changed(&self, control: &Control, plan: Plan) -> Answer {
+        let live = control.shards.iter().filter(|shard| shard.counts()).count();
+        let waiting = control.rollout.waiting().iter().count();
+        let count = |shards: usize| u16::try_from(shards).unwrap_or(u16::MAX);
+        let Plan { before, after, summary, undo, .. } = plan;
+        Answer::Changed(Changed {
+            version: control.snapshot.version.0,
+            before,
+            after,
+            summary,
+            undo,
+            dry_run: self.dry_run,
+            shards_adopted: count(live.saturating_sub(waiting)),
+            shards: count(live),
+        })
     }
 }

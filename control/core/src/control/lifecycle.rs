@@ -11,7 +11,7 @@ use crate::deadlines::{PANICS_MAX, PANICS_WITHIN};
 
 impl Control {
     /// Accepts nothing any more, and stops at `until` or as soon as no session is left.
-    pub fn drain(&mut self, until: Option<Now>, moment: Clocks) {
+    pub(super) fn drain(&mut self, until: Option<Now>, moment: Clocks) {
         match self.phase {
             Phase::Serving => {
                 tracing::info!("draining: no new sessions, {} are open", self.aggregate.sessions());
@@ -35,7 +35,7 @@ impl Control {
     }
 
     /// Ends every session and every shard now.
-    pub fn stop(&mut self, moment: Clocks) {
+    pub(super) fn stop(&mut self, moment: Clocks) {
         if matches!(self.phase, Phase::Stopping { .. } | Phase::Over { .. }) {
             return;
         }

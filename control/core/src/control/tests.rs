@@ -1,72 +1,125 @@
 //! Control against shards that answer at once, late, or never.
 
+mod changes;
+
+use std::collections::VecDeque;
+use std::ops::Deref;
+
+use weir_proto::request::{ChangeOptions, ChangeRequest};
+
 use super::*;
 use crate::fakes::{FakeShards, FakeVersions, spec};
-use crate::record::Appended;
 use weir_proto::ids::Version;
 
 fn at(ms: u64) -> Clocks {
     Clocks { now: Now { nanos: ms * 1_000_000 }, wall_ms: ms }
 }
 
-fn pump(control: &mut Control, ms: u64) {
-    while let Some(report) = control.take_report() {
-        control.on_report(report, at(ms));
+/// Control in a shell that plans at once; the disk ends an append when a test says so.
+struct Shell {
+    control: Control,
+    disk: FakeVersions,
+    answers: VecDeque<(u64, ChangeOutcome)>,
+    asked: u64,
+}
+
+impl Deref for Shell {
+    type Target = Control;
+
+    fn deref(&self) -> &Control {
+        &self.control
+    }
+}
+
+impl Shell {
+    fn give(&mut self, input: Input, ms: u64) {
+        for output in self.control.handle(input, at(ms)) {
+            match output {
+                Output::Answered { id, result } => self.answers.push_back((id.0, result)),
+                Output::Plan(job) => self.give(Input::Planned(job.run()), ms),
+                Output::Append(record) => {
+                    if let Some(refused) = self.disk.append(record) {
+                        self.give(Input::Appended(refused), ms);
+                    }
+                }
+                // There is no prober.
+                Output::Check(_) => {}
+            }
+        }
+    }
+
+    fn pump(&mut self, ms: u64) {
+        while let Some(report) = self.take_report() {
+            self.give(Input::Report(report), ms);
+        }
+    }
+
+    /// Asks for a change; its number.
+    fn ask(&mut self, request: &ChangeRequest, ms: u64) -> u64 {
+        self.asked += 1;
+        let id = ChangeId(self.asked);
+        let by = Author { uid: 1000, pid: 7 };
+        let (request, options) = (request.clone(), ChangeOptions::default());
+        self.give(Input::Change(AskedChange { id, request, options, by }), ms);
+        id.0
+    }
+
+    /// Ends the append that is under way.
+    fn append(&mut self, ms: u64) {
+        let appended = self.disk.finish().expect("it was asked");
+        self.give(Input::Appended(appended), ms);
+    }
+
+    /// Makes a change until it is sent or refused. The disk answers at once.
+    fn make(&mut self, request: &ChangeRequest, ms: u64) -> Result<(), Refusal> {
+        self.answers.clear();
+        self.ask(request, ms);
+        if let Some(appended) = self.disk.finish() {
+            self.give(Input::Appended(appended), ms);
+        }
+        self.answers.pop_front().map_or(Ok(()), |(_, result)| result.map(drop))
+    }
+
+    /// The numbers of the changes that were answered well since the last call.
+    fn answered(&mut self) -> Vec<u64> {
+        self.answers.drain(..).map(|(id, result)| result.map(|_| id).unwrap()).collect()
     }
 }
 
 /// Two shards that have adopted version 1.
-fn started() -> (Control, FakeShards, FakeVersions) {
+fn started() -> (Shell, FakeShards) {
     let shards = FakeShards::new(2);
     let spec = spec("192.0.2.9:80".parse().unwrap());
     let mut ids = IdSource::default();
     let snapshot = Snapshot::build(&spec, Version(1), &Snapshot::empty(), &mut ids).unwrap();
     let by = Author { uid: 0, pid: 1 };
     let disk = FakeVersions::new(Record::new(1, "then".into(), by, "seeded".into(), spec));
-    let state = (snapshot.clone(), ids);
-    let mut control = Control::new(Box::new(shards.clone()), Box::new(disk.clone()), state, at(0));
     let sockets = shards.bind(&Snapshot::empty(), &snapshot).unwrap();
-    control.publish(snapshot, sockets, at(0).now);
-    pump(&mut control, 1);
+    let (fleet, versions) = (Box::new(shards.clone()), Box::new(disk.clone()));
+    let setup = Setup { fleet, versions, snapshot, ids, checks_max: 100 };
+    let control = Control::new(setup, at(0));
+    let (answers, asked) = (VecDeque::new(), 0);
+    let mut control = Shell { control, disk, answers, asked };
+    control.give(Input::Begin { sockets }, 0);
+    control.pump(1);
     assert!(control.rollout.is_done());
     assert_eq!(shards.take_sent(), ["0 adopt 1 +1", "1 adopt 1 +1"]);
-    (control, shards, disk)
+    (control, shards)
 }
 
 fn weight(weight: u16) -> ChangeRequest {
     ChangeRequest::BackendWeight { name: "web/b1".into(), weight }
 }
 
-fn change(request: &ChangeRequest) -> Change {
-    Change::new(request.clone(), ChangeOptions::default(), Author { uid: 1000, pid: 7 })
-}
-
-/// Makes a change until it is sent or refused. The disk answers at once.
-fn make(
-    (control, disk): (&mut Control, &FakeVersions),
-    request: &ChangeRequest,
-    ms: u64,
-) -> Result<(), Refusal> {
-    let mut change = change(request);
-    loop {
-        match change.go_on(control, at(ms)) {
-            Ok(answer) => return answer.map(drop),
-            Err(Blocked::Shards) => return Ok(()),
-            Err(Blocked::Address) => panic!("every address is free"),
-            Err(Blocked::Disk) => control.on_appended(disk.finish().expect("it was asked")),
-        }
-    }
-}
-
 #[test]
 fn a_change_goes_to_the_disk_and_then_to_every_shard() {
-    let (mut control, shards, disk) = started();
-    make((&mut control, &disk), &weight(5), 10).unwrap();
+    let (mut control, shards) = started();
+    control.make(&weight(5), 10).unwrap();
     assert_eq!(shards.take_sent(), ["0 adopt 2 +0", "1 adopt 2 +0"]);
     assert!(!control.rollout.is_done(), "no shard has answered yet");
     assert_eq!(control.past(2).unwrap().by, Author { uid: 1000, pid: 7 });
     assert_eq!(control.history().unwrap().len(), 2);
-    pump(&mut control, 11);
+    control.pump(11);
     assert!(control.rollout.is_done());
     assert_eq!(control.shards[1].version, Version(2));
     let events = control.events.after(0);
@@ -75,21 +128,21 @@ fn a_change_goes_to_the_disk_and_then_to_every_shard() {
 
 #[test]
 fn a_pool_that_enters_or_leaves_panic_is_written_down_once() {
-    let (mut control, shards, disk) = started();
+    let (mut control, shards) = started();
     let set = |panic: &str| ChangeRequest::PoolSet {
         name: "web".into(),
         pairs: vec![("health.panic".into(), panic.into())],
     };
-    make((&mut control, &disk), &set("100%"), 10).unwrap();
+    control.make(&set("100%"), 10).unwrap();
     let backend = control.snapshot.pools[0].backends[0].id;
     let fault = weir_proto::reason::ConnectFault::Refused;
     shards.report(Report::Ejected { shard: ShardId(0), backend, fault });
-    pump(&mut control, 20);
+    control.pump(20);
     assert!(control.is_in_panic(&control.snapshot.pools[0]));
-    control.on_tick(at(30));
-    make((&mut control, &disk), &set("50%"), 40).unwrap();
-    control.on_tick(at(50));
-    control.on_tick(at(60));
+    control.give(Input::Tick, 30);
+    control.make(&set("50%"), 40).unwrap();
+    control.give(Input::Tick, 50);
+    control.give(Input::Tick, 60);
     let events = control.events.after(0).into_iter();
     let texts: Vec<String> =
         events.filter(|row| row.subject == "web").map(|row| row.text).collect();
@@ -99,12 +152,12 @@ fn a_pool_that_enters_or_leaves_panic_is_written_down_once() {
 
 #[test]
 fn a_shard_that_ejects_what_is_known_to_be_down_is_told_so() {
-    let (mut control, shards, _disk) = started();
+    let (mut control, shards) = started();
     let backend = control.snapshot.pools[0].backends[0].id;
     let fault = weir_proto::reason::ConnectFault::Refused;
-    let eject = |control: &mut Control, shard, ms| {
+    let eject = |control: &mut Shell, shard, ms| {
         shards.report(Report::Ejected { shard: ShardId(shard), backend, fault });
-        pump(control, ms);
+        control.pump(ms);
         shards.take_sent()
     };
     let first = eject(&mut control, 0, 10);
@@ -115,110 +168,48 @@ fn a_shard_that_ejects_what_is_known_to_be_down_is_told_so() {
 }
 
 #[test]
-fn a_full_disk_changes_nothing() {
-    let (mut control, shards, disk) = started();
-    disk.set_full(true);
-    assert_eq!(make((&mut control, &disk), &weight(5), 10).unwrap_err().code, Code::Failed);
-    assert_eq!(control.snapshot.version, Version(1));
-    assert_eq!(shards.take_sent(), [""; 0]);
-    disk.set_full(false);
-    make((&mut control, &disk), &weight(5), 20).unwrap();
-    assert_eq!(control.snapshot.version, Version(2));
-}
-
-#[test]
-fn a_change_waits_for_the_disk_and_nothing_else_does() {
-    let (mut control, shards, disk) = started();
-    let mut change = change(&weight(5));
-    for ms in [10, 20] {
-        assert_eq!(change.go_on(&mut control, at(ms)).unwrap_err(), Blocked::Disk);
-        control.on_tick(at(ms));
-        pump(&mut control, ms);
-        assert_eq!(control.history().unwrap().len(), 1);
-    }
-    assert_eq!(control.snapshot.version, Version(1));
-    assert_eq!(shards.take_sent(), [""; 0], "no shard uses what a crash would take back");
-    control.on_appended(Appended { version: Version(9), outcome: Ok(()) });
-    assert_eq!(change.go_on(&mut control, at(30)).unwrap_err(), Blocked::Disk, "another one");
-    control.on_appended(disk.finish().unwrap());
-    assert_eq!(change.go_on(&mut control, at(40)).unwrap_err(), Blocked::Shards);
-    assert_eq!(shards.take_sent(), ["0 adopt 2 +0", "1 adopt 2 +0"]);
-}
-
-#[test]
-fn an_append_that_takes_long_is_written_down_once() {
-    let (mut control, _shards, disk) = started();
-    let mut change = change(&weight(5));
-    assert_eq!(change.go_on(&mut control, at(0)).unwrap_err(), Blocked::Disk);
-    let told = |control: &Control| {
-        let events = control.events.after(0).into_iter();
-        events.filter(|event| event.subject == "state").map(|event| event.text).collect::<Vec<_>>()
-    };
-    control.on_tick(at(4_900));
-    assert_eq!(told(&control), [""; 0]);
-    control.on_tick(at(5_000));
-    control.on_tick(at(5_250));
-    assert_eq!(told(&control), ["the disk has not taken version 2 yet"]);
-    control.on_appended(disk.finish().unwrap());
-    assert_eq!(change.go_on(&mut control, at(5_300)).unwrap_err(), Blocked::Shards);
-}
-
-#[test]
-fn a_disk_that_is_lost_refuses_what_waits_and_what_comes() {
-    let (mut control, shards, disk) = started();
-    let mut waits = change(&weight(5));
-    assert_eq!(waits.go_on(&mut control, at(10)).unwrap_err(), Blocked::Disk);
-    disk.lose();
-    control.on_store_lost(at(20));
-    let refusal = waits.go_on(&mut control, at(30)).unwrap().unwrap_err();
-    assert!(refusal.message.contains("version 2 may be there"), "{refusal:?}");
-    assert_eq!(make((&mut control, &disk), &weight(6), 40).unwrap_err().code, Code::Failed);
-    assert_eq!((control.snapshot.version, shards.take_sent()), (Version(1), vec![]));
-}
-
-#[test]
 fn a_forced_removal_kills_behind_the_snapshot() {
-    let (mut control, shards, disk) = started();
+    let (mut control, shards) = started();
     let id = control.snapshot.pool("web").unwrap().backend("b1").unwrap().id;
     let remove = ChangeRequest::BackendRemove { name: "web/b1".into(), force: true };
     shards.set_full(&[1]);
-    make((&mut control, &disk), &remove, 10).unwrap();
+    control.make(&remove, 10).unwrap();
     assert_eq!(shards.take_sent(), ["0 adopt 2 +0".to_owned(), format!("0 kill {id}")]);
     shards.set_full(&[]);
-    control.on_tick(at(250));
+    control.give(Input::Tick, 250);
     assert_eq!(shards.take_sent(), ["1 adopt 2 +0".to_owned(), format!("1 kill {id}")]);
 }
 
 #[test]
 fn a_silent_shard_makes_a_version_late_and_then_done() {
-    let (mut control, shards, disk) = started();
+    let (mut control, shards) = started();
     shards.set_deaf(&[1]);
-    make((&mut control, &disk), &weight(5), 0).unwrap();
-    pump(&mut control, 1);
-    control.on_tick(at(4_900));
+    control.make(&weight(5), 0).unwrap();
+    control.pump(1);
+    control.give(Input::Tick, 4_900);
     assert!(!control.rollout.is_late());
-    control.on_tick(at(5_000));
+    control.give(Input::Tick, 5_000);
     assert!(control.rollout.is_late());
     assert_eq!(control.rollout.waiting().to_string(), "[1]");
     shards.report(Report::Adopted { shard: ShardId(1), version: Version(2) });
-    pump(&mut control, 6_000);
+    control.pump(6_000);
     assert!(control.rollout.is_done());
 }
 
 #[test]
 fn a_shard_that_panics_is_not_waited_for_and_comes_back_with_everything() {
-    let (mut control, shards, disk) = started();
+    let (mut control, shards) = started();
     shards.set_deaf(&[1]);
-    make((&mut control, &disk), &weight(5), 0).unwrap();
+    control.make(&weight(5), 0).unwrap();
     shards.report(Report::Ended { shard: ShardId(1), panic: Some("oh".into()) });
-    pump(&mut control, 1);
+    control.pump(1);
     assert!(control.rollout.is_done());
     assert_eq!(control.phase, Phase::Serving);
     assert_eq!(control.events.after(0).last().unwrap().text, "ended by a panic: oh");
     assert_eq!(shards.take_sent().last().unwrap(), "1 next", "what follows is for its successor");
     shards.set_deaf(&[]);
     shards.report(Report::Started { shard: ShardId(1), sessions_max: 9 });
-    pump(&mut control, 2);
+    control.pump(2);
     assert_eq!(shards.take_sent(), ["1 adopt 2 +1"]);
     assert_eq!(control.shards[1].sessions_max, 9);
     assert_eq!(control.shards[1].status, ShardStatus::Live);
@@ -227,30 +218,30 @@ fn a_shard_that_panics_is_not_waited_for_and_comes_back_with_everything() {
 
 #[test]
 fn a_shard_that_comes_back_while_the_process_stops_is_told_to_stop() {
-    let (mut control, shards, _disk) = started();
+    let (mut control, shards) = started();
     shards.set_deaf(&[0, 1]);
-    control.stop(at(0));
+    control.give(Input::Stop, 0);
     shards.take_sent();
     shards.report(Report::Ended { shard: ShardId(1), panic: Some("oh".into()) });
     shards.report(Report::Started { shard: ShardId(1), sessions_max: 9 });
-    pump(&mut control, 1);
+    control.pump(1);
     assert_eq!(shards.take_sent(), ["1 next", "1 adopt 1 +1", "1 drain", "1 stop"]);
 }
 
 #[test]
 fn a_fenced_shard_is_not_waited_for_and_comes_back_with_everything() {
-    let (mut control, shards, disk) = started();
+    let (mut control, shards) = started();
     shards.set_deaf(&[1]);
-    make((&mut control, &disk), &weight(5), 0).unwrap();
-    pump(&mut control, 1);
+    control.make(&weight(5), 0).unwrap();
+    control.pump(1);
     assert_eq!(control.rollout.waiting().to_string(), "[1]");
     shards.set_watched(1, 1, 0);
-    control.on_tick(at(250));
+    control.give(Input::Tick, 250);
     assert!(!control.rollout.is_done(), "slow is not stuck");
     shards.set_watched(1, 1, 1);
-    control.on_tick(at(500));
+    control.give(Input::Tick, 500);
     assert!(control.rollout.is_done());
-    let texts = |control: &Control| -> Vec<String> {
+    let texts = |control: &Shell| -> Vec<String> {
         control.events.after(0).into_iter().map(|event| event.text).collect()
     };
     let told = texts(&control);
@@ -258,50 +249,50 @@ fn a_fenced_shard_is_not_waited_for_and_comes_back_with_everything() {
     assert!(told[told.len() - 1].contains("is stuck"), "{told:?}");
     // Nobody waits for it, and it is told everything anyway.
     shards.take_sent();
-    make((&mut control, &disk), &weight(6), 600).unwrap();
+    control.make(&weight(6), 600).unwrap();
     assert_eq!(shards.take_sent(), ["0 adopt 3 +0", "1 adopt 3 +0"]);
-    pump(&mut control, 601);
+    control.pump(601);
     assert!(control.rollout.is_done());
     shards.set_deaf(&[]);
     shards.report(Report::Started { shard: ShardId(1), sessions_max: 9 });
-    pump(&mut control, 700);
+    control.pump(700);
     assert_eq!(shards.take_sent(), ["1 adopt 3 +1"], "with new sockets");
     assert!(control.shards[1].counts());
     assert_eq!(control.shards[1].restarts, 0);
-    make((&mut control, &disk), &weight(7), 800).unwrap();
+    control.make(&weight(7), 800).unwrap();
     assert_eq!(control.rollout.waiting().to_string(), "[0, 1]");
 }
 
 #[test]
 fn a_shard_that_is_back_before_the_tick_gets_its_sockets_too() {
-    let (mut control, shards, _disk) = started();
+    let (mut control, shards) = started();
     shards.set_watched(0, 1, 1);
     shards.report(Report::Started { shard: ShardId(0), sessions_max: 9 });
-    pump(&mut control, 10);
+    control.pump(10);
     assert_eq!(shards.take_sent(), ["0 adopt 1 +1"]);
-    control.on_tick(at(250));
+    control.give(Input::Tick, 250);
     assert!(control.shards[0].counts(), "one fence is acknowledged once");
 }
 
 #[test]
 fn without_any_shard_the_process_ends_with_1() {
-    let (mut control, shards, _disk) = started();
+    let (mut control, shards) = started();
     for shard in 0..2 {
         shards.report(Report::Ended { shard: ShardId(shard), panic: None });
     }
-    pump(&mut control, 1);
+    control.pump(1);
     assert_eq!(control.phase, Phase::Over { code: 1 });
 }
 
 #[test]
 fn three_panics_within_a_minute_end_the_process_and_spread_out_ones_do_not() {
     for (gap_ms, phase) in [(31_000, Phase::Serving), (29_000, Phase::Over { code: 1 })] {
-        let (mut control, shards, _disk) = started();
+        let (mut control, shards) = started();
         for time in 0..3 {
             shards.report(Report::Ended { shard: ShardId(1), panic: Some("oh".into()) });
-            pump(&mut control, time * gap_ms);
+            control.pump(time * gap_ms);
             shards.report(Report::Started { shard: ShardId(1), sessions_max: 9 });
-            pump(&mut control, time * gap_ms + 1);
+            control.pump(time * gap_ms + 1);
         }
         assert_eq!(control.phase, phase, "every {gap_ms} ms");
     }
@@ -309,72 +300,55 @@ fn three_panics_within_a_minute_end_the_process_and_spread_out_ones_do_not() {
 
 #[test]
 fn a_drain_ends_with_the_last_session() {
-    let (mut control, shards, _disk) = started();
+    let (mut control, shards) = started();
     let id = control.snapshot.pools[0].backends[0].id;
     shards.set_sessions(&[(id, 3)]);
-    control.on_tick(at(250));
-    pump(&mut control, 250);
+    control.give(Input::Tick, 250);
+    control.pump(250);
     // The next figures are on their way when the drain comes: they are older than it.
     shards.set_sessions(&[]);
-    control.on_tick(at(500));
-    control.drain(Some(at(60_000).now), at(510));
-    pump(&mut control, 520);
+    control.give(Input::Tick, 500);
+    control.give(Input::Drain { until: Some(at(60_000).now) }, 510);
+    control.pump(520);
     assert_eq!(shards.take_sent(), ["0 drain", "1 drain"]);
-    control.on_tick(at(750));
+    control.give(Input::Tick, 750);
     assert!(matches!(control.phase, Phase::Draining { .. }), "no figures since the drain");
-    pump(&mut control, 760);
-    control.on_tick(at(1_000));
+    control.pump(760);
+    control.give(Input::Tick, 1_000);
     assert_eq!(shards.take_sent(), ["0 stop", "1 stop"]);
-    pump(&mut control, 1_010);
+    control.pump(1_010);
     assert_eq!(control.phase, Phase::Over { code: 0 });
 }
 
 #[test]
 fn a_drain_ends_at_its_deadline() {
-    let (mut control, shards, _disk) = started();
+    let (mut control, shards) = started();
     let id = control.snapshot.pools[0].backends[0].id;
     shards.set_sessions(&[(id, 3)]);
-    control.drain(None, at(0));
+    control.give(Input::Drain { until: None }, 0);
     for ms in [250, 500, 100_000] {
-        control.on_tick(at(ms));
-        pump(&mut control, ms);
+        control.give(Input::Tick, ms);
+        control.pump(ms);
     }
     assert_eq!(control.phase, Phase::Draining { until: None }, "a drain alone never stops");
-    control.drain(Some(at(110_000).now), at(100_000));
-    control.drain(Some(at(120_000).now), at(100_000));
-    control.on_tick(at(109_900));
+    control.give(Input::Drain { until: Some(at(110_000).now) }, 100_000);
+    control.give(Input::Drain { until: Some(at(120_000).now) }, 100_000);
+    control.give(Input::Tick, 109_900);
     assert!(matches!(control.phase, Phase::Draining { .. }));
-    control.on_tick(at(110_000));
+    control.give(Input::Tick, 110_000);
     assert!(matches!(control.phase, Phase::Stopping { .. }));
-    pump(&mut control, 110_001);
+    control.pump(110_001);
     assert_eq!(control.phase, Phase::Over { code: 0 });
 }
 
 #[test]
 fn a_shard_that_does_not_end_is_left_behind() {
-    let (mut control, shards, _disk) = started();
+    let (mut control, shards) = started();
     shards.set_deaf(&[1]);
-    control.stop(at(0));
-    pump(&mut control, 1);
-    control.on_tick(at(4_900));
+    control.give(Input::Stop, 0);
+    control.pump(1);
+    control.give(Input::Tick, 4_900);
     assert!(matches!(control.phase, Phase::Stopping { .. }));
-    control.on_tick(at(5_000));
+    control.give(Input::Tick, 5_000);
     assert_eq!(control.phase, Phase::Over { code: 1 });
-}
-
-#[test]
-fn the_address_of_a_removed_listener_may_be_held_for_a_moment() {
-    let (mut control, _shards, disk) = started();
-    let bind = control.snapshot.listeners[0].bind[0];
-    let remove = ChangeRequest::ListenerRemove { name: "web".into() };
-    make((&mut control, &disk), &remove, 1_000).unwrap();
-    let error = |address| BindError {
-        listener: "web".into(),
-        address,
-        error: std::io::ErrorKind::AddrInUse.into(),
-    };
-    assert!(control.may_pass(&error(bind), at(2_000).now));
-    assert!(!control.may_pass(&error(bind), at(11_000).now));
-    let other = SocketAddr::new(bind.ip(), bind.port().wrapping_add(1));
-    assert!(!control.may_pass(&error(other), at(2_000).now));
 }

@@ -35,7 +35,7 @@ fn no_past(_: u64) -> Result<Spec, Refusal> {
 fn run(change: ChangeRequest) -> Result<Plan, Refusal> {
     let mut ids = IdSource::default();
     let current = start(&mut ids);
-    decide(&current, &change, &ChangeOptions::default(), (&mut ids, &no_past))
+    decide(&current, &change, &ChangeOptions::default(), Sources { ids: &mut ids, past: &no_past })
 }
 
 fn done(change: ChangeRequest) -> Plan {
@@ -257,10 +257,10 @@ fn a_new_kind_of_check_drops_the_old_ones_words() {
     let first = start(&mut ids);
     let http = pool_set(&[("health.kind", "http"), ("health.path", "/"), ("health.expect", "200")]);
     let options = ChangeOptions::default();
-    let plan = decide(&first, &http, &options, (&mut ids, &no_past)).unwrap();
+    let plan = decide(&first, &http, &options, Sources { ids: &mut ids, past: &no_past }).unwrap();
     let second = plan.snapshot.unwrap();
     let tcp = pool_set(&[("health.kind", "tcp")]);
-    let plan = decide(&second, &tcp, &options, (&mut ids, &no_past)).unwrap();
+    let plan = decide(&second, &tcp, &options, Sources { ids: &mut ids, past: &no_past }).unwrap();
     assert_eq!(plan.snapshot.unwrap().spec(), first.spec());
 }
 
@@ -289,7 +289,13 @@ fn listeners_come_and_go() {
     let mut ids = IdSource::default();
     let current = Snapshot::build(&spec, Version(7), &Snapshot::empty(), &mut ids).unwrap();
     let removal = ChangeRequest::ListenerRemove { name: "web".into() };
-    let plan = decide(&current, &removal, &ChangeOptions::default(), (&mut ids, &no_past)).unwrap();
+    let plan = decide(
+        &current,
+        &removal,
+        &ChangeOptions::default(),
+        Sources { ids: &mut ids, past: &no_past },
+    )
+    .unwrap();
     assert_eq!(plan.undo, "weirctl config rollback 7 --if-version 8", "add would lose keepalive");
     let drain = ChangeRequest::ListenerState { name: "web".into(), state: Admin::Drain };
     let plan = done(drain);
@@ -307,7 +313,7 @@ fn another_version_than_the_expected_one_is_a_conflict() {
     let mut decide_if = |version| {
         let options = ChangeOptions { if_version: Some(version), dry_run: false };
         let change = ChangeRequest::BackendWeight { name: "web/b1".into(), weight: 9 };
-        decide(&current, &change, &options, (&mut ids, &no_past))
+        decide(&current, &change, &options, Sources { ids: &mut ids, past: &no_past })
     };
     let refusal = decide_if(6).unwrap_err();
     assert_eq!(refusal.code, Code::Conflict);
@@ -324,7 +330,7 @@ fn a_rollback_is_a_new_version_with_the_old_content() {
     let past = |version: u64| if version == 3 { Ok(old.clone()) } else { no_past(version) };
     let mut rollback = |version| {
         let change = ChangeRequest::Rollback { version };
-        decide(&current, &change, &ChangeOptions::default(), (&mut ids, &past))
+        decide(&current, &change, &ChangeOptions::default(), Sources { ids: &mut ids, past: &past })
     };
     let plan = rollback(3).unwrap();
     let next = plan.snapshot.unwrap();
@@ -378,7 +384,13 @@ fn the_undo_of_settings_sets_back_those_that_changed_and_no_others() {
     let before = start(&mut ids);
     let mut set = |current: &Snapshot, pairs: &[(String, String)]| {
         let change = ChangeRequest::PoolSet { name: "web".into(), pairs: pairs.to_vec() };
-        decide(current, &change, &ChangeOptions::default(), (&mut ids, &no_past)).unwrap()
+        decide(
+            current,
+            &change,
+            &ChangeOptions::default(),
+            Sources { ids: &mut ids, past: &no_past },
+        )
+        .unwrap()
     };
     let pair = |word: &str| {
         let (key, value) = word.split_once('=').unwrap();

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::rc::Rc;
 
 use super::*;
 use crate::serve::notify::Notify;
@@ -188,30 +189,31 @@ impl Source {
     }
 }
 
-impl CheckSource for Source {
-    fn take_due(&self) -> Vec<Check> {
-        let checks = self.health.borrow_mut().take_due(rt::now());
-        self.hear();
-        checks
-    }
-
-    fn on_checked(&self, check: &Check, outcome: CheckOutcome, started: Now) {
-        self.health.borrow_mut().on_checked(check, outcome, started, rt::now());
-        self.hear();
-        self.notice.ring();
-    }
-
-    async fn wait_until_due(&self) {
+/// Begins the checks that are due, and waits until others are.
+async fn probe_all(source: Rc<Source>) {
+    loop {
+        let due = source.health.borrow_mut().take_due(rt::now());
+        source.hear();
+        for check in due {
+            let source = source.clone();
+            rt::spawn("test", async move {
+                let started = rt::now();
+                let outcome = probe(&check).await;
+                source.health.borrow_mut().on_checked(&check, outcome, started, rt::now());
+                source.hear();
+                source.notice.ring();
+            });
+        }
         let is_due = || {
-            let next = self.health.borrow().next_due();
+            let next = source.health.borrow().next_due();
             next.is_some_and(|at| at <= rt::now()).then_some(())
         };
-        self.notice.until(is_due).await;
+        source.notice.until(is_due).await;
     }
 }
 
 /// Runs the prober until `done` says so of what it has told.
-fn probe(
+fn probe_until(
     world: &HealthFixture,
     done: impl Fn(&[Transition], &mut Health) -> bool,
 ) -> Vec<Transition> {
@@ -220,7 +222,7 @@ fn probe(
         health.borrow_mut().adopt(&world.snapshot, rt::now());
         let source = Source { health, told: RefCell::default(), notice: Notify::default() };
         let source = Rc::new(source);
-        rt::spawn("test", prober(source.clone()));
+        rt::spawn("test", probe_all(source.clone()));
         let until = async {
             while !done(&source.told.borrow(), &mut source.health.borrow_mut()) {
                 rt::sleep(Duration::from_millis(1)).await;
@@ -240,7 +242,7 @@ fn the_prober_takes_down_the_dead_and_brings_them_back() {
     let spec = HealthSpec { interval: Span::from_millis(20), ..tcp() };
     let world = HealthFixture::new(spec, &[alive, address]);
     let risen = RefCell::new(None);
-    let told = probe(&world, |told, _| {
+    let told = probe_until(&world, |told, _| {
         if told.len() == 1 {
             risen.borrow_mut().get_or_insert_with(|| TcpListener::bind(address).unwrap());
         }
@@ -264,7 +266,7 @@ fn a_backend_that_comes_later_is_checked_at_once() {
         pool.backend.insert("b2".parse().unwrap(), later);
     });
     let added = Cell::new(false);
-    let told = probe(&first, |told, health| {
+    let told = probe_until(&first, |told, health| {
         let checked = health.counters(first.id("b1")).unwrap().ok == 1;
         if checked && !added.replace(true) {
             health.adopt(&world.snapshot, rt::now());
@@ -283,7 +285,7 @@ fn more_backends_than_fit_at_once_are_all_checked() {
         ..HealthSpec::default()
     };
     let world = HealthFixture::new(spec, &[alive; 600]);
-    let told = probe(&world, |_, health| {
+    let told = probe_until(&world, |_, health| {
         let all = world.snapshot.pools[0].backends.iter();
         let done = all.filter_map(|backend| health.counters(backend.id));
         done.map(|counters| counters.ok + counters.fail).sum::<u64>() == 600

@@ -1,9 +1,10 @@
-//! Changes of this process: one after another, each from the request to the answer.
+//! Those who ask control for changes and wait for the outcome. A change whose client is gone goes
+//! on; its outcome is dropped.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 
@@ -11,45 +12,79 @@ use weir_proto::answer::{Answer, Author};
 use weir_proto::ids::Version;
 use weir_proto::request::{ChangeOptions, ChangeRequest, Refusal};
 
-use super::{Shared, moment, own_author};
+use super::{Shared, own_author};
 use crate::rt;
-use weir_control_core::control::{Blocked, Change};
-use weir_control_core::planner;
+use weir_control_core::control::{AskedChange, ChangeId, ChangeOutcome, Input};
 
 /// The longest file that SIGHUP reads, in bytes: many times that of the most backends.
 const FILE_MAX: u64 = 32 << 20;
-/// How soon an address that is still held is tried again.
-const RELEASE_POLL: Duration = Duration::from_millis(10);
+
+/// The outcomes of changes, on their way to those who wait for them.
+#[derive(Debug, Default)]
+pub(super) struct Outcomes {
+    last: u64,
+    /// `None` until the change is answered.
+    waited_for: BTreeMap<ChangeId, Option<ChangeOutcome>>,
+}
+
+impl Outcomes {
+    /// A name for a change whose outcome is waited for.
+    fn begin(&mut self) -> ChangeId {
+        self.last += 1;
+        let id = ChangeId(self.last);
+        self.waited_for.insert(id, None);
+        id
+    }
+
+    /// True if no outcome is waited for.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.waited_for.is_empty()
+    }
+
+    /// The change has come to this.
+    pub(super) fn put(&mut self, id: ChangeId, outcome: ChangeOutcome) {
+        if let Some(place) = self.waited_for.get_mut(&id) {
+            *place = Some(outcome);
+        }
+    }
+}
+
+/// Somebody waits for an outcome. Dropping it waits no more.
+struct Waiter<'a> {
+    shared: &'a Shared,
+    id: ChangeId,
+}
+
+impl Waiter<'_> {
+    fn take(&self) -> Option<ChangeOutcome> {
+        self.shared.outcomes.borrow_mut().waited_for.get_mut(&self.id)?.take()
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.shared.outcomes.borrow_mut().waited_for.remove(&self.id);
+    }
+}
 
 impl Shared {
-    /// Makes a change: see [`Change`] for its steps.
+    /// Makes a change, and waits for its outcome.
     pub(super) async fn change(
         &self,
-        change: ChangeRequest,
+        request: ChangeRequest,
         options: ChangeOptions,
         by: Author,
     ) -> Result<Answer, Refusal> {
-        let change = checked(change).await?;
-        let _turn = self.change_lock.enter().await;
-        let mut change = Change::new(change, options, by);
-        let mut go_on = || change.go_on(&mut self.control.borrow_mut(), moment());
-        let answer = loop {
-            match go_on() {
-                Ok(answer) => break answer,
-                Err(Blocked::Address) => rt::sleep(RELEASE_POLL).await,
-                Err(Blocked::Disk | Blocked::Shards) => {
-                    break self.notice.until(|| go_on().ok()).await;
-                }
-            }
-        };
-        // Other backends may be checked now.
-        self.notice.ring();
-        answer
+        let id = self.outcomes.borrow_mut().begin();
+        let waiter = Waiter { shared: self, id };
+        self.handle(Input::Change(AskedChange { id, request, options, by }));
+        self.notice.until(|| waiter.take()).await
     }
 
     /// Blocked until every live shard that is not fenced has adopted `version`.
     pub(crate) async fn adopted(&self, version: Version) -> Result<(), Refusal> {
-        self.notice.until(|| self.control.borrow().adopted(version)).await
+        self.notice.until(|| self.control().adopted(version)).await
     }
 
     /// SIGHUP: the file becomes one new version. Whatever is wrong is logged, and nothing changes.
@@ -76,17 +111,6 @@ impl Shared {
             Err(refusal) => tracing::error!("SIGHUP: {origin}: {}", refusal.message),
         }
     }
-}
-
-/// Refuses a file with errors: finding all of them in a large one takes seconds, so another thread
-/// does it.
-async fn checked(change: ChangeRequest) -> Result<ChangeRequest, Refusal> {
-    let ChangeRequest::Apply { toml, origin } = change else { return Ok(change) };
-    rt::blocking(move || {
-        planner::read(&toml, &origin)?;
-        Ok(ChangeRequest::Apply { toml, origin })
-    })
-    .await
 }
 
 /// The text of a file of at most [`FILE_MAX`] bytes. Never waits for a writer, as opening a FIFO

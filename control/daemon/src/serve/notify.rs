@@ -33,18 +33,18 @@ impl Notify {
     }
 }
 
-/// A door for one at a time: changes go through it one after another.
+/// A door for one task at a time.
 #[derive(Debug, Default)]
-pub(crate) struct ChangeLock {
+pub(crate) struct TaskLock {
     taken: Cell<bool>,
     free: Notify,
 }
 
 /// Somebody is in; dropping it lets the next one in.
 #[derive(Debug)]
-pub(crate) struct Turn<'a>(&'a ChangeLock);
+pub(crate) struct Turn<'a>(&'a TaskLock);
 
-impl ChangeLock {
+impl TaskLock {
     /// Waits for one's turn.
     pub(crate) async fn enter(&self) -> Turn<'_> {
         self.free.until(|| (!self.taken.replace(true)).then_some(())).await;
@@ -92,15 +92,15 @@ mod tests {
 
     #[test]
     fn only_one_is_inside() {
-        let change_lock = ChangeLock::default();
+        let lock = TaskLock::default();
         let mut context = Context::from_waker(Waker::noop());
-        let mut first = pin!(change_lock.enter());
-        let mut second = pin!(change_lock.enter());
+        let mut first = pin!(lock.enter());
+        let mut second = pin!(lock.enter());
         let Poll::Ready(turn) = first.as_mut().poll(&mut context) else { panic!("it is free") };
         assert!(second.as_mut().poll(&mut context).is_pending());
         drop(turn);
         let Poll::Ready(turn) = second.as_mut().poll(&mut context) else { panic!("it is free") };
-        let mut third = pin!(change_lock.enter());
+        let mut third = pin!(lock.enter());
         assert!(third.as_mut().poll(&mut context).is_pending());
         drop(turn);
         assert!(third.as_mut().poll(&mut context).is_ready());

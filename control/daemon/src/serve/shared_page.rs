@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use weir_core::base::clock::Now;
 
-use super::notify::ChangeLock;
+use super::notify::TaskLock;
 use crate::rt;
 
 /// How old one may be that is given out again.
@@ -23,16 +23,12 @@ pub(crate) struct SharedPage<T> {
     /// So that the last one lives while it has no reader.
     last: RefCell<Option<Arc<T>>>,
     /// One is made at a time.
-    lock: ChangeLock,
+    lock: TaskLock,
 }
 
 impl<T> Default for SharedPage<T> {
     fn default() -> SharedPage<T> {
-        SharedPage {
-            made: RefCell::default(),
-            last: RefCell::default(),
-            lock: ChangeLock::default(),
-        }
+        SharedPage { made: RefCell::default(), last: RefCell::default(), lock: TaskLock::default() }
     }
 }
 

@@ -32,7 +32,7 @@ impl Shared {
                 Ok(Answer::Stats(self.stats_of_all().await))
             }
             Query::ConfigExport { version: None } => {
-                let snapshot = self.control.borrow().snapshot.clone();
+                let snapshot = self.control().snapshot.clone();
                 let version = snapshot.version.0;
                 let toml = rt::blocking(move || file::export(&snapshot.spec())).await;
                 Ok(Answer::Config(ConfigText { version, toml }))
@@ -43,12 +43,12 @@ impl Shared {
 
     /// The state at this moment.
     fn now<T>(&self, look: impl FnOnce(&Queries<'_>) -> T) -> T {
-        let control = self.control.borrow();
+        let control = self.control();
         look(&Queries { control: &control, now: rt::now() })
     }
 
     async fn all_backends(&self) -> Vec<BackendRow> {
-        let snapshot: Arc<Snapshot> = self.control.borrow().snapshot.clone();
+        let snapshot: Arc<Snapshot> = self.control().snapshot.clone();
         let backends: Vec<(&Pool, &Backend)> = snapshot.backends().collect();
         let mut rows = Vec::with_capacity(backends.len());
         for slice in backends.chunks(BACKENDS_SLICE) {
@@ -64,13 +64,13 @@ impl Shared {
     }
 
     async fn stats_of_all(&self) -> Stats {
-        let snapshot: Arc<Snapshot> = self.control.borrow().snapshot.clone();
-        let mut stats = self.control.borrow().aggregate.stats_of_all();
+        let snapshot: Arc<Snapshot> = self.control().snapshot.clone();
+        let mut stats = self.control().aggregate.stats_of_all();
         for slice in snapshot.pools.chunks(POOLS_SLICE) {
             if !stats.pools.is_empty() {
                 rt::give_way().await;
             }
-            let control = self.control.borrow();
+            let control = self.control();
             stats.pools.extend(slice.iter().map(|pool| control.aggregate.pool_row(pool)));
         }
         stats

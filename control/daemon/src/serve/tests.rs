@@ -15,7 +15,8 @@ use weir_proto::request::{
 use super::*;
 use crate::api::gate::Handler;
 use crate::store::tests::{Disk, seeded_with};
-use crate::store::thread::StoreThread;
+use crate::store::thread::{Started, StoreThread};
+use weir_control_core::control::Setup;
 use weir_control_core::fakes::{FakeShards, spec};
 use weir_control_core::record::Record;
 use weir_proto::ids::{BackendId, IdSource, Version};
@@ -40,11 +41,10 @@ async fn started_with_disk() -> (Rc<Shared>, FakeShards, Disk) {
     let shared = control(&shards, &spec(free()), &disk);
     start_reports(&shared, rt::Bell::from(OwnedFd::from(theirs)));
     start_ticks(&shared);
-    let snapshot = Snapshot::clone(&shared.control.borrow().snapshot);
+    let snapshot = shared.control().snapshot.clone();
     let sockets = crate::listen::bind_new(&Snapshot::empty(), &snapshot, 2).unwrap();
-    let version = snapshot.version;
-    shared.control.borrow_mut().publish(snapshot, sockets, rt::now());
-    shared.adopted(version).await.unwrap();
+    shared.handle(Input::Begin { sockets });
+    shared.adopted(snapshot.version).await.unwrap();
     shards.take_sent();
     (shared, shards, disk)
 }
@@ -55,13 +55,20 @@ fn control(shards: &FakeShards, spec: &Spec, disk: &Disk) -> Rc<Shared> {
     let snapshot = Snapshot::build(spec, Version(1), &Snapshot::empty(), &mut ids).unwrap();
     let first = Record::new(1, "then".into(), BY, "seeded".into(), spec.clone());
     let store = seeded_with(disk, &first);
-    let (thread, versions, news, bell) = StoreThread::start(store).unwrap();
-    let control = Control::new(Box::new(shards.clone()), versions, (snapshot, ids), moment());
-    let shared = Shared::new(control);
+    let Started { thread, appender, versions, news, bell } = StoreThread::start(store).unwrap();
+    let fleet = Box::new(shards.clone());
+    let setup = Setup { fleet, versions, snapshot, ids, checks_max: 100 };
+    let shared = Shared::new(Control::new(setup, moment()), appender);
     start_store_news(&shared, news, bell.into());
     // It works until the test has ended.
     core::mem::forget(thread);
     shared
+}
+
+/// Waits until the disk holds a sync, on another thread.
+async fn held(disk: &Disk) {
+    let disk = disk.clone();
+    rt::blocking(move || disk.wait_until_held()).await;
 }
 
 /// A port of the loopback that stays free.
@@ -153,13 +160,13 @@ fn a_slow_disk_delays_no_probe_query_or_figure() {
         let mut first = pin!(changed(&shared, add("web/b3", "192.0.2.3:80")));
         let mut second = pin!(changed(&shared, add("web/b4", "192.0.2.4:80")));
         assert!(poll_once(first.as_mut()).await.is_none());
-        disk.wait_until_held();
+        held(&disk).await;
         assert!(poll_once(second.as_mut()).await.is_none());
         // Probes are made and count.
-        rt::spawn("test", crate::prober::prober(shared.clone()));
+        start_wakes(&shared);
         drop(backend.accept().await);
-        let id = shared.control.borrow().snapshot.backends().last().unwrap().1.id;
-        let is_up = || shared.control.borrow().health.is_up(id).then_some(());
+        let id = shared.control().snapshot.backends().last().unwrap().1.id;
+        let is_up = || shared.control().health.is_up(id).then_some(());
         shared.notice.until(is_up).await;
         // Queries, those that read the disk too, are answered by what is durable.
         let status = ask(&shared, Query::Status).await;
@@ -181,6 +188,36 @@ fn a_slow_disk_delays_no_probe_query_or_figure() {
     .unwrap();
 }
 
+/// A client may go at any moment: its change comes to its end, and the next one has its turn.
+#[test]
+fn a_change_whose_client_is_gone_goes_on() {
+    rt::run(|| async {
+        let (shared, shards, disk) = started_with_disk().await;
+        disk.hold();
+        let mut gone = Box::pin(changed(&shared, add("web/b3", "192.0.2.3:80")));
+        assert!(poll_once(gone.as_mut()).await.is_none());
+        let mut waits = pin!(changed(&shared, add("web/b4", "192.0.2.4:80")));
+        assert!(poll_once(waits.as_mut()).await.is_none());
+        held(&disk).await;
+        drop(gone);
+        drop(Box::pin(changed(&shared, add("web/b5", "192.0.2.5:80"))));
+        let mut also_gone = Box::pin(changed(&shared, add("web/b6", "192.0.2.6:80")));
+        assert!(poll_once(also_gone.as_mut()).await.is_none());
+        drop(also_gone);
+        disk.release();
+        assert_eq!(waits.await.version, 3);
+        assert_eq!(changed(&shared, add("web/b7", "192.0.2.7:80")).await.version, 5);
+        let names: Vec<_> = shared.control().snapshot.pools[0].backends[2..]
+            .iter()
+            .map(|backend| backend.name.to_string())
+            .collect();
+        assert_eq!(names, ["b3", "b4", "b6", "b7"], "b5 was never asked for");
+        assert!(shared.outcomes.borrow().is_empty(), "no outcome is waited for");
+        assert!(shards.take_sent().iter().any(|word| word.contains("adopt 4")));
+    })
+    .unwrap();
+}
+
 #[test]
 fn a_disk_that_fails_is_a_refusal_and_nothing_has_changed() {
     rt::run(|| async {
@@ -189,7 +226,7 @@ fn a_disk_that_fails_is_a_refusal_and_nothing_has_changed() {
         let refusal = refused(&shared, add("web/b3", "192.0.2.3:80")).await;
         assert_eq!(refusal.code, Code::Failed);
         assert!(refusal.hint.starts_with("nothing has changed"), "{refusal:?}");
-        assert_eq!(shared.control.borrow().snapshot.version, Version(1));
+        assert_eq!(shared.control().snapshot.version, Version(1));
         assert_eq!(shards.take_sent(), [""; 0]);
         disk.set_full(false);
         assert_eq!(changed(&shared, add("web/b3", "192.0.2.3:80")).await.version, 2);
@@ -243,7 +280,7 @@ fn changes_from_many_clients_are_one_after_another() {
         shared.notice.until(all).await;
         let versions = done.borrow().clone();
         assert_eq!(versions, (2..12).collect::<Vec<u64>>());
-        assert_eq!(shared.control.borrow().snapshot.pools[0].backends.len(), 12);
+        assert_eq!(shared.control().snapshot.pools[0].backends.len(), 12);
     })
     .unwrap();
 }
@@ -295,7 +332,7 @@ fn questions_are_answered_from_the_snapshot() {
 fn a_removed_backend_is_listed_until_its_last_session_is_gone() {
     rt::run(|| async {
         let (shared, shards) = started().await;
-        let id: BackendId = shared.control.borrow().snapshot.pools[0].backends[0].id;
+        let id: BackendId = shared.control().snapshot.pools[0].backends[0].id;
         shards.set_sessions(&[(id, 2)]);
         let rows = async || {
             let list = Query::BackendList { pool: None };
@@ -305,10 +342,7 @@ fn a_removed_backend_is_listed_until_its_last_session_is_gone() {
             list.backends
         };
         shared.tick();
-        shared
-            .notice
-            .until(|| (shared.control.borrow().aggregate.sessions() == 4).then_some(()))
-            .await;
+        shared.notice.until(|| (shared.control().aggregate.sessions() == 4).then_some(())).await;
         let remove = ChangeRequest::BackendRemove { name: "web/b1".into(), force: false };
         changed(&shared, change(remove)).await;
         let all = rows().await;
@@ -316,10 +350,7 @@ fn a_removed_backend_is_listed_until_its_last_session_is_gone() {
         assert_eq!((all.len(), gone.name.as_str(), gone.removed), (2, "web/b1", true));
         assert_eq!((gone.state, gone.sessions), (BackendState::Draining, 4));
         shards.set_sessions(&[]);
-        shared
-            .notice
-            .until(|| (shared.control.borrow().aggregate.sessions() == 0).then_some(()))
-            .await;
+        shared.notice.until(|| (shared.control().aggregate.sessions() == 0).then_some(())).await;
         assert_eq!(rows().await.len(), 1);
     })
     .unwrap();
@@ -331,7 +362,7 @@ fn a_stop_answers_first_and_ends_with_0() {
         let (shared, shards) = started().await;
         let stop = Command::Stop { drain_ms: Some(60_000) };
         assert!(matches!(ask(&shared, stop).await, Response::Done(Answer::Said(_))));
-        assert!(!shared.control.borrow().is_serving());
+        assert!(!shared.control().is_serving());
         assert_eq!(shared.over().await, 0);
         assert_eq!(shards.take_sent(), ["0 drain", "1 drain", "0 stop", "1 stop"]);
     })

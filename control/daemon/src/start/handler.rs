@@ -1,33 +1,17 @@
-//! What the gate and the prober ask of the control thread.
+//! What the gate asks of the control thread.
 
 use std::sync::Arc;
 
-use weir_core::base::clock::Now;
 use weir_proto::answer::{Answer, Author};
 use weir_proto::request::{Command, Query, Refusal};
 
 use super::page;
 use crate::api::audit::AuditEvent;
 use crate::api::gate::Handler;
-use crate::prober::CheckSource;
 use crate::rt;
+use crate::serve::Shared;
 use crate::serve::answers::Queries;
-use crate::serve::{Shared, moment};
-use weir_control_core::health::{Check, CheckOutcome};
-
-impl CheckSource for Shared {
-    fn take_due(&self) -> Vec<Check> {
-        self.control.borrow_mut().take_checks(moment())
-    }
-
-    fn on_checked(&self, check: &Check, outcome: CheckOutcome, started: Now) {
-        Shared::on_checked(self, check, outcome, started);
-    }
-
-    async fn wait_until_due(&self) {
-        self.wait_until_check().await;
-    }
-}
+use weir_control_core::control::Input;
 
 impl Handler for Shared {
     async fn refresh(&self, query: &Query) {
@@ -43,12 +27,12 @@ impl Handler for Shared {
     }
 
     fn version(&self) -> u64 {
-        self.control.borrow().snapshot.version.0
+        self.control().snapshot.version.0
     }
 
     fn record(&self, event: AuditEvent) {
         let AuditEvent { subject, text, kept } = event;
-        self.control.borrow_mut().events.audit(kept, &subject, &text, rt::wall_ms());
+        self.handle(Input::Audited { kept, subject, text });
     }
 
     fn answering(&self) -> impl Sized {
@@ -60,7 +44,7 @@ impl Handler for Shared {
     }
 
     fn ready(&self) -> Result<(), String> {
-        let control = self.control.borrow();
+        let control = self.control();
         if !control.is_serving() {
             return Err("draining".to_owned());
         }

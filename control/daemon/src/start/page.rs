@@ -24,11 +24,11 @@ pub(super) async fn page(shared: &Shared) -> Arc<String> {
 }
 
 async fn figures(shared: &Shared) -> MetricsInput {
-    let mut input = whole(&shared.control.borrow());
+    let mut input = whole(&shared.control());
     let snapshot: Arc<Snapshot> = input.snapshot.clone();
     for pools in snapshot.pools.chunks(POOLS_SLICE) {
         rt::give_way().await;
-        let control = shared.control.borrow();
+        let control = shared.control();
         input.pools.extend(pools.iter().map(|pool| {
             PoolFigures::of(pool, &control.aggregate, control.health.is_in_panic(pool.id))
         }));
@@ -36,7 +36,7 @@ async fn figures(shared: &Shared) -> MetricsInput {
     let backends: Vec<&Backend> = snapshot.backends().map(|(_, backend)| backend).collect();
     for backends in backends.chunks(BACKENDS_SLICE) {
         rt::give_way().await;
-        let (control, now) = (shared.control.borrow(), rt::now());
+        let (control, now) = (shared.control(), rt::now());
         input.backends.extend(backends.iter().map(|backend| BackendFigures {
             totals: control.aggregate.backend(backend.id),
             health: health(&control, backend, now),

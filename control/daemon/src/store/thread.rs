@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
-use weir_control_core::record::{Appended, Record, Versions};
+use weir_control_core::record::{Appended, PastVersions, Record, Versions};
 use weir_proto::answer::VersionRow;
 use weir_proto::ids::Version;
 
@@ -36,10 +36,10 @@ pub(crate) struct StoreThread {
     thread: Option<JoinHandle<()>>,
 }
 
-/// The versions as control has them: it asks for appends, and reads by itself.
-struct StoreHandle {
+/// Control's way to the thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Appender {
     tasks: Sender<StoreTask>,
-    reader: Reader,
 }
 
 /// The outcomes of appends, for control.
@@ -57,8 +57,16 @@ pub(crate) enum StoreEvent {
     Lost,
 }
 
-/// A started thread: itself, its versions for control, its news, and the bell that rings for them.
-pub(crate) type Started = (StoreThread, Box<dyn Versions>, StoreNews, OwnedFd);
+/// A started thread.
+pub(crate) struct Started {
+    pub(crate) thread: StoreThread,
+    pub(crate) appender: Appender,
+    /// The durable versions, for reading.
+    pub(crate) versions: Box<dyn Versions>,
+    pub(crate) news: StoreNews,
+    /// Rings for news.
+    pub(crate) bell: OwnedFd,
+}
 
 impl StoreThread {
     /// Starts the thread, which owns the store from now on.
@@ -79,9 +87,11 @@ impl StoreThread {
             drop(bell);
         };
         let thread = thread::Builder::new().name("weir-store".to_owned()).spawn(run)?;
-        let versions = Box::new(StoreHandle { tasks: tasks.clone(), reader });
+        let appender = Appender { tasks: tasks.clone() };
         let news = StoreNews { appended, is_lost: Cell::new(false) };
-        Ok((StoreThread { tasks, thread: Some(thread) }, versions, news, heard.into()))
+        let thread = StoreThread { tasks, thread: Some(thread) };
+        let (versions, bell) = (Box::new(reader), heard.into());
+        Ok(Started { thread, appender, versions, news, bell })
     }
 }
 
@@ -136,18 +146,34 @@ impl StoreNews {
     }
 }
 
-impl Versions for StoreHandle {
-    fn append(&mut self, record: Record) -> Result<(), String> {
+impl Appender {
+    /// Begins to add the next version, and does not wait. The news brings its end.
+    ///
+    /// # Errors
+    /// The end, if it cannot begin: the thread has ended.
+    pub(crate) fn append(&self, record: Record) -> Result<(), Appended> {
+        let version = Version(record.version);
         let sent = self.tasks.try_send(StoreTask::Append(record));
-        sent.map_err(|_| "the thread that writes the state has ended".to_owned())
+        sent.map_err(|_| {
+            let why = "the thread that writes the state has ended".to_owned();
+            Appended { version, outcome: Err(why) }
+        })
     }
+}
 
-    fn get(&self, version: u64) -> Result<Option<Record>, String> {
-        self.reader.get(version)
+impl Versions for Reader {
+    fn reader(&self) -> Box<dyn PastVersions> {
+        Box::new(self.clone())
     }
 
     fn history(&self) -> Result<Vec<VersionRow>, String> {
-        self.reader.history()
+        Reader::history(self)
+    }
+}
+
+impl PastVersions for Reader {
+    fn get(&self, version: u64) -> Result<Option<Record>, String> {
+        Reader::get(self, version)
     }
 }
 

@@ -4,15 +4,19 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use weir_control::store::Store;
-use weir_control_core::control::{Change, Clocks, Control, Phase};
+use weir_control_core::control::{
+    AskedChange, ChangeId, ChangeOutcome, Clocks, Control, Fleet, Input, Output, Phase, Setup,
+};
+use weir_control_core::health::{Check, CheckOutcome};
 use weir_control_core::record::Record;
 use weir_core::base::clock::Now;
 use weir_proto::answer::Answer;
 use weir_proto::ids::{BackendId, IdSource, Version};
 use weir_proto::order::Report;
-use weir_proto::request::{ChangeOptions, ChangeRequest, Refusal};
+use weir_proto::request::{ChangeOptions, ChangeRequest};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::Spec;
 
@@ -31,15 +35,22 @@ pub(super) const TICK_NS: u64 = 250 * MS;
 /// A request that was not answered.
 #[derive(Debug)]
 struct PendingRequest {
-    change: Change,
+    id: ChangeId,
     request: ChangeRequest,
-    dry_run: bool,
-    /// Only this version may be changed.
-    if_version: Option<u64>,
+    options: ChangeOptions,
     /// The version when its turn came.
     before: Option<u64>,
+    /// The backend that it removes by force.
+    kills: Option<BackendId>,
     /// What it was about to make durable.
     proposed: Vec<Snapshot>,
+}
+
+/// One that was answered, and the version at that moment.
+struct AnsweredRequest {
+    request: PendingRequest,
+    answer: ChangeOutcome,
+    snapshot: Arc<Snapshot>,
 }
 
 /// One process's control.
@@ -47,7 +58,16 @@ pub(super) struct Daemon {
     pub(super) control: Control,
     pub(super) store: SimStore,
     wires: Rc<RefCell<FleetState>>,
+    /// As control has them: the first one is under way.
     asked: VecDeque<PendingRequest>,
+    /// Answers that were not checked.
+    answered: Vec<AnsweredRequest>,
+    /// Versions that history was not told of, and whether they are only looked at.
+    proposed: Vec<(Snapshot, bool)>,
+    /// Checks that are to be made.
+    checks: Vec<Check>,
+    /// How many changes control was given.
+    changes: u64,
     pub(super) next_tick: u64,
     /// Backends that were removed by force.
     pub(super) killed: Vec<BackendId>,
@@ -96,17 +116,69 @@ impl Daemon {
         let version = Version(record.version);
         let built = Snapshot::build(&record.spec, version, &Snapshot::empty(), &mut ids);
         let snapshot = built.map_err(|refused| faults(&refused))?;
-        let fleet = Box::new(SimFleet(Rc::clone(wires)));
-        let moment = moment(now);
+        let fleet = SimFleet(Rc::clone(wires));
+        let bound = fleet.bind(&Snapshot::empty(), &snapshot);
+        let sockets = bound.map_err(|error| error.refusal().message)?;
         let store = SimStore::new(store);
-        let first = (Snapshot::empty(), ids);
-        let mut control = Control::new(fleet, store.versions(), first, moment);
-        let sockets = control.bind(&snapshot).map_err(|error| error.refusal().message)?;
-        control.publish(snapshot, sockets, moment.now);
+        let (fleet, versions) = (Box::new(fleet), store.versions());
+        let setup = Setup { fleet, versions, snapshot, ids, checks_max: usize::MAX };
+        let moment = moment(now);
+        let mut daemon = Daemon {
+            control: Control::new(setup, moment),
+            store,
+            wires: Rc::clone(wires),
+            asked: VecDeque::new(),
+            answered: Vec::new(),
+            proposed: Vec::new(),
+            checks: Vec::new(),
+            changes: 0,
+            next_tick: now,
+            killed: Vec::new(),
+            planted,
+        };
+        daemon.give(Input::Begin { sockets }, moment);
         wires.borrow_mut().proposed.clear();
-        let (wires, asked) = (Rc::clone(wires), VecDeque::new());
-        let killed = Vec::new();
-        Ok(Daemon { control, store, wires, asked, next_tick: now, killed, planted })
+        Ok(daemon)
+    }
+
+    /// Gives control an input, and does what follows from it.
+    pub(super) fn give(&mut self, input: Input, moment: Clocks) {
+        let outputs = self.control.handle(input, moment);
+        let version = self.version();
+        if let Some(first) = self.asked.front_mut() {
+            for next in self.wires.borrow_mut().proposed.drain(..) {
+                first.proposed.push(next.clone());
+                self.proposed.push((next, first.options.dry_run));
+            }
+            if first.before.is_some_and(|before| version > before) {
+                self.killed.extend(first.kills.take());
+            }
+        }
+        for output in outputs {
+            match output {
+                Output::Answered { id, result } => self.on_answered(id, result),
+                Output::Plan(job) => self.give(Input::Planned(job.run()), moment),
+                Output::Append(record) => self.store.ask(record),
+                Output::Check(check) => self.checks.push(check),
+            }
+        }
+    }
+
+    fn on_answered(&mut self, id: ChangeId, answer: ChangeOutcome) {
+        let request = self.asked.pop_front().expect("it was asked");
+        assert_eq!(request.id, id, "changes are one after another");
+        let snapshot = Arc::clone(&self.control.snapshot);
+        self.answered.push(AnsweredRequest { request, answer, snapshot });
+        self.first_begins();
+    }
+
+    /// The first request has its turn.
+    fn first_begins(&mut self) {
+        let before = self.version();
+        let kills = self.asked.front().and_then(|first| self.would_kill(&first.request));
+        if let Some(first) = self.asked.front_mut() {
+            (first.before, first.kills) = (Some(before), kills);
+        }
     }
 
     /// The version that is current.
@@ -136,17 +208,16 @@ impl Daemon {
     }
 
     /// Somebody asks for a change.
-    pub(super) fn ask(&mut self, request: ChangeRequest, options: ChangeOptions) {
-        let ChangeOptions { dry_run, if_version } = options;
-        let change = Change::new(request.clone(), options, BY);
-        self.asked.push_back(PendingRequest {
-            change,
-            request,
-            dry_run,
-            if_version,
-            before: None,
-            proposed: Vec::new(),
-        });
+    pub(super) fn ask(&mut self, request: ChangeRequest, options: ChangeOptions, moment: Clocks) {
+        self.changes += 1;
+        let id = ChangeId(self.changes);
+        let asked = AskedChange { id, request: request.clone(), options: options.clone(), by: BY };
+        let (before, kills, proposed) = (None, None, Vec::new());
+        self.asked.push_back(PendingRequest { id, request, options, before, kills, proposed });
+        if self.asked.len() == 1 {
+            self.first_begins();
+        }
+        self.give(Input::Change(asked), moment);
     }
 
     /// A report has come.
@@ -155,12 +226,12 @@ impl Daemon {
             (Some(Planted::AdoptedLost), Report::Adopted { .. }) if rng.below(4) == 0 => return,
             (Some(Planted::NotBuiltAgain), Report::Ended { panic: Some(_), .. }) => return,
             (Some(Planted::CountedTwice), Report::Stats(stats)) if rng.below(4) == 0 => {
-                self.control.on_report(Report::Stats(stats.clone()), moment);
+                self.give(Input::Report(Report::Stats(stats.clone())), moment);
             }
             _ => {}
         }
         self.wires.borrow_mut().hears(&report);
-        self.control.on_report(report, moment);
+        self.give(Input::Report(report), moment);
     }
 
     /// The backend that a change would remove by force, as things are.
@@ -177,94 +248,97 @@ impl Daemon {
     pub(super) fn on_time(
         &mut self,
         moment: Clocks,
-        probe: impl FnMut(SocketAddr) -> bool,
+        probe: impl Fn(SocketAddr) -> bool,
     ) -> Result<(), String> {
         let invented: Vec<Report> = self.wires.borrow_mut().invented.drain(..).collect();
         for report in invented {
-            self.control.on_report(report, moment);
+            self.give(Input::Report(report), moment);
         }
         if moment.now.nanos >= self.next_tick {
             self.next_tick = moment.now.nanos + TICK_NS;
-            self.control.on_tick(moment);
+            self.give(Input::Tick, moment);
         }
-        self.control.check_all(moment, probe);
+        if self.control.next_wake().is_some_and(|at| at <= moment.now) {
+            self.give(Input::Wake, moment);
+        }
+        for check in core::mem::take(&mut self.checks) {
+            let good = probe(check.plan.address);
+            let outcome =
+                if good { CheckOutcome::Good } else { CheckOutcome::Bad("refused".to_owned()) };
+            self.give(Input::Checked { check, outcome, started: moment.now }, moment);
+        }
         holds::check_holds(&self.control, moment.now)
     }
 
     /// The disk does something, unless it is slow now.
-    pub(super) fn turn_disk(&mut self, slow: u32, rng: &mut Rng) {
+    pub(super) fn turn_disk(&mut self, slow: u32, moment: Clocks, rng: &mut Rng) {
         for _ in 0..2 {
             if rng.hits(slow) {
                 return;
             }
             if let Some(appended) = self.store.step() {
-                self.control.on_appended(appended);
+                self.give(Input::Appended(appended), moment);
             }
         }
     }
 
-    /// Lets the changes go on, one after another. How many were answered.
+    /// Tells history what control wants to make durable.
+    pub(super) fn tell(&mut self, history: &mut History) {
+        for (next, dry_run) in self.proposed.drain(..) {
+            history.propose(&next);
+            if self.planted == Some(Planted::AckBeforeCommit) && !dry_run {
+                history.keep(next.version.0, next.spec());
+            }
+        }
+    }
+
+    /// Checks what was answered. How many answers that were.
     ///
     /// # Errors
     /// An answer is wrong.
-    pub(super) fn go_on(&mut self, moment: Clocks, history: &mut History) -> Result<usize, String> {
-        let mut answered = 0;
-        loop {
-            let kills = self.asked.front().and_then(|first| self.would_kill(&first.request));
-            let Some(first) = self.asked.front_mut() else { break };
-            let before = self.control.snapshot.version.0;
-            first.before.get_or_insert(before);
-            let result = first.change.go_on(&mut self.control, moment);
-            for next in self.wires.borrow_mut().proposed.drain(..) {
-                history.propose(&next);
-                if self.planted == Some(Planted::AckBeforeCommit) && !first.dry_run {
-                    history.keep(next.version.0, next.spec());
-                }
-                first.proposed.push(next);
-            }
-            if self.control.snapshot.version.0 > before {
-                self.killed.extend(kills);
-            }
-            let Ok(answer) = result else { break };
-            let Some(first) = self.asked.pop_front() else { break };
-            answered += 1;
-            self.answered(&first, answer, history)?;
+    pub(super) fn check_answers(&mut self, history: &mut History) -> Result<usize, String> {
+        self.tell(history);
+        let answered = core::mem::take(&mut self.answered);
+        let count = answered.len();
+        for AnsweredRequest { request, answer, snapshot } in answered {
+            check_answer(&request, answer, &snapshot, history)?;
         }
-        Ok(answered)
+        Ok(count)
     }
+}
 
-    fn answered(
-        &self,
-        asked: &PendingRequest,
-        answer: Result<Answer, Refusal>,
-        history: &mut History,
-    ) -> Result<(), String> {
-        let version = self.version();
-        let committed = asked.before.is_some_and(|before| before < version);
-        if !committed {
-            if answer.is_err_and(|refusal| refusal.message.contains("may be there")) {
-                return Ok(());
-            }
-            asked.proposed.iter().for_each(|next| history.withdraw(next));
+fn check_answer(
+    asked: &PendingRequest,
+    answer: ChangeOutcome,
+    snapshot: &Snapshot,
+    history: &mut History,
+) -> Result<(), String> {
+    let version = snapshot.version.0;
+    let committed = asked.before.is_some_and(|before| before < version);
+    if !committed {
+        if answer.is_err_and(|refusal| refusal.message.contains("may be there")) {
             return Ok(());
         }
-        if asked.dry_run {
-            return Err(format!("a dry run has made version {version}"));
-        }
-        if asked.if_version.is_some() && asked.if_version != asked.before {
-            let (wanted, before) = (asked.if_version, asked.before);
-            return Err(format!("{wanted:?} was to be changed, and {before:?} was"));
-        }
-        let spec = self.control.snapshot.spec();
-        if let (ChangeRequest::Rollback { version: to }, Some(old)) =
-            (&asked.request, history.rollback_target(&asked.request))
-            && *old != spec
-        {
-            return Err(format!("version {version} is a rollback to {to}, but not the same"));
-        }
-        // Refused or not: it says that it is durable.
-        let everywhere = matches!(answer, Ok(Answer::Changed(_)));
-        history.answer(version, spec, everywhere);
-        Ok(())
+        asked.proposed.iter().for_each(|next| history.withdraw(next));
+        return Ok(());
     }
+    if asked.options.dry_run {
+        return Err(format!("a dry run has made version {version}"));
+    }
+    let wanted = asked.options.if_version;
+    if wanted.is_some() && wanted != asked.before {
+        let before = asked.before;
+        return Err(format!("{wanted:?} was to be changed, and {before:?} was"));
+    }
+    let spec = snapshot.spec();
+    if let (ChangeRequest::Rollback { version: to }, Some(old)) =
+        (&asked.request, history.rollback_target(&asked.request))
+        && *old != spec
+    {
+        return Err(format!("version {version} is a rollback to {to}, but not the same"));
+    }
+    // Refused or not: it says that it is durable.
+    let everywhere = matches!(answer, Ok(Answer::Changed(_)));
+    history.answer(version, spec, everywhere);
+    Ok(())
 }

@@ -11,7 +11,7 @@ use weir_proto::spec::{
     Strategy,
 };
 
-use super::SimProcess;
+use super::{SimProcess, daemon};
 use weir_engine_sim::faults::Swarm;
 use weir_engine_sim::net::Mode;
 use weir_engine_sim::operator::{keepalive, name, retries, timeouts};
@@ -35,7 +35,8 @@ impl SimProcess {
         if daemon.waiting() < self.faults.people && self.rng.hits(self.swarm.changes) {
             let (request, options) = self.people.ask(daemon.snapshot());
             self.street.note("asks", [daemon.waiting(), 0]);
-            daemon.ask(request, options);
+            daemon.ask(request, options, daemon::moment(self.street.now));
+            daemon.tell(&mut self.history);
             self.meet_hosts();
         }
     }

@@ -1,6 +1,7 @@
 //! The end of a seed: every fault ceases, and within bounds of time every change is answered, every
 //! shard uses the newest version and every session is over.
 
+use weir_control_core::control::Input;
 use weir_core::base::clock::Now;
 
 use super::daemon::{self, TICK_NS};
@@ -146,12 +147,12 @@ impl SimProcess {
         }
         let Some(daemon) = self.daemon.as_mut() else { return Ok(()) };
         let moment = daemon::moment(self.street.now);
+        let before = daemon.waiting();
         for (number, cell) in self.cells.iter_mut().enumerate() {
             while let Some(report) = cell.report().map_err(|e| format!("shard {number}: {e}"))? {
                 daemon.hear(report, moment, &mut self.rng);
             }
         }
-        let before = daemon.waiting();
         self.control()?;
         if self.daemon.as_ref().is_some_and(|daemon| daemon.waiting() != before) {
             self.street.note("calm: answered", [before, 0]);
@@ -208,7 +209,7 @@ impl SimProcess {
     /// what these say of the other shards, and one for the figures that are wanted.
     fn last_figures(&mut self) -> StepResult {
         let Some(daemon) = &mut self.daemon else { return Ok(()) };
-        daemon.control.want_fresh();
+        daemon.give(Input::WantFigures, daemon::moment(self.street.now));
         let orders = daemon.control.orders_waiting() + daemon.snapshot().backends().count();
         let ticks = orders.div_ceil(self.faults.orders_max) + 3;
         let by = daemon.next_tick.max(self.street.now) + ticks as u64 * TICK_NS;
@@ -244,7 +245,7 @@ impl SimProcess {
         let Some(daemon) = &mut self.daemon else { return Ok(()) };
         let until = Now::from_nanos(self.street.now + DRAIN_NS);
         self.stopping = true;
-        daemon.control.drain(Some(until), daemon::moment(self.street.now));
+        daemon.give(Input::Drain { until: Some(until) }, daemon::moment(self.street.now));
         for cell in &self.cells {
             cell.kernel.borrow_mut().stopping = true;
         }

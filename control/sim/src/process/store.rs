@@ -1,12 +1,8 @@
 //! The store of a process and its thread: an append is written later than it was asked for, and its
 //! outcome reaches control later than that.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
-use weir_control::store::{Reader, Store};
+use weir_control::store::Store;
 use weir_control_core::record::{Appended, Record, Versions};
-use weir_proto::answer::VersionRow;
 use weir_proto::ids::Version;
 
 use super::{SimProcess, StepResult};
@@ -14,28 +10,27 @@ use super::{SimProcess, StepResult};
 /// The thread of the store.
 pub(super) struct SimStore {
     store: Store,
-    asked: Rc<RefCell<Option<Record>>>,
+    asked: Option<Record>,
     /// Written or refused, and control has not heard of it.
     told_later: Option<Appended>,
-}
-
-/// Control's side of it.
-struct SimVersions {
-    asked: Rc<RefCell<Option<Record>>>,
-    reader: Reader,
 }
 
 impl SimStore {
     #[must_use]
     pub(super) fn new(store: Store) -> SimStore {
-        SimStore { store, asked: Rc::default(), told_later: None }
+        SimStore { store, asked: None, told_later: None }
     }
 
     /// The versions for control.
     #[must_use]
     pub(super) fn versions(&self) -> Box<dyn Versions> {
-        let (asked, reader) = (Rc::clone(&self.asked), self.store.reader());
-        Box::new(SimVersions { asked, reader })
+        Box::new(self.store.reader())
+    }
+
+    /// Control wants this version to be written.
+    pub(super) fn ask(&mut self, record: Record) {
+        let before = self.asked.replace(record);
+        assert!(before.is_none(), "control asks for one append at a time");
     }
 
     /// The newest version that the disk has taken.
@@ -49,7 +44,7 @@ impl SimStore {
         if let Some(appended) = self.told_later.take() {
             return Some(appended);
         }
-        match self.asked.borrow_mut().take() {
+        match self.asked.take() {
             Some(record) => {
                 let outcome = self.store.append(&record);
                 let version = Version(record.version);
@@ -80,21 +75,5 @@ impl SimProcess {
             }
             _ => Ok(()),
         }
-    }
-}
-
-impl Versions for SimVersions {
-    fn append(&mut self, record: Record) -> Result<(), String> {
-        let before = self.asked.replace(Some(record));
-        assert!(before.is_none(), "control asks for one append at a time");
-        Ok(())
-    }
-
-    fn get(&self, version: u64) -> Result<Option<Record>, String> {
-        self.reader.get(version)
-    }
-
-    fn history(&self) -> Result<Vec<VersionRow>, String> {
-        self.reader.history()
     }
 }

@@ -25,7 +25,7 @@ impl DampedPool {
         let panic = weir_proto::spec::Percent::new(panic);
         let interval = Span::from_millis(800);
         let spec = HealthSpec { kind, panic, interval, ..HealthSpec::default() };
-        let addresses: Vec<SocketAddr> =
+        let addresses: Vec<std::net::SocketAddr> =
             (1..=count).map(|port| ([127, 0, 0, 1], port).into()).collect();
         let world = HealthFixture::new(spec, &addresses);
         let mut health = Health::new();
@@ -39,7 +39,7 @@ impl DampedPool {
         self.now += 1;
         let DampedPool { world, good, .. } = self;
         let backends = &world.snapshot.pools[0].backends;
-        let is_good = |address: SocketAddr| {
+        let is_good = |address: std::net::SocketAddr| {
             let backend = backends.iter().find(|backend| backend.address == address);
             backend.is_some_and(|backend| good.contains(backend.name.as_str()))
         };

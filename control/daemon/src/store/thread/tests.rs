@@ -7,6 +7,7 @@ use std::io::Read;
 struct Fixture {
     disk: Disk,
     thread: StoreThread,
+    appender: Appender,
     versions: Box<dyn Versions>,
     news: StoreNews,
     bell: UnixStream,
@@ -15,9 +16,9 @@ struct Fixture {
 fn started() -> Fixture {
     let disk = Disk::default();
     let store = seeded_with(&disk, &record(1));
-    let (thread, versions, news, bell) = StoreThread::start(store).unwrap();
+    let Started { thread, appender, versions, news, bell } = StoreThread::start(store).unwrap();
     let bell = UnixStream::from(bell);
-    Fixture { disk, thread, versions, news, bell }
+    Fixture { disk, thread, appender, versions, news, bell }
 }
 
 impl Fixture {
@@ -39,56 +40,56 @@ impl Fixture {
 fn versions_are_read_while_a_sync_takes_its_time() {
     let mut it = started();
     it.disk.hold();
-    it.versions.append(record(2)).unwrap();
+    it.appender.append(record(2)).unwrap();
     it.disk.wait_until_held();
-    assert_eq!(it.versions.get(1).unwrap(), Some(record(1)));
-    assert_eq!(it.versions.get(2).unwrap(), None, "it is not durable");
+    assert_eq!(it.versions.reader().get(1).unwrap(), Some(record(1)));
+    assert_eq!(it.versions.reader().get(2).unwrap(), None, "it is not durable");
     assert_eq!(it.versions.history().unwrap().len(), 1);
     assert_eq!(it.news.next(), None);
     it.disk.release();
     assert_eq!(it.outcome(), Ok(()));
-    assert_eq!(it.versions.get(2).unwrap(), Some(record(2)));
+    assert_eq!(it.versions.reader().get(2).unwrap(), Some(record(2)));
 }
 
 #[test]
 fn a_full_disk_is_a_refusal_and_the_next_append_works() {
     let mut it = started();
     it.disk.set_full(true);
-    it.versions.append(record(2)).unwrap();
+    it.appender.append(record(2)).unwrap();
     assert!(it.outcome().is_err());
     it.disk.set_full(false);
-    it.versions.append(record(2)).unwrap();
+    it.appender.append(record(2)).unwrap();
     assert_eq!(it.outcome(), Ok(()));
 }
 
 #[test]
 fn a_panic_in_an_append_is_a_refusal_and_not_the_end() {
     let mut it = started();
-    it.versions.append(record(7)).unwrap();
+    it.appender.append(record(7)).unwrap();
     let why = it.outcome().unwrap_err();
     assert!(why.contains("versions have no gaps"), "{why}");
-    it.versions.append(record(2)).unwrap();
+    it.appender.append(record(2)).unwrap();
     assert_eq!(it.outcome(), Ok(()));
 }
 
 #[test]
 fn a_thread_that_is_gone_is_an_error_and_never_a_success() {
     let mut it = started();
-    it.versions.append(record(2)).unwrap();
+    it.appender.append(record(2)).unwrap();
     assert_eq!(it.outcome(), Ok(()));
     it.thread.tasks.send(StoreTask::End).unwrap();
     it.thread.thread.take().unwrap().join().unwrap();
     assert_eq!(it.next(), Some(StoreEvent::Lost), "the bell rings for it, too");
     assert_eq!(it.next(), None, "it comes once");
-    assert!(it.versions.append(record(3)).unwrap_err().contains("has ended"));
+    assert!(it.appender.append(record(3)).unwrap_err().outcome.unwrap_err().contains("has ended"));
     assert!(it.versions.history().unwrap_err().contains("closed"));
 }
 
 #[test]
 fn dropping_the_thread_waits_for_the_append_and_closes_the_file() {
     let it = started();
-    let Fixture { disk, thread, mut versions, news, .. } = it;
-    versions.append(record(2)).unwrap();
+    let Fixture { disk, thread, appender, news, .. } = it;
+    appender.append(record(2)).unwrap();
     drop(thread);
     let appended = Appended { version: Version(2), outcome: Ok(()) };
     assert_eq!(news.next(), Some(StoreEvent::Appended(appended)));

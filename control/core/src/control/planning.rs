@@ -1,0 +1,85 @@
+//! The part of a change that takes long where the configuration is large: reading a file or an old
+//! version, deciding, comparing. It is a job that may run on any thread.
+//!
+//! ```text
+//! Output::Plan(job) ──▶ another thread: job.run() ──▶ Input::Planned
+//! ```
+//! Changes are one after another, so the version that the job began with is the current one when
+//! it comes back.
+
+use std::sync::Arc;
+
+use weir_proto::ids::IdSource;
+use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
+use weir_proto::snapshot::Snapshot;
+use weir_proto::spec::Spec;
+
+use super::{ChangeId, past};
+use crate::planner::{self, Plan, Sources};
+use crate::record::PastVersions;
+
+/// The planning of one change.
+#[must_use = "the change waits for it"]
+pub struct PlanJob {
+    pub(super) id: ChangeId,
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) request: ChangeRequest,
+    pub(super) options: ChangeOptions,
+    pub(super) ids: IdSource,
+    pub(super) past: Box<dyn PastVersions>,
+}
+
+/// The result of a [`PlanJob`].
+#[derive(Debug)]
+pub struct Planned {
+    pub(super) id: ChangeId,
+    pub(super) ids: IdSource,
+    pub(super) result: Result<Decided, Refusal>,
+}
+
+/// A plan, and the version that it makes if it changes anything.
+#[derive(Debug)]
+pub(super) struct Decided {
+    pub(super) plan: Plan,
+    pub(super) next: Option<NextVersion>,
+}
+
+/// The next version, for the shards and for the disk.
+#[derive(Debug)]
+pub(super) struct NextVersion {
+    pub(super) snapshot: Snapshot,
+    pub(super) spec: Spec,
+}
+
+impl core::fmt::Debug for PlanJob {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let PlanJob { id, snapshot, request, options, .. } = self;
+        write!(f, "PlanJob {{ {id} of version {}: {request:?}, {options:?} }}", snapshot.version)
+    }
+}
+
+impl PlanJob {
+    /// Decides. A file is read here, once.
+    pub fn run(self) -> Planned {
+        let PlanJob { id, snapshot, request, options, mut ids, past: versions } = self;
+        let past = |version| past(&*versions, version).map(|record| record.spec);
+        let sources = Sources { ids: &mut ids, past: &past };
+        let result = planner::decide(&snapshot, &request, &options, sources);
+        let result = result.map(|mut plan| {
+            let next = plan.snapshot.take();
+            let next = next.map(|snapshot| NextVersion { spec: snapshot.spec(), snapshot });
+            Decided { plan, next }
+        });
+        Planned { id, ids, result }
+    }
+
+    /// Prepares the answer for the case that [`PlanJob::run`] panics: the change is refused.
+    pub fn on_panic(&self) -> impl FnOnce(&str) -> Planned + Send + 'static {
+        let (id, ids) = (self.id, self.ids.clone());
+        move |panic| {
+            let message = format!("weir has made a mistake while it planned: {panic}");
+            let hint = "nothing has changed; please report it with the command";
+            Planned { id, ids, result: Err(Refusal::new(Code::Failed, message, hint)) }
+        }
+    }
+}

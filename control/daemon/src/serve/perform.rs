@@ -1,0 +1,71 @@
+//! The shell around control: gives it inputs, does what its outputs say.
+//!
+//! ```text
+//! reports, ticks, signals, requests ──▶ Control::handle ──▶ appends, checks, plans, answers
+//!                      ▲                                              │
+//!                      └────────── their ends are inputs, too ────────┘
+//! ```
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use weir_control_core::control::{Input, Output, PlanJob, Planned};
+use weir_control_core::health::Check;
+
+use super::{Shared, moment};
+use crate::{prober, rt};
+
+impl Shared {
+    /// Gives control one input, and begins what it wants done.
+    pub(crate) fn handle(&self, input: Input) {
+        self.handle_all(core::iter::once(input));
+    }
+
+    /// The same, for several.
+    pub(super) fn handle_all(&self, inputs: impl Iterator<Item = Input>) {
+        let moment = moment();
+        for input in inputs {
+            let outputs = self.control.borrow_mut().handle(input, moment);
+            outputs.into_iter().for_each(|output| self.perform(output));
+        }
+        self.notice.ring();
+    }
+
+    fn perform(&self, output: Output) {
+        match output {
+            Output::Answered { id, result } => self.outcomes.borrow_mut().put(id, result),
+            Output::Plan(job) => self.begin_plan(job),
+            Output::Append(record) => {
+                if let Err(refused) = self.appender.append(record) {
+                    self.handle(Input::Appended(refused));
+                }
+            }
+            Output::Check(check) => self.begin_check(check),
+        }
+    }
+
+    fn begin_plan(&self, job: PlanJob) {
+        let Some(state) = self.own.upgrade() else { return };
+        rt::spawn("change", async move {
+            let planned = rt::blocking(move || plan(job)).await;
+            state.handle(Input::Planned(planned));
+        });
+    }
+
+    fn begin_check(&self, check: Check) {
+        let Some(state) = self.own.upgrade() else { return };
+        rt::spawn("check", async move {
+            let started = rt::now();
+            let outcome = prober::probe(&check).await;
+            state.handle(Input::Checked { check, outcome, started });
+        });
+    }
+}
+
+/// A panic is a refusal: the change must not wait for its plan for ever.
+fn plan(job: PlanJob) -> Planned {
+    let on_panic = job.on_panic();
+    catch_unwind(AssertUnwindSafe(|| job.run())).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        on_panic(text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic"))
+    })
+}
