@@ -331,7 +331,7 @@ mod planted {
         let path = "control/daemon/src/serve/change.rs";
         assert_eq!(lines(layers, path, "use crate::rt;\nuse crate::api::socket::Door;\n"), [2]);
         assert_eq!(lines(layers, path, "use crate::{rt, start};\n"), [1]);
-        assert_eq!(lines(layers, path, "super::super::log::say();\n"), [1]);
+        assert_eq!(lines(layers, path, "super::super::check::read();\n"), [1]);
         let path = "control/daemon/src/watchdog.rs";
         assert_eq!(lines(layers, path, "use crate::listen::bind_all;\n"), NONE);
         assert_eq!(lines(layers, path, "use crate::serve::Shared;\n"), [1]);

@@ -119,8 +119,8 @@ pub(crate) const CONTROL: &[Row] = &[
     ("watchdog", &["listen", "rt"]),
     ("failpoint", &["watchdog"]),
     ("fallback", &["listen", "rt", "signals", "systemd", "watchdog"]),
-    ("serve", &["failpoint", "prober", "rt", "signals", "store", "systemd"]),
-    ("api", &["paths", "rt", "serve"]),
+    ("serve", &["failpoint", "log", "prober", "rt", "signals", "store", "systemd"]),
+    ("api", &["log", "paths", "rt", "serve"]),
     ("check", &["api", "streams"]),
     (
         "start",

@@ -32,6 +32,7 @@ mod real;
 mod reload;
 mod reset;
 mod security;
+mod signals;
 mod slow_readers;
 mod stalled;
 mod standstill;

@@ -71,6 +71,34 @@ pub struct Settings {
     pub admin_token_file: Option<PathBuf>,
 }
 
+impl Settings {
+    /// The keys that have another value in `other`. weir reads them at its start only.
+    #[must_use]
+    pub fn differences(&self, other: &Settings) -> Vec<&'static str> {
+        let Settings {
+            shards,
+            control,
+            control_roles,
+            admin,
+            admin_hosts,
+            state,
+            buffers,
+            admin_token_file,
+        } = self;
+        let differs = [
+            ("shards", *shards != other.shards),
+            ("control", *control != other.control),
+            ("control-roles", *control_roles != other.control_roles),
+            ("admin", *admin != other.admin),
+            ("admin-hosts", *admin_hosts != other.admin_hosts),
+            ("buffers", *buffers != other.buffers),
+            ("state", *state != other.state),
+            ("admin-token-file", *admin_token_file != other.admin_token_file),
+        ];
+        differs.iter().filter(|(_, differs)| *differs).map(|(key, _)| *key).collect()
+    }
+}
+
 impl Default for Settings {
     fn default() -> Settings {
         Settings {

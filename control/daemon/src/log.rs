@@ -7,6 +7,7 @@
 //!   └─ a pipe ─ weir-strays                └ told in a line when the log can be written again
 //! ```
 
+mod levels;
 mod panics;
 mod queue;
 
@@ -21,6 +22,9 @@ use weir_proto::outside::steers;
 
 use crate::{rt, streams};
 use queue::LineQueue;
+
+/// The target of lines that are written at every level: commands, refusals, signals.
+pub(crate) const AUDIT: &str = "weir::audit";
 
 /// How long the end of the process waits for the log at most: its reader may stand still.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
@@ -43,7 +47,9 @@ pub(crate) fn start() -> Result<(), String> {
     thread::Builder::new().name("weir-log".to_owned()).spawn(move || drain.run()).map_err(text)?;
     panics::tell(queue.clone());
     let _ = LOG.set(queue);
-    let filter = EnvFilter::try_from_env("WEIR_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let wanted = std::env::var_os("WEIR_LOG").map(|text| text.to_string_lossy().into_owned());
+    let (directives, warning) = levels::directives(wanted.as_deref().unwrap_or_default());
+    let filter = EnvFilter::new(directives);
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(move || Line { colour })
@@ -53,6 +59,9 @@ pub(crate) fn start() -> Result<(), String> {
         .with_target(false)
         .init();
     weir_engine::linger_before_abort(is_written);
+    if let Some(warning) = warning {
+        tracing::warn!("{warning}");
+    }
     Ok(())
 }
 

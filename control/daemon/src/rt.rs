@@ -209,6 +209,16 @@ pub(crate) struct PeerCred {
     /// The supplementary groups (SO_PEERGROUPS).
     pub(crate) groups: Vec<u32>,
     pub(crate) pid: i32,
+    /// Who logged in, whatever user the peer has become since (loginuid); `None` if it has none, or
+    /// /proc does not show it.
+    pub(crate) login: Option<u32>,
+}
+
+/// The login user of a process. It may have ended since it connected, and another may have its pid:
+/// this is for people to read, and decides nothing.
+fn login(pid: i32) -> Option<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/loginuid")).ok()?;
+    text.trim().parse().ok().filter(|uid| *uid != u32::MAX)
 }
 
 /// A listening Unix socket.
@@ -252,7 +262,8 @@ impl UnixServer {
         })
         .await;
         let (cred, groups) = cred;
-        let cred = PeerCred { uid: cred.uid(), gid: cred.gid(), groups, pid: cred.pid() };
+        let (uid, gid, pid) = (cred.uid(), cred.gid(), cred.pid());
+        let cred = PeerCred { uid, gid, groups, pid, login: login(pid) };
         (Stream::new(socket), cred)
     }
 }

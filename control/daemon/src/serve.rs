@@ -5,6 +5,7 @@ pub(crate) mod answers;
 mod change;
 pub(crate) mod notify;
 mod perform;
+mod reload;
 mod shared_page;
 pub(crate) mod slices;
 
@@ -21,6 +22,7 @@ use crate::store::thread::{Appender, StoreEvent, StoreNews};
 use crate::systemd;
 use change::Outcomes;
 use notify::Notify;
+pub(crate) use reload::Reloads;
 use shared_page::SharedPage;
 use weir_control_core::control::{Clocks, Control, Input, Phase};
 
@@ -53,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) metrics_page: SharedPage<String>,
     /// Answers that are being made or written.
     answers: Cell<usize>,
+    /// The settings of the file at the start, and how often SIGHUP has applied or been refused.
+    pub(crate) reloads: Reloads,
     /// systemd wants to hear that this thread lives (WatchdogSec=).
     is_watched: bool,
 }
@@ -78,6 +82,7 @@ impl Shared {
             outcomes: RefCell::default(),
             metrics_page: SharedPage::default(),
             answers: Cell::new(0),
+            reloads: Reloads::default(),
             is_watched: systemd::wants_pings(),
         })
     }
@@ -244,17 +249,20 @@ pub(crate) fn start_signals(shared: &Rc<Shared>, mut signals: Signals) {
     let state = shared.clone();
     rt::spawn("signals", async move {
         loop {
-            match signals.next().await {
+            let signal = signals.next().await;
+            reload::tell(signal);
+            match signal {
                 Signal::Reload => {
                     // Beside this task: a signal to stop must not wait for it.
                     let (state, file) = (state.clone(), signals.file.clone());
                     rt::spawn("reload", async move { state.reload(file.as_deref()).await });
                 }
                 Signal::Interrupt => state.handle(Input::Stop),
-                Signal::Terminate => {
-                    let until = later(moment(), DRAIN_DEFAULT);
-                    state.handle(Input::Drain { until: Some(until) });
+                Signal::Terminate | Signal::Quit => {
+                    let most = if signal == Signal::Quit { Duration::MAX } else { DRAIN_DEFAULT };
+                    state.handle(Input::Drain { until: Some(later(moment(), most)) });
                 }
+                Signal::Reopen | Signal::Upgrade => {}
             }
         }
     });

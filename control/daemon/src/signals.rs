@@ -1,4 +1,5 @@
-//! Signals for the control thread: SIGINT stops, SIGTERM drains, SIGHUP reads the file again.
+//! Signals for the control thread: SIGINT stops, SIGTERM and SIGQUIT drain, SIGHUP reads the file
+//! again. SIGUSR1 and SIGUSR2, which others use for logs and upgrades, end nothing.
 
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -7,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGHUP, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 
 use weir_control_core::fallback::SignalsSeen;
 
@@ -18,7 +19,12 @@ use crate::rt::Bell;
 pub(crate) enum Signal {
     Interrupt,
     Terminate,
+    Quit,
     Reload,
+    /// Open log files again.
+    Reopen,
+    /// Hand over to another process.
+    Upgrade,
 }
 
 /// Which signals came. They outlive the task that hears them.
@@ -26,16 +32,19 @@ pub(crate) enum Signal {
 pub(crate) struct Flags {
     pub(crate) interrupt: Arc<AtomicBool>,
     pub(crate) terminate: Arc<AtomicBool>,
+    pub(crate) quit: Arc<AtomicBool>,
     pub(crate) reload: Arc<AtomicBool>,
+    pub(crate) reopen: Arc<AtomicBool>,
+    pub(crate) upgrade: Arc<AtomicBool>,
 }
 
 impl Flags {
-    /// The signals that came since the last call.
+    /// The signals that came since the last call, for a process that can only end.
     pub(crate) fn take(&self) -> SignalsSeen {
         let raised = |flag: &AtomicBool| flag.swap(false, Ordering::AcqRel);
         SignalsSeen {
             interrupt: raised(&self.interrupt),
-            terminate: raised(&self.terminate),
+            terminate: raised(&self.terminate) | raised(&self.quit),
             reload: raised(&self.reload),
         }
     }
@@ -50,7 +59,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Takes the three signals over. Once a process, inside the executor.
+    /// Takes the signals over. Once a process, inside the executor.
     ///
     /// # Errors
     /// The kernel refused a handler or a socket.
@@ -60,7 +69,14 @@ impl Signals {
         ours.set_nonblocking(true).map_err(text)?;
         theirs.set_nonblocking(true).map_err(text)?;
         let flags = Flags::default();
-        for (number, flag) in [(SIGTERM, &flags.terminate), (SIGHUP, &flags.reload)] {
+        let numbers = [
+            (SIGTERM, &flags.terminate),
+            (SIGQUIT, &flags.quit),
+            (SIGHUP, &flags.reload),
+            (SIGUSR1, &flags.reopen),
+            (SIGUSR2, &flags.upgrade),
+        ];
+        for (number, flag) in numbers {
             // In this order: whoever hears the bell finds the flag up.
             signal_hook::flag::register(number, Arc::clone(flag)).map_err(text)?;
             let bell = theirs.try_clone().map_err(text)?;
@@ -90,7 +106,10 @@ impl Signals {
             let flags = [
                 (&self.flags.interrupt, Signal::Interrupt),
                 (&self.flags.terminate, Signal::Terminate),
+                (&self.flags.quit, Signal::Quit),
                 (&self.flags.reload, Signal::Reload),
+                (&self.flags.reopen, Signal::Reopen),
+                (&self.flags.upgrade, Signal::Upgrade),
             ];
             for (flag, signal) in flags {
                 if flag.swap(false, Ordering::AcqRel) {

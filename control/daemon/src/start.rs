@@ -134,6 +134,9 @@ async fn serve(
     let checks_max = usize::try_from(limits.descriptors / 2).unwrap_or(usize::MAX);
     let control = Control::new(Setup { fleet, versions, snapshot, ids, checks_max }, moment());
     let shared = Shared::new(control, appender);
+    if run.file.is_some() {
+        let _ = shared.reloads.settings.set(settings.clone()); // it is empty
+    }
     start_store_news(&shared, news, store_bell.into());
     begin(&shared, sockets, bell.into(), signals).await?;
     let hosts = settings.admin_hosts.clone();

@@ -66,6 +66,11 @@ impl ChangeRequest {
     }
 }
 
+/// A word behind a verb, if there is one.
+fn behind(word: Option<impl Display>) -> String {
+    word.map(|word| format!(" {word}")).unwrap_or_default()
+}
+
 impl Display for Request {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
@@ -84,11 +89,13 @@ impl Display for Query {
             Query::ListenerShow { name } => write!(f, "listener show {name}"),
             Query::PoolList => f.write_str("pool list"),
             Query::PoolShow { name } => write!(f, "pool show {name}"),
-            Query::BackendList { .. } => f.write_str("backend list"),
+            Query::BackendList { pool } => write!(f, "backend list{}", behind(pool.as_deref())),
             Query::BackendShow { name } => write!(f, "backend show {name}"),
-            Query::Stats { .. } => f.write_str("stats"),
+            Query::Stats { subject } => write!(f, "stats{}", behind(subject.as_deref())),
             Query::Events { .. } => f.write_str("events"),
-            Query::ConfigExport { .. } => f.write_str("config export"),
+            Query::ConfigExport { version } => {
+                write!(f, "config export{}", behind(version.as_ref()))
+            }
             Query::ConfigHistory => f.write_str("config history"),
         }
     }
@@ -98,7 +105,11 @@ impl Display for Command {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
             Command::Change { change, options } => {
-                write!(f, "{change}{}", if options.dry_run { " --dry-run" } else { "" })
+                write!(f, "{change}{}", if options.dry_run { " --dry-run" } else { "" })?;
+                match options.if_version {
+                    Some(version) => write!(f, " --if-version {version}"),
+                    None => Ok(()),
+                }
             }
             Command::Drain => f.write_str("drain"),
             Command::Stop { drain_ms: None } => f.write_str("stop"),
@@ -117,7 +128,10 @@ impl Display for ChangeRequest {
             ChangeRequest::ListenerState { name, state } => {
                 write!(f, "listener {} {name}", state.word())
             }
-            ChangeRequest::PoolAdd { name, .. } => write!(f, "pool add {name}"),
+            ChangeRequest::PoolAdd { name, strategy: None } => write!(f, "pool add {name}"),
+            ChangeRequest::PoolAdd { name, strategy: Some(strategy) } => {
+                write!(f, "pool add {name} --strategy {strategy}")
+            }
             ChangeRequest::PoolRemove { name } => write!(f, "pool remove {name}"),
             ChangeRequest::PoolSet { name, pairs } => {
                 write!(f, "pool set {name} ")?;
@@ -126,8 +140,11 @@ impl Display for ChangeRequest {
                 }
                 Ok(())
             }
-            ChangeRequest::BackendAdd { name, address, .. } => {
+            ChangeRequest::BackendAdd { name, address, weight: None } => {
                 write!(f, "backend add {name} {address}")
+            }
+            ChangeRequest::BackendAdd { name, address, weight: Some(weight) } => {
+                write!(f, "backend add {name} {address} --weight {weight}")
             }
             ChangeRequest::BackendRemove { name, force } => {
                 write!(f, "backend remove {name}{}", if *force { " --force" } else { "" })
@@ -161,7 +178,27 @@ mod tests {
         let bind = vec!["[::1]:80".into(), "[::1]:81".into()];
         let table = [
             (Query::ListenerShow { name: name() }.into(), "listener show web"),
-            (Query::BackendList { pool: Some(name()) }.into(), "backend list"),
+            (Query::BackendList { pool: Some(name()) }.into(), "backend list web"),
+            (Query::BackendList { pool: None }.into(), "backend list"),
+            (Query::ConfigExport { version: Some(7) }.into(), "config export 7"),
+            (
+                change(
+                    ChangeRequest::PoolAdd { name: name(), strategy: Some("random".into()) },
+                    false,
+                ),
+                "pool add web --strategy random",
+            ),
+            (
+                change(
+                    ChangeRequest::BackendAdd {
+                        name: "web/b1".into(),
+                        address: "[::1]:80".into(),
+                        weight: Some(7),
+                    },
+                    false,
+                ),
+                "backend add web/b1 [::1]:80 --weight 7",
+            ),
             (Command::Drain.into(), "drain"),
             (Command::Stop { drain_ms: Some(10) }.into(), "stop --drain 10ms"),
             (
@@ -180,5 +217,8 @@ mod tests {
         for (request, words) in table {
             assert_eq!(request.to_string(), words);
         }
+        let options = ChangeOptions { if_version: Some(7), ..ChangeOptions::default() };
+        let command = Command::Change { change: ChangeRequest::Rollback { version: 3 }, options };
+        assert_eq!(command.to_string(), "config rollback 3 --if-version 7");
     }
 }

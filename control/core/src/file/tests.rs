@@ -292,3 +292,12 @@ fn a_file_steers_no_terminal_by_its_errors() {
     let long = parse(&format!("{} = 1\n", "x".repeat(1 << 20)), "x").unwrap_err();
     assert!(long.iter().all(|it| it.message.len() < 1100 && it.render(false).len() < 10_000));
 }
+
+#[test]
+fn settings_that_need_a_restart_are_named() {
+    let settings = |text: &str| parse(&format!("[weir]\n{text}"), "x").unwrap().settings;
+    let before = settings("shards = 2\nadmin = \"127.0.0.1:9650\"\n");
+    assert_eq!(before.differences(&before), [""; 0]);
+    let after = settings("shards = 3\nstate = \"/srv/weir\"\n");
+    assert_eq!(before.differences(&after), ["shards", "admin", "state"]);
+}

@@ -9,6 +9,7 @@ use weir_proto::request::Refusal;
 use super::gate::Principal;
 use super::refusals::Cause;
 use super::roles::{self, Role};
+use crate::log::AUDIT;
 use weir_control_core::events::Kept;
 
 /// Bytes of a command that go into the log: it is whole, unless it is longer than anybody types.
@@ -51,7 +52,12 @@ impl<'a> Audit<'a> {
         let Audit { principal, command, version } = &self;
         let (uid, gid, pid) = principal.numbers();
         let (role, needed) = (roles::word(principal.role()), needed.word());
-        tracing::warn!(uid, gid, pid, role, needed, ?command, version, "audit: not permitted");
+        let login = principal.login();
+        tracing::warn!(
+            target: AUDIT,
+            uid, gid, pid, login, role, needed, ?command, version,
+            "audit: not permitted"
+        );
         let outcome = format!("not permitted: it needs {needed}, the peer has {role}");
         self.event(&outcome, Kept::Refusal)
     }
@@ -62,26 +68,26 @@ impl<'a> Audit<'a> {
         let role = roles::word(principal.role());
         let (before, after) = versions(answer, *asked_at, now);
         let (uid, gid, pid) = principal.numbers();
+        let login = principal.login();
+        let is_nothing = came_to_nothing(answer, (before, after));
+        let kept = if is_nothing { Kept::Refusal } else { Kept::Change };
         match answer {
             Ok(_) => {
-                tracing::info!(uid, gid, pid, role, ?command, before, after, "audit: done");
-                self.event(&format!("done: version {before} → {after}"), Kept::Change)
+                tracing::info!(
+                    target: AUDIT,
+                    uid, gid, pid, login, role, ?command, before, after,
+                    "audit: done"
+                );
+                self.event(&format!("done: version {before} → {after}"), kept)
             }
             Err(Refusal { message, .. }) => {
                 let why = cleaned(message, WHY_MAX);
                 tracing::warn!(
-                    uid,
-                    gid,
-                    pid,
-                    role,
-                    ?command,
-                    before,
-                    after,
-                    ?why,
+                    target: AUDIT,
+                    uid, gid, pid, login, role, ?command, before, after, ?why,
                     "audit: refused"
                 );
                 let outcome = format!("refused: version {before} → {after}: {why}");
-                let kept = if before == after { Kept::Refusal } else { Kept::Change };
                 self.event(&outcome, kept)
             }
         }
@@ -89,7 +95,10 @@ impl<'a> Audit<'a> {
 
     fn event(&self, outcome: &str, kept: Kept) -> AuditEvent {
         let subject = match self.principal.numbers() {
-            (Some(uid), Some(gid), Some(pid)) => format!("uid {uid} gid {gid} pid {pid}"),
+            (Some(uid), Some(gid), Some(pid)) => {
+                let login = self.principal.login().map(|login| format!(" login {login}"));
+                format!("uid {uid} gid {gid} pid {pid}{}", login.unwrap_or_default())
+            }
             _ => "http".to_owned(),
         };
         // The events cut long texts, and the outcome is worth more than the end of the command.
@@ -101,7 +110,7 @@ impl<'a> Audit<'a> {
 /// Requests of `cause` that came to nothing and were not written down.
 pub(crate) fn unwritten(cause: Cause, count: u64) -> AuditEvent {
     let text = format!("{count} more requests came to nothing and were not written down");
-    tracing::warn!("audit: {cause}: {text}");
+    tracing::warn!(target: AUDIT, "audit: {cause}: {text}");
     AuditEvent { subject: cause.to_string(), text, kept: Kept::Refusal }
 }
 

@@ -53,6 +53,14 @@ impl Principal {
         }
     }
 
+    /// Who logged in, if that is known.
+    pub(crate) fn login(&self) -> Option<u32> {
+        match self {
+            Principal::Peer { cred, .. } => cred.login,
+            Principal::Http => None,
+        }
+    }
+
     /// The refusal of a request that needs the role `needed`.
     fn refusal(&self, needed: Role) -> Refusal {
         match self {

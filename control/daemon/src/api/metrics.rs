@@ -49,6 +49,9 @@ fn whole(page: &mut Page, input: &MetricsInput) {
         .row(&[], input.events_dropped);
     let help = "Lines of the log that found no room, or could not be written.";
     page.counter("weir_log_dropped_total", help).row(&[], input.log_dropped);
+    let mut reloads = page.counter("weir_reloads_total", "SIGHUPs, by what became of the file.");
+    reloads.row(&[("result", "done")], input.reloads.0);
+    reloads.row(&[("result", "refused")], input.reloads.1);
     let help = "The longest that one task has held the control thread in the last minute or two.";
     page.gauge("weir_control_longest_turn_seconds", help)
         .row(&[], input.longest_turn.as_secs_f64());

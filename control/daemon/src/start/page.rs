@@ -24,7 +24,8 @@ pub(super) async fn page(shared: &Shared) -> Arc<String> {
 }
 
 async fn figures(shared: &Shared) -> MetricsInput {
-    let mut input = whole(&shared.control());
+    let reloads = (shared.reloads.done.get(), shared.reloads.refused.get());
+    let mut input = whole(&shared.control(), reloads);
     let snapshot: Arc<Snapshot> = input.snapshot.clone();
     for pools in snapshot.pools.chunks(POOLS_SLICE) {
         rt::give_way().await;
@@ -46,7 +47,7 @@ async fn figures(shared: &Shared) -> MetricsInput {
 }
 
 /// All but the pools and backends.
-fn whole(control: &Control) -> MetricsInput {
+fn whole(control: &Control, reloads: (u64, u64)) -> MetricsInput {
     let snapshot = control.snapshot.clone();
     let aggregate = &control.aggregate;
     let gone = aggregate.lingering_totals();
@@ -61,6 +62,7 @@ fn whole(control: &Control) -> MetricsInput {
         started_ms: control.started.wall_ms,
         events_dropped: control.events.dropped_total(),
         log_dropped: crate::log::dropped_total(),
+        reloads,
         longest_turn: rt::turns::longest(),
         supervised: control.shards.iter().map(supervised).collect(),
         sessions_max: control.shards.iter().map(|shard| u64::from(shard.sessions_max)).sum(),

@@ -10,7 +10,10 @@ use weir_proto::request::{ChangeOptions, ChangeRequest};
 const UID: u32 = 1000;
 
 fn peer(role: Option<Role>) -> Principal {
-    Principal::Peer { cred: PeerCred { uid: UID, gid: 7, groups: Vec::new(), pid: 42 }, role }
+    Principal::Peer {
+        cred: PeerCred { uid: UID, gid: 7, groups: Vec::new(), pid: 42, login: Some(501) },
+        role,
+    }
 }
 
 fn change(change: ChangeRequest) -> Request {
@@ -120,7 +123,7 @@ impl Handler for Recorder {
 #[test]
 fn commands_and_refusals_are_audited_and_queries_are_not() {
     let admin = || peer(Some(Role::Admin));
-    let by = "event: uid 1000 gid 7 pid 42: ";
+    let by = "event: uid 1000 gid 7 pid 42 login 501: ";
     let table: [(Principal, Request, Vec<String>); 6] = [
         (admin(), Query::Shards.into(), vec!["refresh for shards".into(), "answer shards".into()]),
         (Principal::Http, Query::Shards.into(), vec!["answer shards".into()]),
@@ -166,7 +169,7 @@ fn commands_and_refusals_are_audited_and_queries_are_not() {
 #[test]
 fn a_peer_has_the_role_of_its_credentials() {
     let gate = Gate::new(Rc::new(Recorder::default()), Roles::new(None, 0).unwrap());
-    let cred = |uid| PeerCred { uid, gid: 7, groups: Vec::new(), pid: 42 };
+    let cred = |uid| PeerCred { uid, gid: 7, groups: Vec::new(), pid: 42, login: Some(501) };
     assert_eq!(gate.peer(cred(0)).role(), Some(Role::Admin));
     assert_eq!(gate.peer(cred(UID)).role(), Some(Role::Operator));
 }

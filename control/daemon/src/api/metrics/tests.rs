@@ -116,6 +116,7 @@ fn page(spec: &Spec) -> String {
         started_ms: 1_700_000_000_500,
         events_dropped: 4,
         log_dropped: 5,
+        reloads: (6, 7),
         longest_turn: std::time::Duration::from_micros(1_500),
         supervised: vec![SupervisedShard {
             watched: ShardHistory { stuck: 3, fences: 2 },
@@ -164,6 +165,9 @@ fn the_page_of_the_whole_and_of_its_listeners_and_pools() {
         weir_config_version 2
         weir_events_dropped_total 4
         weir_log_dropped_total 5
+        # TYPE weir_reloads_total counter
+        weir_reloads_total{result=\"done\"} 6
+        weir_reloads_total{result=\"refused\"} 7
         # TYPE weir_control_longest_turn_seconds gauge
         weir_control_longest_turn_seconds 0.0015
         # TYPE weir_session_ends_total counter

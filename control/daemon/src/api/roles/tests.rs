@@ -5,7 +5,7 @@ use weir_proto::request::{ChangeOptions, Query};
 use weir_proto::spec::Admin;
 
 fn peer(uid: u32, gid: u32, groups: &[u32]) -> PeerCred {
-    PeerCred { uid, gid, groups: groups.to_vec(), pid: 1 }
+    PeerCred { uid, gid, groups: groups.to_vec(), pid: 1, login: None }
 }
 
 #[test]

@@ -1,0 +1,165 @@
+//! SIGHUP: the file becomes one new version, or everything stays as it is. And the lines that each
+//! signal writes, at every level: no signal does anything, or nothing, without one.
+
+use std::cell::{Cell, OnceCell};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+
+use weir_proto::answer::Answer;
+use weir_proto::request::{ChangeOptions, ChangeRequest};
+
+use super::{DRAIN_DEFAULT, Shared, own_author};
+use crate::log::AUDIT;
+use crate::rt;
+use crate::signals::Signal;
+use weir_control_core::control::Input;
+use weir_control_core::events::Kept;
+use weir_control_core::file::Settings;
+use weir_control_core::planner;
+
+/// The longest file that SIGHUP reads, in bytes: many times that of the most backends.
+const FILE_MAX: u64 = 32 << 20;
+
+/// How reloads went, and the settings that they are compared with.
+#[derive(Debug, Default)]
+pub(crate) struct Reloads {
+    /// Of the file at the start; empty without one.
+    pub(crate) settings: OnceCell<Settings>,
+    pub(crate) done: Cell<u64>,
+    pub(crate) refused: Cell<u64>,
+}
+
+/// The outcome of a reload: the version in force before and after, or why nothing has changed.
+type Reloaded = Result<(u64, u64), String>;
+
+impl Shared {
+    /// SIGHUP: the file becomes one new version. Whatever is wrong is logged, and nothing changes.
+    pub(super) async fn reload(&self, file: Option<&Path>) {
+        let command = match file {
+            Some(file) => format!("SIGHUP {}", file.display()),
+            None => "SIGHUP".to_owned(),
+        };
+        let version = self.control().snapshot.version.0;
+        let outcome = match file {
+            Some(file) => self.apply(file).await,
+            None => Err("weir was started without -c FILE, there is nothing to read".to_owned()),
+        };
+        let (counter, kept) = match &outcome {
+            Ok(_) => (&self.reloads.done, Kept::Change),
+            Err(_) => (&self.reloads.refused, Kept::Refusal),
+        };
+        counter.set(counter.get() + 1);
+        let text = match &outcome {
+            Ok((before, after)) => {
+                tracing::info!(target: AUDIT, ?command, before, after, "audit: done");
+                format!("{command}: done: version {before} → {after}")
+            }
+            Err(why) => {
+                let now = self.control().snapshot.version.0;
+                let end = if now == version { "; nothing has changed" } else { "" };
+                tracing::error!(target: AUDIT, "{command}: {why}{end}");
+                format!("{command}: refused: {why}")
+            }
+        };
+        self.handle(Input::Audited { kept, subject: "SIGHUP".to_owned(), text });
+    }
+
+    async fn apply(&self, file: &Path) -> Reloaded {
+        let (origin, path) = (file.display().to_string(), file.to_owned());
+        let read = rt::blocking(move || read_regular(&path)).await;
+        let toml = read.map_err(|error| error.to_string())?;
+        self.tell_of_a_restart(&toml, &origin).await;
+        let before = self.control().snapshot.version.0;
+        let change = ChangeRequest::Apply { toml, origin: origin.clone() };
+        match self.change(change, ChangeOptions::default(), own_author()).await {
+            Ok(Answer::Changed(changed)) => {
+                tracing::info!("SIGHUP: {origin} is in use as version {}", changed.version);
+                Ok((before, changed.version))
+            }
+            Ok(_) => Ok((before, before)),
+            Err(refusal) => Err(refusal.message),
+        }
+    }
+
+    /// Says which settings of the file are not those that weir runs with: no reload applies them.
+    async fn tell_of_a_restart(&self, toml: &str, origin: &str) {
+        let (text, name) = (toml.to_owned(), origin.to_owned());
+        let Ok(file) = rt::blocking(move || planner::read(&text, &name)).await else { return };
+        let Some(running) = self.reloads.settings.get() else { return };
+        let differ = running.differences(&file.settings);
+        if !differ.is_empty() {
+            let keys = differ.join(", ");
+            let text = format!("[weir] {keys} of {origin} will be in use after a restart only");
+            tracing::warn!(target: AUDIT, "SIGHUP: {text}");
+            let (kept, subject) = (Kept::Refusal, "SIGHUP".to_owned());
+            self.handle(Input::Audited { kept, subject, text });
+        }
+    }
+}
+
+/// Writes a line about a signal that has come.
+pub(super) fn tell(signal: Signal) {
+    match signal {
+        Signal::Interrupt => tracing::info!(target: AUDIT, "SIGINT: ends at once"),
+        Signal::Terminate => {
+            let most = DRAIN_DEFAULT.as_secs();
+            tracing::info!(target: AUDIT, "SIGTERM: drains for {most} s at most, then ends");
+        }
+        Signal::Quit => {
+            tracing::info!(target: AUDIT, "SIGQUIT: drains, and ends with the last session");
+        }
+        Signal::Reload => tracing::info!(target: AUDIT, "SIGHUP: reads the file again"),
+        Signal::Reopen => tracing::warn!(
+            target: AUDIT,
+            "SIGUSR1: weir writes to stderr and has no log file to open again; what rotates the \
+             file behind stderr copies and truncates it"
+        ),
+        Signal::Upgrade => tracing::warn!(
+            target: AUDIT,
+            "SIGUSR2: handing over to a new process is not built yet; nothing was done"
+        ),
+    }
+}
+
+/// The text of a file of at most [`FILE_MAX`] bytes. Never waits for a writer, as opening a FIFO
+/// would.
+fn read_regular(path: &Path) -> io::Result<String> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let facts = file.metadata()?;
+    if !facts.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    if facts.len() > FILE_MAX {
+        let what = format!("it has {} bytes, at most {FILE_MAX} are read", facts.len());
+        return Err(io::Error::other(what));
+    }
+    let mut text = String::new();
+    file.by_ref().take(FILE_MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_regular_file_of_a_reasonable_size_is_read() {
+        let folder = std::env::temp_dir().join(format!("weir-change-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = |name: &str| folder.join(name);
+        std::fs::write(path("good"), "[weir]\n").unwrap();
+        assert_eq!(read_regular(&path("good")).unwrap(), "[weir]\n");
+        let fault = |name: &str| read_regular(&path(name)).unwrap_err().to_string();
+        rustix::fs::mkfifoat(rustix::fs::CWD, path("fifo"), Mode::RUSR).unwrap();
+        assert_eq!(fault("fifo"), "it is not a regular file");
+        assert_eq!(fault("."), "it is not a regular file");
+        File::create(path("large")).unwrap().set_len(FILE_MAX + 1).unwrap();
+        assert!(fault("large").starts_with("it has 33554433 bytes"));
+        assert!(fault("none").starts_with("No such file"));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}
