@@ -100,28 +100,14 @@ pub struct Session {
     /// Operations that the kernel has not answered yet, by the side whose leg they use.
     inflight: [u8; 2],
     legs: [Option<Leg>; 2],
-    /// The side whose FIN came first.
-    ended_first: Option<Side>,
     pub route: Route,
     /// While the view counts a connect of it: whether it is a retry.
     pub counted_retry: Option<bool>,
     pub first_byte_seen: bool,
-    /// A side whose FIN has come is watched for a reset.
-    watched: bool,
-    /// Both FINs have been passed on; only what the peers have not acknowledged is waited for.
-    delivering: bool,
-    /// The kernel asks idle peers whether they are there.
-    keepalive: bool,
-    /// Sides whose watch does not fit what is waited for any more.
-    rewatch: [bool; 2],
     /// Buffers are short: what the table knew when something last came of this session.
     pub lean: bool,
     /// It is counted as stalled.
     pub counted_stalled: bool,
-    /// News of watches since a byte last moved, up to [`crate::limits::FRUITLESS_MAX`].
-    fruitless: u8,
-    /// The legs answer EAGAIN where they would wait, because a pipe is used.
-    nonblocking: bool,
     /// Bytes from which on a receive counts as large.
     pub bulk_bytes: u16,
     /// The most that a multishot receive brings at once; 0: there is none.
@@ -146,18 +132,11 @@ impl Session {
             phase: Phase::Connecting(connect),
             inflight: [0; 2],
             legs: [Some(client), None],
-            ended_first: None,
             route,
             counted_retry: None,
             first_byte_seen: false,
-            watched: false,
-            delivering: false,
-            keepalive: false,
-            rewatch: [false; 2],
             lean: false,
             counted_stalled: false,
-            fruitless: 0,
-            nonblocking: false,
             bulk_bytes: u16::MAX,
             multishot_bytes: 0,
             idle_ms: u32::MAX,
@@ -264,9 +243,10 @@ impl Session {
                     out.push(Action::Release(buffer));
                 }
                 flow.more = more;
-                self.fruitless = 0;
+                let relay = self.relay_mut();
+                relay.fruitless = 0;
                 // It may have been the last one for now: then a watch must tell of a reset.
-                self.rewatch[side as usize] |= self.watched;
+                relay.watch_again_for_reset(side);
                 Step::Received { from: side, count: length, last }
             }
             Completion::Ended => {
@@ -274,7 +254,7 @@ impl Session {
                 Step::Ended
             }
             Completion::Starved => {
-                self.rewatch[side as usize] |= self.watched;
+                self.relay_mut().watch_again_for_reset(side);
                 let waits = self.flows[side as usize].starved(self.lean);
                 if waits { Step::Starved(side) } else { Step::None }
             }
@@ -286,7 +266,7 @@ impl Session {
                 if let Some(empty) = flow.sent(count) {
                     out.push(Action::Release(empty.buffer));
                 }
-                self.fruitless = 0;
+                self.relay_mut().fruitless = 0;
                 Step::Sent(side, count)
             }
             Completion::ReceiveFailed(errno) => {
@@ -298,8 +278,9 @@ impl Session {
             }
             Completion::SendFailed(errno) if errno.is_passing() => {
                 enter(&mut self.flows[side.other() as usize].sink, Sink::Waiting);
-                self.rewatch[side as usize] = true;
-                self.rewatch[side.other() as usize] |= self.watched;
+                let relay = self.relay_mut();
+                relay.rewatch[side as usize] = true;
+                relay.watch_again_for_reset(side.other());
                 Step::Blocked
             }
             Completion::SendFailed(errno) => {
@@ -336,9 +317,10 @@ impl Session {
     fn on_end(&mut self, side: Side) {
         let flow = &mut self.flows[side as usize];
         enter(&mut flow.source, Source::Ended);
-        self.fruitless = 0;
-        self.ended_first = self.ended_first.or(Some(side));
-        self.rewatch[side as usize] |= self.watched;
+        let relay = self.relay_mut();
+        relay.fruitless = 0;
+        relay.ended_first = relay.ended_first.or(Some(side));
+        relay.watch_again_for_reset(side);
     }
 
     fn fail(&mut self, side: Side, errno: Errno, out: &mut Actions) {
@@ -385,12 +367,13 @@ impl Session {
     fn start(&mut self, source: Side, next: Next, out: &mut Actions) {
         let [from, to] = [source, source.other()]
             .map(|side| self.legs[side as usize].expect("both legs are open while relaying"));
-        let flow = &mut self.flows[source as usize];
         let sink = source.other();
+        let nonblocking = self.relay().nonblocking;
+        let flow = &mut self.flows[source as usize];
         match next {
             Next::Receive => {
                 self.inflight[source as usize] += 1;
-                let how = flow.receive(self.nonblocking, self.bulk_bytes, self.multishot_bytes);
+                let how = flow.receive(nonblocking, self.bulk_bytes, self.multishot_bytes);
                 out.push(Action::Receive { from: source, leg: from, how });
             }
             Next::Send(chunk) => {

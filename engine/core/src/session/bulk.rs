@@ -38,7 +38,7 @@ impl Session {
             return Effects::default();
         }
         self.flows[from as usize].promoted(pipe);
-        self.nonblocking |= pipe.is_some();
+        self.relay_mut().nonblocking |= pipe.is_some();
         self.advance(out)
     }
 
@@ -56,7 +56,7 @@ impl Session {
     /// for this source.
     pub fn moved(&mut self, from: Side, moved: SpliceResult, out: &mut Actions) -> Effects {
         if moved.received > 0 || moved.sent > 0 {
-            self.fruitless = 0;
+            self.relay_mut().fruitless = 0;
         }
         let flow = &mut self.flows[from as usize];
         let pipe = flow.pipe.as_mut().expect("a flow that moves has a pipe");
@@ -67,9 +67,11 @@ impl Session {
         let flow = &mut self.flows[from as usize];
         if moved.full {
             enter(&mut flow.sink, Sink::Waiting);
-            self.rewatch[from.other() as usize] = true;
-            self.rewatch[from as usize] |= self.watched;
+            let relay = self.relay_mut();
+            relay.rewatch[from.other() as usize] = true;
+            relay.watch_again_for_reset(from);
         }
+        let flow = &mut self.flows[from as usize];
         let refused = flow.is_refused(&moved);
         if refused {
             enter(&mut flow.source, Source::Idle);
@@ -78,7 +80,7 @@ impl Session {
         } else {
             enter(&mut flow.source, if moved.dry { Source::Waiting } else { Source::Idle });
             flow.more = false;
-            self.rewatch[from as usize] |= moved.dry;
+            self.relay_mut().rewatch[from as usize] |= moved.dry;
         }
         match (moved.send_failed, moved.receive_failed) {
             (Some(errno), _) => self.fail(from.other(), errno, out),
@@ -95,7 +97,7 @@ impl Session {
         assert!(pipe.held == 0, "a pipe is given back when it is empty");
         out.push(Action::ReturnPipe { pipe: pipe.id, empty: true });
         if self.flows.iter().all(|flow| flow.pipe.is_none()) {
-            self.nonblocking = false;
+            self.relay_mut().nonblocking = false;
             let legs = self.legs.map(|leg| leg.expect("both legs are open while relaying"));
             out.push(Action::SetBlocking { legs });
         }

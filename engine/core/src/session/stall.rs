@@ -19,7 +19,8 @@ use crate::limits::{STALLED_LOOKS, STALLED_LOOKS_SPAN, UNANSWERED_MIN, WATCH_AFT
 
 use super::{Phase, Session};
 
-/// A session that a backend has taken: how its peers stand, and when it is looked at.
+/// A session that a backend has taken: how its peers stand, what its legs are watched for, and when
+/// it is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Relay {
     /// Bytes that were sent to each side and not acknowledged at the last look, and those since.
@@ -29,6 +30,20 @@ pub struct Relay {
     /// When it was looked at last, and when it is next.
     looked_at: ShortStamp,
     pub(super) look_at: Now,
+    /// The side whose FIN came first.
+    pub(super) ended_first: Option<Side>,
+    /// Both FINs have been passed on; only what the peers have not acknowledged is waited for.
+    delivering: bool,
+    /// The kernel asks idle peers whether they are there.
+    keepalive: bool,
+    /// A side whose FIN has come is watched for a reset.
+    pub(super) watched: bool,
+    /// Sides whose watch does not fit what is waited for any more.
+    pub(super) rewatch: [bool; 2],
+    /// News of watches since a byte last moved, up to [`crate::limits::FRUITLESS_MAX`].
+    pub(super) fruitless: u8,
+    /// The legs answer EAGAIN where they would wait, because a pipe is used.
+    pub(super) nonblocking: bool,
 }
 
 impl Relay {
@@ -40,12 +55,25 @@ impl Relay {
             taken_at: [accepted_at.stamp(); 2],
             looked_at: accepted_at.short_stamp(),
             look_at: Now::END,
+            ended_first: None,
+            delivering: false,
+            keepalive: false,
+            watched: false,
+            rewatch: [false; 2],
+            fruitless: 0,
+            nonblocking: false,
         }
+    }
+
+    /// Nothing may be received from that side for now: if a reset is watched for, a watch must say
+    /// so.
+    pub(super) fn watch_again_for_reset(&mut self, side: Side) {
+        self.rewatch[side as usize] |= self.watched;
     }
 }
 
 impl Session {
-    fn relay(&self) -> &Relay {
+    pub(super) fn relay(&self) -> &Relay {
         match &self.phase {
             Phase::Relaying(relay) => relay,
             other => unreachable!("only a relaying session has peers: {other:?}"),
@@ -146,7 +174,7 @@ impl Session {
     pub fn inspect_again_ms(&self, now: Now, quiescent_after_ms: u32) -> Option<u32> {
         let stuck = self.stuck_ms(now)?;
         // The end of a session is most often an acknowledgement away.
-        let least_ms = if self.delivering { WATCH_AFTER_MS } else { quiescent_after_ms };
+        let least_ms = if self.relay().delivering { WATCH_AFTER_MS } else { quiescent_after_ms };
         let most_ms = (quiescent_after_ms * STALLED_LOOKS_SPAN).max(least_ms);
         Some((stuck / STALLED_LOOKS).clamp(least_ms, most_ms))
     }
@@ -154,7 +182,7 @@ impl Session {
     /// Both FINs have been passed on. A close now would leave what is not acknowledged to the
     /// kernel, which gives it up when *it* has waited long enough, and no figure would show it.
     pub(super) fn deliver(&mut self, out: &mut Actions) {
-        if !core::mem::replace(&mut self.delivering, true) {
+        if !core::mem::replace(&mut self.relay_mut().delivering, true) {
             let legs = self.legs.map(|leg| leg.expect("both legs are open while relaying"));
             out.push(Action::InspectPeers { legs, closely: [false; 2] });
         }
@@ -163,21 +191,21 @@ impl Session {
     /// True if both FINs have been passed on and not all bytes were acknowledged at the last look.
     #[must_use]
     pub fn is_delivering(&self) -> bool {
-        self.delivering
+        matches!(&self.phase, Phase::Relaying(relay) if relay.delivering)
     }
 
     /// How a session that is delivering ends, if it does: complete once all but a FIN on each side
     /// is acknowledged, reset by a side whose connection is gone.
     #[must_use]
     pub fn delivered(&self, progress: [PeerProgress; 2]) -> Option<(By, Why)> {
-        if !self.delivering {
+        if !self.relay().delivering {
             return None;
         }
         let gone = Side::BOTH.into_iter().find(|side| progress[*side as usize].closed);
         if let Some(side) = gone {
             return Some((side.by(), Why::Reset));
         }
-        let by = self.ended_first.unwrap_or(Side::Client).by();
+        let by = self.relay().ended_first.unwrap_or(Side::Client).by();
         progress.iter().all(|it| it.unacked <= 1).then_some((by, Why::Complete))
     }
 
@@ -188,7 +216,7 @@ impl Session {
 
     /// Turns keepalive on, once; sessions that end within a pulse do not pay for it.
     pub fn keep_alive(&mut self, keepalive: [Keepalive; 2], out: &mut Actions) {
-        if core::mem::replace(&mut self.keepalive, true) {
+        if core::mem::replace(&mut self.relay_mut().keepalive, true) {
             return;
         }
         for (leg, keepalive) in self.legs.into_iter().zip(keepalive) {

@@ -38,7 +38,7 @@ impl Session {
         enter(&mut flow.source, Source::Idle);
         // Its sink may take nothing since: then it receives nothing, and a watch must tell of a
         // reset.
-        self.rewatch[from as usize] |= self.watched;
+        self.relay_mut().watch_again_for_reset(from);
         self.advance(out)
     }
 
@@ -66,7 +66,7 @@ impl Session {
             }
             // As if a send had been told EAGAIN.
             enter(&mut flow.sink, Sink::Waiting);
-            self.rewatch[to as usize] = true;
+            self.relay_mut().rewatch[to as usize] = true;
         }
         (Resumed::Blocked, self.resume(from, out))
     }

@@ -104,7 +104,7 @@ impl Session {
         let flow = &mut self.flows[side as usize];
         enter(&mut flow.source, Source::Waiting);
         flow.more = false;
-        self.rewatch[side as usize] = true;
+        self.relay_mut().rewatch[side as usize] = true;
         true
     }
 
@@ -127,7 +127,8 @@ impl Session {
         if !self.is_relaying() {
             return Effects::default();
         }
-        self.fruitless = self.fruitless.saturating_add(1);
+        let relay = self.relay_mut();
+        relay.fruitless = relay.fruitless.saturating_add(1);
         let flow = &mut self.flows[side as usize];
         // Watched again also if it is readable: its queue may be full, and then nobody receives.
         let waits_to_receive = flow.source == Source::Waiting;
@@ -149,7 +150,7 @@ impl Session {
         // It is told once: what is still waited for is watched again. A side that has ended is
         // readable only when our direction has ended as well: then no reset can come.
         let waits = waits_to_receive || *sink == Sink::Waiting || !ready.readable;
-        self.rewatch[side as usize] = waits;
+        self.relay_mut().rewatch[side as usize] = waits;
         self.advance(out)
     }
 
@@ -158,19 +159,19 @@ impl Session {
     /// before the next look.
     #[must_use]
     pub fn is_muted(&self) -> bool {
-        self.fruitless >= FRUITLESS_MAX
+        self.relay().fruitless >= FRUITLESS_MAX
     }
 
     /// True if it is muted by the news that has just come.
     #[must_use]
     pub fn has_gone_mute(&self) -> bool {
-        self.fruitless == FRUITLESS_MAX
+        self.relay().fruitless == FRUITLESS_MAX
     }
 
     /// A look at a session that is muted: its watches are renewed.
     pub fn unmute(&mut self, out: &mut Actions) {
         if self.is_muted() {
-            self.fruitless = 0;
+            self.relay_mut().fruitless = 0;
             self.renew_watches(out);
         }
     }
@@ -184,11 +185,11 @@ impl Session {
     /// Asks for word of a reset from sides that nothing is received from, because their FIN has
     /// come or because the other side takes nothing: nothing else would tell.
     pub fn watch(&mut self, out: &mut Actions) {
-        if !self.is_relaying() || self.watched {
+        let Phase::Relaying(relay) = &mut self.phase else { return };
+        if core::mem::replace(&mut relay.watched, true) {
             return;
         }
-        self.watched = true;
-        self.rewatch = [true; 2];
+        relay.rewatch = [true; 2];
         self.renew_watches(out);
     }
 
@@ -198,7 +199,7 @@ impl Session {
             return;
         }
         for side in Side::BOTH {
-            if !core::mem::take(&mut self.rewatch[side as usize]) {
+            if !core::mem::take(&mut self.relay_mut().rewatch[side as usize]) {
                 continue;
             }
             let source = self.flows[side as usize].source;
@@ -206,7 +207,7 @@ impl Session {
                 readable: source == Source::Waiting,
                 writable: self.flows[side.other() as usize].sink == Sink::Waiting,
             };
-            let reset = self.watched && nobody_receives(&self.flows[side as usize]);
+            let reset = self.relay().watched && nobody_receives(&self.flows[side as usize]);
             if let Some(leg) = self.legs[side as usize]
                 && (reset || interest != Interest::default())
             {
