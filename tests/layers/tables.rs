@@ -73,10 +73,10 @@ pub(crate) const ENGINE: &[Row] = &[
 pub(crate) const CONTROL_CORE: &[Row] = &[
     ("aggregate", &[]),
     ("deadlines", &[]),
-    ("file", &[]),
+    ("record", &[]),
+    ("file", &["record"]),
     ("health", &[]),
     ("leases", &[]),
-    ("record", &[]),
     ("rollout", &[]),
     ("sockets", &[]),
     ("timestamp", &[]),

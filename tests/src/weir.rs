@@ -127,6 +127,7 @@ pub struct Weir {
     /// The file given by `-c`.
     pub file: String,
     start: Start,
+    arguments: Vec<String>,
     process: Option<Process>,
 }
 
@@ -145,7 +146,8 @@ impl Weir {
         let admin = crate::net::free(crate::net::own_ip());
         let socket = dir.entry("s");
         let file = dir.entry("weir.toml");
-        let weir = Weir { dir, web, admin, socket, file, start, process: None };
+        let arguments = Vec::new();
+        let weir = Weir { dir, web, admin, socket, file, start, arguments, process: None };
         weir.write(objects);
         weir
     }
@@ -167,6 +169,11 @@ impl Weir {
         )
     }
 
+    /// More arguments of `weir run`, from the next start on.
+    pub fn arguments(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(ToString::to_string).collect();
+    }
+
     /// Starts the process without waiting for anything.
     ///
     /// # Panics
@@ -184,7 +191,7 @@ impl Weir {
                 command
             }
         };
-        command.args(["run", "-c", &self.file]);
+        command.args(["run", "-c", &self.file]).args(&self.arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.env_remove("NOTIFY_SOCKET").env_remove("WEIR_SOCKET");
         command.envs(self.start.env.iter().cloned());

@@ -37,6 +37,7 @@ mod slow_readers;
 mod stalled;
 mod standstill;
 mod starvation;
+mod state;
 mod terminal;
 mod urgent;
 mod watchdog;

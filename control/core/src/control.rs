@@ -164,9 +164,13 @@ impl Control {
         past(&*self.versions.reader(), version)
     }
 
-    /// All versions, newest first.
-    pub fn history(&self) -> Result<Vec<weir_proto::answer::VersionRow>, Refusal> {
-        self.versions.history().map_err(failed)
+    /// At most `most` versions before `before` (the newest ones if `None`), newest first.
+    pub fn history(
+        &self,
+        before: Option<u64>,
+        most: usize,
+    ) -> Result<Vec<weir_proto::answer::VersionRow>, Refusal> {
+        self.versions.history(before, most).map_err(failed)
     }
 
     /// Binds what `next` has and the current snapshot has not.
@@ -443,8 +447,15 @@ struct Commit<'a> {
 
 fn past(versions: &dyn PastVersions, version: u64) -> Result<Record, Refusal> {
     let found = versions.get(version).map_err(failed)?;
+    let oldest = versions.oldest().unwrap_or(0);
     found.ok_or_else(|| {
-        let message = format!("there is no version {version}");
+        let message = if (1..oldest).contains(&version) {
+            format!(
+                "version {version} is not kept any more ([weir] history): {oldest} is the oldest"
+            )
+        } else {
+            format!("there is no version {version}")
+        };
         Refusal::new(Code::NotFound, message, "weirctl config history")
     })
 }

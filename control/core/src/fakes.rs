@@ -291,14 +291,11 @@ impl Versions for FakeVersions {
         Box::new(FakeReader(self.0.records.borrow().clone()))
     }
 
-    fn history(&self) -> Result<Vec<VersionRow>, String> {
-        let row = |Record { version, at, by, summary, .. }: Record| VersionRow {
-            version,
-            at,
-            by,
-            summary,
-        };
-        Ok(self.0.records.borrow().iter().rev().cloned().map(row).collect())
+    fn history(&self, before: Option<u64>, most: usize) -> Result<Vec<VersionRow>, String> {
+        let records = self.0.records.borrow();
+        let all = records.iter().rev();
+        let wanted = all.filter(|record| before.is_none_or(|before| record.version < before));
+        Ok(wanted.take(most).map(|record| record.head().row(record.version)).collect())
     }
 }
 
@@ -308,6 +305,10 @@ struct FakeReader(Vec<Record>);
 impl PastVersions for FakeReader {
     fn get(&self, version: u64) -> Result<Option<Record>, String> {
         Ok(self.0.iter().find(|record| record.version == version).cloned())
+    }
+
+    fn oldest(&self) -> Result<u64, String> {
+        Ok(self.0.first().map_or(0, |record| record.version))
     }
 }
 

@@ -18,6 +18,8 @@ use weir_proto::ids::{IdSource, Version};
 use weir_proto::snapshot::{Fault, Snapshot};
 use weir_proto::spec::{Size, Spec};
 
+use crate::record::Retention;
+
 pub use diagnostic::Diagnostic;
 use diagnostic::{Problem, SourceText};
 pub use export::export;
@@ -67,6 +69,8 @@ pub struct Settings {
     pub buffers: Option<Size>,
     /// The directory of the versions.
     pub state: PathBuf,
+    /// How many versions are kept there, and for how long.
+    pub history: Retention,
     /// The bearer token of HTTP mutations, which do not exist yet: it guards nothing.
     pub admin_token_file: Option<PathBuf>,
 }
@@ -83,6 +87,7 @@ impl Settings {
             admin_hosts,
             state,
             buffers,
+            history,
             admin_token_file,
         } = self;
         let differs = [
@@ -93,6 +98,7 @@ impl Settings {
             ("admin-hosts", *admin_hosts != other.admin_hosts),
             ("buffers", *buffers != other.buffers),
             ("state", *state != other.state),
+            ("history", *history != other.history),
             ("admin-token-file", *admin_token_file != other.admin_token_file),
         ];
         differs.iter().filter(|(_, differs)| *differs).map(|(key, _)| *key).collect()
@@ -109,6 +115,7 @@ impl Default for Settings {
             admin_hosts: Vec::new(),
             buffers: None,
             state: PathBuf::from("/var/lib/weir"),
+            history: Retention::default(),
             admin_token_file: None,
         }
     }

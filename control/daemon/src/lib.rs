@@ -49,6 +49,9 @@ enum Verb {
         /// How many shards: a number, or auto for one per core.
         #[arg(long, value_name = "N|auto", value_parser = parse_shards)]
         shards: Option<file::Shards>,
+        /// Start from this version though a later one was acknowledged and is lost.
+        #[arg(long, value_name = "N")]
+        accept_version: Option<u64>,
     },
     /// Read a file and say what is wrong with it. Binds nothing, touches no state.
     Check {
@@ -84,8 +87,8 @@ enum Output {
 #[must_use]
 pub fn main() -> ExitCode {
     match Args::parse().verb {
-        Verb::Run { config, shards } => {
-            let serve = || start::run(start::Run { file: config, shards });
+        Verb::Run { config, shards, accept_version: accept } => {
+            let serve = || start::run(start::Run { file: config, shards, accept });
             exit(log::start().and_then(|()| serve()))
         }
         Verb::Check { file, output } => {
@@ -93,7 +96,8 @@ pub fn main() -> ExitCode {
             ExitCode::from(check::check_command(&file, json, planner::loops))
         }
         Verb::Demo => {
-            let serve = |file| start::run(start::Run { file: Some(file), shards: None });
+            let run = |file| start::Run { file: Some(file), shards: None, accept: None };
+            let serve = |file| start::run(run(file));
             exit(demo::run(|file| log::start().and_then(|()| serve(file))))
         }
         Verb::Doctor { config, output } => doctor(config.as_deref(), output),

@@ -217,6 +217,7 @@ pub(crate) fn start_store_news(shared: &Rc<Shared>, news: StoreNews, mut bell: r
             while let Some(event) = news.next() {
                 state.handle(match event {
                     StoreEvent::Appended(appended) => Input::Appended(appended),
+                    StoreEvent::Said(text) => Input::StoreSaid(text),
                     StoreEvent::Lost => Input::StoreLost,
                 });
             }

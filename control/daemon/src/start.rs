@@ -33,7 +33,7 @@ use crate::serve::{
 };
 use crate::signals::Signals;
 use crate::store::thread::{Started, StoreThread};
-use crate::store::{Found, Store};
+use crate::store::{Found, Opening, Store, Vacant};
 use crate::watchdog::SupervisedEngine;
 use crate::{streams, systemd};
 use weir_control_core::control::{Control, Input, Setup};
@@ -54,6 +54,8 @@ pub(crate) struct Run {
     pub(crate) file: Option<PathBuf>,
     /// `--shards`, which goes before the file's.
     pub(crate) shards: Option<Shards>,
+    /// `--accept-version`: the newest version of a state that has lost later ones.
+    pub(crate) accept: Option<u64>,
 }
 
 /// Serves until a signal or a command ends it. The exit code.
@@ -124,9 +126,10 @@ async fn serve(
     #[cfg(debug_assertions)]
     crate::failpoint::arm(&engine)?;
     let sockets = patiently(|| state.bind(limits)).await?;
-    let ((snapshot, ids), store) = state.into_store()?;
-    let started =
-        StoreThread::start(store).map_err(|error| format!("the state has no thread: {error}"))?;
+    let ((snapshot, ids), mut store) = state.into_store()?;
+    let said = store.take_news();
+    let started = StoreThread::start(store, rt::wall_ms)
+        .map_err(|error| format!("the state has no thread: {error}"))?;
     // Until this returns: no append is under way when the process ends.
     let Started { thread: _thread, appender, versions, news, bell: store_bell } = started;
     let fleet = Box::new(Arc::clone(&engine));
@@ -137,6 +140,7 @@ async fn serve(
     if run.file.is_some() {
         let _ = shared.reloads.settings.set(settings.clone()); // it is empty
     }
+    said.into_iter().for_each(|text| shared.handle(Input::StoreSaid(text)));
     start_store_news(&shared, news, store_bell.into());
     begin(&shared, sockets, bell.into(), signals).await?;
     let hosts = settings.admin_hosts.clone();
@@ -263,14 +267,15 @@ enum Kept {
     /// It is the newest version of this state.
     Here(Box<Store>),
     /// It becomes version 1 once its listeners are bound.
-    Seed(crate::store::Vacant, String),
+    Seed(Vacant, String),
 }
 
 impl InitialState {
     /// Opens the state directory. What is in it is the truth; the file seeds an empty one.
     fn find(settings: &Settings, run: &Run, seed: Option<Spec>) -> Result<InitialState, String> {
         let mut ids = IdSource::default();
-        match Store::open(&settings.state).map_err(|error| error.to_string())? {
+        let opening = Opening { retention: settings.history, accept: run.accept };
+        match Store::open(&settings.state, opening).map_err(|error| error.to_string())? {
             Found::State(found) => {
                 let (store, record) = *found;
                 if let (Some(spec), Some(path)) = (seed, &run.file)
@@ -314,13 +319,29 @@ impl InitialState {
         let store = match kept {
             Kept::Here(store) => *store,
             Kept::Seed(vacant, summary) => {
+                let said = seeding(&vacant, &summary);
                 let at = weir_control_core::timestamp::rfc3339(rt::wall_ms());
                 let spec = snapshot.spec();
                 let first = Record::new(snapshot.version.0, at, own_author(), summary, spec);
-                vacant.seed(&first).map_err(|error| error.to_string())?
+                let mut store = vacant.seed(&first).map_err(|error| error.to_string())?;
+                store.say(said);
+                store
             }
         };
         Ok(((snapshot, ids), store))
+    }
+}
+
+/// A state that begins is said aloud: an operator who knows of one that was here must see that
+/// it is gone.
+fn seeding(vacant: &Vacant, summary: &str) -> String {
+    let path = vacant.path().display();
+    match vacant.lost() {
+        None => format!("{path} has no state: version 1 is {summary}"),
+        Some(lost) => format!(
+            "{path} has no state, but one at version {lost} was there and is gone: \
+             version 1 is {summary}"
+        ),
     }
 }
 

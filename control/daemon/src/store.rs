@@ -1,45 +1,69 @@
-//! Every version of the configuration in redb: appended and fsynced before anybody is told of it.
+//! Every version of the configuration that is kept, in redb: appended and fsynced before anybody is
+//! told of it.
 //!
-//! A version is one row, `version → JSON`. The file appears under its name only when version 1 is
-//! in it, so that a file without versions is always damage, never a beginning.
+//! A version is a few rows ([`rows`]): a whole spec now and then, and differences between. The file
+//! appears under its name only when version 1 is in it, so that a file without versions is always
+//! damage, never a beginning. Beside it a mark says which version was the newest ([`mark`]).
 //!
 //! One thread writes ([`thread`]); readers beside it never wait for a sync.
 
+mod difference;
+mod disk;
+mod mark;
+mod open;
+mod rows;
 pub(crate) mod thread;
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use redb::{
-    Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition,
-};
-use rustix::fs::{FlockOperation, flock};
-use weir_control_core::record::Record;
+use redb::{Builder, Database, StorageBackend};
+use weir_control_core::record::{Record, Retention};
+use weir_control_core::timestamp::rfc3339;
 use weir_proto::answer::VersionRow;
 use weir_proto::complaint::Complaint;
 
-/// The file's name in the state directory.
-const FILE: &str = "weir.redb";
-/// Its name while its first version is being written.
-const FILE_NEW: &str = "weir.redb.new";
-const VERSIONS: TableDefinition<'static, u64, &'static str> = TableDefinition::new("versions");
+use disk::StateFile;
+use mark::Mark;
+pub use open::{Found, Opening, Vacant};
+use rows::{Tail, WriteError};
+
 /// Pages that redb keeps in memory, in bytes. Its own default is a gigabyte.
 const CACHE_BYTES: usize = 4 << 20;
+/// How often a full disk is given room by giving up the older half of the versions.
+const ROOM_TRIES: u32 = 8;
 
 /// Opens the storage, again and again: redb wants that after every failed write.
 type Opener = Box<dyn Fn() -> Result<Database, String> + Send>;
 
-/// All versions, 1 to the newest. Its owner is the only writer.
+/// The kept versions. Its owner is the only writer.
 pub struct Store {
     reader: Reader,
     opener: Opener,
     newest: u64,
-    /// The state directory, locked for as long as this lives.
-    directory: Option<File>,
+    /// The newest version; `None` makes the next one a whole one.
+    tail: Option<Tail>,
+    retention: Retention,
+    /// Where it is in the file system. `None` in tests' storages and where nothing can be written.
+    home: Option<Home>,
+    /// Why no version is taken.
+    closed_for_changes: Option<String>,
+    /// News for the owner.
+    news: Vec<String>,
+}
+
+/// The place of a state that can be written.
+#[derive(Debug)]
+struct Home {
+    /// Locked for as long as this lives.
+    _directory: File,
+    path: PathBuf,
+    file: StateFile,
+    mark: Mark,
+    /// It was said that the file has lost its name.
+    misnamed: bool,
 }
 
 impl core::fmt::Debug for Store {
@@ -59,63 +83,18 @@ pub struct Reader {
     place: Arc<str>,
 }
 
-/// What is in a state directory.
-#[derive(Debug)]
-pub enum Found {
-    /// Versions 1 to n; the record is the newest.
-    State(Box<(Store, Record)>),
-    /// No state file.
-    Empty(Vacant),
-}
-
-/// A locked state directory without a state file.
-#[derive(Debug)]
-pub struct Vacant {
-    path: PathBuf,
-    directory: File,
-}
-
 impl Store {
-    /// Opens the state in `directory`, which is made (mode 0700) if it is not there.
-    ///
-    /// # Errors
-    /// Another process uses it, it or its file is a symbolic link, it cannot be read, or what is
-    /// there is not exactly versions 1 to n.
-    pub fn open(directory: &Path) -> Result<Found, Complaint> {
-        let lock = lock_directory(directory)?;
-        let path = directory.join(FILE);
-        no_link("the state file", &path)?;
-        let file = match OpenOptions::new().read(true).write(true).open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let path = directory.to_owned();
-                return Ok(Found::Empty(Vacant { path, directory: lock }));
-            }
-            Err(error) => return Err(unreadable(&path, &error)),
-        };
-        let place = path.display().to_string();
-        let length = file.metadata().map_err(|error| unreadable(&path, &error))?.len();
-        drop(file);
-        if length == 0 {
-            return Err(damaged(&place, "it is empty"));
-        }
-        let (mut store, record) = Store::check(place, file_opener(path))?;
-        store.directory = Some(lock);
-        Ok(Found::State(Box::new((store, record))))
-    }
-
-    /// Opens the state in any storage: what the crash tests put in the place of the file.
+    /// Opens the state in any storage: what the crash tests put in the place of the file. `mark` is
+    /// the newest version that was ever durable, if it is known.
     ///
     /// # Errors
     /// As [`Store::open`].
     pub fn with_backend(
         backend: impl StorageBackend + Clone,
+        mark: Option<u64>,
+        retention: Retention,
     ) -> Result<(Store, Record), Complaint> {
-        let place = "the test's storage".to_owned();
-        if backend.len().map_err(|error| damaged(&place, &error.to_string()))? == 0 {
-            return Err(damaged(&place, "it is empty"));
-        }
-        Store::check(place, opener(backend))
+        open::any(backend, mark, retention)
     }
 
     /// Makes a new state in any storage, which must be empty.
@@ -129,32 +108,36 @@ impl Store {
         backend: impl StorageBackend + Clone,
         first: &Record,
     ) -> Result<Store, Complaint> {
-        Store::create("the test's storage".to_owned(), opener(backend), first)
+        let place = "the test's storage".to_owned();
+        Store::create(place, opener(backend), first, Retention::default())
     }
 
     /// Makes a new state in an empty storage.
-    fn create(place: String, opener: Opener, first: &Record) -> Result<Store, Complaint> {
+    fn create(
+        place: String,
+        opener: Opener,
+        first: &Record,
+        retention: Retention,
+    ) -> Result<Store, Complaint> {
         assert_eq!(first.version, 1, "a state begins with version 1");
         let failed = |what: String| Complaint {
             what: format!("{place}: cannot be made: {what}"),
             hint: "see that the disk has room and the directory can be written".to_owned(),
         };
         let reader = Reader::new(opener().map_err(failed)?, &place);
-        let mut store = Store { reader, opener, newest: 0, directory: None };
+        let mut store = Store::new(reader, opener, (0, None), retention);
         store.append(first).map_err(failed)?;
         Ok(store)
     }
 
-    /// Reads every version: none may be missing, and this weir must understand each.
-    fn check(place: String, opener: Opener) -> Result<(Store, Record), Complaint> {
-        let read = || {
-            let database = opener()?;
-            let record = check_all(&database)?.ok_or("there is no version in it")?;
-            Ok((database, record))
-        };
-        let (database, record) = supervised(read).map_err(|why| damaged(&place, &why))?;
-        let (reader, newest) = (Reader::new(database, &place), record.version);
-        Ok((Store { reader, opener, newest, directory: None }, record))
+    fn new(
+        reader: Reader,
+        opener: Opener,
+        (newest, tail): (u64, Option<Tail>),
+        retention: Retention,
+    ) -> Store {
+        let (home, closed_for_changes, news) = (None, None, Vec::new());
+        Store { reader, opener, newest, tail, retention, home, closed_for_changes, news }
     }
 
     /// The newest version.
@@ -163,7 +146,14 @@ impl Store {
         self.newest
     }
 
-    /// Adds a version. It is on disk when this returns.
+    /// Why no version can be added until weir is started again. `None`: they can.
+    #[must_use]
+    pub fn closed_for_changes(&self) -> Option<&str> {
+        self.closed_for_changes.as_deref()
+    }
+
+    /// Adds a version, and gives up old ones as the retention says. On a full disk more of them are
+    /// given up until there is room. It is on disk, and the file has its name, when this returns.
     ///
     /// # Errors
     /// What the disk said. Nothing was added then, and what could not be added never comes back;
@@ -173,24 +163,137 @@ impl Store {
     /// If the version is not the next one.
     pub fn append(&mut self, record: &Record) -> Result<(), String> {
         assert_eq!(record.version, self.newest + 1, "versions have no gaps");
-        let text = record.to_text()?;
-        self.open_again()?;
-        let written = self.reader.with(|database| write(database, record.version, Some(&text)));
-        if let Err(why) = written {
-            // redb refuses everything after a failed write until it is opened again.
-            self.close();
-            // What was written of it must not be found by the next start.
-            return match self.open_again() {
-                Ok(()) => Err(why),
-                Err(still) => Err(format!(
-                    "{why}; it could not be taken back either ({still}): if weir ends before the \
-                     disk works again, version {} may be there",
-                    record.version
-                )),
-            };
+        if let Some(why) = &self.closed_for_changes {
+            return Err(why.clone());
         }
-        self.newest = record.version;
+        self.open_again()?;
+        if let Some(why) = self.misnamed() {
+            return Err(why);
+        }
+        let mut written = self.write(record);
+        for tried in 0..=ROOM_TRIES {
+            let Err(WriteError::Full(_)) = written else { break };
+            self.reopened(record.version, &written)?;
+            // The first time without: it may have been full for a moment only.
+            if tried > 0 && !self.make_room() {
+                break;
+            }
+            self.open_again()?;
+            written = self.write(record);
+        }
+        // What is durable is acknowledged only if a start would find it, too.
+        let written = written.and_then(|tail| self.seal(record.version).map(|()| tail));
+        self.reopened(record.version, &written)?;
+        let tail = written.map_err(|why| self.reader.failed(&why.to_string()))?;
+        (self.newest, self.tail) = (record.version, Some(tail));
         Ok(())
+    }
+
+    fn write(&self, record: &Record) -> Result<Tail, WriteError> {
+        let first = (record.version + 1).saturating_sub(self.retention.versions);
+        self.reader.write(|database| rows::append(database, record, self.tail.as_ref(), first))
+    }
+
+    /// Says that `version` is the newest, if the file is still the one that has the name.
+    fn seal(&self, version: u64) -> Result<(), WriteError> {
+        let Some(home) = &self.home else { return Ok(()) };
+        if let Some(why) = self.misnamed() {
+            return Err(WriteError::Other(why));
+        }
+        home.mark.write(version).map_err(|why| {
+            // It may say this version already.
+            let _ = home.mark.write(self.newest);
+            WriteError::Other(why)
+        })
+    }
+
+    /// redb refuses everything after a failed write until it is opened again; and what was written
+    /// of that must not be found by the next start.
+    fn reopened<T>(&mut self, version: u64, written: &Result<T, WriteError>) -> Result<(), String> {
+        let Err(why) = written else { return Ok(()) };
+        self.close();
+        self.open_again().map_err(|still| {
+            format!(
+                "{why}; it could not be taken back either ({still}): if weir ends before the disk \
+                 works again, version {version} may be there"
+            )
+        })
+    }
+
+    /// Gives up the older half of the versions. False if that is not possible.
+    fn make_room(&mut self) -> bool {
+        let Ok(oldest) = self.reader.oldest() else { return false };
+        let first = oldest + (self.newest + 1).saturating_sub(oldest).div_ceil(2);
+        if first > self.newest {
+            return false;
+        }
+        let (mut given_up, mut idle) = (0, 0);
+        // Pages that a commit has given up are free after the next ones.
+        while idle < 2 {
+            match self.reader.write(|database| rows::cut(database, first)) {
+                Ok(0) => idle += 1,
+                Ok(count) => given_up += count,
+                Err(_) => {
+                    self.close();
+                    break;
+                }
+            }
+        }
+        self.say(format!("the disk is full: {given_up} old versions were given up to make room"));
+        given_up > 0
+    }
+
+    /// Does the work between appends: at most one commit. `now_ms` is Unix time.
+    pub fn tend(&mut self, now_ms: u64) {
+        if self.closed_for_changes.is_some() || self.open_again().is_err() {
+            return;
+        }
+        self.watch_name();
+        let span_ms = u64::from(self.retention.days) * 86_400_000;
+        let since = rfc3339(now_ms.saturating_sub(span_ms));
+        let Ok(first) = self.reader.with(|database| rows::first_since(database, &since)) else {
+            return;
+        };
+        let first = first.max((self.newest + 1).saturating_sub(self.retention.versions));
+        let first = first.min(self.newest);
+        let is_due = self.reader.oldest().is_ok_and(|oldest| oldest < first);
+        if is_due && self.reader.write(|database| rows::cut(database, first)).is_err() {
+            self.close();
+        }
+    }
+
+    /// Says once that the file has lost its name.
+    fn watch_name(&mut self) {
+        let misnamed = self.misnamed();
+        let Some(home) = &mut self.home else { return };
+        let was_said = core::mem::replace(&mut home.misnamed, misnamed.is_some());
+        if let (Some(why), false) = (misnamed, was_said) {
+            self.say(why);
+        }
+    }
+
+    /// The news since the last call.
+    pub fn take_news(&mut self) -> Vec<String> {
+        core::mem::take(&mut self.news)
+    }
+
+    /// Writes into the log, and into the events when there are some.
+    pub fn say(&mut self, text: String) {
+        tracing::warn!("{text}");
+        self.news.push(text);
+    }
+
+    /// Why a start would not find this state: its file has lost its name.
+    fn misnamed(&self) -> Option<String> {
+        let home = self.home.as_ref()?;
+        let why = home.file.misnamed(&home.path)?;
+        Some(format!(
+            "{} is not the state that weir has open: {why}. No change is taken, a start would not \
+             find it; traffic goes on with version {}. Put the file back, or keep what is in force \
+             with `weirctl config export > FILE` and start weir again with it",
+            home.path.display(),
+            self.newest
+        ))
     }
 
     /// Reads these versions on another thread, or while this one writes.
@@ -210,11 +313,13 @@ impl Store {
     ///
     /// # Errors
     /// The disk still fails. Reads fail too until it works.
-    pub fn open_again(&self) -> Result<(), String> {
+    pub fn open_again(&mut self) -> Result<(), String> {
         if !self.is_closed() {
             return Ok(());
         }
-        let database = supervised(|| self.reopen()).map_err(|why| self.reader.failed(&why))?;
+        let reopened = supervised(|| self.reopen());
+        let (database, tail) = reopened.map_err(|why| self.reader.failed(&why))?;
+        self.tail = tail;
         self.reader.set(Some(database));
         Ok(())
     }
@@ -224,16 +329,17 @@ impl Store {
         self.reader.set(None);
     }
 
-    fn reopen(&self) -> Result<Database, String> {
+    fn reopen(&self) -> Result<(Database, Option<Tail>), String> {
         let database = (self.opener)()?;
-        let newest = check_all(&database)?.map_or(0, |record| record.version);
+        let newest = rows::newest(&database)?.map_or(0, |(record, _)| record.version);
         if newest < self.newest {
             return Err(format!("version {} is gone", self.newest));
         }
-        for refused in (self.newest + 1..=newest).rev() {
-            write(&database, refused, None)?;
+        if newest > self.newest {
+            rows::take_back(&database, self.newest).map_err(|why| why.to_string())?;
         }
-        Ok(database)
+        let tail = rows::newest(&database)?.map(|(_, tail)| tail);
+        Ok((database, tail))
     }
 }
 
@@ -249,34 +355,28 @@ impl Reader {
         Reader { database: Arc::new(RwLock::new(Some(database))), place: Arc::from(place) }
     }
 
-    /// One version, if there is such a one.
+    /// One version, if it is kept.
     ///
     /// # Errors
     /// It cannot be read.
     pub fn get(&self, version: u64) -> Result<Option<Record>, String> {
-        let read = |database: &Database| -> Result<Option<String>, redb::Error> {
-            let table = database.begin_read()?.open_table(VERSIONS)?;
-            Ok(table.get(version)?.map(|text| text.value().to_owned()))
-        };
-        let text = self.with(|database| read(database).map_err(|error| error.to_string()))?;
-        text.map(|text| Record::parse(&text)).transpose()
+        self.with(|database| rows::get(database, version))
     }
 
-    /// Every version, newest first.
+    /// At most `most` versions before `before` (the newest ones if `None`), newest first.
     ///
     /// # Errors
     /// One cannot be read.
-    pub fn history(&self) -> Result<Vec<VersionRow>, String> {
-        let mut rows = Vec::new();
-        self.with(|database| {
-            each(database, |_, text| {
-                let Record { version, at, by, summary, .. } = Record::parse(text)?;
-                rows.push(VersionRow { version, at, by, summary });
-                Ok(())
-            })
-        })?;
-        rows.reverse();
-        Ok(rows)
+    pub fn history(&self, before: Option<u64>, most: usize) -> Result<Vec<VersionRow>, String> {
+        self.with(|database| rows::page(database, before, most))
+    }
+
+    /// The oldest version that is kept.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn oldest(&self) -> Result<u64, String> {
+        self.with(|database| Ok(rows::oldest(database)?.unwrap_or(0)))
     }
 
     fn open(&self) -> RwLockReadGuard<'_, Option<Database>> {
@@ -298,106 +398,23 @@ impl Reader {
         }
     }
 
+    fn write<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, WriteError>,
+    ) -> Result<T, WriteError> {
+        let closed = || WriteError::Other("it is closed since a write failed".to_owned());
+        self.open().as_ref().map_or_else(|| Err(closed()), work)
+    }
+
     fn failed(&self, why: &str) -> String {
         format!("{}: {why}", self.place)
     }
-}
-
-impl Vacant {
-    /// Makes the state with its first version. It is on disk under its name when this returns.
-    ///
-    /// # Errors
-    /// The disk is full or cannot be written.
-    pub fn seed(self, first: &Record) -> Result<Store, Complaint> {
-        let (new, path) = (self.path.join(FILE_NEW), self.path.join(FILE));
-        let place = path.display().to_string();
-        // What is left of a start that was interrupted; nobody was told of it.
-        match std::fs::remove_file(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(unreadable(&new, &error));
-            }
-            _ => {}
-        }
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true).mode(0o600);
-        options.open(&new).map_err(|error| unreadable(&new, &error))?;
-        let mut store = Store::create(place, new_file_opener(new.clone()), first)?;
-        let named = std::fs::rename(&new, &path).and_then(|()| self.directory.sync_all());
-        named.map_err(|error| unreadable(&path, &error))?;
-        store.opener = file_opener(path);
-        store.directory = Some(self.directory);
-        Ok(store)
-    }
-}
-
-fn file_opener(path: PathBuf) -> Opener {
-    Box::new(move || builder().open(&path).map_err(|error| error.to_string()))
-}
-
-fn new_file_opener(path: PathBuf) -> Opener {
-    Box::new(move || builder().create(&path).map_err(|error| error.to_string()))
 }
 
 fn opener(backend: impl StorageBackend + Clone) -> Opener {
     Box::new(move || {
         builder().create_with_backend(backend.clone()).map_err(|error| error.to_string())
     })
-}
-
-/// Writes, or with `None` removes, one row, durably.
-fn write(database: &Database, version: u64, text: Option<&str>) -> Result<(), String> {
-    let run = || -> Result<(), redb::Error> {
-        let mut transaction = database.begin_write()?;
-        transaction.set_durability(Durability::Immediate)?;
-        // With one phase, a newest version whose pages went bad would silently become the one
-        // before it at the next start; with two, that is an error.
-        transaction.set_two_phase_commit(true);
-        {
-            let mut table = transaction.open_table(VERSIONS)?;
-            match text {
-                Some(text) => table.insert(version, text)?,
-                None => table.remove(version)?,
-            };
-        }
-        transaction.commit()?;
-        Ok(())
-    };
-    run().map_err(|error| error.to_string())
-}
-
-/// Reads every version and gives the newest.
-fn check_all(database: &Database) -> Result<Option<Record>, String> {
-    let mut last: Option<Record> = None;
-    each(database, |key, text| {
-        let expected = last.as_ref().map_or(1, |record| record.version + 1);
-        if key != expected {
-            return Err(format!("version {expected} is missing"));
-        }
-        let record = Record::parse(text).map_err(|why| format!("version {key}: {why}"))?;
-        if record.version != key {
-            return Err(format!("version {key} says that it is version {}", record.version));
-        }
-        last = Some(record);
-        Ok(())
-    })?;
-    Ok(last)
-}
-
-fn each(
-    database: &Database,
-    mut see: impl FnMut(u64, &str) -> Result<(), String>,
-) -> Result<(), String> {
-    let transaction = database.begin_read().map_err(|error| error.to_string())?;
-    let table = match transaction.open_table(VERSIONS) {
-        Ok(table) => table,
-        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(()),
-        Err(error) => return Err(error.to_string()),
-    };
-    for row in table.iter().map_err(|error| error.to_string())? {
-        let (key, text) = row.map_err(|error| error.to_string())?;
-        see(key.value(), text.value())?;
-    }
-    Ok(())
 }
 
 /// Enables the integrity check: redb skips it for a file that was closed cleanly.
@@ -415,50 +432,6 @@ fn supervised<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, String> 
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
         Err(text.unwrap_or("it makes no sense").to_owned())
     })
-}
-
-fn damaged(place: &str, why: &str) -> Complaint {
-    Complaint {
-        what: format!("the state in {place} cannot be used: {why}"),
-        hint: format!(
-            "put a copy of the file back, or give up its history: mv {place} {place}.damaged, \
-             then start again with weir run -c FILE, which seeds a new state from the file"
-        ),
-    }
-}
-
-fn unreadable(path: &Path, error: &io::Error) -> Complaint {
-    Complaint {
-        what: format!("{}: {error}", path.display()),
-        hint: format!("see who owns it: ls -la {}", path.display()),
-    }
-}
-
-fn no_link(what: &str, path: &Path) -> Result<(), Complaint> {
-    crate::paths::link(what, path).map_or(Ok(()), |what| {
-        let hint = "[weir] state = \"DIR\" names the state directory".to_owned();
-        Err(Complaint { what, hint })
-    })
-}
-
-/// Makes the directory if it is missing and locks it for this process.
-fn lock_directory(directory: &Path) -> Result<File, Complaint> {
-    let failed = |error: io::Error| Complaint {
-        what: format!("the state directory {}: {error}", directory.display()),
-        hint: "name another one: [weir] state = \"DIR\", or see who owns this one".to_owned(),
-    };
-    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
-    no_link("the state directory", directory)?;
-    let file = File::open(directory).map_err(failed)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(Complaint {
-            what: format!("another weir uses the state directory {}", directory.display()),
-            hint: "stop it (weirctl stop), or give this one its own: [weir] state = \"DIR\""
-                .to_owned(),
-        }),
-        Err(error) => Err(failed(error.into())),
-    }
 }
 
 #[cfg(test)]

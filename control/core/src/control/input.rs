@@ -25,6 +25,8 @@ pub enum Input {
     Appended(Appended),
     /// No append ends any more.
     StoreLost,
+    /// Something that the store has to say of itself.
+    StoreSaid(String),
     /// A shard says something.
     Report(Report),
     /// A check that began at `started` has ended.
@@ -67,6 +69,7 @@ impl Control {
             Input::Planned(planned) => self.on_planned(planned),
             Input::Appended(appended) => self.on_appended(appended),
             Input::StoreLost => self.on_store_lost(moment),
+            Input::StoreSaid(text) => self.on_store_said(text, moment),
             Input::Report(report) => self.on_report(report, moment),
             Input::Checked { check, outcome, started } => {
                 self.on_checked(&check, outcome, started, moment);

@@ -67,6 +67,11 @@ impl Control {
         }
     }
 
+    /// Writes down what the store has to say of itself; it is in the log already.
+    pub fn on_store_said(&mut self, text: String, moment: Clocks) {
+        self.events.push(EventKind::Process, "state".to_owned(), text, moment.wall_ms);
+    }
+
     /// The disk will not answer any more: its thread has ended.
     pub(super) fn on_store_lost(&mut self, moment: Clocks) {
         let text = "the thread that writes the state has ended: no change can be made";

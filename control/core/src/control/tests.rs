@@ -118,7 +118,7 @@ fn a_change_goes_to_the_disk_and_then_to_every_shard() {
     assert_eq!(shards.take_sent(), ["0 adopt 2 +0", "1 adopt 2 +0"]);
     assert!(!control.rollout.is_done(), "no shard has answered yet");
     assert_eq!(control.past(2).unwrap().by, Author { uid: 1000, pid: 7 });
-    assert_eq!(control.history().unwrap().len(), 2);
+    assert_eq!(control.history(None, 9).unwrap().len(), 2);
     control.pump(11);
     assert!(control.rollout.is_done());
     assert_eq!(control.shards[1].version, Version(2));

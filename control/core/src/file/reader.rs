@@ -17,6 +17,7 @@ use weir_proto::spec::{ListenerSpec, Name, Spec};
 use super::diagnostic::Problem;
 use super::reference::PROCESS;
 use super::{SHARDS_MAX, Settings, Shards};
+use crate::record::Retention;
 
 /// Collects what is wrong on the way.
 #[derive(Default)]
@@ -62,6 +63,7 @@ impl Reader {
             self.add(span_of(weir.table, "control"), message, "put it in /run");
         }
         let roles = self.section(weir.table, "control-roles");
+        let history = self.section(weir.table, "history");
         Settings {
             control_roles: roles.map(|roles| self.control_roles(roles)),
             shards: self.shards(weir).unwrap_or(default.shards),
@@ -70,6 +72,7 @@ impl Reader {
             admin_hosts: self.host_names(weir, "admin-hosts"),
             buffers: self.take(weir, "buffers", "a size in quotes, like \"256MiB\""),
             state: self.take(weir, "state", "a path").unwrap_or(default.state),
+            history: history.map_or(default.history, |history| self.retention(history)),
             admin_token_file: self.take(weir, "admin-token-file", "a path"),
         }
     }
@@ -100,6 +103,30 @@ impl Reader {
         let hint = format!("\"auto\" for one per core, or a number from 1 to {SHARDS_MAX}");
         self.add(value.span(), "this is not a number of shards", hint);
         None
+    }
+
+    fn retention(&mut self, history: Section<'_>) -> Retention {
+        self.no_others(history.table, &["keep", "days"]);
+        let default = Retention::default();
+        let keep = self.count(history, "keep", Retention::VERSIONS_MAX);
+        let days = self.count(history, "days", Retention::DAYS_MAX.into());
+        let days = days.and_then(|days| u32::try_from(days).ok());
+        Retention { versions: keep.unwrap_or(default.versions), days: days.unwrap_or(default.days) }
+    }
+
+    /// A number from 1 to `most`.
+    fn count(&mut self, section: Section<'_>, key: &str, most: u64) -> Option<u64> {
+        let value = section.table.get(key)?;
+        let count = value.get_ref().as_integer().and_then(|number| number.as_str().parse().ok());
+        let count = count.filter(|count| (1..=most).contains(count));
+        if count.is_none() {
+            self.add(
+                value.span(),
+                format!("this is out of range for {key}"),
+                format!("1 to {most}"),
+            );
+        }
+        count
     }
 
     fn listener(&mut self, listener: Section<'_>) -> Option<ListenerSpec> {

@@ -15,7 +15,7 @@ pub(super) struct ProcessSetting {
 }
 
 /// The settings of `[weir]`, in the order of the reference.
-pub(super) const PROCESS: [ProcessSetting; 8] = [
+pub(super) const PROCESS: [ProcessSetting; 9] = [
     ProcessSetting {
         key: "shards",
         noun: "number or word",
@@ -65,7 +65,15 @@ pub(super) const PROCESS: [ProcessSetting; 8] = [
         noun: "path",
         default: "\"/var/lib/weir\"",
         range: "a directory",
-        help: "Where every version of the configuration is kept.",
+        help: "Where the versions of the configuration are kept.",
+    },
+    ProcessSetting {
+        key: "history",
+        noun: "table",
+        default: "{ keep = 1000, days = 365 }",
+        range: "keep: 1 to 100000; days: 1 to 36500",
+        help: "How many versions are kept, and for how long; the newest always is. On a full disk \
+               older ones are given up sooner.",
     },
     ProcessSetting {
         key: "admin-token-file",

@@ -19,6 +19,9 @@ pub(crate) fn counts_sessions(query: &Query) -> bool {
     !matches!(query, Query::Events { .. } | Query::ConfigExport { .. } | Query::ConfigHistory)
 }
 
+/// Versions in one answer: what is read within a few milliseconds.
+const HISTORY_MAX: usize = 1000;
+
 /// The state at one moment. It is borrowed: a query changes nothing.
 pub(crate) struct Queries<'a> {
     pub(crate) control: &'a Control,
@@ -46,7 +49,9 @@ impl Queries<'_> {
                 Answer::Events(Events { events: control.events.after(after) })
             }
             Query::ConfigExport { version } => Answer::Config(self.config(version)?),
-            Query::ConfigHistory => Answer::History(History { versions: control.history()? }),
+            Query::ConfigHistory => {
+                Answer::History(History { versions: control.history(None, HISTORY_MAX)? })
+            }
         })
     }
 

@@ -55,7 +55,8 @@ fn control(shards: &FakeShards, spec: &Spec, disk: &Disk) -> Rc<Shared> {
     let snapshot = Snapshot::build(spec, Version(1), &Snapshot::empty(), &mut ids).unwrap();
     let first = Record::new(1, "then".into(), BY, "seeded".into(), spec.clone());
     let store = seeded_with(disk, &first);
-    let Started { thread, appender, versions, news, bell } = StoreThread::start(store).unwrap();
+    let started = StoreThread::start(store, || 0).unwrap();
+    let Started { thread, appender, versions, news, bell } = started;
     let fleet = Box::new(shards.clone());
     let setup = Setup { fleet, versions, snapshot, ids, checks_max: 100 };
     let shared = Shared::new(Control::new(setup, moment()), appender);

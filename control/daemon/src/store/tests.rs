@@ -1,158 +1,21 @@
 //! The store against a disk that fails, loses power, and garbles.
 
+mod disk;
+mod files;
+mod history;
+
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use weir_proto::spec::{BackendSpec, PoolSpec, Spec};
 
+use weir_control_core::record::format_marker;
 use weir_proto::answer::Author;
 
+use super::rows::VERSIONS;
 use super::*;
 
-/// A disk: what was written, and what of it is durable.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Disk(Arc<Mutex<Platter>>, Arc<Condvar>);
-
-#[derive(Debug, Default)]
-struct Platter {
-    written: Vec<u8>,
-    /// The bytes as of the last sync.
-    durable: Vec<u8>,
-    /// Pages written since the last sync, each with what it held: a crash may lose any of them.
-    unsynced: Vec<(usize, Vec<u8>)>,
-    /// Every write and sync fails from now on.
-    full: bool,
-    /// So many writes and syncs still work, then every one fails.
-    fails_after: Option<usize>,
-    /// Only one fails then.
-    fails_once: bool,
-    /// Every state of the disk after a write or a sync: the places where the power may go.
-    moments: Vec<CrashPoint>,
-    record_moments: bool,
-    /// Syncs wait until they are released.
-    holds: bool,
-    /// One waits now.
-    is_held: bool,
-}
-
-/// What a crash can find: the durable bytes and the writes after them.
-#[derive(Clone, Debug)]
-struct CrashPoint {
-    durable: Vec<u8>,
-    unsynced: Vec<(usize, Vec<u8>)>,
-    length: usize,
-}
-
-impl Disk {
-    fn of(bytes: &[u8]) -> Disk {
-        let platter =
-            Platter { written: bytes.to_vec(), durable: bytes.to_vec(), ..Platter::default() };
-        Disk(Arc::new(Mutex::new(platter)), Arc::default())
-    }
-
-    /// Every write fails, or works again.
-    pub(crate) fn set_full(&self, full: bool) {
-        self.0.lock().unwrap().full = full;
-    }
-
-    /// From now on a sync does not end before [`Disk::release`].
-    pub(crate) fn hold(&self) {
-        self.0.lock().unwrap().holds = true;
-    }
-
-    /// Returns when a sync waits.
-    pub(crate) fn wait_until_held(&self) {
-        let platter = self.0.lock().unwrap();
-        drop(self.1.wait_while(platter, |platter| !platter.is_held).unwrap());
-    }
-
-    /// Syncs take no time any more.
-    pub(crate) fn release(&self) {
-        self.0.lock().unwrap().holds = false;
-        self.1.notify_all();
-    }
-
-    fn after_hold(&self) -> MutexGuard<'_, Platter> {
-        let mut platter = self.0.lock().unwrap();
-        platter.is_held = platter.holds;
-        self.1.notify_all();
-        let mut platter = self.1.wait_while(platter, |platter| platter.holds).unwrap();
-        platter.is_held = false;
-        platter
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        self.0.lock().unwrap().written.clone()
-    }
-}
-
-impl Platter {
-    fn note(&mut self) {
-        if self.record_moments {
-            self.moments.push(CrashPoint {
-                durable: self.durable.clone(),
-                unsynced: self.unsynced.clone(),
-                length: self.written.len(),
-            });
-        }
-    }
-
-    fn check(&mut self) -> Result<(), io::Error> {
-        let worn_out = self.fails_after == Some(0);
-        self.fails_after = match self.fails_after {
-            Some(0) if self.fails_once => None,
-            left => left.map(|left| left.saturating_sub(1)),
-        };
-        if self.full || worn_out {
-            Err(io::Error::from(io::ErrorKind::StorageFull))
-        } else {
-            Ok(())
-        }
-    }
-}
-
-impl StorageBackend for Disk {
-    fn len(&self) -> Result<u64, io::Error> {
-        Ok(self.0.lock().unwrap().written.len() as u64)
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
-        let platter = self.0.lock().unwrap();
-        let start = usize::try_from(offset).unwrap();
-        let Some(bytes) = platter.written.get(start..start + out.len()) else {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
-        };
-        out.copy_from_slice(bytes);
-        Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> Result<(), io::Error> {
-        let mut platter = self.0.lock().unwrap();
-        platter.check()?;
-        platter.written.resize(usize::try_from(len).unwrap(), 0);
-        platter.note();
-        Ok(())
-    }
-
-    fn sync_data(&self) -> Result<(), io::Error> {
-        let mut platter = self.after_hold();
-        platter.check()?;
-        platter.durable = platter.written.clone();
-        platter.unsynced.clear();
-        platter.note();
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
-        let mut platter = self.0.lock().unwrap();
-        platter.check()?;
-        let start = usize::try_from(offset).unwrap();
-        platter.written[start..start + data.len()].copy_from_slice(data);
-        platter.unsynced.push((start, data.to_vec()));
-        platter.note();
-        Ok(())
-    }
-}
+pub(crate) use disk::Disk;
+pub(crate) use files::Directory;
 
 pub(crate) fn record(version: u64) -> Record {
     let mut pool = PoolSpec::default();
@@ -165,6 +28,11 @@ pub(crate) fn record(version: u64) -> Record {
         Spec { pool: [("web".parse().unwrap(), pool)].into(), listener: BTreeMap::default() };
     let by = Author { uid: 1000, pid: 42 };
     Record::new(version, "2026-11-24T10:00:00Z".into(), by, format!("change {version}"), spec)
+}
+
+/// Opens what is on a disk.
+fn opened(disk: Disk) -> Result<(Store, Record), Complaint> {
+    Store::with_backend(disk, None, Retention::default())
 }
 
 fn seeded(disk: &Disk) -> Store {
@@ -190,7 +58,7 @@ fn disk_with(count: u64, closed: bool) -> Vec<u8> {
 
 /// Opens a disk and says which state it gave: the newest version, if it was exactly that state.
 fn newest_of(bytes: &[u8]) -> Option<u64> {
-    let (store, newest) = Store::with_backend(Disk::of(bytes)).ok()?;
+    let (store, newest) = opened(Disk::of(bytes)).ok()?;
     assert_eq!(newest, record(newest.version), "a state that nobody wrote");
     for version in 1..=newest.version {
         assert_eq!(store.reader().get(version).unwrap(), Some(record(version)));
@@ -204,9 +72,9 @@ fn every_version_is_kept() {
     for closed in [true, false] {
         let bytes = disk_with(5, closed);
         assert_eq!(newest_of(&bytes), Some(5));
-        let (mut store, _) = Store::with_backend(Disk::of(&bytes)).unwrap();
+        let (mut store, _) = opened(Disk::of(&bytes)).unwrap();
         store.append(&record(6)).unwrap();
-        let history = store.reader().history().unwrap();
+        let history = store.reader().history(None, 99).unwrap();
         let versions: Vec<u64> = history.iter().map(|row| row.version).collect();
         assert_eq!(versions, [6, 5, 4, 3, 2, 1]);
         assert_eq!(history[1].summary, "change 5");
@@ -217,7 +85,7 @@ fn every_version_is_kept() {
 #[test]
 fn a_full_disk_refuses_the_change_and_keeps_the_state() {
     let disk = Disk::of(&disk_with(3, true));
-    let (mut store, _) = Store::with_backend(disk.clone()).unwrap();
+    let (mut store, _) = opened(disk.clone()).unwrap();
     disk.set_full(true);
     assert!(store.append(&record(4)).is_err());
     assert_eq!(store.newest(), 3);
@@ -239,7 +107,7 @@ fn a_refused_change_never_comes_back() {
     let bytes = disk_with(3, true);
     for operations in 0.. {
         let disk = Disk::of(&bytes);
-        let (mut store, _) = Store::with_backend(disk.clone()).unwrap();
+        let (mut store, _) = opened(disk.clone()).unwrap();
         disk.0.lock().unwrap().fails_after = Some(operations);
         let appended = store.append(&record(4));
         disk.0.lock().unwrap().fails_after = None;
@@ -249,12 +117,12 @@ fn a_refused_change_never_comes_back() {
         }
         store.open_again().unwrap();
         assert_eq!(store.reader().get(4).unwrap(), None, "after {operations} operations");
-        assert_eq!(store.reader().history().unwrap().len(), 3);
+        assert_eq!(store.reader().history(None, 99).unwrap().len(), 3);
         let mut other = record(4);
         other.summary = "another change".into();
         store.append(&other).unwrap();
         drop(store);
-        let (store, newest) = Store::with_backend(Disk::of(&disk.bytes())).unwrap();
+        let (store, newest) = opened(Disk::of(&disk.bytes())).unwrap();
         assert_eq!((newest, store.newest()), (other, 4));
     }
 }
@@ -265,7 +133,7 @@ fn a_kill_after_a_refusal_does_not_bring_the_change_back() {
     let bytes = disk_with(3, true);
     for operations in 0.. {
         let disk = Disk::of(&bytes);
-        let (mut store, _) = Store::with_backend(disk.clone()).unwrap();
+        let (mut store, _) = opened(disk.clone()).unwrap();
         disk.0.lock().unwrap().fails_once = true;
         disk.0.lock().unwrap().fails_after = Some(operations);
         let appended = store.append(&record(4));
@@ -283,30 +151,15 @@ fn a_kill_after_a_refusal_does_not_bring_the_change_back() {
 #[test]
 fn losing_power_at_any_moment_gives_the_state_before_or_after() {
     let disk = Disk::of(&disk_with(2, true));
-    let (mut store, _) = Store::with_backend(disk.clone()).unwrap();
-    disk.0.lock().unwrap().record_moments = true;
-    store.append(&record(3)).unwrap();
-    let moments = std::mem::take(&mut disk.0.lock().unwrap().moments);
+    let (mut store, _) = opened(disk.clone()).unwrap();
+    let moments = disk.moments(|| store.append(&record(3)).unwrap());
     assert!(moments.len() > 4, "an append writes and syncs");
     let acknowledged = moments.len() - 1;
     for (index, moment) in moments.iter().enumerate() {
-        let count = moment.unsynced.len();
-        // None of the writes; all of them; all but one.
-        let mut kept: Vec<Vec<bool>> = vec![vec![false; count], vec![true; count]];
-        for lost in 0..count {
-            let mut but_one = vec![true; count];
-            but_one[lost] = false;
-            kept.push(but_one);
-        }
-        for keep in kept {
-            let mut bytes = moment.durable.clone();
-            bytes.resize(moment.length, 0);
-            for ((start, data), _) in moment.unsynced.iter().zip(&keep).filter(|(_, keep)| **keep) {
-                bytes[*start..*start + data.len()].copy_from_slice(data);
-            }
-            let newest = newest_of(&bytes);
+        for (number, image) in moment.images().iter().enumerate() {
+            let newest = newest_of(image);
             let good = newest == Some(3) || (newest == Some(2) && index < acknowledged);
-            assert!(good, "moment {index} of {acknowledged}, kept {keep:?}: {newest:?}");
+            assert!(good, "moment {index} of {acknowledged}, image {number}: {newest:?}");
         }
     }
 }
@@ -340,7 +193,7 @@ fn a_garbled_file_is_refused_or_exact() {
         let bytes = disk_with(4, closed);
         let used = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
         let mut refused = 0;
-        for _ in 0..150 {
+        for _ in 0..300 {
             let mut garbled = bytes.clone();
             let (start, length) = (random(used), 1 + random(64));
             for byte in garbled.iter_mut().skip(start).take(length) {
@@ -367,20 +220,28 @@ fn what_this_weir_does_not_understand_is_refused() {
         }
         transaction.commit().unwrap();
         drop(database);
-        Store::with_backend(Disk::of(&disk.bytes())).map(|_| ()).map_err(|error| error.what)
+        opened(Disk::of(&disk.bytes())).map(|_| ()).map_err(|error| error.what)
     };
-    let text = |version| record(version).to_text().unwrap();
+    let text = |version| {
+        let spec = serde_json::to_string(&record(version).spec).unwrap();
+        let by = r#"{"uid":1000,"pid":42}"#;
+        format!(
+            r#"{{"format":2,"version":{version},"at":"","by":{by},"summary":"","spec":{spec}}}"#
+        )
+    };
     assert!(write(&[(1, text(1)), (2, text(2))]).is_ok());
-    let newer = text(2).replacen("\"format\":2", "\"format\":3", 1);
+    let newer = text(1).replacen("\"format\":2", "\"format\":4", 1);
     let refused = |rows: &[(u64, String)], why: &str| {
         let error = write(rows).unwrap_err();
         assert!(error.contains(why), "{error}");
     };
-    refused(&[(1, text(1)), (2, newer)], "version 2: it has format 3");
+    refused(&[(1, newer)], "version 1: it has format 4, and this weir");
     refused(&[(1, text(1)), (3, text(3))], "version 2 is missing");
     refused(&[(2, text(2))], "version 1 is missing");
-    refused(&[(1, text(2))], "version 1 says that it is version 2");
+    refused(&[(1, text(2))], "version 1: it says that it is version 2");
+    refused(&[(1, r#"{"format":2}"#.into())], "version 1: missing field");
     refused(&[(1, "{}".into())], "version 1: missing field");
+    refused(&[(1, format_marker())], "there is no version in it");
     refused(&[], "there is no version in it");
 }
 
@@ -398,8 +259,8 @@ const FORMAT_1: &str = concat!(
 );
 
 #[test]
-fn a_state_of_format_1_is_read_and_goes_on_in_format_2() {
-    let old = Record::parse(FORMAT_1).unwrap();
+fn a_state_of_format_1_is_read_and_goes_on_in_format_3() {
+    let old = Record::parse_whole(FORMAT_1).unwrap();
     assert_eq!((old.version, old.by.pid), (1, 3761));
     let web = &old.spec.pool["web"];
     assert_eq!(web.strategy.word(), "maglev");
@@ -413,78 +274,15 @@ fn a_state_of_format_1_is_read_and_goes_on_in_format_2() {
 
     let disk = Disk::default();
     let database = builder().create_with_backend(disk.clone()).unwrap();
-    write(&database, 1, Some(FORMAT_1)).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(VERSIONS).unwrap().insert(1, FORMAT_1).unwrap();
+    transaction.commit().unwrap();
     drop(database);
-    let (mut store, newest) = Store::with_backend(disk.clone()).unwrap();
+    let (mut store, newest) = opened(disk.clone()).unwrap();
     assert_eq!(newest, old);
     store.append(&record(2)).unwrap();
     drop(store);
-    let (store, newest) = Store::with_backend(disk).unwrap();
+    let (store, newest) = opened(disk).unwrap();
     assert_eq!(newest, record(2));
-    assert_eq!(store.reader().get(1).unwrap(), Some(old), "history is left as it was written");
-    assert!(record(2).to_text().unwrap().starts_with("{\"format\":2,"));
-}
-
-/// A fresh directory that is removed at the end of the test.
-pub(crate) struct Directory(pub(crate) PathBuf);
-
-impl Directory {
-    pub(crate) fn new(name: &str) -> Directory {
-        let path = std::env::temp_dir().join(format!("weir-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        Directory(path)
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn vacant(directory: &Path) -> Vacant {
-    match Store::open(directory).unwrap() {
-        Found::Empty(vacant) => vacant,
-        Found::State(_) => panic!("there is a state already"),
-    }
-}
-
-#[test]
-fn a_directory_is_made_seeded_locked_and_found_again() {
-    use std::os::unix::fs::PermissionsExt;
-    let directory = Directory::new("seed");
-    let path = directory.0.join("deep");
-    let mut store = vacant(&path).seed(&record(1)).unwrap();
-    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o700);
-    store.append(&record(2)).unwrap();
-    let busy = Store::open(&path).unwrap_err();
-    assert!(busy.what.contains("another weir uses"), "{busy}");
-    drop(store);
-    let Found::State(found) = Store::open(&path).unwrap() else { panic!("no state") };
-    assert_eq!(found.1, record(2));
-}
-
-#[test]
-fn an_interrupted_first_start_leaves_nothing_behind() {
-    let directory = Directory::new("interrupted");
-    drop(vacant(&directory.0));
-    std::fs::write(directory.0.join(FILE_NEW), b"half a file").unwrap();
-    let store = vacant(&directory.0).seed(&record(1)).unwrap();
-    assert_eq!(store.newest(), 1);
-    assert!(!directory.0.join(FILE_NEW).exists());
-}
-
-#[test]
-fn a_file_that_is_not_a_state_is_never_taken_for_an_empty_one() {
-    for bytes in [&b""[..], b"hello", &[0; 8192]] {
-        let directory = Directory::new("foreign");
-        drop(vacant(&directory.0));
-        let path = directory.0.join(FILE);
-        std::fs::write(&path, bytes).unwrap();
-        let error = Store::open(&directory.0).unwrap_err();
-        assert!(error.what.contains(&path.display().to_string()), "{error}");
-        assert!(error.hint.contains("mv "), "{error}");
-        assert_eq!(std::fs::read(&path).unwrap(), bytes, "the file is left alone");
-    }
+    assert_eq!(store.reader().get(1).unwrap(), Some(old), "history is what it was");
 }

@@ -20,8 +20,11 @@ use super::{Reader, Store, supervised};
 
 /// Tasks on their way: an append, of which there is one at a time, and the end.
 const TASKS_MAX: usize = 2;
-/// How often a storage that is closed since a write failed is tried again.
-const REOPEN_EVERY: Duration = Duration::from_secs(1);
+/// How often what is to be done between appends is looked at: a storage that is closed since a
+/// write failed, versions that are too old, the name of the file.
+const TEND_EVERY: Duration = Duration::from_secs(1);
+/// News that wait for control; more of them are only in the log.
+const NEWS_MAX: usize = 8;
 
 #[derive(Debug)]
 enum StoreTask {
@@ -45,7 +48,7 @@ pub(crate) struct Appender {
 /// The outcomes of appends, for control.
 #[derive(Debug)]
 pub(crate) struct StoreNews {
-    appended: Receiver<Appended>,
+    events: Receiver<StoreEvent>,
     is_lost: Cell<bool>,
 }
 
@@ -53,6 +56,8 @@ pub(crate) struct StoreNews {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum StoreEvent {
     Appended(Appended),
+    /// Something that operators should know.
+    Said(String),
     /// The thread has ended. It is the last event.
     Lost,
 }
@@ -69,26 +74,26 @@ pub(crate) struct Started {
 }
 
 impl StoreThread {
-    /// Starts the thread, which owns the store from now on.
+    /// Starts the thread, which owns the store from now on. `clock` is Unix time in milliseconds.
     ///
     /// # Errors
     /// There is no thread or no socket available.
-    pub(crate) fn start(store: Store) -> io::Result<Started> {
+    pub(crate) fn start(store: Store, clock: fn() -> u64) -> io::Result<Started> {
         let reader = store.reader();
         let (tasks, inbox) = bounded(TASKS_MAX);
-        let (tell, appended) = bounded(TASKS_MAX);
+        let (tell, events) = bounded(NEWS_MAX);
         let (bell, heard) = UnixStream::pair()?;
         // An unheard bell must not hold the thread.
         bell.set_nonblocking(true)?;
         let run = move || {
-            work(store, &inbox, &tell, &bell);
+            work(store, &inbox, &tell, (&bell, clock));
             // The end of the bell is read after the end of the news.
             drop(tell);
             drop(bell);
         };
         let thread = thread::Builder::new().name("weir-store".to_owned()).spawn(run)?;
         let appender = Appender { tasks: tasks.clone() };
-        let news = StoreNews { appended, is_lost: Cell::new(false) };
+        let news = StoreNews { events, is_lost: Cell::new(false) };
         let thread = StoreThread { tasks, thread: Some(thread) };
         let (versions, bell) = (Box::new(reader), heard.into());
         Ok(Started { thread, appender, versions, news, bell })
@@ -98,24 +103,31 @@ impl StoreThread {
 fn work(
     mut store: Store,
     inbox: &Receiver<StoreTask>,
-    tell: &Sender<Appended>,
-    mut bell: &UnixStream,
+    tell: &Sender<StoreEvent>,
+    (mut bell, clock): (&UnixStream, fn() -> u64),
 ) {
     loop {
-        match inbox.recv_timeout(REOPEN_EVERY) {
+        match inbox.recv_timeout(TEND_EVERY) {
             Ok(StoreTask::Append(record)) => {
                 let version = Version(record.version);
                 // A panic in the database is a refusal, too; what it has left is opened again.
                 let outcome = supervised(|| store.append(&record));
-                if tell.send(Appended { version, outcome }).is_err() {
+                let event = StoreEvent::Appended(Appended { version, outcome });
+                if tell.send(event).is_err() {
                     return;
                 }
-                // A full bell has been rung already.
-                let _ = bell.write(&[1]);
             }
             // Until it works again nothing can be read, and the next append says why.
-            Err(RecvTimeoutError::Timeout) => drop(store.open_again()),
+            Err(RecvTimeoutError::Timeout) => store.tend(clock()),
             Ok(StoreTask::End) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+        for text in store.take_news() {
+            // It is in the log.
+            let _ = tell.try_send(StoreEvent::Said(text));
+        }
+        if !tell.is_empty() {
+            // A full bell has been rung already.
+            let _ = bell.write(&[1]);
         }
     }
 }
@@ -136,8 +148,8 @@ impl Drop for StoreThread {
 impl StoreNews {
     /// The next event, if there is one.
     pub(crate) fn next(&self) -> Option<StoreEvent> {
-        match self.appended.try_recv() {
-            Ok(appended) => Some(StoreEvent::Appended(appended)),
+        match self.events.try_recv() {
+            Ok(event) => Some(event),
             Err(TryRecvError::Empty) => None,
             Err(TryRecvError::Disconnected) => {
                 (!self.is_lost.replace(true)).then_some(StoreEvent::Lost)
@@ -166,14 +178,18 @@ impl Versions for Reader {
         Box::new(self.clone())
     }
 
-    fn history(&self) -> Result<Vec<VersionRow>, String> {
-        Reader::history(self)
+    fn history(&self, before: Option<u64>, most: usize) -> Result<Vec<VersionRow>, String> {
+        Reader::history(self, before, most)
     }
 }
 
 impl PastVersions for Reader {
     fn get(&self, version: u64) -> Result<Option<Record>, String> {
         Reader::get(self, version)
+    }
+
+    fn oldest(&self) -> Result<u64, String> {
+        Reader::oldest(self)
     }
 }
 

@@ -11,7 +11,7 @@ use weir_control_core::control::{
     AskedChange, ChangeId, ChangeOutcome, Clocks, Control, Fleet, Input, Output, Phase, Setup,
 };
 use weir_control_core::health::{Check, CheckOutcome};
-use weir_control_core::record::Record;
+use weir_control_core::record::{Record, Retention};
 use weir_core::base::clock::Now;
 use weir_proto::answer::Answer;
 use weir_proto::ids::{BackendId, IdSource, Version};
@@ -31,6 +31,9 @@ use weir_engine_sim::rng::Rng;
 
 /// How often control looks at its deadlines (serve.rs).
 pub(super) const TICK_NS: u64 = 250 * MS;
+
+/// So few that versions are given up in most runs.
+pub(super) const RETENTION: Retention = Retention { versions: 12, days: 365 };
 
 /// A request that was not answered.
 #[derive(Debug)]
@@ -109,8 +112,8 @@ impl Daemon {
         now: u64,
         planted: Option<Planted>,
     ) -> Result<Daemon, String> {
-        let (store, record) =
-            Store::with_backend(disk.open()).map_err(|error| error.to_string())?;
+        let (store, record) = Store::with_backend(disk.open(), history.newest_kept(), RETENTION)
+            .map_err(|error| error.to_string())?;
         history.recovered(&store, &record)?;
         let mut ids = IdSource::default();
         let version = Version(record.version);

@@ -9,6 +9,8 @@ use weir_proto::request::ChangeRequest;
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::Spec;
 
+use super::daemon::RETENTION;
+
 /// Every version that was ever proposed.
 #[derive(Debug, Default)]
 pub(super) struct History {
@@ -74,6 +76,12 @@ impl History {
         self.leaving.clear();
     }
 
+    /// The newest version that somebody has been told is durable: the mark beside the disk.
+    #[must_use]
+    pub(super) fn newest_kept(&self) -> Option<u64> {
+        self.kept.last_key_value().map(|(version, _)| *version)
+    }
+
     /// A process has started from disk.
     ///
     /// # Errors
@@ -88,7 +96,11 @@ impl History {
             ));
         }
         let reader = store.reader();
-        for version in 1..=newest {
+        let (oldest, kept) = (reader.oldest()?, RETENTION.versions.min(newest));
+        if oldest > newest + 1 - kept {
+            return Err(format!("{oldest} is the oldest version, of {newest} {kept} are kept"));
+        }
+        for version in oldest..=newest {
             let record = reader.get(version)?.ok_or(format!("version {version} is missing"))?;
             let known = self.kept.get(&version);
             let proposed = self.proposed.get(&version).map_or(&[][..], Vec::as_slice);

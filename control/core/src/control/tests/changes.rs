@@ -23,7 +23,7 @@ fn a_change_waits_for_the_disk_and_nothing_else_does() {
     for ms in [10, 20] {
         control.give(Input::Tick, ms);
         control.pump(ms);
-        assert_eq!(control.history().unwrap().len(), 1);
+        assert_eq!(control.history(None, 9).unwrap().len(), 1);
     }
     assert_eq!(control.snapshot.version, Version(1));
     assert_eq!(shards.take_sent(), [""; 0], "no shard uses what a crash would take back");

@@ -1,0 +1,304 @@
+//! History has an end, costs little, and survives what happens to a disk.
+
+use redb::{ReadableDatabase, ReadableTable};
+
+use super::super::rows::{self, CUT_MAX};
+use super::*;
+
+/// A spec of a thousand backends, of which the version says which weighs what.
+fn large(version: u64) -> Record {
+    let mut pool = PoolSpec::default();
+    for n in 0..1000 {
+        let address = format!("10.0.{}.{}:443", n / 250, n % 250 + 1).parse().unwrap();
+        let weight = if n == version % 1000 { 200 } else { 1 };
+        let backend = BackendSpec { address, weight, state: Default::default() };
+        pool.backend.insert(format!("backend-{n}").parse().unwrap(), backend);
+    }
+    let spec =
+        Spec { pool: [("web".parse().unwrap(), pool)].into(), listener: BTreeMap::default() };
+    Record { spec, ..record(version % 2 + 1) }.numbered(version)
+}
+
+trait Numbered {
+    fn numbered(self, version: u64) -> Record;
+}
+
+impl Numbered for Record {
+    fn numbered(self, version: u64) -> Record {
+        Record { version, ..self }
+    }
+}
+
+fn keeps(versions: u64) -> Retention {
+    Retention { versions, ..Retention::default() }
+}
+
+fn opened_with(disk: &Disk, versions: u64) -> (Store, Record) {
+    Store::with_backend(disk.clone(), None, keeps(versions)).unwrap()
+}
+
+/// A small version of any number.
+fn small(version: u64) -> Record {
+    record(version % 7 + 1).numbered(version)
+}
+
+fn kept(store: &Store) -> (u64, u64) {
+    let rows = store.reader().history(None, usize::MAX).unwrap();
+    let (newest, oldest) = (rows[0].version, rows[rows.len() - 1].version);
+    assert_eq!(rows.len() as u64, newest - oldest + 1);
+    assert_eq!(store.reader().oldest().unwrap(), oldest);
+    (oldest, newest)
+}
+
+#[test]
+fn only_the_newest_are_kept_and_each_is_what_it_was() {
+    let disk = Disk::default();
+    drop(seeded_with(&disk, &small(1)));
+    let (mut store, _) = opened_with(&disk, 100);
+    for version in 2..=400 {
+        store.append(&small(version)).unwrap();
+        if version % 50 == 0 {
+            drop(store);
+            let newest;
+            (store, newest) = opened_with(&disk, 100);
+            assert_eq!(newest, small(version));
+        }
+    }
+    assert_eq!(kept(&store), (301, 400));
+    for version in 301..=400 {
+        assert_eq!(store.reader().get(version).unwrap(), Some(small(version)));
+    }
+    assert_eq!(store.reader().get(300).unwrap(), None);
+    // Pages of it, newest first.
+    let page = |before, most| -> Vec<u64> {
+        let rows = store.reader().history(before, most).unwrap();
+        rows.iter().map(|row| row.version).collect()
+    };
+    assert_eq!(page(None, 3), [400, 399, 398]);
+    assert_eq!(page(Some(398), 2), [397, 396]);
+    assert_eq!(page(Some(302), 9), [301]);
+    assert_eq!(page(Some(301), 9), [0; 0]);
+}
+
+#[test]
+fn a_version_of_a_large_pool_costs_a_fiftieth_of_a_copy() {
+    let disk = Disk::default();
+    drop(seeded_with(&disk, &large(1)));
+    let (mut store, _) = opened_with(&disk, 1000);
+    let spec = serde_json::to_string(&large(1).spec).unwrap().len();
+    for version in 2..=301 {
+        store.append(&large(version)).unwrap();
+    }
+    assert_eq!(store.reader().get(77).unwrap(), Some(large(77)));
+    drop(store);
+    let each = disk.bytes().len() / 301;
+    assert!(each * 10 < spec, "{each} bytes on disk a version, the spec has {spec}");
+    let (store, newest) = opened_with(&disk, 1000);
+    assert_eq!(newest, large(301));
+    assert_eq!(store.reader().get(300).unwrap(), Some(large(300)));
+}
+
+#[test]
+fn a_smaller_retention_is_reached_step_by_step() {
+    let disk = Disk::default();
+    drop(seeded_with(&disk, &small(1)));
+    let (mut store, _) = opened_with(&disk, 1000);
+    for version in 2..=700 {
+        store.append(&small(version)).unwrap();
+    }
+    drop(store);
+    let (mut store, _) = opened_with(&disk, 10);
+    assert_eq!(kept(&store), (1, 700), "a start gives up nothing");
+    store.tend(0);
+    assert_eq!(kept(&store).0, 1 + CUT_MAX as u64);
+    store.append(&small(701)).unwrap();
+    assert_eq!(kept(&store).0, 1 + 2 * CUT_MAX as u64);
+    store.tend(0);
+    assert_eq!(kept(&store), (692, 701));
+    for version in 692..=701 {
+        assert_eq!(store.reader().get(version).unwrap(), Some(small(version)));
+    }
+}
+
+#[test]
+fn what_is_too_old_is_given_up_but_never_the_newest() {
+    const DAY_MS: u64 = 86_400_000;
+    let dated = |version: u64| {
+        let at = rfc3339(version * DAY_MS);
+        Record { at, ..small(version) }
+    };
+    let disk = Disk::default();
+    drop(seeded_with(&disk, &dated(1)));
+    let retention = Retention { days: 5, ..Retention::default() };
+    let (mut store, _) = Store::with_backend(disk, None, retention).unwrap();
+    for version in 2..=20 {
+        store.append(&dated(version)).unwrap();
+    }
+    assert_eq!(kept(&store), (1, 20));
+    store.tend(20 * DAY_MS + 1);
+    assert_eq!(kept(&store), (16, 20));
+    store.tend(1000 * DAY_MS);
+    assert_eq!(kept(&store), (20, 20));
+    assert_eq!(store.reader().get(20).unwrap(), Some(dated(20)));
+}
+
+/// The disk is full of history, and a change goes through.
+#[test]
+fn a_full_disk_gives_up_history_and_takes_the_change() {
+    for room in [600_000, 1_000_000] {
+        let disk = Disk::default();
+        drop(seeded_with(&disk, &large(1)));
+        disk.0.lock().unwrap().room = Some(room.max(disk.bytes().len()));
+        let (mut store, _) = opened_with(&disk, 100_000);
+        let (mut given_up, last) = (0, 500);
+        for version in 2..=last {
+            let appended = store.append(&large(version));
+            let news = store.take_news();
+            assert_eq!(appended, Ok(()), "version {version}, room for {room}: {news:?}");
+            given_up += news.iter().filter(|text| text.contains("the disk is full")).count();
+        }
+        let (oldest, newest) = kept(&store);
+        assert!((1..40).contains(&given_up), "{given_up} times, room for {room}");
+        assert_eq!(newest, last);
+        for version in [oldest, (oldest + newest) / 2, newest] {
+            assert_eq!(store.reader().get(version).unwrap(), Some(large(version)));
+        }
+        drop(store);
+        assert_eq!(opened_with(&disk, 100_000).1, large(newest));
+    }
+}
+
+/// The power goes at every write and sync while versions are given up: all of the newest ones are
+/// there, and each is what it was.
+#[test]
+fn losing_power_while_versions_are_given_up_loses_none_that_is_kept() {
+    let disk = Disk::default();
+    drop(seeded_with(&disk, &small(1)));
+    let (mut store, _) = opened_with(&disk, 200);
+    for version in 2..=150 {
+        store.append(&small(version)).unwrap();
+    }
+    drop(store);
+    let (mut store, _) = opened_with(&disk, 20);
+    let moments = disk.moments(|| store.tend(0));
+    assert!(moments.len() > 4, "it writes and syncs");
+    assert_eq!(kept(&store), (131, 150));
+    for (index, moment) in moments.iter().enumerate() {
+        for image in moment.images() {
+            let (store, newest) = opened_with(&Disk::of(&image), 20);
+            assert_eq!(newest, small(150), "moment {index}");
+            let (oldest, _) = kept(&store);
+            assert!([1, 131].contains(&oldest), "moment {index}: {oldest} is the oldest");
+            for version in [oldest, 131, 140, 149] {
+                assert_eq!(store.reader().get(version).unwrap(), Some(small(version)));
+            }
+        }
+    }
+}
+
+/// A state of format 2: seeded, a weight, a drain, a backend more, a rollback to version 2.
+const FORMAT_2: &[u8] = include_bytes!("format-2.redb");
+
+/// The five versions of [`FORMAT_2`].
+fn check_five(store: &Store, newest: &Record) {
+    assert_eq!(newest.version, 5);
+    assert!(newest.summary.starts_with("rollback to 2"), "{newest:?}");
+    let get = |version| store.reader().get(version).unwrap().unwrap();
+    let weights = |version| -> Vec<u16> {
+        get(version).spec.pool["web"].backend.values().map(|backend| backend.weight).collect()
+    };
+    assert_eq!(weights(1), [2, 1]);
+    assert_eq!(weights(2), [9, 1]);
+    assert_eq!(weights(4), [9, 1, 1]);
+    assert_eq!(get(2).spec, newest.spec);
+    assert_eq!(get(3).summary, "backend set web/b2 (state ready → drain)");
+    assert_eq!(get(1).spec.listener["web"].max_sessions, Some(7));
+}
+
+#[test]
+fn a_state_of_format_2_is_read_and_goes_on() {
+    let disk = Disk::of(FORMAT_2);
+    let (mut store, newest) = opened(disk.clone()).unwrap();
+    check_five(&store, &newest);
+    store.append(&small(6)).unwrap();
+    drop(store);
+    let (store, newest) = opened(disk.clone()).unwrap();
+    assert_eq!((newest, kept(&store)), (small(6), (1, 6)));
+    // Only what is to be kept is taken over.
+    let (store, newest) = opened_with(&Disk::of(FORMAT_2), 2);
+    assert_eq!((newest.version, kept(&store)), (5, (4, 5)));
+    drop(store);
+    // The weir before reads each text under `versions`, from the first on, and refuses by it.
+    let database = builder().create_with_backend(disk).unwrap();
+    let transaction = database.begin_read().unwrap();
+    let versions = transaction.open_table(VERSIONS).unwrap();
+    let first = versions.first().unwrap().map(|(key, text)| (key.value(), text.value().to_owned()));
+    assert_eq!(first, Some((1, "{\"format\":3}".to_owned())));
+}
+
+/// Whenever the power goes while the format is changed, the next start changes it.
+#[test]
+fn losing_power_while_the_format_changes_loses_nothing() {
+    let disk = Disk::of(FORMAT_2);
+    let moments = disk.moments(|| drop(opened(disk.clone()).unwrap()));
+    assert!(moments.len() > 8, "it writes and syncs");
+    for moment in &moments {
+        for image in moment.images() {
+            let (store, newest) = opened(Disk::of(&image)).unwrap();
+            check_five(&store, &newest);
+        }
+    }
+}
+
+/// A disk that fails at any operation of the change of format: the state is served as it was, and
+/// the next start makes it.
+#[test]
+fn a_disk_that_fails_while_the_format_changes_loses_nothing() {
+    for operations in 0.. {
+        let disk = Disk::of(FORMAT_2);
+        disk.0.lock().unwrap().fails_after = Some(operations);
+        let found = opened(disk.clone());
+        let is_over = disk.0.lock().unwrap().fails_after != Some(0);
+        let left = disk.bytes();
+        drop(found);
+        let (store, newest) = opened(Disk::of(&left)).unwrap();
+        check_five(&store, &newest);
+        if is_over {
+            assert!(operations > 4);
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_newer_format_is_refused_and_left_to_the_byte() {
+    for closed in [true, false] {
+        let disk = Disk::of(&disk_with(3, true));
+        let database = builder().create_with_backend(disk.clone()).unwrap();
+        let transaction = database.begin_write().unwrap();
+        let newer = "{\"format\":4,\"anything\":1}";
+        transaction.open_table(VERSIONS).unwrap().insert(1, newer).unwrap();
+        transaction.commit().unwrap();
+        let killed = disk.bytes();
+        drop(database);
+        let bytes = if closed { disk.bytes() } else { killed };
+        let disk = Disk::of(&bytes);
+        let error = opened(disk.clone()).unwrap_err();
+        assert!(error.what.contains("it has format 4, and this weir"), "{error}");
+        assert!(error.what.contains("start the weir that wrote it"), "{error}");
+        assert!(disk.bytes() == bytes, "the file is left as it was");
+    }
+}
+
+#[test]
+fn a_gap_is_damage() {
+    let disk = Disk::of(&disk_with(4, true));
+    let database = builder().create_with_backend(disk.clone()).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let heads: rows::Rows = rows::Rows::new("heads");
+    transaction.open_table(heads).unwrap().remove(2).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let error = opened(disk).unwrap_err();
+    assert!(error.what.contains("a version between 1 and 4 is missing"), "{error}");
+}

@@ -1,0 +1,134 @@
+//! The state directory: what weir says when it is not what it was, and how long versions are kept.
+
+use std::fs;
+use std::path::PathBuf;
+
+use weir_tests::clock::{self, PATIENCE};
+use weir_tests::net::Script;
+use weir_tests::story::{Plan, Set};
+
+fn state(set: &Set) -> PathBuf {
+    set.weir.dir.path.join("state")
+}
+
+/// The texts of all events.
+fn events(set: &Set) -> String {
+    set.weir.json(&["events"])["events"].to_string()
+}
+
+#[test]
+fn a_change_is_refused_while_the_state_is_not_where_it_was() {
+    let mut set = Plan::new(1, Script::Banner).start();
+    let (here, away) = (state(&set), set.weir.dir.path.join("away"));
+    set.weir.ok(&["backend", "weight", "web/b1", "2"]);
+    fs::rename(&here, &away).expect("it can be moved");
+    let refused = set.weir.ctl(&["backend", "weight", "web/b1", "3"]).expect_code(1);
+    assert!(refused.stderr.contains("was removed or moved"), "{refused}");
+    assert!(refused.stderr.contains("config export"), "{refused}");
+    set.session().0.echo(b"it serves").fin().expect_fin();
+    clock::wait_for("the event", || events(&set).contains("was removed or moved"));
+    // Somebody makes a new one: that is not it either.
+    fs::create_dir(&here).expect("it can be made");
+    fs::copy(away.join("weir.redb"), here.join("weir.redb")).expect("it can be copied");
+    let refused = set.weir.ctl(&["backend", "weight", "web/b1", "3"]).expect_code(1);
+    assert!(refused.stderr.contains("another file is in its place"), "{refused}");
+    fs::remove_dir_all(&here).expect("it can be removed");
+    fs::rename(&away, &here).expect("it can be moved back");
+    set.weir.ok(&["backend", "weight", "web/b1", "4"]);
+    set.weir.kill();
+    set.weir.run();
+    assert_eq!(set.weir.backend("web/b1")["weight"], 4);
+    assert_eq!(set.weir.version(), 3, "what was refused made no version");
+}
+
+#[test]
+fn an_older_copy_of_the_state_is_refused_until_it_is_accepted() {
+    let mut set = Plan::new(1, Script::Banner).start();
+    let file = state(&set).join("weir.redb");
+    set.weir.ok(&["backend", "weight", "web/b1", "2"]);
+    set.weir.kill();
+    let copy = fs::read(&file).expect("it can be read");
+    set.weir.run();
+    set.weir.ok(&["backend", "weight", "web/b1", "3"]);
+    set.weir.kill();
+    fs::write(&file, &copy).expect("it can be written");
+    set.weir.spawn();
+    assert_eq!(set.weir.wait_exit(PATIENCE), 1);
+    clock::wait_for("the way out", || set.weir.log().contains("--accept-version 2"));
+    assert!(set.weir.log().contains("version 3 was acknowledged"), "{}", set.weir.log());
+    assert!(fs::read(&file).expect("it can be read") == copy, "it is left as it was");
+    set.weir.arguments(&["--accept-version", "2"]);
+    set.weir.run();
+    assert_eq!(set.weir.version(), 2);
+    assert!(events(&set).contains("was accepted"), "{}", events(&set));
+    set.weir.ok(&["backend", "weight", "web/b1", "7"]);
+    set.weir.kill();
+    set.weir.arguments(&[]);
+    set.weir.run();
+    assert_eq!(set.weir.backend("web/b1")["weight"], 7);
+}
+
+#[test]
+fn a_state_that_cannot_be_written_is_served_and_changes_are_refused_in_words() {
+    let mut set = Plan::new(1, Script::Banner).start();
+    set.weir.ok(&["backend", "weight", "web/b1", "2"]);
+    set.weir.kill();
+    // Not even root can write what is no file.
+    let mark = state(&set).join("weir.newest");
+    fs::remove_file(&mark).expect("it can be removed");
+    fs::create_dir(&mark).expect("it can be made");
+    set.weir.run();
+    assert!(set.weir.log().contains("the state cannot be written"), "{}", set.weir.log());
+    set.session().0.echo(b"it serves").fin().expect_fin();
+    assert_eq!(set.weir.backend("web/b1")["weight"], 2);
+    let refused = set.weir.ctl(&["backend", "drain", "web/b1"]).expect_code(1);
+    assert!(refused.stderr.contains("the state cannot be written"), "{refused}");
+    assert!(refused.stderr.contains("hint"), "{refused}");
+    assert_eq!(set.weir.backend("web/b1")["state"], "up");
+    assert!(events(&set).contains("the state cannot be written"), "{}", events(&set));
+}
+
+#[test]
+fn a_state_that_begins_is_said_and_one_that_was_lost_is_missed() {
+    let mut set = Plan::new(1, Script::Banner).start();
+    let said = events(&set);
+    assert!(said.contains("has no state: version 1 is seeded from"), "{said}");
+    set.weir.ok(&["backend", "weight", "web/b1", "2"]);
+    set.weir.kill();
+    fs::remove_file(state(&set).join("weir.redb")).expect("it can be removed");
+    set.weir.run();
+    let said = events(&set);
+    assert!(said.contains("but one at version 2 was there and is gone"), "{said}");
+    assert!(set.weir.log().contains("but one at version 2 was there"), "{}", set.weir.log());
+}
+
+#[test]
+fn versions_beyond_the_retention_are_refused_in_words_and_the_others_come_back() {
+    let mut set = Plan::new(1, Script::Banner).prepare();
+    let text = set.weir.with_settings(&set.objects);
+    let text = text.replacen("[weir]\n", "[weir]\nhistory = { keep = 4 }\n", 1);
+    set.weir.dir.write("weir.toml", &text);
+    set.weir.run();
+    for weight in 2..=9 {
+        set.weir.ok(&["backend", "weight", "web/b1", &weight.to_string()]);
+    }
+    let kept = |set: &Set| -> Vec<u64> {
+        let history = set.weir.json(&["config", "history"]);
+        let rows = history["versions"].as_array().expect("a list").clone();
+        rows.iter().map(|row| row["version"].as_u64().expect("a number")).collect()
+    };
+    assert_eq!(kept(&set), [9, 8, 7, 6]);
+    let refused = set.weir.ctl(&["config", "rollback", "5"]).expect_code(4);
+    assert!(refused.stderr.contains("not kept any more"), "{refused}");
+    assert!(refused.stderr.contains("6 is the oldest"), "{refused}");
+    set.weir.ctl(&["config", "export", "5"]).expect_code(4);
+    let unknown = set.weir.ctl(&["config", "rollback", "10"]).expect_code(4);
+    assert!(unknown.stderr.contains("there is no version 10"), "{unknown}");
+    set.weir.ok(&["config", "rollback", "6"]);
+    assert_eq!(set.weir.backend("web/b1")["weight"], 6);
+    set.weir.kill();
+    set.weir.run();
+    assert_eq!(kept(&set), [10, 9, 8, 7]);
+    set.weir.ok(&["config", "rollback", "7"]);
+    assert_eq!(set.weir.backend("web/b1")["weight"], 7);
+}
