@@ -9,6 +9,7 @@ mod balance;
 mod cli;
 mod close_matrix;
 mod connects;
+mod control_held;
 mod crash;
 mod damping;
 mod early_close;

@@ -3,6 +3,7 @@
 //! Totals only grow, whatever comes and goes: what a backend counts is added to its pool and to the
 //! process at once, so nothing has to be carried over when the backend is forgotten.
 
+mod adopt;
 mod answer;
 mod duration;
 mod early;
@@ -15,12 +16,12 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::ops::Bound::{Excluded, Unbounded};
 
 use weir_core::base::clock::Now;
 use weir_proto::counters::{BackendCounts, Counts, ListenerCounts, PoolCounts, ShardCounts};
 use weir_proto::ids::{BackendId, ListenerId, PoolId, ShardId, Version};
 use weir_proto::reason::CloseReason;
-use weir_proto::snapshot::Snapshot;
 use weir_proto::stats::{BackendStats, ListenerStats, PoolStats, ShardStats};
 
 pub use duration::Durations;
@@ -32,6 +33,9 @@ use recent::Recent;
 /// second, a hair early, each close a window.
 const WINDOW_NS: u64 = 950_000_000;
 
+/// Backends that are looked at with each box, whether they are to be forgotten.
+const FORGET_MAX: usize = 4_096;
+
 /// What all shards have counted since the process began.
 pub struct Aggregate {
     /// By [`ShardId`].
@@ -39,8 +43,12 @@ pub struct Aggregate {
     listeners: BTreeMap<ListenerId, Listener>,
     pools: BTreeMap<PoolId, PoolAggregate>,
     backends: BTreeMap<BackendId, Backend>,
+    /// The backends of each pool of the newest snapshot, in its order.
+    members: BTreeMap<PoolId, Vec<BackendId>>,
     /// Backends that the newest snapshot does not have.
     gone: BTreeSet<BackendId>,
+    /// The last of them that was looked at, whether it is to be forgotten.
+    forgotten: Option<BackendId>,
     /// Backends of which people are to hear that they end sessions early.
     early: Vec<BackendId>,
     /// All pools together, also those that are gone.
@@ -183,7 +191,9 @@ impl Aggregate {
             listeners: BTreeMap::new(),
             pools: BTreeMap::new(),
             backends: BTreeMap::new(),
+            members: BTreeMap::new(),
             gone: BTreeSet::new(),
+            forgotten: None,
             early: Vec::new(),
             all: PoolTotals::default(),
             recent_connects: Recent::default(),
@@ -191,48 +201,6 @@ impl Aggregate {
             accepted: 0,
             ends: vec![0; CloseReason::COUNT],
         }
-    }
-
-    /// Learns which objects there are and what they are called. To be called with each version
-    /// before it goes to the shards.
-    pub fn adopt(&mut self, snapshot: &Snapshot) {
-        let shards = self.shards.len();
-        let gone = Some(snapshot.version);
-        self.listeners.values_mut().for_each(|it| it.removed = it.removed.or(gone));
-        self.pools.values_mut().for_each(|it| it.removed = it.removed.or(gone));
-        for (id, backend) in &mut self.backends {
-            if backend.removed.is_none() {
-                backend.removed = gone;
-                self.gone.insert(*id);
-            }
-        }
-        for listener in &snapshot.listeners {
-            let entry = self.listeners.entry(listener.id).or_insert_with(|| Listener {
-                totals: ListenerTotals::default(),
-                now: vec![(0, 0); shards],
-                removed: None,
-            });
-            entry.removed = None;
-        }
-        for pool in &snapshot.pools {
-            let (totals, stalled) = (PoolTotals::default(), vec![0; shards]);
-            let fresh = || PoolAggregate { totals, sessions: 0, stalled, removed: None };
-            self.pools.entry(pool.id).or_insert_with(fresh).removed = None;
-        }
-        for (pool, backend) in snapshot.backends() {
-            let entry = self.backends.entry(backend.id).or_insert_with(|| Backend {
-                pool: pool.id,
-                name: format!("{}/{}", pool.name, backend.name),
-                address: backend.address,
-                totals: BackendTotals::default(),
-                early: Early::default(),
-                slices: vec![Slice::default(); shards],
-                removed: None,
-            });
-            entry.removed = None;
-        }
-        let backends = &self.backends;
-        self.gone.retain(|id| backends.get(id).is_some_and(|it| it.removed.is_some()));
     }
 
     /// Adds one shard's box and gives it back empty, to be sent out again.
@@ -457,15 +425,17 @@ impl Aggregate {
             removed.is_some_and(|version| seen.is_none_or(|seen| seen >= version))
         };
         self.listeners.retain(|_, it| !done(it.removed) || it.totals.sessions > 0);
-        let backends = &mut self.backends;
-        self.gone.retain(|id| {
-            let backend = backends.get(id);
-            let stays = backend.is_some_and(|it| !done(it.removed) || it.totals.sessions > 0);
-            if !stays {
-                backends.remove(id);
+        // Where all of many thousands are gone at once, some of them with each box.
+        let from = (self.forgotten.map_or(Unbounded, Excluded), Unbounded);
+        let some: Vec<BackendId> = self.gone.range(from).take(FORGET_MAX).copied().collect();
+        self.forgotten = some.last().copied().filter(|_| some.len() == FORGET_MAX);
+        for id in some {
+            let backend = self.backends.get(&id);
+            if backend.is_none_or(|it| done(it.removed) && it.totals.sessions == 0) {
+                self.backends.remove(&id);
+                self.gone.remove(&id);
             }
-            stays
-        });
+        }
         self.pools.retain(|_, it| !done(it.removed) || it.sessions > 0);
     }
 }

@@ -22,7 +22,7 @@ use weir_core::base::machine::enter;
 use weir_core::machine;
 use weir_proto::answer::{Author, EventKind};
 use weir_proto::ids::{BackendId, IdSource, PoolId, ShardId};
-use weir_proto::order::{BackendHealth, HealthWords, Order, Report};
+use weir_proto::order::{HealthWords, Order, Report};
 use weir_proto::request::{Code, Refusal};
 use weir_proto::snapshot::Snapshot;
 
@@ -405,8 +405,7 @@ impl Control {
     /// Every backend of the current snapshot that is not up, as an order says it.
     fn down(&self) -> HealthWords {
         let health = &self.health;
-        let all = self.snapshot.backends().map(|(_, backend)| backend.id);
-        all.map(|id| (id, health.standing(id))).filter(|it| it.1 != BackendHealth::Up).collect()
+        health.down().map(|id| (id, health.standing(id))).collect()
     }
 
     fn remember_released(&mut self, before: &Snapshot, now: Now) {

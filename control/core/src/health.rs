@@ -4,6 +4,7 @@
 //! [`Health`] is the state and reads no clock; the prober of the daemon makes the checks, once for
 //! all shards.
 
+mod adopt;
 mod group;
 mod plan;
 pub mod reply;
@@ -20,12 +21,12 @@ use weir_proto::answer::{CheckResult, CheckRow};
 use weir_proto::ids::{BackendId, PoolId};
 use weir_proto::order::BackendHealth;
 use weir_proto::reason::ConnectFault;
-use weir_proto::snapshot::{Pool, Snapshot};
+use weir_proto::snapshot::Wildcards;
 
 use group::Group;
 pub use plan::{CheckOutcome, CheckPlan, Talk};
 use schedule::Schedule;
-use watched::{Due, Follow, WatchedBackend};
+use watched::{Due, WatchedBackend};
 
 /// A backend came up or went down.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +55,10 @@ pub struct CheckCounters {
 pub struct Health {
     watched: BTreeMap<BackendId, WatchedBackend>,
     groups: BTreeMap<PoolId, Group>,
+    /// Those of the watched that are not up.
+    down: BTreeSet<BackendId>,
+    /// Of the newest snapshot.
+    wildcards: Wildcards,
     /// Which check begins when.
     schedule: Schedule,
     /// When holds end of backends that are not checked.
@@ -83,6 +88,8 @@ impl Health {
         Health {
             watched: BTreeMap::new(),
             groups: BTreeMap::new(),
+            down: BTreeSet::new(),
+            wildcards: Wildcards::default(),
             schedule: Schedule::new(),
             holds: BTreeSet::new(),
             untold: Vec::new(),
@@ -93,53 +100,6 @@ impl Health {
     /// Checks may have N of this process's descriptors: one each while they are in flight.
     pub fn bound_checks(&mut self, descriptors: usize) {
         self.schedule.bound(descriptors);
-    }
-
-    /// Watches the backends of `snapshot` and no others. What is known of a backend is carried
-    /// over; a changed health spec begins its schedule again. One that is new, or was not checked
-    /// for a while, waits for its first good check if others of its pool serve. A backend that
-    /// comes up by this (its checks were switched off) is told by the prober.
-    pub fn adopt(&mut self, snapshot: &Snapshot, now: Now) {
-        let mut before = std::mem::take(&mut self.watched);
-        let wildcards = snapshot.wildcard_binds();
-        self.groups.clear();
-        let spread = spread_ns(snapshot);
-        for pool in &snapshot.pools {
-            let beside = serves(pool, &before);
-            let backends = pool.backends.iter().map(|backend| backend.id).collect();
-            let mut group = Group::new(backends, pool.health.panic);
-            for backend in &pool.backends {
-                let mut watched = before
-                    .remove(&backend.id)
-                    .unwrap_or_else(|| WatchedBackend::new(pool, backend, now));
-                let was_up = watched.hysteresis.is_up();
-                let may_be_weir = wildcards.takes(backend.address);
-                match watched.follow(pool, backend, (beside, may_be_weir), now) {
-                    Follow::Check => {
-                        // At once, but a thousand new ones not in the same millisecond.
-                        let at = later(now, self.prng.next_u64() % spread);
-                        self.set_due(&mut watched, Some(Due::Check(at)));
-                    }
-                    Follow::Leave => {
-                        let end = watched.hysteresis.held_until().map(Due::EndOfHold);
-                        self.set_due(&mut watched, end);
-                    }
-                    Follow::Nothing => {}
-                }
-                if watched.hysteresis.is_up() && !was_up {
-                    self.untold.push(watched.transition("not checked", now));
-                }
-                group.add(&watched);
-                self.watched.insert(backend.id, watched);
-            }
-            self.groups.insert(pool.id, group);
-        }
-        for mut gone in before.into_values() {
-            self.set_due(&mut gone, None);
-        }
-        let pools: BTreeSet<PoolId> = self.groups.keys().copied().collect();
-        self.schedule.pools(&pools);
-        pools.into_iter().for_each(|pool| self.relieve(pool, now));
     }
 
     /// A shard has ejected `backend`. If nothing came of it (the backend was down already, is gone,
@@ -188,7 +148,8 @@ impl Health {
     fn relieve(&mut self, pool: PoolId, now: Now) {
         let Some(group) = self.groups.get(&pool).filter(|group| group.needs_more()) else { return };
         let alone = group.is_empty();
-        for id in group.backends.clone() {
+        let members: Vec<BackendId> = group.pool.backends.iter().map(|it| it.id).collect();
+        for id in members {
             let transition = self.change(id, |watched| {
                 let (checked, rules) = (watched.is_checked(), watched.rules());
                 if !watched.is_member {
@@ -218,8 +179,24 @@ impl Health {
             let end = watched.hysteresis.held_until().map(Due::EndOfHold);
             self.set_due(&mut watched, end);
         }
-        self.watched.insert(id, watched);
+        self.keep(watched);
         transition
+    }
+
+    /// Puts back what was taken out of `watched`.
+    fn keep(&mut self, watched: WatchedBackend) {
+        let id = watched.id;
+        if watched.hysteresis.is_up() {
+            self.down.remove(&id);
+        } else {
+            self.down.insert(id);
+        }
+        self.watched.insert(id, watched);
+    }
+
+    /// Every backend that is not up.
+    pub fn down(&self) -> impl Iterator<Item = BackendId> {
+        self.down.iter().copied()
     }
 
     /// Members of a pool that are up, and all that count.
@@ -372,19 +349,6 @@ impl Health {
             None => {}
         }
     }
-}
-
-/// True if a backend of the pool serves already, and goes on.
-fn serves(pool: &Pool, before: &BTreeMap<BackendId, WatchedBackend>) -> bool {
-    pool.backends.iter().filter(|backend| backend.is_member()).any(|backend| {
-        before.get(&backend.id).is_some_and(|old| old.is_member && old.hysteresis.is_up())
-    })
-}
-
-/// Over how long the first checks of a snapshot's backends are spread: 100 µs for each, at most a
-/// second.
-fn spread_ns(snapshot: &Snapshot) -> u64 {
-    (snapshot.backends().count() as u64 * 100_000).clamp(1, 1_000_000_000)
 }
 
 /// `interval` ±10 %, in nanoseconds.

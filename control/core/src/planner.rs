@@ -153,12 +153,18 @@ pub fn refuse_loops_by_address(
     is_own: impl Fn(SocketAddr) -> bool,
 ) -> Result<(), Refusal> {
     let (old_binds, binds) = (before.wildcard_binds(), next.wildcard_binds());
+    let suspects = next.backends().filter(|(_, backend)| binds.takes(backend.address));
+    let suspects: Vec<_> = suspects.collect();
+    // Among many thousands there is seldom any.
+    if suspects.is_empty() {
+        return Ok(());
+    }
     let old: BTreeSet<BackendId> = before.backends().map(|(_, backend)| backend.id).collect();
     let mut faults = Vec::new();
-    for (pool, backend) in next.backends() {
+    for (pool, backend) in suspects {
         let address = backend.address;
         let was_so = old_binds.takes(address) && old.contains(&backend.id);
-        if binds.takes(address) && !was_so && is_own(address) {
+        if !was_so && is_own(address) {
             faults.push(Fault::new(
                 format!("pool.{}.backend.{}.address", pool.name, backend.name),
                 format!("{address} is this host, where a listener is open on every address"),

@@ -11,10 +11,13 @@ pub(crate) mod slices;
 
 use std::cell::{Cell, Ref, RefCell};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use weir_proto::answer::{Answer, Author, Said};
+use weir_proto::order::Report;
 use weir_proto::request::{Command, Query, Refusal};
+use weir_proto::snapshot::Snapshot;
 
 use crate::rt;
 use crate::signals::{Signal, Signals};
@@ -141,9 +144,21 @@ impl Shared {
     }
 
     /// Reports that are there now.
-    fn take_reports(&self) {
-        let reports = core::iter::from_fn(|| self.control().take_report());
-        self.handle_all(reports.map(Input::Report));
+    async fn take_reports(&self) {
+        loop {
+            let report = self.control().take_report();
+            let Some(report) = report else { return };
+            match report {
+                // Freeing a large one takes as long as a turn may.
+                Report::Retired(snapshot) => retire(snapshot),
+                // Many shards may report at once.
+                Report::Stats(_) => {
+                    self.handle(Input::Report(report));
+                    rt::pause().await;
+                }
+                _ => self.handle(Input::Report(report)),
+            }
+        }
     }
 
     fn tick(&self) {
@@ -203,9 +218,16 @@ pub(crate) fn start_reports(shared: &Rc<Shared>, mut bell: rt::Bell) {
     rt::spawn("reports", async move {
         loop {
             bell.wait().await;
-            state.take_reports();
+            state.take_reports().await;
         }
     });
+}
+
+/// Frees a snapshot on another thread, if no shard uses it any more.
+fn retire(snapshot: Arc<Snapshot>) {
+    if let Some(snapshot) = Arc::into_inner(snapshot) {
+        rt::spawn("retired", rt::blocking(move || drop(snapshot)));
+    }
 }
 
 /// Hears the disk's bell for as long as the process lives.

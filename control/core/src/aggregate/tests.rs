@@ -2,6 +2,7 @@
 
 use weir_proto::ids::IdSource;
 use weir_proto::reason::{By, During, Why};
+use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Spec};
 
 use super::*;

@@ -1,16 +1,14 @@
 //! One pool's backends, counted: how many are up, and whether there are enough.
 
-use weir_proto::ids::BackendId;
-use weir_proto::snapshot::panics;
-use weir_proto::spec::Percent;
+use weir_proto::snapshot::{Pool, panics};
 
 use super::watched::WatchedBackend;
 
 /// The backends of one pool that would get sessions if they were up: its *members*.
 #[derive(Debug)]
 pub(super) struct Group {
-    pub(super) backends: Vec<BackendId>,
-    panic_below: Percent,
+    /// As it was adopted.
+    pub(super) pool: Pool,
     counts: Counts,
 }
 
@@ -52,8 +50,8 @@ impl Counts {
 
 impl Group {
     /// None of these is counted yet.
-    pub(super) fn new(backends: Vec<BackendId>, panic_below: Percent) -> Group {
-        Group { backends, panic_below, counts: Counts::default() }
+    pub(super) fn new(pool: Pool) -> Group {
+        Group { pool, counts: Counts::default() }
     }
 
     /// Counts one more.
@@ -75,7 +73,7 @@ impl Group {
 
     pub(super) fn is_in_panic(&self) -> bool {
         let (up, members) = self.members();
-        panics(self.panic_below, up, members)
+        panics(self.pool.health.panic, up, members)
     }
 
     /// No member is up.

@@ -17,16 +17,8 @@ use crate::{prober, rt};
 impl Shared {
     /// Gives control one input, and begins what it wants done.
     pub(crate) fn handle(&self, input: Input) {
-        self.handle_all(core::iter::once(input));
-    }
-
-    /// The same, for several.
-    pub(super) fn handle_all(&self, inputs: impl Iterator<Item = Input>) {
-        let moment = moment();
-        for input in inputs {
-            let outputs = self.control.borrow_mut().handle(input, moment);
-            outputs.into_iter().for_each(|output| self.perform(output));
-        }
+        let outputs = self.control.borrow_mut().handle(input, moment());
+        outputs.into_iter().for_each(|output| self.perform(output));
         self.notice.ring();
     }
 

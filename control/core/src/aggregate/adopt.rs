@@ -1,0 +1,79 @@
+//! A new version: which objects there are to count.
+
+use std::collections::BTreeSet;
+
+use weir_proto::ids::{BackendId, PoolId, Version};
+use weir_proto::snapshot::{Pool, Snapshot};
+
+use super::early::Early;
+use super::{
+    Aggregate, Backend, BackendTotals, Listener, ListenerTotals, PoolAggregate, PoolTotals, Slice,
+};
+
+impl Aggregate {
+    /// Learns which objects there are and what they are called. To be called with each version
+    /// before it goes to the shards.
+    pub fn adopt(&mut self, snapshot: &Snapshot) {
+        let shards = self.shards.len();
+        let gone = Some(snapshot.version);
+        self.listeners.values_mut().for_each(|it| it.removed = it.removed.or(gone));
+        self.pools.values_mut().for_each(|it| it.removed = it.removed.or(gone));
+        for listener in &snapshot.listeners {
+            let entry = self.listeners.entry(listener.id).or_insert_with(|| Listener {
+                totals: ListenerTotals::default(),
+                now: vec![(0, 0); shards],
+                removed: None,
+            });
+            entry.removed = None;
+        }
+        for pool in &snapshot.pools {
+            let (totals, stalled) = (PoolTotals::default(), vec![0; shards]);
+            let fresh = || PoolAggregate { totals, sessions: 0, stalled, removed: None };
+            self.pools.entry(pool.id).or_insert_with(fresh).removed = None;
+        }
+        let here: BTreeSet<PoolId> = snapshot.pools.iter().map(|pool| pool.id).collect();
+        let without: Vec<PoolId> =
+            self.members.keys().copied().filter(|id| !here.contains(id)).collect();
+        for pool in without {
+            let members = self.members.remove(&pool).unwrap_or_default();
+            members.into_iter().for_each(|id| self.remove_backend(id, snapshot.version));
+        }
+        for pool in &snapshot.pools {
+            self.adopt_members(pool, snapshot.version);
+        }
+    }
+
+    /// Learns the backends of a pool, if they are others than before.
+    fn adopt_members(&mut self, pool: &Pool, version: Version) {
+        let ids = || pool.backends.iter().map(|backend| backend.id);
+        if self.members.get(&pool.id).is_some_and(|known| ids().eq(known.iter().copied())) {
+            return;
+        }
+        let shards = self.shards.len();
+        let known = self.members.insert(pool.id, ids().collect()).unwrap_or_default();
+        let before: BTreeSet<BackendId> = known.iter().copied().collect();
+        for backend in pool.backends.iter().filter(|backend| !before.contains(&backend.id)) {
+            let fresh = || Backend {
+                pool: pool.id,
+                name: format!("{}/{}", pool.name, backend.name),
+                address: backend.address,
+                totals: BackendTotals::default(),
+                early: Early::default(),
+                slices: vec![Slice::default(); shards],
+                removed: None,
+            };
+            self.backends.entry(backend.id).or_insert_with(fresh).removed = None;
+            self.gone.remove(&backend.id);
+        }
+        let after: BTreeSet<BackendId> = ids().collect();
+        let gone = known.into_iter().filter(|id| !after.contains(id));
+        gone.for_each(|id| self.remove_backend(id, version));
+    }
+
+    fn remove_backend(&mut self, id: BackendId, version: Version) {
+        if let Some(backend) = self.backends.get_mut(&id) {
+            backend.removed = Some(version);
+            self.gone.insert(id);
+        }
+    }
+}
