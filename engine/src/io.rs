@@ -106,7 +106,7 @@ pub trait Io {
     /// The next client of a listener, at once.
     ///
     /// # Errors
-    /// EAGAIN: nobody waits. EINVAL: it was fenced. Otherwise what accept(2) says.
+    /// EAGAIN: nobody waits. EINVAL: it was shut down. Otherwise what accept(2) says.
     fn accept(&mut self, listener: Leg) -> Result<Leg, Errno>;
 
     /// Clients that wait at a listener, as far as the kernel says.
@@ -154,15 +154,15 @@ pub trait Io {
     fn listen(&mut self, socket: OwnedFd) -> Result<Leg, Errno>;
 
     /// Stops a listener at once: nobody is queued on it any more, and its pending accepts answer.
-    fn fence(&mut self, listener: Leg);
+    fn shutdown_listener(&mut self, listener: Leg);
 
     /// Submits what was asked and waits for at least one answer, or until `until`; not at all if
     /// `until` has passed.
     fn wait(&mut self, until: Option<Now>);
 
     /// The next connection that was accepted and not told of, for a shard that cannot go on:
-    /// nothing else is asked afterwards but to close and fence legs. Checks nothing, asks the
-    /// kernel for nothing: whatever made the shard panic may be here too.
+    /// nothing else is asked afterwards but to shut listeners down and close legs. Checks nothing,
+    /// asks the kernel for nothing: whatever made the shard panic may be here too.
     fn salvage(&mut self) -> Option<Leg>;
 
     /// Counts what the kernel's side has done since the last call.

@@ -321,8 +321,8 @@ impl Io for Ring {
         Ok(leg)
     }
 
-    fn fence(&mut self, listener: Leg) {
-        socket::fence(listener);
+    fn shutdown_listener(&mut self, listener: Leg) {
+        socket::shutdown_listener(listener);
     }
 
     fn wait(&mut self, until: Option<Now>) {

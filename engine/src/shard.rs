@@ -104,7 +104,7 @@ impl<I: Io> Shard<I> {
     pub fn turn(&mut self) -> bool {
         self.now = self.io.now();
         self.standstill.wakes(self.now);
-        self.heed_fence();
+        self.acknowledge_fence();
         self.take_orders();
         self.table.set_lean(self.io.free_buffers().low);
         let answers = self.take_answers();

@@ -38,7 +38,7 @@ struct Counts {
     /// What was in use when they were asked for.
     version: Version,
     accepted: usize,
-    /// Failed accepts, and clients that came out of a listener after it was fenced.
+    /// Failed accepts, and clients that came out of a listener after it was shut down.
     not_accepted: usize,
     backends: BTreeMap<BackendId, Tally>,
 }
@@ -267,7 +267,7 @@ impl Ledger {
     }
 
     /// A client gets in if the listener that has the address, or had it last, is open; also out of
-    /// a socket that is fenced.
+    /// a socket that is shut down.
     fn lets_in(&self, address: Option<SocketAddr>) -> bool {
         let id = address.and_then(|address| self.listens.get(&address));
         let mut all = self.snapshot.iter().flat_map(|snapshot| &snapshot.listeners);

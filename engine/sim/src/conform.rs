@@ -70,7 +70,7 @@ pub(crate) enum Step {
     /// From one connection to another by splice(2), through a pipe of its own.
     Splice(usize, usize),
     Close(usize, How),
-    Fence,
+    ShutdownListener,
     PeerSend(usize, usize),
     /// One byte, urgent (MSG_OOB).
     PeerUrgent(usize),

@@ -31,8 +31,8 @@ pub enum Mutant {
     LateDataLeaks,
     /// Cancels are answered, but never made.
     NoCancel,
-    /// A listener is not fenced.
-    NoFence,
+    /// A listener is not shut down.
+    NoShutdown,
     /// A short of descriptors looks like a refusal.
     LocalLooksRefused,
 }
@@ -46,7 +46,7 @@ impl Mutant {
         Mutant::FinForReset,
         Mutant::LateDataLeaks,
         Mutant::NoCancel,
-        Mutant::NoFence,
+        Mutant::NoShutdown,
         Mutant::LocalLooksRefused,
     ];
 }
@@ -265,9 +265,9 @@ impl<I: Io> Io for FaultyIo<I> {
         self.io.listen(socket)
     }
 
-    fn fence(&mut self, listener: Leg) {
-        if self.mutant != Mutant::NoFence {
-            self.io.fence(listener);
+    fn shutdown_listener(&mut self, listener: Leg) {
+        if self.mutant != Mutant::NoShutdown {
+            self.io.shutdown_listener(listener);
         }
     }
 

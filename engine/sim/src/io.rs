@@ -142,8 +142,8 @@ impl Io for SimIo {
         self.0.borrow_mut().listen(socket.as_raw_fd())
     }
 
-    fn fence(&mut self, listener: Leg) {
-        self.0.borrow_mut().fence(listener);
+    fn shutdown_listener(&mut self, listener: Leg) {
+        self.0.borrow_mut().shutdown_listener(listener);
     }
 
     /// Does not wait: it is the driver who decides what moves next.

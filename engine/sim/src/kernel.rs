@@ -106,7 +106,7 @@ pub struct Note {
 /// What the shard did and heard in one turn, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// `open`: its listener had not been fenced before.
+    /// `open`: its listener had not been shut down before.
     Accepted {
         ok: bool,
         open: bool,

@@ -257,7 +257,7 @@ pub enum Mode {
 #[derive(Clone, Debug)]
 pub struct Listening {
     pub address: SocketAddr,
-    /// False once it is fenced.
+    /// False once it is shut down.
     pub open: bool,
     pub queue: VecDeque<ConnId>,
 }

@@ -142,7 +142,7 @@ impl Sockets {
     /// Stops and closes all of them, whatever is pending.
     pub(super) fn abandon(&mut self, io: &mut impl Io) {
         for socket in self.places.drain(..).flatten() {
-            io.fence(socket.leg);
+            io.shutdown_listener(socket.leg);
             io.close(socket.leg, How::Fin);
         }
         for late in self.late.drain(..) {
@@ -254,28 +254,28 @@ impl<I: Io> Shard<I> {
             let place = self.sockets.places[number].as_ref();
             if place.is_some_and(|socket| socket.state == SocketState::Leaving) {
                 self.let_last_in(number);
-                self.fence(number);
+                self.shutdown_listener(number);
             }
         }
     }
 
-    fn fence(&mut self, number: usize) {
+    fn shutdown_listener(&mut self, number: usize) {
         let socket = self.sockets.at(number);
         if socket.is_shut() {
             return;
         }
         enter(&mut socket.state, SocketState::Shut);
         socket.ready = None;
-        self.io.fence(socket.leg);
+        self.io.shutdown_listener(socket.leg);
         self.sockets.take_back(number, &mut self.io);
         self.sockets.touched = true;
     }
 
     /// Stops every socket.
-    pub(super) fn fence_all(&mut self) {
+    pub(super) fn shutdown_listeners(&mut self) {
         for number in 0..self.sockets.places.len() {
             if self.sockets.places[number].is_some() {
-                self.fence(number);
+                self.shutdown_listener(number);
             }
         }
         self.drop_late();
@@ -306,13 +306,13 @@ impl<I: Io> Shard<I> {
 
     /// A watchdog has found this shard stuck and shut its listeners. Lets go of them and says that
     /// it serves again: control sends new ones. What was ordered in the meantime comes first.
-    pub(super) fn heed_fence(&mut self) {
+    pub(super) fn acknowledge_fence(&mut self) {
         if !self.mailbox.heartbeat().heed() {
             return;
         }
         for number in 0..self.sockets.places.len() {
             if self.sockets.places[number].is_some() {
-                self.fence(number);
+                self.shutdown_listener(number);
             }
         }
         self.bell_rang = true;

@@ -45,12 +45,12 @@ impl<I: Io> Shard<I> {
             }
             Order::Drain => {
                 self.draining = true;
-                self.fence_all();
+                self.shutdown_listeners();
             }
             Order::Stop => {
                 self.draining = true;
                 self.stopping = true;
-                self.fence_all();
+                self.shutdown_listeners();
                 self.table.stop();
             }
         }

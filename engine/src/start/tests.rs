@@ -190,9 +190,9 @@ impl Io for Brittle {
         self.ring.listen(socket)
     }
 
-    fn fence(&mut self, listener: Leg) {
+    fn shutdown_listener(&mut self, listener: Leg) {
         self.lets_go();
-        self.ring.fence(listener);
+        self.ring.shutdown_listener(listener);
     }
 
     fn wait(&mut self, until: Option<Now>) {

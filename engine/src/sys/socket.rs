@@ -183,7 +183,7 @@ pub(crate) fn accept(listener: Leg) -> Result<Leg, Errno> {
 
 /// Takes a listener out of its reuseport group at once and answers its pending accepts. close(2)
 /// alone does neither while an io_uring accept is pending.
-pub(crate) fn fence(listener: Leg) {
+pub(crate) fn shutdown_listener(listener: Leg) {
     // SAFETY: no pointers.
     unsafe { libc::shutdown(listener.0, libc::SHUT_RD) };
 }

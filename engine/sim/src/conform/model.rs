@@ -237,7 +237,7 @@ impl Model {
                 let leg = self.places[conn].leg.take().expect("scripts close open legs");
                 self.kernel.close(leg, how);
             }
-            Step::Fence => self.kernel.fence(self.listener),
+            Step::ShutdownListener => self.kernel.shutdown_listener(self.listener),
             step => self.act_as_peer(step),
         }
     }

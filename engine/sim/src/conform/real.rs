@@ -176,7 +176,7 @@ impl Real<'_> {
                 let leg = self.places[conn].leg.take().expect("scripts close open legs");
                 self.ring.close(leg, how);
             }
-            Step::Fence => self.ring.fence(self.listener),
+            Step::ShutdownListener => self.ring.shutdown_listener(self.listener),
             Step::PeerSend(conn, count) => {
                 return Step::PeerSend(conn, self.places[conn].write(conn, count));
             }
@@ -390,7 +390,7 @@ impl RealConn {
 impl Drop for Real<'_> {
     /// Legs are numbers: nobody else closes them.
     fn drop(&mut self) {
-        self.ring.fence(self.listener);
+        self.ring.shutdown_listener(self.listener);
         let legs: Vec<Leg> = self.places.iter_mut().filter_map(|place| place.leg.take()).collect();
         for leg in legs.into_iter().chain([self.listener]) {
             self.ring.close(leg, How::Reset);

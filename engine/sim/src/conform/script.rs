@@ -73,7 +73,7 @@ pub(super) struct Script {
     pieces: BTreeMap<Piece, usize>,
     accepts: usize,
     canceling_accepts: usize,
-    fenced: bool,
+    is_shut: bool,
     batches: usize,
     /// What comes from connection 3 goes to connection 1, which is narrow, until it is full.
     fills: bool,
@@ -91,7 +91,7 @@ impl Script {
             pieces: BTreeMap::new(),
             accepts: 0,
             canceling_accepts: 0,
-            fenced: false,
+            is_shut: false,
             batches: rng.between(3, BATCHES_MAX),
             ending: 0,
             rng,
@@ -150,8 +150,8 @@ impl Script {
                         steps.push(Step::Close(number, How::Reset));
                     }
                 }
-                if !self.fenced {
-                    steps.push(Step::Fence);
+                if !self.is_shut {
+                    steps.push(Step::ShutdownListener);
                 }
             }
             6 => {
@@ -213,11 +213,11 @@ impl Script {
     fn draw_accept(&mut self, conn: usize) -> Option<Step> {
         let somebody_waits = self.places.iter().any(|place| place.stage == Stage::Queued);
         match self.rng.below(8) {
-            _ if self.fenced => None,
+            _ if self.is_shut => None,
             0..4 if !somebody_waits => Some(Step::Arrive(conn)),
             4..7 if self.accepts < ACCEPTS_MAX => Some(Step::Accept),
             7 if self.accepts > 0 && self.canceling_accepts == 0 => Some(Step::CancelAccepts),
-            7 if self.rng.below(4) == 0 => Some(Step::Fence),
+            7 if self.rng.below(4) == 0 => Some(Step::ShutdownListener),
             _ => None,
         }
     }
@@ -357,7 +357,7 @@ impl Script {
             Step::Watch(..) => {}
             Step::Nonblocking(conn, on) => self.places[conn].nonblocking = on,
             Step::Close(conn, _) => self.places[conn].stage = Stage::Closed,
-            Step::Fence => self.fenced = true,
+            Step::ShutdownListener => self.is_shut = true,
             Step::PeerSend(conn, count) => self.places[conn].up += count,
             Step::PeerUrgent(conn) => self.places[conn].up += 1,
             // All of it may move before the kernel says how much: nothing else is drawn to there.

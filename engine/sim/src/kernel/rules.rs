@@ -233,7 +233,7 @@ impl Kernel {
         let id = match behind {
             Behind::Conn(id) => id,
             Behind::Listener(listener) if self.net.listening[listener].open => {
-                return self.fail("a listener is closed before it is fenced");
+                return self.fail("a listener is closed before it is shut down");
             }
             Behind::Nothing | Behind::Listener(_) => return,
         };
@@ -342,7 +342,7 @@ impl Kernel {
         }
     }
 
-    /// True if this leg listens and has not been fenced.
+    /// True if this leg listens and has not been shut down.
     pub(super) fn is_open(&self, leg: Leg) -> bool {
         match self.legs.behind(leg) {
             Some(Behind::Listener(listener)) => self.net.listening[listener].open,
@@ -350,12 +350,12 @@ impl Kernel {
         }
     }
 
-    pub(crate) fn fence(&mut self, leg: Leg) {
+    pub(crate) fn shutdown_listener(&mut self, leg: Leg) {
         if self.dead {
             return;
         }
         let Some(Behind::Listener(listener)) = self.legs.behind(leg) else {
-            return self.fail(format!("{leg:?} is fenced, but it does not listen"));
+            return self.fail(format!("{leg:?} is shut down, but it does not listen"));
         };
         self.note("fenced (listener)", [listener, 0]);
         self.net.close_listener(listener, &mut self.rng);

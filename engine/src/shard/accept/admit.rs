@@ -19,7 +19,7 @@ const PAUSE_MS: u32 = 100;
 const CLIENTS_PER_TURN_MAX: u32 = 64;
 
 impl<I: Io> Shard<I> {
-    /// Lets clients in where there is room, asks for accepts, and closes fenced sockets that are
+    /// Lets clients in where there is room, asks for accepts, and closes sockets that are shut and
     /// quiet.
     pub(in crate::shard) fn arm(&mut self) {
         if self.sockets.paused_until.is_some_and(|until| until <= self.now) {
