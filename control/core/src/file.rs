@@ -4,6 +4,7 @@ pub mod advice;
 mod diagnostic;
 mod export;
 mod grant;
+mod hash_key;
 mod reader;
 pub mod reference;
 mod spans;
@@ -24,6 +25,7 @@ pub use diagnostic::Diagnostic;
 use diagnostic::{Problem, SourceText};
 pub use export::export;
 pub use grant::{Grant, Role, Who};
+pub use hash_key::HashKey;
 use reader::Reader;
 
 /// How many shards the engine has.
@@ -67,6 +69,8 @@ pub struct Settings {
     pub admin_hosts: Vec<String>,
     /// The most memory that the receive buffers of all shards may take, in bytes.
     pub buffers: Option<Size>,
+    /// Keys maglev's hash of client addresses.
+    pub hash_key: HashKey,
     /// The directory of the versions.
     pub state: PathBuf,
     /// How many versions are kept there, and for how long.
@@ -87,6 +91,7 @@ impl Settings {
             admin_hosts,
             state,
             buffers,
+            hash_key,
             history,
             admin_token_file,
         } = self;
@@ -97,6 +102,7 @@ impl Settings {
             ("admin", *admin != other.admin),
             ("admin-hosts", *admin_hosts != other.admin_hosts),
             ("buffers", *buffers != other.buffers),
+            ("hash-key", *hash_key != other.hash_key),
             ("state", *state != other.state),
             ("history", *history != other.history),
             ("admin-token-file", *admin_token_file != other.admin_token_file),
@@ -114,6 +120,7 @@ impl Default for Settings {
             admin: None,
             admin_hosts: Vec::new(),
             buffers: None,
+            hash_key: HashKey::default(),
             state: PathBuf::from("/var/lib/weir"),
             history: Retention::default(),
             admin_token_file: None,

@@ -40,10 +40,6 @@ use weir_control_core::control::{Control, Input, Setup};
 use weir_control_core::file::{self, Settings, Shards};
 use weir_control_core::planner;
 
-/// Keys maglev's hash of client addresses. A constant: a client finds its backend again after a
-/// restart, and through another weir with the same pool.
-const HASH_SEED: (u64, u64) = (0x7765_6972_206d_6167, 0x6c65_7620_6861_7368);
-
 /// How long an address may still be held by a weir that was killed.
 const BIND_RETRY_FOR: Duration = Duration::from_secs(1);
 
@@ -116,7 +112,7 @@ async fn serve(
         pipes_max: limits.pipes_per_shard,
         buffers: limits.buffers_per_shard,
         pin: shards <= cores,
-        hash_seed: HASH_SEED,
+        hash_seed: settings.hash_key.seed(),
         seed: RandomState::new().build_hasher().finish(),
     };
     log::take_strays()?;

@@ -215,14 +215,17 @@ impl Picker {
 }
 
 /// A client's key: SipHash-1-3 of its source address, without the port. An IPv4 address and the
-/// same one mapped into IPv6 are one client. Nodes that are to agree about a client need the same
-/// seed; the seed is what keeps clients from choosing their own backend.
+/// same one mapped into IPv6 are one client. An IPv6 client is its /64: a host has one at least and
+/// changes its address within it (RFC 8981). Link-local clients share one, so there it is the
+/// address. Nodes that are to agree about a client need the same seed; a seed that clients do not
+/// know keeps them from choosing their own backend.
 #[must_use]
 pub fn client_key(seed: (u64, u64), address: IpAddr) -> u64 {
     let hasher = SipHasher13::new_with_keys(seed.0, seed.1);
     match address.to_canonical() {
         IpAddr::V4(address) => hasher.hash(&address.octets()),
-        IpAddr::V6(address) => hasher.hash(&address.octets()),
+        IpAddr::V6(address) if address.is_unicast_link_local() => hasher.hash(&address.octets()),
+        IpAddr::V6(address) => hasher.hash(&address.octets()[..8]),
     }
 }
 

@@ -16,7 +16,7 @@ use weir_proto::spec::{ListenerSpec, Name, Spec};
 
 use super::diagnostic::Problem;
 use super::reference::PROCESS;
-use super::{SHARDS_MAX, Settings, Shards};
+use super::{HashKey, SHARDS_MAX, Settings, Shards};
 use crate::record::Retention;
 
 /// Collects what is wrong on the way.
@@ -71,10 +71,21 @@ impl Reader {
             admin: self.take(weir, "admin", "an address, like \"127.0.0.1:9650\""),
             admin_hosts: self.host_names(weir, "admin-hosts"),
             buffers: self.take(weir, "buffers", "a size in quotes, like \"256MiB\""),
+            hash_key: self.hash_key(weir).unwrap_or_default(),
             state: self.take(weir, "state", "a path").unwrap_or(default.state),
             history: history.map_or(default.history, |history| self.retention(history)),
             admin_token_file: self.take(weir, "admin-token-file", "a path"),
         }
+    }
+
+    fn hash_key(&mut self, section: Section<'_>) -> Option<HashKey> {
+        let value = section.table.get("hash-key")?;
+        let key = value.get_ref().as_str().and_then(|text| text.parse().ok());
+        if key.is_none() {
+            let hint = "32 hexadecimal digits in quotes: openssl rand -hex 16";
+            self.add(value.span(), "this is not a key of 128 bits", hint);
+        }
+        key
     }
 
     fn host_names(&mut self, section: Section<'_>, key: &str) -> Vec<String> {

@@ -15,7 +15,7 @@ pub(super) struct ProcessSetting {
 }
 
 /// The settings of `[weir]`, in the order of the reference.
-pub(super) const PROCESS: [ProcessSetting; 9] = [
+pub(super) const PROCESS: [ProcessSetting; 10] = [
     ProcessSetting {
         key: "shards",
         noun: "number or word",
@@ -59,6 +59,14 @@ pub(super) const PROCESS: [ProcessSetting; 9] = [
         range: "2 MiB a shard or more; above 1 GiB a shard it means nothing",
         help: "The most memory that receive buffers take, of all shards together. Sessions that \
                find none free wait for one.",
+    },
+    ProcessSetting {
+        key: "hash-key",
+        noun: "text",
+        default: "a constant that is no secret",
+        range: "32 hexadecimal digits",
+        help: "Keys maglev's hash of client addresses. Weirs with the same key and pool send a \
+               client to the same backend; clients that know it can choose theirs.",
     },
     ProcessSetting {
         key: "state",

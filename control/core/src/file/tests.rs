@@ -93,6 +93,25 @@ fn host_names_of_the_admin_address_have_no_port() {
 }
 
 #[test]
+fn a_hash_key_has_128_bits_and_is_not_shown() {
+    let read = |key: &str| parse(&format!("weir = {{ hash-key = {key} }}"), "x");
+    let key = read("'000102030405060708090a0B0c0d0e0f'").unwrap().settings.hash_key;
+    assert_eq!(key.seed(), (0x0001_0203_0405_0607, 0x0809_0a0b_0c0d_0e0f));
+    assert_eq!(format!("{key:?}"), "HashKey(hidden)");
+    for wrong in [
+        "''",
+        "'0001'",
+        "'+00102030405060708090a0b0c0d0e0f'",
+        "7",
+        "'é0102030405060708090a0b0c0d0e'",
+    ] {
+        let wrong = read(wrong).unwrap_err();
+        assert_eq!(wrong[0].message, "this is not a key of 128 bits");
+        assert!(wrong[0].hint.contains("openssl rand -hex 16"));
+    }
+}
+
+#[test]
 fn settings_are_read() {
     let text = "weir = { shards = 3, control = 'c', state = 's', admin-token-file = 't' }";
     let settings = parse(text, "x").unwrap().settings;

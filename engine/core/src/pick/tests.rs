@@ -151,6 +151,9 @@ fn identities_and_keys_are_golden() {
     assert_ne!(key("::0.1.2.3"), key("0.1.2.3"));
     assert_ne!(key("0.1.2.4"), key("0.1.2.3"));
     assert_ne!(client_key((1, 2), "0.1.2.3".parse().unwrap()), key("0.1.2.3"));
+    assert_eq!(key("2001:db8::1"), key("2001:db8::ffff:1"), "one /64 is one client");
+    assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));
+    assert_ne!(key("fe80::1"), key("fe80::2"), "these are hosts of one link");
 }
 
 const IDENTITY_B1: u64 = 0x290e_63de_3c7a_eeb1;
