@@ -25,8 +25,6 @@ const BINDS: usize = 16;
 
 /// Rows that are over the bar today, with a bar of their own: what each of them waits for.
 const MISSED: &[(&str, f64, &str)] = &[
-    ("weirctl config history", 200.0, "every version is parsed"),
-    ("GET /api/v1/config/history", 200.0, "every version is parsed"),
     ("weirctl config apply (every address", 600.0, "100,000 new backends are adopted in one turn"),
     ("SIGHUP", 600.0, "100,000 new backends are adopted in one turn"),
 ];
