@@ -132,3 +132,23 @@ fn versions_beyond_the_retention_are_refused_in_words_and_the_others_come_back()
     set.weir.ok(&["config", "rollback", "7"]);
     assert_eq!(set.weir.backend("web/b1")["weight"], 7);
 }
+
+#[test]
+fn a_file_with_errors_does_not_keep_a_state_from_being_served() {
+    let mut set = Plan::new(1, Script::Banner).start();
+    set.weir.ok(&["backend", "weight", "web/b1", "2"]);
+    set.weir.kill();
+    set.weir.write(&set.objects.replace("strategy =", "strategie ="));
+    set.weir.run();
+    assert!(set.weir.log().contains("unknown key `strategie`"), "{}", set.weir.log());
+    assert!(events(&set).contains("has errors: the state"), "{}", events(&set));
+    assert_eq!(set.weir.backend("web/b1")["weight"], 2);
+    set.session().0.echo(b"it serves").fin().expect_fin();
+    set.weir.ok(&["backend", "weight", "web/b1", "3"]);
+    // Without a state there is nothing to serve.
+    set.weir.kill();
+    fs::remove_dir_all(state(&set)).expect("it can be removed");
+    set.weir.spawn();
+    assert_eq!(set.weir.wait_exit(PATIENCE), 1);
+    assert!(set.weir.log().contains("unknown key `strategie`"), "{}", set.weir.log());
+}

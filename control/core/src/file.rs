@@ -173,6 +173,34 @@ pub fn parse(text: &str, origin: &str) -> Result<File, Vec<Diagnostic>> {
     }
 }
 
+/// The settings of a file that is wrong, if no error is in `[weir]`: enough to find the state.
+pub fn settings_alone(text: &str) -> Option<Settings> {
+    let (root, broken) = DeTable::parse_recoverable(text);
+    let root = root.get_ref();
+    if !broken.is_empty() {
+        // What a broken line would have said is not in the table.
+        let start = root.get_key_value("weir")?.0.span().start;
+        let lines = text.split_inclusive('\n').scan(0, |at, line| {
+            let start = *at;
+            *at += line.len();
+            Some((start, line))
+        });
+        let after = lines.filter(|(at, _)| *at > start);
+        let end = after
+            .filter(|(_, line)| line.starts_with('[') && !line.starts_with("[weir"))
+            .map(|(at, _)| at)
+            .next()
+            .unwrap_or(text.len());
+        let is_after = |fault: &toml::de::Error| fault.span().is_some_and(|at| at.start >= end);
+        if !broken.iter().all(is_after) {
+            return None;
+        }
+    }
+    let mut reader = Reader::default();
+    let settings = reader.settings_of_file(root);
+    reader.into_problems().is_empty().then_some(settings)
+}
+
 fn at_its_place(fault: &Fault, root: &DeTable<'_>) -> Problem {
     Problem {
         span: spans::find(root, &fault.at),

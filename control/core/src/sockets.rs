@@ -36,7 +36,9 @@ impl BindError {
             ),
             io::ErrorKind::AddrNotAvailable => (
                 "no interface of this host has this address".to_owned(),
-                "see the addresses: ip -br address".to_owned(),
+                "see the addresses: ip -br address; if it comes later, as a VIP does, let the host \
+                 bind it before: sysctl -w net.ipv4.ip_nonlocal_bind=1"
+                    .to_owned(),
             ),
             _ => (error.to_string(), "see the limits: weir doctor".to_owned()),
         };

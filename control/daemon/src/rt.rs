@@ -34,6 +34,8 @@ where
     F: Future,
 {
     lift_memlock()?;
+    // glommio panics where it gets no ring; this says what to do.
+    weir_engine::probe().map_err(|complaint| complaint.to_string())?;
     // 64 KiB and 64 entries pin 192 KiB in all; the defaults would pin 30 MB.
     let executor = glommio::LocalExecutorBuilder::new(glommio::Placement::Unbound)
         .name("control")

@@ -59,9 +59,15 @@ pub(crate) struct Run {
 /// # Errors
 /// What kept it from serving, for stderr.
 pub(crate) fn run(run: Run) -> Result<u8, String> {
-    let file = run.file.as_deref().map(read_file).transpose()?;
-    let settings = file.as_ref().map_or_else(Settings::default, |file| file.settings.clone());
-    let spec = file.map(|file| file.spec);
+    let (settings, spec) = match run.file.as_deref().map(read_file).transpose() {
+        Ok(None) => (Settings::default(), Ok(None)),
+        Ok(Some(file)) => (file.settings, Ok(Some(file.spec))),
+        // A state can do without the rest of the file.
+        Err(why) => match run.file.as_deref().and_then(settings_alone) {
+            Some(settings) => (settings, Err(why)),
+            None => return Err(why),
+        },
+    };
     // A thread of its own, so that its end is not the end of the process.
     let parts = Arc::new(FallbackParts::default());
     let left = Arc::clone(&parts);
@@ -85,10 +91,18 @@ pub(crate) fn read_file(path: &Path) -> Result<file::File, String> {
     })
 }
 
+/// The settings of a file that has errors elsewhere.
+fn settings_alone(path: &Path) -> Option<Settings> {
+    file::settings_alone(&std::fs::read_to_string(path).ok()?)
+}
+
+/// The listeners and pools of the file, if there is one; or what is wrong with it.
+type Seed = Result<Option<Spec>, String>;
+
 async fn serve(
     run: Run,
     settings: Settings,
-    seed: Option<Spec>,
+    seed: Seed,
     parts: Arc<FallbackParts>,
 ) -> Result<u8, String> {
     let cores = limits::cores();
@@ -268,21 +282,13 @@ enum Kept {
 
 impl InitialState {
     /// Opens the state directory. What is in it is the truth; the file seeds an empty one.
-    fn find(settings: &Settings, run: &Run, seed: Option<Spec>) -> Result<InitialState, String> {
+    fn find(settings: &Settings, run: &Run, seed: Seed) -> Result<InitialState, String> {
         let mut ids = IdSource::default();
         let opening = Opening { retention: settings.history, accept: run.accept };
         match Store::open(&settings.state, opening).map_err(|error| error.to_string())? {
             Found::State(found) => {
-                let (store, record) = *found;
-                if let (Some(spec), Some(path)) = (seed, &run.file)
-                    && spec != record.spec
-                {
-                    let (path, version) = (path.display(), record.version);
-                    tracing::warn!(
-                        "{path} differs from the state, which is at version {version} and counts; \
-                         to use the file: weirctl config apply {path}"
-                    );
-                }
+                let (mut store, record) = *found;
+                compare_with_file(&mut store, &record, run, seed);
                 let snapshot = rebuild(&record, settings, &mut ids)?;
                 Ok(InitialState { snapshot, ids, kept: Kept::Here(Box::new(store)) })
             }
@@ -291,7 +297,7 @@ impl InitialState {
                     Some(path) => format!("seeded from {}", path.display()),
                     None => "an empty configuration".to_owned(),
                 };
-                let spec = seed.unwrap_or_default();
+                let spec = seed?.unwrap_or_default();
                 let built = planner::build(&spec, &Snapshot::empty(), &mut ids);
                 let snapshot = built.map_err(|refusal| refusal.to_string())?;
                 Ok(InitialState { snapshot, ids, kept: Kept::Seed(vacant, origin) })
@@ -325,6 +331,26 @@ impl InitialState {
             }
         };
         Ok(((snapshot, ids), store))
+    }
+}
+
+/// Says where the file is not what the state is. The state counts.
+fn compare_with_file(store: &mut Store, record: &Record, run: &Run, seed: Seed) {
+    let Some(path) = &run.file else { return };
+    let (path, version) = (path.display(), record.version);
+    match seed {
+        Err(why) => {
+            tracing::warn!("{why}");
+            store.say(format!(
+                "{path} has errors: the state, which is at version {version}, is served; \
+                 see them: weir check {path}"
+            ));
+        }
+        Ok(Some(spec)) if spec != record.spec => tracing::warn!(
+            "{path} differs from the state, which is at version {version} and counts; \
+             to use the file: weirctl config apply {path}"
+        ),
+        Ok(_) => {}
     }
 }
 

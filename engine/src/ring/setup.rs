@@ -103,6 +103,22 @@ pub(crate) fn probe() -> Result<(), Complaint> {
     })
 }
 
+/// RLIMIT_AS, in bytes, if there is one.
+fn address_space() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::As).current
+}
+
+/// The limit to raise when a ring gets no memory: both limits give ENOMEM.
+fn memory_hint(address_space: Option<u64>) -> &'static str {
+    match address_space {
+        None => "raise RLIMIT_MEMLOCK (`ulimit -l`, LimitMEMLOCK= in the unit) to 8 MiB or more",
+        Some(_) => {
+            "take RLIMIT_AS away (`ulimit -v unlimited`, LimitAS=infinity in the unit); if it is \
+             not that, raise RLIMIT_MEMLOCK (`ulimit -l`, LimitMEMLOCK=) to 8 MiB or more"
+        }
+    }
+}
+
 /// What to say, and what to do, when a ring cannot be had.
 pub(crate) fn refusal(error: &io::Error) -> Complaint {
     let hint = match error.raw_os_error() {
@@ -112,9 +128,7 @@ pub(crate) fn refusal(error: &io::Error) -> Complaint {
              profile"
         }
         Some(libc::ENOSYS | libc::EINVAL) => "weir needs Linux 6.1 or newer, with io_uring",
-        Some(libc::ENOMEM) => {
-            "raise RLIMIT_MEMLOCK (`ulimit -l`, LimitMEMLOCK= in the unit) to 8 MiB or more"
-        }
+        Some(libc::ENOMEM) => memory_hint(address_space()),
         Some(libc::EMFILE | libc::ENFILE) => "raise RLIMIT_NOFILE (`ulimit -n`, LimitNOFILE=)",
         _ => "`weir doctor` tells what this host lacks",
     };
@@ -126,6 +140,12 @@ mod tests {
     use io_uring::types::Fd;
 
     use super::*;
+
+    #[test]
+    fn a_limited_address_space_is_named_before_locked_memory() {
+        assert!(memory_hint(None).starts_with("raise RLIMIT_MEMLOCK"));
+        assert!(memory_hint(Some(1 << 30)).starts_with("take RLIMIT_AS away"));
+    }
 
     /// What the kernel answers to one entry.
     fn ask(ring: &mut IoUring, entry: &squeue::Entry) -> i32 {

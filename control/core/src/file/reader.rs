@@ -36,7 +36,7 @@ impl Reader {
     /// The whole file.
     pub(super) fn file(&mut self, root: &DeTable<'_>) -> (Settings, Spec) {
         self.no_others(root, &["weir", "listener", "pool"]);
-        let settings = self.section(root, "weir").map(|weir| self.settings(weir));
+        let settings = self.settings_of_file(root);
         let mut spec = Spec::default();
         for (name, section) in self.named(root, "listener") {
             if let Some(listener) = self.listener(section) {
@@ -47,7 +47,12 @@ impl Reader {
             let pool = self.pool(section);
             spec.pool.insert(name, pool);
         }
-        (settings.unwrap_or_default(), spec)
+        (settings, spec)
+    }
+
+    /// The settings of the process, and nothing else.
+    pub(super) fn settings_of_file(&mut self, root: &DeTable<'_>) -> Settings {
+        self.section(root, "weir").map(|weir| self.settings(weir)).unwrap_or_default()
     }
 
     pub(super) fn into_problems(self) -> Vec<Problem> {

@@ -320,3 +320,32 @@ fn settings_that_need_a_restart_are_named() {
     let after = settings("shards = 3\nstate = \"/srv/weir\"\n");
     assert_eq!(before.differences(&after), ["shards", "admin", "state"]);
 }
+
+#[test]
+fn settings_are_read_from_a_file_that_is_wrong_elsewhere() {
+    let weir =
+        "[weir]\nstate = \"/s\"\nshards = 3\n\n[weir.control-roles]\nviewer = [\"anyone\"]\n\n";
+    let with = |rest: &str| settings_alone(&format!("{weir}{rest}"));
+    let good = with("").unwrap();
+    assert_eq!((good.state.to_str(), good.shards), (Some("/s"), Shards::Count(3)));
+    for rest in [
+        "[listener.web]\nbind = nonsense\n",
+        "[listener.web]\nbind = \"127.0.0.1\"\n",
+        "[listener.web\n",
+        "[pool.web]\nstrategie = \"random\"\n",
+        "[other]\n",
+    ] {
+        assert_eq!(with(rest).as_ref(), Some(&good), "{rest}");
+    }
+    for text in [
+        "[weir]\nstate = nonsense\n\n[listener.web]\n",
+        "[weir]\nstat = \"/s\"\n",
+        "[weir]\nshards = 0\n",
+        "[weir\nstate = \"/s\"\n",
+        "state = \n[weir]\nshards = 3\n",
+        "[weir]\nshards = 3\n[weir.control-roles]\nviewer = [\n\n[pool.web]\n",
+    ] {
+        assert_eq!(settings_alone(text), None, "{text}");
+    }
+    assert_eq!(settings_alone("[pool.web]\nstrategy = 7\n"), Some(Settings::default()));
+}
