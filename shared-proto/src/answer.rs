@@ -30,6 +30,7 @@ pub enum Answer {
     Events(Events),
     Config(ConfigText),
     History(History),
+    Difference(Difference),
     Changed(Changed),
     /// Said and done, nothing to show but a sentence.
     Said(Said),
@@ -52,6 +53,7 @@ impl Answer {
             Answer::Events(it) => it.events.len() > ROWS,
             Answer::History(it) => it.versions.len() > ROWS,
             Answer::Config(it) => it.toml.len() > BYTES,
+            Answer::Difference(it) => it.current.len() + it.proposed.len() > BYTES,
             // An apply may change everything.
             Answer::Changed(_) => true,
             Answer::Shards(_) | Answer::Listener(_) | Answer::Backend(_) | Answer::Said(_) => false,
@@ -255,6 +257,19 @@ pub struct EventRow {
 pub struct ConfigText {
     pub version: u64,
     pub toml: String,
+}
+
+/// `weirctl config diff FILE`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Difference {
+    /// The current version.
+    pub version: u64,
+    /// As in [`Changed::summary`].
+    pub summary: String,
+    /// The current configuration as TOML.
+    pub current: String,
+    /// The same if the file were applied.
+    pub proposed: String,
 }
 
 /// `weirctl config history`, newest first.

@@ -9,7 +9,7 @@ use crate::complaint::Complaint;
 use crate::spec::Admin;
 
 /// The version of this protocol. Both sides say theirs first; different numbers do not talk.
-pub const PROTOCOL: u32 = 7;
+pub const PROTOCOL: u32 = 8;
 
 /// The first frame of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +66,12 @@ pub enum Query {
         version: Option<u64>,
     },
     ConfigHistory,
+    /// The difference that a file would make: nothing is bound, nothing changes.
+    ConfigDiff {
+        toml: String,
+        /// What the file is called.
+        origin: String,
+    },
 }
 
 /// A command: it changes the configuration or the process.

@@ -129,6 +129,11 @@ pub struct Control {
 }
 
 impl Control {
+    /// The identities that are given next.
+    pub fn ids(&self) -> IdSource {
+        self.ids.clone()
+    }
+
     /// The state before any shard was told anything: [`Input::Begin`] is the first input.
     #[must_use]
     pub fn new(setup: Setup, started: Clocks) -> Control {

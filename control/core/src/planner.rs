@@ -12,6 +12,7 @@ mod show;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use weir_proto::answer::Difference;
 use weir_proto::change;
 use weir_proto::ids::{BackendId, IdSource};
 use weir_proto::outside::cleaned;
@@ -215,6 +216,25 @@ pub fn read(toml: &str, origin: &str) -> Result<file::File, Refusal> {
             diagnostics.iter().map(|diagnostic| diagnostic.render(false)).collect();
         let hint = format!("weir check {}", cleaned(origin, ORIGIN_MAX));
         Refusal::new(Code::Invalid, texts.join("\n"), hint)
+    })
+}
+
+/// The difference that a file would make, without a look at addresses that are taken.
+///
+/// # Errors
+/// The refusal that `config apply` of it would get.
+pub fn difference(
+    current: &Snapshot,
+    mut ids: IdSource,
+    toml: &str,
+    origin: &str,
+) -> Result<Difference, Refusal> {
+    let next = build(&read(toml, origin)?.spec, current, &mut ids)?;
+    Ok(Difference {
+        version: current.version.0,
+        summary: change::summary(&change::diff(current, &next)),
+        current: file::export(&current.spec()),
+        proposed: file::export(&next.spec()),
     })
 }
 

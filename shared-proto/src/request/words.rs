@@ -29,6 +29,7 @@ impl Query {
             Query::BackendList { pool: name } | Query::Stats { subject: name } => {
                 name.as_deref().into_iter().collect()
             }
+            Query::ConfigDiff { origin, .. } => vec![origin],
             Query::Status
             | Query::Shards
             | Query::ListenerList
@@ -97,6 +98,7 @@ impl Display for Query {
                 write!(f, "config export{}", behind(version.as_ref()))
             }
             Query::ConfigHistory => f.write_str("config history"),
+            Query::ConfigDiff { origin, .. } => write!(f, "config diff {origin}"),
         }
     }
 }

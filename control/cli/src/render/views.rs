@@ -28,6 +28,7 @@ pub(crate) fn answer(answer: &Answer, heading: bool, style: Style) -> String {
         Answer::Events(body) => body.events.iter().map(|row| event(row, style)).collect(),
         Answer::Config(body) => config(body, heading),
         Answer::History(body) => history(body, style),
+        Answer::Difference(body) => format!("{}\n", plain(&body.summary)),
         Answer::Changed(body) => changed::changed(body, style),
         Answer::Said(body) => format!("{}\n", plain(&body.text)),
     }

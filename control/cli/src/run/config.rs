@@ -4,26 +4,23 @@ use std::io::Read;
 use std::path::Path;
 
 use serde::Serialize;
-use weir_proto::answer::{Answer, Changed, ConfigText};
+use weir_proto::answer::{Answer, ConfigText};
 use weir_proto::frame::REQUEST_MAX;
 use weir_proto::request::{ChangeOptions, ChangeRequest, Command, Query};
-use weir_proto::settings::ShownSettings;
 
 use super::{Console, change, lines};
 use crate::ask::Client;
 use crate::exit::{Exit, Failure};
 use crate::render::human::plain;
-use crate::render::{Tone, changed, json};
-
-/// What [`Changed::summary`] says if a file is what weir already has.
-const NO_CHANGE: &str = "no change";
+use crate::render::{Tone, json};
 
 pub(super) fn apply(
     file: &Path,
     options: ChangeOptions,
     console: &mut Console<'_>,
 ) -> Result<Exit, Failure> {
-    let change = read_file(file, console)?;
+    let File { toml, origin } = read_file(file, console)?;
+    let change = ChangeRequest::Apply { toml, origin };
     let mut client = console.client()?;
     change::made(&client.ask(Command::Change { change, options })?, console)?;
     Ok(Exit::Done)
@@ -54,23 +51,21 @@ pub(super) fn diff(target: &str, console: &mut Console<'_>) -> Result<Exit, Fail
     Ok(if difference.different { Exit::No } else { Exit::Done })
 }
 
-/// A file is applied without effect: the daemon says what it would change.
+/// The daemon says what a file would change: any viewer may ask.
 fn against_file(target: &str, console: &mut Console<'_>) -> Result<Difference, Failure> {
-    let change = read_file(Path::new(target), console)?;
+    let File { toml, origin } = read_file(Path::new(target), console)?;
     let mut client = console.client()?;
-    let now = export(None, &mut client)?;
-    let options = ChangeOptions { dry_run: true, if_version: None };
-    let answer = client.ask(Command::Change { change, options })?;
-    let Answer::Changed(made) = answer else { return Err(Failure::unexpected()) };
-    let Changed { before, after, summary, .. } = made;
-    let (before, after) = (indented(&before), indented(&after));
-    let different = before != after || summary != NO_CHANGE;
-    let diff = lines::diff(&before, &after);
-    Ok(Difference { version: now.version, target: target.to_owned(), different, summary, diff })
-}
-
-fn indented(shown: &Option<ShownSettings>) -> String {
-    serde_json::to_string_pretty(&changed::value(shown)).unwrap_or_default()
+    let Answer::Difference(answer) = client.ask(Query::ConfigDiff { toml, origin })? else {
+        return Err(Failure::unexpected());
+    };
+    let different = answer.current != answer.proposed;
+    Ok(Difference {
+        version: answer.version,
+        target: target.to_owned(),
+        different,
+        summary: if different { answer.summary } else { String::new() },
+        diff: lines::diff(&answer.current, &answer.proposed),
+    })
 }
 
 fn export(version: Option<u64>, client: &mut Client) -> Result<ConfigText, Failure> {
@@ -83,8 +78,14 @@ fn export(version: Option<u64>, client: &mut Client) -> Result<ConfigText, Failu
 /// The longest file: a request has room for its name too.
 const FILE_MAX: usize = REQUEST_MAX - (64 << 10);
 
+/// A configuration file, and what its errors call it.
+struct File {
+    toml: String,
+    origin: String,
+}
+
 /// Reads a configuration file. `-` is stdin.
-fn read_file(file: &Path, console: &mut Console<'_>) -> Result<ChangeRequest, Failure> {
+fn read_file(file: &Path, console: &mut Console<'_>) -> Result<File, Failure> {
     let stdin = file == Path::new("-");
     let origin = if stdin { "stdin".to_owned() } else { file.display().to_string() };
     let cannot = |error: std::io::Error| {
@@ -111,7 +112,7 @@ fn read_file(file: &Path, console: &mut Console<'_>) -> Result<ChangeRequest, Fa
         let message = format!("{origin} is not UTF-8: {}", error.utf8_error());
         Failure::new(Exit::Failed, message, "is it a weir.toml?")
     })?;
-    Ok(ChangeRequest::Apply { toml, origin })
+    Ok(File { toml, origin })
 }
 
 /// The answer of `config diff`.

@@ -1,15 +1,14 @@
 //! `config`: a file goes out as it is, and a difference is exit code 3.
 
-use weir_proto::answer::{Answer, Changed, ConfigText};
+use weir_proto::answer::{Answer, ConfigText, Difference};
 use weir_proto::request::{ChangeOptions, ChangeRequest, Command, Query, Request};
-use weir_proto::settings::ShownValue;
 
-use crate::fake::{Daemon, changed, done, shown};
+use crate::fake::{Daemon, changed, done};
 
 const TOML: &str = "[pool.web]\nstrategy = \"maglev\"\n";
 
-/// Version 7 is current, older ones are `older`; a file changes pool web from 1 to `after`.
-fn daemon(older: &'static str, after: u64, summary: &'static str) -> Daemon {
+/// Version 7 is current, older ones are `older`.
+fn daemon(older: &'static str, summary: &'static str) -> Daemon {
     Daemon::new(move |request| match request {
         Request::Query(Query::ConfigExport { version: None }) => {
             done(Answer::Config(ConfigText { version: 7, toml: TOML.into() }))
@@ -17,18 +16,18 @@ fn daemon(older: &'static str, after: u64, summary: &'static str) -> Daemon {
         Request::Query(Query::ConfigExport { version: Some(version) }) => {
             done(Answer::Config(ConfigText { version: *version, toml: older.into() }))
         }
-        _ => done(Answer::Changed(Changed {
-            before: Some(shown("pool.web", ShownValue::Number(1))),
-            after: Some(shown("pool.web", ShownValue::Number(after))),
-            summary: summary.into(),
-            ..changed()
-        })),
+        Request::Query(Query::ConfigDiff { toml, .. }) => {
+            let (current, proposed) = (TOML.into(), toml.clone());
+            let summary = summary.into();
+            done(Answer::Difference(Difference { version: 7, summary, current, proposed }))
+        }
+        _ => done(Answer::Changed(changed())),
     })
 }
 
 #[test]
 fn export_is_the_bare_text_and_show_has_a_heading() {
-    let daemon = daemon("", 1, "");
+    let daemon = daemon("", "");
     assert_eq!(daemon.run("config export").out, TOML);
     assert_eq!(daemon.run("config show").out, format!("# version 7\n{TOML}"));
     assert_eq!(daemon.run("-o json config export").json()["toml"], TOML);
@@ -36,7 +35,7 @@ fn export_is_the_bare_text_and_show_has_a_heading() {
 
 #[test]
 fn apply_sends_the_file_or_stdin() {
-    let daemon = daemon("", 1, "pool add web");
+    let daemon = daemon("", "pool add web");
     let file = daemon.path("weir.toml");
     std::fs::write(&file, TOML).unwrap();
     let name = file.display().to_string();
@@ -56,9 +55,9 @@ fn apply_sends_the_file_or_stdin() {
 
 #[test]
 fn a_diff_with_a_version_is_a_line_diff() {
-    let same = daemon(TOML, 1, "").run("config diff 3");
+    let same = daemon(TOML, "").run("config diff 3");
     assert_eq!((same.code, same.out.as_str()), (0, "no difference\n"), "{same:?}");
-    let ran = daemon("[pool.web]\n", 1, "").run("config diff 3");
+    let ran = daemon("[pool.web]\n", "").run("config diff 3");
     assert_eq!(ran.code, 3, "{ran:?}");
     assert_eq!(
         ran.out,
@@ -68,19 +67,19 @@ fn a_diff_with_a_version_is_a_line_diff() {
 }
 
 #[test]
-fn a_diff_with_a_file_changes_nothing() {
-    let same = daemon("", 1, "no change");
-    assert_eq!(same.run_with("config diff -", TOML).code, 0);
-    let daemon = daemon("", 2, "pool set web (a 1 → 2); pool add x");
-    let ran = daemon.run_with("config diff -", TOML);
+fn a_diff_with_a_file_is_a_viewers_question_in_toml() {
+    let daemon = daemon("", "pool set web (strategy maglev → random); pool add x");
+    let same = daemon.run_with("config diff -", TOML);
+    assert_eq!((same.code, same.out.as_str()), (0, "no difference\n"), "{same:?}");
+    let file = TOML.replace("maglev", "random");
+    let ran = daemon.run_with("config diff -", &file);
     assert_eq!(ran.code, 3, "{ran:?}");
-    assert!(ran.out.starts_with("pool set web (a 1 → 2)\npool add x\n---"), "{ran:?}");
-    assert!(ran.out.contains("\n-    \"web\": 1\n+    \"web\": 2\n"), "{ran:?}");
-    let json = daemon.run_with("-o json config diff -", TOML).json();
+    assert_eq!(
+        ran.out,
+        "pool set web (strategy maglev → random)\npool add x\n--- version 7 (current)\n+++ -\n\
+         @@ -1,2 +1,2 @@\n [pool.web]\n-strategy = \"maglev\"\n+strategy = \"random\"\n"
+    );
+    let json = daemon.run_with("-o json config diff -", &file).json();
     assert_eq!(json["different"], true);
-    let dry = |request: &Request| match request {
-        Request::Query(_) => true,
-        Request::Command(command) => command.is_dry_run(),
-    };
-    assert!(daemon.asked().iter().all(dry));
+    assert!(daemon.asked().iter().all(|request| matches!(request, Request::Query(_))));
 }

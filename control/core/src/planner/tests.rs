@@ -415,3 +415,20 @@ fn the_undo_of_settings_sets_back_those_that_changed_and_no_others() {
         assert_eq!(set(&before, &again).snapshot.unwrap().spec(), after.spec(), "{}", back.undo);
     }
 }
+
+#[test]
+fn a_file_that_was_exported_makes_no_difference_and_another_is_shown_as_toml() {
+    let mut ids = IdSource::default();
+    let current = start(&mut ids);
+    let exported = file::export(&current.spec());
+    let of = |toml: &str| difference(&current, ids.clone(), toml, "w.toml");
+    let same = of(&exported).unwrap();
+    assert_eq!((same.version, same.current.as_str()), (7, exported.as_str()));
+    assert_eq!(same.current, same.proposed);
+    let other = of(&exported.replace("10.0.0.2:80", "10.0.0.3:80")).unwrap();
+    assert!(other.proposed.contains("10.0.0.3:80"), "{}", other.proposed);
+    assert!(other.summary.contains("web/b2"), "{}", other.summary);
+    assert_eq!(of("[pool.web]\nno-such = 1\n").unwrap_err().code, Code::Invalid);
+    let looped = of(&exported.replace("10.0.0.2:80", "127.0.0.1:443")).unwrap_err();
+    assert!(looped.message.contains("weir's own listener web"), "{looped:?}");
+}

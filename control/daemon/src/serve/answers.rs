@@ -16,7 +16,13 @@ use weir_control_core::{file, planner};
 
 /// Whether the answer counts sessions: fresh figures are worth waiting for.
 pub(crate) fn counts_sessions(query: &Query) -> bool {
-    !matches!(query, Query::Events { .. } | Query::ConfigExport { .. } | Query::ConfigHistory)
+    !matches!(
+        query,
+        Query::Events { .. }
+            | Query::ConfigExport { .. }
+            | Query::ConfigHistory
+            | Query::ConfigDiff { .. }
+    )
 }
 
 /// Versions in one answer: what is read within a few milliseconds.
@@ -48,6 +54,12 @@ impl Queries<'_> {
             Query::Events { after } => {
                 Answer::Events(Events { events: control.events.after(after) })
             }
+            Query::ConfigDiff { toml, origin } => Answer::Difference(planner::difference(
+                &control.snapshot,
+                control.ids(),
+                &toml,
+                &origin,
+            )?),
             Query::ConfigExport { version } => Answer::Config(self.config(version)?),
             Query::ConfigHistory => {
                 Answer::History(History { versions: control.history(None, HISTORY_MAX)? })

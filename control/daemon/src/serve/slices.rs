@@ -10,7 +10,7 @@ use weir_proto::snapshot::{Backend, Pool, Snapshot};
 use super::Shared;
 use super::answers::Queries;
 use crate::rt;
-use weir_control_core::file;
+use weir_control_core::{file, planner};
 
 /// Backends that are looked at in one turn.
 pub(crate) const BACKENDS_SLICE: usize = 1_000;
@@ -36,6 +36,12 @@ impl Shared {
                 let version = snapshot.version.0;
                 let toml = rt::blocking(move || file::export(&snapshot.spec())).await;
                 Ok(Answer::Config(ConfigText { version, toml }))
+            }
+            Query::ConfigDiff { toml, origin } => {
+                let (snapshot, ids) = (self.control().snapshot.clone(), self.control().ids());
+                rt::blocking(move || planner::difference(&snapshot, ids, &toml, &origin))
+                    .await
+                    .map(Answer::Difference)
             }
             query => self.now(|queries| queries.answer(query)),
         }
