@@ -200,6 +200,7 @@ fn make(choices: &mut Choices<'_>) -> Request {
     let options = ChangeOptions {
         dry_run: choices.byte().is_multiple_of(8),
         if_version: (choices.byte().is_multiple_of(8)).then(|| u64::from(choices.byte() % 4)),
+        yes: false,
     };
     Command::Change { change, options }.into()
 }

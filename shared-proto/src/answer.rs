@@ -306,6 +306,8 @@ pub struct Changed {
     /// The command that takes it back.
     pub undo: String,
     pub dry_run: bool,
+    /// Losses by it: a dry run says so, and a change that was made with `--yes`.
+    pub warnings: Vec<String>,
     /// How many shards obey it, of how many.
     pub shards_adopted: u16,
     pub shards: u16,

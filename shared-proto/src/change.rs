@@ -14,6 +14,8 @@ pub struct Change {
     pub subject: String,
     /// For `Changed`: `key before → after`, joined by commas.
     pub detail: String,
+    /// For `Changed`: those keys.
+    pub keys: Vec<&'static str>,
 }
 
 /// What happened to the subject.
@@ -25,7 +27,7 @@ pub enum Kind {
 }
 
 /// What the subject is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Noun {
     Listener,
     Pool,
@@ -85,7 +87,7 @@ fn gone_backends(before: &Snapshot, after: &Snapshot) -> Vec<Change> {
         let is_gone =
             |it: &&Backend| next.is_none_or(|next| next.backend(it.name.as_str()).is_none());
         let gone = pool.backends.iter().filter(is_gone);
-        changes.extend(gone.map(|it| of_backend(Kind::Removed, (pool, it), String::new())));
+        changes.extend(gone.map(|it| of_backend(Kind::Removed, (pool, it), Detail::default())));
     }
     changes
 }
@@ -100,7 +102,7 @@ fn other_backends(before: &Snapshot, after: &Snapshot) -> Vec<Change> {
         }
         for backend in &pool.backends {
             let Some(old) = past.and_then(|past| past.backend(backend.name.as_str())) else {
-                changes.push(of_backend(Kind::Added, (pool, backend), String::new()));
+                changes.push(of_backend(Kind::Added, (pool, backend), Detail::default()));
                 continue;
             };
             if old != backend {
@@ -113,9 +115,10 @@ fn other_backends(before: &Snapshot, after: &Snapshot) -> Vec<Change> {
     changes
 }
 
-fn of_backend(kind: Kind, (pool, backend): (&Pool, &Backend), detail: String) -> Change {
+fn of_backend(kind: Kind, (pool, backend): (&Pool, &Backend), detail: Detail) -> Change {
+    let (detail, keys) = detail;
     let subject = format!("{}/{}", pool.name, backend.name);
-    Change { kind, noun: Noun::Backend, subject, detail }
+    Change { kind, noun: Noun::Backend, subject, detail, keys }
 }
 
 /// One line about `changes`: the first ones, and how many more there are.
@@ -136,39 +139,42 @@ fn compare<T>(
     (old, new): (&[T], &[T]),
     name: impl Fn(&T) -> Name,
     changes: &mut Vec<Change>,
-    detail: impl Fn(&T, &T) -> String,
+    detail: impl Fn(&T, &T) -> Detail,
 ) {
     let index = |list: &[T]| -> BTreeMap<Name, usize> {
         list.iter().enumerate().map(|(index, item)| (name(item), index)).collect()
     };
     let (were, are) = (index(old), index(new));
-    let mut push = |kind, name: &Name, detail| {
-        changes.push(Change { kind, noun, subject: name.to_string(), detail });
+    let mut push = |kind, name: &Name, (detail, keys): Detail| {
+        changes.push(Change { kind, noun, subject: name.to_string(), detail, keys });
     };
     for name in old.iter().map(&name).filter(|name| !are.contains_key(name)) {
-        push(Kind::Removed, &name, String::new());
+        push(Kind::Removed, &name, Detail::default());
     }
     for item in new {
         let name = name(item);
         let Some(index) = were.get(&name) else {
-            push(Kind::Added, &name, String::new());
+            push(Kind::Added, &name, Detail::default());
             continue;
         };
         let detail = detail(&old[*index], item);
-        if !detail.is_empty() {
+        if !detail.0.is_empty() {
             push(Kind::Changed, &name, detail);
         }
     }
 }
 
+/// Differences between two of the same name: the text and the keys of a [`Change`].
+type Detail = (String, Vec<&'static str>);
+
 /// Joins `key before → after` for every setting that differs.
-fn detail<S>(table: &[Setting<S>], before: &S, after: &S) -> String {
+fn detail<S>(table: &[Setting<S>], before: &S, after: &S) -> Detail {
     let differs = table.iter().filter(|setting| (setting.get)(before) != (setting.get)(after));
-    let texts = differs.map(|setting| {
+    let texts = differs.clone().map(|setting| {
         let [before, after] = [before, after].map(|of| text(setting, of));
         format!("{} {before} → {after}", setting.key)
     });
-    texts.collect::<Vec<_>>().join(", ")
+    (texts.collect::<Vec<_>>().join(", "), differs.map(|setting| setting.key).collect())
 }
 
 fn text<S>(setting: &Setting<S>, of: &S) -> String {

@@ -120,6 +120,7 @@ mod tests {
             summary: "backend add web/b1".to_owned(),
             undo: "weirctl backend remove web/b1".to_owned(),
             dry_run: false,
+            warnings: Vec::new(),
             shards_adopted: 2,
             shards: 2,
         };

@@ -9,7 +9,7 @@ use crate::complaint::Complaint;
 use crate::spec::Admin;
 
 /// The version of this protocol. Both sides say theirs first; different numbers do not talk.
-pub const PROTOCOL: u32 = 8;
+pub const PROTOCOL: u32 = 9;
 
 /// The first frame of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,6 +170,9 @@ pub struct ChangeOptions {
     pub dry_run: bool,
     /// Refuse with [`Code::Conflict`] unless this is the current version.
     pub if_version: Option<u64>,
+    /// Do it although traffic or what was changed by hand is lost. Without it that is refused with
+    /// [`Code::NeedsYes`].
+    pub yes: bool,
 }
 
 /// The daemon's answer to a [`Request`].
@@ -206,6 +209,9 @@ pub enum Code {
     /// The peer may not do this. Exit 8.
     #[serde(rename = "not_permitted")]
     Denied,
+    /// It takes something away that may not be meant. With [`ChangeOptions::yes`] it is done.
+    /// Exit 2.
+    NeedsYes,
     /// The daemon could not do it: disk, socket, a shard that is silent. Exit 1.
     Failed,
 }

@@ -91,7 +91,7 @@ fn drain_waits_for_the_last_session_or_says_that_it_did_not_end() {
 #[test]
 fn without_a_backend_a_client_is_reset_and_told_nothing() {
     let set = Plan::new(1, Script::Banner).start();
-    set.weir.ok(&["backend", "maint", "web/b1"]);
+    set.weir.ok(&["backend", "maint", "web/b1", "--yes"]);
     // The reset may be there before the client has looked at its connect.
     if let Ok(mut client) = Peer::try_connect(set.weir.web) {
         assert!(client.rest().0.is_empty());

@@ -68,7 +68,8 @@ fn sigint_stops_at_once() {
 fn drain_without_stopping_keeps_sessions_and_takes_no_new_ones() {
     let set = Plan::new(1, Script::Banner).start();
     let (mut client, _) = set.session();
-    set.weir.ok(&["drain"]);
+    set.weir.ctl(&["drain"]).expect_code(2);
+    set.weir.ok(&["drain", "--yes"]);
     assert_eq!(set.weir.get("/readyz").status, 503);
     client.echo(b"goes on");
     let new = weir_tests::net::Peer::try_connect(set.weir.web);

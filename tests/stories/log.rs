@@ -54,6 +54,8 @@ fn goes_on(set: &mut Set, held: &mut [Peer]) {
     set.backends[1].resume();
     set.weir.wait_state("web/b2", "up");
     // So are signals.
+    // As in the file: SIGHUP undoes nothing that was changed by hand.
+    set.weir.ok(&["backend", "weight", "web/b1", "1"]);
     let version = set.weir.version();
     set.weir.write(&set.objects.replace("round-robin", "least-conn"));
     set.weir.signal(Signal::HUP);

@@ -28,6 +28,7 @@ mod metrics;
 mod nofile;
 mod overflow;
 mod ports;
+mod questions;
 mod readme;
 mod real;
 mod reload;

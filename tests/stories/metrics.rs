@@ -141,7 +141,7 @@ fn healthz_and_readyz() {
     let set = Plan::new(1, Script::Banner).start();
     assert_eq!(set.weir.get("/healthz").status, 200);
     assert_eq!(set.weir.get("/readyz").status, 200);
-    set.weir.ok(&["backend", "maint", "web/b1"]);
+    set.weir.ok(&["backend", "maint", "web/b1", "--yes"]);
     clock::wait_for("readyz to say no", || set.weir.get("/readyz").status == 503);
     assert_eq!(set.weir.get("/healthz").status, 200);
     set.weir.ok(&["backend", "ready", "web/b1"]);

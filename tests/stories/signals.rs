@@ -59,6 +59,7 @@ fn audit_lines_are_whole_and_there_at_every_level() {
         "" | "4294967295" => assert!(!line.contains("login="), "{line}"),
         uid => assert!(line.contains(&format!("login={uid}")), "{line}"),
     }
+    set.weir.ok(&["backend", "remove", "web/b9"]);
     set.weir.signal(Signal::HUP);
     wait_line(&set, "audit: done command=\"SIGHUP ");
     set.weir.signal(Signal::INT);

@@ -103,7 +103,7 @@ pub(crate) enum Verb {
         /// Only say what would happen
         #[arg(long)]
         dry_run: bool,
-        /// Accepted as everywhere; a drain loses no traffic, so it never asks
+        /// Do not ask, although new clients are refused from then on
         #[arg(short, long)]
         yes: bool,
     },

@@ -31,6 +31,9 @@ pub(crate) enum Exit {
     Interrupted = 130,
 }
 
+/// The code of what weir does after a `--yes` only.
+pub(crate) const NEEDS_YES: &str = "needs_yes";
+
 /// Why a command was not done: what, where, why, and a command to paste.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
@@ -106,6 +109,7 @@ impl From<Refusal> for Failure {
             Code::Exists => (Exit::Failed, "exists"),
             Code::Conflict => (Exit::Conflict, "conflict"),
             Code::Denied => (Exit::Denied, "not_permitted"),
+            Code::NeedsYes => (Exit::Usage, NEEDS_YES),
             Code::Failed => (Exit::Failed, "failed"),
         };
         Failure {
@@ -153,6 +157,7 @@ mod tests {
             (Code::Exists, 1, "exists"),
             (Code::Conflict, 7, "conflict"),
             (Code::Denied, 8, "not_permitted"),
+            (Code::NeedsYes, 2, "needs_yes"),
             (Code::Failed, 1, "failed"),
         ];
         for (code, exit, word) in table {

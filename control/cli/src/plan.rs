@@ -30,6 +30,7 @@ pub(crate) enum Plan {
     },
     Drain {
         dry_run: bool,
+        yes: bool,
     },
     Stop {
         drain: Option<Span>,
@@ -94,7 +95,7 @@ fn plan_of(verb: Verb) -> Plan {
         Verb::Events { follow, since } => Plan::Events { follow, since },
         Verb::Config(verb) => config(verb),
         Verb::Shards => read(Query::Shards),
-        Verb::Drain { dry_run, yes: _ } => Plan::Drain { dry_run },
+        Verb::Drain { dry_run, yes } => Plan::Drain { dry_run, yes },
         Verb::Stop { drain, dry_run, yes } => Plan::Stop { drain, dry_run, yes },
         Verb::Completions { shell } => Plan::Completions(shell),
         Verb::Man => Plan::Man,
@@ -111,7 +112,7 @@ fn changing(change: ChangeRequest, args: ChangeArgs) -> Plan {
 }
 
 fn options(args: ChangeArgs) -> ChangeOptions {
-    ChangeOptions { dry_run: args.dry_run, if_version: args.if_version }
+    ChangeOptions { dry_run: args.dry_run, if_version: args.if_version, yes: args.yes }
 }
 
 fn listener(verb: ListenerVerb) -> Plan {
@@ -279,7 +280,7 @@ mod tests {
             ("config rollback 3", ChangeRequest::Rollback { version: 3 }),
         ];
         for (line, wanted) in table {
-            let options = ChangeOptions { dry_run: true, if_version: Some(9) };
+            let options = ChangeOptions { dry_run: true, if_version: Some(9), yes: false };
             let line = format!("{line} --dry-run --if-version 9");
             assert_eq!(change(&line), (wanted, options), "{line}");
         }

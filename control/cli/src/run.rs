@@ -123,7 +123,7 @@ pub(crate) fn run(
         Plan::Change(changing) => change::run(&changing, console),
         Plan::Apply { file, options } => config::apply(&file, options, console),
         Plan::Diff { target } => config::diff(&target, console),
-        Plan::Drain { dry_run } => process::drain(dry_run, console),
+        Plan::Drain { dry_run, yes } => process::drain(dry_run, yes, console),
         Plan::Stop { drain, dry_run, yes } => process::stop(drain, dry_run, yes, console),
         Plan::Completions(shell) => {
             console.write(&crate::complete::script(&shell.to_string())?).map(done)

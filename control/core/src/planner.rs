@@ -5,6 +5,7 @@
 mod backend;
 mod listener;
 mod loops;
+pub mod losses;
 mod names;
 mod pool;
 mod show;
@@ -56,6 +57,8 @@ pub struct Plan {
     pub undo: String,
     /// The backend whose sessions are to be reset once every shard has adopted the version.
     pub kill: Option<BackendId>,
+    /// Losses by it.
+    pub warnings: Vec<String>,
 }
 
 /// An edited spec and how to talk about it.
@@ -125,8 +128,20 @@ pub fn decide(
         summary: cleaned(&format!("{}{}", edit.origin, change::summary(&changes)), SUMMARY_MAX),
         undo: if changes_something { edit.undo.unwrap_or_else(rollback) } else { String::new() },
         kill: edit.kill,
+        warnings: Vec::new(),
         snapshot: changes_something.then_some(next),
     })
+}
+
+/// The first words of the summary of a version that a file has made: by `config apply` and SIGHUP,
+/// or at the first start.
+const APPLIED: &str = "apply ";
+pub const SEEDED: &str = "seeded from ";
+
+/// True if a version with this summary was made of a file.
+#[must_use]
+pub fn is_of_a_file(summary: &str) -> bool {
+    [APPLIED, SEEDED].iter().any(|word| summary.starts_with(word))
 }
 
 /// Checks a spec as a whole and makes the version after `previous` of it.
@@ -240,7 +255,7 @@ pub fn difference(
 
 fn apply(toml: &str, origin: &str) -> Result<Edit, Refusal> {
     let mut edit = Edit::new(read(toml, origin)?.spec, Subject::Whole);
-    edit.origin = format!("apply {}: ", cleaned(origin, ORIGIN_MAX));
+    edit.origin = format!("{APPLIED}{}: ", cleaned(origin, ORIGIN_MAX));
     Ok(edit)
 }
 

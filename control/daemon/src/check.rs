@@ -10,7 +10,7 @@ use weir_proto::spec::Spec;
 
 use crate::api::settings_audit;
 use crate::streams;
-use weir_control_core::file::{self, Diagnostic, File, advice};
+use weir_control_core::file::{self, Diagnostic, File, Settings, advice};
 
 /// Reads and checks the file at `path`.
 ///
@@ -31,6 +31,10 @@ pub(crate) fn check_command(path: &Path, json: bool, more: impl Fn(&Spec) -> Vec
         Ok(file) => {
             let mut faults = more(&file.spec);
             faults.extend(settings_audit::faults(&file.settings));
+            if file.spec == Spec::default() && file.settings == Settings::default() {
+                let hint = "was it cut short? [weir] with a setting is a file without listeners";
+                faults.push(Fault::new("", "it is empty: nothing would be accepted", hint));
+            }
             faults.extend(advice::faults(&file.settings, &file.spec));
             let mut warnings = settings_audit::warnings(&file.settings);
             warnings.extend(settings_audit::unknown_entries(&file.settings));

@@ -294,7 +294,7 @@ impl InitialState {
             }
             Found::Empty(vacant) => {
                 let origin = match &run.file {
-                    Some(path) => format!("seeded from {}", path.display()),
+                    Some(path) => format!("{}{}", planner::SEEDED, path.display()),
                     None => "an empty configuration".to_owned(),
                 };
                 let spec = seed?.unwrap_or_default();

@@ -108,6 +108,7 @@ impl Display for Command {
         match self {
             Command::Change { change, options } => {
                 write!(f, "{change}{}", if options.dry_run { " --dry-run" } else { "" })?;
+                f.write_str(if options.yes { " --yes" } else { "" })?;
                 match options.if_version {
                     Some(version) => write!(f, " --if-version {version}"),
                     None => Ok(()),
@@ -172,7 +173,7 @@ mod tests {
     #[test]
     fn requests_read_like_the_command_line() {
         let change = |change, dry_run| {
-            let options = ChangeOptions { dry_run, if_version: None };
+            let options = ChangeOptions { dry_run, if_version: None, yes: false };
             Request::from(Command::Change { change, options })
         };
         let name = || "web".to_owned();

@@ -13,6 +13,9 @@ pub(crate) fn changed(changed: &Changed, style: Style) -> String {
     for line in differences(&value(&changed.before), &value(&changed.after)) {
         text += &format!("  {}\n", plain(&line));
     }
+    for warning in &changed.warnings {
+        text += &format!("{} {}\n", style.paint("warning:", Tone::Warn), plain(warning));
+    }
     if changed.dry_run {
         text += "dry run: nothing was changed\n";
         return text;

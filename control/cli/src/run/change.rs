@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use weir_proto::answer::Answer;
-use weir_proto::request::{ChangeRequest, Command, Query};
+use weir_proto::request::{ChangeOptions, ChangeRequest, Command, Query};
 use weir_proto::spec::Span;
 
 use super::{Console, unless_interrupted};
 use crate::ask::Client;
 use crate::clock;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, NEEDS_YES};
 use crate::plan::Changing;
 
 /// How often a drain's last sessions are counted.
@@ -23,16 +23,39 @@ pub(super) fn run(changing: &Changing, console: &mut Console<'_>) -> Result<Exit
     {
         console.confirm(&loss, changing.yes)?;
     }
-    let mut client = console.client()?;
-    let command =
-        Command::Change { change: changing.change.clone(), options: changing.options.clone() };
-    made(&client.ask(command)?, console)?;
+    let (answer, mut client) = ask(&changing.change, &changing.options, console)?;
+    made(&answer, console)?;
     match (&changing.change, changing.wait) {
         (ChangeRequest::BackendState { name, .. }, Some(wait)) if !dry_run => {
             wait_drained(name, wait, &mut client, console)
         }
         _ => Ok(Exit::Done),
     }
+}
+
+/// Asks weir for a change, and the operator first where weir wants a yes.
+pub(super) fn ask(
+    change: &ChangeRequest,
+    options: &ChangeOptions,
+    console: &mut Console<'_>,
+) -> Result<(Answer, Client), Failure> {
+    let mut options = options.clone();
+    let command = |options: &ChangeOptions| Command::Change {
+        change: change.clone(),
+        options: options.clone(),
+    };
+    if console.interactive && !options.yes && !options.dry_run {
+        let mut client = console.client_before_a_question()?;
+        match client.ask(command(&options)) {
+            Err(failure) if failure.code == NEEDS_YES => {
+                console.confirm(&failure.message, options.yes)?;
+            }
+            answer => return Ok((answer?, console.client()?)),
+        }
+        options.yes = true;
+    }
+    let mut client = console.client()?;
+    Ok((client.ask(command(&options))?, client))
 }
 
 /// Prints what a change did, and warns of shards that have not adopted it.

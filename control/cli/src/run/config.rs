@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 use weir_proto::answer::{Answer, ConfigText};
 use weir_proto::frame::REQUEST_MAX;
-use weir_proto::request::{ChangeOptions, ChangeRequest, Command, Query};
+use weir_proto::request::{ChangeOptions, ChangeRequest, Query};
 
 use super::{Console, change, lines};
 use crate::ask::Client;
@@ -21,8 +21,8 @@ pub(super) fn apply(
 ) -> Result<Exit, Failure> {
     let File { toml, origin } = read_file(file, console)?;
     let change = ChangeRequest::Apply { toml, origin };
-    let mut client = console.client()?;
-    change::made(&client.ask(Command::Change { change, options })?, console)?;
+    let (answer, _client) = change::ask(&change, &options, console)?;
+    change::made(&answer, console)?;
     Ok(Exit::Done)
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use weir_proto::answer::{Answer, Said, Status};
+use weir_proto::answer::{Answer, ProcessState, Said, Status};
 use weir_proto::request::{Command, Query};
 use weir_proto::spec::Span;
 
@@ -32,7 +32,16 @@ struct State<'a> {
     sessions: u64,
 }
 
-pub(super) fn drain(dry_run: bool, console: &mut Console<'_>) -> Result<Exit, Failure> {
+pub(super) fn drain(dry_run: bool, yes: bool, console: &mut Console<'_>) -> Result<Exit, Failure> {
+    if !dry_run && !yes {
+        let now = status(&mut console.client_before_a_question()?)?;
+        let open = now.listeners.len();
+        if now.state == ProcessState::Serving && open > 0 {
+            let loss =
+                format!("{open} listeners would accept no more clients until weir starts again");
+            console.confirm(&loss, yes)?;
+        }
+    }
     let mut client = console.client()?;
     let before = status(&mut client)?;
     if dry_run {

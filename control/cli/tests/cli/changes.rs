@@ -26,7 +26,7 @@ fn a_change_shows_before_after_version_and_undo() {
         "backend set web/b1 (state ready → drain)\n  state: ready → drain\n\
          version 8 on 2/2 shards\nundo: weirctl backend ready web/b1\n"
     );
-    let options = ChangeOptions { dry_run: false, if_version: Some(7) };
+    let options = ChangeOptions { dry_run: false, if_version: Some(7), yes: false };
     let command = Command::Change { change: drain_of_b1(), options };
     assert_eq!(daemon.asked(), [command.into()]);
     let json = daemon.run("-o json backend drain web/b1").json();
@@ -113,4 +113,25 @@ fn ctrl_c_leaves_the_drain_running_and_says_so() {
     let said = lines.next().unwrap().unwrap();
     assert_eq!(said, "error: interrupted; web/b1 goes on draining");
     assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn what_weir_does_after_a_yes_only_needs_one() {
+    let daemon = Daemon::new(|request| match request {
+        Request::Command(Command::Change { options, .. }) if !options.yes => {
+            let text = "pool web would have no backend that takes sessions";
+            Some(Response::Refused(Refusal::new(Code::NeedsYes, text, "add --yes")))
+        }
+        _ => done(Answer::Changed(Changed { warnings: vec!["it has none".into()], ..changed() })),
+    });
+    let ran = daemon.run("backend drain web/b1");
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
+    assert!(ran.err.contains("pool web would have no backend"), "{ran:?}");
+    let ran = daemon.run("backend drain web/b1 --yes");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.out.contains("\nwarning: it has none\n"), "{ran:?}");
+    let json = daemon.run("-o json backend drain web/b1 --yes").json();
+    assert_eq!(json["warnings"], json!(["it has none"]));
+    let code = daemon.run("-o json backend drain web/b1").code;
+    assert_eq!(code, 2);
 }

@@ -224,6 +224,7 @@ pub(crate) fn changed() -> Changed {
         summary: "backend set web/b1 (state ready → drain)".into(),
         undo: "weirctl backend ready web/b1".into(),
         dry_run: false,
+        warnings: Vec::new(),
         shards_adopted: 2,
         shards: 2,
     }

@@ -16,10 +16,10 @@ fn daemon(answers: bool) -> Daemon {
 
 #[test]
 fn drain_tells_the_states_before_and_after() {
-    let ran = daemon(true).run("drain");
+    let ran = daemon(true).run("drain --yes");
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(ran.out.starts_with("weir: serving → draining\nas you say\nundo: "), "{ran:?}");
-    let json = daemon(true).run("-o json drain").json();
+    let json = daemon(true).run("-o json drain --yes").json();
     assert_eq!((&json["version"], &json["before"]["state"]), (&7.into(), &"serving".into()));
     assert_eq!(json["after"]["state"], "draining");
 }

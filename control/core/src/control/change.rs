@@ -208,6 +208,7 @@ impl Control {
             options,
             ids: self.ids.clone(),
             past: self.versions.reader(),
+            down: self.down().into_iter().map(|(backend, _)| backend).collect(),
         }));
         Some(Change { id, dry_run, by, readies, step: Step::Planning(None) })
     }
@@ -352,7 +353,7 @@ impl Change {
         let live = control.shards.iter().filter(|shard| shard.counts()).count();
         let waiting = control.rollout.waiting().iter().count();
         let count = |shards: usize| u16::try_from(shards).unwrap_or(u16::MAX);
-        let Plan { before, after, summary, undo, .. } = plan;
+        let Plan { before, after, summary, undo, warnings, .. } = plan;
         Answer::Changed(Changed {
             version: control.snapshot.version.0,
             before,
@@ -360,6 +361,7 @@ impl Change {
             summary,
             undo,
             dry_run: self.dry_run,
+            warnings,
             shards_adopted: count(live.saturating_sub(waiting)),
             shards: count(live),
         })

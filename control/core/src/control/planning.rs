@@ -7,15 +7,16 @@
 //! Changes are one after another, so the version that the job began with is the current one when
 //! it comes back.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use weir_proto::ids::IdSource;
+use weir_proto::ids::{BackendId, IdSource};
 use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::Spec;
 
 use super::{ChangeId, past};
-use crate::planner::{self, Plan, Sources};
+use crate::planner::{self, Plan, Sources, losses};
 use crate::record::PastVersions;
 
 /// The planning of one change.
@@ -27,6 +28,8 @@ pub struct PlanJob {
     pub(super) options: ChangeOptions,
     pub(super) ids: IdSource,
     pub(super) past: Box<dyn PastVersions>,
+    /// Backends that are not up.
+    pub(super) down: BTreeSet<BackendId>,
 }
 
 /// The result of a [`PlanJob`].
@@ -61,14 +64,19 @@ impl core::fmt::Debug for PlanJob {
 impl PlanJob {
     /// Decides. A file is read here, once.
     pub fn run(self) -> Planned {
-        let PlanJob { id, snapshot, request, options, mut ids, past: versions } = self;
+        let PlanJob { id, snapshot, request, options, mut ids, past: versions, down } = self;
         let past = |version| past(&*versions, version).map(|record| record.spec);
         let sources = Sources { ids: &mut ids, past: &past };
         let result = planner::decide(&snapshot, &request, &options, sources);
-        let result = result.map(|mut plan| {
+        let result = result.and_then(|mut plan| {
+            if let Some(next) = &plan.snapshot {
+                plan.warnings = losses::of_traffic(&snapshot, next, |it| !down.contains(&it.id));
+                plan.warnings.extend(losses_of_a_whole(&request, &snapshot, next, &*versions));
+                ask(&plan, &options)?;
+            }
             let next = plan.snapshot.take();
             let next = next.map(|snapshot| NextVersion { spec: snapshot.spec(), snapshot });
-            Decided { plan, next }
+            Ok(Decided { plan, next })
         });
         Planned { id, ids, result }
     }
@@ -82,4 +90,44 @@ impl PlanJob {
             Planned { id, ids, result: Err(Refusal::new(Code::Failed, message, hint)) }
         }
     }
+}
+
+/// Refuses what takes something away, unless it was said that this is meant.
+fn ask(plan: &Plan, options: &ChangeOptions) -> Result<(), Refusal> {
+    if options.yes || options.dry_run || plan.warnings.is_empty() {
+        return Ok(());
+    }
+    let hint = "add --yes to do it, or --dry-run to see all of it";
+    Err(Refusal::new(Code::NeedsYes, plan.warnings.join("; "), hint))
+}
+
+/// Losses of a whole configuration beside traffic.
+fn losses_of_a_whole(
+    request: &ChangeRequest,
+    current: &Snapshot,
+    next: &Snapshot,
+    versions: &dyn PastVersions,
+) -> Vec<String> {
+    let acts = match request {
+        ChangeRequest::Apply { .. } => {
+            losses::of_acts(current, next, last_file(versions, current.version.0).as_ref())
+        }
+        // It names the version that it wants.
+        ChangeRequest::Rollback { .. } => None,
+        _ => return Vec::new(),
+    };
+    losses::of_listeners(current, next).into_iter().chain(acts).collect()
+}
+
+/// Versions that are looked at for the last one that a file made.
+const LOOKED_AT_MAX: usize = 200;
+
+/// The last file that was applied, or that filled the state; `None` if it is too long ago.
+fn last_file(versions: &dyn PastVersions, newest: u64) -> Option<Spec> {
+    let mut ages = (1..=newest).rev().take(LOOKED_AT_MAX);
+    ages.find_map(|version| {
+        let record = versions.get(version).ok()??;
+        // Only a file makes such a summary: each other begins with a verb of its own.
+        planner::is_of_a_file(&record.summary).then_some(record.spec)
+    })
 }

@@ -150,7 +150,7 @@ mod tests {
             name: format!("web/b1\nINFO audit: done\u{1b}[2J{}", "x".repeat(1 << 20)),
             force: true,
         };
-        let options = ChangeOptions { dry_run: true, if_version: None };
+        let options = ChangeOptions { dry_run: true, if_version: None, yes: false };
         let principal = Principal::Http;
         let audit = Audit::begin(&principal, &Command::Change { change, options }, 1);
         let (text, event) = (audit.command.clone(), audit.not_permitted(Role::Admin));
@@ -170,6 +170,7 @@ mod tests {
                 summary: String::new(),
                 undo: undo.into(),
                 dry_run,
+                warnings: Vec::new(),
                 shards_adopted: 1,
                 shards: 1,
             }))

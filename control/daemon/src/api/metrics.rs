@@ -86,8 +86,21 @@ fn listeners(page: &mut Page, input: &MetricsInput) {
     }
 }
 
+/// An alert on 0 of these finds a pool whose clients are turned away, whatever the reason.
+fn available(page: &mut Page, input: &MetricsInput) {
+    let help = "Backends that take new sessions: up, ready, and of a weight above 0.";
+    let mut family = page.gauge("weir_pool_available", help);
+    let mut rest = input.backends.iter();
+    for pool in &input.snapshot.pools {
+        let figures = pool.backends.iter().zip(rest.by_ref());
+        let takes = figures.filter(|(it, figures)| it.is_member() && figures.health.up);
+        family.row(&[("pool", pool.name.as_str())], takes.count());
+    }
+}
+
 fn pools(page: &mut Page, input: &MetricsInput) {
     let pools = || input.snapshot.pools.iter().zip(&input.pools);
+    available(page, input);
     let mut family = page.gauge("weir_pool_backends", "Backends of the pool, by state.");
     let mut rest = input.backends.iter();
     for pool in &input.snapshot.pools {

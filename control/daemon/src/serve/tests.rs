@@ -246,7 +246,7 @@ fn a_dry_run_changes_nothing_but_finds_a_taken_address() {
                 bind: vec![bind.to_string()],
                 pool: "web".into(),
             },
-            options: ChangeOptions { dry_run, if_version: None },
+            options: ChangeOptions { dry_run, if_version: None, yes: false },
         };
         let taken_address = taken.local_addr().unwrap();
         let refusal = refused(&shared, listener(taken_address, true)).await;

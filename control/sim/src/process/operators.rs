@@ -119,6 +119,8 @@ impl People {
         let options = ChangeOptions {
             dry_run: self.rng.below(20) == 0,
             if_version: self.rng.pick(&[None, None, None, Some(version), Some(version + 1)]),
+            // They know what they do; what needs a question is held by unit tests.
+            yes: true,
         };
         (self.request(now, version), options)
     }
