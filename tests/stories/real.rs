@@ -85,8 +85,8 @@ fn a_download_survives_the_drain_and_the_removal_of_its_backend() {
     let mut load = Load::start(&mut command);
     clock::wait_for("the download to begin", || weir.sessions() == 1);
     for backend in ["web/b1", "web/b2"] {
-        weir.ok(&["backend", "drain", backend]);
-        weir.ok(&["backend", "remove", backend]);
+        weir.ok(&["backend", "drain", backend, "--yes"]);
+        weir.ok(&["backend", "remove", backend, "--yes"]);
     }
     assert!(load.runs(), "the download was over too soon to prove anything");
     assert_eq!(load.end().expect_code(0).stdout, LENGTH.to_string());
