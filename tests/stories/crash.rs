@@ -138,7 +138,8 @@ fn an_empty_or_truncated_state_file_is_not_an_empty_configuration() {
     set.weir.kill();
     let file = state_files(&set.weir).remove(0);
     let bytes = std::fs::read(&file).expect("it is there");
-    for length in [bytes.len() / 2, 100] {
+    // More of it may be without anything but free pages: then the state is whole, and is served.
+    for length in [8192, 100] {
         std::fs::write(&file, &bytes[..length]).expect("the file can be written");
         set.weir.spawn();
         assert_eq!(set.weir.wait_exit(PATIENCE), 1, "with {length} of {} bytes", bytes.len());
