@@ -11,7 +11,7 @@ check:
 test:
     ./scripts/test
 
-# weir, two backends and a dashboard on loopback
+# weir before two small backends on loopback, with commands to try
 demo:
     ./scripts/demo
 

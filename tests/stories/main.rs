@@ -12,6 +12,7 @@ mod connects;
 mod control_held;
 mod crash;
 mod damping;
+mod docs;
 mod early_close;
 mod failure_table;
 mod half_close;

@@ -205,7 +205,7 @@ pub(crate) enum PoolVerb {
     Add {
         /// The pool's name
         name: String,
-        /// How a backend is chosen; round-robin if it is left out
+        /// How a backend is chosen; least-conn if it is left out
         #[arg(long, value_parser = PossibleValuesParser::new(Strategy::ALL.map(Strategy::word)))]
         strategy: Option<String>,
         #[command(flatten)]
@@ -318,7 +318,7 @@ pub(crate) enum BackendVerb {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigVerb {
-    /// The current configuration, with its version and author
+    /// The current configuration, with its version
     Show,
     /// A configuration as TOML, ready for apply: the current one, or an older VERSION
     Export {
@@ -326,7 +326,7 @@ pub(crate) enum ConfigVerb {
         #[arg(add = Offer::new(complete::versions))]
         version: Option<u64>,
     },
-    /// Every version: when, by whom, what
+    /// The versions that are kept, the newest 1,000: when, by whom, what
     History,
     /// What would change (exit 3 if anything would)
     Diff {

@@ -63,7 +63,7 @@ enum Verb {
     Demo,
     /// Look whether this host can run weir: what is well, what is not, and how to fix it.
     Doctor {
-        /// Look at what this file asks for, too.
+        /// Judge by this file's shards, directories, listeners and local backends, too.
         #[arg(short, long, value_name = "FILE")]
         config: Option<PathBuf>,
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
