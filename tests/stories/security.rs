@@ -298,7 +298,9 @@ fn links_in_the_place_of_socket_and_state_are_refused_and_left_alone() {
 fn an_admin_address_off_loopback_and_an_open_token_are_told() {
     let set = Plan::new(1, Script::Banner).prepare();
     let check = |settings: &str| {
-        let file = set.weir.dir.write("check.toml", &format!("[weir]\n{settings}\n"));
+        let rest = "[listener.l]\nbind = \"127.0.0.1:1\"\npool = \"p\"\n\
+                    [pool.p.backend]\nb1 = { address = \"192.0.2.1:1\" }\n";
+        let file = set.weir.dir.write("check.toml", &format!("[weir]\n{settings}\n{rest}"));
         Ran::of(Command::new(binary("weir", "WEIR_BIN")).args(["check", &file]))
     };
     let open = check("admin = \"0.0.0.0:9650\"").expect_code(0);
