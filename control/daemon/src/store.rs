@@ -190,7 +190,9 @@ impl Store {
     }
 
     fn write(&self, record: &Record) -> Result<Tail, WriteError> {
-        let first = (record.version + 1).saturating_sub(self.retention.versions);
+        // As many as are kept stay beside the new one, which may yet have to be taken back; `tend`
+        // gives up the one too many.
+        let first = record.version.saturating_sub(self.retention.versions);
         self.reader.write(|database| rows::append(database, record, self.tail.as_ref(), first))
     }
 

@@ -64,6 +64,12 @@ fn only_the_newest_are_kept_and_each_is_what_it_was() {
             assert_eq!(newest, small(version));
         }
     }
+    assert_eq!(
+        kept(&store),
+        (300, 400),
+        "an append that is taken back would leave as many as kept"
+    );
+    store.tend(0);
     assert_eq!(kept(&store), (301, 400));
     for version in 301..=400 {
         assert_eq!(store.reader().get(version).unwrap(), Some(small(version)));
