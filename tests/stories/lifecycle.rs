@@ -144,6 +144,15 @@ fn check_finds_every_fault_at_once_and_speaks_json() {
     assert_eq!(ran.json()["schema"], "weir/v1");
 }
 
+/// It was `error: error: …`.
+#[test]
+fn run_says_once_that_its_file_has_an_error() {
+    let dir = Dir::new();
+    let file = dir.write("bad.toml", &format!("[weir]\nhash-key = \"x\"\n{GOOD}"));
+    let ran = weir(&["run", "-c", &file]).expect_code(1);
+    assert!(ran.stderr.starts_with("error: this is not a key"), "{ran}");
+}
+
 #[test]
 fn doctor_looks_at_this_host() {
     let ran = weir(&["doctor"]);

@@ -111,7 +111,9 @@ pub fn main() -> ExitCode {
 fn exit(ended: Result<u8, String>) -> ExitCode {
     let code = ended.map_or_else(
         |why| {
-            log::say(&format!("error: {why}"));
+            // A file's errors have that word already.
+            let word = if why.starts_with("error:") { "" } else { "error: " };
+            log::say(&format!("{word}{why}"));
             ExitCode::FAILURE
         },
         ExitCode::from,
