@@ -81,7 +81,7 @@ fn a_state_that_cannot_be_written_is_served_and_changes_are_refused_in_words() {
     assert!(set.weir.log().contains("the state cannot be written"), "{}", set.weir.log());
     set.session().0.echo(b"it serves").fin().expect_fin();
     assert_eq!(set.weir.backend("web/b1")["weight"], 2);
-    let refused = set.weir.ctl(&["backend", "drain", "web/b1"]).expect_code(1);
+    let refused = set.weir.ctl(&["backend", "drain", "web/b1", "--yes"]).expect_code(1);
     assert!(refused.stderr.contains("the state cannot be written"), "{refused}");
     assert!(refused.stderr.contains("hint"), "{refused}");
     assert_eq!(set.weir.backend("web/b1")["state"], "up");

@@ -230,7 +230,7 @@ fn panic_once(set: &Set, shard: usize, migrates: bool) -> Duration {
     assert!(faults.iter().all(|visit| visit.began < end), "{faults:?}");
     survivors(held, each[shard]);
     takes_clients(set, shard);
-    assert_eq!(metric(set, "weir_shard_restarts_total", shard), 1);
+    clock::wait_for("the metric", || metric(set, "weir_shard_restarts_total", shard) == 1);
     back
 }
 

@@ -9,7 +9,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use weir_proto::answer::Answer;
 use weir_proto::frame::{self, ANSWER_MAX, FrameError, HEADER, Incoming, REQUEST_MAX};
-use weir_proto::request::{Command, Hello, PROTOCOL, Request, Response, Welcome};
+use weir_proto::request::{
+    ChangeRequest, Command, Hello, PROTOCOL, Query, Request, Response, Welcome,
+};
 
 use crate::clock;
 use crate::exit::{Exit, Failure};
@@ -97,12 +99,7 @@ impl Client {
     /// The daemon's refusal; exit 5 if it went away or does not answer, 130 after Ctrl-C.
     pub(crate) fn ask(&mut self, request: impl Into<Request>) -> Result<Answer, Failure> {
         let request = request.into();
-        let patience = match &request {
-            Request::Command(Command::Stop { drain_ms: Some(ms) }) => {
-                self.patience + Duration::from_millis(*ms)
-            }
-            _ => self.patience,
-        };
+        let patience = self.patience + work_of(&request);
         let answer = self.send(&request).and_then(|()| self.receive(patience));
         match answer.map_err(|lost| self.no_answer(&lost, &request))? {
             Response::Done(answer) => Ok(answer),
@@ -230,6 +227,19 @@ impl Client {
             failure.code = Client::CLOSED;
         }
         failure
+    }
+}
+
+/// The time that the work itself may take: sessions that are waited for, a file that is read.
+fn work_of(request: &Request) -> Duration {
+    const EACH_MIB: Duration = Duration::from_secs(10);
+    match request {
+        Request::Command(Command::Stop { drain_ms: Some(ms) }) => Duration::from_millis(*ms),
+        Request::Command(Command::Change { change: ChangeRequest::Apply { toml, .. }, .. })
+        | Request::Query(Query::ConfigDiff { toml, .. }) => {
+            EACH_MIB * u32::try_from(toml.len() >> 20).unwrap_or(u32::MAX)
+        }
+        _ => Duration::ZERO,
     }
 }
 

@@ -92,7 +92,7 @@ pub(crate) trait Handler {
     fn record(&self, event: AuditEvent);
     /// While this is held, the process does not end: an answer is being made or written.
     fn answering(&self) -> impl Sized;
-    /// The page of [`super::metrics::render`], at most a second old.
+    /// The page of [`super::metrics::render`], at most a tenth of a second old.
     async fn metrics(&self) -> Arc<String>;
     /// Whether new sessions can be served.
     ///

@@ -11,8 +11,8 @@ use weir_core::base::clock::Now;
 use super::notify::TaskLock;
 use crate::rt;
 
-/// How old one may be that is given out again.
-const AGE_MAX: Duration = Duration::from_secs(1);
+/// How old one may be that is given out again: less than the figures in it may be anyway.
+const AGE_MAX: Duration = Duration::from_millis(100);
 /// The most that are kept by those who read them slowly; then the newest one must do, whatever its
 /// age.
 const COPIES_MAX: usize = 4;
