@@ -124,6 +124,7 @@ fn a_panic_resets_what_was_open_and_the_shard_comes_back() {
             name: "broken".parse().unwrap(),
             bind: Vec::new(),
             pool: 7,
+            freebind: false,
             max_sessions: None,
             keepalive: weir_proto::snapshot::Keepalive::default(),
             accepting: true,

@@ -22,6 +22,7 @@ pub enum Value {
     Count(u32),
     Size(Size),
     Share(Percent),
+    Flag(bool),
     /// One of the words of [`Form::Word`], or a text.
     Text(String),
     /// Addresses to bind, or to connect to.

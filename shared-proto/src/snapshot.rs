@@ -46,6 +46,8 @@ pub struct Listener {
     pub bind: Vec<SocketAddr>,
     /// Index into [`Snapshot::pools`].
     pub pool: usize,
+    /// Whether its addresses are bound although this host does not have them.
+    pub freebind: bool,
     pub max_sessions: Option<u32>,
     /// For its clients.
     pub keepalive: Keepalive,
@@ -234,6 +236,7 @@ impl Snapshot {
                 name: name.clone(),
                 bind: listener.bind.clone(),
                 pool: index[&listener.pool],
+                freebind: listener.freebind,
                 max_sessions: listener.max_sessions,
                 keepalive: Keepalive::of(&listener.keepalive),
                 accepting: listener.state.is_ready(),
@@ -278,6 +281,7 @@ impl Snapshot {
         ListenerSpec {
             bind: listener.bind.clone(),
             pool: self.pools[listener.pool].name.clone(),
+            freebind: listener.freebind,
             max_sessions: listener.max_sessions,
             state: if listener.accepting { Admin::Ready } else { Admin::Drain },
             keepalive: listener.keepalive.spec(),

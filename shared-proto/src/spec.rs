@@ -153,6 +153,9 @@ pub struct ListenerSpec {
     #[serde(with = "one_or_many")]
     pub bind: Vec<SocketAddr>,
     pub pool: Name,
+    /// Binds addresses that this host does not have (yet).
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub freebind: bool,
     /// The most sessions at once, over all shards. Absent: only the process's own limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_sessions: Option<u32>,
@@ -168,7 +171,8 @@ impl ListenerSpec {
     #[must_use]
     pub fn new(pool: Name, bind: Vec<SocketAddr>) -> ListenerSpec {
         let keepalive = KeepaliveSpec::default();
-        ListenerSpec { bind, pool, max_sessions: None, state: Admin::Ready, keepalive }
+        let state = Admin::Ready;
+        ListenerSpec { bind, pool, freebind: false, max_sessions: None, state, keepalive }
     }
 }
 

@@ -15,10 +15,12 @@ const CHANGES: usize = 100;
 /// Clients that come all the time, one after the other.
 const VISITORS: usize = 3;
 
+/// Set where a story runs in a network namespace of its own.
+const INSIDE: &str = "WEIR_STORY_ADDRESSES_INSIDE";
+
 /// Runs `story` in a network namespace of its own, with `net.ipv4.tcp_migrate_req` as it says: the
 /// test starts itself again there. Where that is not allowed it runs here, as things are.
 fn with_migration(name: &str, migrate: &str, story: fn()) {
-    const INSIDE: &str = "WEIR_STORY_ADDRESSES_INSIDE";
     if std::env::var_os(INSIDE).is_some() {
         let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
         assert!(up.is_ok_and(|status| status.success()), "the loopback comes up");
@@ -169,4 +171,46 @@ fn who_waits_at_an_address_that_stays_waits_on_under_another_name() {
         waits.is_empty()
     });
     assert!(Peer::try_connect(goes).is_err(), "nobody listens there any more");
+}
+
+/// A standby's VIP: bound before this host has it, and served once it has.
+fn a_listener_waits_for_its_address() {
+    let backend = Backend::start("b1", own_ip(), Script::Banner);
+    let web = free(own_ip());
+    let vip = SocketAddr::new("192.0.2.1".parse().expect("it is one"), web.port());
+    let file = |more: &str| {
+        let web = format!("[listener.own]\nbind = \"{web}\"\npool = \"web\"\n");
+        web + &objects(&[("web", vec![vip])], &backend, more)
+    };
+    let mut weir = Weir::prepare(web, &file(""), Start::default());
+    weir.spawn();
+    assert_eq!(weir.wait_exit(clock::PATIENCE), 1);
+    clock::wait_for("the way out", || weir.log().contains("freebind = true"));
+    assert!(weir.log().contains("net.ipv4.ip_nonlocal_bind=1"), "{}", weir.log());
+
+    weir.write(&file("freebind = true"));
+    weir.run();
+    assert_eq!(weir.json(&["listener", "show", "web"])["freebind"], true);
+    assert!(weir.ok(&["config", "export"]).contains("freebind = true"));
+    // A version that the next start could not bind is refused while this one serves.
+    let strict = weir.dir.write("strict.toml", &weir.with_settings(&file("")));
+    let refused = weir.ctl(&["config", "apply", &strict]);
+    assert_ne!(refused.code, 0);
+    assert!(refused.stderr.contains("no interface of this host has this address"), "{refused:?}");
+    if std::env::var_os(INSIDE).is_none() {
+        return eprintln!("no network namespace can be made: the address does not come");
+    }
+    let come = ["addr", "add", "192.0.2.1/32", "dev", "lo"];
+    assert!(Command::new("ip").args(come).status().is_ok_and(|status| status.success()));
+    let mut client = Peer::connect(vip);
+    assert_eq!(client.line(), "b1");
+    weir.ok(&["config", "apply", &strict]);
+    assert_eq!(weir.json(&["listener", "show", "web"])["freebind"], false);
+    assert!(Peer::try_connect(vip).is_ok(), "it keeps its sockets");
+    client.fin().expect_fin();
+}
+
+#[test]
+fn before_the_address_comes() {
+    with_migration("before_the_address_comes", "0", a_listener_waits_for_its_address);
 }

@@ -36,9 +36,12 @@ impl BindError {
             ),
             io::ErrorKind::AddrNotAvailable => (
                 "no interface of this host has this address".to_owned(),
-                "see the addresses: ip -br address; if it comes later, as a VIP does, let the host \
-                 bind it before: sysctl -w net.ipv4.ip_nonlocal_bind=1"
-                    .to_owned(),
+                format!(
+                    "see the addresses: ip -br address; if it comes later, as a VIP does, write \
+                     freebind = true below [listener.{listener}], or let the host bind it before: \
+                     sysctl -w net.{}.ip_nonlocal_bind=1",
+                    if address.is_ipv6() { "ipv6" } else { "ipv4" }
+                ),
             ),
             _ => (error.to_string(), "see the limits: weir doctor".to_owned()),
         };

@@ -1,5 +1,6 @@
 //! Binds the sockets of listeners: one for each address and shard, not yet listening.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 
@@ -27,6 +28,9 @@ pub(crate) fn is_own_address(address: SocketAddr) -> bool {
 /// Binds the addresses that are open in `after` and were not in `before`, for `shards` shards. One
 /// that stays keeps its sockets, whichever listener has it.
 ///
+/// One that stays and may no longer be bound freely is tried without: a version that the next start
+/// could not bind is refused while the old one serves.
+///
 /// # Errors
 /// The first address that could not be bound. Nothing stays bound then.
 pub(crate) fn bind_new(
@@ -35,17 +39,23 @@ pub(crate) fn bind_new(
     shards: u16,
 ) -> Result<Sockets, BindError> {
     let held = addresses(before);
+    let free = freely_bound(before);
     let mut sockets: Sockets = (0..shards).map(|_| Vec::new()).collect();
     for listener in open_in(after) {
+        let freebind = listener.freebind;
+        let lost = |address: &&SocketAddr| !freebind && free.contains(*address);
+        for address in listener.bind.iter().filter(lost) {
+            open(*address, true, false).map_err(|error| fail(listener, *address, error))?;
+        }
         for address in listener.bind.iter().filter(|address| !held.contains(address)) {
             let fail = |error| fail(listener, *address, error);
             // SO_REUSEPORT would let us in beside another weir of the same user, which would then
             // get a part of our sessions. So somebody else's listener is looked for without it.
             if !held.iter().any(|held| overlap(*held, *address)) {
-                open(*address, false).map_err(fail)?;
+                open(*address, false, freebind).map_err(fail)?;
             }
             for of_shard in &mut sockets {
-                let socket = open(*address, true).map_err(fail)?;
+                let socket = open(*address, true, freebind).map_err(fail)?;
                 of_shard.push(ListenerSocket { address: *address, socket });
             }
         }
@@ -61,7 +71,8 @@ pub(crate) fn bind_all(snapshot: &Snapshot) -> Result<Vec<ListenerSocket>, BindE
     let mut sockets = Vec::new();
     for listener in open_in(snapshot) {
         for address in &listener.bind {
-            let opened = open(*address, true).map_err(|error| fail(listener, *address, error))?;
+            let opened = open(*address, true, listener.freebind);
+            let opened = opened.map_err(|error| fail(listener, *address, error))?;
             sockets.push(ListenerSocket { address: *address, socket: opened });
         }
     }
@@ -72,14 +83,21 @@ fn fail(listener: &Listener, address: SocketAddr, error: Errno) -> BindError {
     BindError { listener: listener.name.to_string(), address, error: error.into() }
 }
 
+/// The open addresses that this host need not have.
+fn freely_bound(snapshot: &Snapshot) -> BTreeSet<SocketAddr> {
+    let free = open_in(snapshot).filter(|listener| listener.freebind);
+    free.flat_map(|listener| listener.bind.iter().copied()).collect()
+}
+
 /// True if one listener can stand in the other's way.
 fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     let any = a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && (any || a.ip() == b.ip())
 }
 
-/// A bound TCP socket. Accepted sockets inherit TCP_NODELAY from it.
-fn open(address: SocketAddr, reuse_port: bool) -> Result<OwnedFd, Errno> {
+/// A bound TCP socket. Accepted sockets inherit TCP_NODELAY from it. With `freebind` this host need
+/// not have the address.
+fn open(address: SocketAddr, reuse_port: bool, freebind: bool) -> Result<OwnedFd, Errno> {
     let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
@@ -90,6 +108,11 @@ fn open(address: SocketAddr, reuse_port: bool) -> Result<OwnedFd, Errno> {
     }
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    match (freebind, address.is_ipv6()) {
+        (false, _) => {}
+        (true, false) => sockopt::set_ip_freebind(&socket, true)?,
+        (true, true) => sockopt::set_ipv6_freebind(&socket, true)?,
     }
     sockopt::set_tcp_nodelay(&socket, true)?;
     bind(&socket, &address)?;
@@ -114,7 +137,7 @@ pub(crate) mod tests {
             IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
-        let guard = open(SocketAddr::new(all, 0), false).unwrap();
+        let guard = open(SocketAddr::new(all, 0), false, false).unwrap();
         let bound = rustix::net::getsockname(&guard).unwrap();
         std::mem::forget(guard);
         SocketAddr::new(host, SocketAddr::try_from(bound).unwrap().port())
@@ -174,7 +197,7 @@ pub(crate) mod tests {
     fn an_address_that_somebody_else_listens_on_is_refused() {
         let (mine, theirs) = (free("127.0.0.1"), free("127.0.0.1"));
         // Somebody else with SO_REUSEPORT: another weir, say.
-        let other = open(theirs, true).unwrap();
+        let other = open(theirs, true, false).unwrap();
         rustix::net::listen(&other, 8).unwrap();
         let mut ids = IdSource::default();
         let empty = Snapshot::empty();
@@ -195,5 +218,41 @@ pub(crate) mod tests {
         let after = snapshot(&[("a", &["192.0.2.1:1".parse().unwrap()])], &empty, &mut ids);
         let refusal = bind_new(&empty, &after, 1).unwrap_err().refusal();
         assert!(refusal.message.contains("no interface"), "{refusal:?}");
+        assert!(refusal.hint.contains("freebind = true below [listener.a]"), "{refusal:?}");
+    }
+
+    #[test]
+    fn an_address_that_this_host_does_not_have_yet_is_bound_freely() {
+        let empty = Snapshot::empty();
+        let addresses = ["192.0.2.1:1024", "[2001:db8::1]:1024"].map(|it| it.parse().unwrap());
+        let with = |freebind: bool, before: &Snapshot| {
+            let mut after = snapshot(&[("a", &addresses)], before, &mut IdSource::default());
+            after.listeners[0].freebind = freebind;
+            after
+        };
+        let free = with(true, &empty);
+        let sockets = bind_new(&empty, &free, 2).unwrap();
+        assert_eq!(sockets.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2]);
+        assert_eq!(bind_all(&free).unwrap().len(), 2);
+        // Without it the next start would not come up: it is refused while it serves.
+        let refusal = bind_new(&free, &with(false, &free), 2).unwrap_err().refusal();
+        assert!(refusal.message.contains("cannot bind 192.0.2.1:1024"), "{refusal:?}");
+        // A host that has the address keeps its sockets either way.
+        let own = free_port_of_loopback(&empty);
+        let kept = bind_new(&empty, &own, 1).unwrap();
+        let mut strict = own.clone();
+        strict.listeners[0].freebind = false;
+        for socket in kept.iter().flatten() {
+            rustix::net::listen(&socket.socket, 8).unwrap();
+        }
+        assert!(bind_new(&own, &strict, 1).unwrap()[0].is_empty());
+        assert!(bind_new(&strict, &own, 1).unwrap()[0].is_empty());
+    }
+
+    fn free_port_of_loopback(before: &Snapshot) -> Snapshot {
+        let at = free("127.0.0.1");
+        let mut own = snapshot(&[("a", &[at])], before, &mut IdSource::default());
+        own.listeners[0].freebind = true;
+        own
     }
 }

@@ -123,6 +123,7 @@ impl Operator {
             let listener = ListenerSpec {
                 bind,
                 pool: pool_name,
+                freebind: false,
                 max_sessions,
                 state: Admin::Ready,
                 keepalive: keepalive(),

@@ -27,6 +27,8 @@ pub enum Form {
     },
     /// 0 % to 100 %.
     Share,
+    /// True or false.
+    Flag,
     /// One of these words; `noun` names what they are.
     Word {
         noun: &'static str,
@@ -59,6 +61,10 @@ impl Form {
             }
             Form::Size { .. } => text.parse().map(Value::Size),
             Form::Share => text.parse::<Percent>().map(Value::Share),
+            Form::Flag => text
+                .parse()
+                .map(Value::Flag)
+                .map_err(|_| format!("{text:?} is neither true nor false")),
             Form::Word { noun, words } if !words.contains(&text) => {
                 Err(format!("{text:?} is not {noun}: use one of {}", words.join(", ")))
             }
@@ -103,6 +109,7 @@ impl Form {
             Form::Count { min, max } => format!("a number from {min} to {max}"),
             Form::Size { .. } => "a size in quotes, like \"256KiB\" or \"4MiB\"".to_owned(),
             Form::Share => "a share in quotes, \"0%\" (never) to \"100%\"".to_owned(),
+            Form::Flag => "true or false, without quotes".to_owned(),
             Form::Word { words, .. } => format!("use one of {}", words.join(", ")),
             Form::Text { example } => format!("a text in quotes, like {example}"),
             Form::Name { of } => format!("the name of {of}"),
@@ -120,6 +127,7 @@ impl Form {
             Form::Count { .. } => "number",
             Form::Size { .. } => "size",
             Form::Share => "share",
+            Form::Flag => "boolean",
             Form::Word { .. } => "word",
             Form::Text { .. } => "text",
             Form::Name { .. } => "name",
@@ -136,6 +144,7 @@ impl Form {
             Form::Count { min, max } => format!("{min} to {max}"),
             Form::Size { min, max } => sizes(*min, *max),
             Form::Share => "0% to 100%".to_owned(),
+            Form::Flag => "true, false".to_owned(),
             Form::Word { words, .. } => words.join(", "),
             Form::Text { .. } => "any text".to_owned(),
             Form::Name { of } => format!("the name of {of}"),
@@ -153,6 +162,7 @@ impl Form {
             Form::Count { max, .. } => Value::Count(*max),
             Form::Size { max, .. } => Value::Size(Size::from_bytes(*max)),
             Form::Share => Value::Share(Percent::new(30)),
+            Form::Flag => Value::Flag(true),
             Form::Word { words, .. } => Value::Text(words[words.len() - 1].to_owned()),
             Form::Text { .. } | Form::Name { .. } => Value::Text("text".to_owned()),
             Form::Address { .. } => Value::Addresses(vec![([127, 0, 0, 1], 7).into()]),
@@ -171,6 +181,7 @@ impl fmt::Display for Value {
             Value::Count(count) => count.fmt(f),
             Value::Size(size) => size.fmt(f),
             Value::Share(share) => share.fmt(f),
+            Value::Flag(flag) => flag.fmt(f),
             Value::Text(text) => f.write_str(text),
             Value::Addresses(addresses) => {
                 let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();

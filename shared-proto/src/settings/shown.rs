@@ -28,6 +28,7 @@ pub enum ShownValue {
     Number(u64),
     Text(String),
     List(Vec<String>),
+    Flag(bool),
 }
 
 impl ShownSettings {
@@ -86,6 +87,7 @@ impl ShownValue {
             Value::Count(count) => ShownValue::Number(count.into()),
             Value::Share(share) => ShownValue::Number(share.hundredths().into()),
             Value::Size(size) => ShownValue::Bytes(size.bytes().into()),
+            Value::Flag(flag) => ShownValue::Flag(flag),
             Value::Text(text) => ShownValue::Text(text),
             Value::Addresses(addresses) if form == (Form::Address { many: true }) => {
                 ShownValue::List(addresses.iter().map(ToString::to_string).collect())
@@ -131,6 +133,7 @@ impl Serialize for ValueInJson<'_> {
             }
             Some(ShownValue::Text(text)) => text.serialize(serializer),
             Some(ShownValue::List(list)) => list.serialize(serializer),
+            Some(ShownValue::Flag(flag)) => flag.serialize(serializer),
         }
     }
 }
@@ -151,7 +154,8 @@ mod tests {
         assert_eq!(json, r#"{"address":"127.0.0.1:80","weight":2,"state":"up"}"#);
         let listener = ListenerSpec::new("web".parse().unwrap(), vec![([127, 0, 0, 1], 81).into()]);
         let json = serde_json::to_string(&ShownSettings::of(LISTENER, &listener)).unwrap();
-        let start = r#"{"bind":["127.0.0.1:81"],"pool":"web","max_sessions":null,"#;
+        let start =
+            r#"{"bind":["127.0.0.1:81"],"pool":"web","freebind":false,"max_sessions":null,"#;
         let end = r#""keepalive":{"idle_s":60.0,"interval_s":10.0,"count":6}}"#;
         assert!(json.starts_with(start) && json.ends_with(end), "{json}");
         let shown = ShownSettings::of(POOL, &PoolSpec::default());

@@ -286,6 +286,15 @@ pub static LISTENER: &[Setting<ListenerSpec>] = &[
         "The pool that its sessions go to. Required.",
     )),
     row(
+        ("freebind", "freebind"),
+        Form::Flag,
+        Effect::Placement,
+        field!(Flag, freebind),
+        "`true` listens on addresses also while this host does not have them, as a standby does \
+         for the VIP of its cluster (IP_FREEBIND). `false` again is refused while the host does \
+         not have them.",
+    ),
+    row(
         ("max-sessions", "max_sessions"),
         Form::Count { min: 0, max: u32::MAX },
         Effect::Admission,

@@ -155,6 +155,7 @@ mod tests {
             name: format!("l{id}").parse().unwrap(),
             bind: vec![address(*id)],
             pool: 0,
+            freebind: false,
             max_sessions: None,
             keepalive: weir_proto::snapshot::Keepalive::default(),
             accepting: true,

@@ -72,7 +72,7 @@ fn field<S>(setting: &Setting<S>, of: &S, plain: &S) -> Option<String> {
 
 fn written(value: &Value) -> String {
     match value {
-        Value::Count(count) => count.to_string(),
+        Value::Count(_) | Value::Flag(_) => value.to_string(),
         Value::Span(_) | Value::Size(_) | Value::Share(_) | Value::Text(_) => {
             quote(&value.to_string())
         }

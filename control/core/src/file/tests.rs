@@ -82,6 +82,17 @@ fn the_manuals_file_is_read() {
 }
 
 #[test]
+fn a_boolean_stands_without_quotes() {
+    let with = |value: &str| {
+        let listener = format!("{{ bind = '127.0.0.1:80', pool = 'web', freebind = {value} }}");
+        parse(&format!("listener.web = {listener}\npool.web = {{}}"), "x")
+    };
+    assert!(with("true").unwrap().spec.listener["web"].freebind);
+    assert!(!with("false").unwrap().spec.listener["web"].freebind);
+    assert_eq!(with("'true'").unwrap_err()[0].hint, "true or false, without quotes");
+}
+
+#[test]
 fn host_names_of_the_admin_address_have_no_port() {
     let hosts = |list: &str| parse(&format!("weir = {{ admin-hosts = {list} }}"), "x");
     let read = hosts("['Weir.example.net', 'a-b']").unwrap().settings.admin_hosts;

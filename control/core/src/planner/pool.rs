@@ -146,6 +146,7 @@ fn bad_value(setting: &Setting<PoolSpec>, text: &str, why: &str) -> Refusal {
         Form::Share => format!("50%, or {key}=0% for never"),
         Form::Count { .. } => "2".to_owned(),
         Form::Size { .. } => "256KiB".to_owned(),
+        Form::Flag => "true".to_owned(),
         _ => "2s".to_owned(),
     };
     let hint = format!("weirctl pool set POOL {key}={example}");

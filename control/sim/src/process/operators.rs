@@ -104,6 +104,7 @@ impl People {
             let listener = ListenerSpec {
                 bind: vec![self.bind()],
                 pool: pool_name,
+                freebind: false,
                 max_sessions: self.rng.pick(&[None, None, Some(1), Some(5)]),
                 state: Admin::Ready,
                 keepalive: keepalive(),

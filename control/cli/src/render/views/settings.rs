@@ -101,5 +101,7 @@ fn text_of(value: Option<&ShownValue>, style: Style) -> String {
         Some(ShownValue::Number(number)) => number.to_string(),
         Some(ShownValue::Text(text)) => text.clone(),
         Some(ShownValue::List(list)) => list.join(", "),
+        Some(ShownValue::Flag(true)) => "yes".to_owned(),
+        Some(ShownValue::Flag(false)) => "no".to_owned(),
     }
 }

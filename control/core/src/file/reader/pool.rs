@@ -74,6 +74,7 @@ impl Reader {
             Form::Count { .. } => self.value::<u32>(value, &hint).map(Value::Count),
             Form::Size { .. } => self.value::<Size>(value, &hint).map(Value::Size),
             Form::Share => self.value::<Percent>(value, &hint).map(Value::Share),
+            Form::Flag => self.value::<bool>(value, &hint).map(Value::Flag),
             Form::Text { .. } => self.value::<String>(value, &hint).map(Value::Text),
             Form::Name { .. } => {
                 self.value::<Name>(value, &hint).map(|name| Value::Text(name.as_str().to_owned()))
