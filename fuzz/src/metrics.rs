@@ -71,6 +71,7 @@ pub fn run(bytes: &[u8]) -> u64 {
         longest_turn: std::time::Duration::from_micros(u64::from(choices.byte())),
         supervised: Vec::new(),
         sessions_max: u64::from(choices.short()),
+        is_full: true,
         snapshot: Arc::new(snapshot.clone()),
     };
     let page = render(&input, &Process::default());

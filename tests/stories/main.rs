@@ -15,6 +15,7 @@ mod damping;
 mod docs;
 mod early_close;
 mod failure_table;
+mod full;
 mod half_close;
 mod health;
 mod integrity;

@@ -21,7 +21,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 use weir_core::base::clock::Now;
 use weir_proto::counters::{BackendCounts, Counts, ListenerCounts, PoolCounts, ShardCounts};
 use weir_proto::ids::{BackendId, ListenerId, PoolId, ShardId, Version};
-use weir_proto::reason::CloseReason;
+use weir_proto::reason::{CloseReason, ConnectFault, Reject};
 use weir_proto::stats::{BackendStats, ListenerStats, PoolStats, ShardStats};
 
 pub use duration::Durations;
@@ -59,6 +59,8 @@ pub struct Aggregate {
     latest: Now,
     /// Sessions that listeners have accepted, also those that are gone.
     accepted: u64,
+    /// Accepts that failed for want of descriptors or memory.
+    rejected: u64,
     /// By [`CloseReason::index`].
     ends: Vec<u64>,
 }
@@ -86,6 +88,15 @@ impl BackendTotals {
     pub fn connect_failures_total(&self) -> u64 {
         self.counts.connect_failures.iter().sum()
     }
+}
+
+/// Clients that were served, and those that this host could not serve, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    /// Sessions that connected to a backend.
+    pub served: u64,
+    /// Accepts and connects that failed for want of this host's descriptors, ports or memory.
+    pub host_faults: u64,
 }
 
 /// One pool, over all shards and over all backends that it has or ever had.
@@ -199,6 +210,7 @@ impl Aggregate {
             recent_connects: Recent::default(),
             latest: Now::from_nanos(0),
             accepted: 0,
+            rejected: 0,
             ends: vec![0; CloseReason::COUNT],
         }
     }
@@ -215,6 +227,7 @@ impl Aggregate {
         let mut flow = Flow::default();
         for row in &stats.listeners {
             flow.sessions += row.counts.accepted;
+            self.rejected += row.counts.rejected[Reject::Resources as usize];
             self.fold_listener(index, row);
         }
         for row in &stats.pools {
@@ -299,6 +312,13 @@ impl Aggregate {
     /// The sessions that are open now.
     pub fn sessions(&self) -> u64 {
         self.shards().map(|shard| shard.sessions).sum()
+    }
+
+    /// Sessions served and faults of this host since the start.
+    pub fn outcomes(&self) -> Outcomes {
+        let counts = &self.all.backends;
+        let local = counts.connect_failures[ConnectFault::Local as usize];
+        Outcomes { served: counts.sessions, host_faults: self.rejected + local }
     }
 
     /// How many sessions ended, for each reason.

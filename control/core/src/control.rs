@@ -3,6 +3,7 @@
 mod change;
 mod checks;
 mod fleet;
+mod fullness;
 mod input;
 mod lifecycle;
 mod panic;
@@ -39,6 +40,7 @@ use crate::sockets::{self, BindError, Sockets};
 use change::Changes;
 pub use change::{AskedChange, CHANGE, ChangeId, ChangeOutcome};
 pub use fleet::Fleet;
+pub use fullness::{Full, Fullness};
 pub use input::{Input, Output};
 pub use planning::{PlanJob, Planned};
 use repeats::Repeats;
@@ -126,6 +128,7 @@ pub struct Control {
     panics: Vec<Now>,
     /// Repeated anomalies of the data path, and which of them were reported.
     repeats: Repeats,
+    pub fullness: Fullness,
 }
 
 impl Control {
@@ -160,6 +163,7 @@ impl Control {
             panicking: BTreeSet::new(),
             panics: Vec::new(),
             repeats: Repeats::default(),
+            fullness: Fullness::default(),
             fleet,
         }
     }
@@ -315,6 +319,7 @@ impl Control {
         self.fleet.ticks(now);
         self.acknowledge_fences(moment);
         self.tell_repeats(moment);
+        self.watch_fullness(moment);
         self.watch_append(moment);
         if self.rollout.on_time(now) {
             let (version, waiting) = (self.rollout.version(), self.rollout.waiting());

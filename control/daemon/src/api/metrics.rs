@@ -55,6 +55,8 @@ fn whole(page: &mut Page, input: &MetricsInput) {
     let help = "The longest that one task has held the control thread in the last minute or two.";
     page.gauge("weir_control_longest_turn_seconds", help)
         .row(&[], input.longest_turn.as_secs_f64());
+    let help = "1 while no new session can be served: no slot, descriptor or source port, else 0.";
+    page.gauge("weir_full", help).row(&[], u8::from(input.is_full));
     let help = "Sessions that ended: by whom, during what, and why.";
     let mut family = page.counter("weir_session_ends_total", help);
     for (reason, count) in &input.ends {

@@ -184,7 +184,8 @@ impl Queries<'_> {
 
     fn warnings(&self) -> Vec<String> {
         let control = self.control;
-        let mut warnings = Vec::new();
+        let mut warnings: Vec<String> =
+            control.fullness.get().iter().map(ToString::to_string).collect();
         for pool in control.snapshot.pools.iter().filter(|pool| self.is_empty(pool)) {
             let count = pool.backends.len();
             let why = if count == 0 { "it has none".to_owned() } else { self.why_empty(pool) };

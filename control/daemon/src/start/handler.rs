@@ -48,6 +48,9 @@ impl Handler for Shared {
         if !control.is_serving() {
             return Err("draining".to_owned());
         }
+        if let Some(full) = control.fullness.get() {
+            return Err(full.to_string());
+        }
         let seen = Queries { control: &control, now: rt::now() };
         let pools = &control.snapshot.pools;
         let mut used = control.snapshot.listeners.iter().map(|listener| &pools[listener.pool]);

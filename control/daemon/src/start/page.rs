@@ -66,6 +66,7 @@ fn whole(control: &Control, reloads: (u64, u64)) -> MetricsInput {
         longest_turn: rt::turns::longest(),
         supervised: control.shards.iter().map(supervised).collect(),
         sessions_max: control.shards.iter().map(|shard| u64::from(shard.sessions_max)).sum(),
+        is_full: control.fullness.get().is_some(),
         snapshot,
     }
 }

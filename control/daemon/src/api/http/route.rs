@@ -21,7 +21,7 @@ weir
 
 GET /metrics                           Prometheus text
 GET /healthz                           200 while weir serves
-GET /readyz                            503 while it drains or a pool has no backend
+GET /readyz                            503 while it drains, is full, or a pool has no backend
 GET /api/v1/status
 GET /api/v1/shards
 GET /api/v1/listeners[/NAME]

@@ -69,6 +69,8 @@ pub struct MetricsInput {
     pub supervised: Vec<SupervisedShard>,
     /// The most sessions of all shards together.
     pub sessions_max: u64,
+    /// No new session can be served.
+    pub is_full: bool,
 }
 
 /// One shard's troubles since the start.

@@ -124,6 +124,7 @@ fn page(spec: &Spec) -> String {
             restarts: 1,
         }],
         sessions_max: 500,
+        is_full: true,
         snapshot: Arc::new(snapshot.clone()),
     };
     render(&input, &Process::read())
@@ -170,6 +171,7 @@ fn the_page_of_the_whole_and_of_its_listeners_and_pools() {
         weir_reloads_total{result=\"refused\"} 7
         # TYPE weir_control_longest_turn_seconds gauge
         weir_control_longest_turn_seconds 0.0015
+        weir_full 1
         # TYPE weir_session_ends_total counter
         weir_session_ends_total{by=\"weir\",during=\"relaying\",why=\"idle_timeout\"} 5
         weir_session_ends_total{by=\"client\",during=\"half_closed\",why=\"complete\"} 0
