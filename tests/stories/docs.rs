@@ -171,6 +171,15 @@ fn every_path_that_the_index_names_is_answered() {
     }
 }
 
+#[test]
+fn the_exit_codes_of_the_help_are_those_of_the_handbook() {
+    let joined = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let help = joined(&run(&["weirctl", "--help"]).stdout);
+    let codes = &help[help.find("Exit codes: 0").expect("the help has them")..];
+    let handbook = documents().into_iter().find(|file| file.path == "docs/operating.md");
+    assert!(joined(&handbook.expect("it exists").text).contains(codes), "{codes}");
+}
+
 /// docs/operating.md, Which connections are weir's: by the shards' tables, not by the process's.
 #[test]
 fn a_sessions_socket_is_in_a_shards_table() {
