@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use serde_json::Value;
 use weir_tests::clock;
 use weir_tests::net::{Backend, Peer, Script, own_ip};
 use weir_tests::story::{Plan, Set};
@@ -49,6 +50,56 @@ fn remove_by_force_resets_the_sessions() {
             client.echo(b"untouched");
         }
     }
+}
+
+/// The rows of a list whose name is web/b2.
+fn rows_of_b2(set: &Set) -> Vec<Value> {
+    let list = set.weir.json(&["backend", "list"]);
+    let rows = list["backends"].as_array().expect("a list").iter();
+    rows.filter(|row| row["name"] == "web/b2").cloned().collect()
+}
+
+#[test]
+fn what_was_removed_before_can_still_be_found_and_forced() {
+    let set = Plan::new(2, Script::Banner).start();
+    let sessions: Vec<_> = (0..20).map(|_| set.session()).collect();
+    let count = sessions.iter().filter(|(_, name)| name == "b2").count();
+    set.weir.ok(&["backend", "remove", "web/b2"]);
+    let shown = set.weir.json(&["backend", "show", "web/b2"]);
+    assert_eq!((&shown["state"], &shown["sessions"]), (&"removed".into(), &count.into()));
+    let row = "weir_backend_state{pool=\"web\",backend=\"b2\",state=\"removed\"} 1";
+    clock::wait_for("the word in metrics", || set.weir.get("/metrics").body.contains(row));
+    let version = set.weir.json(&["status"])["version"].clone();
+    set.weir.ctl(&["backend", "remove", "web/b2"]).expect_code(4);
+    set.weir.ok(&["backend", "remove", "web/b2", "--force", "--yes"]);
+    for (mut client, name) in sessions {
+        if name == "b2" {
+            client.expect_rst();
+        } else {
+            client.echo(b"untouched");
+        }
+    }
+    assert_eq!(set.weir.json(&["status"])["version"], version, "no version");
+}
+
+#[test]
+fn one_that_is_added_again_has_one_row_with_all_its_sessions() {
+    let set = Plan::new(2, Script::Banner).start();
+    let mut sessions: Vec<_> = (0..20).map(|_| set.session()).collect();
+    let count = sessions.iter().filter(|(_, name)| name == "b2").count();
+    set.weir.ok(&["backend", "remove", "web/b2"]);
+    let address = set.backends[1].address.to_string();
+    set.weir.ok(&["backend", "add", "web/b2", &address]);
+    let rows = rows_of_b2(&set);
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    assert_eq!((&rows[0]["removed"], &rows[0]["sessions"]), (&false.into(), &count.into()));
+    set.weir.ok(&["backend", "remove", "web/b2", "--force", "--yes"]);
+    for (client, name) in &mut sessions {
+        if name == "b2" {
+            client.expect_rst();
+        }
+    }
+    clock::wait_for("b2 to vanish from the list", || rows_of_b2(&set).is_empty());
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod adopt;
 mod answer;
 mod duration;
 mod early;
+mod gone;
 mod load;
 mod rate;
 mod recent;
@@ -182,6 +183,10 @@ struct Backend {
     /// By shard.
     slices: Vec<Slice>,
     removed: Option<Version>,
+    /// The one that was added again under its name and address.
+    heir: Option<BackendId>,
+    /// Those whose heir this is.
+    earlier: Vec<BackendId>,
 }
 
 /// What one shard has of one backend.
@@ -294,11 +299,6 @@ impl Aggregate {
         shards.into_iter().flatten().map(|count| u64::from(*count)).sum()
     }
 
-    /// A backend; zeros if it was never heard of or has been forgotten.
-    pub fn backend(&self, id: BackendId) -> BackendTotals {
-        self.backends.get(&id).map(|backend| backend.totals).unwrap_or_default()
-    }
-
     /// A shard; zeros if there is no such shard.
     pub fn shard(&self, shard: ShardId) -> ShardTotals {
         self.shards.get(usize::from(shard.0)).map(|shard| shard.totals).unwrap_or_default()
@@ -324,27 +324,6 @@ impl Aggregate {
     /// How many sessions ended, for each reason.
     pub fn ends(&self) -> impl Iterator<Item = (CloseReason, u64)> {
         CloseReason::all().zip(self.ends.iter().copied())
-    }
-
-    /// The backends that the newest snapshot no longer has and that still hold sessions.
-    pub fn lingering(&self) -> impl Iterator<Item = Lingering> {
-        self.gone().map(|(id, backend)| Lingering {
-            id,
-            name: backend.name.clone(),
-            address: backend.address,
-            sessions: backend.totals.sessions,
-            totals: backend.totals,
-        })
-    }
-
-    /// The same, by name (`pool/backend`).
-    pub fn lingering_totals(&self) -> impl Iterator<Item = (&str, BackendTotals)> {
-        self.gone().map(|(_, backend)| (backend.name.as_str(), backend.totals))
-    }
-
-    fn gone(&self) -> impl Iterator<Item = (BackendId, &Backend)> {
-        let gone = self.gone.iter().filter_map(|id| Some((*id, self.backends.get(id)?)));
-        gone.filter(|(_, backend)| backend.totals.sessions > 0)
     }
 
     /// Backends that have begun to end many sessions before their first byte: the name, such ends
@@ -451,9 +430,8 @@ impl Aggregate {
         self.forgotten = some.last().copied().filter(|_| some.len() == FORGET_MAX);
         for id in some {
             let backend = self.backends.get(&id);
-            if backend.is_none_or(|it| done(it.removed) && it.totals.sessions == 0) {
-                self.backends.remove(&id);
-                self.gone.remove(&id);
+            if backend.is_none_or(|it| done(it.removed)) && self.backend(id).sessions == 0 {
+                self.forget_backend(id);
             }
         }
         self.pools.retain(|_, it| !done(it.removed) || it.sessions > 0);

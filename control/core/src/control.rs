@@ -9,6 +9,7 @@ mod lifecycle;
 mod panic;
 mod pending_orders;
 mod planning;
+mod removed;
 mod repeats;
 mod shard;
 mod storing;

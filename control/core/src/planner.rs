@@ -87,6 +87,18 @@ impl Edit {
     }
 }
 
+/// Refuses a change that was meant for another version.
+pub(crate) fn expect_version(current: &Snapshot, options: &ChangeOptions) -> Result<(), Refusal> {
+    match options.if_version {
+        Some(wanted) if wanted != current.version.0 => Err(Refusal::new(
+            Code::Conflict,
+            format!("the configuration is at version {}, not {wanted}", current.version),
+            "weirctl config history",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Decides what `change` makes of `current`.
 ///
 /// # Errors
@@ -98,15 +110,7 @@ pub fn decide(
     sources: Sources<'_>,
 ) -> Result<Plan, Refusal> {
     let Sources { ids, past } = sources;
-    if let Some(wanted) = options.if_version
-        && wanted != current.version.0
-    {
-        return Err(Refusal::new(
-            Code::Conflict,
-            format!("the configuration is at version {}, not {wanted}", current.version),
-            "weirctl config history",
-        ));
-    }
+    expect_version(current, options)?;
     let edit = edit(current, change, past)?;
     let next = build(&edit.spec, current, ids)?;
     let changes = change::diff(current, &next);

@@ -72,6 +72,8 @@ words! {
         Draining = "draining",
         /// No new sessions, no checks.
         Maint = "maint",
+        /// It is gone from the configuration and keeps its last sessions.
+        Removed = "removed",
     }
 }
 

@@ -164,9 +164,9 @@ fn backends(backends: &Backends, style: Style) -> String {
     backend_table(&backends.backends, style)
 }
 
-/// The one word for a backend's state. One that is gone from the configuration is `removed`.
+/// The one word for a backend's state.
 pub(crate) fn state_of(backend: &BackendRow) -> &'static str {
-    if backend.removed { "removed" } else { backend.state.word() }
+    backend.state.word()
 }
 
 fn backend_table(backends: &[BackendRow], style: Style) -> String {

@@ -38,13 +38,17 @@ impl Aggregate {
             let members = self.members.remove(&pool).unwrap_or_default();
             members.into_iter().for_each(|id| self.remove_backend(id, snapshot.version));
         }
+        let mut fresh = Vec::new();
         for pool in &snapshot.pools {
-            self.adopt_members(pool, snapshot.version);
+            self.adopt_members(pool, snapshot.version, &mut fresh);
+        }
+        if !fresh.is_empty() {
+            self.inherit(&fresh);
         }
     }
 
-    /// Learns the backends of a pool, if they are others than before.
-    fn adopt_members(&mut self, pool: &Pool, version: Version) {
+    /// Learns the backends of a pool, if they are others than before. New ones go to `new`.
+    fn adopt_members(&mut self, pool: &Pool, version: Version, new: &mut Vec<BackendId>) {
         let ids = || pool.backends.iter().map(|backend| backend.id);
         if self.members.get(&pool.id).is_some_and(|known| ids().eq(known.iter().copied())) {
             return;
@@ -61,8 +65,12 @@ impl Aggregate {
                 early: Early::default(),
                 slices: vec![Slice::default(); shards],
                 removed: None,
+                heir: None,
+                earlier: Vec::new(),
             };
-            self.backends.entry(backend.id).or_insert_with(fresh).removed = None;
+            let entry = self.backends.entry(backend.id).or_insert_with(fresh);
+            (entry.removed, entry.heir) = (None, None);
+            new.push(backend.id);
             self.gone.remove(&backend.id);
         }
         let after: BTreeSet<BackendId> = ids().collect();

@@ -61,14 +61,14 @@ impl Aggregate {
     /// `live` is its identity if it is in the snapshot; else one that still holds sessions may have
     /// the name.
     fn stats_of_backend(&self, name: &str, live: Option<BackendId>) -> Option<Stats> {
-        let lingers = |backend: &&Backend| backend.name == name;
-        let backend = match live {
-            Some(id) => self.backends.get(&id),
-            None => Some(self.gone().map(|(_, backend)| backend).find(lingers)?),
+        let lingers = |(_, backend, _): &(_, &Backend, _)| backend.name == name;
+        let id = match live {
+            Some(id) => id,
+            None => self.gone().find(lingers)?.0,
         };
-        let totals = backend.map(|backend| backend.totals).unwrap_or_default();
+        let totals = self.backend(id);
         let counted = PoolTotals { backends: totals.counts, ..PoolTotals::default() };
-        let rate = backend.map(rate).unwrap_or_default();
+        let rate = self.identities(id).map(rate).sum();
         Some(Stats {
             sessions: totals.sessions,
             connect_duration_s: None,

@@ -347,3 +347,49 @@ fn what_was_never_heard_of_is_zero() {
     assert_eq!(aggregate.shard(ShardId(9)), ShardTotals::default());
     assert_eq!(aggregate.stats(&Snapshot::empty(), None).unwrap().received_bytes_total, 3);
 }
+
+#[test]
+fn one_that_is_added_again_takes_over_the_sessions_of_its_name_and_address() {
+    let mut config = VersionChain::new();
+    let first = config.next(&["b1", "b2"]);
+    let old = first.pools[0].backends[0].id;
+    let mut aggregate = Aggregate::new(1);
+    aggregate.adopt(&first);
+    aggregate.fold(backend_box(0, 1, &[row(old, 2, 5, 10)]), at_ms(0));
+    aggregate.adopt(&config.next(&["b2"]));
+    assert_eq!((aggregate.lingering().count(), aggregate.removed_named("web/b1")), (1, vec![old]));
+    let third = config.next(&["b1", "b2"]);
+    let new = third.pool("web").unwrap().backend("b1").unwrap().id;
+    assert_ne!(new, old);
+    aggregate.adopt(&third);
+    assert_eq!(aggregate.lingering().count(), 0, "no twin");
+    aggregate.fold(backend_box(0, 3, &[row(old, 2, 0, 1), row(new, 1, 1, 4)]), at_ms(1));
+    let seen = aggregate.backend(new);
+    assert_eq!((seen.sessions, seen.counts.sessions, seen.counts.received_bytes), (3, 6, 15));
+    assert_eq!(aggregate.stats(&third, Some("web/b1")).unwrap().sessions, 3);
+    // The last session of the old one ends: its counts stay.
+    aggregate.fold(backend_box(0, 3, &[row(old, 0, 0, 1), row(new, 1, 0, 0)]), at_ms(2));
+    let seen = aggregate.backend(new);
+    assert_eq!((seen.sessions, seen.counts.sessions, seen.counts.received_bytes), (1, 6, 16));
+    assert_eq!(aggregate.removed_named("web/b1"), []);
+}
+
+#[test]
+fn one_that_is_removed_twice_is_one_row_until_the_last_session() {
+    let mut config = VersionChain::new();
+    let first = config.next(&["b1", "b2"]);
+    let old = first.pools[0].backends[0].id;
+    let mut aggregate = Aggregate::new(1);
+    aggregate.adopt(&first);
+    aggregate.fold(backend_box(0, 1, &[row(old, 2, 2, 0)]), at_ms(0));
+    aggregate.adopt(&config.next(&["b2"]));
+    aggregate.adopt(&config.next(&["b1", "b2"]));
+    aggregate.adopt(&config.next(&["b2"]));
+    // Nothing runs on the second one, and it keeps the row of the first.
+    aggregate.fold(backend_box(0, 4, &[row(old, 2, 0, 0)]), at_ms(1));
+    let sessions: Vec<u64> = aggregate.lingering().map(|it| it.sessions).collect();
+    assert_eq!((sessions, aggregate.removed_named("web/b1").len()), (vec![2], 2));
+    aggregate.fold(empty(0, 4), at_ms(2));
+    aggregate.fold(empty(0, 4), at_ms(3));
+    assert_eq!((aggregate.lingering().count(), aggregate.removed_named("web/b1")), (0, vec![]));
+}

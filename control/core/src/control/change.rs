@@ -15,7 +15,7 @@ use weir_core::base::clock::Now;
 use weir_core::base::machine::{State, entered};
 use weir_core::machine;
 use weir_proto::answer::{Answer, Author, Changed};
-use weir_proto::ids::Version;
+use weir_proto::ids::{BackendId, Version};
 use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
 use weir_proto::spec::Admin;
 
@@ -68,6 +68,8 @@ struct Change {
     by: Author,
     /// The backend whose hold it ends, too.
     readies: Option<String>,
+    /// Removed backends whose sessions it resets, too.
+    kills: Vec<BackendId>,
     step: Step,
 }
 
@@ -201,6 +203,11 @@ impl Control {
             }
             _ => None,
         };
+        let kills = if dry_run { Vec::new() } else { self.removed_to_kill(&request) };
+        if let Some(decided) = self.decide_removed(&request, &options) {
+            let step = Step::Planning(Some(decided));
+            return Some(Change { id, dry_run, by, readies, kills, step });
+        }
         self.outputs.push(Output::Plan(PlanJob {
             id,
             snapshot: self.snapshot.clone(),
@@ -210,7 +217,7 @@ impl Control {
             past: self.versions.reader(),
             down: self.down().into_iter().map(|(backend, _)| backend).collect(),
         }));
-        Some(Change { id, dry_run, by, readies, step: Step::Planning(None) })
+        Some(Change { id, dry_run, by, readies, kills, step: Step::Planning(None) })
     }
 
     /// Whether every live shard that is not fenced has adopted `version`, the newest one. `None`:
@@ -290,6 +297,10 @@ impl Change {
         match next {
             None => {
                 self.end_hold(control, &mut plan, moment);
+                if !self.kills.is_empty() {
+                    control.kill_removed(&self.kills);
+                    control.tell_killed(&plan.summary, moment);
+                }
                 Some(self.changed(control, plan))
             }
             Some(next) => {
@@ -335,6 +346,7 @@ impl Change {
         let (summary, kill) = (plan.summary.as_str(), plan.kill);
         let commit = Commit { next: snapshot, sockets, summary, kill, by: self.by };
         control.commit(commit, moment);
+        control.kill_removed(&self.kills);
         self.end_hold(control, &mut plan, moment);
         self.step = Step::Adopting { plan, version };
     }

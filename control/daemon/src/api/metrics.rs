@@ -112,7 +112,10 @@ fn pools(page: &mut Page, input: &MetricsInput) {
         let figures = pool.backends.iter().zip(rest.by_ref());
         let states: Vec<BackendState> = figures.map(state).collect();
         for state in BackendState::ALL {
-            let count = states.iter().filter(|it| *it == state).count();
+            let count = match state {
+                BackendState::Removed => removed(input, pool.name.as_str()),
+                _ => states.iter().filter(|it| *it == state).count(),
+            };
             family.row(&[("pool", pool.name.as_str()), ("state", state.word())], count);
         }
     }
@@ -128,6 +131,12 @@ fn pools(page: &mut Page, input: &MetricsInput) {
     }
     let counts = pools().map(|(pool, it)| (vec![("pool", pool.name.as_str())], it.counts));
     page.counters(&counts.collect::<Vec<_>>());
+}
+
+/// Backends that are gone from the pool and still hold sessions.
+fn removed(input: &MetricsInput, pool: &str) -> usize {
+    let of_pool = |name: &str| name.split_once('/').is_some_and(|(it, _)| it == pool);
+    input.gone.iter().filter(|(name, _)| of_pool(name)).count()
 }
 
 /// One backend on the page.
@@ -176,8 +185,9 @@ fn backends(page: &mut Page, rows: &[BackendRow<'_>]) {
     }
     let mut family =
         page.gauge("weir_backend_state", "1 for the backend's state, 0 for the others.");
-    for (row, (backend, health)) in live() {
-        let now = BackendState::of(backend.admin, health.up);
+    for row in rows {
+        let state = |(it, health): (&Backend, HealthCounts)| BackendState::of(it.admin, health.up);
+        let now = row.live.map_or(BackendState::Removed, state);
         for state in BackendState::ALL {
             let [pool, name] = row.labels();
             family.row(&[pool, name, ("state", state.word())], u8::from(*state == now));

@@ -313,7 +313,7 @@ fn counted(totals: BackendTotals) -> BackendRow {
     BackendRow {
         name: String::new(),
         address: String::new(),
-        state: BackendState::Draining,
+        state: BackendState::Removed,
         weight: 0,
         sessions: totals.sessions,
         sessions_total: totals.counts.sessions,

@@ -349,7 +349,7 @@ fn a_removed_backend_is_listed_until_its_last_session_is_gone() {
         let all = rows().await;
         let gone = all.last().unwrap();
         assert_eq!((all.len(), gone.name.as_str(), gone.removed), (2, "web/b1", true));
-        assert_eq!((gone.state, gone.sessions), (BackendState::Draining, 4));
+        assert_eq!((gone.state, gone.sessions), (BackendState::Removed, 4));
         shards.set_sessions(&[]);
         shared.notice.until(|| (shared.control().aggregate.sessions() == 0).then_some(())).await;
         assert_eq!(rows().await.len(), 1);

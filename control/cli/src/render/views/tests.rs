@@ -195,7 +195,7 @@ web/b2   10.0.0.12:443  down        1         0   123k         3   1.2 MiB  2 Ki
 
 #[test]
 fn a_backend_that_is_gone_is_removed() {
-    let gone = BackendRow { removed: true, ..backend() };
+    let gone = BackendRow { state: BackendState::Removed, removed: true, ..backend() };
     let text = answer(&Answer::Backend(gone), false, PIPE);
     assert!(text.contains("state             removed\n"), "{text}");
 }

@@ -157,3 +157,38 @@ fn the_address_of_a_removed_listener_is_tried_again_for_a_moment() {
     // Ten seconds after the removal nothing of it can be left.
     assert!(control.make(&add("192.0.2.9:80"), 11_000).is_err());
 }
+
+#[test]
+fn what_is_removed_and_has_sessions_can_be_killed_without_a_version() {
+    let (mut control, shards) = started();
+    let id = control.snapshot.pool("web").unwrap().backend("b1").unwrap().id;
+    let remove = |force| ChangeRequest::BackendRemove { name: "web/b1".into(), force };
+    shards.set_sessions(&[(id, 2)]);
+    control.give(Input::Tick, 10);
+    control.pump(10);
+    control.make(&remove(false), 20).unwrap();
+    control.pump(20);
+    shards.take_sent();
+    let refusal = control.make(&remove(false), 30).unwrap_err();
+    assert_eq!(refusal.code, Code::NotFound);
+    assert_eq!(refusal.message, "backend \"web/b1\" is removed; sessions that run on: 4");
+    assert_eq!(refusal.hint, "to reset them: weirctl backend remove web/b1 --force");
+    let asked = |if_version, dry_run| {
+        let options = ChangeOptions { if_version, dry_run, ..ChangeOptions::default() };
+        let by = Author { uid: 0, pid: 1 };
+        Input::Change(AskedChange { id: ChangeId(99), request: remove(true), options, by })
+    };
+    control.answers.clear();
+    control.give(asked(Some(1), false), 40);
+    assert_eq!(control.answers.pop_front().unwrap().1.unwrap_err().code, Code::Conflict);
+    control.give(asked(None, true), 50);
+    assert!(control.answers.pop_front().unwrap().1.is_ok());
+    assert_eq!(shards.take_sent(), [""; 0], "a dry run");
+    control.give(asked(None, false), 60);
+    let (_, answer) = control.answers.pop_front().unwrap();
+    let Ok(weir_proto::answer::Answer::Changed(changed)) = answer else { panic!("{answer:?}") };
+    assert_eq!(changed.summary, "backend web/b1 was removed before; sessions reset: 4");
+    assert_eq!((changed.version, control.snapshot.version), (2, Version(2)));
+    assert_eq!(shards.take_sent(), [format!("0 kill {id}"), format!("1 kill {id}")]);
+    assert_eq!(control.events.after(0).last().unwrap().text, changed.summary);
+}
