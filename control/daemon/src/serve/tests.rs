@@ -301,7 +301,9 @@ fn questions_are_answered_from_the_snapshot() {
         assert_eq!((status.pools[0].backends, status.pools[0].name.as_str()), (2, "web"));
         let maint = |name: &str| {
             let state = weir_proto::spec::Admin::Maint;
-            change(ChangeRequest::BackendState { name: name.into(), state })
+            let change = ChangeRequest::BackendState { name: name.into(), state };
+            let options = ChangeOptions { yes: true, ..ChangeOptions::default() };
+            Command::Change { change, options }
         };
         changed(&shared, maint("web/b1")).await;
         changed(&shared, maint("web/b2")).await;

@@ -248,6 +248,7 @@ pool            web
 state           open
 sessions        12
 sessions total  123k
+freebind        no
 max sessions    -
 keepalive       after 1m 0s, every 10s, 6 times
 ";
