@@ -13,19 +13,19 @@ const BANNED: &[(&str, usize)] = &[
     ("all the same", 0),
     ("anew", 0),
     ("in peace", 2),
-    ("is told", 33),
+    ("is told", 31),
     ("mend", 0),
     ("mended", 0),
-    ("nobody", 150),
+    ("nobody", 148),
     ("so many", 9),
     ("speaks", 7),
-    ("the last word", 5),
+    ("the last word", 4),
     ("to be had", 0),
     ("whoever", 32),
 ];
 
 /// Doc comments that begin with "What …" instead of a verb or the thing itself. A ratchet, too.
-const HEADLESS_MAX: usize = 327;
+const HEADLESS_MAX: usize = 324;
 
 /// History: what was written then stays as it was written.
 const HISTORY: &[&str] = &["CHANGELOG.md", "docs/adr/", "tests/words.rs", "docs/style.md"];

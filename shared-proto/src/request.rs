@@ -224,7 +224,7 @@ impl Refusal {
     }
 }
 
-/// As a [`Complaint`](crate::complaint::Complaint) is shown, for where there is no request.
+/// As a [`Complaint`] is shown, for where there is no request.
 impl core::fmt::Display for Refusal {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         Complaint::new(self.message.as_str(), self.hint.as_str()).fmt(f)

@@ -256,7 +256,7 @@ pub(crate) enum BackendVerb {
         /// The backend's name, such as web/b1
         #[arg(value_name = "POOL/BACKEND", add = Offer::new(complete::pools_of_a_new_backend))]
         name: String,
-        /// Where it is connected to, such as 10.0.0.11:80 or [::1]:80
+        /// Where it is connected to, such as 10.0.0.11:80
         #[arg(value_name = "ADDRESS:PORT")]
         address: String,
         /// Its share of the sessions beside the others', 0 (none) to 256

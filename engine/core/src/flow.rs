@@ -1,5 +1,5 @@
 //! One direction of a session: a short queue (or, for bulk, a pipe) between a source and a sink,
-//! end of stream, backpressure.
+//! with end of stream and backpressure.
 
 use crate::base::machine::enter;
 use crate::event::{Chunk, PipeId, Receive, SpliceResult};
@@ -15,26 +15,26 @@ pub const BULK_AFTER: u8 = 4;
 /// The reading end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Nothing is asked of the kernel.
+    /// No operation is in flight and no watch waits.
     Idle,
-    /// A receive is the kernel's.
+    /// A receive is in flight.
     Receiving {
-        /// It is being taken back, because nothing comes.
+        /// A cancel for it has been submitted.
         cancelling: bool,
         reset_check: ResetCheck,
     },
     /// In the line for a free buffer.
     Starved,
-    /// A pipe is being taken for it.
+    /// A pipe has been asked for (`Action::TakePipe`).
     Promoting,
-    /// Until the socket is readable (a watch; nothing is the kernel's).
+    /// A watch waits until the socket is readable; no operation is in flight.
     Waiting,
     /// The peer will send nothing more.
     Ended,
 }
 
 impl Source {
-    /// A receive that was just asked for: it looks at what is there already.
+    /// A receive that was just submitted: it reports a reset that is already there.
     pub const RECEIVING: Source =
         Source::Receiving { cancelling: false, reset_check: ResetCheck::NotNeeded };
 }
@@ -60,11 +60,11 @@ machine! {
 /// The writing end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sink {
-    /// Nothing is asked of the kernel.
+    /// No operation is in flight and no watch waits.
     Idle,
-    /// The front chunk is the kernel's.
+    /// A send of the front chunk is in flight.
     Sending,
-    /// Until the socket is writable (a watch; nothing is the kernel's).
+    /// A watch waits until the socket is writable; no operation is in flight.
     Waiting,
     /// The FIN has been passed on.
     Finished,
@@ -83,20 +83,23 @@ machine! {
     Idle => Finished: "the source has ended and all is sent, so the FIN goes out";
 }
 
-/// Whether the source may have been reset and its receive does not tell: the kernel (6.18) does not
-/// wake a multishot receive for a reset that came behind bytes, before they were received.
+/// Whether the source may have been reset without its receive reporting it: the kernel (6.18) does
+/// not wake a multishot receive for a reset that arrived right behind bytes, before these were
+/// received. `Session::probe_for_missed_reset` advances it at each look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ResetCheck {
+    /// Also after `Probing`, while the watch has not reported a reset.
     NotNeeded,
     /// A multishot receive has brought bytes and goes on.
     Armed,
-    /// It has brought nothing since the last look, and a watch was asked for a reset.
+    /// It was `Armed` at the last look. If it brings nothing before the next one, that one adds a
+    /// watch.
     Probing,
     /// A watch has reported a reset.
     Confirmed,
 }
 
-/// What a flow wants now.
+/// The next step of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     Send(Chunk),
@@ -104,7 +107,7 @@ pub enum Next {
     Receive,
     /// A pipe, for bulk.
     TakePipe,
-    /// A place in the line of pipes that have something to move.
+    /// A place in the splice queue: the pipe may have something to move.
     Splice,
 }
 
@@ -125,14 +128,14 @@ pub struct Flow {
     pub source: Source,
     pub sink: Sink,
     /// Bytes or the end are known to be in the socket: the last receive left them there, or a watch
-    /// has told.
+    /// has reported them.
     pub more: bool,
     /// Large receives in a row, up to [`BULK_AFTER`].
     large: u8,
-    /// Bytes from which on a receive is large: the last one was asked for more, or for just this
-    /// many.
+    /// Bytes from which the receive in flight counts as large: `bulk_bytes`, or the size of a
+    /// multishot receive if that is less.
     large_from: u16,
-    /// It stands in the line of pipes that have something to move.
+    /// It is in the splice queue.
     pub queued: bool,
     /// At the last look the sink's peer had not acknowledged all that was sent to it.
     pub undelivered: bool,
@@ -175,7 +178,7 @@ impl Flow {
             return None;
         }
         if self.large == BULK_AFTER {
-            // What was received before the pipe goes out before it.
+            // Bytes that were received before the pipe are sent before it is used.
             return self.queue[0].is_none().then_some(Next::TakePipe);
         }
         self.has_room(lean).then_some(Next::Receive)
@@ -195,17 +198,17 @@ impl Flow {
         if self.sink != Sink::Idle || self.queued {
             return None;
         }
-        // No end is seen through a pipe: it is given back before a receive tells of one.
+        // A source never ends while there is a pipe: only a receive reports the end.
         (self.source == Source::Idle || pipe.held > 0).then_some(Next::Splice)
     }
 
-    /// True if a receive is the kernel's.
+    /// True if a receive is in flight.
     #[must_use]
     pub fn is_receiving(&self) -> bool {
         matches!(self.source, Source::Receiving { .. })
     }
 
-    /// Whether the receive may have missed a reset; it never does if there is none.
+    /// Whether the receive in flight may have missed a reset; `NotNeeded` if there is no receive.
     #[must_use]
     pub fn reset_check(&self) -> ResetCheck {
         match self.source {
@@ -220,7 +223,8 @@ impl Flow {
         self.queue[0].is_some() || self.pipe.is_some_and(|pipe| pipe.held > 0)
     }
 
-    /// A pipe was asked for. Without one the flow goes on as before and asks again later.
+    /// Takes the pipe that was asked for. Without one the flow goes on through buffers, and asks
+    /// again after [`BULK_AFTER`] more large receives.
     pub fn promoted(&mut self, pipe: Option<PipeId>) {
         assert_eq!(self.source, Source::Promoting, "a pipe was asked for");
         enter(&mut self.source, Source::Idle);
@@ -228,17 +232,18 @@ impl Flow {
         self.pipe = pipe.map(|id| Pipe { id, held: 0 });
     }
 
-    /// The source was known to be readable, or said that it has ended, and no byte came out of it:
-    /// splice(2) stops before an urgent byte with the same answers. A receive must tell.
+    /// True if splice(2) moved no byte from a source that was known to be readable, or answered
+    /// `unsure`: either may mean an urgent byte, so a receive must decide.
     #[must_use]
     pub fn is_refused(&self, moved: &SpliceResult) -> bool {
         moved.unsure || (moved.dry && moved.received == 0 && self.more)
     }
 
-    /// The next receive, which is asked for now. On a `nonblocking` leg it must try first, or it
-    /// answers EAGAIN with bytes in it. A receive of `bulk` bytes is large.
+    /// Begins the next receive and returns how to submit it. On a `nonblocking` leg it must try
+    /// first, or it answers EAGAIN although bytes are there. A receive of `bulk` bytes is large.
     ///
-    /// Multishot saves the next receive; but what is large is better received by the buffer.
+    /// Multishot saves a submission for each receive; large receives are better one-shot, each into
+    /// a whole buffer.
     pub fn receive(&mut self, nonblocking: bool, bulk: u16, multishot: u16) -> Receive {
         assert_eq!(self.source, Source::Idle, "one receive at a time");
         enter(&mut self.source, Source::RECEIVING);
@@ -253,7 +258,8 @@ impl Flow {
         }
     }
 
-    /// The next receive, into a buffer of the reserve. See [`Flow::has_room`] for who may.
+    /// Begins the next receive, into a buffer of the reserve. `session/starved.rs` decides which
+    /// flows may use the reserve.
     pub fn receive_reserved(&mut self, bytes: u16, bulk: u16) -> Receive {
         assert_eq!(self.source, Source::Starved, "the reserve is for those that found no buffer");
         enter(&mut self.source, Source::RECEIVING);
@@ -261,10 +267,10 @@ impl Flow {
         Receive::Reserved { bytes }
     }
 
-    /// A chunk has been received; `last` if the receive is over with it. A multishot receive goes
-    /// on while the queue is full: its bytes are to be copied to the end of the last chunk, which
-    /// is returned as it was. There is room: all that one such receive brings fits into one buffer,
-    /// and nothing else is in that one.
+    /// Appends a received chunk; `last` if it ends the receive. A multishot receive goes on while
+    /// the queue is full: then the chunk's bytes must be copied behind the last chunk, which is
+    /// returned as it was before. They fit: that buffer holds only bytes of this receive, and all
+    /// that one multishot receive brings fits into one buffer.
     #[must_use]
     pub fn append(&mut self, chunk: Chunk, last: bool) -> Option<Chunk> {
         let Source::Receiving { reset_check, .. } = &mut self.source else {
@@ -287,8 +293,8 @@ impl Flow {
         Some(before)
     }
 
-    /// A receive has found no buffer and is over. True if the flow must wait for one; without room,
-    /// or as bulk, it wants none: only a multishot receive went on.
+    /// Ends a receive that has found no buffer. True if the flow must wait for one; it wants none
+    /// if its queue has no room (any more) or it is about to take a pipe.
     #[must_use]
     pub fn starved(&mut self, lean: bool) -> bool {
         assert!(self.is_receiving(), "a receive looks for a buffer");
@@ -297,7 +303,7 @@ impl Flow {
         waits
     }
 
-    /// `count` bytes of the front chunk have been sent. Gives the chunk back when it is empty.
+    /// Takes `count` sent bytes off the front chunk. Returns the chunk when it is empty.
     pub fn sent(&mut self, count: u16) -> Option<Chunk> {
         assert_eq!(self.sink, Sink::Sending, "a send was asked for");
         enter(&mut self.sink, Sink::Idle);
@@ -307,7 +313,7 @@ impl Flow {
         if front.len() > 0 { None } else { self.pop() }
     }
 
-    /// Takes the front chunk out of the queue. It must not be the kernel's.
+    /// Takes the front chunk out of the queue. No send of it may be in flight.
     pub fn pop(&mut self) -> Option<Chunk> {
         assert_ne!(self.sink, Sink::Sending, "the front chunk is the kernel's");
         let front = self.queue[0].take();
@@ -315,7 +321,7 @@ impl Flow {
         front
     }
 
-    /// Empties the queue, but for a front chunk that is the kernel's.
+    /// Empties the queue, except for a front chunk whose send is in flight.
     pub fn give_back(&mut self, mut release: impl FnMut(Chunk)) {
         let kept = usize::from(self.sink == Sink::Sending);
         for place in &mut self.queue[kept..] {

@@ -1,9 +1,9 @@
-//! One connection's life: a phase, two flows, and a count of what the kernel still holds.
+//! One connection's life: a phase, two flows, and a count of the operations in flight.
 //!
-//! The kernel's until the last completion: a buffer, a leg or a slot goes back only when the
-//! operations that use it have all answered (*join*). What waits without an operation is in
-//! `session/wait.rs`, what moves without a buffer in `session/bulk.rs`, how long a side may take
-//! nothing in `session/stall.rs`.
+//! A buffer, a leg or a slot is released only when all operations that use it have completed
+//! (*join*). The rest is in `session/`: the connect in `connect.rs`, waiting without an operation
+//! in `wait.rs`, moving bytes without a buffer in `bulk.rs`, waiting for a buffer in `starved.rs`,
+//! how long a side may take nothing in `stall.rs`, the timeouts in `deadline.rs`.
 
 mod bulk;
 mod connect;
@@ -36,7 +36,7 @@ pub use wait::Activity;
 pub enum Phase {
     Connecting(Connect),
     Relaying(Relay),
-    /// Cancelled what could be; waits for the rest.
+    /// Operations that can be cancelled are being cancelled; all of them are waited for.
     Closing(CloseReason),
 }
 
@@ -57,10 +57,10 @@ pub enum Attempt {
     Trying,
     /// The deadline has passed and the connect is being cancelled; it may still succeed.
     Expired,
-    /// It failed; what is in flight is waited for, then another backend is tried.
+    /// It failed; once nothing is in flight, another backend is tried.
     Failed(ConnectFault),
-    /// It failed, and too many retries are on their way: nothing is in flight, and another backend
-    /// is tried a moment later.
+    /// It failed, and the pool has too many retries under way: nothing of this session is in
+    /// flight, and another backend is tried 10 to 20 ms later.
     Waiting(ConnectFault),
 }
 
@@ -80,7 +80,7 @@ machine! {
     Expired => end: "it succeeds anyway";
 }
 
-/// Where a session came from and goes to, as slots of the view.
+/// The listener, pool and backend of a session, as slots of the view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
     pub listener: ListenerSlot,
@@ -94,30 +94,30 @@ pub struct Route {
 /// One accepted client with its chosen backend.
 #[derive(Debug)]
 pub struct Session {
-    /// Named by the side that it reads: `flows[Client]` is the upload.
+    /// Indexed by the side that a flow reads from: `flows[Client]` is the upload.
     flows: [Flow; 2],
     phase: Phase,
-    /// Operations that the kernel has not answered yet, by the side whose leg they use.
+    /// Operations in flight, cancels included, by the side whose leg they use.
     inflight: [u8; 2],
     legs: [Option<Leg>; 2],
     pub route: Route,
-    /// While the view counts a connect of it: whether it is a retry.
+    /// Whether the connect that the view counts for it is a retry; `None` if it counts none.
     pub counted_retry: Option<bool>,
     pub first_byte_seen: bool,
-    /// Buffers are short: what the table knew when something last came of this session.
+    /// Few buffers were free when the table last handled an event of this session.
     pub lean: bool,
     /// It is counted as stalled.
     pub counted_stalled: bool,
     /// Bytes from which on a receive counts as large.
     pub bulk_bytes: u16,
-    /// The most that a multishot receive brings at once; 0: there is none.
+    /// The most bytes that a multishot receive brings at a time; 0 if all receives are one-shot.
     pub multishot_bytes: u16,
     pub idle_ms: u32,
     pub half_close_ms: u32,
     /// How long a side may take nothing although bytes wait for it.
     pub stalled_ms: u32,
     pub accepted_at: Now,
-    /// While connecting: when this connect began. Then: when bytes last moved.
+    /// When this connect began, while connecting; later, when bytes last moved.
     pub moved_at: Now,
 }
 
@@ -163,13 +163,13 @@ impl Session {
         self.legs[side as usize]
     }
 
-    /// Operations that the kernel has not answered yet.
+    /// How many operations are in flight.
     #[must_use]
     pub fn inflight(&self) -> u32 {
         u32::from(self.inflight[0]) + u32::from(self.inflight[1])
     }
 
-    /// The sum of both queues' chunks, the one that is being sent included. For checkers.
+    /// The chunks of both queues, the one that is being sent included. For checkers.
     pub fn chunks(&self) -> impl Iterator<Item = Chunk> + '_ {
         self.flows.iter().flat_map(Flow::chunks)
     }
@@ -195,13 +195,13 @@ impl Session {
             && !self.first_byte_seen
     }
 
-    /// True if one direction has ended and the other has not.
+    /// True if at least one side has sent its FIN; still true while the session is delivering.
     #[must_use]
     pub fn is_half_closed(&self) -> bool {
         self.flows.iter().any(|flow| flow.source == Source::Ended)
     }
 
-    /// The kernel has answered an operation on `side`'s leg.
+    /// Handles a completion of an operation on `side`'s leg.
     pub fn on_completion(&mut self, side: Side, done: Completion, out: &mut Actions) -> Effects {
         let inflight = &mut self.inflight[side as usize];
         let over = u8::from(done.is_last());
@@ -217,14 +217,14 @@ impl Session {
         Effects { step, ..self.advance(out) }
     }
 
-    /// True if this flow stands in the line of pipes that have something to move.
+    /// True if the flow from this side is in the splice queue.
     #[must_use]
     pub fn is_queued(&self, from: Side) -> bool {
         self.flows[from as usize].queued
     }
 
-    /// Ends the session for a reason of weir's or an operator's. Does nothing if it is ending
-    /// already.
+    /// Ends the session for a reason other than a failed operation, such as a timeout or a kill.
+    /// Does nothing if it is closing already.
     pub fn end(&mut self, by: By, why: Why, out: &mut Actions) -> Effects {
         if matches!(self.phase, Phase::Closing(_)) {
             return Effects::default();
@@ -245,7 +245,7 @@ impl Session {
                 flow.more = more;
                 let relay = self.relay_mut();
                 relay.fruitless = 0;
-                // It may have been the last one for now: then a watch must tell of a reset.
+                // If no receive follows for now, only a watch can report a reset.
                 relay.watch_again_for_reset(side);
                 Step::Received { from: side, count: length, last }
             }
@@ -288,16 +288,16 @@ impl Session {
                 self.fail(side, errno, out);
                 Step::None
             }
-            // Of a connect that succeeded after its deadline, or of a receive that was parked.
+            // The cancel of a connect that succeeded after its deadline, or of a receive.
             Completion::Canceled => Step::None,
             Completion::Connected(result) => unreachable!("connected {result:?} while relaying"),
         }
     }
 
-    /// Only gives things back.
+    /// Releases buffers. A closing session begins nothing.
     fn on_closing(&mut self, side: Side, done: Completion, out: &mut Actions) {
         match done {
-            // Unless it is the last word, more may come before the cancel has its effect.
+            // A multishot receive may bring more before its cancel takes effect.
             Completion::Received { buffer, .. } => out.push(Action::Release(buffer)),
             Completion::Ended | Completion::Starved | Completion::ReceiveFailed(_) => {
                 enter(&mut self.flows[side as usize].source, Source::Idle);
@@ -308,12 +308,12 @@ impl Session {
                 let chunk = flow.pop().expect("what was being sent is still there");
                 out.push(Action::Release(chunk.buffer));
             }
-            // Late success of a connect, or the word of a cancel: the leg is closed either way.
+            // A connect that ended late, or a cancel's own completion: both legs will be closed.
             Completion::Connected(_) | Completion::Canceled => {}
         }
     }
 
-    /// The peer's FIN.
+    /// Handles the peer's FIN.
     fn on_end(&mut self, side: Side) {
         let flow = &mut self.flows[side as usize];
         enter(&mut flow.source, Source::Ended);
@@ -332,7 +332,7 @@ impl Session {
         self.begin_close(by, why, out);
     }
 
-    /// The only function that moves a session forward.
+    /// Starts whatever the flows want, or ends a closing session that has nothing in flight.
     fn advance(&mut self, out: &mut Actions) -> Effects {
         let mut effects = Effects::default();
         if self.is_relaying() {
@@ -383,7 +383,7 @@ impl Session {
             }
             Next::Finish => {
                 enter(&mut flow.sink, Sink::Finished);
-                // The kernel counts it as a byte that is to be acknowledged.
+                // SIOCOUTQ counts a FIN as one byte that is not acknowledged.
                 self.note_sent(sink, 1);
                 out.push(Action::Finish(to));
             }
@@ -395,7 +395,7 @@ impl Session {
         }
     }
 
-    /// Cancels what is in flight and gives back what is not.
+    /// Cancels the operations in flight, and releases the buffers and pipes that none of them uses.
     fn begin_close(&mut self, by: By, why: Why, out: &mut Actions) {
         let during = match self.phase {
             Phase::Connecting(_) => During::Connecting,

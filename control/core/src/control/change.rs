@@ -1,12 +1,13 @@
-//! Changes: one after another, each from the request to its answer. Decide, bind, make durable,
-//! send to every shard, wait for them, answer: the order of these steps is here and nowhere else.
+//! Changes: one after another, each from the request to its answer. Plan, bind, make durable, send
+//! to every shard, wait for the shards, answer: this order is here and nowhere else.
 //!
 //! ```text
 //! Input::Change ──its turn──▶ Planning ──Input::Planned──▶ Binding ──bound──▶ Storing
 //!     ──Input::Appended: durable, sent──▶ Adopting ──every shard has it──▶ Output::Answered
 //! ```
-//! Any step may end in a refusal. A change belongs to control from its input on: it comes to its
-//! end whether or not its author still waits for the answer.
+//! Any step may end in a refusal; after `Storing` it only says that shards are late, and the
+//! version stands. A change belongs to control from its input on: it is completed whether or not
+//! its author still waits for the answer.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -24,14 +25,14 @@ use super::storing::{BoundVersion, Storing, refuse};
 use super::{Clocks, Commit, Control, Output};
 use crate::planner::Plan;
 
-/// How long the address of a listener that was removed just now is waited for.
+/// How long a change waits for an address that a listener that was just removed still holds.
 const RELEASE_WAIT: Duration = Duration::from_secs(1);
-/// How soon an address that is still held is tried again.
+/// The interval at which such an address is tried again.
 const RELEASE_POLL: Duration = Duration::from_millis(10);
-/// The most changes that wait for their turn. The control socket takes fewer clients.
+/// The most changes that wait for their turn; the control socket serves fewer clients than that.
 pub(super) const WAITING_MAX: usize = 256;
 
-/// Names a change in its answer. It is chosen by the one who gives the input.
+/// Ties an answer to its change. The shell chooses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChangeId(pub u64);
 
@@ -41,7 +42,7 @@ impl core::fmt::Display for ChangeId {
     }
 }
 
-/// A change that somebody asks for.
+/// A requested change.
 #[derive(Debug)]
 pub struct AskedChange {
     pub id: ChangeId,
@@ -66,9 +67,9 @@ struct Change {
     id: ChangeId,
     dry_run: bool,
     by: Author,
-    /// The backend whose hold it ends, too.
+    /// The backend whose hold it ends as well (`backend ready`).
     readies: Option<String>,
-    /// Removed backends whose sessions it resets, too.
+    /// Backends that were removed earlier and whose sessions it resets as well.
     kills: Vec<BackendId>,
     step: Step,
 }
@@ -76,7 +77,7 @@ struct Change {
 /// How far a change has come.
 #[derive(Debug)]
 enum Step {
-    /// `None` while a [`PlanJob`] is on its way.
+    /// `None` while the [`PlanJob`] runs.
     Planning(Option<Result<Decided, Refusal>>),
     Binding(Binding),
     Storing(Storing),
@@ -110,7 +111,7 @@ struct Binding {
     again: Option<Now>,
 }
 
-/// Why a change does not go on.
+/// The reason why a change goes no further, for now or for good.
 enum Halt {
     /// It waits for an input.
     Blocked,
@@ -124,7 +125,7 @@ impl From<Refusal> for Halt {
 }
 
 impl Changes {
-    /// Changes that were not answered.
+    /// How many changes are not answered yet, the current one included.
     pub(super) fn len(&self) -> usize {
         self.waiting.len() + usize::from(self.current.is_some())
     }
@@ -145,7 +146,7 @@ impl Changes {
         }
     }
 
-    /// Lets such an address be tried now.
+    /// Lets that address be tried now.
     pub(super) fn bind_now(&mut self) {
         if let Some(Change { step: Step::Binding(binding), .. }) = &mut self.current {
             binding.again = None;
@@ -154,7 +155,7 @@ impl Changes {
 }
 
 impl Control {
-    /// Takes a change in; it has its turn when those before it are answered.
+    /// Queues a change; its turn comes when those before it are answered.
     pub(super) fn on_change(&mut self, asked: AskedChange) {
         if self.changes.waiting.len() < WAITING_MAX {
             return self.changes.waiting.push_back(asked);
@@ -165,7 +166,7 @@ impl Control {
         self.outputs.push(Output::Answered { id: asked.id, result });
     }
 
-    /// The plan of the change that is under way is made.
+    /// Takes in the plan of the current change.
     pub(super) fn on_planned(&mut self, planned: Planned) {
         let Planned { id, ids, result } = planned;
         match &mut self.changes.current {
@@ -177,7 +178,7 @@ impl Control {
         }
     }
 
-    /// Lets the changes go on, one after another, as far as they can.
+    /// Advances the changes, one after another, as far as they can go.
     pub(super) fn go_on(&mut self, moment: Clocks) {
         while let Some(mut change) = self.changes.current.take().or_else(|| self.next_change()) {
             let result = match change.go_on(self, moment) {
@@ -193,7 +194,8 @@ impl Control {
     }
 
     /// Begins the change whose turn it is. Its plan is a job, since a large configuration takes
-    /// long; nothing else changes the configuration meanwhile.
+    /// long; no other change touches the configuration meanwhile. A change that only reaches
+    /// backends that were removed earlier is decided here.
     fn next_change(&mut self) -> Option<Change> {
         let AskedChange { id, request, options, by } = self.changes.waiting.pop_front()?;
         let dry_run = options.dry_run;
@@ -220,8 +222,8 @@ impl Control {
         Some(Change { id, dry_run, by, readies, kills, step: Step::Planning(None) })
     }
 
-    /// Whether every live shard that is not fenced has adopted `version`, the newest one. `None`:
-    /// not yet.
+    /// Whether every live shard that is not fenced has adopted `version`, which must be the newest
+    /// one. `None` if not yet, a refusal if it is late.
     pub fn adopted(&self, version: Version) -> Option<Result<(), Refusal>> {
         match (self.rollout.is_done(), self.rollout.is_late()) {
             (true, _) => Some(Ok(())),
@@ -239,7 +241,7 @@ impl Control {
 }
 
 impl Change {
-    /// Goes as far as it can. Until it is durable a refusal leaves everything as it was.
+    /// Goes as far as it can. Until the version is durable, a refusal leaves everything as it was.
     fn go_on(&mut self, control: &mut Control, moment: Clocks) -> Result<Answer, Halt> {
         loop {
             let step = core::mem::replace(&mut self.step, Step::Over);
@@ -310,7 +312,7 @@ impl Change {
         }
     }
 
-    /// Binds what is new, then asks the disk to keep it.
+    /// Binds the new addresses, then asks for the append.
     fn bind(
         &mut self,
         control: &mut Control,
@@ -330,7 +332,7 @@ impl Change {
             }
         };
         let Binding { plan, next, .. } = binding;
-        // A dry run binds too, and lets go again: a taken address is what it is asked for.
+        // A dry run binds too, then closes the sockets: it must report an address that is in use.
         if self.dry_run {
             return Ok(Some(self.changed(control, plan)));
         }
@@ -339,7 +341,7 @@ impl Change {
         Ok(None)
     }
 
-    /// Sends the version once it is durable: no shard uses what a crash would take back.
+    /// Sends the version, which is durable now: no shard uses a version that a crash would undo.
     fn send(&mut self, control: &mut Control, storing: Storing, moment: Clocks) {
         let Storing { mut plan, snapshot, sockets, .. } = storing;
         let version = snapshot.version;
@@ -351,8 +353,8 @@ impl Change {
         self.step = Step::Adopting { plan, version };
     }
 
-    /// `backend ready` ends the backend's hold, too. That is no configuration: if nothing else
-    /// changes, it makes no version.
+    /// Ends the backend's hold as well, for `backend ready`. A hold is not configuration: if
+    /// nothing else changes, there is no new version.
     fn end_hold(&self, control: &mut Control, plan: &mut Plan, moment: Clocks) {
         let rest = self.readies.as_ref().and_then(|name| control.end_hold(name, moment));
         if let Some(rest) = rest {

@@ -1,5 +1,5 @@
-//! Control is a function of its inputs (ADR 0030): the shell turns everything that happens into an
-//! [`Input`], and does what the [`Output`]s say.
+//! Control is a function of its inputs (ADR 0030): the shell around it (in the daemon, or in the
+//! simulator) turns everything that happens into an [`Input`], and does what the [`Output`]s say.
 
 use weir_core::base::clock::Now;
 use weir_proto::order::Report;
@@ -12,55 +12,56 @@ use crate::health::{Check, CheckOutcome};
 use crate::record::{Appended, Record};
 use crate::sockets::Sockets;
 
-/// Something that has happened, or that somebody wants.
+/// Something that has happened, or that is asked for.
 #[derive(Debug)]
 pub enum Input {
-    /// The sockets of the first version are bound: every shard gets it.
+    /// The sockets of the first version are bound: the version is sent to every shard.
     Begin { sockets: Sockets },
-    /// Somebody asks for a change. Its [`Output::Answered`] comes sooner or later.
+    /// A change is asked for. [`Output::Answered`] ends it, in this call or in a later one.
     Change(AskedChange),
     /// A [`PlanJob`] has been run.
     Planned(Planned),
     /// An [`Output::Append`] has ended.
     Appended(Appended),
-    /// No append ends any more.
+    /// The store's thread has ended: no append will be answered any more.
     StoreLost,
-    /// Something that the store has to say of itself.
+    /// A notice from the store, for the events.
     StoreSaid(String),
-    /// A shard says something.
+    /// A report of a shard.
     Report(Report),
     /// A check that began at `started` has ended.
     Checked { check: Check, outcome: CheckOutcome, started: Now },
     /// It is the time of [`Control::next_wake`].
     Wake,
-    /// Some times a second.
+    /// Comes at a fixed interval, 250 ms in the daemon.
     Tick,
-    /// From now on only figures count that are asked for later than now: [`Control::has_fresh`].
+    /// Asks every shard for figures that are newer than this input. [`Control::has_fresh`] says
+    /// when all have come.
     WantFigures,
-    /// New sessions are not accepted any more. The process stops at `until`, or before it when no
-    /// session is left; `None`: only by another input.
+    /// No new sessions are accepted. The process stops at `until`, or as soon as no session is
+    /// left. With `None` it stops only by another input.
     Drain { until: Option<Now> },
-    /// Every session ends now, and the process.
+    /// Ends every session, then the process.
     Stop,
-    /// A request, and what came of it, for [`Control::events`].
+    /// An audited request and its outcome, for [`Control::events`].
     Audited { kept: Kept, subject: String, text: String },
 }
 
 /// Something for the shell to do.
 #[derive(Debug)]
 pub enum Output {
-    /// The end of the change of that id.
+    /// The outcome of the change with this id.
     Answered { id: ChangeId, result: ChangeOutcome },
     /// Run this, on another thread if there is one; [`Input::Planned`] brings its result.
     Plan(PlanJob),
-    /// Make this durable; [`Input::Appended`] says what came of it. There is one at a time.
+    /// Make this durable; [`Input::Appended`] brings the outcome. There is one at a time.
     Append(Record),
     /// Make this check; [`Input::Checked`] brings its result.
     Check(Check),
 }
 
 impl Control {
-    /// Takes in one input. The outputs are in the order in which they are to be done.
+    /// Handles one input. The outputs must be carried out in the order returned.
     #[must_use]
     pub fn handle(&mut self, input: Input, moment: Clocks) -> Vec<Output> {
         match input {
@@ -87,15 +88,15 @@ impl Control {
         core::mem::take(&mut self.outputs)
     }
 
-    /// When [`Input::Wake`] has something to do; `None` if only another input can change that. The
-    /// past means at once.
+    /// When [`Input::Wake`] is due, in the past if at once; `None` if there is nothing to wake for
+    /// until another input comes.
     #[must_use]
     pub fn next_wake(&self) -> Option<Now> {
         let bind = self.changes.binds_again();
         bind.into_iter().chain(self.next_check()).min()
     }
 
-    /// Changes that were not answered.
+    /// How many changes are not answered yet, the current one included.
     #[must_use]
     pub fn changes_waiting(&self) -> usize {
         self.changes.len()

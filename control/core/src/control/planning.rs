@@ -1,5 +1,5 @@
-//! The part of a change that takes long where the configuration is large: reading a file or an old
-//! version, deciding, comparing. It is a job that may run on any thread.
+//! The part of a change that takes long if the configuration is large: parsing a file or reading an
+//! old version, deciding, comparing. It is a job that may run on any thread.
 //!
 //! ```text
 //! Output::Plan(job) ──▶ another thread: job.run() ──▶ Input::Planned
@@ -62,7 +62,7 @@ impl core::fmt::Debug for PlanJob {
 }
 
 impl PlanJob {
-    /// Decides. A file is read here, once.
+    /// Decides what the request changes. The text of a file is parsed here, once.
     pub fn run(self) -> Planned {
         let PlanJob { id, snapshot, request, options, mut ids, past: versions, down } = self;
         let past = |version| past(&*versions, version).map(|record| record.spec);
@@ -92,7 +92,7 @@ impl PlanJob {
     }
 }
 
-/// Refuses what takes something away, unless it was said that this is meant.
+/// Refuses a change that takes something away, unless it is confirmed (`--yes`) or a dry run.
 fn ask(plan: &Plan, options: &ChangeOptions) -> Result<(), Refusal> {
     if options.yes || options.dry_run || plan.warnings.is_empty() {
         return Ok(());
@@ -101,7 +101,7 @@ fn ask(plan: &Plan, options: &ChangeOptions) -> Result<(), Refusal> {
     Err(Refusal::new(Code::NeedsYes, plan.warnings.join("; "), hint))
 }
 
-/// Losses of a whole configuration beside traffic.
+/// Losses other than traffic, for a request that replaces the whole configuration.
 fn losses_of_a_whole(
     request: &ChangeRequest,
     current: &Snapshot,
@@ -112,22 +112,23 @@ fn losses_of_a_whole(
         ChangeRequest::Apply { .. } => {
             losses::of_acts(current, next, last_file(versions, current.version.0).as_ref())
         }
-        // It names the version that it wants.
+        // It names the version that it wants: changes by hand since then are meant to go.
         ChangeRequest::Rollback { .. } => None,
         _ => return Vec::new(),
     };
     losses::of_listeners(current, next).into_iter().chain(acts).collect()
 }
 
-/// Versions that are looked at for the last one that a file made.
+/// How many versions are searched for the last one that a file made.
 const LOOKED_AT_MAX: usize = 200;
 
-/// The last file that was applied, or that filled the state; `None` if it is too long ago.
+/// The last configuration that came from a file, by `apply` or at the first start; `None` if that
+/// was more than [`LOOKED_AT_MAX`] versions ago.
 fn last_file(versions: &dyn PastVersions, newest: u64) -> Option<Spec> {
     let mut ages = (1..=newest).rev().take(LOOKED_AT_MAX);
     ages.find_map(|version| {
         let record = versions.get(version).ok()??;
-        // Only a file makes such a summary: each other begins with a verb of its own.
+        // Only a version from a file has such a summary; every other one begins with another verb.
         planner::is_of_a_file(&record.summary).then_some(record.spec)
     })
 }

@@ -1,9 +1,9 @@
-//! The shell around control: gives it inputs, does what its outputs say.
+//! The shell around control: gives it inputs and carries out its outputs.
 //!
 //! ```text
 //! reports, ticks, signals, requests ──▶ Control::handle ──▶ appends, checks, plans, answers
 //!                      ▲                                              │
-//!                      └────────── their ends are inputs, too ────────┘
+//!                      └────────── their results are inputs ──────────┘
 //! ```
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,7 +15,7 @@ use super::{Shared, moment};
 use crate::{prober, rt};
 
 impl Shared {
-    /// Gives control one input, and begins what it wants done.
+    /// Gives control one input, carries out its outputs and wakes the tasks that wait for a result.
     pub(crate) fn handle(&self, input: Input) {
         let outputs = self.control.borrow_mut().handle(input, moment());
         outputs.into_iter().for_each(|output| self.perform(output));
@@ -53,7 +53,7 @@ impl Shared {
     }
 }
 
-/// A panic is a refusal: the change must not wait for its plan for ever.
+/// Runs the job. A panic becomes a refusal, so that the change does not wait for its plan forever.
 fn plan(job: PlanJob) -> Planned {
     let on_panic = job.on_panic();
     catch_unwind(AssertUnwindSafe(|| job.run())).unwrap_or_else(|panic| {

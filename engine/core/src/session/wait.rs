@@ -1,8 +1,8 @@
 //! Waiting without an operation: a session in which nothing moves is *parked*. Its receives are
-//! taken back, and one watch a leg waits for bytes, room or a reset instead.
+//! cancelled, and one watch per leg waits for bytes, room to send or a reset instead.
 //!
 //! An armed receive costs the kernel 865 bytes, a watch 192 (DESIGN.md, Memory); and a watch ends
-//! with its leg, so that a session that waits this way closes without a cancel.
+//! with its leg, so a parked session closes without a cancel.
 
 use crate::action::{Action, Actions, Pending};
 use crate::base::clock::Now;
@@ -13,17 +13,20 @@ use crate::limits::FRUITLESS_MAX;
 
 use super::{Effects, Phase, Session};
 
-/// What a look at a relaying session has found.
+/// The result of a look at a relaying session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
-    /// Something moves, or may soon: look again after a pulse.
+    /// A source is neither waiting nor ended, bytes wait to be sent, or a pipe is held: look again
+    /// after `quiescent_after_ms`.
     Active,
-    /// Nothing is in the kernel's hands that needs a look before the idle timeout.
+    /// None of that. Unless sent bytes are unacknowledged, no look is needed before the idle
+    /// timeout.
     Quiescent,
 }
 
 impl Session {
-    /// A look at a relaying session, about once in `quiescent_after_ms` while something moves.
+    /// Looks at a relaying session: parks it if nothing has moved for `quiescent_after_ms`. Called
+    /// about once in that time while something moves.
     pub fn activity(&mut self, now: Now, quiescent_after_ms: u32, out: &mut Actions) -> Activity {
         if self.moved_at.plus_millis(quiescent_after_ms) <= now {
             self.park(out);
@@ -36,7 +39,7 @@ impl Session {
         if quiet { Activity::Quiescent } else { Activity::Active }
     }
 
-    /// Takes the receives back, and gives back pipes with nothing in them.
+    /// Cancels the receives, and returns empty pipes.
     fn park(&mut self, out: &mut Actions) {
         for side in Side::BOTH {
             let flow = &self.flows[side as usize];
@@ -48,8 +51,8 @@ impl Session {
         }
     }
 
-    /// Takes a receive back, if it is not on its way back already and the only operation of its
-    /// side: so a cancel of this kind is never asked for twice.
+    /// Cancels the receive on `side` if it is the only operation in flight there and is not being
+    /// cancelled already. Returns true if a cancel was submitted.
     fn take_back(&mut self, side: Side, out: &mut Actions) -> bool {
         let source = &mut self.flows[side as usize].source;
         let Source::Receiving { cancelling, .. } = source else { return false };
@@ -61,16 +64,17 @@ impl Session {
         true
     }
 
-    /// What is doubted most, of both sides.
+    /// The reset check that is further along, of the two flows.
     #[must_use]
     pub fn reset_check(&self) -> ResetCheck {
         let [upload, download] = &self.flows;
         upload.reset_check().max(download.reset_check())
     }
 
-    /// A look. Where nothing has come since the last one a watch is asked for a reset: it tells
-    /// what is so already. Where it has told of one the receive is taken back: what came before the
-    /// reset comes first.
+    /// Advances the reset check of both sides, at a look. A side that has been quiet since the last
+    /// look gets a watch, which also reports a reset that has happened before. Where a watch has
+    /// reported one, the receive is cancelled: the receive after it brings the bytes that came
+    /// before the reset, then the reset.
     pub fn probe_for_missed_reset(&mut self, out: &mut Actions) {
         for side in Side::BOTH {
             let check = self.flows[side as usize].reset_check();
@@ -94,10 +98,11 @@ impl Session {
         }
     }
 
-    /// A receive has failed because it was parked or would have to wait: then a watch waits.
+    /// Lets a watch wait if a receive has failed only because it was cancelled or would have to
+    /// wait. Returns false for every other error.
     pub(super) fn waits_instead(&mut self, side: Side, errno: Errno) -> bool {
-        // A cancel is one that parks: it may be late and strike the receive after the one that it
-        // was meant for.
+        // While relaying, only `take_back` cancels receives. Its cancel may be late and hit the
+        // receive after the one that it was meant for.
         if errno != Errno::ECANCELED && !errno.is_passing() {
             return false;
         }
@@ -108,18 +113,18 @@ impl Session {
         true
     }
 
-    /// The leg whose error nobody will be told of unless somebody asks for it: no receive and no
-    /// send of this session will meet it.
+    /// The leg of `side`, if its error must be read with SO_ERROR because no receive and no send of
+    /// this session will report it.
     #[must_use]
     pub fn unreported_error_leg(&self, side: Side) -> Option<Leg> {
         let deaf = nobody_receives(&self.flows[side as usize]);
         if deaf && self.is_relaying() { self.legs[side as usize] } else { None }
     }
 
-    /// A watched leg has news. What was waited for is tried; it may still fail.
+    /// Handles a notification of a watch. What was waited for is tried; it may still fail.
     pub fn on_ready(&mut self, side: Side, ready: Ready, out: &mut Actions) -> Effects {
         if matches!(self.phase, Phase::Connecting(_)) {
-            // Only a reset is told of a client before it has a backend.
+            // Before a session has a backend, its client is watched for a reset only.
             assert_eq!(side, Side::Client, "a backend is not watched before it has the session");
             self.fail(side, Errno::ECONNRESET, out);
             return self.advance(out);
@@ -130,7 +135,7 @@ impl Session {
         let relay = self.relay_mut();
         relay.fruitless = relay.fruitless.saturating_add(1);
         let flow = &mut self.flows[side as usize];
-        // Watched again also if it is readable: its queue may be full, and then nobody receives.
+        // It is watched again even if readable: if its queue is full, no receive follows.
         let waits_to_receive = flow.source == Source::Waiting;
         if waits_to_receive && (ready.readable || ready.reset) {
             enter(&mut flow.source, Source::Idle);
@@ -147,28 +152,28 @@ impl Session {
         if *sink == Sink::Waiting && (ready.writable || ready.reset) {
             enter(sink, Sink::Idle);
         }
-        // It is told once: what is still waited for is watched again. A side that has ended is
-        // readable only when our direction has ended as well: then no reset can come.
+        // A watch fires once, so what is still waited for is watched again. A side that is watched
+        // for a reset only is readable only on EPOLLHUP: both FINs have passed, no reset can come.
         let waits = waits_to_receive || *sink == Sink::Waiting || !ready.readable;
         self.relay_mut().rewatch[side as usize] = waits;
         self.advance(out)
     }
 
-    /// True if watches tell again and again and nothing comes of it: whatever the reason, the
-    /// kernel says "readable" or "writable" and the operation says EAGAIN. Then none is renewed
-    /// before the next look.
+    /// True if watches have fired [`FRUITLESS_MAX`] times without a byte that moved: the kernel
+    /// says "readable" or "writable", and the operation then fails with EAGAIN. No watch of a muted
+    /// session is renewed before the next look.
     #[must_use]
     pub fn is_muted(&self) -> bool {
         self.relay().fruitless >= FRUITLESS_MAX
     }
 
-    /// True if it is muted by the news that has just come.
+    /// True if the latest notification has muted it.
     #[must_use]
     pub fn has_gone_mute(&self) -> bool {
         self.relay().fruitless == FRUITLESS_MAX
     }
 
-    /// A look at a session that is muted: its watches are renewed.
+    /// Renews the watches of a muted session, at a look.
     pub fn unmute(&mut self, out: &mut Actions) {
         if self.is_muted() {
             self.relay_mut().fruitless = 0;
@@ -182,8 +187,8 @@ impl Session {
         self.flows.iter().any(|flow| flow.sink == Sink::Waiting)
     }
 
-    /// Asks for word of a reset from sides that nothing is received from, because their FIN has
-    /// come or because the other side takes nothing: nothing else would tell.
+    /// From now on watches the sides that nothing is received from, because their FIN has come or
+    /// because the other side takes nothing: no receive would report a reset there.
     pub fn watch(&mut self, out: &mut Actions) {
         let Phase::Relaying(relay) = &mut self.phase else { return };
         if core::mem::replace(&mut relay.watched, true) {
@@ -193,7 +198,7 @@ impl Session {
         self.renew_watches(out);
     }
 
-    /// Watches each leg for what is waited for there, where that has changed.
+    /// Watches each leg for what is waited for there, if its watch has fired or no longer fits.
     pub(super) fn renew_watches(&mut self, out: &mut Actions) {
         if self.is_muted() {
             return;
@@ -217,8 +222,8 @@ impl Session {
     }
 }
 
-/// True if no receive and no watch for bytes would tell of a reset of the side that this flow
-/// reads.
+/// True if neither a receive nor a watch for bytes is due that would report a reset of the side
+/// that this flow reads: its FIN has come, or the sink is blocked and nothing is being received.
 fn nobody_receives(flow: &Flow) -> bool {
     flow.source == Source::Ended || (flow.source == Source::Idle && flow.sink == Sink::Waiting)
 }
