@@ -6,11 +6,9 @@ use std::collections::BTreeSet;
 
 use weir_tests::source::{self, File, Violation, expect_none, line_of};
 
-/// Decisions are history; the changelog too.
+/// A document, but for the manual pages, which are made from the tables.
 fn is_document(file: &File) -> bool {
-    let path = file.path.as_str();
-    let written = path.ends_with(".md") || path.starts_with("packaging/");
-    written && !path.starts_with("docs/adr/") && path != "CHANGELOG.md" && !path.contains("man/")
+    source::is_document(file) && !file.path.contains("man/")
 }
 
 /// The text between two backticks, outside of blocks of code, with where it begins.

@@ -6,6 +6,7 @@
 mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use tables::*;
 use weir_tests::source::{self, File, Violation, code_only, expect_none, line_of, words};
@@ -216,6 +217,16 @@ fn machines_in(text: &str) -> Vec<String> {
     heads.map(|(_, rest)| first_word(rest)).collect()
 }
 
+/// The types whose machine is declared below each root of [`DECLARING`]: read once.
+static DECLARED: LazyLock<BTreeMap<&str, BTreeSet<String>>> = LazyLock::new(|| {
+    let files = source::files();
+    let below = |root: &str| {
+        let beside = files.iter().filter(|it| is_source(root, &it.path));
+        beside.flat_map(|it| machines_in(&it.text)).collect()
+    };
+    DECLARING.iter().map(|root| (*root, below(root))).collect()
+});
+
 /// A state of a declared machine changes by `machine::enter`, which knows what is permitted.
 fn states(file: &File) -> Vec<Violation> {
     let Some(root) = DECLARING.iter().find(|root| is_source(root, &file.path)) else {
@@ -224,9 +235,8 @@ fn states(file: &File) -> Vec<Violation> {
     if RECORDING.contains(&file.path.as_str()) {
         return Vec::new();
     }
-    let beside = source::files().into_iter().filter(|it| is_source(root, &it.path));
-    let declared = beside.flat_map(|it| machines_in(&it.text));
-    let declared: BTreeSet<String> = declared.chain(machines_in(&file.text)).collect();
+    let mut declared = DECLARED[root].clone();
+    declared.extend(machines_in(&file.text));
     let code = code_without_tests(file);
     let mut violations = Vec::new();
     for (number, line) in code.lines().enumerate() {

@@ -13,10 +13,10 @@ const BANNED: &[(&str, usize)] = &[
     ("all the same", 0),
     ("anew", 0),
     ("in peace", 2),
-    ("is told", 31),
+    ("is told", 29),
     ("mend", 0),
     ("mended", 0),
-    ("nobody", 148),
+    ("nobody", 146),
     ("so many", 9),
     ("speaks", 7),
     ("the last word", 4),
@@ -25,7 +25,7 @@ const BANNED: &[(&str, usize)] = &[
 ];
 
 /// Doc comments that begin with "What …" instead of a verb or the thing itself. A ratchet, too.
-const HEADLESS_MAX: usize = 324;
+const HEADLESS_MAX: usize = 321;
 
 /// History: what was written then stays as it was written.
 const HISTORY: &[&str] = &["CHANGELOG.md", "docs/adr/", "tests/words.rs", "docs/style.md"];

@@ -105,13 +105,15 @@ fn other_backends(before: &Snapshot, after: &Snapshot) -> Vec<Change> {
                 changes.push(of_backend(Kind::Added, (pool, backend), Detail::default()));
                 continue;
             };
-            if old != backend {
-                let detail = detail(BACKEND, &old.spec(), &backend.spec());
+            if old == backend {
+                continue;
+            }
+            let detail = detail(BACKEND, &old.spec(), &backend.spec());
+            if !detail.0.is_empty() {
                 changes.push(of_backend(Kind::Changed, (pool, backend), detail));
             }
         }
     }
-    changes.retain(|change| change.kind != Kind::Changed || !change.detail.is_empty());
     changes
 }
 

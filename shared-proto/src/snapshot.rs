@@ -197,6 +197,13 @@ impl Wildcards {
     }
 }
 
+/// True if one listener can stand in the other's way.
+#[must_use]
+pub fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let any = a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && (any || a.ip() == b.ip())
+}
+
 impl Snapshot {
     /// An empty configuration before the first version.
     #[must_use]

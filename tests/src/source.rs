@@ -217,6 +217,15 @@ pub fn line_of(text: &str, at: usize) -> usize {
     text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1
 }
 
+/// True for a document for operators, or a file of packaging. Decisions are history; the changelog
+/// too.
+#[must_use]
+pub fn is_document(file: &File) -> bool {
+    let path = file.path.as_str();
+    let written = path.ends_with(".md") || path.starts_with("packaging/");
+    written && !path.starts_with("docs/adr/") && path != "CHANGELOG.md"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,12 +14,7 @@ const GROUPS: &[&str] = &["listener", "pool", "backend", "config"];
 
 /// Documents for operators, and the manual pages of the programs.
 fn documents() -> Vec<File> {
-    let is_one = |file: &File| {
-        let path = file.path.as_str();
-        let written = path.ends_with(".md") || path.starts_with("packaging/");
-        written && !path.starts_with("docs/adr/") && path != "CHANGELOG.md"
-    };
-    source::files().into_iter().filter(is_one).collect()
+    source::files().into_iter().filter(source::is_document).collect()
 }
 
 /// One command of a document: its words, and whether it can be run as it stands.

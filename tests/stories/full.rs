@@ -1,6 +1,5 @@
 //! Readiness and `status` say that weir is full, and why, while it can serve no new session.
 
-use std::process::Command;
 use std::time::Duration;
 
 use weir_tests::baseline::count;
@@ -9,7 +8,6 @@ use weir_tests::crowd::Crowd;
 use weir_tests::crowd::guest::Guest;
 use weir_tests::net::{self, Script};
 use weir_tests::story::{Plan, Set};
-use weir_tests::weir::Ran;
 
 /// So few that weir has a few dozen slots.
 const NOFILE: u32 = 256;
@@ -47,18 +45,6 @@ fn wait_readiness(crowd: &mut Crowd<Guest>, set: &Set, wanted: u16) -> String {
     text
 }
 
-fn everybody_leaves(crowd: &mut Crowd<Guest>) {
-    crowd.turn_until(Duration::from_secs(30), "everybody to be served", |crowd| {
-        for number in 0..crowd.len() {
-            if crowd.member(number).is_served() {
-                crowd.member(number).leaves = true;
-                crowd.nudge(number);
-            }
-        }
-        crowd.open() == 0
-    });
-}
-
 #[test]
 fn who_has_no_slot_left_is_not_ready_and_says_so() {
     let mut crowd = Crowd::new();
@@ -75,9 +61,9 @@ fn who_has_no_slot_left_is_not_ready_and_says_so() {
     let text = wait_readiness(&mut crowd, &set, 503);
     assert!(text.starts_with(&format!("full: {most} of {most} sessions")), "{text}");
     assert_eq!(warnings(&set), [text.trim_end()]);
-    // The page of metrics is at most a second old.
+    // The page of metrics may be a tenth of a second old.
     clock::wait_for("weir_full", || is_full(&set));
-    everybody_leaves(&mut crowd);
+    crowd.let_all_go();
     assert_eq!(wait_readiness(&mut crowd, &set, 200), "ready\n");
     assert_eq!(warnings(&set), [""; 0]);
     let events = set.weir.ok(&["events"]);
@@ -89,16 +75,12 @@ fn who_has_no_slot_left_is_not_ready_and_says_so() {
 fn who_gets_no_descriptor_is_not_ready_and_says_so() {
     let mut crowd = Crowd::new();
     let set = start(&mut crowd, Plan::new(0, Script::Silent));
-    let limit = |most: usize| {
-        let (pid, limit) = (set.weir.pid().to_string(), format!("--nofile={most}:20000"));
-        let _ = Ran::of(Command::new("prlimit").args(["--pid", &pid, &limit])).expect_code(0);
-    };
-    limit(set.weir.descriptors().len() / 2 + 40);
+    set.weir.limit_descriptors(set.weir.descriptors().len() / 2 + 40);
     for _ in 0..400 {
         crowd.connect(set.weir.web, None, Guest::client());
     }
     let text = wait_readiness(&mut crowd, &set, 503);
     assert!(text.contains("no more descriptors"), "{text}");
-    limit(20_000);
+    set.weir.limit_descriptors(20_000);
     assert_eq!(wait_readiness(&mut crowd, &set, 200), "ready\n");
 }

@@ -1,7 +1,6 @@
 //! Five thousand clients on a thousand descriptors: weir takes what fits, lets the rest wait,
 //! spins on nothing, and goes on as soon as there is room.
 
-use std::process::Command;
 use std::time::Duration;
 
 use weir_tests::baseline::{count, percentile};
@@ -12,7 +11,6 @@ use weir_tests::crowd::talker::{Talk, Talker};
 use weir_tests::net::{self, Script};
 use weir_tests::size;
 use weir_tests::story::{Plan, Set};
-use weir_tests::weir::Ran;
 
 const NOFILE: u32 = 1_024;
 
@@ -89,15 +87,7 @@ fn leave(crowd: &mut Crowd<Guest>, count: usize) {
 }
 
 fn let_all_go(set: &Set, crowd: &mut Crowd<Guest>) {
-    crowd.turn_until(Duration::from_secs(30), "everybody to be served", |crowd| {
-        for number in 0..crowd.len() {
-            if crowd.member(number).is_served() {
-                crowd.member(number).leaves = true;
-                crowd.nudge(number);
-            }
-        }
-        crowd.open() == 0
-    });
+    crowd.let_all_go();
     clock::wait_for("weir to be empty", || set.weir.sessions() == 0);
 }
 
@@ -131,10 +121,7 @@ fn descriptors_that_run_out_under_a_running_weir() {
     }
     crowd.turn_until(clock::PATIENCE, "the first hundred", |crowd| served(crowd) == 100);
     // Room for the doors, and for some more sessions in each shard's table.
-    let limit = set.weir.descriptors().len() / 2 + 40;
-    let (pid, limit) = (set.weir.pid().to_string(), format!("--nofile={limit}:20000"));
-    let shrunk = Ran::of(Command::new("prlimit").args(["--pid", &pid, &limit]));
-    let _ = shrunk.expect_code(0);
+    set.weir.limit_descriptors(set.weir.descriptors().len() / 2 + 40);
     for _ in 0..400 {
         crowd.connect(set.weir.web, None, Guest::client());
     }
@@ -143,8 +130,7 @@ fn descriptors_that_run_out_under_a_running_weir() {
     crowd.turn_for(span);
     let used = set.weir.cpu().saturating_sub(cpu).as_secs_f64() / span.as_secs_f64();
     assert!(used <= CPU_SHARE_MAX, "{used:.2} of a core without descriptors");
-    let page_limit = format!("--nofile={}:20000", 20_000);
-    let _ = Ran::of(Command::new("prlimit").args(["--pid", &pid, &page_limit])).expect_code(0);
+    set.weir.limit_descriptors(20_000);
     let at = clock::now();
     let mut first = None;
     crowd.turn_until(clock::PATIENCE, "accepts to go on", |crowd| {

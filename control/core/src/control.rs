@@ -180,7 +180,7 @@ impl Control {
         before: Option<u64>,
         most: usize,
     ) -> Result<Vec<weir_proto::answer::VersionRow>, Refusal> {
-        self.versions.history(before, most).map_err(failed)
+        self.versions.reader().history(before, most).map_err(failed)
     }
 
     /// Binds what `next` has and the current snapshot has not.
@@ -457,8 +457,8 @@ struct Commit<'a> {
 
 fn past(versions: &dyn PastVersions, version: u64) -> Result<Record, Refusal> {
     let found = versions.get(version).map_err(failed)?;
-    let oldest = versions.oldest().unwrap_or(0);
     found.ok_or_else(|| {
+        let oldest = versions.oldest().unwrap_or(0);
         let message = if (1..oldest).contains(&version) {
             format!(
                 "version {version} is not kept any more ([weir] history): {oldest} is the oldest"

@@ -290,19 +290,18 @@ impl Versions for FakeVersions {
     fn reader(&self) -> Box<dyn PastVersions> {
         Box::new(FakeReader(self.0.records.borrow().clone()))
     }
-
-    fn history(&self, before: Option<u64>, most: usize) -> Result<Vec<VersionRow>, String> {
-        let records = self.0.records.borrow();
-        let all = records.iter().rev();
-        let wanted = all.filter(|record| before.is_none_or(|before| record.version < before));
-        Ok(wanted.take(most).map(|record| record.head().row(record.version)).collect())
-    }
 }
 
 /// The versions at one moment.
 struct FakeReader(Vec<Record>);
 
 impl PastVersions for FakeReader {
+    fn history(&self, before: Option<u64>, most: usize) -> Result<Vec<VersionRow>, String> {
+        let rows = self.0.iter().rev();
+        let rows = rows.filter(|it| before.is_none_or(|before| it.version < before));
+        Ok(rows.take(most).map(|it| it.head().row(it.version)).collect())
+    }
+
     fn get(&self, version: u64) -> Result<Option<Record>, String> {
         Ok(self.0.iter().find(|record| record.version == version).cloned())
     }

@@ -180,17 +180,14 @@ pub fn settings_alone(text: &str) -> Option<Settings> {
     if !broken.is_empty() {
         // What a broken line would have said is not in the table.
         let start = root.get_key_value("weir")?.0.span().start;
-        let lines = text.split_inclusive('\n').scan(0, |at, line| {
+        let mut lines = text.split_inclusive('\n').scan(0, |at, line| {
             let start = *at;
             *at += line.len();
             Some((start, line))
         });
-        let after = lines.filter(|(at, _)| *at > start);
-        let end = after
-            .filter(|(_, line)| line.starts_with('[') && !line.starts_with("[weir"))
-            .map(|(at, _)| at)
-            .next()
-            .unwrap_or(text.len());
+        let is_another = |line: &str| line.starts_with('[') && !line.starts_with("[weir");
+        let next = lines.find(|(at, line)| *at > start && is_another(line));
+        let end = next.map_or(text.len(), |(at, _)| at);
         let is_after = |fault: &toml::de::Error| fault.span().is_some_and(|at| at.start >= end);
         if !broken.iter().all(is_after) {
             return None;

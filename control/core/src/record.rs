@@ -56,12 +56,6 @@ impl Default for Retention {
 pub trait Versions {
     /// Reads them on another thread.
     fn reader(&self) -> Box<dyn PastVersions>;
-
-    /// At most `most` versions before `before` (the newest ones if `None`), newest first.
-    ///
-    /// # Errors
-    /// One cannot be read.
-    fn history(&self, before: Option<u64>, most: usize) -> Result<Vec<VersionRow>, String>;
 }
 
 /// The same, for any thread.
@@ -71,6 +65,13 @@ pub trait PastVersions: Send {
     /// # Errors
     /// It cannot be read.
     fn get(&self, version: u64) -> Result<Option<Record>, String>;
+
+    /// At most `most` versions before `before` (the newest ones if `None`), newest first. Reads no
+    /// configuration.
+    ///
+    /// # Errors
+    /// One cannot be read.
+    fn history(&self, before: Option<u64>, most: usize) -> Result<Vec<VersionRow>, String>;
 
     /// The oldest version that is kept.
     ///

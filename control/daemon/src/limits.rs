@@ -73,8 +73,9 @@ impl Limits {
         })
     }
 
-    /// What `descriptors` of each table and `bytes` for receive buffers allow; `None` bytes are no
-    /// limit. `None` if not one session fits on a shard, or hardly a buffer.
+    /// Computes the limits from `descriptors` for each table and `bytes` for receive buffers
+    /// (`None`: unlimited). Returns `None` if a shard has no room for a session or for the fewest
+    /// buffers.
     pub(crate) fn of(descriptors: u64, shards: u16, bytes: Option<u64>) -> Option<Limits> {
         if descriptors < CONTROL_MIN + CONTROL_PER_SHARD * u64::from(shards) {
             return None;

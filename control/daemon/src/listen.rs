@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with, sockopt};
 use weir_control_core::sockets::{BindError, Sockets, addresses, open_in};
 use weir_proto::order::ListenerSocket;
-use weir_proto::snapshot::{Listener, Snapshot};
+use weir_proto::snapshot::{Listener, Snapshot, overlap};
 
 /// True if `address` is one of this host's at this moment, as routes say it: a connect to it would
 /// come from it. Nothing is sent. (Asking for the interfaces takes netlink, which the unit's
@@ -87,12 +87,6 @@ fn fail(listener: &Listener, address: SocketAddr, error: Errno) -> BindError {
 fn freely_bound(snapshot: &Snapshot) -> BTreeSet<SocketAddr> {
     let free = open_in(snapshot).filter(|listener| listener.freebind);
     free.flat_map(|listener| listener.bind.iter().copied()).collect()
-}
-
-/// True if one listener can stand in the other's way.
-fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
-    let any = a.ip().is_unspecified() || b.ip().is_unspecified();
-    a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && (any || a.ip() == b.ip())
 }
 
 /// A bound TCP socket. Accepted sockets inherit TCP_NODELAY from it. With `freebind` this host need

@@ -84,6 +84,14 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     glommio::executor().spawn_blocking(work).await
 }
 
+/// Runs `work` on another thread if it is long, else here.
+pub(crate) async fn blocking_if<T: Send + 'static>(
+    is_long: bool,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    if is_long { blocking(work).await } else { work() }
+}
+
 /// Ends after `time`.
 pub(crate) async fn sleep(time: Duration) {
     glommio::timer::sleep(time).await;

@@ -184,7 +184,7 @@ fn permissions(settings: &Settings) -> Result<Roles, String> {
         tracing::warn!("{warning}");
     }
     if let Some(fault) = settings_audit::faults(settings).first() {
-        return Err(format!("{fault}\nhint: {}", fault.complaint.hint));
+        return Err(format!("{}: {}", fault.at, fault.complaint));
     }
     let own = rustix::process::geteuid().as_raw();
     Roles::new(settings.control_roles.as_deref(), own).map_err(|unknown| {
@@ -308,10 +308,7 @@ impl InitialState {
     /// Binds every listener.
     fn bind(&self, limits: Limits) -> Result<Sockets, String> {
         let bound = listen::bind_new(&Snapshot::empty(), &self.snapshot, limits.shards);
-        bound.map_err(|error| {
-            let refusal = error.refusal();
-            refusal.to_string()
-        })
+        bound.map_err(|error| error.refusal().to_string())
     }
 
     /// Makes a new state of the file, if it has to be. To be called when every listener is bound: a

@@ -333,15 +333,16 @@ impl Store {
 
     fn reopen(&self) -> Result<(Database, Option<Tail>), String> {
         let database = (self.opener)()?;
-        let newest = rows::newest(&database)?.map_or(0, |(record, _)| record.version);
+        let mut found = rows::newest(&database)?;
+        let newest = found.as_ref().map_or(0, |(record, _)| record.version);
         if newest < self.newest {
             return Err(format!("version {} is gone", self.newest));
         }
         if newest > self.newest {
             rows::take_back(&database, self.newest).map_err(|why| why.to_string())?;
+            found = rows::newest(&database)?;
         }
-        let tail = rows::newest(&database)?.map(|(_, tail)| tail);
-        Ok((database, tail))
+        Ok((database, found.map(|(_, tail)| tail)))
     }
 }
 

@@ -2,8 +2,7 @@
 //! store on a simulated disk, people and power cuts. One shard on its kernel is `weir_engine_sim`,
 //! one layer below.
 //!
-//! The same seed does the same for ever. Begin at [`run_seed`]; `weir-sim --seed 1 --trace` shows
-//! it.
+//! A seed always gives the same run. Begin at [`run_seed`]; `weir-sim --seed 1 --trace` shows it.
 
 pub mod mutants;
 pub mod process;

@@ -18,12 +18,10 @@ impl Scenario {
     /// The scenario of a seed, with a whole process in one of four.
     #[must_use]
     pub fn of_seed(seed: u64) -> Scenario {
-        let mut rng = Rng::new(seed);
-        let swarm = Swarm::draw(&mut rng);
         if seed % WHOLE_EVERY != WHOLE_EVERY - 1 {
-            return Scenario { swarm, whole: None };
+            return Scenario { swarm: Swarm::draw(&mut Rng::new(seed)), whole: None };
         }
-        let (swarm, faults) = into_whole(swarm, &mut rng);
+        let (swarm, faults) = whole_of_seed(seed);
         Scenario { swarm, whole: Some(faults) }
     }
 

@@ -2,7 +2,7 @@
 //! backends and an operator that misbehave, and every rule of the shard is checked after every
 //! step.
 //!
-//! The same seed does the same for ever. Begin at [`driver::World`]. Whole processes, and the
+//! A seed always gives the same run. Begin at [`driver::World`]. Whole processes, and the
 //! program `weir-sim`, are in control/sim.
 
 pub mod check;
@@ -102,6 +102,17 @@ pub fn catch_panic(
 
 thread_local! {
     static PANICKED_AT: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Looks for a planted bug in the first 1,000 seeds; `find` returns the failure of one seed.
+///
+/// # Panics
+/// No seed fails.
+pub fn expect_found(bug: impl core::fmt::Debug, find: impl Fn(u64) -> Option<String>) {
+    const SEEDS_MAX: u64 = 1000;
+    let found = (0..SEEDS_MAX).find_map(find);
+    let failure = found.unwrap_or_else(|| panic!("{bug:?} lives after {SEEDS_MAX} seeds"));
+    println!("{bug:?}: {}", failure.lines().next().unwrap_or_default());
 }
 
 /// From now on a panic prints nothing; it is reported with its seed.

@@ -6,8 +6,8 @@ use core::fmt::{Display, Formatter, Result};
 use super::{ChangeRequest, Command, Query, Request};
 
 impl Request {
-    /// The words that its sender chose: names, addresses, keys and values. Not a file and not its
-    /// name, which may be long.
+    /// The words that its sender chose: names, addresses, keys and values. Not a file, and not the
+    /// name of one that is applied, which may be long.
     #[must_use]
     pub fn words(&self) -> Vec<&str> {
         match self {

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::crowd::{Member, Ready, Wish};
+use crate::crowd::{Crowd, Member, Ready, Wish};
 use crate::net::End;
 
 /// Between two pings.
@@ -102,6 +102,24 @@ impl Guest {
         if may_ping && stream.write(b"?").is_ok() {
             self.pinged_at = Some(now);
         }
+    }
+}
+
+impl Crowd<Guest> {
+    /// Turns until each client was served and has left.
+    ///
+    /// # Panics
+    /// If that takes half a minute.
+    pub fn let_all_go(&mut self) {
+        self.turn_until(Duration::from_secs(30), "everybody to be served", |crowd| {
+            for number in 0..crowd.len() {
+                if crowd.member(number).is_served() {
+                    crowd.member(number).leaves = true;
+                    crowd.nudge(number);
+                }
+            }
+            crowd.open() == 0
+        });
     }
 }
 

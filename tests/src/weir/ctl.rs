@@ -92,6 +92,15 @@ pub struct Page {
 }
 
 impl Weir {
+    /// Changes the limit of descriptors of the process that runs; 20,000 stay possible.
+    ///
+    /// # Panics
+    /// If prlimit refuses.
+    pub fn limit_descriptors(&self, most: usize) {
+        let (pid, limit) = (self.pid().to_string(), format!("--nofile={most}:20000"));
+        let _ = Ran::of(Command::new("prlimit").args(["--pid", &pid, &limit])).expect_code(0);
+    }
+
     /// A `weirctl` for this weir.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {

@@ -137,7 +137,7 @@ fn events_follow_what_comes() {
     });
     let mut child = daemon.spawn("-o json events -f");
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    // The first is there already, and nobody has asked for old ones.
+    // Event 1 existed before the command began, so -f does not print it.
     for id in 2..=4 {
         let line = lines.next().unwrap().unwrap();
         let json: serde_json::Value = serde_json::from_str(&line).unwrap();

@@ -7,7 +7,7 @@ use weir_proto::snapshot::{self, Snapshot};
 use super::{Aggregate, Backend, PoolTotals, Rate};
 
 impl Aggregate {
-    /// What there is to say about everything (`None` or empty), a pool, or `pool/backend`. `None`
+    /// Returns the statistics of the process (`None` or empty), a pool, or `pool/backend`. `None`
     /// if there is no such subject.
     pub fn stats(&self, snapshot: &Snapshot, subject: Option<&str>) -> Option<Stats> {
         let subject = subject.unwrap_or_default();
@@ -24,7 +24,7 @@ impl Aggregate {
         }
     }
 
-    /// What there is to say about everything, without the rows of its pools.
+    /// Returns the statistics of the whole process, without the rows of its pools.
     pub fn stats_of_all(&self) -> Stats {
         let ends = self.ends().filter(|(_, count)| *count > 0);
         let ends = ends.map(|(reason, count)| EndRow {

@@ -217,7 +217,7 @@ impl Control {
             options,
             ids: self.ids.clone(),
             past: self.versions.reader(),
-            down: self.down().into_iter().map(|(backend, _)| backend).collect(),
+            down: self.health.down().collect(),
         }));
         Some(Change { id, dry_run, by, readies, kills, step: Step::Planning(None) })
     }

@@ -125,10 +125,8 @@ const LOOKED_AT_MAX: usize = 200;
 /// The last configuration that came from a file, by `apply` or at the first start; `None` if that
 /// was more than [`LOOKED_AT_MAX`] versions ago.
 fn last_file(versions: &dyn PastVersions, newest: u64) -> Option<Spec> {
-    let mut ages = (1..=newest).rev().take(LOOKED_AT_MAX);
-    ages.find_map(|version| {
-        let record = versions.get(version).ok()??;
-        // Only a version from a file has such a summary; every other one begins with another verb.
-        planner::is_of_a_file(&record.summary).then_some(record.spec)
-    })
+    let rows = versions.history(newest.checked_add(1), LOOKED_AT_MAX).ok()?;
+    // Only a version from a file has such a summary; every other one begins with another verb.
+    let mut of_files = rows.iter().filter(|row| planner::is_of_a_file(&row.summary));
+    of_files.find_map(|row| Some(versions.get(row.version).ok()??.spec))
 }

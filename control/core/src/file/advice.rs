@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use weir_proto::snapshot::Fault;
+use weir_proto::snapshot::{Fault, overlap};
 use weir_proto::spec::{Admin, HealthKind, Name, PoolSpec, Spec};
 
 use super::Settings;
@@ -14,11 +14,7 @@ const INTERVAL_MIN_MS: u64 = 100;
 /// The process and a listener want the same socket: only one of them can have it.
 pub fn faults(settings: &Settings, spec: &Spec) -> Vec<Fault> {
     let Some(admin) = settings.admin else { return Vec::new() };
-    let taken = |bind: &SocketAddr| {
-        let everywhere = bind.ip().is_unspecified() || admin.ip().is_unspecified();
-        bind.port() == admin.port()
-            && (bind.ip() == admin.ip() || everywhere && bind.is_ipv4() == admin.is_ipv4())
-    };
+    let taken = |bind: &SocketAddr| overlap(*bind, admin);
     let listeners = spec.listener.iter();
     let taken = listeners.filter(|(_, listener)| listener.bind.iter().any(taken));
     taken

@@ -13,8 +13,8 @@ use super::{Health, later};
 impl Health {
     /// Watches the backends of `snapshot` and no others. What is known of a backend is carried
     /// over; a changed health spec begins its schedule again. One that is new, or was not checked
-    /// for a while, waits for its first good check if others of its pool serve. A backend that
-    /// comes up by this (its checks were switched off) is told by the prober.
+    /// for a while, waits for its first good check if others of its pool serve. If one
+    /// comes up because its checks were switched off, the change waits in `untold` for control.
     ///
     /// Only pools that are not the same as before are looked into: most changes are of one backend
     /// among many thousands.

@@ -1,4 +1,4 @@
-//! Backends that are one of weir's own listeners: sessions would go round for ever.
+//! Backends that are one of weir's own listeners: each session would open another, without end.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

@@ -198,8 +198,7 @@ impl AsRef<[u8]> for MetricsPage {
 /// The answer as JSON; of a long one another thread makes it.
 async fn document(answer: Answer) -> String {
     let is_long = answer.is_long();
-    let write = move || json::answer(&answer, Layout::Line) + "\n";
-    if is_long { rt::blocking(write).await } else { write() }
+    rt::blocking_if(is_long, move || json::answer(&answer, Layout::Line) + "\n").await
 }
 
 fn status(code: Code) -> StatusCode {

@@ -7,7 +7,7 @@ mod process;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weir_proto::answer::BackendState;
 use weir_proto::snapshot::Backend;
@@ -103,6 +103,7 @@ fn available(page: &mut Page, input: &MetricsInput) {
 fn pools(page: &mut Page, input: &MetricsInput) {
     let pools = || input.snapshot.pools.iter().zip(&input.pools);
     available(page, input);
+    let removed = removed(input);
     let mut family = page.gauge("weir_pool_backends", "Backends of the pool, by state.");
     let mut rest = input.backends.iter();
     for pool in &input.snapshot.pools {
@@ -113,7 +114,7 @@ fn pools(page: &mut Page, input: &MetricsInput) {
         let states: Vec<BackendState> = figures.map(state).collect();
         for state in BackendState::ALL {
             let count = match state {
-                BackendState::Removed => removed(input, pool.name.as_str()),
+                BackendState::Removed => removed.get(pool.name.as_str()).copied().unwrap_or(0),
                 _ => states.iter().filter(|it| *it == state).count(),
             };
             family.row(&[("pool", pool.name.as_str()), ("state", state.word())], count);
@@ -133,10 +134,13 @@ fn pools(page: &mut Page, input: &MetricsInput) {
     page.counters(&counts.collect::<Vec<_>>());
 }
 
-/// Backends that are gone from the pool and still hold sessions.
-fn removed(input: &MetricsInput, pool: &str) -> usize {
-    let of_pool = |name: &str| name.split_once('/').is_some_and(|(it, _)| it == pool);
-    input.gone.iter().filter(|(name, _)| of_pool(name)).count()
+/// How many backends are gone from each pool and still hold sessions.
+fn removed(input: &MetricsInput) -> BTreeMap<&str, usize> {
+    let mut counts = BTreeMap::new();
+    for (pool, _) in input.gone.iter().filter_map(|(name, _)| name.split_once('/')) {
+        *counts.entry(pool).or_default() += 1;
+    }
+    counts
 }
 
 /// One backend on the page.

@@ -203,8 +203,7 @@ async fn read<T: DeserializeOwned + Send + 'static>(
     }
     let body = incoming.into_body();
     let is_long = body.len() > frame::BODY_MAX;
-    let decode = move || frame::decode(&body).map_err(bad);
-    if is_long { rt::blocking(decode).await } else { decode() }
+    rt::blocking_if(is_long, move || frame::decode(&body).map_err(bad)).await
 }
 
 fn bad(error: FrameError) -> End {
@@ -223,8 +222,7 @@ async fn write<T: Serialize>(stream: &mut Stream, value: &T) -> Result<(), End> 
 /// Writes an answer, in as many frames as it needs.
 async fn answer(stream: &mut Stream, response: Response) -> Result<(), End> {
     let is_long = matches!(&response, Response::Done(answer) if answer.is_long());
-    let encode = move || encoded(&response);
-    let bytes = if is_long { rt::blocking(encode).await } else { encode() };
+    let bytes = rt::blocking_if(is_long, move || encoded(&response)).await;
     write_bytes(stream, &bytes.map_err(bad)?).await
 }
 

@@ -89,7 +89,7 @@ mod tests {
     }
 
     /// Measured as an unprivileged user: 5 shards of 32,768 buffers start with 7,029 KiB and not
-    /// with 16 KiB less, each one more takes 1,364 KiB.
+    /// with 16 KiB less (benches/results/2026-11-29-memlock.txt).
     #[test]
     fn rings_lock_what_was_measured() {
         assert_eq!(weir_engine::locked_bytes(500_000, 32_768), 1364 << 10);

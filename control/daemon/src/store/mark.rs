@@ -1,6 +1,6 @@
 //! The high-water mark: the newest version that was ever durable, in a small file beside the
-//! database (ADR 0031). It is written after the version and before anybody is told of it, so a
-//! database that gives an older one has lost what was acknowledged.
+//! database (ADR 0031). It is written after the version and before the version is acknowledged, so
+//! a database that gives an older one has lost what was acknowledged.
 //!
 //! The file has one line, which is overwritten in place: it needs no room on a full disk.
 //!

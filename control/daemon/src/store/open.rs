@@ -252,7 +252,7 @@ impl Vacant {
     pub fn seed(self, first: &Record) -> Result<Store, Complaint> {
         let (new, path) = (self.path.join(FILE_NEW), self.path.join(FILE));
         let place = path.display().to_string();
-        // What is left of a start that was interrupted; nobody was told of it.
+        // Left over from a start that was interrupted before it acknowledged anything.
         match std::fs::remove_file(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(unreadable(&new, &error));

@@ -177,13 +177,13 @@ impl Versions for Reader {
     fn reader(&self) -> Box<dyn PastVersions> {
         Box::new(self.clone())
     }
-
-    fn history(&self, before: Option<u64>, most: usize) -> Result<Vec<VersionRow>, String> {
-        Reader::history(self, before, most)
-    }
 }
 
 impl PastVersions for Reader {
+    fn history(&self, before: Option<u64>, most: usize) -> Result<Vec<VersionRow>, String> {
+        Reader::history(self, before, most)
+    }
+
     fn get(&self, version: u64) -> Result<Option<Record>, String> {
         Reader::get(self, version)
     }

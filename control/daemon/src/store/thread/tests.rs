@@ -50,7 +50,7 @@ fn versions_are_read_while_a_sync_takes_its_time() {
     it.disk.wait_until_held();
     assert_eq!(it.versions.reader().get(5).unwrap(), Some(record(5)));
     assert_eq!(it.versions.reader().get(6).unwrap(), None, "it is not durable");
-    assert_eq!(it.versions.history(None, 9).unwrap().len(), 5);
+    assert_eq!(it.versions.reader().history(None, 9).unwrap().len(), 5);
     assert_eq!(it.news.next(), None);
     it.disk.release();
     assert_eq!(it.outcome(), Ok(()));
@@ -88,7 +88,7 @@ fn a_thread_that_is_gone_is_an_error_and_never_a_success() {
     assert_eq!(it.next(), Some(StoreEvent::Lost), "the bell rings for it, too");
     assert_eq!(it.next(), None, "it comes once");
     assert!(it.appender.append(record(3)).unwrap_err().outcome.unwrap_err().contains("has ended"));
-    assert!(it.versions.history(None, 9).unwrap_err().contains("closed"));
+    assert!(it.versions.reader().history(None, 9).unwrap_err().contains("closed"));
 }
 
 #[test]
