@@ -1,6 +1,7 @@
 //! Snapshot × Snapshot → what changed, in the words that history and events show.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::settings::{BACKEND, LISTENER, POOL, Setting, Value};
 use crate::snapshot::{Backend, Listener, Pool, Snapshot};
@@ -66,7 +67,7 @@ pub fn diff(before: &Snapshot, after: &Snapshot) -> Vec<Change> {
         &mut changes,
         |a, b| detail(LISTENER, &before.listener_spec(a), &after.listener_spec(b)),
     );
-    let pool_name = |pool: &Pool| pool.name.clone();
+    let pool_name = |pool: &Arc<Pool>| pool.name.clone();
     compare(Noun::Pool, (&before.pools, &after.pools), pool_name, &mut changes, |a, b| {
         detail(POOL, &a.spec_without_backends(), &b.spec_without_backends())
     });
@@ -81,7 +82,7 @@ fn gone_backends(before: &Snapshot, after: &Snapshot) -> Vec<Change> {
     let mut changes = Vec::new();
     for pool in &before.pools {
         let next = after.pool(pool.name.as_str());
-        if next.is_some_and(|next| next.backends == pool.backends) {
+        if next.is_some_and(|next| same_backends(next, pool)) {
             continue;
         }
         let is_gone =
@@ -97,7 +98,7 @@ fn other_backends(before: &Snapshot, after: &Snapshot) -> Vec<Change> {
     let mut changes = Vec::new();
     for pool in &after.pools {
         let past = before.pool(pool.name.as_str());
-        if past.is_some_and(|past| past.backends == pool.backends) {
+        if past.is_some_and(|past| same_backends(past, pool)) {
             continue;
         }
         for backend in &pool.backends {
@@ -115,6 +116,10 @@ fn other_backends(before: &Snapshot, after: &Snapshot) -> Vec<Change> {
         }
     }
     changes
+}
+
+fn same_backends(a: &Pool, b: &Pool) -> bool {
+    core::ptr::eq(a, b) || a.backends == b.backends
 }
 
 fn of_backend(kind: Kind, (pool, backend): (&Pool, &Backend), detail: Detail) -> Change {

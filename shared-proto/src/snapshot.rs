@@ -5,6 +5,7 @@ mod check;
 
 use core::net::SocketAddr;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub use check::unescape;
 
@@ -31,11 +32,14 @@ pub const BACKENDS_MAX: usize = 100_000;
 ///
 /// Listeners, pools and the backends of each pool are in the order of their names: there may be
 /// [`BACKENDS_MAX`] of them, and a name is looked up by halves.
+///
+/// A pool that a version leaves as it was is shared with the version before, and [`Pool::since`]
+/// says so: who takes over a version looks into the other pools only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     pub version: Version,
     pub listeners: Vec<Listener>,
-    pub pools: Vec<Pool>,
+    pub pools: Vec<Arc<Pool>>,
 }
 
 /// A listener of a snapshot.
@@ -59,6 +63,10 @@ pub struct Listener {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pool {
     pub id: PoolId,
+    /// The version that made it what it is: two pools of one id and one `since` are the same, its
+    /// backends included. Only among versions that were sent to shards: a dry run takes a number
+    /// that the next change has too.
+    pub since: Version,
     pub name: Name,
     pub strategy: Strategy,
     pub health: HealthSpec,
@@ -227,11 +235,12 @@ impl Snapshot {
         if !faults.is_empty() {
             return Err(faults);
         }
-        let pools: Vec<Pool> = spec
-            .pool
-            .iter()
-            .map(|(name, pool)| build_pool(name, pool, previous.pool(name.as_str()), ids))
-            .collect();
+        let pools = spec.pool.iter().map(|(name, pool)| {
+            let before = previous.shared_pool(name.as_str());
+            let next = build_pool((name, pool), version, before.map(|before| &**before), ids);
+            before.filter(|before| before.is_like(&next)).cloned().unwrap_or_else(|| Arc::new(next))
+        });
+        let pools: Vec<Arc<Pool>> = pools.collect();
         let index: BTreeMap<&Name, usize> =
             spec.pool.keys().enumerate().map(|(index, name)| (name, index)).collect();
         let heirs = heirs(spec, previous);
@@ -268,6 +277,10 @@ impl Snapshot {
     /// The pool of that name.
     #[must_use]
     pub fn pool(&self, name: &str) -> Option<&Pool> {
+        self.shared_pool(name).map(|pool| &**pool)
+    }
+
+    fn shared_pool(&self, name: &str) -> Option<&Arc<Pool>> {
         find(&self.pools, name, |pool| &pool.name)
     }
 
@@ -279,7 +292,9 @@ impl Snapshot {
 
     /// Every backend with its pool.
     pub fn backends(&self) -> impl Iterator<Item = (&Pool, &Backend)> {
-        self.pools.iter().flat_map(|pool| pool.backends.iter().map(move |backend| (pool, backend)))
+        self.pools
+            .iter()
+            .flat_map(|pool| pool.backends.iter().map(move |backend| (&**pool, backend)))
     }
 
     /// The spec that a listener of this snapshot was built from.
@@ -306,6 +321,15 @@ impl Snapshot {
 }
 
 impl Pool {
+    /// True if only [`Pool::since`] tells them apart.
+    fn is_like(&self, next: &Pool) -> bool {
+        let Pool { id, since: _, name, strategy, health, timeouts, keepalive, .. } = self;
+        let Pool { retry, socket_buffer, backends, .. } = self;
+        (id, name, strategy, health) == (&next.id, &next.name, &next.strategy, &next.health)
+            && (timeouts, keepalive, retry) == (&next.timeouts, &next.keepalive, &next.retry)
+            && (socket_buffer, backends) == (&next.socket_buffer, &next.backends)
+    }
+
     /// The backend of that name.
     #[must_use]
     pub fn backend(&self, name: &str) -> Option<&Backend> {
@@ -392,7 +416,12 @@ fn heirs<'a>(spec: &'a Spec, previous: &Snapshot) -> BTreeMap<&'a Name, Listener
     heirs
 }
 
-fn build_pool(name: &Name, spec: &PoolSpec, before: Option<&Pool>, ids: &mut IdSource) -> Pool {
+fn build_pool(
+    (name, spec): (&Name, &PoolSpec),
+    since: Version,
+    before: Option<&Pool>,
+    ids: &mut IdSource,
+) -> Pool {
     let id = before.map_or_else(|| PoolId(ids.fresh()), |before| before.id);
     let backends = spec
         .backend
@@ -412,6 +441,7 @@ fn build_pool(name: &Name, spec: &PoolSpec, before: Option<&Pool>, ids: &mut IdS
     let ms = |span: crate::spec::Span| u32::try_from(span.millis).unwrap_or(u32::MAX);
     Pool {
         id,
+        since,
         name: name.clone(),
         strategy: spec.strategy,
         health: spec.health.clone(),

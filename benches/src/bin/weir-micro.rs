@@ -1,14 +1,19 @@
-//! `weir-micro`: nanoseconds of one pick and its change of load, by strategy and pool.
+//! `weir-micro`: nanoseconds of one pick and its change of load, by strategy and pool; microseconds
+//! for which a shard takes over a version that changes one backend.
 
 use std::hint::black_box;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
 use weir_bench::clock::now_ns;
 use weir_bench::runner::report::Spread;
+use weir_core::base::clock::Now;
 use weir_core::base::prng::Prng;
 use weir_core::pick::{Candidate, Picker, Tried, client_key, identity};
-use weir_proto::spec::Strategy;
+use weir_core::view::View;
+use weir_proto::ids::IdSource;
+use weir_proto::snapshot::Snapshot;
+use weir_proto::spec::{Admin, BackendSpec, PoolSpec, Spec, Strategy};
 
 /// Picks timed together, and how often; the first batch warms up.
 const PICKS: u32 = 2_000;
@@ -83,7 +88,52 @@ fn floor() -> Option<Spread> {
     Spread::of(&seen)
 }
 
+/// Pools of the configuration in which one backend changes, and backends of each.
+const SIZES: [(usize, usize); 3] = [(1, 100), (100, 100), (1_000, 100)];
+
+/// Microseconds in which a shard takes over a version that changes the weight of one backend.
+fn adoption((pools, backends): (usize, usize)) -> Option<Spread> {
+    let mut spec = Spec::default();
+    for pool in 0..pools {
+        let mut members = PoolSpec::default();
+        for backend in 0..backends {
+            let [_, high, middle, low] =
+                u32::try_from(pool * backends + backend).ok()?.to_be_bytes();
+            let address = SocketAddr::from(([10, high, middle, low], 80));
+            let backend_spec = BackendSpec { address, weight: 1, state: Admin::Ready };
+            members.backend.insert(format!("b{backend}").parse().ok()?, backend_spec);
+        }
+        spec.pool.insert(format!("p{pool}").parse().ok()?, members);
+    }
+    let (mut view, mut prng, mut ids) = (View::default(), Prng::new(1), IdSource::default());
+    let mut snapshot = Snapshot::empty();
+    let mut seen = Vec::with_capacity(BATCHES);
+    for batch in 0..BATCHES {
+        let first = spec.pool.values_mut().next()?;
+        first.backend.values_mut().next()?.weight = if batch % 2 == 0 { 1 } else { 2 };
+        snapshot = Snapshot::build(&spec, snapshot.version.next(), &snapshot, &mut ids).ok()?;
+        let start = now_ns();
+        black_box(&mut view).adopt(black_box(&snapshot), &mut prng, Now::from_nanos(start));
+        if batch > 0 {
+            let ns = u32::try_from(now_ns() - start).unwrap_or(u32::MAX);
+            seen.push(f64::from(ns) / 1000.0);
+        }
+    }
+    Spread::of(&seen)
+}
+
+fn adoptions() {
+    println!("us in which a shard takes over a version that changes one backend (quartiles)");
+    for size in SIZES {
+        let shown = adoption(size).map_or("not measured".to_string(), |it| {
+            format!("{:.1} ({:.1}-{:.1})", it.median, it.lower, it.upper)
+        });
+        println!("{:<24}{shown:>24}", format!("of {}", size.0 * size.1));
+    }
+}
+
 fn main() -> ExitCode {
+    adoptions();
     println!(
         "ns a pick and a change of load, the client's key included: median of {} batches (quartiles)",
         BATCHES - 1

@@ -18,11 +18,13 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::ops::Bound::{Excluded, Unbounded};
+use std::sync::Arc;
 
 use weir_core::base::clock::Now;
 use weir_proto::counters::{BackendCounts, Counts, ListenerCounts, PoolCounts, ShardCounts};
 use weir_proto::ids::{BackendId, ListenerId, PoolId, ShardId, Version};
 use weir_proto::reason::{CloseReason, ConnectFault, Reject};
+use weir_proto::snapshot::Pool;
 use weir_proto::stats::{BackendStats, ListenerStats, PoolStats, ShardStats};
 
 pub use duration::Durations;
@@ -44,8 +46,8 @@ pub struct Aggregate {
     listeners: BTreeMap<ListenerId, Listener>,
     pools: BTreeMap<PoolId, PoolAggregate>,
     backends: BTreeMap<BackendId, Backend>,
-    /// The backends of each pool of the newest snapshot, in its order.
-    members: BTreeMap<PoolId, Vec<BackendId>>,
+    /// The pools of the newest snapshot.
+    members: BTreeMap<PoolId, Arc<Pool>>,
     /// Backends that the newest snapshot does not have.
     gone: BTreeSet<BackendId>,
     /// The last of them that was looked at, whether it is to be forgotten.

@@ -38,8 +38,19 @@ impl ShardCounters {
         ShardCounters { current: Box::new(ShardStats::new(shard)), departed: Departed::default() }
     }
 
-    /// Follows the view's slots after it has adopted a snapshot.
-    pub fn fit(&mut self, view: &View) {
+    /// Follows the view after it has adopted a snapshot, which gave these slots to other backends.
+    pub fn follow(&mut self, view: &View, given: &[BackendSlot]) {
+        self.fit_few(view);
+        given.iter().for_each(|slot| self.fit_backend(slot.index(), view));
+    }
+
+    /// Gives every slot of the view its row.
+    fn fit(&mut self, view: &View) {
+        self.fit_few(view);
+        (0..view.backends().len()).for_each(|slot| self.fit_backend(slot, view));
+    }
+
+    fn fit_few(&mut self, view: &View) {
         let rows = &mut *self.current;
         for (slot, listener) in view.listeners().iter().enumerate() {
             let fresh = ListenerStats { id: listener.id, ..ListenerStats::default() };
@@ -51,11 +62,14 @@ impl ShardCounters {
             let fresh = || PoolStats::new(pool.id);
             put(&mut rows.pools, &mut self.departed.pools, (slot, same), fresh);
         }
-        for (slot, backend) in view.backends().iter().enumerate() {
-            let fresh = BackendStats { id: backend.id, ..BackendStats::default() };
-            let same = rows.backends.get(slot).is_some_and(|row| row.id == backend.id);
-            put(&mut rows.backends, &mut self.departed.backends, (slot, same), || fresh);
-        }
+    }
+
+    fn fit_backend(&mut self, slot: usize, view: &View) {
+        let id = view.backends()[slot].id;
+        let rows = &mut self.current.backends;
+        let same = rows.get(slot).is_some_and(|row| row.id == id);
+        let fresh = || BackendStats { id, ..BackendStats::default() };
+        put(rows, &mut self.departed.backends, (slot, same), fresh);
     }
 
     /// Hands over what was counted since the last time and goes on with `spare`, which is empty.

@@ -168,8 +168,8 @@ impl Table {
 
     /// Uses a new snapshot from now on. Sessions keep their backend.
     pub fn adopt(&mut self, snapshot: &Snapshot, now: Now) {
-        self.view.adopt(snapshot, &mut self.prng, now);
-        self.counters.fit(&self.view);
+        let given = self.view.adopt(snapshot, &mut self.prng, now);
+        self.counters.follow(&self.view, &given);
     }
 
     /// Control says what it knows of a backend's health.

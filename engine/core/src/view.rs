@@ -4,27 +4,25 @@
 //! Slots are stable: a session keeps the slot of its backend while snapshots come and go. A slot
 //! whose object is gone from the snapshot is used again once its last session is over.
 
+mod adopt;
 mod connects;
 mod figures;
 mod health;
 mod slots;
 
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use weir_proto::ids::{BackendId, ListenerId, PoolId, Version};
 use weir_proto::order::BackendHealth;
-use weir_proto::snapshot::{
-    Backend, Keepalive, Listener, Pool, Retry, Snapshot, Timeouts, Wildcards,
-};
+use weir_proto::snapshot::{Keepalive, Listener, Retry, Timeouts, Wildcards};
 use weir_proto::spec::{Percent, Strategy};
 
 use crate::base::clock::Now;
-use crate::base::prng::Prng;
 use crate::lease::Lease;
-use crate::pick::{Candidate, Picker, identity};
+use crate::pick::Picker;
 use crate::slot::{BackendSlot, ListenerSlot, MemberIndex, PoolSlot};
-use slots::Slots;
 
 pub use connects::{CountedConnect, MayRetry};
 pub use figures::Figures;
@@ -50,6 +48,8 @@ pub struct ListenerView {
 #[derive(Debug)]
 pub struct PoolView {
     pub id: PoolId,
+    /// Of the snapshot's pool that this was made from.
+    since: Version,
     pub timeouts: Timeouts,
     pub keepalive: Keepalive,
     /// Bytes that the kernel keeps for one socket in one direction, at most.
@@ -116,8 +116,11 @@ pub struct View {
     listeners: Vec<ListenerView>,
     pools: Vec<PoolView>,
     backends: Vec<BackendView>,
-    /// Their slots, in the order of the ids.
-    by_id: Vec<BackendSlot>,
+    /// Their slots, also of those of the past whose slot no other has yet.
+    by_id: BTreeMap<BackendId, BackendSlot>,
+    /// The slots of those of the past.
+    departed: BTreeSet<BackendSlot>,
+    wildcards: Wildcards,
 }
 
 impl Default for View {
@@ -127,7 +130,9 @@ impl Default for View {
             listeners: Vec::new(),
             pools: Vec::new(),
             backends: Vec::new(),
-            by_id: Vec::new(),
+            by_id: BTreeMap::new(),
+            departed: BTreeSet::new(),
+            wildcards: Wildcards::default(),
         }
     }
 }
@@ -167,40 +172,7 @@ impl View {
     /// The slot of that backend, if it is known here.
     #[must_use]
     pub fn backend_slot(&self, id: BackendId) -> Option<BackendSlot> {
-        let id_of = |slot: &BackendSlot| self.backends[slot.index()].id;
-        let at = self.by_id.binary_search_by_key(&id, id_of).ok()?;
-        Some(self.by_id[at])
-    }
-
-    /// Takes over a new snapshot. Load, health and leases are carried by identity.
-    pub fn adopt(&mut self, snapshot: &Snapshot, prng: &mut Prng, now: Now) {
-        self.version = snapshot.version;
-        let backend_ids = snapshot.backends().map(|(_, backend)| backend.id);
-        let mut backend_slots = Slots::new(&mut self.backends, backend_ids);
-        let pool_ids = snapshot.pools.iter().map(|pool| pool.id);
-        let mut pool_slots = Slots::new(&mut self.pools, pool_ids);
-        let wildcards = snapshot.wildcard_binds();
-        let mut pools = Vec::with_capacity(snapshot.pools.len());
-        for pool in &snapshot.pools {
-            let slot = PoolSlot::at(pool_slots.take(pool.id));
-            let members = self.adopt_backends(pool, slot, &wildcards, &mut backend_slots, now);
-            self.adopt_pool(pool, slot, members, prng);
-            self.recompute_eligibility(slot);
-            pools.push(slot);
-        }
-        self.by_id.clear();
-        self.by_id.extend((0..self.backends.len()).map(BackendSlot::at));
-        self.by_id.sort_unstable_by_key(|slot| self.backends[slot.index()].id);
-        let listener_ids = snapshot.listeners.iter().map(|listener| listener.id);
-        let mut listener_slots = Slots::new(&mut self.listeners, listener_ids);
-        for listener in &snapshot.listeners {
-            let slot = listener_slots.take(listener.id);
-            let view = ListenerView::new(listener, pools[listener.pool], self.listeners.get(slot));
-            match self.listeners.get_mut(slot) {
-                Some(old) => *old = view,
-                None => self.listeners.push(view),
-            }
-        }
+        self.by_id.get(&id).copied()
     }
 
     /// The slot of that listener, if it is in the snapshot.
@@ -220,113 +192,6 @@ impl View {
     pub fn lease(&mut self, listener: ListenerSlot) -> Option<(&mut Lease, u32)> {
         let view = &mut self.listeners[listener.index()];
         Some((view.lease.as_mut()?, view.sessions))
-    }
-
-    /// Gives each backend of `pool` its slot; the slots are in the order of the pool.
-    fn adopt_backends(
-        &mut self,
-        pool: &Pool,
-        pool_slot: PoolSlot,
-        wildcards: &Wildcards,
-        slots: &mut Slots<BackendId>,
-        now: Now,
-    ) -> Vec<BackendSlot> {
-        let taken: Vec<usize> = pool.backends.iter().map(|it| slots.take(it.id)).collect();
-        let was_member = |(backend, slot): (&Backend, &usize)| {
-            self.backends.get(*slot).is_some_and(|old| old.id == backend.id && old.is_member)
-        };
-        // Of the first ones none has a full share that another would have to grow into.
-        let mut both = pool.backends.iter().zip(&taken);
-        let serves = both.any(|it| it.0.is_member() && was_member(it));
-        let adopt = |(index, (backend, slot)): (usize, (&Backend, usize))| {
-            let before = self.backends.get(slot).filter(|old| old.id == backend.id);
-            let was_member = before.is_some_and(|old| old.is_member);
-            let begins = serves && backend.is_member() && !was_member;
-            let view = BackendView {
-                id: backend.id,
-                address: backend.address,
-                may_be_weir: wildcards.takes(backend.address),
-                sessions: before.map_or(0, |old| old.sessions),
-                remote_sessions: before.map_or(0, |old| old.remote_sessions),
-                health: before.map_or(BackendHealth::Up, |old| old.health),
-                failures: before.map_or(0, |old| old.failures),
-                enabled: backend.admin.is_ready(),
-                is_member: backend.is_member(),
-                waiting: before.map_or(0, |old| old.waiting),
-                stuck_since: before.and_then(|old| old.stuck_since),
-                ramps_since: if begins { Some(now) } else { before.and_then(|it| it.ramps_since) },
-                place: Some((pool_slot, MemberIndex::at(index))),
-            };
-            match self.backends.get_mut(slot) {
-                Some(old) => *old = view,
-                None => self.backends.push(view),
-            }
-            BackendSlot::at(slot)
-        };
-        (0..).zip(pool.backends.iter().zip(taken)).map(adopt).collect()
-    }
-
-    fn adopt_pool(
-        &mut self,
-        pool: &Pool,
-        slot: PoolSlot,
-        slots: Vec<BackendSlot>,
-        prng: &mut Prng,
-    ) {
-        let candidate = |(backend, slot): (&Backend, &BackendSlot)| {
-            let view = &self.backends[slot.index()];
-            Candidate {
-                identity: identity(backend.name.as_str()),
-                weight: backend.weight,
-                load: view.load(),
-                usable: false, // `recompute_eligibility` says
-            }
-        };
-        let candidates: Vec<Candidate> = pool.backends.iter().zip(&slots).map(candidate).collect();
-        let unsteady = self.unsteady(&slots);
-        let place = self.pools.get_mut(slot.index());
-        let slow_start_ms = u32::try_from(pool.health.slow_start.millis).unwrap_or(u32::MAX);
-        let before = place.as_ref();
-        let (sessions, connecting, retrying) =
-            before.map_or((0, 0, 0), |old| (old.sessions, old.connecting, old.retrying));
-        let stalled = before.map_or(0, |old| old.stalled);
-        if let Some(old) = place
-            && old.id == pool.id
-            && old.strategy() == pool.strategy
-        {
-            // Keeps its turns, and its table if the members are the same.
-            old.picker.rebuild(candidates);
-            (old.timeouts, old.retry) = (pool.timeouts, pool.retry);
-            old.keepalive = pool.keepalive;
-            old.socket_buffer = pool.socket_buffer;
-            (old.panic_below, old.slow_start_ms) = (pool.health.panic, slow_start_ms);
-            (old.unsteady, old.slots, old.present) = (unsteady, slots, true);
-            return;
-        }
-        let mut picker = Picker::new(pool.strategy, candidates);
-        picker.stagger(prng); // or every shard would begin with the first backend
-        let view = PoolView {
-            id: pool.id,
-            timeouts: pool.timeouts,
-            keepalive: pool.keepalive,
-            socket_buffer: pool.socket_buffer,
-            retry: pool.retry,
-            sessions,
-            stalled,
-            connecting,
-            retrying,
-            panic_below: pool.health.panic,
-            slow_start_ms,
-            panic: false,
-            unsteady,
-            picker,
-            slots,
-            present: true,
-        };
-        match self.pools.get_mut(slot.index()) {
-            Some(old) => *old = view,
-            None => self.pools.push(view),
-        }
     }
 
     /// Control says how many sessions the other shards hold on a backend.

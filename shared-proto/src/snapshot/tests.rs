@@ -37,6 +37,34 @@ fn identities_survive_versions_until_the_address_changes() {
 }
 
 #[test]
+fn a_pool_that_a_version_leaves_alone_is_shared_with_the_version_before() {
+    let mut ids = IdSource::default();
+    let mut pool = PoolSpec::default();
+    pool.backend.insert("b1".parse().unwrap(), backend("10.0.0.1:1"));
+    let mut spec = spec_with(pool.clone());
+    spec.pool.insert("db".parse().unwrap(), pool);
+    let first = build(&spec, &Snapshot::empty(), &mut ids).unwrap();
+    let change: [fn(&mut PoolSpec); 4] = [
+        |web| web.strategy = Strategy::Maglev,
+        |web| web.backend.values_mut().next().unwrap().weight = 3,
+        |web| web.keepalive.count += 1,
+        |web| web.backend = [("b2".parse().unwrap(), backend("10.0.0.2:1"))].into(),
+    ];
+    let mut last = first.clone();
+    for change in change {
+        change(spec.pool.get_mut("web").unwrap());
+        let next = build(&spec, &last, &mut ids).unwrap();
+        let (same, other) = (next.pool("db").unwrap(), next.pool("web").unwrap());
+        assert!(core::ptr::eq(same, first.pool("db").unwrap()));
+        assert_eq!((same.since, other.since), (first.version, next.version));
+        assert_eq!(other.spec(), spec.pool["web"]);
+        last = next;
+    }
+    let again = build(&spec, &last, &mut ids).unwrap();
+    assert_eq!((again.version, &again.pools), (Version(6), &last.pools));
+}
+
+#[test]
 fn a_listener_is_known_by_its_name_and_then_by_an_address() {
     let mut ids = IdSource::default();
     let bind = |ports: &[u16]| -> Vec<SocketAddr> {

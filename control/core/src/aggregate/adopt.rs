@@ -1,6 +1,7 @@
 //! A new version: which objects there are to count.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use weir_proto::ids::{BackendId, PoolId, Version};
 use weir_proto::snapshot::{Pool, Snapshot};
@@ -35,8 +36,9 @@ impl Aggregate {
         let without: Vec<PoolId> =
             self.members.keys().copied().filter(|id| !here.contains(id)).collect();
         for pool in without {
-            let members = self.members.remove(&pool).unwrap_or_default();
-            members.into_iter().for_each(|id| self.remove_backend(id, snapshot.version));
+            let pool = self.members.remove(&pool);
+            let members = pool.iter().flat_map(|pool| &pool.backends);
+            members.for_each(|backend| self.remove_backend(backend.id, snapshot.version));
         }
         let mut fresh = Vec::new();
         for pool in &snapshot.pools {
@@ -47,15 +49,15 @@ impl Aggregate {
         }
     }
 
-    /// Learns the backends of a pool, if they are others than before. New ones go to `new`.
-    fn adopt_members(&mut self, pool: &Pool, version: Version, new: &mut Vec<BackendId>) {
-        let ids = || pool.backends.iter().map(|backend| backend.id);
-        if self.members.get(&pool.id).is_some_and(|known| ids().eq(known.iter().copied())) {
+    /// Learns the backends of a pool, if it is another than before. New ones go to `new`.
+    fn adopt_members(&mut self, pool: &Arc<Pool>, version: Version, new: &mut Vec<BackendId>) {
+        if self.members.get(&pool.id).is_some_and(|known| known.since == pool.since) {
             return;
         }
         let shards = self.shards.len();
-        let known = self.members.insert(pool.id, ids().collect()).unwrap_or_default();
-        let before: BTreeSet<BackendId> = known.iter().copied().collect();
+        let known = self.members.insert(pool.id, pool.clone());
+        let ids = |pool: &Pool| pool.backends.iter().map(|it| it.id).collect();
+        let before: BTreeSet<BackendId> = known.as_deref().map(ids).unwrap_or_default();
         for backend in pool.backends.iter().filter(|backend| !before.contains(&backend.id)) {
             let fresh = || Backend {
                 pool: pool.id,
@@ -73,9 +75,8 @@ impl Aggregate {
             new.push(backend.id);
             self.gone.remove(&backend.id);
         }
-        let after: BTreeSet<BackendId> = ids().collect();
-        let gone = known.into_iter().filter(|id| !after.contains(id));
-        gone.for_each(|id| self.remove_backend(id, version));
+        let after: BTreeSet<BackendId> = ids(pool);
+        before.difference(&after).for_each(|id| self.remove_backend(*id, version));
     }
 
     fn remove_backend(&mut self, id: BackendId, version: Version) {

@@ -136,6 +136,7 @@ mod tests {
     fn snapshot(version: u64, listeners: &[u32]) -> Arc<Snapshot> {
         let pool = Pool {
             id: PoolId(1),
+            since: Version(1),
             name: "web".parse().unwrap(),
             strategy: Strategy::Random,
             health: PoolSpec::default().health,
@@ -163,7 +164,7 @@ mod tests {
         Arc::new(Snapshot {
             version: Version(version),
             listeners: listeners.iter().map(listener).collect(),
-            pools: vec![pool],
+            pools: vec![Arc::new(pool)],
         })
     }
 

@@ -1,6 +1,7 @@
 //! A new version: whom Health watches from now on.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use weir_core::base::clock::Now;
 use weir_proto::ids::{BackendId, PoolId};
@@ -25,7 +26,7 @@ impl Health {
         let spread = spread_ns(snapshot);
         for pool in &snapshot.pools {
             let group = self.groups.get(&pool.id);
-            if !(same_wildcards && group.is_some_and(|group| group.pool == *pool)) {
+            if !(same_wildcards && group.is_some_and(|group| group.pool.since == pool.since)) {
                 self.adopt_pool(pool, spread, now);
             }
         }
@@ -33,14 +34,15 @@ impl Health {
         let gone: Vec<PoolId> =
             self.groups.keys().copied().filter(|id| !pools.contains(id)).collect();
         for pool in gone {
-            let backends = self.groups.remove(&pool).map(|group| group.pool.backends);
-            backends.into_iter().flatten().for_each(|backend| self.leave(backend.id));
+            let group = self.groups.remove(&pool);
+            let backends = group.iter().flat_map(|group| &group.pool.backends);
+            backends.for_each(|backend| self.leave(backend.id));
         }
         self.schedule.pools(&pools);
         pools.into_iter().for_each(|pool| self.relieve(pool, now));
     }
 
-    fn adopt_pool(&mut self, pool: &Pool, spread: u64, now: Now) {
+    fn adopt_pool(&mut self, pool: &Arc<Pool>, spread: u64, now: Now) {
         let beside = self.serves(pool);
         let before = self.groups.remove(&pool.id);
         let mut group = Group::new(pool.clone());
@@ -71,7 +73,7 @@ impl Health {
         }
         self.groups.insert(pool.id, group);
         let here: BTreeSet<BackendId> = pool.backends.iter().map(|backend| backend.id).collect();
-        let were = before.into_iter().flat_map(|group| group.pool.backends);
+        let were = before.iter().flat_map(|group| &group.pool.backends);
         were.filter(|old| !here.contains(&old.id)).for_each(|old| self.leave(old.id));
     }
 

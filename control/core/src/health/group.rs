@@ -1,5 +1,7 @@
 //! One pool's backends, counted: how many are up, and whether there are enough.
 
+use std::sync::Arc;
+
 use weir_proto::snapshot::{Pool, panics};
 
 use super::watched::WatchedBackend;
@@ -8,7 +10,7 @@ use super::watched::WatchedBackend;
 #[derive(Debug)]
 pub(super) struct Group {
     /// As it was adopted.
-    pub(super) pool: Pool,
+    pub(super) pool: Arc<Pool>,
     counts: Counts,
 }
 
@@ -50,7 +52,7 @@ impl Counts {
 
 impl Group {
     /// None of these is counted yet.
-    pub(super) fn new(pool: Pool) -> Group {
+    pub(super) fn new(pool: Arc<Pool>) -> Group {
         Group { pool, counts: Counts::default() }
     }
 

@@ -253,12 +253,12 @@ impl Queries<'_> {
     /// The backends of one pool, or of all, then those that are gone and still have sessions.
     fn backends_of(&self, name: Option<&str>) -> Vec<BackendRow> {
         let snapshot = &self.control.snapshot;
-        let pools = match name {
-            Some(name) => snapshot.pool(name).map_or(&[][..], core::slice::from_ref),
-            None => &snapshot.pools,
+        let mut rows: Vec<BackendRow> = match name {
+            Some(name) => {
+                snapshot.pool(name).into_iter().flat_map(|pool| self.pool_rows(pool)).collect()
+            }
+            None => snapshot.pools.iter().flat_map(|pool| self.pool_rows(pool)).collect(),
         };
-        let of_pool = |pool| self.pool_rows(pool);
-        let mut rows: Vec<BackendRow> = pools.iter().flat_map(of_pool).collect();
         rows.extend(self.gone_rows(name));
         rows
     }

@@ -1,11 +1,12 @@
-//! Who has which slot: objects keep theirs while snapshots come and go.
+//! Who has which slot of listeners and pools, of which there are few: they keep theirs while
+//! snapshots come and go. Those of backends are in `adopt`.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use weir_proto::ids::{BackendId, ListenerId, PoolId};
+use weir_proto::ids::{ListenerId, PoolId};
 
-use super::{BackendView, ListenerView, PoolView};
+use super::{ListenerView, PoolView};
 
 /// What has a slot: an object of the snapshot, or one of the past that sessions still count on.
 pub(super) trait Occupant {
@@ -14,19 +15,6 @@ pub(super) trait Occupant {
     fn sessions(&self) -> u32;
     /// It is not in the coming snapshot.
     fn leave(&mut self);
-}
-
-impl Occupant for BackendView {
-    type Id = BackendId;
-    fn id(&self) -> BackendId {
-        self.id
-    }
-    fn sessions(&self) -> u32 {
-        self.sessions
-    }
-    fn leave(&mut self) {
-        self.place = None;
-    }
 }
 
 impl Occupant for PoolView {

@@ -6,11 +6,13 @@ use std::vec::Vec;
 
 use weir_proto::ids::IdSource;
 use weir_proto::reason::ConnectFault;
+use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Spec};
 
 use BackendHealth::{Down, Unproven, Up};
 
 use super::*;
+use crate::base::prng::Prng;
 use crate::pick::Tried;
 
 #[path = "tests/begins.rs"]
