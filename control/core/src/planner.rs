@@ -6,6 +6,7 @@ mod backend;
 mod listener;
 mod loops;
 pub mod losses;
+pub mod merge;
 mod names;
 mod pool;
 mod show;
