@@ -106,7 +106,7 @@ impl<I: Io> Shard<I> {
         self.standstill.wakes(self.now);
         self.acknowledge_fence();
         self.take_orders();
-        self.table.set_lean(self.io.free_buffers().low);
+        self.table.set_buffers_short(self.io.free_buffers().low);
         let answers = self.take_answers();
         if self.standstill.is_over(answers, self.now) {
             self.take_timers();
@@ -254,7 +254,7 @@ impl<I: Io> Shard<I> {
             return;
         }
         let FreeBuffers { mut shared, mut reserved, low } = self.io.free_buffers();
-        self.table.set_lean(low);
+        self.table.set_buffers_short(low);
         for _ in 0..self.table.starved().min(RESUMES_PER_TURN_MAX) {
             if shared == 0 && reserved == 0 {
                 return;

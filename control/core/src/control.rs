@@ -300,7 +300,7 @@ impl Control {
 
     /// Ends the hold of the backend of that name. How long it would have lasted; `None` if there
     /// was none.
-    fn end_hold(&mut self, name: &str, moment: Clocks) -> Option<Duration> {
+    fn end_hold_of(&mut self, name: &str, moment: Clocks) -> Option<Duration> {
         let (pool, backend) = name.split_once('/')?;
         let id = self.snapshot.pool(pool)?.backend(backend)?.id;
         let rest = self.health.hold_left(id, moment.now);

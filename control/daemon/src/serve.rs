@@ -51,7 +51,7 @@ pub(crate) struct Shared {
     own: Weak<Shared>,
     appender: Appender,
     /// Rung after every input.
-    notice: Notify,
+    notify: Notify,
     /// Changes whose outcome somebody waits for.
     outcomes: RefCell<Outcomes>,
     /// The text of [`crate::api::metrics`].
@@ -70,7 +70,7 @@ pub(crate) struct Answering<'a>(&'a Shared);
 impl Drop for Answering<'_> {
     fn drop(&mut self) {
         self.0.answers.set(self.0.answers.get() - 1);
-        self.0.notice.ring();
+        self.0.notify.ring();
     }
 }
 
@@ -81,7 +81,7 @@ impl Shared {
             control: RefCell::new(control),
             own: own.clone(),
             appender,
-            notice: Notify::default(),
+            notify: Notify::default(),
             outcomes: RefCell::default(),
             metrics_page: SharedPage::default(),
             answers: Cell::new(0),
@@ -103,7 +103,7 @@ impl Shared {
         }
         self.handle(Input::WantFigures);
         let fresh = || self.control().has_fresh().then_some(());
-        let _ = rt::timeout(FRESH_MAX, self.notice.until(fresh)).await;
+        let _ = rt::timeout(FRESH_MAX, self.notify.until(fresh)).await;
     }
 
     /// Carries out a command. A change is answered when every live shard has adopted it.
@@ -130,7 +130,7 @@ impl Shared {
             Phase::Serving | Phase::Draining { .. } => None,
             Phase::Stopping { .. } | Phase::Over { .. } => Some(()),
         };
-        self.notice.until(ended).await;
+        self.notify.until(ended).await;
         match self.control().aggregate.sessions() {
             0 => said("stopped: no session was left".to_owned()),
             left => said(format!("stopped: {left} sessions were reset")),
@@ -181,7 +181,7 @@ impl Shared {
             }
         };
         let is_other = || (self.control().next_wake() != next).then_some(());
-        futures_lite::future::or(self.notice.until(is_other), due).await;
+        futures_lite::future::or(self.notify.until(is_other), due).await;
     }
 
     /// Waits until the process is to end and its last answers have left; the exit code.
@@ -190,8 +190,8 @@ impl Shared {
             Phase::Over { code } => Some(code),
             Phase::Serving | Phase::Draining { .. } | Phase::Stopping { .. } => None,
         };
-        let code = self.notice.until(code).await;
-        let left = self.notice.until(|| (self.answers.get() == 0).then_some(()));
+        let code = self.notify.until(code).await;
+        let left = self.notify.until(|| (self.answers.get() == 0).then_some(()));
         // A client that does not read its answer must not keep the process.
         let _ = rt::timeout(ANSWERS_MAX, left).await;
         code

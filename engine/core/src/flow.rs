@@ -50,7 +50,7 @@ machine! {
     Receiving => Starved: "no free buffer";
     Starved => Idle: "its turn in the line";
     Starved => Receiving: "its turn, into the reserve";
-    Receiving => Waiting: "nothing comes, so it was taken back";
+    Receiving => Waiting: "nothing comes, so it was cancelled";
     Waiting => Idle: "readable or reset";
     Idle => Promoting: "four large receives in a row";
     Promoting => Idle: "there is a pipe, or none";
@@ -77,8 +77,8 @@ machine! {
     start => Idle: "a backend has taken the session";
     Idle => Sending: "a chunk is in the queue";
     Sending => Idle: "the kernel took some of it, or failed";
-    Sending => Waiting: "the kernel has no memory for it (EAGAIN)";
-    Idle => Waiting: "no room for a pipe or the reserve";
+    Sending => Waiting: "the send buffer is full (EAGAIN)";
+    Idle => Waiting: "the send buffer has no room for the pipe, or for bytes out of the reserve";
     Waiting => Idle: "writable or reset";
     Idle => Finished: "the source has ended and all is sent, so the FIN goes out";
 }
@@ -88,13 +88,12 @@ machine! {
 /// received. `Session::probe_for_missed_reset` advances it at each look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ResetCheck {
-    /// Also after `Probing`, while the watch has not reported a reset.
+    /// Also after `Quiet`, while the watch has not reported a reset.
     NotNeeded,
     /// A multishot receive has brought bytes and goes on.
     Armed,
-    /// It was `Armed` at the last look. If it brings nothing before the next one, that one adds a
-    /// watch.
-    Probing,
+    /// `Armed` at the last look, and quiet since. If it stays so, the next look adds a watch.
+    Quiet,
     /// A watch has reported a reset.
     Confirmed,
 }
@@ -160,9 +159,9 @@ impl Default for Flow {
 }
 
 impl Flow {
-    /// The one operation that this flow wants now, if any. `lean`: buffers are short.
+    /// The one operation that this flow wants now, if any. `buffers_short`: few are free.
     #[must_use]
-    pub fn next(&self, lean: bool) -> Option<Next> {
+    pub fn next(&self, buffers_short: bool) -> Option<Next> {
         if let Some(pipe) = self.pipe {
             return self.next_bulk(pipe);
         }
@@ -181,14 +180,14 @@ impl Flow {
             // Bytes that were received before the pipe are sent before it is used.
             return self.queue[0].is_none().then_some(Next::TakePipe);
         }
-        self.has_room(lean).then_some(Next::Receive)
+        self.has_room(buffers_short).then_some(Next::Receive)
     }
 
     /// True if the flow may hold one more buffer. Backpressure is this function: without room a
     /// flow asks for nothing, and TCP does the rest. While buffers are short a flow holds one, and
     /// one whose sink takes nothing does not ask for more.
-    fn has_room(&self, lean: bool) -> bool {
-        if lean {
+    fn has_room(&self, buffers_short: bool) -> bool {
+        if buffers_short {
             return self.queue[0].is_none() && self.sink == Sink::Idle;
         }
         self.queue[QUEUE_MAX - 1].is_none()
@@ -296,9 +295,9 @@ impl Flow {
     /// Ends a receive that has found no buffer. True if the flow must wait for one; it wants none
     /// if its queue has no room (any more) or it is about to take a pipe.
     #[must_use]
-    pub fn starved(&mut self, lean: bool) -> bool {
+    pub fn starved(&mut self, buffers_short: bool) -> bool {
         assert!(self.is_receiving(), "a receive looks for a buffer");
-        let waits = self.large < BULK_AFTER && self.has_room(lean);
+        let waits = self.large < BULK_AFTER && self.has_room(buffers_short);
         enter(&mut self.source, if waits { Source::Starved } else { Source::Idle });
         waits
     }

@@ -36,7 +36,7 @@ pub const STALLED_LOOKS_SPAN: u32 = 5;
 /// What a shard may be given to make it faster or a test sharper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tuning {
-    /// How long nothing moves in a session before it is parked: its receives are taken back and a
+    /// How long nothing moves in a session before it is parked: its receives are cancelled and a
     /// watch waits instead, which costs the kernel 192 bytes a socket and not 865; an empty pipe is
     /// given back. In milliseconds, 1 or more. Also how often a session that moves is looked at.
     pub quiescent_after_ms: u32,

@@ -105,7 +105,7 @@ pub struct Session {
     pub counted_retry: Option<bool>,
     pub first_byte_seen: bool,
     /// Few buffers were free when the table last handled an event of this session.
-    pub lean: bool,
+    pub buffers_short: bool,
     /// It is counted as stalled.
     pub counted_stalled: bool,
     /// Bytes from which on a receive counts as large.
@@ -117,7 +117,7 @@ pub struct Session {
     /// How long a side may take nothing although bytes wait for it.
     pub stalled_ms: u32,
     pub accepted_at: Now,
-    /// When this connect began, while connecting; later, when bytes last moved.
+    /// When bytes last moved, or a FIN came; before that, when a backend took the session.
     pub moved_at: Now,
 }
 
@@ -135,7 +135,7 @@ impl Session {
             route,
             counted_retry: None,
             first_byte_seen: false,
-            lean: false,
+            buffers_short: false,
             counted_stalled: false,
             bulk_bytes: u16::MAX,
             multishot_bytes: 0,
@@ -197,7 +197,7 @@ impl Session {
 
     /// True if at least one side has sent its FIN; still true while the session is delivering.
     #[must_use]
-    pub fn is_half_closed(&self) -> bool {
+    pub fn has_fin(&self) -> bool {
         self.flows.iter().any(|flow| flow.source == Source::Ended)
     }
 
@@ -255,7 +255,7 @@ impl Session {
             }
             Completion::Starved => {
                 self.relay_mut().watch_again_for_reset(side);
-                let waits = self.flows[side as usize].starved(self.lean);
+                let waits = self.flows[side as usize].starved(self.buffers_short);
                 if waits { Step::Starved(side) } else { Step::None }
             }
             Completion::Sent(count) => {
@@ -337,7 +337,7 @@ impl Session {
         let mut effects = Effects::default();
         if self.is_relaying() {
             for source in Side::BOTH {
-                while let Some(next) = self.flows[source as usize].next(self.lean) {
+                while let Some(next) = self.flows[source as usize].next(self.buffers_short) {
                     effects.splices[source as usize] |= next == Next::Splice;
                     self.start(source, next, out);
                 }
@@ -399,9 +399,7 @@ impl Session {
     fn begin_close(&mut self, by: By, why: Why, out: &mut Actions) {
         let during = match self.phase {
             Phase::Connecting(_) => During::Connecting,
-            Phase::Relaying(_) if self.is_half_closed() && why != Why::Complete => {
-                During::HalfClosed
-            }
+            Phase::Relaying(_) if self.has_fin() && why != Why::Complete => During::HalfClosed,
             Phase::Relaying(_) => During::Relaying,
             Phase::Closing(reason) => unreachable!("closing twice, first for {reason:?}"),
         };

@@ -55,7 +55,7 @@ pub struct Table {
     /// Flows that wait for a buffer.
     starved_queue: WaitQueue,
     /// Few buffers are free: each flow holds one at most.
-    lean: bool,
+    buffers_short: bool,
     /// Flows whose pipe has something to move.
     splice_queue: WaitQueue,
     tuning: Tuning,
@@ -83,7 +83,7 @@ impl Table {
             sessions: Slab::new(setup.slots),
             wheel: Wheel::new(setup.slots, TICK_MS, setup.now),
             starved_queue: WaitQueue::new(setup.slots * 2),
-            lean: false,
+            buffers_short: false,
             splice_queue: WaitQueue::new(setup.slots * 2),
             tuning: setup.tuning,
             view: View::default(),
@@ -231,15 +231,15 @@ impl Table {
         out: &mut Actions,
     ) {
         let session = self.sessions.get_mut(id).expect("completions are joined, never stale");
-        session.lean = self.lean;
+        session.buffers_short = self.buffers_short;
         let effects = session.on_completion(side, done, out);
         let Route { pool, backend, .. } = session.route;
         match (effects.step, backend) {
             (Step::None, _) => {}
             (Step::Starved(from), _) => self.starved_queue.push(id.slot * 2 + from as u32),
             (Step::ConnectFailed(fault), _) => return self.connect_failed(id, fault, now, out),
-            (Step::Connected, Some(backend)) => {
-                self.counters.connected(pool, backend, now - session.moved_at);
+            (Step::Connected { began_at }, Some(backend)) => {
+                self.counters.connected(pool, backend, now - began_at);
                 let is_retry = session.counted_retry.take().expect("it was connecting");
                 let connect = CountedConnect { pool, backend, is_retry };
                 self.view.connect_succeeded(connect, now);

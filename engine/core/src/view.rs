@@ -64,7 +64,7 @@ pub struct PoolView {
     panic_below: Percent,
     slow_start_ms: u32,
     /// So few backends are up that their health is ignored.
-    panic: bool,
+    panic_mode: bool,
     /// Indices of the backends that may have recovered or got stuck lately, in rising order: picks
     /// look at them one by one. Has room for all.
     unsteady: Vec<MemberIndex>,
@@ -162,7 +162,7 @@ impl View {
             let pool = &self.pools[pool.index()];
             let candidate = &pool.picker.candidates()[index.index()];
             let figures = (candidate.load, candidate.usable);
-            let fresh = figures == (backend.load(), backend.is_usable(pool.panic));
+            let fresh = figures == (backend.load(), backend.is_usable(pool.panic_mode));
             let overlooked = backend.is_unsteady() && !pool.unsteady.contains(&index);
             !fresh || overlooked || !pool.picker.is_fresh(index.index())
         };
@@ -299,7 +299,7 @@ impl PoolView {
     /// True while so few backends are up that their health is ignored.
     #[must_use]
     pub fn is_in_panic(&self) -> bool {
-        self.panic
+        self.panic_mode
     }
 }
 

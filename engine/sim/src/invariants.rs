@@ -29,9 +29,11 @@ pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
         let key = (id.slot, id.generation);
         let takes = Side::BOTH.map(|side| session.leg(side).is_some_and(|leg| kernel.takes(leg)));
         let note = kernel.notes.entry(key).or_default();
-        let retry = (session.moved_at.nanos, session.tries());
+        let connect = session.connect_began_at().map(|at| (at.nanos, session.tries()));
         // Later in the same moment the pool may have got another bound: it is not for this one.
-        if session.counted_retry == Some(true) && retry.0 == now && note.retry != retry {
+        if let Some(retry) = connect.filter(|it| it.0 == now && note.retry != *it)
+            && session.counted_retry == Some(true)
+        {
             note.retry = retry;
             let pool = &table.view().pools()[session.route.pool.index()];
             note.retry_due = session.accepted_at.plus_millis(pool.retry.within_ms).nanos;
@@ -40,9 +42,8 @@ pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
             note.abandoned_at = now;
         }
         // Peers do nothing while the shard turns: who has left by now had left before.
-        let connect = (session.moved_at.nanos, session.tries());
-        if is_connecting && session.inflight() > 0 && note.connect.replace(connect) != Some(connect)
-        {
+        if connect.is_some() && session.inflight() > 0 && note.connect != connect {
+            note.connect = connect;
             note.for_nobody |= note.abandoned_at == now;
         }
         note.timeouts = Some([session.idle_ms, session.half_close_ms, session.stalled_ms]);
@@ -233,16 +234,14 @@ fn check_deadline(
         Phase::Relaying(_) if kernel.has_unacked(note) || note.waits.contains(&true) => {
             return Ok(());
         }
-        Phase::Relaying(_) if session.is_half_closed() => {
-            session.idle_ms.min(session.half_close_ms)
-        }
+        Phase::Relaying(_) if session.has_fin() => session.idle_ms.min(session.half_close_ms),
         Phase::Relaying(_) => session.idle_ms,
         Phase::Connecting(_) | Phase::Closing(_) => return Ok(()),
     };
     // When something moved is the kernel's word, not the session's own.
     let since = match session.phase() {
         Phase::Relaying(_) => Now::from_nanos(note.moved_at),
-        _ => session.moved_at,
+        _ => session.connect_began_at().unwrap_or(session.accepted_at),
     };
     let mut due = since.plus_millis(wait_ms);
     if session.counted_retry == Some(true) {

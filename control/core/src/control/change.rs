@@ -179,9 +179,9 @@ impl Control {
     }
 
     /// Advances the changes, one after another, as far as they can go.
-    pub(super) fn go_on(&mut self, moment: Clocks) {
+    pub(super) fn advance_changes(&mut self, moment: Clocks) {
         while let Some(mut change) = self.changes.current.take().or_else(|| self.next_change()) {
-            let result = match change.go_on(self, moment) {
+            let result = match change.advance(self, moment) {
                 Ok(answer) => Ok(answer),
                 Err(Halt::Refused(refusal)) => Err(refusal),
                 Err(Halt::Blocked) => {
@@ -242,7 +242,7 @@ impl Control {
 
 impl Change {
     /// Goes as far as it can. Until the version is durable, a refusal leaves everything as it was.
-    fn go_on(&mut self, control: &mut Control, moment: Clocks) -> Result<Answer, Halt> {
+    fn advance(&mut self, control: &mut Control, moment: Clocks) -> Result<Answer, Halt> {
         loop {
             let step = core::mem::replace(&mut self.step, Step::Over);
             let from = step.index();
@@ -298,7 +298,7 @@ impl Change {
         let Decided { mut plan, next } = decided;
         match next {
             None => {
-                self.end_hold(control, &mut plan, moment);
+                self.end_readied_hold(control, &mut plan, moment);
                 if !self.kills.is_empty() {
                     control.kill_removed(&self.kills);
                     control.tell_killed(&plan.summary, moment);
@@ -349,14 +349,14 @@ impl Change {
         let commit = Commit { next: snapshot, sockets, summary, kill, by: self.by };
         control.commit(commit, moment);
         control.kill_removed(&self.kills);
-        self.end_hold(control, &mut plan, moment);
+        self.end_readied_hold(control, &mut plan, moment);
         self.step = Step::Adopting { plan, version };
     }
 
     /// Ends the backend's hold as well, for `backend ready`. A hold is not configuration: if
     /// nothing else changes, there is no new version.
-    fn end_hold(&self, control: &mut Control, plan: &mut Plan, moment: Clocks) {
-        let rest = self.readies.as_ref().and_then(|name| control.end_hold(name, moment));
+    fn end_readied_hold(&self, control: &mut Control, plan: &mut Plan, moment: Clocks) {
+        let rest = self.readies.as_ref().and_then(|name| control.end_hold_of(name, moment));
         if let Some(rest) = rest {
             plan.summary =
                 format!("{}; a hold of {} s more was ended", plan.summary, rest.as_secs());

@@ -84,7 +84,7 @@ impl Control {
                 self.events.audit(kept, &subject, &text, moment.wall_ms);
             }
         }
-        self.go_on(moment);
+        self.advance_changes(moment);
         core::mem::take(&mut self.outputs)
     }
 

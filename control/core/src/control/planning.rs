@@ -72,7 +72,7 @@ impl PlanJob {
             if let Some(next) = &plan.snapshot {
                 plan.warnings = losses::of_traffic(&snapshot, next, |it| !down.contains(&it.id));
                 plan.warnings.extend(losses_of_a_whole(&request, &snapshot, next, &*versions));
-                ask(&plan, &options)?;
+                refuse_unconfirmed(&plan, &options)?;
             }
             let next = plan.snapshot.take();
             let next = next.map(|snapshot| NextVersion { spec: snapshot.spec(), snapshot });
@@ -93,7 +93,7 @@ impl PlanJob {
 }
 
 /// Refuses a change that takes something away, unless it is confirmed (`--yes`) or a dry run.
-fn ask(plan: &Plan, options: &ChangeOptions) -> Result<(), Refusal> {
+fn refuse_unconfirmed(plan: &Plan, options: &ChangeOptions) -> Result<(), Refusal> {
     if options.yes || options.dry_run || plan.warnings.is_empty() {
         return Ok(());
     }

@@ -179,7 +179,7 @@ fn the_timeout_covers_the_whole_check() {
 struct Source {
     health: RefCell<Health>,
     told: RefCell<Vec<Transition>>,
-    notice: Notify,
+    notify: Notify,
 }
 
 impl Source {
@@ -201,14 +201,14 @@ async fn probe_all(source: Rc<Source>) {
                 let outcome = probe(&check).await;
                 source.health.borrow_mut().on_checked(&check, outcome, started, rt::now());
                 source.hear();
-                source.notice.ring();
+                source.notify.ring();
             });
         }
         let is_due = || {
             let next = source.health.borrow().next_due();
             next.is_some_and(|at| at <= rt::now()).then_some(())
         };
-        source.notice.until(is_due).await;
+        source.notify.until(is_due).await;
     }
 }
 
@@ -220,13 +220,13 @@ fn probe_until(
     rt::run(|| async {
         let health = RefCell::new(Health::seeded(1));
         health.borrow_mut().adopt(&world.snapshot, rt::now());
-        let source = Source { health, told: RefCell::default(), notice: Notify::default() };
+        let source = Source { health, told: RefCell::default(), notify: Notify::default() };
         let source = Rc::new(source);
         rt::spawn("test", probe_all(source.clone()));
         let until = async {
             while !done(&source.told.borrow(), &mut source.health.borrow_mut()) {
                 rt::sleep(Duration::from_millis(1)).await;
-                source.notice.ring();
+                source.notify.ring();
             }
         };
         rt::timeout(DEADLINE, until).await.expect("the prober tells in time");

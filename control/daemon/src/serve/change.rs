@@ -70,11 +70,11 @@ impl Shared {
         let id = self.outcomes.borrow_mut().begin();
         let waiter = Waiter { shared: self, id };
         self.handle(Input::Change(AskedChange { id, request, options, by }));
-        self.notice.until(|| waiter.take()).await
+        self.notify.until(|| waiter.take()).await
     }
 
     /// Blocked until every live shard that is not fenced has adopted `version`.
     pub(crate) async fn adopted(&self, version: Version) -> Result<(), Refusal> {
-        self.notice.until(|| self.control().adopted(version)).await
+        self.notify.until(|| self.control().adopted(version)).await
     }
 }

@@ -76,18 +76,18 @@ mod tests {
 
     #[test]
     fn a_waiter_sees_what_came_true_before_and_after() {
-        let notice = Notify::default();
+        let notify = Notify::default();
         let value = Cell::new(None);
         let waker = Waker::from(Arc::new(Task));
         let mut context = Context::from_waker(&waker);
-        let mut wait = pin!(notice.until(|| value.get()));
+        let mut wait = pin!(notify.until(|| value.get()));
         assert_eq!(wait.as_mut().poll(&mut context), Poll::Pending);
         assert_eq!(wait.as_mut().poll(&mut context), Poll::Pending);
-        assert_eq!(notice.waiting.borrow().len(), 1, "one waker a task");
+        assert_eq!(notify.waiting.borrow().len(), 1, "one waker a task");
         value.set(Some(3));
-        notice.ring();
+        notify.ring();
         assert_eq!(wait.as_mut().poll(&mut context), Poll::Ready(3));
-        assert!(notice.waiting.borrow().is_empty());
+        assert!(notify.waiting.borrow().is_empty());
     }
 
     #[test]

@@ -19,7 +19,7 @@ impl Shared {
     pub(crate) fn handle(&self, input: Input) {
         let outputs = self.control.borrow_mut().handle(input, moment());
         outputs.into_iter().for_each(|output| self.perform(output));
-        self.notice.ring();
+        self.notify.ring();
     }
 
     fn perform(&self, output: Output) {

@@ -168,7 +168,7 @@ fn a_slow_disk_delays_no_probe_query_or_figure() {
         drop(backend.accept().await);
         let id = shared.control().snapshot.backends().last().unwrap().1.id;
         let is_up = || shared.control().health.is_up(id).then_some(());
-        shared.notice.until(is_up).await;
+        shared.notify.until(is_up).await;
         // Queries, those that read the disk too, are answered by what is durable.
         let status = ask(&shared, Query::Status).await;
         assert!(matches!(status, Response::Done(Answer::Status(status)) if status.version == 2));
@@ -274,11 +274,11 @@ fn changes_from_many_clients_are_one_after_another() {
                 let request = add(&format!("web/b{n}"), &format!("192.0.2.{n}:80"));
                 let version = changed(&shared, request).await.version;
                 done.borrow_mut().push(version);
-                shared.notice.ring();
+                shared.notify.ring();
             });
         }
         let all = || (done.borrow().len() == 10).then_some(());
-        shared.notice.until(all).await;
+        shared.notify.until(all).await;
         let versions = done.borrow().clone();
         assert_eq!(versions, (2..12).collect::<Vec<u64>>());
         assert_eq!(shared.control().snapshot.pools[0].backends.len(), 12);
@@ -345,7 +345,7 @@ fn a_removed_backend_is_listed_until_its_last_session_is_gone() {
             list.backends
         };
         shared.tick();
-        shared.notice.until(|| (shared.control().aggregate.sessions() == 4).then_some(())).await;
+        shared.notify.until(|| (shared.control().aggregate.sessions() == 4).then_some(())).await;
         let remove = ChangeRequest::BackendRemove { name: "web/b1".into(), force: false };
         changed(&shared, change(remove)).await;
         let all = rows().await;
@@ -353,7 +353,7 @@ fn a_removed_backend_is_listed_until_its_last_session_is_gone() {
         assert_eq!((all.len(), gone.name.as_str(), gone.removed), (2, "web/b1", true));
         assert_eq!((gone.state, gone.sessions), (BackendState::Removed, 4));
         shards.set_sessions(&[]);
-        shared.notice.until(|| (shared.control().aggregate.sessions() == 0).then_some(())).await;
+        shared.notify.until(|| (shared.control().aggregate.sessions() == 0).then_some(())).await;
         assert_eq!(rows().await.len(), 1);
     })
     .unwrap();

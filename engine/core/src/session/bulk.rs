@@ -2,7 +2,7 @@
 //! through buffers. Its bytes never come into this process.
 //!
 //! ```text
-//! queue ──4 large receives, all sent──▶ pipe ──nothing moved for a pulse, or refused──▶ queue
+//! queue ──4 large receives, all sent──▶ pipe ──nothing moved for a while, or refused──▶ queue
 //! ```
 //! A pipe never decides that a stream has ended: splice(2) says 0 at the end and also before an
 //! urgent byte behind which the FIN has come, and EAGAIN before an urgent byte although the socket

@@ -23,6 +23,8 @@ pub struct Connect {
     pub cut_short: bool,
     /// Keyed hash of the client's address.
     pub client_key: u64,
+    /// When the latest connect began; before the first one, when the client was accepted.
+    pub began_at: Now,
     /// When the connect, or the wait for a retry's turn, is over.
     pub(super) until: Now,
 }
@@ -38,6 +40,7 @@ impl Connect {
             client_watched: false,
             cut_short: false,
             client_key,
+            began_at: now,
             until: now,
         }
     }
@@ -51,10 +54,9 @@ impl Session {
         let connect = self.connect_mut();
         enter(&mut connect.attempt, Attempt::Trying);
         connect.cut_short = false;
-        connect.until = until;
+        (connect.began_at, connect.until) = (now, until);
         self.legs[Side::Backend as usize] = Some(backend);
         self.inflight[Side::Backend as usize] = 1;
-        self.moved_at = now;
     }
 
     /// Asks for news of a reset of the client's, once: nothing is received from it before a backend
@@ -87,6 +89,15 @@ impl Session {
         match &mut self.phase {
             Phase::Connecting(connect) => connect,
             other => unreachable!("only a connecting session connects: {other:?}"),
+        }
+    }
+
+    /// When the latest connect of a connecting session began. For checkers.
+    #[must_use]
+    pub fn connect_began_at(&self) -> Option<Now> {
+        match &self.phase {
+            Phase::Connecting(connect) => Some(connect.began_at),
+            Phase::Relaying(_) | Phase::Closing(_) => None,
         }
     }
 
@@ -124,8 +135,9 @@ impl Session {
         let attempt = match (attempt, done) {
             (Attempt::Trying | Attempt::Expired, Completion::Connected(Ok(()))) => {
                 leave(&attempt);
+                let began_at = self.connect_mut().began_at;
                 enter(&mut self.phase, Phase::Relaying(Relay::new(self.accepted_at)));
-                return Step::Connected;
+                return Step::Connected { began_at };
             }
             (Attempt::Trying, Completion::Connected(Err(errno))) => Attempt::Failed(fault(errno)),
             (Attempt::Expired, Completion::Connected(Err(errno))) => {

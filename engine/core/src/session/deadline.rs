@@ -32,17 +32,19 @@ impl Session {
     #[must_use]
     pub fn deadline(&self, now: Now) -> Option<(Now, Timeout)> {
         match self.phase {
-            Phase::Connecting(Connect { attempt, client_watched, until, .. }) => match attempt {
-                Attempt::Trying => {
-                    // Most connects are over before anybody looks at them, and cost nothing more.
-                    let look = self.moved_at.plus_millis(WATCH_AFTER_MS);
-                    let is_last = client_watched || until <= look.max(now);
-                    let slow = (look, Timeout::SlowConnect);
-                    Some(if is_last { (until, Timeout::Connect) } else { slow })
+            Phase::Connecting(Connect { attempt, client_watched, began_at, until, .. }) => {
+                match attempt {
+                    Attempt::Trying => {
+                        // Most connects are over before they are looked at.
+                        let look = began_at.plus_millis(WATCH_AFTER_MS);
+                        let is_last = client_watched || until <= look.max(now);
+                        let slow = (look, Timeout::SlowConnect);
+                        Some(if is_last { (until, Timeout::Connect) } else { slow })
+                    }
+                    Attempt::Waiting(fault) => Some((until, Timeout::Retry(fault))),
+                    Attempt::Expired | Attempt::Failed(_) => None,
                 }
-                Attempt::Waiting(fault) => Some((until, Timeout::Retry(fault))),
-                Attempt::Expired | Attempt::Failed(_) => None,
-            },
+            }
             Phase::Relaying(Relay { look_at, .. }) => {
                 let (at, timeout) = self.patient_until(now);
                 // The last look has not given it up.
@@ -88,7 +90,7 @@ impl Session {
         if let Some(at) = self.stalled_at(now) {
             return (at, Timeout::Stalled);
         }
-        let (wait_ms, why) = if self.is_half_closed() && self.half_close_ms < self.idle_ms {
+        let (wait_ms, why) = if self.has_fin() && self.half_close_ms < self.idle_ms {
             (self.half_close_ms, Why::HalfCloseTimeout)
         } else {
             (self.idle_ms, Why::IdleTimeout)

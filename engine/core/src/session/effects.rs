@@ -3,6 +3,7 @@
 
 use weir_proto::reason::{CloseReason, ConnectFault};
 
+use crate::base::clock::Now;
 use crate::event::Side;
 
 /// The meaning of an event on a session for the table.
@@ -23,8 +24,8 @@ pub enum Step {
     /// Nothing that the table must know.
     #[default]
     None,
-    /// The backend took the session.
-    Connected,
+    /// The backend took the session; its connect began then.
+    Connected { began_at: Now },
     /// The backend did not take it, and nothing is in flight: the leg can be closed.
     ConnectFailed(ConnectFault),
     /// `count` bytes came `from` this side; the receive goes on unless they were its `last`.

@@ -2,11 +2,11 @@
 //!
 //! A send that was answered is not delivered: its bytes are the kernel's until the peer has
 //! acknowledged them, and a peer that is paused, or gone, leaves them there. So a session is
-//! *looked at* about once a pulse while anything moves or waits: how much of what was sent on each
-//! leg is unacknowledged? What became less was taken, a byte at a time if need be. A side that
-//! takes nothing for the pool's `timeout.stalled` is given up; one that does not even acknowledge
-//! has vanished. The kernel's own timers (TCP_USER_TIMEOUT) do not tell a closed window from a dead
-//! peer, so none is set (docs/adr/0021).
+//! *looked at* about once a second (`quiescent_after_ms`) while anything moves or waits: how much
+//! of what was sent on each leg is unacknowledged? What became less was taken, a byte at a time if
+//! need be. A side that takes nothing for the pool's `timeout.stalled` is given up; one that does
+//! not even acknowledge has vanished. The kernel's own timers (TCP_USER_TIMEOUT) do not tell a
+//! closed window from a dead peer, so none is set (docs/adr/0021).
 
 use weir_proto::reason::{By, Why};
 use weir_proto::snapshot::Keepalive;
@@ -104,8 +104,8 @@ impl Session {
         self.relay().owed != [0; 2]
     }
 
-    /// True if nobody has asked for a pulse how the peers stand. (After a rest it may be wrong, and
-    /// then the next look is a pulse late.)
+    /// True if the last look was `quiescent_after_ms` ago or longer. (After a rest it may be wrong,
+    /// and then the next look comes that much later.)
     #[must_use]
     pub fn inspection_due(&self, now: Now, quiescent_after_ms: u32) -> bool {
         self.relay().looked_at.age_ms(now) >= quiescent_after_ms
@@ -125,9 +125,9 @@ impl Session {
         let waited = core::mem::replace(undelivered, waits);
         let relay = self.relay_mut();
         let owed = core::mem::replace(&mut relay.owed[side as usize], progress.unacked);
-        // A send that was answered and not yet heard of is counted twice: once for each of them the
-        // side has a pulse more. It may also hide what the side took just now: then the look after
-        // it decides (`gives_up`).
+        // A send that was answered and not yet heard of is counted twice: for each of them the side
+        // has the time until one more look. It may also hide what the side took just now: then the
+        // look after it decides (`gives_up`).
         if !waited || progress.unacked < owed {
             relay.taken_at[side as usize] = now.stamp();
         }
@@ -214,7 +214,7 @@ impl Session {
         waiting.map(|side| self.relay().taken_at[side as usize].age_ms(now)).max()
     }
 
-    /// Turns keepalive on, once; sessions that end within a pulse do not pay for it.
+    /// Turns keepalive on, once; sessions that end before the first look do not pay for it.
     pub fn keep_alive(&mut self, keepalive: [Keepalive; 2], out: &mut Actions) {
         if core::mem::replace(&mut self.relay_mut().keepalive, true) {
             return;

@@ -1,9 +1,9 @@
 //! Want of buffers: flows that have found none stand in a line, first come, first served.
 //!
 //! Buffers that stalled flows hold come back only when a peer reads. So below a mark a flow holds
-//! one (*lean*, [`Flow::next`](crate::flow::Flow::next)), and when no other buffer is free a flow
-//! gets one of the reserve, if its sink takes at once what it brings: the reserve is never held for
-//! a peer that does not read, and new sessions are answered whatever the others do.
+//! one (`buffers_short`, [`Flow::next`](crate::flow::Flow::next)), and when no other buffer is free
+//! a flow gets one of the reserve, if its sink takes at once what it brings: the reserve is never
+//! held for a peer that does not read, and new sessions are answered whatever the others do.
 
 use crate::action::{Action, Actions};
 use crate::base::machine::enter;
@@ -50,7 +50,7 @@ impl Session {
         room: impl FnOnce(Leg) -> u32,
         out: &mut Actions,
     ) -> (Resumed, Effects) {
-        self.lean = true;
+        self.buffers_short = true;
         let to = from.other();
         let [source, sink] = [from, to]
             .map(|side| self.legs[side as usize].expect("both legs are open while relaying"));

@@ -29,7 +29,10 @@ impl SessionPlay {
 
     fn relaying() -> SessionPlay {
         let mut play = SessionPlay::connecting();
-        assert_eq!(play.on(Side::Backend, Completion::Connected(Ok(()))), Step::Connected);
+        assert_eq!(
+            play.on(Side::Backend, Completion::Connected(Ok(()))),
+            Step::Connected { began_at: NOW }
+        );
         play.expect(&[receive(Side::Client), receive(Side::Backend)]);
         play
     }
@@ -153,7 +156,10 @@ fn a_refused_connect_is_the_tables_to_retry() {
     play.session.drop_backend_leg(&mut play.out);
     play.expect(&[close(BACKEND, How::Reset)]);
     play.session.connect_started(BACKEND, NOW, NOW);
-    assert_eq!(play.on(Side::Backend, Completion::Connected(Ok(()))), Step::Connected);
+    assert_eq!(
+        play.on(Side::Backend, Completion::Connected(Ok(()))),
+        Step::Connected { began_at: NOW }
+    );
     play.expect(&[receive(Side::Client), receive(Side::Backend)]);
 }
 
@@ -177,7 +183,10 @@ fn a_connect_may_succeed_after_its_deadline() {
     let mut play = SessionPlay::connecting();
     play.session.expire_connect(&mut play.out);
     play.out.clear();
-    assert_eq!(play.on(Side::Backend, Completion::Connected(Ok(()))), Step::Connected);
+    assert_eq!(
+        play.on(Side::Backend, Completion::Connected(Ok(()))),
+        Step::Connected { began_at: NOW }
+    );
     play.expect(&[receive(Side::Client), receive(Side::Backend)]);
     play.on(Side::Backend, Completion::Canceled);
     play.expect(&[]);
@@ -226,7 +235,7 @@ fn the_reserve_is_for_flows_whose_sink_takes_bytes() {
 #[test]
 fn a_starved_flow_whose_sink_is_full_asks_again_when_it_is_writable() {
     let mut play = SessionPlay::relaying();
-    play.session.lean = true;
+    play.session.buffers_short = true;
     play.on(Side::Client, Completion::Starved);
     play.out.clear();
     let resumed = play.resume_reserved(Side::Client, |_| 0);
@@ -242,13 +251,13 @@ fn a_starved_flow_whose_sink_is_full_asks_again_when_it_is_writable() {
 
 #[test]
 fn while_buffers_are_short_a_flow_holds_one() {
-    for (lean, chunks) in [(false, 2), (true, 1)] {
+    for (buffers_short, chunks) in [(false, 2), (true, 1)] {
         let mut play = SessionPlay::relaying();
-        play.session.lean = lean;
+        play.session.buffers_short = buffers_short;
         for buffer in 0..chunks {
             play.on(Side::Client, data(buffer, 10));
             let asks = play.out.as_slice().iter().any(|it| matches!(it, Action::Receive { .. }));
-            assert_eq!(asks, buffer + 1 < chunks, "lean: {lean}, after {buffer}");
+            assert_eq!(asks, buffer + 1 < chunks, "buffers_short: {buffers_short}, after {buffer}");
             play.out.clear();
         }
         play.on(Side::Backend, Completion::SendFailed(Errno::EAGAIN));

@@ -44,7 +44,7 @@ impl Session {
         for side in Side::BOTH {
             let flow = &self.flows[side as usize];
             if flow.is_receiving() {
-                self.take_back(side, out);
+                self.cancel_receive(side, out);
             } else if flow.source == Source::Waiting && !flow.is_pending() {
                 self.demote(side, out);
             }
@@ -53,7 +53,7 @@ impl Session {
 
     /// Cancels the receive on `side` if it is the only operation in flight there and is not being
     /// cancelled already. Returns true if a cancel was submitted.
-    fn take_back(&mut self, side: Side, out: &mut Actions) -> bool {
+    fn cancel_receive(&mut self, side: Side, out: &mut Actions) -> bool {
         let source = &mut self.flows[side as usize].source;
         let Source::Receiving { cancelling, .. } = source else { return false };
         if *cancelling || self.inflight[side as usize] != 1 {
@@ -79,16 +79,16 @@ impl Session {
         for side in Side::BOTH {
             let check = self.flows[side as usize].reset_check();
             let next = match check {
-                ResetCheck::Armed => ResetCheck::Probing,
-                ResetCheck::Confirmed if !self.take_back(side, out) => ResetCheck::Confirmed,
-                ResetCheck::NotNeeded | ResetCheck::Probing | ResetCheck::Confirmed => {
+                ResetCheck::Armed => ResetCheck::Quiet,
+                ResetCheck::Confirmed if !self.cancel_receive(side, out) => ResetCheck::Confirmed,
+                ResetCheck::NotNeeded | ResetCheck::Quiet | ResetCheck::Confirmed => {
                     ResetCheck::NotNeeded
                 }
             };
             if let Source::Receiving { reset_check, .. } = &mut self.flows[side as usize].source {
                 *reset_check = next;
             }
-            if check == ResetCheck::Probing {
+            if check == ResetCheck::Quiet {
                 let writable = self.flows[side.other() as usize].sink == Sink::Waiting;
                 let interest = Interest { readable: false, writable };
                 if let Some(leg) = self.legs[side as usize] {
@@ -101,8 +101,8 @@ impl Session {
     /// Lets a watch wait if a receive has failed only because it was cancelled or would have to
     /// wait. Returns false for every other error.
     pub(super) fn waits_instead(&mut self, side: Side, errno: Errno) -> bool {
-        // While relaying, only `take_back` cancels receives. Its cancel may be late and hit the
-        // receive after the one that it was meant for.
+        // While relaying, only `cancel_receive` cancels receives. Its cancel may be late and hit
+        // the receive after the one that it was meant for.
         if errno != Errno::ECANCELED && !errno.is_passing() {
             return false;
         }
@@ -117,7 +117,7 @@ impl Session {
     /// this session will report it.
     #[must_use]
     pub fn unreported_error_leg(&self, side: Side) -> Option<Leg> {
-        let deaf = nobody_receives(&self.flows[side as usize]);
+        let deaf = no_receive_due(&self.flows[side as usize]);
         if deaf && self.is_relaying() { self.legs[side as usize] } else { None }
     }
 
@@ -140,7 +140,7 @@ impl Session {
         if waits_to_receive && (ready.readable || ready.reset) {
             enter(&mut flow.source, Source::Idle);
             flow.more = true;
-        } else if ready.reset && nobody_receives(flow) {
+        } else if ready.reset && no_receive_due(flow) {
             self.fail(side, ready.error.unwrap_or(Errno::ECONNRESET), out);
             return self.advance(out);
         } else if ready.reset
@@ -212,7 +212,7 @@ impl Session {
                 readable: source == Source::Waiting,
                 writable: self.flows[side.other() as usize].sink == Sink::Waiting,
             };
-            let reset = self.relay().watched && nobody_receives(&self.flows[side as usize]);
+            let reset = self.relay().watched && no_receive_due(&self.flows[side as usize]);
             if let Some(leg) = self.legs[side as usize]
                 && (reset || interest != Interest::default())
             {
@@ -224,6 +224,6 @@ impl Session {
 
 /// True if neither a receive nor a watch for bytes is due that would report a reset of the side
 /// that this flow reads: its FIN has come, or the sink is blocked and nothing is being received.
-fn nobody_receives(flow: &Flow) -> bool {
+fn no_receive_due(flow: &Flow) -> bool {
     flow.source == Source::Ended || (flow.source == Source::Idle && flow.sink == Sink::Waiting)
 }

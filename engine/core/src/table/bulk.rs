@@ -39,7 +39,7 @@ impl Table {
         if pipe.is_some() {
             self.counters.totals().promotions += 1;
         }
-        session.lean = self.lean;
+        session.buffers_short = self.buffers_short;
         let effects = session.promoted(from, pipe, out);
         self.apply(id, effects, now, out);
     }
@@ -69,7 +69,7 @@ impl Table {
             }
         };
         self.counters.totals().spliced_bytes += u64::from(bytes);
-        session.lean = self.lean;
+        session.buffers_short = self.buffers_short;
         let effects = session.moved(from, moved, out);
         if effects.step == Step::PipeRefused {
             self.counters.totals().pipes_refused += 1;

@@ -15,8 +15,8 @@ impl Table {
     }
 
     /// Few buffers are free, or enough again.
-    pub fn set_lean(&mut self, lean: bool) {
-        self.lean = lean;
+    pub fn set_buffers_short(&mut self, buffers_short: bool) {
+        self.buffers_short = buffers_short;
     }
 
     /// Lets the first flow in the line receive: into a buffer that all may use if there is one
@@ -36,7 +36,7 @@ impl Table {
             return Some((id, Resumed::Blocked));
         }
         let (resumed, effects) = if shared {
-            session.lean = self.lean;
+            session.buffers_short = self.buffers_short;
             (Resumed::Shared, session.resume(side, out))
         } else {
             session.resume_reserved(side, room, out)

@@ -30,8 +30,9 @@ impl Table {
                 }
                 Some(Timeout::Connect) => {
                     let pool = &self.view.pools()[session.route.pool.index()];
-                    let whole = session.moved_at.plus_millis(pool.timeouts.connect_ms);
-                    session.connect_mut().cut_short = now < whole;
+                    let connect = session.connect_mut();
+                    let whole = connect.began_at.plus_millis(pool.timeouts.connect_ms);
+                    connect.cut_short = now < whole;
                     session.expire_connect(out);
                 }
                 Some(Timeout::Retry(fault)) => self.retry(id, fault, now, out),
@@ -94,7 +95,7 @@ impl Table {
         let session = self.sessions.get_mut(id).expect("its deadline has passed");
         session.unmute(out);
         // Once both FINs have crossed a watch would fire at once; each look sees a reset.
-        let deaf = !session.is_delivering() && (session.is_half_closed() || session.is_blocked());
+        let deaf = !session.is_delivering() && (session.has_fin() || session.is_blocked());
         let beat_ms = match session.activity(now, self.tuning.quiescent_after_ms, out) {
             // What was sent since the last look may wait.
             Activity::Quiescent if !session.has_unacked() => None,
@@ -147,7 +148,7 @@ impl Table {
         {
             ResetCheck::NotNeeded => {}
             ResetCheck::Confirmed => self.look_within(id, 0, now),
-            ResetCheck::Armed | ResetCheck::Probing => self.look_within(id, RESET_CHECK_MS, now),
+            ResetCheck::Armed | ResetCheck::Quiet => self.look_within(id, RESET_CHECK_MS, now),
         }
     }
 
@@ -184,7 +185,7 @@ impl Table {
         out: &mut Actions,
     ) {
         let Some(session) = self.sessions.get_mut(id) else { return };
-        session.lean = self.lean;
+        session.buffers_short = self.buffers_short;
         let effects = session.on_ready(side, ready, out);
         if session.is_relaying() {
             session.look_by(now.plus_millis(self.tuning.quiescent_after_ms));

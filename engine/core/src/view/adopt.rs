@@ -222,7 +222,7 @@ impl View {
             retrying,
             panic_below: pool.health.panic,
             slow_start_ms,
-            panic: false,
+            panic_mode: false,
             unsteady,
             picker,
             slots,

@@ -47,7 +47,7 @@ impl View {
         let pool = &mut pools[pool.index()];
         // Panic distrusts the health checks, a refusal is a fact: who was refused goes to one that
         // is up.
-        let confirmed = (pool.panic && !tried.is_empty())
+        let confirmed = (pool.panic_mode && !tried.is_empty())
             .then(|| pool.pick_up(backends, (key, tried), prng))
             .flatten();
         let index = if let Some(index) = confirmed {
@@ -142,15 +142,15 @@ impl PoolView {
     ) -> Option<usize> {
         self.set_usable(backends, false);
         let picked = self.picker.pick(key, prng, tried);
-        self.set_usable(backends, self.panic);
+        self.set_usable(backends, self.panic_mode);
         picked
     }
 
     /// Says of every backend whether it may be picked, in panic or not.
-    pub(super) fn set_usable(&mut self, backends: &[BackendView], panic: bool) {
+    pub(super) fn set_usable(&mut self, backends: &[BackendView], panic_mode: bool) {
         let PoolView { picker, slots, .. } = self;
         picker.change_each(0..slots.len(), |index, candidate| {
-            candidate.usable = backends[slots[index].index()].is_usable(panic);
+            candidate.usable = backends[slots[index].index()].is_usable(panic_mode);
         });
     }
 
@@ -161,7 +161,7 @@ impl PoolView {
         // Maglev's whole point is that a client stays where it is: nothing ramps.
         let ramps = *slow_start_ms > 0 && picker.strategy() != Strategy::Maglev;
         // In panic those that are down have a full share: one that is up must not have less.
-        let ramps_now = ramps && !self.panic;
+        let ramps_now = ramps && !self.panic_mode;
         unsteady.retain(|&index| {
             let backend = &mut backends[slots[index.index()].index()];
             let is_over = |at: Now| !ramps || elapsed_ms(at, now) >= *slow_start_ms;
@@ -189,7 +189,7 @@ impl PoolView {
         let PoolView { picker, slots, unsteady, .. } = self;
         picker.change_each(unsteady.iter().map(|&index| index.index()), |index, candidate| {
             let backend = &backends[slots[index].index()];
-            candidate.usable = backend.is_usable(self.panic);
+            candidate.usable = backend.is_usable(self.panic_mode);
             candidate.load = backend.load();
         });
     }
@@ -206,7 +206,7 @@ impl BackendView {
     }
 
     /// True if new sessions may be picked for it, its weight aside.
-    pub(super) fn is_usable(&self, panic: bool) -> bool {
-        self.enabled && (self.is_up() || panic)
+    pub(super) fn is_usable(&self, panic_mode: bool) -> bool {
+        self.enabled && (self.is_up() || panic_mode)
     }
 }

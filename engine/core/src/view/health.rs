@@ -96,7 +96,7 @@ impl View {
     pub(super) fn recompute_eligibility(&mut self, pool: PoolSlot) {
         let (up, members) = self.members(pool);
         let pool = &mut self.pools[pool.index()];
-        pool.panic = panics(pool.panic_below, up, members);
-        pool.set_usable(&self.backends, pool.panic);
+        pool.panic_mode = panics(pool.panic_below, up, members);
+        pool.set_usable(&self.backends, pool.panic_mode);
     }
 }

@@ -143,7 +143,7 @@ fn an_idle_session_is_looked_at_once_and_asked_by_the_kernel_from_then_on() {
     assert!(next > play.now.plus_millis(600_000), "nobody looks at it: {next:?}");
 }
 
-/// A quiet session whose client sends its last bytes, and its FIN, within a pulse of the last look.
+/// A quiet session whose client sends its last bytes, and its FIN, soon after the last look.
 /// Nothing moves then and nothing waited at that look, but what was sent since may wait: the
 /// planted bug sent-bytes-are-believed-delivered looks again only when the half-close timeout is
 /// due.
