@@ -59,6 +59,7 @@ pub fn run(bytes: &[u8]) -> u64 {
     let input = MetricsInput {
         ends: aggregate.ends().collect(),
         listeners: snapshot.listeners.iter().map(|it| aggregate.listener(it.id)).collect(),
+        unbound: vec![0; snapshot.listeners.len()],
         pools: pools.collect(),
         backends: backends.collect(),
         gone: Vec::new(),

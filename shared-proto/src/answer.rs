@@ -109,8 +109,20 @@ pub struct ListenerRow {
     pub state: ListenerState,
     pub sessions: u64,
     pub sessions_total: u64,
+    /// Those of its addresses that could not be bound yet; they are tried again.
+    pub unbound: Vec<UnboundRow>,
     /// The others: `max_sessions`, `keepalive`.
     pub settings: ShownSettings,
+}
+
+/// An address that somebody else has, or that this host does not have.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UnboundRow {
+    pub address: String,
+    /// As in `address in use`.
+    pub why: String,
+    /// Seconds since the start that could not bind it.
+    pub since_s: f64,
 }
 
 /// `weirctl pool list`.

@@ -183,6 +183,7 @@ fn a_listener_waits_for_its_address() {
         web + &objects(&[("web", vec![vip])], &backend, more)
     };
     let mut weir = Weir::prepare(web, &file(""), Start::default());
+    weir.arguments(&["--strict"]);
     weir.spawn();
     assert_eq!(weir.wait_exit(clock::PATIENCE), 1);
     clock::wait_for("the way out", || weir.log().contains("freebind = true"));

@@ -13,6 +13,7 @@ mod removed;
 mod repeats;
 mod shard;
 mod storing;
+mod unbound;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -36,7 +37,7 @@ use crate::leases::Leases;
 use crate::planner;
 use crate::record::{PastVersions, Record, Versions};
 use crate::rollout::Rollout;
-use crate::sockets::{self, BindError, Sockets};
+use crate::sockets::{self, BindError, BindPlan, BoundSockets, Sockets};
 
 use change::Changes;
 pub use change::{AskedChange, CHANGE, ChangeId, ChangeOutcome};
@@ -46,6 +47,8 @@ pub use input::{Input, Output};
 pub use planning::{PlanJob, Planned};
 use repeats::Repeats;
 pub use shard::{SHARD, Shard, ShardHistory, ShardStatus};
+pub use unbound::Unbound;
+use unbound::UnboundAddresses;
 
 /// How long an address may still be held by the sockets of a listener that was removed.
 const RELEASE_MAX: Duration = Duration::from_secs(10);
@@ -123,6 +126,8 @@ pub struct Control {
     pub started: Clocks,
     /// Addresses that were given up, and when.
     released: Vec<(SocketAddr, Now)>,
+    /// Addresses that could not be bound at the start.
+    unbound: UnboundAddresses,
     /// Pools whose panic has been written down.
     panicking: BTreeSet<PoolId>,
     /// When shards panicked lately.
@@ -161,6 +166,7 @@ impl Control {
             phase: Phase::Serving,
             started,
             released: Vec::new(),
+            unbound: UnboundAddresses::default(),
             panicking: BTreeSet::new(),
             panics: Vec::new(),
             repeats: Repeats::default(),
@@ -185,7 +191,8 @@ impl Control {
 
     /// Binds what `next` has and the current snapshot has not.
     fn bind(&self, next: &Snapshot) -> Result<Sockets, BindError> {
-        self.fleet.bind(&self.snapshot, next)
+        let is_unbound = |address: &SocketAddr| self.unbound.contains(address);
+        self.fleet.bind(&BindPlan::of_change(&self.snapshot, next, is_unbound)).all()
     }
 
     /// Refuses new backends that are weir itself, by the addresses of this host.
@@ -220,9 +227,10 @@ impl Control {
     }
 
     /// Sends the first version.
-    fn begin(&mut self, sockets: Sockets, now: Now) {
+    fn begin(&mut self, bound: BoundSockets, moment: Clocks) {
         let first = Snapshot::clone(&self.snapshot);
-        self.publish(first, sockets, now);
+        self.begin_unbound(bound.failed, moment);
+        self.publish(first, bound.sockets, moment.now);
     }
 
     /// Sends a snapshot to every live shard; it is the current one from now on.
@@ -233,6 +241,7 @@ impl Control {
         let sent = if before.version == self.snapshot.version { None } else { Some(&*before) };
         self.leases.adopt(&self.snapshot, sent.unwrap_or(&Snapshot::empty()));
         self.remember_released(&before, now);
+        self.forget_unbound();
         self.health.adopt(&self.snapshot, now);
         let (snapshot, down) = (self.snapshot.clone(), self.down());
         for (shard, sockets) in self.shards.iter_mut().zip(sockets) {
@@ -342,6 +351,7 @@ impl Control {
             Phase::Serving | Phase::Stopping { .. } | Phase::Over { .. } => {}
         }
         self.watch_panic(moment.wall_ms);
+        self.bind_unbound(moment);
         self.bind_missing();
         self.flush();
         self.collect();
@@ -420,7 +430,8 @@ impl Control {
     }
 
     fn remember_released(&mut self, before: &Snapshot, now: Now) {
-        let (held, kept) = (sockets::addresses(before), sockets::addresses(&self.snapshot));
+        let (mut held, kept) = (sockets::addresses(before), sockets::addresses(&self.snapshot));
+        held.retain(|address| !self.unbound.contains(address));
         self.released.retain(|(_, since)| now - *since < RELEASE_MAX);
         self.released.extend(held.difference(&kept).map(|address| (*address, now)));
     }

@@ -19,15 +19,15 @@ use weir_proto::stats::BackendStats;
 
 use crate::control::{Fleet, ShardHistory};
 use crate::record::{Appended, PastVersions, Record, Versions};
-use crate::sockets::{BindError, Sockets, addresses, open_in};
+use crate::sockets::{BindError, BindPlan, BoundSockets, open_in};
 
 pub use health::HealthFixture;
 
 /// Rings a bell.
 pub type Ring = Box<dyn Fn()>;
 
-/// Binds what the second snapshot has open and the first one has not, for N shards.
-pub type Bind = fn(&Snapshot, &Snapshot, u16) -> Result<Sockets, BindError>;
+/// Binds what can be bound of a plan, for N shards.
+pub type Bind = fn(&BindPlan<'_>, u16) -> BoundSockets;
 
 /// Shards without threads.
 #[derive(Clone)]
@@ -48,6 +48,8 @@ struct FakeState {
     watched: BTreeMap<u16, ShardHistory>,
     ring: Option<Ring>,
     bind: Option<Bind>,
+    /// Somebody else has these addresses.
+    taken: BTreeSet<SocketAddr>,
 }
 
 impl FakeShards {
@@ -65,6 +67,7 @@ impl FakeShards {
             watched: BTreeMap::new(),
             ring: None,
             bind: None,
+            taken: BTreeSet::new(),
         };
         FakeShards(Rc::new(RefCell::new(inner)))
     }
@@ -93,6 +96,11 @@ impl FakeShards {
         self.0.borrow_mut().full = shards.iter().copied().collect();
     }
 
+    /// Only these addresses are somebody else's.
+    pub fn set_taken(&self, addresses: &[SocketAddr]) {
+        self.0.borrow_mut().taken = addresses.iter().copied().collect();
+    }
+
     /// What the watchdog has seen of this shard so far.
     pub fn set_watched(&self, shard: u16, stuck: u64, fences: u64) {
         self.0.borrow_mut().watched.insert(shard, ShardHistory { stuck, fences });
@@ -116,6 +124,28 @@ impl FakeState {
         if let Some(ring) = &self.ring {
             ring();
         }
+    }
+
+    /// Sockets that are none, for every wanted address that is not taken.
+    fn bind_free(
+        &self,
+        snapshot: &Snapshot,
+        wanted: &BTreeSet<SocketAddr>,
+        shards: u16,
+    ) -> BoundSockets {
+        let mut bound = BoundSockets::nothing(shards);
+        for listener in open_in(snapshot) {
+            for address in listener.bind.iter().filter(|address| wanted.contains(*address)) {
+                let taken = self.taken.contains(address).then(|| BindError {
+                    listener: listener.name.to_string(),
+                    address: *address,
+                    error: std::io::ErrorKind::AddrInUse.into(),
+                });
+                let sockets = (0..shards).map(|_| stands_for_a_socket()).collect();
+                bound.add(*address, taken.map_or(Ok(sockets), Err));
+            }
+        }
+        bound
     }
 
     /// The words for `sent`, and what the shard answers.
@@ -186,9 +216,12 @@ impl Fleet for FakeShards {
 
     fn ticks(&self, _now: Now) {}
 
-    fn bind(&self, before: &Snapshot, after: &Snapshot) -> Result<Sockets, BindError> {
+    fn bind(&self, plan: &BindPlan<'_>) -> BoundSockets {
         let inner = self.0.borrow();
-        inner.bind.unwrap_or(bind_all)(before, after, inner.count)
+        match inner.bind {
+            Some(bind) => bind(plan, inner.count),
+            None => inner.bind_free(plan.snapshot, &plan.wanted, inner.count),
+        }
     }
 
     fn is_own_address(&self, address: SocketAddr) -> bool {
@@ -199,8 +232,9 @@ impl Fleet for FakeShards {
         &self,
         _shard: ShardId,
         snapshot: &Snapshot,
-    ) -> Result<Vec<ListenerSocket>, BindError> {
-        Ok(bind_all(&Snapshot::empty(), snapshot, 1)?.remove(0))
+        wanted: &BTreeSet<SocketAddr>,
+    ) -> BoundSockets {
+        self.0.borrow().bind_free(snapshot, wanted, 1)
     }
 }
 
@@ -309,16 +343,6 @@ impl PastVersions for FakeReader {
     fn oldest(&self) -> Result<u64, String> {
         Ok(self.0.first().map_or(0, |record| record.version))
     }
-}
-
-/// Sockets that are none, for every address that is new.
-fn bind_all(before: &Snapshot, after: &Snapshot, shards: u16) -> Result<Sockets, BindError> {
-    let held = addresses(before);
-    let all = open_in(after).flat_map(|listener| listener.bind.iter().copied());
-    let new: Vec<SocketAddr> = all.filter(|address| !held.contains(address)).collect();
-    let socket =
-        |address: &SocketAddr| ListenerSocket { address: *address, socket: stands_for_a_socket() };
-    Ok((0..shards).map(|_| new.iter().map(socket).collect()).collect())
 }
 
 /// A descriptor for orders that no kernel sees.

@@ -14,7 +14,7 @@ use crate::listen;
 use crate::rt;
 use crate::signals::Flags;
 use crate::systemd;
-use crate::watchdog::SupervisedEngine;
+use crate::watchdog::{Newest, SupervisedEngine};
 
 /// Between two looks at reports and signals.
 const STEP: Duration = Duration::from_millis(50);
@@ -40,7 +40,8 @@ pub(crate) fn run(parts: &FallbackParts) -> Result<u8, String> {
         // Its guard may have removed it already.
         let _ = std::fs::remove_file(socket);
     }
-    let version = engine.newest().map_or(0, |snapshot| snapshot.version.0);
+    let newest = engine.newest().map(|newest| newest.snapshot);
+    let version = newest.as_ref().map_or(0, |snapshot| snapshot.version.0);
     tracing::error!(
         "the control thread has died. Sessions go on and new ones are taken, by version {version}; \
          nothing can be changed, asked or checked. Start weir again when it suits you: SIGTERM \
@@ -49,7 +50,7 @@ pub(crate) fn run(parts: &FallbackParts) -> Result<u8, String> {
     let status = "STATUS=the control thread has died; traffic goes on; start weir again";
     // Without systemd there is nobody to tell.
     let _ = systemd::tell(status);
-    let mut fallback = Fallback::after(Arc::clone(engine), engine.newest().as_deref());
+    let mut fallback = Fallback::after(Arc::clone(engine), newest.as_deref());
     while fallback.look(flags.take(), &|| newest_sockets(engine), rt::now()) {
         thread::park_timeout(STEP);
     }
@@ -57,14 +58,12 @@ pub(crate) fn run(parts: &FallbackParts) -> Result<u8, String> {
     Ok(1)
 }
 
-/// The newest configuration with new sockets, for a shard that has none.
+/// The newest configuration with new sockets for what is bound of it, for a shard that has none.
 fn newest_sockets(engine: &SupervisedEngine) -> Option<Order> {
-    let snapshot = engine.newest()?;
-    match listen::bind_all(&snapshot) {
-        Ok(sockets) => Some(Order::Adopt { snapshot, sockets, health: Vec::new() }),
-        Err(error) => {
-            tracing::error!("{}", error.refusal().message);
-            None
-        }
+    let Newest { snapshot, bound } = engine.newest()?;
+    let again = listen::bind_beside(&snapshot, &bound);
+    for error in &again.failed {
+        tracing::error!("{}", error.refusal().message);
     }
+    Some(Order::Adopt { snapshot, sockets: again.into_first(), health: Vec::new() })
 }

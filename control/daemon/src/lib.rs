@@ -52,6 +52,9 @@ enum Verb {
         /// Start from this version though a later one was acknowledged and is lost.
         #[arg(long, value_name = "N")]
         accept_version: Option<u64>,
+        /// End with an error if any address cannot be bound, instead of serving the others.
+        #[arg(long)]
+        strict: bool,
     },
     /// Read a file and say what is wrong with it. Binds nothing, touches no state.
     Check {
@@ -87,8 +90,8 @@ enum Output {
 #[must_use]
 pub fn main() -> ExitCode {
     match Args::parse().verb {
-        Verb::Run { config, shards, accept_version: accept } => {
-            let serve = || start::run(start::Run { file: config, shards, accept });
+        Verb::Run { config, shards, accept_version: accept, strict } => {
+            let serve = || start::run(start::Run { file: config, shards, accept, strict });
             exit(log::start().and_then(|()| serve()))
         }
         Verb::Check { file, output } => {
@@ -96,7 +99,8 @@ pub fn main() -> ExitCode {
             ExitCode::from(check::check_command(&file, json, planner::loops))
         }
         Verb::Demo => {
-            let run = |file| start::Run { file: Some(file), shards: None, accept: None };
+            let run =
+                |file| start::Run { file: Some(file), shards: None, accept: None, strict: true };
             let serve = |file| start::run(run(file));
             exit(demo::run(|file| log::start().and_then(|()| serve(file))))
         }

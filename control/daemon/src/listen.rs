@@ -6,8 +6,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with, sockopt};
-use weir_control_core::sockets::{BindError, Sockets, addresses, open_in};
-use weir_proto::order::ListenerSocket;
+use weir_control_core::sockets::{BindError, BindPlan, BoundSockets, open_in};
 use weir_proto::snapshot::{Listener, Snapshot, overlap};
 
 /// True if `address` is one of this host's at this moment, as routes say it: a connect to it would
@@ -25,68 +24,55 @@ pub(crate) fn is_own_address(address: SocketAddr) -> bool {
     address.ip().is_loopback() || from().is_ok_and(|own: SocketAddr| own.ip() == address.ip())
 }
 
-/// Binds the addresses that are open in `after` and were not in `before`, for `shards` shards. One
-/// that stays keeps its sockets, whichever listener has it.
-///
-/// One that stays and may no longer be bound freely is tried without: a version that the next start
-/// could not bind is refused while the old one serves.
-///
-/// # Errors
-/// The first address that could not be bound. Nothing stays bound then.
-pub(crate) fn bind_new(
-    before: &Snapshot,
-    after: &Snapshot,
-    shards: u16,
-) -> Result<Sockets, BindError> {
-    let held = addresses(before);
-    let free = freely_bound(before);
-    let mut sockets: Sockets = (0..shards).map(|_| Vec::new()).collect();
-    for listener in open_in(after) {
-        let freebind = listener.freebind;
-        let lost = |address: &&SocketAddr| !freebind && free.contains(*address);
-        for address in listener.bind.iter().filter(lost) {
-            open(*address, true, false).map_err(|error| fail(listener, *address, error))?;
-        }
-        for address in listener.bind.iter().filter(|address| !held.contains(address)) {
-            let fail = |error| fail(listener, *address, error);
-            // SO_REUSEPORT would let us in beside another weir of the same user, which would then
-            // get a part of our sessions. So somebody else's listener is looked for without it.
-            if !held.iter().any(|held| overlap(*held, *address)) {
-                open(*address, false, freebind).map_err(fail)?;
-            }
-            for of_shard in &mut sockets {
-                let socket = open(*address, true, freebind).map_err(fail)?;
-                of_shard.push(ListenerSocket { address: *address, socket });
-            }
+/// Binds what can be bound of a plan, for `shards` shards.
+pub(crate) fn bind_plan(plan: &BindPlan<'_>, shards: u16) -> BoundSockets {
+    let mut bound = BoundSockets::nothing(shards);
+    for listener in open_in(plan.snapshot) {
+        for address in &listener.bind {
+            let sockets = if plan.wanted.contains(address) {
+                bind_for_all(plan, listener, *address, shards)
+            } else if plan.tried.contains(address) {
+                open(*address, true, false).map(|_| Vec::new())
+            } else {
+                continue;
+            };
+            bound.add(*address, sockets.map_err(|error| fail(listener, *address, error)));
         }
     }
-    Ok(sockets)
+    bound
 }
 
-/// Binds every address of a snapshot for one shard: it was built again after it had ended.
-///
-/// # Errors
-/// The first address that could not be bound.
-pub(crate) fn bind_all(snapshot: &Snapshot) -> Result<Vec<ListenerSocket>, BindError> {
-    let mut sockets = Vec::new();
+/// One socket at this address for each shard.
+fn bind_for_all(
+    plan: &BindPlan<'_>,
+    listener: &Listener,
+    address: SocketAddr,
+    shards: u16,
+) -> Result<Vec<OwnedFd>, Errno> {
+    // SO_REUSEPORT would let us in beside another weir of the same user, which would then get a
+    // part of our sessions. So somebody else's listener is looked for without it.
+    if !plan.held.iter().any(|held| overlap(*held, address)) {
+        open(address, false, listener.freebind)?;
+    }
+    (0..shards).map(|_| open(address, true, listener.freebind)).collect()
+}
+
+/// Binds for one shard those addresses of a snapshot that are wanted: other shards have them, or
+/// this one had them before it ended.
+pub(crate) fn bind_beside(snapshot: &Snapshot, wanted: &BTreeSet<SocketAddr>) -> BoundSockets {
+    let mut bound = BoundSockets::nothing(1);
     for listener in open_in(snapshot) {
-        for address in &listener.bind {
-            let opened = open(*address, true, listener.freebind);
-            let opened = opened.map_err(|error| fail(listener, *address, error))?;
-            sockets.push(ListenerSocket { address: *address, socket: opened });
+        for address in listener.bind.iter().filter(|address| wanted.contains(*address)) {
+            let socket = open(*address, true, listener.freebind);
+            let socket = socket.map_err(|error| fail(listener, *address, error));
+            bound.add(*address, socket.map(|socket| vec![socket]));
         }
     }
-    Ok(sockets)
+    bound
 }
 
 fn fail(listener: &Listener, address: SocketAddr, error: Errno) -> BindError {
     BindError { listener: listener.name.to_string(), address, error: error.into() }
-}
-
-/// The open addresses that this host need not have.
-fn freely_bound(snapshot: &Snapshot) -> BTreeSet<SocketAddr> {
-    let free = open_in(snapshot).filter(|listener| listener.freebind);
-    free.flat_map(|listener| listener.bind.iter().copied()).collect()
 }
 
 /// A bound TCP socket. Accepted sockets inherit TCP_NODELAY from it. With `freebind` this host need
@@ -118,7 +104,9 @@ pub(crate) mod tests {
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 
     use super::*;
+    use weir_control_core::sockets::{Sockets, addresses};
     use weir_proto::ids::{IdSource, Version};
+    use weir_proto::order::ListenerSocket;
     use weir_proto::spec::{ListenerSpec, PoolSpec, Spec};
 
     /// A port of `host` that nobody else gets before this process ends. A port that is only free
@@ -153,6 +141,18 @@ pub(crate) mod tests {
         Snapshot::build(&spec, Version(before.version.0 + 1), before, ids).unwrap()
     }
 
+    /// Binds all that a change needs, or nothing.
+    fn bind_new(before: &Snapshot, after: &Snapshot, shards: u16) -> Result<Sockets, BindError> {
+        bind_plan(&BindPlan::of_change(before, after, |_| false), shards).all()
+    }
+
+    /// How many sockets a shard that was built again gets.
+    fn count_beside(snapshot: &Snapshot) -> usize {
+        let bound = bind_beside(snapshot, &addresses(snapshot));
+        assert!(bound.failed.is_empty(), "{bound:?}");
+        bound.into_first().len()
+    }
+
     #[test]
     fn every_shard_gets_a_socket_for_every_new_address() {
         let (v4, v6) = (free("127.0.0.1"), free("::1"));
@@ -178,7 +178,7 @@ pub(crate) mod tests {
         assert_eq!(more.len(), 1);
         assert_eq!(more[0].len(), 1);
         assert_eq!(more[0][0].address, other);
-        assert_eq!(bind_all(&second).unwrap().len(), 3);
+        assert_eq!(count_beside(&second), 3);
         // An address keeps its sockets under another listener, and beside new ones.
         let new = free("127.0.0.1");
         let third = snapshot(&[("c", &[v4, new]), ("b", &[other])], &second, &mut ids);
@@ -206,6 +206,39 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_can_be_bound_is_bound_and_the_rest_later() {
+        let [mine, theirs] = [free("127.0.0.1"), free("127.0.0.1")];
+        let other = open(theirs, true, false).unwrap();
+        rustix::net::listen(&other, 8).unwrap();
+        let after =
+            snapshot(&[("a", &[mine, theirs])], &Snapshot::empty(), &mut IdSource::default());
+        let mut bound = bind_plan(&BindPlan::first(&after), 2);
+        let at = |bound: &BoundSockets| -> Vec<Vec<SocketAddr>> {
+            let shard = |it: &Vec<ListenerSocket>| it.iter().map(|it| it.address).collect();
+            bound.sockets.iter().map(shard).collect()
+        };
+        assert_eq!(at(&bound), [[mine], [mine]], "no shard has a part of the other");
+        assert_eq!(bound.failed.len(), 1);
+        for socket in bound.sockets.iter().flatten() {
+            rustix::net::listen(&socket.socket, 8).unwrap();
+        }
+        let again = || {
+            let wanted = BTreeSet::from([theirs]);
+            bind_plan(&BindPlan::again(&after, wanted, |it| *it == theirs), 2)
+        };
+        // Its owner lets us in beside it, and is looked for anyway.
+        assert_eq!(again().failed[0].address, theirs);
+        drop(other);
+        bound.merge(again());
+        assert_eq!(at(&bound), [[mine, theirs], [mine, theirs]]);
+        assert!(bound.failed.is_empty());
+        // A change does not depend on what is unbound already.
+        let is_unbound = |it: &SocketAddr| *it == theirs;
+        let plan = BindPlan::of_change(&after, &after, is_unbound);
+        assert_eq!((plan.held, plan.wanted.len()), (BTreeSet::from([mine]), 0));
+    }
+
+    #[test]
     fn an_address_of_another_host_is_refused_in_words() {
         let mut ids = IdSource::default();
         let empty = Snapshot::empty();
@@ -227,7 +260,7 @@ pub(crate) mod tests {
         let free = with(true, &empty);
         let sockets = bind_new(&empty, &free, 2).unwrap();
         assert_eq!(sockets.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2]);
-        assert_eq!(bind_all(&free).unwrap().len(), 2);
+        assert_eq!(count_beside(&free), 2);
         // Without it the next start would not come up: it is refused while it serves.
         let refusal = bind_new(&free, &with(false, &free), 2).unwrap_err().refusal();
         assert!(refusal.message.contains("cannot bind 192.0.2.1:1024"), "{refusal:?}");

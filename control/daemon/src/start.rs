@@ -1,5 +1,6 @@
 //! `weir run`: from the file to the line that says it serves, each step with its way out.
 
+mod bind;
 mod handler;
 mod page;
 
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_control_core::record::Record;
-use weir_control_core::sockets::Sockets;
+use weir_control_core::sockets::BoundSockets;
 use weir_engine::{Engine, Options};
 use weir_proto::ids::{IdSource, Version};
 use weir_proto::snapshot::Snapshot;
@@ -24,7 +25,6 @@ use crate::api::{http, settings_audit};
 use crate::check;
 use crate::fallback::{self, FallbackParts};
 use crate::limits::{self, Limits};
-use crate::listen;
 use crate::log;
 use crate::rt::{self, TcpServer};
 use crate::serve::{
@@ -41,7 +41,9 @@ use weir_control_core::file::{self, Settings, Shards};
 use weir_control_core::planner;
 
 /// How long an address may still be held by a weir that was killed.
-const BIND_RETRY_FOR: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often it is tried in that time.
+const STEPS: u32 = 50;
 
 /// What `weir run` was told.
 #[derive(Clone, Debug)]
@@ -52,6 +54,8 @@ pub(crate) struct Run {
     pub(crate) shards: Option<Shards>,
     /// `--accept-version`: the newest version of a state that has lost later ones.
     pub(crate) accept: Option<u64>,
+    /// `--strict`: an address that cannot be bound ends the start.
+    pub(crate) strict: bool,
 }
 
 /// Serves until a signal or a command ends it. The exit code.
@@ -135,7 +139,7 @@ async fn serve(
     let engine = SupervisedEngine::new(engine)?;
     #[cfg(debug_assertions)]
     crate::failpoint::arm(&engine)?;
-    let sockets = patiently(|| state.bind(limits)).await?;
+    let bound = state.bind(shards, run.strict).await?;
     let ((snapshot, ids), mut store) = state.into_store()?;
     let said = store.take_news();
     let started = StoreThread::start(store, rt::wall_ms)
@@ -152,7 +156,7 @@ async fn serve(
     }
     said.into_iter().for_each(|text| shared.handle(Input::StoreSaid(text)));
     start_store_news(&shared, news, store_bell.into());
-    begin(&shared, sockets, bell.into(), signals).await?;
+    begin(&shared, bound, bell.into(), signals).await?;
     let hosts = settings.admin_hosts.clone();
     open_doors(&shared, (door, roles), admin.map(|server| (server, hosts)));
     announce(&shared);
@@ -196,10 +200,10 @@ fn permissions(settings: &Settings) -> Result<Roles, String> {
 /// Tries again for a moment: sockets that io_uring was waiting on outlive a process that was
 /// killed, by some 20 ms here. So the one who starts weir again at once finds its addresses free.
 async fn patiently<T>(mut attempt: impl FnMut() -> Result<T, String>) -> Result<T, String> {
-    let deadline = later(moment(), BIND_RETRY_FOR);
+    let deadline = later(moment(), PATIENCE);
     loop {
         match attempt() {
-            Err(_) if rt::now() < deadline => rt::sleep(BIND_RETRY_FOR / 50).await,
+            Err(_) if rt::now() < deadline => rt::sleep(PATIENCE / STEPS).await,
             result => return result,
         }
     }
@@ -208,11 +212,11 @@ async fn patiently<T>(mut attempt: impl FnMut() -> Result<T, String>) -> Result<
 /// Sends the first version to every shard and waits for them.
 async fn begin(
     shared: &Rc<Shared>,
-    sockets: Sockets,
+    bound: BoundSockets,
     bell: rt::Bell,
     signals: Signals,
 ) -> Result<(), String> {
-    shared.handle(Input::Begin { sockets });
+    shared.handle(Input::Begin(bound));
     start_reports(shared, bell);
     start_ticks(shared);
     start_signals(shared, signals);
@@ -249,7 +253,12 @@ fn announce(shared: &Rc<Shared>) {
     let control = shared.control();
     let (snapshot, shards) = (&control.snapshot, control.shards.len());
     let (listeners, version) = (snapshot.listeners.len(), snapshot.version);
-    tracing::info!("ready: version {version}, shards {shards}, listeners {listeners}");
+    let unbound = match control.unbound() {
+        0 => String::new(),
+        1 => ", 1 address is not bound".to_owned(),
+        count => format!(", {count} addresses are not bound"),
+    };
+    tracing::info!("ready: version {version}, shards {shards}, listeners {listeners}{unbound}");
     rt::spawn("systemd", tell_systemd());
 }
 
@@ -276,7 +285,7 @@ struct InitialState {
 enum Kept {
     /// It is the newest version of this state.
     Here(Box<Store>),
-    /// It becomes version 1 once its listeners are bound.
+    /// It becomes version 1 once listeners are bound.
     Seed(Vacant, String),
 }
 
@@ -305,14 +314,8 @@ impl InitialState {
         }
     }
 
-    /// Binds every listener.
-    fn bind(&self, limits: Limits) -> Result<Sockets, String> {
-        let bound = listen::bind_new(&Snapshot::empty(), &self.snapshot, limits.shards);
-        bound.map_err(|error| error.refusal().to_string())
-    }
-
-    /// Makes a new state of the file, if it has to be. To be called when every listener is bound: a
-    /// file that cannot be served must not become the state that counts.
+    /// Makes a new state of the file, if it has to be. To be called when listeners are bound: a
+    /// file of which nothing can be served must not become the state that counts.
     fn into_store(self) -> Result<((Snapshot, IdSource), Store), String> {
         let InitialState { snapshot, ids, kept } = self;
         let store = match kept {

@@ -21,7 +21,7 @@ use weir_proto::order::ListenerSocket;
 use crate::rt;
 use last::LastResort;
 use stall_detector::{Observation, StallDetector, StallVerdict};
-pub(crate) use supervised::SupervisedEngine;
+pub(crate) use supervised::{Newest, SupervisedEngine};
 use weir_control_core::control::ShardHistory;
 
 /// Between two looks.

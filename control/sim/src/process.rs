@@ -17,6 +17,7 @@ mod sim_fleet;
 mod sim_shard;
 mod store;
 mod told;
+mod unbound;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -220,6 +221,7 @@ impl SimProcess {
                 return Err(format!("shard {number} uses version {version}, {acked} was acked"));
             }
         }
+        self.check_unbound()?;
         let control = self.daemon.as_ref().map(|daemon| &daemon.control);
         control.map_or(Ok(()), |control| self.limits.check(control, &self.cells))
     }
@@ -457,7 +459,8 @@ impl SimProcess {
     /// The process starts, from what is on disk.
     fn boot(&mut self) -> StepResult {
         self.cells.clear();
-        let wires = FleetState::new(self.rng.fork(), self.planted);
+        let mut wires = FleetState::new(self.rng.fork(), self.planted);
+        wires.bind_errors = self.faults.bind_errors;
         *self.wires.borrow_mut() = wires;
         self.cells = self.shards();
         let (disk, wires, now) = (&self.disk, &self.wires, self.street.now);
@@ -485,7 +488,6 @@ impl SimProcess {
         self.disk.accept();
         self.street.note("starts (version)", [usize::try_from(daemon.version()).unwrap_or(0), 0]);
         self.daemon = Some(daemon);
-        self.wires.borrow_mut().bind_errors = self.faults.bind_errors;
         Ok(())
     }
 }

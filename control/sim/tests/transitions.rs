@@ -9,6 +9,7 @@ use weir_control_core::control::{Clocks, Control, Fleet, Input, Phase, Setup};
 use weir_control_core::fakes::{FakeShards, FakeVersions, spec};
 use weir_control_core::fallback::{Fallback, SignalsSeen};
 use weir_control_core::record::Record;
+use weir_control_core::sockets::BindPlan;
 use weir_core::base::clock::Now;
 use weir_core::base::machine::{END, Machine, START, Transition};
 use weir_core::health::Hysteresis;
@@ -91,11 +92,11 @@ fn started() -> (Control, FakeShards) {
     let first = Snapshot::build(&spec, Version(1), &Snapshot::empty(), &mut ids).expect("valid");
     let author = Author { uid: 0, pid: 1 };
     let disk = FakeVersions::new(Record::new(1, "then".into(), author, "seeded".into(), spec));
-    let sockets = shards.bind(&Snapshot::empty(), &first).expect("free addresses");
+    let bound = shards.bind(&BindPlan::first(&first));
     let (fleet, versions) = (Box::new(shards.clone()), Box::new(disk));
     let setup = Setup { fleet, versions, snapshot: first, ids, checks_max: 1 };
     let mut control = Control::new(setup, at(0));
-    give(&mut control, Input::Begin { sockets }, 0);
+    give(&mut control, Input::Begin(bound), 0);
     hear(&mut control);
     (control, shards)
 }

@@ -3,7 +3,7 @@
 
 use serde::{Serialize, Serializer};
 
-use super::{BackendRow, ListenerRow, ListenerState, PoolDetail};
+use super::{BackendRow, ListenerRow, ListenerState, PoolDetail, UnboundRow};
 use crate::settings::ShownSettings;
 
 impl Serialize for ListenerRow {
@@ -16,16 +16,17 @@ impl Serialize for ListenerRow {
             state: ListenerState,
             sessions: u64,
             sessions_total: u64,
+            unbound: &'a [UnboundRow],
             #[serde(flatten)]
             settings: &'a ShownSettings,
         }
-        let ListenerRow { name, bind, pool, state, sessions, sessions_total, settings } = self;
-        let (state, sessions, sessions_total) = (*state, *sessions, *sessions_total);
+        let ListenerRow { name, bind, pool, state, unbound, settings, .. } = self;
+        let (state, sessions, sessions_total) = (*state, self.sessions, self.sessions_total);
         if !serializer.is_human_readable() {
-            let row = (name, bind, pool, state, sessions, sessions_total, settings);
+            let row = (name, bind, pool, state, sessions, sessions_total, unbound, settings);
             return row.serialize(serializer);
         }
-        FlatListener { name, bind, pool, state, sessions, sessions_total, settings }
+        FlatListener { name, bind, pool, state, sessions, sessions_total, unbound, settings }
             .serialize(serializer)
     }
 }
@@ -69,6 +70,11 @@ mod tests {
             state: ListenerState::Open,
             sessions: 1,
             sessions_total: 2,
+            unbound: vec![UnboundRow {
+                address: "[::]:80".to_owned(),
+                why: "address in use".to_owned(),
+                since_s: 1.5,
+            }],
             settings: ShownSettings::of(LISTENER, &spec),
         };
         assert_eq!(decode(&encode(&listener).unwrap()[HEADER..]), Ok(listener));

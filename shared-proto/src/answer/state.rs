@@ -59,6 +59,8 @@ words! {
         Open = "open",
         /// It takes no new sessions.
         Draining = "draining",
+        /// It is to be open, and some of its addresses could not be bound yet.
+        Unbound = "unbound",
     }
 }
 

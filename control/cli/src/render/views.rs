@@ -4,7 +4,7 @@ mod settings;
 
 use weir_proto::answer::{
     Answer, BackendRow, Backends, CheckResult, CheckRow, ConfigText, EndRow, EventRow, History,
-    ListenerRow, Percentiles, PoolDetail, PoolRow, ShardRow, Stats, Status,
+    ListenerRow, Percentiles, PoolDetail, PoolRow, ShardRow, Stats, Status, UnboundRow,
 };
 
 use super::human::{byte_rate, bytes, count, plain, rate, seconds, share};
@@ -121,9 +121,15 @@ fn listener(listener: &ListenerRow, style: Style) -> String {
         ("bind".to_owned(), listener.bind.join(", ").into()),
         ("pool".to_owned(), (&listener.pool).into()),
         ("state".to_owned(), Cell::state(listener.state.word())),
+    ];
+    for UnboundRow { address, why, since_s } in &listener.unbound {
+        let text = format!("{address}: {why}, for {}", seconds(*since_s, style));
+        rows.push(("not bound".to_owned(), text.into()));
+    }
+    rows.extend([
         ("sessions".to_owned(), count(listener.sessions, style).into()),
         ("sessions total".to_owned(), count(listener.sessions_total, style).into()),
-    ];
+    ]);
     rows.extend(settings::rows(&listener.settings, style));
     pairs(&rows, style)
 }

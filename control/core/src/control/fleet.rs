@@ -1,15 +1,16 @@
 //! The seam between control and the shards.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use weir_core::base::clock::Now;
 use weir_proto::ids::ShardId;
-use weir_proto::order::{ListenerSocket, Order, Report};
+use weir_proto::order::{Order, Report};
 use weir_proto::snapshot::Snapshot;
 
 use super::ShardHistory;
-use crate::sockets::{BindError, Sockets};
+use crate::sockets::{BindPlan, BoundSockets};
 
 /// The shards and their sockets, as control sees them. The engine is the one; tests and the
 /// simulator have others.
@@ -27,24 +28,21 @@ pub trait Fleet {
     /// Control lives at this time.
     fn ticks(&self, now: Now);
 
-    /// Binds the listeners that are open in `after` and were not in `before`, for every shard.
-    ///
-    /// # Errors
-    /// The first address that could not be bound. Nothing stays bound then.
-    fn bind(&self, before: &Snapshot, after: &Snapshot) -> Result<Sockets, BindError>;
+    /// Binds what can be bound of a plan, for every shard.
+    fn bind(&self, plan: &BindPlan<'_>) -> BoundSockets;
 
     /// True if this host has that address now. `false` if it cannot be told.
     fn is_own_address(&self, address: SocketAddr) -> bool;
 
-    /// Binds every listener of a snapshot for one shard that was built again.
-    ///
-    /// # Errors
-    /// The first address that could not be bound.
+    /// Binds, for one shard that has no sockets there, the addresses in `wanted`: they are open in
+    /// the snapshot, and this process has bound them. The sockets of the outcome are that shard's
+    /// alone.
     fn bind_again(
         &self,
         shard: ShardId,
         snapshot: &Snapshot,
-    ) -> Result<Vec<ListenerSocket>, BindError>;
+        wanted: &BTreeSet<SocketAddr>,
+    ) -> BoundSockets;
 }
 
 impl<F: Fleet> Fleet for Arc<F> {
@@ -72,8 +70,8 @@ impl<F: Fleet> Fleet for Arc<F> {
         F::ticks(self, now);
     }
 
-    fn bind(&self, before: &Snapshot, after: &Snapshot) -> Result<Sockets, BindError> {
-        F::bind(self, before, after)
+    fn bind(&self, plan: &BindPlan<'_>) -> BoundSockets {
+        F::bind(self, plan)
     }
 
     fn is_own_address(&self, address: SocketAddr) -> bool {
@@ -84,7 +82,8 @@ impl<F: Fleet> Fleet for Arc<F> {
         &self,
         shard: ShardId,
         snapshot: &Snapshot,
-    ) -> Result<Vec<ListenerSocket>, BindError> {
-        F::bind_again(self, shard, snapshot)
+        wanted: &BTreeSet<SocketAddr>,
+    ) -> BoundSockets {
+        F::bind_again(self, shard, snapshot, wanted)
     }
 }

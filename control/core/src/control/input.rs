@@ -10,13 +10,13 @@ use super::{Clocks, Control};
 use crate::events::Kept;
 use crate::health::{Check, CheckOutcome};
 use crate::record::{Appended, Record};
-use crate::sockets::Sockets;
+use crate::sockets::BoundSockets;
 
 /// Something that has happened, or that is asked for.
 #[derive(Debug)]
 pub enum Input {
-    /// The sockets of the first version are bound: the version is sent to every shard.
-    Begin { sockets: Sockets },
+    /// The addresses of the first version are bound, as far as they can be. It goes to every shard.
+    Begin(BoundSockets),
     /// A change is asked for. [`Output::Answered`] ends it, in this call or in a later one.
     Change(AskedChange),
     /// A [`PlanJob`] has been run.
@@ -65,7 +65,7 @@ impl Control {
     #[must_use]
     pub fn handle(&mut self, input: Input, moment: Clocks) -> Vec<Output> {
         match input {
-            Input::Begin { sockets } => self.begin(sockets, moment.now),
+            Input::Begin(bound) => self.begin(bound, moment),
             Input::Change(asked) => self.on_change(asked),
             Input::Planned(planned) => self.on_planned(planned),
             Input::Appended(appended) => self.on_appended(appended),

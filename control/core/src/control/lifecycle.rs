@@ -4,7 +4,6 @@ use weir_core::base::clock::Now;
 use weir_core::base::machine::enter;
 use weir_proto::answer::EventKind;
 use weir_proto::ids::ShardId;
-use weir_proto::order::ListenerSocket;
 
 use super::{Clocks, Control, Phase, Shard, ShardStatus};
 use crate::deadlines::{PANICS_MAX, PANICS_WITHIN};
@@ -57,6 +56,7 @@ impl Control {
         let down = self.down();
         let draining = !self.is_serving();
         let stopping = matches!(self.phase, Phase::Stopping { .. });
+        let wanted = self.bound_addresses();
         let Some(shard) = self.shards.get_mut(usize::from(id.0)) else { return };
         shard.sessions_max = sessions_max;
         let text = match shard.status {
@@ -77,12 +77,12 @@ impl Control {
             }
         };
         shard.sessions_max = sessions_max;
-        let sockets = self.fleet.bind_again(id, &snapshot).unwrap_or_else(|error| {
-            tracing::error!("shard {id} serves without listeners: {}", error.refusal().message);
-            shard.unbound = true;
-            Vec::<ListenerSocket>::new()
-        });
-        shard.pending.adopt_anew(snapshot, sockets);
+        let bound = self.fleet.bind_again(id, &snapshot, &wanted);
+        for error in &bound.failed {
+            tracing::error!("shard {id} goes without: {}", error.refusal().message);
+        }
+        shard.missing = bound.failed.iter().map(|error| error.address).collect();
+        shard.pending.adopt_anew(snapshot, bound.into_first());
         shard.pending.health(&down);
         if draining {
             shard.pending.drain();
@@ -118,18 +118,6 @@ impl Control {
                 }
                 self.rollout.on_ended(shard.id, moment.now);
                 self.leases.set_fenced(shard.id, true);
-            }
-        }
-    }
-
-    /// Tries again to bind for shards that were built again when it did not work.
-    pub(super) fn bind_missing(&mut self) {
-        let snapshot = &self.snapshot;
-        for shard in self.shards.iter_mut().filter(|it| it.unbound && it.has_thread()) {
-            if let Ok(sockets) = self.fleet.bind_again(shard.id, snapshot) {
-                tracing::info!("shard {} has its listeners", shard.id);
-                shard.unbound = false;
-                shard.pending.adopt(snapshot.clone(), sockets);
             }
         }
     }

@@ -1,5 +1,8 @@
 //! One shard as control sees it: is it alive, what does it use, what still has to be said to it.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
 use weir_core::machine;
 use weir_proto::ids::{ShardId, Version};
 use weir_proto::order::Order;
@@ -51,8 +54,9 @@ pub struct Shard {
     pub version: Version,
     pub sessions_max: u32,
     pub(crate) pending: PendingOrders,
-    /// Its listeners could not be bound when it was built again: that is tried again.
-    pub unbound: bool,
+    /// Addresses that could not be bound for it when it was built again, or turned again, while
+    /// other shards may have them: they are tried again.
+    pub(crate) missing: BTreeSet<SocketAddr>,
     /// The empty box for the next figures; `None` while the shard has it.
     spare: Option<Box<ShardStats>>,
     /// How often figures were asked for, and how often they came.
@@ -73,7 +77,7 @@ impl Shard {
             version: Version(0),
             sessions_max: 0,
             pending: PendingOrders::default(),
-            unbound: false,
+            missing: BTreeSet::new(),
             spare: Some(Box::new(ShardStats::new(id))),
             asked: 0,
             answered: 0,

@@ -1,6 +1,7 @@
 //! Control against shards that answer at once, late, or never.
 
 mod changes;
+mod unbound;
 
 use std::collections::VecDeque;
 use std::ops::Deref;
@@ -10,6 +11,7 @@ use weir_proto::request::{ChangeOptions, ChangeRequest};
 use super::*;
 use crate::fakes::{FakeShards, FakeVersions, spec};
 use weir_proto::ids::Version;
+use weir_proto::spec::ListenerSpec;
 
 fn at(ms: u64) -> Clocks {
     Clocks { now: Now { nanos: ms * 1_000_000 }, wall_ms: ms }
@@ -89,22 +91,34 @@ impl Shell {
 /// Two shards that have adopted version 1.
 fn started() -> (Shell, FakeShards) {
     let shards = FakeShards::new(2);
-    let spec = spec("192.0.2.9:80".parse().unwrap());
+    let control = begun(&shards, vec!["192.0.2.9:80".parse().unwrap()]);
+    assert_eq!(shards.take_sent(), ["0 adopt 1 +1", "1 adopt 1 +1"]);
+    (control, shards)
+}
+
+/// A control whose shards have adopted version 1, with these addresses: 16 of each listener.
+fn begun(shards: &FakeShards, bind: Vec<SocketAddr>) -> Shell {
+    let mut spec = spec(bind[0]);
+    let (_, listener) = spec.listener.pop_first().unwrap();
+    for (number, bind) in bind.chunks(16).enumerate() {
+        let name = if number == 0 { "web".to_owned() } else { format!("web{number}") };
+        let listener = ListenerSpec { bind: bind.to_vec(), ..listener.clone() };
+        spec.listener.insert(name.parse().unwrap(), listener);
+    }
     let mut ids = IdSource::default();
     let snapshot = Snapshot::build(&spec, Version(1), &Snapshot::empty(), &mut ids).unwrap();
     let by = Author { uid: 0, pid: 1 };
     let disk = FakeVersions::new(Record::new(1, "then".into(), by, "seeded".into(), spec));
-    let sockets = shards.bind(&Snapshot::empty(), &snapshot).unwrap();
+    let bound = shards.bind(&BindPlan::first(&snapshot));
     let (fleet, versions) = (Box::new(shards.clone()), Box::new(disk.clone()));
     let setup = Setup { fleet, versions, snapshot, ids, checks_max: 100 };
     let control = Control::new(setup, at(0));
     let (answers, asked) = (VecDeque::new(), 0);
     let mut control = Shell { control, disk, answers, asked };
-    control.give(Input::Begin { sockets }, 0);
+    control.give(Input::Begin(bound), 0);
     control.pump(1);
     assert!(control.rollout.is_done());
-    assert_eq!(shards.take_sent(), ["0 adopt 1 +1", "1 adopt 1 +1"]);
-    (control, shards)
+    control
 }
 
 fn weight(weight: u16) -> ChangeRequest {

@@ -79,6 +79,11 @@ fn listeners(page: &mut Page, input: &MetricsInput) {
     for (name, totals) in &rows {
         family.row(&[("listener", name)], totals.waiting);
     }
+    let help = "Addresses of the listener that could not be bound yet, and are tried again.";
+    let mut family = page.gauge("weir_listener_unbound", help);
+    for (listener, unbound) in input.snapshot.listeners.iter().zip(&input.unbound) {
+        family.row(&[("listener", listener.name.as_str())], unbound);
+    }
     let help = "The most sessions at once: max-sessions, or what fits into the process.";
     let mut family = page.gauge("weir_listener_sessions_max", help);
     for listener in &input.snapshot.listeners {

@@ -4,7 +4,7 @@ use weir_core::base::clock::Now;
 use weir_proto::answer::{
     Answer, BackendRow, BackendState, Backends, CheckResult, CheckRow, ConfigText, Events, History,
     ListenerRow, ListenerState, Listeners, PoolDetail, PoolRow, Pools, ProcessState, ShardRow,
-    Shards, Stats, Status,
+    Shards, Stats, Status, UnboundRow,
 };
 use weir_proto::request::{Query, Refusal};
 use weir_proto::settings::{self, ShownSettings};
@@ -27,6 +27,8 @@ pub(crate) fn counts_sessions(query: &Query) -> bool {
 
 /// Versions in one answer: what is read within a few milliseconds.
 const HISTORY_MAX: usize = 1000;
+/// The most addresses that warnings name one by one.
+const UNBOUND_MAX: usize = 16;
 
 /// The state at one moment. It is borrowed: a query changes nothing.
 pub(crate) struct Queries<'a> {
@@ -186,6 +188,7 @@ impl Queries<'_> {
         let control = self.control;
         let mut warnings: Vec<String> =
             control.fullness.get().iter().map(ToString::to_string).collect();
+        warnings.extend(self.unbound_warnings());
         for pool in control.snapshot.pools.iter().filter(|pool| self.is_empty(pool)) {
             let count = pool.backends.len();
             let why = if count == 0 { "it has none".to_owned() } else { self.why_empty(pool) };
@@ -203,6 +206,24 @@ impl Queries<'_> {
         }
         for shard in control.shards.iter().filter(|shard| shard.status == ShardStatus::Fenced) {
             warnings.push(format!("shard {} is stuck: the others take its clients", shard.id));
+        }
+        warnings
+    }
+
+    /// As in `listener web: cannot bind 0.0.0.0:80: address in use; …`.
+    fn unbound_warnings(&self) -> Vec<String> {
+        let control = self.control;
+        let listeners = control.snapshot.listeners.iter();
+        let unbound = listeners.flat_map(|listener| {
+            control.unbound_of(listener).map(|(address, it)| {
+                let (why, hint) = it.error.why();
+                let name = &listener.name;
+                format!("listener {name}: cannot bind {address}: {why}; it is tried again; {hint}")
+            })
+        });
+        let mut warnings: Vec<String> = unbound.take(UNBOUND_MAX).collect();
+        if let Some(more) = control.unbound().checked_sub(UNBOUND_MAX).filter(|more| *more > 0) {
+            warnings.push(format!("{more} more addresses cannot be bound"));
         }
         warnings
     }
@@ -227,15 +248,30 @@ impl Queries<'_> {
         let spec = self.control.snapshot.listener_spec(listener);
         let mut settings = ShownSettings::of(settings::LISTENER, &spec);
         settings.0.retain(|setting| !["bind", "pool", "state"].contains(&setting.key()));
+        let unbound: Vec<UnboundRow> =
+            if open { self.unbound_rows(listener).collect() } else { Vec::new() };
+        let state = match ListenerState::of(open) {
+            ListenerState::Open if !unbound.is_empty() => ListenerState::Unbound,
+            state => state,
+        };
         ListenerRow {
             name: listener.name.to_string(),
             bind: listener.bind.iter().map(ToString::to_string).collect(),
             pool: self.control.snapshot.pools[listener.pool].name.to_string(),
-            state: ListenerState::of(open),
+            state,
             sessions: totals.sessions,
             sessions_total: totals.counts.accepted,
+            unbound,
             settings,
         }
+    }
+
+    fn unbound_rows<'a>(&'a self, listener: &'a Listener) -> impl Iterator<Item = UnboundRow> + 'a {
+        self.control.unbound_of(listener).map(|(address, it)| UnboundRow {
+            address: address.to_string(),
+            why: it.error.why().0,
+            since_s: (self.now - it.since).as_secs_f64(),
+        })
     }
 
     fn pool_row(&self, pool: &Pool) -> PoolRow {

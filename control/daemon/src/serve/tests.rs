@@ -19,6 +19,7 @@ use crate::store::thread::{Started, StoreThread};
 use weir_control_core::control::Setup;
 use weir_control_core::fakes::{FakeShards, spec};
 use weir_control_core::record::Record;
+use weir_control_core::sockets::BindPlan;
 use weir_proto::ids::{BackendId, IdSource, Version};
 use weir_proto::settings::ShownValue;
 use weir_proto::snapshot::Snapshot;
@@ -36,14 +37,14 @@ pub(crate) async fn started() -> (Rc<Shared>, FakeShards) {
 async fn started_with_disk() -> (Rc<Shared>, FakeShards, Disk) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let ring = move || (&ours).write_all(&[1]).unwrap();
-    let shards = FakeShards::new(2).with(Box::new(ring), crate::listen::bind_new);
+    let shards = FakeShards::new(2).with(Box::new(ring), crate::listen::bind_plan);
     let disk = Disk::default();
     let shared = control(&shards, &spec(free()), &disk);
     start_reports(&shared, rt::Bell::from(OwnedFd::from(theirs)));
     start_ticks(&shared);
     let snapshot = shared.control().snapshot.clone();
-    let sockets = crate::listen::bind_new(&Snapshot::empty(), &snapshot, 2).unwrap();
-    shared.handle(Input::Begin { sockets });
+    let bound = crate::listen::bind_plan(&BindPlan::first(&snapshot), 2);
+    shared.handle(Input::Begin(bound));
     shared.adopted(snapshot.version).await.unwrap();
     shards.take_sent();
     (shared, shards, disk)

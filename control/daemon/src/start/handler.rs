@@ -51,6 +51,9 @@ impl Handler for Shared {
         if let Some(full) = control.fullness.get() {
             return Err(full.to_string());
         }
+        if control.is_unreachable() {
+            return Err("no address of a listener could be bound yet".to_owned());
+        }
         let seen = Queries { control: &control, now: rt::now() };
         let pools = &control.snapshot.pools;
         let mut used = control.snapshot.listeners.iter().map(|listener| &pools[listener.pool]);

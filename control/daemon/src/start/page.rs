@@ -54,6 +54,7 @@ fn whole(control: &Control, reloads: (u64, u64)) -> MetricsInput {
     MetricsInput {
         ends: aggregate.ends().collect(),
         listeners: snapshot.listeners.iter().map(|it| aggregate.listener(it.id)).collect(),
+        unbound: snapshot.listeners.iter().map(|it| control.unbound_of(it).count()).collect(),
         pools: Vec::with_capacity(snapshot.pools.len()),
         backends: Vec::new(),
         gone: gone.map(|(name, totals)| (name.to_owned(), totals)).collect(),

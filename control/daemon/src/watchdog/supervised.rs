@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Sender, bounded};
 use weir_control_core::control::{Fleet, ShardHistory};
-use weir_control_core::sockets::{BindError, Sockets, addresses};
+use weir_control_core::sockets::{BindPlan, BoundSockets, addresses};
 use weir_core::base::clock::Now;
 use weir_engine::Engine;
 use weir_proto::ids::ShardId;
@@ -22,9 +22,18 @@ use crate::listen;
 pub(crate) struct SupervisedEngine {
     engine: Engine,
     board: Arc<WatchdogState>,
-    newest: Mutex<Option<Arc<Snapshot>>>,
+    newest: Mutex<Option<Newest>>,
     /// Dropped with this: the watchdog ends.
     _end: Sender<()>,
+}
+
+/// The newest snapshot that was sent to a shard.
+#[derive(Clone, Debug)]
+pub(crate) struct Newest {
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// Its open addresses that a shard was given sockets for. The others could not be bound: who
+    /// has them is somebody else.
+    pub(crate) bound: BTreeSet<SocketAddr>,
 }
 
 impl SupervisedEngine {
@@ -41,7 +50,7 @@ impl SupervisedEngine {
     }
 
     /// The newest snapshot that was sent to a shard.
-    pub(crate) fn newest(&self) -> Option<Arc<Snapshot>> {
+    pub(crate) fn newest(&self) -> Option<Newest> {
         lock(&self.newest).clone()
     }
 
@@ -69,7 +78,11 @@ impl SupervisedEngine {
                 known.sockets.retain(stays);
                 known.sockets.extend(sockets);
                 drop(known);
-                *lock(&self.newest) = Some(snapshot);
+                let mut newest = lock(&self.newest);
+                let mut bound = newest.take().map(|it| it.bound).unwrap_or_default();
+                bound.extend(again);
+                bound.retain(|address| open.contains(address));
+                *newest = Some(Newest { snapshot, bound });
             }
         }
     }
@@ -133,8 +146,8 @@ impl Fleet for SupervisedEngine {
         self.board.control_ticks(now);
     }
 
-    fn bind(&self, before: &Snapshot, after: &Snapshot) -> Result<Sockets, BindError> {
-        listen::bind_new(before, after, self.engine.shards())
+    fn bind(&self, plan: &BindPlan<'_>) -> BoundSockets {
+        listen::bind_plan(plan, self.engine.shards())
     }
 
     fn is_own_address(&self, address: SocketAddr) -> bool {
@@ -145,7 +158,8 @@ impl Fleet for SupervisedEngine {
         &self,
         _shard: ShardId, // its sockets are like those of the others
         snapshot: &Snapshot,
-    ) -> Result<Vec<ListenerSocket>, BindError> {
-        listen::bind_all(snapshot)
+        wanted: &BTreeSet<SocketAddr>,
+    ) -> BoundSockets {
+        listen::bind_beside(snapshot, wanted)
     }
 }

@@ -4,7 +4,6 @@
 use std::rc::Rc;
 
 use weir_control_core::fallback::{Fallback, SignalsSeen};
-use weir_proto::order::Order;
 
 use super::sim_fleet::SimFleet;
 use super::{MS, SimProcess, StepResult};
@@ -55,12 +54,7 @@ impl SimProcess {
             }
         }
         let wires = Rc::clone(&self.wires);
-        let newest = || {
-            let mut wires = wires.borrow_mut();
-            let snapshot = wires.newest.clone()?;
-            let sockets = wires.bind_for(1, &snapshot, |_| true).ok()?.remove(0);
-            Some(Order::Adopt { snapshot, sockets, health: Vec::new() })
-        };
+        let newest = || wires.borrow_mut().newest_sockets();
         let now = super::daemon::moment(self.street.now).now;
         alone.next_look = self.street.now + STEP_NS;
         if !alone.fallback.look(SignalsSeen::default(), &newest, now) {

@@ -12,6 +12,7 @@ use weir_control_core::control::{
 };
 use weir_control_core::health::{Check, CheckOutcome};
 use weir_control_core::record::{Record, Retention};
+use weir_control_core::sockets::BindPlan;
 use weir_core::base::clock::Now;
 use weir_proto::answer::Answer;
 use weir_proto::ids::{BackendId, IdSource, Version};
@@ -120,8 +121,7 @@ impl Daemon {
         let built = Snapshot::build(&record.spec, version, &Snapshot::empty(), &mut ids);
         let snapshot = built.map_err(|refused| faults(&refused))?;
         let fleet = SimFleet(Rc::clone(wires));
-        let bound = fleet.bind(&Snapshot::empty(), &snapshot);
-        let sockets = bound.map_err(|error| error.refusal().message)?;
+        let bound = fleet.bind(&BindPlan::first(&snapshot));
         let store = SimStore::new(store);
         let (fleet, versions) = (Box::new(fleet), store.versions());
         let setup = Setup { fleet, versions, snapshot, ids, checks_max: usize::MAX };
@@ -139,7 +139,7 @@ impl Daemon {
             killed: Vec::new(),
             planted,
         };
-        daemon.give(Input::Begin { sockets }, moment);
+        daemon.give(Input::Begin(bound), moment);
         wires.borrow_mut().proposed.clear();
         Ok(daemon)
     }
@@ -148,6 +148,7 @@ impl Daemon {
     pub(super) fn give(&mut self, input: Input, moment: Clocks) {
         let outputs = self.control.handle(input, moment);
         let version = self.version();
+        self.wires.borrow_mut().version = version;
         if let Some(first) = self.asked.front_mut() {
             for next in self.wires.borrow_mut().proposed.drain(..) {
                 first.proposed.push(next.clone());

@@ -166,7 +166,9 @@ impl SimProcess {
         let at_it = |cell: &super::SimShard| {
             cell.is_live() && cell.version == daemon.version() && cell.listens_as_wanted()
         };
-        daemon.waiting() == 0 && daemon.control.rollout.is_done() && self.cells.iter().all(at_it)
+        let control = &daemon.control;
+        let is_done = control.rollout.is_done() && control.unbound() == 0;
+        daemon.waiting() == 0 && is_done && self.cells.iter().all(at_it)
     }
 
     /// No session is left and no peer's program.

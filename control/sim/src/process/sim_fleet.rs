@@ -2,7 +2,7 @@
 //! are bound or not. And what went over them, for the checkers.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -10,11 +10,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use weir_control_core::control::{Fleet, ShardHistory};
-use weir_control_core::sockets::{BindError, Sockets, addresses, open_in};
+use weir_control_core::sockets::{self, BindError, BindPlan, BoundSockets, open_in};
 use weir_core::base::clock::Now;
 use weir_engine::mailbox::ShardHandle;
 use weir_proto::ids::{BackendId, ShardId};
-use weir_proto::order::{ListenerSocket, Order, Report};
+use weir_proto::order::{Order, Report};
 use weir_proto::snapshot::Snapshot;
 
 use super::planted::Planted;
@@ -73,6 +73,10 @@ pub(super) struct FleetState {
     /// Reports that no shard made: a planted bug's.
     pub(super) invented: VecDeque<Report>,
     pub(super) bind_errors: u32,
+    /// The newest version that control has: a plan for a later one is a proposal.
+    pub(super) version: u64,
+    /// Addresses that could not be bound the last time that it was tried.
+    failed: BTreeSet<SocketAddr>,
     planted: Option<Planted>,
     rng: Rng,
     stands_for_a_socket: File,
@@ -82,6 +86,8 @@ pub(super) struct FleetState {
     pub(super) reports: VecDeque<Report>,
     /// The newest snapshot that was sent to a shard.
     pub(super) newest: Option<Arc<Snapshot>>,
+    /// Addresses that a shard was given sockets for, as far as the newest snapshot has them.
+    bound_of_newest: BTreeSet<SocketAddr>,
     /// What control has said that it should not have.
     pub(super) violation: Option<String>,
 }
@@ -96,12 +102,15 @@ impl FleetState {
             proposed: Vec::new(),
             invented: VecDeque::new(),
             bind_errors: 0,
+            version: 0,
+            failed: BTreeSet::new(),
             planted,
             rng,
             stands_for_a_socket: File::open("/dev/null").expect("there is a /dev/null"),
             heard: BTreeMap::new(),
             reports: VecDeque::new(),
             newest: None,
+            bound_of_newest: BTreeSet::new(),
             violation: None,
         }
     }
@@ -133,45 +142,84 @@ impl FleetState {
         }
     }
 
-    fn socket(&mut self, address: SocketAddr) -> ListenerSocket {
+    fn socket(&mut self, address: SocketAddr) -> OwnedFd {
         let socket: OwnedFd = self.stands_for_a_socket.try_clone().expect("descriptors").into();
         self.bound.insert(socket.as_raw_fd(), address);
-        ListenerSocket { address, socket }
+        socket
     }
 
-    /// Fails as often as the seed says.
+    /// Fails as often as the seed says. Who has an address keeps it for a while.
     fn try_bind(&mut self, name: &str, address: SocketAddr) -> Result<(), BindError> {
-        if !self.rng.hits(self.bind_errors) {
+        let stays = self.bind_errors > 0 && self.failed.contains(&address) && self.rng.flip();
+        if !stays && !self.rng.hits(self.bind_errors) {
             return Ok(());
         }
         let error = std::io::ErrorKind::AddrInUse.into();
         Err(BindError { listener: name.to_owned(), address, error })
     }
 
-    pub(super) fn bind_for(
+    /// Binds a plan for every shard. Only a change or a start asks for what has not failed before.
+    fn bind(&mut self, plan: &BindPlan<'_>, shards: u16) -> BoundSockets {
+        let is_again = plan.snapshot.version.0 <= self.version;
+        if !is_again {
+            self.proposed.push(plan.snapshot.clone());
+        }
+        let twice =
+            |it: &&SocketAddr| plan.held.contains(*it) || (is_again && !self.failed.contains(*it));
+        if let Some(address) = plan.wanted.iter().find(twice) {
+            let what = format!("{address} is bound for every shard once more");
+            self.violation.get_or_insert(what);
+        }
+        let mut bound = self.bind_for(shards, plan.snapshot, &plan.wanted);
+        self.failed.retain(|address| !plan.wanted.contains(address));
+        self.failed.extend(bound.failed.iter().map(|error| error.address));
+        if self.planted == Some(Planted::SocketsForOne) {
+            bound.sockets.iter_mut().skip(1).for_each(Vec::clear);
+        }
+        bound
+    }
+
+    /// Binds for one shard what others have, or it had itself.
+    fn bind_beside(&mut self, snapshot: &Snapshot, wanted: &BTreeSet<SocketAddr>) -> BoundSockets {
+        if let Some(address) = wanted.intersection(&self.failed).next() {
+            let what = format!("{address} is bound for one shard, and somebody else has it");
+            self.violation.get_or_insert(what);
+        }
+        self.bind_for(1, snapshot, wanted)
+    }
+
+    fn bind_for(
         &mut self,
         shards: u16,
         snapshot: &Snapshot,
-        is_new: impl Fn(SocketAddr) -> bool,
-    ) -> Result<Sockets, BindError> {
-        let mut sockets: Sockets = (0..shards).map(|_| Vec::new()).collect();
+        wanted: &BTreeSet<SocketAddr>,
+    ) -> BoundSockets {
+        let mut bound = BoundSockets::nothing(shards);
         for listener in open_in(snapshot) {
-            for address in listener.bind.iter().filter(|address| is_new(**address)) {
-                self.try_bind(listener.name.as_str(), *address)?;
-                for of_shard in &mut sockets {
-                    let socket = self.socket(*address);
-                    of_shard.push(socket);
-                }
+            for address in listener.bind.iter().filter(|address| wanted.contains(*address)) {
+                let sockets = self.try_bind(listener.name.as_str(), *address);
+                let sockets =
+                    sockets.map(|()| (0..shards).map(|_| self.socket(*address)).collect());
+                bound.add(*address, sockets);
             }
         }
-        if self.planted == Some(Planted::SocketsForOne) {
-            sockets.iter_mut().skip(1).for_each(Vec::clear);
-        }
-        Ok(sockets)
+        bound
+    }
+
+    /// The newest snapshot with sockets for what is bound of it, as the fallback sends it.
+    pub(super) fn newest_sockets(&mut self) -> Option<Order> {
+        let snapshot = self.newest.clone()?;
+        let wanted = self.bound_of_newest.clone();
+        let sockets = self.bind_beside(&snapshot, &wanted).into_first();
+        Some(Order::Adopt { snapshot, sockets, health: Vec::new() })
     }
 
     fn send(&mut self, shard: ShardId, order: Order) -> Result<(), Order> {
         let sent = self.describe(&order);
+        let addresses = match &order {
+            Order::Adopt { sockets, .. } => sockets.iter().map(|it| it.address).collect(),
+            _ => Vec::new(),
+        };
         if let Sent::Load(list) = &sent {
             self.check_load(shard, list);
         }
@@ -186,6 +234,9 @@ impl FleetState {
         link.rings = true;
         if let Sent::Adopt(snapshot, _) = &sent {
             self.newest = Some(Arc::clone(snapshot));
+            let open = sockets::addresses(snapshot);
+            self.bound_of_newest.extend(addresses);
+            self.bound_of_newest.retain(|address| open.contains(address));
             let older = link.last.replace(Arc::clone(snapshot));
             if self.planted == Some(Planted::NoAdoptionWait) {
                 self.invented.push_back(Report::Adopted { shard, version: snapshot.version });
@@ -257,12 +308,9 @@ impl Fleet for SimFleet {
         self.0.borrow_mut().reports.pop_front()
     }
 
-    fn bind(&self, before: &Snapshot, after: &Snapshot) -> Result<Sockets, BindError> {
-        let known = addresses(before);
+    fn bind(&self, plan: &BindPlan<'_>) -> BoundSockets {
         let shards = self.shards();
-        let mut links = self.0.borrow_mut();
-        links.proposed.push(after.clone());
-        links.bind_for(shards, after, |address| !known.contains(&address))
+        self.0.borrow_mut().bind(plan, shards)
     }
 
     /// Every backend is somewhere else.
@@ -274,8 +322,8 @@ impl Fleet for SimFleet {
         &self,
         _shard: ShardId,
         snapshot: &Snapshot,
-    ) -> Result<Vec<ListenerSocket>, BindError> {
-        let mut sockets = self.0.borrow_mut().bind_for(1, snapshot, |_| true)?;
-        Ok(sockets.remove(0))
+        wanted: &BTreeSet<SocketAddr>,
+    ) -> BoundSockets {
+        self.0.borrow_mut().bind_beside(snapshot, wanted)
     }
 }

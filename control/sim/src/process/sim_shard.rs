@@ -266,6 +266,12 @@ impl SimShard {
         self.shard = None;
     }
 
+    /// True if it listened there after its last turn.
+    #[must_use]
+    pub(super) fn listens_at(&self, address: SocketAddr) -> bool {
+        self.open.contains_key(&address)
+    }
+
     /// Where it should listen and does not, as far as it was seen after its last turn.
     #[must_use]
     pub(super) fn misses(&self) -> Vec<SocketAddr> {

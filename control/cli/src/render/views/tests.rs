@@ -79,6 +79,7 @@ pub(crate) fn status() -> Status {
             state: ListenerState::Open,
             sessions: 12,
             sessions_total: 123_456,
+            unbound: Vec::new(),
             settings: listener_settings(),
         }],
         pools: vec![PoolRow {
@@ -252,7 +253,14 @@ freebind        no
 max sessions    -
 keepalive       after 1m 0s, every 10s, 6 times
 ";
-    assert_eq!(answer(&Answer::Listener(row), false, HUMAN), wanted);
+    assert_eq!(answer(&Answer::Listener(row.clone()), false, HUMAN), wanted);
+    let unbound =
+        UnboundRow { address: "[::]:443".into(), why: "address in use".into(), since_s: 90.0 };
+    let row = ListenerRow { state: ListenerState::Unbound, unbound: vec![unbound], ..row };
+    let text = answer(&Answer::Listener(row), false, HUMAN);
+    let wanted =
+        "\nstate           unbound\nnot bound       [::]:443: address in use, for 1m 30s\n";
+    assert!(text.contains(wanted), "{text}");
 }
 
 #[test]

@@ -47,8 +47,10 @@ pub struct MetricsInput {
     pub snapshot: Arc<Snapshot>,
     /// How many sessions ended, for each reason.
     pub ends: Vec<(CloseReason, u64)>,
-    /// In the snapshot's order, as are the two that follow.
+    /// In the snapshot's order, as are the three that follow.
     pub listeners: Vec<ListenerTotals>,
+    /// How many addresses of each listener are not bound.
+    pub unbound: Vec<usize>,
     pub pools: Vec<PoolFigures>,
     pub backends: Vec<BackendFigures>,
     /// Backends that are gone from the configuration and still hold sessions, by `pool/backend`.

@@ -108,6 +108,7 @@ fn page(spec: &Spec) -> String {
     let input = MetricsInput {
         ends: aggregate.ends().collect(),
         listeners: snapshot.listeners.iter().map(|it| aggregate.listener(it.id)).collect(),
+        unbound: vec![1; snapshot.listeners.len()],
         pools: pools.collect(),
         backends: backends.collect(),
         gone: gone.map(|(name, totals)| (name.to_owned(), totals)).collect(),
@@ -180,6 +181,7 @@ fn the_page_of_the_whole_and_of_its_listeners_and_pools() {
         weir_listener_sessions_rejected_total{listener=\"front\",reason=\"closing\"} 2
         weir_listener_sessions{listener=\"front\"} 3
         weir_listener_waiting{listener=\"front\"} 4
+        weir_listener_unbound{listener=\"front\"} 1
         weir_listener_sessions_max{listener=\"front\"} 500
         weir_pool_backends{pool=\"web\",state=\"up\"} 1
         weir_pool_backends{pool=\"web\",state=\"down\"} 1

@@ -1,0 +1,168 @@
+//! Addresses that could not be bound when the process started. weir serves the others, and binds
+//! these as soon as it can.
+//!
+//! ```text
+//! Input::Begin ──failed──▶ unbound ──tried each second──▶ bound: sent to every shard
+//!                            └──the listener is drained or removed──▶ forgotten
+//! ```
+//! A change neither waits for them nor fails because of them: it answers for its own addresses.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use weir_core::base::clock::Now;
+use weir_proto::answer::EventKind;
+use weir_proto::snapshot::Listener;
+
+use super::{Clocks, Control};
+use crate::sockets::{BindError, BindPlan, addresses, open_in};
+
+/// The interval at which an address is tried again, if few are unbound.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// The most addresses that one tick tries: each takes a socket for every shard.
+const TRIES_MAX: usize = 16;
+/// The most addresses that a start writes down one by one.
+const TOLD_MAX: usize = 16;
+
+/// An address that is open in the configuration, and that this process could not bind so far.
+#[derive(Debug)]
+pub struct Unbound {
+    /// Of the last attempt.
+    pub error: BindError,
+    pub since: Now,
+    again: Now,
+}
+
+/// Every such address.
+#[derive(Debug, Default)]
+pub(super) struct UnboundAddresses(BTreeMap<SocketAddr, Unbound>);
+
+impl UnboundAddresses {
+    pub(super) fn contains(&self, address: &SocketAddr) -> bool {
+        self.0.contains_key(address)
+    }
+
+    /// The addresses whose turn it is, those first that have waited longest.
+    fn due(&self, now: Now) -> BTreeSet<SocketAddr> {
+        let due = self.0.iter().filter(|(_, it)| it.again <= now);
+        let mut due: Vec<_> = due.map(|(address, it)| (it.again, *address)).collect();
+        due.sort_unstable();
+        due.into_iter().take(TRIES_MAX).map(|(_, address)| address).collect()
+    }
+}
+
+impl Control {
+    /// Addresses of a listener that are not bound, in the order in which it has them.
+    pub fn unbound_of<'a>(
+        &'a self,
+        listener: &'a Listener,
+    ) -> impl Iterator<Item = (SocketAddr, &'a Unbound)> {
+        let open = if self.unbound.0.is_empty() { &[][..] } else { &listener.bind };
+        open.iter().filter_map(|address| Some((*address, self.unbound.0.get(address)?)))
+    }
+
+    /// How many addresses are not bound.
+    #[must_use]
+    pub fn unbound(&self) -> usize {
+        self.unbound.0.len()
+    }
+
+    /// True if listeners are open and none of their addresses is bound: no client can come.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        let open = || open_in(&self.snapshot).map(|listener| listener.bind.len()).sum::<usize>();
+        self.unbound() > 0 && self.unbound() == open()
+    }
+
+    /// Takes over what the start could not bind.
+    pub(super) fn begin_unbound(&mut self, failed: Vec<BindError>, moment: Clocks) {
+        let count = failed.len();
+        for (number, error) in failed.into_iter().enumerate() {
+            if number < TOLD_MAX {
+                let (why, hint) = error.why();
+                let text = format!("cannot bind {}: {why}", error.address);
+                let name = &error.listener;
+                tracing::warn!("listener {name}: {text}; it is tried every second; {hint}");
+                self.events.push(EventKind::Process, name.clone(), text, moment.wall_ms);
+            }
+            let since = moment.now;
+            let unbound = Unbound { since, again: since + AGAIN_AFTER, error };
+            self.unbound.0.insert(unbound.error.address, unbound);
+        }
+        if count > TOLD_MAX {
+            let more = count - TOLD_MAX;
+            tracing::warn!("{more} more addresses cannot be bound: weirctl listener list");
+        }
+    }
+
+    /// Forgets addresses that the current version does not have open.
+    pub(super) fn forget_unbound(&mut self) {
+        if !self.unbound.0.is_empty() {
+            let open = addresses(&self.snapshot);
+            self.unbound.0.retain(|address, _| open.contains(address));
+        }
+    }
+
+    /// Tries again to bind what no shard has, and gives every shard what could be bound.
+    pub(super) fn bind_unbound(&mut self, moment: Clocks) {
+        let due = if self.is_serving() { self.unbound.due(moment.now) } else { BTreeSet::new() };
+        if due.is_empty() {
+            return;
+        }
+        let snapshot = self.snapshot.clone();
+        let plan = BindPlan::again(&snapshot, due, |address| self.unbound.contains(address));
+        let bound = self.fleet.bind(&plan);
+        let mut came = plan.wanted;
+        for error in bound.failed {
+            came.remove(&error.address);
+            if let Some(unbound) = self.unbound.0.get_mut(&error.address) {
+                unbound.again = moment.now + AGAIN_AFTER;
+                unbound.error = error;
+            }
+        }
+        if came.is_empty() {
+            return;
+        }
+        for address in came {
+            let Some(Unbound { error, since, .. }) = self.unbound.0.remove(&address) else {
+                continue;
+            };
+            let text = format!("{address} is bound, after {} s", (moment.now - since).as_secs());
+            tracing::info!("listener {}: {text}", error.listener);
+            self.events.push(EventKind::Process, error.listener, text, moment.wall_ms);
+        }
+        for (shard, sockets) in self.shards.iter_mut().zip(bound.sockets) {
+            if shard.has_thread() {
+                shard.pending.adopt(snapshot.clone(), sockets);
+            }
+        }
+    }
+
+    /// Tries again to bind for shards that were built again, or turn again, when not all of their
+    /// addresses could be bound.
+    pub(super) fn bind_missing(&mut self) {
+        let Control { shards, fleet, snapshot, unbound, .. } = self;
+        for shard in shards.iter_mut().filter(|it| !it.missing.is_empty() && it.has_thread()) {
+            let mut wanted = core::mem::take(&mut shard.missing);
+            let open = addresses(snapshot);
+            wanted.retain(|address| open.contains(address) && !unbound.contains(address));
+            let bound = fleet.bind_again(shard.id, snapshot, &wanted);
+            shard.missing = bound.failed.iter().map(|error| error.address).collect();
+            if shard.missing.is_empty() {
+                tracing::info!("shard {} has its listeners", shard.id);
+            }
+            let sockets = bound.into_first();
+            if !sockets.is_empty() {
+                shard.pending.adopt(snapshot.clone(), sockets);
+            }
+        }
+    }
+
+    /// The addresses for a shard without sockets: all that are open, and bound by this process.
+    pub(super) fn bound_addresses(&self) -> BTreeSet<SocketAddr> {
+        let mut open = addresses(&self.snapshot);
+        open.retain(|address| !self.unbound.contains(address));
+        open
+    }
+}
