@@ -60,12 +60,12 @@ fn backend(text: &str) -> u64 {
     let mut ids = IdSource::default();
     let past = |_: u64| Err(Refusal::new(Code::NotFound, "there is none", ""));
     let options = ChangeOptions::default();
-    let add = ChangeRequest::PoolAdd { name: "web".into(), strategy: None };
+    let add = ChangeRequest::PoolAdd { name: "web".into(), pairs: Vec::new() };
     let plan =
         planner::decide(&Snapshot::empty(), &add, &options, Sources { ids: &mut ids, past: &past });
     let pools = plan.ok().and_then(|plan| plan.snapshot).expect("a pool can be added");
-    let add =
-        ChangeRequest::BackendAdd { name: "web/b".into(), address: text.to_owned(), weight: None };
+    let (name, address) = ("web/b".to_owned(), text.to_owned());
+    let add = ChangeRequest::BackendAdd { name, address, pairs: Vec::new() };
     match planner::decide(&pools, &add, &options, Sources { ids: &mut ids, past: &past }) {
         Err(refusal) => feature_of_message(&refusal.message),
         Ok(plan) => {

@@ -118,20 +118,32 @@ fn requests() -> Vec<Request> {
         Query::Status.into(),
         Query::BackendShow { name: name("web/b1") }.into(),
         Query::Events { after: 7 }.into(),
-        change(ChangeRequest::PoolAdd { name: name("web"), strategy: Some(name("maglev")) }),
+        change(ChangeRequest::PoolAdd {
+            name: name("web"),
+            pairs: vec![(name("strategy"), name("maglev"))],
+        }),
         change(ChangeRequest::BackendAdd {
             name: name("web/b1"),
             address: name("[::1]:80"),
-            weight: Some(2),
+            pairs: vec![(name("weight"), name("2"))],
         }),
         change(ChangeRequest::ListenerAdd {
             name: name("front"),
             bind: vec![name("127.0.0.1:81"), name("[::1]:81")],
             pool: name("web"),
+            pairs: vec![(name("freebind"), name("true"))],
+        }),
+        change(ChangeRequest::ListenerSet {
+            name: name("front"),
+            pairs: vec![(name("bind"), name("127.0.0.1:82")), (name("max-sessions"), name("7"))],
         }),
         change(ChangeRequest::PoolSet {
             name: name("web"),
             pairs: vec![(name("health.interval"), name("1s")), (name("strategy"), name("random"))],
+        }),
+        change(ChangeRequest::BackendSet {
+            name: name("web/b1"),
+            pairs: vec![(name("address"), name("[::1]:81"))],
         }),
         change(ChangeRequest::BackendState { name: name("web/b1"), state: Admin::Drain }),
         change(ChangeRequest::BackendWeight { name: name("web/b1"), weight: 0 }),

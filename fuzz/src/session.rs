@@ -11,7 +11,7 @@ use weir_control_core::planner::{self, Sources};
 use weir_proto::frame;
 use weir_proto::ids::IdSource;
 use weir_proto::request::{
-    ChangeOptions, ChangeRequest, Code, Command, Hello, PROTOCOL, Refusal, Request,
+    ChangeOptions, ChangeRequest, Code, Command, Hello, PROTOCOL, Pairs, Refusal, Request,
 };
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::{Admin, Spec};
@@ -159,6 +159,13 @@ const KEYS: [&str; 8] = [
 const VALUES: [&str; 10] =
     ["maglev", "random", "tcp", "http", "1s", "0s", "3", "7d", "\\x00", "99999999999999999999h"];
 
+/// Up to two settings.
+fn pairs(choices: &mut Choices<'_>) -> Pairs {
+    let count = choices.byte() % 3;
+    let pair = |_| (choices.pick(&KEYS).to_owned(), choices.pick(&VALUES).to_owned());
+    (0..count).map(pair).collect()
+}
+
 /// A request of choices.
 fn make(choices: &mut Choices<'_>) -> Request {
     let name = |choices: &mut Choices<'_>| match choices.byte() {
@@ -171,23 +178,21 @@ fn make(choices: &mut Choices<'_>) -> Request {
     };
     let state =
         |choices: &mut Choices<'_>| choices.pick(&[Admin::Ready, Admin::Drain, Admin::Maint]);
-    let change = match choices.byte() % 12 {
+    let change = match choices.byte() % 14 {
         0 => {
             let bind = (0..choices.byte() % 3).map(|_| address(choices)).collect();
-            ChangeRequest::ListenerAdd { name: name(choices), bind, pool: name(choices) }
+            let pairs = pairs(choices);
+            ChangeRequest::ListenerAdd { name: name(choices), bind, pool: name(choices), pairs }
         }
         1 => ChangeRequest::ListenerRemove { name: name(choices) },
         2 => ChangeRequest::ListenerState { name: name(choices), state: state(choices) },
-        3 => ChangeRequest::PoolAdd { name: name(choices), strategy: None },
+        3 => ChangeRequest::PoolAdd { name: name(choices), pairs: pairs(choices) },
         4 => ChangeRequest::PoolRemove { name: name(choices) },
-        5 => {
-            let pair = (choices.pick(&KEYS).to_owned(), choices.pick(&VALUES).to_owned());
-            ChangeRequest::PoolSet { name: name(choices), pairs: vec![pair] }
-        }
+        5 => ChangeRequest::PoolSet { name: name(choices), pairs: pairs(choices) },
         6 | 7 => {
             let name = format!("{}/{}", name(choices), name(choices));
-            let weight = Some(choices.short() % 300).filter(|weight| *weight < 290);
-            ChangeRequest::BackendAdd { name, address: address(choices), weight }
+            let address = address(choices);
+            ChangeRequest::BackendAdd { name, address, pairs: pairs(choices) }
         }
         8 => {
             let name = format!("{}/{}", name(choices), name(choices));
@@ -195,6 +200,11 @@ fn make(choices: &mut Choices<'_>) -> Request {
         }
         9 => ChangeRequest::BackendState { name: name(choices), state: state(choices) },
         10 => ChangeRequest::BackendWeight { name: name(choices), weight: choices.short() % 300 },
+        11 => ChangeRequest::ListenerSet { name: name(choices), pairs: pairs(choices) },
+        12 => {
+            let name = format!("{}/{}", name(choices), name(choices));
+            ChangeRequest::BackendSet { name, pairs: pairs(choices) }
+        }
         _ => ChangeRequest::Rollback { version: u64::from(choices.byte() % 8) },
     };
     let options = ChangeOptions {

@@ -105,6 +105,10 @@ impl From<Command> for Request {
     }
 }
 
+/// Settings and their values as they are typed, in order; of a key that is there twice the last
+/// counts.
+pub type Pairs = Vec<(String, String)>;
+
 /// A change of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ChangeRequest {
@@ -112,6 +116,7 @@ pub enum ChangeRequest {
         name: String,
         bind: Vec<String>,
         pool: String,
+        pairs: Pairs,
     },
     ListenerRemove {
         name: String,
@@ -121,9 +126,14 @@ pub enum ChangeRequest {
         name: String,
         state: Admin,
     },
+    /// Keys as in the file, dotted; an empty value takes an optional setting away.
+    ListenerSet {
+        name: String,
+        pairs: Pairs,
+    },
     PoolAdd {
         name: String,
-        strategy: Option<String>,
+        pairs: Pairs,
     },
     PoolRemove {
         name: String,
@@ -132,12 +142,17 @@ pub enum ChangeRequest {
     /// `retry.attempts`.
     PoolSet {
         name: String,
-        pairs: Vec<(String, String)>,
+        pairs: Pairs,
     },
     BackendAdd {
         name: String,
         address: String,
-        weight: Option<u16>,
+        pairs: Pairs,
+    },
+    /// Another address makes it another backend: sessions of the old one run on.
+    BackendSet {
+        name: String,
+        pairs: Pairs,
     },
     /// `force` resets its sessions; without it they run on.
     BackendRemove {

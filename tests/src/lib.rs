@@ -13,4 +13,5 @@ pub mod real;
 pub mod size;
 pub mod source;
 pub mod story;
+pub mod visitors;
 pub mod weir;

@@ -3,17 +3,14 @@
 
 use std::net::SocketAddr;
 use std::process::Command;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use weir_tests::clock;
 use weir_tests::net::{Backend, Peer, Script, free, own_ip};
+use weir_tests::visitors;
 use weir_tests::weir::{Start, Weir};
 
 /// Versions that are made while clients come.
 const CHANGES: usize = 100;
-/// Clients that come all the time, one after the other.
-const VISITORS: usize = 3;
 
 /// Set where a story runs in a network namespace of its own.
 const INSIDE: &str = "WEIR_STORY_ADDRESSES_INSIDE";
@@ -57,32 +54,6 @@ fn objects(listeners: &[Listener<'_>], backend: &Backend, limit: &str) -> String
         + &format!("b1 = {{ address = \"{address}\" }}\n")
 }
 
-/// Clients that come to `at` until `stop`; what went wrong, and how many there were.
-fn visit(at: SocketAddr, stop: &AtomicBool, faults: &Mutex<Vec<String>>) -> usize {
-    let mut visits = 0;
-    while !stop.load(Ordering::SeqCst) {
-        visits += 1;
-        let served = Peer::try_connect(at).and_then(|mut peer| {
-            peer.try_line()?;
-            peer.fin();
-            Ok(())
-        });
-        if let Err(error) = served {
-            faults.lock().expect("no visitor panics").push(error.to_string());
-        }
-    }
-    visits
-}
-
-/// Ends the visitors also when a check fails.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-}
-
 /// `stays` is an address that some listener has in each version.
 fn nobody_at_an_address_that_stays_notices(limit: &str) {
     let backend = Backend::start("b1", own_ip(), Script::Banner);
@@ -99,22 +70,13 @@ fn nobody_at_an_address_that_stays_notices(limit: &str) {
         vec![("new", vec![stays]), ("two", vec![third])], // removed and added
         vec![("web", vec![other]), ("two", vec![stays, third])], // it goes to another one
     ];
-    let (stop, faults) = (AtomicBool::new(false), Mutex::new(Vec::new()));
-    let visits: usize = std::thread::scope(|scope| {
-        let stop_at_last = Stop(&stop);
-        let visitors: Vec<_> =
-            (0..VISITORS).map(|_| scope.spawn(|| visit(stays, &stop, &faults))).collect();
+    let visits = visitors::all_served_during(stays, || {
         for version in versions.iter().cycle().take(CHANGES) {
             let text = objects(version, &backend, limit);
             let file = weir.dir.write("next.toml", &weir.with_settings(&text));
             weir.ok(&["config", "apply", &file]);
         }
-        drop(stop_at_last);
-        visitors.into_iter().map(|visitor| visitor.join().expect("no visitor panics")).sum()
     });
-    let faults = faults.into_inner().expect("no visitor panics");
-    eprintln!("{} of {visits} visits failed in {CHANGES} versions", faults.len());
-    assert!(faults.is_empty(), "{faults:?}");
     assert!(visits > CHANGES, "too few clients to prove anything: {visits}");
     old.echo(b"still here").fin().expect_fin();
 }

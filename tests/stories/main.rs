@@ -36,6 +36,7 @@ mod real;
 mod reload;
 mod reset;
 mod security;
+mod set;
 mod signals;
 mod slow_readers;
 mod stalled;

@@ -1,15 +1,18 @@
 //! The command line as it is typed. What it means is [`crate::plan`]'s matter.
 
+mod objects;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use clap_complete::engine::{ArgValueCandidates as Offer, ArgValueCompleter};
-use weir_proto::spec::{Span, Strategy, WEIGHT_MAX};
+use clap_complete::engine::ArgValueCandidates as Offer;
+use weir_proto::spec::{Span, WEIGHT_MAX};
 
 use crate::ask::SOCKET;
 use crate::complete;
+
+pub(crate) use objects::{BackendVerb, ListenerVerb, PoolVerb};
 
 /// Steers weir, the TCP load balancer.
 #[derive(Debug, Parser)]
@@ -140,180 +143,6 @@ pub(crate) struct ChangeArgs {
     /// Do not ask, even if traffic would be lost
     #[arg(short, long)]
     pub(crate) yes: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ListenerVerb {
-    /// Every listener
-    List,
-    /// One listener
-    Show {
-        /// The listener's name
-        #[arg(add = Offer::new(complete::listeners))]
-        name: String,
-    },
-    /// Listen on another address
-    Add {
-        /// The listener's name
-        name: String,
-        /// ADDRESS:PORT, one or more
-        #[arg(required = true)]
-        bind: Vec<String>,
-        /// Where its sessions go
-        #[arg(long, add = Offer::new(complete::pools))]
-        pool: String,
-        #[command(flatten)]
-        change: ChangeArgs,
-    },
-    /// Stop listening there
-    Remove {
-        /// The listener's name
-        #[arg(add = Offer::new(complete::listeners))]
-        name: String,
-        #[command(flatten)]
-        change: ChangeArgs,
-    },
-    /// Accept no more sessions there; those that are open run on
-    Drain {
-        /// The listener's name
-        #[arg(add = Offer::new(complete::listeners))]
-        name: String,
-        #[command(flatten)]
-        change: ChangeArgs,
-    },
-    /// Accept sessions again after a drain
-    Ready {
-        /// The listener's name
-        #[arg(add = Offer::new(complete::listeners))]
-        name: String,
-        #[command(flatten)]
-        change: ChangeArgs,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum PoolVerb {
-    /// Every pool
-    List,
-    /// One pool with its settings and backends
-    Show {
-        /// The pool's name
-        #[arg(add = Offer::new(complete::pools))]
-        name: String,
-    },
-    /// Make an empty pool
-    Add {
-        /// The pool's name
-        name: String,
-        /// How a backend is chosen; least-conn if it is left out
-        #[arg(long, value_parser = PossibleValuesParser::new(Strategy::ALL.map(Strategy::word)))]
-        strategy: Option<String>,
-        #[command(flatten)]
-        change: ChangeArgs,
-    },
-    /// Remove a pool with its backends
-    Remove {
-        /// The pool's name
-        #[arg(add = Offer::new(complete::pools))]
-        name: String,
-        #[command(flatten)]
-        change: ChangeArgs,
-    },
-    /// Change settings: strategy=maglev, health.interval=1s, timeout.idle=10m, retry.attempts=1
-    Set {
-        /// The pool's name
-        #[arg(add = Offer::new(complete::pools))]
-        name: String,
-        /// A setting and its value; no value takes it away (docs/reference.md has every key)
-        #[arg(
-            required = true,
-            value_name = "KEY=VALUE",
-            value_parser = pair,
-            add = ArgValueCompleter::new(complete::pool_settings)
-        )]
-        pairs: Vec<(String, String)>,
-        #[command(flatten)]
-        change: ChangeArgs,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum BackendVerb {
-    /// Every backend, or those of one pool
-    List {
-        /// Only those of this pool
-        #[arg(add = Offer::new(complete::pools))]
-        pool: Option<String>,
-    },
-    /// One backend
-    Show {
-        /// The backend's name, such as web/b1
-        #[arg(value_name = "POOL/BACKEND", add = Offer::new(complete::backends))]
-        name: String,
-    },
-    /// Forward sessions to another address
-    Add {
-        /// The backend's name, such as web/b1
-        #[arg(value_name = "POOL/BACKEND", add = Offer::new(complete::pools_of_a_new_backend))]
-        name: String,
-        /// Where it is connected to, such as 10.0.0.11:80
-        #[arg(value_name = "ADDRESS:PORT")]
-        address: String,
-        /// Its share of the sessions beside the others', 0 (none) to 256
-        #[arg(long, value_name = "WEIGHT", value_parser = weight)]
-        weight: Option<u16>,
-        #[command(flatten)]
-        change: ChangeArgs,
-    },
-    /// Remove a backend; its sessions run on
-    Remove {
-        /// The backend's name, such as web/b1
-        #[arg(value_name = "POOL/BACKEND", add = Offer::new(complete::backends))]
-        name: String,
-        /// Reset its sessions
-        #[arg(long)]
-        force: bool,
-        #[command(flatten)]
-        change: ChangeArgs,
-    },
-    /// No new sessions; those that are open run on, health checks go on
-    Drain {
-        /// The backend's name, such as web/b1
-        #[arg(value_name = "POOL/BACKEND", add = Offer::new(complete::backends))]
-        name: String,
-        /// Wait this long for its last session to end (exit 6 if it has not)
-        #[arg(long, value_name = "DURATION")]
-        wait: Option<Span>,
-        #[command(flatten)]
-        change: ChangeArgs,
-    },
-    /// No new sessions, no health checks
-    Maint {
-        /// The backend's name, such as web/b1
-        #[arg(value_name = "POOL/BACKEND", add = Offer::new(complete::backends))]
-        name: String,
-        #[command(flatten)]
-        change: ChangeArgs,
-    },
-    /// Take sessions again after drain or maint
-    Ready {
-        /// The backend's name, such as web/b1
-        #[arg(value_name = "POOL/BACKEND", add = Offer::new(complete::backends))]
-        name: String,
-        #[command(flatten)]
-        change: ChangeArgs,
-    },
-    /// Change its share of the sessions
-    Weight {
-        /// The backend's name, such as web/b1
-        #[arg(value_name = "POOL/BACKEND", add = Offer::new(complete::backends))]
-        name: String,
-        /// Its share of the sessions beside the others', 0 (none) to 256
-        #[arg(value_parser = weight)]
-        weight: u16,
-        #[command(flatten)]
-        change: ChangeArgs,
-    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -15,7 +15,7 @@ use clap_complete::engine::CompletionCandidate;
 use clap_complete::env::Shells;
 use weir_proto::answer::Answer;
 use weir_proto::request::Query;
-use weir_proto::settings::{self, Form};
+use weir_proto::settings::{self, Form, Setting};
 
 use crate::ask::{Client, SOCKET};
 use crate::interrupt::Interrupt;
@@ -100,19 +100,38 @@ pub(crate) fn versions() -> Vec<CompletionCandidate> {
     }
 }
 
-/// `KEY=` for every setting of a pool; after `KEY=` the values, where they are words.
+pub(crate) fn listener_settings(typed: &OsStr) -> Vec<CompletionCandidate> {
+    settings_of(settings::LISTENER, typed)
+}
+
 pub(crate) fn pool_settings(typed: &OsStr) -> Vec<CompletionCandidate> {
+    settings_of(settings::POOL, typed)
+}
+
+pub(crate) fn backend_settings(typed: &OsStr) -> Vec<CompletionCandidate> {
+    settings_of(settings::BACKEND, typed)
+}
+
+/// `KEY=` for every setting of a table; after `KEY=` the values, where they are words or the names
+/// of pools.
+fn settings_of<S>(table: &'static [Setting<S>], typed: &OsStr) -> Vec<CompletionCandidate> {
     let Some(typed) = typed.to_str() else { return Vec::new() };
     if let Some((key, value)) = typed.split_once('=') {
-        return match settings::find(settings::POOL, key).map(|setting| setting.form) {
+        let with_key = |word: &str| CompletionCandidate::new(format!("{key}={word}"));
+        return match settings::find(table, key).map(|setting| setting.form) {
             Some(Form::Word { words, .. }) => {
                 let fitting = words.iter().filter(|word| word.starts_with(value));
-                fitting.map(|word| CompletionCandidate::new(format!("{key}={word}"))).collect()
+                fitting.map(|word| with_key(word)).collect()
+            }
+            Some(Form::Name { .. }) => {
+                let names = pools();
+                let names = names.iter().map(|pool| pool.get_value().to_string_lossy());
+                names.filter(|name| name.starts_with(value)).map(|name| with_key(&name)).collect()
             }
             _ => Vec::new(),
         };
     }
-    let fitting = settings::POOL.iter().filter(|setting| setting.key.starts_with(typed));
+    let fitting = table.iter().filter(|setting| setting.key.starts_with(typed));
     fitting.map(|setting| offer(&format!("{}=", setting.key), setting.help)).collect()
 }
 

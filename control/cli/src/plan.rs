@@ -115,12 +115,23 @@ fn options(args: ChangeArgs) -> ChangeOptions {
     ChangeOptions { dry_run: args.dry_run, if_version: args.if_version, yes: args.yes }
 }
 
+fn pair(key: impl Into<String>, value: impl Into<String>) -> (String, String) {
+    (key.into(), value.into())
+}
+
 fn listener(verb: ListenerVerb) -> Plan {
     match verb {
         ListenerVerb::List => read(Query::ListenerList),
         ListenerVerb::Show { name } => read(Query::ListenerShow { name }),
         ListenerVerb::Add { name, bind, pool, change } => {
-            changing(ChangeRequest::ListenerAdd { name, bind, pool }, change)
+            // An address has no equals sign.
+            let (pairs, bind): (Vec<_>, _) = bind.into_iter().partition(|word| word.contains('='));
+            let pair = |word: String| word.split_once('=').map(|(key, value)| pair(key, value));
+            let pairs = pairs.into_iter().filter_map(pair).collect();
+            changing(ChangeRequest::ListenerAdd { name, bind, pool, pairs }, change)
+        }
+        ListenerVerb::Set { name, pairs, change } => {
+            changing(ChangeRequest::ListenerSet { name, pairs }, change)
         }
         ListenerVerb::Remove { name, change } => {
             changing(ChangeRequest::ListenerRemove { name }, change)
@@ -138,8 +149,9 @@ fn pool(verb: PoolVerb) -> Plan {
     match verb {
         PoolVerb::List => read(Query::PoolList),
         PoolVerb::Show { name } => read(Query::PoolShow { name }),
-        PoolVerb::Add { name, strategy, change } => {
-            changing(ChangeRequest::PoolAdd { name, strategy }, change)
+        PoolVerb::Add { name, strategy, mut pairs, change } => {
+            pairs.splice(..0, strategy.map(|strategy| pair("strategy", strategy)));
+            changing(ChangeRequest::PoolAdd { name, pairs }, change)
         }
         PoolVerb::Remove { name, change } => changing(ChangeRequest::PoolRemove { name }, change),
         PoolVerb::Set { name, pairs, change } => {
@@ -153,8 +165,12 @@ fn backend(verb: BackendVerb) -> Plan {
     match verb {
         BackendVerb::List { pool } => read(Query::BackendList { pool }),
         BackendVerb::Show { name } => read(Query::BackendShow { name }),
-        BackendVerb::Add { name, address, weight, change } => {
-            changing(ChangeRequest::BackendAdd { name, address, weight }, change)
+        BackendVerb::Add { name, address, weight, mut pairs, change } => {
+            pairs.splice(..0, weight.map(|weight| pair("weight", weight.to_string())));
+            changing(ChangeRequest::BackendAdd { name, address, pairs }, change)
+        }
+        BackendVerb::Set { name, pairs, change } => {
+            changing(ChangeRequest::BackendSet { name, pairs }, change)
         }
         BackendVerb::Remove { name, force, change } => {
             changing(ChangeRequest::BackendRemove { name, force }, change)
@@ -249,24 +265,46 @@ mod tests {
         let pairs = vec![("strategy".to_owned(), "maglev".to_owned())];
         let table = [
             (
-                "listener add web 0.0.0.0:80 [::]:80 --pool web",
-                ChangeRequest::ListenerAdd { name: web(), bind, pool: web() },
+                "listener add web 0.0.0.0:80 [::]:80 max-sessions=5 --pool web",
+                ChangeRequest::ListenerAdd {
+                    name: web(),
+                    bind,
+                    pool: web(),
+                    pairs: vec![pair("max-sessions", "5")],
+                },
+            ),
+            (
+                "listener set web pool=web max-sessions=",
+                ChangeRequest::ListenerSet {
+                    name: web(),
+                    pairs: vec![pair("pool", "web"), pair("max-sessions", "")],
+                },
             ),
             ("listener remove web", ChangeRequest::ListenerRemove { name: web() }),
             ("listener drain web", listener(Admin::Drain)),
             ("listener ready web", listener(Admin::Ready)),
             (
-                "pool add web --strategy random",
-                ChangeRequest::PoolAdd { name: web(), strategy: Some("random".into()) },
+                "pool add web retry.attempts=1 --strategy random",
+                ChangeRequest::PoolAdd {
+                    name: web(),
+                    pairs: vec![pair("strategy", "random"), pair("retry.attempts", "1")],
+                },
             ),
             ("pool remove web", ChangeRequest::PoolRemove { name: web() }),
             ("pool set web strategy=maglev", ChangeRequest::PoolSet { name: web(), pairs }),
             (
-                "backend add web/b1 [::1]:80 --weight 2",
+                "backend add web/b1 [::1]:80 --weight 2 state=drain",
                 ChangeRequest::BackendAdd {
                     name: name(),
                     address: "[::1]:80".into(),
-                    weight: Some(2),
+                    pairs: vec![pair("weight", "2"), pair("state", "drain")],
+                },
+            ),
+            (
+                "backend set web/b1 address=[::1]:81",
+                ChangeRequest::BackendSet {
+                    name: name(),
+                    pairs: vec![pair("address", "[::1]:81")],
                 },
             ),
             (

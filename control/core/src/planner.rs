@@ -9,6 +9,7 @@ pub mod losses;
 pub mod merge;
 mod names;
 mod pool;
+mod settings;
 mod show;
 
 use std::collections::BTreeSet;
@@ -124,14 +125,15 @@ pub fn decide(
         subject => (show_subject(current, subject), show_subject(&next, subject)),
     };
     let changes_something = !changes.is_empty() || edit.spec != current.spec();
-    // It would take later changes back, too: it goes only for as long as there are none.
-    let rollback =
-        || format!("weirctl config rollback {} --if-version {}", current.version, next.version);
+    let rollback = || format!("weirctl config rollback {}", current.version);
+    // It may take later changes back, too: it goes only for as long as there are none.
+    let undo =
+        || format!("{} --if-version {}", edit.undo.clone().unwrap_or_else(rollback), next.version);
     Ok(Plan {
         after: if changes_something { after } else { before.clone() },
         before,
         summary: cleaned(&format!("{}{}", edit.origin, change::summary(&changes)), SUMMARY_MAX),
-        undo: if changes_something { edit.undo.unwrap_or_else(rollback) } else { String::new() },
+        undo: if changes_something { undo() } else { String::new() },
         kill: edit.kill,
         warnings: Vec::new(),
         snapshot: changes_something.then_some(next),
@@ -205,15 +207,19 @@ fn refuse(faults: &[Fault]) -> Refusal {
 
 fn edit(current: &Snapshot, change: &ChangeRequest, past: Past<'_>) -> Result<Edit, Refusal> {
     match change {
-        ChangeRequest::ListenerAdd { name, bind, pool } => listener::add(current, name, bind, pool),
+        ChangeRequest::ListenerAdd { name, bind, pool, pairs } => {
+            listener::add(current, name, (bind, pool), pairs)
+        }
+        ChangeRequest::ListenerSet { name, pairs } => listener::set(current, name, pairs),
         ChangeRequest::ListenerRemove { name } => listener::remove(current, name),
         ChangeRequest::ListenerState { name, state } => listener::state(current, name, *state),
-        ChangeRequest::PoolAdd { name, strategy } => pool::add(current, name, strategy.as_deref()),
+        ChangeRequest::PoolAdd { name, pairs } => pool::add(current, name, pairs),
         ChangeRequest::PoolRemove { name } => pool::remove(current, name),
         ChangeRequest::PoolSet { name, pairs } => pool::set(current, name, pairs),
-        ChangeRequest::BackendAdd { name, address, weight } => {
-            backend::add(current, name, address, *weight)
+        ChangeRequest::BackendAdd { name, address, pairs } => {
+            backend::add(current, name, address, pairs)
         }
+        ChangeRequest::BackendSet { name, pairs } => backend::set(current, name, pairs),
         ChangeRequest::BackendRemove { name, force } => backend::remove(current, name, *force),
         ChangeRequest::BackendState { name, state } => backend::state(current, name, *state),
         ChangeRequest::BackendWeight { name, weight } => backend::weight(current, name, *weight),

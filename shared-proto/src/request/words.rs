@@ -3,7 +3,7 @@
 
 use core::fmt::{Display, Formatter, Result};
 
-use super::{ChangeRequest, Command, Query, Request};
+use super::{ChangeRequest, Command, Pairs, Query, Request};
 
 impl Request {
     /// The words that its sender chose: names, addresses, keys and values. Not a file, and not the
@@ -44,18 +44,19 @@ impl Query {
 impl ChangeRequest {
     fn words(&self) -> Vec<&str> {
         match self {
-            ChangeRequest::ListenerAdd { name, bind, pool } => {
+            ChangeRequest::ListenerAdd { name, bind, pool, pairs } => {
                 let binds = bind.iter().map(String::as_str);
-                [name.as_str(), pool].into_iter().chain(binds).collect()
+                [name.as_str(), pool].into_iter().chain(binds).chain(words_of(pairs)).collect()
             }
-            ChangeRequest::PoolAdd { name, strategy } => {
-                strategy.iter().chain([name]).map(String::as_str).collect()
+            ChangeRequest::PoolAdd { name, pairs }
+            | ChangeRequest::ListenerSet { name, pairs }
+            | ChangeRequest::PoolSet { name, pairs }
+            | ChangeRequest::BackendSet { name, pairs } => {
+                [name.as_str()].into_iter().chain(words_of(pairs)).collect()
             }
-            ChangeRequest::PoolSet { name, pairs } => {
-                let pairs = pairs.iter().flat_map(|(key, value)| [key.as_str(), value]);
-                pairs.chain([name.as_str()]).collect()
+            ChangeRequest::BackendAdd { name, address, pairs } => {
+                [name.as_str(), address].into_iter().chain(words_of(pairs)).collect()
             }
-            ChangeRequest::BackendAdd { name, address, .. } => vec![name, address],
             ChangeRequest::ListenerRemove { name }
             | ChangeRequest::ListenerState { name, .. }
             | ChangeRequest::PoolRemove { name }
@@ -65,6 +66,15 @@ impl ChangeRequest {
             ChangeRequest::Apply { .. } | ChangeRequest::Rollback { .. } => Vec::new(),
         }
     }
+}
+
+fn words_of(pairs: &Pairs) -> impl Iterator<Item = &str> {
+    pairs.iter().flat_map(|(key, value)| [key.as_str(), value])
+}
+
+/// Settings behind a verb.
+fn write_pairs(f: &mut Formatter<'_>, pairs: &Pairs) -> Result {
+    pairs.iter().try_for_each(|(key, value)| write!(f, " {key}={value}"))
 }
 
 /// A word behind a verb, if there is one.
@@ -124,30 +134,35 @@ impl Display for Command {
 impl Display for ChangeRequest {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
-            ChangeRequest::ListenerAdd { name, bind, pool } => {
-                write!(f, "listener add {name} {} --pool {pool}", bind.join(" "))
+            ChangeRequest::ListenerAdd { name, bind, pool, pairs } => {
+                write!(f, "listener add {name} {}", bind.join(" "))?;
+                write_pairs(f, pairs)?;
+                write!(f, " --pool {pool}")
+            }
+            ChangeRequest::ListenerSet { name, pairs } => {
+                write!(f, "listener set {name}")?;
+                write_pairs(f, pairs)
             }
             ChangeRequest::ListenerRemove { name } => write!(f, "listener remove {name}"),
             ChangeRequest::ListenerState { name, state } => {
                 write!(f, "listener {} {name}", state.word())
             }
-            ChangeRequest::PoolAdd { name, strategy: None } => write!(f, "pool add {name}"),
-            ChangeRequest::PoolAdd { name, strategy: Some(strategy) } => {
-                write!(f, "pool add {name} --strategy {strategy}")
+            ChangeRequest::PoolAdd { name, pairs } => {
+                write!(f, "pool add {name}")?;
+                write_pairs(f, pairs)
             }
             ChangeRequest::PoolRemove { name } => write!(f, "pool remove {name}"),
             ChangeRequest::PoolSet { name, pairs } => {
-                write!(f, "pool set {name} ")?;
-                for (index, (key, value)) in pairs.iter().enumerate() {
-                    write!(f, "{}{key}={value}", if index == 0 { "" } else { " " })?;
-                }
-                Ok(())
+                write!(f, "pool set {name}")?;
+                write_pairs(f, pairs)
             }
-            ChangeRequest::BackendAdd { name, address, weight: None } => {
-                write!(f, "backend add {name} {address}")
+            ChangeRequest::BackendAdd { name, address, pairs } => {
+                write!(f, "backend add {name} {address}")?;
+                write_pairs(f, pairs)
             }
-            ChangeRequest::BackendAdd { name, address, weight: Some(weight) } => {
-                write!(f, "backend add {name} {address} --weight {weight}")
+            ChangeRequest::BackendSet { name, pairs } => {
+                write!(f, "backend set {name}")?;
+                write_pairs(f, pairs)
             }
             ChangeRequest::BackendRemove { name, force } => {
                 write!(f, "backend remove {name}{}", if *force { " --force" } else { "" })
@@ -170,52 +185,30 @@ mod tests {
     use crate::request::ChangeOptions;
     use crate::spec::Admin;
 
+    fn change(change: ChangeRequest, dry_run: bool) -> Request {
+        let options = ChangeOptions { dry_run, ..ChangeOptions::default() };
+        Request::from(Command::Change { change, options })
+    }
+
+    fn name() -> String {
+        "web".to_owned()
+    }
+
+    fn pair(key: &str, value: &str) -> (String, String) {
+        (key.to_owned(), value.to_owned())
+    }
+
     #[test]
     fn requests_read_like_the_command_line() {
-        let change = |change, dry_run| {
-            let options = ChangeOptions { dry_run, if_version: None, yes: false };
-            Request::from(Command::Change { change, options })
-        };
-        let name = || "web".to_owned();
-        let pairs = vec![("strategy".into(), "random".into()), ("a".into(), "b".into())];
-        let bind = vec!["[::1]:80".into(), "[::1]:81".into()];
+        let drained = ChangeRequest::BackendState { name: "web/b1".into(), state: Admin::Drain };
         let table = [
             (Query::ListenerShow { name: name() }.into(), "listener show web"),
             (Query::BackendList { pool: Some(name()) }.into(), "backend list web"),
             (Query::BackendList { pool: None }.into(), "backend list"),
             (Query::ConfigExport { version: Some(7) }.into(), "config export 7"),
-            (
-                change(
-                    ChangeRequest::PoolAdd { name: name(), strategy: Some("random".into()) },
-                    false,
-                ),
-                "pool add web --strategy random",
-            ),
-            (
-                change(
-                    ChangeRequest::BackendAdd {
-                        name: "web/b1".into(),
-                        address: "[::1]:80".into(),
-                        weight: Some(7),
-                    },
-                    false,
-                ),
-                "backend add web/b1 [::1]:80 --weight 7",
-            ),
             (Command::Drain.into(), "drain"),
             (Command::Stop { drain_ms: Some(10) }.into(), "stop --drain 10ms"),
-            (
-                change(ChangeRequest::PoolSet { name: name(), pairs }, false),
-                "pool set web strategy=random a=b",
-            ),
-            (
-                change(ChangeRequest::ListenerAdd { name: name(), bind, pool: name() }, false),
-                "listener add web [::1]:80 [::1]:81 --pool web",
-            ),
-            (
-                change(ChangeRequest::BackendState { name: name(), state: Admin::Drain }, true),
-                "backend drain web --dry-run",
-            ),
+            (change(drained, true), "backend drain web/b1 --dry-run"),
         ];
         for (request, words) in table {
             assert_eq!(request.to_string(), words);
@@ -223,5 +216,48 @@ mod tests {
         let options = ChangeOptions { if_version: Some(7), ..ChangeOptions::default() };
         let command = Command::Change { change: ChangeRequest::Rollback { version: 3 }, options };
         assert_eq!(command.to_string(), "config rollback 3 --if-version 7");
+    }
+
+    #[test]
+    fn so_do_requests_with_settings() {
+        let b1 = || "web/b1".to_owned();
+        let bind = vec!["[::1]:80".into(), "[::1]:81".into()];
+        let pairs = vec![pair("freebind", "true")];
+        let table = [
+            (
+                ChangeRequest::ListenerAdd { name: name(), bind, pool: name(), pairs },
+                "listener add web [::1]:80 [::1]:81 freebind=true --pool web",
+            ),
+            (
+                ChangeRequest::ListenerSet { name: name(), pairs: vec![pair("pool", "b")] },
+                "listener set web pool=b",
+            ),
+            (
+                ChangeRequest::PoolAdd { name: name(), pairs: vec![pair("strategy", "random")] },
+                "pool add web strategy=random",
+            ),
+            (
+                ChangeRequest::PoolSet {
+                    name: name(),
+                    pairs: vec![pair("strategy", "random"), pair("a", "b")],
+                },
+                "pool set web strategy=random a=b",
+            ),
+            (
+                ChangeRequest::BackendAdd {
+                    name: b1(),
+                    address: "[::1]:80".into(),
+                    pairs: vec![pair("weight", "7")],
+                },
+                "backend add web/b1 [::1]:80 weight=7",
+            ),
+            (
+                ChangeRequest::BackendSet { name: b1(), pairs: vec![pair("address", "[::1]:81")] },
+                "backend set web/b1 address=[::1]:81",
+            ),
+        ];
+        for (request, words) in table {
+            assert_eq!(change(request, false).to_string(), words);
+        }
     }
 }

@@ -97,6 +97,10 @@ impl Form {
                 let range = sizes(*min, *max);
                 (!fits).then(|| Complaint::new(format!("{size} is out of range"), range))
             }
+            (Form::Address { many: false }, Value::Addresses(several)) => {
+                let what = || format!("{} addresses", several.len());
+                (several.len() != 1).then(|| Complaint::new(what(), "give one address"))
+            }
             _ => None,
         }
     }

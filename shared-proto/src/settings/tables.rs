@@ -267,7 +267,8 @@ pub static LISTENER: &[Setting<ListenerSpec>] = &[
         Form::Address { many: true },
         Effect::Placement,
         field!(Addresses, bind),
-        "Where to listen. Required.",
+        "Where to listen. Required. New addresses are bound before the version is made; one that \
+         goes is closed when every shard has the version, and resets who waits in its backlog.",
     )),
     always(row(
         ("pool", "pool"),
@@ -283,7 +284,8 @@ pub static LISTENER: &[Setting<ListenerSpec>] = &[
                 }
             },
         ),
-        "The pool that its sessions go to. Required.",
+        "The pool that its sessions go to. Required. Another pool gets every session that begins \
+         after the answer (blue/green).",
     )),
     row(
         ("freebind", "freebind"),
@@ -336,7 +338,8 @@ pub static BACKEND: &[Setting<BackendSpec>] = &[
                 }
             },
         ),
-        "Where to connect to. Required. Another address makes it another backend.",
+        "Where to connect to. Required. Another address makes it another backend: the old one is \
+         shown as removed for as long as it has sessions.",
     )),
     row(
         ("weight", "weight"),

@@ -154,6 +154,18 @@ impl Changes {
     }
 }
 
+/// The backend that a request makes ready.
+fn readied(request: &ChangeRequest) -> Option<&str> {
+    match request {
+        ChangeRequest::BackendState { name, state: Admin::Ready } => Some(name),
+        ChangeRequest::BackendSet { name, pairs } => {
+            let state = pairs.iter().rfind(|(key, _)| key == "state");
+            state.filter(|(_, value)| value == Admin::Ready.word()).map(|_| name.as_str())
+        }
+        _ => None,
+    }
+}
+
 impl Control {
     /// Queues a change; its turn comes when those before it are answered.
     pub(super) fn on_change(&mut self, asked: AskedChange) {
@@ -199,12 +211,7 @@ impl Control {
     fn next_change(&mut self) -> Option<Change> {
         let AskedChange { id, request, options, by } = self.changes.waiting.pop_front()?;
         let dry_run = options.dry_run;
-        let readies = match &request {
-            ChangeRequest::BackendState { name, state: Admin::Ready } if !dry_run => {
-                Some(name.clone())
-            }
-            _ => None,
-        };
+        let readies = readied(&request).filter(|_| !dry_run).map(str::to_owned);
         let kills = if dry_run { Vec::new() } else { self.removed_to_kill(&request) };
         if let Some(decided) = self.decide_removed(&request, &options) {
             let step = Step::Planning(Some(decided));

@@ -145,7 +145,8 @@ fn sections() -> [Chapter; 4] {
         },
         Chapter {
             title: "[listener.NAME]",
-            about: "Addresses whose sessions go to one pool.",
+            about: "Addresses whose sessions go to one pool. `weirctl listener set NAME KEY=VALUE` \
+                    takes these keys.",
             rows: rows(settings::LISTENER, &listener, &["bind", "pool"]),
         },
         Chapter {
@@ -156,7 +157,8 @@ fn sections() -> [Chapter; 4] {
         },
         Chapter {
             title: "[pool.NAME.backend]",
-            about: "`NAME = { … }`, one line for each backend.",
+            about: "`NAME = { … }`, one line for each backend. `weirctl backend set POOL/NAME \
+                    KEY=VALUE` takes these keys.",
             rows: rows(settings::BACKEND, &backend, &["address"]),
         },
     ]

@@ -2,18 +2,19 @@
 
 use std::net::SocketAddr;
 
-use weir_proto::request::{Code, Refusal};
+use weir_proto::request::{Code, Pairs, Refusal};
 use weir_proto::snapshot::{Backend, Pool, Snapshot};
 use weir_proto::spec::{Admin, BackendSpec, Spec};
 
+use super::settings::BACKEND;
 use super::{Edit, Subject, names};
 
-/// `backend add P/B ADDRESS [--weight N]`
+/// `backend add P/B ADDRESS KEY=VALUE…`
 pub(super) fn add(
     current: &Snapshot,
     name: &str,
     address: &str,
-    weight: Option<u16>,
+    pairs: &Pairs,
 ) -> Result<Edit, Refusal> {
     let (pool_name, backend_name) = names::split(name)?;
     let key = names::parse(backend_name)?;
@@ -33,7 +34,8 @@ pub(super) fn add(
         )
     })?;
     let mut spec = current.spec();
-    let backend = BackendSpec { address, weight: weight.unwrap_or(1), state: Admin::Ready };
+    let mut backend = plain(address);
+    BACKEND.set(&mut backend, pairs)?;
     if let Some(pool) = spec.pool.get_mut(pool_name) {
         pool.backend.insert(key, backend);
     }
@@ -50,15 +52,22 @@ pub(super) fn remove(current: &Snapshot, name: &str, force: bool) -> Result<Edit
         pool.backend.remove(backend.name.as_str());
     }
     let mut edit = Edit::new(spec, subject(pool.name.as_str(), backend.name.as_str()));
-    // `add` can only make a ready one; anything else comes back by a rollback.
-    edit.undo = backend.admin.is_ready().then(|| {
-        let weight = match backend.weight {
-            1 => String::new(),
-            weight => format!(" --weight {weight}"),
-        };
-        format!("weirctl backend add {name} {}{weight}", backend.address)
-    });
+    let settings = BACKEND.words(&backend.spec(), &plain(backend.address));
+    edit.undo = Some(format!("weirctl backend add {name} {}{settings}", backend.address));
     edit.kill = force.then_some(backend.id);
+    Ok(edit)
+}
+
+/// `backend set P/B KEY=VALUE…`
+pub(super) fn set(current: &Snapshot, name: &str, pairs: &Pairs) -> Result<Edit, Refusal> {
+    let (pool, backend) = names::backend(current, name)?;
+    BACKEND.refuse_nothing(name, pairs, "weight=2")?;
+    let before = backend.spec();
+    let mut after = before.clone();
+    BACKEND.set(&mut after, pairs)?;
+    let undo = BACKEND.undo(name, &before, &after);
+    let mut edit = change(current, (pool, backend), |spec| *spec = after);
+    edit.undo = Some(undo);
     Ok(edit)
 }
 
@@ -89,6 +98,11 @@ fn change(
         with(entry);
     }
     Edit::new(spec, subject(pool.name.as_str(), backend.name.as_str()))
+}
+
+/// A backend with nothing but its address.
+fn plain(address: SocketAddr) -> BackendSpec {
+    BackendSpec { address, weight: 1, state: Admin::Ready }
 }
 
 fn subject(pool: &str, backend: &str) -> Subject {

@@ -2,18 +2,19 @@
 
 use std::net::SocketAddr;
 
-use weir_proto::request::{Code, Refusal};
+use weir_proto::request::{Code, Pairs, Refusal};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::{Admin, ListenerSpec};
 
+use super::settings::LISTENER;
 use super::{Edit, Subject, names};
 
-/// `listener add NAME BIND --pool POOL`
+/// `listener add NAME BIND… --pool POOL KEY=VALUE…`
 pub(super) fn add(
     current: &Snapshot,
     name: &str,
-    bind: &[String],
-    pool: &str,
+    (bind, pool): (&[String], &str),
+    pairs: &Pairs,
 ) -> Result<Edit, Refusal> {
     let key = names::parse(name)?;
     if current.listener(name).is_some() {
@@ -26,7 +27,8 @@ pub(super) fn add(
     let pool = names::pool(current, pool)?;
     let bind = bind.iter().map(|text| address(name, text)).collect::<Result<Vec<_>, _>>()?;
     let mut spec = current.spec();
-    let listener = ListenerSpec::new(pool.name.clone(), bind);
+    let mut listener = ListenerSpec::new(pool.name.clone(), bind);
+    LISTENER.set(&mut listener, pairs)?;
     spec.listener.insert(key, listener);
     let mut edit = Edit::new(spec, Subject::Listener(name.to_owned()));
     edit.undo = Some(format!("weirctl listener remove {name}"));
@@ -39,13 +41,30 @@ pub(super) fn remove(current: &Snapshot, name: &str) -> Result<Edit, Refusal> {
     let mut spec = current.spec();
     let removed = spec.listener.remove(name);
     let mut edit = Edit::new(spec, Subject::Listener(name.to_owned()));
-    // `add` makes an open one with every default; anything else comes back by a rollback.
-    let pool = &current.pools[listener.pool].name;
-    if removed == Some(ListenerSpec::new(pool.clone(), listener.bind.clone())) {
+    edit.undo = removed.map(|removed| {
+        let pool = &removed.pool;
         let bind: Vec<String> = listener.bind.iter().map(ToString::to_string).collect();
-        let bind = bind.join(" ");
-        edit.undo = Some(format!("weirctl listener add {name} {bind} --pool {pool}"));
+        let plain = ListenerSpec::new(pool.clone(), listener.bind.clone());
+        let settings = LISTENER.words(&removed, &plain);
+        format!("weirctl listener add {name} {} --pool {pool}{settings}", bind.join(" "))
+    });
+    Ok(edit)
+}
+
+/// `listener set NAME KEY=VALUE…`
+pub(super) fn set(current: &Snapshot, name: &str, pairs: &Pairs) -> Result<Edit, Refusal> {
+    let before = current.listener_spec(names::listener(current, name)?);
+    LISTENER.refuse_nothing(name, pairs, "max-sessions=10000")?;
+    let mut after = before.clone();
+    LISTENER.set(&mut after, pairs)?;
+    names::pool(current, after.pool.as_str())?;
+    let undo = LISTENER.undo(name, &before, &after);
+    let mut spec = current.spec();
+    if let Some(listener) = spec.listener.get_mut(name) {
+        *listener = after;
     }
+    let mut edit = Edit::new(spec, Subject::Listener(name.to_owned()));
+    edit.undo = Some(undo);
     Ok(edit)
 }
 

@@ -29,6 +29,17 @@ pub fn of_traffic(
             losses.push(format!("pool {} would have no backend that takes sessions", pool.name));
         }
     }
+    for listener in next.listeners.iter().filter(|listener| listener.accepting) {
+        let before = current.listener(listener.name.as_str()).filter(|before| before.accepting);
+        let Some(before) = before else { continue };
+        let (from, to) = (&current.pools[before.pool], &next.pools[listener.pool]);
+        if from.id != to.id && takes(from) && !takes(to) {
+            let (name, pool) = (&listener.name, &to.name);
+            losses.push(format!(
+                "listener {name} would go to pool {pool}, which has no backend that takes sessions"
+            ));
+        }
+    }
     losses
 }
 
@@ -149,6 +160,13 @@ mod tests {
         assert_eq!(losses(&one, "b1"), no_backend, "the other one is down");
         assert_eq!(losses(&none, ""), no_backend);
         assert_eq!(losses(&without("b1 = { address = \"127.0.0.1:2\" }\n"), "b2"), no_backend);
+        // It goes where no backend could take its sessions.
+        let moved = FILE.replace("pool = \"web\"", "pool = \"spare\"") + "[pool.spare]\n";
+        let nowhere =
+            ["listener web would go to pool spare, which has no backend that takes sessions"];
+        assert_eq!(losses(&moved, ""), nowhere);
+        let somewhere = "[pool.spare.backend]\nb1 = { address = \"127.0.0.1:4\" }\n";
+        assert_eq!(losses(&format!("{moved}{somewhere}"), ""), [""; 0]);
         // Who drains the listener, or removes it, has said so.
         let drained = none.replace("pool = \"web\"", "pool = \"web\"\nstate = \"drain\"");
         assert_eq!(losses(&drained, ""), [""; 0]);

@@ -27,10 +27,12 @@ fn needed_for(change: &ChangeRequest) -> Role {
     match change {
         ChangeRequest::ListenerState { .. }
         | ChangeRequest::BackendAdd { .. }
+        | ChangeRequest::BackendSet { .. }
         | ChangeRequest::BackendRemove { .. }
         | ChangeRequest::BackendState { .. }
         | ChangeRequest::BackendWeight { .. } => Role::Operator,
         ChangeRequest::ListenerAdd { .. }
+        | ChangeRequest::ListenerSet { .. }
         | ChangeRequest::ListenerRemove { .. }
         | ChangeRequest::PoolAdd { .. }
         | ChangeRequest::PoolRemove { .. }

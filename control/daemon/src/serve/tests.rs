@@ -94,7 +94,11 @@ async fn ask(shared: &Shared, request: impl Into<Request>) -> Response {
 }
 
 fn add(name: &str, address: &str) -> Request {
-    change(ChangeRequest::BackendAdd { name: name.into(), address: address.into(), weight: None })
+    change(ChangeRequest::BackendAdd {
+        name: name.into(),
+        address: address.into(),
+        pairs: Vec::new(),
+    })
 }
 
 async fn changed(shared: &Shared, request: impl Into<Request>) -> weir_proto::answer::Changed {
@@ -117,7 +121,7 @@ fn a_change_is_answered_when_every_shard_obeys() {
         let (shared, shards) = started().await;
         let answer = changed(&shared, add("web/b3", "192.0.2.3:80")).await;
         assert_eq!((answer.version, answer.shards_adopted, answer.shards), (2, 2, 2));
-        assert_eq!(answer.undo, "weirctl backend remove web/b3");
+        assert_eq!(answer.undo, "weirctl backend remove web/b3 --if-version 2");
         let word = "adopt 2 +0 [(BackendId(5), Unproven)]";
         assert_eq!(shards.take_sent(), [format!("0 {word}"), format!("1 {word}")]);
         // The same again is refused, and nothing is a new version.
@@ -246,6 +250,7 @@ fn a_dry_run_changes_nothing_but_finds_a_taken_address() {
                 name: "db".into(),
                 bind: vec![bind.to_string()],
                 pool: "web".into(),
+                pairs: Vec::new(),
             },
             options: ChangeOptions { dry_run, if_version: None, yes: false },
         };

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use weir_control_core::file;
 use weir_proto::request::{ChangeOptions, ChangeRequest};
-use weir_proto::snapshot::Snapshot;
+use weir_proto::snapshot::{Listener, Snapshot};
 use weir_proto::spec::{
     Admin, BackendSpec, HealthKind, HealthSpec, ListenerSpec, Name, Percent, PoolSpec, Spec,
     Strategy,
@@ -26,6 +26,10 @@ pub(super) struct People {
     pub(super) hosts: Vec<SocketAddr>,
     /// Every address that a listener ever had.
     pub(super) listens_at: Vec<SocketAddr>,
+}
+
+fn pair(key: &str, value: impl Into<String>) -> (String, String) {
+    (key.to_owned(), value.into())
 }
 
 impl SimProcess {
@@ -129,7 +133,7 @@ impl People {
     fn request(&mut self, now: &Snapshot, version: u64) -> ChangeRequest {
         // A rollback may have taken the last one away.
         let Some(pool) = now.pools.get(self.rng.below(now.pools.len())) else {
-            return ChangeRequest::PoolAdd { name: "p0".to_owned(), strategy: None };
+            return ChangeRequest::PoolAdd { name: "p0".to_owned(), pairs: Vec::new() };
         };
         let Some(listener) = now.listeners.get(self.rng.below(now.listeners.len())) else {
             return self.add_listener(pool.name.to_string());
@@ -139,7 +143,7 @@ impl People {
         // Sometimes one that is not there.
         let backend = backend.map_or_else(|| "nobody".to_owned(), |it| it.name.to_string());
         let backend = format!("{pool_name}/{backend}");
-        match self.rng.below(20) {
+        match self.rng.below(23) {
             0..4 => self.add_backend(&pool_name),
             4 | 5 => ChangeRequest::BackendRemove { name: backend, force: self.rng.flip() },
             6 | 7 => {
@@ -156,21 +160,54 @@ impl People {
             13 => self.set_pool(pool_name),
             14 => self.roll_back(version),
             15 | 16 => self.apply(now.spec()),
+            17 | 18 => self.set_listener(now, listener),
+            19 => self.set_backend(backend),
             _ => self.apply_listeners(now.spec()),
         }
     }
 
     fn add_backend(&mut self, pool: &str) -> ChangeRequest {
         let (name, BackendSpec { address, .. }) = self.backend();
-        let weight = self.rng.pick(&[None, Some(1), Some(3)]);
+        let weight = self.rng.pick(&[None, Some("1"), Some("3")]);
+        let pairs = weight.map(|weight| pair("weight", weight)).into_iter().collect();
         let name = format!("{pool}/{name}");
-        ChangeRequest::BackendAdd { name, address: address.to_string(), weight }
+        ChangeRequest::BackendAdd { name, address: address.to_string(), pairs }
     }
 
     fn add_listener(&mut self, pool: String) -> ChangeRequest {
         let bind = self.bind();
         let name = format!("l{}", bind.port());
-        ChangeRequest::ListenerAdd { name, bind: vec![bind.to_string()], pool }
+        ChangeRequest::ListenerAdd { name, bind: vec![bind.to_string()], pool, pairs: Vec::new() }
+    }
+
+    /// Other addresses, another pool, or another limit. Sometimes it stays as it is.
+    fn set_listener(&mut self, now: &Snapshot, listener: &Listener) -> ChangeRequest {
+        let new = self.bind().to_string();
+        let kept = listener.bind.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let pool = &now.pools[self.rng.below(now.pools.len())].name;
+        let pairs = match self.rng.below(4) {
+            0 => vec![pair("bind", new)],
+            1 => vec![pair("bind", format!("{kept},{new}"))],
+            2 => vec![pair("pool", pool.as_str())],
+            _ => {
+                let most = self.rng.pick(&["", "1", "3", "20"]);
+                vec![pair("max-sessions", most), pair("pool", pool.as_str())]
+            }
+        };
+        ChangeRequest::ListenerSet { name: listener.name.to_string(), pairs }
+    }
+
+    /// Another address, perhaps another weight and state with it.
+    fn set_backend(&mut self, name: String) -> ChangeRequest {
+        let address = pair("address", self.host().to_string());
+        let weight = pair("weight", self.weight().to_string());
+        let state = pair("state", self.rng.pick(&["ready", "drain", "maint"]));
+        let pairs = match self.rng.below(4) {
+            0 | 1 => vec![address],
+            2 => vec![weight, address],
+            _ => vec![weight, state],
+        };
+        ChangeRequest::BackendSet { name, pairs }
     }
 
     /// To one of the last versions; sometimes there is no such one.
@@ -180,10 +217,9 @@ impl People {
     }
 
     fn set_pool(&mut self, name: String) -> ChangeRequest {
-        let strategy = self.rng.pick(&Strategy::ALL[..4]).to_string();
-        let attempts = self.rng.below(4).to_string();
-        let pairs =
-            vec![("strategy".to_owned(), strategy), ("retry.attempts".to_owned(), attempts)];
+        let strategy = pair("strategy", self.rng.pick(&Strategy::ALL[..4]).to_string());
+        let attempts = pair("retry.attempts", self.rng.below(4).to_string());
+        let pairs = vec![strategy, attempts];
         ChangeRequest::PoolSet { name, pairs }
     }
 

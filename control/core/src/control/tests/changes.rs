@@ -130,6 +130,7 @@ fn the_address_of_a_removed_listener_is_tried_again_for_a_moment() {
         name: "new".into(),
         bind: vec![address.to_owned()],
         pool: "web".into(),
+        pairs: Vec::new(),
     };
     control.make(&ChangeRequest::ListenerRemove { name: "web".into() }, 1_000).unwrap();
     control.pump(1_001);

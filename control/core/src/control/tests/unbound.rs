@@ -57,6 +57,7 @@ fn a_change_answers_for_its_own_addresses() {
         name: "new".into(),
         bind: vec![bind.to_owned()],
         pool: "web".into(),
+        pairs: Vec::new(),
     };
     shards.set_taken(&[address(THEIRS), address("192.0.2.9:82")]);
     assert!(control.make(&add("192.0.2.9:82"), 20).is_err());

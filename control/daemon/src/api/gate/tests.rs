@@ -187,7 +187,12 @@ fn a_word_that_means_nothing_is_looked_at_no_further() {
     assert!(is_too_long(Query::PoolShow { name: "x".repeat(1 << 20) }.into()));
     let add = |count| {
         let bind = vec!["127.0.0.1:1".to_owned(); count];
-        change(ChangeRequest::ListenerAdd { name: "web".into(), bind, pool: "web".into() })
+        change(ChangeRequest::ListenerAdd {
+            name: "web".into(),
+            bind,
+            pool: "web".into(),
+            pairs: Vec::new(),
+        })
     };
     assert!(!is_too_long(add(WORDS_MAX - 2)));
     assert!(is_too_long(add(WORDS_MAX)));
