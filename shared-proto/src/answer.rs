@@ -288,6 +288,8 @@ pub struct Difference {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct History {
     pub versions: Vec<VersionRow>,
+    /// Older ones are kept, too: those before this version; `None` if these are all.
+    pub next_before: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -11,6 +11,9 @@ use crate::spec::Admin;
 /// The version of this protocol. Both sides say theirs first; different numbers do not talk.
 pub const PROTOCOL: u32 = 11;
 
+/// The most versions in one answer about the history: what is read within a few milliseconds.
+pub const HISTORY_MAX: u64 = 1000;
+
 /// The first frame of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
@@ -65,7 +68,12 @@ pub enum Query {
     ConfigExport {
         version: Option<u64>,
     },
-    ConfigHistory,
+    /// The newest versions, or those before `before`.
+    ConfigHistory {
+        before: Option<u64>,
+        /// The most of them, 1 to [`HISTORY_MAX`], which it is if it is left out.
+        limit: Option<u64>,
+    },
     /// The difference that a file would make: nothing is bound, nothing changes.
     ConfigDiff {
         toml: String,

@@ -5,8 +5,9 @@ mod objects;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint, value_parser};
 use clap_complete::engine::ArgValueCandidates as Offer;
+use weir_proto::request::HISTORY_MAX;
 use weir_proto::spec::{Span, WEIGHT_MAX};
 
 use crate::ask::SOCKET;
@@ -155,8 +156,20 @@ pub(crate) enum ConfigVerb {
         #[arg(add = Offer::new(complete::versions))]
         version: Option<u64>,
     },
-    /// The versions that are kept, the newest 1,000: when, by whom, what
-    History,
+    /// The versions that are kept, the newest first: when, by whom, what
+    History {
+        /// At most N of them; 1000 if it is left out
+        #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=HISTORY_MAX))]
+        limit: Option<u64>,
+        /// Only those before this version
+        #[arg(
+            long,
+            value_name = "VERSION",
+            value_parser = value_parser!(u64).range(1..),
+            add = Offer::new(complete::versions)
+        )]
+        before: Option<u64>,
+    },
     /// What would change (exit 3 if anything would)
     Diff {
         /// A file (- is stdin), or a version
@@ -292,6 +305,10 @@ mod tests {
             "backend drain web/b1 --wait soon",
             "stop --drain 10",
             "config rollback x",
+            "config history --limit 0",
+            "config history --limit 1001",
+            "config history --limit many",
+            "config history --before 0",
             "-o yaml status",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");

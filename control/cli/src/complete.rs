@@ -88,7 +88,7 @@ pub(crate) fn pools_and_backends() -> Vec<CompletionCandidate> {
 
 /// The kept versions, the newest first.
 pub(crate) fn versions() -> Vec<CompletionCandidate> {
-    match ask(Query::ConfigHistory) {
+    match ask(Query::ConfigHistory { before: None, limit: None }) {
         Some(Answer::History(body)) => {
             let rows = body.versions.iter().zip(0..);
             rows.map(|(row, place)| {

@@ -196,7 +196,7 @@ fn config(verb: ConfigVerb) -> Plan {
             heading: true,
         }),
         ConfigVerb::Export { version } => read(Query::ConfigExport { version }),
-        ConfigVerb::History => read(Query::ConfigHistory),
+        ConfigVerb::History { limit, before } => read(Query::ConfigHistory { before, limit }),
         ConfigVerb::Diff { target } => Plan::Diff { target },
         ConfigVerb::Apply { file, change } => Plan::Apply { file, options: options(change) },
         ConfigVerb::Rollback { version, change } => {
@@ -248,7 +248,11 @@ mod tests {
             ("stats web/b1", Query::Stats { subject: Some(name("web/b1")) }),
             ("config export", Query::ConfigExport { version: None }),
             ("config export 3", Query::ConfigExport { version: Some(3) }),
-            ("config history", Query::ConfigHistory),
+            ("config history", Query::ConfigHistory { before: None, limit: None }),
+            (
+                "config history --limit 20 --before 7",
+                Query::ConfigHistory { before: Some(7), limit: Some(20) },
+            ),
         ];
         for (line, wanted) in table {
             assert_eq!(query(line), wanted, "{line}");

@@ -66,8 +66,8 @@ impl Console<'_> {
             views::answer(answer, heading, self.style)
         };
         self.write(&text)?;
-        match views::empty_hint(answer) {
-            Some(hint) if self.progress && !self.json => self.say(hint),
+        match views::after(answer) {
+            Some(hint) if self.progress && !self.json => self.say(&hint),
             _ => {}
         }
         Ok(())

@@ -36,7 +36,7 @@ impl Query {
             | Query::PoolList
             | Query::Events { .. }
             | Query::ConfigExport { .. }
-            | Query::ConfigHistory => Vec::new(),
+            | Query::ConfigHistory { .. } => Vec::new(),
         }
     }
 }
@@ -107,7 +107,7 @@ impl Display for Query {
             Query::ConfigExport { version } => {
                 write!(f, "config export{}", behind(version.as_ref()))
             }
-            Query::ConfigHistory => f.write_str("config history"),
+            Query::ConfigHistory { .. } => f.write_str("config history"),
             Query::ConfigDiff { origin, .. } => write!(f, "config diff {origin}"),
         }
     }

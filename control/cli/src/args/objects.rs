@@ -170,7 +170,7 @@ pub(crate) enum BackendVerb {
         /// The backend's name, such as web/b1
         #[arg(value_name = "POOL/BACKEND", add = Offer::new(complete::backends))]
         name: String,
-        /// Reset its sessions
+        /// Reset its sessions, and those of earlier backends of this name that were removed
         #[arg(long)]
         force: bool,
         #[command(flatten)]

@@ -98,9 +98,9 @@ mod tests {
         let by = Author { uid: 0, pid: 42 };
         let row = VersionRow { version: 2, at: "now".into(), by, summary: "s".into() };
         assert_eq!(
-            line(Answer::History(History { versions: vec![row] })),
+            line(Answer::History(History { versions: vec![row], next_before: Some(2) })),
             "{\"schema\":\"weir/v1\",\"versions\":[{\"version\":2,\"at\":\"now\",\
-             \"by\":{\"uid\":0,\"pid\":42},\"summary\":\"s\"}]}\n"
+             \"by\":{\"uid\":0,\"pid\":42},\"summary\":\"s\"}],\"next_before\":2}\n"
         );
     }
 

@@ -2,6 +2,8 @@
 
 mod settings;
 
+use std::borrow::Cow;
+
 use weir_proto::answer::{
     Answer, BackendRow, Backends, CheckResult, CheckRow, ConfigText, EndRow, EventRow, History,
     ListenerRow, Percentiles, PoolDetail, PoolRow, ShardRow, Stats, Status, UnboundRow,
@@ -34,19 +36,24 @@ pub(crate) fn answer(answer: &Answer, heading: bool, style: Style) -> String {
     }
 }
 
-/// What to do first when a list is empty; said on a terminal only.
-pub(crate) fn empty_hint(answer: &Answer) -> Option<&'static str> {
-    match answer {
+/// What to do first when a list is empty, or next when it goes on; said on a terminal only.
+pub(crate) fn after(answer: &Answer) -> Option<Cow<'static, str>> {
+    let text = match answer {
+        Answer::History(History { next_before: Some(before), .. }) => {
+            return Some(format!("older ones: weirctl config history --before {before}").into());
+        }
+        Answer::History(body) if body.versions.is_empty() => "no older versions are kept",
         Answer::Listeners(body) if body.listeners.is_empty() => {
-            Some("no listeners yet; weirctl listener add web 0.0.0.0:80 --pool web")
+            "no listeners yet; weirctl listener add web 0.0.0.0:80 --pool web"
         }
-        Answer::Pools(body) if body.pools.is_empty() => Some("no pools yet; weirctl pool add web"),
+        Answer::Pools(body) if body.pools.is_empty() => "no pools yet; weirctl pool add web",
         Answer::Backends(body) if body.backends.is_empty() => {
-            Some("no backends yet; weirctl backend add web/b1 10.0.0.11:80")
+            "no backends yet; weirctl backend add web/b1 10.0.0.11:80"
         }
-        Answer::Events(body) if body.events.is_empty() => Some("no events"),
-        _ => None,
-    }
+        Answer::Events(body) if body.events.is_empty() => "no events",
+        _ => return None,
+    };
+    Some(text.into())
 }
 
 fn status(status: &Status, style: Style) -> String {

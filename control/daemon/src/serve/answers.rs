@@ -6,7 +6,7 @@ use weir_proto::answer::{
     ListenerRow, ListenerState, Listeners, PoolDetail, PoolRow, Pools, ProcessState, ShardRow,
     Shards, Stats, Status, UnboundRow,
 };
-use weir_proto::request::{Query, Refusal};
+use weir_proto::request::{Code, HISTORY_MAX, Query, Refusal};
 use weir_proto::settings::{self, ShownSettings};
 use weir_proto::snapshot::{Backend, Listener, Pool};
 
@@ -20,13 +20,11 @@ pub(crate) fn counts_sessions(query: &Query) -> bool {
         query,
         Query::Events { .. }
             | Query::ConfigExport { .. }
-            | Query::ConfigHistory
+            | Query::ConfigHistory { .. }
             | Query::ConfigDiff { .. }
     )
 }
 
-/// Versions in one answer: what is read within a few milliseconds.
-const HISTORY_MAX: usize = 1000;
 /// The most addresses that warnings name one by one.
 const UNBOUND_MAX: usize = 16;
 
@@ -63,9 +61,7 @@ impl Queries<'_> {
                 &origin,
             )?),
             Query::ConfigExport { version } => Answer::Config(self.config(version)?),
-            Query::ConfigHistory => {
-                Answer::History(History { versions: control.history(None, HISTORY_MAX)? })
-            }
+            Query::ConfigHistory { before, limit } => Answer::History(self.history(before, limit)?),
         })
     }
 
@@ -77,6 +73,27 @@ impl Queries<'_> {
             Some(version) => (version, control.past(version)?.spec),
         };
         Ok(ConfigText { version, toml: file::export(&spec) })
+    }
+
+    /// `weirctl config history [--limit N] [--before VERSION]`
+    fn history(&self, before: Option<u64>, limit: Option<u64>) -> Result<History, Refusal> {
+        if before == Some(0) {
+            let message = "there is no version before 0: versions begin at 1";
+            return Err(Refusal::new(Code::Invalid, message, "weirctl config history"));
+        }
+        let limit = limit.unwrap_or(HISTORY_MAX);
+        if !(1..=HISTORY_MAX).contains(&limit) {
+            let message = format!("limit {limit}: at least 1 and at most {HISTORY_MAX} versions");
+            let hint = "read the older ones with another question: before=VERSION";
+            return Err(Refusal::new(Code::Invalid, message, hint));
+        }
+        let most = usize::try_from(limit).unwrap_or(usize::MAX);
+        // One more than is shown: then older ones are kept.
+        let mut versions = self.control.history(before, most + 1)?;
+        let has_older = versions.len() > most;
+        versions.truncate(most);
+        let next_before = versions.last().filter(|_| has_older).map(|oldest| oldest.version);
+        Ok(History { versions, next_before })
     }
 
     /// `weirctl status`

@@ -26,6 +26,7 @@ use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::Spec;
 
 const BY: Author = Author { uid: 1000, pid: 7 };
+const HISTORY: Query = Query::ConfigHistory { before: None, limit: None };
 
 /// Two shards that have adopted a configuration with one listener; everything runs but the signals.
 pub(crate) async fn started() -> (Rc<Shared>, FakeShards) {
@@ -128,13 +129,52 @@ fn a_change_is_answered_when_every_shard_obeys() {
         assert_eq!(refused(&shared, add("web/b3", "192.0.2.3:80")).await.code, Code::Exists);
         let weight = ChangeRequest::BackendWeight { name: "web/b3".into(), weight: 1 };
         assert_eq!(changed(&shared, change(weight)).await.version, 2);
-        let Response::Done(Answer::History(history)) = ask(&shared, Query::ConfigHistory).await
-        else {
+        let Response::Done(Answer::History(history)) = ask(&shared, HISTORY).await else {
             panic!("no history")
         };
         assert_eq!(history.versions[0].summary, "backend add web/b3");
         assert_eq!(history.versions[0].by, BY);
-        assert_eq!(history.versions.len(), 2);
+        assert_eq!((history.versions.len(), history.next_before), (2, None));
+    })
+    .unwrap();
+}
+
+#[test]
+fn history_is_read_page_by_page() {
+    rt::run(|| async {
+        let (shared, _) = started().await;
+        for version in 2..=5 {
+            assert_eq!(
+                changed(&shared, add(&format!("web/n{version}"), "192.0.2.3:80")).await.version,
+                version
+            );
+        }
+        let page = async |before, limit| match ask(&shared, Query::ConfigHistory { before, limit })
+            .await
+        {
+            Response::Done(Answer::History(page)) => {
+                let versions = page.versions.iter().map(|row| row.version).collect();
+                Ok::<(Vec<u64>, _), _>((versions, page.next_before))
+            }
+            Response::Refused(refusal) => Err((refusal.code, refusal.message)),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(page(None, None).await.unwrap(), (vec![5, 4, 3, 2, 1], None));
+        assert_eq!(page(None, Some(2)).await.unwrap(), (vec![5, 4], Some(4)));
+        assert_eq!(page(Some(4), Some(2)).await.unwrap(), (vec![3, 2], Some(2)));
+        assert_eq!(page(Some(2), Some(2)).await.unwrap(), (vec![1], None));
+        assert_eq!(page(Some(4), Some(3)).await.unwrap(), (vec![3, 2, 1], None), "just all");
+        assert_eq!(page(Some(1), None).await.unwrap(), (vec![], None));
+        assert_eq!(page(Some(u64::MAX), Some(1)).await.unwrap(), (vec![5], Some(5)));
+        for limit in [0, 1001, u64::MAX] {
+            let (code, message) = page(None, Some(limit)).await.unwrap_err();
+            assert_eq!(code, Code::Invalid);
+            let wanted = format!("limit {limit}: at least 1 and at most 1000 versions");
+            assert_eq!(message, wanted);
+        }
+        let (code, message) = page(Some(0), None).await.unwrap_err();
+        assert_eq!(code, Code::Invalid);
+        assert_eq!(message, "there is no version before 0: versions begin at 1");
     })
     .unwrap();
 }
@@ -177,7 +217,7 @@ fn a_slow_disk_delays_no_probe_query_or_figure() {
         // Queries, those that read the disk too, are answered by what is durable.
         let status = ask(&shared, Query::Status).await;
         assert!(matches!(status, Response::Done(Answer::Status(status)) if status.version == 2));
-        let history = ask(&shared, Query::ConfigHistory).await;
+        let history = ask(&shared, HISTORY).await;
         assert!(
             matches!(history, Response::Done(Answer::History(list)) if list.versions.len() == 2)
         );

@@ -308,7 +308,7 @@ fn events_history_and_configuration_are_lines() {
     let by = Author { uid: 1000, pid: 42 };
     let row = VersionRow { version: 12, at: "then".into(), by, summary: "pool add web".into() };
     assert_eq!(
-        answer(&Answer::History(History { versions: vec![row] }), false, PIPE),
+        answer(&Answer::History(History { versions: vec![row], next_before: None }), false, PIPE),
         "VERSION  AT     UID  PID  SUMMARY\n     12  then  1000   42  pool add web\n"
     );
     let text = Answer::Config(ConfigText { version: 7, toml: "[pool.web]".into() });
@@ -319,6 +319,19 @@ fn events_history_and_configuration_are_lines() {
 #[test]
 fn an_empty_list_says_how_to_fill_it() {
     let empty = Answer::Backends(Backends { backends: Vec::new() });
-    assert!(empty_hint(&empty).unwrap().contains("weirctl backend add"));
-    assert_eq!(empty_hint(&Answer::Status(status())), None);
+    assert!(after(&empty).unwrap().contains("weirctl backend add"));
+    assert_eq!(after(&Answer::Status(status())), None);
+}
+
+#[test]
+fn a_page_of_history_says_how_to_see_the_next_one() {
+    let page = |versions, next_before| {
+        after(&Answer::History(History { versions, next_before })).map(|hint| hint.into_owned())
+    };
+    let by = Author { uid: 0, pid: 1 };
+    let row = VersionRow { version: 12, at: "then".into(), by, summary: "pool add web".into() };
+    let older = page(vec![row.clone()], Some(12));
+    assert_eq!(older.as_deref(), Some("older ones: weirctl config history --before 12"));
+    assert_eq!(page(vec![row], None), None);
+    assert_eq!(page(Vec::new(), None).as_deref(), Some("no older versions are kept"));
 }

@@ -29,7 +29,7 @@ GET /api/v1/pools[/NAME]
 GET /api/v1/backends[/POOL[/NAME]]
 GET /api/v1/stats[/POOL[/NAME]]
 GET /api/v1/events[?after=ID]
-GET /api/v1/config/history
+GET /api/v1/config/history[?limit=N&before=VERSION]
 ";
 
 /// Finds what `path` asks for.
@@ -47,11 +47,12 @@ pub(super) fn find(path: &str, query: Option<&str>) -> Result<Route, Refusal> {
     let missing =
         || Refusal::new(Code::NotFound, format!("there is no {}", shown(path)), "GET / lists them");
     let parts: Vec<&str> = path.strip_prefix("/api/v1/").ok_or_else(missing)?.split('/').collect();
-    let events = parts == ["events"];
-    if let Some(unknown) = unknown_parameter(query, if events { &["after"] } else { &[] }) {
-        let message = format!("{} has no parameter {:?}", shown(path), shown(unknown));
-        return Err(Refusal::new(Code::Invalid, message, "GET / lists paths and parameters"));
-    }
+    let known: &[&str] = match parts[..] {
+        ["events"] => &["after"],
+        ["config", "history"] => &["limit", "before"],
+        _ => &[],
+    };
+    let parameters = Parameters::read(path, query, known)?;
     // Names have no letters that a path must escape. An empty one would mean "all" further on.
     if parts.iter().any(|part| part.is_empty()) {
         return Err(missing());
@@ -69,8 +70,11 @@ pub(super) fn find(path: &str, query: Option<&str>) -> Result<Route, Refusal> {
         ["stats"] => Query::Stats { subject: None },
         ["stats", pool] => Query::Stats { subject: Some(pool.to_owned()) },
         ["stats", pool, name] => Query::Stats { subject: Some(format!("{pool}/{name}")) },
-        ["events"] => Query::Events { after: after(query)? },
-        ["config", "history"] => Query::ConfigHistory,
+        ["events"] => Query::Events { after: parameters.number("after")?.unwrap_or(0) },
+        ["config", "history"] => Query::ConfigHistory {
+            before: parameters.number("before")?,
+            limit: parameters.number("limit")?,
+        },
         _ => return Err(missing()),
     }))
 }
@@ -80,22 +84,53 @@ fn shown(text: &str) -> String {
     cleaned(text, 200)
 }
 
-/// The first parameter of a query that is not one of `known`.
-fn unknown_parameter<'a>(query: Option<&'a str>, known: &[&str]) -> Option<&'a str> {
-    let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
-    let mut keys = pairs.map(|pair| pair.split_once('=').map_or(pair, |(key, _)| key));
-    keys.find(|key| !known.contains(key))
+/// The parameters of one path.
+struct Parameters<'a> {
+    path: &'a str,
+    pairs: Vec<(&'a str, &'a str)>,
 }
 
-/// The number in `after=NUMBER`; 0 if it is not there.
-fn after(query: Option<&str>) -> Result<u64, Refusal> {
-    let pairs = query.unwrap_or_default().split('&');
-    let mut values = pairs.filter_map(|pair| pair.strip_prefix("after="));
-    let Some(value) = values.next() else { return Ok(0) };
-    value.parse().map_err(|_| {
-        let message = format!("after={:?} is not the number of an event", shown(value));
-        Refusal::new(Code::Invalid, message, "/api/v1/events?after=0")
-    })
+impl<'a> Parameters<'a> {
+    /// Reads `a=1&b=2`.
+    ///
+    /// # Errors
+    /// One is not in `known`, or is there twice: it would be ignored.
+    fn read(
+        path: &'a str,
+        query: Option<&'a str>,
+        known: &[&str],
+    ) -> Result<Parameters<'a>, Refusal> {
+        let texts = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+        let mut pairs: Vec<(&str, &str)> = Vec::new();
+        for (key, value) in texts.map(|pair| pair.split_once('=').unwrap_or((pair, ""))) {
+            let what = match pairs.iter().any(|(before, _)| *before == key) {
+                _ if !known.contains(&key) => "no",
+                true => "one, not two,",
+                false => {
+                    pairs.push((key, value));
+                    continue;
+                }
+            };
+            let message = format!("{} has {what} parameter {:?}", shown(path), shown(key));
+            return Err(Refusal::new(Code::Invalid, message, "GET / lists paths and parameters"));
+        }
+        Ok(Parameters { path, pairs })
+    }
+
+    /// A whole number; `None` if it is not there.
+    ///
+    /// # Errors
+    /// It is something else.
+    fn number(&self, key: &str) -> Result<Option<u64>, Refusal> {
+        let Some((_, value)) = self.pairs.iter().find(|(name, _)| *name == key) else {
+            return Ok(None);
+        };
+        value.parse().map(Some).map_err(|_| {
+            let message = format!("{key}={:?} is not a whole number", shown(value));
+            let example = if key == "limit" { 100 } else { 1 };
+            Refusal::new(Code::Invalid, message, format!("{}?{key}={example}", self.path))
+        })
+    }
 }
 
 /// The hosts by which the door may be called, against DNS rebinding.
@@ -164,7 +199,7 @@ mod tests {
             ("stats/web", Query::Stats { subject: Some(text("web")) }),
             ("stats/web/b1", Query::Stats { subject: Some(text("web/b1")) }),
             ("events", Query::Events { after: 0 }),
-            ("config/history", Query::ConfigHistory),
+            ("config/history", Query::ConfigHistory { before: None, limit: None }),
         ];
         for (path, question) in cases {
             assert_eq!(find(&format!("/api/v1/{path}"), None), Ok(Route::Api(question)), "{path}");
@@ -181,6 +216,28 @@ mod tests {
         for path in paths {
             assert_eq!(find(path, None).unwrap_err().code, Code::NotFound, "{path}");
         }
+    }
+
+    #[test]
+    fn a_page_of_history_has_an_end_and_a_size() {
+        let history = |query| find("/api/v1/config/history", Some(query));
+        let page = |before, limit| Ok(Route::Api(Query::ConfigHistory { before, limit }));
+        assert_eq!(history("limit=20&before=7"), page(Some(7), Some(20)));
+        assert_eq!(history("before=7"), page(Some(7), None));
+        assert_eq!(history("limit=0"), page(None, Some(0)), "control knows the range");
+        for (query, part) in [
+            ("limit=many", "limit=\"many\" is not a whole number"),
+            ("before=", "before=\"\" is not a whole number"),
+            ("before=-1", "before=\"-1\" is not"),
+            ("limit=18446744073709551616", "is not a whole number"),
+            ("limit=1&limit=2", "has one, not two, parameter \"limit\""),
+            ("after=1", "has no parameter \"after\""),
+        ] {
+            let refusal = history(query).unwrap_err();
+            assert!(refusal.message.contains(part), "{query}: {}", refusal.message);
+            assert_eq!(refusal.code, Code::Invalid);
+        }
+        assert_eq!(history("before=x").unwrap_err().hint, "/api/v1/config/history?before=1");
     }
 
     #[test]

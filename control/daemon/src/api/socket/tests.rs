@@ -113,7 +113,9 @@ fn a_change_carries_who_made_it() {
         let options = ChangeOptions::default();
         let response = client.ask(Command::Change { change, options });
         assert!(matches!(response, Response::Done(Answer::Changed(_))), "{response:?}");
-        let Response::Done(Answer::History(history)) = client.ask(Query::ConfigHistory) else {
+        let Response::Done(Answer::History(history)) =
+            client.ask(Query::ConfigHistory { before: None, limit: None })
+        else {
             panic!("no history")
         };
         let by = history.versions[0].by;
