@@ -3,6 +3,8 @@
 pub mod ctl;
 mod log;
 
+use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
@@ -128,6 +130,7 @@ pub struct Weir {
     pub file: String,
     start: Start,
     arguments: Vec<String>,
+    under: Vec<String>,
     process: Option<Process>,
 }
 
@@ -146,8 +149,8 @@ impl Weir {
         let admin = crate::net::free(crate::net::own_ip());
         let socket = dir.entry("s");
         let file = dir.entry("weir.toml");
-        let arguments = Vec::new();
-        let weir = Weir { dir, web, admin, socket, file, start, arguments, process: None };
+        let (arguments, under) = (Vec::new(), Vec::new());
+        let weir = Weir { dir, web, admin, socket, file, start, arguments, under, process: None };
         weir.write(objects);
         weir
     }
@@ -174,6 +177,12 @@ impl Weir {
         self.arguments = arguments.iter().map(ToString::to_string).collect();
     }
 
+    /// A command that becomes the one that follows it, as `prlimit --as=N` does, from the next
+    /// start on.
+    pub fn under(&mut self, words: &[&str]) {
+        self.under = words.iter().map(ToString::to_string).collect();
+    }
+
     /// Starts the process without waiting for anything.
     ///
     /// # Panics
@@ -182,15 +191,14 @@ impl Weir {
         let gone = self.process.as_mut().is_none_or(|process| process.poll().is_some());
         assert!(gone, "weir runs already");
         let weir = binary("weir", "WEIR_BIN");
-        let mut command = match self.start.nofile {
-            None => Command::new(weir),
-            // prlimit becomes the command it is given: the process id stays.
-            Some(limit) => {
-                let mut command = Command::new("prlimit");
-                command.arg(format!("--nofile={limit}:{limit}")).arg(weir);
-                command
-            }
-        };
+        // prlimit becomes the command it is given: the process id stays.
+        let limit = self.start.nofile.map(|limit| format!("--nofile={limit}:{limit}"));
+        let limits = limit.into_iter().flat_map(|limit| ["prlimit".to_owned(), limit]);
+        let mut words: VecDeque<OsString> =
+            limits.chain(self.under.iter().cloned()).map(OsString::from).collect();
+        words.push_back(weir.into());
+        let mut command = Command::new(words.pop_front().expect("weir is there at least"));
+        command.args(words);
         command.args(["run", "-c", &self.file]).args(&self.arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.env_remove("NOTIFY_SOCKET").env_remove("WEIR_SOCKET");

@@ -8,6 +8,7 @@ mod backpressure;
 mod balance;
 mod cli;
 mod close_matrix;
+mod confined;
 mod connects;
 mod control_held;
 mod crash;

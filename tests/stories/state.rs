@@ -153,3 +153,80 @@ fn a_file_with_errors_does_not_keep_a_state_from_being_served() {
     assert_eq!(set.weir.wait_exit(PATIENCE), 1);
     assert!(set.weir.log().contains("unknown key `strategie`"), "{}", set.weir.log());
 }
+
+/// By either way in: the newest first, and each page names the next one.
+#[test]
+fn history_has_pages() {
+    let set = Plan::new(1, Script::Banner).start();
+    for weight in 2..=6_u64 {
+        set.weir.ok(&["backend", "weight", "web/b1", &weight.to_string()]);
+    }
+    let shown = |page: &serde_json::Value| -> Vec<u64> {
+        let rows = page["versions"].as_array().expect("a list");
+        rows.iter().map(|row| row["version"].as_u64().expect("a number")).collect()
+    };
+    let mut seen = Vec::new();
+    let mut next = None;
+    loop {
+        let (mut typed, mut path) = (vec!["config", "history", "--limit", "4"], String::new());
+        let before: Option<String> = next;
+        if let Some(before) = &before {
+            typed.extend(["--before", before]);
+            path = format!("&before={before}");
+        }
+        let page = set.weir.json(&typed);
+        let http = set.weir.get(&format!("/api/v1/config/history?limit=4{path}"));
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&http.body).ok(), Some(page.clone()));
+        seen.push(shown(&page));
+        next = page["next_before"].as_u64().map(|version| version.to_string());
+        if next.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, [vec![6, 5, 4, 3], vec![2, 1]]);
+    let refused = set.weir.ctl(&["config", "history", "--limit", "1001"]).expect_code(2);
+    assert!(refused.stderr.contains("1001 is not in 1..=1000"), "{refused}");
+    for (query, wanted) in [
+        ("limit=1001", "limit 1001: at least 1 and at most 1000 versions"),
+        ("limit=ten", "limit=\\\"ten\\\" is not a whole number"),
+        ("before=0", "there is no version before 0"),
+    ] {
+        let page = set.weir.get(&format!("/api/v1/config/history?{query}"));
+        assert!(page.status == 400 && page.body.contains(wanted), "{query}: {}", page.body);
+    }
+}
+
+/// Who can write the state can change everything. The refusal has the command that mends it.
+#[test]
+fn a_state_that_every_user_may_write_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |path: &PathBuf, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
+    };
+    let mut set = Plan::new(1, Script::Banner).start();
+    set.weir.ok(&["backend", "weight", "web/b1", "2"]);
+    let directory = state(&set);
+    for path in [directory.clone(), directory.join("weir.redb"), directory.join("weir.newest")] {
+        let usual = fs::metadata(&path).expect("it is there").permissions().mode();
+        assert_eq!(usual & 0o077, 0, "{}", path.display());
+        set.weir.kill();
+        mode(&path, 0o777);
+        set.weir.spawn();
+        assert_eq!(set.weir.wait_exit(PATIENCE), 1, "{}", path.display());
+        let log = set.weir.log();
+        assert!(log.contains("is writable by every user (mode 0777)"), "{log}");
+        let hint = log.lines().find_map(|line| line.split("then: ").nth(1)).expect("a command");
+        let mut words = hint.split(' ');
+        let mut command = std::process::Command::new(words.next().expect("a word"));
+        assert!(command.args(words).status().expect("it can be run").success(), "{hint}");
+        set.weir.run();
+        assert_eq!(set.weir.backend("web/b1")["weight"], 2);
+    }
+    // A group may be meant: it is served, and warned of.
+    set.weir.kill();
+    mode(&directory, 0o770);
+    set.weir.run();
+    let log = set.weir.log();
+    assert!(log.contains("is writable by its group (mode 0770)"), "{log}");
+    set.session().0.echo(b"it serves").fin().expect_fin();
+}

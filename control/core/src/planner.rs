@@ -26,6 +26,7 @@ use weir_proto::spec::Spec;
 
 use crate::file;
 
+pub use file::Settings as FileSettings;
 pub use loops::loops;
 pub use names::{no_backend, no_listener, no_pool, split};
 
@@ -61,6 +62,8 @@ pub struct Plan {
     pub kill: Option<BackendId>,
     /// Losses by it.
     pub warnings: Vec<String>,
+    /// The process settings of the file, if it reads one.
+    pub settings: Option<Box<FileSettings>>,
 }
 
 /// An edited spec and how to talk about it.
@@ -72,6 +75,8 @@ struct Edit {
     /// What stands before the list of changes in the summary, like `apply weir.toml: `.
     origin: String,
     kill: Option<BackendId>,
+    /// Of the file that is applied.
+    settings: Option<Box<FileSettings>>,
 }
 
 /// What `before` and `after` show.
@@ -85,7 +90,7 @@ enum Subject {
 
 impl Edit {
     fn new(spec: Spec, subject: Subject) -> Edit {
-        Edit { spec, subject, undo: None, origin: String::new(), kill: None }
+        Edit { spec, subject, undo: None, origin: String::new(), kill: None, settings: None }
     }
 }
 
@@ -136,6 +141,7 @@ pub fn decide(
         undo: if changes_something { undo() } else { String::new() },
         kill: edit.kill,
         warnings: Vec::new(),
+        settings: edit.settings,
         snapshot: changes_something.then_some(next),
     })
 }
@@ -265,7 +271,9 @@ pub fn difference(
 }
 
 fn apply(toml: &str, origin: &str) -> Result<Edit, Refusal> {
-    let mut edit = Edit::new(read(toml, origin)?.spec, Subject::Whole);
+    let file::File { settings, spec, .. } = read(toml, origin)?;
+    let mut edit = Edit::new(spec, Subject::Whole);
+    edit.settings = Some(Box::new(settings));
     edit.origin = format!("{APPLIED}{}: ", cleaned(origin, ORIGIN_MAX));
     Ok(edit)
 }

@@ -13,6 +13,7 @@ mod mark;
 mod open;
 mod rows;
 pub(crate) mod thread;
+mod trust;
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};

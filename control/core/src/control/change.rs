@@ -180,7 +180,7 @@ impl Control {
 
     /// Takes in the plan of the current change.
     pub(super) fn on_planned(&mut self, planned: Planned) {
-        let Planned { id, ids, result } = planned;
+        let Planned { id, ids, result, .. } = planned;
         match &mut self.changes.current {
             Some(change) if change.id == id && matches!(change.step, Step::Planning(None)) => {
                 change.step = Step::Planning(Some(result));

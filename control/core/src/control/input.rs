@@ -20,7 +20,7 @@ pub enum Input {
     /// A change is asked for. [`Output::Answered`] ends it, in this call or in a later one.
     Change(AskedChange),
     /// A [`PlanJob`] has been run.
-    Planned(Planned),
+    Planned(Box<Planned>),
     /// An [`Output::Append`] has ended.
     Appended(Appended),
     /// The store's thread has ended: no append will be answered any more.
@@ -67,7 +67,7 @@ impl Control {
         match input {
             Input::Begin(bound) => self.begin(bound, moment),
             Input::Change(asked) => self.on_change(asked),
-            Input::Planned(planned) => self.on_planned(planned),
+            Input::Planned(planned) => self.on_planned(*planned),
             Input::Appended(appended) => self.on_appended(appended),
             Input::StoreLost => self.on_store_lost(moment),
             Input::StoreSaid(text) => self.on_store_said(text, moment),

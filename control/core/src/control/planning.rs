@@ -16,7 +16,7 @@ use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::Spec;
 
 use super::{ChangeId, past};
-use crate::planner::{self, Plan, Sources, losses};
+use crate::planner::{self, FileSettings, Plan, Sources, losses};
 use crate::record::PastVersions;
 
 /// The planning of one change.
@@ -38,6 +38,15 @@ pub struct Planned {
     pub(super) id: ChangeId,
     pub(super) ids: IdSource,
     pub(super) result: Result<Decided, Refusal>,
+    /// The process settings of the file that was read, if it is one that can be applied.
+    settings: Option<Box<FileSettings>>,
+}
+
+impl Planned {
+    /// The process settings of the file that was read for a change; no change applies them.
+    pub fn take_settings(&mut self) -> Option<(ChangeId, Box<FileSettings>)> {
+        Some((self.id, self.settings.take()?))
+    }
 }
 
 /// A plan, and the version that it makes if it changes anything.
@@ -68,7 +77,9 @@ impl PlanJob {
         let past = |version| past(&*versions, version).map(|record| record.spec);
         let sources = Sources { ids: &mut ids, past: &past };
         let result = planner::decide(&snapshot, &request, &options, sources);
+        let mut settings = None;
         let result = result.and_then(|mut plan| {
+            settings = plan.settings.take();
             if let Some(next) = &plan.snapshot {
                 plan.warnings = losses::of_traffic(&snapshot, next, |it| !down.contains(&it.id));
                 plan.warnings.extend(losses_of_a_whole(&request, &snapshot, next, &*versions));
@@ -78,7 +89,7 @@ impl PlanJob {
             let next = next.map(|snapshot| NextVersion { spec: snapshot.spec(), snapshot });
             Ok(Decided { plan, next })
         });
-        Planned { id, ids, result }
+        Planned { id, ids, result, settings }
     }
 
     /// Prepares the answer for the case that [`PlanJob::run`] panics: the change is refused.
@@ -87,7 +98,8 @@ impl PlanJob {
         move |panic| {
             let message = format!("weir has made a mistake while it planned: {panic}");
             let hint = "nothing has changed; please report it with the command";
-            Planned { id, ids, result: Err(Refusal::new(Code::Failed, message, hint)) }
+            let result = Err(Refusal::new(Code::Failed, message, hint));
+            Planned { id, ids, result, settings: None }
         }
     }
 }

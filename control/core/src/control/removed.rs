@@ -54,6 +54,7 @@ impl Control {
             undo: String::new(),
             kill: None,
             warnings: Vec::new(),
+            settings: None,
         };
         Some(Ok(Decided { plan, next: None }))
     }

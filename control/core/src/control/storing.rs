@@ -68,7 +68,7 @@ impl Control {
     }
 
     /// Writes down what the store has to say of itself; it is in the log already.
-    pub fn on_store_said(&mut self, text: String, moment: Clocks) {
+    pub(super) fn on_store_said(&mut self, text: String, moment: Clocks) {
         self.events.push(EventKind::Process, "state".to_owned(), text, moment.wall_ms);
     }
 

@@ -38,7 +38,7 @@ impl Shell {
         for output in self.control.handle(input, at(ms)) {
             match output {
                 Output::Answered { id, result } => self.answers.push_back((id.0, result)),
-                Output::Plan(job) => self.give(Input::Planned(job.run()), ms),
+                Output::Plan(job) => self.give(Input::Planned(job.run().into()), ms),
                 Output::Append(record) => {
                     if let Some(refused) = self.disk.append(record) {
                         self.give(Input::Appended(refused), ms);

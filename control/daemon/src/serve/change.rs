@@ -9,13 +9,22 @@ use weir_proto::request::{ChangeOptions, ChangeRequest, Refusal};
 
 use super::Shared;
 use weir_control_core::control::{AskedChange, ChangeId, ChangeOutcome, Input};
+use weir_control_core::file::Settings;
 
 /// The outcomes of changes, on their way to those who wait for them.
 #[derive(Debug, Default)]
 pub(super) struct Outcomes {
     last: u64,
+    waited_for: BTreeMap<ChangeId, Awaited>,
+}
+
+/// A change that somebody waits for, as far as it is known.
+#[derive(Debug, Default)]
+struct Awaited {
     /// `None` until the change is answered.
-    waited_for: BTreeMap<ChangeId, Option<ChangeOutcome>>,
+    outcome: Option<ChangeOutcome>,
+    /// The process settings of the file that it applies, once that is read.
+    settings: Option<Settings>,
 }
 
 impl Outcomes {
@@ -23,7 +32,7 @@ impl Outcomes {
     fn begin(&mut self) -> ChangeId {
         self.last += 1;
         let id = ChangeId(self.last);
-        self.waited_for.insert(id, None);
+        self.waited_for.insert(id, Awaited::default());
         id
     }
 
@@ -35,8 +44,15 @@ impl Outcomes {
 
     /// The change has come to this.
     pub(super) fn put(&mut self, id: ChangeId, outcome: ChangeOutcome) {
-        if let Some(place) = self.waited_for.get_mut(&id) {
-            *place = Some(outcome);
+        if let Some(awaited) = self.waited_for.get_mut(&id) {
+            awaited.outcome = Some(outcome);
+        }
+    }
+
+    /// The file of the change has these settings.
+    pub(super) fn put_settings(&mut self, id: ChangeId, settings: Settings) {
+        if let Some(awaited) = self.waited_for.get_mut(&id) {
+            awaited.settings = Some(settings);
         }
     }
 }
@@ -49,7 +65,11 @@ struct Waiter<'a> {
 
 impl Waiter<'_> {
     fn take(&self) -> Option<ChangeOutcome> {
-        self.shared.outcomes.borrow_mut().waited_for.get_mut(&self.id)?.take()
+        self.shared.outcomes.borrow_mut().waited_for.get_mut(&self.id)?.outcome.take()
+    }
+
+    fn take_settings(&self) -> Option<Settings> {
+        self.shared.outcomes.borrow_mut().waited_for.get_mut(&self.id)?.settings.take()
     }
 }
 
@@ -67,10 +87,22 @@ impl Shared {
         options: ChangeOptions,
         by: Author,
     ) -> Result<Answer, Refusal> {
+        self.change_and_settings(request, options, by).await.0
+    }
+
+    /// Makes a change, and waits for its outcome. Gives the process settings of the file as well,
+    /// if it applies one that can be read.
+    pub(super) async fn change_and_settings(
+        &self,
+        request: ChangeRequest,
+        options: ChangeOptions,
+        by: Author,
+    ) -> (ChangeOutcome, Option<Settings>) {
         let id = self.outcomes.borrow_mut().begin();
         let waiter = Waiter { shared: self, id };
         self.handle(Input::Change(AskedChange { id, request, options, by }));
-        self.notify.until(|| waiter.take()).await
+        let outcome = self.notify.until(|| waiter.take()).await;
+        (outcome, waiter.take_settings())
     }
 
     /// Blocked until every live shard that is not fenced has adopted `version`.

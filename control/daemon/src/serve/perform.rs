@@ -38,8 +38,11 @@ impl Shared {
     fn begin_plan(&self, job: PlanJob) {
         let Some(state) = self.own.upgrade() else { return };
         rt::spawn("change", async move {
-            let planned = rt::blocking(move || plan(job)).await;
-            state.handle(Input::Planned(planned));
+            let mut planned = rt::blocking(move || plan(job)).await;
+            if let Some((id, settings)) = planned.take_settings() {
+                state.outcomes.borrow_mut().put_settings(id, *settings);
+            }
+            state.handle(Input::Planned(planned.into()));
         });
     }
 

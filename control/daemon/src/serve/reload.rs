@@ -18,7 +18,6 @@ use crate::signals::Signal;
 use weir_control_core::control::Input;
 use weir_control_core::events::Kept;
 use weir_control_core::file::Settings;
-use weir_control_core::planner;
 
 /// The longest file that SIGHUP reads, in bytes: many times that of the most backends.
 const FILE_MAX: u64 = 32 << 20;
@@ -71,10 +70,14 @@ impl Shared {
         let (origin, path) = (file.display().to_string(), file.to_owned());
         let read = rt::blocking(move || read_regular(&path)).await;
         let toml = read.map_err(|error| error.to_string())?;
-        self.tell_of_a_restart(&toml, &origin).await;
         let before = self.control().snapshot.version.0;
         let change = ChangeRequest::Apply { toml, origin: origin.clone() };
-        match self.change(change, ChangeOptions::default(), own_author()).await {
+        let (options, by) = (ChangeOptions::default(), own_author());
+        let (outcome, settings) = self.change_and_settings(change, options, by).await;
+        if let Some(settings) = settings {
+            self.tell_of_a_restart(&settings, &origin);
+        }
+        match outcome {
             Ok(Answer::Changed(changed)) => {
                 tracing::info!("SIGHUP: {origin} is in use as version {}", changed.version);
                 Ok((before, changed.version))
@@ -85,11 +88,9 @@ impl Shared {
     }
 
     /// Says which settings of the file are not those that weir runs with: no reload applies them.
-    async fn tell_of_a_restart(&self, toml: &str, origin: &str) {
-        let (text, name) = (toml.to_owned(), origin.to_owned());
-        let Ok(file) = rt::blocking(move || planner::read(&text, &name)).await else { return };
+    fn tell_of_a_restart(&self, settings: &Settings, origin: &str) {
         let Some(running) = self.reloads.settings.get() else { return };
-        let differ = running.differences(&file.settings);
+        let differ = running.differences(settings);
         if !differ.is_empty() {
             let keys = differ.join(", ");
             let text = format!("[weir] {keys} of {origin} will be in use after a restart only");

@@ -14,7 +14,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Its name in the state directory.
-const FILE: &str = "weir.newest";
+pub(super) const FILE: &str = "weir.newest";
 
 /// The content of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]

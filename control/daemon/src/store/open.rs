@@ -15,7 +15,7 @@ use weir_proto::complaint::Complaint;
 use super::disk::{Overlay, StateFile};
 use super::mark::{self, Mark, Reading};
 use super::rows::{self, Tail};
-use super::{Home, Reader, Store, opener, supervised};
+use super::{Home, Reader, Store, opener, supervised, trust};
 
 /// The file's name in the state directory.
 pub(super) const FILE: &str = "weir.redb";
@@ -58,12 +58,16 @@ impl Store {
     /// left as it is, to the byte.
     ///
     /// # Errors
-    /// Another process uses it, it or its file is a symbolic link, it cannot be read, it is not
-    /// what a weir has written, a newer weir has, or a version is gone that was acknowledged.
+    /// Another process uses it, it or its file is a symbolic link, somebody else may write it, it
+    /// cannot be read, it is not what a weir has written, a newer weir has, or a version is gone
+    /// that was acknowledged.
     pub fn open(directory: &Path, opening: Opening) -> Result<Found, Complaint> {
         let lock = lock_directory(directory)?;
         let path = directory.join(FILE);
         no_link("the state file", &path)?;
+        for warning in trust::check(directory, &[FILE, mark::FILE])? {
+            tracing::warn!("{warning}");
+        }
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -161,7 +161,7 @@ impl Daemon {
         for output in outputs {
             match output {
                 Output::Answered { id, result } => self.on_answered(id, result),
-                Output::Plan(job) => self.give(Input::Planned(job.run()), moment),
+                Output::Plan(job) => self.give(Input::Planned(job.run().into()), moment),
                 Output::Append(record) => self.store.ask(record),
                 Output::Check(check) => self.checks.push(check),
             }

@@ -81,10 +81,10 @@ fn a_plan_that_no_change_waits_for_is_dropped() {
     let job = jobs(control.control.handle(ask(1), at(10))).unwrap();
     assert!(jobs(control.control.handle(ask(2), at(10))).is_none(), "one at a time");
     let panicked = job.on_panic()("oh");
-    control.give(Input::Planned(panicked), 20);
+    control.give(Input::Planned(panicked.into()), 20);
     let (id, refused) = control.answers.pop_front().unwrap();
     assert_eq!((id, refused.unwrap_err().code), (1, Code::Failed));
-    control.give(Input::Planned(job.run()), 30);
+    control.give(Input::Planned(job.run().into()), 30);
     control.append(40);
     control.pump(50);
     assert_eq!(control.answered(), [2]);
