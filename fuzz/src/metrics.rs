@@ -107,7 +107,7 @@ fn spec(choices: &mut Choices<'_>) -> Spec {
             // A pool that is replaced below has the same name: the listener still leads to it.
             spec.listener.entry(listener).or_insert(listener_spec);
         }
-        spec.pool.insert(pool, pool_spec);
+        spec.pool.insert(pool, pool_spec.into());
     }
     spec
 }

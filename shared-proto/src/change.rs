@@ -69,7 +69,10 @@ pub fn diff(before: &Snapshot, after: &Snapshot) -> Vec<Change> {
     );
     let pool_name = |pool: &Arc<Pool>| pool.name.clone();
     compare(Noun::Pool, (&before.pools, &after.pools), pool_name, &mut changes, |a, b| {
-        detail(POOL, &a.spec_without_backends(), &b.spec_without_backends())
+        if Arc::ptr_eq(a, b) {
+            return Detail::default();
+        }
+        detail(POOL, &a.spec, &b.spec)
     });
     changes.extend(gone_backends(before, after));
     changes.extend(other_backends(before, after));
@@ -217,7 +220,7 @@ mod tests {
         web.backend.insert("b1".parse().unwrap(), backend("10.0.0.1:1", 1));
         web.backend.insert("b2".parse().unwrap(), backend("10.0.0.2:1", 1));
         let mut spec = Spec::default();
-        spec.pool.insert("web".parse().unwrap(), web.clone());
+        spec.pool.insert("web".parse().unwrap(), web.clone().into());
         let before = build(&spec);
         web.strategy = Strategy::Maglev;
         web.health.kind = HealthKind::None;
@@ -225,7 +228,7 @@ mod tests {
         web.backend.remove("b1");
         web.backend.insert("b2".parse().unwrap(), backend("10.0.0.2:1", 7));
         web.backend.insert("b3".parse().unwrap(), backend("10.0.0.3:1", 1));
-        spec.pool.insert("web".parse().unwrap(), web);
+        spec.pool.insert("web".parse().unwrap(), web.into());
         let changes = diff(&before, &build(&spec));
         let texts: Vec<String> = changes.iter().map(ToString::to_string).collect();
         assert_eq!(

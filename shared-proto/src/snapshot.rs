@@ -12,8 +12,8 @@ pub use check::unescape;
 use crate::complaint::Complaint;
 use crate::ids::{BackendId, IdSource, ListenerId, PoolId, Version};
 use crate::spec::{
-    Admin, BackendSpec, HealthSpec, KeepaliveSpec, ListenerSpec, Name, Percent, PoolSpec, Spec,
-    Strategy,
+    Admin, BackendSpec, CopyOnWrite, HealthSpec, KeepaliveSpec, ListenerSpec, Name, Percent,
+    PoolSpec, Spec, Strategy,
 };
 pub use crate::spec::{KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, RETRY_ATTEMPTS_MAX, WEIGHT_MAX};
 
@@ -68,6 +68,8 @@ pub struct Pool {
     /// that the next change has too.
     pub since: Version,
     pub name: Name,
+    /// The spec that it was built from.
+    pub spec: CopyOnWrite<PoolSpec>,
     pub strategy: Strategy,
     pub health: HealthSpec,
     pub timeouts: Timeouts,
@@ -231,14 +233,15 @@ impl Snapshot {
         previous: &Snapshot,
         ids: &mut IdSource,
     ) -> Result<Snapshot, Vec<Fault>> {
-        let faults = check::check(spec);
+        let faults = check::check(spec, previous);
         if !faults.is_empty() {
             return Err(faults);
         }
         let pools = spec.pool.iter().map(|(name, pool)| {
             let before = previous.shared_pool(name.as_str());
-            let next = build_pool((name, pool), version, before.map(|before| &**before), ids);
-            before.filter(|before| before.is_like(&next)).cloned().unwrap_or_else(|| Arc::new(next))
+            let same = before.filter(|before| before.spec == *pool).cloned();
+            let before = before.map(|before| &**before);
+            same.unwrap_or_else(|| Arc::new(build_pool((name, pool), version, before, ids)))
         });
         let pools: Vec<Arc<Pool>> = pools.collect();
         let index: BTreeMap<&Name, usize> =
@@ -315,56 +318,16 @@ impl Snapshot {
     pub fn spec(&self) -> Spec {
         let listener = self.listeners.iter();
         let listener = listener.map(|it| (it.name.clone(), self.listener_spec(it)));
-        let pool = self.pools.iter().map(|pool| (pool.name.clone(), pool.spec()));
+        let pool = self.pools.iter().map(|pool| (pool.name.clone(), pool.spec.clone()));
         Spec { listener: listener.collect(), pool: pool.collect() }
     }
 }
 
 impl Pool {
-    /// True if only [`Pool::since`] tells them apart.
-    fn is_like(&self, next: &Pool) -> bool {
-        let Pool { id, since: _, name, strategy, health, timeouts, keepalive, .. } = self;
-        let Pool { retry, socket_buffer, backends, .. } = self;
-        (id, name, strategy, health) == (&next.id, &next.name, &next.strategy, &next.health)
-            && (timeouts, keepalive, retry) == (&next.timeouts, &next.keepalive, &next.retry)
-            && (socket_buffer, backends) == (&next.socket_buffer, &next.backends)
-    }
-
     /// The backend of that name.
     #[must_use]
     pub fn backend(&self, name: &str) -> Option<&Backend> {
         find(&self.backends, name, |backend| &backend.name)
-    }
-
-    /// The spec that this pool was built from.
-    #[must_use]
-    pub fn spec(&self) -> PoolSpec {
-        let backends = self.backends.iter();
-        let backend = backends.map(|backend| (backend.name.clone(), backend.spec()));
-        PoolSpec { backend: backend.collect(), ..self.spec_without_backends() }
-    }
-
-    /// The settings of this pool: its spec without its backends.
-    #[must_use]
-    pub fn spec_without_backends(&self) -> PoolSpec {
-        let span = |ms: u32| crate::spec::Span::from_millis(u64::from(ms));
-        PoolSpec {
-            strategy: self.strategy,
-            health: self.health.clone(),
-            timeout: crate::spec::TimeoutSpec {
-                connect: span(self.timeouts.connect_ms),
-                idle: span(self.timeouts.idle_ms),
-                half_close: span(self.timeouts.half_close_ms),
-                stalled: self.timeouts.own_stalled_ms.map(span),
-            },
-            retry: crate::spec::RetrySpec {
-                attempts: self.retry.attempts.into(),
-                within: span(self.retry.within_ms),
-            },
-            keepalive: self.keepalive.spec(),
-            socket_buffer: self.socket_buffer.map(crate::spec::Size::from_bytes),
-            backend: BTreeMap::new(),
-        }
     }
 }
 
@@ -417,7 +380,7 @@ fn heirs<'a>(spec: &'a Spec, previous: &Snapshot) -> BTreeMap<&'a Name, Listener
 }
 
 fn build_pool(
-    (name, spec): (&Name, &PoolSpec),
+    (name, spec): (&Name, &CopyOnWrite<PoolSpec>),
     since: Version,
     before: Option<&Pool>,
     ids: &mut IdSource,
@@ -443,6 +406,7 @@ fn build_pool(
         id,
         since,
         name: name.clone(),
+        spec: spec.clone(),
         strategy: spec.strategy,
         health: spec.health.clone(),
         timeouts: Timeouts {

@@ -6,7 +6,9 @@
 
 mod as_text;
 mod bounds;
+mod copy_on_write;
 mod keepalive;
+mod one_or_many;
 mod percent;
 mod size;
 
@@ -21,6 +23,7 @@ pub use bounds::{
     KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, RETRY_ATTEMPTS_MAX, SOCKET_BUFFER_MAX,
     SOCKET_BUFFER_MIN, WEIGHT_MAX,
 };
+pub use copy_on_write::CopyOnWrite;
 pub use keepalive::KeepaliveSpec;
 pub use percent::Percent;
 pub use size::Size;
@@ -32,7 +35,7 @@ pub struct Spec {
     #[serde(default)]
     pub listener: BTreeMap<Name, ListenerSpec>,
     #[serde(default)]
-    pub pool: BTreeMap<Name, PoolSpec>,
+    pub pool: BTreeMap<Name, CopyOnWrite<PoolSpec>>,
 }
 
 /// The name of a listener, a pool or a backend: 1 to 63 letters, digits, `-`, `_` or `.`, of which
@@ -176,38 +179,6 @@ impl ListenerSpec {
     }
 }
 
-/// `bind` is one address or a list of them.
-mod one_or_many {
-    use core::net::SocketAddr;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "an address like \"0.0.0.0:443\" or a list of them")]
-    enum OneOrMany {
-        One(SocketAddr),
-        Many(Vec<SocketAddr>),
-    }
-
-    pub(super) fn serialize<S: Serializer>(
-        addresses: &[SocketAddr],
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match addresses {
-            [one] => one.serialize(serializer),
-            many => many.serialize(serializer),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Vec<SocketAddr>, D::Error> {
-        Ok(match OneOrMany::deserialize(deserializer)? {
-            OneOrMany::One(address) => vec![address],
-            OneOrMany::Many(addresses) => addresses,
-        })
-    }
-}
-
 /// A set of backends with its strategy, health check and timeouts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -228,6 +199,22 @@ pub struct PoolSpec {
     pub socket_buffer: Option<Size>,
     #[serde(default)]
     pub backend: BTreeMap<Name, BackendSpec>,
+}
+
+impl PoolSpec {
+    /// Its settings alone.
+    #[must_use]
+    pub fn without_backends(&self) -> PoolSpec {
+        PoolSpec {
+            strategy: self.strategy,
+            health: self.health.clone(),
+            timeout: self.timeout.clone(),
+            retry: self.retry.clone(),
+            keepalive: self.keepalive.clone(),
+            socket_buffer: self.socket_buffer,
+            backend: BTreeMap::new(),
+        }
+    }
 }
 
 /// How a pool picks a backend for a new session.

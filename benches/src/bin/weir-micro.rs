@@ -103,7 +103,7 @@ fn adoption((pools, backends): (usize, usize)) -> Option<Spread> {
             let backend_spec = BackendSpec { address, weight: 1, state: Admin::Ready };
             members.backend.insert(format!("b{backend}").parse().ok()?, backend_spec);
         }
-        spec.pool.insert(format!("p{pool}").parse().ok()?, members);
+        spec.pool.insert(format!("p{pool}").parse().ok()?, members.into());
     }
     let (mut view, mut prng, mut ids) = (View::default(), Prng::new(1), IdSource::default());
     let mut snapshot = Snapshot::empty();

@@ -254,7 +254,7 @@ pub fn spec(bind: SocketAddr) -> Spec {
     let listener = ListenerSpec::new(pool, vec![bind]);
     Spec {
         listener: [("web".parse().unwrap(), listener)].into(),
-        pool: [("web".parse().unwrap(), web)].into(),
+        pool: [("web".parse().unwrap(), web.into())].into(),
     }
 }
 

@@ -164,7 +164,7 @@ pub fn is_of_a_file(summary: &str) -> bool {
 pub fn build(spec: &Spec, previous: &Snapshot, ids: &mut IdSource) -> Result<Snapshot, Refusal> {
     let built = Snapshot::build(spec, previous.version.next(), previous, ids);
     let snapshot = built.map_err(|faults| refuse(&faults))?;
-    let loops = loops(spec);
+    let loops = loops(spec, previous);
     if loops.is_empty() { Ok(snapshot) } else { Err(refuse(&loops)) }
 }
 
@@ -182,8 +182,10 @@ pub fn refuse_loops_by_address(
     is_own: impl Fn(SocketAddr) -> bool,
 ) -> Result<(), Refusal> {
     let (old_binds, binds) = (before.wildcard_binds(), next.wildcard_binds());
-    let suspects = next.backends().filter(|(_, backend)| binds.takes(backend.address));
-    let suspects: Vec<_> = suspects.collect();
+    let same_binds = old_binds == binds;
+    let changed = next.pools.iter().filter(|pool| !same_binds || pool.since == next.version);
+    let backends = changed.flat_map(|pool| pool.backends.iter().map(move |it| (pool, it)));
+    let suspects: Vec<_> = backends.filter(|(_, backend)| binds.takes(backend.address)).collect();
     // Among many thousands there is seldom any.
     if suspects.is_empty() {
         return Ok(());

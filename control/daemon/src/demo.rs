@@ -96,7 +96,7 @@ impl Stage {
         if let Some(web) = name("web") {
             let listener = ListenerSpec::new(web.clone(), vec![self.listener]);
             spec.listener.insert(web.clone(), listener);
-            spec.pool.insert(web, pool);
+            spec.pool.insert(web, pool.into());
         }
         spec
     }

@@ -27,9 +27,9 @@ mod watchdog;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use weir_control_core::{file, planner};
-
 use clap::{Parser, Subcommand, ValueEnum};
+use weir_control_core::{file, planner};
+use weir_proto::snapshot::Snapshot;
 
 /// A TCP load balancer.
 #[derive(Debug, Parser)]
@@ -96,7 +96,9 @@ pub fn main() -> ExitCode {
         }
         Verb::Check { file, output } => {
             let json = output == Output::Json;
-            ExitCode::from(check::check_command(&file, json, planner::loops))
+            ExitCode::from(check::check_command(&file, json, |spec| {
+                planner::loops(spec, &Snapshot::empty())
+            }))
         }
         Verb::Demo => {
             let run =

@@ -136,7 +136,7 @@ pub(crate) mod tests {
         });
         let spec = Spec {
             listener: listener.collect(),
-            pool: [("web".parse().unwrap(), PoolSpec::default())].into(),
+            pool: [("web".parse().unwrap(), PoolSpec::default().into())].into(),
         };
         Snapshot::build(&spec, Version(before.version.0 + 1), before, ids).unwrap()
     }

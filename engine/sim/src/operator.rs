@@ -116,7 +116,7 @@ impl Operator {
                 let weight = if swarm.clean { 1 } else { operator.weight() };
                 spec.backend.insert(backend, BackendSpec { address, weight, state: Admin::Ready });
             }
-            operator.spec.pool.insert(pool_name.clone(), spec);
+            operator.spec.pool.insert(pool_name.clone(), spec.into());
             let binds = if operator.rng.below(4) == 0 { 2 } else { 1 };
             let bind = (0..binds).map(|_| operator.address(10)).collect();
             let max_sessions = operator.rng.pick(&[None, None, Some(1), Some(5)]);
@@ -351,7 +351,9 @@ impl Operator {
             (3, Some(_)) => {
                 pool.backend.remove(&backends[which]);
             }
-            (4, _) => *pool = PoolSpec { backend: std::mem::take(&mut pool.backend), ..fresh },
+            (4, _) => {
+                *pool = PoolSpec { backend: std::mem::take(&mut pool.backend), ..fresh }.into()
+            }
             (5, _) => self.change_listener(),
             _ => {
                 pool.backend.insert(added, BackendSpec { address, weight, state: Admin::Ready });

@@ -289,7 +289,7 @@ fn snapshot(address: SocketAddr, backend: SocketAddr) -> Snapshot {
     let listener = ListenerSpec::new("p".parse().unwrap(), vec![address]);
     let spec = Spec {
         listener: [("l".parse().unwrap(), listener)].into(),
-        pool: [("p".parse().unwrap(), pool)].into(),
+        pool: [("p".parse().unwrap(), pool.into())].into(),
     };
     Snapshot::build(&spec, Version(1), &Snapshot::empty(), &mut IdSource::default()).unwrap()
 }

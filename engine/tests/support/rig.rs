@@ -42,7 +42,7 @@ impl Rig {
         let listener = ListenerSpec::new("p".parse().unwrap(), vec![address]);
         let spec = Spec {
             listener: [("l".parse().unwrap(), listener)].into(),
-            pool: [("p".parse().unwrap(), pool)].into(),
+            pool: [("p".parse().unwrap(), pool.into())].into(),
         };
         let mut ids = IdSource::default();
         let snapshot = Snapshot::build(&spec, Version(1), &Snapshot::empty(), &mut ids).unwrap();

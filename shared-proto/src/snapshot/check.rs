@@ -3,9 +3,11 @@
 use core::net::SocketAddr;
 use std::collections::BTreeSet;
 
-use super::{BACKENDS_MAX, BACKENDS_PER_POOL_MAX, BINDS_MAX, Fault, LISTENERS_MAX, POOLS_MAX};
+use super::{
+    BACKENDS_MAX, BACKENDS_PER_POOL_MAX, BINDS_MAX, Fault, LISTENERS_MAX, POOLS_MAX, Snapshot,
+};
 use crate::settings::{self, Setting};
-use crate::spec::{Admin, HealthKind, HealthSpec, ListenerSpec, Name, PoolSpec, Spec};
+use crate::spec::{Admin, CopyOnWrite, HealthKind, HealthSpec, ListenerSpec, Name, PoolSpec, Spec};
 
 /// Collects faults.
 struct Faults(Vec<Fault>);
@@ -22,7 +24,8 @@ impl Faults {
     }
 }
 
-pub(super) fn check(spec: &Spec) -> Vec<Fault> {
+/// Pools that are shared with `previous` are sound.
+pub(super) fn check(spec: &Spec, previous: &Snapshot) -> Vec<Fault> {
     let mut faults = Faults(Vec::new());
     faults.at_most("listener", "listeners", spec.listener.len(), LISTENERS_MAX);
     faults.at_most("pool", "pools", spec.pool.len(), POOLS_MAX);
@@ -32,7 +35,10 @@ pub(super) fn check(spec: &Spec) -> Vec<Fault> {
     for (name, listener) in &spec.listener {
         check_listener(name, listener, spec, &mut bound, &mut faults);
     }
-    for (name, pool) in &spec.pool {
+    let is_new = |(name, pool): &(&Name, &CopyOnWrite<PoolSpec>)| {
+        previous.pool(name.as_str()).is_none_or(|before| !before.spec.is_shared_with(pool))
+    };
+    for (name, pool) in spec.pool.iter().filter(is_new) {
         check_pool(name, pool, &mut faults);
     }
     faults.0

@@ -7,7 +7,7 @@ fn spec_with(pool: PoolSpec) -> Spec {
     let listener = ListenerSpec::new("web".parse().unwrap(), vec!["127.0.0.1:80".parse().unwrap()]);
     Spec {
         listener: [("web".parse().unwrap(), listener)].into(),
-        pool: [("web".parse().unwrap(), pool)].into(),
+        pool: [("web".parse().unwrap(), pool.into())].into(),
     }
 }
 
@@ -42,7 +42,7 @@ fn a_pool_that_a_version_leaves_alone_is_shared_with_the_version_before() {
     let mut pool = PoolSpec::default();
     pool.backend.insert("b1".parse().unwrap(), backend("10.0.0.1:1"));
     let mut spec = spec_with(pool.clone());
-    spec.pool.insert("db".parse().unwrap(), pool);
+    spec.pool.insert("db".parse().unwrap(), pool.into());
     let first = build(&spec, &Snapshot::empty(), &mut ids).unwrap();
     let change: [fn(&mut PoolSpec); 4] = [
         |web| web.strategy = Strategy::Maglev,
@@ -57,7 +57,7 @@ fn a_pool_that_a_version_leaves_alone_is_shared_with_the_version_before() {
         let (same, other) = (next.pool("db").unwrap(), next.pool("web").unwrap());
         assert!(core::ptr::eq(same, first.pool("db").unwrap()));
         assert_eq!((same.since, other.since), (first.version, next.version));
-        assert_eq!(other.spec(), spec.pool["web"]);
+        assert_eq!(other.spec, spec.pool["web"]);
         last = next;
     }
     let again = build(&spec, &last, &mut ids).unwrap();
@@ -195,11 +195,11 @@ fn all_pools_together_have_a_bound() {
         ..PoolSpec::default()
     };
     for number in 0..BACKENDS_MAX / 1000 {
-        spec.pool.insert(name("p", number), pool(1000));
+        spec.pool.insert(name("p", number), pool(1000).into());
     }
     let first = build(&spec, &Snapshot::empty(), &mut IdSource::default());
     assert_eq!(first.unwrap().backends().count(), BACKENDS_MAX);
-    spec.pool.insert(name("q", 0), pool(1));
+    spec.pool.insert(name("q", 0), pool(1).into());
     let faults = build(&spec, &Snapshot::empty(), &mut IdSource::default()).unwrap_err();
     assert_eq!(faults[0].complaint.what, "100001 backends in all; at most 100000 are possible");
 }

@@ -30,7 +30,7 @@ impl VersionChain {
             ListenerSpec::new("web".parse().unwrap(), vec!["127.0.0.1:80".parse().unwrap()]);
         self.build(&Spec {
             listener: [("web".parse().unwrap(), listener)].into(),
-            pool: [("web".parse().unwrap(), pool)].into(),
+            pool: [("web".parse().unwrap(), pool.into())].into(),
         })
     }
 

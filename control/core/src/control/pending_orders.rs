@@ -138,6 +138,7 @@ mod tests {
             id: PoolId(1),
             since: Version(1),
             name: "web".parse().unwrap(),
+            spec: PoolSpec::default().into(),
             strategy: Strategy::Random,
             health: PoolSpec::default().health,
             timeouts: weir_proto::snapshot::Timeouts {

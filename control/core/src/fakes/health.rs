@@ -26,7 +26,7 @@ impl HealthFixture {
         };
         let backend = addresses.iter().enumerate().map(backend).collect();
         let pool = PoolSpec { health, backend, ..PoolSpec::default() };
-        let spec = Spec { pool: [("web".parse().unwrap(), pool)].into(), ..Spec::default() };
+        let spec = Spec { pool: [("web".parse().unwrap(), pool.into())].into(), ..Spec::default() };
         let mut world =
             HealthFixture { ids: IdSource::default(), snapshot: Snapshot::empty(), spec };
         world.change(|_| {});

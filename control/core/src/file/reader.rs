@@ -45,7 +45,7 @@ impl Reader {
         }
         for (name, section) in self.named(root, "pool") {
             let pool = self.pool(section);
-            spec.pool.insert(name, pool);
+            spec.pool.insert(name, pool.into());
         }
         (settings, spec)
     }

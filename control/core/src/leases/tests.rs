@@ -22,7 +22,7 @@ impl LimitVersions {
         };
         let spec = Spec {
             listener: [("web".parse().unwrap(), listener)].into(),
-            pool: [("web".parse().unwrap(), PoolSpec::default())].into(),
+            pool: [("web".parse().unwrap(), PoolSpec::default().into())].into(),
         };
         let version = self.now.version.next();
         let next = Snapshot::build(&spec, version, &self.now, &mut self.ids).unwrap();

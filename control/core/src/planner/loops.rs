@@ -3,14 +3,21 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use weir_proto::snapshot::Fault;
-use weir_proto::spec::{Name, Spec};
+use weir_proto::snapshot::{Fault, Snapshot};
+use weir_proto::spec::{CopyOnWrite, Name, PoolSpec, Spec};
 
-/// Every backend that is one of weir's own listeners.
-pub fn loops(spec: &Spec) -> Vec<Fault> {
+/// Every backend that is one of weir's own listeners. If listeners are bound as in `previous`, only
+/// pools that are not shared with it are looked into.
+pub fn loops(spec: &Spec, previous: &Snapshot) -> Vec<Fault> {
     let bound = Bound::of(spec);
+    let binds = previous.listeners.iter().map(|listener| &listener.bind);
+    let same_binds = spec.listener.values().map(|listener| &listener.bind).eq(binds);
+    let is_known = |(name, pool): &(&Name, &CopyOnWrite<PoolSpec>)| {
+        let before = previous.pool(name.as_str()).filter(|_| same_binds);
+        before.is_some_and(|before| before.spec.is_shared_with(pool))
+    };
     let mut faults = Vec::new();
-    for (pool_name, pool) in &spec.pool {
+    for (pool_name, pool) in spec.pool.iter().filter(|pool| !is_known(pool)) {
         for (name, backend) in &pool.backend {
             if let Some(listener) = bound.reached_by(backend.address) {
                 faults.push(Fault::new(

@@ -136,8 +136,10 @@ mod tests {
 
     fn build(toml: &str, before: &Snapshot) -> Snapshot {
         let spec = file::parse(toml, "x").unwrap().spec;
-        // The same source for all: a backend that stays has the id that it had.
-        Snapshot::build(&spec, Version(2), before, &mut IdSource::default()).unwrap()
+        let mut ids = IdSource::default();
+        // Past those that are taken.
+        while ids.fresh() < 10 * u32::try_from(before.pools.len()).unwrap() {}
+        Snapshot::build(&spec, before.version.next(), before, &mut ids).unwrap()
     }
 
     const FILE: &str = "[listener.web]\nbind = \"127.0.0.1:1\"\npool = \"web\"\n\

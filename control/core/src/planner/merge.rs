@@ -27,7 +27,7 @@ use weir_proto::conflict::{Conflict, Drift};
 use weir_proto::settings::Setting;
 use weir_proto::spec::{ListenerSpec, Name, Spec};
 
-use object::{Called, Object};
+use object::{Called, Object, Place};
 
 /// The fate of a conflict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,9 +71,9 @@ pub fn drift(file: &Spec, ours: &Spec) -> Vec<Drift> {
     rows
 }
 
-fn differences<'a, O: Object>(
+fn differences<'a, O: Object, P: Place<O>>(
     called: impl Fn(&'a Name) -> Called<'a>,
-    [file, ours]: [&'a BTreeMap<Name, O>; 2],
+    [file, ours]: [&'a BTreeMap<Name, P>; 2],
     rows: &mut Vec<Drift>,
 ) {
     for name in file.keys().chain(ours.keys()).collect::<BTreeSet<_>>() {
@@ -81,6 +81,7 @@ fn differences<'a, O: Object>(
         match (file.get(name), ours.get(name)) {
             (Some(file), Some(ours)) if file == ours => {}
             (Some(file), Some(ours)) => {
+                let (file, ours) = (file.held(), ours.held());
                 let differ = O::TABLE.iter().filter(|it| (it.get)(file) != (it.get)(ours));
                 rows.extend(differ.map(|setting| Drift {
                     object: called.to_string(),
@@ -93,8 +94,8 @@ fn differences<'a, O: Object>(
             (file, ours) => rows.push(Drift {
                 object: called.to_string(),
                 key: String::new(),
-                file: file.map(Object::brief),
-                in_force: ours.map(Object::brief),
+                file: file.map(|it| it.held().brief()),
+                in_force: ours.map(|it| it.held().brief()),
             }),
         }
     }
@@ -108,11 +109,11 @@ struct Merge {
 
 impl Merge {
     /// Merges all objects of one kind: of the base, the file, and in force.
-    fn all<'a, O: Object>(
+    fn all<'a, O: Object, P: Place<O>>(
         &mut self,
         called: impl Fn(&'a Name) -> Called<'a>,
-        [base, file, ours]: [&'a BTreeMap<Name, O>; 3],
-    ) -> BTreeMap<Name, O> {
+        [base, file, ours]: [&'a BTreeMap<Name, P>; 3],
+    ) -> BTreeMap<Name, P> {
         if file == base {
             return ours.clone();
         }
@@ -124,11 +125,11 @@ impl Merge {
         merged.collect()
     }
 
-    fn one<O: Object>(
+    fn one<O: Object, P: Place<O>>(
         &mut self,
         called: Called<'_>,
-        sides: (Option<&O>, Option<&O>, Option<&O>),
-    ) -> Option<O> {
+        sides: (Option<&P>, Option<&P>, Option<&P>),
+    ) -> Option<P> {
         match sides {
             (_, None, None) => None,
             (None, there, None) | (None, None, there) => there.cloned(),
@@ -137,12 +138,12 @@ impl Merge {
                 if file == base {
                     return None;
                 }
-                let sides = [Some(base.brief()), Some(file.brief()), None];
+                let sides = [Some(base.held().brief()), Some(file.held().brief()), None];
                 self.decide([called.conflict(sides)], None, Some(file.clone()))
             }
             // The file has removed it.
             (Some(base), None, Some(ours)) => {
-                let acts = object::acts_against_removal(called, base, ours);
+                let acts = object::acts_against_removal(called, base.held(), ours.held());
                 if acts.is_empty() {
                     return None;
                 }
@@ -153,18 +154,27 @@ impl Merge {
     }
 
     /// Merges an object that is in the file and in force, key by key.
-    fn both<O: Object>(
+    fn both<O: Object, P: Place<O>>(
         &mut self,
         called: Called<'_>,
-        base: Option<&O>,
-        [file, ours]: [&O; 2],
-    ) -> O {
+        base: Option<&P>,
+        [file, ours]: [&P; 2],
+    ) -> P {
         if base == Some(file) || file == ours {
             return ours.clone();
         }
         if base == Some(ours) {
             return file.clone();
         }
+        P::from(self.by_key(called, base.map(P::held), [file.held(), ours.held()]))
+    }
+
+    fn by_key<O: Object>(
+        &mut self,
+        called: Called<'_>,
+        base: Option<&O>,
+        [file, ours]: [&O; 2],
+    ) -> O {
         let in_base = |setting: &Setting<O>| match base {
             Some(base) => (setting.get)(base),
             None => O::value_if_absent(setting),
@@ -231,7 +241,7 @@ impl Merge {
                 let side = match self.on_conflict {
                     OnConflict::Refuse => {
                         let used = Some(format!("used by listener {listener}"));
-                        let before = base.pool.get(pool).map(Object::brief);
+                        let before = base.pool.get(pool).map(|pool| pool.brief());
                         let (in_file, in_force) =
                             if ours.pool.contains_key(pool) { (None, used) } else { (used, None) };
                         let sides = [before, in_file, in_force];

@@ -20,7 +20,7 @@ pub(super) fn add(current: &Snapshot, name: &str, pairs: &Pairs) -> Result<Edit,
     let mut pool = PoolSpec::default();
     POOL.set(&mut pool, pairs)?;
     let mut spec = current.spec();
-    spec.pool.insert(key, pool);
+    spec.pool.insert(key, pool.into());
     let mut edit = Edit::new(spec, Subject::Pool(name.to_owned()));
     edit.undo = Some(format!("weirctl pool remove {name}"));
     Ok(edit)
@@ -53,7 +53,7 @@ pub(super) fn remove(current: &Snapshot, name: &str) -> Result<Edit, Refusal> {
 
 /// `pool set NAME KEY=VALUE…`
 pub(super) fn set(current: &Snapshot, name: &str, pairs: &Pairs) -> Result<Edit, Refusal> {
-    let before = names::pool(current, name)?.spec_without_backends();
+    let before = names::pool(current, name)?.spec.without_backends();
     POOL.refuse_nothing(name, pairs, "strategy=least-conn")?;
     let mut spec = current.spec();
     let mut undo = None;

@@ -17,7 +17,7 @@ pub(super) fn listener(snapshot: &Snapshot, name: &str) -> Option<ShownSettings>
 /// A pool by name, without its backends.
 pub(super) fn pool(snapshot: &Snapshot, name: &str) -> Option<ShownSettings> {
     let pool = snapshot.pool(name)?;
-    Some(named(name.to_owned(), ShownSettings::of(settings::POOL, &pool.spec_without_backends())))
+    Some(named(name.to_owned(), ShownSettings::of(settings::POOL, &pool.spec)))
 }
 
 /// A backend by its two names.

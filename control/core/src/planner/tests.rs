@@ -20,8 +20,11 @@ fn spec() -> Spec {
     let listener = ListenerSpec::new("web".parse().unwrap(), vec!["0.0.0.0:443".parse().unwrap()]);
     Spec {
         listener: [("web".parse().unwrap(), listener)].into(),
-        pool: [("web".parse().unwrap(), web), ("spare".parse().unwrap(), PoolSpec::default())]
-            .into(),
+        pool: [
+            ("web".parse().unwrap(), web.into()),
+            ("spare".parse().unwrap(), PoolSpec::default().into()),
+        ]
+        .into(),
     }
 }
 

@@ -151,7 +151,7 @@ impl Queries<'_> {
     fn pool(&self, name: &str) -> Result<PoolDetail, Refusal> {
         let (control, snapshot) = (self.control, &self.control.snapshot);
         let pool = snapshot.pool(name).ok_or_else(|| planner::no_pool(snapshot, name))?;
-        let mut settings = ShownSettings::of(settings::POOL, &pool.spec_without_backends());
+        let mut settings = ShownSettings::of(settings::POOL, &pool.spec);
         // Answers have always shown it last; the rows of the file keep their order too.
         settings.0.sort_by_key(|setting| setting.table() == Some("retry"));
         Ok(PoolDetail {

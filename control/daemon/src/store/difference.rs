@@ -2,9 +2,26 @@
 //! `null` takes a key away, everything else is put in the place of what was there.
 
 use serde_json::{Map, Value};
+use weir_proto::spec::Spec;
+
+/// The patch that makes the JSON of `new` of that of `old`. What both have alike is passed over:
+/// a change is seldom of more than one pool among many.
+pub(super) fn of_specs(old: &Spec, new: &Spec) -> Result<Option<Value>, serde_json::Error> {
+    let unlike = |spec: &Spec, other: &Spec| {
+        let listeners = spec.listener.iter();
+        let listeners = listeners.filter(|(name, it)| other.listener.get(*name) != Some(it));
+        let pools = spec.pool.iter();
+        let pools = pools.filter(|(name, it)| other.pool.get(*name) != Some(it));
+        serde_json::to_value(Spec {
+            listener: listeners.map(|(name, it)| (name.clone(), it.clone())).collect(),
+            pool: pools.map(|(name, it)| (name.clone(), it.clone())).collect(),
+        })
+    };
+    Ok(between(&unlike(old, new)?, &unlike(new, old)?))
+}
 
 /// The patch that makes `new` of `old`. `None` if there is none: `new` has a `null` in it.
-pub(super) fn between(old: &Value, new: &Value) -> Option<Value> {
+fn between(old: &Value, new: &Value) -> Option<Value> {
     let patch = difference(old, new);
     // What does not give the new value exactly is never kept.
     let mut made = old.clone();

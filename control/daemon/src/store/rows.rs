@@ -3,7 +3,7 @@
 //! ```text
 //! versions  1 → {"format":3}               an older weir reads it and refuses
 //! heads     v → {"at","by","summary"}      one for each kept version, without a gap
-//! whole     (v, part) → the spec           one for every 64 versions or so
+//! whole     (v, part) → the spec           one for every 64 versions or so, seldom if it is long
 //! changes   (v, part) → a merge patch      what v has changed in the spec of v - 1
 //! ```
 //!
@@ -43,8 +43,10 @@ const PART: usize = 4000;
 
 /// The key of the format's row: the first one that an older weir reads.
 const MARKER: u64 = 1;
-/// Differences after a whole spec: a version is read by applying these.
-const CHANGES_MAX: u32 = 63;
+/// Differences after a whole spec: a version is read by applying these. More, if the whole spec is
+/// so long that reading it takes longer: one for this number of bytes.
+const CHANGES_MAX: usize = 63;
+const BYTES_PER_CHANGE: usize = 8 << 10;
 /// Versions that one commit gives up at most.
 pub(super) const CUT_MAX: usize = 256;
 
@@ -83,11 +85,19 @@ impl<E: Into<redb::Error>> From<E> for WriteError {
 #[derive(Clone, Debug)]
 pub(super) struct Tail {
     pub(super) version: u64,
-    /// Its spec, as JSON: a text is a tenth of the value in memory.
-    spec: String,
-    /// Differences since the last whole spec, and their bytes.
-    changes: u32,
+    /// Its pools are shared with control's.
+    spec: Spec,
+    /// Bytes of the last whole spec; differences since then, and their bytes.
+    whole_bytes: usize,
+    changes: usize,
     bytes: usize,
+}
+
+impl Tail {
+    /// One more difference may follow.
+    fn has_room(&self) -> bool {
+        self.changes < CHANGES_MAX.max(self.whole_bytes / BYTES_PER_CHANGE)
+    }
 }
 
 fn text(error: impl Into<redb::Error>) -> String {
@@ -187,7 +197,8 @@ fn read(transaction: &ReadTransaction, version: u64, head: &str) -> Result<(Reco
     let whole = open(transaction, WHOLE)?.ok_or_else(|| bad(&"it has no spec"))?;
     let base = whole.range(..=(version, u32::MAX)).map_err(text)?.next_back();
     let base = base.ok_or_else(|| bad(&"it has no spec"))?.map_err(text)?.0.value().0;
-    let (mut value, mut bytes) = (parse(&joined(&whole, base)?)?, 0);
+    let base_text = joined(&whole, base)?;
+    let (mut value, mut bytes) = (parse(&base_text)?, 0);
     let changes = open(transaction, CHANGES)?;
     for number in base + 1..=version {
         let patch = changes.as_ref().map_or(Ok(Vec::new()), |changes| joined(changes, number))?;
@@ -197,9 +208,9 @@ fn read(transaction: &ReadTransaction, version: u64, head: &str) -> Result<(Reco
         bytes += patch.len();
         difference::apply(&mut value, parse(&patch)?);
     }
-    let count = u32::try_from(version - base).unwrap_or(u32::MAX);
+    let changes = usize::try_from(version - base).unwrap_or(usize::MAX);
     let spec = Spec::deserialize(&value).map_err(|why| bad(&why))?;
-    let tail = Tail { version, spec: value.to_string(), changes: count, bytes };
+    let tail = Tail { version, spec: spec.clone(), whole_bytes: base_text.len(), changes, bytes };
     Ok((Record::of(version, head, spec), tail))
 }
 
@@ -320,23 +331,22 @@ impl<'a> Writer<'a> {
         let fault = |why: serde_json::Error| WriteError::Other(why.to_string());
         let version = record.version;
         let head = serde_json::to_string(&record.head()).map_err(fault)?;
-        let value = serde_json::to_value(&record.spec).map_err(fault)?;
-        let spec = value.to_string();
         self.heads.insert(version, head.as_str())?;
-        let usable = before.filter(|tail| tail.version + 1 == version);
-        let usable = usable.filter(|tail| tail.changes < CHANGES_MAX);
-        if let Some(tail) = usable {
-            let old = serde_json::from_str(&tail.spec).map_err(fault)?;
-            let patch = difference::between(&old, &value).map(|patch| patch.to_string());
+        if let Some(tail) = before.filter(|tail| tail.version + 1 == version && tail.has_room()) {
+            let patch = difference::of_specs(&tail.spec, &record.spec).map_err(fault)?;
+            let patch = patch.map(|patch| patch.to_string());
             // Differences that are as long as the whole are no gain.
             let bytes = tail.bytes + patch.as_ref().map_or(0, String::len);
-            if let Some(patch) = patch.filter(|_| bytes < spec.len()) {
+            if let Some(patch) = patch.filter(|_| bytes < tail.whole_bytes) {
                 write_parts(&mut self.changes, version, &patch)?;
-                return Ok(Tail { version, spec, changes: tail.changes + 1, bytes });
+                let (spec, changes) = (record.spec.clone(), tail.changes + 1);
+                return Ok(Tail { version, spec, changes, bytes, ..*tail });
             }
         }
-        write_parts(&mut self.whole, version, &spec)?;
-        Ok(Tail { version, spec, changes: 0, bytes: 0 })
+        let text = serde_json::to_string(&record.spec).map_err(fault)?;
+        write_parts(&mut self.whole, version, &text)?;
+        let spec = record.spec.clone();
+        Ok(Tail { version, spec, whole_bytes: text.len(), changes: 0, bytes: 0 })
     }
 
     fn cut(&mut self, first: u64) -> Result<usize, WriteError> {

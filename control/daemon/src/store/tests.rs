@@ -24,8 +24,10 @@ pub(crate) fn record(version: u64) -> Record {
         let backend = BackendSpec { address, weight: 1, state: Default::default() };
         pool.backend.insert(format!("b{n}").parse().unwrap(), backend);
     }
-    let spec =
-        Spec { pool: [("web".parse().unwrap(), pool)].into(), listener: BTreeMap::default() };
+    let spec = Spec {
+        pool: [("web".parse().unwrap(), pool.into())].into(),
+        listener: BTreeMap::default(),
+    };
     let by = Author { uid: 1000, pid: 42 };
     Record::new(version, "2026-11-24T10:00:00Z".into(), by, format!("change {version}"), spec)
 }
@@ -268,7 +270,7 @@ fn a_state_of_format_1_is_read_and_goes_on_in_format_3() {
     assert_eq!((web.timeout.connect.millis, web.retry.attempts), (10_000, 1));
     assert_eq!(web.backend["b1"].weight, 2);
     let plain = &old.spec.pool["plain"];
-    assert_eq!(*plain, PoolSpec::default(), "what it does not say has its default");
+    assert_eq!(*plain, PoolSpec::default().into(), "what it does not say has its default");
     assert_eq!(web.health.panic, plain.health.panic);
     assert_eq!(web.retry.within, plain.retry.within);
 

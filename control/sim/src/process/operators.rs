@@ -104,7 +104,7 @@ impl People {
                 backend: (0..swarm.backends.max(1)).map(|_| self.backend()).collect(),
                 ..PoolSpec::default()
             };
-            spec.pool.insert(pool_name.clone(), pool);
+            spec.pool.insert(pool_name.clone(), pool.into());
             let listener = ListenerSpec {
                 bind: vec![self.bind()],
                 pool: pool_name,

@@ -58,7 +58,7 @@ impl TablePlay {
             ListenerSpec::new("web".parse().unwrap(), vec!["127.0.0.1:80".parse().unwrap()]);
         let spec = Spec {
             listener: [("web".parse().unwrap(), listener)].into(),
-            pool: [("web".parse().unwrap(), pool)].into(),
+            pool: [("web".parse().unwrap(), pool.into())].into(),
         };
         let version = weir_proto::ids::Version(1);
         let mut ids = IdSource::default();

@@ -37,7 +37,7 @@ impl Config {
         };
         let spec = Spec {
             listener: [("web".parse().unwrap(), listener)].into(),
-            pool: [("web".parse().unwrap(), pool)].into(),
+            pool: [("web".parse().unwrap(), pool.into())].into(),
         };
         let mut config = Config { spec, snapshot: Snapshot::empty(), ids: IdSource::default() };
         config.build();

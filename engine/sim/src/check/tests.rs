@@ -29,7 +29,7 @@ impl Config {
             let backend = BackendSpec { address, weight: 1, state: Admin::Ready };
             pool.backend.insert(name(&format!("b{index}")), backend);
         }
-        self.spec.pool.insert(name("web"), pool);
+        self.spec.pool.insert(name("web"), pool.into());
         let version = self.snapshot.version.next();
         let built = Snapshot::build(&self.spec, version, &self.snapshot, &mut self.ids);
         self.snapshot = Arc::new(built.unwrap());

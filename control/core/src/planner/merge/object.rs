@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use weir_proto::conflict::{Conflict, Drift};
 use weir_proto::settings::{BACKEND, LISTENER, POOL, Setting, Value};
-use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, Name, PoolSpec};
+use weir_proto::spec::{Admin, BackendSpec, CopyOnWrite, ListenerSpec, Name, PoolSpec};
 
 use super::{Merge, differences, text};
 
@@ -36,6 +36,23 @@ pub(super) trait Object: Clone + PartialEq + Sized + 'static {
     /// As [`acts_against_removal`], of what is below.
     fn acts_below(_called: Called<'_>, _base: &Self, _ours: &Self) -> Vec<Conflict> {
         Vec::new()
+    }
+}
+
+/// A place in the maps of a spec, which holds one object.
+pub(super) trait Place<O: Object>: Clone + PartialEq + From<O> {
+    fn held(&self) -> &O;
+}
+
+impl<O: Object> Place<O> for O {
+    fn held(&self) -> &O {
+        self
+    }
+}
+
+impl Place<PoolSpec> for CopyOnWrite<PoolSpec> {
+    fn held(&self) -> &PoolSpec {
+        self
     }
 }
 

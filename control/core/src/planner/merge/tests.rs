@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::{Just, ProptestConfig, Strategy as Generator, any, prop};
 use proptest::{prop_assert_eq, prop_oneof, proptest};
-use weir_proto::spec::{Admin, BackendSpec, HealthKind, ListenerSpec, PoolSpec, Span, Strategy};
+use weir_proto::spec::{
+    Admin, BackendSpec, CopyOnWrite, HealthKind, ListenerSpec, PoolSpec, Span, Strategy,
+};
 
 use super::*;
 use crate::file;
@@ -205,7 +207,11 @@ fn name(letter: &str, number: u8) -> Name {
 
 /// Small, so that the three sides have much in common. Each listener's pool is there.
 fn whole() -> impl Generator<Value = Spec> {
-    let pools = prop::collection::btree_map((0..2_u8).prop_map(|n| name("p", n)), pool(), 1..3);
+    let pools = prop::collection::btree_map(
+        (0..2_u8).prop_map(|n| name("p", n)),
+        pool().prop_map(CopyOnWrite::from),
+        1..3,
+    );
     let listener = (1..3_u16, any::<prop::sample::Index>(), any::<bool>());
     let listeners =
         prop::collection::btree_map((0..2_u8).prop_map(|n| name("l", n)), listener, 0..3);

@@ -44,8 +44,11 @@ fn spec(left_out: &str) -> Spec {
     let listener = ListenerSpec::new("web".parse().unwrap(), vec!["127.0.0.1:80".parse().unwrap()]);
     Spec {
         listener: [("front".parse().unwrap(), listener)].into(),
-        pool: [("web".parse().unwrap(), pool), ("idle".parse().unwrap(), PoolSpec::default())]
-            .into(),
+        pool: [
+            ("web".parse().unwrap(), pool.into()),
+            ("idle".parse().unwrap(), PoolSpec::default().into()),
+        ]
+        .into(),
     }
 }
 

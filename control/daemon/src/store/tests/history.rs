@@ -14,8 +14,10 @@ fn large(version: u64) -> Record {
         let backend = BackendSpec { address, weight, state: Default::default() };
         pool.backend.insert(format!("backend-{n}").parse().unwrap(), backend);
     }
-    let spec =
-        Spec { pool: [("web".parse().unwrap(), pool)].into(), listener: BTreeMap::default() };
+    let spec = Spec {
+        pool: [("web".parse().unwrap(), pool.into())].into(),
+        listener: BTreeMap::default(),
+    };
     Record { spec, ..record(version % 2 + 1) }.numbered(version)
 }
 
