@@ -214,6 +214,7 @@ fn make(choices: &mut Choices<'_>) -> Request {
         dry_run: choices.byte().is_multiple_of(8),
         if_version: (choices.byte().is_multiple_of(8)).then(|| u64::from(choices.byte() % 4)),
         yes: false,
+        ..ChangeOptions::default()
     };
     Command::Change { change, options }.into()
 }

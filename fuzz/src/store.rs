@@ -68,7 +68,7 @@ const VERSIONS: u64 = 3;
 fn record(version: u64) -> Record {
     let pool = (format!("pool{version}").parse().expect("a name"), PoolSpec::default().into());
     let spec = Spec { pool: [pool].into(), ..Spec::default() };
-    let by = Author { uid: 0, pid: 1 };
+    let by = Author::new(0, 1);
     Record::new(version, "2026-01-02T03:04:05Z".into(), by, format!("change {version}"), spec)
 }
 

@@ -6,7 +6,9 @@ mod state;
 
 use serde::{Deserialize, Serialize};
 
+use crate::outside::cleaned;
 use crate::reason::{By, During, Why};
+use crate::role::Role;
 use crate::settings::ShownSettings;
 use crate::spec::Strategy;
 
@@ -299,6 +301,12 @@ pub struct VersionRow {
     pub at: String,
     pub by: Author,
     pub summary: String,
+    /// Why, in the words of its author.
+    pub message: Option<String>,
+    /// The command line that made it, as its author claims: nothing holds it to the truth.
+    pub claimed_command: Option<String>,
+    /// The version that it changed; `None` for the first one.
+    pub parent: Option<u64>,
 }
 
 /// Who made a change, by SO_PEERCRED. For weir itself: its own uid and pid.
@@ -306,6 +314,50 @@ pub struct VersionRow {
 pub struct Author {
     pub uid: u32,
     pub pid: i32,
+    /// The uid that logged in, before any `sudo`, by /proc/PID/loginuid; `None` if the host does
+    /// not keep it or weir may not see it. Since format 4.
+    #[serde(default)]
+    pub login: Option<u32>,
+    /// The role that allowed it; `None` for weir itself. Since format 4.
+    #[serde(default)]
+    pub role: Option<Role>,
+}
+
+impl Author {
+    /// An author without a login and a role.
+    #[must_use]
+    pub const fn new(uid: u32, pid: i32) -> Author {
+        Author { uid, pid, login: None, role: None }
+    }
+}
+
+/// The words of its author about a version. weir shortens them, and checks none of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// Why it was made (`-m`).
+    pub message: Option<String>,
+    /// The command line as it was typed.
+    pub command: Option<String>,
+}
+
+impl Note {
+    /// Bytes of a message.
+    pub const MESSAGE_MAX: usize = 500;
+    /// Bytes of a command line.
+    pub const COMMAND_MAX: usize = 500;
+
+    /// The same without letters that steer a terminal or begin a line, and not too long.
+    #[must_use]
+    pub fn cleaned(&self) -> Note {
+        let clean = |text: &Option<String>, most| {
+            let text = text.as_deref().filter(|text| !text.is_empty());
+            text.map(|text| cleaned(text, most))
+        };
+        Note {
+            message: clean(&self.message, Note::MESSAGE_MAX),
+            command: clean(&self.command, Note::COMMAND_MAX),
+        }
+    }
 }
 
 /// A change that is durable and obeyed by every shard.

@@ -176,7 +176,12 @@ mod tests {
                 address: "[::1]:80".into(),
                 pairs: vec![("weight".into(), "2".into())],
             },
-            options: ChangeOptions { dry_run: false, if_version: Some(7), yes: false },
+            options: ChangeOptions {
+                dry_run: false,
+                if_version: Some(7),
+                yes: false,
+                ..ChangeOptions::default()
+            },
         });
         let frame = encode(&request).unwrap();
         let length = body_length(frame[..HEADER].try_into().unwrap()).unwrap();

@@ -17,6 +17,7 @@ pub mod order;
 pub mod outside;
 pub mod reason;
 pub mod request;
+pub mod role;
 pub mod settings;
 pub mod snapshot;
 pub mod spec;

@@ -4,7 +4,7 @@ mod words;
 
 use serde::{Deserialize, Serialize};
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Note};
 use crate::complaint::Complaint;
 use crate::spec::Admin;
 
@@ -196,6 +196,8 @@ pub struct ChangeOptions {
     /// Do it although traffic or what was changed by hand is lost. Without it that is refused with
     /// [`Code::NeedsYes`].
     pub yes: bool,
+    /// Kept with the version.
+    pub note: Note,
 }
 
 /// The daemon's answer to a [`Request`].

@@ -159,7 +159,24 @@ fn every_mutation_gives_version_before_and_after() {
     expect_schema(&history);
     let row = &history["versions"][0];
     expect_keys(row, &["version", "at", "by", "summary"]);
-    expect_keys(&row["by"], &["uid", "pid"]);
+    expect_keys(&row["by"], &["uid", "pid", "login", "role"]);
+}
+
+#[test]
+fn history_keeps_who_made_a_version_with_which_words_and_why() {
+    let set = Plan::new(1, Script::Banner).start();
+    let why = "as b1 is slow\u{1b}[2J";
+    set.weir.ok(&["backend", "weight", "web/b1", "7", "-m", why]);
+    let history = set.weir.json(&["config", "history"]);
+    let [row, first] = [&history["versions"][0], &history["versions"][1]];
+    assert_eq!(row["message"], "as b1 is slow·[2J", "{row}");
+    let typed = row["claimed_command"].as_str().expect("it is a text");
+    assert!(typed.contains("backend weight web/b1 7 -m 'as b1"), "{row}");
+    assert_eq!((&row["parent"], &row["by"]["role"]), (&1.into(), &"admin".into()), "{row}");
+    // Where the host keeps who logged in: the same as weir's own log says.
+    assert!(row["by"].get("login").is_some(), "{row}");
+    assert!(first["parent"].is_null() && first["message"].is_null(), "{first}");
+    assert!(set.weir.ok(&["config", "history"]).contains("as b1 is slow"));
 }
 
 #[test]

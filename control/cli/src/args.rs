@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint, value_parser};
 use clap_complete::engine::ArgValueCandidates as Offer;
+use weir_proto::answer::Note;
 use weir_proto::request::HISTORY_MAX;
 use weir_proto::spec::{Span, WEIGHT_MAX};
 
@@ -133,7 +134,7 @@ pub(crate) enum Verb {
 }
 
 /// What every command that makes a version takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub(crate) struct ChangeArgs {
     /// Check, and only say what would happen
     #[arg(long)]
@@ -144,6 +145,9 @@ pub(crate) struct ChangeArgs {
     /// Do not ask, even if traffic would be lost
     #[arg(short, long)]
     pub(crate) yes: bool,
+    /// Why; config history shows it
+    #[arg(short, long, value_name = "TEXT", value_parser = message)]
+    pub(crate) message: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -212,6 +216,16 @@ fn seconds(text: &str) -> Result<f64, String> {
 /// One range in every message, the daemon's too.
 fn weight(text: &str) -> Result<u16, String> {
     text.parse().map_err(|_| format!("write a whole number, 0 to {WEIGHT_MAX}"))
+}
+
+fn message(text: &str) -> Result<String, String> {
+    match text.len() {
+        0 => Err("write why, in a few words".to_owned()),
+        bytes if bytes > Note::MESSAGE_MAX => {
+            Err(format!("{bytes} bytes; at most {} are kept", Note::MESSAGE_MAX))
+        }
+        _ => Ok(text.to_owned()),
+    }
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

@@ -19,6 +19,9 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser};
 
+use weir_proto::answer::Note;
+use weir_proto::outside::cleaned;
+
 use args::{Cli, Output};
 use exit::{Exit, Failure};
 use render::Style;
@@ -32,13 +35,13 @@ fn main() -> ExitCode {
         Err(error) => return usage(error, &typed),
     };
     let json = cli.output == Output::Json;
-    match carry_out(cli, json) {
+    match carry_out(cli, json, &line(std::env::args_os())) {
         Ok(exit) => ExitCode::from(exit as u8),
         Err(failure) => end(&failure, json),
     }
 }
 
-fn carry_out(cli: Cli, json: bool) -> Result<Exit, Failure> {
+fn carry_out(cli: Cli, json: bool, typed: &str) -> Result<Exit, Failure> {
     let (plan, watch) = plan::plan(cli.verb, cli.output, cli.watch)?;
     let (stdin, mut stdout, mut stderr) = (io::stdin(), io::stdout(), io::stderr());
     let style = Style::detect(stdout.is_terminal(), |name| std::env::var(name).ok());
@@ -53,8 +56,27 @@ fn carry_out(cli: Cli, json: bool) -> Result<Exit, Failure> {
         progress,
         interactive,
         socket: &cli.socket,
+        typed,
     };
     run::run(plan, watch, &mut console)
+}
+
+/// A command line as it could be typed in a shell, and no longer than weir keeps.
+fn line(words: impl Iterator<Item = OsString>) -> String {
+    let mut line = "weirctl".to_owned();
+    for word in words.skip(1) {
+        let word = word.to_string_lossy();
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=%,+@".contains(&byte);
+        if !word.is_empty() && word.bytes().all(plain) {
+            line += &format!(" {word}");
+        } else {
+            line += &format!(" '{}'", word.replace('\'', r"'\''"));
+        }
+        if line.len() > Note::COMMAND_MAX {
+            break;
+        }
+    }
+    cleaned(&line, Note::COMMAND_MAX)
 }
 
 fn end(failure: &Failure, json: bool) -> ExitCode {

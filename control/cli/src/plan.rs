@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use weir_proto::answer::Note;
 use weir_proto::request::{ChangeOptions, ChangeRequest, Query};
 use weir_proto::spec::{Admin, Span};
 
@@ -107,12 +108,13 @@ fn read(query: Query) -> Plan {
 }
 
 fn changing(change: ChangeRequest, args: ChangeArgs) -> Plan {
-    let options = options(args);
-    Plan::Change(Changing { change, options, yes: args.yes, wait: None })
+    let (yes, options) = (args.yes, options(args));
+    Plan::Change(Changing { change, options, yes, wait: None })
 }
 
 fn options(args: ChangeArgs) -> ChangeOptions {
-    ChangeOptions { dry_run: args.dry_run, if_version: args.if_version, yes: args.yes }
+    let ChangeArgs { dry_run, if_version, yes, message } = args;
+    ChangeOptions { dry_run, if_version, yes, note: Note { message, command: None } }
 }
 
 fn pair(key: impl Into<String>, value: impl Into<String>) -> (String, String) {
@@ -176,9 +178,9 @@ fn backend(verb: BackendVerb) -> Plan {
             changing(ChangeRequest::BackendRemove { name, force }, change)
         }
         BackendVerb::Drain { name, wait, change } => {
-            let options = options(change);
+            let (yes, options) = (change.yes, options(change));
             let drain = ChangeRequest::BackendState { name, state: Admin::Drain };
-            Plan::Change(Changing { change: drain, options, yes: change.yes, wait })
+            Plan::Change(Changing { change: drain, options, yes, wait })
         }
         BackendVerb::Maint { name, change } => state(name, Admin::Maint, change),
         BackendVerb::Ready { name, change } => state(name, Admin::Ready, change),
@@ -322,9 +324,9 @@ mod tests {
             ("config rollback 3", ChangeRequest::Rollback { version: 3 }),
         ];
         for (line, wanted) in table {
-            let options = ChangeOptions { dry_run: true, if_version: Some(9), yes: false };
+            let given = ChangeOptions { dry_run: true, if_version: Some(9), ..Default::default() };
             let line = format!("{line} --dry-run --if-version 9");
-            assert_eq!(change(&line), (wanted, options), "{line}");
+            assert_eq!(change(&line), (wanted, given), "{line}");
         }
     }
 

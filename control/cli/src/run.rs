@@ -34,6 +34,8 @@ pub(crate) struct Console<'a> {
     /// stdin and stderr are a terminal: questions can be asked.
     pub(crate) interactive: bool,
     pub(crate) socket: &'a Path,
+    /// The command line, for the history.
+    pub(crate) typed: &'a str,
 }
 
 impl Console<'_> {

@@ -1,7 +1,7 @@
 //! One version as it is kept: who made it, when, and the whole spec; and how long it is kept.
 
 use serde::{Deserialize, Serialize};
-use weir_proto::answer::{Author, VersionRow};
+use weir_proto::answer::{Author, Note, VersionRow};
 use weir_proto::ids::Version;
 use weir_proto::spec::Spec;
 
@@ -19,6 +19,7 @@ pub struct Record {
     pub at: String,
     pub by: Author,
     pub summary: String,
+    pub note: Note,
     pub spec: Spec,
 }
 
@@ -29,6 +30,11 @@ pub struct Head {
     at: String,
     by: Author,
     summary: String,
+    /// Since format 4, as is `command`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    command: Option<String>,
 }
 
 /// How many versions are kept, and for how long: what is beyond either is given up. The newest one
@@ -110,18 +116,27 @@ struct Whole {
 impl Record {
     /// A version that was made now.
     pub fn new(version: u64, at: String, by: Author, summary: String, spec: Spec) -> Record {
-        Record { version, at, by, summary, spec }
+        Record { version, at, by, summary, note: Note::default(), spec }
+    }
+
+    /// The same version with what its author says of it.
+    #[must_use]
+    pub fn with_note(self, note: Note) -> Record {
+        Record { note, ..self }
     }
 
     /// A version of its head and its spec.
     pub fn of(version: u64, head: Head, spec: Spec) -> Record {
-        let Head { at, by, summary } = head;
-        Record { version, at, by, summary, spec }
+        let Head { at, by, summary, message, command } = head;
+        let note = Note { message, command };
+        Record { version, at, by, summary, note, spec }
     }
 
     /// The row of history, without the number.
     pub fn head(&self) -> Head {
-        Head { at: self.at.clone(), by: self.by, summary: self.summary.clone() }
+        let Note { message, command } = self.note.clone();
+        let (at, summary) = (self.at.clone(), self.summary.clone());
+        Head { at, by: self.by, summary, message, command }
     }
 
     /// Reads a version as formats 1 and 2 have it.
@@ -132,15 +147,17 @@ impl Record {
         format_of(text)?;
         let whole: Whole = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let Whole { version, at, by, summary, spec, .. } = whole;
-        Ok(Record { version, at, by, summary, spec })
+        Ok(Record { version, at, by, summary, note: Note::default(), spec })
     }
 }
 
 impl Head {
     /// The row that history shows.
     pub fn row(self, version: u64) -> VersionRow {
-        let Head { at, by, summary } = self;
-        VersionRow { version, at, by, summary }
+        let Head { at, by, summary, message, command: claimed_command } = self;
+        // Versions have no gap.
+        let parent = version.checked_sub(1).filter(|parent| *parent > 0);
+        VersionRow { version, at, by, summary, message, claimed_command, parent }
     }
 
     /// When the version was made, RFC 3339.
@@ -169,4 +186,31 @@ pub fn format_of(text: &str) -> Result<u32, String> {
          start the weir that wrote it",
         env!("CARGO_PKG_VERSION")
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_proto::role::Role;
+
+    #[test]
+    fn a_head_of_format_3_is_read_and_has_no_note() {
+        let old = r#"{"at":"then","by":{"uid":1000,"pid":7},"summary":"pool add web"}"#;
+        let row = serde_json::from_str::<Head>(old).unwrap().row(7);
+        assert_eq!((row.by, row.parent), (Author::new(1000, 7), Some(6)));
+        assert_eq!((row.message, row.claimed_command), (None, None));
+    }
+
+    #[test]
+    fn a_head_keeps_who_made_a_version_and_why() {
+        let by = Author { login: Some(1000), role: Some(Role::Operator), ..Author::new(0, 7) };
+        let note = Note { message: Some("why".into()), command: Some("weirctl …".into()) };
+        let record = Record::new(1, "then".into(), by, "s".into(), Spec::default());
+        let record = record.with_note(note.clone());
+        let text = serde_json::to_string(&record.head()).unwrap();
+        let head: Head = serde_json::from_str(&text).unwrap();
+        assert_eq!(Record::of(1, head.clone(), Spec::default()), record);
+        let row = head.row(1);
+        assert_eq!((row.by, row.parent, row.message), (by, None, note.message));
+    }
 }

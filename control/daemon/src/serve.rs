@@ -41,7 +41,7 @@ const ANSWERS_MAX: Duration = Duration::from_secs(1);
 /// Who makes the changes that nobody asked for over the socket.
 pub(crate) fn own_author() -> Author {
     let pid = rustix::process::getpid().as_raw_nonzero().get();
-    Author { uid: rustix::process::getuid().as_raw(), pid }
+    Author::new(rustix::process::getuid().as_raw(), pid)
 }
 
 /// The control thread's one state, for its tasks and doors. Never borrowed across an await.

@@ -47,7 +47,7 @@ use weir_engine_sim::rng::Rng;
 const MS: u64 = 1_000_000;
 /// How long a process that was killed stays away, at most.
 const AWAY_MS: usize = 2000;
-const BY: Author = Author { uid: 0, pid: 1 };
+const BY: Author = Author::new(0, 1);
 
 type StepResult = Result<(), String>;
 

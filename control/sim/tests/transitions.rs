@@ -90,7 +90,7 @@ fn started() -> (Control, FakeShards) {
     let spec = spec("192.0.2.9:80".parse().expect("an address"));
     let mut ids = IdSource::default();
     let first = Snapshot::build(&spec, Version(1), &Snapshot::empty(), &mut ids).expect("valid");
-    let author = Author { uid: 0, pid: 1 };
+    let author = Author::new(0, 1);
     let disk = FakeVersions::new(Record::new(1, "then".into(), author, "seeded".into(), spec));
     let bound = shards.bind(&BindPlan::first(&first));
     let (fleet, versions) = (Box::new(shards.clone()), Box::new(disk));

@@ -4,6 +4,7 @@
 use core::fmt::{Display, Formatter, Result};
 
 use super::{ChangeRequest, Command, Pairs, Query, Request};
+use crate::answer::Note;
 
 impl Request {
     /// The words that its sender chose: names, addresses, keys and values. Not a file, and not the
@@ -12,7 +13,11 @@ impl Request {
     pub fn words(&self) -> Vec<&str> {
         match self {
             Request::Query(query) => query.words(),
-            Request::Command(Command::Change { change, .. }) => change.words(),
+            Request::Command(Command::Change { change, options }) => {
+                let Note { message, command } = &options.note;
+                let note = message.iter().chain(command).map(String::as_str);
+                change.words().into_iter().chain(note).collect()
+            }
             Request::Command(Command::Drain | Command::Stop { .. }) => Vec::new(),
         }
     }
@@ -119,8 +124,11 @@ impl Display for Command {
             Command::Change { change, options } => {
                 write!(f, "{change}{}", if options.dry_run { " --dry-run" } else { "" })?;
                 f.write_str(if options.yes { " --yes" } else { "" })?;
-                match options.if_version {
-                    Some(version) => write!(f, " --if-version {version}"),
+                if let Some(version) = options.if_version {
+                    write!(f, " --if-version {version}")?;
+                }
+                match &options.note.message {
+                    Some(message) => write!(f, " -m {message:?}"),
                     None => Ok(()),
                 }
             }
@@ -216,6 +224,11 @@ mod tests {
         let options = ChangeOptions { if_version: Some(7), ..ChangeOptions::default() };
         let command = Command::Change { change: ChangeRequest::Rollback { version: 3 }, options };
         assert_eq!(command.to_string(), "config rollback 3 --if-version 7");
+        let note = Note { message: Some("as \"before\"".into()), command: Some("x".into()) };
+        let options = ChangeOptions { note, ..ChangeOptions::default() };
+        let command = Command::Change { change: ChangeRequest::Rollback { version: 3 }, options };
+        assert_eq!(command.to_string(), "config rollback 3 -m \"as \\\"before\\\"\"");
+        assert_eq!(Request::from(command).words(), ["as \"before\"", "x"]);
     }
 
     #[test]

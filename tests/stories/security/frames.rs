@@ -89,7 +89,12 @@ fn real(first: bool, chance: &mut Chance) -> Vec<u8> {
     }
     let name = || "web/b1".to_owned();
     let change = |change| {
-        let options = ChangeOptions { dry_run: false, if_version: Some(1), yes: false };
+        let options = ChangeOptions {
+            dry_run: false,
+            if_version: Some(1),
+            yes: false,
+            ..ChangeOptions::default()
+        };
         Request::from(Command::Change { change, options })
     };
     let request = match chance.below(9) {

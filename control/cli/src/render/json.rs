@@ -95,12 +95,21 @@ mod tests {
 
     #[test]
     fn history_names_the_author() {
-        let by = Author { uid: 0, pid: 42 };
-        let row = VersionRow { version: 2, at: "now".into(), by, summary: "s".into() };
+        let by = Author::new(0, 42);
+        let row = VersionRow {
+            version: 2,
+            at: "now".into(),
+            by,
+            summary: "s".into(),
+            message: None,
+            claimed_command: Some("weirctl".into()),
+            parent: Some(1),
+        };
         assert_eq!(
             line(Answer::History(History { versions: vec![row], next_before: Some(2) })),
             "{\"schema\":\"weir/v1\",\"versions\":[{\"version\":2,\"at\":\"now\",\
-             \"by\":{\"uid\":0,\"pid\":42},\"summary\":\"s\"}],\"next_before\":2}\n"
+             \"by\":{\"uid\":0,\"pid\":42,\"login\":null,\"role\":null},\"summary\":\"s\",\
+             \"message\":null,\"claimed_command\":\"weirctl\",\"parent\":1}],\"next_before\":2}\n"
         );
     }
 

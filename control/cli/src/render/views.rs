@@ -5,8 +5,8 @@ mod settings;
 use std::borrow::Cow;
 
 use weir_proto::answer::{
-    Answer, BackendRow, Backends, CheckResult, CheckRow, ConfigText, EndRow, EventRow, History,
-    ListenerRow, Percentiles, PoolDetail, PoolRow, ShardRow, Stats, Status, UnboundRow,
+    Answer, Author, BackendRow, Backends, CheckResult, CheckRow, ConfigText, EndRow, EventRow,
+    History, ListenerRow, Percentiles, PoolDetail, PoolRow, ShardRow, Stats, Status, UnboundRow,
 };
 
 use super::human::{byte_rate, bytes, count, plain, rate, seconds, share};
@@ -358,18 +358,25 @@ fn config(config: &ConfigText, heading: bool) -> String {
 }
 
 fn history(history: &History, style: Style) -> String {
-    let columns = [Right("VERSION"), Left("AT"), Right("UID"), Right("PID"), Left("SUMMARY")];
+    let columns = [Right("VERSION"), Left("AT"), Left("BY"), Left("SUMMARY"), Left("MESSAGE")];
     let mut table = Table::new(&columns);
     for row in &history.versions {
         table.row(vec![
             row.version.to_string().into(),
             (&row.at).into(),
-            row.by.uid.to_string().into(),
-            row.by.pid.to_string().into(),
+            author(&row.by).into(),
             (&row.summary).into(),
+            row.message.as_deref().unwrap_or_default().into(),
         ]);
     }
     table.print(style)
+}
+
+/// `uid 0 (login 1000) pid 42`
+fn author(by: &Author) -> String {
+    let login = by.login.filter(|login| *login != by.uid);
+    let login = login.map_or_else(String::new, |login| format!(" (login {login})"));
+    format!("uid {}{login} pid {}", by.uid, by.pid)
 }
 
 #[cfg(test)]

@@ -40,6 +40,7 @@ pub(super) fn ask(
     console: &mut Console<'_>,
 ) -> Result<(Answer, Client), Failure> {
     let mut options = options.clone();
+    options.note.command = Some(console.typed.to_owned());
     let command = |options: &ChangeOptions| Command::Change {
         change: change.clone(),
         options: options.clone(),

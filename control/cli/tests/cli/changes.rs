@@ -26,12 +26,30 @@ fn a_change_shows_before_after_version_and_undo() {
         "backend set web/b1 (state ready → drain)\n  state: ready → drain\n\
          version 8 on 2/2 shards\nundo: weirctl backend ready web/b1\n"
     );
-    let options = ChangeOptions { dry_run: false, if_version: Some(7), yes: false };
+    let options = ChangeOptions {
+        dry_run: false,
+        if_version: Some(7),
+        yes: false,
+        ..ChangeOptions::default()
+    };
     let command = Command::Change { change: drain_of_b1(), options };
     assert_eq!(daemon.asked(), [command.into()]);
     let json = daemon.run("-o json backend drain web/b1").json();
     assert_eq!((&json["version"], &json["before"]), (&json!(8), &json!({"state": "ready"})));
     assert_eq!(json["after"], json!({"state": "drain"}));
+}
+
+#[test]
+fn a_change_says_why_and_by_which_words() {
+    let daemon = Daemon::saying(Answer::Changed(changed()));
+    assert_eq!(daemon.run("backend drain web/b1 -m it's-for_(42)").code, 0);
+    let note = daemon.notes().remove(0);
+    assert_eq!(note.message.as_deref(), Some("it's-for_(42)"));
+    let typed = "weirctl backend drain web/b1 -m 'it'\\''s-for_(42)'";
+    assert_eq!(note.command.as_deref(), Some(typed));
+    let long = "x".repeat(501);
+    assert_eq!(daemon.run(&format!("backend ready web/b1 -m {long}")).code, 2);
+    assert_eq!(daemon.notes().len(), 1);
 }
 
 #[test]

@@ -45,7 +45,12 @@ fn apply_sends_the_file_or_stdin() {
         let change = ChangeRequest::Apply { toml: TOML.into(), origin: origin.into() };
         Request::from(Command::Change {
             change,
-            options: ChangeOptions { dry_run, if_version: None, yes: false },
+            options: ChangeOptions {
+                dry_run,
+                if_version: None,
+                yes: false,
+                ..ChangeOptions::default()
+            },
         })
     };
     assert_eq!(daemon.asked(), [apply(&name, true), apply("stdin", false)]);

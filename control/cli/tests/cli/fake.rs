@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use weir_proto::answer::{
-    Answer, BackendRow, BackendState, Changed, CheckResult, CheckRow, PoolRow, ProcessState,
+    Answer, BackendRow, BackendState, Changed, CheckResult, CheckRow, Note, PoolRow, ProcessState,
     ShardRow, Status,
 };
 use weir_proto::frame::{self, HEADER};
@@ -84,9 +84,25 @@ impl Daemon {
         self.place.join(name)
     }
 
-    /// What it was asked so far.
+    /// What it was asked so far, without the command lines that went with it.
     pub(crate) fn asked(&self) -> Vec<Request> {
-        self.asked.lock().unwrap().clone()
+        let mut asked = self.asked.lock().unwrap().clone();
+        for request in &mut asked {
+            if let Request::Command(request::Command::Change { options, .. }) = request {
+                options.note.command = None;
+            }
+        }
+        asked
+    }
+
+    /// The notes of the changes that it was asked for.
+    pub(crate) fn notes(&self) -> Vec<Note> {
+        let asked = self.asked.lock().unwrap();
+        let notes = asked.iter().filter_map(|request| match request {
+            Request::Command(request::Command::Change { options, .. }) => Some(&options.note),
+            _ => None,
+        });
+        notes.cloned().collect()
     }
 
     pub(crate) fn spawn(&self, line: &str) -> Child {

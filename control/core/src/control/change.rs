@@ -15,7 +15,7 @@ use std::time::Duration;
 use weir_core::base::clock::Now;
 use weir_core::base::machine::{State, entered};
 use weir_core::machine;
-use weir_proto::answer::{Answer, Author, Changed};
+use weir_proto::answer::{Answer, Author, Changed, Note};
 use weir_proto::ids::{BackendId, Version};
 use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
 use weir_proto::spec::Admin;
@@ -67,6 +67,7 @@ struct Change {
     id: ChangeId,
     dry_run: bool,
     by: Author,
+    note: Note,
     /// The backend whose hold it ends as well (`backend ready`).
     readies: Option<String>,
     /// Backends that were removed earlier and whose sessions it resets as well.
@@ -210,12 +211,12 @@ impl Control {
     /// backends that were removed earlier is decided here.
     fn next_change(&mut self) -> Option<Change> {
         let AskedChange { id, request, options, by } = self.changes.waiting.pop_front()?;
-        let dry_run = options.dry_run;
+        let (dry_run, note) = (options.dry_run, options.note.cleaned());
         let readies = readied(&request).filter(|_| !dry_run).map(str::to_owned);
         let kills = if dry_run { Vec::new() } else { self.removed_to_kill(&request) };
         if let Some(decided) = self.decide_removed(&request, &options) {
             let step = Step::Planning(Some(decided));
-            return Some(Change { id, dry_run, by, readies, kills, step });
+            return Some(Change { id, dry_run, by, note, readies, kills, step });
         }
         self.outputs.push(Output::Plan(PlanJob {
             id,
@@ -226,7 +227,7 @@ impl Control {
             past: self.versions.reader(),
             down: self.health.down().collect(),
         }));
-        Some(Change { id, dry_run, by, readies, kills, step: Step::Planning(None) })
+        Some(Change { id, dry_run, by, note, readies, kills, step: Step::Planning(None) })
     }
 
     /// Whether every live shard that is not fenced has adopted `version`, which must be the newest
@@ -343,7 +344,11 @@ impl Change {
         if self.dry_run {
             return Ok(Some(self.changed(control, plan)));
         }
-        let storing = control.begin_append(BoundVersion { plan, next, sockets }, self.by, moment);
+        let storing = control.begin_append(
+            BoundVersion { plan, next, sockets },
+            (self.by, &self.note),
+            moment,
+        );
         self.step = Step::Storing(storing);
         Ok(None)
     }

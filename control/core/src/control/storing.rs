@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use weir_core::base::clock::Now;
-use weir_proto::answer::{Author, EventKind};
+use weir_proto::answer::{Author, EventKind, Note};
 use weir_proto::request::Refusal;
 use weir_proto::snapshot::Snapshot;
 
@@ -45,12 +45,13 @@ impl Control {
     pub(super) fn begin_append(
         &mut self,
         bound: BoundVersion,
-        by: Author,
+        (by, note): (Author, &Note),
         moment: Clocks,
     ) -> Storing {
         let BoundVersion { plan, next: NextVersion { snapshot, spec }, sockets } = bound;
         let (version, at) = (snapshot.version.0, rfc3339(moment.wall_ms));
         let record = Record::new(version, at, by, plan.summary.clone(), spec);
+        let record = record.with_note(note.clone());
         self.outputs.push(Output::Append(record));
         let since = moment.now;
         Storing { plan, snapshot, sockets, since, is_late: false, outcome: None }

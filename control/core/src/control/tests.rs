@@ -60,7 +60,7 @@ impl Shell {
     fn ask(&mut self, request: &ChangeRequest, ms: u64) -> u64 {
         self.asked += 1;
         let id = ChangeId(self.asked);
-        let by = Author { uid: 1000, pid: 7 };
+        let by = Author::new(1000, 7);
         let (request, options) = (request.clone(), ChangeOptions::default());
         self.give(Input::Change(AskedChange { id, request, options, by }), ms);
         id.0
@@ -107,7 +107,7 @@ fn begun(shards: &FakeShards, bind: Vec<SocketAddr>) -> Shell {
     }
     let mut ids = IdSource::default();
     let snapshot = Snapshot::build(&spec, Version(1), &Snapshot::empty(), &mut ids).unwrap();
-    let by = Author { uid: 0, pid: 1 };
+    let by = Author::new(0, 1);
     let disk = FakeVersions::new(Record::new(1, "then".into(), by, "seeded".into(), spec));
     let bound = shards.bind(&BindPlan::first(&snapshot));
     let (fleet, versions) = (Box::new(shards.clone()), Box::new(disk.clone()));
@@ -131,7 +131,7 @@ fn a_change_goes_to_the_disk_and_then_to_every_shard() {
     control.make(&weight(5), 10).unwrap();
     assert_eq!(shards.take_sent(), ["0 adopt 2 +0", "1 adopt 2 +0"]);
     assert!(!control.rollout.is_done(), "no shard has answered yet");
-    assert_eq!(control.past(2).unwrap().by, Author { uid: 1000, pid: 7 });
+    assert_eq!(control.past(2).unwrap().by, Author::new(1000, 7));
     assert_eq!(control.history(None, 9).unwrap().len(), 2);
     control.pump(11);
     assert!(control.rollout.is_done());

@@ -3,30 +3,7 @@
 use core::fmt;
 use core::str::FromStr;
 
-/// What a peer may do. Each role may do what the one before it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Reads.
-    Viewer,
-    /// Also changes the state of listeners, backends and sessions at run time.
-    Operator,
-    /// Also changes the configuration and ends the process.
-    Admin,
-}
-
-impl Role {
-    /// Every role, the mightiest first, as the file's keys.
-    pub const ALL: [Role; 3] = [Role::Admin, Role::Operator, Role::Viewer];
-
-    /// The word for it in the file, in messages and in the log.
-    pub fn word(self) -> &'static str {
-        match self {
-            Role::Viewer => "viewer",
-            Role::Operator => "operator",
-            Role::Admin => "admin",
-        }
-    }
-}
+pub use weir_proto::role::Role;
 
 /// Whom an entry of `control-roles` means, as it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]

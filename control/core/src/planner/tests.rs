@@ -307,7 +307,12 @@ fn another_version_than_the_expected_one_is_a_conflict() {
     let mut ids = IdSource::default();
     let current = start(&mut ids);
     let mut decide_if = |version| {
-        let options = ChangeOptions { if_version: Some(version), dry_run: false, yes: false };
+        let options = ChangeOptions {
+            if_version: Some(version),
+            dry_run: false,
+            yes: false,
+            ..ChangeOptions::default()
+        };
         let change = ChangeRequest::BackendWeight { name: "web/b1".into(), weight: 9 };
         decide(&current, &change, &options, Sources { ids: &mut ids, past: &no_past })
     };

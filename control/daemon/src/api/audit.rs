@@ -150,7 +150,12 @@ mod tests {
             name: format!("web/b1\nINFO audit: done\u{1b}[2J{}", "x".repeat(1 << 20)),
             force: true,
         };
-        let options = ChangeOptions { dry_run: true, if_version: None, yes: false };
+        let options = ChangeOptions {
+            dry_run: true,
+            if_version: None,
+            yes: false,
+            ..ChangeOptions::default()
+        };
         let principal = Principal::Http;
         let audit = Audit::begin(&principal, &Command::Change { change, options }, 1);
         let (text, event) = (audit.command.clone(), audit.not_permitted(Role::Admin));

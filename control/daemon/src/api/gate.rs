@@ -40,7 +40,9 @@ impl Principal {
     /// The author of what it changes; `None` if it has no name.
     fn author(&self) -> Option<Author> {
         match self {
-            Principal::Peer { cred, .. } => Some(Author { uid: cred.uid, pid: cred.pid }),
+            Principal::Peer { cred, role } => {
+                Some(Author { uid: cred.uid, pid: cred.pid, login: cred.login, role: *role })
+            }
             Principal::Http => None,
         }
     }

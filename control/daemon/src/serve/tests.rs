@@ -25,7 +25,7 @@ use weir_proto::settings::ShownValue;
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::Spec;
 
-const BY: Author = Author { uid: 1000, pid: 7 };
+const BY: Author = Author::new(1000, 7);
 const HISTORY: Query = Query::ConfigHistory { before: None, limit: None };
 
 /// Two shards that have adopted a configuration with one listener; everything runs but the signals.
@@ -292,7 +292,12 @@ fn a_dry_run_changes_nothing_but_finds_a_taken_address() {
                 pool: "web".into(),
                 pairs: Vec::new(),
             },
-            options: ChangeOptions { dry_run, if_version: None, yes: false },
+            options: ChangeOptions {
+                dry_run,
+                if_version: None,
+                yes: false,
+                ..ChangeOptions::default()
+            },
         };
         let taken_address = taken.local_addr().unwrap();
         let refusal = refused(&shared, listener(taken_address, true)).await;

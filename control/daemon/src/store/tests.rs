@@ -28,7 +28,7 @@ pub(crate) fn record(version: u64) -> Record {
         pool: [("web".parse().unwrap(), pool.into())].into(),
         listener: BTreeMap::default(),
     };
-    let by = Author { uid: 1000, pid: 42 };
+    let by = Author::new(1000, 42);
     Record::new(version, "2026-11-24T10:00:00Z".into(), by, format!("change {version}"), spec)
 }
 
@@ -80,7 +80,7 @@ fn every_version_is_kept() {
         let versions: Vec<u64> = history.iter().map(|row| row.version).collect();
         assert_eq!(versions, [6, 5, 4, 3, 2, 1]);
         assert_eq!(history[1].summary, "change 5");
-        assert_eq!(history[1].by, Author { uid: 1000, pid: 42 });
+        assert_eq!(history[1].by, Author::new(1000, 42));
     }
 }
 

@@ -126,6 +126,7 @@ impl People {
             if_version: self.rng.pick(&[None, None, None, Some(version), Some(version + 1)]),
             // They know what they do; what needs a question is held by unit tests.
             yes: true,
+            ..ChangeOptions::default()
         };
         (self.request(now, version), options)
     }

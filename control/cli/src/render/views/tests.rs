@@ -305,11 +305,20 @@ fn events_history_and_configuration_are_lines() {
         "2026-01-01T00:00:00Z  health   web/b1  up → down (\\u{1b}refused)\n\
          2026-01-01T00:00:00Z  health   ready\n"
     );
-    let by = Author { uid: 1000, pid: 42 };
-    let row = VersionRow { version: 12, at: "then".into(), by, summary: "pool add web".into() };
+    let by = Author { login: Some(1000), ..Author::new(0, 42) };
+    let row = VersionRow {
+        version: 12,
+        at: "then".into(),
+        by,
+        summary: "pool add web".into(),
+        message: Some("for the shop".into()),
+        claimed_command: Some("weirctl pool add web".into()),
+        parent: Some(11),
+    };
     assert_eq!(
         answer(&Answer::History(History { versions: vec![row], next_before: None }), false, PIPE),
-        "VERSION  AT     UID  PID  SUMMARY\n     12  then  1000   42  pool add web\n"
+        "VERSION  AT    BY                         SUMMARY       MESSAGE\n     12  then  \
+         uid 0 (login 1000) pid 42  pool add web  for the shop\n"
     );
     let text = Answer::Config(ConfigText { version: 7, toml: "[pool.web]".into() });
     assert_eq!(answer(&text, false, PIPE), "[pool.web]\n");
@@ -328,8 +337,15 @@ fn a_page_of_history_says_how_to_see_the_next_one() {
     let page = |versions, next_before| {
         after(&Answer::History(History { versions, next_before })).map(|hint| hint.into_owned())
     };
-    let by = Author { uid: 0, pid: 1 };
-    let row = VersionRow { version: 12, at: "then".into(), by, summary: "pool add web".into() };
+    let row = VersionRow {
+        version: 12,
+        at: "then".into(),
+        by: Author::new(0, 1),
+        summary: "pool add web".into(),
+        message: None,
+        claimed_command: None,
+        parent: Some(11),
+    };
     let older = page(vec![row.clone()], Some(12));
     assert_eq!(older.as_deref(), Some("older ones: weirctl config history --before 12"));
     assert_eq!(page(vec![row], None), None);

@@ -67,7 +67,7 @@ fn changes_beyond_the_most_that_may_wait_are_refused() {
 fn a_plan_that_no_change_waits_for_is_dropped() {
     let (mut control, _) = started();
     let request = weight(5);
-    let by = Author { uid: 0, pid: 1 };
+    let by = Author::new(0, 1);
     let ask = |id| {
         let (request, options) = (request.clone(), ChangeOptions::default());
         Input::Change(AskedChange { id: ChangeId(id), request, options, by })
@@ -168,7 +168,7 @@ fn what_is_removed_and_has_sessions_can_be_killed_without_a_version() {
     assert_eq!(refusal.hint, "to reset them: weirctl backend remove web/b1 --force");
     let asked = |if_version, dry_run| {
         let options = ChangeOptions { if_version, dry_run, ..ChangeOptions::default() };
-        let by = Author { uid: 0, pid: 1 };
+        let by = Author::new(0, 1);
         Input::Change(AskedChange { id: ChangeId(99), request: remove(true), options, by })
     };
     control.answers.clear();

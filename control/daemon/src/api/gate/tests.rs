@@ -56,10 +56,9 @@ fn each_principal_gets_what_its_role_allows() {
                     Answer
                 }
                 Decision::CarryOut(command, by) => {
-                    assert_eq!(
-                        (request.clone(), by),
-                        (command.into(), Author { uid: UID, pid: 42 })
-                    );
+                    let role = principal.role();
+                    let author = Author { login: Some(501), role, ..Author::new(UID, 42) };
+                    assert_eq!((request.clone(), by), (command.into(), author));
                     CarriedOut
                 }
                 Decision::Refuse(refused, needed) => {
