@@ -61,12 +61,13 @@ fn backend(text: &str) -> u64 {
     let past = |_: u64| Err(Refusal::new(Code::NotFound, "there is none", ""));
     let options = ChangeOptions::default();
     let add = ChangeRequest::PoolAdd { name: "web".into(), pairs: Vec::new() };
-    let plan =
-        planner::decide(&Snapshot::empty(), &add, &options, Sources { ids: &mut ids, past: &past });
+    let sources = Sources { ids: &mut ids, past: &past, base: &None };
+    let plan = planner::decide(&Snapshot::empty(), &add, &options, sources);
     let pools = plan.ok().and_then(|plan| plan.snapshot).expect("a pool can be added");
     let (name, address) = ("web/b".to_owned(), text.to_owned());
     let add = ChangeRequest::BackendAdd { name, address, pairs: Vec::new() };
-    match planner::decide(&pools, &add, &options, Sources { ids: &mut ids, past: &past }) {
+    let sources = Sources { ids: &mut ids, past: &past, base: &None };
+    match planner::decide(&pools, &add, &options, sources) {
         Err(refusal) => feature_of_message(&refusal.message),
         Ok(plan) => {
             let snapshot = plan.snapshot.expect("a new backend is a change");

@@ -62,13 +62,13 @@ pub fn run(bytes: &[u8]) -> u64 {
 fn apply_twice(text: &str, exported: &str) {
     let mut ids = IdSource::default();
     let past = |_: u64| Err(Refusal::new(Code::NotFound, "there is none", ""));
-    let apply = |toml: &str| ChangeRequest::Apply { toml: toml.into(), origin: "fuzz.toml".into() };
+    let apply = |toml: &str| ChangeRequest::apply(toml, "fuzz.toml");
     let options = ChangeOptions::default();
     let first = planner::decide(
         &Snapshot::empty(),
         &apply(text),
         &options,
-        Sources { ids: &mut ids, past: &past },
+        Sources { ids: &mut ids, past: &past, base: &None },
     );
     // A loop through weir itself is seen only there.
     let Ok(plan) = first else { return };
@@ -78,7 +78,7 @@ fn apply_twice(text: &str, exported: &str) {
             &snapshot,
             &apply(text),
             &options,
-            Sources { ids: &mut ids, past: &past },
+            Sources { ids: &mut ids, past: &past, base: &plan.base },
         );
         let again = again.expect("what could be applied once can be applied again");
         assert!(again.snapshot.is_none(), "the same file is another version: {}", again.summary);

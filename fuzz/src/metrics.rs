@@ -73,6 +73,7 @@ pub fn run(bytes: &[u8]) -> u64 {
         supervised: Vec::new(),
         sessions_max: u64::from(choices.short()),
         is_full: true,
+        drift_keys: usize::from(choices.byte()),
         snapshot: Arc::new(snapshot.clone()),
     };
     let page = render(&input, &Process::default());

@@ -147,7 +147,7 @@ fn requests() -> Vec<Request> {
         }),
         change(ChangeRequest::BackendState { name: name("web/b1"), state: Admin::Drain }),
         change(ChangeRequest::BackendWeight { name: name("web/b1"), weight: 0 }),
-        change(ChangeRequest::Apply { toml: FULL.into(), origin: name("weir.toml") }),
+        change(ChangeRequest::apply(FULL, "weir.toml")),
         change(ChangeRequest::Rollback { version: 2 }),
         change(ChangeRequest::BackendRemove { name: name("web/b1"), force: true }),
         change(ChangeRequest::ListenerRemove { name: name("front") }),

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 
 use weir_control_core::planner::{self, Sources};
+use weir_control_core::record::Base;
 use weir_proto::frame;
 use weir_proto::ids::IdSource;
 use weir_proto::request::{
@@ -39,8 +40,10 @@ const VERSIONS_MAX: usize = 64;
 struct Talk {
     snapshot: Snapshot,
     ids: IdSource,
-    /// The specs of all versions, from 1 on.
-    past: Vec<Spec>,
+    /// The file as it was last applied.
+    base: Base,
+    /// The specs of all versions with their bases, from 1 on.
+    past: Vec<(Spec, Base)>,
     used: BTreeSet<u32>,
 }
 
@@ -54,6 +57,7 @@ pub fn run(bytes: &[u8]) -> u64 {
     let mut talk = Talk {
         snapshot: Snapshot::empty(),
         ids: IdSource::default(),
+        base: None,
         past: Vec::new(),
         used: BTreeSet::new(),
     };
@@ -95,8 +99,8 @@ impl Talk {
             let spec = index.and_then(|index| self.past.get(index).cloned());
             spec.ok_or_else(|| Refusal::new(Code::NotFound, "there is no such version", ""))
         };
-        let decided =
-            planner::decide(&before, change, options, Sources { ids: &mut self.ids, past: &past });
+        let sources = Sources { ids: &mut self.ids, past: &past, base: &self.base };
+        let decided = planner::decide(&before, change, options, sources);
         match decided {
             Err(refusal) => {
                 assert!(!refusal.message.is_empty(), "a refusal says nothing: {refusal:?}");
@@ -115,6 +119,7 @@ impl Talk {
                 };
                 assert!(!plan.undo.is_empty(), "no way back from {change:?}");
                 if !options.dry_run {
+                    self.base = plan.base;
                     self.adopt(next);
                 }
                 feature(&plan.summary.chars().filter(char::is_ascii_alphabetic).collect::<String>())
@@ -136,7 +141,7 @@ impl Talk {
         for id in ids(&next).difference(&known) {
             assert!(self.used.insert(*id), "identity {id} is given twice");
         }
-        self.past.push(spec);
+        self.past.push((spec, self.base.clone()));
         self.snapshot = next;
     }
 }

@@ -6,6 +6,7 @@ mod state;
 
 use serde::{Deserialize, Serialize};
 
+use crate::conflict::{Conflict, Drift};
 use crate::outside::cleaned;
 use crate::reason::{By, During, Why};
 use crate::role::Role;
@@ -33,6 +34,7 @@ pub enum Answer {
     Config(ConfigText),
     History(History),
     Difference(Difference),
+    Drift(DriftRows),
     Changed(Changed),
     /// Said and done, nothing to show but a sentence.
     Said(Said),
@@ -58,6 +60,7 @@ impl Answer {
             Answer::Difference(it) => it.current.len() + it.proposed.len() > BYTES,
             // An apply may change everything.
             Answer::Changed(_) => true,
+            Answer::Drift(it) => it.drift.len() > ROWS,
             Answer::Shards(_) | Answer::Listener(_) | Answer::Backend(_) | Answer::Said(_) => false,
         }
     }
@@ -78,6 +81,8 @@ pub struct Status {
     pub pools: Vec<PoolRow>,
     /// What an operator should know: an empty pool, a late shard.
     pub warnings: Vec<String>,
+    /// Keys in which what is in force differs from the file as it was last applied.
+    pub drift_keys: u64,
 }
 
 /// `weirctl shards`.
@@ -284,6 +289,18 @@ pub struct Difference {
     pub current: String,
     /// The same if the file were applied.
     pub proposed: String,
+    /// Keys that the file and operators have both changed. `proposed` has what is in force.
+    pub conflicts: Vec<Conflict>,
+}
+
+/// `weirctl config diff` without a file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DriftRows {
+    /// The current version.
+    pub version: u64,
+    /// False if no file was ever applied. There is no drift then.
+    pub file_applied: bool,
+    pub drift: Vec<Drift>,
 }
 
 /// `weirctl config history`, newest first.

@@ -4,8 +4,9 @@
 use serde::Serialize;
 
 use crate::answer::{Answer, SCHEMA};
+use crate::conflict::Conflict;
 use crate::outside::steers;
-use crate::request::Refusal;
+use crate::request::{Code, Refusal};
 
 /// How a document is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,7 @@ pub fn answer(answer: &Answer, layout: Layout) -> String {
         Answer::Config(it) => document(it, layout),
         Answer::History(it) => document(it, layout),
         Answer::Difference(it) => document(it, layout),
+        Answer::Drift(it) => document(it, layout),
         Answer::Changed(it) => document(it, layout),
         Answer::Said(it) => document(it, layout),
     }
@@ -43,9 +45,20 @@ pub fn answer(answer: &Answer, layout: Layout) -> String {
 pub fn refusal(refusal: &Refusal) -> String {
     #[derive(Serialize)]
     struct RefusalBody<'a> {
-        error: &'a Refusal,
+        code: Code,
+        message: &'a str,
+        hint: &'a str,
+        did_you_mean: &'a [String],
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        conflicts: &'a [Conflict],
     }
-    document(&RefusalBody { error: refusal }, Layout::Line)
+    #[derive(Serialize)]
+    struct RefusalDocument<'a> {
+        error: RefusalBody<'a>,
+    }
+    let Refusal { code, message, hint, did_you_mean, conflicts } = refusal;
+    let error = RefusalBody { code: *code, message, hint, did_you_mean, conflicts };
+    document(&RefusalDocument { error }, Layout::Line)
 }
 
 /// Returns any plain struct as a document, without a line's end.

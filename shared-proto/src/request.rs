@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::answer::{Answer, Note};
 use crate::complaint::Complaint;
+use crate::conflict::Conflict;
 use crate::spec::Admin;
 
 /// The version of this protocol. Both sides say theirs first; different numbers do not talk.
@@ -74,6 +75,8 @@ pub enum Query {
         /// The most of them, 1 to [`HISTORY_MAX`], which it is if it is left out.
         limit: Option<u64>,
     },
+    /// The keys in which what is in force differs from the file as it was last applied.
+    ConfigDrift,
     /// The difference that a file would make: nothing is bound, nothing changes.
     ConfigDiff {
         toml: String,
@@ -175,15 +178,42 @@ pub enum ChangeRequest {
         name: String,
         weight: u16,
     },
-    /// A whole file becomes the next version. `origin` is its name, for errors and history.
+    /// A whole file is merged into what is in force. `origin` is its name, for errors and history.
     Apply {
         toml: String,
         origin: String,
+        mode: ApplyMode,
+        /// Do it although it takes away every listener, every backend of a pool or more than half
+        /// of all backends. Without it that is refused with [`Code::NeedsForce`].
+        force: bool,
     },
     /// An older version becomes the next one.
     Rollback {
         version: u64,
     },
+}
+
+impl ChangeRequest {
+    /// A file that is merged, and forces nothing.
+    #[must_use]
+    pub fn apply(toml: impl Into<String>, origin: impl Into<String>) -> ChangeRequest {
+        let (toml, origin) = (toml.into(), origin.into());
+        ChangeRequest::Apply { toml, origin, mode: ApplyMode::Merge, force: false }
+    }
+}
+
+/// The effect of an applied file on what was changed since the file before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ApplyMode {
+    /// It stays, and a key that the file has changed as well is refused with [`Code::Conflict`].
+    #[default]
+    Merge,
+    /// It stays, also where the file has changed the same key.
+    Ours,
+    /// It stays, but where the file has changed the same key.
+    Theirs,
+    /// It goes: the file is the whole truth.
+    Replace,
 }
 
 /// What goes with every command that makes a new version.
@@ -193,8 +223,7 @@ pub struct ChangeOptions {
     pub dry_run: bool,
     /// Refuse with [`Code::Conflict`] unless this is the current version.
     pub if_version: Option<u64>,
-    /// Do it although traffic or what was changed by hand is lost. Without it that is refused with
-    /// [`Code::NeedsYes`].
+    /// Do it although traffic is lost. Without it that is refused with [`Code::NeedsYes`].
     pub yes: bool,
     /// Kept with the version.
     pub note: Note,
@@ -217,6 +246,8 @@ pub struct Refusal {
     pub hint: String,
     /// Live names that are close to the one that was not found.
     pub did_you_mean: Vec<String>,
+    /// For a file that cannot be merged: every key that it and operators have changed.
+    pub conflicts: Vec<Conflict>,
 }
 
 /// The kind of a refusal; it decides weirctl's exit code.
@@ -229,7 +260,8 @@ pub enum Code {
     NotFound,
     /// There is one already. Exit 1.
     Exists,
-    /// The current version is not the one that the client asked for. Exit 7.
+    /// The current version is not the one that the client asked for, or a file has changed what
+    /// operators have changed. Exit 7.
     Conflict,
     /// The peer may not do this. Exit 8.
     #[serde(rename = "not_permitted")]
@@ -237,6 +269,9 @@ pub enum Code {
     /// It takes something away that may not be meant. With [`ChangeOptions::yes`] it is done.
     /// Exit 2.
     NeedsYes,
+    /// The file takes away so much that it may be broken. With the `force` of
+    /// [`ChangeRequest::Apply`] it is done. Exit 2.
+    NeedsForce,
     /// The daemon could not do it: disk, socket, a shard that is silent. Exit 1.
     Failed,
 }
@@ -245,7 +280,8 @@ impl Refusal {
     /// A refusal without suggestions.
     #[must_use]
     pub fn new(code: Code, message: impl Into<String>, hint: impl Into<String>) -> Refusal {
-        Refusal { code, message: message.into(), hint: hint.into(), did_you_mean: Vec::new() }
+        let (message, hint) = (message.into(), hint.into());
+        Refusal { code, message, hint, did_you_mean: Vec::new(), conflicts: Vec::new() }
     }
 }
 

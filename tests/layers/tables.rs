@@ -81,7 +81,7 @@ pub(crate) const CONTROL_CORE: &[Row] = &[
     ("sockets", &[]),
     ("timestamp", &[]),
     ("events", &["timestamp"]),
-    ("planner", &["file"]),
+    ("planner", &["file", "record"]),
     (
         "control",
         &[

@@ -71,7 +71,7 @@ fn a_backend_that_becomes_weir_itself_is_refused() {
              [pool.web.backend]\nb9 = {{ address = \"{again}\" }}\n"
         ));
         let more = set.weir.dir.write("more.toml", &text);
-        let ran = set.weir.ctl(&["config", "apply", &more]).expect_code(1);
+        let ran = set.weir.ctl(&["config", "apply", &more, "--force"]).expect_code(1);
         assert!(ran.stderr.contains("is this host"), "{ran}");
         // What stands is no reason to refuse what has nothing to do with it, or to start.
         set.weir.ok(&["backend", "weight", "web/b1", "7"]);

@@ -27,6 +27,7 @@ mod loops;
 mod mass_removal;
 mod max_sessions;
 mod memory;
+mod merges;
 mod metrics;
 mod nofile;
 mod overflow;

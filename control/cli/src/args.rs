@@ -150,6 +150,23 @@ pub(crate) struct ChangeArgs {
     pub(crate) message: Option<String>,
 }
 
+/// The effect of a file on changes at run time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
+pub(crate) struct MergeArgs {
+    /// Where the file and a change at run time disagree, keep what is in force (otherwise: exit 7)
+    #[arg(long)]
+    pub(crate) ours: bool,
+    /// Where they disagree, take the file
+    #[arg(long, conflicts_with = "ours")]
+    pub(crate) theirs: bool,
+    /// Make the file the whole truth: undo every change at run time, and say which
+    #[arg(long, conflicts_with_all = ["ours", "theirs"])]
+    pub(crate) replace: bool,
+    /// Even if every listener, every backend of a pool or more than half of all backends goes
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigVerb {
     /// The current configuration, with its version
@@ -174,17 +191,20 @@ pub(crate) enum ConfigVerb {
         )]
         before: Option<u64>,
     },
-    /// What would change (exit 3 if anything would)
+    /// Show what a file would change, or how the configuration in force differs from the file as it
+    /// was last applied (exit 3 if there is anything)
     Diff {
-        /// A file (- is stdin), or a version
+        /// A file (- is stdin), or a version; the file as it was last applied if it is left out
         #[arg(value_name = "FILE|VERSION", value_hint = ValueHint::FilePath)]
-        target: String,
+        target: Option<String>,
     },
-    /// Make a file the next version (- is stdin)
+    /// Merge a file (- is stdin) into what is in force; what was changed at run time stays
     Apply {
         /// The file
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
+        #[command(flatten)]
+        merge: MergeArgs,
         #[command(flatten)]
         change: ChangeArgs,
     },
@@ -323,6 +343,8 @@ mod tests {
             "config history --limit 1001",
             "config history --limit many",
             "config history --before 0",
+            "config apply w.toml --ours --theirs",
+            "config apply w.toml --replace --ours",
             "-o yaml status",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
+use weir_proto::conflict::Conflict;
 use weir_proto::json::{self, Layout};
 use weir_proto::request::{Code, Refusal};
 
@@ -14,7 +15,7 @@ pub(crate) enum Exit {
     Done = 0,
     /// The daemon refused or failed.
     Failed = 1,
-    /// The command line makes no sense, or it needs a `--yes` that it did not get.
+    /// The command line makes no sense, or it needs a `--yes` or `--force` that it did not get.
     Usage = 2,
     /// The question was answered, and the answer is "no".
     No = 3,
@@ -23,7 +24,8 @@ pub(crate) enum Exit {
     Unreachable = 5,
     /// `--wait` ran out.
     TimedOut = 6,
-    /// `--if-version` named another version than the current one.
+    /// `--if-version` named another version than the current one, or a file and a change at run
+    /// time disagree.
     Conflict = 7,
     /// The socket may not be opened, or the peer's role is not enough.
     Denied = 8,
@@ -44,6 +46,8 @@ pub(crate) struct Failure {
     /// Empty if there is nothing to suggest.
     pub(crate) hint: String,
     pub(crate) did_you_mean: Vec<String>,
+    /// Keys that a file and a change at run time disagree on.
+    pub(crate) conflicts: Vec<Conflict>,
 }
 
 impl Failure {
@@ -60,7 +64,9 @@ impl Failure {
             Exit::Denied => "not_permitted",
             Exit::Interrupted => "interrupted",
         };
-        Failure { exit, code, message: message.into(), hint: hint.into(), did_you_mean: Vec::new() }
+        let (message, hint) = (message.into(), hint.into());
+        let (did_you_mean, conflicts) = (Vec::new(), Vec::new());
+        Failure { exit, code, message, hint, did_you_mean, conflicts }
     }
 
     pub(crate) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Failure {
@@ -86,6 +92,7 @@ impl Failure {
                 message: &self.message,
                 hint: &self.hint,
                 did_you_mean: &self.did_you_mean,
+                conflicts: &self.conflicts,
             };
             let text = json::document(&ErrorEnvelope { error }, Layout::Line);
             return writeln!(to, "{text}");
@@ -110,6 +117,7 @@ impl From<Refusal> for Failure {
             Code::Conflict => (Exit::Conflict, "conflict"),
             Code::Denied => (Exit::Denied, "not_permitted"),
             Code::NeedsYes => (Exit::Usage, NEEDS_YES),
+            Code::NeedsForce => (Exit::Usage, "needs_force"),
             Code::Failed => (Exit::Failed, "failed"),
         };
         Failure {
@@ -118,6 +126,7 @@ impl From<Refusal> for Failure {
             message: refusal.message,
             hint: refusal.hint,
             did_you_mean: refusal.did_you_mean,
+            conflicts: refusal.conflicts,
         }
     }
 }
@@ -143,6 +152,8 @@ struct ErrorBody<'a> {
     message: &'a str,
     hint: &'a str,
     did_you_mean: &'a [String],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    conflicts: &'a [Conflict],
 }
 
 #[cfg(test)]
@@ -158,6 +169,7 @@ mod tests {
             (Code::Conflict, 7, "conflict"),
             (Code::Denied, 8, "not_permitted"),
             (Code::NeedsYes, 2, "needs_yes"),
+            (Code::NeedsForce, 2, "needs_force"),
             (Code::Failed, 1, "failed"),
         ];
         for (code, exit, word) in table {

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use weir_proto::answer::Note;
-use weir_proto::request::{ChangeOptions, ChangeRequest, Query};
+use weir_proto::request::{ApplyMode, ChangeOptions, ChangeRequest, Query};
 use weir_proto::spec::{Admin, Span};
 
-use crate::args::{BackendVerb, ChangeArgs, ConfigVerb, ListenerVerb, Output, PoolVerb, Verb};
+use crate::args::{
+    BackendVerb, ChangeArgs, ConfigVerb, ListenerVerb, MergeArgs, Output, PoolVerb, Verb,
+};
 use crate::exit::Failure;
 
 /// What to do.
@@ -24,10 +26,13 @@ pub(crate) enum Plan {
     /// The text of a file becomes the change.
     Apply {
         file: PathBuf,
+        mode: ApplyMode,
+        force: bool,
         options: ChangeOptions,
     },
+    /// Against a file or a version; or of what is in force against the file as it was last applied.
     Diff {
-        target: String,
+        target: Option<String>,
     },
     Drain {
         dry_run: bool,
@@ -200,10 +205,22 @@ fn config(verb: ConfigVerb) -> Plan {
         ConfigVerb::Export { version } => read(Query::ConfigExport { version }),
         ConfigVerb::History { limit, before } => read(Query::ConfigHistory { before, limit }),
         ConfigVerb::Diff { target } => Plan::Diff { target },
-        ConfigVerb::Apply { file, change } => Plan::Apply { file, options: options(change) },
+        ConfigVerb::Apply { file, merge, change } => {
+            let options = options(change);
+            Plan::Apply { file, mode: mode(merge), force: merge.force, options }
+        }
         ConfigVerb::Rollback { version, change } => {
             changing(ChangeRequest::Rollback { version }, change)
         }
+    }
+}
+
+fn mode(args: MergeArgs) -> ApplyMode {
+    match args {
+        MergeArgs { replace: true, .. } => ApplyMode::Replace,
+        MergeArgs { theirs: true, .. } => ApplyMode::Theirs,
+        MergeArgs { ours: true, .. } => ApplyMode::Ours,
+        MergeArgs { .. } => ApplyMode::Merge,
     }
 }
 
@@ -328,6 +345,22 @@ mod tests {
             let line = format!("{line} --dry-run --if-version 9");
             assert_eq!(change(&line), (wanted, given), "{line}");
         }
+    }
+
+    #[test]
+    fn a_file_is_merged_unless_it_is_to_replace() {
+        for (flags, mode, force) in [
+            ("", ApplyMode::Merge, false),
+            ("--ours", ApplyMode::Ours, false),
+            ("--theirs --force", ApplyMode::Theirs, true),
+            ("--replace --yes", ApplyMode::Replace, false),
+        ] {
+            let options = ChangeOptions { yes: flags.contains("yes"), ..ChangeOptions::default() };
+            let wanted = Plan::Apply { file: "w.toml".into(), mode, force, options };
+            assert_eq!(planned(&format!("config apply w.toml {flags}")).unwrap().0, wanted);
+        }
+        let drift = Plan::Diff { target: None };
+        assert_eq!(planned("config diff").unwrap().0, drift);
     }
 
     #[test]

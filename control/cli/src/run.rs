@@ -123,8 +123,10 @@ pub(crate) fn run(
         Plan::Top => crate::top::run(console.socket, console.style.colour),
         Plan::Events { follow, since } => events::run(follow, since, console),
         Plan::Change(changing) => change::run(&changing, console),
-        Plan::Apply { file, options } => config::apply(&file, options, console),
-        Plan::Diff { target } => config::diff(&target, console),
+        Plan::Apply { file, mode, force, options } => {
+            config::apply(&file, (mode, force), options, console)
+        }
+        Plan::Diff { target } => config::diff(target.as_deref(), console),
         Plan::Drain { dry_run, yes } => process::drain(dry_run, yes, console),
         Plan::Stop { drain, dry_run, yes } => process::stop(drain, dry_run, yes, console),
         Plan::Completions(shell) => {

@@ -35,7 +35,7 @@ use crate::events::Events;
 use crate::health::Health;
 use crate::leases::Leases;
 use crate::planner;
-use crate::record::{PastVersions, Record, Versions};
+use crate::record::{Base, PastVersions, Record, Versions};
 use crate::rollout::Rollout;
 use crate::sockets::{self, BindError, BindPlan, BoundSockets, Sockets};
 
@@ -98,6 +98,8 @@ pub struct Setup {
     pub versions: Box<dyn Versions>,
     /// The newest version in `versions`.
     pub snapshot: Snapshot,
+    /// Its base.
+    pub base: Base,
     /// Has given every id in `snapshot`.
     pub ids: IdSource,
     /// The most health checks at a time: each has a descriptor.
@@ -115,6 +117,9 @@ pub struct Control {
     outputs: Vec<Output>,
     ids: IdSource,
     pub snapshot: Arc<Snapshot>,
+    /// The file as it was last applied, and the number of keys in which the snapshot differs.
+    pub base: Base,
+    pub drift_keys: usize,
     pub aggregate: Aggregate,
     pub health: Health,
     pub events: Events,
@@ -146,7 +151,7 @@ impl Control {
     /// The state before any shard was told anything: [`Input::Begin`] is the first input.
     #[must_use]
     pub fn new(setup: Setup, started: Clocks) -> Control {
-        let Setup { fleet, versions, snapshot, ids, checks_max } = setup;
+        let Setup { fleet, versions, snapshot, base, ids, checks_max } = setup;
         let count = fleet.shards();
         let mut health = Health::seeded(started.now.nanos);
         health.bound_checks(checks_max);
@@ -162,6 +167,8 @@ impl Control {
             rollout: Rollout::Done { version: snapshot.version, took_ms: 0 },
             leases: Leases::new(count),
             shards: (0..count).map(|n| Shard::new(ShardId(n))).collect(),
+            drift_keys: planning::drift_keys(&base, &snapshot.spec()),
+            base,
             snapshot: Arc::new(snapshot),
             phase: Phase::Serving,
             started,

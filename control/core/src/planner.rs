@@ -2,6 +2,7 @@
 //!
 //! No socket, no disk, no clock in here.
 
+mod apply;
 mod backend;
 mod listener;
 mod loops;
@@ -15,7 +16,6 @@ mod show;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use weir_proto::answer::Difference;
 use weir_proto::change;
 use weir_proto::ids::{BackendId, IdSource};
 use weir_proto::outside::cleaned;
@@ -24,19 +24,18 @@ use weir_proto::settings::ShownSettings;
 use weir_proto::snapshot::{Fault, Snapshot};
 use weir_proto::spec::Spec;
 
-use crate::file;
+use crate::record::Base;
 
-pub use file::Settings as FileSettings;
+pub use crate::file::Settings as FileSettings;
+pub use apply::{difference, drift_rows, read};
 pub use loops::loops;
 pub use names::{no_backend, no_listener, no_pool, split};
 
 /// Bytes of a summary, which is in the log, the events and the history for as long as those last.
 const SUMMARY_MAX: usize = 1000;
-/// Bytes of the name of an applied file in it.
-const ORIGIN_MAX: usize = 200;
 
-/// The spec of an older version, or why there is none.
-pub type Past<'a> = &'a dyn Fn(u64) -> Result<Spec, Refusal>;
+/// The spec of an older version and its base, or why there is none.
+pub type Past<'a> = &'a dyn Fn(u64) -> Result<(Spec, Base), Refusal>;
 
 /// The sources of a plan beside the current version.
 pub struct Sources<'a> {
@@ -44,6 +43,8 @@ pub struct Sources<'a> {
     pub ids: &'a mut IdSource,
     /// For a rollback.
     pub past: Past<'a>,
+    /// For a file: the one before it, as it was applied.
+    pub base: &'a Base,
 }
 
 /// What a command comes to.
@@ -60,10 +61,12 @@ pub struct Plan {
     pub undo: String,
     /// The backend whose sessions are to be reset once every shard has adopted the version.
     pub kill: Option<BackendId>,
-    /// Losses by it.
+    /// Losses by it that were agreed to, or that a dry run tells of.
     pub warnings: Vec<String>,
     /// The process settings of the file, if it reads one.
     pub settings: Option<Box<FileSettings>>,
+    /// The base from this version on.
+    pub base: Base,
 }
 
 /// An edited spec and how to talk about it.
@@ -77,6 +80,12 @@ struct Edit {
     kill: Option<BackendId>,
     /// Of the file that is applied.
     settings: Option<Box<FileSettings>>,
+    /// `None`: it stays.
+    base: Option<Base>,
+    /// The acts of operators that are undone.
+    undone: Vec<String>,
+    /// Losses that may not be meant.
+    losses: Vec<String>,
 }
 
 /// What `before` and `after` show.
@@ -90,7 +99,9 @@ enum Subject {
 
 impl Edit {
     fn new(spec: Spec, subject: Subject) -> Edit {
-        Edit { spec, subject, undo: None, origin: String::new(), kill: None, settings: None }
+        let (origin, undone, losses) = (String::new(), Vec::new(), Vec::new());
+        let (undo, kill, settings, base) = (None, None, None, None);
+        Edit { spec, subject, undo, origin, kill, settings, base, undone, losses }
     }
 }
 
@@ -116,11 +127,20 @@ pub fn decide(
     options: &ChangeOptions,
     sources: Sources<'_>,
 ) -> Result<Plan, Refusal> {
-    let Sources { ids, past } = sources;
+    let Sources { ids, past, base } = sources;
     expect_version(current, options)?;
-    let edit = edit(current, change, past)?;
+    let edit = edit(current, change, (past, base))?;
     let next = build(&edit.spec, current, ids)?;
     let changes = change::diff(current, &next);
+    let mut warnings = edit.undone;
+    if let ChangeRequest::Apply { force, origin, .. } = change {
+        let mut losses = edit.losses;
+        losses.extend(losses::of_a_file(current, &next));
+        if !(losses.is_empty() || *force || options.dry_run) {
+            return Err(apply::needs_force(&losses, origin));
+        }
+        warnings.extend(losses);
+    }
     let (before, after) = match &edit.subject {
         Subject::Whole => {
             let lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
@@ -129,7 +149,10 @@ pub fn decide(
         }
         subject => (show_subject(current, subject), show_subject(&next, subject)),
     };
-    let changes_something = !changes.is_empty() || edit.spec != current.spec();
+    let next_base = edit.base.unwrap_or_else(|| base.clone());
+    // A base that changes is a version, too: it must be durable.
+    let changes_something =
+        !changes.is_empty() || next_base != *base || edit.spec != current.spec();
     let rollback = || format!("weirctl config rollback {}", current.version);
     // It may take later changes back, too: it goes only for as long as there are none.
     let undo =
@@ -140,21 +163,11 @@ pub fn decide(
         summary: cleaned(&format!("{}{}", edit.origin, change::summary(&changes)), SUMMARY_MAX),
         undo: if changes_something { undo() } else { String::new() },
         kill: edit.kill,
-        warnings: Vec::new(),
+        warnings,
         settings: edit.settings,
+        base: next_base,
         snapshot: changes_something.then_some(next),
     })
-}
-
-/// The first words of the summary of a version that a file has made: by `config apply` and SIGHUP,
-/// or at the first start.
-const APPLIED: &str = "apply ";
-pub const SEEDED: &str = "seeded from ";
-
-/// True if a version with this summary was made of a file.
-#[must_use]
-pub fn is_of_a_file(summary: &str) -> bool {
-    [APPLIED, SEEDED].iter().any(|word| summary.starts_with(word))
 }
 
 /// Checks a spec as a whole and makes the version after `previous` of it.
@@ -213,7 +226,11 @@ fn refuse(faults: &[Fault]) -> Refusal {
     Refusal::new(Code::Invalid, lines.join("\n"), hint)
 }
 
-fn edit(current: &Snapshot, change: &ChangeRequest, past: Past<'_>) -> Result<Edit, Refusal> {
+fn edit(
+    current: &Snapshot,
+    change: &ChangeRequest,
+    (past, base): (Past<'_>, &Base),
+) -> Result<Edit, Refusal> {
     match change {
         ChangeRequest::ListenerAdd { name, bind, pool, pairs } => {
             listener::add(current, name, (bind, pool), pairs)
@@ -231,53 +248,17 @@ fn edit(current: &Snapshot, change: &ChangeRequest, past: Past<'_>) -> Result<Ed
         ChangeRequest::BackendRemove { name, force } => backend::remove(current, name, *force),
         ChangeRequest::BackendState { name, state } => backend::state(current, name, *state),
         ChangeRequest::BackendWeight { name, weight } => backend::weight(current, name, *weight),
-        ChangeRequest::Apply { toml, origin } => apply(toml, origin),
+        ChangeRequest::Apply { toml, origin, mode, .. } => {
+            apply::edit(current, (toml, origin), *mode, base)
+        }
         ChangeRequest::Rollback { version } => {
-            let mut edit = Edit::new(past(*version)?, Subject::Whole);
+            let (spec, base) = past(*version)?;
+            let mut edit = Edit::new(spec, Subject::Whole);
             edit.origin = format!("rollback to {version}: ");
+            edit.base = Some(base);
             Ok(edit)
         }
     }
-}
-
-/// Reads a file that is to be applied.
-///
-/// # Errors
-/// The errors of the file, formatted as by `weir check`.
-pub fn read(toml: &str, origin: &str) -> Result<file::File, Refusal> {
-    file::parse(toml, origin).map_err(|diagnostics| {
-        let texts: Vec<String> =
-            diagnostics.iter().map(|diagnostic| diagnostic.render(false)).collect();
-        let hint = format!("weir check {}", cleaned(origin, ORIGIN_MAX));
-        Refusal::new(Code::Invalid, texts.join("\n"), hint)
-    })
-}
-
-/// The difference that a file would make, without a look at addresses that are taken.
-///
-/// # Errors
-/// The refusal that `config apply` of it would get.
-pub fn difference(
-    current: &Snapshot,
-    mut ids: IdSource,
-    toml: &str,
-    origin: &str,
-) -> Result<Difference, Refusal> {
-    let next = build(&read(toml, origin)?.spec, current, &mut ids)?;
-    Ok(Difference {
-        version: current.version.0,
-        summary: change::summary(&change::diff(current, &next)),
-        current: file::export(&current.spec()),
-        proposed: file::export(&next.spec()),
-    })
-}
-
-fn apply(toml: &str, origin: &str) -> Result<Edit, Refusal> {
-    let file::File { settings, spec, .. } = read(toml, origin)?;
-    let mut edit = Edit::new(spec, Subject::Whole);
-    edit.settings = Some(Box::new(settings));
-    edit.origin = format!("{APPLIED}{}: ", cleaned(origin, ORIGIN_MAX));
-    Ok(edit)
 }
 
 fn show_subject(snapshot: &Snapshot, subject: &Subject) -> Option<ShownSettings> {

@@ -1,4 +1,7 @@
-//! One version as it is kept: who made it, when, and the whole spec; and how long it is kept.
+//! One version as it is kept: who made it, when, the whole spec, and its base; and how long it is
+//! kept.
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use weir_proto::answer::{Author, Note, VersionRow};
@@ -7,9 +10,13 @@ use weir_proto::spec::Spec;
 
 /// The format that this weir writes, and the newest that it reads. 1 and 2 are a whole JSON text
 /// for each version; 2 added `health.panic`, `health.slow-start` and `retry.within`. 3 is rows with
-/// differences (ADR 0032). What a record of 1 does not say has its default, as in a file.
-pub const FORMAT: u32 = 3;
+/// differences (ADR 0032). 4 has the base of each version, too (ADR 0034). What a record of 1 does
+/// not say has its default, as in a file.
+pub const FORMAT: u32 = 4;
 const FORMAT_OLDEST: u32 = 1;
+
+/// The file as it was last applied: what the next one is merged against. `None` if none was.
+pub type Base = Option<Arc<Spec>>;
 
 /// One version of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +28,7 @@ pub struct Record {
     pub summary: String,
     pub note: Note,
     pub spec: Spec,
+    pub base: Base,
 }
 
 /// The row of history of a version, without its number.
@@ -35,6 +43,17 @@ pub struct Head {
     message: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     command: Option<String>,
+}
+
+/// The first words of the summary of a version that a file has made: by `config apply` and SIGHUP,
+/// or at the first start.
+pub const APPLIED: &str = "apply ";
+pub const SEEDED: &str = "seeded from ";
+
+/// True if a version with this summary was made of a file.
+#[must_use]
+pub fn is_of_a_file(summary: &str) -> bool {
+    [APPLIED, SEEDED].iter().any(|word| summary.starts_with(word))
 }
 
 /// How many versions are kept, and for how long: what is beyond either is given up. The newest one
@@ -114,9 +133,9 @@ struct Whole {
 }
 
 impl Record {
-    /// A version that was made now.
+    /// A version that was made now, without a base.
     pub fn new(version: u64, at: String, by: Author, summary: String, spec: Spec) -> Record {
-        Record { version, at, by, summary, note: Note::default(), spec }
+        Record { version, at, by, summary, note: Note::default(), spec, base: None }
     }
 
     /// The same version with what its author says of it.
@@ -125,11 +144,22 @@ impl Record {
         Record { note, ..self }
     }
 
-    /// A version of its head and its spec.
+    /// The same version with a base.
+    #[must_use]
+    pub fn with_base(self, base: Base) -> Record {
+        Record { base, ..self }
+    }
+
+    /// True if it was made of a file.
+    pub fn is_of_a_file(&self) -> bool {
+        is_of_a_file(&self.summary)
+    }
+
+    /// A version of its head and its spec, without a base.
     pub fn of(version: u64, head: Head, spec: Spec) -> Record {
         let Head { at, by, summary, message, command } = head;
         let note = Note { message, command };
-        Record { version, at, by, summary, note, spec }
+        Record { version, at, by, summary, note, spec, base: None }
     }
 
     /// The row of history, without the number.
@@ -147,7 +177,7 @@ impl Record {
         format_of(text)?;
         let whole: Whole = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let Whole { version, at, by, summary, spec, .. } = whole;
-        Ok(Record { version, at, by, summary, note: Note::default(), spec })
+        Ok(Record { version, at, by, summary, note: Note::default(), spec, base: None })
     }
 }
 
@@ -158,6 +188,11 @@ impl Head {
         // Versions have no gap.
         let parent = version.checked_sub(1).filter(|parent| *parent > 0);
         VersionRow { version, at, by, summary, message, claimed_command, parent }
+    }
+
+    /// True if the version was made of a file.
+    pub fn is_of_a_file(&self) -> bool {
+        is_of_a_file(&self.summary)
     }
 
     /// When the version was made, RFC 3339.

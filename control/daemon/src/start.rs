@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_control_core::record::Record;
+use weir_control_core::record::{Base, Record, SEEDED};
 use weir_control_core::sockets::BoundSockets;
 use weir_engine::{Engine, Options};
 use weir_proto::ids::{IdSource, Version};
@@ -140,7 +140,7 @@ async fn serve(
     #[cfg(debug_assertions)]
     crate::failpoint::arm(&engine)?;
     let bound = state.bind(shards, run.strict).await?;
-    let ((snapshot, ids), mut store) = state.into_store()?;
+    let ((snapshot, base, ids), mut store) = state.into_store()?;
     let said = store.take_news();
     let started = StoreThread::start(store, rt::wall_ms)
         .map_err(|error| format!("the state has no thread: {error}"))?;
@@ -149,7 +149,8 @@ async fn serve(
     let fleet = Box::new(Arc::clone(&engine));
     // Half of the descriptors: checks that are over hold theirs a little longer.
     let checks_max = usize::try_from(limits.descriptors / 2).unwrap_or(usize::MAX);
-    let control = Control::new(Setup { fleet, versions, snapshot, ids, checks_max }, moment());
+    let setup = Setup { fleet, versions, snapshot, base, ids, checks_max };
+    let control = Control::new(setup, moment());
     let shared = Shared::new(control, appender);
     if run.file.is_some() {
         let _ = shared.reloads.settings.set(settings.clone()); // it is empty
@@ -278,6 +279,8 @@ async fn tell_systemd() {
 /// The configuration to begin with, and where it is kept.
 struct InitialState {
     snapshot: Snapshot,
+    /// The file as it was last applied.
+    base: Base,
     ids: IdSource,
     kept: Kept,
 }
@@ -299,25 +302,28 @@ impl InitialState {
                 let (mut store, record) = *found;
                 compare_with_file(&mut store, &record, run, seed);
                 let snapshot = rebuild(&record, settings, &mut ids)?;
-                Ok(InitialState { snapshot, ids, kept: Kept::Here(Box::new(store)) })
+                let base = record.base;
+                Ok(InitialState { snapshot, base, ids, kept: Kept::Here(Box::new(store)) })
             }
             Found::Empty(vacant) => {
                 let origin = match &run.file {
-                    Some(path) => format!("{}{}", planner::SEEDED, path.display()),
+                    Some(path) => format!("{SEEDED}{}", path.display()),
                     None => "an empty configuration".to_owned(),
                 };
-                let spec = seed?.unwrap_or_default();
+                let seed = seed?;
+                let base = seed.clone().map(Arc::new);
+                let spec = seed.unwrap_or_default();
                 let built = planner::build(&spec, &Snapshot::empty(), &mut ids);
                 let snapshot = built.map_err(|refusal| refusal.to_string())?;
-                Ok(InitialState { snapshot, ids, kept: Kept::Seed(vacant, origin) })
+                Ok(InitialState { snapshot, base, ids, kept: Kept::Seed(vacant, origin) })
             }
         }
     }
 
     /// Makes a new state of the file, if it has to be. To be called when listeners are bound: a
     /// file of which nothing can be served must not become the state that counts.
-    fn into_store(self) -> Result<((Snapshot, IdSource), Store), String> {
-        let InitialState { snapshot, ids, kept } = self;
+    fn into_store(self) -> Result<((Snapshot, Base, IdSource), Store), String> {
+        let InitialState { snapshot, base, ids, kept } = self;
         let store = match kept {
             Kept::Here(store) => *store,
             Kept::Seed(vacant, summary) => {
@@ -325,16 +331,17 @@ impl InitialState {
                 let at = weir_control_core::timestamp::rfc3339(rt::wall_ms());
                 let spec = snapshot.spec();
                 let first = Record::new(snapshot.version.0, at, own_author(), summary, spec);
+                let first = first.with_base(base.clone());
                 let mut store = vacant.seed(&first).map_err(|error| error.to_string())?;
                 store.say(said);
                 store
             }
         };
-        Ok(((snapshot, ids), store))
+        Ok(((snapshot, base, ids), store))
     }
 }
 
-/// Says where the file is not what the state is. The state counts.
+/// Says whether the file has changed since it was last applied. The state counts.
 fn compare_with_file(store: &mut Store, record: &Record, run: &Run, seed: Seed) {
     let Some(path) = &run.file else { return };
     let (path, version) = (path.display(), record.version);
@@ -346,11 +353,12 @@ fn compare_with_file(store: &mut Store, record: &Record, run: &Run, seed: Seed) 
                  see them: weir check {path}"
             ));
         }
-        Ok(Some(spec)) if spec != record.spec => tracing::warn!(
-            "{path} differs from the state, which is at version {version} and counts; \
-             to use the file: weirctl config apply {path}"
+        Ok(Some(spec)) if spec == record.spec || record.base.as_deref() == Some(&spec) => {}
+        Ok(Some(_)) => tracing::warn!(
+            "{path} has changed since it was last applied, and the state, which is at version \
+             {version}, counts; to use the file: weirctl config apply {path}"
         ),
-        Ok(_) => {}
+        Ok(None) => {}
     }
 }
 

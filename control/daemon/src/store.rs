@@ -7,6 +7,7 @@
 //!
 //! One thread writes ([`thread`]); readers beside it never wait for a sync.
 
+mod base;
 mod difference;
 mod disk;
 mod mark;

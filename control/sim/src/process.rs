@@ -10,6 +10,7 @@ mod history;
 mod holds;
 mod hosts;
 mod limits;
+mod merges;
 mod operators;
 pub mod planted;
 mod settle;
@@ -195,7 +196,7 @@ impl SimProcess {
             }
             77..84 => self.ring_some(),
             84..89 => self.control()?,
-            89..92 => self.ask(),
+            89..92 => self.ask()?,
             92..95 => self.trouble(),
             _ => self.pass_time(),
         }

@@ -3,7 +3,7 @@
 
 use core::fmt::{Display, Formatter, Result};
 
-use super::{ChangeRequest, Command, Pairs, Query, Request};
+use super::{ApplyMode, ChangeRequest, Command, Pairs, Query, Request};
 use crate::answer::Note;
 
 impl Request {
@@ -41,6 +41,7 @@ impl Query {
             | Query::PoolList
             | Query::Events { .. }
             | Query::ConfigExport { .. }
+            | Query::ConfigDrift
             | Query::ConfigHistory { .. } => Vec::new(),
         }
     }
@@ -113,6 +114,7 @@ impl Display for Query {
                 write!(f, "config export{}", behind(version.as_ref()))
             }
             Query::ConfigHistory { .. } => f.write_str("config history"),
+            Query::ConfigDrift => f.write_str("config diff"),
             Query::ConfigDiff { origin, .. } => write!(f, "config diff {origin}"),
         }
     }
@@ -181,9 +183,22 @@ impl Display for ChangeRequest {
             ChangeRequest::BackendWeight { name, weight } => {
                 write!(f, "backend weight {name} {weight}")
             }
-            ChangeRequest::Apply { origin, .. } => write!(f, "config apply {origin}"),
+            ChangeRequest::Apply { origin, mode, force, .. } => {
+                write!(f, "config apply {origin}{mode}{}", if *force { " --force" } else { "" })
+            }
             ChangeRequest::Rollback { version } => write!(f, "config rollback {version}"),
         }
+    }
+}
+
+impl Display for ApplyMode {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.write_str(match self {
+            ApplyMode::Merge => "",
+            ApplyMode::Ours => " --ours",
+            ApplyMode::Theirs => " --theirs",
+            ApplyMode::Replace => " --replace",
+        })
     }
 }
 
@@ -221,6 +236,10 @@ mod tests {
         for (request, words) in table {
             assert_eq!(request.to_string(), words);
         }
+        let (toml, origin) = (String::new(), "w.toml".to_owned());
+        let apply = ChangeRequest::Apply { toml, origin, mode: ApplyMode::Replace, force: true };
+        let words = "config apply w.toml --replace --force --dry-run";
+        assert_eq!(change(apply, true).to_string(), words);
         let options = ChangeOptions { if_version: Some(7), ..ChangeOptions::default() };
         let command = Command::Change { change: ChangeRequest::Rollback { version: 3 }, options };
         assert_eq!(command.to_string(), "config rollback 3 --if-version 7");

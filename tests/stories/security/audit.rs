@@ -50,9 +50,9 @@ fn the_name_of_a_file_forges_no_line_and_is_kept_short() {
     let origin = format!("x\n{forged}\n\u{1b}[2J\u{9b}2J\u{202e}{}", "x".repeat(500_000));
     let toml = set.weir.with_settings(&set.objects.replace("round-robin", "random"));
     let mut stream = greeted(&set.weir);
-    let answer = ask(&mut stream, &change(ChangeRequest::Apply { toml, origin: origin.clone() }));
+    let answer = ask(&mut stream, &change(ChangeRequest::apply(toml, origin.clone())));
     assert!(matches!(answer, Response::Done(_)), "{answer:?}");
-    let broken = change(ChangeRequest::Apply { toml: "[pool.web]\nx = 1\n".into(), origin });
+    let broken = change(ChangeRequest::apply("[pool.web]\nx = 1\n", origin));
     let Response::Refused(Refusal { message, hint, .. }) = ask(&mut stream, &broken) else {
         panic!("a file with an error was applied");
     };

@@ -109,7 +109,7 @@ fn real(first: bool, chance: &mut Chance) -> Vec<u8> {
             name: "web".into(),
             pairs: vec![("strategy".into(), "random".into())],
         }),
-        _ => change(ChangeRequest::Apply { toml: "[pool.web]\n".into(), origin: "x".into() }),
+        _ => change(ChangeRequest::apply("[pool.web]\n", "x")),
     };
     frame::encode(&request).expect("it is short")
 }

@@ -30,6 +30,9 @@ pub(crate) fn answer(answer: &Answer, heading: bool, style: Style) -> String {
         Answer::Events(body) => body.events.iter().map(|row| event(row, style)).collect(),
         Answer::Config(body) => config(body, heading),
         Answer::History(body) => history(body, style),
+        Answer::Drift(body) => {
+            body.drift.iter().map(|row| format!("{}\n", plain(&row.to_string()))).collect()
+        }
         Answer::Difference(body) => format!("{}\n", plain(&body.summary)),
         Answer::Changed(body) => changed::changed(body, style),
         Answer::Said(body) => format!("{}\n", plain(&body.text)),
@@ -67,6 +70,11 @@ fn status(status: &Status, style: Style) -> String {
         count(sessions, style),
         count(status.sessions_max, style),
     );
+    if status.drift_keys > 0 {
+        let keys = status.drift_keys;
+        let what = "keys that are not as the file last said; see weirctl config diff";
+        text += &format!("drift: {keys} {what}\n");
+    }
     for warning in &status.warnings {
         text += &format!("{} {}\n", style.paint("warning:", Tone::Warn), plain(warning));
     }

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use serde::Serialize;
 use weir_proto::answer::{Answer, ConfigText};
+use weir_proto::conflict::{Conflict, Drift};
 use weir_proto::frame::REQUEST_MAX;
-use weir_proto::request::{ChangeOptions, ChangeRequest, Query};
+use weir_proto::request::{ApplyMode, ChangeOptions, ChangeRequest, Query};
 
 use super::{Console, change, lines};
 use crate::ask::Client;
@@ -16,31 +17,22 @@ use crate::render::{Tone, json};
 
 pub(super) fn apply(
     file: &Path,
+    (mode, force): (ApplyMode, bool),
     options: ChangeOptions,
     console: &mut Console<'_>,
 ) -> Result<Exit, Failure> {
     let File { toml, origin } = read_file(file, console)?;
-    let change = ChangeRequest::Apply { toml, origin };
+    let change = ChangeRequest::Apply { toml, origin, mode, force };
     let (answer, _client) = change::ask(&change, &options, console)?;
     change::made(&answer, console)?;
     Ok(Exit::Done)
 }
 
-pub(super) fn diff(target: &str, console: &mut Console<'_>) -> Result<Exit, Failure> {
-    let difference = match target.parse::<u64>() {
-        Ok(version) => {
-            let mut client = console.client()?;
-            let now = export(None, &mut client)?;
-            let then = export(Some(version), &mut client)?;
-            Difference {
-                version: now.version,
-                target: format!("version {version}"),
-                different: now.toml != then.toml,
-                summary: String::new(),
-                diff: lines::diff(&now.toml, &then.toml),
-            }
-        }
-        Err(_) => against_file(target, console)?,
+pub(super) fn diff(target: Option<&str>, console: &mut Console<'_>) -> Result<Exit, Failure> {
+    let difference = match target.map(|target| (target, target.parse::<u64>())) {
+        None => of_drift(console)?,
+        Some((_, Ok(version))) => against_version(version, console)?,
+        Some((file, Err(_))) => against_file(file, console)?,
     };
     if console.json {
         console.write(&json::document(&difference, console.style))?;
@@ -51,6 +43,36 @@ pub(super) fn diff(target: &str, console: &mut Console<'_>) -> Result<Exit, Fail
     Ok(if difference.different { Exit::No } else { Exit::Done })
 }
 
+/// The configuration in force against the file as it was last applied.
+fn of_drift(console: &mut Console<'_>) -> Result<Difference, Failure> {
+    let Answer::Drift(answer) = console.client()?.ask(Query::ConfigDrift)? else {
+        return Err(Failure::unexpected());
+    };
+    if !answer.file_applied {
+        console.say("note: no file was ever applied");
+    }
+    Ok(Difference {
+        version: answer.version,
+        target: "the file as it was last applied".to_owned(),
+        different: !answer.drift.is_empty(),
+        drift: answer.drift,
+        ..Difference::default()
+    })
+}
+
+fn against_version(version: u64, console: &mut Console<'_>) -> Result<Difference, Failure> {
+    let mut client = console.client()?;
+    let now = export(None, &mut client)?;
+    let then = export(Some(version), &mut client)?;
+    Ok(Difference {
+        version: now.version,
+        target: format!("version {version}"),
+        different: now.toml != then.toml,
+        diff: lines::diff(&now.toml, &then.toml),
+        ..Difference::default()
+    })
+}
+
 /// The daemon says what a file would change: any viewer may ask.
 fn against_file(target: &str, console: &mut Console<'_>) -> Result<Difference, Failure> {
     let File { toml, origin } = read_file(Path::new(target), console)?;
@@ -58,13 +80,15 @@ fn against_file(target: &str, console: &mut Console<'_>) -> Result<Difference, F
     let Answer::Difference(answer) = client.ask(Query::ConfigDiff { toml, origin })? else {
         return Err(Failure::unexpected());
     };
-    let different = answer.current != answer.proposed;
+    let changes = answer.current != answer.proposed;
     Ok(Difference {
         version: answer.version,
         target: target.to_owned(),
-        different,
-        summary: if different { answer.summary } else { String::new() },
+        different: changes || !answer.conflicts.is_empty(),
+        summary: if changes { answer.summary } else { String::new() },
         diff: lines::diff(&answer.current, &answer.proposed),
+        conflicts: answer.conflicts,
+        ..Difference::default()
     })
 }
 
@@ -116,7 +140,7 @@ fn read_file(file: &Path, console: &mut Console<'_>) -> Result<File, Failure> {
 }
 
 /// The answer of `config diff`.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Difference {
     /// The current version, which the diff starts from.
     version: u64,
@@ -124,6 +148,12 @@ struct Difference {
     different: bool,
     summary: String,
     diff: Vec<String>,
+    /// Keys that the file and a change at run time disagree on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    conflicts: Vec<Conflict>,
+    /// Keys that are not in force as the file said when it was last applied.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    drift: Vec<Drift>,
 }
 
 impl Difference {
@@ -132,6 +162,13 @@ impl Difference {
             return "no difference\n".to_owned();
         }
         let mut text = String::new();
+        for row in &self.drift {
+            text += &format!("{}\n", plain(&row.to_string()));
+        }
+        for conflict in &self.conflicts {
+            let word = console.style.paint("conflict:", Tone::Bad);
+            text += &format!("{word} {}\n", plain(&conflict.to_string()));
+        }
         for part in self.summary.split("; ").filter(|part| !part.is_empty()) {
             text += &format!("{}\n", plain(part));
         }

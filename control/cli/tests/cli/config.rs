@@ -1,7 +1,10 @@
 //! `config`: a file goes out as it is, and a difference is exit code 3.
 
-use weir_proto::answer::{Answer, ConfigText, Difference};
-use weir_proto::request::{ChangeOptions, ChangeRequest, Command, Query, Request};
+use weir_proto::answer::{Answer, ConfigText, Difference, DriftRows};
+use weir_proto::conflict::{Conflict, Drift};
+use weir_proto::request::{
+    ChangeOptions, ChangeRequest, Code, Command, Query, Refusal, Request, Response,
+};
 
 use crate::fake::{Daemon, changed, done};
 
@@ -19,7 +22,9 @@ fn daemon(older: &'static str, summary: &'static str) -> Daemon {
         Request::Query(Query::ConfigDiff { toml, .. }) => {
             let (current, proposed) = (TOML.into(), toml.clone());
             let summary = summary.into();
-            done(Answer::Difference(Difference { version: 7, summary, current, proposed }))
+            let conflicts = Vec::new();
+            let difference = Difference { version: 7, summary, current, proposed, conflicts };
+            done(Answer::Difference(difference))
         }
         _ => done(Answer::Changed(changed())),
     })
@@ -42,7 +47,7 @@ fn apply_sends_the_file_or_stdin() {
     assert_eq!(daemon.run(&format!("config apply {name} --dry-run")).code, 0);
     assert_eq!(daemon.run_with("config apply -", TOML).code, 0);
     let apply = |origin: &str, dry_run| {
-        let change = ChangeRequest::Apply { toml: TOML.into(), origin: origin.into() };
+        let change = ChangeRequest::apply(TOML, origin);
         Request::from(Command::Change {
             change,
             options: ChangeOptions {
@@ -87,4 +92,50 @@ fn a_diff_with_a_file_is_a_viewers_question_in_toml() {
     let json = daemon.run_with("-o json config diff -", &file).json();
     assert_eq!(json["different"], true);
     assert!(daemon.asked().iter().all(|request| matches!(request, Request::Query(_))));
+}
+
+#[test]
+fn drift_and_conflicts_are_told_key_by_key() {
+    let value = |text: &str| Some(text.to_owned());
+    let (object, key) = ("backend web/b1".to_owned(), "weight".to_owned());
+    let conflict = Conflict {
+        object: object.clone(),
+        key: key.clone(),
+        base: value("1"),
+        file: value("3"),
+        in_force: value("7"),
+    };
+    let drift = Drift { object, key, file: value("1"), in_force: value("7") };
+    let daemon = Daemon::new(move |request| match request {
+        Request::Query(Query::ConfigDrift) => {
+            let drift = vec![drift.clone()];
+            done(Answer::Drift(DriftRows { version: 7, file_applied: true, drift }))
+        }
+        Request::Query(Query::ConfigDiff { toml, .. }) => done(Answer::Difference(Difference {
+            version: 7,
+            summary: "no change".into(),
+            current: toml.clone(),
+            proposed: toml.clone(),
+            conflicts: vec![conflict.clone()],
+        })),
+        _ => {
+            let refusal = Refusal::new(Code::Conflict, "they do not agree", "--ours or --theirs");
+            Some(Response::Refused(Refusal { conflicts: vec![conflict.clone()], ..refusal }))
+        }
+    });
+    let ran = daemon.run("config diff");
+    assert_eq!(
+        (ran.code, ran.out.as_str()),
+        (3, "backend web/b1 weight: 1 in the file, 7 in force\n")
+    );
+    let json = daemon.run("-o json config diff").json();
+    assert_eq!(json["drift"][0]["in_force"], "7");
+    let ran = daemon.run_with("config diff -", TOML);
+    let text = "conflict: backend web/b1 weight: was 1, is 3 in the file and 7 in force\n";
+    assert_eq!(ran.code, 3);
+    assert!(ran.out.starts_with(text), "{ran:?}");
+    let ran = daemon.run_with("-o json config apply -", TOML);
+    assert_eq!(ran.code, 7);
+    let error: serde_json::Value = serde_json::from_str(&ran.err).unwrap();
+    assert_eq!(error["error"]["conflicts"][0]["base"], "1");
 }

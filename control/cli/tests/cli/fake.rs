@@ -191,6 +191,7 @@ pub(crate) fn status(backends_up: u64) -> Status {
     let shard = ShardRow { id: 0, version: 7, sessions: 4, sessions_max: 100, busy: 0.0 };
     Status {
         version: 7,
+        drift_keys: 0,
         uptime_s: 1.5,
         program: env!("CARGO_PKG_VERSION").into(),
         state: ProcessState::Serving,

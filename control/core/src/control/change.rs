@@ -106,7 +106,7 @@ machine! {
 #[derive(Debug)]
 struct Binding {
     plan: Plan,
-    next: NextVersion,
+    next: Box<NextVersion>,
     since: Now,
     /// When an address that is still held is tried again; `None`: now.
     again: Option<Now>,
@@ -225,6 +225,7 @@ impl Control {
             options,
             ids: self.ids.clone(),
             past: self.versions.reader(),
+            base: self.base.clone(),
             down: self.health.down().collect(),
         }));
         Some(Change { id, dry_run, by, note, readies, kills, step: Step::Planning(None) })
@@ -355,11 +356,12 @@ impl Change {
 
     /// Sends the version, which is durable now: no shard uses a version that a crash would undo.
     fn send(&mut self, control: &mut Control, storing: Storing, moment: Clocks) {
-        let Storing { mut plan, snapshot, sockets, .. } = storing;
+        let Storing { mut plan, snapshot, base, drift_keys, sockets, .. } = storing;
         let version = snapshot.version;
         let (summary, kill) = (plan.summary.as_str(), plan.kill);
         let commit = Commit { next: snapshot, sockets, summary, kill, by: self.by };
         control.commit(commit, moment);
+        (control.base, control.drift_keys) = (base, drift_keys);
         control.kill_removed(&self.kills);
         self.end_readied_hold(control, &mut plan, moment);
         self.step = Step::Adopting { plan, version };

@@ -16,8 +16,8 @@ use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::Spec;
 
 use super::{ChangeId, past};
-use crate::planner::{self, FileSettings, Plan, Sources, losses};
-use crate::record::PastVersions;
+use crate::planner::{self, FileSettings, Plan, Sources, losses, merge};
+use crate::record::{Base, PastVersions};
 
 /// The planning of one change.
 #[must_use = "the change waits for it"]
@@ -28,6 +28,8 @@ pub struct PlanJob {
     pub(super) options: ChangeOptions,
     pub(super) ids: IdSource,
     pub(super) past: Box<dyn PastVersions>,
+    /// The file as it was last applied.
+    pub(super) base: Base,
     /// Backends that are not up.
     pub(super) down: BTreeSet<BackendId>,
 }
@@ -53,7 +55,7 @@ impl Planned {
 #[derive(Debug)]
 pub(super) struct Decided {
     pub(super) plan: Plan,
-    pub(super) next: Option<NextVersion>,
+    pub(super) next: Option<Box<NextVersion>>,
 }
 
 /// The next version, for the shards and for the disk.
@@ -61,6 +63,9 @@ pub(super) struct Decided {
 pub(super) struct NextVersion {
     pub(super) snapshot: Snapshot,
     pub(super) spec: Spec,
+    pub(super) base: Base,
+    /// Keys in which the spec differs from the base.
+    pub(super) drift_keys: usize,
 }
 
 impl core::fmt::Debug for PlanJob {
@@ -73,20 +78,26 @@ impl core::fmt::Debug for PlanJob {
 impl PlanJob {
     /// Decides what the request changes. The text of a file is parsed here, once.
     pub fn run(self) -> Planned {
-        let PlanJob { id, snapshot, request, options, mut ids, past: versions, down } = self;
-        let past = |version| past(&*versions, version).map(|record| record.spec);
-        let sources = Sources { ids: &mut ids, past: &past };
+        let PlanJob { id, snapshot, request, options, mut ids, past: versions, base, down } = self;
+        let past = |version| -> Result<_, Refusal> {
+            let record = past(&*versions, version)?;
+            Ok((record.spec, record.base))
+        };
+        let sources = Sources { ids: &mut ids, past: &past, base: &base };
         let result = planner::decide(&snapshot, &request, &options, sources);
         let mut settings = None;
         let result = result.and_then(|mut plan| {
             settings = plan.settings.take();
             if let Some(next) = &plan.snapshot {
-                plan.warnings = losses::of_traffic(&snapshot, next, |it| !down.contains(&it.id));
-                plan.warnings.extend(losses_of_a_whole(&request, &snapshot, next, &*versions));
-                refuse_unconfirmed(&plan, &options)?;
+                let mut losses = losses::of_traffic(&snapshot, next, |it| !down.contains(&it.id));
+                if matches!(request, ChangeRequest::Rollback { .. }) {
+                    losses.extend(losses::of_listeners(&snapshot, next));
+                }
+                refuse_unconfirmed(&losses, &request, &options)?;
+                plan.warnings.splice(0..0, losses);
             }
             let next = plan.snapshot.take();
-            let next = next.map(|snapshot| NextVersion { spec: snapshot.spec(), snapshot });
+            let next = next.map(|snapshot| Box::new(NextVersion::new(snapshot, plan.base.clone())));
             Ok(Decided { plan, next })
         });
         Planned { id, ids, result, settings }
@@ -104,41 +115,30 @@ impl PlanJob {
     }
 }
 
-/// Refuses a change that takes something away, unless it is confirmed (`--yes`) or a dry run.
-fn refuse_unconfirmed(plan: &Plan, options: &ChangeOptions) -> Result<(), Refusal> {
-    if options.yes || options.dry_run || plan.warnings.is_empty() {
+impl NextVersion {
+    fn new(snapshot: Snapshot, base: Base) -> NextVersion {
+        let spec = snapshot.spec();
+        let drift_keys = drift_keys(&base, &spec);
+        NextVersion { snapshot, spec, base, drift_keys }
+    }
+}
+
+/// The number of keys in which what is in force differs from the file as it was last applied.
+pub(super) fn drift_keys(base: &Base, spec: &Spec) -> usize {
+    base.as_deref().map_or(0, |base| merge::drift(base, spec).len())
+}
+
+/// Refuses a change that takes something away, unless it is confirmed (`--yes`, `--force`) or a dry
+/// run.
+fn refuse_unconfirmed(
+    losses: &[String],
+    request: &ChangeRequest,
+    options: &ChangeOptions,
+) -> Result<(), Refusal> {
+    let is_forced = matches!(request, ChangeRequest::Apply { force: true, .. });
+    if options.yes || is_forced || options.dry_run || losses.is_empty() {
         return Ok(());
     }
     let hint = "add --yes to do it, or --dry-run to see all of it";
-    Err(Refusal::new(Code::NeedsYes, plan.warnings.join("; "), hint))
-}
-
-/// Losses other than traffic, for a request that replaces the whole configuration.
-fn losses_of_a_whole(
-    request: &ChangeRequest,
-    current: &Snapshot,
-    next: &Snapshot,
-    versions: &dyn PastVersions,
-) -> Vec<String> {
-    let acts = match request {
-        ChangeRequest::Apply { .. } => {
-            losses::of_acts(current, next, last_file(versions, current.version.0).as_ref())
-        }
-        // It names the version that it wants: changes by hand since then are meant to go.
-        ChangeRequest::Rollback { .. } => None,
-        _ => return Vec::new(),
-    };
-    losses::of_listeners(current, next).into_iter().chain(acts).collect()
-}
-
-/// How many versions are searched for the last one that a file made.
-const LOOKED_AT_MAX: usize = 200;
-
-/// The last configuration that came from a file, by `apply` or at the first start; `None` if that
-/// was more than [`LOOKED_AT_MAX`] versions ago.
-fn last_file(versions: &dyn PastVersions, newest: u64) -> Option<Spec> {
-    let rows = versions.history(newest.checked_add(1), LOOKED_AT_MAX).ok()?;
-    // Only a version from a file has such a summary; every other one begins with another verb.
-    let mut of_files = rows.iter().filter(|row| planner::is_of_a_file(&row.summary));
-    of_files.find_map(|row| Some(versions.get(row.version).ok()??.spec))
+    Err(Refusal::new(Code::NeedsYes, losses.join("; "), hint))
 }

@@ -55,6 +55,7 @@ impl Control {
             kill: None,
             warnings: Vec::new(),
             settings: None,
+            base: self.base.clone(),
         };
         Some(Ok(Decided { plan, next: None }))
     }

@@ -14,7 +14,7 @@ use weir_proto::snapshot::Snapshot;
 use super::planning::NextVersion;
 use super::{Clocks, Control, Output, failed};
 use crate::planner::Plan;
-use crate::record::{Appended, Record};
+use crate::record::{Appended, Base, Record};
 use crate::sockets::Sockets;
 use crate::timestamp::rfc3339;
 
@@ -25,7 +25,7 @@ const APPEND_LATE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct BoundVersion {
     pub(super) plan: Plan,
-    pub(super) next: NextVersion,
+    pub(super) next: Box<NextVersion>,
     pub(super) sockets: Sockets,
 }
 
@@ -34,6 +34,8 @@ pub(super) struct BoundVersion {
 pub(super) struct Storing {
     pub(super) plan: Plan,
     pub(super) snapshot: Snapshot,
+    pub(super) base: Base,
+    pub(super) drift_keys: usize,
     pub(super) sockets: Sockets,
     since: Now,
     is_late: bool,
@@ -48,13 +50,15 @@ impl Control {
         (by, note): (Author, &Note),
         moment: Clocks,
     ) -> Storing {
-        let BoundVersion { plan, next: NextVersion { snapshot, spec }, sockets } = bound;
+        let BoundVersion { plan, next, sockets } = bound;
+        let NextVersion { snapshot, spec, base, drift_keys } = *next;
         let (version, at) = (snapshot.version.0, rfc3339(moment.wall_ms));
         let record = Record::new(version, at, by, plan.summary.clone(), spec);
-        let record = record.with_note(note.clone());
+        let record = record.with_note(note.clone()).with_base(base.clone());
         self.outputs.push(Output::Append(record));
         let since = moment.now;
-        Storing { plan, snapshot, sockets, since, is_late: false, outcome: None }
+        let (is_late, outcome) = (false, None);
+        Storing { plan, snapshot, base, drift_keys, sockets, since, is_late, outcome }
     }
 
     /// An append has ended. The change that waits for it goes on.

@@ -108,10 +108,12 @@ fn begun(shards: &FakeShards, bind: Vec<SocketAddr>) -> Shell {
     let mut ids = IdSource::default();
     let snapshot = Snapshot::build(&spec, Version(1), &Snapshot::empty(), &mut ids).unwrap();
     let by = Author::new(0, 1);
-    let disk = FakeVersions::new(Record::new(1, "then".into(), by, "seeded".into(), spec));
+    let base = Some(Arc::new(spec.clone()));
+    let first = Record::new(1, "then".into(), by, "seeded".into(), spec).with_base(base.clone());
+    let disk = FakeVersions::new(first);
     let bound = shards.bind(&BindPlan::first(&snapshot));
     let (fleet, versions) = (Box::new(shards.clone()), Box::new(disk.clone()));
-    let setup = Setup { fleet, versions, snapshot, ids, checks_max: 100 };
+    let setup = Setup { fleet, versions, snapshot, base, ids, checks_max: 100 };
     let control = Control::new(setup, at(0));
     let (answers, asked) = (VecDeque::new(), 0);
     let mut control = Shell { control, disk, answers, asked };

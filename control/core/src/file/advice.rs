@@ -28,7 +28,10 @@ pub fn faults(settings: &Settings, spec: &Spec) -> Vec<Fault> {
 /// Everything that is worth a second look, in the order of the file.
 pub fn warnings(spec: &Spec) -> Vec<String> {
     let mut warnings = Vec::new();
-    if spec.listener.is_empty() {
+    if *spec == Spec::default() {
+        let what = "no listener and no pool: a weir that has some takes it with --force only";
+        warnings.push(what.to_owned());
+    } else if spec.listener.is_empty() {
         warnings.push("no listener: nothing is accepted".to_owned());
     }
     let used: BTreeSet<&Name> = spec.listener.values().map(|listener| &listener.pool).collect();
@@ -128,7 +131,11 @@ b1 = { address = \"10.0.0.11:80\" }
         }
         let idle = GOOD.replace(":80\" }", ":80\", weight = 0 }");
         assert!(warned(&idle)[0].starts_with("pool.web: every backend is drained"), "{idle}");
-        assert_eq!(warned(""), ["no listener: nothing is accepted"]);
+        let empty = "no listener and no pool: a weir that has some takes it with --force only";
+        assert_eq!(warned(""), [empty]);
+        let unused =
+            ["no listener: nothing is accepted", "pool.web: no listener sends sessions to it"];
+        assert_eq!(warned("[pool.web]\n")[..2], unused);
     }
 
     #[test]

@@ -190,7 +190,7 @@ pub fn man() -> String {
     let mut out = String::from(
         ".TH WEIR.TOML 5 \"\" weir\n.SH NAME\nweir.toml \\- configuration of weir\n\
          .SH DESCRIPTION\nA file in TOML. It fills an empty state directory at the first start, \
-         and is applied again only by weirctl config apply or SIGHUP.\n",
+         and is merged into what is in force by weirctl config apply or SIGHUP.\n",
     );
     for section in sections() {
         let _ = writeln!(out, ".SH {}\n{}", roff(section.title), roff(section.about));

@@ -1,14 +1,11 @@
-//! Losses that may not be meant: all listeners, the last backend of a pool, or what operators have
-//! changed by hand since a file was applied.
+//! Losses that may not be meant: all listeners, the last backend of a pool, most of all backends.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
-use weir_proto::change::{self, Change, Kind, Noun};
-use weir_proto::ids::{IdSource, Version};
 use weir_proto::snapshot::{Backend, Pool, Snapshot};
-use weir_proto::spec::Spec;
 
-/// Acts that are named one by one.
+/// Pools that are named one by one.
 const SHOWN_MAX: usize = 3;
 
 /// Says what is lost if `next` follows `current`; nothing if nothing is. `is_up` says what health
@@ -57,82 +54,48 @@ fn is_used(snapshot: &Snapshot, pool: &Pool) -> bool {
     users.any(|listener| snapshot.pools[listener.pool].id == pool.id)
 }
 
-/// Says which acts of operators would be undone if the file of `next` followed `current`. `file` is
-/// the file that was applied last: what differs from it was done by hand. If it is not known,
-/// states, weights and missing objects count as done by hand.
+/// Says what a file takes away that it may not be meant to: every listener, every backend of a
+/// pool, more than half of all backends. A backend that has only another name is not taken away.
 #[must_use]
-pub fn of_acts(current: &Snapshot, next: &Snapshot, file: Option<&Spec>) -> Option<String> {
-    let nothing = Snapshot::empty();
-    // It was in force, so it can be built.
-    let built =
-        file.map(|file| Snapshot::build(file, Version(1), &nothing, &mut IdSource::default()).ok());
-    let acts = built.flatten().map(|base| Acts::of(&change::diff(&base, current)));
-    let changes = change::diff(current, next);
-    let undone: Vec<String> = changes
-        .iter()
-        .filter(|change| match &acts {
-            Some(acts) => acts.are_undone_by(change),
-            None => is_typical_act(change),
-        })
-        .map(ToString::to_string)
-        .collect();
-    let more = undone.len().saturating_sub(SHOWN_MAX);
-    let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let shown = undone.iter().take(SHOWN_MAX).map(String::as_str).collect::<Vec<_>>().join("; ");
-    let text = format!("what was changed by hand would be undone: {shown}{tail}");
-    (!undone.is_empty()).then_some(text)
-}
-
-/// Differences between the file and what is in force.
-struct Acts {
-    added: BTreeSet<(Noun, String)>,
-    removed: BTreeSet<(Noun, String)>,
-    changed: BTreeSet<(Noun, String, &'static str)>,
-}
-
-impl Acts {
-    fn of(changes: &[Change]) -> Acts {
-        let objects = |kind| {
-            let all = changes.iter().filter(move |change| change.kind == kind);
-            all.map(|change| (change.noun, change.subject.clone())).collect()
+pub fn of_a_file(current: &Snapshot, next: &Snapshot) -> Vec<String> {
+    let mut losses: Vec<String> = of_listeners(current, next).into_iter().collect();
+    let (mut all, mut gone, mut empty) = (0, 0, Vec::new());
+    let mut kept: Option<BTreeSet<SocketAddr>> = None;
+    for pool in &current.pools {
+        all += pool.backends.len();
+        let after = next.pool(pool.name.as_str());
+        if after.is_some_and(|after| after.backends == pool.backends) {
+            continue;
+        }
+        let mut is_gone = |it: &&Backend| {
+            let is_there = after.is_some_and(|after| after.backend(it.name.as_str()).is_some());
+            let addresses = || next.backends().map(|(_, it)| it.address).collect();
+            !is_there && !kept.get_or_insert_with(addresses).contains(&it.address)
         };
-        let keys = |change: &Change| {
-            let (noun, subject) = (change.noun, change.subject.clone());
-            change.keys.clone().into_iter().map(move |key| (noun, subject.clone(), key))
-        };
-        Acts {
-            added: objects(Kind::Added),
-            removed: objects(Kind::Removed),
-            changed: changes.iter().flat_map(keys).collect(),
+        let count = pool.backends.iter().filter(|it| is_gone(it)).count();
+        gone += count;
+        let has_none = after.is_none_or(|after| after.backends.is_empty());
+        if has_none && count > 0 && count == pool.backends.len() {
+            empty.push(pool.name.as_str());
         }
     }
-
-    /// A file that takes away what it had itself undoes nothing, whatever was done to it by hand.
-    fn are_undone_by(&self, change: &Change) -> bool {
-        let object = (change.noun, change.subject.clone());
-        match change.kind {
-            Kind::Removed => self.added.contains(&object),
-            Kind::Added => self.removed.contains(&object),
-            Kind::Changed => change
-                .keys
-                .iter()
-                .any(|key| self.changed.contains(&(object.0, object.1.clone(), *key))),
-        }
+    if !empty.is_empty() {
+        let more = empty.len().saturating_sub(SHOWN_MAX);
+        let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let shown = empty[..empty.len() - more].join(", ");
+        losses.push(format!("every backend of pool {shown}{tail} would be gone"));
     }
-}
-
-fn is_typical_act(change: &Change) -> bool {
-    match change.kind {
-        Kind::Removed => true,
-        Kind::Added => false,
-        Kind::Changed => change.keys.iter().any(|key| ["state", "weight"].contains(key)),
+    if gone * 2 > all {
+        losses.push(format!("{gone} of {all} backends would be gone"));
     }
+    losses
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::file;
+    use weir_proto::ids::IdSource;
 
     fn build(toml: &str, before: &Snapshot) -> Snapshot {
         let spec = file::parse(toml, "x").unwrap().spec;
@@ -180,27 +143,38 @@ mod tests {
     }
 
     #[test]
-    fn a_file_undoes_what_differs_from_the_file_before_and_not_what_it_changes_itself() {
-        let base = file::parse(FILE, "x").unwrap().spec;
-        let by_hand = FILE
-            .replace("127.0.0.1:2\"", "127.0.0.1:2\", state = \"maint\"")
-            .replace("127.0.0.1:3\"", "127.0.0.1:3\", weight = 7");
-        let by_hand = format!("{by_hand}b3 = {{ address = \"127.0.0.1:4\" }}\n");
-        let current = build(&by_hand, &Snapshot::empty());
-        let undone = |toml: &str, file| of_acts(&current, &build(toml, &current), file);
-        let all = "what was changed by hand would be undone: backend remove web/b3; \
-                   backend set web/b1 (state maint → ready); backend set web/b2 (weight 7 → 1)";
-        assert_eq!(undone(FILE, Some(&base)).as_deref(), Some(all));
-        assert_eq!(undone(&by_hand, Some(&base)), None, "what is in force is not undone");
-        // The strategy is the file's own change; a backend that it takes away is, too.
-        assert_eq!(undone(&by_hand.replace("random", "maglev"), Some(&base)), None);
-        let gone = by_hand.lines().filter(|line| !line.starts_with("b1")).collect::<Vec<_>>();
-        assert_eq!(undone(&gone.join("\n"), Some(&base)), None);
-        // Who applies the file that is in force already changes what it says.
-        let now = file::parse(&by_hand, "x").unwrap().spec;
-        assert_eq!(undone(FILE, Some(&now)), None);
-        // Nothing is known of the file before.
-        assert_eq!(undone(FILE, None).as_deref(), Some(all));
-        assert_eq!(undone(&by_hand.replace("random", "maglev"), None), None);
+    fn a_file_that_takes_away_too_much_is_one_that_leaves_nothing_or_less_than_half() {
+        let pool = |name: &str, backends: &[u16]| {
+            let lines =
+                backends.iter().map(|port| format!("b{port} = {{ address = \"[::1]:{port}\" }}\n"));
+            format!("[pool.{name}.backend]\n{}", lines.collect::<String>())
+        };
+        let listener = "[listener.web]\nbind = \"127.0.0.1:1\"\npool = \"web\"\n";
+        let of = |pools: &[String]| format!("{listener}{}", pools.concat());
+        let current = build(&of(&[pool("web", &[2, 3, 4]), pool("db", &[5])]), &Snapshot::empty());
+        let losses = |toml: &str| of_a_file(&current, &build(toml, &current));
+        let db = "every backend of pool db would be gone";
+        assert_eq!(losses(&of(&[pool("web", &[2, 3]), pool("db", &[5])])), [""; 0]);
+        assert_eq!(losses(&of(&[pool("web", &[2]), pool("db", &[5])])), [""; 0], "half of them");
+        assert_eq!(losses(&of(&[pool("web", &[2, 3, 4])])), [db]);
+        assert_eq!(losses(&of(&[pool("web", &[2, 3, 4]), pool("db", &[])])), [db]);
+        assert_eq!(
+            losses(&of(&[pool("web", &[2]), pool("db", &[])])),
+            [db, "3 of 4 backends would be gone"]
+        );
+        assert_eq!(
+            losses(&of(&[pool("web", &[6, 7, 8]), pool("db", &[5])])),
+            ["3 of 4 backends would be gone"]
+        );
+        // Other names, and another pool, for the same addresses.
+        let renamed = of(&[pool("web", &[2, 3, 4]), pool("sql", &[5])]).replace("b3 =", "c3 =");
+        assert_eq!(losses(&renamed), [""; 0]);
+        let none = losses("");
+        assert_eq!(none[0], "no listener would be left, of 1 now");
+        assert_eq!(
+            none[1..],
+            ["every backend of pool db, web would be gone", "4 of 4 backends would be gone"]
+        );
+        assert_eq!(of_a_file(&build("", &current), &build("", &current)), [""; 0]);
     }
 }

@@ -2,9 +2,13 @@
 
 mod undo;
 
+use std::sync::Arc;
+
 use super::*;
+use crate::file;
 use serde_json::{Value, json};
 use weir_proto::ids::Version;
+use weir_proto::request::ApplyMode;
 use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Strategy};
 
 /// pool web with b1 (weight 2) and b2, pool spare without backends, listener web on 0.0.0.0:443.
@@ -33,14 +37,19 @@ fn start(ids: &mut IdSource) -> Snapshot {
     Snapshot::build(&spec(), Version(7), &Snapshot::empty(), ids).unwrap()
 }
 
-fn no_past(_: u64) -> Result<Spec, Refusal> {
+fn no_past(_: u64) -> Result<(Spec, Base), Refusal> {
     Err(Refusal::new(Code::NotFound, "no such version", ""))
 }
 
 fn run(change: ChangeRequest) -> Result<Plan, Refusal> {
     let mut ids = IdSource::default();
     let current = start(&mut ids);
-    decide(&current, &change, &ChangeOptions::default(), Sources { ids: &mut ids, past: &no_past })
+    decide(
+        &current,
+        &change,
+        &ChangeOptions::default(),
+        Sources { ids: &mut ids, past: &no_past, base: &None },
+    )
 }
 
 fn done(change: ChangeRequest) -> Plan {
@@ -265,10 +274,14 @@ fn a_new_kind_of_check_drops_the_old_ones_words() {
     let first = start(&mut ids);
     let http = pool_set(&[("health.kind", "http"), ("health.path", "/"), ("health.expect", "200")]);
     let options = ChangeOptions::default();
-    let plan = decide(&first, &http, &options, Sources { ids: &mut ids, past: &no_past }).unwrap();
+    let plan =
+        decide(&first, &http, &options, Sources { ids: &mut ids, past: &no_past, base: &None })
+            .unwrap();
     let second = plan.snapshot.unwrap();
     let tcp = pool_set(&[("health.kind", "tcp")]);
-    let plan = decide(&second, &tcp, &options, Sources { ids: &mut ids, past: &no_past }).unwrap();
+    let plan =
+        decide(&second, &tcp, &options, Sources { ids: &mut ids, past: &no_past, base: &None })
+            .unwrap();
     assert_eq!(plan.snapshot.unwrap().spec(), first.spec());
 }
 
@@ -314,7 +327,7 @@ fn another_version_than_the_expected_one_is_a_conflict() {
             ..ChangeOptions::default()
         };
         let change = ChangeRequest::BackendWeight { name: "web/b1".into(), weight: 9 };
-        decide(&current, &change, &options, Sources { ids: &mut ids, past: &no_past })
+        decide(&current, &change, &options, Sources { ids: &mut ids, past: &no_past, base: &None })
     };
     let refusal = decide_if(6).unwrap_err();
     assert_eq!(refusal.code, Code::Conflict);
@@ -328,14 +341,24 @@ fn a_rollback_is_a_new_version_with_the_old_content() {
     let current = start(&mut ids);
     let mut old = current.spec();
     old.pool.get_mut("web").unwrap().strategy = Strategy::Random;
-    let past = |version: u64| if version == 3 { Ok(old.clone()) } else { no_past(version) };
+    let file = Some(Arc::new(Spec::default()));
+    let past = |version: u64| match version {
+        3 => Ok((old.clone(), file.clone())),
+        version => no_past(version),
+    };
     let mut rollback = |version| {
         let change = ChangeRequest::Rollback { version };
-        decide(&current, &change, &ChangeOptions::default(), Sources { ids: &mut ids, past: &past })
+        decide(
+            &current,
+            &change,
+            &ChangeOptions::default(),
+            Sources { ids: &mut ids, past: &past, base: &None },
+        )
     };
     let plan = rollback(3).unwrap();
     let next = plan.snapshot.unwrap();
     assert_eq!((next.version, next.spec()), (Version(8), old.clone()));
+    assert_eq!(plan.base, file, "the file of then is the last one again");
     assert_eq!(next.pools[1].id, current.pools[1].id, "identities are carried over");
     assert_eq!(plan.undo, "weirctl config rollback 7 --if-version 8");
     assert_eq!(plan.summary, "rollback to 3: pool set web (strategy least-conn → random)");
@@ -349,20 +372,23 @@ fn a_rollback_is_a_new_version_with_the_old_content() {
 fn a_file_becomes_one_new_version() {
     let toml = "[listener.web]\nbind = \"0.0.0.0:443\"\npool = \"web\"\n\n[pool.web]\n\n\
                 [pool.web.backend]\nb1 = { address = \"10.0.0.1:80\" }\n";
-    let apply = |toml: &str| ChangeRequest::Apply { toml: toml.into(), origin: "w.toml".into() };
-    let plan = done(apply(toml));
+    let apply = |toml: &str, origin: &str| {
+        let (toml, origin, mode) = (toml.into(), origin.into(), ApplyMode::Replace);
+        ChangeRequest::Apply { toml, origin, mode, force: true }
+    };
+    let plan = done(apply(toml, "w.toml"));
     let next = plan.snapshot.unwrap();
     assert_eq!(next.pools.len(), 1);
     assert_eq!(plan.undo, "weirctl config rollback 7 --if-version 8");
     assert!(plan.summary.starts_with("apply w.toml: pool remove spare; "), "{}", plan.summary);
     let origin = format!("w\n2026-01-01 INFO audit: done\u{9b}2J{}", "x".repeat(1 << 20));
-    let forged = done(ChangeRequest::Apply { toml: toml.into(), origin }).summary;
+    let forged = done(apply(toml, &origin)).summary;
     assert!(forged.starts_with("apply w·2026-01-01 INFO audit: done·2Jxxx"), "{forged}");
     assert!(forged.len() <= SUMMARY_MAX + 3 && forged.contains("x…: pool remove"), "{forged}");
-    let refusal = refused(apply("[pool.web]\nstrategie = \"maglev\"\n"));
+    let refusal = refused(apply("[pool.web]\nstrategie = \"maglev\"\n", "w.toml"));
     assert_eq!(refusal.code, Code::Invalid);
     assert!(refusal.message.contains("strategie"), "{refusal:?}");
-    let refusal = refused(apply(&toml.replace("10.0.0.1:80", "127.0.0.1:443")));
+    let refusal = refused(apply(&toml.replace("10.0.0.1:80", "127.0.0.1:443"), "w.toml"));
     assert!(refusal.message.contains("weir's own listener web"), "{refusal:?}");
 }
 
@@ -371,7 +397,8 @@ fn a_file_that_was_exported_makes_no_difference_and_another_is_shown_as_toml() {
     let mut ids = IdSource::default();
     let current = start(&mut ids);
     let exported = file::export(&current.spec());
-    let of = |toml: &str| difference(&current, ids.clone(), toml, "w.toml");
+    let base = Some(Arc::new(current.spec()));
+    let of = |toml: &str| difference(&current, ids.clone(), (toml, "w.toml"), &base);
     let same = of(&exported).unwrap();
     assert_eq!((same.version, same.current.as_str()), (7, exported.as_str()));
     assert_eq!(same.current, same.proposed);

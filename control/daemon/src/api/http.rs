@@ -205,7 +205,7 @@ fn status(code: Code) -> StatusCode {
     match code {
         Code::Invalid => StatusCode::BAD_REQUEST,
         Code::NotFound => StatusCode::NOT_FOUND,
-        Code::Exists | Code::Conflict | Code::NeedsYes => StatusCode::CONFLICT,
+        Code::Exists | Code::Conflict | Code::NeedsYes | Code::NeedsForce => StatusCode::CONFLICT,
         Code::Denied => StatusCode::FORBIDDEN,
         Code::Failed => StatusCode::INTERNAL_SERVER_ERROR,
     }

@@ -45,6 +45,8 @@ fn whole(page: &mut Page, input: &MetricsInput) {
         .row(&[], input.started_ms as f64 / 1000.0);
     page.gauge("weir_config_version", "The version of the configuration that is in force.")
         .row(&[], input.snapshot.version);
+    let help = "Keys in which what is in force differs from the file as it was last applied.";
+    page.gauge("weir_config_drift_keys", help).row(&[], input.drift_keys);
     page.counter("weir_events_dropped_total", "Events that made room for newer ones.")
         .row(&[], input.events_dropped);
     let help = "Lines of the log that found no room, or could not be written.";

@@ -21,6 +21,7 @@ pub(crate) fn counts_sessions(query: &Query) -> bool {
         Query::Events { .. }
             | Query::ConfigExport { .. }
             | Query::ConfigHistory { .. }
+            | Query::ConfigDrift
             | Query::ConfigDiff { .. }
     )
 }
@@ -57,9 +58,12 @@ impl Queries<'_> {
             Query::ConfigDiff { toml, origin } => Answer::Difference(planner::difference(
                 &control.snapshot,
                 control.ids(),
-                &toml,
-                &origin,
+                (&toml, &origin),
+                &control.base,
             )?),
+            Query::ConfigDrift => {
+                Answer::Drift(planner::drift_rows(&control.snapshot, &control.base))
+            }
             Query::ConfigExport { version } => Answer::Config(self.config(version)?),
             Query::ConfigHistory { before, limit } => Answer::History(self.history(before, limit)?),
         })
@@ -103,6 +107,7 @@ impl Queries<'_> {
         Status {
             version: control.snapshot.version.0,
             uptime_s: (self.now - control.started.now).as_secs_f64(),
+            drift_keys: u64::try_from(control.drift_keys).unwrap_or(u64::MAX),
             program: env!("CARGO_PKG_VERSION").to_owned(),
             state: if serving { ProcessState::Serving } else { ProcessState::Draining },
             sessions_max: control.shards.iter().map(|shard| u64::from(shard.sessions_max)).sum(),

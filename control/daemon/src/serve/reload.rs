@@ -1,5 +1,5 @@
-//! SIGHUP: the file becomes one new version, or everything stays as it is. And the lines that each
-//! signal writes, at every level: no signal does anything, or nothing, without one.
+//! SIGHUP: the file is merged into what is in force, or everything stays as it is. And the lines
+//! that each signal writes, at every level: no signal does anything, or nothing, without one.
 
 use std::cell::{Cell, OnceCell};
 use std::fs::File;
@@ -9,7 +9,8 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 
 use weir_proto::answer::Answer;
-use weir_proto::request::{ChangeOptions, ChangeRequest};
+use weir_proto::outside::cleaned;
+use weir_proto::request::{ChangeOptions, ChangeRequest, Refusal};
 
 use super::{DRAIN_DEFAULT, Shared, own_author};
 use crate::log::AUDIT;
@@ -21,6 +22,11 @@ use weir_control_core::file::Settings;
 
 /// The longest file that SIGHUP reads, in bytes: many times that of the most backends.
 const FILE_MAX: u64 = 32 << 20;
+
+/// Conflicts of one reload that are written down.
+const CONFLICTS_MAX: usize = 20;
+/// Bytes of the text about one.
+const CONFLICT_BYTES_MAX: usize = 400;
 
 /// How reloads went, and the settings that they are compared with.
 #[derive(Debug, Default)]
@@ -35,7 +41,8 @@ pub(crate) struct Reloads {
 type Reloaded = Result<(u64, u64), String>;
 
 impl Shared {
-    /// SIGHUP: the file becomes one new version. Whatever is wrong is logged, and nothing changes.
+    /// SIGHUP: the file is merged, and nothing is forced. Whatever is wrong is logged, and nothing
+    /// changes.
     pub(super) async fn reload(&self, file: Option<&Path>) {
         let command = match file {
             Some(file) => format!("SIGHUP {}", file.display()),
@@ -71,20 +78,42 @@ impl Shared {
         let read = rt::blocking(move || read_regular(&path)).await;
         let toml = read.map_err(|error| error.to_string())?;
         let before = self.control().snapshot.version.0;
-        let change = ChangeRequest::Apply { toml, origin: origin.clone() };
+        let change = ChangeRequest::apply(toml, origin.clone());
         let (options, by) = (ChangeOptions::default(), own_author());
         let (outcome, settings) = self.change_and_settings(change, options, by).await;
         if let Some(settings) = settings {
             self.tell_of_a_restart(&settings, &origin);
         }
         match outcome {
+            Ok(Answer::Changed(changed)) if changed.version == before => {
+                tracing::info!("SIGHUP: {origin} has not changed since it was last applied");
+                Ok((before, before))
+            }
             Ok(Answer::Changed(changed)) => {
                 tracing::info!("SIGHUP: {origin} is in use as version {}", changed.version);
                 Ok((before, changed.version))
             }
             Ok(_) => Ok((before, before)),
-            Err(refusal) => Err(refusal.message),
+            Err(refusal) => Err(self.refused(refusal)),
         }
+    }
+
+    /// Why the file was not applied. Each conflict has its own line, in the log and the events.
+    fn refused(&self, refusal: Refusal) -> String {
+        let Refusal { message, hint, conflicts, .. } = refusal;
+        if conflicts.is_empty() {
+            return format!("{message}; {hint}");
+        }
+        for conflict in conflicts.iter().take(CONFLICTS_MAX) {
+            let text = cleaned(&format!("conflict: {conflict}"), CONFLICT_BYTES_MAX);
+            tracing::error!(target: AUDIT, "SIGHUP: {text}");
+            let (kept, subject) = (Kept::Refusal, "SIGHUP".to_owned());
+            self.handle(Input::Audited { kept, subject, text });
+        }
+        let count = conflicts.len();
+        format!(
+            "{count} keys were changed in the file and at run time, to different values; {hint}"
+        )
     }
 
     /// Says which settings of the file are not those that weir runs with: no reload applies them.

@@ -39,9 +39,15 @@ impl Shared {
             }
             Query::ConfigDiff { toml, origin } => {
                 let (snapshot, ids) = (self.control().snapshot.clone(), self.control().ids());
-                rt::blocking(move || planner::difference(&snapshot, ids, &toml, &origin))
-                    .await
-                    .map(Answer::Difference)
+                let base = self.control().base.clone();
+                let file = move || planner::difference(&snapshot, ids, (&toml, &origin), &base);
+                rt::blocking(file).await.map(Answer::Difference)
+            }
+            Query::ConfigDrift => {
+                let (snapshot, base) =
+                    (self.control().snapshot.clone(), self.control().base.clone());
+                let drift = rt::blocking(move || planner::drift_rows(&snapshot, &base)).await;
+                Ok(Answer::Drift(drift))
             }
             query => self.now(|queries| queries.answer(query)),
         }

@@ -55,12 +55,14 @@ async fn started_with_disk() -> (Rc<Shared>, FakeShards, Disk) {
 fn control(shards: &FakeShards, spec: &Spec, disk: &Disk) -> Rc<Shared> {
     let mut ids = IdSource::default();
     let snapshot = Snapshot::build(spec, Version(1), &Snapshot::empty(), &mut ids).unwrap();
+    let base = Some(Arc::new(spec.clone()));
     let first = Record::new(1, "then".into(), BY, "seeded".into(), spec.clone());
+    let first = first.with_base(base.clone());
     let store = seeded_with(disk, &first);
     let started = StoreThread::start(store, || 0).unwrap();
     let Started { thread, appender, versions, news, bell } = started;
     let fleet = Box::new(shards.clone());
-    let setup = Setup { fleet, versions, snapshot, ids, checks_max: 100 };
+    let setup = Setup { fleet, versions, snapshot, base, ids, checks_max: 100 };
     let shared = Shared::new(Control::new(setup, moment()), appender);
     start_store_news(&shared, news, bell.into());
     // It works until the test has ended.

@@ -68,6 +68,7 @@ fn whole(control: &Control, reloads: (u64, u64)) -> MetricsInput {
         supervised: control.shards.iter().map(supervised).collect(),
         sessions_max: control.shards.iter().map(|shard| u64::from(shard.sessions_max)).sum(),
         is_full: control.fullness.get().is_some(),
+        drift_keys: control.drift_keys,
         snapshot,
     }
 }

@@ -21,7 +21,7 @@ pub(super) fn of_specs(old: &Spec, new: &Spec) -> Result<Option<Value>, serde_js
 }
 
 /// The patch that makes `new` of `old`. `None` if there is none: `new` has a `null` in it.
-fn between(old: &Value, new: &Value) -> Option<Value> {
+pub(super) fn between(old: &Value, new: &Value) -> Option<Value> {
     let patch = difference(old, new);
     // What does not give the new value exactly is never kept.
     let mut made = old.clone();

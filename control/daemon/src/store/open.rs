@@ -83,9 +83,9 @@ impl Store {
         let (copy, record, tail) = look(&place, StateFile::for_reading(file))?;
         let news = compare(&place, record.version, mark::read(directory), opening.accept)?;
         let (newest, retention) = (record.version, opening.retention);
-        let (mut store, closed) = match writable(directory, lock, newest, retention) {
-            Ok(store) => (store, None),
-            Err(why) => (reading(&place, copy, (newest, tail), retention), Some(why)),
+        let (mut store, record, closed) = match writable(directory, lock, newest, retention) {
+            Ok((store, record)) => (store, record, None),
+            Err(why) => (reading(&place, copy, (newest, tail), retention), record, Some(why)),
         };
         news.into_iter().for_each(|text| store.say(text));
         if let Some(why) = closed {
@@ -126,7 +126,7 @@ pub(super) fn any(
     let (_, record, _) = look(&place, backend.clone())?;
     compare(&place, record.version, mark.map_or(Reading::Absent, Reading::Newest), None)?;
     let opened = to_write(backend.clone(), record.version, retention);
-    let (database, tail) = opened.map_err(|why| damaged(&place, &why))?;
+    let (database, record, tail) = opened.map_err(|why| damaged(&place, &why))?;
     let (reader, opener) = (Reader::new(database, &place), opener(backend));
     let newest = (record.version, Some(tail));
     Ok((Store::new(reader, opener, newest, retention), record))
@@ -141,7 +141,7 @@ fn look(
     let read = || {
         let layer = Overlay::new(backend).map_err(|error| error.to_string())?;
         let database = opener(layer)()?;
-        if rows::is_old(&database)? {
+        if rows::old_format(&database)?.is_some() {
             rows::migrate(&database, 1).map_err(|why| why.to_string())?;
         }
         let (record, tail) = rows::newest(&database)?.ok_or("there is no version in it")?;
@@ -155,20 +155,20 @@ fn to_write(
     backend: impl StorageBackend + Clone,
     newest: u64,
     retention: Retention,
-) -> Result<(Database, Tail), String> {
+) -> Result<(Database, Record, Tail), String> {
     supervised(|| {
         let opener = opener(backend);
         let mut database = opener()?;
-        if rows::is_old(&database)? {
+        if let Some(format) = rows::old_format(&database)? {
             rows::migrate(&database, retention.versions).map_err(|why| why.to_string())?;
-            // Most of an old file is copies. It is whole without that.
-            if database.compact().is_err() {
+            // Most of a file before rows is copies. It is whole without that.
+            if format < rows::ROWS && database.compact().is_err() {
                 drop(database);
                 database = opener()?;
             }
         }
         match rows::newest(&database)? {
-            Some((record, tail)) if record.version == newest => Ok((database, tail)),
+            Some((record, tail)) if record.version == newest => Ok((database, record, tail)),
             _ => Err("it has changed while it was opened".to_owned()),
         }
     })
@@ -179,7 +179,7 @@ fn writable(
     lock: Lock,
     newest: u64,
     retention: Retention,
-) -> Result<Store, String> {
+) -> Result<(Store, Record), String> {
     let lock = lock?;
     let path = directory.join(FILE);
     let said = |error: io::Error| format!("{}: {error}", path.display());
@@ -187,11 +187,11 @@ fn writable(
     let file = StateFile::new(file);
     let mark = Mark::open(directory, newest)?;
     lock.sync_all().map_err(said)?;
-    let (database, tail) = to_write(file.clone(), newest, retention)?;
+    let (database, record, tail) = to_write(file.clone(), newest, retention)?;
     let reader = Reader::new(database, &path.display().to_string());
     let mut store = Store::new(reader, opener(file.clone()), (newest, Some(tail)), retention);
     store.home = Some(Home { _directory: lock, path, file, mark, misnamed: false });
-    Ok(store)
+    Ok((store, record))
 }
 
 /// Refuses a state that has lost what was acknowledged. Gives what is to be said of it.

@@ -1,29 +1,31 @@
 //! The rows of the state, and how a version is put together from them (ADR 0032).
 //!
 //! ```text
-//! versions  1 → {"format":3}               an older weir reads it and refuses
+//! versions  1 → {"format":4}               an older weir reads it and refuses
 //! heads     v → {"at","by","summary"}      one for each kept version, without a gap
-//! whole     (v, part) → the spec           one for every 64 versions or so, seldom if it is long
-//! changes   (v, part) → a merge patch      what v has changed in the spec of v - 1
+//! whole     (v, part) → the document       one for every 64 versions or so, seldom if it is long
+//! changes   (v, part) → a merge patch      what v has changed in the document of v - 1
 //! ```
+//!
+//! A document is a spec with its base ([`base`]).
 //!
 //! Texts are cut into parts of a page: redb takes longer ones into pages of a power of two, for
 //! which a nearly full file has no room in one piece. A version that is given up loses its head;
-//! its spec stays until no kept version is made of it.
+//! its document stays until no kept version is made of it.
 
 use std::io;
+use std::sync::Arc;
 
 use redb::{
     Database, Durability, Key, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable,
     ReadableTableMetadata, Table, TableDefinition, TableError, WriteTransaction,
 };
-use serde::Deserialize;
 use serde_json::Value;
-use weir_control_core::record::{FORMAT, Head, Record, format_marker, format_of};
+use weir_control_core::record::{Base, FORMAT, Head, Record, format_marker, format_of};
 use weir_proto::answer::VersionRow;
 use weir_proto::spec::Spec;
 
-use super::difference;
+use super::{base, difference};
 
 pub(super) type Rows = TableDefinition<'static, u64, &'static str>;
 /// Texts by version and number of the part.
@@ -87,7 +89,9 @@ pub(super) struct Tail {
     pub(super) version: u64,
     /// Its pools are shared with control's.
     spec: Spec,
-    /// Bytes of the last whole spec; differences since then, and their bytes.
+    /// Its base, as the document has it.
+    base: Value,
+    /// Bytes of the last whole document; differences since then, and their bytes.
     whole_bytes: usize,
     changes: usize,
     bytes: usize,
@@ -188,8 +192,30 @@ fn parse_head(version: u64, text: &str) -> Result<Head, String> {
     serde_json::from_str(text).map_err(|why| format!("version {version}: {why}"))
 }
 
+/// Versions that are searched for the last one that a file has made.
+const LOOKED_AT_MAX: usize = 200;
+
 fn read(transaction: &ReadTransaction, version: u64, head: &str) -> Result<(Record, Tail), String> {
     let head = parse_head(version, head)?;
+    let Document { value, whole_bytes, changes, bytes } = document(transaction, version)?;
+    let read = base::read(value).map_err(|why| format!("version {version}: {why}"))?;
+    let tail =
+        Tail { version, spec: read.spec.clone(), base: read.value, whole_bytes, changes, bytes };
+    let record = Record::of(version, head, read.spec);
+    let base = read.base.map_or_else(|| file_before(transaction, &record), Ok)?;
+    Ok((record.with_base(base), tail))
+}
+
+/// The document of a version, and of what it was put together.
+struct Document {
+    value: Value,
+    /// Bytes of the whole one that it is built on; differences since then, and their bytes.
+    whole_bytes: usize,
+    changes: usize,
+    bytes: usize,
+}
+
+fn document(transaction: &ReadTransaction, version: u64) -> Result<Document, String> {
     let bad = |why: &dyn core::fmt::Display| format!("version {version}: {why}");
     let parse = |text: &[u8]| -> Result<Value, String> {
         serde_json::from_slice(text).map_err(|why| bad(&why))
@@ -209,9 +235,26 @@ fn read(transaction: &ReadTransaction, version: u64, head: &str) -> Result<(Reco
         difference::apply(&mut value, parse(&patch)?);
     }
     let changes = usize::try_from(version - base).unwrap_or(usize::MAX);
-    let spec = Spec::deserialize(&value).map_err(|why| bad(&why))?;
-    let tail = Tail { version, spec: spec.clone(), whole_bytes: base_text.len(), changes, bytes };
-    Ok((Record::of(version, head, spec), tail))
+    Ok(Document { value, whole_bytes: base_text.len(), changes, bytes })
+}
+
+/// The base of a version that a weir before format 4 has made: the last version that came from a
+/// file was the file.
+fn file_before(transaction: &ReadTransaction, record: &Record) -> Result<Base, String> {
+    let Some(heads) = open(transaction, HEADS)? else { return Ok(None) };
+    for row in heads.range(..=record.version).map_err(text)?.rev().take(LOOKED_AT_MAX) {
+        let (version, head) = row.map_err(text)?;
+        let version = version.value();
+        if parse_head(version, head.value())?.is_of_a_file() {
+            let spec = if version == record.version {
+                record.spec.clone()
+            } else {
+                base::read(document(transaction, version)?.value)?.spec
+            };
+            return Ok(Some(Arc::new(spec)));
+        }
+    }
+    Ok(None)
 }
 
 /// The parts of one version, in one piece.
@@ -331,22 +374,25 @@ impl<'a> Writer<'a> {
         let fault = |why: serde_json::Error| WriteError::Other(why.to_string());
         let version = record.version;
         let head = serde_json::to_string(&record.head()).map_err(fault)?;
+        let base = base::of(record).map_err(WriteError::Other)?;
         self.heads.insert(version, head.as_str())?;
         if let Some(tail) = before.filter(|tail| tail.version + 1 == version && tail.has_room()) {
             let patch = difference::of_specs(&tail.spec, &record.spec).map_err(fault)?;
+            let patch = patch.and_then(|patch| base::also(patch, [&tail.base, &base]));
             let patch = patch.map(|patch| patch.to_string());
             // Differences that are as long as the whole are no gain.
             let bytes = tail.bytes + patch.as_ref().map_or(0, String::len);
             if let Some(patch) = patch.filter(|_| bytes < tail.whole_bytes) {
                 write_parts(&mut self.changes, version, &patch)?;
                 let (spec, changes) = (record.spec.clone(), tail.changes + 1);
-                return Ok(Tail { version, spec, changes, bytes, ..*tail });
+                let whole_bytes = tail.whole_bytes;
+                return Ok(Tail { version, spec, base, whole_bytes, changes, bytes });
             }
         }
-        let text = serde_json::to_string(&record.spec).map_err(fault)?;
+        let text = base::document(&record.spec, &base).map_err(fault)?.to_string();
         write_parts(&mut self.whole, version, &text)?;
         let spec = record.spec.clone();
-        Ok(Tail { version, spec, whole_bytes: text.len(), changes: 0, bytes: 0 })
+        Ok(Tail { version, spec, base, whole_bytes: text.len(), changes: 0, bytes: 0 })
     }
 
     fn cut(&mut self, first: u64) -> Result<usize, WriteError> {
@@ -369,13 +415,36 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// True if a weir before format 3 has written this.
-pub(super) fn is_old(database: &Database) -> Result<bool, String> {
-    Ok(check_format(&database.begin_read().map_err(text)?)? < FORMAT)
+/// The format, if it is not the one that this weir writes.
+pub(super) fn old_format(database: &Database) -> Result<Option<u32>, String> {
+    let format = check_format(&database.begin_read().map_err(text)?)?;
+    Ok((format < FORMAT).then_some(format))
 }
 
-/// Makes rows of the newest `keep` versions of formats 1 and 2, in one transaction.
+/// Makes what an older weir has written into what this one writes, in one transaction; of formats 1
+/// and 2 the newest `keep` versions.
 pub(super) fn migrate(database: &Database, keep: u64) -> Result<(), WriteError> {
+    let format = old_format(database).map_err(WriteError::Other)?;
+    if format.is_some_and(|format| format < ROWS) {
+        return make_rows(database, keep);
+    }
+    // The newest version gets its base, which the next file is merged with. Those of the others are
+    // found when they are wanted.
+    let Some((newest, _)) = newest(database).map_err(WriteError::Other)? else { return Ok(()) };
+    commit(database, 0, |rows| {
+        let own = || (newest.version, 0)..(newest.version + 1, 0);
+        rows.changes.retain_in(own(), |_, _| false)?;
+        rows.whole.retain_in(own(), |_, _| false)?;
+        rows.add(&newest, None)
+    })?;
+    Ok(())
+}
+
+/// The first format of rows.
+pub(super) const ROWS: u32 = 3;
+
+/// Makes rows of the newest `keep` versions of formats 1 and 2, and gives each its base.
+fn make_rows(database: &Database, keep: u64) -> Result<(), WriteError> {
     let transaction = begin(database)?;
     {
         let old = transaction.open_table(VERSIONS)?;
@@ -387,15 +456,23 @@ pub(super) fn migrate(database: &Database, keep: u64) -> Result<(), WriteError> 
             return Err(WriteError::Other(format!("version {gap} is missing")));
         }
         let mut rows = Writer::open(&transaction)?;
-        let mut tail = None;
-        for row in old.range(last.saturating_sub(keep) + 1..)? {
+        let (mut tail, mut file) = (None, None);
+        let first = last.saturating_sub(keep) + 1;
+        // What is not kept may have been the last file.
+        let looked_at = first.saturating_sub(LOOKED_AT_MAX as u64).max(1);
+        for row in old.range(looked_at..)? {
             let (key, text) = row?;
             let bad = |why| WriteError::Other(format!("version {}: {why}", key.value()));
             let record = Record::parse_whole(text.value()).map_err(bad)?;
             if record.version != key.value() {
                 return Err(bad(format!("it says that it is version {}", record.version)));
             }
-            tail = Some(rows.add(&record, tail.as_ref())?);
+            if record.is_of_a_file() {
+                file = Some(Arc::new(record.spec.clone()));
+            }
+            if record.version >= first {
+                tail = Some(rows.add(&record.with_base(file.clone()), tail.as_ref())?);
+            }
         }
     }
     transaction.delete_table(VERSIONS)?;

@@ -2,6 +2,7 @@
 
 mod disk;
 mod files;
+mod formats;
 mod history;
 
 use std::collections::BTreeMap;
@@ -17,19 +18,28 @@ use super::*;
 pub(crate) use disk::Disk;
 pub(crate) use files::Directory;
 
+/// A version of that number. Some have no base, some are as their file is, some are not.
 pub(crate) fn record(version: u64) -> Record {
+    let spec = spec(version);
+    let by = Author::new(1000, 42);
+    let base = match version % 3 {
+        0 => None,
+        1 => Some(Arc::new(spec.clone())),
+        _ => Some(Arc::new(self::spec(version - 1))),
+    };
+    let summary = format!("change {version}");
+    Record::new(version, "2026-11-24T10:00:00Z".into(), by, summary, spec).with_base(base)
+}
+
+fn spec(version: u64) -> Spec {
     let mut pool = PoolSpec::default();
     for n in 0..version {
         let address = format!("10.0.0.1:{}", n + 1).parse().unwrap();
         let backend = BackendSpec { address, weight: 1, state: Default::default() };
         pool.backend.insert(format!("b{n}").parse().unwrap(), backend);
     }
-    let spec = Spec {
-        pool: [("web".parse().unwrap(), pool.into())].into(),
-        listener: BTreeMap::default(),
-    };
-    let by = Author::new(1000, 42);
-    Record::new(version, "2026-11-24T10:00:00Z".into(), by, format!("change {version}"), spec)
+    let pool = [("web".parse().unwrap(), pool.into())].into();
+    Spec { pool, listener: BTreeMap::default() }
 }
 
 /// Opens what is on a disk.

@@ -17,7 +17,7 @@ use weir_core::base::clock::Now;
 use weir_proto::answer::Answer;
 use weir_proto::ids::{BackendId, IdSource, Version};
 use weir_proto::order::Report;
-use weir_proto::request::{ChangeOptions, ChangeRequest};
+use weir_proto::request::{ChangeOptions, ChangeRequest, Refusal};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::Spec;
 
@@ -50,6 +50,15 @@ struct PendingRequest {
     proposed: Vec<Snapshot>,
 }
 
+/// A version that control is about to make.
+struct Proposal {
+    next: Snapshot,
+    request: ChangeRequest,
+    /// The version when its turn came.
+    before: u64,
+    dry_run: bool,
+}
+
 /// One that was answered, and the version at that moment.
 struct AnsweredRequest {
     request: PendingRequest,
@@ -66,8 +75,8 @@ pub(super) struct Daemon {
     asked: VecDeque<PendingRequest>,
     /// Answers that were not checked.
     answered: Vec<AnsweredRequest>,
-    /// Versions that history was not told of, and whether they are only looked at.
-    proposed: Vec<(Snapshot, bool)>,
+    /// Versions that history was not told of.
+    proposed: Vec<Proposal>,
     /// Checks that are to be made.
     checks: Vec<Check>,
     /// How many changes control was given.
@@ -96,9 +105,11 @@ pub(super) fn seed_disk(disk: &Disk, spec: &Spec, history: &mut History) -> Resu
     let mut ids = IdSource::default();
     let built = Snapshot::build(spec, Version(1), &Snapshot::empty(), &mut ids);
     let spec = built.map_err(|refused| faults(&refused))?.spec();
+    let base = Some(Arc::new(spec.clone()));
     let first = Record::new(1, String::new(), BY, "seeded".to_owned(), spec.clone());
+    let first = first.with_base(base.clone());
     Store::seed_backend(disk.open(), &first).map_err(|error| error.to_string())?;
-    history.keep(1, spec);
+    history.begin((spec, base));
     Ok(())
 }
 
@@ -124,7 +135,8 @@ impl Daemon {
         let bound = fleet.bind(&BindPlan::first(&snapshot));
         let store = SimStore::new(store);
         let (fleet, versions) = (Box::new(fleet), store.versions());
-        let setup = Setup { fleet, versions, snapshot, ids, checks_max: usize::MAX };
+        let (base, checks_max) = (record.base, usize::MAX);
+        let setup = Setup { fleet, versions, snapshot, base, ids, checks_max };
         let moment = moment(now);
         let mut daemon = Daemon {
             control: Control::new(setup, moment),
@@ -152,7 +164,9 @@ impl Daemon {
         if let Some(first) = self.asked.front_mut() {
             for next in self.wires.borrow_mut().proposed.drain(..) {
                 first.proposed.push(next.clone());
-                self.proposed.push((next, first.options.dry_run));
+                let (request, dry_run) = (first.request.clone(), first.options.dry_run);
+                let before = first.before.unwrap_or(version);
+                self.proposed.push(Proposal { next, request, before, dry_run });
             }
             if first.before.is_some_and(|before| version > before) {
                 self.killed.extend(first.kills.take());
@@ -287,13 +301,17 @@ impl Daemon {
     }
 
     /// Tells history what control wants to make durable.
-    pub(super) fn tell(&mut self, history: &mut History) {
-        for (next, dry_run) in self.proposed.drain(..) {
-            history.propose(&next);
+    ///
+    /// # Errors
+    /// It loses what somebody has done.
+    pub(super) fn tell(&mut self, history: &mut History) -> Result<(), String> {
+        for Proposal { next, request, before, dry_run } in self.proposed.drain(..) {
+            history.propose(&next, &request, before)?;
             if self.planted == Some(Planted::AckBeforeCommit) && !dry_run {
-                history.keep(next.version.0, next.spec());
+                history.keep(next.version.0);
             }
         }
+        Ok(())
     }
 
     /// Checks what was answered. How many answers that were.
@@ -301,7 +319,7 @@ impl Daemon {
     /// # Errors
     /// An answer is wrong.
     pub(super) fn check_answers(&mut self, history: &mut History) -> Result<usize, String> {
-        self.tell(history);
+        self.tell(history)?;
         let answered = core::mem::take(&mut self.answered);
         let count = answered.len();
         for AnsweredRequest { request, answer, snapshot } in answered {
@@ -320,11 +338,13 @@ fn check_answer(
     let version = snapshot.version.0;
     let committed = asked.before.is_some_and(|before| before < version);
     if !committed {
-        if answer.is_err_and(|refusal| refusal.message.contains("may be there")) {
+        let may_be_there = |refusal: &Refusal| refusal.message.contains("may be there");
+        if answer.as_ref().is_err_and(may_be_there) {
             return Ok(());
         }
         asked.proposed.iter().for_each(|next| history.withdraw(next));
-        return Ok(());
+        let is_done = answer.is_ok() && !asked.options.dry_run;
+        return if is_done { history.check_unchanged(&asked.request, version) } else { Ok(()) };
     }
     if asked.options.dry_run {
         return Err(format!("a dry run has made version {version}"));
@@ -343,6 +363,6 @@ fn check_answer(
     }
     // Refused or not: it says that it is durable.
     let everywhere = matches!(answer, Ok(Answer::Changed(_)));
-    history.answer(version, spec, everywhere);
+    history.answer(version, everywhere);
     Ok(())
 }

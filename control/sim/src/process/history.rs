@@ -10,16 +10,19 @@ use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::Spec;
 
 use super::daemon::RETENTION;
+use super::merges::{Made, base_after, check_merge};
 
 /// Every version that was ever proposed.
 #[derive(Debug, Default)]
 pub(super) struct History {
     /// What was about to be made this version.
-    proposed: BTreeMap<u64, Vec<Spec>>,
+    proposed: BTreeMap<u64, Vec<Made>>,
+    /// The last of these, or what was found on disk: where the next version begins.
+    made: BTreeMap<u64, Made>,
     /// Versions that somebody has been told are durable.
-    kept: BTreeMap<u64, Spec>,
+    kept: BTreeMap<u64, Made>,
     /// Answers that have not left the process: version, what it is, whether every shard uses it.
-    leaving: Vec<(u64, Spec, bool)>,
+    leaving: Vec<(u64, Made, bool)>,
     /// The newest version that a client was told every shard uses.
     pub(super) acked: u64,
     /// Starts from disk that were checked.
@@ -28,42 +31,83 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Control is about to write this.
-    pub(super) fn propose(&mut self, next: &Snapshot) {
-        self.proposed.entry(next.version.0).or_default().push(next.spec());
+    /// The process is seeded with this, which is a file.
+    pub(super) fn begin(&mut self, first: Made) {
+        self.made.insert(1, first.clone());
+        self.kept.insert(1, first);
+    }
+
+    /// Control is about to write this, for a request at version `before`.
+    ///
+    /// # Errors
+    /// It loses what somebody has done.
+    pub(super) fn propose(
+        &mut self,
+        next: &Snapshot,
+        request: &ChangeRequest,
+        before: u64,
+    ) -> Result<(), String> {
+        let was = self.made.get(&before).ok_or_else(|| format!("version {before} is unknown"))?;
+        let base_of = |version| self.made.get(&version).and_then(|(_, base)| base.clone());
+        let made = (next.spec(), base_after(request, &was.1, base_of));
+        check_merge(request, was, &made)?;
+        self.proposed.entry(next.version.0).or_default().push(made.clone());
+        self.made.insert(next.version.0, made);
+        Ok(())
+    }
+
+    /// A request is done, and the version is the same.
+    ///
+    /// # Errors
+    /// It was a file, and is not known as the one that was applied last.
+    pub(super) fn check_unchanged(
+        &self,
+        request: &ChangeRequest,
+        version: u64,
+    ) -> Result<(), String> {
+        let Some((_, base)) = self.made.get(&version) else { return Ok(()) };
+        let base_of = |version| self.made.get(&version).and_then(|(_, base)| base.clone());
+        if base_after(request, base, base_of) == *base {
+            return Ok(());
+        }
+        Err(format!("a file was applied to version {version}, and another one is its base"))
     }
 
     /// It was refused: it must never be found.
     pub(super) fn withdraw(&mut self, next: &Snapshot) {
         let (all, spec) = (self.proposed.entry(next.version.0).or_default(), next.spec());
-        if let Some(place) = all.iter().position(|other| *other == spec) {
+        if let Some(place) = all.iter().position(|(other, _)| *other == spec) {
             all.swap_remove(place);
         }
     }
 
     /// This version is durable, or so somebody was told.
-    pub(super) fn keep(&mut self, version: u64, spec: Spec) {
-        self.kept.insert(version, spec);
+    pub(super) fn keep(&mut self, version: u64) {
+        if let Some(made) = self.made.get(&version) {
+            self.kept.insert(version, made.clone());
+        }
     }
 
     /// What a rollback should make.
     #[must_use]
     pub(super) fn rollback_target(&self, request: &ChangeRequest) -> Option<&Spec> {
         match request {
-            ChangeRequest::Rollback { version } => self.kept.get(version),
+            ChangeRequest::Rollback { version } => self.kept.get(version).map(|(spec, _)| spec),
             _ => None,
         }
     }
 
     /// A client is to be told that `version` is durable, and perhaps that every shard uses it.
-    pub(super) fn answer(&mut self, version: u64, spec: Spec, everywhere: bool) {
-        self.leaving.push((version, spec, everywhere));
+    pub(super) fn answer(&mut self, version: u64, everywhere: bool) {
+        if let Some(made) = self.made.get(&version) {
+            self.leaving.push((version, made.clone(), everywhere));
+        }
     }
 
     /// The answers have left.
     pub(super) fn hear_answers(&mut self) {
-        for (version, spec, everywhere) in std::mem::take(&mut self.leaving) {
-            self.keep(version, spec);
+        for (version, made, everywhere) in std::mem::take(&mut self.leaving) {
+            self.kept.insert(version, made);
             if everywhere {
                 self.acked = version;
                 self.acks += 1;
@@ -104,13 +148,17 @@ impl History {
             let record = reader.get(version)?.ok_or(format!("version {version} is missing"))?;
             let known = self.kept.get(&version);
             let proposed = self.proposed.get(&version).map_or(&[][..], Vec::as_slice);
-            if known.is_some_and(|known| *known != record.spec) {
-                return Err(format!("version {version} is not what was acknowledged"));
+            let found = (record.spec, record.base);
+            if known.is_some_and(|known| *known != found) {
+                let what =
+                    if known.is_some_and(|known| known.0 == found.0) { "the file of " } else { "" };
+                return Err(format!("{what}version {version} is not what was acknowledged"));
             }
-            if known.is_none() && !proposed.contains(&record.spec) {
+            if known.is_none() && !proposed.contains(&found) {
                 return Err(format!("nobody has asked for version {version} as it is on disk"));
             }
-            self.kept.insert(version, record.spec);
+            self.made.insert(version, found.clone());
+            self.kept.insert(version, found);
         }
         Ok(())
     }

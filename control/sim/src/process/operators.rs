@@ -4,14 +4,14 @@
 use std::net::SocketAddr;
 
 use weir_control_core::file;
-use weir_proto::request::{ChangeOptions, ChangeRequest};
+use weir_proto::request::{ApplyMode, ChangeOptions, ChangeRequest};
 use weir_proto::snapshot::{Listener, Snapshot};
 use weir_proto::spec::{
     Admin, BackendSpec, HealthKind, HealthSpec, ListenerSpec, Name, Percent, PoolSpec, Spec,
     Strategy,
 };
 
-use super::{SimProcess, daemon};
+use super::{SimProcess, StepResult, daemon};
 use weir_engine_sim::faults::Swarm;
 use weir_engine_sim::net::Mode;
 use weir_engine_sim::operator::{keepalive, name, retries, timeouts};
@@ -26,6 +26,8 @@ pub(super) struct People {
     pub(super) hosts: Vec<SocketAddr>,
     /// Every address that a listener ever had.
     pub(super) listens_at: Vec<SocketAddr>,
+    /// The file on somebody's desk. It knows nothing of what was done by commands.
+    file: Spec,
 }
 
 fn pair(key: &str, value: impl Into<String>) -> (String, String) {
@@ -34,15 +36,16 @@ fn pair(key: &str, value: impl Into<String>) -> (String, String) {
 
 impl SimProcess {
     /// Somebody types a command.
-    pub(super) fn ask(&mut self) {
-        let Some(daemon) = &mut self.daemon else { return };
+    pub(super) fn ask(&mut self) -> StepResult {
+        let Some(daemon) = &mut self.daemon else { return Ok(()) };
         if daemon.waiting() < self.faults.people && self.rng.hits(self.swarm.changes) {
             let (request, options) = self.people.ask(daemon.snapshot());
             self.street.note("asks", [daemon.waiting(), 0]);
             daemon.ask(request, options, daemon::moment(self.street.now));
-            daemon.tell(&mut self.history);
+            daemon.tell(&mut self.history)?;
             self.meet_hosts();
         }
+        Ok(())
     }
 
     /// Every backend that somebody has thought of has a host.
@@ -56,7 +59,8 @@ impl SimProcess {
 impl People {
     #[must_use]
     pub(super) fn new(rng: Rng) -> People {
-        People { rng, next_port: 1000, hosts: Vec::new(), listens_at: Vec::new() }
+        let (hosts, listens_at) = (Vec::new(), Vec::new());
+        People { rng, next_port: 1000, hosts, listens_at, file: Spec::default() }
     }
 
     fn host(&mut self) -> SocketAddr {
@@ -115,6 +119,7 @@ impl People {
             };
             spec.listener.insert(name(&format!("l{number}")), listener);
         }
+        self.file = spec.clone();
         spec
     }
 
@@ -160,11 +165,34 @@ impl People {
             12 if now.listeners.len() > 1 => ChangeRequest::ListenerRemove { name: listener_name },
             13 => self.set_pool(pool_name),
             14 => self.roll_back(version),
-            15 | 16 => self.apply(now.spec()),
             17 | 18 => self.set_listener(now, listener),
             19 => self.set_backend(backend),
-            _ => self.apply_listeners(now.spec()),
+            _ => self.apply_file(now),
         }
+    }
+
+    /// The file is edited, or not, and applied. Somebody may have exported it again.
+    fn apply_file(&mut self, now: &Snapshot) -> ChangeRequest {
+        if self.rng.below(4) == 0 {
+            self.file = now.spec();
+        }
+        let mut file = self.file.clone();
+        match self.rng.below(5) {
+            0 | 1 => self.edit_backends(&mut file),
+            2 | 3 => self.edit_listeners(&mut file),
+            _ => {}
+        }
+        self.file = file;
+        let (toml, origin) = (file::export(&self.file), "weir.toml".to_owned());
+        let mode = self.rng.pick(&[
+            ApplyMode::Merge,
+            ApplyMode::Merge,
+            ApplyMode::Merge,
+            ApplyMode::Ours,
+            ApplyMode::Theirs,
+            ApplyMode::Replace,
+        ]);
+        ChangeRequest::Apply { toml, origin, mode, force: self.rng.below(4) > 0 }
     }
 
     fn add_backend(&mut self, pool: &str) -> ChangeRequest {
@@ -224,14 +252,14 @@ impl People {
         ChangeRequest::PoolSet { name, pairs }
     }
 
-    /// A whole file in which addresses come and go, listeners are renamed, and limits change.
-    fn apply_listeners(&mut self, mut spec: Spec) -> ChangeRequest {
+    /// Addresses come and go, listeners are renamed, and limits change.
+    fn edit_listeners(&mut self, file: &mut Spec) {
         for _ in 0..self.rng.between(1, 3) {
-            let names: Vec<Name> = spec.listener.keys().cloned().collect();
+            let names: Vec<Name> = file.listener.keys().cloned().collect();
             let which = names[self.rng.below(names.len())].clone();
             let other = names[self.rng.below(names.len())].clone();
             let new = self.bind();
-            let Some(mut listener) = spec.listener.remove(&which) else { continue };
+            let Some(mut listener) = file.listener.remove(&which) else { continue };
             let mut called = which;
             match self.rng.below(5) {
                 0 => listener.bind.push(new),
@@ -240,28 +268,32 @@ impl People {
                 2 => called = name(&format!("l{}", new.port())),
                 // An address goes from one to another.
                 3 => {
-                    if let Some(other) = spec.listener.get_mut(&other) {
+                    if let Some(other) = file.listener.get_mut(&other) {
                         listener.bind.push(std::mem::replace(&mut other.bind[0], new));
                     }
                 }
                 _ => listener.max_sessions = self.rng.pick(&[None, Some(1), Some(3), Some(20)]),
             }
-            spec.listener.insert(called, listener);
+            file.listener.insert(called, listener);
         }
-        ChangeRequest::Apply { toml: file::export(&spec), origin: "weir.toml".to_owned() }
     }
 
-    /// A whole file: the configuration with one backend more, and perhaps one less.
-    fn apply(&mut self, mut spec: Spec) -> ChangeRequest {
+    /// One backend more, perhaps one less, and perhaps another weight or strategy.
+    fn edit_backends(&mut self, file: &mut Spec) {
         let (added, backend) = self.backend();
-        let goes = self.rng.flip();
-        if let Some(pool) = spec.pool.values_mut().next() {
-            let first = pool.backend.keys().next().cloned();
-            if let Some(first) = first.filter(|_| goes) {
-                pool.backend.remove(&first);
-            }
-            pool.backend.insert(added, backend);
+        let (goes, weight) = (self.rng.flip(), self.weight());
+        let strategy = self.rng.pick(&Strategy::ALL[..4]);
+        let Some(pool) = file.pool.values_mut().next() else { return };
+        let first = pool.backend.keys().next().cloned();
+        if let Some(first) = first.filter(|_| goes) {
+            pool.backend.remove(&first);
         }
-        ChangeRequest::Apply { toml: file::export(&spec), origin: "weir.toml".to_owned() }
+        if let Some(first) = pool.backend.values_mut().next().filter(|_| self.rng.flip()) {
+            first.weight = weight;
+        }
+        if self.rng.flip() {
+            pool.strategy = strategy;
+        }
+        pool.backend.insert(added, backend);
     }
 }

@@ -67,6 +67,7 @@ pub(crate) fn status() -> Status {
         |id, sessions| ShardRow { id, version: 7, sessions, sessions_max: 5000, busy: 0.125 };
     Status {
         version: 7,
+        drift_keys: 3,
         uptime_s: 7384.5,
         program: "0.1.0".into(),
         state: ProcessState::Serving,
@@ -157,6 +158,7 @@ pub(crate) fn changed() -> Changed {
 fn status_is_one_screen() {
     let wanted = "\
 weir 0.1.0  serving  up 2h 3m  version 7  sessions 12 of 10000
+drift: 3 keys that are not as the file last said; see weirctl config diff
 warning: pool api has no backend that can take sessions
 
 LISTENER  BIND                  POOL  STATE  SESSIONS  TOTAL  MAX

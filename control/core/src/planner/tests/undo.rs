@@ -74,7 +74,7 @@ impl Line {
 
     /// Makes the change and returns the command that takes it back.
     fn make(&mut self, change: &ChangeRequest, options: &ChangeOptions) -> String {
-        let sources = Sources { ids: &mut self.ids, past: &no_past };
+        let sources = Sources { ids: &mut self.ids, past: &no_past, base: &None };
         let plan = decide(&self.now, change, options, sources);
         let plan = plan.unwrap_or_else(|refusal| panic!("{change}: {refusal}"));
         if let Some(next) = plan.snapshot {
@@ -176,7 +176,7 @@ fn each_pair_of_keys<S>(table: &'static [Setting<S>], set: Set) {
         let change = set(others(second).swap_remove(0));
         // A value that does not go with the first key is refused; that is held elsewhere.
         let mut ids = line.ids.clone();
-        let sources = Sources { ids: &mut ids, past: &no_past };
+        let sources = Sources { ids: &mut ids, past: &no_past, base: &None };
         let plan = decide(&line.now, &change, &ChangeOptions::default(), sources);
         if plan.is_ok_and(|plan| plan.snapshot.is_some_and(|next| next.spec() != before)) {
             line.there_and_back(&change);
@@ -240,7 +240,7 @@ fn an_undo_that_others_came_before_is_a_conflict() {
     let undo = line.make(&set_backend(pairs(&["weight=7"])), &ChangeOptions::default());
     line.make(&set_backend(pairs(&["weight=9"])), &ChangeOptions::default());
     let (change, options) = typed(&undo);
-    let sources = Sources { ids: &mut line.ids, past: &no_past };
+    let sources = Sources { ids: &mut line.ids, past: &no_past, base: &None };
     let refusal = decide(&line.now, &change, &options, sources).unwrap_err();
     assert_eq!(refusal.code, Code::Conflict);
 }

@@ -197,7 +197,7 @@ fn a_word_that_means_nothing_is_looked_at_no_further() {
     assert!(is_too_long(add(WORDS_MAX)));
     // A file may be long, and the name of one is cut where it is shown.
     let (toml, origin) = ("x".repeat(1 << 20), "x".repeat(1 << 20));
-    assert!(!is_too_long(change(ChangeRequest::Apply { toml, origin })));
+    assert!(!is_too_long(change(ChangeRequest::apply(toml, origin))));
 }
 
 #[test]

@@ -45,6 +45,8 @@ const BOUNDS_US: [u64; 24] = [
 /// slice at a time.
 pub struct MetricsInput {
     pub snapshot: Arc<Snapshot>,
+    /// Keys in which it differs from the file as it was last applied.
+    pub drift_keys: usize,
     /// How many sessions ended, for each reason.
     pub ends: Vec<(CloseReason, u64)>,
     /// In the snapshot's order, as are the three that follow.

@@ -129,6 +129,7 @@ fn page(spec: &Spec) -> String {
         }],
         sessions_max: 500,
         is_full: true,
+        drift_keys: 8,
         snapshot: Arc::new(snapshot.clone()),
     };
     render(&input, &Process::read())
@@ -168,6 +169,7 @@ fn the_page_of_the_whole_and_of_its_listeners_and_pools() {
         &page,
         "weir_start_time_seconds 1700000000.5
         weir_config_version 2
+        weir_config_drift_keys 8
         weir_events_dropped_total 4
         weir_log_dropped_total 5
         # TYPE weir_reloads_total counter

@@ -78,7 +78,7 @@ fn each_request_needs_its_role() {
         ),
         (change(ChangeRequest::ListenerRemove { name: name() }), Role::Admin),
         (change(ChangeRequest::PoolSet { name: name(), pairs: Vec::new() }), Role::Admin),
-        (change(ChangeRequest::Apply { toml: name(), origin: name() }), Role::Admin),
+        (change(ChangeRequest::apply(name(), name())), Role::Admin),
         (change(ChangeRequest::Rollback { version: 1 }), Role::Admin),
         (Command::Drain.into(), Role::Admin),
         (Command::Stop { drain_ms: None }.into(), Role::Admin),

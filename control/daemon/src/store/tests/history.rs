@@ -1,24 +1,25 @@
 //! History has an end, costs little, and survives what happens to a disk.
 
-use redb::{ReadableDatabase, ReadableTable};
-
 use super::super::rows::{self, CUT_MAX};
 use super::*;
 
-/// A spec of a thousand backends, of which the version says which weighs what.
+/// A thousand backends, of which the version says which weighs what. The file has not changed.
 fn large(version: u64) -> Record {
+    let base = Some(Arc::new(thousand(None)));
+    let record = record(version % 2 + 1).numbered(version).with_base(base);
+    Record { spec: thousand(Some(version % 1000)), ..record }
+}
+
+fn thousand(heavy: Option<u64>) -> Spec {
     let mut pool = PoolSpec::default();
     for n in 0..1000 {
         let address = format!("10.0.{}.{}:443", n / 250, n % 250 + 1).parse().unwrap();
-        let weight = if n == version % 1000 { 200 } else { 1 };
+        let weight = if heavy == Some(n) { 200 } else { 1 };
         let backend = BackendSpec { address, weight, state: Default::default() };
         pool.backend.insert(format!("backend-{n}").parse().unwrap(), backend);
     }
-    let spec = Spec {
-        pool: [("web".parse().unwrap(), pool.into())].into(),
-        listener: BTreeMap::default(),
-    };
-    Record { spec, ..record(version % 2 + 1) }.numbered(version)
+    let pool = [("web".parse().unwrap(), pool.into())].into();
+    Spec { pool, listener: BTreeMap::default() }
 }
 
 trait Numbered {
@@ -35,16 +36,16 @@ fn keeps(versions: u64) -> Retention {
     Retention { versions, ..Retention::default() }
 }
 
-fn opened_with(disk: &Disk, versions: u64) -> (Store, Record) {
+pub(super) fn opened_with(disk: &Disk, versions: u64) -> (Store, Record) {
     Store::with_backend(disk.clone(), None, keeps(versions)).unwrap()
 }
 
 /// A small version of any number.
-fn small(version: u64) -> Record {
+pub(super) fn small(version: u64) -> Record {
     record(version % 7 + 1).numbered(version)
 }
 
-fn kept(store: &Store) -> (u64, u64) {
+pub(super) fn kept(store: &Store) -> (u64, u64) {
     let rows = store.reader().history(None, usize::MAX).unwrap();
     let (newest, oldest) = (rows[0].version, rows[rows.len() - 1].version);
     assert_eq!(rows.len() as u64, newest - oldest + 1);
@@ -201,100 +202,6 @@ fn losing_power_while_versions_are_given_up_loses_none_that_is_kept() {
                 assert_eq!(store.reader().get(version).unwrap(), Some(small(version)));
             }
         }
-    }
-}
-
-/// A state of format 2: seeded, a weight, a drain, a backend more, a rollback to version 2.
-const FORMAT_2: &[u8] = include_bytes!("format-2.redb");
-
-/// The five versions of [`FORMAT_2`].
-fn check_five(store: &Store, newest: &Record) {
-    assert_eq!(newest.version, 5);
-    assert!(newest.summary.starts_with("rollback to 2"), "{newest:?}");
-    let get = |version| store.reader().get(version).unwrap().unwrap();
-    let weights = |version| -> Vec<u16> {
-        get(version).spec.pool["web"].backend.values().map(|backend| backend.weight).collect()
-    };
-    assert_eq!(weights(1), [2, 1]);
-    assert_eq!(weights(2), [9, 1]);
-    assert_eq!(weights(4), [9, 1, 1]);
-    assert_eq!(get(2).spec, newest.spec);
-    assert_eq!(get(3).summary, "backend set web/b2 (state ready → drain)");
-    assert_eq!(get(1).spec.listener["web"].max_sessions, Some(7));
-}
-
-#[test]
-fn a_state_of_format_2_is_read_and_goes_on() {
-    let disk = Disk::of(FORMAT_2);
-    let (mut store, newest) = opened(disk.clone()).unwrap();
-    check_five(&store, &newest);
-    store.append(&small(6)).unwrap();
-    drop(store);
-    let (store, newest) = opened(disk.clone()).unwrap();
-    assert_eq!((newest, kept(&store)), (small(6), (1, 6)));
-    // Only what is to be kept is taken over.
-    let (store, newest) = opened_with(&Disk::of(FORMAT_2), 2);
-    assert_eq!((newest.version, kept(&store)), (5, (4, 5)));
-    drop(store);
-    // The weir before reads each text under `versions`, from the first on, and refuses by it.
-    let database = builder().create_with_backend(disk).unwrap();
-    let transaction = database.begin_read().unwrap();
-    let versions = transaction.open_table(VERSIONS).unwrap();
-    let first = versions.first().unwrap().map(|(key, text)| (key.value(), text.value().to_owned()));
-    assert_eq!(first, Some((1, "{\"format\":3}".to_owned())));
-}
-
-/// Whenever the power goes while the format is changed, the next start changes it.
-#[test]
-fn losing_power_while_the_format_changes_loses_nothing() {
-    let disk = Disk::of(FORMAT_2);
-    let moments = disk.moments(|| drop(opened(disk.clone()).unwrap()));
-    assert!(moments.len() > 8, "it writes and syncs");
-    for moment in &moments {
-        for image in moment.images() {
-            let (store, newest) = opened(Disk::of(&image)).unwrap();
-            check_five(&store, &newest);
-        }
-    }
-}
-
-/// A disk that fails at any operation of the change of format: the state is served as it was, and
-/// the next start makes it.
-#[test]
-fn a_disk_that_fails_while_the_format_changes_loses_nothing() {
-    for operations in 0.. {
-        let disk = Disk::of(FORMAT_2);
-        disk.0.lock().unwrap().fails_after = Some(operations);
-        let found = opened(disk.clone());
-        let is_over = disk.0.lock().unwrap().fails_after != Some(0);
-        let left = disk.bytes();
-        drop(found);
-        let (store, newest) = opened(Disk::of(&left)).unwrap();
-        check_five(&store, &newest);
-        if is_over {
-            assert!(operations > 4);
-            break;
-        }
-    }
-}
-
-#[test]
-fn a_newer_format_is_refused_and_left_to_the_byte() {
-    for closed in [true, false] {
-        let disk = Disk::of(&disk_with(3, true));
-        let database = builder().create_with_backend(disk.clone()).unwrap();
-        let transaction = database.begin_write().unwrap();
-        let newer = "{\"format\":4,\"anything\":1}";
-        transaction.open_table(VERSIONS).unwrap().insert(1, newer).unwrap();
-        transaction.commit().unwrap();
-        let killed = disk.bytes();
-        drop(database);
-        let bytes = if closed { disk.bytes() } else { killed };
-        let disk = Disk::of(&bytes);
-        let error = opened(disk.clone()).unwrap_err();
-        assert!(error.what.contains("it has format 4, and this weir"), "{error}");
-        assert!(error.what.contains("start the weir that wrote it"), "{error}");
-        assert!(disk.bytes() == bytes, "the file is left as it was");
     }
 }
 

@@ -1,0 +1,277 @@
+//! Changes at run time survive a file that does not speak of them, by apply and by SIGHUP, across
+//! a restart and a kill. A key that both have changed is decided by the operator, and what a file
+//! takes away must be meant.
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use weir_tests::clock;
+use weir_tests::net::{Backend, Script, own_ip};
+use weir_tests::story::{Plan, Set};
+
+/// The two ways of a file into weir.
+#[derive(Clone, Copy, Debug)]
+enum WayIn {
+    Apply,
+    Hangup,
+}
+
+const WAYS_IN: [WayIn; 2] = [WayIn::Apply, WayIn::Hangup];
+
+fn count(set: &Set, text: &str) -> usize {
+    set.weir.log().matches(text).count()
+}
+
+/// A file that is taken.
+fn takes(set: &Set, door: WayIn, objects: &str) {
+    match door {
+        WayIn::Apply => {
+            let file = set.weir.dir.write("next.toml", &set.weir.with_settings(objects));
+            set.weir.ok(&["config", "apply", &file]);
+        }
+        WayIn::Hangup => {
+            let before = count(set, "audit: done command=\"SIGHUP");
+            set.weir.write(objects);
+            set.weir.signal(Signal::HUP);
+            let done = || count(set, "audit: done command=\"SIGHUP") > before;
+            clock::wait_for("the file to be taken", done);
+        }
+    }
+}
+
+/// A file that is refused with these words and this exit code, and changes nothing.
+fn refuses(set: &Set, door: WayIn, objects: &str, (code, words): (i32, &str)) {
+    let version = set.weir.version();
+    match door {
+        WayIn::Apply => {
+            let file = set.weir.dir.write("next.toml", &set.weir.with_settings(objects));
+            let ran = set.weir.ctl(&["config", "apply", &file]).expect_code(code);
+            assert!(ran.stderr.contains(words), "{ran}");
+        }
+        WayIn::Hangup => {
+            let before = count(set, "; nothing has changed");
+            set.weir.write(objects);
+            set.weir.signal(Signal::HUP);
+            clock::wait_for("the refusal", || count(set, "; nothing has changed") > before);
+            assert!(set.weir.log().contains(words), "{words}: {}", set.weir.log());
+        }
+    }
+    assert_eq!(set.weir.version(), version);
+}
+
+fn drift(set: &Set) -> u64 {
+    let page = set.weir.get("/metrics").body;
+    let line = page.lines().find_map(|it| it.strip_prefix("weir_config_drift_keys "));
+    let drift = line.expect("a metric").parse().expect("a number");
+    let status = set.weir.json(&["status"]);
+    assert_eq!(status["drift_keys"], json!(drift), "{status}");
+    drift
+}
+
+fn restarted(set: &mut Set) {
+    set.weir.kill();
+    set.weir.run();
+}
+
+/// The objects with another weight of b1.
+fn weighted(set: &Set, weight: u16) -> String {
+    let address = set.backends[0].address;
+    let line = |weight| format!("b1 = {{ address = \"{address}\", weight = {weight} }}");
+    assert!(set.objects.contains(&line(1)), "{}", set.objects);
+    set.objects.replace(&line(1), &line(weight))
+}
+
+/// The objects without one backend.
+fn without(objects: &str, backend: &str) -> String {
+    let is_it = |line: &&str| !line.starts_with(&format!("{backend} = "));
+    objects.lines().filter(is_it).map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn acts_survive_a_file_that_does_not_speak_of_them() {
+    let mut set = Plan::new(4, Script::Banner).start();
+    assert_eq!(drift(&set), 0);
+    let address = set.backends[0].address.to_string();
+    set.weir.ok(&["backend", "maint", "web/b1"]);
+    set.weir.ok(&["backend", "weight", "web/b2", "7"]);
+    set.weir.ok(&["backend", "remove", "web/b4"]);
+    set.weir.ok(&["backend", "add", "web/b9", &address]);
+    set.weir.ok(&["pool", "set", "web", "retry.attempts=1"]);
+    assert_eq!(drift(&set), 5);
+    let rows = set.weir.ctl(&["config", "diff"]).expect_code(3).stdout;
+    for row in [
+        "pool web retry.attempts: 2 in the file, 1 in force".to_owned(),
+        "backend web/b1 state: ready in the file, maint in force".to_owned(),
+        "backend web/b2 weight: 1 in the file, 7 in force".to_owned(),
+        format!(
+            "backend web/b9: absent in the file, address={address} weight=1 state=ready in force"
+        ),
+    ] {
+        assert!(rows.contains(&row), "no {row} in {rows}");
+    }
+    for (door, strategy) in WAYS_IN.into_iter().zip(["random", "maglev"]) {
+        let version = set.weir.version();
+        takes(&set, door, &set.objects);
+        assert_eq!(set.weir.version(), version, "an unchanged file changes nothing");
+        restarted(&mut set);
+        takes(&set, door, &set.objects.replace("round-robin", strategy));
+        assert_eq!(set.weir.version(), version + 1, "{door:?}");
+        restarted(&mut set);
+        let pool = set.weir.json(&["pool", "show", "web"]);
+        assert_eq!((&pool["strategy"], &pool["retry"]["attempts"]), (&json!(strategy), &json!(1)));
+        assert_eq!(set.weir.backend("web/b1")["state"], "maint");
+        assert_eq!(set.weir.backend("web/b2")["weight"], 7);
+        set.weir.ctl(&["backend", "show", "web/b4"]).expect_code(4);
+        assert_eq!(set.weir.backend("web/b9")["state"], "up");
+        assert_eq!(drift(&set), 5);
+    }
+    // The file that says it all.
+    let exported = set.weir.ok(&["config", "export"]);
+    let file = set.weir.dir.write("exported.toml", &exported);
+    let same = set.weir.ctl(&["config", "diff", &file]).expect_code(0);
+    assert_eq!(same.stdout, "no difference\n");
+    set.weir.ok(&["config", "apply", &file]);
+    assert_eq!(drift(&set), 0);
+    set.weir.ctl(&["config", "diff"]).expect_code(0);
+    // What it says now is his to change, and the file does not undo it.
+    set.weir.ok(&["backend", "ready", "web/b1"]);
+    restarted(&mut set);
+    let version = set.weir.version();
+    set.weir.ok(&["config", "apply", &file]);
+    assert_eq!(set.weir.version(), version);
+    assert_eq!(set.weir.backend("web/b1")["state"], "up");
+}
+
+#[test]
+fn what_both_have_changed_is_named_and_decided() {
+    let mut set = Plan::new(2, Script::Banner).start();
+    set.weir.ok(&["backend", "weight", "web/b1", "7"]);
+    let three = weighted(&set, 3).replace("round-robin", "random");
+    let conflict = "backend web/b1 weight: was 1, is 3 in the file and 7 in force";
+    for door in WAYS_IN {
+        refuses(&set, door, &three, (7, conflict));
+        restarted(&mut set);
+    }
+    let refused = set.weir.json(&["events"])["events"].to_string();
+    assert!(refused.contains(&format!("conflict: {conflict}")), "{refused}");
+    let file = set.weir.dir.write("next.toml", &set.weir.with_settings(&three));
+    let apply = |flags: &[&'static str]| -> Vec<&str> {
+        [&["config", "apply", file.as_str()][..], flags].concat()
+    };
+    set.weir.ctl(&apply(&["--dry-run"])).expect_code(7);
+    let ran = set.weir.ctl(&[&["-o", "json"][..], &apply(&[])].concat()).expect_code(7);
+    let error: Value = serde_json::from_str(&ran.stderr).expect("it is JSON");
+    assert_eq!(error["error"]["code"], "conflict");
+    let row = json!({
+        "object": "backend web/b1", "key": "weight", "base": "1", "file": "3", "in_force": "7",
+    });
+    assert_eq!(error["error"]["conflicts"], json!([row]));
+    let shown = set.weir.ctl(&["config", "diff", &file]).expect_code(3).stdout;
+    assert!(shown.contains(&format!("conflict: {conflict}")), "{shown}");
+    assert!(shown.contains("+strategy = \"random\""), "{shown}");
+
+    let tried = set.weir.json(&apply(&["--ours", "--dry-run"]));
+    assert!(tried["summary"].as_str().is_some_and(|it| it.contains("→ random")), "{tried}");
+    set.weir.ok(&apply(&["--ours"]));
+    let strategy = |set: &Set| set.weir.json(&["pool", "show", "web"])["strategy"].clone();
+    assert_eq!(
+        (set.weir.backend("web/b1")["weight"].clone(), strategy(&set)),
+        (json!(7), json!("random"))
+    );
+    // It is decided: the same file has nothing more to say.
+    let version = set.weir.version();
+    takes(&set, WayIn::Hangup, &three);
+    assert_eq!((set.weir.version(), drift(&set)), (version, 1));
+    let five = weighted(&set, 5).replace("round-robin", "random");
+    set.weir.dir.write("next.toml", &set.weir.with_settings(&five));
+    set.weir.ctl(&apply(&[])).expect_code(7);
+    set.weir.ok(&apply(&["--theirs"]));
+    assert_eq!((set.weir.backend("web/b1")["weight"].clone(), drift(&set)), (json!(5), 0));
+}
+
+#[test]
+fn a_file_that_replaces_says_what_it_undoes() {
+    let set = Plan::new(3, Script::Banner).start();
+    set.weir.ok(&["backend", "maint", "web/b1"]);
+    set.weir.ok(&["backend", "weight", "web/b2", "7"]);
+    set.weir.ok(&["backend", "remove", "web/b3"]);
+    let file = set.weir.dir.write("next.toml", &set.weir.with_settings(&set.objects));
+    let address = set.backends[2].address;
+    let undone = json!([
+        "it undoes what was changed at run time: backend web/b1 state: maint → ready",
+        "it undoes what was changed at run time: backend web/b2 weight: 7 → 1",
+        format!(
+            "it undoes what was changed at run time: backend web/b3: absent → \
+             address={address} weight=1 state=ready"
+        ),
+    ]);
+    let version = set.weir.version();
+    let tried = set.weir.json(&["config", "apply", &file, "--replace", "--dry-run"]);
+    assert_eq!((&tried["warnings"], set.weir.version()), (&undone, version));
+    let done = set.weir.json(&["config", "apply", &file, "--replace"]);
+    assert_eq!(done["warnings"], undone);
+    assert_eq!(set.weir.backend("web/b1")["state"], "up");
+    assert_eq!(set.weir.backend("web/b2")["weight"], 1);
+    assert_eq!((set.weir.backend("web/b3")["state"].clone(), drift(&set)), (json!("up"), 0));
+}
+
+#[test]
+fn a_file_that_takes_away_too_much_must_be_meant() {
+    let mut set = Plan::new(3, Script::Banner).start();
+    let none = set.objects.lines().take_while(|line| !line.starts_with("b1 ="));
+    let none: String = none.map(|line| format!("{line}\n")).collect();
+    let one = without(&without(&set.objects, "b1"), "b2");
+    let pool = set.objects.find("[pool.web]").expect("it has a pool");
+    let alone = set.objects[pool..].to_owned();
+    for (objects, why) in [
+        ("", "it is empty: it has no listener and no pool"),
+        (alone.as_str(), "no listener would be left, of 1 now"),
+        (none.as_str(), "every backend of pool web would be gone"),
+        (one.as_str(), "2 of 3 backends would be gone"),
+    ] {
+        for door in WAYS_IN {
+            refuses(&set, door, objects, (2, why));
+        }
+        let file = set.weir.dir.write("next.toml", &set.weir.with_settings(objects));
+        for flags in [&["--yes"][..], &["--ours"], &["--theirs"], &["--replace"]] {
+            let apply = [&["config", "apply", &file], flags].concat();
+            let ran = set.weir.ctl(&apply).expect_code(2);
+            assert!(ran.stderr.contains("--force"), "{ran}");
+        }
+        let tried = set.weir.json(&["config", "apply", &file, "--dry-run"]);
+        assert!(tried["warnings"].to_string().contains(why), "{tried}");
+        let before = set.weir.version().to_string();
+        set.weir.ok(&["config", "apply", &file, "--force"]);
+        set.weir.ok(&["config", "rollback", &before, "--yes"]);
+        restarted(&mut set);
+    }
+    set.session().0.echo(b"it serves");
+    // One that was drained may be removed, and one of three may go.
+    set.weir.ok(&["backend", "drain", "web/b2"]);
+    takes(&set, WayIn::Hangup, &without(&set.objects, "b2"));
+    set.weir.ctl(&["backend", "show", "web/b2"]).expect_code(4);
+    assert_eq!(drift(&set), 0);
+}
+
+#[test]
+fn a_rollback_brings_back_the_file_of_before() {
+    let mut set = Plan::new(1, Script::Banner).start();
+    let new = Backend::start("b2", own_ip(), Script::Banner);
+    let line = format!("b2 = {{ address = \"{}\" }}\n", new.address);
+    let more = format!("{}{line}", set.objects);
+    for door in WAYS_IN {
+        let before = set.weir.version().to_string();
+        takes(&set, door, &more);
+        assert_eq!(set.weir.backend("web/b2")["state"], "up");
+        set.weir.ok(&["config", "rollback", &before]);
+        set.weir.ctl(&["backend", "show", "web/b2"]).expect_code(4);
+        assert_eq!(drift(&set), 0, "the file is that of before, too");
+        restarted(&mut set);
+        assert_eq!(drift(&set), 0);
+    }
+    takes(&set, WayIn::Apply, &more);
+    assert_eq!(set.weir.backend("web/b2")["state"], "up");
+    // What an operator takes away then stays away.
+    set.weir.ok(&["backend", "remove", "web/b2"]);
+    takes(&set, WayIn::Apply, &more.replace("round-robin", "random"));
+    set.weir.ctl(&["backend", "show", "web/b2"]).expect_code(4);
+}
