@@ -95,7 +95,7 @@ mod tests {
             ".SH EXIT STATUS",
             "weirctl backend drain POOL/BACKEND [\\-\\-wait DURATION]",
             "weirctl pool set NAME KEY=VALUE",
-            "weirctl config diff FILE|VERSION",
+            "weirctl config diff [FILE|VERSION]",
             "WEIR_SOCKET",
         ] {
             assert!(page.contains(text), "no {text} in\n{page}");

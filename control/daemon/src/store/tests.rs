@@ -242,12 +242,12 @@ fn what_this_weir_does_not_understand_is_refused() {
         )
     };
     assert!(write(&[(1, text(1)), (2, text(2))]).is_ok());
-    let newer = text(1).replacen("\"format\":2", "\"format\":4", 1);
+    let newer = text(1).replacen("\"format\":2", "\"format\":5", 1);
     let refused = |rows: &[(u64, String)], why: &str| {
         let error = write(rows).unwrap_err();
         assert!(error.contains(why), "{error}");
     };
-    refused(&[(1, newer)], "version 1: it has format 4, and this weir");
+    refused(&[(1, newer)], "version 1: it has format 5, and this weir");
     refused(&[(1, text(1)), (3, text(3))], "version 2 is missing");
     refused(&[(2, text(2))], "version 1 is missing");
     refused(&[(1, text(2))], "version 1: it says that it is version 2");
@@ -271,7 +271,7 @@ const FORMAT_1: &str = concat!(
 );
 
 #[test]
-fn a_state_of_format_1_is_read_and_goes_on_in_format_3() {
+fn a_state_of_format_1_is_read_and_goes_on_in_format_4() {
     let old = Record::parse_whole(FORMAT_1).unwrap();
     assert_eq!((old.version, old.by.pid), (1, 3761));
     let web = &old.spec.pool["web"];
@@ -291,6 +291,9 @@ fn a_state_of_format_1_is_read_and_goes_on_in_format_3() {
     transaction.commit().unwrap();
     drop(database);
     let (mut store, newest) = opened(disk.clone()).unwrap();
+    // It was made of a file, which is its base.
+    let base = Some(Arc::new(old.spec.clone()));
+    let old = old.with_base(base);
     assert_eq!(newest, old);
     store.append(&record(2)).unwrap();
     drop(store);
