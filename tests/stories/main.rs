@@ -46,5 +46,6 @@ mod standstill;
 mod starvation;
 mod state;
 mod terminal;
+mod unbound;
 mod urgent;
 mod watchdog;
