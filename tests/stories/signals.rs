@@ -50,7 +50,7 @@ fn audit_lines_are_whole_and_there_at_every_level() {
     assert!(!set.weir.log().contains("ready: version"), "{}", set.weir.log());
     let add = ["backend", "add", "web/b9", "127.0.0.1:9", "--weight", "3", "--if-version", "1"];
     set.weir.ok(&add);
-    wait_line(&set, "command=\"backend add web/b9 127.0.0.1:9 --weight 3 --if-version 1\"");
+    wait_line(&set, "command=\"backend add web/b9 127.0.0.1:9 weight=3 --if-version 1\"");
     let log = set.weir.log();
     let line = log.lines().find(|line| line.contains("audit: done")).expect("an audit line");
     // The session of a login is inherited; without one no user can be named.
