@@ -202,6 +202,8 @@ impl Weir {
         command.args(["run", "-c", &self.file]).args(&self.arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.env_remove("NOTIFY_SOCKET").env_remove("WEIR_SOCKET");
+        // As under a service manager: making one takes a second, in which the shard is away.
+        command.env_remove("RUST_BACKTRACE").env_remove("RUST_LIB_BACKTRACE");
         command.envs(self.start.env.iter().cloned());
         command.env_remove("WEIR_FAILPOINTS");
         if self.start.failpoints {
