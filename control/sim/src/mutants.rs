@@ -111,7 +111,7 @@ pub fn plant(file: &str, text: &str, all: &[Mutation]) -> Result<String, String>
             .get(at..start)
             .ok_or_else(|| format!("{} overlaps the one before it in {file}", mutation.name))?;
         planted.push_str(between);
-        let awake = format!("(weir_core::mutants::active() == {number})");
+        let awake = format!("(weir_proto::mutants::active() == {number})");
         planted.push_str(&mutation.replace.replace(WORD, &awake));
         at = end;
     }
@@ -120,13 +120,13 @@ pub fn plant(file: &str, text: &str, all: &[Mutation]) -> Result<String, String>
 }
 
 /// What the copy needs so that a bug can be called: path, text to find ("" is the end of the file),
-/// text to put in behind it.
+/// text to put in behind it. The number lives in the crate that all others see.
 const WAKE: [(&str, &str, &str); 2] = [
     (
-        "engine/core/src/lib.rs",
+        "shared-proto/src/lib.rs",
         "",
         r"
-extern crate self as weir_core;
+extern crate self as weir_proto;
 
 pub mod mutants {
     use core::sync::atomic::{AtomicU16, Ordering};
@@ -147,7 +147,7 @@ pub mod mutants {
         "control/sim/src/main.rs",
         "fn main() -> ExitCode {\n",
         r#"    let number = std::env::var("WEIR_MUTANT").expect("a copy with planted bugs");
-    weir_core::mutants::wake(number.parse().expect("the number of a planted bug"));
+    weir_proto::mutants::wake(number.parse().expect("the number of a planted bug"));
 "#,
     ),
 ];
@@ -191,8 +191,8 @@ mod tests {
         let planted = plant("a.rs", "if x > 1 && y < 2 {", &all).unwrap();
         assert_eq!(
             planted,
-            "if (x > 1 || (weir_core::mutants::active() == 3)) && y < 2 && \
-             !(weir_core::mutants::active() == 1) {"
+            "if (x > 1 || (weir_proto::mutants::active() == 3)) && y < 2 && \
+             !(weir_proto::mutants::active() == 1) {"
         );
         assert_eq!(plant("c.rs", "x", &all).unwrap(), "x");
     }

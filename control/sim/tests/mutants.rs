@@ -6,7 +6,7 @@ use std::path::Path;
 use weir_sim::mutants::{self, Mutation};
 
 /// As many as there were: the list only grows. Raise it with each bug that is added.
-const FEWEST: usize = 228;
+const FEWEST: usize = 245;
 
 fn load() -> Vec<Mutation> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../engine/sim/mutants");
@@ -23,7 +23,7 @@ fn every_planted_bug_has_its_place() {
         let planted = mutants::plant(file, &text, &all).and_then(|it| mutants::wire(file, it));
         planted.unwrap_or_else(|what| panic!("{what}"));
     }
-    for file in ["engine/core/src/lib.rs", "control/sim/src/main.rs"] {
+    for file in ["shared-proto/src/lib.rs", "control/sim/src/main.rs"] {
         assert!(mutants::is_wired(file), "{file}");
         let text = std::fs::read_to_string(root.join(file)).unwrap();
         let wired = mutants::wire(file, text.clone()).unwrap_or_else(|what| panic!("{what}"));

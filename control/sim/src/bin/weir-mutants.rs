@@ -198,24 +198,54 @@ fn build(root: &Path, all: &[Mutation]) -> Result<PathBuf, String> {
     };
     fs::create_dir_all(&target).map_err(|error| format!("{}: {error}", target.display()))?;
     let target = target.canonicalize().map_err(|error| format!("{}: {error}", target.display()))?;
+    let real = target.join("debug");
     let (tree, target) = (target.join("mutants/tree"), target.join("mutants/target"));
     copy(root, &tree, all)?;
+    if !target.exists() {
+        let lent = lend(&real, &target.join("debug"));
+        lent.map_err(|error| format!("{}: {error}", target.display()))?;
+    }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // Never in the target directory of the real source: cargo names what it builds by the path
     // within its workspace, so one would be taken for the other.
     let cargo = Command::new(cargo)
-        .args(["build", "--quiet", "--locked", "-p", "weir-sim", "--bin", "weir-sim"])
+        .args(["build", "--quiet", "--locked", "--workspace", "--bin", "weir-sim"])
         .current_dir(&tree)
         .env("CARGO_TARGET_DIR", &target)
-        .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .output()
         .map_err(|error| format!("cargo: {error}"))?;
     if !cargo.status.success() {
-        // Warnings are left out otherwise: what a bug leaves unused is no mistake.
+        // Not the warnings: what a bug leaves unused is no mistake.
         let said = String::from_utf8_lossy(&cargo.stderr);
-        return Err(format!("the copy with the bugs does not build:\n{said}"));
+        let errors: Vec<_> = said.split("\n\n").filter(|it| it.contains("error")).collect();
+        return Err(format!("the copy with the bugs does not build:\n{}", errors.join("\n\n")));
     }
     Ok(target.join("debug/weir-sim"))
+}
+
+/// Gives the copy the dependencies that are built already: they are the same, and building them
+/// takes longer than all the rest. Their times stay, else cargo would build them again.
+fn lend(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    let Ok(entries) = fs::read_dir(from) else { return Ok(()) };
+    for entry in entries {
+        let entry = entry?;
+        let (path, name) = (entry.path(), entry.file_name());
+        let is_ours = name.to_string_lossy().trim_start_matches("lib").starts_with("weir");
+        let is_test = from.ends_with("deps") && path.extension().is_none();
+        if is_ours || is_test || name == "incremental" {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            lend(&path, &to.join(name))?;
+            continue;
+        }
+        let copy = to.join(name);
+        fs::copy(&path, &copy)?;
+        let times = fs::FileTimes::new().set_modified(entry.metadata()?.modified()?);
+        fs::OpenOptions::new().append(true).open(&copy)?.set_times(times)?;
+    }
+    Ok(())
 }
 
 /// Copies what git knows of or would know of. A file that is the same already is left alone, so

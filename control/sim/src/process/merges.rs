@@ -49,8 +49,13 @@ pub(super) fn check_merge(
             ApplyMode::Replace => file_has,
             ApplyMode::Merge if base_has == file_has => ours_has,
             ApplyMode::Merge if base_has == ours_has => file_has,
-            // Who drains what the file removes has said the same.
-            ApplyMode::Ours if ours_has != base_has && (key.1 != "state" || there(&file)) => {
+            // Who drains what the file removes has said the same. What both have added is merged
+            // against the defaults: a key that is at its default was not changed by them.
+            ApplyMode::Ours
+                if ours_has != base_has
+                    && (key.1 != "state" || there(&file))
+                    && (there(&base) || !there(&file)) =>
+            {
                 ours_has
             }
             // What the file brings back, or takes along with its pool, it has spoken of.

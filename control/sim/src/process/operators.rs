@@ -177,9 +177,10 @@ impl People {
             self.file = now.spec();
         }
         let mut file = self.file.clone();
-        match self.rng.below(5) {
+        match self.rng.below(6) {
             0 | 1 => self.edit_backends(&mut file),
             2 | 3 => self.edit_listeners(&mut file),
+            4 => self.edit_pools(&mut file),
             _ => {}
         }
         self.file = file;
@@ -295,5 +296,24 @@ impl People {
             pool.strategy = strategy;
         }
         pool.backend.insert(added, backend);
+    }
+
+    /// A pool comes and takes a listener over, or the last one goes and its listeners have another.
+    fn edit_pools(&mut self, file: &mut Spec) {
+        let Some((first, like)) = file.pool.first_key_value() else { return };
+        let (first, mut pool) = (first.clone(), like.clone());
+        if self.rng.flip() {
+            pool.backend = [self.backend(), self.backend()].into();
+            let new = name(&format!("p{}", self.next_port));
+            if let Some(listener) = file.listener.values_mut().next() {
+                listener.pool = new.clone();
+            }
+            file.pool.insert(new, pool);
+        } else if file.pool.len() > 1 {
+            let Some((last, _)) = file.pool.pop_last() else { return };
+            for listener in file.listener.values_mut().filter(|it| it.pool == last) {
+                listener.pool = first.clone();
+            }
+        }
     }
 }
