@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What a peer may do. Each role may do what the one before it may.
+/// Permissions of a peer. Each role includes those of the roles before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {

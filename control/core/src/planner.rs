@@ -15,6 +15,7 @@ mod show;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use weir_proto::change;
 use weir_proto::ids::{BackendId, IdSource};
@@ -149,7 +150,15 @@ pub fn decide(
         }
         subject => (show_subject(current, subject), show_subject(&next, subject)),
     };
-    let next_base = edit.base.unwrap_or_else(|| base.clone());
+    let next_base = match edit.base {
+        None => base.clone(),
+        // Each later change compares it with what is in force then.
+        Some(new) => new.map(|new| {
+            let mut new = Arc::unwrap_or_clone(new);
+            new.share_with(&next.spec());
+            Arc::new(new)
+        }),
+    };
     // A base that changes is a version, too: it must be durable.
     let changes_something =
         !changes.is_empty() || next_base != *base || edit.spec != current.spec();

@@ -39,7 +39,7 @@ pub(crate) fn answer(answer: &Answer, heading: bool, style: Style) -> String {
     }
 }
 
-/// What to do first when a list is empty, or next when it goes on; said on a terminal only.
+/// A hint below a list that is empty, or that has another page. Printed on a terminal only.
 pub(crate) fn after(answer: &Answer) -> Option<Cow<'static, str>> {
     let text = match answer {
         Answer::History(History { next_before: Some(before), .. }) => {

@@ -84,7 +84,7 @@ impl Daemon {
         self.place.join(name)
     }
 
-    /// What it was asked so far, without the command lines that went with it.
+    /// The requests received so far, without the client's command lines.
     pub(crate) fn asked(&self) -> Vec<Request> {
         let mut asked = self.asked.lock().unwrap().clone();
         for request in &mut asked {

@@ -31,8 +31,9 @@ pub(super) fn edit(
     mode: ApplyMode,
     base: &Base,
 ) -> Result<Edit, Refusal> {
-    let file::File { settings, spec: file, .. } = read(toml, origin)?;
+    let file::File { settings, spec: mut file, .. } = read(toml, origin)?;
     let ours = current.spec();
+    file.share_with(&ours);
     let merged = |on_conflict| {
         merge(of(base), &file, &ours, on_conflict).map_err(|conflicts| refuse(conflicts, origin))
     };
@@ -82,11 +83,17 @@ pub fn difference(
     (toml, origin): (&str, &str),
     base: &Base,
 ) -> Result<Difference, Refusal> {
-    let file = read(toml, origin)?.spec;
-    let (before, ours) = (of(base), current.spec());
-    let conflicts = merge(before, &file, &ours, OnConflict::Refuse).err().unwrap_or_default();
-    let merged = merge(before, &file, &ours, OnConflict::Ours);
-    let merged = merged.map_err(|conflicts| refuse(conflicts, origin))?;
+    let mut file = read(toml, origin)?.spec;
+    let ours = current.spec();
+    file.share_with(&ours);
+    let merged = |on_conflict| merge(of(base), &file, &ours, on_conflict);
+    let (merged, conflicts) = match merged(OnConflict::Refuse) {
+        Ok(merged) => (merged, Vec::new()),
+        Err(conflicts) => {
+            let kept = merged(OnConflict::Ours);
+            (kept.map_err(|conflicts| refuse(conflicts, origin))?, conflicts)
+        }
+    };
     check_alone(&file, &merged)?;
     let next = build(&merged, current, &mut ids)?;
     Ok(Difference {
@@ -219,6 +226,19 @@ mod tests {
         // An operator makes it ready again, and the file stays as it was.
         assert_eq!(merge([&drained, &drained, FILE]).snapshot, None);
         assert!(merge(["-", FILE, FILE]).snapshot.is_some(), "it is the first file");
+    }
+
+    #[test]
+    fn the_base_shares_the_pools_that_are_in_force_as_the_file_has_them() {
+        let random = "[pool.web]\nstrategy = \"random\"\n";
+        let ours = FILE.replace(random, "[pool.db]\n[pool.web]\nstrategy = \"maglev\"\n");
+        let file = FILE.replace(random, "[pool.db]\n[pool.new]\n[pool.web]\n");
+        let base = file.replace("[pool.new]\n", "");
+        let plan = apply([&base, &file, &ours], ApplyMode::Merge, (true, false)).unwrap();
+        let (base, next) = (plan.base.unwrap(), plan.snapshot.unwrap().spec());
+        let is_shared = |pool: &str| base.pool[pool].is_shared_with(&next.pool[pool]);
+        assert_eq!(["db", "new", "web"].map(is_shared), [true, true, false]);
+        assert_eq!(*base, spec(&file));
     }
 
     #[test]

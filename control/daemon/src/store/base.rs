@@ -67,20 +67,12 @@ pub(super) fn read(mut document: Value) -> Result<Read, String> {
         Some(Value::Object(patch)) if patch.is_empty() => Some(Some(Arc::new(spec.clone()))),
         Some(patch) => {
             difference::apply(&mut document, with_nulls(patch));
-            Some(Some(Arc::new(shared(parse(&document)?, &spec))))
+            let mut base = parse(&document)?;
+            base.share_with(&spec);
+            Some(Some(Arc::new(base)))
         }
     };
     Ok(Read { spec, base, value })
-}
-
-/// The same base; what it has like the spec it shares with it.
-fn shared(mut base: Spec, spec: &Spec) -> Spec {
-    for (name, pool) in &mut base.pool {
-        if let Some(same) = spec.pool.get(name).filter(|same| *same == pool) {
-            *pool = same.clone();
-        }
-    }
-    base
 }
 
 fn gone() -> Value {

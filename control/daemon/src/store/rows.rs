@@ -246,11 +246,11 @@ fn file_before(transaction: &ReadTransaction, record: &Record) -> Result<Base, S
         let (version, head) = row.map_err(text)?;
         let version = version.value();
         if parse_head(version, head.value())?.is_of_a_file() {
-            let spec = if version == record.version {
-                record.spec.clone()
-            } else {
-                base::read(document(transaction, version)?.value)?.spec
-            };
+            if version == record.version {
+                return Ok(Some(Arc::new(record.spec.clone())));
+            }
+            let mut spec = base::read(document(transaction, version)?.value)?.spec;
+            spec.share_with(&record.spec);
             return Ok(Some(Arc::new(spec)));
         }
     }
