@@ -7,6 +7,7 @@ mod state;
 use serde::{Deserialize, Serialize};
 
 use crate::conflict::{Conflict, Drift};
+use crate::impact::{ChangeRow, Impact};
 use crate::outside::cleaned;
 use crate::reason::{By, During, Why};
 use crate::role::Role;
@@ -291,6 +292,8 @@ pub struct Difference {
     pub proposed: String,
     /// Keys that the file and operators have both changed. `proposed` has what is in force.
     pub conflicts: Vec<Conflict>,
+    pub changes: Vec<ChangeRow>,
+    pub impact: Impact,
 }
 
 /// `weirctl config diff` without a file.
@@ -391,6 +394,10 @@ pub struct Changed {
     pub dry_run: bool,
     /// Losses by it: a dry run says so, and a change that was made with `--yes`.
     pub warnings: Vec<String>,
+    /// For a dry run: every key that would change.
+    pub changes: Vec<ChangeRow>,
+    /// For a dry run: its effect on what runs now.
+    pub impact: Option<Impact>,
     /// How many shards obey it, of how many.
     pub shards_adopted: u16,
     pub shards: u16,

@@ -1,7 +1,10 @@
 //! Snapshot × Snapshot → what changed, in the words that history and events show.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::settings::{BACKEND, LISTENER, POOL, Setting, Value};
 use crate::snapshot::{Backend, Listener, Pool, Snapshot};
@@ -13,14 +16,24 @@ pub struct Change {
     pub kind: Kind,
     pub noun: Noun,
     pub subject: String,
-    /// For `Changed`: `key before → after`, joined by commas.
-    pub detail: String,
-    /// For `Changed`: those keys.
-    pub keys: Vec<&'static str>,
+    /// For `Changed`: the keys that differ.
+    pub keys: Vec<KeyChange>,
+    /// For the others: the addresses of a listener or a backend, the strategy of a pool.
+    pub brief: String,
+}
+
+/// A setting that differs, as people read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyChange {
+    /// As in the file, dotted.
+    pub key: &'static str,
+    pub before: String,
+    pub after: String,
 }
 
 /// What happened to the subject.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Kind {
     Added,
     Removed,
@@ -42,16 +55,22 @@ impl core::fmt::Display for Change {
             Kind::Removed => "remove",
             Kind::Changed => "set",
         };
-        let noun = match self.noun {
+        write!(f, "{} {verb} {}", self.noun, self.subject)?;
+        for (index, KeyChange { key, before, after }) in self.keys.iter().enumerate() {
+            let sign = if index == 0 { " (" } else { ", " };
+            write!(f, "{sign}{key} {before} → {after}")?;
+        }
+        if self.keys.is_empty() { Ok(()) } else { f.write_str(")") }
+    }
+}
+
+impl core::fmt::Display for Noun {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
             Noun::Listener => "listener",
             Noun::Pool => "pool",
             Noun::Backend => "backend",
-        };
-        write!(f, "{noun} {verb} {}", self.subject)?;
-        if !self.detail.is_empty() {
-            write!(f, " ({})", self.detail)?;
-        }
-        Ok(())
+        })
     }
 }
 
@@ -59,20 +78,20 @@ impl core::fmt::Display for Change {
 #[must_use]
 pub fn diff(before: &Snapshot, after: &Snapshot) -> Vec<Change> {
     let mut changes = Vec::new();
-    let listener_name = |listener: &Listener| listener.name.clone();
+    let listener = |it: &Listener| (it.name.clone(), joined(&it.bind));
     compare(
         Noun::Listener,
         (&before.listeners, &after.listeners),
-        listener_name,
+        listener,
         &mut changes,
-        |a, b| detail(LISTENER, &before.listener_spec(a), &after.listener_spec(b)),
+        |a, b| keys(LISTENER, &before.listener_spec(a), &after.listener_spec(b)),
     );
-    let pool_name = |pool: &Arc<Pool>| pool.name.clone();
-    compare(Noun::Pool, (&before.pools, &after.pools), pool_name, &mut changes, |a, b| {
+    let pool = |it: &Arc<Pool>| (it.name.clone(), it.strategy.to_string());
+    compare(Noun::Pool, (&before.pools, &after.pools), pool, &mut changes, |a, b| {
         if Arc::ptr_eq(a, b) {
-            return Detail::default();
+            return Vec::new();
         }
-        detail(POOL, &a.spec, &b.spec)
+        keys(POOL, &a.spec, &b.spec)
     });
     changes.extend(gone_backends(before, after));
     changes.extend(other_backends(before, after));
@@ -85,13 +104,13 @@ fn gone_backends(before: &Snapshot, after: &Snapshot) -> Vec<Change> {
     let mut changes = Vec::new();
     for pool in &before.pools {
         let next = after.pool(pool.name.as_str());
-        if next.is_some_and(|next| same_backends(next, pool)) {
+        if next.is_some_and(|next| next.has_backends_of(pool)) {
             continue;
         }
         let is_gone =
             |it: &&Backend| next.is_none_or(|next| next.backend(it.name.as_str()).is_none());
         let gone = pool.backends.iter().filter(is_gone);
-        changes.extend(gone.map(|it| of_backend(Kind::Removed, (pool, it), Detail::default())));
+        changes.extend(gone.map(|it| of_backend(Kind::Removed, (pool, it), Vec::new())));
     }
     changes
 }
@@ -101,34 +120,29 @@ fn other_backends(before: &Snapshot, after: &Snapshot) -> Vec<Change> {
     let mut changes = Vec::new();
     for pool in &after.pools {
         let past = before.pool(pool.name.as_str());
-        if past.is_some_and(|past| same_backends(past, pool)) {
+        if past.is_some_and(|past| past.has_backends_of(pool)) {
             continue;
         }
         for backend in &pool.backends {
             let Some(old) = past.and_then(|past| past.backend(backend.name.as_str())) else {
-                changes.push(of_backend(Kind::Added, (pool, backend), Detail::default()));
+                changes.push(of_backend(Kind::Added, (pool, backend), Vec::new()));
                 continue;
             };
             if old == backend {
                 continue;
             }
-            let detail = detail(BACKEND, &old.spec(), &backend.spec());
-            if !detail.0.is_empty() {
-                changes.push(of_backend(Kind::Changed, (pool, backend), detail));
+            let keys = keys(BACKEND, &old.spec(), &backend.spec());
+            if !keys.is_empty() {
+                changes.push(of_backend(Kind::Changed, (pool, backend), keys));
             }
         }
     }
     changes
 }
 
-fn same_backends(a: &Pool, b: &Pool) -> bool {
-    core::ptr::eq(a, b) || a.backends == b.backends
-}
-
-fn of_backend(kind: Kind, (pool, backend): (&Pool, &Backend), detail: Detail) -> Change {
-    let (detail, keys) = detail;
-    let subject = format!("{}/{}", pool.name, backend.name);
-    Change { kind, noun: Noun::Backend, subject, detail, keys }
+fn of_backend(kind: Kind, (pool, it): (&Pool, &Backend), keys: Vec<KeyChange>) -> Change {
+    let subject = format!("{}/{}", pool.name, it.name);
+    Change { kind, noun: Noun::Backend, subject, keys, brief: it.address.to_string() }
 }
 
 /// One line about `changes`: the first ones, and how many more there are.
@@ -144,55 +158,54 @@ pub fn summary(changes: &[Change]) -> String {
     format!("{}{tail}", shown.join("; "))
 }
 
+/// `describe` gives the name and the brief of an item.
 fn compare<T>(
     noun: Noun,
     (old, new): (&[T], &[T]),
-    name: impl Fn(&T) -> Name,
+    describe: impl Fn(&T) -> (Name, String),
     changes: &mut Vec<Change>,
-    detail: impl Fn(&T, &T) -> Detail,
+    keys: impl Fn(&T, &T) -> Vec<KeyChange>,
 ) {
     let index = |list: &[T]| -> BTreeMap<Name, usize> {
-        list.iter().enumerate().map(|(index, item)| (name(item), index)).collect()
+        list.iter().enumerate().map(|(index, item)| (describe(item).0, index)).collect()
     };
     let (were, are) = (index(old), index(new));
-    let mut push = |kind, name: &Name, (detail, keys): Detail| {
-        changes.push(Change { kind, noun, subject: name.to_string(), detail, keys });
+    let mut push = |kind, item: &T, keys: Vec<KeyChange>| {
+        let (name, brief) = describe(item);
+        changes.push(Change { kind, noun, subject: name.to_string(), keys, brief });
     };
-    for name in old.iter().map(&name).filter(|name| !are.contains_key(name)) {
-        push(Kind::Removed, &name, Detail::default());
+    for item in old.iter().filter(|it| !are.contains_key(&describe(it).0)) {
+        push(Kind::Removed, item, Vec::new());
     }
     for item in new {
-        let name = name(item);
-        let Some(index) = were.get(&name) else {
-            push(Kind::Added, &name, Detail::default());
+        let Some(index) = were.get(&describe(item).0) else {
+            push(Kind::Added, item, Vec::new());
             continue;
         };
-        let detail = detail(&old[*index], item);
-        if !detail.0.is_empty() {
-            push(Kind::Changed, &name, detail);
+        let keys = keys(&old[*index], item);
+        if !keys.is_empty() {
+            push(Kind::Changed, item, keys);
         }
     }
 }
 
-/// Differences between two of the same name: the text and the keys of a [`Change`].
-type Detail = (String, Vec<&'static str>);
-
-/// Joins `key before → after` for every setting that differs.
-fn detail<S>(table: &[Setting<S>], before: &S, after: &S) -> Detail {
+/// Every setting that differs between two of the same name.
+fn keys<S>(table: &[Setting<S>], before: &S, after: &S) -> Vec<KeyChange> {
     let differs = table.iter().filter(|setting| (setting.get)(before) != (setting.get)(after));
-    let texts = differs.clone().map(|setting| {
+    let change = |setting: &Setting<S>| {
         let [before, after] = [before, after].map(|of| text(setting, of));
-        format!("{} {before} → {after}", setting.key)
-    });
-    (texts.collect::<Vec<_>>().join(", "), differs.map(|setting| setting.key).collect())
+        KeyChange { key: setting.key, before, after }
+    };
+    differs.map(change).collect()
+}
+
+fn joined(addresses: &[SocketAddr]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
 fn text<S>(setting: &Setting<S>, of: &S) -> String {
     match (setting.get)(of) {
-        Some(Value::Addresses(addresses)) => {
-            let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-            texts.join(" ")
-        }
+        Some(Value::Addresses(addresses)) => joined(&addresses),
         Some(value) => value.to_string(),
         None if (setting.fallback)(of).is_some() => "default".to_owned(),
         None => "none".to_owned(),

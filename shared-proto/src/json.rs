@@ -134,6 +134,8 @@ mod tests {
             undo: "weirctl backend remove web/b1".to_owned(),
             dry_run: false,
             warnings: Vec::new(),
+            changes: Vec::new(),
+            impact: None,
             shards_adopted: 2,
             shards: 2,
         };

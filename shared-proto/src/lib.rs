@@ -12,6 +12,7 @@ pub mod conflict;
 pub mod counters;
 pub mod frame;
 pub mod ids;
+pub mod impact;
 pub mod json;
 pub mod order;
 pub mod outside;

@@ -329,6 +329,12 @@ impl Pool {
     pub fn backend(&self, name: &str) -> Option<&Backend> {
         find(&self.backends, name, |backend| &backend.name)
     }
+
+    /// True if it has the same backends as the other, which takes no time if it is the same pool.
+    #[must_use]
+    pub fn has_backends_of(&self, other: &Pool) -> bool {
+        core::ptr::eq(self, other) || self.backends == other.backends
+    }
 }
 
 impl Backend {

@@ -19,6 +19,7 @@ mod failure_table;
 mod full;
 mod half_close;
 mod health;
+mod impact;
 mod integrity;
 mod lifecycle;
 mod limits;

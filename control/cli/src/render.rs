@@ -2,6 +2,7 @@
 
 pub(crate) mod changed;
 pub(crate) mod human;
+pub(crate) mod impact;
 pub(crate) mod json;
 pub(crate) mod table;
 pub(crate) mod views;

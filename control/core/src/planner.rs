@@ -4,6 +4,7 @@
 
 mod apply;
 mod backend;
+mod impact;
 mod listener;
 mod loops;
 pub mod losses;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 use weir_proto::change;
 use weir_proto::ids::{BackendId, IdSource};
+use weir_proto::impact::{ChangeRow, Impact};
 use weir_proto::outside::cleaned;
 use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
 use weir_proto::settings::ShownSettings;
@@ -29,6 +31,7 @@ use crate::record::Base;
 
 pub use crate::file::Settings as FileSettings;
 pub use apply::{difference, drift_rows, read};
+pub use impact::{Load, of_kill, tell};
 pub use loops::loops;
 pub use names::{no_backend, no_listener, no_pool, split};
 
@@ -68,7 +71,12 @@ pub struct Plan {
     pub settings: Option<Box<FileSettings>>,
     /// The base from this version on.
     pub base: Base,
+    /// Present for a dry run only.
+    pub told: Option<DryRun>,
 }
+
+/// The changes of a dry run and their effect.
+pub type DryRun = (Vec<ChangeRow>, Impact);
 
 /// An edited spec and how to talk about it.
 struct Edit {
@@ -175,6 +183,7 @@ pub fn decide(
         warnings,
         settings: edit.settings,
         base: next_base,
+        told: None,
         snapshot: changes_something.then_some(next),
     })
 }

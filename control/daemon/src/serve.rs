@@ -98,9 +98,12 @@ impl Shared {
     /// Asks the shards for figures as they are now. A shard that is slow to answer is not waited
     /// for: its last figures count. Queries that count no sessions do not need them.
     pub(crate) async fn refresh(&self, query: &Query) {
-        if !answers::counts_sessions(query) {
-            return;
+        if answers::counts_sessions(query) {
+            self.fresh_figures().await;
         }
+    }
+
+    async fn fresh_figures(&self) {
         self.handle(Input::WantFigures);
         let fresh = || self.control().has_fresh().then_some(());
         let _ = rt::timeout(FRESH_MAX, self.notify.until(fresh)).await;
@@ -109,7 +112,12 @@ impl Shared {
     /// Carries out a command. A change is answered when every live shard has adopted it.
     pub(crate) async fn command(&self, command: Command, by: Author) -> Result<Answer, Refusal> {
         match command {
-            Command::Change { change, options } => self.change(change, options, by).await,
+            Command::Change { change, options } => {
+                if options.dry_run {
+                    self.fresh_figures().await;
+                }
+                self.change(change, options, by).await
+            }
             Command::Drain => Ok(self.drain()),
             Command::Stop { drain_ms } => Ok(self.stop(drain_ms.unwrap_or(0)).await),
         }

@@ -5,6 +5,7 @@ use weir_proto::answer::Changed;
 use weir_proto::settings::ShownSettings;
 
 use super::human::plain;
+use super::impact::impact;
 use super::{Style, Tone};
 
 /// The lines about a change.
@@ -15,6 +16,9 @@ pub(crate) fn changed(changed: &Changed, style: Style) -> String {
     }
     for warning in &changed.warnings {
         text += &format!("{} {}\n", style.paint("warning:", Tone::Warn), plain(warning));
+    }
+    if let Some(told) = &changed.impact {
+        text += &impact(told, style);
     }
     if changed.dry_run {
         text += "dry run: nothing was changed\n";

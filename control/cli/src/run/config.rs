@@ -7,12 +7,14 @@ use serde::Serialize;
 use weir_proto::answer::{Answer, ConfigText};
 use weir_proto::conflict::{Conflict, Drift};
 use weir_proto::frame::REQUEST_MAX;
+use weir_proto::impact::{ChangeRow, Impact};
 use weir_proto::request::{ApplyMode, ChangeOptions, ChangeRequest, Query};
 
 use super::{Console, change, lines};
 use crate::ask::Client;
 use crate::exit::{Exit, Failure};
 use crate::render::human::plain;
+use crate::render::impact::impact;
 use crate::render::{Tone, json};
 
 pub(super) fn apply(
@@ -88,6 +90,8 @@ fn against_file(target: &str, console: &mut Console<'_>) -> Result<Difference, F
         summary: if changes { answer.summary } else { String::new() },
         diff: lines::diff(&answer.current, &answer.proposed),
         conflicts: answer.conflicts,
+        changes: answer.changes,
+        impact: Some(answer.impact),
         ..Difference::default()
     })
 }
@@ -154,6 +158,11 @@ struct Difference {
     /// Keys that are not in force as the file said when it was last applied.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     drift: Vec<Drift>,
+    /// For a file: every key that it would change.
+    changes: Vec<ChangeRow>,
+    /// For a file: its effect on what runs now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    impact: Option<Impact>,
 }
 
 impl Difference {
@@ -171,6 +180,9 @@ impl Difference {
         }
         for part in self.summary.split("; ").filter(|part| !part.is_empty()) {
             text += &format!("{}\n", plain(part));
+        }
+        if let Some(told) = &self.impact {
+            text += &impact(told, console.style);
         }
         if !self.diff.is_empty() {
             text +=

@@ -2,6 +2,7 @@
 
 use weir_proto::answer::{Answer, ConfigText, Difference, DriftRows};
 use weir_proto::conflict::{Conflict, Drift};
+use weir_proto::impact::Impact;
 use weir_proto::request::{
     ChangeOptions, ChangeRequest, Code, Command, Query, Refusal, Request, Response,
 };
@@ -23,7 +24,9 @@ fn daemon(older: &'static str, summary: &'static str) -> Daemon {
             let (current, proposed) = (TOML.into(), toml.clone());
             let summary = summary.into();
             let conflicts = Vec::new();
-            let difference = Difference { version: 7, summary, current, proposed, conflicts };
+            let (changes, impact) = (Vec::new(), Impact::default());
+            let difference =
+                Difference { version: 7, summary, current, proposed, conflicts, changes, impact };
             done(Answer::Difference(difference))
         }
         _ => done(Answer::Changed(changed())),
@@ -86,7 +89,8 @@ fn a_diff_with_a_file_is_a_viewers_question_in_toml() {
     assert_eq!(ran.code, 3, "{ran:?}");
     assert_eq!(
         ran.out,
-        "pool set web (strategy maglev → random)\npool add x\n--- version 7 (current)\n+++ -\n\
+        "pool set web (strategy maglev → random)\npool add x\n\
+         sessions: 0 stay, 0 drain, 0 cut\n--- version 7 (current)\n+++ -\n\
          @@ -1,2 +1,2 @@\n [pool.web]\n-strategy = \"maglev\"\n+strategy = \"random\"\n"
     );
     let json = daemon.run_with("-o json config diff -", &file).json();
@@ -117,6 +121,8 @@ fn drift_and_conflicts_are_told_key_by_key() {
             current: toml.clone(),
             proposed: toml.clone(),
             conflicts: vec![conflict.clone()],
+            changes: Vec::new(),
+            impact: Impact::default(),
         })),
         _ => {
             let refusal = Refusal::new(Code::Conflict, "they do not agree", "--ours or --theirs");

@@ -1,6 +1,8 @@
 //! The load that each shard knows of: the sessions that the others hold, for strategies that ask.
 
-use weir_proto::ids::{BackendId, ShardId};
+use std::collections::BTreeMap;
+
+use weir_proto::ids::{BackendId, ListenerId, ShardId};
 
 use super::Aggregate;
 
@@ -21,6 +23,23 @@ impl Aggregate {
         let list = loads.iter().map(|(id, load)| (*id, *load)).collect();
         self.shards[index].told = loads;
         list
+    }
+
+    /// The sessions that all shards hold now, by backend. Those of an earlier identity count for
+    /// the backend that was added again under its name and address.
+    pub fn held(&self) -> BTreeMap<BackendId, u64> {
+        let mut held = BTreeMap::new();
+        for (id, sessions) in self.shards.iter().flat_map(|shard| &shard.held) {
+            let heir = self.backends.get(id).and_then(|backend| backend.heir);
+            *held.entry(heir.unwrap_or(*id)).or_default() += u64::from(*sessions);
+        }
+        held
+    }
+
+    /// The same by listener.
+    pub fn held_by_listener(&self) -> BTreeMap<ListenerId, u64> {
+        let sessions = self.listeners.iter().map(|(id, it)| (*id, it.totals.sessions));
+        sessions.filter(|(_, sessions)| *sessions > 0).collect()
     }
 
     /// The shard has been handed what [`Aggregate::load_elsewhere`] said: it knows the zeros.

@@ -218,6 +218,7 @@ impl Control {
             let step = Step::Planning(Some(decided));
             return Some(Change { id, dry_run, by, note, readies, kills, step });
         }
+        let load = dry_run.then(|| Box::new(self.load_for(&request)));
         self.outputs.push(Output::Plan(PlanJob {
             id,
             snapshot: self.snapshot.clone(),
@@ -227,6 +228,7 @@ impl Control {
             past: self.versions.reader(),
             base: self.base.clone(),
             down: self.health.down().collect(),
+            load,
         }));
         Some(Change { id, dry_run, by, note, readies, kills, step: Step::Planning(None) })
     }
@@ -329,6 +331,10 @@ impl Change {
         moment: Clocks,
     ) -> Result<Option<Answer>, Halt> {
         control.refuse_loops(&binding.next.snapshot)?;
+        // A socket that listens for a moment would take connections and reset them.
+        if self.dry_run {
+            return Ok(Some(self.changed(control, binding.plan)));
+        }
         let sockets = match control.bind(&binding.next.snapshot) {
             Ok(sockets) => sockets,
             Err(error) => {
@@ -341,10 +347,6 @@ impl Change {
             }
         };
         let Binding { plan, next, .. } = binding;
-        // A dry run binds too, then closes the sockets: it must report an address that is in use.
-        if self.dry_run {
-            return Ok(Some(self.changed(control, plan)));
-        }
         let storing = control.begin_append(
             BoundVersion { plan, next, sockets },
             (self.by, &self.note),
@@ -381,7 +383,8 @@ impl Change {
         let live = control.shards.iter().filter(|shard| shard.counts()).count();
         let waiting = control.rollout.waiting().iter().count();
         let count = |shards: usize| u16::try_from(shards).unwrap_or(u16::MAX);
-        let Plan { before, after, summary, undo, warnings, .. } = plan;
+        let Plan { before, after, summary, undo, warnings, told, .. } = plan;
+        let (changes, impact) = told.unzip();
         Answer::Changed(Changed {
             version: control.snapshot.version.0,
             before,
@@ -390,6 +393,8 @@ impl Change {
             undo,
             dry_run: self.dry_run,
             warnings,
+            changes: changes.unwrap_or_default(),
+            impact,
             shards_adopted: count(live.saturating_sub(waiting)),
             shards: count(live),
         })

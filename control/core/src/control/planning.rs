@@ -16,7 +16,7 @@ use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::Spec;
 
 use super::{ChangeId, past};
-use crate::planner::{self, FileSettings, Plan, Sources, losses, merge};
+use crate::planner::{self, FileSettings, Load, Plan, Sources, losses, merge};
 use crate::record::{Base, PastVersions};
 
 /// The planning of one change.
@@ -32,6 +32,8 @@ pub struct PlanJob {
     pub(super) base: Base,
     /// Backends that are not up.
     pub(super) down: BTreeSet<BackendId>,
+    /// Present for a dry run, which answers with its effect.
+    pub(super) load: Option<Box<Load>>,
 }
 
 /// The result of a [`PlanJob`].
@@ -78,7 +80,8 @@ impl core::fmt::Debug for PlanJob {
 impl PlanJob {
     /// Decides what the request changes. The text of a file is parsed here, once.
     pub fn run(self) -> Planned {
-        let PlanJob { id, snapshot, request, options, mut ids, past: versions, base, down } = self;
+        let PlanJob { id, snapshot, request, options, mut ids, past: versions, base, down, load } =
+            self;
         let past = |version| -> Result<_, Refusal> {
             let record = past(&*versions, version)?;
             Ok((record.spec, record.base))
@@ -95,6 +98,10 @@ impl PlanJob {
                 }
                 refuse_unconfirmed(&losses, &request, &options)?;
                 plan.warnings.splice(0..0, losses);
+            }
+            if let Some(load) = load {
+                let next = plan.snapshot.as_ref().unwrap_or(&snapshot);
+                plan.told = Some(planner::tell((&snapshot, next), plan.kill, &load));
             }
             let next = plan.snapshot.take();
             let next = next.map(|snapshot| Box::new(NextVersion::new(snapshot, plan.base.clone())));

@@ -7,7 +7,7 @@ use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
 
 use super::planning::Decided;
 use super::{Clocks, Control};
-use crate::planner::{self, Plan};
+use crate::planner::{self, Load, Plan};
 
 impl Control {
     /// The removed identities whose sessions a change resets, beside what its plan says.
@@ -18,6 +18,22 @@ impl Control {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// The state of traffic.
+    pub fn load(&self) -> Load {
+        Load {
+            backends: self.aggregate.held(),
+            listeners: self.aggregate.held_by_listener(),
+            all: self.aggregate.sessions(),
+            down: self.health.down().collect(),
+            cut: Vec::new(),
+        }
+    }
+
+    /// The state of traffic, with the sessions that `request` resets beside those of its plan.
+    pub(super) fn load_for(&self, request: &ChangeRequest) -> Load {
+        Load { cut: self.removed_to_kill(request), ..self.load() }
     }
 
     /// The decision about a removal of what is removed already and still has sessions; `None` for
@@ -56,6 +72,7 @@ impl Control {
             warnings: Vec::new(),
             settings: None,
             base: self.base.clone(),
+            told: options.dry_run.then(|| (Vec::new(), planner::of_kill(&self.load_for(request)))),
         };
         Some(Ok(Decided { plan, next: None }))
     }

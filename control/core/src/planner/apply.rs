@@ -13,7 +13,7 @@ use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::Spec;
 
 use super::merge::{OnConflict, drift, merge};
-use super::{Edit, Subject, build};
+use super::{Edit, Load, Subject, build, tell};
 use crate::file;
 use crate::record::{APPLIED, Base};
 
@@ -72,8 +72,8 @@ pub fn read(toml: &str, origin: &str) -> Result<file::File, Refusal> {
     })
 }
 
-/// The difference that a file would make, without a look at addresses that are taken. Where it
-/// conflicts with what is in force that stays, and the answer has the conflict.
+/// The difference that a file would make to what runs now. Where it conflicts with what is in
+/// force that stays, and the answer has the conflict.
 ///
 /// # Errors
 /// The refusal that `config apply` of it would get, if that is not about conflicts.
@@ -82,6 +82,7 @@ pub fn difference(
     mut ids: IdSource,
     (toml, origin): (&str, &str),
     base: &Base,
+    load: &Load,
 ) -> Result<Difference, Refusal> {
     let mut file = read(toml, origin)?.spec;
     let ours = current.spec();
@@ -96,12 +97,15 @@ pub fn difference(
     };
     check_alone(&file, &merged)?;
     let next = build(&merged, current, &mut ids)?;
+    let (changes, impact) = tell((current, &next), None, load);
     Ok(Difference {
         version: current.version.0,
         summary: change::summary(&change::diff(current, &next)),
         current: file::export(&ours),
         proposed: file::export(&merged),
         conflicts,
+        changes,
+        impact,
     })
 }
 
@@ -278,6 +282,7 @@ mod tests {
             IdSource::default(),
             (&three.replace("random", "maglev"), "w.toml"),
             &Some(Arc::new(spec(FILE))),
+            &Load::default(),
         );
         let difference = difference.unwrap();
         assert_eq!(difference.conflicts.len(), 1);

@@ -64,7 +64,7 @@ pub fn of_a_file(current: &Snapshot, next: &Snapshot) -> Vec<String> {
     for pool in &current.pools {
         all += pool.backends.len();
         let after = next.pool(pool.name.as_str());
-        if after.is_some_and(|after| after.backends == pool.backends) {
+        if after.is_some_and(|after| after.has_backends_of(pool)) {
             continue;
         }
         let mut is_gone = |it: &&Backend| {

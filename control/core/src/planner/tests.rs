@@ -398,7 +398,8 @@ fn a_file_that_was_exported_makes_no_difference_and_another_is_shown_as_toml() {
     let current = start(&mut ids);
     let exported = file::export(&current.spec());
     let base = Some(Arc::new(current.spec()));
-    let of = |toml: &str| difference(&current, ids.clone(), (toml, "w.toml"), &base);
+    let of =
+        |toml: &str| difference(&current, ids.clone(), (toml, "w.toml"), &base, &Load::default());
     let same = of(&exported).unwrap();
     assert_eq!((same.version, same.current.as_str()), (7, exported.as_str()));
     assert_eq!(same.current, same.proposed);

@@ -176,6 +176,8 @@ mod tests {
                 undo: undo.into(),
                 dry_run,
                 warnings: Vec::new(),
+                changes: Vec::new(),
+                impact: None,
                 shards_adopted: 1,
                 shards: 1,
             }))

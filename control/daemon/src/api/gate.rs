@@ -110,6 +110,8 @@ enum Decision {
     Answer(Query),
     /// A command is carried out in this name, and written down with its end.
     CarryOut(Command, Author),
+    /// A dry run is answered and not written down.
+    Try(Command, Author),
     /// It needs this role and an author; it is written down.
     Refuse(Request, Role),
     /// A word of it is longer than anything that has a meaning. It is looked at no further.
@@ -144,6 +146,7 @@ fn decide(principal: &Principal, request: Request) -> Decision {
     }
     match (request, principal.author()) {
         (Request::Query(query), _) => Decision::Answer(query),
+        (Request::Command(command), Some(by)) if command.is_dry_run() => Decision::Try(command, by),
         (Request::Command(command), Some(by)) => Decision::CarryOut(command, by),
         (request @ Request::Command(_), None) => Decision::Refuse(request, needed),
     }
@@ -181,6 +184,7 @@ impl<H: Handler + 'static> Gate<H> {
         let version = self.handler.version();
         let answer = match decide(principal, request) {
             Decision::Answer(query) => self.query(principal, query).await,
+            Decision::Try(command, by) => self.handler.command(command, by).await,
             Decision::CarryOut(command, by) => {
                 let audit = Audit::begin(principal, &command, version);
                 let answer = self.handler.command(command, by).await;

@@ -16,7 +16,7 @@ use weir_control_core::file::{Grant, Who};
 pub(crate) fn needed(request: &Request) -> Role {
     match request {
         Request::Query(_) => Role::Viewer,
-        // A dry run too: it binds sockets.
+        Request::Command(command) if command.is_dry_run() => Role::Viewer,
         Request::Command(Command::Change { change, .. }) => needed_for(change),
         Request::Command(Command::Drain | Command::Stop { .. }) => Role::Admin,
     }

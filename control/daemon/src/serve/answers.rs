@@ -22,7 +22,6 @@ pub(crate) fn counts_sessions(query: &Query) -> bool {
             | Query::ConfigExport { .. }
             | Query::ConfigHistory { .. }
             | Query::ConfigDrift
-            | Query::ConfigDiff { .. }
     )
 }
 
@@ -60,6 +59,7 @@ impl Queries<'_> {
                 control.ids(),
                 (&toml, &origin),
                 &control.base,
+                &control.load(),
             )?),
             Query::ConfigDrift => {
                 Answer::Drift(planner::drift_rows(&control.snapshot, &control.base))

@@ -39,8 +39,9 @@ impl Shared {
             }
             Query::ConfigDiff { toml, origin } => {
                 let (snapshot, ids) = (self.control().snapshot.clone(), self.control().ids());
-                let base = self.control().base.clone();
-                let file = move || planner::difference(&snapshot, ids, (&toml, &origin), &base);
+                let (base, load) = (self.control().base.clone(), self.control().load());
+                let file =
+                    move || planner::difference(&snapshot, ids, (&toml, &origin), &base, &load);
                 rt::blocking(file).await.map(Answer::Difference)
             }
             Query::ConfigDrift => {

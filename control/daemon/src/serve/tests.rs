@@ -283,7 +283,7 @@ fn a_disk_that_fails_is_a_refusal_and_nothing_has_changed() {
 }
 
 #[test]
-fn a_dry_run_changes_nothing_but_finds_a_taken_address() {
+fn a_dry_run_changes_nothing_and_binds_nothing() {
     rt::run(|| async {
         let (shared, shards) = started().await;
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -302,15 +302,20 @@ fn a_dry_run_changes_nothing_but_finds_a_taken_address() {
             },
         };
         let taken_address = taken.local_addr().unwrap();
-        let refusal = refused(&shared, listener(taken_address, true)).await;
+        let answer = changed(&shared, listener(taken_address, true)).await;
+        let impact = answer.impact.unwrap();
+        assert_eq!(impact.listeners.open, ["db"]);
+        let warning = format!("not tried before it is made: whether {taken_address} can be bound");
+        assert_eq!(impact.warnings, [warning]);
+        assert_eq!(answer.changes.len(), 1);
+        let refusal = refused(&shared, listener(taken_address, false)).await;
         assert!(refusal.message.ends_with("address in use"), "{refusal:?}");
-        assert_eq!(refused(&shared, listener(taken_address, false)).await.code, Code::Failed);
         let bind = free();
         let answer = changed(&shared, listener(bind, true)).await;
         assert_eq!((answer.version, answer.dry_run), (1, true));
         assert_eq!(shards.take_sent(), [""; 0]);
         let answer = changed(&shared, listener(bind, false)).await;
-        assert_eq!((answer.version, answer.dry_run), (2, false));
+        assert_eq!((answer.version, answer.dry_run, answer.impact), (2, false, None));
         assert_eq!(shards.take_sent(), ["0 adopt 2 +1", "1 adopt 2 +1"]);
     })
     .unwrap();

@@ -149,6 +149,8 @@ pub(crate) fn changed() -> Changed {
         undo: "weirctl backend ready web/b1".into(),
         dry_run: false,
         warnings: Vec::new(),
+        changes: Vec::new(),
+        impact: None,
         shards_adopted: 2,
         shards: 2,
     }

@@ -33,22 +33,33 @@ fn rollback() -> Request {
 enum Gets {
     Answer,
     CarriedOut,
+    Tried,
     Refused(Role),
 }
 
 #[test]
 fn each_principal_gets_what_its_role_allows() {
-    use Gets::{Answer, CarriedOut, Refused};
+    use Gets::{Answer, CarriedOut, Refused, Tried};
     use Role::{Admin, Operator, Viewer};
     let table = [
-        (peer(None), [Refused(Viewer), Refused(Operator), Refused(Admin), Refused(Admin)]),
-        (peer(Some(Viewer)), [Answer, Refused(Operator), Refused(Admin), Refused(Admin)]),
-        (peer(Some(Operator)), [Answer, CarriedOut, Refused(Admin), Refused(Admin)]),
-        (peer(Some(Admin)), [Answer, CarriedOut, CarriedOut, CarriedOut]),
-        (Principal::Http, [Answer, Refused(Operator), Refused(Admin), Refused(Admin)]),
+        (
+            peer(None),
+            [Refused(Viewer), Refused(Operator), Refused(Admin), Refused(Admin), Refused(Viewer)],
+        ),
+        (peer(Some(Viewer)), [Answer, Refused(Operator), Refused(Admin), Refused(Admin), Tried]),
+        (peer(Some(Operator)), [Answer, CarriedOut, Refused(Admin), Refused(Admin), Tried]),
+        (peer(Some(Admin)), [Answer, CarriedOut, CarriedOut, CarriedOut, Tried]),
+        (
+            Principal::Http,
+            [Answer, Refused(Operator), Refused(Admin), Refused(Admin), Refused(Viewer)],
+        ),
     ];
+    let dry = ChangeOptions { dry_run: true, ..ChangeOptions::default() };
+    let dry = Command::Change { change: ChangeRequest::Rollback { version: 1 }, options: dry };
     for (principal, wanted) in table {
-        let requests = [Query::Status.into(), weight(), rollback(), Command::Drain.into()];
+        let status = Query::Status.into();
+        let dry = dry.clone().into();
+        let requests = [status, weight(), rollback(), Command::Drain.into(), dry];
         for (request, wanted) in requests.into_iter().zip(wanted) {
             let gets = match decide(&principal, request.clone()) {
                 Decision::Answer(query) => {
@@ -60,6 +71,10 @@ fn each_principal_gets_what_its_role_allows() {
                     let author = Author { login: Some(501), role, ..Author::new(UID, 42) };
                     assert_eq!((request.clone(), by), (command.into(), author));
                     CarriedOut
+                }
+                Decision::Try(command, _) => {
+                    assert_eq!(request, command.into());
+                    Tried
                 }
                 Decision::Refuse(refused, needed) => {
                     assert_eq!(request, refused);

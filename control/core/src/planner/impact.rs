@@ -1,0 +1,267 @@
+//! The effect of a change on listeners, backends and sessions, before it is made. The
+//! counts are those that control knew when it was asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use weir_core::base::prng::Prng;
+use weir_core::pick::{Candidate, Picker, Tried, identity};
+use weir_proto::change::{self, Change, Kind, Noun};
+use weir_proto::ids::{BackendId, ListenerId, PoolId};
+use weir_proto::impact::{BackendImpact, ChangeRow, Class, Impact, ListenerImpact, SessionImpact};
+use weir_proto::snapshot::{Backend, Listener, Pool, Snapshot};
+use weir_proto::spec::Strategy;
+
+/// Keys of clients that are asked for their backend, for each pool: one in a table of the largest
+/// pool has four places.
+const MAGLEV_KEYS: u64 = 16_384;
+/// Objects that a warning names one by one.
+const SHOWN_MAX: usize = 3;
+
+/// The state of traffic at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Load {
+    /// The sessions of backends that have any. Those of an earlier identity count for the backend
+    /// that has its name and address now.
+    pub backends: BTreeMap<BackendId, u64>,
+    /// The sessions of listeners that have any.
+    pub listeners: BTreeMap<ListenerId, u64>,
+    /// All sessions.
+    pub all: u64,
+    /// Backends that are not up.
+    pub down: BTreeSet<BackendId>,
+    /// Backends whose sessions the change resets, beside the one that the plan names.
+    pub cut: Vec<BackendId>,
+}
+
+/// Every key that differs between `current` and `next`, and the effect of the change from one to
+/// the other. `kill` is the backend whose sessions are reset.
+#[must_use]
+pub fn tell(
+    (current, next): (&Snapshot, &Snapshot),
+    kill: Option<BackendId>,
+    load: &Load,
+) -> (Vec<ChangeRow>, Impact) {
+    let changes = change::diff(current, next);
+    let (backends, drains) = backends(current, next);
+    let cut: BTreeSet<BackendId> = load.cut.iter().copied().chain(kill).collect();
+    let sessions = sessions(&drains, &cut, load);
+    let listeners = listeners(current, next);
+    let warnings = warnings((current, next), &backends.added, load);
+    let maglev_keys_moved = maglev_keys_moved(current, next, &load.down);
+    let row = |change| rows(change, (current, next), &cut);
+    let rows = changes.iter().flat_map(row).collect();
+    (rows, Impact { listeners, backends, sessions, maglev_keys_moved, warnings })
+}
+
+/// The effect of resetting the sessions of these backends, which no version has any more.
+#[must_use]
+pub fn of_kill(load: &Load) -> Impact {
+    let cut = load.cut.iter().copied().collect();
+    Impact { sessions: sessions(&[], &cut, load), ..Impact::default() }
+}
+
+fn sessions(drains: &[BackendId], cut: &BTreeSet<BackendId>, load: &Load) -> SessionImpact {
+    let count = |id: &BackendId| load.backends.get(id).copied().unwrap_or(0);
+    let drain = drains.iter().filter(|id| !cut.contains(id)).map(count).sum();
+    let cut = cut.iter().map(count).sum();
+    // A shard's sessions and those of its backends come with one report, but other shards' do not.
+    SessionImpact { stay: load.all.saturating_sub(drain).saturating_sub(cut), drain, cut }
+}
+
+fn listeners(current: &Snapshot, next: &Snapshot) -> ListenerImpact {
+    // A listener may have another name and be the same.
+    let find = |snapshot: &Snapshot, id: ListenerId| -> Option<Listener> {
+        snapshot.listeners.iter().find(|it| it.id == id && it.accepting).cloned()
+    };
+    let open = |snapshot: &'_ Snapshot| -> Vec<Listener> {
+        snapshot.listeners.iter().filter(|it| it.accepting).cloned().collect()
+    };
+    let mut impact = ListenerImpact::default();
+    for listener in open(next) {
+        let name = listener.name.to_string();
+        match find(current, listener.id) {
+            None => impact.open.push(name),
+            Some(before) if is_bound_alike(&before, &listener) => {}
+            Some(_) => impact.rebind.push(name),
+        }
+    }
+    let closed = open(current).into_iter().filter(|it| find(next, it.id).is_none());
+    impact.close = closed.map(|it| it.name.to_string()).collect();
+    impact
+}
+
+fn is_bound_alike(a: &Listener, b: &Listener) -> bool {
+    let addresses = |it: &Listener| it.bind.iter().copied().collect::<BTreeSet<_>>();
+    a.freebind == b.freebind && addresses(a) == addresses(b)
+}
+
+/// Backends that come, go or get no new sessions, and the ids of the last two kinds.
+fn backends(current: &Snapshot, next: &Snapshot) -> (BackendImpact, Vec<BackendId>) {
+    let (mut impact, mut drains) = (BackendImpact::default(), Vec::new());
+    for pool in &current.pools {
+        let after = next.pool(pool.name.as_str());
+        for backend in others(pool, after) {
+            let after = after.and_then(|it| same(it, backend));
+            let ceases = backend.is_member() && after.is_some_and(|after| !after.is_member());
+            match after {
+                None => impact.removed.push(format!("{}/{}", pool.name, backend.name)),
+                Some(_) if ceases => impact.drained.push(format!("{}/{}", pool.name, backend.name)),
+                Some(_) => continue,
+            }
+            drains.push(backend.id);
+        }
+    }
+    for pool in &next.pools {
+        let before = current.pool(pool.name.as_str());
+        let new = others(pool, before).filter(|it| before.and_then(|old| same(old, it)).is_none());
+        impact.added.extend(new.map(|it| format!("{}/{}", pool.name, it.name)));
+    }
+    (impact, drains)
+}
+
+/// The backends of `pool`; none if the pool is the same in the other version.
+fn others<'a>(pool: &'a Pool, other: Option<&Pool>) -> impl Iterator<Item = &'a Backend> {
+    let is_other = other.is_none_or(|other| !other.has_backends_of(pool));
+    pool.backends.iter().filter(move |_| is_other)
+}
+
+/// The same backend in another version of its pool: sessions that it has are those of this one.
+fn same<'a>(pool: &'a Pool, backend: &Backend) -> Option<&'a Backend> {
+    pool.backend(backend.name.as_str()).filter(|it| it.id == backend.id)
+}
+
+fn rows(
+    change: &Change,
+    (current, next): (&Snapshot, &Snapshot),
+    cut: &BTreeSet<BackendId>,
+) -> Vec<ChangeRow> {
+    let of = |snapshot| change.noun == Noun::Backend && is_member(snapshot, &change.subject);
+    let ceases = of(current) && !of(next);
+    let is_cut = || {
+        let (pool, name) = change.subject.split_once('/')?;
+        let backend = current.pool(pool)?.backend(name)?;
+        Some(cut.contains(&backend.id))
+    };
+    let class = |key: &str| match (change.noun, change.kind, key) {
+        (Noun::Backend, Kind::Removed, _) if is_cut() == Some(true) => Class::Cut,
+        (Noun::Backend, Kind::Removed, _) | (Noun::Backend, Kind::Changed, "address") => {
+            Class::Drain
+        }
+        (Noun::Backend, Kind::Changed, "state" | "weight") if ceases => Class::Drain,
+        (Noun::Listener, Kind::Added | Kind::Removed, _)
+        | (Noun::Listener, _, "bind" | "freebind" | "state") => Class::Rebind,
+        _ => Class::Hot,
+    };
+    let row = |key: &str, before: Option<&String>, after: Option<&String>| ChangeRow {
+        object: format!("{} {}", change.noun, change.subject),
+        kind: change.kind,
+        key: key.to_owned(),
+        before: before.cloned(),
+        after: after.cloned(),
+        class: class(key),
+    };
+    match change.kind {
+        Kind::Added => vec![row("", None, Some(&change.brief))],
+        Kind::Removed => vec![row("", Some(&change.brief), None)],
+        Kind::Changed => {
+            let keys = change.keys.iter();
+            keys.map(|it| row(it.key, Some(&it.before), Some(&it.after))).collect()
+        }
+    }
+}
+
+fn is_member(snapshot: &Snapshot, subject: &str) -> bool {
+    let backend =
+        subject.split_once('/').and_then(|(pool, name)| snapshot.pool(pool)?.backend(name));
+    backend.is_some_and(Backend::is_member)
+}
+
+/// The share of clients that get another backend in the pools that go by the client's address.
+fn maglev_keys_moved(
+    current: &Snapshot,
+    next: &Snapshot,
+    down: &BTreeSet<BackendId>,
+) -> Option<f64> {
+    let is_maglev = |pool: &&std::sync::Arc<Pool>| pool.strategy == Strategy::Maglev;
+    let before: BTreeMap<PoolId, &Pool> =
+        current.pools.iter().filter(is_maglev).map(|pool| (pool.id, &**pool)).collect();
+    let (mut moved, mut asked) = (0_u64, 0_u64);
+    for after in next.pools.iter().filter(is_maglev) {
+        let Some(before) = before.get(&after.id).filter(|it| !it.has_backends_of(after)) else {
+            continue;
+        };
+        let (old, new) = (owners(before, down), owners(after, down));
+        moved += old.zip(new).map(|(old, new)| u64::from(old != new)).sum::<u64>();
+        asked += MAGLEV_KEYS;
+    }
+    // Both are counts of keys, far below 2^52.
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let share = (asked > 0).then(|| moved as f64 / asked as f64);
+    share
+}
+
+/// The backend that each of [`MAGLEV_KEYS`] clients gets; they are spread evenly.
+fn owners<'a>(
+    pool: &'a Pool,
+    down: &BTreeSet<BackendId>,
+) -> impl Iterator<Item = Option<BackendId>> + 'a {
+    let is_up = |it: &Backend| !down.contains(&it.id);
+    // With so few up, health may be ignored; whether it is, shards decide.
+    let has_any = pool.backends.iter().any(|it| it.is_member() && is_up(it));
+    let candidate = |it: &Backend| Candidate {
+        identity: identity(it.name.as_str()),
+        weight: it.weight,
+        load: 0,
+        usable: it.admin.is_ready() && (is_up(it) || !has_any),
+    };
+    let mut picker = Picker::new(Strategy::Maglev, pool.backends.iter().map(candidate).collect());
+    let mut prng = Prng::new(0); // maglev draws nothing
+    let step = u64::MAX / MAGLEV_KEYS;
+    (0..MAGLEV_KEYS).map(move |key| {
+        let index = picker.pick(key * step, &mut prng, Tried::NONE)?;
+        Some(pool.backends[index].id)
+    })
+}
+
+/// Limits that are exceeded already, and what cannot be known before the change is made.
+fn warnings((current, next): (&Snapshot, &Snapshot), added: &[String], load: &Load) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for listener in &next.listeners {
+        let sessions = load.listeners.get(&listener.id).copied().unwrap_or(0);
+        let limit = listener.max_sessions.filter(|limit| u64::from(*limit) < sessions);
+        let before = current.listeners.iter().find(|it| it.id == listener.id);
+        if let Some(limit) = limit
+            && before.is_some_and(|before| before.max_sessions != listener.max_sessions)
+        {
+            warnings.push(format!(
+                "listener {} has {sessions} sessions, more than its new limit of {limit}: they \
+                 stay, and new ones wait until there are fewer",
+                listener.name
+            ));
+        }
+    }
+    let bound: BTreeSet<_> = current.listeners.iter().flat_map(|it| &it.bind).collect();
+    let new = next.listeners.iter().flat_map(|it| &it.bind).filter(|it| !bound.contains(it));
+    let new: Vec<String> = new.map(ToString::to_string).collect();
+    if !new.is_empty() {
+        let list = first(&new);
+        warnings.push(format!("not tried before it is made: whether {list} can be bound"));
+    }
+    if !added.is_empty() {
+        let list = first(added);
+        warnings.push(format!("not known before it is made: the health of {list}"));
+    }
+    warnings
+}
+
+/// The first few, and how many more there are.
+fn first(names: &[String]) -> String {
+    let shown = names.iter().take(SHOWN_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN_MAX) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests;
