@@ -74,6 +74,8 @@ pub fn run(bytes: &[u8]) -> u64 {
         sessions_max: u64::from(choices.short()),
         is_full: true,
         drift_keys: usize::from(choices.byte()),
+        is_unconfirmed: choices.byte() > 127,
+        rolled_back: [choices.byte().into(), choices.byte().into()],
         snapshot: Arc::new(snapshot.clone()),
     };
     let page = render(&input, &Process::default());

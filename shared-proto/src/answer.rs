@@ -84,6 +84,19 @@ pub struct Status {
     pub warnings: Vec<String>,
     /// Keys in which what is in force differs from the file as it was last applied.
     pub drift_keys: u64,
+    /// Present while the current version waits for its confirmation.
+    pub unconfirmed: Option<UnconfirmedRow>,
+}
+
+/// A version that is rolled back by itself unless it is confirmed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UnconfirmedRow {
+    pub version: u64,
+    pub rolls_back_to: u64,
+    /// Seconds until then.
+    pub left_s: f64,
+    /// As in `healthy=50%`: it goes back at once if one of them trips.
+    pub guards: Vec<String>,
 }
 
 /// `weirctl shards`.
@@ -392,6 +405,8 @@ pub struct Changed {
     /// The command that takes it back.
     pub undo: String,
     pub dry_run: bool,
+    /// Present if it is rolled back by itself unless it is confirmed.
+    pub unconfirmed: Option<UnconfirmedRow>,
     /// Losses by it: a dry run says so, and a change that was made with `--yes`.
     pub warnings: Vec<String>,
     /// For a dry run: every key that would change.

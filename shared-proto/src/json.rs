@@ -134,6 +134,7 @@ mod tests {
             undo: "weirctl backend remove web/b1".to_owned(),
             dry_run: false,
             warnings: Vec::new(),
+            unconfirmed: None,
             changes: Vec::new(),
             impact: None,
             shards_adopted: 2,

@@ -8,6 +8,7 @@
 pub mod answer;
 pub mod change;
 pub mod complaint;
+pub mod confirm;
 pub mod conflict;
 pub mod counters;
 pub mod frame;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::answer::{Answer, Note};
 use crate::complaint::Complaint;
+use crate::confirm::Confirm;
 use crate::conflict::Conflict;
 use crate::spec::Admin;
 
@@ -191,6 +192,8 @@ pub enum ChangeRequest {
     Rollback {
         version: u64,
     },
+    /// The version that waits for it stays: the next version is like it, and waits for nothing.
+    Confirm,
 }
 
 impl ChangeRequest {
@@ -225,6 +228,8 @@ pub struct ChangeOptions {
     pub if_version: Option<u64>,
     /// Do it although traffic is lost. Without it that is refused with [`Code::NeedsYes`].
     pub yes: bool,
+    /// Take the version back by itself unless it is confirmed in time.
+    pub confirm: Option<Confirm>,
     /// Kept with the version.
     pub note: Note,
 }

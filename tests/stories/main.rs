@@ -9,6 +9,7 @@ mod balance;
 mod cli;
 mod close_matrix;
 mod confined;
+mod confirm;
 mod connects;
 mod control_held;
 mod crash;

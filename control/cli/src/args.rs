@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint, value_parser};
 use clap_complete::engine::ArgValueCandidates as Offer;
 use weir_proto::answer::Note;
+use weir_proto::confirm::Guard;
 use weir_proto::request::HISTORY_MAX;
 use weir_proto::spec::{Span, WEIGHT_MAX};
 
@@ -167,6 +168,18 @@ pub(crate) struct MergeArgs {
     pub(crate) force: bool,
 }
 
+/// The terms on which a file is applied.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub(crate) struct ConfirmArgs {
+    /// Roll back by itself unless `weirctl config confirm` comes within DURATION, such as 30s
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) confirm: Option<Span>,
+    /// Roll back at once if more connects fail (connect-errors=1%) or fewer backends of a pool are
+    /// up (healthy=50%); may be there several times
+    #[arg(long, value_name = "WHAT=PERCENT", requires = "confirm")]
+    pub(crate) guard: Vec<Guard>,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigVerb {
     /// The current configuration, with its version
@@ -205,6 +218,13 @@ pub(crate) enum ConfigVerb {
         file: PathBuf,
         #[command(flatten)]
         merge: MergeArgs,
+        #[command(flatten)]
+        confirm: ConfirmArgs,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Keep the version that waits for it (config apply --confirm)
+    Confirm {
         #[command(flatten)]
         change: ChangeArgs,
     },

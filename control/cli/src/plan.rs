@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use weir_proto::answer::Note;
+use weir_proto::confirm::Confirm;
 use weir_proto::request::{ApplyMode, ChangeOptions, ChangeRequest, Query};
 use weir_proto::spec::{Admin, Span};
 
 use crate::args::{
-    BackendVerb, ChangeArgs, ConfigVerb, ListenerVerb, MergeArgs, Output, PoolVerb, Verb,
+    BackendVerb, ChangeArgs, ConfigVerb, ConfirmArgs, ListenerVerb, MergeArgs, Output, PoolVerb,
+    Verb,
 };
 use crate::exit::Failure;
 
@@ -119,7 +121,7 @@ fn changing(change: ChangeRequest, args: ChangeArgs) -> Plan {
 
 fn options(args: ChangeArgs) -> ChangeOptions {
     let ChangeArgs { dry_run, if_version, yes, message } = args;
-    ChangeOptions { dry_run, if_version, yes, note: Note { message, command: None } }
+    ChangeOptions { dry_run, if_version, yes, confirm: None, note: Note { message, command: None } }
 }
 
 fn pair(key: impl Into<String>, value: impl Into<String>) -> (String, String) {
@@ -205,10 +207,12 @@ fn config(verb: ConfigVerb) -> Plan {
         ConfigVerb::Export { version } => read(Query::ConfigExport { version }),
         ConfigVerb::History { limit, before } => read(Query::ConfigHistory { before, limit }),
         ConfigVerb::Diff { target } => Plan::Diff { target },
-        ConfigVerb::Apply { file, merge, change } => {
-            let options = options(change);
+        ConfigVerb::Apply { file, merge, confirm: ConfirmArgs { confirm, guard }, change } => {
+            let confirm = confirm.map(|it| Confirm { within_ms: it.millis, guards: guard });
+            let options = ChangeOptions { confirm, ..options(change) };
             Plan::Apply { file, mode: mode(merge), force: merge.force, options }
         }
+        ConfigVerb::Confirm { change } => changing(ChangeRequest::Confirm, change),
         ConfigVerb::Rollback { version, change } => {
             changing(ChangeRequest::Rollback { version }, change)
         }

@@ -323,6 +323,12 @@ impl Aggregate {
         Outcomes { served: counts.sessions, host_faults: self.rejected + local }
     }
 
+    /// Connects to backends since the start: sessions that were served, and connects that failed.
+    pub fn connects(&self) -> (u64, u64) {
+        let counts = &self.all.backends;
+        (counts.sessions, counts.connect_failures.iter().sum())
+    }
+
     /// How many sessions ended, for each reason.
     pub fn ends(&self) -> impl Iterator<Item = (CloseReason, u64)> {
         CloseReason::all().zip(self.ends.iter().copied())

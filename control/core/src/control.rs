@@ -14,6 +14,7 @@ mod repeats;
 mod shard;
 mod storing;
 mod unbound;
+mod unconfirmed;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -35,7 +36,7 @@ use crate::events::Events;
 use crate::health::Health;
 use crate::leases::Leases;
 use crate::planner;
-use crate::record::{Base, PastVersions, Record, Versions};
+use crate::record::{Base, PastVersions, Record, Unconfirmed, Versions};
 use crate::rollout::Rollout;
 use crate::sockets::{self, BindError, BindPlan, BoundSockets, Sockets};
 
@@ -49,6 +50,8 @@ use repeats::Repeats;
 pub use shard::{SHARD, Shard, ShardHistory, ShardStatus};
 pub use unbound::Unbound;
 use unbound::UnboundAddresses;
+pub use unconfirmed::Cause;
+use unconfirmed::Waiting;
 
 /// How long an address may still be held by the sockets of a listener that was removed.
 const RELEASE_MAX: Duration = Duration::from_secs(10);
@@ -100,6 +103,8 @@ pub struct Setup {
     pub snapshot: Snapshot,
     /// Its base.
     pub base: Base,
+    /// Its terms, if it waits for a confirmation.
+    pub unconfirmed: Option<Unconfirmed>,
     /// Has given every id in `snapshot`.
     pub ids: IdSource,
     /// The most health checks at a time: each has a descriptor.
@@ -140,6 +145,9 @@ pub struct Control {
     /// Repeated anomalies of the data path, and which of them were reported.
     repeats: Repeats,
     pub fullness: Fullness,
+    unconfirmed: Option<Waiting>,
+    /// Rollbacks by weir itself since the start, by [`Cause`].
+    pub rolled_back: [u64; 2],
 }
 
 impl Control {
@@ -151,11 +159,11 @@ impl Control {
     /// The state before any shard was told anything: [`Input::Begin`] is the first input.
     #[must_use]
     pub fn new(setup: Setup, started: Clocks) -> Control {
-        let Setup { fleet, versions, snapshot, base, ids, checks_max } = setup;
+        let Setup { fleet, versions, snapshot, base, unconfirmed, ids, checks_max } = setup;
         let count = fleet.shards();
         let mut health = Health::seeded(started.now.nanos);
         health.bound_checks(checks_max);
-        Control {
+        let mut control = Control {
             versions,
             changes: Changes::default(),
             wants_figures: false,
@@ -178,8 +186,14 @@ impl Control {
             panics: Vec::new(),
             repeats: Repeats::default(),
             fullness: Fullness::default(),
+            unconfirmed: None,
+            rolled_back: [0; 2],
             fleet,
+        };
+        if let Some(terms) = unconfirmed {
+            control.wait_for_confirmation(terms, started);
         }
+        control
     }
 
     /// A version that is on disk.
@@ -314,22 +328,6 @@ impl Control {
         }
     }
 
-    /// Ends the hold of the backend of that name. How long it would have lasted; `None` if there
-    /// was none.
-    fn end_hold_of(&mut self, name: &str, moment: Clocks) -> Option<Duration> {
-        let (pool, backend) = name.split_once('/')?;
-        let id = self.snapshot.pool(pool)?.backend(backend)?.id;
-        let rest = self.health.hold_left(id, moment.now);
-        let transition = self.health.end_hold(id, moment.now);
-        if let Some(rest) = rest {
-            let text = format!("a hold of {} s more was ended", rest.as_secs());
-            tracing::info!("backend {name}: {text}");
-            self.events.push(EventKind::Health, name.to_owned(), text, moment.wall_ms);
-        }
-        self.on_transitions(transition.as_slice(), moment.wall_ms);
-        rest
-    }
-
     /// Some times a second: asks for figures, says again what did not fit, watches the deadlines.
     fn on_tick(&mut self, moment: Clocks) {
         let now = moment.now;
@@ -338,6 +336,7 @@ impl Control {
         self.tell_repeats(moment);
         self.watch_fullness(moment);
         self.watch_append(moment);
+        self.watch_unconfirmed(moment);
         if self.rollout.on_time(now) {
             let (version, waiting) = (self.rollout.version(), self.rollout.waiting());
             tracing::error!("version {version} is late: shards {waiting} have not adopted it");

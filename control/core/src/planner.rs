@@ -89,6 +89,8 @@ struct Edit {
     kill: Option<BackendId>,
     /// Of the file that is applied.
     settings: Option<Box<FileSettings>>,
+    /// It makes a version even if that is like the one before.
+    is_version: bool,
     /// `None`: it stays.
     base: Option<Base>,
     /// The acts of operators that are undone.
@@ -110,7 +112,8 @@ impl Edit {
     fn new(spec: Spec, subject: Subject) -> Edit {
         let (origin, undone, losses) = (String::new(), Vec::new(), Vec::new());
         let (undo, kill, settings, base) = (None, None, None, None);
-        Edit { spec, subject, undo, origin, kill, settings, base, undone, losses }
+        let is_version = false;
+        Edit { spec, subject, undo, origin, kill, settings, is_version, base, undone, losses }
     }
 }
 
@@ -169,7 +172,7 @@ pub fn decide(
     };
     // A base that changes is a version, too: it must be durable.
     let changes_something =
-        !changes.is_empty() || next_base != *base || edit.spec != current.spec();
+        edit.is_version || !changes.is_empty() || next_base != *base || edit.spec != current.spec();
     let rollback = || format!("weirctl config rollback {}", current.version);
     // It may take later changes back, too: it goes only for as long as there are none.
     let undo =
@@ -274,6 +277,12 @@ fn edit(
             let mut edit = Edit::new(spec, Subject::Whole);
             edit.origin = format!("rollback to {version}: ");
             edit.base = Some(base);
+            Ok(edit)
+        }
+        ChangeRequest::Confirm => {
+            let mut edit = Edit::new(current.spec(), Subject::Whole);
+            edit.origin = format!("version {} is confirmed: ", current.version);
+            edit.is_version = true;
             Ok(edit)
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use weir_proto::answer::{Author, Note, VersionRow};
+use weir_proto::confirm::Guard;
 use weir_proto::ids::Version;
 use weir_proto::spec::Spec;
 
@@ -29,6 +30,21 @@ pub struct Record {
     pub note: Note,
     pub spec: Spec,
     pub base: Base,
+    /// Present if it waits for a confirmation.
+    pub unconfirmed: Option<Unconfirmed>,
+}
+
+/// The terms of a version that is taken back by itself unless it is confirmed. They hold for as
+/// long as it is the newest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unconfirmed {
+    /// The version before it, which then comes back.
+    pub previous: u64,
+    pub within_ms: u64,
+    /// Unix time.
+    pub until_ms: u64,
+    pub guards: Vec<Guard>,
 }
 
 /// The row of history of a version, without its number.
@@ -43,6 +59,8 @@ pub struct Head {
     message: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     command: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unconfirmed: Option<Unconfirmed>,
 }
 
 /// The first words of the summary of a version that a file has made: by `config apply` and SIGHUP,
@@ -135,7 +153,14 @@ struct Whole {
 impl Record {
     /// A version that was made now, without a base.
     pub fn new(version: u64, at: String, by: Author, summary: String, spec: Spec) -> Record {
-        Record { version, at, by, summary, note: Note::default(), spec, base: None }
+        let (note, base, unconfirmed) = (Note::default(), None, None);
+        Record { version, at, by, summary, note, spec, base, unconfirmed }
+    }
+
+    /// The same version on these terms.
+    #[must_use]
+    pub fn with_terms(self, unconfirmed: Option<Unconfirmed>) -> Record {
+        Record { unconfirmed, ..self }
     }
 
     /// The same version with what its author says of it.
@@ -157,16 +182,17 @@ impl Record {
 
     /// A version of its head and its spec, without a base.
     pub fn of(version: u64, head: Head, spec: Spec) -> Record {
-        let Head { at, by, summary, message, command } = head;
-        let note = Note { message, command };
-        Record { version, at, by, summary, note, spec, base: None }
+        let Head { at, by, summary, message, command, unconfirmed } = head;
+        let record = Record::new(version, at, by, summary, spec);
+        record.with_note(Note { message, command }).with_terms(unconfirmed)
     }
 
     /// The row of history, without the number.
     pub fn head(&self) -> Head {
         let Note { message, command } = self.note.clone();
         let (at, summary) = (self.at.clone(), self.summary.clone());
-        Head { at, by: self.by, summary, message, command }
+        let unconfirmed = self.unconfirmed.clone();
+        Head { at, by: self.by, summary, message, command, unconfirmed }
     }
 
     /// Reads a version as formats 1 and 2 have it.
@@ -177,14 +203,14 @@ impl Record {
         format_of(text)?;
         let whole: Whole = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let Whole { version, at, by, summary, spec, .. } = whole;
-        Ok(Record { version, at, by, summary, note: Note::default(), spec, base: None })
+        Ok(Record::new(version, at, by, summary, spec))
     }
 }
 
 impl Head {
     /// The row that history shows.
     pub fn row(self, version: u64) -> VersionRow {
-        let Head { at, by, summary, message, command: claimed_command } = self;
+        let Head { at, by, summary, message, command: claimed_command, .. } = self;
         // Versions have no gap.
         let parent = version.checked_sub(1).filter(|parent| *parent > 0);
         VersionRow { version, at, by, summary, message, claimed_command, parent }

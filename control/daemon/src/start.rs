@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_control_core::record::{Base, Record, SEEDED};
+use weir_control_core::record::{Base, Record, SEEDED, Unconfirmed};
 use weir_control_core::sockets::BoundSockets;
 use weir_engine::{Engine, Options};
 use weir_proto::ids::{IdSource, Version};
@@ -140,6 +140,7 @@ async fn serve(
     #[cfg(debug_assertions)]
     crate::failpoint::arm(&engine)?;
     let bound = state.bind(shards, run.strict).await?;
+    let unconfirmed = state.unconfirmed.clone();
     let ((snapshot, base, ids), mut store) = state.into_store()?;
     let said = store.take_news();
     let started = StoreThread::start(store, rt::wall_ms)
@@ -149,7 +150,7 @@ async fn serve(
     let fleet = Box::new(Arc::clone(&engine));
     // Half of the descriptors: checks that are over hold theirs a little longer.
     let checks_max = usize::try_from(limits.descriptors / 2).unwrap_or(usize::MAX);
-    let setup = Setup { fleet, versions, snapshot, base, ids, checks_max };
+    let setup = Setup { fleet, versions, snapshot, base, unconfirmed, ids, checks_max };
     let control = Control::new(setup, moment());
     let shared = Shared::new(control, appender);
     if run.file.is_some() {
@@ -281,6 +282,8 @@ struct InitialState {
     snapshot: Snapshot,
     /// The file as it was last applied.
     base: Base,
+    /// The terms of the version, if it waits for a confirmation.
+    unconfirmed: Option<Unconfirmed>,
     ids: IdSource,
     kept: Kept,
 }
@@ -302,8 +305,9 @@ impl InitialState {
                 let (mut store, record) = *found;
                 compare_with_file(&mut store, &record, run, seed);
                 let snapshot = rebuild(&record, settings, &mut ids)?;
-                let base = record.base;
-                Ok(InitialState { snapshot, base, ids, kept: Kept::Here(Box::new(store)) })
+                let (base, unconfirmed, kept) =
+                    (record.base, record.unconfirmed, Kept::Here(Box::new(store)));
+                Ok(InitialState { snapshot, base, unconfirmed, ids, kept })
             }
             Found::Empty(vacant) => {
                 let origin = match &run.file {
@@ -315,7 +319,8 @@ impl InitialState {
                 let spec = seed.unwrap_or_default();
                 let built = planner::build(&spec, &Snapshot::empty(), &mut ids);
                 let snapshot = built.map_err(|refusal| refusal.to_string())?;
-                Ok(InitialState { snapshot, base, ids, kept: Kept::Seed(vacant, origin) })
+                let (unconfirmed, kept) = (None, Kept::Seed(vacant, origin));
+                Ok(InitialState { snapshot, base, unconfirmed, ids, kept })
             }
         }
     }
@@ -323,7 +328,7 @@ impl InitialState {
     /// Makes a new state of the file, if it has to be. To be called when listeners are bound: a
     /// file of which nothing can be served must not become the state that counts.
     fn into_store(self) -> Result<((Snapshot, Base, IdSource), Store), String> {
-        let InitialState { snapshot, base, ids, kept } = self;
+        let InitialState { snapshot, base, ids, kept, .. } = self;
         let store = match kept {
             Kept::Here(store) => *store,
             Kept::Seed(vacant, summary) => {

@@ -48,6 +48,8 @@ pub struct Store {
     /// The newest version; `None` makes the next one a whole one.
     tail: Option<Tail>,
     retention: Retention,
+    /// The version that the newest one goes back to unless it is confirmed: it is kept.
+    way_back: Option<u64>,
     /// Where it is in the file system. `None` in tests' storages and where nothing can be written.
     home: Option<Home>,
     /// Why no version is taken.
@@ -138,8 +140,14 @@ impl Store {
         (newest, tail): (u64, Option<Tail>),
         retention: Retention,
     ) -> Store {
-        let (home, closed_for_changes, news) = (None, None, Vec::new());
-        Store { reader, opener, newest, tail, retention, home, closed_for_changes, news }
+        let (way_back, home, closed_for_changes, news) = (None, None, None, Vec::new());
+        Store { reader, opener, newest, tail, retention, way_back, home, closed_for_changes, news }
+    }
+
+    /// The same store, whose newest version is this one.
+    fn at(mut self, newest: &Record) -> Store {
+        self.way_back = way_back(newest);
+        self
     }
 
     /// The newest version.
@@ -188,6 +196,7 @@ impl Store {
         self.reopened(record.version, &written)?;
         let tail = written.map_err(|why| self.reader.failed(&why.to_string()))?;
         (self.newest, self.tail) = (record.version, Some(tail));
+        self.way_back = way_back(record);
         Ok(())
     }
 
@@ -195,6 +204,7 @@ impl Store {
         // As many as are kept stay beside the new one, which may yet have to be taken back; `tend`
         // gives up the one too many.
         let first = record.version.saturating_sub(self.retention.versions);
+        let first = first.min(way_back(record).unwrap_or(first));
         self.reader.write(|database| rows::append(database, record, self.tail.as_ref(), first))
     }
 
@@ -228,7 +238,8 @@ impl Store {
     fn make_room(&mut self) -> bool {
         let Ok(oldest) = self.reader.oldest() else { return false };
         let first = oldest + (self.newest + 1).saturating_sub(oldest).div_ceil(2);
-        if first > self.newest {
+        let first = first.min(self.way_back.unwrap_or(first));
+        if first > self.newest || first <= oldest {
             return false;
         }
         let (mut given_up, mut idle) = (0, 0);
@@ -259,7 +270,7 @@ impl Store {
             return;
         };
         let first = first.max((self.newest + 1).saturating_sub(self.retention.versions));
-        let first = first.min(self.newest);
+        let first = first.min(self.way_back.unwrap_or(self.newest));
         let is_due = self.reader.oldest().is_ok_and(|oldest| oldest < first);
         if is_due && self.reader.write(|database| rows::cut(database, first)).is_err() {
             self.close();
@@ -414,6 +425,10 @@ impl Reader {
     fn failed(&self, why: &str) -> String {
         format!("{}: {why}", self.place)
     }
+}
+
+fn way_back(record: &Record) -> Option<u64> {
+    record.unconfirmed.as_ref().map(|terms| terms.previous)
 }
 
 fn opener(backend: impl StorageBackend + Clone) -> Opener {

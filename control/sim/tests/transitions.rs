@@ -94,7 +94,15 @@ fn started() -> (Control, FakeShards) {
     let disk = FakeVersions::new(Record::new(1, "then".into(), author, "seeded".into(), spec));
     let bound = shards.bind(&BindPlan::first(&first));
     let (fleet, versions) = (Box::new(shards.clone()), Box::new(disk));
-    let setup = Setup { fleet, versions, snapshot: first, base: None, ids, checks_max: 1 };
+    let setup = Setup {
+        fleet,
+        versions,
+        snapshot: first,
+        base: None,
+        unconfirmed: None,
+        ids,
+        checks_max: 1,
+    };
     let mut control = Control::new(setup, at(0));
     give(&mut control, Input::Begin(bound), 0);
     hear(&mut control);

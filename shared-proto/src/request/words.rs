@@ -69,7 +69,9 @@ impl ChangeRequest {
             | ChangeRequest::BackendRemove { name, .. }
             | ChangeRequest::BackendState { name, .. }
             | ChangeRequest::BackendWeight { name, .. } => vec![name],
-            ChangeRequest::Apply { .. } | ChangeRequest::Rollback { .. } => Vec::new(),
+            ChangeRequest::Apply { .. }
+            | ChangeRequest::Rollback { .. }
+            | ChangeRequest::Confirm => Vec::new(),
         }
     }
 }
@@ -129,6 +131,9 @@ impl Display for Command {
                 if let Some(version) = options.if_version {
                     write!(f, " --if-version {version}")?;
                 }
+                if let Some(confirm) = &options.confirm {
+                    write!(f, " {confirm}")?;
+                }
                 match &options.note.message {
                     Some(message) => write!(f, " -m {message:?}"),
                     None => Ok(()),
@@ -187,6 +192,7 @@ impl Display for ChangeRequest {
                 write!(f, "config apply {origin}{mode}{}", if *force { " --force" } else { "" })
             }
             ChangeRequest::Rollback { version } => write!(f, "config rollback {version}"),
+            ChangeRequest::Confirm => f.write_str("config confirm"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a mutation did: before → after, the version it made, and the command that takes it back.
 
 use serde_json::{Map, Value};
-use weir_proto::answer::Changed;
+use weir_proto::answer::{Changed, UnconfirmedRow};
 use weir_proto::settings::ShownSettings;
 
 use super::human::plain;
@@ -24,6 +24,10 @@ pub(crate) fn changed(changed: &Changed, style: Style) -> String {
         text += "dry run: nothing was changed\n";
         return text;
     }
+    if let Some(terms) = &changed.unconfirmed {
+        let line = plain(&waits(terms));
+        text += &format!("{} {line}\n", style.paint("not confirmed:", Tone::Warn));
+    }
     let (adopted, shards) = (changed.shards_adopted, changed.shards);
     let tone = if adopted < shards { Tone::Warn } else { Tone::Plain };
     let line = format!("version {} on {adopted}/{shards} shards", changed.version);
@@ -32,6 +36,17 @@ pub(crate) fn changed(changed: &Changed, style: Style) -> String {
         text += &format!("undo: {}\n", plain(&changed.undo));
     }
     text
+}
+
+/// Until when a version waits for its confirmation, and how it gets it.
+pub(crate) fn waits(terms: &UnconfirmedRow) -> String {
+    let UnconfirmedRow { version, rolls_back_to, left_s, guards } = terms;
+    let guards =
+        if guards.is_empty() { String::new() } else { format!(" (guards: {})", guards.join(", ")) };
+    format!(
+        "version {version} is rolled back to {rolls_back_to} in {left_s:.0} s{guards}; \
+         to keep it: weirctl config confirm"
+    )
 }
 
 /// The value in JSON. Settings are strings and numbers: there is nothing in them that JSON cannot

@@ -9,6 +9,7 @@ use weir_proto::answer::{
     History, ListenerRow, Percentiles, PoolDetail, PoolRow, ShardRow, Stats, Status, UnboundRow,
 };
 
+use super::changed::waits;
 use super::human::{byte_rate, bytes, count, plain, rate, seconds, share};
 use super::table::{Cell, Column, Table, pairs};
 use super::{Style, Tone, changed, tone_of};
@@ -74,6 +75,10 @@ fn status(status: &Status, style: Style) -> String {
         let keys = status.drift_keys;
         let what = "keys that are not as the file last said; see weirctl config diff";
         text += &format!("drift: {keys} {what}\n");
+    }
+    if let Some(terms) = &status.unconfirmed {
+        let line = plain(&waits(terms));
+        text += &format!("{} {line}\n", style.paint("not confirmed:", Tone::Warn));
     }
     for warning in &status.warnings {
         text += &format!("{} {}\n", style.paint("warning:", Tone::Warn), plain(warning));

@@ -192,6 +192,7 @@ pub(crate) fn status(backends_up: u64) -> Status {
     Status {
         version: 7,
         drift_keys: 0,
+        unconfirmed: None,
         uptime_s: 1.5,
         program: env!("CARGO_PKG_VERSION").into(),
         state: ProcessState::Serving,
@@ -242,6 +243,7 @@ pub(crate) fn changed() -> Changed {
         undo: "weirctl backend ready web/b1".into(),
         dry_run: false,
         warnings: Vec::new(),
+        unconfirmed: None,
         changes: Vec::new(),
         impact: None,
         shards_adopted: 2,

@@ -16,6 +16,7 @@ use weir_core::base::clock::Now;
 use weir_core::base::machine::{State, entered};
 use weir_core::machine;
 use weir_proto::answer::{Answer, Author, Changed, Note};
+use weir_proto::confirm::Confirm;
 use weir_proto::ids::{BackendId, Version};
 use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
 use weir_proto::spec::Admin;
@@ -68,6 +69,8 @@ struct Change {
     dry_run: bool,
     by: Author,
     note: Note,
+    /// The terms on which its version is made.
+    confirm: Option<Confirm>,
     /// The backend whose hold it ends as well (`backend ready`).
     readies: Option<String>,
     /// Backends that were removed earlier and whose sessions it resets as well.
@@ -193,7 +196,9 @@ impl Control {
 
     /// Advances the changes, one after another, as far as they can go.
     pub(super) fn advance_changes(&mut self, moment: Clocks) {
-        while let Some(mut change) = self.changes.current.take().or_else(|| self.next_change()) {
+        while let Some(mut change) =
+            self.changes.current.take().or_else(|| self.next_change(moment.now))
+        {
             let result = match change.advance(self, moment) {
                 Ok(answer) => Ok(answer),
                 Err(Halt::Refused(refusal)) => Err(refusal),
@@ -209,14 +214,16 @@ impl Control {
     /// Begins the change whose turn it is. Its plan is a job, since a large configuration takes
     /// long; no other change touches the configuration meanwhile. A change that only reaches
     /// backends that were removed earlier is decided here.
-    fn next_change(&mut self) -> Option<Change> {
+    fn next_change(&mut self, now: Now) -> Option<Change> {
         let AskedChange { id, request, options, by } = self.changes.waiting.pop_front()?;
         let (dry_run, note) = (options.dry_run, options.note.cleaned());
         let readies = readied(&request).filter(|_| !dry_run).map(str::to_owned);
         let kills = if dry_run { Vec::new() } else { self.removed_to_kill(&request) };
-        if let Some(decided) = self.decide_removed(&request, &options) {
-            let step = Step::Planning(Some(decided));
-            return Some(Change { id, dry_run, by, note, readies, kills, step });
+        let confirm = options.confirm.clone();
+        let change = |step| Change { id, dry_run, by, note, confirm, readies, kills, step };
+        let refused = self.refuse_while_unconfirmed(&request, &options, now).err().map(Err);
+        if let Some(decided) = refused.or_else(|| self.decide_removed(&request, &options)) {
+            return Some(change(Step::Planning(Some(decided))));
         }
         let load = dry_run.then(|| Box::new(self.load_for(&request)));
         self.outputs.push(Output::Plan(PlanJob {
@@ -230,7 +237,7 @@ impl Control {
             down: self.health.down().collect(),
             load,
         }));
-        Some(Change { id, dry_run, by, note, readies, kills, step: Step::Planning(None) })
+        Some(change(Step::Planning(None)))
     }
 
     /// Whether every live shard that is not fenced has adopted `version`, which must be the newest
@@ -288,7 +295,7 @@ impl Change {
                 None => self.blocked(Step::Adopting { plan, version }),
                 Some(adopted) => {
                     adopted?;
-                    Ok(Some(self.changed(control, plan)))
+                    Ok(Some(self.changed(control, plan, moment.now)))
                 }
             },
             Step::Over => unreachable!("it was answered"),
@@ -314,7 +321,7 @@ impl Change {
                     control.kill_removed(&self.kills);
                     control.tell_killed(&plan.summary, moment);
                 }
-                Some(self.changed(control, plan))
+                Some(self.changed(control, plan, moment.now))
             }
             Some(next) => {
                 self.step = Step::Binding(Binding { plan, next, since: moment.now, again: None });
@@ -333,7 +340,7 @@ impl Change {
         control.refuse_loops(&binding.next.snapshot)?;
         // A socket that listens for a moment would take connections and reset them.
         if self.dry_run {
-            return Ok(Some(self.changed(control, binding.plan)));
+            return Ok(Some(self.changed(control, binding.plan, moment.now)));
         }
         let sockets = match control.bind(&binding.next.snapshot) {
             Ok(sockets) => sockets,
@@ -350,6 +357,7 @@ impl Change {
         let storing = control.begin_append(
             BoundVersion { plan, next, sockets },
             (self.by, &self.note),
+            self.confirm.as_ref(),
             moment,
         );
         self.step = Step::Storing(storing);
@@ -358,12 +366,16 @@ impl Change {
 
     /// Sends the version, which is durable now: no shard uses a version that a crash would undo.
     fn send(&mut self, control: &mut Control, storing: Storing, moment: Clocks) {
-        let Storing { mut plan, snapshot, base, drift_keys, sockets, .. } = storing;
+        let Storing { mut plan, snapshot, base, drift_keys, sockets, terms, .. } = storing;
         let version = snapshot.version;
         let (summary, kill) = (plan.summary.as_str(), plan.kill);
         let commit = Commit { next: snapshot, sockets, summary, kill, by: self.by };
         control.commit(commit, moment);
         (control.base, control.drift_keys) = (base, drift_keys);
+        control.unconfirmed = None;
+        if let Some(terms) = terms {
+            control.wait_for_confirmation(terms, moment);
+        }
         control.kill_removed(&self.kills);
         self.end_readied_hold(control, &mut plan, moment);
         self.step = Step::Adopting { plan, version };
@@ -379,7 +391,7 @@ impl Change {
         }
     }
 
-    fn changed(&self, control: &Control, plan: Plan) -> Answer {
+    fn changed(&self, control: &Control, plan: Plan, now: Now) -> Answer {
         let live = control.shards.iter().filter(|shard| shard.counts()).count();
         let waiting = control.rollout.waiting().iter().count();
         let count = |shards: usize| u16::try_from(shards).unwrap_or(u16::MAX);
@@ -392,6 +404,7 @@ impl Change {
             summary,
             undo,
             dry_run: self.dry_run,
+            unconfirmed: control.unconfirmed(now).filter(|_| self.confirm.is_some()),
             warnings,
             changes: changes.unwrap_or_default(),
             impact,

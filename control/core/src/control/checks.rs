@@ -5,6 +5,8 @@
 //! Output::Check ──▶ prober: connects, asks ──▶ Input::Checked ──▶ up or down ──▶ shards, events
 //! ```
 
+use std::time::Duration;
+
 use weir_core::base::clock::Now;
 use weir_proto::answer::EventKind;
 use weir_proto::order::HealthWords;
@@ -25,6 +27,22 @@ impl Control {
     pub(super) fn next_check(&self) -> Option<Now> {
         // What has come up by a new version is in the next turn of the prober.
         if self.health.has_untold() { Some(Now { nanos: 0 }) } else { self.health.next_due() }
+    }
+
+    /// Ends the hold of the backend of that name. How long it would have lasted; `None` if there
+    /// was none.
+    pub(super) fn end_hold_of(&mut self, name: &str, moment: Clocks) -> Option<Duration> {
+        let (pool, backend) = name.split_once('/')?;
+        let id = self.snapshot.pool(pool)?.backend(backend)?.id;
+        let rest = self.health.hold_left(id, moment.now);
+        let transition = self.health.end_hold(id, moment.now);
+        if let Some(rest) = rest {
+            let text = format!("a hold of {} s more was ended", rest.as_secs());
+            tracing::info!("backend {name}: {text}");
+            self.events.push(EventKind::Health, name.to_owned(), text, moment.wall_ms);
+        }
+        self.on_transitions(transition.as_slice(), moment.wall_ms);
+        rest
     }
 
     /// A check that began at `started` has ended.

@@ -56,6 +56,8 @@ pub enum Output {
     Plan(PlanJob),
     /// Make this durable; [`Input::Appended`] brings the outcome. There is one at a time.
     Append(Record),
+    /// Ask for this rollback in weir's own name, if `version` is still the current one.
+    RollBack { version: u64, to: u64, why: String },
     /// Make this check; [`Input::Checked`] brings its result.
     Check(Check),
 }

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use weir_core::base::clock::Now;
 use weir_proto::answer::{Author, EventKind, Note};
+use weir_proto::confirm::Confirm;
 use weir_proto::request::Refusal;
 use weir_proto::snapshot::Snapshot;
 
 use super::planning::NextVersion;
 use super::{Clocks, Control, Output, failed};
 use crate::planner::Plan;
-use crate::record::{Appended, Base, Record};
+use crate::record::{Appended, Base, Record, Unconfirmed};
 use crate::sockets::Sockets;
 use crate::timestamp::rfc3339;
 
@@ -37,6 +38,7 @@ pub(super) struct Storing {
     pub(super) base: Base,
     pub(super) drift_keys: usize,
     pub(super) sockets: Sockets,
+    pub(super) terms: Option<Unconfirmed>,
     since: Now,
     is_late: bool,
     pub(super) outcome: Option<Result<(), String>>,
@@ -48,17 +50,25 @@ impl Control {
         &mut self,
         bound: BoundVersion,
         (by, note): (Author, &Note),
+        confirm: Option<&Confirm>,
         moment: Clocks,
     ) -> Storing {
         let BoundVersion { plan, next, sockets } = bound;
         let NextVersion { snapshot, spec, base, drift_keys } = *next;
         let (version, at) = (snapshot.version.0, rfc3339(moment.wall_ms));
         let record = Record::new(version, at, by, plan.summary.clone(), spec);
+        let terms = confirm.map(|confirm| Unconfirmed {
+            previous: self.snapshot.version.0,
+            within_ms: confirm.within_ms,
+            until_ms: moment.wall_ms.saturating_add(confirm.within_ms),
+            guards: confirm.guards.clone(),
+        });
         let record = record.with_note(note.clone()).with_base(base.clone());
+        let record = record.with_terms(terms.clone());
         self.outputs.push(Output::Append(record));
         let since = moment.now;
         let (is_late, outcome) = (false, None);
-        Storing { plan, snapshot, base, drift_keys, sockets, since, is_late, outcome }
+        Storing { plan, snapshot, base, drift_keys, sockets, terms, since, is_late, outcome }
     }
 
     /// An append has ended. The change that waits for it goes on.

@@ -2,6 +2,7 @@
 
 mod changes;
 mod unbound;
+mod unconfirmed;
 
 use std::collections::VecDeque;
 use std::ops::Deref;
@@ -22,6 +23,8 @@ struct Shell {
     control: Control,
     disk: FakeVersions,
     answers: VecDeque<(u64, ChangeOutcome)>,
+    /// Rollbacks that were asked for: of which version, to which, why.
+    ways_back: Vec<(u64, u64, String)>,
     asked: u64,
 }
 
@@ -46,6 +49,7 @@ impl Shell {
                 }
                 // There is no prober.
                 Output::Check(_) => {}
+                Output::RollBack { version, to, why } => self.ways_back.push((version, to, why)),
             }
         }
     }
@@ -58,10 +62,14 @@ impl Shell {
 
     /// Asks for a change; its number.
     fn ask(&mut self, request: &ChangeRequest, ms: u64) -> u64 {
+        self.ask_with(request, ChangeOptions::default(), ms)
+    }
+
+    fn ask_with(&mut self, request: &ChangeRequest, options: ChangeOptions, ms: u64) -> u64 {
         self.asked += 1;
         let id = ChangeId(self.asked);
         let by = Author::new(1000, 7);
-        let (request, options) = (request.clone(), ChangeOptions::default());
+        let request = request.clone();
         self.give(Input::Change(AskedChange { id, request, options, by }), ms);
         id.0
     }
@@ -74,8 +82,17 @@ impl Shell {
 
     /// Makes a change until it is sent or refused. The disk answers at once.
     fn make(&mut self, request: &ChangeRequest, ms: u64) -> Result<(), Refusal> {
+        self.make_with(request, ChangeOptions::default(), ms)
+    }
+
+    fn make_with(
+        &mut self,
+        request: &ChangeRequest,
+        options: ChangeOptions,
+        ms: u64,
+    ) -> Result<(), Refusal> {
         self.answers.clear();
-        self.ask(request, ms);
+        self.ask_with(request, options, ms);
         if let Some(appended) = self.disk.finish() {
             self.give(Input::Appended(appended), ms);
         }
@@ -113,10 +130,10 @@ fn begun(shards: &FakeShards, bind: Vec<SocketAddr>) -> Shell {
     let disk = FakeVersions::new(first);
     let bound = shards.bind(&BindPlan::first(&snapshot));
     let (fleet, versions) = (Box::new(shards.clone()), Box::new(disk.clone()));
-    let setup = Setup { fleet, versions, snapshot, base, ids, checks_max: 100 };
+    let setup = Setup { fleet, versions, snapshot, base, unconfirmed: None, ids, checks_max: 100 };
     let control = Control::new(setup, at(0));
     let (answers, asked) = (VecDeque::new(), 0);
-    let mut control = Shell { control, disk, answers, asked };
+    let mut control = Shell { control, disk, answers, ways_back: Vec::new(), asked };
     control.give(Input::Begin(bound), 0);
     control.pump(1);
     assert!(control.rollout.is_done());

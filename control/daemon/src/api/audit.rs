@@ -176,6 +176,7 @@ mod tests {
                 undo: undo.into(),
                 dry_run,
                 warnings: Vec::new(),
+                unconfirmed: None,
                 changes: Vec::new(),
                 impact: None,
                 shards_adopted: 1,

@@ -18,6 +18,7 @@ pub use figures::{
 use page::Page;
 pub use process::Process;
 use weir_control_core::aggregate::{BackendTotals, ShardTotals};
+use weir_control_core::control::Cause;
 
 /// The value of Content-Type for [`render`]'s text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -47,6 +48,13 @@ fn whole(page: &mut Page, input: &MetricsInput) {
         .row(&[], input.snapshot.version);
     let help = "Keys in which what is in force differs from the file as it was last applied.";
     page.gauge("weir_config_drift_keys", help).row(&[], input.drift_keys);
+    let help =
+        "1 while the version in force is rolled back by itself unless it is confirmed, else 0.";
+    page.gauge("weir_config_unconfirmed", help).row(&[], u8::from(input.is_unconfirmed));
+    let help = "Versions that weir has rolled back by itself, by what made it do so.";
+    let mut rollbacks = page.counter("weir_config_rollbacks_total", help);
+    rollbacks.row(&[("cause", "time")], input.rolled_back[Cause::Time as usize]);
+    rollbacks.row(&[("cause", "guard")], input.rolled_back[Cause::Guard as usize]);
     page.counter("weir_events_dropped_total", "Events that made room for newer ones.")
         .row(&[], input.events_dropped);
     let help = "Lines of the log that found no room, or could not be written.";

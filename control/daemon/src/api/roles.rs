@@ -38,7 +38,8 @@ fn needed_for(change: &ChangeRequest) -> Role {
         | ChangeRequest::PoolRemove { .. }
         | ChangeRequest::PoolSet { .. }
         | ChangeRequest::Apply { .. }
-        | ChangeRequest::Rollback { .. } => Role::Admin,
+        | ChangeRequest::Rollback { .. }
+        | ChangeRequest::Confirm => Role::Admin,
     }
 }
 

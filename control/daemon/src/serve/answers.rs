@@ -115,6 +115,7 @@ impl Queries<'_> {
             listeners: self.listeners().listeners,
             pools: self.pools().pools,
             warnings: self.warnings(),
+            unconfirmed: control.unconfirmed(self.now),
         }
     }
 

@@ -10,8 +10,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use weir_control_core::control::{Input, Output, PlanJob, Planned};
 use weir_control_core::health::Check;
+use weir_proto::answer::Note;
+use weir_proto::request::{ChangeOptions, ChangeRequest};
 
-use super::{Shared, moment};
+use super::{Shared, moment, own_author};
 use crate::{prober, rt};
 
 impl Shared {
@@ -32,6 +34,7 @@ impl Shared {
                 }
             }
             Output::Check(check) => self.begin_check(check),
+            Output::RollBack { version, to, why } => self.begin_rollback(version, to, why),
         }
     }
 
@@ -43,6 +46,24 @@ impl Shared {
                 state.outcomes.borrow_mut().put_settings(id, *settings);
             }
             state.handle(Input::Planned(planned.into()));
+        });
+    }
+
+    /// The way back of a version that was not confirmed. If it was meanwhile, or somebody has
+    /// rolled back, this one is refused.
+    fn begin_rollback(&self, version: u64, to: u64, why: String) {
+        let Some(state) = self.own.upgrade() else { return };
+        rt::spawn("rollback", async move {
+            let options = ChangeOptions {
+                if_version: Some(version),
+                yes: true,
+                note: Note { message: Some(why), command: None },
+                ..ChangeOptions::default()
+            };
+            let change = ChangeRequest::Rollback { version: to };
+            if let Err(refusal) = state.change(change, options, own_author()).await {
+                tracing::error!("version {version} is not rolled back: {refusal}");
+            }
         });
     }
 

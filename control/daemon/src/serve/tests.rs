@@ -62,7 +62,7 @@ fn control(shards: &FakeShards, spec: &Spec, disk: &Disk) -> Rc<Shared> {
     let started = StoreThread::start(store, || 0).unwrap();
     let Started { thread, appender, versions, news, bell } = started;
     let fleet = Box::new(shards.clone());
-    let setup = Setup { fleet, versions, snapshot, base, ids, checks_max: 100 };
+    let setup = Setup { fleet, versions, snapshot, base, unconfirmed: None, ids, checks_max: 100 };
     let shared = Shared::new(Control::new(setup, moment()), appender);
     start_store_news(&shared, news, bell.into());
     // It works until the test has ended.

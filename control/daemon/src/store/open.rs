@@ -129,7 +129,7 @@ pub(super) fn any(
     let (database, record, tail) = opened.map_err(|why| damaged(&place, &why))?;
     let (reader, opener) = (Reader::new(database, &place), opener(backend));
     let newest = (record.version, Some(tail));
-    Ok((Store::new(reader, opener, newest, retention), record))
+    Ok((Store::new(reader, opener, newest, retention).at(&record), record))
 }
 
 /// Reads the newest version, and writes nothing: redb writes into what it opens, and so does a
@@ -189,7 +189,8 @@ fn writable(
     lock.sync_all().map_err(said)?;
     let (database, record, tail) = to_write(file.clone(), newest, retention)?;
     let reader = Reader::new(database, &path.display().to_string());
-    let mut store = Store::new(reader, opener(file.clone()), (newest, Some(tail)), retention);
+    let store = Store::new(reader, opener(file.clone()), (newest, Some(tail)), retention);
+    let mut store = store.at(&record);
     store.home = Some(Home { _directory: lock, path, file, mark, misnamed: false });
     Ok((store, record))
 }

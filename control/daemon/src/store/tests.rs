@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use weir_proto::spec::{BackendSpec, PoolSpec, Spec};
 
-use weir_control_core::record::format_marker;
+use weir_control_core::record::{Unconfirmed, format_marker};
 use weir_proto::answer::Author;
 
 use super::rows::VERSIONS;

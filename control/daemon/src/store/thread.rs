@@ -28,7 +28,7 @@ const NEWS_MAX: usize = 8;
 
 #[derive(Debug)]
 enum StoreTask {
-    Append(Record),
+    Append(Box<Record>),
     End,
 }
 
@@ -165,7 +165,7 @@ impl Appender {
     /// The end, if it cannot begin: the thread has ended.
     pub(crate) fn append(&self, record: Record) -> Result<(), Appended> {
         let version = Version(record.version);
-        let sent = self.tasks.try_send(StoreTask::Append(record));
+        let sent = self.tasks.try_send(StoreTask::Append(record.into()));
         sent.map_err(|_| {
             let why = "the thread that writes the state has ended".to_owned();
             Appended { version, outcome: Err(why) }

@@ -56,7 +56,7 @@ struct Proposal {
     request: ChangeRequest,
     /// The version when its turn came.
     before: u64,
-    dry_run: bool,
+    options: ChangeOptions,
 }
 
 /// One that was answered, and the version at that moment.
@@ -77,6 +77,8 @@ pub(super) struct Daemon {
     answered: Vec<AnsweredRequest>,
     /// Versions that history was not told of.
     proposed: Vec<Proposal>,
+    /// Versions that control wants to take back by itself, and to which.
+    ways_back: Vec<(u64, u64)>,
     /// Checks that are to be made.
     checks: Vec<Check>,
     /// How many changes control was given.
@@ -135,8 +137,8 @@ impl Daemon {
         let bound = fleet.bind(&BindPlan::first(&snapshot));
         let store = SimStore::new(store);
         let (fleet, versions) = (Box::new(fleet), store.versions());
-        let (base, checks_max) = (record.base, usize::MAX);
-        let setup = Setup { fleet, versions, snapshot, base, ids, checks_max };
+        let (base, unconfirmed, checks_max) = (record.base, record.unconfirmed, usize::MAX);
+        let setup = Setup { fleet, versions, snapshot, base, unconfirmed, ids, checks_max };
         let moment = moment(now);
         let mut daemon = Daemon {
             control: Control::new(setup, moment),
@@ -145,6 +147,7 @@ impl Daemon {
             asked: VecDeque::new(),
             answered: Vec::new(),
             proposed: Vec::new(),
+            ways_back: Vec::new(),
             checks: Vec::new(),
             changes: 0,
             next_tick: now,
@@ -164,21 +167,30 @@ impl Daemon {
         if let Some(first) = self.asked.front_mut() {
             for next in self.wires.borrow_mut().proposed.drain(..) {
                 first.proposed.push(next.clone());
-                let (request, dry_run) = (first.request.clone(), first.options.dry_run);
+                let (request, options) = (first.request.clone(), first.options.clone());
                 let before = first.before.unwrap_or(version);
-                self.proposed.push(Proposal { next, request, before, dry_run });
+                self.proposed.push(Proposal { next, request, before, options });
             }
             if first.before.is_some_and(|before| version > before) {
                 self.killed.extend(first.kills.take());
             }
         }
+        let mut ways_back = Vec::new();
         for output in outputs {
             match output {
                 Output::Answered { id, result } => self.on_answered(id, result),
                 Output::Plan(job) => self.give(Input::Planned(job.run().into()), moment),
                 Output::Append(record) => self.store.ask(record),
                 Output::Check(check) => self.checks.push(check),
+                Output::RollBack { version, to, .. } => ways_back.push((version, to)),
             }
+        }
+        // Behind the answers, as a task of its own in the daemon.
+        for (version, to) in ways_back {
+            self.ways_back.push((version, to));
+            let options =
+                ChangeOptions { if_version: Some(version), yes: true, ..ChangeOptions::default() };
+            self.ask(ChangeRequest::Rollback { version: to }, options, moment);
         }
     }
 
@@ -305,9 +317,13 @@ impl Daemon {
     /// # Errors
     /// It loses what somebody has done.
     pub(super) fn tell(&mut self, history: &mut History) -> Result<(), String> {
-        for Proposal { next, request, before, dry_run } in self.proposed.drain(..) {
+        for (version, to) in self.ways_back.drain(..) {
+            history.check_way_back(version, to)?;
+        }
+        for Proposal { next, request, before, options } in self.proposed.drain(..) {
             history.propose(&next, &request, before)?;
-            if self.planted == Some(Planted::AckBeforeCommit) && !dry_run {
+            history.terms_of(next.version.0, &request, before, options.confirm.is_some())?;
+            if self.planted == Some(Planted::AckBeforeCommit) {
                 history.keep(next.version.0);
             }
         }

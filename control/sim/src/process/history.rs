@@ -19,6 +19,9 @@ pub(super) struct History {
     proposed: BTreeMap<u64, Vec<Made>>,
     /// The last of these, or what was found on disk: where the next version begins.
     made: BTreeMap<u64, Made>,
+    /// For every version that was proposed, the one before it if it waits for a confirmation. The
+    /// last of these, or what was found on disk, is where the next version begins.
+    terms: BTreeMap<u64, Vec<Option<u64>>>,
     /// Versions that somebody has been told are durable.
     kept: BTreeMap<u64, Made>,
     /// Answers that have not left the process: version, what it is, whether every shard uses it.
@@ -54,6 +57,39 @@ impl History {
         self.proposed.entry(next.version.0).or_default().push(made.clone());
         self.made.insert(next.version.0, made);
         Ok(())
+    }
+
+    /// The proposed version waits for a confirmation, or it does not.
+    ///
+    /// # Errors
+    /// It follows one that waits, and is neither its confirmation nor the way back.
+    pub(super) fn terms_of(
+        &mut self,
+        next: u64,
+        request: &ChangeRequest,
+        before: u64,
+        waits: bool,
+    ) -> Result<(), String> {
+        self.terms.entry(next).or_default().push(waits.then_some(before));
+        let terms = self.terms.get(&before).and_then(|all| all.last());
+        let Some(Some(way_back)) = terms else { return Ok(()) };
+        match request {
+            ChangeRequest::Confirm => Ok(()),
+            ChangeRequest::Rollback { version } if version == way_back => Ok(()),
+            _ => Err(format!("version {before} waits for its confirmation, and {next} is made")),
+        }
+    }
+
+    /// Control takes a version back by itself.
+    ///
+    /// # Errors
+    /// It does not wait for a confirmation, or not to go back to that one.
+    pub(super) fn check_way_back(&self, version: u64, to: u64) -> Result<(), String> {
+        let terms = self.terms.get(&version).and_then(|all| all.last());
+        if terms == Some(&Some(to)) {
+            return Ok(());
+        }
+        Err(format!("version {version} is taken back to {to}, and has {terms:?}"))
     }
 
     /// A request is done, and the version is the same.
@@ -130,15 +166,21 @@ impl History {
     ///
     /// # Errors
     /// A version is missing, or is not what it was, or nobody ever asked for it.
-    pub(super) fn recovered(&mut self, store: &Store, newest: &Record) -> Result<(), String> {
+    pub(super) fn recovered(&mut self, store: &Store, record: &Record) -> Result<(), String> {
         self.recoveries += 1;
-        let newest = newest.version;
+        let newest = record.version;
         if let Some((lost, _)) = self.kept.last_key_value().filter(|(kept, _)| **kept > newest) {
             return Err(format!(
                 "version {lost} was acknowledged; after a restart {newest} is the \
                                 newest"
             ));
         }
+        let waits = record.unconfirmed.as_ref().map(|terms| terms.previous);
+        let terms = self.terms.entry(newest).or_default();
+        if !terms.is_empty() && !terms.contains(&waits) {
+            return Err(format!("version {newest} waits to go back to {waits:?}, not {terms:?}"));
+        }
+        terms.push(waits);
         let reader = store.reader();
         let (oldest, kept) = (reader.oldest()?, RETENTION.versions.min(newest));
         if oldest > newest + 1 - kept {

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use weir_control_core::file;
+use weir_proto::confirm::Confirm;
 use weir_proto::request::{ApplyMode, ChangeOptions, ChangeRequest};
 use weir_proto::snapshot::{Listener, Snapshot};
 use weir_proto::spec::{
@@ -39,7 +40,9 @@ impl SimProcess {
     pub(super) fn ask(&mut self) -> StepResult {
         let Some(daemon) = &mut self.daemon else { return Ok(()) };
         if daemon.waiting() < self.faults.people && self.rng.hits(self.swarm.changes) {
-            let (request, options) = self.people.ask(daemon.snapshot());
+            let now = daemon::moment(self.street.now).now;
+            let waits = daemon.control.unconfirmed(now).map(|it| it.rolls_back_to);
+            let (request, options) = self.people.ask(daemon.snapshot(), waits);
             self.street.note("asks", [daemon.waiting(), 0]);
             daemon.ask(request, options, daemon::moment(self.street.now));
             daemon.tell(&mut self.history)?;
@@ -123,8 +126,13 @@ impl People {
         spec
     }
 
-    /// Something that somebody wants changed.
-    pub(super) fn ask(&mut self, now: &Snapshot) -> (ChangeRequest, ChangeOptions) {
+    /// Something that somebody wants changed. If the version waits for its confirmation, `waits` is
+    /// the one before it.
+    pub(super) fn ask(
+        &mut self,
+        now: &Snapshot,
+        waits: Option<u64>,
+    ) -> (ChangeRequest, ChangeOptions) {
         let version = now.version.0;
         let options = ChangeOptions {
             dry_run: self.rng.below(20) == 0,
@@ -133,7 +141,18 @@ impl People {
             yes: true,
             ..ChangeOptions::default()
         };
-        (self.request(now, version), options)
+        match waits {
+            Some(_) if self.rng.below(3) == 0 => return (ChangeRequest::Confirm, options),
+            Some(version) if self.rng.below(6) == 0 => {
+                return (ChangeRequest::Rollback { version }, options);
+            }
+            _ => {}
+        }
+        let request = self.request(now, version);
+        let is_file = matches!(request, ChangeRequest::Apply { .. });
+        let confirm = (is_file && self.rng.below(4) == 0)
+            .then(|| Confirm { within_ms: self.rng.pick(&[1_000, 3_000]), guards: Vec::new() });
+        (request, ChangeOptions { confirm, ..options })
     }
 
     fn request(&mut self, now: &Snapshot, version: u64) -> ChangeRequest {

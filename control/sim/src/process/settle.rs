@@ -168,7 +168,9 @@ impl SimProcess {
         };
         let control = &daemon.control;
         let is_done = control.rollout.is_done() && control.unbound() == 0;
-        daemon.waiting() == 0 && is_done && self.cells.iter().all(at_it)
+        let now = daemon::moment(self.street.now).now;
+        let is_final = control.unconfirmed(now).is_none() && daemon.waiting() == 0;
+        is_final && is_done && self.cells.iter().all(at_it)
     }
 
     /// No session is left and no peer's program.

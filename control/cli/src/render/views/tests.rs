@@ -68,6 +68,7 @@ pub(crate) fn status() -> Status {
     Status {
         version: 7,
         drift_keys: 3,
+        unconfirmed: None,
         uptime_s: 7384.5,
         program: "0.1.0".into(),
         state: ProcessState::Serving,
@@ -149,6 +150,7 @@ pub(crate) fn changed() -> Changed {
         undo: "weirctl backend ready web/b1".into(),
         dry_run: false,
         warnings: Vec::new(),
+        unconfirmed: None,
         changes: Vec::new(),
         impact: None,
         shards_adopted: 2,

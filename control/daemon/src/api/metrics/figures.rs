@@ -47,6 +47,9 @@ pub struct MetricsInput {
     pub snapshot: Arc<Snapshot>,
     /// Keys in which it differs from the file as it was last applied.
     pub drift_keys: usize,
+    pub is_unconfirmed: bool,
+    /// By [`Cause`](weir_control_core::control::Cause).
+    pub rolled_back: [u64; 2],
     /// How many sessions ended, for each reason.
     pub ends: Vec<(CloseReason, u64)>,
     /// In the snapshot's order, as are the three that follow.

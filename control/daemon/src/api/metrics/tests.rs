@@ -130,6 +130,8 @@ fn page(spec: &Spec) -> String {
         sessions_max: 500,
         is_full: true,
         drift_keys: 8,
+        is_unconfirmed: true,
+        rolled_back: [2, 1],
         snapshot: Arc::new(snapshot.clone()),
     };
     render(&input, &Process::read())

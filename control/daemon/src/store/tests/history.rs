@@ -151,6 +151,31 @@ fn what_is_too_old_is_given_up_but_never_the_newest() {
     assert_eq!(store.reader().get(20).unwrap(), Some(dated(20)));
 }
 
+/// Neither number nor age gives up the version to which an unconfirmed one goes back.
+#[test]
+fn the_way_back_is_kept() {
+    let waits = |version: u64| {
+        let (previous, guards) = (version - 1, vec!["healthy=50%".parse().unwrap()]);
+        let terms = Unconfirmed { previous, within_ms: 30_000, until_ms: 1, guards };
+        small(version).with_terms(Some(terms))
+    };
+    let disk = Disk::default();
+    drop(seeded_with(&disk, &small(1)));
+    let retention = Retention { versions: 1, days: 1 };
+    let (mut store, _) = Store::with_backend(disk.clone(), None, retention).unwrap();
+    store.append(&waits(2)).unwrap();
+    store.tend(u64::MAX / 2);
+    assert_eq!(kept(&store), (1, 2));
+    drop(store);
+    let (mut store, newest) = Store::with_backend(disk, None, retention).unwrap();
+    assert_eq!(newest, waits(2));
+    store.tend(u64::MAX / 2);
+    assert_eq!(kept(&store), (1, 2), "after a start, too");
+    store.append(&small(3)).unwrap();
+    store.tend(u64::MAX / 2);
+    assert_eq!(kept(&store), (3, 3));
+}
+
 /// The disk is full of history, and a change goes through.
 #[test]
 fn a_full_disk_gives_up_history_and_takes_the_change() {
