@@ -34,6 +34,7 @@ pub enum Answer {
     Events(Events),
     Config(ConfigText),
     History(History),
+    Versions(Versions),
     Difference(Difference),
     Drift(DriftRows),
     Changed(Changed),
@@ -57,6 +58,7 @@ impl Answer {
             Answer::Stats(it) => it.pools.len() > ROWS,
             Answer::Events(it) => it.events.len() > ROWS,
             Answer::History(it) => it.versions.len() > ROWS,
+            Answer::Versions(it) => it.versions.len() > ROWS,
             Answer::Config(it) => it.toml.len() > BYTES,
             Answer::Difference(it) => it.current.len() + it.proposed.len() > BYTES,
             // An apply may change everything.
@@ -340,6 +342,24 @@ pub struct VersionRow {
     pub claimed_command: Option<String>,
     /// The version that it changed; `None` for the first one.
     pub parent: Option<u64>,
+}
+
+/// `weirctl config versions`, newest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Versions {
+    pub versions: Vec<LiveVersionRow>,
+}
+
+/// A version that is in force, or that open sessions were accepted under.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LiveVersionRow {
+    pub version: u64,
+    /// Open sessions that were accepted under it. They keep their backend and timeouts.
+    pub sessions: u64,
+    pub current: bool,
+    /// RFC 3339, UTC; `None` if history does not have it any more, as with `summary`.
+    pub at: Option<String>,
+    pub summary: Option<String>,
 }
 
 /// Who made a change, by SO_PEERCRED. For weir itself: its own uid and pid.

@@ -33,6 +33,7 @@ pub fn answer(answer: &Answer, layout: Layout) -> String {
         Answer::Events(it) => document(it, layout),
         Answer::Config(it) => document(it, layout),
         Answer::History(it) => document(it, layout),
+        Answer::Versions(it) => document(it, layout),
         Answer::Difference(it) => document(it, layout),
         Answer::Drift(it) => document(it, layout),
         Answer::Changed(it) => document(it, layout),

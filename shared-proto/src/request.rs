@@ -76,6 +76,8 @@ pub enum Query {
         /// The most of them, 1 to [`HISTORY_MAX`], which it is if it is left out.
         limit: Option<u64>,
     },
+    /// The versions under which open sessions were accepted, and the current one.
+    ConfigVersions,
     /// The keys in which what is in force differs from the file as it was last applied.
     ConfigDrift,
     /// The difference that a file would make: nothing is bound, nothing changes.

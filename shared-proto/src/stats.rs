@@ -23,6 +23,8 @@ pub struct ShardStats {
     pub version: Version,
     pub sessions_now: u32,
     pub buffers_free_now: u32,
+    /// Open sessions by the version under which they were accepted, where there are any.
+    pub generations: Vec<(Version, u32)>,
     pub listeners: Vec<ListenerStats>,
     pub pools: Vec<PoolStats>,
     pub backends: Vec<BackendStats>,
@@ -119,6 +121,7 @@ impl ShardStats {
             version: Version(0),
             sessions_now: 0,
             buffers_free_now: 0,
+            generations: Vec::new(),
             listeners: Vec::new(),
             pools: Vec::new(),
             backends: Vec::new(),
@@ -138,6 +141,7 @@ impl ShardStats {
         for backend in self.backends.iter_mut().filter(|backend| !backend.is_empty()) {
             *backend = BackendStats { id: backend.id, ..BackendStats::default() };
         }
+        self.generations.clear();
         self.ends.fill(0);
         self.counts = ShardCounts::default();
     }

@@ -34,6 +34,9 @@ pub const STARVED_SECONDS: Size = Size { usual: 4, full: 60 };
 pub const BURST: Size = Size { usual: 5_000, full: 5_000 };
 /// Sessions of the backend that is removed: two descriptors each, here and in weir.
 pub const REMOVED_SESSIONS: Size = Size { usual: 8_000, full: 9_000 };
+/// Edits over live sessions: two descriptors each, here and in weir; edits.
+pub const EDITED_SESSIONS: Size = Size { usual: 2_000, full: 9_000 };
+pub const EDITS: Size = Size { usual: 160, full: 1_000 };
 /// Source ports run out: rounds.
 pub const PORT_ROUNDS: Size = Size { usual: 2, full: 20 };
 

@@ -219,6 +219,7 @@ fn every_command_has_json() {
         "shards",
         "config show",
         "config history",
+        "config versions",
         "config export",
         "listener drain web",
         "listener ready web",

@@ -22,6 +22,7 @@ mod half_close;
 mod health;
 mod impact;
 mod integrity;
+mod isolation;
 mod lifecycle;
 mod limits;
 mod log;

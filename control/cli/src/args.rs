@@ -204,6 +204,8 @@ pub(crate) enum ConfigVerb {
         )]
         before: Option<u64>,
     },
+    /// The versions under which open sessions were accepted, and the current one
+    Versions,
     /// Show what a file would change, or how the configuration in force differs from the file as it
     /// was last applied (exit 3 if there is anything)
     Diff {

@@ -206,6 +206,7 @@ fn config(verb: ConfigVerb) -> Plan {
         }),
         ConfigVerb::Export { version } => read(Query::ConfigExport { version }),
         ConfigVerb::History { limit, before } => read(Query::ConfigHistory { before, limit }),
+        ConfigVerb::Versions => read(Query::ConfigVersions),
         ConfigVerb::Diff { target } => Plan::Diff { target },
         ConfigVerb::Apply { file, merge, confirm: ConfirmArgs { confirm, guard }, change } => {
             let confirm = confirm.map(|it| Confirm { within_ms: it.millis, guards: guard });
@@ -272,6 +273,7 @@ mod tests {
             ("config export", Query::ConfigExport { version: None }),
             ("config export 3", Query::ConfigExport { version: Some(3) }),
             ("config history", Query::ConfigHistory { before: None, limit: None }),
+            ("config versions", Query::ConfigVersions),
             (
                 "config history --limit 20 --before 7",
                 Query::ConfigHistory { before: Some(7), limit: Some(20) },

@@ -144,6 +144,8 @@ pub struct Lingering {
 #[derive(Clone, Default)]
 struct ShardAggregate {
     totals: ShardTotals,
+    /// Its sessions by the version under which they were accepted.
+    generations: Vec<(Version, u32)>,
     /// Sessions that it holds now, by backend. Each has its entry in [`Slice::sessions`] too.
     held: Vec<(BackendId, u32)>,
     /// Backends with something in the window, or with a rate: [`Slice::moves`].
@@ -256,6 +258,7 @@ impl Aggregate {
         self.latest = now;
         self.accepted += flow.sessions;
         self.shards[index].fold(&stats, flow);
+        std::mem::swap(&mut self.shards[index].generations, &mut stats.generations);
         self.close_window(index, now);
         self.forget();
         stats.clear();

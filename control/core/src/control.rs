@@ -15,6 +15,7 @@ mod shard;
 mod storing;
 mod unbound;
 mod unconfirmed;
+mod versions;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -27,7 +28,7 @@ use weir_core::machine;
 use weir_proto::answer::{Author, EventKind};
 use weir_proto::ids::{BackendId, IdSource, PoolId, ShardId};
 use weir_proto::order::{HealthWords, Order, Report};
-use weir_proto::request::{Code, Refusal};
+use weir_proto::request::Refusal;
 use weir_proto::snapshot::Snapshot;
 
 use crate::aggregate::Aggregate;
@@ -36,7 +37,7 @@ use crate::events::Events;
 use crate::health::Health;
 use crate::leases::Leases;
 use crate::planner;
-use crate::record::{Base, PastVersions, Record, Unconfirmed, Versions};
+use crate::record::{Base, Unconfirmed, Versions};
 use crate::rollout::Rollout;
 use crate::sockets::{self, BindError, BindPlan, BoundSockets, Sockets};
 
@@ -52,6 +53,7 @@ pub use unbound::Unbound;
 use unbound::UnboundAddresses;
 pub use unconfirmed::Cause;
 use unconfirmed::Waiting;
+use versions::{failed, past};
 
 /// How long an address may still be held by the sockets of a listener that was removed.
 const RELEASE_MAX: Duration = Duration::from_secs(10);
@@ -194,20 +196,6 @@ impl Control {
             control.wait_for_confirmation(terms, started);
         }
         control
-    }
-
-    /// A version that is on disk.
-    pub fn past(&self, version: u64) -> Result<Record, Refusal> {
-        past(&*self.versions.reader(), version)
-    }
-
-    /// At most `most` versions before `before` (the newest ones if `None`), newest first.
-    pub fn history(
-        &self,
-        before: Option<u64>,
-        most: usize,
-    ) -> Result<Vec<weir_proto::answer::VersionRow>, Refusal> {
-        self.versions.reader().history(before, most).map_err(failed)
     }
 
     /// Binds what `next` has and the current snapshot has not.
@@ -470,29 +458,6 @@ struct Commit<'a> {
     /// The backend whose sessions are reset.
     kill: Option<BackendId>,
     by: Author,
-}
-
-fn past(versions: &dyn PastVersions, version: u64) -> Result<Record, Refusal> {
-    let found = versions.get(version).map_err(failed)?;
-    found.ok_or_else(|| {
-        let oldest = versions.oldest().unwrap_or(0);
-        let message = if (1..oldest).contains(&version) {
-            format!(
-                "version {version} is not kept any more ([weir] history): {oldest} is the oldest"
-            )
-        } else {
-            format!("there is no version {version}")
-        };
-        Refusal::new(Code::NotFound, message, "weirctl config history")
-    })
-}
-
-fn failed(why: String) -> Refusal {
-    Refusal::new(
-        Code::Failed,
-        why,
-        "nothing has changed; see the disk of the state directory: df -h, then try again",
-    )
 }
 
 #[cfg(test)]

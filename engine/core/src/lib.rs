@@ -14,6 +14,7 @@
 //! | how a pool picks | [`pick`] |
 //! | is a backend up | [`health`] |
 //! | what is counted | [`counters`] |
+//! | under which version its sessions came | [`generations`] |
 //! | slab, timer wheel, generator of numbers, declared state machines | [`base`] |
 
 #![no_std]
@@ -28,6 +29,7 @@ pub mod base;
 pub mod counters;
 pub mod event;
 pub mod flow;
+pub mod generations;
 pub mod health;
 pub mod lease;
 pub mod limits;

@@ -13,6 +13,7 @@ mod stall;
 mod starved;
 mod wait;
 
+use weir_proto::ids::Version;
 use weir_proto::reason::{By, CloseReason, ConnectFault, During, Why};
 
 use crate::action::{Action, Actions, How, Pending};
@@ -20,6 +21,7 @@ use crate::base::clock::Now;
 use crate::base::machine::{enter, leave};
 use crate::event::{Chunk, Completion, Errno, Leg, Side};
 use crate::flow::{Flow, Next, Pipe, Sink, Source};
+use crate::generations::Generation;
 use crate::machine;
 use crate::slot::{BackendSlot, ListenerSlot, MemberIndex, PoolSlot};
 
@@ -116,6 +118,8 @@ pub struct Session {
     pub half_close_ms: u32,
     /// How long a side may take nothing although bytes wait for it.
     pub stalled_ms: u32,
+    /// The version under which it was accepted.
+    pub born: Generation,
     pub accepted_at: Now,
     /// When bytes last moved, or a FIN came; before that, when a backend took the session.
     pub moved_at: Now,
@@ -142,6 +146,7 @@ impl Session {
             idle_ms: u32::MAX,
             half_close_ms: u32::MAX,
             stalled_ms: u32::MAX,
+            born: Generation::of(Version(0)),
             accepted_at: now,
             moved_at: now,
         }

@@ -26,6 +26,7 @@ use crate::base::slab::Slab;
 use crate::base::wheel::Wheel;
 use crate::counters::ShardCounters;
 use crate::event::{Completion, Leg, Side};
+use crate::generations::{Generation, Generations};
 use crate::lease::Lease;
 use crate::limits::{EJECTIONS_MAX, TICK_MS, Tuning};
 use crate::session::{Connect, Effects, Route, Session, Step};
@@ -61,6 +62,7 @@ pub struct Table {
     tuning: Tuning,
     view: View,
     counters: ShardCounters,
+    generations: Generations,
     prng: Prng,
     /// Backends that this shard has just ejected and control has not been told of.
     ejections: Vec<(BackendId, ConnectFault)>,
@@ -88,6 +90,7 @@ impl Table {
             tuning: setup.tuning,
             view: View::default(),
             counters: ShardCounters::new(setup.shard),
+            generations: Generations::default(),
             prng: Prng::new(setup.seed),
             ejections: Vec::with_capacity(EJECTIONS_MAX),
             sweeps: Vec::new(),
@@ -123,6 +126,12 @@ impl Table {
     /// Every session with its identity.
     pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
         self.sessions.iter()
+    }
+
+    /// Its sessions by the version under which they were accepted.
+    #[must_use]
+    pub fn generations(&self) -> &Generations {
+        &self.generations
     }
 
     /// How many more sessions this listener may have on this shard.
@@ -187,6 +196,7 @@ impl Table {
     pub fn collect(&mut self, spare: Box<ShardStats>) -> Box<ShardStats> {
         let mut full = self.counters.hand_over(spare, &self.view);
         full.sessions_now = self.sessions.len();
+        full.generations.extend(self.generations.iter());
         full
     }
 
@@ -214,8 +224,11 @@ impl Table {
         session.stalled_ms = view.timeouts.stalled_ms();
         session.bulk_bytes = self.tuning.bulk_bytes;
         session.multishot_bytes = self.tuning.multishot_bytes;
+        let born = Generation::of(self.view.version);
+        session.born = born;
         let id = self.sessions.insert(session)?;
         self.counters.accepted(listener);
+        self.generations.opened(born);
         self.view.session_opened(listener, pool);
         self.try_backend(id, None, now, out);
         Some(id)
@@ -366,6 +379,7 @@ impl Table {
                 self.view.connect_abandoned(CountedConnect { pool, backend, is_retry });
             }
         }
+        self.generations.closed(session.born);
         self.view.session_closed(listener, pool);
         if session.counted_stalled {
             self.view.stall_ends(pool);

@@ -372,6 +372,11 @@ impl Ledger {
         self.accepted += accepted;
         self.rejected += stats.listeners.iter().flat_map(|row| row.counts.rejected).sum::<u64>();
         self.ended += stats.ends.iter().sum::<u64>();
+        let generations: u32 = stats.generations.iter().map(|(_, sessions)| sessions).sum();
+        if generations != stats.sessions_now {
+            let now = stats.sessions_now;
+            return Err(format!("{now} sessions, and {:?} by version", stats.generations));
+        }
         if self.accepted != self.ended + u64::from(stats.sessions_now) {
             let (accepted, ended, now) = (self.accepted, self.ended, stats.sessions_now);
             return Err(format!("{accepted} accepted, but {ended} ended and {now} live"));

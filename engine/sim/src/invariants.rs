@@ -10,6 +10,7 @@ use weir_core::limits::{
 };
 use weir_core::session::{Attempt, Connect, Phase, Session};
 use weir_core::table::Table;
+use weir_proto::ids::Version;
 
 use crate::kernel::{Kernel, Note};
 
@@ -29,6 +30,8 @@ pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
         let key = (id.slot, id.generation);
         let takes = Side::BOTH.map(|side| session.leg(side).is_some_and(|leg| kernel.takes(leg)));
         let note = kernel.notes.entry(key).or_default();
+        // A shard takes a version over before it accepts.
+        note.born.get_or_insert(table.view().version);
         let connect = session.connect_began_at().map(|at| (at.nanos, session.tries()));
         // Later in the same moment the pool may have got another bound: it is not for this one.
         if let Some(retry) = connect.filter(|it| it.0 == now && note.retry != *it)
@@ -90,6 +93,7 @@ pub fn check(table: &Table, kernel: &Kernel) -> Result<(), String> {
         return Err(format!("picks go by old figures of {backend:?}"));
     }
     check_kernel(table, kernel)?;
+    check_generations(table, kernel)?;
     let free = kernel.free_buffers();
     if table.starved() > 0
         && (free.shared > 0 || free.reserved > 0)
@@ -129,6 +133,21 @@ pub fn check(table: &Table, kernel: &Kernel) -> Result<(), String> {
 }
 
 /// Loads are the sessions that there are, no more and no less.
+/// Each session counts for the version under which it was accepted.
+fn check_generations(table: &Table, kernel: &Kernel) -> Result<(), String> {
+    let mut there = BTreeMap::new();
+    for (id, _) in table.iter() {
+        let note = kernel.notes.get(&(id.slot, id.generation));
+        let born = note.and_then(|note| note.born).ok_or_else(|| format!("{id:?} came unseen"))?;
+        *there.entry(born).or_default() += 1;
+    }
+    let counted: BTreeMap<Version, u32> = table.generations().iter().collect();
+    if counted == there {
+        return Ok(());
+    }
+    Err(format!("versions count {counted:?} sessions; there are {there:?}"))
+}
+
 fn check_counts(table: &Table) -> Result<(), String> {
     let view = table.view();
     let mut listeners = vec![0; view.listeners().len()];

@@ -18,6 +18,7 @@ use std::os::fd::RawFd;
 use weir_core::event::{Completion, Errno, Leg, Side};
 use weir_core::table::SessionId;
 use weir_engine::io::{Kind, Op, Outcome, Token};
+use weir_proto::ids::Version;
 
 use crate::faults::Swarm;
 use crate::net::{ConnId, Net};
@@ -93,6 +94,8 @@ pub struct Note {
     /// The last connect: when it began, after how many others; and whether its client had left.
     pub connect: Option<(u64, usize)>,
     pub for_nobody: bool,
+    /// The version of the shard after the turn in which it was accepted.
+    pub born: Option<Version>,
     /// Bytes were waiting for these peers at the last look.
     pub waits: [bool; 2],
     /// These peers could be given up at the last look.

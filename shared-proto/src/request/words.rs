@@ -42,7 +42,8 @@ impl Query {
             | Query::Events { .. }
             | Query::ConfigExport { .. }
             | Query::ConfigDrift
-            | Query::ConfigHistory { .. } => Vec::new(),
+            | Query::ConfigHistory { .. }
+            | Query::ConfigVersions => Vec::new(),
         }
     }
 }
@@ -116,6 +117,7 @@ impl Display for Query {
                 write!(f, "config export{}", behind(version.as_ref()))
             }
             Query::ConfigHistory { .. } => f.write_str("config history"),
+            Query::ConfigVersions => f.write_str("config versions"),
             Query::ConfigDrift => f.write_str("config diff"),
             Query::ConfigDiff { origin, .. } => write!(f, "config diff {origin}"),
         }

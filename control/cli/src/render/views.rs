@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use weir_proto::answer::{
     Answer, Author, BackendRow, Backends, CheckResult, CheckRow, ConfigText, EndRow, EventRow,
     History, ListenerRow, Percentiles, PoolDetail, PoolRow, ShardRow, Stats, Status, UnboundRow,
+    Versions,
 };
 
 use super::changed::waits;
@@ -31,6 +32,7 @@ pub(crate) fn answer(answer: &Answer, heading: bool, style: Style) -> String {
         Answer::Events(body) => body.events.iter().map(|row| event(row, style)).collect(),
         Answer::Config(body) => config(body, heading),
         Answer::History(body) => history(body, style),
+        Answer::Versions(body) => versions(body, style),
         Answer::Drift(body) => {
             body.drift.iter().map(|row| format!("{}\n", plain(&row.to_string()))).collect()
         }
@@ -380,6 +382,22 @@ fn history(history: &History, style: Style) -> String {
             author(&row.by).into(),
             (&row.summary).into(),
             row.message.as_deref().unwrap_or_default().into(),
+        ]);
+    }
+    table.print(style)
+}
+
+fn versions(versions: &Versions, style: Style) -> String {
+    let columns = [Right("VERSION"), Right("SESSIONS"), Left("AT"), Left("SUMMARY")];
+    let mut table = Table::new(&columns);
+    for row in &versions.versions {
+        let current = if row.current { "current: " } else { "" };
+        let summary = row.summary.as_deref().unwrap_or("not kept in the history");
+        table.row(vec![
+            row.version.to_string().into(),
+            count(row.sessions, style).into(),
+            row.at.as_deref().unwrap_or("-").into(),
+            format!("{current}{summary}").into(),
         ]);
     }
     table.print(style)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use weir_proto::ids::{BackendId, ListenerId, ShardId};
+use weir_proto::ids::{BackendId, ListenerId, ShardId, Version};
 
 use super::Aggregate;
 
@@ -32,6 +32,15 @@ impl Aggregate {
         for (id, sessions) in self.shards.iter().flat_map(|shard| &shard.held) {
             let heir = self.backends.get(id).and_then(|backend| backend.heir);
             *held.entry(heir.unwrap_or(*id)).or_default() += u64::from(*sessions);
+        }
+        held
+    }
+
+    /// The same by the version under which they were accepted.
+    pub fn held_by_version(&self) -> BTreeMap<Version, u64> {
+        let mut held = BTreeMap::new();
+        for (version, sessions) in self.shards.iter().flat_map(|shard| &shard.generations) {
+            *held.entry(*version).or_default() += u64::from(*sessions);
         }
         held
     }

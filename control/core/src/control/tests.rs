@@ -11,7 +11,9 @@ use weir_proto::request::{ChangeOptions, ChangeRequest};
 
 use super::*;
 use crate::fakes::{FakeShards, FakeVersions, spec};
+use crate::record::Record;
 use weir_proto::ids::Version;
+use weir_proto::request::Code;
 use weir_proto::spec::ListenerSpec;
 
 fn at(ms: u64) -> Clocks {

@@ -66,6 +66,7 @@ impl Queries<'_> {
             }
             Query::ConfigExport { version } => Answer::Config(self.config(version)?),
             Query::ConfigHistory { before, limit } => Answer::History(self.history(before, limit)?),
+            Query::ConfigVersions => unreachable!("it is answered on another thread"),
         })
     }
 

@@ -1,10 +1,15 @@
 //! Answers that grow with the configuration: made a slice at a time, so that one question does not
 //! hold the control thread, and finished on another thread where that is possible.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use weir_proto::answer::{Answer, BackendRow, Backends, ConfigText, Stats};
-use weir_proto::request::{Query, Refusal};
+use weir_control_core::record::PastVersions;
+use weir_proto::answer::{
+    Answer, BackendRow, Backends, ConfigText, LiveVersionRow, Stats, Versions,
+};
+use weir_proto::ids::Version;
+use weir_proto::request::{Code, Query, Refusal};
 use weir_proto::snapshot::{Backend, Pool, Snapshot};
 
 use super::Shared;
@@ -50,6 +55,13 @@ impl Shared {
                 let drift = rt::blocking(move || planner::drift_rows(&snapshot, &base)).await;
                 Ok(Answer::Drift(drift))
             }
+            Query::ConfigVersions => {
+                let mut held = self.control().aggregate.held_by_version();
+                let (current, reader) = (self.control().snapshot.version, self.control().reader());
+                held.entry(current).or_default();
+                let rows = move || live_versions(held, current, &*reader);
+                rt::blocking(rows).await.map(Answer::Versions)
+            }
             query => self.now(|queries| queries.answer(query)),
         }
     }
@@ -88,4 +100,23 @@ impl Shared {
         }
         stats
     }
+}
+
+/// Each version that has sessions, with its row of history if that is kept.
+fn live_versions(
+    held: BTreeMap<Version, u64>,
+    current: Version,
+    past: &dyn PastVersions,
+) -> Result<Versions, Refusal> {
+    let row = |(version, sessions): (Version, u64)| {
+        let found = past.history(Some(version.0 + 1), 1).map_err(|why| {
+            Refusal::new(Code::Failed, why, "see the disk of the state directory: df -h")
+        })?;
+        let kept = found.into_iter().find(|row| row.version == version.0);
+        let (at, summary) = kept.map(|row| (row.at, row.summary)).unzip();
+        let current = version == current;
+        Ok(LiveVersionRow { version: version.0, sessions, current, at, summary })
+    };
+    let versions = held.into_iter().rev().map(row).collect::<Result<_, Refusal>>()?;
+    Ok(Versions { versions })
 }

@@ -71,6 +71,7 @@ pub(super) fn find(path: &str, query: Option<&str>) -> Result<Route, Refusal> {
         ["stats", pool] => Query::Stats { subject: Some(pool.to_owned()) },
         ["stats", pool, name] => Query::Stats { subject: Some(format!("{pool}/{name}")) },
         ["events"] => Query::Events { after: parameters.number("after")?.unwrap_or(0) },
+        ["config", "versions"] => Query::ConfigVersions,
         ["config", "history"] => Query::ConfigHistory {
             before: parameters.number("before")?,
             limit: parameters.number("limit")?,
