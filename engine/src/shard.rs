@@ -237,7 +237,7 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Ends some of the sessions that a kill or a stop is about; a batch a turn.
+    /// Ends some of the sessions that a kill, a stop or shedding is about; a batch a turn.
     fn sweep(&mut self) {
         let mut scan = SCANNED_PER_TURN_MAX;
         for _ in 0..SWEEP_PER_TURN_MAX {

@@ -14,7 +14,9 @@ use crate::role::Role;
 use crate::settings::ShownSettings;
 use crate::spec::Strategy;
 
-pub use state::{BackendState, CheckResult, EventKind, ListenerState, ProcessState};
+pub use state::{
+    BackendState, CheckResult, EventKind, ListenerState, ProcessState, TaskKind, TaskState,
+};
 
 /// The value of `"schema"` in every JSON document.
 pub const SCHEMA: &str = "weir/v1";
@@ -38,6 +40,8 @@ pub enum Answer {
     Difference(Difference),
     Drift(DriftRows),
     Changed(Changed),
+    Tasks(Tasks),
+    Task(TaskRow),
     /// Said and done, nothing to show but a sentence.
     Said(Said),
 }
@@ -64,7 +68,12 @@ impl Answer {
             // An apply may change everything.
             Answer::Changed(_) => true,
             Answer::Drift(it) => it.drift.len() > ROWS,
-            Answer::Shards(_) | Answer::Listener(_) | Answer::Backend(_) | Answer::Said(_) => false,
+            Answer::Shards(_)
+            | Answer::Listener(_)
+            | Answer::Backend(_)
+            | Answer::Tasks(_)
+            | Answer::Task(_)
+            | Answer::Said(_) => false,
         }
     }
 }
@@ -436,6 +445,29 @@ pub struct Changed {
     /// How many shards obey it, of how many.
     pub shards_adopted: u16,
     pub shards: u16,
+}
+
+/// `weirctl task list`, the oldest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tasks {
+    pub tasks: Vec<TaskRow>,
+}
+
+/// `weirctl task show`. A task is gone with the process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskRow {
+    pub id: u64,
+    pub kind: TaskKind,
+    /// A listener, a pool, or `pool/backend`.
+    pub subject: String,
+    /// Seconds since it began.
+    pub since_s: f64,
+    /// Sessions that have ended, of `total`.
+    pub done: u64,
+    pub total: u64,
+    /// Seconds until it ends, at most; `None` if it has.
+    pub eta_s: Option<f64>,
+    pub state: TaskState,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

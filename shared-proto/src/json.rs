@@ -37,6 +37,8 @@ pub fn answer(answer: &Answer, layout: Layout) -> String {
         Answer::Difference(it) => document(it, layout),
         Answer::Drift(it) => document(it, layout),
         Answer::Changed(it) => document(it, layout),
+        Answer::Tasks(it) => document(it, layout),
+        Answer::Task(it) => document(it, layout),
         Answer::Said(it) => document(it, layout),
     }
 }

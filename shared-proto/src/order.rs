@@ -28,10 +28,20 @@ pub enum Order {
     Collect { spare: Box<ShardStats> },
     /// End this backend's sessions with a reset, in batches.
     Kill(BackendId),
+    /// End `count` of these sessions with a reset, those first in which nothing has moved for
+    /// longest; fewer if there are fewer that relay.
+    Shed { of: SessionsOf, count: u32 },
     /// Accept nothing any more; sessions run on until `Stop`.
     Drain,
     /// End all sessions with a reset and leave the thread.
     Stop,
+}
+
+/// The sessions of one backend, or of one listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SessionsOf {
+    Backend(BackendId),
+    Listener(ListenerId),
 }
 
 /// Backends and what control says of their health.

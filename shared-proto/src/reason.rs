@@ -12,7 +12,7 @@ pub enum By {
     Backend,
     /// weir itself: a timeout, a limit, no backend.
     Weir,
-    /// A person: a kill, a forced removal, a drain's deadline, a stop.
+    /// A person: a kill, a forced removal, a paced drain, a rebalance, a stop.
     Operator,
 }
 
@@ -55,6 +55,8 @@ pub enum Why {
     Killed,
     /// A drain's deadline passed, or weir was stopped.
     Stopped,
+    /// A paced drain or a rebalance took its turn with it.
+    Shed,
 }
 
 impl By {
@@ -90,7 +92,7 @@ impl During {
 
 impl Why {
     /// Every value, in the order of [`CloseReason::index`].
-    pub const ALL: [Why; 11] = [
+    pub const ALL: [Why; 12] = [
         Why::Complete,
         Why::Reset,
         Why::NoBackend,
@@ -102,6 +104,7 @@ impl Why {
         Why::Vanished,
         Why::Killed,
         Why::Stopped,
+        Why::Shed,
     ];
 
     /// The label in metrics.
@@ -119,6 +122,7 @@ impl Why {
             Why::Vanished => "vanished",
             Why::Killed => "killed",
             Why::Stopped => "stopped",
+            Why::Shed => "shed",
         }
     }
 }

@@ -80,6 +80,11 @@ pub enum Query {
     ConfigVersions,
     /// The keys in which what is in force differs from the file as it was last applied.
     ConfigDrift,
+    /// The tasks that run, and the latest that have ended.
+    TaskList,
+    TaskShow {
+        id: u64,
+    },
     /// The difference that a file would make: nothing is bound, nothing changes.
     ConfigDiff {
         toml: String,
@@ -95,6 +100,8 @@ pub enum Command {
     Change { change: ChangeRequest, options: ChangeOptions },
     /// Stops accepting on every listener; sessions run on. Not a version.
     Drain,
+    /// Begins or ends a task. Not a version.
+    Task(TaskRequest),
     /// Ends the process: at once, or after sessions have had `drain_ms` to end.
     Stop { drain_ms: Option<u64> },
 }
@@ -219,6 +226,31 @@ pub enum ApplyMode {
     Theirs,
     /// It goes: the file is the whole truth.
     Replace,
+}
+
+/// A task that is to begin, or to end before its time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TaskRequest {
+    /// Ends the sessions of a backend (`pool/backend`), which takes no new ones, within this time.
+    BackendDrain {
+        name: String,
+        over_ms: u64,
+    },
+    /// The same for a listener.
+    ListenerDrain {
+        name: String,
+        over_ms: u64,
+    },
+    /// Ends the fewest sessions of a pool that bring each of its backends to its fair share and at
+    /// most `spread` percent more, at most `per_s` a second.
+    PoolRebalance {
+        name: String,
+        spread: u16,
+        per_s: u32,
+    },
+    Cancel {
+        id: u64,
+    },
 }
 
 /// What goes with every command that makes a new version.

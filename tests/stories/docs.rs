@@ -10,7 +10,7 @@ use weir_tests::story::Plan;
 use weir_tests::weir::{Ran, binary};
 
 /// Verbs that have verbs.
-const GROUPS: &[&str] = &["listener", "pool", "backend", "config"];
+const GROUPS: &[&str] = &["listener", "pool", "backend", "config", "task"];
 
 /// Documents for operators, and the manual pages of the programs.
 fn documents() -> Vec<File> {

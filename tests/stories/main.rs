@@ -48,6 +48,7 @@ mod stalled;
 mod standstill;
 mod starvation;
 mod state;
+mod tasks;
 mod terminal;
 mod unbound;
 mod urgent;

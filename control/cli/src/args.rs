@@ -15,7 +15,7 @@ use weir_proto::spec::{Span, WEIGHT_MAX};
 use crate::ask::SOCKET;
 use crate::complete;
 
-pub(crate) use objects::{BackendVerb, ListenerVerb, PoolVerb};
+pub(crate) use objects::{BackendVerb, ListenerVerb, PoolVerb, TaskVerb};
 
 /// Steers weir, the TCP load balancer.
 #[derive(Debug, Parser)]
@@ -84,6 +84,9 @@ pub(crate) enum Verb {
     /// The addresses that sessions are forwarded to, named POOL/BACKEND
     #[command(subcommand)]
     Backend(BackendVerb),
+    /// Paced drains and rebalances, which are gone when weir ends
+    #[command(subcommand)]
+    Task(TaskVerb),
     /// Counters, rates and percentiles: of all, of a pool or of a backend
     Stats {
         /// A pool, or a backend such as web/b1; everything if it is left out
@@ -268,6 +271,19 @@ fn message(text: &str) -> Result<String, String> {
         }
         _ => Ok(text.to_owned()),
     }
+}
+
+/// As in `10` or `10%`.
+fn percent(text: &str) -> Result<u16, String> {
+    let digits = text.strip_suffix('%').unwrap_or(text);
+    digits.parse().map_err(|_| "write a whole number of percent, as in 10".to_owned())
+}
+
+/// As in `10/s` or `10`.
+fn per_second(text: &str) -> Result<u32, String> {
+    let digits = text.strip_suffix("/s").unwrap_or(text);
+    let rate = digits.parse().ok().filter(|rate| *rate > 0);
+    rate.ok_or_else(|| "write a whole number of sessions a second, as in 10/s".to_owned())
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

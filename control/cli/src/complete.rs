@@ -86,6 +86,16 @@ pub(crate) fn pools_and_backends() -> Vec<CompletionCandidate> {
     pools().into_iter().chain(backends()).collect()
 }
 
+/// The numbers of tasks.
+pub(crate) fn tasks() -> Vec<CompletionCandidate> {
+    match ask(Query::TaskList) {
+        Some(Answer::Tasks(body)) => {
+            body.tasks.iter().map(|row| offer(&row.id.to_string(), &row.subject)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
 /// The kept versions, the newest first.
 pub(crate) fn versions() -> Vec<CompletionCandidate> {
     match ask(Query::ConfigHistory { before: None, limit: None }) {

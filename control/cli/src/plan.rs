@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use weir_proto::answer::Note;
 use weir_proto::confirm::Confirm;
-use weir_proto::request::{ApplyMode, ChangeOptions, ChangeRequest, Query};
+use weir_proto::request::{ApplyMode, ChangeOptions, ChangeRequest, Query, TaskRequest};
 use weir_proto::spec::{Admin, Span};
 
 use crate::args::{
     BackendVerb, ChangeArgs, ConfigVerb, ConfirmArgs, ListenerVerb, MergeArgs, Output, PoolVerb,
-    Verb,
+    TaskVerb, Verb,
 };
 use crate::exit::Failure;
 
@@ -25,6 +25,7 @@ pub(crate) enum Plan {
         since: Option<Span>,
     },
     Change(Changing),
+    Task(TaskRequest),
     /// The text of a file becomes the change.
     Apply {
         file: PathBuf,
@@ -67,6 +68,8 @@ pub(crate) struct Changing {
     pub(crate) yes: bool,
     /// `backend drain --wait`.
     pub(crate) wait: Option<Span>,
+    /// `drain --over`: the task that follows.
+    pub(crate) task: Option<TaskRequest>,
 }
 
 /// What a command line means.
@@ -99,6 +102,9 @@ fn plan_of(verb: Verb) -> Plan {
         Verb::Listener(verb) => listener(verb),
         Verb::Pool(verb) => pool(verb),
         Verb::Backend(verb) => backend(verb),
+        Verb::Task(TaskVerb::List) => read(Query::TaskList),
+        Verb::Task(TaskVerb::Show { id }) => read(Query::TaskShow { id }),
+        Verb::Task(TaskVerb::Cancel { id }) => Plan::Task(TaskRequest::Cancel { id }),
         Verb::Stats { subject } => read(Query::Stats { subject }),
         Verb::Events { follow, since } => Plan::Events { follow, since },
         Verb::Config(verb) => config(verb),
@@ -116,7 +122,7 @@ fn read(query: Query) -> Plan {
 
 fn changing(change: ChangeRequest, args: ChangeArgs) -> Plan {
     let (yes, options) = (args.yes, options(args));
-    Plan::Change(Changing { change, options, yes, wait: None })
+    Plan::Change(Changing { change, options, yes, wait: None, task: None })
 }
 
 fn options(args: ChangeArgs) -> ChangeOptions {
@@ -145,8 +151,14 @@ fn listener(verb: ListenerVerb) -> Plan {
         ListenerVerb::Remove { name, change } => {
             changing(ChangeRequest::ListenerRemove { name }, change)
         }
-        ListenerVerb::Drain { name, change } => {
-            changing(ChangeRequest::ListenerState { name, state: Admin::Drain }, change)
+        ListenerVerb::Drain { name, over, change } => {
+            let task = over.map(|over| {
+                let (name, over_ms) = (name.clone(), over.millis);
+                TaskRequest::ListenerDrain { name, over_ms }
+            });
+            let drain = ChangeRequest::ListenerState { name, state: Admin::Drain };
+            let (yes, options) = (change.yes, options(change));
+            Plan::Change(Changing { change: drain, options, yes, wait: None, task })
         }
         ListenerVerb::Ready { name, change } => {
             changing(ChangeRequest::ListenerState { name, state: Admin::Ready }, change)
@@ -163,6 +175,9 @@ fn pool(verb: PoolVerb) -> Plan {
             changing(ChangeRequest::PoolAdd { name, pairs }, change)
         }
         PoolVerb::Remove { name, change } => changing(ChangeRequest::PoolRemove { name }, change),
+        PoolVerb::Rebalance { name, to, rate } => {
+            Plan::Task(TaskRequest::PoolRebalance { name, spread: to, per_s: rate })
+        }
         PoolVerb::Set { name, pairs, change } => {
             changing(ChangeRequest::PoolSet { name, pairs }, change)
         }
@@ -184,10 +199,14 @@ fn backend(verb: BackendVerb) -> Plan {
         BackendVerb::Remove { name, force, change } => {
             changing(ChangeRequest::BackendRemove { name, force }, change)
         }
-        BackendVerb::Drain { name, wait, change } => {
+        BackendVerb::Drain { name, wait, over, change } => {
             let (yes, options) = (change.yes, options(change));
+            let task = over.map(|over| {
+                let (name, over_ms) = (name.clone(), over.millis);
+                TaskRequest::BackendDrain { name, over_ms }
+            });
             let drain = ChangeRequest::BackendState { name, state: Admin::Drain };
-            Plan::Change(Changing { change: drain, options, yes, wait })
+            Plan::Change(Changing { change: drain, options, yes, wait, task })
         }
         BackendVerb::Maint { name, change } => state(name, Admin::Maint, change),
         BackendVerb::Ready { name, change } => state(name, Admin::Ready, change),
@@ -278,6 +297,8 @@ mod tests {
                 "config history --limit 20 --before 7",
                 Query::ConfigHistory { before: Some(7), limit: Some(20) },
             ),
+            ("task list", Query::TaskList),
+            ("task show 7", Query::TaskShow { id: 7 }),
         ];
         for (line, wanted) in table {
             assert_eq!(query(line), wanted, "{line}");
@@ -367,6 +388,28 @@ mod tests {
         }
         let drift = Plan::Diff { target: None };
         assert_eq!(planned("config diff").unwrap().0, drift);
+    }
+
+    #[test]
+    fn a_paced_drain_is_a_change_and_a_task() {
+        let name = "web/b1".to_owned();
+        let task = TaskRequest::BackendDrain { name, over_ms: 600_000 };
+        match planned("backend drain web/b1 --over 10m").unwrap().0 {
+            Plan::Change(changing) => assert_eq!(changing.task, Some(task)),
+            other => panic!("{other:?}"),
+        }
+        let rebalance = |to, rate| {
+            let name = "web".to_owned();
+            Plan::Task(TaskRequest::PoolRebalance { name, spread: to, per_s: rate })
+        };
+        for (line, plan) in [
+            ("pool rebalance web", rebalance(10, 10)),
+            ("pool rebalance web --to 5% --rate 100/s", rebalance(5, 100)),
+            ("pool rebalance web --to 0 --rate 1", rebalance(0, 1)),
+            ("task cancel 3", Plan::Task(TaskRequest::Cancel { id: 3 })),
+        ] {
+            assert_eq!(planned(line).unwrap().0, plan, "{line}");
+        }
     }
 
     #[test]

@@ -50,8 +50,8 @@ impl Style {
 /// What a state means.
 pub(crate) fn tone_of(state: &str) -> Tone {
     match state {
-        "up" | "open" | "serving" | "ok" => Tone::Good,
-        "draining" | "maint" | "pending" => Tone::Warn,
+        "up" | "open" | "serving" | "ok" | "running" | "done" => Tone::Good,
+        "draining" | "maint" | "pending" | "cancelled" => Tone::Warn,
         "removed" | "off" => Tone::Dim,
         _ => Tone::Bad,
     }

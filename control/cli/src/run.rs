@@ -123,6 +123,7 @@ pub(crate) fn run(
         Plan::Top => crate::top::run(console.socket, console.style.colour),
         Plan::Events { follow, since } => events::run(follow, since, console),
         Plan::Change(changing) => change::run(&changing, console),
+        Plan::Task(request) => change::task(request, console),
         Plan::Apply { file, mode, force, options } => {
             config::apply(&file, (mode, force), options, console)
         }

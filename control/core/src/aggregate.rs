@@ -23,6 +23,7 @@ use std::sync::Arc;
 use weir_core::base::clock::Now;
 use weir_proto::counters::{BackendCounts, Counts, ListenerCounts, PoolCounts, ShardCounts};
 use weir_proto::ids::{BackendId, ListenerId, PoolId, ShardId, Version};
+use weir_proto::order::SessionsOf;
 use weir_proto::reason::{CloseReason, ConnectFault, Reject};
 use weir_proto::snapshot::Pool;
 use weir_proto::stats::{BackendStats, ListenerStats, PoolStats, ShardStats};
@@ -296,6 +297,20 @@ impl Aggregate {
     /// The sessions that a pool holds now, also on backends that it no longer has.
     pub fn pool_sessions(&self, id: PoolId) -> u64 {
         self.pools.get(&id).map_or(0, |pool| pool.sessions)
+    }
+
+    /// The sessions of one identity of a backend, or of a listener, by shard.
+    pub fn held_by_shard(&self, of: SessionsOf) -> Vec<u64> {
+        match of {
+            SessionsOf::Backend(id) => {
+                let slices = self.backends.get(&id).map(|backend| backend.slices.iter());
+                slices.into_iter().flatten().map(|slice| u64::from(slice.sessions)).collect()
+            }
+            SessionsOf::Listener(id) => {
+                let now = self.listeners.get(&id).map(|listener| listener.now.iter());
+                now.into_iter().flatten().map(|(sessions, _)| u64::from(*sessions)).collect()
+            }
+        }
     }
 
     /// Those of them in which a side takes nothing for now although bytes wait for it.

@@ -13,6 +13,7 @@ mod removed;
 mod repeats;
 mod shard;
 mod storing;
+mod tasking;
 mod unbound;
 mod unconfirmed;
 mod versions;
@@ -20,7 +21,6 @@ mod versions;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use weir_core::base::clock::Now;
 use weir_core::base::machine::enter;
@@ -39,7 +39,8 @@ use crate::leases::Leases;
 use crate::planner;
 use crate::record::{Base, Unconfirmed, Versions};
 use crate::rollout::Rollout;
-use crate::sockets::{self, BindError, BindPlan, BoundSockets, Sockets};
+use crate::sockets::{BindError, BindPlan, BoundSockets, Sockets};
+use crate::tasks::Tasks;
 
 use change::Changes;
 pub use change::{AskedChange, CHANGE, ChangeId, ChangeOutcome};
@@ -54,9 +55,6 @@ use unbound::UnboundAddresses;
 pub use unconfirmed::Cause;
 use unconfirmed::Waiting;
 use versions::{failed, past};
-
-/// How long an address may still be held by the sockets of a listener that was removed.
-const RELEASE_MAX: Duration = Duration::from_secs(10);
 
 /// What the process is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +148,7 @@ pub struct Control {
     unconfirmed: Option<Waiting>,
     /// Rollbacks by weir itself since the start, by [`Cause`].
     pub rolled_back: [u64; 2],
+    pub tasks: Tasks,
 }
 
 impl Control {
@@ -190,6 +189,7 @@ impl Control {
             fullness: Fullness::default(),
             unconfirmed: None,
             rolled_back: [0; 2],
+            tasks: Tasks::default(),
             fleet,
         };
         if let Some(terms) = unconfirmed {
@@ -211,14 +211,6 @@ impl Control {
     fn refuse_loops(&self, next: &Snapshot) -> Result<(), Refusal> {
         let is_own = |address| self.fleet.is_own_address(address);
         planner::refuse_loops_by_address(&self.snapshot, next, is_own)
-    }
-
-    /// True if `error` may pass: the address belonged to a listener that was removed just now.
-    fn may_pass(&self, error: &BindError, now: Now) -> bool {
-        error.is_in_use()
-            && self.released.iter().any(|(address, since)| {
-                address.port() == error.address.port() && now - *since < RELEASE_MAX
-            })
     }
 
     /// Makes a version current and sends it to every shard.
@@ -348,6 +340,7 @@ impl Control {
         self.bind_unbound(moment);
         self.bind_missing();
         self.flush();
+        self.work_on_tasks(moment);
         self.collect();
     }
 
@@ -421,13 +414,6 @@ impl Control {
     fn down(&self) -> HealthWords {
         let health = &self.health;
         health.down().map(|id| (id, health.standing(id))).collect()
-    }
-
-    fn remember_released(&mut self, before: &Snapshot, now: Now) {
-        let (mut held, kept) = (sockets::addresses(before), sockets::addresses(&self.snapshot));
-        held.retain(|address| !self.unbound.contains(address));
-        self.released.retain(|(_, since)| now - *since < RELEASE_MAX);
-        self.released.extend(held.difference(&kept).map(|address| (*address, now)));
     }
 
     fn shard(&mut self, id: ShardId) -> Option<&mut Shard> {

@@ -177,6 +177,7 @@ impl FakeState {
             }
             Order::Credit(credits) => (format!("credit {credits:?}"), None),
             Order::Kill(backend) => (format!("kill {backend}"), None),
+            Order::Shed { of, count } => (format!("shed {count} of {of:?}"), None),
             Order::Drain => ("drain".to_owned(), None),
             Order::Stop => ("stop".to_owned(), Some(Report::Ended { shard, panic: None })),
         };

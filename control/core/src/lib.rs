@@ -12,6 +12,7 @@
 //! | who has adopted a version | [`rollout`] |
 //! | who is checked when, who is up | [`health`] |
 //! | who holds how much of a limit | [`leases`] |
+//! | which sessions are ended at which pace | [`tasks`] |
 //! | what has been counted | [`aggregate`] |
 //! | what goes on when control has died | [`fallback`] |
 
@@ -31,6 +32,7 @@ pub mod planner;
 pub mod record;
 pub mod rollout;
 pub mod sockets;
+pub mod tasks;
 pub mod timestamp;
 
 use weir_core::base::machine::Machine;

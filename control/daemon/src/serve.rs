@@ -103,6 +103,7 @@ impl Shared {
         }
     }
 
+    /// Waits for figures as they are now, a moment at most.
     async fn fresh_figures(&self) {
         self.handle(Input::WantFigures);
         let fresh = || self.control().has_fresh().then_some(());
@@ -118,6 +119,7 @@ impl Shared {
                 }
                 self.change(change, options, by).await
             }
+            Command::Task(request) => self.task(request).await,
             Command::Drain => Ok(self.drain()),
             Command::Stop { drain_ms } => Ok(self.stop(drain_ms.unwrap_or(0)).await),
         }

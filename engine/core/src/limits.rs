@@ -97,8 +97,11 @@ pub const STUCK_CONNECTS: u32 = 8;
 /// ...if none has succeeded for so long, in milliseconds.
 pub const STUCK_AFTER_MS: u32 = 250;
 
-/// Sessions that are ended in one turn by a kill or a stop, so that no turn takes long.
+/// Sessions that are ended in one turn by a kill, a stop or shedding, so that no turn takes long.
 pub const SWEEP_PER_TURN_MAX: u32 = 256;
+
+/// Sessions of one backend or listener that are shed by one order, at most.
+pub const SHED_MAX: u32 = 1_000;
 
 /// Sessions that a sweep passes over in one turn because it is not about them.
 pub const SCANNED_PER_TURN_MAX: u32 = 16_384;

@@ -6,6 +6,7 @@
 
 mod bulk;
 mod connect;
+mod shed;
 mod starved;
 mod time;
 
@@ -33,6 +34,7 @@ use crate::session::{Connect, Effects, Route, Session, Step};
 use crate::slot::{ListenerSlot, MemberIndex};
 use crate::view::{CountedConnect, View};
 use crate::wait_queue::WaitQueue;
+use shed::Shedding;
 
 pub use crate::base::slab::Key as SessionId;
 
@@ -67,6 +69,7 @@ pub struct Table {
     /// Backends that this shard has just ejected and control has not been told of.
     ejections: Vec<(BackendId, ConnectFault)>,
     sweeps: Vec<Sweep>,
+    shedding: Shedding,
 }
 
 /// Sessions that are to be ended, in batches over several turns.
@@ -94,6 +97,7 @@ impl Table {
             prng: Prng::new(setup.seed),
             ejections: Vec::with_capacity(EJECTIONS_MAX),
             sweeps: Vec::new(),
+            shedding: Shedding::new(),
         }
     }
 
@@ -308,7 +312,7 @@ impl Table {
     /// True while [`Table::sweep`] has something to do.
     #[must_use]
     pub fn is_sweeping(&self) -> bool {
-        !self.sweeps.is_empty()
+        !self.sweeps.is_empty() || self.shedding.is_due()
     }
 
     /// Ends the next session that was to be ended, if there is one. `scan` is how many slots may
@@ -330,7 +334,7 @@ impl Table {
                 return Some(id);
             }
         }
-        None
+        self.shed_next(now, scan, out)
     }
 
     /// Whose place in a line this is.

@@ -5,6 +5,7 @@
 mod connects;
 mod figures;
 mod shares;
+mod sheds;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ use weir_proto::stats::ShardStats;
 use crate::kernel::{Key, Seen};
 use crate::operator::Sent;
 use shares::Shares;
+pub use sheds::{Sheds, Stood};
 
 /// What one backend's counters should say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,6 +111,7 @@ pub struct Ledger {
     kept: u32,
     /// Orders to kill a backend's sessions, or all (`None`), that were obeyed in the last turn.
     cut: Vec<Option<BackendId>>,
+    pub sheds: Sheds,
     expected_versions: VecDeque<Version>,
     /// Clients of each listener that were let in.
     admitted: BTreeMap<ListenerId, u64>,
@@ -137,6 +140,7 @@ impl Ledger {
                     self.fuzzy = true;
                     self.cut.push(Some(backend));
                 }
+                Sent::Shed(of, count) => self.sheds.obeyed(of, count),
                 Sent::Drain => self.draining = true,
                 Sent::Stop => {
                     (self.fuzzy, self.draining) = (true, true);
@@ -377,6 +381,7 @@ impl Ledger {
             let now = stats.sessions_now;
             return Err(format!("{now} sessions, and {:?} by version", stats.generations));
         }
+        self.sheds.ended(stats)?;
         if self.accepted != self.ended + u64::from(stats.sessions_now) {
             let (accepted, ended, now) = (self.accepted, self.ended, stats.sessions_now);
             return Err(format!("{accepted} accepted, but {ended} ended and {now} live"));

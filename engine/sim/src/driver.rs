@@ -12,7 +12,7 @@ use weir_engine::shard::{Shard, ShardSetup};
 use weir_proto::ids::ShardId;
 use weir_proto::order::{Limited, Report};
 
-use crate::check::Ledger;
+use crate::check::{Ledger, Stood};
 use crate::faults::Swarm;
 use crate::io::SimIo;
 use crate::kernel::Kernel;
@@ -176,6 +176,7 @@ impl<I: Io> World<I> {
         }
         self.kernel.borrow_mut().note("turn", [0, 0]);
         let before = self.shard.table().len();
+        let stood = self.operator.sheds().then(|| Stood::all(self.shard.table()));
         self.running = self.shard.turn();
         let orders = self.operator.obeyed();
         let mut kernel = self.kernel.borrow_mut();
@@ -202,6 +203,7 @@ impl<I: Io> World<I> {
             self.operator.lend(&mut self.kernel.borrow_mut());
         }
         self.ledger.check_cuts(table, before)?;
+        self.ledger.sheds.check(&stood.unwrap_or_default(), table)?;
         self.ledger.check_limits(table, self.sessions_max)?;
         self.check_leases()
     }

@@ -66,10 +66,17 @@ pub struct Swarm {
     pub changes: u32,
     pub health_flips: u32,
     pub kills: u32,
+    /// Some sessions of a backend or a listener are shed.
+    pub sheds: u32,
     /// Everything ends by an order to stop, some of it in the middle of the faults.
     pub stops: bool,
     /// Answers that fit into the completion queue; the others come after the next wait.
     pub completions: usize,
+}
+
+/// A generator of its own: the other draws of a seed are as they were without it.
+fn beside(rng: &Rng) -> Rng {
+    Rng::new(rng.clone().draw())
 }
 
 impl Swarm {
@@ -89,6 +96,7 @@ impl Swarm {
         let at_once = usize::from(buffer_size).min(window / 2);
         let crowd = rng.below(64) == 0;
         let sessions_max = rng.pick(&[1, 2, 4, 8, 64]);
+        let sheds = if clean { 0 } else { beside(rng).pick(&[0, 0, 64, 250]) };
         let bytes = rng.pick(&[0, 20, 1000, 20_000, 100_000]).min(at_once * 500);
         Swarm {
             clean,
@@ -139,6 +147,7 @@ impl Swarm {
             changes: if clean { 0 } else { rng.pick(&[0, 100, 500]) },
             health_flips: rate(rng),
             kills: rate(rng) / 2,
+            sheds,
             stops: !clean && rng.below(4) == 0,
             completions: if clean { usize::MAX } else { rng.pick(&[1, 4, 64, usize::MAX]) },
         }
@@ -174,6 +183,7 @@ impl Swarm {
             changes: 0,
             health_flips: 0,
             kills: 0,
+            sheds: 0,
             completions: usize::MAX,
             ..self.clone()
         }
@@ -208,6 +218,7 @@ impl Swarm {
         "changes",
         "health_flips",
         "kills",
+        "sheds",
     ];
 
     /// A fault's strength. `None`: this swarm does not have such a one.
@@ -238,6 +249,7 @@ impl Swarm {
             "changes" => &mut self.changes,
             "health_flips" => &mut self.health_flips,
             "kills" => &mut self.kills,
+            "sheds" => &mut self.sheds,
             _ => return None,
         })
     }

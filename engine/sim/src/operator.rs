@@ -10,7 +10,7 @@ use weir_control_core::leases::Leases;
 use weir_control_core::sockets::addresses;
 use weir_engine::mailbox::ShardHandle;
 use weir_proto::ids::{BackendId, IdSource, ShardId};
-use weir_proto::order::{BackendHealth, HealthWords, ListenerSocket, Order, Report};
+use weir_proto::order::{BackendHealth, HealthWords, ListenerSocket, Order, Report, SessionsOf};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::{
     Admin, BackendSpec, HealthSpec, KeepaliveSpec, ListenerSpec, Name, Percent, PoolSpec,
@@ -32,6 +32,7 @@ pub enum Sent {
     Load(Vec<(BackendId, u32)>),
     Collect,
     Kill(BackendId),
+    Shed(SessionsOf, u32),
     Drain,
     Stop,
     Other,
@@ -198,6 +199,12 @@ impl Operator {
         self.sent.drain(..count).collect()
     }
 
+    /// True if an order to shed may be obeyed in the next turn.
+    #[must_use]
+    pub fn sheds(&self) -> bool {
+        self.sent.iter().any(|sent| matches!(sent, Sent::Shed(..)))
+    }
+
     /// Builds the next version of the configuration and sends it.
     pub fn adopt(&mut self, kernel: &mut Kernel) {
         let version = self.snapshot.version.next();
@@ -256,6 +263,9 @@ impl Operator {
     pub fn step(&mut self, kernel: &mut Kernel) {
         if self.rng.hits(kernel.swarm.kills) {
             return self.kill(kernel);
+        }
+        if kernel.swarm.sheds > 0 && self.rng.hits(kernel.swarm.sheds) {
+            return self.shed(kernel);
         }
         if self.rng.hits(kernel.swarm.health_flips) {
             return self.flip_health(kernel);
@@ -320,6 +330,23 @@ impl Operator {
         let (address, id) = self.rng.pick(&all);
         kernel.killed.insert(address);
         self.send(kernel, Order::Kill(id), Sent::Kill(id), "order: kill");
+    }
+
+    /// Some sessions of a backend, which may be gone, or of a listener.
+    fn shed(&mut self, kernel: &mut Kernel) {
+        let count = self.rng.pick(&[1, 1, 2, 5, 2000]);
+        let listeners = &self.snapshot.listeners;
+        let of = if self.rng.below(4) == 0 {
+            kernel.killed.extend(self.backends.keys());
+            SessionsOf::Listener(listeners[self.rng.below(listeners.len())].id)
+        } else {
+            let all: Vec<(SocketAddr, BackendId)> =
+                self.backends.iter().map(|(address, id)| (*address, *id)).collect();
+            let (address, id) = self.rng.pick(&all);
+            kernel.killed.insert(address);
+            SessionsOf::Backend(id)
+        };
+        self.send(kernel, Order::Shed { of, count }, Sent::Shed(of, count), "order: shed");
     }
 
     pub fn drain(&mut self, kernel: &mut Kernel) {

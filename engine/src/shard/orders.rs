@@ -39,6 +39,7 @@ impl<I: Io> Shard<I> {
             }
             Order::Collect { spare } => self.collect(spare),
             Order::Kill(backend) => self.table.kill_backend(backend),
+            Order::Shed { of, count } => self.table.shed(of, count),
             Order::Credit(list) => {
                 list.into_iter().for_each(|credit| self.table.hear_credit(credit));
                 self.sockets.touch();

@@ -50,6 +50,30 @@ words! {
         Process = "process",
         /// Who asked for what.
         Audit = "audit",
+        /// Something that takes time has begun or ended.
+        Task = "task",
+    }
+}
+
+words! {
+    /// The work of a task.
+    pub enum TaskKind {
+        /// It ends a backend's sessions by a deadline.
+        BackendDrain = "backend_drain",
+        /// It ends a listener's sessions by a deadline.
+        ListenerDrain = "listener_drain",
+        /// It ends sessions of backends that have more than their fair share.
+        PoolRebalance = "pool_rebalance",
+    }
+}
+
+words! {
+    /// The state of a task.
+    pub enum TaskState {
+        Running = "running",
+        Done = "done",
+        /// By an operator, or since its subject takes sessions again.
+        Cancelled = "cancelled",
     }
 }
 

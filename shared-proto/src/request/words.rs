@@ -3,8 +3,9 @@
 
 use core::fmt::{Display, Formatter, Result};
 
-use super::{ApplyMode, ChangeRequest, Command, Pairs, Query, Request};
+use super::{ApplyMode, ChangeRequest, Command, Pairs, Query, Request, TaskRequest};
 use crate::answer::Note;
+use crate::spec::Span;
 
 impl Request {
     /// The words that its sender chose: names, addresses, keys and values. Not a file, and not the
@@ -18,6 +19,7 @@ impl Request {
                 let note = message.iter().chain(command).map(String::as_str);
                 change.words().into_iter().chain(note).collect()
             }
+            Request::Command(Command::Task(task)) => task.words(),
             Request::Command(Command::Drain | Command::Stop { .. }) => Vec::new(),
         }
     }
@@ -43,7 +45,20 @@ impl Query {
             | Query::ConfigExport { .. }
             | Query::ConfigDrift
             | Query::ConfigHistory { .. }
-            | Query::ConfigVersions => Vec::new(),
+            | Query::ConfigVersions
+            | Query::TaskList
+            | Query::TaskShow { .. } => Vec::new(),
+        }
+    }
+}
+
+impl TaskRequest {
+    fn words(&self) -> Vec<&str> {
+        match self {
+            TaskRequest::BackendDrain { name, .. }
+            | TaskRequest::ListenerDrain { name, .. }
+            | TaskRequest::PoolRebalance { name, .. } => vec![name],
+            TaskRequest::Cancel { .. } => Vec::new(),
         }
     }
 }
@@ -119,6 +134,8 @@ impl Display for Query {
             Query::ConfigHistory { .. } => f.write_str("config history"),
             Query::ConfigVersions => f.write_str("config versions"),
             Query::ConfigDrift => f.write_str("config diff"),
+            Query::TaskList => f.write_str("task list"),
+            Query::TaskShow { id } => write!(f, "task show {id}"),
             Query::ConfigDiff { origin, .. } => write!(f, "config diff {origin}"),
         }
     }
@@ -142,8 +159,26 @@ impl Display for Command {
                 }
             }
             Command::Drain => f.write_str("drain"),
+            Command::Task(task) => task.fmt(f),
             Command::Stop { drain_ms: None } => f.write_str("stop"),
             Command::Stop { drain_ms: Some(ms) } => write!(f, "stop --drain {ms}ms"),
+        }
+    }
+}
+
+impl Display for TaskRequest {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            TaskRequest::BackendDrain { name, over_ms } => {
+                write!(f, "backend drain {name} --over {}", Span::from_millis(*over_ms))
+            }
+            TaskRequest::ListenerDrain { name, over_ms } => {
+                write!(f, "listener drain {name} --over {}", Span::from_millis(*over_ms))
+            }
+            TaskRequest::PoolRebalance { name, spread, per_s } => {
+                write!(f, "pool rebalance {name} --to {spread} --rate {per_s}/s")
+            }
+            TaskRequest::Cancel { id } => write!(f, "task cancel {id}"),
         }
     }
 }
@@ -238,6 +273,17 @@ mod tests {
             (Query::BackendList { pool: None }.into(), "backend list"),
             (Query::ConfigExport { version: Some(7) }.into(), "config export 7"),
             (Command::Drain.into(), "drain"),
+            (Query::TaskShow { id: 7 }.into(), "task show 7"),
+            (
+                Command::Task(TaskRequest::BackendDrain { name: name(), over_ms: 600_000 }).into(),
+                "backend drain web --over 10m",
+            ),
+            (
+                Command::Task(TaskRequest::PoolRebalance { name: name(), spread: 10, per_s: 5 })
+                    .into(),
+                "pool rebalance web --to 10 --rate 5/s",
+            ),
+            (Command::Task(TaskRequest::Cancel { id: 7 }).into(), "task cancel 7"),
             (Command::Stop { drain_ms: Some(10) }.into(), "stop --drain 10ms"),
             (change(drained, true), "backend drain web/b1 --dry-run"),
         ];

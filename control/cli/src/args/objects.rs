@@ -1,11 +1,11 @@
-//! The verbs of listeners, pools and backends.
+//! The verbs of listeners, pools, backends and tasks.
 
 use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
 use clap_complete::engine::{ArgValueCandidates as Offer, ArgValueCompleter};
 use weir_proto::spec::{Span, Strategy};
 
-use super::{ChangeArgs, pair, weight};
+use super::{ChangeArgs, pair, per_second, percent, weight};
 use crate::complete;
 
 #[derive(Debug, Subcommand)]
@@ -64,6 +64,9 @@ pub(crate) enum ListenerVerb {
         /// The listener's name
         #[arg(add = Offer::new(complete::listeners))]
         name: String,
+        /// Reset them evenly within this time, the longest idle first; see weirctl task
+        #[arg(long, value_name = "DURATION")]
+        over: Option<Span>,
         #[command(flatten)]
         change: ChangeArgs,
     },
@@ -127,6 +130,36 @@ pub(crate) enum PoolVerb {
         pairs: Vec<(String, String)>,
         #[command(flatten)]
         change: ChangeArgs,
+    },
+    /// Reset the fewest sessions that even out its backends; see weirctl task
+    Rebalance {
+        /// The pool's name
+        #[arg(add = Offer::new(complete::pools))]
+        name: String,
+        /// A backend may keep its fair share of the sessions and this much more
+        #[arg(long, value_name = "PERCENT", default_value = "10", value_parser = percent)]
+        to: u16,
+        /// Reset no more than this
+        #[arg(long, value_name = "N/s", default_value = "10/s", value_parser = per_second)]
+        rate: u32,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TaskVerb {
+    /// The tasks that run, and the latest that have ended
+    List,
+    /// One task
+    Show {
+        /// Its number
+        #[arg(add = Offer::new(complete::tasks))]
+        id: u64,
+    },
+    /// Stop a task; what it has done stays
+    Cancel {
+        /// Its number
+        #[arg(add = Offer::new(complete::tasks))]
+        id: u64,
     },
 }
 
@@ -200,6 +233,9 @@ pub(crate) enum BackendVerb {
         /// Wait this long for its last session to end (exit 6 if it has not)
         #[arg(long, value_name = "DURATION")]
         wait: Option<Span>,
+        /// Reset its sessions evenly within this time, the longest idle first; see weirctl task
+        #[arg(long, value_name = "DURATION", conflicts_with = "wait")]
+        over: Option<Span>,
         #[command(flatten)]
         change: ChangeArgs,
     },

@@ -6,8 +6,8 @@ use std::borrow::Cow;
 
 use weir_proto::answer::{
     Answer, Author, BackendRow, Backends, CheckResult, CheckRow, ConfigText, EndRow, EventRow,
-    History, ListenerRow, Percentiles, PoolDetail, PoolRow, ShardRow, Stats, Status, UnboundRow,
-    Versions,
+    History, ListenerRow, Percentiles, PoolDetail, PoolRow, ShardRow, Stats, Status, TaskRow,
+    UnboundRow, Versions,
 };
 
 use super::changed::waits;
@@ -38,6 +38,8 @@ pub(crate) fn answer(answer: &Answer, heading: bool, style: Style) -> String {
         }
         Answer::Difference(body) => format!("{}\n", plain(&body.summary)),
         Answer::Changed(body) => changed::changed(body, style),
+        Answer::Tasks(body) => tasks(&body.tasks, style),
+        Answer::Task(body) => tasks(core::slice::from_ref(body), style),
         Answer::Said(body) => format!("{}\n", plain(&body.text)),
     }
 }
@@ -57,6 +59,7 @@ pub(crate) fn after(answer: &Answer) -> Option<Cow<'static, str>> {
             "no backends yet; weirctl backend add web/b1 10.0.0.11:80"
         }
         Answer::Events(body) if body.events.is_empty() => "no events",
+        Answer::Tasks(body) if body.tasks.is_empty() => "no tasks",
         _ => return None,
     };
     Some(text.into())
@@ -408,6 +411,33 @@ fn author(by: &Author) -> String {
     let login = by.login.filter(|login| *login != by.uid);
     let login = login.map_or_else(String::new, |login| format!(" (login {login})"));
     format!("uid {}{login} pid {}", by.uid, by.pid)
+}
+
+fn tasks(tasks: &[TaskRow], style: Style) -> String {
+    let columns = [
+        Right("TASK"),
+        Left("KIND"),
+        Left("SUBJECT"),
+        Left("STATE"),
+        Right("DONE"),
+        Right("OF"),
+        Right("SINCE"),
+        Right("LEFT"),
+    ];
+    let mut table = Table::new(&columns);
+    for task in tasks {
+        table.row(vec![
+            task.id.to_string().into(),
+            task.kind.word().into(),
+            (&task.subject).into(),
+            Cell::state(task.state.word()),
+            count(task.done, style).into(),
+            count(task.total, style).into(),
+            seconds(task.since_s, style).into(),
+            task.eta_s.map_or_else(|| "-".to_owned(), |left| seconds(left, style)).into(),
+        ]);
+    }
+    table.print(style)
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use weir_proto::answer::Answer;
-use weir_proto::request::{ChangeOptions, ChangeRequest, Command, Query};
+use serde::Serialize;
+use weir_proto::answer::{Answer, Changed, TaskRow};
+use weir_proto::request::{ChangeOptions, ChangeRequest, Command, Query, TaskRequest};
 use weir_proto::spec::Span;
 
 use super::{Console, unless_interrupted};
@@ -11,6 +12,7 @@ use crate::ask::Client;
 use crate::clock;
 use crate::exit::{Exit, Failure, NEEDS_YES};
 use crate::plan::Changing;
+use crate::render::json;
 
 /// How often a drain's last sessions are counted.
 const POLL: Duration = Duration::from_millis(200);
@@ -23,6 +25,9 @@ pub(super) fn run(changing: &Changing, console: &mut Console<'_>) -> Result<Exit
     {
         console.confirm(&loss, changing.yes)?;
     }
+    if let Some(request) = changing.task.as_ref().filter(|_| !dry_run) {
+        return paced(changing, request, console);
+    }
     let (answer, mut client) = ask(&changing.change, &changing.options, console)?;
     made(&answer, console)?;
     match (&changing.change, changing.wait) {
@@ -31,6 +36,52 @@ pub(super) fn run(changing: &Changing, console: &mut Console<'_>) -> Result<Exit
         }
         _ => Ok(Exit::Done),
     }
+}
+
+/// A paced drain as JSON: the change, and the task that began with it.
+#[derive(Serialize)]
+struct Paced<'a> {
+    #[serde(flatten)]
+    changed: &'a Changed,
+    task: &'a TaskRow,
+}
+
+/// Drains, then has the sessions ended at a pace. What was removed is drained already.
+fn paced(
+    changing: &Changing,
+    request: &TaskRequest,
+    console: &mut Console<'_>,
+) -> Result<Exit, Failure> {
+    let (changed, mut client) = match ask(&changing.change, &changing.options, console) {
+        Ok((answer, client)) => (Ok(answer), client),
+        Err(failure) if failure.exit == Exit::NotFound => (Err(failure), console.client()?),
+        Err(failure) => return Err(failure),
+    };
+    let begun = client.ask(Command::Task(request.clone()));
+    let changed = match changed {
+        Ok(changed) => changed,
+        Err(missing) => {
+            let begun = begun.map_err(|why| if why.exit == Exit::NotFound { missing } else { why });
+            return console.print(&begun?, false).map(|()| Exit::Done);
+        }
+    };
+    match (begun, &changed) {
+        (Ok(Answer::Task(task)), Answer::Changed(changed)) if console.json => {
+            let text = json::document(&Paced { changed, task: &task }, console.style);
+            console.write(&text)?;
+        }
+        (begun, _) => {
+            made(&changed, console)?;
+            console.print(&begun?, false)?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Begins or cancels a task.
+pub(super) fn task(request: TaskRequest, console: &mut Console<'_>) -> Result<Exit, Failure> {
+    let answer = console.client()?.ask(Command::Task(request))?;
+    console.print(&answer, false).map(|()| Exit::Done)
 }
 
 /// Asks weir for a change, and the operator first where weir wants a yes.

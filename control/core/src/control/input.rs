@@ -3,6 +3,7 @@
 
 use weir_core::base::clock::Now;
 use weir_proto::order::Report;
+use weir_proto::request::TaskRequest;
 
 use super::change::{AskedChange, ChangeId, ChangeOutcome};
 use super::planning::{PlanJob, Planned};
@@ -41,6 +42,8 @@ pub enum Input {
     /// No new sessions are accepted. The process stops at `until`, or as soon as no session is
     /// left. With `None` it stops only by another input.
     Drain { until: Option<Now> },
+    /// A task is to begin or to end. [`Output::Answered`] comes in this call.
+    Task { id: ChangeId, request: TaskRequest },
     /// Ends every session, then the process.
     Stop,
     /// An audited request and its outcome, for [`Control::events`].
@@ -50,7 +53,7 @@ pub enum Input {
 /// Something for the shell to do.
 #[derive(Debug)]
 pub enum Output {
-    /// The outcome of the change with this id.
+    /// The outcome of the change or the task's request with this id.
     Answered { id: ChangeId, result: ChangeOutcome },
     /// Run this, on another thread if there is one; [`Input::Planned`] brings its result.
     Plan(PlanJob),
@@ -81,6 +84,7 @@ impl Control {
             Input::Tick => self.on_tick(moment),
             Input::WantFigures => self.want_figures(),
             Input::Drain { until } => self.drain(until, moment),
+            Input::Task { id, request } => self.on_task(id, request, moment),
             Input::Stop => self.stop(moment),
             Input::Audited { kept, subject, text } => {
                 self.events.audit(kept, &subject, &text, moment.wall_ms);

@@ -180,9 +180,10 @@ mod tests {
             Order::Kill(backend) => format!("kill {backend}"),
             Order::Drain => "drain".into(),
             Order::Stop => "stop".into(),
-            Order::LoadElsewhere(_) | Order::Collect { .. } | Order::Credit(_) => {
-                "not from here".into()
-            }
+            Order::LoadElsewhere(_)
+            | Order::Collect { .. }
+            | Order::Credit(_)
+            | Order::Shed { .. } => "not from here".into(),
         }
     }
 

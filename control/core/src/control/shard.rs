@@ -121,6 +121,11 @@ impl Shard {
         self.spare = Some(spare);
     }
 
+    /// How often figures were asked for, and how often they came.
+    pub fn boxes(&self) -> (u64, u64) {
+        (self.asked, self.answered)
+    }
+
     /// From now on only figures count that are asked for later than now.
     pub fn want_fresh(&mut self) {
         self.fresh_from = self.asked + 1;

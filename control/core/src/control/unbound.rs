@@ -13,13 +13,15 @@ use std::time::Duration;
 
 use weir_core::base::clock::Now;
 use weir_proto::answer::EventKind;
-use weir_proto::snapshot::Listener;
+use weir_proto::snapshot::{Listener, Snapshot};
 
 use super::{Clocks, Control};
 use crate::sockets::{BindError, BindPlan, addresses, open_in};
 
 /// The interval at which an address is tried again, if few are unbound.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// How long an address may still be held by the sockets of a listener that was removed.
+const RELEASE_MAX: Duration = Duration::from_secs(10);
 /// The most addresses that one tick tries: each takes a socket for every shard.
 const TRIES_MAX: usize = 16;
 /// The most addresses that a start writes down one by one.
@@ -157,6 +159,22 @@ impl Control {
                 shard.pending.adopt(snapshot.clone(), sockets);
             }
         }
+    }
+
+    /// True if `error` may pass: the address belonged to a listener that was removed just now.
+    pub(super) fn may_pass(&self, error: &BindError, now: Now) -> bool {
+        error.is_in_use()
+            && self.released.iter().any(|(address, since)| {
+                address.port() == error.address.port() && now - *since < RELEASE_MAX
+            })
+    }
+
+    /// Notes which addresses the version that took the place of `before` has given up.
+    pub(super) fn remember_released(&mut self, before: &Snapshot, now: Now) {
+        let (mut held, kept) = (addresses(before), addresses(&self.snapshot));
+        held.retain(|address| !self.unbound.contains(address));
+        self.released.retain(|(_, since)| now - *since < RELEASE_MAX);
+        self.released.extend(held.difference(&kept).map(|address| (*address, now)));
     }
 
     /// The addresses for a shard without sockets: all that are open, and bound by this process.

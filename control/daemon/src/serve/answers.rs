@@ -4,7 +4,7 @@ use weir_core::base::clock::Now;
 use weir_proto::answer::{
     Answer, BackendRow, BackendState, Backends, CheckResult, CheckRow, ConfigText, Events, History,
     ListenerRow, ListenerState, Listeners, PoolDetail, PoolRow, Pools, ProcessState, ShardRow,
-    Shards, Stats, Status, UnboundRow,
+    Shards, Stats, Status, Tasks, UnboundRow,
 };
 use weir_proto::request::{Code, HISTORY_MAX, Query, Refusal};
 use weir_proto::settings::{self, ShownSettings};
@@ -65,6 +65,10 @@ impl Queries<'_> {
                 Answer::Drift(planner::drift_rows(&control.snapshot, &control.base))
             }
             Query::ConfigExport { version } => Answer::Config(self.config(version)?),
+            Query::TaskList => Answer::Tasks(Tasks {
+                tasks: control.tasks.iter().map(|task| task.row(self.now)).collect(),
+            }),
+            Query::TaskShow { id } => Answer::Task(control.tasks.get(id)?.row(self.now)),
             Query::ConfigHistory { before, limit } => Answer::History(self.history(before, limit)?),
             Query::ConfigVersions => unreachable!("it is answered on another thread"),
         })

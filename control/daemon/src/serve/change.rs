@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use weir_proto::answer::{Answer, Author};
 use weir_proto::ids::Version;
-use weir_proto::request::{ChangeOptions, ChangeRequest, Refusal};
+use weir_proto::request::{ChangeOptions, ChangeRequest, Refusal, TaskRequest};
 
 use super::Shared;
 use weir_control_core::control::{AskedChange, ChangeId, ChangeOutcome, Input};
@@ -103,6 +103,15 @@ impl Shared {
         self.handle(Input::Change(AskedChange { id, request, options, by }));
         let outcome = self.notify.until(|| waiter.take()).await;
         (outcome, waiter.take_settings())
+    }
+
+    /// Begins or cancels a task, by figures of this moment.
+    pub(super) async fn task(&self, request: TaskRequest) -> Result<Answer, Refusal> {
+        self.fresh_figures().await;
+        let id = self.outcomes.borrow_mut().begin();
+        let waiter = Waiter { shared: self, id };
+        self.handle(Input::Task { id, request });
+        self.notify.until(|| waiter.take()).await
     }
 
     /// Blocked until every live shard that is not fenced has adopted `version`.

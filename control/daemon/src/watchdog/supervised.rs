@@ -112,7 +112,8 @@ impl Remembered {
             | Order::LoadElsewhere(_)
             | Order::Credit(_)
             | Order::Collect { .. }
-            | Order::Kill(_) => Remembered::Nothing,
+            | Order::Kill(_)
+            | Order::Shed { .. } => Remembered::Nothing,
         }
     }
 }

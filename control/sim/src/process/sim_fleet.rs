@@ -14,7 +14,7 @@ use weir_control_core::sockets::{self, BindError, BindPlan, BoundSockets, open_i
 use weir_core::base::clock::Now;
 use weir_engine::mailbox::ShardHandle;
 use weir_proto::ids::{BackendId, ShardId};
-use weir_proto::order::{Order, Report};
+use weir_proto::order::{Order, Report, SessionsOf};
 use weir_proto::snapshot::Snapshot;
 
 use super::planted::Planted;
@@ -251,8 +251,12 @@ impl FleetState {
                 return Ok(());
             }
         }
-        if let Sent::Kill(id) = sent {
-            link.killed.extend(self.addresses.get(&id));
+        match sent {
+            Sent::Kill(id) | Sent::Shed(SessionsOf::Backend(id), _) => {
+                link.killed.extend(self.addresses.get(&id));
+            }
+            Sent::Shed(SessionsOf::Listener(_), _) => link.killed.extend(self.addresses.values()),
+            _ => {}
         }
         link.sent.push_back((link.incarnation, sent));
         Ok(())
@@ -270,6 +274,7 @@ impl FleetState {
             Order::LoadElsewhere(list) => Sent::Load(list.clone()),
             Order::Collect { .. } => Sent::Collect,
             Order::Kill(id) => Sent::Kill(*id),
+            Order::Shed { of, count } => Sent::Shed(*of, *count),
             Order::Drain => Sent::Drain,
             Order::Stop => Sent::Stop,
             Order::Credit(_) => Sent::Other,

@@ -28,6 +28,7 @@ GET /api/v1/listeners[/NAME]
 GET /api/v1/pools[/NAME]
 GET /api/v1/backends[/POOL[/NAME]]
 GET /api/v1/stats[/POOL[/NAME]]
+GET /api/v1/tasks[/ID]
 GET /api/v1/events[?after=ID]
 GET /api/v1/config/history[?limit=N&before=VERSION]
 ";
@@ -70,6 +71,8 @@ pub(super) fn find(path: &str, query: Option<&str>) -> Result<Route, Refusal> {
         ["stats"] => Query::Stats { subject: None },
         ["stats", pool] => Query::Stats { subject: Some(pool.to_owned()) },
         ["stats", pool, name] => Query::Stats { subject: Some(format!("{pool}/{name}")) },
+        ["tasks"] => Query::TaskList,
+        ["tasks", id] => Query::TaskShow { id: id.parse().map_err(|_| missing())? },
         ["events"] => Query::Events { after: parameters.number("after")?.unwrap_or(0) },
         ["config", "versions"] => Query::ConfigVersions,
         ["config", "history"] => Query::ConfigHistory {
@@ -200,6 +203,8 @@ mod tests {
             ("stats/web", Query::Stats { subject: Some(text("web")) }),
             ("stats/web/b1", Query::Stats { subject: Some(text("web/b1")) }),
             ("events", Query::Events { after: 0 }),
+            ("tasks", Query::TaskList),
+            ("tasks/7", Query::TaskShow { id: 7 }),
             ("config/history", Query::ConfigHistory { before: None, limit: None }),
         ];
         for (path, question) in cases {
@@ -213,7 +218,15 @@ mod tests {
 
     #[test]
     fn other_paths_are_not_found() {
-        let paths = ["/metric", "/api/v1", "/api/v1/", "/api/v1/pools/", "/api/v1/pools/a/b", "/x"];
+        let paths = [
+            "/metric",
+            "/api/v1",
+            "/api/v1/",
+            "/api/v1/pools/",
+            "/api/v1/pools/a/b",
+            "/x",
+            "/api/v1/tasks/x",
+        ];
         for path in paths {
             assert_eq!(find(path, None).unwrap_err().code, Code::NotFound, "{path}");
         }
