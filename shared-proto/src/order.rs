@@ -31,8 +31,10 @@ pub enum Order {
     /// End `count` of these sessions with a reset, those first in which nothing has moved for
     /// longest; fewer if there are fewer that relay.
     Shed { of: SessionsOf, count: u32 },
-    /// Accept nothing any more; sessions run on until `Stop`.
+    /// Accept nothing any more; sessions run on until `Serve` or `Stop`.
     Drain,
+    /// Close every socket, and accept again from the next `Adopt` on: a drain was taken back.
+    Serve,
     /// End all sessions with a reset and leave the thread.
     Stop,
 }

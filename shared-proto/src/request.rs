@@ -100,6 +100,8 @@ pub enum Command {
     Change { change: ChangeRequest, options: ChangeOptions },
     /// Stops accepting on every listener; sessions run on. Not a version.
     Drain,
+    /// Takes a `Drain` back: listens again. Not a version.
+    Ready,
     /// Begins or ends a task. Not a version.
     Task(TaskRequest),
     /// Ends the process: at once, or after sessions have had `drain_ms` to end.

@@ -81,6 +81,54 @@ fn drain_without_stopping_keeps_sessions_and_takes_no_new_ones() {
 }
 
 #[test]
+fn a_drain_is_taken_back_with_its_sessions_and_its_addresses() {
+    let mut set = Plan::new(1, Script::Banner).start();
+    let (mut client, _) = set.session();
+    for _ in 0..3 {
+        let drained = set.weir.ok(&["drain", "--yes"]);
+        assert!(drained.contains("undo: weirctl ready"), "{drained}");
+        assert_eq!(set.weir.get("/readyz").status, 503);
+        set.weir.ok(&["backend", "weight", "web/b1", "7"]);
+        let ready = set.weir.json(&["ready"]);
+        assert_eq!(
+            (&ready["before"]["state"], &ready["after"]["state"]),
+            (&"draining".into(), &"serving".into())
+        );
+        // It listens at once, or a second later if a shard was slow to let go of the address.
+        clock::wait_for("readyz to say yes", || set.weir.get("/readyz").status == 200);
+        clock::wait_for("a new session", || {
+            weir_tests::net::Peer::try_connect(set.weir.web)
+                .is_ok_and(|mut peer| peer.try_line().is_ok())
+        });
+        client.echo(b"goes on");
+    }
+    assert!(set.weir.ok(&["ready"]).contains("serves already"));
+    // What was told to end is not taken back.
+    set.weir.signal(Signal::TERM);
+    clock::wait_for("the drain to begin", || set.weir.get("/readyz").status == 503);
+    set.weir.ctl(&["ready"]).expect_code(1);
+    client.fin().expect_fin();
+    assert_eq!(set.weir.wait_exit(PATIENCE), 0);
+}
+
+#[test]
+fn an_address_that_was_taken_during_a_drain_is_bound_later() {
+    let set = Plan::new(1, Script::Banner).start();
+    set.weir.ok(&["drain", "--yes"]);
+    let mut other = None;
+    clock::wait_for("weir to let go of its address", || {
+        other = std::net::TcpListener::bind(set.weir.web).ok();
+        other.is_some()
+    });
+    let ready = set.weir.ok(&["ready"]);
+    assert!(ready.contains("addresses not bound: 1"), "{ready}");
+    assert_eq!(set.weir.get("/readyz").status, 503);
+    drop(other);
+    clock::wait_for("readyz to say yes", || set.weir.get("/readyz").status == 200);
+    assert_eq!(set.session().1, "b1");
+}
+
+#[test]
 fn listeners_are_there_again_after_a_restart() {
     let mut set = Plan::new(2, Script::Banner).start();
     set.weir.ok(&["backend", "remove", "web/b1"]);

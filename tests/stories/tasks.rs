@@ -91,6 +91,11 @@ fn a_backend_that_takes_sessions_again_ends_its_task() {
     set.weir.ctl(&["task", "list"]).expect_code(0);
     set.weir.ok(&["backend", "drain", "web/b1", "--over", "1h"]);
     assert_eq!(task(&set, "1")["state"], "running");
+    let running = |kind: &str| {
+        let kind = format!("kind=\"{kind}\"");
+        count(&set.weir.get("/metrics").body, "weir_tasks", &[&kind])
+    };
+    assert_eq!([running("backend_drain"), running("pool_rebalance")], [1, 0]);
     set.weir.ok(&["backend", "ready", "web/b1"]);
     wait_for_state(&set, "1", "cancelled");
     assert_eq!(ended(&clients), 0);

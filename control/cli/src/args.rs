@@ -107,7 +107,7 @@ pub(crate) enum Verb {
     Config(ConfigVerb),
     /// The threads that carry the sessions
     Shards,
-    /// Stop accepting on every listener; sessions run on
+    /// Stop accepting on every listener; sessions run on, and weirctl ready takes it back
     Drain {
         /// Only say what would happen
         #[arg(long)]
@@ -115,6 +115,12 @@ pub(crate) enum Verb {
         /// Do not ask, although new clients are refused from then on
         #[arg(short, long)]
         yes: bool,
+    },
+    /// Take a drain back: accept on every listener again
+    Ready {
+        /// Only say what would happen
+        #[arg(long)]
+        dry_run: bool,
     },
     /// End weir
     Stop {

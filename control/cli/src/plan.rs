@@ -41,6 +41,9 @@ pub(crate) enum Plan {
         dry_run: bool,
         yes: bool,
     },
+    Ready {
+        dry_run: bool,
+    },
     Stop {
         drain: Option<Span>,
         dry_run: bool,
@@ -110,6 +113,7 @@ fn plan_of(verb: Verb) -> Plan {
         Verb::Config(verb) => config(verb),
         Verb::Shards => read(Query::Shards),
         Verb::Drain { dry_run, yes } => Plan::Drain { dry_run, yes },
+        Verb::Ready { dry_run } => Plan::Ready { dry_run },
         Verb::Stop { drain, dry_run, yes } => Plan::Stop { drain, dry_run, yes },
         Verb::Completions { shell } => Plan::Completions(shell),
         Verb::Man => Plan::Man,

@@ -129,6 +129,7 @@ pub(crate) fn run(
         }
         Plan::Diff { target } => config::diff(target.as_deref(), console),
         Plan::Drain { dry_run, yes } => process::drain(dry_run, yes, console),
+        Plan::Ready { dry_run } => process::ready(dry_run, console),
         Plan::Stop { drain, dry_run, yes } => process::stop(drain, dry_run, yes, console),
         Plan::Completions(shell) => {
             console.write(&crate::complete::script(&shell.to_string())?).map(done)

@@ -81,6 +81,7 @@ machine! {
     start => Serving: "ready";
     Serving => Draining: "drain, SIGTERM";
     Draining => Draining: "drain again, the earlier deadline counts";
+    Draining => Serving: "ready, unless it is to end";
     Serving => Stopping: "SIGINT, stop";
     Draining => Stopping: "no session is left, the deadline, SIGINT, stop";
     Stopping => Over: "every shard has ended (exit code 0), or 5 s (1)";

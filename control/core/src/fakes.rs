@@ -179,6 +179,7 @@ impl FakeState {
             Order::Kill(backend) => (format!("kill {backend}"), None),
             Order::Shed { of, count } => (format!("shed {count} of {of:?}"), None),
             Order::Drain => ("drain".to_owned(), None),
+            Order::Serve => ("serve".to_owned(), None),
             Order::Stop => ("stop".to_owned(), Some(Report::Ended { shard, panic: None })),
         };
         self.sent.push(format!("{shard} {word}"));

@@ -182,6 +182,15 @@ impl Tasks {
         self.all.iter().filter(|it| it.state == TaskState::Running)
     }
 
+    /// How many have not ended, in the order of [`TaskKind::ALL`].
+    pub fn running_by_kind(&self) -> [usize; TaskKind::ALL.len()] {
+        let mut counts = [0; TaskKind::ALL.len()];
+        for (kind, count) in TaskKind::ALL.iter().zip(&mut counts) {
+            *count = self.running().filter(|it| it.kind() == *kind).count();
+        }
+        counts
+    }
+
     /// Returns the orders that are due now; called some times a second. One that cannot be sent is
     /// given back to [`Tasks::not_sent`].
     pub fn step(&mut self, now: Now, figures: &impl Figures) -> Vec<DueShed> {

@@ -121,6 +121,7 @@ impl Shared {
             }
             Command::Task(request) => self.task(request).await,
             Command::Drain => Ok(self.drain()),
+            Command::Ready => self.ready().await,
             Command::Stop { drain_ms } => Ok(self.stop(drain_ms.unwrap_or(0)).await),
         }
     }

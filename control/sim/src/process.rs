@@ -5,6 +5,7 @@
 mod alone;
 mod daemon;
 pub mod disk;
+mod drained;
 mod ends;
 mod history;
 mod holds;
@@ -32,6 +33,7 @@ use crate::scenario::ProcessFaults;
 use alone::Alone;
 use daemon::Daemon;
 use disk::Disk;
+use drained::Drainer;
 use history::History;
 use limits::Limits;
 use operators::People;
@@ -77,6 +79,7 @@ pub struct SimProcess {
     /// What had failed on it when the process was started.
     failures_before: u64,
     people: People,
+    drainer: Drainer,
     peers: Peers,
     history: History,
     clients_left: usize,
@@ -108,6 +111,7 @@ impl SimProcess {
         let mut street = Kernel::new(rng.fork(), swarm.clone(), print);
         street.net.migrates = faults.migrates;
         let disk = Disk::new(rng.fork());
+        let drainer = Drainer::beside(&rng);
         let mut people = People::new(rng.fork());
         let first = people.first(swarm);
         let mut whole = SimProcess {
@@ -128,6 +132,7 @@ impl SimProcess {
             disk,
             failures_before: 0,
             people,
+            drainer,
             peers: Peers::default(),
             history: History::default(),
             steps: 0,

@@ -142,6 +142,7 @@ impl Ledger {
                 }
                 Sent::Shed(of, count) => self.sheds.obeyed(of, count),
                 Sent::Drain => self.draining = true,
+                Sent::Serve => self.draining = false,
                 Sent::Stop => {
                     (self.fuzzy, self.draining) = (true, true);
                     self.cut.push(None);

@@ -34,6 +34,7 @@ pub enum Sent {
     Kill(BackendId),
     Shed(SessionsOf, u32),
     Drain,
+    Serve,
     Stop,
     Other,
 }

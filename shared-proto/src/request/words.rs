@@ -20,7 +20,7 @@ impl Request {
                 change.words().into_iter().chain(note).collect()
             }
             Request::Command(Command::Task(task)) => task.words(),
-            Request::Command(Command::Drain | Command::Stop { .. }) => Vec::new(),
+            Request::Command(Command::Drain | Command::Ready | Command::Stop { .. }) => Vec::new(),
         }
     }
 }
@@ -159,6 +159,7 @@ impl Display for Command {
                 }
             }
             Command::Drain => f.write_str("drain"),
+            Command::Ready => f.write_str("ready"),
             Command::Task(task) => task.fmt(f),
             Command::Stop { drain_ms: None } => f.write_str("stop"),
             Command::Stop { drain_ms: Some(ms) } => write!(f, "stop --drain {ms}ms"),
@@ -273,6 +274,7 @@ mod tests {
             (Query::BackendList { pool: None }.into(), "backend list"),
             (Query::ConfigExport { version: Some(7) }.into(), "config export 7"),
             (Command::Drain.into(), "drain"),
+            (Command::Ready.into(), "ready"),
             (Query::TaskShow { id: 7 }.into(), "task show 7"),
             (
                 Command::Task(TaskRequest::BackendDrain { name: name(), over_ms: 600_000 }).into(),

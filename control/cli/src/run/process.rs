@@ -1,4 +1,4 @@
-//! `drain` and `stop`: they are about the process and make no version.
+//! `drain`, `ready` and `stop`: they are about the process and make no version.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::render::json;
 /// How much longer than its drain a stop may take.
 const STOP_SLACK: Duration = Duration::from_secs(10);
 
-/// What `drain` and `stop` print as JSON: the shape of every mutation.
+/// What `drain`, `ready` and `stop` print as JSON: the shape of every mutation.
 #[derive(Serialize)]
 struct Turned<'a> {
     version: u64,
@@ -37,8 +37,7 @@ pub(super) fn drain(dry_run: bool, yes: bool, console: &mut Console<'_>) -> Resu
         let now = status(&mut console.client_before_a_question()?)?;
         let open = now.listeners.len();
         if now.state == ProcessState::Serving && open > 0 {
-            let loss =
-                format!("{open} listeners would accept no more clients until weir starts again");
+            let loss = format!("{open} listeners would accept no more clients until weirctl ready");
             console.confirm(&loss, yes)?;
         }
     }
@@ -55,8 +54,28 @@ pub(super) fn drain(dry_run: bool, yes: bool, console: &mut Console<'_>) -> Resu
     let Answer::Said(Said { text }) = client.ask(Command::Drain)? else {
         return Err(Failure::unexpected());
     };
-    let text = format!("{text}\nundo: none; to serve again, start weir again");
+    let text = format!("{text}\nundo: weirctl ready");
     turned(&before, ("draining", &text), false, console)
+}
+
+pub(super) fn ready(dry_run: bool, console: &mut Console<'_>) -> Result<Exit, Failure> {
+    let mut client = console.client()?;
+    let before = status(&mut client)?;
+    if dry_run {
+        let text = match before.state {
+            ProcessState::Serving => "weir serves already".to_owned(),
+            _ => format!("would accept again on {} listeners", before.listeners.len()),
+        };
+        return turned(&before, ("serving", &text), true, console);
+    }
+    let Answer::Said(Said { text }) = client.ask(Command::Ready)? else {
+        return Err(Failure::unexpected());
+    };
+    let text = match before.state {
+        ProcessState::Serving => text,
+        _ => format!("{text}\nundo: weirctl drain --yes"),
+    };
+    turned(&before, ("serving", &text), false, console)
 }
 
 pub(super) fn stop(

@@ -42,6 +42,8 @@ pub enum Input {
     /// No new sessions are accepted. The process stops at `until`, or as soon as no session is
     /// left. With `None` it stops only by another input.
     Drain { until: Option<Now> },
+    /// A drain without an end is taken back. [`Output::Answered`] comes in this call.
+    Ready { id: ChangeId },
     /// A task is to begin or to end. [`Output::Answered`] comes in this call.
     Task { id: ChangeId, request: TaskRequest },
     /// Ends every session, then the process.
@@ -53,7 +55,7 @@ pub enum Input {
 /// Something for the shell to do.
 #[derive(Debug)]
 pub enum Output {
-    /// The outcome of the change or the task's request with this id.
+    /// The outcome of the change, the task's request or the [`Input::Ready`] with this id.
     Answered { id: ChangeId, result: ChangeOutcome },
     /// Run this, on another thread if there is one; [`Input::Planned`] brings its result.
     Plan(PlanJob),
@@ -84,6 +86,7 @@ impl Control {
             Input::Tick => self.on_tick(moment),
             Input::WantFigures => self.want_figures(),
             Input::Drain { until } => self.drain(until, moment),
+            Input::Ready { id } => self.ready(id, moment),
             Input::Task { id, request } => self.on_task(id, request, moment),
             Input::Stop => self.stop(moment),
             Input::Audited { kept, subject, text } => {

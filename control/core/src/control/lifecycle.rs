@@ -1,12 +1,17 @@
 //! The life of the process and of its shards: draining, stopping, shards that end and come back.
 
+use std::collections::BTreeSet;
+
 use weir_core::base::clock::Now;
 use weir_core::base::machine::enter;
-use weir_proto::answer::EventKind;
+use weir_proto::answer::{Answer, EventKind, Said};
 use weir_proto::ids::ShardId;
+use weir_proto::request::{Code, Refusal};
 
-use super::{Clocks, Control, Phase, Shard, ShardStatus};
+use super::unbound::UnboundAddresses;
+use super::{ChangeId, Clocks, Control, Output, Phase, Shard, ShardStatus};
 use crate::deadlines::{PANICS_MAX, PANICS_WITHIN};
+use crate::sockets::BindPlan;
 
 impl Control {
     /// Accepts nothing any more, and stops at `until` or as soon as no session is left.
@@ -33,6 +38,43 @@ impl Control {
         }
     }
 
+    /// A drain was to be taken back.
+    pub(super) fn ready(&mut self, id: ChangeId, moment: Clocks) {
+        let result = match self.phase {
+            Phase::Serving => Ok("weir serves already".to_owned()),
+            Phase::Draining { until: None } => Ok(self.serve_again(moment)),
+            Phase::Draining { until: Some(_) } | Phase::Stopping { .. } | Phase::Over { .. } => {
+                let hint = "wait for its end, then start it again: weir run";
+                Err(Refusal::new(Code::Failed, "weir was told to end".to_owned(), hint))
+            }
+        };
+        let result = result.map(|text| Answer::Said(Said { text }));
+        self.outputs.push(Output::Answered { id, result });
+    }
+
+    /// Binds every address again, which other programs may have taken meanwhile, and accepts.
+    fn serve_again(&mut self, moment: Clocks) -> String {
+        enter(&mut self.phase, Phase::Serving);
+        let snapshot = self.snapshot.clone();
+        let bound = self.fleet.bind(&BindPlan::first(&snapshot));
+        self.unbound = UnboundAddresses::default();
+        self.begin_unbound(bound.failed, moment);
+        for (shard, sockets) in self.shards.iter_mut().zip(bound.sockets) {
+            shard.missing.clear();
+            if shard.has_thread() {
+                shard.pending.serve(snapshot.clone(), sockets);
+            }
+        }
+        self.flush();
+        let text = match self.unbound() {
+            0 => "the drain was taken back: new sessions are accepted".to_owned(),
+            count => format!("the drain was taken back: addresses not bound: {count}"),
+        };
+        tracing::info!("{text}");
+        self.events.push(EventKind::Process, "ready".to_owned(), text.clone(), moment.wall_ms);
+        text
+    }
+
     /// Ends every session and every shard now.
     pub(super) fn stop(&mut self, moment: Clocks) {
         if matches!(self.phase, Phase::Stopping { .. } | Phase::Over { .. }) {
@@ -56,7 +98,8 @@ impl Control {
         let down = self.down();
         let draining = !self.is_serving();
         let stopping = matches!(self.phase, Phase::Stopping { .. });
-        let wanted = self.bound_addresses();
+        // While weir drains, another program may have taken them.
+        let wanted = if draining { BTreeSet::new() } else { self.bound_addresses() };
         let Some(shard) = self.shards.get_mut(usize::from(id.0)) else { return };
         shard.sessions_max = sessions_max;
         let text = match shard.status {

@@ -20,6 +20,8 @@ pub(crate) struct PendingOrders {
     open: BTreeSet<SocketAddr>,
     health: BTreeMap<BackendId, BackendHealth>,
     kills: BTreeSet<BackendId>,
+    /// A drain was taken back.
+    serve: bool,
     drain: bool,
     stop: bool,
 }
@@ -55,7 +57,13 @@ impl PendingOrders {
 
     /// Says: accept nothing any more.
     pub(crate) fn drain(&mut self) {
-        self.drain = true;
+        (self.serve, self.drain) = (false, true);
+    }
+
+    /// Says: accept again, with these sockets; those that the shard had are shut.
+    pub(crate) fn serve(&mut self, snapshot: Arc<Snapshot>, sockets: Vec<ListenerSocket>) {
+        (self.serve, self.drain) = (true, false);
+        self.adopt_anew(snapshot, sockets);
     }
 
     /// Says: end everything.
@@ -73,14 +81,22 @@ impl PendingOrders {
         usize::from(self.adopt.is_some())
             + usize::from(!self.health.is_empty())
             + self.kills.len()
+            + usize::from(self.serve)
             + usize::from(self.drain)
             + usize::from(self.stop)
     }
 
-    /// Hands over what the shard takes, in this order: snapshot with health, health, kills, drain,
-    /// stop. `send` gives an order back if the channel is full.
+    /// Hands over what the shard takes, in this order: serve, snapshot with health, health, kills,
+    /// drain, stop. `send` gives an order back if the channel is full.
     pub(crate) fn flush(&mut self, mut send: impl FnMut(Order) -> Result<(), Order>) {
         let health: HealthWords = self.health.iter().map(|(id, health)| (*id, *health)).collect();
+        if self.serve {
+            // Before the sockets: who drains drops them.
+            if send(Order::Serve).is_err() {
+                return;
+            }
+            self.serve = false;
+        }
         if let Some((snapshot, sockets)) = self.adopt.take() {
             let wanted = sockets::addresses(&snapshot);
             let handed: Vec<SocketAddr> = sockets.iter().map(|it| it.address).collect();
@@ -178,6 +194,7 @@ mod tests {
             }
             Order::Health(changes) => format!("health {changes:?}"),
             Order::Kill(backend) => format!("kill {backend}"),
+            Order::Serve => "serve".into(),
             Order::Drain => "drain".into(),
             Order::Stop => "stop".into(),
             Order::LoadElsewhere(_)
@@ -243,6 +260,23 @@ mod tests {
         assert_eq!(flush(&mut pending, 9), ["adopt 7 [3]"]);
         pending.adopt(snapshot(7, &[1, 2, 3]), vec![socket(1), socket(2), socket(3)]);
         assert_eq!(flush(&mut pending, 9), ["adopt 7 [1, 2]"]);
+    }
+
+    #[test]
+    fn a_drain_that_is_taken_back_opens_new_sockets() {
+        let mut pending = PendingOrders::default();
+        pending.adopt(snapshot(2, &[1]), vec![socket(1)]);
+        pending.drain();
+        assert_eq!(flush(&mut pending, 9), ["adopt 2 [1]", "drain"]);
+        pending.serve(snapshot(2, &[1]), vec![socket(1)]);
+        assert_eq!(flush(&mut pending, 1), ["serve"]);
+        assert_eq!(flush(&mut pending, 9), ["adopt 2 [1]"]);
+        // Taken back before the shard heard of it, and drained again before it heard of that.
+        pending.drain();
+        pending.serve(snapshot(2, &[1]), vec![socket(1)]);
+        assert_eq!(flush(&mut pending, 0), [""; 0]);
+        pending.drain();
+        assert_eq!(flush(&mut pending, 9), ["adopt 2 [1]", "drain"]);
     }
 
     #[test]

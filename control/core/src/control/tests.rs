@@ -260,7 +260,7 @@ fn a_shard_that_comes_back_while_the_process_stops_is_told_to_stop() {
     shards.report(Report::Ended { shard: ShardId(1), panic: Some("oh".into()) });
     shards.report(Report::Started { shard: ShardId(1), sessions_max: 9 });
     control.pump(1);
-    assert_eq!(shards.take_sent(), ["1 next", "1 adopt 1 +1", "1 drain", "1 stop"]);
+    assert_eq!(shards.take_sent(), ["1 next", "1 adopt 1 +0", "1 drain", "1 stop"]);
 }
 
 #[test]
@@ -374,6 +374,52 @@ fn a_drain_ends_at_its_deadline() {
     assert!(matches!(control.phase, Phase::Stopping { .. }));
     control.pump(110_001);
     assert_eq!(control.phase, Phase::Over { code: 0 });
+}
+
+#[test]
+fn a_drain_without_an_end_is_taken_back() {
+    let (mut control, shards) = started();
+    control.give(Input::Drain { until: None }, 0);
+    assert_eq!(shards.take_sent(), ["0 drain", "1 drain"]);
+    // One that is built again meanwhile opens nothing.
+    shards.report(Report::Ended { shard: ShardId(1), panic: Some("oh".into()) });
+    shards.report(Report::Started { shard: ShardId(1), sessions_max: 9 });
+    control.pump(10);
+    assert_eq!(shards.take_sent(), ["1 next", "1 adopt 1 +0", "1 drain"]);
+    control.give(Input::Ready { id: ChangeId(1) }, 20);
+    assert_eq!(control.phase, Phase::Serving);
+    let again = ["0 serve", "0 adopt 1 +1", "1 serve", "1 adopt 1 +1"];
+    assert_eq!(shards.take_sent(), again);
+    assert_eq!(control.unbound(), 0);
+    control.give(Input::Ready { id: ChangeId(2) }, 30);
+    assert_eq!((control.phase, shards.take_sent()), (Phase::Serving, Vec::new()));
+    assert_eq!(control.answered(), [1, 2]);
+}
+
+#[test]
+fn what_was_taken_during_a_drain_is_bound_later() {
+    let (mut control, shards) = started();
+    let taken = control.snapshot.listeners[0].bind.clone();
+    control.give(Input::Drain { until: None }, 0);
+    shards.take_sent();
+    shards.set_taken(&taken);
+    control.give(Input::Ready { id: ChangeId(1) }, 10);
+    assert_eq!(shards.take_sent(), ["0 serve", "0 adopt 1 +0", "1 serve", "1 adopt 1 +0"]);
+    assert!(control.is_unreachable());
+    shards.set_taken(&[]);
+    control.give(Input::Tick, 1_010);
+    assert_eq!(shards.take_sent(), ["0 adopt 1 +1", "1 adopt 1 +1"]);
+}
+
+#[test]
+fn who_was_told_to_end_is_not_ready_again() {
+    let (mut control, shards) = started();
+    control.give(Input::Drain { until: Some(at(60_000).now) }, 0);
+    shards.take_sent();
+    control.give(Input::Ready { id: ChangeId(1) }, 10);
+    assert!(matches!(control.phase, Phase::Draining { until: Some(_) }));
+    assert_eq!(shards.take_sent(), [""; 0]);
+    assert!(control.answers.drain(..).all(|(_, result)| result.is_err()));
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Addresses that could not be bound when the process started. weir serves the others, and binds
-//! these as soon as it can.
+//! Addresses that could not be bound when the process started, or when a drain was taken back. weir
+//! serves the others, and binds these as soon as it can.
 //!
 //! ```text
 //! Input::Begin ──failed──▶ unbound ──tried each second──▶ bound: sent to every shard
@@ -77,7 +77,7 @@ impl Control {
         self.unbound() > 0 && self.unbound() == open()
     }
 
-    /// Takes over what the start could not bind.
+    /// Takes over what the start could not bind, or could not when a drain was taken back.
     pub(super) fn begin_unbound(&mut self, failed: Vec<BindError>, moment: Clocks) {
         let count = failed.len();
         for (number, error) in failed.into_iter().enumerate() {
@@ -144,6 +144,9 @@ impl Control {
     /// Tries again to bind for shards that were built again, or turn again, when not all of their
     /// addresses could be bound.
     pub(super) fn bind_missing(&mut self) {
+        if !self.is_serving() {
+            return;
+        }
         let Control { shards, fleet, snapshot, unbound, .. } = self;
         for shard in shards.iter_mut().filter(|it| !it.missing.is_empty() && it.has_thread()) {
             let mut wanted = core::mem::take(&mut shard.missing);

@@ -9,7 +9,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use weir_proto::answer::BackendState;
+use weir_proto::answer::{BackendState, TaskKind};
 use weir_proto::snapshot::Backend;
 
 pub use figures::{
@@ -67,6 +67,10 @@ fn whole(page: &mut Page, input: &MetricsInput) {
         .row(&[], input.longest_turn.as_secs_f64());
     let help = "1 while no new session can be served: no slot, descriptor or source port, else 0.";
     page.gauge("weir_full", help).row(&[], u8::from(input.is_full));
+    let mut tasks = page.gauge("weir_tasks", "Tasks that run now: paced drains, rebalances.");
+    for (kind, count) in TaskKind::ALL.iter().zip(input.tasks) {
+        tasks.row(&[("kind", kind.word())], count);
+    }
     let help = "Sessions that ended: by whom, during what, and why.";
     let mut family = page.counter("weir_session_ends_total", help);
     for (reason, count) in &input.ends {

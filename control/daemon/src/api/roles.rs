@@ -20,7 +20,7 @@ pub(crate) fn needed(request: &Request) -> Role {
         Request::Command(Command::Change { change, .. }) => needed_for(change),
         // It ends no session that could not be ended by a forced removal.
         Request::Command(Command::Task(_)) => Role::Operator,
-        Request::Command(Command::Drain | Command::Stop { .. }) => Role::Admin,
+        Request::Command(Command::Drain | Command::Ready | Command::Stop { .. }) => Role::Admin,
     }
 }
 

@@ -114,6 +114,14 @@ impl Shared {
         self.notify.until(|| waiter.take()).await
     }
 
+    /// Takes a drain back.
+    pub(super) async fn ready(&self) -> Result<Answer, Refusal> {
+        let id = self.outcomes.borrow_mut().begin();
+        let waiter = Waiter { shared: self, id };
+        self.handle(Input::Ready { id });
+        self.notify.until(|| waiter.take()).await
+    }
+
     /// Blocked until every live shard that is not fenced has adopted `version`.
     pub(crate) async fn adopted(&self, version: Version) -> Result<(), Refusal> {
         self.notify.until(|| self.control().adopted(version)).await

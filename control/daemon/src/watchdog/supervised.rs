@@ -68,7 +68,14 @@ impl SupervisedEngine {
         let mut known = lock(&post.retained);
         match retained {
             Remembered::Nothing => {}
-            Remembered::Closed => known.sockets.clear(),
+            Remembered::Closed => {
+                known.sockets.clear();
+                drop(known);
+                // Another program may have them by the time that a drain is taken back.
+                if let Some(newest) = lock(&self.newest).as_mut() {
+                    newest.bound.clear();
+                }
+            }
             Remembered::Adopted(snapshot, sockets) => {
                 let open = addresses(&snapshot);
                 let again: BTreeSet<_> = sockets.iter().map(|it| it.address).collect();
@@ -92,7 +99,7 @@ impl SupervisedEngine {
 enum Remembered {
     Nothing,
     Adopted(Arc<Snapshot>, Vec<ListenerSocket>),
-    /// It has no listener any more.
+    /// It has no listener any more, or none before the next adoption.
     Closed,
 }
 
@@ -107,7 +114,7 @@ impl Remembered {
                 });
                 Remembered::Adopted(snapshot.clone(), twins.collect())
             }
-            Order::Drain | Order::Stop => Remembered::Closed,
+            Order::Drain | Order::Serve | Order::Stop => Remembered::Closed,
             Order::Health(_)
             | Order::LoadElsewhere(_)
             | Order::Credit(_)

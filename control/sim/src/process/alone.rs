@@ -26,7 +26,8 @@ impl SimProcess {
     /// shard is there: that one would be taken for one without sockets.
     pub(super) fn may_lose_control(&self) -> bool {
         let known = self.cells.iter().all(super::SimShard::is_known);
-        self.daemon.is_some() && self.alone.is_none() && known
+        // Who drains stays drained without it: it would not serve again.
+        self.daemon.is_some() && self.alone.is_none() && known && !self.is_draining()
     }
 
     /// The control thread ends in the middle of whatever it did.

@@ -22,6 +22,7 @@ use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::Spec;
 
 use super::disk::Disk;
+use super::drained;
 use super::history::History;
 use super::holds;
 use super::planted::Planted;
@@ -178,6 +179,7 @@ impl Daemon {
         let mut ways_back = Vec::new();
         for output in outputs {
             match output {
+                Output::Answered { id: drained::READY, .. } => {}
                 Output::Answered { id, result } => self.on_answered(id, result),
                 Output::Plan(job) => self.give(Input::Planned(job.run().into()), moment),
                 Output::Append(record) => self.store.ask(record),

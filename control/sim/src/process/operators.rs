@@ -38,6 +38,7 @@ fn pair(key: &str, value: impl Into<String>) -> (String, String) {
 impl SimProcess {
     /// Somebody types a command.
     pub(super) fn ask(&mut self) -> StepResult {
+        self.drain_some();
         let Some(daemon) = &mut self.daemon else { return Ok(()) };
         if daemon.waiting() < self.faults.people && self.rng.hits(self.swarm.changes) {
             let now = daemon::moment(self.street.now).now;

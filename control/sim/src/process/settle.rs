@@ -25,6 +25,7 @@ impl SimProcess {
     /// It does not.
     pub(super) fn settle(&mut self) -> StepResult {
         self.calm_down();
+        self.take_drain_back();
         if self.alone.is_some() {
             // Without control sessions go on, and end.
             self.until("sessions end without control", None, SimProcess::is_quiet_alone)?;

@@ -77,6 +77,8 @@ pub(super) struct FleetState {
     pub(super) version: u64,
     /// Addresses that could not be bound the last time that it was tried.
     failed: BTreeSet<SocketAddr>,
+    /// The process was told to drain: what is open is bound once more when that is taken back.
+    pub(super) drained: bool,
     planted: Option<Planted>,
     rng: Rng,
     stands_for_a_socket: File,
@@ -104,6 +106,7 @@ impl FleetState {
             bind_errors: 0,
             version: 0,
             failed: BTreeSet::new(),
+            drained: false,
             planted,
             rng,
             stands_for_a_socket: File::open("/dev/null").expect("there is a /dev/null"),
@@ -164,8 +167,12 @@ impl FleetState {
         if !is_again {
             self.proposed.push(plan.snapshot.clone());
         }
-        let twice =
-            |it: &&SocketAddr| plan.held.contains(*it) || (is_again && !self.failed.contains(*it));
+        let whole = self.drained && plan.held.is_empty();
+        let anew = whole && plan.wanted == sockets::addresses(plan.snapshot);
+        self.drained &= !anew;
+        let twice = |it: &&SocketAddr| {
+            plan.held.contains(*it) || (is_again && !anew && !self.failed.contains(*it))
+        };
         if let Some(address) = plan.wanted.iter().find(twice) {
             let what = format!("{address} is bound for every shard once more");
             self.violation.get_or_insert(what);
@@ -232,6 +239,9 @@ impl FleetState {
         let link = &mut self.all[number];
         link.handle.send(order)?;
         link.rings = true;
+        if let Sent::Drain = &sent {
+            self.bound_of_newest.clear();
+        }
         if let Sent::Adopt(snapshot, _) = &sent {
             self.newest = Some(Arc::clone(snapshot));
             let open = sockets::addresses(snapshot);
@@ -276,6 +286,7 @@ impl FleetState {
             Order::Kill(id) => Sent::Kill(*id),
             Order::Shed { of, count } => Sent::Shed(*of, *count),
             Order::Drain => Sent::Drain,
+            Order::Serve => Sent::Serve,
             Order::Stop => Sent::Stop,
             Order::Credit(_) => Sent::Other,
         }

@@ -215,7 +215,7 @@ impl SimShard {
             match order {
                 Sent::Adopt(snapshot, _) => self.wanted = addresses(snapshot),
                 Sent::Stop => self.wanted.clear(),
-                Sent::Drain => stays.clear(),
+                Sent::Drain | Sent::Serve => stays.clear(),
                 _ => {}
             }
             stays.retain(|address| self.wanted.contains(address));
@@ -270,6 +270,12 @@ impl SimShard {
     #[must_use]
     pub(super) fn listens_at(&self, address: SocketAddr) -> bool {
         self.open.contains_key(&address)
+    }
+
+    /// True if it listened anywhere after its last turn.
+    #[must_use]
+    pub(super) fn listens(&self) -> bool {
+        !self.open.is_empty()
     }
 
     /// Where it should listen and does not, as far as it was seen after its last turn.

@@ -15,6 +15,7 @@ impl SimProcess {
     /// # Errors
     /// A shard that will never hear.
     pub(super) fn check_told(&self) -> StepResult {
+        self.check_drained()?;
         let Some(daemon) = self.daemon.as_ref().filter(|_| self.alone.is_none()) else {
             return Ok(());
         };

@@ -110,7 +110,7 @@ impl Handler for Recorder {
     async fn command(&self, command: Command, by: Author) -> Result<Answer, Refusal> {
         self.note(format!("do {command} by {}", by.uid));
         match command {
-            Command::Drain => Ok(Answer::Said(Said { text: String::new() })),
+            Command::Drain | Command::Ready => Ok(Answer::Said(Said { text: String::new() })),
             _ => Err(Refusal::new(Code::NotFound, "there is no web/b1", "")),
         }
     }

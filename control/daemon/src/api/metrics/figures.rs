@@ -7,6 +7,7 @@ use weir_control_core::aggregate::{
     Aggregate, BackendTotals, Durations, ListenerTotals, PoolTotals, ShardTotals,
 };
 use weir_control_core::control::ShardHistory;
+use weir_proto::answer::TaskKind;
 use weir_proto::counters::PoolCounts;
 use weir_proto::reason::CloseReason;
 use weir_proto::snapshot::{Pool, Snapshot};
@@ -78,6 +79,8 @@ pub struct MetricsInput {
     pub sessions_max: u64,
     /// No new session can be served.
     pub is_full: bool,
+    /// How many run, in the order of [`TaskKind::ALL`].
+    pub tasks: [usize; TaskKind::ALL.len()],
 }
 
 /// One shard's troubles since the start.

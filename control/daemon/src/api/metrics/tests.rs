@@ -129,6 +129,7 @@ fn page(spec: &Spec) -> String {
         }],
         sessions_max: 500,
         is_full: true,
+        tasks: [1, 0, 2],
         drift_keys: 8,
         is_unconfirmed: true,
         rolled_back: [2, 1],
@@ -180,6 +181,9 @@ fn the_page_of_the_whole_and_of_its_listeners_and_pools() {
         # TYPE weir_control_longest_turn_seconds gauge
         weir_control_longest_turn_seconds 0.0015
         weir_full 1
+        weir_tasks{kind=\"backend_drain\"} 1
+        weir_tasks{kind=\"listener_drain\"} 0
+        weir_tasks{kind=\"pool_rebalance\"} 2
         # TYPE weir_session_ends_total counter
         weir_session_ends_total{by=\"weir\",during=\"relaying\",why=\"idle_timeout\"} 5
         weir_session_ends_total{by=\"client\",during=\"half_closed\",why=\"complete\"} 0

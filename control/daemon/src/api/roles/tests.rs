@@ -81,6 +81,7 @@ fn each_request_needs_its_role() {
         (change(ChangeRequest::apply(name(), name())), Role::Admin),
         (change(ChangeRequest::Rollback { version: 1 }), Role::Admin),
         (Command::Drain.into(), Role::Admin),
+        (Command::Ready.into(), Role::Admin),
         (Command::Stop { drain_ms: None }.into(), Role::Admin),
     ];
     for (request, role) in table {
