@@ -1,5 +1,6 @@
 //! `weir-micro`: nanoseconds of one pick and its change of load, by strategy and pool; microseconds
-//! for which a shard takes over a version that changes one backend.
+//! for which a shard takes over a version that changes one backend, and for which its turns last
+//! while sessions of a large table are shed.
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -7,13 +8,19 @@ use std::process::ExitCode;
 
 use weir_bench::clock::now_ns;
 use weir_bench::runner::report::Spread;
+use weir_core::action::Actions;
 use weir_core::base::clock::Now;
 use weir_core::base::prng::Prng;
+use weir_core::event::{Completion, Leg, Side};
+use weir_core::limits::{SCANNED_PER_TURN_MAX, SHED_MAX, SWEEP_PER_TURN_MAX, Tuning};
 use weir_core::pick::{Candidate, Picker, Tried, client_key, identity};
+use weir_core::slot::ListenerSlot;
+use weir_core::table::{Setup, Table};
 use weir_core::view::View;
-use weir_proto::ids::IdSource;
+use weir_proto::ids::{BackendId, IdSource, ShardId};
+use weir_proto::order::SessionsOf;
 use weir_proto::snapshot::Snapshot;
-use weir_proto::spec::{Admin, BackendSpec, PoolSpec, Spec, Strategy};
+use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, Name, PoolSpec, Spec, Strategy};
 
 /// Picks timed together, and how often; the first batch warms up.
 const PICKS: u32 = 2_000;
@@ -132,8 +139,80 @@ fn adoptions() {
     }
 }
 
+/// Sessions of one backend, in one table.
+const TABLES: [u32; 3] = [1_000, 10_000, 100_000];
+
+/// A table in which that many sessions relay, all on one backend.
+fn table(sessions: u32) -> Option<(Table, BackendId)> {
+    let pool: Name = "web".parse().ok()?;
+    let mut members = PoolSpec::default();
+    let backend = BackendSpec {
+        address: SocketAddr::from(([10, 0, 0, 1], 80)),
+        weight: 1,
+        state: Admin::Ready,
+    };
+    members.backend.insert("b1".parse().ok()?, backend);
+    let bind = vec![SocketAddr::from(([10, 0, 0, 2], 80))];
+    let mut spec = Spec::default();
+    spec.pool.insert(pool.clone(), members.into());
+    spec.listener.insert(pool.clone(), ListenerSpec::new(pool, bind));
+    let (before, mut ids) = (Snapshot::empty(), IdSource::default());
+    let snapshot = Snapshot::build(&spec, before.version.next(), &before, &mut ids).ok()?;
+    let start = Now::from_nanos(1_000_000_000);
+    let (shard, tuning) = (ShardId(0), Tuning::default());
+    let mut table = Table::new(Setup { shard, slots: sessions, tuning, seed: 1, now: start });
+    table.adopt(&snapshot, start);
+    let mut out = Actions::default();
+    let mut prng = Prng::new(2);
+    for _ in 0..sessions {
+        // Which one has been idle for longest has nothing to do with its slot.
+        let now = start.plus_millis(prng.below(60_000));
+        let id = table.accept(Leg(10), ListenerSlot::FIRST, 0, now, &mut out)?;
+        out.clear();
+        table.opened(id, Ok(Leg(11)), now, &mut out);
+        table.on_completion(id, Side::Backend, Completion::Connected(Ok(())), now, &mut out);
+        out.clear();
+    }
+    let backend = snapshot.backends().next().map(|(_, backend)| backend.id)?;
+    Some((table, backend))
+}
+
+/// Sheds a thousand sessions: how many turns that takes, and how long each is, in microseconds.
+fn shedding(sessions: u32) -> Option<(usize, Spread)> {
+    let (mut table, backend) = table(sessions)?;
+    let now = Now::from_nanos(100_000_000_000);
+    let mut out = Actions::default();
+    let mut seen = Vec::new();
+    table.shed(SessionsOf::Backend(backend), SHED_MAX);
+    while table.is_sweeping() {
+        let start = now_ns();
+        let mut scan = SCANNED_PER_TURN_MAX;
+        for _ in 0..SWEEP_PER_TURN_MAX {
+            if black_box(&mut table).sweep(now, &mut scan, &mut out).is_none() {
+                break;
+            }
+            out.clear();
+        }
+        let ns = u32::try_from(now_ns() - start).unwrap_or(u32::MAX);
+        seen.push(f64::from(ns) / 1000.0);
+    }
+    Some((seen.len(), Spread::of(&seen)?))
+}
+
+fn sheddings() {
+    println!("us of a turn in which {SHED_MAX} sessions are shed: median (quartiles, longest)");
+    for sessions in TABLES {
+        let shown = shedding(sessions).map_or("not measured".to_string(), |(turns, it)| {
+            let Spread { median, lower, upper, max, .. } = it;
+            format!("{median:.0} ({lower:.0}-{upper:.0}, {max:.0}) in {turns} turns")
+        });
+        println!("{:<24}{shown:>40}", format!("of {sessions}"));
+    }
+}
+
 fn main() -> ExitCode {
     adoptions();
+    sheddings();
     println!(
         "ns a pick and a change of load, the client's key included: median of {} batches (quartiles)",
         BATCHES - 1
