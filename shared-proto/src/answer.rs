@@ -4,6 +4,8 @@
 mod flat;
 mod state;
 
+use core::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::conflict::{Conflict, Drift};
@@ -371,7 +373,8 @@ pub struct LiveVersionRow {
     pub summary: Option<String>,
 }
 
-/// Who made a change, by SO_PEERCRED. For weir itself: its own uid and pid.
+/// Who made a change, by SO_PEERCRED. For weir itself: its own uid and pid. Over HTTP: weir's uid,
+/// process 0, and the address that sent the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Author {
     pub uid: u32,
@@ -383,13 +386,16 @@ pub struct Author {
     /// The role that allowed it; `None` for weir itself. Since format 4.
     #[serde(default)]
     pub role: Option<Role>,
+    /// The address that it came from over HTTP; `None`: it came over the socket. Since format 4.
+    #[serde(default)]
+    pub from: Option<IpAddr>,
 }
 
 impl Author {
     /// An author without a login and a role.
     #[must_use]
     pub const fn new(uid: u32, pid: i32) -> Author {
-        Author { uid, pid, login: None, role: None }
+        Author { uid, pid, login: None, role: None, from: None }
     }
 }
 

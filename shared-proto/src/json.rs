@@ -43,25 +43,32 @@ pub fn answer(answer: &Answer, layout: Layout) -> String {
     }
 }
 
+/// A refusal as JSON has it.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct RefusalBody<'a> {
+    code: Code,
+    message: &'a str,
+    hint: &'a str,
+    did_you_mean: &'a [String],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    conflicts: &'a [Conflict],
+}
+
+impl<'a> From<&'a Refusal> for RefusalBody<'a> {
+    fn from(refusal: &'a Refusal) -> RefusalBody<'a> {
+        let Refusal { code, message, hint, did_you_mean, conflicts } = refusal;
+        RefusalBody { code: *code, message, hint, did_you_mean, conflicts }
+    }
+}
+
 /// Returns a refusal as a document of one line, without its end.
 #[must_use]
 pub fn refusal(refusal: &Refusal) -> String {
     #[derive(Serialize)]
-    struct RefusalBody<'a> {
-        code: Code,
-        message: &'a str,
-        hint: &'a str,
-        did_you_mean: &'a [String],
-        #[serde(skip_serializing_if = "<[_]>::is_empty")]
-        conflicts: &'a [Conflict],
-    }
-    #[derive(Serialize)]
     struct RefusalDocument<'a> {
         error: RefusalBody<'a>,
     }
-    let Refusal { code, message, hint, did_you_mean, conflicts } = refusal;
-    let error = RefusalBody { code: *code, message, hint, did_you_mean, conflicts };
-    document(&RefusalDocument { error }, Layout::Line)
+    document(&RefusalDocument { error: refusal.into() }, Layout::Line)
 }
 
 /// Returns any plain struct as a document, without a line's end.

@@ -154,6 +154,11 @@ pub enum ChangeRequest {
         name: String,
         pairs: Pairs,
     },
+    /// Makes the listener, or gives it these settings and no others.
+    ListenerPut {
+        name: String,
+        pairs: Pairs,
+    },
     PoolAdd {
         name: String,
         pairs: Pairs,
@@ -167,6 +172,11 @@ pub enum ChangeRequest {
         name: String,
         pairs: Pairs,
     },
+    /// Makes the pool, or gives it these settings and no others. It keeps its backends.
+    PoolPut {
+        name: String,
+        pairs: Pairs,
+    },
     BackendAdd {
         name: String,
         address: String,
@@ -174,6 +184,11 @@ pub enum ChangeRequest {
     },
     /// Another address makes it another backend: sessions of the old one run on.
     BackendSet {
+        name: String,
+        pairs: Pairs,
+    },
+    /// Makes the backend, or gives it these settings and no others.
+    BackendPut {
         name: String,
         pairs: Pairs,
     },
@@ -228,6 +243,19 @@ pub enum ApplyMode {
     Theirs,
     /// It goes: the file is the whole truth.
     Replace,
+}
+
+impl ApplyMode {
+    /// Its word, as in weirctl's options and in the parameters of HTTP.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            ApplyMode::Merge => "merge",
+            ApplyMode::Ours => "ours",
+            ApplyMode::Theirs => "theirs",
+            ApplyMode::Replace => "replace",
+        }
+    }
 }
 
 /// A task that is to begin, or to end before its time.

@@ -64,6 +64,8 @@ pub struct Setting<S: 'static> {
     pub form: Form,
     pub help: &'static str,
     pub effect: Effect,
+    /// There is no object without it.
+    pub required: bool,
     /// Written by an export although it is the default, if its table is written at all.
     pub always_exported: bool,
     /// `None`: not set.

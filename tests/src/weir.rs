@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -23,6 +24,9 @@ use log::Log;
 pub use log::Reader;
 
 /// How long weir may take to be ready.
+/// The token of HTTP, once a story has written it, and the name of its file.
+pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+const TOKEN_FILE: &str = "token";
 const READY_MAX: Duration = Duration::from_secs(20);
 
 /// A binary of the workspace: from `env`, else beside the test's own directory.
@@ -160,15 +164,30 @@ impl Weir {
         self.dir.write("weir.toml", &self.with_settings(objects));
     }
 
+    /// Makes the file of the token, which is a setting from then on. Returns its path.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn write_token(&self) -> String {
+        let file = self.dir.write(TOKEN_FILE, &format!("{TOKEN}\n"));
+        let closed = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(&file, closed).expect("it is ours");
+        file
+    }
+
     /// A whole file: this weir's process settings, then `objects`.
     #[must_use]
     pub fn with_settings(&self, objects: &str) -> String {
-        let state = self.dir.entry("state");
+        let (state, token) = (self.dir.entry("state"), self.dir.entry(TOKEN_FILE));
+        let token = if fs::exists(&token).is_ok_and(|there| there) {
+            format!("admin-token-file = {token:?}\n")
+        } else {
+            String::new()
+        };
+        let (shards, socket, admin) = (self.start.shards, &self.socket, self.admin.to_string());
         format!(
-            "[weir]\nshards = {}\ncontrol = {:?}\nadmin = {:?}\nstate = {state:?}\n\n{objects}",
-            self.start.shards,
-            self.socket,
-            self.admin.to_string(),
+            "[weir]\nshards = {shards}\ncontrol = {socket:?}\nadmin = {admin:?}\n\
+             state = {state:?}\n{token}\n{objects}"
         )
     }
 

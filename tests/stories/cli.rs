@@ -159,7 +159,7 @@ fn every_mutation_gives_version_before_and_after() {
     expect_schema(&history);
     let row = &history["versions"][0];
     expect_keys(row, &["version", "at", "by", "summary"]);
-    expect_keys(&row["by"], &["uid", "pid", "login", "role"]);
+    expect_keys(&row["by"], &["uid", "pid", "login", "role", "from"]);
 }
 
 #[test]

@@ -155,18 +155,6 @@ fn every_metric_that_documents_name_is_on_the_page() {
 }
 
 #[test]
-fn every_path_that_the_index_names_is_answered() {
-    let set = Plan::new(2, Script::Banner).start();
-    let index = set.weir.get("/").body;
-    let rows = index.lines().filter_map(|line| line.strip_prefix("GET "));
-    let paths: Vec<&str> = rows.filter_map(|row| row.split(['[', ' ']).next()).collect();
-    assert!(paths.len() > 8, "{index}");
-    for path in paths {
-        assert_eq!(set.weir.get(path).status, 200, "{path}");
-    }
-}
-
-#[test]
 fn the_exit_codes_of_the_help_are_those_of_the_handbook() {
     let joined = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let help = joined(&run(&["weirctl", "--help"]).stdout);

@@ -20,6 +20,7 @@ mod failure_table;
 mod full;
 mod half_close;
 mod health;
+mod http;
 mod impact;
 mod integrity;
 mod isolation;

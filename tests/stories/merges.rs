@@ -8,14 +8,19 @@ use weir_tests::clock;
 use weir_tests::net::{Backend, Script, own_ip};
 use weir_tests::story::{Plan, Set};
 
-/// The two ways of a file into weir.
+use crate::http::{ask, expect_problem, with_token};
+
+/// The ways of a file into weir.
 #[derive(Clone, Copy, Debug)]
 enum WayIn {
     Apply,
     Hangup,
+    Http,
 }
 
-const WAYS_IN: [WayIn; 2] = [WayIn::Apply, WayIn::Hangup];
+const WAYS_IN: [WayIn; 3] = [WayIn::Apply, WayIn::Hangup, WayIn::Http];
+const PUT: &str = "PUT /api/v1/config";
+const TOML: (&str, &str) = ("Content-Type", "application/toml");
 
 fn count(set: &Set, text: &str) -> usize {
     set.weir.log().matches(text).count()
@@ -35,6 +40,10 @@ fn takes(set: &Set, door: WayIn, objects: &str) {
             let done = || count(set, "audit: done command=\"SIGHUP") > before;
             clock::wait_for("the file to be taken", done);
         }
+        WayIn::Http => {
+            let page = ask(set, PUT, &[TOML], &set.weir.with_settings(objects));
+            assert_eq!(page.status, 200, "{page:?}");
+        }
     }
 }
 
@@ -53,6 +62,11 @@ fn refuses(set: &Set, door: WayIn, objects: &str, (code, words): (i32, &str)) {
             set.weir.signal(Signal::HUP);
             clock::wait_for("the refusal", || count(set, "; nothing has changed") > before);
             assert!(set.weir.log().contains(words), "{words}: {}", set.weir.log());
+        }
+        WayIn::Http => {
+            let page = ask(set, PUT, &[TOML], &set.weir.with_settings(objects));
+            let name = if code == 7 { "conflict" } else { "needs_force" };
+            expect_problem(&page, 409, name, words);
         }
     }
     assert_eq!(set.weir.version(), version);
@@ -87,7 +101,7 @@ fn without(objects: &str, backend: &str) -> String {
 
 #[test]
 fn acts_survive_a_file_that_does_not_speak_of_them() {
-    let mut set = Plan::new(4, Script::Banner).start();
+    let mut set = with_token(Plan::new(4, Script::Banner));
     assert_eq!(drift(&set), 0);
     let address = set.backends[0].address.to_string();
     set.weir.ok(&["backend", "maint", "web/b1"]);
@@ -108,7 +122,7 @@ fn acts_survive_a_file_that_does_not_speak_of_them() {
         assert!(rows.contains(&row), "no {row} in {rows}");
     }
     let mut last = set.objects.clone();
-    for (door, strategy) in WAYS_IN.into_iter().zip(["random", "maglev"]) {
+    for (door, strategy) in WAYS_IN.into_iter().zip(["random", "maglev", "two-choices"]) {
         let version = set.weir.version();
         takes(&set, door, &last);
         assert_eq!(set.weir.version(), version, "an unchanged file changes nothing");
@@ -144,7 +158,7 @@ fn acts_survive_a_file_that_does_not_speak_of_them() {
 
 #[test]
 fn what_both_have_changed_is_named_and_decided() {
-    let mut set = Plan::new(2, Script::Banner).start();
+    let mut set = with_token(Plan::new(2, Script::Banner));
     set.weir.ok(&["backend", "weight", "web/b1", "7"]);
     let three = weighted(&set, 3).replace("round-robin", "random");
     let conflict = "backend web/b1 weight: was 1, is 3 in the file and 7 in force";
@@ -192,6 +206,37 @@ fn what_both_have_changed_is_named_and_decided() {
 }
 
 #[test]
+fn a_body_is_decided_about_by_its_parameters() {
+    let set = with_token(Plan::new(2, Script::Banner));
+    set.weir.ok(&["backend", "weight", "web/b1", "7"]);
+    let three = weighted(&set, 3);
+    let put =
+        |parameters: &str, body: &str| ask(&set, &format!("{PUT}{parameters}"), &[TOML], body);
+    let page = put("?dry-run=true", &three);
+    expect_problem(&page, 409, "conflict", "was 1, is 3 in the file and 7 in force");
+    let problem: Value = serde_json::from_str(&page.body).expect("it is JSON");
+    assert_eq!(problem["conflicts"][0]["in_force"], "7", "{problem}");
+    assert!(problem["hint"].as_str().is_some_and(|it| it.contains("?ours=true")), "{problem}");
+    let weight = || set.weir.backend("web/b1")["weight"].clone();
+    assert_eq!((put("?ours=true", &three).status, weight()), (200, json!(7)));
+    let five = weighted(&set, 5);
+    assert_eq!((put("?theirs=true", &five).status, weight()), (200, json!(5)));
+    set.weir.ok(&["backend", "weight", "web/b1", "9"]);
+    assert_eq!((put("", &five).status, weight()), (200, json!(9)), "the body has not changed");
+    let page = put("?replace=true", &five);
+    assert!(page.body.contains("it undoes what was changed at run time"), "{page:?}");
+    assert_eq!((page.status, weight()), (200, json!(5)));
+    let nothing = "# nothing\n";
+    assert_eq!(put("", nothing).status, 409);
+    let tried = put("?force=true&dry-run=true", nothing);
+    assert!(tried.status == 200 && tried.body.contains("it is empty"), "{tried:?}");
+    let version = set.weir.version();
+    assert_eq!(put("?force=true", nothing).status, 200);
+    assert_eq!(set.weir.json(&["status"])["listeners"], json!([]));
+    set.weir.ok(&["config", "rollback", &version.to_string(), "--yes"]);
+}
+
+#[test]
 fn a_file_that_replaces_says_what_it_undoes() {
     let set = Plan::new(3, Script::Banner).start();
     set.weir.ok(&["backend", "maint", "web/b1"]);
@@ -219,7 +264,7 @@ fn a_file_that_replaces_says_what_it_undoes() {
 
 #[test]
 fn a_file_that_takes_away_too_much_must_be_meant() {
-    let mut set = Plan::new(3, Script::Banner).start();
+    let mut set = with_token(Plan::new(3, Script::Banner));
     let none = set.objects.lines().take_while(|line| !line.starts_with("b1 ="));
     let none: String = none.map(|line| format!("{line}\n")).collect();
     let one = without(&without(&set.objects, "b1"), "b2");
@@ -257,7 +302,7 @@ fn a_file_that_takes_away_too_much_must_be_meant() {
 
 #[test]
 fn a_rollback_brings_back_the_file_of_before() {
-    let mut set = Plan::new(1, Script::Banner).start();
+    let mut set = with_token(Plan::new(1, Script::Banner));
     let new = Backend::start("b2", own_ip(), Script::Banner);
     let line = format!("b2 = {{ address = \"{}\" }}\n", new.address);
     let more = format!("{}{line}", set.objects);

@@ -311,5 +311,5 @@ fn an_admin_address_off_loopback_and_an_open_token_are_told() {
     let token = set.weir.dir.write("token", "secret");
     std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o644)).expect("it is ours");
     let told = check(&format!("admin-token-file = {token:?}")).expect_code(1);
-    assert!(told.stderr.contains("is open to everybody (mode 0644)"), "{told}");
+    assert!(told.stderr.contains("is open to every user (mode 0644)"), "{told}");
 }

@@ -75,7 +75,7 @@ pub struct Settings {
     pub state: PathBuf,
     /// How many versions are kept there, and for how long.
     pub history: Retention,
-    /// The bearer token of HTTP mutations, which do not exist yet: it guards nothing.
+    /// The bearer token of changes over HTTP, which are refused if it is absent.
     pub admin_token_file: Option<PathBuf>,
 }
 

@@ -257,15 +257,18 @@ fn edit(
             listener::add(current, name, (bind, pool), pairs)
         }
         ChangeRequest::ListenerSet { name, pairs } => listener::set(current, name, pairs),
+        ChangeRequest::ListenerPut { name, pairs } => listener::put(current, name, pairs),
         ChangeRequest::ListenerRemove { name } => listener::remove(current, name),
         ChangeRequest::ListenerState { name, state } => listener::state(current, name, *state),
         ChangeRequest::PoolAdd { name, pairs } => pool::add(current, name, pairs),
+        ChangeRequest::PoolPut { name, pairs } => pool::put(current, name, pairs),
         ChangeRequest::PoolRemove { name } => pool::remove(current, name),
         ChangeRequest::PoolSet { name, pairs } => pool::set(current, name, pairs),
         ChangeRequest::BackendAdd { name, address, pairs } => {
             backend::add(current, name, address, pairs)
         }
         ChangeRequest::BackendSet { name, pairs } => backend::set(current, name, pairs),
+        ChangeRequest::BackendPut { name, pairs } => backend::put(current, name, pairs),
         ChangeRequest::BackendRemove { name, force } => backend::remove(current, name, *force),
         ChangeRequest::BackendState { name, state } => backend::state(current, name, *state),
         ChangeRequest::BackendWeight { name, weight } => backend::weight(current, name, *weight),

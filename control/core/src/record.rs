@@ -264,7 +264,9 @@ mod tests {
 
     #[test]
     fn a_head_keeps_who_made_a_version_and_why() {
-        let by = Author { login: Some(1000), role: Some(Role::Operator), ..Author::new(0, 7) };
+        let from = "192.0.2.7".parse().ok();
+        let role = Some(Role::Operator);
+        let by = Author { login: Some(1000), role, from, ..Author::new(0, 7) };
         let note = Note { message: Some("why".into()), command: Some("weirctl …".into()) };
         let record = Record::new(1, "then".into(), by, "s".into(), Spec::default());
         let record = record.with_note(note.clone());

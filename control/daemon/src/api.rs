@@ -10,3 +10,4 @@ mod refusals;
 pub(crate) mod roles;
 pub(crate) mod settings_audit;
 pub(crate) mod socket;
+pub(crate) mod token;

@@ -21,6 +21,7 @@ use weir_proto::spec::Spec;
 use crate::api::gate::Gate;
 use crate::api::roles::Roles;
 use crate::api::socket::Door;
+use crate::api::token::TokenFile;
 use crate::api::{http, settings_audit};
 use crate::check;
 use crate::fallback::{self, FallbackParts};
@@ -159,8 +160,8 @@ async fn serve(
     said.into_iter().for_each(|text| shared.handle(Input::StoreSaid(text)));
     start_store_news(&shared, news, store_bell.into());
     begin(&shared, bound, bell.into(), signals).await?;
-    let hosts = settings.admin_hosts.clone();
-    open_doors(&shared, (door, roles), admin.map(|server| (server, hosts)));
+    let (hosts, token) = (settings.admin_hosts.clone(), settings.admin_token_file.clone());
+    open_doors(&shared, (door, roles), admin.map(|server| (server, hosts, TokenFile(token))));
     announce(&shared);
     let _ = parts.engine.set(engine); // from here on it can serve without this thread
     let code = shared.over().await;
@@ -240,13 +241,13 @@ fn open_admin(address: SocketAddr) -> Result<TcpServer, String> {
 fn open_doors(
     shared: &Rc<Shared>,
     (door, roles): (Door, Roles),
-    admin: Option<(TcpServer, Vec<String>)>,
+    admin: Option<(TcpServer, Vec<String>, TokenFile)>,
 ) {
     start_wakes(shared);
     let gate = Rc::new(Gate::new(shared.clone(), roles));
     rt::spawn("socket", door.serve(gate.clone()));
-    if let Some((server, hosts)) = admin {
-        rt::spawn("http", http::serve(server, hosts, gate));
+    if let Some((server, hosts, token)) = admin {
+        rt::spawn("http", http::serve(server, hosts, token, gate));
     }
 }
 

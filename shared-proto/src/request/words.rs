@@ -72,6 +72,9 @@ impl ChangeRequest {
             }
             ChangeRequest::PoolAdd { name, pairs }
             | ChangeRequest::ListenerSet { name, pairs }
+            | ChangeRequest::ListenerPut { name, pairs }
+            | ChangeRequest::PoolPut { name, pairs }
+            | ChangeRequest::BackendPut { name, pairs }
             | ChangeRequest::PoolSet { name, pairs }
             | ChangeRequest::BackendSet { name, pairs } => {
                 [name.as_str()].into_iter().chain(words_of(pairs)).collect()
@@ -196,12 +199,20 @@ impl Display for ChangeRequest {
                 write!(f, "listener set {name}")?;
                 write_pairs(f, pairs)
             }
+            ChangeRequest::ListenerPut { name, pairs } => {
+                write!(f, "listener put {name}")?;
+                write_pairs(f, pairs)
+            }
             ChangeRequest::ListenerRemove { name } => write!(f, "listener remove {name}"),
             ChangeRequest::ListenerState { name, state } => {
                 write!(f, "listener {} {name}", state.word())
             }
             ChangeRequest::PoolAdd { name, pairs } => {
                 write!(f, "pool add {name}")?;
+                write_pairs(f, pairs)
+            }
+            ChangeRequest::PoolPut { name, pairs } => {
+                write!(f, "pool put {name}")?;
                 write_pairs(f, pairs)
             }
             ChangeRequest::PoolRemove { name } => write!(f, "pool remove {name}"),
@@ -215,6 +226,10 @@ impl Display for ChangeRequest {
             }
             ChangeRequest::BackendSet { name, pairs } => {
                 write!(f, "backend set {name}")?;
+                write_pairs(f, pairs)
+            }
+            ChangeRequest::BackendPut { name, pairs } => {
+                write!(f, "backend put {name}")?;
                 write_pairs(f, pairs)
             }
             ChangeRequest::BackendRemove { name, force } => {
@@ -237,12 +252,10 @@ impl Display for ChangeRequest {
 
 impl Display for ApplyMode {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        f.write_str(match self {
-            ApplyMode::Merge => "",
-            ApplyMode::Ours => " --ours",
-            ApplyMode::Theirs => " --theirs",
-            ApplyMode::Replace => " --replace",
-        })
+        match self {
+            ApplyMode::Merge => Ok(()),
+            other => write!(f, " --{}", other.word()),
+        }
     }
 }
 

@@ -75,7 +75,13 @@ const fn row<S>(
     (get, set): Access<S>,
     help: &'static str,
 ) -> Setting<S> {
-    Setting { key, json, form, help, effect, get, set, always_exported: false, fallback: none }
+    let (required, always_exported) = (false, false);
+    Setting { key, json, form, help, effect, get, set, required, always_exported, fallback: none }
+}
+
+/// Neither has a default.
+const fn required<S>(setting: Setting<S>) -> Setting<S> {
+    Setting { required: true, always_exported: true, ..setting }
 }
 
 fn none<S>(_of: &S) -> Option<Value> {
@@ -262,7 +268,7 @@ pub static POOL: &[Setting<PoolSpec>] = &[
 
 /// Settings of a listener: `[listener.NAME]`.
 pub static LISTENER: &[Setting<ListenerSpec>] = &[
-    always(row(
+    required(row(
         ("bind", "bind"),
         Form::Address { many: true },
         Effect::Placement,
@@ -270,7 +276,7 @@ pub static LISTENER: &[Setting<ListenerSpec>] = &[
         "Where to listen. Required. New addresses are bound before the version is made; one that \
          goes is closed when every shard has the version, and resets who waits in its backlog.",
     )),
-    always(row(
+    required(row(
         ("pool", "pool"),
         Form::Name { of: "a pool" },
         Effect::Placement,
@@ -324,7 +330,7 @@ pub static LISTENER: &[Setting<ListenerSpec>] = &[
 
 /// Settings of a backend: `[pool.NAME.backend]`, `NAME = { … }`.
 pub static BACKEND: &[Setting<BackendSpec>] = &[
-    always(row(
+    required(row(
         ("address", "address"),
         Form::Address { many: false },
         Effect::Placement,

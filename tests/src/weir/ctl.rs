@@ -192,16 +192,40 @@ impl Weir {
         self.get_as(&self.admin.to_string(), path)
     }
 
+    /// A request such as `POST /api/v1/…` with these headers and this body.
+    ///
+    /// # Panics
+    /// If there is no answer in HTTP.
+    #[must_use]
+    pub fn request(&self, line: &str, headers: &[(&str, &str)], body: &str) -> Page {
+        let host = self.admin.to_string();
+        let mut head = format!("{line} HTTP/1.1\r\nConnection: close\r\n");
+        if !headers.iter().any(|(name, _)| *name == "Host") {
+            head += &format!("Host: {host}\r\n");
+        }
+        for (name, value) in headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        head += &format!("Content-Length: {}\r\n\r\n", body.len());
+        self.exchange(&head, body)
+    }
+
     /// `GET path` with this Host.
     ///
     /// # Panics
     /// If there is no answer in HTTP.
     #[must_use]
     pub fn get_as(&self, host: &str, path: &str) -> Page {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        self.exchange(&head, "")
+    }
+
+    fn exchange(&self, head: &str, body: &str) -> Page {
         let mut stream = TcpStream::connect(self.admin).expect("the admin address answers");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a timeout");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).expect("the request is sent");
+        stream.write_all(head.as_bytes()).expect("the head is sent");
+        // A body that is refused before it is read may meet a closed socket.
+        let _ = stream.write_all(body.as_bytes());
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).expect("the answer ends");
         let answer = String::from_utf8_lossy(&answer).into_owned();

@@ -108,7 +108,8 @@ mod tests {
         assert_eq!(
             line(Answer::History(History { versions: vec![row], next_before: Some(2) })),
             "{\"schema\":\"weir/v1\",\"versions\":[{\"version\":2,\"at\":\"now\",\
-             \"by\":{\"uid\":0,\"pid\":42,\"login\":null,\"role\":null},\"summary\":\"s\",\
+             \"by\":{\"uid\":0,\"pid\":42,\"login\":null,\"role\":null,\"from\":null},\
+             \"summary\":\"s\",\
              \"message\":null,\"claimed_command\":\"weirctl\",\"parent\":1}],\"next_before\":2}\n"
         );
     }

@@ -406,8 +406,11 @@ fn versions(versions: &Versions, style: Style) -> String {
     table.print(style)
 }
 
-/// `uid 0 (login 1000) pid 42`
+/// `uid 0 (login 1000) pid 42`, or `http 127.0.0.1`
 fn author(by: &Author) -> String {
+    if let Some(from) = by.from {
+        return format!("http {from}");
+    }
     let login = by.login.filter(|login| *login != by.uid);
     let login = login.map_or_else(String::new, |login| format!(" (login {login})"));
     format!("uid {}{login} pid {}", by.uid, by.pid)

@@ -42,7 +42,7 @@ pub(super) const PROCESS: [ProcessSetting; 10] = [
         noun: "address",
         default: "none",
         range: "IP:PORT",
-        help: "Where to answer HTTP: metrics, health, the read-only API.",
+        help: "Where to answer HTTP: metrics, health, the API.",
     },
     ProcessSetting {
         key: "admin-hosts",
@@ -88,7 +88,8 @@ pub(super) const PROCESS: [ProcessSetting; 10] = [
         noun: "path",
         default: "none",
         range: "a file that only weir's user can read",
-        help: "Reserved for changes over HTTP; today it is only checked at start.",
+        help: "The bearer token of changes over HTTP, 16 characters or more, read for each change. \
+               HTTP only reads if absent.",
     },
 ];
 

@@ -71,6 +71,29 @@ pub(super) fn set(current: &Snapshot, name: &str, pairs: &Pairs) -> Result<Edit,
     Ok(edit)
 }
 
+/// `PUT /api/v1/backends/POOL/NAME`
+pub(super) fn put(current: &Snapshot, name: &str, pairs: &Pairs) -> Result<Edit, Refusal> {
+    let (pool_name, backend_name) = names::split(name)?;
+    let there = names::pool(current, pool_name)?.backend(backend_name);
+    let before = there.map(Backend::spec);
+    let key = there.map_or_else(|| names::parse(backend_name), |it| Ok(it.name.clone()))?;
+    BACKEND.refuse_incomplete(name, pairs)?;
+    // Its address is among the settings.
+    let mut after = plain(SocketAddr::from(([0, 0, 0, 0], 0)));
+    BACKEND.set(&mut after, pairs)?;
+    let undo = match before {
+        None => format!("weirctl backend remove {name}"),
+        Some(before) => BACKEND.undo(name, &before, &after),
+    };
+    let mut spec = current.spec();
+    if let Some(pool) = spec.pool.get_mut(pool_name) {
+        pool.backend.insert(key, after);
+    }
+    let mut edit = Edit::new(spec, subject(pool_name, backend_name));
+    edit.undo = Some(undo);
+    Ok(edit)
+}
+
 /// `backend drain|maint|ready P/B`
 pub(super) fn state(current: &Snapshot, name: &str, state: Admin) -> Result<Edit, Refusal> {
     let (pool, backend) = names::backend(current, name)?;

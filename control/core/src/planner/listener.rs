@@ -68,6 +68,27 @@ pub(super) fn set(current: &Snapshot, name: &str, pairs: &Pairs) -> Result<Edit,
     Ok(edit)
 }
 
+/// `PUT /api/v1/listeners/NAME`
+pub(super) fn put(current: &Snapshot, name: &str, pairs: &Pairs) -> Result<Edit, Refusal> {
+    let there = current.listener(name);
+    let before = there.map(|listener| current.listener_spec(listener));
+    let key = there.map_or_else(|| names::parse(name), |listener| Ok(listener.name.clone()))?;
+    LISTENER.refuse_incomplete(name, pairs)?;
+    // Its pool is among the settings.
+    let mut after = ListenerSpec::new(key.clone(), Vec::new());
+    LISTENER.set(&mut after, pairs)?;
+    names::pool(current, after.pool.as_str())?;
+    let undo = match before {
+        None => format!("weirctl listener remove {name}"),
+        Some(before) => LISTENER.undo(name, &before, &after),
+    };
+    let mut spec = current.spec();
+    spec.listener.insert(key, after);
+    let mut edit = Edit::new(spec, Subject::Listener(name.to_owned()));
+    edit.undo = Some(undo);
+    Ok(edit)
+}
+
 /// `listener drain|ready NAME`
 pub(super) fn state(current: &Snapshot, name: &str, state: Admin) -> Result<Edit, Refusal> {
     let listener = names::listener(current, name)?;

@@ -51,6 +51,29 @@ pub(super) fn remove(current: &Snapshot, name: &str) -> Result<Edit, Refusal> {
     Ok(edit)
 }
 
+/// `PUT /api/v1/pools/NAME`. Its backends are objects of their own: it keeps them.
+pub(super) fn put(current: &Snapshot, name: &str, pairs: &Pairs) -> Result<Edit, Refusal> {
+    let mut spec = current.spec();
+    let (key, before) = match spec.pool.remove_entry(name) {
+        Some((key, before)) => (key, Some(before)),
+        None => (names::parse(name)?, None),
+    };
+    let mut after = PoolSpec::default();
+    POOL.set(&mut after, pairs)?;
+    let undo = match before {
+        None => format!("weirctl pool remove {name}"),
+        Some(before) => {
+            let undo = POOL.undo(name, &before, &after);
+            after.backend.clone_from(&before.backend);
+            undo
+        }
+    };
+    spec.pool.insert(key, after.into());
+    let mut edit = Edit::new(spec, Subject::Pool(name.to_owned()));
+    edit.undo = Some(undo);
+    Ok(edit)
+}
+
 /// `pool set NAME KEY=VALUE…`
 pub(super) fn set(current: &Snapshot, name: &str, pairs: &Pairs) -> Result<Edit, Refusal> {
     let before = names::pool(current, name)?.spec.without_backends();

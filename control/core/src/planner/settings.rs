@@ -45,6 +45,19 @@ impl<S> Kind<S> {
         Ok(())
     }
 
+    /// Refuses settings for a whole object that lack one which has no default.
+    pub(super) fn refuse_incomplete(&self, name: &str, pairs: &Pairs) -> Result<(), Refusal> {
+        let is_there = |key: &str| pairs.iter().any(|(set, value)| set == key && !value.is_empty());
+        let mut needed = self.table.iter().filter(|setting| setting.required);
+        match needed.find(|setting| !is_there(setting.key)) {
+            None => Ok(()),
+            Some(setting) => {
+                let message = format!("{} of {} {name} is not said", setting.key, self.noun);
+                Err(Refusal::new(Code::Invalid, message, setting.form.hint()))
+            }
+        }
+    }
+
     /// The command that sets back the settings that differ, and no others.
     pub(super) fn undo(&self, name: &str, before: &S, after: &S) -> String {
         format!("weirctl {} set {name}{}", self.noun, self.words(before, after))

@@ -1,5 +1,6 @@
 //! Every verb: what it makes, what it refuses, and the command that takes it back.
 
+mod put;
 mod undo;
 
 use std::sync::Arc;

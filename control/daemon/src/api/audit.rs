@@ -52,10 +52,10 @@ impl<'a> Audit<'a> {
         let Audit { principal, command, version } = &self;
         let (uid, gid, pid) = principal.numbers();
         let (role, needed) = (roles::word(principal.role()), needed.word());
-        let login = principal.login();
+        let (login, from) = (principal.login(), principal.from().map(tracing::field::display));
         tracing::warn!(
             target: AUDIT,
-            uid, gid, pid, login, role, needed, ?command, version,
+            uid, gid, pid, login, from, role, needed, ?command, version,
             "audit: not permitted"
         );
         let outcome = format!("not permitted: it needs {needed}, the peer has {role}");
@@ -68,14 +68,14 @@ impl<'a> Audit<'a> {
         let role = roles::word(principal.role());
         let (before, after) = versions(answer, *asked_at, now);
         let (uid, gid, pid) = principal.numbers();
-        let login = principal.login();
+        let (login, from) = (principal.login(), principal.from().map(tracing::field::display));
         let is_nothing = came_to_nothing(answer, (before, after));
         let kept = if is_nothing { Kept::Refusal } else { Kept::Change };
         match answer {
             Ok(_) => {
                 tracing::info!(
                     target: AUDIT,
-                    uid, gid, pid, login, role, ?command, before, after,
+                    uid, gid, pid, login, from, role, ?command, before, after,
                     "audit: done"
                 );
                 self.event(&format!("done: version {before} → {after}"), kept)
@@ -84,7 +84,7 @@ impl<'a> Audit<'a> {
                 let why = cleaned(message, WHY_MAX);
                 tracing::warn!(
                     target: AUDIT,
-                    uid, gid, pid, login, role, ?command, before, after, ?why,
+                    uid, gid, pid, login, from, role, ?command, before, after, ?why,
                     "audit: refused"
                 );
                 let outcome = format!("refused: version {before} → {after}: {why}");
@@ -99,7 +99,10 @@ impl<'a> Audit<'a> {
                 let login = self.principal.login().map(|login| format!(" login {login}"));
                 format!("uid {uid} gid {gid} pid {pid}{}", login.unwrap_or_default())
             }
-            _ => "http".to_owned(),
+            _ => {
+                let from = self.principal.from();
+                from.map_or_else(|| "http".to_owned(), |from| format!("http {from}"))
+            }
         };
         // The events cut long texts, and the outcome is worth more than the end of the command.
         let command = cleaned(&self.command, EVENT_COMMAND_MAX);
@@ -156,7 +159,7 @@ mod tests {
             yes: false,
             ..ChangeOptions::default()
         };
-        let principal = Principal::Http;
+        let principal = Principal::reader([127, 0, 0, 1].into());
         let audit = Audit::begin(&principal, &Command::Change { change, options }, 1);
         let (text, event) = (audit.command.clone(), audit.not_permitted(Role::Admin));
         assert!(text.starts_with("backend remove web/b1·INFO audit: done·[2Jxxx"), "{text}");

@@ -8,6 +8,7 @@
 //! ```
 
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -18,22 +19,43 @@ use super::audit::{self, Audit, AuditEvent};
 use super::refusals::{Cause, REPORT_EVERY, RefusalBudget};
 use super::roles::{self, Role, Roles};
 use crate::rt::{self, PeerCred};
+use crate::serve::own_author;
 
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Principal {
     /// A process on this host, by SO_PEERCRED, and its role; `None` if it has none.
     Peer { cred: PeerCred, role: Option<Role> },
-    /// A request on the admin address. HTTP does not know who sends it, so it may read.
-    Http,
+    /// A request on the admin address. HTTP does not know who sends it, so it may read; with the
+    /// token it may change things.
+    Http { bearer: Bearer, from: IpAddr },
+}
+
+/// The token of a request on the admin address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bearer {
+    /// There is no token: HTTP only reads.
+    Off,
+    /// There is one, and it was not sent.
+    Missing,
+    Wrong,
+    /// The file of the token cannot be used; the log says why.
+    Unreadable,
+    Right,
 }
 
 impl Principal {
+    /// A request that only reads: no token is looked for.
+    pub(crate) fn reader(from: IpAddr) -> Principal {
+        Principal::Http { bearer: Bearer::Missing, from }
+    }
+
     /// The highest role that it has.
     pub(crate) fn role(&self) -> Option<Role> {
         match self {
             Principal::Peer { role, .. } => *role,
-            Principal::Http => Some(Role::Viewer),
+            Principal::Http { bearer: Bearer::Right, .. } => Some(Role::Admin),
+            Principal::Http { .. } => Some(Role::Viewer),
         }
     }
 
@@ -41,9 +63,15 @@ impl Principal {
     fn author(&self) -> Option<Author> {
         match self {
             Principal::Peer { cred, role } => {
-                Some(Author { uid: cred.uid, pid: cred.pid, login: cred.login, role: *role })
+                let known = Author::new(cred.uid, cred.pid);
+                Some(Author { login: cred.login, role: *role, ..known })
             }
-            Principal::Http => None,
+            // The token is weir's own; there is no process that weir could name.
+            Principal::Http { bearer: Bearer::Right, from } => {
+                let (role, from) = (self.role(), Some(*from));
+                Some(Author { pid: 0, role, from, ..own_author() })
+            }
+            Principal::Http { .. } => None,
         }
     }
 
@@ -51,7 +79,7 @@ impl Principal {
     pub(crate) fn numbers(&self) -> (Option<u32>, Option<u32>, Option<i32>) {
         match self {
             Principal::Peer { cred, .. } => (Some(cred.uid), Some(cred.gid), Some(cred.pid)),
-            Principal::Http => (None, None, None),
+            Principal::Http { .. } => (None, None, None),
         }
     }
 
@@ -59,7 +87,15 @@ impl Principal {
     pub(crate) fn login(&self) -> Option<u32> {
         match self {
             Principal::Peer { cred, .. } => cred.login,
-            Principal::Http => None,
+            Principal::Http { .. } => None,
+        }
+    }
+
+    /// Where it comes from, if that is an address.
+    pub(crate) fn from(&self) -> Option<IpAddr> {
+        match self {
+            Principal::Peer { .. } => None,
+            Principal::Http { from, .. } => Some(*from),
         }
     }
 
@@ -67,10 +103,37 @@ impl Principal {
     fn refusal(&self, needed: Role) -> Refusal {
         match self {
             Principal::Peer { cred, role } => roles::refusal(needed, *role, cred.uid),
-            Principal::Http => {
-                Refusal::new(Code::Denied, "HTTP only reads", "use weirctl on this host")
-            }
+            Principal::Http { bearer, .. } => bearer.refusal(needed),
         }
+    }
+}
+
+impl Bearer {
+    fn refusal(self, needed: Role) -> Refusal {
+        let needed = needed.word();
+        let (message, hint) = match self {
+            Bearer::Off => (
+                "HTTP only reads: there is no [weir] admin-token-file".to_owned(),
+                "set it and restart weir, or use weirctl on this host",
+            ),
+            Bearer::Missing => (
+                format!("this needs the role {needed}: send the token"),
+                "Authorization: Bearer TOKEN, the text of [weir] admin-token-file",
+            ),
+            Bearer::Wrong => (
+                "this is not the token".to_owned(),
+                "Authorization: Bearer TOKEN, the text of [weir] admin-token-file",
+            ),
+            Bearer::Unreadable => (
+                "the file of the token cannot be used".to_owned(),
+                "weir's log says why: journalctl -u weir",
+            ),
+            Bearer::Right => (
+                format!("over HTTP nothing is done that needs the role {needed}"),
+                "use weirctl on this host",
+            ),
+        };
+        Refusal::new(Code::Denied, message, hint)
     }
 }
 
@@ -206,6 +269,29 @@ impl<H: Handler + 'static> Gate<H> {
         answer.map_or_else(Response::Refused, Response::Done)
     }
 
+    /// Lets in who may change something, before the change is read. Others are refused, which is
+    /// written down as `what`.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub(crate) fn admit_change(&self, principal: &Principal, what: &str) -> Result<(), Refusal> {
+        // The least that a command needs; the change itself is asked of the gate after that.
+        let needed = Role::Operator;
+        if principal.role() >= Some(needed) {
+            return Ok(());
+        }
+        if self.may_write(principal) {
+            let audit = Audit::begin(principal, &what, self.version());
+            self.handler.record(audit.not_permitted(needed));
+        }
+        Err(principal.refusal(needed))
+    }
+
+    /// The version in force.
+    pub(crate) fn version(&self) -> u64 {
+        self.handler.version()
+    }
+
     /// True if one more line about something of this principal that came to nothing may be written.
     /// Otherwise it is counted, and the count is written soon.
     pub(crate) fn may_write(&self, principal: &Principal) -> bool {
@@ -230,7 +316,7 @@ impl<H: Handler + 'static> Gate<H> {
     async fn query(&self, principal: &Principal, query: Query) -> Result<Answer, Refusal> {
         match principal {
             Principal::Peer { .. } => self.handler.refresh(&query).await,
-            Principal::Http => {}
+            Principal::Http { .. } => {}
         }
         self.handler.query(query).await
     }

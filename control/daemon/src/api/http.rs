@@ -1,70 +1,97 @@
-//! The HTTP door on the admin address: metrics, health and the read-only API, by hyper on rt.
+//! The HTTP door on the admin address: metrics, health and the API, by hyper on rt.
 //!
 //! Each state of a connection has a deadline; one that misses it is closed.
 
+mod answer;
+mod body;
+mod change;
 mod connections;
+mod hosts;
+mod openapi;
+mod operations;
+mod parameters;
 mod pieces;
 mod route;
 #[cfg(test)]
 mod tests;
 
+use std::cell::OnceCell;
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{self, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::service::service_fn;
-use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
-use weir_proto::answer::Answer;
-use weir_proto::json::{self, Layout};
-use weir_proto::request::{Code, Refusal};
+use hyper::{HeaderMap, Request, Response, StatusCode, Version};
+use weir_proto::request::{Code, Refusal, Response as Outcome};
 
 use super::gate::{Gate, Handler, Principal};
 use super::hyper_io::HyperIo;
 use super::metrics;
+use super::token::TokenFile;
 use crate::rt::{self, Stream, TcpServer};
+use answer::{plain, refused, status, text};
+use change::Asked;
 use connections::{ConnectionSlot, ConnectionState, Connections};
+use hosts::Hosts;
+use operations::{HttpVerb, Operation, PlainPage, Target};
+use parameters::Parameters;
 use pieces::Pieces;
-use route::{Hosts, Route};
+use route::Miss;
 
-/// The longest body of a request, in bytes. Nothing reads a body yet.
-const BODY_MAX: u64 = 64 << 10;
+/// The longest body of a request that means nothing, in bytes: it is not read.
+const BODY_MAX: u64 = body::SETTINGS_MAX as u64;
 /// The longest head of a request, in bytes.
 const HEAD_MAX: usize = 16 << 10;
+
+/// The things that every connection of the door needs.
+struct Site<H> {
+    gate: Rc<Gate<H>>,
+    hosts: Hosts,
+    token: TokenFile,
+    /// The OpenAPI document, once somebody has asked for it.
+    document: OnceCell<Bytes>,
+}
+
+/// One connection.
+struct Guest {
+    slot: Rc<ConnectionSlot>,
+    from: IpAddr,
+}
+
 /// Serves those that connect to `server`, by its address or one of `names`. Never ends.
 pub(crate) async fn serve<H: Handler + 'static>(
     server: TcpServer,
     names: Vec<String>,
+    token: TokenFile,
     gate: Rc<Gate<H>>,
 ) {
     let bound = server.local_addr().ok().map(|address| address.ip());
-    let hosts = Rc::new(Hosts::new(bound, names));
+    let hosts = Hosts::new(bound, names);
+    let site = Rc::new(Site { gate, hosts, token, document: OnceCell::new() });
     let connections = Rc::new(Connections::default());
     loop {
         let (stream, peer) = server.accept().await;
-        let slot = connections.admit(peer.ip(), rt::now());
-        let (gate, hosts) = (gate.clone(), hosts.clone());
-        rt::spawn("request", async move { connection(stream, slot, gate, hosts).await });
+        let slot = Rc::new(connections.admit(peer.ip(), rt::now()));
+        let (site, guest) = (site.clone(), Guest { slot, from: peer.ip().to_canonical() });
+        rt::spawn("request", async move { connection(stream, guest, site).await });
     }
 }
 
-async fn connection<H: Handler + 'static>(
-    stream: Stream,
-    slot: ConnectionSlot,
-    gate: Rc<Gate<H>>,
-    hosts: Rc<Hosts>,
-) {
-    let slot = Rc::new(slot);
+async fn connection<H: Handler + 'static>(stream: Stream, guest: Guest, site: Rc<Site<H>>) {
+    let slot = guest.slot.clone();
     let heard = {
         let slot = slot.clone();
         move || slot.heard(rt::now())
     };
     let service = service_fn(|request: Request<Incoming>| {
         slot.enter(ConnectionState::Idle, rt::now());
-        let (gate, hosts) = (&gate, &hosts);
-        async move { Ok::<_, Infallible>(respond(&request, gate, hosts).await.map(Pieces::new)) }
+        let (guest, site) = (&guest, &site);
+        async move { Ok::<_, Infallible>(respond(request, guest, site).await.map(Pieces::new)) }
     });
     let conversation = hyper::server::conn::http1::Builder::new()
         .half_close(false)
@@ -88,14 +115,15 @@ async fn overdue(slot: &ConnectionSlot) {
     }
 }
 
-async fn respond<B: Body, H: Handler + 'static>(
-    request: &Request<B>,
-    gate: &Gate<H>,
-    hosts: &Hosts,
+async fn respond<H: Handler + 'static>(
+    request: Request<Incoming>,
+    guest: &Guest,
+    site: &Site<H>,
 ) -> Response<Bytes> {
-    let mut answer = match check(request, hosts) {
-        Ok(()) => dispatch(request, gate).await,
-        Err((status, refusal)) => refused(status, &refusal),
+    let (parts, body) = request.into_parts();
+    let mut answer = match check(&parts, &site.hosts) {
+        Ok(()) => dispatch(&parts, body, guest, site).await,
+        Err(refusal) => refused(StatusCode::MISDIRECTED_REQUEST, &refusal),
     };
     let headers = answer.headers_mut();
     let fixed = [
@@ -111,30 +139,15 @@ async fn respond<B: Body, H: Handler + 'static>(
     answer
 }
 
-/// Whether a request may be looked at: who it is meant for, its size, its method.
-fn check<B: Body>(request: &Request<B>, hosts: &Hosts) -> Result<(), (StatusCode, Refusal)> {
-    let no = |status, message: &str, hint: &str| {
-        Err((status, Refusal::new(Code::Denied, message, hint)))
-    };
+/// Whether a request is meant for this host.
+fn check(parts: &Parts, hosts: &Hosts) -> Result<(), Refusal> {
     // A page of another site that resolves its own name to our address says that name here.
-    let target = request.uri().authority().map(|authority| authority.as_str());
-    if !host_is_ours(request.version(), request.headers(), target, hosts) {
-        let hint = "use localhost or the address itself as the host, or name it in admin-hosts";
-        return no(
-            StatusCode::MISDIRECTED_REQUEST,
-            "this is not the host that was asked for",
-            hint,
-        );
+    let target = parts.uri.authority().map(|authority| authority.as_str());
+    if host_is_ours(parts.version, &parts.headers, target, hosts) {
+        return Ok(());
     }
-    if request.body().size_hint().lower() > BODY_MAX {
-        let message = format!("the body is longer than {BODY_MAX} bytes");
-        return no(StatusCode::PAYLOAD_TOO_LARGE, &message, "send less");
-    }
-    if request.method() != Method::GET && request.method() != Method::HEAD {
-        let hint = "change things with weirctl";
-        return no(StatusCode::METHOD_NOT_ALLOWED, "HTTP is read-only: GET and HEAD", hint);
-    }
-    Ok(())
+    let hint = "use localhost or the address itself as the host, or name it in admin-hosts";
+    Err(Refusal::new(Code::Denied, "this is not the host that was asked for", hint))
 }
 
 fn host_is_ours(
@@ -156,35 +169,79 @@ fn host_is_ours(
     [host, target].into_iter().flatten().all(|host| hosts.has(host))
 }
 
-async fn dispatch<B, H: Handler + 'static>(
-    request: &Request<B>,
-    gate: &Gate<H>,
+async fn dispatch<H: Handler + 'static>(
+    parts: &Parts,
+    body: Incoming,
+    guest: &Guest,
+    site: &Site<H>,
 ) -> Response<Bytes> {
-    let uri = request.uri();
-    match route::find(uri.path(), uri.query()) {
-        Ok(Route::Metrics) => {
-            let page = Bytes::from_owner(MetricsPage(gate.metrics().await));
-            text(StatusCode::OK, metrics::CONTENT_TYPE, page)
-        }
-        Ok(Route::Healthz) => plain(StatusCode::OK, "ok\n".to_owned()),
-        Ok(Route::Readyz) => match gate.ready() {
-            Ok(()) => plain(StatusCode::OK, "ready\n".to_owned()),
-            Err(why) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
-        },
-        Ok(Route::Index) => plain(StatusCode::OK, route::INDEX.to_owned()),
-        Ok(Route::Api(query)) => match gate.ask(&Principal::Http, query.into()).await {
-            weir_proto::request::Response::Done(answer) => {
-                text(StatusCode::OK, JSON, document(answer).await)
-            }
-            weir_proto::request::Response::Refused(refusal) => {
-                refused(status(refusal.code), &refusal)
-            }
-        },
-        Err(refusal) => refused(status(refusal.code), &refusal),
+    let (operation, names) = match route::find(HttpVerb::of(&parts.method), parts.uri.path()) {
+        Ok(found) => found,
+        Err(Miss::Path(refusal)) => return refused(StatusCode::NOT_FOUND, &refusal),
+        Err(Miss::Method(verbs)) => return other_method(&verbs),
+    };
+    let (headers, from) = (&parts.headers, guest.from);
+    if let Target::Change { .. } = operation.target {
+        let principal = Principal::Http { bearer: site.token.judge(headers).await, from };
+        let slot = &guest.slot;
+        let asked = Asked { operation, names, parts, slot, principal };
+        return change::make(asked, body, &site.gate).await;
+    }
+    if body.size_hint().lower() > BODY_MAX {
+        let body::Refused { status, refusal } = body::too_long(body::SETTINGS_MAX);
+        return refused(status, &refusal);
+    }
+    match &operation.target {
+        Target::PlainPage(page) => show(*page, site).await,
+        Target::Query { .. } => ask(operation, &names, parts, (from, site)).await,
+        Target::Change { .. } => other_method(&[]), // It was made above.
     }
 }
 
-const JSON: &str = "application/json";
+/// Answers a question.
+async fn ask<H: Handler + 'static>(
+    operation: &Operation,
+    names: &operations::Names<'_>,
+    parts: &Parts,
+    (from, site): (IpAddr, &Site<H>),
+) -> Response<Bytes> {
+    let Target::Query { parameters, make, .. } = &operation.target else {
+        return other_method(&[]);
+    };
+    let read = Parameters::read(parts.uri.path(), parts.uri.query(), parameters);
+    let query = match read.and_then(|parameters| make(names, &parameters)) {
+        Ok(query) => query,
+        Err(refusal) => return refused(status(refusal.code), &refusal),
+    };
+    // Before the answer: who changes what is newer than that gets 412.
+    let version = site.gate.version();
+    match site.gate.ask(&Principal::reader(from), query.into()).await {
+        Outcome::Done(answer) => answer::document(StatusCode::OK, answer, version).await,
+        Outcome::Refused(refusal) => refused(status(refusal.code), &refusal),
+    }
+}
+
+async fn show<H: Handler + 'static>(page: PlainPage, site: &Site<H>) -> Response<Bytes> {
+    match page {
+        PlainPage::Index => plain(StatusCode::OK, route::index()),
+        PlainPage::Metrics => {
+            let page = Bytes::from_owner(MetricsPage(site.gate.metrics().await));
+            text(StatusCode::OK, metrics::CONTENT_TYPE, page)
+        }
+        PlainPage::Healthz => plain(StatusCode::OK, "ok\n".to_owned()),
+        PlainPage::Readyz => match site.gate.ready() {
+            Ok(()) => plain(StatusCode::OK, "ready\n".to_owned()),
+            Err(why) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+        },
+        PlainPage::OpenApi => {
+            if site.document.get().is_none() {
+                let made = rt::blocking(openapi::document).await;
+                let _ = site.document.set(made.into()); // another request made the same
+            }
+            answer::json_text(site.document.get().cloned().unwrap_or_default())
+        }
+    }
+}
 
 /// A page that all who asked at the same time share.
 struct MetricsPage(Arc<String>);
@@ -195,44 +252,18 @@ impl AsRef<[u8]> for MetricsPage {
     }
 }
 
-/// The answer as JSON; of a long one another thread makes it.
-async fn document(answer: Answer) -> String {
-    let is_long = answer.is_long();
-    rt::blocking_if(is_long, move || json::answer(&answer, Layout::Line) + "\n").await
-}
-
-fn status(code: Code) -> StatusCode {
-    match code {
-        Code::Invalid => StatusCode::BAD_REQUEST,
-        Code::NotFound => StatusCode::NOT_FOUND,
-        Code::Exists | Code::Conflict | Code::NeedsYes | Code::NeedsForce => StatusCode::CONFLICT,
-        Code::Denied => StatusCode::FORBIDDEN,
-        Code::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+/// The path has these methods, and another one was asked for.
+fn other_method(verbs: &[HttpVerb]) -> Response<Bytes> {
+    let words = verbs.iter().flat_map(|verb| match verb {
+        HttpVerb::Get => vec!["GET", "HEAD"],
+        other => vec![other.word()],
+    });
+    let allowed = words.collect::<Vec<_>>().join(", ");
+    let message = format!("this path has the methods {allowed} only");
+    let refusal = Refusal::new(Code::Denied, message, "see /openapi.json");
+    let mut answer = refused(StatusCode::METHOD_NOT_ALLOWED, &refusal);
+    if let Ok(allowed) = HeaderValue::from_str(&allowed) {
+        answer.headers_mut().insert(header::ALLOW, allowed);
     }
-}
-
-fn refused(status: StatusCode, refusal: &Refusal) -> Response<Bytes> {
-    let mut answer = text(status, JSON, json::refusal(refusal) + "\n");
-    match status {
-        StatusCode::METHOD_NOT_ALLOWED => {
-            answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-        }
-        // What follows on the connection is the body that was not wanted.
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        _ => {} // The others need no header.
-    }
-    answer
-}
-
-fn plain(status: StatusCode, body: String) -> Response<Bytes> {
-    text(status, "text/plain; charset=utf-8", body)
-}
-
-fn text(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Bytes> {
-    let mut answer = Response::new(body.into());
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     answer
 }

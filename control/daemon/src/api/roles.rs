@@ -30,13 +30,16 @@ fn needed_for(change: &ChangeRequest) -> Role {
         ChangeRequest::ListenerState { .. }
         | ChangeRequest::BackendAdd { .. }
         | ChangeRequest::BackendSet { .. }
+        | ChangeRequest::BackendPut { .. }
         | ChangeRequest::BackendRemove { .. }
         | ChangeRequest::BackendState { .. }
         | ChangeRequest::BackendWeight { .. } => Role::Operator,
         ChangeRequest::ListenerAdd { .. }
         | ChangeRequest::ListenerSet { .. }
+        | ChangeRequest::ListenerPut { .. }
         | ChangeRequest::ListenerRemove { .. }
         | ChangeRequest::PoolAdd { .. }
+        | ChangeRequest::PoolPut { .. }
         | ChangeRequest::PoolRemove { .. }
         | ChangeRequest::PoolSet { .. }
         | ChangeRequest::Apply { .. }

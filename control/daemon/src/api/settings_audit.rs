@@ -1,11 +1,12 @@
 //! What the process settings lay open: faults that keep weir from starting, and warnings.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use weir_proto::complaint::Complaint;
 use weir_proto::snapshot::Fault;
 
 use super::roles::Roles;
+use super::token;
 use weir_control_core::file::Settings;
 
 /// What keeps weir from serving with these settings.
@@ -15,22 +16,8 @@ pub(crate) fn faults(settings: &Settings) -> Vec<Fault> {
 
 /// The token is a secret: only its owner and group may read it.
 fn token_fault(path: &Path) -> Option<Fault> {
-    let fault = |what: String, hint: String| Some(Fault::new("weir.admin-token-file", what, hint));
-    let shown = path.display();
-    match std::fs::metadata(path) {
-        Err(error) => fault(
-            format!("{shown}: {error}"),
-            "make it (mode 0600), or leave the setting out: it guards nothing yet".to_owned(),
-        ),
-        Ok(there) if !there.is_file() => {
-            fault(format!("{shown} is not a file"), "name a file with the token".to_owned())
-        }
-        Ok(there) if there.mode() & 0o007 != 0 => fault(
-            format!("{shown} is open to everybody (mode {:04o})", there.mode() & 0o7777),
-            format!("chmod o= {shown}, and put a new token into it"),
-        ),
-        Ok(_) => None,
-    }
+    let Complaint { what, hint } = token::read(path).err()?;
+    Some(Fault::new("weir.admin-token-file", what, hint))
 }
 
 /// What an operator should know; weir serves anyway.
@@ -38,20 +25,22 @@ pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
     let mut warnings = Vec::new();
     if let Some(admin) = settings.admin
         && !admin.ip().is_loopback()
-        && settings.admin_token_file.is_none()
     {
+        let (reads, port) = ("reads names, addresses and counters", admin.port());
+        let and = match settings.admin_token_file {
+            None => "(it changes nothing)",
+            Some(_) => "and sees the token of those who change something, as there is no TLS",
+        };
         warnings.push(format!(
-            "the admin address {admin} is not on loopback and has no admin-token-file: everybody \
-             who reaches it reads names, addresses and counters (it changes nothing); \
-             bind it to 127.0.0.1, or keep others away from port {}",
-            admin.port()
+            "the admin address {admin} is not on loopback: everybody who reaches it {reads} {and}; \
+             bind it to 127.0.0.1, or keep others away from port {port}"
         ));
     }
-    if settings.admin_token_file.is_some() {
-        warnings.push(
-            "admin-token-file guards nothing yet: HTTP is read-only, and reading needs no token"
-                .to_owned(),
-        );
+    if let (None, Some(token)) = (settings.admin, &settings.admin_token_file) {
+        warnings.push(format!(
+            "admin-token-file {} has no use: there is no admin address",
+            token.display()
+        ));
     }
     warnings
 }
@@ -77,11 +66,20 @@ mod tests {
         let path = directory.0.join("token");
         let settings = Settings { admin_token_file: Some(path.clone()), ..Settings::default() };
         assert!(faults(&settings)[0].complaint.what.contains("No such file"));
-        std::fs::write(&path, "secret").unwrap();
+        std::fs::write(&path, "0123456789abcdef\n").unwrap();
         for (mode, open) in [(0o644, true), (0o602, true), (0o600, false), (0o640, false)] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             let found = faults(&settings);
             assert_eq!(found.len(), usize::from(open), "{mode:o}: {found:?}");
+        }
+        for (text, is_token) in [
+            ("", false),
+            ("0123456789abcde", false),
+            ("a b 0123456789abcdef", false),
+            ("0123456789abcdef", true),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(faults(&settings).is_empty(), is_token, "{text:?}");
         }
         let of_a_directory =
             Settings { admin_token_file: Some(directory.0.clone()), ..Settings::default() };
@@ -104,7 +102,9 @@ mod tests {
             assert!(told[0].contains(admin) && told[0].contains("9650"), "{told:?}");
         }
         let told = warnings(&settings("0.0.0.0:9650", Some("t")));
-        assert!(told.len() == 1 && told[0].contains("guards nothing yet"), "{told:?}");
+        assert!(told.len() == 1 && told[0].contains("sees the token"), "{told:?}");
+        let of_nothing = Settings { admin_token_file: Some("t".into()), ..Settings::default() };
+        assert!(warnings(&of_nothing)[0].contains("has no use"));
         assert!(warnings(&Settings::default()).is_empty());
     }
 

@@ -322,10 +322,19 @@ fn events_history_and_configuration_are_lines() {
         parent: Some(11),
     };
     assert_eq!(
-        answer(&Answer::History(History { versions: vec![row], next_before: None }), false, PIPE),
+        answer(
+            &Answer::History(History { versions: vec![row.clone()], next_before: None }),
+            false,
+            PIPE
+        ),
         "VERSION  AT    BY                         SUMMARY       MESSAGE\n     12  then  \
          uid 0 (login 1000) pid 42  pool add web  for the shop\n"
     );
+    let by = Author { from: "192.0.2.7".parse().ok(), ..by };
+    let row = VersionRow { by, message: None, ..row };
+    let shown =
+        answer(&Answer::History(History { versions: vec![row], next_before: None }), false, PIPE);
+    assert!(shown.contains("then  http 192.0.2.7  pool add web"), "{shown}");
     let text = Answer::Config(ConfigText { version: 7, toml: "[pool.web]".into() });
     assert_eq!(answer(&text, false, PIPE), "[pool.web]\n");
     assert_eq!(answer(&text, true, PIPE), "# version 7\n[pool.web]\n");

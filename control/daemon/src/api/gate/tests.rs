@@ -16,6 +16,10 @@ fn peer(role: Option<Role>) -> Principal {
     }
 }
 
+fn http(bearer: Bearer) -> Principal {
+    Principal::Http { bearer, from: [192, 0, 2, 9].into() }
+}
+
 fn change(change: ChangeRequest) -> Request {
     Command::Change { change, options: ChangeOptions::default() }.into()
 }
@@ -41,6 +45,8 @@ enum Gets {
 fn each_principal_gets_what_its_role_allows() {
     use Gets::{Answer, CarriedOut, Refused, Tried};
     use Role::{Admin, Operator, Viewer};
+    // Not even a dry run: its body would be read.
+    let stranger = || [Answer, Refused(Operator), Refused(Admin), Refused(Admin), Refused(Viewer)];
     let table = [
         (
             peer(None),
@@ -49,10 +55,11 @@ fn each_principal_gets_what_its_role_allows() {
         (peer(Some(Viewer)), [Answer, Refused(Operator), Refused(Admin), Refused(Admin), Tried]),
         (peer(Some(Operator)), [Answer, CarriedOut, Refused(Admin), Refused(Admin), Tried]),
         (peer(Some(Admin)), [Answer, CarriedOut, CarriedOut, CarriedOut, Tried]),
-        (
-            Principal::Http,
-            [Answer, Refused(Operator), Refused(Admin), Refused(Admin), Refused(Viewer)],
-        ),
+        (http(Bearer::Off), stranger()),
+        (http(Bearer::Missing), stranger()),
+        (http(Bearer::Wrong), stranger()),
+        (http(Bearer::Unreadable), stranger()),
+        (http(Bearer::Right), [Answer, CarriedOut, CarriedOut, CarriedOut, Tried]),
     ];
     let dry = ChangeOptions { dry_run: true, ..ChangeOptions::default() };
     let dry = Command::Change { change: ChangeRequest::Rollback { version: 1 }, options: dry };
@@ -67,9 +74,17 @@ fn each_principal_gets_what_its_role_allows() {
                     Answer
                 }
                 Decision::CarryOut(command, by) => {
+                    assert_eq!(request, command.into());
                     let role = principal.role();
-                    let author = Author { login: Some(501), role, ..Author::new(UID, 42) };
-                    assert_eq!((request.clone(), by), (command.into(), author));
+                    match principal {
+                        Principal::Peer { .. } => {
+                            let author = Author { login: Some(501), role, ..Author::new(UID, 42) };
+                            assert_eq!(by, author);
+                        }
+                        Principal::Http { from, .. } => {
+                            assert_eq!((by.pid, by.role, by.from), (0, role, Some(from)));
+                        }
+                    }
                     CarriedOut
                 }
                 Decision::Try(command, _) => {
@@ -140,7 +155,7 @@ fn commands_and_refusals_are_audited_and_queries_are_not() {
     let by = "event: uid 1000 gid 7 pid 42 login 501: ";
     let table: [(Principal, Request, Vec<String>); 6] = [
         (admin(), Query::Shards.into(), vec!["refresh for shards".into(), "answer shards".into()]),
-        (Principal::Http, Query::Shards.into(), vec!["answer shards".into()]),
+        (http(Bearer::Missing), Query::Shards.into(), vec!["answer shards".into()]),
         (
             admin(),
             Command::Drain.into(),
@@ -160,9 +175,12 @@ fn commands_and_refusals_are_audited_and_queries_are_not() {
             vec![format!("{by}shards: not permitted: it needs viewer, the peer has none")],
         ),
         (
-            Principal::Http,
+            http(Bearer::Missing),
             Command::Drain.into(),
-            vec!["event: http: drain: not permitted: it needs admin, the peer has viewer".into()],
+            vec![
+                "event: http 192.0.2.9: drain: not permitted: it needs admin, the peer has viewer"
+                    .into(),
+            ],
         ),
     ];
     rt::run(|| async {

@@ -3,6 +3,9 @@
 //!
 //! ```text
 //! Reading ──whole head: answered──▶ Idle ──first byte of the next request──▶ Reading …
+//!                                   │ ▲
+//!                                   ▼ │ whole body
+//!                                   Body
 //! ```
 //! Pure but for the bells: time is an argument.
 
@@ -19,6 +22,8 @@ use crate::serve::notify::Notify;
 pub(super) const CONNECTIONS_MAX: usize = 64;
 /// From the first byte of a request to the end of its head.
 const READING_MAX: Duration = Duration::from_secs(5);
+/// Longer than any body may take: [`super::body`] ends it with an answer.
+const BODY_MAX: Duration = Duration::from_secs(30);
 /// From a request's head to the begin of the next one: for taking the answer and for a pause that
 /// is longer than Prometheus' usual interval of a minute.
 const IDLE_MAX: Duration = Duration::from_secs(75);
@@ -45,6 +50,8 @@ pub(super) enum ConnectionState {
     Idle,
     /// A request's head is not whole yet.
     Reading,
+    /// Its body is not whole yet; who reads it knows for how long that may be.
+    Body,
 }
 
 /// The place of a connection; dropping it frees the place.
@@ -96,6 +103,7 @@ impl ConnectionSlot {
         let most = match state {
             ConnectionState::Idle => IDLE_MAX,
             ConnectionState::Reading => READING_MAX,
+            ConnectionState::Body => BODY_MAX,
         };
         most.saturating_sub(now - since)
     }

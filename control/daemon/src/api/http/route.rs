@@ -1,190 +1,102 @@
-//! Which path asks for what, and which hosts are ours. Pure.
+//! Which operation a path and a method name. Pure.
 
-use std::net::IpAddr;
+use weir_proto::request::{Code, Refusal};
 
-use weir_proto::outside::cleaned;
-use weir_proto::request::{Code, Query, Refusal};
+use super::operations::{HttpVerb, Names, OPERATIONS, Operation, ParameterForm, Target};
+use super::parameters::shown;
 
-/// What a path asks for.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Route {
-    Index,
-    Metrics,
-    Healthz,
-    Readyz,
-    Api(Query),
+/// Why there is no operation.
+#[derive(Debug)]
+pub(super) enum Miss {
+    /// There is no such path.
+    Path(Refusal),
+    /// There is, with these methods only.
+    Method(Vec<HttpVerb>),
 }
 
-/// What GET / says.
-pub(super) const INDEX: &str = "\
-weir
-
-GET /metrics                           Prometheus text
-GET /healthz                           200 while weir serves
-GET /readyz                            503 while it drains, is full, or a pool has no backend
-GET /api/v1/status
-GET /api/v1/shards
-GET /api/v1/listeners[/NAME]
-GET /api/v1/pools[/NAME]
-GET /api/v1/backends[/POOL[/NAME]]
-GET /api/v1/stats[/POOL[/NAME]]
-GET /api/v1/tasks[/ID]
-GET /api/v1/events[?after=ID]
-GET /api/v1/config/history[?limit=N&before=VERSION]
-";
-
-/// Finds what `path` asks for.
+/// Finds the operation, and what stands for each of its names.
 ///
 /// # Errors
-/// No such path, or a query that makes no sense.
-pub(super) fn find(path: &str, query: Option<&str>) -> Result<Route, Refusal> {
-    match path {
-        "/" => return Ok(Route::Index),
-        "/metrics" => return Ok(Route::Metrics),
-        "/healthz" => return Ok(Route::Healthz),
-        "/readyz" => return Ok(Route::Readyz),
-        _ => {} // An API path, or none.
+/// There is none.
+pub(super) fn find(
+    verb: Option<HttpVerb>,
+    path: &str,
+) -> Result<(&'static Operation, Names<'_>), Miss> {
+    let mut others = Vec::new();
+    for operation in OPERATIONS {
+        let Some(names) = fits(operation.path, path) else { continue };
+        if Some(operation.verb) == verb {
+            return Ok((operation, names));
+        }
+        others.push(operation.verb);
     }
-    let missing =
-        || Refusal::new(Code::NotFound, format!("there is no {}", shown(path)), "GET / lists them");
-    let parts: Vec<&str> = path.strip_prefix("/api/v1/").ok_or_else(missing)?.split('/').collect();
-    let known: &[&str] = match parts[..] {
-        ["events"] => &["after"],
-        ["config", "history"] => &["limit", "before"],
-        _ => &[],
+    if others.is_empty() {
+        let message = format!("there is no {}", shown(path));
+        return Err(Miss::Path(Refusal::new(Code::NotFound, message, "GET / lists them")));
+    }
+    Err(Miss::Method(others))
+}
+
+/// The word of `path` for each name in braces of `template`, if it has its form.
+fn fits<'a>(template: &str, path: &'a str) -> Option<Names<'a>> {
+    let (mut wanted, mut parts) = (template.split('/'), path.split('/'));
+    let mut names = Vec::new();
+    loop {
+        match (wanted.next(), parts.next()) {
+            (None, None) => return Some(Names(names)),
+            // Names have no letters that a path must escape. An empty one would mean "all" further
+            // on.
+            (Some(wanted), Some(part)) if wanted.starts_with('{') && !part.is_empty() => {
+                names.push(part);
+            }
+            (Some(wanted), Some(part)) if wanted == part => {}
+            _ => return None,
+        }
+    }
+}
+
+/// The text of `GET /`.
+pub(super) fn index() -> String {
+    let mut text = "weir\n\n".to_owned();
+    for operation in OPERATIONS {
+        let line = format!("{:<6} {}{}", operation.verb.word(), operation.path, query(operation));
+        text += &format!("{line:<61} {}\n", operation.summary);
+    }
+    text
+}
+
+/// `[?after=ID]`
+fn query(operation: &Operation) -> String {
+    let parameters = match &operation.target {
+        Target::PlainPage(_) => return String::new(),
+        Target::Query { parameters, .. } | Target::Change { parameters, .. } => parameters,
     };
-    let parameters = Parameters::read(path, query, known)?;
-    // Names have no letters that a path must escape. An empty one would mean "all" further on.
-    if parts.iter().any(|part| part.is_empty()) {
-        return Err(missing());
-    }
-    Ok(Route::Api(match parts[..] {
-        ["status"] => Query::Status,
-        ["shards"] => Query::Shards,
-        ["listeners"] => Query::ListenerList,
-        ["listeners", name] => Query::ListenerShow { name: name.to_owned() },
-        ["pools"] => Query::PoolList,
-        ["pools", name] => Query::PoolShow { name: name.to_owned() },
-        ["backends"] => Query::BackendList { pool: None },
-        ["backends", pool] => Query::BackendList { pool: Some(pool.to_owned()) },
-        ["backends", pool, name] => Query::BackendShow { name: format!("{pool}/{name}") },
-        ["stats"] => Query::Stats { subject: None },
-        ["stats", pool] => Query::Stats { subject: Some(pool.to_owned()) },
-        ["stats", pool, name] => Query::Stats { subject: Some(format!("{pool}/{name}")) },
-        ["tasks"] => Query::TaskList,
-        ["tasks", id] => Query::TaskShow { id: id.parse().map_err(|_| missing())? },
-        ["events"] => Query::Events { after: parameters.number("after")?.unwrap_or(0) },
-        ["config", "versions"] => Query::ConfigVersions,
-        ["config", "history"] => Query::ConfigHistory {
-            before: parameters.number("before")?,
-            limit: parameters.number("limit")?,
-        },
-        _ => return Err(missing()),
-    }))
-}
-
-/// Text of a request as an answer quotes it.
-fn shown(text: &str) -> String {
-    cleaned(text, 200)
-}
-
-/// The parameters of one path.
-struct Parameters<'a> {
-    path: &'a str,
-    pairs: Vec<(&'a str, &'a str)>,
-}
-
-impl<'a> Parameters<'a> {
-    /// Reads `a=1&b=2`.
-    ///
-    /// # Errors
-    /// One is not in `known`, or is there twice: it would be ignored.
-    fn read(
-        path: &'a str,
-        query: Option<&'a str>,
-        known: &[&str],
-    ) -> Result<Parameters<'a>, Refusal> {
-        let texts = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
-        let mut pairs: Vec<(&str, &str)> = Vec::new();
-        for (key, value) in texts.map(|pair| pair.split_once('=').unwrap_or((pair, ""))) {
-            let what = match pairs.iter().any(|(before, _)| *before == key) {
-                _ if !known.contains(&key) => "no",
-                true => "one, not two,",
-                false => {
-                    pairs.push((key, value));
-                    continue;
-                }
-            };
-            let message = format!("{} has {what} parameter {:?}", shown(path), shown(key));
-            return Err(Refusal::new(Code::Invalid, message, "GET / lists paths and parameters"));
-        }
-        Ok(Parameters { path, pairs })
-    }
-
-    /// A whole number; `None` if it is not there.
-    ///
-    /// # Errors
-    /// It is something else.
-    fn number(&self, key: &str) -> Result<Option<u64>, Refusal> {
-        let Some((_, value)) = self.pairs.iter().find(|(name, _)| *name == key) else {
-            return Ok(None);
-        };
-        value.parse().map(Some).map_err(|_| {
-            let message = format!("{key}={:?} is not a whole number", shown(value));
-            let example = if key == "limit" { 100 } else { 1 };
-            Refusal::new(Code::Invalid, message, format!("{}?{key}={example}", self.path))
-        })
-    }
-}
-
-/// The hosts by which the door may be called, against DNS rebinding.
-pub(super) struct Hosts {
-    bound: Option<IpAddr>,
-    /// In small letters.
-    names: Vec<String>,
-}
-
-impl Hosts {
-    /// Of a door that is bound to `bound` and has these names, in small letters.
-    pub(super) fn new(bound: Option<IpAddr>, names: Vec<String>) -> Hosts {
-        Hosts { bound, names }
-    }
-
-    /// Whether `host`, with or without a port, is one of ours. The port does not matter: a tunnel
-    /// may have another one.
-    pub(super) fn has(&self, host: &str) -> bool {
-        let name = match host.strip_prefix('[') {
-            Some(rest) => match rest.split_once(']') {
-                Some((name, port)) if port.is_empty() || is_port(port) => name,
-                _ => return false,
-            },
-            None => match host.split_once(':') {
-                Some((name, port)) if port.chars().all(|letter| letter.is_ascii_digit()) => name,
-                None => host,
-                _ => return false,
-            },
-        };
-        let known = |known: &String| name.eq_ignore_ascii_case(known);
-        if name.eq_ignore_ascii_case("localhost") || self.names.iter().any(known) {
-            return true;
-        }
-        let Ok(address) = name.parse::<IpAddr>() else { return false };
-        // Bound to every address, each of ours is right. No name is behind an address, so there is
-        // nothing to rebind.
-        let every = self.bound.is_some_and(|bound| bound.is_unspecified());
-        address.is_loopback() || self.bound == Some(address) || every
-    }
-}
-
-/// `:` and digits.
-fn is_port(text: &str) -> bool {
-    let digits = text.strip_prefix(':');
-    digits.is_some_and(|digits| digits.chars().all(|letter| letter.is_ascii_digit()))
+    let shown = parameters.iter().map(|parameter| match parameter.form {
+        ParameterForm::Flag => format!("{}=true", parameter.name),
+        ParameterForm::Number { .. } => format!("{}=N", parameter.name),
+    });
+    let shown = shown.collect::<Vec<_>>().join("&");
+    if shown.is_empty() { shown } else { format!("[?{shown}]") }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::http::operations::PlainPage;
+    use crate::api::http::parameters::Parameters;
+    use weir_proto::request::Query;
+
+    /// The question that a path with these parameters asks.
+    fn question(path: &str, query: Option<&str>) -> Result<Query, Refusal> {
+        let path = format!("/api/v1/{path}");
+        match find(Some(HttpVerb::Get), &path) {
+            Ok((Operation { target: Target::Query { parameters, make, .. }, .. }, names)) => {
+                make(&names, &Parameters::read(&path, query, parameters)?)
+            }
+            Ok(_) => panic!("{path} asks nothing"),
+            Err(miss) => panic!("{path}: {miss:?}"),
+        }
+    }
 
     #[test]
     fn paths_become_questions() {
@@ -203,39 +115,69 @@ mod tests {
             ("stats/web", Query::Stats { subject: Some(text("web")) }),
             ("stats/web/b1", Query::Stats { subject: Some(text("web/b1")) }),
             ("events", Query::Events { after: 0 }),
-            ("tasks", Query::TaskList),
-            ("tasks/7", Query::TaskShow { id: 7 }),
+            ("config", Query::ConfigExport { version: None }),
+            ("config/versions/12", Query::ConfigExport { version: Some(12) }),
             ("config/history", Query::ConfigHistory { before: None, limit: None }),
         ];
-        for (path, question) in cases {
-            assert_eq!(find(&format!("/api/v1/{path}"), None), Ok(Route::Api(question)), "{path}");
+        for (path, wanted) in cases {
+            assert_eq!(question(path, None), Ok(wanted), "{path}");
         }
-        assert_eq!(find("/", None), Ok(Route::Index));
-        assert_eq!(find("/metrics", Some("a=b")), Ok(Route::Metrics));
-        assert_eq!(find("/healthz", None), Ok(Route::Healthz));
-        assert_eq!(find("/readyz", None), Ok(Route::Readyz));
+        assert_eq!(question("config/versions/x", None).unwrap_err().code, Code::Invalid);
+        let pages = [
+            ("/", PlainPage::Index),
+            ("/metrics", PlainPage::Metrics),
+            ("/healthz", PlainPage::Healthz),
+            ("/readyz", PlainPage::Readyz),
+            ("/openapi.json", PlainPage::OpenApi),
+        ];
+        for (path, wanted) in pages {
+            let (operation, _) = find(Some(HttpVerb::Get), path).unwrap();
+            assert!(
+                matches!(operation.target, Target::PlainPage(page) if page == wanted),
+                "{path}"
+            );
+        }
     }
 
     #[test]
-    fn other_paths_are_not_found() {
-        let paths = [
-            "/metric",
-            "/api/v1",
-            "/api/v1/",
-            "/api/v1/pools/",
-            "/api/v1/pools/a/b",
-            "/x",
-            "/api/v1/tasks/x",
-        ];
+    fn other_paths_are_not_found_and_other_methods_are_named() {
+        let paths = ["/metric", "/api/v1", "/api/v1/", "/api/v1/pools/", "/api/v1/pools/a/b", "/x"];
         for path in paths {
-            assert_eq!(find(path, None).unwrap_err().code, Code::NotFound, "{path}");
+            assert!(matches!(find(Some(HttpVerb::Get), path), Err(Miss::Path(_))), "{path}");
         }
+        let methods = |path| match find(None, path) {
+            Err(Miss::Method(verbs)) => verbs,
+            _ => panic!("{path}"),
+        };
+        assert_eq!(methods("/metrics"), [HttpVerb::Get]);
+        assert_eq!(
+            methods("/api/v1/backends/web/b1"),
+            [HttpVerb::Get, HttpVerb::Put, HttpVerb::Patch, HttpVerb::Delete]
+        );
+        assert_eq!(methods("/api/v1/backends/web/b1/drain"), [HttpVerb::Post]);
+    }
+
+    #[test]
+    fn no_two_operations_fit_the_same_request() {
+        for (index, one) in OPERATIONS.iter().enumerate() {
+            let path = one.path.replace(['{', '}'], "");
+            let (found, _) = find(Some(one.verb), &path).unwrap();
+            assert!(core::ptr::eq(found, one), "{} {path} is of row {index}", one.verb.word());
+        }
+    }
+
+    #[test]
+    fn the_index_has_every_operation() {
+        let text = index();
+        assert_eq!(text.lines().count(), OPERATIONS.len() + 2);
+        assert!(text.contains("GET    /api/v1/events[?after=N]"), "{text}");
+        assert!(text.contains("DELETE /api/v1/backends/{pool}/{backend}[?dry-run=true&yes=true"));
     }
 
     #[test]
     fn a_page_of_history_has_an_end_and_a_size() {
-        let history = |query| find("/api/v1/config/history", Some(query));
-        let page = |before, limit| Ok(Route::Api(Query::ConfigHistory { before, limit }));
+        let history = |query| question("config/history", Some(query));
+        let page = |before, limit| Ok(Query::ConfigHistory { before, limit });
         assert_eq!(history("limit=20&before=7"), page(Some(7), Some(20)));
         assert_eq!(history("before=7"), page(Some(7), None));
         assert_eq!(history("limit=0"), page(None, Some(0)), "control knows the range");
@@ -243,6 +185,7 @@ mod tests {
             ("limit=many", "limit=\"many\" is not a whole number"),
             ("before=", "before=\"\" is not a whole number"),
             ("before=-1", "before=\"-1\" is not"),
+            ("before=+1", "before=\"+1\" is not"),
             ("limit=18446744073709551616", "is not a whole number"),
             ("limit=1&limit=2", "has one, not two, parameter \"limit\""),
             ("after=1", "has no parameter \"after\""),
@@ -256,13 +199,14 @@ mod tests {
 
     #[test]
     fn after_is_a_number() {
-        let after = |query| find("/api/v1/events", Some(query));
-        assert_eq!(after("after=17"), Ok(Route::Api(Query::Events { after: 17 })));
-        assert_eq!(after("after=2&"), Ok(Route::Api(Query::Events { after: 2 })));
+        let after = |query| question("events", Some(query));
+        assert_eq!(after("after=17"), Ok(Query::Events { after: 17 }));
+        assert_eq!(after("after=2&"), Ok(Query::Events { after: 2 }));
         assert_eq!(after("after=-1").unwrap_err().code, Code::Invalid);
         let long = "after=".to_owned() + &"x".repeat(8_000);
         assert!(after(&long).unwrap_err().message.len() < 250);
-        assert!(find(&long, None).unwrap_err().message.len() < 250);
+        let Err(Miss::Path(refusal)) = find(Some(HttpVerb::Get), &long) else { panic!("no path") };
+        assert!(refusal.message.len() < 250);
     }
 
     #[test]
@@ -273,47 +217,10 @@ mod tests {
             ("backends", "pool=web"),
             ("status", "x"),
         ] {
-            let refusal = find(&format!("/api/v1/{path}"), Some(query)).unwrap_err();
+            let refusal = question(path, Some(query)).unwrap_err();
             assert_eq!(refusal.code, Code::Invalid, "{path}?{query}");
             assert!(refusal.message.contains("has no parameter"), "{}", refusal.message);
         }
-        assert_eq!(find("/api/v1/status", Some("")), Ok(Route::Api(Query::Status)));
-    }
-
-    #[test]
-    fn only_our_hosts_are_ours() {
-        let hosts = Hosts::new(Some("192.0.2.7".parse().unwrap()), vec!["weir.example".into()]);
-        for ours in [
-            "localhost",
-            "LOCALHOST:9650",
-            "127.0.0.1",
-            "127.8.9.1:1",
-            "[::1]",
-            "[::1]:9650",
-            "192.0.2.7:9650",
-            "weir.example",
-            "WEIR.example:9650",
-        ] {
-            assert!(hosts.has(ours), "{ours}");
-        }
-        for other in [
-            "",
-            "evil.example",
-            "evil.example:9650",
-            "weir.example.evil",
-            "localhost.evil.example",
-            "192.0.2.8",
-            "127.0.0.1.evil.example",
-            "127.0.0.1:80:80",
-            "127.0.0.1:x",
-            "user@localhost",
-            "[::1",
-            "[::1]x",
-            "[::2]",
-        ] {
-            assert!(!hosts.has(other), "{other}");
-        }
-        let every = Hosts::new(Some("0.0.0.0".parse().unwrap()), Vec::new());
-        assert!(every.has("192.0.2.8:1") && !every.has("evil.example"));
+        assert_eq!(question("status", Some("")), Ok(Query::Status));
     }
 }

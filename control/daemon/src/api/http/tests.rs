@@ -1,10 +1,10 @@
 //! The door on a real socket, with a client that speaks plain text.
 
+use std::cell::RefCell;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
 
-use weir_proto::answer::{Answer, Author, Said, Shards};
+use weir_proto::answer::{Answer, Author, Changed, Said, Shards};
 use weir_proto::request::{Command, Query};
 
 use super::connections::CONNECTIONS_MAX;
@@ -14,6 +14,8 @@ use crate::api::roles::Roles;
 
 struct FakeControl {
     ready: Result<(), String>,
+    /// The commands that it was given.
+    done: Rc<RefCell<Vec<String>>>,
 }
 
 impl Handler for FakeControl {
@@ -31,8 +33,24 @@ impl Handler for FakeControl {
         }
     }
 
-    async fn command(&self, command: Command, _: Author) -> Result<Answer, Refusal> {
-        panic!("HTTP commands {command}");
+    async fn command(&self, command: Command, by: Author) -> Result<Answer, Refusal> {
+        assert_eq!(by.pid, 0, "it comes from outside");
+        self.done.borrow_mut().push(command.to_string());
+        let summary = command.to_string();
+        Ok(Answer::Changed(Changed {
+            version: 2,
+            before: None,
+            after: None,
+            summary,
+            undo: "weirctl …".to_owned(),
+            dry_run: command.is_dry_run(),
+            warnings: Vec::new(),
+            changes: Vec::new(),
+            impact: None,
+            unconfirmed: None,
+            shards_adopted: 1,
+            shards: 1,
+        }))
     }
 
     fn version(&self) -> u64 {
@@ -40,7 +58,7 @@ impl Handler for FakeControl {
     }
 
     fn record(&self, event: AuditEvent) {
-        panic!("HTTP is audited: {event:?}");
+        assert!(event.subject.starts_with("http 127.0.0.1"), "{event:?}");
     }
 
     fn answering(&self) -> impl Sized {}
@@ -59,11 +77,22 @@ fn with_door<T: Send + 'static>(
     ready: Result<(), String>,
     client: impl FnOnce(SocketAddr) -> T + Send + 'static,
 ) -> T {
+    with_token(ready, TokenFile::default(), client).0
+}
+
+/// The same with a token. Gives the commands that came through, too.
+fn with_token<T: Send + 'static>(
+    ready: Result<(), String>,
+    token: TokenFile,
+    client: impl FnOnce(SocketAddr) -> T + Send + 'static,
+) -> (T, Vec<String>) {
     rt::run(|| async move {
         let server = TcpServer::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = server.local_addr().unwrap();
-        let gate = Gate::new(Rc::new(FakeControl { ready }), Roles::new(None, 0).unwrap());
-        rt::spawn("test", serve(server, Vec::new(), Rc::new(gate)));
+        let done = Rc::new(RefCell::default());
+        let control = FakeControl { ready, done: Rc::clone(&done) };
+        let gate = Gate::new(Rc::new(control), Roles::new(None, 0).unwrap());
+        rt::spawn("test", serve(server, Vec::new(), token, Rc::new(gate)));
         let client = std::thread::spawn(move || client(address));
         let finished = async {
             while !client.is_finished() {
@@ -71,7 +100,7 @@ fn with_door<T: Send + 'static>(
             }
         };
         rt::timeout(Duration::from_secs(20), finished).await.expect("the client comes to its end");
-        client.join().unwrap()
+        (client.join().unwrap(), done.take())
     })
     .unwrap()
 }
@@ -166,7 +195,7 @@ fn who_is_not_ready_says_why() {
 fn other_methods_hosts_and_sizes_are_refused() {
     with_door(Ok(()), |door| {
         let local = "Host: localhost\r\n";
-        for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+        for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"] {
             let answer = ask(door, &format!("{method} /api/v1/shards"), local);
             assert_eq!(status_of(&answer), "405", "{answer}");
             assert!(head(&answer).contains("allow: get, head"), "{answer}");
@@ -189,6 +218,78 @@ fn other_methods_hosts_and_sizes_are_refused() {
         let answer = ask(door, "GET /healthz", &long);
         assert_eq!(status_of(&answer), "431", "{answer}");
     });
+}
+
+#[test]
+fn a_change_needs_the_token_and_its_body_is_read_only_with_it() {
+    let folder = std::env::temp_dir().join(format!("weir-http-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("token");
+    std::fs::write(&path, "0123456789abcdef\n").unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let token = TokenFile(Some(path));
+    let ((), done) = with_token(Ok(()), token, |door| {
+        let send = |line: &str, headers: &str, body: &str| {
+            let mut socket = connect(door);
+            let length = body.len();
+            let head = format!(
+                "{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+                 Content-Type: application/json\r\nContent-Length: {length}\r\n{headers}\r\n"
+            );
+            socket.write_all(head.as_bytes()).unwrap();
+            // What is refused early is not read to its end.
+            let _ = socket.write_all(body.as_bytes());
+            read_all(socket)
+        };
+        let bearer = "Authorization: Bearer 0123456789abcdef\r\n";
+        let line = "PATCH /api/v1/backends/web/b1?dry-run=true&yes=true";
+        let body = "{\"weight\": 2}";
+        let answer = send(line, bearer, body);
+        assert_eq!(status_of(&answer), "200", "{answer}");
+        assert!(head(&answer).contains("etag: \"2\""), "{answer}");
+        let answer = send(line, "", body);
+        assert_eq!(status_of(&answer), "401", "{answer}");
+        assert!(head(&answer).contains("www-authenticate: bearer"), "{answer}");
+        let answer = send(line, "Authorization: Bearer 0123456789abcdee\r\n", body);
+        assert_eq!(status_of(&answer), "401", "{answer}");
+        let matched = format!("{bearer}If-Match: \"7\"\r\n");
+        let answer = send("POST /api/v1/backends/web/b1/drain", &matched, "");
+        assert_eq!(status_of(&answer), "200", "{answer}");
+        let answer = send("PUT /api/v1/pools/web", bearer, "{}");
+        assert_eq!(status_of(&answer), "201", "it was not there: {answer}");
+        for (line, body, status) in [
+            ("PATCH /api/v1/pools/web", "{", "400"),
+            ("PATCH /api/v1/pools/web?dry-run=1", "{}", "400"),
+            ("PATCH /api/v1/pools/web/x", "{}", "404"),
+        ] {
+            let answer = send(line, bearer, body);
+            assert_eq!(status_of(&answer), status, "{answer}");
+            assert!(head(&answer).contains("application/problem+json"), "{answer}");
+        }
+        let answer = send("PATCH /api/v1/pools/web", bearer, &" ".repeat(body::SETTINGS_MAX + 1));
+        assert_eq!(status_of(&answer), "413", "{answer}");
+    });
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(
+        done,
+        [
+            "backend set web/b1 weight=2 --dry-run --yes",
+            "backend drain web/b1 --if-version 7",
+            "pool put web",
+        ]
+    );
+}
+
+#[test]
+fn a_body_that_does_not_come_is_not_waited_for() {
+    rt::run(|| async {
+        let soon = Duration::from_millis(1);
+        type Piece = Result<hyper::body::Frame<Bytes>, Infallible>;
+        let silence = http_body_util::StreamBody::new(futures_lite::stream::pending::<Piece>());
+        let refused = body::read(silence, 9, Some("application/json"), soon).await.unwrap_err();
+        assert_eq!(refused.status, StatusCode::REQUEST_TIMEOUT);
+    })
+    .unwrap();
 }
 
 #[test]

@@ -1,0 +1,194 @@
+//! The tables of settings as JSON Schema: as bodies write them and as answers show them.
+
+use serde_json::{Map, Value, json};
+use weir_proto::settings::{BACKEND, Form, LISTENER, POOL, Setting};
+use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, Name, PoolSpec};
+
+use super::shape::or_null;
+
+/// An object that has nothing but defaults, to ask what is optional.
+pub(super) trait Plain: Sized {
+    fn plain() -> Self;
+}
+
+impl Plain for PoolSpec {
+    fn plain() -> PoolSpec {
+        PoolSpec::default()
+    }
+}
+
+impl Plain for ListenerSpec {
+    fn plain() -> ListenerSpec {
+        let name: Name = "web".parse().expect("it is a name");
+        ListenerSpec::new(name, Vec::new())
+    }
+}
+
+impl Plain for BackendSpec {
+    fn plain() -> BackendSpec {
+        BackendSpec { address: ([127, 0, 0, 1], 80).into(), weight: 1, state: Admin::Ready }
+    }
+}
+
+/// Each row below its table.
+fn nested<S>(
+    table: &'static [Setting<S>],
+    name: impl Fn(&Setting<S>) -> &'static str,
+    schema: impl Fn(&Setting<S>) -> Value,
+) -> Map<String, Value> {
+    let mut all = Map::new();
+    for setting in table {
+        match name(setting).split_once('.') {
+            None => drop(all.insert(name(setting).to_owned(), schema(setting))),
+            Some((below, key)) => {
+                let entry = all.entry(below).or_insert_with(
+                    || json!({"type": "object", "additionalProperties": false, "properties": {}}),
+                );
+                entry["properties"][key] = schema(setting);
+            }
+        }
+    }
+    all
+}
+
+/// The settings of an object as answers show them.
+pub(super) fn shown<S: Plain>(table: &'static [Setting<S>]) -> Map<String, Value> {
+    nested(
+        table,
+        |setting| setting.json,
+        |setting| {
+            let schema = match setting.form {
+                Form::Span { .. } => json!({"type": "number"}),
+                Form::Count { .. } | Form::Size { .. } | Form::Share => {
+                    json!({"type": "integer", "minimum": 0})
+                }
+                Form::Flag => json!({"type": "boolean"}),
+                Form::Word { words, .. } => json!({"type": "string", "enum": words}),
+                Form::Address { many: true } => {
+                    json!({"type": "array", "items": {"type": "string"}})
+                }
+                Form::Text { .. } | Form::Name { .. } | Form::Address { many: false } => {
+                    json!({"type": "string"})
+                }
+            };
+            let is_there = setting.effective(&S::plain()).is_some();
+            if is_there { schema } else { or_null(schema) }
+        },
+    )
+}
+
+/// The schema of a body with settings. With PUT the required ones must be there, and none is null.
+pub(super) fn body<S: Plain>(table: &'static [Setting<S>], is_whole: bool) -> Value {
+    let properties = nested(
+        table,
+        |setting| setting.key,
+        |setting| {
+            let mut schema = written(setting.form);
+            if !is_whole && is_optional(setting) {
+                schema = or_null(schema);
+            }
+            schema["description"] =
+                format!("{} {}", setting.help, setting.effect.sentence()).into();
+            schema
+        },
+    );
+    let required: Vec<&str> = table
+        .iter()
+        .filter(|setting| setting.required && is_whole)
+        .map(|setting| setting.key)
+        .collect();
+    let mut schema =
+        json!({"type": "object", "additionalProperties": false, "properties": properties});
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    schema
+}
+
+/// True if a setting can be taken away.
+fn is_optional<S: Plain>(setting: &Setting<S>) -> bool {
+    let mut object = S::plain();
+    (setting.set)(&mut object, None);
+    (setting.get)(&object).is_none()
+}
+
+/// A value as weir.toml has it, in JSON.
+fn written(form: Form) -> Value {
+    match form {
+        Form::Span { range, .. } => {
+            json!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$", "examples": ["2s", range]})
+        }
+        Form::Count { min, max } => json!({"type": "integer", "minimum": min, "maximum": max}),
+        Form::Size { .. } => {
+            json!({"type": "string", "pattern": "^[0-9]+(B|KiB|MiB)$", "examples": ["256KiB"]})
+        }
+        Form::Share => json!({"type": "string", "pattern": "^[0-9]+%$", "examples": ["50%"]}),
+        Form::Flag => json!({"type": "boolean"}),
+        Form::Word { words, .. } => json!({"type": "string", "enum": words}),
+        Form::Text { .. } => json!({"type": "string", "minLength": 1}),
+        Form::Name { .. } => name(),
+        Form::Address { many: false } => address(),
+        Form::Address { many: true } => {
+            json!({"anyOf": [address(), {"type": "array", "items": address(), "minItems": 1}]})
+        }
+    }
+}
+
+fn address() -> Value {
+    json!({"type": "string", "minLength": 1, "examples": ["10.0.0.11:443", "[::1]:443"]})
+}
+
+/// The name of an object.
+pub(super) fn name() -> Value {
+    let pattern = format!("^[A-Za-z0-9_][A-Za-z0-9_.-]{{0,{}}}$", Name::LENGTH_MAX - 1);
+    json!({"type": "string", "pattern": pattern})
+}
+
+/// The schema of a whole configuration in JSON: what weir.toml has.
+pub(super) fn configuration() -> Value {
+    let mut pool = body(POOL, true);
+    pool["properties"]["backend"] = json!({
+        "type": "object",
+        "propertyNames": name(),
+        "additionalProperties": body(BACKEND, true),
+    });
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "weir": {
+                "type": "object",
+                "description": "Process settings. They are checked; weir reads them at its start only.",
+            },
+            "listener": {
+                "type": "object",
+                "propertyNames": name(),
+                "additionalProperties": body(LISTENER, true),
+            },
+            "pool": { "type": "object", "propertyNames": name(), "additionalProperties": pool },
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_has_every_setting_and_says_which_are_needed() {
+        let listener = body(LISTENER, true);
+        assert_eq!(listener["required"], json!(["bind", "pool"]));
+        assert!(body(LISTENER, false).get("required").is_none());
+        assert_eq!(body(BACKEND, true)["required"], json!(["address"]));
+        let pool = body(POOL, false);
+        assert_eq!(pool["properties"]["health"]["properties"]["fall"]["maximum"], 100);
+        assert_eq!(
+            pool["properties"]["health"]["properties"]["path"]["type"],
+            json!(["string", "null"])
+        );
+        for setting in POOL {
+            let path = format!("/properties/{}", setting.key.replace('.', "/properties/"));
+            assert!(pool.pointer(&path).is_some(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The parameters behind the `?` of a path.
+
+use weir_proto::outside::cleaned;
+use weir_proto::request::{Code, Refusal};
+
+use super::operations::{Parameter, ParameterForm};
+
+/// Text of a request as an answer quotes it.
+pub(super) fn shown(text: &str) -> String {
+    cleaned(text, 200)
+}
+
+/// The parameters of one request.
+pub(super) struct Parameters<'a> {
+    pairs: Vec<(&'a str, ParameterValue)>,
+}
+
+#[derive(Clone, Copy)]
+enum ParameterValue {
+    Flag(bool),
+    Number(u64),
+}
+
+impl<'a> Parameters<'a> {
+    /// Reads `a=1&b=2`.
+    ///
+    /// # Errors
+    /// One is not in `known`, or is there twice: it would be ignored. Or it has not its form.
+    pub(super) fn read(
+        path: &'a str,
+        query: Option<&'a str>,
+        known: &[Parameter],
+    ) -> Result<Parameters<'a>, Refusal> {
+        let texts = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+        let mut pairs: Vec<(&str, ParameterValue)> = Vec::new();
+        for (key, value) in texts.map(|pair| pair.split_once('=').unwrap_or((pair, ""))) {
+            let there = known.iter().find(|parameter| parameter.name == key);
+            let is_twice = pairs.iter().any(|(before, _)| *before == key);
+            let what = match there {
+                None => "no",
+                Some(_) if is_twice => "one, not two,",
+                Some(parameter) => {
+                    pairs.push((key, of_form(path, parameter, value)?));
+                    continue;
+                }
+            };
+            let message = format!("{} has {what} parameter {:?}", shown(path), shown(key));
+            return Err(Refusal::new(Code::Invalid, message, "GET / lists paths and parameters"));
+        }
+        Ok(Parameters { pairs })
+    }
+
+    fn get(&self, name: &str) -> Option<ParameterValue> {
+        self.pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| *value)
+    }
+
+    /// A number; `None` if it is not there.
+    pub(super) fn number(&self, name: &str) -> Option<u64> {
+        match self.get(name) {
+            Some(ParameterValue::Number(number)) => Some(number),
+            Some(ParameterValue::Flag(_)) | None => None,
+        }
+    }
+
+    /// True if it says `true`.
+    pub(super) fn flag(&self, name: &str) -> bool {
+        matches!(self.get(name), Some(ParameterValue::Flag(true)))
+    }
+}
+
+/// Reads a value. The range of a number is known to control, which says it.
+fn of_form(path: &str, parameter: &Parameter, value: &str) -> Result<ParameterValue, Refusal> {
+    let (name, path) = (parameter.name, shown(path));
+    match (parameter.form, value) {
+        (ParameterForm::Number { .. }, _) => {
+            let example = if name == "limit" { 100 } else { 1 };
+            let hint = format!("{path}?{name}={example}");
+            whole(name, value, &hint).map(ParameterValue::Number)
+        }
+        (ParameterForm::Flag, "true") => Ok(ParameterValue::Flag(true)),
+        (ParameterForm::Flag, "false") => Ok(ParameterValue::Flag(false)),
+        (ParameterForm::Flag, other) => {
+            let message = format!("{name}={:?} is neither true nor false", shown(other));
+            Err(Refusal::new(Code::Invalid, message, format!("{path}?{name}=true")))
+        }
+    }
+}
+
+/// A whole number; `name` says of what.
+///
+/// # Errors
+/// It is something else.
+pub(super) fn whole(name: &str, text: &str, hint: &str) -> Result<u64, Refusal> {
+    // Not "+1", which Rust takes.
+    let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_plain).ok_or_else(|| {
+        let message = format!("{name}={:?} is not a whole number", shown(text));
+        Refusal::new(Code::Invalid, message, hint)
+    })
+}
