@@ -243,6 +243,12 @@ pub enum ApplyMode {
     Theirs,
     /// It goes: the file is the whole truth.
     Replace,
+    /// The file is what is in force, edited, and is in force from now on. What it is merged against
+    /// stays the file that was last applied.
+    Edit,
+    /// The file names some keys of some objects, and is no file to be merged against from now on:
+    /// those are set, and all else stays.
+    Partial,
 }
 
 impl ApplyMode {
@@ -254,6 +260,8 @@ impl ApplyMode {
             ApplyMode::Ours => "ours",
             ApplyMode::Theirs => "theirs",
             ApplyMode::Replace => "replace",
+            ApplyMode::Edit => "edit",
+            ApplyMode::Partial => "partial",
         }
     }
 }

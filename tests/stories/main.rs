@@ -16,6 +16,7 @@ mod crash;
 mod damping;
 mod docs;
 mod early_close;
+mod edit;
 mod failure_table;
 mod full;
 mod half_close;

@@ -205,6 +205,73 @@ fn what_both_have_changed_is_named_and_decided() {
     assert_eq!((set.weir.backend("web/b1")["weight"].clone(), drift(&set)), (json!(5), 0));
 }
 
+/// Several objects in one version, on both doors; what the file does not name stays.
+#[test]
+fn a_partial_file_sets_what_it_names() {
+    let set = with_token(Plan::new(2, Script::Banner));
+    let new = Backend::start("b3", own_ip(), Script::Banner);
+    set.weir.ok(&["backend", "maint", "web/b1"]);
+    let apply = |text: &str, flags: &[&str]| {
+        let file = set.weir.dir.write("part.toml", text);
+        set.weir.ctl(&[&["-o", "json", "config", "apply", &file, "--partial"], flags].concat())
+    };
+    let version = set.weir.version();
+    let part = format!(
+        "[pool.web]\nhealth.fall = 7\n[pool.web.backend]\nb2 = {{ weight = 5 }}\n\
+         b3 = {{ address = \"{}\" }}\n[pool.spare]\n",
+        new.address
+    );
+    apply(&part, &["--dry-run"]).expect_code(0);
+    assert_eq!(set.weir.version(), version);
+    apply(&part, &["-m", "for the shop"]).expect_code(0);
+    assert_eq!(set.weir.version(), version + 1, "it is one version");
+    let pool = set.weir.json(&["pool", "show", "web"]);
+    assert_eq!((&pool["health"]["fall"], &pool["strategy"]), (&json!(7), &json!("round-robin")));
+    assert_eq!(set.weir.backend("web/b1")["state"], "maint");
+    assert_eq!(set.weir.backend("web/b2")["weight"], 5);
+    assert_eq!(set.weir.backend("web/b3")["state"], "up");
+    let row = set.weir.json(&["config", "history", "--limit", "1"])["versions"][0].clone();
+    assert!(row["summary"].as_str().is_some_and(|it| it.starts_with("set by ")), "{row}");
+    assert_eq!(row["message"], "for the shop");
+    // It is the act of an operator: the file of before is merged as if commands had done it.
+    takes(&set, WayIn::Apply, &set.objects);
+    assert_eq!((set.weir.version(), drift(&set)), (version + 1, 5));
+    apply(&part, &[]).expect_code(0);
+    assert_eq!(set.weir.version(), version + 1, "there is nothing left to set");
+    for (text, flags, code, words) in [
+        ("[pool.web]\nstrategi = \"random\"\n", &[][..], 1, "unknown key `strategi`"),
+        ("", &[], 1, "names no listener and no pool"),
+        ("[pool.web.backend]\nb9 = { weight = 1 }\n", &[], 1, "b9 has no address"),
+        ("[pool.web]\nstrategy = \"random\"\n", &["--if-version", "1"], 7, "not 1"),
+        ("[pool.web.backend]\nb2 = { weight = 0 }\nb3 = { weight = 0 }\n", &[], 2, "no backend"),
+    ] {
+        let ran = apply(text, flags).expect_code(code);
+        assert!(ran.stderr.contains(words), "{words}: {ran}");
+    }
+    // The same over HTTP.
+    let patch = |parameters: &str, headers: &[(&str, &str)], body: &str| {
+        ask(&set, &format!("PATCH /api/v1/config{parameters}"), headers, body)
+    };
+    let body = r#"{"pool": {"web": {"strategy": "maglev", "backend": {"b2": {"weight": 9}}}}}"#;
+    assert_eq!(patch("?dry-run=true", &[], body).status, 200);
+    let page = patch("", &[("If-Match", "\"1\"")], body);
+    expect_problem(&page, 412, "conflict", "not 1");
+    let version = set.weir.version();
+    assert_eq!(patch("", &[], body).status, 200);
+    assert_eq!(patch("", &[TOML], "[pool.web]\nhealth.rise = 3\n").status, 200);
+    assert_eq!(set.weir.version(), version + 2);
+    let pool = set.weir.json(&["pool", "show", "web"]);
+    assert_eq!((&pool["health"]["fall"], &pool["health"]["rise"]), (&json!(7), &json!(3)));
+    assert_eq!(
+        (&pool["strategy"], pool["backends"][1]["weight"].as_u64()),
+        (&json!("maglev"), Some(9))
+    );
+    let none = r#"{"pool": {"web": {"backend": {"b2": {"weight": 0}, "b3": {"weight": 0}}}}}"#;
+    expect_problem(&patch("", &[], none), 409, "needs_yes", "no backend");
+    expect_problem(&patch("", &[], "{}"), 422, "invalid", "names no listener and no pool");
+    expect_problem(&patch("", &[TOML], "[weir]\n"), 422, "invalid", "when weir starts");
+}
+
 #[test]
 fn a_body_is_decided_about_by_its_parameters() {
     let set = with_token(Plan::new(2, Script::Banner));

@@ -24,12 +24,7 @@ struct Top {
 impl Top {
     /// Starts it and waits until it has taken the screen.
     fn start(set: &Set) -> Top {
-        let near = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
-            .expect("a pseudo-terminal");
-        grantpt(&near).and_then(|()| unlockpt(&near)).expect("it is ours");
-        let name = ptsname(&near, Vec::new()).expect("it has a name");
-        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let far = open(&name, flags, Mode::empty()).expect("its other end");
+        let (near, far) = pseudo_terminal();
         let end = || Stdio::from(far.try_clone().expect("a descriptor"));
         let mut command = set.weir.command(&["top"]);
         let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().expect("weirctl");
@@ -54,6 +49,17 @@ impl Top {
         });
         status.code()
     }
+}
+
+/// Our end, and the one of the program.
+pub(crate) fn pseudo_terminal() -> (OwnedFd, OwnedFd) {
+    let near = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+        .expect("a pseudo-terminal");
+    grantpt(&near).and_then(|()| unlockpt(&near)).expect("it is ours");
+    let name = ptsname(&near, Vec::new()).expect("it has a name");
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let far = open(&name, flags, Mode::empty()).expect("its other end");
+    (near, far)
 }
 
 fn drain(near: &OwnedFd) {

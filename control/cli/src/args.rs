@@ -172,6 +172,9 @@ pub(crate) struct MergeArgs {
     /// Make the file the whole truth: undo every change at run time, and say which
     #[arg(long, conflicts_with_all = ["ours", "theirs"])]
     pub(crate) replace: bool,
+    /// Set only what the file names, as several set verbs would in one version; all else stays
+    #[arg(long, conflicts_with_all = ["ours", "theirs", "replace", "force"])]
+    pub(crate) partial: bool,
     /// Even if every listener, every backend of a pool or more than half of all backends goes
     #[arg(long)]
     pub(crate) force: bool,
@@ -236,6 +239,14 @@ pub(crate) enum ConfigVerb {
     },
     /// Keep the version that waits for it (config apply --confirm)
     Confirm {
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Edit what is in force with $VISUAL, else $EDITOR, else vi; checked before it is applied
+    Edit {
+        /// Even if every listener, every backend of a pool or more than half of all backends goes
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         change: ChangeArgs,
     },
@@ -389,6 +400,8 @@ mod tests {
             "config history --before 0",
             "config apply w.toml --ours --theirs",
             "config apply w.toml --replace --ours",
+            "config apply w.toml --partial --theirs",
+            "config apply w.toml --force --partial",
             "-o yaml status",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");

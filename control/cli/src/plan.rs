@@ -33,6 +33,11 @@ pub(crate) enum Plan {
         force: bool,
         options: ChangeOptions,
     },
+    /// Takes what is in force through an editor.
+    Edit {
+        force: bool,
+        options: ChangeOptions,
+    },
     /// Against a file or a version; or of what is in force against the file as it was last applied.
     Diff {
         target: Option<String>,
@@ -237,6 +242,7 @@ fn config(verb: ConfigVerb) -> Plan {
             Plan::Apply { file, mode: mode(merge), force: merge.force, options }
         }
         ConfigVerb::Confirm { change } => changing(ChangeRequest::Confirm, change),
+        ConfigVerb::Edit { force, change } => Plan::Edit { force, options: options(change) },
         ConfigVerb::Rollback { version, change } => {
             changing(ChangeRequest::Rollback { version }, change)
         }
@@ -245,6 +251,7 @@ fn config(verb: ConfigVerb) -> Plan {
 
 fn mode(args: MergeArgs) -> ApplyMode {
     match args {
+        MergeArgs { partial: true, .. } => ApplyMode::Partial,
         MergeArgs { replace: true, .. } => ApplyMode::Replace,
         MergeArgs { theirs: true, .. } => ApplyMode::Theirs,
         MergeArgs { ours: true, .. } => ApplyMode::Ours,
@@ -385,11 +392,15 @@ mod tests {
             ("--ours", ApplyMode::Ours, false),
             ("--theirs --force", ApplyMode::Theirs, true),
             ("--replace --yes", ApplyMode::Replace, false),
+            ("--partial", ApplyMode::Partial, false),
         ] {
             let options = ChangeOptions { yes: flags.contains("yes"), ..ChangeOptions::default() };
             let wanted = Plan::Apply { file: "w.toml".into(), mode, force, options };
             assert_eq!(planned(&format!("config apply w.toml {flags}")).unwrap().0, wanted);
         }
+        let options = ChangeOptions { if_version: Some(7), ..ChangeOptions::default() };
+        let edit = Plan::Edit { force: true, options };
+        assert_eq!(planned("config edit --force --if-version 7").unwrap().0, edit);
         let drift = Plan::Diff { target: None };
         assert_eq!(planned("config diff").unwrap().0, drift);
     }

@@ -2,6 +2,7 @@
 
 mod change;
 mod config;
+mod edit;
 mod events;
 mod lines;
 mod process;
@@ -127,6 +128,7 @@ pub(crate) fn run(
         Plan::Apply { file, mode, force, options } => {
             config::apply(&file, (mode, force), options, console)
         }
+        Plan::Edit { force, options } => edit::run(force, options, console),
         Plan::Diff { target } => config::diff(target.as_deref(), console),
         Plan::Drain { dry_run, yes } => process::drain(dry_run, yes, console),
         Plan::Ready { dry_run } => process::ready(dry_run, console),

@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use toml::Spanned;
 use toml::de::DeTable;
 use weir_proto::complaint::Complaint;
 use weir_proto::ids::{IdSource, Version};
@@ -151,26 +152,54 @@ impl File {
 /// Its errors in the order of the text: at most [`DIAGNOSTICS_MAX`], then one that counts the rest.
 pub fn parse(text: &str, origin: &str) -> Result<File, Vec<Diagnostic>> {
     let source = Arc::new(SourceText::new(origin, text));
-    let (root, broken) = DeTable::parse_recoverable(text);
-    if !broken.is_empty() {
-        let problems = broken.iter().map(|fault| Problem {
-            span: fault.span().unwrap_or(0..0),
-            complaint: Complaint::new(fault.message(), ""),
-        });
-        return Err(diagnostics(problems.collect(), &source));
-    }
+    let root = table(text, &source)?;
     let mut reader = Reader::default();
-    let (settings, spec) = reader.file(root.get_ref());
-    let mut problems = reader.into_problems();
+    let settings = reader.file(root.get_ref());
+    let spec = checked(reader, root.get_ref(), &source)?;
+    Ok(File { settings, spec, source })
+}
+
+/// Reads a text that names some keys of some objects, and sets them in `spec`. A new object has the
+/// defaults of the other keys.
+///
+/// # Errors
+/// As of [`parse`].
+pub fn parse_partial(text: &str, origin: &str, spec: Spec) -> Result<Spec, Vec<Diagnostic>> {
+    let source = Arc::new(SourceText::new(origin, text));
+    let root = table(text, &source)?;
+    let mut reader = Reader::over(spec);
+    reader.part(root.get_ref());
+    checked(reader, root.get_ref(), &source)
+}
+
+/// The table of a text that is TOML.
+fn table<'a>(
+    text: &'a str,
+    source: &Arc<SourceText>,
+) -> Result<Spanned<DeTable<'a>>, Vec<Diagnostic>> {
+    let (root, broken) = DeTable::parse_recoverable(text);
+    if broken.is_empty() {
+        return Ok(root);
+    }
+    let problems = broken.iter().map(|fault| Problem {
+        span: fault.span().unwrap_or(0..0),
+        complaint: Complaint::new(fault.message(), ""),
+    });
+    Err(diagnostics(problems.collect(), source))
+}
+
+/// The spec that was read, if it makes sense as a whole.
+fn checked(
+    reader: Reader,
+    root: &DeTable<'_>,
+    source: &Arc<SourceText>,
+) -> Result<Spec, Vec<Diagnostic>> {
+    let (spec, mut problems) = reader.end();
     // What could not be read was left out or took its default, so that no fault follows from it.
     let built = Snapshot::build(&spec, Version(1), &Snapshot::empty(), &mut IdSource::default());
     let faults = built.err().unwrap_or_default();
-    problems.extend(faults.iter().map(|fault| at_its_place(fault, root.get_ref())));
-    if problems.is_empty() {
-        Ok(File { settings, spec, source })
-    } else {
-        Err(diagnostics(problems, &source))
-    }
+    problems.extend(faults.iter().map(|fault| at_its_place(fault, root)));
+    if problems.is_empty() { Ok(spec) } else { Err(diagnostics(problems, source)) }
 }
 
 /// The settings of a file that is wrong, if no error is in `[weir]`: enough to find the state.
@@ -195,7 +224,7 @@ pub fn settings_alone(text: &str) -> Option<Settings> {
     }
     let mut reader = Reader::default();
     let settings = reader.settings_of_file(root);
-    reader.into_problems().is_empty().then_some(settings)
+    reader.end().1.is_empty().then_some(settings)
 }
 
 fn at_its_place(fault: &Fault, root: &DeTable<'_>) -> Problem {

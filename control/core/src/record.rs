@@ -67,6 +67,10 @@ pub struct Head {
 /// or at the first start.
 pub const APPLIED: &str = "apply ";
 pub const SEEDED: &str = "seeded from ";
+/// The same of a version that `config edit` or a partial file has made, which are no files to be
+/// merged against.
+pub const EDITED: &str = "edit: ";
+pub const SET_IN_PART: &str = "set by ";
 
 /// True if a version with this summary was made of a file.
 #[must_use]

@@ -241,6 +241,9 @@ impl Display for ChangeRequest {
             ChangeRequest::BackendWeight { name, weight } => {
                 write!(f, "backend weight {name} {weight}")
             }
+            ChangeRequest::Apply { mode: ApplyMode::Edit, force, .. } => {
+                write!(f, "config edit{}", if *force { " --force" } else { "" })
+            }
             ChangeRequest::Apply { origin, mode, force, .. } => {
                 write!(f, "config apply {origin}{mode}{}", if *force { " --force" } else { "" })
             }
@@ -309,6 +312,9 @@ mod tests {
         let apply = ChangeRequest::Apply { toml, origin, mode: ApplyMode::Replace, force: true };
         let words = "config apply w.toml --replace --force --dry-run";
         assert_eq!(change(apply, true).to_string(), words);
+        let (toml, origin) = (String::new(), "/tmp/x".to_owned());
+        let edit = ChangeRequest::Apply { toml, origin, mode: ApplyMode::Edit, force: false };
+        assert_eq!(change(edit, false).to_string(), "config edit");
         let options = ChangeOptions { if_version: Some(7), ..ChangeOptions::default() };
         let command = Command::Change { change: ChangeRequest::Rollback { version: 3 }, options };
         assert_eq!(command.to_string(), "config rollback 3 --if-version 7");

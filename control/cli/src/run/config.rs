@@ -96,7 +96,7 @@ fn against_file(target: &str, console: &mut Console<'_>) -> Result<Difference, F
     })
 }
 
-fn export(version: Option<u64>, client: &mut Client) -> Result<ConfigText, Failure> {
+pub(super) fn export(version: Option<u64>, client: &mut Client) -> Result<ConfigText, Failure> {
     match client.ask(Query::ConfigExport { version })? {
         Answer::Config(config) => Ok(config),
         _ => Err(Failure::unexpected()),
@@ -107,13 +107,13 @@ fn export(version: Option<u64>, client: &mut Client) -> Result<ConfigText, Failu
 const FILE_MAX: usize = REQUEST_MAX - (64 << 10);
 
 /// A configuration file, and what its errors call it.
-struct File {
-    toml: String,
-    origin: String,
+pub(super) struct File {
+    pub(super) toml: String,
+    pub(super) origin: String,
 }
 
 /// Reads a configuration file. `-` is stdin.
-fn read_file(file: &Path, console: &mut Console<'_>) -> Result<File, Failure> {
+pub(super) fn read_file(file: &Path, console: &mut Console<'_>) -> Result<File, Failure> {
     let stdin = file == Path::new("-");
     let origin = if stdin { "stdin".to_owned() } else { file.display().to_string() };
     let cannot = |error: std::io::Error| {

@@ -19,10 +19,12 @@ use super::reference::PROCESS;
 use super::{HashKey, SHARDS_MAX, Settings, Shards};
 use crate::record::Retention;
 
-/// Collects what is wrong on the way.
+/// Collects what is read, and what is wrong on the way.
 #[derive(Default)]
 pub(super) struct Reader {
     problems: Vec<Problem>,
+    /// An object that is in here already keeps the keys that the text does not name.
+    spec: Spec,
 }
 
 /// A table and the place to point at when something is missing in it.
@@ -33,21 +35,46 @@ struct Section<'a> {
 }
 
 impl Reader {
+    /// A reader of what is to be changed in `spec`.
+    pub(super) fn over(spec: Spec) -> Reader {
+        Reader { spec, ..Reader::default() }
+    }
+
     /// The whole file.
-    pub(super) fn file(&mut self, root: &DeTable<'_>) -> (Settings, Spec) {
+    pub(super) fn file(&mut self, root: &DeTable<'_>) -> Settings {
         self.no_others(root, &["weir", "listener", "pool"]);
         let settings = self.settings_of_file(root);
-        let mut spec = Spec::default();
+        self.objects(root);
+        settings
+    }
+
+    /// Some keys of some objects, and of at least one.
+    pub(super) fn part(&mut self, root: &DeTable<'_>) {
+        if let Some((key, _)) = root.get_key_value("weir") {
+            let message = "[weir] is read when weir starts, from its own file";
+            self.add(key.span(), message, "leave it out of a partial file");
+        }
+        self.no_others(root, &["weir", "listener", "pool"]);
+        let objects = |key| root.get(key).and_then(|it| it.get_ref().as_table());
+        if ["listener", "pool"].into_iter().filter_map(objects).all(DeTable::is_empty) {
+            let message = "this names no listener and no pool: there is nothing to set";
+            self.add(0..0, message, "[pool.NAME] and the keys that are to be set");
+        }
+        self.objects(root);
+    }
+
+    fn objects(&mut self, root: &DeTable<'_>) {
         for (name, section) in self.named(root, "listener") {
-            if let Some(listener) = self.listener(section) {
-                spec.listener.insert(name, listener);
+            let before = self.spec.listener.remove(&name);
+            if let Some(listener) = self.listener(section, before) {
+                self.spec.listener.insert(name, listener);
             }
         }
         for (name, section) in self.named(root, "pool") {
-            let pool = self.pool(section);
-            spec.pool.insert(name, pool.into());
+            let before = self.spec.pool.remove(&name).unwrap_or_default();
+            let pool = self.pool(section, (*before).clone());
+            self.spec.pool.insert(name, pool.into());
         }
-        (settings, spec)
     }
 
     /// The settings of the process, and nothing else.
@@ -55,8 +82,9 @@ impl Reader {
         self.section(root, "weir").map(|weir| self.settings(weir)).unwrap_or_default()
     }
 
-    pub(super) fn into_problems(self) -> Vec<Problem> {
-        self.problems
+    /// Gives what was read, and what is wrong with it.
+    pub(super) fn end(self) -> (Spec, Vec<Problem>) {
+        (self.spec, self.problems)
     }
 
     fn settings(&mut self, weir: Section<'_>) -> Settings {
@@ -145,7 +173,15 @@ impl Reader {
         count
     }
 
-    fn listener(&mut self, listener: Section<'_>) -> Option<ListenerSpec> {
+    fn listener(
+        &mut self,
+        listener: Section<'_>,
+        before: Option<ListenerSpec>,
+    ) -> Option<ListenerSpec> {
+        if let Some(mut spec) = before {
+            self.settings_of(settings::LISTENER, listener, &[], &mut spec);
+            return Some(spec);
+        }
         self.need(listener, "bind", "bind = \"0.0.0.0:443\"");
         self.need(listener, "pool", "pool = \"NAME\", the pool that its sessions go to");
         let unread = "unread".parse().expect("it is a name");

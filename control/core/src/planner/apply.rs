@@ -15,7 +15,7 @@ use weir_proto::spec::Spec;
 use super::merge::{OnConflict, drift, merge};
 use super::{Edit, Load, Subject, build, tell};
 use crate::file;
-use crate::record::{APPLIED, Base};
+use crate::record::{APPLIED, Base, EDITED, SET_IN_PART};
 
 /// Bytes of the name of an applied file in a summary.
 const ORIGIN_MAX: usize = 200;
@@ -31,21 +31,26 @@ pub(super) fn edit(
     mode: ApplyMode,
     base: &Base,
 ) -> Result<Edit, Refusal> {
+    // What decides a conflict; `None` if there is no merge.
+    let on_conflict = match mode {
+        ApplyMode::Merge => Some(OnConflict::Refuse),
+        ApplyMode::Ours => Some(OnConflict::Ours),
+        ApplyMode::Theirs => Some(OnConflict::Theirs),
+        ApplyMode::Replace => None,
+        ApplyMode::Partial => return part(current, toml, origin),
+        ApplyMode::Edit => return edited(current, toml, origin),
+    };
     let file::File { settings, spec: mut file, .. } = read(toml, origin)?;
     let ours = current.spec();
     file.share_with(&ours);
     let merged = |on_conflict| {
         merge(of(base), &file, &ours, on_conflict).map_err(|conflicts| refuse(conflicts, origin))
     };
-    let mut undone = Vec::new();
-    let spec = match mode {
-        ApplyMode::Merge => merged(OnConflict::Refuse)?,
-        ApplyMode::Ours => merged(OnConflict::Ours)?,
-        ApplyMode::Theirs => merged(OnConflict::Theirs)?,
-        ApplyMode::Replace => {
+    let (spec, undone) = match on_conflict {
+        Some(on_conflict) => (merged(on_conflict)?, Vec::new()),
+        None => {
             let kept = merged(OnConflict::Ours)?;
-            undone = limited(drift(&file, &kept).iter().map(undo_text));
-            file.clone()
+            (file.clone(), limited(drift(&file, &kept).iter().map(undo_text)))
         }
     };
     check_alone(&file, &spec)?;
@@ -59,17 +64,37 @@ pub(super) fn edit(
     Ok(edit)
 }
 
+/// `config edit`: the act of an operator, as single commands are. The base stays.
+fn edited(current: &Snapshot, toml: &str, origin: &str) -> Result<Edit, Refusal> {
+    let mut spec = read(toml, origin)?.spec;
+    spec.share_with(&current.spec());
+    let mut edit = Edit::new(spec, Subject::Whole);
+    edit.origin = EDITED.to_owned();
+    Ok(edit)
+}
+
+/// `config apply FILE --partial`: so is this.
+fn part(current: &Snapshot, toml: &str, origin: &str) -> Result<Edit, Refusal> {
+    let spec = file::parse_partial(toml, origin, current.spec())
+        .map_err(|diagnostics| wrong(&diagnostics, "weirctl config export shows every key"))?;
+    let mut edit = Edit::new(spec, Subject::Whole);
+    edit.origin = format!("{SET_IN_PART}{}: ", cleaned(origin, ORIGIN_MAX));
+    Ok(edit)
+}
+
 /// Reads a file that is to be applied.
 ///
 /// # Errors
 /// The errors of the file, formatted as by `weir check`.
 pub fn read(toml: &str, origin: &str) -> Result<file::File, Refusal> {
     file::parse(toml, origin).map_err(|diagnostics| {
-        let texts: Vec<String> =
-            diagnostics.iter().map(|diagnostic| diagnostic.render(false)).collect();
-        let hint = format!("weir check {}", cleaned(origin, ORIGIN_MAX));
-        Refusal::new(Code::Invalid, texts.join("\n"), hint)
+        wrong(&diagnostics, &format!("weir check {}", cleaned(origin, ORIGIN_MAX)))
     })
+}
+
+fn wrong(diagnostics: &[file::Diagnostic], hint: &str) -> Refusal {
+    let texts: Vec<String> = diagnostics.iter().map(|it| it.render(false)).collect();
+    Refusal::new(Code::Invalid, texts.join("\n"), hint)
 }
 
 /// The difference that a file would make to what runs now. Where it conflicts with what is in
@@ -185,6 +210,7 @@ fn limited(mut texts: impl ExactSizeIterator<Item = String>) -> Vec<String> {
 mod tests {
     use weir_proto::ids::Version;
     use weir_proto::request::{ChangeOptions, ChangeRequest};
+    use weir_proto::spec::BackendSpec;
 
     use super::super::{Plan, Sources, decide};
     use super::*;
@@ -243,6 +269,60 @@ mod tests {
         let is_shared = |pool: &str| base.pool[pool].is_shared_with(&next.pool[pool]);
         assert_eq!(["db", "new", "web"].map(is_shared), [true, true, false]);
         assert_eq!(*base, spec(&file));
+    }
+
+    #[test]
+    fn a_partial_file_sets_what_it_names_and_is_no_base() {
+        let ours = FILE.replace("127.0.0.1:2\"", "127.0.0.1:2\", weight = 7");
+        let part = |text: &str| apply([FILE, text, &ours], ApplyMode::Partial, (false, false));
+        let plan = part(
+            "[listener.new]\nbind = \"127.0.0.1:9\"\npool = \"new\"\n\
+             [pool.new]\n[pool.web]\nhealth.interval = \"9s\"\n\
+             [pool.web.backend]\nb2 = { weight = 3 }\nb3 = { address = \"127.0.0.1:4\" }\n",
+        );
+        let plan = plan.unwrap();
+        let mut wanted = spec(&ours);
+        let new = spec("[listener.new]\nbind = \"127.0.0.1:9\"\npool = \"new\"\n[pool.new]\n");
+        wanted.listener.extend(new.listener);
+        wanted.pool.extend(new.pool);
+        let web = wanted.pool.get_mut("web").unwrap();
+        web.health.interval = weir_proto::spec::Span::from_millis(9000);
+        web.backend.get_mut("b2").unwrap().weight = 3;
+        let b3 = web.backend["b2"].clone();
+        let b3 = BackendSpec { address: "127.0.0.1:4".parse().unwrap(), weight: 1, ..b3 };
+        web.backend.insert("b3".parse().unwrap(), b3);
+        assert_eq!(plan.snapshot.unwrap().spec(), wanted);
+        assert_eq!(plan.base, Some(Arc::new(spec(FILE))), "the next file is merged as before");
+        assert!(plan.summary.starts_with("set by w.toml: "), "{}", plan.summary);
+        assert_eq!(plan.undo, "weirctl config rollback 7 --if-version 8");
+        assert_eq!(part("[pool.web]\nstrategy = \"random\"\n").unwrap().snapshot, None);
+        for (text, part_of_it) in [
+            ("", "names no listener and no pool"),
+            ("[pool]\n", "names no listener and no pool"),
+            ("[weir]\nshards = 2\n[pool.web]\n", "is read when weir starts"),
+            ("[pool.web]\nstrategi = \"random\"\n", "unknown key `strategi`"),
+            ("[pool.web.backend]\nb9 = { weight = 1 }\n", "b9 has no address"),
+            ("[listener.web]\npool = \"nopool\"\n", "there is no pool \"nopool\""),
+            ("[pool.web.backend]\nb1 = { weight = 300 }\n", "w.toml:2"),
+        ] {
+            let refusal = part(text).unwrap_err();
+            assert_eq!(refusal.code, Code::Invalid);
+            assert!(refusal.message.contains(part_of_it), "{text}: {}", refusal.message);
+        }
+    }
+
+    #[test]
+    fn an_edited_text_is_in_force_as_it_is_and_no_base() {
+        let ours = FILE.replace("127.0.0.1:2\"", "127.0.0.1:2\", weight = 7");
+        let text = ours.replace("random", "maglev").replace("b2 =", "b9 =");
+        let edit = |text: &str, force| apply([FILE, text, &ours], ApplyMode::Edit, (force, false));
+        let plan = edit(&text, false).unwrap();
+        assert_eq!(plan.snapshot.unwrap().spec(), spec(&text));
+        assert_eq!((plan.base, plan.warnings.len()), (Some(Arc::new(spec(FILE))), 0));
+        assert!(plan.summary.starts_with("edit: "), "{}", plan.summary);
+        assert_eq!(edit(&ours, false).unwrap().snapshot, None);
+        assert_eq!(edit("", false).unwrap_err().code, Code::NeedsForce);
+        assert!(edit("", true).unwrap().snapshot.is_some());
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod pieces;
 mod route;
 #[cfg(test)]
 mod tests;
+mod verb;
 
 use std::cell::OnceCell;
 use std::convert::Infallible;

@@ -10,11 +10,13 @@ use weir_proto::spec::{Admin, BackendSpec, Name, Percent, PoolSpec, Size, Span};
 use super::{Reader, Section};
 
 impl Reader {
-    pub(super) fn pool(&mut self, pool: Section<'_>) -> PoolSpec {
-        let mut spec = PoolSpec::default();
+    /// A pool that is so `before`; a new one has the defaults.
+    pub(super) fn pool(&mut self, pool: Section<'_>, before: PoolSpec) -> PoolSpec {
+        let mut spec = before;
         self.settings_of(settings::POOL, pool, &["backend"], &mut spec);
         for (name, section) in self.named(pool.table, "backend") {
-            if let Some(backend) = self.backend(section) {
+            let before = spec.backend.remove(&name);
+            if let Some(backend) = self.backend(section, before) {
                 spec.backend.insert(name, backend);
             }
         }
@@ -92,7 +94,15 @@ impl Reader {
         }
     }
 
-    fn backend(&mut self, backend: Section<'_>) -> Option<BackendSpec> {
+    fn backend(
+        &mut self,
+        backend: Section<'_>,
+        before: Option<BackendSpec>,
+    ) -> Option<BackendSpec> {
+        if let Some(mut spec) = before {
+            self.settings_of(settings::BACKEND, backend, &[], &mut spec);
+            return Some(spec);
+        }
         self.need(backend, "address", "address = \"10.0.0.11:443\"");
         let nowhere = (Ipv4Addr::UNSPECIFIED, 0).into();
         let mut spec = BackendSpec { address: nowhere, weight: 1, state: Admin::Ready };

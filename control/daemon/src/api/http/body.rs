@@ -115,10 +115,30 @@ fn parse(bytes: &[u8], is_json: bool) -> Result<Content, Refusal> {
         Refusal::new(Code::Invalid, message, "see /openapi.json")
     };
     if is_json {
-        return serde_json::from_slice(bytes).map(Content::Json).map_err(|why| wrong("JSON", &why));
+        let value = serde_json::from_slice(bytes).map_err(|why| wrong("JSON", &why))?;
+        return Ok(Content::Json(with_integers(value)));
     }
     let text = core::str::from_utf8(bytes).map_err(|why| wrong("UTF-8", &why))?;
     Ok(Content::Toml(text.to_owned()))
+}
+
+/// The value with `2` for each `2.0`, which JSON Schema calls an integer as well.
+fn with_integers(value: Value) -> Value {
+    match value {
+        Value::Number(number) => match number.as_f64() {
+            Some(float) if number.is_f64() && float.fract() == 0.0 => {
+                // In this form it has no point and no exponent.
+                let plain = format!("{float:.0}");
+                Value::Number(plain.parse().unwrap_or(number))
+            }
+            _ => Value::Number(number),
+        },
+        Value::Array(list) => list.into_iter().map(with_integers).collect(),
+        Value::Object(object) => {
+            object.into_iter().map(|(key, value)| (key, with_integers(value))).collect()
+        }
+        other => other,
+    }
 }
 
 impl Content {
@@ -268,6 +288,13 @@ mod tests {
             typed(&[("bind", "[::1]:1,[::1]:2"), ("freebind", "true")])
         );
         assert_eq!(Content::Json(json!({"x": {"y": 1}})).pairs(POOL).unwrap(), typed(&[("x", "")]));
+    }
+
+    #[test]
+    fn a_number_without_a_fraction_is_whole() {
+        let read = |text: &str| parse(text.as_bytes(), true).unwrap();
+        assert_eq!(read(r#"{"a": [2.0, 2.5, -1e2]}"#), read(r#"{"a": [2, 2.5, -100]}"#));
+        assert_eq!(read("1e300"), Content::Json(json!(1e300)));
     }
 
     #[test]

@@ -41,6 +41,7 @@ where
     H: Handler + 'static,
 {
     let (verb, what) = (asked.operation.verb, asked.words());
+    let has_body = asked.operation.body() != BodyKind::None;
     // Before its body is read: a stranger makes weir hold nothing.
     let admitted = gate.admit_change(&asked.principal, &what);
     let prepared = admitted
@@ -58,6 +59,10 @@ where
         Ok(command) => command,
         Err((status, refusal)) => return refused(status, &refusal),
     };
+    let if_version = match &command {
+        Command::Change { options, .. } => options.if_version,
+        _ => None,
+    };
     match gate.ask(&asked.principal, command.into()).await {
         Outcome::Done(Answer::Changed(changed)) => {
             let is_new = changed.before.is_none() && !changed.dry_run;
@@ -70,15 +75,21 @@ where
             document(status, Answer::Changed(changed), version).await
         }
         Outcome::Done(answer) => document(StatusCode::OK, answer, gate.version()).await,
-        Outcome::Refused(refusal) => refused(status_of(&refusal), &in_http_words(refusal)),
+        Outcome::Refused(refusal) => {
+            let is_late = if_version.is_some_and(|version| version != gate.version());
+            refused(status_of(&refusal, has_body, is_late), &in_http_words(refusal))
+        }
     }
 }
 
-/// The status of a change that control refuses. Its words were all read by then.
-fn status_of(refusal: &Refusal) -> StatusCode {
+/// The status of a change that control refuses. Its words were all read by then; one without a body
+/// is refused for what is in force, as a pool is that a listener uses.
+fn status_of(refusal: &Refusal, has_body: bool, is_late: bool) -> StatusCode {
     match refusal.code {
-        Code::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
-        Code::Conflict if !refusal.conflicts.is_empty() => StatusCode::CONFLICT,
+        Code::Invalid if has_body => StatusCode::UNPROCESSABLE_ENTITY,
+        Code::Invalid => StatusCode::CONFLICT,
+        // With what was changed at run time, or with a change that is not confirmed yet.
+        Code::Conflict if !is_late => StatusCode::CONFLICT,
         code => status(code),
     }
 }
@@ -164,8 +175,11 @@ fn if_match(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
         return Ok(None);
     }
     let quoted = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    let digits = quoted.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-    digits.and_then(|text| text.parse().ok()).map(Some).ok_or_else(|| {
+    let is_number =
+        |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    // A number that is too large is a version that is never in force.
+    let version = quoted.filter(is_number).map(|text| text.parse().unwrap_or(u64::MAX));
+    version.map(Some).ok_or_else(|| {
         let message = "If-Match does not say one version";
         Refusal::new(Code::Invalid, message, "If-Match: \"12\", as in the ETag of an answer")
     })
@@ -207,6 +221,7 @@ mod tests {
         assert_eq!(read(&["*"]), Ok(None));
         assert_eq!(read(&["\"12\""]), Ok(Some(12)));
         assert_eq!(read(&[" \"0\" "]), Ok(Some(0)));
+        assert_eq!(read(&["\"18446744073709551616\""]), Ok(Some(u64::MAX)));
         for other in ["12", "W/\"12\"", "\"x\"", "\"\"", "\"1\", \"2\"", "\"+1\"", ""] {
             assert_eq!(read(&[other]), Err(Code::Invalid), "{other}");
         }

@@ -41,7 +41,8 @@ pub(super) fn document() -> String {
                 "PoolPatch": settings::body(POOL, false),
                 "Backend": settings::body(BACKEND, true),
                 "BackendPatch": settings::body(BACKEND, false),
-                "Configuration": settings::configuration(),
+                "Configuration": settings::configuration(true),
+                "ConfigurationPatch": settings::configuration(false),
             },
         },
     });
@@ -128,6 +129,7 @@ fn request_body(kind: BodyKind, verb: HttpVerb) -> Option<Value> {
         BodyKind::Pool => reference(&format!("Pool{patch}")),
         BodyKind::Backend => reference(&format!("Backend{patch}")),
         BodyKind::Config => reference("Configuration"),
+        BodyKind::PartialConfig => reference("ConfigurationPatch"),
         BodyKind::Version => json!({
             "type": "object",
             "required": ["version"],
@@ -136,7 +138,7 @@ fn request_body(kind: BodyKind, verb: HttpVerb) -> Option<Value> {
         }),
     };
     let mut content = json!({"application/json": {"schema": schema}});
-    if kind == BodyKind::Config {
+    if matches!(kind, BodyKind::Config | BodyKind::PartialConfig) {
         content["application/toml"] = json!({"schema": {"type": "string"}});
     }
     Some(json!({"required": true, "content": content}))

@@ -1,7 +1,6 @@
 //! Every path and method of the HTTP door, one row each. The router, `GET /`, /openapi.json and the
 //! tests go by this table.
 
-use hyper::Method;
 use serde_json::Value;
 use weir_proto::answer::{
     BackendRow, Backends, ConfigText, Events, History, ListenerRow, Listeners, PoolDetail, Pools,
@@ -15,40 +14,7 @@ use super::body::{CONFIG_MAX, Content, SETTINGS_MAX};
 use super::openapi::shape;
 use super::parameters::Parameters;
 
-/// A method.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum HttpVerb {
-    /// HEAD, too.
-    Get,
-    Put,
-    Patch,
-    Post,
-    Delete,
-}
-
-impl HttpVerb {
-    /// The one of a request, if any operation has it.
-    pub(super) fn of(method: &Method) -> Option<HttpVerb> {
-        match *method {
-            Method::GET | Method::HEAD => Some(HttpVerb::Get),
-            Method::PUT => Some(HttpVerb::Put),
-            Method::PATCH => Some(HttpVerb::Patch),
-            Method::POST => Some(HttpVerb::Post),
-            Method::DELETE => Some(HttpVerb::Delete),
-            _ => None,
-        }
-    }
-
-    pub(super) const fn word(self) -> &'static str {
-        match self {
-            HttpVerb::Get => "GET",
-            HttpVerb::Put => "PUT",
-            HttpVerb::Patch => "PATCH",
-            HttpVerb::Post => "POST",
-            HttpVerb::Delete => "DELETE",
-        }
-    }
-}
+pub(super) use super::verb::HttpVerb;
 
 /// A path with its method: names in braces stand for those of objects.
 pub(super) struct Operation {
@@ -56,6 +22,16 @@ pub(super) struct Operation {
     pub(super) path: &'static str,
     pub(super) summary: &'static str,
     pub(super) target: Target,
+}
+
+impl Operation {
+    /// The form of its body.
+    pub(super) const fn body(&self) -> BodyKind {
+        match self.target {
+            Target::Change { body, .. } => body,
+            Target::PlainPage(_) | Target::Query { .. } => BodyKind::None,
+        }
+    }
 }
 
 /// The answer or the effect of an operation.
@@ -93,6 +69,8 @@ pub(super) enum BodyKind {
     Backend,
     /// A whole configuration.
     Config,
+    /// Some keys of some objects.
+    PartialConfig,
     /// `{"version": 12}`
     Version,
 }
@@ -101,7 +79,7 @@ impl BodyKind {
     /// The longest one, in bytes.
     pub(super) const fn most(self) -> usize {
         match self {
-            BodyKind::Config => CONFIG_MAX,
+            BodyKind::Config | BodyKind::PartialConfig => CONFIG_MAX,
             BodyKind::None
             | BodyKind::Listener
             | BodyKind::Pool
@@ -473,6 +451,15 @@ pub(super) static OPERATIONS: &[Operation] = &[
             make: apply,
         },
     },
+    change(
+        (HttpVerb::Patch, "/api/v1/config"),
+        "Set some keys of some objects in one version; all else stays.",
+        BodyKind::PartialConfig,
+        |_, _, body| {
+            let (toml, origin) = (body.config()?, APPLIED_AS.to_owned());
+            Ok(ChangeRequest::Apply { toml, origin, mode: ApplyMode::Partial, force: false })
+        },
+    ),
     change(
         (HttpVerb::Post, "/api/v1/config/confirm"),
         "The version that waits for it stays.",

@@ -102,6 +102,9 @@ pub(super) fn body<S: Plain>(table: &'static [Setting<S>], is_whole: bool) -> Va
     if !required.is_empty() {
         schema["required"] = json!(required);
     }
+    if !is_whole {
+        schema["minProperties"] = json!(1);
+    }
     schema
 }
 
@@ -144,29 +147,42 @@ pub(super) fn name() -> Value {
     json!({"type": "string", "pattern": pattern})
 }
 
-/// The schema of a whole configuration in JSON: what weir.toml has.
-pub(super) fn configuration() -> Value {
+/// The schema of a configuration in JSON: what weir.toml has, or a part of it.
+pub(super) fn configuration(is_whole: bool) -> Value {
+    let part = |mut schema: Value| {
+        // An object that is there has it already.
+        if let (false, Some(object)) = (is_whole, schema.as_object_mut()) {
+            object.remove("required");
+        }
+        schema
+    };
     let mut pool = body(POOL, true);
     pool["properties"]["backend"] = json!({
         "type": "object",
         "propertyNames": name(),
-        "additionalProperties": body(BACKEND, true),
+        "additionalProperties": part(body(BACKEND, true)),
     });
+    let listener = part(body(LISTENER, true));
+    let mut properties = json!({
+        "listener": {
+            "type": "object",
+            "propertyNames": name(),
+            "additionalProperties": listener,
+        },
+        "pool": { "type": "object", "propertyNames": name(), "additionalProperties": pool },
+    });
+    if is_whole {
+        properties["weir"] = json!({
+            "type": "object",
+            "description": "Process settings. They are checked; weir reads them at its start only.",
+        });
+    }
+    let least = u8::from(!is_whole);
     json!({
         "type": "object",
         "additionalProperties": false,
-        "properties": {
-            "weir": {
-                "type": "object",
-                "description": "Process settings. They are checked; weir reads them at its start only.",
-            },
-            "listener": {
-                "type": "object",
-                "propertyNames": name(),
-                "additionalProperties": body(LISTENER, true),
-            },
-            "pool": { "type": "object", "propertyNames": name(), "additionalProperties": pool },
-        },
+        "minProperties": least,
+        "properties": properties,
     })
 }
 
