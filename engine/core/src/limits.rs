@@ -103,6 +103,10 @@ pub const SWEEP_PER_TURN_MAX: u32 = 256;
 /// Sessions of one backend or listener that are shed by one order, at most.
 pub const SHED_MAX: u32 = 1_000;
 
+/// Slots of [`SCANNED_PER_TURN_MAX`] that one look of shedding counts for. It compares sessions and
+/// waits for memory: 4,096 looks a turn take 0.12 ms in the median where 16,384 took 0.6.
+pub const SHED_LOOK_COST: u32 = 4;
+
 /// Sessions that a sweep passes over in one turn because it is not about them.
 pub const SCANNED_PER_TURN_MAX: u32 = 16_384;
 

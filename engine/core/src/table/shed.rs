@@ -15,7 +15,7 @@ use weir_proto::reason::{By, Why};
 use super::{SessionId, Table};
 use crate::action::Actions;
 use crate::base::clock::Now;
-use crate::limits::SHED_MAX;
+use crate::limits::{SHED_LOOK_COST, SHED_MAX};
 
 /// Sessions that are to be ended, of one backend or listener.
 #[derive(Clone, Copy, Debug)]
@@ -102,7 +102,7 @@ impl Table {
             }
             let Shed { of, count } = *self.shedding.orders.front()?;
             while self.shedding.next_slot < self.sessions.used() {
-                *scan = scan.checked_sub(1)?;
+                *scan = scan.checked_sub(SHED_LOOK_COST)?;
                 if let Some(candidate) = self.candidate(self.shedding.next_slot, of) {
                     self.shedding.consider(candidate, count);
                 }

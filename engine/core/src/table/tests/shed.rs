@@ -3,7 +3,7 @@
 use weir_proto::order::SessionsOf;
 
 use super::*;
-use crate::limits::SHED_MAX;
+use crate::limits::{SHED_LOOK_COST, SHED_MAX};
 
 impl TablePlay {
     /// Some bytes come from the client.
@@ -100,6 +100,6 @@ fn a_turn_looks_at_a_bounded_number_and_orders_that_wait_are_one() {
     for count in [4, SHED_MAX, SHED_MAX] {
         play.table.shed(of, count);
     }
-    let (ended, turns) = play.sheds(10);
+    let (ended, turns) = play.sheds(10 * SHED_LOOK_COST);
     assert_eq!((ended.len(), turns), (64, 13), "64 slots twice, 10 a turn");
 }
