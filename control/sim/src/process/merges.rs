@@ -46,6 +46,10 @@ pub(super) fn check_merge(
         let [base_has, file_has, ours_has, next_has] =
             [&base, &file, &ours, &next].map(|side| side.get(key));
         let there = |side: &Keys| side.contains_key(&(key.0.clone(), ""));
+        // A listener whose pool the file takes away is as the file has it.
+        let pool = key.0.starts_with("listener ").then(|| ours.get(&(key.0.clone(), "pool")));
+        let loses_pool =
+            pool.flatten().is_some_and(|pool| !next.contains_key(&(format!("pool {pool}"), "")));
         let wanted = match mode {
             ApplyMode::Replace => file_has,
             ApplyMode::Merge if base_has == file_has => ours_has,
@@ -61,7 +65,11 @@ pub(super) fn check_merge(
             }
             // What the file brings back, or takes along with its pool, it has spoken of.
             ApplyMode::Theirs
-                if base_has == file_has && there(&base) && there(&file) && there(&ours) =>
+                if base_has == file_has
+                    && there(&base)
+                    && there(&file)
+                    && there(&ours)
+                    && !loses_pool =>
             {
                 ours_has
             }

@@ -167,7 +167,8 @@ impl FleetState {
         if !is_again {
             self.proposed.push(plan.snapshot.clone());
         }
-        let whole = self.drained && plan.held.is_empty();
+        // A change of a configuration without open addresses asks for all of them, too.
+        let whole = self.drained && is_again && plan.held.is_empty();
         let anew = whole && plan.wanted == sockets::addresses(plan.snapshot);
         self.drained &= !anew;
         let twice = |it: &&SocketAddr| {
