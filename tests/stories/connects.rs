@@ -147,10 +147,11 @@ fn nobody_meets_himself_at_a_port_where_nobody_listens() {
             (checks("failed") + checks("ok") >= 90).then_some(())
         });
         assert_eq!(checks("ok"), 0, "a check that says ok");
-        // The port is its owner's as soon as he wants it: nothing of weir's holds it.
+        // The port is its owner's as soon as he wants it: nothing of weir's holds it. A check would
+        // be the first in his queue.
+        set.weir.ok(&["backend", "maint", "checked/c1"]);
         let owner =
             clock::wait_within(Duration::from_secs(2), "the port", || TcpListener::bind(dead).ok());
-        set.weir.ok(&["backend", "maint", "checked/c1"]);
         let mut client = set.client();
         let (stream, _) = owner.accept().expect("a listener accepts");
         Peer::new(stream).send(b"at last").fin();

@@ -44,7 +44,17 @@ fn the_commands_of_the_tour_do_what_they_say() {
     for words in &tour {
         // A live screen needs a terminal; it is tried by hand and drawn in weirctl's own tests.
         let code = if words == &["top"] { 2 } else { 0 };
-        set.weir.ctl(words).expect_code(code);
+        let mut sides = words.split(|word| *word == ">");
+        let place = |word: &&str| match word.ends_with(".toml") {
+            true => set.weir.dir.entry(word),
+            false => (*word).to_owned(),
+        };
+        let command: Vec<String> = sides.next().unwrap_or_default().iter().map(place).collect();
+        let command: Vec<&str> = command.iter().map(String::as_str).collect();
+        let ran = set.weir.ctl(&command).expect_code(code);
+        if let Some([file]) = sides.next() {
+            set.weir.dir.write(file, &ran.stdout);
+        }
     }
     assert_eq!(tour.last().map(Vec::as_slice), Some(["stop", "--drain", "10s"].as_slice()));
     assert_eq!(set.weir.wait_exit(PATIENCE), 0);
