@@ -319,6 +319,8 @@ fn files(table: &mut Table) {
     let other = next.replace(":9\"", ":10\"");
     let files = [("next", next), ("random", table.weir.with_settings(&objects("random")))];
     let [next, random] = files.map(|(name, text)| write(table, &format!("{name}.toml"), &text));
+    // Without what the rows before have changed, which a file could conflict with.
+    table.ctl(&["config", "rollback", "1", "--yes"], 0);
     table.ctl(&["config", "apply", &next, "--dry-run"], 0);
     let apply = |weir: &Weir, file: &str, code| {
         drop(weir.ctl(&["config", "apply", file, "--yes"]).expect_code(code));
