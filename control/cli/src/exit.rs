@@ -97,7 +97,13 @@ impl Failure {
             let text = json::document(&ErrorEnvelope { error }, Layout::Line);
             return writeln!(to, "{text}");
         }
-        writeln!(to, "error: {}", plain(&self.message))?;
+        // The errors of a file have lines of their own, and say what they are. Further lines are
+        // indented: none can pass for one of ours.
+        let mut lines = self.message.strip_prefix("error: ").unwrap_or(&self.message).lines();
+        writeln!(to, "error: {}", plain(lines.next().unwrap_or_default()))?;
+        for line in lines {
+            writeln!(to, "  {}", plain(line))?;
+        }
         if !self.did_you_mean.is_empty() {
             writeln!(to, "did you mean: {}", plain(&self.did_you_mean.join(", ")))?;
         }
@@ -204,5 +210,7 @@ mod tests {
         );
         let bare = Failure::new(Exit::Failed, "a \u{1b}[31mred\u{1b}[0m word", "");
         assert_eq!(said(&bare, false), "error: a \\u{1b}[31mred\\u{1b}[0m word\n");
+        let lines = Failure::new(Exit::Failed, "error: unknown key\n --> w.toml:2\nhint: x\r", "");
+        assert_eq!(said(&lines, false), "error: unknown key\n   --> w.toml:2\n  hint: x\\r\n");
     }
 }
