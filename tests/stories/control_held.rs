@@ -37,10 +37,9 @@ const BINDS: usize = 16;
 const MISSED: &[(&str, f64)] = &[
     ("weirctl config apply (every address is another)", 2000.0),
     ("SIGHUP (every address is another)", 2000.0),
-    ("(nineteen of twenty tick turns)", 60.0),
     ("(nineteen of twenty reports turns)", 60.0),
 ];
-const WHY_MISSED: &str = "100,000 new backends are adopted in one turn, and ticks beside it";
+const WHY_MISSED: &str = "100,000 new backends are adopted in one turn; each report has their rows";
 
 /// The largest configuration; `strategy` is the first pool's.
 fn objects(strategy: &str) -> String {

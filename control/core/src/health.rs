@@ -57,6 +57,8 @@ pub struct Health {
     groups: BTreeMap<PoolId, Group>,
     /// Those of the watched that are not up.
     down: BTreeSet<BackendId>,
+    /// Those of the groups with so few members up that their health is ignored.
+    panicking: BTreeSet<PoolId>,
     /// Of the newest snapshot.
     wildcards: Wildcards,
     /// Which check begins when.
@@ -89,6 +91,7 @@ impl Health {
             watched: BTreeMap::new(),
             groups: BTreeMap::new(),
             down: BTreeSet::new(),
+            panicking: BTreeSet::new(),
             wildcards: Wildcards::default(),
             schedule: Schedule::new(),
             holds: BTreeSet::new(),
@@ -175,6 +178,7 @@ impl Health {
         group.subtract(&watched);
         let transition = change(&mut watched);
         group.add(&watched);
+        set_member(&mut self.panicking, watched.pool_id, group.is_in_panic());
         if !watched.is_checked() {
             let end = watched.hysteresis.held_until().map(Due::EndOfHold);
             self.set_due(&mut watched, end);
@@ -185,13 +189,8 @@ impl Health {
 
     /// Puts back what was taken out of `watched`.
     fn keep(&mut self, watched: WatchedBackend) {
-        let id = watched.id;
-        if watched.hysteresis.is_up() {
-            self.down.remove(&id);
-        } else {
-            self.down.insert(id);
-        }
-        self.watched.insert(id, watched);
+        set_member(&mut self.down, watched.id, !watched.hysteresis.is_up());
+        self.watched.insert(watched.id, watched);
     }
 
     /// Every backend that is not up.
@@ -206,7 +205,12 @@ impl Health {
 
     /// True while so few backends of the pool are up that their health is ignored.
     pub fn is_in_panic(&self, pool: PoolId) -> bool {
-        self.groups.get(&pool).is_some_and(Group::is_in_panic)
+        self.panicking.contains(&pool)
+    }
+
+    /// Every pool of which [`Health::is_in_panic`] is true, by id.
+    pub fn panicking(&self) -> &BTreeSet<PoolId> {
+        &self.panicking
     }
 
     /// Whether the backend can take sessions as far as its health goes. An unknown one can.
@@ -356,6 +360,14 @@ fn jittered(interval: Duration, prng: &mut Prng) -> u64 {
     let interval = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX / 2);
     let tenth = interval / 10;
     interval - tenth + prng.next_u64() % (2 * tenth + 1)
+}
+
+fn set_member<T: Ord>(set: &mut BTreeSet<T>, item: T, is_member: bool) {
+    if is_member {
+        set.insert(item);
+    } else {
+        set.remove(&item);
+    }
 }
 
 fn later(now: Now, nanos: u64) -> Now {

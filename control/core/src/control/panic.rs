@@ -1,10 +1,7 @@
 //! Pools in panic: so few backends are up that every shard ignores their health. Control only tells
 //! people of it; each shard sees for itself.
 
-use std::collections::BTreeSet;
-
 use weir_proto::answer::EventKind;
-use weir_proto::ids::PoolId;
 use weir_proto::snapshot::Pool;
 
 use super::Control;
@@ -22,17 +19,19 @@ impl Control {
     }
 
     /// Writes down which pools have entered panic, and which have left it, since the last call.
+    /// Looks at these only: four times a second a walk over all pools is too much where there are
+    /// thousands, each in a place of its own in memory.
     pub(super) fn watch_panic(&mut self, wall_ms: u64) {
+        let now = self.health.panicking();
+        if *now == self.panicking {
+            return;
+        }
+        let now = now.clone();
+        let before = std::mem::replace(&mut self.panicking, now);
         let snapshot = self.snapshot.clone();
-        for pool in &snapshot.pools {
+        for id in before.symmetric_difference(&self.panicking) {
+            let Some(pool) = snapshot.pools.iter().find(|pool| pool.id == *id) else { continue };
             let panics = self.is_in_panic(pool);
-            let changed = match panics {
-                true => self.panicking.insert(pool.id),
-                false => self.panicking.remove(&pool.id),
-            };
-            if !changed {
-                continue;
-            }
             let text = if panics { self.panic_text(pool) } else { "panic is over".to_owned() };
             if panics {
                 tracing::warn!("pool {}: {text}", pool.name);
@@ -41,10 +40,5 @@ impl Control {
             }
             self.events.push(EventKind::Health, pool.name.to_string(), text, wall_ms);
         }
-        if self.panicking.is_empty() {
-            return;
-        }
-        let here: BTreeSet<PoolId> = snapshot.pools.iter().map(|pool| pool.id).collect();
-        self.panicking.retain(|id| here.contains(id));
     }
 }

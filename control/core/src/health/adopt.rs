@@ -9,7 +9,7 @@ use weir_proto::snapshot::{Pool, Snapshot};
 
 use super::group::Group;
 use super::watched::{Due, Follow, WatchedBackend};
-use super::{Health, later};
+use super::{Health, later, set_member};
 
 impl Health {
     /// Watches the backends of `snapshot` and no others. What is known of a backend is carried
@@ -35,6 +35,7 @@ impl Health {
             self.groups.keys().copied().filter(|id| !pools.contains(id)).collect();
         for pool in gone {
             let group = self.groups.remove(&pool);
+            self.panicking.remove(&pool);
             let backends = group.iter().flat_map(|group| &group.pool.backends);
             backends.for_each(|backend| self.leave(backend.id));
         }
@@ -71,6 +72,7 @@ impl Health {
             group.add(&watched);
             self.keep(watched);
         }
+        set_member(&mut self.panicking, pool.id, group.is_in_panic());
         self.groups.insert(pool.id, group);
         let here: BTreeSet<BackendId> = pool.backends.iter().map(|backend| backend.id).collect();
         let were = before.iter().flat_map(|group| &group.pool.backends);

@@ -51,6 +51,8 @@ impl DampedPool {
     }
 
     fn up(&self) -> Vec<&'static str> {
+        let pool = self.world.snapshot.pools[0].id;
+        assert_eq!(self.health.is_in_panic(pool), self.health.groups[&pool].is_in_panic());
         let backends = self.world.snapshot.pools[0].backends.iter();
         let up = backends.filter(|backend| self.health.is_up(backend.id));
         up.map(|it| *NAMES.iter().find(|name| **name == it.name.as_str()).unwrap()).collect()
