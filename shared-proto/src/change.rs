@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::listed::listed;
 use crate::settings::{BACKEND, LISTENER, POOL, Setting, Value};
 use crate::snapshot::{Backend, Listener, Pool, Snapshot};
 use crate::spec::Name;
@@ -152,10 +153,7 @@ pub fn summary(changes: &[Change]) -> String {
     if changes.is_empty() {
         return "no change".to_owned();
     }
-    let shown: Vec<String> = changes.iter().take(SHOWN_MAX).map(ToString::to_string).collect();
-    let more = changes.len().saturating_sub(SHOWN_MAX);
-    let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("{}{tail}", shown.join("; "))
+    listed(changes.iter(), SHOWN_MAX, "; ")
 }
 
 /// `describe` gives the name and the brief of an item.

@@ -15,6 +15,7 @@ pub mod frame;
 pub mod ids;
 pub mod impact;
 pub mod json;
+pub mod listed;
 pub mod order;
 pub mod outside;
 pub mod reason;

@@ -191,6 +191,11 @@ impl Weir {
         )
     }
 
+    /// Writes such a file, to be applied; its path.
+    pub fn file(&self, name: &str, objects: &str) -> String {
+        self.dir.write(name, &self.with_settings(objects))
+    }
+
     /// More arguments of `weir run`, from the next start on.
     pub fn arguments(&mut self, arguments: &[&str]) {
         self.arguments = arguments.iter().map(ToString::to_string).collect();

@@ -73,7 +73,7 @@ fn nobody_at_an_address_that_stays_notices(limit: &str) {
     let visits = visitors::all_served_during(stays, || {
         for version in versions.iter().cycle().take(CHANGES) {
             let text = objects(version, &backend, limit);
-            let file = weir.dir.write("next.toml", &weir.with_settings(&text));
+            let file = weir.file("next.toml", &text);
             weir.ok(&["config", "apply", &file]);
         }
     });
@@ -115,7 +115,7 @@ fn who_waits_at_an_address_that_stays_waits_on_under_another_name() {
     let mut waits: Vec<Peer> = (0..4).map(|_| Peer::connect(stays)).collect();
     let mut leaves = Peer::connect(goes);
     let second = objects(&[("www", vec![stays])], &backend, limit);
-    let file = weir.dir.write("next.toml", &weir.with_settings(&second));
+    let file = weir.file("next.toml", &second);
     weir.ok(&["config", "apply", &file]);
     leaves.expect_rst();
     served.echo(b"still here");
@@ -156,7 +156,7 @@ fn a_listener_waits_for_its_address() {
     assert_eq!(weir.json(&["listener", "show", "web"])["freebind"], true);
     assert!(weir.ok(&["config", "export"]).contains("freebind = true"));
     // A version that the next start could not bind is refused while this one serves.
-    let strict = weir.dir.write("strict.toml", &weir.with_settings(&file("")));
+    let strict = weir.file("strict.toml", &file(""));
     let refused = weir.ctl(&["config", "apply", &strict]);
     assert_ne!(refused.code, 0);
     assert!(refused.stderr.contains("no interface of this host has this address"), "{refused:?}");

@@ -18,7 +18,7 @@ fn apply<'a>(set: &Set, file: &'a str, terms: &[&'a str]) -> serde_json::Value {
 fn random(set: &Set) -> String {
     let objects = set.objects.replace("least-conn", "random");
     assert_ne!(objects, set.objects, "{objects}");
-    set.weir.dir.write("next.toml", &set.weir.with_settings(&objects))
+    set.weir.file("next.toml", &objects)
 }
 
 fn strategy(set: &Set) -> String {
@@ -74,8 +74,7 @@ fn while_it_waits_only_a_confirmation_or_the_way_back_is_taken() {
     let nothing = set.weir.ctl(&["config", "confirm"]).expect_code(1);
     assert!(nothing.stderr.contains("no version waits for a confirmation"), "{nothing}");
     // And the way back by hand.
-    let other = set.weir.with_settings(&set.objects.replace("least-conn", "maglev"));
-    let other = set.weir.dir.write("other.toml", &other);
+    let other = set.weir.file("other.toml", &set.objects.replace("least-conn", "maglev"));
     let version = apply(&set, &other, &["--confirm", LATE])["version"].as_u64().unwrap();
     set.weir.ok(&["config", "rollback", &(version - 1).to_string()]);
     assert_eq!((strategy(&set).as_str(), set.weir.version()), ("random", version + 1));
@@ -105,7 +104,7 @@ fn a_guard_goes_back_at_once() {
     let set = Plan::new(2, Script::Echo).health("{ kind = \"none\" }").start();
     let refuses = free(own_ip());
     let objects = format!("{}b9 = {{ address = \"{refuses}\" }}\n", set.objects);
-    let file = set.weir.dir.write("next.toml", &set.weir.with_settings(&objects));
+    let file = set.weir.file("next.toml", &objects);
     let terms = ["--confirm", LATE, "--guard", "connect-errors=1%", "--guard", "healthy=10%"];
     let version = apply(&set, &file, &terms)["version"].as_u64().unwrap();
     // Some of these meet b9 first, which refuses, and are served by another one.
@@ -126,7 +125,7 @@ fn a_guard_goes_back_at_once() {
 #[test]
 fn wrong_terms_are_usage_errors() {
     let set = Plan::new(1, Script::Echo).start();
-    let file = set.weir.dir.write("next.toml", &set.weir.with_settings(&set.objects));
+    let file = set.weir.file("next.toml", &set.objects);
     for (terms, words) in [
         (&["--guard", "healthy=50%"][..], "--confirm"),
         (&["--confirm", "30s", "--guard", "latency=1%"], "is no guard"),

@@ -72,7 +72,7 @@ impl World {
             writeln!(objects, "{name} = {{ address = \"{address}\", weight = {weight}{state} }}")
                 .unwrap();
         }
-        self.set.weir.dir.write("next.toml", &self.set.weir.with_settings(&objects))
+        self.set.weir.file("next.toml", &objects)
     }
 
     fn count(&self, is_meant: impl Fn(&str) -> bool) -> usize {

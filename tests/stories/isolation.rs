@@ -59,7 +59,7 @@ fn begin(crowd: &mut Crowd<Guest>) -> Editor {
     crowd.listen(listener, |_| Guest::server());
     let files = ["random", "round-robin"].map(|strategy| {
         let beside = format!("{}[pool.beside]\nstrategy = \"{strategy}\"\n", set.objects);
-        set.weir.dir.write(&format!("{strategy}.toml"), &set.weir.with_settings(&beside))
+        set.weir.file(&format!("{strategy}.toml"), &beside)
     });
     Editor { set, spare: net::free(ip).to_string(), files }
 }
@@ -83,10 +83,7 @@ fn no_edit_touches_a_live_session_and_memory_is_bounded() {
         number
     };
     let mut all: Vec<usize> = (0..sessions).map(|_| join(&mut crowd)).collect();
-    let served = |crowd: &mut Crowd<Guest>, all: &[usize]| {
-        all.iter().all(|number| crowd.member(*number).is_served())
-    };
-    crowd.turn_until(Duration::from_secs(20), "the many", |crowd| served(crowd, &all));
+    crowd.turn_until(Duration::from_secs(20), "the many", |crowd| crowd.all_served(&all));
     assert_eq!(versions(&editor.set), [(1, sessions)]);
 
     let mut half = 0;
@@ -97,25 +94,15 @@ fn no_edit_touches_a_live_session_and_memory_is_bounded() {
         editor.edit(number);
         if number % BETWEEN_SESSIONS == 0 {
             all.push(join(&mut crowd));
-            crowd.turn_until(Duration::from_secs(20), "one more", |crowd| served(crowd, &all));
+            crowd.turn_until(Duration::from_secs(20), "one more", |crowd| crowd.all_served(&all));
         }
         crowd.turn(Duration::ZERO);
     }
     let grown = editor.set.weir.resident_bytes().saturating_sub(half);
     assert!(grown <= GROWTH_BYTES_MAX, "{grown} bytes over {} edits", edits - edits / 2);
 
-    for number in &all {
-        crowd.member(*number).pings = true;
-        crowd.nudge(*number);
-    }
-    crowd.turn_until(Duration::from_secs(20), "an answer for each", |crowd| {
-        all.iter().all(|number| {
-            let guest = crowd.member(*number);
-            guest.pings = guest.rounds.is_empty();
-            !guest.pings
-        })
-    });
-    assert!(served(&mut crowd, &all), "no edit cuts a session");
+    crowd.ask_each(&all);
+    assert!(crowd.all_served(&all), "no edit cuts a session");
     let rows = versions(&editor.set);
     assert_eq!(rows.iter().map(|(_, sessions)| sessions).sum::<u64>(), all.len() as u64);
     assert_eq!(rows.last(), Some(&(1, sessions)), "those of the beginning");

@@ -37,10 +37,6 @@ impl Turns {
     }
 }
 
-fn all_served(crowd: &mut Crowd<Guest>, numbers: &[usize]) -> bool {
-    numbers.iter().all(|number| crowd.member(*number).is_served())
-}
-
 /// Two backends: the many are on b1, which is drained, the others on b2.
 fn begin(crowd: &mut Crowd<Guest>) -> (Set, Vec<usize>, Pingers) {
     let ip = net::own_ip();
@@ -57,7 +53,7 @@ fn begin(crowd: &mut Crowd<Guest>) -> (Set, Vec<usize>, Pingers) {
         many.push(crowd.connect(set.weir.web, None, Guest::client()));
         crowd.turn(Duration::ZERO);
     }
-    crowd.turn_until(Duration::from_secs(20), "the many", |crowd| all_served(crowd, &many));
+    crowd.turn_until(Duration::from_secs(20), "the many", |crowd| crowd.all_served(&many));
     set.weir.ok(&["backend", "ready", "web/b2"]);
     set.weir.ok(&["backend", "drain", "web/b1"]);
     others.ping(set.weir.web, OTHERS);
@@ -65,28 +61,13 @@ fn begin(crowd: &mut Crowd<Guest>) -> (Set, Vec<usize>, Pingers) {
     (set, many, others)
 }
 
-/// Each of them sends a byte and gets it back.
-fn ask_each(crowd: &mut Crowd<Guest>, many: &[usize]) {
-    for number in many {
-        crowd.member(*number).pings = true;
-        crowd.nudge(*number);
-    }
-    crowd.turn_until(Duration::from_secs(20), "an answer for each", |crowd| {
-        many.iter().all(|number| {
-            let guest = crowd.member(*number);
-            guest.pings = guest.rounds.is_empty();
-            !guest.pings
-        })
-    });
-    assert!(all_served(crowd, many), "drain cuts nobody");
-}
-
 #[test]
 fn thousands_of_sessions_are_drained_and_then_cut() {
     let _alone = size::alone();
     let mut crowd = Crowd::new();
     let (set, many, others) = begin(&mut crowd);
-    ask_each(&mut crowd, &many);
+    crowd.ask_each(&many);
+    assert!(crowd.all_served(&many), "drain cuts nobody");
     let _ = others.take();
     crowd.turn_for(Duration::from_secs(2));
     let mut before = others.take();

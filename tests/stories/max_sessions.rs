@@ -74,7 +74,7 @@ impl ThreeAddresses {
 
     fn set_limit(&self, most: usize) {
         let text = objects(&self.addresses, self.backend, most);
-        let file = self.weir.dir.write("next.toml", &self.weir.with_settings(&text));
+        let file = self.weir.file("next.toml", &text);
         self.weir.ok(&["config", "apply", &file]);
     }
 }

@@ -30,7 +30,7 @@ fn count(set: &Set, text: &str) -> usize {
 fn takes(set: &Set, door: WayIn, objects: &str) {
     match door {
         WayIn::Apply => {
-            let file = set.weir.dir.write("next.toml", &set.weir.with_settings(objects));
+            let file = set.weir.file("next.toml", objects);
             set.weir.ok(&["config", "apply", &file]);
         }
         WayIn::Hangup => {
@@ -52,7 +52,7 @@ fn refuses(set: &Set, door: WayIn, objects: &str, (code, words): (i32, &str)) {
     let version = set.weir.version();
     match door {
         WayIn::Apply => {
-            let file = set.weir.dir.write("next.toml", &set.weir.with_settings(objects));
+            let file = set.weir.file("next.toml", objects);
             let ran = set.weir.ctl(&["config", "apply", &file]).expect_code(code);
             assert!(ran.stderr.contains(words), "{ran}");
         }
@@ -170,7 +170,7 @@ fn what_both_have_changed_is_named_and_decided() {
         }
         restarted(&mut set);
     }
-    let file = set.weir.dir.write("next.toml", &set.weir.with_settings(&three));
+    let file = set.weir.file("next.toml", &three);
     let apply = |flags: &[&'static str]| -> Vec<&str> {
         [&["config", "apply", file.as_str()][..], flags].concat()
     };
@@ -199,7 +199,7 @@ fn what_both_have_changed_is_named_and_decided() {
     takes(&set, WayIn::Hangup, &three);
     assert_eq!((set.weir.version(), drift(&set)), (version, 1));
     let five = weighted(&set, 5).replace("round-robin", "random");
-    set.weir.dir.write("next.toml", &set.weir.with_settings(&five));
+    set.weir.file("next.toml", &five);
     set.weir.ctl(&apply(&[])).expect_code(7);
     set.weir.ok(&apply(&["--theirs"]));
     assert_eq!((set.weir.backend("web/b1")["weight"].clone(), drift(&set)), (json!(5), 0));
@@ -309,7 +309,7 @@ fn a_file_that_replaces_says_what_it_undoes() {
     set.weir.ok(&["backend", "maint", "web/b1"]);
     set.weir.ok(&["backend", "weight", "web/b2", "7"]);
     set.weir.ok(&["backend", "remove", "web/b3"]);
-    let file = set.weir.dir.write("next.toml", &set.weir.with_settings(&set.objects));
+    let file = set.weir.file("next.toml", &set.objects);
     let address = set.backends[2].address;
     let undone = json!([
         "it undoes what was changed at run time: backend web/b1 state: maint → ready",
@@ -346,7 +346,7 @@ fn a_file_that_takes_away_too_much_must_be_meant() {
         for door in WAYS_IN {
             refuses(&set, door, objects, (2, why));
         }
-        let file = set.weir.dir.write("next.toml", &set.weir.with_settings(objects));
+        let file = set.weir.file("next.toml", objects);
         for flags in [&["--yes"][..], &["--ours"], &["--theirs"], &["--replace"]] {
             let apply = [&["config", "apply", &file], flags].concat();
             let ran = set.weir.ctl(&apply).expect_code(2);

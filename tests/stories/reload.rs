@@ -42,7 +42,7 @@ fn apply_makes_one_version_of_a_whole_file() {
     let set = Plan::new(1, Script::Banner).start();
     let new = Backend::start("b2", own_ip(), Script::Banner);
     let objects = with_backend(&set, "b2", &new).replace("round-robin", "random");
-    let file = set.weir.dir.write("next.toml", &set.weir.with_settings(&objects));
+    let file = set.weir.file("next.toml", &objects);
     let before = set.weir.version();
 
     let tried = set.weir.json(&["config", "apply", &file, "--dry-run"]);

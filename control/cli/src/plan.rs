@@ -130,8 +130,17 @@ fn read(query: Query) -> Plan {
 }
 
 fn changing(change: ChangeRequest, args: ChangeArgs) -> Plan {
+    draining(change, args, (None, None))
+}
+
+/// A change that is followed by waiting or by a task.
+fn draining(
+    change: ChangeRequest,
+    args: ChangeArgs,
+    (wait, task): (Option<Span>, Option<TaskRequest>),
+) -> Plan {
     let (yes, options) = (args.yes, options(args));
-    Plan::Change(Changing { change, options, yes, wait: None, task: None })
+    Plan::Change(Changing { change, options, yes, wait, task })
 }
 
 fn options(args: ChangeArgs) -> ChangeOptions {
@@ -166,8 +175,7 @@ fn listener(verb: ListenerVerb) -> Plan {
                 TaskRequest::ListenerDrain { name, over_ms }
             });
             let drain = ChangeRequest::ListenerState { name, state: Admin::Drain };
-            let (yes, options) = (change.yes, options(change));
-            Plan::Change(Changing { change: drain, options, yes, wait: None, task })
+            draining(drain, change, (None, task))
         }
         ListenerVerb::Ready { name, change } => {
             changing(ChangeRequest::ListenerState { name, state: Admin::Ready }, change)
@@ -209,13 +217,12 @@ fn backend(verb: BackendVerb) -> Plan {
             changing(ChangeRequest::BackendRemove { name, force }, change)
         }
         BackendVerb::Drain { name, wait, over, change } => {
-            let (yes, options) = (change.yes, options(change));
             let task = over.map(|over| {
                 let (name, over_ms) = (name.clone(), over.millis);
                 TaskRequest::BackendDrain { name, over_ms }
             });
             let drain = ChangeRequest::BackendState { name, state: Admin::Drain };
-            Plan::Change(Changing { change: drain, options, yes, wait, task })
+            draining(drain, change, (wait, task))
         }
         BackendVerb::Maint { name, change } => state(name, Admin::Maint, change),
         BackendVerb::Ready { name, change } => state(name, Admin::Ready, change),

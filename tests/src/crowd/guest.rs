@@ -106,6 +106,30 @@ impl Guest {
 }
 
 impl Crowd<Guest> {
+    /// True if each of these clients was greeted and its session has not ended.
+    #[must_use]
+    pub fn all_served(&mut self, numbers: &[usize]) -> bool {
+        numbers.iter().all(|number| self.member(*number).is_served())
+    }
+
+    /// Each of these clients sends a byte and gets it back.
+    ///
+    /// # Panics
+    /// If that takes 20 seconds.
+    pub fn ask_each(&mut self, numbers: &[usize]) {
+        for number in numbers {
+            self.member(*number).pings = true;
+            self.nudge(*number);
+        }
+        self.turn_until(Duration::from_secs(20), "an answer for each", |crowd| {
+            numbers.iter().all(|number| {
+                let guest = crowd.member(*number);
+                guest.pings = guest.rounds.is_empty();
+                !guest.pings
+            })
+        });
+    }
+
     /// Turns until each client was served and has left.
     ///
     /// # Panics

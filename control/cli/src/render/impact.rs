@@ -1,6 +1,7 @@
 //! The effect of a change on what runs now, told before it is made.
 
 use weir_proto::impact::Impact;
+use weir_proto::listed::listed;
 
 use super::human::plain;
 use super::{Style, Tone};
@@ -38,11 +39,7 @@ pub(crate) fn impact(impact: &Impact, style: Style) -> String {
 }
 
 fn shown(names: &[String]) -> String {
-    let first: Vec<_> = names.iter().take(SHOWN_MAX).map(|name| plain(name)).collect();
-    match names.len().saturating_sub(SHOWN_MAX) {
-        0 => first.join(", "),
-        more => format!("{} and {more} more", first.join(", ")),
-    }
+    listed(names.iter().map(|name| plain(name)), SHOWN_MAX, ", ")
 }
 
 #[cfg(test)]

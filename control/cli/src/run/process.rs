@@ -16,7 +16,7 @@ use crate::render::json;
 /// How much longer than its drain a stop may take.
 const STOP_SLACK: Duration = Duration::from_secs(10);
 
-/// What `drain`, `ready` and `stop` print as JSON: the shape of every mutation.
+/// The JSON output of `drain`, `ready` and `stop`, with the keys of every change.
 #[derive(Serialize)]
 struct Turned<'a> {
     version: u64,

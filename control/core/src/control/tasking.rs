@@ -63,10 +63,8 @@ impl Control {
     fn do_task(&mut self, request: TaskRequest, moment: Clocks) -> Result<TaskRow, Refusal> {
         let (work, subject) = match request {
             TaskRequest::Cancel { id } => {
-                let task = self.tasks.cancel(id, moment.now)?;
-                let (subject, row) = (task.subject.clone(), task.row(moment.now));
-                self.tell_task(&row, &subject, "cancelled by an operator", moment);
-                return Ok(row);
+                self.tasks.cancel(id, moment.now)?;
+                return self.tell_task(id, "cancelled by an operator", moment);
             }
             TaskRequest::BackendDrain { name, over_ms } => {
                 let of = self.drained_backend(&name)?;
@@ -82,10 +80,8 @@ impl Control {
         };
         let Control { aggregate, health, snapshot, shards, .. } = self;
         let seen = Seen { aggregate, health, snapshot, shards };
-        let id = self.tasks.begin(work, subject.clone(), moment.now, &seen)?;
-        let row = self.tasks.get(id)?.row(moment.now);
-        self.tell_task(&row, &subject, "began", moment);
-        Ok(row)
+        let id = self.tasks.begin(work, subject, moment.now, &seen)?;
+        self.tell_task(id, "began", moment)
     }
 
     /// The identities of a backend that takes no new sessions, also of one that was removed.
@@ -142,9 +138,9 @@ impl Control {
             .filter_map(|task| Some((task.id, self.is_pointless(task)?)))
             .collect();
         for (id, why) in pointless {
-            let Ok(task) = self.tasks.cancel(id, moment.now) else { continue };
-            let (subject, row) = (task.subject.clone(), task.row(moment.now));
-            self.tell_task(&row, &subject, why, moment);
+            if self.tasks.cancel(id, moment.now).is_ok() {
+                let _ = self.tell_task(id, why, moment); // it is there
+            }
         }
         let before: Vec<u64> = self.tasks.running().map(|task| task.id).collect();
         let Control { aggregate, health, snapshot, shards, tasks, fleet, .. } = self;
@@ -156,10 +152,8 @@ impl Control {
             }
         }
         for id in before {
-            let Ok(task) = self.tasks.get(id) else { continue };
-            if task.state == TaskState::Done {
-                let (subject, row) = (task.subject.clone(), task.row(moment.now));
-                self.tell_task(&row, &subject, "done", moment);
+            if self.tasks.get(id).is_ok_and(|task| task.state == TaskState::Done) {
+                let _ = self.tell_task(id, "done", moment); // it is there
             }
         }
     }
@@ -189,12 +183,16 @@ impl Control {
         }
     }
 
-    fn tell_task(&mut self, row: &TaskRow, subject: &str, what: &str, moment: Clocks) {
-        let TaskRow { id, kind, done, total, .. } = row;
+    /// Writes down what has become of a task; its row.
+    fn tell_task(&mut self, id: u64, what: &str, moment: Clocks) -> Result<TaskRow, Refusal> {
+        let task = self.tasks.get(id)?;
+        let (subject, row) = (task.subject.clone(), task.row(moment.now));
+        let TaskRow { kind, done, total, .. } = &row;
         let words = kind.word().replace('_', " ");
         let text = format!("task {id} ({words}): {what}; sessions ended: {done} of {total}");
         tracing::info!("{subject}: {text}");
-        self.events.push(EventKind::Task, subject.to_owned(), text, moment.wall_ms);
+        self.events.push(EventKind::Task, subject, text, moment.wall_ms);
+        Ok(row)
     }
 }
 

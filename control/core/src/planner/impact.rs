@@ -2,12 +2,14 @@
 //! counts are those that control knew when it was asked.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use weir_core::base::prng::Prng;
 use weir_core::pick::{Candidate, Picker, Tried, identity};
 use weir_proto::change::{self, Change, Kind, Noun};
 use weir_proto::ids::{BackendId, ListenerId, PoolId};
 use weir_proto::impact::{BackendImpact, ChangeRow, Class, Impact, ListenerImpact, SessionImpact};
+use weir_proto::listed::listed;
 use weir_proto::snapshot::{Backend, Listener, Pool, Snapshot};
 use weir_proto::spec::Strategy;
 
@@ -69,25 +71,25 @@ fn sessions(drains: &[BackendId], cut: &BTreeSet<BackendId>, load: &Load) -> Ses
 }
 
 fn listeners(current: &Snapshot, next: &Snapshot) -> ListenerImpact {
-    // A listener may have another name and be the same.
-    let find = |snapshot: &Snapshot, id: ListenerId| -> Option<Listener> {
-        snapshot.listeners.iter().find(|it| it.id == id && it.accepting).cloned()
-    };
-    let open = |snapshot: &'_ Snapshot| -> Vec<Listener> {
-        snapshot.listeners.iter().filter(|it| it.accepting).cloned().collect()
-    };
+    let (before, after) = (accepting(current), accepting(next));
     let mut impact = ListenerImpact::default();
-    for listener in open(next) {
-        let name = listener.name.to_string();
-        match find(current, listener.id) {
-            None => impact.open.push(name),
-            Some(before) if is_bound_alike(&before, &listener) => {}
-            Some(_) => impact.rebind.push(name),
+    for listener in next.listeners.iter().filter(|it| it.accepting) {
+        let name = || listener.name.to_string();
+        match before.get(&listener.id) {
+            None => impact.open.push(name()),
+            Some(before) if is_bound_alike(before, listener) => {}
+            Some(_) => impact.rebind.push(name()),
         }
     }
-    let closed = open(current).into_iter().filter(|it| find(next, it.id).is_none());
-    impact.close = closed.map(|it| it.name.to_string()).collect();
+    let closes = |it: &&Listener| it.accepting && !after.contains_key(&it.id);
+    impact.close = current.listeners.iter().filter(closes).map(|it| it.name.to_string()).collect();
     impact
+}
+
+/// The listeners that accept, by identity: one that has another name may be the same.
+fn accepting(snapshot: &Snapshot) -> BTreeMap<ListenerId, &Listener> {
+    let accepting = snapshot.listeners.iter().filter(|it| it.accepting);
+    accepting.map(|it| (it.id, it)).collect()
 }
 
 fn is_bound_alike(a: &Listener, b: &Listener) -> bool {
@@ -135,15 +137,11 @@ fn rows(
     (current, next): (&Snapshot, &Snapshot),
     cut: &BTreeSet<BackendId>,
 ) -> Vec<ChangeRow> {
-    let of = |snapshot| change.noun == Noun::Backend && is_member(snapshot, &change.subject);
-    let ceases = of(current) && !of(next);
-    let is_cut = || {
-        let (pool, name) = change.subject.split_once('/')?;
-        let backend = current.pool(pool)?.backend(name)?;
-        Some(cut.contains(&backend.id))
-    };
+    let [before, after] = [current, next].map(|snapshot| backend(snapshot, change));
+    let ceases = before.is_some_and(Backend::is_member) && !after.is_some_and(Backend::is_member);
+    let is_cut = before.is_some_and(|it| cut.contains(&it.id));
     let class = |key: &str| match (change.noun, change.kind, key) {
-        (Noun::Backend, Kind::Removed, _) if is_cut() == Some(true) => Class::Cut,
+        (Noun::Backend, Kind::Removed, _) if is_cut => Class::Cut,
         (Noun::Backend, Kind::Removed, _) | (Noun::Backend, Kind::Changed, "address") => {
             Class::Drain
         }
@@ -170,10 +168,10 @@ fn rows(
     }
 }
 
-fn is_member(snapshot: &Snapshot, subject: &str) -> bool {
-    let backend =
-        subject.split_once('/').and_then(|(pool, name)| snapshot.pool(pool)?.backend(name));
-    backend.is_some_and(Backend::is_member)
+/// The backend that a change is about, if it is about one and that is in the snapshot.
+fn backend<'a>(snapshot: &'a Snapshot, change: &Change) -> Option<&'a Backend> {
+    let (pool, name) = change.subject.split_once('/')?;
+    snapshot.pool(pool)?.backend(name)
 }
 
 /// The share of clients that get another backend in the pools that go by the client's address.
@@ -182,7 +180,7 @@ fn maglev_keys_moved(
     next: &Snapshot,
     down: &BTreeSet<BackendId>,
 ) -> Option<f64> {
-    let is_maglev = |pool: &&std::sync::Arc<Pool>| pool.strategy == Strategy::Maglev;
+    let is_maglev = |pool: &&Arc<Pool>| pool.strategy == Strategy::Maglev;
     let before: BTreeMap<PoolId, &Pool> =
         current.pools.iter().filter(is_maglev).map(|pool| (pool.id, &**pool)).collect();
     let (mut moved, mut asked) = (0_u64, 0_u64);
@@ -242,25 +240,16 @@ fn warnings((current, next): (&Snapshot, &Snapshot), added: &[String], load: &Lo
     }
     let bound: BTreeSet<_> = current.listeners.iter().flat_map(|it| &it.bind).collect();
     let new = next.listeners.iter().flat_map(|it| &it.bind).filter(|it| !bound.contains(it));
-    let new: Vec<String> = new.map(ToString::to_string).collect();
+    let new: Vec<_> = new.collect();
     if !new.is_empty() {
-        let list = first(&new);
+        let list = listed(new.iter(), SHOWN_MAX, ", ");
         warnings.push(format!("not tried before it is made: whether {list} can be bound"));
     }
     if !added.is_empty() {
-        let list = first(added);
+        let list = listed(added.iter(), SHOWN_MAX, ", ");
         warnings.push(format!("not known before it is made: the health of {list}"));
     }
     warnings
-}
-
-/// The first few, and how many more there are.
-fn first(names: &[String]) -> String {
-    let shown = names.iter().take(SHOWN_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(SHOWN_MAX) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use weir_proto::listed::listed;
 use weir_proto::snapshot::{Backend, Pool, Snapshot};
 
 /// Pools that are named one by one.
@@ -80,10 +81,8 @@ pub fn of_a_file(current: &Snapshot, next: &Snapshot) -> Vec<String> {
         }
     }
     if !empty.is_empty() {
-        let more = empty.len().saturating_sub(SHOWN_MAX);
-        let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let shown = empty[..empty.len() - more].join(", ");
-        losses.push(format!("every backend of pool {shown}{tail} would be gone"));
+        let pools = listed(empty.iter(), SHOWN_MAX, ", ");
+        losses.push(format!("every backend of pool {pools} would be gone"));
     }
     if gone * 2 > all {
         losses.push(format!("{gone} of {all} backends would be gone"));

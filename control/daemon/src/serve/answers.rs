@@ -54,23 +54,15 @@ impl Queries<'_> {
             Query::Events { after } => {
                 Answer::Events(Events { events: control.events.after(after) })
             }
-            Query::ConfigDiff { toml, origin } => Answer::Difference(planner::difference(
-                &control.snapshot,
-                control.ids(),
-                (&toml, &origin),
-                &control.base,
-                &control.load(),
-            )?),
-            Query::ConfigDrift => {
-                Answer::Drift(planner::drift_rows(&control.snapshot, &control.base))
-            }
             Query::ConfigExport { version } => Answer::Config(self.config(version)?),
             Query::TaskList => Answer::Tasks(Tasks {
                 tasks: control.tasks.iter().map(|task| task.row(self.now)).collect(),
             }),
             Query::TaskShow { id } => Answer::Task(control.tasks.get(id)?.row(self.now)),
             Query::ConfigHistory { before, limit } => Answer::History(self.history(before, limit)?),
-            Query::ConfigVersions => unreachable!("it is answered on another thread"),
+            Query::ConfigDiff { .. } | Query::ConfigDrift | Query::ConfigVersions => {
+                unreachable!("`Shared::query` answers it on another thread")
+            }
         })
     }
 

@@ -98,28 +98,30 @@ impl Shared {
         options: ChangeOptions,
         by: Author,
     ) -> (ChangeOutcome, Option<Settings>) {
-        let id = self.outcomes.borrow_mut().begin();
-        let waiter = Waiter { shared: self, id };
-        self.handle(Input::Change(AskedChange { id, request, options, by }));
-        let outcome = self.notify.until(|| waiter.take()).await;
-        (outcome, waiter.take_settings())
+        self.answered(|id| Input::Change(AskedChange { id, request, options, by })).await
     }
 
     /// Begins or cancels a task, by figures of this moment.
     pub(super) async fn task(&self, request: TaskRequest) -> Result<Answer, Refusal> {
         self.fresh_figures().await;
-        let id = self.outcomes.borrow_mut().begin();
-        let waiter = Waiter { shared: self, id };
-        self.handle(Input::Task { id, request });
-        self.notify.until(|| waiter.take()).await
+        self.answered(|id| Input::Task { id, request }).await.0
     }
 
     /// Takes a drain back.
     pub(super) async fn ready(&self) -> Result<Answer, Refusal> {
+        self.answered(|id| Input::Ready { id }).await.0
+    }
+
+    /// Gives control an input that it answers, and waits for the answer.
+    async fn answered(
+        &self,
+        input: impl FnOnce(ChangeId) -> Input,
+    ) -> (ChangeOutcome, Option<Settings>) {
         let id = self.outcomes.borrow_mut().begin();
         let waiter = Waiter { shared: self, id };
-        self.handle(Input::Ready { id });
-        self.notify.until(|| waiter.take()).await
+        self.handle(input(id));
+        let outcome = self.notify.until(|| waiter.take()).await;
+        (outcome, waiter.take_settings())
     }
 
     /// Blocked until every live shard that is not fenced has adopted `version`.

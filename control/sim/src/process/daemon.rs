@@ -323,8 +323,7 @@ impl Daemon {
             history.check_way_back(version, to)?;
         }
         for Proposal { next, request, before, options } in self.proposed.drain(..) {
-            history.propose(&next, &request, before)?;
-            history.terms_of(next.version.0, &request, before, options.confirm.is_some())?;
+            history.propose(&next, (&request, &options), before)?;
             if self.planted == Some(Planted::AckBeforeCommit) {
                 history.keep(next.version.0);
             }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use weir_control::store::Store;
 use weir_control_core::record::Record;
-use weir_proto::request::ChangeRequest;
+use weir_proto::request::{ChangeOptions, ChangeRequest};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::Spec;
 
@@ -47,9 +47,10 @@ impl History {
     pub(super) fn propose(
         &mut self,
         next: &Snapshot,
-        request: &ChangeRequest,
+        (request, options): (&ChangeRequest, &ChangeOptions),
         before: u64,
     ) -> Result<(), String> {
+        self.check_terms(next.version.0, request, before, options.confirm.is_some())?;
         let was = self.made.get(&before).ok_or_else(|| format!("version {before} is unknown"))?;
         let base_of = |version| self.made.get(&version).and_then(|(_, base)| base.clone());
         let made = (next.spec(), base_after(request, &was.1, base_of));
@@ -63,7 +64,7 @@ impl History {
     ///
     /// # Errors
     /// It follows one that waits, and is neither its confirmation nor the way back.
-    pub(super) fn terms_of(
+    fn check_terms(
         &mut self,
         next: u64,
         request: &ChangeRequest,
