@@ -6,6 +6,7 @@
 pub mod baseline;
 pub mod clock;
 pub mod crowd;
+pub mod fault_test;
 pub mod namespace;
 pub mod net;
 pub mod payload;

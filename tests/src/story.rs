@@ -129,6 +129,13 @@ impl Plan {
         self
     }
 
+    /// The state is in memory, so that a change does not wait for a disk.
+    #[must_use]
+    pub fn in_memory(mut self) -> Plan {
+        self.start.in_memory = true;
+        self
+    }
+
     /// Where the listener and the backends are, if not on an IPv4 address of the story's own.
     #[must_use]
     pub fn ip(mut self, ip: IpAddr) -> Plan {

@@ -58,11 +58,25 @@ impl Dir {
     /// If the disk is full, or the place cannot be written.
     #[must_use]
     pub fn new() -> Dir {
+        Dir::within(&std::env::temp_dir())
+    }
+
+    /// Makes one in memory where this host has such a place: a sync takes no time there.
+    ///
+    /// # Panics
+    /// As [`Dir::new`].
+    #[must_use]
+    pub fn in_memory() -> Dir {
+        let memory = Path::new("/dev/shm");
+        if memory.is_dir() { Dir::within(memory) } else { Dir::new() }
+    }
+
+    fn within(place: &Path) -> Dir {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         // Short: the path of a Unix socket has at most 107 bytes.
         let name = format!("weir-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
+        let path = place.join(name);
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).expect("a directory can be made");
         Dir { path }
@@ -111,13 +125,16 @@ pub struct Start {
     pub failpoints: bool,
     /// Environment variables: name, value.
     pub env: Vec<(String, String)>,
+    /// The state is in memory: many changes, or kills that leave the page cache alone.
+    pub in_memory: bool,
     /// A file that weir's log is appended to, instead of a pipe that the test reads.
     pub log_file: Option<PathBuf>,
 }
 
 impl Default for Start {
     fn default() -> Start {
-        Start { nofile: None, shards: 2, failpoints: false, env: Vec::new(), log_file: None }
+        let (env, log_file) = (Vec::new(), None);
+        Start { nofile: None, shards: 2, failpoints: false, env, in_memory: false, log_file }
     }
 }
 
@@ -149,7 +166,7 @@ impl Weir {
     /// The pieces of a weir that is not started yet; `objects` are the listeners and pools.
     #[must_use]
     pub fn prepare(web: SocketAddr, objects: &str, start: Start) -> Weir {
-        let dir = Arc::new(Dir::new());
+        let dir = Arc::new(if start.in_memory { Dir::in_memory() } else { Dir::new() });
         let admin = crate::net::free(crate::net::own_ip());
         let socket = dir.entry("s");
         let file = dir.entry("weir.toml");

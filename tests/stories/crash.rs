@@ -1,92 +1,10 @@
-//! `kill -9` at any moment: what was acknowledged is there after the restart, nothing is invented.
-
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+//! After `kill -9`, and on a state that was damaged: what comes back, and what is refused.
+//! (kills.rs kills at random moments.)
 
 use weir_tests::clock::{self, PATIENCE};
 use weir_tests::net::{Script, noise, own_ip};
-use weir_tests::story::{Plan, Set};
+use weir_tests::story::Plan;
 use weir_tests::weir::{Start, Weir};
-
-/// What one writer knows about the weight of its backend.
-#[derive(Clone, Copy, Debug)]
-struct Written {
-    /// The last weight that was acknowledged.
-    acknowledged: u64,
-    /// The weight whose request was on its way, if any: it may have become true or not.
-    asked: u64,
-    /// The version of the last acknowledgement.
-    version: u64,
-}
-
-/// Sets one weight after the other until weir is gone.
-fn write_on(set: &Set, backend: &str, written: &Mutex<Written>, stop: &AtomicBool) {
-    while !stop.load(Ordering::SeqCst) {
-        let weight = {
-            let mut written = written.lock().expect("no writer panics");
-            written.asked = written.acknowledged % 250 + 1;
-            written.asked
-        };
-        let arguments = ["-o", "json", "backend", "weight", backend, &weight.to_string()];
-        let ran = set.weir.ctl(&arguments);
-        if ran.code == 0 {
-            let mut written = written.lock().expect("no writer panics");
-            written.acknowledged = weight;
-            written.version = ran.json()["version"].as_u64().expect("a version");
-        }
-    }
-}
-
-/// Every acknowledged weight is there, and the versions have no gap.
-fn check(set: &Set, all: &[Mutex<Written>]) {
-    for (index, written) in all.iter().enumerate() {
-        let name = format!("web/b{}", index + 1);
-        let weight = set.weir.backend(&name)["weight"].as_u64().expect("a weight");
-        let mut written = written.lock().expect("no writer panics");
-        let possible = [written.acknowledged, written.asked];
-        assert!(possible.contains(&weight), "{name} has weight {weight}, written: {written:?}");
-        written.acknowledged = weight;
-    }
-    let history = set.weir.json(&["config", "history"]);
-    let rows = history["versions"].as_array().expect("a list");
-    let versions: Vec<u64> =
-        rows.iter().map(|row| row["version"].as_u64().expect("a number")).collect();
-    assert!(versions.windows(2).all(|pair| pair[0] == pair[1] + 1), "gaps in {versions:?}");
-    let newest = all.iter().map(|written| written.lock().expect("no writer panics").version);
-    let newest = newest.max().unwrap_or(0);
-    assert!(versions[0] >= newest, "{} is the newest, {newest} was acknowledged", versions[0]);
-    assert_eq!(versions[0], set.weir.version());
-}
-
-#[test]
-fn acknowledged_changes_survive_twenty_five_kills() {
-    const KILLS: u64 = 25;
-    let mut set = Plan::new(2, Script::Banner).start();
-    let one = Written { acknowledged: 1, asked: 1, version: 0 };
-    let all = [Mutex::new(one), Mutex::new(one)];
-    for round in 0..KILLS {
-        let stop = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let (set, all, stop) = (&set, &all, &stop);
-            for (index, written) in all.iter().enumerate() {
-                let name = format!("web/b{}", index + 1);
-                scope.spawn(move || write_on(set, &name, written, stop));
-            }
-            // A random moment: 20 to 147 ms after the start of the writers.
-            let moment = u64::from(noise(round, 1)[0] % 128);
-            clock::park(Duration::from_millis(20 + moment));
-            set.weir.signal(rustix::process::Signal::KILL);
-            stop.store(true, Ordering::SeqCst);
-        });
-        set.weir.kill();
-        set.weir.run();
-        check(&set, &all);
-        set.session().0.echo(b"it serves again").fin().expect_fin();
-    }
-    let written = all.iter().map(|written| written.lock().expect("no writer panics").version);
-    assert!(written.max() > Some(KILLS), "too few changes to prove anything");
-}
 
 #[test]
 fn the_file_does_not_come_back_over_what_was_changed_later() {
