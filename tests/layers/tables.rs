@@ -119,7 +119,7 @@ pub(crate) const CONTROL: &[Row] = &[
     ("signals", &["rt"]),
     ("store", &["paths"]),
     ("watchdog", &["listen", "rt"]),
-    ("failpoint", &["watchdog"]),
+    ("failpoint", &["rt", "store", "watchdog"]),
     ("fallback", &["listen", "rt", "signals", "systemd", "watchdog"]),
     ("serve", &["failpoint", "log", "prober", "rt", "signals", "store", "systemd"]),
     ("api", &["log", "paths", "rt", "serve"]),

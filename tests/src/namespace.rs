@@ -1,5 +1,5 @@
-//! A network namespace of a story's own: the test starts itself again inside. There it may set
-//! sysctls and use any port, beside whatever else runs on this host.
+//! Namespaces of a story's own: the test starts itself again inside. There it may set sysctls, use
+//! any port and mount file systems, beside whatever else runs on this host.
 
 use std::process::Command;
 
@@ -15,23 +15,37 @@ const INSIDE: &str = "WEIR_STORY_INSIDE";
 /// # Panics
 /// If the story fails.
 pub fn story(test: &str, sysctls: &[(&str, &str)], story: impl FnOnce()) {
-    if std::env::var_os(INSIDE).is_some() {
+    within(test, "--net", || {
         let up = Ran::of(Command::new("ip").args(["link", "set", "lo", "up"]));
         assert_eq!(up.code, 0, "{up}");
         for (name, value) in sysctls {
             set(name, value);
         }
+        story();
+    });
+}
+
+/// Runs `story` where it may mount file systems; otherwise as [`story`].
+///
+/// # Panics
+/// If the story fails.
+pub fn with_mounts(test: &str, story: impl FnOnce()) {
+    within(test, "--mount", story);
+}
+
+fn within(test: &str, namespace: &str, story: impl FnOnce()) {
+    if std::env::var_os(INSIDE).is_some() {
         return story();
     }
     // The namespace of users lets those in who are not root.
-    let possible = Ran::of(Command::new("unshare").args(["--net", "--map-root-user", "true"]));
+    let possible = Ran::of(Command::new("unshare").args([namespace, "--map-root-user", "true"]));
     if possible.code != 0 {
-        eprintln!("void: no network namespace to be had here: {}", possible.stderr.trim());
+        eprintln!("void: no namespace ({namespace}) to be had here: {}", possible.stderr.trim());
         return;
     }
     let me = std::env::current_exe().expect("a test has a path");
     let mut command = Command::new("unshare");
-    command.args(["--net", "--map-root-user"]).arg(me);
+    command.args([namespace, "--map-root-user"]).arg(me);
     let ran = Ran::of(command.args(["--exact", test, "--nocapture"]).env(INSIDE, "1"));
     eprintln!("{}", ran.stderr);
     assert_eq!(ran.code, 0, "{ran}");

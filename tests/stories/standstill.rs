@@ -5,15 +5,22 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use weir_tests::clock;
+use weir_tests::fault_test::FaultTest;
 use weir_tests::net::Script;
 use weir_tests::story::Plan;
 
-/// Longer than the idle timeout and the checks' timeout together.
-const STOPPED: Duration = Duration::from_secs(5);
+/// Seconds; longer than the idle timeout and the checks' timeout together.
+const STOPPED: u64 = 5;
 const CLIENTS: usize = 40;
 
 #[test]
 fn who_has_sent_meanwhile_lives_and_no_backend_is_down() {
+    let test = FaultTest::begin(
+        "T29",
+        (STOPPED, "seconds of SIGSTOP"),
+        "no backend is down, and no session ends whose bytes wait",
+    );
+    test.at_least(STOPPED, test.count, "seconds");
     let plan = Plan::new(3, Script::Echo)
         .pool("timeout = { idle = \"3s\" }")
         .health("{ kind = \"tcp\", interval = \"500ms\", timeout = \"1s\", fall = 1 }");
@@ -29,7 +36,7 @@ fn who_has_sent_meanwhile_lives_and_no_backend_is_down() {
     for client in &mut clients {
         client.send(b"meanwhile");
     }
-    clock::park(STOPPED);
+    clock::park(Duration::from_secs(test.count));
     let answered = clients.iter().filter(|it| it.hears_within(Duration::from_millis(1))).count();
     assert_eq!(answered, 0, "weir did not stand");
     set.weir.signal(Signal::CONT);
@@ -44,4 +51,5 @@ fn who_has_sent_meanwhile_lives_and_no_backend_is_down() {
     silent.expect_rst();
     let events = set.weir.ok(&["events"]);
     assert!(!events.contains("down:"), "{events}");
+    test.passed(&format!("stopped for {} s, {CLIENTS} sessions, 3 backends", test.count));
 }

@@ -132,7 +132,23 @@ pub(crate) fn now() -> Now {
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
 pub(crate) fn wall_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    let real = since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+    shifted(real)
+}
+
+/// Milliseconds that a test adds to the wall clock.
+#[cfg(debug_assertions)]
+pub(crate) static WALL_SHIFT_MS: std::sync::atomic::AtomicI64 =
+    std::sync::atomic::AtomicI64::new(0);
+
+#[cfg(debug_assertions)]
+fn shifted(real_ms: u64) -> u64 {
+    real_ms.saturating_add_signed(WALL_SHIFT_MS.load(std::sync::atomic::Ordering::Acquire))
+}
+
+#[cfg(not(debug_assertions))]
+const fn shifted(real_ms: u64) -> u64 {
+    real_ms
 }
 
 /// A connected stream socket, TCP or Unix. Closing it (`AsyncWriteExt::close`) sends a FIN and

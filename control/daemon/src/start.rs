@@ -144,6 +144,8 @@ async fn serve(
     let unconfirmed = state.unconfirmed.clone();
     let ((snapshot, base, ids), mut store) = state.into_store()?;
     let said = store.take_news();
+    #[cfg(debug_assertions)]
+    crate::failpoint::watch(store.faults());
     let started = StoreThread::start(store, rt::wall_ms)
         .map_err(|error| format!("the state has no thread: {error}"))?;
     // Until this returns: no append is under way when the process ends.

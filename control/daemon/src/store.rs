@@ -7,7 +7,9 @@
 //!
 //! One thread writes ([`thread`]); readers beside it never wait for a sync.
 
+mod age;
 mod base;
+pub(crate) mod calls;
 mod difference;
 mod disk;
 mod mark;
@@ -23,10 +25,11 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use redb::{Builder, Database, StorageBackend};
 use weir_control_core::record::{Record, Retention};
-use weir_control_core::timestamp::rfc3339;
 use weir_proto::answer::VersionRow;
 use weir_proto::complaint::Complaint;
 
+use age::Age;
+use calls::Faults;
 use disk::StateFile;
 use mark::Mark;
 pub use open::{Found, Opening, Vacant};
@@ -48,6 +51,7 @@ pub struct Store {
     /// The newest version; `None` makes the next one a whole one.
     tail: Option<Tail>,
     retention: Retention,
+    age: Age,
     /// The version that the newest one goes back to unless it is confirmed: it is kept.
     way_back: Option<u64>,
     /// Where it is in the file system. `None` in tests' storages and where nothing can be written.
@@ -68,6 +72,8 @@ struct Home {
     mark: Mark,
     /// It was said that the file has lost its name.
     misnamed: bool,
+    #[cfg_attr(not(debug_assertions), expect(dead_code, reason = "a test sets them"))]
+    faults: Faults,
 }
 
 impl core::fmt::Debug for Store {
@@ -140,8 +146,18 @@ impl Store {
         (newest, tail): (u64, Option<Tail>),
         retention: Retention,
     ) -> Store {
-        let (way_back, home, closed_for_changes, news) = (None, None, None, Vec::new());
-        Store { reader, opener, newest, tail, retention, way_back, home, closed_for_changes, news }
+        Store {
+            reader,
+            opener,
+            newest,
+            tail,
+            retention,
+            age: Age::default(),
+            way_back: None,
+            home: None,
+            closed_for_changes: None,
+            news: Vec::new(),
+        }
     }
 
     /// The same store, whose newest version is this one.
@@ -264,11 +280,7 @@ impl Store {
             return;
         }
         self.watch_name();
-        let span_ms = u64::from(self.retention.days) * 86_400_000;
-        let since = rfc3339(now_ms.saturating_sub(span_ms));
-        let Ok(first) = self.reader.with(|database| rows::first_since(database, &since)) else {
-            return;
-        };
+        let Some(first) = self.first_young(now_ms) else { return };
         let first = first.max((self.newest + 1).saturating_sub(self.retention.versions));
         let first = first.min(self.way_back.unwrap_or(self.newest));
         let is_due = self.reader.oldest().is_ok_and(|oldest| oldest < first);
@@ -285,6 +297,12 @@ impl Store {
         if let (Some(why), false) = (misnamed, was_said) {
             self.say(why);
         }
+    }
+
+    /// The faults that a test can order, unless the state is in no file or only read.
+    #[cfg(debug_assertions)]
+    pub(crate) fn faults(&self) -> Option<Faults> {
+        self.home.as_ref().map(|home| home.faults.clone())
     }
 
     /// The news since the last call.

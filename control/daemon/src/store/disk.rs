@@ -9,27 +9,30 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::StorageBackend;
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+
+use super::calls::{Calls, Faults, Which};
 
 /// The state file, held open whatever becomes of its name. Its blocks are allocated when it grows,
 /// never when a page is written: on a full disk weir can still give up old versions in the room
 /// that it has.
 #[derive(Clone, Debug)]
-pub(super) struct StateFile(Arc<File>);
+pub(super) struct StateFile(Arc<Calls>);
 
 impl StateFile {
     /// Takes an open file, and allocates what it has of holes as far as there is room.
-    pub(super) fn new(file: File) -> StateFile {
+    pub(super) fn new(file: File, faults: &Faults) -> StateFile {
+        let file = Calls::new(file, Which::State, faults);
         let length = file.metadata().map_or(0, |facts| facts.len());
         if length > 0 {
-            let _ = fallocate(&file, FallocateFlags::empty(), 0, length);
+            let _ = file.allocate(0, length);
         }
-        StateFile::for_reading(file)
+        StateFile(Arc::new(file))
     }
 
     /// Takes an open file that nothing is written into.
     pub(super) fn for_reading(file: File) -> StateFile {
-        StateFile(Arc::new(file))
+        StateFile(Arc::new(Calls::new(file, Which::State, &Faults::default())))
     }
 
     /// Why `path` does not name this file any more. `None`: it does.
@@ -64,14 +67,13 @@ impl StorageBackend for StateFile {
         if length <= before {
             return Ok(());
         }
-        match fallocate(&*self.0, FallocateFlags::empty(), before, length - before) {
-            // A file system that cannot is left to find out when the page is written.
-            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
-            Err(error) => {
-                self.0.set_len(before)?;
-                Err(error.into())
-            }
+        let Err(error) = self.0.allocate(before, length - before) else { return Ok(()) };
+        // A file system that cannot is left to find out when the page is written.
+        if let Some(Errno::OPNOTSUPP | Errno::NOSYS) = Errno::from_io_error(&error) {
+            return Ok(());
         }
+        self.0.set_len(before)?;
+        Err(error)
     }
 
     fn sync_data(&self) -> io::Result<()> {

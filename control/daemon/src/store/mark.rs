@@ -8,10 +8,12 @@
 //! weir 00000000000000000042 6c1f9ae0a2b4d855
 //! ```
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use super::calls::{Calls, Faults, Which};
 
 /// Its name in the state directory.
 pub(super) const FILE: &str = "weir.newest";
@@ -29,7 +31,7 @@ pub(super) enum Reading {
 /// The open file.
 #[derive(Debug)]
 pub(super) struct Mark {
-    file: File,
+    file: Calls,
     path: PathBuf,
 }
 
@@ -49,7 +51,7 @@ impl Mark {
     ///
     /// # Errors
     /// It cannot be written.
-    pub(super) fn open(directory: &Path, newest: u64) -> Result<Mark, String> {
+    pub(super) fn open(directory: &Path, newest: u64, faults: &Faults) -> Result<Mark, String> {
         let path = directory.join(FILE);
         if let Some(why) = crate::paths::link("the high-water mark", &path) {
             return Err(why);
@@ -57,7 +59,7 @@ impl Mark {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = options.open(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let mark = Mark { file, path };
+        let mark = Mark { file: Calls::new(file, Which::Mark, faults), path };
         if read(directory) != Reading::Newest(newest) {
             mark.write(newest)?;
             // What a damaged one had more.
@@ -103,7 +105,7 @@ mod tests {
         let directory = Directory::new("mark");
         std::fs::create_dir_all(&directory.0).unwrap();
         assert_eq!(read(&directory.0), Reading::Absent);
-        let mark = Mark::open(&directory.0, 41).unwrap();
+        let mark = Mark::open(&directory.0, 41, &Faults::default()).unwrap();
         assert_eq!(read(&directory.0), Reading::Newest(41));
         mark.write(u64::MAX).unwrap();
         assert_eq!(read(&directory.0), Reading::Newest(u64::MAX));
@@ -119,7 +121,7 @@ mod tests {
         }
         std::fs::write(&path, b"").unwrap();
         assert!(matches!(read(&directory.0), Reading::Unknown(_)));
-        Mark::open(&directory.0, 43).unwrap();
+        Mark::open(&directory.0, 43, &Faults::default()).unwrap();
         assert_eq!(read(&directory.0), Reading::Newest(43), "it is written anew");
     }
 }

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use weir_control_core::record::{Record, Retention};
 use weir_proto::complaint::Complaint;
 
+use super::calls::Faults;
 use super::disk::{Overlay, StateFile};
 use super::mark::{self, Mark, Reading};
 use super::rows::{self, Tail};
@@ -184,14 +185,16 @@ fn writable(
     let path = directory.join(FILE);
     let said = |error: io::Error| format!("{}: {error}", path.display());
     let file = OpenOptions::new().read(true).write(true).open(&path).map_err(said)?;
-    let file = StateFile::new(file);
-    let mark = Mark::open(directory, newest)?;
+    let faults = Faults::default();
+    let file = StateFile::new(file, &faults);
+    let mark = Mark::open(directory, newest, &faults)?;
     lock.sync_all().map_err(said)?;
     let (database, record, tail) = to_write(file.clone(), newest, retention)?;
     let reader = Reader::new(database, &path.display().to_string());
     let store = Store::new(reader, opener(file.clone()), (newest, Some(tail)), retention);
     let mut store = store.at(&record);
-    store.home = Some(Home { _directory: lock, path, file, mark, misnamed: false });
+    let misnamed = false;
+    store.home = Some(Home { _directory: lock, path, file, mark, misnamed, faults });
     Ok((store, record))
 }
 
@@ -267,14 +270,16 @@ impl Vacant {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(0o600);
         let file = options.open(&new).map_err(|error| unreadable(&new, &error))?;
-        let file = StateFile::new(file);
+        let faults = Faults::default();
+        let file = StateFile::new(file, &faults);
         let mut store = Store::create(place, opener(file.clone()), first, self.retention)?;
         // Before the name: an older mark would refuse the new state.
-        let mark = Mark::open(&self.path, first.version)
+        let mark = Mark::open(&self.path, first.version, &faults)
             .map_err(|what| Complaint { what, hint: OTHER_DIRECTORY.to_owned() })?;
         let named = std::fs::rename(&new, &path).and_then(|()| self.directory.sync_all());
         named.map_err(|error| unreadable(&path, &error))?;
-        store.home = Some(Home { _directory: self.directory, path, file, mark, misnamed: false });
+        let (_directory, misnamed) = (self.directory, false);
+        store.home = Some(Home { _directory, path, file, mark, misnamed, faults });
         Ok(store)
     }
 }

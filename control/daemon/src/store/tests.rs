@@ -1,9 +1,12 @@
 //! The store against a disk that fails, loses power, and garbles.
 
 mod disk;
+#[cfg(debug_assertions)]
+mod faults;
 mod files;
 mod formats;
 mod history;
+mod power;
 
 use std::collections::BTreeMap;
 

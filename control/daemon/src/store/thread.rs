@@ -106,6 +106,7 @@ fn work(
     tell: &Sender<StoreEvent>,
     (mut bell, clock): (&UnixStream, fn() -> u64),
 ) {
+    store.begin_clock(clock());
     loop {
         match inbox.recv_timeout(TEND_EVERY) {
             Ok(StoreTask::Append(record)) => {

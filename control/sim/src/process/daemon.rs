@@ -29,7 +29,7 @@ use super::planted::Planted;
 use super::sim_fleet::{FleetState, SimFleet};
 use super::store::SimStore;
 use super::{BY, MS};
-use weir_engine_sim::rng::Rng;
+use weir_engine_sim::rng::{Rng, mix};
 
 /// How often control looks at its deadlines (serve.rs).
 pub(super) const TICK_NS: u64 = 250 * MS;
@@ -90,10 +90,19 @@ pub(super) struct Daemon {
     planted: Option<Planted>,
 }
 
-/// Both clocks.
+/// A day of the wall clock, and how often somebody sets it, in virtual milliseconds.
+const DAY_MS: u64 = 86_400_000;
+const SET_EVERY_MS: u64 = 700;
+
+/// Both clocks. The wall clock is set a day forward or back again and again.
 #[must_use]
 pub(super) fn moment(now: u64) -> Clocks {
-    Clocks { now: Now::from_nanos(now), wall_ms: now / MS }
+    let wrong = match mix(now / MS / SET_EVERY_MS) % 4 {
+        0 => 0,
+        1 => 2 * DAY_MS,
+        _ => DAY_MS,
+    };
+    Clocks { now: Now::from_nanos(now), wall_ms: now / MS + wrong }
 }
 
 fn faults(refused: &[weir_proto::snapshot::Fault]) -> String {

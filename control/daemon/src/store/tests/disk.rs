@@ -156,6 +156,49 @@ impl StorageBackend for Disk {
     }
 }
 
+/// Bytes that the disk writes or loses together.
+const SECTOR: usize = 512;
+
+/// The disk after a loss of power.
+pub(super) struct PowerLoss {
+    pub(super) bytes: Vec<u8>,
+    /// Sectors that had not been synced, and those of them that are lost.
+    pub(super) sectors: u64,
+    pub(super) lost: u64,
+}
+
+impl Disk {
+    /// This number of writes and syncs still work, then none.
+    pub(super) fn fail_after(&self, operations: usize) {
+        self.0.lock().unwrap().fails_after = Some(operations);
+    }
+
+    /// The power goes: of each write since the last sync each sector is lost or kept, as `draw`
+    /// decides, and so is the file's length.
+    pub(super) fn lose_power(&self, mut draw: impl FnMut() -> u64) -> PowerLoss {
+        let platter = self.0.lock().unwrap();
+        let mut bytes = platter.durable.clone();
+        let is_long = draw() >> 32 & 1 == 1;
+        bytes.resize(if is_long { platter.written.len() } else { bytes.len() }, 0);
+        let (mut sectors, mut lost) = (0, 0);
+        for (start, data) in &platter.unsynced {
+            let mut at = *start;
+            while at < start + data.len() {
+                let next = (at / SECTOR + 1) * SECTOR;
+                let end = next.min(start + data.len()).min(bytes.len());
+                sectors += 1;
+                if draw() >> 32 & 1 == 0 || at >= end {
+                    lost += 1;
+                } else {
+                    bytes[at..end].copy_from_slice(&data[at - start..end - start]);
+                }
+                at = next;
+            }
+        }
+        PowerLoss { bytes, sectors, lost }
+    }
+}
+
 impl CrashPoint {
     /// The possible disks after a cut of the power here: none of the writes since the last sync,
     /// all of them, or all but one.

@@ -1,10 +1,12 @@
 //! History has an end, costs little, and survives what happens to a disk.
 
+use weir_control_core::timestamp::rfc3339;
+
 use super::super::rows::{self, CUT_MAX};
 use super::*;
 
 /// A thousand backends, of which the version says which weighs what. The file has not changed.
-fn large(version: u64) -> Record {
+pub(super) fn large(version: u64) -> Record {
     let base = Some(Arc::new(thousand(None)));
     let record = record(version % 2 + 1).numbered(version).with_base(base);
     Record { spec: thousand(Some(version % 1000)), ..record }
@@ -129,6 +131,13 @@ fn a_smaller_retention_is_reached_step_by_step() {
     }
 }
 
+/// Ends at `now_ms`.
+fn tend_an_hour(store: &mut Store, now_ms: u64) {
+    for minute in 0..=61 {
+        store.tend(now_ms - (61 - minute) * 60_000);
+    }
+}
+
 #[test]
 fn what_is_too_old_is_given_up_but_never_the_newest() {
     const DAY_MS: u64 = 86_400_000;
@@ -144,9 +153,16 @@ fn what_is_too_old_is_given_up_but_never_the_newest() {
         store.append(&dated(version)).unwrap();
     }
     assert_eq!(kept(&store), (1, 20));
-    store.tend(20 * DAY_MS + 1);
+    tend_an_hour(&mut store, 20 * DAY_MS + 1);
     assert_eq!(kept(&store), (16, 20));
-    store.tend(1000 * DAY_MS);
+    // A clock that is wrong, in either direction and for less than an hour, costs nothing.
+    for jump in [1000 * DAY_MS, 2 * DAY_MS, 20 * DAY_MS, 21 * DAY_MS] {
+        store.tend(jump);
+        store.tend(jump + 1);
+        assert_eq!(kept(&store), (16, 20));
+        assert!(store.take_news().pop().unwrap().contains("jumped"));
+    }
+    tend_an_hour(&mut store, 1000 * DAY_MS);
     assert_eq!(kept(&store), (20, 20));
     assert_eq!(store.reader().get(20).unwrap(), Some(dated(20)));
 }
@@ -164,15 +180,15 @@ fn the_way_back_is_kept() {
     let retention = Retention { versions: 1, days: 1 };
     let (mut store, _) = Store::with_backend(disk.clone(), None, retention).unwrap();
     store.append(&waits(2)).unwrap();
-    store.tend(u64::MAX / 2);
+    tend_an_hour(&mut store, u64::MAX / 2);
     assert_eq!(kept(&store), (1, 2));
     drop(store);
     let (mut store, newest) = Store::with_backend(disk, None, retention).unwrap();
     assert_eq!(newest, waits(2));
-    store.tend(u64::MAX / 2);
+    tend_an_hour(&mut store, u64::MAX / 2);
     assert_eq!(kept(&store), (1, 2), "after a start, too");
     store.append(&small(3)).unwrap();
-    store.tend(u64::MAX / 2);
+    tend_an_hour(&mut store, u64::MAX / 2);
     assert_eq!(kept(&store), (3, 3));
 }
 
