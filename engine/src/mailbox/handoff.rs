@@ -2,9 +2,8 @@
 //! (unix(7)), beside the order that names them.
 //!
 //! ```text
-//! control  give: one message a socket, numbered ──▶ Unix socket ──▶ take: those of the order  
-//! shard
-//!          then the order, with number and count ──▶ channel    ──▶
+//! control  give: some messages of many sockets ──▶ Unix socket ──▶ take: those of the order  shard
+//!          then the order, with number and count ──▶ channel   ──▶
 //! ```
 //! An order that could not be sent leaves its messages behind; the number tells them from those of
 //! the order that comes instead.
@@ -12,7 +11,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,8 +23,11 @@ use rustix::net::{
 };
 use weir_proto::order::ListenerSocket;
 
-/// The number of the order, then the place of the socket in it.
+/// The number of the order, then the place of the first socket in it.
 const MESSAGE: usize = 12;
+/// Sockets of one message (SCM_MAX_FD, unix(7)). A Unix socket holds some 270 messages that are not
+/// taken yet: with a socket in each, an order of more could never be sent.
+const SOCKETS_MAX: usize = 253;
 
 /// What an order says of the sockets that were sent beside it.
 #[derive(Clone, Debug)]
@@ -64,12 +66,12 @@ impl FdSender {
     pub(super) fn give(&self, sockets: &[ListenerSocket]) -> io::Result<Handed> {
         let number = self.number.load(Ordering::Relaxed);
         self.number.store(number + 1, Ordering::Relaxed); // only control gives
-        for (place, ListenerSocket { socket, .. }) in (0_u32..).zip(sockets) {
+        for (place, sockets) in (0_u32..).step_by(SOCKETS_MAX).zip(sockets.chunks(SOCKETS_MAX)) {
             let mut message = [0; MESSAGE];
             message[..8].copy_from_slice(&number.to_le_bytes());
             message[8..].copy_from_slice(&place.to_le_bytes());
-            let rights = [socket.as_fd()];
-            let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+            let rights: Vec<BorrowedFd<'_>> = sockets.iter().map(|it| it.socket.as_fd()).collect();
+            let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(SOCKETS_MAX))];
             let mut control = SendAncillaryBuffer::new(&mut space);
             control.push(SendAncillaryMessage::ScmRights(&rights));
             let flags = SendFlags::NOSIGNAL;
@@ -87,36 +89,37 @@ impl FdReceiver {
         let Handed { number, addresses } = handed;
         let mut sockets = Vec::with_capacity(addresses.len());
         while sockets.len() < addresses.len() {
-            let Some((of, place, socket)) = self.next() else { break };
-            let address = usize::try_from(place).ok().and_then(|place| addresses.get(place));
-            if let Some(address) = address.filter(|_| of == *number) {
-                sockets.push(ListenerSocket { address: *address, socket });
+            let Some((of, place, some)) = self.next() else { break };
+            let from = usize::try_from(place).ok().and_then(|place| addresses.get(place..));
+            let addresses = from.filter(|_| of == *number).unwrap_or_default();
+            let named = addresses.iter().zip(some);
+            sockets.extend(named.map(|(it, socket)| ListenerSocket { address: *it, socket }));
+            if addresses.len() <= SOCKETS_MAX && of == *number {
+                break; // that was the last message of the order
             }
         }
         sockets
     }
 
-    /// The next message with a socket in it: its order, its place there.
-    fn next(&self) -> Option<(u64, u32, OwnedFd)> {
-        loop {
-            let mut message = [0; MESSAGE];
-            let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
-            let mut control = RecvAncillaryBuffer::new(&mut space);
-            let into = &mut [IoSliceMut::new(&mut message)];
-            let flags = RecvFlags::CMSG_CLOEXEC;
-            let got = recvmsg(&*self.0, into, &mut control, flags).ok()?;
-            if got.bytes != MESSAGE {
-                return None; // control is gone
-            }
-            let socket: Option<OwnedFd> = control.drain().find_map(|part| match part {
-                RecvAncillaryMessage::ScmRights(mut rights) => rights.next(),
-                _ => None,
-            });
-            let Some(socket) = socket else { continue };
-            let number = u64::from_le_bytes(message[..8].try_into().expect("8 bytes"));
-            let place = u32::from_le_bytes(message[8..].try_into().expect("4 bytes"));
-            return Some((number, place, socket));
+    /// The next message: its order, the place of its first socket there, the sockets: fewer than
+    /// were sent if this table is full.
+    fn next(&self) -> Option<(u64, u32, Vec<OwnedFd>)> {
+        let mut message = [0; MESSAGE];
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(SOCKETS_MAX))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let into = &mut [IoSliceMut::new(&mut message)];
+        let got = recvmsg(&*self.0, into, &mut control, RecvFlags::CMSG_CLOEXEC).ok()?;
+        if got.bytes != MESSAGE {
+            return None; // control is gone
         }
+        let rights = control.drain().filter_map(|part| match part {
+            RecvAncillaryMessage::ScmRights(rights) => Some(rights),
+            _ => None,
+        });
+        let sockets = rights.flatten().collect();
+        let number = u64::from_le_bytes(message[..8].try_into().expect("8 bytes"));
+        let place = u32::from_le_bytes(message[8..].try_into().expect("4 bytes"));
+        Some((number, place, sockets))
     }
 
     pub(super) fn fd(&self) -> RawFd {
@@ -157,6 +160,23 @@ mod tests {
         assert_eq!(got.iter().map(|it| it.address.port()).collect::<Vec<_>>(), ports);
         assert_eq!(got.iter().map(port).collect::<Vec<_>>(), ports);
         assert!(fd_receiver.take(&handed).is_empty(), "each is taken once");
+    }
+
+    /// The largest configuration has 16,384 addresses, and a start sends all of them at once.
+    #[test]
+    fn an_order_of_thousands_of_sockets_is_sent_at_once() {
+        let (fd_sender, fd_receiver) = pair().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        for count in [1_u16, 252, 253, 254, 506, 4_000] {
+            let some = (0..count).map(|number| ListenerSocket {
+                address: ([127, 0, 0, 1], number).into(),
+                socket: listener.try_clone().unwrap().into(),
+            });
+            let handed = fd_sender.give(&some.collect::<Vec<_>>()).unwrap();
+            let got = fd_receiver.take(&handed);
+            assert!(got.iter().map(|it| it.address.port()).eq(0..count), "{count}");
+            assert_eq!(fd_receiver.next().map(|(number, ..)| number), None, "none is left");
+        }
     }
 
     #[test]
