@@ -18,13 +18,13 @@ use crate::spec::{
 pub use crate::spec::{KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, RETRY_ATTEMPTS_MAX, WEIGHT_MAX};
 
 /// The most listeners, over all names.
-pub const LISTENERS_MAX: usize = 256;
+pub const LISTENERS_MAX: usize = 1024;
 /// The most addresses that one listener binds.
 pub const BINDS_MAX: usize = 16;
 /// The most pools.
-pub const POOLS_MAX: usize = 1024;
+pub const POOLS_MAX: usize = 4096;
 /// The most backends of one pool.
-pub const BACKENDS_PER_POOL_MAX: usize = 1024;
+pub const BACKENDS_PER_POOL_MAX: usize = 4096;
 /// The most backends of all pools together.
 pub const BACKENDS_MAX: usize = 100_000;
 

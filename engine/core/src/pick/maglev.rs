@@ -172,7 +172,9 @@ const SMALL_POOL: usize = 40;
 /// within 1 % of even. 8 KiB: it stays in the L1 or L2 cache of a shard that has other work, and is
 /// built in some 100 µs.
 const SMALL_TABLE: u32 = 4093;
-/// The paper's size, a prime; 64 places each for 1024 backends. 128 KiB, built in milliseconds.
+/// The paper's size, a prime: 64 places each for 1,024 backends, 16 for 4,096, whose shares are
+/// even to within some percent. 128 KiB, built in milliseconds; ten times the size would take ten
+/// times as long, in one turn.
 const LARGE_TABLE: u32 = 65_537;
 const EMPTY: u16 = u16::MAX;
 /// With half of the weight eligible, one pick in 2^32 has to look at every candidate; with a tenth,
