@@ -3,7 +3,7 @@
 
 mod token;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use weir_core::event::{
     SpliceResult,
 };
 use weir_core::session::SpliceRequest;
+use weir_proto::session::LegRow;
 use weir_proto::snapshot::Keepalive;
 
 /// What is asked of the kernel. Each operation is answered by exactly one [`Outcome`], a
@@ -87,8 +88,11 @@ pub trait Io {
     /// Has the kernel keep at most about `bytes` bytes of memory for `leg` in each direction.
     fn limit_memory(&mut self, leg: Leg, bytes: u32);
 
-    /// The client's address of an accepted leg, if the kernel still knows it.
-    fn peer(&mut self, leg: Leg) -> Option<IpAddr>;
+    /// The other end's address of a connected leg, if the kernel still knows it.
+    fn peer(&mut self, leg: Leg) -> Option<SocketAddr>;
+
+    /// A connected leg, by the kernel.
+    fn describe(&mut self, leg: Leg) -> Option<LegRow>;
 
     /// True if the peer of a connected leg has reset the connection. Changes nothing: the error is
     /// still told to whoever asks the leg next.

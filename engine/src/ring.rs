@@ -15,7 +15,7 @@ mod sqe;
 mod watch;
 
 use std::mem::ManuallyDrop;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 
@@ -28,10 +28,11 @@ use weir_core::event::{
 };
 use weir_core::limits::ANSWERS_PER_TURN_MAX;
 use weir_core::session::SpliceRequest;
+use weir_proto::session::LegRow;
 use weir_proto::snapshot::Keepalive;
 
 use crate::io::{Counts, FreeBuffers, Io, Op, Outcome, Token};
-use crate::sys::{self, memory, socket};
+use crate::sys::{self, memory, socket, tcp_info};
 use batch::{Batch, MIN_WAIT_US};
 use buffers::Buffers;
 use pipes::Pipes;
@@ -244,8 +245,12 @@ impl Io for Ring {
         memory::limit(leg, bytes);
     }
 
-    fn peer(&mut self, leg: Leg) -> Option<IpAddr> {
+    fn peer(&mut self, leg: Leg) -> Option<SocketAddr> {
         socket::peer(leg)
+    }
+
+    fn describe(&mut self, leg: Leg) -> Option<LegRow> {
+        tcp_info::describe(leg)
     }
 
     fn is_gone(&mut self, leg: Leg) -> bool {

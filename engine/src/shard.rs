@@ -112,6 +112,7 @@ impl<I: Io> Shard<I> {
             self.take_timers();
         }
         self.sweep();
+        self.search();
         self.resume();
         self.move_bulk();
         self.report_ejections();
@@ -296,6 +297,7 @@ impl<I: Io> Shard<I> {
 
     fn next_deadline(&self) -> Option<Now> {
         let at_once = self.table.is_sweeping()
+            || (self.table.is_searching() && self.pending_reports.is_empty())
             || self.bell_rang
             || self.standstill.is_behind()
             || self.table.moves() > 0

@@ -10,6 +10,7 @@ pub(crate) mod memory;
 pub(crate) mod peer;
 pub(crate) mod socket;
 pub(crate) mod table;
+pub(crate) mod tcp_info;
 pub(crate) mod thread;
 
 use weir_core::base::clock::Now;

@@ -2,6 +2,7 @@
 //! only added to.
 
 mod flat;
+mod session;
 mod state;
 
 use core::net::IpAddr;
@@ -16,6 +17,7 @@ use crate::role::Role;
 use crate::settings::ShownSettings;
 use crate::spec::Strategy;
 
+pub use session::{BlockedFor, Killed, SessionDetail, SessionRow, Sessions};
 pub use state::{
     BackendState, CheckResult, EventKind, ListenerState, ProcessState, TaskKind, TaskState,
 };
@@ -44,6 +46,9 @@ pub enum Answer {
     Changed(Changed),
     Tasks(Tasks),
     Task(TaskRow),
+    Sessions(Sessions),
+    Session(Box<SessionDetail>),
+    Killed(Killed),
     /// Said and done, nothing to show but a sentence.
     Said(Said),
 }
@@ -70,11 +75,14 @@ impl Answer {
             // An apply may change everything.
             Answer::Changed(_) => true,
             Answer::Drift(it) => it.drift.len() > ROWS,
+            Answer::Sessions(it) => it.sessions.len() > ROWS,
             Answer::Shards(_)
             | Answer::Listener(_)
             | Answer::Backend(_)
             | Answer::Tasks(_)
             | Answer::Task(_)
+            | Answer::Session(_)
+            | Answer::Killed(_)
             | Answer::Said(_) => false,
         }
     }

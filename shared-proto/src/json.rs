@@ -39,6 +39,9 @@ pub fn answer(answer: &Answer, layout: Layout) -> String {
         Answer::Changed(it) => document(it, layout),
         Answer::Tasks(it) => document(it, layout),
         Answer::Task(it) => document(it, layout),
+        Answer::Sessions(it) => document(it, layout),
+        Answer::Session(it) => document(it, layout),
+        Answer::Killed(it) => document(it, layout),
         Answer::Said(it) => document(it, layout),
     }
 }

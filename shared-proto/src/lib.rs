@@ -21,6 +21,7 @@ pub mod outside;
 pub mod reason;
 pub mod request;
 pub mod role;
+pub mod session;
 pub mod settings;
 pub mod snapshot;
 pub mod spec;

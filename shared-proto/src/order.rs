@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::ids::{BackendId, ListenerId, ShardId, Version};
 use crate::reason::ConnectFault;
+use crate::session::{SessionPage, SessionSearch};
 use crate::snapshot::Snapshot;
 use crate::stats::ShardStats;
 
@@ -31,6 +32,8 @@ pub enum Order {
     /// End `count` of these sessions with a reset, those first in which nothing has moved for
     /// longest; fewer if there are fewer that relay.
     Shed { of: SessionsOf, count: u32 },
+    /// Look for these sessions; [`Report::Sessions`] answers.
+    Search(Box<SessionSearch>),
     /// Accept nothing any more; sessions run on until `Serve` or `Stop`.
     Drain,
     /// Close every socket, and accept again from the next `Adopt` on: a drain was taken back.
@@ -114,6 +117,8 @@ pub enum Report {
     /// This many connects in a row failed on this shard; the shard picks it no more until control
     /// says [`Order::Health`].
     Ejected { shard: ShardId, backend: BackendId, fault: ConnectFault },
+    /// Part of the answer to an [`Order::Search`].
+    Sessions { shard: ShardId, page: Box<SessionPage> },
     /// The shard has left its loop. `panic` holds the message if a panic ended it.
     Ended { shard: ShardId, panic: Option<String> },
 }

@@ -8,6 +8,7 @@ use crate::answer::{Answer, Note};
 use crate::complaint::Complaint;
 use crate::confirm::Confirm;
 use crate::conflict::Conflict;
+use crate::session::{SessionFilter, SessionSort};
 use crate::spec::Admin;
 
 /// The version of this protocol. Both sides say theirs first; different numbers do not talk.
@@ -85,6 +86,17 @@ pub enum Query {
     TaskShow {
         id: u64,
     },
+    /// The first `limit` live sessions of those that the filter means.
+    SessionList {
+        filter: SessionFilter,
+        sort: SessionSort,
+        /// 0 (they are only counted) to [`LISTED_MAX`](crate::session::LISTED_MAX).
+        limit: u32,
+    },
+    /// One live session with both of its legs; `id` as in `0.17.3`.
+    SessionShow {
+        id: String,
+    },
     /// The difference that a file would make: nothing is bound, nothing changes.
     ConfigDiff {
         toml: String,
@@ -104,6 +116,8 @@ pub enum Command {
     Ready,
     /// Begins or ends a task. Not a version.
     Task(TaskRequest),
+    /// Ends live sessions with a reset. Not a version.
+    SessionKill(SessionKill),
     /// Ends the process: at once, or after sessions have had `drain_ms` to end.
     Stop { drain_ms: Option<u64> },
 }
@@ -112,7 +126,11 @@ impl Command {
     /// True if it leaves everything as it is, whatever its answer.
     #[must_use]
     pub fn is_dry_run(&self) -> bool {
-        matches!(self, Command::Change { options, .. } if options.dry_run)
+        match self {
+            Command::Change { options, .. } => options.dry_run,
+            Command::SessionKill(kill) => kill.dry_run,
+            Command::Drain | Command::Ready | Command::Task(_) | Command::Stop { .. } => false,
+        }
     }
 }
 
@@ -289,6 +307,17 @@ pub enum TaskRequest {
     Cancel {
         id: u64,
     },
+}
+
+/// The sessions that are to be ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionKill {
+    /// By name, as in `0.17.3`.
+    pub ids: Vec<String>,
+    /// If there are no names: those that the filter means.
+    pub filter: SessionFilter,
+    /// Only count them.
+    pub dry_run: bool,
 }
 
 /// What goes with every command that makes a new version.

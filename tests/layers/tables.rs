@@ -71,7 +71,8 @@ pub(crate) const ENGINE: &[Row] = &[
 
 /// Modules that decide about configuration, health and figures.
 pub(crate) const CONTROL_CORE: &[Row] = &[
-    ("aggregate", &[]),
+    ("sessions", &[]),
+    ("aggregate", &["sessions"]),
     ("deadlines", &[]),
     ("record", &[]),
     ("file", &["record"]),
@@ -94,6 +95,7 @@ pub(crate) const CONTROL_CORE: &[Row] = &[
             "planner",
             "record",
             "rollout",
+            "sessions",
             "sockets",
             "tasks",
             "timestamp",

@@ -297,8 +297,14 @@ fn the_openapi_document_is_what_weir_does() {
             };
             seen += 1;
             let status = page.status.to_string();
-            if id == "get_tasks_task" {
-                assert_eq!(page.status, 404, "no task runs: {page:?}");
+            let of_none = [
+                "get_tasks_task",
+                "delete_tasks_task",
+                "get_sessions_session",
+                "delete_sessions_session",
+            ];
+            if of_none.contains(&id) {
+                assert_eq!(page.status, 404, "there is none: {page:?}");
                 continue;
             }
             if ["delete_pools_pool", "post_config_confirm"].contains(&id) {

@@ -47,6 +47,7 @@ mod real;
 mod reload;
 mod reset;
 mod security;
+mod sessions;
 mod set;
 mod signals;
 mod skew;

@@ -1,6 +1,7 @@
 //! The command line as it is typed. What it means is [`crate::plan`]'s matter.
 
 mod objects;
+mod sessions;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use crate::ask::SOCKET;
 use crate::complete;
 
 pub(crate) use objects::{BackendVerb, ListenerVerb, PoolVerb, TaskVerb};
+pub(crate) use sessions::SessionVerb;
 
 /// Steers weir, the TCP load balancer.
 #[derive(Debug, Parser)]
@@ -87,6 +89,9 @@ pub(crate) enum Verb {
     /// Paced drains and rebalances, which are gone when weir ends
     #[command(subcommand)]
     Task(TaskVerb),
+    /// The connections that live now: see them, and end some
+    #[command(subcommand)]
+    Session(SessionVerb),
     /// Counters, rates and percentiles: of all, of a pool or of a backend
     Stats {
         /// A pool, or a backend such as web/b1; everything if it is left out

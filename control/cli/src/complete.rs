@@ -13,8 +13,9 @@ use clap::Command;
 use clap_complete::CompleteEnv;
 use clap_complete::engine::CompletionCandidate;
 use clap_complete::env::Shells;
-use weir_proto::answer::Answer;
+use weir_proto::answer::{Answer, SessionRow};
 use weir_proto::request::Query;
+use weir_proto::session::{LISTED_DEFAULT, SessionFilter, SessionSort};
 use weir_proto::settings::{self, Form, Setting};
 
 use crate::ask::{Client, SOCKET};
@@ -94,6 +95,23 @@ pub(crate) fn tasks() -> Vec<CompletionCandidate> {
         }
         _ => Vec::new(),
     }
+}
+
+/// The oldest live sessions.
+pub(crate) fn sessions() -> Vec<CompletionCandidate> {
+    let (filter, sort) = (SessionFilter::default(), SessionSort::Age);
+    match ask(Query::SessionList { filter, sort, limit: LISTED_DEFAULT }) {
+        Some(Answer::Sessions(body)) => {
+            let of = |row: &SessionRow| row.client.clone().unwrap_or_default();
+            body.sessions.iter().map(|row| offer(&row.id, &of(row))).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The orders of a list of sessions.
+pub(crate) fn sorts() -> Vec<CompletionCandidate> {
+    SessionSort::ALL.iter().map(|sort| CompletionCandidate::new(sort.word())).collect()
 }
 
 /// The kept versions, the newest first.

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use weir_proto::answer::Note;
 use weir_proto::confirm::Confirm;
-use weir_proto::request::{ApplyMode, ChangeOptions, ChangeRequest, Query, TaskRequest};
+use weir_proto::request::{
+    ApplyMode, ChangeOptions, ChangeRequest, Query, SessionKill, TaskRequest,
+};
 use weir_proto::spec::{Admin, Span};
 
 use crate::args::{
     BackendVerb, ChangeArgs, ConfigVerb, ConfirmArgs, ListenerVerb, MergeArgs, Output, PoolVerb,
-    TaskVerb, Verb,
+    SessionVerb, TaskVerb, Verb,
 };
 use crate::exit::Failure;
 
@@ -26,6 +28,7 @@ pub(crate) enum Plan {
     },
     Change(Changing),
     Task(TaskRequest),
+    Kill(Killing),
     /// The text of a file becomes the change.
     Apply {
         file: PathBuf,
@@ -80,6 +83,15 @@ pub(crate) struct Changing {
     pub(crate) task: Option<TaskRequest>,
 }
 
+/// Sessions to end.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Killing {
+    pub(crate) kill: SessionKill,
+    /// Sessions a second.
+    pub(crate) rate: Option<u32>,
+    pub(crate) yes: bool,
+}
+
 /// What a command line means.
 ///
 /// # Errors
@@ -113,6 +125,7 @@ fn plan_of(verb: Verb) -> Plan {
         Verb::Task(TaskVerb::List) => read(Query::TaskList),
         Verb::Task(TaskVerb::Show { id }) => read(Query::TaskShow { id }),
         Verb::Task(TaskVerb::Cancel { id }) => Plan::Task(TaskRequest::Cancel { id }),
+        Verb::Session(verb) => session(verb),
         Verb::Stats { subject } => read(Query::Stats { subject }),
         Verb::Events { follow, since } => Plan::Events { follow, since },
         Verb::Config(verb) => config(verb),
@@ -232,6 +245,20 @@ fn backend(verb: BackendVerb) -> Plan {
     }
 }
 
+fn session(verb: SessionVerb) -> Plan {
+    match verb {
+        SessionVerb::List { filter, sort, limit } => {
+            read(Query::SessionList { filter: filter.into(), sort, limit })
+        }
+        SessionVerb::Show { id } => read(Query::SessionShow { id: id.to_string() }),
+        SessionVerb::Kill { id, filter, rate, dry_run, yes } => {
+            let ids = id.iter().map(ToString::to_string).collect();
+            let kill = SessionKill { ids, filter: filter.into(), dry_run };
+            Plan::Kill(Killing { kill, rate, yes })
+        }
+    }
+}
+
 fn config(verb: ConfigVerb) -> Plan {
     match verb {
         ConfigVerb::Show => Plan::Read(Reading {
@@ -317,6 +344,7 @@ mod tests {
             ),
             ("task list", Query::TaskList),
             ("task show 7", Query::TaskShow { id: 7 }),
+            ("session show 0.17.3", Query::SessionShow { id: name("0.17.3") }),
         ];
         for (line, wanted) in table {
             assert_eq!(query(line), wanted, "{line}");

@@ -6,6 +6,7 @@ mod edit;
 mod events;
 mod lines;
 mod process;
+mod sessions;
 
 use std::io::{BufRead, Write};
 use std::path::Path;
@@ -125,6 +126,7 @@ pub(crate) fn run(
         Plan::Events { follow, since } => events::run(follow, since, console),
         Plan::Change(changing) => change::run(&changing, console),
         Plan::Task(request) => change::task(request, console),
+        Plan::Kill(killing) => sessions::kill(&killing, console),
         Plan::Apply { file, mode, force, options } => {
             config::apply(&file, (mode, force), options, console)
         }

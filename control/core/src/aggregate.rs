@@ -163,6 +163,7 @@ struct ShardAggregate {
 }
 
 struct Listener {
+    name: String,
     totals: ListenerTotals,
     /// Sessions, and clients that wait, now, by shard.
     now: Vec<(u32, u32)>,
@@ -170,6 +171,7 @@ struct Listener {
 }
 
 struct PoolAggregate {
+    name: String,
     totals: PoolTotals,
     /// Open now, on backends that it has or had.
     sessions: u64,

@@ -11,6 +11,7 @@ mod pending_orders;
 mod planning;
 mod removed;
 mod repeats;
+mod searching;
 mod shard;
 mod storing;
 mod tasking;
@@ -49,6 +50,8 @@ pub use fullness::{Full, Fullness};
 pub use input::{Input, Output};
 pub use planning::{PlanJob, Planned};
 use repeats::Repeats;
+use searching::Search;
+pub use searching::SearchRequest;
 pub use shard::{SHARD, Shard, ShardHistory, ShardStatus};
 pub use unbound::Unbound;
 use unbound::UnboundAddresses;
@@ -150,6 +153,7 @@ pub struct Control {
     /// Rollbacks by weir itself since the start, by [`Cause`].
     pub rolled_back: [u64; 2],
     pub tasks: Tasks,
+    searches: Vec<Search>,
 }
 
 impl Control {
@@ -191,6 +195,7 @@ impl Control {
             unconfirmed: None,
             rolled_back: [0; 2],
             tasks: Tasks::default(),
+            searches: Vec::new(),
             fleet,
         };
         if let Some(terms) = unconfirmed {
@@ -305,6 +310,7 @@ impl Control {
                 self.leases.hear(shard, version, &wants);
                 self.flush();
             }
+            Report::Sessions { shard, page } => self.on_found(shard, *page),
             Report::Ended { shard, panic } => self.on_ended(shard, panic, moment),
         }
     }
@@ -318,6 +324,7 @@ impl Control {
         self.watch_fullness(moment);
         self.watch_append(moment);
         self.watch_unconfirmed(moment);
+        self.watch_searches(now);
         if self.rollout.on_time(now) {
             let (version, waiting) = (self.rollout.version(), self.rollout.waiting());
             tracing::error!("version {version} is late: shards {waiting} have not adopted it");

@@ -178,6 +178,7 @@ impl FakeState {
             Order::Credit(credits) => (format!("credit {credits:?}"), None),
             Order::Kill(backend) => (format!("kill {backend}"), None),
             Order::Shed { of, count } => (format!("shed {count} of {of:?}"), None),
+            Order::Search(search) => (format!("search {search:?}"), None),
             Order::Drain => ("drain".to_owned(), None),
             Order::Serve => ("serve".to_owned(), None),
             Order::Stop => ("stop".to_owned(), Some(Report::Ended { shard, panic: None })),

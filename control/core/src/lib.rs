@@ -13,6 +13,7 @@
 //! | who is checked when, who is up | [`health`] |
 //! | who holds how much of a limit | [`leases`] |
 //! | which sessions are ended at which pace | [`tasks`] |
+//! | what people see of live sessions | [`sessions`] |
 //! | what has been counted | [`aggregate`] |
 //! | what goes on when control has died | [`fallback`] |
 
@@ -31,6 +32,7 @@ pub mod leases;
 pub mod planner;
 pub mod record;
 pub mod rollout;
+pub mod sessions;
 pub mod sockets;
 pub mod tasks;
 pub mod timestamp;

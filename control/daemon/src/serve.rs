@@ -27,7 +27,7 @@ use change::Outcomes;
 use notify::Notify;
 pub(crate) use reload::Reloads;
 use shared_page::SharedPage;
-use weir_control_core::control::{Clocks, Control, Input, Phase};
+use weir_control_core::control::{Clocks, Control, Input, Phase, SearchRequest};
 
 /// How often figures are asked for and deadlines are looked at.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
@@ -117,9 +117,17 @@ impl Shared {
                 if options.dry_run {
                     self.fresh_figures().await;
                 }
-                self.change(change, options, by).await
+                // Questions over HTTP take the figures that there are: who drains a backend and
+                // looks whether it is empty must see those who were there at that time.
+                let is_polled = by.from.is_some() && !options.dry_run;
+                let answer = self.change(change, options, by).await;
+                if is_polled {
+                    self.fresh_figures().await;
+                }
+                answer
             }
             Command::Task(request) => self.task(request).await,
+            Command::SessionKill(kill) => self.search(SearchRequest::Kill(kill)).await,
             Command::Drain => Ok(self.drain()),
             Command::Ready => self.ready().await,
             Command::Stop { drain_ms } => Ok(self.stop(drain_ms.unwrap_or(0)).await),

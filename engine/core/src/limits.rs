@@ -107,6 +107,14 @@ pub const SHED_MAX: u32 = 1_000;
 /// waits for memory: 4,096 looks a turn take 0.12 ms in the median where 16,384 took 0.6.
 pub const SHED_LOOK_COST: u32 = 4;
 
+/// The same of a look of a search, which compares as much; of one that asks the kernel for the
+/// client's address, some 0.4 µs more; of a row of a list, for which the kernel is asked and
+/// memory taken; and of a row with TCP_INFO of both legs, some 10 µs.
+pub const SEARCH_LOOK_COST: u32 = 4;
+pub const PEER_COST: u32 = 12;
+pub const LISTED_COST: u32 = 32;
+pub const DETAILS_COST: u32 = 512;
+
 /// Sessions that a sweep passes over in one turn because it is not about them.
 pub const SCANNED_PER_TURN_MAX: u32 = 16_384;
 

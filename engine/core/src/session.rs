@@ -11,6 +11,7 @@ mod deadline;
 mod effects;
 mod stall;
 mod starved;
+mod traffic;
 mod wait;
 
 use weir_proto::ids::Version;
@@ -31,6 +32,7 @@ pub use deadline::Timeout;
 pub use effects::{Effects, Step};
 pub use stall::Relay;
 pub use starved::Resumed;
+pub use traffic::Traffic;
 pub use wait::Activity;
 
 /// Where a session stands.
@@ -123,9 +125,10 @@ pub struct Session {
     pub accepted_at: Now,
     /// When bytes last moved, or a FIN came; before that, when a backend took the session.
     pub moved_at: Now,
+    pub traffic: Traffic,
 }
 
-const _: () = assert!(size_of::<Session>() <= 192, "a session's state stays small");
+const _: () = assert!(size_of::<Session>() <= 224, "a session's state stays small");
 
 impl Session {
     /// A session that is about to connect.
@@ -149,6 +152,7 @@ impl Session {
             born: Generation::of(Version(0)),
             accepted_at: now,
             moved_at: now,
+            traffic: Traffic::new(now),
         }
     }
 

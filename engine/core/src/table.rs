@@ -6,6 +6,7 @@
 
 mod bulk;
 mod connect;
+mod search;
 mod shed;
 mod starved;
 mod time;
@@ -34,9 +35,11 @@ use crate::session::{Connect, Effects, Route, Session, Step};
 use crate::slot::{ListenerSlot, MemberIndex};
 use crate::view::{CountedConnect, View};
 use crate::wait_queue::WaitQueue;
+use search::Searching;
 use shed::Shedding;
 
 pub use crate::base::slab::Key as SessionId;
+pub use search::{AskLegs, Found};
 
 /// How a table is made.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +73,7 @@ pub struct Table {
     ejections: Vec<(BackendId, ConnectFault)>,
     sweeps: Vec<Sweep>,
     shedding: Shedding,
+    searching: Searching,
 }
 
 /// Sessions that are to be ended, in batches over several turns.
@@ -98,6 +102,7 @@ impl Table {
             ejections: Vec::with_capacity(EJECTIONS_MAX),
             sweeps: Vec::new(),
             shedding: Shedding::new(),
+            searching: Searching::default(),
         }
     }
 
@@ -267,6 +272,7 @@ impl Table {
             (Step::Received { from, count, last }, Some(backend)) => {
                 session.moved_at = now;
                 if from == Side::Backend {
+                    session.traffic.receive(count.into(), now);
                     self.counters.received(backend, count.into());
                     if !session.first_byte_seen {
                         session.first_byte_seen = true;
@@ -282,6 +288,7 @@ impl Table {
             (Step::Sent(side, count), Some(backend)) => {
                 session.moved_at = now;
                 if side == Side::Backend {
+                    session.traffic.send(count.into(), now);
                     self.counters.sent(backend, count.into());
                 }
             }

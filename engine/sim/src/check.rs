@@ -328,7 +328,10 @@ impl Ledger {
                 Report::Stats(stats) => self.compare(stats)?,
                 Report::Ejected { backend, .. } => ejected.push(*backend),
                 Report::Retired(_) => self.kept = self.kept.saturating_sub(1),
-                Report::Started { .. } | Report::Ended { .. } | Report::Want { .. } => {}
+                Report::Started { .. }
+                | Report::Ended { .. }
+                | Report::Sessions { .. }
+                | Report::Want { .. } => {}
             }
         }
         if self.patient {

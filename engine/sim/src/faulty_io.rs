@@ -2,7 +2,7 @@
 //! simulator that lets one of them live lacks a checker.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use weir_core::action::How;
@@ -12,6 +12,7 @@ use weir_core::event::{
 };
 use weir_core::session::SpliceRequest;
 use weir_engine::io::{Counts, FreeBuffers, Io, Op, Outcome, Token};
+use weir_proto::session::LegRow;
 use weir_proto::snapshot::Keepalive;
 
 /// One planted bug.
@@ -194,8 +195,12 @@ impl<I: Io> Io for FaultyIo<I> {
         self.io.limit_memory(leg, bytes);
     }
 
-    fn peer(&mut self, leg: Leg) -> Option<IpAddr> {
+    fn peer(&mut self, leg: Leg) -> Option<SocketAddr> {
         self.io.peer(leg)
+    }
+
+    fn describe(&mut self, leg: Leg) -> Option<LegRow> {
+        self.io.describe(leg)
     }
 
     fn is_gone(&mut self, leg: Leg) -> bool {

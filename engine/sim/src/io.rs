@@ -1,7 +1,7 @@
 //! The simulated kernel behind the engine's seam.
 
 use std::cell::RefCell;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 
@@ -10,6 +10,7 @@ use weir_core::base::clock::Now;
 use weir_core::event::{BufferId, Chunk, Errno, Interest, Leg, PeerProgress, PipeId, SpliceResult};
 use weir_core::session::SpliceRequest;
 use weir_engine::io::{Counts, FreeBuffers, Io, Op, Outcome, Token};
+use weir_proto::session::LegRow;
 use weir_proto::snapshot::Keepalive;
 
 use crate::kernel::Kernel;
@@ -72,8 +73,14 @@ impl Io for SimIo {
     /// Windows are smaller than any limit.
     fn limit_memory(&mut self, _leg: Leg, _bytes: u32) {}
 
-    fn peer(&mut self, leg: Leg) -> Option<IpAddr> {
+    fn peer(&mut self, leg: Leg) -> Option<SocketAddr> {
         self.0.borrow_mut().peer(leg)
+    }
+
+    /// Its addresses are all that there is to tell.
+    fn describe(&mut self, leg: Leg) -> Option<LegRow> {
+        let peer = self.0.borrow_mut().peer(leg)?.to_string();
+        Some(LegRow { peer, ..LegRow::default() })
     }
 
     fn is_gone(&mut self, leg: Leg) -> bool {

@@ -1,10 +1,14 @@
 //! Orders from control, and reports back to it. Neither side ever waits for the other.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_core::limits::ORDERS_PER_TURN_MAX;
+use weir_core::event::Leg;
+use weir_core::limits::{ORDERS_PER_TURN_MAX, SCANNED_PER_TURN_MAX, SWEEP_PER_TURN_MAX};
+use weir_core::table::{AskLegs, Found};
 use weir_proto::order::{HealthWords, ListenerSocket, Order, Report};
+use weir_proto::session::LegRow;
 use weir_proto::snapshot::Snapshot;
 use weir_proto::stats::ShardStats;
 
@@ -40,6 +44,7 @@ impl<I: Io> Shard<I> {
             Order::Collect { spare } => self.collect(spare),
             Order::Kill(backend) => self.table.kill_backend(backend),
             Order::Shed { of, count } => self.table.shed(of, count),
+            Order::Search(search) => self.table.search(*search),
             Order::Credit(list) => {
                 list.into_iter().for_each(|credit| self.table.hear_credit(credit));
                 self.sockets.touch();
@@ -101,6 +106,26 @@ impl<I: Io> Shard<I> {
         self.pending_reports.push_back(Report::Stats(full));
     }
 
+    /// Goes on with a search among the sessions: a page a turn, and none while control has fallen
+    /// behind.
+    pub(super) fn search(&mut self) {
+        if !self.table.is_searching() || !self.pending_reports.is_empty() {
+            return;
+        }
+        let mut scan = SCANNED_PER_TURN_MAX;
+        for _ in 0..SWEEP_PER_TURN_MAX {
+            let (mut legs, out) = (LegsOf(&mut self.io), &mut self.actions);
+            match self.table.search_next(self.now, &mut scan, &mut legs, out) {
+                None => return,
+                Some(Found::Ended(id)) => self.perform(id),
+                Some(Found::Page(page)) => {
+                    let shard = self.setup.id;
+                    return self.pending_reports.push_back(Report::Sessions { shard, page });
+                }
+            }
+        }
+    }
+
     pub(super) fn report_ejections(&mut self) {
         while let Some((backend, fault)) = self.table.take_ejection() {
             self.pending_reports.push_back(Report::Ejected {
@@ -130,6 +155,19 @@ impl<I: Io> Shard<I> {
                 return self.pending_reports.push_front(report);
             }
         }
+    }
+}
+
+/// The kernel's word on legs.
+struct LegsOf<'a, I>(&'a mut I);
+
+impl<I: Io> AskLegs for LegsOf<'_, I> {
+    fn peer(&mut self, leg: Leg) -> Option<SocketAddr> {
+        self.0.peer(leg)
+    }
+
+    fn describe(&mut self, leg: Leg) -> Option<LegRow> {
+        self.0.describe(leg)
     }
 }
 

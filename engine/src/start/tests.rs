@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -15,6 +15,7 @@ use weir_core::event::{BufferId, Chunk, Errno, Interest, Leg, PeerProgress, Pipe
 use weir_core::session::SpliceRequest;
 use weir_proto::ids::{IdSource, Version};
 use weir_proto::order::{ListenerSocket, Order};
+use weir_proto::session::LegRow;
 use weir_proto::snapshot::{Keepalive, Snapshot};
 use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Spec};
 
@@ -105,9 +106,14 @@ impl Io for Brittle {
         self.ring.limit_memory(leg, bytes);
     }
 
-    fn peer(&mut self, leg: Leg) -> Option<IpAddr> {
+    fn peer(&mut self, leg: Leg) -> Option<SocketAddr> {
         self.asks();
         self.ring.peer(leg)
+    }
+
+    fn describe(&mut self, leg: Leg) -> Option<LegRow> {
+        self.asks();
+        self.ring.describe(leg)
     }
 
     fn is_gone(&mut self, leg: Leg) -> bool {

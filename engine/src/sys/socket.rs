@@ -1,7 +1,7 @@
 //! Sockets by number: what the ring's operations are asked on.
 
 use std::mem::{MaybeUninit, size_of};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use weir_core::action::How;
@@ -189,22 +189,27 @@ pub(crate) fn shutdown_listener(listener: Leg) {
 }
 
 /// The other end's address.
-pub(crate) fn peer(leg: Leg) -> Option<IpAddr> {
-    address_by(libc::getpeername, leg).map(|address| address.ip())
+pub(crate) fn peer(leg: Leg) -> Option<SocketAddr> {
+    address_by(libc::getpeername, leg)
+}
+
+/// weir's own address and port of a connected leg.
+pub(crate) fn own(leg: Leg) -> Option<SocketAddr> {
+    address_by(libc::getsockname, leg)
 }
 
 /// True if a connected leg's own address is its peer's, whose port is `port`.
 pub(crate) fn is_its_own_peer(leg: Leg, port: u16) -> bool {
-    let own = address_by(libc::getsockname, leg).filter(|own| own.port() == port);
-    own.is_some() && own == address_by(libc::getpeername, leg)
+    let own = own(leg).filter(|own| own.port() == port);
+    own.is_some() && own == peer(leg)
 }
 
 /// True if a connected leg's peer is at an address of this host: the kernel connects from the very
 /// address that it connects to (and to 127.0.0.0/8 from 127.0.0.1).
 pub(crate) fn stays_here(leg: Leg) -> bool {
-    let peer = peer(leg);
+    let peer = peer(leg).map(|peer| peer.ip());
     peer.is_some_and(|ip| ip.to_canonical().is_loopback())
-        || (peer.is_some() && peer == address_by(libc::getsockname, leg).map(|own| own.ip()))
+        || (peer.is_some() && peer == own(leg).map(|own| own.ip()))
 }
 
 /// getsockname(2) or getpeername(2).
@@ -326,7 +331,7 @@ mod tests {
         let (_stream, from) = listener.accept().unwrap();
         assert!(range.contains(&from.port()), "{from}");
         assert!(!is_its_own_peer(leg, address.port()));
-        assert_eq!(peer(leg), Some(address.ip()));
+        assert_eq!(peer(leg), Some(address));
         assert!(stays_here(leg));
         close(leg, How::Reset);
     }

@@ -3,8 +3,9 @@
 
 use core::fmt::{Display, Formatter, Result};
 
-use super::{ApplyMode, ChangeRequest, Command, Pairs, Query, Request, TaskRequest};
+use super::{ApplyMode, ChangeRequest, Command, Pairs, Query, Request, SessionKill, TaskRequest};
 use crate::answer::Note;
+use crate::session::SessionFilter;
 use crate::spec::Span;
 
 impl Request {
@@ -20,6 +21,9 @@ impl Request {
                 change.words().into_iter().chain(note).collect()
             }
             Request::Command(Command::Task(task)) => task.words(),
+            Request::Command(Command::SessionKill(kill)) => {
+                kill.ids.iter().map(String::as_str).chain(kill.filter.words()).collect()
+            }
             Request::Command(Command::Drain | Command::Ready | Command::Stop { .. }) => Vec::new(),
         }
     }
@@ -37,6 +41,8 @@ impl Query {
                 name.as_deref().into_iter().collect()
             }
             Query::ConfigDiff { origin, .. } => vec![origin],
+            Query::SessionList { filter, .. } => filter.words().collect(),
+            Query::SessionShow { id } => vec![id],
             Query::Status
             | Query::Shards
             | Query::ListenerList
@@ -49,6 +55,13 @@ impl Query {
             | Query::TaskList
             | Query::TaskShow { .. } => Vec::new(),
         }
+    }
+}
+
+impl SessionFilter {
+    fn words(&self) -> impl Iterator<Item = &str> {
+        let SessionFilter { pool, backend, listener, client, .. } = self;
+        [pool, backend, listener, client].into_iter().flatten().map(String::as_str)
     }
 }
 
@@ -140,7 +153,31 @@ impl Display for Query {
             Query::TaskList => f.write_str("task list"),
             Query::TaskShow { id } => write!(f, "task show {id}"),
             Query::ConfigDiff { origin, .. } => write!(f, "config diff {origin}"),
+            Query::SessionList { filter, .. } => write!(f, "session list{filter}"),
+            Query::SessionShow { id } => write!(f, "session show {id}"),
         }
+    }
+}
+
+/// Its options.
+impl Display for SessionFilter {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        let SessionFilter { pool, backend, listener, client, .. } = self;
+        let words = [("pool", pool), ("backend", backend), ("listener", listener)];
+        for (name, value) in words.into_iter().chain([("client", client)]) {
+            if let Some(value) = value {
+                write!(f, " --{name} {value}")?;
+            }
+        }
+        for (name, ms) in [("older", self.older_ms), ("idle", self.idle_ms)] {
+            if let Some(ms) = ms {
+                write!(f, " --{name} {}", Span::from_millis(ms))?;
+            }
+        }
+        if let Some(version) = self.version {
+            write!(f, " --version {version}")?;
+        }
+        f.write_str(if self.stalled { " --stalled" } else { "" })
     }
 }
 
@@ -164,6 +201,11 @@ impl Display for Command {
             Command::Drain => f.write_str("drain"),
             Command::Ready => f.write_str("ready"),
             Command::Task(task) => task.fmt(f),
+            Command::SessionKill(SessionKill { ids, filter, dry_run }) => {
+                write!(f, "session kill{filter}")?;
+                ids.iter().try_for_each(|id| write!(f, " {id}"))?;
+                f.write_str(if *dry_run { " --dry-run" } else { "" })
+            }
             Command::Stop { drain_ms: None } => f.write_str("stop"),
             Command::Stop { drain_ms: Some(ms) } => write!(f, "stop --drain {ms}ms"),
         }

@@ -1,5 +1,6 @@
 //! One view for each kind of answer: what a person sees of it.
 
+mod sessions;
 mod settings;
 
 use std::borrow::Cow;
@@ -40,6 +41,9 @@ pub(crate) fn answer(answer: &Answer, heading: bool, style: Style) -> String {
         Answer::Changed(body) => changed::changed(body, style),
         Answer::Tasks(body) => tasks(&body.tasks, style),
         Answer::Task(body) => tasks(core::slice::from_ref(body), style),
+        Answer::Sessions(body) => sessions::list(body, style),
+        Answer::Session(body) => sessions::one(body, style),
+        Answer::Killed(body) => sessions::killed(body, style),
         Answer::Said(body) => format!("{}\n", plain(&body.text)),
     }
 }
@@ -60,6 +64,7 @@ pub(crate) fn after(answer: &Answer) -> Option<Cow<'static, str>> {
         }
         Answer::Events(body) if body.events.is_empty() => "no events",
         Answer::Tasks(body) if body.tasks.is_empty() => "no tasks",
+        Answer::Sessions(body) => return sessions::after(body),
         _ => return None,
     };
     Some(text.into())

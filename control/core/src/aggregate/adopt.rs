@@ -21,6 +21,7 @@ impl Aggregate {
         self.pools.values_mut().for_each(|it| it.removed = it.removed.or(gone));
         for listener in &snapshot.listeners {
             let entry = self.listeners.entry(listener.id).or_insert_with(|| Listener {
+                name: listener.name.to_string(),
                 totals: ListenerTotals::default(),
                 now: vec![(0, 0); shards],
                 removed: None,
@@ -29,7 +30,8 @@ impl Aggregate {
         }
         for pool in &snapshot.pools {
             let (totals, stalled) = (PoolTotals::default(), vec![0; shards]);
-            let fresh = || PoolAggregate { totals, sessions: 0, stalled, removed: None };
+            let name = pool.name.to_string();
+            let fresh = || PoolAggregate { name, totals, sessions: 0, stalled, removed: None };
             self.pools.entry(pool.id).or_insert_with(fresh).removed = None;
         }
         let here: BTreeSet<PoolId> = snapshot.pools.iter().map(|pool| pool.id).collect();

@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use weir_proto::counters::Counts;
 use weir_proto::ids::BackendId;
 
+use crate::sessions::GoneNames;
+
 use super::{Aggregate, Backend, BackendTotals, Lingering};
 
 impl Aggregate {
@@ -50,6 +52,18 @@ impl Aggregate {
     pub fn removed_named(&self, name: &str) -> Vec<BackendId> {
         let named = |id: &&BackendId| self.backends.get(id).is_some_and(|it| it.name == name);
         self.gone.iter().filter(named).copied().collect()
+    }
+
+    /// Names of listeners, pools and backends that are gone from the configuration.
+    pub fn gone_names(&self) -> GoneNames {
+        let listeners = self.listeners.iter().filter(|(_, it)| it.removed.is_some());
+        let pools = self.pools.iter().filter(|(_, it)| it.removed.is_some());
+        let backends = self.gone.iter().filter_map(|id| Some((*id, self.backends.get(id)?)));
+        GoneNames {
+            listeners: listeners.map(|(id, it)| (*id, it.name.clone())).collect(),
+            pools: pools.map(|(id, it)| (*id, it.name.clone())).collect(),
+            backends: backends.map(|(id, it)| (id, it.name.clone())).collect(),
+        }
     }
 
     pub(super) fn gone(&self) -> impl Iterator<Item = (BackendId, &Backend, BackendTotals)> {

@@ -7,10 +7,12 @@ use weir_proto::request::TaskRequest;
 
 use super::change::{AskedChange, ChangeId, ChangeOutcome};
 use super::planning::{PlanJob, Planned};
+use super::searching::SearchRequest;
 use super::{Clocks, Control};
 use crate::events::Kept;
 use crate::health::{Check, CheckOutcome};
 use crate::record::{Appended, Record};
+use crate::sessions::FoundSessions;
 use crate::sockets::BoundSockets;
 
 /// Something that has happened, or that is asked for.
@@ -46,6 +48,9 @@ pub enum Input {
     Ready { id: ChangeId },
     /// A task is to begin or to end. [`Output::Answered`] comes in this call.
     Task { id: ChangeId, request: TaskRequest },
+    /// Live sessions are asked for, or to be ended. [`Output::Found`] or [`Output::Answered`] ends
+    /// it, in this call or in a later one.
+    Search { id: ChangeId, request: SearchRequest },
     /// Ends every session, then the process.
     Stop,
     /// An audited request and its outcome, for [`Control::events`].
@@ -57,6 +62,9 @@ pub enum Input {
 pub enum Output {
     /// The outcome of the change, the task's request or the [`Input::Ready`] with this id.
     Answered { id: ChangeId, result: ChangeOutcome },
+    /// The search is over: [`FoundSessions::answer`] is its answer, and work for another
+    /// thread.
+    Found { id: ChangeId, found: Box<FoundSessions> },
     /// Run this, on another thread if there is one; [`Input::Planned`] brings its result.
     Plan(PlanJob),
     /// Make this durable; [`Input::Appended`] brings the outcome. There is one at a time.
@@ -88,6 +96,7 @@ impl Control {
             Input::Drain { until } => self.drain(until, moment),
             Input::Ready { id } => self.ready(id, moment),
             Input::Task { id, request } => self.on_task(id, request, moment),
+            Input::Search { id, request } => self.on_search(id, request, moment),
             Input::Stop => self.stop(moment),
             Input::Audited { kept, subject, text } => {
                 self.events.audit(kept, &subject, &text, moment.wall_ms);

@@ -200,6 +200,7 @@ mod tests {
             Order::LoadElsewhere(_)
             | Order::Collect { .. }
             | Order::Credit(_)
+            | Order::Search(_)
             | Order::Shed { .. } => "not from here".into(),
         }
     }

@@ -1,6 +1,7 @@
 //! Control against shards that answer at once, late, or never.
 
 mod changes;
+mod searching;
 mod unbound;
 mod unconfirmed;
 
@@ -49,6 +50,7 @@ impl Shell {
                         self.give(Input::Appended(refused), ms);
                     }
                 }
+                Output::Found { id, found } => self.answers.push_back((id.0, found.answer())),
                 // There is no prober.
                 Output::Check(_) => {}
                 Output::RollBack { version, to, why } => self.ways_back.push((version, to, why)),

@@ -12,6 +12,7 @@ mod operations;
 mod parameters;
 mod pieces;
 mod route;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod verb;
@@ -182,7 +183,7 @@ async fn dispatch<H: Handler + 'static>(
         Err(Miss::Method(verbs)) => return other_method(&verbs),
     };
     let (headers, from) = (&parts.headers, guest.from);
-    if let Target::Change { .. } = operation.target {
+    if let Target::Change { .. } | Target::Act { .. } = operation.target {
         let principal = Principal::Http { bearer: site.token.judge(headers).await, from };
         let slot = &guest.slot;
         let asked = Asked { operation, names, parts, slot, principal };
@@ -195,7 +196,7 @@ async fn dispatch<H: Handler + 'static>(
     match &operation.target {
         Target::PlainPage(page) => show(*page, site).await,
         Target::Query { .. } => ask(operation, &names, parts, (from, site)).await,
-        Target::Change { .. } => other_method(&[]), // It was made above.
+        Target::Change { .. } | Target::Act { .. } => other_method(&[]), // It was made above.
     }
 }
 

@@ -18,8 +18,8 @@ pub(crate) fn needed(request: &Request) -> Role {
         Request::Query(_) => Role::Viewer,
         Request::Command(command) if command.is_dry_run() => Role::Viewer,
         Request::Command(Command::Change { change, .. }) => needed_for(change),
-        // It ends no session that could not be ended by a forced removal.
-        Request::Command(Command::Task(_)) => Role::Operator,
+        // They end no session that could not be ended by a forced removal.
+        Request::Command(Command::Task(_) | Command::SessionKill(_)) => Role::Operator,
         Request::Command(Command::Drain | Command::Ready | Command::Stop { .. }) => Role::Admin,
     }
 }

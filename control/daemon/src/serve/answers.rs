@@ -22,6 +22,8 @@ pub(crate) fn counts_sessions(query: &Query) -> bool {
             | Query::ConfigExport { .. }
             | Query::ConfigHistory { .. }
             | Query::ConfigDrift
+            | Query::SessionList { .. }
+            | Query::SessionShow { .. }
     )
 }
 
@@ -60,8 +62,12 @@ impl Queries<'_> {
             }),
             Query::TaskShow { id } => Answer::Task(control.tasks.get(id)?.row(self.now)),
             Query::ConfigHistory { before, limit } => Answer::History(self.history(before, limit)?),
-            Query::ConfigDiff { .. } | Query::ConfigDrift | Query::ConfigVersions => {
-                unreachable!("`Shared::query` answers it on another thread")
+            Query::ConfigDiff { .. }
+            | Query::ConfigDrift
+            | Query::ConfigVersions
+            | Query::SessionList { .. }
+            | Query::SessionShow { .. } => {
+                unreachable!("`Shared::query` answers it")
             }
         })
     }

@@ -8,7 +8,7 @@ use weir_proto::ids::Version;
 use weir_proto::request::{ChangeOptions, ChangeRequest, Refusal, TaskRequest};
 
 use super::Shared;
-use weir_control_core::control::{AskedChange, ChangeId, ChangeOutcome, Input};
+use weir_control_core::control::{AskedChange, ChangeId, ChangeOutcome, Input, SearchRequest};
 use weir_control_core::file::Settings;
 
 /// The outcomes of changes, on their way to those who wait for them.
@@ -105,6 +105,11 @@ impl Shared {
     pub(super) async fn task(&self, request: TaskRequest) -> Result<Answer, Refusal> {
         self.fresh_figures().await;
         self.answered(|id| Input::Task { id, request }).await.0
+    }
+
+    /// Looks among live sessions, or ends some.
+    pub(super) async fn search(&self, request: SearchRequest) -> Result<Answer, Refusal> {
+        self.answered(|id| Input::Search { id, request }).await.0
     }
 
     /// Takes a drain back.

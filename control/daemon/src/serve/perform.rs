@@ -8,8 +8,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use weir_control_core::control::{Input, Output, PlanJob, Planned};
+use weir_control_core::control::{ChangeId, Input, Output, PlanJob, Planned};
 use weir_control_core::health::Check;
+use weir_control_core::sessions::FoundSessions;
 use weir_proto::answer::Note;
 use weir_proto::request::{ChangeOptions, ChangeRequest};
 
@@ -27,6 +28,7 @@ impl Shared {
     fn perform(&self, output: Output) {
         match output {
             Output::Answered { id, result } => self.outcomes.borrow_mut().put(id, result),
+            Output::Found { id, found } => self.begin_answer(id, *found),
             Output::Plan(job) => self.begin_plan(job),
             Output::Append(record) => {
                 if let Err(refused) = self.appender.append(record) {
@@ -46,6 +48,17 @@ impl Shared {
                 state.outcomes.borrow_mut().put_settings(id, *settings);
             }
             state.handle(Input::Planned(planned.into()));
+        });
+    }
+
+    /// Makes an answer of what a search has found: a hundred thousand rows take longer than a turn
+    /// may.
+    fn begin_answer(&self, id: ChangeId, found: FoundSessions) {
+        let Some(state) = self.own.upgrade() else { return };
+        rt::spawn("found", async move {
+            let result = rt::blocking(move || found.answer()).await;
+            state.outcomes.borrow_mut().put(id, result);
+            state.notify.ring();
         });
     }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use weir_control_core::control::SearchRequest;
 use weir_control_core::record::PastVersions;
 use weir_proto::answer::{
     Answer, BackendRow, Backends, ConfigText, LiveVersionRow, Stats, Versions,
@@ -62,6 +63,10 @@ impl Shared {
                 let rows = move || live_versions(held, current, &*reader);
                 rt::blocking(rows).await.map(Answer::Versions)
             }
+            Query::SessionList { filter, sort, limit } => {
+                self.search(SearchRequest::List { filter, sort, limit }).await
+            }
+            Query::SessionShow { id } => self.search(SearchRequest::Show { id }).await,
             query => self.now(|queries| queries.answer(query)),
         }
     }

@@ -120,6 +120,7 @@ impl Remembered {
             | Order::Credit(_)
             | Order::Collect { .. }
             | Order::Kill(_)
+            | Order::Search(_)
             | Order::Shed { .. } => Remembered::Nothing,
         }
     }

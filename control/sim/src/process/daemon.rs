@@ -190,6 +190,7 @@ impl Daemon {
             match output {
                 Output::Answered { id: drained::READY, .. } => {}
                 Output::Answered { id, result } => self.on_answered(id, result),
+                Output::Found { id, found } => self.on_answered(id, found.answer()),
                 Output::Plan(job) => self.give(Input::Planned(job.run().into()), moment),
                 Output::Append(record) => self.store.ask(record),
                 Output::Check(check) => self.checks.push(check),

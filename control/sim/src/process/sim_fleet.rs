@@ -289,7 +289,7 @@ impl FleetState {
             Order::Drain => Sent::Drain,
             Order::Serve => Sent::Serve,
             Order::Stop => Sent::Stop,
-            Order::Credit(_) => Sent::Other,
+            Order::Credit(_) | Order::Search(_) => Sent::Other,
         }
     }
 }

@@ -98,6 +98,14 @@ impl Session {
         self.flows[side.other() as usize].undelivered
     }
 
+    /// True if bytes wait for `side` and it takes none: weir could not give them to the kernel, or
+    /// the peer has not acknowledged one of them for a second.
+    #[must_use]
+    pub fn takes_nothing(&self, side: Side, now: Now) -> bool {
+        let waits = self.flows[side.other() as usize].sink == Sink::Waiting;
+        waits || (self.waits(side) && self.relay().taken_at[side as usize].age_ms(now) >= 1_000)
+    }
+
     /// True if bytes that were sent may not have been acknowledged.
     #[must_use]
     pub fn has_unacked(&self) -> bool {

@@ -60,10 +60,12 @@ impl Table {
         let backend = session.route.backend.expect("a relaying session has a backend");
         let bytes = match from {
             Side::Backend => {
+                session.traffic.receive(moved.received, now);
                 self.counters.received(backend, moved.received);
                 moved.received
             }
             Side::Client => {
+                session.traffic.send(moved.sent, now);
                 self.counters.sent(backend, moved.sent);
                 moved.sent
             }

@@ -4,6 +4,8 @@
 mod connect;
 #[path = "tests/fruitless.rs"]
 mod fruitless;
+#[path = "tests/search.rs"]
+mod search;
 #[path = "tests/shed.rs"]
 mod shed;
 #[path = "tests/stall.rs"]

@@ -1,7 +1,7 @@
 //! What the shard does to the kernel, and the rules that it must keep while it does.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
 use weir_core::action::How;
@@ -184,13 +184,14 @@ impl Kernel {
         Ok(self.legs.open(Behind::Nothing))
     }
 
-    pub(crate) fn peer(&mut self, leg: Leg) -> Option<IpAddr> {
+    pub(crate) fn peer(&mut self, leg: Leg) -> Option<SocketAddr> {
         let Some(conn) = self.legs.conn(leg) else {
             self.fail(format!("{leg:?} is asked for its peer"));
             return None;
         };
         let low = u8::try_from(conn % 200).unwrap_or(0);
-        (!self.net.conns[conn].weir_reset).then(|| IpAddr::from([192, 0, 2, low]))
+        let peer = SocketAddr::from(([192, 0, 2, low], 1_024));
+        (!self.net.conns[conn].weir_reset).then_some(peer)
     }
 
     pub(crate) fn is_gone(&mut self, leg: Leg) -> bool {

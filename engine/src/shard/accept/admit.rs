@@ -250,7 +250,7 @@ impl<I: Io> Shard<I> {
     fn admit(&mut self, leg: Leg, listener: ListenerSlot) {
         let key = if self.table.wants_client_key(listener) {
             let address = self.io.peer(leg);
-            address.map_or(0, |address| client_key(self.setup.hash_seed, address))
+            address.map_or(0, |address| client_key(self.setup.hash_seed, address.ip()))
         } else {
             0
         };

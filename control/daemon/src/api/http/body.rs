@@ -29,6 +29,35 @@ pub(super) enum Content {
     Toml(String),
 }
 
+/// The form of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BodyKind {
+    None,
+    Listener,
+    Pool,
+    Backend,
+    /// A whole configuration.
+    Config,
+    /// Some keys of some objects.
+    PartialConfig,
+    /// `{"version": 12}`
+    Version,
+}
+
+impl BodyKind {
+    /// The longest one, in bytes.
+    pub(super) const fn most(self) -> usize {
+        match self {
+            BodyKind::Config | BodyKind::PartialConfig => CONFIG_MAX,
+            BodyKind::None
+            | BodyKind::Listener
+            | BodyKind::Pool
+            | BodyKind::Backend
+            | BodyKind::Version => SETTINGS_MAX,
+        }
+    }
+}
+
 /// Why a body is not taken.
 #[derive(Debug)]
 pub(super) struct Refused {

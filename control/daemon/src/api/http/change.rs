@@ -7,12 +7,12 @@ use hyper::http::request::Parts;
 use hyper::{HeaderMap, Response, StatusCode};
 use weir_proto::answer::{Answer, Note};
 use weir_proto::outside::cleaned;
-use weir_proto::request::{ChangeOptions, Code, Command, Refusal, Response as Outcome};
+use weir_proto::request::{ChangeOptions, Code, Command, Refusal, Request, Response as Outcome};
 
 use super::answer::{document, refused, status};
-use super::body::{self, BODY_TIME, Content};
+use super::body::{self, BODY_TIME, BodyKind, Content};
 use super::connections::{ConnectionSlot, ConnectionState};
-use super::operations::{BodyKind, HttpVerb, MakeChange, Names, Operation, Target};
+use super::operations::{HttpVerb, Names, Operation, Target};
 use super::parameters::Parameters;
 use crate::api::gate::{Bearer, Gate, Handler, Principal};
 use crate::rt;
@@ -55,15 +55,15 @@ where
             return refused(status, &refusal);
         }
     };
-    let command = match command(&asked, prepared, body).await {
-        Ok(command) => command,
+    let request = match request(&asked, prepared, body).await {
+        Ok(request) => request,
         Err((status, refusal)) => return refused(status, &refusal),
     };
-    let if_version = match &command {
-        Command::Change { options, .. } => options.if_version,
+    let if_version = match &request {
+        Request::Command(Command::Change { options, .. }) => options.if_version,
         _ => None,
     };
-    match gate.ask(&asked.principal, command.into()).await {
+    match gate.ask(&asked.principal, request).await {
         Outcome::Done(Answer::Changed(changed)) => {
             let is_new = changed.before.is_none() && !changed.dry_run;
             let status = if verb == HttpVerb::Put && is_new && asked.names.are_some() {
@@ -108,7 +108,7 @@ struct Prepared<'a> {
     options: ChangeOptions,
     /// Of its body.
     kind: BodyKind,
-    make: MakeChange,
+    target: &'static Target,
 }
 
 /// Why a request goes no further.
@@ -121,7 +121,9 @@ fn wrong(refusal: Refusal) -> Stopped {
 /// Reads everything but the body, which has at least `length` bytes.
 fn prepare<'a>(asked: &Asked<'a>, length: u64) -> Result<Prepared<'a>, Stopped> {
     let Asked { operation, parts, .. } = asked;
-    let Target::Change { parameters, body: kind, make } = &operation.target else {
+    let kind = operation.body();
+    let (Target::Change { parameters, .. } | Target::Act { parameters, .. }) = &operation.target
+    else {
         let message = format!("{} changes nothing", operation.path);
         return Err(wrong(Refusal::new(Code::Invalid, message, "see /openapi.json")));
     };
@@ -138,16 +140,16 @@ fn prepare<'a>(asked: &Asked<'a>, length: u64) -> Result<Prepared<'a>, Stopped> 
         let body::Refused { status, refusal } = body::too_long(kind.most());
         return Err((status, refusal));
     }
-    Ok(Prepared { parameters, options, kind: *kind, make: *make })
+    Ok(Prepared { parameters, options, kind, target: &operation.target })
 }
 
-/// Reads the body, and makes a command of all.
-async fn command<B>(asked: &Asked<'_>, prepared: Prepared<'_>, body: B) -> Result<Command, Stopped>
+/// Reads the body, and makes a request of all.
+async fn request<B>(asked: &Asked<'_>, prepared: Prepared<'_>, body: B) -> Result<Request, Stopped>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn core::error::Error + Send + Sync>>,
 {
-    let Prepared { parameters, options, kind, make } = prepared;
+    let Prepared { parameters, options, kind, target } = prepared;
     let content = if body.is_end_stream() {
         Content::Empty
     } else {
@@ -158,9 +160,15 @@ where
         asked.slot.enter(ConnectionState::Idle, rt::now());
         read.map_err(|body::Refused { status, refusal }| (status, refusal))?
     };
-    let change = make(&asked.names, &parameters, content)
-        .map_err(|refusal| (StatusCode::UNPROCESSABLE_ENTITY, refusal))?;
-    Ok(Command::Change { change, options })
+    let request = match target {
+        Target::Change { make, .. } => make(&asked.names, &parameters, content)
+            .map(|change| Command::Change { change, options }.into()),
+        Target::Act { make, .. } => {
+            content.nothing().and_then(|()| make(&asked.names, &parameters))
+        }
+        Target::PlainPage(_) | Target::Query { .. } => unreachable!("it was not prepared"),
+    };
+    request.map_err(|refusal| (StatusCode::UNPROCESSABLE_ENTITY, refusal))
 }
 
 /// The version in `If-Match: "12"`; `None` for `*` and where it is not there.

@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 use weir_proto::answer::Changed;
 use weir_proto::settings::{BACKEND, LISTENER, POOL};
 
-use super::operations::{
-    BodyKind, HttpVerb, OPERATIONS, Operation, Parameter, ParameterForm, PlainPage, Target,
-};
+use super::body::BodyKind;
+use super::operations::{HttpVerb, OPERATIONS, Operation, PlainPage, Target};
+use super::parameters::{Parameter, ParameterForm};
 
 /// The document.
 pub(super) fn document() -> String {
@@ -66,6 +66,12 @@ fn described(operation: &Operation) -> Value {
             let done = with_etag(content("application/json", &answer()));
             described["responses"] = json!({"200": done, "default": refused()});
         }
+        Target::Act { parameters: query, answer, .. } => {
+            parameters.extend(query.iter().map(in_query));
+            described["security"] = json!([{ "token": [] }]);
+            let done = with_etag(content("application/json", &answer()));
+            described["responses"] = json!({"200": done, "default": refused()});
+        }
         Target::Change { parameters: query, body, .. } => {
             parameters.extend(query.iter().map(in_query));
             parameters.push(json!({
@@ -106,6 +112,7 @@ pub(super) fn names(path: &str) -> impl Iterator<Item = &str> {
 fn in_path(name: &str) -> Value {
     let schema = match name {
         "version" | "task" => json!({"type": "integer", "minimum": 1}),
+        "session" => json!({"type": "string", "pattern": "^[0-9]+[.][0-9]+[.][0-9]+$"}),
         _ => settings::name(),
     };
     json!({"name": name, "in": "path", "required": true, "schema": schema})
@@ -117,6 +124,7 @@ fn in_query(parameter: &Parameter) -> Value {
         ParameterForm::Number { min, max } => {
             json!({"type": "integer", "minimum": min, "maximum": max})
         }
+        ParameterForm::Text { pattern } => json!({"type": "string", "pattern": pattern}),
     };
     json!({"name": parameter.name, "in": "query", "description": parameter.help, "schema": schema})
 }

@@ -3,16 +3,17 @@
 
 use serde_json::Value;
 use weir_proto::answer::{
-    BackendRow, Backends, ConfigText, Events, History, ListenerRow, Listeners, PoolDetail, Pools,
-    Shards, Stats, Status, TaskRow, Tasks, Versions,
+    BackendRow, Backends, ConfigText, Events, History, Killed, ListenerRow, Listeners, PoolDetail,
+    Pools, SessionDetail, Sessions, Shards, Stats, Status, TaskRow, Tasks, Versions,
 };
-use weir_proto::request::{ApplyMode, ChangeRequest, Code, Query, Refusal};
+use weir_proto::request::{ApplyMode, ChangeRequest, Code, Query, Refusal, Request};
 use weir_proto::settings;
 use weir_proto::spec::Admin;
 
-use super::body::{CONFIG_MAX, Content, SETTINGS_MAX};
+use super::body::{BodyKind, Content};
 use super::openapi::shape;
-use super::parameters::Parameters;
+use super::parameters::{Parameter, ParameterForm, Parameters};
+use super::sessions;
 
 pub(super) use super::verb::HttpVerb;
 
@@ -29,7 +30,7 @@ impl Operation {
     pub(super) const fn body(&self) -> BodyKind {
         match self.target {
             Target::Change { body, .. } => body,
-            Target::PlainPage(_) | Target::Query { .. } => BodyKind::None,
+            Target::PlainPage(_) | Target::Query { .. } | Target::Act { .. } => BodyKind::None,
         }
     }
 }
@@ -48,6 +49,13 @@ pub(super) enum Target {
         body: BodyKind,
         make: MakeChange,
     },
+    /// Something is done that makes no version.
+    Act {
+        parameters: &'static [Parameter],
+        make: MakeAct,
+        /// The schema of its answer.
+        answer: fn() -> Value,
+    },
 }
 
 /// An answer that is not of control.
@@ -60,58 +68,11 @@ pub(super) enum PlainPage {
     OpenApi,
 }
 
-/// The form of a body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BodyKind {
-    None,
-    Listener,
-    Pool,
-    Backend,
-    /// A whole configuration.
-    Config,
-    /// Some keys of some objects.
-    PartialConfig,
-    /// `{"version": 12}`
-    Version,
-}
-
-impl BodyKind {
-    /// The longest one, in bytes.
-    pub(super) const fn most(self) -> usize {
-        match self {
-            BodyKind::Config | BodyKind::PartialConfig => CONFIG_MAX,
-            BodyKind::None
-            | BodyKind::Listener
-            | BodyKind::Pool
-            | BodyKind::Backend
-            | BodyKind::Version => SETTINGS_MAX,
-        }
-    }
-}
-
-/// A parameter behind the `?`.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Parameter {
-    pub(super) name: &'static str,
-    pub(super) form: ParameterForm,
-    pub(super) help: &'static str,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ParameterForm {
-    /// `true` or `false`.
-    Flag,
-    Number {
-        min: u64,
-        max: u64,
-    },
-}
-
 /// The words of a path in the places of the names in braces.
 pub(super) struct Names<'a>(pub(super) Vec<&'a str>);
 
 impl Names<'_> {
-    fn one(&self) -> String {
+    pub(super) fn one(&self) -> String {
         self.0[0].to_owned()
     }
 
@@ -126,12 +87,24 @@ impl Names<'_> {
     }
 }
 
-const fn number(name: &'static str, (min, max): (u64, u64), help: &'static str) -> Parameter {
+pub(super) const fn number(
+    name: &'static str,
+    (min, max): (u64, u64),
+    help: &'static str,
+) -> Parameter {
     Parameter { name, form: ParameterForm::Number { min, max }, help }
 }
 
-const fn flag(name: &'static str, help: &'static str) -> Parameter {
+pub(super) const fn flag(name: &'static str, help: &'static str) -> Parameter {
     Parameter { name, form: ParameterForm::Flag, help }
+}
+
+pub(super) const fn text(
+    name: &'static str,
+    pattern: &'static str,
+    help: &'static str,
+) -> Parameter {
+    Parameter { name, form: ParameterForm::Text { pattern }, help }
 }
 
 const DRY_RUN: Parameter = flag("dry-run", "Check, and only say what would change.");
@@ -153,6 +126,8 @@ const BEFORE: Parameter = number("before", (1, u64::MAX), "Only versions before 
 const fn page(path: &'static str, page: PlainPage, summary: &'static str) -> Operation {
     Operation { verb: HttpVerb::Get, path, summary, target: Target::PlainPage(page) }
 }
+
+pub(super) type MakeAct = fn(&Names<'_>, &Parameters<'_>) -> Result<Request, Refusal>;
 
 type MakeQuery = fn(&Names<'_>, &Parameters<'_>) -> Result<Query, Refusal>;
 
@@ -216,6 +191,8 @@ const APPLIED_AS: &str = "the request";
 
 const LISTENER: &str = "/api/v1/listeners/{listener}";
 const POOL: &str = "/api/v1/pools/{pool}";
+const TASK: &str = "/api/v1/tasks/{task}";
+const SESSION: &str = "/api/v1/sessions/{session}";
 const BACKEND: &str = "/api/v1/backends/{pool}/{backend}";
 
 /// All of them, in the order in which `GET /` shows them.
@@ -337,7 +314,7 @@ pub(super) static OPERATIONS: &[Operation] = &[
         shape::of::<Tasks>,
     ),
     get(
-        "/api/v1/tasks/{task}",
+        TASK,
         "One of them.",
         (&[], |names, _| {
             let id = super::parameters::whole("task", names.0[0], "7")?;
@@ -345,6 +322,38 @@ pub(super) static OPERATIONS: &[Operation] = &[
         }),
         shape::of::<TaskRow>,
     ),
+    Operation {
+        verb: HttpVerb::Delete,
+        path: TASK,
+        summary: "Cancel a task; what it has done stays.",
+        target: Target::Act {
+            parameters: &[DRY_RUN],
+            make: sessions::cancel,
+            answer: shape::of::<TaskRow>,
+        },
+    },
+    get(
+        "/api/v1/sessions",
+        "Live sessions.",
+        (sessions::PARAMETERS, sessions::list),
+        shape::of::<Sessions>,
+    ),
+    get(
+        SESSION,
+        "One of them, with both of its legs.",
+        (&[], |names, _| Ok(Query::SessionShow { id: names.one() })),
+        shape::of::<SessionDetail>,
+    ),
+    Operation {
+        verb: HttpVerb::Delete,
+        path: SESSION,
+        summary: "End a live session with a reset.",
+        target: Target::Act {
+            parameters: &[DRY_RUN],
+            make: sessions::kill,
+            answer: shape::of::<Killed>,
+        },
+    },
     change(
         (HttpVerb::Put, LISTENER),
         "Make a listener, or give one these settings and no others.",

@@ -3,7 +3,28 @@
 use weir_proto::outside::cleaned;
 use weir_proto::request::{Code, Refusal};
 
-use super::operations::{Parameter, ParameterForm};
+/// A parameter behind the `?`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Parameter {
+    pub(super) name: &'static str,
+    pub(super) form: ParameterForm,
+    pub(super) help: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ParameterForm {
+    /// `true` or `false`.
+    Flag,
+    Number {
+        min: u64,
+        max: u64,
+    },
+    /// Text, as in a URL: `%2F` stands for `/`. Its pattern is for /openapi.json; its meaning is
+    /// looked at where it is used.
+    Text {
+        pattern: &'static str,
+    },
+}
 
 /// Text of a request as an answer quotes it.
 pub(super) fn shown(text: &str) -> String {
@@ -15,10 +36,11 @@ pub(super) struct Parameters<'a> {
     pairs: Vec<(&'a str, ParameterValue)>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum ParameterValue {
     Flag(bool),
     Number(u64),
+    Text(String),
 }
 
 impl<'a> Parameters<'a> {
@@ -50,15 +72,23 @@ impl<'a> Parameters<'a> {
         Ok(Parameters { pairs })
     }
 
-    fn get(&self, name: &str) -> Option<ParameterValue> {
-        self.pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| *value)
+    fn get(&self, name: &str) -> Option<&ParameterValue> {
+        self.pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| value)
     }
 
     /// A number; `None` if it is not there.
     pub(super) fn number(&self, name: &str) -> Option<u64> {
         match self.get(name) {
-            Some(ParameterValue::Number(number)) => Some(number),
-            Some(ParameterValue::Flag(_)) | None => None,
+            Some(ParameterValue::Number(number)) => Some(*number),
+            Some(ParameterValue::Flag(_) | ParameterValue::Text(_)) | None => None,
+        }
+    }
+
+    /// A text; `None` if it is not there.
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        match self.get(name) {
+            Some(ParameterValue::Text(text)) => Some(text.clone()),
+            Some(ParameterValue::Flag(_) | ParameterValue::Number(_)) | None => None,
         }
     }
 
@@ -77,6 +107,13 @@ fn of_form(path: &str, parameter: &Parameter, value: &str) -> Result<ParameterVa
             let hint = format!("{path}?{name}={example}");
             whole(name, value, &hint).map(ParameterValue::Number)
         }
+        (ParameterForm::Text { .. }, value) => match unescaped(value) {
+            Some(text) if !text.is_empty() => Ok(ParameterValue::Text(text)),
+            _ => {
+                let message = format!("{name}={:?} is no text of a URL", shown(value));
+                Err(Refusal::new(Code::Invalid, message, format!("{path}?{name}=web")))
+            }
+        },
         (ParameterForm::Flag, "true") => Ok(ParameterValue::Flag(true)),
         (ParameterForm::Flag, "false") => Ok(ParameterValue::Flag(false)),
         (ParameterForm::Flag, other) => {
@@ -84,6 +121,20 @@ fn of_form(path: &str, parameter: &Parameter, value: &str) -> Result<ParameterVa
             Err(Refusal::new(Code::Invalid, message, format!("{path}?{name}=true")))
         }
     }
+}
+
+/// Text of a URL (RFC 3986, 2.1): each `%2F` becomes its byte. `None` if that is no text.
+fn unescaped(value: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.bytes();
+    while let Some(byte) = rest.next() {
+        let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
+        bytes.push(match byte {
+            b'%' => u8::try_from(digit(rest.next())? * 16 + digit(rest.next())?).ok()?,
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// A whole number; `name` says of what.

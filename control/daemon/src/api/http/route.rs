@@ -2,8 +2,8 @@
 
 use weir_proto::request::{Code, Refusal};
 
-use super::operations::{HttpVerb, Names, OPERATIONS, Operation, ParameterForm, Target};
-use super::parameters::shown;
+use super::operations::{HttpVerb, Names, OPERATIONS, Operation, Target};
+use super::parameters::{ParameterForm, shown};
 
 /// Why there is no operation.
 #[derive(Debug)]
@@ -69,11 +69,14 @@ pub(super) fn index() -> String {
 fn query(operation: &Operation) -> String {
     let parameters = match &operation.target {
         Target::PlainPage(_) => return String::new(),
-        Target::Query { parameters, .. } | Target::Change { parameters, .. } => parameters,
+        Target::Query { parameters, .. }
+        | Target::Change { parameters, .. }
+        | Target::Act { parameters, .. } => parameters,
     };
     let shown = parameters.iter().map(|parameter| match parameter.form {
         ParameterForm::Flag => format!("{}=true", parameter.name),
         ParameterForm::Number { .. } => format!("{}=N", parameter.name),
+        ParameterForm::Text { .. } => format!("{}=TEXT", parameter.name),
     });
     let shown = shown.collect::<Vec<_>>().join("&");
     if shown.is_empty() { shown } else { format!("[?{shown}]") }
