@@ -50,6 +50,11 @@ impl FaultTest {
         bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)) % bound
     }
 
+    /// Says what was done, before it is judged.
+    pub fn counted(&self, counts: &str) {
+        eprintln!("{}: counted (seed {}): {counts}", self.name, self.seed);
+    }
+
     /// Fails as void if there was too little of `what` to prove anything.
     ///
     /// # Panics
@@ -60,9 +65,9 @@ impl FaultTest {
         assert!(load >= least, "{name}: void: {load} {what}, {least} are needed (seed {seed})");
     }
 
-    /// Says what was done. Every check before it has held.
-    pub fn passed(&self, counts: &str) {
+    /// Says that every check before it has held.
+    pub fn passed(&self) {
         let FaultTest { name, criterion, seed, .. } = self;
-        eprintln!("{name}: passed (seed {seed}): {counts}; {criterion}");
+        eprintln!("{name}: passed (seed {seed}): {criterion}");
     }
 }

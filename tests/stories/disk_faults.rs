@@ -41,7 +41,7 @@ impl Operator {
     }
 
     fn weigh(&self, weight: u64) -> Ran {
-        self.set.weir.ctl(&["backend", "weight", "web/b1", &weight.to_string()])
+        self.set.weir.change(&["backend", "weight", "web/b1", &weight.to_string()])
     }
 
     fn weight_now(&self) -> u64 {
@@ -112,12 +112,13 @@ fn a_change_is_refused_or_durable_whatever_call_fails() {
         it.change(&fault(&mut test), true);
         tried += 1;
     }
-    test.at_least(1, it.refused.min(it.acknowledged).min(it.kills), "of each outcome");
-    test.at_least(tried, visits as u64, "visits");
-    test.passed(&format!(
+    test.counted(&format!(
         "{tried} faults: {} changes refused, {} acknowledged, {} kills, {visits} visits, 0 failed",
         it.refused, it.acknowledged, it.kills
     ));
+    test.at_least(1, it.refused.min(it.acknowledged).min(it.kills), "of each outcome");
+    test.at_least(tried, visits as u64, "visits");
+    test.passed();
 }
 
 /// A fault that the seed chooses.

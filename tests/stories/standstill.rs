@@ -51,5 +51,6 @@ fn who_has_sent_meanwhile_lives_and_no_backend_is_down() {
     silent.expect_rst();
     let events = set.weir.ok(&["events"]);
     assert!(!events.contains("down:"), "{events}");
-    test.passed(&format!("stopped for {} s, {CLIENTS} sessions, 3 backends", test.count));
+    test.counted(&format!("stopped for {} s, {CLIENTS} sessions, 3 backends", test.count));
+    test.passed();
 }
