@@ -4,6 +4,7 @@
 mod flat;
 mod session;
 mod state;
+mod why;
 
 use core::net::IpAddr;
 
@@ -21,6 +22,7 @@ pub use session::{BlockedFor, Killed, SessionDetail, SessionRow, Sessions};
 pub use state::{
     BackendState, CheckResult, EventKind, ListenerState, ProcessState, TaskKind, TaskState,
 };
+pub use why::{ExplainedCandidate, Explanation};
 
 /// The value of `"schema"` in every JSON document.
 pub const SCHEMA: &str = "weir/v1";
@@ -49,6 +51,7 @@ pub enum Answer {
     Sessions(Sessions),
     Session(Box<SessionDetail>),
     Killed(Killed),
+    Why(Box<Explanation>),
     /// Said and done, nothing to show but a sentence.
     Said(Said),
 }
@@ -83,6 +86,7 @@ impl Answer {
             | Answer::Task(_)
             | Answer::Session(_)
             | Answer::Killed(_)
+            | Answer::Why(_)
             | Answer::Said(_) => false,
         }
     }

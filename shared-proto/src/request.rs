@@ -93,6 +93,16 @@ pub enum Query {
         /// 0 (they are only counted) to [`LISTED_MAX`](crate::session::LISTED_MAX).
         limit: u32,
     },
+    /// The backend that a new session of this client would get in that pool, and why.
+    Why {
+        pool: String,
+        /// An address, or one with a port.
+        client: String,
+    },
+    /// The same of a live session; `id` as in `0.17.3`.
+    WhySession {
+        id: String,
+    },
     /// One live session with both of its legs; `id` as in `0.17.3`.
     SessionShow {
         id: String,

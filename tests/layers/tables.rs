@@ -101,6 +101,7 @@ pub(crate) const CONTROL_CORE: &[Row] = &[
             "timestamp",
         ],
     ),
+    ("why", &["control", "planner"]),
     ("fakes", &["control", "record", "sockets"]),
     ("fallback", &["control", "deadlines", "leases"]),
 ];

@@ -61,3 +61,4 @@ mod terminal;
 mod unbound;
 mod urgent;
 mod watchdog;
+mod why;

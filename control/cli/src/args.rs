@@ -11,6 +11,7 @@ use clap_complete::engine::ArgValueCandidates as Offer;
 use weir_proto::answer::Note;
 use weir_proto::confirm::Guard;
 use weir_proto::request::HISTORY_MAX;
+use weir_proto::session::SessionName;
 use weir_proto::spec::{Span, WEIGHT_MAX};
 
 use crate::ask::SOCKET;
@@ -92,6 +93,27 @@ pub(crate) enum Verb {
     /// The connections that live now: see them, and end some
     #[command(subcommand)]
     Session(SessionVerb),
+    /// Why this backend: the one that a client would get, or that a session has
+    Why {
+        /// The pool of a new session
+        #[arg(
+            add = Offer::new(complete::pools),
+            required_unless_present = "session",
+            requires = "client"
+        )]
+        pool: Option<String>,
+        /// The address that it comes from
+        #[arg(long, value_name = "IP[:PORT]", requires = "pool")]
+        client: Option<String>,
+        /// A live session, such as 0.17.3
+        #[arg(
+            long,
+            value_name = "ID",
+            conflicts_with = "pool",
+            add = Offer::new(complete::sessions)
+        )]
+        session: Option<SessionName>,
+    },
     /// Counters, rates and percentiles: of all, of a pool or of a backend
     Stats {
         /// A pool, or a backend such as web/b1; everything if it is left out

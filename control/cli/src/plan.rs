@@ -126,6 +126,12 @@ fn plan_of(verb: Verb) -> Plan {
         Verb::Task(TaskVerb::Show { id }) => read(Query::TaskShow { id }),
         Verb::Task(TaskVerb::Cancel { id }) => Plan::Task(TaskRequest::Cancel { id }),
         Verb::Session(verb) => session(verb),
+        Verb::Why { session: Some(id), .. } => read(Query::WhySession { id: id.to_string() }),
+        Verb::Why { pool, client, session: None } => {
+            // clap asks for both.
+            let (pool, client) = (pool.unwrap_or_default(), client.unwrap_or_default());
+            read(Query::Why { pool, client })
+        }
         Verb::Stats { subject } => read(Query::Stats { subject }),
         Verb::Events { follow, since } => Plan::Events { follow, since },
         Verb::Config(verb) => config(verb),
@@ -343,6 +349,8 @@ mod tests {
                 Query::ConfigHistory { before: Some(7), limit: Some(20) },
             ),
             ("task list", Query::TaskList),
+            ("why web --client ::1", Query::Why { pool: name("web"), client: name("::1") }),
+            ("why --session 0.1.2", Query::WhySession { id: name("0.1.2") }),
             ("task show 7", Query::TaskShow { id: 7 }),
             ("session show 0.17.3", Query::SessionShow { id: name("0.17.3") }),
         ];

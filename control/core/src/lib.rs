@@ -15,6 +15,7 @@
 //! | which sessions are ended at which pace | [`tasks`] |
 //! | what people see of live sessions | [`sessions`] |
 //! | what has been counted | [`aggregate`] |
+//! | which backend a client would get, and why | [`why`] |
 //! | what goes on when control has died | [`fallback`] |
 
 #![forbid(unsafe_code)]
@@ -36,6 +37,7 @@ pub mod sessions;
 pub mod sockets;
 pub mod tasks;
 pub mod timestamp;
+pub mod why;
 
 use weir_core::base::machine::Machine;
 

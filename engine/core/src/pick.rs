@@ -201,6 +201,16 @@ impl Picker {
         }
     }
 
+    /// The places of maglev's table at which a client with this key is looked for, in their order,
+    /// each with the candidate there. Empty for every other strategy.
+    #[must_use]
+    pub fn hash_slots(&self, key: u64) -> Vec<(u32, usize)> {
+        match &self.kind {
+            Kind::Maglev(it) => it.probes(key).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// The index of an eligible candidate; `None` if there is none. `key` is the client's, from
     /// [`client_key`].
     pub fn pick(&mut self, key: u64, prng: &mut Prng, tried: Tried) -> Option<usize> {

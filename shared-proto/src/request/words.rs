@@ -42,7 +42,8 @@ impl Query {
             }
             Query::ConfigDiff { origin, .. } => vec![origin],
             Query::SessionList { filter, .. } => filter.words().collect(),
-            Query::SessionShow { id } => vec![id],
+            Query::SessionShow { id } | Query::WhySession { id } => vec![id],
+            Query::Why { pool, client } => vec![pool, client],
             Query::Status
             | Query::Shards
             | Query::ListenerList
@@ -155,6 +156,8 @@ impl Display for Query {
             Query::ConfigDiff { origin, .. } => write!(f, "config diff {origin}"),
             Query::SessionList { filter, .. } => write!(f, "session list{filter}"),
             Query::SessionShow { id } => write!(f, "session show {id}"),
+            Query::Why { pool, client } => write!(f, "why {pool} --client {client}"),
+            Query::WhySession { id } => write!(f, "why --session {id}"),
         }
     }
 }

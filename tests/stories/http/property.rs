@@ -264,7 +264,9 @@ fn requests_at_random_are_answered_as_the_document_says() {
         let may_be = [200, 201, 404, 409, 412, 422, 500];
         // A duration of a question that no clock will see the end of.
         let is_too_long = page.status == 400 && line.contains("99999999999");
-        assert!(is_too_long || may_be.contains(&page.status), "{said}: {page:?}");
+        // A question that wants some parameters, and not others beside them.
+        let is_unclear = page.status == 400 && line.starts_with("GET /api/v1/why");
+        assert!(is_too_long || is_unclear || may_be.contains(&page.status), "{said}: {page:?}");
         *statuses.entry(page.status).or_default() += 1;
     }
     // Some of everything, or the requests are too wild to say anything.

@@ -2,6 +2,7 @@
 
 mod sessions;
 mod settings;
+mod why;
 
 use std::borrow::Cow;
 
@@ -44,6 +45,7 @@ pub(crate) fn answer(answer: &Answer, heading: bool, style: Style) -> String {
         Answer::Sessions(body) => sessions::list(body, style),
         Answer::Session(body) => sessions::one(body, style),
         Answer::Killed(body) => sessions::killed(body, style),
+        Answer::Why(body) => why::why(body, style),
         Answer::Said(body) => format!("{}\n", plain(&body.text)),
     }
 }

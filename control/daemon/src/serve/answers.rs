@@ -12,7 +12,7 @@ use weir_proto::snapshot::{Backend, Listener, Pool};
 
 use weir_control_core::aggregate::{BackendTotals, Lingering};
 use weir_control_core::control::{Control, Shard, ShardStatus};
-use weir_control_core::{file, planner};
+use weir_control_core::{file, planner, why};
 
 /// Whether the answer counts sessions: fresh figures are worth waiting for.
 pub(crate) fn counts_sessions(query: &Query) -> bool {
@@ -34,6 +34,8 @@ const UNBOUND_MAX: usize = 16;
 pub(crate) struct Queries<'a> {
     pub(crate) control: &'a Control,
     pub(crate) now: Now,
+    /// Of clients under maglev.
+    pub(crate) hash_seed: (u64, u64),
 }
 
 impl Queries<'_> {
@@ -61,12 +63,16 @@ impl Queries<'_> {
                 tasks: control.tasks.iter().map(|task| task.row(self.now)).collect(),
             }),
             Query::TaskShow { id } => Answer::Task(control.tasks.get(id)?.row(self.now)),
+            Query::Why { pool, client } => {
+                Answer::Why(why::of_client(control, (&pool, &client), self.hash_seed)?.into())
+            }
             Query::ConfigHistory { before, limit } => Answer::History(self.history(before, limit)?),
             Query::ConfigDiff { .. }
             | Query::ConfigDrift
             | Query::ConfigVersions
             | Query::SessionList { .. }
-            | Query::SessionShow { .. } => {
+            | Query::SessionShow { .. }
+            | Query::WhySession { .. } => {
                 unreachable!("`Shared::query` answers it")
             }
         })

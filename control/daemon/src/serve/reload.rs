@@ -41,6 +41,11 @@ pub(crate) struct Reloads {
 type Reloaded = Result<(u64, u64), String>;
 
 impl Shared {
+    /// Of the hash of clients under maglev: the engine's.
+    pub(crate) fn hash_seed(&self) -> (u64, u64) {
+        self.reloads.settings.get().map(|settings| settings.hash_key).unwrap_or_default().seed()
+    }
+
     /// SIGHUP: the file is merged, and nothing is forced. Whatever is wrong is logged, and nothing
     /// changes.
     pub(super) async fn reload(&self, file: Option<&Path>) {

@@ -16,7 +16,7 @@ use weir_proto::snapshot::{Backend, Pool, Snapshot};
 use super::Shared;
 use super::answers::Queries;
 use crate::rt;
-use weir_control_core::{file, planner};
+use weir_control_core::{file, planner, why};
 
 /// Backends that are looked at in one turn.
 pub(crate) const BACKENDS_SLICE: usize = 1_000;
@@ -66,6 +66,13 @@ impl Shared {
             Query::SessionList { filter, sort, limit } => {
                 self.search(SearchRequest::List { filter, sort, limit }).await
             }
+            Query::WhySession { id } => match self.search(SearchRequest::Show { id }).await? {
+                Answer::Session(detail) => {
+                    let why = why::of_session(&self.control(), &detail, self.hash_seed())?;
+                    Ok(Answer::Why(why.into()))
+                }
+                other => Ok(other),
+            },
             Query::SessionShow { id } => self.search(SearchRequest::Show { id }).await,
             query => self.now(|queries| queries.answer(query)),
         }
@@ -74,7 +81,8 @@ impl Shared {
     /// The state at this moment.
     fn now<T>(&self, look: impl FnOnce(&Queries<'_>) -> T) -> T {
         let control = self.control();
-        look(&Queries { control: &control, now: rt::now() })
+        let hash_seed = self.hash_seed();
+        look(&Queries { control: &control, now: rt::now(), hash_seed })
     }
 
     async fn all_backends(&self) -> Vec<BackendRow> {

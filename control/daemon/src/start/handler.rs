@@ -54,7 +54,8 @@ impl Handler for Shared {
         if control.is_unreachable() {
             return Err("no address of a listener could be bound yet".to_owned());
         }
-        let seen = Queries { control: &control, now: rt::now() };
+        let (now, hash_seed) = (rt::now(), self.hash_seed());
+        let seen = Queries { control: &control, now, hash_seed };
         let pools = &control.snapshot.pools;
         let mut used = control.snapshot.listeners.iter().map(|listener| &pools[listener.pool]);
         match used.find(|pool| seen.is_empty(pool)) {

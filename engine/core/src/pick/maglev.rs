@@ -49,20 +49,24 @@ impl Maglev {
     }
 
     pub(super) fn pick(&self, candidates: &[Candidate], key: u64, tried: Tried) -> Option<usize> {
+        let takes =
+            |index: usize| candidates.get(index).is_some_and(|it| it.is_eligible(index, tried));
+        let probed = self.probes(key).map(|(_, index)| index).find(|index| takes(*index));
+        probed.or_else(|| highest_bid(candidates, key, tried))
+    }
+
+    /// The places where this client is looked for, each with the candidate there, in their order.
+    pub(super) fn probes(&self, key: u64) -> impl Iterator<Item = (u32, usize)> + '_ {
         let size = u32::try_from(self.table.len()).expect("one of two constants");
-        let mut place = scale(key, size);
+        let first = scale(key, size);
         let step = 1 + scale(mix(key), size.saturating_sub(1));
-        for _ in 0..PROBES_MAX.min(size) {
-            let index = usize::from(self.table[place as usize]);
-            if candidates.get(index).is_some_and(|it| it.is_eligible(index, tried)) {
-                return Some(index);
-            }
-            place += step;
-            if place >= size {
-                place -= size;
-            }
-        }
-        highest_bid(candidates, key, tried)
+        let next = move |place: &u32| {
+            let next = place + step;
+            Some(if next >= size { next - size } else { next })
+        };
+        let places = core::iter::successors(Some(first), next);
+        let places = places.take(PROBES_MAX.min(size) as usize);
+        places.map(|place| (place, usize::from(self.table[place as usize])))
     }
 }
 

@@ -3,8 +3,8 @@
 
 use serde_json::Value;
 use weir_proto::answer::{
-    BackendRow, Backends, ConfigText, Events, History, Killed, ListenerRow, Listeners, PoolDetail,
-    Pools, SessionDetail, Sessions, Shards, Stats, Status, TaskRow, Tasks, Versions,
+    BackendRow, Backends, ConfigText, Events, Explanation, History, Killed, ListenerRow, Listeners,
+    PoolDetail, Pools, SessionDetail, Sessions, Shards, Stats, Status, TaskRow, Tasks, Versions,
 };
 use weir_proto::request::{ApplyMode, ChangeRequest, Code, Query, Refusal, Request};
 use weir_proto::settings;
@@ -332,6 +332,12 @@ pub(super) static OPERATIONS: &[Operation] = &[
             answer: shape::of::<TaskRow>,
         },
     },
+    get(
+        "/api/v1/why",
+        "The backend that a client would get in a pool, or that a session has, and why.",
+        (sessions::WHY, sessions::why),
+        shape::of::<Explanation>,
+    ),
     get(
         "/api/v1/sessions",
         "Live sessions.",

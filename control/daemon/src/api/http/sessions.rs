@@ -11,6 +11,7 @@ const NAME: &str = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$";
 const NAMES: &str = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}/[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$";
 const NETWORK: &str = "^[0-9A-Fa-f.:]+(/[0-9]+)?$";
 const DURATION: &str = "^[0-9]+(ms|s|m|h|d)$";
+const SESSION: &str = "^[0-9]+[.][0-9]+[.][0-9]+$";
 const SORT: &str = "^(age|idle|bytes|rate)$";
 
 /// The filter of `session list`, and its order.
@@ -49,6 +50,26 @@ pub(super) fn list(_: &Names<'_>, parameters: &Parameters<'_>) -> Result<Query, 
     let limit = parameters.number("limit").unwrap_or(LISTED_DEFAULT.into());
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     Ok(Query::SessionList { filter, sort: sort.unwrap_or_default(), limit })
+}
+
+/// The client of a pool, or a session.
+pub(super) const WHY: &[Parameter] = &[
+    text("pool", NAME, "The pool of a new session."),
+    text("client", NETWORK, "The address that it comes from."),
+    text("session", SESSION, "Instead of both: a live session."),
+];
+
+/// `GET /api/v1/why`
+pub(super) fn why(_: &Names<'_>, parameters: &Parameters<'_>) -> Result<Query, Refusal> {
+    let [pool, client, session] = ["pool", "client", "session"].map(|it| parameters.text(it));
+    match (pool, client, session) {
+        (Some(pool), Some(client), None) => Ok(Query::Why { pool, client }),
+        (None, None, Some(id)) => Ok(Query::WhySession { id }),
+        _ => {
+            let message = "either pool and client, or session";
+            Err(Refusal::new(Code::Invalid, message, "/api/v1/why?pool=web&client=203.0.113.7"))
+        }
+    }
 }
 
 /// `DELETE /api/v1/sessions/ID`

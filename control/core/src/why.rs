@@ -1,0 +1,152 @@
+//! "Why this backend?": the picker that shards have, asked for one client by what control knows.
+
+use std::net::SocketAddr;
+
+use weir_core::base::prng::Prng;
+use weir_core::pick::{Candidate, Picker, Tried, client_key, identity};
+use weir_proto::answer::{BackendState, ExplainedCandidate, Explanation, SessionDetail};
+use weir_proto::request::{Code, Refusal};
+use weir_proto::snapshot::{Backend, Pool};
+use weir_proto::spec::Strategy;
+
+use crate::control::Control;
+use crate::planner;
+
+/// A client by its address; the port does not count.
+///
+/// # Errors
+/// The text is neither an address nor one with a port.
+pub fn client(text: &str) -> Result<std::net::IpAddr, Refusal> {
+    let with_port = || text.parse::<SocketAddr>().map(|address| address.ip());
+    text.parse().or_else(|_| with_port()).map_err(|_| {
+        let message = format!("{text:?} is no address");
+        Refusal::new(Code::Invalid, message, "--client 203.0.113.7")
+    })
+}
+
+/// The backend that a new session of this client would get in that pool, and what there is against
+/// the others.
+///
+/// # Errors
+/// There is no such pool, or no such client.
+pub fn of_client(
+    control: &Control,
+    (pool, from): (&str, &str),
+    seed: (u64, u64),
+) -> Result<Explanation, Refusal> {
+    let snapshot = &control.snapshot;
+    let address = client(from)?;
+    let pool = snapshot.pool(pool).ok_or_else(|| planner::no_pool(snapshot, pool))?;
+    let panic = control.is_in_panic(pool);
+    let candidates: Vec<Candidate> =
+        pool.backends.iter().map(|it| candidate(control, it, panic)).collect();
+    let eligible = |index: usize| candidates[index].is_eligible(index, Tried::NONE);
+    let key = client_key(seed, address);
+    let mut picker = Picker::new(pool.strategy, candidates.clone());
+    let places = picker.hash_slots(key);
+    let picked = picker.pick(key, &mut Prng::new(key), Tried::NONE);
+    let count = (0..candidates.len()).filter(|index| eligible(*index)).count();
+    // Turns and lots are each shard's own: only where they leave no choice is the answer certain.
+    let is_certain = count == 1 || matches!(pool.strategy, Strategy::Maglev | Strategy::LeastConn);
+    let picked = picked.filter(|_| is_certain);
+    let row = |(index, backend): (usize, &Backend)| ExplainedCandidate {
+        name: format!("{}/{}", pool.name, backend.name),
+        state: BackendState::of(backend.admin, control.health.is_up(backend.id)),
+        weight: backend.weight,
+        sessions: control.aggregate.backend(backend.id).sessions,
+        eligible: eligible(index),
+        why_not: why_not(control, pool, backend, &candidates[index], (picked, index)),
+        slot: places.iter().find(|(_, at)| *at == index).map(|(place, _)| u64::from(*place)),
+    };
+    Ok(Explanation {
+        pool: pool.name.to_string(),
+        strategy: pool.strategy,
+        version: snapshot.version.0,
+        client: Some(from.to_owned()),
+        chosen: picked.map(|index| format!("{}/{}", pool.name, pool.backends[index].name)),
+        because: because(pool, count, panic),
+        session: None,
+        candidates: pool.backends.iter().enumerate().map(row).collect(),
+    })
+}
+
+/// The backend that a live session has. Its pool is looked at as it is now; the session was given
+/// to it earlier.
+///
+/// # Errors
+/// Its pool is gone.
+pub fn of_session(
+    control: &Control,
+    detail: &SessionDetail,
+    seed: (u64, u64),
+) -> Result<Explanation, Refusal> {
+    let row = &detail.session;
+    // One that has reset has no address any more: any will do to look at the candidates.
+    let from = row.client.as_deref().unwrap_or("::");
+    let now = of_client(control, (&row.pool, from), seed)?;
+    let born = row.version;
+    let at = if born == now.version { String::new() } else { format!(" under version {born}") };
+    let because = match &row.backend {
+        Some(backend) if now.chosen.as_ref() == Some(backend) => {
+            format!("it was given to {backend}{at}, and would be again: {}", now.because)
+        }
+        Some(backend) => format!(
+            "it was given to {backend}{at}, by sessions and health of that moment; now: {}",
+            now.because
+        ),
+        None => "it is between two connects".to_owned(),
+    };
+    let (chosen, session) = (row.backend.clone(), Some(row.id.clone()));
+    Ok(Explanation { client: row.client.clone(), chosen, because, session, ..now })
+}
+
+fn candidate(control: &Control, backend: &Backend, panic: bool) -> Candidate {
+    let sessions = control.aggregate.backend(backend.id).sessions;
+    Candidate {
+        identity: identity(backend.name.as_str()),
+        weight: backend.weight,
+        load: u32::try_from(sessions).unwrap_or(u32::MAX),
+        usable: backend.admin.is_ready() && (control.health.is_up(backend.id) || panic),
+    }
+}
+
+/// How the strategy comes to its choice among `count` that may have the session.
+fn because(pool: &Pool, count: usize, panic: bool) -> String {
+    let rule = match (count, pool.strategy) {
+        (0, _) => "no backend can take a session",
+        (1, _) => "it is the only one that can take a session",
+        (_, Strategy::Maglev) => "the first in the order of the client's hash that can take it",
+        (_, Strategy::LeastConn) => "the fewest sessions for its weight",
+        (_, Strategy::RoundRobin) => "each shard goes round by itself: any of them may be next",
+        (_, Strategy::TwoChoices) => "the one with fewer sessions of two that are drawn by lot",
+        (_, Strategy::Random) => "it is drawn by lot",
+    };
+    let panic = if panic { "; the pool is in panic, so health is ignored" } else { "" };
+    format!("{rule}{panic}")
+}
+
+fn why_not(
+    control: &Control,
+    pool: &Pool,
+    backend: &Backend,
+    candidate: &Candidate,
+    (picked, index): (Option<usize>, usize),
+) -> Option<String> {
+    let state = BackendState::of(backend.admin, control.health.is_up(backend.id));
+    if !backend.admin.is_ready() {
+        return Some(format!("an operator has put it into {}", state.word()));
+    }
+    if !candidate.usable {
+        return Some("its health checks, or connects to it, have failed".to_owned());
+    }
+    if candidate.weight == 0 {
+        return Some("its weight is 0".to_owned());
+    }
+    if picked.is_none_or(|picked| picked == index) {
+        return None;
+    }
+    Some(match pool.strategy {
+        Strategy::Maglev => "it comes later in the order of the client's hash".to_owned(),
+        _ => "it has more sessions for its weight, or comes later among equals".to_owned(),
+    })
+}
