@@ -115,7 +115,7 @@ fn idle_holds_until_its_input_ends() {
 fn a_herd_takes_its_steps_and_loses_none() {
     use std::io::Write;
     let mut pasture = Command::new(env!("CARGO_BIN_EXE_weir-load"))
-        .args(["pasture", "--threads", "2", "--seconds", "60"])
+        .args(["echo-servers", "--threads", "2", "--seconds", "60"])
         .stdout(Stdio::piped())
         .spawn()
         .expect("weir-load starts");
@@ -124,7 +124,7 @@ fn a_herd_takes_its_steps_and_loses_none() {
     let targets = line.trim().strip_prefix("listening ").expect("listening").to_string();
     assert_eq!(targets.split(',').count(), 8);
     let mut herd = Command::new(env!("CARGO_BIN_EXE_weir-load"))
-        .args(["herd", "--connections", "500", "--size", "100", "--seconds", "60"])
+        .args(["many-connections", "--connections", "500", "--size", "100", "--seconds", "60"])
         .args(["--target", &targets])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -30,7 +30,7 @@ impl EchoServers {
     pub fn start(connections: usize, seconds: f64) -> io::Result<Self> {
         let threads = (connections * 6 / 5).div_ceil(THREAD_LINKS_MAX).max(1);
         let mut command = Command::new(load_program()?);
-        command.args(["pasture", "--threads", &threads.to_string()]);
+        command.args(["echo-servers", "--threads", &threads.to_string()]);
         command.args(["--seconds", &seconds.to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = Killed(sys::spawn_on(&mut command, LOAD_CORE)?);
@@ -42,7 +42,7 @@ impl EchoServers {
             .strip_prefix("listening ")
             .and_then(|all| all.split(',').map(|one| one.parse().ok()).collect());
         let addresses =
-            addresses.ok_or_else(|| fault(format!("weir-load pasture said {line:?}")))?;
+            addresses.ok_or_else(|| fault(format!("weir-load echo-servers said {line:?}")))?;
         Ok(Self { _child: child, addresses })
     }
 }
@@ -59,7 +59,7 @@ impl ManyConnections {
     pub fn start(targets: &[SocketAddr], connections: usize, seconds: f64) -> io::Result<Self> {
         let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
         let mut command = Command::new(load_program()?);
-        command.args(["herd", "--target", &targets.join(",")]);
+        command.args(["many-connections", "--target", &targets.join(",")]);
         command.args(["--connections", &connections.to_string()]);
         command.args(["--seconds", &seconds.to_string()]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());

@@ -175,8 +175,8 @@ impl Control {
             self.fleet.address_next(id);
         }
         self.aggregate.ended(id);
-        self.leases.ended(id);
         self.searched_shard_ended(id);
+        self.leases.ended(id);
         self.rollout.on_ended(id, moment.now);
         let text = match (&panic, self.phase) {
             (Some(panic), _) => format!("ended by a panic: {panic}"),
