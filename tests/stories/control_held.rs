@@ -34,12 +34,8 @@ const LISTENERS: usize = 256;
 const BINDS: usize = 16;
 
 /// Rows that are over the bar today, with a bar of their own, and why they are.
-const MISSED: &[(&str, f64)] = &[
-    ("weirctl config apply (every address is another)", 2000.0),
-    ("SIGHUP (every address is another)", 2000.0),
-    ("(nineteen of twenty reports turns)", 60.0),
-];
-const WHY_MISSED: &str = "100,000 new backends are adopted in one turn; each report has their rows";
+const MISSED: &[(&str, f64)] = &[("(nineteen of twenty reports turns)", 60.0)];
+const WHY_MISSED: &str = "each report has the rows of 100,000 backends";
 
 /// The largest configuration; `strategy` is the first pool's.
 fn objects(strategy: &str) -> String {
@@ -333,6 +329,8 @@ fn files(table: &mut Table) {
     table.row("weirctl config apply (every address is another)", |weir, attempt| {
         apply(weir, if attempt % 2 == 0 { &other } else { &next }, 0);
     });
+    // However often that was: what SIGHUP reads below has every address another.
+    apply(&table.weir, &other, 0);
     let wrong = write(table, "wrong.toml", &"[pool.web]\nstrategie = 1\n".repeat(60_000));
     table.row("weirctl config apply (60,000 errors)", |weir, _| apply(weir, &wrong, 1));
     let files = [("random", "every address"), ("maglev", "one pool")];
@@ -343,7 +341,9 @@ fn files(table: &mut Table) {
         table.row(&format!("SIGHUP ({what} is another)"), |weir, _| {
             weir.signal(Signal::HUP);
             if !core::mem::replace(&mut made, true) {
-                clock::wait_for("the file to be in use", || weir.version() == before + 1);
+                // The disk of a busy machine takes long for 100,000 backends.
+                let used = || (weir.version() == before + 1).then_some(());
+                clock::wait_within(Duration::from_mins(2), "the file to be in use", used);
             }
         });
     }

@@ -86,6 +86,14 @@ fn a_state_that_cannot_be_written_is_served_and_changes_are_refused_in_words() {
     assert!(refused.stderr.contains("hint"), "{refused}");
     assert_eq!(set.weir.backend("web/b1")["state"], "up");
     assert!(events(&set).contains("the state cannot be written"), "{}", events(&set));
+    // It is tried again by itself.
+    fs::remove_dir(&mark).expect("it is empty");
+    let again = || events(&set).contains("the state can be written again");
+    clock::wait_for("the state to be written again", again);
+    set.weir.ok(&["backend", "weight", "web/b1", "9"]);
+    set.weir.kill();
+    set.weir.run();
+    assert_eq!(set.weir.backend("web/b1")["weight"], 9);
 }
 
 #[test]

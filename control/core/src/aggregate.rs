@@ -15,9 +15,8 @@ mod shard;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use weir_core::base::clock::Now;
@@ -30,6 +29,7 @@ use weir_proto::stats::{BackendStats, ListenerStats, PoolStats, ShardStats};
 
 pub use duration::Durations;
 use early::Early;
+use gone::Gone;
 use rate::{Flow, Rate};
 use recent::Recent;
 
@@ -37,8 +37,9 @@ use recent::Recent;
 /// second, a hair early, each close a window.
 const WINDOW_NS: u64 = 950_000_000;
 
-/// Backends that are looked at with each box, whether they are to be forgotten.
-const FORGET_MAX: usize = 4_096;
+/// Backends that are looked at with each box, whether they are to be forgotten. So few that the box
+/// takes no longer for it than a turn may.
+const FORGET_MAX: usize = 1_024;
 
 /// What all shards have counted since the process began.
 pub struct Aggregate {
@@ -49,8 +50,11 @@ pub struct Aggregate {
     backends: BTreeMap<BackendId, Backend>,
     /// The pools of the newest snapshot.
     members: BTreeMap<PoolId, Arc<Pool>>,
+    /// Pools as they were, and the version that has made others of them: what that one does not
+    /// have is to be given up.
+    swept: Vec<(Arc<Pool>, Version)>,
     /// Backends that the newest snapshot does not have.
-    gone: BTreeSet<BackendId>,
+    gone: Gone,
     /// The last of them that was looked at, whether it is to be forgotten.
     forgotten: Option<BackendId>,
     /// Backends of which people are to hear that they end sessions early.
@@ -183,7 +187,7 @@ struct PoolAggregate {
 struct Backend {
     pool: PoolId,
     /// `pool/backend`.
-    name: String,
+    name: Arc<str>,
     address: SocketAddr,
     totals: BackendTotals,
     early: Early,
@@ -215,7 +219,8 @@ impl Aggregate {
             pools: BTreeMap::new(),
             backends: BTreeMap::new(),
             members: BTreeMap::new(),
-            gone: BTreeSet::new(),
+            swept: Vec::new(),
+            gone: Gone::default(),
             forgotten: None,
             early: Vec::new(),
             all: PoolTotals::default(),
@@ -359,7 +364,7 @@ impl Aggregate {
     pub fn take_early(&mut self) -> Vec<(String, u64, u64)> {
         let early = std::mem::take(&mut self.early).into_iter();
         let here = early.filter_map(|id| self.backends.get(&id).filter(|it| it.removed.is_none()));
-        here.map(|it| (it.name.clone(), it.early.closes, it.early.sessions)).collect()
+        here.map(|it| (it.name.to_string(), it.early.closes, it.early.sessions)).collect()
     }
 
     /// A box holds every gauge of its shard: what it does not name is zero.
@@ -453,8 +458,7 @@ impl Aggregate {
         };
         self.listeners.retain(|_, it| !done(it.removed) || it.totals.sessions > 0);
         // Where all of many thousands are gone at once, some of them with each box.
-        let from = (self.forgotten.map_or(Unbounded, Excluded), Unbounded);
-        let some: Vec<BackendId> = self.gone.range(from).take(FORGET_MAX).copied().collect();
+        let some = self.gone.after(self.forgotten, FORGET_MAX);
         self.forgotten = some.last().copied().filter(|_| some.len() == FORGET_MAX);
         for id in some {
             let backend = self.backends.get(&id);

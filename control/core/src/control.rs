@@ -9,10 +9,12 @@ mod lifecycle;
 mod panic;
 mod pending_orders;
 mod planning;
+mod publish;
 mod removed;
 mod repeats;
 mod searching;
 mod shard;
+mod slices;
 mod storing;
 mod tasking;
 mod unbound;
@@ -26,9 +28,9 @@ use std::sync::Arc;
 use weir_core::base::clock::Now;
 use weir_core::base::machine::enter;
 use weir_core::machine;
-use weir_proto::answer::{Author, EventKind};
-use weir_proto::ids::{BackendId, IdSource, PoolId, ShardId};
-use weir_proto::order::{HealthWords, Order, Report};
+use weir_proto::answer::EventKind;
+use weir_proto::ids::{IdSource, PoolId, ShardId};
+use weir_proto::order::{Order, Report};
 use weir_proto::request::Refusal;
 use weir_proto::snapshot::Snapshot;
 
@@ -40,15 +42,16 @@ use crate::leases::Leases;
 use crate::planner;
 use crate::record::{Base, Unconfirmed, Versions};
 use crate::rollout::Rollout;
-use crate::sockets::{BindError, BindPlan, BoundSockets, Sockets};
+use crate::sockets::{BindError, BindPlan, Sockets};
 use crate::tasks::Tasks;
 
 use change::Changes;
 pub use change::{AskedChange, CHANGE, ChangeId, ChangeOutcome};
 pub use fleet::Fleet;
 pub use fullness::{Full, Fullness};
-pub use input::{Input, Output};
+pub use input::{Discarded, Input, Output};
 pub use planning::{PlanJob, Planned};
+pub use publish::BACKENDS_SLICE;
 use repeats::Repeats;
 use searching::Search;
 pub use searching::SearchRequest;
@@ -113,6 +116,8 @@ pub struct Setup {
     pub ids: IdSource,
     /// The most health checks at a time: each has a descriptor.
     pub checks_max: usize,
+    /// Backends that are looked at in one turn: [`BACKENDS_SLICE`], or fewer in a test.
+    pub slice: usize,
 }
 
 /// Everything that the control thread knows. [`Control::handle`] is the only way to change it.
@@ -125,6 +130,8 @@ pub struct Control {
     /// Those of the input at hand, so far.
     outputs: Vec<Output>,
     ids: IdSource,
+    /// See [`Setup::slice`].
+    slice: usize,
     pub snapshot: Arc<Snapshot>,
     /// The file as it was last applied, and the number of keys in which the snapshot differs.
     pub base: Base,
@@ -165,7 +172,7 @@ impl Control {
     /// The state before any shard was told anything: [`Input::Begin`] is the first input.
     #[must_use]
     pub fn new(setup: Setup, started: Clocks) -> Control {
-        let Setup { fleet, versions, snapshot, base, unconfirmed, ids, checks_max } = setup;
+        let Setup { fleet, versions, snapshot, base, unconfirmed, ids, checks_max, slice } = setup;
         let count = fleet.shards();
         let mut health = Health::seeded(started.now.nanos);
         health.bound_checks(checks_max);
@@ -175,6 +182,7 @@ impl Control {
             wants_figures: false,
             outputs: Vec::new(),
             ids,
+            slice,
             aggregate: Aggregate::new(count),
             health,
             events: Events::new(),
@@ -217,50 +225,6 @@ impl Control {
     fn refuse_loops(&self, next: &Snapshot) -> Result<(), Refusal> {
         let is_own = |address| self.fleet.is_own_address(address);
         planner::refuse_loops_by_address(&self.snapshot, next, is_own)
-    }
-
-    /// Makes a version current and sends it to every shard.
-    fn commit(&mut self, commit: Commit<'_>, moment: Clocks) {
-        let Commit { next, sockets, summary, kill, by } = commit;
-        tracing::info!(version = next.version.0, uid = by.uid, pid = by.pid, "{summary}");
-        let subject = format!("version {}", next.version);
-        self.events.push(EventKind::Config, subject, summary.to_owned(), moment.wall_ms);
-        self.publish(next, sockets, moment.now);
-        if let Some(backend) = kill {
-            // Behind the snapshot for every shard: each shard kills after it has adopted.
-            self.each_live(|shard| shard.pending.kill(backend));
-            self.flush();
-        }
-    }
-
-    /// Sends the first version.
-    fn begin(&mut self, bound: BoundSockets, moment: Clocks) {
-        let first = Snapshot::clone(&self.snapshot);
-        self.begin_unbound(bound.failed, moment);
-        self.publish(first, bound.sockets, moment.now);
-    }
-
-    /// Sends a snapshot to every live shard; it is the current one from now on.
-    fn publish(&mut self, next: Snapshot, sockets: Sockets, now: Now) {
-        let before = core::mem::replace(&mut self.snapshot, Arc::new(next));
-        self.aggregate.adopt(&self.snapshot);
-        // At the start the first one is sent, which is in place already.
-        let sent = if before.version == self.snapshot.version { None } else { Some(&*before) };
-        self.leases.adopt(&self.snapshot, sent.unwrap_or(&Snapshot::empty()));
-        self.remember_released(&before, now);
-        self.forget_unbound();
-        self.health.adopt(&self.snapshot, now);
-        let (snapshot, down) = (self.snapshot.clone(), self.down());
-        for (shard, sockets) in self.shards.iter_mut().zip(sockets) {
-            if shard.has_thread() {
-                shard.pending.adopt(snapshot.clone(), sockets);
-                shard.pending.health(&down);
-            }
-        }
-        let counting = self.shards.iter().filter(|shard| shard.counts());
-        let waiting = counting.map(|shard| shard.id).collect();
-        self.rollout = Rollout::sent(self.snapshot.version, waiting, now);
-        self.flush();
     }
 
     /// One report of a shard.
@@ -418,12 +382,6 @@ impl Control {
         self.phase == Phase::Serving
     }
 
-    /// Every backend of the current snapshot that is not up, as an order says it.
-    fn down(&self) -> HealthWords {
-        let health = &self.health;
-        health.down().map(|id| (id, health.standing(id))).collect()
-    }
-
     fn shard(&mut self, id: ShardId) -> Option<&mut Shard> {
         self.shards.get_mut(usize::from(id.0))
     }
@@ -442,16 +400,6 @@ impl Control {
             }
         }
     }
-}
-
-/// A version that is durable, on its way to every shard.
-struct Commit<'a> {
-    next: Snapshot,
-    sockets: Sockets,
-    summary: &'a str,
-    /// The backend whose sessions are reset.
-    kill: Option<BackendId>,
-    by: Author,
 }
 
 #[cfg(test)]

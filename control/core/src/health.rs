@@ -13,6 +13,7 @@ mod watched;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use weir_core::base::clock::Now;
@@ -21,8 +22,9 @@ use weir_proto::answer::{CheckResult, CheckRow};
 use weir_proto::ids::{BackendId, PoolId};
 use weir_proto::order::BackendHealth;
 use weir_proto::reason::ConnectFault;
-use weir_proto::snapshot::Wildcards;
+use weir_proto::snapshot::{Pool, Wildcards};
 
+pub(crate) use adopt::Scope;
 use group::Group;
 pub use plan::{CheckOutcome, CheckPlan, Talk};
 use schedule::Schedule;
@@ -61,6 +63,8 @@ pub struct Health {
     panicking: BTreeSet<PoolId>,
     /// Of the newest snapshot.
     wildcards: Wildcards,
+    /// Pools as they were: whom they no longer have is to be left alone.
+    swept: Vec<Arc<Pool>>,
     /// Which check begins when.
     schedule: Schedule,
     /// When holds end of backends that are not checked.
@@ -93,6 +97,7 @@ impl Health {
             down: BTreeSet::new(),
             panicking: BTreeSet::new(),
             wildcards: Wildcards::default(),
+            swept: Vec::new(),
             schedule: Schedule::new(),
             holds: BTreeSet::new(),
             untold: Vec::new(),
@@ -178,7 +183,8 @@ impl Health {
         group.subtract(&watched);
         let transition = change(&mut watched);
         group.add(&watched);
-        set_member(&mut self.panicking, watched.pool_id, group.is_in_panic());
+        let panics = group.is_in_panic() && !group.is_gone;
+        set_member(&mut self.panicking, watched.pool_id, panics);
         if !watched.is_checked() {
             let end = watched.hysteresis.held_until().map(Due::EndOfHold);
             self.set_due(&mut watched, end);
@@ -196,6 +202,12 @@ impl Health {
     /// Every backend that is not up.
     pub fn down(&self) -> impl Iterator<Item = BackendId> {
         self.down.iter().copied()
+    }
+
+    /// True if the backend is about to be left alone: the current version does not have it.
+    pub(crate) fn leaves(&self, id: BackendId) -> bool {
+        let Some(watched) = self.watched.get(&id) else { return true };
+        watched.leaves || self.groups.get(&watched.pool_id).is_none_or(|group| group.is_gone)
     }
 
     /// Members of a pool that are up, and all that count.

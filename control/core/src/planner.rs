@@ -14,7 +14,6 @@ mod pool;
 mod settings;
 mod show;
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -24,7 +23,7 @@ use weir_proto::impact::{ChangeRow, Impact};
 use weir_proto::outside::cleaned;
 use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
 use weir_proto::settings::ShownSettings;
-use weir_proto::snapshot::{Fault, Snapshot};
+use weir_proto::snapshot::{Backend, Fault, Pool, Snapshot};
 use weir_proto::spec::Spec;
 
 use crate::record::Base;
@@ -224,11 +223,15 @@ pub fn refuse_loops_by_address(
     if suspects.is_empty() {
         return Ok(());
     }
-    let old: BTreeSet<BackendId> = before.backends().map(|(_, backend)| backend.id).collect();
+    // An identity is carried over by its names only.
+    let had = |pool: &Pool, backend: &Backend| {
+        let old = before.pool(pool.name.as_str()).and_then(|it| it.backend(backend.name.as_str()));
+        old.is_some_and(|old| old.id == backend.id)
+    };
     let mut faults = Vec::new();
     for (pool, backend) in suspects {
         let address = backend.address;
-        let was_so = old_binds.takes(address) && old.contains(&backend.id);
+        let was_so = old_binds.takes(address) && had(pool, backend);
         if !was_so && is_own(address) {
             faults.push(Fault::new(
                 format!("pool.{}.backend.{}.address", pool.name, backend.name),

@@ -195,6 +195,8 @@ impl Shared {
         let next = self.control().next_wake();
         let due = async {
             match next {
+                // Due already: the next slice of something. The others have their turns before it.
+                Some(at) if at <= rt::now() => rt::give_way().await,
                 Some(at) => rt::sleep(at - rt::now()).await,
                 None => futures_lite::future::pending().await,
             }

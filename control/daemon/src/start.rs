@@ -37,7 +37,7 @@ use crate::store::thread::{Started, StoreThread};
 use crate::store::{Found, Opening, Store, Vacant};
 use crate::watchdog::SupervisedEngine;
 use crate::{streams, systemd};
-use weir_control_core::control::{Control, Input, Setup};
+use weir_control_core::control::{BACKENDS_SLICE, Control, Input, Setup};
 use weir_control_core::file::{self, Settings, Shards};
 use weir_control_core::planner;
 
@@ -153,7 +153,8 @@ async fn serve(
     let fleet = Box::new(Arc::clone(&engine));
     // Half of the descriptors: checks that are over hold theirs a little longer.
     let checks_max = usize::try_from(limits.descriptors / 2).unwrap_or(usize::MAX);
-    let setup = Setup { fleet, versions, snapshot, base, unconfirmed, ids, checks_max };
+    let slice = BACKENDS_SLICE;
+    let setup = Setup { fleet, versions, snapshot, base, unconfirmed, ids, checks_max, slice };
     let control = Control::new(setup, moment());
     let shared = Shared::new(control, appender);
     if run.file.is_some() {

@@ -14,6 +14,7 @@ mod difference;
 mod disk;
 mod mark;
 mod open;
+mod read_only;
 mod rows;
 pub(crate) mod thread;
 mod trust;
@@ -33,6 +34,7 @@ use calls::Faults;
 use disk::StateFile;
 use mark::Mark;
 pub use open::{Found, Opening, Vacant};
+use read_only::ReadOnly;
 use rows::{Tail, WriteError};
 
 /// Pages that redb keeps in memory, in bytes. Its own default is a gigabyte.
@@ -56,8 +58,8 @@ pub struct Store {
     way_back: Option<u64>,
     /// Where it is in the file system. `None` in tests' storages and where nothing can be written.
     home: Option<Home>,
-    /// Why no version is taken.
-    closed_for_changes: Option<String>,
+    /// Why no version is taken, until the state can be written.
+    closed_for_changes: Option<ReadOnly>,
     /// News for the owner.
     news: Vec<String>,
 }
@@ -172,10 +174,10 @@ impl Store {
         self.newest
     }
 
-    /// Why no version can be added until weir is started again. `None`: they can.
+    /// Why no version can be added until the state can be written. `None`: they can.
     #[must_use]
     pub fn closed_for_changes(&self) -> Option<&str> {
-        self.closed_for_changes.as_deref()
+        self.closed_for_changes.as_ref().map(ReadOnly::why)
     }
 
     /// Adds a version, and gives up old ones as the retention says. On a full disk more of them are
@@ -189,8 +191,9 @@ impl Store {
     /// If the version is not the next one.
     pub fn append(&mut self, record: &Record) -> Result<(), String> {
         assert_eq!(record.version, self.newest + 1, "versions have no gaps");
-        if let Some(why) = &self.closed_for_changes {
-            return Err(why.clone());
+        self.open_for_changes();
+        if let Some(why) = self.closed_for_changes() {
+            return Err(why.to_owned());
         }
         self.open_again()?;
         if let Some(why) = self.misnamed() {
@@ -276,6 +279,7 @@ impl Store {
 
     /// Does the work between appends: at most one commit. `now_ms` is Unix time.
     pub fn tend(&mut self, now_ms: u64) {
+        self.open_for_changes();
         if self.closed_for_changes.is_some() || self.open_again().is_err() {
             return;
         }

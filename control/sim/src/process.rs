@@ -18,6 +18,7 @@ mod settle;
 mod sim_fleet;
 mod sim_shard;
 mod store;
+mod taken;
 mod told;
 mod unbound;
 

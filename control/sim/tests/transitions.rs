@@ -102,6 +102,7 @@ fn started() -> (Control, FakeShards) {
         unconfirmed: None,
         ids,
         checks_max: 1,
+        slice: 1,
     };
     let mut control = Control::new(setup, at(0));
     give(&mut control, Input::Begin(bound), 0);

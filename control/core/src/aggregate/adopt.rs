@@ -1,4 +1,8 @@
 //! A new version: which objects there are to count.
+//!
+//! Its backends are learnt a pool at a time, before it is sent; those that it no longer has are
+//! given up a pool at a time, after it was sent. In between is [`Aggregate::settle`], which takes
+//! as long as there are pools and listeners.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,9 +16,49 @@ use super::{
 };
 
 impl Aggregate {
-    /// Learns which objects there are and what they are called. To be called with each version
-    /// before it goes to the shards.
+    /// Learns which objects there are and what they are called, all at once. To be called with each
+    /// version before it goes to the shards.
     pub fn adopt(&mut self, snapshot: &Snapshot) {
+        snapshot.pools.iter().for_each(|pool| self.prepare(pool));
+        self.settle(snapshot);
+        self.sweep(usize::MAX);
+    }
+
+    /// Learns the backends of a pool of the next version, if it is another than before. Those that
+    /// the pool no longer has are counted as before until they are swept.
+    pub(crate) fn prepare(&mut self, pool: &Arc<Pool>) {
+        if self.members.get(&pool.id).is_some_and(|known| known.since == pool.since) {
+            return;
+        }
+        let shards = self.shards.len();
+        let known = self.members.insert(pool.id, pool.clone());
+        let had = |it: &weir_proto::snapshot::Backend| {
+            let before = known.as_ref().and_then(|known| known.backend(it.name.as_str()));
+            before.is_some_and(|before| before.id == it.id)
+        };
+        for backend in pool.backends.iter().filter(|backend| !had(backend)) {
+            let fresh = || Backend {
+                pool: pool.id,
+                name: format!("{}/{}", pool.name, backend.name).into(),
+                address: backend.address,
+                totals: BackendTotals::default(),
+                early: Early::default(),
+                slices: vec![Slice::default(); shards],
+                removed: None,
+                heir: None,
+                earlier: Vec::new(),
+            };
+            let entry = self.backends.entry(backend.id).or_insert_with(fresh);
+            (entry.removed, entry.heir) = (None, None);
+            let name = entry.name.clone();
+            self.gone.remove(backend.id, &name);
+            self.inherit(backend.id);
+        }
+        self.swept.extend(known.map(|known| (known, pool.since)));
+    }
+
+    /// The next version is the current one: all of its pools are prepared.
+    pub(crate) fn settle(&mut self, snapshot: &Snapshot) {
         let shards = self.shards.len();
         let gone = Some(snapshot.version);
         self.listeners.values_mut().for_each(|it| it.removed = it.removed.or(gone));
@@ -35,56 +79,35 @@ impl Aggregate {
             self.pools.entry(pool.id).or_insert_with(fresh).removed = None;
         }
         let here: BTreeSet<PoolId> = snapshot.pools.iter().map(|pool| pool.id).collect();
-        let without: Vec<PoolId> =
-            self.members.keys().copied().filter(|id| !here.contains(id)).collect();
-        for pool in without {
-            let pool = self.members.remove(&pool);
-            let members = pool.iter().flat_map(|pool| &pool.backends);
-            members.for_each(|backend| self.remove_backend(backend.id, snapshot.version));
-        }
-        let mut fresh = Vec::new();
-        for pool in &snapshot.pools {
-            self.adopt_members(pool, snapshot.version, &mut fresh);
-        }
-        if !fresh.is_empty() {
-            self.inherit(&fresh);
-        }
+        let without = self.members.extract_if(.., |id, _| !here.contains(id));
+        self.swept.extend(without.map(|(_, pool)| (pool, snapshot.version)));
     }
 
-    /// Learns the backends of a pool, if it is another than before. New ones go to `new`.
-    fn adopt_members(&mut self, pool: &Arc<Pool>, version: Version, new: &mut Vec<BackendId>) {
-        if self.members.get(&pool.id).is_some_and(|known| known.since == pool.since) {
-            return;
+    /// Gives up backends that the current version no longer has: those of one pool, and of further
+    /// ones as long as these had at most `most`. True if there are more.
+    pub(crate) fn sweep(&mut self, most: usize) -> bool {
+        let mut seen = 0;
+        while let Some((pool, _)) = self.swept.last() {
+            seen += pool.backends.len();
+            if seen > most && seen > pool.backends.len() {
+                return true;
+            }
+            let Some((pool, version)) = self.swept.pop() else { break };
+            for backend in &pool.backends {
+                let now =
+                    self.members.get(&pool.id).and_then(|it| it.backend(backend.name.as_str()));
+                if now.is_none_or(|now| now.id != backend.id) {
+                    self.remove_backend(backend.id, version);
+                }
+            }
         }
-        let shards = self.shards.len();
-        let known = self.members.insert(pool.id, pool.clone());
-        let ids = |pool: &Pool| pool.backends.iter().map(|it| it.id).collect();
-        let before: BTreeSet<BackendId> = known.as_deref().map(ids).unwrap_or_default();
-        for backend in pool.backends.iter().filter(|backend| !before.contains(&backend.id)) {
-            let fresh = || Backend {
-                pool: pool.id,
-                name: format!("{}/{}", pool.name, backend.name),
-                address: backend.address,
-                totals: BackendTotals::default(),
-                early: Early::default(),
-                slices: vec![Slice::default(); shards],
-                removed: None,
-                heir: None,
-                earlier: Vec::new(),
-            };
-            let entry = self.backends.entry(backend.id).or_insert_with(fresh);
-            (entry.removed, entry.heir) = (None, None);
-            new.push(backend.id);
-            self.gone.remove(&backend.id);
-        }
-        let after: BTreeSet<BackendId> = ids(pool);
-        before.difference(&after).for_each(|id| self.remove_backend(*id, version));
+        false
     }
 
     fn remove_backend(&mut self, id: BackendId, version: Version) {
         if let Some(backend) = self.backends.get_mut(&id) {
             backend.removed = Some(version);
-            self.gone.insert(id);
+            self.gone.insert(id, &backend.name);
         }
     }
 }

@@ -61,7 +61,7 @@ impl Aggregate {
     /// `live` is its identity if it is in the snapshot; else one that still holds sessions may have
     /// the name.
     fn stats_of_backend(&self, name: &str, live: Option<BackendId>) -> Option<Stats> {
-        let lingers = |(_, backend, _): &(_, &Backend, _)| backend.name == name;
+        let lingers = |(_, backend, _): &(_, &Backend, _)| *backend.name == *name;
         let id = match live {
             Some(id) => id,
             None => self.gone().find(lingers)?.0,

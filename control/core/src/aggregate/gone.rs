@@ -1,8 +1,9 @@
 //! Backends that are gone from the configuration while some of their sessions run on. One that is
 //! added again under its name and address takes them over: it has one row, with all of them.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
+use std::ops::Bound::{Excluded, Unbounded};
+use std::sync::Arc;
 
 use weir_proto::counters::Counts;
 use weir_proto::ids::BackendId;
@@ -10,6 +11,45 @@ use weir_proto::ids::BackendId;
 use crate::sessions::GoneNames;
 
 use super::{Aggregate, Backend, BackendTotals, Lingering};
+
+/// The backends that are gone from the configuration and not forgotten.
+#[derive(Default)]
+pub(super) struct Gone {
+    ids: BTreeSet<BackendId>,
+    /// The same by name (`pool/backend`): one that comes back is looked up among many thousands.
+    named: BTreeSet<(Arc<str>, BackendId)>,
+}
+
+impl Gone {
+    pub(super) fn insert(&mut self, id: BackendId, name: &Arc<str>) {
+        if self.ids.insert(id) {
+            self.named.insert((name.clone(), id));
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: BackendId, name: &Arc<str>) {
+        if self.ids.remove(&id) {
+            self.named.remove(&(name.clone(), id));
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &BackendId> {
+        self.ids.iter()
+    }
+
+    /// At most `most` of them, those after `last`.
+    pub(super) fn after(&self, last: Option<BackendId>, most: usize) -> Vec<BackendId> {
+        let from = (last.map_or(Unbounded, Excluded), Unbounded);
+        self.ids.range(from).take(most).copied().collect()
+    }
+
+    /// Every one of that name.
+    fn named(&self, name: &str) -> impl Iterator<Item = BackendId> {
+        let name: Arc<str> = name.into();
+        let range = (name.clone(), BackendId(0))..=(name, BackendId(u32::MAX));
+        self.named.range(range).map(|(_, id)| *id)
+    }
+}
 
 impl Aggregate {
     /// A backend, with what it had under earlier identities; zeros if it was never heard of or has
@@ -36,7 +76,7 @@ impl Aggregate {
     pub fn lingering(&self) -> impl Iterator<Item = Lingering> {
         self.gone().map(|(id, backend, totals)| Lingering {
             id,
-            name: backend.name.clone(),
+            name: backend.name.to_string(),
             address: backend.address,
             sessions: totals.sessions,
             totals,
@@ -45,13 +85,12 @@ impl Aggregate {
 
     /// The same, by name (`pool/backend`).
     pub fn lingering_totals(&self) -> impl Iterator<Item = (&str, BackendTotals)> {
-        self.gone().map(|(_, backend, totals)| (backend.name.as_str(), totals))
+        self.gone().map(|(_, backend, totals)| (&*backend.name, totals))
     }
 
     /// Every removed identity of this name (`pool/backend`), at whatever address.
     pub fn removed_named(&self, name: &str) -> Vec<BackendId> {
-        let named = |id: &&BackendId| self.backends.get(id).is_some_and(|it| it.name == name);
-        self.gone.iter().filter(named).copied().collect()
+        self.gone.named(name).collect()
     }
 
     /// Names of listeners, pools and backends that are gone from the configuration.
@@ -62,7 +101,7 @@ impl Aggregate {
         GoneNames {
             listeners: listeners.map(|(id, it)| (*id, it.name.clone())).collect(),
             pools: pools.map(|(id, it)| (*id, it.name.clone())).collect(),
-            backends: backends.map(|(id, it)| (id, it.name.clone())).collect(),
+            backends: backends.map(|(id, it)| (id, it.name.to_string())).collect(),
         }
     }
 
@@ -73,35 +112,31 @@ impl Aggregate {
         counted.filter(|(_, _, totals)| totals.sessions > 0)
     }
 
-    /// Gives backends that are new the sessions of those that had their names and addresses.
-    pub(super) fn inherit(&mut self, fresh: &[BackendId]) {
-        let named = fresh.iter().filter_map(|id| Some((*id, self.backends.get(id)?)));
-        let named = named.map(|(id, it)| ((it.address, it.name.as_str()), id));
-        let heirs: BTreeMap<(SocketAddr, &str), BackendId> = named.collect();
-        let mut links: BTreeMap<BackendId, Vec<BackendId>> = BTreeMap::new();
+    /// Gives a backend that is new the sessions of those that had its name and address.
+    pub(super) fn inherit(&mut self, heir: BackendId) {
+        let Some(new) = self.backends.get(&heir) else { return };
         // Also those of which no session is known: shards tell of them later.
-        for id in &self.gone {
-            let Some(it) = self.backends.get(id) else { continue };
-            if let Some(heir) = heirs.get(&(it.address, it.name.as_str())) {
-                links.entry(*heir).or_default().push(*id);
-            }
+        let named = self.gone.named(&new.name);
+        let same =
+            |id: &BackendId| self.backends.get(id).is_some_and(|it| it.address == new.address);
+        let earlier: Vec<BackendId> = named.filter(same).collect();
+        if earlier.is_empty() {
+            return;
         }
-        for (heir, earlier) in links {
-            for id in &earlier {
-                let Some(backend) = self.backends.get_mut(id) else { continue };
-                (backend.heir, backend.earlier) = (Some(heir), Vec::new());
-            }
-            if let Some(backend) = self.backends.get_mut(&heir) {
-                backend.earlier = earlier;
-            }
+        for id in &earlier {
+            let Some(backend) = self.backends.get_mut(id) else { continue };
+            (backend.heir, backend.earlier) = (Some(heir), Vec::new());
+        }
+        if let Some(backend) = self.backends.get_mut(&heir) {
+            backend.earlier = earlier;
         }
     }
 
     /// Drops what is known of a backend. Its counts stay with the one that was added again:
     /// they must not fall.
     pub(super) fn forget_backend(&mut self, id: BackendId) {
-        self.gone.remove(&id);
         let Some(backend) = self.backends.remove(&id) else { return };
+        self.gone.remove(id, &backend.name);
         if let Some(heir) = backend.heir.and_then(|heir| self.backends.get_mut(&heir)) {
             heir.earlier.retain(|it| *it != id);
             heir.totals.counts.add(&backend.totals.counts);

@@ -3,13 +3,16 @@
 //!
 //! ```text
 //! Input::Change ──its turn──▶ Planning ──Input::Planned──▶ Binding ──bound──▶ Storing
-//!     ──Input::Appended: durable, sent──▶ Adopting ──every shard has it──▶ Output::Answered
+//!     ──Input::Appended: durable──▶ Preparing ──sent──▶ Adopting ──every shard has it
+//!     ──▶ Output::Answered
 //! ```
 //! Any step may end in a refusal; after `Storing` it only says that shards are late, and the
-//! version stands. A change belongs to control from its input on: it is completed whether or not
-//! its author still waits for the answer.
+//! version stands. What grows with the number of backends that are others is done in slices, each
+//! after an [`Input::Wake`](super::Input::Wake). A change belongs to control from its input on: it
+//! is completed whether or not its author still waits for the answer.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use weir_core::base::clock::Now;
@@ -22,8 +25,10 @@ use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
 use weir_proto::spec::Admin;
 
 use super::planning::{Decided, NextVersion, PlanJob, Planned};
+use super::publish::Commit;
+use super::slices::{Adopting, Preparing, Slices};
 use super::storing::{BoundVersion, Storing, refuse};
-use super::{Clocks, Commit, Control, Output};
+use super::{Clocks, Control, Output};
 use crate::planner::Plan;
 
 /// How long a change waits for an address that a listener that was just removed still holds.
@@ -85,24 +90,23 @@ enum Step {
     Planning(Option<Result<Decided, Refusal>>),
     Binding(Binding),
     Storing(Storing),
-    Adopting {
-        plan: Plan,
-        version: Version,
-    },
+    Preparing(Preparing),
+    Adopting(Adopting),
     Over,
 }
 
 machine! {
     /// Transitions of a change.
     pub static CHANGE: Step = "change";
-    states: Planning, Binding, Storing, Adopting, Over;
+    states: Planning, Binding, Storing, Preparing, Adopting, Over;
     start => Planning: "its turn has come";
     Planning => Binding: "it makes a version";
     Planning => Over: "refused, or it changes nothing";
     Binding => Storing: "new addresses are bound";
     Binding => Over: "refused, or a dry run";
-    Storing => Adopting: "durable, and sent to every shard";
+    Storing => Preparing: "durable";
     Storing => Over: "the disk does not take it";
+    Preparing => Adopting: "control knows its backends, and every shard is sent it";
     Adopting => Over: "every live shard has it, or it is late";
 }
 
@@ -138,22 +142,31 @@ impl Changes {
     pub(super) fn storing(&mut self) -> Option<&mut Storing> {
         match &mut self.current.as_mut()?.step {
             Step::Storing(storing) => Some(storing),
-            Step::Planning(_) | Step::Binding(_) | Step::Adopting { .. } | Step::Over => None,
+            _ => None,
         }
     }
 
-    /// When an address that is still held is to be tried again.
-    pub(super) fn binds_again(&self) -> Option<Now> {
-        match &self.current.as_ref()?.step {
-            Step::Binding(binding) => binding.again,
-            Step::Planning(_) | Step::Storing(_) | Step::Adopting { .. } | Step::Over => None,
-        }
+    /// When an address that is still held is to be tried again, or the next slice is to be done.
+    pub(super) fn next_wake(&self) -> Option<Now> {
+        let slices = match &self.current.as_ref()?.step {
+            Step::Binding(binding) => return binding.again,
+            Step::Preparing(preparing) => preparing.slices,
+            Step::Adopting(adopting) => adopting.slices,
+            Step::Planning(_) | Step::Storing(_) | Step::Over => return None,
+        };
+        (slices == Slices::Waiting).then_some(Now { nanos: 0 })
     }
 
-    /// Lets that address be tried now.
-    pub(super) fn bind_now(&mut self) {
-        if let Some(Change { step: Step::Binding(binding), .. }) = &mut self.current {
-            binding.again = None;
+    /// Lets that be done now.
+    pub(super) fn wake(&mut self) {
+        let slices = match self.current.as_mut().map(|change| &mut change.step) {
+            Some(Step::Binding(binding)) => return binding.again = None,
+            Some(Step::Preparing(preparing)) => &mut preparing.slices,
+            Some(Step::Adopting(adopting)) => &mut adopting.slices,
+            _ => return,
+        };
+        if *slices == Slices::Waiting {
+            *slices = Slices::Due;
         }
     }
 }
@@ -285,19 +298,19 @@ impl Change {
             Step::Binding(binding) => self.bind(control, binding, moment),
             Step::Storing(mut storing) => match storing.outcome.take() {
                 None => self.blocked(Step::Storing(storing)),
-                Some(durable) => {
-                    durable.map_err(refuse)?;
-                    self.send(control, storing, moment);
+                Some(Err(why)) => {
+                    control.discard((storing.snapshot, storing.base));
+                    Err(refuse(why).into())
+                }
+                Some(Ok(())) => {
+                    let preparation = control.begin_preparation(&storing.snapshot);
+                    let slices = Slices::Due;
+                    self.step = Step::Preparing(Preparing { storing, preparation, slices });
                     Ok(None)
                 }
             },
-            Step::Adopting { plan, version } => match control.adopted(version) {
-                None => self.blocked(Step::Adopting { plan, version }),
-                Some(adopted) => {
-                    adopted?;
-                    Ok(Some(self.changed(control, plan, moment.now)))
-                }
-            },
+            Step::Preparing(preparing) => self.prepare(control, preparing, moment),
+            Step::Adopting(adopting) => self.adopt(control, adopting, moment.now),
             Step::Over => unreachable!("it was answered"),
         }
     }
@@ -318,7 +331,7 @@ impl Change {
             None => {
                 self.end_readied_hold(control, &mut plan, moment);
                 if !self.kills.is_empty() {
-                    control.kill_removed(&self.kills);
+                    control.kill(&self.kills);
                     control.tell_killed(&plan.summary, moment);
                 }
                 Some(self.changed(control, plan, moment.now))
@@ -337,9 +350,13 @@ impl Change {
         binding: Binding,
         moment: Clocks,
     ) -> Result<Option<Answer>, Halt> {
-        control.refuse_loops(&binding.next.snapshot)?;
+        if let Err(refusal) = control.refuse_loops(&binding.next.snapshot) {
+            control.discard(binding.next);
+            return Err(refusal.into());
+        }
         // A socket that listens for a moment would take connections and reset them.
         if self.dry_run {
+            control.discard(binding.next);
             return Ok(Some(self.changed(control, binding.plan, moment.now)));
         }
         let sockets = match control.bind(&binding.next.snapshot) {
@@ -350,6 +367,7 @@ impl Change {
                     let again = Some(moment.now + RELEASE_POLL);
                     return self.blocked(Step::Binding(Binding { again, ..binding }));
                 }
+                control.discard(binding.next);
                 return Err(error.refusal().into());
             }
         };
@@ -364,21 +382,67 @@ impl Change {
         Ok(None)
     }
 
+    /// Prepares a slice of the version. Sends it if that was the last one.
+    fn prepare(
+        &mut self,
+        control: &mut Control,
+        mut preparing: Preparing,
+        moment: Clocks,
+    ) -> Result<Option<Answer>, Halt> {
+        if preparing.slices == Slices::Due {
+            let Preparing { storing, preparation, .. } = &mut preparing;
+            let is_more = control.prepare(&storing.snapshot, preparation, moment.now);
+            preparing.slices = Slices::after(is_more);
+        }
+        if preparing.slices != Slices::Done {
+            return self.blocked(Step::Preparing(preparing));
+        }
+        self.send(control, preparing.storing, moment);
+        Ok(None)
+    }
+
     /// Sends the version, which is durable now: no shard uses a version that a crash would undo.
     fn send(&mut self, control: &mut Control, storing: Storing, moment: Clocks) {
         let Storing { mut plan, snapshot, base, drift_keys, sockets, terms, .. } = storing;
         let version = snapshot.version;
-        let (summary, kill) = (plan.summary.as_str(), plan.kill);
-        let commit = Commit { next: snapshot, sockets, summary, kill, by: self.by };
+        let summary = plan.summary.as_str();
+        let commit = Commit { next: snapshot.into(), sockets, summary, by: self.by };
         control.commit(commit, moment);
-        (control.base, control.drift_keys) = (base, drift_keys);
+        let before = core::mem::replace(&mut control.base, base);
+        if let Some(before) = before.filter(|before| Arc::strong_count(before) == 1) {
+            control.discard(before);
+        }
+        control.drift_keys = drift_keys;
         control.unconfirmed = None;
         if let Some(terms) = terms {
             control.wait_for_confirmation(terms, moment);
         }
-        control.kill_removed(&self.kills);
+        // Behind the snapshot for every shard: each shard kills after it has adopted.
+        control.kill(plan.kill.as_slice());
+        control.kill(&self.kills);
         self.end_readied_hold(control, &mut plan, moment);
-        self.step = Step::Adopting { plan, version };
+        self.step = Step::Adopting(Adopting { plan, version, slices: Slices::Due });
+    }
+
+    /// Gives up a slice of what is gone, and answers when every shard has the version.
+    fn adopt(
+        &mut self,
+        control: &mut Control,
+        mut adopting: Adopting,
+        now: Now,
+    ) -> Result<Option<Answer>, Halt> {
+        if adopting.slices == Slices::Due {
+            adopting.slices = Slices::after(control.sweep());
+        }
+        // The next change may begin only when this one has left nothing to do.
+        let is_done = adopting.slices == Slices::Done;
+        match control.adopted(adopting.version).filter(|_| is_done) {
+            None => self.blocked(Step::Adopting(adopting)),
+            Some(adopted) => {
+                adopted?;
+                Ok(Some(self.changed(control, adopting.plan, now)))
+            }
+        }
     }
 
     /// Ends the backend's hold as well, for `backend ready`. A hold is not configuration: if

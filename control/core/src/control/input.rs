@@ -73,6 +73,20 @@ pub enum Output {
     RollBack { version: u64, to: u64, why: String },
     /// Make this check; [`Input::Checked`] brings its result.
     Check(Check),
+    /// Drop this, on another thread if there is one.
+    Free(Discarded),
+}
+
+/// Parts of a configuration that control has done with. To free those of a hundred thousand
+/// backends takes longer than a turn may.
+pub struct Discarded {
+    _parts: Box<dyn Send>,
+}
+
+impl core::fmt::Debug for Discarded {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Discarded")
+    }
 }
 
 impl Control {
@@ -110,8 +124,8 @@ impl Control {
     /// until another input comes.
     #[must_use]
     pub fn next_wake(&self) -> Option<Now> {
-        let bind = self.changes.binds_again();
-        bind.into_iter().chain(self.next_check()).min()
+        let change = self.changes.next_wake();
+        change.into_iter().chain(self.next_check()).min()
     }
 
     /// How many changes are not answered yet, the current one included.
@@ -120,8 +134,13 @@ impl Control {
         self.changes.len()
     }
 
+    /// Has something freed elsewhere.
+    pub(super) fn discard(&mut self, parts: impl Send + 'static) {
+        self.outputs.push(Output::Free(Discarded { _parts: Box::new(parts) }));
+    }
+
     fn on_wake(&mut self, moment: Clocks) {
-        self.changes.bind_now();
+        self.changes.wake();
         let checks = self.take_checks(moment);
         self.outputs.extend(checks.into_iter().map(Output::Check));
     }

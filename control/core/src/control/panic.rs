@@ -29,8 +29,12 @@ impl Control {
         let now = now.clone();
         let before = std::mem::replace(&mut self.panicking, now);
         let snapshot = self.snapshot.clone();
+        let mut ahead = Vec::new();
         for id in before.symmetric_difference(&self.panicking) {
-            let Some(pool) = snapshot.pools.iter().find(|pool| pool.id == *id) else { continue };
+            let Some(pool) = snapshot.pools.iter().find(|pool| pool.id == *id) else {
+                ahead.push(*id);
+                continue;
+            };
             let panics = self.is_in_panic(pool);
             let text = if panics { self.panic_text(pool) } else { "panic is over".to_owned() };
             if panics {
@@ -39,6 +43,10 @@ impl Control {
                 tracing::info!("pool {}: {text}", pool.name);
             }
             self.events.push(EventKind::Health, pool.name.to_string(), text, wall_ms);
+        }
+        // Pools of the next version have their turn when it is the current one.
+        for id in ahead {
+            self.panicking.remove(&id);
         }
     }
 }

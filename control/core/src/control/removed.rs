@@ -78,7 +78,10 @@ impl Control {
     }
 
     /// Resets the sessions of these backends on every shard.
-    pub(super) fn kill_removed(&mut self, backends: &[BackendId]) {
+    pub(super) fn kill(&mut self, backends: &[BackendId]) {
+        if backends.is_empty() {
+            return;
+        }
         for backend in backends {
             self.each_live(|shard| shard.pending.kill(*backend));
         }

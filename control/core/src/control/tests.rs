@@ -2,6 +2,7 @@
 
 mod changes;
 mod searching;
+mod slices;
 mod unbound;
 mod unconfirmed;
 
@@ -13,6 +14,7 @@ use weir_proto::request::{ChangeOptions, ChangeRequest};
 use super::*;
 use crate::fakes::{FakeShards, FakeVersions, spec};
 use crate::record::Record;
+use weir_proto::answer::Author;
 use weir_proto::ids::Version;
 use weir_proto::request::Code;
 use weir_proto::spec::ListenerSpec;
@@ -52,7 +54,7 @@ impl Shell {
                 }
                 Output::Found { id, found } => self.answers.push_back((id.0, found.answer())),
                 // There is no prober.
-                Output::Check(_) => {}
+                Output::Check(_) | Output::Free(_) => {}
                 Output::RollBack { version, to, why } => self.ways_back.push((version, to, why)),
             }
         }
@@ -134,7 +136,9 @@ fn begun(shards: &FakeShards, bind: Vec<SocketAddr>) -> Shell {
     let disk = FakeVersions::new(first);
     let bound = shards.bind(&BindPlan::first(&snapshot));
     let (fleet, versions) = (Box::new(shards.clone()), Box::new(disk.clone()));
-    let setup = Setup { fleet, versions, snapshot, base, unconfirmed: None, ids, checks_max: 100 };
+    let slice = BACKENDS_SLICE;
+    let (unconfirmed, checks_max) = (None, 100);
+    let setup = Setup { fleet, versions, snapshot, base, unconfirmed, ids, checks_max, slice };
     let control = Control::new(setup, at(0));
     let (answers, asked) = (VecDeque::new(), 0);
     let mut control = Shell { control, disk, answers, ways_back: Vec::new(), asked };

@@ -98,11 +98,17 @@ impl Control {
         }
     }
 
-    /// Forgets addresses that the current version does not have open.
+    /// Forgets addresses that the current version does not have open. One that comes back is a new
+    /// one: the change that brings it binds it, for every shard.
     pub(super) fn forget_unbound(&mut self) {
-        if !self.unbound.0.is_empty() {
-            let open = addresses(&self.snapshot);
-            self.unbound.0.retain(|address, _| open.contains(address));
+        let is_any_missing = self.shards.iter().any(|shard| !shard.missing.is_empty());
+        if self.unbound.0.is_empty() && !is_any_missing {
+            return;
+        }
+        let open = addresses(&self.snapshot);
+        self.unbound.0.retain(|address, _| open.contains(address));
+        for shard in &mut self.shards {
+            shard.missing.retain(|address| open.contains(address));
         }
     }
 

@@ -1,4 +1,8 @@
 //! A new version: whom Health watches from now on.
+//!
+//! Whom it adds is watched before it is sent, a pool at a time; whom it no longer has is left alone
+//! after it was sent, a pool at a time. In between is [`Health::settle`], which takes as long as
+//! there are pools.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,6 +15,15 @@ use super::group::Group;
 use super::watched::{Due, Follow, WatchedBackend};
 use super::{Health, later, set_member};
 
+/// Facts that all pools of a version have in common while they are prepared.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scope {
+    /// Each pool is looked into, also one that is as before.
+    pub(crate) all: bool,
+    /// See [`spread_ns`].
+    spread: u64,
+}
+
 impl Health {
     /// Watches the backends of `snapshot` and no others. What is known of a backend is carried
     /// over; a changed health spec begins its schedule again. One that is new, or was not checked
@@ -20,30 +33,27 @@ impl Health {
     /// Only pools that are not the same as before are looked into: most changes are of one backend
     /// among many thousands.
     pub fn adopt(&mut self, snapshot: &Snapshot, now: Now) {
-        let wildcards = snapshot.wildcard_binds();
-        let same_wildcards = wildcards == self.wildcards;
-        self.wildcards = wildcards;
-        let spread = spread_ns(snapshot);
-        for pool in &snapshot.pools {
-            let group = self.groups.get(&pool.id);
-            if !(same_wildcards && group.is_some_and(|group| group.pool.since == pool.since)) {
-                self.adopt_pool(pool, spread, now);
-            }
-        }
-        let pools: BTreeSet<PoolId> = snapshot.pools.iter().map(|pool| pool.id).collect();
-        let gone: Vec<PoolId> =
-            self.groups.keys().copied().filter(|id| !pools.contains(id)).collect();
-        for pool in gone {
-            let group = self.groups.remove(&pool);
-            self.panicking.remove(&pool);
-            let backends = group.iter().flat_map(|group| &group.pool.backends);
-            backends.for_each(|backend| self.leave(backend.id));
-        }
-        self.schedule.pools(&pools);
-        pools.into_iter().for_each(|pool| self.relieve(pool, now));
+        let scope = self.begin(snapshot);
+        snapshot.pools.iter().for_each(|pool| self.prepare(pool, scope, now));
+        self.settle(snapshot, now);
+        self.sweep(usize::MAX);
     }
 
-    fn adopt_pool(&mut self, pool: &Arc<Pool>, spread: u64, now: Now) {
+    /// Begins with the next version.
+    pub(crate) fn begin(&mut self, snapshot: &Snapshot) -> Scope {
+        let wildcards = snapshot.wildcard_binds();
+        let all = wildcards != self.wildcards;
+        self.wildcards = wildcards;
+        Scope { all, spread: spread_ns(snapshot) }
+    }
+
+    /// Watches the backends of a pool of the next version, if there is something to do about it.
+    /// Those that the pool no longer has are watched on, and count no more.
+    pub(crate) fn prepare(&mut self, pool: &Arc<Pool>, scope: Scope, now: Now) {
+        let group = self.groups.get(&pool.id);
+        if !scope.all && group.is_some_and(|group| group.pool.since == pool.since) {
+            return;
+        }
         let beside = self.serves(pool);
         let before = self.groups.remove(&pool.id);
         let mut group = Group::new(pool.clone());
@@ -57,7 +67,7 @@ impl Health {
             match watched.follow(pool, backend, (beside, may_be_weir), now) {
                 Follow::Check => {
                     // At once, but a thousand new ones not in the same millisecond.
-                    let at = later(now, self.prng.next_u64() % spread);
+                    let at = later(now, self.prng.next_u64() % scope.spread);
                     self.set_due(&mut watched, Some(Due::Check(at)));
                 }
                 Follow::Leave => {
@@ -74,9 +84,51 @@ impl Health {
         }
         set_member(&mut self.panicking, pool.id, group.is_in_panic());
         self.groups.insert(pool.id, group);
-        let here: BTreeSet<BackendId> = pool.backends.iter().map(|backend| backend.id).collect();
-        let were = before.iter().flat_map(|group| &group.pool.backends);
-        were.filter(|old| !here.contains(&old.id)).for_each(|old| self.leave(old.id));
+        let Some(before) = before else { return };
+        let mut is_any_gone = false;
+        for id in without(&before.pool, Some(pool)) {
+            is_any_gone = true;
+            if let Some(old) = self.watched.get_mut(&id) {
+                (old.is_member, old.leaves) = (false, true);
+            }
+        }
+        if is_any_gone {
+            self.swept.push(before.pool);
+        }
+    }
+
+    /// The next version is the current one: all of its pools are prepared.
+    pub(crate) fn settle(&mut self, snapshot: &Snapshot, now: Now) {
+        let pools: BTreeSet<PoolId> = snapshot.pools.iter().map(|pool| pool.id).collect();
+        let gone = self.groups.iter_mut().filter(|(id, _)| !pools.contains(id));
+        for (id, group) in gone {
+            group.is_gone = true;
+            self.panicking.remove(id);
+            self.swept.push(group.pool.clone());
+        }
+        self.schedule.pools(&pools);
+        pools.into_iter().for_each(|pool| self.relieve(pool, now));
+    }
+
+    /// Leaves alone backends that the current version no longer has: those of one pool, and of
+    /// further ones as long as these had at most `most`. True if there are more.
+    pub(crate) fn sweep(&mut self, most: usize) -> bool {
+        let mut seen = 0;
+        while let Some(before) = self.swept.last() {
+            seen += before.backends.len();
+            if seen > most && seen > before.backends.len() {
+                return true;
+            }
+            let Some(before) = self.swept.pop() else { break };
+            let after = self.groups.get(&before.id).filter(|group| !group.is_gone);
+            let after = after.map(|group| group.pool.clone());
+            without(&before, after.as_deref()).for_each(|id| self.leave(id));
+            if after.is_none() {
+                self.groups.remove(&before.id);
+                self.schedule.forget(before.id);
+            }
+        }
+        false
     }
 
     /// True if a backend of the pool serves already, and goes on.
@@ -94,6 +146,15 @@ impl Health {
             self.set_due(&mut gone, None);
         }
     }
+}
+
+/// The backends of a pool that it no longer has.
+fn without<'a>(before: &'a Pool, after: Option<&'a Pool>) -> impl Iterator<Item = BackendId> {
+    let has = move |id: BackendId, name: &str| {
+        let now = after.and_then(|after| after.backend(name));
+        now.is_some_and(|now| now.id == id)
+    };
+    before.backends.iter().filter(move |it| !has(it.id, it.name.as_str())).map(|it| it.id)
 }
 
 /// Over how long the first checks of a snapshot's backends are spread: 100 µs for each, at most a

@@ -11,6 +11,8 @@ use super::watched::WatchedBackend;
 pub(super) struct Group {
     /// As it was adopted.
     pub(super) pool: Arc<Pool>,
+    /// The current version does not have the pool any more.
+    pub(super) is_gone: bool,
     counts: Counts,
 }
 
@@ -53,7 +55,7 @@ impl Counts {
 impl Group {
     /// None of these is counted yet.
     pub(super) fn new(pool: Arc<Pool>) -> Group {
-        Group { pool, counts: Counts::default() }
+        Group { pool, is_gone: false, counts: Counts::default() }
     }
 
     /// Counts one more.

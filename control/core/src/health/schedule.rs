@@ -72,6 +72,14 @@ impl Schedule {
         self.share();
     }
 
+    /// The pool is gone from the snapshot, and none of its backends is due.
+    pub(super) fn forget(&mut self, pool: PoolId) {
+        let idle = |queue: &CheckQueue| queue.in_flight == 0 && queue.due.is_empty();
+        if self.queues.get(&pool).is_some_and(idle) {
+            self.queues.remove(&pool);
+        }
+    }
+
     /// Works out every pool's places again.
     fn share(&mut self) {
         self.own = (self.total / (2 * self.pools)).max(1);

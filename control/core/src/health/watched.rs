@@ -21,6 +21,8 @@ pub(super) struct WatchedBackend {
     spec: HealthSpec,
     /// It gets sessions when it is up.
     pub(super) is_member: bool,
+    /// The next version, or the current one, does not have it any more.
+    pub(super) leaves: bool,
     /// What to check; `None` if it is not checked.
     pub(super) plan: Option<Rc<CheckPlan>>,
     pub(super) hysteresis: Hysteresis,
@@ -60,6 +62,7 @@ impl WatchedBackend {
             name: backend.name.to_string(),
             spec: pool.health.clone(),
             is_member: false,
+            leaves: false,
             plan: None,
             hysteresis: Hysteresis::default(),
             result: CheckResult::Off,

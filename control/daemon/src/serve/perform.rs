@@ -37,6 +37,7 @@ impl Shared {
             }
             Output::Check(check) => self.begin_check(check),
             Output::RollBack { version, to, why } => self.begin_rollback(version, to, why),
+            Output::Free(parts) => rt::spawn("free", rt::blocking(move || drop(parts))),
         }
     }
 

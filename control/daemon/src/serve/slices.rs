@@ -19,7 +19,7 @@ use crate::rt;
 use weir_control_core::{file, planner, why};
 
 /// Backends that are looked at in one turn.
-pub(crate) const BACKENDS_SLICE: usize = 1_000;
+pub(crate) const BACKENDS_SLICE: usize = 500;
 /// Pools that are looked at in one turn. Each has three histograms.
 pub(crate) const POOLS_SLICE: usize = 64;
 

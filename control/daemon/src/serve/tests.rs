@@ -16,7 +16,7 @@ use super::*;
 use crate::api::gate::Handler;
 use crate::store::tests::{Disk, seeded_with};
 use crate::store::thread::{Started, StoreThread};
-use weir_control_core::control::Setup;
+use weir_control_core::control::{BACKENDS_SLICE, Setup};
 use weir_control_core::fakes::{FakeShards, spec};
 use weir_control_core::record::Record;
 use weir_control_core::sockets::BindPlan;
@@ -62,7 +62,9 @@ fn control(shards: &FakeShards, spec: &Spec, disk: &Disk) -> Rc<Shared> {
     let started = StoreThread::start(store, || 0).unwrap();
     let Started { thread, appender, versions, news, bell } = started;
     let fleet = Box::new(shards.clone());
-    let setup = Setup { fleet, versions, snapshot, base, unconfirmed: None, ids, checks_max: 100 };
+    let slice = BACKENDS_SLICE;
+    let (unconfirmed, checks_max) = (None, 100);
+    let setup = Setup { fleet, versions, snapshot, base, unconfirmed, ids, checks_max, slice };
     let shared = Shared::new(Control::new(setup, moment()), appender);
     start_store_news(&shared, news, bell.into());
     // It works until the test has ended.

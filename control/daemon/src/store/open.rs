@@ -15,8 +15,9 @@ use weir_proto::complaint::Complaint;
 use super::calls::Faults;
 use super::disk::{Overlay, StateFile};
 use super::mark::{self, Mark, Reading};
+use super::read_only::ReadOnly;
 use super::rows::{self, Tail};
-use super::{Home, Reader, Store, opener, supervised, trust};
+use super::{Home, Opener, Reader, Store, opener, supervised, trust};
 
 /// The file's name in the state directory.
 pub(super) const FILE: &str = "weir.redb";
@@ -51,7 +52,17 @@ pub struct Vacant {
 }
 
 /// A locked directory, or why it could not be locked.
-type Lock = Result<File, String>;
+pub(super) type Lock = Result<File, String>;
+
+/// A state that is open to be written.
+pub(super) struct Writable {
+    pub(super) database: Database,
+    /// The newest version.
+    pub(super) record: Record,
+    pub(super) tail: Tail,
+    pub(super) opener: Opener,
+    pub(super) home: Home,
+}
 
 impl Store {
     /// Opens the state in `directory`, which is made (mode 0700) if it is not there. A state that
@@ -84,20 +95,19 @@ impl Store {
         let (copy, record, tail) = look(&place, StateFile::for_reading(file))?;
         let news = compare(&place, record.version, mark::read(directory), opening.accept)?;
         let (newest, retention) = (record.version, opening.retention);
-        let (mut store, record, closed) = match writable(directory, lock, newest, retention) {
-            Ok((store, record)) => (store, record, None),
+        let (mut store, record, closed) = match writable(directory, &lock, newest, retention) {
+            Ok(Writable { database, record, tail, opener, home }) => {
+                let reader = Reader::new(database, &place);
+                let store = Store::new(reader, opener, (newest, Some(tail)), retention);
+                let mut store = store.at(&record);
+                store.home = Some(home);
+                (store, record, None)
+            }
             Err(why) => (reading(&place, copy, (newest, tail), retention), record, Some(why)),
         };
         news.into_iter().for_each(|text| store.say(text));
         if let Some(why) = closed {
-            let text = format!(
-                "the state cannot be written: {why}. weir serves version {} and takes no change; \
-                 make {} writable for weir, then start it again",
-                record.version,
-                directory.display()
-            );
-            store.say(text.clone());
-            store.closed_for_changes = Some(text);
+            store.close_for_changes(ReadOnly::new(&why, directory, lock, newest));
         }
         Ok(Found::State(Box::new((store, record))))
     }
@@ -151,6 +161,17 @@ fn look(
     supervised(read).map_err(|why| damaged(place, &why))
 }
 
+/// The newest version of the state in `directory`, which is only read.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn newest(directory: &Path) -> Result<Record, String> {
+    let path = directory.join(FILE);
+    let file = File::open(&path).map_err(|error| unreadable(&path, &error).what)?;
+    let looked = look(&path.display().to_string(), StateFile::for_reading(file));
+    looked.map(|(_, record, _)| record).map_err(|complaint| complaint.what)
+}
+
 /// Opens what was looked at, to write into it.
 fn to_write(
     backend: impl StorageBackend + Clone,
@@ -175,27 +196,29 @@ fn to_write(
     })
 }
 
-fn writable(
+/// Opens the state to be written, whose newest version is `newest`.
+///
+/// # Errors
+/// Why that is not possible.
+pub(super) fn writable(
     directory: &Path,
-    lock: Lock,
+    lock: &Lock,
     newest: u64,
     retention: Retention,
-) -> Result<(Store, Record), String> {
-    let lock = lock?;
+) -> Result<Writable, String> {
     let path = directory.join(FILE);
     let said = |error: io::Error| format!("{}: {error}", path.display());
+    // The lock lasts for as long as one of the two is open.
+    let lock = lock.as_ref().map_err(String::clone)?.try_clone().map_err(said)?;
     let file = OpenOptions::new().read(true).write(true).open(&path).map_err(said)?;
     let faults = Faults::default();
     let file = StateFile::new(file, &faults);
     let mark = Mark::open(directory, newest, &faults)?;
     lock.sync_all().map_err(said)?;
     let (database, record, tail) = to_write(file.clone(), newest, retention)?;
-    let reader = Reader::new(database, &path.display().to_string());
-    let store = Store::new(reader, opener(file.clone()), (newest, Some(tail)), retention);
-    let mut store = store.at(&record);
-    let misnamed = false;
-    store.home = Some(Home { _directory: lock, path, file, mark, misnamed, faults });
-    Ok((store, record))
+    let opener = opener(file.clone());
+    let home = Home { _directory: lock, path, file, mark, misnamed: false, faults };
+    Ok(Writable { database, record, tail, opener, home })
 }
 
 /// Refuses a state that has lost what was acknowledged. Gives what is to be said of it.
@@ -301,7 +324,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Complaint {
     }
 }
 
-fn no_link(what: &str, path: &Path) -> Result<(), Complaint> {
+pub(super) fn no_link(what: &str, path: &Path) -> Result<(), Complaint> {
     crate::paths::link(what, path).map_or(Ok(()), |what| {
         let hint = "[weir] state = \"DIR\" names the state directory".to_owned();
         Err(Complaint { what, hint })
@@ -312,7 +335,7 @@ const OTHER_DIRECTORY: &str = "name another one: [weir] state = \"DIR\", or see 
 
 /// Makes the directory if it is missing and locks it for this process. One that cannot be locked,
 /// though it is free, is no error yet.
-fn lock_directory(directory: &Path) -> Result<Lock, Complaint> {
+pub(super) fn lock_directory(directory: &Path) -> Result<Lock, Complaint> {
     let failed = |error: io::Error| Complaint {
         what: format!("the state directory {}: {error}", directory.display()),
         hint: OTHER_DIRECTORY.to_owned(),

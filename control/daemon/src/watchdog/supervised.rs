@@ -2,7 +2,9 @@
 //! each shard, and the newest snapshot outlives control.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Sender, bounded};
@@ -76,20 +78,12 @@ impl SupervisedEngine {
                     newest.bound.clear();
                 }
             }
-            Remembered::Adopted(snapshot, sockets) => {
-                let open = addresses(&snapshot);
-                let again: BTreeSet<_> = sockets.iter().map(|it| it.address).collect();
-                let stays = |it: &ListenerSocket| {
-                    open.contains(&it.address) && !again.contains(&it.address)
-                };
-                known.sockets.retain(stays);
-                known.sockets.extend(sockets);
+            Remembered::Adopted(mut adopted) => {
+                adopted.replace(&mut known.sockets);
                 drop(known);
                 let mut newest = lock(&self.newest);
-                let mut bound = newest.take().map(|it| it.bound).unwrap_or_default();
-                bound.extend(again);
-                bound.retain(|address| open.contains(address));
-                *newest = Some(Newest { snapshot, bound });
+                let before = newest.take();
+                *newest = Some(adopted.follow(before));
             }
         }
     }
@@ -98,21 +92,33 @@ impl SupervisedEngine {
 /// What stays of an order.
 enum Remembered {
     Nothing,
-    Adopted(Arc<Snapshot>, Vec<ListenerSocket>),
+    Adopted(AdoptedSockets),
     /// It has no listener any more, or none before the next adoption.
     Closed,
 }
 
+/// The sockets of a shard's order to adopt.
+struct AdoptedSockets {
+    snapshot: Arc<Snapshot>,
+    /// Where the shard has got sockets.
+    handed: BTreeSet<SocketAddr>,
+    /// The same sockets once more, as far as there were descriptors for them: a shard without
+    /// cannot be fenced there, and serves anyway.
+    twins: Vec<ListenerSocket>,
+}
+
 impl Remembered {
-    fn of(order: &Order) -> Remembered {
+    /// `twin` makes a second descriptor for a socket.
+    fn of(order: &Order, twin: impl Fn(&OwnedFd) -> io::Result<OwnedFd>) -> Remembered {
         match order {
             Order::Adopt { snapshot, sockets, .. } => {
-                // Without descriptors left this shard cannot be fenced: it serves anyway.
                 let twins = sockets.iter().filter_map(|it| {
-                    let socket = it.socket.try_clone().ok()?;
+                    let socket = twin(&it.socket).ok()?;
                     Some(ListenerSocket { address: it.address, socket })
                 });
-                Remembered::Adopted(snapshot.clone(), twins.collect())
+                let handed = sockets.iter().map(|it| it.address).collect();
+                let (snapshot, twins) = (snapshot.clone(), twins.collect());
+                Remembered::Adopted(AdoptedSockets { snapshot, handed, twins })
             }
             Order::Drain | Order::Serve | Order::Stop => Remembered::Closed,
             Order::Health(_)
@@ -126,13 +132,31 @@ impl Remembered {
     }
 }
 
+impl AdoptedSockets {
+    /// Makes of the sockets that the shard had those that it has now.
+    fn replace(&mut self, known: &mut Vec<ListenerSocket>) {
+        let open = addresses(&self.snapshot);
+        known.retain(|it| open.contains(&it.address) && !self.handed.contains(&it.address));
+        known.append(&mut self.twins);
+    }
+
+    /// The newest snapshot after this order, and what is bound of it.
+    fn follow(self, before: Option<Newest>) -> Newest {
+        let open = addresses(&self.snapshot);
+        let mut bound = before.map(|it| it.bound).unwrap_or_default();
+        bound.extend(self.handed);
+        bound.retain(|address| open.contains(address));
+        Newest { snapshot: self.snapshot, bound }
+    }
+}
+
 impl Fleet for SupervisedEngine {
     fn shards(&self) -> u16 {
         self.engine.shards()
     }
 
     fn send(&self, shard: ShardId, order: Order) -> Result<(), Order> {
-        let retained = Remembered::of(&order);
+        let retained = Remembered::of(&order, OwnedFd::try_clone);
         self.engine.send(shard, order)?;
         self.keep(shard, retained);
         Ok(())
@@ -170,5 +194,60 @@ impl Fleet for SupervisedEngine {
         wanted: &BTreeSet<SocketAddr>,
     ) -> BoundSockets {
         listen::bind_beside(snapshot, wanted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_control_core::fakes::{spec, stands_for_a_socket};
+    use weir_proto::ids::{IdSource, Version};
+
+    fn order(snapshot: &Arc<Snapshot>, at: &[SocketAddr]) -> Order {
+        let socket = |address: &SocketAddr| ListenerSocket {
+            address: *address,
+            socket: stands_for_a_socket(),
+        };
+        let sockets = at.iter().map(socket).collect();
+        Order::Adopt { snapshot: snapshot.clone(), sockets, health: Vec::new() }
+    }
+
+    /// Without descriptors there is no twin, and the shard has its socket nevertheless: who builds
+    /// a shard again when control has died must know that the address is weir's.
+    #[test]
+    fn what_a_shard_was_handed_is_bound_also_where_the_watchdog_has_no_twin() {
+        let (first, second) = ("192.0.2.1:1".parse().unwrap(), "192.0.2.1:2".parse().unwrap());
+        let adopted = |snapshot: &Arc<Snapshot>, at: &[SocketAddr], twin: bool| {
+            let none = || Err(io::Error::from_raw_os_error(24));
+            let twin = |socket: &OwnedFd| if twin { socket.try_clone() } else { none() };
+            match Remembered::of(&order(snapshot, at), twin) {
+                Remembered::Adopted(adopted) => adopted,
+                Remembered::Nothing | Remembered::Closed => panic!("it has sockets"),
+            }
+        };
+        let snapshot = |bind: &[SocketAddr]| {
+            let mut spec = spec(bind[0]);
+            spec.listener.values_mut().for_each(|it| it.bind = bind.to_vec());
+            let mut ids = IdSource::default();
+            Arc::new(Snapshot::build(&spec, Version(1), &Snapshot::empty(), &mut ids).unwrap())
+        };
+        let both = snapshot(&[first, second]);
+        let mut known = Vec::new();
+        let at = |known: &[ListenerSocket]| -> Vec<SocketAddr> {
+            known.iter().map(|it| it.address).collect()
+        };
+        let mut with = adopted(&both, &[first, second], true);
+        with.replace(&mut known);
+        assert_eq!(at(&known), [first, second]);
+        assert_eq!(with.follow(None).bound, [first, second].into());
+        // New sockets without twins: the old ones are not the shard's any more.
+        let mut without = adopted(&both, &[second], false);
+        without.replace(&mut known);
+        assert_eq!(at(&known), [first]);
+        let newest = without.follow(None);
+        assert_eq!(newest.bound, [second].into());
+        let mut last = adopted(&snapshot(&[second]), &[], true);
+        last.replace(&mut known);
+        assert_eq!((at(&known).len(), last.follow(Some(newest)).bound), (0, [second].into()));
     }
 }

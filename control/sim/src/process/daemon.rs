@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use weir_control::store::Store;
 use weir_control_core::control::{
-    AskedChange, ChangeId, ChangeOutcome, Clocks, Control, Fleet, Input, Output, Phase, Setup,
+    AskedChange, BACKENDS_SLICE, ChangeId, ChangeOutcome, Clocks, Control, Fleet, Input, Output,
+    Phase, Setup,
 };
 use weir_control_core::health::{Check, CheckOutcome};
 use weir_control_core::record::{Record, Retention};
@@ -105,6 +106,12 @@ pub(super) fn moment(now: u64) -> Clocks {
     Clocks { now: Now::from_nanos(now), wall_ms: now / MS + wrong }
 }
 
+/// Every second process prepares and gives up so few backends in a turn that most versions of
+/// several pools take many: others speak in between, and shards and disks fail.
+fn slice_of(first: Version) -> usize {
+    if first.0.is_multiple_of(2) { 1 } else { BACKENDS_SLICE }
+}
+
 fn faults(refused: &[weir_proto::snapshot::Fault]) -> String {
     format!("the configuration is refused: {refused:?}")
 }
@@ -148,7 +155,8 @@ impl Daemon {
         let store = SimStore::new(store);
         let (fleet, versions) = (Box::new(fleet), store.versions());
         let (base, unconfirmed, checks_max) = (record.base, record.unconfirmed, usize::MAX);
-        let setup = Setup { fleet, versions, snapshot, base, unconfirmed, ids, checks_max };
+        let slice = slice_of(version);
+        let setup = Setup { fleet, versions, snapshot, base, unconfirmed, ids, checks_max, slice };
         let moment = moment(now);
         let mut daemon = Daemon {
             control: Control::new(setup, moment),
@@ -195,6 +203,7 @@ impl Daemon {
                 Output::Append(record) => self.store.ask(record),
                 Output::Check(check) => self.checks.push(check),
                 Output::RollBack { version, to, .. } => ways_back.push((version, to)),
+                Output::Free(_) => {}
             }
         }
         // Behind the answers, as a task of its own in the daemon.
@@ -309,6 +318,7 @@ impl Daemon {
                 if good { CheckOutcome::Good } else { CheckOutcome::Bad("refused".to_owned()) };
             self.give(Input::Checked { check, outcome, started: moment.now }, moment);
         }
+        holds::check_watched(&self.control)?;
         holds::check_holds(&self.control, moment.now)
     }
 

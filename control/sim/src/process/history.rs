@@ -11,6 +11,7 @@ use weir_proto::spec::Spec;
 
 use super::daemon::RETENTION;
 use super::merges::{Made, base_after, check_merge};
+use super::taken::check_taken;
 
 /// Every version that was ever proposed.
 #[derive(Debug, Default)]
@@ -55,6 +56,7 @@ impl History {
         let base_of = |version| self.made.get(&version).and_then(|(_, base)| base.clone());
         let made = (next.spec(), base_after(request, &was.1, base_of));
         check_merge(request, was, &made)?;
+        check_taken(request, &was.0, &made.0)?;
         self.proposed.entry(next.version.0).or_default().push(made.clone());
         self.made.insert(next.version.0, made);
         Ok(())

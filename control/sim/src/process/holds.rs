@@ -1,4 +1,5 @@
-//! What control makes of health: nobody is kept down whom a pool needs.
+//! What control makes of health: nobody is kept down whom a pool needs, and none is watched who
+//! is gone.
 
 use weir_control_core::control::Control;
 use weir_core::base::clock::Now;
@@ -22,4 +23,17 @@ pub(super) fn check_holds(control: &Control, now: Now) -> StepResult {
         }
     }
     Ok(())
+}
+
+/// While no change is made, everybody of whom something is known is in the configuration.
+///
+/// # Errors
+/// One is down who is gone.
+pub(super) fn check_watched(control: &Control) -> StepResult {
+    if control.changes_waiting() > 0 {
+        return Ok(());
+    }
+    let here = |id| control.snapshot.backends().any(|(_, backend)| backend.id == id);
+    let gone = control.health.down().find(|id| !here(*id));
+    gone.map_or(Ok(()), |id| Err(format!("{id} is gone, and watched for ever")))
 }

@@ -140,8 +140,8 @@ fn the_address_of_a_removed_listener_is_tried_again_for_a_moment() {
     for ms in [2_000, 2_010, 2_900] {
         control.give(Input::Wake, ms);
         control.give(Input::Tick, ms);
-        assert_eq!(control.changes.binds_again(), Some(at(ms + 10).now));
-        assert!(control.next_wake() <= control.changes.binds_again());
+        assert_eq!(control.changes.next_wake(), Some(at(ms + 10).now));
+        assert!(control.next_wake() <= control.changes.next_wake());
         assert_eq!(control.answers.len(), 0);
     }
     control.give(Input::Wake, 3_000);

@@ -94,6 +94,21 @@ fn a_shard_that_comes_back_binds_what_the_others_have() {
     assert_eq!(tick(&mut control, &shards, 2_500), ["1 adopt 1 +1"]);
 }
 
+/// A version without the address ends the wait for it: the change that brings it back binds it for
+/// every shard, and it is not bound once more.
+#[test]
+fn what_one_shard_misses_is_forgotten_with_its_address() {
+    let (mut control, shards) = started_beside();
+    shards.set_taken(&[address(MINE), address(THEIRS)]);
+    shards.report(Report::Ended { shard: ShardId(1), panic: Some("oh".into()) });
+    shards.report(Report::Started { shard: ShardId(1), sessions_max: 9 });
+    control.pump(10);
+    assert_eq!(control.shards[1].missing, [address(MINE)].into());
+    control.make(&ChangeRequest::ListenerRemove { name: "web".into() }, 20).unwrap();
+    control.pump(21);
+    assert_eq!((control.unbound(), control.shards[1].missing.len()), (0, 0));
+}
+
 #[test]
 fn a_process_that_drains_binds_nothing_more() {
     let (mut control, shards) = started_beside();

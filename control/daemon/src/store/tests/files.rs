@@ -234,9 +234,48 @@ fn a_state_that_cannot_be_written_is_served_and_takes_no_change() {
     assert_eq!(store.closed_for_changes(), Some(said.as_str()));
     assert_eq!(store.reader().get(2).unwrap(), Some(record(2)));
     store.tend(0);
-    drop(store);
+    assert_eq!(store.take_news(), [""; 0], "it was said");
     assert_eq!(std::fs::read(&path).unwrap(), bytes, "the file is as it was");
+    // Those who read see what is written from now on.
+    let reader = store.reader();
     std::fs::remove_dir(&mark).unwrap();
-    let (mut store, _) = state(&directory.0);
+    store.tend(0);
+    assert!(store.take_news().pop().unwrap().contains("can be written again"));
+    assert_eq!(store.closed_for_changes(), None);
     store.append(&record(4)).unwrap();
+    assert_eq!(reader.get(4).unwrap(), Some(record(4)));
+    assert_eq!(reader.get(2).unwrap(), Some(record(2)));
+    drop(store);
+    assert_eq!(state(&directory.0).1, 4);
+}
+
+#[test]
+fn a_state_that_is_another_one_by_then_is_not_written() {
+    let directory = with_three("read-only-other");
+    let mark = directory.0.join("weir.newest");
+    std::fs::remove_file(&mark).unwrap();
+    std::fs::create_dir(&mark).unwrap();
+    let (mut store, _) = state(&directory.0);
+    store.take_news();
+    // Its mark says that a version more was acknowledged, by another weir.
+    std::fs::remove_dir(&mark).unwrap();
+    let other = with_three("read-only-newer");
+    state(&other.0).0.append(&record(4)).unwrap();
+    std::fs::copy(other.0.join("weir.newest"), &mark).unwrap();
+    store.tend(0);
+    assert!(store.closed_for_changes().is_some());
+    // Or the file is another one, newer or older: it is left as it is, and gets no mark.
+    let older = Directory::new("read-only-older");
+    drop(vacant(&older.0).seed(&record(1)).unwrap());
+    for another in [&other, &older] {
+        let (path, newer) = (directory.0.join(FILE), another.0.join(FILE));
+        let _ = std::fs::remove_file(&mark);
+        // The one that is served stays open, without a name.
+        std::fs::remove_file(&path).unwrap();
+        std::fs::copy(&newer, &path).unwrap();
+        assert!(store.append(&record(4)).is_err());
+        assert_eq!(store.reader().get(4).unwrap(), None);
+        assert_eq!(std::fs::read(&path).unwrap(), std::fs::read(&newer).unwrap());
+        assert!(!mark.exists());
+    }
 }

@@ -1,0 +1,131 @@
+//! A version that becomes the current one.
+//!
+//! ```text
+//! durable ──▶ prepared: whom it adds is counted and watched, a slice at a time
+//!    ──▶ published: it is the current one and goes to every shard
+//!    ──▶ swept: whom it no longer has is given up, a slice at a time
+//! ```
+//! A file may exchange all backends, of which there may be a hundred thousand. What is added and
+//! what is gone is looked at in slices, and other inputs come in between: until a version is
+//! published the one before is in force whole, and what is known of its backends stays.
+
+use std::sync::Arc;
+
+use weir_core::base::clock::Now;
+use weir_proto::answer::{Author, EventKind};
+use weir_proto::order::HealthWords;
+use weir_proto::snapshot::Snapshot;
+
+use super::{Clocks, Control};
+use crate::health::Scope;
+use crate::rollout::Rollout;
+use crate::sockets::{BoundSockets, Sockets};
+
+/// Backends that are prepared, or swept, in one slice. A pool, which may have more, is not cut.
+pub const BACKENDS_SLICE: usize = 1_024;
+
+/// A durable version while control learns its backends.
+#[derive(Debug)]
+pub(super) struct Preparation {
+    scope: Scope,
+    /// The pools of the version before this one are prepared.
+    next_pool: usize,
+}
+
+/// A version that is durable, on its way to every shard.
+pub(super) struct Commit<'a> {
+    pub(super) next: Arc<Snapshot>,
+    pub(super) sockets: Sockets,
+    pub(super) summary: &'a str,
+    pub(super) by: Author,
+}
+
+impl Control {
+    /// Begins to prepare a version.
+    pub(super) fn begin_preparation(&mut self, next: &Snapshot) -> Preparation {
+        Preparation { scope: self.health.begin(next), next_pool: 0 }
+    }
+
+    /// Prepares a slice of a version. True if there is more of it.
+    pub(super) fn prepare(
+        &mut self,
+        next: &Snapshot,
+        preparation: &mut Preparation,
+        now: Now,
+    ) -> bool {
+        let mut seen = 0;
+        for pool in &next.pools[preparation.next_pool..] {
+            // A pool that is as before costs next to nothing.
+            if pool.since == next.version || preparation.scope.all {
+                let is_first = seen == 0;
+                seen += pool.backends.len();
+                if seen > self.slice && !is_first {
+                    return true;
+                }
+            }
+            self.aggregate.prepare(pool);
+            self.health.prepare(pool, preparation.scope, now);
+            preparation.next_pool += 1;
+        }
+        false
+    }
+
+    /// Gives up a slice of what the current version no longer has. True if there is more of it.
+    pub(super) fn sweep(&mut self) -> bool {
+        let is_counted = self.aggregate.sweep(self.slice);
+        let is_watched = self.health.sweep(self.slice);
+        is_counted || is_watched
+    }
+
+    /// Makes a version current, which is prepared, and sends it to every shard.
+    pub(super) fn commit(&mut self, commit: Commit<'_>, moment: Clocks) {
+        let Commit { next, sockets, summary, by } = commit;
+        tracing::info!(version = next.version.0, uid = by.uid, pid = by.pid, "{summary}");
+        let subject = format!("version {}", next.version);
+        self.events.push(EventKind::Config, subject, summary.to_owned(), moment.wall_ms);
+        self.publish(next, sockets, moment.now);
+    }
+
+    /// Sends the first version, whole: no client is served yet.
+    pub(super) fn begin(&mut self, bound: BoundSockets, moment: Clocks) {
+        self.begin_unbound(bound.failed, moment);
+        let first = self.snapshot.clone();
+        let scope = self.health.begin(&first);
+        for pool in &first.pools {
+            self.aggregate.prepare(pool);
+            self.health.prepare(pool, scope, moment.now);
+        }
+        self.publish(first, bound.sockets, moment.now);
+    }
+
+    /// Sends a snapshot, which is prepared, to every live shard; it is the current one from now on.
+    fn publish(&mut self, next: Arc<Snapshot>, sockets: Sockets, now: Now) {
+        let before = core::mem::replace(&mut self.snapshot, next);
+        self.aggregate.settle(&self.snapshot);
+        // At the start the first one is sent, which is in place already.
+        let sent = if before.version == self.snapshot.version { None } else { Some(&*before) };
+        self.leases.adopt(&self.snapshot, sent.unwrap_or(&Snapshot::empty()));
+        self.remember_released(&before, now);
+        self.forget_unbound();
+        self.health.settle(&self.snapshot, now);
+        let (snapshot, mut down) = (self.snapshot.clone(), self.down());
+        down.retain(|(id, _)| !self.health.leaves(*id));
+        for (shard, sockets) in self.shards.iter_mut().zip(sockets) {
+            if shard.has_thread() {
+                shard.pending.adopt(snapshot.clone(), sockets);
+                shard.pending.health(&down);
+            }
+        }
+        let counting = self.shards.iter().filter(|shard| shard.counts());
+        let waiting = counting.map(|shard| shard.id).collect();
+        self.rollout = Rollout::sent(self.snapshot.version, waiting, now);
+        self.flush();
+    }
+
+    /// Every backend that is not up, as an order says it. Shards overlook those that they do not
+    /// know.
+    pub(super) fn down(&self) -> HealthWords {
+        let health = &self.health;
+        health.down().map(|id| (id, health.standing(id))).collect()
+    }
+}
