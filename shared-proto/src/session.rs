@@ -226,7 +226,8 @@ pub struct SessionMatch {
 /// The purpose of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SearchFor {
-    /// The first `limit` of them in this order, and how many there are.
+    /// Those that are the first `limit` in this order, in no order themselves, and the number of
+    /// all.
     Rows { sort: SessionSort, limit: u32 },
     /// The same as `Rows` for a few, and how the kernel sees their legs.
     Details,

@@ -22,7 +22,7 @@ use crate::action::Actions;
 use crate::base::clock::Now;
 use crate::event::{Leg, Side};
 use crate::limits::{DETAILS_COST, LISTED_COST, PEER_COST, SEARCH_LOOK_COST};
-use crate::session::{Phase, Session};
+use crate::session::{Phase, Route, Session};
 
 /// Asks the kernel about legs.
 pub trait AskLegs {
@@ -58,8 +58,8 @@ pub(super) struct Searching {
     matched: u64,
     /// The first ones so far; the last of them on top.
     best: BinaryHeap<SearchCandidate>,
-    /// To be told, the first one at the end. `None` until every slot was looked at.
-    chosen: Option<Vec<SessionId>>,
+    /// To be told. `None` until every slot was looked at.
+    chosen: Option<Vec<SearchCandidate>>,
 }
 
 impl Table {
@@ -111,19 +111,13 @@ impl Table {
     }
 
     fn matches(&self, session: &Session, of: &SessionMatch, now: Now) -> bool {
-        let route = &session.route;
-        let is_on = |backend: Option<crate::slot::BackendSlot>| {
-            backend.map(|slot| self.view.backends()[slot.index()].id)
-        };
-        let pool = |id| self.view.pools()[route.pool.index()].id == id;
-        let listener = |id| self.view.listeners()[route.listener.index()].id == id;
+        let Route { listener, pool, backend, .. } = session.route;
+        let backend = backend.map(|slot| self.view.backends()[slot.index()].id);
+        let is_among = |ids: &Vec<_>| backend.is_some_and(|id| ids.contains(&id));
         of.version.is_none_or(|version| session.born.version() == version)
-            && of.pool.is_none_or(pool)
-            && of.listener.is_none_or(listener)
-            && of
-                .backends
-                .as_ref()
-                .is_none_or(|ids| is_on(route.backend).is_some_and(|id| ids.contains(&id)))
+            && of.pool.is_none_or(|id| self.view.pools()[pool.index()].id == id)
+            && of.listener.is_none_or(|id| self.view.listeners()[listener.index()].id == id)
+            && of.backends.as_ref().is_none_or(is_among)
             && millis(session.accepted_at, now) >= of.older_ms
             && millis(session.moved_at, now) >= of.idle_ms
             && !(of.stalled && session.blocked_on(now).is_none())
@@ -159,9 +153,10 @@ impl Searching {
                 self.queue.push_front(search);
                 return None; // as many as one turn may
             }
-            let mut best = core::mem::take(&mut self.best).into_sorted_vec();
-            best.reverse();
-            self.chosen = Some(best.into_iter().map(|it| it.id).collect());
+            // In no order: to sort a hundred thousand takes longer than a turn may, and control
+            // puts the rows of all shards in order anyway.
+            let best = core::mem::take(&mut self.best).into_vec();
+            self.chosen = Some(best);
         }
         let page = self.page(table, &search, (now, scan), ask);
         match &page {
@@ -238,7 +233,7 @@ impl Searching {
         let cost = if details { DETAILS_COST } else { LISTED_COST };
         let mut page = SessionPage { number: search.number, ..SessionPage::default() };
         while page.rows.len() < PAGE_MAX
-            && let Some(id) = chosen.last().copied()
+            && let Some(SearchCandidate { id, .. }) = chosen.last().copied()
         {
             let Some(left) = scan.checked_sub(cost) else { break };
             *scan = left;
