@@ -2,6 +2,7 @@
 //! never later.
 
 pub mod clock;
+pub mod least;
 pub mod machine;
 pub mod prng;
 pub mod slab;

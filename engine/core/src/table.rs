@@ -335,13 +335,17 @@ impl Table {
             sweep.next_slot = slot + 1;
             let Some(id) = self.sessions.at(slot) else { continue };
             let session = self.sessions.get(id).expect("the slot is occupied");
-            let on = session.route.backend.map(|slot| self.view.backends()[slot.index()].id);
-            if backend.is_none() || backend == on {
+            if backend.is_none() || backend == self.backend_of(session) {
                 self.end(id, By::Operator, why, now, out);
                 return Some(id);
             }
         }
         self.shed_next(now, scan, out)
+    }
+
+    /// The backend that counts the session.
+    fn backend_of(&self, session: &Session) -> Option<BackendId> {
+        session.route.backend.map(|slot| self.view.backends()[slot.index()].id)
     }
 
     /// Whose place in a line this is.

@@ -7,7 +7,7 @@
 //! ```
 
 use alloc::boxed::Box;
-use alloc::collections::{BinaryHeap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
@@ -20,6 +20,7 @@ use weir_proto::session::{
 use super::{SessionId, Table};
 use crate::action::Actions;
 use crate::base::clock::Now;
+use crate::base::least::Least;
 use crate::event::{Leg, Side};
 use crate::limits::{DETAILS_COST, LISTED_COST, PEER_COST, SEARCH_LOOK_COST};
 use crate::session::{Phase, Route, Session};
@@ -56,8 +57,8 @@ pub(super) struct Searching {
     /// The next slot, or the next of the sessions that are named.
     next: u32,
     matched: u64,
-    /// The first ones so far; the last of them on top.
-    best: BinaryHeap<SearchCandidate>,
+    /// The first ones so far.
+    best: Least<SearchCandidate>,
     /// To be told. `None` until every slot was looked at.
     chosen: Option<Vec<SearchCandidate>>,
 }
@@ -91,12 +92,11 @@ impl Table {
     /// The session's row.
     fn listed(&self, id: SessionId, now: Now, ask: &mut impl AskLegs) -> Option<ListedSession> {
         let session = self.sessions.get(id)?;
-        let backend = session.route.backend.map(|slot| self.view.backends()[slot.index()].id);
         Some(ListedSession {
             key: key(id),
             listener: self.view.listeners()[session.route.listener.index()].id,
             pool: self.view.pools()[session.route.pool.index()].id,
-            backend,
+            backend: self.backend_of(session),
             client: session.leg(Side::Client).and_then(|leg| ask.peer(leg)),
             age_ms: millis(session.accepted_at, now),
             idle_ms: millis(session.moved_at, now),
@@ -111,9 +111,8 @@ impl Table {
     }
 
     fn matches(&self, session: &Session, of: &SessionMatch, now: Now) -> bool {
-        let Route { listener, pool, backend, .. } = session.route;
-        let backend = backend.map(|slot| self.view.backends()[slot.index()].id);
-        let is_among = |ids: &Vec<_>| backend.is_some_and(|id| ids.contains(&id));
+        let Route { listener, pool, .. } = session.route;
+        let is_among = |ids: &Vec<_>| self.backend_of(session).is_some_and(|id| ids.contains(&id));
         of.version.is_none_or(|version| session.born.version() == version)
             && of.pool.is_none_or(|id| self.view.pools()[pool.index()].id == id)
             && of.listener.is_none_or(|id| self.view.listeners()[listener.index()].id == id)
@@ -139,9 +138,9 @@ impl Searching {
                 match search.want {
                     SearchFor::Rows { sort, limit } => {
                         let session = table.sessions.get(id).expect("it has just matched");
-                        self.consider(candidate(id, session, sort, now), limit);
+                        self.best.offer(candidate(id, session, sort, now), limit);
                     }
-                    SearchFor::Details => self.consider(plain(id), u32::MAX),
+                    SearchFor::Details => self.best.offer(plain(id), u32::MAX),
                     SearchFor::Kill => {
                         table.end(id, By::Operator, Why::Killed, now, out);
                         self.queue.push_front(search);
@@ -155,8 +154,7 @@ impl Searching {
             }
             // In no order: to sort a hundred thousand takes longer than a turn may, and control
             // puts the rows of all shards in order anyway.
-            let best = core::mem::take(&mut self.best).into_vec();
-            self.chosen = Some(best);
+            self.chosen = Some(self.best.take());
         }
         let page = self.page(table, &search, (now, scan), ask);
         match &page {
@@ -207,17 +205,6 @@ impl Searching {
     fn has_looked_at_all(&self, table: &Table, search: &SessionSearch) -> bool {
         let count = search.of.only.as_ref().map(Vec::len);
         self.next as usize >= count.unwrap_or(table.sessions.used() as usize)
-    }
-
-    /// Keeps it if it is one of the first `limit` so far.
-    fn consider(&mut self, candidate: SearchCandidate, limit: u32) {
-        if self.best.len() < limit as usize {
-            self.best.push(candidate);
-        } else if let Some(mut last) = self.best.peek_mut()
-            && candidate < *last
-        {
-            *last = candidate;
-        }
     }
 
     /// Tells some of the chosen. `None`: this turn has done enough.

@@ -6,7 +6,7 @@
 //! order ──every slot is looked at, some a turn; the best are kept──▶ chosen ──some a turn──▶ ended
 //! ```
 
-use alloc::collections::{BinaryHeap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use weir_proto::order::SessionsOf;
@@ -15,6 +15,7 @@ use weir_proto::reason::{By, Why};
 use super::{SessionId, Table};
 use crate::action::Actions;
 use crate::base::clock::Now;
+use crate::base::least::Least;
 use crate::limits::{SHED_LOOK_COST, SHED_MAX};
 
 /// Sessions that are to be ended, of one backend or listener.
@@ -39,8 +40,8 @@ pub(super) struct Shedding {
     /// The first one's sessions are being looked for. There is one of a kind, beside that.
     orders: VecDeque<Shed>,
     next_slot: u32,
-    /// The best so far; the greatest on top.
-    best: BinaryHeap<ShedCandidate>,
+    /// The best so far.
+    best: Least<ShedCandidate>,
     /// To be ended.
     chosen: Vec<SessionId>,
 }
@@ -51,7 +52,7 @@ impl Shedding {
         Shedding {
             orders: VecDeque::new(),
             next_slot: 0,
-            best: BinaryHeap::with_capacity(SHED_MAX as usize),
+            best: Least::with_capacity(SHED_MAX as usize),
             chosen: Vec::with_capacity(SHED_MAX as usize),
         }
     }
@@ -59,17 +60,6 @@ impl Shedding {
     /// True if something is to be shed.
     pub(super) fn is_due(&self) -> bool {
         !self.orders.is_empty() || !self.chosen.is_empty()
-    }
-
-    /// Keeps it if it is one of the `count` best so far.
-    fn consider(&mut self, candidate: ShedCandidate, count: u32) {
-        if self.best.len() < count as usize {
-            self.best.push(candidate);
-        } else if let Some(mut worst) = self.best.peek_mut()
-            && candidate < *worst
-        {
-            *worst = candidate;
-        }
     }
 }
 
@@ -104,7 +94,7 @@ impl Table {
             while self.shedding.next_slot < self.sessions.used() {
                 *scan = scan.checked_sub(SHED_LOOK_COST)?;
                 if let Some(candidate) = self.candidate(self.shedding.next_slot, of) {
-                    self.shedding.consider(candidate, count);
+                    self.shedding.best.offer(candidate, count);
                 }
                 self.shedding.next_slot += 1;
             }
@@ -120,10 +110,7 @@ impl Table {
         let id = self.sessions.at(slot)?;
         let session = self.sessions.get(id).expect("the slot is occupied");
         let is_meant = match of {
-            SessionsOf::Backend(id) => session
-                .route
-                .backend
-                .is_some_and(|slot| self.view.backends()[slot.index()].id == id),
+            SessionsOf::Backend(id) => self.backend_of(session) == Some(id),
             SessionsOf::Listener(id) => {
                 self.view.listeners()[session.route.listener.index()].id == id
             }

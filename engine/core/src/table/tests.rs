@@ -109,6 +109,14 @@ impl TablePlay {
         self.answer_look(id);
     }
 
+    /// Bytes come from one side and go to the other.
+    fn carries(&mut self, id: SessionId, from: Side, length: u16) {
+        let buffer = crate::event::BufferId(0);
+        self.on(id, from, Completion::Received { buffer, length, more: false, last: true });
+        self.on(id, from.other(), Completion::Sent(length.into()));
+        self.out.clear();
+    }
+
     /// The next deadline that asks for more than a look at how the peers stand.
     fn on_time(&mut self) -> Option<SessionId> {
         loop {

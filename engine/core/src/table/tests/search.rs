@@ -47,15 +47,6 @@ impl Outcome {
 }
 
 impl TablePlay {
-    /// Bytes come from the backend and go to the client.
-    fn brings(&mut self, id: SessionId, length: u16) {
-        let buffer = crate::event::BufferId(0);
-        let bytes = Completion::Received { buffer, length, more: false, last: true };
-        self.on(id, Side::Backend, bytes);
-        self.on(id, Side::Client, Completion::Sent(length.into()));
-        self.out.clear();
-    }
-
     /// Searches to the end; each turn may do that much.
     fn searches(&mut self, of: SessionMatch, want: SearchFor, scan: u32) -> Outcome {
         self.table.search(SessionSearch { number: 9, of, want });
@@ -109,11 +100,11 @@ fn everything() -> SessionMatch {
 fn the_first_ones_of_each_order_are_listed() {
     let (mut play, ids) = some(6);
     play.now = START.plus_millis(500);
-    play.brings(ids[1], 500);
+    play.carries(ids[1], Side::Backend, 500);
     play.now = START.plus_millis(600);
-    play.brings(ids[0], 900);
+    play.carries(ids[0], Side::Backend, 900);
     play.now = START.plus_millis(2_500);
-    play.brings(ids[4], 700);
+    play.carries(ids[4], Side::Backend, 700);
     play.now = START.plus_millis(3_000);
     let by_age = play.lists(everything(), SessionSort::Age, 3);
     assert_eq!((by_age.slots(), by_age.matched), (vec![0, 1, 2], 6));
@@ -130,7 +121,7 @@ fn the_first_ones_of_each_order_are_listed() {
 fn a_row_says_what_its_session_is() {
     let (mut play, ids) = some(2);
     play.now = START.plus_millis(100);
-    play.brings(ids[0], 500);
+    play.carries(ids[0], Side::Backend, 500);
     play.now = START.plus_millis(1_510);
     let row = play.lists(everything(), SessionSort::Age, 1).rows.remove(0);
     assert_eq!((row.age_ms, row.idle_ms), (1_500, 1_410));
@@ -159,7 +150,7 @@ fn search_key(id: SessionId) -> weir_proto::session::SessionKey {
 fn every_part_of_a_filter_must_be_true() {
     let (mut play, ids) = some(4);
     play.now = START.plus_millis(500);
-    play.brings(ids[3], 1);
+    play.carries(ids[3], Side::Backend, 1);
     play.now = START.plus_millis(1_000);
     let (b0, b1) = (play.ids[0], play.ids[1]);
     let mut slots = |of| play.lists(of, SessionSort::Age, 9).slots();

@@ -6,15 +6,6 @@ use super::*;
 use crate::limits::{SHED_LOOK_COST, SHED_MAX};
 
 impl TablePlay {
-    /// Some bytes come from the client.
-    fn moves(&mut self, id: SessionId) {
-        let buffer = crate::event::BufferId(0);
-        let bytes = Completion::Received { buffer, length: 1, more: false, last: true };
-        self.on(id, Side::Client, bytes);
-        self.on(id, Side::Backend, Completion::Sent(1));
-        self.out.clear();
-    }
-
     /// Ends what is to be shed; the sessions in order, and the turns that it took if each looks at
     /// `scan` slots.
     fn sheds(&mut self, scan: u32) -> (Vec<SessionId>, u32) {
@@ -50,7 +41,7 @@ fn the_longest_idle_are_shed_and_of_these_the_oldest() {
     // The first two, which are the oldest, are at work.
     for (at, id) in [(100, ids[1]), (200, ids[0])] {
         play.now = START.plus_millis(at);
-        play.moves(id);
+        play.carries(id, Side::Client, 1);
     }
     play.table.shed(SessionsOf::Backend(play.ids[0]), 3);
     let (mut ended, _) = play.sheds(SCANNED_PER_TURN_MAX);
