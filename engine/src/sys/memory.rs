@@ -4,18 +4,14 @@ use std::mem::size_of;
 
 use weir_core::event::Leg;
 
+use super::tcp_info::TcpInfo;
+
 /// linux/socket.h: what `sock_diag` calls SK_MEMINFO, without netlink (Linux 4.12).
 const SO_MEMINFO: i32 = 55;
 
 /// Places in what SO_MEMINFO answers (linux/sock_diag.h).
 const SNDBUF: usize = 3;
 const WMEM_QUEUED: usize = 5;
-
-/// Places of `u32`s in tcp_info (linux/tcp.h; libc's is shorter): the peer's largest segment, bytes
-/// that were not sent yet (4.6), the peer's window (5.4).
-const SND_MSS: usize = 4;
-const NOTSENT_BYTES: usize = 36;
-const SND_WND: usize = 57;
 
 /// What the kernel charges for a segment besides its bytes, rounded up: the structure, its head,
 /// and the rest of a page.
@@ -92,11 +88,11 @@ pub(crate) fn room(leg: Leg) -> u32 {
         return 0;
     }
     let memory: [u32; 9] = get(leg, libc::SOL_SOCKET, SO_MEMINFO);
-    let info: [u32; 64] = get(leg, libc::IPPROTO_TCP, libc::TCP_INFO);
+    let info = TcpInfo::of(leg).unwrap_or_default();
     let [lowat]: [u32; 1] = get(leg, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT);
     let lowat = if lowat == 0 { u32::MAX } else { lowat };
     let free = u64::from(memory[SNDBUF].saturating_sub(memory[WMEM_QUEUED]));
-    room_of(free, lowat.saturating_sub(info[NOTSENT_BYTES]), (info[SND_MSS], info[SND_WND]))
+    room_of(free, lowat.saturating_sub(info.notsent_bytes), (info.snd_mss, info.snd_wnd))
 }
 
 /// `free`: bytes of memory that the socket may still take; `unsent`: bytes until TCP_NOTSENT_LOWAT;

@@ -9,6 +9,7 @@ use weir_core::event::{Errno, Leg, PeerProgress};
 use weir_proto::snapshot::Keepalive;
 
 use super::memory;
+use super::tcp_info::TcpInfo;
 
 /// Connections that the kernel queues for a listener (capped by net.core.somaxconn).
 const BACKLOG: i32 = 4096;
@@ -127,12 +128,12 @@ pub(crate) fn peer_progress(leg: Leg, closely: bool) -> PeerProgress {
     // SAFETY: SIOCOUTQ writes one int. It cannot fail on a connected socket.
     unsafe { libc::ioctl(leg.0, libc::TIOCOUTQ, &raw mut unacked) };
     let unacked = u32::try_from(unacked).unwrap_or(0);
-    let info = if closely && unacked > 0 { info(leg) } else { None };
+    let info = if closely && unacked > 0 { TcpInfo::of(leg) } else { None };
     let (silent_ms, unanswered, closed) = info.map_or((0, 0, false), |info| {
         // Retransmissions of what the window takes, or probes of a closed one. A probe that was
         // answered is not counted any more, whatever the answer.
-        let unanswered = info.tcpi_retransmits.max(info.tcpi_probes);
-        (info.tcpi_last_ack_recv, unanswered, info.tcpi_state == TCP_CLOSE)
+        let unanswered = info.retransmits.max(info.probes);
+        (info.last_ack_recv, unanswered, info.state == TCP_CLOSE)
     });
     PeerProgress { unacked, silent_ms, unanswered, closed }
 }
@@ -143,23 +144,10 @@ fn keep_urgent(fd: i32) {
     set(fd, libc::SOL_SOCKET, libc::SO_OOBINLINE, &1i32);
 }
 
-/// What the kernel says of a TCP socket.
-fn info(leg: Leg) -> Option<libc::tcp_info> {
-    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
-    let mut length = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).expect("it is small");
-    let place = info.as_mut_ptr().cast();
-    // SAFETY: `info` is as long as `length` says.
-    let result = unsafe {
-        libc::getsockopt(leg.0, libc::IPPROTO_TCP, libc::TCP_INFO, place, &raw mut length)
-    };
-    // SAFETY: zeroed, then perhaps written by the kernel: every byte is initialised.
-    (result == 0).then(|| unsafe { info.assume_init() })
-}
-
 /// Connections that wait at a listener: of a listening socket `tcpi_unacked` is the length of its
 /// queue (tcp_get_info in net/ipv4/tcp.c).
 pub(crate) fn queued(listener: Leg) -> u32 {
-    info(listener).map_or(0, |info| info.tcpi_unacked)
+    TcpInfo::of(listener).map_or(0, |info| info.unacked)
 }
 
 /// Starts to listen on a bound socket. What it accepts has SO_OOBINLINE from birth, so that an

@@ -1,31 +1,35 @@
-//! TCP_INFO (tcp(7)) as the kernel has it today: libc's struct ends where glibc's does, before the
-//! counters of bytes and of what limits a sender.
+//! TCP_INFO (tcp(7)) as the kernel has it: libc's struct ends where glibc's does, before the
+//! counters of bytes and the peer's window.
 
-use std::mem::{MaybeUninit, size_of};
+use std::mem::size_of;
 
 use weir_core::event::Leg;
 use weir_proto::session::LegRow;
 
 use super::socket;
 
-/// `struct tcp_info` of linux/tcp.h up to `tcpi_sndbuf_limited` (Linux 4.10).
+/// `struct tcp_info` of linux/tcp.h up to `tcpi_snd_wnd` (Linux 5.4). What an older kernel does not
+/// have is 0.
 #[repr(C)]
-#[derive(Clone, Copy)]
-struct TcpInfo {
-    state: u8,
-    /// ca_state, retransmits, probes, backoff, options, two of window scales, and flags.
-    _bytes: [u8; 7],
+#[derive(Clone, Copy, Default)]
+pub(crate) struct TcpInfo {
+    pub(crate) state: u8,
+    _ca_state: u8,
+    pub(crate) retransmits: u8,
+    pub(crate) probes: u8,
+    /// backoff, options, both window scales, flags.
+    _bytes: [u8; 4],
     /// rto, ato.
     _timers: [u32; 2],
-    snd_mss: u32,
+    pub(crate) snd_mss: u32,
     _rcv_mss: u32,
-    unacked: u32,
+    pub(crate) unacked: u32,
     /// sacked, lost, retrans, fackets.
     _counts: [u32; 4],
     _last_data_sent: u32,
     _last_ack_sent: u32,
     last_data_recv: u32,
-    _last_ack_recv: u32,
+    pub(crate) last_ack_recv: u32,
     /// pmtu, rcv_ssthresh.
     _sizes: [u32; 2],
     rtt: u32,
@@ -40,7 +44,7 @@ struct TcpInfo {
     bytes_acked: u64,
     bytes_received: u64,
     _segs: [u32; 2],
-    notsent_bytes: u32,
+    pub(crate) notsent_bytes: u32,
     min_rtt: u32,
     /// data_segs_in, data_segs_out.
     _data_segs: [u32; 2],
@@ -48,9 +52,30 @@ struct TcpInfo {
     busy_time: u64,
     rwnd_limited: u64,
     sndbuf_limited: u64,
+    /// delivered, delivered_ce.
+    _delivered: [u32; 2],
+    /// bytes_sent, bytes_retrans.
+    _bytes_sent: [u64; 2],
+    /// dsack_dups, reord_seen, rcv_ooopack.
+    _disorder: [u32; 3],
+    pub(crate) snd_wnd: u32,
 }
 
-const _: () = assert!(size_of::<TcpInfo>() == 192);
+const _: () = assert!(size_of::<TcpInfo>() == 232);
+
+impl TcpInfo {
+    /// The kernel's word on a socket. `None` if it says nothing.
+    pub(crate) fn of(leg: Leg) -> Option<TcpInfo> {
+        let mut info = TcpInfo::default();
+        let mut length = libc::socklen_t::try_from(size_of::<TcpInfo>()).expect("it is small");
+        let place = (&raw mut info).cast();
+        // SAFETY: `info` is as long as `length` says, and every bit pattern is one of its values.
+        let result = unsafe {
+            libc::getsockopt(leg.0, libc::IPPROTO_TCP, libc::TCP_INFO, place, &raw mut length)
+        };
+        (result == 0).then_some(info)
+    }
+}
 
 /// The states of a connection (tcp_states.h), from 1 on.
 const STATES: [&str; 12] = [
@@ -73,19 +98,7 @@ const UNKNOWN: u32 = u32::MAX;
 
 /// A connected leg, by the kernel. `None` if it says nothing.
 pub(crate) fn describe(leg: Leg) -> Option<LegRow> {
-    let mut info = MaybeUninit::<TcpInfo>::zeroed();
-    let mut length = libc::socklen_t::try_from(size_of::<TcpInfo>()).expect("it is small");
-    let place = info.as_mut_ptr().cast();
-    // SAFETY: `info` is as long as `length` says.
-    let result = unsafe {
-        libc::getsockopt(leg.0, libc::IPPROTO_TCP, libc::TCP_INFO, place, &raw mut length)
-    };
-    if result != 0 {
-        return None;
-    }
-    // SAFETY: zeroed, then perhaps written by the kernel, as far as it goes: every byte is
-    // initialised, and every field is a number.
-    let info = unsafe { info.assume_init() };
+    let info = TcpInfo::of(leg)?;
     let state = usize::from(info.state).checked_sub(1).and_then(|index| STATES.get(index));
     let text = |address: Option<std::net::SocketAddr>| address.map(|it| it.to_string());
     Some(LegRow {
