@@ -44,55 +44,74 @@ pub struct ListenerStats {
 }
 
 /// One pool on one shard. Durations are in microseconds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct PoolStats {
     pub id: PoolId,
     /// Sessions in which a side takes nothing for now although bytes wait for it.
     pub stalled_now: u32,
     pub counts: PoolCounts,
     /// From the first SYN to the backend that took the session.
-    pub connect: Histogram<u32>,
+    pub connect: DurationStats,
     /// From accept to the first byte from the backend.
-    pub first_byte: Histogram<u32>,
+    pub first_byte: DurationStats,
     /// From accept to the end.
-    pub session: Histogram<u32>,
-    /// Sums of the three, in microseconds.
-    pub connect_sum_us: u64,
-    pub first_byte_sum_us: u64,
-    pub session_sum_us: u64,
+    pub session: DurationStats,
+}
+
+/// Durations in microseconds. Takes no memory to speak of until the first one: a histogram has some
+/// 20 KiB, a pool three of them, and there may be thousands of pools.
+#[derive(Clone, Debug, Default)]
+pub struct DurationStats {
+    histogram: Option<Box<Histogram<u32>>>,
+    sum_us: u64,
+}
+
+impl DurationStats {
+    /// Counts one.
+    pub fn record(&mut self, us: u64) {
+        let histogram = self.histogram.get_or_insert_with(|| {
+            // Two digits are enough for a percentile that is read by people.
+            let fresh = Histogram::new_with_bounds(1, DURATION_MAX_US, 2);
+            Box::new(fresh.expect("the bounds are constant"))
+        });
+        histogram.saturating_record(us.clamp(1, DURATION_MAX_US));
+        self.sum_us += us;
+    }
+
+    /// The histogram. `None` if nothing was counted.
+    #[must_use]
+    pub fn histogram(&self) -> Option<&Histogram<u32>> {
+        self.histogram.as_deref().filter(|histogram| !histogram.is_empty())
+    }
+
+    /// All of them together.
+    #[must_use]
+    pub fn sum_us(&self) -> u64 {
+        self.sum_us
+    }
+
+    /// Forgets what was counted and keeps the memory.
+    fn clear(&mut self) {
+        if let Some(histogram) = self.histogram.as_mut().filter(|it| !it.is_empty()) {
+            histogram.reset();
+        }
+        self.sum_us = 0;
+    }
 }
 
 impl PoolStats {
     /// Nothing counted yet.
     #[must_use]
     pub fn new(id: PoolId) -> PoolStats {
-        // Two digits are enough for a percentile that is read by people; the bounds are constants.
-        let histogram =
-            || Histogram::new_with_bounds(1, DURATION_MAX_US, 2).expect("the bounds are constant");
-        PoolStats {
-            id,
-            stalled_now: 0,
-            counts: PoolCounts::default(),
-            connect: histogram(),
-            first_byte: histogram(),
-            session: histogram(),
-            connect_sum_us: 0,
-            first_byte_sum_us: 0,
-            session_sum_us: 0,
-        }
+        PoolStats { id, ..PoolStats::default() }
     }
 
     fn clear(&mut self) {
         self.stalled_now = 0;
         self.counts = PoolCounts::default();
-        for histogram in [&mut self.connect, &mut self.first_byte, &mut self.session] {
-            if !histogram.is_empty() {
-                histogram.reset();
-            }
+        for durations in [&mut self.connect, &mut self.first_byte, &mut self.session] {
+            durations.clear();
         }
-        self.connect_sum_us = 0;
-        self.first_byte_sum_us = 0;
-        self.session_sum_us = 0;
     }
 }
 

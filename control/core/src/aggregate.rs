@@ -473,8 +473,8 @@ impl Aggregate {
 impl PoolTotals {
     fn add(&mut self, row: &PoolStats) {
         self.counts.add(&row.counts);
-        self.connect.add(&row.connect, row.connect_sum_us);
-        self.first_byte.add(&row.first_byte, row.first_byte_sum_us);
-        self.session.add(&row.session, row.session_sum_us);
+        self.connect.add(&row.connect);
+        self.first_byte.add(&row.first_byte);
+        self.session.add(&row.session);
     }
 }

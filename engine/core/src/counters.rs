@@ -9,9 +9,7 @@ use core::time::Duration;
 use weir_proto::counters::ShardCounts;
 use weir_proto::ids::ShardId;
 use weir_proto::reason::ConnectFault;
-use weir_proto::stats::{
-    BackendStats, DURATION_MAX_US, ListenerStats, PoolStats, Reject, ShardStats,
-};
+use weir_proto::stats::{BackendStats, ListenerStats, PoolStats, Reject, ShardStats};
 
 use crate::slot::{BackendSlot, ListenerSlot, PoolSlot};
 use crate::view::View;
@@ -145,21 +143,18 @@ impl ShardCounters {
     pub fn connected(&mut self, pool: PoolSlot, backend: BackendSlot, took: Duration) {
         self.current.backends[backend.index()].counts.sessions += 1;
         let pool = &mut self.current.pools[pool.index()];
-        pool.connect.saturating_record(micros(took).clamp(1, DURATION_MAX_US));
-        pool.connect_sum_us += micros(took);
+        pool.connect.record(micros(took));
     }
 
     pub fn first_byte(&mut self, pool: PoolSlot, took: Duration) {
         let pool = &mut self.current.pools[pool.index()];
-        pool.first_byte.saturating_record(micros(took).clamp(1, DURATION_MAX_US));
-        pool.first_byte_sum_us += micros(took);
+        pool.first_byte.record(micros(took));
     }
 
     pub fn ended(&mut self, pool: PoolSlot, reason: usize, took: Duration) {
         self.current.ends[reason] += 1;
         let pool = &mut self.current.pools[pool.index()];
-        pool.session.saturating_record(micros(took).clamp(1, DURATION_MAX_US));
-        pool.session_sum_us += micros(took);
+        pool.session.record(micros(took));
     }
 
     pub fn received(&mut self, backend: BackendSlot, bytes: u32) {
@@ -185,7 +180,7 @@ fn put<T>(
     }
 }
 
-/// Whole microseconds. The lowest value of a histogram is one.
+/// Whole microseconds.
 fn micros(took: Duration) -> u64 {
     u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
 }

@@ -2,7 +2,7 @@
 
 use hdrhistogram::Histogram;
 use weir_proto::answer::Percentiles;
-use weir_proto::stats::DURATION_MAX_US;
+use weir_proto::stats::{DURATION_MAX_US, DurationStats};
 
 /// Durations in microseconds. Takes no memory to speak of until the first one.
 #[derive(Clone, Debug, Default)]
@@ -14,11 +14,9 @@ pub struct Durations {
 
 impl Durations {
     /// Adds what one shard has counted.
-    pub fn add(&mut self, from: &Histogram<u32>, sum_us: u64) {
-        self.sum_us += sum_us;
-        if from.is_empty() {
-            return;
-        }
+    pub fn add(&mut self, from: &DurationStats) {
+        self.sum_us += from.sum_us();
+        let Some(from) = from.histogram() else { return };
         let into = self.histogram.get_or_insert_with(|| {
             let fresh = Histogram::new_with_bounds(1, DURATION_MAX_US, 2);
             Box::new(fresh.expect("the bounds are constant"))

@@ -4,7 +4,7 @@
 use hdrhistogram::Histogram;
 use weir_core::base::clock::Now;
 use weir_proto::answer::Percentiles;
-use weir_proto::stats::DURATION_MAX_US;
+use weir_proto::stats::{DURATION_MAX_US, DurationStats};
 
 /// Half of the time that is looked back on.
 const HALF_NS: u64 = 5_000_000_000;
@@ -20,10 +20,8 @@ pub(crate) struct Recent {
 
 impl Recent {
     /// Adds what one shard has counted until `now`.
-    pub(super) fn add(&mut self, from: &Histogram<u32>, now: Now) {
-        if from.is_empty() {
-            return;
-        }
+    pub(super) fn add(&mut self, from: &DurationStats, now: Now) {
+        let Some(from) = from.histogram() else { return };
         let half = now.nanos / HALF_NS;
         if half != self.half {
             let next = if half == self.half + 1 { self.current.take() } else { None };
@@ -68,8 +66,8 @@ mod tests {
     fn what_is_older_than_ten_seconds_is_forgotten() {
         let at = |secs: u64| Now::from_nanos(secs * 1_000_000_000);
         let one = |us: u64| {
-            let mut shard = Histogram::<u32>::new_with_bounds(1, DURATION_MAX_US, 2).unwrap();
-            shard.record(us).unwrap();
+            let mut shard = DurationStats::default();
+            shard.record(us);
             shard
         };
         let mut recent = Recent::default();
