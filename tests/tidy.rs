@@ -355,8 +355,44 @@ fn scripts_can_be_run() {
     all(|_| true, run_bit);
 }
 
+/// The name of the test program that a file begins: `tests/NAME.rs` or `tests/NAME/main.rs` of a
+/// crate.
+fn test_program(path: &str) -> Option<&str> {
+    let rest = match path.split_once("/tests/") {
+        Some((before, rest)) if !before.contains("/src") => rest,
+        _ => path.strip_prefix("tests/")?,
+    };
+    rest.strip_suffix("/main.rs").or(rest.strip_suffix(".rs")).filter(|name| !name.contains('/'))
+}
+
+/// They are named one by one, and one that is not named would never run.
+#[test]
+fn every_test_program_is_run() {
+    let files = source::files();
+    let gate = files.iter().filter(|file| ["scripts/check", "scripts/test"].contains(&&*file.path));
+    let gate = gate.map(|file| file.text.as_str()).collect::<String>();
+    let words: Vec<&str> = gate.split_whitespace().collect();
+    let named: Vec<&str> =
+        words.windows(2).filter(|pair| pair[0] == "--test").map(|pair| pair[1]).collect();
+    let programs = files.iter().filter_map(|file| test_program(&file.path));
+    let forgotten: Vec<&str> = programs.filter(|name| !named.contains(name)).collect();
+    assert_eq!(forgotten, [""; 0], "scripts/check or scripts/test must name them");
+}
+
 /// The other half: each rule finds what is planted, and lets the good neighbour be.
 mod planted {
+    #[test]
+    fn test_programs_have_their_names() {
+        let program = super::test_program;
+        assert_eq!(program("tests/tidy.rs"), Some("tidy"));
+        assert_eq!(program("tests/stories/main.rs"), Some("stories"));
+        assert_eq!(program("control/cli/tests/cli/main.rs"), Some("cli"));
+        assert_eq!(program("engine/tests/zero_alloc.rs"), Some("zero_alloc"));
+        for path in ["tests/src/lib.rs", "engine/tests/support/rig.rs", "engine/src/x/tests/y.rs"] {
+            assert_eq!(program(path), None, "{path}");
+        }
+    }
+
     use super::*;
 
     fn file(path: &str, text: &str) -> File {
