@@ -330,6 +330,12 @@ impl Pool {
         find(&self.backends, name, |backend| &backend.name)
     }
 
+    /// True if it has this very backend: one of its name and its identity.
+    #[must_use]
+    pub fn has(&self, backend: &Backend) -> bool {
+        self.backend(backend.name.as_str()).is_some_and(|own| own.id == backend.id)
+    }
+
     /// True if it has the same backends as the other, which takes no time if it is the same pool.
     #[must_use]
     pub fn has_backends_of(&self, other: &Pool) -> bool {

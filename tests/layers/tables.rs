@@ -72,11 +72,12 @@ pub(crate) const ENGINE: &[Row] = &[
 /// Modules that decide about configuration, health and figures.
 pub(crate) const CONTROL_CORE: &[Row] = &[
     ("sessions", &[]),
-    ("aggregate", &["sessions"]),
+    ("batch", &[]),
+    ("aggregate", &["batch", "sessions"]),
     ("deadlines", &[]),
     ("record", &[]),
     ("file", &["record"]),
-    ("health", &[]),
+    ("health", &["batch"]),
     ("leases", &[]),
     ("rollout", &[]),
     ("sockets", &[]),
@@ -88,6 +89,7 @@ pub(crate) const CONTROL_CORE: &[Row] = &[
         "control",
         &[
             "aggregate",
+            "batch",
             "deadlines",
             "events",
             "health",

@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 pub mod aggregate;
+mod batch;
 pub mod control;
 pub mod deadlines;
 pub mod events;

@@ -225,8 +225,7 @@ pub fn refuse_loops_by_address(
     }
     // An identity is carried over by its names only.
     let had = |pool: &Pool, backend: &Backend| {
-        let old = before.pool(pool.name.as_str()).and_then(|it| it.backend(backend.name.as_str()));
-        old.is_some_and(|old| old.id == backend.id)
+        before.pool(pool.name.as_str()).is_some_and(|before| before.has(backend))
     };
     let mut faults = Vec::new();
     for (pool, backend) in suspects {

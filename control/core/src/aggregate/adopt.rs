@@ -10,6 +10,8 @@ use std::sync::Arc;
 use weir_proto::ids::{BackendId, PoolId, Version};
 use weir_proto::snapshot::{Pool, Snapshot};
 
+use crate::batch::Batch;
+
 use super::early::Early;
 use super::{
     Aggregate, Backend, BackendTotals, Listener, ListenerTotals, PoolAggregate, PoolTotals, Slice,
@@ -32,10 +34,7 @@ impl Aggregate {
         }
         let shards = self.shards.len();
         let known = self.members.insert(pool.id, pool.clone());
-        let had = |it: &weir_proto::snapshot::Backend| {
-            let before = known.as_ref().and_then(|known| known.backend(it.name.as_str()));
-            before.is_some_and(|before| before.id == it.id)
-        };
+        let had = |backend| known.as_ref().is_some_and(|known| known.has(backend));
         for backend in pool.backends.iter().filter(|backend| !had(backend)) {
             let fresh = || Backend {
                 pool: pool.id,
@@ -86,22 +85,16 @@ impl Aggregate {
     /// Gives up backends that the current version no longer has: those of one pool, and of further
     /// ones as long as these had at most `most`. True if there are more.
     pub(crate) fn sweep(&mut self, most: usize) -> bool {
-        let mut seen = 0;
-        while let Some((pool, _)) = self.swept.last() {
-            seen += pool.backends.len();
-            if seen > most && seen > pool.backends.len() {
-                return true;
-            }
-            let Some((pool, version)) = self.swept.pop() else { break };
+        let mut batch = Batch::of(most);
+        let mut next = |(pool, _): &mut (Arc<Pool>, Version)| batch.takes(pool.backends.len());
+        while let Some((pool, version)) = self.swept.pop_if(&mut next) {
             for backend in &pool.backends {
-                let now =
-                    self.members.get(&pool.id).and_then(|it| it.backend(backend.name.as_str()));
-                if now.is_none_or(|now| now.id != backend.id) {
+                if !self.members.get(&pool.id).is_some_and(|now| now.has(backend)) {
                     self.remove_backend(backend.id, version);
                 }
             }
         }
-        false
+        !self.swept.is_empty()
     }
 
     fn remove_backend(&mut self, id: BackendId, version: Version) {

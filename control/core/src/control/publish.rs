@@ -17,6 +17,7 @@ use weir_proto::order::HealthWords;
 use weir_proto::snapshot::Snapshot;
 
 use super::{Clocks, Control};
+use crate::batch::Batch;
 use crate::health::Scope;
 use crate::rollout::Rollout;
 use crate::sockets::{BoundSockets, Sockets};
@@ -53,15 +54,12 @@ impl Control {
         preparation: &mut Preparation,
         now: Now,
     ) -> bool {
-        let mut seen = 0;
+        let mut batch = Batch::of(self.slice);
         for pool in &next.pools[preparation.next_pool..] {
             // A pool that is as before costs next to nothing.
-            if pool.since == next.version || preparation.scope.all {
-                let is_first = seen == 0;
-                seen += pool.backends.len();
-                if seen > self.slice && !is_first {
-                    return true;
-                }
+            let is_work = pool.since == next.version || preparation.scope.all;
+            if is_work && !batch.takes(pool.backends.len()) {
+                return true;
             }
             self.aggregate.prepare(pool);
             self.health.prepare(pool, preparation.scope, now);

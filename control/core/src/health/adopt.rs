@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use weir_core::base::clock::Now;
 use weir_proto::ids::{BackendId, PoolId};
-use weir_proto::snapshot::{Pool, Snapshot};
+use weir_proto::snapshot::{Backend, Pool, Snapshot};
+
+use crate::batch::Batch;
 
 use super::group::Group;
 use super::watched::{Due, Follow, WatchedBackend};
@@ -113,13 +115,8 @@ impl Health {
     /// Leaves alone backends that the current version no longer has: those of one pool, and of
     /// further ones as long as these had at most `most`. True if there are more.
     pub(crate) fn sweep(&mut self, most: usize) -> bool {
-        let mut seen = 0;
-        while let Some(before) = self.swept.last() {
-            seen += before.backends.len();
-            if seen > most && seen > before.backends.len() {
-                return true;
-            }
-            let Some(before) = self.swept.pop() else { break };
+        let mut batch = Batch::of(most);
+        while let Some(before) = self.swept.pop_if(|before| batch.takes(before.backends.len())) {
             let after = self.groups.get(&before.id).filter(|group| !group.is_gone);
             let after = after.map(|group| group.pool.clone());
             without(&before, after.as_deref()).for_each(|id| self.leave(id));
@@ -128,7 +125,7 @@ impl Health {
                 self.schedule.forget(before.id);
             }
         }
-        false
+        !self.swept.is_empty()
     }
 
     /// True if a backend of the pool serves already, and goes on.
@@ -150,11 +147,8 @@ impl Health {
 
 /// The backends of a pool that it no longer has.
 fn without<'a>(before: &'a Pool, after: Option<&'a Pool>) -> impl Iterator<Item = BackendId> {
-    let has = move |id: BackendId, name: &str| {
-        let now = after.and_then(|after| after.backend(name));
-        now.is_some_and(|now| now.id == id)
-    };
-    before.backends.iter().filter(move |it| !has(it.id, it.name.as_str())).map(|it| it.id)
+    let is_gone = move |it: &&Backend| !after.is_some_and(|after| after.has(it));
+    before.backends.iter().filter(is_gone).map(|it| it.id)
 }
 
 /// Over how long the first checks of a snapshot's backends are spread: 100 µs for each, at most a
