@@ -6,7 +6,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use weir_proto::counters::Counts;
-use weir_proto::ids::BackendId;
+use weir_proto::ids::{BackendId, ListenerId, PoolId};
 
 use crate::sessions::GoneNames;
 
@@ -91,6 +91,18 @@ impl Aggregate {
     /// Every removed identity of this name (`pool/backend`), at whatever address.
     pub fn removed_named(&self, name: &str) -> Vec<BackendId> {
         self.gone.named(name).collect()
+    }
+
+    /// The newest removed pool of this name.
+    pub fn removed_pool(&self, name: &str) -> Option<PoolId> {
+        let named = self.pools.iter().filter(|(_, it)| it.removed.is_some() && it.name == name);
+        named.map(|(id, _)| *id).max()
+    }
+
+    /// The newest removed listener of this name.
+    pub fn removed_listener(&self, name: &str) -> Option<ListenerId> {
+        let named = self.listeners.iter().filter(|(_, it)| it.removed.is_some() && it.name == name);
+        named.map(|(id, _)| *id).max()
     }
 
     /// Names of listeners, pools and backends that are gone from the configuration.

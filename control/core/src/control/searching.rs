@@ -13,7 +13,7 @@ use weir_proto::session::{
     SessionPage, SessionSearch, SessionSort,
 };
 
-use super::{ChangeId, Clocks, Control, Output, ShardStatus};
+use super::{ChangeId, Clocks, Control, Output};
 use crate::planner;
 use crate::sessions::{AnswerForm, FoundSessions};
 
@@ -124,21 +124,20 @@ impl Control {
 
     /// Those that hold sessions and answer.
     fn every_shard(&self) -> Asked {
-        let holds = |status| matches!(status, ShardStatus::Live | ShardStatus::Fenced);
-        let shards = self.shards.iter().filter(|shard| holds(shard.status));
+        let shards = self.shards.iter().filter(|shard| shard.has_thread());
         shards.map(|shard| (shard.id, None)).collect()
     }
 
     fn shards_of(&self, names: &[String]) -> Result<Asked, Refusal> {
         let mut asked = Asked::new();
-        let mut every = self.every_shard();
+        let every = self.every_shard();
         for text in names {
             let hint = "weirctl session list shows the names";
             let name: SessionName = text
                 .parse()
                 .map_err(|why| Refusal::new(Code::NotFound, format!("{text:?}: {why}"), hint))?;
             // A shard that is not there has no sessions: the search finds none.
-            if every.remove(&name.shard).is_some() || asked.contains_key(&name.shard) {
+            if every.contains_key(&name.shard) {
                 let keys = asked.entry(name.shard).or_default().get_or_insert_default();
                 if !keys.contains(&name.key) {
                     keys.push(name.key);
@@ -150,21 +149,21 @@ impl Control {
 
     /// A filter by identities.
     fn matching(&self, filter: &SessionFilter) -> Result<SessionMatch, Refusal> {
-        let (snapshot, gone) = (&self.snapshot, self.aggregate.gone_names());
+        let (snapshot, gone) = (&self.snapshot, &self.aggregate);
         let pool = filter.pool.as_deref().map(|name| {
             let pool = snapshot.pool(name).map(|pool| pool.id);
-            let pool = pool.or_else(|| named(&gone.pools, name));
+            let pool = pool.or_else(|| gone.removed_pool(name));
             pool.ok_or_else(|| planner::no_pool(snapshot, name))
         });
         let listener = filter.listener.as_deref().map(|name| {
             let listener = snapshot.listener(name).map(|listener| listener.id);
-            let listener = listener.or_else(|| named(&gone.listeners, name));
+            let listener = listener.or_else(|| gone.removed_listener(name));
             listener.ok_or_else(|| planner::no_listener(snapshot, name))
         });
         let backends = filter.backend.as_deref().map(|name| {
             let (pool, backend) = planner::split(name)?;
             let here = snapshot.pool(pool).and_then(|pool| pool.backend(backend));
-            let all = here.map(|it| it.id).into_iter().chain(self.aggregate.removed_named(name));
+            let all = here.map(|it| it.id).into_iter().chain(gone.removed_named(name));
             let all: Vec<_> = all.collect();
             if all.is_empty() { Err(planner::no_backend(snapshot, name)) } else { Ok(all) }
         });
@@ -226,9 +225,4 @@ impl Control {
             self.outputs.push(Output::Found { id, found: Box::new(found) });
         }
     }
-}
-
-/// The newest of what had that name.
-fn named<Id: Copy>(gone: &BTreeMap<Id, String>, name: &str) -> Option<Id> {
-    gone.iter().rev().find(|(_, it)| *it == name).map(|(id, _)| *id)
 }

@@ -1,5 +1,5 @@
-//! What control makes of health: nobody is kept down whom a pool needs, and none is watched who
-//! is gone.
+//! What control makes of health: a backend that its pool needs is not kept down, and one that was
+//! removed is not watched.
 
 use weir_control_core::control::Control;
 use weir_core::base::clock::Now;
@@ -19,7 +19,7 @@ pub(super) fn check_holds(control: &Control, now: Now) -> StepResult {
         }
         let held = members().find(|backend| health.row(backend.id, now).hold_s > 0.0);
         if let Some(held) = held {
-            return Err(format!("{}/{} is held, and nobody else is up", pool.name, held.name));
+            return Err(format!("{}/{} is held, and no other backend is up", pool.name, held.name));
         }
     }
     Ok(())
