@@ -25,6 +25,7 @@ use std::thread::JoinHandle;
 use weir_proto::complaint::Complaint;
 use weir_proto::ids::ShardId;
 use weir_proto::order::{Order, Report};
+use weir_proto::session_log::SessionLogging;
 
 pub use ring::BUFFER_BYTES;
 pub use start::{BUFFERS_MAX, locked_bytes};
@@ -51,6 +52,8 @@ pub struct Options {
     pub hash_seed: (u64, u64),
     /// For strategies that draw lots.
     pub seed: u64,
+    /// `None`: no session log.
+    pub session_log: Option<SessionLogging>,
 }
 
 /// All shards of the process, seen from control.

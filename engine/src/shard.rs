@@ -19,6 +19,7 @@ use weir_core::session::Resumed;
 use weir_core::table::{SessionId, Setup, Table};
 use weir_proto::ids::ShardId;
 use weir_proto::order::Report;
+use weir_proto::session_log::SessionLogging;
 
 use crate::io::{FreeBuffers, Io, Kind, Op, Outcome, Token};
 use crate::mailbox::Mailbox;
@@ -37,6 +38,8 @@ pub struct ShardSetup {
     pub seed: u64,
     /// For the hash of client addresses; the same on every shard, secret towards clients.
     pub hash_seed: (u64, u64),
+    /// `None`: no session log.
+    pub session_log: Option<SessionLogging>,
 }
 
 /// One shard: its sessions, its listening sockets, its end of the mailbox, its world.
@@ -72,6 +75,7 @@ impl<I: Io> Shard<I> {
             tuning: setup.tuning,
             seed: setup.seed,
             now,
+            session_log: setup.session_log,
         });
         io.submit(Token::Bell, Op::Bell);
         let pending_reports =
@@ -113,6 +117,8 @@ impl<I: Io> Shard<I> {
         }
         self.sweep();
         self.search();
+        let mut scan = SCANNED_PER_TURN_MAX;
+        self.table.log_updates(self.now, &mut scan);
         self.resume();
         self.move_bulk();
         self.report_ejections();
@@ -120,6 +126,7 @@ impl<I: Io> Shard<I> {
         self.post();
         self.table.counters().totals().turns += 1;
         if self.stopping && self.table.is_empty() && self.sockets.is_empty() {
+            self.post_last_records();
             return false;
         }
         // Timers that this turn has left may be due since long: they are wanted from now on, and a

@@ -57,6 +57,7 @@ pub(crate) fn start(options: &Options) -> Result<Engine, Complaint> {
             tuning: Tuning::default(),
             seed: options.seed ^ u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15),
             hash_seed: options.hash_seed,
+            session_log: options.session_log,
         };
         let cpu = if cpus.is_empty() { None } else { Some(cpus[usize::from(number) % cpus.len()]) };
         let cpu = cpu.filter(|_| options.pin);

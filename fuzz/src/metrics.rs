@@ -68,6 +68,7 @@ pub fn run(bytes: &[u8]) -> u64 {
         started_ms: u64::from(choices.short()) << (choices.byte() % 48),
         events_dropped: u64::from(choices.byte()),
         log_dropped: u64::from(choices.byte()),
+        session_log: Some((u64::from(choices.byte()), 1)),
         reloads: (6, 7),
         longest_turn: std::time::Duration::from_micros(u64::from(choices.byte())),
         supervised: Vec::new(),

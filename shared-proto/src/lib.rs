@@ -22,6 +22,7 @@ pub mod reason;
 pub mod request;
 pub mod role;
 pub mod session;
+pub mod session_log;
 pub mod settings;
 pub mod snapshot;
 pub mod spec;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::ids::{BackendId, ListenerId, ShardId, Version};
 use crate::reason::ConnectFault;
 use crate::session::{SessionPage, SessionSearch};
+use crate::session_log::SessionRecords;
 use crate::snapshot::Snapshot;
 use crate::stats::ShardStats;
 
@@ -119,6 +120,8 @@ pub enum Report {
     Ejected { shard: ShardId, backend: BackendId, fault: ConnectFault },
     /// Part of the answer to an [`Order::Search`].
     Sessions { shard: ShardId, page: Box<SessionPage> },
+    /// The last records of the session log, before the shard ends.
+    SessionLog { shard: ShardId, records: Box<SessionRecords> },
     /// The shard has left its loop. `panic` holds the message if a panic ended it.
     Ended { shard: ShardId, panic: Option<String> },
 }

@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 use crate::counters::{BackendCounts, ListenerCounts, PoolCounts, ShardCounts};
 use crate::ids::{BackendId, ListenerId, PoolId, ShardId, Version};
 use crate::reason::CloseReason;
+use crate::session_log::SessionRecords;
 
 pub use crate::reason::Reject;
 
@@ -31,6 +32,7 @@ pub struct ShardStats {
     /// By [`CloseReason::index`].
     pub ends: Vec<u64>,
     pub counts: ShardCounts,
+    pub session_log: SessionRecords,
 }
 
 /// One listener on one shard.
@@ -146,6 +148,7 @@ impl ShardStats {
             backends: Vec::new(),
             ends: vec![0; CloseReason::COUNT],
             counts: ShardCounts::default(),
+            session_log: SessionRecords::default(),
         }
     }
 
@@ -163,5 +166,7 @@ impl ShardStats {
         self.generations.clear();
         self.ends.fill(0);
         self.counts = ShardCounts::default();
+        self.session_log.rows.clear();
+        self.session_log.dropped = 0;
     }
 }

@@ -102,6 +102,13 @@ impl Plan {
         self
     }
 
+    /// More lines of `[weir]`; `{dir}` stands for the directory of the story's weir.
+    #[must_use]
+    pub fn settings(mut self, lines: &str) -> Plan {
+        self.start.settings = format!("{lines}\n");
+        self
+    }
+
     /// A file that weir's log is appended to.
     #[must_use]
     pub fn log_file(mut self, path: impl Into<std::path::PathBuf>) -> Plan {

@@ -129,12 +129,21 @@ pub struct Start {
     pub in_memory: bool,
     /// A file that weir's log is appended to, instead of a pipe that the test reads.
     pub log_file: Option<PathBuf>,
+    /// More lines of `[weir]`; `{dir}` stands for the directory of this weir.
+    pub settings: String,
 }
 
 impl Default for Start {
     fn default() -> Start {
-        let (env, log_file) = (Vec::new(), None);
-        Start { nofile: None, shards: 2, failpoints: false, env, in_memory: false, log_file }
+        Start {
+            nofile: None,
+            shards: 2,
+            failpoints: false,
+            env: Vec::new(),
+            in_memory: false,
+            log_file: None,
+            settings: String::new(),
+        }
     }
 }
 
@@ -201,10 +210,11 @@ impl Weir {
         } else {
             String::new()
         };
+        let more = self.start.settings.replace("{dir}", &self.dir.path.display().to_string());
         let (shards, socket, admin) = (self.start.shards, &self.socket, self.admin.to_string());
         format!(
             "[weir]\nshards = {shards}\ncontrol = {socket:?}\nadmin = {admin:?}\n\
-             state = {state:?}\n{token}\n{objects}"
+             state = {state:?}\n{token}{more}\n{objects}"
         )
     }
 

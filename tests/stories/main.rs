@@ -47,6 +47,7 @@ mod real;
 mod reload;
 mod reset;
 mod security;
+mod session_log;
 mod sessions;
 mod set;
 mod signals;

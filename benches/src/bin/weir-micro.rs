@@ -15,7 +15,7 @@ use weir_core::event::{Completion, Leg, Side};
 use weir_core::limits::{SCANNED_PER_TURN_MAX, SHED_MAX, SWEEP_PER_TURN_MAX, Tuning};
 use weir_core::pick::{Candidate, Picker, Tried, client_key, identity};
 use weir_core::slot::ListenerSlot;
-use weir_core::table::{Setup, Table};
+use weir_core::table::{AcceptedClient, Setup, Table};
 use weir_core::view::View;
 use weir_proto::ids::{BackendId, IdSource, ShardId};
 use weir_proto::order::SessionsOf;
@@ -160,14 +160,18 @@ fn table(sessions: u32) -> Option<(Table, BackendId)> {
     let snapshot = Snapshot::build(&spec, before.version.next(), &before, &mut ids).ok()?;
     let start = Now::from_nanos(1_000_000_000);
     let (shard, tuning) = (ShardId(0), Tuning::default());
-    let mut table = Table::new(Setup { shard, slots: sessions, tuning, seed: 1, now: start });
+    let session_log = None;
+    let setup = Setup { shard, slots: sessions, tuning, seed: 1, now: start, session_log };
+    let mut table = Table::new(setup);
     table.adopt(&snapshot, start);
     let mut out = Actions::default();
     let mut prng = Prng::new(2);
     for _ in 0..sessions {
         // Which one has been idle for longest has nothing to do with its slot.
         let now = start.plus_millis(prng.below(60_000));
-        let id = table.accept(Leg(10), ListenerSlot::FIRST, 0, now, &mut out)?;
+        let client =
+            AcceptedClient { leg: Leg(10), listener: ListenerSlot::FIRST, key: 0, address: None };
+        let id = table.accept(client, now, &mut out)?;
         out.clear();
         table.opened(id, Ok(Leg(11)), now, &mut out);
         table.on_completion(id, Side::Backend, Completion::Connected(Ok(())), now, &mut out);

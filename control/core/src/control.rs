@@ -6,6 +6,7 @@ mod fleet;
 mod fullness;
 mod input;
 mod lifecycle;
+mod logging;
 mod panic;
 mod pending_orders;
 mod planning;
@@ -161,6 +162,8 @@ pub struct Control {
     pub rolled_back: [u64; 2],
     pub tasks: Tasks,
     searches: Vec<Search>,
+    /// Records of the session log that shards had no room for.
+    records_dropped: u64,
 }
 
 impl Control {
@@ -204,6 +207,7 @@ impl Control {
             rolled_back: [0; 2],
             tasks: Tasks::default(),
             searches: Vec::new(),
+            records_dropped: 0,
             fleet,
         };
         if let Some(terms) = unconfirmed {
@@ -243,8 +247,9 @@ impl Control {
             }
             // Dropped here: no shard ever frees a snapshot.
             Report::Retired(_) => {}
-            Report::Stats(stats) => {
+            Report::Stats(mut stats) => {
                 let id = stats.shard;
+                self.take_records(id, &mut stats.session_log, moment);
                 let spare = self.aggregate.fold(stats, moment.now);
                 let load = self.aggregate.load_elsewhere(id);
                 if let Some(shard) = self.shard(id) {
@@ -275,6 +280,9 @@ impl Control {
                 self.flush();
             }
             Report::Sessions { shard, page } => self.on_found(shard, *page),
+            Report::SessionLog { shard, mut records } => {
+                self.take_records(shard, &mut records, moment);
+            }
             Report::Ended { shard, panic } => self.on_ended(shard, panic, moment),
         }
     }

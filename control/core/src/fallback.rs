@@ -217,7 +217,10 @@ impl<F: Fleet> Fallback<F> {
                 self.spares[index] = Some(stats);
             }
             Report::Want { shard, version, wants } => self.leases.hear(shard, version, &wants),
-            Report::Adopted { .. } | Report::Retired(_) | Report::Sessions { .. } => {}
+            Report::Adopted { .. }
+            | Report::Retired(_)
+            | Report::Sessions { .. }
+            | Report::SessionLog { .. } => {}
         }
     }
 

@@ -21,6 +21,7 @@ use weir_proto::snapshot::{Fault, Snapshot};
 use weir_proto::spec::{Size, Spec};
 
 use crate::record::Retention;
+use crate::session_log::SessionLogSettings;
 
 pub use diagnostic::Diagnostic;
 use diagnostic::{Problem, SourceText};
@@ -78,6 +79,8 @@ pub struct Settings {
     pub history: Retention,
     /// The bearer token of changes over HTTP, which are refused if it is absent.
     pub admin_token_file: Option<PathBuf>,
+    /// `None`: there is no session log.
+    pub session_log: Option<SessionLogSettings>,
 }
 
 impl Settings {
@@ -95,6 +98,7 @@ impl Settings {
             hash_key,
             history,
             admin_token_file,
+            session_log,
         } = self;
         let differs = [
             ("shards", *shards != other.shards),
@@ -107,6 +111,7 @@ impl Settings {
             ("state", *state != other.state),
             ("history", *history != other.history),
             ("admin-token-file", *admin_token_file != other.admin_token_file),
+            ("session-log", *session_log != other.session_log),
         ];
         differs.iter().filter(|(_, differs)| *differs).map(|(key, _)| *key).collect()
     }
@@ -125,6 +130,7 @@ impl Default for Settings {
             state: PathBuf::from("/var/lib/weir"),
             history: Retention::default(),
             admin_token_file: None,
+            session_log: None,
         }
     }
 }

@@ -14,6 +14,7 @@
 //! | who holds how much of a limit | [`leases`] |
 //! | which sessions are ended at which pace | [`tasks`] |
 //! | what people see of live sessions | [`sessions`] |
+//! | what the session log says | [`session_log`] |
 //! | what has been counted | [`aggregate`] |
 //! | which backend a client would get, and why | [`why`] |
 //! | what goes on when control has died | [`fallback`] |
@@ -34,6 +35,7 @@ pub mod leases;
 pub mod planner;
 pub mod record;
 pub mod rollout;
+pub mod session_log;
 pub mod sessions;
 pub mod sockets;
 pub mod tasks;

@@ -1,14 +1,18 @@
 //! Sessions that were found, as an answer: shards know identities, people names. A hundred thousand
 //! rows are work for another thread than control's.
 
+mod names;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weir_proto::answer::{Answer, BlockedFor, Killed, SessionDetail, SessionRow, Sessions};
 use weir_proto::ids::{BackendId, ListenerId, PoolId, ShardId};
 use weir_proto::request::{Code, Refusal};
-use weir_proto::session::{Legs, ListedSession, SessionName, SessionSort};
+use weir_proto::session::{Legs, ListedSession, SessionSort};
 use weir_proto::snapshot::Snapshot;
+
+pub(crate) use names::Names;
 
 /// The form of the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,15 +81,15 @@ impl FoundSessions {
                     });
                 };
                 let legs = listed.legs.as_deref().cloned().unwrap_or_default();
-                let session = Names::of(&snapshot, names).row(shard, listed);
+                let session = Names::of(snapshot).row(shard, listed, &names);
                 let blocked_s = blocked(&legs);
                 Ok(Answer::Session(SessionDetail { session, legs, blocked_s }.into()))
             }
             AnswerForm::List { sort, limit } => {
                 rows.sort_by(|(_, a), (_, b)| order(a, b, sort));
                 rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-                let names = Names::of(&snapshot, names);
-                let rows = rows.into_iter().map(|(shard, listed)| names.row(shard, listed));
+                let here = Names::of(snapshot);
+                let rows = rows.into_iter().map(|(shard, listed)| here.row(shard, listed, &names));
                 let sessions: Vec<SessionRow> = rows.collect();
                 let shown = sessions.len() as u64;
                 Ok(Answer::Sessions(Sessions { sessions, shown, matched, missing_shards: missing }))
@@ -116,54 +120,4 @@ fn blocked(legs: &Legs) -> BlockedFor {
     let [client, backend] = [&legs.client, &legs.backend]
         .map(|leg| leg.as_ref().map_or(0.0, |leg| leg.window_limited_s));
     BlockedFor { client, backend }
-}
-
-/// Names by identity.
-struct Names<'a> {
-    listeners: BTreeMap<ListenerId, &'a str>,
-    pools: BTreeMap<PoolId, &'a str>,
-    backends: BTreeMap<BackendId, (&'a str, &'a str)>,
-    gone: GoneNames,
-}
-
-impl<'a> Names<'a> {
-    fn of(snapshot: &'a Snapshot, gone: GoneNames) -> Names<'a> {
-        let listeners = snapshot.listeners.iter().map(|it| (it.id, it.name.as_str())).collect();
-        let pools = snapshot.pools.iter().map(|it| (it.id, it.name.as_str())).collect();
-        let backends = snapshot.backends();
-        let named = backends.map(|(pool, it)| (it.id, (pool.name.as_str(), it.name.as_str())));
-        Names { listeners, pools, backends: named.collect(), gone }
-    }
-
-    fn row(&self, shard: ShardId, listed: ListedSession) -> SessionRow {
-        let known = |here: Option<&&str>, gone: Option<&String>| {
-            here.map(|name| (*name).to_owned()).or_else(|| gone.cloned()).unwrap_or_default()
-        };
-        let backend = |id: BackendId| match self.backends.get(&id) {
-            Some((pool, backend)) => Some(format!("{pool}/{backend}")),
-            None => self.gone.backends.get(&id).cloned(),
-        };
-        let ListedSession { key, listener, pool, version, .. } = listed;
-        SessionRow {
-            id: SessionName { shard, key }.to_string(),
-            listener: known(self.listeners.get(&listener), self.gone.listeners.get(&listener)),
-            pool: known(self.pools.get(&pool), self.gone.pools.get(&pool)),
-            backend: listed.backend.and_then(backend),
-            client: listed.client.map(|client| client.to_string()),
-            age_s: seconds(listed.age_ms),
-            idle_s: seconds(listed.idle_ms),
-            received_bytes: listed.received_bytes,
-            sent_bytes: listed.sent_bytes,
-            rate_bytes_per_s: listed.rate_bytes_per_s,
-            state: listed.state,
-            blocked_on: listed.blocked_on,
-            version: version.0,
-            shard: shard.0,
-        }
-    }
-}
-
-#[allow(clippy::cast_precision_loss)] // exact up to 285,000 years
-fn seconds(ms: u64) -> f64 {
-    ms as f64 / 1e3
 }

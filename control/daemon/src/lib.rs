@@ -17,6 +17,7 @@ mod paths;
 mod prober;
 mod rt;
 mod serve;
+mod session_log;
 mod signals;
 mod start;
 pub mod store;

@@ -106,6 +106,13 @@ pub(crate) fn say(text: &str) {
     }
 }
 
+/// Puts a line, with its newline, between those of the log; without a time and a level.
+pub(crate) fn say_line(line: &str) {
+    if let Some(queue) = LOG.get() {
+        queue.put(line.as_bytes().to_vec());
+    }
+}
+
 /// Waits until everything is written, for [`FLUSH_MAX`] at most.
 pub(crate) fn finish() {
     let began = rt::now();

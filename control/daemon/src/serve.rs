@@ -20,6 +20,7 @@ use weir_proto::request::{Command, Query, Refusal};
 use weir_proto::snapshot::Snapshot;
 
 use crate::rt;
+use crate::session_log::SessionLog;
 use crate::signals::{Signal, Signals};
 use crate::store::thread::{Appender, StoreEvent, StoreNews};
 use crate::systemd;
@@ -60,6 +61,8 @@ pub(crate) struct Shared {
     answers: Cell<usize>,
     /// The settings of the file at the start, and how often SIGHUP has applied or been refused.
     pub(crate) reloads: Reloads,
+    /// The way to the session log, if there is one.
+    pub(crate) session_log: Option<SessionLog>,
     /// systemd wants to hear that this thread lives (WatchdogSec=).
     is_watched: bool,
 }
@@ -76,7 +79,11 @@ impl Drop for Answering<'_> {
 
 impl Shared {
     /// The state for tasks and doors.
-    pub(crate) fn new(control: Control, appender: Appender) -> Rc<Shared> {
+    pub(crate) fn new(
+        control: Control,
+        appender: Appender,
+        session_log: Option<SessionLog>,
+    ) -> Rc<Shared> {
         Rc::new_cyclic(|own| Shared {
             control: RefCell::new(control),
             own: own.clone(),
@@ -86,6 +93,7 @@ impl Shared {
             metrics_page: SharedPage::default(),
             answers: Cell::new(0),
             reloads: Reloads::default(),
+            session_log,
             is_watched: systemd::wants_pings(),
         })
     }
@@ -294,7 +302,7 @@ pub(crate) fn start_signals(shared: &Rc<Shared>, mut signals: Signals) {
     rt::spawn("signals", async move {
         loop {
             let signal = signals.next().await;
-            reload::tell(signal);
+            reload::tell(signal, state.session_log.is_some());
             match signal {
                 Signal::Reload => {
                     // Beside this task: a signal to stop must not wait for it.
@@ -306,7 +314,8 @@ pub(crate) fn start_signals(shared: &Rc<Shared>, mut signals: Signals) {
                     let most = if signal == Signal::Quit { Duration::MAX } else { DRAIN_DEFAULT };
                     state.handle(Input::Drain { until: Some(later(moment(), most)) });
                 }
-                Signal::Reopen | Signal::Upgrade => {}
+                Signal::Reopen => state.session_log.iter().for_each(SessionLog::reopen),
+                Signal::Upgrade => {}
             }
         }
     });

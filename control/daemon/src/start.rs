@@ -32,6 +32,7 @@ use crate::serve::{
     Shared, TICK, later, moment, own_author, start_reports, start_signals, start_store_news,
     start_ticks, start_wakes,
 };
+use crate::session_log::SessionLog;
 use crate::signals::Signals;
 use crate::store::thread::{Started, StoreThread};
 use crate::store::{Found, Opening, Store, Vacant};
@@ -117,6 +118,7 @@ async fn serve(
     tracing::info!("{limits}");
     warn_of_lost_clients(shards);
     let state = InitialState::find(&settings, &run, seed)?;
+    let session_log = settings.session_log.clone().map(SessionLog::start).transpose()?;
     let signals = Signals::take_over(run.file.clone())?;
     let _ = parts.flags.set(signals.flags());
     let _ = parts.socket.set(settings.control.clone());
@@ -133,6 +135,7 @@ async fn serve(
         pin: shards <= cores,
         hash_seed: settings.hash_key.seed(),
         seed: RandomState::new().build_hasher().finish(),
+        session_log: settings.session_log.as_ref().map(|log| log.logging),
     };
     log::take_strays()?;
     let mut engine = Engine::start(&options).map_err(|error| limits.explain(error).to_string())?;
@@ -156,7 +159,7 @@ async fn serve(
     let slice = BACKENDS_SLICE;
     let setup = Setup { fleet, versions, snapshot, base, unconfirmed, ids, checks_max, slice };
     let control = Control::new(setup, moment());
-    let shared = Shared::new(control, appender);
+    let shared = Shared::new(control, appender, session_log);
     if run.file.is_some() {
         let _ = shared.reloads.settings.set(settings.clone()); // it is empty
     }
@@ -168,6 +171,7 @@ async fn serve(
     announce(&shared);
     let _ = parts.engine.set(engine); // from here on it can serve without this thread
     let code = shared.over().await;
+    shared.session_log.iter().for_each(SessionLog::finish);
     tracing::info!("stopped");
     Ok(code)
 }

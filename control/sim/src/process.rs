@@ -41,12 +41,12 @@ use operators::People;
 use planted::Planted;
 use sim_fleet::FleetState;
 use sim_shard::{SimShard, Turned};
-use weir_engine_sim::driver::Summary;
 use weir_engine_sim::faults::Swarm;
 use weir_engine_sim::kernel::Kernel;
 use weir_engine_sim::net::Mode;
 use weir_engine_sim::peer::Peers;
 use weir_engine_sim::rng::Rng;
+use weir_engine_sim::{check::LOGGING, driver::Summary};
 
 const MS: u64 = 1_000_000;
 /// How long a process that was killed stays away, at most.
@@ -445,7 +445,7 @@ impl SimProcess {
 
     /// Shards that know nothing, and their wires.
     fn shards(&mut self) -> Vec<SimShard> {
-        let hash_seed = (1, 2);
+        let room = (self.faults.orders_max, self.faults.reports_max);
         let mut cells = Vec::new();
         for number in 0..self.faults.shards {
             let setup = ShardSetup {
@@ -453,9 +453,9 @@ impl SimProcess {
                 sessions_max: self.swarm.sessions_max,
                 tuning: self.swarm.tuning,
                 seed: self.rng.draw(),
-                hash_seed,
+                hash_seed: (1, 2),
+                session_log: Some(LOGGING),
             };
-            let room = (self.faults.orders_max, self.faults.reports_max);
             let (cell, wire) = SimShard::new(setup, self.kernel(), room);
             self.wires.borrow_mut().all.push(wire);
             cells.push(cell);

@@ -9,6 +9,7 @@ use core::time::Duration;
 use weir_proto::counters::ShardCounts;
 use weir_proto::ids::ShardId;
 use weir_proto::reason::ConnectFault;
+use weir_proto::session_log::SessionRecords;
 use weir_proto::stats::{BackendStats, ListenerStats, PoolStats, Reject, ShardStats};
 
 use crate::slot::{BackendSlot, ListenerSlot, PoolSlot};
@@ -96,6 +97,11 @@ impl ShardCounters {
         full.pools.append(&mut departed.pools);
         full.backends.append(&mut departed.backends);
         full
+    }
+
+    /// The records that control has not taken.
+    pub fn session_log(&mut self) -> &mut SessionRecords {
+        &mut self.current.session_log
     }
 
     /// The counters of the loop itself.

@@ -6,6 +6,7 @@
 
 mod bulk;
 mod connect;
+mod log;
 mod search;
 mod shed;
 mod starved;
@@ -13,10 +14,12 @@ mod time;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 
 use weir_proto::ids::{BackendId, ShardId};
 use weir_proto::order::{BackendHealth, Credit, Limited, Want};
 use weir_proto::reason::{By, CloseReason, ConnectFault, Why};
+use weir_proto::session_log::SessionLogging;
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::Strategy;
 use weir_proto::stats::ShardStats;
@@ -35,6 +38,7 @@ use crate::session::{Connect, Effects, Route, Session, Step};
 use crate::slot::{ListenerSlot, MemberIndex};
 use crate::view::{CountedConnect, View};
 use crate::wait_queue::WaitQueue;
+use log::Logging;
 use search::Searching;
 use shed::Shedding;
 
@@ -51,6 +55,19 @@ pub struct Setup {
     /// For picks that draw lots.
     pub seed: u64,
     pub now: Now,
+    /// `None`: no session log.
+    pub session_log: Option<SessionLogging>,
+}
+
+/// A client that was accepted.
+#[derive(Clone, Copy, Debug)]
+pub struct AcceptedClient {
+    pub leg: Leg,
+    pub listener: ListenerSlot,
+    /// The hash of its address, where [`Table::wants_client_key`].
+    pub key: u64,
+    /// Its address, where [`Table::wants_client_address`].
+    pub address: Option<SocketAddr>,
 }
 
 /// Every session of one shard, its view and its counters.
@@ -74,6 +91,7 @@ pub struct Table {
     sweeps: Vec<Sweep>,
     shedding: Shedding,
     searching: Searching,
+    logging: Logging,
 }
 
 /// Sessions that are to be ended, in batches over several turns.
@@ -103,6 +121,7 @@ impl Table {
             sweeps: Vec::new(),
             shedding: Shedding::new(),
             searching: Searching::default(),
+            logging: Logging::new(setup.session_log, setup.now),
         }
     }
 
@@ -184,6 +203,12 @@ impl Table {
         self.view.pools()[pool.index()].strategy() == Strategy::Maglev
     }
 
+    /// True if the client's address is to be noted.
+    #[must_use]
+    pub fn wants_client_address(&self) -> bool {
+        self.logging.is_on()
+    }
+
     /// Uses a new snapshot from now on. Sessions keep their backend.
     pub fn adopt(&mut self, snapshot: &Snapshot, now: Now) {
         let given = self.view.adopt(snapshot, &mut self.prng, now);
@@ -217,17 +242,16 @@ impl Table {
     /// A client was accepted. `None` if there is no slot: the leg must be closed.
     pub fn accept(
         &mut self,
-        client: Leg,
-        listener: ListenerSlot,
-        client_key: u64,
+        client: AcceptedClient,
         now: Now,
         out: &mut Actions,
     ) -> Option<SessionId> {
+        let AcceptedClient { leg, listener, key, address } = client;
         let pool = self.view.listeners()[listener.index()].pool;
         let view = &self.view.pools()[pool.index()];
         let route = Route { listener, pool, backend: None, index: MemberIndex::FIRST };
-        let connect = Connect::new(client_key, view.retry.attempts, now);
-        let mut session = Session::new(client, route, connect, now);
+        let connect = Connect::new(key, view.retry.attempts, now);
+        let mut session = Session::new(leg, route, connect, now);
         session.idle_ms = view.timeouts.idle_ms;
         session.half_close_ms = view.timeouts.half_close_ms;
         session.stalled_ms = view.timeouts.stalled_ms();
@@ -236,6 +260,7 @@ impl Table {
         let born = Generation::of(self.view.version);
         session.born = born;
         let id = self.sessions.insert(session)?;
+        self.logging.begin(id, address);
         self.counters.accepted(listener);
         self.generations.opened(born);
         self.view.session_opened(listener, pool);
@@ -268,6 +293,7 @@ impl Table {
                 session.moved_at = now;
                 session.look_next(now.plus_millis(self.tuning.quiescent_after_ms));
                 self.schedule(id, now);
+                self.log_open(id, now);
             }
             (Step::Received { from, count, last }, Some(backend)) => {
                 session.moved_at = now;
@@ -394,6 +420,7 @@ impl Table {
                 self.view.connect_abandoned(CountedConnect { pool, backend, is_retry });
             }
         }
+        self.log_close((id, &session), reason, now);
         self.generations.closed(session.born);
         self.view.session_closed(listener, pool);
         if session.counted_stalled {

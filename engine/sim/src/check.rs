@@ -4,6 +4,7 @@
 
 mod connects;
 mod figures;
+mod records;
 mod shares;
 mod sheds;
 
@@ -22,6 +23,7 @@ use weir_proto::stats::ShardStats;
 
 use crate::kernel::{Key, Seen};
 use crate::operator::Sent;
+pub use records::{LOGGING, Records};
 use shares::Shares;
 pub use sheds::{Sheds, Stood};
 
@@ -112,6 +114,7 @@ pub struct Ledger {
     /// Orders to kill a backend's sessions, or all (`None`), that were obeyed in the last turn.
     cut: Vec<Option<BackendId>>,
     pub sheds: Sheds,
+    pub records: Records,
     expected_versions: VecDeque<Version>,
     /// Clients of each listener that were let in.
     admitted: BTreeMap<ListenerId, u64>,
@@ -326,6 +329,7 @@ impl Ledger {
                     }
                 }
                 Report::Stats(stats) => self.compare(stats)?,
+                Report::SessionLog { records, .. } => self.records.read(records)?,
                 Report::Ejected { backend, .. } => ejected.push(*backend),
                 Report::Retired(_) => self.kept = self.kept.saturating_sub(1),
                 Report::Started { .. }
@@ -386,6 +390,7 @@ impl Ledger {
             return Err(format!("{now} sessions, and {:?} by version", stats.generations));
         }
         self.sheds.ended(stats)?;
+        self.records.came(stats)?;
         if self.accepted != self.ended + u64::from(stats.sessions_now) {
             let (accepted, ended, now) = (self.accepted, self.ended, stats.sessions_now);
             return Err(format!("{accepted} accepted, but {ended} ended and {now} live"));

@@ -12,7 +12,7 @@ use weir_engine::shard::{Shard, ShardSetup};
 use weir_proto::ids::ShardId;
 use weir_proto::order::{Limited, Report};
 
-use crate::check::{Ledger, Stood};
+use crate::check::{LOGGING, Ledger, Stood};
 use crate::faults::Swarm;
 use crate::io::SimIo;
 use crate::kernel::Kernel;
@@ -94,6 +94,7 @@ impl<I: Io> World<I> {
             tuning: swarm.tuning,
             seed: rng.draw(),
             hash_seed: (rng.draw(), rng.draw()),
+            session_log: Some(LOGGING),
         };
         let shard = Shard::new(setup, wrap(SimIo(Rc::clone(&kernel))), mailbox);
         World {
@@ -370,6 +371,9 @@ impl<I: Io> World<I> {
             if !self.ledger.all_ended() {
                 return Err("a session that is over was not counted as ended".into());
             }
+        }
+        if !self.ledger.records.is_all_closed() {
+            return Err("a session that is over was not logged as closed".into());
         }
         let mut kernel = self.kernel.borrow_mut();
         kernel.check_quiet(self.running);

@@ -149,6 +149,16 @@ impl<I: Io> Shard<I> {
         }
     }
 
+    /// Hands over the records of the session log that no box will take any more.
+    pub(super) fn post_last_records(&mut self) {
+        let records = std::mem::take(self.table.counters().session_log());
+        if !records.is_empty() {
+            let shard = self.setup.id;
+            self.pending_reports.push_back(Report::SessionLog { shard, records: records.into() });
+            self.post_outbox();
+        }
+    }
+
     fn post_outbox(&mut self) {
         while let Some(report) = self.pending_reports.pop_front() {
             if let Err(report) = self.mailbox.report(report) {

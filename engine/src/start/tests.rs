@@ -237,6 +237,7 @@ impl Rig {
             tuning: Tuning::default(),
             seed: 1,
             hash_seed: (2, 3),
+            session_log: None,
         };
         let thread = thread::spawn(move || {
             table::leave(&mailbox.descriptors()).unwrap();

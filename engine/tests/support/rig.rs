@@ -29,6 +29,7 @@ impl Rig {
             pin: false,
             hash_seed: (1, 2),
             seed: 3,
+            session_log: None,
         };
         let mut engine = Engine::start(&options).expect("io_uring is there");
         // std's listener listens already; listening again only sets the backlog.

@@ -12,6 +12,7 @@ use super::{Clocks, Control};
 use crate::events::Kept;
 use crate::health::{Check, CheckOutcome};
 use crate::record::{Appended, Record};
+use crate::session_log::LoggedSessions;
 use crate::sessions::FoundSessions;
 use crate::sockets::BoundSockets;
 
@@ -65,6 +66,8 @@ pub enum Output {
     /// The search is over: [`FoundSessions::answer`] is its answer, and work for another
     /// thread.
     Found { id: ChangeId, found: Box<FoundSessions> },
+    /// Write these into the session log, on another thread.
+    SessionLog(Box<LoggedSessions>),
     /// Run this, on another thread if there is one; [`Input::Planned`] brings its result.
     Plan(PlanJob),
     /// Make this durable; [`Input::Appended`] brings the outcome. There is one at a time.

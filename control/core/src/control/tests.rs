@@ -54,7 +54,7 @@ impl Shell {
                 }
                 Output::Found { id, found } => self.answers.push_back((id.0, found.answer())),
                 // There is no prober.
-                Output::Check(_) | Output::Free(_) => {}
+                Output::Check(_) | Output::Free(_) | Output::SessionLog(_) => {}
                 Output::RollBack { version, to, why } => self.ways_back.push((version, to, why)),
             }
         }

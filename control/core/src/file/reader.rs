@@ -2,6 +2,7 @@
 
 mod pool;
 mod roles;
+mod session_log;
 
 use std::fmt::Display;
 use std::ops::Range;
@@ -97,6 +98,7 @@ impl Reader {
         }
         let roles = self.section(weir.table, "control-roles");
         let history = self.section(weir.table, "history");
+        let session_log = self.section(weir.table, "session-log");
         Settings {
             control_roles: roles.map(|roles| self.control_roles(roles)),
             shards: self.shards(weir).unwrap_or(default.shards),
@@ -108,6 +110,7 @@ impl Reader {
             state: self.take(weir, "state", "a path").unwrap_or(default.state),
             history: history.map_or(default.history, |history| self.retention(history)),
             admin_token_file: self.take(weir, "admin-token-file", "a path"),
+            session_log: session_log.and_then(|log| self.session_log(log)),
         }
     }
 

@@ -15,7 +15,7 @@ pub(super) struct ProcessSetting {
 }
 
 /// The settings of `[weir]`, in the order of the reference.
-pub(super) const PROCESS: [ProcessSetting; 10] = [
+pub(super) const PROCESS: [ProcessSetting; 11] = [
     ProcessSetting {
         key: "shards",
         noun: "number or word",
@@ -90,6 +90,16 @@ pub(super) const PROCESS: [ProcessSetting; 10] = [
         range: "a file that only weir's user can read",
         help: "The bearer token of changes over HTTP, 16 characters or more, read for each change. \
                HTTP only reads if absent.",
+    },
+    ProcessSetting {
+        key: "session-log",
+        noun: "table",
+        default: "none; at = [\"open\", \"close\"], format = \"json\", sample = \"100%\"",
+        range: "to: \"stderr\", \"journald\" or a path; format: json, logfmt or ecs; at: open, \
+                close; every: 1s to 24h; sample: 1% to 100%",
+        help: "A line for each session that a backend takes, at its end, and now and then while it \
+               lives (every). A file is opened again at SIGUSR1. What there is no room for is \
+               dropped and counted: no session waits for its log.",
     },
 ];
 

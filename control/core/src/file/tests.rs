@@ -360,3 +360,44 @@ fn settings_are_read_from_a_file_that_is_wrong_elsewhere() {
     }
     assert_eq!(settings_alone("[pool.web]\nstrategy = 7\n"), Some(Settings::default()));
 }
+
+#[test]
+fn a_session_log_says_where_to_and_what() {
+    use weir_proto::session_log::SessionLogging;
+    use weir_proto::spec::Percent;
+
+    use crate::session_log::{LogFormat, LogTarget};
+
+    let read = |text: &str| {
+        let text = format!("[weir]\nsession-log = {text}\n");
+        parse(&text, "x").unwrap().settings.session_log.unwrap()
+    };
+    let plain = read("{ to = \"journald\" }");
+    assert_eq!((plain.to, plain.format), (LogTarget::Journald, LogFormat::Json));
+    let all = SessionLogging { open: true, close: true, every_ms: None, sample: Percent::new(100) };
+    assert_eq!(plain.logging, all);
+    let other = read(
+        "{ to = \"/a/b\", at = [\"close\"], every = \"5m\", sample = \"1%\", format = \"ecs\" }",
+    );
+    assert_eq!((other.to, other.format), (LogTarget::File("/a/b".into()), LogFormat::Ecs));
+    let some = SessionLogging { open: false, every_ms: Some(300_000), ..all };
+    assert_eq!(other.logging, SessionLogging { sample: Percent::new(1), ..some });
+    let errors = |text: &str| errors(&format!("[weir]\nsession-log = {text}\n"));
+    for (text, said) in [
+        ("{}", "2:1 session-log has no to ("),
+        ("{ to = \"journal\" }", "2:22 this is not a place for a log (did you mean \"journald\"?"),
+        ("{ to = \"log.txt\" }", "2:22 this is not a place for a log (use one of stderr, journald"),
+        ("{ to = \"stderr\", at = [] }", "2:37 this logs nothing"),
+        ("{ to = \"stderr\", at = [\"end\"] }", "2:38 this is not a moment of a session"),
+        ("{ to = \"stderr\", every = \"1ms\" }", "2:40 this is out of range for every (1s to 24h)"),
+        ("{ to = \"stderr\", sample = \"0%\" }", "2:41 this logs no session"),
+        (
+            "{ to = \"stderr\", format = \"jsno\" }",
+            "2:41 this is not a format (did you mean \"json\"?",
+        ),
+        ("{ to = \"stderr\", evry = \"5m\" }", "2:32 unknown key `evry` (did you mean `every`?)"),
+    ] {
+        let errors = errors(text);
+        assert!(errors.iter().any(|error| error.starts_with(said)), "{text}: {errors:?}");
+    }
+}

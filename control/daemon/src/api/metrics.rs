@@ -59,6 +59,12 @@ fn whole(page: &mut Page, input: &MetricsInput) {
         .row(&[], input.events_dropped);
     let help = "Lines of the log that found no room, or could not be written.";
     page.counter("weir_log_dropped_total", help).row(&[], input.log_dropped);
+    if let Some((written, dropped)) = input.session_log {
+        let help = "Records of the session log that were handed to its place.";
+        page.counter("weir_session_log_written_total", help).row(&[], written);
+        let help = "Records of the session log for which there was no room, or that were refused.";
+        page.counter("weir_session_log_dropped_total", help).row(&[], dropped);
+    }
     let mut reloads = page.counter("weir_reloads_total", "SIGHUPs, by what became of the file.");
     reloads.row(&[("result", "done")], input.reloads.0);
     reloads.row(&[("result", "refused")], input.reloads.1);

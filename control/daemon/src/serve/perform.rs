@@ -29,6 +29,11 @@ impl Shared {
         match output {
             Output::Answered { id, result } => self.outcomes.borrow_mut().put(id, result),
             Output::Found { id, found } => self.begin_answer(id, *found),
+            Output::SessionLog(logged) => {
+                if let Some(log) = &self.session_log {
+                    log.put(*logged);
+                }
+            }
             Output::Plan(job) => self.begin_plan(job),
             Output::Append(record) => {
                 if let Err(refused) = self.appender.append(record) {

@@ -136,7 +136,7 @@ impl Shared {
 }
 
 /// Writes a line about a signal that has come.
-pub(super) fn tell(signal: Signal) {
+pub(super) fn tell(signal: Signal, has_session_log: bool) {
     match signal {
         Signal::Interrupt => tracing::info!(target: AUDIT, "SIGINT: ends at once"),
         Signal::Terminate => {
@@ -147,6 +147,9 @@ pub(super) fn tell(signal: Signal) {
             tracing::info!(target: AUDIT, "SIGQUIT: drains, and ends with the last session");
         }
         Signal::Reload => tracing::info!(target: AUDIT, "SIGHUP: reads the file again"),
+        Signal::Reopen if has_session_log => {
+            tracing::info!(target: AUDIT, "SIGUSR1: opens the session log again");
+        }
         Signal::Reopen => tracing::warn!(
             target: AUDIT,
             "SIGUSR1: weir writes to stderr and has no log file to open again; what rotates the \

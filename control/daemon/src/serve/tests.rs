@@ -65,7 +65,7 @@ fn control(shards: &FakeShards, spec: &Spec, disk: &Disk) -> Rc<Shared> {
     let slice = BACKENDS_SLICE;
     let (unconfirmed, checks_max) = (None, 100);
     let setup = Setup { fleet, versions, snapshot, base, unconfirmed, ids, checks_max, slice };
-    let shared = Shared::new(Control::new(setup, moment()), appender);
+    let shared = Shared::new(Control::new(setup, moment()), appender, None);
     start_store_news(&shared, news, bell.into());
     // It works until the test has ended.
     core::mem::forget(thread);

@@ -26,6 +26,10 @@ pub(super) async fn page(shared: &Shared) -> Arc<String> {
 async fn figures(shared: &Shared) -> MetricsInput {
     let reloads = (shared.reloads.done.get(), shared.reloads.refused.get());
     let mut input = whole(&shared.control(), reloads);
+    input.session_log = shared.session_log.as_ref().map(|log| {
+        let dropped = log.dropped_total() + shared.control().records_dropped();
+        (log.written_total(), dropped)
+    });
     let snapshot: Arc<Snapshot> = input.snapshot.clone();
     for pools in snapshot.pools.chunks(POOLS_SLICE) {
         rt::give_way().await;
@@ -66,6 +70,7 @@ fn whole(control: &Control, reloads: (u64, u64)) -> MetricsInput {
         started_ms: control.started.wall_ms,
         events_dropped: control.events.dropped_total(),
         log_dropped: crate::log::dropped_total(),
+        session_log: None,
         reloads,
         longest_turn: rt::turns::longest(),
         supervised: control.shards.iter().map(supervised).collect(),

@@ -13,6 +13,7 @@ use weir_control_core::control::{
 };
 use weir_control_core::health::{Check, CheckOutcome};
 use weir_control_core::record::{Record, Retention};
+use weir_control_core::session_log::{LineMaker, LogFormat, LoggedSessions};
 use weir_control_core::sockets::BindPlan;
 use weir_core::base::clock::Now;
 use weir_proto::answer::Answer;
@@ -203,6 +204,7 @@ impl Daemon {
                 Output::Append(record) => self.store.ask(record),
                 Output::Check(check) => self.checks.push(check),
                 Output::RollBack { version, to, .. } => ways_back.push((version, to)),
+                Output::SessionLog(logged) => check_lines(*logged),
                 Output::Free(_) => {}
             }
         }
@@ -402,4 +404,14 @@ fn check_answer(
     let everywhere = matches!(answer, Ok(Answer::Changed(_)));
     history.answer(version, everywhere);
     Ok(())
+}
+
+/// Every line names its pool and its listener, also those that are gone.
+fn check_lines(logged: LoggedSessions) {
+    let text = LineMaker::new(LogFormat::Json).lines(logged);
+    for line in text.lines() {
+        let named =
+            ["pool", "listener"].iter().all(|key| !line.contains(&format!("\"{key}\":\"\"")));
+        assert!(named, "a line without a name: {line}");
+    }
 }

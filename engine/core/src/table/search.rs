@@ -92,12 +92,23 @@ impl Table {
     /// The session's row.
     fn listed(&self, id: SessionId, now: Now, ask: &mut impl AskLegs) -> Option<ListedSession> {
         let session = self.sessions.get(id)?;
-        Some(ListedSession {
+        let client = session.leg(Side::Client).and_then(|leg| ask.peer(leg));
+        Some(self.row((id, session), client, now))
+    }
+
+    /// The row of a session with that client.
+    pub(super) fn row(
+        &self,
+        (id, session): (SessionId, &Session),
+        client: Option<SocketAddr>,
+        now: Now,
+    ) -> ListedSession {
+        ListedSession {
             key: key(id),
             listener: self.view.listeners()[session.route.listener.index()].id,
             pool: self.view.pools()[session.route.pool.index()].id,
             backend: self.backend_of(session),
-            client: session.leg(Side::Client).and_then(|leg| ask.peer(leg)),
+            client,
             age_ms: millis(session.accepted_at, now),
             idle_ms: millis(session.moved_at, now),
             received_bytes: session.traffic.received,
@@ -107,7 +118,7 @@ impl Table {
             blocked_on: session.blocked_on(now),
             version: session.born.version(),
             legs: None,
-        })
+        }
     }
 
     fn matches(&self, session: &Session, of: &SessionMatch, now: Now) -> bool {

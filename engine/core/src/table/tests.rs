@@ -28,6 +28,10 @@ use crate::view::FAILURES_IN_A_ROW_MAX;
 const RESET: Ready = Ready { readable: true, writable: false, reset: true, error: None };
 
 const CLIENT: Leg = Leg(10);
+
+fn client() -> AcceptedClient {
+    AcceptedClient { leg: CLIENT, listener: ListenerSlot::FIRST, key: 0, address: None }
+}
 const START: Now = Now { nanos: 1_000_000_000 };
 
 struct TablePlay {
@@ -67,8 +71,14 @@ impl TablePlay {
         let version = weir_proto::ids::Version(1);
         let mut ids = IdSource::default();
         let snapshot = Snapshot::build(&spec, version, &Snapshot::empty(), &mut ids).unwrap();
-        let setup =
-            Setup { shard: ShardId(0), slots, tuning: Tuning::default(), seed: 1, now: START };
+        let setup = Setup {
+            shard: ShardId(0),
+            slots,
+            tuning: Tuning::default(),
+            seed: 1,
+            now: START,
+            session_log: None,
+        };
         let mut table = Table::new(setup);
         table.adopt(&snapshot, START);
         let ids = snapshot.backends().map(|(_, backend)| backend.id).collect();
@@ -84,8 +94,7 @@ impl TablePlay {
 
     /// Accepts a client and starts the connect that is asked for.
     fn connecting(&mut self) -> SessionId {
-        let id =
-            self.table.accept(CLIENT, ListenerSlot::FIRST, 0, self.now, &mut self.out).unwrap();
+        let id = self.table.accept(client(), self.now, &mut self.out).unwrap();
         assert!(matches!(self.take()[..], [Action::Connect { .. }]));
         self.connects(id, 11);
         id
@@ -187,7 +196,7 @@ fn a_refused_connect_is_tried_on_others_until_the_attempts_are_used_up() {
 #[test]
 fn without_a_backend_the_client_is_reset_at_once() {
     let mut play = TablePlay::new(0);
-    assert!(play.table.accept(CLIENT, ListenerSlot::FIRST, 0, play.now, &mut play.out).is_some());
+    assert!(play.table.accept(client(), play.now, &mut play.out).is_some());
     let reason = CloseReason { by: By::Weir, during: During::Connecting, why: Why::NoBackend };
     let close = Action::Close { leg: CLIENT, how: How::Reset };
     assert_eq!(play.take(), [close, Action::Free]);
@@ -338,10 +347,7 @@ fn a_kill_passes_over_others_a_bounded_number_a_turn() {
 fn a_kill_ends_the_sessions_of_its_backend_and_no_others() {
     let mut play = TablePlay::new(2);
     let ids = [play.relaying(), play.relaying(), play.relaying(), play.relaying()];
-    assert!(
-        play.table.accept(CLIENT, ListenerSlot::FIRST, 0, play.now, &mut play.out).is_none(),
-        "4 slots"
-    );
+    assert!(play.table.accept(client(), play.now, &mut play.out).is_none(), "4 slots");
     let victim = play.ids[1];
     play.table.kill_backend(victim);
     let mut ended = Vec::new();

@@ -7,6 +7,7 @@ use weir_core::event::{Errno, Leg};
 use weir_core::lease::Lease;
 use weir_core::pick::client_key;
 use weir_core::slot::ListenerSlot;
+use weir_core::table::AcceptedClient;
 use weir_proto::stats::{Reject, ShardStats};
 
 use super::{ARMED_MAX, LAST_CLIENTS_MAX, Late};
@@ -248,14 +249,13 @@ impl<I: Io> Shard<I> {
     }
 
     fn admit(&mut self, leg: Leg, listener: ListenerSlot) {
-        let key = if self.table.wants_client_key(listener) {
-            let address = self.io.peer(leg);
-            address.map_or(0, |address| client_key(self.setup.hash_seed, address.ip()))
-        } else {
-            0
-        };
-        let out = &mut self.actions;
-        match self.table.accept(leg, listener, key, self.now, out) {
+        let wants_key = self.table.wants_client_key(listener);
+        let asks = wants_key || self.table.wants_client_address();
+        let address = if asks { self.io.peer(leg) } else { None };
+        let key = address.filter(|_| wants_key);
+        let key = key.map_or(0, |address| client_key(self.setup.hash_seed, address.ip()));
+        let client = AcceptedClient { leg, listener, key, address };
+        match self.table.accept(client, self.now, &mut self.actions) {
             Some(id) => self.perform(id),
             None => {
                 self.io.close(leg, How::Reset);

@@ -69,6 +69,9 @@ pub struct MetricsInput {
     pub events_dropped: u64,
     /// Lines of the log that were not written.
     pub log_dropped: u64,
+    /// Records of the session log that were written, and that were not; `None` if there is no such
+    /// log.
+    pub session_log: Option<(u64, u64)>,
     /// Files that SIGHUP has applied, and that it has refused.
     pub reloads: (u64, u64),
     /// The longest turn of a task of the control thread, in the last one to two minutes.

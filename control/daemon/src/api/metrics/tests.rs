@@ -119,6 +119,7 @@ fn page(spec: &Spec) -> String {
         started_ms: 1_700_000_000_500,
         events_dropped: 4,
         log_dropped: 5,
+        session_log: Some((7, 6)),
         reloads: (6, 7),
         longest_turn: std::time::Duration::from_micros(1_500),
         supervised: vec![SupervisedShard {
@@ -174,6 +175,10 @@ fn the_page_of_the_whole_and_of_its_listeners_and_pools() {
         weir_config_drift_keys 8
         weir_events_dropped_total 4
         weir_log_dropped_total 5
+        # TYPE weir_session_log_written_total counter
+        weir_session_log_written_total 7
+        # TYPE weir_session_log_dropped_total counter
+        weir_session_log_dropped_total 6
         # TYPE weir_reloads_total counter
         weir_reloads_total{result=\"done\"} 6
         weir_reloads_total{result=\"refused\"} 7

@@ -21,8 +21,7 @@ const CANCEL: Action = Action::Cancel { side: Side::Backend, what: Pending::Conn
 impl TablePlay {
     /// Accepts a client whose connect is asked for on this leg.
     fn client(&mut self, leg: i32) -> SessionId {
-        let id =
-            self.table.accept(CLIENT, ListenerSlot::FIRST, 0, self.now, &mut self.out).unwrap();
+        let id = self.table.accept(client(), self.now, &mut self.out).unwrap();
         assert!(matches!(self.take()[..], [Action::Connect { .. }]));
         self.connects(id, leg);
         id
@@ -168,8 +167,7 @@ fn faults_of_this_host_never_count_against_a_backend() {
             assert_eq!(actions.last(), Some(&Action::Free), "errno {number}: {actions:?}");
         }
         // No socket available at all.
-        let id =
-            play.table.accept(CLIENT, ListenerSlot::FIRST, 0, play.now, &mut play.out).unwrap();
+        let id = play.table.accept(client(), play.now, &mut play.out).unwrap();
         let no_socket = Err(NotOpened::NoSocket);
         play.table.opened(id, no_socket, play.now, &mut play.out);
         play.take();
@@ -186,7 +184,7 @@ fn faults_of_this_host_never_count_against_a_backend() {
 #[test]
 fn a_client_that_has_left_before_the_connect_gets_no_backend() {
     let mut play = TablePlay::new(2);
-    let id = play.table.accept(CLIENT, ListenerSlot::FIRST, 0, play.now, &mut play.out).unwrap();
+    let id = play.table.accept(client(), play.now, &mut play.out).unwrap();
     let actions = play.take();
     let address = play.table.view().backends()[0].address;
     assert_eq!(actions, [Action::Connect { client: CLIENT, address, buffer: None }]);
