@@ -4,6 +4,7 @@
 //! outside, over sockets, signals and files, as an operator would.
 
 pub mod baseline;
+pub mod browser;
 pub mod clock;
 pub mod crowd;
 pub mod fault_test;

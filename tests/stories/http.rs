@@ -253,8 +253,9 @@ fn a_whole_configuration_is_put_in_toml_and_in_json() {
 /// The status of an operation that comes to nothing here.
 fn refused_as(id: &str) -> Option<u16> {
     match id {
-        // No task runs, and no session has that name.
-        "get_tasks_task"
+        // No task runs, no session has that name, and the dashboard has another build.
+        "get_dashboard_build_file"
+        | "get_tasks_task"
         | "delete_tasks_task"
         | "get_sessions_session"
         | "delete_sessions_session" => Some(404),

@@ -15,6 +15,7 @@ mod connects;
 mod control_held;
 mod crash;
 mod damping;
+mod dashboard;
 mod disk_faults;
 mod docs;
 mod early_close;

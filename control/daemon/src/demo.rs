@@ -106,7 +106,8 @@ impl Stage {
         let Stage { listener, admin, folder, .. } = self;
         let mut text = format!(
             "weir demo: two backends and weir before them. Ctrl-C ends all.\n\n\
-             {:<32} weir\n{:<32} metrics\n",
+             {:<32} the dashboard\n{:<32} weir\n{:<32} metrics\n",
+            format!("http://{admin}/"),
             format!("http://{listener}/"),
             format!("http://{admin}/metrics"),
         );

@@ -3,6 +3,7 @@
 //! Each state of a connection has a deadline; one that misses it is closed.
 
 mod answer;
+mod assets;
 mod body;
 mod change;
 mod connections;
@@ -136,7 +137,8 @@ async fn respond<H: Handler + 'static>(
         (header::CACHE_CONTROL, "no-store"),
     ];
     for (name, value) in fixed {
-        headers.insert(name, HeaderValue::from_static(value));
+        // A part of the dashboard may be kept.
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     answer
 }
@@ -194,7 +196,7 @@ async fn dispatch<H: Handler + 'static>(
         return refused(status, &refusal);
     }
     match &operation.target {
-        Target::PlainPage(page) => show(*page, site).await,
+        Target::PlainPage(page) => show(*page, &names, headers, site).await,
         Target::Query { .. } => ask(operation, &names, parts, (from, site)).await,
         Target::Change { .. } | Target::Act { .. } => other_method(&[]), // It was made above.
     }
@@ -223,9 +225,25 @@ async fn ask<H: Handler + 'static>(
     }
 }
 
-async fn show<H: Handler + 'static>(page: PlainPage, site: &Site<H>) -> Response<Bytes> {
+/// `GET /`: the dashboard or the list of paths.
+fn index(headers: &HeaderMap) -> Response<Bytes> {
+    let mut answer = match assets::wants_page(headers) {
+        true => assets::page(),
+        false => plain(StatusCode::OK, route::index()),
+    };
+    answer.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+    answer
+}
+
+async fn show<H: Handler + 'static>(
+    page: PlainPage,
+    names: &operations::Names<'_>,
+    headers: &HeaderMap,
+    site: &Site<H>,
+) -> Response<Bytes> {
     match page {
-        PlainPage::Index => plain(StatusCode::OK, route::index()),
+        PlainPage::Index => index(headers),
+        PlainPage::Part => assets::part(names, headers),
         PlainPage::Metrics => {
             let page = Bytes::from_owner(MetricsPage(site.gate.metrics().await));
             text(StatusCode::OK, metrics::CONTENT_TYPE, page)

@@ -57,7 +57,13 @@ fn described(operation: &Operation) -> Value {
     let mut parameters: Vec<Value> = names(operation.path).map(in_path).collect();
     match &operation.target {
         Target::PlainPage(page) => {
-            let kind = if *page == PlainPage::OpenApi { "application/json" } else { "text/plain" };
+            let kind = match page {
+                PlainPage::OpenApi => "application/json",
+                PlainPage::Part => "*/*",
+                PlainPage::Index | PlainPage::Metrics | PlainPage::Healthz | PlainPage::Readyz => {
+                    "text/plain"
+                }
+            };
             let other = content("text/plain", &json!({}));
             described["responses"] = json!({"200": content(kind, &json!({})), "default": other});
         }

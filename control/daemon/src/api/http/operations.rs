@@ -61,7 +61,10 @@ pub(super) enum Target {
 /// An answer that is not of control.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PlainPage {
+    /// The dashboard for a browser, else the list of paths.
     Index,
+    /// A part of the dashboard.
+    Part,
     Metrics,
     Healthz,
     Readyz,
@@ -197,7 +200,8 @@ const BACKEND: &str = "/api/v1/backends/{pool}/{backend}";
 
 /// All of them, in the order in which `GET /` shows them.
 pub(super) static OPERATIONS: &[Operation] = &[
-    page("/", PlainPage::Index, "This list."),
+    page("/", PlainPage::Index, "The dashboard for a browser, this list for others."),
+    page("/dashboard/{build}/{file}", PlainPage::Part, "Parts of the dashboard."),
     page("/metrics", PlainPage::Metrics, "Prometheus text."),
     page("/healthz", PlainPage::Healthz, "200 while weir serves."),
     page("/readyz", PlainPage::Readyz, "503 while it drains, is full, or a pool has no backend."),

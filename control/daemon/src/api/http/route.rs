@@ -128,6 +128,7 @@ mod tests {
         assert_eq!(question("config/versions/x", None).unwrap_err().code, Code::Invalid);
         let pages = [
             ("/", PlainPage::Index),
+            ("/dashboard/0/main.js", PlainPage::Part),
             ("/metrics", PlainPage::Metrics),
             ("/healthz", PlainPage::Healthz),
             ("/readyz", PlainPage::Readyz),

@@ -179,6 +179,16 @@ fn plain_pages() {
         assert_eq!((status_of(&metrics), body(&metrics).len()), ("200", 400_000));
         assert!(head(&metrics).contains("content-type: text/plain; version=0.0.4"), "{metrics}");
         assert!(body(&get(door, "/")).contains("/api/v1/status"));
+        let browser = "Host: localhost\r\nAccept: text/html,*/*;q=0.8\r\n";
+        let page = ask(door, "GET /", browser);
+        assert!(
+            head(&page).contains("text/html") && head(&page).contains("vary: accept"),
+            "{page}"
+        );
+        let path = body(&page).split('"').find(|word| word.ends_with("/main.js"));
+        let script = get(door, &format!("/{}", path.expect("the page has a script")));
+        assert!(head(&script).contains("immutable") && !head(&script).contains("no-store"));
+        assert!(head(&script).contains("default-src 'self'"), "{script}");
         let head_only = ask(door, "HEAD /metrics", "Host: localhost\r\n");
         assert!(head(&head_only).contains("content-length: 400000"), "{head_only}");
         assert_eq!((status_of(&head_only), body(&head_only)), ("200", ""));
