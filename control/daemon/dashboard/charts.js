@@ -81,9 +81,12 @@ export function history(kept) {
   draw();
 }
 
-export function add({ at, point }) {
+export function add({ at: now, point }) {
+  // A process that has just begun has no second behind it.
+  if (!point) return;
+  const at = point.at ?? now;
   // What came with the history already, and a clock that was set back.
-  if (series.at.length && at <= series.at.at(-1)) return;
+  if (series.at.length && at <= series.at.at(-1) + 0.3) return;
   // A pause is a gap, not a line across it.
   if (series.at.length && at - series.at.at(-1) > 5) push(series.at.at(-1) + 1, {});
   push(at, point);

@@ -1,6 +1,6 @@
 // Connect times of each backend, as one strip of colour: five seconds a cell, collected in the page.
 
-import { $, colour, el, Rows, say, set } from "./dom.js";
+import { $, colour, el, Rows, say, set, show } from "./dom.js";
 import { brief, clock, count } from "./format.js";
 
 const CELL_S = 5;
@@ -79,6 +79,11 @@ export function draw(figures = last) {
   if (!figures) return;
   last = figures;
   drawnCell = newest;
+  const isCounted = [...kept.values()].some((cells) => cells.size);
+  show($("heat"), isCounted);
+  show($("heat-by").parentElement, isCounted);
+  say($("heat-words"), isCounted ? words() : "none yet: weir counts connect times by pool, and by backend where it says so");
+  if (!isCounted) return;
   const rows = figures.backends.filter((row) => !row.removed);
   lanes.draw(rows.slice(0, LANES_MAX));
   if (rows.length > LANES_MAX) say($("heat-words"), `the first ${LANES_MAX} of ${count(rows.length)} backends`);

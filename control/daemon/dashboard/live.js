@@ -3,15 +3,14 @@
 
 import { $, say, set } from "./dom.js";
 import { clock, span } from "./format.js";
-import { poll } from "./poll.js";
+import { figures } from "./stream.js";
 
 /** After so many seconds without a frame its figures are old. */
 const OLD_S = 3.5;
-const AGAIN_MS = 2000;
 
 export class Live {
   constructor({ history, figures }) {
-    Object.assign(this, { history, figures, stop: null, heardAt: null, heard: null, held: false, why: null, again: null });
+    Object.assign(this, { history, figures, stop: null, heardAt: null, heard: null, held: false, why: null });
     document.addEventListener("visibilitychange", () => this.decide());
     addEventListener("pagehide", () => this.end());
     setInterval(() => this.tell(), 500);
@@ -30,13 +29,12 @@ export class Live {
   }
 
   end() {
-    clearTimeout(this.again);
     this.stop?.();
     this.stop = null;
   }
 
   begin() {
-    this.stop = poll((kind, data) => this.hear(kind, data), (refused) => this.fail(refused.message));
+    this.stop = figures((kind, data) => this.hear(kind, data), (refused) => this.fail(refused.message));
   }
 
   hear(kind, data) {

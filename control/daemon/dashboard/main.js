@@ -13,7 +13,11 @@ import * as work from "./work.js";
 import { buttons, cancel, isOpen, open, wireUnlock } from "./dialog.js";
 import { Live } from "./live.js";
 
+const byName = (a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
+
 function figures(frame) {
+  // weir sends them by load, which changes each second: rows that jump cannot be read.
+  for (const rows of [frame.pools, frame.listeners, frame.backends]) rows.sort(byName);
   health.draw(frame);
   charts.add(frame);
   flow.draw(frame);

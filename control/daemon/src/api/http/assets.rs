@@ -38,7 +38,7 @@ static ASSETS: &[Asset] = assets! {
     "":
         "api.js" "base.css" "change.js" "charts.js" "config.js" "dialog.js" "diff.js" "dom.js"
         "events.js" "flow.js" "format.js" "health.js" "heat.js" "icon.svg" "live.js" "main.js"
-        "parts.css" "poll.js" "pools.js" "sessions.js" "theme.js" "work.js";
+        "parts.css" "poll.js" "pools.js" "sessions.js" "stream.js" "theme.js" "work.js";
     "vendor/": "uPlot.iife.min.js" "uPlot.min.css";
 };
 
