@@ -38,10 +38,38 @@ fn no_signal_ends_weir_without_a_line() {
 }
 
 #[test]
-fn a_level_that_does_not_exist_is_warned_of() {
-    let set = logging("wran");
-    wait_line(&set, "WEIR_LOG: \"wran\" means nothing; write off, error, warn, info");
-    wait_line(&set, "ready: version 1");
+fn a_level_or_a_form_that_does_not_exist_is_refused() {
+    for (name, value, said) in [
+        ("WEIR_LOG", "wran", "WEIR_LOG: \"wran\" means nothing; write off, error, warn, info"),
+        ("WEIR_LOG_FORMAT", "jsno", "WEIR_LOG_FORMAT: \"jsno\" is neither text nor json"),
+    ] {
+        let mut set = Plan::new(1, Script::Banner).env(name, value).prepare();
+        set.weir.spawn();
+        assert_eq!(set.weir.wait_exit(PATIENCE), 1);
+        wait_line(&set, said);
+    }
+}
+
+#[test]
+fn every_line_is_an_object_if_that_is_wanted() {
+    let plan = Plan::new(1, Script::Banner).env("WEIR_LOG_FORMAT", "json");
+    let mut set = plan.settings("session-log = { to = \"stderr\" }").start();
+    drop(set.session());
+    set.weir.ok(&["backend", "weight", "web/b1", "3"]);
+    set.weir.signal(Signal::USR2);
+    set.weir.signal(Signal::INT);
+    assert_eq!(set.weir.wait_exit(PATIENCE), 0);
+    wait_line(&set, "stopped");
+    let log = set.weir.log();
+    let lines: Vec<serde_json::Value> =
+        log.lines().map(|line| serde_json::from_str(line).expect("an object")).collect();
+    let audit = lines.iter().find(|line| line["message"] == "audit: done").expect("an audit line");
+    assert_eq!(
+        (&audit["level"], &audit["command"]),
+        (&"INFO".into(), &"backend weight web/b1 3".into())
+    );
+    assert!(lines.iter().any(|line| line["event"] == "open"), "the session log is between them");
+    assert!(audit["timestamp"].as_str().is_some_and(|at| at.ends_with('Z')));
 }
 
 #[test]

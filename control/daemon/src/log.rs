@@ -7,6 +7,7 @@
 //!   └─ a pipe ─ weir-strays                └ told in a line when the log can be written again
 //! ```
 
+mod form;
 mod levels;
 mod panics;
 mod queue;
@@ -21,6 +22,7 @@ use tracing_subscriber::filter::EnvFilter;
 use weir_proto::outside::steers;
 
 use crate::{rt, streams};
+use form::LineForm;
 use queue::LineQueue;
 
 /// The target of lines that are written at every level: commands, refusals, signals.
@@ -33,36 +35,42 @@ const STEP: Duration = Duration::from_millis(1);
 /// Bytes of a printed line that are kept together.
 const STRAY_MAX: usize = 8 << 10;
 
-static LOG: OnceLock<LineQueue> = OnceLock::new();
+static LOG: OnceLock<(LineQueue, LineForm)> = OnceLock::new();
 
 /// Starts the thread, and sends it one line an event (`WEIR_LOG` sets what is shown, `info` by
-/// default) and one a panic. Once a process, before anything serves.
+/// default, and `WEIR_LOG_FORMAT` how) and one a panic. Once a process, before anything serves.
 ///
 /// # Errors
-/// A sentence for the operator: no descriptor or no thread.
+/// A sentence for the operator: no descriptor, no thread, or a level or a form that does not exist.
 pub(crate) fn start() -> Result<(), String> {
     let text = |error: io::Error| format!("the log cannot have a thread: {error}");
-    let colour = streams::err_is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let (queue, drain) = queue::pair(File::from(streams::err_again().map_err(text)?));
+    let form = LineForm::named(&variable("WEIR_LOG_FORMAT"))?;
+    let directives = levels::directives(&variable("WEIR_LOG"))?;
+    let is_text = form == LineForm::Text;
+    let colour = is_text && streams::err_is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let (queue, drain) = queue::pair(File::from(streams::err_again().map_err(text)?), form);
     thread::Builder::new().name("weir-log".to_owned()).spawn(move || drain.run()).map_err(text)?;
-    panics::tell(queue.clone());
-    let _ = LOG.set(queue);
-    let wanted = std::env::var_os("WEIR_LOG").map(|text| text.to_string_lossy().into_owned());
-    let (directives, warning) = levels::directives(wanted.as_deref().unwrap_or_default());
+    panics::tell(queue.clone(), form);
+    let _ = LOG.set((queue, form));
     let filter = EnvFilter::new(directives);
-    tracing_subscriber::fmt()
+    let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(move || Line { colour })
         // What it says when a line cannot be written it prints itself.
         .log_internal_errors(false)
         .with_ansi(colour)
-        .with_target(false)
-        .init();
-    weir_engine::linger_before_abort(is_written);
-    if let Some(warning) = warning {
-        tracing::warn!("{warning}");
+        .with_target(false);
+    match form {
+        LineForm::Text => lines.init(),
+        LineForm::Json => lines.json().flatten_event(true).init(),
     }
+    weir_engine::linger_before_abort(is_written);
     Ok(())
+}
+
+/// A variable of the environment; empty if it is not there.
+fn variable(name: &str) -> String {
+    std::env::var_os(name).map(|text| text.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// From now on what anybody prints is a line of the log. Before shards are started: they copy the
@@ -71,15 +79,15 @@ pub(crate) fn start() -> Result<(), String> {
 /// # Errors
 /// A sentence for the operator: no descriptor or no thread.
 pub(crate) fn take_strays() -> Result<(), String> {
-    let Some(queue) = LOG.get() else { return Ok(()) };
+    let Some((queue, form)) = LOG.get() else { return Ok(()) };
     let text = |error: io::Error| format!("stdout and stderr cannot be taken over: {error}");
     let strays = streams::divert().map_err(text)?;
-    let run = move || collect(strays, queue);
+    let run = move || collect(strays, queue, *form);
     thread::Builder::new().name("weir-strays".to_owned()).spawn(run).map(drop).map_err(text)
 }
 
 /// Puts each printed line into the log, for ever: a pipe that nobody reads would hold who prints.
-fn collect(mut from: PipeReader, queue: &LineQueue) {
+fn collect(mut from: PipeReader, queue: &LineQueue, form: LineForm) {
     let (mut chunk, mut line) = ([0; 1024], Vec::new());
     loop {
         let Ok(count) = from.read(&mut chunk) else {
@@ -92,7 +100,9 @@ fn collect(mut from: PipeReader, queue: &LineQueue) {
         for byte in &chunk[..count] {
             line.push(*byte);
             if *byte == b'\n' || line.len() == STRAY_MAX {
-                queue.put(std::mem::take(&mut line));
+                let text = String::from_utf8_lossy(&line);
+                queue.put(form.bare("INFO", text.strip_suffix('\n').unwrap_or(&text)));
+                line.clear();
             }
         }
     }
@@ -101,14 +111,14 @@ fn collect(mut from: PipeReader, queue: &LineQueue) {
 /// Says why the program does not run: in the log, or on stderr if there is none.
 pub(crate) fn say(text: &str) {
     match LOG.get() {
-        Some(queue) => queue.put(format!("{text}\n").into_bytes()),
+        Some((queue, form)) => queue.put(form.bare("ERROR", text)),
         None => streams::err(text),
     }
 }
 
 /// Puts a line, with its newline, between those of the log; without a time and a level.
 pub(crate) fn say_line(line: &str) {
-    if let Some(queue) = LOG.get() {
+    if let Some((queue, _)) = LOG.get() {
         queue.put(line.as_bytes().to_vec());
     }
 }
@@ -123,12 +133,12 @@ pub(crate) fn finish() {
 
 /// Lines that nobody will read: there was no room for them, or they could not be written.
 pub(crate) fn dropped_total() -> u64 {
-    LOG.get().map_or(0, LineQueue::dropped)
+    LOG.get().map_or(0, |(queue, _)| queue.dropped())
 }
 
 /// Called by a signal handler too: it only reads two words.
 fn is_written() -> bool {
-    LOG.get().is_none_or(LineQueue::is_empty)
+    LOG.get().is_none_or(|(queue, _)| queue.is_empty())
 }
 
 /// Takes one event at a time, and takes it always.
@@ -139,7 +149,7 @@ struct Line {
 
 impl Write for Line {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let Some(queue) = LOG.get() {
+        if let Some((queue, _)) = LOG.get() {
             queue.put(one_entry(bytes, self.colour));
         }
         Ok(bytes.len())

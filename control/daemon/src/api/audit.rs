@@ -55,7 +55,7 @@ impl<'a> Audit<'a> {
         let (login, from) = (principal.login(), principal.from().map(tracing::field::display));
         tracing::warn!(
             target: AUDIT,
-            uid, gid, pid, login, from, role, needed, ?command, version,
+            uid, gid, pid, login, from, role, needed, command = command.as_str(), version,
             "audit: not permitted"
         );
         let outcome = format!("not permitted: it needs {needed}, the peer has {role}");
@@ -75,7 +75,7 @@ impl<'a> Audit<'a> {
             Ok(_) => {
                 tracing::info!(
                     target: AUDIT,
-                    uid, gid, pid, login, from, role, ?command, before, after,
+                    uid, gid, pid, login, from, role, command = command.as_str(), before, after,
                     "audit: done"
                 );
                 self.event(&format!("done: version {before} → {after}"), kept)
@@ -84,7 +84,8 @@ impl<'a> Audit<'a> {
                 let why = cleaned(message, WHY_MAX);
                 tracing::warn!(
                     target: AUDIT,
-                    uid, gid, pid, login, from, role, ?command, before, after, ?why,
+                    uid, gid, pid, login, from, role, command = command.as_str(), before, after,
+                    why = why.as_str(),
                     "audit: refused"
                 );
                 let outcome = format!("refused: version {before} → {after}: {why}");

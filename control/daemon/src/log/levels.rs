@@ -13,24 +13,24 @@ const TARGETS: &[&str] = &["weir", "glommio", "hyper"];
 /// Those of weir that are behind `weir_`.
 const PARTS: &[&str] = &["control_core", "core", "engine", "proto"];
 
-/// Returns the directives of the filter, and a warning if `text` has a part that means nothing. The
-/// level is `info` unless `text` gives one, and audit lines are shown whatever it says.
-pub(super) fn directives(text: &str) -> (String, Option<String>) {
+/// Returns the directives of the filter. The level is `info` unless `text` gives one, and audit
+/// lines are shown whatever it says.
+///
+/// # Errors
+/// A sentence for the operator: `text` has a part that means nothing.
+pub(super) fn directives(text: &str) -> Result<String, String> {
     let parts: Vec<&str> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
-    let (known, unknown): (Vec<&str>, Vec<&str>) = parts.iter().partition(|part| is_known(part));
-    let directives = ["info"].into_iter().chain(known).chain([AUDIT]);
-    let mut directives = directives.collect::<Vec<_>>().join(",");
-    directives += "=info";
-    let warning = unknown.first().map(|part| {
-        format!(
+    if let Some(unknown) = parts.iter().find(|part| !is_known(part)) {
+        return Err(format!(
             "WEIR_LOG: {:?} means nothing; write off, error, warn, info, debug or trace, or \
              TARGET=LEVEL with a target of {}, or weir_ and one of {}",
-            cleaned(part, 100),
+            cleaned(unknown, 100),
             TARGETS.join(", "),
             PARTS.join(", ")
-        )
-    });
-    (directives, warning)
+        ));
+    }
+    let directives = ["info"].into_iter().chain(parts).chain([AUDIT]);
+    Ok(directives.collect::<Vec<_>>().join(",") + "=info")
 }
 
 fn is_known(part: &str) -> bool {
@@ -64,29 +64,25 @@ mod tests {
             // It cannot be turned off.
             ("off,weir::audit=off", "weir::audit=info,off"),
         ] {
-            let (directives, warning) = directives(text);
+            let directives = directives(text).unwrap();
             let shown = EnvFilter::try_new(&directives).unwrap().to_string();
             let parts = |text: &str| {
                 let mut parts: Vec<String> = text.split(',').map(str::to_owned).collect();
                 parts.sort();
                 parts
             };
-            assert_eq!((parts(&shown), warning), (parts(filter), None), "{text}");
+            assert_eq!(parts(&shown), parts(filter), "{text}");
         }
     }
 
     #[test]
-    fn a_word_that_means_nothing_is_warned_of_and_silences_nothing() {
+    fn a_word_that_means_nothing_is_refused() {
         for text in
             ["wran", "warning", "wier=debug", "weir=wran", "=info", "info;warn", "weir::=info"]
         {
-            let (directives, warning) = directives(text);
-            assert_eq!(directives, "info,weir::audit=info", "{text}");
-            let warning = warning.unwrap();
-            assert!(warning.contains(&format!("{text:?} means nothing")), "{warning}");
+            let refused = directives(text).unwrap_err();
+            assert!(refused.contains(&format!("{text:?} means nothing")), "{refused}");
         }
-        let (directives, warning) = directives("debug,wran");
-        assert_eq!(directives, "info,debug,weir::audit=info");
-        assert!(warning.is_some());
+        assert!(directives("debug,wran").unwrap_err().contains("\"wran\""));
     }
 }

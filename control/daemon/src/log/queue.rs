@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::rt;
+use super::form::LineForm;
 
 /// Lines that may wait: a line for each backend of a large pool that went down at once, and more.
 const LINES_MAX: usize = 4096;
@@ -38,6 +38,7 @@ pub(super) struct LineQueue {
 #[derive(Debug)]
 pub(super) struct Drain<W> {
     to: W,
+    form: LineForm,
     lines: Receiver<Vec<u8>>,
     counts: Arc<LineCounts>,
     /// Dropped lines that a line of the log has told of.
@@ -49,8 +50,9 @@ pub(super) struct Drain<W> {
 }
 
 /// A queue and its other end.
-pub(super) fn pair<W: Write>(to: W) -> (LineQueue, Drain<W>) {
-    sized(lines_max(), to)
+pub(super) fn pair<W: Write>(to: W, form: LineForm) -> (LineQueue, Drain<W>) {
+    let (queue, drain) = sized(lines_max(), to);
+    (queue, Drain { form, ..drain })
 }
 
 /// Builds with debug assertions let a test make the queue small: WEIR_TEST_LOG_LINES.
@@ -64,7 +66,18 @@ fn sized<W: Write>(lines: usize, to: W) -> (LineQueue, Drain<W>) {
     let (sender, receiver) = bounded(lines);
     let counts = Arc::<LineCounts>::default();
     let queue = LineQueue { lines: sender, counts: Arc::clone(&counts) };
-    (queue, Drain { to, lines: receiver, counts, told: 0, unlooked: 0, torn: false })
+    (
+        queue,
+        Drain {
+            to,
+            form: LineForm::Text,
+            lines: receiver,
+            counts,
+            told: 0,
+            unlooked: 0,
+            torn: false,
+        },
+    )
 }
 
 impl LineQueue {
@@ -128,9 +141,9 @@ impl<W: Write> Drain<W> {
     /// Says how many lines were dropped since it was last said.
     fn tell(&mut self) {
         let dropped = self.counts.dropped.load(Ordering::Acquire);
-        let (new, at) = (dropped - self.told, weir_control_core::timestamp::rfc3339(rt::wall_ms()));
-        let text = format!("{at}  WARN {new} lines of the log were dropped, {dropped} in all\n");
-        if new > 0 && self.write(text.as_bytes()) {
+        let new = dropped - self.told;
+        let text = format!("{new} lines of the log were dropped, {dropped} in all");
+        if new > 0 && self.write(&self.form.line("WARN", &text)) {
             self.told = dropped;
         }
     }
@@ -158,6 +171,7 @@ impl<W: Write> Drain<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rt;
     use std::io;
 
     /// Takes what it is told to take: N bytes, or the error, then everything.

@@ -65,7 +65,7 @@ impl Shared {
         counter.set(counter.get() + 1);
         let text = match &outcome {
             Ok((before, after)) => {
-                tracing::info!(target: AUDIT, ?command, before, after, "audit: done");
+                tracing::info!(target: AUDIT, command = command.as_str(), before, after, "audit: done");
                 format!("{command}: done: version {before} → {after}")
             }
             Err(why) => {
