@@ -1,5 +1,6 @@
 //! First inputs: real frames, real files, real answers. `weir-fuzz seeds` writes them.
 
+use weir_proto::events::EventFilter;
 use weir_proto::frame::{HEADER, encode};
 use weir_proto::request::{
     ChangeOptions, ChangeRequest, Code, Command, Hello, PROTOCOL, Query, Refusal, Request,
@@ -117,7 +118,7 @@ fn requests() -> Vec<Request> {
     vec![
         Query::Status.into(),
         Query::BackendShow { name: name("web/b1") }.into(),
-        Query::Events { after: 7 }.into(),
+        Query::Events { after: 7, filter: EventFilter::default() }.into(),
         change(ChangeRequest::PoolAdd {
             name: name("web"),
             pairs: vec![(name("strategy"), name("maglev"))],

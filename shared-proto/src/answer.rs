@@ -297,6 +297,13 @@ pub struct PoolStatsRow {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Events {
     pub events: Vec<EventRow>,
+    /// The process that they are of, by when it started (milliseconds since 1970): each process
+    /// numbers its events from 1.
+    pub start: u64,
+    /// The number of the newest event of all, shown or not: what comes is after it.
+    pub last: u64,
+    /// Events after the one that was asked for, of whatever kind, that are no longer kept.
+    pub missing: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

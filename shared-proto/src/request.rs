@@ -8,6 +8,7 @@ use crate::answer::{Answer, Note};
 use crate::complaint::Complaint;
 use crate::confirm::Confirm;
 use crate::conflict::Conflict;
+use crate::events::EventFilter;
 use crate::session::{SessionFilter, SessionSort};
 use crate::spec::Admin;
 
@@ -63,9 +64,11 @@ pub enum Query {
     Stats {
         subject: Option<String>,
     },
-    /// Events after the one numbered `after` (0: from the oldest that is kept).
+    /// Events after the one numbered `after` (0: from the oldest that is kept, `u64::MAX`: none
+    /// that has been).
     Events {
         after: u64,
+        filter: EventFilter,
     },
     /// The configuration of the current version, or of an older one, as TOML.
     ConfigExport {

@@ -20,6 +20,7 @@ mod disk_faults;
 mod docs;
 mod early_close;
 mod edit;
+mod events;
 mod failure_table;
 mod flips;
 mod full;

@@ -6,9 +6,10 @@ mod sessions;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint, value_parser};
 use clap_complete::engine::ArgValueCandidates as Offer;
-use weir_proto::answer::Note;
+use weir_proto::answer::{EventKind, Note};
 use weir_proto::confirm::Guard;
 use weir_proto::request::HISTORY_MAX;
 use weir_proto::session::SessionName;
@@ -120,7 +121,7 @@ pub(crate) enum Verb {
         #[arg(value_name = "POOL|POOL/BACKEND", add = Offer::new(complete::pools_and_backends))]
         subject: Option<String>,
     },
-    /// What happened: health, configuration, shards
+    /// What happened: health, configuration, tasks, limits that are reached, shards
     Events {
         /// Go on with new ones, until Ctrl-C
         #[arg(short, long)]
@@ -128,6 +129,9 @@ pub(crate) enum Verb {
         /// Only those of the last DURATION, such as 10m
         #[arg(long, value_name = "DURATION")]
         since: Option<Span>,
+        /// Only those of this kind; may be there several times
+        #[arg(long, value_name = "KIND", value_parser = event_kinds())]
+        kind: Vec<EventKind>,
     },
     /// The configuration and its versions
     #[command(subcommand)]
@@ -330,6 +334,12 @@ fn per_second(text: &str) -> Result<u32, String> {
     rate.ok_or_else(|| "write a whole number of sessions a second, as in 10/s".to_owned())
 }
 
+/// The words of the kinds of events.
+fn event_kinds() -> impl TypedValueParser<Value = EventKind> {
+    let words = EventKind::ALL.iter().map(|kind| kind.word());
+    PossibleValuesParser::new(words).try_map(|word| word.parse::<EventKind>())
+}
+
 fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -430,11 +440,25 @@ mod tests {
             "config apply w.toml --partial --theirs",
             "config apply w.toml --force --partial",
             "-o yaml status",
+            "events --kind",
+            "events --kind sickness",
+            "events --kind health,task",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }
         let text = parse("statsu").unwrap_err().to_string();
         assert!(text.contains("'status'"), "{text}");
+        let text = parse("events --kind helth").unwrap_err().to_string();
+        assert!(text.contains("'health'") && text.contains("reload"), "{text}");
+    }
+
+    #[test]
+    fn several_kinds_of_events_can_be_named() {
+        let Verb::Events { kind, .. } = parse("events --kind health --kind=task").unwrap().verb
+        else {
+            panic!("it is events");
+        };
+        assert_eq!(kind, [EventKind::Health, EventKind::Task]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use weir_proto::answer::Note;
 use weir_proto::confirm::Confirm;
+use weir_proto::events::EventFilter;
 use weir_proto::request::{
     ApplyMode, ChangeOptions, ChangeRequest, Query, SessionKill, TaskRequest,
 };
@@ -24,7 +25,7 @@ pub(crate) enum Plan {
     Top,
     Events {
         follow: bool,
-        since: Option<Span>,
+        filter: EventFilter,
     },
     Change(Changing),
     Task(TaskRequest),
@@ -133,7 +134,10 @@ fn plan_of(verb: Verb) -> Plan {
             read(Query::Why { pool, client })
         }
         Verb::Stats { subject } => read(Query::Stats { subject }),
-        Verb::Events { follow, since } => Plan::Events { follow, since },
+        Verb::Events { follow, since, kind } => {
+            let since_ms = since.map(|since| since.millis);
+            Plan::Events { follow, filter: EventFilter { kinds: kind, since_ms } }
+        }
         Verb::Config(verb) => config(verb),
         Verb::Shards => read(Query::Shards),
         Verb::Drain { dry_run, yes } => Plan::Drain { dry_run, yes },

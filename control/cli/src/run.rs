@@ -123,7 +123,7 @@ pub(crate) fn run(
     match plan {
         Plan::Read(reading) => read(&reading, watch, console),
         Plan::Top => crate::top::run(console.socket, console.style.colour),
-        Plan::Events { follow, since } => events::run(follow, since, console),
+        Plan::Events { follow, filter } => events::run(follow, filter, console),
         Plan::Change(changing) => change::run(&changing, console),
         Plan::Task(request) => change::task(request, console),
         Plan::Kill(killing) => sessions::kill(&killing, console),

@@ -6,6 +6,7 @@ mod fleet;
 mod fullness;
 mod input;
 mod lifecycle;
+mod limits;
 mod logging;
 mod panic;
 mod pending_orders;
@@ -51,6 +52,7 @@ pub use change::{AskedChange, CHANGE, ChangeId, ChangeOutcome};
 pub use fleet::Fleet;
 pub use fullness::{Full, Fullness};
 pub use input::{Discarded, Input, Output};
+use limits::Limits;
 pub use planning::{PlanJob, Planned};
 pub use publish::BACKENDS_SLICE;
 use repeats::Repeats;
@@ -157,6 +159,8 @@ pub struct Control {
     /// Repeated anomalies of the data path, and which of them were reported.
     repeats: Repeats,
     pub fullness: Fullness,
+    /// Other limits that are reached.
+    limits: Limits,
     unconfirmed: Option<Waiting>,
     /// Rollbacks by weir itself since the start, by [`Cause`].
     pub rolled_back: [u64; 2],
@@ -188,7 +192,7 @@ impl Control {
             slice,
             aggregate: Aggregate::new(count),
             health,
-            events: Events::new(),
+            events: Events::new(started.wall_ms),
             rollout: Rollout::Done { version: snapshot.version, took_ms: 0 },
             leases: Leases::new(count),
             shards: (0..count).map(|n| Shard::new(ShardId(n))).collect(),
@@ -203,6 +207,7 @@ impl Control {
             panics: Vec::new(),
             repeats: Repeats::default(),
             fullness: Fullness::default(),
+            limits: Limits::default(),
             unconfirmed: None,
             rolled_back: [0; 2],
             tasks: Tasks::default(),
@@ -294,6 +299,7 @@ impl Control {
         self.acknowledge_fences(moment);
         self.tell_repeats(moment);
         self.watch_fullness(moment);
+        self.watch_limits(moment);
         self.watch_append(moment);
         self.watch_unconfirmed(moment);
         self.watch_searches(now);

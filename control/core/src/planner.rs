@@ -32,7 +32,7 @@ pub use crate::file::Settings as FileSettings;
 pub use apply::{difference, drift_rows, read};
 pub use impact::{Load, of_kill, tell};
 pub use loops::loops;
-pub use names::{no_backend, no_listener, no_pool, split};
+pub use names::{alike, no_backend, no_listener, no_pool, split};
 
 /// Bytes of a summary, which is in the log, the events and the history for as long as those last.
 const SUMMARY_MAX: usize = 1000;

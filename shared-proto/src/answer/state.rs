@@ -52,6 +52,10 @@ words! {
         Audit = "audit",
         /// Something that takes time has begun or ended.
         Task = "task",
+        /// Something is full or short, or is no longer.
+        Limit = "limit",
+        /// The file was read again: it was applied or refused.
+        Reload = "reload",
     }
 }
 
@@ -100,6 +104,15 @@ words! {
         Maint = "maint",
         /// It is gone from the configuration and keeps its last sessions.
         Removed = "removed",
+    }
+}
+
+impl core::str::FromStr for EventKind {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<EventKind, String> {
+        let found = EventKind::ALL.iter().find(|kind| kind.word() == word);
+        found.copied().ok_or_else(|| format!("there is no kind of events {word:?}"))
     }
 }
 
@@ -188,6 +201,9 @@ mod tests {
         }
         for state in BackendState::ALL {
             assert_eq!(json(state), quoted(state.word()));
+        }
+        for kind in EventKind::ALL {
+            assert_eq!((json(kind), kind.word().parse()), (quoted(kind.word()), Ok(*kind)));
         }
         for kind in HealthKind::ALL {
             assert_eq!(json(kind), quoted(kind.word()));

@@ -211,14 +211,21 @@ impl Maker<'_> {
             if place != "path" && self.below(3) > 0 {
                 continue;
             }
-            let value = match self.value(&parameter["schema"]) {
+            // Several values stand there several times.
+            let values = match self.value(&parameter["schema"]) {
+                Value::Array(values) => values,
+                one => vec![one],
+            };
+            let values = values.into_iter().map(|value| match value {
                 Value::String(text) => text,
                 other => other.to_string(),
-            };
-            match place {
-                "path" => path = path.replace(&format!("{{{name}}}"), &value),
-                "query" => query.push(format!("{name}={}", escaped(&value))),
-                _ => headers.push((name.to_owned(), value)),
+            });
+            for value in values {
+                match place {
+                    "path" => path = path.replace(&format!("{{{name}}}"), &value),
+                    "query" => query.push(format!("{name}={}", escaped(&value))),
+                    _ => headers.push((name.to_owned(), value)),
+                }
             }
         }
         let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };

@@ -1,6 +1,7 @@
 //! Frames that are none: real ones with bits flipped or cut short, and ones made by the grammar
 //! with a lie in them. The same seed gives the same frame.
 
+use weir_proto::events::EventFilter;
 use weir_proto::frame::{self, BODY_MAX, HEADER};
 use weir_proto::request::{ChangeOptions, ChangeRequest, Command, Hello, PROTOCOL, Query, Request};
 use weir_tests::net::noise;
@@ -100,7 +101,7 @@ fn real(first: bool, chance: &mut Chance) -> Vec<u8> {
     let request = match chance.below(9) {
         0 => Query::Status.into(),
         1 => Query::BackendList { pool: Some("web".into()) }.into(),
-        2 => Query::Events { after: 7 }.into(),
+        2 => Query::Events { after: 7, filter: EventFilter::default() }.into(),
         3 => Query::ConfigExport { version: Some(1) }.into(),
         4 => Command::Stop { drain_ms: Some(60_000) }.into(),
         5 => change(ChangeRequest::BackendWeight { name: name(), weight: 7 }),

@@ -1,14 +1,13 @@
 //! `events`: those that are kept, then new ones as they come.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use weir_proto::answer::{Answer, EventRow, Events};
+use weir_proto::events::EventFilter;
 use weir_proto::request::Query;
-use weir_proto::spec::Span;
 
 use super::Console;
 use crate::ask::Client;
-use crate::clock;
 use crate::exit::{Exit, Failure};
 use crate::render::human::plain;
 use crate::render::{Style, json, views};
@@ -18,35 +17,30 @@ const POLL: Duration = Duration::from_millis(500);
 
 pub(super) fn run(
     follow: bool,
-    since: Option<Span>,
+    filter: EventFilter,
     console: &mut Console<'_>,
 ) -> Result<Exit, Failure> {
     let mut client = console.client()?;
-    let mut rows = after(0, &mut client)?;
-    let last = rows.last().map_or(0, |row| row.id);
-    if let Some(span) = since {
-        let span = i64::try_from(span.millis).unwrap_or(i64::MAX);
-        let from = clock::wall_ms().saturating_sub(span);
-        // An event whose time cannot be read is shown: better one too many.
-        rows.retain(|row| clock::parse_utc(&row.at).is_none_or(|at| at >= from));
-    } else if follow {
-        rows.clear();
-    }
+    // Without an age one follows what comes.
+    let after = if follow && filter.since_ms.is_none() { u64::MAX } else { 0 };
+    let page = ask(after, &filter, &mut client)?;
     if !follow {
-        console.print(&Answer::Events(Events { events: rows }), false)?;
+        console.print(&Answer::Events(page), false)?;
         return Ok(Exit::Done);
     }
-    lines(&rows, console)?;
-    Follower { client, last, answered: clock::now() }.follow(console)
+    lines(&page.events, console)?;
+    let filter = EventFilter { since_ms: None, ..filter };
+    Follower { client, filter, start: page.start, last: page.last }.follow(console)
 }
 
 /// Shows what comes, also after weir has been restarted.
 struct Follower {
     client: Client,
-    /// The number of the last event that was shown.
+    filter: EventFilter,
+    /// The process that `last` is of.
+    start: u64,
+    /// The number of the last event that there was.
     last: u64,
-    /// When weir answered last.
-    answered: Instant,
 }
 
 impl Follower {
@@ -56,14 +50,9 @@ impl Follower {
             if self.client.interrupt.wait(POLL) {
                 return Ok(Exit::Interrupted);
             }
-            let asked = if is_gone { self.reconnect(console) } else { Ok(()) };
-            match asked.and_then(|()| after(self.last, &mut self.client)) {
-                Ok(rows) => {
-                    is_gone = false;
-                    self.answered = clock::now();
-                    self.last = rows.last().map_or(self.last, |row| row.id);
-                    lines(&rows, console)?;
-                }
+            let asked = if is_gone { self.client.reconnect() } else { Ok(()) };
+            match asked.and_then(|()| self.next(is_gone, console)) {
+                Ok(()) => is_gone = false,
                 Err(failure) if failure.exit == Exit::Unreachable => {
                     if !is_gone {
                         console.say(&format!("{}; waiting for it", plain(&failure.message)));
@@ -75,24 +64,30 @@ impl Follower {
         }
     }
 
-    /// Connects again. A weir that has started since it answered last numbers its events from 1.
-    fn reconnect(&mut self, console: &mut Console<'_>) -> Result<(), Failure> {
-        self.client.reconnect()?;
-        let Answer::Status(status) = self.client.ask(Query::Status)? else {
-            return Err(Failure::unexpected());
-        };
-        let is_another = status.uptime_s < self.answered.elapsed().as_secs_f64();
+    /// Shows what has come since, and says what cannot be shown any more. Another process numbers
+    /// its events from 1.
+    fn next(&mut self, was_gone: bool, console: &mut Console<'_>) -> Result<(), Failure> {
+        let mut page = ask(self.last, &self.filter, &mut self.client)?;
+        let is_another = page.start != self.start;
         if is_another {
-            self.last = 0;
+            page = ask(0, &self.filter, &mut self.client)?;
+            console.say("weir is back, restarted");
+        } else if was_gone {
+            console.say("weir is back");
         }
-        console.say(if is_another { "weir is back, restarted" } else { "weir is back" });
-        Ok(())
+        match page.missing {
+            0 => {}
+            1 => console.say("1 event is no longer kept"),
+            missing => console.say(&format!("{missing} events are no longer kept")),
+        }
+        (self.start, self.last) = (page.start, page.last);
+        lines(&page.events, console)
     }
 }
 
-fn after(id: u64, client: &mut Client) -> Result<Vec<EventRow>, Failure> {
-    match client.ask(Query::Events { after: id })? {
-        Answer::Events(events) => Ok(events.events),
+fn ask(after: u64, filter: &EventFilter, client: &mut Client) -> Result<Events, Failure> {
+    match client.ask(Query::Events { after, filter: filter.clone() })? {
+        Answer::Events(events) => Ok(events),
         _ => Err(Failure::unexpected()),
     }
 }

@@ -128,44 +128,50 @@ fn event(id: u64, at: &str) -> EventRow {
     }
 }
 
+/// The events of a process that started at `start`, of which these are no longer kept.
+fn page(start: u64, ids: std::ops::RangeInclusive<u64>, missing: u64) -> Option<Response> {
+    let last = *ids.end();
+    let events = ids.map(|id| event(id, "2026-01-01T00:00:00Z")).collect();
+    done(Answer::Events(Events { events, start, last, missing }))
+}
+
 #[test]
 fn events_follow_what_comes() {
     let daemon = Daemon::new(|request| {
-        let Request::Query(Query::Events { after }) = request else { return None };
-        let next = event(after + 1, "2026-01-01T00:00:00Z");
-        done(Answer::Events(Events { events: vec![next] }))
+        let Request::Query(Query::Events { after, filter }) = request else { return None };
+        assert_eq!(filter.kinds, [EventKind::Health, EventKind::Task]);
+        match after {
+            // What is there already is not asked for.
+            u64::MAX => page(1, 3..=2, 0),
+            2 => page(1, 5..=5, 2),
+            after => page(1, after + 1..=after + 1, 0),
+        }
     });
-    let mut child = daemon.spawn("-o json events -f");
+    let mut child = daemon.spawn("-o json events -f --kind health --kind task");
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    // Event 1 existed before the command began, so -f does not print it.
-    for id in 2..=4 {
+    for id in [5, 6, 7] {
         let line = lines.next().unwrap().unwrap();
         let json: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!((&json["schema"], &json["id"]), (&"weir/v1".into(), &id.into()));
     }
     interrupt(&child);
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(said, "2 events are no longer kept\n");
     assert_eq!(child.wait().unwrap().code(), Some(130));
 }
 
 /// The daemon closes the connection at the second question. Returns the events shown and what was
-/// said on stderr. `uptime_s` is what it says after that.
-fn followed_across_a_restart(uptime_s: f64) -> (Vec<u64>, String) {
+/// said on stderr. `start` is the process after that; it was 1 before.
+fn followed_across_a_restart(start: u64) -> (Vec<u64>, String) {
     let mut asked = 0;
     let daemon = Daemon::new(move |request| {
         asked += 1;
-        match request {
-            Request::Query(Query::Status) => {
-                let mut status = status(1);
-                status.uptime_s = uptime_s;
-                done(Answer::Status(status))
-            }
-            Request::Query(Query::Events { after }) if asked != 2 => {
-                let first = after + 1;
-                let rows = if asked == 1 { 1..8 } else { first..first + 1 };
-                let events = rows.map(|id| event(id, "9999-01-01T00:00:00Z")).collect();
-                done(Answer::Events(Events { events }))
-            }
-            _ => None,
+        let Request::Query(Query::Events { after, .. }) = request else { return None };
+        match asked {
+            1 => page(1, 1..=7, 0),
+            2 => None,
+            _ => page(start, after + 1..=after + 1, 0),
         }
     });
     let mut child = daemon.spawn("-o json events -f --since 9999d");
@@ -182,24 +188,26 @@ fn followed_across_a_restart(uptime_s: f64) -> (Vec<u64>, String) {
 
 #[test]
 fn events_follow_beyond_a_restart_and_say_so() {
-    let (shown, said) = followed_across_a_restart(0.0);
+    let (shown, said) = followed_across_a_restart(2);
     assert_eq!(shown, [1, 2, 3, 4, 5, 6, 7, 1, 2]);
     assert!(said.contains("before it answered; waiting for it\n"), "{said}");
     assert!(said.contains("weir is back, restarted\n"), "{said}");
-    let (shown, said) = followed_across_a_restart(9999.0);
+    let (shown, said) = followed_across_a_restart(1);
     assert_eq!(shown, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
     assert!(said.contains("weir is back\n"), "{said}");
 }
 
 #[test]
-fn events_since_leaves_out_what_is_old() {
-    let events = vec![event(1, "2001-01-01T00:00:00Z"), event(2, "9999-01-01T00:00:00Z")];
-    let daemon = Daemon::new(move |_| {
-        Some(Response::Done(Answer::Events(Events { events: events.clone() })))
+fn events_are_asked_for_by_age_and_kind() {
+    let daemon = Daemon::new(|request| {
+        let Request::Query(Query::Events { after, filter }) = request else { return None };
+        let shown = if filter.since_ms == Some(3_600_000) { 2..=2 } else { 1..=2 };
+        assert_eq!((after, filter.kinds.len()), (0, 0));
+        page(1, shown, 0)
     });
     assert_eq!(daemon.run("events").out.lines().count(), 2);
     let ran = daemon.run("events --since 1h");
-    assert_eq!(ran.out, "9999-01-01T00:00:00Z  health   web/b1  x\n");
+    assert_eq!(ran.out, "2026-01-01T00:00:00Z  health   web/b1  x\n");
 }
 
 #[test]

@@ -130,7 +130,7 @@ impl Control {
             }
             _ => return,
         };
-        self.events.push(EventKind::Process, String::new(), text, moment.wall_ms);
+        self.events.push(EventKind::Limit, "weir".to_owned(), text, moment.wall_ms);
     }
 }
 

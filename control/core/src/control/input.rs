@@ -2,6 +2,7 @@
 //! simulator) turns everything that happens into an [`Input`], and does what the [`Output`]s say.
 
 use weir_core::base::clock::Now;
+use weir_proto::answer::EventKind;
 use weir_proto::order::Report;
 use weir_proto::request::TaskRequest;
 
@@ -54,8 +55,8 @@ pub enum Input {
     Search { id: ChangeId, request: SearchRequest },
     /// Ends every session, then the process.
     Stop,
-    /// An audited request and its outcome, for [`Control::events`].
-    Audited { kept: Kept, subject: String, text: String },
+    /// An audited request or a reload, and its outcome, for [`Control::events`].
+    Audited { kept: Kept, kind: EventKind, subject: String, text: String },
 }
 
 /// Something for the shell to do.
@@ -115,8 +116,8 @@ impl Control {
             Input::Task { id, request } => self.on_task(id, request, moment),
             Input::Search { id, request } => self.on_search(id, request, moment),
             Input::Stop => self.stop(moment),
-            Input::Audited { kept, subject, text } => {
-                self.events.audit(kept, &subject, &text, moment.wall_ms);
+            Input::Audited { kept, kind, subject, text } => {
+                self.events.keep(kept, (kind, &subject, &text), moment.wall_ms);
             }
         }
         self.advance_changes(moment);

@@ -76,7 +76,7 @@ pub fn no_backend(current: &Snapshot, name: &str) -> Refusal {
 }
 
 /// The words of `live` that are most like `typed`, best first.
-pub(super) fn alike(typed: &str, live: impl Iterator<Item = String>) -> Vec<String> {
+pub fn alike(typed: &str, live: impl Iterator<Item = String>) -> Vec<String> {
     // One slip in a short word, one more for every four letters; or much the same beginning.
     let slips_max = 1 + typed.len() / 4;
     if typed.len() > TYPED_MAX {

@@ -7,6 +7,7 @@ mod assets;
 mod body;
 mod change;
 mod connections;
+mod events;
 mod hosts;
 mod openapi;
 mod operations;

@@ -2,7 +2,7 @@
 
 use weir_core::base::clock::Now;
 use weir_proto::answer::{
-    Answer, BackendRow, BackendState, Backends, CheckResult, CheckRow, ConfigText, Events, History,
+    Answer, BackendRow, BackendState, Backends, CheckResult, CheckRow, ConfigText, History,
     ListenerRow, ListenerState, Listeners, PoolDetail, PoolRow, Pools, ProcessState, ShardRow,
     Shards, Stats, Status, Tasks, UnboundRow,
 };
@@ -55,8 +55,8 @@ impl Queries<'_> {
             Query::BackendList { pool } => Answer::Backends(self.backends(pool.as_deref())?),
             Query::BackendShow { name } => Answer::Backend(self.backend(&name)?),
             Query::Stats { subject } => Answer::Stats(self.stats(subject.as_deref())?),
-            Query::Events { after } => {
-                Answer::Events(Events { events: control.events.after(after) })
+            Query::Events { after, filter } => {
+                Answer::Events(control.events.page(after, &filter, crate::rt::wall_ms()))
             }
             Query::ConfigExport { version } => Answer::Config(self.config(version)?),
             Query::TaskList => Answer::Tasks(Tasks {

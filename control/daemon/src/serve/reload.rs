@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-use weir_proto::answer::Answer;
+use weir_proto::answer::{Answer, EventKind};
 use weir_proto::outside::cleaned;
 use weir_proto::request::{ChangeOptions, ChangeRequest, Refusal};
 
@@ -75,7 +75,13 @@ impl Shared {
                 format!("{command}: refused: {why}")
             }
         };
-        self.handle(Input::Audited { kept, subject: "SIGHUP".to_owned(), text });
+        self.keep(kept, text);
+    }
+
+    /// Keeps an event about a reload.
+    fn keep(&self, kept: Kept, text: String) {
+        let (kind, subject) = (EventKind::Reload, "SIGHUP".to_owned());
+        self.handle(Input::Audited { kept, kind, subject, text });
     }
 
     async fn apply(&self, file: &Path) -> Reloaded {
@@ -112,8 +118,7 @@ impl Shared {
         for conflict in conflicts.iter().take(CONFLICTS_MAX) {
             let text = cleaned(&format!("conflict: {conflict}"), CONFLICT_BYTES_MAX);
             tracing::error!(target: AUDIT, "SIGHUP: {text}");
-            let (kept, subject) = (Kept::Refusal, "SIGHUP".to_owned());
-            self.handle(Input::Audited { kept, subject, text });
+            self.keep(Kept::Refusal, text);
         }
         let count = conflicts.len();
         format!(
@@ -129,8 +134,7 @@ impl Shared {
             let keys = differ.join(", ");
             let text = format!("[weir] {keys} of {origin} will be in use after a restart only");
             tracing::warn!(target: AUDIT, "SIGHUP: {text}");
-            let (kept, subject) = (Kept::Refusal, "SIGHUP".to_owned());
-            self.handle(Input::Audited { kept, subject, text });
+            self.keep(Kept::Refusal, text);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weir_proto::answer::{Answer, Author};
+use weir_proto::answer::{Answer, Author, EventKind};
 use weir_proto::request::{Command, Query, Refusal};
 
 use super::page;
@@ -32,7 +32,7 @@ impl Handler for Shared {
 
     fn record(&self, event: AuditEvent) {
         let AuditEvent { subject, text, kept } = event;
-        self.handle(Input::Audited { kept, subject, text });
+        self.handle(Input::Audited { kept, kind: EventKind::Audit, subject, text });
     }
 
     fn answering(&self) -> impl Sized {

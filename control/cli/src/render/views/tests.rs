@@ -305,7 +305,7 @@ fn events_history_and_configuration_are_lines() {
         text: "up → down (\u{1b}refused)".into(),
     };
     let process = EventRow { subject: String::new(), text: "ready".into(), ..row.clone() };
-    let events = Events { events: vec![row, process] };
+    let events = Events { events: vec![row, process], start: 1, last: 2, missing: 0 };
     assert_eq!(
         answer(&Answer::Events(events), false, PIPE),
         "2026-01-01T00:00:00Z  health   web/b1  up → down (\\u{1b}refused)\n\

@@ -5,7 +5,7 @@ mod settings;
 pub(super) mod shape;
 
 use serde_json::{Map, Value, json};
-use weir_proto::answer::Changed;
+use weir_proto::answer::{Changed, EventKind};
 use weir_proto::settings::{BACKEND, LISTENER, POOL};
 
 use super::body::BodyKind;
@@ -131,6 +131,10 @@ fn in_query(parameter: &Parameter) -> Value {
             json!({"type": "integer", "minimum": min, "maximum": max})
         }
         ParameterForm::Text { pattern } => json!({"type": "string", "pattern": pattern}),
+        ParameterForm::Kinds => {
+            let words: Vec<&str> = EventKind::ALL.iter().map(|kind| kind.word()).collect();
+            json!({"type": "array", "items": {"type": "string", "enum": words}})
+        }
     };
     json!({"name": parameter.name, "in": "query", "description": parameter.help, "schema": schema})
 }

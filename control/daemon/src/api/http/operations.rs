@@ -120,8 +120,6 @@ const OURS: Parameter = flag("ours", "Where it conflicts with what is in force, 
 const THEIRS: Parameter = flag("theirs", "Where it conflicts with what is in force, take it.");
 const REPLACE: Parameter = flag("replace", "Do not merge: it is the whole truth.");
 const CHANGE: &[Parameter] = &[DRY_RUN, YES];
-const AFTER: Parameter =
-    number("after", (0, u64::MAX), "Only events after the one with this number.");
 const LIMIT: Parameter =
     number("limit", (1, weir_proto::request::HISTORY_MAX), "The most versions of a page.");
 const BEFORE: Parameter = number("before", (1, u64::MAX), "Only versions before this one.");
@@ -276,9 +274,7 @@ pub(super) static OPERATIONS: &[Operation] = &[
     get(
         "/api/v1/events",
         "What happened.",
-        (&[AFTER], |_, parameters| {
-            Ok(Query::Events { after: parameters.number("after").unwrap_or(0) })
-        }),
+        (super::events::PARAMETERS, super::events::query),
         shape::of::<Events>,
     ),
     get(

@@ -1,5 +1,7 @@
 //! The parameters behind the `?` of a path.
 
+use weir_control_core::planner::alike;
+use weir_proto::answer::EventKind;
 use weir_proto::outside::cleaned;
 use weir_proto::request::{Code, Refusal};
 
@@ -24,6 +26,8 @@ pub(super) enum ParameterForm {
     Text {
         pattern: &'static str,
     },
+    /// A kind of events; it may be there several times.
+    Kinds,
 }
 
 /// Text of a request as an answer quotes it.
@@ -41,6 +45,7 @@ enum ParameterValue {
     Flag(bool),
     Number(u64),
     Text(String),
+    Kind(EventKind),
 }
 
 impl<'a> Parameters<'a> {
@@ -57,7 +62,8 @@ impl<'a> Parameters<'a> {
         let mut pairs: Vec<(&str, ParameterValue)> = Vec::new();
         for (key, value) in texts.map(|pair| pair.split_once('=').unwrap_or((pair, ""))) {
             let there = known.iter().find(|parameter| parameter.name == key);
-            let is_twice = pairs.iter().any(|(before, _)| *before == key);
+            let is_one = there.is_some_and(|parameter| parameter.form != ParameterForm::Kinds);
+            let is_twice = is_one && pairs.iter().any(|(before, _)| *before == key);
             let what = match there {
                 None => "no",
                 Some(_) if is_twice => "one, not two,",
@@ -80,15 +86,24 @@ impl<'a> Parameters<'a> {
     pub(super) fn number(&self, name: &str) -> Option<u64> {
         match self.get(name) {
             Some(ParameterValue::Number(number)) => Some(*number),
-            Some(ParameterValue::Flag(_) | ParameterValue::Text(_)) | None => None,
+            _ => None,
         }
+    }
+
+    /// Every kind of events that is named.
+    pub(super) fn kinds(&self) -> Vec<EventKind> {
+        let values = self.pairs.iter().filter_map(|(_, value)| match value {
+            ParameterValue::Kind(kind) => Some(*kind),
+            _ => None,
+        });
+        values.collect()
     }
 
     /// A text; `None` if it is not there.
     pub(super) fn text(&self, name: &str) -> Option<String> {
         match self.get(name) {
             Some(ParameterValue::Text(text)) => Some(text.clone()),
-            Some(ParameterValue::Flag(_) | ParameterValue::Number(_)) | None => None,
+            _ => None,
         }
     }
 
@@ -114,6 +129,13 @@ fn of_form(path: &str, parameter: &Parameter, value: &str) -> Result<ParameterVa
                 Err(Refusal::new(Code::Invalid, message, format!("{path}?{name}=web")))
             }
         },
+        (ParameterForm::Kinds, word) => word.parse().map(ParameterValue::Kind).map_err(|_| {
+            let words = || EventKind::ALL.iter().map(|kind| kind.word());
+            let message = format!("{name}={:?} is no kind of events", shown(word));
+            let hint = format!("kinds: {}", words().collect::<Vec<_>>().join(", "));
+            let did_you_mean = alike(word, words().map(str::to_owned));
+            Refusal { did_you_mean, ..Refusal::new(Code::Invalid, message, hint) }
+        }),
         (ParameterForm::Flag, "true") => Ok(ParameterValue::Flag(true)),
         (ParameterForm::Flag, "false") => Ok(ParameterValue::Flag(false)),
         (ParameterForm::Flag, other) => {

@@ -10,7 +10,7 @@ use super::parameters::{Parameter, Parameters, whole};
 const NAME: &str = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$";
 const NAMES: &str = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}/[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$";
 const NETWORK: &str = "^[0-9A-Fa-f.:]+(/[0-9]+)?$";
-const DURATION: &str = "^[0-9]+(ms|s|m|h|d)$";
+pub(super) const DURATION: &str = "^[0-9]+(ms|s|m|h|d)$";
 const SESSION: &str = "^[0-9]+[.][0-9]+[.][0-9]+$";
 const SORT: &str = "^(age|idle|bytes|rate)$";
 
@@ -30,18 +30,13 @@ pub(super) const PARAMETERS: &[Parameter] = &[
 
 /// `GET /api/v1/sessions`
 pub(super) fn list(_: &Names<'_>, parameters: &Parameters<'_>) -> Result<Query, Refusal> {
-    let span = |name| {
-        let text = parameters.text(name);
-        let span = text.map(|text| text.parse::<Span>().map(|span| span.millis));
-        span.transpose().map_err(|why| Refusal::new(Code::Invalid, why, format!("{name}=10m")))
-    };
     let filter = SessionFilter {
         pool: parameters.text("pool"),
         backend: parameters.text("backend"),
         listener: parameters.text("listener"),
         client: parameters.text("client"),
-        older_ms: span("older")?,
-        idle_ms: span("idle")?,
+        older_ms: span(parameters, "older")?,
+        idle_ms: span(parameters, "idle")?,
         version: parameters.number("version"),
         stalled: parameters.flag("stalled"),
     };
@@ -50,6 +45,13 @@ pub(super) fn list(_: &Names<'_>, parameters: &Parameters<'_>) -> Result<Query, 
     let limit = parameters.number("limit").unwrap_or(LISTED_DEFAULT.into());
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     Ok(Query::SessionList { filter, sort: sort.unwrap_or_default(), limit })
+}
+
+/// A duration in milliseconds; `None` if it is not there.
+pub(super) fn span(parameters: &Parameters<'_>, name: &str) -> Result<Option<u64>, Refusal> {
+    let text = parameters.text(name);
+    let span = text.map(|text| text.parse::<Span>().map(|span| span.millis));
+    span.transpose().map_err(|why| Refusal::new(Code::Invalid, why, format!("{name}=10m")))
 }
 
 /// The client of a pool, or a session.

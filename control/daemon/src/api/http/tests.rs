@@ -157,7 +157,7 @@ fn answers_are_json_with_a_schema() {
         }
         assert!(!head(&shards).contains("access-control"), "{shards}");
         let events = get(door, "/api/v1/events?after=7");
-        assert!(body(&events).contains("Events { after: 7 }"), "{events}");
+        assert!(body(&events).contains("Events { after: 7, filter"), "{events}");
         let missing = get(door, "/api/v1/pools/wbe");
         assert_eq!(status_of(&missing), "404");
         let start = "{\"schema\":\"weir/v1\",\"error\":{\"code\":\"not_found\",";

@@ -1,6 +1,7 @@
 //! Who has which role, and what each request needs.
 
 use super::*;
+use weir_proto::events::EventFilter;
 use weir_proto::request::{ChangeOptions, Query};
 use weir_proto::spec::Admin;
 
@@ -68,7 +69,7 @@ fn each_request_needs_its_role() {
     let name = || "web".to_owned();
     let table = [
         (Query::Status.into(), Role::Viewer),
-        (Query::Events { after: 0 }.into(), Role::Viewer),
+        (Query::Events { after: 0, filter: EventFilter::default() }.into(), Role::Viewer),
         (Query::ConfigExport { version: None }.into(), Role::Viewer),
         (change(ChangeRequest::BackendRemove { name: name(), force: true }), Role::Operator),
         (change(ChangeRequest::BackendWeight { name: name(), weight: 1 }), Role::Operator),

@@ -9,6 +9,7 @@ use crate::api::roles::Roles;
 use crate::serve::tests::started;
 use crate::store::tests::Directory;
 use weir_proto::answer::{Answer, EventKind};
+use weir_proto::events::EventFilter;
 use weir_proto::request::{Command, Query};
 
 /// A client on a thread of its own.
@@ -136,7 +137,9 @@ fn a_change_and_its_author_are_an_event() {
         assert!(matches!(change("web/b1", 7), Response::Done(_)));
         assert!(matches!(change("web/b1", 7), Response::Done(_)));
         assert!(matches!(change("web/b9", 7), Response::Refused(_)));
-        let Response::Done(Answer::Events(events)) = client.ask(Query::Events { after: 0 }) else {
+        let Response::Done(Answer::Events(events)) =
+            client.ask(Query::Events { after: 0, filter: EventFilter::default() })
+        else {
             panic!("no events")
         };
         let audit: Vec<_> =
