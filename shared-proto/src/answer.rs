@@ -18,6 +18,7 @@ use crate::role::Role;
 use crate::settings::ShownSettings;
 use crate::spec::Strategy;
 
+pub use crate::events::{EventRow, Events};
 pub use session::{BlockedFor, Killed, SessionDetail, SessionRow, Sessions};
 pub use state::{
     BackendState, CheckResult, EventKind, ListenerState, ProcessState, TaskKind, TaskState,
@@ -291,30 +292,6 @@ pub struct PoolStatsRow {
     /// Times that a retry had to wait for its turn.
     pub retry_budget_exhausted_total: u64,
     pub connect_duration_s: Percentiles,
-}
-
-/// `weirctl events`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Events {
-    pub events: Vec<EventRow>,
-    /// The process that they are of, by when it started (milliseconds since 1970): each process
-    /// numbers its events from 1.
-    pub start: u64,
-    /// The number of the newest event of all, shown or not: what comes is after it.
-    pub last: u64,
-    /// Events after the one that was asked for, of whatever kind, that are no longer kept.
-    pub missing: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EventRow {
-    /// Grows by one with every event.
-    pub id: u64,
-    /// RFC 3339, UTC.
-    pub at: String,
-    pub kind: EventKind,
-    pub subject: String,
-    pub text: String,
 }
 
 /// `weirctl config export`.

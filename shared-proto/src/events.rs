@@ -1,4 +1,4 @@
-//! Which events are asked for, and how one is named over a restart of weir.
+//! Events: what one is, which are asked for, and how one is named over a restart of weir.
 
 use core::fmt;
 use core::str::FromStr;
@@ -6,6 +6,30 @@ use core::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::answer::EventKind;
+
+/// `weirctl events`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Events {
+    pub events: Vec<EventRow>,
+    /// The process that they are of, by when it started (milliseconds since 1970): each process
+    /// numbers its events from 1.
+    pub start: u64,
+    /// The number of the newest event of all, shown or not: what comes is after it.
+    pub last: u64,
+    /// Events after the one that was asked for, of whatever kind, that are no longer kept.
+    pub missing: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventRow {
+    /// Grows by one with every event.
+    pub id: u64,
+    /// RFC 3339, UTC.
+    pub at: String,
+    pub kind: EventKind,
+    pub subject: String,
+    pub text: String,
+}
 
 /// Which events are meant. Empty: all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

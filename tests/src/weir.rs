@@ -2,6 +2,7 @@
 
 pub mod ctl;
 mod log;
+pub mod stream;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;

@@ -59,9 +59,9 @@ fn a_limit_is_told_once_when_it_begins_and_once_when_it_is_over() {
     let mut open: Vec<_> = (0..40).map(|_| set.session().0).collect();
     clock::wait_for("the limit to be told", || texts().len() == 1);
     // One leaves and another one comes: no event for either.
-    for index in 0..10 {
-        open[index].fin().expect_fin();
-        open[index] = set.session().0;
+    for client in open.iter_mut().take(10) {
+        client.fin().expect_fin();
+        *client = set.session().0;
     }
     for client in open {
         client.rst();

@@ -59,6 +59,7 @@ mod stalled;
 mod standstill;
 mod starvation;
 mod state;
+mod streams;
 mod tasks;
 mod terminal;
 mod unbound;

@@ -120,6 +120,11 @@ impl Events {
         answer::Events { events, start, last, missing }
     }
 
+    /// All events after number `id`, oldest first.
+    pub fn after(&self, id: u64) -> Vec<EventRow> {
+        self.page(id, &EventFilter::default(), 0).events
+    }
+
     /// Where who reads on from `after` begins: not before the first event that the filter means by
     /// its age. The clock may have been set since; better one too many.
     pub fn begin(&self, after: u64, filter: &EventFilter, wall_ms: u64) -> u64 {
@@ -159,10 +164,6 @@ impl Events {
 mod tests {
     use super::*;
 
-    fn all(events: &Events, after: u64) -> Vec<EventRow> {
-        events.page(after, &EventFilter::default(), 0).events
-    }
-
     fn health(events: &mut Events, text: &str, wall_ms: u64) {
         events.push(EventKind::Health, "web/b1".to_owned(), text.to_owned(), wall_ms);
     }
@@ -175,16 +176,16 @@ mod tests {
     fn numbers_go_on_while_the_oldest_fall_out() {
         let mut events = Events::new(77);
         assert_eq!(events.dropped_total(), 0);
-        assert_eq!(all(&events, 0), []);
+        assert_eq!(events.after(0), []);
         let most = NEWS_MAX as u64;
         for number in 1..=most + 2 {
             health(&mut events, &format!("event {number}"), number);
         }
-        let kept = all(&events, 0);
+        let kept = events.after(0);
         assert_eq!((kept.len(), kept[0].id, kept[0].text.as_str()), (NEWS_MAX, 3, "event 3"));
         assert!(kept.iter().zip(3..).all(|(row, id)| row.id == id));
         assert_eq!(events.dropped_total(), 2);
-        let last = all(&events, most + 1);
+        let last = events.after(most + 1);
         assert_eq!(last.len(), 1);
         assert_eq!(
             last[0],
@@ -196,7 +197,7 @@ mod tests {
                 text: format!("event {}", most + 2),
             }
         );
-        assert_eq!(all(&events, most + 2), []);
+        assert_eq!(events.after(most + 2), []);
         let none = events.page(u64::MAX, &EventFilter::default(), 0);
         let wanted = (0, 77, most + 2, 0);
         assert_eq!((none.events.len(), none.start, none.last, none.missing), wanted);
@@ -257,7 +258,7 @@ mod tests {
             health(&mut events, "down", 2);
         }
         audit(&mut events, Kept::Change, "drain: done", 3);
-        let all = all(&events, 0);
+        let all = events.after(0);
         assert_eq!(all.len(), 3 + REFUSALS_MAX + NEWS_MAX);
         let subjects = [all[0].subject.as_str(), all[1].subject.as_str()];
         assert_eq!(subjects, ["version 2", "uid 0"]);
@@ -274,7 +275,7 @@ mod tests {
         let mut events = Events::new(0);
         let forged = format!("apply x\n2026-01-01 INFO audit: done\u{9b}2J{}", "x".repeat(1 << 20));
         events.push(EventKind::Config, forged.clone(), forged, 1);
-        let row = &all(&events, 0)[0];
+        let row = &events.after(0)[0];
         assert!(row.text.starts_with("apply x·2026-01-01 INFO audit: done·2Jxx"), "{}", row.text);
         assert!(row.text.len() <= TEXT_MAX + 3 && row.subject.len() <= SUBJECT_MAX + 3);
     }

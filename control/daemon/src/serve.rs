@@ -53,6 +53,8 @@ pub(crate) struct Shared {
     appender: Appender,
     /// Rung after every input.
     notify: Notify,
+    /// Rung with every event.
+    news: Notify,
     /// Changes whose outcome somebody waits for.
     outcomes: RefCell<Outcomes>,
     /// The text of [`crate::api::metrics`].
@@ -89,6 +91,7 @@ impl Shared {
             own: own.clone(),
             appender,
             notify: Notify::default(),
+            news: Notify::default(),
             outcomes: RefCell::default(),
             metrics_page: SharedPage::default(),
             answers: Cell::new(0),
@@ -109,6 +112,12 @@ impl Shared {
         if answers::counts_sessions(query) {
             self.fresh_figures().await;
         }
+    }
+
+    /// Ends when there is an event after number `last`.
+    pub(crate) async fn events_after(&self, last: u64) {
+        let is_newer = || (self.control().events.last() > last).then_some(());
+        self.news.until(is_newer).await;
     }
 
     /// Waits for figures as they are now, a moment at most.

@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use weir_control_core::events::Events;
 use weir_proto::answer::{Answer, Author};
 use weir_proto::request::{Code, Command, Query, Refusal, Request, Response};
 
@@ -159,6 +160,10 @@ pub(crate) trait Handler {
     fn answering(&self) -> impl Sized;
     /// The page of [`super::metrics::render`], at most a tenth of a second old.
     async fn metrics(&self) -> Arc<String>;
+    /// Looks at the events that are kept.
+    fn with_events<T>(&self, look: impl FnOnce(&Events) -> T) -> T;
+    /// Ends when there is an event after number `last`.
+    async fn events_after(&self, last: u64);
     /// Whether new sessions can be served.
     ///
     /// # Errors
@@ -329,6 +334,16 @@ impl<H: Handler + 'static> Gate<H> {
     /// See [`Handler::metrics`].
     pub(crate) async fn metrics(&self) -> Arc<String> {
         self.handler.metrics().await
+    }
+
+    /// See [`Handler::with_events`].
+    pub(crate) fn with_events<T>(&self, look: impl FnOnce(&Events) -> T) -> T {
+        self.handler.with_events(look)
+    }
+
+    /// See [`Handler::events_after`].
+    pub(crate) async fn events_after(&self, last: u64) {
+        self.handler.events_after(last).await;
     }
 
     /// See [`Handler::ready`].

@@ -15,6 +15,8 @@ mod parameters;
 mod pieces;
 mod route;
 mod sessions;
+mod streaming;
+mod target;
 #[cfg(test)]
 mod tests;
 mod verb;
@@ -30,7 +32,8 @@ use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::service::service_fn;
-use hyper::{HeaderMap, Request, Response, StatusCode, Version};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use weir_control_core::events::Events;
 use weir_proto::request::{Code, Refusal, Response as Outcome};
 
 use super::gate::{Gate, Handler, Principal};
@@ -42,10 +45,11 @@ use answer::{plain, refused, status, text};
 use change::Asked;
 use connections::{ConnectionSlot, ConnectionState, Connections};
 use hosts::Hosts;
-use operations::{HttpVerb, Operation, PlainPage, Target};
+use operations::{HttpVerb, Operation, PlainPage, Streamed, Target};
 use parameters::Parameters;
-use pieces::Pieces;
+use pieces::{Outgoing, Pieces};
 use route::Miss;
+use streaming::{EventFrames, EventStream};
 
 /// The longest body of a request that means nothing, in bytes: it is not read.
 const BODY_MAX: u64 = body::SETTINGS_MAX as u64;
@@ -57,6 +61,7 @@ struct Site<H> {
     gate: Rc<Gate<H>>,
     hosts: Hosts,
     token: TokenFile,
+    frames: Rc<EventFrames>,
     /// The OpenAPI document, once somebody has asked for it.
     document: OnceCell<Bytes>,
 }
@@ -76,7 +81,8 @@ pub(crate) async fn serve<H: Handler + 'static>(
 ) {
     let bound = server.local_addr().ok().map(|address| address.ip());
     let hosts = Hosts::new(bound, names);
-    let site = Rc::new(Site { gate, hosts, token, document: OnceCell::new() });
+    let (frames, document) = (Rc::default(), OnceCell::new());
+    let site = Rc::new(Site { gate, hosts, token, frames, document });
     let connections = Rc::new(Connections::default());
     loop {
         let (stream, peer) = server.accept().await;
@@ -123,11 +129,11 @@ async fn respond<H: Handler + 'static>(
     request: Request<Incoming>,
     guest: &Guest,
     site: &Site<H>,
-) -> Response<Bytes> {
+) -> Response<Outgoing> {
     let (parts, body) = request.into_parts();
     let mut answer = match check(&parts, &site.hosts) {
         Ok(()) => dispatch(&parts, body, guest, site).await,
-        Err(refusal) => refused(StatusCode::MISDIRECTED_REQUEST, &refusal),
+        Err(refusal) => refused(StatusCode::MISDIRECTED_REQUEST, &refusal).map(Outgoing::from),
     };
     let headers = answer.headers_mut();
     let fixed = [
@@ -179,12 +185,54 @@ async fn dispatch<H: Handler + 'static>(
     body: Incoming,
     guest: &Guest,
     site: &Site<H>,
-) -> Response<Bytes> {
+) -> Response<Outgoing> {
     let (operation, names) = match route::find(HttpVerb::of(&parts.method), parts.uri.path()) {
         Ok(found) => found,
-        Err(Miss::Path(refusal)) => return refused(StatusCode::NOT_FOUND, &refusal),
-        Err(Miss::Method(verbs)) => return other_method(&verbs),
+        Err(Miss::Path(refusal)) => {
+            return refused(StatusCode::NOT_FOUND, &refusal).map(Into::into);
+        }
+        Err(Miss::Method(verbs)) => return other_method(&verbs).map(Into::into),
     };
+    // HEAD has no body to stream.
+    if let Target::Stream { of, parameters, .. } = &operation.target
+        && parts.method == Method::GET
+        && streaming::is_wanted(&parts.headers)
+    {
+        return stream(*of, parameters, parts, (guest, site));
+    }
+    document(operation, names, (parts, body), guest, site).await.map(Into::into)
+}
+
+/// Begins a stream.
+fn stream<H: Handler + 'static>(
+    of: Streamed,
+    parameters: &[parameters::Parameter],
+    parts: &Parts,
+    (guest, site): (&Guest, &Site<H>),
+) -> Response<Outgoing> {
+    let slot = guest.slot.clone();
+    let read = Parameters::read(parts.uri.path(), parts.uri.query(), parameters);
+    let begun = read.and_then(|parameters| match of {
+        Streamed::Events => {
+            let asked = events::AskedEvents::read(&parameters, &parts.headers)?;
+            let stream = site.gate.with_events(|events| {
+                EventStream::new(events, asked.from, asked.filter, rt::wall_ms())
+            });
+            let shared = (site.gate.clone(), site.frames.clone());
+            Ok(streaming::begin(&guest.slot, streaming::events(stream, shared, slot)))
+        }
+    });
+    begun.unwrap_or_else(|refusal| refused(status(refusal.code), &refusal).map(Into::into))
+}
+
+/// An answer that is whole.
+async fn document<H: Handler + 'static>(
+    operation: &'static Operation,
+    names: operations::Names<'_>,
+    (parts, body): (&Parts, Incoming),
+    guest: &Guest,
+    site: &Site<H>,
+) -> Response<Bytes> {
     let (headers, from) = (&parts.headers, guest.from);
     if let Target::Change { .. } | Target::Act { .. } = operation.target {
         let principal = Principal::Http { bearer: site.token.judge(headers).await, from };
@@ -198,7 +246,9 @@ async fn dispatch<H: Handler + 'static>(
     }
     match &operation.target {
         Target::PlainPage(page) => show(*page, &names, headers, site).await,
-        Target::Query { .. } => ask(operation, &names, parts, (from, site)).await,
+        Target::Query { .. } | Target::Stream { .. } => {
+            ask(operation, &names, parts, (from, site)).await
+        }
         Target::Change { .. } | Target::Act { .. } => other_method(&[]), // It was made above.
     }
 }
@@ -210,11 +260,20 @@ async fn ask<H: Handler + 'static>(
     parts: &Parts,
     (from, site): (IpAddr, &Site<H>),
 ) -> Response<Bytes> {
-    let Target::Query { parameters, make, .. } = &operation.target else {
-        return other_method(&[]);
+    let read = |known| Parameters::read(parts.uri.path(), parts.uri.query(), known);
+    let query = match &operation.target {
+        Target::Query { parameters, make, .. } => {
+            read(parameters).and_then(|parameters| make(names, &parameters))
+        }
+        Target::Stream { of: Streamed::Events, parameters, .. } => {
+            let start = site.gate.with_events(Events::start);
+            let asked =
+                read(parameters).and_then(|it| events::AskedEvents::read(&it, &parts.headers));
+            asked.map(|asked| asked.query(start))
+        }
+        _ => return other_method(&[]),
     };
-    let read = Parameters::read(parts.uri.path(), parts.uri.query(), parameters);
-    let query = match read.and_then(|parameters| make(names, &parameters)) {
+    let query = match query {
         Ok(query) => query,
         Err(refusal) => return refused(status(refusal.code), &refusal),
     };

@@ -20,7 +20,11 @@ use crate::{prober, rt};
 impl Shared {
     /// Gives control one input, carries out its outputs and wakes the tasks that wait for a result.
     pub(crate) fn handle(&self, input: Input) {
+        let last = self.control().events.last();
         let outputs = self.control.borrow_mut().handle(input, moment());
+        if self.control().events.last() != last {
+            self.news.ring();
+        }
         outputs.into_iter().for_each(|output| self.perform(output));
         self.notify.ring();
     }

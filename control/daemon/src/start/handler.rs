@@ -12,6 +12,7 @@ use crate::rt;
 use crate::serve::Shared;
 use crate::serve::answers::Queries;
 use weir_control_core::control::Input;
+use weir_control_core::events::Events;
 
 impl Handler for Shared {
     async fn refresh(&self, query: &Query) {
@@ -41,6 +42,14 @@ impl Handler for Shared {
 
     async fn metrics(&self) -> Arc<String> {
         page::page(self).await
+    }
+
+    fn with_events<T>(&self, look: impl FnOnce(&Events) -> T) -> T {
+        look(&self.control().events)
+    }
+
+    async fn events_after(&self, last: u64) {
+        Shared::events_after(self, last).await;
     }
 
     fn ready(&self) -> Result<(), String> {

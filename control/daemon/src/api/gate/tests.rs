@@ -144,6 +144,12 @@ impl Handler for Recorder {
         Arc::default()
     }
 
+    fn with_events<T>(&self, look: impl FnOnce(&Events) -> T) -> T {
+        look(&Events::new(1))
+    }
+
+    async fn events_after(&self, _: u64) {}
+
     fn ready(&self) -> Result<(), String> {
         Ok(())
     }

@@ -166,7 +166,9 @@ where
         Target::Act { make, .. } => {
             content.nothing().and_then(|()| make(&asked.names, &parameters))
         }
-        Target::PlainPage(_) | Target::Query { .. } => unreachable!("it was not prepared"),
+        Target::PlainPage(_) | Target::Query { .. } | Target::Stream { .. } => {
+            unreachable!("it was not prepared")
+        }
     };
     request.map_err(|refusal| (StatusCode::UNPROCESSABLE_ENTITY, refusal))
 }

@@ -3,9 +3,11 @@
 //!
 //! ```text
 //! Reading ──whole head: answered──▶ Idle ──first byte of the next request──▶ Reading …
-//!                                   │ ▲
-//!                                   ▼ │ whole body
-//!                                   Body
+//!                                   │ ▲  │ ▲
+//!                                   │ │  ▼ │ the next request
+//!                                   │ │  Streaming ─┐
+//!                                   ▼ │       ▲     │ the reader has taken a frame
+//!                                  Body       └─────┘
 //! ```
 //! Pure but for the bells: time is an argument.
 
@@ -18,8 +20,10 @@ use weir_core::base::clock::Now;
 
 use crate::serve::notify::Notify;
 
-/// The most connections at once.
+/// The most connections at once, beside those with a stream.
 pub(super) const CONNECTIONS_MAX: usize = 64;
+/// The most streams at once. A stream is no idle connection, and takes no other one's place.
+pub(super) const STREAMS_MAX: usize = 16;
 /// From the first byte of a request to the end of its head.
 const READING_MAX: Duration = Duration::from_secs(5);
 /// Longer than any body may take: [`super::body`] ends it with an answer.
@@ -27,6 +31,8 @@ const BODY_MAX: Duration = Duration::from_secs(30);
 /// From a request's head to the begin of the next one: for taking the answer and for a pause that
 /// is longer than Prometheus' usual interval of a minute.
 const IDLE_MAX: Duration = Duration::from_secs(75);
+/// For the reader of a stream to take a frame. There is one each 15 s at least.
+const TAKING_MAX: Duration = Duration::from_secs(60);
 
 /// All open connections.
 #[derive(Debug, Default)]
@@ -43,7 +49,7 @@ struct Connection {
     bell: Notify,
 }
 
-/// Whether a connection is idle or sends a request.
+/// Whether a connection is idle, sends a request or takes a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConnectionState {
     /// No request, or its answer is on its way.
@@ -52,6 +58,8 @@ pub(super) enum ConnectionState {
     Reading,
     /// Its body is not whole yet; who reads it knows for how long that may be.
     Body,
+    /// It takes frames as they come; begins again with each that was taken.
+    Streaming,
 }
 
 /// The place of a connection; dropping it frees the place.
@@ -71,10 +79,12 @@ impl Connections {
         let (evicted, bell) = (Cell::new(false), Notify::default());
         let connection = Rc::new(Connection { peer: peer.to_canonical(), state, evicted, bell });
         let mut list = self.list.borrow_mut();
-        if list.len() >= CONNECTIONS_MAX {
-            let of_peer = |peer| list.iter().filter(|it| it.peer == peer).count();
+        let others: Vec<usize> =
+            (0..list.len()).filter(|index| !list[*index].is_streaming()).collect();
+        if others.len() >= CONNECTIONS_MAX {
+            let of_peer = |peer| others.iter().filter(|it| list[**it].peer == peer).count();
             let rank = |it: &Connection| (core::cmp::Reverse(of_peer(it.peer)), it.state.get().1);
-            let victim = (0..list.len()).min_by_key(|index| rank(&list[*index]));
+            let victim = others.iter().copied().min_by_key(|index| rank(&list[*index]));
             let victim = list.swap_remove(victim.expect("the list is full"));
             victim.evicted.set(true);
             victim.bell.ring();
@@ -85,7 +95,31 @@ impl Connections {
     }
 }
 
+impl Connection {
+    fn is_streaming(&self) -> bool {
+        self.state.get().0 == ConnectionState::Streaming
+    }
+}
+
 impl ConnectionSlot {
+    /// Becomes a stream. False if there are [`STREAMS_MAX`] already.
+    pub(super) fn begin_stream(&self, now: Now) -> bool {
+        let others = self.connections.list.borrow();
+        let others = others.iter().filter(|it| !Rc::ptr_eq(it, &self.connection));
+        let has_room = others.filter(|it| it.is_streaming()).count() < STREAMS_MAX;
+        if has_room {
+            self.enter(ConnectionState::Streaming, now);
+        }
+        has_room
+    }
+
+    /// The reader of the stream has taken all that it was sent.
+    pub(super) fn took(&self, now: Now) {
+        if self.connection.is_streaming() {
+            self.enter(ConnectionState::Streaming, now);
+        }
+    }
+
     pub(super) fn enter(&self, state: ConnectionState, now: Now) {
         self.connection.state.set((state, now));
     }
@@ -104,6 +138,7 @@ impl ConnectionSlot {
             ConnectionState::Idle => IDLE_MAX,
             ConnectionState::Reading => READING_MAX,
             ConnectionState::Body => BODY_MAX,
+            ConnectionState::Streaming => TAKING_MAX,
         };
         most.saturating_sub(now - since)
     }
@@ -148,6 +183,38 @@ mod tests {
         assert_eq!(slot.left(at(84)), Duration::from_secs(1));
         slot.heard(at(80));
         assert_eq!(slot.left(at(84)), Duration::from_secs(1), "the next request has begun");
+    }
+
+    #[test]
+    fn a_stream_lasts_as_long_as_it_is_taken() {
+        let slot = Rc::new(Connections::default()).admit(peer(1), at(0));
+        slot.enter(ConnectionState::Idle, at(1));
+        assert!(slot.begin_stream(at(1)));
+        slot.heard(at(30)); // bytes that come meanwhile begin nothing
+        assert_eq!(slot.left(at(60)), Duration::from_secs(1));
+        slot.took(at(60));
+        assert_eq!(slot.left(at(119)), Duration::from_secs(1));
+        assert_eq!(slot.left(at(120)), Duration::ZERO, "it takes nothing");
+        slot.enter(ConnectionState::Idle, at(130));
+        slot.took(at(200));
+        assert_eq!(slot.left(at(204)), Duration::from_secs(1), "it is no stream any more");
+    }
+
+    #[test]
+    fn streams_are_bounded_and_take_no_place_of_others() {
+        let all = Rc::new(Connections::default());
+        let mut streams: Vec<_> = (0..STREAMS_MAX).map(|_| all.admit(peer(1), at(0))).collect();
+        assert!(streams.iter().all(|slot| slot.begin_stream(at(1))));
+        assert!(streams[0].begin_stream(at(2)), "it has a place already");
+        let others: Vec<_> =
+            (2..2 + CONNECTIONS_MAX as u64).map(|second| all.admit(peer(1), at(second))).collect();
+        assert_eq!((evicted(&streams), evicted(&others)), (vec![], vec![]));
+        assert!(!others[1].begin_stream(at(90)));
+        let probe = all.admit(peer(3), at(91));
+        assert_eq!((evicted(&streams), evicted(&others)), (vec![], vec![0]), "no stream goes");
+        streams.pop();
+        assert!(others[1].begin_stream(at(92)));
+        drop(probe);
     }
 
     #[test]

@@ -9,8 +9,9 @@ use weir_proto::answer::{Changed, EventKind};
 use weir_proto::settings::{BACKEND, LISTENER, POOL};
 
 use super::body::BodyKind;
-use super::operations::{HttpVerb, OPERATIONS, Operation, PlainPage, Target};
+use super::operations::{HttpVerb, OPERATIONS, Operation, PlainPage, Streamed, Target};
 use super::parameters::{Parameter, ParameterForm};
+use super::streaming::EVENT_STREAM;
 
 /// The document.
 pub(super) fn document() -> String {
@@ -72,6 +73,15 @@ fn described(operation: &Operation) -> Value {
             let done = with_etag(content("application/json", &answer()));
             described["responses"] = json!({"200": done, "default": refused()});
         }
+        Target::Stream { parameters: query, answer, of } => {
+            parameters.extend(query.iter().map(in_query));
+            if *of == Streamed::Events {
+                parameters.push(last_event_id());
+            }
+            let mut done = with_etag(content("application/json", &answer()));
+            done["content"][EVENT_STREAM] = json!({"schema": {"type": "string"}});
+            described["responses"] = json!({"200": done, "default": refused()});
+        }
         Target::Act { parameters: query, answer, .. } => {
             parameters.extend(query.iter().map(in_query));
             described["security"] = json!([{ "token": [] }]);
@@ -100,6 +110,16 @@ fn described(operation: &Operation) -> Value {
     }
     described["parameters"] = parameters.into();
     described
+}
+
+/// Browsers send it when they connect again.
+fn last_event_id() -> Value {
+    json!({
+        "name": "Last-Event-ID",
+        "in": "header",
+        "description": "The id of the last event that was seen, of a stream.",
+        "schema": { "type": "string", "pattern": super::events::ID },
+    })
 }
 
 /// `get_backends_pool_backend`

@@ -6,7 +6,7 @@ use weir_proto::answer::{
     BackendRow, Backends, ConfigText, Events, Explanation, History, Killed, ListenerRow, Listeners,
     PoolDetail, Pools, SessionDetail, Sessions, Shards, Stats, Status, TaskRow, Tasks, Versions,
 };
-use weir_proto::request::{ApplyMode, ChangeRequest, Code, Query, Refusal, Request};
+use weir_proto::request::{ApplyMode, ChangeRequest, Code, Query, Refusal};
 use weir_proto::settings;
 use weir_proto::spec::Admin;
 
@@ -14,81 +14,10 @@ use super::body::{BodyKind, Content};
 use super::openapi::shape;
 use super::parameters::{Parameter, ParameterForm, Parameters};
 use super::sessions;
+use super::target::{MakeChange, MakeQuery};
 
+pub(super) use super::target::{Names, Operation, PlainPage, Streamed, Target};
 pub(super) use super::verb::HttpVerb;
-
-/// A path with its method: names in braces stand for those of objects.
-pub(super) struct Operation {
-    pub(super) verb: HttpVerb,
-    pub(super) path: &'static str,
-    pub(super) summary: &'static str,
-    pub(super) target: Target,
-}
-
-impl Operation {
-    /// The form of its body.
-    pub(super) const fn body(&self) -> BodyKind {
-        match self.target {
-            Target::Change { body, .. } => body,
-            Target::PlainPage(_) | Target::Query { .. } | Target::Act { .. } => BodyKind::None,
-        }
-    }
-}
-
-/// The answer or the effect of an operation.
-pub(super) enum Target {
-    PlainPage(PlainPage),
-    Query {
-        parameters: &'static [Parameter],
-        make: MakeQuery,
-        /// The schema of its answer.
-        answer: fn() -> Value,
-    },
-    Change {
-        parameters: &'static [Parameter],
-        body: BodyKind,
-        make: MakeChange,
-    },
-    /// Something is done that makes no version.
-    Act {
-        parameters: &'static [Parameter],
-        make: MakeAct,
-        /// The schema of its answer.
-        answer: fn() -> Value,
-    },
-}
-
-/// An answer that is not of control.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PlainPage {
-    /// The dashboard for a browser, else the list of paths.
-    Index,
-    /// A part of the dashboard.
-    Part,
-    Metrics,
-    Healthz,
-    Readyz,
-    OpenApi,
-}
-
-/// The words of a path in the places of the names in braces.
-pub(super) struct Names<'a>(pub(super) Vec<&'a str>);
-
-impl Names<'_> {
-    pub(super) fn one(&self) -> String {
-        self.0[0].to_owned()
-    }
-
-    /// True if the path names an object.
-    pub(super) fn are_some(&self) -> bool {
-        !self.0.is_empty()
-    }
-
-    /// `pool/backend`.
-    fn both(&self) -> String {
-        self.0.join("/")
-    }
-}
 
 pub(super) const fn number(
     name: &'static str,
@@ -128,10 +57,6 @@ const fn page(path: &'static str, page: PlainPage, summary: &'static str) -> Ope
     Operation { verb: HttpVerb::Get, path, summary, target: Target::PlainPage(page) }
 }
 
-pub(super) type MakeAct = fn(&Names<'_>, &Parameters<'_>) -> Result<Request, Refusal>;
-
-type MakeQuery = fn(&Names<'_>, &Parameters<'_>) -> Result<Query, Refusal>;
-
 const fn get(
     path: &'static str,
     summary: &'static str,
@@ -146,8 +71,15 @@ const fn get(
     }
 }
 
-pub(super) type MakeChange =
-    fn(&Names<'_>, &Parameters<'_>, Content) -> Result<ChangeRequest, Refusal>;
+const fn streamed(
+    path: &'static str,
+    summary: &'static str,
+    (of, parameters): (Streamed, &'static [Parameter]),
+    answer: fn() -> Value,
+) -> Operation {
+    let target = Target::Stream { of, parameters, answer };
+    Operation { verb: HttpVerb::Get, path, summary, target }
+}
 
 const fn change(
     (verb, path): (HttpVerb, &'static str),
@@ -271,10 +203,10 @@ pub(super) static OPERATIONS: &[Operation] = &[
         (&[], |names, _| Ok(Query::Stats { subject: Some(names.both()) })),
         shape::of::<Stats>,
     ),
-    get(
+    streamed(
         "/api/v1/events",
-        "What happened.",
-        (super::events::PARAMETERS, super::events::query),
+        "Events; with Accept: text/event-stream as they come.",
+        (Streamed::Events, super::events::PARAMETERS),
         shape::of::<Events>,
     ),
     get(

@@ -70,6 +70,7 @@ fn query(operation: &Operation) -> String {
     let parameters = match &operation.target {
         Target::PlainPage(_) => return String::new(),
         Target::Query { parameters, .. }
+        | Target::Stream { parameters, .. }
         | Target::Change { parameters, .. }
         | Target::Act { parameters, .. } => parameters,
     };
@@ -88,13 +89,7 @@ mod tests {
     use super::*;
     use crate::api::http::operations::PlainPage;
     use crate::api::http::parameters::Parameters;
-    use weir_proto::answer::EventKind;
-    use weir_proto::events::EventFilter;
     use weir_proto::request::Query;
-
-    fn events(after: u64, kinds: &[EventKind], since_ms: Option<u64>) -> Query {
-        Query::Events { after, filter: EventFilter { kinds: kinds.to_vec(), since_ms } }
-    }
 
     /// The question that a path with these parameters asks.
     fn question(path: &str, query: Option<&str>) -> Result<Query, Refusal> {
@@ -124,7 +119,6 @@ mod tests {
             ("stats", Query::Stats { subject: None }),
             ("stats/web", Query::Stats { subject: Some(text("web")) }),
             ("stats/web/b1", Query::Stats { subject: Some(text("web/b1")) }),
-            ("events", events(0, &[], None)),
             ("config", Query::ConfigExport { version: None }),
             ("config/versions/12", Query::ConfigExport { version: Some(12) }),
             ("config/history", Query::ConfigHistory { before: None, limit: None }),
@@ -181,7 +175,12 @@ mod tests {
     fn the_index_has_every_operation() {
         let text = index();
         assert_eq!(text.lines().count(), OPERATIONS.len() + 2);
-        assert!(text.contains("GET    /api/v1/events[?after=N&kind=KIND&since=TEXT]"), "{text}");
+        assert!(
+            text.contains(
+                "GET    /api/v1/events[?after=N&kind=KIND&since=TEXT&last-event-id=TEXT]"
+            ),
+            "{text}"
+        );
         assert!(text.contains("DELETE /api/v1/backends/{pool}/{backend}[?dry-run=true&yes=true"));
     }
 
@@ -209,37 +208,17 @@ mod tests {
     }
 
     #[test]
-    fn after_is_a_number() {
-        let after = |query| question("events", Some(query));
-        assert_eq!(after("after=17"), Ok(events(17, &[], None)));
-        assert_eq!(after("after=2&"), Ok(events(2, &[], None)));
-        assert_eq!(after("after=-1").unwrap_err().code, Code::Invalid);
+    fn a_path_of_any_length_is_quoted_in_short() {
         let long = "after=".to_owned() + &"x".repeat(8_000);
-        assert!(after(&long).unwrap_err().message.len() < 250);
         let Err(Miss::Path(refusal)) = find(Some(HttpVerb::Get), &long) else { panic!("no path") };
         assert!(refusal.message.len() < 250);
     }
 
     #[test]
-    fn events_are_asked_for_by_kind_and_age() {
-        let ask = |query| question("events", Some(query));
-        let (health, task) = (EventKind::Health, EventKind::Task);
-        assert_eq!(ask("kind=health"), Ok(events(0, &[health], None)));
-        let all = "since=10m&kind=task&kind=health&after=3";
-        assert_eq!(ask(all), Ok(events(3, &[task, health], Some(600_000))));
-        let refusal = ask("kind=helth").unwrap_err();
-        assert_eq!((refusal.code, refusal.did_you_mean), (Code::Invalid, vec!["health".into()]));
-        assert!(refusal.hint.contains("reload"), "{}", refusal.hint);
-        for wrong in ["kind=", "since=soon", "since=1s&since=2s", "kind=health,task"] {
-            assert_eq!(ask(wrong).unwrap_err().code, Code::Invalid, "{wrong}");
-        }
-    }
-
-    #[test]
     fn a_parameter_that_is_not_known_is_refused_not_ignored() {
         for (path, query) in [
-            ("events", "afer=2"),
-            ("events", "after=2&x"),
+            ("config/history", "befor=2"),
+            ("config/history", "before=2&x"),
             ("backends", "pool=web"),
             ("status", "x"),
         ] {

@@ -67,6 +67,14 @@ impl Handler for FakeControl {
         Arc::new("a 1\n".repeat(100_000))
     }
 
+    fn with_events<T>(&self, look: impl FnOnce(&Events) -> T) -> T {
+        look(&Events::new(1))
+    }
+
+    async fn events_after(&self, _: u64) {
+        futures_lite::future::pending::<()>().await;
+    }
+
     fn ready(&self) -> Result<(), String> {
         self.ready.clone()
     }
