@@ -1,6 +1,6 @@
 //! First inputs: real frames, real files, real answers. `weir-fuzz seeds` writes them.
 
-use weir_proto::events::EventFilter;
+use weir_proto::answer::events::EventFilter;
 use weir_proto::frame::{HEADER, encode};
 use weir_proto::request::{
     ChangeOptions, ChangeRequest, Code, Command, Hello, PROTOCOL, Query, Refusal, Request,

@@ -1,7 +1,9 @@
 //! What the daemon answers. The field names are the JSON keys that scripts rely on: they are
 //! only added to.
 
+pub mod events;
 mod flat;
+mod live;
 mod session;
 mod state;
 mod why;
@@ -18,7 +20,10 @@ use crate::role::Role;
 use crate::settings::ShownSettings;
 use crate::spec::Strategy;
 
-pub use crate::events::{EventRow, Events};
+pub use events::{EventRow, Events};
+pub use live::{
+    LiveBackend, LiveFigures, LiveHistory, LiveListener, LivePercentiles, LivePoint, LivePool,
+};
 pub use session::{BlockedFor, Killed, SessionDetail, SessionRow, Sessions};
 pub use state::{
     BackendState, CheckResult, EventKind, ListenerState, ProcessState, TaskKind, TaskState,

@@ -11,7 +11,6 @@ pub mod complaint;
 pub mod confirm;
 pub mod conflict;
 pub mod counters;
-pub mod events;
 pub mod frame;
 pub mod ids;
 pub mod impact;

@@ -4,11 +4,11 @@ mod words;
 
 use serde::{Deserialize, Serialize};
 
+use crate::answer::events::EventFilter;
 use crate::answer::{Answer, Note};
 use crate::complaint::Complaint;
 use crate::confirm::Confirm;
 use crate::conflict::Conflict;
-use crate::events::EventFilter;
 use crate::session::{SessionFilter, SessionSort};
 use crate::spec::Admin;
 

@@ -262,6 +262,7 @@ fn queries(table: &mut Table) {
         "/api/v1/backends",
         "/api/v1/stats",
         "/api/v1/events",
+        "/api/v1/live",
         "/api/v1/config/history",
     ] {
         table.get(path, 200);

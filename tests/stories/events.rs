@@ -118,7 +118,7 @@ fn who_follows_hears_of_a_restart_and_goes_on() {
     let kinds = ["--since", "1d", "--kind", "config", "--kind", "reload"];
     let (mut child, said) = follow(&set, &kinds);
     set.weir.ok(&["backend", "weight", "web/b1", "7"]);
-    assert!(hear(&said, "weight web/b1").contains("\"kind\":\"config\""));
+    assert!(hear(&said, "version 2").contains("\"kind\":\"config\""));
     set.weir.kill();
     hear(&said, "waiting for it");
     set.weir.run();

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use weir_proto::answer::Note;
+use weir_proto::answer::events::EventFilter;
 use weir_proto::confirm::Confirm;
-use weir_proto::events::EventFilter;
 use weir_proto::request::{
     ApplyMode, ChangeOptions, ChangeRequest, Query, SessionKill, TaskRequest,
 };

@@ -8,6 +8,7 @@ mod answer;
 mod duration;
 mod early;
 mod gone;
+mod live;
 mod load;
 mod rate;
 mod recent;
@@ -30,7 +31,9 @@ use weir_proto::stats::{BackendStats, ListenerStats, PoolStats, ShardStats};
 pub use duration::Durations;
 use early::Early;
 use gone::Gone;
-use rate::{Flow, Rate};
+pub use live::Totals;
+pub use rate::Rate;
+use rate::{Flow, FlowWindow};
 use recent::Recent;
 
 /// A rate is taken over at least this long. A little under a second, so that boxes that come once a
@@ -171,6 +174,8 @@ struct Listener {
     totals: ListenerTotals,
     /// Sessions, and clients that wait, now, by shard.
     now: Vec<(u32, u32)>,
+    /// By shard.
+    flows: Vec<FlowWindow>,
     removed: Option<Version>,
 }
 
@@ -181,6 +186,8 @@ struct PoolAggregate {
     sessions: u64,
     /// Stalled now, by shard.
     stalled: Vec<u32>,
+    /// By shard.
+    flows: Vec<FlowWindow>,
     removed: Option<Version>,
 }
 
@@ -277,6 +284,10 @@ impl Aggregate {
     pub fn ended(&mut self, shard: ShardId) {
         let index = usize::from(shard.0);
         self.silence(index);
+        let pools = self.pools.values_mut().map(|it| &mut it.flows);
+        for flows in pools.chain(self.listeners.values_mut().map(|it| &mut it.flows)) {
+            flows.get_mut(index).map(std::mem::take);
+        }
         if let Some(shard) = self.shards.get_mut(index) {
             for id in std::mem::take(&mut shard.moving) {
                 let backend = self.backends.get_mut(&id);
@@ -396,6 +407,7 @@ impl Aggregate {
         listener.totals.sessions += u64::from(row.sessions_now);
         listener.totals.waiting += u64::from(row.waiting_now);
         listener.totals.counts.add(&row.counts);
+        listener.flows[index].window.sessions += row.counts.accepted;
     }
 
     fn fold_backend(&mut self, index: usize, row: &BackendStats, now: Now) {
@@ -420,6 +432,7 @@ impl Aggregate {
         if let Some(pool) = self.pools.get_mut(&backend.pool) {
             pool.sessions += u64::from(row.sessions_now);
             pool.totals.backends.add(&row.counts);
+            pool.flows[index].window += Flow::from(row);
         }
     }
 
@@ -437,6 +450,10 @@ impl Aggregate {
         let window = std::mem::take(&mut shard.window);
         let rate = |window: Flow| if first { Rate::default() } else { window.over(span_ns) };
         shard.rate = rate(window);
+        let pools = self.pools.values_mut().map(|it| &mut it.flows[index]);
+        for flow in pools.chain(self.listeners.values_mut().map(|it| &mut it.flows[index])) {
+            flow.rate = rate(std::mem::take(&mut flow.window));
+        }
         let backends = &mut self.backends;
         shard.moving.retain(|id| {
             let Some(backend) = backends.get_mut(id) else { return false };

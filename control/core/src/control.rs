@@ -41,6 +41,7 @@ use crate::deadlines::STOP_MAX;
 use crate::events::Events;
 use crate::health::Health;
 use crate::leases::Leases;
+use crate::live::Recorded;
 use crate::planner;
 use crate::record::{Base, Unconfirmed, Versions};
 use crate::rollout::Rollout;
@@ -143,6 +144,8 @@ pub struct Control {
     pub health: Health,
     pub events: Events,
     pub rollout: Rollout,
+    /// The last 15 minutes.
+    pub live: Recorded,
     /// Limits that all shards share.
     pub leases: Leases,
     pub shards: Vec<Shard>,
@@ -194,6 +197,7 @@ impl Control {
             health,
             events: Events::new(started.wall_ms),
             rollout: Rollout::Done { version: snapshot.version, took_ms: 0 },
+            live: Recorded::default(),
             leases: Leases::new(count),
             shards: (0..count).map(|n| Shard::new(ShardId(n))).collect(),
             drift_keys: planning::drift_keys(&base, &snapshot.spec()),
@@ -300,6 +304,7 @@ impl Control {
         self.tell_repeats(moment);
         self.watch_fullness(moment);
         self.watch_limits(moment);
+        self.live.watch(&self.aggregate, now);
         self.watch_append(moment);
         self.watch_unconfirmed(moment);
         self.watch_searches(now);

@@ -4,8 +4,8 @@
 
 use std::collections::VecDeque;
 
+use weir_proto::answer::events::EventFilter;
 use weir_proto::answer::{self, EventKind, EventRow};
-use weir_proto::events::EventFilter;
 use weir_proto::outside::cleaned;
 
 use crate::timestamp::rfc3339;

@@ -32,6 +32,7 @@ pub mod fallback;
 pub mod file;
 pub mod health;
 pub mod leases;
+pub mod live;
 pub mod planner;
 pub mod record;
 pub mod rollout;

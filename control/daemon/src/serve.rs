@@ -3,6 +3,7 @@
 
 pub(crate) mod answers;
 mod change;
+mod live;
 pub(crate) mod notify;
 mod perform;
 mod reload;
@@ -25,6 +26,7 @@ use crate::signals::{Signal, Signals};
 use crate::store::thread::{Appender, StoreEvent, StoreNews};
 use crate::systemd;
 use change::Outcomes;
+use live::PointText;
 use notify::Notify;
 pub(crate) use reload::Reloads;
 use shared_page::SharedPage;
@@ -59,6 +61,9 @@ pub(crate) struct Shared {
     outcomes: RefCell<Outcomes>,
     /// The text of [`crate::api::metrics`].
     pub(crate) metrics_page: SharedPage<String>,
+    /// Texts for those who look on.
+    live_history: PointText,
+    live_figures: PointText,
     /// Answers that are being made or written.
     answers: Cell<usize>,
     /// The settings of the file at the start, and how often SIGHUP has applied or been refused.
@@ -94,6 +99,8 @@ impl Shared {
             news: Notify::default(),
             outcomes: RefCell::default(),
             metrics_page: SharedPage::default(),
+            live_history: PointText::default(),
+            live_figures: PointText::default(),
             answers: Cell::new(0),
             reloads: Reloads::default(),
             session_log,

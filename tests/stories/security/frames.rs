@@ -1,7 +1,7 @@
 //! Frames that are none: real ones with bits flipped or cut short, and ones made by the grammar
 //! with a lie in them. The same seed gives the same frame.
 
-use weir_proto::events::EventFilter;
+use weir_proto::answer::events::EventFilter;
 use weir_proto::frame::{self, BODY_MAX, HEADER};
 use weir_proto::request::{ChangeOptions, ChangeRequest, Command, Hello, PROTOCOL, Query, Request};
 use weir_tests::net::noise;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use weir_proto::answer::events::EventFilter;
 use weir_proto::answer::{Answer, EventRow, Events};
-use weir_proto::events::EventFilter;
 use weir_proto::request::Query;
 
 use super::Console;

@@ -13,6 +13,7 @@ use weir_proto::snapshot::{Pool, Snapshot};
 use crate::batch::Batch;
 
 use super::early::Early;
+use super::rate::FlowWindow;
 use super::{
     Aggregate, Backend, BackendTotals, Listener, ListenerTotals, PoolAggregate, PoolTotals, Slice,
 };
@@ -67,6 +68,7 @@ impl Aggregate {
                 name: listener.name.to_string(),
                 totals: ListenerTotals::default(),
                 now: vec![(0, 0); shards],
+                flows: vec![FlowWindow::default(); shards],
                 removed: None,
             });
             entry.removed = None;
@@ -74,7 +76,9 @@ impl Aggregate {
         for pool in &snapshot.pools {
             let (totals, stalled) = (PoolTotals::default(), vec![0; shards]);
             let name = pool.name.to_string();
-            let fresh = || PoolAggregate { name, totals, sessions: 0, stalled, removed: None };
+            let flows = vec![FlowWindow::default(); shards];
+            let fresh =
+                || PoolAggregate { name, totals, sessions: 0, stalled, flows, removed: None };
             self.pools.entry(pool.id).or_insert_with(fresh).removed = None;
         }
         let here: BTreeSet<PoolId> = snapshot.pools.iter().map(|pool| pool.id).collect();

@@ -98,7 +98,7 @@ impl Aggregate {
 }
 
 /// A backend's rate over all shards.
-fn rate(backend: &Backend) -> Rate {
+pub(super) fn rate(backend: &Backend) -> Rate {
     backend.slices.iter().map(|slice| slice.rate).sum()
 }
 

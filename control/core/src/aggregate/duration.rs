@@ -58,13 +58,28 @@ impl Durations {
 
     /// What people read.
     pub fn percentiles(&self) -> Percentiles {
-        let Some(histogram) = &self.histogram else { return Percentiles::default() };
-        let seconds = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e6;
-        Percentiles {
-            count: histogram.len(),
-            p50: seconds(0.5),
-            p99: seconds(0.99),
-            p999: seconds(0.999),
+        self.histogram.as_deref().map_or_else(Percentiles::default, percentiles)
+    }
+
+    /// The same of those that are not in `before`, an earlier state; `None` if there are none.
+    pub fn since(&self, before: &Durations) -> Option<Percentiles> {
+        let now = self.histogram.as_deref()?;
+        if self.count() <= before.count() {
+            return None;
         }
+        let Some(before) = before.histogram.as_deref() else { return Some(percentiles(now)) };
+        let mut newer = now.clone();
+        newer.subtract(before).ok()?;
+        Some(percentiles(&newer))
+    }
+}
+
+fn percentiles(histogram: &Histogram<u64>) -> Percentiles {
+    let seconds = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e6;
+    Percentiles {
+        count: histogram.len(),
+        p50: seconds(0.5),
+        p99: seconds(0.99),
+        p999: seconds(0.999),
     }
 }

@@ -12,10 +12,17 @@ pub(super) struct Flow {
 
 /// The same, each second.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Rate {
-    pub(super) sessions: f64,
-    pub(super) received_bytes: f64,
-    pub(super) sent_bytes: f64,
+pub struct Rate {
+    pub sessions: f64,
+    pub received_bytes: f64,
+    pub sent_bytes: f64,
+}
+
+/// The open window of one shard, and the rate of the one before.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct FlowWindow {
+    pub(super) window: Flow,
+    pub(super) rate: Rate,
 }
 
 impl Flow {

@@ -132,7 +132,7 @@ mod tests {
         let at = |s: u64| Now::from_nanos(s * 1_000_000_000);
         let mut want = Shortage::default();
         let cases = [
-            // Second, count so far, what is told.
+            // Second, count so far, expected.
             (0, 0, None),
             (1, 5, Some(true)),
             (2, 900, None),

@@ -164,6 +164,13 @@ pub(crate) trait Handler {
     fn with_events<T>(&self, look: impl FnOnce(&Events) -> T) -> T;
     /// Ends when there is an event after number `last`.
     async fn events_after(&self, last: u64);
+    /// Fifteen minutes of figures and those of this second, each a document of JSON that is made
+    /// once a second at most.
+    async fn live_history(&self) -> Arc<String>;
+    async fn live_figures(&self) -> Arc<String>;
+    /// Points of that history so far; the second one ends when there are more than `seen`.
+    fn live_points(&self) -> u64;
+    async fn live_points_after(&self, seen: u64);
     /// Whether new sessions can be served.
     ///
     /// # Errors
@@ -344,6 +351,26 @@ impl<H: Handler + 'static> Gate<H> {
     /// See [`Handler::events_after`].
     pub(crate) async fn events_after(&self, last: u64) {
         self.handler.events_after(last).await;
+    }
+
+    /// See [`Handler::live_history`].
+    pub(crate) async fn live_history(&self) -> Arc<String> {
+        self.handler.live_history().await
+    }
+
+    /// See [`Handler::live_figures`].
+    pub(crate) async fn live_figures(&self) -> Arc<String> {
+        self.handler.live_figures().await
+    }
+
+    /// See [`Handler::live_points`].
+    pub(crate) fn live_points(&self) -> u64 {
+        self.handler.live_points()
+    }
+
+    /// See [`Handler::live_points_after`].
+    pub(crate) async fn live_points_after(&self, seen: u64) {
+        self.handler.live_points_after(seen).await;
     }
 
     /// See [`Handler::ready`].

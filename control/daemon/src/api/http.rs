@@ -9,6 +9,7 @@ mod change;
 mod connections;
 mod events;
 mod hosts;
+mod live;
 mod openapi;
 mod operations;
 mod parameters;
@@ -45,6 +46,7 @@ use answer::{plain, refused, status, text};
 use change::Asked;
 use connections::{ConnectionSlot, ConnectionState, Connections};
 use hosts::Hosts;
+use live::LiveFrames;
 use operations::{HttpVerb, Operation, PlainPage, Streamed, Target};
 use parameters::Parameters;
 use pieces::{Outgoing, Pieces};
@@ -62,6 +64,7 @@ struct Site<H> {
     hosts: Hosts,
     token: TokenFile,
     frames: Rc<EventFrames>,
+    live: Rc<LiveFrames>,
     /// The OpenAPI document, once somebody has asked for it.
     document: OnceCell<Bytes>,
 }
@@ -81,8 +84,10 @@ pub(crate) async fn serve<H: Handler + 'static>(
 ) {
     let bound = server.local_addr().ok().map(|address| address.ip());
     let hosts = Hosts::new(bound, names);
+    let live = Rc::<LiveFrames>::default();
+    rt::spawn("live", live::make(live.clone(), gate.clone()));
     let (frames, document) = (Rc::default(), OnceCell::new());
-    let site = Rc::new(Site { gate, hosts, token, frames, document });
+    let site = Rc::new(Site { gate, hosts, token, frames, live, document });
     let connections = Rc::new(Connections::default());
     loop {
         let (stream, peer) = server.accept().await;
@@ -221,6 +226,10 @@ fn stream<H: Handler + 'static>(
             let shared = (site.gate.clone(), site.frames.clone());
             Ok(streaming::begin(&guest.slot, streaming::events(stream, shared, slot)))
         }
+        Streamed::Live => {
+            let frames = live::frames(site.gate.clone(), site.live.clone(), slot);
+            Ok(streaming::begin(&guest.slot, frames))
+        }
     });
     begun.unwrap_or_else(|refusal| refused(status(refusal.code), &refusal).map(Into::into))
 }
@@ -262,6 +271,10 @@ async fn ask<H: Handler + 'static>(
 ) -> Response<Bytes> {
     let read = |known| Parameters::read(parts.uri.path(), parts.uri.query(), known);
     let query = match &operation.target {
+        Target::Stream { of: Streamed::Live, parameters, .. } => match read(parameters) {
+            Ok(_) => return live::document(&site.gate).await,
+            Err(refusal) => Err(refusal),
+        },
         Target::Query { parameters, make, .. } => {
             read(parameters).and_then(|parameters| make(names, &parameters))
         }

@@ -59,9 +59,7 @@ impl Queries<'_> {
                 Answer::Events(control.events.page(after, &filter, crate::rt::wall_ms()))
             }
             Query::ConfigExport { version } => Answer::Config(self.config(version)?),
-            Query::TaskList => Answer::Tasks(Tasks {
-                tasks: control.tasks.iter().map(|task| task.row(self.now)).collect(),
-            }),
+            Query::TaskList => Answer::Tasks(self.tasks()),
             Query::TaskShow { id } => Answer::Task(control.tasks.get(id)?.row(self.now)),
             Query::Why { pool, client } => {
                 Answer::Why(why::of_client(control, (&pool, &client), self.hash_seed)?.into())
@@ -109,8 +107,13 @@ impl Queries<'_> {
         Ok(History { versions, next_before })
     }
 
+    /// `weirctl task list`
+    pub(super) fn tasks(&self) -> Tasks {
+        Tasks { tasks: self.control.tasks.iter().map(|task| task.row(self.now)).collect() }
+    }
+
     /// `weirctl status`
-    fn status(&self) -> Status {
+    pub(super) fn status(&self) -> Status {
         let control = self.control;
         let serving = control.is_serving();
         Status {

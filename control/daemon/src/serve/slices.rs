@@ -79,7 +79,7 @@ impl Shared {
     }
 
     /// The state at this moment.
-    fn now<T>(&self, look: impl FnOnce(&Queries<'_>) -> T) -> T {
+    pub(super) fn now<T>(&self, look: impl FnOnce(&Queries<'_>) -> T) -> T {
         let control = self.control();
         let hash_seed = self.hash_seed();
         look(&Queries { control: &control, now: rt::now(), hash_seed })

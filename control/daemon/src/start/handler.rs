@@ -52,6 +52,22 @@ impl Handler for Shared {
         Shared::events_after(self, last).await;
     }
 
+    async fn live_history(&self) -> Arc<String> {
+        Shared::live_history(self).await
+    }
+
+    async fn live_figures(&self) -> Arc<String> {
+        Shared::live_figures(self).await
+    }
+
+    fn live_points(&self) -> u64 {
+        Shared::live_points(self)
+    }
+
+    async fn live_points_after(&self, seen: u64) {
+        Shared::live_points_after(self, seen).await;
+    }
+
     fn ready(&self) -> Result<(), String> {
         let control = self.control();
         if !control.is_serving() {

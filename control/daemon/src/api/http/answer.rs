@@ -30,6 +30,11 @@ struct Problem<'a> {
 pub(super) async fn document(status: StatusCode, answer: Answer, version: u64) -> Response<Bytes> {
     let is_long = answer.is_long();
     let body = rt::blocking_if(is_long, move || json::answer(&answer, Layout::Line) + "\n").await;
+    json_of_version(status, body, version)
+}
+
+/// A document of JSON of this version of the configuration.
+pub(super) fn json_of_version(status: StatusCode, body: String, version: u64) -> Response<Bytes> {
     let mut response = text(status, JSON, body);
     let tag = HeaderValue::from_str(&format!("\"{version}\"")).expect("digits and quotes");
     response.headers_mut().insert(header::ETAG, tag);

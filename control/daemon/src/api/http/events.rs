@@ -1,7 +1,7 @@
 //! Events over HTTP: which of them are asked for. Pure.
 
 use hyper::HeaderMap;
-use weir_proto::events::{EventFilter, EventId};
+use weir_proto::answer::events::{EventFilter, EventId};
 use weir_proto::request::{Code, Query, Refusal};
 
 use super::operations::{number, text};

@@ -204,6 +204,12 @@ pub(super) static OPERATIONS: &[Operation] = &[
         shape::of::<Stats>,
     ),
     streamed(
+        "/api/v1/live",
+        "The last 15 minutes and this second; with Accept: text/event-stream each second.",
+        (Streamed::Live, &[]),
+        shape::live,
+    ),
+    streamed(
         "/api/v1/events",
         "Events; with Accept: text/event-stream as they come.",
         (Streamed::Events, super::events::PARAMETERS),

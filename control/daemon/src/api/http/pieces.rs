@@ -1,5 +1,5 @@
 //! A body that goes out piece by piece: a page for a hundred thousand backends is 170 MB, and hyper
-//! copies what it is given. Or one that goes on, frame by frame, each when the one before was taken.
+//! copies what it is given. Or one that goes on: a frame is made when the one before was taken.
 
 use std::convert::Infallible;
 use std::pin::Pin;

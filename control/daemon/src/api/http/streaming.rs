@@ -15,7 +15,7 @@ use hyper::{HeaderMap, Response, StatusCode};
 use serde::Serialize;
 use weir_control_core::events::Events;
 use weir_proto::answer::EventRow;
-use weir_proto::events::{EventFilter, EventId};
+use weir_proto::answer::events::{EventFilter, EventId};
 use weir_proto::json::{self, Layout};
 use weir_proto::request::{Code, Refusal};
 
@@ -28,9 +28,9 @@ use crate::rt;
 /// The type of a stream.
 pub(super) const EVENT_STREAM: &str = "text/event-stream";
 /// A stream is silent for so long at most: proxies cut silent connections.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// For a browser: how long it waits before it connects again, in milliseconds.
-const RETRY_MS: u64 = 2000;
+pub(super) const RETRY_MS: u64 = 2000;
 /// Frames that are kept for streams that are not there yet.
 const FRAMES_MAX: usize = 64;
 

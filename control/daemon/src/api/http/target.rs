@@ -1,4 +1,4 @@
-//! What a row of [`super::operations`] is made of.
+//! The parts of a row of [`super::operations`].
 
 use serde_json::Value;
 use weir_proto::request::{ChangeRequest, Query, Refusal, Request};
@@ -69,6 +69,7 @@ pub(super) enum Target {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Streamed {
     Events,
+    Live,
 }
 
 /// An answer that is not of control.

@@ -1,7 +1,7 @@
 //! Who has which role, and what each request needs.
 
 use super::*;
-use weir_proto::events::EventFilter;
+use weir_proto::answer::events::EventFilter;
 use weir_proto::request::{ChangeOptions, Query};
 use weir_proto::spec::Admin;
 

@@ -8,8 +8,8 @@ use crate::api::clients::CLIENTS_MAX;
 use crate::api::roles::Roles;
 use crate::serve::tests::started;
 use crate::store::tests::Directory;
+use weir_proto::answer::events::EventFilter;
 use weir_proto::answer::{Answer, EventKind};
-use weir_proto::events::EventFilter;
 use weir_proto::request::{Command, Query};
 
 /// A client on a thread of its own.

@@ -6,7 +6,10 @@ use core::fmt;
 use serde::de::value::{SeqDeserializer, StrDeserializer};
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, Visitor};
 use serde_json::{Map, Value, json};
-use weir_proto::answer::SCHEMA;
+use weir_proto::answer::{
+    BackendRow, ListenerRow, LiveHistory, LivePercentiles, LivePoint, LivePool, SCHEMA, Status,
+    TaskRow, UnconfirmedRow,
+};
 use weir_proto::settings::{LISTENER, POOL};
 
 use super::settings;
@@ -16,8 +19,57 @@ use super::settings;
 /// # Panics
 /// If `T` is no struct of what answers are made of. A test asks for every answer's.
 pub(in crate::api::http) fn of<T: DeserializeOwned>() -> Value {
+    document(row::<T>())
+}
+
+/// The schema of a `T` within a document.
+fn row<T: DeserializeOwned>() -> Value {
     let mut schema = Value::Null;
     T::deserialize(Shape(&mut schema)).expect("an answer has a shape");
+    schema
+}
+
+/// The schema of both documents of `/api/v1/live` in one.
+pub(in crate::api::http) fn live() -> Value {
+    let number = json!({"type": "number"});
+    let rates = ["sessions_per_s", "received_bytes_per_s", "sent_bytes_per_s"];
+    let rates = rates.map(|key| (key, number.clone()));
+    let list = |row: Value| json!({"type": "array", "items": row});
+    let connects = ("connect_s", or_null(row::<LivePercentiles>()));
+    let backends = with(row::<BackendRow>(), rates.iter().cloned().chain([connects]));
+    let listeners = with(row::<ListenerRow>(), [rates[0].clone()]);
+    let none = json!({"type": "object", "required": [], "properties": {}});
+    let figures = with(
+        none.clone(),
+        [
+            ("at", number),
+            ("point", or_null(row::<LivePoint>())),
+            ("status", row::<Status>()),
+            ("pools", list(row::<LivePool>())),
+            ("listeners", list(listeners)),
+            ("backends", list(backends)),
+            ("backends_total", whole()),
+            ("tasks", list(row::<TaskRow>())),
+            ("unconfirmed", or_null(row::<UnconfirmedRow>())),
+            ("last_event", whole()),
+        ],
+    );
+    let parts = [("history", of::<LiveHistory>()), ("figures", document(figures))];
+    document(with(none, parts))
+}
+
+/// An object with more keys.
+fn with(mut schema: Value, keys: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
+    for (key, of) in keys {
+        schema["properties"][key] = of;
+        if let Some(required) = schema["required"].as_array_mut() {
+            required.push(key.into());
+        }
+    }
+    schema
+}
+
+fn document(mut schema: Value) -> Value {
     let object = schema.as_object_mut().expect("an answer is an object");
     if let Some(Value::Object(properties)) = object.get_mut("properties") {
         properties.insert("schema".to_owned(), json!({"const": SCHEMA}));

@@ -5,7 +5,7 @@ use core::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::answer::EventKind;
+use super::EventKind;
 
 /// `weirctl events`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,7 +36,7 @@ pub struct EventRow {
 pub struct EventFilter {
     /// Of these kinds; none: of every kind.
     pub kinds: Vec<EventKind>,
-    /// Of the last so many milliseconds.
+    /// No older than this, in milliseconds.
     pub since_ms: Option<u64>,
 }
 
