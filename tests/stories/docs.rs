@@ -10,7 +10,7 @@ use weir_tests::story::Plan;
 use weir_tests::weir::{Ran, binary};
 
 /// Verbs that have verbs.
-const GROUPS: &[&str] = &["listener", "pool", "backend", "config", "task"];
+const GROUPS: &[&str] = &["listener", "pool", "backend", "config", "task", "session"];
 
 /// Documents for operators, and the manual pages of the programs.
 fn documents() -> Vec<File> {
@@ -134,7 +134,8 @@ fn metrics_in(text: &str) -> BTreeSet<&str> {
 
 #[test]
 fn every_metric_that_documents_name_is_on_the_page() {
-    let set = Plan::new(2, Script::Banner).start();
+    let log = "session-log = { to = \"{dir}/log\" }";
+    let set = Plan::new(2, Script::Banner).settings(log).start();
     set.session().0.fin().expect_fin();
     let page = set.weir.get("/metrics").body;
     let declared: BTreeSet<&str> =
