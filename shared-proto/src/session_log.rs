@@ -60,8 +60,8 @@ impl SessionRecords {
     }
 
     /// Adds one, or counts it as dropped.
-    pub fn put(&mut self, record: impl FnOnce() -> SessionRecord) {
-        if self.has_room() { self.rows.push(record()) } else { self.dropped += 1 }
+    pub fn put(&mut self, record: SessionRecord) {
+        if self.has_room() { self.rows.push(record) } else { self.dropped += 1 }
     }
 
     /// True if there are none, and none were dropped.

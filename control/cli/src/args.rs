@@ -121,7 +121,7 @@ pub(crate) enum Verb {
         #[arg(value_name = "POOL|POOL/BACKEND", add = Offer::new(complete::pools_and_backends))]
         subject: Option<String>,
     },
-    /// What happened: health, configuration, tasks, limits that are reached, shards
+    /// Events: health, configuration, tasks, limits that are reached, shards
     Events {
         /// Go on with new ones, until Ctrl-C
         #[arg(short, long)]

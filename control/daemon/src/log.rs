@@ -125,6 +125,11 @@ pub(crate) fn say_line(line: &str) {
 
 /// Waits until everything is written, for [`FLUSH_MAX`] at most.
 pub(crate) fn finish() {
+    wait_for(is_written);
+}
+
+/// Waits until a log is written, for [`FLUSH_MAX`] at most: it may be that it never is.
+pub(crate) fn wait_for(is_written: impl Fn() -> bool) {
     let began = rt::now();
     while !is_written() && rt::now() - began < FLUSH_MAX {
         thread::park_timeout(STEP);

@@ -12,21 +12,15 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select_biased};
 use weir_control_core::session_log::{LineMaker, LoggedSessions, SessionLogSettings};
 
-use crate::rt;
+use crate::log;
 use place::LogPlace;
 
 /// Batches of records that may wait: a second of 32 shards.
 const BATCHES_MAX: usize = 128;
-/// How long the end of the process waits for the log at most.
-const FLUSH_MAX: Duration = Duration::from_secs(1);
-/// Between two looks at whether everything is written.
-const STEP: Duration = Duration::from_millis(1);
-
 /// The way to the log, for control.
 #[derive(Debug)]
 pub(crate) struct SessionLog {
@@ -95,12 +89,9 @@ impl SessionLog {
         self.counts.dropped.load(Ordering::Acquire)
     }
 
-    /// Waits until everything is written, for [`FLUSH_MAX`] at most.
+    /// Waits until everything is written, a moment at most.
     pub(crate) fn finish(&self) {
-        let began = rt::now();
-        while self.counts.waiting.load(Ordering::Acquire) > 0 && rt::now() - began < FLUSH_MAX {
-            thread::park_timeout(STEP);
-        }
+        log::wait_for(|| self.counts.waiting.load(Ordering::Acquire) == 0);
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use weir_proto::counters::Counts;
 use weir_proto::ids::{BackendId, ListenerId, PoolId};
+use weir_proto::session::ListedSession;
 
 use crate::sessions::GoneNames;
 
@@ -115,6 +116,29 @@ impl Aggregate {
             pools: pools.map(|(id, it)| (*id, it.name.clone())).collect(),
             backends: backends.map(|(id, it)| (id, it.name.to_string())).collect(),
         }
+    }
+
+    /// The same, of what these sessions have: there may be a hundred thousand others.
+    pub fn gone_names_of<'a>(
+        &self,
+        sessions: impl Iterator<Item = &'a ListedSession>,
+    ) -> GoneNames {
+        let mut names = GoneNames::default();
+        for session in sessions {
+            let listener = self.listeners.get(&session.listener);
+            if let Some(gone) = listener.filter(|it| it.removed.is_some()) {
+                names.listeners.entry(session.listener).or_insert_with(|| gone.name.clone());
+            }
+            let pool = self.pools.get(&session.pool);
+            if let Some(gone) = pool.filter(|it| it.removed.is_some()) {
+                names.pools.entry(session.pool).or_insert_with(|| gone.name.clone());
+            }
+            let backend = session.backend.filter(|id| self.gone.ids.contains(id));
+            if let Some((id, gone)) = backend.and_then(|id| Some((id, self.backends.get(&id)?))) {
+                names.backends.entry(id).or_insert_with(|| gone.name.to_string());
+            }
+        }
+        names
     }
 
     pub(super) fn gone(&self) -> impl Iterator<Item = (BackendId, &Backend, BackendTotals)> {

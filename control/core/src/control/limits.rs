@@ -63,8 +63,12 @@ impl Control {
         let snapshot = self.snapshot.clone();
         for listener in &snapshot.listeners {
             let was_reached = before.contains(&listener.id);
-            let sessions = self.aggregate.listener(listener.id).sessions;
             let most = listener.max_sessions.map(u64::from);
+            // Most have no limit: this is every tick, and there may be a thousand of them.
+            if most.is_none() && !was_reached {
+                continue;
+            }
+            let sessions = self.aggregate.listener(listener.id).sessions;
             let reached = most.filter(|most| is_reached(was_reached, sessions, *most));
             if reached.is_some() {
                 self.limits.listeners.insert(listener.id);

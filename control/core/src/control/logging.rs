@@ -22,7 +22,8 @@ impl Control {
             return;
         }
         let rows = core::mem::take(&mut records.rows);
-        let (snapshot, gone) = (Arc::clone(&self.snapshot), self.aggregate.gone_names());
+        let snapshot = Arc::clone(&self.snapshot);
+        let gone = self.aggregate.gone_names_of(rows.iter().map(|row| &row.session));
         let logged =
             LoggedSessions { shard, rows, snapshot, gone, taken_at: (moment.now, moment.wall_ms) };
         self.outputs.push(Output::SessionLog(logged.into()));

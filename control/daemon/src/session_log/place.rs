@@ -72,7 +72,7 @@ impl LogPlace {
     /// Writes a batch.
     ///
     /// # Errors
-    /// What was not written.
+    /// The number of records that were lost, and why.
     pub(super) fn write(
         &mut self,
         lines: &mut LineMaker,

@@ -104,7 +104,7 @@ impl Table {
         let Some(session) = over.or_else(|| self.sessions.get(id)) else { return };
         let session = self.row((id, session), client, now);
         let record = SessionRecord { event, at_nanos: now.nanos, session, connect_us };
-        self.counters.session_log().put(|| record);
+        self.counters.session_log().put(record);
     }
 
     /// Logs some of the sessions that live on, if it is time. `scan` is how many slots may still

@@ -25,19 +25,11 @@ impl Reader {
         let format = LogFormat::ALL.into_iter().find(|it| Some(it.word()) == format.as_deref());
         let (open, close) = self.moments(log);
         let every_ms = self.every(log);
-        let sample: Option<String> = self.take(log, "sample", "a share in quotes, like \"10%\"");
-        let sample = sample.and_then(|text| match text.parse::<Percent>() {
-            Ok(share) if share.hundredths() > 0 => Some(share),
-            Ok(_) => {
-                let hint = "1% to 100%, or leave session-log out";
-                self.add(span_of(log.table, "sample"), "this logs no session", hint);
-                None
-            }
-            Err(why) => {
-                self.add(span_of(log.table, "sample"), why, "1% to 100%");
-                None
-            }
-        });
+        let sample: Option<Percent> = self.take(log, "sample", "1% to 100%, in quotes");
+        if sample == Some(Percent::ZERO) {
+            let hint = "1% to 100%, or leave session-log out";
+            self.add(span_of(log.table, "sample"), "this logs no session", hint);
+        }
         if !open && !close && every_ms.is_none() {
             let message = "this logs nothing: at is empty, and there is no every";
             self.add(span_of(log.table, "at"), message, HINT);
@@ -77,20 +69,11 @@ impl Reader {
     }
 
     fn every(&mut self, log: Section<'_>) -> Option<u32> {
-        let text: String = self.take(log, "every", "a duration in quotes, like \"5m\"")?;
-        let range = "1s to 24h";
-        match text.parse::<Span>() {
-            Ok(span) if (EVERY_MIN_MS..=EVERY_MAX_MS).contains(&span.millis) => {
-                u32::try_from(span.millis).ok()
-            }
-            Ok(_) => {
-                self.add(span_of(log.table, "every"), "this is out of range for every", range);
-                None
-            }
-            Err(why) => {
-                self.add(span_of(log.table, "every"), why, range);
-                None
-            }
+        let every: Span = self.take(log, "every", "a duration in quotes, like \"5m\"")?;
+        if (EVERY_MIN_MS..=EVERY_MAX_MS).contains(&every.millis) {
+            return u32::try_from(every.millis).ok();
         }
+        self.add(span_of(log.table, "every"), "this is out of range for every", "1s to 24h");
+        None
     }
 }

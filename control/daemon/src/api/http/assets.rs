@@ -1,5 +1,5 @@
-//! The dashboard: a page and its parts, embedded. The parts have a hash of all of them in their
-//! path, so that a browser may keep them for ever and never mixes those of two builds.
+//! The dashboard: a page and its assets, embedded. Each asset's path contains a hash over all of
+//! them, so browsers can cache it indefinitely without mixing assets of two builds.
 
 use std::sync::LazyLock;
 
