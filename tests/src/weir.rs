@@ -392,6 +392,7 @@ impl Weir {
             let _ = process.child.kill();
             if let Ok(status) = process.child.wait() {
                 process.status = Some(status);
+                process.log.finish();
             }
         }
     }
@@ -462,9 +463,13 @@ impl Weir {
 }
 
 impl Process {
+    /// How it ended, if it has; what it said is then read to the end.
     fn poll(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() {
             self.status = self.child.try_wait().ok().flatten();
+            if self.status.is_some() {
+                self.log.finish();
+            }
         }
         self.status
     }

@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::clock;
 
@@ -27,7 +29,12 @@ pub(super) struct Log {
     lines: Mutex<Vec<String>>,
     /// A [`Reader`].
     reader: AtomicU8,
+    followers: Mutex<Vec<JoinHandle<()>>>,
 }
+
+/// How long the last lines of a process that is gone are waited for: they are in the pipe, and only
+/// this machine's load keeps them from being read.
+const LAST_LINES: Duration = Duration::from_secs(10);
 
 impl Log {
     pub(super) fn text(&self) -> String {
@@ -47,7 +54,7 @@ impl Log {
         let log = Arc::clone(self);
         // A larger one would do, later.
         let _ = rustix::pipe::fcntl_setpipe_size(&stream, PIPE);
-        std::thread::spawn(move || {
+        let follower = std::thread::spawn(move || {
             for line in BufReader::new(stream).lines().map_while(Result::ok) {
                 log.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
                 clock::wait_for_ever(|| !log.is(Reader::StandsStill));
@@ -56,5 +63,17 @@ impl Log {
                 }
             }
         });
+        self.followers.lock().unwrap_or_else(PoisonError::into_inner).push(follower);
+    }
+
+    /// Waits until everything has been read that a process said before its end.
+    pub(super) fn finish(&self) {
+        let are_done = || {
+            let followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
+            followers.iter().all(JoinHandle::is_finished).then_some(())
+        };
+        if self.is(Reader::Reads) {
+            let _ = clock::try_wait(LAST_LINES, are_done);
+        }
     }
 }
