@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weir_control::api::metrics::{
-    BackendFigures, HealthCounts, MetricsInput, PoolFigures, Process, render,
+    BackendFigures, HealthCounts, MetricsInput, PoolFigures, Process, ReloadFigures, StateFigures,
+    render,
 };
 use weir_control_core::aggregate::Aggregate;
 use weir_core::base::clock::Now;
@@ -69,7 +70,9 @@ pub fn run(bytes: &[u8]) -> u64 {
         events_dropped: u64::from(choices.byte()),
         log_dropped: u64::from(choices.byte()),
         session_log: Some((u64::from(choices.byte()), 1)),
-        reloads: (6, 7),
+        reloads: ReloadFigures { done: 6, refused: 7, is_stale: true, applied_ms: 0 },
+        state: StateFigures { can_write: true, failures: 1 },
+        http_streams: 1,
         longest_turn: std::time::Duration::from_micros(u64::from(choices.byte())),
         supervised: Vec::new(),
         sessions_max: u64::from(choices.short()),

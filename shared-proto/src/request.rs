@@ -260,6 +260,17 @@ impl ChangeRequest {
         let (toml, origin) = (toml.into(), origin.into());
         ChangeRequest::Apply { toml, origin, mode: ApplyMode::Merge, force: false }
     }
+
+    /// True for a file that later ones are merged against.
+    #[must_use]
+    pub fn is_whole_file(&self) -> bool {
+        match self {
+            ChangeRequest::Apply { mode, .. } => {
+                !matches!(mode, ApplyMode::Edit | ApplyMode::Partial)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// The effect of an applied file on what was changed since the file before it.

@@ -3,14 +3,27 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use rustix::process::Signal;
 use weir_tests::clock;
 use weir_tests::net::Script;
-use weir_tests::story::Plan;
+use weir_tests::story::{Plan, Set};
+use weir_tests::weir::{Ran, binary};
 
 const NAMES: &[&str] = &[
     "weir_build_info",
     "weir_start_time_seconds",
     "weir_config_version",
+    "weir_config_drift_keys",
+    "weir_config_unconfirmed",
+    "weir_config_rollbacks_total",
+    "weir_config_last_reload_successful",
+    "weir_config_last_reload_success_timestamp_seconds",
+    "weir_reloads_total",
+    "weir_state_writable",
+    "weir_state_write_failures_total",
+    "weir_http_streams",
+    "weir_pool_available",
+    "weir_pool_backends_available",
     "weir_listener_sessions_accepted_total",
     "weir_listener_sessions_rejected_total",
     "weir_listener_sessions",
@@ -134,6 +147,98 @@ fn bytes_count_while_the_session_is_open() {
         is(value("weir_backend_received_bytes_total"), 54_321.0)
     });
     assert!(is(value("weir_backend_sessions"), 1.0));
+}
+
+/// A metric without labels.
+fn plain(set: &Set, name: &str) -> f64 {
+    let page = set.weir.get("/metrics").body;
+    sample(&page, name, &[]).unwrap_or_else(|| panic!("no {name} in\n{page}"))
+}
+
+fn wait_plain(set: &Set, name: &str, wanted: f64) {
+    clock::wait_for(name, || (plain(set, name) - wanted).abs() < 0.5);
+}
+
+#[test]
+fn a_refused_file_counts_until_one_is_applied() {
+    let set = Plan::new(1, Script::Banner).start();
+    let ok = "weir_config_last_reload_successful";
+    let at = "weir_config_last_reload_success_timestamp_seconds";
+    let started = plain(&set, "weir_start_time_seconds");
+    wait_plain(&set, ok, 1.0);
+    assert!((plain(&set, at) - started).abs() < 0.01, "the start counts");
+    let good = set.weir.file("good.toml", &set.objects);
+    let reload = |objects: &str| {
+        set.weir.write(objects);
+        set.weir.signal(Signal::HUP);
+    };
+    reload("[listener.web]\nbind = 7\n");
+    wait_plain(&set, ok, 0.0);
+    assert!((plain(&set, at) - started).abs() < 0.01, "nothing was applied");
+    let _ = set.weir.ctl(&["config", "apply", &good, "--dry-run"]).expect_code(0);
+    set.weir.ok(&["backend", "weight", "web/b1", "3"]);
+    assert!(plain(&set, ok) < 0.5, "no file was applied");
+    set.weir.ok(&["config", "apply", &good]);
+    wait_plain(&set, ok, 1.0);
+    assert!(plain(&set, at) > started, "a file was applied");
+    reload("no file");
+    wait_plain(&set, ok, 0.0);
+    reload(&set.objects);
+    wait_plain(&set, ok, 1.0);
+}
+
+#[test]
+fn a_state_that_cannot_be_written_shows() {
+    let set = Plan::new(1, Script::Banner).start();
+    let (writable, failures) = ("weir_state_writable", "weir_state_write_failures_total");
+    wait_plain(&set, writable, 1.0);
+    let (here, away) = (set.weir.dir.path.join("state"), set.weir.dir.path.join("away"));
+    std::fs::rename(&here, &away).expect("it can be moved");
+    // It is looked at once a second, without any change.
+    wait_plain(&set, writable, 0.0);
+    set.weir.ctl(&["backend", "weight", "web/b1", "2"]).expect_code(1);
+    wait_plain(&set, failures, 1.0);
+    std::fs::rename(&away, &here).expect("it can be moved back");
+    wait_plain(&set, writable, 1.0);
+    set.weir.ok(&["backend", "weight", "web/b1", "2"]);
+    assert!((plain(&set, failures) - 1.0).abs() < 0.5);
+}
+
+#[test]
+fn open_streams_are_counted() {
+    let set = Plan::new(1, Script::Banner).start();
+    let name = "weir_http_streams";
+    wait_plain(&set, name, 0.0);
+    let mut streams: Vec<_> =
+        ["/api/v1/events", "/api/v1/live"].iter().map(|path| set.weir.stream(path, &[])).collect();
+    wait_plain(&set, name, 2.0);
+    streams.pop();
+    wait_plain(&set, name, 1.0);
+    drop(streams);
+    wait_plain(&set, name, 0.0);
+}
+
+/// A scraper that calls weir by a name is answered where the name is in `admin-hosts`.
+#[test]
+fn a_scraper_may_call_weir_by_a_name_of_its_own() {
+    let names = "admin-hosts = [\"lb1.example.net\", \"weir.internal\"]";
+    let set = Plan::new(1, Script::Banner).settings(names).start();
+    let port = set.weir.admin.port();
+    let said = |host: &str| set.weir.get_as(host, "/metrics");
+    for host in
+        [format!("lb1.example.net:{port}"), "LB1.example.net".into(), "weir.internal".into()]
+    {
+        assert_eq!(said(&host).status, 200, "{host}");
+    }
+    for host in ["lb2.example.net", "lb1.example.net.evil.example", "example.net"] {
+        let page = said(host);
+        assert_eq!(page.status, 421, "{host}");
+        assert!(page.body.contains("admin-hosts"), "the way out is missing: {}", page.body);
+    }
+    // A port or a scheme is no part of a name.
+    let wrong = set.weir.dir.write("wrong.toml", "[weir]\nadmin-hosts = [\"lb1:9650\"]\n");
+    let ran = Ran::of(Command::new(binary("weir", "WEIR_BIN")).args(["check", &wrong]));
+    assert!(ran.code == 1 && ran.stderr.contains("admin-hosts"), "{ran}");
 }
 
 #[test]

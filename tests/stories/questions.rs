@@ -4,10 +4,17 @@ use weir_tests::clock;
 use weir_tests::net::Script;
 use weir_tests::story::{Plan, Set};
 
+/// How many backends take sessions; the other metric must say whether that is any.
 fn available(set: &Set) -> u64 {
     let page = set.weir.get("/metrics").body;
-    let line = page.lines().find_map(|it| it.strip_prefix("weir_pool_available{pool=\"web\"} "));
-    line.expect("a metric").parse().expect("a number")
+    let value = |name: &str| -> u64 {
+        let name = format!("{name}{{pool=\"web\"}} ");
+        let line = page.lines().find_map(|it| it.strip_prefix(name.as_str()));
+        line.expect("a metric").parse().expect("a number")
+    };
+    let count = value("weir_pool_backends_available");
+    assert_eq!(value("weir_pool_available"), u64::from(count > 0));
+    count
 }
 
 fn refused(set: &Set, arguments: &[&str], why: &str) {

@@ -52,7 +52,7 @@ pub(crate) struct Shared {
     control: RefCell<Control>,
     /// Itself, for the tasks that outputs begin.
     own: Weak<Shared>,
-    appender: Appender,
+    pub(crate) appender: Appender,
     /// Rung after every input.
     notify: Notify,
     /// Rung with every event.
@@ -144,7 +144,11 @@ impl Shared {
                 // Questions over HTTP take the figures that there are: who drains a backend and
                 // looks whether it is empty must see those who were there at that time.
                 let is_polled = by.from.is_some() && !options.dry_run;
+                let is_file = change.is_whole_file() && !options.dry_run;
                 let answer = self.change(change, options, by).await;
+                if is_file && answer.is_ok() {
+                    self.reloads.applied(rt::wall_ms());
+                }
                 if is_polled {
                     self.fresh_figures().await;
                 }

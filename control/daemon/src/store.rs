@@ -180,6 +180,12 @@ impl Store {
         self.closed_for_changes.as_ref().map(ReadOnly::why)
     }
 
+    /// True if a version that came now would be refused, as far as that is known beforehand.
+    #[must_use]
+    pub fn refuses(&self) -> bool {
+        self.closed_for_changes.is_some() || self.is_closed() || self.misnamed().is_some()
+    }
+
     /// Adds a version, and gives up old ones as the retention says. On a full disk more of them are
     /// given up until there is room. It is on disk, and the file has its name, when this returns.
     ///

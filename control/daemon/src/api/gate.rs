@@ -158,8 +158,9 @@ pub(crate) trait Handler {
     fn record(&self, event: AuditEvent);
     /// While this is held, the process does not end: an answer is being made or written.
     fn answering(&self) -> impl Sized;
-    /// The page of [`super::metrics::render`], at most a tenth of a second old.
-    async fn metrics(&self) -> Arc<String>;
+    /// The page of [`super::metrics::render`], at most a tenth of a second old, with the number of
+    /// open streams over HTTP.
+    async fn metrics(&self, http_streams: usize) -> Arc<String>;
     /// Looks at the events that are kept.
     fn with_events<T>(&self, look: impl FnOnce(&Events) -> T) -> T;
     /// Ends when there is an event after number `last`.
@@ -339,8 +340,8 @@ impl<H: Handler + 'static> Gate<H> {
     }
 
     /// See [`Handler::metrics`].
-    pub(crate) async fn metrics(&self) -> Arc<String> {
-        self.handler.metrics().await
+    pub(crate) async fn metrics(&self, http_streams: usize) -> Arc<String> {
+        self.handler.metrics(http_streams).await
     }
 
     /// See [`Handler::with_events`].

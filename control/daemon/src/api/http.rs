@@ -65,6 +65,7 @@ struct Site<H> {
     token: TokenFile,
     frames: Rc<EventFrames>,
     live: Rc<LiveFrames>,
+    connections: Rc<Connections>,
     /// The OpenAPI document, once somebody has asked for it.
     document: OnceCell<Bytes>,
 }
@@ -87,11 +88,12 @@ pub(crate) async fn serve<H: Handler + 'static>(
     let live = Rc::<LiveFrames>::default();
     rt::spawn("live", live::make(live.clone(), gate.clone()));
     let (frames, document) = (Rc::default(), OnceCell::new());
-    let site = Rc::new(Site { gate, hosts, token, frames, live, document });
     let connections = Rc::new(Connections::default());
+    let site = Site { gate, hosts, token, frames, live, connections, document };
+    let site = Rc::new(site);
     loop {
         let (stream, peer) = server.accept().await;
-        let slot = Rc::new(connections.admit(peer.ip(), rt::now()));
+        let slot = Rc::new(site.connections.admit(peer.ip(), rt::now()));
         let (site, guest) = (site.clone(), Guest { slot, from: peer.ip().to_canonical() });
         rt::spawn("request", async move { connection(stream, guest, site).await });
     }
@@ -318,7 +320,8 @@ async fn show<H: Handler + 'static>(
         PlainPage::Index => index(headers),
         PlainPage::Part => assets::part(names, headers),
         PlainPage::Metrics => {
-            let page = Bytes::from_owner(MetricsPage(site.gate.metrics().await));
+            let page =
+                Bytes::from_owner(MetricsPage(site.gate.metrics(site.connections.streams()).await));
             text(StatusCode::OK, metrics::CONTENT_TYPE, page)
         }
         PlainPage::Healthz => plain(StatusCode::OK, "ok\n".to_owned()),

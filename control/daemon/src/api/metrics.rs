@@ -8,12 +8,14 @@ mod process;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use weir_proto::answer::{BackendState, TaskKind};
-use weir_proto::snapshot::Backend;
+use weir_proto::snapshot::{Backend, Pool};
 
 pub use figures::{
-    BackendFigures, DurationFigures, HealthCounts, MetricsInput, PoolFigures, SupervisedShard,
+    BackendFigures, DurationFigures, HealthCounts, MetricsInput, PoolFigures, ReloadFigures,
+    StateFigures, SupervisedShard,
 };
 use page::Page;
 pub use process::Process;
@@ -44,6 +46,7 @@ fn whole(page: &mut Page, input: &MetricsInput) {
         .row(&[("version", input.program.as_str())], 1);
     page.gauge("weir_start_time_seconds", "When weir started to serve, in seconds since 1970.")
         .row(&[], input.started_ms as f64 / 1000.0);
+    files(page, input);
     page.gauge("weir_config_version", "The version of the configuration that is in force.")
         .row(&[], input.snapshot.version);
     let help = "Keys in which what is in force differs from the file as it was last applied.";
@@ -65,9 +68,6 @@ fn whole(page: &mut Page, input: &MetricsInput) {
         let help = "Records of the session log for which there was no room, or that were refused.";
         page.counter("weir_session_log_dropped_total", help).row(&[], dropped);
     }
-    let mut reloads = page.counter("weir_reloads_total", "SIGHUPs, by what became of the file.");
-    reloads.row(&[("result", "done")], input.reloads.0);
-    reloads.row(&[("result", "refused")], input.reloads.1);
     let help = "The longest that one task has held the control thread in the last minute or two.";
     page.gauge("weir_control_longest_turn_seconds", help)
         .row(&[], input.longest_turn.as_secs_f64());
@@ -77,12 +77,31 @@ fn whole(page: &mut Page, input: &MetricsInput) {
     for (kind, count) in TaskKind::ALL.iter().zip(input.tasks) {
         tasks.row(&[("kind", kind.word())], count);
     }
+    let help = "Server-sent streams that are open, such as those of a dashboard.";
+    page.gauge("weir_http_streams", help).row(&[], input.http_streams);
     let help = "Sessions that ended: by whom, during what, and why.";
     let mut family = page.counter("weir_session_ends_total", help);
     for (reason, count) in &input.ends {
         let (by, during, why) = (reason.by.label(), reason.during.label(), reason.why.label());
         family.row(&[("by", by), ("during", during), ("why", why)], count);
     }
+}
+
+/// The configuration on disk: the file of an operator, and weir's own state.
+fn files(page: &mut Page, input: &MetricsInput) {
+    let ReloadFigures { done, refused, is_stale, applied_ms } = input.reloads;
+    let mut reloads = page.counter("weir_reloads_total", "SIGHUPs, by what became of the file.");
+    reloads.row(&[("result", "done")], done);
+    reloads.row(&[("result", "refused")], refused);
+    let help = "0 after a SIGHUP whose file was refused, until a file is applied, else 1.";
+    page.gauge("weir_config_last_reload_successful", help).row(&[], u8::from(!is_stale));
+    let help = "When a file was last applied (by SIGHUP, weirctl or HTTP), else when weir started.";
+    page.gauge("weir_config_last_reload_success_timestamp_seconds", help)
+        .row(&[], applied_ms as f64 / 1000.0);
+    let help = "0 while the state cannot be written, so that no change is taken, else 1.";
+    page.gauge("weir_state_writable", help).row(&[], u8::from(input.state.can_write));
+    let help = "Changes that were refused because the disk refused them.";
+    page.counter("weir_state_write_failures_total", help).row(&[], input.state.failures);
 }
 
 fn listeners(page: &mut Page, input: &MetricsInput) {
@@ -115,13 +134,22 @@ fn listeners(page: &mut Page, input: &MetricsInput) {
 
 /// An alert on 0 of these finds a pool whose clients are turned away, whatever the reason.
 fn available(page: &mut Page, input: &MetricsInput) {
-    let help = "Backends that take new sessions: up, ready, and of a weight above 0.";
-    let mut family = page.gauge("weir_pool_available", help);
     let mut rest = input.backends.iter();
-    for pool in &input.snapshot.pools {
+    let takers = |pool: &Arc<Pool>| {
         let figures = pool.backends.iter().zip(rest.by_ref());
-        let takes = figures.filter(|(it, figures)| it.is_member() && figures.health.up);
-        family.row(&[("pool", pool.name.as_str())], takes.count());
+        figures.filter(|(it, figures)| it.is_member() && figures.health.up).count()
+    };
+    let takers: Vec<usize> = input.snapshot.pools.iter().map(takers).collect();
+    let pools = || input.snapshot.pools.iter().map(|it| it.name.as_str()).zip(&takers);
+    let help = "1 if the pool has a backend that takes new sessions, else 0.";
+    let mut family = page.gauge("weir_pool_available", help);
+    for (pool, takers) in pools() {
+        family.row(&[("pool", pool)], u8::from(*takers > 0));
+    }
+    let help = "Backends that take new sessions: up, ready, and of a weight above 0.";
+    let mut family = page.gauge("weir_pool_backends_available", help);
+    for (pool, takers) in pools() {
+        family.row(&[("pool", pool)], takers);
     }
 }
 

@@ -35,6 +35,18 @@ pub(crate) struct Reloads {
     pub(crate) settings: OnceCell<Settings>,
     pub(crate) done: Cell<u64>,
     pub(crate) refused: Cell<u64>,
+    /// The last file was refused, and none was applied since.
+    pub(crate) is_stale: Cell<bool>,
+    /// When a file was last applied, in milliseconds since 1970; 0: never.
+    pub(crate) applied_ms: Cell<u64>,
+}
+
+impl Reloads {
+    /// A whole file is in use now, by a signal or by a command.
+    pub(super) fn applied(&self, wall_ms: u64) {
+        self.is_stale.set(false);
+        self.applied_ms.set(wall_ms);
+    }
 }
 
 /// The outcome of a reload: the version in force before and after, or why nothing has changed.
@@ -63,6 +75,10 @@ impl Shared {
             Err(_) => (&self.reloads.refused, Kept::Refusal),
         };
         counter.set(counter.get() + 1);
+        match outcome {
+            Ok(_) => self.reloads.applied(rt::wall_ms()),
+            Err(_) => self.reloads.is_stale.set(true),
+        }
         let text = match &outcome {
             Ok((before, after)) => {
                 tracing::info!(target: AUDIT, command = command.as_str(), before, after, "audit: done");

@@ -226,7 +226,7 @@ fn a_slow_disk_delays_no_probe_query_or_figure() {
             matches!(history, Response::Done(Answer::History(list)) if list.versions.len() == 2)
         );
         shared.tick();
-        let page = Handler::metrics(&*shared).await;
+        let page = Handler::metrics(&*shared, 0).await;
         assert!(page.contains("weir_config_version 2\n"));
         let sent = shards.take_sent();
         assert!(sent.iter().all(|word| !word.contains("adopt")), "it is not durable: {sent:?}");

@@ -40,8 +40,8 @@ impl Handler for Shared {
         Shared::answering(self)
     }
 
-    async fn metrics(&self) -> Arc<String> {
-        page::page(self).await
+    async fn metrics(&self, http_streams: usize) -> Arc<String> {
+        page::page(self, http_streams).await
     }
 
     fn with_events<T>(&self, look: impl FnOnce(&Events) -> T) -> T {

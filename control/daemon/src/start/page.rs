@@ -7,7 +7,8 @@ use weir_core::base::clock::Now;
 use weir_proto::snapshot::{Backend, Snapshot};
 
 use crate::api::metrics::{
-    self, BackendFigures, HealthCounts, MetricsInput, PoolFigures, Process, SupervisedShard,
+    self, BackendFigures, HealthCounts, MetricsInput, PoolFigures, Process, ReloadFigures,
+    StateFigures, SupervisedShard,
 };
 use crate::rt;
 use crate::serve::Shared;
@@ -15,17 +16,22 @@ use crate::serve::slices::{BACKENDS_SLICE, POOLS_SLICE};
 use weir_control_core::control::{Control, Shard, ShardStatus};
 
 /// The page of this moment, or of a moment ago.
-pub(super) async fn page(shared: &Shared) -> Arc<String> {
+pub(super) async fn page(shared: &Shared, http_streams: usize) -> Arc<String> {
     let make = async {
-        let input = figures(shared).await;
+        let mut input = figures(shared).await;
+        input.http_streams = http_streams;
         rt::blocking(move || metrics::render(&input, &Process::read())).await
     };
     shared.metrics_page.get(make).await
 }
 
 async fn figures(shared: &Shared) -> MetricsInput {
-    let reloads = (shared.reloads.done.get(), shared.reloads.refused.get());
-    let mut input = whole(&shared.control(), reloads);
+    let mut input = whole(&shared.control());
+    input.reloads = reloads(shared);
+    input.state = StateFigures {
+        can_write: shared.appender.can_write(),
+        failures: shared.appender.failures(),
+    };
     input.session_log = shared.session_log.as_ref().map(|log| {
         let dropped = log.dropped_total() + shared.control().records_dropped();
         (log.written_total(), dropped)
@@ -54,7 +60,7 @@ async fn figures(shared: &Shared) -> MetricsInput {
 }
 
 /// All but the pools and backends.
-fn whole(control: &Control, reloads: (u64, u64)) -> MetricsInput {
+fn whole(control: &Control) -> MetricsInput {
     let snapshot = control.snapshot.clone();
     let aggregate = &control.aggregate;
     let gone = aggregate.lingering_totals();
@@ -71,7 +77,9 @@ fn whole(control: &Control, reloads: (u64, u64)) -> MetricsInput {
         events_dropped: control.events.dropped_total(),
         log_dropped: crate::log::dropped_total(),
         session_log: None,
-        reloads,
+        reloads: ReloadFigures::default(),
+        state: StateFigures::default(),
+        http_streams: 0,
         longest_turn: rt::turns::longest(),
         supervised: control.shards.iter().map(supervised).collect(),
         sessions_max: control.shards.iter().map(|shard| u64::from(shard.sessions_max)).sum(),
@@ -81,6 +89,20 @@ fn whole(control: &Control, reloads: (u64, u64)) -> MetricsInput {
         is_unconfirmed: control.unconfirmed(crate::rt::now()).is_some(),
         rolled_back: control.rolled_back,
         snapshot,
+    }
+}
+
+/// A file that was never applied counts from the start: the state is what it was applied to.
+fn reloads(shared: &Shared) -> ReloadFigures {
+    let reloads = &shared.reloads;
+    ReloadFigures {
+        done: reloads.done.get(),
+        refused: reloads.refused.get(),
+        is_stale: reloads.is_stale.get(),
+        applied_ms: match reloads.applied_ms.get() {
+            0 => shared.control().started.wall_ms,
+            at => at,
+        },
     }
 }
 

@@ -8,6 +8,8 @@ use std::cell::Cell;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -43,6 +45,14 @@ pub(crate) struct StoreThread {
 #[derive(Clone, Debug)]
 pub(crate) struct Appender {
     tasks: Sender<StoreTask>,
+    record: Arc<WriteRecord>,
+}
+
+/// How writing goes, for the page of metrics. The thread writes it.
+#[derive(Debug, Default)]
+struct WriteRecord {
+    refuses: AtomicBool,
+    failures: AtomicU64,
 }
 
 /// The outcomes of appends, for control.
@@ -85,14 +95,17 @@ impl StoreThread {
         let (bell, heard) = UnixStream::pair()?;
         // An unheard bell must not hold the thread.
         bell.set_nonblocking(true)?;
+        let record = Arc::<WriteRecord>::default();
+        let kept = record.clone();
         let run = move || {
-            work(store, &inbox, &tell, (&bell, clock));
+            work(store, &inbox, (&tell, &kept), (&bell, clock));
+            kept.refuses.store(true, Ordering::Relaxed);
             // The end of the bell is read after the end of the news.
             drop(tell);
             drop(bell);
         };
         let thread = thread::Builder::new().name("weir-store".to_owned()).spawn(run)?;
-        let appender = Appender { tasks: tasks.clone() };
+        let appender = Appender { tasks: tasks.clone(), record };
         let news = StoreNews { events, is_lost: Cell::new(false) };
         let thread = StoreThread { tasks, thread: Some(thread) };
         let (versions, bell) = (Box::new(reader), heard.into());
@@ -103,16 +116,19 @@ impl StoreThread {
 fn work(
     mut store: Store,
     inbox: &Receiver<StoreTask>,
-    tell: &Sender<StoreEvent>,
+    (tell, record): (&Sender<StoreEvent>, &WriteRecord),
     (mut bell, clock): (&UnixStream, fn() -> u64),
 ) {
     store.begin_clock(clock());
     loop {
+        record.refuses.store(store.refuses(), Ordering::Relaxed);
         match inbox.recv_timeout(TEND_EVERY) {
-            Ok(StoreTask::Append(record)) => {
-                let version = Version(record.version);
+            Ok(StoreTask::Append(asked)) => {
+                let version = Version(asked.version);
                 // A panic in the database is a refusal, too; what it has left is opened again.
-                let outcome = supervised(|| store.append(&record));
+                let outcome = supervised(|| store.append(&asked));
+                record.refuses.store(store.refuses(), Ordering::Relaxed);
+                record.failures.fetch_add(outcome.is_err().into(), Ordering::Relaxed);
                 let event = StoreEvent::Appended(Appended { version, outcome });
                 if tell.send(event).is_err() {
                     return;
@@ -160,6 +176,16 @@ impl StoreNews {
 }
 
 impl Appender {
+    /// False while a version that came now would be refused; looked at once a second.
+    pub(crate) fn can_write(&self) -> bool {
+        !self.record.refuses.load(Ordering::Relaxed)
+    }
+
+    /// Versions that could not be written since the start.
+    pub(crate) fn failures(&self) -> u64 {
+        self.record.failures.load(Ordering::Relaxed)
+    }
+
     /// Begins to add the next version, and does not wait. The news brings its end.
     ///
     /// # Errors

@@ -140,7 +140,7 @@ impl Handler for Recorder {
 
     fn answering(&self) -> impl Sized {}
 
-    async fn metrics(&self) -> Arc<String> {
+    async fn metrics(&self, _: usize) -> Arc<String> {
         Arc::default()
     }
 

@@ -93,6 +93,11 @@ impl Connections {
         drop(list);
         ConnectionSlot { connections: self.clone(), connection }
     }
+
+    /// How many of them take a stream.
+    pub(super) fn streams(&self) -> usize {
+        self.list.borrow().iter().filter(|it| it.is_streaming()).count()
+    }
 }
 
 impl Connection {
@@ -210,9 +215,11 @@ mod tests {
             (2..2 + CONNECTIONS_MAX as u64).map(|second| all.admit(peer(1), at(second))).collect();
         assert_eq!((evicted(&streams), evicted(&others)), (vec![], vec![]));
         assert!(!others[1].begin_stream(at(90)));
+        assert_eq!(all.streams(), STREAMS_MAX);
         let probe = all.admit(peer(3), at(91));
         assert_eq!((evicted(&streams), evicted(&others)), (vec![], vec![0]), "no stream goes");
         streams.pop();
+        assert_eq!(all.streams(), STREAMS_MAX - 1);
         assert!(others[1].begin_stream(at(92)));
         drop(probe);
     }

@@ -63,7 +63,7 @@ impl Handler for FakeControl {
 
     fn answering(&self) -> impl Sized {}
 
-    async fn metrics(&self) -> Arc<String> {
+    async fn metrics(&self, _: usize) -> Arc<String> {
         Arc::new("a 1\n".repeat(100_000))
     }
 

@@ -72,8 +72,10 @@ pub struct MetricsInput {
     /// Records of the session log that were written, and that were not; `None` if there is no such
     /// log.
     pub session_log: Option<(u64, u64)>,
-    /// Files that SIGHUP has applied, and that it has refused.
-    pub reloads: (u64, u64),
+    pub reloads: ReloadFigures,
+    pub state: StateFigures,
+    /// Streams of server-sent events that are open.
+    pub http_streams: usize,
     /// The longest turn of a task of the control thread, in the last one to two minutes.
     pub longest_turn: Duration,
     /// Of each shard, in order.
@@ -84,6 +86,26 @@ pub struct MetricsInput {
     pub is_full: bool,
     /// How many run, in the order of [`TaskKind::ALL`].
     pub tasks: [usize; TaskKind::ALL.len()],
+}
+
+/// The files that weir was given since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReloadFigures {
+    /// Files that SIGHUP has applied, and that it has refused.
+    pub done: u64,
+    pub refused: u64,
+    /// The last one was refused, and none was applied since.
+    pub is_stale: bool,
+    /// When one was last applied, in milliseconds since 1970.
+    pub applied_ms: u64,
+}
+
+/// The state on disk.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StateFigures {
+    pub can_write: bool,
+    /// Versions that could not be written.
+    pub failures: u64,
 }
 
 /// One shard's troubles since the start.

@@ -120,7 +120,14 @@ fn page(spec: &Spec) -> String {
         events_dropped: 4,
         log_dropped: 5,
         session_log: Some((7, 6)),
-        reloads: (6, 7),
+        reloads: ReloadFigures {
+            done: 6,
+            refused: 7,
+            is_stale: true,
+            applied_ms: 1_700_000_001_250,
+        },
+        state: StateFigures { can_write: false, failures: 3 },
+        http_streams: 2,
         longest_turn: std::time::Duration::from_micros(1_500),
         supervised: vec![SupervisedShard {
             watched: ShardHistory { stuck: 3, fences: 2 },
@@ -161,7 +168,7 @@ fn promtool_finds_nothing_to_say() {
 }
 
 #[test]
-fn the_page_of_the_whole_and_of_its_listeners_and_pools() {
+fn the_page_of_the_whole() {
     let page = page(&spec(""));
     assert!(page.starts_with(
         "# HELP weir_build_info The version of weir that runs; always 1.\n\
@@ -182,6 +189,11 @@ fn the_page_of_the_whole_and_of_its_listeners_and_pools() {
         # TYPE weir_reloads_total counter
         weir_reloads_total{result=\"done\"} 6
         weir_reloads_total{result=\"refused\"} 7
+        weir_config_last_reload_successful 0
+        weir_config_last_reload_success_timestamp_seconds 1700000001.25
+        weir_state_writable 0
+        weir_state_write_failures_total 3
+        weir_http_streams 2
         # TYPE weir_control_longest_turn_seconds gauge
         weir_control_longest_turn_seconds 0.0015
         weir_full 1
@@ -190,8 +202,16 @@ fn the_page_of_the_whole_and_of_its_listeners_and_pools() {
         weir_tasks{kind=\"pool_rebalance\"} 2
         # TYPE weir_session_ends_total counter
         weir_session_ends_total{by=\"weir\",during=\"relaying\",why=\"idle_timeout\"} 5
-        weir_session_ends_total{by=\"client\",during=\"half_closed\",why=\"complete\"} 0
-        weir_listener_sessions_accepted_total{listener=\"front\"} 8
+        weir_session_ends_total{by=\"client\",during=\"half_closed\",why=\"complete\"} 0",
+    );
+}
+
+#[test]
+fn the_page_of_listeners_pools_and_shards() {
+    let page = page(&spec(""));
+    assert_has(
+        &page,
+        "weir_listener_sessions_accepted_total{listener=\"front\"} 8
         weir_listener_sessions_rejected_total{listener=\"front\",reason=\"resources\"} 1
         weir_listener_sessions_rejected_total{listener=\"front\",reason=\"closing\"} 2
         weir_listener_sessions{listener=\"front\"} 3
@@ -203,6 +223,10 @@ fn the_page_of_the_whole_and_of_its_listeners_and_pools() {
         weir_pool_backends{pool=\"web\",state=\"draining\"} 1
         weir_pool_backends{pool=\"web\",state=\"maint\"} 1
         weir_pool_backends{pool=\"idle\",state=\"up\"} 0
+        weir_pool_available{pool=\"web\"} 1
+        weir_pool_available{pool=\"idle\"} 0
+        weir_pool_backends_available{pool=\"web\"} 1
+        weir_pool_backends_available{pool=\"idle\"} 0
         weir_pool_picks_total{pool=\"web\"} 9
         weir_pool_no_backend_total{pool=\"web\"} 1
         weir_pool_retries_total{pool=\"web\"} 2

@@ -63,9 +63,11 @@ fn a_full_disk_is_a_refusal_and_the_next_append_works() {
     it.disk.set_full(true);
     it.appender.append(record(2)).unwrap();
     assert!(it.outcome().is_err());
+    assert_eq!(it.appender.failures(), 1);
     it.disk.set_full(false);
     it.appender.append(record(2)).unwrap();
     assert_eq!(it.outcome(), Ok(()));
+    assert!(it.appender.can_write() && it.appender.failures() == 1);
 }
 
 #[test]
