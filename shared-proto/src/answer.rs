@@ -22,7 +22,7 @@ use crate::spec::Strategy;
 
 pub use events::{EventRow, Events};
 pub use live::{
-    LiveBackend, LiveFigures, LiveHistory, LiveListener, LivePercentiles, LivePoint, LivePool,
+    Live, LiveBackend, LiveFigures, LiveHistory, LiveListener, LivePercentiles, LivePoint, LivePool,
 };
 pub use session::{BlockedFor, Killed, SessionDetail, SessionRow, Sessions};
 pub use state::{
@@ -57,6 +57,7 @@ pub enum Answer {
     Sessions(Sessions),
     Session(Box<SessionDetail>),
     Killed(Killed),
+    Live(Box<Live>),
     Why(Box<Explanation>),
     /// Said and done, nothing to show but a sentence.
     Said(Said),
@@ -83,6 +84,7 @@ impl Answer {
             Answer::Difference(it) => it.current.len() + it.proposed.len() > BYTES,
             // An apply may change everything.
             Answer::Changed(_) => true,
+            Answer::Live(_) => true,
             Answer::Drift(it) => it.drift.len() > ROWS,
             Answer::Sessions(it) => it.sessions.len() > ROWS,
             Answer::Shards(_)

@@ -42,6 +42,7 @@ pub fn answer(answer: &Answer, layout: Layout) -> String {
         Answer::Sessions(it) => document(it, layout),
         Answer::Session(it) => document(it, layout),
         Answer::Killed(it) => document(it, layout),
+        Answer::Live(it) => document(it, layout),
         Answer::Why(it) => document(it, layout),
         Answer::Said(it) => document(it, layout),
     }

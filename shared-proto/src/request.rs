@@ -106,6 +106,10 @@ pub enum Query {
     WhySession {
         id: String,
     },
+    /// The figures of this second, and with `history` those of the last 15 minutes.
+    Live {
+        history: bool,
+    },
     /// One live session with both of its legs; `id` as in `0.17.3`.
     SessionShow {
         id: String,

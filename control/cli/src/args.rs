@@ -77,7 +77,7 @@ pub(crate) enum Verb {
         #[arg(long)]
         check: bool,
     },
-    /// A live full-screen view
+    /// A live full-screen view: alerts, charts, flow, sessions; drains and more by key (? helps)
     Top,
     /// The addresses that weir listens on
     #[command(subcommand)]

@@ -122,9 +122,10 @@ export function draw(figures) {
     cards = cards.filter((card) => card.backends.length || card.pool.name.toLowerCase().includes(wanted));
   }
   list.draw(cards);
-  const hidden = figures.backends_total - figures.backends.length;
+  const present = figures.backends.filter((row) => !row.removed).length;
+  const hidden = figures.backends_total - present;
   say($("pools-words"), hidden > 0
-    ? `${count(figures.backends.length)} of ${plural(figures.backends_total, "backend")} are shown; weirctl backend list has all`
+    ? `${count(present)} of ${plural(figures.backends_total, "backend")} are shown; weirctl backend list has all`
     : wanted && !cards.length ? "nothing has that name" : "");
 }
 

@@ -15,7 +15,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_proto::answer::{Answer, Author, Said};
+use weir_proto::answer::{Answer, Author, LiveFigures, Said};
 use weir_proto::order::Report;
 use weir_proto::request::{Command, Query, Refusal};
 use weir_proto::snapshot::Snapshot;
@@ -26,7 +26,7 @@ use crate::signals::{Signal, Signals};
 use crate::store::thread::{Appender, StoreEvent, StoreNews};
 use crate::systemd;
 use change::Outcomes;
-use live::PointText;
+use live::OncePerPoint;
 use notify::Notify;
 pub(crate) use reload::Reloads;
 use shared_page::SharedPage;
@@ -62,8 +62,9 @@ pub(crate) struct Shared {
     /// The text of [`crate::api::metrics`].
     pub(crate) metrics_page: SharedPage<String>,
     /// Texts for those who look on.
-    live_history: PointText,
-    live_figures: PointText,
+    live_history: OncePerPoint<String>,
+    live_figures: OncePerPoint<String>,
+    live_values: OncePerPoint<LiveFigures>,
     /// Answers that are being made or written.
     answers: Cell<usize>,
     /// The settings of the file at the start, and how often SIGHUP has applied or been refused.
@@ -99,8 +100,9 @@ impl Shared {
             news: Notify::default(),
             outcomes: RefCell::default(),
             metrics_page: SharedPage::default(),
-            live_history: PointText::default(),
-            live_figures: PointText::default(),
+            live_history: OncePerPoint::default(),
+            live_figures: OncePerPoint::default(),
+            live_values: OncePerPoint::default(),
             answers: Cell::new(0),
             reloads: Reloads::default(),
             session_log,

@@ -1,9 +1,16 @@
-//! Figures once a second, for a dashboard: `GET /api/v1/live`.
+//! Figures once a second, for those who look on: `GET /api/v1/live`, `weirctl top`.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{BackendRow, ListenerRow, Status, TaskRow, UnconfirmedRow};
 use crate::spec::Strategy;
+
+/// What was, if that was asked for, and what is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Live {
+    pub history: Option<LiveHistory>,
+    pub figures: LiveFigures,
+}
 
 /// The last 15 minutes, or as much as there is of them, oldest first: lists of one length.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -51,7 +58,7 @@ pub struct LivePoint {
 }
 
 /// Everything of one second.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LiveFigures {
     /// Seconds since 1970.
     pub at: f64,
@@ -63,9 +70,10 @@ pub struct LiveFigures {
     /// those with the most sessions.
     pub pools: Vec<LivePool>,
     pub listeners: Vec<LiveListener>,
-    /// At most 512: those that are not up first, then those with the most sessions.
+    /// At most 512: those that are not up first, then those with the most sessions. Below them at
+    /// most 64 that were removed and have sessions still.
     pub backends: Vec<LiveBackend>,
-    /// All that there are.
+    /// All that there are, without the removed ones.
     pub backends_total: u64,
     pub tasks: Vec<TaskRow>,
     /// Present while the current version waits for its confirmation.
@@ -104,23 +112,144 @@ pub struct LivePool {
     pub connect_s: Option<LivePercentiles>,
 }
 
-/// A row of `weirctl listener list`, and a rate of the last second.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// A row of `weirctl listener list`, and a rate of the last second. In JSON its keys are among
+/// those of the row, as with [`LiveBackend`].
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct LiveListener {
-    #[serde(flatten)]
     pub row: ListenerRow,
     /// Accepted.
     pub sessions_per_s: f64,
 }
 
 /// A row of `weirctl backend list`, and rates of the last second.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct LiveBackend {
-    #[serde(flatten)]
     pub row: BackendRow,
     pub sessions_per_s: f64,
     pub received_bytes_per_s: f64,
     pub sent_bytes_per_s: f64,
     /// Durations are kept for each pool, not for a backend: `None` so far.
     pub connect_s: Option<LivePercentiles>,
+}
+
+impl Serialize for LiveListener {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct FlatLiveListener<'a> {
+            #[serde(flatten)]
+            row: &'a ListenerRow,
+            sessions_per_s: f64,
+        }
+        let LiveListener { row, sessions_per_s } = self;
+        if !serializer.is_human_readable() {
+            return (row, sessions_per_s).serialize(serializer);
+        }
+        FlatLiveListener { row, sessions_per_s: *sessions_per_s }.serialize(serializer)
+    }
+}
+
+impl Serialize for LiveBackend {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct FlatLiveBackend<'a> {
+            #[serde(flatten)]
+            row: &'a BackendRow,
+            sessions_per_s: f64,
+            received_bytes_per_s: f64,
+            sent_bytes_per_s: f64,
+            connect_s: Option<LivePercentiles>,
+        }
+        let LiveBackend { row, connect_s, .. } = self;
+        let (sessions_per_s, received_bytes_per_s, sent_bytes_per_s) =
+            (self.sessions_per_s, self.received_bytes_per_s, self.sent_bytes_per_s);
+        let connect_s = *connect_s;
+        if !serializer.is_human_readable() {
+            let rates = (sessions_per_s, received_bytes_per_s, sent_bytes_per_s);
+            return (row, rates, connect_s).serialize(serializer);
+        }
+        FlatLiveBackend { row, sessions_per_s, received_bytes_per_s, sent_bytes_per_s, connect_s }
+            .serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::{Answer, BackendState, CheckResult, CheckRow, ListenerState};
+    use crate::frame::{HEADER, decode, encode};
+    use crate::settings::ShownSettings;
+
+    fn live() -> Live {
+        let mut history = LiveHistory::default();
+        history.push(LivePoint { at: 1.5, connect_p99_s: Some(0.25), ..LivePoint::default() });
+        let listener = ListenerRow {
+            name: "web".into(),
+            bind: vec!["[::]:80".into()],
+            pool: "web".into(),
+            state: ListenerState::Open,
+            sessions: 1,
+            sessions_total: 2,
+            unbound: Vec::new(),
+            settings: ShownSettings::default(),
+        };
+        let backend = BackendRow {
+            name: "web/b1".into(),
+            address: "10.0.0.1:80".into(),
+            state: BackendState::Up,
+            weight: 1,
+            sessions: 1,
+            sessions_total: 2,
+            connect_failures_total: 3,
+            received_bytes_total: 4,
+            sent_bytes_total: 5,
+            check: CheckRow { result: CheckResult::Ok, since_s: 6.0, hold_s: 0.0 },
+            removed: false,
+        };
+        let status = crate::answer::Status {
+            version: 7,
+            uptime_s: 1.0,
+            program: "0.1.0".into(),
+            state: crate::answer::ProcessState::Serving,
+            sessions_max: 10,
+            shards: Vec::new(),
+            listeners: vec![listener.clone()],
+            pools: Vec::new(),
+            warnings: Vec::new(),
+            drift_keys: 0,
+            unconfirmed: None,
+        };
+        let figures = LiveFigures {
+            at: 2.5,
+            point: None,
+            status,
+            pools: Vec::new(),
+            listeners: vec![LiveListener { row: listener, sessions_per_s: 0.5 }],
+            backends: vec![LiveBackend {
+                row: backend,
+                sessions_per_s: 1.5,
+                received_bytes_per_s: 2.5,
+                sent_bytes_per_s: 3.5,
+                connect_s: Some(LivePercentiles { p50: 0.1, p99: 0.2 }),
+            }],
+            backends_total: 1,
+            tasks: Vec::new(),
+            unconfirmed: None,
+            last_event: 9,
+        };
+        Live { history: Some(history), figures }
+    }
+
+    #[test]
+    fn figures_cross_a_socket_and_rates_stand_among_the_keys_in_json() {
+        let answer = Answer::Live(live().into());
+        assert_eq!(decode::<Answer>(&encode(&answer).unwrap()[HEADER..]).unwrap(), answer);
+        let json = serde_json::to_value(live().figures).unwrap();
+        assert_eq!(
+            (&json["listeners"][0]["name"], &json["backends"][0]["weight"]),
+            (&"web".into(), &1.into())
+        );
+        assert_eq!(json["listeners"][0]["sessions_per_s"], 0.5);
+        assert_eq!(json["backends"][0]["connect_s"]["p99"], 0.2);
+        assert!(json["backends"][0]["row"].is_null());
+    }
 }

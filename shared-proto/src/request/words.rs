@@ -54,6 +54,7 @@ impl Query {
             | Query::ConfigHistory { .. }
             | Query::ConfigVersions
             | Query::TaskList
+            | Query::Live { .. }
             | Query::TaskShow { .. } => Vec::new(),
         }
     }
@@ -156,6 +157,7 @@ impl Display for Query {
             Query::ConfigDiff { origin, .. } => write!(f, "config diff {origin}"),
             Query::SessionList { filter, .. } => write!(f, "session list{filter}"),
             Query::SessionShow { id } => write!(f, "session show {id}"),
+            Query::Live { .. } => f.write_str("live"),
             Query::Why { pool, client } => write!(f, "why {pool} --client {client}"),
             Query::WhySession { id } => write!(f, "why --session {id}"),
         }

@@ -45,6 +45,8 @@ pub(crate) fn answer(answer: &Answer, heading: bool, style: Style) -> String {
         Answer::Sessions(body) => sessions::list(body, style),
         Answer::Session(body) => sessions::one(body, style),
         Answer::Killed(body) => sessions::killed(body, style),
+        // `top` alone asks for it.
+        Answer::Live(body) => status(&body.figures.status, style),
         Answer::Why(body) => why::why(body, style),
         Answer::Said(body) => format!("{}\n", plain(&body.text)),
     }

@@ -1,294 +1,197 @@
-//! How `top` looks: a heading, four curves, the backends, the keys. Pure: a model onto a frame.
+//! How `top` looks: how weir is, what to know first, the charts, the flow, events, keys. Pure: a
+//! model onto a frame.
 
-mod overview;
+mod charts;
+mod columns;
+mod dress;
+mod footer;
+mod head;
+mod lists;
+mod overlay;
+mod sessions;
+mod tree;
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::style::{Color, Modifier, Style};
-use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row, Sparkline, Table};
-use weir_proto::answer::BackendRow;
+use ratatui::text::Line;
+use ratatui::widgets::Paragraph;
 
-use super::model::{Curve, Model, Sort};
-use crate::render::human::{byte_rate, bytes, count, plain, rate, seconds};
-use crate::render::views::state_of;
-use crate::render::{Style as Text, Tone, tone_of};
+use super::model::{Model, View};
 
-/// Numbers are for people here.
-const HUMAN: Text = Text { human: true, colour: false };
-/// With fewer rows than this the curves give way to the table.
-const CURVES_ROWS_MIN: u16 = 14;
-/// With fewer rows than this there is no overview of pools, listeners and shards.
-const OVERVIEW_ROWS_MIN: u16 = 40;
-/// With fewer columns than this the curves stand in two rows of two.
-const CURVES_WIDE: u16 = 120;
+/// The smallest screen that is used.
+pub(super) const WIDTH_MIN: u16 = 50;
+pub(super) const HEIGHT_MIN: u16 = 14;
+/// With fewer rows than this the charts give way to the table.
+const CHARTS_ROWS_MIN: u16 = 20;
+/// A screen of this size has shards and tasks beside the events.
+const MEDIUM: (u16, u16) = (100, 32);
+/// With fewer rows than this below the table there is no list of sessions.
+const SESSIONS_ROWS_MIN: u16 = 10;
+/// The columns of shards and tasks.
+const SIDE: u16 = 58;
 
-/// The parts of the screen, from top to bottom.
+/// The parts of the screen, from top to bottom. A part without height is not there.
 struct Parts {
-    head: Rect,
-    notes: Rect,
-    curves: Rect,
-    /// Pools, listeners and shards, on a tall screen.
-    overview: Rect,
-    backends: Rect,
+    strip: Rect,
+    alerts: Rect,
+    charts: Rect,
+    /// The flow, sessions or events.
+    main: Rect,
+    /// Events in the overview.
+    events: Rect,
+    /// Shards and tasks, beside the events.
+    side: Rect,
+    sessions: Rect,
+    notice: Rect,
     keys: Rect,
+}
+
+fn has(area: Rect, (width, height): (u16, u16)) -> bool {
+    area.width >= width && area.height >= height
+}
+
+fn length(count: usize) -> u16 {
+    u16::try_from(count).unwrap_or(u16::MAX)
 }
 
 impl Parts {
     fn of(area: Rect, model: &Model) -> Parts {
-        let curves = match area {
-            Rect { height, .. } if height < CURVES_ROWS_MIN => 0,
-            Rect { width, height, .. } if width >= CURVES_WIDE => height / 7,
-            Rect { height, .. } if height >= CURVES_ROWS_MIN + 6 => 8,
-            _ => 4,
-        };
-        let curves = if area.width >= CURVES_WIDE && curves > 0 { curves.max(5) } else { curves };
-        let notes = u16::try_from(notes(model).len().min(3)).unwrap_or(3).min(area.height / 4);
-        let overview = if area.height < OVERVIEW_ROWS_MIN {
-            0
-        } else {
-            // One row for the headings, one to part it from the backends.
-            let rows = u16::try_from(overview::rows(model)).unwrap_or(u16::MAX);
-            rows.saturating_add(2).min(area.height / 5)
-        };
-        let [head, notes, curves, overview, backends, keys] = Layout::vertical([
+        let width = usize::from(area.width);
+        let most = usize::from(match model.view {
+            // The view of what has happened has room for all that is wrong.
+            View::Events => area.height / 2,
+            View::Overview | View::Sessions if area.height < CHARTS_ROWS_MIN => 2,
+            View::Overview | View::Sessions => area.height / 8,
+        });
+        let alerts = head::alerts(model, most, width).len();
+        let [strip, alerts, body, notice, keys] = Layout::vertical([
             Constraint::Length(1),
-            Constraint::Length(notes),
-            Constraint::Length(curves),
-            Constraint::Length(overview),
-            Constraint::Min(1),
+            Constraint::Length(length(alerts)),
+            Constraint::Fill(1),
+            Constraint::Length(length(footer::notice(model, width).len())),
             Constraint::Length(1),
         ])
         .areas(area);
-        Parts { head, notes, curves, overview, backends, keys }
+        let none = Rect { height: 0, ..body };
+        let bare = Parts {
+            strip,
+            alerts,
+            charts: none,
+            main: body,
+            events: none,
+            side: none,
+            sessions: none,
+            notice,
+            keys,
+        };
+        if model.view == View::Overview { bare.overview(area, model) } else { bare }
+    }
+
+    /// Divides the body: the table has what it needs, the rest is for what changes.
+    fn overview(self, area: Rect, model: &Model) -> Parts {
+        let body = self.main;
+        let charts = match area {
+            _ if area.height < CHARTS_ROWS_MIN => 0,
+            _ if area.width >= charts::WIDE => (area.height / 7).max(5),
+            _ if has(area, MEDIUM) => 10,
+            _ => 6,
+        };
+        let rest = body.height.saturating_sub(charts);
+        let needed = length(model.rows.len() + 1);
+        // A line that parts the table from what is below, where there is room for it.
+        let (least, gap) = if has(area, MEDIUM) { (rest / 2, 1) } else { (2.min(rest / 4), 0) };
+        let table = needed.min(rest.saturating_sub(least + gap)).max(3);
+        let [charts, main, _, below] = Layout::vertical([
+            Constraint::Length(charts),
+            Constraint::Length(table),
+            Constraint::Length(gap),
+            Constraint::Fill(1),
+        ])
+        .areas(body);
+        let (mut sessions, mut low) = (self.sessions, below);
+        if below.height >= SESSIONS_ROWS_MIN {
+            let halves = [Constraint::Fill(1), Constraint::Length(1), Constraint::Fill(1)];
+            [sessions, _, low] = Layout::vertical(halves).areas(below);
+        }
+        let (mut events, mut side) = (low, self.side);
+        if has(area, MEDIUM) {
+            let halves = [Constraint::Fill(1), Constraint::Length(SIDE)];
+            [events, side] = Layout::horizontal(halves).spacing(2).areas(low);
+        }
+        Parts { charts, main, events, side, sessions, ..self }
+    }
+
+    /// Rows of the shown table.
+    fn page(&self, view: View) -> usize {
+        let around = match view {
+            View::Overview | View::Events => 1,
+            View::Sessions => 2,
+        };
+        usize::from(self.main.height).saturating_sub(around)
     }
 }
 
-/// How many backends a screen of this size shows.
-pub(super) fn backend_rows(area: Rect, model: &Model) -> usize {
-    usize::from(Parts::of(area, model).backends.height.saturating_sub(1))
+/// Says to the model what a screen of this size has room for.
+pub(super) fn fit(model: &mut Model, width: u16, height: u16) {
+    let area = Rect::new(0, 0, width, height);
+    let parts = Parts::of(area, model);
+    model.fit(parts.page(model.view), parts.sessions.height > 0);
 }
 
 /// Draws the whole screen.
-pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, colour: bool) {
-    let parts = Parts::of(frame.area(), model);
-    frame.render_widget(heading(model, colour), parts.head);
-    let notes = notes(model).into_iter();
-    let lines: Vec<Line<'_>> =
-        notes.map(|(text, tone)| Line::styled(text, dress(tone, colour))).collect();
-    frame.render_widget(Paragraph::new(lines), parts.notes);
-    if parts.curves.height > 0 {
-        draw_curves(frame, model, parts.curves, colour);
+pub(super) fn draw(frame: &mut Frame<'_>, model: &Model) {
+    let area = frame.area();
+    if area.width < WIDTH_MIN || area.height < HEIGHT_MIN {
+        let (width, height) = (area.width, area.height);
+        let lines = [
+            format!("{width}x{height} is too small"),
+            format!("top needs {WIDTH_MIN}x{HEIGHT_MIN}"),
+            "q quits".to_owned(),
+        ];
+        frame.render_widget(Paragraph::new(lines.map(Line::from).to_vec()), area);
+        return;
     }
-    if model.is_help {
-        frame.render_widget(Paragraph::new(HELP), parts.overview.union(parts.backends));
-    } else {
-        overview::draw(frame, model, parts.overview, colour);
-        draw_backends(frame, model, parts.backends, colour);
+    let parts = Parts::of(area, model);
+    let width = usize::from(area.width);
+    frame.render_widget(head::strip(model, width), parts.strip);
+    let alerts = head::alerts(model, usize::from(parts.alerts.height), width);
+    frame.render_widget(Paragraph::new(alerts), parts.alerts);
+    if parts.charts.height > 0 {
+        charts::draw(frame, model, parts.charts);
     }
-    frame.render_widget(Line::styled(key_line(model), dress(Tone::Dim, colour)), parts.keys);
-}
-
-/// Colour is never the only sign: each of these tones comes with a word or a mark.
-fn dress(tone: Tone, colour: bool) -> Style {
-    let style = match tone {
-        Tone::Plain => Style::new(),
-        Tone::Dim => return Style::new().add_modifier(Modifier::DIM),
-        Tone::Good => Style::new().fg(Color::Green),
-        Tone::Warn => Style::new().fg(Color::Yellow),
-        Tone::Bad => Style::new().fg(Color::Red),
-    };
-    if colour { style } else { Style::new() }
-}
-
-fn heading(model: &Model, colour: bool) -> Line<'static> {
-    let status = &model.sample.status;
-    let (state, tone) = match model.gone {
-        None if model.is_paused => ("paused".to_owned(), Tone::Warn),
-        Some(_) => ("gone, reconnecting".to_owned(), Tone::Bad),
-        None => (status.state.word().to_owned(), tone_of(status.state.word())),
-    };
-    let adopted = status.shards.iter().filter(|shard| shard.version == status.version).count();
-    let rest = format!(
-        "  up {}  version {} on {adopted}/{} shards  sessions {} of {}",
-        seconds(status.uptime_s, HUMAN),
-        status.version,
-        status.shards.len(),
-        count(model.sample.stats.sessions, HUMAN),
-        count(status.sessions_max, HUMAN),
-    );
-    let name = format!("weir {}  ", plain(&status.program));
-    Line::from(vec![
-        Span::styled(name, Style::new().add_modifier(Modifier::BOLD)),
-        Span::styled(state, dress(tone, colour)),
-        Span::raw(rest),
-    ])
-}
-
-/// What the operator should know, the most urgent first.
-fn notes(model: &Model) -> Vec<(String, Tone)> {
-    let gone = model.gone.iter().map(|why| (format!("! {}", plain(why)), Tone::Bad));
-    let warnings = model.sample.status.warnings.iter();
-    gone.chain(warnings.map(|text| (format!("! {}", plain(text)), Tone::Warn))).collect()
-}
-
-fn draw_curves(frame: &mut Frame<'_>, model: &Model, area: Rect, colour: bool) {
-    let stats = &model.sample.stats;
-    let connect = stats.connect_duration_recent_s.unwrap_or_default();
-    let panels: [(String, &Curve); 4] = [
-        (format!("sessions {}", count(stats.sessions, HUMAN)), &model.sessions),
-        (format!("new {}", rate(stats.session_rate_per_s, HUMAN)), &model.session_rate),
-        (
-            format!(
-                "in {} out {}",
-                byte_rate(stats.received_bytes_per_s, HUMAN),
-                byte_rate(stats.sent_bytes_per_s, HUMAN)
-            ),
-            &model.byte_rate,
-        ),
-        (
-            format!(
-                "connect p50 {} p99 {}",
-                seconds(connect.p50, HUMAN),
-                seconds(connect.p99, HUMAN)
-            ),
-            &model.connect_p99,
-        ),
-    ];
-    for ((title, curve), area) in panels.into_iter().zip(panel_areas(area)) {
-        let block = Block::new().borders(Borders::TOP).title(title);
-        let inner = block.inner(area);
-        frame.render_widget(block, area);
-        let values = curve.newest(usize::from(inner.width));
-        let most = values.iter().copied().max().unwrap_or(0).max(1);
-        let line = Sparkline::default().data(values).max(most).style(if colour {
-            Style::new().fg(Color::Cyan)
-        } else {
-            Style::new()
-        });
-        frame.render_widget(line, inner);
-    }
-}
-
-/// Four in a row if that is wide enough for their titles, else two by two.
-fn panel_areas(area: Rect) -> Vec<Rect> {
-    let across = |area: Rect, parts: u32| {
-        let parts = vec![Constraint::Ratio(1, parts); parts as usize];
-        Layout::horizontal(parts).spacing(2).split(area).to_vec()
-    };
-    if area.width >= CURVES_WIDE {
-        return across(area, 4);
-    }
-    let rows = Layout::vertical([Constraint::Ratio(1, 2), Constraint::Ratio(1, 2)]).split(area);
-    rows.iter().flat_map(|row| across(*row, 2)).collect()
-}
-
-/// A mark that tells a state without its colour.
-fn mark(state: &str) -> &'static str {
-    match state {
-        "up" => "●",
-        "draining" | "maint" => "◐",
-        "removed" => "·",
-        _ => "○",
-    }
-}
-
-/// The columns of the backends' table: heading, width (0: as wide as its longest text), whether it
-/// holds numbers.
-const COLUMNS: [(&str, usize, bool); 10] = [
-    ("BACKEND", 0, false),
-    ("ADDRESS", 0, false),
-    ("STATE", 10, false),
-    ("WEIGHT", 6, true),
-    ("SESSIONS", 8, true),
-    ("TOTAL", 8, true),
-    ("FAILURES", 8, true),
-    ("IN", 8, true),
-    ("OUT", 8, true),
-    ("CHECK", 14, false),
-];
-/// Which columns go first when the screen is narrow. Name, state and sessions stay.
-const DROPPED: [usize; 7] = [3, 1, 8, 7, 5, 6, 9];
-/// The widest that a name or an address may be.
-const TEXT_MAX: usize = 40;
-
-fn draw_backends(frame: &mut Frame<'_>, model: &Model, area: Rect, colour: bool) {
-    let rows = model.sample.backends.iter().skip(model.offset).take(usize::from(area.height));
-    let rows: Vec<[(String, Tone); COLUMNS.len()]> = rows.map(cells).collect();
-    let widths: Vec<usize> = COLUMNS
-        .iter()
-        .enumerate()
-        .map(|(index, (name, width, _))| {
-            let longest = || rows.iter().map(|row| row[index].0.chars().count()).max();
-            let least = name.len();
-            if *width > 0 { *width } else { longest().unwrap_or(0).clamp(least, TEXT_MAX) }
-        })
-        .collect();
-    let shown = shown_columns(&widths, usize::from(area.width));
-    let cell = |index: usize, (text, tone): &(String, Tone)| {
-        let line = Line::styled(text.clone(), dress(*tone, colour));
-        Cell::from(if COLUMNS[index].2 { line.right_aligned() } else { line })
-    };
-    let header = shown.iter().map(|index| cell(*index, &(COLUMNS[*index].0.into(), Tone::Plain)));
-    let header = Row::new(header).style(Style::new().add_modifier(Modifier::BOLD));
-    let rows =
-        rows.iter().map(|row| Row::new(shown.iter().map(|index| cell(*index, &row[*index]))));
-    let widths = shown
-        .iter()
-        .map(|index| Constraint::Length(u16::try_from(widths[*index]).unwrap_or(u16::MAX)));
-    frame.render_widget(Table::new(rows, widths).header(header).column_spacing(1), area);
-}
-
-/// The columns that fit, in their order.
-fn shown_columns(widths: &[usize], width: usize) -> Vec<usize> {
-    let mut shown: Vec<usize> = (0..widths.len()).collect();
-    for dropped in DROPPED {
-        let needed: usize = shown.iter().map(|index| widths[*index] + 1).sum();
-        if needed <= width + 1 {
-            break;
+    match model.view {
+        View::Overview => {
+            tree::draw(frame, model, parts.main);
+            draw_below(frame, model, &parts);
         }
-        shown.retain(|index| *index != dropped);
+        View::Sessions => sessions::draw(frame, model, parts.main, true),
+        View::Events => lists::event_view(frame, model, parts.main),
     }
-    shown
+    frame.render_widget(Paragraph::new(footer::notice(model, width)), parts.notice);
+    frame.render_widget(footer::keys(model, width), parts.keys);
+    overlay::draw(frame, model, area);
 }
 
-fn cells(backend: &BackendRow) -> [(String, Tone); COLUMNS.len()] {
-    let state = state_of(backend);
-    let check = &backend.check;
-    let text = |text: String| (text, Tone::Plain);
-    [
-        text(plain(&backend.name)),
-        text(plain(&backend.address)),
-        (format!("{} {}", mark(state), plain(state)), tone_of(state)),
-        text(backend.weight.to_string()),
-        text(count(backend.sessions, HUMAN)),
-        text(count(backend.sessions_total, HUMAN)),
-        text(count(backend.connect_failures_total, HUMAN)),
-        text(bytes(backend.received_bytes_total, HUMAN)),
-        text(bytes(backend.sent_bytes_total, HUMAN)),
-        (
-            format!("{} {}", plain(check.result.as_str()), seconds(check.since_s, HUMAN)),
-            tone_of(check.result.as_str()),
-        ),
-    ]
+/// Below the table: sessions where there is room, events, and beside them shards and tasks. On a
+/// small screen the tasks that run stand above the events.
+fn draw_below(frame: &mut Frame<'_>, model: &Model, parts: &Parts) {
+    if parts.sessions.height > 0 {
+        sessions::draw(frame, model, parts.sessions, false);
+    }
+    let mut events = parts.events;
+    if parts.side.height > 0 {
+        lists::shards_and_tasks(frame, model, parts.side);
+    } else if let Some(figures) = &model.figures {
+        let tasks = lists::shown_tasks(figures).into_iter();
+        let running = tasks.filter(|task| task.eta_s.is_some());
+        let width = usize::from(events.width);
+        let lines: Vec<_> = running
+            .take(usize::from(events.height.saturating_sub(1)))
+            .map(|task| lists::task(task, width, model.colour))
+            .collect();
+        let used = length(lines.len());
+        frame.render_widget(Paragraph::new(lines), Rect { height: used, ..events });
+        events = Rect { y: events.y + used, height: events.height - used, ..events };
+    }
+    lists::events(frame, model, events);
 }
-
-fn key_line(model: &Model) -> String {
-    let (first, last, all) = model.shown();
-    let sorts = Sort::ALL.map(|(key, ..)| key.to_string()).join(" ");
-    let by = Sort::ALL.iter().find(|(_, sort, _)| *sort == model.sort).map_or("", |(.., by)| *by);
-    let pause = if model.is_paused { "p go on" } else { "p pause" };
-    format!("q quit  ? help  {pause}  ↑↓ scroll  {sorts} sort: {by}  {first}-{last} of {all}")
-}
-
-const HELP: &str = "\
-q, Esc      leave                      n  sort by name
-p, space    pause, go on               s  sort by sessions
-↑ ↓, k j    scroll by a row            t  sort by sessions in total
-PgUp PgDn   scroll by a page           f  sort by failed connects
-Home End    the first, the last        b  sort by bytes
-?, h        this help
-
-SESSIONS are open now, TOTAL ever since weir started; FAILURES are failed connects;
-IN is from clients, OUT is to them; CHECK is the last result of the health check and
-for how long. ● up  ◐ draining or maint  ○ down  · removed, but with sessions";

@@ -1,181 +1,337 @@
-//! What `top` knows: the last sample, two minutes of history, and what the keys have chosen.
+//! The state of `top`: the figures, and the choices of the keys. Pure: news and keys in, orders
+//! out; the time is an argument.
 
-use std::cmp::Reverse;
+mod alerts;
+mod cursor;
+mod dialog;
+mod history;
+mod keys;
+mod rows;
+
 use std::collections::VecDeque;
+use std::time::Duration;
 
-use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use weir_proto::answer::{BackendRow, Stats, Status};
+use weir_proto::answer::{EventRow, Events, Live, LiveFigures, LivePoint, SessionRow, Sessions};
+use weir_proto::session::{Network, SessionFilter, SessionSort};
 
-/// How many samples of each curve are kept: two minutes, one a second.
-pub(super) const HISTORY_MAX: usize = 120;
+use crate::exit::Failure;
+use crate::render::Tone;
 
-/// Everything that weir said in one look.
-#[derive(Clone, Debug)]
-pub(super) struct Sample {
-    pub(super) status: Status,
-    pub(super) stats: Stats,
-    pub(super) backends: Vec<BackendRow>,
-}
+use super::news::{Look, News, Order, follows};
+pub(super) use alerts::Alert;
+use alerts::Failures;
+use cursor::Cursor;
+pub(super) use dialog::{Dialog, Notice};
+pub(super) use history::{Figure, History};
+pub(super) use rows::{Row, Sort, Subject, pool_of};
 
-/// The order of the backends' table. Each has the key that chooses it.
+/// Events that are kept.
+const EVENTS_MAX: usize = 1000;
+/// Sessions in the list of them, and in the panel of the overview.
+const SESSIONS_MAX: u32 = 500;
+const PANEL_MAX: u32 = 40;
+/// Without figures for so long weir is silent.
+const SILENT: Duration = Duration::from_secs(3);
+
+/// The part of weir that the screen is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sort {
-    Name,
+pub(super) enum View {
+    Overview,
     Sessions,
-    Total,
-    Failures,
-    Bytes,
+    Events,
 }
 
-impl Sort {
-    pub(super) const ALL: [(char, Sort, &'static str); 5] = [
-        ('n', Sort::Name, "name"),
-        ('s', Sort::Sessions, "sessions"),
-        ('t', Sort::Total, "total"),
-        ('f', Sort::Failures, "failures"),
-        ('b', Sort::Bytes, "bytes"),
-    ];
+impl View {
+    pub(super) const ALL: [View; 3] = [View::Overview, View::Sessions, View::Events];
 }
 
-/// One curve: whole numbers, the newest last.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Curve(VecDeque<u64>);
+/// How weir stands to us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Its figures come.
+    There,
+    /// It is connected and says nothing, for this time.
+    Silent(Duration),
+    /// It cannot be reached, for this time, and why.
+    Away(Duration, String),
+}
 
-impl Curve {
-    fn push(&mut self, value: f64) {
-        if self.0.len() == HISTORY_MAX {
-            self.0.pop_front();
-        }
-        // Rates are above zero and far below 2^64; the cast saturates and makes NaN a 0.
-        #[expect(clippy::cast_possible_truncation, reason = "saturates")]
-        self.0.push_back(value as u64);
-    }
+/// The sessions whose list is shown: those of one part of weir.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Scope {
+    pub(super) pool: Option<String>,
+    pub(super) backend: Option<String>,
+    pub(super) listener: Option<String>,
+}
 
-    /// The newest `most` values, oldest first.
-    pub(super) fn newest(&self, most: usize) -> Vec<u64> {
-        self.0.iter().skip(self.0.len().saturating_sub(most)).copied().collect()
+impl Scope {
+    /// Its words, or none.
+    pub(super) fn words(&self) -> Option<String> {
+        let parts =
+            [("pool", &self.pool), ("backend", &self.backend), ("listener", &self.listener)];
+        parts.into_iter().find_map(|(kind, name)| Some(format!("{kind} {}", name.as_ref()?)))
     }
 }
 
 /// The state of the view.
 #[derive(Clone, Debug)]
 pub(super) struct Model {
-    pub(super) sample: Sample,
-    pub(super) sessions: Curve,
-    /// New sessions, thousandths a second, so that a slow rate has a curve too.
-    pub(super) session_rate: Curve,
-    /// Bytes a second, both ways.
-    pub(super) byte_rate: Curve,
-    /// Connect p99 in microseconds.
-    pub(super) connect_p99: Curve,
+    pub(super) colour: bool,
+    /// `None` before the first second.
+    pub(super) figures: Option<LiveFigures>,
+    pub(super) history: History,
+    pub(super) alerts: Vec<Alert>,
+    failures: Failures,
+    /// The newest last.
+    pub(super) events: VecDeque<EventRow>,
+    events_start: u64,
+    pub(super) sessions: Result<Option<Sessions>, Failure>,
+    pub(super) view: View,
     pub(super) sort: Sort,
-    /// The first row of the backends' table that is shown.
-    pub(super) offset: usize,
-    /// How many rows of it fit on the screen.
-    page: usize,
-    /// The help is shown in the place of the tables.
-    pub(super) is_help: bool,
-    /// The screen stays as it is: new samples are counted and put aside.
+    pub(super) session_sort: SessionSort,
+    pub(super) is_tree: bool,
+    pub(super) filter: String,
+    /// The filter that is being typed.
+    pub(super) typing: Option<String>,
+    pub(super) scope: Scope,
+    pub(super) dialog: Dialog,
+    pub(super) notice: Option<Notice>,
+    /// The screen stays as it is.
     pub(super) is_paused: bool,
-    /// Why there is no fresh sample.
-    pub(super) gone: Option<String>,
+    /// Points that came while it was paused.
+    held: Vec<LivePoint>,
+    /// Why weir is away.
+    away: Option<String>,
+    /// When the last figures came; times are since the start of the view.
+    fresh_at: Duration,
+    now: Duration,
+    /// The rows of the overview.
+    pub(super) rows: Vec<Row>,
+    pub(super) cursor: Cursor,
+    pub(super) session_cursor: Cursor,
+    pub(super) event_cursor: Cursor,
+    /// There is room for sessions in the overview.
+    has_panel: bool,
+    looked: Option<Look>,
+    orders: Vec<Order>,
 }
 
 impl Model {
-    pub(super) fn new(sample: Sample) -> Model {
-        let mut model = Model {
-            sample: sample.clone(),
-            sessions: Curve::default(),
-            session_rate: Curve::default(),
-            byte_rate: Curve::default(),
-            connect_p99: Curve::default(),
+    pub(super) fn new(colour: bool) -> Model {
+        Model {
+            colour,
+            figures: None,
+            history: History::default(),
+            alerts: Vec::new(),
+            failures: Failures::default(),
+            events: VecDeque::new(),
+            events_start: 0,
+            sessions: Ok(None),
+            view: View::Overview,
             sort: Sort::Name,
-            offset: 0,
-            page: 1,
-            is_help: false,
+            session_sort: SessionSort::Rate,
+            is_tree: true,
+            filter: String::new(),
+            typing: None,
+            scope: Scope::default(),
+            dialog: Dialog::None,
+            notice: None,
             is_paused: false,
-            gone: None,
-        };
-        model.take(Ok(sample));
-        model
-    }
-
-    /// Takes in how many rows of the backends' table the screen has. It never scrolls beyond the
-    /// last page.
-    pub(super) fn fit(&mut self, page: usize) {
-        self.page = page.max(1);
-        self.offset = self.offset.min(self.offset_max());
-    }
-
-    /// The rows that are shown, from 1, and how many there are.
-    pub(super) fn shown(&self) -> (usize, usize, usize) {
-        let all = self.sample.backends.len();
-        ((self.offset + 1).min(all), (self.offset + self.page).min(all), all)
-    }
-
-    fn offset_max(&self) -> usize {
-        self.sample.backends.len().saturating_sub(self.page)
-    }
-
-    /// Takes in a sample, or the reason why there is none. The last one stays on the screen.
-    pub(super) fn take(&mut self, news: Result<Sample, String>) {
-        match news {
-            Ok(_) if self.is_paused => {}
-            Ok(sample) => {
-                let stats = &sample.stats;
-                self.sessions.push(stats.sessions as f64);
-                self.session_rate.push(stats.session_rate_per_s * 1e3);
-                self.byte_rate.push(stats.received_bytes_per_s + stats.sent_bytes_per_s);
-                let connect = stats.connect_duration_recent_s.unwrap_or_default();
-                self.connect_p99.push(connect.p99 * 1e6);
-                self.gone = None;
-                self.sample = sample;
-                self.sort();
-            }
-            Err(why) => self.gone = Some(why),
+            held: Vec::new(),
+            away: None,
+            fresh_at: Duration::ZERO,
+            now: Duration::ZERO,
+            rows: Vec::new(),
+            cursor: Cursor::default(),
+            session_cursor: Cursor::default(),
+            event_cursor: Cursor::default(),
+            has_panel: false,
+            looked: None,
+            orders: Vec::new(),
         }
     }
 
-    /// Obeys a key. True if it ends the view.
-    pub(super) fn key(&mut self, key: KeyEvent) -> bool {
-        let last = self.offset_max();
-        match key.code {
-            KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return true,
-            KeyCode::Esc | KeyCode::Char('q' | '?' | 'h') if self.is_help => self.is_help = false,
-            KeyCode::Char('?' | 'h') => self.is_help = true,
-            KeyCode::Char('q') | KeyCode::Esc => return true,
-            KeyCode::Char('p' | ' ') => self.is_paused = !self.is_paused,
-            KeyCode::Up | KeyCode::Char('k') => self.offset = self.offset.saturating_sub(1),
-            KeyCode::Down | KeyCode::Char('j') => self.offset = (self.offset + 1).min(last),
-            KeyCode::PageUp => self.offset = self.offset.saturating_sub(self.page),
-            KeyCode::PageDown => self.offset = (self.offset + self.page).min(last),
-            KeyCode::Home => self.offset = 0,
-            KeyCode::End => self.offset = last,
-            KeyCode::Char(typed) => {
-                if let Some((_, sort, _)) = Sort::ALL.iter().find(|(key, ..)| *key == typed) {
-                    self.sort = *sort;
-                    self.offset = 0;
-                    self.sort();
+    /// Takes in the time since the start of the view. True if a second has begun: what says "for
+    /// how long" is no longer right.
+    pub(super) fn tick(&mut self, now: Duration) -> bool {
+        let before = std::mem::replace(&mut self.now, now);
+        before.as_secs() != now.as_secs()
+    }
+
+    /// The orders since the last call.
+    pub(super) fn orders(&mut self) -> Vec<Order> {
+        let look = self.look();
+        if self.looked != look {
+            self.looked.clone_from(&look);
+            self.orders.push(Order::Look(look));
+        }
+        std::mem::take(&mut self.orders)
+    }
+
+    /// Takes in a report. A pause holds what is shown, and misses nothing of the history.
+    pub(super) fn take(&mut self, news: News) {
+        match news {
+            News::Figures(live) => self.take_figures(*live),
+            News::Events(events) => self.take_events(events),
+            News::Away(why) => self.away = Some(why),
+            News::Listed(look, listed) => {
+                // An older one may come after the next order.
+                if Some(&look) == self.looked.as_ref() && !self.is_paused {
+                    self.sessions = listed.map(Some);
+                    self.settle();
                 }
             }
-            _ => {} // Other keys mean nothing.
+            News::Tried(proposal, tried) => {
+                // It was given up meanwhile.
+                if self.dialog != Dialog::Trying(proposal.clone()) {
+                    return;
+                }
+                self.dialog = Dialog::None;
+                match tried {
+                    Ok(changed) if changed.changes.is_empty() => {
+                        let text = format!("{}: it is so already", proposal.command);
+                        self.notice = Some(Notice::new(Tone::Plain, text));
+                    }
+                    Ok(changed) => self.dialog = Dialog::question(proposal, &changed),
+                    Err(failure) => self.notice = Some(Notice::refused(&proposal, failure)),
+                }
+            }
+            News::Did(proposal, outcome) => {
+                if self.dialog == Dialog::Doing(proposal.clone()) {
+                    self.dialog = Dialog::None;
+                }
+                self.notice = Some(Notice::of(&proposal, outcome));
+            }
+            News::Shown(id, text) => self.dialog.shown(&id, text),
         }
-        false
     }
 
-    /// Largest first, except by name; equal ones by name.
-    fn sort(&mut self) {
-        let sort = self.sort;
-        self.sample.backends.sort_by_cached_key(|row| {
-            let size = match sort {
-                Sort::Name => 0,
-                Sort::Sessions => row.sessions,
-                Sort::Total => row.sessions_total,
-                Sort::Failures => row.connect_failures_total,
-                Sort::Bytes => row.received_bytes_total.saturating_add(row.sent_bytes_total),
-            };
-            (Reverse(size), row.name.clone())
-        });
-        self.offset = self.offset.min(self.offset_max());
+    fn take_figures(&mut self, live: Live) {
+        (self.away, self.fresh_at) = (None, self.now);
+        if let Some(kept) = &live.history {
+            self.history.begin(kept);
+            self.held.clear();
+        }
+        self.failures.watch(&live.figures);
+        if self.is_paused && self.figures.is_some() {
+            self.held.extend(live.figures.point);
+            let most = history::POINTS_MAX;
+            self.held.drain(..self.held.len().saturating_sub(most));
+            return;
+        }
+        let points = std::mem::take(&mut self.held).into_iter().chain(live.figures.point);
+        points.for_each(|point| self.history.push(point));
+        self.alerts = alerts::alerts(&live.figures, &self.failures);
+        self.figures = Some(live.figures);
+        self.settle();
+    }
+
+    fn take_events(&mut self, events: Events) {
+        if !follows(&events, self.events.back(), self.events_start) {
+            // Another process: what its predecessor said stays above.
+            self.events_start = events.start;
+        }
+        for row in events.events {
+            let is_known = |it: &EventRow| it.id == row.id && it.at == row.at;
+            if self.events.iter().rev().take(EVENTS_MAX).any(is_known) {
+                continue;
+            }
+            if self.events.len() == EVENTS_MAX {
+                self.events.pop_front();
+            }
+            self.events.push_back(row);
+        }
+        self.settle();
+    }
+
+    /// How weir stands to us now.
+    pub(super) fn reach(&self) -> Reach {
+        let since = self.now.saturating_sub(self.fresh_at);
+        match &self.away {
+            Some(why) => Reach::Away(since, why.clone()),
+            None if since > SILENT => Reach::Silent(since),
+            None => Reach::There,
+        }
+    }
+
+    /// Takes in what the screen has room for: rows of the shown table, and sessions beside it.
+    pub(super) fn fit(&mut self, page: usize, has_panel: bool) {
+        self.has_panel = has_panel;
+        self.shown_cursor().fit(page);
+        self.settle();
+    }
+
+    /// Finds the rows again, and the cursor among them.
+    pub(super) fn settle(&mut self) {
+        if let Some(figures) = &self.figures {
+            self.rows = rows::rows(figures, self.sort, self.is_tree, &self.filter);
+            let subjects = self.rows.iter().map(|row| row.subject(figures));
+            self.cursor.settle(subjects.map(|it| format!("{it:?}")).collect());
+        }
+        let ids: Vec<String> = self.listed().iter().map(|row| row.id.clone()).collect();
+        self.session_cursor.settle(ids);
+        let events: Vec<String> =
+            self.shown_events().iter().map(|row| format!("{} {}", row.at, row.id)).collect();
+        self.event_cursor.settle(events);
+    }
+
+    fn shown_cursor(&mut self) -> &mut Cursor {
+        match self.view {
+            View::Overview => &mut self.cursor,
+            View::Sessions => &mut self.session_cursor,
+            View::Events => &mut self.event_cursor,
+        }
+    }
+
+    /// The row under the cursor.
+    pub(super) fn subject(&self) -> Option<Subject> {
+        let row = self.rows.get(self.cursor.index())?;
+        Some(row.subject(self.figures.as_ref()?))
+    }
+
+    /// The sessions that the view needs.
+    fn look(&self) -> Option<Look> {
+        let Scope { pool, backend, listener } = self.scope.clone();
+        match self.view {
+            View::Sessions => {
+                let client = self.filter.parse::<Network>().is_ok().then(|| self.filter.clone());
+                let filter =
+                    SessionFilter { pool, backend, listener, client, ..SessionFilter::default() };
+                Some(Look { filter, sort: self.session_sort, limit: SESSIONS_MAX })
+            }
+            View::Overview if self.has_panel => {
+                let (filter, sort) = (SessionFilter::default(), SessionSort::Rate);
+                Some(Look { filter, sort, limit: PANEL_MAX })
+            }
+            View::Overview | View::Events => None,
+        }
+    }
+
+    /// The sessions that are shown. weir chooses those of a client, the view those with a text.
+    pub(super) fn listed(&self) -> Vec<&SessionRow> {
+        let Ok(Some(sessions)) = &self.sessions else { return Vec::new() };
+        let needle = self.filter.to_lowercase();
+        let is_asked = self.view != View::Sessions || self.filter.parse::<Network>().is_ok();
+        let has = |text: Option<&str>| text.is_some_and(|it| it.to_lowercase().contains(&needle));
+        let meant = |row: &&SessionRow| {
+            is_asked
+                || has(Some(&row.id))
+                || has(row.client.as_deref())
+                || has(Some(&row.listener))
+                || has(row.backend.as_deref().or(Some(&row.pool)))
+                || has(Some(row.state.word()))
+        };
+        sessions.sessions.iter().filter(meant).collect()
+    }
+
+    /// The events that are shown, the newest first.
+    pub(super) fn shown_events(&self) -> Vec<&EventRow> {
+        let needle =
+            if self.view == View::Events { self.filter.to_lowercase() } else { String::new() };
+        let has = |text: &str| text.to_lowercase().contains(&needle);
+        let meant = |row: &&EventRow| {
+            needle.is_empty() || has(row.kind.word()) || has(&row.subject) || has(&row.text)
+        };
+        self.events.iter().rev().filter(meant).collect()
     }
 }

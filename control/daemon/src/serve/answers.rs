@@ -24,6 +24,7 @@ pub(crate) fn counts_sessions(query: &Query) -> bool {
             | Query::ConfigDrift
             | Query::SessionList { .. }
             | Query::SessionShow { .. }
+            | Query::Live { .. }
     )
 }
 
@@ -70,6 +71,7 @@ impl Queries<'_> {
             | Query::ConfigVersions
             | Query::SessionList { .. }
             | Query::SessionShow { .. }
+            | Query::Live { .. }
             | Query::WhySession { .. } => {
                 unreachable!("`Shared::query` answers it")
             }
@@ -370,7 +372,7 @@ impl Queries<'_> {
 }
 
 /// A backend that is gone from the configuration: it only keeps its last sessions.
-fn gone_row(gone: Lingering) -> BackendRow {
+pub(super) fn gone_row(gone: Lingering) -> BackendRow {
     BackendRow {
         name: gone.name,
         address: gone.address.to_string(),

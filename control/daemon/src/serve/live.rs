@@ -9,13 +9,15 @@ use std::future::Future;
 use std::sync::Arc;
 
 use weir_proto::answer::{
-    LiveBackend, LiveFigures, LiveListener, LivePercentiles, LivePool, PoolRow, PoolStatsRow,
+    BackendRow, Live, LiveBackend, LiveFigures, LiveListener, LivePercentiles, LivePool, PoolRow,
+    PoolStatsRow,
 };
 use weir_proto::ids::BackendId;
 use weir_proto::json::{self, Layout};
 use weir_proto::snapshot::{Backend, Snapshot};
 
 use super::Shared;
+use super::answers::gone_row;
 use super::notify::TaskLock;
 use super::slices::{BACKENDS_SLICE, POOLS_SLICE};
 use crate::rt;
@@ -23,20 +25,24 @@ use crate::rt;
 /// The most rows of pools and of backends. There are no more listeners than rows of theirs.
 const POOLS_MAX: usize = 256;
 const BACKENDS_MAX: usize = 512;
+/// The most removed backends that have sessions.
+const GONE_MAX: usize = 64;
 
-/// A text that is made once for each point of the history.
-#[derive(Debug, Default)]
-pub(super) struct PointText {
-    made: RefCell<Option<(u64, Arc<String>)>>,
+/// A text or a value that is made once for each point of the history.
+#[derive(Debug)]
+pub(super) struct OncePerPoint<T> {
+    made: RefCell<Option<(u64, Arc<T>)>>,
     lock: TaskLock,
 }
 
-impl PointText {
-    async fn get(
-        &self,
-        point: impl Fn() -> u64,
-        make: impl Future<Output = String>,
-    ) -> Arc<String> {
+impl<T> Default for OncePerPoint<T> {
+    fn default() -> OncePerPoint<T> {
+        OncePerPoint { made: RefCell::default(), lock: TaskLock::default() }
+    }
+}
+
+impl<T> OncePerPoint<T> {
+    async fn get(&self, point: impl Fn() -> u64, make: impl Future<Output = T>) -> Arc<T> {
         let _turn = self.lock.enter().await;
         let now = point();
         if let Some((of, text)) = &*self.made.borrow()
@@ -76,10 +82,20 @@ impl Shared {
     /// The figures of this second as JSON.
     pub(crate) async fn live_figures(&self) -> Arc<String> {
         let make = async {
-            let figures = self.figures().await;
-            rt::blocking(move || json::document(&figures, Layout::Line)).await
+            let figures = self.live_values().await;
+            rt::blocking(move || json::document(&*figures, Layout::Line)).await
         };
         self.live_figures.get(|| self.live_points(), make).await
+    }
+
+    async fn live_values(&self) -> Arc<LiveFigures> {
+        self.live_values.get(|| self.live_points(), self.figures()).await
+    }
+
+    /// The figures of this second, for the control socket.
+    pub(super) async fn live(&self, history: bool) -> Live {
+        let history = history.then(|| self.control().live.all(rt::now(), rt::wall_ms()));
+        Live { history, figures: (*self.live_values().await).clone() }
     }
 
     async fn figures(&self) -> LiveFigures {
@@ -132,16 +148,17 @@ impl Shared {
                     let pool = &snapshot.pools[*pool];
                     let backend = &pool.backends[*index];
                     let rate = queries.control.aggregate.backend_rate(backend.id);
-                    LiveBackend {
-                        row: queries.backend_row(pool, backend),
-                        sessions_per_s: rate.sessions,
-                        received_bytes_per_s: rate.received_bytes,
-                        sent_bytes_per_s: rate.sent_bytes,
-                        connect_s: None,
-                    }
+                    live_backend(queries.backend_row(pool, backend), rate)
                 }));
             });
         }
+        self.now(|queries| {
+            let gone = queries.control.aggregate.lingering().take(GONE_MAX);
+            figures.backends.extend(gone.map(|gone| {
+                let rate = queries.control.aggregate.backend_rate(gone.id);
+                live_backend(gone_row(gone), rate)
+            }));
+        });
         figures
     }
 
@@ -191,6 +208,16 @@ fn chosen_pools(rows: &[PoolRow]) -> Vec<usize> {
     chosen.sort_unstable_by_key(rank);
     chosen.truncate(POOLS_MAX);
     chosen
+}
+
+fn live_backend(row: BackendRow, rate: weir_control_core::aggregate::Rate) -> LiveBackend {
+    LiveBackend {
+        row,
+        sessions_per_s: rate.sessions,
+        received_bytes_per_s: rate.received_bytes,
+        sent_bytes_per_s: rate.sent_bytes,
+        connect_s: None,
+    }
 }
 
 fn live_pool(
@@ -269,7 +296,7 @@ mod tests {
     fn a_text_is_made_once_a_point() {
         rt::run(|| async {
             let (text, point, made) =
-                (PointText::default(), std::cell::Cell::new(1), std::cell::Cell::new(0));
+                (OncePerPoint::default(), std::cell::Cell::new(1), std::cell::Cell::new(0));
             let get = || {
                 let make = async {
                     rt::pause().await;

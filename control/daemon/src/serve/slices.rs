@@ -73,6 +73,7 @@ impl Shared {
                 }
                 other => Ok(other),
             },
+            Query::Live { history } => Ok(Answer::Live(self.live(history).await.into())),
             Query::SessionShow { id } => self.search(SearchRequest::Show { id }).await,
             query => self.now(|queries| queries.answer(query)),
         }

@@ -1,0 +1,186 @@
+//! Events, tasks and shards.
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::Modifier;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+use weir_proto::answer::{EventKind, EventRow, LiveFigures, TaskKind, TaskRow, TaskState};
+
+use super::dress::{HUMAN, bar, bold, cut, dress};
+use crate::render::human::{count, plain, seconds, share};
+use crate::render::{Tone, tone_of};
+use crate::top::model::Model;
+
+/// Tasks that are shown.
+const TASKS_MAX: usize = 5;
+/// The columns of a bar.
+const BAR: usize = 8;
+
+/// A part's heading, and the place below it.
+pub(super) fn heading(name: &str, words: &str, area: Rect) -> (Line<'static>, Rect) {
+    let width = usize::from(area.width);
+    let name = cut(name, width);
+    let rest = cut(words, width.saturating_sub(name.chars().count() + 2));
+    let line = Line::from(vec![
+        Span::styled(name, bold()),
+        Span::raw("  "),
+        Span::styled(rest, dress(Tone::Dim, false)),
+    ]);
+    let place =
+        Rect { y: area.y + area.height.min(1), height: area.height.saturating_sub(1), ..area };
+    (line, place)
+}
+
+/// The newest events, below a heading where there is room for one.
+pub(super) fn events(frame: &mut Frame<'_>, model: &Model, area: Rect) {
+    let mut place = area;
+    if area.height > 2 {
+        let (title, below) = heading("Events", "the newest first", area);
+        frame.render_widget(title, Rect { height: 1, ..area });
+        place = below;
+    }
+    let shown = model.shown_events();
+    let shown = shown.iter().take(usize::from(place.height));
+    let lines: Vec<Line<'_>> =
+        shown.map(|row| event(row, usize::from(place.width), model.colour)).collect();
+    if lines.is_empty() {
+        frame.render_widget(Line::styled("no events yet", dress(Tone::Dim, false)), place);
+        return;
+    }
+    frame.render_widget(Paragraph::new(lines), place);
+}
+
+/// The view of events, with a cursor.
+pub(super) fn event_view(frame: &mut Frame<'_>, model: &Model, area: Rect) {
+    let shown = model.shown_events();
+    let words = format!("{}, the newest first", shown.len());
+    let (title, place) = heading("Events", &words, area);
+    frame.render_widget(title, Rect { height: area.height.min(1), ..area });
+    let cursor = &model.event_cursor;
+    let rows = shown.iter().enumerate().skip(cursor.offset()).take(usize::from(place.height));
+    let lines: Vec<Line<'_>> = rows
+        .map(|(at, row)| {
+            let is_on = at == cursor.index();
+            let line = event(row, usize::from(place.width).saturating_sub(2), model.colour);
+            let mark = Span::raw(if is_on { "▶ " } else { "  " });
+            let line = std::iter::once(mark).chain(line.spans).collect::<Vec<_>>();
+            let line = Line::from(line);
+            if is_on { line.patch_style(Modifier::REVERSED) } else { line }
+        })
+        .collect();
+    frame.render_widget(Paragraph::new(lines), place);
+}
+
+/// `14:03:22  health  web/b1  is down: refused`
+fn event(row: &EventRow, width: usize, colour: bool) -> Line<'static> {
+    let at = row.at.get(11..19).unwrap_or(&row.at);
+    let kind = row.kind.word();
+    let head = format!("{}  ", plain(at));
+    let subject = plain(&row.subject);
+    let gap = if subject.is_empty() { "" } else { "  " };
+    let text = format!("  {subject}{gap}{}", plain(&row.text));
+    let used = head.chars().count() + 7;
+    Line::from(vec![
+        Span::styled(head, dress(Tone::Dim, colour)),
+        Span::styled(format!("{kind:<7}"), dress(tone(row.kind), colour)),
+        Span::raw(cut(&text, width.saturating_sub(used))),
+    ])
+}
+
+fn tone(kind: EventKind) -> Tone {
+    match kind {
+        EventKind::Health | EventKind::Limit | EventKind::Shard => Tone::Warn,
+        EventKind::Config | EventKind::Reload | EventKind::Process | EventKind::Task => Tone::Plain,
+        EventKind::Audit => Tone::Dim,
+    }
+}
+
+/// The tasks that are shown: those that run first.
+pub(super) fn shown_tasks(figures: &LiveFigures) -> Vec<&TaskRow> {
+    let mut tasks: Vec<&TaskRow> = figures.tasks.iter().collect();
+    tasks.sort_by_key(|task| (task.state != TaskState::Running, std::cmp::Reverse(task.id)));
+    tasks.truncate(TASKS_MAX);
+    tasks
+}
+
+/// A line about a task, with its end in sight.
+pub(super) fn task(task: &TaskRow, width: usize, colour: bool) -> Line<'static> {
+    let kind = match task.kind {
+        TaskKind::BackendDrain | TaskKind::ListenerDrain => "drain",
+        TaskKind::PoolRebalance => "rebalance",
+    };
+    let part = if task.total == 0 { 1.0 } else { task.done as f64 / task.total as f64 };
+    let end = match (task.state, task.eta_s) {
+        (TaskState::Running, Some(left)) => format!("at most {} left", seconds(left, HUMAN)),
+        _ => format!("began {} ago", seconds(task.since_s, HUMAN)),
+    };
+    let word = task.state.word();
+    let head = format!("{kind} {}  ", plain(&task.subject));
+    let (done, total) = (count(task.done, HUMAN), count(task.total, HUMAN));
+    let rest = format!("  {:<BAR$} {done}/{total}, {end}", bar(part, BAR));
+    let used = head.chars().count() + word.len();
+    Line::from(vec![
+        Span::raw(head),
+        Span::styled(word, dress(tone_of(word), colour)),
+        Span::raw(cut(&rest, width.saturating_sub(used))),
+    ])
+}
+
+/// Shards above tasks.
+pub(super) fn shards_and_tasks(frame: &mut Frame<'_>, model: &Model, area: Rect) {
+    let Some(figures) = &model.figures else { return };
+    let shards = u16::try_from(figures.status.shards.len() + 1).unwrap_or(u16::MAX);
+    let tasks = u16::try_from(shown_tasks(figures).len().max(1) + 1).unwrap_or(u16::MAX);
+    // At least two lines of shards, and one that parts the two.
+    let shards = shards.min(area.height.saturating_sub(tasks + 1).max(2));
+    let [above, _, below] = Layout::vertical([
+        Constraint::Length(shards),
+        Constraint::Length(u16::from(area.height > shards + tasks)),
+        Constraint::Fill(1),
+    ])
+    .areas(area);
+    draw_shards(frame, model, figures, above);
+    draw_tasks(frame, model, figures, below);
+}
+
+fn draw_tasks(frame: &mut Frame<'_>, model: &Model, figures: &LiveFigures, area: Rect) {
+    let tasks = shown_tasks(figures);
+    let words = if tasks.is_empty() { "nothing takes time now" } else { "" };
+    let (title, place) = heading("Tasks", words, area);
+    frame.render_widget(title, Rect { height: area.height.min(1), ..area });
+    let width = usize::from(place.width);
+    let lines: Vec<Line<'_>> =
+        tasks.into_iter().map(|row| task(row, width, model.colour)).collect();
+    frame.render_widget(Paragraph::new(lines), place);
+}
+
+fn draw_shards(frame: &mut Frame<'_>, model: &Model, figures: &LiveFigures, area: Rect) {
+    let version = figures.status.version;
+    let shards = &figures.status.shards;
+    let room = usize::from(area.height.saturating_sub(1));
+    let hidden = shards.len().saturating_sub(room);
+    let words = if hidden > 0 { format!("{hidden} more: weirctl shards") } else { String::new() };
+    let (title, place) = heading("Shards", &words, area);
+    frame.render_widget(title, Rect { height: area.height.min(1), ..area });
+    let lines: Vec<Line<'_>> = shards
+        .iter()
+        .take(room)
+        .map(|shard| {
+            let late = if shard.version == version {
+                Span::raw("")
+            } else {
+                let text = format!("  by version {}", shard.version);
+                Span::styled(text, dress(Tone::Warn, model.colour))
+            };
+            let (busy, open) = (share(shard.busy, HUMAN), count(shard.sessions, HUMAN));
+            let text = format!(
+                "{:>3}  {:<BAR$} {busy:>4} busy  {open:>6} sessions",
+                shard.id,
+                bar(shard.busy, BAR)
+            );
+            Line::from(vec![Span::raw(text), late])
+        })
+        .collect();
+    frame.render_widget(Paragraph::new(lines), place);
+}
