@@ -11,6 +11,7 @@ pub mod fault_test;
 pub mod namespace;
 pub mod net;
 pub mod payload;
+pub mod prometheus;
 pub mod real;
 pub mod size;
 pub mod source;

@@ -1,6 +1,7 @@
 //! The network of a story: addresses of its own, and the scripted peers on both sides of weir.
 
 pub mod backend;
+pub mod blackhole;
 pub mod ending;
 pub mod peer;
 

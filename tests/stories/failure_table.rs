@@ -1,37 +1,13 @@
 //! What fails around weir, and what a client feels of it.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use socket2::{Domain, SockAddr, Socket, Type};
 use weir_tests::clock;
-use weir_tests::net::{Backend, End, Peer, Script};
+use weir_tests::net::blackhole::Blackhole;
+use weir_tests::net::{End, Peer, Script};
 use weir_tests::story::{Plan, Set};
-
-/// Takes no connection at its address and refuses none: SYNs get lost, for its queue is full.
-struct Blackhole {
-    _listener: Socket,
-    _queue: Vec<TcpStream>,
-}
-
-impl Blackhole {
-    /// In the place of a backend that listens no more.
-    fn at(backend: &mut Backend) -> Blackhole {
-        backend.pause();
-        let address = backend.address;
-        let listener = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
-        listener.set_reuse_address(true).unwrap();
-        listener.bind(&SockAddr::from(address)).unwrap();
-        listener.listen(1).unwrap();
-        let mut queue = Vec::new();
-        while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(150)) {
-            queue.push(stream);
-            assert!(queue.len() < 16, "the queue is never full");
-        }
-        Blackhole { _listener: listener, _queue: queue }
-    }
-}
 
 /// A client that comes, hears from its backend, and goes. Gives the backend's name (`None`: it was
 /// reset), and how long that took.

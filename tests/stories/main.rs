@@ -3,6 +3,7 @@
 mod abort;
 mod accept;
 mod addresses;
+mod alerts;
 mod backends;
 mod backpressure;
 mod balance;

@@ -1,7 +1,7 @@
 //! `weirctl` and HTTP, asked from a test.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -240,21 +240,30 @@ impl Weir {
     }
 
     fn exchange(&self, head: &str, body: &str) -> Page {
-        let mut stream = TcpStream::connect(self.admin).expect("the admin address answers");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a timeout");
-        stream.write_all(head.as_bytes()).expect("the head is sent");
-        // A body that is refused before it is read may meet a closed socket.
-        let _ = stream.write_all(body.as_bytes());
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).expect("the answer ends");
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-        let head = head.to_lowercase();
-        let chunked = head.contains("transfer-encoding: chunked");
-        let body = if chunked { joined(body) } else { body.to_owned() };
-        Page { status: status.expect("a status line"), head, body }
+        exchange(self.admin, head, body).expect("the admin address answers")
     }
+}
+
+/// One request to `server`, which closes the connection after its answer.
+///
+/// # Errors
+/// The socket's, or that the answer is no HTTP.
+pub fn exchange(server: SocketAddr, head: &str, body: &str) -> io::Result<Page> {
+    let mut stream = TcpStream::connect(server)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(head.as_bytes())?;
+    // A body that is refused before it is read may meet a closed socket.
+    let _ = stream.write_all(body.as_bytes());
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let broken = || io::Error::other(format!("no answer in HTTP: {answer:?}"));
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(broken)?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let head = head.to_lowercase();
+    let chunked = head.contains("transfer-encoding: chunked");
+    let body = if chunked { joined(body) } else { body.to_owned() };
+    Ok(Page { status: status.ok_or_else(broken)?, head, body })
 }
 
 /// The body of chunks.
