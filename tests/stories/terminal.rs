@@ -1,15 +1,17 @@
-//! `weirctl top` in a terminal that goes away, and ended by a signal.
+//! `weirctl top` in a terminal: its screen, drains by key, a restart of weir, a terminal that goes
+//! away, a signal.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, tcgetattr};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+use serde_json::Value;
 use weir_tests::clock;
 use weir_tests::net::Script;
 use weir_tests::story::{Plan, Set};
@@ -51,6 +53,72 @@ impl Top {
     }
 }
 
+/// `weirctl top` on a screen that can be read, and whose keys can be pressed.
+struct Screen {
+    child: Child,
+    near: OwnedFd,
+    shown: vt100::Parser,
+}
+
+impl Screen {
+    /// Starts it on a terminal of this size, which is its own: `/dev/tty` is it.
+    fn open(set: &Set, (columns, rows): (u16, u16), env: &[(&str, &str)]) -> Screen {
+        let (near, far) = pseudo_terminal();
+        resize(&near, (columns, rows));
+        let top = set.weir.command(&["top"]);
+        let mut command = Command::new("setsid");
+        command.arg("--ctty").arg(top.get_program()).args(top.get_args());
+        let end = || Stdio::from(far.try_clone().expect("a descriptor"));
+        command.stdin(end()).stdout(end()).stderr(end());
+        command.env("TERM", "xterm-256color").env_remove("NO_COLOR").envs(env.iter().copied());
+        let child = command.spawn().expect("weirctl under setsid");
+        Screen { child, near, shown: vt100::Parser::new(rows, columns, 0) }
+    }
+
+    fn press(&self, keys: &str) {
+        let written = rustix::io::write(&self.near, keys.as_bytes());
+        assert_eq!(written, Ok(keys.len()), "{keys:?}");
+    }
+
+    fn look(&mut self) -> String {
+        while let Some(bytes) = readable(&self.near) {
+            self.shown.process(&bytes);
+        }
+        self.shown.screen().contents()
+    }
+
+    /// Waits until the screen has this text, and gives all of it.
+    #[track_caller]
+    fn wait(&mut self, text: &str) -> String {
+        self.wait_until(text, |shown| shown.contains(text))
+    }
+
+    #[track_caller]
+    fn wait_until(&mut self, what: &str, is_it: impl Fn(&str) -> bool) -> String {
+        let found = clock::try_wait(clock::PATIENCE, || Some(self.look()).filter(|it| is_it(it)));
+        found.unwrap_or_else(|| panic!("{what:?} is not on the screen:\n{}", self.look()))
+    }
+
+    /// Presses `q`, and waits for the end.
+    fn leave(mut self) {
+        self.press("q");
+        assert_eq!(Top::ended(&mut self.child, Some(&self.near)), Some(0));
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Gives a terminal a size.
+fn resize(near: &OwnedFd, (columns, rows): (u16, u16)) {
+    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(near, size).expect("it is a terminal");
+}
+
 /// Our end, and the one of the program.
 pub(crate) fn pseudo_terminal() -> (OwnedFd, OwnedFd) {
     let near = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
@@ -63,11 +131,130 @@ pub(crate) fn pseudo_terminal() -> (OwnedFd, OwnedFd) {
 }
 
 fn drain(near: &OwnedFd) {
+    let _ = readable(near);
+}
+
+/// Bytes that are there; `None` if there are none.
+fn readable(near: &OwnedFd) -> Option<Vec<u8>> {
     let mut ends = [PollFd::new(near, PollFlags::IN)];
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    if poll(&mut ends, Some(&at_once)).is_ok_and(|ready| ready > 0) {
-        let _ = rustix::io::read(near.as_fd(), &mut [0; 4096]);
+    poll(&mut ends, Some(&at_once)).ok().filter(|ready| *ready > 0)?;
+    let mut bytes = vec![0; 4096];
+    let count = rustix::io::read(near.as_fd(), &mut bytes).ok()?;
+    bytes.truncate(count);
+    Some(bytes).filter(|bytes| !bytes.is_empty())
+}
+
+#[test]
+fn top_shows_the_past_and_fits_its_terminal() {
+    let set = Plan::new(2, Script::Banner).start();
+    let mut held = Vec::new();
+    let spread = set.spread(8, Some(&mut held));
+    assert_eq!(spread.iter().sum::<usize>(), 8);
+    let points = || {
+        let live: Value =
+            serde_json::from_str(&set.weir.get("/api/v1/live").body).expect("it is JSON");
+        live["history"]["sessions"].as_array().map_or(0, Vec::len)
+    };
+    clock::wait_for("some seconds of history", || points() >= 4);
+    let mut screen = Screen::open(&set, (120, 40), &[("NO_COLOR", "1")]);
+    let shown = screen.wait("sessions 8");
+    for text in ["serving", "version 1", "drift none", "peak 8 in", "→ web", "2/2 up", "  b1"] {
+        assert!(shown.contains(text), "{text:?} is missing:\n{shown}");
     }
+    let curve = shown.lines().nth(2).unwrap_or_default();
+    assert!(curve.matches('█').count() >= 2, "more than this second is there:\n{shown}");
+    let cells = (0..40).flat_map(|row| (0..120).map(move |column| (row, column)));
+    let colours = cells.filter(|(row, column)| {
+        let cell = screen.shown.screen().cell(*row, *column);
+        cell.is_some_and(|cell| cell.fgcolor() != vt100::Color::Default)
+    });
+    assert_eq!(colours.count(), 0, "NO_COLOR is set");
+    screen.press("2");
+    screen.wait("Live sessions  8 of 8 by rate");
+    screen.press("\r");
+    screen.wait("accepted under");
+    screen.press("q3");
+    screen.wait("Events  ");
+    resize(&screen.near, (30, 8));
+    screen.shown.screen_mut().set_size(8, 30);
+    screen.wait("30x8 is too small");
+    screen.leave();
+}
+
+#[test]
+fn top_drains_by_key_after_a_yes_and_shows_the_undo() {
+    let set = Plan::new(2, Script::Echo).start();
+    let mut screen = Screen::open(&set, (80, 24), &[]);
+    let state = || set.weir.json(&["backend", "show", "web/b1"])["state"].clone();
+    screen.wait("  b1");
+    screen.press("/b1\rG");
+    screen.wait("▶   b1");
+    screen.press("d");
+    let asked = screen.wait("Do it?");
+    assert!(asked.contains("weirctl backend drain web/b1"), "{asked}");
+    assert!(asked.contains("state: ready → drain"), "{asked}");
+    screen.press("n");
+    screen.wait("not done: weirctl backend drain web/b1");
+    assert_eq!(state(), "up");
+    screen.press("d");
+    screen.wait("Do it?");
+    screen.press("y");
+    screen.wait("version 2 on 2/2 shards");
+    screen.wait("undo: weirctl backend ready web/b1 --if-version 2");
+    screen.wait("◐ draining");
+    assert_eq!(state(), "draining");
+    // The history has it as it has the command.
+    let history = set.weir.json(&["config", "history"]);
+    let newest = &history["versions"][0];
+    assert_eq!(newest["summary"], "backend set web/b1 (state ready → drain)");
+    assert_eq!(newest["claimed_command"], "weirctl backend drain web/b1");
+    assert_eq!(newest["by"]["uid"], rustix::process::getuid().as_raw());
+    screen.press("d");
+    screen.wait("it is so already");
+    screen.press("r");
+    screen.wait("state: drain → ready");
+    screen.press("y");
+    screen.wait("version 3 on 2/2 shards");
+    assert_eq!(state(), "up");
+    screen.leave();
+}
+
+#[test]
+fn top_asks_with_the_loss_before_it_takes_the_last_backend_away() {
+    let set = Plan::new(1, Script::Echo).start();
+    let mut screen = Screen::open(&set, (80, 24), &[]);
+    screen.wait("  b1");
+    screen.press("Gd");
+    let asked = screen.wait("Do it?");
+    assert!(asked.contains("warning:"), "{asked}");
+    // Another change comes between the question and the answer: it was not looked at.
+    set.weir.ok(&["backend", "weight", "web/b1", "3"]);
+    screen.press("y");
+    let refused = screen.wait("hint:");
+    assert!(refused.contains("weirctl backend drain web/b1: "), "{refused}");
+    assert_eq!(set.weir.json(&["backend", "show", "web/b1"])["state"], "up");
+    screen.leave();
+}
+
+#[test]
+fn top_lives_through_a_restart_of_weir() {
+    let mut set = Plan::new(1, Script::Echo).start();
+    let mut screen = Screen::open(&set, (120, 40), &[]);
+    screen.wait("serving");
+    set.weir.kill();
+    let away = screen.wait("AWAY");
+    screen.wait("ALERT weir is away for");
+    assert!(away.contains("  b1"), "the last figures stay:\n{away}");
+    screen.press("Gd");
+    screen.wait("nothing can be changed now");
+    set.weir.run();
+    let back = screen.wait("serving");
+    assert!(!back.contains("AWAY"), "{back}");
+    screen.press("Gd");
+    screen.wait("Do it?");
+    screen.press("n");
+    screen.leave();
 }
 
 #[test]
