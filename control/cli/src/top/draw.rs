@@ -23,12 +23,12 @@ pub(super) const WIDTH_MIN: u16 = 50;
 pub(super) const HEIGHT_MIN: u16 = 14;
 /// With fewer rows than this the charts give way to the table.
 const CHARTS_ROWS_MIN: u16 = 20;
-/// A screen of this size has shards and tasks beside the events.
+/// A screen of this size has shards beside the events.
 const MEDIUM: (u16, u16) = (100, 32);
 /// With fewer rows than this below the table there is no list of sessions.
 const SESSIONS_ROWS_MIN: u16 = 10;
-/// The columns of shards and tasks.
-const SIDE: u16 = 58;
+/// The columns of shards.
+const SIDE: u16 = 40;
 
 /// The parts of the screen, from top to bottom. A part without height is not there.
 struct Parts {
@@ -37,9 +37,9 @@ struct Parts {
     charts: Rect,
     /// The flow, sessions or events.
     main: Rect,
-    /// Events in the overview.
+    /// Tasks and events in the overview.
     events: Rect,
-    /// Shards and tasks, beside the events.
+    /// Shards, beside the events.
     side: Rect,
     sessions: Rect,
     notice: Rect,
@@ -172,26 +172,13 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model) {
     overlay::draw(frame, model, area);
 }
 
-/// Below the table: sessions where there is room, events, and beside them shards and tasks. On a
-/// small screen the tasks that run stand above the events.
+/// Below the table: sessions where there is room, tasks that run above events, and shards.
 fn draw_below(frame: &mut Frame<'_>, model: &Model, parts: &Parts) {
     if parts.sessions.height > 0 {
         sessions::draw(frame, model, parts.sessions, false);
     }
-    let mut events = parts.events;
     if parts.side.height > 0 {
-        lists::shards_and_tasks(frame, model, parts.side);
-    } else if let Some(figures) = &model.figures {
-        let tasks = lists::shown_tasks(figures).into_iter();
-        let running = tasks.filter(|task| task.eta_s.is_some());
-        let width = usize::from(events.width);
-        let lines: Vec<_> = running
-            .take(usize::from(events.height.saturating_sub(1)))
-            .map(|task| lists::task(task, width, model.colour))
-            .collect();
-        let used = length(lines.len());
-        frame.render_widget(Paragraph::new(lines), Rect { height: used, ..events });
-        events = Rect { y: events.y + used, height: events.height - used, ..events };
+        lists::shards(frame, model, parts.side);
     }
-    lists::events(frame, model, events);
+    lists::tasks_and_events(frame, model, parts.events);
 }

@@ -1,5 +1,5 @@
-//! The four charts of the last 15 minutes. One with two curves has one below the other, so that
-//! they are told apart without colour.
+//! The four charts of the last 15 minutes. One with two curves has one below the other, each up to
+//! its own peak, so that they are told apart without colour, and the smaller one has a form.
 
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};
@@ -87,9 +87,10 @@ fn one(frame: &mut Frame<'_>, model: &Model, chart: &Chart, area: Rect) {
     });
     let values = values.collect::<Vec<_>>().join(" ");
     let title = format!("{} {values}{}", chart.title, chart.unit);
-    let peak = chart.curves.iter().filter_map(|(_, of)| history.peak(*of)).reduce(f64::max);
-    let scale =
-        format!("peak {} in {}", peak.map_or("–".into(), chart.format), span(history.span_s()));
+    let peaks: Vec<Option<f64>> = chart.curves.iter().map(|(_, of)| history.peak(*of)).collect();
+    let words = peaks.iter().map(|peak| peak.map_or_else(|| "–".to_owned(), chart.format));
+    let words = words.collect::<Vec<_>>().join(" ");
+    let scale = format!("peak {words} in {}", span(history.span_s()));
     let mut block = Block::new().borders(Borders::TOP).border_style(dress(Tone::Dim, false));
     if title.chars().count() + scale.chars().count() + 2 < usize::from(area.width) {
         block = block.title_top(Line::from(scale).alignment(Alignment::Right));
@@ -107,7 +108,7 @@ fn one(frame: &mut Frame<'_>, model: &Model, chart: &Chart, area: Rect) {
             frame.render_widget(Paragraph::new(Line::styled(*name, dress(Tone::Dim, false))), left);
             place = right;
         }
-        let bars = bars(model, *of, peak.unwrap_or(0.0), place);
+        let bars = bars(model, *of, peaks[index].unwrap_or(0.0), place);
         let line = Sparkline::default().data(bars).max(whole(STEPS));
         frame.render_widget(line.style(curve(index, model.colour)), place);
     }

@@ -1,7 +1,7 @@
 //! Events, tasks and shards.
 
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::layout::Rect;
 use ratatui::style::Modifier;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
@@ -33,7 +33,7 @@ pub(super) fn heading(name: &str, words: &str, area: Rect) -> (Line<'static>, Re
 }
 
 /// The newest events, below a heading where there is room for one.
-pub(super) fn events(frame: &mut Frame<'_>, model: &Model, area: Rect) {
+fn events(frame: &mut Frame<'_>, model: &Model, area: Rect) {
     let mut place = area;
     if area.height > 2 {
         let (title, below) = heading("Events", "the newest first", area);
@@ -96,29 +96,41 @@ fn tone(kind: EventKind) -> Tone {
     }
 }
 
-/// The tasks that are shown: those that run first.
-pub(super) fn shown_tasks(figures: &LiveFigures) -> Vec<&TaskRow> {
-    let mut tasks: Vec<&TaskRow> = figures.tasks.iter().collect();
-    tasks.sort_by_key(|task| (task.state != TaskState::Running, std::cmp::Reverse(task.id)));
+/// The tasks that run, the newest first. How one ended is an event.
+fn running(figures: &LiveFigures) -> Vec<&TaskRow> {
+    let is_running = |task: &&TaskRow| task.state == TaskState::Running;
+    let mut tasks: Vec<&TaskRow> = figures.tasks.iter().filter(is_running).collect();
+    tasks.sort_by_key(|task| std::cmp::Reverse(task.id));
     tasks.truncate(TASKS_MAX);
     tasks
 }
 
+/// The tasks that run, above the newest events.
+pub(super) fn tasks_and_events(frame: &mut Frame<'_>, model: &Model, area: Rect) {
+    let tasks = model.figures.as_ref().map(running).unwrap_or_default();
+    let room = usize::from(area.height.saturating_sub(1));
+    let width = usize::from(area.width);
+    let lines: Vec<Line<'_>> =
+        tasks.into_iter().take(room).map(|it| task(it, width, model.colour)).collect();
+    let used = u16::try_from(lines.len()).unwrap_or(area.height).min(area.height);
+    frame.render_widget(Paragraph::new(lines), Rect { height: used, ..area });
+    events(frame, model, Rect { y: area.y + used, height: area.height - used, ..area });
+}
+
 /// A line about a task, with its end in sight.
-pub(super) fn task(task: &TaskRow, width: usize, colour: bool) -> Line<'static> {
+fn task(task: &TaskRow, width: usize, colour: bool) -> Line<'static> {
     let kind = match task.kind {
         TaskKind::BackendDrain | TaskKind::ListenerDrain => "drain",
         TaskKind::PoolRebalance => "rebalance",
     };
     let part = if task.total == 0 { 1.0 } else { task.done as f64 / task.total as f64 };
-    let end = match (task.state, task.eta_s) {
-        (TaskState::Running, Some(left)) => format!("at most {} left", seconds(left, HUMAN)),
-        _ => format!("began {} ago", seconds(task.since_s, HUMAN)),
-    };
+    let end = task
+        .eta_s
+        .map_or_else(String::new, |left| format!(", at most {} left", seconds(left, HUMAN)));
     let word = task.state.word();
-    let head = format!("{kind} {}  ", plain(&task.subject));
+    let head = format!("task {}  {kind} {}  ", task.id, plain(&task.subject));
     let (done, total) = (count(task.done, HUMAN), count(task.total, HUMAN));
-    let rest = format!("  {:<BAR$} {done}/{total}, {end}", bar(part, BAR));
+    let rest = format!("  {:<BAR$} {done}/{total}{end}", bar(part, BAR));
     let used = head.chars().count() + word.len();
     Line::from(vec![
         Span::raw(head),
@@ -127,35 +139,9 @@ pub(super) fn task(task: &TaskRow, width: usize, colour: bool) -> Line<'static> 
     ])
 }
 
-/// Shards above tasks.
-pub(super) fn shards_and_tasks(frame: &mut Frame<'_>, model: &Model, area: Rect) {
+/// Each shard: how busy it is, its sessions, and its version if that is an old one.
+pub(super) fn shards(frame: &mut Frame<'_>, model: &Model, area: Rect) {
     let Some(figures) = &model.figures else { return };
-    let shards = u16::try_from(figures.status.shards.len() + 1).unwrap_or(u16::MAX);
-    let tasks = u16::try_from(shown_tasks(figures).len().max(1) + 1).unwrap_or(u16::MAX);
-    // At least two lines of shards, and one that parts the two.
-    let shards = shards.min(area.height.saturating_sub(tasks + 1).max(2));
-    let [above, _, below] = Layout::vertical([
-        Constraint::Length(shards),
-        Constraint::Length(u16::from(area.height > shards + tasks)),
-        Constraint::Fill(1),
-    ])
-    .areas(area);
-    draw_shards(frame, model, figures, above);
-    draw_tasks(frame, model, figures, below);
-}
-
-fn draw_tasks(frame: &mut Frame<'_>, model: &Model, figures: &LiveFigures, area: Rect) {
-    let tasks = shown_tasks(figures);
-    let words = if tasks.is_empty() { "nothing takes time now" } else { "" };
-    let (title, place) = heading("Tasks", words, area);
-    frame.render_widget(title, Rect { height: area.height.min(1), ..area });
-    let width = usize::from(place.width);
-    let lines: Vec<Line<'_>> =
-        tasks.into_iter().map(|row| task(row, width, model.colour)).collect();
-    frame.render_widget(Paragraph::new(lines), place);
-}
-
-fn draw_shards(frame: &mut Frame<'_>, model: &Model, figures: &LiveFigures, area: Rect) {
     let version = figures.status.version;
     let shards = &figures.status.shards;
     let room = usize::from(area.height.saturating_sub(1));
