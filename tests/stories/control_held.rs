@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use rustix::time::{ClockId, clock_gettime};
-use weir_proto::frame;
+use weir_proto::frame::{self, ANSWER_MAX, Incoming};
 use weir_proto::request::{Hello, PROTOCOL, Query, Request};
 use weir_tests::clock;
 use weir_tests::weir::{Start, Weir};
@@ -192,23 +192,24 @@ fn slowness() -> f64 {
     (seen[3] / WORK_MS).max(1.0)
 }
 
-/// A viewer's frame with a name of 97 KiB.
-fn long_name(weir: &Weir) {
+/// A viewer's question as a frame; gives the bytes of its answer.
+fn ask(weir: &Weir, query: Query) -> Vec<u8> {
     let mut socket = std::os::unix::net::UnixStream::connect(&weir.socket).expect("it is there");
     socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket takes a timeout");
     let hello = Hello { protocol: PROTOCOL, program: "test".into() };
-    let request = Request::from(Query::BackendShow { name: "x".repeat(97 << 10) });
     let mut say = |bytes: Vec<u8>| {
         socket.write_all(&bytes).expect("weir reads");
-        let mut header = [0; frame::HEADER];
-        socket.read_exact(&mut header).expect("weir answers");
-        let mut body = vec![0; frame::body_length(header).expect("one frame")];
-        socket.read_exact(&mut body).expect("a whole frame");
-        body
+        let mut incoming = Incoming::new(ANSWER_MAX);
+        while incoming.has_more() {
+            let mut header = [0; frame::HEADER];
+            socket.read_exact(&mut header).expect("weir answers");
+            let part = incoming.next(header).expect("a frame");
+            socket.read_exact(part).expect("a whole frame");
+        }
+        incoming.into_body()
     };
     say(frame::encode(&hello).expect("it is short"));
-    let answer = say(frame::encode(&request).expect("it fits"));
-    assert!(answer.len() < 2_000, "{} bytes", answer.len());
+    say(frame::encode(&Request::from(query)).expect("it fits"))
 }
 
 /// Twenty scrapers at once, and what an operator's command needs beside them.
@@ -269,7 +270,14 @@ fn queries(table: &mut Table) {
     }
     table.row("GET /readyz", |weir, _| drop(weir.get("/readyz")));
     table.get(&format!("/api/v1/backends/{}", "x".repeat(15_000)), 400);
-    table.row("a frame with a name of 97 KiB", |weir, _| long_name(weir));
+    table.row("a frame with a name of 97 KiB", |weir, _| {
+        let answer = ask(weir, Query::BackendShow { name: "x".repeat(97 << 10) });
+        assert!(answer.len() < 2_000, "{} bytes", answer.len());
+    });
+    table.row("weirctl top", |weir, _| {
+        let answer = ask(weir, Query::Live { history: true });
+        assert!(answer.len() > 20_000, "{} bytes", answer.len());
+    });
     let name = "GET /metrics by twenty, weirctl shards beside them";
     table.row(name, |weir, _| scrapers(weir));
 }

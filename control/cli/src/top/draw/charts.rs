@@ -3,6 +3,7 @@
 
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};
+use ratatui::style::{Modifier, Style};
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Borders, Paragraph, Sparkline};
 
@@ -95,7 +96,9 @@ fn one(frame: &mut Frame<'_>, model: &Model, chart: &Chart, area: Rect) {
     if title.chars().count() + scale.chars().count() + 2 < usize::from(area.width) {
         block = block.title_top(Line::from(scale).alignment(Alignment::Right));
     }
-    let block = block.title_top(Line::from(title));
+    // The figures of now are not as faint as the line that they stand on.
+    let bright = Style::new().remove_modifier(Modifier::DIM);
+    let block = block.title_top(Line::styled(title, bright));
     let inner = block.inner(area);
     frame.render_widget(block, area);
     let rows = vec![Constraint::Fill(1); chart.curves.len()];

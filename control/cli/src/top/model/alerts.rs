@@ -82,6 +82,14 @@ pub(super) fn alerts(figures: &LiveFigures, failures: &Failures) -> Vec<Alert> {
     of_listeners(figures, &mut found);
     of_shards(figures, &mut found);
     by_hand(figures, &mut found);
+    let here = figures.backends.iter().filter(|backend| !backend.row.removed).count() as u64;
+    if here < figures.backends_total {
+        let text = format!(
+            "{here} of {} backends, those in trouble and the busiest: weirctl backend list has all",
+            figures.backends_total
+        );
+        found.push(Alert::new(Tone::Dim, "shown", text));
+    }
     let keys = figures.status.drift_keys;
     if keys > 0 {
         let differ = if keys == 1 { "key differs" } else { "keys differ" };

@@ -155,6 +155,17 @@ fn connects_that_fail_are_a_warning_for_a_minute() {
 }
 
 #[test]
+fn more_backends_than_weir_shows_are_said() {
+    let mut model = model(120, 40);
+    assert!(!text(&model, 120, 40).contains("backend list has all"));
+    let mut many = live();
+    many.figures.backends_total = 100_000;
+    model.take(News::Figures(many.into()));
+    let wanted = "note shown  4 of 100000 backends, those in trouble and the busiest";
+    assert!(text(&model, 120, 40).contains(wanted));
+}
+
+#[test]
 fn text_from_outside_cannot_steer_the_terminal() {
     let mut bad = live();
     bad.figures.status.warnings = vec!["pool x: \u{1b}[2J".into()];
