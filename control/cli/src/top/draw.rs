@@ -135,7 +135,7 @@ impl Parts {
 pub(super) fn fit(model: &mut Model, width: u16, height: u16) {
     let area = Rect::new(0, 0, width, height);
     let parts = Parts::of(area, model);
-    model.fit(parts.page(model.view), parts.sessions.height > 0);
+    model.fit(usize::from(height), parts.page(model.view), parts.sessions.height > 0);
 }
 
 /// Draws the whole screen.

@@ -98,8 +98,9 @@ pub(super) struct Model {
     pub(super) notice: Option<Notice>,
     /// The screen stays as it is.
     pub(super) is_paused: bool,
-    /// Points that came while it was paused.
+    /// Points and events that came while it was paused.
     held: Vec<LivePoint>,
+    held_events: Vec<Events>,
     /// Why weir is away.
     away: Option<String>,
     /// When the last figures came; times are since the start of the view.
@@ -112,6 +113,7 @@ pub(super) struct Model {
     pub(super) event_cursor: Cursor,
     /// There is room for sessions in the overview.
     has_panel: bool,
+    screen_rows: usize,
     looked: Option<Look>,
     orders: Vec<Order>,
 }
@@ -138,6 +140,7 @@ impl Model {
             notice: None,
             is_paused: false,
             held: Vec::new(),
+            held_events: Vec::new(),
             away: None,
             fresh_at: Duration::ZERO,
             now: Duration::ZERO,
@@ -146,6 +149,7 @@ impl Model {
             session_cursor: Cursor::default(),
             event_cursor: Cursor::default(),
             has_panel: false,
+            screen_rows: 0,
             looked: None,
             orders: Vec::new(),
         }
@@ -221,12 +225,22 @@ impl Model {
         }
         let points = std::mem::take(&mut self.held).into_iter().chain(live.figures.point);
         points.for_each(|point| self.history.push(point));
+        for events in std::mem::take(&mut self.held_events) {
+            self.take_events(events);
+        }
         self.alerts = alerts::alerts(&live.figures, &self.failures);
         self.figures = Some(live.figures);
         self.settle();
     }
 
     fn take_events(&mut self, events: Events) {
+        if self.is_paused {
+            // Those of a long pause are more than are kept.
+            let most = EVENTS_MAX / 10;
+            self.held_events.drain(..(self.held_events.len() + 1).saturating_sub(most));
+            self.held_events.push(events);
+            return;
+        }
         if !follows(&events, self.events.back(), self.events_start) {
             // Another process: what its predecessor said stays above.
             self.events_start = events.start;
@@ -254,9 +268,9 @@ impl Model {
         }
     }
 
-    /// Takes in what the screen has room for: rows of the shown table, and sessions beside it.
-    pub(super) fn fit(&mut self, page: usize, has_panel: bool) {
-        self.has_panel = has_panel;
+    /// Takes in the rows of the screen and of the shown table, and whether sessions fit beside it.
+    pub(super) fn fit(&mut self, screen_rows: usize, page: usize, has_panel: bool) {
+        (self.screen_rows, self.has_panel) = (screen_rows, has_panel);
         self.shown_cursor().fit(page);
         self.settle();
     }

@@ -38,12 +38,12 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, area: Rect) {
             let lines = vec![Line::raw("weir is doing it…")];
             (title(&proposal.command), lines, " Esc: go on without its answer ")
         }
-        Dialog::Detail { id, lines } => {
+        Dialog::Detail { id, lines, .. } => {
             let lines = match lines {
                 Some(lines) => lines.iter().map(|line| Line::raw(line.clone())).collect(),
                 None => vec![Line::raw("asking…")],
             };
-            (title(&format!("session {id}")), lines, " any key closes it ")
+            (title(&format!("session {id}")), lines, " j k scroll, another key closes it ")
         }
     };
     let width = WIDTH_MAX.min(area.width);
@@ -55,7 +55,10 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, area: Rect) {
             text.map(|text| Line::styled(text, line.style))
         })
         .collect();
-    let text = Paragraph::new(lines.clone());
+    let offset = match &model.dialog {
+        Dialog::Detail { offset, .. } => *offset,
+        _ => 0,
+    };
     let height = u16::try_from(lines.len() + 2).unwrap_or(u16::MAX).min(area.height);
     let place = centred(area, width, height);
     let block = Block::new().borders(Borders::ALL).title(title).title_bottom(end);
@@ -63,7 +66,9 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, area: Rect) {
     frame.render_widget(Clear, place);
     frame.render_widget(block, place);
     let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
-    frame.render_widget(text, inner);
+    let offset = offset.min(lines.len().saturating_sub(usize::from(inner.height)));
+    let shown: Vec<Line<'_>> = lines.into_iter().skip(offset).collect();
+    frame.render_widget(Paragraph::new(shown), inner);
 }
 
 /// The text in lines of at most `width` letters, parted between words where that is possible.

@@ -102,11 +102,17 @@ fn pool(pool: &LivePool, figures: &LiveFigures, is_wide: bool) -> Cells {
     };
     let panic = if pool.panic { " panic" } else { "" };
     let strategy = pool.strategy.word();
-    let connect = pool.connect_s.map_or_else(
-        || "no connect yet".to_owned(),
-        |it| format!("p50 {} p99 {}", seconds(it.p50, HUMAN), seconds(it.p99, HUMAN)),
-    );
-    let detail = if is_wide { connect } else { strategy.to_owned() };
+    let detail = match pool.connect_s {
+        _ if !is_wide => strategy.to_owned(),
+        None => "no connect yet".to_owned(),
+        // There is room for two figures.
+        Some(it) if pool.sessions_stalled > 0 => format!("p99 {}", seconds(it.p99, HUMAN)),
+        Some(it) => format!("p50 {} p99 {}", seconds(it.p50, HUMAN), seconds(it.p99, HUMAN)),
+    };
+    let (detail, worry) = match pool.sessions_stalled {
+        0 => (detail, Tone::Plain),
+        stalled => (format!("{detail}, {} stalled", count(stalled, HUMAN)), Tone::Warn),
+    };
     let failures = figures.backends.iter().map(|it| &it.row);
     let failures = failures.filter(|row| pool_of(&row.name) == pool.name);
     let failures: u64 = failures.map(|row| row.connect_failures_total).sum();
@@ -122,7 +128,7 @@ fn pool(pool: &LivePool, figures: &LiveFigures, is_wide: bool) -> Cells {
         text(bits(pool.sent_bytes_per_s)),
         text(count(failures, HUMAN)),
         text(count(pool.sessions_total, HUMAN)),
-        text(detail),
+        (detail, worry),
     ];
     Cells { cells, is_bold: true }
 }

@@ -59,6 +59,11 @@ impl Cursor {
         self.step(if is_forward { page } else { -page });
     }
 
+    /// Stays on the row that it is on now, as after a move.
+    pub(super) fn hold(&mut self) {
+        self.on = self.names.get(self.index).cloned();
+    }
+
     /// Moves to the first row, and stays there.
     pub(super) fn home(&mut self) {
         (self.index, self.on) = (0, None);

@@ -30,6 +30,8 @@ pub(in crate::top) enum Dialog {
     Detail {
         id: String,
         lines: Option<Vec<String>>,
+        /// The first line that is shown.
+        offset: usize,
     },
 }
 
@@ -43,10 +45,18 @@ impl Dialog {
         Dialog::Question { proposal, lines, version: Some(tried.version) }
     }
 
+    /// Moves the text of a session by lines, of which `page` are shown at once. True if it is one.
+    pub(super) fn scroll(&mut self, by: isize, page: usize) -> bool {
+        let Dialog::Detail { lines, offset, .. } = self else { return false };
+        let all = lines.as_ref().map_or(0, Vec::len);
+        *offset = offset.saturating_add_signed(by).min(all.saturating_sub(page));
+        true
+    }
+
     /// Takes in what there is to say of a session, if it is still asked for.
     pub(super) fn shown(&mut self, id: &str, text: Result<String, Failure>) {
         match self {
-            Dialog::Detail { id: wanted, lines } if wanted == id => {
+            Dialog::Detail { id: wanted, lines, .. } if wanted == id => {
                 let text = text.unwrap_or_else(|failure| failure.message);
                 *lines = Some(text.lines().map(str::to_owned).collect());
             }

@@ -1,14 +1,17 @@
 //! Keys and their effects on the view.
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use weir_proto::answer::SessionRow;
 use weir_proto::request::ChangeRequest;
 use weir_proto::session::SessionSort;
 use weir_proto::spec::Admin;
 
 use super::{Dialog, Model, Notice, Reach, Scope, Sort, Subject, View};
-use crate::render::Tone;
+use crate::render::human::seconds;
+use crate::render::{Style, Tone};
 use crate::top::news::{Deed, Order, Proposal};
 
+const HUMAN: Style = Style { human: true, colour: false };
 /// Letters of a filter.
 const FILTER_MAX: usize = 64;
 
@@ -55,6 +58,21 @@ impl Model {
 
     /// A key while a dialog is open. Only `y` is a yes.
     fn answer(&mut self, code: KeyCode) {
+        // Its frame has two rows.
+        let page = self.screen_rows.saturating_sub(2).max(1);
+        let far = isize::try_from(page).unwrap_or(isize::MAX);
+        let by = match code {
+            KeyCode::Up | KeyCode::Char('k') => -1,
+            KeyCode::Down | KeyCode::Char('j') => 1,
+            KeyCode::PageUp => -far,
+            KeyCode::PageDown => far,
+            KeyCode::Home | KeyCode::Char('g') => isize::MIN,
+            KeyCode::End | KeyCode::Char('G') => isize::MAX,
+            _ => 0,
+        };
+        if by != 0 && self.dialog.scroll(by, page) {
+            return;
+        }
         match std::mem::take(&mut self.dialog) {
             Dialog::Question { proposal, version, .. } if code == KeyCode::Char('y') => {
                 self.orders.push(Order::Do(proposal.clone(), version));
@@ -165,6 +183,7 @@ impl Model {
     fn enter(&mut self) {
         match self.view {
             View::Overview => {
+                self.cursor.hold();
                 let mut scope = Scope::default();
                 match self.subject() {
                     Some(Subject::Listener(name)) => scope.listener = Some(name),
@@ -177,8 +196,9 @@ impl Model {
                 self.session_cursor.home();
             }
             View::Sessions => {
-                let Some(id) = self.session() else { return };
-                self.dialog = Dialog::Detail { id: id.clone(), lines: None };
+                self.session_cursor.hold();
+                let Some(id) = self.session().map(|row| row.id.clone()) else { return };
+                self.dialog = Dialog::Detail { id: id.clone(), lines: None, offset: 0 };
                 self.orders.push(Order::Show(id));
             }
             View::Events => {}
@@ -186,11 +206,12 @@ impl Model {
     }
 
     /// The session under the cursor.
-    fn session(&self) -> Option<String> {
-        Some(self.listed().get(self.session_cursor.index())?.id.clone())
+    fn session(&self) -> Option<&SessionRow> {
+        self.listed().get(self.session_cursor.index()).copied()
     }
 
     fn admin(&mut self, word: &str, state: Admin) {
+        self.cursor.hold();
         let (object, name, change) = match self.subject().filter(|_| self.view == View::Overview) {
             Some(Subject::Backend { name, removed: false }) => {
                 let change = ChangeRequest::BackendState { name: name.clone(), state };
@@ -213,14 +234,20 @@ impl Model {
     }
 
     fn kill(&mut self) {
-        let id = self.session().filter(|_| self.view == View::Sessions);
-        let Some(id) = id else {
+        self.session_cursor.hold();
+        let row = self.session().filter(|_| self.view == View::Sessions);
+        let Some(SessionRow { id, client, pool, backend, age_s, .. }) = row.cloned() else {
             let text = "x ends a session: choose one (2 is the list of them)";
             self.notice = Some(Notice::new(Tone::Warn, text));
             return;
         };
         let command = format!("weirctl session kill {id}");
-        let lines = vec![format!("session {id} is cut: both sides are reset")];
+        let who = client.unwrap_or_else(|| "a client that has reset".to_owned());
+        let lines = vec![
+            format!("session {id} is cut: both sides are reset"),
+            format!("it is of {who} with {}", backend.unwrap_or(pool)),
+            format!("and {} old", seconds(age_s, HUMAN)),
+        ];
         self.ask(Proposal { deed: Deed::Kill(id), command }, lines);
     }
 

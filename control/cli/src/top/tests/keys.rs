@@ -1,6 +1,7 @@
 //! Keys: what they show, what they order, and what they never do without a yes.
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use weir_proto::answer::EventKind;
 use weir_proto::change::Kind;
 use weir_proto::conflict::Conflict;
 use weir_proto::impact::{ChangeRow, Class};
@@ -225,7 +226,8 @@ fn enter_leads_to_the_sessions_of_a_row_and_x_cuts_one() {
     model.take(News::Listed(look.clone(), Ok(sessions())));
     assert!(text(&model, 80, 24).contains("12 of 800 of backend web/b2 by rate"));
     press(&mut model, "jx");
-    assert!(text(&model, 80, 24).contains("session 0.2.1 is cut"));
+    let asked = text(&model, 80, 24);
+    assert!(asked.contains("session 0.2.1 is cut") && asked.contains("192.0.2.2:50002"), "{asked}");
     press(&mut model, "y");
     let orders = model.orders();
     let [Order::Do(proposal, None)] = &orders[..] else { panic!("{orders:?}") };
@@ -235,8 +237,17 @@ fn enter_leads_to_the_sessions_of_a_row_and_x_cuts_one() {
     code(&mut model, KeyCode::Enter);
     assert_eq!(model.orders(), [Order::Show("0.2.1".into())]);
     model.take(News::Shown("0.9.9".into(), Ok("another".into())));
-    model.take(News::Shown("0.2.1".into(), Ok("client 192.0.2.2".into())));
-    assert!(text(&model, 80, 24).contains("client 192.0.2.2"));
+    let lines = (0..40).map(|line| format!("line {line}\n")).collect::<String>();
+    model.take(News::Shown("0.2.1".into(), Ok(lines)));
+    shown(&mut model, 80, 24);
+    let first = text(&model, 80, 24);
+    assert!(first.contains("line 21") && !first.contains("line 22"), "{first}");
+    for (keys, last) in [("j", 22), ("G", 39), ("j", 39), ("k", 38), ("g", 21)] {
+        press(&mut model, keys);
+        let shown = text(&model, 80, 24);
+        assert!(shown.contains(&format!("line {last} ")), "{keys}: {shown}");
+        assert!(!shown.contains(&format!("line {} ", last + 1)), "{keys}: {shown}");
+    }
     code(&mut model, KeyCode::Esc);
     press(&mut model, "/192.0.2.0/24");
     let orders = model.orders();
@@ -261,9 +272,12 @@ fn a_pause_holds_the_screen_and_misses_nothing() {
         next.figures.status.version = 99;
         model.take(News::Figures(next.into()));
     }
+    let mut later = super::sample::events();
+    later.events = vec![super::sample::event(4, EventKind::Health, "web/b9", "is up")];
+    model.take(News::Events(later));
     let held = text(&model, 80, 24);
     assert!(held.contains("PAUSED") && !held.contains("version 99"), "{held}");
-    assert!(held.contains("p go on"), "{held}");
+    assert!(held.contains("p go on") && !held.contains("web/b9"), "{held}");
     assert_eq!(model.history.len(), points);
     press(&mut model, " ");
     let mut next = live();
@@ -271,6 +285,7 @@ fn a_pause_holds_the_screen_and_misses_nothing() {
     model.take(News::Figures(next.into()));
     let newest = model.history.newest().map(|point| point.at);
     assert_eq!(newest, Some(super::sample::NOON + 3.0));
+    assert!(text(&model, 80, 24).contains("web/b9"));
 }
 
 #[test]

@@ -84,7 +84,7 @@ pub(super) fn live() -> Live {
         ..rows::status()
     };
     let mut web = pool("web", Strategy::LeastConn, (2, 3));
-    web.sessions = 800;
+    (web.sessions, web.sessions_stalled) = (800, 2);
     let mut api = pool("api", Strategy::RoundRobin, (0, 1));
     (api.sessions_per_s, api.received_bytes_per_s, api.sent_bytes_per_s) = (0.0, 0.0, 0.0);
     (api.sessions_total, api.connect_s) = (0, None);
