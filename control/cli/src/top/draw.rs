@@ -25,6 +25,8 @@ pub(super) const HEIGHT_MIN: u16 = 14;
 const CHARTS_ROWS_MIN: u16 = 20;
 /// A screen of this size has shards beside the events.
 const MEDIUM: (u16, u16) = (100, 32);
+/// One of this size has sessions beside the events, and shards beside the flow.
+const LARGE: (u16, u16) = (180, 40);
 /// With fewer rows than this below the table there is no list of sessions.
 const SESSIONS_ROWS_MIN: u16 = 10;
 /// The columns of shards.
@@ -48,6 +50,11 @@ struct Parts {
 
 fn has(area: Rect, (width, height): (u16, u16)) -> bool {
     area.width >= width && area.height >= height
+}
+
+/// A wide part, and one at its right.
+fn beside(area: Rect, right: Constraint) -> [Rect; 2] {
+    Layout::horizontal([Constraint::Fill(3), right]).spacing(2).areas(area)
 }
 
 fn length(count: usize) -> u16 {
@@ -108,6 +115,12 @@ impl Parts {
             Constraint::Fill(1),
         ])
         .areas(body);
+        if has(area, LARGE) {
+            // Two columns: the flow with shards beside it, sessions with events beside them.
+            let [main, side] = beside(main, Constraint::Length(SIDE));
+            let [sessions, events] = beside(below, Constraint::Fill(2));
+            return Parts { charts, main, events, side, sessions, ..self };
+        }
         let (mut sessions, mut low) = (self.sessions, below);
         if below.height >= SESSIONS_ROWS_MIN {
             let halves = [Constraint::Fill(1), Constraint::Length(1), Constraint::Fill(1)];
@@ -115,8 +128,7 @@ impl Parts {
         }
         let (mut events, mut side) = (low, self.side);
         if has(area, MEDIUM) {
-            let halves = [Constraint::Fill(1), Constraint::Length(SIDE)];
-            [events, side] = Layout::horizontal(halves).spacing(2).areas(low);
+            [events, side] = beside(low, Constraint::Length(SIDE));
         }
         Parts { charts, main, events, side, sessions, ..self }
     }

@@ -91,9 +91,12 @@ fn one(frame: &mut Frame<'_>, model: &Model, chart: &Chart, area: Rect) {
     let peaks: Vec<Option<f64>> = chart.curves.iter().map(|(_, of)| history.peak(*of)).collect();
     let words = peaks.iter().map(|peak| peak.map_or_else(|| "–".to_owned(), chart.format));
     let words = words.collect::<Vec<_>>().join(" ");
-    let scale = format!("peak {words} in {}", span(history.span_s()));
+    let whole_scale = format!("peak {words} in {}", span(history.span_s()));
+    let room = usize::from(area.width).saturating_sub(title.chars().count() + 2);
+    let scales = [whole_scale, format!("peak {words}")];
+    let scale = scales.into_iter().find(|scale| scale.chars().count() < room);
     let mut block = Block::new().borders(Borders::TOP).border_style(dress(Tone::Dim, false));
-    if title.chars().count() + scale.chars().count() + 2 < usize::from(area.width) {
+    if let Some(scale) = scale {
         block = block.title_top(Line::from(scale).alignment(Alignment::Right));
     }
     // The figures of now are not as faint as the line that they stand on.

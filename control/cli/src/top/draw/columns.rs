@@ -21,6 +21,8 @@ pub(super) type TopColumn = (&'static str, usize, bool);
 pub(super) struct Shape<'a> {
     pub(super) columns: &'a [TopColumn],
     pub(super) dropped: &'a [usize],
+    /// The one that the rows are sorted by.
+    pub(super) sorted: Option<usize>,
 }
 
 /// A row, with a cell for each column.
@@ -39,13 +41,17 @@ pub(super) fn draw(
 ) {
     let gutter = if cursor.is_some() { GUTTER.min(area.width) } else { 0 };
     let inner = Rect { x: area.x + gutter, width: area.width - gutter, ..area };
+    let heading = |index: usize| {
+        let mark = if shape.sorted == Some(index) { "▼" } else { "" };
+        format!("{}{mark}", shape.columns[index].0)
+    };
     let widths: Vec<usize> = shape
         .columns
         .iter()
         .enumerate()
-        .map(|(index, (name, width, _))| {
+        .map(|(index, (_, width, _))| {
             let longest = || rows.iter().map(|row| row.cells[index].0.chars().count()).max();
-            let least = name.chars().count();
+            let least = heading(index).chars().count();
             if *width > 0 { *width } else { longest().unwrap_or(0).clamp(least, TEXT_MAX) }
         })
         .collect();
@@ -54,7 +60,7 @@ pub(super) fn draw(
         let line = Line::styled(cut(text, widths[index]), dress(tone, colour));
         Cell::from(if shape.columns[index].2 { line.right_aligned() } else { line })
     };
-    let header = shown.iter().map(|index| cell(*index, shape.columns[*index].0, Tone::Plain));
+    let header = shown.iter().map(|index| cell(*index, &heading(*index), Tone::Plain));
     let header = Row::new(header).style(bold());
     let table = rows.iter().enumerate().map(|(at, row)| {
         let cells = shown.iter().map(|index| {
@@ -79,7 +85,8 @@ pub(super) fn draw(
 /// The columns that fit, in their order.
 fn shown(shape: &Shape<'_>, widths: &[usize], width: usize) -> Vec<usize> {
     let mut shown: Vec<usize> = (0..widths.len()).collect();
-    for dropped in shape.dropped {
+    // The one that the order comes from is there at every width.
+    for dropped in shape.dropped.iter().filter(|index| shape.sorted != Some(**index)) {
         let needed: usize = shown.iter().map(|index| widths[*index] + 1).sum();
         if needed <= width + 1 {
             break;

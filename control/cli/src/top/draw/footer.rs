@@ -21,6 +21,9 @@ pub(super) fn notice(model: &Model, width: usize) -> Vec<Line<'static>> {
         .collect()
 }
 
+/// With as many columns as this the keys have more words.
+const WIDE: usize = 110;
+
 /// The keys that mean something now, as far as there is room; or the filter.
 pub(super) fn keys(model: &Model, width: usize) -> Line<'static> {
     if let Some(typed) = &model.typing {
@@ -36,53 +39,54 @@ pub(super) fn keys(model: &Model, width: usize) -> Line<'static> {
     let room = width.saturating_sub(place.chars().count() + 1);
     let mut spans = Vec::new();
     let mut used = 0;
-    for (key, word) in meant(model) {
-        let length = key.chars().count() + word.chars().count() + 3;
-        if used + length > room {
+    for (key, word) in meant(model, width >= WIDE) {
+        let length = key.chars().count() + word.chars().count() + 1;
+        let gap = if used == 0 { "" } else { "  " };
+        if used + gap.len() + length > room {
             break;
         }
-        used += length;
+        used += gap.len() + length;
+        spans.push(Span::raw(gap));
         spans.push(Span::styled(key, bold()));
-        spans.push(Span::raw(format!(" {word}  ")));
+        spans.push(Span::raw(format!(" {word}")));
     }
     spans.push(Span::raw(" ".repeat(room.saturating_sub(used) + 1)));
     spans.push(Span::styled(place, dress(Tone::Dim, false)));
     Line::from(spans)
 }
 
-/// The most important first.
-fn meant(model: &Model) -> Vec<(&'static str, String)> {
+/// The most important first; with more words on a wide screen.
+fn meant(model: &Model, is_wide: bool) -> Vec<(&'static str, String)> {
     let word = |key, word: &str| (key, word.to_owned());
-    let pause = if model.is_paused { "go on" } else { "pause" };
+    let pause = word("p", if model.is_paused { "go on" } else { "pause" });
     let filter = match model.filter.as_str() {
-        "" => "filter".to_owned(),
-        filter => format!("filter: {}", plain(filter)),
+        "" => word("/", if is_wide { "filter" } else { "find" }),
+        filter => ("/", format!("find: {}", plain(filter))),
     };
+    let sort = |by: &str| if is_wide { format!("sort: {by}") } else { "sort".to_owned() };
     let mut keys = vec![word("?", "help"), word("q", "quit")];
     match model.view {
         View::Overview => keys.extend([
+            filter,
+            ("s", sort(model.sort.word())),
             word("d", "drain"),
             word("r", "ready"),
-            ("/", filter),
-            ("s", format!("sort: {}", model.sort.word())),
-            word("p", pause),
-            word("Enter", "sessions"),
+            word("⏎", if is_wide { "its sessions" } else { "look" }),
             word("Tab", "view"),
+            pause,
             word("m", "maint"),
             word("t", if model.is_tree { "flat" } else { "tree" }),
         ]),
         View::Sessions => keys.extend([
             word("Esc", "back"),
-            ("/", filter),
-            ("s", format!("sort: {}", model.session_sort.word())),
-            word("Enter", "show"),
+            filter,
+            ("s", sort(model.session_sort.word())),
+            word("⏎", "look"),
             word("x", "cut it"),
-            word("p", pause),
             word("Tab", "view"),
+            pause,
         ]),
-        View::Events => {
-            keys.extend([word("Esc", "back"), ("/", filter), word("p", pause), word("Tab", "view")])
-        }
+        View::Events => keys.extend([word("Esc", "back"), filter, word("Tab", "view"), pause]),
     }
     keys
 }
@@ -95,5 +99,6 @@ fn place(model: &Model) -> String {
         View::Events => &model.event_cursor,
     };
     let (first, last, all) = cursor.shown();
-    format!("{first}-{last} of {all}")
+    // All of them are no place.
+    if first <= 1 && last == all { String::new() } else { format!("{first}-{last} of {all}") }
 }

@@ -4,6 +4,7 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 use weir_proto::answer::SessionRow;
+use weir_proto::session::SessionSort;
 
 use super::columns::{self, Cells, Shape, TopColumn};
 use super::dress::{HUMAN, bits, dress};
@@ -21,7 +22,7 @@ const COLUMNS: [TopColumn; 12] = [
     ("BLOCKED", 7, false),
     ("AGE", 7, true),
     ("IDLE", 7, true),
-    ("RECEIVED", 8, true),
+    ("RECEIVED", 9, true),
     ("SENT", 8, true),
     ("bit/s", 7, true),
     ("VERSION", 7, true),
@@ -52,7 +53,14 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, area: Rect, is_view: bo
         (0, None)
     };
     let rows: Vec<Cells> = listed.into_iter().skip(offset).take(page).map(cells).collect();
-    let shape = Shape { columns: &COLUMNS, dropped: &DROPPED };
+    let sort = if is_view { model.session_sort } else { SessionSort::Rate };
+    let sorted = Some(match sort {
+        SessionSort::Age => 6,
+        SessionSort::Idle => 7,
+        SessionSort::Bytes => 8,
+        SessionSort::Rate => 10,
+    });
+    let shape = Shape { columns: &COLUMNS, dropped: &DROPPED, sorted };
     columns::draw(frame, place, &shape, &rows, (cursor, model.colour));
 }
 

@@ -8,19 +8,19 @@ use super::columns::{self, Cells, Shape, TopColumn};
 use super::dress::{HUMAN, bar, bits, mark};
 use crate::render::human::{count, plain, rate, seconds, share};
 use crate::render::{Tone, tone_of};
-use crate::top::model::{Model, Row, pool_of};
+use crate::top::model::{Model, Row, Sort, pool_of};
 
 const COLUMNS: [TopColumn; 12] = [
     ("NAME", 0, false),
     ("ADDRESS", 0, false),
     ("STATE", 0, false),
     ("WEIGHT", 6, true),
-    ("SESSIONS", 8, true),
-    ("SHARE", 15, false),
+    ("SESSIONS", 9, true),
+    ("SHARE", 11, false),
     ("NEW", 7, true),
-    ("RECV bit/s", 10, true),
+    ("RECV bit/s", 11, true),
     ("SENT bit/s", 10, true),
-    ("FAILURES", 8, true),
+    ("FAILURES", 9, true),
     ("TOTAL", 8, true),
     ("CHECK, CONNECT", 0, false),
 ];
@@ -29,7 +29,7 @@ const DROPPED: [usize; 9] = [3, 10, 9, 1, 5, 6, 8, 7, 11];
 /// With fewer columns than this there is none for addresses.
 const WIDE: u16 = 110;
 /// The columns of a bar; its share stands behind it.
-const BAR: usize = 10;
+const BAR: usize = 6;
 
 pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, area: Rect) {
     let Some(figures) = &model.figures else { return };
@@ -38,7 +38,15 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, area: Rect) {
     let shown = model.rows.iter().skip(model.cursor.offset()).take(page);
     let rows: Vec<Cells> = shown.map(|row| cells(*row, figures, is_wide)).collect();
     let cursor = model.cursor.index() - model.cursor.offset();
-    let shape = Shape { columns: &COLUMNS, dropped: &DROPPED };
+    let sorted = Some(match model.sort {
+        Sort::Name => 0,
+        Sort::State => 2,
+        Sort::Sessions => 4,
+        Sort::NewSessions => 6,
+        Sort::Traffic => 7,
+        Sort::Failures => 9,
+    });
+    let shape = Shape { columns: &COLUMNS, dropped: &DROPPED, sorted };
     columns::draw(frame, area, &shape, &rows, (Some(cursor), model.colour));
 }
 
@@ -111,7 +119,8 @@ fn pool(pool: &LivePool, figures: &LiveFigures, is_wide: bool) -> Cells {
     };
     let (detail, worry) = match pool.sessions_stalled {
         0 => (detail, Tone::Plain),
-        stalled => (format!("{detail}, {} stalled", count(stalled, HUMAN)), Tone::Warn),
+        stalled if is_wide => (format!("{detail}, {} stalled", count(stalled, HUMAN)), Tone::Warn),
+        stalled => (format!("{} stalled", count(stalled, HUMAN)), Tone::Warn),
     };
     let failures = figures.backends.iter().map(|it| &it.row);
     let failures = failures.filter(|row| pool_of(&row.name) == pool.name);

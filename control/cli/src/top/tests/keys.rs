@@ -91,6 +91,7 @@ fn listeners_stand_above_their_pool_and_backends_below_it() {
     assert_eq!(sorted(&mut model, "s"), (Sort::Name, "api/a1".into()));
     assert_eq!(sorted(&mut model, "S"), (Sort::Failures, "api/a1".into()));
     assert_eq!(names(&model), ["api/a1", "web/b2", "web/b1", "web/b3"]);
+    assert!(text(&model, 80, 24).contains("FAILURES▼"), "by what is seen at every width");
 }
 
 #[test]
@@ -101,7 +102,7 @@ fn a_filter_is_in_force_as_it_is_typed() {
     assert!(text(&model, 80, 24).contains("/DRAIN"));
     code(&mut model, KeyCode::Backspace);
     code(&mut model, KeyCode::Enter);
-    assert!(text(&model, 80, 24).contains("filter: DRAI"));
+    assert!(text(&model, 80, 24).contains("find: DRAI"));
     code(&mut model, KeyCode::Esc);
     assert_eq!((model.filter.as_str(), names(&model).len()), ("", 8));
     press(&mut model, "/api");

@@ -55,6 +55,22 @@ fn the_overview_at_its_three_sizes() {
 }
 
 #[test]
+fn the_handbook_shows_the_screen_as_it_is() {
+    let path = format!("{}/../../docs/operating.md", env!("CARGO_MANIFEST_DIR"));
+    let handbook = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = handbook.split_once("## Reading `weirctl top`").unwrap();
+    let (between, rest) = rest.split_once("```text\n").unwrap();
+    let (shown, after) = rest.split_once("```\n").unwrap();
+    let now = text(&model(80, 24), 80, 24) + "\n";
+    if std::env::var_os("WEIR_WRITE_DOCS").is_some() {
+        let whole = format!("{before}## Reading `weirctl top`{between}```text\n{now}```\n{after}");
+        std::fs::write(&path, whole).unwrap();
+        return;
+    }
+    assert_eq!(shown, now, "WEIR_WRITE_DOCS=1 puts the screen into docs/operating.md");
+}
+
+#[test]
 fn sessions_events_and_help_are_screens_too() {
     let at = |keys: &[KeyCode]| {
         let mut model = model(80, 24);
