@@ -255,6 +255,20 @@ pub enum ChangeRequest {
     },
     /// The version that waits for it stays: the next version is like it, and waits for nothing.
     Confirm,
+    /// The same for several backends, each named POOL/BACKEND, in one version.
+    Backends {
+        names: Vec<String>,
+        act: BackendAct,
+    },
+}
+
+/// An act on several backends at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BackendAct {
+    State(Admin),
+    Weight(u16),
+    /// Their sessions run on.
+    Remove,
 }
 
 impl ChangeRequest {

@@ -52,6 +52,61 @@ fn remove_by_force_resets_the_sessions() {
     }
 }
 
+#[test]
+fn several_backends_are_one_version_and_one_way_back() {
+    let set = Plan::new(4, Script::Banner).start();
+    let version = set.weir.version();
+    let states = || -> Vec<String> {
+        let state = |row: &Value| row["state"].as_str().expect("a word").to_owned();
+        let list = set.weir.json(&["backend", "list"]);
+        list["backends"].as_array().expect("a list").iter().map(state).collect()
+    };
+    let drained = set.weir.json(&["backend", "drain", "web/b1", "web/b3", "--wait", "5s"]);
+    assert_eq!(drained["version"], version + 1, "{drained}");
+    assert_eq!(states(), ["draining", "up", "draining", "up"]);
+    assert_eq!(
+        drained["undo"],
+        format!("weirctl backend ready web/b1 web/b3 --if-version {}", version + 1)
+    );
+    let undo = drained["undo"].as_str().expect("a command");
+    set.weir.ok(&undo.split(' ').skip(1).collect::<Vec<_>>());
+    assert_eq!(states(), ["up"; 4]);
+    // All of them: the pool would serve no more. One question, and nothing is done without a yes.
+    let refused = set.weir.ctl(&["backend", "maint", "web/*"]).expect_code(2);
+    assert!(refused.stderr.contains("no backend that takes sessions"), "{refused}");
+    assert_eq!(states(), ["up"; 4]);
+    let tried = set.weir.json(&["backend", "maint", "web/*", "--dry-run"]);
+    assert_eq!(tried["changes"].as_array().map(Vec::len), Some(4), "{tried}");
+    // One name that is wrong, and none of the others changes.
+    let wrong = set.weir.ctl(&["backend", "drain", "web/b1", "web/b22"]).expect_code(4);
+    assert!(wrong.stderr.contains("web/b2"), "{wrong}");
+    assert_eq!(set.weir.version(), version + 2);
+    let weighed = set.weir.json(&["backend", "weight", "*/b2", "web/b4", "7"]);
+    assert_eq!(weighed["version"], version + 3, "{weighed}");
+    assert_eq!(set.weir.backend("web/b4")["weight"], 7);
+    let paced = set.weir.json(&["backend", "drain", "web/b2", "web/b4", "--over", "1s"]);
+    assert_eq!(paced["tasks"].as_array().map(Vec::len), Some(2), "{paced}");
+}
+
+#[test]
+fn a_pattern_is_removed_with_its_sessions() {
+    let set = Plan::new(3, Script::Banner).start();
+    set.weir.ok(&["pool", "add", "other"]);
+    let sessions: Vec<_> = (0..18).map(|_| set.session()).collect();
+    let version = set.weir.version();
+    let asked = set.weir.ctl(&["backend", "remove", "web/b1", "web/b2", "--force"]).expect_code(2);
+    assert!(asked.stderr.contains("sessions of 2 backends would be reset"), "{asked}");
+    set.weir.ok(&["backend", "remove", "web/b1", "web/b2", "--force", "--yes"]);
+    assert_eq!(set.weir.version(), version + 1);
+    for (mut client, name) in sessions {
+        if name == "b3" {
+            client.echo(b"untouched");
+        } else {
+            client.expect_rst();
+        }
+    }
+}
+
 /// The rows of a list whose name is web/b2.
 fn rows_of_b2(set: &Set) -> Vec<Value> {
     let list = set.weir.json(&["backend", "list"]);

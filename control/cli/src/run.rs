@@ -7,6 +7,7 @@ mod events;
 mod lines;
 mod process;
 mod sessions;
+mod several;
 
 use std::io::{BufRead, Write};
 use std::path::Path;
@@ -125,6 +126,7 @@ pub(crate) fn run(
         Plan::Top => crate::top::run(console.socket, console.style.colour),
         Plan::Events { follow, filter } => events::run(follow, filter, console),
         Plan::Change(changing) => change::run(&changing, console),
+        Plan::Several(asked) => several::run(&asked, console),
         Plan::Task(request) => change::task(request, console),
         Plan::Kill(killing) => sessions::kill(&killing, console),
         Plan::Apply { file, mode, force, options } => {

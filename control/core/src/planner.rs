@@ -274,6 +274,7 @@ fn edit(
         ChangeRequest::BackendRemove { name, force } => backend::remove(current, name, *force),
         ChangeRequest::BackendState { name, state } => backend::state(current, name, *state),
         ChangeRequest::BackendWeight { name, weight } => backend::weight(current, name, *weight),
+        ChangeRequest::Backends { names, act } => backend::several(current, names, *act),
         ChangeRequest::Apply { toml, origin, mode, .. } => {
             apply::edit(current, (toml, origin), *mode, base)
         }

@@ -3,7 +3,9 @@
 
 use core::fmt::{Display, Formatter, Result};
 
-use super::{ApplyMode, ChangeRequest, Command, Pairs, Query, Request, SessionKill, TaskRequest};
+use super::{
+    ApplyMode, BackendAct, ChangeRequest, Command, Pairs, Query, Request, SessionKill, TaskRequest,
+};
 use crate::answer::Note;
 use crate::session::SessionFilter;
 use crate::spec::Span;
@@ -103,6 +105,7 @@ impl ChangeRequest {
             | ChangeRequest::BackendRemove { name, .. }
             | ChangeRequest::BackendState { name, .. }
             | ChangeRequest::BackendWeight { name, .. } => vec![name],
+            ChangeRequest::Backends { names, .. } => names.iter().map(String::as_str).collect(),
             ChangeRequest::Apply { .. }
             | ChangeRequest::Rollback { .. }
             | ChangeRequest::Confirm => Vec::new(),
@@ -117,6 +120,14 @@ fn words_of(pairs: &Pairs) -> impl Iterator<Item = &str> {
 /// Settings behind a verb.
 fn write_pairs(f: &mut Formatter<'_>, pairs: &Pairs) -> Result {
     pairs.iter().try_for_each(|(key, value)| write!(f, " {key}={value}"))
+}
+
+fn write_act(f: &mut Formatter<'_>, names: &str, act: BackendAct) -> Result {
+    match act {
+        BackendAct::State(state) => write!(f, "backend {} {names}", state.word()),
+        BackendAct::Weight(weight) => write!(f, "backend weight {names} {weight}"),
+        BackendAct::Remove => write!(f, "backend remove {names}"),
+    }
 }
 
 /// A word behind a verb, if there is one.
@@ -296,6 +307,7 @@ impl Display for ChangeRequest {
             }
             ChangeRequest::Rollback { version } => write!(f, "config rollback {version}"),
             ChangeRequest::Confirm => f.write_str("config confirm"),
+            ChangeRequest::Backends { names, act } => write_act(f, &names.join(" "), *act),
         }
     }
 }

@@ -198,12 +198,12 @@ pub(crate) enum BackendVerb {
         #[command(flatten)]
         change: ChangeArgs,
     },
-    /// Remove a backend; its sessions run on
+    /// Remove backends; their sessions run on
     Remove {
-        /// The backend's name, such as web/b1
-        #[arg(value_name = "POOL/BACKEND", add = Offer::new(complete::backends))]
-        name: String,
-        /// Reset its sessions, and those of earlier backends of this name that were removed
+        /// Its name, such as web/b1; several of them, or a pattern such as 'web/*'
+        #[arg(required = true, value_name = "POOL/BACKEND", add = Offer::new(complete::backends))]
+        name: Vec<String>,
+        /// Reset their sessions, and those of earlier backends of these names that were removed
         #[arg(long)]
         force: bool,
         #[command(flatten)]
@@ -227,10 +227,10 @@ pub(crate) enum BackendVerb {
     },
     /// No new sessions; those that are open run on, health checks go on
     Drain {
-        /// The backend's name, such as web/b1
-        #[arg(value_name = "POOL/BACKEND", add = Offer::new(complete::backends))]
-        name: String,
-        /// Wait this long for its last session to end (exit 6 if it has not)
+        /// Its name, such as web/b1; several of them, or a pattern such as 'web/*'
+        #[arg(required = true, value_name = "POOL/BACKEND", add = Offer::new(complete::backends))]
+        name: Vec<String>,
+        /// Wait this long for the last session to end (exit 6 if it has not)
         #[arg(long, value_name = "DURATION")]
         wait: Option<Span>,
         /// Reset its sessions evenly within this time, the longest idle first; see weirctl task
@@ -241,25 +241,25 @@ pub(crate) enum BackendVerb {
     },
     /// No new sessions, no health checks
     Maint {
-        /// The backend's name, such as web/b1
-        #[arg(value_name = "POOL/BACKEND", add = Offer::new(complete::backends))]
-        name: String,
+        /// Its name, such as web/b1; several of them, or a pattern such as 'web/*'
+        #[arg(required = true, value_name = "POOL/BACKEND", add = Offer::new(complete::backends))]
+        name: Vec<String>,
         #[command(flatten)]
         change: ChangeArgs,
     },
     /// Take sessions again after drain or maint
     Ready {
-        /// The backend's name, such as web/b1
-        #[arg(value_name = "POOL/BACKEND", add = Offer::new(complete::backends))]
-        name: String,
+        /// Its name, such as web/b1; several of them, or a pattern such as 'web/*'
+        #[arg(required = true, value_name = "POOL/BACKEND", add = Offer::new(complete::backends))]
+        name: Vec<String>,
         #[command(flatten)]
         change: ChangeArgs,
     },
     /// Change its share of the sessions
     Weight {
-        /// The backend's name, such as web/b1
-        #[arg(value_name = "POOL/BACKEND", add = Offer::new(complete::backends))]
-        name: String,
+        /// Its name, such as web/b1; several of them, or a pattern such as 'web/*'
+        #[arg(required = true, value_name = "POOL/BACKEND", add = Offer::new(complete::backends))]
+        name: Vec<String>,
         /// Its share of the sessions beside the others', 0 (none) to 256
         #[arg(value_parser = weight)]
         weight: u16,

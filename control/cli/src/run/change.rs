@@ -32,7 +32,7 @@ pub(super) fn run(changing: &Changing, console: &mut Console<'_>) -> Result<Exit
     made(&answer, console)?;
     match (&changing.change, changing.wait) {
         (ChangeRequest::BackendState { name, .. }, Some(wait)) if !dry_run => {
-            wait_drained(name, wait, &mut client, console)
+            wait_drained(core::slice::from_ref(name), wait, &mut client, console)
         }
         _ => Ok(Exit::Done),
     }
@@ -125,24 +125,30 @@ pub(super) fn made(answer: &Answer, console: &mut Console<'_>) -> Result<(), Fai
 fn loss(change: &ChangeRequest, console: &Console<'_>) -> Result<Option<String>, Failure> {
     let ChangeRequest::BackendRemove { name, force: true } = change else { return Ok(None) };
     let mut client = console.client_before_a_question()?;
-    let sessions = sessions_of(name, &mut client)?;
+    let names = core::slice::from_ref(name);
+    let sessions = sessions_of(names, "nothing was done", &mut client)?;
     Ok((sessions > 0).then(|| format!("{sessions} sessions of backend {name} would be reset")))
 }
 
-/// Waits until the backend has no session. The drain stays in force however this ends.
-fn wait_drained(
-    name: &str,
+/// Waits until the backends have no session. The drain stays in force however this ends.
+pub(super) fn wait_drained(
+    names: &[String],
     wait: Span,
     client: &mut Client,
     console: &mut Console<'_>,
 ) -> Result<Exit, Failure> {
     let start = clock::now();
     let wait = Duration::from_millis(wait.millis);
+    let who = match names {
+        [name] => name.clone(),
+        names => format!("{} backends", names.len()),
+    };
+    let goes_on = format!("{who} {} on draining", if names.len() == 1 { "goes" } else { "go" });
     let mut told = None;
     loop {
-        let sessions = sessions_of(name, client)?;
+        let sessions = sessions_of(names, &goes_on, client)?;
         let spent = start.elapsed();
-        tell(name, sessions, spent, told.replace(sessions), console);
+        tell(&who, sessions, spent, told.replace(sessions), console);
         if sessions == 0 {
             return Ok(Exit::Done);
         }
@@ -152,29 +158,42 @@ fn wait_drained(
             }
             return Err(Failure::new(
                 Exit::TimedOut,
-                format!("{sessions} sessions are left on {name}; it goes on draining"),
-                format!("to end them: weirctl backend remove {name} --force"),
+                match names {
+                    [name] => {
+                        format!("{sessions} sessions are left on {name}; it goes on draining")
+                    }
+                    _ => format!("{sessions} sessions are left; {goes_on}"),
+                },
+                format!("to end them: weirctl backend remove {} --force", names.join(" ")),
             ));
         };
         let came = client.interrupt.wait(POLL.min(left));
         if came && console.progress {
             console.say("");
         }
-        unless_interrupted(came, &format!("{name} goes on draining"))?;
+        unless_interrupted(came, &goes_on)?;
     }
 }
 
-/// A backend that is gone has no sessions.
-fn sessions_of(name: &str, client: &mut Client) -> Result<u64, Failure> {
-    match client.ask(Query::BackendShow { name: name.to_owned() }) {
-        Ok(Answer::Backend(backend)) => Ok(backend.sessions),
-        Ok(_) => Err(Failure::unexpected()),
-        Err(failure) if failure.exit == Exit::NotFound => Ok(0),
-        Err(failure) if failure.exit == Exit::Interrupted => {
-            unless_interrupted(true, &format!("{name} goes on draining")).map(|()| 0)
-        }
-        Err(failure) => Err(failure),
+/// All sessions of these. A backend that is gone has none.
+pub(super) fn sessions_of(
+    names: &[String],
+    goes_on: &str,
+    client: &mut Client,
+) -> Result<u64, Failure> {
+    let mut sum = 0;
+    for name in names {
+        sum += match client.ask(Query::BackendShow { name: name.clone() }) {
+            Ok(Answer::Backend(backend)) => backend.sessions,
+            Ok(_) => return Err(Failure::unexpected()),
+            Err(failure) if failure.exit == Exit::NotFound => 0,
+            Err(failure) if failure.exit == Exit::Interrupted => {
+                return unless_interrupted(true, goes_on).map(|()| 0);
+            }
+            Err(failure) => return Err(failure),
+        };
     }
+    Ok(sum)
 }
 
 /// Progress: one line rewritten on a terminal, one line for each change otherwise.

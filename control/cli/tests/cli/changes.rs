@@ -3,9 +3,9 @@
 use std::io::{BufRead, BufReader};
 
 use serde_json::json;
-use weir_proto::answer::{Answer, Changed};
+use weir_proto::answer::{Answer, BackendRow, Backends, Changed};
 use weir_proto::request::{
-    ChangeOptions, ChangeRequest, Code, Command, Query, Refusal, Request, Response,
+    BackendAct, ChangeOptions, ChangeRequest, Code, Command, Query, Refusal, Request, Response,
 };
 use weir_proto::spec::Admin;
 
@@ -108,6 +108,43 @@ fn a_drain_that_takes_too_long_is_6_and_goes_on() {
     let ran = draining(vec![3]).run("backend drain web/b1 --wait 10ms");
     assert_eq!(ran.code, 6, "{ran:?}");
     assert!(ran.err.contains("3 sessions are left on web/b1; it goes on draining"), "{ran:?}");
+}
+
+#[test]
+fn a_pattern_is_one_change_with_one_question() {
+    let rows = |names: [&str; 3]| {
+        let row = |name: &str| BackendRow { name: name.into(), ..backend(2) };
+        names.map(row).to_vec()
+    };
+    let daemon = Daemon::new(move |request| match request {
+        Request::Query(Query::BackendList { pool: None }) => {
+            let backends = rows(["web/b1", "web/b2", "db/b1"]);
+            done(Answer::Backends(Backends { backends }))
+        }
+        Request::Query(Query::BackendShow { .. }) => done(Answer::Backend(backend(0))),
+        Request::Command(Command::Change { options, .. }) if !options.yes => {
+            let text = "pool web would have no backend that takes sessions";
+            Some(Response::Refused(Refusal::new(Code::NeedsYes, text, "add --yes")))
+        }
+        _ => done(Answer::Changed(changed())),
+    });
+    let ran = daemon.run("backend drain web/* db/b1 web/b1");
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
+    assert!(ran.err.contains("pool web would have no backend"), "{ran:?}");
+    let ran = daemon.run("backend drain web/* db/b1 web/b1 --yes --wait 5s");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(ran.err, "3 backends drained, sessions left: 0\n");
+    let asked = daemon.asked();
+    let names = ["web/b1", "web/b2", "db/b1"].map(str::to_owned).to_vec();
+    let change = ChangeRequest::Backends { names, act: BackendAct::State(Admin::Drain) };
+    let options = ChangeOptions { yes: true, ..ChangeOptions::default() };
+    assert!(asked.contains(&Command::Change { change, options }.into()), "{asked:?}");
+    let ran = daemon.run("backend ready nosuch/* --yes");
+    assert_eq!(ran.code, 4, "{ran:?}");
+    assert!(ran.err.contains("no backend fits \"nosuch/*\""), "{ran:?}");
+    // What resets sessions is asked about as a whole.
+    let ran = daemon.run("backend remove web/* --force");
+    assert_eq!(ran.code, 2, "{ran:?}");
 }
 
 #[test]

@@ -11,6 +11,7 @@
 //! after an [`Input::Wake`](super::Input::Wake). A change belongs to control from its input on: it
 //! is completed whether or not its author still waits for the answer.
 
+use core::slice;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use weir_core::machine;
 use weir_proto::answer::{Answer, Author, Changed, Note};
 use weir_proto::confirm::Confirm;
 use weir_proto::ids::{BackendId, Version};
-use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
+use weir_proto::request::{BackendAct, ChangeOptions, ChangeRequest, Code, Refusal};
 use weir_proto::spec::Admin;
 
 use super::planning::{Decided, NextVersion, PlanJob, Planned};
@@ -77,7 +78,7 @@ struct Change {
     /// The terms on which its version is made.
     confirm: Option<Confirm>,
     /// The backend whose hold it ends as well (`backend ready`).
-    readies: Option<String>,
+    readies: Vec<String>,
     /// Backends that were removed earlier and whose sessions it resets as well.
     kills: Vec<BackendId>,
     step: Step,
@@ -171,15 +172,17 @@ impl Changes {
     }
 }
 
-/// The backend that a request makes ready.
-fn readied(request: &ChangeRequest) -> Option<&str> {
+/// The backends that a request makes ready.
+fn readied(request: &ChangeRequest) -> &[String] {
     match request {
-        ChangeRequest::BackendState { name, state: Admin::Ready } => Some(name),
+        ChangeRequest::BackendState { name, state: Admin::Ready } => slice::from_ref(name),
+        ChangeRequest::Backends { names, act: BackendAct::State(Admin::Ready) } => names,
         ChangeRequest::BackendSet { name, pairs } => {
             let state = pairs.iter().rfind(|(key, _)| key == "state");
-            state.filter(|(_, value)| value == Admin::Ready.word()).map(|_| name.as_str())
+            let is_ready = state.is_some_and(|(_, value)| value == Admin::Ready.word());
+            if is_ready { slice::from_ref(name) } else { &[] }
         }
-        _ => None,
+        _ => &[],
     }
 }
 
@@ -230,7 +233,7 @@ impl Control {
     fn next_change(&mut self, now: Now) -> Option<Change> {
         let AskedChange { id, request, options, by } = self.changes.waiting.pop_front()?;
         let (dry_run, note) = (options.dry_run, options.note.cleaned());
-        let readies = readied(&request).filter(|_| !dry_run).map(str::to_owned);
+        let readies = if dry_run { Vec::new() } else { readied(&request).to_vec() };
         let kills = if dry_run { Vec::new() } else { self.removed_to_kill(&request) };
         let confirm = options.confirm.clone();
         let change = |step| Change { id, dry_run, by, note, confirm, readies, kills, step };
@@ -448,10 +451,10 @@ impl Change {
     /// Ends the backend's hold as well, for `backend ready`. A hold is not configuration: if
     /// nothing else changes, there is no new version.
     fn end_readied_hold(&self, control: &mut Control, plan: &mut Plan, moment: Clocks) {
-        let rest = self.readies.as_ref().and_then(|name| control.end_hold_of(name, moment));
-        if let Some(rest) = rest {
-            plan.summary =
-                format!("{}; a hold of {} s more was ended", plan.summary, rest.as_secs());
+        for name in &self.readies {
+            if let Some(rest) = control.end_hold_of(name, moment) {
+                plan.summary += &format!("; a hold of {} s more was ended", rest.as_secs());
+            }
         }
     }
 

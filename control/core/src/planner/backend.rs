@@ -1,13 +1,17 @@
 //! The verbs of backends.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use weir_proto::request::{Code, Pairs, Refusal};
+use weir_proto::request::{BackendAct, Code, Pairs, Refusal};
 use weir_proto::snapshot::{Backend, Pool, Snapshot};
 use weir_proto::spec::{Admin, BackendSpec, Spec};
 
 use super::settings::BACKEND;
 use super::{Edit, Subject, names};
+
+/// The most backends that the way back names one by one.
+const UNDO_MAX: usize = 16;
 
 /// `backend add P/B ADDRESS KEY=VALUE…`
 pub(super) fn add(
@@ -107,6 +111,46 @@ pub(super) fn weight(current: &Snapshot, name: &str, weight: u16) -> Result<Edit
     let (pool, backend) = names::backend(current, name)?;
     let mut edit = change(current, (pool, backend), |spec| spec.weight = weight);
     edit.undo = Some(format!("weirctl backend weight {name} {}", backend.weight));
+    Ok(edit)
+}
+
+/// `backend drain|maint|ready|weight|remove P/B…`: all of them, or none.
+pub(super) fn several(
+    current: &Snapshot,
+    names: &[String],
+    act: BackendAct,
+) -> Result<Edit, Refusal> {
+    if names.is_empty() {
+        let hint = "name one at least, such as web/b1";
+        return Err(Refusal::new(Code::Invalid, "no backend is named", hint));
+    }
+    let mut spec: Spec = current.spec();
+    let mut words = BTreeSet::new();
+    for name in names {
+        let (pool, backend) = names::backend(current, name)?;
+        let Some(pool) = spec.pool.get_mut(pool.name.as_str()) else { continue };
+        let (word, key) = (backend.admin.word(), backend.name.as_str());
+        match act {
+            BackendAct::State(_) => words.insert(word.to_owned()),
+            BackendAct::Weight(_) => words.insert(backend.weight.to_string()),
+            BackendAct::Remove => pool.backend.remove(key).is_some(),
+        };
+        let Some(entry) = pool.backend.get_mut(key) else { continue };
+        match act {
+            BackendAct::State(state) => entry.state = state,
+            BackendAct::Weight(weight) => entry.weight = weight,
+            BackendAct::Remove => {}
+        }
+    }
+    let mut edit = Edit::new(spec, Subject::Whole);
+    // If they were alike, and fit into a line; else the version before is the way back.
+    if let (Some(word), 1, true) = (words.first(), words.len(), names.len() <= UNDO_MAX) {
+        let names = names.join(" ");
+        edit.undo = Some(match act {
+            BackendAct::Weight(_) => format!("weirctl backend weight {names} {word}"),
+            _ => format!("weirctl backend {word} {names}"),
+        });
+    }
     Ok(edit)
 }
 

@@ -9,7 +9,7 @@ use super::*;
 use crate::file;
 use serde_json::{Value, json};
 use weir_proto::ids::Version;
-use weir_proto::request::ApplyMode;
+use weir_proto::request::{ApplyMode, BackendAct};
 use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Strategy};
 
 /// pool web with b1 (weight 2) and b2, pool spare without backends, listener web on 0.0.0.0:443.
@@ -163,6 +163,30 @@ fn states_and_weights_keep_the_identity_and_have_an_undo() {
     assert_eq!(value(&plan.after)["weight"], 0);
     let weight = ChangeRequest::BackendWeight { name: name(), weight: 300 };
     assert_eq!(refused(weight).code, Code::Invalid);
+}
+
+#[test]
+fn several_backends_change_in_one_version_or_not_at_all() {
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let several = |list: &[&str], act| ChangeRequest::Backends { names: names(list), act };
+    let both = ["web/b1", "web/b2"];
+    let plan = done(several(&both, BackendAct::State(Admin::Drain)));
+    assert_eq!(plan.undo, "weirctl backend ready web/b1 web/b2 --if-version 8");
+    let snapshot = plan.snapshot.unwrap();
+    let pool = snapshot.pool("web").unwrap();
+    assert!(both.iter().all(|it| pool.backend(&it[4..]).unwrap().admin == Admin::Drain));
+    assert_eq!(plan.summary.matches("state ready → drain").count(), 2, "{}", plan.summary);
+    // They had different weights: the way back is the version before.
+    let plan = done(several(&both, BackendAct::Weight(9)));
+    assert_eq!(plan.undo, "weirctl config rollback 7 --if-version 8");
+    let plan = done(several(&["web/b1", "web/b1"], BackendAct::Remove));
+    assert_eq!(plan.undo, "weirctl config rollback 7 --if-version 8");
+    assert!(plan.snapshot.unwrap().pool("web").unwrap().backend("b1").is_none());
+    let refusal = refused(several(&["web/b1", "web/b22"], BackendAct::Remove));
+    assert_eq!((refusal.code, refusal.did_you_mean[0].as_str()), (Code::NotFound, "web/b2"));
+    assert_eq!(refused(several(&[], BackendAct::Remove)).code, Code::Invalid);
+    assert_eq!(refused(several(&["web/b1"], BackendAct::Weight(300))).code, Code::Invalid);
+    assert!(done(several(&both, BackendAct::State(Admin::Ready))).snapshot.is_none());
 }
 
 #[test]

@@ -33,7 +33,8 @@ fn needed_for(change: &ChangeRequest) -> Role {
         | ChangeRequest::BackendPut { .. }
         | ChangeRequest::BackendRemove { .. }
         | ChangeRequest::BackendState { .. }
-        | ChangeRequest::BackendWeight { .. } => Role::Operator,
+        | ChangeRequest::BackendWeight { .. }
+        | ChangeRequest::Backends { .. } => Role::Operator,
         ChangeRequest::ListenerAdd { .. }
         | ChangeRequest::ListenerSet { .. }
         | ChangeRequest::ListenerPut { .. }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use weir_control_core::file;
 use weir_proto::confirm::Confirm;
-use weir_proto::request::{ApplyMode, ChangeOptions, ChangeRequest};
+use weir_proto::request::{ApplyMode, BackendAct, ChangeOptions, ChangeRequest};
 use weir_proto::snapshot::{Listener, Snapshot};
 use weir_proto::spec::{
     Admin, BackendSpec, HealthKind, HealthSpec, ListenerSpec, Name, Percent, PoolSpec, Spec,
@@ -187,6 +187,19 @@ impl People {
             14 => self.roll_back(version),
             17 | 18 => self.set_listener(now, listener),
             19 => self.set_backend(backend),
+            20 => {
+                let names = pool.backends.iter().take(3).map(|it| &it.name);
+                let mut names: Vec<String> = names.map(|it| format!("{pool_name}/{it}")).collect();
+                // Sometimes twice, or one that is not there.
+                names.push(backend);
+                let act = match self.rng.below(4) {
+                    0 => BackendAct::Remove,
+                    1 => BackendAct::Weight(self.weight()),
+                    2 => BackendAct::State(Admin::Ready),
+                    _ => BackendAct::State(Admin::Drain),
+                };
+                ChangeRequest::Backends { names, act }
+            }
             _ => self.apply_file(now),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use weir_proto::answer::events::EventFilter;
-use weir_proto::request::{ChangeOptions, Query};
+use weir_proto::request::{BackendAct, ChangeOptions, Query};
 use weir_proto::spec::Admin;
 
 fn peer(uid: u32, gid: u32, groups: &[u32]) -> PeerCred {
@@ -75,6 +75,10 @@ fn each_request_needs_its_role() {
         (change(ChangeRequest::BackendWeight { name: name(), weight: 1 }), Role::Operator),
         (
             change(ChangeRequest::ListenerState { name: name(), state: Admin::Drain }),
+            Role::Operator,
+        ),
+        (
+            change(ChangeRequest::Backends { names: vec![name()], act: BackendAct::Remove }),
             Role::Operator,
         ),
         (change(ChangeRequest::ListenerRemove { name: name() }), Role::Admin),

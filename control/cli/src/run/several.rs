@@ -1,0 +1,153 @@
+//! Several backends at once: names and patterns become names, and those one version.
+
+use serde::Serialize;
+use weir_proto::answer::{Answer, Changed, TaskRow};
+use weir_proto::request::{ChangeOptions, ChangeRequest, Command, Query, TaskRequest};
+
+use super::Console;
+use super::change::{ask, made, sessions_of, wait_drained};
+use crate::exit::{Exit, Failure};
+use crate::plan::Several;
+use crate::render::json;
+
+/// The change, and the tasks that began with it.
+#[derive(Serialize)]
+struct PacedSeveral<'a> {
+    #[serde(flatten)]
+    changed: &'a Changed,
+    tasks: Vec<TaskRow>,
+}
+
+pub(super) fn run(asked: &Several, console: &mut Console<'_>) -> Result<Exit, Failure> {
+    let Several { act, options, force, wait, over, .. } = asked;
+    let names = resolve(&asked.names, console)?;
+    if *force && !options.dry_run && !options.yes {
+        let mut client = console.client_before_a_question()?;
+        let sessions = sessions_of(&names, "nothing was done", &mut client)?;
+        if sessions > 0 {
+            let count = names.len();
+            let loss = format!("{sessions} sessions of {count} backends would be reset");
+            console.confirm(&loss, false)?;
+        }
+    }
+    let change = ChangeRequest::Backends { names: names.clone(), act: *act };
+    let (answer, mut client) = ask(&change, options, console)?;
+    if options.dry_run {
+        return made(&answer, console).map(|()| Exit::Done);
+    }
+    let mut tasks = Vec::new();
+    for name in over.iter().flat_map(|_| &names) {
+        let over_ms = over.map_or(0, |over| over.millis);
+        let task = Command::Task(TaskRequest::BackendDrain { name: name.clone(), over_ms });
+        match client.ask(task)? {
+            Answer::Task(task) => tasks.push(task),
+            _ => return Err(Failure::unexpected()),
+        }
+    }
+    match &answer {
+        Answer::Changed(changed) if console.json && over.is_some() => {
+            let text = json::document(&PacedSeveral { changed, tasks }, console.style);
+            console.write(&text)?;
+        }
+        _ => {
+            made(&answer, console)?;
+            for task in tasks {
+                console.print(&Answer::Task(task), false)?;
+            }
+        }
+    }
+    if *force {
+        // They are gone: this makes no version, and resets what they have left.
+        for name in &names {
+            let change = ChangeRequest::BackendRemove { name: name.clone(), force: true };
+            let options = ChangeOptions { yes: true, ..ChangeOptions::default() };
+            match client.ask(Command::Change { change, options }) {
+                Ok(Answer::Changed(changed)) => console.say(&changed.summary),
+                Ok(_) => return Err(Failure::unexpected()),
+                // Its last session has ended, and with it the name.
+                Err(failure) if failure.exit == Exit::NotFound => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+    match wait {
+        Some(wait) => wait_drained(&names, *wait, &mut client, console),
+        None => Ok(Exit::Done),
+    }
+}
+
+/// The names that were typed, and those that patterns fit, each once.
+fn resolve(typed: &[String], console: &Console<'_>) -> Result<Vec<String>, Failure> {
+    let mut live = Vec::new();
+    if typed.iter().any(|it| it.contains('*')) {
+        let mut client = console.client_before_a_question()?;
+        match client.ask(Query::BackendList { pool: None })? {
+            Answer::Backends(body) => {
+                let rows = body.backends.into_iter().filter(|row| !row.removed);
+                live.extend(rows.map(|row| row.name));
+            }
+            _ => return Err(Failure::unexpected()),
+        }
+    }
+    let mut names: Vec<String> = Vec::new();
+    for word in typed {
+        let is_pattern = word.contains('*');
+        let fitting: Vec<&String> = match is_pattern {
+            true => live.iter().filter(|name| fits(word, name)).collect(),
+            false => vec![word],
+        };
+        if fitting.is_empty() {
+            let message = format!("no backend fits {word:?}");
+            return Err(Failure::new(Exit::NotFound, message, "weirctl backend list"));
+        }
+        for name in fitting {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+    }
+    Ok(names)
+}
+
+/// Whether a name fits a pattern, in which each `*` stands for any letters.
+fn fits(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = name.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    for part in parts {
+        match rest.split_once(part) {
+            Some((_, after)) => rest = after,
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_letters() {
+        for (pattern, name) in [
+            ("web/*", "web/b1"),
+            ("*", "web/b1"),
+            ("*/b1", "web/b1"),
+            ("web/b*-*", "web/b1-x"),
+            ("w*b/**1", "web/b1"),
+            ("web/b*1", "web/b1"),
+            ("web/b1*", "web/b1"),
+        ] {
+            assert!(fits(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in [
+            ("web/*", "web2/b1"),
+            ("*/b1", "web/b11"),
+            ("a*a", "a"),
+            ("web", "web/b1"),
+            ("", "web/b1"),
+        ] {
+            assert!(!fits(pattern, name), "{pattern} {name}");
+        }
+    }
+}
