@@ -106,7 +106,11 @@ impl Parts {
         let rest = body.height.saturating_sub(charts);
         let needed = length(model.rows.len() + 1);
         // A line that parts the table from what is below, where there is room for it.
-        let (least, gap) = if has(area, MEDIUM) { (rest / 2, 1) } else { (2.min(rest / 4), 0) };
+        let (least, gap) = match area {
+            _ if has(area, LARGE) => (rest / 2, 1),
+            _ if has(area, MEDIUM) => (rest / 3, 1),
+            _ => (2.min(rest / 4), 0),
+        };
         let table = needed.min(rest.saturating_sub(least + gap)).max(3);
         let [charts, main, _, below] = Layout::vertical([
             Constraint::Length(charts),

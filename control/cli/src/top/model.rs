@@ -23,7 +23,7 @@ use alerts::Failures;
 use cursor::Cursor;
 pub(super) use dialog::{Dialog, Notice};
 pub(super) use history::{Figure, History};
-pub(super) use rows::{Row, Sort, Subject, pool_of};
+pub(super) use rows::{Form, Row, Sort, Subject, pool_of};
 
 /// Events that are kept.
 const EVENTS_MAX: usize = 1000;
@@ -89,7 +89,7 @@ pub(super) struct Model {
     pub(super) view: View,
     pub(super) sort: Sort,
     pub(super) session_sort: SessionSort,
-    pub(super) is_tree: bool,
+    pub(super) form: Form,
     pub(super) filter: String,
     /// The filter that is being typed.
     pub(super) typing: Option<String>,
@@ -132,7 +132,7 @@ impl Model {
             view: View::Overview,
             sort: Sort::Name,
             session_sort: SessionSort::Rate,
-            is_tree: true,
+            form: Form::Tree,
             filter: String::new(),
             typing: None,
             scope: Scope::default(),
@@ -278,7 +278,7 @@ impl Model {
     /// Finds the rows again, and the cursor among them.
     pub(super) fn settle(&mut self) {
         if let Some(figures) = &self.figures {
-            self.rows = rows::rows(figures, self.sort, self.is_tree, &self.filter);
+            self.rows = rows::rows(figures, self.sort, self.form, &self.filter);
             let subjects = self.rows.iter().map(|row| row.subject(figures));
             self.cursor.settle(subjects.map(|it| format!("{it:?}")).collect());
         }

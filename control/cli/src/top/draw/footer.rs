@@ -75,7 +75,7 @@ fn meant(model: &Model, is_wide: bool) -> Vec<(&'static str, String)> {
             word("Tab", "view"),
             pause,
             word("m", "maint"),
-            word("t", if model.is_tree { "flat" } else { "tree" }),
+            ("t", if is_wide { format!("form: {}", model.form.word()) } else { "form".into() }),
         ]),
         View::Sessions => keys.extend([
             word("Esc", "back"),

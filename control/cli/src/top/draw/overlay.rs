@@ -106,7 +106,7 @@ fn help() -> Vec<Line<'static>> {
 const HELP: &str = "\
 1 2 3, Tab   overview, sessions, events    /    filter; Esc drops it
 j k, arrows  move; PgUp PgDn, g G too      s S  sort by another figure
-Enter        its sessions; all of one      t    tree by pools, or backends
+Enter        its sessions; all of one      t    tree, pools, or backends
 d r          drain, ready: asks first      p    pause, go on (also space)
 m            maint, of a backend           x    cut a session: asks first
 c            keep an unconfirmed version   q    quit (also Ctrl-C)

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use weir_proto::answer::{BackendState, ListenerState, LiveFigures, ProcessState};
+use weir_proto::answer::{BackendRow, BackendState, ListenerState, LiveFigures, ProcessState};
 
 use crate::render::human::{count, seconds};
 use crate::render::{Style, Tone};
@@ -10,7 +10,9 @@ use crate::render::{Style, Tone};
 const HUMAN: Style = Style { human: true, colour: false };
 /// Failed connects are an alert while the last one is no older, in seconds.
 const FAILED_S: f64 = 60.0;
-/// Names in the line about backends that were taken out by hand.
+/// With more backends than this that are down there is one line about all of them.
+const DOWN_MAX: usize = 3;
+/// Names in the line about them, and in the one about those that were taken out by hand.
 const NAMES_MAX: usize = 6;
 /// A shard with more of its sessions than this is nearly full.
 const FULL: f64 = 0.9;
@@ -125,12 +127,23 @@ fn of_process(figures: &LiveFigures, found: &mut Vec<Alert>) {
 }
 
 fn of_backends(figures: &LiveFigures, failures: &Failures, found: &mut Vec<Alert>) {
-    for row in figures.backends.iter().map(|backend| &backend.row) {
-        if row.state == BackendState::Down {
-            let why = row.check.result.as_str();
-            let text = format!("down for {}: {why}", seconds(row.check.since_s, HUMAN));
-            found.push(Alert::new(Tone::Bad, &row.name, text));
-        }
+    let rows = figures.backends.iter().map(|backend| &backend.row);
+    let down: Vec<&BackendRow> =
+        rows.clone().filter(|row| row.state == BackendState::Down).collect();
+    if down.len() > DOWN_MAX {
+        let each = down.iter().take(NAMES_MAX);
+        let each = each.map(|row| format!("{} {}", row.name, row.check.result.as_str()));
+        let more = down.len().saturating_sub(NAMES_MAX);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let text = format!("{}{more}", each.collect::<Vec<_>>().join(", "));
+        found.push(Alert::new(Tone::Bad, format!("{} backends are down", down.len()), text));
+    } else {
+        found.extend(down.into_iter().map(|row| {
+            let (why, since) = (row.check.result.as_str(), seconds(row.check.since_s, HUMAN));
+            Alert::new(Tone::Bad, &row.name, format!("down for {since}: {why}"))
+        }));
+    }
+    for row in rows {
         let failed = failures.lately(&row.name);
         if failed > 0 && row.state == BackendState::Up {
             let connects = if failed == 1 { "connect" } else { "connects" };

@@ -6,7 +6,7 @@ use weir_proto::request::ChangeRequest;
 use weir_proto::session::SessionSort;
 use weir_proto::spec::Admin;
 
-use super::{Dialog, Model, Notice, Reach, Scope, Sort, Subject, View};
+use super::{Dialog, Form, Model, Notice, Reach, Scope, Sort, Subject, View};
 use crate::render::human::seconds;
 use crate::render::{Style, Tone};
 use crate::top::news::{Deed, Order, Proposal};
@@ -14,6 +14,12 @@ use crate::top::news::{Deed, Order, Proposal};
 const HUMAN: Style = Style { human: true, colour: false };
 /// Letters of a filter.
 const FILTER_MAX: usize = 64;
+
+/// The one after `now`, or before it; after the last one comes the first.
+fn next<T: Copy + PartialEq, const N: usize>(all: [T; N], now: T, step: isize) -> T {
+    let at = all.iter().position(|it| *it == now).unwrap_or(0);
+    all[(at + N).saturating_add_signed(step) % N]
+}
 
 impl Model {
     /// Obeys a key. True if it ends the view.
@@ -103,7 +109,7 @@ impl Model {
             KeyCode::Char('s') => self.sort_by(1),
             KeyCode::Char('S') => self.sort_by(-1),
             KeyCode::Char('t') if self.view == View::Overview => {
-                self.is_tree = !self.is_tree;
+                self.form = next(Form::ALL, self.form, 1);
                 self.cursor.home();
             }
             KeyCode::Tab => self.turn(1),
@@ -137,10 +143,6 @@ impl Model {
     }
 
     fn sort_by(&mut self, step: isize) {
-        fn next<T: Copy + PartialEq, const N: usize>(all: [T; N], now: T, step: isize) -> T {
-            let at = all.iter().position(|it| *it == now).unwrap_or(0);
-            all[(at + N).saturating_add_signed(step) % N]
-        }
         match self.view {
             View::Overview => {
                 self.sort = next(Sort::ALL, self.sort, step);
@@ -155,9 +157,7 @@ impl Model {
     }
 
     fn turn(&mut self, step: isize) {
-        let all = View::ALL;
-        let at = all.iter().position(|it| *it == self.view).unwrap_or(0);
-        self.show(all[(at + all.len()).saturating_add_signed(step) % all.len()]);
+        self.show(next(View::ALL, self.view, step));
     }
 
     /// A filter belongs to its view.

@@ -33,6 +33,27 @@ impl Sort {
     }
 }
 
+/// The objects that have rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::top) enum Form {
+    /// Each pool below its listeners and above its backends.
+    Tree,
+    Pools,
+    Backends,
+}
+
+impl Form {
+    pub(in crate::top) const ALL: [Form; 3] = [Form::Tree, Form::Pools, Form::Backends];
+
+    pub(in crate::top) const fn word(self) -> &'static str {
+        match self {
+            Form::Tree => "tree",
+            Form::Pools => "pools",
+            Form::Backends => "backends",
+        }
+    }
+}
+
 /// A row, as an index into the figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::top) enum Row {
@@ -73,11 +94,11 @@ impl Row {
 /// Larger first.
 type Rank = Reverse<u64>;
 
-/// The rows that have `filter` in what is shown of them: as a tree, or backends alone.
+/// The rows that have `filter` in what is shown of them.
 pub(in crate::top) fn rows(
     figures: &LiveFigures,
     sort: Sort,
-    is_tree: bool,
+    form: Form,
     filter: &str,
 ) -> Vec<Row> {
     let filter = filter.to_lowercase();
@@ -87,7 +108,7 @@ pub(in crate::top) fn rows(
         (backend_rank(backend, sort), backend.row.name.clone(), backend.row.removed)
     });
     let backend = |index: usize, is_below| Row::Backend { index, is_below };
-    if !is_tree {
+    if form == Form::Backends {
         let shown = order.into_iter();
         let shown = shown.filter(|index| backend_has(&figures.backends[*index], &filter));
         return shown.map(|index| backend(index, false)).collect();
@@ -113,10 +134,17 @@ pub(in crate::top) fn rows(
         if shown.is_empty() && !is_whole {
             continue;
         }
+        if form == Form::Pools {
+            rows.push(Row::Pool(index));
+            continue;
+        }
         let listeners = figures.listeners.iter().enumerate();
         rows.extend(listeners.filter(|(_, it)| of_pool(it)).map(|(at, _)| Row::Listener(at)));
         rows.push(Row::Pool(index));
         rows.extend(shown);
+    }
+    if form == Form::Pools {
+        return rows;
     }
     // Those of a pool that is gone, or not among those that weir shows.
     let rest = rest.into_iter().filter(|it| backend_has(&figures.backends[*it], &filter));

@@ -78,6 +78,11 @@ fn listeners_stand_above_their_pool_and_backends_below_it() {
     let tree = ["→api", "api", "api/a1", "→web", "web", "web/b1", "web/b2", "web/b3"];
     assert_eq!(names(&model), tree);
     press(&mut model, "t");
+    assert_eq!(names(&model), ["api", "web"]);
+    press(&mut model, "/b3");
+    assert_eq!(names(&model), ["web"], "the pool of a backend that is meant");
+    code(&mut model, KeyCode::Esc);
+    press(&mut model, "t");
     assert_eq!(names(&model), ["api/a1", "web/b1", "web/b2", "web/b3"]);
     let sorted = |model: &mut Model, key: &str| {
         press(model, key);

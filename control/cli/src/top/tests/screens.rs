@@ -171,6 +171,16 @@ fn connects_that_fail_are_a_warning_for_a_minute() {
 }
 
 #[test]
+fn many_that_are_down_are_one_line() {
+    let mut model = model(120, 40);
+    let mut bad = live();
+    bad.figures.backends.iter_mut().for_each(|it| it.row.state = BackendState::Down);
+    model.take(News::Figures(bad.into()));
+    let wanted = "ALERT 4 backends are down  web/b1 ok, web/b2 ok, web/b3 ok, api/a1 refused";
+    assert!(text(&model, 120, 40).contains(wanted), "{}", text(&model, 120, 40));
+}
+
+#[test]
 fn more_backends_than_weir_shows_are_said() {
     let mut model = model(120, 40);
     assert!(!text(&model, 120, 40).contains("backend list has all"));
