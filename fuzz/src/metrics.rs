@@ -12,9 +12,10 @@ use weir_control_core::aggregate::Aggregate;
 use weir_core::base::clock::Now;
 use weir_proto::counters::BackendCounts;
 use weir_proto::ids::{BackendId, IdSource, ShardId, Version};
+use weir_proto::reason::CloseReason;
 use weir_proto::snapshot::{Pool, Snapshot};
 use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, Name, PoolSpec, Spec};
-use weir_proto::stats::{BackendStats, ShardStats};
+use weir_proto::stats::{BackendStats, PoolStats, ShardStats};
 
 use crate::choices::Choices;
 
@@ -58,7 +59,6 @@ pub fn run(bytes: &[u8]) -> u64 {
         .backends()
         .map(|(_, it)| BackendFigures { totals: aggregate.backend(it.id), health: health(it.id) });
     let input = MetricsInput {
-        ends: aggregate.ends().collect(),
         listeners: snapshot.listeners.iter().map(|it| aggregate.listener(it.id)).collect(),
         unbound: vec![0; snapshot.listeners.len()],
         pools: pools.collect(),
@@ -126,6 +126,10 @@ fn stats(snapshot: &Snapshot, choices: &mut Choices<'_>) -> Box<ShardStats> {
     stats.version = Version(1);
     (stats.counts.turns, stats.counts.enters, stats.counts.busy_ns) =
         (number(), number(), number());
+    stats.pools = snapshot.pools.iter().map(|pool| PoolStats::new(pool.id)).collect();
+    for (pool, reason) in stats.pools.iter_mut().zip(CloseReason::all().step_by(5)) {
+        pool.ends.count(reason);
+    }
     stats.backends = snapshot
         .backends()
         .map(|(_, backend)| BackendStats {
@@ -137,6 +141,9 @@ fn stats(snapshot: &Snapshot, choices: &mut Choices<'_>) -> Box<ShardStats> {
                 received_bytes: number(),
                 sent_bytes: number(),
                 early_closes: number(),
+                blocked_ns: [number(), number()],
+                first_closes: [number(), 0, 1, number()],
+                undelivered_bytes: [number(), 0],
             },
         })
         .collect();

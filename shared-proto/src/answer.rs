@@ -6,6 +6,7 @@ mod flat;
 mod live;
 mod session;
 mod state;
+mod stats;
 mod why;
 
 use core::net::IpAddr;
@@ -15,7 +16,6 @@ use serde::{Deserialize, Serialize};
 use crate::conflict::{Conflict, Drift};
 use crate::impact::{ChangeRow, Impact};
 use crate::outside::cleaned;
-use crate::reason::{By, During, Why};
 use crate::role::Role;
 use crate::settings::ShownSettings;
 use crate::spec::Strategy;
@@ -24,10 +24,11 @@ pub use events::{EventRow, Events};
 pub use live::{
     Live, LiveBackend, LiveFigures, LiveHistory, LiveListener, LivePercentiles, LivePoint, LivePool,
 };
-pub use session::{BlockedFor, Killed, SessionDetail, SessionRow, Sessions};
+pub use session::{Killed, SessionDetail, SessionRow, Sessions};
 pub use state::{
     BackendState, CheckResult, EventKind, ListenerState, ProcessState, TaskKind, TaskState,
 };
+pub use stats::{BySide, EndRow, FirstCloses, Percentiles, PoolStatsRow, Stats};
 pub use why::{ExplainedCandidate, Explanation};
 
 /// The value of `"schema"` in every JSON document.
@@ -239,66 +240,6 @@ pub struct CheckRow {
     pub since_s: f64,
     /// Seconds for which it is held down still, whatever its checks say; 0: it is not held.
     pub hold_s: f64,
-}
-
-/// `weirctl stats`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Stats {
-    /// What it is about: empty, a pool, or `pool/backend`.
-    pub subject: String,
-    pub sessions: u64,
-    pub sessions_total: u64,
-    /// Over the last second.
-    pub session_rate_per_s: f64,
-    pub received_bytes_total: u64,
-    pub sent_bytes_total: u64,
-    /// Over the last second.
-    pub received_bytes_per_s: f64,
-    pub sent_bytes_per_s: f64,
-    /// Durations are kept for each pool, not for a backend: `None` there.
-    pub connect_duration_s: Option<Percentiles>,
-    /// Of the last 5 to 10 seconds; kept for the whole process only.
-    pub connect_duration_recent_s: Option<Percentiles>,
-    pub first_byte_duration_s: Option<Percentiles>,
-    pub session_duration_s: Option<Percentiles>,
-    /// Why sessions ended; kept for the whole process only.
-    pub ends: Option<Vec<EndRow>>,
-    pub pools: Vec<PoolStatsRow>,
-}
-
-/// Percentiles in seconds; `count` observations.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Percentiles {
-    pub count: u64,
-    pub p50: f64,
-    pub p99: f64,
-    pub p999: f64,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EndRow {
-    pub by: By,
-    pub during: During,
-    pub why: Why,
-    /// Two letters, as in HAProxy's logs.
-    pub code: String,
-    pub count: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PoolStatsRow {
-    pub name: String,
-    pub sessions: u64,
-    /// Those of them in which a side takes nothing for now although bytes wait for it.
-    pub sessions_stalled: u64,
-    pub sessions_total: u64,
-    pub received_bytes_total: u64,
-    pub sent_bytes_total: u64,
-    pub no_backend_total: u64,
-    pub retries_total: u64,
-    /// Times that a retry had to wait for its turn.
-    pub retry_budget_exhausted_total: u64,
-    pub connect_duration_s: Percentiles,
 }
 
 /// `weirctl config export`.

@@ -4,7 +4,7 @@
 //! The rows of an object have the order that they have on the page of metrics. Gauges and
 //! histograms are fields of [`crate::stats`]: each of them is read in a way of its own.
 
-use crate::reason::{ConnectFault, Reject};
+use crate::reason::{By, ConnectFault, Reject, Side};
 
 /// How a counter adds up over boxes and shards, and how it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,14 +17,17 @@ pub enum CounterKind {
     LongestSeconds,
 }
 
+/// The value of a label, of the n-th value.
+pub type LabelValue = fn(usize) -> &'static str;
+
 /// One row of a table.
 pub struct Counter<T> {
     /// The metric's name.
     pub name: &'static str,
     pub help: &'static str,
     pub kind: CounterKind,
-    /// The label `reason` of the n-th value; `None` for a counter that has one value.
-    pub reason: Option<fn(usize) -> &'static str>,
+    /// A label, and what it says of the n-th value; `None` for a counter that has one value.
+    pub label: Option<(&'static str, LabelValue)>,
     pub values: fn(&T) -> &[u64],
     values_mut: fn(&mut T) -> &mut [u64],
 }
@@ -47,14 +50,15 @@ pub trait Counts: Sized + 'static {
     }
 }
 
-/// A row is `field: Kind, "metric", "help";`, or `field[Reason]: …` for one value by reason.
+/// A row is `field: Kind, "metric", "help";`, or `field["label" Values]: …` for a value by each.
 macro_rules! counters {
     (
         $(#[$about:meta])*
         $name:ident {
             $(
                 $(#[$doc:meta])*
-                $field:ident $([$by:ident])?: $kind:ident, $metric:literal, $help:literal;
+                $field:ident $([$label:literal $by:ident])?:
+                    $kind:ident, $metric:literal, $help:literal;
             )*
         }
     ) => {
@@ -69,7 +73,7 @@ macro_rules! counters {
                 name: $metric,
                 help: $help,
                 kind: CounterKind::$kind,
-                reason: counters!(@reason $($by)?),
+                label: counters!(@label $($label $by)?),
                 values: |it| counters!(@values as_slice from_ref it.$field $($by)?),
                 values_mut: |it| counters!(@values as_mut_slice from_mut it.$field $($by)?),
             }),*];
@@ -77,8 +81,8 @@ macro_rules! counters {
     };
     (@type) => { u64 };
     (@type $by:ident) => { [u64; $by::ALL.len()] };
-    (@reason) => { None };
-    (@reason $by:ident) => { Some(|index| $by::ALL[index].label()) };
+    (@label) => { None };
+    (@label $label:literal $by:ident) => { Some(($label, |index| $by::ALL[index].label())) };
     (@values $array:ident from_ref $it:ident.$field:ident) => {
         core::slice::from_ref(&$it.$field)
     };
@@ -124,7 +128,7 @@ counters! {
     ListenerCounts {
         accepted: Count, "weir_listener_sessions_accepted_total",
             "Sessions that the listener has accepted.";
-        rejected[Reject]: Count, "weir_listener_sessions_rejected_total",
+        rejected["reason" Reject]: Count, "weir_listener_sessions_rejected_total",
             "Connections that did not become a session, by reason.";
     }
 }
@@ -147,12 +151,20 @@ counters! {
     /// One backend.
     BackendCounts {
         sessions: Count, "weir_backend_sessions_total", "Sessions that connected to the backend.";
-        connect_failures[ConnectFault]: Count, "weir_backend_connect_failures_total",
+        connect_failures["reason" ConnectFault]: Count, "weir_backend_connect_failures_total",
             "Connects to the backend that failed, by reason.";
         early_closes: Count, "weir_backend_early_closes_total",
             "Sessions that the backend ended before it had sent a byte.";
         received_bytes: Count, "weir_backend_received_bytes_total", "Bytes from the backend.";
         sent_bytes: Count, "weir_backend_sent_bytes_total", "Bytes to the backend.";
+        /// In nanoseconds.
+        blocked_ns["on" Side]: Seconds, "weir_backend_blocked_seconds_total",
+            "Time in which bytes waited for a side of a session and it took none.";
+        /// The side whose FIN or reset came first; if neither did, who ended the session.
+        first_closes["by" By]: Count, "weir_backend_first_closes_total",
+            "Sessions of the backend that are over, by who closed first.";
+        undelivered_bytes["to" Side]: Count, "weir_backend_undelivered_bytes_total",
+            "Bytes that a side had not acknowledged when its session ended: they are lost.";
     }
 }
 
@@ -186,9 +198,9 @@ mod tests {
         let mut sum: BackendCounts = numbered();
         sum.add(&sum.clone());
         assert_eq!((sum.sessions, sum.connect_failures), (2, [4, 6, 8, 10]));
-        let reason = BackendCounts::TABLE[1].reason.expect("it has reasons");
-        assert_eq!((reason(0), reason(3)), ("refused", "local"));
-        assert!(PoolCounts::TABLE.iter().all(|it| it.reason.is_none()));
+        let (label, of) = BackendCounts::TABLE[1].label.expect("it has reasons");
+        assert_eq!((label, of(0), of(3)), ("reason", "refused", "local"));
+        assert!(PoolCounts::TABLE.iter().all(|it| it.label.is_none()));
     }
 
     #[test]

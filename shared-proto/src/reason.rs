@@ -16,6 +16,14 @@ pub enum By {
     Operator,
 }
 
+/// A side of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    Client = 0,
+    Backend = 1,
+}
+
 /// What the session was doing when it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -72,6 +80,35 @@ impl By {
             By::Weir => "weir",
             By::Operator => "operator",
         }
+    }
+}
+
+impl Side {
+    pub const BOTH: [Side; 2] = [Side::Client, Side::Backend];
+    /// The same, by the name that labels of counters go by.
+    pub const ALL: [Side; 2] = Side::BOTH;
+
+    /// Who has ended a session of which this side has failed.
+    #[must_use]
+    pub fn by(self) -> By {
+        match self {
+            Side::Client => By::Client,
+            Side::Backend => By::Backend,
+        }
+    }
+
+    #[must_use]
+    pub fn other(self) -> Side {
+        match self {
+            Side::Client => Side::Backend,
+            Side::Backend => Side::Client,
+        }
+    }
+
+    /// The label in metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        self.by().label()
     }
 }
 
@@ -179,6 +216,16 @@ impl CloseReason {
         };
         [who, when]
     }
+}
+
+/// The end of one session, and who is to be asked about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionEnd {
+    pub reason: CloseReason,
+    /// The side whose FIN or reset came first; the one that ended the session if there was none.
+    pub first: By,
+    /// By [`Side`]: bytes for it that it had not acknowledged, a FIN not counted. They are lost.
+    pub undelivered_bytes: [u64; 2],
 }
 
 /// Why a connect to a backend failed.

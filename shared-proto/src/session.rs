@@ -275,6 +275,8 @@ pub struct ListedSession {
     pub rate_bytes_per_s: u64,
     pub state: SessionState,
     pub blocked_on: Option<BlockedOn>,
+    /// By [`crate::reason::Side`]: for how long bytes have waited for it of which it took none.
+    pub blocked_ms: [u64; 2],
     pub version: Version,
     /// The client's and the backend's, where they were asked for.
     pub legs: Option<Box<Legs>>,

@@ -1,7 +1,7 @@
 //! The session log on its way from the shards to control: records of sessions that were taken by a
 //! backend, live on, or have ended.
 
-use crate::reason::CloseReason;
+use crate::reason::SessionEnd;
 use crate::session::ListedSession;
 use crate::spec::Percent;
 
@@ -28,7 +28,7 @@ pub enum SessionEvent {
     Open,
     /// It lives on.
     Update,
-    Close(CloseReason),
+    Close(SessionEnd),
 }
 
 /// One record.

@@ -29,8 +29,6 @@ pub struct ShardStats {
     pub listeners: Vec<ListenerStats>,
     pub pools: Vec<PoolStats>,
     pub backends: Vec<BackendStats>,
-    /// By [`CloseReason::index`].
-    pub ends: Vec<u64>,
     pub counts: ShardCounts,
     pub session_log: SessionRecords,
 }
@@ -58,6 +56,41 @@ pub struct PoolStats {
     pub first_byte: DurationStats,
     /// From accept to the end.
     pub session: DurationStats,
+    pub ends: EndStats,
+}
+
+/// Sessions that ended, by reason. Takes no memory to speak of until the first one.
+#[derive(Clone, Debug, Default)]
+pub struct EndStats {
+    /// By [`CloseReason::index`]; empty if there were none.
+    counts: Vec<u64>,
+}
+
+impl EndStats {
+    /// Counts one.
+    pub fn count(&mut self, reason: CloseReason) {
+        self.counts_mut()[reason.index()] += 1;
+    }
+
+    /// Adds what another shard, or a later box, has counted.
+    pub fn add(&mut self, other: &EndStats) {
+        if !other.counts.is_empty() {
+            let sums = self.counts_mut().iter_mut().zip(&other.counts);
+            sums.for_each(|(sum, count)| *sum += count);
+        }
+    }
+
+    /// The reasons for which sessions ended, with how many.
+    pub fn iter(&self) -> impl Iterator<Item = (CloseReason, u64)> + '_ {
+        CloseReason::all().zip(self.counts.iter().copied()).filter(|(_, count)| *count > 0)
+    }
+
+    fn counts_mut(&mut self) -> &mut [u64] {
+        if self.counts.is_empty() {
+            self.counts.resize(CloseReason::COUNT, 0);
+        }
+        &mut self.counts
+    }
 }
 
 /// Durations in microseconds. Takes no memory to speak of until the first one: a histogram has some
@@ -114,6 +147,7 @@ impl PoolStats {
         for durations in [&mut self.connect, &mut self.first_byte, &mut self.session] {
             durations.clear();
         }
+        self.ends.counts.fill(0);
     }
 }
 
@@ -146,7 +180,6 @@ impl ShardStats {
             listeners: Vec::new(),
             pools: Vec::new(),
             backends: Vec::new(),
-            ends: vec![0; CloseReason::COUNT],
             counts: ShardCounts::default(),
             session_log: SessionRecords::default(),
         }
@@ -164,7 +197,6 @@ impl ShardStats {
             *backend = BackendStats { id: backend.id, ..BackendStats::default() };
         }
         self.generations.clear();
-        self.ends.fill(0);
         self.counts = ShardCounts::default();
         self.session_log.rows.clear();
         self.session_log.dropped = 0;

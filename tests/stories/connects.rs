@@ -13,14 +13,14 @@ use weir_tests::net::{self, Peer, Script};
 use weir_tests::story::{Plan, Set};
 
 /// A listener whose queue is full: no SYN to it is answered before somebody accepts.
-struct Full {
+pub(crate) struct Full {
     listener: TcpListener,
     /// Who fills the queue.
     fillers: Vec<Socket>,
 }
 
 impl Full {
-    fn new() -> Full {
+    pub(crate) fn new() -> Full {
         let ip = net::own_ip();
         let new = || {
             let domain = Domain::for_address(SocketAddr::new(ip, 0));
@@ -40,7 +40,7 @@ impl Full {
         Full { fillers: fillers.collect(), listener }
     }
 
-    fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.listener.local_addr().expect("it is bound")
     }
 

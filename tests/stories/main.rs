@@ -21,6 +21,7 @@ mod disk_faults;
 mod docs;
 mod early_close;
 mod edit;
+mod endings;
 mod events;
 mod failure_table;
 mod flips;

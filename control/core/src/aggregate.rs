@@ -26,7 +26,7 @@ use weir_proto::ids::{BackendId, ListenerId, PoolId, ShardId, Version};
 use weir_proto::order::SessionsOf;
 use weir_proto::reason::{CloseReason, ConnectFault, Reject};
 use weir_proto::snapshot::Pool;
-use weir_proto::stats::{BackendStats, ListenerStats, PoolStats, ShardStats};
+use weir_proto::stats::{BackendStats, EndStats, ListenerStats, PoolStats, ShardStats};
 
 pub use duration::Durations;
 use early::Early;
@@ -72,8 +72,6 @@ pub struct Aggregate {
     accepted: u64,
     /// Accepts that failed for want of descriptors or memory.
     rejected: u64,
-    /// By [`CloseReason::index`].
-    ends: Vec<u64>,
 }
 
 /// One listener, over all shards.
@@ -119,6 +117,7 @@ pub struct PoolTotals {
     pub connect: Durations,
     pub first_byte: Durations,
     pub session: Durations,
+    pub ends: EndStats,
 }
 
 /// One shard.
@@ -235,7 +234,6 @@ impl Aggregate {
             latest: Now::from_nanos(0),
             accepted: 0,
             rejected: 0,
-            ends: vec![0; CloseReason::COUNT],
         }
     }
 
@@ -266,9 +264,6 @@ impl Aggregate {
             flow.received_bytes += row.counts.received_bytes;
             flow.sent_bytes += row.counts.sent_bytes;
             self.fold_backend(index, row, now);
-        }
-        for (into, from) in self.ends.iter_mut().zip(&stats.ends) {
-            *into += from;
         }
         self.latest = now;
         self.accepted += flow.sessions;
@@ -365,9 +360,9 @@ impl Aggregate {
         (counts.sessions, counts.connect_failures.iter().sum())
     }
 
-    /// How many sessions ended, for each reason.
+    /// The reasons for which sessions ended, with how many.
     pub fn ends(&self) -> impl Iterator<Item = (CloseReason, u64)> {
-        CloseReason::all().zip(self.ends.iter().copied())
+        self.all.ends.iter()
     }
 
     /// Backends that have begun to end many sessions before their first byte: the name, such ends
@@ -493,5 +488,6 @@ impl PoolTotals {
         self.connect.add(&row.connect);
         self.first_byte.add(&row.first_byte);
         self.session.add(&row.session);
+        self.ends.add(&row.ends);
     }
 }

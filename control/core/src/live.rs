@@ -58,8 +58,8 @@ impl Recorded {
             sessions_per_s: each_s(totals.accepted, had.accepted),
             received_bits_per_s: 8.0 * each_s(totals.received_bytes, had.received_bytes),
             sent_bits_per_s: 8.0 * each_s(totals.sent_bytes, had.sent_bytes),
-            connect_p50_s: seen.map(|seen| seen.p50),
-            connect_p99_s: seen.map(|seen| seen.p99),
+            connect_p50_s: seen.and_then(|seen| seen.p50),
+            connect_p99_s: seen.and_then(|seen| seen.p99),
         };
         (before.at, before.totals) = (now, totals);
         if seen.is_some() {

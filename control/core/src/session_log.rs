@@ -123,7 +123,7 @@ impl LineMaker {
 #[cfg(test)]
 mod tests {
     use weir_proto::ids::{BackendId, IdSource, ListenerId, PoolId, Version};
-    use weir_proto::reason::{By, CloseReason, During, Why};
+    use weir_proto::reason::{By, CloseReason, During, SessionEnd, Why};
     use weir_proto::session::{ListedSession, SessionKey, SessionState};
     use weir_proto::session_log::SessionEvent;
 
@@ -156,6 +156,7 @@ mod tests {
                 rate_bytes_per_s: 11,
                 state: SessionState::Relaying,
                 blocked_on: None,
+                blocked_ms: [0, 2_500],
                 version: Version(2),
                 legs: None,
             },
@@ -163,10 +164,10 @@ mod tests {
         }
     }
 
-    const END: SessionEvent = SessionEvent::Close(CloseReason {
-        by: By::Backend,
-        during: During::Relaying,
-        why: Why::Reset,
+    const END: SessionEvent = SessionEvent::Close(SessionEnd {
+        reason: CloseReason { by: By::Backend, during: During::Relaying, why: Why::Reset },
+        first: By::Client,
+        undelivered_bytes: [0, 42],
     });
 
     fn logged(rows: Vec<SessionRecord>, snapshot: &Arc<Snapshot>) -> LoggedSessions {
@@ -202,7 +203,9 @@ mod tests {
             text(LogFormat::Json, END),
             format!(
                 "{at}\"event\":\"close\",{common},\"code\":\"SD\",\"by\":\"backend\",\
-                 \"during\":\"relaying\",\"why\":\"reset\"}}\n"
+                 \"during\":\"relaying\",\"why\":\"reset\",\"closed_first\":\"client\",\
+                 \"blocked_client_s\":0.0,\"blocked_backend_s\":2.5,\
+                 \"undelivered_client_bytes\":0,\"undelivered_backend_bytes\":42}}\n"
             )
         );
     }
@@ -212,7 +215,7 @@ mod tests {
         let line = text(LogFormat::Logfmt, END);
         let begin = "at=1970-01-01T00:16:40.000Z event=close id=0.17.3 listener=l pool=web ";
         assert!(
-            line.starts_with(begin) && line.ends_with(" during=relaying why=reset\n"),
+            line.starts_with(begin) && line.ends_with(" undelivered_backend_bytes=42\n"),
             "{line}"
         );
         assert!(line.contains(" age_s=1.5 connect_s=0.00125 "), "{line}");
@@ -262,6 +265,7 @@ mod tests {
         let last = String::from_utf8(datagrams[1].clone()).expect("text");
         let message = "MESSAGE=session 0.17.3 close: 192.0.2.7:5000 to web/b1, reset by backend\n";
         assert!(datagrams.len() == 2 && last.starts_with(message), "{last}");
-        assert!(last.contains("\nWEIR_SENT_BYTES=7\n") && last.ends_with("WEIR_WHY=reset\n"));
+        assert!(last.contains("\nWEIR_SENT_BYTES=7\n") && last.contains("\nWEIR_WHY=reset\n"));
+        assert!(last.ends_with("\nWEIR_UNDELIVERED_BACKEND_BYTES=42\n"), "{last}");
     }
 }

@@ -6,7 +6,7 @@ mod names;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use weir_proto::answer::{Answer, BlockedFor, Killed, SessionDetail, SessionRow, Sessions};
+use weir_proto::answer::{Answer, BySide, Killed, SessionDetail, SessionRow, Sessions};
 use weir_proto::ids::{BackendId, ListenerId, PoolId, ShardId};
 use weir_proto::request::{Code, Refusal};
 use weir_proto::session::{Legs, ListedSession, SessionSort};
@@ -116,8 +116,8 @@ fn order(a: &ListedSession, b: &ListedSession, sort: SessionSort) -> std::cmp::O
 }
 
 /// The peer's window was closed while weir had bytes for it.
-fn blocked(legs: &Legs) -> BlockedFor {
+fn blocked(legs: &Legs) -> BySide<f64> {
     let [client, backend] = [&legs.client, &legs.backend]
         .map(|leg| leg.as_ref().map_or(0.0, |leg| leg.window_limited_s));
-    BlockedFor { client, backend }
+    BySide { client, backend }
 }

@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use weir_proto::counters::ShardCounts;
 use weir_proto::ids::ShardId;
-use weir_proto::reason::ConnectFault;
+use weir_proto::reason::{CloseReason, ConnectFault, SessionEnd};
 use weir_proto::session_log::SessionRecords;
 use weir_proto::stats::{BackendStats, ListenerStats, PoolStats, Reject, ShardStats};
 
@@ -157,10 +157,27 @@ impl ShardCounters {
         pool.first_byte.record(micros(took));
     }
 
-    pub fn ended(&mut self, pool: PoolSlot, reason: usize, took: Duration) {
-        self.current.ends[reason] += 1;
+    pub fn ended(&mut self, pool: PoolSlot, reason: CloseReason, took: Duration) {
         let pool = &mut self.current.pools[pool.index()];
+        pool.ends.count(reason);
         pool.session.record(micros(took));
+    }
+
+    /// A session that this backend had is over.
+    pub fn left(&mut self, backend: BackendSlot, end: &SessionEnd) {
+        let counts = &mut self.current.backends[backend.index()].counts;
+        counts.first_closes[end.first as usize] += 1;
+        for (sum, bytes) in counts.undelivered_bytes.iter_mut().zip(end.undelivered_bytes) {
+            *sum += bytes;
+        }
+    }
+
+    /// Each side of a session has taken nothing for these milliseconds more.
+    pub fn blocked(&mut self, backend: BackendSlot, ms: [u32; 2]) {
+        let counts = &mut self.current.backends[backend.index()].counts;
+        for (sum, ms) in counts.blocked_ns.iter_mut().zip(ms) {
+            *sum += u64::from(ms) * 1_000_000;
+        }
     }
 
     pub fn received(&mut self, backend: BackendSlot, bytes: u32) {

@@ -1,34 +1,6 @@
 //! What the core is told: the last word of the kernel on one operation, already decoded.
 
-use weir_proto::reason::By;
-
-/// A side of a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    Client = 0,
-    Backend = 1,
-}
-
-impl Side {
-    pub const BOTH: [Side; 2] = [Side::Client, Side::Backend];
-
-    /// Who has ended a session of which this side has failed.
-    #[must_use]
-    pub fn by(self) -> By {
-        match self {
-            Side::Client => By::Client,
-            Side::Backend => By::Backend,
-        }
-    }
-
-    #[must_use]
-    pub fn other(self) -> Side {
-        match self {
-            Side::Client => Side::Backend,
-            Side::Backend => Side::Client,
-        }
-    }
-}
+pub use weir_proto::reason::Side;
 
 /// What the shard calls a socket. The core never looks into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

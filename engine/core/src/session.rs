@@ -3,12 +3,15 @@
 //! A buffer, a leg or a slot is released only when all operations that use it have completed
 //! (*join*). The rest is in `session/`: the connect in `connect.rs`, waiting without an operation
 //! in `wait.rs`, moving bytes without a buffer in `bulk.rs`, waiting for a buffer in `starved.rs`,
-//! how long a side may take nothing in `stall.rs`, the timeouts in `deadline.rs`.
+//! how long a side may take nothing in `stall.rs`, the timeouts in `deadline.rs`, the last look at
+//! the peers in `end.rs`.
 
 mod bulk;
 mod connect;
 mod deadline;
 mod effects;
+mod end;
+mod legs;
 mod stall;
 mod starved;
 mod traffic;
@@ -30,6 +33,8 @@ pub use bulk::SpliceRequest;
 pub use connect::Connect;
 pub use deadline::Timeout;
 pub use effects::{Effects, Step};
+pub use end::Closing;
+use legs::SessionLegs;
 pub use stall::Relay;
 pub use starved::Resumed;
 pub use traffic::Traffic;
@@ -41,7 +46,7 @@ pub enum Phase {
     Connecting(Connect),
     Relaying(Relay),
     /// Operations that can be cancelled are being cancelled; all of them are waited for.
-    Closing(CloseReason),
+    Closing(Closing),
 }
 
 machine! {
@@ -103,7 +108,7 @@ pub struct Session {
     phase: Phase,
     /// Operations in flight, cancels included, by the side whose leg they use.
     inflight: [u8; 2],
-    legs: [Option<Leg>; 2],
+    legs: SessionLegs,
     pub route: Route,
     /// Whether the connect that the view counts for it is a retry; `None` if it counts none.
     pub counted_retry: Option<bool>,
@@ -112,6 +117,8 @@ pub struct Session {
     pub buffers_short: bool,
     /// It is counted as stalled.
     pub counted_stalled: bool,
+    /// The side whose FIN or reset came first.
+    closed_first: Option<Side>,
     /// Bytes from which on a receive counts as large.
     pub bulk_bytes: u16,
     /// The most bytes that a multishot receive brings at a time; 0 if all receives are one-shot.
@@ -126,6 +133,8 @@ pub struct Session {
     /// When bytes last moved, or a FIN came; before that, when a backend took the session.
     pub moved_at: Now,
     pub traffic: Traffic,
+    /// By side: for how many milliseconds bytes have waited for it of which it took none.
+    blocked_ms: [u32; 2],
 }
 
 const _: () = assert!(size_of::<Session>() <= 224, "a session's state stays small");
@@ -138,12 +147,13 @@ impl Session {
             flows: [Flow::default(), Flow::default()],
             phase: Phase::Connecting(connect),
             inflight: [0; 2],
-            legs: [Some(client), None],
+            legs: SessionLegs::of_client(client),
             route,
             counted_retry: None,
             first_byte_seen: false,
             buffers_short: false,
             counted_stalled: false,
+            closed_first: None,
             bulk_bytes: u16::MAX,
             multishot_bytes: 0,
             idle_ms: u32::MAX,
@@ -153,6 +163,7 @@ impl Session {
             accepted_at: now,
             moved_at: now,
             traffic: Traffic::new(now),
+            blocked_ms: [0; 2],
         }
     }
 
@@ -169,7 +180,7 @@ impl Session {
     /// The socket of that side, while it is open.
     #[must_use]
     pub fn leg(&self, side: Side) -> Option<Leg> {
-        self.legs[side as usize]
+        self.legs.get(side)
     }
 
     /// How many operations are in flight.
@@ -307,11 +318,17 @@ impl Session {
     fn on_closing(&mut self, side: Side, done: Completion, out: &mut Actions) {
         match done {
             // A multishot receive may bring more before its cancel takes effect.
-            Completion::Received { buffer, .. } => out.push(Action::Release(buffer)),
+            Completion::Received { buffer, length, .. } => {
+                self.closing_mut().received(side.other(), length.into());
+                out.push(Action::Release(buffer));
+            }
             Completion::Ended | Completion::Starved | Completion::ReceiveFailed(_) => {
                 enter(&mut self.flows[side as usize].source, Source::Idle);
             }
             Completion::Sent(_) | Completion::SendFailed(_) => {
+                if let Completion::Sent(count) = done {
+                    self.closing_mut().sent(side, count);
+                }
                 let flow = &mut self.flows[side.other() as usize];
                 enter(&mut flow.sink, Sink::Idle);
                 let chunk = flow.pop().expect("what was being sent is still there");
@@ -328,8 +345,8 @@ impl Session {
         enter(&mut flow.source, Source::Ended);
         let relay = self.relay_mut();
         relay.fruitless = 0;
-        relay.ended_first = relay.ended_first.or(Some(side));
         relay.watch_again_for_reset(side);
+        self.closed_first.get_or_insert(side);
     }
 
     fn fail(&mut self, side: Side, errno: Errno, out: &mut Actions) {
@@ -358,13 +375,14 @@ impl Session {
             }
             return effects;
         }
-        let Phase::Closing(reason) = self.phase else { return effects };
-        if self.inflight != [0; 2] {
-            return effects; // join: wait for every last completion
+        let Phase::Closing(Closing { reason, .. }) = self.phase else { return effects };
+        // join: wait for every last completion, and for the last look
+        if self.inflight != [0; 2] || self.looks_at_end(out) {
+            return effects;
         }
         let how = if reason.why == Why::Complete { How::Fin } else { How::Reset };
         for side in Side::BOTH {
-            if let Some(leg) = self.legs[side as usize].take() {
+            if let Some(leg) = self.legs.take(side) {
                 out.push(Action::Close { leg, how });
             }
         }
@@ -374,8 +392,8 @@ impl Session {
     }
 
     fn start(&mut self, source: Side, next: Next, out: &mut Actions) {
-        let [from, to] = [source, source.other()]
-            .map(|side| self.legs[side as usize].expect("both legs are open while relaying"));
+        let legs = self.legs.both();
+        let [from, to] = [source, source.other()].map(|side| legs[side as usize]);
         let sink = source.other();
         let nonblocking = self.relay().nonblocking;
         let flow = &mut self.flows[source as usize];
@@ -410,12 +428,23 @@ impl Session {
             Phase::Connecting(_) => During::Connecting,
             Phase::Relaying(_) if self.has_fin() && why != Why::Complete => During::HalfClosed,
             Phase::Relaying(_) => During::Relaying,
-            Phase::Closing(reason) => unreachable!("closing twice, first for {reason:?}"),
+            Phase::Closing(closing) => unreachable!("closing twice, first: {closing:?}"),
         };
+        if why == Why::Reset {
+            let side = Side::BOTH.into_iter().find(|side| side.by() == by);
+            self.closed_first = self.closed_first.or(side);
+        }
         if self.is_trying() && self.inflight != [0; 2] {
             self.cancel(Side::Backend, Pending::Connect, out);
         }
-        enter(&mut self.phase, Phase::Closing(CloseReason { by, during, why }));
+        let reason = CloseReason { by, during, why };
+        let closing = match &self.phase {
+            Phase::Relaying(relay) => {
+                Closing::relayed(reason, relay, Side::BOTH.map(|side| self.held_for(side)))
+            }
+            _ => Closing::unconnected(reason, self.accepted_at.short_stamp()),
+        };
+        enter(&mut self.phase, Phase::Closing(closing));
         for source in Side::BOTH {
             let flow = &mut self.flows[source as usize];
             let sending = flow.sink == Sink::Sending;
@@ -430,6 +459,13 @@ impl Session {
             if sending {
                 self.cancel(source.other(), Pending::Send, out);
             }
+        }
+    }
+
+    fn closing_mut(&mut self) -> &mut Closing {
+        match &mut self.phase {
+            Phase::Closing(closing) => closing,
+            other => unreachable!("it ends: {other:?}"),
         }
     }
 

@@ -18,7 +18,7 @@ use core::net::SocketAddr;
 
 use weir_proto::ids::{BackendId, ShardId};
 use weir_proto::order::{BackendHealth, Credit, Limited, Want};
-use weir_proto::reason::{By, CloseReason, ConnectFault, Why};
+use weir_proto::reason::{By, ConnectFault, Why};
 use weir_proto::session_log::SessionLogging;
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::Strategy;
@@ -389,15 +389,15 @@ impl Table {
             }
         }
         match effects.over {
-            Some(reason) => {
-                self.forget(id, reason, now);
+            Some(_) => {
+                self.forget(id, now);
                 out.push(Action::Free);
             }
-            None => self.count_stalled(id),
+            None => self.count_stalled(id, now),
         }
     }
 
-    fn forget(&mut self, id: SessionId, reason: CloseReason, now: Now) {
+    fn forget(&mut self, id: SessionId, now: Now) {
         let session = self.sessions.remove(id).expect("a session is over once");
         assert_eq!(session.inflight(), 0, "a slot is never freed with an operation in flight");
         self.wheel.cancel(id.slot);
@@ -410,23 +410,25 @@ impl Table {
                 self.splice_queue.remove(id.slot * 2 + side as u32);
             }
         }
+        let end = session.end_record().expect("it is over");
         let Route { listener, pool, backend, .. } = session.route;
         if let Some(backend) = backend {
             self.view.session_released(backend);
-            if session.is_early_close(reason) {
+            self.counters.left(backend, &end);
+            if session.is_early_close(end.reason) {
                 self.counters.closed_early(backend);
             }
             if let Some(is_retry) = session.counted_retry {
                 self.view.connect_abandoned(CountedConnect { pool, backend, is_retry });
             }
         }
-        self.log_close((id, &session), reason, now);
+        self.log_close((id, &session), end, now);
         self.generations.closed(session.born);
         self.view.session_closed(listener, pool);
         if session.counted_stalled {
             self.view.stall_ends(pool);
         }
-        self.counters.ended(pool, reason.index(), now - session.accepted_at);
+        self.counters.ended(pool, end.reason, now - session.accepted_at);
     }
 }
 

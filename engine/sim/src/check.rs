@@ -269,6 +269,7 @@ impl Ledger {
                 Seen::Answered { session, connected } => self.answered(session, connected),
                 Seen::Received { address, count } => self.tally(address).received += count,
                 Seen::Sent { address, count } => self.tally(address).sent += count,
+                seen @ (Seen::Ended { .. } | Seen::Lost { .. }) => self.records.saw(seen),
             }
         }
         Ok(())
@@ -383,7 +384,7 @@ impl Ledger {
         let accepted: u64 = stats.listeners.iter().map(|row| row.counts.accepted).sum();
         self.accepted += accepted;
         self.rejected += stats.listeners.iter().flat_map(|row| row.counts.rejected).sum::<u64>();
-        self.ended += stats.ends.iter().sum::<u64>();
+        self.ended += stats.pools.iter().flat_map(|it| it.ends.iter()).map(|it| it.1).sum::<u64>();
         let generations: u32 = stats.generations.iter().map(|(_, sessions)| sessions).sum();
         if generations != stats.sessions_now {
             let now = stats.sessions_now;

@@ -89,6 +89,7 @@ fn check_leases(table: &Table, kernel: &Kernel) -> Result<(), String> {
 /// What does not fit.
 pub fn check(table: &Table, kernel: &Kernel) -> Result<(), String> {
     check_counts(table)?;
+    check_stalled(table, Now::from_nanos(kernel.now))?;
     if let Some(backend) = table.view().picked_by_old_figures() {
         return Err(format!("picks go by old figures of {backend:?}"));
     }
@@ -132,7 +133,6 @@ pub fn check(table: &Table, kernel: &Kernel) -> Result<(), String> {
     })
 }
 
-/// Loads are the sessions that there are, no more and no less.
 /// Each session counts for the version under which it was accepted.
 fn check_generations(table: &Table, kernel: &Kernel) -> Result<(), String> {
     let mut there = BTreeMap::new();
@@ -148,6 +148,29 @@ fn check_generations(table: &Table, kernel: &Kernel) -> Result<(), String> {
     Err(format!("versions count {counted:?} sessions; there are {there:?}"))
 }
 
+/// A session that a look or an event has found stalled counts as such until another one has not.
+fn check_stalled(table: &Table, now: Now) -> Result<(), String> {
+    let view = table.view();
+    let mut stalled = vec![0; view.pools().len()];
+    for (id, session) in table.iter().filter(|(_, session)| session.counted_stalled) {
+        stalled[session.route.pool.index()] += 1;
+        let takes_nothing = |side| session.takes_nothing(side, now);
+        if !session.is_relaying() || !Side::BOTH.into_iter().any(takes_nothing) {
+            return Err(format!("{id:?} counts as stalled: {session:?}"));
+        }
+    }
+    let blocked = |session: &Session| session.is_relaying() && session.is_blocked();
+    if let Some((id, _)) = table.iter().find(|(_, it)| blocked(it) && !it.counted_stalled) {
+        return Err(format!("{id:?} is blocked and does not count as stalled"));
+    }
+    let counted: Vec<u32> = view.pools().iter().map(|row| row.stalled).collect();
+    if counted != stalled {
+        return Err(format!("pools count {counted:?} stalled sessions; there are {stalled:?}"));
+    }
+    Ok(())
+}
+
+/// Loads are the sessions that there are, no more and no less.
 fn check_counts(table: &Table) -> Result<(), String> {
     let view = table.view();
     let mut listeners = vec![0; view.listeners().len()];
@@ -174,15 +197,6 @@ fn check_counts(table: &Table) -> Result<(), String> {
     let counted: Vec<u32> = view.pools().iter().map(|row| row.sessions).collect();
     if counted != pools {
         return Err(format!("pools count {counted:?} sessions; there are {pools:?}"));
-    }
-    let stalls = |session: &Session| session.is_relaying() && session.is_blocked();
-    let mut stalled = vec![0; view.pools().len()];
-    for (_, session) in table.iter().filter(|(_, session)| stalls(session)) {
-        stalled[session.route.pool.index()] += 1;
-    }
-    let counted: Vec<u32> = view.pools().iter().map(|row| row.stalled).collect();
-    if counted != stalled {
-        return Err(format!("pools count {counted:?} stalled sessions; there are {stalled:?}"));
     }
     let counted: Vec<u32> = view.backends().iter().map(|row| row.sessions).collect();
     if counted != backends {

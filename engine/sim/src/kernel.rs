@@ -7,6 +7,7 @@ mod buffers;
 mod legs;
 mod pipes;
 mod rules;
+mod seen;
 mod standings;
 mod standstill;
 mod watches;
@@ -27,6 +28,7 @@ use crate::trace::Trace;
 use buffers::Buffers;
 use legs::{Behind, Legs};
 use pipes::Pipes;
+pub use seen::Seen;
 use standstill::Lateness;
 use watches::Watch;
 
@@ -100,61 +102,13 @@ pub struct Note {
     pub waits: [bool; 2],
     /// These peers could be given up at the last look.
     pub given_up: [bool; 2],
+    /// By side: for how many milliseconds it has taken nothing from look to look.
+    pub blocked_ms: [u64; 2],
+    pub looked_ms: [u64; 2],
     /// Up to which of its takes each peer takes nothing, and at which look that was first seen.
     pub stuck: [(u64, u64); 2],
     /// Idle, half-close and stalled timeout, in milliseconds; filled in after a turn.
     pub timeouts: Option<[u32; 3]>,
-}
-
-/// What the shard did and heard in one turn, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seen {
-    /// `open`: its listener had not been shut down before.
-    Accepted {
-        ok: bool,
-        open: bool,
-        /// Where it listens.
-        address: Option<SocketAddr>,
-    },
-    /// A receive has found no buffer.
-    Starved {
-        session: Key,
-        side: Side,
-    },
-    /// The sink of this flow takes nothing, so it leaves the line without a buffer.
-    NoRoom {
-        session: Key,
-        side: Side,
-    },
-    Receives {
-        session: Key,
-        side: Side,
-    },
-    Asked {
-        session: Key,
-        address: SocketAddr,
-        /// The session has begun in this turn.
-        fresh: bool,
-    },
-    CancelsConnect {
-        session: Key,
-    },
-    /// The shard is told that the session's client has reset.
-    ClientLeft {
-        session: Key,
-    },
-    Answered {
-        session: Key,
-        connected: Option<Result<(), i32>>,
-    },
-    Received {
-        address: SocketAddr,
-        count: usize,
-    },
-    Sent {
-        address: SocketAddr,
-        count: usize,
-    },
 }
 
 /// The kernel of one shard, and the net behind it.
@@ -409,7 +363,10 @@ impl Kernel {
             _ => 0,
         };
         match done {
-            Completion::Ended => (note.half_closed, note.deaf_at) = (true, now),
+            Completion::Ended => {
+                (note.half_closed, note.deaf_at) = (true, now);
+                self.seen.push(Seen::Ended { session, side });
+            }
             Completion::SendFailed(Errno::EAGAIN) => note.deaf_at = now,
             // A look before may have counted these bytes: then the next one takes them for taken.
             Completion::Sent(_) => note.stuck[side as usize] = (0, 0),

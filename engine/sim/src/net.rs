@@ -28,6 +28,8 @@ pub struct Pipe {
     pub mark: Option<usize>,
     /// Times that splice(2) has stopped there.
     pub stops: u32,
+    /// How many bytes were taken out.
+    pub taken: usize,
 }
 
 impl Pipe {
@@ -45,6 +47,7 @@ impl Pipe {
     /// says how many.
     pub fn take(&mut self, count: usize) -> impl Iterator<Item = u8> + '_ {
         self.stops = 0;
+        self.taken += count;
         self.mark = self.mark.and_then(|before| before.checked_sub(count));
         self.bytes.drain(..count)
     }
@@ -83,8 +86,11 @@ pub struct Conn {
     /// Peer → weir, and weir → peer.
     pub up: Pipe,
     pub down: Pipe,
-    /// Bytes that the peer's program has written.
+    /// Bytes that the peer's program has written, and that weir's kernel has taken for it.
     pub written: usize,
+    pub given: usize,
+    /// Of these, bytes that the peer's host has thrown away, because its program had closed.
+    pub thrown: usize,
     /// The peer's program has sent its FIN.
     pub ended: bool,
     /// The peer's program has no socket any more.
@@ -146,22 +152,42 @@ impl Conn {
     #[must_use]
     pub fn unacked(&self) -> usize {
         let acked = self.gone.map_or(self.down.window / 2, |(_, acked)| acked);
-        self.down.bytes.len().saturating_sub(acked)
+        self.down.bytes.len().saturating_sub(acked) + self.thrown
     }
 
     /// The peer is gone: no word comes from it any more.
     pub fn vanish(&mut self, now: u64) {
         self.takes += 1;
-        self.gone = Some((now, self.down.bytes.len() - self.unacked()));
+        self.gone = Some((now, self.down.bytes.len() - (self.unacked() - self.thrown)));
     }
 
     /// weir's kernel takes bytes for the peer.
     pub fn take(&mut self, bytes: impl Iterator<Item = u8>, now: u64) {
+        self.begin_to_wait(now);
+        let before = self.down.bytes.len();
+        self.down.bytes.extend(bytes);
+        self.given += self.down.bytes.len() - before;
+    }
+
+    fn begin_to_wait(&mut self, now: u64) {
         if self.unacked() == 0 {
             self.taken_at = now;
             self.takes += 1;
         }
-        self.down.bytes.extend(bytes);
+    }
+
+    /// weir's kernel takes bytes for a peer that has closed: its host answers with an RST.
+    pub fn throw(&mut self, count: usize, now: u64) {
+        self.begin_to_wait(now);
+        self.given += count;
+        self.thrown += count;
+        self.reset_weir();
+    }
+
+    /// Bytes that the peer's kernel has acknowledged.
+    #[must_use]
+    pub fn acked(&self) -> usize {
+        self.given - self.unacked()
     }
 
     /// When weir's kernel gives the peer up by itself.
@@ -293,6 +319,8 @@ impl Net {
             up: Pipe::new(rng.between(1, window_max)),
             down: Pipe::new(rng.between(1, window_max)),
             written: 0,
+            given: 0,
+            thrown: 0,
             ended: false,
             peer_closed: false,
             peer_reset: false,

@@ -1,5 +1,6 @@
 //! Live sessions as people see them.
 
+use super::BySide;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::session::{BlockedOn, Legs, SessionState};
@@ -50,14 +51,8 @@ pub struct SessionRow {
 pub struct SessionDetail {
     pub session: SessionRow,
     pub legs: Legs,
-    pub blocked_s: BlockedFor,
-}
-
-/// The time in which weir had bytes for a side and its window was closed, since it connected.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct BlockedFor {
-    pub client: f64,
-    pub backend: f64,
+    /// The time in which weir had bytes for a side and its window was closed, since it connected.
+    pub blocked_s: BySide<f64>,
 }
 
 /// `weirctl session kill`.
@@ -79,7 +74,7 @@ impl Serialize for SessionDetail {
             #[serde(flatten)]
             session: &'a SessionRow,
             legs: &'a Legs,
-            blocked_s: BlockedFor,
+            blocked_s: BySide<f64>,
         }
         let SessionDetail { session, legs, blocked_s } = self;
         if !serializer.is_human_readable() {
@@ -116,11 +111,8 @@ mod tests {
 
     #[test]
     fn a_session_crosses_a_socket_and_its_keys_stand_together_in_json() {
-        let detail = SessionDetail {
-            session: row(),
-            legs: Legs::default(),
-            blocked_s: BlockedFor::default(),
-        };
+        let detail =
+            SessionDetail { session: row(), legs: Legs::default(), blocked_s: BySide::default() };
         let answer = Answer::Session(detail.into());
         let bytes = encode(&answer).unwrap();
         assert_eq!(decode::<Answer>(&bytes[HEADER..]).unwrap(), answer);

@@ -8,8 +8,8 @@ use std::borrow::Cow;
 
 use weir_proto::answer::{
     Answer, Author, BackendRow, Backends, CheckResult, CheckRow, ConfigText, EndRow, EventRow,
-    History, ListenerRow, Percentiles, PoolDetail, PoolRow, ShardRow, Stats, Status, TaskRow,
-    UnboundRow, Versions,
+    FirstCloses, History, ListenerRow, Percentiles, PoolDetail, PoolRow, ShardRow, Stats, Status,
+    TaskRow, UnboundRow, Versions,
 };
 
 use super::changed::waits;
@@ -283,6 +283,7 @@ fn stats(stats: &Stats, style: Style) -> String {
         ("sent rate", byte_rate(stats.sent_bytes_per_s, style).into()),
     ];
     let mut text = pairs(&rows, style);
+    text += &format!("\n{}", blame_table(stats, style));
     let durations = [
         ("connect", &stats.connect_duration_s),
         ("first-byte", &stats.first_byte_duration_s),
@@ -308,6 +309,26 @@ fn duration_table(rows: &[(&str, &Percentiles)], style: Style) -> String {
     for (name, row) in rows {
         let [p50, p99, p999] = percentiles(row, style);
         table.row(vec![name.into(), count(row.count, style).into(), p50, p99, p999]);
+    }
+    table.print(style)
+}
+
+/// Which side is to be asked: who closed first, who kept the other waiting, what was lost.
+fn blame_table(stats: &Stats, style: Style) -> String {
+    let columns = [Left("SIDE"), Right("CLOSED-FIRST"), Right("BLOCKED"), Right("UNDELIVERED")];
+    let mut table = Table::new(&columns);
+    let FirstCloses { client, backend, weir, operator } = stats.first_closes_total;
+    let (blocked, lost) = (stats.blocked_s_total, stats.undelivered_bytes_total);
+    let sides = [
+        ("client", client, blocked.client, lost.client),
+        ("backend", backend, blocked.backend, lost.backend),
+    ];
+    for (side, first, blocked_s, lost) in sides {
+        let (blocked, lost) = (seconds(blocked_s, style), bytes(lost, style));
+        table.row(vec![side.into(), count(first, style).into(), blocked.into(), lost.into()]);
+    }
+    for (side, first) in [("weir", weir), ("operator", operator)] {
+        table.row(vec![side.into(), count(first, style).into(), "-".into(), "-".into()]);
     }
     table.print(style)
 }
@@ -361,10 +382,9 @@ fn pool_stats(stats: &Stats, style: Style) -> String {
     table.print(style)
 }
 
-/// Without an observation there is no percentile, and 0 would be a lie.
 fn percentiles(row: &Percentiles, style: Style) -> [Cell; 3] {
     [row.p50, row.p99, row.p999]
-        .map(|value| if row.count == 0 { "-".into() } else { seconds(value, style).into() })
+        .map(|value| value.map_or_else(|| "-".into(), |value| seconds(value, style).into()))
 }
 
 /// One event, one line.

@@ -1,8 +1,10 @@
 //! The aggregate as `weirctl stats` shows it.
 
-use weir_proto::answer::{EndRow, PoolStatsRow, Stats};
+use weir_proto::answer::{BySide, EndRow, FirstCloses, PoolStatsRow, Stats};
 use weir_proto::ids::BackendId;
+use weir_proto::reason::CloseReason;
 use weir_proto::snapshot::{self, Snapshot};
+use weir_proto::stats::EndStats;
 
 use super::{Aggregate, Backend, PoolTotals, Rate};
 
@@ -26,21 +28,12 @@ impl Aggregate {
 
     /// Returns the statistics of the whole process, without the rows of its pools.
     pub fn stats_of_all(&self) -> Stats {
-        let ends = self.ends().filter(|(_, count)| *count > 0);
-        let ends = ends.map(|(reason, count)| EndRow {
-            by: reason.by,
-            during: reason.during,
-            why: reason.why,
-            code: reason.code().map(char::from).iter().collect(),
-            count,
-        });
         let rate = self.shards.iter().map(|shard| shard.rate).sum();
         Stats {
             sessions: self.sessions(),
             // Also those for which there was no backend: what clients asked for.
             sessions_total: self.accepted,
             connect_duration_recent_s: Some(self.recent_connects.percentiles(self.latest)),
-            ends: Some(ends.collect()),
             ..stats(String::new(), &self.all, rate)
         }
     }
@@ -71,6 +64,7 @@ impl Aggregate {
         let rate = self.identities(id).map(rate).sum();
         Some(Stats {
             sessions: totals.sessions,
+            ends: None,
             connect_duration_s: None,
             first_byte_duration_s: None,
             session_duration_s: None,
@@ -103,6 +97,8 @@ pub(super) fn rate(backend: &Backend) -> Rate {
 }
 
 fn stats(subject: String, totals: &PoolTotals, rate: Rate) -> Stats {
+    let counts = &totals.backends;
+    let [client, backend, weir, operator] = counts.first_closes;
     Stats {
         subject,
         sessions: 0,
@@ -116,7 +112,21 @@ fn stats(subject: String, totals: &PoolTotals, rate: Rate) -> Stats {
         connect_duration_recent_s: None,
         first_byte_duration_s: Some(totals.first_byte.percentiles()),
         session_duration_s: Some(totals.session.percentiles()),
-        ends: None,
+        ends: Some(end_rows(&totals.ends)),
+        first_closes_total: FirstCloses { client, backend, weir, operator },
+        blocked_s_total: BySide::of(counts.blocked_ns.map(|ns| ns as f64 / 1e9)),
+        undelivered_bytes_total: BySide::of(counts.undelivered_bytes),
         pools: Vec::new(),
     }
+}
+
+fn end_rows(ends: &EndStats) -> Vec<EndRow> {
+    let row = |(reason, count): (CloseReason, u64)| EndRow {
+        by: reason.by,
+        during: reason.during,
+        why: reason.why,
+        code: reason.code().map(char::from).iter().collect(),
+        count,
+    };
+    ends.iter().map(row).collect()
 }

@@ -74,8 +74,9 @@ impl Durations {
     }
 }
 
-fn percentiles(histogram: &Histogram<u64>) -> Percentiles {
-    let seconds = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e6;
+pub(super) fn percentiles(histogram: &Histogram<u64>) -> Percentiles {
+    let some = (!histogram.is_empty()).then_some(histogram);
+    let seconds = |quantile| Some(some?.value_at_quantile(quantile) as f64 / 1e6);
     Percentiles {
         count: histogram.len(),
         p50: seconds(0.5),

@@ -6,6 +6,8 @@ use weir_core::base::clock::Now;
 use weir_proto::answer::Percentiles;
 use weir_proto::stats::{DURATION_MAX_US, DurationStats};
 
+use super::duration::percentiles;
+
 /// Half of the time that is looked back on.
 const HALF_NS: u64 = 5_000_000_000;
 
@@ -33,7 +35,7 @@ impl Recent {
         }
     }
 
-    /// What people read; zeros if there was nothing lately.
+    /// What people read; no percentile if there was nothing lately.
     pub(super) fn percentiles(&self, now: Now) -> Percentiles {
         let age = (now.nanos / HALF_NS).saturating_sub(self.half);
         let mut all = fresh();
@@ -43,13 +45,7 @@ impl Recent {
                 all.add(half.as_ref()).expect("both have the same bounds");
             }
         }
-        let seconds = |quantile| all.value_at_quantile(quantile) as f64 / 1e6;
-        match all.len() {
-            0 => Percentiles::default(),
-            count => {
-                Percentiles { count, p50: seconds(0.5), p99: seconds(0.99), p999: seconds(0.999) }
-            }
-        }
+        percentiles(&all)
     }
 }
 
@@ -76,7 +72,8 @@ mod tests {
         recent.add(&one(9000), at(106));
         let both = recent.percentiles(at(108));
         assert_eq!(both.count, 2);
-        assert!((both.p50 - 0.001).abs() < 1e-4 && (both.p99 - 0.009).abs() < 1e-4, "{both:?}");
+        let near = |value: Option<f64>, wanted: f64| (value.unwrap() - wanted).abs() < 1e-4;
+        assert!(near(both.p50, 0.001) && near(both.p99, 0.009), "{both:?}");
         assert_eq!(recent.percentiles(at(111)).count, 1, "the first has gone");
         assert_eq!(recent.percentiles(at(116)).count, 0);
         recent.add(&one(5), at(200));

@@ -1,7 +1,8 @@
 //! Boxes in, totals out.
 
+use weir_proto::answer::Percentiles;
 use weir_proto::ids::IdSource;
-use weir_proto::reason::{By, During, Why};
+use weir_proto::reason::{By, CloseReason, During, Why};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Spec};
 
@@ -62,6 +63,9 @@ fn row(id: BackendId, sessions_now: u32, sessions: u64, bytes: u64) -> BackendSt
             early_closes: 3,
             received_bytes: bytes,
             sent_bytes: bytes * 2,
+            blocked_ns: [7, 8],
+            first_closes: [1, 2, 3, 4],
+            undelivered_bytes: [5, 6],
         },
     }
 }
@@ -91,15 +95,15 @@ fn differences_of_all_shards_become_totals() {
         let mut counted = PoolStats::new(pool);
         (counted.counts.picks, counted.counts.no_backend, counted.counts.retries) = (9, 1, 2);
         counted.connect.record(1000);
+        let complete =
+            CloseReason { by: By::Client, during: During::HalfClosed, why: Why::Complete };
+        (0..6).for_each(|_| counted.ends.count(complete));
         stats.pools = vec![counted];
         (stats.counts.turns, stats.counts.enters, stats.counts.completions) = (10, 20, 30);
         (stats.counts.cq_overflow, stats.counts.starved, stats.buffers_free_now) = (1, 2, 50);
-        let complete =
-            CloseReason { by: By::Client, during: During::HalfClosed, why: Why::Complete };
-        stats.ends[complete.index()] = 6;
         let back = aggregate.fold(stats, at_ms(time));
         assert_eq!(
-            (back.counts.turns, back.ends.iter().sum::<u64>(), back.pools[0].counts.picks),
+            (back.counts.turns, back.pools[0].ends.iter().count(), back.pools[0].counts.picks),
             (0, 0, 0)
         );
     }
@@ -113,6 +117,9 @@ fn differences_of_all_shards_become_totals() {
                 early_closes: 12,
                 received_bytes: 400,
                 sent_bytes: 800,
+                blocked_ns: [28, 32],
+                first_closes: [4, 8, 12, 16],
+                undelivered_bytes: [20, 24],
             },
         }
     );
@@ -293,19 +300,20 @@ fn stats_show_percentiles_ends_and_pools() {
         counted.connect.record(ms * 1000);
     }
     (counted.counts.no_backend, counted.counts.retries) = (3, 4);
-    stats.pools = vec![counted];
     let reason = CloseReason { by: By::Backend, during: During::Relaying, why: Why::Reset };
-    stats.ends[reason.index()] = 5;
+    (0..5).for_each(|_| counted.ends.count(reason));
+    stats.pools = vec![counted];
     stats.listeners = vec![ListenerStats { id: snapshot.listeners[0].id, ..Default::default() }];
     stats.listeners[0].counts.accepted = 8;
     aggregate.fold(stats, at_ms(0));
     let all = aggregate.stats(&snapshot, Some("")).unwrap();
-    let near = |value: f64, wanted: f64| (value / wanted - 1.0).abs() < 0.01;
+    let near = |value: Option<f64>, wanted: f64| (value.unwrap() / wanted - 1.0).abs() < 0.01;
     let connect = all.connect_duration_s.unwrap();
     assert_eq!(connect.count, 1000);
     assert!(near(connect.p50, 0.5) && near(connect.p99, 0.99), "{connect:?}");
     assert!(near(connect.p999, 0.999), "{connect:?}");
-    assert_eq!(all.first_byte_duration_s.unwrap().count, 0);
+    let none = Percentiles { count: 0, p50: None, p99: None, p999: None };
+    assert_eq!(all.first_byte_duration_s, Some(none), "what was not counted is no 0");
     assert_eq!(all.sessions_total, 8);
     let ends = all.ends.unwrap();
     assert_eq!(ends.len(), 1);
@@ -314,6 +322,7 @@ fn stats_show_percentiles_ends_and_pools() {
     assert_eq!((end.code.as_str(), end.count), ("SD", 5));
     assert_eq!((all.pools[0].name.as_str(), all.pools[0].no_backend_total), ("web", 3));
     assert_eq!((all.pools[0].retries_total, all.pools[0].connect_duration_s), (4, connect));
+    assert_eq!(aggregate.stats(&snapshot, Some("web")).unwrap().ends, Some(ends));
     let backend = aggregate.stats(&snapshot, Some("web/b1")).unwrap();
     let kept = (backend.connect_duration_s, backend.session_duration_s, backend.ends);
     assert_eq!(kept, (None, None, None), "what is not kept for a backend is no 0");

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use weir_core::base::clock::Now;
 use weir_proto::answer::SessionRow;
 use weir_proto::ids::ShardId;
-use weir_proto::reason::{By, CloseReason, Why};
+use weir_proto::reason::{By, CloseReason, SessionEnd, Why};
 use weir_proto::session_log::{SessionEvent, SessionRecord};
 
 use crate::sessions::{GoneNames, Names};
@@ -20,6 +20,7 @@ pub(super) struct LoggedLine {
     /// Of a backend that the version in force has.
     backend_address: Option<String>,
     connect_us: Option<u32>,
+    blocked_ms: [u64; 2],
 }
 
 impl LoggedLine {
@@ -36,6 +37,7 @@ impl LoggedLine {
             event,
             wall_ms: wall_ms.saturating_sub(since),
             backend_address: backend.map(|backend| backend.address.to_string()),
+            blocked_ms: session.blocked_ms,
             session: names.row(shard, session, gone),
             connect_us,
         }
@@ -49,11 +51,29 @@ impl LoggedLine {
         }
     }
 
-    fn reason(&self) -> Option<CloseReason> {
+    fn end(&self) -> Option<SessionEnd> {
         match self.event {
-            SessionEvent::Close(reason) => Some(reason),
+            SessionEvent::Close(end) => Some(end),
             SessionEvent::Open | SessionEvent::Update => None,
         }
+    }
+
+    fn reason(&self) -> Option<CloseReason> {
+        self.end().map(|end| end.reason)
+    }
+
+    /// Who is to be asked about the end, beside its reason.
+    fn blame(&self) -> Vec<(&'static str, Value)> {
+        let Some(end) = self.end() else { return Vec::new() };
+        let [client, backend] = self.blocked_ms.map(|ms| ms as f64 / 1e3);
+        let [to_client, to_backend] = end.undelivered_bytes;
+        vec![
+            ("closed_first", json!(end.first)),
+            ("blocked_client_s", json!(client)),
+            ("blocked_backend_s", json!(backend)),
+            ("undelivered_client_bytes", json!(to_client)),
+            ("undelivered_backend_bytes", json!(to_backend)),
+        ]
     }
 
     /// Every key with its value, in the order of a line. Keys without a value are left out.
@@ -90,6 +110,7 @@ impl LoggedLine {
                 ("during", json!(reason.during)),
                 ("why", json!(reason.why)),
             ]);
+            fields.extend(self.blame());
         }
         fields.retain(|(_, value)| !value.is_null());
         fields
@@ -156,6 +177,7 @@ impl LoggedLine {
             ("weir.code", json!(self.reason().map(code))),
             ("weir.by", json!(self.reason().map(|reason| reason.by))),
             ("weir.during", json!(self.reason().map(|reason| reason.during))),
+            ("weir.closed_first", json!(self.end().map(|end| end.first))),
         ];
         fields.retain(|(_, value)| !value.is_null());
         object(text, fields);

@@ -79,11 +79,24 @@ fn whole(page: &mut Page, input: &MetricsInput) {
     }
     let help = "Server-sent streams that are open, such as those of a dashboard.";
     page.gauge("weir_http_streams", help).row(&[], input.http_streams);
-    let help = "Sessions that ended: by whom, during what, and why.";
+}
+
+/// A pool has no row for an end that it never had: there are 144 of them.
+fn ends(page: &mut Page, input: &MetricsInput) {
+    let help = "Sessions that ended: of which pool, by whom, during what, why, and the code of it.";
     let mut family = page.counter("weir_session_ends_total", help);
-    for (reason, count) in &input.ends {
-        let (by, during, why) = (reason.by.label(), reason.during.label(), reason.why.label());
-        family.row(&[("by", by), ("during", during), ("why", why)], count);
+    for (pool, figures) in input.snapshot.pools.iter().zip(&input.pools) {
+        for (reason, count) in figures.ends.iter() {
+            let code = reason.code().map(char::from).iter().collect::<String>();
+            let labels = [
+                ("pool", pool.name.as_str()),
+                ("by", reason.by.label()),
+                ("during", reason.during.label()),
+                ("why", reason.why.label()),
+                ("code", code.as_str()),
+            ];
+            family.row(&labels, count);
+        }
     }
 }
 
@@ -185,6 +198,7 @@ fn pools(page: &mut Page, input: &MetricsInput) {
     }
     let counts = pools().map(|(pool, it)| (vec![("pool", pool.name.as_str())], it.counts));
     page.counters(&counts.collect::<Vec<_>>());
+    ends(page, input);
 }
 
 /// How many backends are gone from each pool and still hold sessions.

@@ -243,8 +243,7 @@ fn live_pool(
         sessions_per_s: rate.sessions,
         received_bytes_per_s: rate.received_bytes,
         sent_bytes_per_s: rate.sent_bytes,
-        connect_s: (connects.count > 0)
-            .then_some(LivePercentiles { p50: connects.p50, p99: connects.p99 }),
+        connect_s: connects.p50.zip(connects.p99).map(|(p50, p99)| LivePercentiles { p50, p99 }),
     }
 }
 

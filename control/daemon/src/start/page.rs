@@ -65,7 +65,6 @@ fn whole(control: &Control) -> MetricsInput {
     let aggregate = &control.aggregate;
     let gone = aggregate.lingering_totals();
     MetricsInput {
-        ends: aggregate.ends().collect(),
         listeners: snapshot.listeners.iter().map(|it| aggregate.listener(it.id)).collect(),
         unbound: snapshot.listeners.iter().map(|it| control.unbound_of(it).count()).collect(),
         pools: Vec::with_capacity(snapshot.pools.len()),

@@ -48,7 +48,7 @@ impl Session {
             return None;
         }
         let pipe = self.flows[from as usize].pipe?;
-        let [from, to] = [from, from.other()].map(|side| self.legs[side as usize]);
+        let [from, to] = [from, from.other()].map(|side| self.legs.get(side));
         Some(SpliceRequest { from: from?, pipe: pipe.id, held: pipe.held, to: to? })
     }
 
@@ -98,8 +98,7 @@ impl Session {
         out.push(Action::ReturnPipe { pipe: pipe.id, empty: true });
         if self.flows.iter().all(|flow| flow.pipe.is_none()) {
             self.relay_mut().nonblocking = false;
-            let legs = self.legs.map(|leg| leg.expect("both legs are open while relaying"));
-            out.push(Action::SetBlocking { legs });
+            out.push(Action::SetBlocking { legs: self.legs.both() });
         }
     }
 }

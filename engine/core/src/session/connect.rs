@@ -50,12 +50,12 @@ impl Session {
     /// The shard has a socket for the backend and has asked for a connect on it, which must be over
     /// by `until`.
     pub fn connect_started(&mut self, backend: Leg, now: Now, until: Now) {
-        assert!(self.legs[Side::Backend as usize].is_none() && self.inflight == [0; 2]);
+        assert!(self.legs.get(Side::Backend).is_none() && self.inflight == [0; 2]);
         let connect = self.connect_mut();
         enter(&mut connect.attempt, Attempt::Trying);
         connect.cut_short = false;
         (connect.began_at, connect.until) = (now, until);
-        self.legs[Side::Backend as usize] = Some(backend);
+        self.legs.set(Side::Backend, backend);
         self.inflight[Side::Backend as usize] = 1;
     }
 
@@ -65,7 +65,7 @@ impl Session {
         if core::mem::replace(&mut self.connect_mut().client_watched, true) {
             return;
         }
-        let leg = self.legs[Side::Client as usize].expect("a connecting session has its client");
+        let leg = self.legs.get(Side::Client).expect("a connecting session has its client");
         out.push(Action::Watch { side: Side::Client, leg, interest: Interest::default() });
     }
 
@@ -118,7 +118,7 @@ impl Session {
     /// Forgets the leg of a failed connect; the shard closes it.
     pub fn drop_backend_leg(&mut self, out: &mut Actions) {
         assert_eq!(self.inflight, [0; 2], "joined before it is closed");
-        if let Some(leg) = self.legs[Side::Backend as usize].take() {
+        if let Some(leg) = self.legs.take(Side::Backend) {
             out.push(Action::Close { leg, how: How::Reset });
         }
     }

@@ -180,7 +180,8 @@ mod tests {
     #[test]
     fn while_a_side_takes_nothing_no_other_timeout_runs() {
         let mut session = relaying(&mut Actions::default());
-        session.inspected(Side::Client, PeerProgress { unacked: 7, ..Default::default() }, START);
+        let one = PeerProgress { unacked: 7, ..Default::default() };
+        session.inspected([one, PeerProgress::default()], START);
         assert_eq!(session.deadline(after(1_000)), Some((after(5_000), Timeout::Stalled)));
         session.look_next(after(5_040));
         assert_eq!(session.deadline(after(4_999)), Some((after(5_000), Timeout::Stalled)));
@@ -196,9 +197,9 @@ mod tests {
         let out = &mut Actions::default();
         let mut session = relaying(out);
         let one = PeerProgress { unacked: 1, ..Default::default() };
-        session.inspected(Side::Backend, one, START);
+        session.inspected([PeerProgress::default(), one], START);
         let _ = session.on_completion(Side::Client, Completion::Ended, out);
-        session.inspected(Side::Backend, one, after(4_000));
+        session.inspected([PeerProgress::default(), one], after(4_000));
         assert_eq!(session.gives_up(Side::Backend, one, u32::MAX, after(8_999)), None);
         let stalled = Some(Why::Stalled);
         assert_eq!(session.gives_up(Side::Backend, one, u32::MAX, after(9_000)), stalled);

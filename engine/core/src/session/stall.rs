@@ -30,8 +30,6 @@ pub struct Relay {
     /// When it was looked at last, and when it is next.
     looked_at: ShortStamp,
     pub(super) look_at: Now,
-    /// The side whose FIN came first.
-    pub(super) ended_first: Option<Side>,
     /// Both FINs have been passed on; only what the peers have not acknowledged is waited for.
     delivering: bool,
     /// The kernel asks idle peers whether they are there.
@@ -55,7 +53,6 @@ impl Relay {
             taken_at: [accepted_at.stamp(); 2],
             looked_at: accepted_at.short_stamp(),
             look_at: Now::END,
-            ended_first: None,
             delivering: false,
             keepalive: false,
             watched: false,
@@ -63,6 +60,12 @@ impl Relay {
             fruitless: 0,
             nonblocking: false,
         }
+    }
+
+    /// By side: bytes that were not acknowledged at the last look, or sent since; and when that
+    /// look was.
+    pub(super) fn last_look(&self) -> ([u32; 2], ShortStamp) {
+        (self.owed, self.looked_at)
     }
 
     /// Nothing may be received from that side for now: if a reset is watched for, a watch must say
@@ -120,14 +123,38 @@ impl Session {
     }
 
     /// Asks how the peers stand; closely where bytes were waiting already.
-    pub fn ask_inspection(&mut self, now: Now, out: &mut Actions) {
-        self.relay_mut().looked_at = now.short_stamp();
-        let legs = self.legs.map(|leg| leg.expect("both legs are open while relaying"));
+    pub fn ask_inspection(&mut self, out: &mut Actions) {
+        let legs = self.legs.both();
         out.push(Action::InspectPeers { legs, closely: Side::BOTH.map(|side| self.waits(side)) });
     }
 
-    /// What a look has found on one side.
-    pub fn inspected(&mut self, side: Side, progress: PeerProgress, now: Now) {
+    /// What a look has found on both sides. Returns for how many milliseconds since the look before
+    /// each of them has taken nothing although bytes waited for it.
+    pub fn inspected(&mut self, progress: [PeerProgress; 2], now: Now) -> [u32; 2] {
+        let blocked_ms = Side::BOTH.map(|side| {
+            let progress = progress[side as usize];
+            let ms = match self.phase {
+                Phase::Relaying(_) => self.inspected_side(side, progress, now),
+                _ => self.inspected_at_end(side, progress, now),
+            };
+            let blocked_ms = &mut self.blocked_ms[side as usize];
+            *blocked_ms = blocked_ms.saturating_add(ms);
+            ms
+        });
+        if let Phase::Relaying(relay) = &mut self.phase {
+            relay.looked_at = now.short_stamp();
+        }
+        blocked_ms
+    }
+
+    /// By side: for how many milliseconds it has taken nothing although bytes waited for it. As
+    /// exact as the looks are close: a stretch begins and ends up to a look too late.
+    #[must_use]
+    pub fn blocked_ms(&self) -> [u32; 2] {
+        self.blocked_ms
+    }
+
+    fn inspected_side(&mut self, side: Side, progress: PeerProgress, now: Now) -> u32 {
         let waits = progress.unacked > 0;
         let undelivered = &mut self.flows[side.other() as usize].undelivered;
         let waited = core::mem::replace(undelivered, waits);
@@ -136,12 +163,15 @@ impl Session {
         // A send that was answered and not yet heard of is counted twice: for each of them the side
         // has the time until one more look. It may also hide what the side took just now: then the
         // look after it decides (`gives_up`).
-        if !waited || progress.unacked < owed {
+        let takes_nothing = waited && progress.unacked >= owed;
+        if !takes_nothing {
             relay.taken_at[side as usize] = now.stamp();
         }
+        let blocked_ms = if takes_nothing { relay.looked_at.age_ms(now) } else { 0 };
         if waited && !waits {
             self.moved_at = now; // it took the last of it: the session is idle from here on
         }
+        blocked_ms
     }
 
     /// Why `side` is to be given up, if it is. A peer has vanished when it has acknowledged nothing
@@ -191,7 +221,7 @@ impl Session {
     /// kernel, which gives it up when *it* has waited long enough, and no figure would show it.
     pub(super) fn deliver(&mut self, out: &mut Actions) {
         if !core::mem::replace(&mut self.relay_mut().delivering, true) {
-            let legs = self.legs.map(|leg| leg.expect("both legs are open while relaying"));
+            let legs = self.legs.both();
             out.push(Action::InspectPeers { legs, closely: [false; 2] });
         }
     }
@@ -213,7 +243,7 @@ impl Session {
         if let Some(side) = gone {
             return Some((side.by(), Why::Reset));
         }
-        let by = self.relay().ended_first.unwrap_or(Side::Client).by();
+        let by = self.closed_first.unwrap_or(Side::Client).by();
         progress.iter().all(|it| it.unacked <= 1).then_some((by, Why::Complete))
     }
 
@@ -227,10 +257,8 @@ impl Session {
         if core::mem::replace(&mut self.relay_mut().keepalive, true) {
             return;
         }
-        for (leg, keepalive) in self.legs.into_iter().zip(keepalive) {
-            if let Some(leg) = leg {
-                out.push(Action::KeepAlive { leg, keepalive });
-            }
+        for (leg, keepalive) in self.legs.both().into_iter().zip(keepalive) {
+            out.push(Action::KeepAlive { leg, keepalive });
         }
     }
 }

@@ -52,8 +52,8 @@ impl Session {
     ) -> (Resumed, Effects) {
         self.buffers_short = true;
         let to = from.other();
-        let [source, sink] = [from, to]
-            .map(|side| self.legs[side as usize].expect("both legs are open while relaying"));
+        let legs = self.legs.both();
+        let [source, sink] = [from, to].map(|side| legs[side as usize]);
         let flow = &mut self.flows[from as usize];
         if flow.sink == Sink::Idle {
             let bytes = room(sink).min(RESERVED_BYTES.into());

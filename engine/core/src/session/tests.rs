@@ -46,6 +46,13 @@ impl SessionPlay {
         self.effects = self.session.end(by, why, &mut self.out);
     }
 
+    /// Answers the last look: bytes that each side has not acknowledged.
+    fn look_at_end(&mut self, unacked: [u32; 2]) {
+        let progress = unacked.map(|unacked| PeerProgress { unacked, ..Default::default() });
+        self.session.inspected(progress, NOW);
+        self.effects = self.session.looked_at_end(&mut self.out);
+    }
+
     fn resume_reserved(&mut self, from: Side, room: impl FnOnce(Leg) -> u32) -> Resumed {
         let (resumed, effects) = self.session.resume_reserved(from, room, &mut self.out);
         self.effects = effects;
@@ -76,6 +83,8 @@ fn receive(from: Side) -> Action {
 fn close(leg: Leg, how: How) -> Action {
     Action::Close { leg, how }
 }
+
+const LAST_LOOK: Action = Action::InspectPeers { legs: [CLIENT, BACKEND], closely: [false, false] };
 
 fn data(buffer: u16, length: u16) -> Completion {
     Completion::Received { buffer: BufferId(buffer), length, more: false, last: true }
@@ -140,12 +149,55 @@ fn a_reset_cancels_joins_and_resets_the_other_side() {
     play.on(Side::Backend, Completion::Canceled);
     play.expect(&[]);
     play.on(Side::Client, data(3, 1));
-    play.expect(&[
-        Action::Release(BufferId(3)),
-        close(CLIENT, How::Reset),
-        close(BACKEND, How::Reset),
-    ]);
+    play.expect(&[Action::Release(BufferId(3)), LAST_LOOK]);
+    play.look_at_end([0, 4]);
+    play.expect(&[close(CLIENT, How::Reset), close(BACKEND, How::Reset)]);
     play.expect_over(By::Backend, During::Relaying, Why::Reset);
+    let end = play.session.end_record().expect("it is over");
+    assert_eq!((end.first, end.undelivered_bytes), (By::Backend, [0, 5 + 1 + 4]));
+}
+
+/// A send that was taken back may have been taken before; weir's own FIN is no byte that is lost.
+#[test]
+fn what_a_side_has_not_acknowledged_at_the_end_is_lost() {
+    let mut play = SessionPlay::relaying();
+    play.on(Side::Backend, Completion::Ended);
+    play.on(Side::Client, data(1, 50));
+    play.on(Side::Client, data(2, 30));
+    play.end(By::Operator, Why::Killed);
+    play.on(Side::Backend, Completion::Sent(20));
+    play.out.clear();
+    play.on(Side::Backend, Completion::Canceled);
+    play.expect(&[LAST_LOOK]);
+    assert_eq!(play.effects.over, None, "the answer is waited for");
+    play.look_at_end([1, 20]);
+    play.expect_over(By::Operator, During::HalfClosed, Why::Killed);
+    let end = play.session.end_record().expect("it is over");
+    assert_eq!((end.first, end.undelivered_bytes), (By::Backend, [0, 30 + 30 + 20]));
+}
+
+#[test]
+fn a_side_is_blocked_from_look_to_look_while_it_takes_nothing() {
+    let mut play = SessionPlay::relaying();
+    play.session.note_sent(Side::Client, 100);
+    let mut look = |ms, unacked| {
+        let waits = PeerProgress { unacked, ..PeerProgress::default() };
+        play.session.inspected([waits, PeerProgress::default()], NOW.plus_millis(ms))
+    };
+    assert_eq!(look(1_000, 100), [0, 0], "since when it waits is not known");
+    assert_eq!(look(2_000, 100), [1_000, 0]);
+    assert_eq!(look(4_504, 100), [2_504, 0]);
+    assert_eq!(look(5_504, 60), [0, 0], "it took some");
+    assert_eq!(look(6_504, 60), [1_000, 0]);
+    assert_eq!(play.session.blocked_ms(), [4_504, 0]);
+    play.end(By::Operator, Why::Killed);
+    for side in Side::BOTH {
+        play.on(side, Completion::Canceled);
+        play.on(side, Completion::ReceiveFailed(Errno::ECANCELED));
+    }
+    let waits = PeerProgress { unacked: 60, ..PeerProgress::default() };
+    play.session.inspected([waits, PeerProgress::default()], NOW.plus_millis(7_000));
+    assert_eq!(play.session.blocked_ms(), [5_000, 0], "up to the end");
 }
 
 #[test]
@@ -354,7 +406,7 @@ fn a_pipe_that_finds_nothing_in_a_readable_socket_is_refused() {
     // Nothing came of it but a reset: it is one.
     play.on(Side::Client, Completion::ReceiveFailed(Errno::ECONNRESET));
     assert_eq!(play.session.flow(Side::Client).pipe, None);
-    assert!(matches!(play.session.phase(), Phase::Closing(reason) if reason.why == Why::Reset));
+    assert!(matches!(play.session.phase(), Phase::Closing(end) if end.reason.why == Why::Reset));
 }
 
 #[test]
@@ -403,7 +455,8 @@ fn an_answer_that_no_peer_can_cause_blames_none() {
         let mut play = SessionPlay::relaying();
         play.on(Side::Client, Completion::ReceiveFailed(errno));
         let wanted = CloseReason { by, during: During::Relaying, why };
-        assert_eq!(play.session.phase(), Phase::Closing(wanted), "{errno:?}");
+        let Phase::Closing(end) = play.session.phase() else { panic!("{errno:?}") };
+        assert_eq!(end.reason, wanted, "{errno:?}");
     }
     for errno in [Errno::EAGAIN, Errno::EINTR] {
         let mut play = SessionPlay::relaying();

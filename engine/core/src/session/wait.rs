@@ -91,7 +91,7 @@ impl Session {
             if check == ResetCheck::Quiet {
                 let writable = self.flows[side.other() as usize].sink == Sink::Waiting;
                 let interest = Interest { readable: false, writable };
-                if let Some(leg) = self.legs[side as usize] {
+                if let Some(leg) = self.legs.get(side) {
                     out.push(Action::Watch { side, leg, interest });
                 }
             }
@@ -118,7 +118,7 @@ impl Session {
     #[must_use]
     pub fn unreported_error_leg(&self, side: Side) -> Option<Leg> {
         let deaf = no_receive_due(&self.flows[side as usize]);
-        if deaf && self.is_relaying() { self.legs[side as usize] } else { None }
+        if deaf && self.is_relaying() { self.legs.get(side) } else { None }
     }
 
     /// Handles a notification of a watch. What was waited for is tried; it may still fail.
@@ -213,7 +213,7 @@ impl Session {
                 writable: self.flows[side.other() as usize].sink == Sink::Waiting,
             };
             let reset = self.relay().watched && no_receive_due(&self.flows[side as usize]);
-            if let Some(leg) = self.legs[side as usize]
+            if let Some(leg) = self.legs.get(side)
                 && (reset || interest != Interest::default())
             {
                 out.push(Action::Watch { side, leg, interest });

@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use weir_proto::reason::CloseReason;
+use weir_proto::reason::SessionEnd;
 use weir_proto::session_log::{SessionEvent, SessionLogging, SessionRecord};
 
 use super::{SessionId, Table};
@@ -91,11 +91,11 @@ impl Table {
     pub(super) fn log_close(
         &mut self,
         (id, session): (SessionId, &Session),
-        reason: CloseReason,
+        end: SessionEnd,
         now: Now,
     ) {
         if self.logging.wanted.is_some_and(|wanted| wanted.close) {
-            self.log(SessionEvent::Close(reason), id, Some(session), now);
+            self.log(SessionEvent::Close(end), id, Some(session), now);
         }
     }
 

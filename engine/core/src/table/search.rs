@@ -116,6 +116,7 @@ impl Table {
             rate_bytes_per_s: session.traffic.rate(now).into(),
             state: session.state(),
             blocked_on: session.blocked_on(now),
+            blocked_ms: session.blocked_ms().map(u64::from),
             version: session.born.version(),
             legs: None,
         }

@@ -3,6 +3,7 @@
 use crate::action::Actions;
 use crate::base::clock::Now;
 use crate::event::Leg;
+use crate::event::Side;
 use crate::session::Resumed;
 
 use super::{SessionId, Table};
@@ -48,10 +49,11 @@ impl Table {
         Some((id, resumed))
     }
 
-    /// Counts a session that has begun or ceased to be stalled.
-    pub(super) fn count_stalled(&mut self, id: SessionId) {
+    /// Counts a session that has begun or ceased to be stalled, as far as events and looks tell.
+    pub(super) fn count_stalled(&mut self, id: SessionId, now: Now) {
         let Some(session) = self.sessions.get_mut(id) else { return };
-        let stalled = session.is_relaying() && session.is_blocked();
+        let stalled = session.is_relaying()
+            && Side::BOTH.into_iter().any(|side| session.takes_nothing(side, now));
         if core::mem::replace(&mut session.counted_stalled, stalled) != stalled {
             let pool = session.route.pool;
             if stalled { self.view.stall_begins(pool) } else { self.view.stall_ends(pool) }

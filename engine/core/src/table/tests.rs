@@ -15,7 +15,7 @@ use std::vec;
 use std::vec::Vec;
 
 use weir_proto::ids::IdSource;
-use weir_proto::reason::During;
+use weir_proto::reason::{CloseReason, During};
 use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Span, Spec};
 
 use super::*;
@@ -140,23 +140,29 @@ impl TablePlay {
 
     /// Does what a shard does about looks and keepalive, and leaves the other actions.
     fn answer_look(&mut self, id: SessionId) {
-        let asks = |action: &Action| matches!(action, Action::InspectPeers { .. });
-        if self.out.as_slice().iter().any(asks) {
-            self.table.inspected(id, self.progress, self.now, &mut self.out);
-        }
-        for action in self.take() {
-            match action {
-                Action::InspectPeers { .. } => {}
-                Action::KeepAlive { leg, .. } => self.kept_alive.push(leg),
-                other => self.out.push(other),
+        // One that gives a side up is followed by the last one.
+        let mut others = Vec::new();
+        loop {
+            let actions = self.take();
+            if actions.is_empty() {
+                break;
+            }
+            for action in actions {
+                match action {
+                    Action::InspectPeers { .. } => {
+                        self.table.inspected(id, self.progress, self.now, &mut self.out);
+                    }
+                    Action::KeepAlive { leg, .. } => self.kept_alive.push(leg),
+                    other => others.push(other),
+                }
             }
         }
+        others.into_iter().for_each(|action| self.out.push(action));
     }
 
     fn ends(&mut self) -> Vec<(CloseReason, u64)> {
         let full = self.table.collect(std::boxed::Box::new(ShardStats::new(ShardId(0))));
-        let counts = CloseReason::all().zip(full.ends.iter().copied());
-        counts.filter(|(_, count)| *count > 0).collect()
+        full.pools.iter().flat_map(|pool| pool.ends.iter()).collect()
     }
 }
 

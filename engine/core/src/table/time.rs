@@ -42,7 +42,7 @@ impl Table {
                         || session.is_delivering()
                         || session.inspection_due(now, quiescent_after_ms)
                     {
-                        session.ask_inspection(now, out);
+                        session.ask_inspection(out);
                     } else {
                         self.attend(id, now, out);
                     }
@@ -65,14 +65,19 @@ impl Table {
         out: &mut Actions,
     ) {
         let session = self.sessions.get_mut(id).expect("it asked a moment ago");
-        let Route { listener, pool, .. } = session.route;
+        let Route { listener, pool, backend, .. } = session.route;
+        let blocked_ms = session.inspected(progress, now);
+        if let Some(backend) = backend {
+            self.counters.blocked(backend, blocked_ms);
+        }
+        if !session.is_relaying() {
+            let effects = session.looked_at_end(out);
+            return self.apply(id, effects, now, out);
+        }
         let keepalive = [
             self.view.listeners()[listener.index()].keepalive,
             self.view.pools()[pool.index()].keepalive,
         ];
-        for side in Side::BOTH {
-            session.inspected(side, progress[side as usize], now);
-        }
         if let Some((by, why)) = session.delivered(progress) {
             return self.end(id, by, why, now, out);
         }
@@ -112,6 +117,7 @@ impl Table {
         }
         session.look_behind_a_send(now);
         self.schedule(id, now);
+        self.count_stalled(id, now);
     }
 
     /// Schedules what the session says, whatever was scheduled before.

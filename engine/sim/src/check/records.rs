@@ -1,13 +1,15 @@
 //! The session log: each session that a backend takes is opened once, each that ends is closed
 //! once, and the records agree with the counters.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use weir_proto::reason::{By, CloseReason};
-use weir_proto::session::SessionKey;
+use weir_proto::reason::{By, CloseReason, During, SessionEnd, Side, Why};
+use weir_proto::session::{ListedSession, SessionKey};
 use weir_proto::session_log::{SessionEvent, SessionLogging, SessionRecord, SessionRecords};
 use weir_proto::spec::Percent;
 use weir_proto::stats::ShardStats;
+
+use crate::kernel::{Key, Seen};
 
 /// Every session is logged, so that every one can be checked.
 pub const LOGGING: SessionLogging =
@@ -23,13 +25,31 @@ pub struct Records {
     /// By [`CloseReason::index`]: records, and what was counted.
     closed: Vec<u64>,
     ended: Vec<u64>,
+    standings: BTreeMap<Key, Standing>,
+}
+
+/// The second opinion on one session's end.
+#[derive(Clone, Copy, Debug, Default)]
+struct Standing {
+    /// The side whose FIN came first.
+    first: Option<Side>,
+    /// By side: bytes that it has not acknowledged, and for how long it took nothing.
+    undelivered: [u64; 2],
+    blocked_ms: [u64; 2],
 }
 
 impl Default for Records {
     fn default() -> Records {
         let none = || vec![0; CloseReason::COUNT];
         let (opened, connects) = (0, 0);
-        Records { open: BTreeSet::new(), opened, connects, closed: none(), ended: none() }
+        Records {
+            open: BTreeSet::new(),
+            opened,
+            connects,
+            closed: none(),
+            ended: none(),
+            standings: BTreeMap::new(),
+        }
     }
 }
 
@@ -40,8 +60,8 @@ impl Records {
     /// It is not.
     pub(super) fn came(&mut self, stats: &ShardStats) -> Result<(), String> {
         self.connects += stats.backends.iter().map(|row| row.counts.sessions).sum::<u64>();
-        for (sum, count) in self.ended.iter_mut().zip(&stats.ends) {
-            *sum += count;
+        for (reason, count) in stats.pools.iter().flat_map(|row| row.ends.iter()) {
+            self.ended[reason.index()] += count;
         }
         self.read(&stats.session_log)?;
         if self.opened != self.connects {
@@ -52,6 +72,46 @@ impl Records {
             return Err("the log has other ends than the counters".into());
         }
         Ok(())
+    }
+
+    /// The shard has heard of a FIN, or closed a leg.
+    pub(super) fn saw(&mut self, seen: Seen) {
+        match seen {
+            Seen::Ended { session, side } => {
+                let standing = self.standings.entry(session).or_default();
+                standing.first = standing.first.or(Some(side));
+            }
+            Seen::Lost { session, side, bytes, blocked_ms } => {
+                let standing = self.standings.entry(session).or_default();
+                standing.undelivered[side as usize] = bytes as u64;
+                standing.blocked_ms[side as usize] = blocked_ms;
+            }
+            other => unreachable!("{other:?} is not for the log"),
+        }
+    }
+
+    /// The last record of a session says who closed first, what was lost, and no less than for how
+    /// long each side has kept the other waiting: a send that is not heard of hides what was taken.
+    fn blames(&mut self, end: &SessionEnd, session: &ListedSession) -> Result<(), String> {
+        let SessionKey { slot, generation } = session.key;
+        let standing = self.standings.remove(&(slot, generation)).unwrap_or_default();
+        let CloseReason { by, during, why } = end.reason;
+        // A FIN that came while the session was ending already does not count.
+        let has_fin = during == During::HalfClosed || why == Why::Complete;
+        let first = standing.first.filter(|_| has_fin).map_or(by, Side::by);
+        let wrong = |what: &str| Err(format!("{what}: {standing:?}, but {end:?} {session:?}"));
+        if end.undelivered_bytes != standing.undelivered {
+            return wrong("other bytes were not delivered");
+        }
+        if end.first != first {
+            return wrong("another side closed first");
+        }
+        let mut waits = session.blocked_ms.into_iter().zip(standing.blocked_ms);
+        if waits.any(|(said, least)| said < least) {
+            wrong("it was blocked longer")
+        } else {
+            Ok(())
+        }
     }
 
     /// True if each session that was opened was closed.
@@ -81,8 +141,9 @@ impl Records {
                 return wrong("it is open, or it is not");
             }
             SessionEvent::Update => {}
-            SessionEvent::Close(reason) => {
-                self.closed[reason.index()] += 1;
+            SessionEvent::Close(end) => {
+                self.closed[end.reason.index()] += 1;
+                self.blames(end, session)?;
                 if self.open.remove(&session.key) != connect_us.is_some() {
                     return wrong("it was opened, or it was not");
                 }
@@ -91,7 +152,7 @@ impl Records {
         // The kernel has forgotten the address of one that had reset before it could be asked.
         let may_have_reset = match event {
             SessionEvent::Open | SessionEvent::Update => false,
-            SessionEvent::Close(reason) => reason.by == By::Client || connect_us.is_none(),
+            SessionEvent::Close(end) => end.reason.by == By::Client || connect_us.is_none(),
         };
         if session.client.is_none() && !may_have_reset { wrong("no client") } else { Ok(()) }
     }

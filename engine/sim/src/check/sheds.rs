@@ -59,7 +59,7 @@ impl Sheds {
 
     /// No more are counted than were ordered.
     pub(super) fn ended(&mut self, stats: &ShardStats) -> Result<(), String> {
-        let reasons = weir_proto::reason::CloseReason::all().zip(&stats.ends);
+        let reasons = stats.pools.iter().flat_map(|row| row.ends.iter());
         let shed = reasons.filter(|(reason, _)| reason.why == Why::Shed);
         self.ended += shed.map(|(_, count)| count).sum::<u64>();
         if self.ended > self.ordered {
@@ -89,7 +89,7 @@ impl Sheds {
 }
 
 fn is_shed(session: &Session) -> bool {
-    matches!(session.phase(), Phase::Closing(reason) if reason.why == Why::Shed)
+    matches!(session.phase(), Phase::Closing(end) if end.reason.why == Why::Shed)
 }
 
 /// As many are gone as were ordered.

@@ -264,8 +264,8 @@ impl Kernel {
         let bytes = self.buffers.bytes(chunk);
         if conn.peer_closed {
             // Taken, thrown away at the other end, and answered with an RST.
-            conn.reset_weir();
             let count = bytes.len().min(conn.down.room().max(1));
+            conn.throw(count, self.now);
             self.note("sent to a closed peer", [id, count]);
             return Some(Completion::Sent(u32::try_from(count).expect("at most a chunk")));
         }

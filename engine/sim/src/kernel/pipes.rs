@@ -170,7 +170,7 @@ impl Kernel {
         }
         if conn.peer_closed {
             bytes.drain(..count);
-            conn.reset_weir(); // taken, thrown away at the other end, and answered with an RST
+            conn.throw(count, self.now);
         } else {
             conn.take(bytes.drain(..count), self.now);
         }

@@ -243,10 +243,25 @@ impl Kernel {
             self.fail(what);
         }
         self.end_watch(id);
+        self.see_lost(id);
         let conn = &mut self.net.conns[id];
         match how {
             How::Reset => conn.weir_abort(&mut self.rng),
             How::Fin => conn.weir_closed = true,
+        }
+    }
+
+    /// Notes the bytes that weir has read from one peer and the other one has not acknowledged.
+    fn see_lost(&mut self, id: ConnId) {
+        let conn = &self.net.conns[id];
+        let other = conn.partner.map(|other| &self.net.conns[other]);
+        if let (Some(session), Some(other)) = (conn.session, other) {
+            // Of a script that sends what it has not received it means nothing.
+            let bytes = other.up.taken.saturating_sub(conn.acked());
+            let side = conn.side;
+            let note = self.notes.get(&session);
+            let blocked_ms = note.map_or(0, |note| note.blocked_ms[side as usize]);
+            self.seen.push(Seen::Lost { session, side, bytes, blocked_ms });
         }
     }
 

@@ -90,6 +90,16 @@ impl Kernel {
         let Some(note) = conn.session.and_then(|session| self.notes.get_mut(&session)) else {
             return;
         };
+        // weir counts in steps of 8 ms, modulo 2^16.
+        let now_ms = self.now / (8 * MS);
+        let span = now_ms.wrapping_sub(note.looked_ms[side]) % (1 << 16) * 8;
+        note.looked_ms[side] = now_ms;
+        if note.waits[side] && waits && note.stuck[side].0 == takes {
+            note.blocked_ms[side] += span;
+        }
+        if note.closing {
+            return; // it was given up before: this look only counts what is lost
+        }
         if std::mem::replace(&mut note.waits[side], waits) && !waits {
             note.moved_at = self.now;
         }

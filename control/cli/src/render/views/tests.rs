@@ -2,8 +2,8 @@
 
 use super::*;
 use weir_proto::answer::{
-    Author, BackendState, Changed, CheckRow, EndRow, EventKind, Events, ListenerState,
-    PoolStatsRow, ProcessState, VersionRow,
+    Author, BackendState, BySide, Changed, CheckRow, EndRow, EventKind, Events, FirstCloses,
+    ListenerState, PoolStatsRow, ProcessState, VersionRow,
 };
 use weir_proto::reason::{By, During, Why};
 use weir_proto::settings::{LISTENER, POOL, ShownSetting, ShownSettings, ShownValue};
@@ -97,7 +97,9 @@ pub(crate) fn status() -> Status {
 }
 
 pub(crate) fn stats() -> Stats {
-    let connect = Percentiles { count: 9, p50: 0.000_3, p99: 0.001_25, p999: 0.004 };
+    let percentiles =
+        |p50, p99, p999| Percentiles { count: 9, p50: Some(p50), p99: Some(p99), p999: Some(p999) };
+    let connect = percentiles(0.000_3, 0.001_25, 0.004);
     Stats {
         subject: String::new(),
         sessions: 12,
@@ -110,7 +112,7 @@ pub(crate) fn stats() -> Stats {
         connect_duration_s: Some(connect),
         connect_duration_recent_s: Some(connect),
         first_byte_duration_s: Some(Percentiles::default()),
-        session_duration_s: Some(Percentiles { count: 9, p50: 1.0, p99: 90.0, p999: 100.0 }),
+        session_duration_s: Some(percentiles(1.0, 90.0, 100.0)),
         ends: Some(vec![EndRow {
             by: By::Client,
             during: During::HalfClosed,
@@ -118,6 +120,9 @@ pub(crate) fn stats() -> Stats {
             code: "--".into(),
             count: 9,
         }]),
+        first_closes_total: FirstCloses { client: 7, backend: 2, weir: 0, operator: 1 },
+        blocked_s_total: BySide { client: 12.5, backend: 0.0 },
+        undelivered_bytes_total: BySide { client: 2048, backend: 0 },
         pools: vec![PoolStatsRow {
             name: "web".into(),
             sessions: 12,
@@ -280,6 +285,12 @@ received        1.2 MiB
 received rate   1 KiB/s
 sent            2 KiB
 sent rate       0 B/s
+
+SIDE      CLOSED-FIRST  BLOCKED  UNDELIVERED
+client               7    12.5s        2 KiB
+backend              2       0s          0 B
+weir                 0        -            -
+operator             1        -            -
 
 DURATION    COUNT    P50     P99   P99.9
 connect         9  300µs  1.25ms     4ms

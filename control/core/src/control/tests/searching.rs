@@ -44,6 +44,7 @@ impl Shell {
             rate_bytes_per_s: 0,
             state: SessionState::Relaying,
             blocked_on: None,
+            blocked_ms: [0; 2],
             version: Version(1),
             legs: None,
         }

@@ -9,9 +9,8 @@ use weir_control_core::aggregate::{
 use weir_control_core::control::ShardHistory;
 use weir_proto::answer::TaskKind;
 use weir_proto::counters::PoolCounts;
-use weir_proto::reason::CloseReason;
 use weir_proto::snapshot::{Pool, Snapshot};
-use weir_proto::stats::DURATION_MAX_US;
+use weir_proto::stats::{DURATION_MAX_US, EndStats};
 
 /// Upper bounds of the buckets of all durations, in microseconds: 1, 2.5 and 5 of each decade from
 /// 100 µs to an hour.
@@ -51,8 +50,6 @@ pub struct MetricsInput {
     pub is_unconfirmed: bool,
     /// By [`Cause`](weir_control_core::control::Cause).
     pub rolled_back: [u64; 2],
-    /// How many sessions ended, for each reason.
-    pub ends: Vec<(CloseReason, u64)>,
     /// In the snapshot's order, as are the three that follow.
     pub listeners: Vec<ListenerTotals>,
     /// How many addresses of each listener are not bound.
@@ -128,6 +125,7 @@ pub struct PoolFigures {
     pub connect: DurationFigures,
     pub first_byte: DurationFigures,
     pub session: DurationFigures,
+    pub ends: EndStats,
 }
 
 /// One backend.
@@ -175,6 +173,7 @@ impl PoolFigures {
             connect: DurationFigures::of(&totals.connect),
             first_byte: DurationFigures::of(&totals.first_byte),
             session: DurationFigures::of(&totals.session),
+            ends: totals.ends.clone(),
         }
     }
 }

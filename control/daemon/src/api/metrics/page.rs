@@ -50,7 +50,7 @@ impl Page {
                 let own = labels.len();
                 for (index, value) in (counter.values)(counts).iter().enumerate() {
                     labels.truncate(own);
-                    labels.extend(counter.reason.map(|reason| ("reason", reason(index))));
+                    labels.extend(counter.label.map(|(name, of)| (name, of(index))));
                     match counter.kind {
                         CounterKind::Count => family.row(&labels, value),
                         CounterKind::Seconds | CounterKind::LongestSeconds => {

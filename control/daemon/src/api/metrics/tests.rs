@@ -84,10 +84,13 @@ fn counted(snapshot: &Snapshot) -> Box<ShardStats> {
             early_closes: 2,
             received_bytes: 1000,
             sent_bytes: 200,
+            blocked_ns: [1_500_000_000, 0],
+            first_closes: [4, 3, 2, 1],
+            undelivered_bytes: [0, 77],
         },
     }];
     let reason = CloseReason { by: By::Weir, during: During::Relaying, why: Why::IdleTimeout };
-    stats.ends[reason.index()] = 5;
+    (0..5).for_each(|_| stats.pools[0].ends.count(reason));
     stats
 }
 
@@ -108,7 +111,6 @@ fn page(spec: &Spec) -> String {
     });
     let gone = aggregate.lingering_totals();
     let input = MetricsInput {
-        ends: aggregate.ends().collect(),
         listeners: snapshot.listeners.iter().map(|it| aggregate.listener(it.id)).collect(),
         unbound: vec![1; snapshot.listeners.len()],
         pools: pools.collect(),
@@ -199,10 +201,7 @@ fn the_page_of_the_whole() {
         weir_full 1
         weir_tasks{kind=\"backend_drain\"} 1
         weir_tasks{kind=\"listener_drain\"} 0
-        weir_tasks{kind=\"pool_rebalance\"} 2
-        # TYPE weir_session_ends_total counter
-        weir_session_ends_total{by=\"weir\",during=\"relaying\",why=\"idle_timeout\"} 5
-        weir_session_ends_total{by=\"client\",during=\"half_closed\",why=\"complete\"} 0",
+        weir_tasks{kind=\"pool_rebalance\"} 2",
     );
 }
 
@@ -257,6 +256,16 @@ fn the_page_of_listeners_pools_and_shards() {
 }
 
 #[test]
+fn ends_are_those_that_a_pool_had_with_their_code() {
+    let page = page(&spec(""));
+    let ends: Vec<_> =
+        page.lines().filter(|line| line.starts_with("weir_session_ends_total{")).collect();
+    let only = "weir_session_ends_total{pool=\"web\",by=\"weir\",during=\"relaying\",\
+                why=\"idle_timeout\",code=\"cD\"} 5";
+    assert_eq!(ends, [only]);
+}
+
+#[test]
 fn the_page_of_backends() {
     let page = page(&spec(""));
     assert_has(
@@ -281,6 +290,11 @@ fn the_page_of_backends() {
         weir_backend_early_closes_total{pool=\"web\",backend=\"b2\"} 0
         weir_backend_received_bytes_total{pool=\"web\",backend=\"b1\"} 1000
         weir_backend_sent_bytes_total{pool=\"web\",backend=\"b1\"} 200
+        weir_backend_blocked_seconds_total{pool=\"web\",backend=\"b1\",on=\"client\"} 1.5
+        weir_backend_blocked_seconds_total{pool=\"web\",backend=\"b1\",on=\"backend\"} 0
+        weir_backend_first_closes_total{pool=\"web\",backend=\"b1\",by=\"backend\"} 3
+        weir_backend_first_closes_total{pool=\"web\",backend=\"b1\",by=\"operator\"} 1
+        weir_backend_undelivered_bytes_total{pool=\"web\",backend=\"b1\",to=\"backend\"} 77
         weir_backend_health_checks_total{pool=\"web\",backend=\"b2\",result=\"ok\"} 10
         weir_backend_health_checks_total{pool=\"web\",backend=\"b2\",result=\"failed\"} 2
         weir_backend_health_check_duration_seconds_sum{pool=\"web\",backend=\"b2\"} 0.25

@@ -199,7 +199,7 @@ fn a_kill_ends_what_matches_and_nothing_else() {
     let found = play.searches(of, SearchFor::Kill, SCANNED_PER_TURN_MAX);
     assert_eq!((found.ended, found.matched), (vec![ids[1], ids[3]], 2));
     let reason = |play: &TablePlay, id| match play.table.session(id).map(Session::phase) {
-        Some(Phase::Closing(reason)) => Some((reason.by, reason.why)),
+        Some(Phase::Closing(end)) => Some((end.reason.by, end.reason.why)),
         _ => None,
     };
     let killed = Some((By::Operator, Why::Killed));

@@ -24,7 +24,7 @@ impl TablePlay {
 
 fn is_shed(play: &TablePlay, id: SessionId) -> bool {
     match play.table.session(id).map(Session::phase) {
-        Some(Phase::Closing(reason)) => (reason.by, reason.why) == (By::Operator, Why::Shed),
+        Some(Phase::Closing(end)) => (end.reason.by, end.reason.why) == (By::Operator, Why::Shed),
         _ => false,
     }
 }

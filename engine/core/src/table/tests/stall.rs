@@ -44,7 +44,7 @@ fn ends_after(play: &mut TablePlay, id: SessionId, most_ms: u32) -> Option<u32> 
 
 fn reason(play: &TablePlay, id: SessionId) -> (By, Why) {
     match play.table.session(id).expect("its receives have not answered").phase() {
-        Phase::Closing(reason) => (reason.by, reason.why),
+        Phase::Closing(end) => (end.reason.by, end.reason.why),
         phase => panic!("{phase:?}"),
     }
 }

@@ -1,0 +1,71 @@
+//! One shard's turn as its kernel has seen it, for the checks that come after it.
+
+use std::net::SocketAddr;
+
+use weir_core::event::Side;
+
+use super::Key;
+
+/// What the shard did and heard in one turn, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// `open`: its listener had not been shut down before.
+    Accepted {
+        ok: bool,
+        open: bool,
+        /// Where it listens.
+        address: Option<SocketAddr>,
+    },
+    /// A receive has found no buffer.
+    Starved {
+        session: Key,
+        side: Side,
+    },
+    /// The sink of this flow takes nothing, so it leaves the line without a buffer.
+    NoRoom {
+        session: Key,
+        side: Side,
+    },
+    Receives {
+        session: Key,
+        side: Side,
+    },
+    Asked {
+        session: Key,
+        address: SocketAddr,
+        /// The session has begun in this turn.
+        fresh: bool,
+    },
+    CancelsConnect {
+        session: Key,
+    },
+    /// The shard is told that the session's client has reset.
+    ClientLeft {
+        session: Key,
+    },
+    Answered {
+        session: Key,
+        connected: Option<Result<(), i32>>,
+    },
+    Received {
+        address: SocketAddr,
+        count: usize,
+    },
+    Sent {
+        address: SocketAddr,
+        count: usize,
+    },
+    /// The shard hears of a side's FIN.
+    Ended {
+        session: Key,
+        side: Side,
+    },
+    /// A leg of the session was closed: these bytes for this side did not reach its kernel, and
+    /// for so long it had taken nothing from look to look.
+    Lost {
+        session: Key,
+        side: Side,
+        bytes: usize,
+        blocked_ms: u64,
+    },
+}
