@@ -6,6 +6,7 @@ mod feed;
 mod hangup;
 mod model;
 mod news;
+mod wrap;
 
 use std::io::{self, IsTerminal};
 use std::path::Path;

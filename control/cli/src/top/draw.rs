@@ -64,12 +64,7 @@ fn length(count: usize) -> u16 {
 impl Parts {
     fn of(area: Rect, model: &Model) -> Parts {
         let width = usize::from(area.width);
-        let most = usize::from(match model.view {
-            // The view of what has happened has room for all that is wrong.
-            View::Events => area.height / 2,
-            View::Overview | View::Sessions if area.height < CHARTS_ROWS_MIN => 2,
-            View::Overview | View::Sessions => area.height / 8,
-        });
+        let most = if area.height < CHARTS_ROWS_MIN { 2 } else { usize::from(area.height / 8) };
         let alerts = head::alerts(model, most, width).len();
         let [strip, alerts, body, notice, keys] = Layout::vertical([
             Constraint::Length(1),
@@ -151,7 +146,7 @@ impl Parts {
 pub(super) fn fit(model: &mut Model, width: u16, height: u16) {
     let area = Rect::new(0, 0, width, height);
     let parts = Parts::of(area, model);
-    model.fit(usize::from(height), parts.page(model.view), parts.sessions.height > 0);
+    model.fit((width, height), parts.page(model.view), parts.sessions.height > 0);
 }
 
 /// Draws the whole screen.

@@ -113,7 +113,8 @@ pub(super) struct Model {
     pub(super) event_cursor: Cursor,
     /// There is room for sessions in the overview.
     has_panel: bool,
-    screen_rows: usize,
+    /// Columns and rows.
+    screen: (u16, u16),
     looked: Option<Look>,
     orders: Vec<Order>,
 }
@@ -149,7 +150,7 @@ impl Model {
             session_cursor: Cursor::default(),
             event_cursor: Cursor::default(),
             has_panel: false,
-            screen_rows: 0,
+            screen: (0, 0),
             looked: None,
             orders: Vec::new(),
         }
@@ -268,9 +269,9 @@ impl Model {
         }
     }
 
-    /// Takes in the rows of the screen and of the shown table, and whether sessions fit beside it.
-    pub(super) fn fit(&mut self, screen_rows: usize, page: usize, has_panel: bool) {
-        (self.screen_rows, self.has_panel) = (screen_rows, has_panel);
+    /// Takes in the size of the screen, the rows of the shown table, and whether sessions fit, too.
+    pub(super) fn fit(&mut self, screen: (u16, u16), page: usize, has_panel: bool) {
+        (self.screen, self.has_panel) = (screen, has_panel);
         self.shown_cursor().fit(page);
         self.settle();
     }

@@ -86,7 +86,13 @@ fn meant(model: &Model, is_wide: bool) -> Vec<(&'static str, String)> {
             word("Tab", "view"),
             pause,
         ]),
-        View::Events => keys.extend([word("Esc", "back"), filter, word("Tab", "view"), pause]),
+        View::Events => keys.extend([
+            word("Esc", "back"),
+            filter,
+            word("⏎", "look"),
+            word("Tab", "view"),
+            pause,
+        ]),
     }
     keys
 }

@@ -81,7 +81,7 @@ pub(super) fn alerts(model: &Model, most: usize, width: usize) -> Vec<Line<'stat
         let more = lines.len() + 1 - most.max(1);
         lines.truncate(most.saturating_sub(1));
         if most > 0 {
-            let text = format!("and {more} more: 3 shows them all");
+            let text = format!("and {more} more: a shows them all");
             lines.push(Line::styled(text, dress(Tone::Dim, model.colour)));
         }
     }

@@ -9,9 +9,7 @@ use super::dress::{bold, dress};
 use crate::render::Tone;
 use crate::render::human::plain;
 use crate::top::model::{Dialog, Model};
-
-/// The widest that a dialog is.
-const WIDTH_MAX: u16 = 96;
+use crate::top::wrap::{dialog_width, room, wrapped};
 
 pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, area: Rect) {
     let (title, lines, end) = match &model.dialog {
@@ -38,16 +36,16 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, area: Rect) {
             let lines = vec![Line::raw("weir is doing it…")];
             (title(&proposal.command), lines, " Esc: go on without its answer ")
         }
-        Dialog::Detail { id, lines, .. } => {
+        Dialog::Detail { name, lines, .. } => {
             let lines = match lines {
-                Some(lines) => lines.iter().map(|line| Line::raw(line.clone())).collect(),
+                Some(lines) => lines.iter().map(|line| Line::raw(plain(line))).collect(),
                 None => vec![Line::raw("asking…")],
             };
-            (title(&format!("session {id}")), lines, " j k scroll, another key closes it ")
+            (title(name), lines, " j k scroll, another key closes it ")
         }
     };
-    let width = WIDTH_MAX.min(area.width);
-    let inner = usize::from(width.saturating_sub(4));
+    let width = dialog_width(area.width);
+    let (inner, _) = room((area.width, area.height));
     let lines: Vec<Line<'_>> = lines
         .iter()
         .flat_map(|line| {
@@ -71,23 +69,6 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, area: Rect) {
     frame.render_widget(Paragraph::new(shown), inner);
 }
 
-/// The text in lines of at most `width` letters, parted between words where that is possible.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let width = width.max(1);
-    let mut lines = Vec::new();
-    let mut rest: Vec<char> = text.chars().collect();
-    while rest.len() > width {
-        let space = rest[..=width].iter().rposition(|letter| *letter == ' ');
-        let end = space.filter(|at| *at > 0).unwrap_or(width);
-        lines.push(rest.drain(..end).collect());
-        if space.is_some_and(|at| at == end) {
-            rest.remove(0);
-        }
-    }
-    lines.push(rest.into_iter().collect());
-    lines
-}
-
 fn title(text: &str) -> String {
     format!(" {} ", plain(text))
 }
@@ -106,11 +87,11 @@ fn help() -> Vec<Line<'static>> {
 const HELP: &str = "\
 1 2 3, Tab   overview, sessions, events    /    filter; Esc drops it
 j k, arrows  move; PgUp PgDn, g G too      s S  sort by another figure
-Enter        its sessions; all of one      t    tree, pools, or backends
+Enter        its sessions; all of it       t    tree, pools, or backends
 d r          drain, ready: asks first      p    pause, go on (also space)
 m            maint, of a backend           x    cut a session: asks first
-c            keep an unconfirmed version   q    quit (also Ctrl-C)
-Esc          one step back                 ?    this help
+c            keep an unconfirmed version   a    all alerts, in full
+Esc          one step back                 q    quit (also Ctrl-C)
 
 ● up, open   ◐ draining, maint, not all up   ○ down   · removed
 → is a listener; its pool and the pool's backends stand below it.

@@ -5,8 +5,10 @@ use weir_proto::answer::Changed;
 
 use crate::exit::Failure;
 use crate::render::changed::changed;
+use crate::render::human::plain;
 use crate::render::{Style, Tone};
 use crate::top::news::{Outcome, Proposal};
+use crate::top::wrap::wrapped;
 
 const HUMAN: Style = Style { human: true, colour: false };
 
@@ -26,9 +28,9 @@ pub(in crate::top) enum Dialog {
         version: Option<u64>,
     },
     Doing(Proposal),
-    /// A session, and what there is to say of it; `None`: it is on its way.
+    /// Something, and what there is to say of it; `None`: it is on its way.
     Detail {
-        id: String,
+        name: String,
         lines: Option<Vec<String>>,
         /// The first line that is shown.
         offset: usize,
@@ -45,10 +47,22 @@ impl Dialog {
         Dialog::Question { proposal, lines, version: Some(tried.version) }
     }
 
-    /// Moves the text of a session by lines, of which `page` are shown at once. True if it is one.
-    pub(super) fn scroll(&mut self, by: isize, page: usize) -> bool {
+    /// All that there is to say of something.
+    pub(super) fn detail(name: impl Into<String>, lines: Vec<String>) -> Dialog {
+        Dialog::Detail { name: name.into(), lines: Some(lines), offset: 0 }
+    }
+
+    /// A session whose text is on its way.
+    pub(super) fn of_session(id: &str) -> Dialog {
+        Dialog::Detail { name: named(id), lines: None, offset: 0 }
+    }
+
+    /// Moves a text by lines; `page` of them, which are so wide, are shown at once. True if this is
+    /// a text.
+    pub(super) fn scroll(&mut self, by: isize, (width, page): (usize, usize)) -> bool {
         let Dialog::Detail { lines, offset, .. } = self else { return false };
-        let all = lines.as_ref().map_or(0, Vec::len);
+        let lines = lines.iter().flatten();
+        let all: usize = lines.map(|line| wrapped(&plain(line), width).len()).sum();
         *offset = offset.saturating_add_signed(by).min(all.saturating_sub(page));
         true
     }
@@ -56,13 +70,18 @@ impl Dialog {
     /// Takes in what there is to say of a session, if it is still asked for.
     pub(super) fn shown(&mut self, id: &str, text: Result<String, Failure>) {
         match self {
-            Dialog::Detail { id: wanted, lines, .. } if wanted == id => {
+            Dialog::Detail { name, lines, .. } if *name == named(id) => {
                 let text = text.unwrap_or_else(|failure| failure.message);
                 *lines = Some(text.lines().map(str::to_owned).collect());
             }
             _ => {} // It was closed meanwhile.
         }
     }
+}
+
+/// The name of a session's text.
+fn named(id: &str) -> String {
+    format!("session {id}")
 }
 
 /// The outcome of the last deed. It stays until it is put away or another one follows.

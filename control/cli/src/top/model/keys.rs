@@ -10,6 +10,7 @@ use super::{Dialog, Form, Model, Notice, Reach, Scope, Sort, Subject, View};
 use crate::render::human::seconds;
 use crate::render::{Style, Tone};
 use crate::top::news::{Deed, Order, Proposal};
+use crate::top::wrap::room;
 
 const HUMAN: Style = Style { human: true, colour: false };
 /// Letters of a filter.
@@ -64,9 +65,8 @@ impl Model {
 
     /// A key while a dialog is open. Only `y` is a yes.
     fn answer(&mut self, code: KeyCode) {
-        // Its frame has two rows.
-        let page = self.screen_rows.saturating_sub(2).max(1);
-        let far = isize::try_from(page).unwrap_or(isize::MAX);
+        let room = room(self.screen);
+        let far = isize::try_from(room.1).unwrap_or(isize::MAX);
         let by = match code {
             KeyCode::Up | KeyCode::Char('k') => -1,
             KeyCode::Down | KeyCode::Char('j') => 1,
@@ -76,7 +76,7 @@ impl Model {
             KeyCode::End | KeyCode::Char('G') => isize::MAX,
             _ => 0,
         };
-        if by != 0 && self.dialog.scroll(by, page) {
+        if by != 0 && self.dialog.scroll(by, room) {
             return;
         }
         match std::mem::take(&mut self.dialog) {
@@ -125,6 +125,7 @@ impl Model {
             KeyCode::Char('m') => self.admin("maint", Admin::Maint),
             KeyCode::Char('x') => self.kill(),
             KeyCode::Char('c') => self.confirm(),
+            KeyCode::Char('a') => self.show_alerts(),
             code => self.steer(code),
         }
     }
@@ -198,11 +199,28 @@ impl Model {
             View::Sessions => {
                 self.session_cursor.hold();
                 let Some(id) = self.session().map(|row| row.id.clone()) else { return };
-                self.dialog = Dialog::Detail { id: id.clone(), lines: None, offset: 0 };
+                self.dialog = Dialog::of_session(&id);
                 self.orders.push(Order::Show(id));
             }
-            View::Events => {}
+            View::Events => {
+                self.event_cursor.hold();
+                let shown = self.shown_events();
+                let Some(event) = shown.get(self.event_cursor.index()) else { return };
+                let about = format!("{} {} {}", event.at, event.kind.word(), event.subject);
+                self.dialog = Dialog::detail("Event", vec![about, event.text.clone()]);
+            }
         }
+    }
+
+    /// Everything that is wrong, in full.
+    fn show_alerts(&mut self) {
+        let lines = self.alerts.iter();
+        let lines = lines.map(|it| format!("{} {}  {}", it.word(), it.subject, it.text));
+        let mut lines: Vec<String> = lines.collect();
+        if lines.is_empty() {
+            lines.push("nothing is wrong".to_owned());
+        }
+        self.dialog = Dialog::detail("Alerts", lines);
     }
 
     /// The session under the cursor.

@@ -295,6 +295,26 @@ fn a_pause_holds_the_screen_and_misses_nothing() {
 }
 
 #[test]
+fn alerts_and_events_are_shown_in_full() {
+    let mut model = model(80, 24);
+    let long = "word ".repeat(400);
+    let mut next = live();
+    next.figures.status.warnings = vec![format!("pool api: {long}end")];
+    model.take(News::Figures(next.into()));
+    press(&mut model, "a");
+    let shown = text(&model, 80, 24);
+    assert!(shown.contains("ALERT pool api  word") && !shown.contains("end"), "{shown}");
+    press(&mut model, "G");
+    let shown = text(&model, 80, 24);
+    assert!(shown.contains("word end") && shown.contains("note drift"), "{shown}");
+    code(&mut model, KeyCode::Esc);
+    press(&mut model, "3j");
+    code(&mut model, KeyCode::Enter);
+    let shown = text(&model, 80, 24);
+    assert!(shown.contains("2026-11-30T11:59:02.123456Z config version 7"), "{shown}");
+}
+
+#[test]
 fn an_unconfirmed_version_is_kept_by_a_key() {
     let mut model = model(80, 24);
     press(&mut model, "c");
