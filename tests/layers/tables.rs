@@ -124,6 +124,7 @@ pub(crate) const CONTROL: &[Row] = &[
     ("demo", &["streams"]),
     ("doctor", &["limits", "listen", "rt", "streams"]),
     ("log", &["rt", "streams"]),
+    ("manual", &[]),
     ("session_log", &["log", "rt"]),
     ("prober", &["rt"]),
     ("signals", &["rt"]),

@@ -10,6 +10,7 @@ mod balance;
 mod cli;
 mod clock_jumps;
 mod close_matrix;
+mod completions;
 mod confined;
 mod confirm;
 mod connects;

@@ -4,8 +4,10 @@ mod args;
 mod ask;
 mod clock;
 mod complete;
+mod examples;
 mod exit;
 mod interrupt;
+mod lone;
 mod manual;
 mod plan;
 mod render;
@@ -17,7 +19,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue};
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 
 use weir_proto::answer::Note;
 use weir_proto::outside::cleaned;
@@ -30,7 +32,13 @@ use run::Console;
 fn main() -> ExitCode {
     complete::answer_the_shell(Cli::command);
     let typed = args::join_watch(std::env::args_os());
-    let cli = match Cli::try_parse_from(&typed) {
+    if typed.len() == 1 {
+        let _ = io::stderr().lock().write_all(lone::text().as_bytes());
+        return ExitCode::from(Exit::Usage as u8);
+    }
+    let command = examples::add_to(Cli::command());
+    let matched = command.try_get_matches_from(&typed);
+    let cli = match matched.and_then(|it| Cli::from_arg_matches(&it)) {
         Ok(cli) => cli,
         Err(error) => return usage(error, &typed),
     };

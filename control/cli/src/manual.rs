@@ -3,6 +3,7 @@
 use clap::CommandFactory;
 
 use crate::args::Cli;
+use crate::examples;
 
 /// The manual page, in roff.
 pub(crate) fn page() -> String {
@@ -35,6 +36,7 @@ fn verbs(prefix: &str, command: &clap::Command, text: &mut String) {
         }
         let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
         let typed = format!("{name}{}", usage(verb));
+        let words = name.split_once(' ').map_or("", |(_, words)| words);
         *text += &format!(".TP\n.B {}\n{}\n", escape(&typed), escape(&about));
         for option in verb.get_opts() {
             let Some(long) = option.get_long() else { continue };
@@ -42,6 +44,9 @@ fn verbs(prefix: &str, command: &clap::Command, text: &mut String) {
             if !option.is_global_set() && !help.is_empty() {
                 *text += &format!(".br\n{}\n", escape(&format!("--{long}: {help}")));
             }
+        }
+        for (line, what) in examples::of(words) {
+            *text += &format!(".br\n.I {}\n({})\n", escape(line), escape(what));
         }
     }
 }
@@ -51,6 +56,8 @@ fn usage(verb: &clap::Command) -> String {
     for argument in verb.get_arguments().filter(|argument| !argument.is_global_set()) {
         let names = argument.get_value_names().unwrap_or_default();
         let value = names.iter().map(|name| name.to_string()).collect::<Vec<_>>().join(" ");
+        let is_list = argument.get_num_args().is_some_and(|it| it.max_values() > 1);
+        let value = if is_list { format!("{value}...") } else { value };
         let value = if argument.get_action().takes_values() { value } else { String::new() };
         let word = match (argument.get_long(), value.is_empty()) {
             (Some(long), true) => format!("--{long}"),
@@ -82,6 +89,8 @@ No colour; colour even in a pipe; no colour if it is dumb.
 .TP
 .I /run/weir/control.sock
 The control socket, if nothing else names one.
+.SH SEE ALSO
+weir(1), weir.toml(5)
 "#;
 
 #[cfg(test)]
@@ -89,11 +98,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_page_of_the_package_is_this_one() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/man/weirctl.1");
+        if std::env::var_os("WEIR_WRITE_DOCS").is_some() {
+            std::fs::write(path, page()).unwrap();
+        }
+        let there = std::fs::read_to_string(path).unwrap_or_default();
+        let how = "WEIR_WRITE_DOCS=1 cargo test -p weirctl manual";
+        assert!(there == page(), "packaging/man/weirctl.1 is another page: {how}");
+    }
+
+    #[test]
     fn the_page_has_every_verb_and_the_exit_codes() {
         let page = page();
         for text in [
             ".SH EXIT STATUS",
-            "weirctl backend drain POOL/BACKEND [\\-\\-wait DURATION]",
+            "weirctl backend drain POOL/BACKEND... [\\-\\-wait DURATION]",
+            ".I weirctl backend drain web/b1 \\-\\-wait 10m\n(waits for its last session)",
             "weirctl pool set NAME KEY=VALUE",
             "weirctl config diff [FILE|VERSION]",
             "WEIR_SOCKET",

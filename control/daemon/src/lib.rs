@@ -13,6 +13,8 @@ mod fallback;
 mod limits;
 mod listen;
 mod log;
+#[cfg(test)]
+mod manual;
 mod paths;
 mod prober;
 mod rt;
@@ -59,7 +61,9 @@ enum Verb {
     },
     /// Read a file and say what is wrong with it. Binds nothing, touches no state.
     Check {
+        /// The file.
         file: PathBuf,
+        /// Text for people, or JSON for programs.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -70,6 +74,7 @@ enum Verb {
         /// Judge by this file's shards, directories, listeners and local backends, too.
         #[arg(short, long, value_name = "FILE")]
         config: Option<PathBuf>,
+        /// Text for people, or JSON for programs.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },

@@ -224,6 +224,22 @@ fn completions_and_the_manual_need_no_daemon() {
 }
 
 #[test]
+fn a_lone_weirctl_says_what_to_do_and_whether_weir_is_there() {
+    let alone = |socket: &std::path::Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weirctl"));
+        let output = command.env("WEIR_SOCKET", socket).stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.code() == Some(2) && output.stdout.is_empty(), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let gone = alone("/nonexistent/weir.sock".as_ref());
+    assert!(gone.contains("weirctl status") && gone.contains("weirctl --help"), "{gone}");
+    assert!(gone.contains("there is no socket /nonexistent/weir.sock\nhint: start it"), "{gone}");
+    let daemon = Daemon::saying(Answer::Status(status(1)));
+    let here = alone(&daemon.path("s"));
+    assert!(here.ends_with("weir is here: serving, version 7, 4 sessions\n"), "{here}");
+}
+
+#[test]
 fn a_usage_line_has_no_option_that_fits_every_verb() {
     // The environment names a socket here, and clap counts that as typed.
     let ran = Daemon::saying(Answer::Status(status(1))).run("-o json pool set web");

@@ -1,0 +1,90 @@
+//! The manual page weir(1), made from the arguments, and held against the one of the package.
+
+use clap::CommandFactory;
+use clap_mangen::Man;
+
+use crate::Args;
+
+/// In roff: the program, then each verb with its options.
+fn page() -> String {
+    let command = Args::command();
+    let man = Man::new(command.clone()).title("WEIR");
+    let mut page = Vec::new();
+    man.render_title(&mut page).unwrap();
+    man.render_name_section(&mut page).unwrap();
+    man.render_synopsis_section(&mut page).unwrap();
+    man.render_description_section(&mut page).unwrap();
+    let mut text = String::from_utf8(page).unwrap() + ".SH VERBS\n";
+    for verb in command.get_subcommands() {
+        let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
+        text += &format!(".SS weir {}\n{}\n", verb.get_name(), escape(&about));
+        for argument in verb.get_arguments() {
+            let names = argument.get_value_names().unwrap_or_default();
+            let value = match argument.get_action().takes_values() {
+                true => names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+                false => String::new(),
+            };
+            let word = match argument.get_long() {
+                Some(long) => format!("--{long} {value}"),
+                None => value,
+            };
+            let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+            text += &format!(".TP\n.B {}\n{}\n", escape(word.trim()), escape(&help));
+        }
+    }
+    text + REST
+}
+
+fn escape(text: &str) -> String {
+    text.replace('\\', "\\e").replace('-', "\\-")
+}
+
+const REST: &str = r#".SH SIGNALS
+.TP
+.B SIGTERM
+Drains for 30 s at most, then ends.
+.TP
+.B SIGQUIT
+Drains, and ends with the last session.
+.TP
+.B SIGINT
+Ends at once.
+.TP
+.B SIGHUP
+Merges the file of \-\-config into what is in force.
+.TP
+.B SIGUSR1
+Opens the session log again, after its file was moved.
+.SH ENVIRONMENT
+.TP
+.B WEIR_LOG
+The level of the log: error, warn, info, debug.
+.SH EXIT STATUS
+0 after a stop or a signal, or if a check or the doctor finds nothing wrong; 1 otherwise.
+.SH FILES
+.TP
+.I /etc/weir/weir.toml
+The configuration, see weir.toml(5).
+.TP
+.I /var/lib/weir
+The state: every version of the configuration. It is the truth once it is there.
+.TP
+.I /run/weir/control.sock
+Where weirctl(1) finds weir.
+.SH SEE ALSO
+weirctl(1), weir.toml(5)
+"#;
+
+#[test]
+fn the_page_of_the_package_is_this_one() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/man/weir.1");
+    if std::env::var_os("WEIR_WRITE_DOCS").is_some() {
+        std::fs::write(path, page()).unwrap();
+    }
+    let there = std::fs::read_to_string(path).unwrap_or_default();
+    let how = "WEIR_WRITE_DOCS=1 cargo test -p weir manual";
+    assert!(there == page(), "packaging/man/weir.1 is another page: {how}");
+    for signal in ["SIGTERM", "SIGQUIT", "SIGINT", "SIGHUP", "SIGUSR1"] {
+        assert!(there.contains(signal), "{signal}");
+    }
+}
