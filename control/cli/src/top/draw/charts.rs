@@ -95,6 +95,7 @@ fn one(frame: &mut Frame<'_>, model: &Model, chart: &Chart, area: Rect) {
     let room = usize::from(area.width).saturating_sub(title.chars().count() + 2);
     let scales = [whole_scale, format!("peak {words}")];
     let scale = scales.into_iter().find(|scale| scale.chars().count() < room);
+    let scale = scale.filter(|_| peaks.iter().any(Option::is_some));
     let mut block = Block::new().borders(Borders::TOP).border_style(dress(Tone::Dim, false));
     if let Some(scale) = scale {
         block = block.title_top(Line::from(scale).alignment(Alignment::Right));
