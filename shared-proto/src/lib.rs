@@ -21,6 +21,7 @@ pub mod outside;
 pub mod reason;
 pub mod request;
 pub mod role;
+pub mod samples;
 pub mod session;
 pub mod session_log;
 pub mod settings;

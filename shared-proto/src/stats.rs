@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 use crate::counters::{BackendCounts, ListenerCounts, PoolCounts, ShardCounts};
 use crate::ids::{BackendId, ListenerId, PoolId, ShardId, Version};
 use crate::reason::CloseReason;
+use crate::samples::DurationSamples;
 use crate::session_log::SessionRecords;
 
 pub use crate::reason::Reject;
@@ -31,6 +32,7 @@ pub struct ShardStats {
     pub backends: Vec<BackendStats>,
     pub counts: ShardCounts,
     pub session_log: SessionRecords,
+    pub samples: DurationSamples,
 }
 
 /// One listener on one shard.
@@ -182,6 +184,7 @@ impl ShardStats {
             backends: Vec::new(),
             counts: ShardCounts::default(),
             session_log: SessionRecords::default(),
+            samples: DurationSamples::default(),
         }
     }
 
@@ -200,5 +203,6 @@ impl ShardStats {
         self.counts = ShardCounts::default();
         self.session_log.rows.clear();
         self.session_log.dropped = 0;
+        self.samples.clear();
     }
 }

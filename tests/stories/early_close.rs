@@ -24,5 +24,8 @@ fn a_backend_that_hangs_up_before_its_first_byte_again_and_again_is_an_event() {
     });
     let told = set.weir.ok(&["events"]).matches("before its first byte").count();
     assert_eq!(told, 1, "once a minute");
+    let status = set.weir.json(&["status"]);
+    let warning = "backend web/b1 ends most of its sessions before their first byte";
+    assert_eq!(status["warnings"], serde_json::json!([warning]), "{status}");
     assert!(set.weir.log().contains("backend web/b1 ended "), "{}", set.weir.log());
 }

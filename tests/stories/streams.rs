@@ -1,6 +1,8 @@
 //! Server-sent events, over real sockets: what happens is seen as it happens, nothing is lost
 //! without a word, and who does not read is no burden to others.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use weir_tests::clock;
 use weir_tests::net::Script;
@@ -149,9 +151,49 @@ fn who_looks_now_sees_the_past_and_then_each_second() {
     assert_eq!((&pool["name"], &pool["sessions"]), (&json!("web"), &json!(3)), "{pool}");
     assert!(pool["connect_s"]["p99"].as_f64().is_some_and(|p99| p99 > 0.0), "{pool}");
     assert_eq!(figures["listeners"][0]["sessions"], 3);
+    let has_figures = |row: &Value| {
+        let p99 = |key: &str| row[key]["p99"].as_f64().is_some_and(|it| it > 0.0);
+        p99("connect_s") && p99("first_byte_s")
+    };
+    let rows = figures["backends"].as_array().expect("a list");
+    assert!(rows.iter().any(has_figures), "{rows:?}");
     // What changes is there a moment later.
     set.weir.ok(&["backend", "drain", "web/b2"]);
     let seen = streams[0].until(|it| it.data["backends"][0]["state"] == "draining");
     assert_eq!(seen.data["backends"][0]["name"], "web/b2", "those that are not up come first");
     assert!(seen.data["last_event"].as_u64() > figures["last_event"].as_u64());
+}
+
+/// The pool's figures do not tell which of its backends is slow; each backend's own do.
+#[test]
+fn a_slow_backend_is_seen_by_its_own_figures() {
+    const SLOW: Duration = Duration::from_millis(300);
+    let set = Plan::new(2, Script::ByHand).strategy("round-robin").start();
+    for _ in 0..4 {
+        for (index, backend) in set.backends.iter().enumerate() {
+            let mut client = set.client();
+            let mut server = backend.accept();
+            client.send(b"?");
+            server.expect(b"?");
+            if index == 1 {
+                clock::park(SLOW); // it thinks
+            }
+            server.send(b"!");
+            client.expect(b"!");
+        }
+    }
+    let stats = |name: &str, key: &str| {
+        let stats = set.weir.json(&["stats", name]);
+        let durations = &stats[key];
+        assert_eq!(durations["count"], 4, "{name} {key}: {stats}");
+        durations["p50"].as_f64().expect("a number")
+    };
+    clock::wait_for("the figures of all", || {
+        let count = |name| set.weir.json(&["stats", name])["first_byte_duration_s"]["count"] == 4;
+        count("web/b1") && count("web/b2")
+    });
+    let [fast, slow] = ["web/b1", "web/b2"].map(|name| stats(name, "first_byte_duration_s"));
+    assert!(slow >= SLOW.as_secs_f64() && slow > 2.0 * fast, "{fast} and {slow}");
+    let connect = stats("web/b2", "connect_duration_s");
+    assert!(connect < slow / 2.0, "only its answer is slow: {connect}");
 }

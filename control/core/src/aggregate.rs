@@ -5,6 +5,7 @@
 
 mod adopt;
 mod answer;
+mod by_backend;
 mod duration;
 mod early;
 mod gone;
@@ -28,6 +29,8 @@ use weir_proto::reason::{CloseReason, ConnectFault, Reject};
 use weir_proto::snapshot::Pool;
 use weir_proto::stats::{BackendStats, EndStats, ListenerStats, PoolStats, ShardStats};
 
+pub use by_backend::BackendDurations;
+use by_backend::ByBackend;
 pub use duration::Durations;
 use early::Early;
 use gone::Gone;
@@ -62,10 +65,13 @@ pub struct Aggregate {
     forgotten: Option<BackendId>,
     /// Backends of which people are to hear that they end sessions early.
     early: Vec<BackendId>,
+    /// When they last were many.
+    early_at: BTreeMap<BackendId, Now>,
     /// All pools together, also those that are gone.
     all: PoolTotals,
     /// Over all pools.
     recent_connects: Recent,
+    by_backend: ByBackend,
     /// When a shard last reported.
     latest: Now,
     /// Sessions that listeners have accepted, also those that are gone.
@@ -229,8 +235,10 @@ impl Aggregate {
             gone: Gone::default(),
             forgotten: None,
             early: Vec::new(),
+            early_at: BTreeMap::new(),
             all: PoolTotals::default(),
-            recent_connects: Recent::default(),
+            recent_connects: Recent::new(2),
+            by_backend: ByBackend::default(),
             latest: Now::from_nanos(0),
             accepted: 0,
             rejected: 0,
@@ -265,6 +273,7 @@ impl Aggregate {
             flow.sent_bytes += row.counts.sent_bytes;
             self.fold_backend(index, row, now);
         }
+        self.by_backend.add(stats.samples.rows(), now);
         self.latest = now;
         self.accepted += flow.sessions;
         self.shards[index].fold(&stats, flow);
@@ -365,14 +374,6 @@ impl Aggregate {
         self.all.ends.iter()
     }
 
-    /// Backends that have begun to end many sessions before their first byte: the name, such ends
-    /// and all sessions in the last minute. Each comes once a minute.
-    pub fn take_early(&mut self) -> Vec<(String, u64, u64)> {
-        let early = std::mem::take(&mut self.early).into_iter();
-        let here = early.filter_map(|id| self.backends.get(&id).filter(|it| it.removed.is_none()));
-        here.map(|it| (it.name.to_string(), it.early.closes, it.early.sessions)).collect()
-    }
-
     /// A box holds every gauge of its shard: what it does not name is zero.
     fn silence(&mut self, index: usize) {
         let held = self.shards.get_mut(index).map(|shard| std::mem::take(&mut shard.held));
@@ -421,13 +422,14 @@ impl Aggregate {
         }
         totals.sessions += u64::from(row.sessions_now);
         totals.counts.add(&row.counts);
-        if backend.early.add(row.counts.early_closes, row.counts.sessions, now) {
-            self.early.push(row.id);
-        }
+        let is_early = backend.early.add(row.counts.early_closes, row.counts.sessions, now);
         if let Some(pool) = self.pools.get_mut(&backend.pool) {
             pool.sessions += u64::from(row.sessions_now);
             pool.totals.backends.add(&row.counts);
             pool.flows[index].window += Flow::from(row);
+        }
+        if is_early {
+            self.note_early(row.id, now);
         }
     }
 

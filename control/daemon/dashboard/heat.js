@@ -1,4 +1,4 @@
-// Connect times of each backend, as one strip of colour: five seconds a cell, collected in the page.
+// Connect times and times to the first byte of each backend, as one strip of colour: five seconds a cell, collected in the page.
 
 import { $, colour, el, Rows, say, set, show } from "./dom.js";
 import { brief, clock, count } from "./format.js";
@@ -10,13 +10,20 @@ const LANES_MAX = 64;
 const STEPS = [0.001, 0.01, 0.1, 1];
 const NAMES = ["below 1 ms", "to 10 ms", "to 100 ms", "to 1 s", "1 s and more"];
 
-/** By backend: cell number → the worst p50 and p99 in it. */
+/** By backend: cell number → the worst in it, by what the choice of figures says. */
 const kept = new Map();
 let lanes = null;
 let newest = 0;
 let drawnCell = -1;
 
+/** Its words, its name in a cell, and where the figures of a second have it. */
+const FIGURES = [
+  ["first byte p99", "first_p99", (it) => it.first_byte_s?.p99], ["first byte p50", "first_p50", (it) => it.first_byte_s?.p50],
+  ["connect p99", "connect_p99", (it) => it.connect_s?.p99], ["connect p50", "connect_p50", (it) => it.connect_s?.p50],
+];
+
 const by = () => $("heat-by").value;
+const chosen = () => FIGURES.find(([, key]) => key === by());
 const step = (seconds) => STEPS.filter((edge) => seconds >= edge).length;
 
 function lane({ name }) {
@@ -33,35 +40,44 @@ function point(name, canvas, event) {
   const cell = newest - CELLS + 1 + place;
   const it = kept.get(name)?.get(cell);
   const at = clock(new Date(cell * CELL_S * 1000));
-  say($("heat-words"), it ? `${name} at ${at}: p50 ${brief(it.p50)}, p99 ${brief(it.p99)}` : `${name} at ${at}: no connects`);
+  const said = FIGURES.filter(([, key]) => it?.[key] !== undefined).map(([label, key]) => `${label} ${brief(it[key])}`);
+  say($("heat-words"), `${name} at ${at}: ${said.join(", ") || "nothing"}`);
 }
 
 const words = () => "the worst of each 5 s, collected since this page was opened";
 
-function paint({ canvas, now }, { name, connect_s: latest }) {
+function paint({ canvas, now }, row) {
+  const { name } = row;
+  const [label, , of] = chosen();
   const cells = kept.get(name);
   const context = canvas.getContext("2d");
   context.clearRect(0, 0, canvas.width, canvas.height);
   const colours = STEPS.concat(0).map((_, index) => colour(`heat-${index}`));
   for (const [cell, it] of cells) {
+    if (it[by()] === undefined) continue;
     context.fillStyle = colours[step(it[by()])];
     context.fillRect((cell - newest + CELLS - 1) * 4, 0, 4, canvas.height);
   }
-  say(now, latest ? `${brief(latest.p50)} / ${brief(latest.p99)}` : "no connects");
-  const worst = Math.max(...[...cells.values()].map((it) => it[by()]), 0);
-  set(canvas, "aria-label", cells.size ? `${name}: worst ${by()} ${brief(worst)} in ${count(cells.size * CELL_S)} s` : `${name}: no connects yet`);
+  say(now, of(row) === undefined ? "none now" : brief(of(row)));
+  const all = [...cells.values()].map((it) => it[by()]).filter((it) => it !== undefined);
+  const worst = `${name}: worst ${label} ${brief(Math.max(...all, 0))} in ${count(all.length * CELL_S)} s`;
+  set(canvas, "aria-label", all.length ? worst : `${name}: no ${label} yet`);
 }
 
 export function add(figures) {
   newest = Math.floor(figures.at / CELL_S);
   const present = new Set();
-  for (const { name, connect_s: it } of figures.backends) {
+  for (const row of figures.backends) {
+    const { name } = row;
     present.add(name);
     const cells = kept.get(name) ?? new Map();
     kept.set(name, cells);
-    if (it) {
-      const old = cells.get(newest);
-      cells.set(newest, { p50: Math.max(it.p50, old?.p50 ?? 0), p99: Math.max(it.p99, old?.p99 ?? 0) });
+    for (const [, key, of] of FIGURES) {
+      const value = of(row);
+      if (value === undefined) continue;
+      const cell = cells.get(newest) ?? {};
+      cell[key] = Math.max(value, cell[key] ?? 0);
+      cells.set(newest, cell);
     }
     for (const cell of cells.keys()) {
       if (cell > newest - CELLS) break;
@@ -82,7 +98,7 @@ export function draw(figures = last) {
   const isCounted = [...kept.values()].some((cells) => cells.size);
   show($("heat"), isCounted);
   show($("heat-by").parentElement, isCounted);
-  say($("heat-words"), isCounted ? words() : "none yet: weir counts connect times by pool, and by backend where it says so");
+  say($("heat-words"), isCounted ? words() : "no session has begun since this page was opened");
   if (!isCounted) return;
   const rows = figures.backends.filter((row) => !row.removed);
   lanes.draw(rows.slice(0, LANES_MAX));
@@ -95,6 +111,7 @@ export function wire() {
   const key = el("p", { class: "key" }, NAMES.map((name, index) => el("span", {}, el("i", { "data-step": index }), name)),
     el("span", {}, "15 minutes, now at the right"));
   $("heat").append(body, key);
+  $("heat-by").replaceChildren(...FIGURES.map(([label, name]) => el("option", { value: name }, label)));
   say($("heat-words"), words());
   $("heat-by").addEventListener("change", () => draw());
 }

@@ -33,7 +33,7 @@ export function poll(heard, failed) {
       at: Date.now() / 1000, point, status,
       pools: rowsOf(pools, "pools", (row, old) => ({ ...flows(row, old), connect_s: row.connect_duration_s?.count ? row.connect_duration_s : null })),
       listeners: rowsOf(status.listeners, "listeners", (row, old) => ({ sessions_per_s: per(row, old, "sessions_total") })),
-      backends: rowsOf(backends.backends.slice(0, 512), "backends", (row, old) => ({ ...flows(row, old), connect_s: null })),
+      backends: rowsOf(backends.backends.slice(0, 512), "backends", (row, old) => ({ ...flows(row, old), connect_s: null, first_byte_s: null })),
       backends_total: backends.backends.length, tasks: tasks.tasks, unconfirmed: status.unconfirmed, last_event: last,
     };
     const named = (rows) => new Map(rows.map((row) => [row.name, row]));

@@ -8,7 +8,7 @@ import { bits, brief, bytes, count, plural, rate, span } from "./format.js";
 const STRATEGIES = ["round-robin", "least-conn", "two-choices", "random", "maglev"];
 const COLUMNS = [
   ["Backend"], ["State"], ["Check"], ["Weight", "n"], ["Sessions", "n"], ["New/s", "n"], ["From", "n"], ["To", "n"],
-  ["Connect p50", "n"], ["p99", "n"], ["Failed", "n"], ["Address"],
+  ["Connect p50", "n"], ["p99", "n"], ["First byte p50", "n"], ["p99", "n"], ["Failed", "n"], ["Address"],
 ];
 
 function backendRow({ name }) {
@@ -17,13 +17,14 @@ function backendRow({ name }) {
   const state = stateWord();
   const cells = {
     check: cell(), sessions: cell("n"), rate: cell("n"), from: cell("n"), to: cell("n"),
-    p50: cell("n"), p99: cell("n"), failed: cell("n"), address: cell("dim"),
+    p50: cell("n"), p99: cell("n"), first50: cell("n"), first99: cell("n"), failed: cell("n"), address: cell("dim"),
   };
   const heavy = act("1", () => askWeight(name, heavy.textContent), `change the weight of ${name}`, { "aria-label": `Weight of ${name}` });
   const acts = ["drain", "ready", "maint"].map((to) =>
     act(to, () => propose(backendState(name, to)), `${to} ${name}`, { "data-to": to, "aria-label": `${to} ${name}` }));
   const node = el("tr", { "data-backend": name }, el("th", { scope: "row" }, short), el("td", {}, state.node), cells.check,
-    el("td", { class: "n" }, heavy), cells.sessions, cells.rate, cells.from, cells.to, cells.p50, cells.p99, cells.failed, cells.address,
+    el("td", { class: "n" }, heavy), cells.sessions, cells.rate, cells.from, cells.to, cells.p50, cells.p99,
+    cells.first50, cells.first99, cells.failed, cells.address,
     el("td", {}, el("div", { class: "acts" }, acts)));
   return { node, state, cells, heavy, acts };
 }
@@ -46,6 +47,8 @@ function updateBackend(row, it) {
   set(row.cells.to, "title", `${bytes(it.sent_bytes_total)} in all`);
   say(row.cells.p50, brief(it.connect_s?.p50));
   say(row.cells.p99, brief(it.connect_s?.p99));
+  say(row.cells.first50, brief(it.first_byte_s?.p50));
+  say(row.cells.first99, brief(it.first_byte_s?.p99));
   say(row.cells.failed, count(it.connect_failures_total));
   say(row.cells.address, it.address);
   for (const button of row.acts) {

@@ -9,6 +9,7 @@ use core::time::Duration;
 use weir_proto::counters::ShardCounts;
 use weir_proto::ids::ShardId;
 use weir_proto::reason::{CloseReason, ConnectFault, SessionEnd};
+use weir_proto::samples::{DurationSample, SampledPhase};
 use weir_proto::session_log::SessionRecords;
 use weir_proto::stats::{BackendStats, ListenerStats, PoolStats, Reject, ShardStats};
 
@@ -148,13 +149,21 @@ impl ShardCounters {
 
     pub fn connected(&mut self, pool: PoolSlot, backend: BackendSlot, took: Duration) {
         self.current.backends[backend.index()].counts.sessions += 1;
+        self.sample(backend, SampledPhase::Connect, took);
         let pool = &mut self.current.pools[pool.index()];
         pool.connect.record(micros(took));
     }
 
-    pub fn first_byte(&mut self, pool: PoolSlot, took: Duration) {
+    pub fn first_byte(&mut self, pool: PoolSlot, backend: BackendSlot, took: Duration) {
+        self.sample(backend, SampledPhase::FirstByte, took);
         let pool = &mut self.current.pools[pool.index()];
         pool.first_byte.record(micros(took));
+    }
+
+    fn sample(&mut self, backend: BackendSlot, phase: SampledPhase, took: Duration) {
+        let backend = self.current.backends[backend.index()].id;
+        let us = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
+        self.current.samples.put(DurationSample { backend, phase, us });
     }
 
     pub fn ended(&mut self, pool: PoolSlot, reason: CloseReason, took: Duration) {

@@ -302,7 +302,7 @@ impl Table {
                     self.counters.received(backend, count.into());
                     if !session.first_byte_seen {
                         session.first_byte_seen = true;
-                        self.counters.first_byte(pool, now - session.accepted_at);
+                        self.counters.first_byte(pool, backend, now - session.accepted_at);
                     }
                 }
                 if !last {

@@ -128,8 +128,11 @@ pub struct LiveBackend {
     pub sessions_per_s: f64,
     pub received_bytes_per_s: f64,
     pub sent_bytes_per_s: f64,
-    /// Durations are kept for each pool, not for a backend: `None` so far.
+    /// Of the last 5 to 10 seconds; `None` if there was none, or if this backend has no place among
+    /// those of which weir keeps durations.
     pub connect_s: Option<LivePercentiles>,
+    /// The same from the accept to the first byte from the backend.
+    pub first_byte_s: Option<LivePercentiles>,
 }
 
 impl Serialize for LiveListener {
@@ -158,17 +161,25 @@ impl Serialize for LiveBackend {
             received_bytes_per_s: f64,
             sent_bytes_per_s: f64,
             connect_s: Option<LivePercentiles>,
+            first_byte_s: Option<LivePercentiles>,
         }
-        let LiveBackend { row, connect_s, .. } = self;
+        let LiveBackend { row, connect_s, first_byte_s, .. } = self;
         let (sessions_per_s, received_bytes_per_s, sent_bytes_per_s) =
             (self.sessions_per_s, self.received_bytes_per_s, self.sent_bytes_per_s);
-        let connect_s = *connect_s;
+        let (connect_s, first_byte_s) = (*connect_s, *first_byte_s);
         if !serializer.is_human_readable() {
             let rates = (sessions_per_s, received_bytes_per_s, sent_bytes_per_s);
-            return (row, rates, connect_s).serialize(serializer);
+            return (row, rates, connect_s, first_byte_s).serialize(serializer);
         }
-        FlatLiveBackend { row, sessions_per_s, received_bytes_per_s, sent_bytes_per_s, connect_s }
-            .serialize(serializer)
+        FlatLiveBackend {
+            row,
+            sessions_per_s,
+            received_bytes_per_s,
+            sent_bytes_per_s,
+            connect_s,
+            first_byte_s,
+        }
+        .serialize(serializer)
     }
 }
 
@@ -230,6 +241,7 @@ mod tests {
                 received_bytes_per_s: 2.5,
                 sent_bytes_per_s: 3.5,
                 connect_s: Some(LivePercentiles { p50: 0.1, p99: 0.2 }),
+                first_byte_s: None,
             }],
             backends_total: 1,
             tasks: Vec::new(),

@@ -62,11 +62,13 @@ impl Aggregate {
         let totals = self.backend(id);
         let counted = PoolTotals { backends: totals.counts, ..PoolTotals::default() };
         let rate = self.identities(id).map(rate).sum();
+        let durations = self.backend_durations(id);
         Some(Stats {
             sessions: totals.sessions,
             ends: None,
-            connect_duration_s: None,
-            first_byte_duration_s: None,
+            connect_duration_s: durations.map(|it| it.connect),
+            connect_duration_recent_s: durations.map(|it| it.recent_connect),
+            first_byte_duration_s: durations.map(|it| it.first_byte),
             session_duration_s: None,
             ..stats(name.to_owned(), &counted, rate)
         })

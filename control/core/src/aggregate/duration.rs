@@ -1,6 +1,6 @@
 //! Durations over the life of the process: a histogram that does not saturate, and their sum.
 
-use hdrhistogram::Histogram;
+use hdrhistogram::{Counter, Histogram};
 use weir_proto::answer::Percentiles;
 use weir_proto::stats::{DURATION_MAX_US, DurationStats};
 
@@ -74,7 +74,7 @@ impl Durations {
     }
 }
 
-pub(super) fn percentiles(histogram: &Histogram<u64>) -> Percentiles {
+pub(super) fn percentiles<C: Counter>(histogram: &Histogram<C>) -> Percentiles {
     let some = (!histogram.is_empty()).then_some(histogram);
     let seconds = |quantile| Some(some?.value_at_quantile(quantile) as f64 / 1e6);
     Percentiles {

@@ -4,9 +4,12 @@
 use std::time::Duration;
 
 use weir_core::base::clock::Now;
+use weir_proto::ids::BackendId;
+
+use super::Aggregate;
 
 /// How long is counted, and the least time between two reports.
-const SPAN: Duration = Duration::from_mins(1);
+pub(super) const SPAN: Duration = Duration::from_mins(1);
 /// The fewest in a span that are reported, if they are at least half of the backend's sessions.
 const CLOSES_MIN: u64 = 10;
 
@@ -31,6 +34,30 @@ impl Early {
         let due = !self.told && self.closes >= CLOSES_MIN && self.closes * 2 >= self.sessions;
         self.told |= due;
         due
+    }
+}
+
+impl Aggregate {
+    /// Backends that have begun to end many sessions before their first byte: the name, such ends
+    /// and all sessions in the last minute. Each comes once a minute.
+    pub fn take_early(&mut self) -> Vec<(String, u64, u64)> {
+        let early = std::mem::take(&mut self.early).into_iter();
+        let here = early.filter_map(|id| self.backends.get(&id).filter(|it| it.removed.is_none()));
+        here.map(|it| (it.name.to_string(), it.early.closes, it.early.sessions)).collect()
+    }
+
+    /// Backends that have done so within the last two minutes.
+    pub fn ending_early(&self) -> impl Iterator<Item = &str> {
+        let lately = self.early_at.iter().filter(|(_, at)| self.latest - **at < 2 * SPAN);
+        let here = lately.filter_map(|(id, _)| self.backends.get(id));
+        here.filter(|it| it.removed.is_none()).map(|it| &*it.name)
+    }
+
+    /// A backend has begun to.
+    pub(super) fn note_early(&mut self, id: BackendId, now: Now) {
+        self.early_at.retain(|_, at| now - *at < 2 * SPAN);
+        self.early_at.insert(id, now);
+        self.early.push(id);
     }
 }
 

@@ -171,6 +171,7 @@ impl Aggregate {
     /// Drops what is known of a backend. Its counts stay with the one that was added again:
     /// they must not fall.
     pub(super) fn forget_backend(&mut self, id: BackendId) {
+        self.by_backend.forget(id);
         let Some(backend) = self.backends.remove(&id) else { return };
         self.gone.remove(id, &backend.name);
         if let Some(heir) = backend.heir.and_then(|heir| self.backends.get_mut(&heir)) {

@@ -12,45 +12,65 @@ use super::duration::percentiles;
 const HALF_NS: u64 = 5_000_000_000;
 
 /// Durations in microseconds of the last 5 to 10 seconds, in two halves that take turns.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Recent {
-    current: Option<Box<Histogram<u64>>>,
-    before: Option<Box<Histogram<u64>>>,
+    current: Option<Box<Histogram<u32>>>,
+    before: Option<Box<Histogram<u32>>>,
     /// The half of time that `current` counts: nanoseconds of the clock ÷ `HALF_NS`.
     half: u64,
+    /// Digits that are told apart.
+    digits: u8,
 }
 
 impl Recent {
+    pub(super) fn new(digits: u8) -> Recent {
+        Recent { current: None, before: None, half: 0, digits }
+    }
+
     /// Adds what one shard has counted until `now`.
     pub(super) fn add(&mut self, from: &DurationStats, now: Now) {
         let Some(from) = from.histogram() else { return };
+        let into = self.half_of(now);
+        for step in from.iter_recorded() {
+            into.saturating_record_n(step.value_iterated_to(), step.count_at_value());
+        }
+    }
+
+    /// Adds one, at most [`DURATION_MAX_US`] long.
+    pub(super) fn record(&mut self, us: u64, now: Now) {
+        self.half_of(now).saturating_record(us);
+    }
+
+    /// Those of now. The older ones are given up, or become the half before.
+    fn half_of(&mut self, now: Now) -> &mut Histogram<u32> {
         let half = now.nanos / HALF_NS;
         if half != self.half {
             let next = if half == self.half + 1 { self.current.take() } else { None };
             (self.before, self.current, self.half) = (next, None, half);
         }
-        let into = self.current.get_or_insert_with(fresh);
-        for step in from.iter_recorded() {
-            into.saturating_record_n(step.value_iterated_to(), u64::from(step.count_at_value()));
-        }
+        let digits = self.digits;
+        self.current.get_or_insert_with(|| fresh(digits))
     }
 
     /// What people read; no percentile if there was nothing lately.
     pub(super) fn percentiles(&self, now: Now) -> Percentiles {
         let age = (now.nanos / HALF_NS).saturating_sub(self.half);
-        let mut all = fresh();
         let halves = [(&self.current, 0), (&self.before, 1)];
-        for (half, older) in halves {
-            if let Some(half) = half.as_ref().filter(|_| age + older <= 1) {
-                all.add(half.as_ref()).expect("both have the same bounds");
+        let young = halves.into_iter().filter(|(_, older)| age + older <= 1);
+        let mut young = young.filter_map(|(half, _)| half.as_deref());
+        match (young.next(), young.next()) {
+            (Some(one), Some(other)) => {
+                let mut all = one.clone();
+                all.add(other).expect("both have the same bounds");
+                percentiles(&all)
             }
+            (one, _) => one.map_or_else(Percentiles::default, percentiles),
         }
-        percentiles(&all)
     }
 }
 
-fn fresh() -> Box<Histogram<u64>> {
-    let fresh = Histogram::new_with_bounds(1, DURATION_MAX_US, 2);
+fn fresh(digits: u8) -> Box<Histogram<u32>> {
+    let fresh = Histogram::new_with_bounds(1, DURATION_MAX_US, digits);
     Box::new(fresh.expect("the bounds are constant"))
 }
 
@@ -66,7 +86,7 @@ mod tests {
             shard.record(us);
             shard
         };
-        let mut recent = Recent::default();
+        let mut recent = Recent::new(2);
         assert_eq!(recent.percentiles(at(100)), Percentiles::default());
         recent.add(&one(1000), at(101));
         recent.add(&one(9000), at(106));

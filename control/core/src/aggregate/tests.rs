@@ -401,3 +401,23 @@ fn one_that_is_removed_twice_is_one_row_until_the_last_session() {
     aggregate.fold(empty(0, 4), at_ms(3));
     assert_eq!((aggregate.lingering().count(), aggregate.removed_named("web/b1")), (0, vec![]));
 }
+
+#[test]
+fn a_backend_that_ends_sessions_early_is_named_for_two_minutes() {
+    let snapshot = VersionChain::new().next(&["b1", "b2"]);
+    let [b1, b2] = [0, 1].map(|index| snapshot.pools[0].backends[index].id);
+    let mut aggregate = Aggregate::new(1);
+    aggregate.adopt(&snapshot);
+    let names =
+        |aggregate: &Aggregate| aggregate.ending_early().map(str::to_owned).collect::<Vec<_>>();
+    let mut early = row(b1, 0, 12, 0);
+    early.counts.early_closes = 11;
+    aggregate.fold(backend_box(0, 1, &[early, row(b2, 0, 100, 0)]), at_ms(0));
+    assert_eq!(names(&aggregate), ["web/b1"]);
+    assert_eq!(aggregate.take_early(), [("web/b1".to_owned(), 11, 12)]);
+    assert_eq!(names(&aggregate), ["web/b1"], "an event is told once, a warning stands");
+    aggregate.fold(backend_box(0, 1, &[]), at_ms(119_000));
+    assert_eq!(names(&aggregate), ["web/b1"]);
+    aggregate.fold(backend_box(0, 1, &[]), at_ms(121_000));
+    assert_eq!(names(&aggregate), [""; 0]);
+}

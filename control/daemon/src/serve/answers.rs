@@ -28,6 +28,8 @@ pub(crate) fn counts_sessions(query: &Query) -> bool {
     )
 }
 
+/// The most backends that end sessions early and that warnings name one by one.
+const EARLY_MAX: usize = 8;
 /// The most addresses that warnings name one by one.
 const UNBOUND_MAX: usize = 16;
 
@@ -234,6 +236,7 @@ impl Queries<'_> {
         for pool in control.snapshot.pools.iter().filter(|pool| control.is_in_panic(pool)) {
             warnings.push(format!("pool {}: {}", pool.name, control.panic_text(pool)));
         }
+        warnings.extend(self.early_warnings());
         if control.rollout.is_late() {
             let (waiting, version) = (control.rollout.waiting(), control.rollout.version());
             warnings.push(format!("shards {waiting} have not adopted version {version} yet"));
@@ -261,6 +264,20 @@ impl Queries<'_> {
         let mut warnings: Vec<String> = unbound.take(UNBOUND_MAX).collect();
         if let Some(more) = control.unbound().checked_sub(UNBOUND_MAX).filter(|more| *more > 0) {
             warnings.push(format!("{more} more addresses cannot be bound"));
+        }
+        warnings
+    }
+
+    /// A backend that takes sessions and ends them at once looks healthy to a check.
+    fn early_warnings(&self) -> Vec<String> {
+        let all: Vec<&str> = self.control.aggregate.ending_early().collect();
+        let say = |name: &&str| {
+            format!("backend {name} ends most of its sessions before their first byte")
+        };
+        let mut warnings: Vec<String> = all.iter().take(EARLY_MAX).map(say).collect();
+        if all.len() > EARLY_MAX {
+            let more = all.len() - EARLY_MAX;
+            warnings.push(format!("{more} more backends end most of their sessions early"));
         }
         warnings
     }

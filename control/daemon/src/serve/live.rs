@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 
+use weir_control_core::aggregate::Aggregate;
 use weir_proto::answer::{
-    BackendRow, Live, LiveBackend, LiveFigures, LiveListener, LivePercentiles, LivePool, PoolRow,
-    PoolStatsRow,
+    BackendRow, Live, LiveBackend, LiveFigures, LiveListener, LivePercentiles, LivePool,
+    Percentiles, PoolRow, PoolStatsRow,
 };
 use weir_proto::ids::BackendId;
 use weir_proto::json::{self, Layout};
@@ -147,16 +148,16 @@ impl Shared {
                 figures.backends.extend(slice.iter().map(|(pool, index)| {
                     let pool = &snapshot.pools[*pool];
                     let backend = &pool.backends[*index];
-                    let rate = queries.control.aggregate.backend_rate(backend.id);
-                    live_backend(queries.backend_row(pool, backend), rate)
+                    let row = queries.backend_row(pool, backend);
+                    live_backend(row, &queries.control.aggregate, backend.id)
                 }));
             });
         }
         self.now(|queries| {
             let gone = queries.control.aggregate.lingering().take(GONE_MAX);
             figures.backends.extend(gone.map(|gone| {
-                let rate = queries.control.aggregate.backend_rate(gone.id);
-                live_backend(gone_row(gone), rate)
+                let id = gone.id;
+                live_backend(gone_row(gone), &queries.control.aggregate, id)
             }));
         });
         figures
@@ -210,13 +211,16 @@ fn chosen_pools(rows: &[PoolRow]) -> Vec<usize> {
     chosen
 }
 
-fn live_backend(row: BackendRow, rate: weir_control_core::aggregate::Rate) -> LiveBackend {
+fn live_backend(row: BackendRow, aggregate: &Aggregate, id: BackendId) -> LiveBackend {
+    let rate = aggregate.backend_rate(id);
+    let durations = aggregate.backend_durations(id);
     LiveBackend {
         row,
         sessions_per_s: rate.sessions,
         received_bytes_per_s: rate.received_bytes,
         sent_bytes_per_s: rate.sent_bytes,
-        connect_s: None,
+        connect_s: durations.and_then(|it| live_percentiles(it.recent_connect)),
+        first_byte_s: durations.and_then(|it| live_percentiles(it.recent_first_byte)),
     }
 }
 
@@ -225,7 +229,6 @@ fn live_pool(
     stats: PoolStatsRow,
     rate: weir_control_core::aggregate::Rate,
 ) -> LivePool {
-    let connects = stats.connect_duration_s;
     LivePool {
         name: stats.name,
         strategy: row.strategy,
@@ -243,8 +246,13 @@ fn live_pool(
         sessions_per_s: rate.sessions,
         received_bytes_per_s: rate.received_bytes,
         sent_bytes_per_s: rate.sent_bytes,
-        connect_s: connects.p50.zip(connects.p99).map(|(p50, p99)| LivePercentiles { p50, p99 }),
+        connect_s: live_percentiles(stats.connect_duration_s),
     }
+}
+
+/// `None` if nothing was counted.
+fn live_percentiles(of: Percentiles) -> Option<LivePercentiles> {
+    of.p50.zip(of.p99).map(|(p50, p99)| LivePercentiles { p50, p99 })
 }
 
 #[cfg(test)]

@@ -35,8 +35,8 @@ pub(in crate::api::http) fn live() -> Value {
     let rates = ["sessions_per_s", "received_bytes_per_s", "sent_bytes_per_s"];
     let rates = rates.map(|key| (key, number.clone()));
     let list = |row: Value| json!({"type": "array", "items": row});
-    let connects = ("connect_s", or_null(row::<LivePercentiles>()));
-    let backends = with(row::<BackendRow>(), rates.iter().cloned().chain([connects]));
+    let durations = ["connect_s", "first_byte_s"].map(|it| (it, or_null(row::<LivePercentiles>())));
+    let backends = with(row::<BackendRow>(), rates.iter().cloned().chain(durations));
     let listeners = with(row::<ListenerRow>(), [rates[0].clone()]);
     let none = json!({"type": "object", "required": [], "properties": {}});
     let figures = with(
