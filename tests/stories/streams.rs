@@ -168,9 +168,11 @@ fn who_looks_now_sees_the_past_and_then_each_second() {
 #[test]
 fn a_slow_backend_is_seen_by_its_own_figures() {
     const SLOW: Duration = Duration::from_millis(300);
-    let set = Plan::new(2, Script::ByHand).strategy("round-robin").start();
-    for _ in 0..4 {
-        for (index, backend) in set.backends.iter().enumerate() {
+    let set = Plan::new(2, Script::ByHand).start();
+    for (index, backend) in set.backends.iter().enumerate() {
+        set.weir.ok(&["backend", "ready", ["web/b1", "web/b2"][index]]);
+        set.weir.ok(&["backend", "drain", ["web/b2", "web/b1"][index]]);
+        for _ in 0..4 {
             let mut client = set.client();
             let mut server = backend.accept();
             client.send(b"?");

@@ -15,7 +15,7 @@ use super::duration::percentiles;
 use super::recent::Recent;
 
 /// Backends of which durations are kept: with 14 KiB each these are some 30 MiB at most. One that
-/// has its first session when there are so many has none.
+/// has its first session after them has none.
 const KEPT_MAX: usize = 2_048;
 
 /// Digits that are told apart: a value may be 6 % too large.

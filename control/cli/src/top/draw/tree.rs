@@ -153,6 +153,10 @@ fn backend(backend: &LiveBackend, figures: &LiveFigures, is_below: bool) -> Cell
     let check = row.check.result.as_str();
     let tone = if row.removed { Tone::Dim } else { tone_of(check) };
     let failures = if row.connect_failures_total > 0 { Tone::Warn } else { Tone::Plain };
+    let mut detail = format!("{} {}", plain(check), seconds(row.check.since_s, HUMAN));
+    if let Some(first_byte) = backend.first_byte_s {
+        detail += &format!(", first byte {}", seconds(first_byte.p50, HUMAN));
+    }
     let cells = vec![
         text(name),
         text(plain(&row.address)),
@@ -165,7 +169,7 @@ fn backend(backend: &LiveBackend, figures: &LiveFigures, is_below: bool) -> Cell
         text(bits(backend.sent_bytes_per_s)),
         (count(row.connect_failures_total, HUMAN), failures),
         text(count(row.sessions_total, HUMAN)),
-        (format!("{} {}", plain(check), seconds(row.check.since_s, HUMAN)), tone),
+        (detail, tone),
     ];
     Cells { cells, is_bold: false }
 }

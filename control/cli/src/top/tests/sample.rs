@@ -51,7 +51,7 @@ fn backend(name: &str, state: BackendState, sessions: u64, failures: u64) -> Liv
         received_bytes_per_s: each * 1000.0,
         sent_bytes_per_s: each * 125.0,
         connect_s: None,
-        first_byte_s: None,
+        first_byte_s: (sessions > 0).then_some(LivePercentiles { p50: 0.002, p99: 0.8 }),
     }
 }
 
