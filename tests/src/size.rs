@@ -37,6 +37,9 @@ pub const REMOVED_SESSIONS: Size = Size { usual: 8_000, full: 9_000 };
 /// Edits over live sessions: two descriptors each, here and in weir; edits.
 pub const EDITED_SESSIONS: Size = Size { usual: 2_000, full: 9_000 };
 pub const EDITS: Size = Size { usual: 160, full: 1_000 };
+/// Accepts whose backend is asked for afterwards, and addresses that they come from.
+pub const REPLAYED: Size = Size { usual: 10_000, full: 100_000 };
+pub const REPLAYED_CLIENTS: Size = Size { usual: 500, full: 1_000 };
 /// Source ports run out: rounds.
 pub const PORT_ROUNDS: Size = Size { usual: 2, full: 20 };
 

@@ -1,9 +1,12 @@
 //! Why this backend: what is said is what happens.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde_json::Value;
+use weir_tests::clock;
 use weir_tests::net::{Peer, Script};
+use weir_tests::size;
 use weir_tests::story::{Plan, Set};
 
 fn why(set: &Set, client: IpAddr) -> Value {
@@ -48,6 +51,61 @@ fn maglev_takes_the_backend_that_is_named_for_each_client() {
         assert_eq!((&gone["eligible"], &gone["state"]), (&false.into(), &"draining".into()));
         assert!(gone["why_not"].as_str().expect("a text").contains("operator"), "{gone}");
     }
+}
+
+/// The backends that the session log has for each client's sessions, from this line on.
+fn logged(set: &Set, from: usize) -> BTreeMap<IpAddr, BTreeSet<String>> {
+    let text = std::fs::read_to_string(set.weir.dir.path.join("log")).expect("there is a log");
+    let mut backends: BTreeMap<IpAddr, BTreeSet<String>> = BTreeMap::new();
+    for line in text.lines().skip(from) {
+        let line: Value = serde_json::from_str(line).expect("each line is an object");
+        let text = |key: &str| line[key].as_str().expect("a text").to_owned();
+        let client: SocketAddr = text("client").parse().expect("an address");
+        backends.entry(client.ip()).or_default().insert(text("backend"));
+    }
+    backends
+}
+
+/// Each of many accepts, which another one's answer may not have foreseen: the log has them all.
+#[test]
+fn for_each_logged_accept_the_answer_names_its_backend() {
+    let _alone = size::alone();
+    let (accepts, clients) = (size::REPLAYED.count(), size::REPLAYED_CLIENTS.count());
+    let log = "session-log = { to = \"{dir}/log\", at = [\"open\"] }";
+    let plan = Plan::new(5, Script::Banner).strategy("maglev").weights(&[1, 2, 1, 3, 1]);
+    let set = plan.settings(log).start();
+    let sources: Vec<IpAddr> = (0..clients)
+        .map(|number| {
+            let [.., high, low] = u32::try_from(number).expect("it is small").to_be_bytes();
+            Ipv4Addr::new(127, 12, high, low.max(1)).into()
+        })
+        .collect();
+    let mut seen = 0;
+    for drained in [None, Some("web/b4")] {
+        if let Some(name) = drained {
+            set.weir.ok(&["backend", "drain", name]);
+        }
+        for number in 0..accepts / 2 {
+            let mut peer = Peer::connect_from(sources[number % sources.len()], set.weir.web);
+            let _ = peer.line();
+            peer.rst();
+        }
+        let path = set.weir.dir.path.join("log");
+        let lines = || std::fs::read_to_string(&path).map_or(0, |text| text.lines().count());
+        clock::wait_for("all of them in the log", || lines() == seen + accepts / 2);
+        let logged = logged(&set, seen);
+        seen = lines();
+        assert_eq!(logged.len(), sources.iter().collect::<BTreeSet<_>>().len());
+        for (client, backends) in &logged {
+            let page = set.weir.get(&format!("/api/v1/why?pool=web&client={client}"));
+            let answer: Value = serde_json::from_str(&page.body).expect("a document");
+            let chosen = answer["chosen"].as_str().expect("maglev is certain");
+            let served: Vec<&str> = backends.iter().map(String::as_str).collect();
+            assert_eq!(served, [chosen], "{client} of {accepts} accepts: {answer}");
+            assert_ne!(Some(chosen), drained);
+        }
+    }
+    println!("{accepts} accepts of {clients} clients: each had the backend that why names");
 }
 
 #[test]
