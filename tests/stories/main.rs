@@ -18,6 +18,7 @@ mod control_held;
 mod crash;
 mod damping;
 mod dashboard;
+mod demo;
 mod disk_faults;
 mod docs;
 mod early_close;

@@ -1,6 +1,9 @@
-//! `weir demo`: two small backends and weir before them, on loopback, with commands to try.
+//! `weir demo`: small backends, weir before them and some clients, on loopback, with commands to
+//! try. With `--faults` three more backends, each ill in its own way.
 
 mod backend;
+mod over;
+mod traffic;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,22 +11,32 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use socket2::Socket;
 use weir_proto::spec::{
     Admin, BackendSpec, HealthKind, HealthSpec, ListenerSpec, PoolSpec, Span, Spec, Strategy,
 };
 
+use backend::Manner;
+use over::Over;
+
 use crate::{file, streams};
 
-/// Runs the demo. `serve` is `weir run -c FILE`: it returns when weir has been stopped.
+/// Runs the demo, with backends that have faults if asked. `serve` is `weir run -c FILE`: it
+/// returns when weir has been stopped.
 ///
 /// # Errors
 /// What kept it from starting, or what `serve` says.
-pub(crate) fn run(serve: impl FnOnce(PathBuf) -> Result<u8, String>) -> Result<u8, String> {
+pub(crate) fn run(
+    faults: bool,
+    serve: impl FnOnce(PathBuf) -> Result<u8, String>,
+) -> Result<u8, String> {
     let say = |fault: io::Error| format!("the demo cannot start: {fault}");
-    let stage = Stage::set().map_err(say)?;
+    let stage = Stage::set(faults).map_err(say)?;
+    traffic::start(stage.listener, &stage.over).map_err(say)?;
     // Nothing serves yet: this may wait. Whoever cannot read it does without.
     let _ = streams::out(&format!("{}\n", stage.invitation()));
     let code = serve(stage.file());
+    stage.over.set();
     // Nothing in it is worth more than the demo.
     let _ = std::fs::remove_dir_all(&stage.folder);
     code
@@ -36,19 +49,31 @@ struct Stage {
     listener: SocketAddr,
     admin: SocketAddr,
     backends: Vec<(&'static str, SocketAddr)>,
+    /// Keeps the port of the dead backend, if there is to be one.
+    dead: Option<Socket>,
+    over: Over,
 }
 
 impl Stage {
-    fn set() -> io::Result<Stage> {
+    fn set(faults: bool) -> io::Result<Stage> {
         let folder = std::env::temp_dir().join(format!("weir-demo-{}", std::process::id()));
         std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
-        let backends = ["b1", "b2"].into_iter().map(|name| Ok((name, backend::start(name)?)));
-        let stage = Stage {
-            listener: free_address(8080)?,
-            admin: free_address(9650)?,
-            backends: backends.collect::<io::Result<_>>()?,
-            folder,
-        };
+        let over = Over::default();
+        let start =
+            |name, manner| Ok::<_, io::Error>((name, backend::start(name, manner, over.clone())?));
+        let mut backends = vec![start("b1", Manner::Good)?, start("b2", Manner::Good)?];
+        let mut dead = None;
+        if faults {
+            let (socket, address) = backend::dead()?;
+            dead = Some(socket);
+            backends.extend([
+                ("b3", address),
+                start("b4", Manner::Slow)?,
+                start("b5", Manner::Resets)?,
+            ]);
+        }
+        let (listener, admin) = (free_address(8080)?, free_address(9650)?);
+        let stage = Stage { folder, listener, admin, backends, dead, over };
         std::fs::write(stage.file(), stage.toml())?;
         Ok(stage)
     }
@@ -80,12 +105,16 @@ impl Stage {
             let spec = BackendSpec { address: *address, weight: 1, state: Admin::Ready };
             Some((name(text)?, spec))
         });
-        let health = HealthSpec {
+        let mut health = HealthSpec {
             kind: HealthKind::Http,
             interval: Span::from_secs(1),
             path: Some("/".to_owned()),
             ..HealthSpec::default()
         };
+        if self.dead.is_some() {
+            // A check that asked for more would take out the others too: these are to be found.
+            (health.kind, health.path) = (HealthKind::Tcp, None);
+        }
         let pool = PoolSpec {
             strategy: Strategy::RoundRobin,
             health,
@@ -105,8 +134,9 @@ impl Stage {
         let weirctl = format!("{} -s {}", client().display(), self.socket().display());
         let Stage { listener, admin, folder, .. } = self;
         let mut text = format!(
-            "weir demo: two backends and weir before them. Ctrl-C ends all.\n\n\
-             {:<32} the dashboard\n{:<32} weir\n{:<32} metrics\n",
+            "weir demo: {} backends, weir before them and some clients. Ctrl-C ends all.\n\n\
+             {:<32} the dashboard: open it first\n{:<32} weir\n{:<32} metrics\n",
+            if self.dead.is_some() { "five" } else { "two" },
             format!("http://{admin}/"),
             format!("http://{listener}/"),
             format!("http://{admin}/metrics"),
@@ -115,6 +145,14 @@ impl Stage {
             text += &format!("{:<32} backend web/{name}\n", format!("http://{address}/"));
         }
         text += &format!("{:<32} the configuration and the state\n", folder.display());
+        if self.dead.is_some() {
+            text += "\nThree backends are ill: one is dead, one is slow, one resets its sessions.\n\
+                     Which ones? On the dashboard, or in another terminal:\n";
+            for (command, shows) in SEARCH {
+                text += &format!("\n  # {shows}\n  {weirctl} {command}");
+            }
+            text.push('\n');
+        }
         text += &format!(
             "\nTry, in another terminal:\n\
              \n  curl http://{listener}/\
@@ -131,6 +169,18 @@ impl Stage {
         text
     }
 }
+
+/// Commands of weirctl that find the faults, and what they show.
+const SEARCH: [(&str, &str); 8] = [
+    ("status", "one is down"),
+    ("backend list web", "which one, since when, and why"),
+    ("events --kind health", "when that was, and who ends sessions before their first byte"),
+    ("why web --client 127.0.0.1", "who gets no session, and why"),
+    ("session list --stalled", "sessions that wait, and for whom"),
+    ("stats web/b4", "for how long they waited, and what clients gave up on"),
+    ("stats web/b5", "who closed first, each time"),
+    ("stats web", "how sessions ended, and how long they waited for their first byte"),
+];
 
 /// `weirctl` as this machine finds it: beside this program, else on the PATH.
 fn client() -> PathBuf {
@@ -155,6 +205,8 @@ mod tests {
             listener: at(8080),
             admin: at(9650),
             backends: vec![("b1", at(4001)), ("b2", at(4002))],
+            dead: None,
+            over: Over::default(),
         }
     }
 
@@ -189,7 +241,7 @@ mod tests {
     #[test]
     fn the_folder_is_gone_after_the_demo() {
         let mut seen = None;
-        let code = run(|file| {
+        let code = run(true, |file| {
             assert!(crate::check::read(&file).is_ok());
             seen = file.parent().map(Path::to_owned);
             Ok(7)

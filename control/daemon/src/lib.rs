@@ -67,8 +67,13 @@ enum Verb {
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
-    /// Two small backends and weir before them, on loopback, with commands to try. Ctrl-C ends all.
-    Demo,
+    /// Two small backends, weir before them and some clients, on loopback, with commands to try.
+    /// Ctrl-C ends all.
+    Demo {
+        /// Three more backends: one is dead, one is slow, one resets its sessions.
+        #[arg(long)]
+        faults: bool,
+    },
     /// Look whether this host can run weir: what is well, what is not, and how to fix it.
     Doctor {
         /// Judge by this file's shards, directories, listeners and local backends, too.
@@ -106,11 +111,11 @@ pub fn main() -> ExitCode {
                 planner::loops(spec, &Snapshot::empty())
             }))
         }
-        Verb::Demo => {
+        Verb::Demo { faults } => {
             let run =
                 |file| start::Run { file: Some(file), shards: None, accept: None, strict: true };
             let serve = |file| start::run(run(file));
-            exit(demo::run(|file| log::start().and_then(|()| serve(file))))
+            exit(demo::run(faults, |file| log::start().and_then(|()| serve(file))))
         }
         Verb::Doctor { config, output } => doctor(config.as_deref(), output),
         Verb::Reference { man } => {
