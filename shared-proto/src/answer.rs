@@ -3,6 +3,7 @@
 
 pub mod events;
 mod flat;
+mod latency;
 mod live;
 mod session;
 mod state;
@@ -21,12 +22,14 @@ use crate::settings::ShownSettings;
 use crate::spec::Strategy;
 
 pub use events::{EventRow, Events};
+pub use latency::{Latency, LatencyBucket, PhaseRow};
 pub use live::{
     Live, LiveBackend, LiveFigures, LiveHistory, LiveListener, LivePercentiles, LivePoint, LivePool,
 };
 pub use session::{Killed, SessionDetail, SessionRow, Sessions};
 pub use state::{
-    BackendState, CheckResult, EventKind, ListenerState, ProcessState, TaskKind, TaskState,
+    BackendState, CheckResult, EventKind, LatencyPhase, ListenerState, ProcessState, TaskKind,
+    TaskState,
 };
 pub use stats::{BySide, EndRow, FirstCloses, Percentiles, PoolStatsRow, Stats};
 pub use why::{ExplainedCandidate, Explanation};
@@ -46,6 +49,7 @@ pub enum Answer {
     Backends(Backends),
     Backend(BackendRow),
     Stats(Stats),
+    Latency(Latency),
     Events(Events),
     Config(ConfigText),
     History(History),
@@ -91,6 +95,7 @@ impl Answer {
             Answer::Shards(_)
             | Answer::Listener(_)
             | Answer::Backend(_)
+            | Answer::Latency(_)
             | Answer::Tasks(_)
             | Answer::Task(_)
             | Answer::Session(_)

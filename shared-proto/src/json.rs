@@ -30,6 +30,7 @@ pub fn answer(answer: &Answer, layout: Layout) -> String {
         Answer::Backends(it) => document(it, layout),
         Answer::Backend(it) => document(it, layout),
         Answer::Stats(it) => document(it, layout),
+        Answer::Latency(it) => document(it, layout),
         Answer::Events(it) => document(it, layout),
         Answer::Config(it) => document(it, layout),
         Answer::History(it) => document(it, layout),

@@ -64,6 +64,10 @@ pub enum Query {
     Stats {
         subject: Option<String>,
     },
+    /// Histograms of a pool, or of all of them.
+    Latency {
+        pool: Option<String>,
+    },
     /// Events after the one numbered `after` (0: from the oldest that is kept, `u64::MAX`: none
     /// that has been).
     Events {

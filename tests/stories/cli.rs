@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use serde_json::Value;
+use weir_tests::clock;
 use weir_tests::net::{Script, own_ip};
 use weir_tests::story::Plan;
 use weir_tests::weir::{Dir, Ran, binary};
@@ -88,6 +89,38 @@ fn backends_and_pools_in_json() {
     expect_schema(&set.weir.json(&["pool", "list"]));
     expect_schema(&set.weir.json(&["listener", "list"]));
     assert_eq!(set.weir.json(&["listener", "show", "web"])["pool"], "web");
+}
+
+#[test]
+fn latency_has_a_histogram_for_each_phase() {
+    let set = Plan::new(1, Script::Banner).start();
+    assert_eq!(set.spread(3, None), [3]);
+    let count = |document: &Value, phase: usize| document["phases"][phase]["count"].as_u64();
+    clock::wait_for("three sessions in the histogram", || {
+        count(&set.weir.json(&["latency", "web"]), 2) == Some(3)
+    });
+    let latency = set.weir.json(&["latency", "web"]);
+    expect_schema(&latency);
+    expect_keys(&latency, &["schema", "subject", "phases"]);
+    let names = ["connect", "first_byte", "session"];
+    for (phase, name) in latency["phases"].as_array().expect("a list").iter().zip(names) {
+        assert_eq!((phase["phase"].as_str(), phase["count"].as_u64()), (Some(name), Some(3)));
+        expect_keys(phase, &["sum_s", "p50_s", "p90_s", "p99_s", "p999_s", "max_s", "buckets"]);
+        let buckets = phase["buckets"].as_array().expect("a list");
+        let counts = buckets.iter().map(|bucket| bucket["count"].as_u64());
+        assert!(counts.is_sorted(), "{phase}");
+        let last = buckets.last().map(|it| (it["le_s"].as_f64(), it["count"].as_u64()));
+        assert_eq!(last, Some((Some(3600.0), Some(3))));
+    }
+    let page = set.weir.get("/api/v1/latency/web");
+    let page: Value = serde_json::from_str(&page.body).expect("it is JSON");
+    assert_eq!(page["phases"], latency["phases"]);
+    let all = set.weir.ok(&["latency"]);
+    let longest = all.lines().map(|line| line.chars().count()).max();
+    assert!(all.contains("first-byte") && all.contains('#') && longest <= Some(80), "{all}");
+    let refused = set.weir.ctl(&["-o", "json", "latency", "wbe"]).expect_code(4);
+    assert_eq!(refused.error_json()["error"]["did_you_mean"], serde_json::json!(["web"]));
+    assert_eq!(set.weir.get("/api/v1/latency/wbe").status, 404);
 }
 
 #[test]

@@ -208,6 +208,8 @@ fn every_command_has_json() {
         "stats",
         "stats web",
         "stats web/b1",
+        "latency",
+        "latency web",
         "shards",
         "config show",
         "config history",

@@ -121,6 +121,12 @@ pub(crate) enum Verb {
         #[arg(value_name = "POOL|POOL/BACKEND", add = Offer::new(complete::pools_and_backends))]
         subject: Option<String>,
     },
+    /// Histograms: how long connects, first bytes and sessions took
+    Latency {
+        /// A pool; all of them if it is left out
+        #[arg(add = Offer::new(complete::pools))]
+        pool: Option<String>,
+    },
     /// Events: health, configuration, tasks, limits that are reached, shards
     Events {
         /// Go on with new ones, until Ctrl-C

@@ -135,6 +135,13 @@ const EXAMPLES: &[Examples] = &[
         ],
     ),
     (
+        "latency",
+        &[
+            ("weirctl latency web", "how long connects, first bytes and sessions took"),
+            ("weirctl -w latency", "the same of all pools, every second"),
+        ],
+    ),
+    (
         "events",
         &[
             ("weirctl events --since 1h --kind health", "ups and downs of the last hour"),

@@ -154,6 +154,7 @@ fn plan_of(verb: Verb) -> Plan {
             read(Query::Why { pool, client })
         }
         Verb::Stats { subject } => read(Query::Stats { subject }),
+        Verb::Latency { pool } => read(Query::Latency { pool }),
         Verb::Events { follow, since, kind } => {
             let since_ms = since.map(|since| since.millis);
             Plan::Events { follow, filter: EventFilter { kinds: kind, since_ms } }

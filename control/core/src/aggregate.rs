@@ -9,6 +9,7 @@ mod by_backend;
 mod duration;
 mod early;
 mod gone;
+mod latency;
 mod live;
 mod load;
 mod rate;

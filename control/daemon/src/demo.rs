@@ -171,15 +171,16 @@ impl Stage {
 }
 
 /// Commands of weirctl that find the faults, and what they show.
-const SEARCH: [(&str, &str); 8] = [
+const SEARCH: [(&str, &str); 9] = [
     ("status", "one is down"),
     ("backend list web", "which one, since when, and why"),
     ("events --kind health", "when that was, and who ends sessions before their first byte"),
     ("why web --client 127.0.0.1", "who gets no session, and why"),
     ("session list --stalled", "sessions that wait, and for whom"),
-    ("stats web/b4", "for how long they waited, and what clients gave up on"),
+    ("latency web", "how many wait for their first byte far longer than the others"),
+    ("stats web/b4", "whose that is; for how long it reads nothing; what clients gave up on"),
     ("stats web/b5", "who closed first, each time"),
-    ("stats web", "how sessions ended, and how long they waited for their first byte"),
+    ("stats web", "how sessions ended"),
 ];
 
 /// `weirctl` as this machine finds it: beside this program, else on the PATH.

@@ -40,6 +40,18 @@ words! {
 }
 
 words! {
+    /// A part of a session that is measured.
+    pub enum LatencyPhase {
+        /// From the first SYN to the backend that took the session.
+        Connect = "connect",
+        /// From accept to the first byte from the backend.
+        FirstByte = "first_byte",
+        /// From accept to the end.
+        Session = "session",
+    }
+}
+
+words! {
     /// The kind of an event.
     pub enum EventKind {
         /// A backend, or the checks of a pool.

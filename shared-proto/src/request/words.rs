@@ -39,9 +39,9 @@ impl Query {
             | Query::BackendShow { name } => {
                 vec![name]
             }
-            Query::BackendList { pool: name } | Query::Stats { subject: name } => {
-                name.as_deref().into_iter().collect()
-            }
+            Query::BackendList { pool: name }
+            | Query::Stats { subject: name }
+            | Query::Latency { pool: name } => name.as_deref().into_iter().collect(),
             Query::ConfigDiff { origin, .. } => vec![origin],
             Query::SessionList { filter, .. } => filter.words().collect(),
             Query::SessionShow { id } | Query::WhySession { id } => vec![id],
@@ -156,6 +156,7 @@ impl Display for Query {
             Query::BackendList { pool } => write!(f, "backend list{}", behind(pool.as_deref())),
             Query::BackendShow { name } => write!(f, "backend show {name}"),
             Query::Stats { subject } => write!(f, "stats{}", behind(subject.as_deref())),
+            Query::Latency { pool } => write!(f, "latency{}", behind(pool.as_deref())),
             Query::Events { .. } => f.write_str("events"),
             Query::ConfigExport { version } => {
                 write!(f, "config export{}", behind(version.as_ref()))

@@ -39,6 +39,8 @@ fn reading_verbs_become_queries() {
         ("backend show web/b1", Query::BackendShow { name: name("web/b1") }),
         ("stats", Query::Stats { subject: None }),
         ("stats web/b1", Query::Stats { subject: Some(name("web/b1")) }),
+        ("latency", Query::Latency { pool: None }),
+        ("latency web", Query::Latency { pool: Some(name("web")) }),
         ("config export", Query::ConfigExport { version: None }),
         ("config export 3", Query::ConfigExport { version: Some(3) }),
         ("config history", Query::ConfigHistory { before: None, limit: None }),

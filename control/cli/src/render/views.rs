@@ -1,5 +1,6 @@
 //! One view for each kind of answer: what a person sees of it.
 
+mod latency;
 mod sessions;
 mod settings;
 mod why;
@@ -31,6 +32,7 @@ pub(crate) fn answer(answer: &Answer, heading: bool, style: Style) -> String {
         Answer::Backends(body) => backends(body, style),
         Answer::Backend(body) => backend(body, style),
         Answer::Stats(body) => stats(body, style),
+        Answer::Latency(body) => latency::latency(body, style),
         Answer::Events(body) => body.events.iter().map(|row| event(row, style)).collect(),
         Answer::Config(body) => config(body, heading),
         Answer::History(body) => history(body, style),
@@ -55,6 +57,12 @@ pub(crate) fn answer(answer: &Answer, heading: bool, style: Style) -> String {
 /// A hint below a list that is empty, or that has another page. Printed on a terminal only.
 pub(crate) fn after(answer: &Answer) -> Option<Cow<'static, str>> {
     let text = match answer {
+        Answer::Status(body) => {
+            let lacks = |pool: &&PoolRow| pool.backends_up < pool.backends;
+            let pool = &body.pools.iter().find(lacks)?.name;
+            let look = "which backends are not up, and why";
+            return Some(format!("{look}: weirctl backend list {}", plain(pool)).into());
+        }
         Answer::History(History { next_before: Some(before), .. }) => {
             return Some(format!("older ones: weirctl config history --before {before}").into());
         }

@@ -61,6 +61,12 @@ impl Durations {
         self.histogram.as_deref().map_or_else(Percentiles::default, percentiles)
     }
 
+    /// The time that this share of them, 0 to 1, took at most; `None` if there were none.
+    pub fn quantile_s(&self, share: f64) -> Option<f64> {
+        let histogram = self.histogram.as_deref().filter(|histogram| !histogram.is_empty())?;
+        Some(histogram.value_at_quantile(share) as f64 / 1e6)
+    }
+
     /// The same of those that are not in `before`, an earlier state; `None` if there are none.
     pub fn since(&self, before: &Durations) -> Option<Percentiles> {
         let now = self.histogram.as_deref()?;

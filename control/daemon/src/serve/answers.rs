@@ -3,8 +3,8 @@
 use weir_core::base::clock::Now;
 use weir_proto::answer::{
     Answer, BackendRow, BackendState, Backends, CheckResult, CheckRow, ConfigText, History,
-    ListenerRow, ListenerState, Listeners, PoolDetail, PoolRow, Pools, ProcessState, ShardRow,
-    Shards, Stats, Status, Tasks, UnboundRow,
+    Latency, ListenerRow, ListenerState, Listeners, PoolDetail, PoolRow, Pools, ProcessState,
+    ShardRow, Shards, Stats, Status, Tasks, UnboundRow,
 };
 use weir_proto::request::{Code, HISTORY_MAX, Query, Refusal};
 use weir_proto::settings::{self, ShownSettings};
@@ -58,6 +58,7 @@ impl Queries<'_> {
             Query::BackendList { pool } => Answer::Backends(self.backends(pool.as_deref())?),
             Query::BackendShow { name } => Answer::Backend(self.backend(&name)?),
             Query::Stats { subject } => Answer::Stats(self.stats(subject.as_deref())?),
+            Query::Latency { pool } => Answer::Latency(self.latency(pool.as_deref())?),
             Query::Events { after, filter } => {
                 Answer::Events(control.events.page(after, &filter, crate::rt::wall_ms()))
             }
@@ -216,6 +217,13 @@ impl Queries<'_> {
             Some(name) if name.contains('/') => planner::no_backend(snapshot, name),
             name => planner::no_pool(snapshot, name.unwrap_or_default()),
         })
+    }
+
+    /// `weirctl latency [POOL]`
+    fn latency(&self, pool: Option<&str>) -> Result<Latency, Refusal> {
+        let snapshot = &self.control.snapshot;
+        let latency = self.control.aggregate.latency(snapshot, pool);
+        latency.ok_or_else(|| planner::no_pool(snapshot, pool.unwrap_or_default()))
     }
 
     /// True if no backend of the pool can take a session: its clients are turned away.

@@ -355,7 +355,11 @@ fn events_history_and_configuration_are_lines() {
 fn an_empty_list_says_how_to_fill_it() {
     let empty = Answer::Backends(Backends { backends: Vec::new() });
     assert!(after(&empty).unwrap().contains("weirctl backend add"));
-    assert_eq!(after(&Answer::Status(status())), None);
+    let lacks = after(&Answer::Status(status())).unwrap();
+    assert!(lacks.ends_with("weirctl backend list web"), "{lacks}");
+    let mut whole = status();
+    whole.pools[0].backends_up = whole.pools[0].backends;
+    assert_eq!(after(&Answer::Status(whole)), None);
 }
 
 #[test]

@@ -3,8 +3,9 @@
 
 use serde_json::Value;
 use weir_proto::answer::{
-    BackendRow, Backends, ConfigText, Events, Explanation, History, Killed, ListenerRow, Listeners,
-    PoolDetail, Pools, SessionDetail, Sessions, Shards, Stats, Status, TaskRow, Tasks, Versions,
+    BackendRow, Backends, ConfigText, Events, Explanation, History, Killed, Latency, ListenerRow,
+    Listeners, PoolDetail, Pools, SessionDetail, Sessions, Shards, Stats, Status, TaskRow, Tasks,
+    Versions,
 };
 use weir_proto::request::{ApplyMode, ChangeRequest, Code, Query, Refusal};
 use weir_proto::settings;
@@ -202,6 +203,18 @@ pub(super) static OPERATIONS: &[Operation] = &[
         "The same of a backend.",
         (&[], |names, _| Ok(Query::Stats { subject: Some(names.both()) })),
         shape::of::<Stats>,
+    ),
+    get(
+        "/api/v1/latency",
+        "Histograms of durations of all.",
+        (&[], |_, _| Ok(Query::Latency { pool: None })),
+        shape::of::<Latency>,
+    ),
+    get(
+        "/api/v1/latency/{pool}",
+        "The same of a pool.",
+        (&[], |names, _| Ok(Query::Latency { pool: Some(names.one()) })),
+        shape::of::<Latency>,
     ),
     streamed(
         "/api/v1/live",

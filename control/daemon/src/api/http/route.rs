@@ -119,6 +119,8 @@ mod tests {
             ("stats", Query::Stats { subject: None }),
             ("stats/web", Query::Stats { subject: Some(text("web")) }),
             ("stats/web/b1", Query::Stats { subject: Some(text("web/b1")) }),
+            ("latency", Query::Latency { pool: None }),
+            ("latency/web", Query::Latency { pool: Some(text("web")) }),
             ("config", Query::ConfigExport { version: None }),
             ("config/versions/12", Query::ConfigExport { version: Some(12) }),
             ("config/history", Query::ConfigHistory { before: None, limit: None }),
