@@ -4,10 +4,12 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use weir_tests::browser::Browser;
 use weir_tests::clock::{self, PATIENCE};
 use weir_tests::weir::{Ran, binary};
 
@@ -35,6 +37,12 @@ const SEARCH: [(&str, &[Signs]); 9] = [
     ("stats web", &[&["backend", "reset", "SD"]]),
 ];
 
+/// Holds until it is dropped: demos that look for free ports at the same time find the same ones.
+pub(crate) fn starts_alone() -> MutexGuard<'static, ()> {
+    static STARTS: Mutex<()> = Mutex::new(());
+    STARTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The demo, as a process, and what it has printed.
 struct Demo {
     child: Child,
@@ -43,6 +51,7 @@ struct Demo {
 
 impl Demo {
     fn start(arguments: &[&str]) -> Demo {
+        let _alone = starts_alone();
         let mut command = Command::new(binary("weir", "WEIR_BIN"));
         command.arg("demo").args(arguments).stdin(Stdio::null());
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
@@ -137,6 +146,30 @@ fn the_commands_that_the_demo_prints_find_its_faults() {
 }
 
 #[test]
+fn the_dashboard_shows_its_faults() {
+    let demo = Demo::start(&["--faults"]);
+    let browser = Browser::start(1440, 900);
+    browser.open(&format!("http://{}/", demo.address("the dashboard")));
+    let text = |selector: &str| format!("(document.querySelector({selector:?})?.innerText ?? '')");
+    let shows = |selector: &str, part: &str| {
+        let look = format!("return {}.includes({part:?})", text(selector));
+        let found = clock::try_wait(FOUND_MAX, || (browser.run(&look) == true).then_some(()));
+        let there = || browser.run(&format!("return {}", text(selector)));
+        assert!(found.is_some(), "{part:?} in {selector}: {}", there());
+    };
+    // Dead, with the reason; resetting, as an alert; slow, by a figure that no other one has.
+    shows("#alerts", "web/b3");
+    shows("[data-backend='web/b3']", "refused");
+    shows("#alerts", "web/b5");
+    shows("[data-backend='web/b4']", "819");
+    assert_eq!(
+        browser.run(&format!("return {}.includes('819')", text("[data-backend='web/b1']"))),
+        false
+    );
+    assert_eq!(browser.console(), [""; 0]);
+}
+
+#[test]
 fn every_other_command_of_the_demo_works() {
     let demo = Demo::start(&[]);
     assert!(demo.text.lines().nth(2).is_some_and(|line| line.contains("the dashboard")));
@@ -153,6 +186,12 @@ fn every_other_command_of_the_demo_works() {
     for (command, _) in demo.commands().iter().filter(|(_, verb)| *verb != "top") {
         let _ = shell(command);
     }
+    // The token that it prints lets the dashboard change something.
+    let token = demo.text.lines().find_map(|line| line.strip_suffix(" unlocks changes there"));
+    let path = "api/v1/backends/web/b2/drain";
+    let curl =
+        format!("curl -sf -X POST -H 'Authorization: Bearer {}'", token.unwrap_or("").trim());
+    let _ = shell(&format!("{curl} http://{}/{path}", demo.address("the dashboard")));
 }
 
 #[test]

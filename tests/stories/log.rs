@@ -276,6 +276,7 @@ fn verbs_that_print_end_quietly_when_nobody_reads() {
 #[test]
 fn a_demo_that_nobody_reads_goes_on() {
     use std::io::{BufRead, BufReader};
+    let alone = crate::demo::starts_alone();
     let mut command = Command::new(binary("weir", "WEIR_BIN"));
     command.arg("demo").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("it starts");
@@ -288,7 +289,7 @@ fn a_demo_that_nobody_reads_goes_on() {
     });
     let mut said = BufReader::new(err.expect("it is a pipe")).lines().map_while(Result::ok);
     assert!(said.any(|line| line.contains("ready:")), "it serves");
-    drop((lines, said));
+    drop((lines, said, alone));
     let address = address.expect("the invitation names it");
     for _ in 0..20 {
         let mut client = Peer::connect(address);

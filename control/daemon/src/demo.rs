@@ -6,9 +6,10 @@ mod over;
 mod traffic;
 
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use socket2::Socket;
@@ -52,6 +53,8 @@ struct Stage {
     /// Keeps the port of the dead backend, if there is to be one.
     dead: Option<Socket>,
     over: Over,
+    /// Allows changes over HTTP.
+    token: String,
 }
 
 impl Stage {
@@ -73,13 +76,20 @@ impl Stage {
             ]);
         }
         let (listener, admin) = (free_address(8080)?, free_address(9650)?);
-        let stage = Stage { folder, listener, admin, backends, dead, over };
+        let stage = Stage { folder, listener, admin, backends, dead, over, token: token()? };
         std::fs::write(stage.file(), stage.toml())?;
+        let file =
+            OpenOptions::new().mode(0o600).write(true).create_new(true).open(stage.token_file());
+        file?.write_all(stage.token.as_bytes())?;
         Ok(stage)
     }
 
     fn file(&self) -> PathBuf {
         self.folder.join("weir.toml")
+    }
+
+    fn token_file(&self) -> PathBuf {
+        self.folder.join("token")
     }
 
     fn socket(&self) -> PathBuf {
@@ -90,9 +100,10 @@ impl Stage {
     fn toml(&self) -> String {
         let text = |path: PathBuf| toml::Value::from(path.display().to_string());
         let settings = format!(
-            "[weir]\ncontrol = {}\nadmin = \"{}\"\nstate = {}\n\n",
+            "[weir]\ncontrol = {}\nadmin = \"{}\"\nadmin-token-file = {}\nstate = {}\n\n",
             text(self.socket()),
             self.admin,
+            text(self.token_file()),
             text(self.folder.join("state"))
         );
         settings + &file::export(&self.spec())
@@ -135,9 +146,10 @@ impl Stage {
         let Stage { listener, admin, folder, .. } = self;
         let mut text = format!(
             "weir demo: {} backends, weir before them and some clients. Ctrl-C ends all.\n\n\
-             {:<32} the dashboard: open it first\n{:<32} weir\n{:<32} metrics\n",
+             {:<32} the dashboard: open it first\n{:<32} unlocks changes there\n{:<32} weir\n{:<32} metrics\n",
             if self.dead.is_some() { "five" } else { "two" },
             format!("http://{admin}/"),
+            self.token,
             format!("http://{listener}/"),
             format!("http://{admin}/metrics"),
         );
@@ -162,6 +174,7 @@ impl Stage {
              \n  {weirctl} backend drain web/b1\
              \n  {weirctl} backend ready web/b1\
              \n  {weirctl} pool set web strategy=maglev\
+             \n  {weirctl} pool set web strategy=round-robin\
              \n  {weirctl} config history\
              \n  curl http://{admin}/metrics\
              \n  wrk -c 64 -d 5s http://{listener}/\n"
@@ -189,6 +202,13 @@ fn client() -> PathBuf {
     beside.filter(|path| path.exists()).unwrap_or_else(|| Path::new("weirctl").to_owned())
 }
 
+/// A token that cannot be guessed: 16 random bytes, in hex.
+fn token() -> io::Result<String> {
+    let mut bytes = [0; 16];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 /// A loopback address on `port` if nobody has it, else on any port that is free now.
 fn free_address(port: u16) -> io::Result<SocketAddr> {
     let try_port = |port: u16| TcpListener::bind(("127.0.0.1", port))?.local_addr();
@@ -208,6 +228,7 @@ mod tests {
             backends: vec![("b1", at(4001)), ("b2", at(4002))],
             dead: None,
             over: Over::default(),
+            token: "0123456789abcdef".to_owned(),
         }
     }
 
