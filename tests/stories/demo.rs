@@ -101,6 +101,8 @@ impl Drop for Demo {
         // It has ended, unless the story failed.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let folder = std::env::temp_dir().join(format!("weir-demo-{}", self.child.id()));
+        let _ = std::fs::remove_dir_all(folder);
     }
 }
 
