@@ -271,8 +271,10 @@ pub enum ChangeRequest {
 pub enum BackendAct {
     State(Admin),
     Weight(u16),
-    /// Their sessions run on.
-    Remove,
+    /// Their sessions run on, or are reset.
+    Remove {
+        force: bool,
+    },
 }
 
 impl ChangeRequest {

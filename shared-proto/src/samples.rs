@@ -1,13 +1,12 @@
 //! Durations of single sessions, by backend, on their way from a shard to control.
 //!
 //! A histogram for each backend would take some kilobytes in every box, and there may be a hundred
-//! thousand backends: so a shard hands over samples, and control keeps histograms of those backends
+//! thousand backends. So a shard hands over samples, and control keeps histograms of those backends
 //! that have some.
 
 use crate::ids::BackendId;
 
-/// Samples of one box. If there is more to tell, each duration has the same chance to be among
-/// them: at four boxes a second a shard tells 16,000 a second.
+/// Samples of one box. If there were more, each duration has the same chance to be among them.
 pub const SAMPLES_MAX: usize = 4_096;
 
 /// The span of a session's life that a sample is of.
@@ -33,7 +32,7 @@ pub struct DurationSample {
 pub struct DurationSamples {
     /// At most [`SAMPLES_MAX`].
     rows: Vec<DurationSample>,
-    /// How many there were to tell.
+    /// The number of durations, with those for which there was no room.
     seen: u64,
 }
 

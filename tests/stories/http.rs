@@ -344,7 +344,9 @@ fn example(language: &str) -> String {
 
 /// Runs an example while clients come and go, and looks at what each of them saw.
 fn deploy(program: &str, language: &str) {
-    let plan = Plan::new(2, Script::Banner).health("{ interval = \"100ms\", slow-start = \"0s\" }");
+    let plan = Plan::new(2, Script::Banner)
+        .shards(1)
+        .health("{ interval = \"100ms\", slow-start = \"0s\" }");
     let set = with_token(plan);
     for name in ["web/b1", "web/b2"] {
         set.weir.wait_state(name, "up");

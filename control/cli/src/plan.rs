@@ -96,8 +96,6 @@ pub(crate) struct Several {
     pub(crate) names: Vec<String>,
     pub(crate) act: BackendAct,
     pub(crate) options: ChangeOptions,
-    /// `backend remove --force`.
-    pub(crate) force: bool,
     /// `backend drain --wait`.
     pub(crate) wait: Option<Span>,
     /// `backend drain --over`.
@@ -258,10 +256,7 @@ fn backend(verb: BackendVerb) -> Plan {
         }
         BackendVerb::Remove { name, force, change } => match one(name) {
             Ok(name) => changing(ChangeRequest::BackendRemove { name, force }, change),
-            Err(names) => {
-                let act = BackendAct::Remove;
-                Plan::Several(Several { force, ..several(names, act, change) })
-            }
+            Err(names) => Plan::Several(several(names, BackendAct::Remove { force }, change)),
         },
         BackendVerb::Drain { name, wait, over, change } => match one(name) {
             Ok(name) => {
@@ -304,7 +299,7 @@ fn one(names: Vec<String>) -> Result<String, Vec<String>> {
 
 fn several(names: Vec<String>, act: BackendAct, change: ChangeArgs) -> Several {
     let options = options(change);
-    Several { names, act, options, force: false, wait: None, over: None }
+    Several { names, act, options, wait: None, over: None }
 }
 
 fn session(verb: SessionVerb) -> Plan {

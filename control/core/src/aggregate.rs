@@ -274,6 +274,7 @@ impl Aggregate {
             flow.sent_bytes += row.counts.sent_bytes;
             self.fold_backend(index, row, now);
         }
+        self.forget_early(now);
         self.by_backend.add(stats.samples.rows(), now);
         self.latest = now;
         self.accepted += flow.sessions;

@@ -62,8 +62,8 @@ pub struct Plan {
     pub summary: String,
     /// The command that takes it back; empty if there is nothing to take back.
     pub undo: String,
-    /// The backend whose sessions are to be reset once every shard has adopted the version.
-    pub kill: Option<BackendId>,
+    /// The backends whose sessions are to be reset once every shard has adopted the version.
+    pub kills: Vec<BackendId>,
     /// Losses by it that were agreed to, or that a dry run tells of.
     pub warnings: Vec<String>,
     /// The process settings of the file, if it reads one.
@@ -85,7 +85,7 @@ struct Edit {
     undo: Option<String>,
     /// What stands before the list of changes in the summary, like `apply weir.toml: `.
     origin: String,
-    kill: Option<BackendId>,
+    kills: Vec<BackendId>,
     /// Of the file that is applied.
     settings: Option<Box<FileSettings>>,
     /// It makes a version even if that is like the one before.
@@ -110,9 +110,9 @@ enum Subject {
 impl Edit {
     fn new(spec: Spec, subject: Subject) -> Edit {
         let (origin, undone, losses) = (String::new(), Vec::new(), Vec::new());
-        let (undo, kill, settings, base) = (None, None, None, None);
-        let is_version = false;
-        Edit { spec, subject, undo, origin, kill, settings, is_version, base, undone, losses }
+        let (undo, settings, base) = (None, None, None);
+        let (kills, is_version) = (Vec::new(), false);
+        Edit { spec, subject, undo, origin, kills, settings, is_version, base, undone, losses }
     }
 }
 
@@ -181,7 +181,7 @@ pub fn decide(
         before,
         summary: cleaned(&format!("{}{}", edit.origin, change::summary(&changes)), SUMMARY_MAX),
         undo: if changes_something { undo() } else { String::new() },
-        kill: edit.kill,
+        kills: edit.kills,
         warnings,
         settings: edit.settings,
         base: next_base,

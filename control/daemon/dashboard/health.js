@@ -45,7 +45,7 @@ export function alerts(figures) {
   }
   for (const shard of status.shards) {
     if (shard.version !== status.version) add("warn", `shard ${shard.id}`, `goes by version ${shard.version}, not ${status.version}`);
-    if (shard.sessions >= shard.sessions_max * 0.9) add("warn", `shard ${shard.id}`, `${count(shard.sessions)} of ${count(shard.sessions_max)} sessions: nearly full`);
+    if (shard.sessions_max > 0 && shard.sessions >= shard.sessions_max * 0.9) add("warn", `shard ${shard.id}`, `${count(shard.sessions)} of ${count(shard.sessions_max)} sessions: nearly full`);
   }
   const out = figures.backends.filter((row) => ["draining", "maint"].includes(row.state)).map((row) => row.name);
   if (out.length) add("info", "by hand", `${out.slice(0, 6).join(", ")}${out.length > 6 ? ` and ${out.length - 6} more` : ""} ${out.length === 1 ? "takes" : "take"} no new sessions`);

@@ -18,7 +18,7 @@ use core::net::SocketAddr;
 
 use weir_proto::ids::{BackendId, ShardId};
 use weir_proto::order::{BackendHealth, Credit, Limited, Want};
-use weir_proto::reason::{By, ConnectFault, Why};
+use weir_proto::reason::{By, ConnectFault, During, Why};
 use weir_proto::session_log::SessionLogging;
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::Strategy;
@@ -414,7 +414,9 @@ impl Table {
         let Route { listener, pool, backend, .. } = session.route;
         if let Some(backend) = backend {
             self.view.session_released(backend);
-            self.counters.left(backend, &end);
+            if end.reason.during != During::Connecting {
+                self.counters.left(backend, &end);
+            }
             if session.is_early_close(end.reason) {
                 self.counters.closed_early(backend);
             }

@@ -102,9 +102,11 @@ pub struct Note {
     pub waits: [bool; 2],
     /// These peers could be given up at the last look.
     pub given_up: [bool; 2],
-    /// By side: for how many milliseconds it has taken nothing from look to look.
-    pub blocked_ms: [u64; 2],
-    pub looked_ms: [u64; 2],
+    /// By side: for how many milliseconds, at least and at most, it has taken nothing from look to
+    /// look.
+    pub blocked_ms: [(u64, u64); 2],
+    pub looked_step: [u64; 2],
+    pub looked_takes: [u64; 2],
     /// Up to which of its takes each peer takes nothing, and at which look that was first seen.
     pub stuck: [(u64, u64); 2],
     /// Idle, half-close and stalled timeout, in milliseconds; filled in after a turn.

@@ -126,7 +126,9 @@ fn write_act(f: &mut Formatter<'_>, names: &str, act: BackendAct) -> Result {
     match act {
         BackendAct::State(state) => write!(f, "backend {} {names}", state.word()),
         BackendAct::Weight(weight) => write!(f, "backend weight {names} {weight}"),
-        BackendAct::Remove => write!(f, "backend remove {names}"),
+        BackendAct::Remove { force } => {
+            write!(f, "backend remove {names}{}", if force { " --force" } else { "" })
+        }
     }
 }
 

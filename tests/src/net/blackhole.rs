@@ -6,6 +6,7 @@ use std::time::Duration;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::Backend;
+use crate::clock;
 
 /// Takes no connection at its address and refuses none: SYNs get lost, for its queue is full.
 #[derive(Debug)]
@@ -26,7 +27,8 @@ impl Blackhole {
         let listener = Socket::new(Domain::for_address(address), Type::STREAM, None);
         let listener = listener.expect("a socket");
         listener.set_reuse_address(true).expect("a socket takes SO_REUSEADDR");
-        listener.bind(&SockAddr::from(address)).expect("the backend has left");
+        // Its thread may still hold the socket.
+        clock::wait_for("the backend to leave", || listener.bind(&SockAddr::from(address)).is_ok());
         listener.listen(1).expect("it is bound");
         let mut queue = Vec::new();
         while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(150)) {

@@ -191,7 +191,7 @@ fn several_names_and_patterns_are_one_change() {
     let weight = several("backend weight web/b1 web/b2 7");
     assert_eq!((weight.names.len(), weight.act), (2, BackendAct::Weight(7)));
     let remove = several("backend remove */b1 --force");
-    assert_eq!((remove.act, remove.force), (BackendAct::Remove, true));
+    assert_eq!(remove.act, BackendAct::Remove { force: true });
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Several backends at once: names and patterns become names, and those one version.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use weir_proto::answer::{Answer, Changed, TaskRow};
-use weir_proto::request::{ChangeOptions, ChangeRequest, Command, Query, TaskRequest};
+use weir_proto::request::{BackendAct, ChangeRequest, Command, Query, TaskRequest};
 
 use super::Console;
 use super::change::{ask, made, sessions_of, wait_drained};
@@ -19,9 +21,10 @@ struct PacedSeveral<'a> {
 }
 
 pub(super) fn run(asked: &Several, console: &mut Console<'_>) -> Result<Exit, Failure> {
-    let Several { act, options, force, wait, over, .. } = asked;
+    let Several { act, options, wait, over, .. } = asked;
     let names = resolve(&asked.names, console)?;
-    if *force && !options.dry_run && !options.yes {
+    let is_forced = *act == (BackendAct::Remove { force: true });
+    if is_forced && !options.dry_run && !options.yes {
         let mut client = console.client_before_a_question()?;
         let sessions = sessions_of(&names, "nothing was done", &mut client)?;
         if sessions > 0 {
@@ -35,41 +38,31 @@ pub(super) fn run(asked: &Several, console: &mut Console<'_>) -> Result<Exit, Fa
     if options.dry_run {
         return made(&answer, console).map(|()| Exit::Done);
     }
+    // Whatever becomes of its tasks: the version is there.
+    let is_one_document = console.json && over.is_some();
+    if !is_one_document {
+        made(&answer, console)?;
+    }
     let mut tasks = Vec::new();
+    let mut begun = Ok(());
     for name in over.iter().flat_map(|_| &names) {
         let over_ms = over.map_or(0, |over| over.millis);
         let task = Command::Task(TaskRequest::BackendDrain { name: name.clone(), over_ms });
-        match client.ask(task)? {
-            Answer::Task(task) => tasks.push(task),
-            _ => return Err(Failure::unexpected()),
-        }
-    }
-    match &answer {
-        Answer::Changed(changed) if console.json && over.is_some() => {
-            let text = json::document(&PacedSeveral { changed, tasks }, console.style);
-            console.write(&text)?;
-        }
-        _ => {
-            made(&answer, console)?;
-            for task in tasks {
-                console.print(&Answer::Task(task), false)?;
+        match client.ask(task) {
+            Ok(Answer::Task(task)) if is_one_document => tasks.push(task),
+            Ok(task @ Answer::Task(_)) => console.print(&task, false)?,
+            Ok(_) => return Err(Failure::unexpected()),
+            Err(failure) => {
+                begun = Err(failure);
+                break;
             }
         }
     }
-    if *force {
-        // They are gone: this makes no version, and resets what they have left.
-        for name in &names {
-            let change = ChangeRequest::BackendRemove { name: name.clone(), force: true };
-            let options = ChangeOptions { yes: true, ..ChangeOptions::default() };
-            match client.ask(Command::Change { change, options }) {
-                Ok(Answer::Changed(changed)) => console.say(&changed.summary),
-                Ok(_) => return Err(Failure::unexpected()),
-                // Its last session has ended, and with it the name.
-                Err(failure) if failure.exit == Exit::NotFound => {}
-                Err(failure) => return Err(failure),
-            }
-        }
+    if let (Answer::Changed(changed), true) = (&answer, is_one_document) {
+        let text = json::document(&PacedSeveral { changed, tasks }, console.style);
+        console.write(&text)?;
     }
+    begun?;
     match wait {
         Some(wait) => wait_drained(&names, *wait, &mut client, console),
         None => Ok(Exit::Done),
@@ -90,6 +83,7 @@ fn resolve(typed: &[String], console: &Console<'_>) -> Result<Vec<String>, Failu
         }
     }
     let mut names: Vec<String> = Vec::new();
+    let mut seen = BTreeSet::new();
     for word in typed {
         let is_pattern = word.contains('*');
         let fitting: Vec<&String> = match is_pattern {
@@ -101,7 +95,7 @@ fn resolve(typed: &[String], console: &Console<'_>) -> Result<Vec<String>, Failu
             return Err(Failure::new(Exit::NotFound, message, "weirctl backend list"));
         }
         for name in fitting {
-            if !names.contains(name) {
+            if seen.insert(name.clone()) {
                 names.push(name.clone());
             }
         }

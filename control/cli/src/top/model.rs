@@ -236,10 +236,12 @@ impl Model {
 
     fn take_events(&mut self, events: Events) {
         if self.is_paused {
-            // Those of a long pause are more than are kept.
-            let most = EVENTS_MAX / 10;
-            self.held_events.drain(..(self.held_events.len() + 1).saturating_sub(most));
+            let held = |all: &[Events]| all.iter().map(|it| it.events.len()).sum::<usize>();
             self.held_events.push(events);
+            // More are not kept otherwise either.
+            while held(&self.held_events) > EVENTS_MAX {
+                self.held_events.remove(0);
+            }
             return;
         }
         if !follows(&events, self.events.back(), self.events_start) {

@@ -67,7 +67,7 @@ impl Aggregate {
             sessions: totals.sessions,
             ends: None,
             connect_duration_s: durations.map(|it| it.connect),
-            connect_duration_recent_s: durations.map(|it| it.recent_connect),
+            connect_duration_recent_s: self.recent_durations(id).map(|it| it.connect),
             first_byte_duration_s: durations.map(|it| it.first_byte),
             session_duration_s: None,
             ..stats(name.to_owned(), &counted, rate)

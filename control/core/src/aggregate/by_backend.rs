@@ -2,6 +2,7 @@
 //! that have any.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use weir_core::base::clock::Now;
@@ -14,25 +15,30 @@ use super::Aggregate;
 use super::duration::percentiles;
 use super::recent::Recent;
 
-/// Backends of which durations are kept: with 14 KiB each these are some 30 MiB at most. One that
-/// has its first session after them has none.
+/// Backends of which durations are kept: with 14 KiB each these are some 30 MiB at most. One more
+/// takes the place of one that has had no session for a minute, if there is one.
 const KEPT_MAX: usize = 2_048;
+const IDLE: Duration = Duration::from_mins(1);
 
 /// Digits that are told apart: a value may be 6 % too large.
 const DIGITS: u8 = 1;
 
-/// Durations of one backend, since the start and of the last 5 to 10 seconds.
+/// Durations of one backend.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BackendDurations {
     pub connect: Percentiles,
     pub first_byte: Percentiles,
-    pub recent_connect: Percentiles,
-    pub recent_first_byte: Percentiles,
 }
 
 /// Every backend that has some.
 #[derive(Default)]
-pub(super) struct ByBackend(BTreeMap<BackendId, [PhaseDurations; 2]>);
+pub(super) struct ByBackend(BTreeMap<BackendId, KeptDurations>);
+
+struct KeptDurations {
+    /// By [`SampledPhase`].
+    phases: [PhaseDurations; 2],
+    latest: Now,
+}
 
 /// Of one backend in one [`SampledPhase`].
 struct PhaseDurations {
@@ -50,16 +56,27 @@ impl Default for PhaseDurations {
 
 impl ByBackend {
     pub(super) fn add(&mut self, samples: &[DurationSample], now: Now) {
+        // Looked for once a box at most.
+        let mut idle: Option<Vec<BackendId>> = None;
         for sample in samples {
-            let room = self.0.len() < KEPT_MAX;
-            if !room && !self.0.contains_key(&sample.backend) {
-                continue;
+            if self.0.len() >= KEPT_MAX && !self.0.contains_key(&sample.backend) {
+                let idle = idle.get_or_insert_with(|| self.idle(now));
+                let Some(place) = idle.pop() else { continue };
+                self.0.remove(&place);
             }
-            let of = &mut self.0.entry(sample.backend).or_default()[index(sample.phase)];
+            let fresh = || KeptDurations { phases: Default::default(), latest: now };
+            let kept = self.0.entry(sample.backend).or_insert_with(fresh);
+            kept.latest = now;
+            let of = &mut kept.phases[index(sample.phase)];
             let us = u64::from(sample.us).clamp(1, DURATION_MAX_US);
             of.all.saturating_record(us);
             of.recent.record(us, now);
         }
+    }
+
+    fn idle(&self, now: Now) -> Vec<BackendId> {
+        let idle = self.0.iter().filter(|(_, kept)| now - kept.latest >= IDLE);
+        idle.map(|(id, _)| *id).collect()
     }
 
     pub(super) fn forget(&mut self, id: BackendId) {
@@ -75,14 +92,21 @@ fn index(phase: SampledPhase) -> usize {
 }
 
 impl Aggregate {
-    /// The durations of a backend; `None` if it has had no session, or no place.
+    /// The durations of a backend since the start; `None` if it has had no session, or no place.
     pub fn backend_durations(&self, id: BackendId) -> Option<BackendDurations> {
-        let [connect, first_byte] = self.by_backend.0.get(&id)?;
+        let [connect, first_byte] = &self.by_backend.0.get(&id)?.phases;
         Some(BackendDurations {
             connect: percentiles(&connect.all),
             first_byte: percentiles(&first_byte.all),
-            recent_connect: connect.recent.percentiles(self.latest),
-            recent_first_byte: first_byte.recent.percentiles(self.latest),
+        })
+    }
+
+    /// Those of the last 5 to 10 seconds.
+    pub fn recent_durations(&self, id: BackendId) -> Option<BackendDurations> {
+        let [connect, first_byte] = &self.by_backend.0.get(&id)?.phases;
+        Some(BackendDurations {
+            connect: connect.recent.percentiles(self.latest),
+            first_byte: first_byte.recent.percentiles(self.latest),
         })
     }
 }
@@ -119,8 +143,9 @@ mod tests {
         assert_eq!((one.connect.count, one.first_byte.count), (2, 1));
         near(one.connect.p50, 0.001);
         near(one.first_byte.p99, 0.8);
-        near(one.recent_connect.p50, 0.009);
-        assert_eq!(one.recent_first_byte, Percentiles::default(), "nothing lately is no 0");
+        let now = aggregate.recent_durations(BackendId(1)).expect("it is kept");
+        near(now.connect.p50, 0.009);
+        assert_eq!(now.first_byte, Percentiles::default(), "nothing lately is no 0");
         let two = aggregate.backend_durations(BackendId(2)).expect("it is kept");
         assert_eq!((two.connect.count, two.first_byte.count), (1, 0));
     }
@@ -137,5 +162,13 @@ mod tests {
         durations.forget(BackendId(0));
         durations.add(&[sample(most, SampledPhase::Connect, 5)], at(0));
         assert!(durations.0.contains_key(&BackendId(most)), "a place was given up");
+        // All others have had none for a minute: their places are for those who have.
+        durations.add(&[sample(most, SampledPhase::Connect, 5)], at(59_000));
+        let fresh: Vec<_> =
+            (1..most).map(|id| sample(most + id, SampledPhase::Connect, 5)).collect();
+        durations.add(&fresh, at(61_000));
+        assert!(durations.0.contains_key(&BackendId(most + 1)), "it took an idle one's place");
+        assert!(durations.0.contains_key(&BackendId(most)), "that one was not idle");
+        assert_eq!(durations.0.len(), KEPT_MAX);
     }
 }

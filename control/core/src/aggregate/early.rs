@@ -46,18 +46,24 @@ impl Aggregate {
         here.map(|it| (it.name.to_string(), it.early.closes, it.early.sessions)).collect()
     }
 
-    /// Backends that have done so within the last two minutes.
-    pub fn ending_early(&self) -> impl Iterator<Item = &str> {
-        let lately = self.early_at.iter().filter(|(_, at)| self.latest - **at < 2 * SPAN);
-        let here = lately.filter_map(|(id, _)| self.backends.get(id));
-        here.filter(|it| it.removed.is_none()).map(|it| &*it.name)
+    /// How many backends have done so within the last two minutes, and the names of some.
+    pub fn ending_early(&self, most: usize) -> (usize, Vec<&str>) {
+        let here = self.early_at.keys().filter_map(|id| self.backends.get(id));
+        let here = here.filter(|it| it.removed.is_none()).map(|it| &*it.name);
+        (self.early_at.len(), here.take(most).collect())
     }
 
     /// A backend has begun to.
     pub(super) fn note_early(&mut self, id: BackendId, now: Now) {
-        self.early_at.retain(|_, at| now - *at < 2 * SPAN);
         self.early_at.insert(id, now);
         self.early.push(id);
+    }
+
+    /// Two minutes are over for some.
+    pub(super) fn forget_early(&mut self, now: Now) {
+        if !self.early_at.is_empty() {
+            self.early_at.retain(|_, at| now - *at < 2 * SPAN);
+        }
     }
 }
 

@@ -172,6 +172,7 @@ impl Aggregate {
     /// they must not fall.
     pub(super) fn forget_backend(&mut self, id: BackendId) {
         self.by_backend.forget(id);
+        self.early_at.remove(&id);
         let Some(backend) = self.backends.remove(&id) else { return };
         self.gone.remove(id, &backend.name);
         if let Some(heir) = backend.heir.and_then(|heir| self.backends.get_mut(&heir)) {

@@ -408,8 +408,11 @@ fn a_backend_that_ends_sessions_early_is_named_for_two_minutes() {
     let [b1, b2] = [0, 1].map(|index| snapshot.pools[0].backends[index].id);
     let mut aggregate = Aggregate::new(1);
     aggregate.adopt(&snapshot);
-    let names =
-        |aggregate: &Aggregate| aggregate.ending_early().map(str::to_owned).collect::<Vec<_>>();
+    let names = |aggregate: &Aggregate| {
+        let (count, names) = aggregate.ending_early(8);
+        assert_eq!(count, names.len());
+        names.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
     let mut early = row(b1, 0, 12, 0);
     early.counts.early_closes = 11;
     aggregate.fold(backend_box(0, 1, &[early, row(b2, 0, 100, 0)]), at_ms(0));

@@ -421,7 +421,7 @@ impl Change {
             control.wait_for_confirmation(terms, moment);
         }
         // Behind the snapshot for every shard: each shard kills after it has adopted.
-        control.kill(plan.kill.as_slice());
+        control.kill(&plan.kills);
         control.kill(&self.kills);
         self.end_readied_hold(control, &mut plan, moment);
         self.step = Step::Adopting(Adopting { plan, version, slices: Slices::Due });

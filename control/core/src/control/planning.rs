@@ -101,7 +101,7 @@ impl PlanJob {
             }
             if let Some(load) = load {
                 let next = plan.snapshot.as_ref().unwrap_or(&snapshot);
-                plan.told = Some(planner::tell((&snapshot, next), plan.kill, &load));
+                plan.told = Some(planner::tell((&snapshot, next), &plan.kills, &load));
             }
             let next = plan.snapshot.take();
             let next = next.map(|snapshot| Box::new(NextVersion::new(snapshot, plan.base.clone())));

@@ -3,7 +3,7 @@
 
 use weir_proto::answer::EventKind;
 use weir_proto::ids::BackendId;
-use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
+use weir_proto::request::{BackendAct, ChangeOptions, ChangeRequest, Code, Refusal};
 
 use super::planning::Decided;
 use super::{Clocks, Control};
@@ -15,6 +15,9 @@ impl Control {
         match request {
             ChangeRequest::BackendRemove { name, force: true } => {
                 self.aggregate.removed_named(name)
+            }
+            ChangeRequest::Backends { names, act: BackendAct::Remove { force: true } } => {
+                names.iter().flat_map(|name| self.aggregate.removed_named(name)).collect()
             }
             _ => Vec::new(),
         }
@@ -68,7 +71,7 @@ impl Control {
             after: None,
             summary: format!("backend {name} was removed before; sessions reset: {sessions}"),
             undo: String::new(),
-            kill: None,
+            kills: Vec::new(),
             warnings: Vec::new(),
             settings: None,
             base: self.base.clone(),

@@ -122,7 +122,7 @@ pub fn difference(
     };
     check_alone(&file, &merged)?;
     let next = build(&merged, current, &mut ids)?;
-    let (changes, impact) = tell((current, &next), None, load);
+    let (changes, impact) = tell((current, &next), &[], load);
     Ok(Difference {
         version: current.version.0,
         summary: change::summary(&change::diff(current, &next)),

@@ -58,7 +58,7 @@ pub(super) fn remove(current: &Snapshot, name: &str, force: bool) -> Result<Edit
     let mut edit = Edit::new(spec, subject(pool.name.as_str(), backend.name.as_str()));
     let settings = BACKEND.words(&backend.spec(), &plain(backend.address));
     edit.undo = Some(format!("weirctl backend add {name} {}{settings}", backend.address));
-    edit.kill = force.then_some(backend.id);
+    edit.kills.extend(force.then_some(backend.id));
     Ok(edit)
 }
 
@@ -126,23 +126,28 @@ pub(super) fn several(
     }
     let mut spec: Spec = current.spec();
     let mut words = BTreeSet::new();
+    let mut kills = BTreeSet::new();
     for name in names {
         let (pool, backend) = names::backend(current, name)?;
+        if act == (BackendAct::Remove { force: true }) {
+            kills.insert(backend.id);
+        }
         let Some(pool) = spec.pool.get_mut(pool.name.as_str()) else { continue };
         let (word, key) = (backend.admin.word(), backend.name.as_str());
         match act {
             BackendAct::State(_) => words.insert(word.to_owned()),
             BackendAct::Weight(_) => words.insert(backend.weight.to_string()),
-            BackendAct::Remove => pool.backend.remove(key).is_some(),
+            BackendAct::Remove { .. } => pool.backend.remove(key).is_some(),
         };
         let Some(entry) = pool.backend.get_mut(key) else { continue };
         match act {
             BackendAct::State(state) => entry.state = state,
             BackendAct::Weight(weight) => entry.weight = weight,
-            BackendAct::Remove => {}
+            BackendAct::Remove { .. } => {}
         }
     }
     let mut edit = Edit::new(spec, Subject::Whole);
+    edit.kills = kills.into_iter().collect();
     // If they were alike, and fit into a line; else the version before is the way back.
     if let (Some(word), 1, true) = (words.first(), words.len(), names.len() <= UNDO_MAX) {
         let names = names.join(" ");

@@ -31,21 +31,21 @@ pub struct Load {
     pub all: u64,
     /// Backends that are not up.
     pub down: BTreeSet<BackendId>,
-    /// Backends whose sessions the change resets, beside the one that the plan names.
+    /// Backends whose sessions the change resets, beside those that the plan names.
     pub cut: Vec<BackendId>,
 }
 
 /// Every key that differs between `current` and `next`, and the effect of the change from one to
-/// the other. `kill` is the backend whose sessions are reset.
+/// the other. `kills` are the backends whose sessions are reset.
 #[must_use]
 pub fn tell(
     (current, next): (&Snapshot, &Snapshot),
-    kill: Option<BackendId>,
+    kills: &[BackendId],
     load: &Load,
 ) -> (Vec<ChangeRow>, Impact) {
     let changes = change::diff(current, next);
     let (backends, drains) = backends(current, next);
-    let cut: BTreeSet<BackendId> = load.cut.iter().copied().chain(kill).collect();
+    let cut: BTreeSet<BackendId> = load.cut.iter().chain(kills).copied().collect();
     let sessions = sessions(&drains, &cut, load);
     let listeners = listeners(current, next);
     let warnings = warnings((current, next), &backends.added, load);

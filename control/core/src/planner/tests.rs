@@ -134,11 +134,11 @@ fn removing_a_backend_says_how_to_bring_it_back() {
     let remove = |force| ChangeRequest::BackendRemove { name: "web/b1".into(), force };
     let plan = done(remove(false));
     assert_eq!(plan.undo, "weirctl backend add web/b1 10.0.0.1:80 weight=2 --if-version 8");
-    assert_eq!((plan.after, plan.kill), (None, None));
+    assert_eq!((plan.after, plan.kills), (None, Vec::new()));
     assert!(plan.snapshot.unwrap().pool("web").unwrap().backend("b1").is_none());
     let mut ids = IdSource::default();
     let id = start(&mut ids).pool("web").unwrap().backend("b1").unwrap().id;
-    assert_eq!(done(remove(true)).kill, Some(id));
+    assert_eq!(done(remove(true)).kills, [id]);
 
     let refusal = refused(ChangeRequest::BackendRemove { name: "web/b11".into(), force: false });
     assert_eq!(refusal.code, Code::NotFound);
@@ -179,12 +179,15 @@ fn several_backends_change_in_one_version_or_not_at_all() {
     // They had different weights: the way back is the version before.
     let plan = done(several(&both, BackendAct::Weight(9)));
     assert_eq!(plan.undo, "weirctl config rollback 7 --if-version 8");
-    let plan = done(several(&["web/b1", "web/b1"], BackendAct::Remove));
+    let plan = done(several(&["web/b1", "web/b1"], BackendAct::Remove { force: false }));
     assert_eq!(plan.undo, "weirctl config rollback 7 --if-version 8");
     assert!(plan.snapshot.unwrap().pool("web").unwrap().backend("b1").is_none());
-    let refusal = refused(several(&["web/b1", "web/b22"], BackendAct::Remove));
+    assert_eq!(plan.kills, []);
+    let forced = done(several(&["web/b1", "web/b1"], BackendAct::Remove { force: true }));
+    assert_eq!(forced.kills.len(), 1, "sessions are reset with the same version, each once");
+    let refusal = refused(several(&["web/b1", "web/b22"], BackendAct::Remove { force: false }));
     assert_eq!((refusal.code, refusal.did_you_mean[0].as_str()), (Code::NotFound, "web/b2"));
-    assert_eq!(refused(several(&[], BackendAct::Remove)).code, Code::Invalid);
+    assert_eq!(refused(several(&[], BackendAct::Remove { force: false })).code, Code::Invalid);
     assert_eq!(refused(several(&["web/b1"], BackendAct::Weight(300))).code, Code::Invalid);
     assert!(done(several(&both, BackendAct::State(Admin::Ready))).snapshot.is_none());
 }

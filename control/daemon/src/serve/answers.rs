@@ -278,13 +278,12 @@ impl Queries<'_> {
 
     /// A backend that takes sessions and ends them at once looks healthy to a check.
     fn early_warnings(&self) -> Vec<String> {
-        let all: Vec<&str> = self.control.aggregate.ending_early().collect();
+        let (count, names) = self.control.aggregate.ending_early(EARLY_MAX);
         let say = |name: &&str| {
             format!("backend {name} ends most of its sessions before their first byte")
         };
-        let mut warnings: Vec<String> = all.iter().take(EARLY_MAX).map(say).collect();
-        if all.len() > EARLY_MAX {
-            let more = all.len() - EARLY_MAX;
+        let mut warnings: Vec<String> = names.iter().map(say).collect();
+        if let Some(more) = count.checked_sub(EARLY_MAX).filter(|more| *more > 0) {
             warnings.push(format!("{more} more backends end most of their sessions early"));
         }
         warnings

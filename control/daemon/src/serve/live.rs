@@ -213,14 +213,14 @@ fn chosen_pools(rows: &[PoolRow]) -> Vec<usize> {
 
 fn live_backend(row: BackendRow, aggregate: &Aggregate, id: BackendId) -> LiveBackend {
     let rate = aggregate.backend_rate(id);
-    let durations = aggregate.backend_durations(id);
+    let durations = aggregate.recent_durations(id);
     LiveBackend {
         row,
         sessions_per_s: rate.sessions,
         received_bytes_per_s: rate.received_bytes,
         sent_bytes_per_s: rate.sent_bytes,
-        connect_s: durations.and_then(|it| live_percentiles(it.recent_connect)),
-        first_byte_s: durations.and_then(|it| live_percentiles(it.recent_first_byte)),
+        connect_s: durations.and_then(|it| live_percentiles(it.connect)),
+        first_byte_s: durations.and_then(|it| live_percentiles(it.first_byte)),
     }
 }
 

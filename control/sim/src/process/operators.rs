@@ -193,7 +193,7 @@ impl People {
                 // Sometimes twice, or one that is not there.
                 names.push(backend);
                 let act = match self.rng.below(4) {
-                    0 => BackendAct::Remove,
+                    0 => BackendAct::Remove { force: false },
                     1 => BackendAct::Weight(self.weight()),
                     2 => BackendAct::State(Admin::Ready),
                     _ => BackendAct::State(Admin::Drain),

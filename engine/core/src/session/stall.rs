@@ -156,6 +156,8 @@ impl Session {
 
     fn inspected_side(&mut self, side: Side, progress: PeerProgress, now: Now) -> u32 {
         let waits = progress.unacked > 0;
+        // A send that the kernel has taken and weir not heard of may hide what was acknowledged.
+        let is_sending = self.flows[side.other() as usize].sink == Sink::Sending;
         let undelivered = &mut self.flows[side.other() as usize].undelivered;
         let waited = core::mem::replace(undelivered, waits);
         let relay = self.relay_mut();
@@ -167,7 +169,7 @@ impl Session {
         if !takes_nothing {
             relay.taken_at[side as usize] = now.stamp();
         }
-        let blocked_ms = if takes_nothing { relay.looked_at.age_ms(now) } else { 0 };
+        let blocked_ms = if takes_nothing && !is_sending { relay.looked_at.age_ms(now) } else { 0 };
         if waited && !waits {
             self.moved_at = now; // it took the last of it: the session is idle from here on
         }

@@ -26,6 +26,9 @@ pub struct Records {
     closed: Vec<u64>,
     ended: Vec<u64>,
     standings: BTreeMap<Key, Standing>,
+    /// Sessions that backends had and that are over: counted, and logged.
+    left: u64,
+    parted: u64,
 }
 
 /// The second opinion on one session's end.
@@ -33,9 +36,10 @@ pub struct Records {
 struct Standing {
     /// The side whose FIN came first.
     first: Option<Side>,
-    /// By side: bytes that it has not acknowledged, and for how long it took nothing.
+    /// By side: bytes that it has not acknowledged, and for how long it took nothing, at least and
+    /// at most.
     undelivered: [u64; 2],
-    blocked_ms: [u64; 2],
+    blocked_ms: [(u64, u64); 2],
 }
 
 impl Default for Records {
@@ -49,6 +53,8 @@ impl Default for Records {
             closed: none(),
             ended: none(),
             standings: BTreeMap::new(),
+            left: 0,
+            parted: 0,
         }
     }
 }
@@ -63,7 +69,13 @@ impl Records {
         for (reason, count) in stats.pools.iter().flat_map(|row| row.ends.iter()) {
             self.ended[reason.index()] += count;
         }
+        let firsts = stats.backends.iter().flat_map(|row| row.counts.first_closes);
+        self.left += firsts.sum::<u64>();
         self.read(&stats.session_log)?;
+        if self.left != self.parted {
+            let (left, parted) = (self.left, self.parted);
+            return Err(format!("{left} sessions have left backends; {parted} were logged"));
+        }
         if self.opened != self.connects {
             let (opened, connects) = (self.opened, self.connects);
             return Err(format!("{opened} sessions were logged as open, {connects} connected"));
@@ -90,8 +102,8 @@ impl Records {
         }
     }
 
-    /// The last record of a session says who closed first, what was lost, and no less than for how
-    /// long each side has kept the other waiting: a send that is not heard of hides what was taken.
+    /// The last record of a session says who closed first, what was lost, and for how long each
+    /// side has kept the other waiting.
     fn blames(&mut self, end: &SessionEnd, session: &ListedSession) -> Result<(), String> {
         let SessionKey { slot, generation } = session.key;
         let standing = self.standings.remove(&(slot, generation)).unwrap_or_default();
@@ -106,12 +118,11 @@ impl Records {
         if end.first != first {
             return wrong("another side closed first");
         }
-        let mut waits = session.blocked_ms.into_iter().zip(standing.blocked_ms);
-        if waits.any(|(said, least)| said < least) {
-            wrong("it was blocked longer")
-        } else {
-            Ok(())
+        let mut said = session.blocked_ms.into_iter().zip(standing.blocked_ms);
+        if said.any(|(said, (least, most))| said < least || said > most) {
+            return wrong("it was blocked for another time");
         }
+        Ok(())
     }
 
     /// True if each session that was opened was closed.
@@ -144,6 +155,7 @@ impl Records {
             SessionEvent::Close(end) => {
                 self.closed[end.reason.index()] += 1;
                 self.blames(end, session)?;
+                self.parted += u64::from(connect_us.is_some());
                 if self.open.remove(&session.key) != connect_us.is_some() {
                     return wrong("it was opened, or it was not");
                 }

@@ -260,7 +260,7 @@ impl Kernel {
             let bytes = other.up.taken.saturating_sub(conn.acked());
             let side = conn.side;
             let note = self.notes.get(&session);
-            let blocked_ms = note.map_or(0, |note| note.blocked_ms[side as usize]);
+            let blocked_ms = note.map_or((0, 0), |note| note.blocked_ms[side as usize]);
             self.seen.push(Seen::Lost { session, side, bytes, blocked_ms });
         }
     }

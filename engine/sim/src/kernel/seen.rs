@@ -66,6 +66,7 @@ pub enum Seen {
         session: Key,
         side: Side,
         bytes: usize,
-        blocked_ms: u64,
+        /// At least and at most.
+        blocked_ms: (u64, u64),
     },
 }

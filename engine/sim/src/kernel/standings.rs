@@ -2,12 +2,15 @@
 //! acknowledged, how often it was asked in vain, when it is given up.
 
 use weir_core::event::{Errno, Leg, PeerProgress, Side};
+use weir_engine::io::{Kind, Token};
 use weir_proto::snapshot::Keepalive;
 
-use super::{Kernel, Note};
+use super::{Kernel, Key, Note, key};
 use crate::net::ConnId;
 
 const MS: u64 = 1_000_000;
+/// The steps in which weir counts time without progress.
+const STEP_MS: u64 = 8;
 /// The first retransmission; each following one takes twice as long.
 const RTO_MS: u64 = 200;
 
@@ -70,6 +73,16 @@ impl Kernel {
         }
     }
 
+    /// True if the shard has not heard of a send to that side.
+    fn is_sending(&self, session: Key, side: Side) -> bool {
+        let answers = self.answers.iter().map(|answer| &answer.asked);
+        let mut asked = self.queue.iter().chain(&self.pending).chain(answers);
+        asked.any(|asked| match asked.token {
+            Token::Session { id, side: of, kind: Kind::Send } => key(id) == session && of == side,
+            _ => false,
+        })
+    }
+
     fn conns_of(note: &Note) -> impl Iterator<Item = ConnId> + '_ {
         Side::BOTH.into_iter().filter_map(|side| note.conns[side as usize])
     }
@@ -83,6 +96,8 @@ impl Kernel {
     /// The shard hears whether bytes wait for a peer, and so whether it has taken the last of them.
     fn learn_look(&mut self, id: ConnId) {
         let running_ns = self.running_ns();
+        let (session, side) = (self.net.conns[id].session, self.net.conns[id].side);
+        let is_sending = session.is_some_and(|session| self.is_sending(session, side));
         let conn = &mut self.net.conns[id];
         let (side, waits, gone) = (conn.side as usize, conn.unacked() > 0, conn.gone.is_some());
         let takes = conn.takes;
@@ -90,13 +105,18 @@ impl Kernel {
         let Some(note) = conn.session.and_then(|session| self.notes.get_mut(&session)) else {
             return;
         };
-        // weir counts in steps of 8 ms, modulo 2^16.
-        let now_ms = self.now / (8 * MS);
-        let span = now_ms.wrapping_sub(note.looked_ms[side]) % (1 << 16) * 8;
-        note.looked_ms[side] = now_ms;
-        if note.waits[side] && waits && note.stuck[side].0 == takes {
-            note.blocked_ms[side] += span;
-        }
+        // weir counts in steps, modulo 2^16, by the time at which its turn began.
+        let step = self.now / (STEP_MS * MS);
+        let span = step.wrapping_sub(note.looked_step[side]) % (1 << 16) * STEP_MS;
+        note.looked_step[side] = step;
+        let waited = note.waits[side] && waits;
+        let took_none = note.looked_takes[side] == takes;
+        note.looked_takes[side] = takes;
+        let (least, most) = &mut note.blocked_ms[side];
+        *most += if waited && took_none { span + STEP_MS } else { 0 };
+        // A send that one look has counted already, and then was heard of, looks like bytes taken.
+        let is_known = note.stuck[side].0 == takes && !is_sending;
+        *least += if waited && is_known { span.saturating_sub(STEP_MS) } else { 0 };
         if note.closing {
             return; // it was given up before: this look only counts what is lost
         }

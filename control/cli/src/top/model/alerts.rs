@@ -166,7 +166,8 @@ fn of_listeners(figures: &LiveFigures, found: &mut Vec<Alert>) {
 fn of_shards(figures: &LiveFigures, found: &mut Vec<Alert>) {
     for shard in &figures.status.shards {
         let subject = format!("shard {}", shard.id);
-        if shard.sessions as f64 >= shard.sessions_max as f64 * FULL {
+        let is_known = shard.sessions_max > 0;
+        if is_known && shard.sessions as f64 >= shard.sessions_max as f64 * FULL {
             let (open, most) = (count(shard.sessions, HUMAN), count(shard.sessions_max, HUMAN));
             let text = format!("{open} of {most} sessions: nearly full");
             found.push(Alert::new(Tone::Warn, subject, text));

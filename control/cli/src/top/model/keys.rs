@@ -266,7 +266,7 @@ impl Model {
             format!("it is of {who} with {}", backend.unwrap_or(pool)),
             format!("and {} old", seconds(age_s, HUMAN)),
         ];
-        self.ask(Proposal { deed: Deed::Kill(id), command }, lines);
+        self.ask(Proposal { deed: Deed::Kill(id), command }, lines, None);
     }
 
     fn confirm(&mut self) {
@@ -281,7 +281,8 @@ impl Model {
             terms.version, terms.rolls_back_to
         )];
         let deed = Deed::Change(ChangeRequest::Confirm);
-        self.ask(Proposal { deed, command: "weirctl config confirm".to_owned() }, lines);
+        let version = Some(terms.version);
+        self.ask(Proposal { deed, command: "weirctl config confirm".to_owned() }, lines, version);
     }
 
     fn try_out(&mut self, proposal: Proposal) {
@@ -291,9 +292,10 @@ impl Model {
         }
     }
 
-    fn ask(&mut self, proposal: Proposal, lines: Vec<String>) {
+    /// `version`: the one that was looked at, if it matters.
+    fn ask(&mut self, proposal: Proposal, lines: Vec<String>, version: Option<u64>) {
         if self.is_reached() {
-            self.dialog = Dialog::Question { proposal, lines, version: None };
+            self.dialog = Dialog::Question { proposal, lines, version };
         }
     }
 

@@ -58,7 +58,7 @@ fn sessions_stay_drain_or_are_cut_as_their_backend_does() {
     let backends = [("b1", 5), ("b2", 7), ("b3", 11), ("b4", 13)].map(count).into();
     let load = Load { backends, all: 40, ..Load::default() };
 
-    let (rows, impact) = tell((&before, &after), None, &load);
+    let (rows, impact) = tell((&before, &after), &[], &load);
     assert_eq!(impact.sessions, SessionImpact { stay: 9, drain: 31, cut: 0 });
     assert_eq!(impact.backends.added, ["web/b4"]);
     assert_eq!(impact.backends.removed, ["web/b3", "web/b4"]);
@@ -73,11 +73,11 @@ fn sessions_stay_drain_or_are_cut_as_their_backend_does() {
             ("backend web/b4", "address", Class::Drain),
         ]
     );
-    let (rows, impact) = tell((&before, &after), Some(id(&before, "b3")), &load);
+    let (rows, impact) = tell((&before, &after), &[id(&before, "b3")], &load);
     assert_eq!(impact.sessions, SessionImpact { stay: 9, drain: 20, cut: 11 });
     assert_eq!(rows[0].class, Class::Cut);
 
-    let (rows, nothing) = tell((&after, &after), None, &load);
+    let (rows, nothing) = tell((&after, &after), &[], &load);
     assert_eq!(rows, []);
     assert_eq!(nothing.sessions, SessionImpact { stay: 40, drain: 0, cut: 0 });
     assert_eq!(Impact { sessions: SessionImpact::default(), ..nothing }, Impact::default());
@@ -91,7 +91,7 @@ fn listeners_open_close_and_bind_elsewhere() {
     let two = LISTENERS.to_owned() + &backends;
     let tell = |before: &str, after: &str| {
         let [before, after] = Lineage::default().two(before, after);
-        let (rows, impact) = tell((&before, &after), None, &Load::default());
+        let (rows, impact) = tell((&before, &after), &[], &Load::default());
         let classes: Vec<Class> = rows.iter().map(|row| row.class).collect();
         let ListenerImpact { open, close, rebind } = impact.listeners;
         ([open, close, rebind].map(|names| names.join(" ")), classes, impact.warnings)
@@ -134,7 +134,7 @@ fn what_cannot_be_known_and_what_is_over_its_limit_already_is_said() {
         all: 8,
         ..Load::default()
     };
-    let (_, impact) = tell((&before, &after), None, &load);
+    let (_, impact) = tell((&before, &after), &[], &load);
     assert_eq!(
         impact.warnings,
         [
@@ -143,7 +143,7 @@ fn what_cannot_be_known_and_what_is_over_its_limit_already_is_said() {
             "not known before it is made: the health of web/b2, web/b3, web/b4 and 1 more",
         ]
     );
-    let (_, back) = tell((&after, &before), None, &load);
+    let (_, back) = tell((&after, &before), &[], &load);
     assert_eq!(back.warnings, [""; 0]);
 }
 
@@ -162,7 +162,7 @@ fn a_tenth_of_the_clients_moves_with_one_of_ten_backends() {
     let moved = |before: &str, after: &str, is_down: bool| {
         let [before, after] = Lineage::default().two(before, after);
         let down = if is_down { [id(&before, "b3")].into() } else { BTreeSet::new() };
-        tell((&before, &after), None, &Load { down, ..Load::default() }).1.maglev_keys_moved
+        tell((&before, &after), &[], &Load { down, ..Load::default() }).1.maglev_keys_moved
     };
     let all = file(None, " }", "maglev");
     let near = |share: Option<f64>, wanted: f64| {

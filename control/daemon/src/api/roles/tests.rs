@@ -78,7 +78,10 @@ fn each_request_needs_its_role() {
             Role::Operator,
         ),
         (
-            change(ChangeRequest::Backends { names: vec![name()], act: BackendAct::Remove }),
+            change(ChangeRequest::Backends {
+                names: vec![name()],
+                act: BackendAct::Remove { force: false },
+            }),
             Role::Operator,
         ),
         (change(ChangeRequest::ListenerRemove { name: name() }), Role::Admin),
