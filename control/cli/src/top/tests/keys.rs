@@ -331,7 +331,10 @@ fn an_unconfirmed_version_is_kept_by_a_key() {
     press(&mut model, "cy");
     let orders = model.orders();
     let confirm = Deed::Change(ChangeRequest::Confirm);
-    assert!(matches!(&orders[..], [.., Order::Do(it, None)] if it.deed == confirm), "{orders:?}");
+    assert!(
+        matches!(&orders[..], [.., Order::Do(it, Some(7))] if it.deed == confirm),
+        "{orders:?}"
+    );
 }
 
 #[test]
