@@ -2,7 +2,7 @@
 //! is not there, whatever connect(2) says.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -16,28 +16,26 @@ use weir_tests::story::{Plan, Set};
 pub(crate) struct Full {
     listener: TcpListener,
     /// Who fills the queue.
-    fillers: Vec<Socket>,
+    fillers: Vec<TcpStream>,
 }
 
 impl Full {
     pub(crate) fn new() -> Full {
         let ip = net::own_ip();
-        let new = || {
-            let domain = Domain::for_address(SocketAddr::new(ip, 0));
-            Socket::new(domain, Type::STREAM, None).expect("there is a descriptor")
-        };
-        let listener = new();
+        let domain = Domain::for_address(SocketAddr::new(ip, 0));
+        let listener = Socket::new(domain, Type::STREAM, None).expect("there is a descriptor");
         listener.bind(&SockAddr::from(SocketAddr::new(ip, 0))).expect("a port is free");
         listener.listen(0).expect("a bound socket listens");
         let listener = TcpListener::from(listener);
-        let address = SockAddr::from(listener.local_addr().expect("it is bound"));
-        let fillers = (0..4).map(|_| {
-            let filler = new();
-            filler.set_nonblocking(true).expect("a socket can be non-blocking");
-            let _ = filler.connect(&address); // EINPROGRESS: it waits
-            filler
-        });
-        Full { fillers: fillers.collect(), listener }
+        let address = listener.local_addr().expect("it is bound");
+        // The one that is not answered is given up: its SYNs would race with weir's for the place
+        // that an accept makes, and who loses such a race after its SYN-ACK is reset later.
+        let mut fillers = Vec::new();
+        while let Ok(filler) = TcpStream::connect_timeout(&address, Duration::from_millis(150)) {
+            fillers.push(filler);
+            assert!(fillers.len() < 16, "the queue is never full");
+        }
+        Full { fillers, listener }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -47,8 +45,7 @@ impl Full {
     /// The next connection that is no filler's. Whoever is not connected yet sends a SYN again and
     /// again, at longer and longer intervals.
     fn accept_other(&self) -> Peer {
-        let fillers =
-            self.fillers.iter().filter_map(|socket| socket.local_addr().ok()?.as_socket());
+        let fillers = self.fillers.iter().filter_map(|stream| stream.local_addr().ok());
         let fillers: Vec<SocketAddr> = fillers.collect();
         loop {
             let (stream, from) = self.listener.accept().expect("a listener accepts");
