@@ -440,7 +440,9 @@ impl Session {
         let reason = CloseReason { by, during, why };
         let closing = match &self.phase {
             Phase::Relaying(relay) => {
-                Closing::relayed(reason, relay, Side::BOTH.map(|side| self.held_for(side)))
+                let held = Side::BOTH.map(|side| self.held_for(side));
+                let is_sending = self.flows.iter().any(|flow| flow.sink == Sink::Sending);
+                Closing::relayed(reason, relay, held, is_sending)
             }
             _ => Closing::unconnected(reason, self.accepted_at.short_stamp()),
         };

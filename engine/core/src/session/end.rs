@@ -45,12 +45,18 @@ impl Closing {
         Closing { reason, undelivered, owed, looked_at: now, look: LastLook::Done }
     }
 
-    /// One that has relayed; weir holds these numbers of bytes for the sides.
-    pub(super) fn relayed(reason: CloseReason, relay: &Relay, held: [u32; 2]) -> Closing {
-        // Otherwise all that was sent is known to be acknowledged.
-        let may_lose = reason.why != Why::Complete;
-        let look = if may_lose { LastLook::Due } else { LastLook::Done };
+    /// One that has relayed; weir holds these numbers of bytes for the sides, and may have a send
+    /// of some of them in flight.
+    pub(super) fn relayed(
+        reason: CloseReason,
+        relay: &Relay,
+        held: [u32; 2],
+        is_sending: bool,
+    ) -> Closing {
         let (owed, looked_at) = relay.last_look();
+        // Otherwise all that was sent is known to be acknowledged, as in a session at rest.
+        let may_lose = reason.why != Why::Complete && (owed != [0; 2] || is_sending);
+        let look = if may_lose { LastLook::Due } else { LastLook::Done };
         Closing { reason, undelivered: held, owed, looked_at, look }
     }
 
