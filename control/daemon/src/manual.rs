@@ -1,5 +1,7 @@
 //! The manual page weir(1), made from the arguments, and held against the one of the package.
 
+use std::collections::BTreeSet;
+
 use clap::CommandFactory;
 use clap_mangen::Man;
 
@@ -55,6 +57,9 @@ Merges the file of \-\-config into what is in force.
 .TP
 .B SIGUSR1
 Opens the session log again, after its file was moved.
+.TP
+.B SIGUSR2
+Says that handing over to a new process is not built yet, and does nothing.
 .SH ENVIRONMENT
 .TP
 .B WEIR_LOG
@@ -84,7 +89,15 @@ fn the_page_of_the_package_is_this_one() {
     let there = std::fs::read_to_string(path).unwrap_or_default();
     let how = "WEIR_WRITE_DOCS=1 cargo test -p weir manual";
     assert!(there == page(), "packaging/man/weir.1 is another page: {how}");
+    // Each signal that signals.rs listens to; SIGINT comes by the crate ctrlc.
+    let source = include_str!("signals.rs");
+    let list = source.lines().find_map(|line| line.strip_prefix("use signal_hook::consts::{"));
+    let list = list.and_then(|line| line.strip_suffix("};")).expect("they are imported there");
+    let signals: BTreeSet<&str> = list.split(", ").chain(["SIGINT"]).collect();
     for signal in ["SIGTERM", "SIGQUIT", "SIGINT", "SIGHUP", "SIGUSR1"] {
-        assert!(there.contains(signal), "{signal}");
+        assert!(signals.contains(signal), "{signal} is handled elsewhere");
+    }
+    for signal in signals {
+        assert!(there.contains(&format!(".B {signal}\n")), "{signal} is missing");
     }
 }
