@@ -13,7 +13,7 @@ const BANNED: &[(&str, usize)] = &[
     ("all the same", 0),
     ("anew", 0),
     ("in peace", 2),
-    ("is told", 29),
+    ("is told", 28),
     ("mend", 0),
     ("mended", 0),
     ("nobody", 144),
@@ -25,7 +25,7 @@ const BANNED: &[(&str, usize)] = &[
 ];
 
 /// Doc comments that begin with "What …" instead of a verb or the thing itself. A ratchet, too.
-const HEADLESS_MAX: usize = 309;
+const HEADLESS_MAX: usize = 304;
 
 /// History: what was written then stays as it was written.
 const HISTORY: &[&str] = &["CHANGELOG.md", "docs/adr/", "tests/words.rs", "docs/style.md"];

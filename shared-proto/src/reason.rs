@@ -216,6 +216,12 @@ impl CloseReason {
         };
         [who, when]
     }
+
+    /// The same as text.
+    #[must_use]
+    pub fn code_text(self) -> String {
+        self.code().map(char::from).iter().collect()
+    }
 }
 
 /// The end of one session, and who is to be asked about it.

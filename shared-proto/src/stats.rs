@@ -4,7 +4,7 @@
 //! so nothing is copied on its thread and nothing is counted twice. Fields called `*_now` are
 //! gauges, filled in when the box is handed over.
 
-use hdrhistogram::Histogram;
+use hdrhistogram::{Counter, Histogram};
 
 use crate::counters::{BackendCounts, ListenerCounts, PoolCounts, ShardCounts};
 use crate::ids::{BackendId, ListenerId, PoolId, ShardId, Version};
@@ -17,6 +17,19 @@ pub use crate::reason::Reject;
 /// The largest duration that a histogram tells apart, in microseconds (an hour); longer ones count
 /// as it.
 pub const DURATION_MAX_US: u64 = 3_600_000_000;
+
+/// Significant digits of a duration: enough for a percentile that is read by people.
+pub const DIGITS: u8 = 2;
+
+/// An empty histogram of microseconds up to [`DURATION_MAX_US`], with so exact a resolution.
+///
+/// # Panics
+/// If `digits` is more than 5.
+#[must_use]
+pub fn duration_histogram<C: Counter>(digits: u8) -> Box<Histogram<C>> {
+    let fresh = Histogram::new_with_bounds(1, DURATION_MAX_US, digits);
+    Box::new(fresh.expect("the bounds are constant"))
+}
 
 /// One shard's statistics since the last box.
 #[derive(Clone, Debug)]
@@ -106,11 +119,7 @@ pub struct DurationStats {
 impl DurationStats {
     /// Counts one.
     pub fn record(&mut self, us: u64) {
-        let histogram = self.histogram.get_or_insert_with(|| {
-            // Two digits are enough for a percentile that is read by people.
-            let fresh = Histogram::new_with_bounds(1, DURATION_MAX_US, 2);
-            Box::new(fresh.expect("the bounds are constant"))
-        });
+        let histogram = self.histogram.get_or_insert_with(|| duration_histogram(DIGITS));
         histogram.saturating_record(us.clamp(1, DURATION_MAX_US));
         self.sum_us += us;
     }

@@ -28,7 +28,7 @@ use weir_proto::ids::{BackendId, ListenerId, PoolId, ShardId, Version};
 use weir_proto::order::SessionsOf;
 use weir_proto::reason::{CloseReason, ConnectFault, Reject};
 use weir_proto::snapshot::Pool;
-use weir_proto::stats::{BackendStats, EndStats, ListenerStats, PoolStats, ShardStats};
+use weir_proto::stats::{BackendStats, DIGITS, EndStats, ListenerStats, PoolStats, ShardStats};
 
 pub use by_backend::BackendDurations;
 use by_backend::ByBackend;
@@ -238,7 +238,7 @@ impl Aggregate {
             early: Vec::new(),
             early_at: BTreeMap::new(),
             all: PoolTotals::default(),
-            recent_connects: Recent::new(2),
+            recent_connects: Recent::new(DIGITS),
             by_backend: ByBackend::default(),
             latest: Now::from_nanos(0),
             accepted: 0,

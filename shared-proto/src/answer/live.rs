@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::{BackendRow, ListenerRow, Status, TaskRow, UnconfirmedRow};
 use crate::spec::Strategy;
 
-/// What was, if that was asked for, and what is.
+/// The current figures, and the history if it was asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Live {
     pub history: Option<LiveHistory>,

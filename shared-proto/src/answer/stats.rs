@@ -7,7 +7,7 @@ use crate::reason::{By, During, Why};
 /// `weirctl stats`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stats {
-    /// What it is about: empty, a pool, or `pool/backend`.
+    /// The subject: empty for the whole process, a pool, or `pool/backend`.
     pub subject: String,
     pub sessions: u64,
     pub sessions_total: u64,

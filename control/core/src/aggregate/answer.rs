@@ -127,7 +127,7 @@ fn end_rows(ends: &EndStats) -> Vec<EndRow> {
         by: reason.by,
         during: reason.during,
         why: reason.why,
-        code: reason.code().map(char::from).iter().collect(),
+        code: reason.code_text(),
         count,
     };
     ends.iter().map(row).collect()

@@ -9,7 +9,7 @@ use weir_core::base::clock::Now;
 use weir_proto::answer::Percentiles;
 use weir_proto::ids::BackendId;
 use weir_proto::samples::{DurationSample, SampledPhase};
-use weir_proto::stats::DURATION_MAX_US;
+use weir_proto::stats::{DURATION_MAX_US, duration_histogram};
 
 use super::Aggregate;
 use super::duration::percentiles;
@@ -20,8 +20,8 @@ use super::recent::Recent;
 const KEPT_MAX: usize = 2_048;
 const IDLE: Duration = Duration::from_mins(1);
 
-/// Digits that are told apart: a value may be 6 % too large.
-const DIGITS: u8 = 1;
+/// Significant digits: a value may be 6 % too large.
+const COARSE: u8 = 1;
 
 /// Durations of one backend.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,9 +48,7 @@ struct PhaseDurations {
 
 impl Default for PhaseDurations {
     fn default() -> PhaseDurations {
-        let fresh = Histogram::new_with_bounds(1, DURATION_MAX_US, DIGITS);
-        let all = Box::new(fresh.expect("the bounds are constant"));
-        PhaseDurations { all, recent: Recent::new(DIGITS) }
+        PhaseDurations { all: duration_histogram(COARSE), recent: Recent::new(COARSE) }
     }
 }
 

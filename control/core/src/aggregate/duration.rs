@@ -2,7 +2,7 @@
 
 use hdrhistogram::{Counter, Histogram};
 use weir_proto::answer::Percentiles;
-use weir_proto::stats::{DURATION_MAX_US, DurationStats};
+use weir_proto::stats::{DIGITS, DurationStats, duration_histogram};
 
 /// Durations in microseconds. Takes no memory to speak of until the first one.
 #[derive(Clone, Debug, Default)]
@@ -17,10 +17,7 @@ impl Durations {
     pub fn add(&mut self, from: &DurationStats) {
         self.sum_us += from.sum_us();
         let Some(from) = from.histogram() else { return };
-        let into = self.histogram.get_or_insert_with(|| {
-            let fresh = Histogram::new_with_bounds(1, DURATION_MAX_US, 2);
-            Box::new(fresh.expect("the bounds are constant"))
-        });
+        let into = self.histogram.get_or_insert_with(|| duration_histogram(DIGITS));
         for step in from.iter_recorded() {
             into.saturating_record_n(step.value_iterated_to(), u64::from(step.count_at_value()));
         }
@@ -63,8 +60,7 @@ impl Durations {
 
     /// The time that this share of them, 0 to 1, took at most; `None` if there were none.
     pub fn quantile_s(&self, share: f64) -> Option<f64> {
-        let histogram = self.histogram.as_deref().filter(|histogram| !histogram.is_empty())?;
-        Some(histogram.value_at_quantile(share) as f64 / 1e6)
+        quantile_s(self.histogram.as_deref()?, share)
     }
 
     /// The same of those that are not in `before`, an earlier state; `None` if there are none.
@@ -80,9 +76,12 @@ impl Durations {
     }
 }
 
+fn quantile_s<C: Counter>(histogram: &Histogram<C>, share: f64) -> Option<f64> {
+    (!histogram.is_empty()).then(|| histogram.value_at_quantile(share) as f64 / 1e6)
+}
+
 pub(super) fn percentiles<C: Counter>(histogram: &Histogram<C>) -> Percentiles {
-    let some = (!histogram.is_empty()).then_some(histogram);
-    let seconds = |quantile| Some(some?.value_at_quantile(quantile) as f64 / 1e6);
+    let seconds = |share| quantile_s(histogram, share);
     Percentiles {
         count: histogram.len(),
         p50: seconds(0.5),

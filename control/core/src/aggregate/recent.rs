@@ -4,7 +4,9 @@
 use hdrhistogram::Histogram;
 use weir_core::base::clock::Now;
 use weir_proto::answer::Percentiles;
-use weir_proto::stats::{DURATION_MAX_US, DurationStats};
+#[cfg(doc)]
+use weir_proto::stats::DURATION_MAX_US;
+use weir_proto::stats::{DurationStats, duration_histogram};
 
 use super::duration::percentiles;
 
@@ -49,10 +51,10 @@ impl Recent {
             (self.before, self.current, self.half) = (next, None, half);
         }
         let digits = self.digits;
-        self.current.get_or_insert_with(|| fresh(digits))
+        self.current.get_or_insert_with(|| duration_histogram(digits))
     }
 
-    /// What people read; no percentile if there was nothing lately.
+    /// The percentiles; none if nothing was counted recently.
     pub(super) fn percentiles(&self, now: Now) -> Percentiles {
         let age = (now.nanos / HALF_NS).saturating_sub(self.half);
         let halves = [(&self.current, 0), (&self.before, 1)];
@@ -67,11 +69,6 @@ impl Recent {
             (one, _) => one.map_or_else(Percentiles::default, percentiles),
         }
     }
-}
-
-fn fresh(digits: u8) -> Box<Histogram<u32>> {
-    let fresh = Histogram::new_with_bounds(1, DURATION_MAX_US, digits);
-    Box::new(fresh.expect("the bounds are constant"))
 }
 
 #[cfg(test)]

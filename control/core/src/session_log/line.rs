@@ -105,7 +105,7 @@ impl LoggedLine {
         }
         if let Some(reason) = self.reason() {
             fields.extend([
-                ("code", json!(code(reason))),
+                ("code", json!(reason.code_text())),
                 ("by", json!(reason.by)),
                 ("during", json!(reason.during)),
                 ("why", json!(reason.why)),
@@ -174,7 +174,7 @@ impl LoggedLine {
             ("weir.pool", json!(session.pool)),
             ("weir.backend", json!(session.backend)),
             ("weir.version", json!(session.version)),
-            ("weir.code", json!(self.reason().map(code))),
+            ("weir.code", json!(self.reason().map(CloseReason::code_text))),
             ("weir.by", json!(self.reason().map(|reason| reason.by))),
             ("weir.during", json!(self.reason().map(|reason| reason.during))),
             ("weir.closed_first", json!(self.end().map(|end| end.first))),
@@ -212,10 +212,6 @@ fn object(text: &mut String, fields: Vec<(&'static str, Value)>) {
         let _ = write!(text, "\"{key}\":{value}");
     }
     text.push('}');
-}
-
-fn code(reason: CloseReason) -> String {
-    reason.code().iter().map(|letter| char::from(*letter)).collect()
 }
 
 /// An end that its client or its backend wanted is a success.

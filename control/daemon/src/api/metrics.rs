@@ -87,7 +87,7 @@ fn ends(page: &mut Page, input: &MetricsInput) {
     let mut family = page.counter("weir_session_ends_total", help);
     for (pool, figures) in input.snapshot.pools.iter().zip(&input.pools) {
         for (reason, count) in figures.ends.iter() {
-            let code = reason.code().map(char::from).iter().collect::<String>();
+            let code = reason.code_text();
             let labels = [
                 ("pool", pool.name.as_str()),
                 ("by", reason.by.label()),

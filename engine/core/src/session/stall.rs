@@ -128,8 +128,8 @@ impl Session {
         out.push(Action::InspectPeers { legs, closely: Side::BOTH.map(|side| self.waits(side)) });
     }
 
-    /// What a look has found on both sides. Returns for how many milliseconds since the look before
-    /// each of them has taken nothing although bytes waited for it.
+    /// Records the result of a look at both sides. Returns for how many milliseconds since the
+    /// previous look each of them has taken nothing although bytes waited for it.
     pub fn inspected(&mut self, progress: [PeerProgress; 2], now: Now) -> [u32; 2] {
         let blocked_ms = Side::BOTH.map(|side| {
             let progress = progress[side as usize];

@@ -6,7 +6,7 @@ use weir_core::event::Side;
 
 use super::Key;
 
-/// What the shard did and heard in one turn, in order.
+/// An event of one turn of the shard: something it did or learnt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
     /// `open`: its listener had not been shut down before.
@@ -39,7 +39,7 @@ pub enum Seen {
     CancelsConnect {
         session: Key,
     },
-    /// The shard is told that the session's client has reset.
+    /// The shard learns that the session's client has reset.
     ClientLeft {
         session: Key,
     },
