@@ -391,8 +391,12 @@ fn pool_stats(stats: &Stats, style: Style) -> String {
 }
 
 fn percentiles(row: &Percentiles, style: Style) -> [Cell; 3] {
-    [row.p50, row.p99, row.p999]
-        .map(|value| value.map_or_else(|| "-".into(), |value| seconds(value, style).into()))
+    [row.p50, row.p99, row.p999].map(|value| duration(value, style))
+}
+
+/// A duration in seconds, or a dash for one that was never counted.
+fn duration(seconds_or_none: Option<f64>, style: Style) -> Cell {
+    seconds_or_none.map_or_else(|| "-".into(), |value| seconds(value, style).into())
 }
 
 /// One event, one line.

@@ -4,7 +4,8 @@ use weir_proto::answer::{Latency, LatencyBucket, LatencyPhase, PhaseRow};
 
 use crate::render::Style;
 use crate::render::human::{count, seconds, share};
-use crate::render::table::{Cell, Column, Table};
+use crate::render::table::{Column, Table};
+use crate::render::views::duration;
 
 use Column::{Left, Right};
 
@@ -24,9 +25,7 @@ pub(super) fn latency(body: &Latency, style: Style) -> String {
     let mut table = Table::new(&columns);
     for row in &body.phases {
         let PhaseRow { phase, p50_s, p90_s, p99_s, p999_s, max_s, .. } = row;
-        let percentiles = [p50_s, p90_s, p99_s, p999_s, max_s].map(|value| {
-            value.map_or_else(|| Cell::from("-"), |value| seconds(value, style).into())
-        });
+        let percentiles = [p50_s, p90_s, p99_s, p999_s, max_s].map(|value| duration(*value, style));
         let mut cells = vec![names(*phase).0.into(), count(row.count, style).into()];
         cells.extend(percentiles);
         table.row(cells);

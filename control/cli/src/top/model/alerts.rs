@@ -131,11 +131,8 @@ fn of_backends(figures: &LiveFigures, failures: &Failures, found: &mut Vec<Alert
     let down: Vec<&BackendRow> =
         rows.clone().filter(|row| row.state == BackendState::Down).collect();
     if down.len() > DOWN_MAX {
-        let each = down.iter().take(NAMES_MAX);
-        let each = each.map(|row| format!("{} {}", row.name, row.check.result.as_str()));
-        let more = down.len().saturating_sub(NAMES_MAX);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let text = format!("{}{more}", each.collect::<Vec<_>>().join(", "));
+        let each = |row: &&BackendRow| format!("{} {}", row.name, row.check.result.as_str());
+        let text = some_of(&down.iter().map(each).collect::<Vec<_>>());
         found.push(Alert::new(Tone::Bad, format!("{} backends are down", down.len()), text));
     } else {
         found.extend(down.into_iter().map(|row| {
@@ -178,14 +175,20 @@ fn of_shards(figures: &LiveFigures, found: &mut Vec<Alert>) {
 fn by_hand(figures: &LiveFigures, found: &mut Vec<Alert>) {
     let is_out = |state| matches!(state, BackendState::Draining | BackendState::Maint);
     let rows = figures.backends.iter().map(|backend| &backend.row);
-    let out: Vec<&str> = rows.filter(|it| is_out(it.state)).map(|it| it.name.as_str()).collect();
+    let out: Vec<String> = rows.filter(|it| is_out(it.state)).map(|it| it.name.clone()).collect();
     if out.is_empty() {
         return;
     }
-    let names = out[..out.len().min(NAMES_MAX)].join(", ");
-    let more = out.len().saturating_sub(NAMES_MAX);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let take = if out.len() == 1 { "takes" } else { "take" };
-    let text = format!("{names}{more} {take} no new sessions");
+    let text = format!("{} {take} no new sessions", some_of(&out));
     found.push(Alert::new(Tone::Dim, "by hand", text));
+}
+
+/// As in `web/b1, web/b2 and 7 more`.
+fn some_of(all: &[String]) -> String {
+    let some = all[..all.len().min(NAMES_MAX)].join(", ");
+    match all.len().saturating_sub(NAMES_MAX) {
+        0 => some,
+        more => format!("{some} and {more} more"),
+    }
 }
