@@ -37,7 +37,7 @@ pub enum Order {
     Search(Box<SessionSearch>),
     /// Accept nothing any more; sessions run on until `Serve` or `Stop`.
     Drain,
-    /// Close every socket, and accept again from the next `Adopt` on: a drain was taken back.
+    /// Accept again from the next `Adopt` on: the `Drain` before was taken back.
     Serve,
     /// End all sessions with a reset and leave the thread.
     Stop,

@@ -53,12 +53,7 @@ impl<I: Io> Shard<I> {
                 self.draining = true;
                 self.shutdown_listeners();
             }
-            Order::Serve => {
-                // It may not have heard of the drain: the sockets of before it go in any case.
-                self.draining = true;
-                self.shutdown_listeners();
-                self.draining = self.stopping;
-            }
+            Order::Serve => self.draining = self.stopping,
             Order::Stop => {
                 self.draining = true;
                 self.stopping = true;

@@ -20,9 +20,10 @@ pub(crate) struct PendingOrders {
     open: BTreeSet<SocketAddr>,
     health: BTreeMap<BackendId, BackendHealth>,
     kills: BTreeSet<BackendId>,
-    /// A drain was taken back.
-    serve: bool,
-    drain: bool,
+    /// True if it shall accept nothing.
+    drains: bool,
+    /// True if it accepts nothing, by what it was handed.
+    drains_there: bool,
     stop: bool,
 }
 
@@ -30,6 +31,9 @@ impl PendingOrders {
     /// Says: use this snapshot.
     pub(crate) fn adopt(&mut self, snapshot: Arc<Snapshot>, sockets: Vec<ListenerSocket>) {
         let (_, mut all) = self.adopt.take().unwrap_or_else(|| (snapshot.clone(), Vec::new()));
+        // Bound once more by a drain that was taken back: one of the two is enough.
+        let bound: BTreeSet<SocketAddr> = sockets.iter().map(|it| it.address).collect();
+        all.retain(|it| !bound.contains(&it.address));
         all.extend(sockets);
         // Addresses that came and went, or were drained, before the shard ever heard of them.
         let wanted = sockets::addresses(&snapshot);
@@ -57,13 +61,14 @@ impl PendingOrders {
 
     /// Says: accept nothing any more.
     pub(crate) fn drain(&mut self) {
-        (self.serve, self.drain) = (false, true);
+        self.drains = true;
     }
 
-    /// Says: accept again, with these sockets; those that the shard had are shut.
+    /// Says: accept again, with these sockets. A shard that never heard of the drain keeps those
+    /// that it has: clients that wait in their backlogs would be reset.
     pub(crate) fn serve(&mut self, snapshot: Arc<Snapshot>, sockets: Vec<ListenerSocket>) {
-        (self.serve, self.drain) = (true, false);
-        self.adopt_anew(snapshot, sockets);
+        self.drains = false;
+        self.adopt(snapshot, sockets);
     }
 
     /// Says: end everything.
@@ -81,8 +86,7 @@ impl PendingOrders {
         usize::from(self.adopt.is_some())
             + usize::from(!self.health.is_empty())
             + self.kills.len()
-            + usize::from(self.serve)
-            + usize::from(self.drain)
+            + usize::from(self.drains != self.drains_there)
             + usize::from(self.stop)
     }
 
@@ -90,12 +94,12 @@ impl PendingOrders {
     /// drain, stop. `send` gives an order back if the channel is full.
     pub(crate) fn flush(&mut self, mut send: impl FnMut(Order) -> Result<(), Order>) {
         let health: HealthWords = self.health.iter().map(|(id, health)| (*id, *health)).collect();
-        if self.serve {
+        if self.drains_there && !self.drains {
             // Before the sockets: who drains drops them.
             if send(Order::Serve).is_err() {
                 return;
             }
-            self.serve = false;
+            self.drains_there = false;
         }
         if let Some((snapshot, sockets)) = self.adopt.take() {
             let wanted = sockets::addresses(&snapshot);
@@ -106,7 +110,9 @@ impl PendingOrders {
                 }
                 return;
             }
-            self.open.extend(handed);
+            if !self.drains_there {
+                self.open.extend(handed);
+            }
             self.open.retain(|address| wanted.contains(address));
             self.health.clear();
         } else if !self.health.is_empty() {
@@ -121,11 +127,12 @@ impl PendingOrders {
             }
             self.kills.remove(&backend);
         }
-        if self.drain {
+        if self.drains && !self.drains_there {
             if send(Order::Drain).is_err() {
                 return;
             }
-            self.drain = false;
+            self.drains_there = true;
+            self.open.clear();
         }
         if self.stop && send(Order::Stop).is_ok() {
             self.stop = false;
@@ -272,12 +279,34 @@ mod tests {
         pending.serve(snapshot(2, &[1]), vec![socket(1)]);
         assert_eq!(flush(&mut pending, 1), ["serve"]);
         assert_eq!(flush(&mut pending, 9), ["adopt 2 [1]"]);
-        // Taken back before the shard heard of it, and drained again before it heard of that.
+        // What it was handed while it drained is dropped there.
         pending.drain();
-        pending.serve(snapshot(2, &[1]), vec![socket(1)]);
+        assert_eq!(flush(&mut pending, 9), ["drain"]);
+        pending.adopt(snapshot(3, &[1]), vec![socket(1)]);
+        assert_eq!(flush(&mut pending, 9), ["adopt 3 [1]"]);
+        pending.serve(snapshot(3, &[1]), vec![socket(1)]);
+        pending.drain();
+        assert!(!pending.is_empty(), "a snapshot");
+        assert_eq!(flush(&mut pending, 9), ["adopt 3 [1]"]);
+        pending.adopt(snapshot(4, &[1]), vec![socket(1)]);
+        pending.serve(snapshot(4, &[1]), vec![socket(1)]);
+        assert_eq!(flush(&mut pending, 9), ["serve", "adopt 4 [1]"]);
+    }
+
+    #[test]
+    fn a_drain_that_is_taken_back_unheard_of_shuts_no_socket() {
+        let mut pending = PendingOrders::default();
+        pending.adopt(snapshot(2, &[1]), vec![socket(1)]);
+        assert_eq!(flush(&mut pending, 9), ["adopt 2 [1]"]);
+        pending.drain();
         assert_eq!(flush(&mut pending, 0), [""; 0]);
+        pending.serve(snapshot(2, &[1, 2]), vec![socket(1), socket(2)]);
+        assert_eq!(flush(&mut pending, 0), [""; 0]);
+        // Drained again, and the channel has room for the snapshot alone.
         pending.drain();
-        assert_eq!(flush(&mut pending, 9), ["adopt 2 [1]", "drain"]);
+        assert_eq!(flush(&mut pending, 1), ["adopt 2 [2]"]);
+        assert_eq!(flush(&mut pending, 9), ["drain"]);
+        assert!(pending.is_empty());
     }
 
     #[test]
