@@ -413,11 +413,12 @@ pub struct Tasks {
 pub struct TaskRow {
     pub id: u64,
     pub kind: TaskKind,
-    /// A listener, a pool, or `pool/backend`.
+    /// A listener, a pool, `pool/backend`, or the sessions of a kill: their filter as its options,
+    /// or a name.
     pub subject: String,
     /// Seconds since it began.
     pub since_s: f64,
-    /// Sessions that have ended, of `total`.
+    /// Sessions that have ended, of `total`; of a kill those that it has ended.
     pub done: u64,
     pub total: u64,
     /// Seconds until it ends, at most; `None` if it has.

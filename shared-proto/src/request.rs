@@ -355,6 +355,13 @@ pub enum TaskRequest {
     Cancel {
         id: u64,
     },
+    /// Ends the sessions that are there now and are named, or that the filter means, at most
+    /// `per_s` a second.
+    SessionKill {
+        ids: Vec<String>,
+        filter: Box<SessionFilter>,
+        per_s: u32,
+    },
 }
 
 /// The sessions that are to be ended.

@@ -154,6 +154,44 @@ fn a_session_is_found_looked_at_and_ended() {
     expect_quiet(&browser);
 }
 
+#[test]
+fn sessions_that_fit_are_counted_then_ended_at_once_or_at_a_rate() {
+    let set = with_token(Plan::new(2, Script::Banner).shards(1));
+    let mut clients = Vec::new();
+    assert_eq!(set.spread(8, Some(&mut clients)), [4, 4]);
+    let browser = visit(&set, (1440, 900));
+    let is_hidden = "return document.querySelector('#session-kill').hidden";
+    browser.click("#session-form button");
+    wait_text(&browser, "#session-words", "8 of 8 sessions");
+    assert_eq!(browser.run(is_hidden), true, "without a filter it would be all of them");
+    browser.type_into("[name=backend]", "web/b1");
+    browser.click("#session-form button");
+    wait_text(&browser, "#session-words", "4 of 4 sessions");
+    browser.click("#session-kill");
+    unlock(&browser);
+    wait_text(&browser, "#dialog", "4 sessions with --backend web/b1 would be reset");
+    wait_text(&browser, "#dialog .command", "weirctl session kill --backend web/b1");
+    browser.click("#confirm");
+    wait_text(&browser, "#toast", "4 sessions reset");
+    wait_text(&browser, "#session-words", "0 of 0 sessions");
+    assert_eq!(set.weir.backend("web/b2")["sessions"], 4);
+    // At a rate: a task, which has its end in sight, and is cancelled.
+    let _ = browser.run("document.querySelector('[name=backend]').value = ''");
+    browser.type_into("[name=pool]", "web");
+    browser.click("#session-form button");
+    wait_text(&browser, "#session-words", "4 of 4 sessions");
+    browser.click("#session-kill");
+    wait_text(&browser, "#dialog", "4 sessions with --pool web would be reset");
+    browser.type_into("#kill-rate", "1");
+    wait_text(&browser, "#dialog .command", "weirctl session kill --pool web --rate 1/s");
+    browser.click("#confirm");
+    wait_text(&browser, "#toast", "Task 1 ends 4 sessions");
+    wait_text(&browser, "#tasks", "Kill of sessions --pool web");
+    set.weir.ok(&["task", "cancel", "1"]);
+    wait_text(&browser, "#tasks", "cancelled");
+    expect_quiet(&browser);
+}
+
 /// Gives the number of texts that are seen, and those whose contrast is below 4.5.
 const FAINT: &str = include_str!("dashboard/contrast.js");
 

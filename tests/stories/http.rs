@@ -261,6 +261,8 @@ fn refused_as(id: &str) -> Option<u16> {
         | "delete_sessions_session" => Some(404),
         // It asks about no client.
         "get_why" => Some(400),
+        // It means no session.
+        "delete_sessions" => Some(422),
         // The pool is in use, and nothing waits for a confirmation.
         "delete_pools_pool" | "post_config_confirm" => Some(409),
         _ => None,

@@ -7,6 +7,8 @@ use weir_tests::clock;
 use weir_tests::net::{Peer, Script};
 use weir_tests::story::{Plan, Set};
 
+use crate::http::{ask, with_token};
+
 /// Sessions that have been served.
 fn served(set: &Set, number: usize) -> Vec<Peer> {
     let mut clients = Vec::new();
@@ -130,4 +132,50 @@ fn a_rebalance_ends_the_fewest_sessions() {
     assert_eq!(row["done"], 10, "{row}");
     assert_eq!(ended(&clients), 10);
     clock::wait_for("its figures", || set.weir.backend("web/b1")["sessions"] == 10);
+}
+
+#[test]
+fn a_kill_at_a_rate_goes_on_without_weirctl() {
+    let set = with_token(Plan::new(2, Script::Banner));
+    let clients = served(&set, 24);
+    let of_b1 = ["session", "kill", "--backend", "web/b1", "--rate", "4/s"];
+    let counted = set.weir.json(&[&of_b1[..], &["--dry-run"]].concat());
+    assert_eq!((&counted["matched"], &counted["killed"]), (&12.into(), &0.into()));
+    let refused = set.weir.ctl(&of_b1).expect_code(2);
+    assert!(refused.stderr.contains("12 sessions would be cut"), "{}", refused.stderr);
+    assert_eq!(set.weir.json(&["task", "list"])["tasks"], serde_json::json!([]));
+    let began = clock::now();
+    let row = set.weir.json(&[&of_b1[..], &["--yes"]].concat());
+    // weirctl has ended; the sessions have not.
+    assert_eq!((&row["kind"], &row["total"]), (&"session_kill".into(), &12.into()), "{row}");
+    assert_eq!((&row["state"], &row["subject"]), (&"running".into(), &"--backend web/b1".into()));
+    let row = wait_for_state(&set, "1", "done");
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(2_500), "12 at 4 a second were ended in {took:?}");
+    assert_eq!(row["done"], 12, "{row}");
+    assert_eq!(ended(&clients), 12);
+    let labels = ["by=\"operator\"", "why=\"killed\""];
+    clock::wait_for("their reason to be counted", || {
+        count(&set.weir.get("/metrics").body, "weir_session_ends_total", &labels) == 12
+    });
+    let events = set.weir.ok(&["events", "--kind", "task"]);
+    assert!(events.contains("(session kill): began; sessions ended: 0 of 12"), "{events}");
+    assert!(events.contains("(session kill): done; sessions ended: 12 of 12"), "{events}");
+
+    // Over HTTP, and cancelled there.
+    let rest = "DELETE /api/v1/sessions?pool=web&rate=1";
+    let page = ask(&set, &format!("{rest}&dry-run=true"), &[], "");
+    assert!(page.status == 200 && page.body.contains("\"matched\":12"), "{page:?}");
+    let page = ask(&set, rest, &[], "");
+    assert!(page.status == 200 && page.body.contains("\"kind\":\"session_kill\""), "{page:?}");
+    let page = ask(&set, "DELETE /api/v1/tasks/2", &[], "");
+    assert_eq!(page.status, 200, "{page:?}");
+    assert_eq!(task(&set, "2")["state"], "cancelled");
+    assert!(set.weir.backend("web/b2")["sessions"].as_u64() >= Some(10));
+    // Without a rate at once, and never every session by leaving the filter out.
+    let page = ask(&set, "DELETE /api/v1/sessions", &[], "");
+    assert_eq!(page.status, 422, "{page:?}");
+    let page = ask(&set, "DELETE /api/v1/sessions?listener=web", &[], "");
+    assert!(page.status == 200 && page.body.contains("\"killed\":"), "{page:?}");
+    clock::wait_for("all to be over", || set.weir.backend("web/b2")["sessions"] == 0);
 }

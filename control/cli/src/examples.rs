@@ -117,7 +117,7 @@ const EXAMPLES: &[Examples] = &[
         &[
             ("weirctl session kill 0.17.3", "one, with a reset"),
             ("weirctl session kill --idle 1h --dry-run", "how many it would be"),
-            ("weirctl session kill --backend web/b1 --rate 10/s", "ten a second"),
+            ("weirctl session kill --backend web/b1 --rate 10/s", "ten a second: a task"),
         ],
     ),
     (

@@ -288,7 +288,7 @@ impl Control {
                 self.leases.hear(shard, version, &wants);
                 self.flush();
             }
-            Report::Sessions { shard, page } => self.on_found(shard, *page),
+            Report::Sessions { shard, page } => self.on_found(shard, *page, moment),
             Report::SessionLog { shard, mut records } => {
                 self.take_records(shard, &mut records, moment);
             }
@@ -307,7 +307,7 @@ impl Control {
         self.live.watch(&self.aggregate, now);
         self.watch_append(moment);
         self.watch_unconfirmed(moment);
-        self.watch_searches(now);
+        self.watch_searches(moment);
         if self.rollout.on_time(now) {
             let (version, waiting) = (self.rollout.version(), self.rollout.waiting());
             tracing::error!("version {version} is late: shards {waiting} have not adopted it");

@@ -99,7 +99,7 @@ impl FoundSessions {
 }
 
 /// The refusal of what is over, or never was.
-fn none(names: &str) -> Refusal {
+pub(crate) fn none(names: &str) -> Refusal {
     let hint = "weirctl session list shows those that live";
     Refusal::new(Code::NotFound, format!("no session {names}"), hint)
 }

@@ -1,11 +1,13 @@
 //! Tasks: what takes time, closes sessions at a bounded rate, and ends by itself. A *paced drain*
 //! ends the sessions of a backend or a listener by a deadline, evenly; a *rebalance* ends the
-//! fewest that bring the backends of a pool within a spread of their fair shares. Pure: time and
-//! figures are arguments, and what is due comes back.
+//! fewest that bring the backends of a pool within a spread of their fair shares; a *kill* ends
+//! sessions that were found by a search. Pure: time and figures are arguments, and what is due
+//! comes back.
 //!
 //! A task is no configuration: it is gone when the process is. The drain that a paced drain belongs
 //! to is a version, and stays.
 
+mod kill;
 mod pace;
 #[cfg(test)]
 mod tests;
@@ -19,7 +21,9 @@ use weir_proto::answer::{TaskKind, TaskRow, TaskState};
 use weir_proto::ids::{BackendId, PoolId, ShardId};
 use weir_proto::order::SessionsOf;
 use weir_proto::request::{Code, Refusal};
+use weir_proto::session::SessionMatch;
 
+pub use kill::{KillList, search_of, task_of};
 use pace::{Credit, apportion, fair_share};
 
 /// The most tasks that run at once.
@@ -42,22 +46,32 @@ pub trait Figures {
 }
 
 /// The work of a task.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Work {
     /// Ends these sessions within `over`.
     Drain { kind: TaskKind, of: Vec<SessionsOf>, over: Duration },
     /// Ends sessions of backends that have more than their fair share and `spread` percent of it,
     /// at most `per_s` of them a second.
     Rebalance { pool: PoolId, spread: u16, per_s: u32 },
+    /// Ends these, at most `per_s` of them a second.
+    Kill { list: KillList, per_s: u32 },
 }
 
 /// Sessions that a shard is to end now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DueShed {
+#[derive(Clone, Debug, PartialEq)]
+pub struct DueOrder {
     pub task: u64,
     pub shard: ShardId,
-    pub of: SessionsOf,
-    pub count: u32,
+    pub sessions: DueSessions,
+}
+
+/// A choice of them.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DueSessions {
+    /// The longest idle ones of these.
+    Some { of: SessionsOf, count: u32 },
+    /// Those that are named, if they still fit.
+    Named(SessionMatch),
 }
 
 /// Sessions that were ordered to end, until figures show it.
@@ -82,7 +96,7 @@ impl Flight {
 pub struct Task {
     pub id: u64,
     pub work: Work,
-    /// A listener, a pool, or `pool/backend`.
+    /// A listener, a pool, `pool/backend`, or the choice of sessions.
     pub subject: String,
     pub state: TaskState,
     since: Now,
@@ -123,8 +137,8 @@ impl Tasks {
         now: Now,
         figures: &impl Figures,
     ) -> Result<u64, Refusal> {
-        let twin = |it: &Task| it.subject == subject && it.kind() == work.kind();
-        let twin = self.running().find(|it| twin(it)).map(|it| it.id);
+        let twin = self.running().find(|it| it.subject == subject && it.work.is_twin(&work));
+        let twin = twin.map(|it| it.id);
         if twin.is_none() && self.running().count() >= RUNNING_MAX {
             let message = format!("{RUNNING_MAX} tasks run already");
             return Err(Refusal::new(Code::Failed, message, "weirctl task list"));
@@ -193,7 +207,7 @@ impl Tasks {
 
     /// Returns the orders that are due now; called some times a second. One that cannot be sent is
     /// given back to [`Tasks::not_sent`].
-    pub fn step(&mut self, now: Now, figures: &impl Figures) -> Vec<DueShed> {
+    pub fn step(&mut self, now: Now, figures: &impl Figures) -> Vec<DueOrder> {
         // After a standstill nothing is made up for.
         let spent = self.looked.replace(now).map_or(Duration::ZERO, |looked| now - looked);
         let spent = spent.min(Duration::from_secs(1));
@@ -210,15 +224,28 @@ impl Tasks {
     }
 
     /// An order that was due could not be handed over: it is due again.
-    pub fn not_sent(&mut self, due: &DueShed) {
+    pub fn not_sent(&mut self, due: &DueOrder) {
         let Some(task) = self.all.iter_mut().find(|it| it.id == due.task) else { return };
-        let count = u64::from(due.count);
-        let same = |it: &Flight| (it.shard, it.of, it.count) == (due.shard, due.of, count);
-        if let Some(at) = task.flights.iter().rposition(same) {
-            task.flights.remove(at);
-            task.credit.give_back(count);
-            if matches!(task.work, Work::Rebalance { .. }) {
-                task.done -= count;
+        match (&mut task.work, &due.sessions) {
+            (Work::Kill { list, .. }, _) => task.credit.give_back(list.not_sent(due.shard)),
+            (_, DueSessions::Some { of, count }) => task.not_shed(due.shard, *of, *count),
+            (Work::Drain { .. } | Work::Rebalance { .. }, DueSessions::Named(_)) => {}
+        }
+    }
+
+    /// A shard has carried out this task's oldest order, and ended `killed` sessions.
+    pub fn killed(&mut self, id: u64, shard: ShardId, killed: u64) {
+        let task = self.all.iter_mut().find(|it| it.id == id);
+        if let Some(Task { work: Work::Kill { list, .. }, .. }) = task {
+            list.answered(shard, killed);
+        }
+    }
+
+    /// A shard has ended: its sessions are over.
+    pub fn shard_ended(&mut self, shard: ShardId) {
+        for task in &mut self.all {
+            if let Work::Kill { list, .. } = &mut task.work {
+                list.shard_ended(shard);
             }
         }
     }
@@ -229,6 +256,15 @@ impl Work {
         match self {
             Work::Drain { kind, .. } => *kind,
             Work::Rebalance { .. } => TaskKind::PoolRebalance,
+            Work::Kill { .. } => TaskKind::SessionKill,
+        }
+    }
+
+    /// True if one takes the place of the other, where their subject is the same.
+    fn is_twin(&self, other: &Work) -> bool {
+        match (self, other) {
+            (Work::Kill { list, .. }, Work::Kill { list: other, .. }) => list.is_twin(other),
+            _ => self.kind() == other.kind(),
         }
     }
 }
@@ -246,7 +282,7 @@ impl Task {
             (Work::Drain { over, .. }, TaskState::Running) => {
                 Some((self.since + *over - now).as_secs_f64())
             }
-            (Work::Rebalance { per_s, .. }, TaskState::Running) => {
+            (Work::Rebalance { per_s, .. } | Work::Kill { per_s, .. }, TaskState::Running) => {
                 Some(Duration::from_secs(left.div_ceil(u64::from(*per_s))).as_secs_f64())
             }
         };
@@ -270,11 +306,17 @@ impl Task {
             self.sessions = held.sum();
         }
         let shares = self.shares(figures);
-        self.total = shares.iter().map(|it| it.count).sum();
+        self.total = match &self.work {
+            Work::Kill { list, .. } => list.left(),
+            _ => shares.iter().map(|it| it.count).sum(),
+        };
     }
 
-    fn step(&mut self, now: Now, spent: Duration, figures: &impl Figures) -> Vec<DueShed> {
+    fn step(&mut self, now: Now, spent: Duration, figures: &impl Figures) -> Vec<DueOrder> {
         let spent = spent.min(now - self.since);
+        if let Work::Kill { .. } = self.work {
+            return self.kill(now, spent, figures);
+        }
         self.flights.retain(|it| it.is_out(figures.boxes(it.shard)));
         let shares = self.shares(figures);
         let left: u64 = shares.iter().map(|it| it.count).sum();
@@ -298,6 +340,7 @@ impl Task {
                 let earned = Credit::earned(u64::from(*per_s), Duration::from_secs(1), spent);
                 (left == 0 && self.flights.is_empty(), self.credit.earn(earned))
             }
+            Work::Kill { .. } => return Vec::new(), // it has no shares
         };
         if is_over && now - self.since >= SETTLED {
             (self.state, self.ended) = (TaskState::Done, Some(now));
@@ -305,8 +348,39 @@ impl Task {
         self.order(due.min(left), &shares, figures)
     }
 
+    /// Names the next sessions of a kill. Those that have ended by themselves are no part of it.
+    fn kill(&mut self, now: Now, spent: Duration, figures: &impl Figures) -> Vec<DueOrder> {
+        let Work::Kill { list, per_s } = &mut self.work else { return Vec::new() };
+        (self.done, self.total) = (list.killed(), list.killed() + list.left());
+        if list.left() == 0 {
+            (self.state, self.ended) = (TaskState::Done, Some(now));
+            return Vec::new();
+        }
+        let due = self.credit.earn(Credit::earned((*per_s).into(), Duration::from_secs(1), spent));
+        let task = self.id;
+        let mut orders = Vec::new();
+        for (shard, named) in list.take(due, |shard| figures.takes(shard)) {
+            self.credit.spend(named.only.as_ref().map_or(0, |it| it.len() as u64));
+            orders.push(DueOrder { task, shard, sessions: DueSessions::Named(named) });
+        }
+        orders
+    }
+
+    /// A share of a shard could not be ordered.
+    fn not_shed(&mut self, shard: ShardId, of: SessionsOf, count: u32) {
+        let count = u64::from(count);
+        let same = |it: &Flight| (it.shard, it.of, it.count) == (shard, of, count);
+        if let Some(at) = self.flights.iter().rposition(same) {
+            self.flights.remove(at);
+            self.credit.give_back(count);
+            if matches!(self.work, Work::Rebalance { .. }) {
+                self.done -= count;
+            }
+        }
+    }
+
     /// Divides what is due over backends and shards by what they hold.
-    fn order(&mut self, due: u64, shares: &[Share], figures: &impl Figures) -> Vec<DueShed> {
+    fn order(&mut self, due: u64, shares: &[Share], figures: &impl Figures) -> Vec<DueOrder> {
         self.credit.spend(due);
         let counts: Vec<u64> = shares.iter().map(|it| it.count).collect();
         let mut orders = Vec::new();
@@ -315,14 +389,15 @@ impl Task {
                 let count = count.min(u64::from(SHED_MAX));
                 let Ok(whole) = u32::try_from(count) else { continue };
                 if count > 0 {
-                    let asked = figures.boxes(shard).0;
-                    self.flights.push(Flight { shard, of: share.of, count, asked });
-                    orders.push(DueShed { task: self.id, shard, of: share.of, count: whole });
+                    let (of, asked) = (share.of, figures.boxes(shard).0);
+                    self.flights.push(Flight { shard, of, count, asked });
+                    let sessions = DueSessions::Some { of, count: whole };
+                    orders.push(DueOrder { task: self.id, shard, sessions });
+                    if matches!(self.work, Work::Rebalance { .. }) {
+                        self.done += count;
+                    }
                 }
             }
-        }
-        if matches!(self.work, Work::Rebalance { .. }) {
-            self.done += orders.iter().map(|it| u64::from(it.count)).sum::<u64>();
         }
         orders
     }
@@ -352,6 +427,7 @@ impl Task {
                 };
                 members.iter().map(share).collect()
             }
+            Work::Kill { .. } => Vec::new(),
         }
     }
 }

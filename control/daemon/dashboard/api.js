@@ -44,12 +44,12 @@ async function answer(path, options) {
 
 export const get = (path) => answer(`/api/v1/${path}`, { headers: { Accept: "application/json" } });
 
-/** Asks for a change; `flags` are its parameters, `version` the one that it was looked at with. */
-export async function change({ method, path, body }, flags, version) {
+/** Asks for a change; `flags` are its parameters beside `query`, `version` the one that it was looked at with. */
+export async function change({ method, path, query: pairs = [], body }, flags, version) {
   const headers = { Authorization: `Bearer ${token ?? ""}` };
   if (body) headers["Content-Type"] = "application/json";
   if (version) headers["If-Match"] = `"${version}"`;
-  const query = Object.entries(flags ?? {}).filter(([, on]) => on).map(([name]) => `${name}=true`);
+  const query = [...pairs, ...Object.entries(flags ?? {}).filter(([, on]) => on)].map(([name, value]) => `${name}=${encodeURIComponent(value)}`);
   const target = `/api/v1/${path}${query.length ? `?${query.join("&")}` : ""}`;
   try {
     return await answer(target, { method, headers, body: body ? JSON.stringify(body) : undefined });

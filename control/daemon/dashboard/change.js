@@ -100,26 +100,37 @@ async function takeBack(plan, version) {
   tell({ ...plan, undo: null }, done);
 }
 
-/** A request that makes no version: a kill, a cancel. */
-export async function end({ title, path, command: typed, verb, describe, done, details }) {
-  if (!api.hasToken()) return askToken(() => end({ title, path, command: typed, verb, describe, done, details }), typed);
-  const request = { method: "DELETE", path };
+/**
+ * A request that makes no version: a kill, a cancel. `query` and `command` may be functions of what
+ * is typed into `details`; `isNone` says of the dry run that there is nothing to do.
+ */
+export async function end(plan) {
+  const { title, path, verb, describe, done, details } = plan;
+  const typed = () => typeof plan.command === "function" ? plan.command() : plan.command;
+  if (!api.hasToken()) return askToken(() => end(plan), typed());
+  const request = () => ({ method: "DELETE", path, query: plan.query?.() });
   let tried;
   try {
-    tried = await api.change(request, { "dry-run": true });
+    tried = await api.change(request(), { "dry-run": true });
   } catch (refused) {
-    return open(title, problem(refused), buttons(cancel("Close")));
+    return open(title, problem(refused), command(typed()), buttons(cancel("Close")));
   }
   const go = button(verb, async () => {
     try {
-      const answer = await api.change(request, {});
+      const answer = await api.change(request(), {});
       close();
       toast(done(answer));
     } catch (refused) {
-      open(title, problem(refused), buttons(cancel("Close")));
+      open(title, problem(refused), command(typed()), buttons(cancel("Close")));
     }
   }, { class: "danger", id: "confirm" });
-  open(title, details ?? null, el("p", {}, describe(tried)), command(typed), buttons(cancel(), go));
+  go.disabled = plan.isNone?.(tried) ?? false;
+  const shown = el("div", {}, command(typed()));
+  details?.addEventListener("input", () => {
+    shown.replaceChildren(command(typed()));
+    go.disabled = !details.querySelector("input").checkValidity();
+  });
+  open(title, details ?? null, el("p", {}, describe(tried)), shown, buttons(cancel(), go));
   go.focus();
 }
 

@@ -14,12 +14,16 @@ const COLUMNS = [["Session"], ["Client"], ["Listener"], ["Backend"], ["State"], 
 const AGAIN_MS = 2000;
 let timer = null;
 
-function query() {
+/** What the form says of the sessions that are meant. */
+function filter() {
   const form = $("session-form");
   const pairs = FIELDS.map(([name]) => [name, form.elements[name].value.trim()]).filter(([, value]) => value);
-  if (form.elements.stalled.checked) pairs.push(["stalled", "true"]);
-  pairs.push(["sort", form.elements.sort.value], ["limit", form.elements.limit.value || "50"]);
-  return pairs;
+  return form.elements.stalled.checked ? [...pairs, ["stalled", "true"]] : pairs;
+}
+
+function query() {
+  const { sort, limit } = $("session-form").elements;
+  return [...filter(), ["sort", sort.value], ["limit", limit.value || "50"]];
 }
 
 function row(it) {
@@ -46,12 +50,32 @@ const kill = (id, to) => end({
   },
 });
 
+/** Ends all that the form means: how many is asked of weir first, and a rate makes it a task. */
+function killFound() {
+  const chosen = filter();
+  const rate = el("input", { type: "number", min: "1", max: "100000", size: "6", placeholder: "at once", id: "kill-rate" });
+  const words = chosen.map(([name, value]) => name === "stalled" ? "--stalled" : `--${name} ${value}`).join(" ");
+  end({
+    title: "Kill the sessions that fit", verb: "Reset them", path: "sessions",
+    query: () => rate.value ? [...chosen, ["rate", rate.value]] : chosen,
+    command: () => `weirctl session kill ${words}${rate.value ? ` --rate ${rate.value}/s` : ""}`,
+    details: el("p", {}, el("label", {}, "At most this many a second, as a task: ", rate)),
+    describe: ({ matched, missing_shards: missing }) => `${plural(matched, "session")} with ${words} would be reset: both sides see a connection that was cut.${missing.length ? ` Shard ${missing.join(", ")} did not answer.` : ""}`,
+    isNone: ({ matched }) => matched === 0,
+    done: ({ killed, id, total }) => {
+      search();
+      return id ? `Task ${id} ends ${plural(total, "session")}.` : `${plural(killed, "session")} reset.`;
+    },
+  });
+}
+
 async function search() {
   try {
     const pairs = query();
     const found = await get(`sessions?${pairs.map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join("&")}`);
     const missing = found.missing_shards.length ? `; shard ${found.missing_shards.join(", ")} did not answer` : "";
     say($("session-words"), `${count(found.shown)} of ${plural(found.matched, "session")} that fit${missing}`);
+    show($("session-kill"), found.matched > 0 && filter().length > 0);
     const table = $("session-table");
     if (!table.tHead) {
       table.append(el("thead", {}, el("tr", {}, COLUMNS.map(([label, kind]) => el("th", { scope: "col", class: kind }, label)),
@@ -106,7 +130,8 @@ export function wire() {
     el("label", {}, "Rows", el("input", { name: "limit", type: "number", min: "1", max: "1000", value: "50" })),
     el("label", { class: "tick" }, el("input", { name: "stalled", type: "checkbox" }), "stalled only"),
     el("label", { class: "tick" }, el("input", { name: "again", type: "checkbox" }), "every 2 s"),
-    el("button", { class: "primary" }, "Search"));
+    el("button", { class: "primary" }, "Search"),
+    act("Kill all that fit", killFound, "end all sessions that fit with a reset", { class: "", id: "session-kill", hidden: true }));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     search();

@@ -7,7 +7,8 @@ import { count, share, span } from "./format.js";
 let shards = null;
 let tasks = null;
 
-const KINDS = { backend_drain: "Drain of backend", listener_drain: "Drain of listener", pool_rebalance: "Rebalance of pool" };
+const KINDS = { backend_drain: "Drain of backend", listener_drain: "Drain of listener", pool_rebalance: "Rebalance of pool",
+  session_kill: "Kill of sessions" };
 
 function taskRow(it) {
   const state = stateWord();

@@ -80,6 +80,8 @@ words! {
         ListenerDrain = "listener_drain",
         /// It ends sessions of backends that have more than their fair share.
         PoolRebalance = "pool_rebalance",
+        /// It ends sessions that an operator has named, or by what they are.
+        SessionKill = "session_kill",
     }
 }
 

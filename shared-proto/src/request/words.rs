@@ -76,6 +76,9 @@ impl TaskRequest {
             | TaskRequest::ListenerDrain { name, .. }
             | TaskRequest::PoolRebalance { name, .. } => vec![name],
             TaskRequest::Cancel { .. } => Vec::new(),
+            TaskRequest::SessionKill { ids, filter, .. } => {
+                ids.iter().map(String::as_str).chain(filter.words()).collect()
+            }
         }
     }
 }
@@ -130,6 +133,11 @@ fn write_act(f: &mut Formatter<'_>, names: &str, act: BackendAct) -> Result {
             write!(f, "backend remove {names}{}", if force { " --force" } else { "" })
         }
     }
+}
+
+fn write_kill(f: &mut Formatter<'_>, ids: &[String], filter: &SessionFilter) -> Result {
+    write!(f, "session kill{filter}")?;
+    ids.iter().try_for_each(|id| write!(f, " {id}"))
 }
 
 /// A word behind a verb, if there is one.
@@ -221,8 +229,7 @@ impl Display for Command {
             Command::Ready => f.write_str("ready"),
             Command::Task(task) => task.fmt(f),
             Command::SessionKill(SessionKill { ids, filter, dry_run }) => {
-                write!(f, "session kill{filter}")?;
-                ids.iter().try_for_each(|id| write!(f, " {id}"))?;
+                write_kill(f, ids, filter)?;
                 f.write_str(if *dry_run { " --dry-run" } else { "" })
             }
             Command::Stop { drain_ms: None } => f.write_str("stop"),
@@ -244,6 +251,10 @@ impl Display for TaskRequest {
                 write!(f, "pool rebalance {name} --to {spread} --rate {per_s}/s")
             }
             TaskRequest::Cancel { id } => write!(f, "task cancel {id}"),
+            TaskRequest::SessionKill { ids, filter, per_s } => {
+                write_kill(f, ids, filter)?;
+                write!(f, " --rate {per_s}/s")
+            }
         }
     }
 }
@@ -364,6 +375,15 @@ mod tests {
                 "pool rebalance web --to 10 --rate 5/s",
             ),
             (Command::Task(TaskRequest::Cancel { id: 7 }).into(), "task cancel 7"),
+            (
+                Command::Task(TaskRequest::SessionKill {
+                    ids: Vec::new(),
+                    filter: SessionFilter { pool: Some(name()), ..SessionFilter::default() }.into(),
+                    per_s: 10,
+                })
+                .into(),
+                "session kill --pool web --rate 10/s",
+            ),
             (Command::Stop { drain_ms: Some(10) }.into(), "stop --drain 10ms"),
             (change(drained, true), "backend drain web/b1 --dry-run"),
         ];

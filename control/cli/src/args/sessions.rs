@@ -43,7 +43,7 @@ pub(crate) enum SessionVerb {
         id: Vec<SessionName>,
         #[command(flatten)]
         filter: FilterArgs,
-        /// The most in a second, such as 10/s
+        /// A task of weir ends them, in each second at most this many, such as 10/s
         #[arg(long, value_name = "N/s", value_parser = per_second)]
         rate: Option<u32>,
         /// Only count them

@@ -48,7 +48,8 @@ pub enum Input {
     Drain { until: Option<Now> },
     /// A drain without an end is taken back. [`Output::Answered`] comes in this call.
     Ready { id: ChangeId },
-    /// A task is to begin or to end. [`Output::Answered`] comes in this call.
+    /// A task is to begin or to end. [`Output::Answered`] comes in this call, or in a later one if
+    /// its sessions have to be looked for.
     Task { id: ChangeId, request: TaskRequest },
     /// Live sessions are asked for, or to be ended. [`Output::Found`] or [`Output::Answered`] ends
     /// it, in this call or in a later one.

@@ -175,7 +175,7 @@ impl Control {
             self.fleet.address_next(id);
         }
         self.aggregate.ended(id);
-        self.searched_shard_ended(id);
+        self.searched_shard_ended(id, moment);
         self.leases.ended(id);
         self.rollout.on_ended(id, moment.now);
         let text = match (&panic, self.phase) {

@@ -16,6 +16,7 @@ use weir_proto::session::{
 use super::{ChangeId, Clocks, Control, Output};
 use crate::planner;
 use crate::sessions::{AnswerForm, FoundSessions};
+use crate::tasks;
 
 /// Searches that run at the same time.
 const SEARCHES_MAX: usize = 16;
@@ -31,11 +32,29 @@ pub enum SearchRequest {
     Kill(SessionKill),
 }
 
+/// The use of what a search finds.
+#[derive(Debug)]
+enum Purpose {
+    Answer(AnswerForm),
+    /// A task ends them.
+    Kill(PacedKill),
+}
+
+/// A kill that begins as soon as its sessions are known.
+#[derive(Debug)]
+pub(super) struct PacedKill {
+    pub(super) of: SessionMatch,
+    pub(super) subject: String,
+    pub(super) per_s: u32,
+    /// Sessions were named: at least one of them is to be there.
+    pub(super) is_named: bool,
+}
+
 /// A search that some shard has not answered yet.
 #[derive(Debug)]
 pub(super) struct Search {
     id: ChangeId,
-    form: AnswerForm,
+    purpose: Purpose,
     waiting: BTreeSet<ShardId>,
     missing: BTreeSet<ShardId>,
     rows: Vec<(ShardId, ListedSession)>,
@@ -49,21 +68,60 @@ type Asked = BTreeMap<ShardId, Option<Vec<SessionKey>>>;
 impl Control {
     /// Live sessions are asked for, or to be ended.
     pub(super) fn on_search(&mut self, id: ChangeId, request: SearchRequest, moment: Clocks) {
-        if let Err(refusal) = self.begin_search(id, request, moment.now) {
+        if let Err(refusal) = self.begin_search(id, request, moment) {
             self.outputs.push(Output::Answered { id, result: Err(refusal) });
         }
+    }
+
+    /// Looks for the sessions that a task is to end.
+    pub(super) fn search_for_kill(
+        &mut self,
+        id: ChangeId,
+        (ids, filter): (&[String], &SessionFilter),
+        per_s: u32,
+        moment: Clocks,
+    ) -> Result<(), Refusal> {
+        self.room_for_search()?;
+        let asked = self.chosen(ids, filter)?;
+        let of = self.matching(filter)?;
+        let subject = match ids {
+            [] => filter.to_string().trim_start().to_owned(),
+            [only] => only.clone(),
+            [first, others @ ..] => format!("{first} and {} more", others.len()),
+        };
+        let is_named = !ids.is_empty();
+        let purpose = Purpose::Kill(PacedKill { of: of.clone(), subject, per_s, is_named });
+        let want = SearchFor::Rows { sort: SessionSort::Idle, limit: u32::MAX };
+        self.ask_shards((id, purpose, want), of, asked, moment);
+        Ok(())
+    }
+
+    fn room_for_search(&self) -> Result<(), Refusal> {
+        if self.searches.len() < SEARCHES_MAX {
+            return Ok(());
+        }
+        let message = format!("{SEARCHES_MAX} searches among live sessions are running");
+        Err(Refusal::new(Code::Failed, message, "try again in a moment"))
+    }
+
+    /// The shards to ask for the sessions of a kill.
+    fn chosen(&self, ids: &[String], filter: &SessionFilter) -> Result<Asked, Refusal> {
+        let is_filtered = *filter != SessionFilter::default();
+        if ids.is_empty() != is_filtered {
+            let message = "which sessions: name them, or filter them, and not both";
+            let hint = "weirctl session kill 0.17.3, or --backend web/b1";
+            return Err(Refusal::new(Code::Invalid, message, hint));
+        }
+        if is_filtered { Ok(self.every_shard()) } else { self.shards_of(ids) }
     }
 
     fn begin_search(
         &mut self,
         id: ChangeId,
         request: SearchRequest,
-        now: Now,
+        moment: Clocks,
     ) -> Result<(), Refusal> {
-        if self.searches.len() >= SEARCHES_MAX {
-            let message = format!("{SEARCHES_MAX} searches among live sessions are running");
-            return Err(Refusal::new(Code::Failed, message, "try again in a moment"));
-        }
+        self.room_for_search()?;
         let (of, asked, want, form) = match request {
             SearchRequest::List { filter, sort, limit } if limit <= LISTED_MAX => {
                 let want = SearchFor::Rows { sort, limit };
@@ -83,28 +141,22 @@ impl Control {
                 (SessionMatch::default(), asked, SearchFor::Details, AnswerForm::One { name: id })
             }
             SearchRequest::Kill(SessionKill { ids, filter, dry_run }) => {
-                let all = ids.is_empty() && filter == SessionFilter::default();
-                if all || (!ids.is_empty() && filter != SessionFilter::default()) {
-                    let message = "which sessions: name them, or filter them, and not both";
-                    let hint = "weirctl session kill 0.17.3, or --backend web/b1";
-                    return Err(Refusal::new(Code::Invalid, message, hint));
-                }
-                let asked = if ids.is_empty() { self.every_shard() } else { self.shards_of(&ids)? };
+                let asked = self.chosen(&ids, &filter)?;
                 let count = SearchFor::Rows { sort: SessionSort::Age, limit: 0 };
                 let want = if dry_run { count } else { SearchFor::Kill };
                 (self.matching(&filter)?, asked, want, AnswerForm::Kill { named: ids, dry_run })
             }
         };
-        self.ask_shards((id, form, want), of, asked, now);
+        self.ask_shards((id, Purpose::Answer(form), want), of, asked, moment);
         Ok(())
     }
 
     fn ask_shards(
         &mut self,
-        (id, form, want): (ChangeId, AnswerForm, SearchFor),
+        (id, purpose, want): (ChangeId, Purpose, SearchFor),
         of: SessionMatch,
         asked: Asked,
-        now: Now,
+        moment: Clocks,
     ) {
         let (mut waiting, mut missing) = (BTreeSet::new(), BTreeSet::new());
         for (shard, only) in asked {
@@ -117,9 +169,9 @@ impl Control {
                 missing.insert(shard)
             };
         }
-        let (rows, matched) = (Vec::new(), 0);
-        self.searches.push(Search { id, form, waiting, missing, rows, matched, begun: now });
-        self.tell_found();
+        let (rows, matched, begun) = (Vec::new(), 0, moment.now);
+        self.searches.push(Search { id, purpose, waiting, missing, rows, matched, begun });
+        self.tell_found(moment);
     }
 
     /// Those that hold sessions and answer.
@@ -185,7 +237,13 @@ impl Control {
     }
 
     /// Part of a shard's answer has come.
-    pub(super) fn on_found(&mut self, shard: ShardId, page: SessionPage) {
+    pub(super) fn on_found(&mut self, shard: ShardId, page: SessionPage, moment: Clocks) {
+        if let Some(task) = tasks::task_of(page.number) {
+            if page.is_last {
+                self.tasks.killed(task, shard, page.matched);
+            }
+            return;
+        }
         let search = self.searches.iter_mut().find(|search| search.id.0 == page.number);
         // The answer to a search that is over comes to nothing.
         let Some(search) = search.filter(|search| search.waiting.contains(&shard)) else { return };
@@ -193,36 +251,44 @@ impl Control {
         if page.is_last {
             search.matched += page.matched;
             search.waiting.remove(&shard);
-            self.tell_found();
+            self.tell_found(moment);
         }
     }
 
     /// A shard that has ended holds no sessions.
-    pub(super) fn searched_shard_ended(&mut self, shard: ShardId) {
+    pub(super) fn searched_shard_ended(&mut self, shard: ShardId, moment: Clocks) {
+        self.tasks.shard_ended(shard);
         for search in &mut self.searches {
             search.waiting.remove(&shard);
+            search.rows.retain(|(of, _)| *of != shard);
         }
-        self.tell_found();
+        self.tell_found(moment);
     }
 
     /// Waits no longer for shards that are silent.
-    pub(super) fn watch_searches(&mut self, now: Now) {
-        for search in self.searches.iter_mut().filter(|it| now - it.begun >= SEARCH_TIME_MAX) {
+    pub(super) fn watch_searches(&mut self, moment: Clocks) {
+        let is_late = |it: &&mut Search| moment.now - it.begun >= SEARCH_TIME_MAX;
+        for search in self.searches.iter_mut().filter(is_late) {
             search.missing.append(&mut search.waiting);
         }
-        self.tell_found();
+        self.tell_found(moment);
     }
 
     /// Hands over what no shard is waited for any more.
-    fn tell_found(&mut self) {
+    fn tell_found(&mut self, moment: Clocks) {
         let done = self.searches.extract_if(.., |search| search.waiting.is_empty());
         for search in done.collect::<Vec<_>>() {
-            let Search { id, form, missing, rows, matched, .. } = search;
-            let missing = missing.into_iter().map(|shard| shard.0).collect();
-            let names = self.aggregate.gone_names();
-            let snapshot = Arc::clone(&self.snapshot);
-            let found = FoundSessions { form, missing, rows, matched, names, snapshot };
-            self.outputs.push(Output::Found { id, found: Box::new(found) });
+            let Search { id, purpose, missing, rows, matched, .. } = search;
+            let missing: Vec<u16> = missing.into_iter().map(|shard| shard.0).collect();
+            match purpose {
+                Purpose::Answer(form) => {
+                    let names = self.aggregate.gone_names();
+                    let snapshot = Arc::clone(&self.snapshot);
+                    let found = FoundSessions { form, missing, rows, matched, names, snapshot };
+                    self.outputs.push(Output::Found { id, found: Box::new(found) });
+                }
+                Purpose::Kill(kill) => self.begin_kill(id, kill, (&rows, &missing), moment),
+            }
         }
     }
 }

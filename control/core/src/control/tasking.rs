@@ -7,20 +7,23 @@ use weir_proto::answer::{Answer, EventKind, TaskKind, TaskRow, TaskState};
 use weir_proto::ids::{BackendId, PoolId, ShardId};
 use weir_proto::order::{Order, SessionsOf};
 use weir_proto::request::{Code, Refusal, TaskRequest};
+use weir_proto::session::{ListedSession, SearchFor, SessionSearch};
 use weir_proto::snapshot::{Backend, Snapshot};
 
+use super::searching::PacedKill;
 use super::{ChangeId, Clocks, Control, Output, Shard};
 use crate::aggregate::Aggregate;
 use crate::health::Health;
 use crate::planner;
-use crate::tasks::{DueShed, Figures, Task, Work};
+use crate::sessions;
+use crate::tasks::{DueOrder, DueSessions, Figures, KillList, Task, Work, search_of};
 
 /// How long a paced drain may take.
 const OVER_MIN: Duration = Duration::from_secs(1);
 const OVER_MAX: Duration = Duration::from_secs(7 * 86_400);
 /// The largest spread of a rebalance, in percent.
 const SPREAD_MAX: u16 = 1_000;
-/// The highest rate of a rebalance, in sessions a second.
+/// The highest rate of a rebalance or a kill, in sessions a second.
 const RATE_MAX: u32 = 100_000;
 
 /// Control's figures, as tasks see them.
@@ -56,15 +59,30 @@ impl Figures for Seen<'_> {
 impl Control {
     /// A task is to begin or to end.
     pub(super) fn on_task(&mut self, id: ChangeId, request: TaskRequest, moment: Clocks) {
-        let result = self.do_task(request, moment).map(Answer::Task);
+        let result = match self.do_task(id, request, moment) {
+            Ok(Some(row)) => Ok(Answer::Task(row)),
+            Ok(None) => return,
+            Err(refusal) => Err(refusal),
+        };
         self.outputs.push(Output::Answered { id, result });
     }
 
-    fn do_task(&mut self, request: TaskRequest, moment: Clocks) -> Result<TaskRow, Refusal> {
+    /// Begins or ends a task. `None`: it begins when its sessions are known.
+    fn do_task(
+        &mut self,
+        asked: ChangeId,
+        request: TaskRequest,
+        moment: Clocks,
+    ) -> Result<Option<TaskRow>, Refusal> {
         let (work, subject) = match request {
             TaskRequest::Cancel { id } => {
                 self.tasks.cancel(id, moment.now)?;
-                return self.tell_task(id, "cancelled by an operator", moment);
+                return self.tell_task(id, "cancelled by an operator", moment).map(Some);
+            }
+            TaskRequest::SessionKill { ids, filter, per_s } => {
+                is_rate(per_s, "weirctl session kill --backend web/b1 --rate 10/s")?;
+                self.search_for_kill(asked, (&ids, &filter), per_s, moment)?;
+                return Ok(None);
             }
             TaskRequest::BackendDrain { name, over_ms } => {
                 let of = self.drained_backend(&name)?;
@@ -78,10 +96,40 @@ impl Control {
                 (self.rebalance(&name, spread, per_s)?, name)
             }
         };
+        self.begin_task(work, subject, moment).map(Some)
+    }
+
+    fn begin_task(
+        &mut self,
+        work: Work,
+        subject: String,
+        moment: Clocks,
+    ) -> Result<TaskRow, Refusal> {
         let Control { aggregate, health, snapshot, shards, .. } = self;
         let seen = Seen { aggregate, health, snapshot, shards };
         let id = self.tasks.begin(work, subject, moment.now, &seen)?;
         self.tell_task(id, "began", moment)
+    }
+
+    /// The sessions of a kill are known, but for those of shards that did not answer.
+    pub(super) fn begin_kill(
+        &mut self,
+        id: ChangeId,
+        kill: PacedKill,
+        (found, missing): (&[(ShardId, ListedSession)], &[u16]),
+        moment: Clocks,
+    ) {
+        let PacedKill { of, subject, per_s, is_named } = kill;
+        let result = if let [shard, ..] = missing {
+            let message = format!("shard {shard} does not say which sessions it has");
+            Err(Refusal::new(Code::Failed, message, "weirctl shards; try again in a moment"))
+        } else if found.is_empty() && is_named {
+            Err(sessions::none(&subject))
+        } else {
+            let list = KillList::new(of, found);
+            self.begin_task(Work::Kill { list, per_s }, subject, moment).map(Answer::Task)
+        };
+        self.outputs.push(Output::Answered { id, result });
     }
 
     /// The identities of a backend that takes no new sessions, also of one that was removed.
@@ -120,11 +168,10 @@ impl Control {
     fn rebalance(&self, name: &str, spread: u16, per_s: u32) -> Result<Work, Refusal> {
         let pool = self.snapshot.pool(name);
         let pool = pool.ok_or_else(|| planner::no_pool(&self.snapshot, name))?.id;
-        if spread > SPREAD_MAX || !(1..=RATE_MAX).contains(&per_s) {
-            let message = format!(
-                "a spread is 0 to {SPREAD_MAX} percent, a rate 1 to {RATE_MAX} sessions a second"
-            );
-            let hint = format!("weirctl pool rebalance {name} --to 10 --rate 10/s");
+        let hint = format!("weirctl pool rebalance {name} --to 10 --rate 10/s");
+        is_rate(per_s, &hint)?;
+        if spread > SPREAD_MAX {
+            let message = format!("a spread is 0 to {SPREAD_MAX} percent");
             return Err(Refusal::new(Code::Invalid, message, hint));
         }
         Ok(Work::Rebalance { pool, spread, per_s })
@@ -146,8 +193,7 @@ impl Control {
         let Control { aggregate, health, snapshot, shards, tasks, fleet, .. } = self;
         let seen = Seen { aggregate, health, snapshot, shards };
         for due in tasks.step(moment.now, &seen) {
-            let DueShed { shard, of, count, .. } = due;
-            if fleet.send(shard, Order::Shed { of, count }).is_err() {
+            if fleet.send(due.shard, order_of(&due)).is_err() {
                 tasks.not_sent(&due);
             }
         }
@@ -180,6 +226,7 @@ impl Control {
                 let here = self.snapshot.pools.iter().any(|it| it.id == *pool);
                 (!here).then_some("cancelled: the pool is gone")
             }
+            Work::Kill { .. } => None,
         }
     }
 
@@ -194,6 +241,24 @@ impl Control {
         self.events.push(EventKind::Task, subject, text, moment.wall_ms);
         Ok(row)
     }
+}
+
+fn order_of(due: &DueOrder) -> Order {
+    match &due.sessions {
+        DueSessions::Some { of, count } => Order::Shed { of: *of, count: *count },
+        DueSessions::Named(of) => {
+            let (number, want) = (search_of(due.task), SearchFor::Kill);
+            Order::Search(Box::new(SessionSearch { number, of: of.clone(), want }))
+        }
+    }
+}
+
+fn is_rate(per_s: u32, hint: &str) -> Result<(), Refusal> {
+    if (1..=RATE_MAX).contains(&per_s) {
+        return Ok(());
+    }
+    let message = format!("a rate is 1 to {RATE_MAX} sessions a second");
+    Err(Refusal::new(Code::Invalid, message, hint))
 }
 
 /// The time of a paced drain.

@@ -1,6 +1,7 @@
 //! Control against shards that answer at once, late, or never.
 
 mod changes;
+mod kills;
 mod searching;
 mod slices;
 mod unbound;

@@ -1,6 +1,8 @@
 //! Tasks against shards that are played by hand: each ends what is due, and its figures show it one
 //! box later.
 
+mod kill;
+
 use std::collections::BTreeMap;
 
 use weir_proto::ids::ListenerId;
@@ -72,13 +74,16 @@ impl Play {
         let due = self.tasks.step(self.now, &self.shards);
         self.shards.shown = self.shards.held.clone();
         self.shards.boxes += 1;
+        let mut sum = 0;
         for due in &due {
-            let held = self.shards.held.get_mut(&due.of).unwrap();
+            let DueSessions::Some { of, count } = due.sessions else { panic!("{due:?}") };
+            let held = self.shards.held.get_mut(&of).unwrap();
             let held = &mut held[usize::from(due.shard.0)];
-            assert!(*held >= u64::from(due.count), "{due:?} of {held}");
-            *held -= u64::from(due.count);
+            assert!(*held >= u64::from(count), "{due:?} of {held}");
+            *held -= u64::from(count);
+            sum += u64::from(count);
         }
-        due.iter().map(|it| u64::from(it.count)).sum()
+        sum
     }
 
     fn ticks(&mut self, count: usize) -> Vec<u64> {

@@ -122,6 +122,7 @@ fn task(task: &TaskRow, width: usize, colour: bool) -> Line<'static> {
     let kind = match task.kind {
         TaskKind::BackendDrain | TaskKind::ListenerDrain => "drain",
         TaskKind::PoolRebalance => "rebalance",
+        TaskKind::SessionKill => "kill",
     };
     let part = if task.total == 0 { 1.0 } else { task.done as f64 / task.total as f64 };
     let end = task

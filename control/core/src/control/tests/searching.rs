@@ -17,19 +17,25 @@ impl Shell {
         self.asked
     }
 
-    fn take_answer(&mut self, number: u64) -> Option<ChangeOutcome> {
+    pub(super) fn take_answer(&mut self, number: u64) -> Option<ChangeOutcome> {
         let (id, outcome) = self.answers.pop_front()?;
         assert_eq!(id, number);
         Some(outcome)
     }
 
     /// A shard's whole answer.
-    fn found(&mut self, shard: u16, number: u64, rows: Vec<ListedSession>, matched: u64) {
+    pub(super) fn found(
+        &mut self,
+        shard: u16,
+        number: u64,
+        rows: Vec<ListedSession>,
+        matched: u64,
+    ) {
         let page = Box::new(SessionPage { number, rows, matched, is_last: true });
         self.give(Input::Report(Report::Sessions { shard: ShardId(shard), page }), 20);
     }
 
-    fn row(&self, slot: u32, age_ms: u64) -> ListedSession {
+    pub(super) fn row(&self, slot: u32, age_ms: u64) -> ListedSession {
         let (pool, backend) = self.snapshot.backends().next().unwrap();
         ListedSession {
             key: SessionKey { slot, generation: 0 },

@@ -260,7 +260,7 @@ pub(super) static OPERATIONS: &[Operation] = &[
     ),
     get(
         "/api/v1/tasks",
-        "Drains and rebalances that run, and the latest that have ended.",
+        "Drains, rebalances and kills that run, and the latest that have ended.",
         (&[], |_, _| Ok(Query::TaskList)),
         shape::of::<Tasks>,
     ),
@@ -292,7 +292,7 @@ pub(super) static OPERATIONS: &[Operation] = &[
     get(
         "/api/v1/sessions",
         "Live sessions.",
-        (sessions::PARAMETERS, sessions::list),
+        (sessions::LIST, sessions::list),
         shape::of::<Sessions>,
     ),
     get(
@@ -301,6 +301,16 @@ pub(super) static OPERATIONS: &[Operation] = &[
         (&[], |names, _| Ok(Query::SessionShow { id: names.one() })),
         shape::of::<SessionDetail>,
     ),
+    Operation {
+        verb: HttpVerb::Delete,
+        path: "/api/v1/sessions",
+        summary: "End those that the parameters mean with a reset.",
+        target: Target::Act {
+            parameters: sessions::KILL,
+            make: sessions::kill_all,
+            answer: sessions::killed,
+        },
+    },
     Operation {
         verb: HttpVerb::Delete,
         path: SESSION,

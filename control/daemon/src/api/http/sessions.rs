@@ -1,9 +1,12 @@
 //! Live sessions and tasks over HTTP: how they are chosen and ended.
 
+use serde_json::{Value, json};
+use weir_proto::answer::{Killed, TaskRow};
 use weir_proto::request::{Code, Command, Query, Refusal, Request, SessionKill, TaskRequest};
 use weir_proto::session::{LISTED_DEFAULT, LISTED_MAX, SessionFilter, SessionSort};
 use weir_proto::spec::Span;
 
+use super::openapi::shape;
 use super::operations::{Names, flag, number, text};
 use super::parameters::{Parameter, Parameters, whole};
 
@@ -12,25 +15,68 @@ const NAMES: &str = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}/[A-Za-z0-9_][A-Za-z0-9_.-
 const NETWORK: &str = "^[0-9A-Fa-f.:]+(/[0-9]+)?$";
 pub(super) const DURATION: &str = "^[0-9]+(ms|s|m|h|d)$";
 const SESSION: &str = "^[0-9]+[.][0-9]+[.][0-9]+$";
-const SORT: &str = "^(age|idle|bytes|rate)$";
+const SORTS: &str = "^(age|idle|bytes|rate)$";
+
+const POOL: Parameter = text("pool", NAME, "Only those of this pool.");
+const BACKEND: Parameter = text("backend", NAMES, "Only those on this backend, as web/b1.");
+const LISTENER: Parameter = text("listener", NAME, "Only those of this listener.");
+const CLIENT: Parameter =
+    text("client", NETWORK, "Only those from this address or network, as 10.0.0.0/8.");
+const OLDER: Parameter = text("older", DURATION, "Only those that are at least so old, as 10m.");
+const IDLE: Parameter =
+    text("idle", DURATION, "Only those in which nothing has moved for so long.");
+const VERSION: Parameter =
+    number("version", (1, u64::MAX), "Only those that were accepted under this version.");
+const STALLED: Parameter = flag("stalled", "Only those in which a side takes nothing.");
+const SORT: Parameter = text("sort", SORTS, "age, idle, bytes or rate.");
+const LIMIT: Parameter = number("limit", (0, LISTED_MAX as u64), "The most rows; 0 only counts.");
+const RATE: Parameter =
+    number("rate", (1, u32::MAX as u64), "A task ends them, at most this many a second.");
+const DRY_RUN: Parameter = flag("dry-run", "Only count them.");
 
 /// The filter of `session list`, and its order.
-pub(super) const PARAMETERS: &[Parameter] = &[
-    text("pool", NAME, "Only those of this pool."),
-    text("backend", NAMES, "Only those on this backend, as web/b1."),
-    text("listener", NAME, "Only those of this listener."),
-    text("client", NETWORK, "Only those from this address or network, as 10.0.0.0/8."),
-    text("older", DURATION, "Only those that are at least so old, as 10m."),
-    text("idle", DURATION, "Only those in which nothing has moved for so long."),
-    number("version", (1, u64::MAX), "Only those that were accepted under this version."),
-    flag("stalled", "Only those in which a side takes nothing."),
-    text("sort", SORT, "age, idle, bytes or rate."),
-    number("limit", (0, LISTED_MAX as u64), "The most rows; 0 only counts."),
-];
+pub(super) const LIST: &[Parameter] =
+    &[POOL, BACKEND, LISTENER, CLIENT, OLDER, IDLE, VERSION, STALLED, SORT, LIMIT];
+
+/// The filter of `session kill`, and its rate.
+pub(super) const KILL: &[Parameter] =
+    &[POOL, BACKEND, LISTENER, CLIENT, OLDER, IDLE, VERSION, STALLED, RATE, DRY_RUN];
 
 /// `GET /api/v1/sessions`
 pub(super) fn list(_: &Names<'_>, parameters: &Parameters<'_>) -> Result<Query, Refusal> {
-    let filter = SessionFilter {
+    let filter = filter(parameters)?;
+    let sort = parameters.text("sort").map(|text| text.parse::<SessionSort>()).transpose();
+    let sort = sort.map_err(|why| Refusal::new(Code::Invalid, why, "sort=idle"))?;
+    let limit = parameters.number("limit").unwrap_or(LISTED_DEFAULT.into());
+    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+    Ok(Query::SessionList { filter, sort: sort.unwrap_or_default(), limit })
+}
+
+/// `DELETE /api/v1/sessions`
+pub(super) fn kill_all(_: &Names<'_>, parameters: &Parameters<'_>) -> Result<Request, Refusal> {
+    let (ids, filter) = (Vec::new(), filter(parameters)?);
+    if filter == SessionFilter::default() {
+        let message = "which sessions: not all of them by leaving the parameters out";
+        return Err(Refusal::new(Code::Invalid, message, "/api/v1/sessions?backend=web/b1"));
+    }
+    let dry_run = parameters.flag("dry-run");
+    let command = match parameters.number("rate") {
+        Some(per_s) if !dry_run => {
+            let per_s = u32::try_from(per_s).unwrap_or(u32::MAX);
+            Command::Task(TaskRequest::SessionKill { ids, filter: filter.into(), per_s })
+        }
+        Some(_) | None => Command::SessionKill(SessionKill { ids, filter, dry_run }),
+    };
+    Ok(command.into())
+}
+
+/// The schema of the answer to [`kill_all`]: the task, if there is a rate.
+pub(super) fn killed() -> Value {
+    json!({"anyOf": [shape::of::<Killed>(), shape::of::<TaskRow>()]})
+}
+
+fn filter(parameters: &Parameters<'_>) -> Result<SessionFilter, Refusal> {
+    Ok(SessionFilter {
         pool: parameters.text("pool"),
         backend: parameters.text("backend"),
         listener: parameters.text("listener"),
@@ -39,12 +85,7 @@ pub(super) fn list(_: &Names<'_>, parameters: &Parameters<'_>) -> Result<Query, 
         idle_ms: span(parameters, "idle")?,
         version: parameters.number("version"),
         stalled: parameters.flag("stalled"),
-    };
-    let sort = parameters.text("sort").map(|text| text.parse::<SessionSort>()).transpose();
-    let sort = sort.map_err(|why| Refusal::new(Code::Invalid, why, "sort=idle"))?;
-    let limit = parameters.number("limit").unwrap_or(LISTED_DEFAULT.into());
-    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-    Ok(Query::SessionList { filter, sort: sort.unwrap_or_default(), limit })
+    })
 }
 
 /// A duration in milliseconds; `None` if it is not there.
