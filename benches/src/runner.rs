@@ -14,6 +14,8 @@ pub mod run;
 pub mod scenario;
 pub mod testbed;
 pub mod tools;
+pub mod watched;
+pub mod weir;
 pub mod work;
 
 use std::io;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use weir_bench::runner::{LOAD_CORE, million, run, tools};
+use weir_bench::runner::{LOAD_CORE, million, run, tools, watched};
 
 /// Measures weir beside HAProxy, nginx, Envoy and no proxy; interleaved, on loopback, pinned.
 /// Exit codes: 0 done, 1 a run failed (also: an error in any answer), 2 usage.
@@ -21,6 +21,9 @@ enum BenchVerb {
     Run(run::Options),
     /// Very many sessions through one weir: memory, a change while they stand, all of them woken.
     Million(million::MillionOptions),
+    /// What scrapes, a dashboard, top and a session log cost while many sessions stand; and what
+    /// listing them does to the traffic.
+    Watched(watched::WatchedOptions),
     /// HTTP requests with wrk.
     Wrk(tools::ToolsOptions),
     /// Echo with tcpkali; without it, weir's own generator.
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
     let result = match &cli.verb {
         BenchVerb::Run(options) => run::run(options),
         BenchVerb::Million(options) => million::run(options),
+        BenchVerb::Watched(options) => watched::run(options),
         BenchVerb::Wrk(options) => tools::wrk(options),
         BenchVerb::Tcpkali(options) => tools::tcpkali(options),
     };

@@ -71,7 +71,7 @@ pub enum Buffers {
 }
 
 /// What a scenario asks of a proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Setup {
     /// Threads (weir, HAProxy, Envoy) or worker processes (nginx).
     pub shards: u16,
@@ -79,6 +79,8 @@ pub struct Setup {
     pub buffers: Buffers,
     /// Sessions on all shards together.
     pub sessions_max: usize,
+    /// weir: one session in a hundred is in a log.
+    pub logs_sessions: bool,
 }
 
 /// One thing that the backend side offers, and where the proxy is to listen for it.
@@ -97,6 +99,10 @@ pub fn weir(routes: &[Route], setup: Setup, folder: &Path, admin: SocketAddr) ->
         "[weir]\nshards = {shards}\ncontrol = \"{folder}/control.sock\"\n\
          state = \"{folder}/state\"\nadmin = \"{admin}\"\n"
     );
+    if setup.logs_sessions {
+        let log = format!("{folder}/sessions.log");
+        let _ = writeln!(text, "session-log = {{ to = \"{log}\", sample = \"1%\" }}");
+    }
     for Route { name, listen, backends } in routes {
         let _ = write!(
             text,
@@ -253,7 +259,7 @@ mod tests {
 
     fn setup(shards: u16) -> Setup {
         let (balance, buffers) = (Balance::LeastConn, Buffers::Large);
-        Setup { shards, balance, buffers, sessions_max: SESSIONS_MAX }
+        Setup { shards, balance, buffers, sessions_max: SESSIONS_MAX, ..Setup::default() }
     }
 
     #[test]

@@ -4,38 +4,29 @@
 pub mod many_connections;
 
 use std::io;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::clock::{now_ns, pause, unix_seconds};
-use crate::load::crr;
 use crate::load::many_connections::ManyConnectionsReport;
-use crate::runner::config::{Balance, Buffers, Setup};
 use crate::runner::machine::{self, Kernel, Machine};
-use crate::runner::peer::{self, Found, Peer, Wanted};
-use crate::runner::probe::{self, micros};
-use crate::runner::process::{Program, Proxy, Service};
+use crate::runner::peer::{self, Peer, Wanted};
+use crate::runner::probe::micros;
 use crate::runner::report::short;
-use crate::runner::work::words;
+use crate::runner::weir::Weir;
 use crate::runner::{context, fault};
 use many_connections::{EchoServers, ManyConnections};
 
 /// Kernel memory is freed late and counted in batches: it settles before it is read.
 const SETTLE: Duration = Duration::from_secs(1);
-/// Between two looks at weir.
-const LOOK: Duration = Duration::from_millis(20);
 /// Kernel and user bytes of a session, four sockets and all, that are surely enough.
 const SESSION_BYTES: u64 = 16_500;
 /// Sessions of the direct run that the generator's and backend's share is taken from.
 const DIRECT_MAX: usize = 50_000;
 /// New connections whose latency is taken.
 const NEW: u32 = 1_000;
-/// Time for a change to be used everywhere, in ns.
-const ADOPTED_NS: u64 = 10_000_000_000;
 
 /// Options of this run.
 #[derive(Clone, Debug, clap::Args)]
@@ -97,93 +88,6 @@ impl Figures {
     }
 }
 
-/// weir, and how to talk to it.
-struct Weir {
-    proxy: Proxy,
-    ctl: PathBuf,
-}
-
-impl Weir {
-    fn start(
-        found: &Found,
-        pasture: &EchoServers,
-        options: &MillionOptions,
-        most: usize,
-    ) -> io::Result<Self> {
-        let service = Service { name: "echo", backends: pasture.addresses.clone() };
-        let (balance, buffers) = (Balance::RoundRobin, Buffers::Default);
-        let shards = options.shards;
-        // A tenth more than asked for: each shard has its part of the limit, and the kernel does
-        // not spread evenly.
-        let setup = Setup { shards, balance, buffers, sessions_max: most * 11 / 10 + 1_000 };
-        let proxy = Proxy::start(found, &[service], setup)?;
-        let ctl = found.program.with_file_name("weirctl");
-        let ctl = peer::locate(&ctl)
-            .or_else(|| peer::locate(Path::new("weirctl")))
-            .ok_or_else(|| fault("no weirctl beside weir nor on PATH"))?;
-        Ok(Self { proxy, ctl })
-    }
-
-    fn program(&self) -> io::Result<&Program> {
-        self.proxy.program.as_ref().ok_or_else(|| fault("weir is a program"))
-    }
-
-    fn ctl(&self, arguments: &[&str]) -> io::Result<Value> {
-        let socket = self.proxy.folder().join("control.sock");
-        let mut command = Command::new(&self.ctl);
-        command.arg("-s").arg(socket).args(["-o", "json"]).args(arguments);
-        let text = probe::tool(&mut command)?;
-        serde_json::from_str(&text).map_err(|error| fault(format!("weirctl: {text:?}: {error}")))
-    }
-
-    fn sessions(&self) -> io::Result<u64> {
-        let status = self.ctl(&["status"])?;
-        let shards = status["shards"].as_array().cloned().unwrap_or_default();
-        Ok(shards.iter().filter_map(|shard| shard["sessions"].as_u64()).sum())
-    }
-
-    /// Makes a change and waits until every shard uses it: ns of the command, and of both.
-    fn change(&self) -> io::Result<(u64, u64)> {
-        let start = now_ns();
-        let answer = self.ctl(&["backend", "weight", "echo/b0", "2"])?;
-        let told = now_ns() - start;
-        let version = answer["version"].as_u64().ok_or_else(|| fault("no version"))?;
-        loop {
-            let status = self.ctl(&["status"])?;
-            let shards = status["shards"].as_array().cloned().unwrap_or_default();
-            let used = |shard: &Value| shard["version"].as_u64() >= Some(version);
-            if !shards.is_empty() && shards.iter().all(used) {
-                return Ok((told, now_ns() - start));
-            }
-            if now_ns() - start > ADOPTED_NS {
-                return Err(fault(format!("version {version} is not used everywhere: {status}")));
-            }
-            pause(LOOK);
-        }
-    }
-
-    /// The latency of new connections, one after another: connect, one round trip, reset.
-    fn new_connections(&self) -> io::Result<crr::CrrReport> {
-        let target = self.proxy.address("echo");
-        let line = format!("crr --target {target} --concurrency 1 --count {NEW}");
-        probe::load(&words(&line))
-    }
-
-    /// Waits until it has at most N sessions.
-    fn wait_sessions(&self, most: u64, end_ns: u64) -> io::Result<()> {
-        loop {
-            let sessions = self.sessions()?;
-            if sessions <= most {
-                return Ok(());
-            }
-            if now_ns() >= end_ns {
-                return Err(fault(format!("{sessions} sessions stand after all were closed")));
-            }
-            pause(LOOK);
-        }
-    }
-}
-
 /// Memory of weir and the kernel.
 #[derive(Clone, Copy)]
 struct Memory {
@@ -219,7 +123,7 @@ pub fn run(options: &MillionOptions) -> io::Result<()> {
     let direct = without(&pasture, sessions.min(DIRECT_MAX), seconds)?;
     let what = "kernel bytes of a client's and a backend's socket, no proxy";
     figures.put(what, direct.kernel, "bytes");
-    let weir = Weir::start(found, &pasture, options, sessions)?;
+    let weir = Weir::start(found, &pasture.addresses, options.shards, sessions, false)?;
     let outcome = through(&weir, sessions, seconds, end_ns, &direct, &mut figures);
     figures.print();
     outcome?;
@@ -286,8 +190,8 @@ fn through(
     figures: &mut Figures,
 ) -> io::Result<()> {
     // Once for nothing: not to measure what is done for the first time.
-    weir.new_connections()?;
-    let empty = weir.new_connections()?.latency;
+    weir.new_connections(NEW)?;
+    let empty = weir.new_connections(NEW)?.latency;
     let mut herd = ManyConnections::start(&[weir.proxy.address("echo")], sessions, seconds)?;
     let before = memory(weir)?;
     let opened = counted(weir, figures, "open and first exchange", || herd.step("open"))?;
@@ -296,7 +200,7 @@ fn through(
     figures.bar("sessions that weir does not count", micros(sessions as u64 - standing), "", 0.0);
     let after = memory(weir)?;
     sizes(&before, &after, sessions, direct, figures);
-    let full = weir.new_connections()?.latency;
+    let full = weir.new_connections(NEW)?.latency;
     figures.put("new connection, empty table: p50", empty.p50_us, "us");
     figures.put("new connection, all standing: p50", full.p50_us, "us");
     figures.bar("the same, as a ratio", full.p50_us / empty.p50_us, "", 1.10);

@@ -155,7 +155,8 @@ impl Run<'_> {
 
     fn setup(scenario: &Scenario, case: &Case) -> Setup {
         let Scenario { balance, buffers, .. } = *scenario;
-        Setup { shards: case.shards, balance, buffers, sessions_max: SESSIONS_MAX }
+        let (shards, sessions_max) = (case.shards, SESSIONS_MAX);
+        Setup { shards, balance, buffers, sessions_max, logs_sessions: false }
     }
 
     /// The peers that take part.

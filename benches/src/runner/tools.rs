@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::clock::unix_seconds;
 use crate::load::{bulk, rr};
-use crate::runner::config::{Balance, Buffers, SESSIONS_MAX, Setup};
+use crate::runner::config::{SESSIONS_MAX, Setup};
 use crate::runner::fairness;
 use crate::runner::fault;
 use crate::runner::machine::Machine;
@@ -69,12 +69,7 @@ struct Door {
 impl Door {
     fn open(peers: Vec<Found>, named: Vec<(&'static str, Backend)>) -> io::Result<Self> {
         let baseline = probe::baseline()?;
-        let setup = Setup {
-            shards: 1,
-            balance: Balance::RoundRobin,
-            buffers: Buffers::Default,
-            sessions_max: SESSIONS_MAX,
-        };
+        let setup = Setup { shards: 1, sessions_max: SESSIONS_MAX, ..Setup::default() };
         let stand = Testbed::start(&peers.iter().collect::<Vec<_>>(), named, setup, baseline)?;
         if let Some(why) = stand.left_out.first() {
             return Err(fault(why));

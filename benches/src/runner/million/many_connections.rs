@@ -28,7 +28,11 @@ pub struct EchoServers {
 impl EchoServers {
     /// Room for N connections, with a fifth to spare: proxies do not spread evenly.
     pub fn start(connections: usize, seconds: f64) -> io::Result<Self> {
-        let threads = (connections * 6 / 5).div_ceil(THREAD_LINKS_MAX).max(1);
+        Self::start_threads((connections * 6 / 5).div_ceil(THREAD_LINKS_MAX).max(1), seconds)
+    }
+
+    /// Starts it with four addresses a thread.
+    pub fn start_threads(threads: usize, seconds: f64) -> io::Result<Self> {
         let mut command = Command::new(load_program()?);
         command.args(["echo-servers", "--threads", &threads.to_string()]);
         command.args(["--seconds", &seconds.to_string()]);
