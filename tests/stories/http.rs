@@ -210,6 +210,10 @@ fn what_makes_no_sense_is_refused_with_its_key() {
         ("PUT /api/v1/config", r#"{"pool": {"web": {"x": 1}}}"#, 422, "unknown key"),
         ("PUT /api/v1/config", "{}", 409, "no listener would be left"),
         ("PUT /api/v1/config?ours=true&replace=true", "{}", 422, "only one can be true"),
+        ("PATCH /api/v1/config?confirm=soon", "{}", 400, "is not a duration"),
+        ("PATCH /api/v1/config?guard=healthy=50%25", "{}", 400, "guard without confirm"),
+        ("PATCH /api/v1/config?confirm=9s&guard=healthy", "{}", 400, "is no guard"),
+        ("PATCH /api/v1/pools/web?confirm=9s", "{}", 400, "no parameter \"confirm\""),
     ] {
         let page = ask(&set, line, &[], body);
         let code = json_of(&page)["code"].as_str().unwrap_or_default().to_owned();
@@ -401,4 +405,25 @@ fn the_rolling_deploy_with_curl_works() {
 #[test]
 fn the_rolling_deploy_with_python_works() {
     deploy("python3", "python");
+}
+
+#[test]
+fn a_configuration_on_trial_waits_for_its_confirmation() {
+    let set = with_token(Plan::new(2, Script::Banner).strategy("least-conn"));
+    let strategy = || set.weir.json(&["pool", "show", "web"])["strategy"].clone();
+    let body = |word: &str| json!({"pool": {"web": {"strategy": word}}}).to_string();
+    let tried = "PATCH /api/v1/config?confirm=1h&guard=healthy=50%25";
+    let made = done(&set, tried, &body("random"));
+    assert_eq!(made["unconfirmed"]["rolls_back_to"], 1, "{made}");
+    let status = json_of(&set.weir.get("/api/v1/status"));
+    assert_eq!(status["unconfirmed"]["guards"], json!(["healthy=50%"]), "{status}");
+    let page = ask(&set, "PATCH /api/v1/pools/web", &[], r#"{"strategy": "maglev"}"#);
+    expect_problem(&page, 409, "conflict", "version 2 is not confirmed yet");
+    done(&set, "POST /api/v1/config/confirm", "");
+    assert_eq!(strategy(), "random");
+    // The same without a confirmation.
+    done(&set, "PATCH /api/v1/config?confirm=1s", &body("maglev"));
+    clock::wait_for("the way back", || strategy() == "random");
+    let page = ask(&set, "POST /api/v1/config/confirm", &[], "");
+    expect_problem(&page, 409, "invalid", "no version waits");
 }

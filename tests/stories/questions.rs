@@ -50,3 +50,31 @@ fn the_last_backend_that_takes_sessions_needs_a_yes() {
     let undone = set.weir.json(&["backend", "ready", "web/b1"]);
     assert_eq!(undone["warnings"], serde_json::json!([]));
 }
+
+#[test]
+fn the_last_listener_that_accepts_needs_a_yes() {
+    let set = Plan::new(1, Script::Banner).start();
+    let why = "no listener would accept new sessions";
+    let removal = "no listener would be left, of 1 now";
+    for (change, why) in [
+        (&["listener", "drain", "web"][..], why),
+        (&["listener", "set", "web", "state=drain"], why),
+        (&["listener", "drain", "web", "--over", "5s"], why),
+        (&["listener", "remove", "web"], removal),
+    ] {
+        refused(&set, change, why);
+        let tried = set.weir.json(&[change, &["--dry-run"]].concat());
+        assert!(tried["warnings"][0].as_str().is_some_and(|it| it.contains(why)), "{tried}");
+    }
+    set.session().0.echo(b"it serves");
+    // With another one beside it nothing is asked, until that is the last.
+    let bind = weir_tests::net::free(weir_tests::net::own_ip()).to_string();
+    set.weir.ok(&["listener", "add", "side", &bind, "--pool", "web"]);
+    set.weir.ok(&["listener", "drain", "web"]);
+    refused(&set, &["listener", "drain", "side"], why);
+    let done = set.weir.json(&["listener", "drain", "side", "--yes"]);
+    assert!(done["warnings"][0].as_str().is_some_and(|it| it.contains(why)), "{done}");
+    // What accepts nothing loses nothing.
+    set.weir.ok(&["listener", "remove", "side", "--yes"]);
+    set.weir.ok(&["listener", "ready", "web"]);
+}

@@ -255,12 +255,19 @@ pub(crate) enum ConfigVerb {
     },
     /// The versions under which open sessions were accepted, and the current one
     Versions,
-    /// Show what a file would change, or how the configuration in force differs from the file as it
-    /// was last applied (exit 3 if there is anything)
+    /// Show what a file would change, how two versions differ, or how the configuration in force
+    /// differs from the file as it was last applied (exit 3 if there is anything)
     Diff {
         /// A file (- is stdin), or a version; the file as it was last applied if it is left out
         #[arg(value_name = "FILE|VERSION", value_hint = ValueHint::FilePath)]
         target: Option<String>,
+        /// The version to compare that version with; without it, it is compared with the current one
+        #[arg(
+            value_name = "VERSION",
+            value_parser = value_parser!(u64).range(1..),
+            add = Offer::new(complete::versions)
+        )]
+        to: Option<u64>,
     },
     /// Merge a file (- is stdin) into what is in force; what was changed at run time stays
     Apply {

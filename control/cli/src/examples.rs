@@ -157,6 +157,7 @@ const EXAMPLES: &[Examples] = &[
         &[
             ("weirctl config diff", "what commands have changed since the file was applied"),
             ("weirctl config diff new.toml", "what a file would change; exit 3 if anything"),
+            ("weirctl config diff 12 14", "what happened between two versions"),
         ],
     ),
     (

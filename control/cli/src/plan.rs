@@ -47,9 +47,11 @@ pub(crate) enum Plan {
         force: bool,
         options: ChangeOptions,
     },
-    /// Against a file or a version; or of what is in force against the file as it was last applied.
+    /// Against a file or a version, or of two versions; or of what is in force against the file as
+    /// it was last applied.
     Diff {
         target: Option<String>,
+        to: Option<u64>,
     },
     Drain {
         dry_run: bool,
@@ -326,7 +328,7 @@ fn config(verb: ConfigVerb) -> Plan {
         ConfigVerb::Export { version } => read(Query::ConfigExport { version }),
         ConfigVerb::History { limit, before } => read(Query::ConfigHistory { before, limit }),
         ConfigVerb::Versions => read(Query::ConfigVersions),
-        ConfigVerb::Diff { target } => Plan::Diff { target },
+        ConfigVerb::Diff { target, to } => Plan::Diff { target, to },
         ConfigVerb::Apply { file, merge, confirm: ConfirmArgs { confirm, guard }, change } => {
             let confirm = confirm.map(|it| Confirm { within_ms: it.millis, guards: guard });
             let options = ChangeOptions { confirm, ..options(change) };

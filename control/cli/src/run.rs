@@ -133,7 +133,7 @@ pub(crate) fn run(
             config::apply(&file, (mode, force), options, console)
         }
         Plan::Edit { force, options } => edit::run(force, options, console),
-        Plan::Diff { target } => config::diff(target.as_deref(), console),
+        Plan::Diff { target, to } => config::diff(target.as_deref(), to, console),
         Plan::Drain { dry_run, yes } => process::drain(dry_run, yes, console),
         Plan::Ready { dry_run } => process::ready(dry_run, console),
         Plan::Stop { drain, dry_run, yes } => process::stop(drain, dry_run, yes, console),

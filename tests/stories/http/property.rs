@@ -114,6 +114,9 @@ impl Maker<'_> {
             "^[0-9A-Fa-f.:]+(/[0-9]+)?$" => {
                 return (*self.one_of(&["10.0.0.0/8", "::1", "192.0.2.7", "::/0"])).to_owned();
             }
+            "^(connect-errors|healthy)=[0-9]+%$" => {
+                return (*self.one_of(&["healthy=1%", "connect-errors=100%"])).to_owned();
+            }
             "^(age|idle|bytes|rate)$" => {
                 return (*self.one_of(&["age", "idle", "bytes", "rate"])).to_owned();
             }
@@ -275,7 +278,8 @@ fn requests_at_random_are_answered_as_the_document_says() {
         // A duration of a question that no clock will see the end of.
         let is_too_long = page.status == 400 && line.contains("99999999999");
         // A question that wants some parameters, and not others beside them.
-        let is_unclear = page.status == 400 && line.starts_with("GET /api/v1/why");
+        let alone = line.contains("guard=") && !line.contains("confirm=");
+        let is_unclear = page.status == 400 && (line.starts_with("GET /api/v1/why") || alone);
         assert!(is_too_long || is_unclear || may_be.contains(&page.status), "{said}: {page:?}");
         *statuses.entry(page.status).or_default() += 1;
     }

@@ -142,7 +142,7 @@ fn a_file_is_merged_unless_it_is_to_replace() {
     let options = ChangeOptions { if_version: Some(7), ..ChangeOptions::default() };
     let edit = Plan::Edit { force: true, options };
     assert_eq!(planned("config edit --force --if-version 7").unwrap().0, edit);
-    let drift = Plan::Diff { target: None };
+    let drift = Plan::Diff { target: None, to: None };
     assert_eq!(planned("config diff").unwrap().0, drift);
 }
 

@@ -30,11 +30,21 @@ pub(super) fn apply(
     Ok(Exit::Done)
 }
 
-pub(super) fn diff(target: Option<&str>, console: &mut Console<'_>) -> Result<Exit, Failure> {
-    let difference = match target.map(|target| (target, target.parse::<u64>())) {
+pub(super) fn diff(
+    target: Option<&str>,
+    to: Option<u64>,
+    console: &mut Console<'_>,
+) -> Result<Exit, Failure> {
+    let difference = match target.map(|target| (target, target.parse::<u64>(), to)) {
         None => of_drift(console)?,
-        Some((_, Ok(version))) => against_version(version, console)?,
-        Some((file, Err(_))) => against_file(file, console)?,
+        Some((_, Ok(version), None)) => of_versions(None, version, console)?,
+        Some((_, Ok(version), Some(to))) => of_versions(Some(version), to, console)?,
+        Some((file, Err(_), None)) => against_file(file, console)?,
+        Some((file, Err(_), Some(_))) => {
+            let message = format!("{file} is no version, and only two versions can be compared");
+            let hint = "weirctl config history shows them; a file alone is compared with now";
+            return Err(Failure::new(Exit::Usage, message, hint));
+        }
     };
     if console.json {
         console.write(&json::document(&difference, console.style))?;
@@ -62,15 +72,21 @@ fn of_drift(console: &mut Console<'_>) -> Result<Difference, Failure> {
     })
 }
 
-fn against_version(version: u64, console: &mut Console<'_>) -> Result<Difference, Failure> {
+/// One version against another; the current one if the first is left out.
+fn of_versions(
+    from: Option<u64>,
+    to: u64,
+    console: &mut Console<'_>,
+) -> Result<Difference, Failure> {
     let mut client = console.client()?;
-    let now = export(None, &mut client)?;
-    let then = export(Some(version), &mut client)?;
+    let is_current = from.is_none();
+    let [from, to] = [export(from, &mut client)?, export(Some(to), &mut client)?];
     Ok(Difference {
-        version: now.version,
-        target: format!("version {version}"),
-        different: now.toml != then.toml,
-        diff: lines::diff(&now.toml, &then.toml),
+        version: from.version,
+        is_current,
+        target: format!("version {}", to.version),
+        different: from.toml != to.toml,
+        diff: lines::diff(&from.toml, &to.toml),
         ..Difference::default()
     })
 }
@@ -85,6 +101,7 @@ fn against_file(target: &str, console: &mut Console<'_>) -> Result<Difference, F
     let changes = answer.current != answer.proposed;
     Ok(Difference {
         version: answer.version,
+        is_current: true,
         target: target.to_owned(),
         different: changes || !answer.conflicts.is_empty(),
         summary: if changes { answer.summary } else { String::new() },
@@ -146,8 +163,10 @@ pub(super) fn read_file(file: &Path, console: &mut Console<'_>) -> Result<File, 
 /// The answer of `config diff`.
 #[derive(Default, Serialize)]
 struct Difference {
-    /// The current version, which the diff starts from.
+    /// The version that the diff starts from: the current one if no other was named.
     version: u64,
+    #[serde(skip)]
+    is_current: bool,
     target: String,
     different: bool,
     summary: String,
@@ -185,8 +204,9 @@ impl Difference {
             text += &impact(told, console.style);
         }
         if !self.diff.is_empty() {
-            text +=
-                &format!("--- version {} (current)\n+++ {}\n", self.version, plain(&self.target));
+            let current = if self.is_current { " (current)" } else { "" };
+            let (from, to) = (self.version, plain(&self.target));
+            text += &format!("--- version {from}{current}\n+++ {to}\n");
         }
         for line in &self.diff {
             let tone = match line.as_bytes().first() {

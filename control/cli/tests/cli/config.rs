@@ -77,6 +77,14 @@ fn a_diff_with_a_version_is_a_line_diff() {
         "--- version 7 (current)\n+++ version 3\n@@ -1,2 +1,1 @@\n [pool.web]\n\
          -strategy = \"maglev\"\n"
     );
+    let daemon = daemon(TOML, "");
+    let same = daemon.run("config diff 3 5");
+    assert_eq!((same.code, same.out.as_str()), (0, "no difference\n"), "{same:?}");
+    let export = |version| Request::Query(Query::ConfigExport { version: Some(version) });
+    assert_eq!(daemon.asked(), [export(3), export(5)]);
+    let ran = daemon.run("config diff new.toml 5");
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
+    assert!(ran.err.contains("new.toml is no version"), "{ran:?}");
 }
 
 #[test]

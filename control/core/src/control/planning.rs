@@ -93,10 +93,9 @@ impl PlanJob {
             settings = plan.settings.take();
             if let Some(next) = &plan.snapshot {
                 let mut losses = losses::of_traffic(&snapshot, next, |it| !down.contains(&it.id));
-                if matches!(request, ChangeRequest::Rollback { .. }) {
-                    losses.extend(losses::of_listeners(&snapshot, next));
-                }
                 refuse_unconfirmed(&losses, &request, &options)?;
+                // A file says the same of itself.
+                losses.retain(|loss| !plan.warnings.contains(loss));
                 plan.warnings.splice(0..0, losses);
             }
             if let Some(load) = load {

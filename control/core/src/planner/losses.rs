@@ -38,15 +38,22 @@ pub fn of_traffic(
             ));
         }
     }
+    losses.extend(of_listeners(current, next).or_else(|| of_accepting(current, next)));
     losses
 }
 
-/// Says that a whole configuration leaves no listener where there was one, as an empty file does.
-#[must_use]
-pub fn of_listeners(current: &Snapshot, next: &Snapshot) -> Option<String> {
+/// Says that no listener is left where there was one, as after an empty file.
+fn of_listeners(current: &Snapshot, next: &Snapshot) -> Option<String> {
     let open = current.listeners.len();
     (next.listeners.is_empty() && open > 0)
         .then(|| format!("no listener would be left, of {open} now"))
+}
+
+/// Says that no listener accepts where one does now.
+fn of_accepting(current: &Snapshot, next: &Snapshot) -> Option<String> {
+    let accepts = |snapshot: &Snapshot| snapshot.listeners.iter().any(|it| it.accepting);
+    let none = accepts(current) && !accepts(next);
+    none.then(|| "no listener would accept new sessions".to_owned())
 }
 
 /// True if a listener that accepts sends sessions to the pool.
@@ -131,14 +138,21 @@ mod tests {
         assert_eq!(losses(&moved, ""), nowhere);
         let somewhere = "[pool.spare.backend]\nb1 = { address = \"127.0.0.1:4\" }\n";
         assert_eq!(losses(&format!("{moved}{somewhere}"), ""), [""; 0]);
-        // Who drains the listener, or removes it, has said so.
+        // A pool without a listener loses nothing; the last listener that accepts is the loss.
         let drained = none.replace("pool = \"web\"", "pool = \"web\"\nstate = \"drain\"");
-        assert_eq!(losses(&drained, ""), [""; 0]);
-        assert_eq!(losses("", ""), [""; 0]);
-        let left = of_listeners(&current, &build("", &current));
-        assert_eq!(left.as_deref(), Some("no listener would be left, of 1 now"));
-        assert_eq!(of_listeners(&current, &current), None);
-        assert_eq!(of_listeners(&build("", &current), &build("", &current)), None);
+        assert_eq!(losses(&drained, ""), ["no listener would accept new sessions"]);
+        assert_eq!(losses("", ""), ["no listener would be left, of 1 now"]);
+        let other = "[listener.side]\nbind = \"127.0.0.1:5\"\npool = \"web\"\n";
+        assert_eq!(
+            losses(&format!("{drained}{other}").replace("weight = 0", "weight = 1"), ""),
+            [""; 0]
+        );
+        let [drained, empty] = [&drained, ""].map(|toml| build(toml, &current));
+        for (before, after) in [(&drained, &drained), (&drained, &current), (&empty, &empty)] {
+            assert_eq!(of_traffic(before, after, |_| true), [""; 0]);
+        }
+        let left = of_traffic(&drained, &empty, |_| true);
+        assert_eq!(left, ["no listener would be left, of 1 now"]);
     }
 
     #[test]

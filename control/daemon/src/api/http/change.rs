@@ -134,7 +134,7 @@ fn prepare<'a>(asked: &Asked<'a>, length: u64) -> Result<Prepared<'a>, Stopped> 
         yes: parameters.flag("yes"),
         if_version: if_match(&parts.headers).map_err(wrong)?,
         note: Note { message: None, command: Some(asked.words()) },
-        confirm: None,
+        confirm: parameters.confirm().map_err(wrong)?,
     };
     if length > kind.most() as u64 {
         let body::Refused { status, refusal } = body::too_long(kind.most());

@@ -155,6 +155,10 @@ fn in_query(parameter: &Parameter) -> Value {
             let words: Vec<&str> = EventKind::ALL.iter().map(|kind| kind.word()).collect();
             json!({"type": "array", "items": {"type": "string", "enum": words}})
         }
+        ParameterForm::Guards => {
+            let pattern = "^(connect-errors|healthy)=[0-9]+%$";
+            json!({"type": "array", "items": {"type": "string", "pattern": pattern}})
+        }
     };
     json!({"name": parameter.name, "in": "query", "description": parameter.help, "schema": schema})
 }

@@ -49,6 +49,16 @@ const FORCE_WHOLE: Parameter =
 const OURS: Parameter = flag("ours", "Where it conflicts with what is in force, keep that.");
 const THEIRS: Parameter = flag("theirs", "Where it conflicts with what is in force, take it.");
 const REPLACE: Parameter = flag("replace", "Do not merge: it is the whole truth.");
+const CONFIRM: Parameter = text(
+    "confirm",
+    "^[0-9]+(ms|s|m|h|d)$",
+    "Take it back by itself unless it is confirmed within that time: from 1s to 24h.",
+);
+const GUARD: Parameter = Parameter {
+    name: "guard",
+    form: ParameterForm::Guards,
+    help: "With confirm: take it back as soon as connect-errors=1% or healthy=50% does not hold.",
+};
 const CHANGE: &[Parameter] = &[DRY_RUN, YES];
 const LIMIT: Parameter =
     number("limit", (1, weir_proto::request::HISTORY_MAX), "The most versions of a page.");
@@ -422,20 +432,24 @@ pub(super) static OPERATIONS: &[Operation] = &[
         path: "/api/v1/config",
         summary: "Merge a whole configuration into what is in force, as config apply does.",
         target: Target::Change {
-            parameters: &[DRY_RUN, YES, FORCE_WHOLE, OURS, THEIRS, REPLACE],
+            parameters: &[DRY_RUN, YES, FORCE_WHOLE, OURS, THEIRS, REPLACE, CONFIRM, GUARD],
             body: BodyKind::Config,
             make: apply,
         },
     },
-    change(
-        (HttpVerb::Patch, "/api/v1/config"),
-        "Set some keys of some objects in one version; all else stays.",
-        BodyKind::PartialConfig,
-        |_, _, body| {
-            let (toml, origin) = (body.config()?, APPLIED_AS.to_owned());
-            Ok(ChangeRequest::Apply { toml, origin, mode: ApplyMode::Partial, force: false })
+    Operation {
+        verb: HttpVerb::Patch,
+        path: "/api/v1/config",
+        summary: "Set some keys of some objects in one version; all else stays.",
+        target: Target::Change {
+            parameters: &[DRY_RUN, YES, CONFIRM, GUARD],
+            body: BodyKind::PartialConfig,
+            make: |_, _, body| {
+                let (toml, origin) = (body.config()?, APPLIED_AS.to_owned());
+                Ok(ChangeRequest::Apply { toml, origin, mode: ApplyMode::Partial, force: false })
+            },
         },
-    ),
+    },
     change(
         (HttpVerb::Post, "/api/v1/config/confirm"),
         "The version that waits for it stays.",

@@ -2,8 +2,10 @@
 
 use weir_control_core::planner::alike;
 use weir_proto::answer::EventKind;
+use weir_proto::confirm::{Confirm, Guard};
 use weir_proto::outside::cleaned;
 use weir_proto::request::{Code, Refusal};
+use weir_proto::spec::Span;
 
 /// A parameter behind the `?`.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,6 +30,14 @@ pub(super) enum ParameterForm {
     },
     /// A kind of events; it may be there several times.
     Kinds,
+    /// A bound of a change that waits for its confirmation; it may be there several times.
+    Guards,
+}
+
+impl ParameterForm {
+    const fn may_be_several(self) -> bool {
+        matches!(self, ParameterForm::Kinds | ParameterForm::Guards)
+    }
 }
 
 /// Text of a request as an answer quotes it.
@@ -46,6 +56,7 @@ enum ParameterValue {
     Number(u64),
     Text(String),
     Kind(EventKind),
+    Guard(Guard),
 }
 
 impl<'a> Parameters<'a> {
@@ -62,7 +73,7 @@ impl<'a> Parameters<'a> {
         let mut pairs: Vec<(&str, ParameterValue)> = Vec::new();
         for (key, value) in texts.map(|pair| pair.split_once('=').unwrap_or((pair, ""))) {
             let there = known.iter().find(|parameter| parameter.name == key);
-            let is_one = there.is_some_and(|parameter| parameter.form != ParameterForm::Kinds);
+            let is_one = there.is_some_and(|parameter| !parameter.form.may_be_several());
             let is_twice = is_one && pairs.iter().any(|(before, _)| *before == key);
             let what = match there {
                 None => "no",
@@ -97,6 +108,30 @@ impl<'a> Parameters<'a> {
             _ => None,
         });
         values.collect()
+    }
+
+    /// The terms of a change that waits for its confirmation: `confirm=30s&guard=healthy=50%25`.
+    ///
+    /// # Errors
+    /// `confirm` is no duration, or there is a guard without it.
+    pub(super) fn confirm(&self) -> Result<Option<Confirm>, Refusal> {
+        let hint = "as in ?confirm=30s&guard=healthy=50%25";
+        let guards = self.pairs.iter().filter_map(|(_, value)| match value {
+            ParameterValue::Guard(guard) => Some(*guard),
+            _ => None,
+        });
+        let guards: Vec<Guard> = guards.collect();
+        let Some(text) = self.text("confirm") else {
+            if guards.is_empty() {
+                return Ok(None);
+            }
+            return Err(Refusal::new(Code::Invalid, "guard without confirm", hint));
+        };
+        let within: Result<Span, String> = text.parse();
+        let within = within.map_err(|error| {
+            Refusal::new(Code::Invalid, format!("confirm: {}", cleaned(&error, 200)), hint)
+        })?;
+        Ok(Some(Confirm { within_ms: within.millis, guards }))
     }
 
     /// A text; `None` if it is not there.
@@ -136,6 +171,13 @@ fn of_form(path: &str, parameter: &Parameter, value: &str) -> Result<ParameterVa
             let did_you_mean = alike(word, words().map(str::to_owned));
             Refusal { did_you_mean, ..Refusal::new(Code::Invalid, message, hint) }
         }),
+        (ParameterForm::Guards, value) => {
+            let guard = unescaped(value).unwrap_or_else(|| value.to_owned()).parse::<Guard>();
+            guard.map(ParameterValue::Guard).map_err(|error| {
+                let hint = format!("{path}?{name}=healthy=50%25: %25 is the sign for percent");
+                Refusal::new(Code::Invalid, cleaned(&error, 200), hint)
+            })
+        }
         (ParameterForm::Flag, "true") => Ok(ParameterValue::Flag(true)),
         (ParameterForm::Flag, "false") => Ok(ParameterValue::Flag(false)),
         (ParameterForm::Flag, other) => {

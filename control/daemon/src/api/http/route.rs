@@ -79,6 +79,7 @@ fn query(operation: &Operation) -> String {
         ParameterForm::Number { .. } => format!("{}=N", parameter.name),
         ParameterForm::Text { .. } => format!("{}=TEXT", parameter.name),
         ParameterForm::Kinds => format!("{}=KIND", parameter.name),
+        ParameterForm::Guards => format!("{}=WHAT=N%25", parameter.name),
     });
     let shown = shown.collect::<Vec<_>>().join("&");
     if shown.is_empty() { shown } else { format!("[?{shown}]") }
