@@ -180,9 +180,12 @@ impl Fault {
     }
 }
 
-/// The place and what is wrong there, without the hint.
+/// The place, if it has one, and what is wrong there, without the hint.
 impl core::fmt::Display for Fault {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        if self.at.is_empty() {
+            return f.write_str(&self.complaint.what);
+        }
         write!(f, "{}: {}", self.at, self.complaint.what)
     }
 }

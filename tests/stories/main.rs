@@ -50,6 +50,7 @@ mod ports;
 mod questions;
 mod readme;
 mod real;
+mod recipes;
 mod reload;
 mod reset;
 mod security;

@@ -21,8 +21,8 @@ enum BenchVerb {
     Run(run::Options),
     /// Very many sessions through one weir: memory, a change while they stand, all of them woken.
     Million(million::MillionOptions),
-    /// What scrapes, a dashboard, top and a session log cost while many sessions stand; and what
-    /// listing them does to the traffic.
+    /// Many sessions that stand: the cost of scrapes, a dashboard, top and a session log, and of
+    /// listing them.
     Watched(watched::WatchedOptions),
     /// HTTP requests with wrk.
     Wrk(tools::ToolsOptions),

@@ -1,5 +1,5 @@
-//! `weir-bench watched`: what looking at weir costs while it holds many sessions. Two weirs with the
-//! same sessions and the same light traffic, in turns: one alone, the other with a scraper, a
+//! `weir-bench watched`: what looking at weir costs while it holds many sessions. Two weirs with
+//! the same sessions and the same light traffic, in turns: one alone, the other with a scraper, a
 //! dashboard, `weirctl top` and a session log. Then the first one again, while its sessions are
 //! listed.
 
@@ -59,7 +59,7 @@ pub struct WatchedOptions {
 
 /// One measurement.
 #[derive(Clone, Debug, Serialize)]
-struct Sample {
+struct WatchedSample {
     round: u32,
     how: How,
     /// Share of one core that weir took.
@@ -153,7 +153,12 @@ impl Held {
 }
 
 /// Traffic for the time of one measurement, with those that look.
-fn measure(weir: &Weir, options: &WatchedOptions, round: u32, how: How) -> io::Result<Sample> {
+fn measure(
+    weir: &Weir,
+    options: &WatchedOptions,
+    round: u32,
+    how: How,
+) -> io::Result<WatchedSample> {
     let mut crowd = Crowd::default();
     match how {
         How::Alone => {}
@@ -172,7 +177,7 @@ fn measure(weir: &Weir, options: &WatchedOptions, round: u32, how: How) -> io::R
     if how != How::Alone && looks == 0 {
         return Err(fault("nobody has looked"));
     }
-    Ok(Sample {
+    Ok(WatchedSample {
         round,
         how,
         core: micros(cpu) / micros(elapsed),
@@ -303,13 +308,17 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// By round, what `what` of a sample is beside the same of the one alone.
-fn beside(samples: &[Sample], how: How, of: impl Fn(&Sample, &Sample) -> f64) -> f64 {
+fn beside(
+    samples: &[WatchedSample],
+    how: How,
+    of: impl Fn(&WatchedSample, &WatchedSample) -> f64,
+) -> f64 {
     let alone = samples.iter().filter(|it| it.how == How::Alone);
     let other = samples.iter().filter(|it| it.how == how);
     median(alone.zip(other).map(|(alone, other)| of(alone, other)).collect())
 }
 
-fn report(samples: &[Sample]) {
+fn report(samples: &[WatchedSample]) {
     println!("{:>5} {:<8} {:>8} {:>9} {:>9} {:>6}", "ROUND", "", "CORE", "P50", "P99", "LOOKS");
     for it in samples {
         let how = format!("{:?}", it.how).to_lowercase();

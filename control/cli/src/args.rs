@@ -261,7 +261,7 @@ pub(crate) enum ConfigVerb {
         /// A file (- is stdin), or a version; the file as it was last applied if it is left out
         #[arg(value_name = "FILE|VERSION", value_hint = ValueHint::FilePath)]
         target: Option<String>,
-        /// The version to compare that version with; without it, it is compared with the current one
+        /// The version to compare that version with, in place of the current one
         #[arg(
             value_name = "VERSION",
             value_parser = value_parser!(u64).range(1..),

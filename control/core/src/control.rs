@@ -64,7 +64,7 @@ pub use unbound::Unbound;
 use unbound::UnboundAddresses;
 pub use unconfirmed::Cause;
 use unconfirmed::Waiting;
-use versions::{failed, past};
+pub use versions::{failed, past};
 
 /// What the process is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -31,14 +31,17 @@ pub(crate) fn check_command(path: &Path, json: bool, more: impl Fn(&Spec) -> Vec
         Ok(file) => {
             let mut faults = more(&file.spec);
             faults.extend(settings_audit::faults(&file.settings));
-            if file.spec == Spec::default() && file.settings == Settings::default() {
+            let is_empty = file.spec == Spec::default() && file.settings == Settings::default();
+            if is_empty {
                 let hint = "was it cut short? [weir] with a setting is a file without listeners";
                 faults.push(Fault::new("", "it is empty: nothing would be accepted", hint));
             }
             faults.extend(advice::faults(&file.settings, &file.spec));
             let mut warnings = settings_audit::warnings(&file.settings);
             warnings.extend(settings_audit::unknown_entries(&file.settings));
-            warnings.extend(advice::warnings(&file.spec));
+            if !is_empty {
+                warnings.extend(advice::warnings(&file.spec));
+            }
             (file.diagnose(&faults), warnings)
         }
         Err(diagnostics) => (diagnostics, Vec::new()),

@@ -5,6 +5,7 @@ pub(crate) mod answers;
 mod change;
 mod live;
 pub(crate) mod notify;
+mod past;
 mod perform;
 mod reload;
 mod shared_page;

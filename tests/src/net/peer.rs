@@ -60,6 +60,17 @@ impl Peer {
         Peer::prepared(to, |socket| socket.bind(&SockAddr::from(SocketAddr::new(source, 0))))
     }
 
+    /// Connects from this source address, within `limit`.
+    ///
+    /// # Errors
+    /// The kernel's; `TimedOut` if no answer comes.
+    pub fn try_connect_from(source: IpAddr, to: SocketAddr, limit: Duration) -> io::Result<Peer> {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+        socket.bind(&SockAddr::from(SocketAddr::new(source, 0)))?;
+        socket.connect_timeout(&SockAddr::from(to), limit)?;
+        Ok(Peer::new(socket.into()))
+    }
+
     /// Connects with a small receive buffer: weir feels soon that this peer does not read.
     ///
     /// # Panics

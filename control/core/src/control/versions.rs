@@ -24,7 +24,10 @@ impl Control {
 }
 
 /// One version, or a refusal that says which are kept.
-pub(super) fn past(versions: &dyn PastVersions, version: u64) -> Result<Record, Refusal> {
+///
+/// # Errors
+/// It is not kept, or cannot be read.
+pub fn past(versions: &dyn PastVersions, version: u64) -> Result<Record, Refusal> {
     let found = versions.get(version).map_err(failed)?;
     found.ok_or_else(|| {
         let oldest = versions.oldest().unwrap_or(0);
@@ -40,7 +43,7 @@ pub(super) fn past(versions: &dyn PastVersions, version: u64) -> Result<Record, 
 }
 
 /// The refusal of what the disk did not do.
-pub(super) fn failed(why: String) -> Refusal {
+pub fn failed(why: String) -> Refusal {
     Refusal::new(
         Code::Failed,
         why,

@@ -2,17 +2,17 @@
 
 use weir_core::base::clock::Now;
 use weir_proto::answer::{
-    Answer, BackendRow, BackendState, Backends, CheckResult, CheckRow, ConfigText, History,
-    Latency, ListenerRow, ListenerState, Listeners, PoolDetail, PoolRow, Pools, ProcessState,
-    ShardRow, Shards, Stats, Status, Tasks, UnboundRow,
+    Answer, BackendRow, BackendState, Backends, CheckResult, CheckRow, Latency, ListenerRow,
+    ListenerState, Listeners, PoolDetail, PoolRow, Pools, ProcessState, ShardRow, Shards, Stats,
+    Status, Tasks, UnboundRow,
 };
-use weir_proto::request::{Code, HISTORY_MAX, Query, Refusal};
+use weir_proto::request::{Query, Refusal};
 use weir_proto::settings::{self, ShownSettings};
 use weir_proto::snapshot::{Backend, Listener, Pool};
 
 use weir_control_core::aggregate::{BackendTotals, Lingering};
 use weir_control_core::control::{Control, Shard, ShardStatus};
-use weir_control_core::{file, planner, why};
+use weir_control_core::{planner, why};
 
 /// Whether the answer counts sessions: fresh figures are worth waiting for.
 pub(crate) fn counts_sessions(query: &Query) -> bool {
@@ -62,14 +62,14 @@ impl Queries<'_> {
             Query::Events { after, filter } => {
                 Answer::Events(control.events.page(after, &filter, crate::rt::wall_ms()))
             }
-            Query::ConfigExport { version } => Answer::Config(self.config(version)?),
             Query::TaskList => Answer::Tasks(self.tasks()),
             Query::TaskShow { id } => Answer::Task(control.tasks.get(id)?.row(self.now)),
             Query::Why { pool, client } => {
                 Answer::Why(why::of_client(control, (&pool, &client), self.hash_seed)?.into())
             }
-            Query::ConfigHistory { before, limit } => Answer::History(self.history(before, limit)?),
             Query::ConfigDiff { .. }
+            | Query::ConfigExport { .. }
+            | Query::ConfigHistory { .. }
             | Query::ConfigDrift
             | Query::ConfigVersions
             | Query::SessionList { .. }
@@ -79,37 +79,6 @@ impl Queries<'_> {
                 unreachable!("`Shared::query` answers it")
             }
         })
-    }
-
-    /// `weirctl config export [VERSION]`
-    fn config(&self, version: Option<u64>) -> Result<ConfigText, Refusal> {
-        let control = self.control;
-        let (version, spec) = match version {
-            None => (control.snapshot.version.0, control.snapshot.spec()),
-            Some(version) => (version, control.past(version)?.spec),
-        };
-        Ok(ConfigText { version, toml: file::export(&spec) })
-    }
-
-    /// `weirctl config history [--limit N] [--before VERSION]`
-    fn history(&self, before: Option<u64>, limit: Option<u64>) -> Result<History, Refusal> {
-        if before == Some(0) {
-            let message = "there is no version before 0: versions begin at 1";
-            return Err(Refusal::new(Code::Invalid, message, "weirctl config history"));
-        }
-        let limit = limit.unwrap_or(HISTORY_MAX);
-        if !(1..=HISTORY_MAX).contains(&limit) {
-            let message = format!("limit {limit}: at least 1 and at most {HISTORY_MAX} versions");
-            let hint = "read the older ones with another question: before=VERSION";
-            return Err(Refusal::new(Code::Invalid, message, hint));
-        }
-        let most = usize::try_from(limit).unwrap_or(usize::MAX);
-        // One more than is shown: then older ones are kept.
-        let mut versions = self.control.history(before, most + 1)?;
-        let has_older = versions.len() > most;
-        versions.truncate(most);
-        let next_before = versions.last().filter(|_| has_older).map(|oldest| oldest.version);
-        Ok(History { versions, next_before })
     }
 
     /// `weirctl task list`

@@ -1,22 +1,17 @@
 //! Answers that grow with the configuration: made a slice at a time, so that one question does not
 //! hold the control thread, and finished on another thread where that is possible.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weir_control_core::control::SearchRequest;
-use weir_control_core::record::PastVersions;
-use weir_proto::answer::{
-    Answer, BackendRow, Backends, ConfigText, LiveVersionRow, Stats, Versions,
-};
-use weir_proto::ids::Version;
-use weir_proto::request::{Code, Query, Refusal};
+use weir_proto::answer::{Answer, BackendRow, Backends, Stats};
+use weir_proto::request::{Query, Refusal};
 use weir_proto::snapshot::{Backend, Pool, Snapshot};
 
-use super::Shared;
 use super::answers::Queries;
+use super::{Shared, past};
 use crate::rt;
-use weir_control_core::{file, planner, why};
+use weir_control_core::{planner, why};
 
 /// Backends that are looked at in one turn.
 pub(crate) const BACKENDS_SLICE: usize = 500;
@@ -37,11 +32,15 @@ impl Shared {
             Query::Stats { subject } if subject.as_deref().unwrap_or_default().is_empty() => {
                 Ok(Answer::Stats(self.stats_of_all().await))
             }
-            Query::ConfigExport { version: None } => {
-                let snapshot = self.control().snapshot.clone();
-                let version = snapshot.version.0;
-                let toml = rt::blocking(move || file::export(&snapshot.spec())).await;
-                Ok(Answer::Config(ConfigText { version, toml }))
+            Query::ConfigExport { version } => {
+                let (current, reader) = (self.control().snapshot.clone(), self.control().reader());
+                let text = move || past::text(&current, version, &*reader);
+                rt::blocking(text).await.map(Answer::Config)
+            }
+            Query::ConfigHistory { before, limit } => {
+                let reader = self.control().reader();
+                let page = move || past::history(before, limit, &*reader);
+                rt::blocking(page).await.map(Answer::History)
             }
             Query::ConfigDiff { toml, origin } => {
                 let (snapshot, ids) = (self.control().snapshot.clone(), self.control().ids());
@@ -60,7 +59,7 @@ impl Shared {
                 let mut held = self.control().aggregate.held_by_version();
                 let (current, reader) = (self.control().snapshot.version, self.control().reader());
                 held.entry(current).or_default();
-                let rows = move || live_versions(held, current, &*reader);
+                let rows = move || past::with_sessions(held, current, &*reader);
                 rt::blocking(rows).await.map(Answer::Versions)
             }
             Query::SessionList { filter, sort, limit } => {
@@ -114,23 +113,4 @@ impl Shared {
         }
         stats
     }
-}
-
-/// Each version that has sessions, with its row of history if that is kept.
-fn live_versions(
-    held: BTreeMap<Version, u64>,
-    current: Version,
-    past: &dyn PastVersions,
-) -> Result<Versions, Refusal> {
-    let row = |(version, sessions): (Version, u64)| {
-        let found = past.history(Some(version.0 + 1), 1).map_err(|why| {
-            Refusal::new(Code::Failed, why, "see the disk of the state directory: df -h")
-        })?;
-        let kept = found.into_iter().find(|row| row.version == version.0);
-        let (at, summary) = kept.map(|row| (row.at, row.summary)).unzip();
-        let current = version == current;
-        Ok(LiveVersionRow { version: version.0, sessions, current, at, summary })
-    };
-    let versions = held.into_iter().rev().map(row).collect::<Result<_, Refusal>>()?;
-    Ok(Versions { versions })
 }
