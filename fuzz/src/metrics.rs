@@ -77,7 +77,7 @@ pub fn run(bytes: &[u8]) -> u64 {
         supervised: Vec::new(),
         sessions_max: u64::from(choices.short()),
         is_full: true,
-        tasks: [1, 2, 0, usize::from(choices.byte())],
+        tasks: [1, 2, 0, 1, usize::from(choices.byte())],
         drift_keys: usize::from(choices.byte()),
         is_unconfirmed: choices.byte() > 127,
         rolled_back: [choices.byte().into(), choices.byte().into()],

@@ -413,12 +413,13 @@ pub struct Tasks {
 pub struct TaskRow {
     pub id: u64,
     pub kind: TaskKind,
-    /// A listener, a pool, `pool/backend`, or the sessions of a kill: their filter as its options,
-    /// or a name.
+    /// A listener, a pool, `pool/backend`, `version 12`, or the sessions of a kill: their filter as
+    /// its options, or a name.
     pub subject: String,
     /// Seconds since it began.
     pub since_s: f64,
-    /// Sessions that have ended, of `total`; of a kill those that it has ended.
+    /// Sessions that have ended, of `total`; of a kill those that it has ended; 0 of 0 for a task
+    /// that ends none.
     pub done: u64,
     pub total: u64,
     /// Seconds until it ends, at most; `None` if it has.

@@ -82,6 +82,24 @@ fn while_it_waits_only_a_confirmation_or_the_way_back_is_taken() {
 }
 
 #[test]
+fn it_is_a_task_with_its_end_in_sight() {
+    let set = Plan::new(1, Script::Echo).strategy("least-conn").start();
+    apply(&set, &random(&set), &["--confirm", LATE]);
+    let tasks = set.weir.json(&["task", "list"]);
+    let row = &tasks["tasks"][0];
+    assert_eq!((&row["kind"], &row["subject"]), (&"config_confirm".into(), &"version 2".into()));
+    assert!(row["eta_s"].as_f64().is_some_and(|left| (3_000.0..=3_600.0).contains(&left)), "{row}");
+    let id = row["id"].to_string();
+    assert_eq!(set.weir.json(&["task", "show", &id])["subject"], "version 2");
+    let ran = set.weir.ctl(&["task", "cancel", &id]).expect_code(1);
+    assert!(ran.stderr.contains("weirctl config confirm keeps it"), "{ran}");
+    let page = set.weir.get("/metrics").body;
+    assert!(page.contains("weir_tasks{kind=\"config_confirm\"} 1\n"), "{page}");
+    set.weir.ok(&["config", "confirm"]);
+    assert_eq!(set.weir.json(&["task", "list"])["tasks"], serde_json::json!([]));
+}
+
+#[test]
 fn a_crash_does_not_confirm_it() {
     let mut set = Plan::new(1, Script::Echo).strategy("least-conn").start();
     let file = random(&set);

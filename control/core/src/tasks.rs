@@ -126,6 +126,12 @@ pub struct Tasks {
 }
 
 impl Tasks {
+    /// Gives a number to a task that is kept elsewhere.
+    pub fn number(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
     /// Begins a task. One that does the same for the same subject is cancelled.
     ///
     /// # Errors
@@ -144,9 +150,8 @@ impl Tasks {
             return Err(Refusal::new(Code::Failed, message, "weirctl task list"));
         }
         twin.map(|id| self.cancel(id, now)).transpose()?;
-        self.last += 1;
         let mut task = Task {
-            id: self.last,
+            id: self.number(),
             work,
             subject,
             state: TaskState::Running,

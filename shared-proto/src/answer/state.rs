@@ -82,6 +82,8 @@ words! {
         PoolRebalance = "pool_rebalance",
         /// It ends sessions that an operator has named, or by what they are.
         SessionKill = "session_kill",
+        /// It takes a version back that is not confirmed in time.
+        ConfigConfirm = "config_confirm",
     }
 }
 

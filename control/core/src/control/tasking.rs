@@ -76,6 +76,7 @@ impl Control {
     ) -> Result<Option<TaskRow>, Refusal> {
         let (work, subject) = match request {
             TaskRequest::Cancel { id } => {
+                self.refuse_to_cancel(id)?;
                 self.tasks.cancel(id, moment.now)?;
                 return self.tell_task(id, "cancelled by an operator", moment).map(Some);
             }

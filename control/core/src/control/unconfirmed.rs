@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use weir_core::base::clock::Now;
-use weir_proto::answer::{EventKind, UnconfirmedRow};
+use weir_proto::answer::{EventKind, TaskKind, TaskRow, TaskState, UnconfirmedRow};
 use weir_proto::confirm::{Guard, Guarded, WITHIN};
 use weir_proto::ids::PoolId;
 use weir_proto::order::BackendHealth;
@@ -31,6 +31,9 @@ const CONNECTS_MIN: u64 = 10;
 #[derive(Debug)]
 pub(super) struct Waiting {
     terms: Unconfirmed,
+    /// Its number among the tasks.
+    task: u64,
+    since: Now,
     until: Now,
     /// Connects and failed ones until it was sent.
     connects: (u64, u64),
@@ -49,6 +52,8 @@ impl Control {
         let unhealthy =
             healthy.flat_map(|guard| self.pools_below(*guard)).map(|it| it.id).collect();
         self.unconfirmed = Some(Waiting {
+            task: self.tasks.number(),
+            since: moment.now,
             until: moment.now + Duration::from_millis(left),
             connects: self.connects(),
             unhealthy,
@@ -67,6 +72,50 @@ impl Control {
             left_s: (waiting.until - now).as_secs_f64(),
             guards: waiting.terms.guards.iter().map(ToString::to_string).collect(),
         })
+    }
+
+    /// The same as a task with its end in sight.
+    #[must_use]
+    pub fn confirmation(&self, now: Now) -> Option<TaskRow> {
+        let waiting = self.unconfirmed.as_ref()?;
+        Some(TaskRow {
+            id: waiting.task,
+            kind: TaskKind::ConfigConfirm,
+            subject: format!("version {}", self.snapshot.version),
+            since_s: (now - waiting.since).as_secs_f64(),
+            done: 0,
+            total: 0,
+            eta_s: Some((waiting.until - now).as_secs_f64()),
+            state: TaskState::Running,
+        })
+    }
+
+    /// A task as it stands, the wait for a confirmation among them.
+    ///
+    /// # Errors
+    /// There is none of that number, or it ended long ago.
+    pub fn task(&self, id: u64, now: Now) -> Result<TaskRow, Refusal> {
+        let waits = self.confirmation(now).filter(|it| it.id == id);
+        waits.map_or_else(|| Ok(self.tasks.get(id)?.row(now)), Ok)
+    }
+
+    /// Counts the tasks that have not ended, in the order of [`TaskKind::ALL`].
+    #[must_use]
+    pub fn tasks_by_kind(&self) -> [usize; TaskKind::ALL.len()] {
+        let mut counts = self.tasks.running_by_kind();
+        counts[TaskKind::ConfigConfirm as usize] += usize::from(self.unconfirmed.is_some());
+        counts
+    }
+
+    /// Refuses to cancel the wait for a confirmation: both of its ends change the configuration.
+    pub(super) fn refuse_to_cancel(&self, id: u64) -> Result<(), Refusal> {
+        if self.unconfirmed.as_ref().is_none_or(|waiting| waiting.task != id) {
+            return Ok(());
+        }
+        let version = self.snapshot.version;
+        let message = format!("task {id} waits for the confirmation of version {version}");
+        let hint = "weirctl config confirm keeps it; weirctl config rollback takes it back";
+        Err(Refusal::new(Code::Invalid, message, hint))
     }
 
     /// Refuses what would change the configuration while a version waits, and a confirmation while

@@ -62,8 +62,12 @@ impl Queries<'_> {
             Query::Events { after, filter } => {
                 Answer::Events(control.events.page(after, &filter, crate::rt::wall_ms()))
             }
-            Query::TaskList => Answer::Tasks(self.tasks()),
-            Query::TaskShow { id } => Answer::Task(control.tasks.get(id)?.row(self.now)),
+            Query::TaskList => {
+                let mut tasks = self.tasks();
+                tasks.tasks.extend(control.confirmation(self.now));
+                Answer::Tasks(tasks)
+            }
+            Query::TaskShow { id } => Answer::Task(control.task(id, self.now)?),
             Query::Why { pool, client } => {
                 Answer::Why(why::of_client(control, (&pool, &client), self.hash_seed)?.into())
             }
@@ -81,7 +85,7 @@ impl Queries<'_> {
         })
     }
 
-    /// `weirctl task list`
+    /// `weirctl task list`, without the wait for a confirmation, which a status has.
     pub(super) fn tasks(&self) -> Tasks {
         Tasks { tasks: self.control.tasks.iter().map(|task| task.row(self.now)).collect() }
     }

@@ -83,7 +83,7 @@ fn whole(control: &Control) -> MetricsInput {
         supervised: control.shards.iter().map(supervised).collect(),
         sessions_max: control.shards.iter().map(|shard| u64::from(shard.sessions_max)).sum(),
         is_full: control.fullness.get().is_some(),
-        tasks: control.tasks.running_by_kind(),
+        tasks: control.tasks_by_kind(),
         drift_keys: control.drift_keys,
         is_unconfirmed: control.unconfirmed(crate::rt::now()).is_some(),
         rolled_back: control.rolled_back,

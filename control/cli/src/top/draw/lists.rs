@@ -123,6 +123,7 @@ fn task(task: &TaskRow, width: usize, colour: bool) -> Line<'static> {
         TaskKind::BackendDrain | TaskKind::ListenerDrain => "drain",
         TaskKind::PoolRebalance => "rebalance",
         TaskKind::SessionKill => "kill",
+        TaskKind::ConfigConfirm => "confirm",
     };
     let part = if task.total == 0 { 1.0 } else { task.done as f64 / task.total as f64 };
     let end = task

@@ -129,5 +129,5 @@ fn the_same_filter_again_takes_the_place_of_the_first_but_other_names_do_not() {
     assert_eq!(states, [TaskState::Cancelled, running, running, running]);
     let drain = play.drain(10);
     assert_eq!((play.row(named).state, play.row(drain).state), (running, running));
-    assert_eq!(play.tasks.running_by_kind(), [1, 0, 0, 3]);
+    assert_eq!(play.tasks.running_by_kind(), [1, 0, 0, 3, 0]);
 }

@@ -138,7 +138,7 @@ fn page(spec: &Spec) -> String {
         }],
         sessions_max: 500,
         is_full: true,
-        tasks: [1, 0, 2, 3],
+        tasks: [1, 0, 2, 3, 1],
         drift_keys: 8,
         is_unconfirmed: true,
         rolled_back: [2, 1],
@@ -202,7 +202,8 @@ fn the_page_of_the_whole() {
         weir_tasks{kind=\"backend_drain\"} 1
         weir_tasks{kind=\"listener_drain\"} 0
         weir_tasks{kind=\"pool_rebalance\"} 2
-        weir_tasks{kind=\"session_kill\"} 3",
+        weir_tasks{kind=\"session_kill\"} 3
+        weir_tasks{kind=\"config_confirm\"} 1",
     );
 }
 
