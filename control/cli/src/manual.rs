@@ -116,7 +116,7 @@ mod tests {
             "weirctl backend drain POOL/BACKEND... [\\-\\-wait DURATION]",
             ".I weirctl backend drain web/b1 \\-\\-wait 10m\n(waits for its last session)",
             "weirctl pool set NAME KEY=VALUE",
-            "weirctl config diff [FILE|VERSION [VERSION]]",
+            "weirctl config diff [FILE|VERSION] [VERSION]",
             "WEIR_SOCKET",
         ] {
             assert!(page.contains(text), "no {text} in\n{page}");

@@ -92,6 +92,11 @@ impl Shell {
         self.make_with(request, ChangeOptions::default(), ms)
     }
 
+    /// The same with `--yes`.
+    fn make_with_yes(&mut self, request: &ChangeRequest, ms: u64) -> Result<(), Refusal> {
+        self.make_with(request, ChangeOptions { yes: true, ..ChangeOptions::default() }, ms)
+    }
+
     fn make_with(
         &mut self,
         request: &ChangeRequest,

@@ -132,7 +132,7 @@ fn the_address_of_a_removed_listener_is_tried_again_for_a_moment() {
         pool: "web".into(),
         pairs: Vec::new(),
     };
-    control.make(&ChangeRequest::ListenerRemove { name: "web".into() }, 1_000).unwrap();
+    control.make_with_yes(&ChangeRequest::ListenerRemove { name: "web".into() }, 1_000).unwrap();
     control.pump(1_001);
     assert!(control.make(&add("192.0.2.9:81"), 2_000).is_err(), "it was never a listener's");
     // It is asked for until a second has passed; a wake that comes early does no harm.

@@ -104,7 +104,7 @@ fn what_one_shard_misses_is_forgotten_with_its_address() {
     shards.report(Report::Started { shard: ShardId(1), sessions_max: 9 });
     control.pump(10);
     assert_eq!(control.shards[1].missing, [address(MINE)].into());
-    control.make(&ChangeRequest::ListenerRemove { name: "web".into() }, 20).unwrap();
+    control.make_with_yes(&ChangeRequest::ListenerRemove { name: "web".into() }, 20).unwrap();
     control.pump(21);
     assert_eq!((control.unbound(), control.shards[1].missing.len()), (0, 0));
 }
