@@ -5,6 +5,7 @@ mod audit;
 mod frames;
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -312,4 +313,27 @@ fn an_admin_address_off_loopback_and_an_open_token_are_told() {
     std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o644)).expect("it is ours");
     let told = check(&format!("admin-token-file = {token:?}")).expect_code(1);
     assert!(told.stderr.contains("is open to every user (mode 0644)"), "{told}");
+}
+
+/// As many as the door holds, and more.
+const SILENT: usize = 80;
+
+#[test]
+fn silent_connections_keep_no_probe_from_the_admin_address() {
+    let set = Plan::new(1, Script::Banner).start();
+    let head = format!("GET /readyz HTTP/1.1\r\nHost: {}\r\n", set.weir.admin);
+    for said in [head.as_bytes(), format!("{head}\r\n").as_bytes(), b""] {
+        let silent: Vec<TcpStream> = (0..SILENT)
+            .map(|_| {
+                let mut stream = TcpStream::connect(set.weir.admin).expect("it listens");
+                // One that was given up for a newer one may be closed already.
+                let _ = stream.write_all(said);
+                stream
+            })
+            .collect();
+        for _ in 0..40 {
+            assert_eq!(set.weir.get("/readyz").status, 200);
+        }
+        drop(silent);
+    }
 }

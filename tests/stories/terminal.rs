@@ -320,3 +320,44 @@ fn top_refuses_what_is_no_terminal() {
     let ran = command.stdin(Stdio::from(null)).output().expect("weirctl");
     assert_eq!(ran.status.code(), Some(2));
 }
+
+/// Commands that go on until they are told to end.
+const LONG: [&[&str]; 4] = [
+    &["events", "-f", "--since", "1h"],
+    &["status", "--watch"],
+    &["session", "list", "--watch"],
+    &["backend", "drain", "web/b1", "--wait", "1h", "--yes"],
+];
+
+/// Starts one on a terminal of its own, and waits for its first words.
+fn long(set: &Set, arguments: &[&str]) -> (Child, OwnedFd) {
+    let (near, far) = pseudo_terminal();
+    let inner = set.weir.command(arguments);
+    let mut command = Command::new("setsid");
+    command.arg("--ctty").arg(inner.get_program()).args(inner.get_args());
+    let end = || Stdio::from(far.try_clone().expect("a descriptor"));
+    let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().expect("weirctl");
+    clock::wait_for("its first words", || readable(&near).is_some());
+    (child, near)
+}
+
+#[test]
+fn long_commands_end_with_their_terminal_and_by_signals() {
+    let set = Plan::new(2, Script::Banner).start();
+    // What the drain waits for, and something to follow.
+    let sessions: Vec<_> = (0..4).map(|_| set.session()).collect();
+    set.weir.ok(&["backend", "drain", "web/b2"]);
+    set.weir.ok(&["backend", "ready", "web/b2"]);
+    for arguments in LONG {
+        for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
+            let (mut child, near) = long(&set, arguments);
+            kill_process(Pid::from_child(&child), signal).expect("it runs");
+            assert_ne!(Top::ended(&mut child, Some(&near)), Some(0), "{arguments:?} {signal:?}");
+        }
+        // The terminal's end is a SIGHUP to its session, or an error of the next write.
+        let (mut child, near) = long(&set, arguments);
+        drop(near);
+        assert_ne!(Top::ended(&mut child, None), Some(0), "{arguments:?}");
+    }
+    drop(sessions);
+}
