@@ -5,6 +5,7 @@ pub mod address;
 pub mod choices;
 pub mod config;
 pub mod frame;
+pub mod init;
 pub mod metrics;
 pub mod mutate;
 pub mod reply;
@@ -29,7 +30,7 @@ pub struct Target {
 }
 
 /// All targets. F5 (PROXY protocol) and F10 (upgrade handshake) wait for their subjects.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target { name: "frame", number: "F1", run: frame::run, length_max: 4096, words: frame::WORDS },
     Target {
         name: "session",
@@ -62,6 +63,7 @@ pub const TARGETS: [Target; 8] = [
         length_max: 256,
         words: address::WORDS,
     },
+    Target { name: "init", number: "F11", run: init::run, length_max: 4096, words: init::WORDS },
 ];
 
 /// The target of this name.

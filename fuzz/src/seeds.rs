@@ -78,6 +78,10 @@ pub fn all() -> Vec<(&'static str, String, Vec<u8>)> {
     );
     add("metrics", "plain", b"\x050.1.0\x01\x01a\x01\x01b\x02\x01l\x02".to_vec());
     let words = ["127.0.0.1:80", "[fe80::1%3]:443", "500ms", "0s", "web/b1", "maglev", "\\x0d\\n"];
+    add("init", "haproxy", [b"\x01", HAPROXY].concat());
+    add("init", "http", [b"\x82", HAPROXY].concat());
+    add("init", "nginx", [b"\x02", NGINX].concat());
+    add("init", "unknown", [b"\0", NGINX].concat());
     for (number, word) in words.iter().enumerate() {
         add("address", &format!("word-{number}"), word.as_bytes().to_vec());
     }
@@ -156,3 +160,56 @@ fn requests() -> Vec<Request> {
         Command::Stop { drain_ms: Some(1000) }.into(),
     ]
 }
+
+/// Most of what a file of HAProxy has.
+const HAPROXY: &[u8] = b"global
+ nbthread 2
+defaults d
+ mode tcp
+ retries 2
+ option redispatch
+ timeout connect 5s
+ timeout client 1m
+ timeout server 1m
+ timeout check 2s
+frontend f from d
+ bind :::443 v6only,127.0.0.1:1-3
+ maxconn 9
+ use_backend b if { src 10.0.0.1 }
+ default_backend b
+backend b
+ balance source
+ option tcp-check
+ tcp-check send PING\\r\\n
+ tcp-check expect string +PONG
+ default-server inter 1s
+ server s1 \"${X}\" check weight 2 # x
+ server s2 10.0.0.2:80 check backup send-proxy
+listen w
+ mode http
+ bind *:80
+ option httpchk GET /up
+ server a 10.0.0.3:80 check port 81
+";
+
+/// Most of what a file of nginx has.
+const NGINX: &[u8] = b"worker_processes 2;
+events { }
+stream {
+ proxy_connect_timeout 1s;
+ upstream u {
+  hash $remote_addr consistent;
+  server 10.0.0.1:80 weight=2 max_fails=3;
+  server 10.0.0.2:80 backup;
+  server db:80 down;
+ }
+ server {
+  listen [::]:80-82 so_keepalive=30m::10;
+  proxy_pass u;
+  proxy_timeout 1h30m;
+  allow 10.0.0.0/8;
+ }
+ include two;
+}
+http { }
+";

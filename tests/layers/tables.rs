@@ -123,6 +123,7 @@ pub(crate) const CONTROL: &[Row] = &[
     ("systemd", &[]),
     ("demo", &["streams"]),
     ("doctor", &["limits", "listen", "rt", "streams"]),
+    ("init", &["streams"]),
     ("log", &["rt", "streams"]),
     ("manual", &[]),
     ("session_log", &["log", "rt"]),

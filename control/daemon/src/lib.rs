@@ -1,4 +1,4 @@
-//! The daemon `weir`: argv → run, check, demo, doctor. The one place that sets exit codes.
+//! The daemon `weir`: argv → run, check, init, demo, doctor. The one place that sets exit codes.
 //!
 //! A library, so that the simulator and the fuzz targets run what the daemon runs: the modules that
 //! are `pub` are for them. No other program uses it.
@@ -10,6 +10,7 @@ mod doctor;
 #[cfg(debug_assertions)]
 mod failpoint;
 mod fallback;
+pub mod init;
 mod limits;
 mod listen;
 mod log;
@@ -67,6 +68,22 @@ enum Verb {
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
+    /// Make weir.toml of the TCP part of another balancer's file.
+    ///
+    /// The configuration goes to stdout. Stderr has a line for each thing that could not be carried
+    /// over, with its place, the reason, and what to write instead.
+    #[command(after_help = INIT_EXAMPLES)]
+    Init {
+        /// haproxy.cfg or nginx.conf; - is stdin.
+        #[arg(long, value_name = "FILE")]
+        from: PathBuf,
+        /// Whose file it is, if it is not known by its content.
+        #[arg(long, value_enum)]
+        kind: Option<init::Peer>,
+        /// Relay sections of HAProxy in mode http as TCP, without a look at requests.
+        #[arg(long)]
+        http_as_tcp: bool,
+    },
     /// Two small backends, weir before them and some clients, on loopback, with commands to try.
     /// Ctrl-C ends all.
     Demo {
@@ -97,6 +114,17 @@ enum Output {
     Json,
 }
 
+const INIT_EXAMPLES: &str = "\
+Examples:
+  weir init --from /etc/haproxy/haproxy.cfg > weir.toml
+  weir init --from /etc/nginx/nginx.conf 2> notes.txt > weir.toml
+  ssh lb1 cat /etc/haproxy/haproxy.cfg | weir init --from -
+
+Then `weir check weir.toml` and `weir run -c weir.toml`.
+
+Exit codes: 0 something was carried over, 1 the file is wrong or cannot be read, 2 usage,
+3 nothing in it could be carried over.";
+
 /// The whole program, from its arguments to its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -110,6 +138,9 @@ pub fn main() -> ExitCode {
             ExitCode::from(check::check_command(&file, json, |spec| {
                 planner::loops(spec, &Snapshot::empty())
             }))
+        }
+        Verb::Init { from, kind, http_as_tcp } => {
+            ExitCode::from(init::command(&from, init::Wanted { peer: kind, http_as_tcp }))
         }
         Verb::Demo { faults } => {
             let run =

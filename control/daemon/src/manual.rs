@@ -66,6 +66,8 @@ Says that handing over to a new process is not built yet, and does nothing.
 The level of the log: error, warn, info, debug.
 .SH EXIT STATUS
 0 after a stop or a signal, or if a check or the doctor finds nothing wrong; 1 otherwise.
+weir init: 0 if something was carried over, 1 if the file is wrong or cannot be read, 3 if nothing
+in it could be carried over.
 .SH FILES
 .TP
 .I /etc/weir/weir.toml

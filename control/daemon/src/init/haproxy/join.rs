@@ -1,0 +1,350 @@
+//! Frontends, backends and listens as listeners and pools.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use weir_proto::snapshot::{BINDS_MAX, LISTENERS_MAX};
+use weir_proto::spec::{Admin, WEIGHT_MAX};
+
+use super::address::{self, HaproxyAddress, Ports};
+use super::lexer::{Variables, filled};
+use super::proxy::{Mode, ProxyKind, ProxySection, ServerLine};
+use super::unsupported::Unsupported;
+use super::{pools, unset_variable};
+use crate::init::draft::{Draft, DraftAddress, DraftBackend, DraftListener, DraftPool};
+use crate::init::note::{At, Notes, note, quoted, warning};
+
+/// Makes the draft of all sections of a file.
+pub(super) fn join(
+    proxies: &[ProxySection],
+    http_as_tcp: bool,
+    variables: Variables<'_>,
+    draft: &mut Draft,
+    notes: &mut Notes,
+) {
+    let carried: Vec<&ProxySection> =
+        proxies.iter().filter(|proxy| is_carried(proxy, http_as_tcp, notes)).collect();
+    let has_servers = |proxy: &ProxySection| match proxy.kind {
+        ProxyKind::Backend => true,
+        ProxyKind::Listen => !proxy.servers.is_empty(),
+        ProxyKind::Frontend => false,
+    };
+    let backends: Vec<&ProxySection> =
+        carried.iter().copied().filter(|proxy| has_servers(proxy)).collect();
+    let mut numbers = BTreeMap::new();
+    for (number, backend) in backends.iter().enumerate() {
+        numbers.entry(backend.name.as_str()).or_insert(number);
+    }
+    let is_tls = |backend: &&ProxySection| backend.servers.iter().any(|it| it.options.is_tls);
+    let tls = backends.iter().map(is_tls).collect();
+    let mut joiner =
+        Joiner { backends, tls, numbers, variables, notes, addresses: 0, is_full: false };
+    let mut clients: Vec<Vec<&ProxySection>> = vec![Vec::new(); joiner.backends.len()];
+    let mut binds: Vec<BTreeSet<u16>> = vec![BTreeSet::new(); joiner.backends.len()];
+    for proxy in carried.iter().filter(|proxy| proxy.kind != ProxyKind::Backend) {
+        joiner.lost(proxy);
+        if let Some(listener) = joiner.listener(proxy) {
+            clients[listener.pool].push(proxy);
+            binds[listener.pool].extend(listener.binds.iter().map(SocketAddr::port));
+            draft.listeners.push(listener);
+        }
+    }
+    for (number, backend) in joiner.backends.clone().into_iter().enumerate() {
+        if backend.kind == ProxyKind::Backend {
+            joiner.lost(backend);
+        }
+        if clients[number].is_empty() {
+            let why = "no listener that was carried over leads to it";
+            let remark = note(format!("the pool of {}", title(backend)));
+            joiner.notes.add(&backend.at, remark.because(why));
+        }
+        draft.pools.push(joiner.pool(backend, &clients[number], &binds[number]));
+    }
+}
+
+/// Whether weir can do something for a section. Says so if not.
+fn is_carried(proxy: &ProxySection, http_as_tcp: bool, notes: &mut Notes) -> bool {
+    let name = title(proxy);
+    let is_page = proxy.servers.is_empty() && proxy.has_stats;
+    let (remark, carried) = match proxy.settings.mode {
+        Mode::Tcp => return true,
+        _ if is_page => {
+            let remark = note(format!("{name} is HAProxy's page")).because("weir has its own");
+            (remark.instead("[weir] admin = \"127.0.0.1:9650\""), false)
+        }
+        Mode::Http if http_as_tcp => {
+            let remark = warning(format!("{name} is in mode http and relayed as TCP"));
+            (remark.because("nothing of its requests is looked at or changed"), true)
+        }
+        Mode::Http => {
+            let remark = warning(format!("{name} is in mode http and left out"));
+            let hint = "--http-as-tcp relays it as TCP, without a look at requests";
+            (remark.because("weir relays TCP").instead(hint), false)
+        }
+        Mode::Other => {
+            let remark = warning(format!("{name} is left out"));
+            (remark.because("its mode is neither tcp nor http"), false)
+        }
+    };
+    notes.add(&proxy.at, remark);
+    carried
+}
+
+/// How the file calls a section.
+fn title(proxy: &ProxySection) -> String {
+    let kind = match proxy.kind {
+        ProxyKind::Frontend => "frontend",
+        ProxyKind::Backend => "backend",
+        ProxyKind::Listen => "listen",
+    };
+    format!("{kind} {}", proxy.name)
+}
+
+struct Joiner<'a> {
+    /// The sections that become pools, by their numbers.
+    backends: Vec<&'a ProxySection>,
+    /// Whether its servers want TLS.
+    tls: Vec<bool>,
+    numbers: BTreeMap<&'a str, usize>,
+    variables: Variables<'a>,
+    notes: &'a mut Notes,
+    /// How many addresses listeners have so far.
+    addresses: usize,
+    /// There is no room for more.
+    is_full: bool,
+}
+
+impl Joiner<'_> {
+    /// Notes every line of a section that is lost, and those of its defaults.
+    fn lost(&mut self, proxy: &ProxySection) {
+        let is_http = proxy.settings.mode == Mode::Http;
+        let mut all = vec![&proxy.lost];
+        let mut defaults = proxy.defaults.as_ref();
+        let inherited = defaults.map(|it| &it.settings.default_server);
+        if inherited.is_none_or(|it| !Rc::ptr_eq(it, &proxy.settings.default_server)) {
+            self.notes.extend(&proxy.settings.default_server.remarks);
+        }
+        while let Some(section) = defaults.filter(|section| !section.is_noted.replace(true)) {
+            self.notes.extend(&section.settings.default_server.remarks);
+            all.push(&section.lost);
+            defaults = section.parent.as_ref();
+        }
+        for (at, lost) in all.into_iter().flat_map(|lost| &lost.0) {
+            let remark = match lost {
+                Unsupported::Always(remark) => remark.clone(),
+                Unsupported::Http(remark) if is_http => remark.clone(),
+                Unsupported::Http(remark) => {
+                    remark.as_note().because("HAProxy does not use it in mode tcp")
+                }
+            };
+            self.notes.add(at, remark);
+        }
+    }
+
+    fn listener(&mut self, proxy: &ProxySection) -> Option<DraftListener> {
+        let pool = self.pool_of(proxy)?;
+        let (binds, freebind) = self.binds(proxy, pool);
+        if binds.is_empty() && self.is_full {
+            return None;
+        }
+        if binds.is_empty() {
+            let remark = warning(format!("{} is left out", title(proxy)));
+            self.notes.add(&proxy.at, remark.because("it has no address that weir can listen on"));
+            return None;
+        }
+        let settings = &proxy.settings;
+        let limit = settings.maxconn.as_ref().map(|(_, limit)| *limit).filter(|limit| *limit > 0);
+        if settings.is_disabled {
+            let remark = note(format!("{} is disabled", title(proxy)));
+            let hint = "`weirctl listener ready NAME` opens it";
+            self.notes.add(&proxy.at, remark.because("its listener is drained").instead(hint));
+        }
+        Some(DraftListener {
+            wanted: proxy.name.clone(),
+            at: proxy.at.clone(),
+            title: title(proxy),
+            binds,
+            pool,
+            max_sessions: limit.map(|limit| u32::try_from(limit).unwrap_or(u32::MAX)),
+            freebind,
+            state: if settings.is_disabled { Admin::Drain } else { Admin::Ready },
+            keepalive: settings.client_keepalive.clone(),
+        })
+    }
+
+    /// The number of the pool that takes the sessions of a frontend or a listen.
+    fn pool_of(&mut self, proxy: &ProxySection) -> Option<usize> {
+        let settings = &proxy.settings;
+        let named = settings.use_backend.as_ref().or(settings.default_backend.as_ref());
+        let mut left_out = |at: &At, why: String| {
+            let remark = warning(format!("{} is left out", title(proxy)));
+            self.notes.add(at, remark.because(why));
+            None
+        };
+        match named {
+            Some((at, name)) => match self.numbers.get(&**name) {
+                Some(number) => Some(*number),
+                None => left_out(at, format!("backend {name} is not there, or is left out")),
+            },
+            None if !proxy.servers.is_empty() => self.numbers.get(proxy.name.as_str()).copied(),
+            None => left_out(&proxy.at, "it has no default_backend".to_owned()),
+        }
+    }
+
+    /// The addresses of a frontend, and whether they may belong to another host.
+    fn binds(&mut self, proxy: &ProxySection, pool: usize) -> (Vec<SocketAddr>, bool) {
+        let servers_tls = self.tls[pool];
+        let mut binds: Vec<SocketAddr> = Vec::new();
+        let mut freebind = false;
+        for (at, addresses, options) in &proxy.binds {
+            if options.is_tls != servers_tls {
+                let (what, why) = if options.is_tls {
+                    ("a bind with `ssl` is left out", "weir does not decrypt")
+                } else {
+                    ("a bind before servers with `ssl` is left out", "weir does not encrypt")
+                };
+                let hint = "let the servers take the clients' connections as they are";
+                self.notes.add(at, warning(what).because(why).instead(hint));
+                continue;
+            }
+            if options.is_tls {
+                let remark = warning("TLS of the clients goes through to the servers");
+                let hint = "their certificates must be those of this name";
+                self.notes.add(at, remark.because("weir does not decrypt").instead(hint));
+            }
+            freebind |= options.is_transparent;
+            self.notes.extend(&options.remarks);
+            for text in addresses.split(',') {
+                binds.extend(self.bind(at, text, options.is_v6only));
+            }
+        }
+        (binds, freebind)
+    }
+
+    fn bind(&mut self, at: &At, text: &str, is_v6only: bool) -> Vec<SocketAddr> {
+        let read = self.address(at, text);
+        let refuse = |why: &str| warning(format!("bind {}", quoted(text))).because(why);
+        let remark = match (address::to_bind(&read, is_v6only), &read) {
+            (Some(binds), _) if self.addresses + binds.len() <= BINDS_MAX * LISTENERS_MAX => {
+                self.addresses += binds.len();
+                return binds;
+            }
+            (Some(_), _) => {
+                self.is_full = true;
+                warning("addresses from here on are left out")
+                    .because("weir listens on 16384 addresses at most")
+            }
+            (None, HaproxyAddress::Other(what)) => {
+                refuse(&format!("it is left out: {what} is not TCP over IP"))
+            }
+            (None, HaproxyAddress::Named(..)) => {
+                refuse("it is left out: weir listens on addresses").instead("write IP:PORT")
+            }
+            (None, _) => refuse("it is left out: it is no address with a port, or a long range"),
+        };
+        self.notes.add(at, remark);
+        Vec::new()
+    }
+
+    fn address(&mut self, at: &At, text: &str) -> HaproxyAddress {
+        let mut unset = BTreeSet::new();
+        let text = filled(text, self.variables, &mut unset);
+        unset.iter().for_each(|name| self.notes.add(at, unset_variable(name)));
+        text.map_or(HaproxyAddress::Wrong, |text| address::read(&text))
+    }
+
+    fn pool(
+        &mut self,
+        backend: &ProxySection,
+        clients: &[&ProxySection],
+        ports: &BTreeSet<u16>,
+    ) -> DraftPool {
+        let settings = pools::settings(backend, clients, self.notes);
+        let all_backup = backend.servers.iter().all(|server| server.options.is_backup);
+        let mut comments = Vec::new();
+        if backend.servers.iter().any(|server| server.options.is_checked) {
+            comments.push("panic = \"0%\": as in HAProxy, a server that is down gets none".into());
+        }
+        if all_backup && backend.servers.len() > 1 {
+            comments.push("every server is a backup: HAProxy uses the first that is up".into());
+        }
+        let line = |(index, server): (usize, &ServerLine)| {
+            let is_spare = server.options.is_backup && !(all_backup && index == 0);
+            self.backend(server, is_spare, ports)
+        };
+        let backends = backend.servers.iter().enumerate().map(line).collect();
+        let (wanted, at, title) = (backend.name.clone(), backend.at.clone(), title(backend));
+        DraftPool { wanted, at, title, comments, settings, backends }
+    }
+
+    fn backend(
+        &mut self,
+        server: &ServerLine,
+        is_spare: bool,
+        ports: &BTreeSet<u16>,
+    ) -> DraftBackend {
+        self.notes.extend(&server.options.remarks);
+        let mut comment = String::new();
+        let mut state = Admin::Ready;
+        if is_spare {
+            let why = "weir has no backup servers yet: it is drained, and takes no session";
+            let hint = "`weirctl backend ready P/B` when the others are down";
+            let remark = warning("a server is `backup`").because(why).instead(hint);
+            self.notes.add(&server.at, remark);
+            "backup".clone_into(&mut comment);
+            state = Admin::Drain;
+        }
+        if server.options.is_disabled {
+            "disabled".clone_into(&mut comment);
+            state = Admin::Maint;
+        }
+        let weight = server.options.weight.unwrap_or(1);
+        if weight > u64::from(WEIGHT_MAX) {
+            let remark = note(format!("the weight {weight}"));
+            self.notes.add(&server.at, remark.because(format!("weir has {WEIGHT_MAX} at most")));
+        }
+        DraftBackend {
+            wanted: server.name.clone(),
+            at: server.at.clone(),
+            address: self.server_address(server, ports),
+            weight: u16::try_from(weight).unwrap_or(WEIGHT_MAX).min(WEIGHT_MAX),
+            state,
+            comment,
+        }
+    }
+
+    fn server_address(&mut self, server: &ServerLine, ports: &BTreeSet<u16>) -> DraftAddress {
+        let read = self.address(&server.at, &server.address);
+        let why = match read {
+            HaproxyAddress::Ip(ip, written) => match port(written, ports) {
+                Some(port) => return DraftAddress::Known(SocketAddr::new(ip, port)),
+                None => "its port follows from the client's, and is not one",
+            },
+            HaproxyAddress::Named(..) => "weir takes addresses: it resolves no names yet",
+            HaproxyAddress::Any { .. } => "the address that the client came to is not one",
+            HaproxyAddress::Other(_) => "weir connects by TCP over IP only",
+            HaproxyAddress::Wrong => "it is no address",
+        };
+        let remark = warning(format!("the server at {} is left out", quoted(&server.address)));
+        let hint = "write IP:PORT, where weir.toml has it as a comment";
+        self.notes.add(&server.at, remark.because(why).instead(hint));
+        DraftAddress::Unusable(server.address.clone())
+    }
+}
+
+/// The port of a server; one that is not written is that of the listener, if there is one.
+fn port(written: Ports, ports: &BTreeSet<u16>) -> Option<u16> {
+    let client = || match ports.len() {
+        1 => ports.first().copied(),
+        _ => None,
+    };
+    match written {
+        Ports::Range(first, last) => (first == last).then_some(first),
+        Ports::Absent => client(),
+        Ports::Offset(offset) => {
+            let port = i32::from(client()?).checked_add(offset)?;
+            u16::try_from(port).ok().filter(|port| *port > 0)
+        }
+    }
+}

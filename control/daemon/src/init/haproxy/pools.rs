@@ -1,0 +1,190 @@
+//! The settings of a pool from a backend of HAProxy and the frontends before it.
+
+use weir_proto::spec::{HealthKind, HealthSpec, Percent, PoolSpec, RETRY_ATTEMPTS_MAX, Span};
+
+use super::proxy::{Given, ProxySection, ProxySettings};
+use super::server::ServerOptions;
+use crate::init::draft::time_for_retries;
+use crate::init::note::{At, Notes, Remark, note, warning};
+use crate::init::units::{SPAN_MAX_MS, bounded};
+
+/// HAProxy's own.
+const INTERVAL_MS: u64 = 2000;
+const RETRIES: u64 = 3;
+
+/// The settings of the pool that `backend` becomes; `clients` are the proxies that lead to it.
+pub(super) fn settings(
+    backend: &ProxySection,
+    clients: &[&ProxySection],
+    notes: &mut Notes,
+) -> PoolSpec {
+    let of = &backend.settings;
+    let mut pool = PoolSpec::default();
+    let strategy = of.balance.as_ref();
+    pool.strategy = strategy.map_or(weir_proto::spec::Strategy::RoundRobin, |(_, (it, _))| *it);
+    if let Some((at, (_, Some(remark)))) = strategy {
+        notes.add(at, (**remark).clone());
+    }
+    timeouts(backend, clients, &mut pool, notes);
+    retries(of, &mut pool, notes);
+    pool.keepalive = of.server_keepalive.clone();
+    pool.health = health(backend, notes);
+    pool
+}
+
+/// A time that counts: 0 is none.
+fn counting(given: &Given<u64>) -> Option<(&At, u64)> {
+    given.as_ref().map(|(at, millis)| (at, *millis)).filter(|(_, millis)| *millis > 0)
+}
+
+/// As long as weir can, with a note if that is another time.
+fn span(at: &At, name: &str, millis: u64, notes: &mut Notes) -> Span {
+    let (span, is_other) = bounded(millis);
+    if is_other {
+        let remark = note(format!("`timeout {name}` is longer than weir's longest"));
+        notes.add(at, remark.because(format!("{span} is taken")));
+    }
+    span
+}
+
+fn timeouts(
+    backend: &ProxySection,
+    clients: &[&ProxySection],
+    pool: &mut PoolSpec,
+    notes: &mut Notes,
+) {
+    let of = &backend.settings.timeouts;
+    let mut missing = Vec::new();
+    match counting(&of.connect) {
+        Some((at, millis)) => pool.timeout.connect = span(at, "connect", millis, notes),
+        None => missing.push(format!("`timeout connect` (weir: {})", pool.timeout.connect)),
+    }
+    let client = |it: &&ProxySection| it.settings.timeouts.client.clone();
+    let mut idles: Vec<(&str, At, u64)> = Vec::new();
+    for given in clients.iter().map(client).chain([None]) {
+        idles.extend(counting(&given).map(|(at, millis)| ("client", at.clone(), millis)));
+    }
+    idles.extend(counting(&of.server).map(|(at, millis)| ("server", at.clone(), millis)));
+    if let Some((at, millis)) = counting(&of.tunnel) {
+        // It takes the place of both once a session is established.
+        idles = vec![("tunnel", at.clone(), millis)];
+    }
+    let shortest = idles.iter().min_by_key(|(_, _, millis)| *millis).cloned();
+    let Some((name, at, millis)) = shortest else {
+        pool.timeout.idle = Span::from_millis(SPAN_MAX_MS);
+        pool.timeout.half_close = pool.timeout.idle;
+        missing.push("`timeout client` and `timeout server` (weir: 168h)".to_owned());
+        return missing_timeouts(&backend.at, &missing, notes);
+    };
+    pool.timeout.idle = span(&at, name, millis, notes);
+    for (other, at, _) in idles.iter().filter(|(_, _, other)| *other > millis) {
+        let remark = note(format!("`timeout {other}` is longer than `timeout {name}`"));
+        let why = "weir has one timeout for both directions, the shorter";
+        notes.add(at, remark.because(why));
+    }
+    let fins = clients.iter().filter_map(|it| counting(&it.settings.timeouts.client_fin));
+    let fins = fins.map(|(at, millis)| ("client-fin", at, millis));
+    let fin = counting(&of.server_fin).map(|(at, millis)| ("server-fin", at, millis));
+    let fin = fins.chain(fin).min_by_key(|(_, _, millis)| *millis);
+    // Without one HAProxy waits for the other direction as before.
+    pool.timeout.half_close =
+        fin.map_or(pool.timeout.idle, |(name, at, millis)| span(at, name, millis, notes));
+    missing_timeouts(&backend.at, &missing, notes);
+}
+
+fn missing_timeouts(at: &At, missing: &[String], notes: &mut Notes) {
+    if !missing.is_empty() {
+        let what = format!("no {}", missing.join(", no "));
+        notes.add(at, note(what).because("HAProxy has no limit then, and weir has one"));
+    }
+}
+
+fn retries(of: &ProxySettings, pool: &mut PoolSpec, notes: &mut Notes) {
+    let most = u64::from(RETRY_ATTEMPTS_MAX);
+    match (&of.retries, of.redispatches) {
+        (Some((_, 0)), _) => pool.retry.attempts = 0,
+        (Some((at, retries)), false) => {
+            let why = "HAProxy tries the same server again, weir others";
+            let remark = note(format!("`retries {retries}` without redispatch")).because(why);
+            notes.add(at, remark.instead("retry = { attempts = 0 } tries none"));
+        }
+        (None, false) => {}
+        (retries, true) => {
+            let wanted = retries.as_ref().map_or(RETRIES, |(_, retries)| *retries);
+            pool.retry.attempts = u32::try_from(wanted.min(most)).unwrap_or(0);
+            if let Some((at, _)) = retries.as_ref().filter(|_| wanted > most) {
+                let why = format!("weir tries {most} other backends at most");
+                notes.add(at, note(format!("`retries {wanted}`")).because(why));
+            }
+        }
+    }
+    time_for_retries(&pool.timeout, &mut pool.retry);
+}
+
+fn health(backend: &ProxySection, notes: &mut Notes) -> HealthSpec {
+    let mut health = HealthSpec::default();
+    let checked: Vec<_> =
+        backend.servers.iter().filter(|server| server.options.is_checked).collect();
+    let slow_start = backend.servers.iter().find_map(|server| server.options.slow_start_ms);
+    if let Some(millis) = slow_start {
+        health.slow_start = Span::from_millis(millis.min(SPAN_MAX_MS));
+    }
+    let Some(first) = checked.first() else {
+        health.kind = HealthKind::None;
+        return health;
+    };
+    for server in backend.servers.iter().filter(|server| !server.options.is_checked) {
+        let remark = note("a server without `check`");
+        notes.add(&server.at, remark.because("weir checks every backend of a pool, or none"));
+    }
+    let interval = |options: &ServerOptions| options.inter_ms.unwrap_or(INTERVAL_MS);
+    let same = |options: &ServerOptions| {
+        (interval(options), options.rise.unwrap_or(2), options.fall.unwrap_or(3))
+    };
+    let (interval, rise, fall) = same(&first.options);
+    for server in checked.iter().filter(|it| same(&it.options) != (interval, rise, fall)) {
+        let remark = note("`inter`, `rise` or `fall` of a server differ from the first one's");
+        notes.add(&server.at, remark.because("a pool of weir has one of each, the first"));
+    }
+    let in_a_row = |count: u64| u32::try_from(count.clamp(1, 100)).unwrap_or(100);
+    (health.rise, health.fall) = (in_a_row(rise), in_a_row(fall));
+    health.interval = bounded(interval).0;
+    // HAProxy has no panic: a server that is down gets nothing, whatever the others are.
+    health.panic = Percent::ZERO;
+    let mut remarks: Vec<(At, Remark)> = Vec::new();
+    backend.settings.check.talk(&mut health, &mut remarks);
+    let elsewhere = checked.iter().find_map(|server| server.options.check_elsewhere.as_ref());
+    let elsewhere = elsewhere.or(backend.settings.check.elsewhere());
+    let is_tls = |options: &ServerOptions| options.is_checked_over_tls || options.is_tls;
+    let over_tls = checked.iter().find(|server| is_tls(&server.options));
+    let talks = health.kind != HealthKind::Tcp;
+    if let Some(at) = elsewhere {
+        let why = "weir checks the port that it relays to, and only connects to it here";
+        let hint = "if the check says which server may take sessions, as Patroni's does, do not \
+                    use this pool yet";
+        let hint = if talks { hint } else { "" };
+        remarks.push((at.clone(), warning("checks at another port").because(why).instead(hint)));
+    } else if let Some(server) = over_tls.filter(|_| talks) {
+        let remark = warning("checks over TLS").because("weir's checks only connect here");
+        remarks.push((server.at.clone(), remark));
+    }
+    if elsewhere.is_some() || (over_tls.is_some() && talks) {
+        (health.kind, health.path) = (HealthKind::Tcp, None);
+        (health.send, health.expect) = (None, None);
+    }
+    health.timeout = check_timeout(&backend.settings, interval, health.kind);
+    notes.extend(&remarks);
+    health
+}
+
+/// For a whole check: HAProxy has one time for its connect and one for the answer.
+fn check_timeout(of: &ProxySettings, interval: u64, kind: HealthKind) -> Span {
+    let connect = counting(&of.timeouts.connect).map_or(interval, |(_, connect)| connect);
+    let connect = connect.min(interval);
+    let whole = match counting(&of.timeouts.check) {
+        _ if kind == HealthKind::Tcp => connect,
+        Some((_, check)) => connect.saturating_add(check),
+        None => interval,
+    };
+    bounded(whole).0
+}

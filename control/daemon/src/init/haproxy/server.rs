@@ -1,0 +1,137 @@
+//! `server`, `default-server` and `bind` lines: the words behind the address.
+
+use super::lexer::Word;
+use super::unsupported::{BIND_WORDS, OptionWord, SERVER_WORDS};
+use crate::init::note::{At, Remark, quoted, warning};
+use crate::init::units;
+
+/// The words of a server, of `default-server` first.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ServerOptions {
+    pub(super) weight: Option<u64>,
+    pub(super) is_checked: bool,
+    pub(super) inter_ms: Option<u64>,
+    pub(super) rise: Option<u64>,
+    pub(super) fall: Option<u64>,
+    /// Checks go to another port or address, with its line.
+    pub(super) check_elsewhere: Option<At>,
+    pub(super) is_checked_over_tls: bool,
+    pub(super) is_backup: bool,
+    pub(super) is_disabled: bool,
+    pub(super) slow_start_ms: Option<u64>,
+    pub(super) is_tls: bool,
+    /// Cut off at [`REMARKS_MAX`].
+    pub(super) remarks: Vec<(At, Remark)>,
+}
+
+/// Remarks of one line and of the `default-server` lines before it.
+const REMARKS_MAX: usize = 64;
+
+impl ServerOptions {
+    fn remark(&mut self, at: &At, remark: Remark) {
+        if self.remarks.len() < REMARKS_MAX {
+            self.remarks.push((at.clone(), remark));
+        }
+    }
+
+    /// Takes the words of one line.
+    pub(super) fn take(&mut self, at: &At, words: &[Word]) {
+        let mut words = words.iter().map(|word| word.text.as_str());
+        while let Some(word) = words.next() {
+            if self.flag(word) {
+                continue;
+            }
+            if let Some(known) = SERVER_WORDS.iter().find(|known| known.fits(word)) {
+                words.by_ref().take(known.values).for_each(|_| {});
+                known.remark("server").into_iter().for_each(|remark| self.remark(at, remark));
+                continue;
+            }
+            if VALUED.contains(&word) {
+                self.value(at, word, words.next().unwrap_or_default());
+                continue;
+            }
+            let what = format!("{} of a server is not known to weir", quoted(word));
+            self.remark(at, warning(what).because("it is left out"));
+        }
+    }
+
+    /// Whether `word` stands alone and is carried over.
+    fn flag(&mut self, word: &str) -> bool {
+        match word {
+            "check" => self.is_checked = true,
+            "no-check" => self.is_checked = false,
+            "backup" => self.is_backup = true,
+            "no-backup" => self.is_backup = false,
+            "disabled" => self.is_disabled = true,
+            "enabled" => self.is_disabled = false,
+            "ssl" => self.is_tls = true,
+            "no-ssl" => self.is_tls = false,
+            "check-ssl" => self.is_checked_over_tls = true,
+            "no-check-ssl" => self.is_checked_over_tls = false,
+            _ => return false,
+        }
+        true
+    }
+
+    /// Takes the value of one of [`VALUED`].
+    fn value(&mut self, at: &At, word: &str, value: &str) {
+        let (field, read) = match word {
+            "weight" => (&mut self.weight, value.parse().ok()),
+            "inter" => (&mut self.inter_ms, units::haproxy_millis(value)),
+            "rise" => (&mut self.rise, value.parse().ok()),
+            "fall" => (&mut self.fall, value.parse().ok()),
+            "slowstart" => (&mut self.slow_start_ms, units::haproxy_millis(value)),
+            _ => {
+                self.check_elsewhere = Some(at.clone());
+                return;
+            }
+        };
+        if read.is_some() {
+            *field = read;
+        } else {
+            let what = format!("{} of a server: {} is no value", quoted(word), quoted(value));
+            self.remark(at, warning(what).because("it is left out"));
+        }
+    }
+}
+
+/// Words of a server that have a value and are carried over.
+const VALUED: &[&str] = &["weight", "inter", "rise", "fall", "slowstart", "port", "addr"];
+
+/// The words of a `bind` line.
+#[derive(Clone, Debug, Default)]
+pub(super) struct BindOptions {
+    pub(super) is_tls: bool,
+    pub(super) is_v6only: bool,
+    pub(super) is_transparent: bool,
+    pub(super) remarks: Vec<(At, Remark)>,
+}
+
+impl BindOptions {
+    pub(super) fn of(at: &At, words: &[Word]) -> BindOptions {
+        let mut options = BindOptions::default();
+        let mut words = words.iter().map(|word| word.text.as_str());
+        while let Some(word) = words.next() {
+            match word {
+                "ssl" => options.is_tls = true,
+                "v6only" => options.is_v6only = true,
+                "v4v6" => options.is_v6only = false,
+                "transparent" => options.is_transparent = true,
+                word => {
+                    let known = BIND_WORDS.iter().find(|known| known.fits(word));
+                    let values = known.map_or(0, |known| known.values);
+                    words.by_ref().take(values).for_each(|_| {});
+                    let remark = known.map_or_else(
+                        || {
+                            let what = format!("{} of bind is not known to weir", quoted(word));
+                            Some(warning(what).because("it is left out"))
+                        },
+                        |known: &OptionWord| known.remark("bind"),
+                    );
+                    options.remarks.extend(remark.map(|remark| (at.clone(), remark)));
+                }
+            }
+        }
+        options
+    }
+}

@@ -1,0 +1,229 @@
+//! nginx.conf: its `stream` as a draft.
+
+mod parser;
+mod server;
+mod unsupported;
+mod upstream;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use weir_proto::snapshot::{BINDS_MAX, LISTENERS_MAX};
+use weir_proto::spec::{Admin, HealthKind, HealthSpec, PoolSpec, Span};
+
+use super::Surroundings;
+use super::draft::{Draft, DraftListener, DraftPool};
+use super::note::{At, Notes, note, quoted, warning};
+use super::units::SPAN_MAX_MS;
+use parser::NginxDirective;
+use server::{ServerSettings, StreamServer};
+use upstream::Upstream;
+
+/// Reads a file into `draft`.
+pub(super) fn read(
+    name: &str,
+    text: &[u8],
+    around: &dyn Surroundings,
+    draft: &mut Draft,
+    notes: &mut Notes,
+) {
+    let tree = parser::read(name, text, around, notes);
+    if notes.has_errors() {
+        return;
+    }
+    let is_whole = tree.iter().any(|it| ["stream", "http", "mail", "events"].contains(&it.name()));
+    let mut stream = StreamReader::new(draft, notes);
+    // A file that another one includes, within its stream.
+    if !is_whole {
+        return stream.read(&tree);
+    }
+    for directive in &tree {
+        let at = &directive.at;
+        match directive.name() {
+            "stream" => stream.read(directive.blocks()),
+            "http" => {
+                let remark = warning("the `http` block is left out");
+                let hint = "a stream block relays the same ports without a look at requests";
+                stream.notes.add(at, remark.because("weir relays TCP").instead(hint));
+            }
+            "mail" => {
+                let remark = warning("the `mail` block is left out").because("weir relays TCP");
+                stream.notes.add(at, remark.instead("a stream block relays the same ports"));
+            }
+            "worker_processes" => {
+                let count = directive.argument().parse().ok();
+                stream.draft.shards = count.filter(|count| (1..=1024).contains(count));
+            }
+            "error_log" => {
+                stream.notes.add(at, note("`error_log`").because("weir logs to stderr"));
+            }
+            _ => stream.notes.add(at, process_setting()),
+        }
+    }
+}
+
+fn process_setting() -> super::note::Remark {
+    note("a setting of nginx's process").because("it means nothing to weir")
+}
+
+/// The servers and upstreams of `stream` blocks.
+struct StreamReader<'a> {
+    draft: &'a mut Draft,
+    notes: &'a mut Notes,
+    /// The number of each upstream's pool, and whether it has the settings of a server.
+    pools: BTreeMap<String, (usize, bool)>,
+    /// Names of listeners.
+    names: BTreeSet<String>,
+    addresses: usize,
+}
+
+impl<'a> StreamReader<'a> {
+    fn new(draft: &'a mut Draft, notes: &'a mut Notes) -> StreamReader<'a> {
+        let (pools, names) = (BTreeMap::new(), BTreeSet::new());
+        StreamReader { draft, notes, pools, names, addresses: 0 }
+    }
+
+    fn read(&mut self, directives: &[NginxDirective]) {
+        let mut settings = ServerSettings::default();
+        let is_http = |it: &NginxDirective| ["location", "server_name"].contains(&it.name());
+        for directive in directives {
+            match directive.name() {
+                "upstream" => {
+                    let upstream = Upstream::of(directive, self.notes);
+                    let name = upstream.name.clone();
+                    let number = self.pool(upstream, format!("upstream {name}"));
+                    self.pools.entry(name).or_insert((number, false));
+                }
+                "server" => {}
+                _ => settings.take(directive, self.notes),
+            }
+        }
+        for directive in directives.iter().filter(|it| it.name() == "server") {
+            let children = directive.blocks();
+            let has_pass = children.iter().any(|it| it.name() == "proxy_pass");
+            if !has_pass && children.iter().any(is_http) {
+                let remark = warning("a server of HTTP is left out");
+                self.notes.add(&directive.at, remark.because("weir relays TCP"));
+                continue;
+            }
+            let server = StreamServer::of(directive, &settings, self.notes);
+            self.server(&server);
+        }
+        for (name, (number, is_used)) in &self.pools {
+            if !is_used {
+                let remark = note(format!("the pool of upstream {name}"));
+                let why = "no listener that was carried over leads to it";
+                self.notes.add(&self.draft.pools[*number].at, remark.because(why));
+            }
+        }
+    }
+
+    /// Makes a pool; its number.
+    fn pool(&mut self, upstream: Upstream, title: String) -> usize {
+        // nginx has no checks.
+        let mut health = HealthSpec { kind: HealthKind::None, ..HealthSpec::default() };
+        if let Some(millis) = upstream.slow_start_ms {
+            health.slow_start = Span::from_millis(millis.min(SPAN_MAX_MS));
+        }
+        let strategy = upstream.strategy;
+        let mut settings = PoolSpec { strategy, health, ..PoolSpec::default() };
+        // Until a server says something else.
+        ServerSettings::default().apply(&mut settings, true, &upstream.at, self.notes);
+        self.draft.pools.push(DraftPool {
+            wanted: upstream.name,
+            at: upstream.at,
+            title,
+            comments: vec!["nginx has no checks: health = { kind = \"tcp\" } makes some".into()],
+            settings,
+            backends: upstream.backends,
+        });
+        self.draft.pools.len() - 1
+    }
+
+    fn server(&mut self, server: &StreamServer) {
+        let Some((at, target)) = &server.proxy_pass else {
+            let remark = warning("a server is left out");
+            self.notes.add(&server.at, remark.because("it has no proxy_pass"));
+            return;
+        };
+        if target.contains('$') {
+            let remark =
+                warning(format!("the server with proxy_pass {} is left out", quoted(target)));
+            let hint = "give each upstream a listener with an address of its own";
+            let remark = remark.because("weir has no rules and reads no ClientHello yet");
+            self.notes.add(at, remark.instead(hint));
+            return;
+        }
+        let binds = self.binds(server);
+        let Some(port) = binds.first().map(SocketAddr::port) else {
+            let remark = warning("a server is left out");
+            let why = "it has no address that weir can listen on";
+            self.notes.add(&server.at, remark.because(why));
+            return;
+        };
+        let (pool, is_used) = match self.pools.get_mut(target) {
+            Some((number, is_used)) => (*number, std::mem::replace(is_used, true)),
+            None => {
+                let name = format!("port-{port}");
+                let upstream = Upstream::direct(name, at, target, self.notes);
+                (self.pool(upstream, format!("proxy_pass {target}")), false)
+            }
+        };
+        let draft = &mut self.draft.pools[pool];
+        server.settings.apply(&mut draft.settings, !is_used, &server.at, self.notes);
+        if draft.settings.health.kind != HealthKind::None {
+            draft.comments.clear();
+        }
+        let mut wanted = draft.wanted.clone();
+        if !self.names.insert(wanted.clone()) {
+            wanted = format!("{wanted}-{port}");
+        }
+        self.draft.listeners.push(DraftListener {
+            wanted,
+            at: server.at.clone(),
+            title: "server".to_owned(),
+            binds,
+            pool,
+            max_sessions: None,
+            freebind: false,
+            state: Admin::Ready,
+            keepalive: server.keepalive.clone(),
+        });
+    }
+
+    /// The addresses of a server that weir can serve.
+    fn binds(&mut self, server: &StreamServer) -> Vec<SocketAddr> {
+        let mut binds = Vec::new();
+        for (at, addresses, is_tls) in &server.listens {
+            if *is_tls != server.settings.encrypts {
+                let (what, why) = match is_tls {
+                    true => ("`listen … ssl` is left out", "weir does not decrypt"),
+                    false => {
+                        ("a listen before `proxy_ssl on` is left out", "weir does not encrypt")
+                    }
+                };
+                let hint = "let the servers take the clients' connections as they are";
+                self.notes.add(at, warning(what).because(why).instead(hint));
+                continue;
+            }
+            if *is_tls {
+                self.passed(at);
+            }
+            if self.addresses + addresses.len() > BINDS_MAX * LISTENERS_MAX {
+                let remark = warning("addresses from here on are left out");
+                let why = "weir listens on 16384 addresses at most";
+                self.notes.add(at, remark.because(why));
+                break;
+            }
+            self.addresses += addresses.len();
+            binds.extend(addresses);
+        }
+        binds
+    }
+
+    fn passed(&mut self, at: &At) {
+        let remark = warning("TLS of the clients goes through to the servers");
+        let hint = "their certificates must be those of this name";
+        self.notes.add(at, remark.because("weir does not decrypt").instead(hint));
+    }
+}

@@ -1,0 +1,331 @@
+//! `server` blocks of nginx's stream: listen, proxy_pass and timeouts.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use weir_proto::spec::{
+    HealthSpec, KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, KeepaliveSpec, PoolSpec,
+    RETRY_ATTEMPTS_MAX, RetrySpec, Span, TimeoutSpec,
+};
+
+use super::parser::NginxDirective;
+use super::unsupported::{DIRECTIVES, OF_LISTEN, look_up, unknown};
+use crate::init::draft::time_for_retries;
+use crate::init::note::{At, Notes, note, quoted, warning};
+use crate::init::units::{self, bounded};
+
+/// The most ports of one range.
+const PORTS_MAX: u32 = 4096;
+/// nginx's own `proxy_timeout`: 10 minutes.
+const IDLE_MS: u64 = 600_000;
+
+/// Settings that a server gets from `stream` and changes.
+#[derive(Clone, Debug)]
+pub(super) struct ServerSettings {
+    pub(super) timeout: TimeoutSpec,
+    pub(super) retry: RetrySpec,
+    /// `proxy_next_upstream_timeout` is given.
+    has_retry_time: bool,
+    passes_half_closes: bool,
+    pub(super) encrypts: bool,
+    /// `health_check` of nginx Plus.
+    pub(super) health: Option<HealthSpec>,
+}
+
+impl Default for ServerSettings {
+    fn default() -> ServerSettings {
+        let idle = Span::from_millis(IDLE_MS);
+        let (retry, health) = (RetrySpec::default(), None);
+        let timeout = TimeoutSpec { idle, ..TimeoutSpec::default() };
+        ServerSettings {
+            timeout,
+            retry,
+            has_retry_time: false,
+            passes_half_closes: false,
+            encrypts: false,
+            health,
+        }
+    }
+}
+
+/// One `server` block.
+pub(super) struct StreamServer {
+    pub(super) at: At,
+    pub(super) settings: ServerSettings,
+    /// The addresses, and whether clients of it use TLS.
+    pub(super) listens: Vec<(At, Vec<SocketAddr>, bool)>,
+    pub(super) keepalive: KeepaliveSpec,
+    pub(super) proxy_pass: Option<(At, String)>,
+}
+
+impl StreamServer {
+    pub(super) fn of(
+        block: &NginxDirective,
+        inherited: &ServerSettings,
+        notes: &mut Notes,
+    ) -> StreamServer {
+        let mut server = StreamServer {
+            at: block.at.clone(),
+            settings: inherited.clone(),
+            listens: Vec::new(),
+            keepalive: KeepaliveSpec::default(),
+            proxy_pass: None,
+        };
+        for directive in block.blocks() {
+            let at = &directive.at;
+            match directive.name() {
+                "listen" => server.listen(directive, notes),
+                "proxy_pass" => {
+                    server.proxy_pass = Some((at.clone(), directive.argument().to_owned()));
+                }
+                "return" | "pass" => {
+                    let remark = warning(quoted(&directive.words.join(" ")));
+                    notes.add(at, remark.because("weir relays to backends only"));
+                }
+                _ => server.settings.take(directive, notes),
+            }
+        }
+        server
+    }
+
+    fn listen(&mut self, directive: &NginxDirective, notes: &mut Notes) {
+        let at = &directive.at;
+        let (mut v6only, mut is_tls) = (true, false);
+        for word in directive.arguments().skip(1) {
+            let (name, value) = word.split_once('=').unwrap_or((word, ""));
+            match name {
+                "udp" => {
+                    let remark = warning("`listen … udp` is left out");
+                    notes.add(at, remark.because("weir relays TCP only"));
+                    return;
+                }
+                "ssl" => is_tls = true,
+                "ipv6only" => v6only = value != "off",
+                "so_keepalive" => self.so_keepalive(at, value, notes),
+                _ => {
+                    let remark = look_up(OF_LISTEN, name, &format!("`{name}` of listen"));
+                    notes.add(at, remark.unwrap_or_else(|| unknown(word)));
+                }
+            }
+        }
+        let text = directive.argument();
+        match addresses(text, v6only) {
+            Ok(addresses) => self.listens.push((at.clone(), addresses, is_tls)),
+            Err(why) => {
+                let remark = warning(format!("listen {} is left out", quoted(text)));
+                notes.add(at, remark.because(why));
+            }
+        }
+    }
+
+    /// `on`, `off`, or `[idle]:[interval]:[count]`.
+    fn so_keepalive(&mut self, at: &At, value: &str, notes: &mut Notes) {
+        let mut parts = value.split(':');
+        let said = format!("`so_keepalive={value}`");
+        match (value, parts.clone().count()) {
+            ("on", _) => {}
+            ("off", _) => {
+                let remark = note(said).because("weir always asks clients that are silent");
+                notes.add(at, remark);
+            }
+            (_, 3) => {
+                let mut time = |field: &mut Span| {
+                    let millis = parts.next().and_then(units::nginx_millis);
+                    if let Some(millis) = millis {
+                        let seconds = millis.div_ceil(1000).clamp(1, KEEPALIVE_SECS_MAX.into());
+                        *field = Span::from_secs(seconds);
+                    }
+                };
+                time(&mut self.keepalive.idle);
+                time(&mut self.keepalive.interval);
+                let count = parts.next().and_then(|count| count.parse().ok());
+                let count = count.filter(|it| (1..=u32::from(KEEPALIVE_COUNT_MAX)).contains(it));
+                self.keepalive.count = count.unwrap_or(self.keepalive.count);
+            }
+            _ => notes.add(at, warning(said).because("its value is none that nginx takes")),
+        }
+    }
+}
+
+impl ServerSettings {
+    /// Takes a directive that `stream` may have, too.
+    pub(super) fn take(&mut self, directive: &NginxDirective, notes: &mut Notes) {
+        let (at, value) = (&directive.at, directive.argument());
+        let is_on = value == "on";
+        match directive.name() {
+            "proxy_timeout" => {
+                self.timeout.idle = time(directive, self.timeout.idle, notes);
+            }
+            "proxy_connect_timeout" => {
+                self.timeout.connect = time(directive, self.timeout.connect, notes);
+            }
+            "proxy_next_upstream" if is_on => {}
+            "proxy_next_upstream" => self.retry.attempts = 0,
+            "proxy_next_upstream_tries" => self.tries(directive, notes),
+            // 0 is no limit.
+            "proxy_next_upstream_timeout" if value.trim_start_matches('0').is_empty() => {}
+            "proxy_next_upstream_timeout" => {
+                self.has_retry_time = true;
+                self.retry.within = time(directive, self.retry.within, notes);
+            }
+            "proxy_half_close" => {
+                self.passes_half_closes = is_on;
+                if !is_on {
+                    let why = "weir ends one direction at a time, as TCP does";
+                    notes.add(at, note("`proxy_half_close off`").because(why));
+                }
+            }
+            // weir's sockets always have keepalive.
+            "proxy_socket_keepalive" => {}
+            "proxy_ssl" => self.encrypts = is_on,
+            "health_check" => self.health_check(directive, notes),
+            "health_check_timeout" => {
+                let mut health = self.health.take().unwrap_or_default();
+                health.timeout = time(directive, health.timeout, notes);
+                self.health = Some(health);
+            }
+            name => {
+                let remark = look_up(DIRECTIVES, name, &quoted(name));
+                if name == "proxy_protocol" && !is_on {
+                    return;
+                }
+                notes.add(at, remark.unwrap_or_else(|| unknown(name)));
+            }
+        }
+    }
+
+    fn tries(&mut self, directive: &NginxDirective, notes: &mut Notes) {
+        let most = u32::from(RETRY_ATTEMPTS_MAX);
+        match directive.argument().parse::<u32>() {
+            // 0 is no limit.
+            Ok(0) => self.retry.attempts = most,
+            Ok(tries) => {
+                self.retry.attempts = (tries - 1).min(most);
+                if tries - 1 > most {
+                    let remark = note(quoted(&directive.words.join(" ")));
+                    let why = format!("weir tries {most} other backends at most");
+                    notes.add(&directive.at, remark.because(why));
+                }
+            }
+            Err(_) => notes.add(&directive.at, no_value(directive)),
+        }
+    }
+
+    fn health_check(&mut self, directive: &NginxDirective, notes: &mut Notes) {
+        let mut health = self.health.take().unwrap_or_default();
+        (health.interval, health.timeout) = (Span::from_secs(5), Span::from_secs(5));
+        (health.rise, health.fall) = (1, 1);
+        let in_a_row = |value: &str| value.parse::<u32>().ok().map(|count| count.clamp(1, 100));
+        for word in directive.arguments() {
+            match word.split_once('=').unwrap_or((word, "")) {
+                ("interval", value) => {
+                    let millis = units::nginx_millis(value).map(|millis| bounded(millis).0);
+                    health.interval = millis.unwrap_or(health.interval);
+                }
+                ("passes", value) => health.rise = in_a_row(value).unwrap_or(health.rise),
+                ("fails", value) => health.fall = in_a_row(value).unwrap_or(health.fall),
+                ("jitter", _) => {}
+                (name, _) => {
+                    let remark = warning(format!("`{name}` of health_check"));
+                    let why = "weir connects to the port that it relays to";
+                    notes.add(&directive.at, remark.because(why).instead("set health.kind"));
+                }
+            }
+        }
+        self.health = Some(health);
+    }
+
+    /// As the settings of a pool; a second server before the same upstream has the longer times.
+    pub(super) fn apply(&self, pool: &mut PoolSpec, is_first: bool, at: &At, notes: &mut Notes) {
+        let mut timeout = self.timeout.clone();
+        timeout.half_close = match self.passes_half_closes {
+            true => timeout.idle,
+            false => timeout.half_close.min(timeout.idle),
+        };
+        let mut retry = self.retry.clone();
+        if !self.has_retry_time {
+            time_for_retries(&timeout, &mut retry);
+        }
+        if !is_first && (pool.timeout != timeout || pool.retry != retry) {
+            let remark = note("two servers before one upstream have other timeouts or retries");
+            notes.add(at, remark.because("a pool of weir has one of each, the longer"));
+            timeout.idle = timeout.idle.max(pool.timeout.idle);
+            timeout.connect = timeout.connect.max(pool.timeout.connect);
+            timeout.half_close = timeout.half_close.max(pool.timeout.half_close);
+            retry.attempts = retry.attempts.max(pool.retry.attempts);
+            retry.within = retry.within.max(pool.retry.within);
+        }
+        (pool.timeout, pool.retry) = (timeout, retry);
+        if let Some(health) = &self.health {
+            pool.health = health.clone();
+        }
+    }
+}
+
+fn no_value(directive: &NginxDirective) -> crate::init::note::Remark {
+    let remark = warning(quoted(&directive.words.join(" ")));
+    remark.because("its value is none that nginx takes").instead("it is left out")
+}
+
+/// The time of a directive, or `before` if it has none.
+fn time(directive: &NginxDirective, before: Span, notes: &mut Notes) -> Span {
+    let value = directive.arguments().collect::<Vec<_>>().join(" ");
+    let Some(millis) = units::nginx_millis(&value) else {
+        notes.add(&directive.at, no_value(directive));
+        return before;
+    };
+    let (span, is_other) = bounded(millis);
+    if is_other {
+        let remark = note(quoted(&directive.words.join(" ")));
+        notes.add(&directive.at, remark.because(format!("weir takes 1ms to 168h: {span}")));
+    }
+    span
+}
+
+/// The addresses of a `listen`: `PORT`, `*:PORT`, `IP:PORT`, `[IPv6]:PORT`, or a range of ports.
+fn addresses(text: &str, v6only: bool) -> Result<Vec<SocketAddr>, &'static str> {
+    if text.starts_with("unix:") {
+        return Err("a Unix socket is not TCP over IP");
+    }
+    let (host, ports) = match text.rsplit_once(':').filter(|_| !text.ends_with(']')) {
+        Some((host, ports)) => (host, ports),
+        None => ("*", text),
+    };
+    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+    let numbers = first.parse::<u16>().ok().zip(last.parse::<u16>().ok());
+    let fits = |(first, last): &(u16, u16)| {
+        *first > 0 && first <= last && u32::from(last - first) < PORTS_MAX
+    };
+    let (first, last) = numbers.filter(fits).ok_or("it has no port, or a long range of ports")?;
+    let ip = match host {
+        "*" => Ipv4Addr::UNSPECIFIED.into(),
+        host => units::host(host).ok_or("weir listens on addresses: write IP:PORT")?,
+    };
+    let mut ips = vec![ip];
+    if ip.is_ipv6() && ip.is_unspecified() && !v6only {
+        ips.insert(0, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    }
+    let all = (first..=last).flat_map(|port| ips.iter().map(move |ip| (*ip, port)));
+    Ok(all.map(SocketAddr::from).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn listens_are_what_nginx_listens_on() {
+        for (text, v6only, expected) in [
+            ("80", true, vec!["0.0.0.0:80"]),
+            ("*:80", true, vec!["0.0.0.0:80"]),
+            ("[::]:80", true, vec!["[::]:80"]),
+            ("[::]:80", false, vec!["0.0.0.0:80", "[::]:80"]),
+            ("10.0.0.1:80-81", true, vec!["10.0.0.1:80", "10.0.0.1:81"]),
+            ("localhost:80", true, vec!["127.0.0.1:80"]),
+        ] {
+            let read = super::addresses(text, v6only).unwrap();
+            let read: Vec<String> = read.iter().map(ToString::to_string).collect();
+            assert_eq!(read, expected, "{text}");
+        }
+        for text in ["", "unix:/run/a", "10.0.0.1", "db:80", "*:0", "*:1-65535", "[::]"] {
+            assert!(super::addresses(text, true).is_err(), "{text}");
+        }
+    }
+}

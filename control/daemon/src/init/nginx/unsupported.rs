@@ -1,0 +1,122 @@
+//! The directives of nginx's stream module that weir does not have.
+
+use crate::init::note::{Level, Remark, quoted};
+
+/// Name (what it begins with ends with `*`), level, reason, what to do instead.
+type DirectiveRow = (&'static str, Level, &'static str, &'static str);
+
+use Level::{Note, Warning};
+
+const NFTABLES: &str = "filter by nftables (docs/operating.md, Limit each source)";
+const LOG: &str = "weir logs to stderr";
+const LOG_HINT: &str = "[weir] session-log has a line for each session";
+const TLS: &str = "weir neither decrypts nor encrypts";
+const VARIABLES: &str = "weir has no variables; what uses them is named by itself";
+
+/// Directives of `stream` and `server`.
+pub(super) const DIRECTIVES: &[DirectiveRow] = &[
+    ("allow", Warning, "weir has no rules yet: every client is accepted", NFTABLES),
+    ("deny", Warning, "weir has no rules yet: every client is accepted", NFTABLES),
+    ("limit_conn*", Warning, "weir has no limits for each client yet", NFTABLES),
+    ("access_log", Note, LOG, LOG_HINT),
+    ("error_log", Note, LOG, LOG_HINT),
+    ("log_format", Note, LOG, LOG_HINT),
+    ("open_log_file_cache", Note, LOG, ""),
+    (
+        "proxy_protocol",
+        Warning,
+        "weir sends no PROXY header yet: the servers see weir's address",
+        "let the servers take connections without the header",
+    ),
+    ("proxy_protocol_timeout", Note, "weir reads no PROXY header yet", ""),
+    ("set_real_ip_from", Warning, "weir reads no PROXY header yet", ""),
+    (
+        "proxy_bind",
+        Warning,
+        "weir connects from the address that the kernel chooses",
+        "set the source of the route: ip route … src ADDRESS",
+    ),
+    ("proxy_download_rate", Warning, "weir does not limit the rate of bytes", "use tc"),
+    ("proxy_upload_rate", Warning, "weir does not limit the rate of bytes", "use tc"),
+    ("proxy_buffer_size", Note, "weir's buffers are [weir] buffers and socket-buffer", ""),
+    ("proxy_requests", Note, "it is for UDP", ""),
+    ("proxy_responses", Note, "it is for UDP", ""),
+    ("proxy_session_drop", Warning, "weir leaves the sessions of such a backend alone", ""),
+    ("proxy_ssl_*", Note, TLS, ""),
+    ("ssl_preread", Warning, "weir reads no ClientHello yet", ""),
+    ("ssl_*", Note, TLS, ""),
+    ("server_name*", Warning, "weir reads no ClientHello yet: every name is taken", ""),
+    ("preread_*", Note, "weir waits for no bytes before it connects", ""),
+    ("tcp_nodelay", Note, "weir never delays", ""),
+    ("resolver*", Note, "weir resolves no names yet", ""),
+    ("map*", Note, VARIABLES, ""),
+    ("geo*", Note, VARIABLES, ""),
+    ("split_clients", Note, VARIABLES, ""),
+    ("set", Note, VARIABLES, ""),
+    ("variables_hash_*", Note, VARIABLES, ""),
+    ("js_*", Warning, "weir runs no scripts", ""),
+    ("status_zone", Note, "weir counts each listener", ""),
+    ("zone_sync*", Note, "weir has nothing to share", ""),
+    ("match", Note, "it is for checks that weir does not make", ""),
+];
+
+/// Directives of `upstream`.
+pub(super) const OF_UPSTREAM: &[DirectiveRow] = &[
+    ("zone", Note, "weir's shards always share load and health", ""),
+    ("state", Note, "weir keeps what was changed at run time", ""),
+    ("resolver*", Note, "weir resolves no names yet", ""),
+    ("ntlm", Note, "it is for HTTP", ""),
+    ("keepalive*", Note, "it is for HTTP", ""),
+    ("ip_hash", Warning, "it is for HTTP", "strategy = \"maglev\""),
+    ("sticky*", Warning, "it is for HTTP", "strategy = \"maglev\""),
+];
+
+/// Parameters of a `server` in an upstream.
+pub(super) const OF_SERVER: &[DirectiveRow] = &[
+    (
+        "max_conns",
+        Warning,
+        "weir has no limit of sessions for one backend yet",
+        "limit the listener by max-sessions, or the server itself",
+    ),
+    ("resolve", Note, "weir resolves no names yet", ""),
+    ("service", Warning, "weir finds no servers by DNS yet", "write each server with its address"),
+    ("drain", Warning, "it is left out", "`weirctl backend drain P/B`"),
+    ("route", Note, "it is for HTTP", ""),
+];
+
+/// Parameters of `listen`.
+pub(super) const OF_LISTEN: &[DirectiveRow] = &[
+    (
+        "proxy_protocol",
+        Warning,
+        "weir reads no PROXY header yet: it goes on to the servers as the first bytes",
+        "let the sender stop sending it, or the servers take it",
+    ),
+    ("backlog", Note, "weir takes what the kernel allows (net.core.somaxconn)", ""),
+    ("rcvbuf", Note, "weir's is socket-buffer of the pool", ""),
+    ("sndbuf", Note, "weir's is socket-buffer of the pool", ""),
+    ("fastopen", Note, "weir listens without TCP Fast Open", ""),
+    ("reuseport", Note, "every shard of weir has a socket of its own", ""),
+    ("bind", Note, "weir always binds each address", ""),
+    ("setfib", Note, "it is for FreeBSD", ""),
+    ("accept_filter", Note, "it is for FreeBSD", ""),
+    ("deferred", Note, "weir accepts at once", ""),
+    ("multipath", Warning, "weir listens without Multipath TCP", ""),
+    ("default_server", Warning, "weir reads no ClientHello yet", ""),
+];
+
+/// The remark on `name`, which a note calls `what`; `None` if the table does not have it.
+pub(super) fn look_up(table: &[DirectiveRow], name: &str, what: &str) -> Option<Remark> {
+    let fits = |row: &&DirectiveRow| match row.0.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix),
+        None => row.0 == name,
+    };
+    let (_, level, why, instead) = table.iter().find(fits)?;
+    Some(Remark::new(*level, what).because(why).instead(instead))
+}
+
+/// The remark on a word that no table has.
+pub(super) fn unknown(what: &str) -> Remark {
+    Remark::new(Warning, format!("{} is not known to weir", quoted(what))).because("it is left out")
+}
