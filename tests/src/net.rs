@@ -8,7 +8,7 @@ pub mod peer;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-pub use backend::{Backend, Script};
+pub use backend::{Backend, Dialogue, Script};
 pub use peer::{End, Peer};
 
 /// A loopback address that no other story uses at this time: 127.x.y.z of the process and a count.

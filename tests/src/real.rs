@@ -1,4 +1,5 @@
-//! Real parts around weir: nginx, redis and PostgreSQL as backends, and the tools that load them.
+//! Real parts around weir: nginx, redis and PostgreSQL as backends, HAProxy and nginx in weir's
+//! place, and the tools that load them.
 //!
 //! All are Debian's; `./scripts/test` installs what is missing. Each server has a directory, an
 //! address and a process of its own, and ends with the test.
@@ -15,6 +16,9 @@ use crate::weir::{Dir, Ran};
 
 /// A server may take this long to be ready: PostgreSQL on a busy disk.
 const READY_MAX: Duration = Duration::from_secs(60);
+
+/// Where Debian's libnginx-mod-stream is.
+const STREAM_MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
 /// A running server of somebody else.
 #[derive(Debug)]
@@ -81,6 +85,33 @@ impl Server {
         let mut command = Command::new("nginx");
         command.args(["-p", &dir.entry(""), "-c", &file, "-e", "stderr"]);
         Server::spawn(&mut command, vec![address], dir)
+    }
+
+    /// HAProxy with the `haproxy.cfg` of a directory, in which it listens at `addresses`.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    #[must_use]
+    pub fn haproxy(dir: Dir, addresses: Vec<SocketAddr>) -> Server {
+        let mut command = Command::new("haproxy");
+        command.args(["-db", "-f", &dir.entry("haproxy.cfg")]);
+        Server::spawn(&mut command, addresses, dir)
+    }
+
+    /// nginx, one process with its stream module, with the `nginx.conf` of a directory.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    #[must_use]
+    pub fn nginx_stream(dir: Dir, addresses: Vec<SocketAddr>) -> Server {
+        let globals = format!(
+            "load_module {STREAM_MODULE}; daemon off; master_process off; pid {};",
+            dir.entry("pid")
+        );
+        let mut command = Command::new("nginx");
+        command.args(["-p", &dir.entry(""), "-c", &dir.entry("nginx.conf"), "-e", "stderr"]);
+        command.args(["-g", &globals]);
+        Server::spawn(&mut command, addresses, dir)
     }
 
     /// redis without persistence, on two addresses.

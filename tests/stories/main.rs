@@ -32,6 +32,7 @@ mod half_close;
 mod health;
 mod http;
 mod impact;
+mod init;
 mod integrity;
 mod isolation;
 mod kills;

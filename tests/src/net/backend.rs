@@ -31,8 +31,19 @@ pub enum Script {
     Http,
     /// Answers each line `PING` with `PONG` (while the status is 200) or `LOADING`.
     PingPong,
+    /// Answers what it is asked as a server of some protocol would, and `WHO` with its name.
+    Answers(&'static Dialogue),
     /// The test plays the backend: [`Backend::accept`].
     ByHand,
+}
+
+/// The words of a server.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Dialogue {
+    /// At once.
+    pub greeting: &'static [u8],
+    /// Words that it hears, and its answers, once each.
+    pub answers: &'static [(&'static [u8], &'static [u8])],
 }
 
 /// A running backend; it ends when it is dropped.
@@ -224,6 +235,7 @@ fn serve(mut stream: &TcpStream, script: Script, shared: &BackendShared) -> std:
         }
         Script::Http => answer_http(stream, shared),
         Script::PingPong => ping_pong(stream, shared),
+        Script::Answers(dialogue) => answer_all(stream, shared, dialogue),
         Script::ByHand => unreachable!("given to the test"),
     }
 }
@@ -253,6 +265,29 @@ fn answer_http(mut stream: &TcpStream, shared: &BackendShared) -> std::io::Resul
     let head = format!("HTTP/1.1 {status} Scripted\r\nContent-Length: {}\r\n", body.len());
     stream.write_all(format!("{head}Connection: close\r\n\r\n{body}").as_bytes())?;
     stream.shutdown(Shutdown::Write)
+}
+
+fn answer_all(
+    mut stream: &TcpStream,
+    shared: &BackendShared,
+    dialogue: &Dialogue,
+) -> std::io::Result<()> {
+    stream.write_all(dialogue.greeting)?;
+    let name = format!("iam:{}\n", shared.name);
+    let who: (&[u8], &[u8]) = (b"WHO\n", name.as_bytes());
+    let mut left: Vec<_> = dialogue.answers.iter().copied().chain([who]).collect();
+    let (mut heard, mut chunk) = (Vec::<u8>::new(), [0; 1024]);
+    loop {
+        let count = stream.read(&mut chunk)?;
+        if count == 0 {
+            return stream.shutdown(Shutdown::Write);
+        }
+        heard.extend(&chunk[..count]);
+        let is_heard = |words: &[u8]| heard.windows(words.len()).any(|it| it == words);
+        for (_, answer) in left.extract_if(.., |(asked, _)| is_heard(asked)) {
+            stream.write_all(answer)?;
+        }
+    }
 }
 
 fn ping_pong(mut stream: &TcpStream, shared: &BackendShared) -> std::io::Result<()> {
