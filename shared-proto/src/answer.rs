@@ -31,7 +31,7 @@ pub use state::{
     BackendState, CheckResult, EventKind, LatencyPhase, ListenerState, ProcessState, TaskKind,
     TaskState,
 };
-pub use stats::{BySide, EndRow, FirstCloses, Percentiles, PoolStatsRow, Stats};
+pub use stats::{BySide, ConnectFailures, EndRow, FirstCloses, Percentiles, PoolStatsRow, Stats};
 pub use why::{ExplainedCandidate, Explanation};
 
 /// The value of `"schema"` in every JSON document.

@@ -28,4 +28,9 @@ fn a_backend_that_hangs_up_before_its_first_byte_again_and_again_is_an_event() {
     let warning = "backend web/b1 ends most of its sessions before their first byte";
     assert_eq!(status["warnings"], serde_json::json!([warning]), "{status}");
     assert!(set.weir.log().contains("backend web/b1 ended "), "{}", set.weir.log());
+    let stats = set.weir.json(&["stats", "web/b1"]);
+    let early = (&stats["early_closes_total"], &stats["first_closes_total"]["backend"]);
+    assert_eq!(early, (&12.into(), &12.into()), "{stats}");
+    let shown = set.weir.ok(&["stats", "web/b1"]);
+    assert!(shown.contains("closed before its first byte"), "{shown}");
 }

@@ -30,6 +30,9 @@ pub struct Stats {
     pub ends: Option<Vec<EndRow>>,
     /// Sessions that a backend had and that are over.
     pub first_closes_total: FirstCloses,
+    /// Sessions that a backend ended before it had sent a byte.
+    pub early_closes_total: u64,
+    pub connect_failures_total: ConnectFailures,
     /// The time in which bytes waited for a side and it took none, over all sessions.
     pub blocked_s_total: BySide<f64>,
     /// Bytes that a side had not acknowledged when its session ended.
@@ -68,6 +71,16 @@ pub struct FirstCloses {
     pub backend: u64,
     pub weir: u64,
     pub operator: u64,
+}
+
+/// Connects to backends that failed, by the reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectFailures {
+    pub refused: u64,
+    pub timeout: u64,
+    pub unreachable: u64,
+    /// This host's fault: descriptors, ports, memory.
+    pub local: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

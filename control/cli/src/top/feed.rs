@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use weir_proto::answer::events::EventFilter;
 use weir_proto::answer::{Answer, Changed};
-use weir_proto::request::{ChangeOptions, Command, Query, SessionKill};
+use weir_proto::request::{ChangeOptions, Command, Query, SessionKill, TaskRequest};
 
 use super::news::{Deed, Look, News, Order, Outcome, Proposal};
 use crate::ask::{Client, PATIENCE};
@@ -170,9 +170,11 @@ impl Link {
                 let kill = SessionKill { ids: vec![id.clone()], ..SessionKill::default() };
                 self.ask(Command::SessionKill(kill))?
             }
+            Deed::Cancel(id) => self.ask(Command::Task(TaskRequest::Cancel { id: *id }))?,
         };
         match answer {
             Answer::Killed(killed) => Ok(Outcome::Killed(killed)),
+            Answer::Task(task) => Ok(Outcome::Cancelled(task)),
             _ => Err(Failure::unexpected()),
         }
     }

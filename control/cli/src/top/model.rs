@@ -11,7 +11,9 @@ mod rows;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use weir_proto::answer::{EventRow, Events, Live, LiveFigures, LivePoint, SessionRow, Sessions};
+use weir_proto::answer::{
+    EventRow, Events, Live, LiveFigures, LivePoint, SessionRow, Sessions, TaskRow, TaskState,
+};
 use weir_proto::session::{Network, SessionFilter, SessionSort};
 
 use crate::exit::Failure;
@@ -351,4 +353,12 @@ impl Model {
         };
         self.events.iter().rev().filter(meant).collect()
     }
+}
+
+/// The tasks that run, the newest first. How one ended is an event.
+pub(super) fn running(figures: &LiveFigures) -> Vec<&TaskRow> {
+    let is_running = |task: &&TaskRow| task.state == TaskState::Running;
+    let mut tasks: Vec<&TaskRow> = figures.tasks.iter().filter(is_running).collect();
+    tasks.sort_by_key(|task| std::cmp::Reverse(task.id));
+    tasks
 }

@@ -1,6 +1,6 @@
 //! Orders of the view to the thread that asks weir, and its reports.
 
-use weir_proto::answer::{Changed, EventRow, Events, Killed, Live, Sessions};
+use weir_proto::answer::{Changed, EventRow, Events, Killed, Live, Sessions, TaskRow};
 use weir_proto::request::ChangeRequest;
 use weir_proto::session::{SessionFilter, SessionSort};
 
@@ -21,6 +21,8 @@ pub(super) enum Deed {
     Change(ChangeRequest),
     /// The end of a live session, by its name.
     Kill(String),
+    /// The end of a task, by its number.
+    Cancel(u64),
 }
 
 /// A deed, as it is asked about and as the history has it.
@@ -49,6 +51,7 @@ pub(super) enum Order {
 pub(super) enum Outcome {
     Changed(Box<Changed>),
     Killed(Killed),
+    Cancelled(TaskRow),
 }
 
 /// A report of the thread.

@@ -1,6 +1,6 @@
 //! The aggregate as `weirctl stats` shows it.
 
-use weir_proto::answer::{BySide, EndRow, FirstCloses, PoolStatsRow, Stats};
+use weir_proto::answer::{BySide, ConnectFailures, EndRow, FirstCloses, PoolStatsRow, Stats};
 use weir_proto::ids::BackendId;
 use weir_proto::reason::CloseReason;
 use weir_proto::snapshot::{self, Snapshot};
@@ -101,6 +101,7 @@ pub(super) fn rate(backend: &Backend) -> Rate {
 fn stats(subject: String, totals: &PoolTotals, rate: Rate) -> Stats {
     let counts = &totals.backends;
     let [client, backend, weir, operator] = counts.first_closes;
+    let [refused, timeout, unreachable, local] = counts.connect_failures;
     Stats {
         subject,
         sessions: 0,
@@ -116,6 +117,8 @@ fn stats(subject: String, totals: &PoolTotals, rate: Rate) -> Stats {
         session_duration_s: Some(totals.session.percentiles()),
         ends: Some(end_rows(&totals.ends)),
         first_closes_total: FirstCloses { client, backend, weir, operator },
+        early_closes_total: counts.early_closes,
+        connect_failures_total: ConnectFailures { refused, timeout, unreachable, local },
         blocked_s_total: BySide::of(counts.blocked_ns.map(|ns| ns as f64 / 1e9)),
         undelivered_bytes_total: BySide::of(counts.undelivered_bytes),
         pools: Vec::new(),

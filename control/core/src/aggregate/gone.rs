@@ -106,6 +106,11 @@ impl Aggregate {
         named.map(|(id, _)| *id).max()
     }
 
+    /// The name of a backend that is in the configuration, as `pool/backend`.
+    pub fn name_of(&self, id: BackendId) -> Option<&str> {
+        self.backends.get(&id).filter(|it| it.removed.is_none()).map(|it| &*it.name)
+    }
+
     /// Names of listeners, pools and backends that are gone from the configuration.
     pub fn gone_names(&self) -> GoneNames {
         let listeners = self.listeners.iter().filter(|(_, it)| it.removed.is_some());

@@ -326,6 +326,8 @@ fn stats_show_percentiles_ends_and_pools() {
     let backend = aggregate.stats(&snapshot, Some("web/b1")).unwrap();
     let kept = (backend.connect_duration_s, backend.session_duration_s, backend.ends);
     assert_eq!(kept, (None, None, None), "what is not kept for a backend is no 0");
+    assert_eq!(aggregate.name_of(snapshot.pools[0].backends[0].id), Some("web/b1"));
+    assert_eq!(aggregate.name_of(BackendId(99)), None);
     let none = ["wbe", "web/b2", "/", "web/", "/b1"];
     assert!(none.iter().all(|subject| aggregate.stats(&snapshot, Some(subject)).is_none()));
 }

@@ -30,6 +30,8 @@ pub(crate) fn counts_sessions(query: &Query) -> bool {
 
 /// The most backends that end sessions early and that warnings name one by one.
 const EARLY_MAX: usize = 8;
+/// The most backends that are down and that a warning names.
+const DOWN_MAX: usize = 3;
 /// The most addresses that warnings name one by one.
 const UNBOUND_MAX: usize = 16;
 
@@ -49,7 +51,7 @@ impl Queries<'_> {
     pub(crate) fn answer(&self, query: Query) -> Result<Answer, Refusal> {
         let control = self.control;
         Ok(match query {
-            Query::Status => Answer::Status(self.status()),
+            Query::Status => Answer::Status(self.status_with_down()),
             Query::Shards => Answer::Shards(self.shards()),
             Query::ListenerList => Answer::Listeners(self.listeners()),
             Query::ListenerShow { name } => Answer::Listener(self.listener(&name)?),
@@ -90,7 +92,13 @@ impl Queries<'_> {
         Tasks { tasks: self.control.tasks.iter().map(|task| task.row(self.now)).collect() }
     }
 
-    /// `weirctl status`
+    /// `weirctl status`. Live figures have a row for each backend instead of the warning.
+    fn status_with_down(&self) -> Status {
+        let mut status = self.status();
+        status.warnings.extend(self.down_warning());
+        status
+    }
+
     pub(super) fn status(&self) -> Status {
         let control = self.control;
         let serving = control.is_serving();
@@ -262,6 +270,21 @@ impl Queries<'_> {
         warnings
     }
 
+    /// As in `backends are down: web/b1 for 5 min (refused), web/b2 for 12 s (timeout)`.
+    fn down_warning(&self) -> Option<String> {
+        let Control { health, aggregate, .. } = self.control;
+        let named = health.down().filter_map(|id| {
+            let CheckRow { result, since_s, .. } = health.row(id, self.now);
+            Some(format!("{} for {} ({})", aggregate.name_of(id)?, span(since_s), result.as_str()))
+        });
+        let named: Vec<String> = named.take(DOWN_MAX).collect();
+        let all = health.down().count();
+        let rest = all.saturating_sub(named.len());
+        let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+        let are = if all == 1 { "backend is" } else { "backends are" };
+        (all > 0).then(|| format!("{all} {are} down: {}{more}", named.join(", ")))
+    }
+
     /// As in `2 down, 1 draining`.
     fn why_empty(&self, pool: &Pool) -> String {
         let states: Vec<_> = pool.backends.iter().map(|backend| self.state(backend)).collect();
@@ -375,6 +398,18 @@ pub(super) fn gone_row(gone: Lingering) -> BackendRow {
         address: gone.address.to_string(),
         removed: true,
         ..counted(gone.totals)
+    }
+}
+
+/// Seconds as people say them, in whole units.
+fn span(seconds: f64) -> String {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates")]
+    let whole = seconds as u64;
+    match whole {
+        0..60 => format!("{whole} s"),
+        60..3_600 => format!("{} min", whole / 60),
+        3_600..86_400 => format!("{} h", whole / 3_600),
+        _ => format!("{} d", whole / 86_400),
     }
 }
 

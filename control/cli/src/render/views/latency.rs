@@ -5,7 +5,7 @@ use weir_proto::answer::{Latency, LatencyBucket, LatencyPhase, PhaseRow};
 use crate::render::Style;
 use crate::render::human::{count, seconds, share};
 use crate::render::table::{Column, Table};
-use crate::render::views::duration;
+use crate::render::views::stats::duration;
 
 use Column::{Left, Right};
 

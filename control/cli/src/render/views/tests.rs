@@ -2,8 +2,8 @@
 
 use super::*;
 use weir_proto::answer::{
-    Author, BackendState, BySide, Changed, CheckRow, EndRow, EventKind, Events, FirstCloses,
-    ListenerState, PoolStatsRow, ProcessState, VersionRow,
+    Author, BackendState, BySide, Changed, CheckRow, ConnectFailures, EndRow, EventKind, Events,
+    FirstCloses, ListenerState, Percentiles, PoolStatsRow, ProcessState, Stats, VersionRow,
 };
 use weir_proto::reason::{By, During, Why};
 use weir_proto::settings::{LISTENER, POOL, ShownSetting, ShownSettings, ShownValue};
@@ -121,6 +121,8 @@ pub(crate) fn stats() -> Stats {
             count: 9,
         }]),
         first_closes_total: FirstCloses { client: 7, backend: 2, weir: 0, operator: 1 },
+        early_closes_total: 3,
+        connect_failures_total: ConnectFailures { refused: 4, ..ConnectFailures::default() },
         blocked_s_total: BySide { client: 12.5, backend: 0.0 },
         undelivered_bytes_total: BySide { client: 2048, backend: 0 },
         pools: vec![PoolStatsRow {
@@ -291,6 +293,13 @@ client               7    12.5s        2 KiB
 backend              2       0s          0 B
 weir                 0        -            -
 operator             1        -            -
+
+BACKEND-FAILED                    COUNT
+closed before its first byte          3
+connect refused                       4
+connect timed out                     0
+unreachable                           0
+this host was short of something      0
 
 DURATION    COUNT    P50     P99   P99.9
 connect         9  300µs  1.25ms     4ms

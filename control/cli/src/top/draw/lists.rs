@@ -5,12 +5,12 @@ use ratatui::layout::Rect;
 use ratatui::style::Modifier;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
-use weir_proto::answer::{EventKind, EventRow, LiveFigures, TaskKind, TaskRow, TaskState};
+use weir_proto::answer::{EventKind, EventRow, TaskKind, TaskRow};
 
 use super::dress::{HUMAN, bar, bold, cut, dress};
 use crate::render::human::{count, plain, seconds, share};
 use crate::render::{Tone, tone_of};
-use crate::top::model::Model;
+use crate::top::model::{Model, running};
 
 /// Tasks that are shown.
 const TASKS_MAX: usize = 5;
@@ -96,18 +96,10 @@ fn tone(kind: EventKind) -> Tone {
     }
 }
 
-/// The tasks that run, the newest first. How one ended is an event.
-fn running(figures: &LiveFigures) -> Vec<&TaskRow> {
-    let is_running = |task: &&TaskRow| task.state == TaskState::Running;
-    let mut tasks: Vec<&TaskRow> = figures.tasks.iter().filter(is_running).collect();
-    tasks.sort_by_key(|task| std::cmp::Reverse(task.id));
-    tasks.truncate(TASKS_MAX);
-    tasks
-}
-
 /// The tasks that run, above the newest events.
 pub(super) fn tasks_and_events(frame: &mut Frame<'_>, model: &Model, area: Rect) {
-    let tasks = model.figures.as_ref().map(running).unwrap_or_default();
+    let mut tasks = model.figures.as_ref().map(running).unwrap_or_default();
+    tasks.truncate(TASKS_MAX);
     let room = usize::from(area.height.saturating_sub(1));
     let width = usize::from(area.width);
     let lines: Vec<Line<'_>> =

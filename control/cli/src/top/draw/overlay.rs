@@ -90,8 +90,9 @@ j k, arrows  move; PgUp PgDn, g G too      s S  sort by another figure
 Enter        its sessions; all of it       t    tree, pools, or backends
 d r          drain, ready: asks first      p    pause, go on (also space)
 m            maint, of a backend           x    cut a session: asks first
-c            keep an unconfirmed version   a    all alerts, in full
-Esc          one step back                 q    quit (also Ctrl-C)
+c            keep an unconfirmed version   X    cancel a task: asks first
+a            all alerts, in full           q    quit (also Ctrl-C)
+Esc          one step back
 
 ● up, open   ◐ draining, maint, not all up   ○ down   · removed
 → is a listener; its pool and the pool's backends stand below it.

@@ -113,6 +113,11 @@ impl Notice {
                 let ended = if it.killed == 1 { "session was" } else { "sessions were" };
                 Notice::new(Tone::Good, format!("{} {ended} cut", it.killed))
             }
+            Ok(Outcome::Cancelled(it)) => {
+                let (id, done, total) = (it.id, it.done, it.total);
+                let text = format!("task {id} is cancelled: {done} of {total} sessions were ended");
+                Notice::new(Tone::Good, text)
+            }
             Err(failure) => Notice::refused(proposal, failure),
         }
     }

@@ -1,12 +1,12 @@
 //! Keys and their effects on the view.
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use weir_proto::answer::SessionRow;
+use weir_proto::answer::{SessionRow, TaskRow};
 use weir_proto::request::ChangeRequest;
 use weir_proto::session::SessionSort;
 use weir_proto::spec::Admin;
 
-use super::{Dialog, Form, Model, Notice, Reach, Scope, Sort, Subject, View};
+use super::{Dialog, Form, Model, Notice, Reach, Scope, Sort, Subject, View, running};
 use crate::render::human::seconds;
 use crate::render::{Style, Tone};
 use crate::top::news::{Deed, Order, Proposal};
@@ -84,6 +84,11 @@ impl Model {
                 self.orders.push(Order::Do(proposal.clone(), version));
                 self.dialog = Dialog::Doing(proposal);
             }
+            Dialog::Question { proposal: Proposal { deed: Deed::Cancel(id), .. }, .. }
+                if code == KeyCode::Char('X') =>
+            {
+                self.cancel_task(Some(id));
+            }
             Dialog::Question { proposal, .. } => {
                 let text = format!("not done: {}", proposal.command);
                 self.notice = Some(Notice::new(Tone::Plain, text));
@@ -124,6 +129,7 @@ impl Model {
             KeyCode::Char('r') => self.admin("ready", Admin::Ready),
             KeyCode::Char('m') => self.admin("maint", Admin::Maint),
             KeyCode::Char('x') => self.kill(),
+            KeyCode::Char('X') => self.cancel_task(None),
             KeyCode::Char('c') => self.confirm(),
             KeyCode::Char('a') => self.show_alerts(),
             code => self.steer(code),
@@ -267,6 +273,30 @@ impl Model {
             format!("and {} old", seconds(age_s, HUMAN)),
         ];
         self.ask(Proposal { deed: Deed::Kill(id), command }, lines, None);
+    }
+
+    /// Asks about the newest task that runs, or about the one that began before `after`; after the
+    /// oldest comes the newest again.
+    fn cancel_task(&mut self, after: Option<u64>) {
+        let running = self.figures.as_ref().map(running).unwrap_or_default();
+        let before = running.iter().position(|it| after.is_some_and(|after| it.id < after));
+        let at = before.unwrap_or(0);
+        let Some(TaskRow { id, kind, subject, done, total, .. }) = running.get(at).copied() else {
+            let text = "X cancels a task: none runs";
+            self.notice = Some(Notice::new(Tone::Plain, text));
+            return;
+        };
+        let kind = kind.word().replace('_', " ");
+        let mut lines = vec![
+            format!("task {id}, {kind} of {subject}: no more of its sessions are ended"),
+            format!("{done} of {total} have ended; that stays as it is"),
+        ];
+        if running.len() > 1 {
+            let (place, all) = (at + 1, running.len());
+            lines.push(format!("this is task {place} of {all}, the newest first: X is the next"));
+        }
+        let (deed, command) = (Deed::Cancel(*id), format!("weirctl task cancel {id}"));
+        self.ask(Proposal { deed, command }, lines, None);
     }
 
     fn confirm(&mut self) {

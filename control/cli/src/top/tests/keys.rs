@@ -1,7 +1,7 @@
 //! Keys: what they show, what they order, and what they never do without a yes.
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use weir_proto::answer::EventKind;
+use weir_proto::answer::{EventKind, TaskKind, TaskRow, TaskState};
 use weir_proto::change::Kind;
 use weir_proto::conflict::Conflict;
 use weir_proto::impact::{ChangeRow, Class};
@@ -264,6 +264,38 @@ fn enter_leads_to_the_sessions_of_a_row_and_x_cuts_one() {
         code(&mut model, KeyCode::Esc);
     }
     assert_eq!(model.view, View::Overview);
+}
+
+#[test]
+fn a_capital_x_asks_about_each_task_and_cancels_one() {
+    let mut model = model(80, 24);
+    let mut next = live();
+    let mut kill = next.figures.tasks[0].clone();
+    (kill.id, kill.kind, kill.subject) = (5, TaskKind::SessionKill, "--pool web".into());
+    let done = TaskRow { id: 6, state: TaskState::Done, ..kill.clone() };
+    next.figures.tasks.extend([kill.clone(), done]);
+    model.take(News::Figures(next.into()));
+    press(&mut model, "X");
+    let asked = text(&model, 80, 24);
+    assert!(asked.contains("task 5, session kill of --pool web"), "{asked}");
+    assert!(asked.contains("weirctl task cancel 5") && asked.contains("task 1 of 2"), "{asked}");
+    press(&mut model, "X");
+    assert!(text(&model, 80, 24).contains("task 4, backend drain of web/b3"));
+    press(&mut model, "X");
+    assert!(text(&model, 80, 24).contains("task 5"), "after the oldest the newest");
+    press(&mut model, "Xn");
+    assert!(text(&model, 80, 24).contains("not done: weirctl task cancel 4"));
+    press(&mut model, "Xy");
+    let orders = model.orders();
+    let [.., Order::Do(proposal, None)] = &orders[..] else { panic!("{orders:?}") };
+    assert_eq!(proposal.deed, Deed::Cancel(5));
+    model.take(News::Did(proposal.clone(), Ok(Outcome::Cancelled(kill))));
+    assert!(text(&model, 80, 24).contains("task 5 is cancelled: 150 of 200 sessions were ended"));
+    let mut none = live();
+    none.figures.tasks.clear();
+    model.take(News::Figures(none.into()));
+    press(&mut model, "X");
+    assert!(text(&model, 80, 24).contains("none runs") && model.orders().is_empty());
 }
 
 #[test]
