@@ -20,6 +20,7 @@ pub mod order;
 pub mod outside;
 pub mod reason;
 pub mod request;
+pub mod roff;
 pub mod role;
 pub mod samples;
 pub mod session;

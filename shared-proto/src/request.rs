@@ -18,6 +18,11 @@ pub const PROTOCOL: u32 = 11;
 /// The most versions in one answer about the history: what is read within a few milliseconds.
 pub const HISTORY_MAX: u64 = 1000;
 
+/// The most words in one request, and the most bytes in one of them. The largest list that means
+/// something is a listener's addresses, the longest word the bytes that a health check sends.
+pub const WORDS_MAX: usize = 1024;
+pub const WORD_MAX: usize = 4096;
+
 /// The first frame of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {

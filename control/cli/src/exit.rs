@@ -137,6 +137,16 @@ impl From<Refusal> for Failure {
     }
 }
 
+impl Failure {
+    /// The same, of the rest of `all`: those before it are done.
+    pub(crate) fn after(mut self, done: usize, all: usize) -> Failure {
+        if done > 0 && self.exit != Exit::Done {
+            self.message += &format!("; {done} of {all} are done, the others are as they were");
+        }
+        self
+    }
+}
+
 /// A failure to write to stdout. A reader that went away (`| head`) is not an error worth a word.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Failure {

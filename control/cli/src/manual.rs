@@ -1,6 +1,7 @@
 //! The manual page, made from the arguments themselves.
 
 use clap::CommandFactory;
+use weir_proto::roff::{escape, paragraph};
 
 use crate::args::Cli;
 use crate::examples;
@@ -37,7 +38,7 @@ fn verbs(prefix: &str, command: &clap::Command, text: &mut String) {
         let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
         let typed = format!("{name}{}", usage(verb));
         let words = name.split_once(' ').map_or("", |(_, words)| words);
-        *text += &format!(".TP\n.B {}\n{}\n", escape(&typed), escape(&about));
+        *text += &paragraph(&typed, &about);
         for option in verb.get_opts() {
             let Some(long) = option.get_long() else { continue };
             let help = option.get_help().map(ToString::to_string).unwrap_or_default();
@@ -68,10 +69,6 @@ fn usage(verb: &clap::Command) -> String {
         usage += &if required { format!(" {word}") } else { format!(" [{word}]") };
     }
     usage
-}
-
-fn escape(text: &str) -> String {
-    text.replace('\\', "\\e").replace('-', "\\-")
 }
 
 const REST: &str = r#".SH EXIT STATUS

@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener};
 use std::path::{Path, PathBuf};
 
 use socket2::Socket;
@@ -43,12 +45,17 @@ pub(crate) fn run(
     code
 }
 
+/// Other ports that are tried if one is taken.
+const PORTS_TRIED: usize = 16;
+
 /// What the demo stands on.
 struct Stage {
     /// Holds the file, the state and the control socket.
     folder: PathBuf,
     listener: SocketAddr,
     admin: SocketAddr,
+    /// Keeps both of them from other demos.
+    _claimed: Vec<ClaimedAddress>,
     backends: Vec<(&'static str, SocketAddr)>,
     /// Keeps the port of the dead backend, if there is to be one.
     dead: Option<Socket>,
@@ -75,8 +82,11 @@ impl Stage {
                 start("b5", Manner::Resets)?,
             ]);
         }
-        let (listener, admin) = (free_address(8080)?, free_address(9650)?);
-        let stage = Stage { folder, listener, admin, backends, dead, over, token: token()? };
+        let claimed = [free_address(8080)?, free_address(9650)?];
+        let [listener, admin] = claimed.each_ref().map(|it| it.address);
+        let token = token()?;
+        let _claimed = claimed.into();
+        let stage = Stage { folder, listener, admin, _claimed, backends, dead, over, token };
         std::fs::write(stage.file(), stage.toml())?;
         let file =
             OpenOptions::new().mode(0o600).write(true).create_new(true).open(stage.token_file());
@@ -209,10 +219,31 @@ fn token() -> io::Result<String> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// A loopback address on `port` if nobody has it, else on any port that is free now.
-fn free_address(port: u16) -> io::Result<SocketAddr> {
-    let try_port = |port: u16| TcpListener::bind(("127.0.0.1", port))?.local_addr();
-    try_port(port).or_else(|_| try_port(0))
+/// A loopback address that no other demo takes for as long as this is held. Another program may:
+/// then weir says so, and tries again.
+struct ClaimedAddress {
+    address: SocketAddr,
+    /// A name of the kernel, of this network namespace: it is gone with the process.
+    _claim: UnixListener,
+}
+
+/// `port` if it is free now, else any port that is.
+fn free_address(port: u16) -> io::Result<ClaimedAddress> {
+    let try_port = |port: u16| {
+        let address = TcpListener::bind(("127.0.0.1", port))?.local_addr()?;
+        let name = format!("weir-demo-{address}");
+        let name = UnixAddress::from_abstract_name(name.as_bytes())?;
+        Ok(ClaimedAddress { address, _claim: UnixListener::bind_addr(&name)? })
+    };
+    let ports = std::iter::once(port).chain(std::iter::repeat_n(0, PORTS_TRIED));
+    let mut last = None;
+    for port in ports {
+        match try_port(port) {
+            Ok(found) => return Ok(found),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| io::ErrorKind::AddrInUse.into()))
 }
 
 #[cfg(test)]
@@ -225,6 +256,7 @@ mod tests {
             folder: PathBuf::from("/tmp/a \"b\""),
             listener: at(8080),
             admin: at(9650),
+            _claimed: Vec::new(),
             backends: vec![("b1", at(4001)), ("b2", at(4002))],
             dead: None,
             over: Over::default(),
@@ -257,7 +289,10 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
         let other = free_address(port).unwrap();
-        assert_ne!(other.port(), port);
+        assert_ne!(other.address.port(), port);
+        // Nor does another demo take what has not been bound yet.
+        let third = free_address(other.address.port()).unwrap();
+        assert_ne!(third.address, other.address);
     }
 
     #[test]

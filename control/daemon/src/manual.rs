@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use clap::CommandFactory;
 use clap_mangen::Man;
+use weir_proto::roff::{escape, paragraph};
 
 use crate::Args;
 
@@ -31,14 +32,10 @@ fn page() -> String {
                 None => value,
             };
             let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
-            text += &format!(".TP\n.B {}\n{}\n", escape(word.trim()), escape(&help));
+            text += &paragraph(word.trim(), &help);
         }
     }
     text + REST
-}
-
-fn escape(text: &str) -> String {
-    text.replace('\\', "\\e").replace('-', "\\-")
 }
 
 const REST: &str = r#".SH SIGNALS

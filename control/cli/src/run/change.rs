@@ -1,5 +1,6 @@
 //! Mutations: ask if traffic would be lost, change, show before → after, and wait for a drain.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -18,17 +19,16 @@ use crate::render::json;
 const POLL: Duration = Duration::from_millis(200);
 
 pub(super) fn run(changing: &Changing, console: &mut Console<'_>) -> Result<Exit, Failure> {
-    let dry_run = changing.options.dry_run;
-    if !dry_run
-        && !changing.yes
-        && let Some(loss) = loss(&changing.change, console)?
-    {
-        console.confirm(&loss, changing.yes)?;
+    let mut options = changing.options.clone();
+    let dry_run = options.dry_run;
+    if let ChangeRequest::BackendRemove { name, force: true } = &changing.change {
+        let names = (core::slice::from_ref(name), format!("of backend {name}"));
+        options = agreed((names.0, &names.1), &changing.change, options, console)?;
     }
     if let Some(request) = changing.task.as_ref().filter(|_| !dry_run) {
         return paced(changing, request, console);
     }
-    let (answer, mut client) = ask(&changing.change, &changing.options, console)?;
+    let (answer, mut client) = ask(&changing.change, &options, console)?;
     made(&answer, console)?;
     match (&changing.change, changing.wait) {
         (ChangeRequest::BackendState { name, .. }, Some(wait)) if !dry_run => {
@@ -121,13 +121,30 @@ pub(super) fn made(answer: &Answer, console: &mut Console<'_>) -> Result<(), Fai
     Ok(())
 }
 
-/// What would be lost, if anything. Sessions of a listener or pool that is removed run on.
-fn loss(change: &ChangeRequest, console: &Console<'_>) -> Result<Option<String>, Failure> {
-    let ChangeRequest::BackendRemove { name, force: true } = change else { return Ok(None) };
+/// Asks once about everything that a forced removal takes away: live sessions, and what weir itself
+/// wants a yes for. The options with that yes.
+pub(super) fn agreed(
+    (names, whose): (&[String], &str),
+    change: &ChangeRequest,
+    options: ChangeOptions,
+    console: &mut Console<'_>,
+) -> Result<ChangeOptions, Failure> {
+    if options.dry_run || options.yes {
+        return Ok(options);
+    }
     let mut client = console.client_before_a_question()?;
-    let names = core::slice::from_ref(name);
     let sessions = sessions_of(names, "nothing was done", &mut client)?;
-    Ok((sessions > 0).then(|| format!("{sessions} sessions of backend {name} would be reset")))
+    if sessions == 0 {
+        return Ok(options);
+    }
+    let trial = ChangeOptions { dry_run: true, ..options.clone() };
+    let mut loss = format!("{sessions} sessions {whose} would be reset");
+    match client.ask(Command::Change { change: change.clone(), options: trial })? {
+        Answer::Changed(tried) => loss.extend(tried.warnings.iter().map(|it| format!("; {it}"))),
+        _ => return Err(Failure::unexpected()),
+    }
+    console.confirm(&loss, false)?;
+    Ok(ChangeOptions { yes: true, ..options })
 }
 
 /// Waits until the backends have no session. The drain stays in force however this ends.
@@ -175,25 +192,33 @@ pub(super) fn wait_drained(
     }
 }
 
-/// All sessions of these. A backend that is gone has none.
-pub(super) fn sessions_of(
-    names: &[String],
-    goes_on: &str,
-    client: &mut Client,
-) -> Result<u64, Failure> {
-    let mut sum = 0;
-    for name in names {
-        sum += match client.ask(Query::BackendShow { name: name.clone() }) {
-            Ok(Answer::Backend(backend)) => backend.sessions,
-            Ok(_) => return Err(Failure::unexpected()),
-            Err(failure) if failure.exit == Exit::NotFound => 0,
-            Err(failure) if failure.exit == Exit::Interrupted => {
-                return unless_interrupted(true, goes_on).map(|()| 0);
-            }
-            Err(failure) => return Err(failure),
-        };
+/// All sessions of these, by one question. A backend that is gone has none.
+fn sessions_of(names: &[String], goes_on: &str, client: &mut Client) -> Result<u64, Failure> {
+    let query = match names {
+        [name] => Query::BackendShow { name: name.clone() },
+        names => Query::BackendList { pool: pool_of(names) },
+    };
+    match client.ask(query) {
+        Ok(Answer::Backend(backend)) => Ok(backend.sessions),
+        Ok(Answer::Backends(body)) => {
+            let wanted: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+            let rows = body.backends.iter().filter(|row| wanted.contains(row.name.as_str()));
+            Ok(rows.map(|row| row.sessions).sum())
+        }
+        Ok(_) => Err(Failure::unexpected()),
+        Err(failure) if failure.exit == Exit::NotFound => Ok(0),
+        Err(failure) if failure.exit == Exit::Interrupted => {
+            unless_interrupted(true, goes_on).map(|()| 0)
+        }
+        Err(failure) => Err(failure),
     }
-    Ok(sum)
+}
+
+/// The pool that all of them are of, if it is one.
+fn pool_of(names: &[String]) -> Option<String> {
+    let mut pools = names.iter().map(|name| name.split_once('/').map(|(pool, _)| pool));
+    let first = pools.next()??;
+    pools.all(|pool| pool == Some(first)).then(|| first.to_owned())
 }
 
 /// Progress: one line rewritten on a terminal, one line for each change otherwise.

@@ -1,13 +1,17 @@
-//! Several backends at once: names and patterns become names, and those one version.
+//! Several backends at once: names and patterns become names, and those one version, or one for
+//! each thousand of them.
 
 use std::collections::BTreeSet;
 
 use serde::Serialize;
 use weir_proto::answer::{Answer, Changed, TaskRow};
-use weir_proto::request::{BackendAct, ChangeRequest, Command, Query, TaskRequest};
+use weir_proto::request::{
+    BackendAct, ChangeOptions, ChangeRequest, Command, Query, TaskRequest, WORDS_MAX,
+};
 
 use super::Console;
-use super::change::{ask, made, sessions_of, wait_drained};
+use super::change::{agreed, ask, made, wait_drained};
+use crate::ask::Client;
 use crate::exit::{Exit, Failure};
 use crate::plan::Several;
 use crate::render::json;
@@ -20,23 +24,59 @@ struct PacedSeveral<'a> {
     tasks: Vec<TaskRow>,
 }
 
+/// Names in one request: a message and a command line may be in it, too.
+const GROUP_MAX: usize = WORDS_MAX - 24;
+
 pub(super) fn run(asked: &Several, console: &mut Console<'_>) -> Result<Exit, Failure> {
-    let Several { act, options, wait, over, .. } = asked;
     let names = resolve(&asked.names, console)?;
-    let is_forced = *act == (BackendAct::Remove { force: true });
-    if is_forced && !options.dry_run && !options.yes {
-        let mut client = console.client_before_a_question()?;
-        let sessions = sessions_of(&names, "nothing was done", &mut client)?;
-        if sessions > 0 {
-            let count = names.len();
-            let loss = format!("{sessions} sessions of {count} backends would be reset");
-            console.confirm(&loss, false)?;
+    let mut options = asked.options.clone();
+    if asked.act == (BackendAct::Remove { force: true }) {
+        let count = names.len();
+        let change = ChangeRequest::Backends { names: first(&names), act: asked.act };
+        options = agreed((&names, &format!("of {count} backends")), &change, options, console)?;
+    }
+    let mut client: Option<Client> = None;
+    for (group, at) in names.chunks(GROUP_MAX).zip((0..).step_by(GROUP_MAX)) {
+        drop(client.take());
+        let done = change(asked, group, &options, console);
+        let (version, next) = done.map_err(|failure| failure.after(at, names.len()))?;
+        // The version that was asked for is the one before all of them.
+        if !options.dry_run {
+            options.if_version = options.if_version.map(|_| version);
+        }
+        client = Some(next);
+        if names.len() > GROUP_MAX && console.progress {
+            let upto = (at + group.len()).min(names.len());
+            console.say(&format!("{upto} of {} backends", names.len()));
         }
     }
-    let change = ChangeRequest::Backends { names: names.clone(), act: *act };
+    match (asked.wait, client) {
+        (Some(wait), Some(mut client)) if !options.dry_run => {
+            wait_drained(&names, wait, &mut client, console)
+        }
+        _ => Ok(Exit::Done),
+    }
+}
+
+/// As many of them as one request may name.
+fn first(names: &[String]) -> Vec<String> {
+    names[..names.len().min(GROUP_MAX)].to_vec()
+}
+
+/// Changes some of them, and begins their tasks. Returns the version that this has made.
+fn change(
+    asked: &Several,
+    names: &[String],
+    options: &ChangeOptions,
+    console: &mut Console<'_>,
+) -> Result<(u64, Client), Failure> {
+    let Several { act, over, .. } = asked;
+    let change = ChangeRequest::Backends { names: names.to_vec(), act: *act };
     let (answer, mut client) = ask(&change, options, console)?;
+    let Answer::Changed(changed) = &answer else { return Err(Failure::unexpected()) };
+    let version = changed.version;
     if options.dry_run {
-        return made(&answer, console).map(|()| Exit::Done);
+        return made(&answer, console).map(|()| (version, client));
     }
     // Whatever becomes of its tasks: the version is there.
     let is_one_document = console.json && over.is_some();
@@ -45,7 +85,7 @@ pub(super) fn run(asked: &Several, console: &mut Console<'_>) -> Result<Exit, Fa
     }
     let mut tasks = Vec::new();
     let mut begun = Ok(());
-    for name in over.iter().flat_map(|_| &names) {
+    for name in over.iter().flat_map(|_| names) {
         let over_ms = over.map_or(0, |over| over.millis);
         let task = Command::Task(TaskRequest::BackendDrain { name: name.clone(), over_ms });
         match client.ask(task) {
@@ -58,15 +98,11 @@ pub(super) fn run(asked: &Several, console: &mut Console<'_>) -> Result<Exit, Fa
             }
         }
     }
-    if let (Answer::Changed(changed), true) = (&answer, is_one_document) {
+    if is_one_document {
         let text = json::document(&PacedSeveral { changed, tasks }, console.style);
         console.write(&text)?;
     }
-    begun?;
-    match wait {
-        Some(wait) => wait_drained(&names, *wait, &mut client, console),
-        None => Ok(Exit::Done),
-    }
+    begun.map(|()| (version, client))
 }
 
 /// The names that were typed, and those that patterns fit, each once.

@@ -113,15 +113,14 @@ fn a_drain_that_takes_too_long_is_6_and_goes_on() {
 #[test]
 fn a_pattern_is_one_change_with_one_question() {
     let rows = |names: [&str; 3]| {
-        let row = |name: &str| BackendRow { name: name.into(), ..backend(2) };
+        let row = |name: &str| BackendRow { name: name.into(), ..backend(0) };
         names.map(row).to_vec()
     };
     let daemon = Daemon::new(move |request| match request {
-        Request::Query(Query::BackendList { pool: None }) => {
+        Request::Query(Query::BackendList { .. }) => {
             let backends = rows(["web/b1", "web/b2", "db/b1"]);
             done(Answer::Backends(Backends { backends }))
         }
-        Request::Query(Query::BackendShow { .. }) => done(Answer::Backend(backend(0))),
         Request::Command(Command::Change { options, .. }) if !options.yes => {
             let text = "pool web would have no backend that takes sessions";
             Some(Response::Refused(Refusal::new(Code::NeedsYes, text, "add --yes")))
@@ -145,6 +144,61 @@ fn a_pattern_is_one_change_with_one_question() {
     // What resets sessions is asked about as a whole.
     let ran = daemon.run("backend remove web/* --force");
     assert_eq!(ran.code, 2, "{ran:?}");
+}
+
+/// A daemon with this many backends of `web`, each with a session.
+fn with_many(count: usize) -> Daemon {
+    Daemon::new(move |request| match request {
+        Request::Query(Query::BackendList { .. }) => {
+            let row = |at| BackendRow { name: format!("web/b{at:04}"), ..backend(1) };
+            done(Answer::Backends(Backends { backends: (0..count).map(row).collect() }))
+        }
+        Request::Command(Command::Change {
+            change: ChangeRequest::Backends { names, .. }, ..
+        }) if names.contains(&"web/b2000".to_owned()) => {
+            Some(Response::Refused(Refusal::new(Code::Failed, "the disk is full", "df")))
+        }
+        Request::Command(Command::Change { options, .. }) if options.dry_run => {
+            let warnings = vec!["pool web would have no backend that takes sessions".into()];
+            done(Answer::Changed(Changed { warnings, dry_run: true, ..changed() }))
+        }
+        _ => done(Answer::Changed(changed())),
+    })
+}
+
+#[test]
+fn more_backends_than_one_request_may_name_go_in_groups() {
+    let daemon = with_many(1_900);
+    let ran = daemon.run("backend drain web/* --if-version 7");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let groups: Vec<(usize, Option<u64>)> = daemon
+        .asked()
+        .iter()
+        .filter_map(|request| match request {
+            Request::Command(Command::Change {
+                change: ChangeRequest::Backends { names, .. },
+                options,
+            }) => Some((names.len(), options.if_version)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(groups, [(1_000, Some(7)), (900, Some(8))]);
+    let ran = with_many(2_100).run("backend maint web/*");
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let said = "the disk is full; 2000 of 2100 are done, the others are as they were";
+    assert!(ran.err.contains(said), "{ran:?}");
+}
+
+#[test]
+fn sessions_of_many_are_one_question_and_a_forced_removal_is_asked_about_once() {
+    let daemon = with_many(900);
+    let ran = daemon.run("backend remove web/* --force");
+    assert_eq!(ran.code, 2, "{ran:?}");
+    let said = "900 sessions of 900 backends would be reset; pool web would have no backend";
+    assert!(ran.err.contains(said), "{ran:?}");
+    let lists = |it: &&Request| matches!(it, Request::Query(Query::BackendList { .. }));
+    assert_eq!(daemon.asked().iter().filter(lists).count(), 2, "the names, then their sessions");
+    assert_eq!(daemon.asked().len(), 3);
 }
 
 #[test]

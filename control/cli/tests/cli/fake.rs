@@ -161,7 +161,8 @@ fn serve(
     while let Some(request) = read::<Request>(&mut stream) {
         log.lock().unwrap().push(request.clone());
         let Some(response) = answer(&request) else { return };
-        let written = stream.write_all(&frame::encode(&response).unwrap());
+        let bytes = frame::encode_message(&response, frame::ANSWER_MAX).unwrap();
+        let written = stream.write_all(&bytes);
         // The binary was interrupted, or the daemon was told to leave.
         let stopped = matches!(request, Request::Command(request::Command::Stop { .. }));
         if written.is_err() || stopped {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use weir_proto::roff::escape;
 use weir_proto::settings::{self, Setting};
 use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec};
 
@@ -215,10 +216,9 @@ pub fn man() -> String {
     out
 }
 
-/// Text for roff: no escapes, no line that begins like a request.
+/// Text of the reference without its marks of code.
 fn roff(text: &str) -> String {
-    let text = text.replace('\\', "\\e").replace('-', "\\-").replace('`', "");
-    if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
+    escape(&text.replace('`', ""))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use weir_control_core::events::Events;
 use weir_proto::answer::{Answer, Author};
-use weir_proto::request::{Code, Command, Query, Refusal, Request, Response};
+use weir_proto::request::{Code, Command, Query, Refusal, Request, Response, WORD_MAX, WORDS_MAX};
 
 use super::audit::{self, Audit, AuditEvent};
 use super::refusals::{Cause, REPORT_EVERY, RefusalBudget};
@@ -193,11 +193,6 @@ enum Decision {
     /// A word of it is longer than anything that has a meaning. It is looked at no further.
     TooLong(Refusal),
 }
-
-/// Words of a request, and bytes of one of them. The largest list that means something is a
-/// listener's addresses, the longest word the bytes that a health check sends.
-const WORDS_MAX: usize = 1024;
-const WORD_MAX: usize = 4096;
 
 fn too_long(request: &Request) -> Option<Refusal> {
     let words = request.words();
