@@ -145,7 +145,7 @@ impl<I: Io> Shard<I> {
     fn abandon(&mut self) {
         self.sockets.abandon(&mut self.io);
         for (_, session) in self.table.iter() {
-            for leg in Side::BOTH.into_iter().filter_map(|side| session.leg(side)) {
+            for leg in Side::ALL.into_iter().filter_map(|side| session.leg(side)) {
                 self.io.close(leg, How::Reset);
             }
         }

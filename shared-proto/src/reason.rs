@@ -84,9 +84,7 @@ impl By {
 }
 
 impl Side {
-    pub const BOTH: [Side; 2] = [Side::Client, Side::Backend];
-    /// The same, by the name that labels of counters go by.
-    pub const ALL: [Side; 2] = Side::BOTH;
+    pub const ALL: [Side; 2] = [Side::Client, Side::Backend];
 
     /// Who has ended a session of which this side has failed.
     #[must_use]

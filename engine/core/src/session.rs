@@ -362,7 +362,7 @@ impl Session {
     fn advance(&mut self, out: &mut Actions) -> Effects {
         let mut effects = Effects::default();
         if self.is_relaying() {
-            for source in Side::BOTH {
+            for source in Side::ALL {
                 while let Some(next) = self.flows[source as usize].next(self.buffers_short) {
                     effects.splices[source as usize] |= next == Next::Splice;
                     self.start(source, next, out);
@@ -381,7 +381,7 @@ impl Session {
             return effects;
         }
         let how = if reason.why == Why::Complete { How::Fin } else { How::Reset };
-        for side in Side::BOTH {
+        for side in Side::ALL {
             if let Some(leg) = self.legs.take(side) {
                 out.push(Action::Close { leg, how });
             }
@@ -431,7 +431,7 @@ impl Session {
             Phase::Closing(closing) => unreachable!("closing twice, first: {closing:?}"),
         };
         if why == Why::Reset {
-            let side = Side::BOTH.into_iter().find(|side| side.by() == by);
+            let side = Side::ALL.into_iter().find(|side| side.by() == by);
             self.closed_first = self.closed_first.or(side);
         }
         if self.is_trying() && self.inflight != [0; 2] {
@@ -440,14 +440,14 @@ impl Session {
         let reason = CloseReason { by, during, why };
         let closing = match &self.phase {
             Phase::Relaying(relay) => {
-                let held = Side::BOTH.map(|side| self.held_for(side));
+                let held = Side::ALL.map(|side| self.held_for(side));
                 let is_sending = self.flows.iter().any(|flow| flow.sink == Sink::Sending);
                 Closing::relayed(reason, relay, held, is_sending)
             }
             _ => Closing::unconnected(reason, self.accepted_at.short_stamp()),
         };
         enter(&mut self.phase, Phase::Closing(closing));
-        for source in Side::BOTH {
+        for source in Side::ALL {
             let flow = &mut self.flows[source as usize];
             let sending = flow.sink == Sink::Sending;
             let receiving = flow.is_receiving();

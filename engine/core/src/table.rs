@@ -377,13 +377,13 @@ impl Table {
     /// Whose place in a line this is.
     fn waiter_at(&self, index: u32) -> (SessionId, Side) {
         let id = self.sessions.at(index / 2).expect("a session that ends leaves the line");
-        (id, Side::BOTH[(index % 2) as usize])
+        (id, Side::ALL[(index % 2) as usize])
     }
 
     /// Does what an event means for the table, whatever its step was: the queue of pipes, the count
     /// of stalled sessions, the end.
     fn apply(&mut self, id: SessionId, effects: Effects, now: Now, out: &mut Actions) {
-        for from in Side::BOTH {
+        for from in Side::ALL {
             if effects.splices[from as usize] {
                 self.splice_queue.push(id.slot * 2 + from as u32);
             }
@@ -401,7 +401,7 @@ impl Table {
         let session = self.sessions.remove(id).expect("a session is over once");
         assert_eq!(session.inflight(), 0, "a slot is never freed with an operation in flight");
         self.wheel.cancel(id.slot);
-        for side in Side::BOTH {
+        for side in Side::ALL {
             // Only if it stands there: the lines' memory is touched only for those who wait.
             if session.is_starved(side) {
                 self.starved_queue.remove(id.slot * 2 + side as u32);

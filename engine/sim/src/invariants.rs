@@ -28,7 +28,7 @@ pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
         let client = session.leg(Side::Client).filter(|_| is_connecting);
         let abandoned = client.is_some_and(|leg| kernel.is_abandoned(leg));
         let key = (id.slot, id.generation);
-        let takes = Side::BOTH.map(|side| session.leg(side).is_some_and(|leg| kernel.takes(leg)));
+        let takes = Side::ALL.map(|side| session.leg(side).is_some_and(|leg| kernel.takes(leg)));
         let note = kernel.notes.entry(key).or_default();
         // A shard takes a version over before it accepts.
         note.born.get_or_insert(table.view().version);
@@ -52,7 +52,7 @@ pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
         note.timeouts = Some([session.idle_ms, session.half_close_ms, session.stalled_ms]);
         let before = note.closing;
         note.closing |= matches!(session.phase(), Phase::Closing(_));
-        for side in Side::BOTH {
+        for side in Side::ALL {
             let hungry = session.is_relaying()
                 && session.is_starved(side)
                 && session.flow(side).sink == Sink::Idle
@@ -129,7 +129,7 @@ pub fn check(table: &Table, kernel: &Kernel) -> Result<(), String> {
             let comes = table.next_deadline().is_some_and(|at| at <= look);
             return comes.then_some(()).ok_or_else(|| format!("{id:?} is muted for ever"));
         }
-        Side::BOTH.into_iter().try_for_each(|side| check_waits(session, side, note, kernel))
+        Side::ALL.into_iter().try_for_each(|side| check_waits(session, side, note, kernel))
     })
 }
 
@@ -155,7 +155,7 @@ fn check_stalled(table: &Table, now: Now) -> Result<(), String> {
     for (id, session) in table.iter().filter(|(_, session)| session.counted_stalled) {
         stalled[session.route.pool.index()] += 1;
         let takes_nothing = |side| session.takes_nothing(side, now);
-        if !session.is_relaying() || !Side::BOTH.into_iter().any(takes_nothing) {
+        if !session.is_relaying() || !Side::ALL.into_iter().any(takes_nothing) {
             return Err(format!("{id:?} counts as stalled: {session:?}"));
         }
     }
@@ -323,7 +323,7 @@ fn check_reserve(session: &Session, kernel: &Kernel) -> Result<(), String> {
     if kernel.has_refused {
         return Ok(());
     }
-    for flow in Side::BOTH.map(|side| session.flow(side)) {
+    for flow in Side::ALL.map(|side| session.flow(side)) {
         let reserved = flow.chunks().find(|chunk| kernel.is_reserved(chunk.buffer));
         if let (Some(chunk), Sink::Waiting) = (reserved, flow.sink) {
             return Err(format!("{chunk:?} of the reserve waits for a reader: {session:?}"));
@@ -334,7 +334,7 @@ fn check_reserve(session: &Session, kernel: &Kernel) -> Result<(), String> {
 
 /// Sessions that are stalled keep nobody waiting for a buffer whose bytes would go out at once.
 fn check_hunger(session: &Session, note: &Note) -> Result<(), String> {
-    for side in Side::BOTH {
+    for side in Side::ALL {
         let hunger = note.hungry_for[side as usize];
         if hunger > HUNGRY_NS_MAX {
             return Err(format!("no buffer for {hunger} ns for {side:?}: {session:?}"));

@@ -72,7 +72,7 @@ impl Token {
         Some(match bits >> 61 {
             0 => {
                 let slot = u32::try_from(bits >> 32 & 0xff_ffff).ok()?;
-                let side = Side::BOTH[usize::from(bits >> 56 & 1 == 1)];
+                let side = Side::ALL[usize::from(bits >> 56 & 1 == 1)];
                 let kind = *KINDS.get(usize::try_from(bits >> 57 & 15).ok()?)?;
                 Token::Session { id: SessionId { slot, generation: low }, side, kind }
             }
@@ -101,7 +101,7 @@ mod tests {
             Token::Client { socket: 8 },
         ];
         for (slot, generation) in [(0, 0), (1, u32::MAX), ((1 << 24) - 1, 0x8000_0001)] {
-            for side in Side::BOTH {
+            for side in Side::ALL {
                 for kind in KINDS {
                     let id = SessionId { slot, generation };
                     tokens.push(Token::Session { id, side, kind });

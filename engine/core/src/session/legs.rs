@@ -23,7 +23,7 @@ impl SessionLegs {
     /// # Panics
     /// If one of them is not open: a mistake of ours.
     pub(super) fn both(&self) -> [Leg; 2] {
-        Side::BOTH.map(|side| self.get(side).expect("both legs are open while relaying"))
+        Side::ALL.map(|side| self.get(side).expect("both legs are open while relaying"))
     }
 
     pub(super) fn set(&mut self, side: Side, leg: Leg) {

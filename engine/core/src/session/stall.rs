@@ -125,13 +125,13 @@ impl Session {
     /// Asks how the peers stand; closely where bytes were waiting already.
     pub fn ask_inspection(&mut self, out: &mut Actions) {
         let legs = self.legs.both();
-        out.push(Action::InspectPeers { legs, closely: Side::BOTH.map(|side| self.waits(side)) });
+        out.push(Action::InspectPeers { legs, closely: Side::ALL.map(|side| self.waits(side)) });
     }
 
     /// Records the result of a look at both sides. Returns for how many milliseconds since the
     /// previous look each of them has taken nothing although bytes waited for it.
     pub fn inspected(&mut self, progress: [PeerProgress; 2], now: Now) -> [u32; 2] {
-        let blocked_ms = Side::BOTH.map(|side| {
+        let blocked_ms = Side::ALL.map(|side| {
             let progress = progress[side as usize];
             let ms = match self.phase {
                 Phase::Relaying(_) => self.inspected_side(side, progress, now),
@@ -241,7 +241,7 @@ impl Session {
         if !self.relay().delivering {
             return None;
         }
-        let gone = Side::BOTH.into_iter().find(|side| progress[*side as usize].closed);
+        let gone = Side::ALL.into_iter().find(|side| progress[*side as usize].closed);
         if let Some(side) = gone {
             return Some((side.by(), Why::Reset));
         }
@@ -250,7 +250,7 @@ impl Session {
     }
 
     fn stuck_ms(&self, now: Now) -> Option<u32> {
-        let waiting = Side::BOTH.into_iter().filter(|side| self.waits(*side));
+        let waiting = Side::ALL.into_iter().filter(|side| self.waits(*side));
         waiting.map(|side| self.relay().taken_at[side as usize].age_ms(now)).max()
     }
 

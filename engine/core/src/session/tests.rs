@@ -191,7 +191,7 @@ fn a_side_is_blocked_from_look_to_look_while_it_takes_nothing() {
     assert_eq!(look(6_504, 60), [1_000, 0]);
     assert_eq!(play.session.blocked_ms(), [4_504, 0]);
     play.end(By::Operator, Why::Killed);
-    for side in Side::BOTH {
+    for side in Side::ALL {
         play.on(side, Completion::Canceled);
         play.on(side, Completion::ReceiveFailed(Errno::ECANCELED));
     }

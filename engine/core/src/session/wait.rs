@@ -41,7 +41,7 @@ impl Session {
 
     /// Cancels the receives, and returns empty pipes.
     fn park(&mut self, out: &mut Actions) {
-        for side in Side::BOTH {
+        for side in Side::ALL {
             let flow = &self.flows[side as usize];
             if flow.is_receiving() {
                 self.cancel_receive(side, out);
@@ -76,7 +76,7 @@ impl Session {
     /// reported one, the receive is cancelled: the receive after it brings the bytes that came
     /// before the reset, then the reset.
     pub fn probe_for_missed_reset(&mut self, out: &mut Actions) {
-        for side in Side::BOTH {
+        for side in Side::ALL {
             let check = self.flows[side as usize].reset_check();
             let next = match check {
                 ResetCheck::Armed => ResetCheck::Quiet,
@@ -203,7 +203,7 @@ impl Session {
         if self.is_muted() {
             return;
         }
-        for side in Side::BOTH {
+        for side in Side::ALL {
             if !core::mem::take(&mut self.relay_mut().rewatch[side as usize]) {
                 continue;
             }

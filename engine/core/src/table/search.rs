@@ -241,7 +241,7 @@ impl Searching {
             if details {
                 let session = table.sessions.get(id).expect("it has just been listed");
                 let [client, backend] =
-                    Side::BOTH.map(|side| session.leg(side).and_then(|leg| ask.describe(leg)));
+                    Side::ALL.map(|side| session.leg(side).and_then(|leg| ask.describe(leg)));
                 row.legs = Some(Box::new(Legs { client, backend }));
             }
             page.rows.push(row);
@@ -291,7 +291,7 @@ impl Session {
     }
 
     fn blocked_on(&self, now: Now) -> Option<BlockedOn> {
-        let blocked = Side::BOTH.map(|side| self.is_relaying() && self.takes_nothing(side, now));
+        let blocked = Side::ALL.map(|side| self.is_relaying() && self.takes_nothing(side, now));
         match blocked {
             [true, true] => Some(BlockedOn::Both),
             [true, false] => Some(BlockedOn::Client),

@@ -53,7 +53,7 @@ impl Table {
     pub(super) fn count_stalled(&mut self, id: SessionId, now: Now) {
         let Some(session) = self.sessions.get_mut(id) else { return };
         let stalled = session.is_relaying()
-            && Side::BOTH.into_iter().any(|side| session.takes_nothing(side, now));
+            && Side::ALL.into_iter().any(|side| session.takes_nothing(side, now));
         if core::mem::replace(&mut session.counted_stalled, stalled) != stalled {
             let pool = session.route.pool;
             if stalled { self.view.stall_begins(pool) } else { self.view.stall_ends(pool) }

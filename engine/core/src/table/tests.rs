@@ -241,7 +241,7 @@ fn the_idle_timeout_counts_from_the_last_byte() {
     assert_eq!(play.on_time(), Some(id));
     let parks = |action: &Action| matches!(action, Action::Cancel { what: Pending::Receive, .. });
     assert!(play.take().iter().all(parks), "quiet since the last look");
-    for side in Side::BOTH {
+    for side in Side::ALL {
         play.on(id, side, Completion::Canceled);
         play.on(id, side, Completion::ReceiveFailed(Errno::ECANCELED));
         let watch =

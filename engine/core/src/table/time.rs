@@ -81,7 +81,7 @@ impl Table {
         if let Some((by, why)) = session.delivered(progress) {
             return self.end(id, by, why, now, out);
         }
-        for side in Side::BOTH {
+        for side in Side::ALL {
             let silence_ms = keepalive[side as usize].silence_ms();
             let why = session.gives_up(side, progress[side as usize], silence_ms, now);
             if let Some(why) = why {

@@ -84,7 +84,7 @@ impl Kernel {
     }
 
     fn conns_of(note: &Note) -> impl Iterator<Item = ConnId> + '_ {
-        Side::BOTH.into_iter().filter_map(|side| note.conns[side as usize])
+        Side::ALL.into_iter().filter_map(|side| note.conns[side as usize])
     }
 
     /// True if bytes wait for one of the session's peers.

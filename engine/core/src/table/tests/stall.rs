@@ -11,7 +11,7 @@ fn sent(idle_ms: u64, stalled_ms: Option<u64>) -> (TablePlay, SessionId) {
         pool.timeout.stalled = stalled_ms.map(Span::from_millis);
     });
     let id = play.relaying();
-    for side in Side::BOTH {
+    for side in Side::ALL {
         let buffer = crate::event::BufferId(side as u16);
         let received = Completion::Received { buffer, length: 1000, more: false, last: true };
         play.on(id, side, received);
@@ -132,7 +132,7 @@ fn an_idle_session_is_looked_at_once_and_asked_by_the_kernel_from_then_on() {
     let (mut play, id) = sent(3_600_000, None);
     assert_eq!(ends_after(&mut play, id, 2_000), None);
     assert_eq!(play.kept_alive, [CLIENT, Leg(11)]);
-    for side in Side::BOTH {
+    for side in Side::ALL {
         play.on(id, side, Completion::Canceled);
         play.on(id, side, Completion::ReceiveFailed(Errno::ECANCELED));
     }
@@ -151,7 +151,7 @@ fn an_idle_session_is_looked_at_once_and_asked_by_the_kernel_from_then_on() {
 fn what_was_sent_since_the_last_look_is_looked_at_before_the_session_rests() {
     let (mut play, id) = sent(60_000, Some(5_000));
     assert_eq!(ends_after(&mut play, id, 1_200), None);
-    for side in Side::BOTH {
+    for side in Side::ALL {
         play.on(id, side, Completion::Canceled);
         play.on(id, side, Completion::ReceiveFailed(Errno::ECANCELED));
     }
@@ -208,7 +208,7 @@ fn the_reason_that_nobody_else_hears_is_told() {
 fn delivering(stalled_ms: u64) -> (TablePlay, SessionId) {
     let (mut play, id) = sent(2_000, Some(stalled_ms));
     play.progress = waits(500, 1);
-    for side in Side::BOTH {
+    for side in Side::ALL {
         play.on(id, side, Completion::Ended);
     }
     play.out.clear();
