@@ -50,7 +50,8 @@ fn every_command() -> Vec<Typed> {
             let place = format!("{}:{}", file.path, index + 1);
             if let Some(language) = line.trim_start().strip_prefix("```") {
                 block = if block.is_none() { Some(language.to_owned()) } else { None };
-            } else if block.as_deref() == Some("sh") {
+            } else if matches!(block.as_deref(), Some("sh" | "console" | "bash")) {
+                let line = line.trim_start().trim_start_matches("$ ");
                 commands(&place, line, true, &mut found);
             } else if block.is_none()
                 && (file.path.ends_with(".md") || file.path.ends_with(".rules.yml"))
@@ -111,7 +112,15 @@ fn every_command_that_documents_name_exists() {
                 wrong.push(format!("{}: {line}: no {flag}", typed.place));
             }
         }
-        let all: Vec<&str> = typed.words.iter().map(String::as_str).collect();
+        let mut all: Vec<&str> = typed.words.iter().map(String::as_str).collect();
+        // The daemon's commands would do it: a question for help ends them once they are read.
+        if typed.whole && all[0] == "weir" {
+            all.push("--help");
+            if run(&all).code != 0 {
+                wrong.push(format!("{}: {line}: not well formed", typed.place));
+            }
+            continue;
+        }
         let whole = typed.whole && all[0] == "weirctl" && !line.contains('…');
         if whole && run(&all).code == 2 && !all.contains(&"top") {
             wrong.push(format!("{}: {line}: not well formed", typed.place));

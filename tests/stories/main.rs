@@ -54,6 +54,7 @@ mod real;
 mod recipes;
 mod reload;
 mod reset;
+mod samples;
 mod security;
 mod session_log;
 mod sessions;
