@@ -6,8 +6,8 @@ mod tests;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use weir_proto::answer::Note;
 use weir_proto::answer::events::EventFilter;
+use weir_proto::answer::{BackendState, Note};
 use weir_proto::confirm::Confirm;
 use weir_proto::request::{
     ApplyMode, BackendAct, ChangeOptions, ChangeRequest, Query, SessionKill, TaskRequest,
@@ -77,6 +77,8 @@ pub(crate) struct Reading {
     pub(crate) check: bool,
     /// A configuration is shown with a heading; an export is the bare text.
     pub(crate) heading: bool,
+    /// Backends are shown only in these states, or in all if there is none.
+    pub(crate) states: Vec<BackendState>,
 }
 
 /// A command that makes a version.
@@ -136,9 +138,7 @@ pub(crate) fn plan(
 
 fn plan_of(verb: Verb) -> Plan {
     match verb {
-        Verb::Status { check } => {
-            Plan::Read(Reading { query: Query::Status, check, heading: false })
-        }
+        Verb::Status { check } => Plan::Read(Reading { check, ..reading(Query::Status) }),
         Verb::Top => Plan::Top,
         Verb::Listener(verb) => listener(verb),
         Verb::Pool(verb) => pool(verb),
@@ -170,7 +170,11 @@ fn plan_of(verb: Verb) -> Plan {
 }
 
 fn read(query: Query) -> Plan {
-    Plan::Read(Reading { query, check: false, heading: false })
+    Plan::Read(reading(query))
+}
+
+fn reading(query: Query) -> Reading {
+    Reading { query, check: false, heading: false, states: Vec::new() }
 }
 
 fn changing(change: ChangeRequest, args: ChangeArgs) -> Plan {
@@ -247,7 +251,9 @@ fn pool(verb: PoolVerb) -> Plan {
 
 fn backend(verb: BackendVerb) -> Plan {
     match verb {
-        BackendVerb::List { pool } => read(Query::BackendList { pool }),
+        BackendVerb::List { pool, state } => {
+            Plan::Read(Reading { states: state, ..reading(Query::BackendList { pool }) })
+        }
         BackendVerb::Show { name } => read(Query::BackendShow { name }),
         BackendVerb::Add { name, address, weight, mut pairs, change } => {
             pairs.splice(..0, weight.map(|weight| pair("weight", weight.to_string())));
@@ -320,11 +326,10 @@ fn session(verb: SessionVerb) -> Plan {
 
 fn config(verb: ConfigVerb) -> Plan {
     match verb {
-        ConfigVerb::Show => Plan::Read(Reading {
-            query: Query::ConfigExport { version: None },
-            check: false,
-            heading: true,
-        }),
+        ConfigVerb::Show => {
+            let query = Query::ConfigExport { version: None };
+            Plan::Read(Reading { heading: true, ..reading(query) })
+        }
         ConfigVerb::Export { version } => read(Query::ConfigExport { version }),
         ConfigVerb::History { limit, before } => read(Query::ConfigHistory { before, limit }),
         ConfigVerb::Versions => read(Query::ConfigVersions),

@@ -155,14 +155,14 @@ fn read(
 ) -> Result<Exit, Failure> {
     let mut client = console.client()?;
     let Some(pause) = watch else {
-        let answer = client.ask(reading.query.clone())?;
+        let answer = ask(reading, &mut client)?;
         console.print(&answer, reading.heading)?;
         return verdict(reading, &answer);
     };
     let screen = console.style.human && !console.json;
     let mut first = true;
     loop {
-        let answer = client.ask(reading.query.clone())?;
+        let answer = ask(reading, &mut client)?;
         if screen {
             // Home, and clear below: the screen before stays in the scroll-back.
             console.write(if first { "\x1b[2J\x1b[H" } else { "\x1b[H\x1b[J" })?;
@@ -178,6 +178,17 @@ fn read(
             return Ok(Exit::Interrupted);
         }
     }
+}
+
+/// The answer, of backends those in the states that were asked for.
+fn ask(reading: &Reading, client: &mut Client) -> Result<Answer, Failure> {
+    let mut answer = client.ask(reading.query.clone())?;
+    if let Answer::Backends(body) = &mut answer
+        && !reading.states.is_empty()
+    {
+        body.backends.retain(|row| reading.states.contains(&row.state));
+    }
+    Ok(answer)
 }
 
 /// `status --check` says no with its exit code, and why on stderr.

@@ -1,8 +1,9 @@
 //! The verbs of listeners, pools, backends and tasks.
 
 use clap::Subcommand;
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap_complete::engine::{ArgValueCandidates as Offer, ArgValueCompleter};
+use weir_proto::answer::BackendState;
 use weir_proto::spec::{Span, Strategy};
 
 use super::{ChangeArgs, pair, per_second, percent, weight};
@@ -170,6 +171,9 @@ pub(crate) enum BackendVerb {
         /// Only those of this pool
         #[arg(add = Offer::new(complete::pools))]
         pool: Option<String>,
+        /// Only those in this state, such as down; several times for several states
+        #[arg(long, value_name = "STATE", value_parser = backend_states())]
+        state: Vec<BackendState>,
     },
     /// One backend
     Show {
@@ -266,4 +270,12 @@ pub(crate) enum BackendVerb {
         #[command(flatten)]
         change: ChangeArgs,
     },
+}
+
+fn backend_states() -> impl TypedValueParser<Value = BackendState> {
+    let words = BackendState::ALL.iter().map(|state| state.word());
+    PossibleValuesParser::new(words).map(|word| {
+        let fits = |state: &&BackendState| state.word() == word;
+        *BackendState::ALL.iter().find(fits).expect("it is one of the words")
+    })
 }

@@ -1,5 +1,6 @@
 //! One view for each kind of answer: what a person sees of it.
 
+mod cut;
 mod latency;
 mod sessions;
 mod settings;
@@ -9,8 +10,9 @@ mod why;
 use std::borrow::Cow;
 
 use weir_proto::answer::{
-    Answer, Author, BackendRow, Backends, CheckResult, CheckRow, ConfigText, EventRow, History,
-    ListenerRow, PoolDetail, PoolRow, ShardRow, Status, TaskRow, UnboundRow, Versions,
+    Answer, Author, BackendRow, BackendState, Backends, CheckResult, CheckRow, ConfigText,
+    EventRow, History, ListenerRow, ListenerState, PoolDetail, PoolRow, ShardRow, Status, TaskRow,
+    UnboundRow, Versions,
 };
 
 use super::changed::waits;
@@ -74,6 +76,7 @@ pub(crate) fn after(answer: &Answer) -> Option<Cow<'static, str>> {
         Answer::Backends(body) if body.backends.is_empty() => {
             "no backends yet; weirctl backend add web/b1 10.0.0.11:80"
         }
+        Answer::Backends(body) => return cut::after(body).map(Cow::from),
         Answer::Events(body) if body.events.is_empty() => "no events",
         Answer::Tasks(body) if body.tasks.is_empty() => "no tasks",
         Answer::Sessions(body) => return sessions::after(body),
@@ -105,15 +108,17 @@ fn status(status: &Status, style: Style) -> String {
     for warning in &status.warnings {
         text += &format!("{} {}\n", style.paint("warning:", Tone::Warn), plain(warning));
     }
-    for part in [
-        listeners(&status.listeners, style),
-        pools(&status.pools, style),
-        shards(&status.shards, style),
-    ] {
-        text.push('\n');
-        text += &part;
-    }
-    text
+    let is_shut = |row: &ListenerRow| row.state != ListenerState::Open;
+    let rows = (&status.listeners[..], cut::ROWS_MAX);
+    let (rows, more) = cut::cut(rows, is_shut, "weirctl listener list", style);
+    text += &format!("\n{}{more}", listeners(&rows, style));
+    let lacks_some = |row: &PoolRow| row.backends_up < row.backends;
+    let rows = (&status.pools[..], cut::ROWS_MAX);
+    let (rows, more) = cut::cut(rows, lacks_some, "weirctl pool list", style);
+    text += &format!("\n{}{more}", pools(&rows, style));
+    let rows = (&status.shards[..], cut::ROWS_MAX);
+    let (rows, more) = cut::cut(rows, |_| false, "weirctl shards", style);
+    text + &format!("\n{}{more}", shards(&rows, style))
 }
 
 fn shards(shards: &[ShardRow], style: Style) -> String {
@@ -205,7 +210,11 @@ fn pool(pool: &PoolDetail, style: Style) -> String {
     let panic = format!("{}{ignored}", settings::panic(&pool.settings));
     rows.push(("panic".to_owned(), panic.into()));
     rows.push(("slow start".to_owned(), settings::slow_start(&pool.settings, style).into()));
-    format!("{}\n{}", pairs(&rows, style), backend_table(&pool.backends, style))
+    let command = format!("weirctl backend list {}", pool.name);
+    let is_ill = |row: &BackendRow| row.state != BackendState::Up;
+    let backends = (&pool.backends[..], cut::BACKENDS_MAX);
+    let (backends, more) = cut::cut(backends, is_ill, &command, style);
+    format!("{}\n{}{more}", pairs(&rows, style), backend_table(&backends, style))
 }
 
 fn backends(backends: &Backends, style: Style) -> String {

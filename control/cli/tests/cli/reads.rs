@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 
-use weir_proto::answer::{Answer, Backends, EventKind, EventRow, Events};
+use weir_proto::answer::{Answer, BackendRow, BackendState, Backends, EventKind, EventRow, Events};
 use weir_proto::request::{Code, Query, Request, Response};
 
 use crate::fake::{Daemon, backend, done, status};
@@ -271,4 +271,37 @@ fn the_shell_is_offered_live_names_and_never_files() {
     assert!(offered("weirctl bac").contains(&"backend".to_owned()));
     // Pools are asked for and the daemon says something else: nothing is offered, nothing fails.
     assert_eq!(offered("weirctl pool show Cargo"), [""; 0]);
+}
+
+fn many() -> Daemon {
+    let row = |at| match at % 1_000 {
+        7 => BackendRow { state: BackendState::Down, ..backend(0) },
+        _ => backend(1),
+    };
+    let row = |at| BackendRow { name: format!("web/b{at:04}"), ..row(at) };
+    Daemon::saying(Answer::Backends(Backends { backends: (0..4_096).map(row).collect() }))
+}
+
+#[test]
+fn backends_are_filtered_by_their_state() {
+    let ran = many().run("-o json backend list --state down");
+    let rows = ran.json()["backends"].as_array().expect("a list").len();
+    assert_eq!((ran.code, rows), (0, 5), "{ran:?}");
+    let ran = many().run("backend list web --state down --state maint");
+    assert_eq!(ran.out.lines().count(), 6, "{ran:?}");
+    let ran = many().run("backend list --state ill");
+    assert!(ran.code == 2 && ran.err.contains("possible values"), "{ran:?}");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let daemon = many();
+    for line in ["backend list", "-o json backend list", "--help", "man", "completions bash"] {
+        let mut child = daemon.spawn(line);
+        // The first write fails, or the next one.
+        drop(child.stdout.take());
+        let ended = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!((ended.status.code(), said.as_str()), (Some(0), ""), "{line}");
+    }
 }

@@ -2,8 +2,8 @@
 
 use super::*;
 use weir_proto::answer::{
-    Author, BackendState, BySide, Changed, CheckRow, ConnectFailures, EndRow, EventKind, Events,
-    FirstCloses, ListenerState, Percentiles, PoolStatsRow, ProcessState, Stats, VersionRow,
+    Author, BySide, Changed, CheckRow, ConnectFailures, EndRow, EventKind, Events, FirstCloses,
+    Percentiles, PoolStatsRow, ProcessState, Stats, VersionRow,
 };
 use weir_proto::reason::{By, During, Why};
 use weir_proto::settings::{LISTENER, POOL, ShownSetting, ShownSettings, ShownValue};
