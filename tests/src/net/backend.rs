@@ -278,11 +278,12 @@ fn answer_all(
     let mut left: Vec<_> = dialogue.answers.iter().copied().chain([who]).collect();
     let (mut heard, mut chunk) = (Vec::<u8>::new(), [0; 1024]);
     loop {
-        let count = stream.read(&mut chunk)?;
-        if count == 0 {
-            return stream.shutdown(Shutdown::Write);
+        match stream.read(&mut chunk) {
+            Ok(0) => return stream.shutdown(Shutdown::Write),
+            Ok(count) => heard.extend(&chunk[..count]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
         }
-        heard.extend(&chunk[..count]);
         let is_heard = |words: &[u8]| heard.windows(words.len()).any(|it| it == words);
         for (_, answer) in left.extract_if(.., |(asked, _)| is_heard(asked)) {
             stream.write_all(answer)?;

@@ -27,10 +27,11 @@ fn redis_has_its_backup_by_hand() {
         file: "redis.conf",
         listens: &[("listen 127.0.0.1:6379", "redis")],
         servers: &[("10.41.0.11:6379", "r1", PLAIN), ("10.41.0.12:6379", "r2", PLAIN)],
-        edits: &[("10.0.0.0/8", "127.0.0.1")],
+        edits: &[("10.0.0.0/8", "127.0.0.1"), ("proxy_timeout 1h30m", "proxy_timeout 1s")],
     };
     let mut stage = case.start();
     stage.alike("redis", 10, 0);
+    stage.idles_for("redis", 1.0);
     let stranger = Some([127, 9, 9, 9].into());
     assert_eq!(stage.peer.ask("redis", stranger, b"WHO\n").1, "-");
     assert_eq!(stage.weir.ask("redis", stranger, b"WHO\n").1, "r1");
@@ -78,6 +79,7 @@ fn mqtt_keeps_a_client_at_its_broker() {
     };
     let stage = case.start();
     stage.sticky("mqtt", &["m1", "m2", "m3"]);
+    stage.passes_half_closes("mqtt");
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //! both have the same backends.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
 
 use weir_tests::clock::{PATIENCE, now, wait_for};
@@ -175,6 +175,7 @@ impl Program {
         loop {
             match stream.read(&mut chunk) {
                 Ok(count @ 1..) => heard.extend(&chunk[..count]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 _ if self.speaks_http => {
                     let text = String::from_utf8_lossy(&heard);
                     let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
@@ -215,12 +216,24 @@ impl Program {
         });
     }
 
+    /// Asks and ends its direction at once; the answer comes anyway where half closes pass.
+    fn ask_and_end(&self, listen: &str) -> String {
+        let mut stream = TcpStream::connect(self.listens[listen]).expect("it listens");
+        let _ = stream.set_read_timeout(Some(PATIENCE));
+        stream.write_all(self.words()).expect("it takes some bytes");
+        stream.shutdown(Shutdown::Write).expect("the direction is open");
+        let mut heard = String::new();
+        stream.read_to_string(&mut heard).expect("the other one ends in order");
+        heard
+    }
+
     /// How long an idle session lives, in seconds.
-    pub(super) fn idle_for(&self, listen: &str) -> f64 {
+    fn idle_for(&self, listen: &str) -> f64 {
         let (stream, name) = self.ask(listen, None, self.words());
         let mut stream = stream.unwrap_or_else(|| panic!("{}: {name}", self.name));
         let begun = now();
-        let _ = stream.read(&mut [0; 64]);
+        // Reads again where a signal comes between.
+        let _ = stream.read_to_end(&mut Vec::new());
         now().duration_since(begun).as_secs_f64()
     }
 }
@@ -241,6 +254,23 @@ impl Comparison {
         for (name, count) in &peer {
             let fits = count.abs_diff(weir[name]) <= tolerance;
             assert!(fits, "{}: {peer:?}, weir: {weir:?} ±{tolerance}", self.peer.name);
+        }
+    }
+
+    /// A client that ends its direction first gets its answer on both.
+    pub(super) fn passes_half_closes(&self, listen: &str) {
+        for side in [&self.peer, &self.weir] {
+            let heard = side.ask_and_end(listen);
+            assert!(heard.starts_with("iam:"), "{}: {heard:?}", side.name);
+        }
+    }
+
+    /// An idle session lives for some seconds on both.
+    pub(super) fn idles_for(&self, listen: &str, seconds: f64) {
+        for side in [&self.peer, &self.weir] {
+            let lived = side.idle_for(listen);
+            let fits = (seconds - 0.1..seconds + 4.0).contains(&lived);
+            assert!(fits, "{}: an idle session lives for {lived} s, not {seconds}", side.name);
         }
     }
 

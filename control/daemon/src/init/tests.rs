@@ -290,6 +290,7 @@ fn each_line_that_is_lost_has_a_note_with_its_place() {
         ("server z 10.0.0.3:80 weight x", "7: warning: `weight` of a server: `x` is no value"),
         ("server z db.internal:80", "7: warning: the server at `db.internal:80` is left out"),
         ("server z 10.0.0.3:80 check inter 9s", "8: note: `inter`, `rise` or `fall`"),
+        ("default-server rise 1000", "8: note: `inter`, `rise` or `fall` of a server is beyond"),
         ("server z 127.0.0.1:80 check", "7: warning: the server 127.0.0.1:80 is left out"),
         ("server x 10.0.0.3:80 check", "8: note: `x` is called x-2"),
         ("server z \"${NO}:80\" check", "7: warning: the variable `NO` is not set here"),

@@ -149,6 +149,12 @@ fn health(backend: &ProxySection, notes: &mut Notes) -> HealthSpec {
     let in_a_row = |count: u64| u32::try_from(count.clamp(1, 100)).unwrap_or(100);
     (health.rise, health.fall) = (in_a_row(rise), in_a_row(fall));
     health.interval = bounded(interval).0;
+    let taken = (health.interval.millis, u64::from(health.rise), u64::from(health.fall));
+    if taken != (interval, rise, fall) {
+        let remark = note("`inter`, `rise` or `fall` of a server is beyond what weir takes");
+        let why = "`inter` is 7 days at most, `rise` and `fall` are 1 to 100";
+        notes.add(&first.at, remark.because(why));
+    }
     // HAProxy has no panic: a server that is down gets nothing, whatever the others are.
     health.panic = Percent::ZERO;
     let mut remarks: Vec<(At, Remark)> = Vec::new();

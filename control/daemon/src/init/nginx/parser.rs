@@ -271,14 +271,9 @@ impl Tokens<'_> {
             match first {
                 b';' | b'{' => break,
                 byte if byte.is_ascii_whitespace() => break,
+                // The brace of a variable opens no block.
                 b'$' if self.rest.get(1) == Some(&b'{') => {
                     word.extend([self.take(), self.take()].into_iter().flatten());
-                    while let Some(byte) = self.take() {
-                        word.push(byte);
-                        if byte == b'}' || word.len() > WORD_MAX {
-                            break;
-                        }
-                    }
                 }
                 b'\\' => {
                     self.take();
@@ -326,6 +321,7 @@ mod tests {
             ("s {\n\tu x { a 1; }\n}\n", "s { u x { a 1 } }"),
             ("hash $remote_addr${port};", "hash $remote_addr${port}"),
             ("a b#c; x\\;y;", "a b#c; x\\;y"),
+            ("a ${b;c d}e;", "a ${b; c d}e"),
             ("m { ~^a 1; \"\" 2; }", "m { ~^a 1;  2 }"),
         ] {
             let mut notes = Notes::default();
