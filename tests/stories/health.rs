@@ -34,11 +34,35 @@ fn a_tcp_check_takes_a_backend_down_and_up() {
     set.weir.wait_state("web/b1", "up");
     set.backends[0].pause();
     assert_eq!(expect_down(&set), "refused");
+    let status = set.weir.json(&["status"]);
+    let said = status["warnings"][0].as_str().unwrap_or_default();
+    assert!(said.starts_with("1 backend is down: web/b1 for "), "{status}");
+    assert!(said.ends_with(" (refused)"), "{status}");
     assert_eq!(set.spread(20, None), [0, 20]);
     expect_event(&set, "health", "web/b1");
     set.backends[0].resume();
     set.weir.wait_state("web/b1", "up");
+    assert_eq!(set.weir.json(&["status"])["warnings"], serde_json::json!([]));
     assert!(set.spread(20, None)[0] >= 8);
+}
+
+#[test]
+fn status_names_three_backends_that_are_down_and_counts_the_others() {
+    let health = "{ kind = \"tcp\", interval = \"100ms\", timeout = \"100ms\", fall = 1 }";
+    let mut plan = Plan::new(1, Script::Banner).health(health);
+    for name in ["c1", "c2", "c3", "c4", "c5"] {
+        plan = plan.extern_backend(name, weir_tests::net::free(weir_tests::net::own_ip()));
+    }
+    let set = plan.start();
+    let said = clock::wait_within(clock::PATIENCE, "all of them to be down", || {
+        // The pool is in panic: that is a warning, too.
+        let status = set.weir.json(&["status"]);
+        let all = status["warnings"].as_array().expect("a list").iter();
+        let mut texts = all.filter_map(|it| it.as_str().map(str::to_owned));
+        texts.find(|it| it.starts_with("5 backends are down: "))
+    });
+    assert!(said.contains("web/c1 for ") && said.ends_with(" and 2 more"), "{said}");
+    assert_eq!(said.matches("(refused)").count(), 3, "{said}");
 }
 
 #[test]

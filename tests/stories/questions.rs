@@ -52,6 +52,40 @@ fn the_last_backend_that_takes_sessions_needs_a_yes() {
 }
 
 #[test]
+fn a_forced_removal_of_the_last_backends_is_one_question_about_all_of_it() {
+    let set = Plan::new(2, Script::Banner).shards(1).start();
+    let mut clients = Vec::new();
+    assert_eq!(set.spread(4, Some(&mut clients)), [2, 2]);
+    let why = "4 sessions of 2 backends would be reset; pool web would have no backend";
+    refused(&set, &["backend", "remove", "web/*", "--force"], why);
+    set.weir.ok(&["backend", "remove", "web/b1"]);
+    let why = "2 sessions of backend web/b2 would be reset; pool web would have no backend";
+    refused(&set, &["backend", "remove", "web/b2", "--force"], why);
+}
+
+/// A request names a thousand at most: more of them are several versions.
+#[test]
+fn any_number_of_backends_is_changed_at_once() {
+    let set = Plan::new(1, Script::Banner).start();
+    let mut file = "[pool.many]\nhealth = { kind = \"none\" }\n[pool.many.backend]\n".to_owned();
+    for number in 0..1_500 {
+        let (high, low) = (number / 250, number % 250 + 1);
+        file += &format!("b{number} = {{ address = \"127.9.{high}.{low}:9\" }}\n");
+    }
+    let file = set.weir.dir.write("many.toml", &file);
+    set.weir.ok(&["config", "apply", &file, "--partial"]);
+    let version = set.weir.version();
+    let line = ["backend", "weight", "many/*", "3", "--if-version", &version.to_string()];
+    set.weir.ok(&line);
+    assert_eq!(set.weir.version(), version + 2);
+    let rows = set.weir.json(&["backend", "list", "many", "--state", "up"]);
+    let rows = rows["backends"].as_array().expect("a list");
+    assert_eq!(rows.iter().filter(|row| row["weight"] == 3).count(), 1_500);
+    let ran = set.weir.ctl(&line).expect_code(7);
+    assert!(!ran.stderr.contains("are done"), "{ran}");
+}
+
+#[test]
 fn the_last_listener_that_accepts_needs_a_yes() {
     let set = Plan::new(1, Script::Banner).start();
     let why = "no listener would accept new sessions";
