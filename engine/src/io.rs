@@ -91,6 +91,32 @@ pub trait Io {
     /// The other end's address of a connected leg, if the kernel still knows it.
     fn peer(&mut self, leg: Leg) -> Option<SocketAddr>;
 
+    /// This end's address of a connected leg.
+    fn local(&mut self, leg: Leg) -> Option<SocketAddr>;
+
+    /// Copies what has come to `leg`, and leaves it there. 0: the peer has sent its FIN, and no
+    /// byte.
+    ///
+    /// # Errors
+    /// EAGAIN: nothing has come. Otherwise what recv(2) says.
+    fn peek(&mut self, leg: Leg, into: &mut [u8]) -> Result<usize, Errno>;
+
+    /// Takes bytes that were looked at.
+    ///
+    /// # Errors
+    /// The peer has reset meanwhile.
+    fn discard(&mut self, leg: Leg, count: usize) -> Result<(), Errno>;
+
+    /// Makes `leg` readable only with `count` bytes, or at its end. 1 is as it was.
+    fn wake_at(&mut self, leg: Leg, count: usize);
+
+    /// True if the peer's FIN or reset has come, perhaps behind bytes.
+    fn has_finished(&mut self, leg: Leg) -> bool;
+
+    /// Hands a few bytes to the kernel at once; nothing is in flight towards that side. False if it
+    /// did not take all of them.
+    fn send_now(&mut self, leg: Leg, bytes: &[u8]) -> bool;
+
     /// A connected leg, by the kernel.
     fn describe(&mut self, leg: Leg) -> Option<LegRow>;
 

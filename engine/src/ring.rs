@@ -32,7 +32,7 @@ use weir_proto::session::LegRow;
 use weir_proto::snapshot::Keepalive;
 
 use crate::io::{Counts, FreeBuffers, Io, Op, Outcome, Token};
-use crate::sys::{self, memory, socket, tcp_info};
+use crate::sys::{self, memory, peek, socket, tcp_info};
 use batch::{Batch, MIN_WAIT_US};
 use buffers::Buffers;
 use pipes::Pipes;
@@ -247,6 +247,30 @@ impl Io for Ring {
 
     fn peer(&mut self, leg: Leg) -> Option<SocketAddr> {
         socket::peer(leg)
+    }
+
+    fn local(&mut self, leg: Leg) -> Option<SocketAddr> {
+        socket::own(leg)
+    }
+
+    fn peek(&mut self, leg: Leg, into: &mut [u8]) -> Result<usize, Errno> {
+        peek::peek(leg, into)
+    }
+
+    fn discard(&mut self, leg: Leg, count: usize) -> Result<(), Errno> {
+        peek::discard(leg, count)
+    }
+
+    fn wake_at(&mut self, leg: Leg, count: usize) {
+        peek::wake_at(leg, count);
+    }
+
+    fn has_finished(&mut self, leg: Leg) -> bool {
+        peek::has_finished(leg)
+    }
+
+    fn send_now(&mut self, leg: Leg, bytes: &[u8]) -> bool {
+        socket::send_now(leg, bytes)
     }
 
     fn describe(&mut self, leg: Leg) -> Option<LegRow> {

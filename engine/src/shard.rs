@@ -2,6 +2,7 @@
 //! where the two worlds meet.
 
 mod accept;
+mod header;
 mod orders;
 mod perform;
 mod standstill;

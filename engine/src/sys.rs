@@ -7,6 +7,7 @@ pub(crate) mod abort;
 pub(crate) mod affinity;
 pub(crate) mod eventfd;
 pub(crate) mod memory;
+pub(crate) mod peek;
 pub(crate) mod peer;
 pub(crate) mod socket;
 pub(crate) mod table;

@@ -127,6 +127,7 @@ fn a_panic_resets_what_was_open_and_the_shard_comes_back() {
             freebind: false,
             max_sessions: None,
             keepalive: weir_proto::snapshot::Keepalive::default(),
+            proxy: weir_proto::snapshot::ProxyIn::default(),
             accepting: true,
         }],
         pools: Vec::new(),

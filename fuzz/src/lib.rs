@@ -8,6 +8,7 @@ pub mod frame;
 pub mod init;
 pub mod metrics;
 pub mod mutate;
+pub mod proxy_header;
 pub mod reply;
 pub mod seeds;
 pub mod session;
@@ -29,8 +30,8 @@ pub struct Target {
     pub words: &'static [&'static [u8]],
 }
 
-/// All targets. F5 (PROXY protocol) and F10 (upgrade handshake) wait for their subjects.
-pub const TARGETS: [Target; 9] = [
+/// All targets. F10 (upgrade handshake) waits for its subject.
+pub const TARGETS: [Target; 10] = [
     Target { name: "frame", number: "F1", run: frame::run, length_max: 4096, words: frame::WORDS },
     Target {
         name: "session",
@@ -47,6 +48,13 @@ pub const TARGETS: [Target; 9] = [
         words: config::WORDS,
     },
     Target { name: "store", number: "F4", run: store::run, length_max: 1024, words: &[] },
+    Target {
+        name: "proxy_header",
+        number: "F5",
+        run: proxy_header::run,
+        length_max: 256,
+        words: proxy_header::WORDS,
+    },
     Target { name: "reply", number: "F6", run: reply::run, length_max: 512, words: reply::WORDS },
     Target { name: "shard", number: "F7", run: shard::run, length_max: 4096, words: &[] },
     Target {

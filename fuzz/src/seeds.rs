@@ -64,6 +64,10 @@ pub fn all() -> Vec<(&'static str, String, Vec<u8>)> {
     add("store", "cut", vec![0, 5, 0, 0x40, 0, 0]);
     add("store", "stale-page", vec![0, 9, 0, 0x20, 0, 3]);
     add("store", "arbitrary", b"\x07redb\x1a\n\xa9\r\n".to_vec());
+    let line = b"PROXY TCP4 192.0.2.7 10.0.0.1 40000 443\r\nx";
+    add("proxy_header", "line", line.to_vec());
+    let v2 = [b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".as_slice(), &[7; 12], b"x"].concat();
+    add("proxy_header", "v2", v2);
     add("reply", "ok", b"\x05+PONGHTTP/1.1 200 OK\r\n\r\n".to_vec());
     add("reply", "pong", b"\x07+PONG\r\n+PO+PONG\r\n".to_vec());
     add("reply", "overlap", b"\x06aabaaaaabaaabaabaaa".to_vec());

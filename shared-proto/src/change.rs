@@ -1,7 +1,6 @@
 //! Snapshot × Snapshot → what changed, in the words that history and events show.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -197,13 +196,14 @@ fn keys<S>(table: &[Setting<S>], before: &S, after: &S) -> Vec<KeyChange> {
     differs.map(change).collect()
 }
 
-fn joined(addresses: &[SocketAddr]) -> String {
+fn joined<T: ToString>(addresses: &[T]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
 fn text<S>(setting: &Setting<S>, of: &S) -> String {
     match (setting.get)(of) {
         Some(Value::Addresses(addresses)) => joined(&addresses),
+        Some(Value::Networks(networks)) => joined(&networks),
         Some(value) => value.to_string(),
         None if (setting.fallback)(of).is_some() => "default".to_owned(),
         None => "none".to_owned(),

@@ -16,6 +16,7 @@ pub mod ids;
 pub mod impact;
 pub mod json;
 pub mod listed;
+pub mod network;
 pub mod order;
 pub mod outside;
 pub mod reason;

@@ -28,6 +28,8 @@ pub enum Side {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum During {
+    /// The header or greeting that its listener wants had not come.
+    Inspecting,
     /// No backend had answered yet.
     Connecting,
     /// Bytes could flow both ways.
@@ -65,6 +67,10 @@ pub enum Why {
     Stopped,
     /// A paced drain or a rebalance took its turn with it.
     Shed,
+    /// The first bytes were not the PROXY header that the listener wants.
+    BadHeader,
+    /// It did not come in time.
+    InspectTimeout,
 }
 
 impl By {
@@ -112,12 +118,14 @@ impl Side {
 
 impl During {
     /// Every value, in the order of [`CloseReason::index`].
-    pub const ALL: [During; 3] = [During::Connecting, During::Relaying, During::HalfClosed];
+    pub const ALL: [During; 4] =
+        [During::Inspecting, During::Connecting, During::Relaying, During::HalfClosed];
 
     /// The label in metrics.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
+            During::Inspecting => "inspecting",
             During::Connecting => "connecting",
             During::Relaying => "relaying",
             During::HalfClosed => "half_closed",
@@ -127,7 +135,7 @@ impl During {
 
 impl Why {
     /// Every value, in the order of [`CloseReason::index`].
-    pub const ALL: [Why; 12] = [
+    pub const ALL: [Why; 14] = [
         Why::Complete,
         Why::Reset,
         Why::NoBackend,
@@ -140,6 +148,8 @@ impl Why {
         Why::Killed,
         Why::Stopped,
         Why::Shed,
+        Why::BadHeader,
+        Why::InspectTimeout,
     ];
 
     /// The label in metrics.
@@ -158,6 +168,8 @@ impl Why {
             Why::Killed => "killed",
             Why::Stopped => "stopped",
             Why::Shed => "shed",
+            Why::BadHeader => "bad_header",
+            Why::InspectTimeout => "inspect_timeout",
         }
     }
 }
@@ -191,8 +203,9 @@ impl CloseReason {
     }
 
     /// Two letters, who then when, as operators of HAProxy know them: `C` client, `S` server (the
-    /// backend), `c`/`s` a timeout on that side, `P` proxy, `R` resources, `K` killed; then `C`
-    /// connecting, `D` data, `L` last data. A session that ended as it should is `--`.
+    /// backend), `c`/`s` a timeout on that side, `P` proxy, `R` resources, `K` killed; then `R`
+    /// reading the first bytes, `C` connecting, `D` data, `L` last data. A session that ended as it
+    /// should is `--`.
     #[must_use]
     pub fn code(self) -> [u8; 2] {
         if self.why == Why::Complete {
@@ -203,11 +216,13 @@ impl CloseReason {
             (By::Operator, _) => b'K',
             (By::Backend, Why::Stalled | Why::Vanished) => b's',
             (_, Why::IdleTimeout | Why::HalfCloseTimeout | Why::Stalled | Why::Vanished) => b'c',
+            (_, Why::InspectTimeout) => b'c',
             (_, Why::ConnectFailed) | (By::Backend, _) => b'S',
             (By::Client, _) => b'C',
             (By::Weir, _) => b'P',
         };
         let when = match self.during {
+            During::Inspecting => b'R',
             During::Connecting => b'C',
             During::Relaying => b'D',
             During::HalfClosed => b'L',
@@ -272,10 +287,12 @@ pub enum Reject {
     Resources,
     /// The listener had just been drained or removed.
     Closing,
+    /// It is not among those whom the listener serves.
+    Denied,
 }
 
 impl Reject {
-    pub const ALL: [Reject; 2] = [Reject::Resources, Reject::Closing];
+    pub const ALL: [Reject; 3] = [Reject::Resources, Reject::Closing, Reject::Denied];
 
     /// The label in metrics.
     #[must_use]
@@ -283,6 +300,7 @@ impl Reject {
         match self {
             Reject::Resources => "resources",
             Reject::Closing => "closing",
+            Reject::Denied => "denied",
         }
     }
 }

@@ -3,7 +3,7 @@
 
 mod check;
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -11,9 +11,10 @@ pub use check::unescape;
 
 use crate::complaint::Complaint;
 use crate::ids::{BackendId, IdSource, ListenerId, PoolId, Version};
+use crate::network::Network;
 use crate::spec::{
     Admin, BackendSpec, CopyOnWrite, HealthSpec, KeepaliveSpec, ListenerSpec, Name, Percent,
-    PoolSpec, Spec, Strategy,
+    PoolSpec, ProxyInSpec, Spec, Strategy,
 };
 pub use crate::spec::{KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, RETRY_ATTEMPTS_MAX, WEIGHT_MAX};
 
@@ -55,8 +56,44 @@ pub struct Listener {
     pub max_sessions: Option<u32>,
     /// For its clients.
     pub keepalive: Keepalive,
+    pub proxy: ProxyIn,
     /// False while it drains: bound, but its sessions are let run out and no new ones are accepted.
     pub accepting: bool,
+}
+
+/// The PROXY headers that a listener wants first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyIn {
+    /// Who sends them; others are refused. Empty: none is wanted.
+    pub from: Arc<[Network]>,
+    /// How long one may take.
+    pub timeout_ms: u32,
+}
+
+impl Default for ProxyIn {
+    fn default() -> ProxyIn {
+        ProxyIn::of(&ProxyInSpec::default())
+    }
+}
+
+impl ProxyIn {
+    fn of(spec: &ProxyInSpec) -> ProxyIn {
+        // `check` has bounded it by a week, which fits.
+        let timeout_ms = u32::try_from(spec.timeout.millis).unwrap_or(u32::MAX);
+        ProxyIn { from: spec.from.as_slice().into(), timeout_ms }
+    }
+
+    /// True if a client at this address sends a header, and is believed.
+    #[must_use]
+    pub fn trusts(&self, ip: IpAddr) -> bool {
+        self.from.iter().any(|network| network.contains(ip))
+    }
+
+    /// The spec that this was built from.
+    fn spec(&self) -> ProxyInSpec {
+        let timeout = crate::spec::Span::from_millis(self.timeout_ms.into());
+        ProxyInSpec { from: self.from.to_vec(), timeout }
+    }
 }
 
 /// A pool of a snapshot.
@@ -261,6 +298,7 @@ impl Snapshot {
                 freebind: listener.freebind,
                 max_sessions: listener.max_sessions,
                 keepalive: Keepalive::of(&listener.keepalive),
+                proxy: ProxyIn::of(&listener.proxy_protocol),
                 accepting: listener.state.is_ready(),
             })
             .collect();
@@ -313,6 +351,7 @@ impl Snapshot {
             max_sessions: listener.max_sessions,
             state: if listener.accepting { Admin::Ready } else { Admin::Drain },
             keepalive: listener.keepalive.spec(),
+            proxy_protocol: listener.proxy.spec(),
         }
     }
 

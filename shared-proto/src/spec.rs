@@ -10,6 +10,7 @@ mod copy_on_write;
 mod keepalive;
 mod one_or_many;
 mod percent;
+mod proxy;
 mod size;
 
 use core::fmt;
@@ -26,6 +27,7 @@ pub use bounds::{
 pub use copy_on_write::CopyOnWrite;
 pub use keepalive::KeepaliveSpec;
 pub use percent::Percent;
+pub use proxy::{ProxyInSpec, ProxyVersion};
 pub use size::Size;
 
 /// The versioned part of the configuration.
@@ -178,15 +180,23 @@ pub struct ListenerSpec {
     /// For the clients.
     #[serde(default, skip_serializing_if = "KeepaliveSpec::is_default")]
     pub keepalive: KeepaliveSpec,
+    #[serde(default, skip_serializing_if = "ProxyInSpec::is_default")]
+    pub proxy_protocol: ProxyInSpec,
 }
 
 impl ListenerSpec {
     /// A listener on `bind` whose sessions go to `pool`, with everything else at its default.
     #[must_use]
     pub fn new(pool: Name, bind: Vec<SocketAddr>) -> ListenerSpec {
-        let keepalive = KeepaliveSpec::default();
-        let state = Admin::Ready;
-        ListenerSpec { bind, pool, freebind: false, max_sessions: None, state, keepalive }
+        ListenerSpec {
+            bind,
+            pool,
+            freebind: false,
+            max_sessions: None,
+            state: Admin::Ready,
+            keepalive: KeepaliveSpec::default(),
+            proxy_protocol: ProxyInSpec::default(),
+        }
     }
 }
 
@@ -208,6 +218,9 @@ pub struct PoolSpec {
     /// The most that the kernel keeps for one socket in one direction. Absent: it decides.
     #[serde(default, rename = "socket-buffer", skip_serializing_if = "Option::is_none")]
     pub socket_buffer: Option<Size>,
+    /// The header that backends get first.
+    #[serde(default, rename = "proxy-protocol", skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyVersion>,
     #[serde(default)]
     pub backend: BTreeMap<Name, BackendSpec>,
 }
@@ -223,6 +236,7 @@ impl PoolSpec {
             retry: self.retry.clone(),
             keepalive: self.keepalive.clone(),
             socket_buffer: self.socket_buffer,
+            proxy_protocol: self.proxy_protocol,
             backend: BTreeMap::new(),
         }
     }

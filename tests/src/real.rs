@@ -30,7 +30,11 @@ pub struct Server {
 }
 
 impl Server {
-    fn spawn(command: &mut Command, addresses: Vec<SocketAddr>, dir: Dir) -> Server {
+    /// Starts one, and waits until it listens at these addresses.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn spawn(command: &mut Command, addresses: Vec<SocketAddr>, dir: Dir) -> Server {
         let log = File::create(dir.path.join("log")).expect("a file can be written");
         let twin = log.try_clone().expect("there is a descriptor");
         command.stdin(Stdio::null()).stdout(log).stderr(twin);
@@ -51,6 +55,12 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.addresses[0]
+    }
+
+    /// Everything that it has written to its log.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path.join("log")).unwrap_or_default()
     }
 
     /// `kill -9`.

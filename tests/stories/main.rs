@@ -48,6 +48,7 @@ mod metrics;
 mod nofile;
 mod overflow;
 mod ports;
+mod proxy_protocol;
 mod questions;
 mod readme;
 mod real;

@@ -1,6 +1,6 @@
 //! The world of a seed: one shard and an operator, or a whole process, and which faults it has.
 
-use weir_engine_sim::faults::Swarm;
+use weir_engine_sim::faults::{Headers, Swarm};
 use weir_engine_sim::rng::Rng;
 
 /// The world of a seed.
@@ -52,6 +52,7 @@ fn into_whole(swarm: Swarm, rng: &mut Rng) -> (Swarm, ProcessFaults) {
         steps: rng.between(1000, 5000),
         connect_ms: swarm.connect_ms.min(3000),
         vanishes: 0, // its time is not long enough
+        headers: Headers::default(),
         changes: rng.pick(&[200, 1000, 1000]),
         ..swarm
     };

@@ -5,6 +5,7 @@ use core::net::SocketAddr;
 use weir_proto::snapshot::Keepalive;
 
 use crate::event::{BufferId, Chunk, Interest, Leg, PipeId, Receive, Side};
+use crate::proxy_header::ProxyVersion;
 
 /// What one session asks of the shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +14,12 @@ pub enum Action {
     /// `opened`. The kernel may keep `buffer` bytes for each leg and direction, or as many as it
     /// likes.
     Connect { client: Leg, address: SocketAddr, buffer: Option<u32> },
+    /// Look at what the client has sent without taking it, and take the header if it is whole; then
+    /// call `header_read`.
+    ReadHeader { client: Leg },
+    /// Say to the backend who the client is, at once; then call `header_sent`. `told` is the client
+    /// of a header that has come.
+    SendHeader { legs: [Leg; 2], version: ProxyVersion, told: Option<SocketAddr> },
     /// Receive from this side into any free buffer.
     Receive { from: Side, leg: Leg, how: Receive },
     /// Copy the chunk's bytes into that buffer, from byte `at` on.

@@ -1,5 +1,7 @@
 //! What the core is told: the last word of the kernel on one operation, already decoded.
 
+use core::net::SocketAddr;
+
 pub use weir_proto::reason::Side;
 
 /// What the shard calls a socket. The core never looks into it.
@@ -56,6 +58,21 @@ pub struct PeerProgress {
     /// The connection was reset, or the kernel has given it up. Asked for only when looking
     /// closely.
     pub closed: bool,
+}
+
+/// The outcome of a look for a client's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderRead {
+    /// It is whole, and was taken. `source` is the client that it tells of.
+    Whole {
+        source: Option<SocketAddr>,
+    },
+    /// More bytes must come; the leg is readable when they have.
+    NotYet,
+    Wrong,
+    /// The client has sent its FIN before the header was whole.
+    Ended,
+    Failed,
 }
 
 /// What became of one try to move bytes from one leg through a pipe to the other.

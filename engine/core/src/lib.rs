@@ -12,6 +12,7 @@
 //! | what this shard knows of listeners, pools, backends | [`view`] |
 //! | slots and indices as types | [`slot`] |
 //! | how a pool picks | [`pick`] |
+//! | the PROXY protocol | [`proxy_header`] |
 //! | is a backend up | [`health`] |
 //! | what is counted | [`counters`] |
 //! | under which version its sessions came | [`generations`] |
@@ -34,6 +35,7 @@ pub mod health;
 pub mod lease;
 pub mod limits;
 pub mod pick;
+pub mod proxy_header;
 pub mod session;
 pub mod slot;
 pub mod table;

@@ -1,16 +1,17 @@
 //! One connection's life: a phase, two flows, and a count of the operations in flight.
 //!
 //! A buffer, a leg or a slot is released only when all operations that use it have completed
-//! (*join*). The rest is in `session/`: the connect in `connect.rs`, waiting without an operation
-//! in `wait.rs`, moving bytes without a buffer in `bulk.rs`, waiting for a buffer in `starved.rs`,
-//! how long a side may take nothing in `stall.rs`, the timeouts in `deadline.rs`, the last look at
-//! the peers in `end.rs`.
+//! (*join*). The rest is in `session/`: the header in `inspect.rs`, the connect in `connect.rs`,
+//! waiting without an operation in `wait.rs`, moving bytes without a buffer in `bulk.rs`, waiting
+//! for a buffer in `starved.rs`, how long a side may take nothing in `stall.rs`, the timeouts in
+//! `deadline.rs`, the last look at the peers in `end.rs`.
 
 mod bulk;
 mod connect;
 mod deadline;
 mod effects;
 mod end;
+mod inspect;
 mod legs;
 mod stall;
 mod starved;
@@ -34,6 +35,7 @@ pub use connect::Connect;
 pub use deadline::Timeout;
 pub use effects::{Effects, Step};
 pub use end::Closing;
+pub use inspect::Inspect;
 use legs::SessionLegs;
 pub use stall::Relay;
 pub use starved::Resumed;
@@ -43,6 +45,8 @@ pub use wait::Activity;
 /// Where a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// The header that its listener wants has not come.
+    Inspecting(Inspect),
     Connecting(Connect),
     Relaying(Relay),
     /// Operations that can be cancelled are being cancelled; all of them are waited for.
@@ -52,8 +56,11 @@ pub enum Phase {
 machine! {
     /// Transitions of a session's [`Phase`].
     pub static PHASE: Phase = "session";
-    states: Connecting, Relaying, Closing;
+    states: Inspecting, Connecting, Relaying, Closing;
     start => Connecting: "accepted";
+    start => Inspecting: "accepted by a listener that wants a header";
+    Inspecting => Connecting: "its header has come";
+    Inspecting => Closing: "a wrong header, too late, the client has gone, kill";
     Connecting => Relaying: "a backend has taken it";
     Connecting => Closing: "no backend is left, the client has gone, kill";
     Relaying => Closing: "complete, reset, timeout, kill";
@@ -227,6 +234,9 @@ impl Session {
         let over = u8::from(done.is_last());
         *inflight = inflight.checked_sub(over).expect("a completion answers an operation");
         let step = match self.phase {
+            Phase::Inspecting(_) => {
+                unreachable!("nothing is in flight before the header: {done:?}")
+            }
             Phase::Connecting(Connect { attempt, .. }) => self.on_connect(attempt, done),
             Phase::Relaying(_) => self.on_relay(side, done, out),
             Phase::Closing(_) => {
@@ -425,6 +435,7 @@ impl Session {
     /// Cancels the operations in flight, and releases the buffers and pipes that none of them uses.
     fn begin_close(&mut self, by: By, why: Why, out: &mut Actions) {
         let during = match self.phase {
+            Phase::Inspecting(_) => During::Inspecting,
             Phase::Connecting(_) => During::Connecting,
             Phase::Relaying(_) if self.has_fin() && why != Why::Complete => During::HalfClosed,
             Phase::Relaying(_) => During::Relaying,

@@ -6,6 +6,7 @@
 
 mod bulk;
 mod connect;
+mod inspect;
 mod log;
 mod search;
 mod shed;
@@ -38,6 +39,7 @@ use crate::session::{Connect, Effects, Route, Session, Step};
 use crate::slot::{ListenerSlot, MemberIndex};
 use crate::view::{CountedConnect, View};
 use crate::wait_queue::WaitQueue;
+use inspect::ToldClients;
 use log::Logging;
 use search::Searching;
 use shed::Shedding;
@@ -92,6 +94,7 @@ pub struct Table {
     shedding: Shedding,
     searching: Searching,
     logging: Logging,
+    told: ToldClients,
 }
 
 /// Sessions that are to be ended, in batches over several turns.
@@ -122,6 +125,7 @@ impl Table {
             shedding: Shedding::new(),
             searching: Searching::default(),
             logging: Logging::new(setup.session_log, setup.now),
+            told: ToldClients::default(),
         }
     }
 
@@ -259,12 +263,21 @@ impl Table {
         session.multishot_bytes = self.tuning.multishot_bytes;
         let born = Generation::of(self.view.version);
         session.born = born;
+        let inspects_ms = self.wants_header(listener).map(|proxy| proxy.timeout_ms);
+        if let Some(ms) = inspects_ms {
+            session = session.inspecting(now.plus_millis(ms));
+        }
         let id = self.sessions.insert(session)?;
         self.logging.begin(id, address);
         self.counters.accepted(listener);
         self.generations.opened(born);
         self.view.session_opened(listener, pool);
-        self.try_backend(id, None, now, out);
+        if inspects_ms.is_some() {
+            self.schedule(id, now);
+            self.sessions.get(id).expect("it has just come").read_header(out);
+        } else {
+            self.try_backend(id, None, now, out);
+        }
         Some(id)
     }
 
@@ -293,6 +306,7 @@ impl Table {
                 session.moved_at = now;
                 session.look_next(now.plus_millis(self.tuning.quiescent_after_ms));
                 self.schedule(id, now);
+                self.tell_client(id, out);
                 self.log_open(id, now);
             }
             (Step::Received { from, count, last }, Some(backend)) => {
@@ -425,6 +439,7 @@ impl Table {
             }
         }
         self.log_close((id, &session), end, now);
+        self.told.forget(id.slot);
         self.generations.closed(session.born);
         self.view.session_closed(listener, pool);
         if session.counted_stalled {

@@ -16,8 +16,8 @@ use core::net::SocketAddr;
 
 use weir_proto::ids::{BackendId, ListenerId, PoolId, Version};
 use weir_proto::order::BackendHealth;
-use weir_proto::snapshot::{Keepalive, Listener, Retry, Timeouts, Wildcards};
-use weir_proto::spec::{Percent, Strategy};
+use weir_proto::snapshot::{Keepalive, Listener, ProxyIn, Retry, Timeouts, Wildcards};
+use weir_proto::spec::{Percent, ProxyVersion, Strategy};
 
 use crate::base::clock::Now;
 use crate::lease::Lease;
@@ -40,6 +40,8 @@ pub struct ListenerView {
     lease: Option<Lease>,
     pub sessions: u32,
     pub keepalive: Keepalive,
+    /// The headers that it wants, if it wants any.
+    pub proxy: Option<ProxyIn>,
     pub accepting: bool,
     present: bool,
 }
@@ -54,6 +56,8 @@ pub struct PoolView {
     pub keepalive: Keepalive,
     /// Bytes that the kernel keeps for one socket in one direction, at most.
     pub socket_buffer: Option<u32>,
+    /// The header that backends get first.
+    pub proxy: Option<ProxyVersion>,
     pub retry: Retry,
     pub sessions: u32,
     /// Those of them in which a side takes nothing for now although bytes wait for it.
@@ -266,6 +270,7 @@ impl ListenerView {
             lease,
             sessions,
             keepalive: listener.keepalive,
+            proxy: (!listener.proxy.from.is_empty()).then(|| listener.proxy.clone()),
             accepting: listener.accepting,
             present: true,
         }

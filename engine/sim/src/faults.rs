@@ -72,6 +72,25 @@ pub struct Swarm {
     pub stops: bool,
     /// Answers that fit into the completion queue; the others come after the next wait.
     pub completions: usize,
+    pub headers: Headers,
+}
+
+/// PROXY headers of a world.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Headers {
+    /// Clients send one first, and some a wrong one.
+    pub come: bool,
+    /// Backends get one.
+    pub go: bool,
+    /// How long one may take.
+    pub within_ms: usize,
+}
+
+impl Headers {
+    fn draw(rng: &mut Rng, clean: bool) -> Headers {
+        let (come, go) = (rng.below(6) == 0, rng.below(6) == 0);
+        Headers { come, go, within_ms: if clean { 3_600_000 } else { rng.pick(&[20, 3000]) } }
+    }
 }
 
 /// A generator of its own: the other draws of a seed are as they were without it.
@@ -79,23 +98,37 @@ fn beside(rng: &Rng) -> Rng {
     Rng::new(rng.clone().draw())
 }
 
+/// When a shard parks, what it takes for bulk, and how much it does in a turn.
+fn tuning(rng: &mut Rng, buffer_size: u16) -> Tuning {
+    Tuning {
+        quiescent_after_ms: u32::try_from(rng.pick(&[1, 20, 1000])).unwrap_or(1),
+        bulk_bytes: rng.pick(&[1, buffer_size, u16::MAX]),
+        multishot_bytes: rng.pick(&[0, 1, buffer_size.div_ceil(2)]),
+        timers: Work { due: rng.pick(&[1, 3, 256, 256]), moved: rng.pick(&[1, 3, 4096, 4096]) },
+    }
+}
+
 impl Swarm {
     /// The swarm of a seed.
     #[must_use]
     pub fn draw(rng: &mut Rng) -> Swarm {
+        let swarm = Swarm::without_headers(rng);
+        Swarm { headers: Headers::draw(&mut beside(rng), swarm.clean), ..swarm }
+    }
+
+    fn without_headers(rng: &mut Rng) -> Swarm {
         let clean = rng.below(8) == 0;
         let rate = |rng: &mut Rng| {
             let strength = rng.pick(&[4, 16, 64, 250]);
             if rng.flip() && !clean { strength } else { 0 }
         };
-        let small = |rng: &mut Rng, most: u32| rng.pick(&[1, 3, most, most]);
         let long_idle = clean || rng.flip();
         let buffer_size = rng.pick(&[1, 16, 128, 512, 4096]);
         let window = rng.pick(&[4, 100, 1000, 8192, 65536]);
         // So many bytes go at once, in the mean: nobody waits for 100,000 single bytes.
         let at_once = usize::from(buffer_size).min(window / 2);
         let crowd = rng.below(64) == 0;
-        let sessions_max = rng.pick(&[1, 2, 4, 8, 64]);
+        let sessions_max = rng.pick(&[1, 2, 4, 8, 64]).max(if crowd { 1000 } else { 0 });
         let sheds = if clean { 0 } else { beside(rng).pick(&[0, 0, 64, 250]) };
         let bytes = rng.pick(&[0, 20, 1000, 20_000, 100_000]).min(at_once * 500);
         Swarm {
@@ -104,7 +137,7 @@ impl Swarm {
             clients: if crowd { 600 } else { rng.between(1, 24) },
             backends: rng.between(1, 5),
             pools: rng.between(1, 2),
-            sessions_max: if crowd { 1000 } else { sessions_max },
+            sessions_max,
             buffers: u16::try_from(rng.pick(&[2, 3, 4, 8, 16, 64])).unwrap_or(2),
             buffer_size,
             window,
@@ -128,12 +161,7 @@ impl Swarm {
             pipes: rng.pick(&[0, 1, 3, 256]),
             pipe_size: rng.pick(&[1, 100, 65_536]).max(at_once),
             pipe_errors: rate(rng),
-            tuning: Tuning {
-                quiescent_after_ms: u32::try_from(rng.pick(&[1, 20, 1000])).unwrap_or(1),
-                bulk_bytes: rng.pick(&[1, buffer_size, u16::MAX]),
-                multishot_bytes: rng.pick(&[0, 1, buffer_size.div_ceil(2)]),
-                timers: Work { due: small(rng, 256), moved: small(rng, 4096) },
-            },
+            tuning: tuning(rng, buffer_size),
             late_cancels: rate(rng),
             reorders: rate(rng) * 2,
             flushes: rng.pick(&[0, 20, 300]),
@@ -150,6 +178,7 @@ impl Swarm {
             sheds,
             stops: !clean && rng.below(4) == 0,
             completions: if clean { usize::MAX } else { rng.pick(&[1, 4, 64, usize::MAX]) },
+            headers: Headers::default(),
         }
     }
 

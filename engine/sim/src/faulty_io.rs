@@ -199,6 +199,30 @@ impl<I: Io> Io for FaultyIo<I> {
         self.io.peer(leg)
     }
 
+    fn local(&mut self, leg: Leg) -> Option<SocketAddr> {
+        self.io.local(leg)
+    }
+
+    fn peek(&mut self, leg: Leg, into: &mut [u8]) -> Result<usize, Errno> {
+        self.io.peek(leg, into)
+    }
+
+    fn discard(&mut self, leg: Leg, count: usize) -> Result<(), Errno> {
+        self.io.discard(leg, count)
+    }
+
+    fn wake_at(&mut self, leg: Leg, count: usize) {
+        self.io.wake_at(leg, count);
+    }
+
+    fn has_finished(&mut self, leg: Leg) -> bool {
+        self.io.has_finished(leg)
+    }
+
+    fn send_now(&mut self, leg: Leg, bytes: &[u8]) -> bool {
+        self.io.send_now(leg, bytes)
+    }
+
     fn describe(&mut self, leg: Leg) -> Option<LegRow> {
         self.io.describe(leg)
     }

@@ -253,7 +253,9 @@ fn check_deadline(
 ) -> Result<(), String> {
     let now = Now::from_nanos(kernel.now);
     let pool = &table.view().pools()[session.route.pool.index()];
+    let listener = &table.view().listeners()[session.route.listener.index()];
     let wait_ms = match session.phase() {
+        Phase::Inspecting(_) => listener.proxy.as_ref().map_or(0, |proxy| proxy.timeout_ms),
         // A pool may have got another timeout since the connect began.
         Phase::Connecting(Connect { attempt: Attempt::Trying, .. }) => pool.timeouts.connect_ms,
         Phase::Connecting(Connect { attempt: Attempt::Waiting(_), .. }) => {

@@ -77,6 +77,30 @@ impl Io for SimIo {
         self.0.borrow_mut().peer(leg)
     }
 
+    fn local(&mut self, leg: Leg) -> Option<SocketAddr> {
+        self.0.borrow_mut().local(leg)
+    }
+
+    fn peek(&mut self, leg: Leg, into: &mut [u8]) -> Result<usize, Errno> {
+        self.0.borrow_mut().peek(leg, into)
+    }
+
+    fn discard(&mut self, leg: Leg, count: usize) -> Result<(), Errno> {
+        self.0.borrow_mut().discard(leg, count)
+    }
+
+    fn wake_at(&mut self, leg: Leg, count: usize) {
+        self.0.borrow_mut().wake_at(leg, count);
+    }
+
+    fn has_finished(&mut self, leg: Leg) -> bool {
+        self.0.borrow_mut().has_finished(leg)
+    }
+
+    fn send_now(&mut self, leg: Leg, bytes: &[u8]) -> bool {
+        self.0.borrow_mut().send_now(leg, bytes)
+    }
+
     /// Its addresses are all that there is to tell.
     fn describe(&mut self, leg: Leg) -> Option<LegRow> {
         let peer = self.0.borrow_mut().peer(leg)?.to_string();

@@ -4,6 +4,7 @@
 
 mod answer;
 mod buffers;
+mod headers;
 mod legs;
 mod pipes;
 mod rules;
@@ -106,7 +107,7 @@ pub struct Note {
     /// look.
     pub blocked_ms: [(u64, u64); 2],
     pub looked_step: [u64; 2],
-    pub looked_takes: [u64; 2],
+    pub looked_acked: [usize; 2],
     /// Up to which of its takes each peer takes nothing, and at which look that was first seen.
     pub stuck: [(u64, u64); 2],
     /// Idle, half-close and stalled timeout, in milliseconds; filled in after a turn.

@@ -30,6 +30,8 @@ pub struct Pipe {
     pub stops: u32,
     /// How many bytes were taken out.
     pub taken: usize,
+    /// With fewer bytes it is not readable (SO_RCVLOWAT).
+    pub wakes_at: usize,
 }
 
 impl Pipe {
@@ -114,6 +116,8 @@ pub struct Conn {
     pub takes: u64,
     /// How long weir's kernel believes an idle peer that says nothing, in nanoseconds.
     pub believes_ns: Option<u64>,
+    /// The length of the header that came before its bytes, once that has crossed.
+    pub header: Option<usize>,
     /// The other connection of its session.
     pub partner: Option<ConnId>,
     /// Slot and generation of its session.
@@ -139,6 +143,18 @@ impl Conn {
         let count = count.min(self.up.room());
         write_stream(self.stream, self.written, count, &mut self.up.bytes);
         self.written += count;
+        Some(count)
+    }
+
+    /// The peer writes some of these bytes, which are not of its stream. `None`: the connection was
+    /// reset.
+    pub fn peer_write_raw(&mut self, bytes: &[u8]) -> Option<usize> {
+        if self.peer_reset || self.weir_closed {
+            self.peer_reset = true;
+            return None;
+        }
+        let count = bytes.len().min(self.up.room());
+        self.up.bytes.extend(&bytes[..count]);
         Some(count)
     }
 
@@ -333,6 +349,7 @@ impl Net {
             taken_at: 0,
             takes: 0,
             believes_ns: None,
+            header: None,
             partner: None,
             session: None,
         });

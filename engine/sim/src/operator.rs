@@ -14,7 +14,7 @@ use weir_proto::order::{BackendHealth, HealthWords, ListenerSocket, Order, Repor
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::{
     Admin, BackendSpec, HealthSpec, KeepaliveSpec, ListenerSpec, Name, Percent, PoolSpec,
-    RetrySpec, Span, Spec, Strategy, TimeoutSpec,
+    ProxyInSpec, ProxyVersion, RetrySpec, Span, Spec, Strategy, TimeoutSpec,
 };
 use weir_proto::stats::ShardStats;
 
@@ -83,6 +83,15 @@ pub fn keepalive() -> KeepaliveSpec {
     KeepaliveSpec { idle: span(1000), interval: span(1000), count: 3 }
 }
 
+/// The headers that listeners want, if their clients send some.
+fn headers(swarm: &Swarm) -> ProxyInSpec {
+    if !swarm.headers.come {
+        return ProxyInSpec::default();
+    }
+    let from = vec!["192.0.2.0/24".parse().expect("a network")];
+    ProxyInSpec { from, timeout: span(swarm.headers.within_ms) }
+}
+
 /// How a pool tries again; often within a time that cuts its last retry short.
 pub fn retries(swarm: &Swarm, rng: &mut Rng) -> RetrySpec {
     RetrySpec {
@@ -129,6 +138,7 @@ impl Operator {
                 max_sessions,
                 state: Admin::Ready,
                 keepalive: keepalive(),
+                proxy_protocol: headers(swarm),
             };
             operator.spec.listener.insert(name(&format!("l{pool}")), listener);
         }
@@ -161,6 +171,7 @@ impl Operator {
             timeout: timeouts(swarm),
             retry: retries(swarm, &mut self.rng),
             keepalive: keepalive(),
+            proxy_protocol: swarm.headers.go.then_some(ProxyVersion::V2),
             health: HealthSpec {
                 panic: Percent::new(self.rng.pick(&[0, 0, 50, 100])),
                 slow_start: span(self.rng.pick(&[0, 100, 10_000])),

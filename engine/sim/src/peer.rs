@@ -1,7 +1,10 @@
 //! Clients and backends as small programs: they write, read, pause, half-close, close and reset,
 //! and check every byte that they get against what the partner has written.
 
+use std::net::SocketAddr;
+
 use weir_core::event::Side;
+use weir_core::proxy_header::{Header, ProxyVersion};
 
 use crate::faults::Swarm;
 use crate::kernel::Kernel;
@@ -23,6 +26,10 @@ enum End {
 #[derive(Debug)]
 pub struct Peer {
     pub conn: ConnId,
+    /// Bytes of its header that it has still to write, before everything else.
+    header: Vec<u8>,
+    /// It sends no more of it, ever, and nothing else.
+    is_mute: bool,
     /// Bytes to write.
     total: usize,
     chunk: usize,
@@ -46,7 +53,10 @@ pub struct Peer {
 impl Peer {
     /// A program for a new connection.
     #[must_use]
-    pub fn new(conn: ConnId, swarm: &Swarm, mut rng: Rng) -> Peer {
+    pub fn new(conn: ConnId, side: Side, swarm: &Swarm, mut rng: Rng) -> Peer {
+        let wants = swarm.headers.come && side == Side::Client;
+        let header = if wants { header(swarm, &mut rng) } else { Vec::new() };
+        let is_mute = wants && !swarm.clean && rng.below(16) == 0;
         let total = rng.between(0, swarm.bytes);
         let some_time =
             |rng: &mut Rng, rate: u32| rng.hits(rate).then(|| rng.between(0, swarm.bytes));
@@ -57,6 +67,8 @@ impl Peer {
         };
         Peer {
             conn,
+            header,
+            is_mute,
             total,
             chunk: rng.pick(&[1, 7, 100, 1000, 5000]).max(total / 300),
             end,
@@ -155,8 +167,20 @@ impl Peer {
 
     fn write(&mut self, kernel: &mut Kernel, calm: bool) -> bool {
         let conn = &mut kernel.net.conns[self.conn];
-        if self.finished {
+        if self.finished || (self.is_mute && !calm) {
             return false;
+        }
+        if !self.header.is_empty() {
+            let most = if calm { usize::MAX } else { self.rng.between(1, self.chunk) };
+            let Some(count) = conn.peer_write_raw(&self.header[..most.min(self.header.len())])
+            else {
+                return self.saw_end && self.leave();
+            };
+            self.header.drain(..count);
+            if count > 0 {
+                kernel.note("peer writes of its header (conn, bytes)", [self.conn, count]);
+            }
+            return count > 0;
         }
         if conn.written < self.total {
             let most = if calm { self.total } else { self.rng.between(1, self.chunk) };
@@ -252,6 +276,22 @@ impl Peer {
     }
 }
 
+/// A header of the PROXY protocol, now and then a wrong one.
+fn header(swarm: &Swarm, rng: &mut Rng) -> Vec<u8> {
+    let version = rng.pick(&ProxyVersion::ALL);
+    let [source, destination] = [7, 9].map(|low| SocketAddr::from(([198, 51, 100, low], 1_000)));
+    let header = match rng.below(4) {
+        0 => Header::local(version),
+        _ => Header::of_client(version, source, destination),
+    };
+    let mut bytes = header.bytes().to_vec();
+    if !swarm.clean && rng.below(8) == 0 {
+        let place = rng.below(bytes.len().min(6));
+        bytes[place] ^= 0x20;
+    }
+    bytes
+}
+
 /// Every program there is.
 #[derive(Debug, Default)]
 pub struct Peers {
@@ -265,7 +305,8 @@ impl Peers {
     pub fn attend(&mut self, kernel: &mut Kernel, rng: &mut Rng) {
         while let Some(conn) = kernel.net.unattended.pop() {
             self.live.push(self.all.len());
-            self.all.push(Peer::new(conn, &kernel.swarm, rng.fork()));
+            let side = kernel.net.conns[conn].side;
+            self.all.push(Peer::new(conn, side, &kernel.swarm, rng.fork()));
         }
     }
 

@@ -17,6 +17,10 @@ impl<I: Io> Shard<I> {
                 let opened = self.connect(id, client, address, buffer);
                 self.table.opened(id, opened, self.now, &mut self.actions);
             }
+            Action::ReadHeader { client } => self.read_header(id, client),
+            Action::SendHeader { legs, version, told } => {
+                self.send_header(id, legs, version, told);
+            }
             Action::Receive { from, leg, how } => {
                 self.io.submit(token(from, Kind::Receive), Op::Receive { leg, how });
             }

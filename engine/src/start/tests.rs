@@ -111,6 +111,36 @@ impl Io for Brittle {
         self.ring.peer(leg)
     }
 
+    fn local(&mut self, leg: Leg) -> Option<SocketAddr> {
+        self.asks();
+        self.ring.local(leg)
+    }
+
+    fn peek(&mut self, leg: Leg, into: &mut [u8]) -> Result<usize, Errno> {
+        self.asks();
+        self.ring.peek(leg, into)
+    }
+
+    fn discard(&mut self, leg: Leg, count: usize) -> Result<(), Errno> {
+        self.asks();
+        self.ring.discard(leg, count)
+    }
+
+    fn wake_at(&mut self, leg: Leg, count: usize) {
+        self.asks();
+        self.ring.wake_at(leg, count);
+    }
+
+    fn has_finished(&mut self, leg: Leg) -> bool {
+        self.asks();
+        self.ring.has_finished(leg)
+    }
+
+    fn send_now(&mut self, leg: Leg, bytes: &[u8]) -> bool {
+        self.asks();
+        self.ring.send_now(leg, bytes)
+    }
+
     fn describe(&mut self, leg: Leg) -> Option<LegRow> {
         self.asks();
         self.ring.describe(leg)

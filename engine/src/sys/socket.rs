@@ -17,7 +17,7 @@ const BACKLOG: i32 = 4096;
 /// linux/in.h; libc has no name for it.
 const IP_LOCAL_PORT_RANGE: i32 = 51;
 
-fn last_errno() -> Errno {
+pub(super) fn last_errno() -> Errno {
     Errno(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
 }
 
@@ -176,6 +176,14 @@ pub(crate) fn shutdown_listener(listener: Leg) {
     unsafe { libc::shutdown(listener.0, libc::SHUT_RD) };
 }
 
+/// Hands bytes to the kernel at once. False if it did not take all of them, or the peer has gone.
+pub(crate) fn send_now(leg: Leg, bytes: &[u8]) -> bool {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: `bytes` is as long as it says.
+    let sent = unsafe { libc::send(leg.0, bytes.as_ptr().cast(), bytes.len(), flags) };
+    usize::try_from(sent) == Ok(bytes.len())
+}
+
 /// The other end's address.
 pub(crate) fn peer(leg: Leg) -> Option<SocketAddr> {
     address_by(libc::getpeername, leg)
@@ -241,7 +249,7 @@ pub(crate) fn is_unconnected(leg: Leg) -> bool {
     result != 0 && last_errno().0 == libc::ENOTCONN
 }
 
-fn set<T>(fd: i32, level: i32, name: i32, value: &T) {
+pub(super) fn set<T>(fd: i32, level: i32, name: i32, value: &T) {
     let length = libc::socklen_t::try_from(size_of::<T>()).expect("options are small");
     // SAFETY: `value` is as long as `length` says. A failure (a socket that is reset already) is no
     // news.

@@ -46,6 +46,8 @@ pub enum Form {
     Address {
         many: bool,
     },
+    /// Networks, or addresses alone.
+    Networks,
 }
 
 impl Form {
@@ -75,6 +77,9 @@ impl Form {
                 addresses
                     .map(Value::Addresses)
                     .map_err(|_| format!("{text:?} is not an address: write IP:PORT"))
+            }
+            Form::Networks => {
+                text.split(',').map(str::parse).collect::<Result<_, _>>().map(Value::Networks)
             }
         }
     }
@@ -120,6 +125,7 @@ impl Form {
             Form::Address { .. } => {
                 "an IP address with a port, like \"10.0.0.11:443\" or \"[::1]:443\"".to_owned()
             }
+            Form::Networks => "a network, like \"10.0.0.0/8\" or \"2001:db8::/32\"".to_owned(),
         }
     }
 
@@ -137,6 +143,7 @@ impl Form {
             Form::Name { .. } => "name",
             Form::Address { many: false } => "address",
             Form::Address { many: true } => "address, or a list of them",
+            Form::Networks => "network, or a list of them",
         }
     }
 
@@ -153,6 +160,7 @@ impl Form {
             Form::Text { .. } => "any text".to_owned(),
             Form::Name { of } => format!("the name of {of}"),
             Form::Address { .. } => "IP:PORT, or [IPv6]:PORT".to_owned(),
+            Form::Networks => "IP, or IP/PREFIX".to_owned(),
         }
     }
 
@@ -170,6 +178,10 @@ impl Form {
             Form::Word { words, .. } => Value::Text(words[words.len() - 1].to_owned()),
             Form::Text { .. } | Form::Name { .. } => Value::Text("text".to_owned()),
             Form::Address { .. } => Value::Addresses(vec![([127, 0, 0, 1], 7).into()]),
+            Form::Networks => {
+                let networks = ["10.0.0.0/8", "2001:db8::/32"].map(str::parse);
+                Value::Networks(networks.into_iter().flatten().collect())
+            }
         }
     }
 }
@@ -189,6 +201,10 @@ impl fmt::Display for Value {
             Value::Text(text) => f.write_str(text),
             Value::Addresses(addresses) => {
                 let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+                f.write_str(&texts.join(","))
+            }
+            Value::Networks(networks) => {
+                let texts: Vec<_> = networks.iter().map(ToString::to_string).collect();
                 f.write_str(&texts.join(","))
             }
         }

@@ -93,6 +93,9 @@ impl ShownValue {
                 ShownValue::List(addresses.iter().map(ToString::to_string).collect())
             }
             Value::Addresses(_) => ShownValue::Text(value.to_string()),
+            Value::Networks(networks) => {
+                ShownValue::List(networks.iter().map(ToString::to_string).collect())
+            }
         }
     }
 }
@@ -156,8 +159,10 @@ mod tests {
         let json = serde_json::to_string(&ShownSettings::of(LISTENER, &listener)).unwrap();
         let start =
             r#"{"bind":["127.0.0.1:81"],"pool":"web","freebind":false,"max_sessions":null,"#;
-        let end = r#""keepalive":{"idle_s":60.0,"interval_s":10.0,"count":6}}"#;
+        let table = r#""keepalive":{"idle_s":60.0,"interval_s":10.0,"count":6},"#;
+        let end = r#""proxy_protocol":{"from":null,"timeout_s":3.0}}"#;
         assert!(json.starts_with(start) && json.ends_with(end), "{json}");
+        assert!(json.contains(table), "{json}");
         let shown = ShownSettings::of(POOL, &PoolSpec::default());
         let frame = crate::frame::encode(&shown).unwrap();
         let read = crate::frame::decode::<ShownSettings>(&frame[crate::frame::HEADER..]);

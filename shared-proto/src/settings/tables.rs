@@ -3,7 +3,8 @@
 use super::{Effect, Form, Setting, Value};
 use crate::spec::{
     Admin, BackendSpec, HealthKind, KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, ListenerSpec,
-    PoolSpec, RETRY_ATTEMPTS_MAX, SOCKET_BUFFER_MAX, SOCKET_BUFFER_MIN, Strategy, WEIGHT_MAX,
+    PoolSpec, ProxyVersion, RETRY_ATTEMPTS_MAX, SOCKET_BUFFER_MAX, SOCKET_BUFFER_MIN, Strategy,
+    WEIGHT_MAX,
 };
 
 /// A week, which fits into 32 bits as milliseconds.
@@ -264,6 +265,24 @@ pub static POOL: &[Setting<PoolSpec>] = &[
          kernel decides: a peer makes it keep about as much as it has read before, up to 4 MiB to \
          be sent.",
     ),
+    row(
+        ("proxy-protocol", "proxy_protocol"),
+        Form::Word { noun: "a version of the PROXY protocol", words: &["v1", "v2"] },
+        Effect::NewSessions,
+        (
+            |it| it.proxy_protocol.map(|version| Value::Text(version.word().to_owned())),
+            |it, value| match value {
+                Some(Value::Text(text)) => {
+                    let mut all = ProxyVersion::ALL.into_iter();
+                    it.proxy_protocol = all.find(|version| version.word() == text);
+                }
+                None => it.proxy_protocol = None,
+                Some(_) => {}
+            },
+        ),
+        "The PROXY header that each backend gets before the first byte, with the client's address. \
+         Checks send one, too, which says that they are weir's own (LOCAL, UNKNOWN). Absent: none.",
+    ),
 ];
 
 /// Settings of a listener: `[listener.NAME]`.
@@ -325,6 +344,32 @@ pub static LISTENER: &[Setting<ListenerSpec>] = &[
     keepalive_count(
         field!(Count, keepalive.count),
         "Questions without an answer after which the client has vanished.",
+    ),
+    row(
+        ("proxy-protocol.from", "proxy_protocol.from"),
+        Form::Networks,
+        Effect::Admission,
+        (
+            |it| {
+                let from = &it.proxy_protocol.from;
+                (!from.is_empty()).then(|| Value::Networks(from.clone()))
+            },
+            |it, value| match value {
+                Some(Value::Networks(from)) => it.proxy_protocol.from = from,
+                None => it.proxy_protocol.from.clear(),
+                Some(_) => {}
+            },
+        ),
+        "Who sends a PROXY header first (version 1 or 2): balancers before this one. The client \
+         that it tells of counts everywhere. A connection of theirs without one is reset, and so \
+         is everybody else's. Absent: no header is wanted.",
+    ),
+    row(
+        ("proxy-protocol.timeout", "proxy_protocol.timeout_s"),
+        SPAN,
+        Effect::NewSessions,
+        field!(Span, proxy_protocol.timeout),
+        "How long the header may take; later ones are reset.",
     ),
 ];
 

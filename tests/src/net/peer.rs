@@ -145,6 +145,15 @@ impl Peer {
         self
     }
 
+    /// Its own address.
+    ///
+    /// # Panics
+    /// If it has none.
+    #[must_use]
+    pub fn source(&self) -> SocketAddr {
+        self.stream.local_addr().expect("it is connected")
+    }
+
     /// Ends the connection with a RST.
     ///
     /// # Panics

@@ -2,7 +2,8 @@
 
 use clap::{Args, Subcommand};
 use clap_complete::engine::ArgValueCandidates as Offer;
-use weir_proto::session::{LISTED_MAX, Network, SessionFilter, SessionName, SessionSort};
+use weir_proto::network::Network;
+use weir_proto::session::{LISTED_MAX, SessionFilter, SessionName, SessionSort};
 use weir_proto::spec::Span;
 
 use super::per_second;

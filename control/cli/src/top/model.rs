@@ -14,7 +14,8 @@ use std::time::Duration;
 use weir_proto::answer::{
     EventRow, Events, Live, LiveFigures, LivePoint, SessionRow, Sessions, TaskRow, TaskState,
 };
-use weir_proto::session::{Network, SessionFilter, SessionSort};
+use weir_proto::network::Network;
+use weir_proto::session::{SessionFilter, SessionSort};
 
 use crate::exit::Failure;
 use crate::render::Tone;

@@ -58,11 +58,12 @@ impl Control {
         let snapshot = self.snapshot.clone();
         let bound = self.fleet.bind(&BindPlan::first(&snapshot));
         self.unbound = UnboundAddresses::default();
+        let all = bound.failed.is_empty();
         self.begin_unbound(bound.failed, moment);
         for (shard, sockets) in self.shards.iter_mut().zip(bound.sockets) {
             shard.missing.clear();
             if shard.has_thread() {
-                shard.pending.serve(snapshot.clone(), sockets);
+                shard.pending.serve(snapshot.clone(), sockets, all);
             }
         }
         self.flush();

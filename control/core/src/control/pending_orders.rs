@@ -24,6 +24,8 @@ pub(crate) struct PendingOrders {
     drains: bool,
     /// True if it accepts nothing, by what it was handed.
     drains_there: bool,
+    /// Its sockets are shut before it goes on.
+    shuts: bool,
     stop: bool,
 }
 
@@ -65,9 +67,19 @@ impl PendingOrders {
     }
 
     /// Says: accept again, with these sockets. A shard that never heard of the drain keeps those
-    /// that it has: clients that wait in their backlogs would be reset.
-    pub(crate) fn serve(&mut self, snapshot: Arc<Snapshot>, sockets: Vec<ListenerSocket>) {
+    /// that it has, if they are for `all` addresses: clients that wait in their backlogs would be
+    /// reset. Otherwise it would serve where no other shard does.
+    pub(crate) fn serve(
+        &mut self,
+        snapshot: Arc<Snapshot>,
+        sockets: Vec<ListenerSocket>,
+        all: bool,
+    ) {
         self.drains = false;
+        if !all && !self.drains_there {
+            self.shuts = true;
+            self.open.clear();
+        }
         self.adopt(snapshot, sockets);
     }
 
@@ -87,6 +99,7 @@ impl PendingOrders {
             + usize::from(!self.health.is_empty())
             + self.kills.len()
             + usize::from(self.drains != self.drains_there)
+            + usize::from(self.shuts)
             + usize::from(self.stop)
     }
 
@@ -94,6 +107,12 @@ impl PendingOrders {
     /// drain, stop. `send` gives an order back if the channel is full.
     pub(crate) fn flush(&mut self, mut send: impl FnMut(Order) -> Result<(), Order>) {
         let health: HealthWords = self.health.iter().map(|(id, health)| (*id, *health)).collect();
+        if self.shuts {
+            if send(Order::Drain).is_err() {
+                return;
+            }
+            (self.shuts, self.drains_there) = (false, true);
+        }
         if self.drains_there && !self.drains {
             // Before the sockets: who drains drops them.
             if send(Order::Serve).is_err() {
@@ -183,6 +202,7 @@ mod tests {
             freebind: false,
             max_sessions: None,
             keepalive: weir_proto::snapshot::Keepalive::default(),
+            proxy: weir_proto::snapshot::ProxyIn::default(),
             accepting: true,
         };
         Arc::new(Snapshot {
@@ -276,7 +296,7 @@ mod tests {
         pending.adopt(snapshot(2, &[1]), vec![socket(1)]);
         pending.drain();
         assert_eq!(flush(&mut pending, 9), ["adopt 2 [1]", "drain"]);
-        pending.serve(snapshot(2, &[1]), vec![socket(1)]);
+        pending.serve(snapshot(2, &[1]), vec![socket(1)], true);
         assert_eq!(flush(&mut pending, 1), ["serve"]);
         assert_eq!(flush(&mut pending, 9), ["adopt 2 [1]"]);
         // What it was handed while it drained is dropped there.
@@ -284,12 +304,12 @@ mod tests {
         assert_eq!(flush(&mut pending, 9), ["drain"]);
         pending.adopt(snapshot(3, &[1]), vec![socket(1)]);
         assert_eq!(flush(&mut pending, 9), ["adopt 3 [1]"]);
-        pending.serve(snapshot(3, &[1]), vec![socket(1)]);
+        pending.serve(snapshot(3, &[1]), vec![socket(1)], true);
         pending.drain();
         assert!(!pending.is_empty(), "a snapshot");
         assert_eq!(flush(&mut pending, 9), ["adopt 3 [1]"]);
         pending.adopt(snapshot(4, &[1]), vec![socket(1)]);
-        pending.serve(snapshot(4, &[1]), vec![socket(1)]);
+        pending.serve(snapshot(4, &[1]), vec![socket(1)], true);
         assert_eq!(flush(&mut pending, 9), ["serve", "adopt 4 [1]"]);
     }
 
@@ -300,12 +320,26 @@ mod tests {
         assert_eq!(flush(&mut pending, 9), ["adopt 2 [1]"]);
         pending.drain();
         assert_eq!(flush(&mut pending, 0), [""; 0]);
-        pending.serve(snapshot(2, &[1, 2]), vec![socket(1), socket(2)]);
+        pending.serve(snapshot(2, &[1, 2]), vec![socket(1), socket(2)], true);
         assert_eq!(flush(&mut pending, 0), [""; 0]);
         // Drained again, and the channel has room for the snapshot alone.
         pending.drain();
         assert_eq!(flush(&mut pending, 1), ["adopt 2 [2]"]);
         assert_eq!(flush(&mut pending, 9), ["drain"]);
+        assert!(pending.is_empty());
+    }
+
+    #[test]
+    fn sockets_are_shut_if_not_every_address_could_be_bound() {
+        let mut pending = PendingOrders::default();
+        pending.adopt(snapshot(2, &[1, 2]), vec![socket(1), socket(2)]);
+        assert_eq!(flush(&mut pending, 9), ["adopt 2 [1, 2]"]);
+        pending.drain();
+        pending.serve(snapshot(2, &[1, 2]), vec![socket(1)], false);
+        assert_eq!(flush(&mut pending, 1), ["drain"]);
+        assert_eq!(flush(&mut pending, 9), ["serve", "adopt 2 [1]"]);
+        pending.adopt(snapshot(2, &[1, 2]), vec![socket(2)]);
+        assert_eq!(flush(&mut pending, 9), ["adopt 2 [2]"]);
         assert!(pending.is_empty());
     }
 

@@ -76,14 +76,17 @@ fn written(value: &Value) -> String {
         Value::Span(_) | Value::Size(_) | Value::Share(_) | Value::Text(_) => {
             quote(&value.to_string())
         }
-        Value::Addresses(addresses) => {
-            let texts: Vec<String> =
-                addresses.iter().map(|address| quote(&address.to_string())).collect();
-            match texts.as_slice() {
-                [one] => one.clone(),
-                many => format!("[{}]", many.join(", ")),
-            }
-        }
+        Value::Addresses(addresses) => list(addresses),
+        Value::Networks(networks) => list(networks),
+    }
+}
+
+/// One alone, or several in brackets.
+fn list<T: ToString>(items: &[T]) -> String {
+    let texts: Vec<String> = items.iter().map(|item| quote(&item.to_string())).collect();
+    match texts.as_slice() {
+        [one] => one.clone(),
+        many => format!("[{}]", many.join(", ")),
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use weir_proto::snapshot::unescape;
-use weir_proto::spec::{HealthKind, HealthSpec};
+use weir_proto::spec::{HealthKind, HealthSpec, ProxyVersion};
 
 /// One check of one backend.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub struct CheckPlan {
     pub interval: Duration,
     /// For the whole check.
     pub timeout: Duration,
+    /// Sent before everything else: the pool's backends want a PROXY header.
+    pub header: Option<ProxyVersion>,
     pub talk: Talk,
 }
 
@@ -53,6 +55,7 @@ impl CheckPlan {
             may_be_weir: false,
             interval: Duration::from_millis(spec.interval.millis),
             timeout: Duration::from_millis(spec.timeout.millis),
+            header: None,
             talk,
         }
     }

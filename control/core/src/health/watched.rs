@@ -98,7 +98,9 @@ impl WatchedBackend {
         now: Now,
     ) -> Follow {
         let checked = pool.health.kind != HealthKind::None && backend.admin != Admin::Maint;
-        let knows = |plan: &Rc<CheckPlan>| plan.may_be_weir == may_be_weir;
+        let knows = |plan: &Rc<CheckPlan>| {
+            plan.may_be_weir == may_be_weir && plan.header == pool.spec.proxy_protocol
+        };
         let same = self.spec == pool.health
             && self.is_checked() == checked
             && self.plan.as_ref().is_none_or(knows);
@@ -124,7 +126,9 @@ impl WatchedBackend {
             self.hysteresis.on_checks_begin(beside && !kind_changed);
             self.result = CheckResult::Pending;
         }
-        let plan = CheckPlan { may_be_weir, ..CheckPlan::new(&pool.health, backend.address) };
+        let header = pool.spec.proxy_protocol;
+        let plan =
+            CheckPlan { may_be_weir, header, ..CheckPlan::new(&pool.health, backend.address) };
         self.plan = Some(Rc::new(plan));
         Follow::Check
     }

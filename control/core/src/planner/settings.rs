@@ -123,6 +123,7 @@ impl<S> Kind<S> {
             Form::Flag => "true",
             Form::Name { .. } => "web",
             Form::Address { many: true } => "0.0.0.0:443, with commas between several",
+            Form::Networks => "10.0.0.0/8, with commas between several",
             Form::Address { many: false } => "10.0.0.11:443 (names are not resolved)",
             Form::Span { .. } | Form::Word { .. } | Form::Text { .. } => "2s",
         };

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use weir_control_core::health::reply::{STATUS_LINE_MAX, Seeker, StatusLine, status_line};
 use weir_control_core::health::{CheckOutcome, CheckPlan, Talk};
+use weir_core::proxy_header::Header;
 
 use crate::rt::{self, Stream};
 
@@ -20,6 +21,11 @@ pub(super) async fn check(plan: &CheckPlan) -> CheckOutcome {
         };
         if plan.may_be_weir && stream.stays_here() {
             return CheckOutcome::Bad("leads back to weir".to_owned());
+        }
+        if let Some(version) = plan.header
+            && let Err(fault) = stream.write_all(Header::local(version).bytes()).await
+        {
+            return on_fault(&fault);
         }
         let outcome = match &plan.talk {
             Talk::Silent => CheckOutcome::Good,

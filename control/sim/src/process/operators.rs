@@ -8,8 +8,8 @@ use weir_proto::confirm::Confirm;
 use weir_proto::request::{ApplyMode, BackendAct, ChangeOptions, ChangeRequest};
 use weir_proto::snapshot::{Listener, Snapshot};
 use weir_proto::spec::{
-    Admin, BackendSpec, HealthKind, HealthSpec, ListenerSpec, Name, Percent, PoolSpec, Spec,
-    Strategy,
+    Admin, BackendSpec, HealthKind, HealthSpec, ListenerSpec, Name, Percent, PoolSpec, ProxyInSpec,
+    Spec, Strategy,
 };
 
 use super::{SimProcess, StepResult, daemon};
@@ -120,6 +120,7 @@ impl People {
                 max_sessions: self.rng.pick(&[None, None, Some(1), Some(5)]),
                 state: Admin::Ready,
                 keepalive: keepalive(),
+                proxy_protocol: ProxyInSpec::default(),
             };
             spec.listener.insert(name(&format!("l{number}")), listener);
         }

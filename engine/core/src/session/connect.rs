@@ -97,7 +97,7 @@ impl Session {
     pub fn connect_began_at(&self) -> Option<Now> {
         match &self.phase {
             Phase::Connecting(connect) => Some(connect.began_at),
-            Phase::Relaying(_) | Phase::Closing(_) => None,
+            Phase::Inspecting(_) | Phase::Relaying(_) | Phase::Closing(_) => None,
         }
     }
 
@@ -106,7 +106,7 @@ impl Session {
     pub fn tries(&self) -> usize {
         match &self.phase {
             Phase::Connecting(connect) => connect.tried.len(),
-            Phase::Relaying(_) | Phase::Closing(_) => 0,
+            Phase::Inspecting(_) | Phase::Relaying(_) | Phase::Closing(_) => 0,
         }
     }
 

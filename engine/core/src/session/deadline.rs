@@ -4,13 +4,15 @@
 
 use weir_proto::reason::{ConnectFault, Why};
 
-use super::{Attempt, Connect, Phase, Relay, Session};
+use super::{Attempt, Connect, Inspect, Phase, Relay, Session};
 use crate::base::clock::Now;
 use crate::limits::WATCH_AFTER_MS;
 
 /// The purpose of a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timeout {
+    /// The header has had its time.
+    Header,
     /// A connect is not over soon: its client is to be watched for a reset.
     SlowConnect,
     /// A connect has had its time.
@@ -32,6 +34,7 @@ impl Session {
     #[must_use]
     pub fn deadline(&self, now: Now) -> Option<(Now, Timeout)> {
         match self.phase {
+            Phase::Inspecting(Inspect { until }) => Some((until, Timeout::Header)),
             Phase::Connecting(Connect { attempt, client_watched, began_at, until, .. }) => {
                 match attempt {
                     Attempt::Trying => {

@@ -62,6 +62,13 @@ impl Logging {
         self.notes[slot] = Note { client, connect_us: None, is_logged };
     }
 
+    /// A header has told of the client behind the one that has connected.
+    pub(super) fn told(&mut self, id: SessionId, client: SocketAddr) {
+        if let Some(note) = self.notes.get_mut(id.slot as usize) {
+            note.client = Some(client);
+        }
+    }
+
     fn note(&self, id: SessionId) -> Option<Note> {
         self.notes.get(id.slot as usize).copied().filter(|note| note.is_logged)
     }

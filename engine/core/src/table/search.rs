@@ -92,8 +92,19 @@ impl Table {
     /// The session's row.
     fn listed(&self, id: SessionId, now: Now, ask: &mut impl AskLegs) -> Option<ListedSession> {
         let session = self.sessions.get(id)?;
-        let client = session.leg(Side::Client).and_then(|leg| ask.peer(leg));
+        let client = self.client_of(id, session, ask);
         Some(self.row((id, session), client, now))
+    }
+
+    /// The client: the one that a header told of, or the other end of the connection.
+    fn client_of(
+        &self,
+        id: SessionId,
+        session: &Session,
+        ask: &mut impl AskLegs,
+    ) -> Option<SocketAddr> {
+        let peer = || session.leg(Side::Client).and_then(|leg| ask.peer(leg));
+        self.told_client(id).or_else(peer)
     }
 
     /// The row of a session with that client.
@@ -206,7 +217,7 @@ impl Searching {
                 continue;
             }
             let Some(network) = search.of.client else { return Some(id) };
-            let peer = session.leg(Side::Client).and_then(|leg| ask.peer(leg));
+            let peer = table.client_of(id, session, ask);
             if peer.is_some_and(|peer| network.contains(peer.ip())) {
                 return Some(id);
             }
@@ -283,6 +294,7 @@ impl Session {
     /// Its phase in the words of a list.
     fn state(&self) -> SessionState {
         match self.phase() {
+            Phase::Inspecting(_) => SessionState::Inspecting,
             Phase::Connecting(_) => SessionState::Connecting,
             Phase::Relaying(_) if self.has_fin() => SessionState::HalfClosed,
             Phase::Relaying(_) => SessionState::Relaying,

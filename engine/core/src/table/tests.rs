@@ -4,6 +4,8 @@
 mod connect;
 #[path = "tests/fruitless.rs"]
 mod fruitless;
+#[path = "tests/inspect.rs"]
+mod inspect;
 #[path = "tests/search.rs"]
 mod search;
 #[path = "tests/shed.rs"]
@@ -52,6 +54,15 @@ impl TablePlay {
 
     /// The same with that many slots and a changed pool.
     fn with(backends: usize, slots: u32, change: impl FnOnce(&mut PoolSpec)) -> TablePlay {
+        TablePlay::with_listener(backends, slots, |pool, _| change(pool))
+    }
+
+    /// The same with a changed listener, too.
+    fn with_listener(
+        backends: usize,
+        slots: u32,
+        change: impl FnOnce(&mut PoolSpec, &mut ListenerSpec),
+    ) -> TablePlay {
         let mut pool = PoolSpec { strategy: Strategy::RoundRobin, ..PoolSpec::default() };
         pool.timeout.connect = Span::from_millis(1000);
         pool.timeout.idle = Span::from_secs(10);
@@ -61,9 +72,9 @@ impl TablePlay {
             let spec = BackendSpec { address, weight: 1, state: Admin::Ready };
             pool.backend.insert(std::format!("b{number}").parse().unwrap(), spec);
         }
-        change(&mut pool);
-        let listener =
+        let mut listener =
             ListenerSpec::new("web".parse().unwrap(), vec!["127.0.0.1:80".parse().unwrap()]);
+        change(&mut pool, &mut listener);
         let spec = Spec {
             listener: [("web".parse().unwrap(), listener)].into(),
             pool: [("web".parse().unwrap(), pool.into())].into(),

@@ -1,6 +1,6 @@
 //! What happens because time has passed, or because a watched leg has news.
 
-use weir_proto::reason::By;
+use weir_proto::reason::{By, Why};
 
 #[cfg(doc)]
 use crate::action::Action;
@@ -24,6 +24,9 @@ impl Table {
             let id = id.expect("a session that ends takes its deadline with it");
             let session = self.sessions.get_mut(id).expect("the slot is occupied");
             match session.deadline(now).map(|(_, timeout)| timeout) {
+                Some(Timeout::Header) => {
+                    self.end(id, By::Weir, Why::InspectTimeout, now, out);
+                }
                 Some(Timeout::SlowConnect) => {
                     session.watch_client(out);
                     self.schedule(id, now);
@@ -191,6 +194,9 @@ impl Table {
         out: &mut Actions,
     ) {
         let Some(session) = self.sessions.get_mut(id) else { return };
+        if session.is_inspecting() {
+            return session.read_header(out);
+        }
         session.buffers_short = self.buffers_short;
         let effects = session.on_ready(side, ready, out);
         if session.is_relaying() {

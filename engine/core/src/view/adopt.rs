@@ -203,6 +203,7 @@ impl View {
             (old.timeouts, old.retry) = (pool.timeouts, pool.retry);
             old.keepalive = pool.keepalive;
             old.socket_buffer = pool.socket_buffer;
+            old.proxy = pool.spec.proxy_protocol;
             (old.panic_below, old.slow_start_ms) = (pool.health.panic, slow_start_ms);
             (old.unsteady, old.slots, old.present) = (unsteady, slots, true);
             return;
@@ -215,6 +216,7 @@ impl View {
             timeouts: pool.timeouts,
             keepalive: pool.keepalive,
             socket_buffer: pool.socket_buffer,
+            proxy: pool.spec.proxy_protocol,
             retry: pool.retry,
             sessions,
             stalled,

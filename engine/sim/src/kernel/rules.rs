@@ -43,7 +43,8 @@ impl Kernel {
             Op::Connect(_, address) => {
                 note.address = Some(address);
                 note.conns[Side::Backend as usize] = None;
-                let fresh = note.timeouts.is_none();
+                // One that was inspected has come in earlier.
+                let fresh = note.timeouts.is_none() && !self.swarm.headers.come;
                 self.seen.push(Seen::Asked { session, address, fresh });
             }
             Op::Cancel(Token::Session { kind: Kind::Connect, .. }) => {
@@ -61,6 +62,13 @@ impl Kernel {
                     self.check_reserved(session, side, how);
                 }
                 if let Some(conn) = self.legs.conn(leg) {
+                    let wants = match side {
+                        Side::Client => self.swarm.headers.come,
+                        Side::Backend => self.swarm.headers.go && matches!(op, Op::Send { .. }),
+                    };
+                    if wants && self.net.conns[conn].header.is_none() {
+                        return self.fail(format!("{session:?} relays on {leg:?} before a header"));
+                    }
                     if self.net.conns[conn].is_itself {
                         return self.fail(format!("{session:?} talks to its own socket"));
                     }
@@ -194,6 +202,11 @@ impl Kernel {
         (!self.net.conns[conn].weir_reset).then_some(peer)
     }
 
+    /// weir's own end.
+    pub(crate) fn local(&mut self, leg: Leg) -> Option<SocketAddr> {
+        self.legs.conn(leg).map(|conn| self.net.conns[conn].address)
+    }
+
     pub(crate) fn is_gone(&mut self, leg: Leg) -> bool {
         let Some(conn) = self.legs.conn(leg) else {
             self.fail(format!("{leg:?}, which is not connected, is asked whether it is gone"));
@@ -268,6 +281,10 @@ impl Kernel {
     /// Nobody is cut without a reason, and nothing is ended that is not over.
     fn check_close(&self, id: ConnId, how: How) -> Result<(), String> {
         let conn = &self.net.conns[id];
+        // One that ends before it has said who it is has asked for nothing.
+        if how == How::Fin && self.swarm.headers.come && conn.header.is_none() && conn.up.fin {
+            return Ok(());
+        }
         if how == How::Fin {
             let over = conn.weir_finished && conn.up.bytes.is_empty();
             let over = over && (conn.up.fin || conn.weir_reset);

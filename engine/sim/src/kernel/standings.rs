@@ -100,7 +100,7 @@ impl Kernel {
         let is_sending = session.is_some_and(|session| self.is_sending(session, side));
         let conn = &mut self.net.conns[id];
         let (side, waits, gone) = (conn.side as usize, conn.unacked() > 0, conn.gone.is_some());
-        let takes = conn.takes;
+        let (takes, acked) = (conn.takes, conn.acked());
         let stuck_ms = self.now.saturating_sub(conn.taken_at) / MS;
         let Some(note) = conn.session.and_then(|session| self.notes.get_mut(&session)) else {
             return;
@@ -110,8 +110,9 @@ impl Kernel {
         let span = step.wrapping_sub(note.looked_step[side]) % (1 << 16) * STEP_MS;
         note.looked_step[side] = step;
         let waited = note.waits[side] && waits;
-        let took_none = note.looked_takes[side] == takes;
-        note.looked_takes[side] = takes;
+        // Not `takes`, which also says that the peer is gone since.
+        let took_none = note.looked_acked[side] == acked;
+        note.looked_acked[side] = acked;
         let (least, most) = &mut note.blocked_ms[side];
         *most += if waited && took_none { span + STEP_MS } else { 0 };
         // A send that one look has counted already, and then was heard of, looks like bytes taken.

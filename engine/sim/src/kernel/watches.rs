@@ -41,12 +41,18 @@ impl Kernel {
         };
         if let Token::Session { id, side: Side::Client, .. } = token
             && interest.readable
+            && (!self.swarm.headers.come || !self.lacks_header(on))
             && self.notes.get(&key(id)).is_none_or(|note| note.conns[0].is_none())
         {
             return self.fail(format!("{id:?} is told of a FIN before it has a backend"));
         }
         self.watches.retain(|watch| watch.on != on);
         self.watches.push(Watch { on, token, interest });
+    }
+
+    /// True if its header has not crossed.
+    fn lacks_header(&self, on: On) -> bool {
+        matches!(on, On::Conn(conn) if self.net.conns[conn].header.is_none())
     }
 
     /// A client is taken at once.
@@ -160,7 +166,8 @@ impl Kernel {
             }
         };
         let hung_up = conn.weir_reset || (conn.weir_finished && conn.up.fin);
-        let readable = !conn.up.bytes.is_empty() || conn.up.fin || conn.weir_reset;
+        let enough = conn.up.bytes.len() >= conn.up.wakes_at.max(1);
+        let readable = enough || conn.up.fin || conn.weir_reset;
         let writable = conn.down.room() > 0 || conn.peer_closed || conn.weir_reset;
         let ready = Ready {
             readable: hung_up || (watch.interest.readable && readable),

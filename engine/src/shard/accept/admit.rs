@@ -250,8 +250,14 @@ impl<I: Io> Shard<I> {
 
     fn admit(&mut self, leg: Leg, listener: ListenerSlot) {
         let wants_key = self.table.wants_client_key(listener);
-        let asks = wants_key || self.table.wants_client_address();
+        let is_inspected = self.table.wants_header(listener).is_some();
+        let asks = wants_key || is_inspected || self.table.wants_client_address();
         let address = if asks { self.io.peer(leg) } else { None };
+        if self.table.refuses(listener, address.map(|it| it.ip())) {
+            self.io.close(leg, How::Reset);
+            self.table.counters().rejected(listener, Reject::Denied);
+            return;
+        }
         let key = address.filter(|_| wants_key);
         let key = key.map_or(0, |address| client_key(self.setup.hash_seed, address.ip()));
         let client = AcceptedClient { leg, listener, key, address };

@@ -28,6 +28,9 @@ pub(super) fn rows(settings: &ShownSettings, style: Style) -> Vec<(String, Cell)
         None => (name_of(&run[0], " "), text_of(run[0].value.as_ref(), style).into()),
         Some("health") => ("health".to_owned(), health(settings, run, style).into()),
         Some("keepalive") => ("keepalive".to_owned(), keepalive(settings, style).into()),
+        Some("proxy_protocol") => {
+            ("proxy protocol".to_owned(), proxy_protocol(settings, run, style).into())
+        }
         Some(table) => (table.to_owned(), listed(run, style).into()),
     });
     rows.collect()
@@ -76,6 +79,12 @@ fn keepalive(settings: &ShownSettings, style: Style) -> String {
     let [idle, interval, count] = ["idle_s", "interval_s", "count"]
         .map(|key| text_of(settings.get(&format!("keepalive.{key}")), style));
     format!("after {idle}, every {interval}, {count} times")
+}
+
+/// As in `from 10.0.0.0/8, timeout 3s`.
+fn proxy_protocol(settings: &ShownSettings, run: &[ShownSetting], style: Style) -> String {
+    let is_wanted = settings.get("proxy_protocol.from").is_some();
+    if is_wanted { listed(run, style) } else { "-".to_owned() }
 }
 
 /// As in `connect 3s, idle 1h 0m`.

@@ -217,15 +217,16 @@ fn a_backend_that_is_gone_is_removed() {
 #[test]
 fn a_pool_shows_its_settings_and_backends() {
     let wanted = "\
-name           web
-strategy       least-conn
-health         http path=\"/up\" every 2s, timeout 500ms, rise 2, fall 3
-timeout        connect 3s, idle 1h 0m, half-close 1m 0s, stalled 1m 0s
-keepalive      after 1m 0s, every 10s, 6 times
-socket buffer  -
-retry          attempts 2, within 6s
-panic          below 50% up
-slow start     10s
+name            web
+strategy        least-conn
+health          http path=\"/up\" every 2s, timeout 500ms, rise 2, fall 3
+timeout         connect 3s, idle 1h 0m, half-close 1m 0s, stalled 1m 0s
+keepalive       after 1m 0s, every 10s, 6 times
+socket buffer   -
+proxy protocol  -
+retry           attempts 2, within 6s
+panic           below 50% up
+slow start      10s
 
 BACKEND  ADDRESS";
     let text = answer(&Answer::Pool(pool()), false, HUMAN);
@@ -234,8 +235,8 @@ BACKEND  ADDRESS";
     panics.panic = true;
     panics.settings.put("health.slow_start_s", ShownValue::Seconds(0.0));
     let text = answer(&Answer::Pool(panics), false, HUMAN);
-    assert!(text.contains("panic          below 50% up (now: health is ignored)\n"), "{text}");
-    assert!(text.contains("slow start     off\n"), "{text}");
+    assert!(text.contains("panic           below 50% up (now: health is ignored)\n"), "{text}");
+    assert!(text.contains("slow start      off\n"), "{text}");
     let mut state = status();
     state.pools[0].panic = true;
     assert!(answer(&Answer::Status(state), false, PIPE).contains(" 1 panic "));
@@ -249,7 +250,7 @@ fn a_setting_without_a_sentence_is_shown_under_its_name() {
     new.settings.put("queue.longest_wait_s", ShownValue::Seconds(2.0));
     let text = answer(&Answer::Pool(new), false, HUMAN);
     assert!(text.contains(", rise 2, fall 3, port 80\n"), "{text}");
-    assert!(text.contains("\nqueue          longest-wait 2s\n"), "{text}");
+    assert!(text.contains("\nqueue           longest-wait 2s\n"), "{text}");
 }
 
 #[test]
@@ -265,6 +266,7 @@ sessions total  123k
 freebind        no
 max sessions    -
 keepalive       after 1m 0s, every 10s, 6 times
+proxy protocol  -
 ";
     assert_eq!(answer(&Answer::Listener(row.clone()), false, HUMAN), wanted);
     let unbound =

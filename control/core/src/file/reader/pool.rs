@@ -1,5 +1,6 @@
 //! The tables `[pool.NAME]` and what is in them, by the table of settings.
 
+use serde::de::DeserializeOwned;
 use std::net::Ipv4Addr;
 
 use toml::Spanned;
@@ -82,16 +83,25 @@ impl Reader {
                 self.value::<Name>(value, &hint).map(|name| Value::Text(name.as_str().to_owned()))
             }
             Form::Word { noun, words } => self.one_of(value, noun, words).map(Value::Text),
-            Form::Address { many } => {
-                let addresses = match value.get_ref() {
-                    DeValue::Array(items) if many => {
-                        items.iter().map(|item| self.value(item, &hint)).collect::<Vec<_>>()
-                    }
-                    _ => vec![self.value(value, &hint)],
-                };
-                addresses.into_iter().collect::<Option<Vec<_>>>().map(Value::Addresses)
+            Form::Address { many: false } => {
+                self.value(value, &hint).map(|address| Value::Addresses(vec![address]))
             }
+            Form::Address { many: true } => self.list(value, &hint).map(Value::Addresses),
+            Form::Networks => self.list(value, &hint).map(Value::Networks),
         }
+    }
+
+    /// One value, or a list of them.
+    fn list<T: DeserializeOwned>(
+        &mut self,
+        value: &Spanned<DeValue<'_>>,
+        hint: &str,
+    ) -> Option<Vec<T>> {
+        let values = match value.get_ref() {
+            DeValue::Array(items) => items.iter().map(|item| self.value(item, hint)).collect(),
+            _ => vec![self.value(value, hint)],
+        };
+        values.into_iter().collect()
     }
 
     fn backend(

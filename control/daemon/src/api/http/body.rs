@@ -267,7 +267,9 @@ fn push<S>(
         (Some(Form::Flag) | None, Value::Bool(flag)) => Some(flag.to_string()),
         (Some(Form::Count { .. } | Form::Flag), Value::String(_)) => None,
         (_, Value::String(text)) if !text.is_empty() => Some(text.clone()),
-        (Some(Form::Address { many: true }), Value::Array(list)) if !list.is_empty() => {
+        (Some(Form::Address { many: true } | Form::Networks), Value::Array(list))
+            if !list.is_empty() =>
+        {
             let texts: Option<Vec<&str>> = list.iter().map(Value::as_str).collect();
             texts.map(|texts| texts.join(","))
         }

@@ -64,7 +64,7 @@ pub(super) fn shown<S: Plain>(table: &'static [Setting<S>]) -> Map<String, Value
                 }
                 Form::Flag => json!({"type": "boolean"}),
                 Form::Word { words, .. } => json!({"type": "string", "enum": words}),
-                Form::Address { many: true } => {
+                Form::Address { many: true } | Form::Networks => {
                     json!({"type": "array", "items": {"type": "string"}})
                 }
                 Form::Text { .. } | Form::Name { .. } | Form::Address { many: false } => {
@@ -134,11 +134,18 @@ fn written(form: Form) -> Value {
         Form::Address { many: true } => {
             json!({"anyOf": [address(), {"type": "array", "items": address(), "minItems": 1}]})
         }
+        Form::Networks => {
+            json!({"anyOf": [network(), {"type": "array", "items": network(), "minItems": 1}]})
+        }
     }
 }
 
 fn address() -> Value {
     json!({"type": "string", "minLength": 1, "examples": ["10.0.0.11:443", "[::1]:443"]})
+}
+
+fn network() -> Value {
+    json!({"type": "string", "pattern": "^[0-9A-Fa-f.:]+(/[0-9]+)?$"})
 }
 
 /// The name of an object.

@@ -1,0 +1,65 @@
+//! Before a backend is picked: the listener wants a header first (the PROXY protocol).
+//!
+//! The bytes stay in the kernel until the header is whole. So a client that sends none, or sends it
+//! slowly, holds no buffer, and what follows the header is received like the bytes of any session.
+//!
+//! ```text
+//! accepted ──▶ read ──whole──▶ connecting
+//!               ▲ └──not yet──▶ watched for more bytes ─┐
+//!               └───────────────────────────────────────┘
+//! ```
+
+use crate::action::{Action, Actions};
+use crate::base::clock::Now;
+use crate::base::machine::enter;
+use crate::event::{Interest, Leg, Side};
+
+use super::{Connect, Phase, Session};
+
+/// A session whose header has not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inspect {
+    /// When it must be there.
+    pub(super) until: Now,
+}
+
+impl Session {
+    /// Nothing begins before a header has come, which must be there by `until`.
+    #[must_use]
+    pub fn inspecting(self, until: Now) -> Session {
+        Session { phase: Phase::Inspecting(Inspect { until }), ..self }
+    }
+
+    #[must_use]
+    pub fn is_inspecting(&self) -> bool {
+        matches!(self.phase, Phase::Inspecting(_))
+    }
+
+    /// Asks for a look at what has come.
+    pub fn read_header(&self, out: &mut Actions) {
+        let client = self.legs.get(Side::Client).expect("an inspected session has its client");
+        out.push(Action::ReadHeader { client });
+    }
+
+    /// Its header is not whole yet: waits for more.
+    pub fn await_header(&self, out: &mut Actions) {
+        let leg = self.legs.get(Side::Client).expect("an inspected session has its client");
+        let interest = Interest { readable: true, writable: false };
+        out.push(Action::Watch { side: Side::Client, leg, interest });
+    }
+
+    /// Both sockets of a session that a backend has.
+    ///
+    /// # Panics
+    /// If it has none: a mistake of ours.
+    #[must_use]
+    pub fn legs(&self) -> [Leg; 2] {
+        self.legs.both()
+    }
+
+    /// Its header has come: a backend may be picked.
+    pub fn inspected_header(&mut self, connect: Connect) {
+        assert!(self.is_inspecting(), "it has had its header: {:?}", self.phase);
+        enter(&mut self.phase, Phase::Connecting(connect));
+    }
+}

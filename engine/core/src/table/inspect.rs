@@ -1,0 +1,101 @@
+//! Sessions of listeners that want a header first: it is read, waited for, and believed.
+
+use core::net::{IpAddr, SocketAddr};
+
+use weir_proto::reason::{By, Why};
+use weir_proto::snapshot::ProxyIn;
+
+use super::{SessionId, Table};
+use crate::action::{Action, Actions};
+use crate::base::clock::Now;
+use crate::event::HeaderRead;
+use crate::session::Connect;
+use crate::slot::ListenerSlot;
+
+/// Clients that headers have told of, by slot; as long as slots had one.
+#[derive(Debug, Default)]
+pub(super) struct ToldClients(alloc::vec::Vec<Option<SocketAddr>>);
+
+impl ToldClients {
+    fn note(&mut self, slot: u32, client: SocketAddr) {
+        let slot = slot as usize;
+        if self.0.len() <= slot {
+            self.0.resize(slot + 1, None);
+        }
+        self.0[slot] = Some(client);
+    }
+
+    /// The session in this slot is over.
+    pub(super) fn forget(&mut self, slot: u32) {
+        if let Some(told) = self.0.get_mut(slot as usize) {
+            *told = None;
+        }
+    }
+}
+
+impl Table {
+    /// The listener's terms for headers, if it wants any.
+    #[must_use]
+    pub fn wants_header(&self, listener: ListenerSlot) -> Option<&ProxyIn> {
+        self.view.listeners()[listener.index()].proxy.as_ref()
+    }
+
+    /// True if the listener wants headers, and a client at this address may send none. Of one that
+    /// has gone meanwhile the address is not known: whatever it has sent, no backend is asked.
+    #[must_use]
+    pub fn refuses(&self, listener: ListenerSlot, ip: Option<IpAddr>) -> bool {
+        let is_trusted = |proxy: &ProxyIn| ip.is_none_or(|ip| proxy.trusts(ip));
+        self.wants_header(listener).is_some_and(|proxy| !is_trusted(proxy))
+    }
+
+    /// The client that a header has told of.
+    #[must_use]
+    pub fn told_client(&self, id: SessionId) -> Option<SocketAddr> {
+        self.told.0.get(id.slot as usize).copied().flatten()
+    }
+
+    /// A backend has taken the session: tells it who the client is, if its pool wants that.
+    pub(super) fn tell_client(&mut self, id: SessionId, out: &mut Actions) {
+        let session = self.sessions.get_mut(id).expect("a backend has just taken it");
+        let Some(version) = self.view.pools()[session.route.pool.index()].proxy else { return };
+        let legs = session.legs();
+        let told = self.told_client(id);
+        out.push(Action::SendHeader { legs, version, told });
+    }
+
+    /// The header was sent to the backend, or could not be: its empty socket takes one at once.
+    pub fn header_sent(&mut self, id: SessionId, is_sent: bool, now: Now, out: &mut Actions) {
+        if !is_sent {
+            self.end(id, By::Backend, Why::Reset, now, out);
+        }
+    }
+
+    /// Somebody has looked for a session's header. `key` is the hash of the client's address.
+    pub fn header_read(
+        &mut self,
+        id: SessionId,
+        read: HeaderRead,
+        key: u64,
+        now: Now,
+        out: &mut Actions,
+    ) {
+        let session = self.sessions.get_mut(id).expect("it asked a moment ago");
+        match read {
+            HeaderRead::NotYet => session.await_header(out),
+            HeaderRead::Wrong => self.end(id, By::Weir, Why::BadHeader, now, out),
+            // As a balancer's check does; nothing was asked for, so nothing is missing.
+            HeaderRead::Ended => self.end(id, By::Client, Why::Complete, now, out),
+            HeaderRead::Failed => self.end(id, By::Client, Why::Reset, now, out),
+            HeaderRead::Whole { source } => {
+                let pool = &self.view.pools()[session.route.pool.index()];
+                session.inspected_header(Connect::new(key, pool.retry.attempts, now));
+                self.wheel.cancel(id.slot);
+                if let Some(source) = source {
+                    self.told.note(id.slot, source);
+                    self.logging.told(id, source);
+                }
+                self.try_backend(id, None, now, out);
+            }
+        }
+    }
+}

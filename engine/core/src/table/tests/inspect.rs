@@ -1,0 +1,121 @@
+//! Listeners that want a header first, and pools whose backends get one.
+
+use weir_proto::spec::ProxyVersion;
+
+use super::*;
+use crate::event::HeaderRead;
+
+const READ: Action = Action::ReadHeader { client: CLIENT };
+
+const AWAIT: Action = Action::Watch {
+    side: Side::Client,
+    leg: CLIENT,
+    interest: Interest { readable: true, writable: false },
+};
+
+fn told() -> SocketAddr {
+    "192.0.2.7:40000".parse().unwrap()
+}
+
+impl TablePlay {
+    /// Balancers in 10.0.0.0/8 have two seconds for a header.
+    fn behind_a_balancer() -> TablePlay {
+        TablePlay::with_listener(2, 4, |pool, listener| {
+            pool.proxy_protocol = Some(ProxyVersion::V2);
+            listener.proxy_protocol.from = vec!["10.0.0.0/8".parse().unwrap()];
+            listener.proxy_protocol.timeout = Span::from_secs(2);
+        })
+    }
+
+    /// A client that is looked at.
+    fn inspecting(&mut self) -> SessionId {
+        let id = self.table.accept(client(), self.now, &mut self.out).unwrap();
+        assert_eq!(self.take(), [READ]);
+        id
+    }
+
+    fn header_read(&mut self, id: SessionId, read: HeaderRead) -> Vec<Action> {
+        self.table.header_read(id, read, 0, self.now, &mut self.out);
+        self.take()
+    }
+
+    fn ended(&mut self, during: During, why: Why) -> u64 {
+        let full = self.table.collect(std::boxed::Box::new(ShardStats::new(ShardId(0))));
+        let of = |reason: CloseReason| (reason.during, reason.why) == (during, why);
+        full.pools[0].ends.iter().filter(|(reason, _)| of(*reason)).map(|(_, count)| count).sum()
+    }
+}
+
+#[test]
+fn a_backend_is_picked_when_the_header_is_whole_and_is_told_before_all_else() {
+    let mut play = TablePlay::behind_a_balancer();
+    let id = play.inspecting();
+    assert_eq!(play.header_read(id, HeaderRead::NotYet), [AWAIT]);
+    let some = Ready { readable: true, ..Ready::default() };
+    play.table.on_ready(id, Side::Client, some, play.now, &mut play.out);
+    assert_eq!(play.take(), [READ]);
+    let actions = play.header_read(id, HeaderRead::Whole { source: Some(told()) });
+    assert!(matches!(actions[..], [Action::Connect { .. }]), "{actions:?}");
+    assert_eq!(play.table.told_client(id), Some(told()));
+    play.connects(id, 11);
+    let done = Completion::Connected(Ok(()));
+    play.table.on_completion(id, Side::Backend, done, play.now, &mut play.out);
+    let actions = play.take();
+    let legs = [CLIENT, Leg(11)];
+    let header = Action::SendHeader { legs, version: ProxyVersion::V2, told: Some(told()) };
+    assert!(actions.contains(&header), "{actions:?}");
+    assert!(!actions.iter().any(|action| matches!(action, Action::Send { .. })), "{actions:?}");
+    play.table.header_sent(id, true, play.now, &mut play.out);
+    assert_eq!(play.take(), []);
+    assert!(play.table.session(id).unwrap().is_relaying());
+}
+
+#[test]
+fn only_those_who_are_trusted_may_send_one() {
+    let play = TablePlay::behind_a_balancer();
+    let refuses = |ip: &str| play.table.refuses(ListenerSlot::FIRST, Some(ip.parse().unwrap()));
+    assert!(refuses("192.0.2.7") && refuses("::1"));
+    assert!(!refuses("10.1.2.3") && !refuses("::ffff:10.1.2.3"));
+    assert!(!play.table.refuses(ListenerSlot::FIRST, None), "it has gone, and gets no backend");
+    let plain = TablePlay::new(1);
+    assert!(!plain.table.refuses(ListenerSlot::FIRST, Some("192.0.2.7".parse().unwrap())));
+}
+
+#[test]
+fn a_client_without_a_right_header_in_time_costs_no_backend_anything() {
+    for (read, how, why) in [
+        (HeaderRead::Wrong, How::Reset, Why::BadHeader),
+        (HeaderRead::Failed, How::Reset, Why::Reset),
+        (HeaderRead::Ended, How::Fin, Why::Complete),
+    ] {
+        let mut play = TablePlay::behind_a_balancer();
+        let id = play.inspecting();
+        let close = Action::Close { leg: CLIENT, how };
+        assert_eq!(play.header_read(id, read), [close, Action::Free], "{read:?}");
+        assert_eq!(play.ended(During::Inspecting, why), 1, "{read:?}");
+        assert!(play.table.is_empty());
+    }
+    let mut play = TablePlay::behind_a_balancer();
+    let id = play.inspecting();
+    play.header_read(id, HeaderRead::NotYet);
+    play.now = START.plus_millis(2_000 + 2 * TICK_MS);
+    assert_eq!(play.on_time(), Some(id));
+    let close = Action::Close { leg: CLIENT, how: How::Reset };
+    assert_eq!(play.take(), [close, Action::Free]);
+    assert_eq!(play.ended(During::Inspecting, Why::InspectTimeout), 1);
+}
+
+#[test]
+fn an_inspected_session_ends_by_a_sweep_and_its_slot_forgets_the_client() {
+    let mut play = TablePlay::behind_a_balancer();
+    let id = play.inspecting();
+    play.header_read(id, HeaderRead::Whole { source: Some(told()) });
+    play.table.opened(id, Err(crate::event::NotOpened::ClientGone), play.now, &mut play.out);
+    play.take();
+    let again = play.inspecting();
+    assert_eq!((again.slot, play.table.told_client(again)), (id.slot, None));
+    play.table.stop();
+    let mut scan = SCANNED_PER_TURN_MAX;
+    assert_eq!(play.table.sweep(play.now, &mut scan, &mut play.out), Some(again));
+    assert_eq!(play.ended(During::Inspecting, Why::Stopped), 1);
+}

@@ -1,0 +1,78 @@
+//! Headers of the PROXY protocol: those that clients send, and those that backends get.
+
+use std::net::SocketAddr;
+
+use weir_core::event::{Errno, HeaderRead, Leg};
+use weir_core::pick::client_key;
+use weir_core::proxy_header::{self, HEADER_MAX, Header, Parsed, ProxyVersion};
+use weir_core::table::SessionId;
+
+use super::Shard;
+use crate::io::Io;
+
+impl<I: Io> Shard<I> {
+    /// Looks at what a client has sent, and takes its header if that is whole.
+    pub(super) fn read_header(&mut self, id: SessionId, client: Leg) {
+        let read = self.look_for_header(client);
+        let key = match read {
+            HeaderRead::Whole { source } => self.key_of(id, client, source),
+            _ => 0,
+        };
+        self.table.header_read(id, read, key, self.now, &mut self.actions);
+    }
+
+    fn look_for_header(&mut self, client: Leg) -> HeaderRead {
+        let mut bytes = [0; HEADER_MAX];
+        let count = match self.io.peek(client, &mut bytes) {
+            Ok(0) => return HeaderRead::Ended,
+            Ok(count) => count,
+            Err(Errno::EAGAIN) => 0,
+            Err(_) => return HeaderRead::Failed,
+        };
+        match proxy_header::parse(&bytes[..count]) {
+            Parsed::Wrong => HeaderRead::Wrong,
+            Parsed::Header { length, source } => {
+                // What follows is received as it comes.
+                self.io.wake_at(client, 1);
+                match self.io.discard(client, length) {
+                    Ok(()) => HeaderRead::Whole { source },
+                    Err(_) => HeaderRead::Failed,
+                }
+            }
+            Parsed::Need(_) if self.io.is_gone(client) => HeaderRead::Failed,
+            Parsed::Need(_) if count > 0 && self.io.has_finished(client) => HeaderRead::Ended,
+            Parsed::Need(wanted) => {
+                self.io.wake_at(client, wanted);
+                HeaderRead::NotYet
+            }
+        }
+    }
+
+    /// The hash of the client's address, if its pool picks by that.
+    fn key_of(&mut self, id: SessionId, client: Leg, source: Option<SocketAddr>) -> u64 {
+        let session = self.table.session(id).expect("it asked a moment ago");
+        if !self.table.wants_client_key(session.route.listener) {
+            return 0;
+        }
+        let address = source.or_else(|| self.io.peer(client));
+        address.map_or(0, |address| client_key(self.setup.hash_seed, address.ip()))
+    }
+
+    /// Tells a backend who the client is, before anything else is sent to it.
+    pub(super) fn send_header(
+        &mut self,
+        id: SessionId,
+        [client, backend]: [Leg; 2],
+        version: ProxyVersion,
+        told: Option<SocketAddr>,
+    ) {
+        let source = told.or_else(|| self.io.peer(client));
+        let header = match (source, self.io.local(client)) {
+            (Some(source), Some(destination)) => Header::of_client(version, source, destination),
+            // The client has gone meanwhile: nothing of it will reach the backend.
+            _ => Header::local(version),
+        };
+        let is_sent = self.io.send_now(backend, header.bytes());
+        self.table.header_sent(id, is_sent, self.now, &mut self.actions);
+    }
+}

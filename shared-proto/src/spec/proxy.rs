@@ -1,0 +1,56 @@
+//! The PROXY protocol (HAProxy's doc/proxy-protocol.txt) in a configuration.
+
+use serde::{Deserialize, Serialize};
+
+use super::Span;
+use crate::network::Network;
+
+/// The PROXY headers that a listener wants first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyInSpec {
+    /// Who sends them; others are refused. Empty: no header is wanted.
+    #[serde(default)]
+    pub from: Vec<Network>,
+    #[serde(default = "ProxyInSpec::timeout")]
+    pub timeout: Span,
+}
+
+impl Default for ProxyInSpec {
+    fn default() -> ProxyInSpec {
+        ProxyInSpec { from: Vec::new(), timeout: ProxyInSpec::timeout() }
+    }
+}
+
+impl ProxyInSpec {
+    /// A lost segment comes again within that time (doc/proxy-protocol.txt, 2).
+    fn timeout() -> Span {
+        Span::from_secs(3)
+    }
+
+    pub(super) fn is_default(&self) -> bool {
+        *self == ProxyInSpec::default()
+    }
+}
+
+/// A version of the PROXY protocol (HAProxy's doc/proxy-protocol.txt).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    V2,
+}
+
+impl ProxyVersion {
+    pub const ALL: [ProxyVersion; 2] = [ProxyVersion::V1, ProxyVersion::V2];
+
+    /// The word that operators write.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            ProxyVersion::V1 => "v1",
+            ProxyVersion::V2 => "v2",
+        }
+    }
+}
