@@ -114,17 +114,21 @@ fn parse_v2(bytes: &[u8]) -> Parsed {
     if is_proxy == 0 {
         return local;
     }
-    let (source, at) = match bytes[13] {
-        0x11 => (body.first_chunk().map(v4), V2_FIXED + 12),
-        0x21 => (body.first_chunk().map(v6), V2_FIXED + 36),
-        // Of other families only the length is heeded, as the protocol asks.
-        _ => return local,
+    let (family, protocol) = (bytes[13] >> 4, bytes[13] & 0xf);
+    let (addresses, source) = match family {
+        0 => (0, None),
+        1 => (12, body.first_chunk().map(v4)),
+        2 => (36, body.first_chunk().map(v6)),
+        3 => (216, None),
+        // What is no family must be refused (2.2).
+        _ => return Parsed::Wrong,
     };
-    if source.is_some() && fields_are_right(header, at) {
-        Parsed::Header { length, source }
-    } else {
-        Parsed::Wrong
+    let is_whole = protocol <= 2 && body.len() >= addresses;
+    if !is_whole || (family > 0 && !fields_are_right(header, V2_FIXED + addresses)) {
+        return Parsed::Wrong;
     }
+    // A client of a stream; others are not heeded.
+    Parsed::Header { length, source: source.filter(|_| protocol == 1) }
 }
 
 fn v4(it: &[u8; 12]) -> SocketAddr {
