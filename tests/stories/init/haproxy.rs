@@ -136,14 +136,19 @@ fn mqtt_keeps_a_client_at_its_broker() {
 
 const MAIL: Script = Script::Answers(&Dialogue {
     greeting: b"220 mx ESMTP\r\n",
-    answers: &[(b"HELO ", b"250 mx\r\n"), (b"QUIT\r\n", b"221 bye\r\n")],
+    answers: &[
+        (b"\r\nQUIT\n\x21\x11", b"told by v2\n"),
+        (b"\x21\x11\0\x0c\xc0\0\x02\x07", b"of 192.0.2.7\n"),
+        (b"HELO ", b"250 mx\r\n"),
+        (b"QUIT\r\n", b"221 bye\r\n"),
+    ],
 });
 
 #[test]
-fn smtp_on_two_ports_before_two_servers() {
+fn smtp_before_two_servers_that_are_told_of_the_client() {
     let case = Migration {
         file: "smtp.cfg",
-        listens: &[("bind *:25", "smtp"), ("bind *:587", "submission")],
+        listens: &[("bind *:25", "smtp"), ("bind *:587", "submission"), ("bind *:2525", "trusted")],
         servers: &[("10.25.0.11:25", "mx1", MAIL), ("10.25.0.12:25", "mx2", MAIL)],
         edits: &[],
     };
@@ -151,6 +156,9 @@ fn smtp_on_two_ports_before_two_servers() {
     stage.settle("smtp", &["mx1", "mx2"]);
     stage.alike("smtp", 20, 4);
     stage.alike("submission", 20, 4);
+    stage.says("smtp", b"", b"220 mx ESMTP\r\ntold by v2\n");
+    let header = b"PROXY TCP4 192.0.2.7 192.0.2.8 4000 25\r\n";
+    stage.says("trusted", header, b"220 mx ESMTP\r\ntold by v2\nof 192.0.2.7\n");
     stage.down("mx1", "submission", &["mx2"]);
 }
 

@@ -1,5 +1,7 @@
 //! Configurations of nginx with stream.
 
+use weir_tests::net::{Dialogue, Script};
+
 use super::haproxy::by_name;
 use super::stage::{Migration, PLAIN};
 
@@ -82,18 +84,27 @@ fn mqtt_keeps_a_client_at_its_broker() {
     stage.passes_half_closes("mqtt");
 }
 
+const MAIL: Script = Script::Answers(&Dialogue {
+    greeting: b"",
+    answers: &[(b"PROXY TCP4 ", b"told by v1\n"), (b" 192.0.2.7 ", b"of 192.0.2.7\n")],
+});
+
 #[test]
-fn smtp_before_one_server() {
+fn smtp_before_one_server_that_is_told_of_the_client() {
     let case = Migration {
         file: "smtp.conf",
-        listens: &[("listen 25", "smtp"), ("listen 465", "smtps")],
-        servers: &[("10.44.0.11:25", "mx", PLAIN)],
+        listens: &[("listen 25", "smtp"), ("listen 465", "smtps"), ("listen 2525", "trusted")],
+        servers: &[("10.44.0.11:25", "mx", MAIL)],
         // No key is here.
         edits: &[(" ssl;", ";"), ("ssl_certificate", "# ssl_certificate")],
     };
     let stage = case.start();
     stage.alike("smtp", 10, 0);
     stage.alike("smtps", 10, 0);
+    stage.says("smtp", b"", b"told by v1\niam:mx\n");
+    stage.says("smtps", b"", b"iam:mx\n");
+    let header = b"PROXY TCP4 192.0.2.7 192.0.2.8 4000 25\r\n";
+    stage.says("trusted", header, b"told by v1\nof 192.0.2.7\niam:mx\n");
 }
 
 #[test]

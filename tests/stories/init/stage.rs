@@ -290,6 +290,14 @@ impl Comparison {
         }
     }
 
+    /// A client that begins with `header` hears these bytes first on both.
+    pub(super) fn says(&self, listen: &str, header: &[u8], text: &[u8]) {
+        for side in [&self.peer, &self.weir] {
+            let mut client = Peer::connect(side.listens[listen]);
+            client.send(&[header, side.words()].concat()).expect(text);
+        }
+    }
+
     /// Without this backend both lead to `others`, and `listen` never fails.
     pub(super) fn down(&mut self, name: &str, listen: &str, others: &[&str]) {
         self.backends.get_mut(name).expect("it is one of the case").pause();

@@ -3,9 +3,10 @@
 
 use std::net::SocketAddr;
 
-use weir_proto::spec::{Admin, KeepaliveSpec, PoolSpec, RetrySpec, TimeoutSpec};
+use weir_proto::network::Network;
+use weir_proto::spec::{Admin, KeepaliveSpec, PoolSpec, ProxyInSpec, RetrySpec, TimeoutSpec};
 
-use super::note::At;
+use super::note::{At, Remark, note, warning};
 use super::units::bounded;
 
 /// A whole file.
@@ -31,6 +32,7 @@ pub(super) struct DraftListener {
     pub(super) freebind: bool,
     pub(super) state: Admin,
     pub(super) keepalive: KeepaliveSpec,
+    pub(super) proxy_protocol: ProxyInSpec,
 }
 
 #[derive(Debug)]
@@ -72,4 +74,23 @@ pub(super) fn time_for_retries(timeout: &TimeoutSpec, retry: &mut RetrySpec) {
         let needed = bounded(timeout.connect.millis.saturating_mul(attempts)).0;
         retry.within = retry.within.max(needed);
     }
+}
+
+/// Every address: the peers take a PROXY header from any client.
+pub(super) fn from_everybody() -> Vec<Network> {
+    ["0.0.0.0/0", "::/0"].map(|text| text.parse().expect("it is a network")).to_vec()
+}
+
+/// Says that a listener believes everybody.
+pub(super) fn believes_everybody(what: &str, peer: &str) -> Remark {
+    let why = format!("the PROXY header of every client is believed, as by {peer}");
+    let hint = "write the networks of the balancers before weir into proxy-protocol.from";
+    warning(what).because(why).instead(hint)
+}
+
+/// Says that some addresses of one section want a PROXY header and others do not.
+pub(super) fn is_two_listeners(what: &str) -> Remark {
+    let why = "all clients of a listener send a PROXY header, or none";
+    let hint = "max-sessions is of each by itself";
+    note(format!("{what} becomes two listeners")).because(why).instead(hint)
 }

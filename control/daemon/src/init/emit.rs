@@ -253,6 +253,7 @@ fn listener_objects(
                 freebind: listener.freebind,
                 state: listener.state,
                 keepalive: listener.keepalive.clone(),
+                proxy_protocol: listener.proxy_protocol.clone(),
                 ..plain
             };
             spec.listener.insert(name, listener_spec);

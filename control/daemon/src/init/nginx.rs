@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use weir_proto::snapshot::{BINDS_MAX, LISTENERS_MAX};
-use weir_proto::spec::{Admin, HealthKind, HealthSpec, PoolSpec, Span};
+use weir_proto::spec::{Admin, HealthKind, HealthSpec, PoolSpec, ProxyInSpec, Span};
 
 use super::Surroundings;
-use super::draft::{Draft, DraftListener, DraftPool};
+use super::draft::{Draft, DraftListener, DraftPool, is_two_listeners};
 use super::note::{At, Notes, note, quoted, warning};
 use super::units::SPAN_MAX_MS;
 use parser::NginxDirective;
-use server::{ServerSettings, StreamServer};
+use server::{Listen, ServerSettings, StreamServer};
 use upstream::Upstream;
 
 /// Reads a file into `draft`.
@@ -154,8 +154,8 @@ impl<'a> StreamReader<'a> {
             self.notes.add(at, remark.instead(hint));
             return;
         }
-        let binds = self.binds(server);
-        let Some(port) = binds.first().map(SocketAddr::port) else {
+        let (plain, with_header) = self.binds(server);
+        let Some(port) = plain.first().or(with_header.first()).map(SocketAddr::port) else {
             let remark = warning("a server is left out");
             let why = "it has no address that weir can listen on";
             self.notes.add(&server.at, remark.because(why));
@@ -174,7 +174,22 @@ impl<'a> StreamReader<'a> {
         if draft.settings.health.kind != HealthKind::None {
             draft.comments.clear();
         }
-        let mut wanted = draft.wanted.clone();
+        if !plain.is_empty() && !with_header.is_empty() {
+            self.notes.add(&server.at, is_two_listeners("a server"));
+        }
+        self.listener(server, pool, plain, ProxyInSpec::default());
+        self.listener(server, pool, with_header, server.headers());
+    }
+
+    fn listener(
+        &mut self,
+        server: &StreamServer,
+        pool: usize,
+        binds: Vec<SocketAddr>,
+        proxy_protocol: ProxyInSpec,
+    ) {
+        let Some(port) = binds.first().map(SocketAddr::port) else { return };
+        let mut wanted = self.draft.pools[pool].wanted.clone();
         if !self.names.insert(wanted.clone()) {
             wanted = format!("{wanted}-{port}");
         }
@@ -188,13 +203,14 @@ impl<'a> StreamReader<'a> {
             freebind: false,
             state: Admin::Ready,
             keepalive: server.keepalive.clone(),
+            proxy_protocol,
         });
     }
 
-    /// The addresses of a server that weir can serve.
-    fn binds(&mut self, server: &StreamServer) -> Vec<SocketAddr> {
-        let mut binds = Vec::new();
-        for (at, addresses, is_tls) in &server.listens {
+    /// The addresses of a server that weir can serve, without and with a PROXY header.
+    fn binds(&mut self, server: &StreamServer) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
+        let (mut plain, mut with_header) = (Vec::new(), Vec::new());
+        for Listen { at, addresses, is_tls, wants_header } in &server.listens {
             if *is_tls != server.settings.encrypts {
                 let (what, why) = match is_tls {
                     true => ("`listen … ssl` is left out", "weir does not decrypt"),
@@ -216,9 +232,13 @@ impl<'a> StreamReader<'a> {
                 break;
             }
             self.addresses += addresses.len();
+            if *wants_header {
+                self.notes.add(at, server.header_remark());
+            }
+            let binds = if *wants_header { &mut with_header } else { &mut plain };
             binds.extend(addresses);
         }
-        binds
+        (plain, with_header)
     }
 
     fn passed(&mut self, at: &At) {

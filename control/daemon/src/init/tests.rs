@@ -286,7 +286,13 @@ fn each_line_that_is_lost_has_a_note_with_its_place() {
         ("bind /run/x.sock", "7: warning: bind `/run/x.sock`"),
         ("bind 127.0.0.1:80", "5: warning: the address 127.0.0.1:80 is bound twice"),
         ("server z 10.0.0.3:80 frob", "7: warning: `frob` of a server is not known"),
-        ("server z 10.0.0.3:80 send-proxy-v2", "7: warning: `send-proxy*` of a server"),
+        ("server z 10.0.0.3:80 send-proxy-v2", "7: warning: a server wants a PROXY header, v2"),
+        ("server z 10.0.0.3:80 send-proxy-v2-ssl", "7: warning: `send-proxy-v2-ssl*` of a"),
+        ("server z 10.0.0.3:80 check-send-proxy", "7: note: `check-send-proxy` of a server"),
+        (
+            "tcp-request connection expect-proxy layer4 if { src 10.0.0.0/8 }",
+            "7: warning: `tcp-request connection`: all clients of a listener of weir send",
+        ),
         ("server z 10.0.0.3:80 weight x", "7: warning: `weight` of a server: `x` is no value"),
         ("server z db.internal:80", "7: warning: the server at `db.internal:80` is left out"),
         ("server z 10.0.0.3:80 check inter 9s", "8: note: `inter`, `rise` or `fall`"),
@@ -304,6 +310,10 @@ fn each_line_that_is_lost_has_a_note_with_its_place() {
         ("", "listen 81 udp;", "5: warning: `listen … udp` is left out"),
         ("", "listen 81 ssl;", "5: warning: `listen … ssl` is left out"),
         ("", "listen unix:/x;", "5: warning: listen `unix:/x` is left out"),
+        ("", "set_real_ip_from unix:;", "5: warning: `set_real_ip_from unix:`: it is left out"),
+        ("", "proxy_protocol_timeout x;", "5: warning: `proxy_protocol_timeout x`"),
+        ("", "listen 81 proxy_protocol;", "5: warning: `proxy_protocol` of listen: the PROXY"),
+        ("", "listen 81 proxy_protocol;", "5: note: a server becomes two listeners"),
         ("", "include missing;", "5: warning: include `missing`: No such file"),
         ("frobnicate;", "", "2: warning: `frobnicate` is not known to weir"),
         ("server 10.0.0.3:80 backup;", "", "2: warning: a server is `backup`"),
@@ -371,4 +381,70 @@ fn a_file_as_long_as_it_may_be_is_read_in_time() {
     assert_eq!(made.counts, [1024, 4096, 4096]);
     let long = vec![b'x'; FILE_MAX + 1];
     assert_eq!(convert("f", &long, Wanted::default(), &Nothing).exit_code(), 1);
+}
+
+/// `proxy-protocol` of a listener that believes everybody.
+const EVERYBODY: &str = "proxy-protocol = { from = [\"0.0.0.0/0\", \"::/0\"] }";
+
+#[test]
+fn headers_of_haproxy_are_of_the_pool_and_of_the_listener() {
+    for (options, expected) in [
+        ("send-proxy", Some("v1")),
+        ("send-proxy-v2", Some("v2")),
+        ("send-proxy send-proxy-v2", Some("v2")),
+        ("send-proxy-v2-ssl", Some("v2")),
+        ("send-proxy-v2-ssl-cn", Some("v2")),
+        ("send-proxy no-send-proxy", None),
+        ("send-proxy-v2 no-send-proxy-v2", None),
+        ("send-proxy-v2-ssl no-send-proxy-v2-ssl", None),
+        ("send-proxy send-proxy-v2 no-send-proxy-v2", Some("v1")),
+    ] {
+        let made = converted(&listen(&format!("default-server {options}"), ""));
+        let toml = made.toml.clone().unwrap_or_default();
+        match expected {
+            Some(word) => expect_toml(&made, &[&format!("proxy-protocol = \"{word}\"\n")]),
+            None => assert!(!toml.contains("proxy-protocol"), "{options}\n{toml}"),
+        }
+        let is_lossy = notes(&made).iter().any(|note| note.contains("warning"));
+        assert_eq!(is_lossy, options.contains("ssl"), "{options}: {:?}", made.notes);
+    }
+    for odd in ["", "send-proxy-v2", "no-send-proxy"] {
+        let lines = format!("default-server send-proxy\nserver z 10.0.0.3:80 check {odd}");
+        let made = converted(&listen("", &lines));
+        let is_sent = made.toml.as_ref().is_some_and(|toml| toml.contains("proxy-protocol"));
+        let is_told = notes(&made).iter().any(|note| note.contains("none is sent"));
+        assert_eq!((is_sent, is_told), (odd.is_empty(), !odd.is_empty()), "{odd}");
+    }
+    let all = listen("", "").replace("127.0.0.1:80", "127.0.0.1:80 accept-proxy");
+    let made = converted(&all);
+    expect_toml(&made, &["[listener.a]\nbind = \"127.0.0.1:80\"\n", EVERYBODY]);
+    let part = listen("", "bind 127.0.0.1:81 accept-proxy");
+    let made = converted(&part);
+    assert_eq!(made.counts, [2, 1, 2]);
+    expect_toml(&made, &["[listener.a]\nbind = \"127.0.0.1:80\"\n", EVERYBODY]);
+    expect_toml(&made, &["[listener.a-2]\nbind = \"127.0.0.1:81\"\n"]);
+    expect_note(&part, "5: note: listen a becomes two listeners");
+}
+
+#[test]
+fn headers_of_nginx_are_of_the_pool_and_of_the_listener() {
+    let made = converted(&stream("", "proxy_protocol on;"));
+    expect_toml(&made, &["proxy-protocol = \"v1\"\n"]);
+    assert!(made.notes.is_empty(), "{:?}", made.notes);
+    let off = converted(&stream("", "proxy_protocol off;"));
+    assert!(off.toml.is_some_and(|toml| !toml.contains("proxy-protocol")));
+    let other = "} server { listen 81; proxy_pass u; proxy_protocol on;";
+    expect_note(&stream("", other), "5: warning: one of two servers before one upstream");
+    let wanted = |around: &str, within: &str| {
+        let text = stream("", within).replace("80; proxy", "80 proxy_protocol; proxy");
+        converted(&text.replace("stream {", &format!("stream {{ {around}")))
+    };
+    expect_toml(&wanted("", ""), &[EVERYBODY]);
+    let ten = "proxy-protocol = { from = \"10.0.0.0/8\" }";
+    expect_toml(&wanted("set_real_ip_from 10.0.0.0/8;", ""), &[ten]);
+    let around = "set_real_ip_from 192.0.2.1; proxy_protocol_timeout 5s;";
+    let own = wanted(around, "set_real_ip_from 10.0.0.0/8; set_real_ip_from ::1;");
+    let both = "proxy-protocol = { from = [\"10.0.0.0/8\", \"::1/128\"], timeout = \"5s\" }";
+    expect_toml(&own, &[both]);
+    assert!(own.notes.iter().all(|note| note.level == Level::Note), "{:?}", own.notes);
 }

@@ -5,14 +5,16 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use weir_proto::snapshot::{BINDS_MAX, LISTENERS_MAX};
-use weir_proto::spec::{Admin, WEIGHT_MAX};
+use weir_proto::spec::{Admin, ProxyInSpec, WEIGHT_MAX};
 
 use super::address::{self, HaproxyAddress, Ports};
 use super::lexer::{Variables, filled};
 use super::proxy::{Mode, ProxyKind, ProxySection, ServerLine};
 use super::unsupported::Unsupported;
 use super::{pools, unset_variable};
-use crate::init::draft::{Draft, DraftAddress, DraftBackend, DraftListener, DraftPool};
+use crate::init::draft::{
+    Draft, DraftAddress, DraftBackend, DraftListener, DraftPool, from_everybody, is_two_listeners,
+};
 use crate::init::note::{At, Notes, note, quoted, warning};
 
 /// Makes the draft of all sections of a file.
@@ -44,7 +46,7 @@ pub(super) fn join(
     let mut binds: Vec<BTreeSet<u16>> = vec![BTreeSet::new(); joiner.backends.len()];
     for proxy in carried.iter().filter(|proxy| proxy.kind != ProxyKind::Backend) {
         joiner.lost(proxy);
-        if let Some(listener) = joiner.listener(proxy) {
+        for listener in joiner.listeners(proxy) {
             clients[listener.pool].push(proxy);
             binds[listener.pool].extend(listener.binds.iter().map(SocketAddr::port));
             draft.listeners.push(listener);
@@ -142,16 +144,20 @@ impl Joiner<'_> {
         }
     }
 
-    fn listener(&mut self, proxy: &ProxySection) -> Option<DraftListener> {
-        let pool = self.pool_of(proxy)?;
-        let (binds, freebind) = self.binds(proxy, pool);
-        if binds.is_empty() && self.is_full {
-            return None;
+    /// One, or one for the addresses without `accept-proxy` and one for those with it.
+    fn listeners(&mut self, proxy: &ProxySection) -> Vec<DraftListener> {
+        let Some(pool) = self.pool_of(proxy) else { return Vec::new() };
+        let (plain, with_header, freebind) = self.binds(proxy, pool);
+        if plain.is_empty() && with_header.is_empty() {
+            if !self.is_full {
+                let remark = warning(format!("{} is left out", title(proxy)));
+                let why = "it has no address that weir can listen on";
+                self.notes.add(&proxy.at, remark.because(why));
+            }
+            return Vec::new();
         }
-        if binds.is_empty() {
-            let remark = warning(format!("{} is left out", title(proxy)));
-            self.notes.add(&proxy.at, remark.because("it has no address that weir can listen on"));
-            return None;
+        if !plain.is_empty() && !with_header.is_empty() {
+            self.notes.add(&proxy.at, is_two_listeners(&title(proxy)));
         }
         let settings = &proxy.settings;
         let limit = settings.maxconn.as_ref().map(|(_, limit)| *limit).filter(|limit| *limit > 0);
@@ -160,7 +166,10 @@ impl Joiner<'_> {
             let hint = "`weirctl listener ready NAME` opens it";
             self.notes.add(&proxy.at, remark.because("its listener is drained").instead(hint));
         }
-        Some(DraftListener {
+        let headers = ProxyInSpec { from: from_everybody(), ..ProxyInSpec::default() };
+        let parts = [(plain, ProxyInSpec::default()), (with_header, headers)];
+        let parts = parts.into_iter().filter(|(binds, _)| !binds.is_empty());
+        let listener = |(binds, proxy_protocol)| DraftListener {
             wanted: proxy.name.clone(),
             at: proxy.at.clone(),
             title: title(proxy),
@@ -170,7 +179,9 @@ impl Joiner<'_> {
             freebind,
             state: if settings.is_disabled { Admin::Drain } else { Admin::Ready },
             keepalive: settings.client_keepalive.clone(),
-        })
+            proxy_protocol,
+        };
+        parts.map(listener).collect()
     }
 
     /// The number of the pool that takes the sessions of a frontend or a listen.
@@ -192,10 +203,15 @@ impl Joiner<'_> {
         }
     }
 
-    /// The addresses of a frontend, and whether they may belong to another host.
-    fn binds(&mut self, proxy: &ProxySection, pool: usize) -> (Vec<SocketAddr>, bool) {
+    /// The addresses of a frontend without and with a PROXY header, and whether they may belong
+    /// to another host.
+    fn binds(
+        &mut self,
+        proxy: &ProxySection,
+        pool: usize,
+    ) -> (Vec<SocketAddr>, Vec<SocketAddr>, bool) {
         let servers_tls = self.tls[pool];
-        let mut binds: Vec<SocketAddr> = Vec::new();
+        let (mut plain, mut with_header) = (Vec::new(), Vec::new());
         let mut freebind = false;
         for (at, addresses, options) in &proxy.binds {
             if options.is_tls != servers_tls {
@@ -215,11 +231,12 @@ impl Joiner<'_> {
             }
             freebind |= options.is_transparent;
             self.notes.extend(&options.remarks);
+            let binds = if options.wants_header { &mut with_header } else { &mut plain };
             for text in addresses.split(',') {
                 binds.extend(self.bind(at, text, options.is_v6only));
             }
         }
-        (binds, freebind)
+        (plain, with_header, freebind)
     }
 
     fn bind(&mut self, at: &At, text: &str, is_v6only: bool) -> Vec<SocketAddr> {

@@ -1,6 +1,8 @@
 //! The settings of a pool from a backend of HAProxy and the frontends before it.
 
-use weir_proto::spec::{HealthKind, HealthSpec, Percent, PoolSpec, RETRY_ATTEMPTS_MAX, Span};
+use weir_proto::spec::{
+    HealthKind, HealthSpec, Percent, PoolSpec, ProxyVersion, RETRY_ATTEMPTS_MAX, Span,
+};
 
 use super::proxy::{Given, ProxySection, ProxySettings};
 use super::server::ServerOptions;
@@ -29,6 +31,7 @@ pub(super) fn settings(
     retries(of, &mut pool, notes);
     pool.keepalive = of.server_keepalive.clone();
     pool.health = health(backend, notes);
+    pool.proxy_protocol = proxy_protocol(backend, notes);
     pool
 }
 
@@ -45,6 +48,23 @@ fn span(at: &At, name: &str, millis: u64, notes: &mut Notes) -> Span {
         notes.add(at, remark.because(format!("{span} is taken")));
     }
     span
+}
+
+/// The header that all servers get; none if they differ.
+fn proxy_protocol(backend: &ProxySection, notes: &mut Notes) -> Option<ProxyVersion> {
+    let first = backend.servers.first()?.options.proxy_protocol();
+    if backend.servers.iter().all(|server| server.options.proxy_protocol() == first) {
+        return first;
+    }
+    for server in &backend.servers {
+        let Some(version) = server.options.proxy_protocol() else { continue };
+        let remark = warning(format!("a server wants a PROXY header, {}", version.word()));
+        let why = "others of its backend do not, and a pool sends all of its backends the same: \
+                   none is sent";
+        let hint = "let all servers take one version and set proxy-protocol, or make two pools";
+        notes.add(&server.at, remark.because(why).instead(hint));
+    }
+    None
 }
 
 fn timeouts(

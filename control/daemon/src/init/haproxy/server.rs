@@ -1,7 +1,10 @@
 //! `server`, `default-server` and `bind` lines: the words behind the address.
 
+use weir_proto::spec::ProxyVersion;
+
 use super::lexer::Word;
 use super::unsupported::{BIND_WORDS, OptionWord, SERVER_WORDS};
+use crate::init::draft::believes_everybody;
 use crate::init::note::{At, Remark, quoted, warning};
 use crate::init::units;
 
@@ -20,6 +23,8 @@ pub(super) struct ServerOptions {
     pub(super) is_disabled: bool,
     pub(super) slow_start_ms: Option<u64>,
     pub(super) is_tls: bool,
+    sends_v1: bool,
+    sends_v2: bool,
     /// Cut off at [`REMARKS_MAX`].
     pub(super) remarks: Vec<(At, Remark)>,
 }
@@ -31,6 +36,15 @@ impl ServerOptions {
     fn remark(&mut self, at: &At, remark: Remark) {
         if self.remarks.len() < REMARKS_MAX {
             self.remarks.push((at.clone(), remark));
+        }
+    }
+
+    /// The header that the server gets; HAProxy prefers the second version.
+    pub(super) fn proxy_protocol(&self) -> Option<ProxyVersion> {
+        match (self.sends_v1, self.sends_v2) {
+            (_, true) => Some(ProxyVersion::V2),
+            (true, false) => Some(ProxyVersion::V1),
+            (false, false) => None,
         }
     }
 
@@ -68,6 +82,15 @@ impl ServerOptions {
             "no-ssl" => self.is_tls = false,
             "check-ssl" => self.is_checked_over_tls = true,
             "no-check-ssl" => self.is_checked_over_tls = false,
+            "send-proxy" => self.sends_v1 = true,
+            "no-send-proxy" => self.sends_v1 = false,
+            "send-proxy-v2" => self.sends_v2 = true,
+            "send-proxy-v2-ssl" | "send-proxy-v2-ssl-cn" => {
+                self.sends_v2 = true;
+                // The fields of TLS are lost.
+                return false;
+            }
+            word if word.starts_with("no-send-proxy-v2") => self.sends_v2 = false,
             _ => return false,
         }
         true
@@ -104,6 +127,8 @@ pub(super) struct BindOptions {
     pub(super) is_tls: bool,
     pub(super) is_v6only: bool,
     pub(super) is_transparent: bool,
+    /// Clients send a PROXY header first.
+    pub(super) wants_header: bool,
     pub(super) remarks: Vec<(At, Remark)>,
 }
 
@@ -117,6 +142,11 @@ impl BindOptions {
                 "v6only" => options.is_v6only = true,
                 "v4v6" => options.is_v6only = false,
                 "transparent" => options.is_transparent = true,
+                "accept-proxy" => {
+                    options.wants_header = true;
+                    let remark = believes_everybody("`accept-proxy` of bind", "HAProxy");
+                    options.remarks.push((at.clone(), remark));
+                }
                 word => {
                     let known = BIND_WORDS.iter().find(|known| known.fits(word));
                     let values = known.map_or(0, |known| known.values);

@@ -43,8 +43,7 @@ const fn row((word, values, level, why, instead): OptionRow) -> OptionWord {
 
 const WARN: Option<Level> = Some(Level::Warning);
 const NOTE: Option<Level> = Some(Level::Note);
-const NO_PROXY: &str = "weir sends no PROXY header yet: the server sees weir's address";
-const NO_PROXY_HINT: &str = "let the server take connections without the header";
+const TLVS: &str = "weir's PROXY header has the addresses only";
 const TLS: &str = "weir does not encrypt";
 const PASSED: &str = "it belongs to TLS of HAProxy's own, which weir does not do";
 const HTTP_ONLY: &str = "it is for HTTP";
@@ -52,10 +51,22 @@ const ONE_INTERVAL: &str = "weir has one interval, with a jitter of 10 %";
 
 /// Words of `server` and `default-server` that are not carried over.
 pub(super) const SERVER_WORDS: &[OptionWord] = &[
-    row(("send-proxy*", 0, WARN, NO_PROXY, NO_PROXY_HINT)),
-    row(("check-send-proxy", 0, NOTE, "weir's checks send no PROXY header", "")),
-    row(("proxy-v2-options", 1, NOTE, "weir sends no PROXY header yet", "")),
-    row(("set-proxy-v2-tlv-fmt*", 1, NOTE, "weir sends no PROXY header yet", "")),
+    row((
+        "send-proxy-v2-ssl*",
+        0,
+        WARN,
+        "weir's PROXY header says nothing about TLS: proxy-protocol = \"v2\" is taken",
+        "let the server do without these fields",
+    )),
+    row((
+        "check-send-proxy",
+        0,
+        NOTE,
+        "weir's checks send a header of their own (LOCAL) where the pool sends one",
+        "",
+    )),
+    row(("proxy-v2-options", 1, NOTE, TLVS, "")),
+    row(("set-proxy-v2-tlv-fmt*", 1, NOTE, TLVS, "")),
     row((
         "maxconn",
         1,
@@ -92,7 +103,6 @@ pub(super) const SERVER_WORDS: &[OptionWord] = &[
     row(("error-limit", 1, NOTE, "weir decides by itself after how many failed connects", "")),
     row(("agent-*", 1, WARN, "weir asks no agent", "change weights by `weirctl backend weight`")),
     row(("no-agent-check", 0, None, "", "")),
-    row(("no-send-proxy*", 0, None, "", "")),
     row(("track", 1, WARN, "weir checks each backend by itself", "")),
     row((
         "source",
@@ -164,13 +174,6 @@ pub(super) const SERVER_WORDS: &[OptionWord] = &[
 
 /// Words of `bind` that are not carried over.
 pub(super) const BIND_WORDS: &[OptionWord] = &[
-    row((
-        "accept-proxy",
-        0,
-        WARN,
-        "weir reads no PROXY header yet: it goes on to the servers as the first bytes",
-        "let the sender stop sending it, or the servers take it",
-    )),
     row((
         "accept-netscaler-cip",
         1,
@@ -355,8 +358,8 @@ pub(super) const TCP_REQUESTS: &[Directive] = &[
     directive(
         "connection expect-proxy*",
         WARN,
-        "weir reads no PROXY header yet: it goes on to the servers as the first bytes",
-        "let the sender stop sending it, or the servers take it",
+        "all clients of a listener of weir send a PROXY header, or none",
+        "write the networks of its condition into proxy-protocol.from of a listener for them",
     ),
     directive("content capture*", NOTE, "weir captures nothing", ""),
     directive("content set-*", NOTE, "weir has no variables", ""),

@@ -3,14 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use weir_proto::spec::{
-    HealthSpec, KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, KeepaliveSpec, PoolSpec,
-    RETRY_ATTEMPTS_MAX, RetrySpec, Span, TimeoutSpec,
+    HealthSpec, KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, KeepaliveSpec, PoolSpec, ProxyInSpec,
+    ProxyVersion, RETRY_ATTEMPTS_MAX, RetrySpec, Span, TimeoutSpec,
 };
 
 use super::parser::NginxDirective;
 use super::unsupported::{DIRECTIVES, OF_LISTEN, look_up, unknown};
-use crate::init::draft::time_for_retries;
-use crate::init::note::{At, Notes, note, quoted, warning};
+use crate::init::draft::{believes_everybody, from_everybody, time_for_retries};
+use crate::init::note::{At, Notes, Remark, note, quoted, warning};
 use crate::init::units::{self, bounded};
 
 /// The most ports of one range.
@@ -27,6 +27,12 @@ pub(super) struct ServerSettings {
     has_retry_time: bool,
     passes_half_closes: bool,
     pub(super) encrypts: bool,
+    /// `proxy_protocol on`: its upstream gets a header.
+    sends_header: bool,
+    /// Those of `set_real_ip_from`, and the time of a header.
+    pub(super) headers: ProxyInSpec,
+    /// Some `set_real_ip_from` is of this block, and not of the one around it.
+    has_own_networks: bool,
     /// `health_check` of nginx Plus.
     pub(super) health: Option<HealthSpec>,
 }
@@ -42,17 +48,29 @@ impl Default for ServerSettings {
             has_retry_time: false,
             passes_half_closes: false,
             encrypts: false,
+            sends_header: false,
+            headers: ProxyInSpec::default(),
+            has_own_networks: false,
             health,
         }
     }
+}
+
+/// One `listen`.
+pub(super) struct Listen {
+    pub(super) at: At,
+    pub(super) addresses: Vec<SocketAddr>,
+    /// Clients use TLS.
+    pub(super) is_tls: bool,
+    /// Clients send a PROXY header first.
+    pub(super) wants_header: bool,
 }
 
 /// One `server` block.
 pub(super) struct StreamServer {
     pub(super) at: At,
     pub(super) settings: ServerSettings,
-    /// The addresses, and whether clients of it use TLS.
-    pub(super) listens: Vec<(At, Vec<SocketAddr>, bool)>,
+    pub(super) listens: Vec<Listen>,
     pub(super) keepalive: KeepaliveSpec,
     pub(super) proxy_pass: Option<(At, String)>,
 }
@@ -65,7 +83,7 @@ impl StreamServer {
     ) -> StreamServer {
         let mut server = StreamServer {
             at: block.at.clone(),
-            settings: inherited.clone(),
+            settings: ServerSettings { has_own_networks: false, ..inherited.clone() },
             listens: Vec::new(),
             keepalive: KeepaliveSpec::default(),
             proxy_pass: None,
@@ -89,7 +107,7 @@ impl StreamServer {
 
     fn listen(&mut self, directive: &NginxDirective, notes: &mut Notes) {
         let at = &directive.at;
-        let (mut v6only, mut is_tls) = (true, false);
+        let (mut v6only, mut is_tls, mut wants_header) = (true, false, false);
         for word in directive.arguments().skip(1) {
             let (name, value) = word.split_once('=').unwrap_or((word, ""));
             match name {
@@ -99,6 +117,7 @@ impl StreamServer {
                     return;
                 }
                 "ssl" => is_tls = true,
+                "proxy_protocol" => wants_header = true,
                 "ipv6only" => v6only = value != "off",
                 "so_keepalive" => self.so_keepalive(at, value, notes),
                 _ => {
@@ -109,12 +128,33 @@ impl StreamServer {
         }
         let text = directive.argument();
         match addresses(text, v6only) {
-            Ok(addresses) => self.listens.push((at.clone(), addresses, is_tls)),
+            Ok(addresses) => {
+                self.listens.push(Listen { at: at.clone(), addresses, is_tls, wants_header });
+            }
             Err(why) => {
                 let remark = warning(format!("listen {} is left out", quoted(text)));
                 notes.add(at, remark.because(why));
             }
         }
+    }
+
+    /// Those that a listener with `proxy_protocol` takes.
+    pub(super) fn headers(&self) -> ProxyInSpec {
+        let mut headers = self.settings.headers.clone();
+        if headers.from.is_empty() {
+            headers.from = from_everybody();
+        }
+        headers
+    }
+
+    /// Tells of them what differs from nginx.
+    pub(super) fn header_remark(&self) -> Remark {
+        let what = "`proxy_protocol` of listen";
+        if self.settings.headers.from.is_empty() {
+            return believes_everybody(what, "nginx");
+        }
+        let why = "weir refuses clients that are not in set_real_ip_from";
+        note(what).because(why).instead("proxy-protocol.from has them")
     }
 
     /// `on`, `off`, or `[idle]:[interval]:[count]`.
@@ -177,6 +217,11 @@ impl ServerSettings {
             // weir's sockets always have keepalive.
             "proxy_socket_keepalive" => {}
             "proxy_ssl" => self.encrypts = is_on,
+            "proxy_protocol" => self.sends_header = is_on,
+            "proxy_protocol_timeout" => {
+                self.headers.timeout = time(directive, self.headers.timeout, notes);
+            }
+            "set_real_ip_from" => self.real_ip_from(directive, notes),
             "health_check" => self.health_check(directive, notes),
             "health_check_timeout" => {
                 let mut health = self.health.take().unwrap_or_default();
@@ -185,10 +230,23 @@ impl ServerSettings {
             }
             name => {
                 let remark = look_up(DIRECTIVES, name, &quoted(name));
-                if name == "proxy_protocol" && !is_on {
-                    return;
-                }
                 notes.add(at, remark.unwrap_or_else(|| unknown(name)));
+            }
+        }
+    }
+
+    /// Networks of balancers; those of a block take the place of those around it.
+    fn real_ip_from(&mut self, directive: &NginxDirective, notes: &mut Notes) {
+        if !std::mem::replace(&mut self.has_own_networks, true) {
+            self.headers.from.clear();
+        }
+        match directive.argument().parse() {
+            Ok(network) => self.headers.from.push(network),
+            Err(_) => {
+                let remark = warning(quoted(&directive.words.join(" ")));
+                let hint = "write the balancers' addresses into proxy-protocol.from";
+                let why = "it is left out: weir takes addresses and networks";
+                notes.add(&directive.at, remark.because(why).instead(hint));
             }
         }
     }
@@ -255,13 +313,21 @@ impl ServerSettings {
             retry.within = retry.within.max(pool.retry.within);
         }
         (pool.timeout, pool.retry) = (timeout, retry);
+        let version = self.sends_header.then_some(ProxyVersion::V1);
+        if is_first {
+            pool.proxy_protocol = version;
+        } else if pool.proxy_protocol != version {
+            let remark = warning("one of two servers before one upstream has `proxy_protocol on`");
+            let why = "a pool of weir sends a PROXY header always or never: as the first server";
+            notes.add(at, remark.because(why).instead("give the other one a pool of its own"));
+        }
         if let Some(health) = &self.health {
             pool.health = health.clone();
         }
     }
 }
 
-fn no_value(directive: &NginxDirective) -> crate::init::note::Remark {
+fn no_value(directive: &NginxDirective) -> Remark {
     let remark = warning(quoted(&directive.words.join(" ")));
     remark.because("its value is none that nginx takes").instead("it is left out")
 }

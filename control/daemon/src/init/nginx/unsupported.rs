@@ -23,14 +23,6 @@ pub(super) const DIRECTIVES: &[DirectiveRow] = &[
     ("log_format", Note, LOG, LOG_HINT),
     ("open_log_file_cache", Note, LOG, ""),
     (
-        "proxy_protocol",
-        Warning,
-        "weir sends no PROXY header yet: the servers see weir's address",
-        "let the servers take connections without the header",
-    ),
-    ("proxy_protocol_timeout", Note, "weir reads no PROXY header yet", ""),
-    ("set_real_ip_from", Warning, "weir reads no PROXY header yet", ""),
-    (
         "proxy_bind",
         Warning,
         "weir connects from the address that the kernel chooses",
@@ -87,12 +79,6 @@ pub(super) const OF_SERVER: &[DirectiveRow] = &[
 
 /// Parameters of `listen`.
 pub(super) const OF_LISTEN: &[DirectiveRow] = &[
-    (
-        "proxy_protocol",
-        Warning,
-        "weir reads no PROXY header yet: it goes on to the servers as the first bytes",
-        "let the sender stop sending it, or the servers take it",
-    ),
     ("backlog", Note, "weir takes what the kernel allows (net.core.somaxconn)", ""),
     ("rcvbuf", Note, "weir's is socket-buffer of the pool", ""),
     ("sndbuf", Note, "weir's is socket-buffer of the pool", ""),
