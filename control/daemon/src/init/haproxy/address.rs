@@ -107,7 +107,7 @@ fn ports(text: &str) -> Option<Ports> {
     fits.then_some(Ports::Range(first, last))
 }
 
-/// The addresses that a `bind` stands for; `v6only` says whether [::] is IPv6 alone.
+/// The addresses that a `bind` stands for; `v6only` says whether `::` is IPv6 alone.
 pub(super) fn to_bind(written: &HaproxyAddress, v6only: bool) -> Option<Vec<SocketAddr>> {
     let (ips, ports): (Vec<IpAddr>, Ports) = match written {
         HaproxyAddress::Any { v6: false, ports } => (vec![Ipv4Addr::UNSPECIFIED.into()], *ports),
