@@ -9,7 +9,7 @@ use weir_core::table::SessionId;
 use weir_engine::io::{Kind, Op, Outcome, Token};
 
 use super::{CONNS, Heard, Host, Piece, Step};
-use crate::faults::Swarm;
+use crate::faults::{Headers, Swarm};
 use crate::kernel::Kernel;
 use crate::net::{ConnId, Mode, Read};
 use crate::rng::Rng;
@@ -98,6 +98,8 @@ impl Model {
             late_cancels: 200,
             aborted_accepts: 200,
             reorders: 300,
+            // Scripts relay at once.
+            headers: Headers::default(),
             ..Swarm::draw(&mut rng).calm()
         };
         let mut kernel = Kernel::new(rng, swarm, false);
