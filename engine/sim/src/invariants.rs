@@ -253,6 +253,10 @@ fn check_deadline(
 ) -> Result<(), String> {
     let now = Now::from_nanos(kernel.now);
     let pool = &table.view().pools()[session.route.pool.index()];
+    let client = session.leg(Side::Client);
+    if session.is_inspecting() && client.is_some_and(|leg| kernel.is_overheard(leg)) {
+        return Err(format!("a header has come, and more is waited for: {session:?}"));
+    }
     let listener = &table.view().listeners()[session.route.listener.index()];
     let wait_ms = match session.phase() {
         Phase::Inspecting(_) => listener.proxy.as_ref().map_or(0, |proxy| proxy.timeout_ms),

@@ -54,10 +54,15 @@ impl Peer {
     /// A program for a new connection.
     #[must_use]
     pub fn new(conn: ConnId, side: Side, swarm: &Swarm, mut rng: Rng) -> Peer {
+        let total = rng.between(0, swarm.bytes);
         let wants = swarm.headers.come && side == Side::Client;
         let header = if wants { header(swarm, &mut rng) } else { Vec::new() };
         let is_mute = wants && !swarm.clean && rng.below(16) == 0;
-        let total = rng.between(0, swarm.bytes);
+        let (header, total) = match wants && !swarm.clean && rng.below(8) == 0 {
+            // It says half of it and goes.
+            true => (header[..rng.below(header.len())].to_vec(), 0),
+            false => (header, total),
+        };
         let some_time =
             |rng: &mut Rng, rate: u32| rng.hits(rate).then(|| rng.between(0, swarm.bytes));
         let end = match rng.below(4) {
@@ -262,6 +267,10 @@ impl Peer {
     fn check_end(&self, kernel: &mut Kernel) {
         let id = self.conn;
         let received = self.received;
+        // One that has gone before it had said who it is has no partner.
+        if kernel.swarm.headers.come && kernel.net.conns[id].header.is_none() {
+            return;
+        }
         let Some(partner) = kernel.net.conns[id].partner else {
             return kernel.fail(format!("connection {id} ends cleanly and never had a partner"));
         };

@@ -26,6 +26,17 @@ impl Kernel {
         Ok(count)
     }
 
+    /// True if the header of this client is whole, and the shard is not to hear of it. One that is
+    /// wrong may go on until its time is over.
+    #[must_use]
+    pub fn is_overheard(&self, leg: Leg) -> bool {
+        let Some(conn) = self.legs.conn(leg) else { return false };
+        let up = &self.net.conns[conn].up;
+        let bytes: Vec<u8> = up.bytes.iter().copied().collect();
+        let is_whole = matches!(parse(&bytes), Parsed::Header { .. });
+        is_whole && bytes.len() < up.wakes_at.max(1) && !up.fin
+    }
+
     /// Takes bytes that are a header, and no others.
     pub(crate) fn discard(&mut self, leg: Leg, count: usize) -> Result<(), Errno> {
         let Some(id) = self.legs.conn(leg) else {

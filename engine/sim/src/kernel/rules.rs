@@ -69,6 +69,9 @@ impl Kernel {
                     if wants && self.net.conns[conn].header.is_none() {
                         return self.fail(format!("{session:?} relays on {leg:?} before a header"));
                     }
+                    if self.net.conns[conn].up.wakes_at > 1 {
+                        return self.fail(format!("{leg:?} relays, and waits for many bytes"));
+                    }
                     if self.net.conns[conn].is_itself {
                         return self.fail(format!("{session:?} talks to its own socket"));
                     }
@@ -260,7 +263,9 @@ impl Kernel {
         let conn = &mut self.net.conns[id];
         match how {
             How::Reset => conn.weir_abort(&mut self.rng),
-            How::Fin => conn.weir_closed = true,
+            // close(2) with bytes unread is a reset; otherwise it sends the FIN that was not sent.
+            How::Fin if !conn.up.bytes.is_empty() => conn.weir_abort(&mut self.rng),
+            How::Fin => (conn.weir_closed, conn.down.fin) = (true, true),
         }
     }
 
