@@ -42,8 +42,7 @@ impl Top {
 
     /// Waits until the process has ended; gives its code. What it draws is read meanwhile.
     fn ended(child: &mut Child, near: Option<&OwnedFd>) -> Option<i32> {
-        // A host that runs everything else at once takes its time to end one.
-        let limit = Duration::from_secs(60);
+        let limit = Duration::from_secs(10);
         let status = clock::wait_within(limit, "its end", || {
             if let Some(near) = near {
                 drain(near);
@@ -54,7 +53,7 @@ impl Top {
     }
 }
 
-/// `weirctl top` on a screen that can be read, and whose keys can be pressed.
+/// A command on a screen that can be read, and whose keys can be pressed.
 struct Screen {
     child: Child,
     near: OwnedFd,
@@ -62,13 +61,25 @@ struct Screen {
 }
 
 impl Screen {
-    /// Starts it on a terminal of this size, which is its own: `/dev/tty` is it.
-    fn open(set: &Set, (columns, rows): (u16, u16), env: &[(&str, &str)]) -> Screen {
+    /// Starts `weirctl top` on a terminal of this size.
+    fn open(set: &Set, size: (u16, u16), env: &[(&str, &str)]) -> Screen {
+        Screen::run(set, &["top"], size, env)
+    }
+
+    /// Starts `weirctl` on a terminal of this size, which is its own: `/dev/tty` is it. Signals do
+    /// what they do at a login, also if the tests run under nohup(1), which has SIGHUP ignored.
+    fn run(
+        set: &Set,
+        arguments: &[&str],
+        (columns, rows): (u16, u16),
+        env: &[(&str, &str)],
+    ) -> Screen {
         let (near, far) = pseudo_terminal();
         resize(&near, (columns, rows));
-        let top = set.weir.command(&["top"]);
+        let inner = set.weir.command(arguments);
         let mut command = Command::new("setsid");
-        command.arg("--ctty").arg(top.get_program()).args(top.get_args());
+        command.args(["--ctty", "env", "--default-signal"]);
+        command.arg(inner.get_program()).args(inner.get_args());
         let end = || Stdio::from(far.try_clone().expect("a descriptor"));
         command.stdin(end()).stdout(end()).stderr(end());
         command.env("TERM", "xterm-256color").env_remove("NO_COLOR").envs(env.iter().copied());
@@ -100,10 +111,22 @@ impl Screen {
         found.unwrap_or_else(|| panic!("{what:?} is not on the screen:\n{}", self.look()))
     }
 
+    /// Waits for the end; gives its code.
+    fn ended(&mut self) -> Option<i32> {
+        Top::ended(&mut self.child, Some(&self.near))
+    }
+
     /// Presses `q`, and waits for the end.
     fn leave(mut self) {
         self.press("q");
-        assert_eq!(Top::ended(&mut self.child, Some(&self.near)), Some(0));
+        assert_eq!(self.ended(), Some(0));
+    }
+
+    /// Takes the terminal away, and waits for the end; gives its code.
+    fn hang_up(mut self) -> Option<i32> {
+        let null = File::open("/dev/null").expect("it is there");
+        drop(std::mem::replace(&mut self.near, null.into()));
+        Top::ended(&mut self.child, None)
     }
 }
 
@@ -330,16 +353,11 @@ const LONG: [&[&str]; 4] = [
     &["backend", "drain", "web/b1", "--wait", "1h", "--yes"],
 ];
 
-/// Starts one on a terminal of its own, and waits for its first words.
-fn long(set: &Set, arguments: &[&str]) -> (Child, OwnedFd) {
-    let (near, far) = pseudo_terminal();
-    let inner = set.weir.command(arguments);
-    let mut command = Command::new("setsid");
-    command.arg("--ctty").arg(inner.get_program()).args(inner.get_args());
-    let end = || Stdio::from(far.try_clone().expect("a descriptor"));
-    let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().expect("weirctl");
-    clock::wait_for("its first words", || readable(&near).is_some());
-    (child, near)
+/// Starts one, and waits for its first words.
+fn long(set: &Set, arguments: &[&str]) -> Screen {
+    let mut screen = Screen::run(set, arguments, (80, 24), &[]);
+    screen.wait_until("its first words", |shown| !shown.trim().is_empty());
+    screen
 }
 
 #[test]
@@ -351,14 +369,12 @@ fn long_commands_end_with_their_terminal_and_by_signals() {
     set.weir.ok(&["backend", "ready", "web/b2"]);
     for arguments in LONG {
         for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
-            let (mut child, near) = long(&set, arguments);
-            kill_process(Pid::from_child(&child), signal).expect("it runs");
-            assert_ne!(Top::ended(&mut child, Some(&near)), Some(0), "{arguments:?} {signal:?}");
+            let mut screen = long(&set, arguments);
+            kill_process(Pid::from_child(&screen.child), signal).expect("it runs");
+            assert_ne!(screen.ended(), Some(0), "{arguments:?} {signal:?}");
         }
         // The terminal's end is a SIGHUP to its session, or an error of the next write.
-        let (mut child, near) = long(&set, arguments);
-        drop(near);
-        assert_ne!(Top::ended(&mut child, None), Some(0), "{arguments:?}");
+        assert_ne!(long(&set, arguments).hang_up(), Some(0), "{arguments:?}");
     }
     drop(sessions);
 }
