@@ -8,6 +8,8 @@ mod crc32c;
 use core::fmt::Write;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+pub use weir_proto::spec::ProxyVersion;
+
 /// How a header of version 2 begins.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// How one of version 1 begins.
@@ -58,7 +60,8 @@ pub fn parse(bytes: &[u8]) -> Parsed {
 fn parse_v1(bytes: &[u8]) -> Parsed {
     let seen = &bytes[..bytes.len().min(V1_MAX)];
     let Some(end) = seen.windows(2).position(|pair| pair == b"\r\n") else {
-        return if bytes.len() >= V1_MAX { Parsed::Wrong } else { Parsed::Need(next(bytes.len())) };
+        let worth_a_look = SHORTEST.max(bytes.len() + 1);
+        return if bytes.len() >= V1_MAX { Parsed::Wrong } else { Parsed::Need(worth_a_look) };
     };
     let Ok(line) = core::str::from_utf8(&seen[WORD.len().min(end)..end]) else {
         return Parsed::Wrong;
@@ -79,11 +82,6 @@ fn parse_v1(bytes: &[u8]) -> Parsed {
         }
         _ => Parsed::Wrong,
     }
-}
-
-/// How many bytes are worth another look, if a line has not ended by `length`.
-fn next(length: usize) -> usize {
-    SHORTEST.max(length + 1)
 }
 
 /// Source and destination.
@@ -110,9 +108,8 @@ fn parse_v2(bytes: &[u8]) -> Parsed {
     }
     let Some(header) = bytes.get(..length) else { return Parsed::Need(length) };
     let body = &header[V2_FIXED..];
-    let local = Parsed::Header { length, source: None };
     if is_proxy == 0 {
-        return local;
+        return Parsed::Header { length, source: None };
     }
     let (family, protocol) = (bytes[13] >> 4, bytes[13] & 0xf);
     let (addresses, source) = match family {
@@ -166,8 +163,6 @@ fn fields_are_right(header: &[u8], mut at: usize) -> bool {
     }
     checksum.is_none_or(|(at, value)| crc32c::without(header, at..at + 4) == value)
 }
-
-pub use weir_proto::spec::ProxyVersion;
 
 /// The longest header that weir sends.
 const SENT_MAX: usize = V1_MAX;

@@ -1,4 +1,4 @@
-//! Headers by hand; tests/proxy_headers.rs has two other implementations beside this one.
+//! Headers by hand; tests/proxy_headers.rs has another implementation beside this one.
 
 use alloc::vec::Vec;
 
