@@ -36,7 +36,7 @@ use crate::generations::{Generation, Generations};
 use crate::lease::Lease;
 use crate::limits::{EJECTIONS_MAX, TICK_MS, Tuning};
 use crate::session::{Connect, Effects, Route, Session, Step};
-use crate::slot::{ListenerSlot, MemberIndex};
+use crate::slot::{ListenerSlot, MemberIndex, PoolSlot};
 use crate::view::{CountedConnect, View};
 use crate::wait_queue::WaitQueue;
 use inspect::ToldClients;
@@ -203,7 +203,10 @@ impl Table {
     /// True if the listener's pool picks by the client's address.
     #[must_use]
     pub fn wants_client_key(&self, listener: ListenerSlot) -> bool {
-        let pool = self.view.listeners()[listener.index()].pool;
+        self.picks_by_client(self.view.listeners()[listener.index()].pool)
+    }
+
+    fn picks_by_client(&self, pool: PoolSlot) -> bool {
         self.view.pools()[pool.index()].strategy() == Strategy::Maglev
     }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use weir_core::event::{Errno, HeaderRead, Leg};
 use weir_core::pick::client_key;
 use weir_core::proxy_header::{self, HEADER_MAX, Header, Parsed, ProxyVersion};
+use weir_core::session::Session;
 use weir_core::table::SessionId;
 
 use super::Shard;
@@ -13,15 +14,15 @@ use crate::io::Io;
 impl<I: Io> Shard<I> {
     /// Looks at what a client has sent, and takes its header if that is whole.
     pub(super) fn read_header(&mut self, id: SessionId, client: Leg) {
-        let read = self.look_for_header(client);
+        let read = self.look_for_header(id, client);
         let key = match read {
-            HeaderRead::Whole { source } => self.key_of(id, client, source),
+            HeaderRead::Whole { source } if self.table.wants_key(id) => self.key_of(client, source),
             _ => 0,
         };
         self.table.header_read(id, read, key, self.now, &mut self.actions);
     }
 
-    fn look_for_header(&mut self, client: Leg) -> HeaderRead {
+    fn look_for_header(&mut self, id: SessionId, client: Leg) -> HeaderRead {
         let mut bytes = [0; HEADER_MAX];
         let count = match self.io.peek(client, &mut bytes) {
             Ok(0) => return HeaderRead::Ended,
@@ -32,8 +33,10 @@ impl<I: Io> Shard<I> {
         match proxy_header::parse(&bytes[..count]) {
             Parsed::Wrong => HeaderRead::Wrong,
             Parsed::Header { length, source } => {
-                // What follows is received as it comes.
-                self.io.wake_at(client, 1);
+                if self.table.session(id).is_some_and(Session::has_waited_for_header) {
+                    // What follows is received as it comes.
+                    self.io.wake_at(client, 1);
+                }
                 match self.io.discard(client, length) {
                     Ok(()) => HeaderRead::Whole { source },
                     Err(_) => HeaderRead::Failed,
@@ -48,12 +51,8 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// The hash of the client's address, if its pool picks by that.
-    fn key_of(&mut self, id: SessionId, client: Leg, source: Option<SocketAddr>) -> u64 {
-        let session = self.table.session(id).expect("it asked a moment ago");
-        if !self.table.wants_client_key(session.route.listener) {
-            return 0;
-        }
+    /// The hash of the client's address.
+    fn key_of(&mut self, client: Leg, source: Option<SocketAddr>) -> u64 {
         let address = source.or_else(|| self.io.peer(client));
         address.map_or(0, |address| client_key(self.setup.hash_seed, address.ip()))
     }

@@ -34,7 +34,7 @@ impl Session {
     #[must_use]
     pub fn deadline(&self, now: Now) -> Option<(Now, Timeout)> {
         match self.phase {
-            Phase::Inspecting(Inspect { until }) => Some((until, Timeout::Header)),
+            Phase::Inspecting(Inspect { until, .. }) => Some((until, Timeout::Header)),
             Phase::Connecting(Connect { attempt, client_watched, began_at, until, .. }) => {
                 match attempt {
                     Attempt::Trying => {

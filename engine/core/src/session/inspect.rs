@@ -21,13 +21,15 @@ use super::{Connect, Phase, Session};
 pub struct Inspect {
     /// When it must be there.
     pub(super) until: Now,
+    /// True if it was not there at once: the kernel was told to wake for no less.
+    waited: bool,
 }
 
 impl Session {
     /// Nothing begins before a header has come, which must be there by `until`.
     #[must_use]
     pub fn inspecting(self, until: Now) -> Session {
-        Session { phase: Phase::Inspecting(Inspect { until }), ..self }
+        Session { phase: Phase::Inspecting(Inspect { until, waited: false }), ..self }
     }
 
     #[must_use]
@@ -35,17 +37,29 @@ impl Session {
         matches!(self.phase, Phase::Inspecting(_))
     }
 
+    /// True if its header was not there at once.
+    #[must_use]
+    pub fn has_waited_for_header(&self) -> bool {
+        matches!(self.phase, Phase::Inspecting(Inspect { waited: true, .. }))
+    }
+
     /// Asks for a look at what has come.
     pub fn read_header(&self, out: &mut Actions) {
-        let client = self.legs.get(Side::Client).expect("an inspected session has its client");
-        out.push(Action::ReadHeader { client });
+        out.push(Action::ReadHeader { client: self.inspected_client() });
     }
 
     /// Its header is not whole yet: waits for more.
-    pub fn await_header(&self, out: &mut Actions) {
-        let leg = self.legs.get(Side::Client).expect("an inspected session has its client");
+    pub fn await_header(&mut self, out: &mut Actions) {
+        let leg = self.inspected_client();
+        if let Phase::Inspecting(inspect) = &mut self.phase {
+            inspect.waited = true;
+        }
         let interest = Interest { readable: true, writable: false };
         out.push(Action::Watch { side: Side::Client, leg, interest });
+    }
+
+    fn inspected_client(&self) -> Leg {
+        self.legs.get(Side::Client).expect("an inspected session has its client")
     }
 
     /// Both sockets of a session that a backend has.

@@ -54,6 +54,14 @@ impl Table {
         self.told.0.get(id.slot as usize).copied().flatten()
     }
 
+    /// True if the session's pool picks by the client's address. It is the one that the listener
+    /// had when the client came; meanwhile the listener may have another.
+    #[must_use]
+    pub fn wants_key(&self, id: SessionId) -> bool {
+        let session = self.sessions.get(id).expect("it asked a moment ago");
+        self.picks_by_client(session.route.pool)
+    }
+
     /// A backend has taken the session: tells it who the client is, if its pool wants that.
     pub(super) fn tell_client(&mut self, id: SessionId, out: &mut Actions) {
         let session = self.sessions.get_mut(id).expect("a backend has just taken it");
@@ -92,7 +100,6 @@ impl Table {
                 self.wheel.cancel(id.slot);
                 if let Some(source) = source {
                     self.told.note(id.slot, source);
-                    self.logging.told(id, source);
                 }
                 self.try_backend(id, None, now, out);
             }

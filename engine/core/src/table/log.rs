@@ -62,13 +62,6 @@ impl Logging {
         self.notes[slot] = Note { client, connect_us: None, is_logged };
     }
 
-    /// A header has told of the client behind the one that has connected.
-    pub(super) fn told(&mut self, id: SessionId, client: SocketAddr) {
-        if let Some(note) = self.notes.get_mut(id.slot as usize) {
-            note.client = Some(client);
-        }
-    }
-
     fn note(&self, id: SessionId) -> Option<Note> {
         self.notes.get(id.slot as usize).copied().filter(|note| note.is_logged)
     }
@@ -109,6 +102,7 @@ impl Table {
     fn log(&mut self, event: SessionEvent, id: SessionId, over: Option<&Session>, now: Now) {
         let Some(Note { client, connect_us, .. }) = self.logging.note(id) else { return };
         let Some(session) = over.or_else(|| self.sessions.get(id)) else { return };
+        let client = self.told_client(id).or(client);
         let session = self.row((id, session), client, now);
         let record = SessionRecord { event, at_nanos: now.nanos, session, connect_us };
         self.counters.session_log().put(record);

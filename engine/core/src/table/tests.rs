@@ -16,7 +16,7 @@ mod stall;
 use std::vec;
 use std::vec::Vec;
 
-use weir_proto::ids::IdSource;
+use weir_proto::ids::{IdSource, Version};
 use weir_proto::reason::{CloseReason, During};
 use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Span, Spec};
 
@@ -40,6 +40,7 @@ struct TablePlay {
     table: Table,
     out: Actions,
     now: Now,
+    config: (Spec, Snapshot, IdSource),
     ids: Vec<BackendId>,
     /// What a look finds.
     progress: [PeerProgress; 2],
@@ -79,9 +80,8 @@ impl TablePlay {
             listener: [("web".parse().unwrap(), listener)].into(),
             pool: [("web".parse().unwrap(), pool.into())].into(),
         };
-        let version = weir_proto::ids::Version(1);
-        let mut ids = IdSource::default();
-        let snapshot = Snapshot::build(&spec, version, &Snapshot::empty(), &mut ids).unwrap();
+        let mut source = IdSource::default();
+        let snapshot = Snapshot::build(&spec, Version(1), &Snapshot::empty(), &mut source).unwrap();
         let setup = Setup {
             shard: ShardId(0),
             slots,
@@ -94,7 +94,17 @@ impl TablePlay {
         table.adopt(&snapshot, START);
         let ids = snapshot.backends().map(|(_, backend)| backend.id).collect();
         let (progress, kept_alive) = ([PeerProgress::default(); 2], Vec::new());
-        TablePlay { table, out: Actions::default(), now: START, ids, progress, kept_alive }
+        let config = (spec, snapshot, source);
+        TablePlay { table, out: Actions::default(), now: START, config, ids, progress, kept_alive }
+    }
+
+    /// The configuration changes.
+    fn adopt(&mut self, change: impl FnOnce(&mut Spec)) {
+        let (spec, snapshot, source) = &mut self.config;
+        change(spec);
+        let version = Version(snapshot.version.0 + 1);
+        *snapshot = Snapshot::build(spec, version, snapshot, source).unwrap();
+        self.table.adopt(snapshot, self.now);
     }
 
     fn take(&mut self) -> Vec<Action> {

@@ -71,6 +71,21 @@ fn a_backend_is_picked_when_the_header_is_whole_and_is_told_before_all_else() {
 }
 
 #[test]
+fn a_listener_that_moves_away_meanwhile_does_not_change_how_its_client_is_picked() {
+    let mut play = TablePlay::with_listener(2, 4, |pool, listener| {
+        pool.strategy = Strategy::Maglev;
+        listener.proxy_protocol.from = vec!["10.0.0.0/8".parse().unwrap()];
+    });
+    let id = play.inspecting();
+    play.adopt(|spec| {
+        let plain = PoolSpec { strategy: Strategy::RoundRobin, ..PoolSpec::default() };
+        spec.pool.insert("plain".parse().unwrap(), plain.into());
+        spec.listener.values_mut().for_each(|listener| listener.pool = "plain".parse().unwrap());
+    });
+    assert!(play.table.wants_key(id) && !play.table.wants_client_key(ListenerSlot::FIRST));
+}
+
+#[test]
 fn only_those_who_are_trusted_may_send_one() {
     let play = TablePlay::behind_a_balancer();
     let refuses = |ip: &str| play.table.refuses(ListenerSlot::FIRST, Some(ip.parse().unwrap()));
