@@ -10,6 +10,7 @@ mod emit;
 mod haproxy;
 mod nginx;
 mod note;
+mod remarks;
 mod units;
 
 use std::path::Path;

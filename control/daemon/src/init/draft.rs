@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use weir_proto::network::Network;
 use weir_proto::spec::{Admin, KeepaliveSpec, PoolSpec, ProxyInSpec, RetrySpec, TimeoutSpec};
 
-use super::note::{At, Remark, note, warning};
+use super::note::At;
 use super::units::bounded;
 
 /// A whole file.
@@ -79,18 +79,4 @@ pub(super) fn time_for_retries(timeout: &TimeoutSpec, retry: &mut RetrySpec) {
 /// Every address: the peers take a PROXY header from any client.
 pub(super) fn from_everybody() -> Vec<Network> {
     ["0.0.0.0/0", "::/0"].map(|text| text.parse().expect("it is a network")).to_vec()
-}
-
-/// Says that a listener believes everybody.
-pub(super) fn believes_everybody(what: &str, peer: &str) -> Remark {
-    let why = format!("the PROXY header of every client is believed, as by {peer}");
-    let hint = "write the networks of the balancers before weir into proxy-protocol.from";
-    warning(what).because(why).instead(hint)
-}
-
-/// Says that some addresses of one section want a PROXY header and others do not.
-pub(super) fn is_two_listeners(what: &str) -> Remark {
-    let why = "all clients of a listener send a PROXY header, or none";
-    let hint = "max-sessions is of each by itself";
-    note(format!("{what} becomes two listeners")).because(why).instead(hint)
 }

@@ -13,6 +13,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use weir_control_core::file::SHARDS_MAX;
+
 use super::Surroundings;
 use super::draft::Draft;
 use super::note::{At, Notes, error, note, quoted, warning};
@@ -206,7 +208,7 @@ impl ConfigReader<'_> {
                 }
             }
             ["nbthread", count, ..] => {
-                let count = count.parse().ok().filter(|count| (1..=1024).contains(count));
+                let count = count.parse().ok().filter(|count| (1..=SHARDS_MAX).contains(count));
                 self.shards = count.or(self.shards);
             }
             [first, ..] => {

@@ -8,12 +8,16 @@ mod upstream;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use weir_proto::snapshot::{BINDS_MAX, LISTENERS_MAX};
+use weir_control_core::file::SHARDS_MAX;
 use weir_proto::spec::{Admin, HealthKind, HealthSpec, PoolSpec, ProxyInSpec, Span};
 
 use super::Surroundings;
-use super::draft::{Draft, DraftListener, DraftPool, is_two_listeners};
-use super::note::{At, Notes, note, quoted, warning};
+use super::draft::{Draft, DraftListener, DraftPool};
+use super::note::{Notes, note, quoted, warning};
+use super::remarks::{
+    ADDRESSES_MAX, addresses_end_here, has_no_address, has_no_listener, is_two_listeners,
+    tls_goes_through, tls_on_one_side,
+};
 use super::units::SPAN_MAX_MS;
 use parser::NginxDirective;
 use server::{Listen, ServerSettings, StreamServer};
@@ -52,7 +56,7 @@ pub(super) fn read(
             }
             "worker_processes" => {
                 let count = directive.argument().parse().ok();
-                stream.draft.shards = count.filter(|count| (1..=1024).contains(count));
+                stream.draft.shards = count.filter(|count| (1..=SHARDS_MAX).contains(count));
             }
             "error_log" => {
                 stream.notes.add(at, note("`error_log`").because("weir logs to stderr"));
@@ -111,9 +115,8 @@ impl<'a> StreamReader<'a> {
         }
         for (name, (number, is_used)) in &self.pools {
             if !is_used {
-                let remark = note(format!("the pool of upstream {name}"));
-                let why = "no listener that was carried over leads to it";
-                self.notes.add(&self.draft.pools[*number].at, remark.because(why));
+                let remark = has_no_listener(&format!("upstream {name}"));
+                self.notes.add(&self.draft.pools[*number].at, remark);
             }
         }
     }
@@ -156,9 +159,7 @@ impl<'a> StreamReader<'a> {
         }
         let (plain, with_header) = self.binds(server);
         let Some(port) = plain.first().or(with_header.first()).map(SocketAddr::port) else {
-            let remark = warning("a server is left out");
-            let why = "it has no address that weir can listen on";
-            self.notes.add(&server.at, remark.because(why));
+            self.notes.add(&server.at, has_no_address("a server"));
             return;
         };
         let (pool, is_used) = match self.pools.get_mut(target) {
@@ -212,23 +213,15 @@ impl<'a> StreamReader<'a> {
         let (mut plain, mut with_header) = (Vec::new(), Vec::new());
         for Listen { at, addresses, is_tls, wants_header } in &server.listens {
             if *is_tls != server.settings.encrypts {
-                let (what, why) = match is_tls {
-                    true => ("`listen … ssl` is left out", "weir does not decrypt"),
-                    false => {
-                        ("a listen before `proxy_ssl on` is left out", "weir does not encrypt")
-                    }
-                };
-                let hint = "let the servers take the clients' connections as they are";
-                self.notes.add(at, warning(what).because(why).instead(hint));
+                let whats = ["`listen … ssl`", "a listen before `proxy_ssl on`"];
+                self.notes.add(at, tls_on_one_side(*is_tls, whats));
                 continue;
             }
             if *is_tls {
-                self.passed(at);
+                self.notes.add(at, tls_goes_through());
             }
-            if self.addresses + addresses.len() > BINDS_MAX * LISTENERS_MAX {
-                let remark = warning("addresses from here on are left out");
-                let why = "weir listens on 16384 addresses at most";
-                self.notes.add(at, remark.because(why));
+            if self.addresses + addresses.len() > ADDRESSES_MAX {
+                self.notes.add(at, addresses_end_here());
                 break;
             }
             self.addresses += addresses.len();
@@ -239,11 +232,5 @@ impl<'a> StreamReader<'a> {
             binds.extend(addresses);
         }
         (plain, with_header)
-    }
-
-    fn passed(&mut self, at: &At) {
-        let remark = warning("TLS of the clients goes through to the servers");
-        let hint = "their certificates must be those of this name";
-        self.notes.add(at, remark.because("weir does not decrypt").instead(hint));
     }
 }

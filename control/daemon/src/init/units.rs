@@ -1,6 +1,6 @@
 //! Times and addresses as the peers write them.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use weir_proto::spec::Span;
 
@@ -82,6 +82,26 @@ pub(super) fn host(text: &str) -> Option<IpAddr> {
         Some(inner) => inner.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
         None => text.parse().ok(),
     }
+}
+
+/// The most ports of one range.
+const PORTS_MAX: u32 = 4096;
+
+/// `PORT` or `FIRST-LAST`; none of them is 0.
+pub(super) fn port_range(text: &str) -> Option<(u16, u16)> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+    let fits = first > 0 && first <= last && u32::from(last - first) < PORTS_MAX;
+    fits.then_some((first, last))
+}
+
+/// An address at each port, to be listened on; with `::` every IPv4 address, too, unless it is
+/// `v6only`.
+pub(super) fn sockets(ip: IpAddr, (first, last): (u16, u16), v6only: bool) -> Vec<SocketAddr> {
+    let is_both = ip.is_ipv6() && ip.is_unspecified() && !v6only;
+    let v4 = is_both.then_some(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let at_port = |port| v4.into_iter().chain([ip]).map(move |ip| SocketAddr::new(ip, port));
+    (first..=last).flat_map(at_port).collect()
 }
 
 #[cfg(test)]

@@ -4,9 +4,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::init::units;
 
-/// The most ports of one range.
-const PORTS_MAX: u32 = 4096;
-
 /// The ports of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ports {
@@ -101,30 +98,21 @@ fn ports(text: &str) -> Option<Ports> {
         let offset: i32 = text.parse().ok()?;
         return (-65535..=65535).contains(&offset).then_some(Ports::Offset(offset));
     }
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
-    let fits = first > 0 && first <= last && u32::from(last - first) < PORTS_MAX;
-    fits.then_some(Ports::Range(first, last))
+    units::port_range(text).map(|(first, last)| Ports::Range(first, last))
 }
 
 /// The addresses that a `bind` stands for; `v6only` says whether `::` is IPv6 alone.
 pub(super) fn to_bind(written: &HaproxyAddress, v6only: bool) -> Option<Vec<SocketAddr>> {
-    let (ips, ports): (Vec<IpAddr>, Ports) = match written {
-        HaproxyAddress::Any { v6: false, ports } => (vec![Ipv4Addr::UNSPECIFIED.into()], *ports),
-        HaproxyAddress::Any { v6: true, ports } if v6only => {
-            (vec![Ipv6Addr::UNSPECIFIED.into()], *ports)
-        }
-        HaproxyAddress::Any { v6: true, ports } => {
-            (vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()], *ports)
-        }
-        HaproxyAddress::Ip(ip, ports) => (vec![*ip], *ports),
+    let (ip, ports) = match written {
+        HaproxyAddress::Any { v6: false, ports } => (Ipv4Addr::UNSPECIFIED.into(), *ports),
+        HaproxyAddress::Any { v6: true, ports } => (Ipv6Addr::UNSPECIFIED.into(), *ports),
+        HaproxyAddress::Ip(ip, ports) => (*ip, *ports),
         HaproxyAddress::Named(..) | HaproxyAddress::Other(_) | HaproxyAddress::Wrong => {
             return None;
         }
     };
     let Ports::Range(first, last) = ports else { return None };
-    let all = (first..=last).flat_map(|port| ips.iter().map(move |ip| (*ip, port)));
-    Some(all.map(SocketAddr::from).collect())
+    Some(units::sockets(ip, (first, last), v6only))
 }
 
 #[cfg(test)]

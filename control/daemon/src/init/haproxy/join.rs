@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use weir_proto::snapshot::{BINDS_MAX, LISTENERS_MAX};
 use weir_proto::spec::{Admin, ProxyInSpec, WEIGHT_MAX};
 
 use super::address::{self, HaproxyAddress, Ports};
@@ -13,9 +12,13 @@ use super::proxy::{Mode, ProxyKind, ProxySection, ServerLine};
 use super::unsupported::Unsupported;
 use super::{pools, unset_variable};
 use crate::init::draft::{
-    Draft, DraftAddress, DraftBackend, DraftListener, DraftPool, from_everybody, is_two_listeners,
+    Draft, DraftAddress, DraftBackend, DraftListener, DraftPool, from_everybody,
 };
 use crate::init::note::{At, Notes, note, quoted, warning};
+use crate::init::remarks::{
+    ADDRESSES_MAX, addresses_end_here, has_no_address, has_no_listener, is_backup,
+    is_two_listeners, tls_goes_through, tls_on_one_side, unusable,
+};
 
 /// Makes the draft of all sections of a file.
 pub(super) fn join(
@@ -57,9 +60,7 @@ pub(super) fn join(
             joiner.lost(backend);
         }
         if clients[number].is_empty() {
-            let why = "no listener that was carried over leads to it";
-            let remark = note(format!("the pool of {}", title(backend)));
-            joiner.notes.add(&backend.at, remark.because(why));
+            joiner.notes.add(&backend.at, has_no_listener(&title(backend)));
         }
         draft.pools.push(joiner.pool(backend, &clients[number], &binds[number]));
     }
@@ -150,9 +151,7 @@ impl Joiner<'_> {
         let (plain, with_header, freebind) = self.binds(proxy, pool);
         if plain.is_empty() && with_header.is_empty() {
             if !self.is_full {
-                let remark = warning(format!("{} is left out", title(proxy)));
-                let why = "it has no address that weir can listen on";
-                self.notes.add(&proxy.at, remark.because(why));
+                self.notes.add(&proxy.at, has_no_address(&title(proxy)));
             }
             return Vec::new();
         }
@@ -215,19 +214,12 @@ impl Joiner<'_> {
         let mut freebind = false;
         for (at, addresses, options) in &proxy.binds {
             if options.is_tls != servers_tls {
-                let (what, why) = if options.is_tls {
-                    ("a bind with `ssl` is left out", "weir does not decrypt")
-                } else {
-                    ("a bind before servers with `ssl` is left out", "weir does not encrypt")
-                };
-                let hint = "let the servers take the clients' connections as they are";
-                self.notes.add(at, warning(what).because(why).instead(hint));
+                let whats = ["a bind with `ssl`", "a bind before servers with `ssl`"];
+                self.notes.add(at, tls_on_one_side(options.is_tls, whats));
                 continue;
             }
             if options.is_tls {
-                let remark = warning("TLS of the clients goes through to the servers");
-                let hint = "their certificates must be those of this name";
-                self.notes.add(at, remark.because("weir does not decrypt").instead(hint));
+                self.notes.add(at, tls_goes_through());
             }
             freebind |= options.is_transparent;
             self.notes.extend(&options.remarks);
@@ -243,14 +235,13 @@ impl Joiner<'_> {
         let read = self.address(at, text);
         let refuse = |why: &str| warning(format!("bind {}", quoted(text))).because(why);
         let remark = match (address::to_bind(&read, is_v6only), &read) {
-            (Some(binds), _) if self.addresses + binds.len() <= BINDS_MAX * LISTENERS_MAX => {
+            (Some(binds), _) if self.addresses + binds.len() <= ADDRESSES_MAX => {
                 self.addresses += binds.len();
                 return binds;
             }
             (Some(_), _) => {
                 self.is_full = true;
-                warning("addresses from here on are left out")
-                    .because("weir listens on 16384 addresses at most")
+                addresses_end_here()
             }
             (None, HaproxyAddress::Other(what)) => {
                 refuse(&format!("it is left out: {what} is not TCP over IP"))
@@ -305,10 +296,7 @@ impl Joiner<'_> {
         let mut comment = String::new();
         let mut state = Admin::Ready;
         if is_spare {
-            let why = "weir has no backup servers yet: it is drained, and takes no session";
-            let hint = "`weirctl backend ready P/B` when the others are down";
-            let remark = warning("a server is `backup`").because(why).instead(hint);
-            self.notes.add(&server.at, remark);
+            self.notes.add(&server.at, is_backup());
             "backup".clone_into(&mut comment);
             state = Admin::Drain;
         }
@@ -343,10 +331,7 @@ impl Joiner<'_> {
             HaproxyAddress::Other(_) => "weir connects by TCP over IP only",
             HaproxyAddress::Wrong => "it is no address",
         };
-        let remark = warning(format!("the server at {} is left out", quoted(&server.address)));
-        let hint = "write IP:PORT, where weir.toml has it as a comment";
-        self.notes.add(&server.at, remark.because(why).instead(hint));
-        DraftAddress::Unusable(server.address.clone())
+        unusable(&server.at, &server.address, why, self.notes)
     }
 }
 

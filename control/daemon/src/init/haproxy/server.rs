@@ -4,8 +4,8 @@ use weir_proto::spec::ProxyVersion;
 
 use super::lexer::Word;
 use super::unsupported::{BIND_WORDS, OptionWord, SERVER_WORDS};
-use crate::init::draft::believes_everybody;
 use crate::init::note::{At, Remark, quoted, warning};
+use crate::init::remarks::believes_everybody;
 use crate::init::units;
 
 /// The words of a server, of `default-server` first.

@@ -1,6 +1,7 @@
 //! The words of HAProxy that weir does not have, each with the reason and what to do instead.
 
 use crate::init::note::{Level, Remark, quoted};
+use crate::init::remarks::fits;
 
 /// A word behind the address of a server or of a bind.
 pub(super) struct OptionWord {
@@ -12,14 +13,6 @@ pub(super) struct OptionWord {
     level: Option<Level>,
     why: &'static str,
     instead: &'static str,
-}
-
-/// Whether a word is `pattern`, or begins with it if that ends with `*`.
-fn fits(pattern: &str, word: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(prefix) => word.starts_with(prefix),
-        None => word == pattern,
-    }
 }
 
 impl OptionWord {

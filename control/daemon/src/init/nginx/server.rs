@@ -1,6 +1,6 @@
 //! `server` blocks of nginx's stream: listen, proxy_pass and timeouts.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use weir_proto::spec::{
     HealthSpec, KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, KeepaliveSpec, PoolSpec, ProxyInSpec,
@@ -9,12 +9,11 @@ use weir_proto::spec::{
 
 use super::parser::NginxDirective;
 use super::unsupported::{DIRECTIVES, OF_LISTEN, look_up, unknown};
-use crate::init::draft::{believes_everybody, from_everybody, time_for_retries};
+use crate::init::draft::{from_everybody, time_for_retries};
 use crate::init::note::{At, Notes, Remark, note, quoted, warning};
+use crate::init::remarks::believes_everybody;
 use crate::init::units::{self, bounded};
 
-/// The most ports of one range.
-const PORTS_MAX: u32 = 4096;
 /// nginx's own `proxy_timeout`: 10 minutes.
 const IDLE_MS: u64 = 600_000;
 
@@ -356,22 +355,12 @@ fn addresses(text: &str, v6only: bool) -> Result<Vec<SocketAddr>, &'static str> 
         Some((host, ports)) => (host, ports),
         None => ("*", text),
     };
-    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
-    let numbers = first.parse::<u16>().ok().zip(last.parse::<u16>().ok());
-    let fits = |(first, last): &(u16, u16)| {
-        *first > 0 && first <= last && u32::from(last - first) < PORTS_MAX
-    };
-    let (first, last) = numbers.filter(fits).ok_or("it has no port, or a long range of ports")?;
+    let ports = units::port_range(ports).ok_or("it has no port, or a long range of ports")?;
     let ip = match host {
         "*" => Ipv4Addr::UNSPECIFIED.into(),
         host => units::host(host).ok_or("weir listens on addresses: write IP:PORT")?,
     };
-    let mut ips = vec![ip];
-    if ip.is_ipv6() && ip.is_unspecified() && !v6only {
-        ips.insert(0, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    }
-    let all = (first..=last).flat_map(|port| ips.iter().map(move |ip| (*ip, port)));
-    Ok(all.map(SocketAddr::from).collect())
+    Ok(units::sockets(ip, ports, v6only))
 }
 
 #[cfg(test)]

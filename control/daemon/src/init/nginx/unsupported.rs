@@ -1,6 +1,7 @@
 //! The directives of nginx's stream module that weir does not have.
 
 use crate::init::note::{Level, Remark, quoted};
+use crate::init::remarks::fits;
 
 /// Name (what it begins with ends with `*`), level, reason, what to do instead.
 type DirectiveRow = (&'static str, Level, &'static str, &'static str);
@@ -94,11 +95,7 @@ pub(super) const OF_LISTEN: &[DirectiveRow] = &[
 
 /// The remark on `name`, which a note calls `what`; `None` if the table does not have it.
 pub(super) fn look_up(table: &[DirectiveRow], name: &str, what: &str) -> Option<Remark> {
-    let fits = |row: &&DirectiveRow| match row.0.strip_suffix('*') {
-        Some(prefix) => name.starts_with(prefix),
-        None => row.0 == name,
-    };
-    let (_, level, why, instead) = table.iter().find(fits)?;
+    let (_, level, why, instead) = table.iter().find(|row| fits(row.0, name))?;
     Some(Remark::new(*level, what).because(why).instead(instead))
 }
 

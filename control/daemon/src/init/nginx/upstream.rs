@@ -8,6 +8,7 @@ use super::parser::NginxDirective;
 use super::unsupported::{OF_SERVER, OF_UPSTREAM, look_up, unknown};
 use crate::init::draft::{DraftAddress, DraftBackend};
 use crate::init::note::{At, Notes, note, quoted, warning};
+use crate::init::remarks::{is_backup, unusable};
 use crate::init::units;
 
 /// An upstream, as far as weir has it.
@@ -80,10 +81,7 @@ impl Upstream {
                 },
                 "backup" => {
                     (state, comment) = (Admin::Drain, "backup");
-                    let why = "weir has no backup servers yet: it is drained, and takes no session";
-                    let hint = "`weirctl backend ready P/B` when the others are down";
-                    let remark = warning("a server is `backup`").because(why).instead(hint);
-                    notes.add(at, remark);
+                    notes.add(at, is_backup());
                 }
                 "down" => (state, comment) = (Admin::Maint, "down"),
                 "max_fails" | "fail_timeout" => {
@@ -179,8 +177,5 @@ fn server_address(at: &At, text: &str, notes: &mut Notes) -> DraftAddress {
     } else {
         "it is no address with a port"
     };
-    let remark = warning(format!("the server at {} is left out", quoted(text)));
-    let hint = "write IP:PORT, where weir.toml has it as a comment";
-    notes.add(at, remark.because(why).instead(hint));
-    DraftAddress::Unusable(text.to_owned())
+    unusable(at, text, why, notes)
 }
