@@ -60,7 +60,7 @@ impl Counting {
         let Some(program) = &proxy.program else { return Ok(None) };
         if source == Source::Metrics {
             let Some(admin) = proxy.admin else { return Ok(None) };
-            let metrics = Some((admin, own(&fetch(admin)?)));
+            let metrics = Some((admin, own(&metrics(admin)?)));
             return Ok(Some(Self { counters: BTreeMap::new(), metrics }));
         }
         let mut counters: BTreeMap<&'static str, Vec<Counter>> = BTreeMap::new();
@@ -87,7 +87,7 @@ impl Counting {
             totals.insert(*name, crate::runner::probe::micros(sum));
         }
         if let Some((admin, before)) = &self.metrics {
-            for (name, after) in own(&fetch(*admin)?) {
+            for (name, after) in own(&metrics(*admin)?) {
                 totals.insert(name, after - before.get(name).copied().unwrap_or(0.0));
             }
         }
@@ -108,7 +108,7 @@ fn threads(pid: u32) -> Vec<u32> {
 }
 
 /// weir's metrics page.
-fn fetch(admin: SocketAddr) -> io::Result<String> {
+pub fn metrics(admin: SocketAddr) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&admin, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     write!(stream, "GET /metrics HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n")?;

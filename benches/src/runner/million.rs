@@ -14,7 +14,7 @@ use crate::load::many_connections::ManyConnectionsReport;
 use crate::runner::machine::{self, Kernel, Machine};
 use crate::runner::peer::{self, Peer, Wanted};
 use crate::runner::probe::micros;
-use crate::runner::report::short;
+use crate::runner::report::{self, short};
 use crate::runner::weir::Weir;
 use crate::runner::{context, fault};
 use many_connections::{EchoServers, ManyConnections};
@@ -131,6 +131,7 @@ pub fn run(options: &MillionOptions) -> io::Result<()> {
     let results = serde_json::json!({
         "schema": "weir-bench-million/v1",
         "at_unix_s": unix_seconds(),
+        "command": report::command(),
         "machine": Machine::read(),
         "weir": found.version,
         "settings": weir.proxy.settings,
@@ -138,8 +139,7 @@ pub fn run(options: &MillionOptions) -> io::Result<()> {
         "shards": options.shards,
         "figures": figures.0,
     });
-    let text = serde_json::to_string_pretty(&results).map_err(io::Error::other)?;
-    std::fs::write(out, text + "\n").map_err(context(out.display()))
+    report::write(&results, out)
 }
 
 /// As many sessions as the memory carries; says so when they are fewer.

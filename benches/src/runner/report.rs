@@ -266,8 +266,8 @@ pub fn warn(samples: &[Sample], baseline: f64) {
     }
 }
 
-/// Writes the raw numbers.
-pub fn write(results: &Results<'_>, out: &Path) -> io::Result<()> {
+/// Writes raw numbers.
+pub fn write(results: &impl Serialize, out: &Path) -> io::Result<()> {
     let text = serde_json::to_string_pretty(results).map_err(io::Error::other)?;
     if let Some(folder) = out.parent() {
         fs::create_dir_all(folder).map_err(context(folder.display()))?;

@@ -16,14 +16,16 @@ use serde::Serialize;
 
 use crate::clock::{now_ns, pause, unix_seconds};
 use crate::load::rr::RrReport;
+use crate::runner::counters::metrics;
 use crate::runner::machine::Machine;
 use crate::runner::million::many_connections::{EchoServers, ManyConnections};
 use crate::runner::peer::{self, Found, Peer, Wanted};
 use crate::runner::probe::{self, micros};
 use crate::runner::process::Program;
+use crate::runner::report;
 use crate::runner::weir::Weir;
 use crate::runner::work::words;
-use crate::runner::{LOAD_CORE, context, fault};
+use crate::runner::{LOAD_CORE, fault};
 
 /// Threads of backends: four addresses each, so that there are 100 backends.
 const BACKEND_THREADS: usize = 25;
@@ -100,7 +102,7 @@ pub fn run(options: &WatchedOptions) -> io::Result<()> {
             samples.push(measure(&house.weir, options, round, how)?);
         }
     }
-    report(&samples);
+    print(&samples);
     for house in &mut houses {
         let looked = house.clients.step("look")?;
         if looked.standing != sessions as u64 {
@@ -112,6 +114,7 @@ pub fn run(options: &WatchedOptions) -> io::Result<()> {
     let results = serde_json::json!({
         "schema": "weir-bench-watched/v1",
         "at_unix_s": unix_seconds(),
+        "command": report::command(),
         "machine": Machine::read(),
         "weir": found.version,
         "settings": houses[1].weir.proxy.settings,
@@ -121,8 +124,7 @@ pub fn run(options: &WatchedOptions) -> io::Result<()> {
         "new_sessions_per_s": NEW,
         "samples": samples,
     });
-    let text = serde_json::to_string_pretty(&results).map_err(io::Error::other)?;
-    std::fs::write(out, text + "\n").map_err(context(out.display()))
+    report::write(&results, out)
 }
 
 /// A weir and the sessions that it holds.
@@ -217,9 +219,7 @@ impl Crowd {
         let admin = weir.proxy.admin.ok_or_else(|| fault("no admin address"))?;
         let looks = self.looks.clone();
         self.each_second(move || {
-            let page = get(admin, "/metrics")?;
-            let whole = page.windows(20).any(|it| it == b"weir_backend_session");
-            if !whole {
+            if !metrics(admin)?.contains("weir_backend_session") {
                 return Err(fault("a page without figures of backends"));
             }
             looks.fetch_add(1, Ordering::Relaxed);
@@ -275,15 +275,6 @@ impl Crowd {
     }
 }
 
-/// One page, whole.
-fn get(admin: SocketAddr, path: &str) -> io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect(admin)?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n")?;
-    let mut page = Vec::new();
-    stream.read_to_end(&mut page)?;
-    Ok(page)
-}
-
 /// Reads what the dashboard reads, until it is over.
 fn dashboard(admin: SocketAddr, over: &AtomicBool) -> io::Result<()> {
     let mut stream = TcpStream::connect(admin)?;
@@ -302,12 +293,7 @@ fn dashboard(admin: SocketAddr, over: &AtomicBool) -> io::Result<()> {
     if bytes < 1_000 { Err(fault("the stream of figures was empty")) } else { Ok(()) }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-/// By round, what `what` of a sample is beside the same of the one alone.
+/// The median, over the rounds, of a sample beside the one alone.
 fn beside(
     samples: &[WatchedSample],
     how: How,
@@ -315,10 +301,11 @@ fn beside(
 ) -> f64 {
     let alone = samples.iter().filter(|it| it.how == How::Alone);
     let other = samples.iter().filter(|it| it.how == how);
-    median(alone.zip(other).map(|(alone, other)| of(alone, other)).collect())
+    let each: Vec<f64> = alone.zip(other).map(|(alone, other)| of(alone, other)).collect();
+    report::median(&each).unwrap_or(f64::NAN)
 }
 
-fn report(samples: &[WatchedSample]) {
+fn print(samples: &[WatchedSample]) {
     println!("{:>5} {:<8} {:>8} {:>9} {:>9} {:>6}", "ROUND", "", "CORE", "P50", "P99", "LOOKS");
     for it in samples {
         let how = format!("{:?}", it.how).to_lowercase();
