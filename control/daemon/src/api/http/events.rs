@@ -5,8 +5,8 @@ use weir_proto::answer::events::{EventFilter, EventId};
 use weir_proto::request::{Code, Query, Refusal};
 
 use super::operations::{number, text};
-use super::parameters::{Parameter, ParameterForm, Parameters};
-use super::sessions::{DURATION, span};
+use super::parameters::{DURATION, Parameter, ParameterForm, Parameters};
+use super::sessions::span;
 
 /// The pattern of an event's id.
 pub(super) const ID: &str = "^[0-9]+-[0-9]+$";

@@ -13,7 +13,7 @@ use weir_proto::spec::Admin;
 
 use super::body::{BodyKind, Content};
 use super::openapi::shape;
-use super::parameters::{Parameter, ParameterForm, Parameters};
+use super::parameters::{DURATION, Parameter, ParameterForm, Parameters};
 use super::sessions;
 use super::target::{MakeChange, MakeQuery};
 
@@ -51,7 +51,7 @@ const THEIRS: Parameter = flag("theirs", "Where it conflicts with what is in for
 const REPLACE: Parameter = flag("replace", "Do not merge: it is the whole truth.");
 const CONFIRM: Parameter = text(
     "confirm",
-    "^[0-9]+(ms|s|m|h|d)$",
+    DURATION,
     "Take it back by itself unless it is confirmed within that time: from 1s to 24h.",
 );
 const GUARD: Parameter = Parameter {

@@ -40,6 +40,10 @@ impl ParameterForm {
     }
 }
 
+/// Patterns of text, as JSON Schema has them.
+pub(super) const NETWORK: &str = "^[0-9A-Fa-f.:]+(/[0-9]+)?$";
+pub(super) const DURATION: &str = "^[0-9]+(ms|s|m|h|d)$";
+
 /// Text of a request as an answer quotes it.
 pub(super) fn shown(text: &str) -> String {
     cleaned(text, 200)

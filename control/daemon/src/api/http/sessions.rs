@@ -8,12 +8,10 @@ use weir_proto::spec::Span;
 
 use super::openapi::shape;
 use super::operations::{Names, flag, number, text};
-use super::parameters::{Parameter, Parameters, whole};
+use super::parameters::{DURATION, NETWORK, Parameter, Parameters, whole};
 
 const NAME: &str = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$";
 const NAMES: &str = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}/[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$";
-const NETWORK: &str = "^[0-9A-Fa-f.:]+(/[0-9]+)?$";
-pub(super) const DURATION: &str = "^[0-9]+(ms|s|m|h|d)$";
 const SESSION: &str = "^[0-9]+[.][0-9]+[.][0-9]+$";
 const SORTS: &str = "^(age|idle|bytes|rate)$";
 

@@ -5,6 +5,7 @@ use weir_proto::settings::{BACKEND, Form, LISTENER, POOL, Setting};
 use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, Name, PoolSpec};
 
 use super::shape::or_null;
+use crate::api::http::parameters::{DURATION, NETWORK};
 
 /// An object that has nothing but defaults, to ask what is optional.
 pub(super) trait Plain: Sized {
@@ -119,7 +120,7 @@ fn is_optional<S: Plain>(setting: &Setting<S>) -> bool {
 fn written(form: Form) -> Value {
     match form {
         Form::Span { range, .. } => {
-            json!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$", "examples": ["2s", range]})
+            json!({"type": "string", "pattern": DURATION, "examples": ["2s", range]})
         }
         Form::Count { min, max } => json!({"type": "integer", "minimum": min, "maximum": max}),
         Form::Size { .. } => {
@@ -145,7 +146,7 @@ fn address() -> Value {
 }
 
 fn network() -> Value {
-    json!({"type": "string", "pattern": "^[0-9A-Fa-f.:]+(/[0-9]+)?$"})
+    json!({"type": "string", "pattern": NETWORK})
 }
 
 /// The name of an object.
