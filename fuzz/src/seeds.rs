@@ -81,11 +81,11 @@ pub fn all() -> Vec<(&'static str, String, Vec<u8>)> {
         b"\x0c0.1\"} 1\n\\n\"x\x02\x03web\x02\x02b1\x00\x02b2\x01\x05front".to_vec(),
     );
     add("metrics", "plain", b"\x050.1.0\x01\x01a\x01\x01b\x02\x01l\x02".to_vec());
-    let words = ["127.0.0.1:80", "[fe80::1%3]:443", "500ms", "0s", "web/b1", "maglev", "\\x0d\\n"];
     add("init", "haproxy", [b"\x01", HAPROXY].concat());
     add("init", "http", [b"\x82", HAPROXY].concat());
     add("init", "nginx", [b"\x02", NGINX].concat());
     add("init", "unknown", [b"\0", NGINX].concat());
+    let words = ["127.0.0.1:80", "[fe80::1%3]:443", "500ms", "0s", "web/b1", "maglev", "\\x0d\\n"];
     for (number, word) in words.iter().enumerate() {
         add("address", &format!("word-{number}"), word.as_bytes().to_vec());
     }

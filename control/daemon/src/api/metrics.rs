@@ -73,8 +73,8 @@ fn whole(page: &mut Page, input: &MetricsInput) {
         .row(&[], input.longest_turn.as_secs_f64());
     let help = "1 while no new session can be served: no slot, descriptor or source port, else 0.";
     page.gauge("weir_full", help).row(&[], u8::from(input.is_full));
-    let mut tasks =
-        page.gauge("weir_tasks", "Tasks that run now: paced drains, rebalances, kills.");
+    let help = "Tasks that run now: paced drains, rebalances, kills, waits for a confirmation.";
+    let mut tasks = page.gauge("weir_tasks", help);
     for (kind, count) in TaskKind::ALL.iter().zip(input.tasks) {
         tasks.row(&[("kind", kind.word())], count);
     }
