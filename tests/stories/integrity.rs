@@ -76,6 +76,10 @@ fn every_byte_of_two_thousand_streams_arrives_in_its_place() {
             + count(&page, "weir_backend_received_bytes_total", &[]);
         bytes == moved + streams * 8
     });
+    // The last client may have its FIN before weir has closed the session.
+    clock::wait_for("all sessions to end", || {
+        count(&pages(), "weir_session_ends_total", &[]) == streams
+    });
     let complete = count(&pages(), "weir_session_ends_total", &["complete"]);
     eprintln!("{streams} streams, {moved} bytes, {complete} ended as complete");
     assert_eq!(complete, streams, "nobody ended otherwise");
