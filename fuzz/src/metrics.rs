@@ -105,7 +105,7 @@ fn spec(choices: &mut Choices<'_>) -> Spec {
             let Some(backend) = name(choices) else { continue };
             let address = ([10, 0, 0, number], 80).into();
             let state = choices.pick(&[Admin::Ready, Admin::Drain, Admin::Maint]);
-            pool_spec.backend.insert(backend, BackendSpec { address, weight: 1, state });
+            pool_spec.backend.insert(backend, BackendSpec { state, ..BackendSpec::new(address) });
         }
         if let Some(listener) = name(choices) {
             let port = 1000 + u16::try_from(spec.listener.len()).unwrap_or(0);

@@ -214,14 +214,13 @@ fn text<S>(setting: &Setting<S>, of: &S) -> String {
 mod tests {
     use super::*;
     use crate::ids::IdSource;
-    use crate::spec::{Admin, BackendSpec, HealthKind, PoolSpec, Span, Spec, Strategy};
+    use crate::spec::{BackendSpec, HealthKind, PoolSpec, Span, Spec, Strategy};
 
     #[test]
     fn a_diff_names_every_subject_and_field() {
         let backend = |address: &str, weight| BackendSpec {
-            address: address.parse().unwrap(),
             weight,
-            state: Admin::Ready,
+            ..BackendSpec::new(address.parse().unwrap())
         };
         let build = |spec: &Spec| {
             let mut ids = IdSource::default();

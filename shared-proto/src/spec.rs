@@ -5,6 +5,7 @@
 //! sense.
 
 mod as_text;
+mod backend;
 mod bounds;
 mod copy_on_write;
 mod keepalive;
@@ -20,6 +21,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+pub use backend::{Admin, BackendSpec};
 pub use bounds::{
     KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, RETRY_ATTEMPTS_MAX, SOCKET_BUFFER_MAX,
     SOCKET_BUFFER_MIN, WEIGHT_MAX,
@@ -413,55 +415,6 @@ pub struct RetrySpec {
 impl Default for RetrySpec {
     fn default() -> RetrySpec {
         RetrySpec { attempts: 2, within: Span::from_secs(6) }
-    }
-}
-
-/// One address that sessions are forwarded to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BackendSpec {
-    pub address: SocketAddr,
-    #[serde(default = "one", skip_serializing_if = "is_one")]
-    pub weight: u16,
-    #[serde(default, skip_serializing_if = "Admin::is_ready")]
-    pub state: Admin,
-}
-
-fn one() -> u16 {
-    1
-}
-
-fn is_one(weight: &u16) -> bool {
-    *weight == 1
-}
-
-/// What an operator wants of a backend or a listener. Health is another matter and is never stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Admin {
-    /// Takes new sessions (a backend: if it is healthy).
-    #[default]
-    Ready,
-    /// Keeps its sessions, gets no new ones; health checks go on.
-    Drain,
-    /// No new sessions, no checks.
-    Maint,
-}
-
-impl Admin {
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        *self == Admin::Ready
-    }
-
-    /// The word that operators write.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Admin::Ready => "ready",
-            Admin::Drain => "drain",
-            Admin::Maint => "maint",
-        }
     }
 }
 

@@ -20,7 +20,7 @@ use weir_core::view::View;
 use weir_proto::ids::{BackendId, IdSource, ShardId};
 use weir_proto::order::SessionsOf;
 use weir_proto::snapshot::Snapshot;
-use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, Name, PoolSpec, Spec, Strategy};
+use weir_proto::spec::{BackendSpec, ListenerSpec, Name, PoolSpec, Spec, Strategy};
 
 /// Picks timed together, and how often; the first batch warms up.
 const PICKS: u32 = 2_000;
@@ -107,7 +107,7 @@ fn adoption((pools, backends): (usize, usize)) -> Option<Spread> {
             let [_, high, middle, low] =
                 u32::try_from(pool * backends + backend).ok()?.to_be_bytes();
             let address = SocketAddr::from(([10, high, middle, low], 80));
-            let backend_spec = BackendSpec { address, weight: 1, state: Admin::Ready };
+            let backend_spec = BackendSpec::new(address);
             members.backend.insert(format!("b{backend}").parse().ok()?, backend_spec);
         }
         spec.pool.insert(format!("p{pool}").parse().ok()?, members.into());
@@ -146,11 +146,7 @@ const TABLES: [u32; 3] = [1_000, 10_000, 100_000];
 fn table(sessions: u32) -> Option<(Table, BackendId)> {
     let pool: Name = "web".parse().ok()?;
     let mut members = PoolSpec::default();
-    let backend = BackendSpec {
-        address: SocketAddr::from(([10, 0, 0, 1], 80)),
-        weight: 1,
-        state: Admin::Ready,
-    };
+    let backend = BackendSpec::new(SocketAddr::from(([10, 0, 0, 1], 80)));
     members.backend.insert("b1".parse().ok()?, backend);
     let bind = vec![SocketAddr::from(([10, 0, 0, 2], 80))];
     let mut spec = Spec::default();

@@ -14,7 +14,7 @@ use weir_proto::answer::VersionRow;
 use weir_proto::ids::{BackendId, ShardId, Version};
 use weir_proto::order::{ListenerSocket, Order, Report};
 use weir_proto::snapshot::Snapshot;
-use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Spec};
+use weir_proto::spec::{BackendSpec, ListenerSpec, PoolSpec, Spec};
 use weir_proto::stats::BackendStats;
 
 use crate::control::{Fleet, ShardHistory};
@@ -250,7 +250,7 @@ pub fn spec(bind: SocketAddr) -> Spec {
     let mut web = PoolSpec::default();
     for (name, address) in [("b1", "192.0.2.1:80"), ("b2", "192.0.2.2:80")] {
         let address = address.parse().unwrap();
-        let backend = BackendSpec { address, weight: 1, state: Admin::Ready };
+        let backend = BackendSpec::new(address);
         web.backend.insert(name.parse().unwrap(), backend);
     }
     let pool = "web".parse().unwrap();

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use socket2::Socket;
 use weir_proto::spec::{
-    Admin, BackendSpec, HealthKind, HealthSpec, ListenerSpec, PoolSpec, Span, Spec, Strategy,
+    BackendSpec, HealthKind, HealthSpec, ListenerSpec, PoolSpec, Span, Spec, Strategy,
 };
 
 use backend::Manner;
@@ -123,7 +123,7 @@ impl Stage {
         // Names that are written here are names.
         let name = |text: &str| text.parse().ok();
         let backend = self.backends.iter().filter_map(|(text, address)| {
-            let spec = BackendSpec { address: *address, weight: 1, state: Admin::Ready };
+            let spec = BackendSpec::new(*address);
             Some((name(text)?, spec))
         });
         let mut health = HealthSpec {

@@ -125,7 +125,7 @@ impl Operator {
             for _ in 0..backends {
                 let (backend, address) = operator.backend(kernel);
                 let weight = if swarm.clean { 1 } else { operator.weight() };
-                spec.backend.insert(backend, BackendSpec { address, weight, state: Admin::Ready });
+                spec.backend.insert(backend, BackendSpec { weight, ..BackendSpec::new(address) });
             }
             operator.spec.pool.insert(pool_name.clone(), spec.into());
             let binds = if operator.rng.below(4) == 0 { 2 } else { 1 };
@@ -395,7 +395,7 @@ impl Operator {
             }
             (5, _) => self.change_listener(),
             _ => {
-                pool.backend.insert(added, BackendSpec { address, weight, state: Admin::Ready });
+                pool.backend.insert(added, BackendSpec { weight, ..BackendSpec::new(address) });
             }
         }
     }

@@ -17,7 +17,7 @@ use weir_proto::ids::{IdSource, Version};
 use weir_proto::order::{ListenerSocket, Order};
 use weir_proto::session::LegRow;
 use weir_proto::snapshot::{Keepalive, Snapshot};
-use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Spec};
+use weir_proto::spec::{BackendSpec, ListenerSpec, PoolSpec, Spec};
 
 use super::*;
 use crate::io::{Counts, FreeBuffers, Op, Token};
@@ -321,7 +321,7 @@ impl Rig {
 
 fn snapshot(address: SocketAddr, backend: SocketAddr) -> Snapshot {
     let mut pool = PoolSpec::default();
-    let spec = BackendSpec { address: backend, weight: 1, state: Admin::Ready };
+    let spec = BackendSpec::new(backend);
     pool.backend.insert("b".parse().unwrap(), spec);
     let listener = ListenerSpec::new("p".parse().unwrap(), vec![address]);
     let spec = Spec {

@@ -10,7 +10,7 @@ use weir_engine::{Engine, Options};
 use weir_proto::ids::{IdSource, ShardId, Version};
 use weir_proto::order::{ListenerSocket, Order, Report};
 use weir_proto::snapshot::Snapshot;
-use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Spec};
+use weir_proto::spec::{BackendSpec, ListenerSpec, PoolSpec, Spec};
 use weir_proto::stats::ShardStats;
 
 /// One shard with one listener in front of `backends`.
@@ -37,7 +37,7 @@ impl Rig {
         let address = socket.local_addr().unwrap();
         let mut pool = PoolSpec::default();
         for (number, address) in backends.iter().enumerate() {
-            let spec = BackendSpec { address: *address, weight: 1, state: Admin::Ready };
+            let spec = BackendSpec::new(*address);
             pool.backend.insert(format!("b{number}").parse().unwrap(), spec);
         }
         let listener = ListenerSpec::new("p".parse().unwrap(), vec![address]);

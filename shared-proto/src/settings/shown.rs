@@ -145,12 +145,11 @@ impl Serialize for ValueInJson<'_> {
 mod tests {
     use super::*;
     use crate::settings::{BACKEND, LISTENER, POOL};
-    use crate::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec};
+    use crate::spec::{BackendSpec, ListenerSpec, PoolSpec};
 
     #[test]
     fn settings_are_an_object_in_json_and_a_list_in_a_frame() {
-        let backend =
-            BackendSpec { address: ([127, 0, 0, 1], 80).into(), weight: 2, state: Admin::Ready };
+        let backend = BackendSpec { weight: 2, ..BackendSpec::new(([127, 0, 0, 1], 80).into()) };
         let mut shown = ShownSettings::of(BACKEND, &backend);
         shown.put("state", ShownValue::Text("up".to_owned()));
         let json = serde_json::to_string(&shown).unwrap();

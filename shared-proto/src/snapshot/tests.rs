@@ -12,7 +12,7 @@ fn spec_with(pool: PoolSpec) -> Spec {
 }
 
 fn backend(address: &str) -> BackendSpec {
-    BackendSpec { address: address.parse().unwrap(), weight: 1, state: Admin::Ready }
+    BackendSpec::new(address.parse().unwrap())
 }
 
 fn build(spec: &Spec, previous: &Snapshot, ids: &mut IdSource) -> Result<Snapshot, Vec<Fault>> {
@@ -170,7 +170,7 @@ fn names_are_found_whatever_their_order_in_the_file_was() {
     let mut pool = PoolSpec::default();
     for (number, name) in ["b10", "b9", "B1", "b-1", "b1"].into_iter().enumerate() {
         let address = format!("10.0.0.{number}:1").parse().unwrap();
-        let backend = BackendSpec { address, weight: 1, state: Admin::Ready };
+        let backend = BackendSpec::new(address);
         pool.backend.insert(name.parse().unwrap(), backend);
     }
     let names: Vec<String> = pool.backend.keys().map(ToString::to_string).collect();
@@ -187,8 +187,7 @@ fn names_are_found_whatever_their_order_in_the_file_was() {
 #[test]
 fn all_pools_together_have_a_bound() {
     let mut spec = Spec::default();
-    let backend =
-        BackendSpec { address: "10.0.0.1:1".parse().unwrap(), weight: 1, state: Admin::Ready };
+    let backend = BackendSpec::new("10.0.0.1:1".parse().unwrap());
     let name = |kind: &str, number: usize| format!("{kind}{number}").parse::<Name>().unwrap();
     let pool = |backends| PoolSpec {
         backend: (0..backends).map(|number| (name("b", number), backend.clone())).collect(),

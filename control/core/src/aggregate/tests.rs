@@ -4,7 +4,7 @@ use weir_proto::answer::Percentiles;
 use weir_proto::ids::IdSource;
 use weir_proto::reason::{By, CloseReason, During, Why};
 use weir_proto::snapshot::Snapshot;
-use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Spec};
+use weir_proto::spec::{BackendSpec, ListenerSpec, PoolSpec, Spec};
 
 use super::*;
 
@@ -23,7 +23,7 @@ impl VersionChain {
     fn next(&mut self, backends: &[&str]) -> Snapshot {
         let backend = |name: &&str| {
             let address = format!("10.0.0.{}:80", &name[1..]).parse().unwrap();
-            (name.parse().unwrap(), BackendSpec { address, weight: 1, state: Admin::Ready })
+            (name.parse().unwrap(), BackendSpec::new(address))
         };
         let pool =
             PoolSpec { backend: backends.iter().map(backend).collect(), ..PoolSpec::default() };

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use weir_proto::ids::{BackendId, IdSource, Version};
 use weir_proto::snapshot::Snapshot;
-use weir_proto::spec::{Admin, BackendSpec, HealthSpec, PoolSpec, Spec};
+use weir_proto::spec::{BackendSpec, HealthSpec, PoolSpec, Spec};
 
 /// Snapshots of one pool `web`, with identities that are carried on.
 pub struct HealthFixture {
@@ -21,7 +21,7 @@ impl HealthFixture {
     #[must_use]
     pub fn new(health: HealthSpec, addresses: &[SocketAddr]) -> HealthFixture {
         let backend = |(index, address): (usize, &SocketAddr)| {
-            let spec = BackendSpec { address: *address, weight: 1, state: Admin::Ready };
+            let spec = BackendSpec::new(*address);
             (format!("b{}", index + 1).parse().unwrap(), spec)
         };
         let backend = addresses.iter().enumerate().map(backend).collect();

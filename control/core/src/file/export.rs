@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write};
 
 use weir_proto::settings::{self, Setting, Value};
-use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Spec};
+use weir_proto::spec::{BackendSpec, ListenerSpec, PoolSpec, Spec};
 
 /// `spec` as the text of a file. Tables that say only the defaults are left out.
 pub fn export(spec: &Spec) -> String {
@@ -33,7 +33,7 @@ fn write_pool(out: &mut String, name: &str, pool: &PoolSpec) {
     if !pool.backend.is_empty() {
         head(out, &format!("pool.{name}.backend"));
         for (name, backend) in &pool.backend {
-            let plain = BackendSpec { weight: 1, state: Admin::Ready, ..backend.clone() };
+            let plain = BackendSpec::new(backend.address);
             line(out, &key(name.as_str()), inline(&lines(settings::BACKEND, backend, &plain)));
         }
     }

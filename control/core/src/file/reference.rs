@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use weir_proto::roff::escape;
 use weir_proto::settings::{self, Setting};
-use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec};
+use weir_proto::spec::{BackendSpec, ListenerSpec, PoolSpec};
 
 /// A setting of the process, in `[weir]`: read at start, not versioned.
 pub(super) struct ProcessSetting {
@@ -147,8 +147,7 @@ fn sections() -> [Chapter; 4] {
         effect: "Takes effect at the next start.",
     });
     let listener = ListenerSpec::new("web".parse().expect("it is a name"), Vec::new());
-    let backend =
-        BackendSpec { address: ([192, 0, 2, 1], 1).into(), weight: 1, state: Admin::Ready };
+    let backend = BackendSpec::new(([192, 0, 2, 1], 1).into());
     [
         Chapter {
             title: "[weir]",

@@ -174,7 +174,7 @@ fn change(
 
 /// A backend with nothing but its address.
 fn plain(address: SocketAddr) -> BackendSpec {
-    BackendSpec { address, weight: 1, state: Admin::Ready }
+    BackendSpec::new(address)
 }
 
 fn subject(pool: &str, backend: &str) -> Subject {

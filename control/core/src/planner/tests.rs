@@ -15,9 +15,8 @@ use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Strategy};
 /// pool web with b1 (weight 2) and b2, pool spare without backends, listener web on 0.0.0.0:443.
 fn spec() -> Spec {
     let backend = |address: &str, weight| BackendSpec {
-        address: address.parse().unwrap(),
         weight,
-        state: Admin::Ready,
+        ..BackendSpec::new(address.parse().unwrap())
     };
     let mut web = PoolSpec::default();
     web.backend.insert("b1".parse().unwrap(), backend("10.0.0.1:80", 2));

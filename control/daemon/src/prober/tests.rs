@@ -9,7 +9,7 @@ use super::*;
 use crate::serve::notify::Notify;
 use weir_control_core::fakes::HealthFixture;
 use weir_control_core::health::{CheckPlan, Health, Transition};
-use weir_proto::spec::{Admin, BackendSpec, HealthKind, HealthSpec, Span};
+use weir_proto::spec::{BackendSpec, HealthKind, HealthSpec, Span};
 
 fn tcp() -> HealthSpec {
     HealthSpec::default()
@@ -260,7 +260,7 @@ fn a_backend_that_comes_later_is_checked_at_once() {
     let spec = HealthSpec { interval: Span::from_secs(3600), ..tcp() };
     let mut world = HealthFixture::new(spec.clone(), &[alive]);
     let first = HealthFixture::new(spec, &[alive]);
-    let later = BackendSpec { address: backend(|_| true), weight: 1, state: Admin::Ready };
+    let later = BackendSpec::new(backend(|_| true));
     world.snapshot = first.snapshot.clone();
     world.change(|pool| {
         pool.backend.insert("b2".parse().unwrap(), later);

@@ -38,7 +38,7 @@ fn spec(version: u64) -> Spec {
     let mut pool = PoolSpec::default();
     for n in 0..version {
         let address = format!("10.0.0.1:{}", n + 1).parse().unwrap();
-        let backend = BackendSpec { address, weight: 1, state: Default::default() };
+        let backend = BackendSpec::new(address);
         pool.backend.insert(format!("b{n}").parse().unwrap(), backend);
     }
     let pool = [("web".parse().unwrap(), pool.into())].into();

@@ -87,10 +87,7 @@ impl People {
 
     fn backend(&mut self) -> (Name, BackendSpec) {
         let (address, weight) = (self.host(), self.weight());
-        (
-            name(&format!("b{}", address.port())),
-            BackendSpec { address, weight, state: Admin::Ready },
-        )
+        (name(&format!("b{}", address.port())), BackendSpec { weight, ..BackendSpec::new(address) })
     }
 
     /// The configuration that the process is seeded with.

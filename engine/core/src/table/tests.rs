@@ -18,7 +18,7 @@ use std::vec::Vec;
 
 use weir_proto::ids::{IdSource, Version};
 use weir_proto::reason::{CloseReason, During};
-use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Span, Spec};
+use weir_proto::spec::{BackendSpec, ListenerSpec, PoolSpec, Span, Spec};
 
 use super::*;
 use crate::action::{How, Pending};
@@ -70,7 +70,7 @@ impl TablePlay {
         pool.timeout.half_close = Span::from_secs(1);
         for number in 0..backends {
             let address = std::format!("10.0.0.{number}:80").parse().unwrap();
-            let spec = BackendSpec { address, weight: 1, state: Admin::Ready };
+            let spec = BackendSpec::new(address);
             pool.backend.insert(std::format!("b{number}").parse().unwrap(), spec);
         }
         let mut listener =

@@ -68,7 +68,7 @@ impl Config {
 /// `b3` has the address 10.0.0.3.
 fn backend(name: &str) -> BackendSpec {
     let address = std::format!("10.0.0.{}:80", &name[1..]).parse().unwrap();
-    BackendSpec { address, weight: 1, state: Admin::Ready }
+    BackendSpec::new(address)
 }
 
 const T0: Now = Now { nanos: 1_000_000_000_000 };

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use toml::Spanned;
 use toml::de::DeValue;
 use weir_proto::settings::{self, Form, Setting, Value};
-use weir_proto::spec::{Admin, BackendSpec, Name, Percent, PoolSpec, Size, Span};
+use weir_proto::spec::{BackendSpec, Name, Percent, PoolSpec, Size, Span};
 
 use super::{Reader, Section};
 
@@ -115,7 +115,7 @@ impl Reader {
         }
         self.need(backend, "address", "address = \"10.0.0.11:443\"");
         let nowhere = (Ipv4Addr::UNSPECIFIED, 0).into();
-        let mut spec = BackendSpec { address: nowhere, weight: 1, state: Admin::Ready };
+        let mut spec = BackendSpec::new(nowhere);
         let read = self.settings_of(settings::BACKEND, backend, &[], &mut spec);
         read.contains(&"address").then_some(spec)
     }

@@ -78,7 +78,7 @@ impl DampedPool {
 }
 
 fn backend(port: u16) -> BackendSpec {
-    BackendSpec { address: ([127, 0, 0, 1], port).into(), weight: 1, state: Admin::Ready }
+    BackendSpec::new(([127, 0, 0, 1], port).into())
 }
 
 /// `rise` is 2 and `fall` is 3: the one that leads now serves after its second good check, whether

@@ -79,7 +79,7 @@ impl Object for BackendSpec {
 
     fn value_if_absent(setting: &Setting<BackendSpec>) -> Option<Value> {
         let address = ([0, 0, 0, 0], 0).into();
-        let plain = BackendSpec { address, weight: 1, state: Admin::Ready };
+        let plain = BackendSpec::new(address);
         (setting.key != "address").then(|| (setting.get)(&plain))?
     }
 
@@ -88,7 +88,7 @@ impl Object for BackendSpec {
     }
 
     fn brief(&self) -> String {
-        let BackendSpec { address, weight, state } = self;
+        let BackendSpec { address, weight, state, .. } = self;
         format!("address={address} weight={weight} state={}", state.word())
     }
 }

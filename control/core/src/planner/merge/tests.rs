@@ -180,9 +180,9 @@ fn drift_is_told_key_by_key() {
 fn backend() -> impl Generator<Value = BackendSpec> {
     let state = prop_oneof![Just(Admin::Ready), Just(Admin::Drain), Just(Admin::Maint)];
     (1..3_u16, 0..3_u16, state).prop_map(|(port, weight, state)| BackendSpec {
-        address: ([127, 0, 0, 1], port).into(),
         weight,
         state,
+        ..BackendSpec::new(([127, 0, 0, 1], port).into())
     })
 }
 

@@ -36,7 +36,7 @@ fn spec(left_out: &str) -> Spec {
         let address = format!("10.0.0.{number}:80").parse().unwrap();
         (
             format!("b{number}").parse().unwrap(),
-            BackendSpec { address, weight: number, state: *state },
+            BackendSpec { weight: number, state: *state, ..BackendSpec::new(address) },
         )
     });
     let mut pool = PoolSpec { backend: backends.collect(), ..PoolSpec::default() };

@@ -17,7 +17,7 @@ fn thousand(heavy: Option<u64>) -> Spec {
     for n in 0..1000 {
         let address = format!("10.0.{}.{}:443", n / 250, n % 250 + 1).parse().unwrap();
         let weight = if heavy == Some(n) { 200 } else { 1 };
-        let backend = BackendSpec { address, weight, state: Default::default() };
+        let backend = BackendSpec { weight, ..BackendSpec::new(address) };
         pool.backend.insert(format!("backend-{n}").parse().unwrap(), backend);
     }
     let pool = [("web".parse().unwrap(), pool.into())].into();

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use weir_proto::settings::{BACKEND, Form, LISTENER, POOL, Setting};
-use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, Name, PoolSpec};
+use weir_proto::spec::{BackendSpec, ListenerSpec, Name, PoolSpec};
 
 use super::shape::or_null;
 use crate::api::http::parameters::{DURATION, NETWORK};
@@ -27,7 +27,7 @@ impl Plain for ListenerSpec {
 
 impl Plain for BackendSpec {
     fn plain() -> BackendSpec {
-        BackendSpec { address: ([127, 0, 0, 1], 80).into(), weight: 1, state: Admin::Ready }
+        BackendSpec::new(([127, 0, 0, 1], 80).into())
     }
 }
 
