@@ -1,0 +1,45 @@
+//! A listener in a configuration.
+
+use core::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Admin, KeepaliveSpec, Name, ProxyInSpec};
+
+/// A named address: its sessions go to one pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ListenerSpec {
+    #[serde(with = "super::one_or_many")]
+    pub bind: Vec<SocketAddr>,
+    pub pool: Name,
+    /// Binds addresses that this host does not have (yet).
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub freebind: bool,
+    /// The most sessions at once, over all shards. Absent: only the process's own limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_sessions: Option<u32>,
+    #[serde(default, skip_serializing_if = "Admin::is_ready")]
+    pub state: Admin,
+    /// For the clients.
+    #[serde(default, skip_serializing_if = "KeepaliveSpec::is_default")]
+    pub keepalive: KeepaliveSpec,
+    #[serde(default, skip_serializing_if = "ProxyInSpec::is_default")]
+    pub proxy_protocol: ProxyInSpec,
+}
+
+impl ListenerSpec {
+    /// A listener on `bind` whose sessions go to `pool`, with everything else at its default.
+    #[must_use]
+    pub fn new(pool: Name, bind: Vec<SocketAddr>) -> ListenerSpec {
+        ListenerSpec {
+            bind,
+            pool,
+            freebind: false,
+            max_sessions: None,
+            state: Admin::Ready,
+            keepalive: KeepaliveSpec::default(),
+            proxy_protocol: ProxyInSpec::default(),
+        }
+    }
+}
