@@ -1,0 +1,54 @@
+//! How many sessions there may be after a turn: limits, kills and stops.
+
+use weir_core::limits::SWEEP_PER_TURN_MAX;
+use weir_core::session::Phase;
+use weir_core::table::Table;
+
+use super::Ledger;
+
+impl Ledger {
+    /// Limits of the shard and of each listener, after a turn. Where a limit is lower than what
+    /// there was before, nobody comes in.
+    ///
+    /// # Errors
+    /// More sessions than allowed.
+    pub fn check_limits(&mut self, table: &Table, most: u32) -> Result<(), String> {
+        if table.len() > most {
+            return Err(format!("{} sessions; {most} are allowed", table.len()));
+        }
+        let rows = table.view().listeners();
+        let now = rows.iter().map(|row| (row.id, row.sessions)).collect();
+        let before = std::mem::replace(&mut self.before, now);
+        for listener in self.snapshot.iter().flat_map(|snapshot| &snapshot.listeners) {
+            let Some(most) = listener.max_sessions else { continue };
+            let sessions = self.before.get(&listener.id).copied().unwrap_or(0);
+            if sessions > most && before.get(&listener.id).is_none_or(|before| sessions > *before) {
+                let id = listener.id;
+                return Err(format!("{sessions} sessions of listener {id}; {most} are allowed"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A kill and a stop end sessions in the same turn, as long as one batch is enough for them.
+    /// `before`: sessions before the turn.
+    ///
+    /// # Errors
+    /// A session that should be closing.
+    pub fn check_cuts(&mut self, table: &Table, before: u32) -> Result<(), String> {
+        let cuts = std::mem::take(&mut self.cut);
+        if cuts.is_empty() || before.max(table.len()) > SWEEP_PER_TURN_MAX / 2 {
+            return Ok(());
+        }
+        for (id, session) in table.iter() {
+            let on = session.route.backend.map(|slot| table.view().backends()[slot.index()].id);
+            // Whoever came after the kill in this turn is not meant.
+            let came_later = session.accepted_at.nanos == self.now;
+            let is_cut = cuts.iter().any(|cut| cut.is_none() || *cut == on);
+            if is_cut && !came_later && !matches!(session.phase(), Phase::Closing(_)) {
+                return Err(format!("{id:?} on {on:?} goes on after {cuts:?} was cut"));
+            }
+        }
+        Ok(())
+    }
+}
