@@ -1,12 +1,13 @@
 //! Snapshot × Snapshot → what changed, in the words that history and events show.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::listed::listed;
-use crate::settings::{BACKEND, LISTENER, POOL, Setting, Value};
+use crate::network::{Network, NetworkList};
+use crate::settings::{BACKEND, Form, LISTENER, POOL, Setting, Value};
 use crate::snapshot::{Backend, Listener, Pool, Snapshot};
 use crate::spec::Name;
 
@@ -190,10 +191,41 @@ fn compare<T>(
 fn keys<S>(table: &[Setting<S>], before: &S, after: &S) -> Vec<KeyChange> {
     let differs = table.iter().filter(|setting| (setting.get)(before) != (setting.get)(after));
     let change = |setting: &Setting<S>| {
-        let [before, after] = [before, after].map(|of| text(setting, of));
+        let [before, after] = match (lists(setting, before), lists(setting, after)) {
+            (Some(before), Some(after)) if before.len().max(after.len()) > NETWORKS_SHOWN => {
+                [other_networks(&before, &after), other_networks(&after, &before)]
+            }
+            _ => [before, after].map(|of| text(setting, of)),
+        };
         KeyChange { key: setting.key, before, after }
     };
     differs.map(change).collect()
+}
+
+/// Of a longer list, only those that another one does not have are shown, and no more.
+const NETWORKS_SHOWN: usize = 16;
+
+/// A list of networks; an absent one is empty.
+fn lists<S>(setting: &Setting<S>, of: &S) -> Option<NetworkList> {
+    match (setting.get)(of) {
+        Some(Value::Networks(networks)) => Some(networks),
+        None if setting.form == Form::Networks => Some(NetworkList::default()),
+        _ => None,
+    }
+}
+
+/// As in `100000 networks, of which 192.0.2.0/24 and 3 more are not in the other`.
+fn other_networks(list: &NetworkList, other: &NetworkList) -> String {
+    let known: BTreeSet<&Network> = other.iter().collect();
+    let own: Vec<&Network> = list.iter().filter(|network| !known.contains(network)).collect();
+    let count = list.len();
+    match own.as_slice() {
+        [] => format!("{count} networks"),
+        own => {
+            let own = listed(own.iter(), NETWORKS_SHOWN, " ");
+            format!("{count} networks, of which {own} are in this list only")
+        }
+    }
 }
 
 fn joined<T: ToString>(addresses: &[T]) -> String {

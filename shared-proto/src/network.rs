@@ -1,14 +1,20 @@
 //! Networks: addresses that begin with the same bits.
 
+mod access;
+mod list;
+
 use core::fmt;
 use core::net::IpAddr;
 use core::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+pub use access::{AccessLists, AddressSet, Refused};
+pub use list::{NETWORKS_MAX, NetworkList};
+
 /// Addresses that begin with the same bits, as in `10.0.0.0/8` (RFC 4632). One address alone is a
 /// network, too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Network {
     address: IpAddr,
     /// At most 32, or 128 for IPv6.

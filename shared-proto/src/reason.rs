@@ -71,6 +71,8 @@ pub enum Why {
     BadHeader,
     /// It did not come in time.
     InspectTimeout,
+    /// The client that a PROXY header told of is not among those whom the listener serves.
+    Denied,
 }
 
 impl By {
@@ -135,7 +137,7 @@ impl During {
 
 impl Why {
     /// Every value, in the order of [`CloseReason::index`].
-    pub const ALL: [Why; 14] = [
+    pub const ALL: [Why; 15] = [
         Why::Complete,
         Why::Reset,
         Why::NoBackend,
@@ -150,6 +152,7 @@ impl Why {
         Why::Shed,
         Why::BadHeader,
         Why::InspectTimeout,
+        Why::Denied,
     ];
 
     /// The label in metrics.
@@ -170,6 +173,7 @@ impl Why {
             Why::Shed => "shed",
             Why::BadHeader => "bad_header",
             Why::InspectTimeout => "inspect_timeout",
+            Why::Denied => "denied",
         }
     }
 }

@@ -111,6 +111,12 @@ pub enum Query {
         /// An address, or one with a port.
         client: String,
     },
+    /// The same for a new session at a listener, which may not serve the client. Without a name it
+    /// is the only listener.
+    WhyListener {
+        listener: Option<String>,
+        client: String,
+    },
     /// The same of a live session; `id` as in `0.17.3`.
     WhySession {
         id: String,

@@ -9,7 +9,7 @@ mod shown;
 mod tables;
 
 use crate::complaint::Complaint;
-use crate::network::Network;
+use crate::network::NetworkList;
 use crate::spec::{Percent, Size, Span};
 
 pub use form::Form;
@@ -28,7 +28,7 @@ pub enum Value {
     Text(String),
     /// Addresses to bind, or to connect to.
     Addresses(Vec<core::net::SocketAddr>),
-    Networks(Vec<Network>),
+    Networks(NetworkList),
 }
 
 /// The effect of a change of a setting on sessions that exist already.

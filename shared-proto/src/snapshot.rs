@@ -11,7 +11,7 @@ pub use check::unescape;
 
 use crate::complaint::Complaint;
 use crate::ids::{BackendId, IdSource, ListenerId, PoolId, Version};
-use crate::network::Network;
+use crate::network::{AccessLists, Network};
 use crate::spec::{
     Admin, BackendSpec, CopyOnWrite, HealthSpec, KeepaliveSpec, ListenerSpec, Name, Percent,
     PoolSpec, ProxyInSpec, Spec, Strategy,
@@ -54,6 +54,8 @@ pub struct Listener {
     /// Whether its addresses are bound although this host does not have them.
     pub freebind: bool,
     pub max_sessions: Option<u32>,
+    /// The clients that it serves.
+    pub access: AccessLists,
     /// For its clients.
     pub keepalive: Keepalive,
     pub proxy: ProxyIn,
@@ -297,6 +299,11 @@ impl Snapshot {
                 pool: index[&listener.pool],
                 freebind: listener.freebind,
                 max_sessions: listener.max_sessions,
+                access: AccessLists::of(
+                    &listener.allow,
+                    &listener.deny,
+                    previous.listener(name.as_str()).map(|before| &before.access),
+                ),
                 keepalive: Keepalive::of(&listener.keepalive),
                 proxy: ProxyIn::of(&listener.proxy_protocol),
                 accepting: listener.state.is_ready(),
@@ -349,6 +356,8 @@ impl Snapshot {
             pool: self.pools[listener.pool].name.clone(),
             freebind: listener.freebind,
             max_sessions: listener.max_sessions,
+            allow: listener.access.allow.clone(),
+            deny: listener.access.deny.clone(),
             state: if listener.accepting { Admin::Ready } else { Admin::Drain },
             keepalive: listener.keepalive.spec(),
             proxy_protocol: listener.proxy.spec(),

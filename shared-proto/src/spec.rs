@@ -45,11 +45,17 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// Shares with `other` every pool that is the same: comparing the two takes no time afterwards.
+    /// Shares with `other` every pool and listener that is the same: comparing the two takes no
+    /// time afterwards.
     pub fn share_with(&mut self, other: &Spec) {
         for (name, pool) in &mut self.pool {
             if let Some(same) = other.pool.get(name).filter(|same| *same == pool) {
                 *pool = same.clone();
+            }
+        }
+        for (name, listener) in &mut self.listener {
+            if let Some(same) = other.listener.get(name).filter(|same| *same == listener) {
+                *listener = same.clone();
             }
         }
     }

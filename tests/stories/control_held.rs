@@ -16,6 +16,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use rustix::time::{ClockId, clock_gettime};
 use weir_proto::frame::{self, ANSWER_MAX, Incoming};
+use weir_proto::network::NETWORKS_MAX;
 use weir_proto::request::{Hello, PROTOCOL, Query, Request};
 use weir_proto::snapshot::{BACKENDS_MAX, BINDS_MAX, LISTENERS_MAX, POOLS_MAX};
 use weir_tests::clock;
@@ -47,6 +48,9 @@ fn objects(strategy: &str) -> String {
         let bind = binds.join(", ");
         let _ = writeln!(text, "[listener.l{number}]\nbind = [{bind}]\nstate = \"drain\"");
         let _ = writeln!(text, "pool = \"pool-{number:04}\"");
+        if number <= 2 {
+            let _ = writeln!(text, "deny = [{}]", networks(NETWORKS_MAX));
+        }
     }
     for pool in 0..POOLS - SPARE {
         let _ = writeln!(text, "[pool.pool-{pool:04}]\nhealth = {{ kind = \"none\" }}");
@@ -61,6 +65,13 @@ fn objects(strategy: &str) -> String {
         }
     }
     text
+}
+
+/// Networks of a list, of which no two are neighbours.
+fn networks(count: usize) -> String {
+    let bytes = (0..count).map(|it| (2 * it).to_be_bytes());
+    let all = bytes.map(|[.., high, middle, low]| format!("\"20.{high}.{middle}.{low}\""));
+    all.collect::<Vec<_>>().join(", ")
 }
 
 /// One weir, and what its turns have come to.
@@ -335,6 +346,12 @@ fn changes(table: &mut Table) {
         let apply = ["config", "apply", &files[attempt], "--partial", "--confirm", "1h"];
         listener(weir, &apply);
         listener(weir, &["config", "confirm"]);
+    });
+    let list = |n: usize| format!("[listener.l1]\ndeny = [{}]\n", networks(NETWORKS_MAX - 1 - n));
+    let files: Vec<String> =
+        (0..ATTEMPTS).map(|n| table.weir.dir.write(&format!("list{n}.toml"), &list(n))).collect();
+    table.row("weirctl config apply --partial (a list of 200,000)", |weir, attempt| {
+        listener(weir, &["config", "apply", &files[attempt], "--partial"]);
     });
     let first = table.weir.version();
     table.row("weirctl config diff 1 (two exports)", |weir, _| {

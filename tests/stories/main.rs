@@ -2,6 +2,7 @@
 
 mod abort;
 mod accept;
+mod access;
 mod addresses;
 mod alerts;
 mod backends;

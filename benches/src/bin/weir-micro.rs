@@ -1,9 +1,9 @@
 //! `weir-micro`: nanoseconds of one pick and its change of load, by strategy and pool; microseconds
 //! for which a shard takes over a version that changes one backend, and for which its turns last
-//! while sessions of a large table are shed.
+//! while sessions of a large table are shed; nanoseconds of a look into `allow` and `deny`.
 
 use std::hint::black_box;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 
 use weir_bench::clock::now_ns;
@@ -18,6 +18,7 @@ use weir_core::slot::ListenerSlot;
 use weir_core::table::{AcceptedClient, Setup, Table};
 use weir_core::view::View;
 use weir_proto::ids::{BackendId, IdSource, ShardId};
+use weir_proto::network::{AccessLists, NetworkList};
 use weir_proto::order::SessionsOf;
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::{BackendSpec, ListenerSpec, Name, PoolSpec, Spec, Strategy};
@@ -210,9 +211,57 @@ fn sheddings() {
     }
 }
 
+/// Networks of the lists that are looked through.
+const LISTS: [u32; 3] = [100, 10_000, 100_000];
+
+/// Nanoseconds in which a listener that denies N networks finds out whether it serves a
+/// client, and milliseconds in which its lists are flattened.
+fn access(networks: u32, six: bool) -> Option<(Spread, f64)> {
+    // Places far apart, in no order, none beside another.
+    let at = |number: u32| number.wrapping_mul(0x9E37_79B1) & !1;
+    let network = |number: u32| match six {
+        true => format!("2001:{:x}:{:x}::/48", at(number) >> 16, at(number) & 0xffff),
+        false => format!("{}/32", Ipv4Addr::from(at(number))),
+    };
+    let deny: NetworkList = (0..networks).filter_map(|it| network(it).parse().ok()).collect();
+    let start = now_ns();
+    let served = AccessLists::of(&NetworkList::default(), &deny, None).served()?;
+    let flattened_ms = f64::from(u32::try_from((now_ns() - start) / 1_000).ok()?) / 1_000.0;
+    let mut seen = Vec::with_capacity(BATCHES);
+    for batch in 0..BATCHES {
+        let start = now_ns();
+        for client in 0..PICKS {
+            let bits = at(client.wrapping_mul(7919)) | (client & 1);
+            let ip = match six {
+                true => Ipv6Addr::from((0x2001 << 112) | (u128::from(bits) << 80)).into(),
+                false => IpAddr::from(bits.to_be_bytes()),
+            };
+            black_box(served.contains(black_box(ip)));
+        }
+        if batch > 0 {
+            let ns = u32::try_from(now_ns() - start).unwrap_or(u32::MAX);
+            seen.push(f64::from(ns) / f64::from(PICKS));
+        }
+    }
+    Some((Spread::of(&seen)?, flattened_ms))
+}
+
+fn accesses() {
+    println!("ns in which a client is looked up in lists (quartiles), ms to flatten them");
+    for networks in LISTS {
+        for (family, six) in [("IPv4", false), ("IPv6", true)] {
+            let shown = access(networks, six).map_or("not measured".to_string(), |(it, ms)| {
+                format!("{:.0} ({:.0}-{:.0}), {ms:.1}", it.median, it.lower, it.upper)
+            });
+            println!("{:<24}{shown:>28}", format!("{networks} of {family}"));
+        }
+    }
+}
+
 fn main() -> ExitCode {
     adoptions();
     sheddings();
+    accesses();
     println!(
         "ns a pick and a change of load, the client's key included: median of {} batches (quartiles)",
         BATCHES - 1

@@ -99,12 +99,20 @@ pub(crate) enum Verb {
         /// The pool of a new session
         #[arg(
             add = Offer::new(complete::pools),
-            required_unless_present = "session",
+            required_unless_present_any = ["session", "client"],
             requires = "client"
         )]
         pool: Option<String>,
+        /// Instead of the pool: the listener that it comes to; the only one if neither is named
+        #[arg(
+            long,
+            conflicts_with = "pool",
+            requires = "client",
+            add = Offer::new(complete::listeners)
+        )]
+        listener: Option<String>,
         /// The address that it comes from
-        #[arg(long, value_name = "IP[:PORT]", requires = "pool")]
+        #[arg(long, value_name = "IP[:PORT]", conflicts_with = "session")]
         client: Option<String>,
         /// A live session, such as 0.17.3
         #[arg(

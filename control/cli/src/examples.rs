@@ -124,6 +124,10 @@ const EXAMPLES: &[Examples] = &[
         "why",
         &[
             ("weirctl why web --client 203.0.113.7", "where that client would go, and why"),
+            (
+                "weirctl why --client 203.0.113.7 --listener web",
+                "the same, and whether it is served",
+            ),
             ("weirctl why --session 0.17.3", "why that session is where it is"),
         ],
     ),

@@ -148,10 +148,13 @@ fn plan_of(verb: Verb) -> Plan {
         Verb::Task(TaskVerb::Cancel { id }) => Plan::Task(TaskRequest::Cancel { id }),
         Verb::Session(verb) => session(verb),
         Verb::Why { session: Some(id), .. } => read(Query::WhySession { id: id.to_string() }),
-        Verb::Why { pool, client, session: None } => {
-            // clap asks for both.
-            let (pool, client) = (pool.unwrap_or_default(), client.unwrap_or_default());
-            read(Query::Why { pool, client })
+        Verb::Why { pool, listener, client, session: None } => {
+            // clap asks for it.
+            let client = client.unwrap_or_default();
+            read(match pool {
+                Some(pool) => Query::Why { pool, client },
+                None => Query::WhyListener { listener, client },
+            })
         }
         Verb::Stats { subject } => read(Query::Stats { subject }),
         Verb::Latency { pool } => read(Query::Latency { pool }),

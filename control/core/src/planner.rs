@@ -21,7 +21,7 @@ use weir_proto::change;
 use weir_proto::ids::{BackendId, IdSource};
 use weir_proto::impact::{ChangeRow, Impact};
 use weir_proto::outside::cleaned;
-use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
+use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal, WORD_MAX};
 use weir_proto::settings::ShownSettings;
 use weir_proto::snapshot::{Backend, Fault, Pool, Snapshot};
 use weir_proto::spec::Spec;
@@ -174,8 +174,12 @@ pub fn decide(
         edit.is_version || !changes.is_empty() || next_base != *base || edit.spec != current.spec();
     let rollback = || format!("weirctl config rollback {}", current.version);
     // It may take later changes back, too: it goes only for as long as there are none.
-    let undo =
-        || format!("{} --if-version {}", edit.undo.clone().unwrap_or_else(rollback), next.version);
+    // A word that is too long for a request is no way back: a rollback is.
+    let own_undo = edit.undo.clone().filter(|undo| undo.len() <= WORD_MAX);
+    let undo = || {
+        let undo = own_undo.clone().unwrap_or_else(rollback);
+        format!("{undo} --if-version {}", next.version)
+    };
     Ok(Plan {
         after: if changes_something { after } else { before.clone() },
         before,

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use weir_core::base::prng::Prng;
 use weir_core::pick::{Candidate, Picker, Tried, client_key, identity};
 use weir_proto::answer::{BackendState, ExplainedCandidate, Explanation, SessionDetail};
+use weir_proto::listed::listed;
+use weir_proto::network::Refused;
 use weir_proto::request::{Code, Refusal};
 use weir_proto::snapshot::{Backend, Pool};
 use weir_proto::spec::Strategy;
@@ -66,9 +68,53 @@ pub fn of_client(
         chosen: picked.map(|index| format!("{}/{}", pool.name, pool.backends[index].name)),
         because: because(pool, count, panic),
         session: None,
+        listener: None,
         candidates: pool.backends.iter().enumerate().map(row).collect(),
     })
 }
+
+/// The backend that a new session of this client at that listener would get. `None`: the only
+/// listener.
+///
+/// # Errors
+/// There is no such listener, or no such client.
+pub fn of_listener(
+    control: &Control,
+    (listener, from): (Option<&str>, &str),
+    seed: (u64, u64),
+) -> Result<Explanation, Refusal> {
+    let snapshot = &control.snapshot;
+    let listener = match (listener, snapshot.listeners.as_slice()) {
+        (Some(name), _) => {
+            snapshot.listener(name).ok_or_else(|| planner::no_listener(snapshot, name))?
+        }
+        (None, [only]) => only,
+        (None, all) => {
+            let names = listed(all.iter().map(|listener| &listener.name), SHOWN_MAX, ", ");
+            let message = format!("there are {} listeners: name one of {names}", all.len());
+            return Err(Refusal::new(Code::Invalid, message, "--listener NAME"));
+        }
+    };
+    let pool = &snapshot.pools[listener.pool];
+    let mut why = of_client(control, (pool.name.as_str(), from), seed)?;
+    why.listener = Some(listener.name.to_string());
+    if let Some(refused) = listener.access.refuses(client(from)?) {
+        let name = &listener.name;
+        let list = match refused {
+            Refused::Denied(network) => format!("{network} is in its deny"),
+            Refused::NotAllowed => "no network of its allow has it".to_owned(),
+        };
+        (why.chosen, why.because) = (None, format!("{name} does not serve this client: {list}"));
+        for candidate in &mut why.candidates {
+            candidate.eligible = false;
+            candidate.why_not = Some("the listener does not serve this client".to_owned());
+        }
+    }
+    Ok(why)
+}
+
+/// Listeners that an error names.
+const SHOWN_MAX: usize = 8;
 
 /// The backend that a live session has. Its pool is looked at as it is now; the session was given
 /// to it earlier.

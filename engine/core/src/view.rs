@@ -11,10 +11,12 @@ mod health;
 mod slots;
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use weir_proto::ids::{BackendId, ListenerId, PoolId, Version};
+use weir_proto::network::AddressSet;
 use weir_proto::order::BackendHealth;
 use weir_proto::snapshot::{Keepalive, Listener, ProxyIn, Retry, Timeouts, Wildcards};
 use weir_proto::spec::{Percent, ProxyVersion, Strategy};
@@ -42,6 +44,8 @@ pub struct ListenerView {
     pub keepalive: Keepalive,
     /// The headers that it wants, if it wants any.
     pub proxy: Option<ProxyIn>,
+    /// The clients that it serves. `None`: everybody.
+    pub served: Option<Arc<AddressSet>>,
     pub accepting: bool,
     present: bool,
 }
@@ -271,9 +275,16 @@ impl ListenerView {
             sessions,
             keepalive: listener.keepalive,
             proxy: (!listener.proxy.from.is_empty()).then(|| listener.proxy.clone()),
+            served: listener.access.served(),
             accepting: listener.accepting,
             present: true,
         }
+    }
+
+    /// True if a client at this address is served.
+    #[must_use]
+    pub fn serves(&self, client: IpAddr) -> bool {
+        self.served.as_ref().is_none_or(|served| served.contains(client))
     }
 
     /// How many more sessions this shard may open.

@@ -2,6 +2,7 @@
 //! that the shard has obeyed and the answers that it has heard, and compared with what it does and
 //! reports.
 
+mod access;
 mod bounds;
 mod connects;
 mod figures;
@@ -42,6 +43,8 @@ struct Counts {
     accepted: usize,
     /// Failed accepts, and clients that came out of a listener after it was shut down.
     not_accepted: usize,
+    /// Clients that headers have told of, and that their listener does not serve.
+    denied: usize,
     backends: BTreeMap<BackendId, Tally>,
 }
 
@@ -104,6 +107,10 @@ pub struct Ledger {
     /// What the answers did say.
     accepted: u64,
     rejected: u64,
+    /// Sessions that ended because a header told of a client that is not served.
+    denied: u64,
+    /// Sessions whose client was found to be served.
+    served: BTreeSet<Key>,
     ended: u64,
     folded: BTreeMap<BackendId, Tally>,
     adopted: Version,
@@ -248,13 +255,18 @@ impl Ledger {
                 self.came_in = None;
             }
             match *seen {
-                Seen::Accepted { ok: true, address, .. } if self.lets_in(address) => {
+                Seen::Accepted { ok: true, address, client, .. }
+                    if self.lets_in(address) && self.takes(address, client) =>
+                {
                     self.counts.accepted += 1;
                     let id = address.and_then(|address| self.listens.get(&address));
                     *self.admitted.entry(id.copied().unwrap_or_default()).or_default() += 1;
                     self.came_in = address;
                 }
                 Seen::Accepted { .. } => self.counts.not_accepted += 1,
+                Seen::Told { address, client } => {
+                    self.counts.denied += usize::from(!self.serves(Some(address), client));
+                }
                 // The line's.
                 Seen::Starved { .. } | Seen::NoRoom { .. } | Seen::Receives { .. } => {}
                 Seen::Asked { session, address, fresh } => {
@@ -382,6 +394,7 @@ impl Ledger {
         let accepted: u64 = stats.listeners.iter().map(|row| row.counts.accepted).sum();
         self.accepted += accepted;
         self.rejected += stats.listeners.iter().flat_map(|row| row.counts.rejected).sum::<u64>();
+        self.denied(stats, expected.denied)?;
         self.ended += stats.pools.iter().flat_map(|it| it.ends.iter()).map(|it| it.1).sum::<u64>();
         let generations: u32 = stats.generations.iter().map(|(_, sessions)| sessions).sum();
         if generations != stats.sessions_now {
@@ -395,7 +408,8 @@ impl Ledger {
             return Err(format!("{accepted} accepted, but {ended} ended and {now} live"));
         }
         let heard = (expected.accepted, expected.not_accepted);
-        let differ = self.accepted != heard.0 as u64 || self.rejected > heard.1 as u64;
+        let rejected = self.rejected - self.denied;
+        let differ = self.accepted != heard.0 as u64 || rejected > heard.1 as u64;
         if differ && self.late == 0 {
             let (accepted, rejected) = (self.accepted, self.rejected);
             return Err(format!("{accepted} accepted, {rejected} rejected; heard {heard:?}"));

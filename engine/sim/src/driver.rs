@@ -204,6 +204,7 @@ impl<I: Io> World<I> {
             self.operator.lend(&mut self.kernel.borrow_mut());
         }
         self.ledger.check_cuts(table, before)?;
+        self.ledger.check_access(table, &self.kernel.borrow())?;
         self.ledger.sheds.check(&stood.unwrap_or_default(), table)?;
         self.ledger.check_limits(table, self.sessions_max)?;
         self.check_leases()

@@ -73,6 +73,8 @@ pub struct Swarm {
     /// Answers that fit into the completion queue; the others come after the next wait.
     pub completions: usize,
     pub headers: Headers,
+    /// Listeners do not serve every client.
+    pub lists: bool,
 }
 
 /// PROXY headers of a world.
@@ -113,7 +115,9 @@ impl Swarm {
     #[must_use]
     pub fn draw(rng: &mut Rng) -> Swarm {
         let swarm = Swarm::without_headers(rng);
-        Swarm { headers: Headers::draw(&mut beside(rng), swarm.clean), ..swarm }
+        let mut beside = beside(rng);
+        let headers = Headers::draw(&mut beside, swarm.clean);
+        Swarm { headers, lists: !swarm.clean && beside.below(6) == 0, ..swarm }
     }
 
     fn without_headers(rng: &mut Rng) -> Swarm {
@@ -179,6 +183,7 @@ impl Swarm {
             stops: !clean && rng.below(4) == 0,
             completions: if clean { usize::MAX } else { rng.pick(&[1, 4, 64, usize::MAX]) },
             headers: Headers::default(),
+            lists: false,
         }
     }
 

@@ -6,7 +6,7 @@
 //! end.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use weir_core::event::{Errno, Side};
 
@@ -118,6 +118,8 @@ pub struct Conn {
     pub believes_ns: Option<u64>,
     /// The length of the header that came before its bytes, once that has crossed.
     pub header: Option<usize>,
+    /// The client that it told of.
+    pub told: Option<IpAddr>,
     /// The other connection of its session.
     pub partner: Option<ConnId>,
     /// Slot and generation of its session.
@@ -350,6 +352,7 @@ impl Net {
             takes: 0,
             believes_ns: None,
             header: None,
+            told: None,
             partner: None,
             session: None,
         });

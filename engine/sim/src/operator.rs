@@ -10,6 +10,7 @@ use weir_control_core::leases::Leases;
 use weir_control_core::sockets::addresses;
 use weir_engine::mailbox::ShardHandle;
 use weir_proto::ids::{BackendId, IdSource, ShardId};
+use weir_proto::network::NetworkList;
 use weir_proto::order::{BackendHealth, HealthWords, ListenerSocket, Order, Report, SessionsOf};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::{
@@ -131,18 +132,32 @@ impl Operator {
             let binds = if operator.rng.below(4) == 0 { 2 } else { 1 };
             let bind = (0..binds).map(|_| operator.address(10)).collect();
             let max_sessions = operator.rng.pick(&[None, None, Some(1), Some(5)]);
+            let [allow, deny] = operator.lists(swarm);
             let listener = ListenerSpec {
-                bind,
-                pool: pool_name,
-                freebind: false,
                 max_sessions,
-                state: Admin::Ready,
+                allow,
+                deny,
                 keepalive: keepalive(),
                 proxy_protocol: headers(swarm),
+                ..ListenerSpec::new(pool_name, bind)
             };
             operator.spec.listener.insert(name(&format!("l{pool}")), listener);
         }
         operator
+    }
+
+    /// `allow` and `deny` of a listener, if it has some. Clients are in 192.0.2.0/24; headers tell
+    /// of others.
+    fn lists(&mut self, swarm: &Swarm) -> [NetworkList; 2] {
+        if !swarm.lists {
+            return [NetworkList::default(), NetworkList::default()];
+        }
+        let allow = ["", "192.0.2.0/25 198.51.100.0/24", "192.0.2.0/24 198.51.100.7", "0.0.0.0/0"];
+        let deny = ["", "192.0.2.32/27 192.0.2.7", "198.51.100.0/24", "192.0.2.64/26 192.0.2.70"];
+        [allow, deny].map(|lists| {
+            let networks = self.rng.pick(&lists);
+            networks.split_whitespace().map(|it| it.parse().expect("a network")).collect()
+        })
     }
 
     fn address(&mut self, net: u8) -> SocketAddr {
@@ -393,19 +408,24 @@ impl Operator {
             (4, _) => {
                 *pool = PoolSpec { backend: std::mem::take(&mut pool.backend), ..fresh }.into()
             }
-            (5, _) => self.change_listener(),
+            (5, _) => self.change_listener(&kernel.swarm),
             _ => {
                 pool.backend.insert(added, BackendSpec { weight, ..BackendSpec::new(address) });
             }
         }
     }
 
-    fn change_listener(&mut self) {
+    fn change_listener(&mut self, swarm: &Swarm) {
         let names: Vec<Name> = self.spec.listener.keys().cloned().collect();
         let which = &names[self.rng.below(names.len())];
         let bind = self.address(10);
         let pools: Vec<Name> = self.spec.pool.keys().cloned().collect();
+        let lists = (swarm.lists && self.rng.flip()).then(|| self.lists(swarm));
         let listener = self.spec.listener.get_mut(which).expect("it was just listed");
+        if let Some(lists) = lists {
+            [listener.allow, listener.deny] = lists;
+            return;
+        }
         match self.rng.below(4) {
             0 => {
                 listener.state =

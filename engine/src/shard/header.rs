@@ -15,11 +15,16 @@ impl<I: Io> Shard<I> {
     /// Looks at what a client has sent, and takes its header if that is whole.
     pub(super) fn read_header(&mut self, id: SessionId, client: Leg) {
         let read = self.look_for_header(id, client);
-        let key = match read {
-            HeaderRead::Whole { source } if self.table.wants_key(id) => self.key_of(client, source),
-            _ => 0,
+        let address = match read {
+            HeaderRead::Whole { source } if self.table.asks_for_client(id) => {
+                source.or_else(|| self.io.peer(client))
+            }
+            _ => None,
         };
-        self.table.header_read(id, read, key, self.now, &mut self.actions);
+        let ip = address.map(|address| address.ip());
+        let key = ip.filter(|_| self.table.wants_key(id));
+        let key = key.map_or(0, |ip| client_key(self.setup.hash_seed, ip));
+        self.table.header_read(id, read, (ip, key), self.now, &mut self.actions);
     }
 
     fn look_for_header(&mut self, id: SessionId, client: Leg) -> HeaderRead {
@@ -49,12 +54,6 @@ impl<I: Io> Shard<I> {
                 HeaderRead::NotYet
             }
         }
-    }
-
-    /// The hash of the client's address.
-    fn key_of(&mut self, client: Leg, source: Option<SocketAddr>) -> u64 {
-        let address = source.or_else(|| self.io.peer(client));
-        address.map_or(0, |address| client_key(self.setup.hash_seed, address.ip()))
     }
 
     /// Tells a backend who the client is, before anything else is sent to it.

@@ -21,6 +21,8 @@ pub struct Explanation {
     pub because: String,
     /// The session that was asked about.
     pub session: Option<String>,
+    /// The listener that was asked about.
+    pub listener: Option<String>,
     /// In the order of the configuration.
     pub candidates: Vec<ExplainedCandidate>,
 }

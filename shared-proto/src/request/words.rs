@@ -46,6 +46,9 @@ impl Query {
             Query::SessionList { filter, .. } => filter.words().collect(),
             Query::SessionShow { id } | Query::WhySession { id } => vec![id],
             Query::Why { pool, client } => vec![pool, client],
+            Query::WhyListener { listener, client } => {
+                listener.iter().chain([client]).map(String::as_str).collect()
+            }
             Query::Status
             | Query::Shards
             | Query::ListenerList
@@ -181,6 +184,10 @@ impl Display for Query {
             Query::SessionShow { id } => write!(f, "session show {id}"),
             Query::Live { .. } => f.write_str("live"),
             Query::Why { pool, client } => write!(f, "why {pool} --client {client}"),
+            Query::WhyListener { listener, client } => {
+                write!(f, "why --client {client}")?;
+                listener.iter().try_for_each(|listener| write!(f, " --listener {listener}"))
+            }
             Query::WhySession { id } => write!(f, "why --session {id}"),
         }
     }

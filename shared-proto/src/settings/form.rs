@@ -4,6 +4,7 @@ use core::fmt;
 
 use super::Value;
 use crate::complaint::Complaint;
+use crate::network::NETWORKS_MAX;
 use crate::spec::{Name, Percent, Size, Span};
 
 /// The form of a setting's value.
@@ -106,6 +107,14 @@ impl Form {
                 let what = || format!("{} addresses", several.len());
                 (several.len() != 1).then(|| Complaint::new(what(), "give one address"))
             }
+            (Form::Networks, Value::Networks(networks)) => match networks.len() {
+                0 => Some(Complaint::new("an empty list", "leave the key out for no list")),
+                1..=NETWORKS_MAX => None,
+                count => Some(Complaint::new(
+                    format!("{count} networks; at most {NETWORKS_MAX} are possible"),
+                    "join neighbours, as 10.0.0.0/25 and 10.0.0.128/25 to 10.0.0.0/24",
+                )),
+            },
             _ => None,
         }
     }

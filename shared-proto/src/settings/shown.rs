@@ -4,6 +4,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Form, Setting, Value};
+use crate::network::NetworkList;
 
 /// Settings in the order in which they are shown. On the socket they are a list; in JSON an object,
 /// with those below a table in an object of their own.
@@ -29,6 +30,7 @@ pub enum ShownValue {
     Text(String),
     List(Vec<String>),
     Flag(bool),
+    Networks(NetworkList),
 }
 
 impl ShownSettings {
@@ -93,9 +95,7 @@ impl ShownValue {
                 ShownValue::List(addresses.iter().map(ToString::to_string).collect())
             }
             Value::Addresses(_) => ShownValue::Text(value.to_string()),
-            Value::Networks(networks) => {
-                ShownValue::List(networks.iter().map(ToString::to_string).collect())
-            }
+            Value::Networks(networks) => ShownValue::Networks(networks),
         }
     }
 }
@@ -136,6 +136,7 @@ impl Serialize for ValueInJson<'_> {
             }
             Some(ShownValue::Text(text)) => text.serialize(serializer),
             Some(ShownValue::List(list)) => list.serialize(serializer),
+            Some(ShownValue::Networks(list)) => list.serialize(serializer),
             Some(ShownValue::Flag(flag)) => flag.serialize(serializer),
         }
     }

@@ -1,6 +1,7 @@
 //! The rows: settings of pools, listeners and backends, in the order of the reference.
 
 use super::{Effect, Form, Setting, Value};
+use crate::network::NetworkList;
 use crate::spec::{
     Admin, BackendSpec, HealthKind, KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, ListenerSpec,
     PoolSpec, ProxyVersion, RETRY_ATTEMPTS_MAX, SOCKET_BUFFER_MAX, SOCKET_BUFFER_MIN, Strategy,
@@ -43,6 +44,20 @@ macro_rules! optional {
             |of, value| match value {
                 Some(Value::$variant(it)) => of.$($field).+ = Some(it),
                 None => of.$($field).+ = None,
+                Some(_) => {}
+            },
+        )
+    };
+}
+
+/// The same for a list of networks: an empty one is absent.
+macro_rules! networks {
+    ($field:ident) => {
+        (
+            |of| (!of.$field.is_empty()).then(|| Value::Networks(of.$field.clone())),
+            |of, value| match value {
+                Some(Value::Networks(it)) => of.$field = it,
+                None => of.$field = NetworkList::default(),
                 Some(_) => {}
             },
         )
@@ -330,6 +345,22 @@ pub static LISTENER: &[Setting<ListenerSpec>] = &[
          backlog. No limit if absent; 0 is refused.",
     ),
     row(
+        ("allow", "allow"),
+        Form::Networks,
+        Effect::Admission,
+        networks!(allow),
+        "The clients that are served: one of another network is reset, and counted as `denied`. \
+         The client is the one that a PROXY header tells of, where listeners want one. At most \
+         200,000 networks, and twice as many in all lists of all listeners. Absent: everybody.",
+    ),
+    row(
+        ("deny", "deny"),
+        Form::Networks,
+        Effect::Admission,
+        networks!(deny),
+        "Clients that are not served, whatever `allow` says. As long as that at most.",
+    ),
+    row(
         ("state", "state"),
         Form::Word { noun: "a state", words: &["ready", "drain"] },
         Effect::Admission,
@@ -352,10 +383,10 @@ pub static LISTENER: &[Setting<ListenerSpec>] = &[
         (
             |it| {
                 let from = &it.proxy_protocol.from;
-                (!from.is_empty()).then(|| Value::Networks(from.clone()))
+                (!from.is_empty()).then(|| Value::Networks(from.iter().copied().collect()))
             },
             |it, value| match value {
-                Some(Value::Networks(from)) => it.proxy_protocol.from = from,
+                Some(Value::Networks(from)) => it.proxy_protocol.from = from.to_vec(),
                 None => it.proxy_protocol.from.clear(),
                 Some(_) => {}
             },

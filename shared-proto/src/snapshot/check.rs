@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::{
     BACKENDS_MAX, BACKENDS_PER_POOL_MAX, BINDS_MAX, Fault, LISTENERS_MAX, POOLS_MAX, Snapshot,
 };
+use crate::network::NETWORKS_MAX;
 use crate::settings::{self, Setting};
 use crate::spec::{Admin, CopyOnWrite, HealthKind, HealthSpec, ListenerSpec, Name, PoolSpec, Spec};
 
@@ -31,6 +32,8 @@ pub(super) fn check(spec: &Spec, previous: &Snapshot) -> Vec<Fault> {
     faults.at_most("pool", "pools", spec.pool.len(), POOLS_MAX);
     let backends = spec.pool.values().map(|pool| pool.backend.len()).sum();
     faults.at_most("pool", "backends in all", backends, BACKENDS_MAX);
+    let lists = spec.listener.values().map(|it| it.allow.len() + it.deny.len()).sum();
+    faults.at_most("listener", "networks in all lists", lists, 2 * NETWORKS_MAX);
     let mut bound = BTreeSet::new();
     for (name, listener) in &spec.listener {
         check_listener(name, listener, spec, &mut bound, &mut faults);

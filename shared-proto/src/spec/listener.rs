@@ -4,6 +4,8 @@ use core::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::network::NetworkList;
+
 use super::{Admin, KeepaliveSpec, Name, ProxyInSpec};
 
 /// A named address: its sessions go to one pool.
@@ -19,6 +21,12 @@ pub struct ListenerSpec {
     /// The most sessions at once, over all shards. Absent: only the process's own limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_sessions: Option<u32>,
+    /// The clients that it serves. Empty: all of them.
+    #[serde(default, skip_serializing_if = "NetworkList::is_none")]
+    pub allow: NetworkList,
+    /// Those that it does not serve, whatever `allow` says.
+    #[serde(default, skip_serializing_if = "NetworkList::is_none")]
+    pub deny: NetworkList,
     #[serde(default, skip_serializing_if = "Admin::is_ready")]
     pub state: Admin,
     /// For the clients.
@@ -37,6 +45,8 @@ impl ListenerSpec {
             pool,
             freebind: false,
             max_sessions: None,
+            allow: NetworkList::default(),
+            deny: NetworkList::default(),
             state: Admin::Ready,
             keepalive: KeepaliveSpec::default(),
             proxy_protocol: ProxyInSpec::default(),

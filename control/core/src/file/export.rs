@@ -81,11 +81,15 @@ fn written(value: &Value) -> String {
     }
 }
 
+/// A longer list has a line for each item.
+const IN_ONE_LINE_MAX: usize = 16;
+
 /// One alone, or several in brackets.
 fn list<T: ToString>(items: &[T]) -> String {
     let texts: Vec<String> = items.iter().map(|item| quote(&item.to_string())).collect();
     match texts.as_slice() {
         [one] => one.clone(),
+        many if many.len() > IN_ONE_LINE_MAX => format!("[\n  {},\n]", many.join(",\n  ")),
         many => format!("[{}]", many.join(", ")),
     }
 }

@@ -73,6 +73,10 @@ impl Queries<'_> {
             Query::Why { pool, client } => {
                 Answer::Why(why::of_client(control, (&pool, &client), self.hash_seed)?.into())
             }
+            Query::WhyListener { listener, client } => {
+                let about = (listener.as_deref(), client.as_str());
+                Answer::Why(why::of_listener(control, about, self.hash_seed)?.into())
+            }
             Query::ConfigDiff { .. }
             | Query::ConfigExport { .. }
             | Query::ConfigHistory { .. }

@@ -8,8 +8,8 @@ use weir_proto::confirm::Confirm;
 use weir_proto::request::{ApplyMode, BackendAct, ChangeOptions, ChangeRequest};
 use weir_proto::snapshot::{Listener, Snapshot};
 use weir_proto::spec::{
-    Admin, BackendSpec, HealthKind, HealthSpec, ListenerSpec, Name, Percent, PoolSpec, ProxyInSpec,
-    Spec, Strategy,
+    Admin, BackendSpec, HealthKind, HealthSpec, ListenerSpec, Name, Percent, PoolSpec, Spec,
+    Strategy,
 };
 
 use super::{SimProcess, StepResult, daemon};
@@ -110,14 +110,11 @@ impl People {
                 ..PoolSpec::default()
             };
             spec.pool.insert(pool_name.clone(), pool.into());
+            let bind = vec![self.bind()];
             let listener = ListenerSpec {
-                bind: vec![self.bind()],
-                pool: pool_name,
-                freebind: false,
                 max_sessions: self.rng.pick(&[None, None, Some(1), Some(5)]),
-                state: Admin::Ready,
                 keepalive: keepalive(),
-                proxy_protocol: ProxyInSpec::default(),
+                ..ListenerSpec::new(pool_name, bind)
             };
             spec.listener.insert(name(&format!("l{number}")), listener);
         }

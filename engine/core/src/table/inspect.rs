@@ -2,7 +2,7 @@
 
 use core::net::{IpAddr, SocketAddr};
 
-use weir_proto::reason::{By, Why};
+use weir_proto::reason::{By, Reject, Why};
 use weir_proto::snapshot::ProxyIn;
 
 use super::{SessionId, Table};
@@ -40,12 +40,32 @@ impl Table {
         self.view.listeners()[listener.index()].proxy.as_ref()
     }
 
-    /// True if the listener wants headers, and a client at this address may send none. Of one that
-    /// has gone meanwhile the address is not known: whatever it has sent, no backend is asked.
+    /// True if the listener does not take connections from everywhere.
+    #[must_use]
+    pub fn is_choosy(&self, listener: ListenerSlot) -> bool {
+        let view = &self.view.listeners()[listener.index()];
+        view.proxy.is_some() || view.served.is_some()
+    }
+
+    /// True if the listener takes no connection from this address: it wants headers, and none from
+    /// there; or it does not serve a client there. Of one that has gone meanwhile the address is
+    /// not known: whatever it has sent, no backend is asked.
     #[must_use]
     pub fn refuses(&self, listener: ListenerSlot, ip: Option<IpAddr>) -> bool {
-        let is_trusted = |proxy: &ProxyIn| ip.is_none_or(|ip| proxy.trusts(ip));
-        self.wants_header(listener).is_some_and(|proxy| !is_trusted(proxy))
+        let view = &self.view.listeners()[listener.index()];
+        let takes = |ip| match &view.proxy {
+            // Whether the client is served is asked when a header has told of it.
+            Some(proxy) => proxy.trusts(ip),
+            None => view.serves(ip),
+        };
+        ip.is_some_and(|ip| !takes(ip))
+    }
+
+    /// True if an inspected session goes on by the address of its client.
+    #[must_use]
+    pub fn asks_for_client(&self, id: SessionId) -> bool {
+        let session = self.sessions.get(id).expect("it asked a moment ago");
+        self.wants_key(id) || self.is_choosy(session.route.listener)
     }
 
     /// The client that a header has told of.
@@ -78,12 +98,13 @@ impl Table {
         }
     }
 
-    /// Somebody has looked for a session's header. `key` is the hash of the client's address.
+    /// Somebody has looked for a session's header. `client` is the address that counts, where
+    /// [`Table::asks_for_client`], and its hash.
     pub fn header_read(
         &mut self,
         id: SessionId,
         read: HeaderRead,
-        key: u64,
+        (client, key): (Option<IpAddr>, u64),
         now: Now,
         out: &mut Actions,
     ) {
@@ -95,12 +116,17 @@ impl Table {
             HeaderRead::Ended => self.end(id, By::Client, Why::Complete, now, out),
             HeaderRead::Failed => self.end(id, By::Client, Why::Reset, now, out),
             HeaderRead::Whole { source } => {
-                let pool = &self.view.pools()[session.route.pool.index()];
-                session.inspected_header(Connect::new(key, pool.retry.attempts, now));
-                self.wheel.cancel(id.slot);
+                let listener = session.route.listener;
                 if let Some(source) = source {
                     self.told.note(id.slot, source);
                 }
+                if client.is_some_and(|ip| !self.view.listeners()[listener.index()].serves(ip)) {
+                    self.counters.rejected(listener, Reject::Denied);
+                    return self.end(id, By::Weir, Why::Denied, now, out);
+                }
+                let pool = &self.view.pools()[session.route.pool.index()];
+                session.inspected_header(Connect::new(key, pool.retry.attempts, now));
+                self.wheel.cancel(id.slot);
                 self.try_backend(id, None, now, out);
             }
         }

@@ -3,7 +3,7 @@
 use weir_core::event::{Errno, Leg};
 use weir_core::proxy_header::{Parsed, parse};
 
-use super::Kernel;
+use super::{Kernel, Seen};
 
 impl Kernel {
     pub(crate) fn peek(&mut self, leg: Leg, into: &mut [u8]) -> Result<usize, Errno> {
@@ -43,9 +43,16 @@ impl Kernel {
             self.fail(format!("{leg:?}, which is not connected, loses bytes"));
             return Err(Errno::ECONNRESET);
         };
+        let peer = self.peer(leg);
         let conn = &mut self.net.conns[id];
         let bytes: Vec<u8> = conn.up.bytes.iter().copied().collect();
-        let is_right = matches!(parse(&bytes), Parsed::Header { length, .. } if length == count);
+        let parsed = parse(&bytes);
+        let is_right = matches!(parsed, Parsed::Header { length, .. } if length == count);
+        if let Parsed::Header { source, .. } = parsed {
+            conn.told = source.map(|source| source.ip());
+            let client = source.or(peer).map(|client| client.ip());
+            self.seen.push(Seen::Told { address: conn.address, client });
+        }
         let is_first = conn.header.replace(count).is_none() && conn.up.taken == 0;
         conn.up.bytes.drain(..count.min(bytes.len()));
         conn.up.mark = conn.up.mark.and_then(|before| before.checked_sub(count));

@@ -1,7 +1,7 @@
 //! What the shard does to the kernel, and the rules that it must keep while it does.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 
 use weir_core::action::How;
@@ -11,7 +11,7 @@ use weir_engine::io::{FreeBuffers, Kind, Op, Token};
 
 use super::legs::Behind;
 use super::{Kernel, Key, Note, OpState, Seen, key, leg_of};
-use crate::net::{ConnId, Listening};
+use crate::net::{Conn, ConnId, Listening};
 
 impl Kernel {
     pub(super) fn check_submit(&mut self, token: Token, op: Op) {
@@ -203,6 +203,14 @@ impl Kernel {
         let low = u8::try_from(conn % 200).unwrap_or(0);
         let peer = SocketAddr::from(([192, 0, 2, low], 1_024));
         (!self.net.conns[conn].weir_reset).then_some(peer)
+    }
+
+    /// Where a client came in, and who it is: as its header says, or by its address.
+    pub(crate) fn client(&self, leg: Leg) -> (Option<SocketAddr>, Option<IpAddr>) {
+        let Some(conn) = self.legs.conn(leg) else { return (None, None) };
+        let low = u8::try_from(conn % 200).unwrap_or(0);
+        let Conn { told, address, .. } = &self.net.conns[conn];
+        (Some(*address), told.or(Some(IpAddr::from([192, 0, 2, low]))))
     }
 
     /// weir's own end.

@@ -1,6 +1,6 @@
 //! One shard's turn as its kernel has seen it, for the checks that come after it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use weir_core::event::Side;
 
@@ -15,6 +15,13 @@ pub enum Seen {
         open: bool,
         /// Where it listens.
         address: Option<SocketAddr>,
+        /// Where it comes from, if the kernel still knows.
+        client: Option<IpAddr>,
+    },
+    /// A header was taken; of the client that counts, there.
+    Told {
+        address: SocketAddr,
+        client: Option<IpAddr>,
     },
     /// A receive has found no buffer.
     Starved {

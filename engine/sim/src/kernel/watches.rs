@@ -79,7 +79,8 @@ impl Kernel {
             self.accepts_rest_until = self.now + ACCEPT_PAUSE_NS;
         }
         let address = self.listens_on(leg);
-        self.seen.push(Seen::Accepted { ok: result.is_ok(), open, address });
+        let client = result.ok().and_then(|client| self.peer(client)).map(|it| it.ip());
+        self.seen.push(Seen::Accepted { ok: result.is_ok(), open, address, client });
     }
 
     /// Closing a leg ends its watch, unless its news has been handed out.

@@ -250,8 +250,7 @@ impl<I: Io> Shard<I> {
 
     fn admit(&mut self, leg: Leg, listener: ListenerSlot) {
         let wants_key = self.table.wants_client_key(listener);
-        let is_inspected = self.table.wants_header(listener).is_some();
-        let asks = wants_key || is_inspected || self.table.wants_client_address();
+        let asks = wants_key || self.table.is_choosy(listener) || self.table.wants_client_address();
         let address = if asks { self.io.peer(leg) } else { None };
         if self.table.refuses(listener, address.map(|it| it.ip())) {
             self.io.close(leg, How::Reset);

@@ -2,6 +2,7 @@
 //! stands below none. A setting that has no sentence here is shown under its own name.
 
 use weir_proto::answer::ListenerRow;
+use weir_proto::listed::listed as listed_networks;
 use weir_proto::settings::{ShownSetting, ShownSettings, ShownValue};
 
 use super::super::Style;
@@ -21,6 +22,9 @@ const IN_HEALTH: [&str; 10] = [
     "panic_percent",
     "slow_start_s",
 ];
+
+/// Networks of one list that are shown; with `-o json` all are.
+const NETWORKS_SHOWN: usize = 16;
 
 /// The lines of every setting, each with its name.
 pub(super) fn rows(settings: &ShownSettings, style: Style) -> Vec<(String, Cell)> {
@@ -110,6 +114,7 @@ fn text_of(value: Option<&ShownValue>, style: Style) -> String {
         Some(ShownValue::Number(number)) => number.to_string(),
         Some(ShownValue::Text(text)) => text.clone(),
         Some(ShownValue::List(list)) => list.join(", "),
+        Some(ShownValue::Networks(list)) => listed_networks(list.iter(), NETWORKS_SHOWN, ", "),
         Some(ShownValue::Flag(true)) => "yes".to_owned(),
         Some(ShownValue::Flag(false)) => "no".to_owned(),
     }

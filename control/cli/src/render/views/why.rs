@@ -16,7 +16,8 @@ pub(super) fn why(body: &Explanation, style: Style) -> String {
         (None, client) => format!("client {}", client.as_deref().unwrap_or_default()),
     };
     let chosen = chosen.as_deref().unwrap_or("no certain backend");
-    let mut text = plain(&format!("{whose} in pool {pool}: {chosen}")) + "\n";
+    let at = body.listener.as_ref().map(|it| format!(" at listener {it}")).unwrap_or_default();
+    let mut text = plain(&format!("{whose}{at} in pool {pool}: {chosen}")) + "\n";
     text += &plain(&format!("{because} ({}, version {version})", strategy.word()));
     text += "\n\n";
     let slots = body.candidates.iter().any(|it| it.slot.is_some());

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use toml::Spanned;
 use toml::de::DeValue;
+use weir_proto::network::Network;
 use weir_proto::settings::{self, Form, Setting, Value};
 use weir_proto::spec::{BackendSpec, Name, Percent, PoolSpec, Size, Span};
 
@@ -87,7 +88,9 @@ impl Reader {
                 self.value(value, &hint).map(|address| Value::Addresses(vec![address]))
             }
             Form::Address { many: true } => self.list(value, &hint).map(Value::Addresses),
-            Form::Networks => self.list(value, &hint).map(Value::Networks),
+            Form::Networks => {
+                self.list::<Network>(value, &hint).map(|list| Value::Networks(list.into()))
+            }
         }
     }
 

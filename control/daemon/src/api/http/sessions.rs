@@ -96,18 +96,20 @@ pub(super) fn span(parameters: &Parameters<'_>, name: &str) -> Result<Option<u64
 /// The client of a pool, or a session.
 pub(super) const WHY: &[Parameter] = &[
     text("pool", NAME, "The pool of a new session."),
+    text("listener", NAME, "Instead of the pool: the listener of a new session."),
     text("client", NETWORK, "The address that it comes from."),
-    text("session", SESSION, "Instead of both: a live session."),
+    text("session", SESSION, "Instead of all of them: a live session."),
 ];
 
 /// `GET /api/v1/why`
 pub(super) fn why(_: &Names<'_>, parameters: &Parameters<'_>) -> Result<Query, Refusal> {
-    let [pool, client, session] = ["pool", "client", "session"].map(|it| parameters.text(it));
-    match (pool, client, session) {
-        (Some(pool), Some(client), None) => Ok(Query::Why { pool, client }),
-        (None, None, Some(id)) => Ok(Query::WhySession { id }),
+    let [pool, listener, client] = ["pool", "listener", "client"].map(|it| parameters.text(it));
+    match (pool, listener, client, parameters.text("session")) {
+        (Some(pool), None, Some(client), None) => Ok(Query::Why { pool, client }),
+        (None, listener, Some(client), None) => Ok(Query::WhyListener { listener, client }),
+        (None, None, None, Some(id)) => Ok(Query::WhySession { id }),
         _ => {
-            let message = "either pool and client, or session";
+            let message = "client with pool or listener, or session alone";
             Err(Refusal::new(Code::Invalid, message, "/api/v1/why?pool=web&client=203.0.113.7"))
         }
     }

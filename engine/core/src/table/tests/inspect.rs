@@ -35,7 +35,7 @@ impl TablePlay {
     }
 
     fn header_read(&mut self, id: SessionId, read: HeaderRead) -> Vec<Action> {
-        self.table.header_read(id, read, 0, self.now, &mut self.out);
+        self.table.header_read(id, read, (None, 0), self.now, &mut self.out);
         self.take()
     }
 

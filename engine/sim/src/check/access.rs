@@ -1,0 +1,73 @@
+//! The clients that listeners serve: a client beyond its lists gets no backend, and no other is
+//! refused. The lists are looked through one by one, where the shard has ranges.
+
+use std::net::{IpAddr, SocketAddr};
+
+use weir_core::event::Side;
+use weir_core::session::Phase;
+use weir_core::table::Table;
+use weir_proto::reason::Why;
+use weir_proto::snapshot::Listener;
+use weir_proto::stats::ShardStats;
+
+use super::Ledger;
+use crate::kernel::Kernel;
+
+impl Ledger {
+    /// The listener that has this address, or had it last.
+    fn listener_at(&self, address: Option<SocketAddr>) -> Option<&Listener> {
+        let id = address.and_then(|address| self.listens.get(&address))?;
+        let mut all = self.snapshot.iter().flat_map(|snapshot| &snapshot.listeners);
+        all.find(|listener| listener.id == *id)
+    }
+
+    /// True if the listener there serves this client. One that is gone already is let be.
+    pub(super) fn serves(&self, at: Option<SocketAddr>, client: Option<IpAddr>) -> bool {
+        let refuses = |listener: &Listener| {
+            client.is_some_and(|client| listener.access.refuses(client).is_some())
+        };
+        !self.listener_at(at).is_some_and(refuses)
+    }
+
+    /// True if the listener there takes a connection from this client; where it wants headers, they
+    /// decide.
+    pub(super) fn takes(&self, at: Option<SocketAddr>, client: Option<IpAddr>) -> bool {
+        let waits = |listener: &Listener| !listener.proxy.from.is_empty();
+        self.listener_at(at).is_some_and(waits) || self.serves(at, client)
+    }
+
+    /// Sessions that ended because of whom a header told are those whose client is not served.
+    pub(super) fn denied(&mut self, stats: &ShardStats, expected: usize) -> Result<(), String> {
+        let ends = stats.pools.iter().flat_map(|row| row.ends.iter());
+        let denied = ends.filter(|(reason, _)| reason.why == Why::Denied);
+        self.denied += denied.map(|(_, count)| count).sum::<u64>();
+        if self.denied != expected as u64 {
+            let denied = self.denied;
+            return Err(format!("{denied} told clients were denied; it should be {expected}"));
+        }
+        Ok(())
+    }
+
+    /// Each session that has got a backend in this turn has a client that its listener serves.
+    ///
+    /// # Errors
+    /// One has not.
+    pub fn check_access(&mut self, table: &Table, kernel: &Kernel) -> Result<(), String> {
+        if !kernel.swarm.lists {
+            return Ok(());
+        }
+        let mut served = std::mem::take(&mut self.served);
+        served.retain(|(slot, _)| table.iter().any(|(id, _)| id.slot == *slot));
+        for (id, session) in table.iter() {
+            let is_new = matches!(session.phase(), Phase::Connecting(_) | Phase::Relaying(_))
+                && served.insert((id.slot, id.generation));
+            let Some(leg) = session.leg(Side::Client).filter(|_| is_new) else { continue };
+            let (at, client) = kernel.client(leg);
+            if !self.serves(at, client) {
+                return Err(format!("{client:?} is served at {at:?}, and should not: {session:?}"));
+            }
+        }
+        self.served = served;
+        Ok(())
+    }
+}
