@@ -16,7 +16,6 @@ mod proxy;
 mod size;
 
 use core::fmt;
-use core::net::SocketAddr;
 use core::str::FromStr;
 use std::collections::BTreeMap;
 
