@@ -154,13 +154,15 @@ fn ids(snapshot: &Snapshot) -> BTreeSet<u32> {
 }
 
 const NAMES: [&str; 8] = ["web", "db", "a", "b1", "b2", "web/b1", "db/b2", ""];
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 10] = [
     "strategy",
     "health.kind",
     "health.interval",
     "health.rise",
     "timeout.idle",
     "retry.attempts",
+    "redispatch",
+    "redispatch.replay",
     "health.send",
     "nonsense",
 ];

@@ -262,14 +262,17 @@ pub enum ConnectFault {
     Unreachable,
     /// EMFILE, ENFILE, ENOMEM, ENOBUFS, EADDRNOTAVAIL: this host's fault, never the backend's.
     Local,
+    /// The backend took the session and closed or reset it before it had sent a byte.
+    Closed,
 }
 
 impl ConnectFault {
-    pub const ALL: [ConnectFault; 4] = [
+    pub const ALL: [ConnectFault; 5] = [
         ConnectFault::Refused,
         ConnectFault::Timeout,
         ConnectFault::Unreachable,
         ConnectFault::Local,
+        ConnectFault::Closed,
     ];
 
     /// The label in metrics.
@@ -280,6 +283,7 @@ impl ConnectFault {
             ConnectFault::Timeout => "timeout",
             ConnectFault::Unreachable => "unreachable",
             ConnectFault::Local => "local",
+            ConnectFault::Closed => "closed",
         }
     }
 }

@@ -129,6 +129,9 @@ pub struct Retry {
     pub attempts: u8,
     /// From the accept, in milliseconds: no other backend is tried for longer.
     pub within_ms: u32,
+    /// Bytes that another backend gets again when one closes before its first byte, at most
+    /// [`REPLAY_MAX`](crate::spec::REPLAY_MAX). `None`: there is no other one then.
+    pub replay_max: Option<u16>,
 }
 
 /// A pool's timeouts, in milliseconds.
@@ -483,6 +486,7 @@ fn build_pool(
         retry: Retry {
             attempts: u8::try_from(spec.retry.attempts).unwrap_or(RETRY_ATTEMPTS_MAX),
             within_ms: ms(spec.retry.within),
+            replay_max: spec.redispatch.replay_max(),
         },
         socket_buffer: spec.socket_buffer.map(crate::spec::Size::bytes),
         backends,

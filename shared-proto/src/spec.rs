@@ -13,6 +13,7 @@ mod listener;
 mod one_or_many;
 mod percent;
 mod proxy;
+mod redispatch;
 mod size;
 
 use core::fmt;
@@ -23,7 +24,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 pub use backend::{Admin, BackendSpec};
 pub use bounds::{
-    KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, RETRY_ATTEMPTS_MAX, SOCKET_BUFFER_MAX,
+    KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, REPLAY_MAX, RETRY_ATTEMPTS_MAX, SOCKET_BUFFER_MAX,
     SOCKET_BUFFER_MIN, WEIGHT_MAX,
 };
 pub use copy_on_write::CopyOnWrite;
@@ -31,6 +32,7 @@ pub use keepalive::KeepaliveSpec;
 pub use listener::ListenerSpec;
 pub use percent::Percent;
 pub use proxy::{ProxyInSpec, ProxyVersion};
+pub use redispatch::RedispatchSpec;
 pub use size::Size;
 
 /// The versioned part of the configuration.
@@ -183,6 +185,8 @@ pub struct PoolSpec {
     pub timeout: TimeoutSpec,
     #[serde(default)]
     pub retry: RetrySpec,
+    #[serde(default, skip_serializing_if = "RedispatchSpec::is_default")]
+    pub redispatch: RedispatchSpec,
     /// For the backends.
     #[serde(default, skip_serializing_if = "KeepaliveSpec::is_default")]
     pub keepalive: KeepaliveSpec,
@@ -205,6 +209,7 @@ impl PoolSpec {
             health: self.health.clone(),
             timeout: self.timeout.clone(),
             retry: self.retry.clone(),
+            redispatch: self.redispatch,
             keepalive: self.keepalive.clone(),
             socket_buffer: self.socket_buffer,
             proxy_protocol: self.proxy_protocol,

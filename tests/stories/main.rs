@@ -54,6 +54,7 @@ mod questions;
 mod readme;
 mod real;
 mod recipes;
+mod redispatch;
 mod reload;
 mod reset;
 mod samples;

@@ -424,7 +424,9 @@ impl Aggregate {
         }
         totals.sessions += u64::from(row.sessions_now);
         totals.counts.add(&row.counts);
-        let is_early = backend.early.add(row.counts.early_closes, row.counts.sessions, now);
+        let closed = row.counts.connect_failures[ConnectFault::Closed as usize];
+        let closes = row.counts.early_closes + closed;
+        let is_early = backend.early.add(closes, row.counts.sessions, now);
         if let Some(pool) = self.pools.get_mut(&backend.pool) {
             pool.sessions += u64::from(row.sessions_now);
             pool.totals.backends.add(&row.counts);

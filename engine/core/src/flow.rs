@@ -320,6 +320,22 @@ impl Flow {
         front
     }
 
+    /// A new sink gets everything from the beginning, and these bytes first, which were sent
+    /// before. No send may be in flight.
+    pub(crate) fn send_again(&mut self, first: Option<Chunk>) {
+        assert_ne!(self.sink, Sink::Sending, "the front chunk is the kernel's");
+        *self = Flow { sink: Sink::Idle, undelivered: false, queued: false, ..*self };
+        if let Some(front) = &mut self.queue[0] {
+            front.start = 0;
+        }
+        if first.is_some() {
+            let has_room = self.queue.iter().any(Option::is_none);
+            assert!(has_room, "there is room for what was kept");
+            self.queue.rotate_right(1);
+            self.queue[0] = first;
+        }
+    }
+
     /// Empties the queue, except for a front chunk whose send is in flight.
     pub fn give_back(&mut self, mut release: impl FnMut(Chunk)) {
         let kept = usize::from(self.sink == Sink::Sending);

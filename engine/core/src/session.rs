@@ -2,10 +2,12 @@
 //!
 //! A buffer, a leg or a slot is released only when all operations that use it have completed
 //! (*join*). The rest is in `session/`: the header in `inspect.rs`, the connect in `connect.rs`,
+//! the kernel's answers in `answers.rs`, a backend that closes at once in `redispatch.rs`,
 //! waiting without an operation in `wait.rs`, moving bytes without a buffer in `bulk.rs`, waiting
 //! for a buffer in `starved.rs`, how long a side may take nothing in `stall.rs`, the timeouts in
 //! `deadline.rs`, the last look at the peers in `end.rs`.
 
+mod answers;
 mod bulk;
 mod connect;
 mod deadline;
@@ -13,6 +15,7 @@ mod effects;
 mod end;
 mod inspect;
 mod legs;
+mod redispatch;
 mod stall;
 mod starved;
 mod traffic;
@@ -24,7 +27,7 @@ use weir_proto::reason::{By, CloseReason, ConnectFault, During, Why};
 use crate::action::{Action, Actions, How, Pending};
 use crate::base::clock::Now;
 use crate::base::machine::{enter, leave};
-use crate::event::{Chunk, Completion, Errno, Leg, Side};
+use crate::event::{Chunk, Completion, Leg, Side};
 use crate::flow::{Flow, Next, Pipe, Sink, Source};
 use crate::generations::Generation;
 use crate::machine;
@@ -37,6 +40,7 @@ pub use effects::{Effects, Step};
 pub use end::Closing;
 pub use inspect::Inspect;
 use legs::SessionLegs;
+pub use redispatch::Trial;
 pub use stall::Relay;
 pub use starved::Resumed;
 pub use traffic::Traffic;
@@ -63,6 +67,7 @@ machine! {
     Inspecting => Closing: "a wrong header, too late, the client has gone, kill";
     Connecting => Relaying: "a backend has taken it";
     Connecting => Closing: "no backend is left, the client has gone, kill";
+    Relaying => Connecting: "its backend has closed before its first byte, another one";
     Relaying => Closing: "complete, reset, timeout, kill";
     Closing => end: "nothing is in flight, the legs are closed";
 }
@@ -134,6 +139,9 @@ pub struct Session {
     pub half_close_ms: u32,
     /// How long a side may take nothing although bytes wait for it.
     pub stalled_ms: u32,
+    /// Bytes that another backend gets again if one closes before its first byte. `None`: there is
+    /// no other one then.
+    pub replay_max: Option<u16>,
     /// The version under which it was accepted.
     pub born: Generation,
     pub accepted_at: Now,
@@ -166,6 +174,7 @@ impl Session {
             idle_ms: u32::MAX,
             half_close_ms: u32::MAX,
             stalled_ms: u32::MAX,
+            replay_max: None,
             born: Generation::of(Version(0)),
             accepted_at: now,
             moved_at: now,
@@ -196,9 +205,11 @@ impl Session {
         u32::from(self.inflight[0]) + u32::from(self.inflight[1])
     }
 
-    /// The chunks of both queues, the one that is being sent included. For checkers.
+    /// The chunks of both queues, the one that is being sent included, and what was sent and is
+    /// kept. For checkers.
     pub fn chunks(&self) -> impl Iterator<Item = Chunk> + '_ {
-        self.flows.iter().flat_map(Flow::chunks)
+        let kept = self.trial().kept().map(|kept| kept.chunk());
+        self.flows.iter().flat_map(Flow::chunks).chain(kept)
     }
 
     /// The direction that is read from this side. For checkers.
@@ -237,7 +248,13 @@ impl Session {
             Phase::Inspecting(_) => {
                 unreachable!("nothing is in flight before the header: {done:?}")
             }
-            Phase::Connecting(Connect { attempt, .. }) => self.on_connect(attempt, done),
+            Phase::Connecting(Connect { attempt, .. }) if side == Side::Backend => {
+                self.on_connect(attempt, done)
+            }
+            Phase::Connecting(_) => {
+                self.on_client(done, out);
+                Step::None
+            }
             Phase::Relaying(_) => self.on_relay(side, done, out),
             Phase::Closing(_) => {
                 self.on_closing(side, done, out);
@@ -263,117 +280,17 @@ impl Session {
         self.advance(out)
     }
 
-    fn on_relay(&mut self, side: Side, done: Completion, out: &mut Actions) -> Step {
-        match done {
-            Completion::Received { buffer, length, more, last } => {
-                let flow = &mut self.flows[side as usize];
-                let chunk = Chunk { buffer, start: 0, end: length };
-                if let Some(Chunk { buffer: into, end: at, .. }) = flow.append(chunk, last) {
-                    out.push(Action::Merge { chunk, into, at });
-                    out.push(Action::Release(buffer));
-                }
-                flow.more = more;
-                let relay = self.relay_mut();
-                relay.fruitless = 0;
-                // If no receive follows for now, only a watch can report a reset.
-                relay.watch_again_for_reset(side);
-                Step::Received { from: side, count: length, last }
-            }
-            Completion::Ended => {
-                self.on_end(side);
-                Step::Ended
-            }
-            Completion::Starved => {
-                self.relay_mut().watch_again_for_reset(side);
-                let waits = self.flows[side as usize].starved(self.buffers_short);
-                if waits { Step::Starved(side) } else { Step::None }
-            }
-            Completion::Sent(count) => {
-                self.note_sent(side, count);
-                // The kernel never takes more than it was given, and a chunk's length is a u16.
-                let count = u16::try_from(count).expect("a chunk is at most 65,535 bytes long");
-                let flow = &mut self.flows[side.other() as usize];
-                if let Some(empty) = flow.sent(count) {
-                    out.push(Action::Release(empty.buffer));
-                }
-                self.relay_mut().fruitless = 0;
-                Step::Sent(side, count)
-            }
-            Completion::ReceiveFailed(errno) => {
-                if !self.waits_instead(side, errno) {
-                    enter(&mut self.flows[side as usize].source, Source::Idle);
-                    self.fail(side, errno, out);
-                }
-                Step::None
-            }
-            Completion::SendFailed(errno) if errno.is_passing() => {
-                enter(&mut self.flows[side.other() as usize].sink, Sink::Waiting);
-                let relay = self.relay_mut();
-                relay.rewatch[side as usize] = true;
-                relay.watch_again_for_reset(side.other());
-                Step::Blocked
-            }
-            Completion::SendFailed(errno) => {
-                enter(&mut self.flows[side.other() as usize].sink, Sink::Idle);
-                self.fail(side, errno, out);
-                Step::None
-            }
-            // The cancel of a connect that succeeded after its deadline, or of a receive.
-            Completion::Canceled => Step::None,
-            Completion::Connected(result) => unreachable!("connected {result:?} while relaying"),
-        }
-    }
-
-    /// Releases buffers. A closing session begins nothing.
-    fn on_closing(&mut self, side: Side, done: Completion, out: &mut Actions) {
-        match done {
-            // A multishot receive may bring more before its cancel takes effect.
-            Completion::Received { buffer, length, .. } => {
-                self.closing_mut().received(side.other(), length.into());
-                out.push(Action::Release(buffer));
-            }
-            Completion::Ended | Completion::Starved | Completion::ReceiveFailed(_) => {
-                enter(&mut self.flows[side as usize].source, Source::Idle);
-            }
-            Completion::Sent(_) | Completion::SendFailed(_) => {
-                if let Completion::Sent(count) = done {
-                    self.closing_mut().sent(side, count);
-                }
-                let flow = &mut self.flows[side.other() as usize];
-                enter(&mut flow.sink, Sink::Idle);
-                let chunk = flow.pop().expect("what was being sent is still there");
-                out.push(Action::Release(chunk.buffer));
-            }
-            // A connect that ended late, or a cancel's own completion: both legs will be closed.
-            Completion::Connected(_) | Completion::Canceled => {}
-        }
-    }
-
-    /// Handles the peer's FIN.
-    fn on_end(&mut self, side: Side) {
-        let flow = &mut self.flows[side as usize];
-        enter(&mut flow.source, Source::Ended);
-        let relay = self.relay_mut();
-        relay.fruitless = 0;
-        relay.watch_again_for_reset(side);
-        self.closed_first.get_or_insert(side);
-    }
-
-    fn fail(&mut self, side: Side, errno: Errno, out: &mut Actions) {
-        if errno.is_local() || errno.is_misuse() {
-            return self.begin_close(By::Weir, Why::Local, out);
-        }
-        let by = side.by();
-        let why = if errno.is_vanished() { Why::Vanished } else { Why::Reset };
-        self.begin_close(by, why, out);
-    }
-
     /// Starts whatever the flows want, or ends a closing session that has nothing in flight.
     fn advance(&mut self, out: &mut Actions) -> Effects {
         let mut effects = Effects::default();
+        if self.has_closed_early() {
+            self.receive_the_last(out);
+            effects.closed_early = self.has_left_backend();
+            return effects;
+        }
         if self.is_relaying() {
             for source in Side::ALL {
-                while let Some(next) = self.flows[source as usize].next(self.buffers_short) {
+                while let Some(next) = self.flows[source as usize].next(self.is_short(source)) {
                     effects.splices[source as usize] |= next == Next::Splice;
                     self.start(source, next, out);
                 }
@@ -406,11 +323,12 @@ impl Session {
         let [from, to] = [source, source.other()].map(|side| legs[side as usize]);
         let sink = source.other();
         let nonblocking = self.relay().nonblocking;
+        let multishot_bytes = if self.keeps(source) { 0 } else { self.multishot_bytes };
         let flow = &mut self.flows[source as usize];
         match next {
             Next::Receive => {
                 self.inflight[source as usize] += 1;
-                let how = flow.receive(nonblocking, self.bulk_bytes, self.multishot_bytes);
+                let how = flow.receive(nonblocking, self.bulk_bytes, multishot_bytes);
                 out.push(Action::Receive { from: source, leg: from, how });
             }
             Next::Send(chunk) => {
@@ -426,6 +344,8 @@ impl Session {
             }
             Next::TakePipe => {
                 enter(&mut flow.source, Source::Promoting);
+                // Bulk is not sent again.
+                self.end_trial(out);
                 out.push(Action::TakePipe { from: source, legs: [from, to] });
             }
             Next::Splice => flow.queued = true,
@@ -445,17 +365,20 @@ impl Session {
             let side = Side::ALL.into_iter().find(|side| side.by() == by);
             self.closed_first = self.closed_first.or(side);
         }
-        if self.is_trying() && self.inflight != [0; 2] {
+        if self.is_trying() && self.inflight[Side::Backend as usize] != 0 {
             self.cancel(Side::Backend, Pending::Connect, out);
         }
+        if self.is_relaying() {
+            self.end_trial(out);
+        }
+        let held = Side::ALL.map(|side| self.held_for(side));
         let reason = CloseReason { by, during, why };
         let closing = match &self.phase {
             Phase::Relaying(relay) => {
-                let held = Side::ALL.map(|side| self.held_for(side));
                 let is_sending = self.flows.iter().any(|flow| flow.sink == Sink::Sending);
                 Closing::relayed(reason, relay, held, is_sending)
             }
-            _ => Closing::unconnected(reason, self.accepted_at.short_stamp()),
+            _ => Closing::unconnected(reason, held, self.accepted_at.short_stamp()),
         };
         enter(&mut self.phase, Phase::Closing(closing));
         for source in Side::ALL {

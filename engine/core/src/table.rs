@@ -5,9 +5,11 @@
 //! a seed. The shard (or the simulator) does what the actions say.
 
 mod bulk;
+mod by_slot;
 mod connect;
 mod inspect;
 mod log;
+mod redispatch;
 mod search;
 mod shed;
 mod starved;
@@ -39,7 +41,7 @@ use crate::session::{Connect, Effects, Route, Session, Step};
 use crate::slot::{ListenerSlot, MemberIndex, PoolSlot};
 use crate::view::{CountedConnect, View};
 use crate::wait_queue::WaitQueue;
-use inspect::ToldClients;
+use by_slot::BySlot;
 use log::Logging;
 use search::Searching;
 use shed::Shedding;
@@ -94,7 +96,10 @@ pub struct Table {
     shedding: Shedding,
     searching: Searching,
     logging: Logging,
-    told: ToldClients,
+    /// Clients that headers have told of.
+    told: BySlot<SocketAddr>,
+    /// How sessions on trial came to their backend, if others were tried or the key counts.
+    trials: BySlot<Connect>,
 }
 
 /// Sessions that are to be ended, in batches over several turns.
@@ -125,7 +130,8 @@ impl Table {
             shedding: Shedding::new(),
             searching: Searching::default(),
             logging: Logging::new(setup.session_log, setup.now),
-            told: ToldClients::default(),
+            told: BySlot::default(),
+            trials: BySlot::default(),
         }
     }
 
@@ -262,6 +268,7 @@ impl Table {
         session.idle_ms = view.timeouts.idle_ms;
         session.half_close_ms = view.timeouts.half_close_ms;
         session.stalled_ms = view.timeouts.stalled_ms();
+        session.replay_max = view.retry.replay_max;
         session.bulk_bytes = self.tuning.bulk_bytes;
         session.multishot_bytes = self.tuning.multishot_bytes;
         let born = Generation::of(self.view.version);
@@ -293,8 +300,15 @@ impl Table {
         now: Now,
         out: &mut Actions,
     ) {
+        if done == Completion::Connected(Ok(())) {
+            self.taken(id, out);
+        }
         let session = self.sessions.get_mut(id).expect("completions are joined, never stale");
         session.buffers_short = self.buffers_short;
+        if session.is_on_trial() {
+            self.check_trial(id, now, out);
+        }
+        let session = self.sessions.get_mut(id).expect("completions are joined, never stale");
         let effects = session.on_completion(side, done, out);
         let Route { pool, backend, .. } = session.route;
         match (effects.step, backend) {
@@ -308,8 +322,10 @@ impl Table {
                 self.view.connect_succeeded(connect, now);
                 session.moved_at = now;
                 session.look_next(now.plus_millis(self.tuning.quiescent_after_ms));
+                if session.has_fin() {
+                    session.watch(out); // it came before this backend
+                }
                 self.schedule(id, now);
-                self.tell_client(id, out);
                 self.log_open(id, now);
             }
             (Step::Received { from, count, last }, Some(backend)) => {
@@ -320,6 +336,7 @@ impl Table {
                     if !session.first_byte_seen {
                         session.first_byte_seen = true;
                         self.counters.first_byte(pool, backend, now - session.accepted_at);
+                        self.view.first_byte(backend);
                     }
                 }
                 if !last {
@@ -333,6 +350,9 @@ impl Table {
                 if side == Side::Backend {
                     session.traffic.send(count.into(), now);
                     self.counters.sent(backend, count.into());
+                    if session.keeps_sent_bytes() {
+                        self.look_at_trial_end(id, now);
+                    }
                 }
             }
             (step @ Step::PipeRefused, _) => unreachable!("{step:?} by a completion"),
@@ -412,6 +432,9 @@ impl Table {
             }
             None => self.count_stalled(id, now),
         }
+        if effects.closed_early {
+            self.closed_early(id, now, out);
+        }
     }
 
     fn forget(&mut self, id: SessionId, now: Now) {
@@ -443,6 +466,7 @@ impl Table {
         }
         self.log_close((id, &session), end, now);
         self.told.forget(id.slot);
+        self.trials.forget(id.slot);
         self.generations.closed(session.born);
         self.view.session_closed(listener, pool);
         if session.counted_stalled {

@@ -96,6 +96,8 @@ pub struct BackendView {
     health: BackendHealth,
     /// Connects that failed in a row, local faults not counted.
     failures: u8,
+    /// The last of them was a close before the first byte: only a byte says otherwise.
+    closes: bool,
     /// The operator allows new sessions.
     enabled: bool,
     /// That, and it has a weight: it gets sessions if it is up.

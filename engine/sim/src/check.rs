@@ -80,6 +80,10 @@ pub struct Ledger {
     readdressed: bool,
     snapshot: Option<Arc<Snapshot>>,
     ids: BTreeMap<SocketAddr, BackendId>,
+    /// Those of them whose last failure was a close before the first byte.
+    closes: BTreeSet<BackendId>,
+    /// Sessions of which a byte of the backend's has come.
+    answered: BTreeSet<Key>,
     /// What was last said of each, or seen; absent: it is up.
     health: BTreeMap<BackendId, BackendHealth>,
     failures: BTreeMap<BackendId, u32>,
@@ -166,6 +170,7 @@ impl Ledger {
                 continue;
             }
             self.failures.insert(backend, 0);
+            self.closes.remove(&backend);
             let was_own = self.own_ejections.remove(&backend);
             let before = self.health.insert(backend, health).unwrap_or(BackendHealth::Up);
             // After a kill not every ejection is known: it may have been up all along, or down.
@@ -277,7 +282,14 @@ impl Ledger {
                 }
                 Seen::ClientLeft { session } => self.client_left(session),
                 Seen::Answered { session, connected } => self.answered(session, connected),
-                Seen::Received { address, count } => self.tally(address).received += count,
+                Seen::Received { session, address, count } => {
+                    self.tally(address).received += count;
+                    self.first_byte(session);
+                }
+                Seen::Dropped { session } => {
+                    self.dropped(session);
+                    self.records.saw(Seen::Dropped { session });
+                }
                 Seen::Sent { address, count } => self.tally(address).sent += count,
                 seen @ (Seen::Ended { .. } | Seen::Lost { .. }) => self.records.saw(seen),
             }

@@ -3,6 +3,7 @@
 
 use weir_core::base::wheel::Work;
 use weir_core::limits::Tuning;
+use weir_proto::spec::{RedispatchSpec, Size};
 
 use crate::rng::Rng;
 
@@ -75,6 +76,10 @@ pub struct Swarm {
     pub headers: Headers,
     /// Listeners do not serve every client.
     pub lists: bool,
+    /// The pools' answer to a backend that closes before its first byte.
+    pub redispatch: RedispatchSpec,
+    /// A backend closes or resets a session as soon as it has it, or has read a little.
+    pub early_closes: u32,
 }
 
 /// PROXY headers of a world.
@@ -100,6 +105,21 @@ fn beside(rng: &Rng) -> Rng {
     Rng::new(rng.clone().draw())
 }
 
+/// The pools' answer to a backend that closes before its first byte, and how often one does.
+fn closes(rng: &mut Rng, swarm: &Swarm) -> (RedispatchSpec, u32) {
+    let most = u32::from(swarm.buffer_size);
+    let replay = |bytes: u32| RedispatchSpec::Replay(Size::from_bytes(bytes.clamp(1, most)));
+    let redispatch = match rng.below(6) {
+        0 => RedispatchSpec::Off,
+        1 | 2 => RedispatchSpec::Unsent,
+        3 => replay(10),
+        _ => replay(most),
+    };
+    let strength = rng.pick(&[0, 0, 100, 300, 700]);
+    // In a clean world a backend that sends nothing is as good as any.
+    if swarm.clean { (RedispatchSpec::Off, 0) } else { (redispatch, strength) }
+}
+
 /// When a shard parks, what it takes for bulk, and how much it does in a turn.
 fn tuning(rng: &mut Rng, buffer_size: u16) -> Tuning {
     Tuning {
@@ -117,7 +137,9 @@ impl Swarm {
         let swarm = Swarm::without_headers(rng);
         let mut beside = beside(rng);
         let headers = Headers::draw(&mut beside, swarm.clean);
-        Swarm { headers, lists: !swarm.clean && beside.below(6) == 0, ..swarm }
+        let lists = !swarm.clean && beside.below(6) == 0;
+        let (redispatch, early_closes) = closes(&mut beside, &swarm);
+        Swarm { headers, lists, redispatch, early_closes, ..swarm }
     }
 
     fn without_headers(rng: &mut Rng) -> Swarm {
@@ -184,6 +206,8 @@ impl Swarm {
             completions: if clean { usize::MAX } else { rng.pick(&[1, 4, 64, usize::MAX]) },
             headers: Headers::default(),
             lists: false,
+            redispatch: RedispatchSpec::default(),
+            early_closes: 0,
         }
     }
 
@@ -218,6 +242,7 @@ impl Swarm {
             health_flips: 0,
             kills: 0,
             sheds: 0,
+            early_closes: 0,
             completions: usize::MAX,
             ..self.clone()
         }
@@ -253,6 +278,7 @@ impl Swarm {
         "health_flips",
         "kills",
         "sheds",
+        "early_closes",
     ];
 
     /// A fault's strength. `None`: this swarm does not have such a one.
@@ -284,6 +310,7 @@ impl Swarm {
             "health_flips" => &mut self.health_flips,
             "kills" => &mut self.kills,
             "sheds" => &mut self.sheds,
+            "early_closes" => &mut self.early_closes,
             _ => return None,
         })
     }

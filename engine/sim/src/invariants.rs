@@ -13,6 +13,7 @@ use weir_core::table::Table;
 use weir_proto::ids::Version;
 
 use crate::kernel::{Kernel, Note};
+use crate::operator::retries_within_max;
 
 /// How long a flow whose sink takes bytes may stand in the line for a buffer, in nanoseconds...
 const HUNGRY_NS_MAX: u64 = 1_000_000_000;
@@ -121,6 +122,7 @@ pub fn check(table: &Table, kernel: &Kernel) -> Result<(), String> {
         if !session.is_relaying() || behind {
             return Ok(());
         }
+        check_kept(session, kernel)?;
         check_reserve(session, kernel)?;
         check_hunger(session, note)?;
         if session.is_muted() {
@@ -128,6 +130,10 @@ pub fn check(table: &Table, kernel: &Kernel) -> Result<(), String> {
             let look = Now::from_nanos(kernel.now).plus_millis(WATCH_AFTER_MS + 2 * TICK_MS);
             let comes = table.next_deadline().is_some_and(|at| at <= look);
             return comes.then_some(()).ok_or_else(|| format!("{id:?} is muted for ever"));
+        }
+        // Nothing begins before it is known what comes of it.
+        if session.has_closed_early() {
+            return Ok(());
         }
         Side::ALL.into_iter().try_for_each(|side| check_waits(session, side, note, kernel))
     })
@@ -319,6 +325,18 @@ fn check_client(
     let late = since.plus_millis(WATCH_AFTER_MS + 2 * TICK_MS) < now;
     if late && !behind {
         return Err(format!("its client has reset before {since:?}, now {now:?}: {session:?}"));
+    }
+    Ok(())
+}
+
+/// Bytes that were sent are kept only while another backend may get it, and not for long.
+fn check_kept(session: &Session, kernel: &Kernel) -> Result<(), String> {
+    // The pool may have got another bound since.
+    let within_ms = u32::try_from(retries_within_max(&kernel.swarm)).unwrap_or(u32::MAX);
+    let until = session.accepted_at.plus_millis(within_ms + 2 * TICK_MS);
+    let is_late = until < Now::from_nanos(kernel.now) && !kernel.catches_up();
+    if session.keeps_sent_bytes() && (is_late || session.first_byte_seen) {
+        return Err(format!("bytes are kept that are not sent again: {session:?}"));
     }
     Ok(())
 }

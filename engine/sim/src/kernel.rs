@@ -7,6 +7,7 @@ mod buffers;
 mod headers;
 mod legs;
 mod pipes;
+mod redispatch;
 mod rules;
 mod seen;
 mod standings;
@@ -375,6 +376,11 @@ impl Kernel {
             Completion::Sent(_) => note.stuck[side as usize] = (0, 0),
             Completion::ReceiveFailed(errno) | Completion::SendFailed(errno) => {
                 note.local_fault |= is_local(errno.0);
+                // Its session ends: what comes of a connect for it counts for nothing.
+                let is_over = errno != Errno::ECANCELED && !errno.is_passing();
+                if is_over && side == Side::Client {
+                    self.seen.push(Seen::ClientLeft { session });
+                }
             }
             _ => {}
         }
@@ -389,7 +395,7 @@ impl Kernel {
             (moved > 0 && !note.closing, note.address, side)
         {
             self.seen.push(match kind {
-                Kind::Receive => Seen::Received { address, count: moved },
+                Kind::Receive => Seen::Received { session, address, count: moved },
                 _ => Seen::Sent { address, count: moved },
             });
         }

@@ -42,6 +42,8 @@ impl Line {
                     self.0.push_back((session, side));
                 }
                 Seen::NoRoom { session, side } => self.0.retain(|one| *one != (session, side)),
+                // It has left the line, and comes back behind the others.
+                Seen::Dropped { session } => self.0.retain(|one| one.0 != session),
                 Seen::Receives { session, side } => {
                     let place = self.0.iter().position(|one| *one == (session, side));
                     let Some(place) = place else { continue };

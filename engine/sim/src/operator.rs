@@ -101,6 +101,12 @@ pub fn retries(swarm: &Swarm, rng: &mut Rng) -> RetrySpec {
     }
 }
 
+/// The longest time in milliseconds within which another backend may be tried.
+#[must_use]
+pub fn retries_within_max(swarm: &Swarm) -> usize {
+    (swarm.connect_ms * 3 / 2).max(6000)
+}
+
 impl Operator {
     /// An operator with a first configuration, which has not been sent.
     pub fn new(handle: ShardHandle, swarm: &Swarm, rng: Rng, kernel: &mut Kernel) -> Operator {
@@ -185,6 +191,7 @@ impl Operator {
             },
             timeout: timeouts(swarm),
             retry: retries(swarm, &mut self.rng),
+            redispatch: swarm.redispatch,
             keepalive: keepalive(),
             proxy_protocol: swarm.headers.go.then_some(ProxyVersion::V2),
             health: HealthSpec {

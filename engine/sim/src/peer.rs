@@ -65,6 +65,15 @@ impl Peer {
         };
         let some_time =
             |rng: &mut Rng, rate: u32| rng.hits(rate).then(|| rng.between(0, swarm.bytes));
+        let is_early = side == Side::Backend
+            && swarm.early_closes > 0
+            && Rng::new(rng.clone().draw()).hits(swarm.early_closes);
+        let (reset_after, close_after) = if is_early {
+            early_close(swarm, &mut rng)
+        } else {
+            let reset_after = some_time(&mut rng, swarm.peer_resets);
+            (reset_after, some_time(&mut rng, swarm.peer_closes))
+        };
         let end = match rng.below(4) {
             0 if !swarm.clean && swarm.peer_closes > 0 => End::Close,
             1 => End::FinishLast,
@@ -74,11 +83,11 @@ impl Peer {
             conn,
             header,
             is_mute,
-            total,
+            total: if is_early { 0 } else { total },
             chunk: rng.pick(&[1, 7, 100, 1000, 5000]).max(total / 300),
             end,
-            reset_after: some_time(&mut rng, swarm.peer_resets),
-            close_after: some_time(&mut rng, swarm.peer_closes),
+            reset_after,
+            close_after,
             received: 0,
             finished: false,
             saw_end: false,
@@ -283,6 +292,12 @@ impl Peer {
             ));
         }
     }
+}
+
+/// A backend that resets or closes at once, or when it has read a little.
+fn early_close(swarm: &Swarm, rng: &mut Rng) -> (Option<usize>, Option<usize>) {
+    let after = if rng.flip() { 0 } else { rng.between(0, usize::from(swarm.buffer_size)) };
+    if rng.flip() { (Some(after), None) } else { (None, Some(after)) }
 }
 
 /// A header of the PROXY protocol, now and then a wrong one.

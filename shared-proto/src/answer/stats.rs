@@ -81,6 +81,8 @@ pub struct ConnectFailures {
     pub unreachable: u64,
     /// This host's fault: descriptors, ports, memory.
     pub local: u64,
+    /// The backend took the session and closed it before its first byte; another one was tried.
+    pub closed: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -4,8 +4,8 @@ use super::{Effect, Form, Setting, Value};
 use crate::network::NetworkList;
 use crate::spec::{
     Admin, BackendSpec, HealthKind, KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, ListenerSpec,
-    PoolSpec, ProxyVersion, RETRY_ATTEMPTS_MAX, SOCKET_BUFFER_MAX, SOCKET_BUFFER_MIN, Strategy,
-    WEIGHT_MAX,
+    PoolSpec, ProxyVersion, REPLAY_MAX, RETRY_ATTEMPTS_MAX, RedispatchSpec, SOCKET_BUFFER_MAX,
+    SOCKET_BUFFER_MIN, Strategy, WEIGHT_MAX,
 };
 
 /// A week, which fits into 32 bits as milliseconds.
@@ -260,6 +260,52 @@ pub static POOL: &[Setting<PoolSpec>] = &[
         Effect::NewSessions,
         field!(Span, retry.within),
         "From the accept: no other backend is tried later.",
+    ),
+    Setting {
+        fallback: |_| Some(Value::Text("on".to_owned())),
+        ..row(
+            ("redispatch", "redispatch.mode"),
+            Form::Word { noun: "a way to redispatch", words: &["on", "off"] },
+            Effect::NewSessions,
+            (
+                |it| match it.redispatch {
+                    RedispatchSpec::Off => Some(Value::Text("off".to_owned())),
+                    RedispatchSpec::Unsent => Some(Value::Text("on".to_owned())),
+                    RedispatchSpec::Replay(_) => None,
+                },
+                |it, value| match value {
+                    Some(Value::Text(text)) if text == "off" => {
+                        it.redispatch = RedispatchSpec::Off;
+                    }
+                    Some(Value::Text(_)) | None => it.redispatch = RedispatchSpec::default(),
+                    Some(_) => {}
+                },
+            ),
+            "A backend that takes a session and closes or resets it before it has sent a byte \
+             counts as a failed connect, and another one is tried, within `retry.attempts` and \
+             `retry.within`; as long as nothing of the client's was passed on, unless \
+             `redispatch.replay` says more. `off`: the close goes to the client.",
+        )
+    },
+    row(
+        ("redispatch.replay", "redispatch.replay_bytes"),
+        Form::Size { min: 1, max: REPLAY_MAX as u32 },
+        Effect::NewSessions,
+        (
+            |it| match it.redispatch {
+                RedispatchSpec::Replay(size) => Some(Value::Size(size)),
+                RedispatchSpec::Off | RedispatchSpec::Unsent => None,
+            },
+            |it, value| match (value, it.redispatch) {
+                (Some(Value::Size(size)), _) => it.redispatch = RedispatchSpec::Replay(size),
+                (None, RedispatchSpec::Replay(_)) => it.redispatch = RedispatchSpec::default(),
+                _ => {}
+            },
+        ),
+        "The other backend gets what the client has sent so far, its end included, if it is no \
+         more than this. Until the first byte of a backend, for `retry.within` at most, such a \
+         session holds one buffer. Only for requests that may be made twice: the first backend \
+         may have worked on one before it closed.",
     ),
     keepalive_idle(
         field!(Span, keepalive.idle),

@@ -27,6 +27,9 @@ pub enum Script {
     Silent,
     /// Resets the connection once it has read this many bytes.
     RstAfter(usize),
+    /// Resets three connections of ten once it has read this many bytes, as a server does that is
+    /// being restarted; otherwise [`Script::Echo`], or [`Script::Banner`] if that is none.
+    Flaky(usize),
     /// Answers one HTTP request with [`Backend::set_status`] and its name as the body.
     Http,
     /// Answers each line `PING` with `PONG` (while the status is 200) or `LOADING`.
@@ -158,6 +161,12 @@ impl Backend {
         self.shared.status.store(status, Ordering::SeqCst);
     }
 
+    /// With [`Script::ByHand`]: the next connection, if there is one.
+    #[must_use]
+    pub fn try_accept(&self) -> Option<Peer> {
+        lock(&self.accepted).try_recv().ok()
+    }
+
     /// With [`Script::ByHand`]: the next connection.
     ///
     /// # Panics
@@ -202,6 +211,13 @@ fn accept_loop(
         let stream = Arc::new(stream);
         lock(&shared.open).insert(number, Arc::clone(&stream));
         let shared = Arc::clone(shared);
+        let script = match script {
+            // Never two in a row.
+            Script::Flaky(length) if number * 7 % 10 < 3 => Script::RstAfter(length),
+            Script::Flaky(0) => Script::Banner,
+            Script::Flaky(_) => Script::Echo,
+            script => script,
+        };
         let serve = move || {
             // Errors are the peer's doing (a reset): the connection is over, that is all.
             let _ = serve(&stream, script, &shared);
@@ -236,7 +252,7 @@ fn serve(mut stream: &TcpStream, script: Script, shared: &BackendShared) -> std:
         Script::Http => answer_http(stream, shared),
         Script::PingPong => ping_pong(stream, shared),
         Script::Answers(dialogue) => answer_all(stream, shared, dialogue),
-        Script::ByHand => unreachable!("given to the test"),
+        Script::ByHand | Script::Flaky(_) => unreachable!("decided before"),
     }
 }
 

@@ -190,7 +190,7 @@ mod tests {
                 own_stalled_ms: None,
             },
             keepalive: weir_proto::snapshot::Keepalive::default(),
-            retry: weir_proto::snapshot::Retry { attempts: 0, within_ms: 1 },
+            retry: weir_proto::snapshot::Retry { attempts: 0, within_ms: 1, replay_max: None },
             socket_buffer: None,
             backends: Vec::new(),
         };

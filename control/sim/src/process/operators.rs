@@ -105,6 +105,7 @@ impl People {
                 },
                 timeout: timeouts(swarm),
                 retry: retries(swarm, &mut self.rng),
+                redispatch: swarm.redispatch,
                 keepalive: keepalive(),
                 backend: (0..swarm.backends.max(1)).map(|_| self.backend()).collect(),
                 ..PoolSpec::default()

@@ -50,7 +50,7 @@ impl Session {
     /// The shard has a socket for the backend and has asked for a connect on it, which must be over
     /// by `until`.
     pub fn connect_started(&mut self, backend: Leg, now: Now, until: Now) {
-        assert!(self.legs.get(Side::Backend).is_none() && self.inflight == [0; 2]);
+        assert!(self.legs.get(Side::Backend).is_none() && !self.uses_backend());
         let connect = self.connect_mut();
         enter(&mut connect.attempt, Attempt::Trying);
         connect.cut_short = false;
@@ -69,10 +69,15 @@ impl Session {
         out.push(Action::Watch { side: Side::Client, leg, interest: Interest::default() });
     }
 
+    /// True if an operation is in flight towards a backend.
+    fn uses_backend(&self) -> bool {
+        self.inflight[Side::Backend as usize] != 0
+    }
+
     /// Another backend will be tried at `until`; the leg of the failed connect is gone. False if it
     /// has waited before.
     pub fn wait_for_retry(&mut self, fault: ConnectFault, until: Now) -> bool {
-        assert_eq!(self.inflight, [0; 2], "joined before it waits");
+        assert!(!self.uses_backend(), "joined before it waits");
         let connect = self.connect_mut();
         connect.until = until;
         let waiting = Attempt::Waiting(fault);
@@ -90,6 +95,11 @@ impl Session {
             Phase::Connecting(connect) => connect,
             other => unreachable!("only a connecting session connects: {other:?}"),
         }
+    }
+
+    #[must_use]
+    pub fn is_connecting(&self) -> bool {
+        matches!(self.phase, Phase::Connecting(_))
     }
 
     /// When the latest connect of a connecting session began. For checkers.
@@ -117,7 +127,7 @@ impl Session {
 
     /// Forgets the leg of a failed connect; the shard closes it.
     pub fn drop_backend_leg(&mut self, out: &mut Actions) {
-        assert_eq!(self.inflight, [0; 2], "joined before it is closed");
+        assert!(!self.uses_backend(), "joined before it is closed");
         if let Some(leg) = self.legs.take(Side::Backend) {
             out.push(Action::Close { leg, how: How::Reset });
         }
@@ -135,8 +145,11 @@ impl Session {
         let attempt = match (attempt, done) {
             (Attempt::Trying | Attempt::Expired, Completion::Connected(Ok(()))) => {
                 leave(&attempt);
-                let began_at = self.connect_mut().began_at;
-                enter(&mut self.phase, Phase::Relaying(Relay::new(self.accepted_at)));
+                let Connect { began_at, attempts_left, .. } = *self.connect_mut();
+                let trial = self.begin_trial(attempts_left);
+                let mut relay = Relay::new(self.accepted_at);
+                relay.trial = trial;
+                enter(&mut self.phase, Phase::Relaying(relay));
                 return Step::Connected { began_at };
             }
             (Attempt::Trying, Completion::Connected(Err(errno))) => Attempt::Failed(fault(errno)),
@@ -150,7 +163,7 @@ impl Session {
         };
         enter(&mut self.connect_mut().attempt, attempt);
         match attempt {
-            Attempt::Failed(fault) if self.inflight == [0; 2] => Step::ConnectFailed(fault),
+            Attempt::Failed(fault) if !self.uses_backend() => Step::ConnectFailed(fault),
             _ => Step::None, // the rest is waited for
         }
     }

@@ -14,6 +14,9 @@ pub struct Effects {
     /// Flows, by the side that they read from, whose pipe has something to move: they join the
     /// splice queue, then `take_splice`.
     pub splices: [bool; 2],
+    /// The backend has closed before its first byte, and nothing towards it is in flight: another
+    /// one may get the session (`redispatch`), or the close goes to the client (`pass_close_on`).
+    pub closed_early: bool,
     /// Nothing is in flight and both legs are to be closed: the session is over.
     pub over: Option<CloseReason>,
 }

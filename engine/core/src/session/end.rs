@@ -39,9 +39,14 @@ enum LastLook {
 }
 
 impl Closing {
-    /// One that has had no backend: no byte has crossed.
-    pub(super) fn unconnected(reason: CloseReason, now: ShortStamp) -> Closing {
-        let (undelivered, owed) = ([0; 2], [0; 2]);
+    /// One that has no backend. weir holds these numbers of bytes for the sides: what one that has
+    /// closed before its first byte has left.
+    pub(super) fn unconnected(
+        reason: CloseReason,
+        undelivered: [u32; 2],
+        now: ShortStamp,
+    ) -> Closing {
+        let owed = [0; 2];
         Closing { reason, undelivered, owed, looked_at: now, look: LastLook::Done }
     }
 

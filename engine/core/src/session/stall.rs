@@ -17,7 +17,7 @@ use crate::event::{PeerProgress, Side};
 use crate::flow::Sink;
 use crate::limits::{STALLED_LOOKS, STALLED_LOOKS_SPAN, UNANSWERED_MIN, WATCH_AFTER_MS};
 
-use super::{Phase, Session};
+use super::{Phase, Session, Trial};
 
 /// A session that a backend has taken: how its peers stand, what its legs are watched for, and when
 /// it is looked at.
@@ -42,6 +42,7 @@ pub struct Relay {
     pub(super) fruitless: u8,
     /// The legs answer EAGAIN where they would wait, because a pipe is used.
     pub(super) nonblocking: bool,
+    pub(super) trial: Trial,
 }
 
 impl Relay {
@@ -59,6 +60,7 @@ impl Relay {
             rewatch: [false; 2],
             fruitless: 0,
             nonblocking: false,
+            trial: Trial::Over,
         }
     }
 

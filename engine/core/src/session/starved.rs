@@ -51,17 +51,22 @@ impl Session {
         out: &mut Actions,
     ) -> (Resumed, Effects) {
         self.buffers_short = true;
+        let is_left = self.has_closed_early();
         let to = from.other();
         let legs = self.legs.both();
         let [source, sink] = [from, to].map(|side| legs[side as usize]);
         let flow = &mut self.flows[from as usize];
-        if flow.sink == Sink::Idle {
+        if flow.sink == Sink::Idle && !(is_left && from == Side::Client) {
             let bytes = room(sink).min(RESERVED_BYTES.into());
             if bytes > 0 {
                 let bytes = u16::try_from(bytes).expect("RESERVED_BYTES is a u16");
                 let how = flow.receive_reserved(bytes, self.bulk_bytes);
                 self.inflight[from as usize] += 1;
                 out.push(Action::Receive { from, leg: source, how });
+                if from == Side::Client && self.is_on_trial() {
+                    // The reserve keeps nothing for another backend, which may have less room.
+                    self.end_trial(out);
+                }
                 return (Resumed::Reserved, Effects::default());
             }
             // As if a send had been told EAGAIN.

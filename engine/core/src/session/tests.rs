@@ -1,7 +1,10 @@
 //! Tables of events → actions for one session.
 
+#[path = "tests/redispatch.rs"]
+mod redispatch;
+
 use super::*;
-use crate::event::{BufferId, Interest, PeerProgress, PipeId, Ready, Receive, SpliceResult};
+use crate::event::{BufferId, Errno, Interest, PeerProgress, PipeId, Ready, Receive, SpliceResult};
 use crate::limits::FRUITLESS_MAX;
 
 const ROUTE: Route = Route {

@@ -124,10 +124,7 @@ impl Session {
     /// Handles a notification of a watch. What was waited for is tried; it may still fail.
     pub fn on_ready(&mut self, side: Side, ready: Ready, out: &mut Actions) -> Effects {
         if matches!(self.phase, Phase::Connecting(_)) {
-            // Before a session has a backend, its client is watched for a reset only.
-            assert_eq!(side, Side::Client, "a backend is not watched before it has the session");
-            self.fail(side, Errno::ECONNRESET, out);
-            return self.advance(out);
+            return self.on_ready_connecting(side, ready, out);
         }
         if !self.is_relaying() {
             return Effects::default();
@@ -156,6 +153,15 @@ impl Session {
         // for a reset only is readable only on EPOLLHUP: both FINs have passed, no reset can come.
         let waits = waits_to_receive || *sink == Sink::Waiting || !ready.readable;
         self.relay_mut().rewatch[side as usize] = waits;
+        self.advance(out)
+    }
+
+    /// News before a backend has the session. Its client is watched for a reset only; other news
+    /// was asked for while a backend had it that has closed before its first byte.
+    fn on_ready_connecting(&mut self, side: Side, ready: Ready, out: &mut Actions) -> Effects {
+        if side == Side::Client && ready.reset {
+            self.fail(side, Errno::ECONNRESET, out);
+        }
         self.advance(out)
     }
 

@@ -1,6 +1,7 @@
 //! From a client to a backend that takes it: the first connect, the retries, and their bounds.
 //!
-//! A retry is safe, because no byte of the client's has been forwarded. It goes to another backend,
+//! A retry is safe, because no byte of the client's has been forwarded, or all of them are there to
+//! be sent again ([`redispatch`](super::redispatch)). It goes to another backend,
 //! at once if not too many do so (see [`MayRetry`]), and never later than the pool's `within` after
 //! the accept: a client that no backend takes is reset by then.
 
@@ -64,9 +65,11 @@ impl Table {
         connect.attempts_left = connect.attempts_left.saturating_sub(1);
         let counts = !connect.cut_short;
         let backend = session.route.backend.take().expect("a backend was picked");
-        let is_retry = session.counted_retry.take().expect("its connect was counted");
+        let counted = session.counted_retry.take();
         self.view.session_released(backend);
-        self.view.connect_abandoned(CountedConnect { pool, backend, is_retry });
+        if let Some(is_retry) = counted {
+            self.view.connect_abandoned(CountedConnect { pool, backend, is_retry });
+        }
         self.counters.connect_failed(backend, fault);
         if counts {
             self.judge(pool, backend, fault);

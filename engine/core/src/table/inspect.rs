@@ -12,27 +12,6 @@ use crate::event::HeaderRead;
 use crate::session::Connect;
 use crate::slot::ListenerSlot;
 
-/// Clients that headers have told of, by slot; as long as slots had one.
-#[derive(Debug, Default)]
-pub(super) struct ToldClients(alloc::vec::Vec<Option<SocketAddr>>);
-
-impl ToldClients {
-    fn note(&mut self, slot: u32, client: SocketAddr) {
-        let slot = slot as usize;
-        if self.0.len() <= slot {
-            self.0.resize(slot + 1, None);
-        }
-        self.0[slot] = Some(client);
-    }
-
-    /// The session in this slot is over.
-    pub(super) fn forget(&mut self, slot: u32) {
-        if let Some(told) = self.0.get_mut(slot as usize) {
-            *told = None;
-        }
-    }
-}
-
 impl Table {
     /// The listener's terms for headers, if it wants any.
     #[must_use]
@@ -71,7 +50,7 @@ impl Table {
     /// The client that a header has told of.
     #[must_use]
     pub fn told_client(&self, id: SessionId) -> Option<SocketAddr> {
-        self.told.0.get(id.slot as usize).copied().flatten()
+        self.told.get(id.slot)
     }
 
     /// True if the session's pool picks by the client's address. It is the one that the listener
@@ -82,9 +61,9 @@ impl Table {
         self.picks_by_client(session.route.pool)
     }
 
-    /// A backend has taken the session: tells it who the client is, if its pool wants that.
+    /// A backend is taking the session: tells it who the client is, if its pool wants that.
     pub(super) fn tell_client(&mut self, id: SessionId, out: &mut Actions) {
-        let session = self.sessions.get_mut(id).expect("a backend has just taken it");
+        let session = self.sessions.get_mut(id).expect("a backend is taking it");
         let Some(version) = self.view.pools()[session.route.pool.index()].proxy else { return };
         let legs = session.legs();
         let told = self.told_client(id);
@@ -93,8 +72,9 @@ impl Table {
 
     /// The header was sent to the backend, or could not be: its empty socket takes one at once.
     pub fn header_sent(&mut self, id: SessionId, is_sent: bool, now: Now, out: &mut Actions) {
-        if !is_sent {
-            self.end(id, By::Backend, Why::Reset, now, out);
+        if let Some(session) = self.sessions.get_mut(id).filter(|_| !is_sent) {
+            let effects = session.fail_at_once(out);
+            self.apply(id, effects, now, out);
         }
     }
 

@@ -87,6 +87,13 @@ impl Table {
         }
     }
 
+    /// A backend has given the session back.
+    pub(super) fn log_return(&mut self, id: SessionId) {
+        if let Some(note) = self.logging.notes.get_mut(id.slot as usize) {
+            note.connect_us = None;
+        }
+    }
+
     /// The session is over; its slot has been freed.
     pub(super) fn log_close(
         &mut self,

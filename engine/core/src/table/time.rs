@@ -100,6 +100,7 @@ impl Table {
 
     /// A relaying session that has time left: is it to be parked, watched, looked at again?
     fn attend(&mut self, id: SessionId, now: Now, out: &mut Actions) {
+        self.check_trial(id, now, out);
         let session = self.sessions.get_mut(id).expect("its deadline has passed");
         session.unmute(out);
         // Once both FINs have crossed a watch would fire at once; each look sees a reset.
@@ -119,6 +120,9 @@ impl Table {
             session.watch(out);
         }
         session.look_behind_a_send(now);
+        if session.keeps_sent_bytes() {
+            self.look_at_trial_end(id, now);
+        }
         self.schedule(id, now);
         self.count_stalled(id, now);
     }

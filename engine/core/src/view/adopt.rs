@@ -153,6 +153,7 @@ impl View {
                 remote_sessions: before.map_or(0, |old| old.remote_sessions),
                 health: before.map_or(BackendHealth::Up, |old| old.health),
                 failures: before.map_or(0, |old| old.failures),
+                closes: before.is_some_and(|old| old.closes),
                 enabled: backend.admin.is_ready(),
                 is_member: backend.is_member(),
                 waiting: before.map_or(0, |old| old.waiting),

@@ -110,7 +110,23 @@ impl View {
         if backend.stuck_since.is_some() {
             backend.stuck_since = Some(now);
         }
-        backend.failures = 0;
+        // One that takes sessions and closes them would never fail twice in a row.
+        if !backend.closes {
+            backend.failures = 0;
+        }
+    }
+
+    /// A backend has sent the first byte of a session: it works.
+    pub fn first_byte(&mut self, backend: BackendSlot) {
+        let backend = &mut self.backends[backend.index()];
+        (backend.failures, backend.closes) = (0, false);
+    }
+
+    /// True if a backend of that pool could get a session that has tried these.
+    #[must_use]
+    pub fn has_other(&self, pool: PoolSlot, tried: Tried) -> bool {
+        let mut candidates = self.pools[pool.index()].picker.candidates().iter().enumerate();
+        candidates.any(|(index, candidate)| candidate.is_eligible(index, tried))
     }
 
     /// A connect has failed, or is not wanted any more.

@@ -29,7 +29,7 @@ impl View {
     pub fn set_health(&mut self, id: BackendId, health: BackendHealth, now: Now) {
         let Some(slot) = self.backend_slot(id) else { return };
         let backend = &mut self.backends[slot.index()];
-        backend.failures = 0;
+        (backend.failures, backend.closes) = (0, false);
         if backend.health == health {
             return;
         }
@@ -56,6 +56,7 @@ impl View {
             return Verdict::Noted;
         }
         backend.failures = backend.failures.saturating_add(1);
+        backend.closes = fault == ConnectFault::Closed;
         let failures = backend.failures;
         if failures < FAILURES_IN_A_ROW_MAX || !may_eject {
             return Verdict::Noted;

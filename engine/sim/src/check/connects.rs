@@ -161,7 +161,7 @@ impl Ledger {
             Some(Ok(())) => {
                 attempt.live = None;
                 self.counts.backends.entry(id).or_default().connects += 1;
-                if self.failures.contains_key(&id) {
+                if self.failures.contains_key(&id) && !self.closes.contains(&id) {
                     self.failures.insert(id, 0);
                 }
             }
@@ -174,10 +174,39 @@ impl Ledger {
         attempt.live = None;
         let cut_short = attempt.cut_short;
         let Some(errno) = attempt.failed.take() else { return };
+        if self.failed(id, is_local(errno) || cut_short) {
+            self.closes.remove(&id);
+        }
+    }
+
+    /// The shard takes a session from a backend that has closed before its first byte: a connect
+    /// that has failed.
+    pub(super) fn dropped(&mut self, session: Key) {
+        let backend = self.attempts.get(&session).and_then(|attempt| attempt.backend);
+        if let Some(id) = backend
+            && self.failed(id, false)
+        {
+            self.closes.insert(id);
+        }
+    }
+
+    /// A byte of the backend's has come: if it is the session's first, the backend works.
+    pub(super) fn first_byte(&mut self, session: Key) {
+        let backend = self.attempts.get(&session).and_then(|attempt| attempt.backend);
+        if let (Some(id), true) = (backend, self.answered.insert(session)) {
+            self.closes.remove(&id);
+            if let Some(failures) = self.failures.get_mut(&id) {
+                *failures = 0;
+            }
+        }
+    }
+
+    /// A connect has failed; `blames_none`: not by the backend's fault. True if it counts.
+    fn failed(&mut self, id: BackendId, blames_none: bool) -> bool {
         self.counts.backends.entry(id).or_default().failures += 1;
-        let Some((pool, backend)) = self.place(id) else { return };
-        if is_local(errno) || cut_short || !self.is_healthy(id) {
-            return;
+        let Some((pool, backend)) = self.place(id) else { return false };
+        if blames_none || !self.is_healthy(id) {
+            return false;
         }
         // At least half of the pool stays in.
         let (up, members) = self.members(pool);
@@ -191,5 +220,6 @@ impl Ledger {
             self.ejected.push(id);
             self.own_ejections.insert(id);
         }
+        true
     }
 }

@@ -26,6 +26,8 @@ pub struct Records {
     closed: Vec<u64>,
     ended: Vec<u64>,
     standings: BTreeMap<Key, Standing>,
+    /// Sessions that a backend has closed before its first byte.
+    dropped: BTreeSet<Key>,
     /// Sessions that backends had and that are over: counted, and logged.
     left: u64,
     parted: u64,
@@ -34,8 +36,8 @@ pub struct Records {
 /// The second opinion on one session's end.
 #[derive(Clone, Copy, Debug, Default)]
 struct Standing {
-    /// The side whose FIN came first.
-    first: Option<Side>,
+    /// The sides whose FIN came, in order.
+    ended: [Option<Side>; 2],
     /// By side: bytes that it has not acknowledged, and for how long it took nothing, at least and
     /// at most.
     undelivered: [u64; 2],
@@ -53,6 +55,7 @@ impl Default for Records {
             closed: none(),
             ended: none(),
             standings: BTreeMap::new(),
+            dropped: BTreeSet::new(),
             left: 0,
             parted: 0,
         }
@@ -91,7 +94,15 @@ impl Records {
         match seen {
             Seen::Ended { session, side } => {
                 let standing = self.standings.entry(session).or_default();
-                standing.first = standing.first.or(Some(side));
+                let place = usize::from(standing.ended[0].is_some());
+                standing.ended[place] = Some(side);
+            }
+            // Its backend's does not count.
+            Seen::Dropped { session } => {
+                let standing = self.standings.entry(session).or_default();
+                let client = standing.ended.contains(&Some(Side::Client));
+                standing.ended = [client.then_some(Side::Client), None];
+                self.dropped.insert(session);
             }
             Seen::Lost { session, side, bytes, blocked_ms } => {
                 let standing = self.standings.entry(session).or_default();
@@ -110,12 +121,15 @@ impl Records {
         let CloseReason { by, during, why } = end.reason;
         // A FIN that came while the session was ending already does not count.
         let has_fin = during == During::HalfClosed || why == Why::Complete;
-        let first = standing.first.filter(|_| has_fin).map_or(by, Side::by);
+        let first = standing.ended[0].filter(|_| has_fin).map_or(by, Side::by);
         let wrong = |what: &str| Err(format!("{what}: {standing:?}, but {end:?} {session:?}"));
         if end.undelivered_bytes != standing.undelivered {
             return wrong("other bytes were not delivered");
         }
-        if end.first != first {
+        // While no backend has it, its client's FIN may have come before or behind its end.
+        let may_be =
+            during == During::Connecting && standing.ended[0].map(Side::by) == Some(end.first);
+        if end.first != first && !may_be {
             return wrong("another side closed first");
         }
         let mut said = session.blocked_ms.into_iter().zip(standing.blocked_ms);
@@ -146,17 +160,26 @@ impl Records {
         let SessionRecord { event, session, connect_us, .. } = record;
         let wrong = |what: &str| Err(format!("{what}: {record:?}"));
         match event {
-            SessionEvent::Open if !self.open.insert(session.key) => return wrong("opened twice"),
-            SessionEvent::Open => self.opened += 1,
-            SessionEvent::Update if connect_us.is_some() != self.open.contains(&session.key) => {
-                return wrong("it is open, or it is not");
+            SessionEvent::Open => {
+                let key = (session.key.slot, session.key.generation);
+                if !self.open.insert(session.key) && !self.dropped.contains(&key) {
+                    return wrong("opened twice");
+                }
+                self.opened += 1;
+            }
+            SessionEvent::Update if connect_us.is_some() && !self.open.contains(&session.key) => {
+                return wrong("it was not opened");
             }
             SessionEvent::Update => {}
             SessionEvent::Close(end) => {
                 self.closed[end.reason.index()] += 1;
                 self.blames(end, session)?;
-                self.parted += u64::from(connect_us.is_some());
-                if self.open.remove(&session.key) != connect_us.is_some() {
+                let has_backend = connect_us.is_some();
+                self.parted += u64::from(has_backend);
+                // One that has none any more was opened, too.
+                let was_opened = self.open.remove(&session.key);
+                let was_dropped = self.dropped.remove(&(session.key.slot, session.key.generation));
+                if was_opened != (has_backend || was_dropped) {
                     return wrong("it was opened, or it was not");
                 }
             }

@@ -196,7 +196,7 @@ impl Kernel {
         let Some(address) = note.address else { return };
         match source {
             Side::Backend if moved.received > 0 => {
-                self.seen.push(Seen::Received { address, count: moved.received as usize });
+                self.seen.push(Seen::Received { session, address, count: moved.received as usize });
             }
             Side::Client if moved.sent > 0 => {
                 self.seen.push(Seen::Sent { address, count: moved.sent as usize });

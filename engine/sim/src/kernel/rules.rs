@@ -263,11 +263,17 @@ impl Kernel {
             Behind::Nothing | Behind::Listener(_) => return,
         };
         self.note(if how == How::Fin { "close (conn)" } else { "abort (conn)" }, [id, 0]);
-        if let Err(what) = self.check_close(id, how) {
+        let is_dropped = self.is_dropped(id);
+        let checked = if is_dropped { self.check_drop(id) } else { self.check_close(id, how) };
+        if let Err(what) = checked {
             self.fail(what);
         }
         self.end_watch(id);
-        self.see_lost(id);
+        if is_dropped {
+            self.drop_backend(id)
+        } else {
+            self.see_lost(id)
+        }
         let conn = &mut self.net.conns[id];
         match how {
             How::Reset => conn.weir_abort(&mut self.rng),
@@ -279,6 +285,14 @@ impl Kernel {
 
     /// Notes the bytes that weir has read from one peer and the other one has not acknowledged.
     fn see_lost(&mut self, id: ConnId) {
+        let conn = &self.net.conns[id];
+        let Some(note) = conn.session.and_then(|session| self.notes.get(&session)) else { return };
+        if let (Some(session), Side::Client, [_, None]) = (conn.session, conn.side, note.conns) {
+            // No backend has what it has sent.
+            let (side, bytes) = (Side::Backend, conn.up.taken);
+            let blocked_ms = note.blocked_ms[side as usize];
+            self.seen.push(Seen::Lost { session, side, bytes, blocked_ms });
+        }
         let conn = &self.net.conns[id];
         let other = conn.partner.map(|other| &self.net.conns[other]);
         if let (Some(session), Some(other)) = (conn.session, other) {
@@ -316,7 +330,7 @@ impl Kernel {
         if note.inflight > 0 {
             return Err(format!("connection {id} is closed with {} in flight", note.inflight));
         }
-        if note.conns[Side::Client as usize].is_none() {
+        if note.conns.contains(&None) {
             return Ok(());
         }
         let idle_ms = self.now.saturating_sub(note.moved_at) / 1_000_000;

@@ -55,8 +55,13 @@ pub enum Seen {
         connected: Option<Result<(), i32>>,
     },
     Received {
+        session: Key,
         address: SocketAddr,
         count: usize,
+    },
+    /// The shard takes a session from a backend that has closed before its first byte.
+    Dropped {
+        session: Key,
     },
     Sent {
         address: SocketAddr,

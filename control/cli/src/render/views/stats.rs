@@ -54,9 +54,11 @@ fn duration_table(rows: &[(&str, &Percentiles)], style: Style) -> String {
 /// take them.
 fn failure_table(stats: &Stats, style: Style) -> String {
     let mut table = Table::new(&[Left("BACKEND-FAILED"), Right("COUNT")]);
-    let ConnectFailures { refused, timeout, unreachable, local } = stats.connect_failures_total;
+    let ConnectFailures { refused, timeout, unreachable, local, closed } =
+        stats.connect_failures_total;
     for (what, number) in [
         ("closed before its first byte", stats.early_closes_total),
+        ("the same, another was tried", closed),
         ("connect refused", refused),
         ("connect timed out", timeout),
         ("unreachable", unreachable),

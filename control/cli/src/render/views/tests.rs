@@ -298,6 +298,7 @@ operator             1        -            -
 
 BACKEND-FAILED                    COUNT
 closed before its first byte          3
+the same, another was tried           0
 connect refused                       4
 connect timed out                     0
 unreachable                           0

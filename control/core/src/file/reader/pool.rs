@@ -40,8 +40,12 @@ impl Reader {
         self.no_others(section.table, &[keys.as_slice(), others].concat());
         let mut read = Vec::new();
         for key in keys {
-            let rows: Vec<_> = table.iter().filter(|setting| top(setting) == key).collect();
-            let below = rows[0].key != key;
+            let rows = table.iter().filter(|setting| top(setting) == key);
+            let (words, keys): (Vec<_>, Vec<_>) = rows.partition(|setting| setting.key == key);
+            // Where there are both, a word may stand in place of the table.
+            let is_table = section.table.get(key).is_some_and(|it| it.get_ref().is_table());
+            let below = words.is_empty() || (is_table && !keys.is_empty());
+            let rows = if below { keys } else { words };
             let place = if below { self.section(section.table, key) } else { Some(section) };
             let Some(place) = place else { continue };
             if below {

@@ -45,11 +45,26 @@ fn nested<S>(
                 let entry = all.entry(below).or_insert_with(
                     || json!({"type": "object", "additionalProperties": false, "properties": {}}),
                 );
+                if let Some(words) = entry.get_mut("enum").map(Value::take) {
+                    *entry = word_or_table(&words);
+                }
                 entry["properties"][key] = schema(setting);
             }
         }
     }
     all
+}
+
+/// One of these words, or a table in place of it.
+fn word_or_table(words: &Value) -> Value {
+    let words: Vec<&str> =
+        words.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    json!({
+        "type": ["string", "object"],
+        "pattern": format!("^({})$", words.join("|")),
+        "additionalProperties": false,
+        "properties": {},
+    })
 }
 
 /// The settings of an object as answers show them.
