@@ -27,6 +27,11 @@ impl Occupant for PoolView {
     }
     fn leave(&mut self) {
         self.present = false;
+        // Sessions that still connect find no backend here: its backends have left, too, and their
+        // slots may be those of another pool's.
+        self.picker.rebuild(Vec::new());
+        self.slots = Vec::new();
+        self.unsteady = Vec::new();
     }
 }
 

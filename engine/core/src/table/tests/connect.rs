@@ -260,3 +260,27 @@ fn a_connect_that_is_quick_costs_no_watch() {
     play.now = START.plus_millis(500);
     assert_eq!(play.due(), []);
 }
+
+#[test]
+fn a_pool_that_was_removed_has_no_backend_for_a_retry() {
+    let mut play = TablePlay::new(2);
+    let id = play.connecting();
+    play.adopt(|spec| {
+        let mut pool = spec.pool.remove("web").unwrap();
+        for backend in pool.backend.values_mut() {
+            backend.address.set_port(81);
+        }
+        spec.pool.insert("other".parse().unwrap(), pool);
+        spec.listener.values_mut().for_each(|listener| listener.pool = "other".parse().unwrap());
+    });
+    play.on(id, Side::Backend, REFUSED);
+    let actions = play.take();
+    let resets =
+        |action: &Action| matches!(action, Action::Close { how: How::Reset, .. } | Action::Free);
+    assert!(actions.iter().all(resets), "{actions:?}");
+    assert_eq!(play.table.len(), 0, "it has ended");
+    // A new client finds the new pool.
+    let id = play.connecting();
+    let backend = play.table.session(id).unwrap().route.backend.unwrap();
+    assert_eq!(play.table.view().backends()[backend.index()].address.port(), 81);
+}
