@@ -63,6 +63,8 @@ pub struct Shard<I: Io> {
     draining: bool,
     stopping: bool,
     collected_at: Now,
+    /// No step of a search is made before.
+    search_after: Now,
     standstill: Standstill,
 }
 
@@ -96,6 +98,7 @@ impl<I: Io> Shard<I> {
             draining: false,
             stopping: false,
             collected_at: now,
+            search_after: now,
             standstill: Standstill::default(),
         }
     }
@@ -305,7 +308,6 @@ impl<I: Io> Shard<I> {
 
     fn next_deadline(&self) -> Option<Now> {
         let at_once = self.table.is_sweeping()
-            || (self.table.is_searching() && self.pending_reports.is_empty())
             || self.bell_rang
             || self.standstill.is_behind()
             || self.table.moves() > 0
@@ -315,7 +317,9 @@ impl<I: Io> Shard<I> {
         }
         // Control has fallen behind: it does not ring when it has caught up, so look again soon.
         let pending_reports = (!self.pending_reports.is_empty()).then(|| self.now.plus_millis(10));
-        let deadlines = [self.table.next_deadline(), self.sockets.paused_until(), pending_reports];
+        let search = self.may_search().then_some(self.search_after);
+        let deadlines =
+            [self.table.next_deadline(), self.sockets.paused_until(), pending_reports, search];
         deadlines.into_iter().flatten().min()
     }
 

@@ -16,7 +16,7 @@ use crate::io::Io;
 use crate::mailbox::{Inbox, Mailbox};
 use crate::ring::{self, Ring, RingSetup, refusal};
 use crate::shard::{Shard, ShardSetup};
-use crate::sys::{affinity, table};
+use crate::sys::{affinity, slice, table};
 use crate::{Engine, Options};
 
 /// The most receive buffers of one shard (see `ring/buffers.rs`): as many as a ring of them can
@@ -97,6 +97,8 @@ fn live(
         // Without it the shard runs as well, only less evenly; a cpuset may have changed under us.
         let _ = affinity::pin(cpu);
     }
+    // Without it, too.
+    let _ = slice::shorten();
     if let Err(error) = table::leave(&mailbox.descriptors()) {
         let _ = told.send(Err(no_table(&error)));
         return;

@@ -243,7 +243,10 @@ impl Crowd {
 
     /// Somebody who lists all sessions, once a second.
     fn list(&mut self, weir: &Weir, sessions: u32) {
-        let (mut command, looks) = (weir.weirctl(), self.looks.clone());
+        // It shares the core of the clients that are measured, and must not be what they feel.
+        let (weirctl, looks) = (weir.weirctl(), self.looks.clone());
+        let mut command = Command::new("nice");
+        command.args(["-n", "19"]).arg(weirctl.get_program()).args(weirctl.get_args());
         command.args(["-o", "json", "session", "list", "--limit", &sessions.to_string()]);
         self.each_second(move || {
             let text = probe::tool(&mut command)?;

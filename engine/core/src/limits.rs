@@ -112,8 +112,12 @@ pub const SHED_LOOK_COST: u32 = 4;
 /// memory taken; and of a row with TCP_INFO of both legs, some 10 µs.
 pub const SEARCH_LOOK_COST: u32 = 4;
 pub const PEER_COST: u32 = 12;
-pub const LISTED_COST: u32 = 32;
+pub const LISTED_COST: u32 = 128;
 pub const DETAILS_COST: u32 = 512;
+
+/// Between two steps of a search, in milliseconds. A step takes 0.1 ms or so: of a list of very
+/// many sessions traffic notices that much, and a core that several shards share stays free.
+pub const SEARCH_PAUSE_MS: u32 = 1;
 
 /// Sessions that a sweep passes over in one turn because it is not about them.
 pub const SCANNED_PER_TURN_MAX: u32 = 16_384;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_core::event::Leg;
-use weir_core::limits::{ORDERS_PER_TURN_MAX, SCANNED_PER_TURN_MAX, SWEEP_PER_TURN_MAX};
+use weir_core::limits::{
+    ORDERS_PER_TURN_MAX, SCANNED_PER_TURN_MAX, SEARCH_PAUSE_MS, SWEEP_PER_TURN_MAX,
+};
 use weir_core::table::{AskLegs, Found};
 use weir_proto::order::{HealthWords, ListenerSocket, Order, Report};
 use weir_proto::session::LegRow;
@@ -101,12 +103,18 @@ impl<I: Io> Shard<I> {
         self.pending_reports.push_back(Report::Stats(full));
     }
 
-    /// Goes on with a search among the sessions: a page a turn, and none while control has fallen
-    /// behind.
+    /// True if a search is under way, and control takes what it finds.
+    pub(super) fn may_search(&self) -> bool {
+        self.table.is_searching() && self.pending_reports.is_empty()
+    }
+
+    /// Goes on with a search among the sessions: a page a turn, with a pause behind it, and none
+    /// while control has fallen behind.
     pub(super) fn search(&mut self) {
-        if !self.table.is_searching() || !self.pending_reports.is_empty() {
+        if !self.may_search() || self.now < self.search_after {
             return;
         }
+        self.search_after = self.now.plus_millis(SEARCH_PAUSE_MS);
         let mut scan = SCANNED_PER_TURN_MAX;
         for _ in 0..SWEEP_PER_TURN_MAX {
             let (mut legs, out) = (LegsOf(&mut self.io), &mut self.actions);
