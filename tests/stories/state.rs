@@ -120,11 +120,6 @@ fn versions_beyond_the_retention_are_refused_in_words_and_the_others_come_back()
     for weight in 2..=9 {
         set.weir.ok(&["backend", "weight", "web/b1", &weight.to_string()]);
     }
-    let kept = |set: &Set| -> Vec<u64> {
-        let history = set.weir.json(&["config", "history"]);
-        let rows = history["versions"].as_array().expect("a list").clone();
-        rows.iter().map(|row| row["version"].as_u64().expect("a number")).collect()
-    };
     // The one too many stays beside a new one until that is sure to stay.
     clock::wait_for("the oldest to be given up", || kept(&set) == [9, 8, 7, 6]);
     let refused = set.weir.ctl(&["config", "rollback", "5"]).expect_code(4);
@@ -140,6 +135,41 @@ fn versions_beyond_the_retention_are_refused_in_words_and_the_others_come_back()
     clock::wait_for("the oldest to be given up", || kept(&set) == [10, 9, 8, 7]);
     set.weir.ok(&["config", "rollback", "7"]);
     assert_eq!(set.weir.backend("web/b1")["weight"], 7);
+}
+
+#[test]
+fn a_version_stays_for_as_long_as_a_session_lives_under_it() {
+    let mut set = Plan::new(1, Script::Banner).prepare();
+    let text = set.weir.with_settings(&set.objects);
+    let text = text.replacen("[weir]\n", "[weir]\nhistory = { keep = 2 }\n", 1);
+    set.weir.dir.write("weir.toml", &text);
+    set.weir.run();
+    set.weir.ok(&["backend", "weight", "web/b1", "2"]);
+    let (client, _) = set.session();
+    clock::wait_for("its version", || {
+        let rows = set.weir.json(&["config", "versions"])["versions"].clone();
+        rows.as_array()
+            .expect("a list")
+            .iter()
+            .any(|row| row["version"] == 2 && row["sessions"] == 1)
+    });
+    for weight in 3..=7 {
+        set.weir.ok(&["backend", "weight", "web/b1", &weight.to_string()]);
+    }
+    clock::wait_for("the others to be given up", || kept(&set) == [7, 6, 2]);
+    let rows = set.weir.json(&["config", "versions"])["versions"].clone();
+    assert!(rows[1]["summary"].as_str().expect("a text").contains("weight"), "{rows}");
+    let export = set.weir.ok(&["config", "export", "2"]);
+    assert!(export.contains("weight = 2"), "{export}");
+    drop(client);
+    clock::wait_for("it to be given up, too", || kept(&set) == [7, 6]);
+}
+
+/// The versions in the history, the newest first.
+fn kept(set: &Set) -> Vec<u64> {
+    let history = set.weir.json(&["config", "history"]);
+    let rows = history["versions"].as_array().expect("a list").clone();
+    rows.iter().map(|row| row["version"].as_u64().expect("a number")).collect()
 }
 
 #[test]

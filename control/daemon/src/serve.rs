@@ -12,6 +12,7 @@ mod shared_page;
 pub(crate) mod slices;
 
 use std::cell::{Cell, Ref, RefCell};
+use std::collections::BTreeSet;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,10 @@ use weir_control_core::control::{Clocks, Control, Input, Phase, SearchRequest};
 
 /// How often figures are asked for and deadlines are looked at.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
+/// Ticks between two times that the store hears which versions have sessions.
+const IN_USE_TICKS: u64 = 4;
+/// The newest of these that it hears of.
+const IN_USE_MAX: usize = 1_000;
 /// How long sessions get to end after SIGTERM.
 const DRAIN_DEFAULT: Duration = Duration::from_secs(30);
 /// How long an answer waits for figures of this moment.
@@ -221,6 +226,13 @@ impl Shared {
         }
     }
 
+    /// The version in force, and those under which sessions live.
+    fn in_use(&self) -> BTreeSet<u64> {
+        let control = self.control();
+        let held = control.aggregate.held_by_version().into_keys().rev().take(IN_USE_MAX);
+        held.chain([control.snapshot.version]).map(|version| version.0).collect()
+    }
+
     /// Ends when control wants to be woken, or at another time than so far.
     async fn wait_until_wake(&self) {
         let next = self.control().next_wake();
@@ -302,9 +314,12 @@ pub(crate) fn start_store_news(shared: &Rc<Shared>, news: StoreNews, mut bell: r
 pub(crate) fn start_ticks(shared: &Rc<Shared>) {
     let state = shared.clone();
     rt::spawn("tick", async move {
-        loop {
+        for tick in 1_u64.. {
             rt::sleep(TICK).await;
             state.tick();
+            if tick.is_multiple_of(IN_USE_TICKS) {
+                state.appender.in_use(state.in_use());
+            }
         }
     });
 }

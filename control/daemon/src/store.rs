@@ -8,6 +8,7 @@
 //! One thread writes ([`thread`]); readers beside it never wait for a sync.
 
 mod age;
+mod aside;
 mod base;
 pub(crate) mod calls;
 mod difference;
@@ -17,8 +18,10 @@ mod open;
 mod read_only;
 mod rows;
 pub(crate) mod thread;
+mod trim;
 mod trust;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -56,6 +59,8 @@ pub struct Store {
     age: Age,
     /// The version that the newest one goes back to unless it is confirmed: it is kept.
     way_back: Option<u64>,
+    /// Versions with live sessions: they are kept, too ([`aside`]).
+    in_use: BTreeSet<u64>,
     /// Where it is in the file system. `None` in tests' storages and where nothing can be written.
     home: Option<Home>,
     /// Why no version is taken, until the state can be written.
@@ -156,6 +161,7 @@ impl Store {
             retention,
             age: Age::default(),
             way_back: None,
+            in_use: BTreeSet::new(),
             home: None,
             closed_for_changes: None,
             news: Vec::new(),
@@ -230,6 +236,9 @@ impl Store {
         // gives up the one too many.
         let first = record.version.saturating_sub(self.retention.versions);
         let first = first.min(way_back(record).unwrap_or(first));
+        // `tend` sets those aside that are in use.
+        let oldest = self.reader.oldest().unwrap_or(0);
+        let first = self.in_use.range(oldest..).next().map_or(first, |version| first.min(*version));
         self.reader.write(|database| rows::append(database, record, self.tail.as_ref(), first))
     }
 
@@ -257,46 +266,6 @@ impl Store {
                  works again, version {version} may be there"
             )
         })
-    }
-
-    /// Gives up the older half of the versions. False if that is not possible.
-    fn make_room(&mut self) -> bool {
-        let Ok(oldest) = self.reader.oldest() else { return false };
-        let first = oldest + (self.newest + 1).saturating_sub(oldest).div_ceil(2);
-        let first = first.min(self.way_back.unwrap_or(first));
-        if first > self.newest || first <= oldest {
-            return false;
-        }
-        let (mut given_up, mut idle) = (0, 0);
-        // Pages that a commit has given up are free after the next ones.
-        while idle < 2 {
-            match self.reader.write(|database| rows::cut(database, first)) {
-                Ok(0) => idle += 1,
-                Ok(count) => given_up += count,
-                Err(_) => {
-                    self.close();
-                    break;
-                }
-            }
-        }
-        self.say(format!("the disk is full: {given_up} old versions were given up to make room"));
-        given_up > 0
-    }
-
-    /// Does the work between appends: at most one commit. `now_ms` is Unix time.
-    pub fn tend(&mut self, now_ms: u64) {
-        self.open_for_changes();
-        if self.closed_for_changes.is_some() || self.open_again().is_err() {
-            return;
-        }
-        self.watch_name();
-        let Some(first) = self.first_young(now_ms) else { return };
-        let first = first.max((self.newest + 1).saturating_sub(self.retention.versions));
-        let first = first.min(self.way_back.unwrap_or(self.newest));
-        let is_due = self.reader.oldest().is_ok_and(|oldest| oldest < first);
-        if is_due && self.reader.write(|database| rows::cut(database, first)).is_err() {
-            self.close();
-        }
     }
 
     /// Says once that the file has lost its name.

@@ -81,7 +81,8 @@ pub(super) const PROCESS: [ProcessSetting; 11] = [
         noun: "table",
         default: "{ keep = 1000, days = 365 }",
         range: "keep: 1 to 100000; days: 1 to 36500",
-        help: "How many versions are kept, and for how long; the newest always is. On a full disk \
+        help: "How many versions are kept, and for how long; the newest always is, and so are \
+               those under which sessions live (at most 1,000 more, and 64 MiB). On a full disk \
                older ones are given up sooner.",
     },
     ProcessSetting {

@@ -40,7 +40,7 @@ impl Shared {
             }
             Output::Plan(job) => self.begin_plan(job),
             Output::Append(record) => {
-                if let Err(refused) = self.appender.append(record) {
+                if let Err(refused) = self.appender.append(record, self.in_use()) {
                     self.handle(Input::Appended(refused));
                 }
             }

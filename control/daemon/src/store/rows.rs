@@ -11,7 +11,7 @@
 //!
 //! Texts are cut into parts of a page: redb takes longer ones into pages of a power of two, for
 //! which a nearly full file has no room in one piece. A version that is given up loses its head;
-//! its document stays until no kept version is made of it.
+//! its document stays until no kept version is made of it. Some are set aside instead ([`aside`]).
 
 use std::io;
 use std::sync::Arc;
@@ -25,15 +25,15 @@ use weir_control_core::record::{Base, FORMAT, Head, Record, format_marker, forma
 use weir_proto::answer::VersionRow;
 use weir_proto::spec::Spec;
 
-use super::{base, difference};
+use super::{aside, base, difference};
 
 pub(super) type Rows = TableDefinition<'static, u64, &'static str>;
 /// Texts by version and number of the part.
-type Parts = TableDefinition<'static, (u64, u32), &'static [u8]>;
+pub(super) type Parts = TableDefinition<'static, (u64, u32), &'static [u8]>;
 
 /// Formats 1 and 2 have every version here, whole.
 pub(super) const VERSIONS: Rows = Rows::new("versions");
-const HEADS: Rows = Rows::new("heads");
+pub(super) const HEADS: Rows = Rows::new("heads");
 const WHOLE: Parts = Parts::new("whole");
 const CHANGES: Parts = Parts::new("changes");
 /// Empty but for a moment of each append.
@@ -41,7 +41,7 @@ const SPARE: Parts = Parts::new("spare");
 /// Pages that giving up [`CUT_MAX`] versions takes at most, with a margin.
 const SPARE_PAGES: u32 = 48;
 /// Bytes of a part: with its key it fills a page of 4 KiB.
-const PART: usize = 4000;
+pub(super) const PART: usize = 4000;
 
 /// The key of the format's row: the first one that an older weir reads.
 const MARKER: u64 = 1;
@@ -104,7 +104,7 @@ impl Tail {
     }
 }
 
-fn text(error: impl Into<redb::Error>) -> String {
+pub(super) fn text(error: impl Into<redb::Error>) -> String {
     error.into().to_string()
 }
 
@@ -127,7 +127,9 @@ pub(super) fn newest(database: &Database) -> Result<Option<(Record, Tail)>, Stri
 pub(super) fn get(database: &Database, version: u64) -> Result<Option<Record>, String> {
     let transaction = database.begin_read().map_err(text)?;
     let Some(heads) = open(&transaction, HEADS)? else { return Ok(None) };
-    let Some(head) = heads.get(version).map_err(text)? else { return Ok(None) };
+    let Some(head) = heads.get(version).map_err(text)? else {
+        return aside::get(&transaction, version);
+    };
     Ok(Some(read(&transaction, version, head.value())?.0))
 }
 
@@ -139,12 +141,10 @@ pub(super) fn page(
 ) -> Result<Vec<VersionRow>, String> {
     let transaction = database.begin_read().map_err(text)?;
     let Some(heads) = open(&transaction, HEADS)? else { return Ok(Vec::new()) };
-    let range = heads.range(..before.unwrap_or(u64::MAX)).map_err(text)?;
-    let mut rows = Vec::new();
-    for row in range.rev().take(most) {
-        let (version, head) = row.map_err(text)?;
-        rows.push(parse_head(version.value(), head.value())?.row(version.value()));
-    }
+    let before = before.unwrap_or(u64::MAX);
+    let mut rows = aside::page_of(&heads, before, most)?;
+    // Those that are set aside are older.
+    rows.extend(aside::page(&transaction, before, most - rows.len())?);
     Ok(rows)
 }
 
@@ -171,7 +171,7 @@ pub(super) fn first_since(database: &Database, time: &str) -> Result<u64, String
 }
 
 /// A table, if it was ever written.
-fn open<K: Key + 'static, V: redb::Value + 'static>(
+pub(super) fn open<K: Key + 'static, V: redb::Value + 'static>(
     transaction: &ReadTransaction,
     rows: TableDefinition<'static, K, V>,
 ) -> Result<Option<ReadOnlyTable<K, V>>, String> {
@@ -188,14 +188,18 @@ fn check_format(transaction: &ReadTransaction) -> Result<u32, String> {
     format_of(first.value()).map_err(|why| format!("version {}: {why}", key.value()))
 }
 
-fn parse_head(version: u64, text: &str) -> Result<Head, String> {
+pub(super) fn parse_head(version: u64, text: &str) -> Result<Head, String> {
     serde_json::from_str(text).map_err(|why| format!("version {version}: {why}"))
 }
 
 /// Versions that are searched for the last one that a file has made.
 const LOOKED_AT_MAX: usize = 200;
 
-fn read(transaction: &ReadTransaction, version: u64, head: &str) -> Result<(Record, Tail), String> {
+pub(super) fn read(
+    transaction: &ReadTransaction,
+    version: u64,
+    head: &str,
+) -> Result<(Record, Tail), String> {
     let head = parse_head(version, head)?;
     let Document { value, whole_bytes, changes, bytes } = document(transaction, version)?;
     let read = base::read(value).map_err(|why| format!("version {version}: {why}"))?;
@@ -258,7 +262,7 @@ fn file_before(transaction: &ReadTransaction, record: &Record) -> Result<Base, S
 }
 
 /// The parts of one version, in one piece.
-fn joined(
+pub(super) fn joined(
     parts: &ReadOnlyTable<(u64, u32), &'static [u8]>,
     version: u64,
 ) -> Result<Vec<u8>, String> {
@@ -276,7 +280,11 @@ fn joined(
 type PartTable<'a> = Table<'a, (u64, u32), &'static [u8]>;
 
 /// Writes a text in parts.
-fn write_parts(table: &mut PartTable<'_>, version: u64, text: &str) -> Result<(), WriteError> {
+pub(super) fn write_parts(
+    table: &mut PartTable<'_>,
+    version: u64,
+    text: &str,
+) -> Result<(), WriteError> {
     for (number, part) in (0..).zip(text.as_bytes().chunks(PART)) {
         table.insert((version, number), part)?;
     }
@@ -284,7 +292,8 @@ fn write_parts(table: &mut PartTable<'_>, version: u64, text: &str) -> Result<()
 }
 
 /// The tables of the state in a transaction that writes.
-struct Writer<'a> {
+pub(super) struct Writer<'a> {
+    pub(super) transaction: &'a WriteTransaction,
     heads: Table<'a, u64, &'static str>,
     whole: PartTable<'a>,
     changes: PartTable<'a>,
@@ -292,7 +301,7 @@ struct Writer<'a> {
 
 /// Runs `work` in one durable transaction: after a crash all of it is there, or nothing. It begins
 /// only with that number of spare pages.
-fn commit<T>(
+pub(super) fn commit<T>(
     database: &Database,
     spare_pages: u32,
     work: impl FnOnce(&mut Writer<'_>) -> Result<T, WriteError>,
@@ -347,11 +356,6 @@ pub(super) fn append(
     })
 }
 
-/// Gives up what is before `first`, at most [`CUT_MAX`] versions. How many.
-pub(super) fn cut(database: &Database, first: u64) -> Result<usize, WriteError> {
-    commit(database, 0, |rows| rows.cut(first))
-}
-
 /// Takes away every version after `newest`.
 pub(super) fn take_back(database: &Database, newest: u64) -> Result<(), WriteError> {
     commit(database, 0, |rows| {
@@ -364,6 +368,7 @@ pub(super) fn take_back(database: &Database, newest: u64) -> Result<(), WriteErr
 impl<'a> Writer<'a> {
     fn open(transaction: &'a WriteTransaction) -> Result<Writer<'a>, WriteError> {
         Ok(Writer {
+            transaction,
             heads: transaction.open_table(HEADS)?,
             whole: transaction.open_table(WHOLE)?,
             changes: transaction.open_table(CHANGES)?,
@@ -395,7 +400,8 @@ impl<'a> Writer<'a> {
         Ok(Tail { version, spec, base, whole_bytes: text.len(), changes: 0, bytes: 0 })
     }
 
-    fn cut(&mut self, first: u64) -> Result<usize, WriteError> {
+    /// Gives up what is before `first`, at most [`CUT_MAX`] versions. How many.
+    pub(super) fn cut(&mut self, first: u64) -> Result<usize, WriteError> {
         let mut count = 0;
         while count < CUT_MAX {
             let oldest = self.heads.first()?.map(|(version, _)| version.value());

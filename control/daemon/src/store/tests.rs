@@ -1,5 +1,6 @@
 //! The store against a disk that fails, loses power, and garbles.
 
+mod aside;
 mod disk;
 #[cfg(debug_assertions)]
 mod faults;

@@ -5,6 +5,7 @@
 //! ```
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -20,8 +21,9 @@ use weir_proto::ids::Version;
 
 use super::{Reader, Store, supervised};
 
-/// Tasks on their way: an append, of which there is one at a time, and the end.
-const TASKS_MAX: usize = 2;
+/// Tasks on their way: an append, of which there is one at a time, the versions in use, which are
+/// only told when nothing else is on its way, and the end.
+const TASKS_MAX: usize = 3;
 /// How often what is to be done between appends is looked at: a storage that is closed since a
 /// write failed, versions that are too old, the name of the file.
 const TEND_EVERY: Duration = Duration::from_secs(1);
@@ -30,7 +32,8 @@ const NEWS_MAX: usize = 8;
 
 #[derive(Debug)]
 enum StoreTask {
-    Append(Box<Record>),
+    Append(Box<Record>, BTreeSet<u64>),
+    InUse(BTreeSet<u64>),
     End,
 }
 
@@ -123,7 +126,8 @@ fn work(
     loop {
         record.refuses.store(store.refuses(), Ordering::Relaxed);
         match inbox.recv_timeout(TEND_EVERY) {
-            Ok(StoreTask::Append(asked)) => {
+            Ok(StoreTask::Append(asked, in_use)) => {
+                store.set_in_use(in_use);
                 let version = Version(asked.version);
                 // A panic in the database is a refusal, too; what it has left is opened again.
                 let outcome = supervised(|| store.append(&asked));
@@ -133,6 +137,10 @@ fn work(
                 if tell.send(event).is_err() {
                     return;
                 }
+            }
+            Ok(StoreTask::InUse(versions)) => {
+                store.set_in_use(versions);
+                store.tend(clock());
             }
             // Until it works again nothing can be read, and the next append says why.
             Err(RecvTimeoutError::Timeout) => store.tend(clock()),
@@ -186,13 +194,22 @@ impl Appender {
         self.record.failures.load(Ordering::Relaxed)
     }
 
-    /// Begins to add the next version, and does not wait. The news brings its end.
+    /// Says under which versions sessions live: those are kept. Dropped while the thread is busy:
+    /// it is said again.
+    pub(crate) fn in_use(&self, versions: BTreeSet<u64>) {
+        if self.tasks.is_empty() {
+            let _ = self.tasks.try_send(StoreTask::InUse(versions));
+        }
+    }
+
+    /// Begins to add the next version, and does not wait. The news brings its end. Sessions live
+    /// under the versions in `in_use`.
     ///
     /// # Errors
     /// The end, if it cannot begin: the thread has ended.
-    pub(crate) fn append(&self, record: Record) -> Result<(), Appended> {
+    pub(crate) fn append(&self, record: Record, in_use: BTreeSet<u64>) -> Result<(), Appended> {
         let version = Version(record.version);
-        let sent = self.tasks.try_send(StoreTask::Append(record.into()));
+        let sent = self.tasks.try_send(StoreTask::Append(record.into(), in_use));
         sent.map_err(|_| {
             let why = "the thread that writes the state has ended".to_owned();
             Appended { version, outcome: Err(why) }

@@ -42,11 +42,11 @@ fn versions_are_read_while_a_sync_takes_its_time() {
     let mut it = started();
     // A file that grows is synced under a lock of redb: it is large enough after these.
     for version in 2..=5 {
-        it.appender.append(record(version)).unwrap();
+        it.appender.append(record(version), BTreeSet::new()).unwrap();
         assert_eq!(it.outcome(), Ok(()));
     }
     it.disk.hold();
-    it.appender.append(record(6)).unwrap();
+    it.appender.append(record(6), BTreeSet::new()).unwrap();
     it.disk.wait_until_held();
     assert_eq!(it.versions.reader().get(5).unwrap(), Some(record(5)));
     assert_eq!(it.versions.reader().get(6).unwrap(), None, "it is not durable");
@@ -61,11 +61,11 @@ fn versions_are_read_while_a_sync_takes_its_time() {
 fn a_full_disk_is_a_refusal_and_the_next_append_works() {
     let mut it = started();
     it.disk.set_full(true);
-    it.appender.append(record(2)).unwrap();
+    it.appender.append(record(2), BTreeSet::new()).unwrap();
     assert!(it.outcome().is_err());
     assert_eq!(it.appender.failures(), 1);
     it.disk.set_full(false);
-    it.appender.append(record(2)).unwrap();
+    it.appender.append(record(2), BTreeSet::new()).unwrap();
     assert_eq!(it.outcome(), Ok(()));
     assert!(it.appender.can_write() && it.appender.failures() == 1);
 }
@@ -73,23 +73,30 @@ fn a_full_disk_is_a_refusal_and_the_next_append_works() {
 #[test]
 fn a_panic_in_an_append_is_a_refusal_and_not_the_end() {
     let mut it = started();
-    it.appender.append(record(7)).unwrap();
+    it.appender.append(record(7), BTreeSet::new()).unwrap();
     let why = it.outcome().unwrap_err();
     assert!(why.contains("versions have no gaps"), "{why}");
-    it.appender.append(record(2)).unwrap();
+    it.appender.append(record(2), BTreeSet::new()).unwrap();
     assert_eq!(it.outcome(), Ok(()));
 }
 
 #[test]
 fn a_thread_that_is_gone_is_an_error_and_never_a_success() {
     let mut it = started();
-    it.appender.append(record(2)).unwrap();
+    it.appender.append(record(2), BTreeSet::new()).unwrap();
     assert_eq!(it.outcome(), Ok(()));
     it.thread.tasks.send(StoreTask::End).unwrap();
     it.thread.thread.take().unwrap().join().unwrap();
     assert_eq!(it.next(), Some(StoreEvent::Lost), "the bell rings for it, too");
     assert_eq!(it.next(), None, "it comes once");
-    assert!(it.appender.append(record(3)).unwrap_err().outcome.unwrap_err().contains("has ended"));
+    assert!(
+        it.appender
+            .append(record(3), BTreeSet::new())
+            .unwrap_err()
+            .outcome
+            .unwrap_err()
+            .contains("has ended")
+    );
     assert!(it.versions.reader().history(None, 9).unwrap_err().contains("closed"));
 }
 
@@ -97,7 +104,7 @@ fn a_thread_that_is_gone_is_an_error_and_never_a_success() {
 fn dropping_the_thread_waits_for_the_append_and_closes_the_file() {
     let it = started();
     let Fixture { disk, thread, appender, news, .. } = it;
-    appender.append(record(2)).unwrap();
+    appender.append(record(2), BTreeSet::new()).unwrap();
     drop(thread);
     let appended = Appended { version: Version(2), outcome: Ok(()) };
     assert_eq!(news.next(), Some(StoreEvent::Appended(appended)));
