@@ -1,22 +1,50 @@
-//! Recipes of docs/operating.md do what they say.
+//! Recipes of docs/operating.md and docs/recipes.md do what they say.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Command;
 use std::time::Duration;
 
-use weir_tests::namespace;
-use weir_tests::net::{Peer, Script};
-use weir_tests::source;
+use weir_tests::net::{Dialogue, Peer, Script, free, own_ip};
+use weir_tests::real::Server;
 use weir_tests::story::{Plan, Set};
-use weir_tests::weir::Ran;
+use weir_tests::weir::{Dir, Ran};
+use weir_tests::{clock, namespace, source};
 
-/// The first block of code behind these words.
-fn block(words: &str) -> String {
-    let file = source::root().join("docs/operating.md");
+/// The first block of code behind these words in this document.
+fn block(document: &str, words: &str) -> String {
+    let file = source::root().join(document);
     let text = std::fs::read_to_string(file).expect("it is there");
     let behind = text.split(words).nth(1).unwrap_or_else(|| panic!("no {words:?}"));
-    behind.split("```").nth(1).expect("a block").trim_start().to_owned()
+    let block = behind.split("```").nth(1).expect("a block");
+    block.trim_start_matches("toml").trim_start().to_owned()
+}
+
+/// weir with the file of a recipe: its listener is the set's, its backends are these.
+fn run(set: &mut Set, heading: &str, backends: &[SocketAddr]) {
+    let file = block("docs/recipes.md", &format!("## {heading}\n"));
+    let mut backends = backends.iter();
+    let line = |line: &str| {
+        let address = match line {
+            line if line.starts_with("bind = ") => set.weir.web.to_string(),
+            line if line.contains("{ address = ") => {
+                backends.next().expect("an address for each backend").to_string()
+            }
+            line => return format!("{line}\n"),
+        };
+        let (before, rest) = line.split_once('"').expect("an address");
+        let (_, behind) = rest.split_once('"').expect("its end");
+        format!("{before}\"{address}\"{behind}\n")
+    };
+    let text: String = file.lines().map(line).collect();
+    assert_eq!(backends.next(), None, "{text}");
+    // The balancers of a recipe are where a story can be.
+    set.weir.write(&text.replace("10.1.0.0/16", "127.7.0.0/16"));
+    set.weir.run();
+}
+
+fn addresses(set: &Set) -> Vec<SocketAddr> {
+    set.backends.iter().map(|backend| backend.address).collect()
 }
 
 /// Takes these rules in place of those before.
@@ -42,7 +70,7 @@ fn nftables_hold_each_source_to_its_limits() {
     let name = "recipes::nftables_hold_each_source_to_its_limits";
     namespace::story(name, &[], || {
         let set = Plan::new(1, Script::Banner).start();
-        let rules = block("**Limit each source**");
+        let rules = block("docs/operating.md", "**Limit each source**");
         // This port, and limits that a story reaches.
         let port = set.weir.web.port().to_string();
         let rules = rules.replace("80, 443", &port).replace("10.0.0.0/24", "127.9.0.9/32");
@@ -63,4 +91,111 @@ fn nftables_hold_each_source_to_its_limits() {
         assert!((3..=4).contains(&connected(&fresh)), "{fresh:?}");
         assert_eq!(connected(&clients(&set, 9, 6)), 6, "a trusted one is not limited");
     });
+}
+
+#[test]
+fn a_canary_gets_one_session_in_a_hundred() {
+    let mut set = Plan::new(4, Script::Banner).shards(1).prepare();
+    let backends = addresses(&set);
+    run(&mut set, "A canary of 1 %", &backends);
+    for canary in [1, 11] {
+        set.weir.ok(&["backend", "weight", "web/canary", &canary.to_string()]);
+        let counts = set.spread(2 * (99 + canary), None);
+        assert_eq!(counts[3], 2 * canary, "{counts:?}");
+    }
+    set.weir.ok(&["backend", "drain", "web/canary"]);
+    assert_eq!(set.spread(100, None)[3], 0);
+}
+
+/// A CONNACK for a CONNECT, and PINGRESP for PINGREQ (MQTT 3.1.1).
+const BROKER: Dialogue =
+    Dialogue { greeting: b"", answers: &[(b"MQTT\x04", b"\x20\x02\0\0"), (b"\xc0\0", b"\xd0\0")] };
+
+#[test]
+fn mqtt_clients_are_spread_over_the_brokers_that_answer() {
+    let mut set = Plan::new(3, Script::Answers(&BROKER)).script(2, Script::Silent).prepare();
+    let backends = addresses(&set);
+    run(&mut set, "MQTT brokers with 100,000 clients", &backends);
+    set.weir.wait_state("brokers/b1", "up");
+    set.weir.wait_state("brokers/b2", "up");
+    set.weir.wait_state("brokers/b3", "down");
+    let clients: Vec<Peer> = (0..20)
+        .map(|_| {
+            let mut client = set.client();
+            client.send(b"\x10\x0d\0\x04MQTT\x04\x02\0\x3c\0\x01a").expect(b"\x20\x02\0\0");
+            client.send(b"\xc0\0").expect(b"\xd0\0");
+            client
+        })
+        .collect();
+    let sessions = |name: &str| set.weir.backend(name)["sessions"].clone();
+    assert_eq!((sessions("brokers/b1"), sessions("brokers/b2")), (10.into(), 10.into()));
+    set.weir.ok(&["backend", "drain", "brokers/b1", "--over", "1s"]);
+    clock::wait_for("its clients to be sent away", || sessions("brokers/b1") == 0);
+    assert_eq!(sessions("brokers/b2"), 10, "others keep their broker");
+    drop(clients);
+}
+
+#[test]
+fn a_client_behind_a_balancer_is_the_one_that_it_tells_of() {
+    let mut set = Plan::new(2, Script::Banner).prepare();
+    let backends = addresses(&set);
+    run(&mut set, "Behind a network load balancer or HAProxy", &backends);
+    let before = IpAddr::V4(Ipv4Addr::new(127, 7, 0, 1));
+    let mut client = Peer::connect_from(before, set.weir.web);
+    client.send(b"PROXY TCP4 192.0.2.7 10.0.0.1 40000 443\r\n");
+    client.line();
+    let list = set.weir.json(&["session", "list"]);
+    assert_eq!(list["sessions"][0]["client"], "192.0.2.7:40000", "{list}");
+    // Who is no balancer is refused; the reset may come before connect(2) returns.
+    let (other, wait) = (IpAddr::V4(Ipv4Addr::new(127, 8, 0, 1)), Duration::from_secs(5));
+    match Peer::try_connect_from(other, set.weir.web, wait) {
+        Ok(mut other) => drop(other.expect_rst()),
+        Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset),
+    }
+}
+
+/// nginx that terminates TLS and says who it was told of.
+fn terminator() -> Server {
+    let (dir, address) = (Dir::new(), free(own_ip()));
+    let (key, certificate) = (dir.entry("key.pem"), dir.entry("certificate.pem"));
+    let mut made = Command::new("openssl");
+    made.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]);
+    made.args(["-days", "2", "-subj", "/CN=localhost", "-keyout", &key, "-out", &certificate]);
+    let made = Ran::of(&mut made);
+    assert_eq!(made.code, 0, "{made}");
+    let temp: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .iter()
+        .map(|path| format!("{path}_temp_path {};\n", dir.entry("temp")))
+        .collect();
+    let text = format!(
+        "daemon off;\nmaster_process off;\npid {};\nerror_log stderr;\n\
+         events {{ worker_connections 256; }}\nhttp {{\naccess_log off;\n{temp}\
+         server {{ listen {address} ssl proxy_protocol; ssl_certificate {certificate}; \
+         ssl_certificate_key {key}; return 200 \"$proxy_protocol_addr\"; }}\n}}\n",
+        dir.entry("pid"),
+    );
+    let file = dir.write("nginx.conf", &text);
+    let mut command = Command::new("nginx");
+    command.args(["-p", &dir.entry(""), "-c", &file, "-e", "stderr"]);
+    Server::spawn(&mut command, vec![address], dir)
+}
+
+#[test]
+fn tls_terminators_learn_the_clients_address() {
+    let servers = [terminator(), terminator()];
+    let lines = || servers.iter().map(|server| server.log().lines().count()).sum::<usize>();
+    // The story itself has looked whether they listen, without a header.
+    clock::wait_for("a line of each", || lines() == 2);
+    let mut set = Plan::new(0, Script::Silent).prepare();
+    run(&mut set, "Before TLS terminators", &servers.each_ref().map(Server::address));
+    set.weir.wait_state("tls/t1", "up");
+    set.weir.wait_state("tls/t2", "up");
+    for last in 1..=4 {
+        let (source, port) = (format!("127.9.0.{last}"), set.weir.web.port());
+        let mut curl = Command::new("curl");
+        curl.args(["-sk", "--max-time", "10", "--interface", &source]);
+        let ran = Ran::of(curl.arg(format!("https://{}:{port}/", set.weir.web.ip())));
+        assert_eq!(ran.stdout, source, "{ran}");
+    }
+    assert_eq!(lines(), 2, "no error of a check");
 }
