@@ -35,6 +35,7 @@ pub(super) fn rows(settings: &ShownSettings, style: Style) -> Vec<(String, Cell)
         Some("proxy_protocol") => {
             ("proxy protocol".to_owned(), proxy_protocol(settings, run, style).into())
         }
+        Some("redispatch") => ("redispatch".to_owned(), redispatch(settings, style).into()),
         Some(table) => (table.to_owned(), listed(run, style).into()),
     });
     rows.collect()
@@ -83,6 +84,17 @@ fn keepalive(settings: &ShownSettings, style: Style) -> String {
     let [idle, interval, count] = ["idle_s", "interval_s", "count"]
         .map(|key| text_of(settings.get(&format!("keepalive.{key}")), style));
     format!("after {idle}, every {interval}, {count} times")
+}
+
+/// As in `while nothing was sent` or `up to 4 KiB again`.
+fn redispatch(settings: &ShownSettings, style: Style) -> String {
+    let mode = settings.get("redispatch.mode");
+    let is_off = mode == Some(&ShownValue::Text("off".to_owned()));
+    match settings.get("redispatch.replay_bytes") {
+        Some(replay) => format!("up to {} again", text_of(Some(replay), style)),
+        None if is_off => "off".to_owned(),
+        None => "while nothing was sent".to_owned(),
+    }
 }
 
 /// As in `from 10.0.0.0/8, timeout 3s`.

@@ -221,6 +221,7 @@ name            web
 strategy        least-conn
 health          http path=\"/up\" every 2s, timeout 500ms, rise 2, fall 3
 timeout         connect 3s, idle 1h 0m, half-close 1m 0s, stalled 1m 0s
+redispatch      while nothing was sent
 keepalive       after 1m 0s, every 10s, 6 times
 socket buffer   -
 proxy protocol  -
