@@ -77,7 +77,11 @@ impl Answer {
         const BYTES: usize = 64 << 10;
         match self {
             Answer::Status(it) => it.pools.len() + it.listeners.len() > ROWS,
-            Answer::Listeners(it) => it.listeners.len() > ROWS,
+            Answer::Listeners(it) => {
+                let networks = it.listeners.iter().map(|it| it.settings.networks());
+                it.listeners.len() + networks.sum::<usize>() > ROWS
+            }
+            Answer::Listener(it) => it.settings.networks() > ROWS,
             Answer::Pools(it) => it.pools.len() > ROWS,
             Answer::Pool(it) => it.backends.len() > ROWS,
             Answer::Backends(it) => it.backends.len() > ROWS,
@@ -93,7 +97,6 @@ impl Answer {
             Answer::Drift(it) => it.drift.len() > ROWS,
             Answer::Sessions(it) => it.sessions.len() > ROWS,
             Answer::Shards(_)
-            | Answer::Listener(_)
             | Answer::Backend(_)
             | Answer::Latency(_)
             | Answer::Tasks(_)

@@ -50,6 +50,16 @@ impl ShownSettings {
         self.0.iter().find(|setting| setting.name == name)?.value.as_ref()
     }
 
+    /// How many networks are in its lists, which may be long.
+    #[must_use]
+    pub fn networks(&self) -> usize {
+        let lists = self.0.iter().map(|setting| match &setting.value {
+            Some(ShownValue::Networks(list)) => list.len(),
+            _ => 0,
+        });
+        lists.sum()
+    }
+
     /// Sets the value under this name, which is added if it is not there.
     pub fn put(&mut self, name: &str, value: ShownValue) {
         match self.0.iter_mut().find(|setting| setting.name == name) {
