@@ -245,6 +245,15 @@ impl Kernel {
         if !conn.weir_reset {
             conn.down.fin = true;
         }
+        // The end of a backend that has sent nothing may have been held back, until it was sure that
+        // no other one gets the session: it counts from now on.
+        if conn.side == Side::Client
+            && conn.given == 0
+            && let Some(session) = conn.session
+        {
+            let now = self.now;
+            self.notes.entry(session).or_default().moved_at = now;
+        }
     }
 
     pub(crate) fn close(&mut self, leg: Leg, how: How) {
