@@ -92,7 +92,9 @@ impl<S> Kind<S> {
         let before = (setting.get)(of);
         if text.is_empty() {
             (setting.set)(of, None);
-            if (setting.get)(of).is_none() {
+            // Or gives it back its default, where it has a word for that, too.
+            let left = (setting.get)(of);
+            if left.is_none() || left == (setting.fallback)(of) {
                 return Ok(());
             }
             (setting.set)(of, before);

@@ -266,6 +266,8 @@ sessions        12
 sessions total  123k
 freebind        no
 max sessions    -
+allow           -
+deny            -
 keepalive       after 1m 0s, every 10s, 6 times
 proxy protocol  -
 ";
