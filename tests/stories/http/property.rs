@@ -117,6 +117,7 @@ impl Maker<'_> {
             "^(connect-errors|healthy)=[0-9]+%$" => {
                 return (*self.one_of(&["healthy=1%", "connect-errors=100%"])).to_owned();
             }
+            "^(on|off)$" => return (*self.one_of(&["on", "off"])).to_owned(),
             "^(age|idle|bytes|rate)$" => {
                 return (*self.one_of(&["age", "idle", "bytes", "rate"])).to_owned();
             }
