@@ -245,7 +245,7 @@ impl Kernel {
         if !conn.weir_reset {
             conn.down.fin = true;
         }
-        // The end of a backend that has sent nothing may have been held back, until it was sure that
+        // The end of a backend that has sent nothing may have been held back until it was sure that
         // no other one gets the session: it counts from now on.
         if conn.side == Side::Client
             && conn.given == 0
