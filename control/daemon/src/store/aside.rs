@@ -54,8 +54,8 @@ pub(super) fn is_due(
     Ok(false)
 }
 
-/// Gives up some of what is before `first`, as [`Writer::cut`] does; what is in use is set aside, as
-/// far as there may be so much. Those that were set aside and are not in use any more go, too.
+/// Gives up some of what is before `first`, as [`Writer::cut`] does; what is in use is set aside,
+/// as far as there may be so much. Those that were set aside and are not in use any more go, too.
 pub(super) fn cut(
     database: &Database,
     first: u64,
