@@ -98,10 +98,14 @@ fn a_canary_gets_one_session_in_a_hundred() {
     let mut set = Plan::new(4, Script::Banner).shards(1).prepare();
     let backends = addresses(&set);
     run(&mut set, "A canary of 1 %", &backends);
+    for name in ["web1", "web2", "web3", "canary"] {
+        set.weir.wait_state(&format!("web/{name}"), "up");
+    }
     for canary in [1, 11] {
         set.weir.ok(&["backend", "weight", "web/canary", &canary.to_string()]);
         let counts = set.spread(2 * (99 + canary), None);
-        assert_eq!(counts[3], 2 * canary, "{counts:?}");
+        // The turns of a shard begin anywhere.
+        assert!(counts[3].abs_diff(2 * canary) <= 1, "{counts:?}");
     }
     set.weir.ok(&["backend", "drain", "web/canary"]);
     assert_eq!(set.spread(100, None)[3], 0);
@@ -113,7 +117,9 @@ const BROKER: Dialogue =
 
 #[test]
 fn mqtt_clients_are_spread_over_the_brokers_that_answer() {
-    let mut set = Plan::new(3, Script::Answers(&BROKER)).script(2, Script::Silent).prepare();
+    // One shard: two know of each other's sessions a moment later only.
+    let plan = Plan::new(3, Script::Answers(&BROKER)).script(2, Script::Silent).shards(1);
+    let mut set = plan.prepare();
     let backends = addresses(&set);
     run(&mut set, "MQTT brokers with 100,000 clients", &backends);
     set.weir.wait_state("brokers/b1", "up");
