@@ -16,7 +16,7 @@ const BANNED: &[(&str, usize)] = &[
     ("is told", 28),
     ("mend", 0),
     ("mended", 0),
-    ("nobody", 143),
+    ("nobody", 142),
     ("so many", 9),
     ("speaks", 7),
     ("the last word", 4),
@@ -25,7 +25,7 @@ const BANNED: &[(&str, usize)] = &[
 ];
 
 /// Doc comments that begin with "What …" instead of a verb or the thing itself. A ratchet, too.
-const HEADLESS_MAX: usize = 303;
+const HEADLESS_MAX: usize = 302;
 
 /// History: what was written then stays as it was written.
 const HISTORY: &[&str] = &["CHANGELOG.md", "docs/adr/", "tests/words.rs", "docs/style.md"];

@@ -11,7 +11,7 @@ pub use check::unescape;
 
 use crate::complaint::Complaint;
 use crate::ids::{BackendId, IdSource, ListenerId, PoolId, Version};
-use crate::network::{AccessLists, Network};
+use crate::network::{AccessLists, NetworkList};
 use crate::spec::{
     Admin, BackendSpec, CopyOnWrite, HealthSpec, KeepaliveSpec, ListenerSpec, Name, Percent,
     PoolSpec, ProxyInSpec, Spec, Strategy,
@@ -67,7 +67,7 @@ pub struct Listener {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyIn {
     /// Who sends them; others are refused. Empty: none is wanted.
-    pub from: Arc<[Network]>,
+    pub from: NetworkList,
     /// How long one may take.
     pub timeout_ms: u32,
 }
@@ -82,7 +82,7 @@ impl ProxyIn {
     fn of(spec: &ProxyInSpec) -> ProxyIn {
         // `check` has bounded it by a week, which fits.
         let timeout_ms = u32::try_from(spec.timeout.millis).unwrap_or(u32::MAX);
-        ProxyIn { from: spec.from.as_slice().into(), timeout_ms }
+        ProxyIn { from: spec.from.clone(), timeout_ms }
     }
 
     /// True if a client at this address sends a header, and is believed.
@@ -94,7 +94,7 @@ impl ProxyIn {
     /// The spec that this was built from.
     fn spec(&self) -> ProxyInSpec {
         let timeout = crate::spec::Span::from_millis(self.timeout_ms.into());
-        ProxyInSpec { from: self.from.to_vec(), timeout }
+        ProxyInSpec { from: self.from.clone(), timeout }
     }
 }
 

@@ -80,16 +80,27 @@ impl Server {
         fs::create_dir(dir.path.join("www")).expect("a directory can be made");
         dir.write("www/index.html", &format!("{name}\n"));
         fs::write(dir.path.join("www/large"), crate::net::noise(1, large)).expect("there is room");
+        let root = dir.entry("www");
+        let http = format!(
+            "keepalive_requests 1000000;\nserver {{ listen {address} backlog=1024; root {root}; }}"
+        );
+        Server::nginx_http(dir, address, &http)
+    }
+
+    /// nginx, one process, with this inside of its `http` block; it listens at `address`.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    #[must_use]
+    pub fn nginx_http(dir: Dir, address: SocketAddr, http: &str) -> Server {
         let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
         let paths: String =
             paths.iter().map(|path| format!("{path}_temp_path {};\n", dir.entry("temp"))).collect();
         let text = format!(
             "daemon off;\nmaster_process off;\npid {};\nerror_log stderr;\n\
              events {{ worker_connections 2048; }}\n\
-             http {{\naccess_log off;\nkeepalive_requests 1000000;\n{paths}\
-             server {{ listen {address} backlog=1024; root {}; }}\n}}\n",
+             http {{\naccess_log off;\n{paths}{http}\n}}\n",
             dir.entry("pid"),
-            dir.entry("www"),
         );
         let file = dir.write("nginx.conf", &text);
         let mut command = Command::new("nginx");

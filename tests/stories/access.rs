@@ -140,13 +140,8 @@ fn a_list_of_a_hundred_thousand_networks_is_a_version_like_any_other() {
 #[test]
 fn wrong_lists_are_refused_with_words() {
     let set = Plan::new(1, Script::Echo).start();
-    for (words, part) in [
-        (["listener", "set", "web", "allow=10.0.0.0/33"], "no network"),
-        (["listener", "set", "web", "deny=web"], "no network"),
-    ] {
-        let ran = set.weir.ctl(&words).expect_code(1);
-        assert!(ran.stderr.contains(part) && ran.stderr.contains("hint:"), "{ran}");
-    }
+    set.weir.refuses(&["listener", "set", "web", "allow=10.0.0.0/33"], "no network");
+    set.weir.refuses(&["listener", "set", "web", "deny=web"], "no network");
     let file = set.weir.dir.write("empty.toml", "[listener.web]\nallow = []\n");
     let ran = set.weir.ctl(&["config", "apply", &file, "--partial"]).expect_code(1);
     assert!(ran.stderr.contains("an empty list"), "{ran}");

@@ -49,11 +49,7 @@ fn a_clock_that_is_set_costs_nobody_anything() {
         (4, "jumps of a day or more"),
         "no backend is ejected, no session ends, no version is given up, no deadline moves",
     );
-    let mut set = checked(3).prepare();
-    let text = set.weir.with_settings(&set.objects);
-    let text = text.replacen("[weir]\n", "[weir]\nhistory = { keep = 1000, days = 1 }\n", 1);
-    set.weir.dir.write("weir.toml", &text);
-    set.weir.run();
+    let set = checked(3).settings("history = { keep = 1000, days = 1 }").start();
     for name in ["web/b1", "web/b2", "web/b3"] {
         set.weir.wait_state(name, "up");
     }

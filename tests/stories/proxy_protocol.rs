@@ -1,7 +1,6 @@
 //! The PROXY protocol: from the balancer before weir, and to the backends behind it.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -160,23 +159,12 @@ fn slow_headers_hold_no_buffer() {
 
 /// Its backends answer with what they were told.
 fn told_by_nginx() -> Server {
-    let dir = Dir::new();
     let address = free(own_ip());
-    let temp: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .iter()
-        .map(|path| format!("{path}_temp_path {};\n", dir.entry("temp")))
-        .collect();
-    let text = format!(
-        "daemon off;\nmaster_process off;\npid {};\nerror_log stderr;\n\
-         events {{ worker_connections 256; }}\nhttp {{\naccess_log off;\n{temp}\
-         server {{ listen {address} proxy_protocol; \
-         return 200 \"$proxy_protocol_addr $proxy_protocol_port\\n\"; }}\n}}\n",
-        dir.entry("pid"),
+    let http = format!(
+        "server {{ listen {address} proxy_protocol; \
+         return 200 \"$proxy_protocol_addr $proxy_protocol_port\\n\"; }}"
     );
-    let file = dir.write("nginx.conf", &text);
-    let mut command = Command::new("nginx");
-    command.args(["-p", &dir.entry(""), "-c", &file, "-e", "stderr"]);
-    Server::spawn(&mut command, vec![address], dir)
+    Server::nginx_http(Dir::new(), address, &http)
 }
 
 /// A page as a client at this port gets it.
@@ -221,10 +209,8 @@ fn a_chain_from_haproxy_through_weir_to_nginx_keeps_the_client() {
              unique-id-format %[uuid]\n  server weir {} {send} {options}\n",
             set.weir.web
         );
-        let file = dir.write("haproxy.cfg", &text);
-        let mut command = Command::new("haproxy");
-        command.args(["-db", "-f", &file]);
-        let haproxy = Server::spawn(&mut command, vec![address], dir);
+        dir.write("haproxy.cfg", &text);
+        let haproxy = Server::haproxy(dir, vec![address]);
         let mut client = Peer::connect_from(BEFORE, haproxy.address());
         let port = client.source().port();
         assert_eq!(page(&mut client), format!("127.7.0.1 {port}\n"), "{send}");
@@ -234,14 +220,10 @@ fn a_chain_from_haproxy_through_weir_to_nginx_keeps_the_client() {
 #[test]
 fn wrong_settings_are_refused_with_words() {
     let set = Plan::new(1, Script::Echo).start();
-    for (words, part) in [
-        (["listener", "set", "web", "proxy-protocol.from=10.0.0.0/33"], "no network"),
-        (["listener", "set", "web", "proxy-protocol.timeout=0s"], "out of range"),
-        (["pool", "set", "web", "proxy-protocol=v3"], "not a version of the PROXY protocol"),
-    ] {
-        let ran = set.weir.ctl(&words).expect_code(1);
-        assert!(ran.stderr.contains(part) && ran.stderr.contains("hint:"), "{ran}");
-    }
+    let refuses = |words: [&str; 4], part| set.weir.refuses(&words, part);
+    refuses(["listener", "set", "web", "proxy-protocol.from=10.0.0.0/33"], "no network");
+    refuses(["listener", "set", "web", "proxy-protocol.timeout=0s"], "out of range");
+    refuses(["pool", "set", "web", "proxy-protocol=v3"], "not a version of the PROXY protocol");
     let shown = set.weir.json(&["listener", "show", "web"]);
     assert_eq!(shown["proxy_protocol"]["from"], Value::Null, "{shown}");
     set.weir.ok(&["listener", "set", "web", "proxy-protocol.from=10.0.0.0/8,::1"]);

@@ -169,21 +169,11 @@ fn terminator() -> Server {
     made.args(["-days", "2", "-subj", "/CN=localhost", "-keyout", &key, "-out", &certificate]);
     let made = Ran::of(&mut made);
     assert_eq!(made.code, 0, "{made}");
-    let temp: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .iter()
-        .map(|path| format!("{path}_temp_path {};\n", dir.entry("temp")))
-        .collect();
-    let text = format!(
-        "daemon off;\nmaster_process off;\npid {};\nerror_log stderr;\n\
-         events {{ worker_connections 256; }}\nhttp {{\naccess_log off;\n{temp}\
-         server {{ listen {address} ssl proxy_protocol; ssl_certificate {certificate}; \
-         ssl_certificate_key {key}; return 200 \"$proxy_protocol_addr\"; }}\n}}\n",
-        dir.entry("pid"),
+    let http = format!(
+        "server {{ listen {address} ssl proxy_protocol; ssl_certificate {certificate}; \
+         ssl_certificate_key {key}; return 200 \"$proxy_protocol_addr\"; }}"
     );
-    let file = dir.write("nginx.conf", &text);
-    let mut command = Command::new("nginx");
-    command.args(["-p", &dir.entry(""), "-c", &file, "-e", "stderr"]);
-    Server::spawn(&mut command, vec![address], dir)
+    Server::nginx_http(dir, address, &http)
 }
 
 #[test]

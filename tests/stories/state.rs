@@ -112,11 +112,7 @@ fn a_state_that_begins_is_said_and_one_that_was_lost_is_missed() {
 
 #[test]
 fn versions_beyond_the_retention_are_refused_in_words_and_the_others_come_back() {
-    let mut set = Plan::new(1, Script::Banner).prepare();
-    let text = set.weir.with_settings(&set.objects);
-    let text = text.replacen("[weir]\n", "[weir]\nhistory = { keep = 4 }\n", 1);
-    set.weir.dir.write("weir.toml", &text);
-    set.weir.run();
+    let mut set = Plan::new(1, Script::Banner).settings("history = { keep = 4 }").start();
     for weight in 2..=9 {
         set.weir.ok(&["backend", "weight", "web/b1", &weight.to_string()]);
     }
@@ -139,11 +135,7 @@ fn versions_beyond_the_retention_are_refused_in_words_and_the_others_come_back()
 
 #[test]
 fn a_version_stays_for_as_long_as_a_session_lives_under_it() {
-    let mut set = Plan::new(1, Script::Banner).prepare();
-    let text = set.weir.with_settings(&set.objects);
-    let text = text.replacen("[weir]\n", "[weir]\nhistory = { keep = 2 }\n", 1);
-    set.weir.dir.write("weir.toml", &text);
-    set.weir.run();
+    let set = Plan::new(1, Script::Banner).settings("history = { keep = 2 }").start();
     set.weir.ok(&["backend", "weight", "web/b1", "2"]);
     let (client, _) = set.session();
     clock::wait_for("its version", || {

@@ -25,6 +25,7 @@ use weir_proto::snapshot::Snapshot;
 use crate::rt;
 use crate::session_log::SessionLog;
 use crate::signals::{Signal, Signals};
+use crate::store::IN_USE_MAX;
 use crate::store::thread::{Appender, StoreEvent, StoreNews};
 use crate::systemd;
 use change::Outcomes;
@@ -38,8 +39,6 @@ use weir_control_core::control::{Clocks, Control, Input, Phase, SearchRequest};
 pub(crate) const TICK: Duration = Duration::from_millis(250);
 /// Ticks between two times that the store hears which versions have sessions.
 const IN_USE_TICKS: u64 = 4;
-/// The newest of these that it hears of.
-const IN_USE_MAX: usize = 1_000;
 /// How long sessions get to end after SIGTERM.
 const DRAIN_DEFAULT: Duration = Duration::from_secs(30);
 /// How long an answer waits for figures of this moment.

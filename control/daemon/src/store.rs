@@ -33,6 +33,7 @@ use weir_proto::answer::VersionRow;
 use weir_proto::complaint::Complaint;
 
 use age::Age;
+pub(crate) use aside::IN_USE_MAX;
 use calls::Faults;
 use disk::StateFile;
 use mark::Mark;

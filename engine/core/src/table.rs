@@ -303,12 +303,9 @@ impl Table {
         if done == Completion::Connected(Ok(())) {
             self.taken(id, out);
         }
+        self.check_trial(id, now, out);
         let session = self.sessions.get_mut(id).expect("completions are joined, never stale");
         session.buffers_short = self.buffers_short;
-        if session.is_on_trial() {
-            self.check_trial(id, now, out);
-        }
-        let session = self.sessions.get_mut(id).expect("completions are joined, never stale");
         let effects = session.on_completion(side, done, out);
         let Route { pool, backend, .. } = session.route;
         match (effects.step, backend) {

@@ -89,7 +89,7 @@ fn headers(swarm: &Swarm) -> ProxyInSpec {
     if !swarm.headers.come {
         return ProxyInSpec::default();
     }
-    let from = vec!["192.0.2.0/24".parse().expect("a network")];
+    let from = vec!["192.0.2.0/24".parse().expect("a network")].into();
     ProxyInSpec { from, timeout: span(swarm.headers.within_ms) }
 }
 

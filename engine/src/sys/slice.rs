@@ -48,12 +48,12 @@ mod tests {
 
     #[test]
     fn the_calling_thread_stays_what_it_is() {
-        let before = std::thread::spawn(|| {
+        let thread = std::thread::spawn(|| {
             shorten().expect("sched_setattr");
             // SAFETY: no pointers.
             unsafe { (libc::sched_getscheduler(0), libc::getpriority(libc::PRIO_PROCESS, 0)) }
         });
-        let (policy, nice) = before.join().unwrap();
+        let (policy, nice) = thread.join().unwrap();
         assert_eq!((policy, nice), (libc::SCHED_OTHER, 0));
     }
 }

@@ -15,14 +15,6 @@ pub const NETWORKS_MAX: usize = 200_000;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetworkList(Arc<[Network]>);
 
-impl NetworkList {
-    /// For serde.
-    #[must_use]
-    pub fn is_none(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
 impl Deref for NetworkList {
     type Target = [Network];
 

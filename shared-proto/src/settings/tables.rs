@@ -52,12 +52,12 @@ macro_rules! optional {
 
 /// The same for a list of networks: an empty one is absent.
 macro_rules! networks {
-    ($field:ident) => {
+    ($($field:ident).+) => {
         (
-            |of| (!of.$field.is_empty()).then(|| Value::Networks(of.$field.clone())),
+            |of| (!of.$($field).+.is_empty()).then(|| Value::Networks(of.$($field).+.clone())),
             |of, value| match value {
-                Some(Value::Networks(it)) => of.$field = it,
-                None => of.$field = NetworkList::default(),
+                Some(Value::Networks(it)) => of.$($field).+ = it,
+                None => of.$($field).+ = NetworkList::default(),
                 Some(_) => {}
             },
         )
@@ -426,17 +426,7 @@ pub static LISTENER: &[Setting<ListenerSpec>] = &[
         ("proxy-protocol.from", "proxy_protocol.from"),
         Form::Networks,
         Effect::Admission,
-        (
-            |it| {
-                let from = &it.proxy_protocol.from;
-                (!from.is_empty()).then(|| Value::Networks(from.iter().copied().collect()))
-            },
-            |it, value| match value {
-                Some(Value::Networks(from)) => it.proxy_protocol.from = from.to_vec(),
-                None => it.proxy_protocol.from.clear(),
-                Some(_) => {}
-            },
-        ),
+        networks!(proxy_protocol.from),
         "Who sends a PROXY header first (version 1 or 2): balancers before this one. The client \
          that it tells of counts everywhere. A connection of theirs without one is reset, and so \
          is everybody else's. Absent: no header is wanted.",

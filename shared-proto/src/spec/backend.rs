@@ -31,7 +31,8 @@ fn is_one(weight: &u16) -> bool {
     *weight == 1
 }
 
-/// What an operator wants of a backend or a listener. Health is another matter and is never stored.
+/// The administrative state of a backend or listener. Health is tracked separately and is never
+/// stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Admin {

@@ -22,10 +22,10 @@ pub struct ListenerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_sessions: Option<u32>,
     /// The clients that it serves. Empty: all of them.
-    #[serde(default, skip_serializing_if = "NetworkList::is_none")]
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     pub allow: NetworkList,
     /// Those that it does not serve, whatever `allow` says.
-    #[serde(default, skip_serializing_if = "NetworkList::is_none")]
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     pub deny: NetworkList,
     #[serde(default, skip_serializing_if = "Admin::is_ready")]
     pub state: Admin,

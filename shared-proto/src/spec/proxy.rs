@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Span;
-use crate::network::Network;
+use crate::network::NetworkList;
 
 /// The PROXY headers that a listener wants first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,14 +11,14 @@ use crate::network::Network;
 pub struct ProxyInSpec {
     /// Who sends them; others are refused. Empty: no header is wanted.
     #[serde(default)]
-    pub from: Vec<Network>,
+    pub from: NetworkList,
     #[serde(default = "ProxyInSpec::timeout")]
     pub timeout: Span,
 }
 
 impl Default for ProxyInSpec {
     fn default() -> ProxyInSpec {
-        ProxyInSpec { from: Vec::new(), timeout: ProxyInSpec::timeout() }
+        ProxyInSpec { from: NetworkList::default(), timeout: ProxyInSpec::timeout() }
     }
 }
 

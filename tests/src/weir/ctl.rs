@@ -125,6 +125,16 @@ impl Weir {
         self.ctl(arguments).expect_code(0).stdout
     }
 
+    /// Runs `weirctl`, which must be refused, with these words and a hint.
+    ///
+    /// # Panics
+    /// If it is not.
+    #[track_caller]
+    pub fn refuses(&self, arguments: &[&str], words: &str) {
+        let ran = self.ctl(arguments).expect_code(1);
+        assert!(ran.stderr.contains(words) && ran.stderr.contains("hint:"), "{ran}");
+    }
+
     /// Runs `weirctl -o json`, which must succeed; gives the document.
     ///
     /// # Panics

@@ -38,7 +38,7 @@ pub(super) fn add(
         )
     })?;
     let mut spec = current.spec();
-    let mut backend = plain(address);
+    let mut backend = BackendSpec::new(address);
     BACKEND.set(&mut backend, pairs)?;
     if let Some(pool) = spec.pool.get_mut(pool_name) {
         pool.backend.insert(key, backend);
@@ -56,7 +56,7 @@ pub(super) fn remove(current: &Snapshot, name: &str, force: bool) -> Result<Edit
         pool.backend.remove(backend.name.as_str());
     }
     let mut edit = Edit::new(spec, subject(pool.name.as_str(), backend.name.as_str()));
-    let settings = BACKEND.words(&backend.spec(), &plain(backend.address));
+    let settings = BACKEND.words(&backend.spec(), &BackendSpec::new(backend.address));
     edit.undo = Some(format!("weirctl backend add {name} {}{settings}", backend.address));
     edit.kills.extend(force.then_some(backend.id));
     Ok(edit)
@@ -83,7 +83,7 @@ pub(super) fn put(current: &Snapshot, name: &str, pairs: &Pairs) -> Result<Edit,
     let key = there.map_or_else(|| names::parse(backend_name), |it| Ok(it.name.clone()))?;
     BACKEND.refuse_incomplete(name, pairs)?;
     // Its address is among the settings.
-    let mut after = plain(SocketAddr::from(([0, 0, 0, 0], 0)));
+    let mut after = BackendSpec::new(SocketAddr::from(([0, 0, 0, 0], 0)));
     BACKEND.set(&mut after, pairs)?;
     let undo = match before {
         None => format!("weirctl backend remove {name}"),
@@ -170,11 +170,6 @@ fn change(
         with(entry);
     }
     Edit::new(spec, subject(pool.name.as_str(), backend.name.as_str()))
-}
-
-/// A backend with nothing but its address.
-fn plain(address: SocketAddr) -> BackendSpec {
-    BackendSpec::new(address)
 }
 
 fn subject(pool: &str, backend: &str) -> Subject {

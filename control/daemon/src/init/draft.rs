@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use weir_proto::network::Network;
+use weir_proto::network::{Network, NetworkList};
 use weir_proto::spec::{Admin, KeepaliveSpec, PoolSpec, ProxyInSpec, RetrySpec, TimeoutSpec};
 
 use super::note::At;
@@ -77,6 +77,7 @@ pub(super) fn time_for_retries(timeout: &TimeoutSpec, retry: &mut RetrySpec) {
 }
 
 /// Every address: the peers take a PROXY header from any client.
-pub(super) fn from_everybody() -> Vec<Network> {
-    ["0.0.0.0/0", "::/0"].map(|text| text.parse().expect("it is a network")).to_vec()
+pub(super) fn from_everybody() -> NetworkList {
+    let network = |text: &str| text.parse::<Network>().expect("it is a network");
+    ["0.0.0.0/0", "::/0"].map(network).into_iter().collect()
 }

@@ -24,8 +24,9 @@ const WHOLE: Parts = Parts::new("aside-whole");
 
 /// Versions that one commit sets aside at most: each is put together from up to 64 rows.
 const STEP: usize = 8;
-/// Versions that are set aside at most, and the parts of their documents: 64 MiB.
-const VERSIONS_MAX: u64 = 1_000;
+/// Versions with live sessions that are kept for them at most, the newest ones.
+pub(crate) const IN_USE_MAX: usize = 1_000;
+/// Parts of documents that are set aside at most: 64 MiB.
 const PARTS_MAX: u64 = (64 << 20) / PART as u64;
 
 /// A version as it is set aside.
@@ -117,7 +118,7 @@ fn keep_aside(
     whole.retain(|(version, _), _| in_use.contains(&version))?;
     for Moving { version, head, document } in moving {
         let parts = document.len().div_ceil(PART) as u64;
-        if heads.len()? >= VERSIONS_MAX || whole.len()? + parts > PARTS_MAX {
+        if heads.len()? >= IN_USE_MAX as u64 || whole.len()? + parts > PARTS_MAX {
             continue;
         }
         heads.insert(version, head.as_str())?;

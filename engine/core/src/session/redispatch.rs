@@ -19,7 +19,7 @@ use crate::base::machine::enter;
 use crate::event::{BufferId, Chunk, Errno, Side};
 use crate::flow::{Flow, Source};
 
-use super::{Attempt, Connect, Effects, Phase, Session};
+use super::{Attempt, Connect, Effects, Phase, Relay, Session};
 
 /// The bytes that were passed on to a backend that has not sent one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,15 +112,20 @@ impl Session {
         }
     }
 
+    /// The backend that has closed before its first byte, if it has.
+    fn closed_mut(&mut self) -> Option<&mut Closed> {
+        match &mut self.phase {
+            Phase::Relaying(Relay { trial: Trial::Closed(closed), .. }) => Some(closed),
+            _ => None,
+        }
+    }
+
     /// The trial of a session that a backend has just taken, and that may try N others.
     pub(super) fn begin_trial(&self, attempts_left: u8) -> Trial {
-        match self.replay_max {
-            Some(0) if attempts_left > 0 => Trial::Open(None),
-            Some(most) if attempts_left > 0 && self.sent_by_client() <= most.into() => {
-                Trial::Open(None)
-            }
-            _ => Trial::Over,
-        }
+        // With none to be sent again it counts what was passed on, and that is nothing yet.
+        let fits = |most: u16| most == 0 || self.sent_by_client() <= most.into();
+        let is_open = attempts_left > 0 && self.replay_max.is_some_and(fits);
+        if is_open { Trial::Open(None) } else { Trial::Over }
     }
 
     /// True if what was received from this side may be sent again.
@@ -169,31 +174,31 @@ impl Session {
 
     /// No buffer is free for the receive that says whether a byte came: it is taken for one.
     pub(super) fn note_no_buffer(&mut self, side: Side) {
-        if let (Side::Backend, Phase::Relaying(relay)) = (side, &mut self.phase)
-            && let Trial::Closed(closed) = &mut relay.trial
-        {
+        if let Some(closed) = self.closed_mut().filter(|_| side == Side::Backend) {
             (closed.by, closed.spent) = (ClosedBy::Reset, true);
         }
     }
 
     /// A receive from this side has met its end: nothing came before it.
     pub(super) fn note_end_received(&mut self, side: Side) {
-        if let (Side::Backend, Phase::Relaying(relay)) = (side, &mut self.phase)
-            && let Trial::Closed(closed) = &mut relay.trial
-        {
-            closed.by = if closed.by == ClosedBy::Send { ClosedBy::Reset } else { closed.by };
+        let closed = self.closed_mut().filter(|_| side == Side::Backend);
+        if let Some(closed) = closed.filter(|closed| closed.by == ClosedBy::Send) {
+            closed.by = ClosedBy::Reset;
         }
     }
 
     /// Some of the client's bytes were passed on, which is the end of a trial that keeps none.
     pub(super) fn note_passed_on(&mut self, out: &mut Actions) {
-        if self.replay_max != Some(0) {
-            return;
+        if self.replay_max == Some(0) {
+            self.note_spent(out);
         }
-        match &mut self.relay_mut().trial {
-            Trial::Over => {}
-            Trial::Open(_) => self.end_trial(out),
-            Trial::Closed(closed) => closed.spent = true,
+    }
+
+    /// Something was passed on that is not kept: another backend cannot get it.
+    fn note_spent(&mut self, out: &mut Actions) {
+        match self.closed_mut() {
+            Some(closed) => closed.spent = true,
+            None => self.end_trial(out),
         }
     }
 
@@ -214,11 +219,7 @@ impl Session {
             // Others wait for a buffer: none is kept for a backend that may close.
             None if self.buffers_short => {
                 out.push(Action::Release(sent.buffer));
-                match &mut self.relay_mut().trial {
-                    Trial::Closed(closed) => closed.spent = true,
-                    trial => *trial = Trial::Over,
-                }
-                return;
+                return self.note_spent(out);
             }
             None => {
                 let length = NonZeroU16::new(sent.end).expect("a chunk is not empty");
@@ -232,17 +233,14 @@ impl Session {
     /// [`Effects::closed_early`].
     pub(super) fn closes_early(&mut self, how: How) -> bool {
         let kept = match self.trial() {
-            Trial::Over => return false,
-            Trial::Closed(_) => None,
-            Trial::Open(_) if !self.is_worth_another(how) => return false,
-            Trial::Open(kept) => Some(kept),
+            Trial::Open(kept) if self.is_worth_another(how) => kept,
+            Trial::Open(_) | Trial::Over => return false,
+            Trial::Closed(_) => return true,
         };
-        if let Some(kept) = kept {
-            let by = if how == How::Fin { ClosedBy::Fin } else { ClosedBy::Send };
-            self.relay_mut().trial = Trial::Closed(Closed { kept, by, spent: false });
-            if how == How::Fin {
-                self.closed_first.get_or_insert(Side::Backend);
-            }
+        let by = if how == How::Fin { ClosedBy::Fin } else { ClosedBy::Send };
+        self.relay_mut().trial = Trial::Closed(Closed { kept, by, spent: false });
+        if how == How::Fin {
+            self.closed_first.get_or_insert(Side::Backend);
         }
         true
     }
@@ -264,13 +262,12 @@ impl Session {
     /// before.
     pub(super) fn receive_the_last(&mut self, out: &mut Actions) {
         let Trial::Closed(Closed { by: ClosedBy::Send, .. }) = self.trial() else { return };
+        let leg = self.legs.both()[Side::Backend as usize];
         let flow = &mut self.flows[Side::Backend as usize];
         if matches!(flow.source, Source::Idle | Source::Waiting) {
             enter(&mut flow.source, Source::Idle);
             flow.more = true;
-            let leg = self.legs.both()[Side::Backend as usize];
             self.inflight[Side::Backend as usize] += 1;
-            let flow = &mut self.flows[Side::Backend as usize];
             let how = flow.receive(false, self.bulk_bytes, 0);
             out.push(Action::Receive { from: Side::Backend, leg, how });
         }

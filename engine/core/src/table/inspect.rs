@@ -72,7 +72,10 @@ impl Table {
 
     /// The header was sent to the backend, or could not be: its empty socket takes one at once.
     pub fn header_sent(&mut self, id: SessionId, is_sent: bool, now: Now, out: &mut Actions) {
-        if let Some(session) = self.sessions.get_mut(id).filter(|_| !is_sent) {
+        if is_sent {
+            return;
+        }
+        if let Some(session) = self.sessions.get_mut(id) {
             let effects = session.fail_at_once(out);
             self.apply(id, effects, now, out);
         }

@@ -32,7 +32,7 @@ impl Table {
 
     /// A session on trial for too long is its backend's.
     pub(super) fn check_trial(&mut self, id: SessionId, now: Now, out: &mut Actions) {
-        let session = self.sessions.get(id).expect("it relays");
+        let session = self.sessions.get(id).expect("completions are joined, never stale");
         if session.is_on_trial() && self.trial_ends_at(session) <= now {
             self.sessions.get_mut(id).expect("it relays").end_trial(out);
         }

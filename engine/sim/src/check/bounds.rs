@@ -7,8 +7,8 @@ use weir_core::table::Table;
 use super::Ledger;
 
 impl Ledger {
-    /// Limits of the shard and of each listener, after a turn. Where a limit is lower than what
-    /// there was before, nobody comes in.
+    /// The session limits of the shard and of each listener, after a turn. A limit that was lowered
+    /// below the number of live sessions ends none of them, but admits no new one.
     ///
     /// # Errors
     /// More sessions than allowed.

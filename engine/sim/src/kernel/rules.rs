@@ -13,6 +13,12 @@ use super::legs::Behind;
 use super::{Kernel, Key, Note, OpState, Seen, key, leg_of};
 use crate::net::{Conn, ConnId, Listening};
 
+/// The address that a connection comes from.
+fn peer_of(conn: ConnId) -> SocketAddr {
+    let low = u8::try_from(conn % 200).unwrap_or(0);
+    SocketAddr::from(([192, 0, 2, low], 1_024))
+}
+
 impl Kernel {
     pub(super) fn check_submit(&mut self, token: Token, op: Op) {
         if let Some(leg) = leg_of(op)
@@ -200,17 +206,14 @@ impl Kernel {
             self.fail(format!("{leg:?} is asked for its peer"));
             return None;
         };
-        let low = u8::try_from(conn % 200).unwrap_or(0);
-        let peer = SocketAddr::from(([192, 0, 2, low], 1_024));
-        (!self.net.conns[conn].weir_reset).then_some(peer)
+        (!self.net.conns[conn].weir_reset).then_some(peer_of(conn))
     }
 
     /// Where a client came in, and who it is: as its header says, or by its address.
     pub(crate) fn client(&self, leg: Leg) -> (Option<SocketAddr>, Option<IpAddr>) {
         let Some(conn) = self.legs.conn(leg) else { return (None, None) };
-        let low = u8::try_from(conn % 200).unwrap_or(0);
         let Conn { told, address, .. } = &self.net.conns[conn];
-        (Some(*address), told.or(Some(IpAddr::from([192, 0, 2, low]))))
+        (Some(*address), told.or(Some(peer_of(conn).ip())))
     }
 
     /// weir's own end.

@@ -88,7 +88,7 @@ impl Object for BackendSpec {
     }
 
     fn brief(&self) -> String {
-        let BackendSpec { address, weight, state, .. } = self;
+        let BackendSpec { address, weight, state } = self;
         format!("address={address} weight={weight} state={}", state.word())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use weir_proto::network::Network;
 use weir_proto::spec::{
     HealthSpec, KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, KeepaliveSpec, PoolSpec, ProxyInSpec,
     ProxyVersion, RETRY_ATTEMPTS_MAX, RetrySpec, Span, TimeoutSpec,
@@ -28,8 +29,9 @@ pub(super) struct ServerSettings {
     pub(super) encrypts: bool,
     /// `proxy_protocol on`: its upstream gets a header.
     sends_header: bool,
-    /// Those of `set_real_ip_from`, and the time of a header.
-    pub(super) headers: ProxyInSpec,
+    /// `set_real_ip_from`.
+    balancers: Vec<Network>,
+    header_timeout: Span,
     /// Some `set_real_ip_from` is of this block, and not of the one around it.
     has_own_networks: bool,
     /// `health_check` of nginx Plus.
@@ -48,7 +50,8 @@ impl Default for ServerSettings {
             passes_half_closes: false,
             encrypts: false,
             sends_header: false,
-            headers: ProxyInSpec::default(),
+            balancers: Vec::new(),
+            header_timeout: ProxyInSpec::default().timeout,
             has_own_networks: false,
             health,
         }
@@ -139,17 +142,18 @@ impl StreamServer {
 
     /// Those that a listener with `proxy_protocol` takes.
     pub(super) fn headers(&self) -> ProxyInSpec {
-        let mut headers = self.settings.headers.clone();
-        if headers.from.is_empty() {
-            headers.from = from_everybody();
-        }
-        headers
+        let ServerSettings { balancers, header_timeout: timeout, .. } = &self.settings;
+        let from = match balancers.as_slice() {
+            [] => from_everybody(),
+            some => some.iter().copied().collect(),
+        };
+        ProxyInSpec { from, timeout: *timeout }
     }
 
     /// Tells of them what differs from nginx.
     pub(super) fn header_remark(&self) -> Remark {
         let what = "`proxy_protocol` of listen";
-        if self.settings.headers.from.is_empty() {
+        if self.settings.balancers.is_empty() {
             return believes_everybody(what, "nginx");
         }
         let why = "weir refuses clients that are not in set_real_ip_from";
@@ -218,7 +222,7 @@ impl ServerSettings {
             "proxy_ssl" => self.encrypts = is_on,
             "proxy_protocol" => self.sends_header = is_on,
             "proxy_protocol_timeout" => {
-                self.headers.timeout = time(directive, self.headers.timeout, notes);
+                self.header_timeout = time(directive, self.header_timeout, notes);
             }
             "set_real_ip_from" => self.real_ip_from(directive, notes),
             "health_check" => self.health_check(directive, notes),
@@ -237,10 +241,10 @@ impl ServerSettings {
     /// Networks of balancers; those of a block take the place of those around it.
     fn real_ip_from(&mut self, directive: &NginxDirective, notes: &mut Notes) {
         if !std::mem::replace(&mut self.has_own_networks, true) {
-            self.headers.from.clear();
+            self.balancers.clear();
         }
         match directive.argument().parse() {
-            Ok(network) => self.headers.from.push(network),
+            Ok(network) => self.balancers.push(network),
             Err(_) => {
                 let remark = warning(quoted(&directive.words.join(" ")));
                 let hint = "write the balancers' addresses into proxy-protocol.from";

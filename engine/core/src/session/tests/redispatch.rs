@@ -18,6 +18,15 @@ impl SessionPlay {
         play
     }
 
+    /// The same, once its backend has got 60 bytes of the 100 that may be sent again.
+    fn on_trial_with_60() -> SessionPlay {
+        let mut play = SessionPlay::on_trial(100);
+        play.on(Side::Client, data(1, 60));
+        play.on(Side::Backend, Completion::Sent(60));
+        play.out.clear();
+        play
+    }
+
     /// Another backend takes the session.
     fn elsewhere(&mut self) {
         assert!(self.effects.closed_early && self.session.may_redispatch());
@@ -87,10 +96,7 @@ fn what_was_passed_on_is_kept_and_sent_again_with_its_end() {
 
 #[test]
 fn too_many_bytes_are_not_sent_again() {
-    let mut play = SessionPlay::on_trial(100);
-    play.on(Side::Client, data(1, 60));
-    play.on(Side::Backend, Completion::Sent(60));
-    play.out.clear();
+    let mut play = SessionPlay::on_trial_with_60();
     play.on(Side::Client, data(2, 41));
     let kept = Action::Release(BufferId(1));
     play.expect(&[kept, send(Side::Backend, 2, 0, 41), receive(Side::Client)]);
@@ -155,10 +161,7 @@ fn without_another_backend_the_client_is_told() {
 
 #[test]
 fn a_client_that_leaves_meanwhile_is_gone() {
-    let mut play = SessionPlay::on_trial(100);
-    play.on(Side::Client, data(1, 60));
-    play.on(Side::Backend, Completion::Sent(60));
-    play.out.clear();
+    let mut play = SessionPlay::on_trial_with_60();
     play.on(Side::Backend, RESET);
     play.session.redispatch(Connect::new(0, 1, NOW));
     play.session.drop_backend_leg(&mut play.out);

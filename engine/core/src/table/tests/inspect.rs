@@ -22,7 +22,7 @@ impl TablePlay {
     fn behind_a_balancer() -> TablePlay {
         TablePlay::with_listener(2, 4, |pool, listener| {
             pool.proxy_protocol = Some(ProxyVersion::V2);
-            listener.proxy_protocol.from = vec!["10.0.0.0/8".parse().unwrap()];
+            listener.proxy_protocol.from = vec!["10.0.0.0/8".parse().unwrap()].into();
             listener.proxy_protocol.timeout = Span::from_secs(2);
         })
     }
@@ -74,7 +74,7 @@ fn a_backend_is_picked_when_the_header_is_whole_and_is_told_before_all_else() {
 fn a_listener_that_moves_away_meanwhile_does_not_change_how_its_client_is_picked() {
     let mut play = TablePlay::with_listener(2, 4, |pool, listener| {
         pool.strategy = Strategy::Maglev;
-        listener.proxy_protocol.from = vec!["10.0.0.0/8".parse().unwrap()];
+        listener.proxy_protocol.from = vec!["10.0.0.0/8".parse().unwrap()].into();
     });
     let id = play.inspecting();
     play.adopt(|spec| {
