@@ -54,7 +54,10 @@ pub fn run(bytes: &[u8]) -> u64 {
         aggregate.fold(stats(&snapshot, &mut choices), Now::from_nanos(1));
     }
     let panics = |pool: &Pool| pool.id.0.is_multiple_of(2);
-    let pools = snapshot.pools.iter().map(|pool| PoolFigures::of(pool, &aggregate, panics(pool)));
+    let pools = snapshot
+        .pools
+        .iter()
+        .map(|pool| PoolFigures::of(pool, &aggregate, (panics(pool), Vec::new())));
     let backends = snapshot
         .backends()
         .map(|(_, it)| BackendFigures { totals: aggregate.backend(it.id), health: health(it.id) });

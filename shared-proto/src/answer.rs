@@ -19,7 +19,7 @@ use crate::impact::{ChangeRow, Impact};
 use crate::outside::cleaned;
 use crate::role::Role;
 use crate::settings::ShownSettings;
-use crate::spec::Strategy;
+use crate::spec::{Force, Strategy};
 
 pub use events::{EventRow, Events};
 pub use latency::{Latency, LatencyBucket, PhaseRow};
@@ -204,6 +204,22 @@ pub struct PoolRow {
     pub sessions: u64,
     /// So few backends are up that their health is ignored.
     pub panic: bool,
+    /// Its priority groups; none if it has one only.
+    pub groups: Vec<GroupRow>,
+}
+
+/// One priority group of a pool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GroupRow {
+    pub priority: u8,
+    /// Its part of the new sessions, 0 to 1.
+    pub share: f64,
+    /// Members that are up, and all that count.
+    pub backends_up: u32,
+    pub backends: u32,
+    /// Their weight, and that of all of its backends.
+    pub weight_up: u32,
+    pub weight: u32,
 }
 
 /// `weirctl pool show`. In JSON the settings stand among its own keys.
@@ -213,6 +229,8 @@ pub struct PoolDetail {
     pub settings: ShownSettings,
     /// So few backends are up that their health is ignored.
     pub panic: bool,
+    /// Its priority groups; none if it has one only.
+    pub groups: Vec<GroupRow>,
     pub backends: Vec<BackendRow>,
 }
 
@@ -229,6 +247,10 @@ pub struct BackendRow {
     pub address: String,
     pub state: BackendState,
     pub weight: u16,
+    /// Of the priority group that it belongs to; 0 is first.
+    pub priority: u8,
+    /// Its health by hand; `None`: as checks and connects say.
+    pub force: Option<Force>,
     pub sessions: u64,
     pub sessions_total: u64,
     pub connect_failures_total: u64,

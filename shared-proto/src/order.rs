@@ -61,6 +61,9 @@ pub enum BackendHealth {
     /// Added while others served, and no check has succeeded since: it gets sessions only in panic,
     /// and is not missing yet, so that adding many is no panic.
     Unproven,
+    /// Another priority group of its pool is kept (`failover = "stay"`): it gets no session, not
+    /// even in panic, and is not missing.
+    Aside,
 }
 
 /// One bound address of a listener, for one shard.

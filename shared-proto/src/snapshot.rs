@@ -1,20 +1,22 @@
 //! Spec → Snapshot: checked, versioned, immutable, with dense indices. Every shard and control read
 //! the same one.
 
+mod backend;
 mod check;
 
 use core::net::{IpAddr, SocketAddr};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use backend::Backend;
 pub use check::unescape;
 
 use crate::complaint::Complaint;
 use crate::ids::{BackendId, IdSource, ListenerId, PoolId, Version};
 use crate::network::{AccessLists, NetworkList};
 use crate::spec::{
-    Admin, BackendSpec, CopyOnWrite, HealthSpec, KeepaliveSpec, ListenerSpec, Name, Percent,
-    PoolSpec, ProxyInSpec, Spec, Strategy,
+    Admin, CopyOnWrite, HealthSpec, KeepaliveSpec, ListenerSpec, Name, Percent, PoolSpec,
+    ProxyInSpec, Spec, Strategy,
 };
 pub use crate::spec::{KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, RETRY_ATTEMPTS_MAX, WEIGHT_MAX};
 
@@ -193,17 +195,6 @@ impl Keepalive {
         let [idle, interval] = [self.idle_s, self.interval_s].map(span);
         KeepaliveSpec { idle, interval, count: self.count.into() }
     }
-}
-
-/// A backend of a snapshot.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Backend {
-    pub id: BackendId,
-    pub name: Name,
-    pub address: SocketAddr,
-    /// 0 to [`WEIGHT_MAX`].
-    pub weight: u16,
-    pub admin: Admin,
 }
 
 /// One thing that is wrong with a spec: where (a dotted path as in the file), what, and how to fix
@@ -390,24 +381,19 @@ impl Pool {
         self.backend(backend.name.as_str()).is_some_and(|own| own.id == backend.id)
     }
 
+    /// The priorities that its backends have, in rising order.
+    #[must_use]
+    pub fn priorities(&self) -> Vec<u8> {
+        let mut priorities: Vec<u8> = self.backends.iter().map(|it| it.priority).collect();
+        priorities.sort_unstable();
+        priorities.dedup();
+        priorities
+    }
+
     /// True if it has the same backends as the other, which takes no time if it is the same pool.
     #[must_use]
     pub fn has_backends_of(&self, other: &Pool) -> bool {
         core::ptr::eq(self, other) || self.backends == other.backends
-    }
-}
-
-impl Backend {
-    /// The spec that this backend was built from.
-    #[must_use]
-    pub fn spec(&self) -> BackendSpec {
-        BackendSpec { address: self.address, weight: self.weight, state: self.admin }
-    }
-
-    /// True if it gets sessions whenever it is up: its operator wants that, and it has a weight.
-    #[must_use]
-    pub fn is_member(&self) -> bool {
-        self.admin.is_ready() && self.weight > 0
     }
 }
 
@@ -463,6 +449,8 @@ fn build_pool(
             name: name.clone(),
             address: backend.address,
             weight: backend.weight,
+            priority: backend.priority,
+            force: backend.force,
             admin: backend.state,
         })
         .collect();

@@ -8,6 +8,7 @@ mod as_text;
 mod backend;
 mod bounds;
 mod copy_on_write;
+mod failover;
 mod keepalive;
 mod listener;
 mod one_or_many;
@@ -22,12 +23,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-pub use backend::{Admin, BackendSpec};
+pub use backend::{Admin, BackendSpec, Force};
 pub use bounds::{
     KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, REPLAY_MAX, RETRY_ATTEMPTS_MAX, SOCKET_BUFFER_MAX,
     SOCKET_BUFFER_MIN, WEIGHT_MAX,
 };
 pub use copy_on_write::CopyOnWrite;
+pub use failover::Failover;
 pub use keepalive::KeepaliveSpec;
 pub use listener::ListenerSpec;
 pub use percent::Percent;
@@ -196,6 +198,12 @@ pub struct PoolSpec {
     /// The header that backends get first.
     #[serde(default, rename = "proxy-protocol", skip_serializing_if = "Option::is_none")]
     pub proxy_protocol: Option<ProxyVersion>,
+    /// With a smaller share of a priority group's weight up, the next group gets the rest. 0 %:
+    /// only when the group takes none.
+    #[serde(default, skip_serializing_if = "Percent::is_zero")]
+    pub spill: Percent,
+    #[serde(default, skip_serializing_if = "Failover::is_auto")]
+    pub failover: Failover,
     #[serde(default)]
     pub backend: BTreeMap<Name, BackendSpec>,
 }
@@ -213,6 +221,8 @@ impl PoolSpec {
             keepalive: self.keepalive.clone(),
             socket_buffer: self.socket_buffer,
             proxy_protocol: self.proxy_protocol,
+            spill: self.spill,
+            failover: self.failover,
             backend: BTreeMap::new(),
         }
     }

@@ -141,8 +141,16 @@ impl Server {
     /// If it does not come up.
     #[must_use]
     pub fn redis() -> Server {
+        Server::redis_at(two_addresses())
+    }
+
+    /// The same on addresses that have one port.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    #[must_use]
+    pub fn redis_at(addresses: Vec<SocketAddr>) -> Server {
         let dir = Dir::new();
-        let addresses = two_addresses();
         let mut command = Command::new("redis-server");
         command.args(["--port", &addresses[0].port().to_string(), "--save", ""]);
         command.args(["--appendonly", "no", "--protected-mode", "no", "--dir", &dir.entry("")]);

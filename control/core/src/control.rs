@@ -11,6 +11,7 @@ mod logging;
 mod panic;
 mod pending_orders;
 mod planning;
+mod priorities;
 mod publish;
 mod removed;
 mod repeats;
@@ -23,7 +24,7 @@ mod unbound;
 mod unconfirmed;
 mod versions;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -116,6 +117,8 @@ pub struct Setup {
     pub base: Base,
     /// Its terms, if it waits for a confirmation.
     pub unconfirmed: Option<Unconfirmed>,
+    /// The priority group that each pool used when weir last ran, by the pool's name.
+    pub in_use: BTreeMap<String, u8>,
     /// Has given every id in `snapshot`.
     pub ids: IdSource,
     /// The most health checks at a time: each has a descriptor.
@@ -157,6 +160,8 @@ pub struct Control {
     unbound: UnboundAddresses,
     /// Pools whose panic has been written down.
     panicking: BTreeSet<PoolId>,
+    /// The priority groups in use that the disk was told of.
+    remembered: BTreeMap<String, u8>,
     /// When shards panicked lately.
     panics: Vec<Now>,
     /// Repeated anomalies of the data path, and which of them were reported.
@@ -182,10 +187,12 @@ impl Control {
     /// The state before any shard was told anything: [`Input::Begin`] is the first input.
     #[must_use]
     pub fn new(setup: Setup, started: Clocks) -> Control {
-        let Setup { fleet, versions, snapshot, base, unconfirmed, ids, checks_max, slice } = setup;
+        let Setup { fleet, versions, snapshot, base, unconfirmed, in_use, ids, checks_max, slice } =
+            setup;
         let count = fleet.shards();
         let mut health = Health::seeded(started.now.nanos);
         health.bound_checks(checks_max);
+        health.remember(in_use.clone());
         let mut control = Control {
             versions,
             changes: Changes::default(),
@@ -208,6 +215,7 @@ impl Control {
             released: Vec::new(),
             unbound: UnboundAddresses::default(),
             panicking: BTreeSet::new(),
+            remembered: in_use,
             panics: Vec::new(),
             repeats: Repeats::default(),
             fullness: Fullness::default(),
@@ -328,6 +336,7 @@ impl Control {
             Phase::Serving | Phase::Stopping { .. } | Phase::Over { .. } => {}
         }
         self.watch_panic(moment.wall_ms);
+        self.tell_moved(moment.wall_ms);
         self.bind_unbound(moment);
         self.bind_missing();
         self.flush();

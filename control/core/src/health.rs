@@ -7,6 +7,7 @@
 mod adopt;
 mod group;
 mod plan;
+mod priorities;
 pub mod reply;
 mod schedule;
 mod watched;
@@ -23,10 +24,12 @@ use weir_proto::ids::{BackendId, PoolId};
 use weir_proto::order::BackendHealth;
 use weir_proto::reason::ConnectFault;
 use weir_proto::snapshot::{Pool, Wildcards};
+use weir_proto::spec::Force;
 
 pub(crate) use adopt::Scope;
 use group::Group;
 pub use plan::{CheckOutcome, CheckPlan, Talk};
+use priorities::Priorities;
 use schedule::Schedule;
 use watched::{Due, WatchedBackend};
 
@@ -59,8 +62,11 @@ pub struct Health {
     groups: BTreeMap<PoolId, Group>,
     /// Those of the watched that are not up.
     down: BTreeSet<BackendId>,
+    /// Those whose health an operator has forced.
+    forced: BTreeSet<BackendId>,
     /// Those of the groups with so few members up that their health is ignored.
     panicking: BTreeSet<PoolId>,
+    priorities: Priorities,
     /// Of the newest snapshot.
     wildcards: Wildcards,
     /// Pools as they were: whom they no longer have is to be left alone.
@@ -95,7 +101,9 @@ impl Health {
             watched: BTreeMap::new(),
             groups: BTreeMap::new(),
             down: BTreeSet::new(),
+            forced: BTreeSet::new(),
             panicking: BTreeSet::new(),
+            priorities: Priorities::default(),
             wildcards: Wildcards::default(),
             swept: Vec::new(),
             schedule: Schedule::new(),
@@ -119,7 +127,8 @@ impl Health {
         now: Now,
     ) -> Vec<Transition> {
         let Some(watched) = self.watched.get(&backend) else { return Vec::new() };
-        if fault == ConnectFault::Local {
+        // One that an operator has forced stays what it is.
+        if fault == ConnectFault::Local || watched.force.is_some() {
             return Vec::new();
         }
         let pool = watched.pool_id;
@@ -160,7 +169,7 @@ impl Health {
         for id in members {
             let transition = self.change(id, |watched| {
                 let (checked, rules) = (watched.is_checked(), watched.rules());
-                if !watched.is_member {
+                if !watched.is_member || watched.force.is_some() {
                     return None;
                 }
                 let is_good = checked && !watched.hysteresis.is_pending();
@@ -181,8 +190,19 @@ impl Health {
         let mut watched = self.watched.remove(&id)?;
         let group = self.groups.get_mut(&watched.pool_id).expect("its pool is counted");
         group.subtract(&watched);
-        let transition = change(&mut watched);
+        let was = watched.health();
+        let before = (watched.is_up(), watched.since, watched.counters.transitions);
+        let mut transition = change(&mut watched);
+        if watched.force.is_some() && watched.is_up() == before.0 {
+            // Checks go on and say what they say; it counts for nothing.
+            (watched.since, watched.counters.transitions) = (before.1, before.2);
+            transition = None;
+        }
         group.add(&watched);
+        if watched.health() != was {
+            self.share_out(watched.pool_id);
+        }
+        let group = &self.groups[&watched.pool_id];
         let panics = group.is_in_panic() && !group.is_gone;
         set_member(&mut self.panicking, watched.pool_id, panics);
         if !watched.is_checked() {
@@ -195,13 +215,20 @@ impl Health {
 
     /// Puts back what was taken out of `watched`.
     fn keep(&mut self, watched: WatchedBackend) {
-        set_member(&mut self.down, watched.id, !watched.hysteresis.is_up());
+        set_member(&mut self.down, watched.id, !watched.is_up());
+        set_member(&mut self.forced, watched.id, watched.force.is_some());
         self.watched.insert(watched.id, watched);
     }
 
     /// Every backend that is not up.
     pub fn down(&self) -> impl Iterator<Item = BackendId> {
         self.down.iter().copied()
+    }
+
+    /// Every backend whose health an operator has forced, with that, and whether its own is good.
+    pub fn forced(&self) -> impl Iterator<Item = (BackendId, Force, bool)> {
+        let forced = self.forced.iter().filter_map(|id| self.watched.get(id));
+        forced.filter_map(|it| Some((it.id, it.force?, it.hysteresis.is_up())))
     }
 
     /// True if the backend is about to be left alone: the current version does not have it.
@@ -227,22 +254,20 @@ impl Health {
 
     /// Whether the backend can take sessions as far as its health goes. An unknown one can.
     pub fn is_up(&self, id: BackendId) -> bool {
-        self.standing(id) == BackendHealth::Up
+        self.watched.get(&id).is_none_or(WatchedBackend::is_up)
     }
 
     /// What shards are told of the backend. An unknown one is up.
     pub fn standing(&self, id: BackendId) -> BackendHealth {
-        let hysteresis = self.watched.get(&id).map(|watched| &watched.hysteresis);
-        hysteresis.map_or(BackendHealth::Up, |it| match (it.is_up(), it.is_unproven()) {
-            (true, _) => BackendHealth::Up,
-            (false, true) => BackendHealth::Unproven,
-            (false, false) => BackendHealth::Down,
-        })
+        if self.is_aside(id) {
+            return BackendHealth::Aside;
+        }
+        self.watched.get(&id).map_or(BackendHealth::Up, WatchedBackend::health)
     }
 
     /// How long the backend's hold lasts still.
     pub fn hold_left(&self, id: BackendId, now: Now) -> Option<Duration> {
-        let hysteresis = &self.watched.get(&id)?.hysteresis;
+        let hysteresis = &self.watched.get(&id).filter(|it| it.force.is_none())?.hysteresis;
         let until = hysteresis.held_until().filter(|until| now < *until && !hysteresis.is_up())?;
         Some(Duration::from_nanos(until.nanos - now.nanos))
     }

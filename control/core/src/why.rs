@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use weir_core::base::prng::Prng;
-use weir_core::pick::{Candidate, Picker, Tried, client_key, identity};
+use weir_core::pick::{Candidate, Groups, Tried, client_key, identity};
+use weir_core::priority::WHOLE;
 use weir_proto::answer::{BackendState, ExplainedCandidate, Explanation, SessionDetail};
 use weir_proto::listed::listed;
 use weir_proto::network::Refused;
@@ -40,16 +41,29 @@ pub fn of_client(
     let address = client(from)?;
     let pool = snapshot.pool(pool).ok_or_else(|| planner::no_pool(snapshot, pool))?;
     let panic = control.is_in_panic(pool);
-    let candidates: Vec<Candidate> =
-        pool.backends.iter().map(|it| candidate(control, it, panic)).collect();
-    let eligible = |index: usize| candidates[index].is_eligible(index, Tried::NONE);
+    let shares = control.health.groups_of(pool.id);
+    let candidates: Vec<(u8, Candidate)> =
+        pool.backends.iter().map(|it| (it.priority, candidate(control, it, panic))).collect();
+    let has_share = |priority: u8| {
+        shares.len() < 2 || shares.iter().any(|(it, _, share)| *it == priority && *share > 0)
+    };
+    let eligible = |index: usize| {
+        has_share(candidates[index].0) && candidates[index].1.is_eligible(index, Tried::NONE)
+    };
     let key = client_key(seed, address);
-    let mut picker = Picker::new(pool.strategy, candidates.clone());
+    let mut prng = Prng::new(key);
+    let mut picker = Groups::new(pool.strategy, &candidates, &mut prng);
+    picker.set_shares(&shares.iter().map(|(_, _, share)| *share).collect::<Vec<_>>());
     let places = picker.hash_slots(key);
-    let picked = picker.pick(key, &mut Prng::new(key), Tried::NONE);
+    let picked = picker.pick(key, &mut prng, Tried::NONE);
     let count = (0..candidates.len()).filter(|index| eligible(*index)).count();
     // Turns and lots are each shard's own: only where they leave no choice is the answer certain.
-    let is_certain = count == 1 || matches!(pool.strategy, Strategy::Maglev | Strategy::LeastConn);
+    let is_split = shares.iter().any(|(_, _, share)| (1..WHOLE).contains(share));
+    let is_certain = match pool.strategy {
+        Strategy::Maglev => true,
+        Strategy::LeastConn => !is_split,
+        _ => count == 1,
+    };
     let picked = picked.filter(|_| is_certain);
     let row = |(index, backend): (usize, &Backend)| ExplainedCandidate {
         name: format!("{}/{}", pool.name, backend.name),
@@ -57,7 +71,12 @@ pub fn of_client(
         weight: backend.weight,
         sessions: control.aggregate.backend(backend.id).sessions,
         eligible: eligible(index),
-        why_not: why_not(control, pool, backend, &candidates[index], (picked, index)),
+        why_not: why_not(
+            control,
+            (pool, backend),
+            (&candidates[index].1, has_share(backend.priority)),
+            (picked, index),
+        ),
         slot: places.iter().find(|(_, at)| *at == index).map(|(place, _)| u64::from(*place)),
     };
     Ok(Explanation {
@@ -66,7 +85,7 @@ pub fn of_client(
         version: snapshot.version.0,
         client: Some(from.to_owned()),
         chosen: picked.map(|index| format!("{}/{}", pool.name, pool.backends[index].name)),
-        because: because(pool, count, panic),
+        because: because(control, pool, count, panic),
         session: None,
         listener: None,
         candidates: pool.backends.iter().enumerate().map(row).collect(),
@@ -157,7 +176,7 @@ fn candidate(control: &Control, backend: &Backend, panic: bool) -> Candidate {
 }
 
 /// How the strategy comes to its choice among `count` that may have the session.
-fn because(pool: &Pool, count: usize, panic: bool) -> String {
+fn because(control: &Control, pool: &Pool, count: usize, panic: bool) -> String {
     let rule = match (count, pool.strategy) {
         (0, _) => "no backend can take a session",
         (1, _) => "it is the only one that can take a session",
@@ -168,25 +187,39 @@ fn because(pool: &Pool, count: usize, panic: bool) -> String {
         (_, Strategy::Random) => "it is drawn by lot",
     };
     let panic = if panic { "; the pool is in panic, so health is ignored" } else { "" };
-    format!("{rule}{panic}")
+    let groups = if control.is_first_group_enough(pool) {
+        String::new()
+    } else {
+        format!("; {}", control.groups_text(pool))
+    };
+    format!("{rule}{panic}{groups}")
 }
 
 fn why_not(
     control: &Control,
-    pool: &Pool,
-    backend: &Backend,
-    candidate: &Candidate,
+    (pool, backend): (&Pool, &Backend),
+    (candidate, has_share): (&Candidate, bool),
     (picked, index): (Option<usize>, usize),
 ) -> Option<String> {
     let state = BackendState::of(backend.admin, control.health.is_up(backend.id));
     if !backend.admin.is_ready() {
         return Some(format!("an operator has put it into {}", state.word()));
     }
+    if !candidate.usable && backend.force.is_some() {
+        return Some("an operator has forced it down".to_owned());
+    }
     if !candidate.usable {
         return Some("its health checks, or connects to it, have failed".to_owned());
     }
     if candidate.weight == 0 {
         return Some("its weight is 0".to_owned());
+    }
+    if !has_share {
+        let priority = backend.priority;
+        return Some(format!(
+            "its priority, {priority}, has no turn: {}",
+            control.groups_text(pool)
+        ));
     }
     if picked.is_none_or(|picked| picked == index) {
         return None;

@@ -35,7 +35,7 @@ const AS_WISHED = { drain: ["draining"], maint: ["maint"], ready: ["up", "down"]
 function updateBackend(row, it) {
   row.state.put(it.state);
   const { result, since_s, hold_s } = it.check;
-  const check = hold_s > 0 ? `${result}, held ${span(hold_s)}` : result === "off" ? "off" : `${result} for ${span(since_s)}`;
+  const check = it.force ? `forced ${it.force} (${result})` : hold_s > 0 ? `${result}, held ${span(hold_s)}` : result === "off" ? "off" : `${result} for ${span(since_s)}`;
   say(row.cells.check, check);
   say(row.heavy, it.weight);
   row.heavy.setAttribute("aria-label", `Weight of ${it.name}: ${it.weight}; change it`);
@@ -95,7 +95,10 @@ function updatePool(card, { pool, backends }) {
   const { head, choice } = card;
   const state = pool.backends_up === 0 ? "down" : pool.panic || pool.backends_up < pool.backends ? "draining" : "up";
   head.note.put(state);
-  say(head.note.node, pool.panic ? "panic: health is ignored" : `${count(pool.backends_up)} of ${count(pool.backends)} up`);
+  const up = pool.panic ? "panic: health is ignored" : `${count(pool.backends_up)} of ${count(pool.backends)} up`;
+  const taking = pool.groups.filter((group) => group.share > 0);
+  const groups = taking.map((group) => `priority ${group.priority}: ${Math.round(group.share * 100)} %`);
+  say(head.note.node, [up, ...groups].join(", "));
   say(head.sessions, count(pool.sessions));
   say(head.rate, rate(pool.sessions_per_s));
   say(head.from, bits(pool.received_bytes_per_s === null ? null : pool.received_bytes_per_s * 8));

@@ -10,6 +10,7 @@ mod doctor;
 #[cfg(debug_assertions)]
 mod failpoint;
 mod fallback;
+mod groups;
 pub mod init;
 mod limits;
 mod listen;

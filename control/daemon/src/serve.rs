@@ -22,6 +22,7 @@ use weir_proto::order::Report;
 use weir_proto::request::{Command, Query, Refusal};
 use weir_proto::snapshot::Snapshot;
 
+use crate::groups::GroupsFile;
 use crate::rt;
 use crate::session_log::SessionLog;
 use crate::signals::{Signal, Signals};
@@ -76,6 +77,8 @@ pub(crate) struct Shared {
     pub(crate) reloads: Reloads,
     /// The way to the session log, if there is one.
     pub(crate) session_log: Option<SessionLog>,
+    /// The priority groups in use, for the next start.
+    groups: GroupsFile,
     /// systemd wants to hear that this thread lives (WatchdogSec=).
     is_watched: bool,
 }
@@ -96,6 +99,7 @@ impl Shared {
         control: Control,
         appender: Appender,
         session_log: Option<SessionLog>,
+        groups: GroupsFile,
     ) -> Rc<Shared> {
         Rc::new_cyclic(|own| Shared {
             control: RefCell::new(control),
@@ -111,6 +115,7 @@ impl Shared {
             answers: Cell::new(0),
             reloads: Reloads::default(),
             session_log,
+            groups,
             is_watched: systemd::wants_pings(),
         })
     }

@@ -25,6 +25,7 @@ use crate::api::token::TokenFile;
 use crate::api::{http, settings_audit};
 use crate::check;
 use crate::fallback::{self, FallbackParts};
+use crate::groups::GroupsFile;
 use crate::limits::{self, Limits};
 use crate::log;
 use crate::rt::{self, TcpServer};
@@ -127,16 +128,7 @@ async fn serve(
         Some(address) => Some(patiently(|| open_admin(address)).await?),
         None => None,
     };
-    let options = Options {
-        shards,
-        sessions_max: limits.sessions_per_shard,
-        pipes_max: limits.pipes_per_shard,
-        buffers: limits.buffers_per_shard,
-        pin: shards <= cores,
-        hash_seed: settings.hash_key.seed(),
-        seed: RandomState::new().build_hasher().finish(),
-        session_log: settings.session_log.as_ref().map(|log| log.logging),
-    };
+    let options = engine_options(&settings, &limits, (shards, cores));
     log::take_strays()?;
     let mut engine = Engine::start(&options).map_err(|error| limits.explain(error).to_string())?;
     let bell = engine.take_bell().ok_or("the engine has no bell")?;
@@ -157,9 +149,12 @@ async fn serve(
     // Half of the descriptors: checks that are over hold theirs a little longer.
     let checks_max = usize::try_from(limits.descriptors / 2).unwrap_or(usize::MAX);
     let slice = BACKENDS_SLICE;
-    let setup = Setup { fleet, versions, snapshot, base, unconfirmed, ids, checks_max, slice };
+    let groups = GroupsFile::of(&settings.state);
+    let in_use = groups.read();
+    let setup =
+        Setup { fleet, versions, snapshot, base, unconfirmed, in_use, ids, checks_max, slice };
     let control = Control::new(setup, moment());
-    let shared = Shared::new(control, appender, session_log);
+    let shared = Shared::new(control, appender, session_log, groups);
     if run.file.is_some() {
         let _ = shared.reloads.settings.set(settings.clone()); // it is empty
     }
@@ -174,6 +169,19 @@ async fn serve(
     shared.session_log.iter().for_each(SessionLog::finish);
     tracing::info!("stopped");
     Ok(code)
+}
+
+fn engine_options(settings: &Settings, limits: &Limits, (shards, cores): (u16, u16)) -> Options {
+    Options {
+        shards,
+        sessions_max: limits.sessions_per_shard,
+        pipes_max: limits.pipes_per_shard,
+        buffers: limits.buffers_per_shard,
+        pin: shards <= cores,
+        hash_seed: settings.hash_key.seed(),
+        seed: RandomState::new().build_hasher().finish(),
+        session_log: settings.session_log.as_ref().map(|log| log.logging),
+    }
 }
 
 /// A fenced shard's waiting clients go to the others only if the kernel is told to move them. It

@@ -2,6 +2,7 @@
 //! where the simulator has nothing that could cause it, and docs/lifecycle.md draws what is
 //! declared.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -100,6 +101,7 @@ fn started() -> (Control, FakeShards) {
         snapshot: first,
         base: None,
         unconfirmed: None,
+        in_use: BTreeMap::new(),
         ids,
         checks_max: 1,
         slice: 1,

@@ -35,6 +35,7 @@ pub mod health;
 pub mod lease;
 pub mod limits;
 pub mod pick;
+pub mod priority;
 pub mod proxy_header;
 pub mod session;
 pub mod slot;

@@ -11,6 +11,7 @@
 //! | two-choices, random | O(log n); O(n) after 8 draws of those who may not | O(1) |
 //! | maglev | O(1); O(n) after 32 probes of those who may not | O(1) |
 
+mod groups;
 mod least_conn;
 mod maglev;
 mod random;
@@ -27,6 +28,7 @@ use weir_proto::spec::Strategy;
 
 use crate::base::prng::Prng;
 use crate::slot::MemberIndex;
+pub use groups::Groups;
 use maglev::Maglev;
 use random::Random;
 use turns::Turns;
@@ -185,6 +187,16 @@ impl Picker {
             return;
         }
         indices.for_each(|index| change(index, &mut self.candidates[index]));
+        self.refresh_all();
+    }
+
+    /// Changes a candidate; [`Picker::refresh_all`] must follow.
+    fn set(&mut self, index: usize, change: impl FnOnce(&mut Candidate)) {
+        change(&mut self.candidates[index]);
+    }
+
+    /// Takes notice of every change by [`Picker::set`].
+    fn refresh_all(&mut self) {
         if let Kind::RoundRobin(it) | Kind::LeastConn(it) = &mut self.kind {
             it.refresh_all(&self.candidates);
         }

@@ -19,11 +19,12 @@ use weir_proto::ids::{BackendId, ListenerId, PoolId, Version};
 use weir_proto::network::AddressSet;
 use weir_proto::order::BackendHealth;
 use weir_proto::snapshot::{Keepalive, Listener, ProxyIn, Retry, Timeouts, Wildcards};
-use weir_proto::spec::{Percent, ProxyVersion, Strategy};
+use weir_proto::spec::{ProxyVersion, Strategy};
 
 use crate::base::clock::Now;
 use crate::lease::Lease;
-use crate::pick::Picker;
+use crate::pick::Groups;
+use crate::priority::{GroupRule, GroupTally};
 use crate::slot::{BackendSlot, ListenerSlot, MemberIndex, PoolSlot};
 
 pub use connects::{CountedConnect, MayRetry};
@@ -69,14 +70,17 @@ pub struct PoolView {
     /// Connects that have not been answered, and those of them that are retries.
     connecting: u32,
     retrying: u32,
-    panic_below: Percent,
+    rule: GroupRule,
     slow_start_ms: u32,
     /// So few backends are up that their health is ignored.
     panic_mode: bool,
     /// Indices of the backends that may have recovered or got stuck lately, in rising order: picks
     /// look at them one by one. Has room for all.
     unsteady: Vec<MemberIndex>,
-    picker: Picker,
+    picker: Groups,
+    /// A count and a share for each priority group, for when health changes.
+    tallies: Vec<GroupTally>,
+    shares: Vec<u32>,
     /// Slots of the backends, in the order of the picker's candidates.
     slots: Vec<BackendSlot>,
     present: bool,
@@ -100,6 +104,7 @@ pub struct BackendView {
     closes: bool,
     /// The operator allows new sessions.
     enabled: bool,
+    weight: u16,
     /// That, and it has a weight: it gets sessions if it is up.
     is_member: bool,
     /// Connects of this shard to it that have not been answered.
@@ -170,7 +175,7 @@ impl View {
         let stale = |backend: &&BackendView| {
             let Some((pool, index)) = backend.place else { return false };
             let pool = &self.pools[pool.index()];
-            let candidate = &pool.picker.candidates()[index.index()];
+            let candidate = pool.picker.candidate(index.index());
             let figures = (candidate.load, candidate.usable);
             let fresh = figures == (backend.load(), backend.is_usable(pool.panic_mode));
             let overlooked = backend.is_unsteady() && !pool.unsteady.contains(&index);

@@ -6,6 +6,7 @@ mod access;
 mod bounds;
 mod connects;
 mod figures;
+mod groups;
 mod records;
 mod shares;
 mod sheds;
@@ -89,6 +90,8 @@ pub struct Ledger {
     failures: BTreeMap<BackendId, u32>,
     said: figures::Said,
     attempts: BTreeMap<Key, Attempt>,
+    /// Backends that some session has tried without a socket: who has tried them is not known.
+    unopened: BTreeSet<BackendId>,
     ejected: Vec<BackendId>,
     /// Backends that are down by this shard's own doing, and control has said nothing of since.
     own_ejections: BTreeSet<BackendId>,
@@ -219,21 +222,15 @@ impl Ledger {
         all.find(|(_, backend)| backend.id == id)
     }
 
-    /// So few of the pool's members are up that health is ignored (panic mode, docs/operating.md).
-    fn is_in_panic(&self, pool: &Pool) -> bool {
-        let (up, all) = self.members(pool);
-        up * 100 < all * usize::from(pool.health.panic.hundredths())
-    }
-
     /// Backends that are up, and those that would get sessions if they were; one that has never
-    /// been up beside others is not missed.
+    /// been up beside others is not missed. Of one that stands aside control knows more.
     fn members(&self, pool: &Pool) -> (usize, usize) {
         let takes = |it: &&Backend| it.admin == Admin::Ready && it.weight > 0;
         let members: Vec<&Backend> = pool.backends.iter().filter(takes).collect();
         let count = |which: &dyn Fn(BackendHealth) -> bool| {
             members.iter().filter(|backend| which(self.health_of(backend.id))).count()
         };
-        let up = count(&|health| health == BackendHealth::Up);
+        let up = count(&|health| matches!(health, BackendHealth::Up | BackendHealth::Aside));
         match count(&|health| health != BackendHealth::Unproven) {
             0 => (up, members.len()),
             proven => (up, proven),
@@ -277,6 +274,7 @@ impl Ledger {
                 Seen::Asked { session, address, fresh } => {
                     self.asked((session, fresh), address, now)?;
                 }
+                Seen::NotOpened { address } => self.unopened.extend(self.ids.get(&address)),
                 Seen::CancelsConnect { session } => {
                     self.cancelled(session, now);
                 }

@@ -80,6 +80,8 @@ pub struct Swarm {
     pub redispatch: RedispatchSpec,
     /// A backend closes or resets a session as soon as it has it, or has read a little.
     pub early_closes: u32,
+    /// Pools have priority groups.
+    pub groups: bool,
 }
 
 /// PROXY headers of a world.
@@ -139,7 +141,8 @@ impl Swarm {
         let headers = Headers::draw(&mut beside, swarm.clean);
         let lists = !swarm.clean && beside.below(6) == 0;
         let (redispatch, early_closes) = closes(&mut beside, &swarm);
-        Swarm { headers, lists, redispatch, early_closes, ..swarm }
+        let groups = !swarm.clean && beside.below(3) == 0;
+        Swarm { headers, lists, redispatch, early_closes, groups, ..swarm }
     }
 
     fn without_headers(rng: &mut Rng) -> Swarm {
@@ -208,6 +211,7 @@ impl Swarm {
             lists: false,
             redispatch: RedispatchSpec::default(),
             early_closes: 0,
+            groups: false,
         }
     }
 

@@ -132,7 +132,9 @@ impl Operator {
             for _ in 0..backends {
                 let (backend, address) = operator.backend(kernel);
                 let weight = if swarm.clean { 1 } else { operator.weight() };
-                spec.backend.insert(backend, BackendSpec { weight, ..BackendSpec::new(address) });
+                let priority = operator.priority(swarm);
+                let fresh = BackendSpec { weight, priority, ..BackendSpec::new(address) };
+                spec.backend.insert(backend, fresh);
             }
             operator.spec.pool.insert(pool_name.clone(), spec.into());
             let binds = if operator.rng.below(4) == 0 { 2 } else { 1 };
@@ -181,6 +183,11 @@ impl Operator {
         self.rng.pick(&[0, 1, 1, 1, 2, 10, 256])
     }
 
+    /// Mostly the first: half of the worlds have one priority group.
+    fn priority(&mut self, swarm: &Swarm) -> u8 {
+        if swarm.groups { self.rng.pick(&[0, 0, 1, 1, 2, 200]) } else { 0 }
+    }
+
     fn pool(&mut self, swarm: &Swarm) -> PoolSpec {
         PoolSpec {
             // Maglev's tables take time to build: one seed in ten.
@@ -199,6 +206,7 @@ impl Operator {
                 slow_start: span(self.rng.pick(&[0, 100, 10_000])),
                 ..HealthSpec::default()
             },
+            spill: Percent::new(if swarm.groups { self.rng.pick(&[0, 0, 70, 100]) } else { 0 }),
             ..PoolSpec::default()
         }
     }
@@ -334,20 +342,23 @@ impl Operator {
     }
 
     /// What is known of some backends.
-    fn some_words(&mut self) -> HealthWords {
-        use BackendHealth::{Down, Unproven, Up};
+    fn some_words(&mut self, groups: bool) -> HealthWords {
+        use BackendHealth::{Aside, Down, Unproven, Up};
         let some = self.some_backends();
-        some.into_iter().map(|id| (id, self.rng.pick(&[Up, Up, Up, Up, Down, Unproven]))).collect()
+        let all = [Up, Up, Up, Up, Down, Unproven, Aside];
+        // One stands aside only where there are groups.
+        let all = &all[..if groups { 7 } else { 6 }];
+        some.into_iter().map(|id| (id, self.rng.pick(all))).collect()
     }
 
     /// What comes with a snapshot: in one of four something.
     fn words(&mut self, kernel: &Kernel) -> HealthWords {
         let flips = kernel.swarm.health_flips > 0 && self.rng.below(4) == 0;
-        if flips { self.some_words() } else { Vec::new() }
+        if flips { self.some_words(kernel.swarm.groups) } else { Vec::new() }
     }
 
     fn flip_health(&mut self, kernel: &mut Kernel) {
-        let flips = self.some_words();
+        let flips = self.some_words(kernel.swarm.groups);
         let order = Order::Health(flips.clone());
         self.send(kernel, order, Sent::Health(flips), "order: health");
     }
@@ -398,13 +409,15 @@ impl Operator {
         let pool_name = &pools[self.rng.below(pools.len())];
         let fresh = self.pool(&kernel.swarm);
         let (added, address) = self.backend(kernel);
-        let weight = self.weight();
+        let (weight, priority) = (self.weight(), self.priority(&kernel.swarm));
         let pool = self.spec.pool.get_mut(pool_name).expect("it was just listed");
         let backends: Vec<Name> = pool.backend.keys().cloned().collect();
         let which = self.rng.below(backends.len());
         let backend = backends.get(which).and_then(|name| pool.backend.get_mut(name));
-        match (self.rng.below(8), backend) {
+        let kinds = if kernel.swarm.groups { 9 } else { 8 };
+        match (self.rng.below(kinds), backend) {
             (0, Some(backend)) => backend.weight = weight,
+            (8, Some(backend)) => backend.priority = priority,
             (1, Some(backend)) => {
                 backend.state = self.rng.pick(&[Admin::Ready, Admin::Drain, Admin::Maint]);
             }
@@ -417,7 +430,8 @@ impl Operator {
             }
             (5, _) => self.change_listener(&kernel.swarm),
             _ => {
-                pool.backend.insert(added, BackendSpec { weight, ..BackendSpec::new(address) });
+                let fresh = BackendSpec { weight, priority, ..BackendSpec::new(address) };
+                pool.backend.insert(added, fresh);
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use serde::{Serialize, Serializer};
 
-use super::{BackendRow, ListenerRow, ListenerState, PoolDetail, UnboundRow};
+use super::{BackendRow, GroupRow, ListenerRow, ListenerState, PoolDetail, UnboundRow};
 use crate::settings::ShownSettings;
 
 impl Serialize for ListenerRow {
@@ -39,13 +39,14 @@ impl Serialize for PoolDetail {
             #[serde(flatten)]
             settings: &'a ShownSettings,
             panic: bool,
+            groups: &'a [GroupRow],
             backends: &'a [BackendRow],
         }
-        let PoolDetail { name, settings, panic, backends } = self;
+        let PoolDetail { name, settings, panic, groups, backends } = self;
         if !serializer.is_human_readable() {
-            return (name, settings, panic, backends).serialize(serializer);
+            return (name, settings, panic, groups, backends).serialize(serializer);
         }
-        FlatPool { name, settings, panic: *panic, backends }.serialize(serializer)
+        FlatPool { name, settings, panic: *panic, groups, backends }.serialize(serializer)
     }
 }
 
@@ -56,11 +57,14 @@ mod tests {
     use crate::settings::{LISTENER, POOL};
     use crate::spec::{ListenerSpec, PoolSpec};
 
+    fn pool(settings: ShownSettings) -> PoolDetail {
+        let (groups, backends) = (Vec::new(), Vec::new());
+        PoolDetail { name: "web".to_owned(), settings, panic: true, groups, backends }
+    }
+
     #[test]
     fn an_answer_with_settings_crosses_a_socket() {
-        let settings = ShownSettings::of(POOL, &PoolSpec::default());
-        let pool =
-            PoolDetail { name: "web".to_owned(), settings, panic: true, backends: Vec::new() };
+        let pool = pool(ShownSettings::of(POOL, &PoolSpec::default()));
         assert_eq!(decode(&encode(&pool).unwrap()[HEADER..]), Ok(pool));
         let spec = ListenerSpec::new("web".parse().unwrap(), Vec::new());
         let listener = ListenerRow {
@@ -84,9 +88,8 @@ mod tests {
     fn settings_stand_among_the_keys_in_json() {
         let mut settings = ShownSettings::default();
         settings.put("timeout.idle_s", crate::settings::ShownValue::Seconds(2.0));
-        let pool =
-            PoolDetail { name: "web".to_owned(), settings, panic: false, backends: Vec::new() };
-        let wanted = r#"{"name":"web","timeout":{"idle_s":2.0},"panic":false,"backends":[]}"#;
-        assert_eq!(serde_json::to_string(&pool).unwrap(), wanted);
+        let wanted =
+            r#"{"name":"web","timeout":{"idle_s":2.0},"panic":true,"groups":[],"backends":[]}"#;
+        assert_eq!(serde_json::to_string(&pool(settings)).unwrap(), wanted);
     }
 }

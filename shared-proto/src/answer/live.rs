@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{BackendRow, ListenerRow, Status, TaskRow, UnconfirmedRow};
+use super::{BackendRow, GroupRow, ListenerRow, Status, TaskRow, UnconfirmedRow};
 use crate::spec::Strategy;
 
 /// The current figures, and the history if it was asked for.
@@ -97,6 +97,8 @@ pub struct LivePool {
     pub backends_up: u64,
     pub backends: u64,
     pub panic: bool,
+    /// Its priority groups; none if it has one only.
+    pub groups: Vec<GroupRow>,
     pub sessions: u64,
     pub sessions_stalled: u64,
     pub sessions_total: u64,
@@ -208,6 +210,8 @@ mod tests {
             address: "10.0.0.1:80".into(),
             state: BackendState::Up,
             weight: 1,
+            priority: 0,
+            force: None,
             sessions: 1,
             sessions_total: 2,
             connect_failures_total: 3,

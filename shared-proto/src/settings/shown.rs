@@ -164,7 +164,10 @@ mod tests {
         let mut shown = ShownSettings::of(BACKEND, &backend);
         shown.put("state", ShownValue::Text("up".to_owned()));
         let json = serde_json::to_string(&shown).unwrap();
-        assert_eq!(json, r#"{"address":"127.0.0.1:80","weight":2,"state":"up"}"#);
+        assert_eq!(
+            json,
+            r#"{"address":"127.0.0.1:80","weight":2,"priority":0,"state":"up","force":null}"#
+        );
         let listener = ListenerSpec::new("web".parse().unwrap(), vec![([127, 0, 0, 1], 81).into()]);
         let json = serde_json::to_string(&ShownSettings::of(LISTENER, &listener)).unwrap();
         let start =

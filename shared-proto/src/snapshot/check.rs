@@ -8,7 +8,10 @@ use super::{
 };
 use crate::network::NETWORKS_MAX;
 use crate::settings::{self, Setting};
-use crate::spec::{Admin, CopyOnWrite, HealthKind, HealthSpec, ListenerSpec, Name, PoolSpec, Spec};
+use crate::spec::{
+    Admin, CopyOnWrite, Failover, HealthKind, HealthSpec, ListenerSpec, Name, Percent, PoolSpec,
+    Spec,
+};
 
 /// Collects faults.
 struct Faults(Vec<Fault>);
@@ -112,6 +115,11 @@ fn check_pool(name: &Name, pool: &PoolSpec, faults: &mut Faults) {
     faults.at_most(&format!("{at}.backend"), "backends", pool.backend.len(), BACKENDS_PER_POOL_MAX);
     check_ranges(&at, settings::POOL, pool, faults);
     check_health(&at, &pool.health, faults);
+    if pool.failover == Failover::Stay && pool.spill != Percent::ZERO {
+        let what = "spill shares sessions between groups, and failover = \"stay\" wants one group";
+        let hint = "leave spill out, or use failover = \"auto\"";
+        faults.add(format!("{at}.spill"), what, hint);
+    }
     for (name, backend) in &pool.backend {
         let at = format!("{at}.backend.{name}");
         if backend.address.port() == 0 {

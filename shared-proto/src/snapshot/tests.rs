@@ -1,7 +1,7 @@
 //! Identities across versions, what a snapshot gives back, and where a fault says that it is.
 
 use super::*;
-use crate::spec::HealthKind;
+use crate::spec::{BackendSpec, HealthKind};
 
 fn spec_with(pool: PoolSpec) -> Spec {
     let listener = ListenerSpec::new("web".parse().unwrap(), vec!["127.0.0.1:80".parse().unwrap()]);

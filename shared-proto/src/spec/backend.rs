@@ -11,15 +11,21 @@ pub struct BackendSpec {
     pub address: SocketAddr,
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub weight: u16,
+    /// Backends of one pool with the same priority are a group; 0 is first.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub priority: u8,
     #[serde(default, skip_serializing_if = "Admin::is_ready")]
     pub state: Admin,
+    /// Its health by hand, whatever checks and connects say. Absent: as they say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub force: Option<Force>,
 }
 
 impl BackendSpec {
     /// A backend at `address`, with everything else at its default.
     #[must_use]
     pub fn new(address: SocketAddr) -> BackendSpec {
-        BackendSpec { address, weight: one(), state: Admin::Ready }
+        BackendSpec { address, weight: one(), priority: 0, state: Admin::Ready, force: None }
     }
 }
 
@@ -27,8 +33,33 @@ fn one() -> u16 {
     1
 }
 
+fn is_zero(priority: &u8) -> bool {
+    *priority == 0
+}
+
 fn is_one(weight: &u16) -> bool {
     *weight == 1
+}
+
+/// The health that an operator gives a backend by hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Force {
+    Up,
+    Down,
+}
+
+impl Force {
+    pub const ALL: [Force; 2] = [Force::Up, Force::Down];
+
+    /// The word that operators write.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Force::Up => "up",
+            Force::Down => "down",
+        }
+    }
 }
 
 /// The administrative state of a backend or listener. Health is tracked separately and is never

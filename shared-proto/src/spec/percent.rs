@@ -4,7 +4,7 @@ use core::fmt;
 use core::str::FromStr;
 
 /// A whole number of hundredths, 0 to 100, written `"50%"`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Percent(u8);
 
 impl Percent {
@@ -17,6 +17,12 @@ impl Percent {
     #[must_use]
     pub const fn new(hundredths: u8) -> Percent {
         Percent(if hundredths > 100 { 100 } else { hundredths })
+    }
+
+    /// True for [`Percent::ZERO`].
+    #[must_use]
+    pub const fn is_zero(&self) -> bool {
+        self.0 == 0
     }
 
     /// 0 to 100.

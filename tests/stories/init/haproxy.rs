@@ -95,9 +95,8 @@ const GALERA: Script = Script::Answers(&Dialogue {
     answers: &[(b"haproxy\0", b"\x07\0\0\x02\0\0\0\x02\0\0\0")],
 });
 
-/// A backup is drained: the notes say so, and how to use it.
 #[test]
-fn galera_has_its_backups_by_hand() {
+fn galera_has_its_backups() {
     let case = Migration {
         file: "galera.cfg",
         listens: &[("bind 10.23.0.1:3306", "db")],
@@ -111,11 +110,7 @@ fn galera_has_its_backups_by_hand() {
     let mut stage = case.start();
     stage.settle("db", &["node1"]);
     stage.alike("db", 10, 0);
-    stage.backends.get_mut("node1").expect("it is there").pause();
-    stage.peer.settle("db", &["node2"]);
-    stage.weir.settle("db", &["-"]);
-    stage.process.ok(&["backend", "ready", "galera/node2"]);
-    stage.weir.settle("db", &["node2"]);
+    stage.down("node1", "db", &["node2"]);
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub(super) struct Comparison {
     pub(super) backends: BTreeMap<&'static str, Backend>,
     pub(super) peer: Program,
     pub(super) weir: Program,
-    pub(super) process: Weir,
+    _process: Weir,
     _server: Server,
 }
 
@@ -82,7 +82,7 @@ impl Migration {
         };
         let web = weir.listens.values().next().copied().expect("it listens somewhere");
         let process = Weir::start(web, &objects, Start::default());
-        Comparison { backends, peer, weir, process, _server: server }
+        Comparison { backends, peer, weir, _process: process, _server: server }
     }
 
     fn side(&self, name: &'static str) -> Program {

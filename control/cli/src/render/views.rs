@@ -10,8 +10,8 @@ mod why;
 use std::borrow::Cow;
 
 use weir_proto::answer::{
-    Answer, Author, BackendRow, BackendState, Backends, CheckResult, CheckRow, ConfigText,
-    EventRow, History, ListenerRow, ListenerState, PoolDetail, PoolRow, ShardRow, Status, TaskRow,
+    Answer, Author, BackendRow, BackendState, Backends, CheckResult, ConfigText, EventRow,
+    GroupRow, History, ListenerRow, ListenerState, PoolDetail, PoolRow, ShardRow, Status, TaskRow,
     UnboundRow, Versions,
 };
 
@@ -197,6 +197,17 @@ fn pools(pools: &[PoolRow], style: Style) -> String {
     table.print(style)
 }
 
+/// As in `priority 1` and `in use: 100 % of the sessions; 2 of 2 backends up, weight 4 of 4`.
+fn group_row(group: &GroupRow, style: Style) -> (String, Cell) {
+    let GroupRow { priority, share: part, backends_up, backends, weight_up, weight } = group;
+    let use_of_it = match *part {
+        0.0 => "not in use".to_owned(),
+        part => format!("in use: {} of the sessions", share(part, style)),
+    };
+    let up = format!("{backends_up} of {backends} backends up, weight {weight_up} of {weight}");
+    (format!("priority {priority}"), format!("{use_of_it}; {up}").into())
+}
+
 /// How many backends are up, and the word if so few are that it does not count.
 fn up_of(pool: &PoolRow) -> String {
     let up = pool.backends_up.to_string();
@@ -207,6 +218,7 @@ fn pool(pool: &PoolDetail, style: Style) -> String {
     let mut rows = vec![("name".to_owned(), (&pool.name).into())];
     rows.extend(settings::rows(&pool.settings, style));
     let ignored = if pool.panic { " (now: health is ignored)" } else { "" };
+    rows.extend(pool.groups.iter().map(|group| group_row(group, style)));
     let panic = format!("{}{ignored}", settings::panic(&pool.settings));
     rows.push(("panic".to_owned(), panic.into()));
     rows.push(("slow start".to_owned(), settings::slow_start(&pool.settings, style).into()));
@@ -252,16 +264,20 @@ fn backend_table(backends: &[BackendRow], style: Style) -> String {
             count(backend.connect_failures_total, style).into(),
             bytes(backend.received_bytes_total, style).into(),
             bytes(backend.sent_bytes_total, style).into(),
-            check_cell(&backend.check),
+            check_cell(backend),
             seconds(backend.check.since_s, style).into(),
         ]);
     }
     table.print(style)
 }
 
-/// As in `ok`, `held 7s`, or `refused, held 7s`.
-fn check_cell(check: &CheckRow) -> Cell {
+/// As in `ok`, `held 7s`, `refused, held 7s`, or `forced up (refused)`.
+fn check_cell(backend: &BackendRow) -> Cell {
+    let check = &backend.check;
     let rest = check.hold_s.ceil();
+    if let Some(force) = backend.force {
+        return Cell::state(&format!("forced {} ({})", force.word(), check.result.as_str()));
+    }
     match &check.result {
         result if rest == 0.0 => Cell::state(result.as_str()),
         CheckResult::Held => Cell::state(&format!("held {rest}s")),
@@ -276,12 +292,14 @@ fn backend(backend: &BackendRow, style: Style) -> String {
         ("address", (&backend.address).into()),
         ("state", Cell::state(state_of(backend))),
         ("weight", backend.weight.to_string().into()),
+        ("priority", backend.priority.to_string().into()),
         ("sessions", count(backend.sessions, style).into()),
         ("sessions total", count(backend.sessions_total, style).into()),
         ("connect failures", count(backend.connect_failures_total, style).into()),
         ("received", bytes(backend.received_bytes_total, style).into()),
         ("sent", bytes(backend.sent_bytes_total, style).into()),
-        ("check", check_cell(check)),
+        ("force", backend.force.map_or("-", |force| force.word()).into()),
+        ("check", check_cell(backend)),
         ("check since", seconds(check.since_s, style).into()),
     ];
     pairs(&rows, style)

@@ -207,6 +207,7 @@ pub(crate) fn status(backends_up: u64) -> Status {
             backends: 2,
             sessions: 4,
             panic: false,
+            groups: Vec::new(),
         }],
         warnings: Vec::new(),
     }
@@ -218,6 +219,8 @@ pub(crate) fn backend(sessions: u64) -> BackendRow {
         address: "10.0.0.1:80".into(),
         state: BackendState::Draining,
         weight: 1,
+        priority: 0,
+        force: None,
         sessions,
         sessions_total: 9,
         connect_failures_total: 0,

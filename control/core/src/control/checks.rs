@@ -81,6 +81,7 @@ impl Control {
         let changes: HealthWords =
             transitions.iter().map(|change| (change.id, standing(change.id))).collect();
         self.each_live(|shard| shard.pending.health(&changes));
+        self.tell_moved(wall_ms);
         self.flush();
         self.watch_panic(wall_ms);
     }

@@ -1,6 +1,8 @@
 //! Control is a function of its inputs (ADR 0030): the shell around it (in the daemon, or in the
 //! simulator) turns everything that happens into an [`Input`], and does what the [`Output`]s say.
 
+use std::collections::BTreeMap;
+
 use weir_core::base::clock::Now;
 use weir_proto::answer::EventKind;
 use weir_proto::order::Report;
@@ -78,6 +80,9 @@ pub enum Output {
     RollBack { version: u64, to: u64, why: String },
     /// Make this check; [`Input::Checked`] brings its result.
     Check(Check),
+    /// Keep on disk which priority group each pool with `failover = "stay"` uses, by the pool's
+    /// name: all of it, in the place of what was kept. Traffic does not wait for it.
+    Remember(BTreeMap<String, u8>),
     /// Drop this, on another thread if there is one.
     Free(Discarded),
 }

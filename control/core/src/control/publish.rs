@@ -107,6 +107,7 @@ impl Control {
         self.forget_unbound();
         self.health.settle(&self.snapshot, now);
         let (snapshot, mut down) = (self.snapshot.clone(), self.down());
+        down.extend(self.take_restated());
         down.retain(|(id, _)| !self.health.leaves(*id));
         for (shard, sockets) in self.shards.iter_mut().zip(sockets) {
             if shard.has_thread() {
@@ -124,6 +125,6 @@ impl Control {
     /// know.
     pub(super) fn down(&self) -> HealthWords {
         let health = &self.health;
-        health.down().map(|id| (id, health.standing(id))).collect()
+        health.down().chain(health.aside()).map(|id| (id, health.standing(id))).collect()
     }
 }

@@ -55,7 +55,10 @@ impl Shell {
                 }
                 Output::Found { id, found } => self.answers.push_back((id.0, found.answer())),
                 // There is no prober.
-                Output::Check(_) | Output::Free(_) | Output::SessionLog(_) => {}
+                Output::Check(_)
+                | Output::Free(_)
+                | Output::SessionLog(_)
+                | Output::Remember(_) => {}
                 Output::RollBack { version, to, why } => self.ways_back.push((version, to, why)),
             }
         }
@@ -143,8 +146,9 @@ fn begun(shards: &FakeShards, bind: Vec<SocketAddr>) -> Shell {
     let bound = shards.bind(&BindPlan::first(&snapshot));
     let (fleet, versions) = (Box::new(shards.clone()), Box::new(disk.clone()));
     let slice = BACKENDS_SLICE;
-    let (unconfirmed, checks_max) = (None, 100);
-    let setup = Setup { fleet, versions, snapshot, base, unconfirmed, ids, checks_max, slice };
+    let (unconfirmed, checks_max, in_use) = (None, 100, BTreeMap::new());
+    let setup =
+        Setup { fleet, versions, snapshot, base, unconfirmed, in_use, ids, checks_max, slice };
     let control = Control::new(setup, at(0));
     let (answers, asked) = (VecDeque::new(), 0);
     let mut control = Shell { control, disk, answers, ways_back: Vec::new(), asked };

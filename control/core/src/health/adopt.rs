@@ -64,7 +64,7 @@ impl Health {
                 .watched
                 .remove(&backend.id)
                 .unwrap_or_else(|| WatchedBackend::new(pool, backend, now));
-            let was_up = watched.hysteresis.is_up();
+            let (was_up, was_forced) = (watched.is_up(), watched.force);
             let may_be_weir = self.wildcards.takes(backend.address);
             match watched.follow(pool, backend, (beside, may_be_weir), now) {
                 Follow::Check => {
@@ -78,12 +78,22 @@ impl Health {
                 }
                 Follow::Nothing => {}
             }
-            if watched.hysteresis.is_up() && !was_up {
-                self.untold.push(watched.transition("not checked", now));
+            let is_forced = watched.force != was_forced;
+            if watched.is_up() != was_up && (is_forced || !was_up) {
+                let reason = match watched.force.filter(|_| is_forced) {
+                    Some(_) => "forced by hand",
+                    None if is_forced => "no longer forced by hand",
+                    None => "not checked",
+                };
+                self.untold.push(watched.transition(reason, now));
+            }
+            if is_forced {
+                self.restate(pool.id);
             }
             group.add(&watched);
             self.keep(watched);
         }
+        self.share_out_next(&mut group, before.as_ref());
         set_member(&mut self.panicking, pool.id, group.is_in_panic());
         self.groups.insert(pool.id, group);
         let Some(before) = before else { return };
@@ -102,12 +112,15 @@ impl Health {
     /// The next version is the current one: all of its pools are prepared.
     pub(crate) fn settle(&mut self, snapshot: &Snapshot, now: Now) {
         let pools: BTreeSet<PoolId> = snapshot.pools.iter().map(|pool| pool.id).collect();
+        let mut gone_ids = Vec::new();
         let gone = self.groups.iter_mut().filter(|(id, _)| !pools.contains(id));
         for (id, group) in gone {
             group.is_gone = true;
             self.panicking.remove(id);
+            gone_ids.push(*id);
             self.swept.push(group.pool.clone());
         }
+        gone_ids.into_iter().for_each(|id| self.forget_priorities(id));
         self.schedule.pools(&pools);
         pools.into_iter().for_each(|pool| self.relieve(pool, now));
     }
@@ -132,13 +145,14 @@ impl Health {
     fn serves(&self, pool: &Pool) -> bool {
         pool.backends.iter().filter(|backend| backend.is_member()).any(|backend| {
             let before = self.watched.get(&backend.id);
-            before.is_some_and(|old| old.is_member && old.hysteresis.is_up())
+            before.is_some_and(|old| old.is_member && old.is_up())
         })
     }
 
     /// It is gone from the configuration.
     fn leave(&mut self, id: BackendId) {
         self.down.remove(&id);
+        self.forced.remove(&id);
         if let Some(mut gone) = self.watched.remove(&id) {
             self.set_due(&mut gone, None);
         }

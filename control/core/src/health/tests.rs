@@ -1,6 +1,7 @@
 //! Schedules on paper.
 
 mod damping;
+mod priorities;
 mod schedule;
 
 use super::*;

@@ -6,8 +6,9 @@ use weir_core::base::clock::Now;
 use weir_core::health::{Hysteresis, Rules};
 use weir_proto::answer::CheckResult;
 use weir_proto::ids::{BackendId, PoolId};
+use weir_proto::order::BackendHealth;
 use weir_proto::snapshot::{Backend, Pool};
-use weir_proto::spec::{Admin, HealthKind, HealthSpec};
+use weir_proto::spec::{Admin, Force, HealthKind, HealthSpec};
 
 use super::plan::{CheckOutcome, CheckPlan};
 use super::{CheckCounters, Transition};
@@ -21,6 +22,11 @@ pub(super) struct WatchedBackend {
     spec: HealthSpec,
     /// It gets sessions when it is up.
     pub(super) is_member: bool,
+    pub(super) weight: u16,
+    /// Of the group that it belongs to.
+    pub(super) priority: u8,
+    /// Its health by hand.
+    pub(super) force: Option<Force>,
     /// The next version, or the current one, does not have it any more.
     pub(super) leaves: bool,
     /// What to check; `None` if it is not checked.
@@ -62,6 +68,9 @@ impl WatchedBackend {
             name: backend.name.to_string(),
             spec: pool.health.clone(),
             is_member: false,
+            weight: backend.weight,
+            priority: backend.priority,
+            force: None,
             leaves: false,
             plan: None,
             hysteresis: Hysteresis::default(),
@@ -81,10 +90,34 @@ impl WatchedBackend {
         self.plan.is_some()
     }
 
+    /// Whether it counts as up.
+    pub(super) fn is_up(&self) -> bool {
+        self.health() == BackendHealth::Up
+    }
+
+    /// Whether it counts as up, and there is no sign against it.
+    pub(super) fn is_sound(&self) -> bool {
+        self.is_up() && (self.force.is_some() || self.hysteresis.is_sound())
+    }
+
+    /// Its health, whichever group of its pool is in use.
+    pub(super) fn health(&self) -> BackendHealth {
+        match self.force {
+            Some(Force::Up) => return BackendHealth::Up,
+            Some(Force::Down) => return BackendHealth::Down,
+            None => {}
+        }
+        match (self.hysteresis.is_up(), self.hysteresis.is_unproven()) {
+            (true, _) => BackendHealth::Up,
+            (false, true) => BackendHealth::Unproven,
+            (false, false) => BackendHealth::Down,
+        }
+    }
+
     /// It is down, and not for failing checks alone.
     pub(super) fn is_kept(&self) -> bool {
         let unjudged = self.hysteresis.is_unproven() && self.hysteresis.is_pending();
-        self.hysteresis.held_until().is_some() || unjudged
+        self.force.is_none() && (self.hysteresis.held_until().is_some() || unjudged)
     }
 
     /// Takes over what the snapshot says. `beside`: others of the pool serve already, so that one
@@ -107,6 +140,8 @@ impl WatchedBackend {
         // Checks that begin for the whole pool doubt nobody who serves.
         let kind_changed = self.spec.kind == HealthKind::None && !same;
         self.is_member = backend.is_member();
+        (self.weight, self.priority) = (backend.weight, backend.priority);
+        self.force = backend.force;
         self.spec.clone_from(&pool.health);
         if same && checked {
             return Follow::Nothing;
@@ -164,7 +199,7 @@ impl WatchedBackend {
             pool: self.pool.clone(),
             backend: self.name.clone(),
             id: self.id,
-            up: self.hysteresis.is_up(),
+            up: self.is_up(),
             reason: reason.to_owned(),
         }
     }

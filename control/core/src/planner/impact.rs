@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weir_core::base::prng::Prng;
-use weir_core::pick::{Candidate, Picker, Tried, identity};
+use weir_core::pick::{Candidate, Groups, Tried, identity};
+use weir_core::priority::{self, GroupRule, GroupTally};
 use weir_proto::change::{self, Change, Kind, Noun};
 use weir_proto::ids::{BackendId, ListenerId, PoolId};
 use weir_proto::impact::{BackendImpact, ChangeRow, Class, Impact, ListenerImpact, SessionImpact};
 use weir_proto::listed::listed;
+use weir_proto::order::BackendHealth;
 use weir_proto::snapshot::{Backend, Listener, Pool, Snapshot};
 use weir_proto::spec::Strategy;
 
@@ -212,13 +214,31 @@ fn owners<'a>(
         load: 0,
         usable: it.admin.is_ready() && (is_up(it) || !has_any),
     };
-    let mut picker = Picker::new(Strategy::Maglev, pool.backends.iter().map(candidate).collect());
+    let candidates: Vec<(u8, Candidate)> =
+        pool.backends.iter().map(|it| (it.priority, candidate(it))).collect();
     let mut prng = Prng::new(0); // maglev draws nothing
+    let mut picker = Groups::new(Strategy::Maglev, &candidates, &mut prng);
+    picker.set_shares(&shares(pool, down));
     let step = u64::MAX / MAGLEV_KEYS;
     (0..MAGLEV_KEYS).map(move |key| {
         let index = picker.pick(key * step, &mut prng, Tried::NONE)?;
         Some(pool.backends[index].id)
     })
+}
+
+/// The share of each priority group; which one of `failover = "stay"` is in use, shards decide.
+fn shares(pool: &Pool, down: &BTreeSet<BackendId>) -> Vec<u32> {
+    let priorities = pool.priorities();
+    let mut tallies = vec![GroupTally::default(); priorities.len()];
+    for backend in &pool.backends {
+        let is_down = down.contains(&backend.id);
+        let health = if is_down { BackendHealth::Down } else { BackendHealth::Up };
+        let index = priorities.partition_point(|it| *it < backend.priority);
+        tallies[index] = tallies[index].each(GroupTally::of(backend, health), |a, b| a + b);
+    }
+    let mut shares = vec![0; tallies.len()];
+    priority::share_out(&tallies, GroupRule::of(pool), &mut shares);
+    shares
 }
 
 /// Limits that are exceeded already, and what cannot be known before the change is made.

@@ -18,7 +18,7 @@ pub fn of_traffic(
     is_up: impl Fn(&Backend) -> bool,
 ) -> Vec<String> {
     let mut losses = Vec::new();
-    let takes = |pool: &Pool| pool.backends.iter().any(|it| it.is_member() && is_up(it));
+    let takes = |pool: &Pool| pool.backends.iter().any(|it| it.is_member() && it.is_up(is_up(it)));
     for pool in current.pools.iter().filter(|pool| is_used(current, pool) && takes(pool)) {
         let after = next.pool(pool.name.as_str()).filter(|after| is_used(next, after));
         if let Some(after) = after

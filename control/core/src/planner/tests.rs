@@ -84,7 +84,8 @@ fn a_backend_is_added_with_before_after_and_undo() {
     assert_eq!((backend.weight, backend.admin), (5, Admin::Ready));
     assert_eq!(plan.before, None);
     let after = json!({
-        "name": "web/b3", "address": "[2001:db8::1]:80", "weight": 5, "state": "ready"
+        "name": "web/b3", "address": "[2001:db8::1]:80", "weight": 5, "priority": 0,
+        "state": "ready", "force": null
     });
     assert_eq!(value(&plan.after), after);
     assert_eq!(plan.undo, "weirctl backend remove web/b3 --if-version 8");

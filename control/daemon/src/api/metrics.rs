@@ -192,6 +192,15 @@ fn pools(page: &mut Page, input: &MetricsInput) {
     for (pool, figures) in pools() {
         family.row(&[("pool", pool.name.as_str())], u8::from(figures.is_in_panic));
     }
+    let help =
+        "The part of the new sessions that a priority group gets, 0 to 1; of pools with several.";
+    let mut family = page.gauge("weir_pool_priority_share", help);
+    for (pool, figures) in pools() {
+        for group in &figures.groups {
+            let priority = group.priority.to_string();
+            family.row(&[("pool", pool.name.as_str()), ("priority", &priority)], group.share);
+        }
+    }
     let help = "Sessions in which a side takes nothing for now although bytes wait for it.";
     let mut family = page.gauge("weir_pool_sessions_stalled", help);
     for (pool, figures) in pools() {
@@ -263,6 +272,14 @@ fn backends(page: &mut Page, rows: &[BackendRow<'_>]) {
         for state in BackendState::ALL {
             let [pool, name] = row.labels();
             family.row(&[pool, name, ("state", state.word())], u8::from(*state == now));
+        }
+    }
+    let help = "1 for the health that an operator has forced; of backends with one.";
+    let mut family = page.gauge("weir_backend_forced", help);
+    for (row, (backend, _)) in live() {
+        let [pool, name] = row.labels();
+        if let Some(force) = backend.force {
+            family.row(&[pool, name, ("health", force.word())], 1);
         }
     }
     let mut family = page.gauge("weir_backend_weight", "The backend's weight.");

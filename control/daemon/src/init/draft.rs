@@ -53,6 +53,7 @@ pub(super) struct DraftBackend {
     pub(super) at: At,
     pub(super) address: DraftAddress,
     pub(super) weight: u16,
+    pub(super) priority: u8,
     pub(super) state: Admin,
     /// Behind it; may be empty.
     pub(super) comment: String,

@@ -187,8 +187,8 @@ fn drop_loops(draft: &mut Draft, binds: &[Vec<SocketAddr>], notes: &mut Notes) {
 
 fn backend_spec(backend: &DraftBackend) -> Option<BackendSpec> {
     let DraftAddress::Known(address) = backend.address else { return None };
-    let (weight, state) = (backend.weight, backend.state);
-    Some(BackendSpec { weight, state, ..BackendSpec::new(address) })
+    let DraftBackend { weight, priority, state, .. } = *backend;
+    Some(BackendSpec { weight, priority, state, ..BackendSpec::new(address) })
 }
 
 fn pool_object(pool: &DraftPool, name: &Name, notes: &mut Notes) -> NamedObject {

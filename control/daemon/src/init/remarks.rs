@@ -66,13 +66,6 @@ pub(super) fn has_no_listener(what: &str) -> Remark {
     note(format!("the pool of {what}")).because(why)
 }
 
-/// A server is a backup.
-pub(super) fn is_backup() -> Remark {
-    let why = "weir has no backup servers yet: it is drained, and takes no session";
-    let hint = "`weirctl backend ready P/B` when the others are down";
-    warning("a server is `backup`").because(why).instead(hint)
-}
-
 /// An address of a server that becomes a comment.
 pub(super) fn unusable(at: &At, address: &str, why: &str, notes: &mut Notes) -> DraftAddress {
     let remark = warning(format!("the server at {} is left out", quoted(address)));

@@ -316,7 +316,6 @@ fn each_line_that_is_lost_has_a_note_with_its_place() {
         ("", "listen 81 proxy_protocol;", "5: note: a server becomes two listeners"),
         ("", "include missing;", "5: warning: include `missing`: No such file"),
         ("frobnicate;", "", "2: warning: `frobnicate` is not known to weir"),
-        ("server 10.0.0.3:80 backup;", "", "2: warning: a server is `backup`"),
         ("server 10.0.0.3:80 max_conns=5;", "", "2: warning: `max_conns` of a server"),
         ("server db:80;", "", "2: warning: the server at `db:80` is left out"),
         ("include part;", "", "part:2: warning: `foo` is not known"),

@@ -30,6 +30,8 @@ pub(crate) fn counts_sessions(query: &Query) -> bool {
 
 /// The most backends that end sessions early and that warnings name one by one.
 const EARLY_MAX: usize = 8;
+/// The most backends that are forced by hand and that warnings name.
+const FORCED_MAX: usize = 8;
 /// The most backends that are down and that a warning names.
 const DOWN_MAX: usize = 3;
 /// The most addresses that warnings name one by one.
@@ -166,6 +168,7 @@ impl Queries<'_> {
             name: name.to_owned(),
             settings,
             panic: control.is_in_panic(pool),
+            groups: control.group_rows(pool),
             backends: self.backends_of(Some(name)),
         })
     }
@@ -229,6 +232,10 @@ impl Queries<'_> {
         for pool in control.snapshot.pools.iter().filter(|pool| control.is_in_panic(pool)) {
             warnings.push(format!("pool {}: {}", pool.name, control.panic_text(pool)));
         }
+        for pool in control.snapshot.pools.iter().filter(|it| !control.is_first_group_enough(it)) {
+            warnings.push(format!("pool {}: {}", pool.name, control.groups_text(pool)));
+        }
+        warnings.extend(self.forced_warnings());
         warnings.extend(self.early_warnings());
         if control.rollout.is_late() {
             let (waiting, version) = (control.rollout.waiting(), control.rollout.version());
@@ -270,6 +277,26 @@ impl Queries<'_> {
         let mut warnings: Vec<String> = names.iter().map(say).collect();
         if let Some(more) = count.checked_sub(EARLY_MAX).filter(|more| *more > 0) {
             warnings.push(format!("{more} more backends end most of their sessions early"));
+        }
+        warnings
+    }
+
+    /// As in `backend web/b1 is forced up by hand for 5 min; its own check: refused`.
+    fn forced_warnings(&self) -> Vec<String> {
+        let Control { health, aggregate, .. } = self.control;
+        let mut count = 0_usize;
+        let forced = health.forced().inspect(|_| count += 1);
+        let mut warnings: Vec<String> = forced
+            .filter_map(|(id, force, _)| {
+                let CheckRow { result, since_s, .. } = health.row(id, self.now);
+                let (name, word) = (aggregate.name_of(id)?, force.word());
+                let (since, result) = (span(since_s), result.as_str());
+                Some(format!("backend {name} is forced {word} by hand, {word} for {since}; its own check: {result}"))
+            })
+            .collect();
+        warnings.truncate(FORCED_MAX);
+        if let Some(more) = count.checked_sub(FORCED_MAX).filter(|more| *more > 0) {
+            warnings.push(format!("{more} more backends are forced by hand"));
         }
         warnings
     }
@@ -344,6 +371,7 @@ impl Queries<'_> {
             backends: count(pool.backends.len()),
             sessions: self.control.aggregate.pool_sessions(pool.id),
             panic: self.control.is_in_panic(pool),
+            groups: self.control.group_rows(pool),
         }
     }
 
@@ -380,6 +408,8 @@ impl Queries<'_> {
             address: backend.address.to_string(),
             state: self.state(backend),
             weight: backend.weight,
+            priority: backend.priority,
+            force: backend.force,
             check: self.control.health.row(backend.id, self.now),
             ..counted(self.control.aggregate.backend(backend.id))
         }
@@ -424,6 +454,8 @@ fn counted(totals: BackendTotals) -> BackendRow {
         address: String::new(),
         state: BackendState::Removed,
         weight: 0,
+        priority: 0,
+        force: None,
         sessions: totals.sessions,
         sessions_total: totals.counts.sessions,
         connect_failures_total: totals.connect_failures_total(),

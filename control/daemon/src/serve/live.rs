@@ -235,6 +235,7 @@ fn live_pool(
         backends_up: row.backends_up,
         backends: row.backends,
         panic: row.panic,
+        groups: row.groups.clone(),
         sessions: stats.sessions,
         sessions_stalled: stats.sessions_stalled,
         sessions_total: stats.sessions_total,
@@ -263,7 +264,7 @@ mod tests {
 
     fn row(name: &str, backends_up: u64, sessions: u64, panic: bool) -> PoolRow {
         let (name, strategy) = (name.to_owned(), Strategy::Random);
-        PoolRow { name, strategy, backends_up, backends: 3, sessions, panic }
+        PoolRow { name, strategy, backends_up, backends: 3, sessions, panic, groups: Vec::new() }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use weir_proto::answer::Note;
 use weir_proto::request::{ChangeOptions, ChangeRequest};
 
 use super::{Shared, moment, own_author};
+use crate::groups::{self, GroupsInUse};
 use crate::{prober, rt};
 
 impl Shared {
@@ -46,8 +47,25 @@ impl Shared {
             }
             Output::Check(check) => self.begin_check(check),
             Output::RollBack { version, to, why } => self.begin_rollback(version, to, why),
+            Output::Remember(groups) => self.begin_remember(groups),
             Output::Free(parts) => rt::spawn("free", rt::blocking(move || drop(parts))),
         }
+    }
+
+    /// Has the groups in use written: one write after another, the newest at last.
+    fn begin_remember(&self, groups: GroupsInUse) {
+        let Some(state) = self.own.upgrade().filter(|_| self.groups.put(groups)) else { return };
+        rt::spawn("groups", async move {
+            while let Some((directory, groups)) = state.groups.take() {
+                let written = rt::blocking(move || groups::write((&directory, groups))).await;
+                if let Err(why) = written {
+                    tracing::error!(
+                        "{why}: after a restart pools with failover = \"stay\" may use another \
+                         priority group than now"
+                    );
+                }
+            }
+        });
     }
 
     fn begin_plan(&self, job: PlanJob) {

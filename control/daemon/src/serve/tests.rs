@@ -1,6 +1,7 @@
 //! Requests from end to end, with shards without threads and a disk in memory.
 
 use core::pin::pin;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -63,9 +64,10 @@ fn control(shards: &FakeShards, spec: &Spec, disk: &Disk) -> Rc<Shared> {
     let Started { thread, appender, versions, news, bell } = started;
     let fleet = Box::new(shards.clone());
     let slice = BACKENDS_SLICE;
-    let (unconfirmed, checks_max) = (None, 100);
-    let setup = Setup { fleet, versions, snapshot, base, unconfirmed, ids, checks_max, slice };
-    let shared = Shared::new(Control::new(setup, moment()), appender, None);
+    let (unconfirmed, checks_max, in_use) = (None, 100, BTreeMap::new());
+    let setup =
+        Setup { fleet, versions, snapshot, base, unconfirmed, in_use, ids, checks_max, slice };
+    let shared = Shared::new(Control::new(setup, moment()), appender, None, GroupsFile::default());
     start_store_news(&shared, news, bell.into());
     // It works until the test has ended.
     core::mem::forget(thread);

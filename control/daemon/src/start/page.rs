@@ -41,7 +41,8 @@ async fn figures(shared: &Shared) -> MetricsInput {
         rt::give_way().await;
         let control = shared.control();
         input.pools.extend(pools.iter().map(|pool| {
-            PoolFigures::of(pool, &control.aggregate, control.health.is_in_panic(pool.id))
+            let state = (control.health.is_in_panic(pool.id), control.group_rows(pool));
+            PoolFigures::of(pool, &control.aggregate, state)
         }));
     }
     let backends: Vec<&Backend> = snapshot.backends().map(|(_, backend)| backend).collect();

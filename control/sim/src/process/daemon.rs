@@ -27,6 +27,7 @@ use super::disk::Disk;
 use super::drained;
 use super::history::History;
 use super::holds;
+use super::holds::kept::{self, KeptGroups};
 use super::planted::Planted;
 use super::sim_fleet::{FleetState, SimFleet};
 use super::store::SimStore;
@@ -89,6 +90,7 @@ pub(super) struct Daemon {
     pub(super) next_tick: u64,
     /// Backends that were removed by force.
     pub(super) killed: Vec<BackendId>,
+    kept: KeptGroups,
     planted: Option<Planted>,
 }
 
@@ -157,7 +159,10 @@ impl Daemon {
         let (fleet, versions) = (Box::new(fleet), store.versions());
         let (base, unconfirmed, checks_max) = (record.base, record.unconfirmed, usize::MAX);
         let slice = slice_of(version);
-        let setup = Setup { fleet, versions, snapshot, base, unconfirmed, ids, checks_max, slice };
+        let in_use = wires.borrow().in_use.clone();
+        let remembered = in_use.clone();
+        let setup =
+            Setup { fleet, versions, snapshot, base, unconfirmed, in_use, ids, checks_max, slice };
         let moment = moment(now);
         let mut daemon = Daemon {
             control: Control::new(setup, moment),
@@ -171,9 +176,11 @@ impl Daemon {
             changes: 0,
             next_tick: now,
             killed: Vec::new(),
+            kept: KeptGroups::default(),
             planted,
         };
         daemon.give(Input::Begin(bound), moment);
+        kept::check_start(&daemon.control, &remembered)?;
         wires.borrow_mut().proposed.clear();
         Ok(daemon)
     }
@@ -205,6 +212,7 @@ impl Daemon {
                 Output::Check(check) => self.checks.push(check),
                 Output::RollBack { version, to, .. } => ways_back.push((version, to)),
                 Output::SessionLog(logged) => check_lines(*logged),
+                Output::Remember(groups) => self.wires.borrow_mut().in_use = groups,
                 Output::Free(_) => {}
             }
         }
@@ -321,6 +329,8 @@ impl Daemon {
             self.give(Input::Checked { check, outcome, started: moment.now }, moment);
         }
         holds::check_watched(&self.control)?;
+        self.kept.check(&self.control)?;
+        holds::check_forced(&self.control)?;
         holds::check_holds(&self.control, moment.now)
     }
 

@@ -1,8 +1,11 @@
 //! What control makes of health: a backend that its pool needs is not kept down, and one that was
 //! removed is not watched.
 
+pub(super) mod kept;
+
 use weir_control_core::control::Control;
 use weir_core::base::clock::Now;
+use weir_proto::snapshot::Backend;
 
 use super::StepResult;
 
@@ -23,6 +26,22 @@ pub(super) fn check_holds(control: &Control, now: Now) -> StepResult {
         }
     }
     Ok(())
+}
+
+/// A backend whose health an operator has forced is what it was forced to be.
+///
+/// # Errors
+/// It is not.
+pub(super) fn check_forced(control: &Control) -> StepResult {
+    if control.changes_waiting() > 0 {
+        return Ok(());
+    }
+    let is_other =
+        |it: &Backend| it.force.is_some() && control.health.is_up(it.id) != it.is_up(false);
+    let other = control.snapshot.backends().find(|(_, backend)| is_other(backend));
+    other.map_or(Ok(()), |(pool, backend)| {
+        Err(format!("{}/{} is not {:?} by force", pool.name, backend.name, backend.force))
+    })
 }
 
 /// While no change is made, everybody of whom something is known is in the configuration.

@@ -8,8 +8,8 @@ use weir_proto::confirm::Confirm;
 use weir_proto::request::{ApplyMode, BackendAct, ChangeOptions, ChangeRequest};
 use weir_proto::snapshot::{Listener, Snapshot};
 use weir_proto::spec::{
-    Admin, BackendSpec, HealthKind, HealthSpec, ListenerSpec, Name, Percent, PoolSpec, Spec,
-    Strategy,
+    Admin, BackendSpec, Failover, HealthKind, HealthSpec, ListenerSpec, Name, Percent, PoolSpec,
+    Spec, Strategy,
 };
 
 use super::{SimProcess, StepResult, daemon};
@@ -29,6 +29,8 @@ pub(super) struct People {
     pub(super) listens_at: Vec<SocketAddr>,
     /// The file on somebody's desk. It knows nothing of what was done by commands.
     file: Spec,
+    /// Pools have priority groups.
+    groups: bool,
 }
 
 fn pair(key: &str, value: impl Into<String>) -> (String, String) {
@@ -64,7 +66,7 @@ impl People {
     #[must_use]
     pub(super) fn new(rng: Rng) -> People {
         let (hosts, listens_at) = (Vec::new(), Vec::new());
-        People { rng, next_port: 1000, hosts, listens_at, file: Spec::default() }
+        People { rng, next_port: 1000, hosts, listens_at, file: Spec::default(), groups: false }
     }
 
     fn host(&mut self) -> SocketAddr {
@@ -87,11 +89,26 @@ impl People {
 
     fn backend(&mut self) -> (Name, BackendSpec) {
         let (address, weight) = (self.host(), self.weight());
-        (name(&format!("b{}", address.port())), BackendSpec { weight, ..BackendSpec::new(address) })
+        let priority = if self.groups { self.rng.pick(&[0, 0, 1, 2]) } else { 0 };
+        let spec = BackendSpec { weight, priority, ..BackendSpec::new(address) };
+        (name(&format!("b{}", address.port())), spec)
+    }
+
+    /// With a word on the priority groups of a pool, where there are some.
+    fn with_groups(&mut self, mut pairs: Vec<(String, String)>) -> Vec<(String, String)> {
+        if self.groups {
+            pairs.push(match self.rng.below(3) {
+                0 => pair("failover", "stay"),
+                1 => pair("failover", "auto"),
+                _ => pair("spill", self.rng.pick(&["0%", "70%"])),
+            });
+        }
+        pairs
     }
 
     /// The configuration that the process is seeded with.
     pub(super) fn first(&mut self, swarm: &Swarm) -> Spec {
+        self.groups = swarm.groups;
         let mut spec = Spec::default();
         for number in 0..swarm.pools {
             let pool_name = name(&format!("p{number}"));
@@ -107,6 +124,11 @@ impl People {
                 retry: retries(swarm, &mut self.rng),
                 redispatch: swarm.redispatch,
                 keepalive: keepalive(),
+                failover: if self.groups && self.rng.flip() {
+                    Failover::Stay
+                } else {
+                    Failover::Auto
+                },
                 backend: (0..swarm.backends.max(1)).map(|_| self.backend()).collect(),
                 ..PoolSpec::default()
             };
@@ -264,6 +286,10 @@ impl People {
         let pairs = match self.rng.below(4) {
             0 | 1 => vec![address],
             2 => vec![weight, address],
+            _ if self.groups => {
+                let force = pair("force", self.rng.pick(&["", "", "up", "down"]));
+                vec![weight, pair("priority", self.rng.pick(&["0", "1"])), force]
+            }
             _ => vec![weight, state],
         };
         ChangeRequest::BackendSet { name, pairs }
@@ -278,7 +304,7 @@ impl People {
     fn set_pool(&mut self, name: String) -> ChangeRequest {
         let strategy = pair("strategy", self.rng.pick(&Strategy::ALL[..4]).to_string());
         let attempts = pair("retry.attempts", self.rng.below(4).to_string());
-        let pairs = vec![strategy, attempts];
+        let pairs = self.with_groups(vec![strategy, attempts]);
         ChangeRequest::PoolSet { name, pairs }
     }
 

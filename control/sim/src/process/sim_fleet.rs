@@ -90,6 +90,8 @@ pub(super) struct FleetState {
     pub(super) newest: Option<Arc<Snapshot>>,
     /// Addresses that a shard was given sockets for, as far as the newest snapshot has them.
     bound_of_newest: BTreeSet<SocketAddr>,
+    /// The priority groups in use, as they are on disk.
+    pub(super) in_use: BTreeMap<String, u8>,
     /// What control has said that it should not have.
     pub(super) violation: Option<String>,
 }
@@ -114,6 +116,7 @@ impl FleetState {
             reports: VecDeque::new(),
             newest: None,
             bound_of_newest: BTreeSet::new(),
+            in_use: BTreeMap::new(),
             violation: None,
         }
     }

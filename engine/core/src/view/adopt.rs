@@ -2,6 +2,7 @@
 //! looked into: most changes are of one backend among many thousands.
 
 use alloc::collections::BTreeSet;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use weir_proto::ids::{BackendId, PoolId};
@@ -12,7 +13,8 @@ use super::slots::Slots;
 use super::{BackendView, ListenerView, PoolView, View};
 use crate::base::clock::Now;
 use crate::base::prng::Prng;
-use crate::pick::{Candidate, Picker, identity};
+use crate::pick::{Candidate, Groups, identity};
+use crate::priority::{GroupRule, GroupTally};
 use crate::slot::{BackendSlot, MemberIndex, PoolSlot};
 
 /// The slots of backends, while a snapshot is being adopted.
@@ -155,6 +157,7 @@ impl View {
                 failures: before.map_or(0, |old| old.failures),
                 closes: before.is_some_and(|old| old.closes),
                 enabled: backend.admin.is_ready(),
+                weight: backend.weight,
                 is_member: backend.is_member(),
                 waiting: before.map_or(0, |old| old.waiting),
                 stuck_since: before.and_then(|old| old.stuck_since),
@@ -170,6 +173,21 @@ impl View {
         (0..).zip(pool.backends.iter().zip(taken)).map(adopt).collect()
     }
 
+    /// The backends of a pool for its picker, each with its priority.
+    fn candidates(&self, pool: &Pool, slots: &[BackendSlot]) -> Vec<(u8, Candidate)> {
+        let candidate = |(backend, slot): (&Backend, &BackendSlot)| {
+            let view = &self.backends[slot.index()];
+            let candidate = Candidate {
+                identity: identity(backend.name.as_str()),
+                weight: backend.weight,
+                load: view.load(),
+                usable: false, // `recompute_eligibility` says
+            };
+            (backend.priority, candidate)
+        };
+        pool.backends.iter().zip(slots).map(candidate).collect()
+    }
+
     fn adopt_pool(
         &mut self,
         pool: &Pool,
@@ -177,16 +195,7 @@ impl View {
         slots: Vec<BackendSlot>,
         prng: &mut Prng,
     ) {
-        let candidate = |(backend, slot): (&Backend, &BackendSlot)| {
-            let view = &self.backends[slot.index()];
-            Candidate {
-                identity: identity(backend.name.as_str()),
-                weight: backend.weight,
-                load: view.load(),
-                usable: false, // `recompute_eligibility` says
-            }
-        };
-        let candidates: Vec<Candidate> = pool.backends.iter().zip(&slots).map(candidate).collect();
+        let candidates = self.candidates(pool, &slots);
         let unsteady = self.unsteady(&slots);
         let place = self.pools.get_mut(slot.index());
         let slow_start_ms = u32::try_from(pool.health.slow_start.millis).unwrap_or(u32::MAX);
@@ -199,18 +208,19 @@ impl View {
             && old.strategy() == pool.strategy
         {
             // Keeps its turns, and its table if the members are the same.
-            old.picker.rebuild(candidates);
+            old.picker.rebuild(&candidates, prng);
+            (old.tallies, old.shares) = counts(&old.picker);
             old.since = pool.since;
             (old.timeouts, old.retry) = (pool.timeouts, pool.retry);
             old.keepalive = pool.keepalive;
             old.socket_buffer = pool.socket_buffer;
             old.proxy = pool.spec.proxy_protocol;
-            (old.panic_below, old.slow_start_ms) = (pool.health.panic, slow_start_ms);
+            (old.rule, old.slow_start_ms) = (GroupRule::of(pool), slow_start_ms);
             (old.unsteady, old.slots, old.present) = (unsteady, slots, true);
             return;
         }
-        let mut picker = Picker::new(pool.strategy, candidates);
-        picker.stagger(prng); // or every shard would begin with the first backend
+        let picker = Groups::new(pool.strategy, &candidates, prng);
+        let (tallies, shares) = counts(&picker);
         let view = PoolView {
             id: pool.id,
             since: pool.since,
@@ -223,11 +233,13 @@ impl View {
             stalled,
             connecting,
             retrying,
-            panic_below: pool.health.panic,
+            rule: GroupRule::of(pool),
             slow_start_ms,
             panic_mode: false,
             unsteady,
             picker,
+            tallies,
+            shares,
             slots,
             present: true,
         };
@@ -236,4 +248,9 @@ impl View {
             None => self.pools.push(view),
         }
     }
+}
+
+/// Room for a count and a share of each priority group.
+fn counts(picker: &Groups) -> (Vec<GroupTally>, Vec<u32>) {
+    (vec![GroupTally::default(); picker.len()], vec![0; picker.len()])
 }

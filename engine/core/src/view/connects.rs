@@ -8,6 +8,7 @@
 
 use alloc::vec::Vec;
 
+use weir_proto::order::BackendHealth;
 use weir_proto::spec::Strategy;
 
 use super::{BackendView, Picked, PoolView, View};
@@ -50,16 +51,17 @@ impl View {
         let confirmed = (pool.panic_mode && !tried.is_empty())
             .then(|| pool.pick_up(backends, (key, tried), prng))
             .flatten();
-        let index = if let Some(index) = confirmed {
-            index
+        let picked = if confirmed.is_some() {
+            confirmed
         } else if pool.unsteady.is_empty() {
-            pool.picker.pick(key, prng, tried)?
+            pool.picker.pick(key, prng, tried)
         } else {
             pool.sift(backends, prng, now);
             let picked = pool.picker.pick(key, prng, tried);
             pool.restore(backends);
-            picked.or_else(|| pool.picker.pick(key, prng, tried))?
+            picked.or_else(|| pool.picker.pick(key, prng, tried))
         };
+        let index = picked.or_else(|| pool.picker.pick_beyond(key, prng, tried))?;
         Some(Picked { backend: pool.slots[index], index: MemberIndex::at(index) })
     }
 
@@ -125,8 +127,7 @@ impl View {
     /// True if a backend of that pool could get a session that has tried these.
     #[must_use]
     pub fn has_other(&self, pool: PoolSlot, tried: Tried) -> bool {
-        let mut candidates = self.pools[pool.index()].picker.candidates().iter().enumerate();
-        candidates.any(|(index, candidate)| candidate.is_eligible(index, tried))
+        self.pools[pool.index()].picker.has_eligible(tried)
     }
 
     /// A connect has failed, or is not wanted any more.
@@ -223,6 +224,6 @@ impl BackendView {
 
     /// True if new sessions may be picked for it, its weight aside.
     pub(super) fn is_usable(&self, panic_mode: bool) -> bool {
-        self.enabled && (self.is_up() || panic_mode)
+        self.enabled && (self.is_up() || (panic_mode && self.health != BackendHealth::Aside))
     }
 }

@@ -72,7 +72,7 @@ impl PoolView {
     /// The panic threshold, and the slow start in milliseconds.
     #[must_use]
     pub fn health_settings(&self) -> (Percent, u32) {
-        (self.panic_below, self.slow_start_ms)
+        (self.rule.panic, self.slow_start_ms)
     }
 
     /// Connects that have not been answered, and those of them that are retries.

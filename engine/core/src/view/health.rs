@@ -4,10 +4,10 @@
 use weir_proto::ids::BackendId;
 use weir_proto::order::BackendHealth;
 use weir_proto::reason::ConnectFault;
-use weir_proto::snapshot::panics;
 
-use super::View;
+use super::{BackendView, PoolView, View};
 use crate::base::clock::Now;
+use crate::priority::{self, GroupTally};
 use crate::slot::{BackendSlot, PoolSlot};
 
 /// Failed connects in a row, on one shard, that eject a backend.
@@ -73,13 +73,14 @@ impl View {
     }
 
     /// Backends of a pool that are up, and those that would get sessions if they were. Unproven
-    /// ones count only if there is no other.
+    /// ones count only if there is no other; of those that stand aside control knows whether they
+    /// are up.
     fn members(&self, pool: PoolSlot) -> (usize, usize) {
         let slots = self.pools[pool.index()].slots.iter();
         let members = slots.map(|slot| &self.backends[slot.index()]).filter(|it| it.is_member);
         let (mut up, mut proven, mut all) = (0, 0, 0);
         for backend in members {
-            up += usize::from(backend.is_up());
+            up += usize::from(backend.is_up() || backend.health == BackendHealth::Aside);
             proven += usize::from(backend.health != BackendHealth::Unproven);
             all += 1;
         }
@@ -93,11 +94,33 @@ impl View {
         }
     }
 
-    /// Works out again whether the pool is in panic, and who may be picked.
+    /// Works out again whether the pool is in panic, which priority groups get sessions, and who
+    /// may be picked.
     pub(super) fn recompute_eligibility(&mut self, pool: PoolSlot) {
-        let (up, members) = self.members(pool);
         let pool = &mut self.pools[pool.index()];
-        pool.panic_mode = panics(pool.panic_below, up, members);
+        pool.panic_mode = pool.share_out(&self.backends);
         pool.set_usable(&self.backends, pool.panic_mode);
+    }
+}
+
+impl PoolView {
+    /// Gives each priority group its share. True in panic.
+    fn share_out(&mut self, backends: &[BackendView]) -> bool {
+        self.tallies.fill(GroupTally::default());
+        for (index, slot) in self.slots.iter().enumerate() {
+            let backend = &backends[slot.index()];
+            let one = GroupTally::one((backend.is_member, backend.weight), backend.health);
+            let tally = &mut self.tallies[self.picker.group_of(index)];
+            *tally = tally.each(one, |a, b| a + b);
+        }
+        let panics = priority::share_out(&self.tallies, self.rule, &mut self.shares);
+        self.picker.set_shares(&self.shares);
+        panics
+    }
+
+    /// The priority of each group and its share of the new sessions, in parts of
+    /// [`WHOLE`](crate::priority::WHOLE). None if there is one group.
+    pub fn shares(&self) -> impl Iterator<Item = (u8, u32)> + '_ {
+        self.picker.shares().filter(|_| self.picker.len() > 1)
     }
 }

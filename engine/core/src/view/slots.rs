@@ -29,7 +29,8 @@ impl Occupant for PoolView {
         self.present = false;
         // Sessions that still connect find no backend here: its backends have left, too, and their
         // slots may be those of another pool's.
-        self.picker.rebuild(Vec::new());
+        self.picker.clear();
+        (self.tallies, self.shares) = (Vec::new(), Vec::new());
         self.slots = Vec::new();
         self.unsteady = Vec::new();
     }

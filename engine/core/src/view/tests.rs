@@ -7,7 +7,7 @@ use std::vec::Vec;
 use weir_proto::ids::IdSource;
 use weir_proto::reason::ConnectFault;
 use weir_proto::snapshot::Snapshot;
-use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Spec};
+use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, Percent, PoolSpec, Spec};
 
 use BackendHealth::{Down, Unproven, Up};
 
@@ -17,6 +17,8 @@ use crate::pick::Tried;
 
 #[path = "tests/begins.rs"]
 mod begins;
+#[path = "tests/groups.rs"]
+mod groups;
 
 /// A configuration that is changed step by step.
 struct Config {

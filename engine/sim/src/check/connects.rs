@@ -94,6 +94,9 @@ impl Ledger {
         if !self.fuzzy && !self.is_healthy(id) && !self.is_in_panic(pool) {
             return Err(format!("a connect to {}, which is not healthy", backend.name));
         }
+        let attempt = &self.attempts[&session];
+        let tried = (attempt.tried.len() == attempt.count).then_some(&attempt.tried[..]);
+        self.check_group(pool, backend, tried)?;
         let within_ms = (now - first_at) / 1_000_000;
         if is_retry && within_ms >= u64::from(pool.retry.within_ms) {
             return Err(format!("{session:?} tries again after {within_ms} ms"));
@@ -111,6 +114,7 @@ impl Ledger {
         let Some(pool) = pool.filter(|pool| !self.fuzzy && !self.is_in_panic(pool)) else {
             return Ok(());
         };
+        let priority = pool.backends.iter().find(|it| it.id == picked).map(|it| it.priority);
         // Who too many connects wait for may be spared: the others then get its share.
         let waiting = |id: BackendId| {
             self.attempts.values().filter(|it| it.waits_for > 0 && it.backend == Some(id)).count()
@@ -118,6 +122,7 @@ impl Ledger {
         let is_full = |backend: &&Backend| {
             backend.admin == Admin::Ready
                 && backend.weight > 0
+                && priority == Some(backend.priority)
                 && self.is_healthy(backend.id)
                 && !self.shares.grows(backend.id)
                 && waiting(backend.id) < STUCK_CONNECTS as usize

@@ -77,7 +77,9 @@ impl Shares {
         match (before == after, after) {
             (true, _) => {}
             (false, BackendHealth::Up) => drop(self.growing.insert(id, Growing::new(now))),
-            (false, BackendHealth::Down | BackendHealth::Unproven) => self.forget(id),
+            (false, BackendHealth::Down | BackendHealth::Unproven | BackendHealth::Aside) => {
+                self.forget(id);
+            }
         }
     }
 

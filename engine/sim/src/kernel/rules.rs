@@ -196,6 +196,7 @@ impl Kernel {
     pub(crate) fn open(&mut self, address: &SocketAddr) -> Result<Leg, Errno> {
         if self.legs.count() >= self.swarm.legs || self.rng.hits(self.swarm.open_errors) {
             self.note("open: no descriptor", [usize::from(address.port()), 0]);
+            self.seen.push(Seen::NotOpened { address: *address });
             return Err(self.rng.pick(&[Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS]));
         }
         Ok(self.legs.open(Behind::Nothing))

@@ -43,6 +43,10 @@ pub enum Seen {
         /// The session has begun in this turn.
         fresh: bool,
     },
+    /// There was no socket for a connect to this address.
+    NotOpened {
+        address: SocketAddr,
+    },
     CancelsConnect {
         session: Key,
     },

@@ -23,12 +23,15 @@ const IN_HEALTH: [&str; 10] = [
     "slow_start_s",
 ];
 
+const SPILL: &str = "spill_percent";
+
 /// Networks of one list that are shown; with `-o json` all are.
 const NETWORKS_SHOWN: usize = 16;
 
 /// The lines of every setting, each with its name.
 pub(super) fn rows(settings: &ShownSettings, style: Style) -> Vec<(String, Cell)> {
     let rows = settings.tables().map(|(table, run)| match table {
+        None if run[0].name == SPILL => ("spill".to_owned(), spill(settings).into()),
         None => (name_of(&run[0], " "), text_of(run[0].value.as_ref(), style).into()),
         Some("health") => ("health".to_owned(), health(settings, run, style).into()),
         Some("keepalive") => ("keepalive".to_owned(), keepalive(settings, style).into()),
@@ -43,9 +46,18 @@ pub(super) fn rows(settings: &ShownSettings, style: Style) -> Vec<(String, Cell)
 
 /// When health is ignored.
 pub(super) fn panic(settings: &ShownSettings) -> String {
-    match settings.get("health.panic_percent") {
+    below(settings.get("health.panic_percent"), "up")
+}
+
+/// When a priority group gives sessions to the next one.
+fn spill(settings: &ShownSettings) -> String {
+    below(settings.get(SPILL), "of a group's weight up")
+}
+
+fn below(percent: Option<&ShownValue>, of: &str) -> String {
+    match percent {
         None | Some(ShownValue::Number(0)) => "never".to_owned(),
-        percent => format!("below {}% up", text_of(percent, Style::default())),
+        percent => format!("below {}% {of}", text_of(percent, Style::default())),
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) fn backend() -> BackendRow {
         address: "10.0.0.11:443".into(),
         state: BackendState::Up,
         weight: 1,
+        priority: 0,
+        force: None,
         sessions: 12,
         sessions_total: 123_456,
         connect_failures_total: 3,
@@ -51,7 +53,7 @@ pub(crate) fn pool() -> PoolDetail {
     let mut settings = ShownSettings::of(POOL, &spec);
     settings.0.sort_by_key(|setting| setting.table() == Some("retry"));
     let backends = vec![backend(), backend_down()];
-    PoolDetail { name: "web".into(), settings, panic: false, backends }
+    PoolDetail { name: "web".into(), settings, panic: false, groups: Vec::new(), backends }
 }
 
 /// Those of a listener without a limit.
@@ -91,6 +93,7 @@ pub(crate) fn status() -> Status {
             backends: 2,
             sessions: 12,
             panic: false,
+            groups: Vec::new(),
         }],
         warnings: vec!["pool api has no backend that can take sessions".into()],
     }
@@ -225,6 +228,8 @@ redispatch      while nothing was sent
 keepalive       after 1m 0s, every 10s, 6 times
 socket buffer   -
 proxy protocol  -
+spill           never
+failover        auto
 retry           attempts 2, within 6s
 panic           below 50% up
 slow start      10s
@@ -235,9 +240,11 @@ BACKEND  ADDRESS";
     let mut panics = pool();
     panics.panic = true;
     panics.settings.put("health.slow_start_s", ShownValue::Seconds(0.0));
+    panics.settings.put("spill_percent", ShownValue::Number(70));
     let text = answer(&Answer::Pool(panics), false, HUMAN);
     assert!(text.contains("panic           below 50% up (now: health is ignored)\n"), "{text}");
     assert!(text.contains("slow start      off\n"), "{text}");
+    assert!(text.contains("spill           below 70% of a group's weight up\n"), "{text}");
     let mut state = status();
     state.pools[0].panic = true;
     assert!(answer(&Answer::Status(state), false, PIPE).contains(" 1 panic "));

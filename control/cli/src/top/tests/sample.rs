@@ -62,6 +62,7 @@ fn pool(name: &str, strategy: Strategy, (backends_up, backends): (u64, u64)) -> 
         backends_up,
         backends,
         panic: false,
+        groups: Vec::new(),
         sessions: 0,
         sessions_stalled: 0,
         sessions_total: 246_912,

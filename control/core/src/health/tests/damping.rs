@@ -5,23 +5,23 @@ use weir_proto::spec::PoolSpec;
 
 const SECOND: u64 = 1_000_000_000;
 
-fn at(secs: u64) -> Now {
+pub(super) fn at(secs: u64) -> Now {
     Now { nanos: secs * SECOND }
 }
 
 /// A pool whose backends answer as the test says, checked once a second.
-struct DampedPool {
-    world: HealthFixture,
-    health: Health,
+pub(super) struct DampedPool {
+    pub(super) world: HealthFixture,
+    pub(super) health: Health,
     /// Names of those whose checks succeed.
-    good: BTreeSet<&'static str>,
-    now: u64,
+    pub(super) good: BTreeSet<&'static str>,
+    pub(super) now: u64,
 }
 
 const NAMES: [&str; 5] = ["b1", "b2", "b3", "b4", "b5"];
 
 impl DampedPool {
-    fn new(count: u16, panic: u8, kind: HealthKind) -> DampedPool {
+    pub(super) fn new(count: u16, panic: u8, kind: HealthKind) -> DampedPool {
         let panic = weir_proto::spec::Percent::new(panic);
         let interval = Span::from_millis(800);
         let spec = HealthSpec { kind, panic, interval, ..HealthSpec::default() };
@@ -46,7 +46,7 @@ impl DampedPool {
         self.health.check_all(at(self.now), is_good);
     }
 
-    fn seconds(&mut self, count: u64) {
+    pub(super) fn seconds(&mut self, count: u64) {
         (0..count).for_each(|_| self.second());
     }
 
@@ -58,17 +58,17 @@ impl DampedPool {
         up.map(|it| *NAMES.iter().find(|name| **name == it.name.as_str()).unwrap()).collect()
     }
 
-    fn eject(&mut self, name: &str) -> bool {
+    pub(super) fn eject(&mut self, name: &str) -> bool {
         let id = self.world.id(name);
         !self.health.on_ejected(id, ConnectFault::Refused, at(self.now)).is_empty()
     }
 
-    fn change(&mut self, change: impl FnOnce(&mut PoolSpec)) {
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut PoolSpec)) {
         let snapshot = self.world.change(change);
         self.health.adopt(snapshot, at(self.now));
     }
 
-    fn standing(&self, name: &str) -> BackendHealth {
+    pub(super) fn standing(&self, name: &str) -> BackendHealth {
         self.health.standing(self.world.id(name))
     }
 

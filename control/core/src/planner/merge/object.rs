@@ -88,8 +88,16 @@ impl Object for BackendSpec {
     }
 
     fn brief(&self) -> String {
-        let BackendSpec { address, weight, state } = self;
-        format!("address={address} weight={weight} state={}", state.word())
+        let BackendSpec { address, weight, priority, state, force } = self;
+        let state = state.word();
+        let mut brief = format!("address={address} weight={weight} state={state}");
+        if *priority != 0 {
+            brief += &format!(" priority={priority}");
+        }
+        if let Some(force) = force {
+            brief += &format!(" force={}", force.word());
+        }
+        brief
     }
 }
 

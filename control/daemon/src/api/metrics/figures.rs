@@ -7,6 +7,7 @@ use weir_control_core::aggregate::{
     Aggregate, BackendTotals, Durations, ListenerTotals, PoolTotals, ShardTotals,
 };
 use weir_control_core::control::ShardHistory;
+use weir_proto::answer::GroupRow;
 use weir_proto::answer::TaskKind;
 use weir_proto::counters::PoolCounts;
 use weir_proto::snapshot::{Pool, Snapshot};
@@ -119,6 +120,8 @@ pub struct SupervisedShard {
 pub struct PoolFigures {
     /// So few backends are up that their health is ignored.
     pub is_in_panic: bool,
+    /// Its priority groups; none if it has one only.
+    pub groups: Vec<GroupRow>,
     /// Sessions in which a side takes nothing for now although bytes wait for it.
     pub stalled: u64,
     pub counts: PoolCounts,
@@ -163,11 +166,16 @@ pub struct DurationFigures {
 
 impl PoolFigures {
     /// Copies the figures of one pool.
-    pub fn of(pool: &Pool, aggregate: &Aggregate, is_in_panic: bool) -> PoolFigures {
+    pub fn of(
+        pool: &Pool,
+        aggregate: &Aggregate,
+        (is_in_panic, groups): (bool, Vec<GroupRow>),
+    ) -> PoolFigures {
         let none = PoolTotals::default();
         let totals = aggregate.pool(pool.id).unwrap_or(&none);
         PoolFigures {
             is_in_panic,
+            groups,
             stalled: aggregate.pool_stalled(pool.id),
             counts: totals.counts,
             connect: DurationFigures::of(&totals.connect),

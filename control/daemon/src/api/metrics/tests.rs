@@ -104,7 +104,8 @@ fn page(spec: &Spec) -> String {
     let snapshot = Snapshot::build(spec, Version(2), &first, &mut ids).unwrap();
     aggregate.adopt(&snapshot);
     let up = first.pool("web").unwrap().backends[0].id;
-    let pools = snapshot.pools.iter().map(|pool| PoolFigures::of(pool, &aggregate, false));
+    let pools =
+        snapshot.pools.iter().map(|pool| PoolFigures::of(pool, &aggregate, (false, Vec::new())));
     let backends = snapshot.backends().map(|(_, it)| BackendFigures {
         totals: aggregate.backend(it.id),
         health: health(it.id == up),

@@ -16,8 +16,8 @@ use crate::init::draft::{
 };
 use crate::init::note::{At, Notes, note, quoted, warning};
 use crate::init::remarks::{
-    ADDRESSES_MAX, addresses_end_here, has_no_address, has_no_listener, is_backup,
-    is_two_listeners, tls_goes_through, tls_on_one_side, unusable,
+    ADDRESSES_MAX, addresses_end_here, has_no_address, has_no_listener, is_two_listeners,
+    tls_goes_through, tls_on_one_side, unusable,
 };
 
 /// Makes the draft of all sections of a file.
@@ -269,19 +269,24 @@ impl Joiner<'_> {
         ports: &BTreeSet<u16>,
     ) -> DraftPool {
         let settings = pools::settings(backend, clients, self.notes);
-        let all_backup = backend.servers.iter().all(|server| server.options.is_backup);
         let mut comments = Vec::new();
         if backend.servers.iter().any(|server| server.options.is_checked) {
             comments.push("panic = \"0%\": as in HAProxy, a server that is down gets none".into());
         }
-        if all_backup && backend.servers.len() > 1 {
-            comments.push("every server is a backup: HAProxy uses the first that is up".into());
-        }
-        let line = |(index, server): (usize, &ServerLine)| {
-            let is_spare = server.options.is_backup && !(all_backup && index == 0);
-            self.backend(server, is_spare, ports)
+        let mut backups = 0_u8;
+        let line = |server: &ServerLine| {
+            let priority = match (server.options.is_backup, backend.settings.all_backups) {
+                (false, _) => 0,
+                (true, true) => 1,
+                // HAProxy uses the first that is up.
+                (true, false) => {
+                    backups = backups.saturating_add(1);
+                    backups
+                }
+            };
+            self.backend(server, priority, ports)
         };
-        let backends = backend.servers.iter().enumerate().map(line).collect();
+        let backends = backend.servers.iter().map(line).collect();
         let (wanted, at, title) = (backend.name.clone(), backend.at.clone(), title(backend));
         DraftPool { wanted, at, title, comments, settings, backends }
     }
@@ -289,17 +294,12 @@ impl Joiner<'_> {
     fn backend(
         &mut self,
         server: &ServerLine,
-        is_spare: bool,
+        priority: u8,
         ports: &BTreeSet<u16>,
     ) -> DraftBackend {
         self.notes.extend(&server.options.remarks);
         let mut comment = String::new();
         let mut state = Admin::Ready;
-        if is_spare {
-            self.notes.add(&server.at, is_backup());
-            "backup".clone_into(&mut comment);
-            state = Admin::Drain;
-        }
         if server.options.is_disabled {
             "disabled".clone_into(&mut comment);
             state = Admin::Maint;
@@ -314,6 +314,7 @@ impl Joiner<'_> {
             at: server.at.clone(),
             address: self.server_address(server, ports),
             weight: u16::try_from(weight).unwrap_or(WEIGHT_MAX).min(WEIGHT_MAX),
+            priority,
             state,
             comment,
         }

@@ -53,6 +53,8 @@ pub(super) struct ProxySettings {
     pub(super) maxconn: Given<u64>,
     pub(super) retries: Given<u64>,
     pub(super) redispatches: bool,
+    /// All backups are used together, not the first that is up.
+    pub(super) all_backups: bool,
     pub(super) client_keepalive: KeepaliveSpec,
     pub(super) server_keepalive: KeepaliveSpec,
     pub(super) default_server: Rc<ServerOptions>,
@@ -253,6 +255,10 @@ impl ProxySettings {
                 self.redispatches = true;
                 true
             }
+            "allbackups" => {
+                self.all_backups = true;
+                true
+            }
             _ if self.check.option(at, words) => true,
             name => lost.look_up(OPTIONS, name, at, &texts[..texts.len().min(2)]),
         }
@@ -261,6 +267,7 @@ impl ProxySettings {
     fn negated(&mut self, texts: &[&str]) {
         match texts {
             ["option", "redispatch", ..] => self.redispatches = false,
+            ["option", "allbackups", ..] => self.all_backups = false,
             ["option", name, ..] if name.ends_with("chk") || name.ends_with("-check") => {
                 self.check.kind = None;
             }

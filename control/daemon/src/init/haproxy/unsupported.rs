@@ -373,7 +373,6 @@ pub(super) const OPTIONS: &[Directive] = &[
     directive("nolinger", WARN, "a reset of weir is always one that a peer or a limit caused", ""),
     directive("tcp-smart-*", NOTE, "weir acknowledges as the kernel does", ""),
     directive("independent-streams", NOTE, "weir has one idle timeout for both directions", ""),
-    directive("allbackups", WARN, "weir has no backup servers yet", ""),
     directive("persist", NOTE, "weir connects to no server that is down", ""),
     directive("transparent", WARN, "weir connects to its backends only", ""),
     directive("external-check", WARN, "weir runs no programs", "choose another check"),

@@ -8,7 +8,7 @@ use super::parser::NginxDirective;
 use super::unsupported::{OF_SERVER, OF_UPSTREAM, look_up, unknown};
 use crate::init::draft::{DraftAddress, DraftBackend};
 use crate::init::note::{At, Notes, note, quoted, warning};
-use crate::init::remarks::{is_backup, unusable};
+use crate::init::remarks::unusable;
 use crate::init::units;
 
 /// An upstream, as far as weir has it.
@@ -60,6 +60,7 @@ impl Upstream {
             at: at.clone(),
             address: server_address(at, address, notes),
             weight: 1,
+            priority: 0,
             state: Admin::Ready,
             comment: String::new(),
         };
@@ -71,7 +72,7 @@ impl Upstream {
     fn server(&mut self, directive: &NginxDirective, notes: &mut Notes) -> u64 {
         let at = &directive.at;
         let address = server_address(at, directive.argument(), notes);
-        let (mut weight, mut state, mut comment) = (1, Admin::Ready, "");
+        let (mut weight, mut priority, mut state, mut comment) = (1, 0, Admin::Ready, "");
         for word in directive.arguments().skip(1) {
             let (name, value) = word.split_once('=').unwrap_or((word, ""));
             match name {
@@ -79,10 +80,7 @@ impl Upstream {
                     Ok(number) if number > 0 => weight = number,
                     _ => notes.add(at, warning(quoted(word)).because("it is no weight")),
                 },
-                "backup" => {
-                    (state, comment) = (Admin::Drain, "backup");
-                    notes.add(at, is_backup());
-                }
+                "backup" => priority = 1,
                 "down" => (state, comment) = (Admin::Maint, "down"),
                 "max_fails" | "fail_timeout" => {
                     let remark = note(format!("`{name}` of a server"));
@@ -102,6 +100,7 @@ impl Upstream {
             at: at.clone(),
             address,
             weight: 1,
+            priority,
             state,
             comment: comment.to_owned(),
         });

@@ -1,0 +1,83 @@
+//! Settings of a backend.
+
+use super::super::{Effect, Form, Setting, Value};
+use super::{ADMINS, STATES, required, row};
+use crate::spec::{BackendSpec, Force, WEIGHT_MAX};
+
+/// Settings of a backend: `[pool.NAME.backend]`, `NAME = { … }`.
+pub static BACKEND: &[Setting<BackendSpec>] = &[
+    required(row(
+        ("address", "address"),
+        Form::Address { many: false },
+        Effect::Placement,
+        (
+            |it| Some(Value::Addresses(vec![it.address])),
+            |it, value| {
+                if let Some(Value::Addresses(addresses)) = value
+                    && let [address] = addresses.as_slice()
+                {
+                    it.address = *address;
+                }
+            },
+        ),
+        "Where to connect to. Required. Another address makes it another backend: the old one is \
+         shown as removed for as long as it has sessions.",
+    )),
+    row(
+        ("weight", "weight"),
+        Form::Count { min: 0, max: WEIGHT_MAX as u32 },
+        Effect::Admission,
+        (
+            |it| Some(Value::Count(it.weight.into())),
+            |it, value| {
+                if let Some(Value::Count(count)) = value
+                    && let Ok(weight) = u16::try_from(count)
+                {
+                    it.weight = weight;
+                }
+            },
+        ),
+        "Its share beside the others'. 0 takes no new sessions.",
+    ),
+    row(
+        ("priority", "priority"),
+        Form::Count { min: 0, max: u8::MAX as u32 },
+        Effect::Admission,
+        (
+            |it| Some(Value::Count(it.priority.into())),
+            |it, value| {
+                if let Some(Value::Count(count)) = value
+                    && let Ok(priority) = u8::try_from(count)
+                {
+                    it.priority = priority;
+                }
+            },
+        ),
+        "Backends of one priority are a group. The next group gets sessions when the ones before \
+         cannot take them: a backup, or another zone. 0 is first.",
+    ),
+    row(
+        ("state", "state"),
+        STATES,
+        Effect::Admission,
+        word!(ADMINS, state),
+        "`drain` takes no new sessions; `maint` is not checked either.",
+    ),
+    row(
+        ("force", "force"),
+        Form::Word { noun: "a forced health", words: &["up", "down"] },
+        Effect::Admission,
+        (
+            |it| it.force.map(|force| Value::Text(force.word().to_owned())),
+            |it, value| match value {
+                Some(Value::Text(text)) => {
+                    it.force = Force::ALL.into_iter().find(|force| force.word() == text);
+                }
+                None => it.force = None,
+                Some(_) => {}
+            },
+        ),
+        "Its health by hand, until it is taken back (`force=` on a command line): checks go on and \
+         are shown, and count for nothing. Absent: as checks and connects say.",
+    ),
+];

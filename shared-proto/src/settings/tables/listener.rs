@@ -1,0 +1,100 @@
+//! Settings of a listener.
+
+use super::super::{Effect, Form, Setting, Value};
+use super::{ADMINS, SPAN, keepalive_count, keepalive_idle, keepalive_interval, required, row};
+use crate::network::NetworkList;
+use crate::spec::ListenerSpec;
+
+/// Settings of a listener: `[listener.NAME]`.
+pub static LISTENER: &[Setting<ListenerSpec>] = &[
+    required(row(
+        ("bind", "bind"),
+        Form::Address { many: true },
+        Effect::Placement,
+        field!(Addresses, bind),
+        "Where to listen. Required. New addresses are bound before the version is made; one that \
+         goes is closed when every shard has the version, and resets who waits in its backlog.",
+    )),
+    required(row(
+        ("pool", "pool"),
+        Form::Name { of: "a pool" },
+        Effect::Placement,
+        (
+            |it| Some(Value::Text(it.pool.as_str().to_owned())),
+            |it, value| {
+                if let Some(Value::Text(text)) = value
+                    && let Ok(name) = text.parse()
+                {
+                    it.pool = name;
+                }
+            },
+        ),
+        "The pool that its sessions go to. Required. Another pool gets every session that begins \
+         after the answer (blue/green).",
+    )),
+    row(
+        ("freebind", "freebind"),
+        Form::Flag,
+        Effect::Placement,
+        field!(Flag, freebind),
+        "`true` listens on addresses also while this host does not have them, as a standby does \
+         for the VIP of its cluster (IP_FREEBIND). `false` again is refused while the host does \
+         not have them.",
+    ),
+    row(
+        ("max-sessions", "max_sessions"),
+        Form::Count { min: 0, max: u32::MAX },
+        Effect::Admission,
+        optional!(Count, max_sessions),
+        "The most sessions at once, over all shards and addresses; more clients wait in the \
+         backlog. No limit if absent; 0 is refused.",
+    ),
+    row(
+        ("allow", "allow"),
+        Form::Networks,
+        Effect::Admission,
+        networks!(allow),
+        "The clients that are served: one of another network is reset, and counted as `denied`. \
+         The client is the one that a PROXY header tells of, where listeners want one. At most \
+         200,000 networks, and twice as many in all lists of all listeners. Absent: everybody.",
+    ),
+    row(
+        ("deny", "deny"),
+        Form::Networks,
+        Effect::Admission,
+        networks!(deny),
+        "Clients that are not served, whatever `allow` says. As long as that at most.",
+    ),
+    row(
+        ("state", "state"),
+        Form::Word { noun: "a state", words: &["ready", "drain"] },
+        Effect::Admission,
+        word!(ADMINS, state),
+        "`drain` accepts no new sessions.",
+    ),
+    keepalive_idle(
+        field!(Span, keepalive.idle),
+        "How long nothing comes from a client before the kernel asks whether it is there.",
+    ),
+    keepalive_interval(field!(Span, keepalive.interval)),
+    keepalive_count(
+        field!(Count, keepalive.count),
+        "Questions without an answer after which the client has vanished.",
+    ),
+    row(
+        ("proxy-protocol.from", "proxy_protocol.from"),
+        Form::Networks,
+        Effect::Admission,
+        networks!(proxy_protocol.from),
+        "Who sends a PROXY header first (version 1 or 2): balancers before this one. The client \
+         that it tells of counts everywhere. A connection of theirs without one is reset, and so \
+         is everybody else's. Absent: no header is wanted.",
+    ),
+    row(
+        ("proxy-protocol.timeout", "proxy_protocol.timeout_s"),
+        SPAN,
+        Effect::NewSessions,
+        field!(Span, proxy_protocol.timeout),
+        "How long the header may take; later ones are reset.",
+    ),
+];

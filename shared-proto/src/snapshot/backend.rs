@@ -1,0 +1,47 @@
+//! One backend of a snapshot.
+
+use core::net::SocketAddr;
+
+use crate::ids::BackendId;
+use crate::spec::{Admin, BackendSpec, Force, Name};
+
+/// A backend of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    pub id: BackendId,
+    pub name: Name,
+    pub address: SocketAddr,
+    /// 0 to [`WEIGHT_MAX`].
+    pub weight: u16,
+    /// 0 is first.
+    pub priority: u8,
+    /// Its health by hand; `None`: as checks and connects say.
+    pub force: Option<Force>,
+    pub admin: Admin,
+}
+
+impl Backend {
+    /// The spec that this backend was built from.
+    #[must_use]
+    pub fn spec(&self) -> BackendSpec {
+        BackendSpec {
+            address: self.address,
+            weight: self.weight,
+            priority: self.priority,
+            force: self.force,
+            state: self.admin,
+        }
+    }
+
+    /// Whether it counts as up if checks and connects say `healthy`.
+    #[must_use]
+    pub fn is_up(&self, healthy: bool) -> bool {
+        self.force.map_or(healthy, |force| force == Force::Up)
+    }
+
+    /// True if it gets sessions whenever it is up: its operator wants that, and it has a weight.
+    #[must_use]
+    pub fn is_member(&self) -> bool {
+        self.admin.is_ready() && self.weight > 0
+    }
+}
