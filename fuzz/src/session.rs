@@ -154,7 +154,7 @@ fn ids(snapshot: &Snapshot) -> BTreeSet<u32> {
 }
 
 const NAMES: [&str; 8] = ["web", "db", "a", "b1", "b2", "web/b1", "db/b2", ""];
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 12] = [
     "strategy",
     "health.kind",
     "health.interval",
@@ -164,10 +164,24 @@ const KEYS: [&str; 10] = [
     "redispatch",
     "redispatch.replay",
     "health.send",
+    "health.steps",
+    "health.port",
     "nonsense",
 ];
-const VALUES: [&str; 10] =
-    ["maglev", "random", "tcp", "http", "1s", "0s", "3", "7d", "\\x00", "99999999999999999999h"];
+const VALUES: [&str; 12] = [
+    "maglev",
+    "random",
+    "tcp",
+    "send-expect",
+    "http",
+    "1s",
+    "0s",
+    "3",
+    "7d",
+    "\\x00",
+    "send a\\x3b;expect b",
+    "99999999999999999999h",
+];
 
 /// Up to two settings.
 fn pairs(choices: &mut Choices<'_>) -> Pairs {

@@ -231,6 +231,8 @@ pub struct PoolDetail {
     pub panic: bool,
     /// Its priority groups; none if it has one only.
     pub groups: Vec<GroupRow>,
+    /// Seconds within which a backend that begins to fail its checks is down; null: no checks.
+    pub detection_s: Option<f64>,
     pub backends: Vec<BackendRow>,
 }
 

@@ -5,14 +5,16 @@
 //! docs/reference.md go by these tables. CONTRIBUTING.md shows how to add a row.
 
 mod form;
+mod kinds;
 mod shown;
 mod tables;
 
 use crate::complaint::Complaint;
 use crate::network::NetworkList;
-use crate::spec::{Percent, Size, Span};
+use crate::spec::{CheckStep, Percent, Size, Span};
 
 pub use form::Form;
+pub use kinds::OF_KINDS;
 pub use shown::{ShownSetting, ShownSettings, ShownValue};
 pub use tables::{BACKEND, LISTENER, POOL};
 
@@ -29,6 +31,7 @@ pub enum Value {
     /// Addresses to bind, or to connect to.
     Addresses(Vec<core::net::SocketAddr>),
     Networks(NetworkList),
+    Steps(Vec<CheckStep>),
 }
 
 /// The effect of a change of a setting on sessions that exist already.
@@ -110,7 +113,7 @@ pub fn find<S>(table: &'static [Setting<S>], key: &str) -> Option<&'static Setti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::{HealthKind, PoolSpec, Strategy};
+    use crate::spec::{HealthKind, HttpMethod, PoolSpec, Strategy};
 
     #[test]
     fn every_pool_setting_gives_back_what_it_was_set_to() {
@@ -149,6 +152,7 @@ mod tests {
         };
         assert_eq!(words("strategy"), Strategy::ALL.map(Strategy::word));
         assert_eq!(words("health.kind"), HealthKind::ALL.map(HealthKind::word));
+        assert_eq!(words("health.method"), HttpMethod::ALL.map(HttpMethod::word));
     }
 
     #[test]

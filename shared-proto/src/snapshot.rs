@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use backend::Backend;
-pub use check::unescape;
 
 use crate::complaint::Complaint;
 use crate::ids::{BackendId, IdSource, ListenerId, PoolId, Version};
@@ -18,7 +17,9 @@ use crate::spec::{
     Admin, CopyOnWrite, HealthSpec, KeepaliveSpec, ListenerSpec, Name, Percent, PoolSpec,
     ProxyInSpec, Spec, Strategy,
 };
-pub use crate::spec::{KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, RETRY_ATTEMPTS_MAX, WEIGHT_MAX};
+pub use crate::spec::{
+    KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, RETRY_ATTEMPTS_MAX, WEIGHT_MAX, unescape,
+};
 
 /// The most listeners, over all names.
 pub const LISTENERS_MAX: usize = 1024;

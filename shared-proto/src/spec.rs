@@ -9,6 +9,7 @@ mod backend;
 mod bounds;
 mod copy_on_write;
 mod failover;
+mod health;
 mod keepalive;
 mod listener;
 mod one_or_many;
@@ -30,6 +31,10 @@ pub use bounds::{
 };
 pub use copy_on_write::CopyOnWrite;
 pub use failover::Failover;
+pub use health::{
+    CHECK_STEPS_MAX, CHECK_TEXT_MAX, CheckStep, HealthKind, HealthSpec, HttpMethod, Statuses,
+    unescape,
+};
 pub use keepalive::KeepaliveSpec;
 pub use listener::ListenerSpec;
 pub use percent::Percent;
@@ -281,81 +286,6 @@ impl FromStr for Strategy {
 impl fmt::Display for Strategy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.word())
-    }
-}
-
-/// What kind of health check a pool makes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum HealthKind {
-    /// A connect that succeeds is healthy.
-    #[default]
-    Tcp,
-    /// `GET path` answered with the expected status (any 2xx or 3xx if `expect` is absent).
-    Http,
-    /// After `send`, the answer must contain `expect`.
-    SendExpect,
-    /// No active checks; only failed connects count.
-    None,
-}
-
-impl HealthKind {
-    pub const ALL: [HealthKind; 4] =
-        [HealthKind::Tcp, HealthKind::Http, HealthKind::SendExpect, HealthKind::None];
-
-    /// The word that operators write.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            HealthKind::Tcp => "tcp",
-            HealthKind::Http => "http",
-            HealthKind::SendExpect => "send-expect",
-            HealthKind::None => "none",
-        }
-    }
-}
-
-/// How a pool checks the health of its backends, and what it makes of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub struct HealthSpec {
-    pub kind: HealthKind,
-    /// From the start of one check to the start of the next; jittered by ±10 %.
-    pub interval: Span,
-    pub timeout: Span,
-    /// Successes in a row that bring a backend up.
-    pub rise: u32,
-    /// Failures in a row that take a backend down.
-    pub fall: u32,
-    /// For `http`: the path to ask for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-    /// For `send-expect`: the bytes to send, as text with `\r`, `\n`, `\t`, `\\` and `\xNN`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub send: Option<String>,
-    /// For `http` the status code; for `send-expect` the bytes that the answer must contain.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub expect: Option<String>,
-    /// With fewer of the pool's backends up than this share, health is ignored. 0 %: never.
-    pub panic: Percent,
-    /// How long a backend that has recovered takes to get its full share. 0: it has it at once.
-    pub slow_start: Span,
-}
-
-impl Default for HealthSpec {
-    fn default() -> HealthSpec {
-        HealthSpec {
-            kind: HealthKind::Tcp,
-            interval: Span::from_secs(2),
-            timeout: Span::from_millis(500),
-            rise: 2,
-            fall: 3,
-            path: None,
-            send: None,
-            expect: None,
-            panic: Percent::HALF,
-            slow_start: Span::from_secs(10),
-        }
     }
 }
 

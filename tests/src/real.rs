@@ -4,6 +4,8 @@
 //! All are Debian's; `./scripts/test` installs what is missing. Each server has a directory, an
 //! address and a process of its own, and ends with the test.
 
+mod checked;
+
 use std::fs::{self, File};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -189,7 +191,11 @@ impl Server {
         init.args(["-D", &data, "-U", "weir", "-A", "trust", "--no-sync", "--no-instructions"]);
         Ran::of(init.current_dir("/")).expect_code(0);
         let hba = dir.path.join("data/pg_hba.conf");
-        fs::write(hba, "host all all 127.0.0.0/8 trust\n").expect("the cluster is there");
+        fs::write(
+            hba,
+            "host all checker 127.0.0.0/8 scram-sha-256\nhost all all 127.0.0.0/8 trust\n",
+        )
+        .expect("the cluster is there");
         let listen = addresses.iter().map(|address| address.ip().to_string()).collect::<Vec<_>>();
         let mut command = as_postgres(postgres_binary("postgres"));
         command.current_dir("/").args(["-D", &data, "-p", &addresses[0].port().to_string()]);
@@ -200,7 +206,17 @@ impl Server {
         clock::wait_within(READY_MAX, "PostgreSQL to answer", || {
             let mut ask = Command::new(postgres_binary("pg_isready"));
             let (ip, port) = (server.address().ip(), server.address().port());
-            ask.args(["-h", &ip.to_string(), "-p", &port.to_string()]);
+            // Its name is not one that the server complains of.
+            ask.args([
+                "-U",
+                "weir",
+                "-d",
+                "postgres",
+                "-h",
+                &ip.to_string(),
+                "-p",
+                &port.to_string(),
+            ]);
             (Ran::of(&mut ask).code == 0).then_some(())
         });
         server

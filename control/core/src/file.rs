@@ -81,6 +81,8 @@ pub struct Settings {
     pub admin_token_file: Option<PathBuf>,
     /// `None`: there is no session log.
     pub session_log: Option<SessionLogSettings>,
+    /// The most health checks that begin in a second.
+    pub checks: Option<u32>,
 }
 
 impl Settings {
@@ -99,6 +101,7 @@ impl Settings {
             history,
             admin_token_file,
             session_log,
+            checks,
         } = self;
         let differs = [
             ("shards", *shards != other.shards),
@@ -112,6 +115,7 @@ impl Settings {
             ("history", *history != other.history),
             ("admin-token-file", *admin_token_file != other.admin_token_file),
             ("session-log", *session_log != other.session_log),
+            ("checks", *checks != other.checks),
         ];
         differs.iter().filter(|(_, differs)| *differs).map(|(key, _)| *key).collect()
     }
@@ -131,6 +135,7 @@ impl Default for Settings {
             history: Retention::default(),
             admin_token_file: None,
             session_log: None,
+            checks: None,
         }
     }
 }

@@ -5,11 +5,13 @@
 //! all shards.
 
 mod adopt;
+pub mod dialogue;
 mod group;
 mod plan;
 mod priorities;
 pub mod reply;
 mod schedule;
+mod sharing;
 mod watched;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,14 +26,15 @@ use weir_proto::ids::{BackendId, PoolId};
 use weir_proto::order::BackendHealth;
 use weir_proto::reason::ConnectFault;
 use weir_proto::snapshot::{Pool, Wildcards};
-use weir_proto::spec::Force;
+use weir_proto::spec::{Force, HealthKind, HealthSpec, Span};
 
 pub(crate) use adopt::Scope;
 use group::Group;
-pub use plan::{CheckOutcome, CheckPlan, Talk};
+pub use plan::{CheckOutcome, CheckPlan, Talk, TalkStep};
 use priorities::Priorities;
 use schedule::Schedule;
-use watched::{Due, WatchedBackend};
+use sharing::SharedChecks;
+use watched::{Due, Running, WatchedBackend};
 
 /// A backend came up or went down.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +76,8 @@ pub struct Health {
     swept: Vec<Arc<Pool>>,
     /// Which check begins when.
     schedule: Schedule,
+    /// Who shares checks with whom.
+    shared: SharedChecks,
     /// When holds end of backends that are not checked.
     holds: BTreeSet<(Now, BackendId)>,
     /// Transitions that nobody has been told of yet.
@@ -107,10 +112,37 @@ impl Health {
             wildcards: Wildcards::default(),
             swept: Vec::new(),
             schedule: Schedule::new(),
+            shared: SharedChecks::default(),
             holds: BTreeSet::new(),
             untold: Vec::new(),
             prng: Prng::new(seed),
         }
+    }
+
+    /// At most `a_second` checks begin in any second. `None`: as many as are due.
+    pub fn limit_rate(&mut self, a_second: Option<u32>) {
+        self.schedule.limit_rate(a_second);
+    }
+
+    /// Checks a second that all intervals ask for, and those that may be made, if that is fewer.
+    pub fn excess(&self) -> Option<(f64, u32)> {
+        let wanted = self.shared.per_second();
+        let most = self.schedule.rate()?;
+        (wanted > f64::from(most)).then_some((wanted, most))
+    }
+
+    /// The time in which a backend that begins to fail its checks is down at the latest, if its
+    /// checks are made when they may be. `None`: it is not checked.
+    pub fn detection(&self, health: &HealthSpec) -> Option<Duration> {
+        if health.kind == HealthKind::None {
+            return None;
+        }
+        let stretch = self.excess().map_or(1.0, |(wanted, most)| wanted / f64::from(most));
+        // Each is late by a tenth at most.
+        let longest = |span: Span| Duration::from_millis(span.millis).mul_f64(1.1 * stretch);
+        let fast = longest(health.fast_interval.unwrap_or(health.interval));
+        let timeout = Duration::from_millis(health.timeout.millis);
+        Some(longest(health.interval) + fast * (health.fall.saturating_sub(1)) + timeout)
     }
 
     /// Checks may have N of this process's descriptors: one each while they are in flight.
@@ -296,6 +328,14 @@ impl Health {
         !self.untold.is_empty()
     }
 
+    /// A backend that is checked, and no check of it is due: it waits for the end of one, or there
+    /// is a bug. For the simulator, where checks take no time.
+    #[must_use]
+    pub fn without_due(&self) -> Option<BackendId> {
+        let mut checked = self.watched.values().filter(|watched| watched.is_checked());
+        checked.find(|watched| watched.due.is_none()).map(|watched| watched.id)
+    }
+
     /// Takes the transitions that nobody has been told of.
     pub fn take_untold(&mut self) -> Vec<Transition> {
         std::mem::take(&mut self.untold)
@@ -316,10 +356,24 @@ impl Health {
             let watched = self.watched.get_mut(&id).expect("only what is watched is due");
             let plan = watched.plan.clone().expect("only what is checked is due");
             watched.due = None;
-            watched.running = Some(later(now, jittered(plan.interval, &mut self.prng)));
-            checks.push(Check { id, pool: watched.pool_id, plan });
+            watched.running = Some(Running::new(id, now));
+            let pool = watched.pool_id;
+            for other in self.shared.begin(&plan, id) {
+                self.wait_for(other, id, now);
+            }
+            checks.push(Check { id, pool, plan });
         }
         checks
+    }
+
+    /// The check that `leader` begins is one of `id`, too.
+    fn wait_for(&mut self, id: BackendId, leader: BackendId, now: Now) {
+        let Some(mut watched) = self.watched.remove(&id) else { return };
+        if watched.running.is_none() {
+            self.set_due(&mut watched, None);
+            watched.running = Some(Running::new(leader, now));
+        }
+        self.watched.insert(id, watched);
     }
 
     /// Makes every check that is due, at once. `probe` says whether the address takes connections.
@@ -348,24 +402,46 @@ impl Health {
     /// A check that began at `started` has ended.
     pub fn on_checked(&mut self, check: &Check, outcome: CheckOutcome, started: Now, now: Now) {
         self.schedule.give_back(check.pool);
-        let Some(mut watched) = self.watched.remove(&check.id) else { return };
-        let next = watched.running.take();
-        if watched.is_checked() {
-            // It may have taken longer than the interval.
-            self.set_due(&mut watched, next.map(|at| Due::Check(at.max(now))));
+        let mut ended = Vec::new();
+        let mut interval = Duration::MAX;
+        let mut pools = BTreeSet::new();
+        for id in self.shared.end(&check.plan, check.id).into_iter().chain([check.id]) {
+            let Some(watched) = self.watched.get_mut(&id) else { continue };
+            let is_its = |running: &mut Running| running.leader == check.id;
+            let Some(running) = watched.running.take_if(is_its) else { continue };
+            ended.push((id, running));
+            // What a check says that nobody asks for any more is not the answer.
+            let is_current = watched.plan.as_ref().is_some_and(|plan| **plan == *check.plan);
+            if running.next.is_some() || !is_current {
+                continue;
+            }
+            pools.insert(watched.pool_id);
+            let transition = self.change(id, |watched| {
+                let reason = watched.on_outcome(outcome.clone(), started, now)?;
+                Some(watched.transition(&reason, now))
+            });
+            self.untold.extend(transition);
+            interval = self.watched.get(&id).map_or(interval, |it| it.interval().min(interval));
         }
-        // What a check says that nobody asks for any more is not the answer.
-        let is_current = watched.plan.as_ref().is_some_and(|plan| Rc::ptr_eq(plan, &check.plan));
-        self.watched.insert(check.id, watched);
-        if !is_current {
-            return;
+        let interval = jittered(interval, &mut self.prng);
+        for (id, running) in ended {
+            let Some(mut watched) = self.watched.remove(&id) else { continue };
+            if watched.is_checked() {
+                let next = running.next.unwrap_or_else(|| later(running.started, interval));
+                // It may have taken longer than the interval.
+                self.set_next(&mut watched, next.max(now), now);
+            }
+            self.watched.insert(id, watched);
         }
-        let transition = self.change(check.id, |watched| {
-            let reason = watched.on_outcome(outcome, started, now)?;
-            Some(watched.transition(&reason, now))
-        });
-        self.untold.extend(transition);
-        self.relieve(check.pool, now);
+        pools.into_iter().for_each(|pool| self.relieve(pool, now));
+    }
+
+    /// The next check is due at `at`, and not before the end of one that others have begun.
+    fn set_next(&mut self, watched: &mut WatchedBackend, at: Now, now: Now) {
+        let leader = watched.plan.as_ref().and_then(|plan| self.shared.leader(plan));
+        let waits = leader.map(|leader| Running::new(leader, now));
+        watched.running = watched.running.or(waits);
+        self.set_due(watched, Some(Due::Check(at)));
     }
 
     /// Says when something is to be done about `watched`.
@@ -376,18 +452,18 @@ impl Health {
             Some(Due::EndOfHold(at)) => drop(self.holds.remove(&(at, id))),
             None => {}
         }
-        match due {
+        match (due, &mut watched.running) {
             // Never two at once: the end of this one makes the next one due.
-            Some(Due::Check(at)) if watched.running.is_some() => watched.running = Some(at),
-            Some(Due::Check(at)) => {
+            (Some(Due::Check(at)), Some(running)) => running.next = Some(at),
+            (Some(Due::Check(at)), None) => {
                 self.schedule.set((pool_id, id), None, Some(at));
                 watched.due = due;
             }
-            Some(Due::EndOfHold(at)) => {
+            (Some(Due::EndOfHold(at)), _) => {
                 self.holds.insert((at, id));
                 watched.due = due;
             }
-            None => {}
+            (None, _) => {}
         }
     }
 }

@@ -153,7 +153,7 @@ async fn serve(
     let in_use = groups.read();
     let setup =
         Setup { fleet, versions, snapshot, base, unconfirmed, in_use, ids, checks_max, slice };
-    let control = Control::new(setup, moment());
+    let control = limited(Control::new(setup, moment()), settings.checks);
     let shared = Shared::new(control, appender, session_log, groups);
     if run.file.is_some() {
         let _ = shared.reloads.settings.set(settings.clone()); // it is empty
@@ -182,6 +182,12 @@ fn engine_options(settings: &Settings, limits: &Limits, (shards, cores): (u16, u
         seed: RandomState::new().build_hasher().finish(),
         session_log: settings.session_log.as_ref().map(|log| log.logging),
     }
+}
+
+/// At most this many checks begin in a second.
+fn limited(mut control: Control, checks: Option<u32>) -> Control {
+    control.health.limit_rate(checks);
+    control
 }
 
 /// A fenced shard's waiting clients go to the others only if the kernel is told to move them. It

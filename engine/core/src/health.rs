@@ -112,6 +112,14 @@ impl Hysteresis {
         self.is_up() && self.against == 0
     }
 
+    /// Whether it is about to change its mind: the next result decides alone, or the last ones
+    /// speak against its state, and there are not enough of them yet.
+    #[must_use]
+    pub fn is_changing(&self, rules: Rules) -> bool {
+        let needed = if self.is_up() { rules.fall } else { rules.rise };
+        self.pending || (1..needed).contains(&self.against)
+    }
+
     /// When [`Hysteresis::on_time`] has something to do.
     #[must_use]
     pub fn held_until(&self) -> Option<Now> {

@@ -40,13 +40,15 @@ impl Serialize for PoolDetail {
             settings: &'a ShownSettings,
             panic: bool,
             groups: &'a [GroupRow],
+            detection_s: Option<f64>,
             backends: &'a [BackendRow],
         }
-        let PoolDetail { name, settings, panic, groups, backends } = self;
+        let PoolDetail { name, settings, panic, groups, detection_s, backends } = self;
         if !serializer.is_human_readable() {
-            return (name, settings, panic, groups, backends).serialize(serializer);
+            return (name, settings, panic, groups, detection_s, backends).serialize(serializer);
         }
-        FlatPool { name, settings, panic: *panic, groups, backends }.serialize(serializer)
+        let (panic, detection_s) = (*panic, *detection_s);
+        FlatPool { name, settings, panic, groups, detection_s, backends }.serialize(serializer)
     }
 }
 
@@ -59,7 +61,8 @@ mod tests {
 
     fn pool(settings: ShownSettings) -> PoolDetail {
         let (groups, backends) = (Vec::new(), Vec::new());
-        PoolDetail { name: "web".to_owned(), settings, panic: true, groups, backends }
+        let (name, detection_s) = ("web".to_owned(), Some(6.5));
+        PoolDetail { name, settings, panic: true, groups, detection_s, backends }
     }
 
     #[test]
@@ -88,8 +91,8 @@ mod tests {
     fn settings_stand_among_the_keys_in_json() {
         let mut settings = ShownSettings::default();
         settings.put("timeout.idle_s", crate::settings::ShownValue::Seconds(2.0));
-        let wanted =
-            r#"{"name":"web","timeout":{"idle_s":2.0},"panic":true,"groups":[],"backends":[]}"#;
-        assert_eq!(serde_json::to_string(&pool(settings)).unwrap(), wanted);
+        let json = serde_json::to_string(&pool(settings)).unwrap();
+        let wanted = r#"{"name":"web","timeout":{"idle_s":2.0},"panic":true,"groups":[],"#;
+        assert_eq!(json, [wanted, r#""detection_s":6.5,"backends":[]}"#].concat());
     }
 }

@@ -5,7 +5,7 @@ use core::fmt;
 use super::Value;
 use crate::complaint::Complaint;
 use crate::network::NETWORKS_MAX;
-use crate::spec::{Name, Percent, Size, Span};
+use crate::spec::{CHECK_STEPS_MAX, CHECK_TEXT_MAX, CheckStep, Name, Percent, Size, Span};
 
 /// The form of a setting's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub enum Form {
     },
     /// Networks, or addresses alone.
     Networks,
+    /// Steps of a check.
+    Steps,
 }
 
 impl Form {
@@ -82,6 +84,7 @@ impl Form {
             Form::Networks => {
                 text.split(',').map(str::parse).collect::<Result<_, _>>().map(Value::Networks)
             }
+            Form::Steps => CheckStep::list(text).map(Value::Steps),
         }
     }
 
@@ -135,6 +138,9 @@ impl Form {
                 "an IP address with a port, like \"10.0.0.11:443\" or \"[::1]:443\"".to_owned()
             }
             Form::Networks => "a network, like \"10.0.0.0/8\" or \"2001:db8::/32\"".to_owned(),
+            Form::Steps => {
+                "steps in order, like [\"send PING\\\\r\\\\n\", \"expect +PONG\"]".to_owned()
+            }
         }
     }
 
@@ -153,6 +159,7 @@ impl Form {
             Form::Address { many: false } => "address",
             Form::Address { many: true } => "address, or a list of them",
             Form::Networks => "network, or a list of them",
+            Form::Steps => "list of steps",
         }
     }
 
@@ -170,6 +177,11 @@ impl Form {
             Form::Name { of } => format!("the name of {of}"),
             Form::Address { .. } => "IP:PORT, or [IPv6]:PORT".to_owned(),
             Form::Networks => "IP, or IP/PREFIX".to_owned(),
+            Form::Steps => {
+                let texts =
+                    format!("\"send TEXT\" or \"expect TEXT\" of up to {CHECK_TEXT_MAX} bytes");
+                format!("1 to {CHECK_STEPS_MAX}, {texts}")
+            }
         }
     }
 
@@ -190,6 +202,10 @@ impl Form {
             Form::Networks => {
                 let networks = ["10.0.0.0/8", "2001:db8::/32"].map(str::parse);
                 Value::Networks(networks.into_iter().flatten().collect())
+            }
+            Form::Steps => {
+                let steps = ["send PING\\r\\n", "expect +PONG"].map(str::parse);
+                Value::Steps(steps.into_iter().flatten().collect())
             }
         }
     }
@@ -215,6 +231,10 @@ impl fmt::Display for Value {
             Value::Networks(networks) => {
                 let texts: Vec<_> = networks.iter().map(ToString::to_string).collect();
                 f.write_str(&texts.join(","))
+            }
+            Value::Steps(steps) => {
+                let texts: Vec<_> = steps.iter().map(ToString::to_string).collect();
+                f.write_str(&texts.join("; "))
             }
         }
     }

@@ -106,6 +106,9 @@ impl ShownValue {
             }
             Value::Addresses(_) => ShownValue::Text(value.to_string()),
             Value::Networks(networks) => ShownValue::Networks(networks),
+            Value::Steps(steps) => {
+                ShownValue::List(steps.iter().map(ToString::to_string).collect())
+            }
         }
     }
 }

@@ -7,15 +7,12 @@ use crate::spec::{Admin, KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX};
 const WEEK_MS: u64 = 7 * 86_400_000;
 
 const SPAN: Form = Form::Span { min_ms: 1, max_ms: WEEK_MS, step_ms: 1, range: "1ms to 7 days" };
-const SPAN_OR_NONE: Form =
-    Form::Span { min_ms: 0, max_ms: WEEK_MS, step_ms: 1, range: "0s for none, up to 7 days" };
 const SECONDS: Form = Form::Span {
     min_ms: 1000,
     max_ms: KEEPALIVE_SECS_MAX as u64 * 1000,
     step_ms: 1000,
     range: "whole seconds, 1s to 9h",
 };
-const IN_A_ROW: Form = Form::Count { min: 1, max: 100 };
 
 /// How a field is read and written, whose type is that of `$variant` of [`Value`].
 macro_rules! field {
@@ -78,6 +75,7 @@ macro_rules! word {
 
 // They are written with the macros above, so they come below them.
 mod backend;
+mod health;
 mod listener;
 mod pool;
 

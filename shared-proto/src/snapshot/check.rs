@@ -1,5 +1,7 @@
 //! What can be wrong with a spec that parses: every fault with its place and its fix.
 
+mod health;
+
 use core::net::SocketAddr;
 use std::collections::BTreeSet;
 
@@ -8,10 +10,8 @@ use super::{
 };
 use crate::network::NETWORKS_MAX;
 use crate::settings::{self, Setting};
-use crate::spec::{
-    Admin, CopyOnWrite, Failover, HealthKind, HealthSpec, ListenerSpec, Name, Percent, PoolSpec,
-    Spec,
-};
+use crate::spec::{Admin, CopyOnWrite, Failover, ListenerSpec, Name, Percent, PoolSpec, Spec};
+use health::check_health;
 
 /// Collects faults.
 struct Faults(Vec<Fault>);
@@ -114,7 +114,7 @@ fn check_pool(name: &Name, pool: &PoolSpec, faults: &mut Faults) {
     let at = format!("pool.{name}");
     faults.at_most(&format!("{at}.backend"), "backends", pool.backend.len(), BACKENDS_PER_POOL_MAX);
     check_ranges(&at, settings::POOL, pool, faults);
-    check_health(&at, &pool.health, faults);
+    check_health(&at, pool, faults);
     if pool.failover == Failover::Stay && pool.spill != Percent::ZERO {
         let what = "spill shares sessions between groups, and failover = \"stay\" wants one group";
         let hint = "leave spill out, or use failover = \"auto\"";
@@ -137,79 +137,4 @@ fn check_ranges<S>(at: &str, table: &[Setting<S>], of: &S, faults: &mut Faults) 
             faults.0.push(Fault { at: format!("{at}.{}", setting.key), complaint });
         }
     }
-}
-
-fn check_health(at: &str, health: &HealthSpec, faults: &mut Faults) {
-    let mut stray = |key: &str, set: bool, kinds: &str| {
-        if set {
-            let what = format!("{key} means nothing to this kind of check");
-            faults.add(format!("{at}.health.{key}"), what, format!("it is for kind = {kinds}"));
-        }
-    };
-    match health.kind {
-        HealthKind::Tcp | HealthKind::None => {
-            stray("path", health.path.is_some(), "\"http\"");
-            stray("send", health.send.is_some(), "\"send-expect\"");
-            stray("expect", health.expect.is_some(), "\"http\" or \"send-expect\"");
-        }
-        HealthKind::Http => {
-            stray("send", health.send.is_some(), "\"send-expect\"");
-            if health.path.as_ref().is_some_and(|path| !is_path(path)) {
-                let hint = "a path starts with / and has no spaces";
-                faults.add(format!("{at}.health.path"), "this is not a path", hint);
-            }
-            let is_status =
-                |text: &String| text.parse().is_ok_and(|n: u16| (100..600).contains(&n));
-            if health.expect.as_ref().is_some_and(|text| !is_status(text)) {
-                let hint = "a status code, like \"200\"";
-                faults.add(format!("{at}.health.expect"), "this is not a status code", hint);
-            }
-        }
-        HealthKind::SendExpect => {
-            stray("path", health.path.is_some(), "\"http\"");
-            if health.expect.is_none() {
-                let hint = "expect = \"+PONG\"";
-                faults.add(format!("{at}.health.expect"), "send-expect needs expect", hint);
-            }
-            for (key, text) in [("send", &health.send), ("expect", &health.expect)] {
-                if text.as_ref().is_some_and(|text| unescape(text).is_none()) {
-                    let hint = "the escapes are \\r \\n \\t \\\\ \\xNN";
-                    faults.add(format!("{at}.health.{key}"), "a bad escape", hint);
-                }
-            }
-        }
-    }
-}
-
-fn is_path(path: &str) -> bool {
-    path.starts_with('/') && path.len() <= 1024 && path.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-/// The bytes that a `send` or `expect` text stands for: `\r`, `\n`, `\t`, `\\` and `\xNN` are
-/// escapes.
-/// `None` if an escape is bad.
-#[must_use]
-pub fn unescape(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'\\' {
-            bytes.push(byte);
-            continue;
-        }
-        bytes.push(match rest.next()? {
-            b'r' => b'\r',
-            b'n' => b'\n',
-            b't' => b'\t',
-            b'\\' => b'\\',
-            b'x' => {
-                let digit = |byte: u8| char::from(byte).to_digit(16);
-                let high = digit(rest.next()?)?;
-                let low = digit(rest.next()?)?;
-                u8::try_from(high * 16 + low).ok()?
-            }
-            _ => return None,
-        });
-    }
-    Some(bytes)
 }

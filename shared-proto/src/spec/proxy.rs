@@ -34,7 +34,7 @@ impl ProxyInSpec {
 }
 
 /// A version of the PROXY protocol (HAProxy's doc/proxy-protocol.txt).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProxyVersion {
     /// A line of text.

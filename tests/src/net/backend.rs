@@ -83,7 +83,8 @@ impl Backend {
         Backend::start_at(name, free(ip), script)
     }
 
-    fn start_at(name: &str, address: SocketAddr, script: Script) -> Backend {
+    /// The same at an address that is free.
+    pub fn start_at(name: &str, address: SocketAddr, script: Script) -> Backend {
         let shared = Arc::new(BackendShared {
             name: name.to_owned(),
             stop: AtomicBool::new(false),

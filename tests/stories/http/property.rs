@@ -131,6 +131,10 @@ impl Maker<'_> {
                 return (*self.one_of(&["0-0", "1796000000000-7", "1-99999999999"])).to_owned();
             }
             "^(\"[0-9]+\"|[*])$" => return (*self.one_of(&["*", "\"1\"", "\"07\""])).to_owned(),
+            "^(send|expect) .+$" => {
+                return (*self.one_of(&["send PING\\r\\n", "expect +PONG", "expect a;b"]))
+                    .to_owned();
+            }
             name if name.starts_with("^[A-Za-z0-9_]") => {
                 return (*self.one_of(&["web", "b1", "b2", "new", "_", "9.-"])).to_owned();
             }

@@ -9,7 +9,7 @@ const PRIMARY: Script =
     Script::Answers(&Dialogue { greeting: b"", answers: &[PG_READY, (b"ROLE\r\n", b"primary")] });
 const STANDBY: Script =
     Script::Answers(&Dialogue { greeting: b"", answers: &[PG_READY, (b"ROLE\r\n", b"standby")] });
-const PG_READY: (&[u8], &[u8]) = (b"haproxy_check\0", b"R\0\0\0\x08\0\0\0\0");
+const PG_READY: (&[u8], &[u8]) = (b"haproxy_check\0", b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I");
 
 #[test]
 fn postgresql_by_role_and_by_load() {
@@ -32,9 +32,9 @@ fn postgresql_by_role_and_by_load() {
     stage.settle("read", &["pg2", "pg3"]);
 }
 
-/// The check at another port says who the leader is. weir has none, and its notes say so.
+/// The check at another port says who the leader is.
 #[test]
-fn patroni_needs_its_check() {
+fn patroni_is_asked_who_leads() {
     let case = Migration {
         file: "patroni.cfg",
         listens: &[("bind *:5000", "db"), ("bind *:7000", "page")],
@@ -42,14 +42,20 @@ fn patroni_needs_its_check() {
             ("10.21.0.10:5432", "leader", PLAIN),
             ("port 8008", "leader's api", Script::Http),
             ("10.21.0.11:5432", "replica", PLAIN),
-            ("port 8009", "replica's api", Script::Http),
+            ("port 8008", "replica's api", Script::Http),
         ],
         edits: &[],
     };
     let stage = case.start();
     stage.backends["replica's api"].set_status(503);
-    stage.peer.settle("db", &["leader"]);
-    stage.weir.settle("db", &["leader", "replica"]);
+    for program in [&stage.peer, &stage.weir] {
+        program.settle("db", &["leader"]);
+    }
+    stage.backends["replica's api"].set_status(200);
+    stage.backends["leader's api"].set_status(503);
+    for program in [&stage.peer, &stage.weir] {
+        program.settle("db", &["replica"]);
+    }
 }
 
 const REDIS_PRIMARY: Script = Script::Answers(&Dialogue {
@@ -135,6 +141,7 @@ const MAIL: Script = Script::Answers(&Dialogue {
         (b"\r\nQUIT\n\x21\x11", b"told by v2\n"),
         (b"\x21\x11\0\x0c\xc0\0\x02\x07", b"of 192.0.2.7\n"),
         (b"HELO ", b"250 mx\r\n"),
+        (b"EHLO ", b"250 mx\r\n"),
         (b"QUIT\r\n", b"221 bye\r\n"),
     ],
 });

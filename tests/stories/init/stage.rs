@@ -54,7 +54,13 @@ impl Migration {
             if index > 0 && !is_beside {
                 ip = own_ip();
             }
-            let backend = Backend::start(name, ip, *script);
+            // A port that two servers have is one port.
+            let port = replaced.iter().find(|(old, _)| is_beside && old == text);
+            let port = port.map(|(_, new)| new["port ".len()..].parse().expect("a port"));
+            let backend = match port {
+                Some(port) => Backend::start_at(name, SocketAddr::new(ip, port), *script),
+                None => Backend::start(name, ip, *script),
+            };
             let address = backend.address;
             let new =
                 if is_beside { format!("port {}", address.port()) } else { address.to_string() };

@@ -221,6 +221,11 @@ fn pool(pool: &PoolDetail, style: Style) -> String {
     rows.extend(pool.groups.iter().map(|group| group_row(group, style)));
     let panic = format!("{}{ignored}", settings::panic(&pool.settings));
     rows.push(("panic".to_owned(), panic.into()));
+    let detection = pool.detection_s.map_or_else(
+        || "by failed connects of sessions".to_owned(),
+        |within| format!("of a failure within {}", seconds(within, style)),
+    );
+    rows.push(("detection".to_owned(), detection.into()));
     rows.push(("slow start".to_owned(), settings::slow_start(&pool.settings, style).into()));
     let command = format!("weirctl backend list {}", pool.name);
     let is_ill = |row: &BackendRow| row.state != BackendState::Up;

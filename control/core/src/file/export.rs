@@ -78,6 +78,7 @@ fn written(value: &Value) -> String {
         }
         Value::Addresses(addresses) => list(addresses),
         Value::Networks(networks) => list(networks),
+        Value::Steps(steps) => list(steps),
     }
 }
 

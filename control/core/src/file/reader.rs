@@ -111,7 +111,21 @@ impl Reader {
             history: history.map_or(default.history, |history| self.retention(history)),
             admin_token_file: self.take(weir, "admin-token-file", "a path"),
             session_log: session_log.and_then(|log| self.session_log(log)),
+            checks: self.checks(weir),
         }
+    }
+
+    /// `checks = "500/s"`
+    fn checks(&mut self, weir: Section<'_>) -> Option<u32> {
+        let value = weir.table.get("checks")?;
+        let rate = value.get_ref().as_str().and_then(|text| text.strip_suffix("/s"));
+        let rate = rate.and_then(|rate| rate.trim().parse().ok());
+        let rate = rate.filter(|rate| (1..=CHECKS_MAX).contains(rate));
+        if rate.is_none() {
+            let hint = format!("1 to {CHECKS_MAX} a second, as in \"500/s\"");
+            self.add(value.span(), "this is not a rate of checks", hint);
+        }
+        rate
     }
 
     fn hash_key(&mut self, section: Section<'_>) -> Option<HashKey> {
@@ -302,6 +316,9 @@ impl Reader {
         self.problems.push(Problem { span, complaint });
     }
 }
+
+/// The most health checks a second that can be asked for.
+const CHECKS_MAX: u32 = 1_000_000;
 
 /// The longest path of a Unix socket, in bytes.
 const SOCKET_PATH_MAX: usize = 107;

@@ -16,7 +16,7 @@ pub(super) struct ProcessSetting {
 }
 
 /// The settings of `[weir]`, in the order of the reference.
-pub(super) const PROCESS: [ProcessSetting; 11] = [
+pub(super) const PROCESS: [ProcessSetting; 12] = [
     ProcessSetting {
         key: "shards",
         noun: "number or word",
@@ -102,6 +102,15 @@ pub(super) const PROCESS: [ProcessSetting; 11] = [
         help: "A line for each session that a backend takes, at its end, and now and then while it \
                lives (every). A file is opened again at SIGUSR1. What there is no room for is \
                dropped and counted: no session waits for its log.",
+    },
+    ProcessSetting {
+        key: "checks",
+        noun: "rate",
+        default: "none",
+        range: "\"1/s\" to \"1000000/s\"",
+        help: "The most health checks that begin in a second, over all pools. If the intervals ask \
+               for more, checks are late, the longest due first, and `status` and `pool show` say \
+               within which time a failure is noticed.",
     },
 ];
 

@@ -228,8 +228,8 @@ backend = { b1 = { address = "10.0.0.1:80", weight = 300 }, b2 = {} }
 #[test]
 fn a_fault_of_what_is_not_written_points_at_the_table_around_it() {
     let text = "[pool.\"a.b\"]\nhealth = { kind = \"send-expect\" }\n";
-    let expected = "2:1 pool.a.b.health.expect: send-expect needs expect (expect = \"+PONG\")";
-    assert_eq!(errors(text), [expected]);
+    let what = "send-expect needs expect, or steps (expect = \"+PONG\")";
+    assert_eq!(errors(text), [format!("2:1 pool.a.b.health.expect: {what}")]);
     let text = "[pool.\"a.b\".health]\nkind = \"send-expect\"\n";
     assert!(errors(text)[0].starts_with("1:13 pool.a.b.health.expect"), "{:?}", errors(text));
 }

@@ -5,6 +5,7 @@
 //! there are pools.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use weir_core::base::clock::Now;
@@ -14,6 +15,7 @@ use weir_proto::snapshot::{Backend, Pool, Snapshot};
 use crate::batch::Batch;
 
 use super::group::Group;
+use super::plan::{CheckPlan, checked_address};
 use super::watched::{Due, Follow, WatchedBackend};
 use super::{Health, later, set_member};
 
@@ -65,14 +67,19 @@ impl Health {
                 .remove(&backend.id)
                 .unwrap_or_else(|| WatchedBackend::new(pool, backend, now));
             let (was_up, was_forced) = (watched.is_up(), watched.force);
-            let may_be_weir = self.wildcards.takes(backend.address);
+            let may_be_weir = self.wildcards.takes(checked_address(&pool.health, backend.address));
+            let plan = watched.plan.clone();
             match watched.follow(pool, backend, (beside, may_be_weir), now) {
-                Follow::Check => {
+                Follow::Check(after) => {
+                    self.give_plan(&mut watched, plan.as_ref(), after);
                     // At once, but a thousand new ones not in the same millisecond.
                     let at = later(now, self.prng.next_u64() % scope.spread);
-                    self.set_due(&mut watched, Some(Due::Check(at)));
+                    self.set_next(&mut watched, at, now);
                 }
                 Follow::Leave => {
+                    if let Some(plan) = plan {
+                        self.take_plan(&mut watched, &plan);
+                    }
                     let end = watched.hysteresis.held_until().map(Due::EndOfHold);
                     self.set_due(&mut watched, end);
                 }
@@ -149,11 +156,34 @@ impl Health {
         })
     }
 
+    /// The backend is checked by another plan, or begins to be checked.
+    fn give_plan(
+        &mut self,
+        watched: &mut WatchedBackend,
+        before: Option<&Rc<CheckPlan>>,
+        plan: CheckPlan,
+    ) {
+        if let Some(before) = before {
+            self.take_plan(watched, before);
+        }
+        watched.plan = Some(self.shared.join(plan, watched.id));
+    }
+
+    /// The backend is checked by this plan no longer. A check that it has begun goes on.
+    fn take_plan(&mut self, watched: &mut WatchedBackend, plan: &Rc<CheckPlan>) {
+        self.shared.leave(plan, watched.id);
+        let is_own = watched.running.is_some_and(|running| running.leader == watched.id);
+        watched.running = watched.running.filter(|_| is_own);
+    }
+
     /// It is gone from the configuration.
     fn leave(&mut self, id: BackendId) {
         self.down.remove(&id);
         self.forced.remove(&id);
         if let Some(mut gone) = self.watched.remove(&id) {
+            if let Some(plan) = gone.plan.take() {
+                self.shared.leave(&plan, id);
+            }
             self.set_due(&mut gone, None);
         }
     }

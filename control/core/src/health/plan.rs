@@ -3,16 +3,17 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use weir_proto::snapshot::unescape;
-use weir_proto::spec::{HealthKind, HealthSpec, ProxyVersion};
+use weir_proto::spec::{CheckStep, HealthKind, HealthSpec, ProxyVersion, Span, Statuses, unescape};
 
-/// One check of one backend.
-#[derive(Debug)]
+use super::dialogue::{client_hello, startup};
+
+/// One check. Backends whose plans are equal share their checks.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CheckPlan {
     pub address: SocketAddr,
     /// weir listens at this port on every address of its host: if this is one of them, it is weir.
     pub may_be_weir: bool,
-    pub interval: Duration,
+    pub intervals: Intervals,
     /// For the whole check.
     pub timeout: Duration,
     /// Sent before everything else: the pool's backends want a PROXY header.
@@ -21,44 +22,130 @@ pub struct CheckPlan {
 }
 
 /// What is said after the connect, and what must come back.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Talk {
     /// Nothing: a connect is enough.
     Silent,
-    /// An HTTP request; `expect` is the status, or any 2xx or 3xx.
-    Http { request: Vec<u8>, expect: Option<u16> },
-    /// Bytes, of which the answer must contain `expect`.
-    Bytes { send: Vec<u8>, expect: Vec<u8> },
+    /// An HTTP request, and the statuses that are good.
+    Http {
+        request: Vec<u8>,
+        expect: Statuses,
+    },
+    /// Bytes that are sent and expected in turn.
+    Steps(Vec<TalkStep>),
+    Redis,
+    Postgresql {
+        startup: Vec<u8>,
+    },
+    Mysql {
+        user: String,
+    },
+    /// `name` is what weir calls itself.
+    Smtp {
+        name: String,
+    },
+    TlsHello {
+        hello: Vec<u8>,
+    },
+}
+
+/// One step of a conversation that an operator wrote.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TalkStep {
+    Send(Vec<u8>),
+    /// Somewhere behind what the step before has found.
+    Expect(Vec<u8>),
 }
 
 impl CheckPlan {
     /// `spec` has been checked by the snapshot: what does not parse here cannot be in it.
     pub fn new(spec: &HealthSpec, address: SocketAddr) -> CheckPlan {
-        let bytes = |text: &Option<String>| text.as_deref().and_then(unescape).unwrap_or_default();
-        let talk = match spec.kind {
-            HealthKind::Tcp | HealthKind::None => Talk::Silent,
-            HealthKind::Http => Talk::Http {
-                request: format!(
-                    "GET {} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: weir\r\nAccept: */*\r\n\
-                     Connection: close\r\n\r\n",
-                    spec.path.as_deref().unwrap_or("/")
-                )
-                .into_bytes(),
-                expect: spec.expect.as_deref().and_then(|text| text.parse().ok()),
-            },
-            HealthKind::SendExpect => {
-                Talk::Bytes { send: bytes(&spec.send), expect: bytes(&spec.expect) }
-            }
-        };
         CheckPlan {
-            address,
+            address: checked_address(spec, address),
             may_be_weir: false,
-            interval: Duration::from_millis(spec.interval.millis),
+            intervals: Intervals::of(spec),
             timeout: Duration::from_millis(spec.timeout.millis),
             header: None,
-            talk,
+            talk: Talk::of(spec, address),
         }
     }
+}
+
+/// From the start of one check to the start of the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Intervals {
+    pub usual: Duration,
+    /// While a backend's health may be about to change.
+    pub fast: Duration,
+    /// While it is down.
+    pub down: Duration,
+}
+
+impl Intervals {
+    fn of(spec: &HealthSpec) -> Intervals {
+        let span = |span: Option<Span>| span.unwrap_or(spec.interval).millis;
+        Intervals {
+            usual: Duration::from_millis(spec.interval.millis),
+            fast: Duration::from_millis(span(spec.fast_interval)),
+            down: Duration::from_millis(span(spec.down_interval)),
+        }
+    }
+}
+
+/// The address that is checked for a backend at `address`.
+pub(super) fn checked_address(spec: &HealthSpec, mut address: SocketAddr) -> SocketAddr {
+    if let Some(port) = spec.port.and_then(|port| u16::try_from(port).ok()) {
+        address.set_port(port);
+    }
+    address
+}
+
+impl Talk {
+    fn of(spec: &HealthSpec, address: SocketAddr) -> Talk {
+        match spec.kind {
+            HealthKind::Tcp | HealthKind::None => Talk::Silent,
+            HealthKind::Http => {
+                let expect = spec.expect.as_deref().and_then(|text| text.parse().ok());
+                let request = http_request(spec, address);
+                Talk::Http { request, expect: expect.unwrap_or_else(Statuses::success) }
+            }
+            HealthKind::SendExpect => Talk::Steps(steps(spec)),
+            HealthKind::Redis => Talk::Redis,
+            HealthKind::Postgresql => {
+                Talk::Postgresql { startup: startup(spec.user.as_deref().unwrap_or("postgres")) }
+            }
+            HealthKind::Mysql => Talk::Mysql { user: spec.user.clone().unwrap_or_default() },
+            HealthKind::Smtp => {
+                Talk::Smtp { name: spec.host.clone().unwrap_or_else(|| "weir".to_owned()) }
+            }
+            HealthKind::Tls => Talk::TlsHello { hello: client_hello(spec.host.as_deref()) },
+        }
+    }
+}
+
+fn http_request(spec: &HealthSpec, address: SocketAddr) -> Vec<u8> {
+    let host = spec.host.clone().unwrap_or_else(|| checked_address(spec, address).to_string());
+    format!(
+        "{} {} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: weir\r\nAccept: */*\r\n\
+         Connection: close\r\n\r\n",
+        spec.method.word(),
+        spec.path.as_deref().unwrap_or("/")
+    )
+    .into_bytes()
+}
+
+fn steps(spec: &HealthSpec) -> Vec<TalkStep> {
+    let bytes = |text: &Option<String>| text.as_deref().and_then(unescape).unwrap_or_default();
+    if spec.steps.is_empty() {
+        let send = bytes(&spec.send);
+        let send = (!send.is_empty()).then_some(TalkStep::Send(send));
+        return send.into_iter().chain([TalkStep::Expect(bytes(&spec.expect))]).collect();
+    }
+    let steps = spec.steps.iter().map(|step| match step {
+        CheckStep::Send(_) => TalkStep::Send(step.bytes()),
+        CheckStep::Expect(_) => TalkStep::Expect(step.bytes()),
+    });
+    steps.collect()
 }
 
 /// What came of a check.
@@ -66,7 +153,7 @@ impl CheckPlan {
 pub enum CheckOutcome {
     Good,
     /// `refused`, `leads back to weir`, `timeout`, `unreachable`, `closed`, `status 503`,
-    /// `unexpected answer`.
+    /// `unexpected answer "…"`, or what the backend said.
     Bad(String),
     /// This host could not make the check: it says nothing about the backend.
     Local(String),

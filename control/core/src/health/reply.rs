@@ -58,16 +58,23 @@ impl<'a> Seeker<'a> {
 
     /// Reads on. True once all of it has been seen (at once, if it is empty).
     pub fn feed(&mut self, bytes: &[u8]) -> bool {
+        self.find(bytes).is_some()
+    }
+
+    /// Reads on until all of it has been seen. Returns how many of `bytes` that took.
+    pub fn find(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mut count = 0;
         for byte in bytes {
             if self.matched == self.wanted.len() {
                 break;
             }
+            count += 1;
             while self.matched > 0 && *byte != self.wanted[self.matched] {
                 self.matched = self.borders[self.matched - 1];
             }
             self.matched += usize::from(*byte == self.wanted[self.matched]);
         }
-        self.matched == self.wanted.len()
+        (self.matched == self.wanted.len()).then_some(count)
     }
 }
 

@@ -19,6 +19,9 @@ use weir_proto::ids::{BackendId, PoolId};
 /// need.
 pub(super) const IN_FLIGHT_MAX: usize = 8192;
 
+/// An unused part of the rate is kept for so long.
+const BURST_NS: u64 = 10_000_000;
+
 /// The checks of all pools.
 #[derive(Debug)]
 pub(super) struct Schedule {
@@ -34,6 +37,9 @@ pub(super) struct Schedule {
     shared_taken: usize,
     /// Pools of the snapshot: they share `total`.
     pools: usize,
+    /// The most checks that begin in a second; when the next one may.
+    rate: Option<u32>,
+    gate: Now,
 }
 
 /// The checks of one pool.
@@ -54,7 +60,19 @@ impl Schedule {
             in_flight: 0,
             shared_taken: 0,
             pools: 1,
+            rate: None,
+            gate: Now { nanos: 0 },
         }
+    }
+
+    /// At most `a_second` checks begin in a second, and no more at once than in [`BURST_NS`].
+    pub(super) fn limit_rate(&mut self, a_second: Option<u32>) {
+        self.rate = a_second.filter(|rate| *rate > 0);
+    }
+
+    /// The most checks that begin in a second.
+    pub(super) fn rate(&self) -> Option<u32> {
+        self.rate
     }
 
     /// At most `total` checks are in flight from now on, 1 to [`IN_FLIGHT_MAX`]. Those that are
@@ -121,6 +139,14 @@ impl Schedule {
     /// Takes the first check that is due and has a place; [`Schedule::give_back`] frees the place.
     pub(super) fn take(&mut self, now: Now) -> Option<BackendId> {
         let (at, pool) = self.next().filter(|(at, _)| *at <= now)?;
+        if let Some(rate) = self.rate {
+            if now < self.gate {
+                return None;
+            }
+            let earliest = now.nanos.saturating_sub(BURST_NS);
+            let gap = 1_000_000_000 / u64::from(rate);
+            self.gate = Now { nanos: self.gate.nanos.max(earliest) + gap };
+        }
         let mut taken = None;
         self.change(pool, |queue| {
             taken = queue.due.pop_first().map(|(_, backend)| backend);
@@ -139,7 +165,8 @@ impl Schedule {
 
     /// When [`Schedule::take`] has something; `None` if only a call can change that.
     pub(super) fn next_due(&self) -> Option<Now> {
-        self.next().map(|(at, _)| at)
+        let gate = self.rate.map(|_| self.gate);
+        self.next().map(|(at, _)| gate.map_or(at, |gate| gate.max(at)))
     }
 
     /// The first check that has a place.
@@ -259,6 +286,26 @@ mod tests {
             assert!(world.latest[4..].iter().all(|late| *late <= most), "{:?}", world.latest);
             assert!(world.latest[0] > most && world.most <= total, "{:?}", world.most);
         }
+    }
+
+    #[test]
+    fn no_more_checks_begin_than_the_rate_allows() {
+        let mut schedule = Schedule::new();
+        schedule.limit_rate(Some(100));
+        for id in 0..1000 {
+            schedule.set((PoolId(1), BackendId(id)), None, Some(at(5)));
+        }
+        let mut taken = Vec::new();
+        for ms in 1000..6000 {
+            while schedule.take(at(ms)).is_some() {
+                taken.push(ms);
+            }
+            assert!(schedule.next_due().is_none_or(|next| next > at(ms)), "it says when");
+        }
+        assert!((500..=502).contains(&taken.len()), "{}", taken.len());
+        let in_a_second =
+            |from: u64| taken.iter().filter(move |ms| (from..from + 1000).contains(ms));
+        assert!((1000..5000).all(|from| in_a_second(from).count() <= 102));
     }
 
     #[test]

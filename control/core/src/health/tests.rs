@@ -3,6 +3,7 @@
 mod damping;
 mod priorities;
 mod schedule;
+mod sharing;
 
 use super::*;
 use crate::fakes::HealthFixture;

@@ -1,6 +1,7 @@
 //! One backend: how it is checked and what came of it.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use weir_core::base::clock::Now;
 use weir_core::health::{Hysteresis, Rules};
@@ -10,7 +11,7 @@ use weir_proto::order::BackendHealth;
 use weir_proto::snapshot::{Backend, Pool};
 use weir_proto::spec::{Admin, Force, HealthKind, HealthSpec};
 
-use super::plan::{CheckOutcome, CheckPlan};
+use super::plan::{CheckOutcome, CheckPlan, Intervals};
 use super::{CheckCounters, Transition};
 
 /// One backend.
@@ -36,9 +37,25 @@ pub(super) struct WatchedBackend {
     /// When it last came up or went down; at first, when it came to be.
     pub(super) since: Now,
     pub(super) due: Option<Due>,
-    /// A check is in flight; when the next one is due after it.
-    pub(super) running: Option<Now>,
+    /// A check is in flight, for it alone or for all of its plan.
+    pub(super) running: Option<Running>,
     pub(super) counters: CheckCounters,
+}
+
+/// A check in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Running {
+    /// The backend for which it was begun.
+    pub(super) leader: BackendId,
+    pub(super) started: Now,
+    /// Its plan is another one since: when the next check is due. This one counts no more.
+    pub(super) next: Option<Now>,
+}
+
+impl Running {
+    pub(super) fn new(leader: BackendId, started: Now) -> Running {
+        Running { leader, started, next: None }
+    }
 }
 
 /// What is to be done about a backend, and when.
@@ -50,11 +67,11 @@ pub(super) enum Due {
 }
 
 /// What has to be done about a backend after a new snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Follow {
     Nothing,
-    /// Its checks begin, or begin again.
-    Check,
+    /// Its checks begin, or begin again, by this plan.
+    Check(CheckPlan),
     /// It is not checked.
     Leave,
 }
@@ -162,10 +179,21 @@ impl WatchedBackend {
             self.result = CheckResult::Pending;
         }
         let header = pool.spec.proxy_protocol;
-        let plan =
-            CheckPlan { may_be_weir, header, ..CheckPlan::new(&pool.health, backend.address) };
-        self.plan = Some(Rc::new(plan));
-        Follow::Check
+        let plan = CheckPlan::new(&pool.health, backend.address);
+        Follow::Check(CheckPlan { may_be_weir, header, ..plan })
+    }
+
+    /// From the start of the last check to the start of the next, as things are.
+    pub(super) fn interval(&self) -> Duration {
+        let Some(plan) = &self.plan else { return Duration::MAX };
+        let Intervals { usual, fast, down } = plan.intervals;
+        if self.hysteresis.is_changing(self.rules()) {
+            fast
+        } else if self.hysteresis.is_up() || self.result == CheckResult::Ok {
+            usual
+        } else {
+            down
+        }
     }
 
     /// Counts a check's outcome. The reason, if the backend came up or went down by it.

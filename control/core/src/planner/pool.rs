@@ -1,8 +1,9 @@
 //! The verbs of pools.
 
 use weir_proto::request::{Code, Pairs, Refusal};
+use weir_proto::settings::{self, OF_KINDS};
 use weir_proto::snapshot::Snapshot;
-use weir_proto::spec::{HealthKind, HealthSpec, PoolSpec};
+use weir_proto::spec::PoolSpec;
 
 use super::settings::POOL;
 use super::{Edit, Subject, names};
@@ -83,7 +84,7 @@ pub(super) fn set(current: &Snapshot, name: &str, pairs: &Pairs) -> Result<Edit,
     if let Some(pool) = spec.pool.get_mut(name) {
         POOL.set(pool, pairs)?;
         if pool.health.kind != before.health.kind {
-            drop_stray(&mut pool.health, pairs);
+            drop_stray(pool, pairs);
         }
         undo = Some(POOL.undo(name, &before, pool));
     }
@@ -93,21 +94,16 @@ pub(super) fn set(current: &Snapshot, name: &str, pairs: &Pairs) -> Result<Edit,
 }
 
 /// A new kind of check has no use for the old one's words, unless they were set with it.
-fn drop_stray(health: &mut HealthSpec, pairs: &Pairs) {
-    let set_now = |key: &str| pairs.iter().any(|(set, _)| set == key);
-    let (path, send, expect) = match health.kind {
-        HealthKind::Tcp | HealthKind::None => (false, false, false),
-        HealthKind::Http => (true, false, false),
-        HealthKind::SendExpect => (false, true, false),
-    };
-    // `expect` means something else to each kind, so it never stays.
-    if !path && !set_now("health.path") {
-        health.path = None;
-    }
-    if !send && !set_now("health.send") {
-        health.send = None;
-    }
-    if !expect && !set_now("health.expect") {
-        health.expect = None;
+fn drop_stray(pool: &mut PoolSpec, pairs: &Pairs) {
+    let plain = PoolSpec::default();
+    for (key, kinds) in OF_KINDS {
+        // `expect` means something else to each kind, so it never stays.
+        let stays = kinds.contains(&pool.health.kind) && *key != "health.expect";
+        if let Some(setting) = settings::find(settings::POOL, key)
+            && !stays
+            && !pairs.iter().any(|(set, _)| set == key)
+        {
+            (setting.set)(pool, (setting.get)(&plain));
+        }
     }
 }

@@ -241,6 +241,10 @@ fn every_key_of_a_pool_can_be_set() {
         ("health.fall", "5"),
         ("health.path", "/up"),
         ("health.expect", "204"),
+        ("health.port", "81"),
+        ("health.method", "HEAD"),
+        ("health.host", "a.example"),
+        ("health.fast-interval", "300ms"),
         ("health.panic", "0%"),
         ("health.slow-start", "0s"),
         ("timeout.connect", "2s"),
@@ -258,7 +262,9 @@ fn every_key_of_a_pool_can_be_set() {
     assert_eq!(after["strategy"], "two-choices");
     let health = json!({
         "kind": "http", "interval_s": 1.0, "timeout_s": 0.25, "rise": 4, "fall": 5,
-        "path": "/up", "send": null, "expect": "204", "panic_percent": 0, "slow_start_s": 0.0
+        "path": "/up", "send": null, "expect": "204", "panic_percent": 0, "slow_start_s": 0.0,
+        "port": 81, "method": "HEAD", "host": "a.example", "user": null, "steps": null,
+        "fast_interval_s": 0.3, "down_interval_s": 1.0
     });
     assert_eq!(after["health"], health);
     let timeout =

@@ -203,14 +203,15 @@ fn strategies_of_both_peers_have_one_of_weir() {
 #[test]
 fn checks_of_haproxy_have_one_of_weir() {
     for (lines, expected) in [
-        (
-            "",
-            "kind = \"tcp\", interval = \"2s\", timeout = \"2s\", rise = 2, fall = 3, panic = \"0%\"",
-        ),
+        ("", "kind = \"tcp\", interval = \"2s\", timeout = \"2s\", rise = 2, fall = 3, panic ="),
         ("timeout connect 500ms", "timeout = \"500ms\", rise"),
         (
             "default-server inter 1s rise 1 fall 9 slowstart 1m",
-            "interval = \"1s\", timeout = \"1s\", rise = 1, fall = 9, panic = \"0%\", slow-start = \"1m\"",
+            "timeout = \"1s\", rise = 1, fall = 9, panic = \"0%\", slow-start = \"1m\"",
+        ),
+        (
+            "default-server fastinter 1s downinter 9s",
+            "interval = \"2s\", fast-interval = \"1s\", down-interval = \"9s\"",
         ),
         ("option httpchk", "kind = \"http\""),
         ("option httpchk /up", "path = \"/up\""),
@@ -219,8 +220,36 @@ fn checks_of_haproxy_have_one_of_weir() {
         ("option httpchk\nhttp-check expect status 204", "expect = \"204\""),
         ("option httpchk\nhttp-check expect comment x status 204", "expect = \"204\""),
         ("option httpchk\ntimeout check 3s", "timeout = \"5s\", rise"),
-        ("option httpchk\nhttp-check connect port 81", "kind = \"tcp\""),
-        ("option httpchk\ndefault-server port 81", "kind = \"tcp\""),
+        ("option httpchk\nhttp-check expect status 200-299,401", "expect = \"200-299,401\""),
+        ("option httpchk\nhttp-check expect rstatus ^2[0-9][0-9]$", "expect = \"200-299\""),
+        ("option httpchk\nhttp-check expect string up", "method = \"OPTIONS\", panic"),
+        (
+            "option httpchk HEAD / HTTP/1.1\\r\\nHost:\\ a.b",
+            "\"HEAD\", path = \"/\", host = \"a.b\"",
+        ),
+        ("option httpchk\nhttp-check send hdr Host a.b", "host = \"a.b\""),
+        ("option httpchk\nhttp-check connect port 81", "port = 81, method = \"OPTIONS\""),
+        ("option httpchk\ndefault-server port 81", "kind = \"http\""),
+        (
+            "default-server port 81",
+            "kind = \"tcp\", interval = \"2s\", timeout = \"2s\", rise = 2, fall = 3, port = 81",
+        ),
+        ("option httpchk\nhttp-check connect port 81 ssl", "fall = 3, panic"),
+        (
+            "option tcp-check\ntcp-check connect port 81\ntcp-check connect port 82",
+            "fall = 3, panic",
+        ),
+        ("default-server check-ssl", "kind = \"tls\""),
+    ] {
+        expect_toml(&converted(&listen("", lines)), &[expected]);
+    }
+    let unchecked = listen("", "").replace(" check", "");
+    expect_toml(&converted(&unchecked), &["kind = \"none\""]);
+}
+
+#[test]
+fn conversations_of_haproxy_are_steps_or_a_kind() {
+    for (lines, expected) in [
         ("option tcp-check", "kind = \"tcp\""),
         (
             "option tcp-check\ntcp-check send PING\\r\\n\ntcp-check expect string +PONG",
@@ -231,22 +260,24 @@ fn checks_of_haproxy_have_one_of_weir() {
             "send = \"PING\", expect = \"+PO\"",
         ),
         (
-            "option tcp-check\ntcp-check expect string SSH-2.0\ntcp-check send x",
-            "expect = \"SSH-2.0\"",
+            "option tcp-check\ntcp-check expect string SSH;2.0\ntcp-check send x",
+            "steps = [\"expect SSH\\\\x3b2.0\", \"send x\"]",
         ),
         ("option tcp-check\ntcp-check send a\ntcp-check expect rstring a|b", "kind = \"tcp\""),
         ("option tcp-check\ntcp-check send a\ntcp-check expect ! string b", "kind = \"tcp\""),
-        ("option redis-check", "send = \"*1\\\\r\\\\n$4\\\\r\\\\nPING\\\\r\\\\n\""),
+        ("option redis-check", "kind = \"redis\""),
+        ("option ssl-hello-chk", "kind = \"tls\""),
+        ("option smtpchk", "kind = \"smtp\""),
+        ("option smtpchk EHLO lb.example", "host = \"lb.example\""),
         ("option mysql-check", "kind = \"tcp\""),
-        ("option mysql-check user check", "expect = \"\\\\x07\\\\x00\\\\x00\\\\x02"),
-        ("option pgsql-check user check", "user\\\\x00check\\\\x00\\\\x00\""),
+        ("option mysql-check user check", "user = \"check\""),
+        ("option pgsql-check user check", "kind = \"postgresql\""),
+        ("option pgsql-check", "kind = \"postgresql\""),
         ("option ldap-check", "expect = \"\\\\n\\\\x01\\\\x00\""),
         ("option httpchk\nno option httpchk", "kind = \"tcp\""),
     ] {
         expect_toml(&converted(&listen("", lines)), &[expected]);
     }
-    let unchecked = listen("", "").replace(" check", "");
-    expect_toml(&converted(&unchecked), &["kind = \"none\""]);
     // The steps of a proxy take the place of those of its defaults.
     let steps = "option tcp-check\ntcp-check send a\ntcp-check expect string a";
     let own = converted(&listen(steps, "tcp-check send b\ntcp-check expect string b"));
@@ -348,7 +379,7 @@ fn tls_goes_through_where_both_sides_have_it() {
     let text = listen("", "").replace("bind 127.0.0.1:80", "bind 127.0.0.1:80 ssl crt /x.pem");
     assert_eq!(converted(&text).toml.map(|it| it.contains("[listener")), Some(false));
     let both = text.replace(" check", " check ssl verify none");
-    expect_toml(&converted(&both), &["[listener.a]", "kind = \"tcp\""]);
+    expect_toml(&converted(&both), &["[listener.a]", "kind = \"tls\""]);
     expect_note(&both, "6: warning: TLS of the clients goes through");
     let made = converted(&stream("", "proxy_ssl on;").replace("80; proxy", "80 ssl; proxy"));
     expect_toml(&made, &["[listener.u]"]);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use rustix::io::Errno;
 
-use weir_control_core::health::reply::{STATUS_LINE_MAX, Seeker, StatusLine, status_line};
+use weir_control_core::health::dialogue::{ANSWER_MAX, Dialogue, Move};
 use weir_control_core::health::{CheckOutcome, CheckPlan, Talk};
 use weir_core::proxy_header::Header;
 
@@ -27,75 +27,37 @@ pub(super) async fn check(plan: &CheckPlan) -> CheckOutcome {
         {
             return on_fault(&fault);
         }
-        let outcome = match &plan.talk {
-            Talk::Silent => CheckOutcome::Good,
-            Talk::Http { request, expect } => ask_http(&mut stream, request, *expect).await,
-            Talk::Bytes { send, expect } => ask_bytes(&mut stream, send, expect).await,
+        let (outcome, farewell) = match converse(&mut stream, &plan.talk).await {
+            Ok(end) => end,
+            Err(fault) => (on_fault(&fault), Vec::new()),
         };
-        rt::spawn("part", part(stream));
+        rt::spawn("part", part(stream, farewell));
         outcome
     };
     rt::timeout(plan.timeout, talk).await.unwrap_or_else(|| CheckOutcome::Bad("timeout".to_owned()))
 }
 
-async fn ask_http(stream: &mut Stream, request: &[u8], expect: Option<u16>) -> CheckOutcome {
-    if let Err(fault) = stream.write_all(request).await {
-        return on_fault(&fault);
-    }
-    let mut line = [0; STATUS_LINE_MAX];
-    let mut length = 0;
-    loop {
-        match status_line(&line[..length]) {
-            StatusLine::Unfinished => {}
-            StatusLine::Foreign => return CheckOutcome::Bad("unexpected answer".to_owned()),
-            StatusLine::Status(status) => {
-                let good = expect.map_or((200..400).contains(&status), |expect| status == expect);
-                return if good {
-                    CheckOutcome::Good
-                } else {
-                    CheckOutcome::Bad(format!("status {status}"))
-                };
-            }
-        }
-        match stream.read(&mut line[length..]).await {
-            Ok(0) => return CheckOutcome::Bad("closed".to_owned()),
-            Ok(count) => length += count,
-            Err(fault) => return on_fault(&fault),
-        }
-    }
-}
-
-async fn ask_bytes(stream: &mut Stream, send: &[u8], expect: &[u8]) -> CheckOutcome {
-    if let Err(fault) = stream.write_all(send).await {
-        return on_fault(&fault);
-    }
-    let mut seeker = Seeker::new(expect);
+/// Holds the conversation to its end. The outcome, and the backend's farewell.
+async fn converse(stream: &mut Stream, talk: &Talk) -> io::Result<(CheckOutcome, Vec<u8>)> {
+    let mut dialogue = Dialogue::new(talk);
     let mut buffer = [0; 2048];
-    let mut seen = 0;
-    while !seeker.feed(&[]) {
-        let count = match stream.read(&mut buffer).await {
-            Ok(count) => count,
-            Err(fault) => return on_fault(&fault),
-        };
-        seen += count;
-        if seeker.feed(&buffer[..count]) {
-            break;
-        }
-        if count == 0 && seen == 0 {
-            return CheckOutcome::Bad("closed".to_owned());
-        }
-        if count == 0 || seen >= ANSWER_MAX {
-            return CheckOutcome::Bad("unexpected answer".to_owned());
+    loop {
+        match dialogue.step() {
+            Move::Send(bytes) => stream.write_all(&bytes).await?,
+            Move::Receive => match stream.read(&mut buffer).await? {
+                0 => dialogue.end(),
+                count => dialogue.receive(&buffer[..count]),
+            },
+            Move::Part { outcome, farewell } => return Ok((outcome, farewell)),
         }
     }
-    CheckOutcome::Good
 }
 
 /// Leaves without a reset, which servers would log: says that nothing more comes and reads for a
 /// little while what the backend still had to say.
-async fn part(mut stream: Stream) {
+async fn part(mut stream: Stream, farewell: Vec<u8>) {
     // The backend may be gone already: then there is nothing to be polite about.
-    if stream.close().await.is_err() {
+    if stream.write_all(&farewell).await.is_err() || stream.close().await.is_err() {
         return;
     }
     let drain = async {
@@ -110,9 +72,6 @@ async fn part(mut stream: Stream) {
     };
     rt::timeout(PARTING, drain).await;
 }
-
-/// The most bytes of an answer that are read, in bytes.
-const ANSWER_MAX: usize = 64 << 10;
 
 /// How long a connection outlives its check.
 const PARTING: Duration = Duration::from_millis(250);

@@ -169,6 +169,7 @@ impl Queries<'_> {
             settings,
             panic: control.is_in_panic(pool),
             groups: control.group_rows(pool),
+            detection_s: control.health.detection(&pool.health).map(|it| it.as_secs_f64()),
             backends: self.backends_of(Some(name)),
         })
     }
@@ -237,6 +238,7 @@ impl Queries<'_> {
         }
         warnings.extend(self.forced_warnings());
         warnings.extend(self.early_warnings());
+        warnings.extend(self.checks_warning());
         if control.rollout.is_late() {
             let (waiting, version) = (control.rollout.waiting(), control.rollout.version());
             warnings.push(format!("shards {waiting} have not adopted version {version} yet"));
@@ -266,6 +268,20 @@ impl Queries<'_> {
             warnings.push(format!("{more} more addresses cannot be bound"));
         }
         warnings
+    }
+
+    /// More checks are wanted than there may be.
+    fn checks_warning(&self) -> Option<String> {
+        let health = &self.control.health;
+        let (wanted, most) = health.excess()?;
+        let pools = self.control.snapshot.pools.iter();
+        let late = pools.filter_map(|pool| Some((health.detection(&pool.health)?, &pool.name)));
+        let (late, name) = late.max()?;
+        Some(format!(
+            "{wanted:.0} checks a second are wanted, and [weir] checks allows {most}: a failure is \
+             noticed within {:.0} s in pool {name}, the slowest",
+            late.as_secs_f64().ceil()
+        ))
     }
 
     /// A backend that takes sessions and ends them at once looks healthy to a check.

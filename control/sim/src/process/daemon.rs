@@ -322,7 +322,9 @@ impl Daemon {
         if self.control.next_wake().is_some_and(|at| at <= moment.now) {
             self.give(Input::Wake, moment);
         }
-        for check in core::mem::take(&mut self.checks) {
+        let checks = core::mem::take(&mut self.checks);
+        holds::check_shared(&checks)?;
+        for check in checks {
             let good = probe(check.plan.address);
             let outcome =
                 if good { CheckOutcome::Good } else { CheckOutcome::Bad("refused".to_owned()) };
@@ -331,6 +333,7 @@ impl Daemon {
         holds::check_watched(&self.control)?;
         self.kept.check(&self.control)?;
         holds::check_forced(&self.control)?;
+        holds::check_due(&self.control)?;
         holds::check_holds(&self.control, moment.now)
     }
 

@@ -1,9 +1,10 @@
-//! What control makes of health: a backend that its pool needs is not kept down, and one that was
-//! removed is not watched.
+//! What control makes of health: a backend that its pool needs is not kept down, one that was
+//! removed is not watched, and one check is made for all backends that share it.
 
 pub(super) mod kept;
 
 use weir_control_core::control::Control;
+use weir_control_core::health::Check;
 use weir_core::base::clock::Now;
 use weir_proto::snapshot::Backend;
 
@@ -42,6 +43,28 @@ pub(super) fn check_forced(control: &Control) -> StepResult {
     other.map_or(Ok(()), |(pool, backend)| {
         Err(format!("{}/{} is not {:?} by force", pool.name, backend.name, backend.force))
     })
+}
+
+/// One check is made for all backends that it is the same for.
+///
+/// # Errors
+/// It is made twice.
+pub(super) fn check_shared(checks: &[Check]) -> StepResult {
+    for (index, check) in checks.iter().enumerate() {
+        if checks[..index].iter().any(|before| before.plan == check.plan) {
+            return Err(format!("{} is checked twice at once", check.plan.address));
+        }
+    }
+    Ok(())
+}
+
+/// Each backend that is checked will be again: no check is on its way, as they take no time.
+///
+/// # Errors
+/// One is not.
+pub(super) fn check_due(control: &Control) -> StepResult {
+    let forgotten = control.health.without_due();
+    forgotten.map_or(Ok(()), |id| Err(format!("no check of {id} is due, ever")))
 }
 
 /// While no change is made, everybody of whom something is known is in the configuration.

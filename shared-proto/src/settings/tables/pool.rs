@@ -1,11 +1,9 @@
 //! Settings of a pool.
 
 use super::super::{Effect, Form, Setting, Value};
-use super::{
-    IN_A_ROW, SPAN, SPAN_OR_NONE, always, keepalive_count, keepalive_idle, keepalive_interval, row,
-};
+use super::{SPAN, always, health, keepalive_count, keepalive_idle, keepalive_interval, row};
 use crate::spec::{
-    Failover, HealthKind, PoolSpec, ProxyVersion, REPLAY_MAX, RETRY_ATTEMPTS_MAX, RedispatchSpec,
+    Failover, PoolSpec, ProxyVersion, REPLAY_MAX, RETRY_ATTEMPTS_MAX, RedispatchSpec,
     SOCKET_BUFFER_MAX, SOCKET_BUFFER_MIN, Strategy,
 };
 
@@ -13,8 +11,6 @@ const STRATEGIES: Form = Form::Word {
     noun: "a strategy",
     words: &["round-robin", "least-conn", "two-choices", "random", "maglev"],
 };
-const KINDS: Form =
-    Form::Word { noun: "a kind of check", words: &["tcp", "http", "send-expect", "none"] };
 
 /// Settings of a pool: `[pool.NAME]`.
 pub static POOL: &[Setting<PoolSpec>] = &[
@@ -25,78 +21,23 @@ pub static POOL: &[Setting<PoolSpec>] = &[
         word!(Strategy::ALL, strategy),
         "How a backend is picked for a new session.",
     )),
-    always(row(
-        ("health.kind", "health.kind"),
-        KINDS,
-        Effect::Checks,
-        word!(HealthKind::ALL, health.kind),
-        "What a health check does: `tcp` connects; `http` asks for `path` and expects the status \
-         `expect`, or any 2xx or 3xx; `send-expect` sends `send` and expects `expect` in the \
-         answer; with `none` only failed connects of sessions count.",
-    )),
-    always(row(
-        ("health.interval", "health.interval_s"),
-        SPAN,
-        Effect::Checks,
-        field!(Span, health.interval),
-        "From the start of one check to the start of the next, give or take 10 %.",
-    )),
-    always(row(
-        ("health.timeout", "health.timeout_s"),
-        SPAN,
-        Effect::Checks,
-        field!(Span, health.timeout),
-        "A check that has no answer by then has failed.",
-    )),
-    always(row(
-        ("health.rise", "health.rise"),
-        IN_A_ROW,
-        Effect::Checks,
-        field!(Count, health.rise),
-        "Successful checks in a row that bring a backend up.",
-    )),
-    always(row(
-        ("health.fall", "health.fall"),
-        IN_A_ROW,
-        Effect::Checks,
-        field!(Count, health.fall),
-        "Failed checks in a row that take a backend down.",
-    )),
-    row(
-        ("health.path", "health.path"),
-        Form::Text { example: "\"/health\"" },
-        Effect::Checks,
-        optional!(Text, health.path),
-        "For `http`: the path to ask for. `/` if absent.",
-    ),
-    row(
-        ("health.send", "health.send"),
-        Form::Text { example: "\"PING\\r\\n\"" },
-        Effect::Checks,
-        optional!(Text, health.send),
-        "For `send-expect`: the bytes to send, with the escapes \\r \\n \\t \\\\ \\xNN.",
-    ),
-    row(
-        ("health.expect", "health.expect"),
-        Form::Text { example: "\"200\" or \"+PONG\"" },
-        Effect::Checks,
-        optional!(Text, health.expect),
-        "For `http` the status code; for `send-expect` the bytes that the answer must contain.",
-    ),
-    row(
-        ("health.panic", "health.panic_percent"),
-        Form::Share,
-        Effect::Admission,
-        field!(Share, health.panic),
-        "With a smaller share of the pool's members up, health is ignored. `0%`: never.",
-    ),
-    row(
-        ("health.slow-start", "health.slow_start_s"),
-        SPAN_OR_NONE,
-        Effect::Admission,
-        field!(Span, health.slow_start),
-        "How long a backend that is new or has recovered takes to get its full share.",
-    ),
+    health::KIND,
+    health::INTERVAL,
+    health::FAST_INTERVAL,
+    health::DOWN_INTERVAL,
+    health::TIMEOUT,
+    health::RISE,
+    health::FALL,
+    health::PORT,
+    health::METHOD,
+    health::PATH,
+    health::HOST,
+    health::USER,
+    health::SEND,
+    health::EXPECT,
+    health::STEPS,
+    health::PANIC,
+    health::SLOW_START,
     always(row(
         ("timeout.connect", "timeout.connect_s"),
         SPAN,

@@ -10,12 +10,19 @@ use super::super::human::{bytes, seconds};
 use super::super::table::Cell;
 
 /// Settings of `health` that are in its sentence, or have lines of their own.
-const IN_HEALTH: [&str; 10] = [
+const IN_HEALTH: [&str; 17] = [
     "kind",
+    "port",
+    "method",
     "path",
+    "host",
+    "user",
     "send",
     "expect",
+    "steps",
     "interval_s",
+    "fast_interval_s",
+    "down_interval_s",
     "timeout_s",
     "rise",
     "fall",
@@ -77,14 +84,28 @@ fn health(settings: &ShownSettings, run: &[ShownSetting], style: Style) -> Strin
     let value = |key: &str| settings.get(&format!("health.{key}"));
     let text = |key: &str| text_of(value(key), style);
     let mut check = text("kind");
-    for key in ["path", "send", "expect"] {
-        if let Some(ShownValue::Text(value)) = value(key) {
-            check += &format!(" {key}={value:?}");
+    for key in ["port", "method", "path", "host", "user", "send", "expect", "steps"] {
+        match value(key) {
+            // It is the usual one, or there is nothing to ask.
+            Some(ShownValue::Text(method)) if key == "method" && method == "GET" => {}
+            Some(ShownValue::Text(value)) if key == "method" => check += &format!(" {value}"),
+            Some(ShownValue::Text(value)) => check += &format!(" {key}={value:?}"),
+            Some(ShownValue::Number(number)) => check += &format!(" {key}={number}"),
+            Some(ShownValue::List(steps)) => check += &format!(" {key}={:?}", steps.join("; ")),
+            _ => {}
         }
     }
     if check != "none" {
         let [every, timeout, rise, fall] = ["interval_s", "timeout_s", "rise", "fall"].map(text);
-        check += &format!(" every {every}, timeout {timeout}, rise {rise}, fall {fall}");
+        check += &format!(" every {every}");
+        for (key, when) in
+            [("fast_interval_s", "while changing"), ("down_interval_s", "while down")]
+        {
+            if value(key) != value("interval_s") {
+                check += &format!(" ({} {when})", text(key));
+            }
+        }
+        check += &format!(", timeout {timeout}, rise {rise}, fall {fall}");
     }
     let others = run.iter().filter(|setting| !IN_HEALTH.contains(&setting.key()));
     let others: Vec<ShownSetting> = others.cloned().collect();

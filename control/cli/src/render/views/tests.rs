@@ -53,7 +53,8 @@ pub(crate) fn pool() -> PoolDetail {
     let mut settings = ShownSettings::of(POOL, &spec);
     settings.0.sort_by_key(|setting| setting.table() == Some("retry"));
     let backends = vec![backend(), backend_down()];
-    PoolDetail { name: "web".into(), settings, panic: false, groups: Vec::new(), backends }
+    let (detection_s, groups) = (Some(6.5), Vec::new());
+    PoolDetail { name: "web".into(), settings, panic: false, detection_s, groups, backends }
 }
 
 /// Those of a listener without a limit.
@@ -232,6 +233,7 @@ spill           never
 failover        auto
 retry           attempts 2, within 6s
 panic           below 50% up
+detection       of a failure within 6.5s
 slow start      10s
 
 BACKEND  ADDRESS";
@@ -253,11 +255,11 @@ BACKEND  ADDRESS";
 #[test]
 fn a_setting_without_a_sentence_is_shown_under_its_name() {
     let mut new = pool();
-    let port = ShownSetting { name: "health.port".into(), value: Some(ShownValue::Number(80)) };
+    let port = ShownSetting { name: "health.new".into(), value: Some(ShownValue::Number(80)) };
     new.settings.0.insert(2, port);
     new.settings.put("queue.longest_wait_s", ShownValue::Seconds(2.0));
     let text = answer(&Answer::Pool(new), false, HUMAN);
-    assert!(text.contains(", rise 2, fall 3, port 80\n"), "{text}");
+    assert!(text.contains(", rise 2, fall 3, new 80\n"), "{text}");
     assert!(text.contains("\nqueue           longest-wait 2s\n"), "{text}");
 }
 

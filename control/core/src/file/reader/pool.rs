@@ -95,6 +95,7 @@ impl Reader {
             Form::Networks => {
                 self.list::<Network>(value, &hint).map(|list| Value::Networks(list.into()))
             }
+            Form::Steps => self.list(value, &hint).map(Value::Steps),
         }
     }
 

@@ -4,7 +4,7 @@ use core::fmt;
 use std::collections::BTreeMap;
 
 use weir_proto::conflict::{Conflict, Drift};
-use weir_proto::settings::{BACKEND, LISTENER, POOL, Setting, Value};
+use weir_proto::settings::{BACKEND, LISTENER, OF_KINDS, POOL, Setting, Value};
 use weir_proto::spec::{Admin, BackendSpec, CopyOnWrite, ListenerSpec, Name, PoolSpec};
 
 use super::{Merge, differences, text};
@@ -109,7 +109,7 @@ impl Object for PoolSpec {
     }
 
     fn goes_together(key: &str) -> bool {
-        ["health.kind", "health.path", "health.send", "health.expect"].contains(&key)
+        key == "health.kind" || OF_KINDS.iter().any(|(of_kind, _)| *of_kind == key)
     }
 
     fn state(&self) -> Option<Admin> {

@@ -128,10 +128,22 @@ fn others<S>(setting: &Setting<S>) -> Vec<Pairs> {
         ("health.send", _) => {
             vec![with(&["health.kind=send-expect", "health.expect=c d"], "a 'b' *")]
         }
-        ("health.expect", _) => vec![with(&["health.kind=http"], "204")],
+        ("health.expect" | "health.method" | "health.host", _) => {
+            let value = match setting.key {
+                "health.expect" => "204,300-309",
+                "health.method" => "HEAD",
+                _ => "a.example:80",
+            };
+            vec![with(&["health.kind=http"], value)]
+        }
+        ("health.user", _) => vec![with(&["health.kind=mysql"], "u")],
+        ("health.steps", _) => {
+            vec![with(&["health.kind=send-expect"], &setting.form.example().to_string())]
+        }
         ("health.kind", Form::Word { words, .. }) => {
+            let user = ["health.user=u"];
             let words = words.iter().filter(|word| !["tcp", "send-expect"].contains(*word));
-            words.map(|word| with(&[], word)).collect()
+            words.map(|word| with(if *word == "mysql" { &user } else { &[] }, word)).collect()
         }
         (_, Form::Word { words, .. }) => words.iter().map(|word| with(&[], word)).collect(),
         (_, Form::Name { .. }) => vec![with(&[], "spare")],

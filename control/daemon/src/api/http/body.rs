@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use weir_proto::outside::cleaned;
 use weir_proto::request::{Code, Pairs, Refusal};
 use weir_proto::settings::{self, Form, Setting};
+use weir_proto::spec::CheckStep;
 
 /// The longest settings of one object, in bytes.
 pub(super) const SETTINGS_MAX: usize = 64 << 10;
@@ -273,6 +274,10 @@ fn push<S>(
             let texts: Option<Vec<&str>> = list.iter().map(Value::as_str).collect();
             texts.map(|texts| texts.join(","))
         }
+        (Some(Form::Steps), Value::Array(list)) if !list.is_empty() => {
+            let texts: Option<Vec<String>> = list.iter().map(step).collect();
+            texts.map(|texts| texts.join(";"))
+        }
         (None, _) => Some(String::new()),
         _ => None,
     };
@@ -288,6 +293,12 @@ fn push<S>(
             Err(Refusal::new(Code::Invalid, message, hint))
         }
     }
+}
+
+/// A step as it is typed, where `;` stands between two.
+fn step(value: &Value) -> Option<String> {
+    let text = value.as_str()?;
+    Some(text.parse::<CheckStep>().map_or_else(|_| text.to_owned(), |step| step.to_string()))
 }
 
 #[cfg(test)]

@@ -3,14 +3,13 @@
 use std::fmt::Write;
 use std::rc::Rc;
 
-use weir_proto::spec::{HealthKind, HealthSpec};
+use weir_proto::spec::{self, CHECK_TEXT_MAX, HealthKind, HealthSpec, HttpMethod, Statuses};
 
 use super::lexer::{Word, hex};
 use crate::init::note::{At, Remark, note, quoted, warning};
 
-/// The most steps of one check, and the most bytes that it sends or expects.
-const STEPS_MAX: usize = 64;
-const BYTES_MAX: usize = 4096;
+/// The most steps of one check.
+const STEPS_MAX: usize = spec::CHECK_STEPS_MAX;
 
 /// The checks of a proxy.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +27,8 @@ pub(super) enum CheckKind {
     Tcp,
     Http,
     Redis,
-    Smtp,
+    /// With the name that HAProxy has.
+    Smtp(Option<Rc<str>>),
     Ldap,
     TlsHello,
     /// With the user, if one is named.
@@ -38,14 +38,18 @@ pub(super) enum CheckKind {
 
 #[derive(Clone, Debug, Default)]
 struct HttpCheck {
+    method: HttpMethod,
     path: Option<Rc<str>>,
-    expect: Option<u16>,
+    host: Option<Rc<str>>,
+    expect: Option<Rc<str>>,
     remarks: Rc<Vec<(At, Remark)>>,
 }
 
 #[derive(Clone, Debug)]
 enum CheckStep {
-    /// To another port, or with TLS.
+    /// To another port.
+    Port(u32),
+    /// To another address, or with TLS.
     Elsewhere,
     Send(Vec<u8>),
     Expect(Vec<u8>),
@@ -73,7 +77,7 @@ impl CheckSettings {
                 CheckKind::Http
             }
             "redis-check" => CheckKind::Redis,
-            "smtpchk" => CheckKind::Smtp,
+            "smtpchk" => CheckKind::Smtp(text(3).map(Rc::from)),
             "ldap-check" => CheckKind::Ldap,
             "ssl-hello-chk" => CheckKind::TlsHello,
             "mysql-check" => CheckKind::Mysql(user()),
@@ -98,8 +102,15 @@ impl CheckSettings {
                 self.path(at, text(1));
             }
         }
-        if words.len() > 3 || text(2).contains(['\r', '\n']) {
-            self.header(at);
+        // As people wrote it before there was `http-check send`: `HTTP/1.1\r\nHost:\ NAME`.
+        for line in text(2).split(['\r', '\n']).skip(1).filter(|line| !line.is_empty()) {
+            match line.split_once(':') {
+                Some((name, value)) => self.header(at, name, value.trim()),
+                None => self.body(at),
+            }
+        }
+        if words.len() > 3 {
+            self.body(at);
         }
     }
 
@@ -111,10 +122,12 @@ impl CheckSettings {
     }
 
     fn method(&mut self, at: &At, method: &str) {
-        if method != "GET" {
-            let what = format!("the check's method is {}", quoted(method));
-            self.http_remark(at, note(what).because("weir asks by GET"));
+        if let Some(known) = HttpMethod::ALL.into_iter().find(|it| it.word() == method) {
+            self.http.method = known;
+            return;
         }
+        let what = format!("the check's method is {}", quoted(method));
+        self.http_remark(at, note(what).because("weir asks by GET, HEAD or OPTIONS"));
     }
 
     fn path(&mut self, at: &At, path: &str) {
@@ -127,9 +140,18 @@ impl CheckSettings {
         }
     }
 
-    fn header(&mut self, at: &At) {
-        let why =
-            "weir's checks name the backend's address as their Host, and have no other header";
+    fn header(&mut self, at: &At, name: &str, value: &str) {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:[]".contains(&byte);
+        let is_host = name.eq_ignore_ascii_case("host") && (1..=253).contains(&value.len());
+        if is_host && value.bytes().all(legal) {
+            self.http.host = Some(Rc::from(value));
+        } else {
+            self.body(at);
+        }
+    }
+
+    fn body(&mut self, at: &At) {
+        let why = "weir's checks have a Host (health.host) and no other header of yours";
         let remark = warning("the check's headers or its body").because(why);
         self.http_remark(at, remark.instead("give the server a path that needs none"));
     }
@@ -141,9 +163,7 @@ impl CheckSettings {
             ["send", rest @ ..] => self.http_send(at, rest),
             ["expect", rest @ ..] => self.http_expect(at, rest),
             ["connect", rest @ ..] => {
-                if rest.iter().any(|word| ["port", "addr", "ssl"].contains(word)) {
-                    self.push(at, CheckStep::Elsewhere);
-                }
+                connect(rest).into_iter().for_each(|step| self.push(at, step));
             }
             ["comment" | "set-var" | "unset-var" | "set-var-fmt", ..] => {}
             ["send-state", ..] => {
@@ -164,11 +184,8 @@ impl CheckSettings {
                 "meth" => self.method(at, value),
                 "uri" => self.path(at, value),
                 "ver" | "comment" => {}
-                "hdr" => {
-                    let _ = words.next();
-                    self.header(at);
-                }
-                _ => self.header(at),
+                "hdr" => self.header(at, value, words.next().copied().unwrap_or_default()),
+                _ => self.body(at),
             }
         }
     }
@@ -176,14 +193,19 @@ impl CheckSettings {
     fn http_expect(&mut self, at: &At, words: &[&str]) {
         let rest = match_of(words);
         let pattern = rest.get(1).copied().unwrap_or_default();
-        let status = pattern.parse::<u16>().ok().filter(|status| (100..600).contains(status));
-        match (rest.first().copied(), status) {
-            (Some("status"), Some(status)) => self.http.expect = Some(status),
-            (Some("status"), None) if pattern == "200-399" => self.http.expect = None,
-            (Some("rstatus"), None) if ANY_SUCCESS.contains(&pattern) => self.http.expect = None,
+        let statuses: String = pattern.split_whitespace().collect::<Vec<_>>().join(",");
+        match rest.first().copied() {
+            Some("status") if pattern == "200-399" => self.http.expect = None,
+            Some("status") if statuses.parse::<Statuses>().is_ok() => {
+                self.http.expect = Some(Rc::from(statuses));
+            }
+            Some("rstatus") if ANY_SUCCESS.contains(&pattern) => self.http.expect = None,
+            Some("rstatus") if hundreds(pattern).is_some() => {
+                self.http.expect = hundreds(pattern).map(Rc::from);
+            }
             _ => {
                 let what = format!("`http-check expect {}`", words.join(" "));
-                let why = "weir expects one status, or any 2xx or 3xx, which is taken";
+                let why = "weir expects statuses, and takes any 2xx or 3xx here";
                 self.http_remark(at, warning(what).because(why));
             }
         }
@@ -209,12 +231,10 @@ impl CheckSettings {
             CheckStep::Other(warning(what).because("weir's checks do not have it"))
         };
         let step = match texts.as_slice() {
-            ["connect", rest @ ..] => {
-                if !rest.iter().any(|word| ["port", "addr", "ssl"].contains(word)) {
-                    return;
-                }
-                CheckStep::Elsewhere
-            }
+            ["connect", rest @ ..] => match connect(rest) {
+                Some(step) => step,
+                None => return,
+            },
             ["comment" | "set-var" | "unset-var" | "set-var-fmt", ..] => return,
             ["send", ..] => CheckStep::Send(bytes(2)),
             ["send-binary", data, ..] => unhex(data).map_or_else(other, CheckStep::Send),
@@ -237,36 +257,36 @@ impl CheckSettings {
     /// Puts into `health` what the check asks and expects, and into `remarks` what is lost.
     pub(super) fn talk(&self, health: &mut HealthSpec, remarks: &mut Vec<(At, Remark)>) {
         let Some((at, kind)) = &self.kind else { return };
-        let mut send_expect = |send: &[u8], expect: &[u8]| {
-            health.kind = HealthKind::SendExpect;
-            health.send = (!send.is_empty()).then(|| escaped(send));
-            health.expect = Some(escaped(expect));
-        };
         let mut add = |remark: Remark| remarks.push((at.clone(), remark));
         match kind {
             CheckKind::Http => {
                 let http = &self.http;
-                health.kind = HealthKind::Http;
+                (health.kind, health.method) = (HealthKind::Http, http.method);
                 health.path = http.path.as_deref().map(str::to_owned);
-                health.expect = http.expect.map(|status| status.to_string());
+                health.host = http.host.as_deref().map(str::to_owned);
+                health.expect = http.expect.as_deref().map(str::to_owned);
                 remarks.extend(http.remarks.iter().cloned());
             }
-            CheckKind::Tcp => {
-                if let Some((send, expect)) = self.conversation(remarks) {
-                    send_expect(&send, &expect);
-                }
+            CheckKind::Tcp => self.conversation(health, remarks),
+            CheckKind::Redis => health.kind = HealthKind::Redis,
+            CheckKind::Ldap => {
+                health.kind = HealthKind::SendExpect;
+                health.send = Some(escaped(LDAP_BIND));
+                health.expect = Some(escaped(b"\x0a\x01\x00"));
             }
-            CheckKind::Redis => send_expect(b"*1\r\n$4\r\nPING\r\n", b"+PONG\r\n"),
-            CheckKind::Ldap => send_expect(LDAP_BIND, b"\x0a\x01\x00"),
-            CheckKind::Smtp => {
-                send_expect(b"QUIT\r\n", b"220");
-                add(note("`option smtpchk`").because("weir expects the greeting and says QUIT"));
+            CheckKind::Smtp(name) => {
+                health.kind = HealthKind::Smtp;
+                let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+                let name = name.as_deref().filter(|name| (1..=253).contains(&name.len()));
+                let name = name.filter(|name| name.bytes().all(is_name));
+                health.host = name.map(str::to_owned);
             }
             CheckKind::Postgres(user) => {
-                send_expect(&startup(user.as_deref().unwrap_or("postgres")), b"R\0\0\0");
+                health.kind = HealthKind::Postgresql;
+                health.user = user.as_deref().filter(|user| is_user(user)).map(str::to_owned);
             }
-            CheckKind::Mysql(Some(user)) if user.len() <= MYSQL_USER_MAX => {
-                send_expect(&login(user), b"\x07\0\0\x02\0\0\0");
+            CheckKind::Mysql(Some(user)) if is_user(user) => {
+                (health.kind, health.user) = (HealthKind::Mysql, Some(user.to_string()));
             }
             CheckKind::Mysql(_) => {
                 let why = "weir only connects, and MySQL bans hosts that do nothing else \
@@ -274,58 +294,99 @@ impl CheckSettings {
                 let hint = "make a user for checks (docs/operating.md, Checks that do no harm)";
                 add(warning("`option mysql-check` without a user").because(why).instead(hint));
             }
-            CheckKind::TlsHello => {
-                let why = "weir only connects: its checks know no TLS";
-                add(warning("`option ssl-hello-chk`").because(why));
-            }
+            CheckKind::TlsHello => health.kind = HealthKind::Tls,
         }
     }
 
-    /// The line that sends checks elsewhere.
-    pub(super) fn elsewhere(&self) -> Option<&At> {
+    /// The steps of the check that say where it connects.
+    fn connects(&self) -> impl Iterator<Item = &(At, CheckStep)> {
         let kinds = [CheckKind::Tcp, CheckKind::Http];
         let counts = self.kind.as_ref().is_some_and(|(_, kind)| kinds.contains(kind));
-        let is_elsewhere = |(_, step): &&(At, CheckStep)| matches!(step, CheckStep::Elsewhere);
-        self.steps.iter().filter(|_| counts).find(is_elsewhere).map(|(at, _)| at)
+        let is_connect =
+            |step: &CheckStep| matches!(step, CheckStep::Port(_) | CheckStep::Elsewhere);
+        self.steps.iter().filter(move |(_, step)| counts && is_connect(step))
     }
 
-    /// The bytes that are sent at once, and those that the answer must contain: weir has one of
-    /// each.
-    fn conversation(&self, remarks: &mut Vec<(At, Remark)>) -> Option<(Vec<u8>, Vec<u8>)> {
-        let mut send = Vec::new();
-        let mut expects: Vec<(&At, &[u8])> = Vec::new();
-        let mut server_first = false;
-        for (at, step) in self.steps.iter() {
-            match step {
-                CheckStep::Send(bytes) if !server_first => send.extend_from_slice(bytes),
-                CheckStep::Send(_) => {
-                    let why = "the server begins here, and weir says all at once";
-                    remarks.push((at.clone(), warning("`tcp-check send`").because(why)));
-                }
-                CheckStep::Expect(bytes) => {
-                    server_first |= send.is_empty();
-                    expects.push((at, bytes));
-                }
-                CheckStep::Other(remark) => remarks.push((at.clone(), remark.clone())),
-                CheckStep::Elsewhere => {}
-            }
-        }
-        // The longest is the most particular: `role:master`, and not `+OK`. The first of a server
-        // that begins is its greeting.
-        let longest = |(index, (_, bytes)): &(usize, &(&At, &[u8]))| {
-            (if server_first { 0 } else { bytes.len() }, usize::MAX - index)
-        };
-        let kept = expects.iter().enumerate().max_by_key(longest).map(|(index, _)| index);
-        for (index, (at, _)) in expects.iter().enumerate() {
-            if Some(index) != kept {
-                let why = "weir expects one answer, the most particular, and says all at once";
-                remarks.push(((*at).clone(), warning("`tcp-check expect`").because(why)));
-            }
-        }
-        let expect = kept.map(|kept| expects[kept].1.to_vec())?;
-        (send.len() <= BYTES_MAX && expect.len() <= BYTES_MAX && !expect.is_empty())
-            .then_some((send, expect))
+    /// The port that the check names.
+    pub(super) fn port(&self) -> Option<u32> {
+        self.connects().find_map(|(_, step)| match step {
+            CheckStep::Port(port) => Some(*port),
+            _ => None,
+        })
     }
+
+    /// The line that sends checks where weir's cannot go: to another address, over TLS, or to
+    /// several ports in turn.
+    pub(super) fn elsewhere(&self) -> Option<&At> {
+        let is_elsewhere = |(index, (_, step)): &(usize, &(At, CheckStep))| {
+            *index > 0 || matches!(step, CheckStep::Elsewhere)
+        };
+        self.connects().enumerate().find(is_elsewhere).map(|(_, (at, _))| at)
+    }
+
+    /// The steps, sent and expected in turn; none if nothing is expected.
+    fn conversation(&self, health: &mut HealthSpec, remarks: &mut Vec<(At, Remark)>) {
+        let mut steps: Vec<spec::CheckStep> = Vec::new();
+        let mut expects = 0;
+        for (at, step) in self.steps.iter() {
+            let (bytes, is_sent) = match step {
+                CheckStep::Send(bytes) => (bytes, true),
+                CheckStep::Expect(bytes) => (bytes, false),
+                CheckStep::Other(remark) => {
+                    remarks.push((at.clone(), remark.clone()));
+                    continue;
+                }
+                CheckStep::Port(_) | CheckStep::Elsewhere => continue,
+            };
+            if bytes.is_empty() || bytes.len() > CHECK_TEXT_MAX {
+                let why = format!("a step has 1 to {CHECK_TEXT_MAX} bytes");
+                remarks.push((at.clone(), warning("a step of the check").because(why)));
+                continue;
+            }
+            let text = escaped(bytes);
+            expects += usize::from(!is_sent);
+            steps.push(match is_sent {
+                true => spec::CheckStep::Send(text),
+                false => spec::CheckStep::Expect(text),
+            });
+        }
+        if expects == 0 {
+            return;
+        }
+        health.kind = HealthKind::SendExpect;
+        match steps.as_slice() {
+            [spec::CheckStep::Expect(expect)] => health.expect = Some(expect.clone()),
+            [spec::CheckStep::Send(send), spec::CheckStep::Expect(expect)] => {
+                (health.send, health.expect) = (Some(send.clone()), Some(expect.clone()));
+            }
+            _ => health.steps = steps,
+        }
+    }
+}
+
+/// The step that `connect` is, if it goes elsewhere.
+fn connect(words: &[&str]) -> Option<CheckStep> {
+    if words.iter().any(|word| ["addr", "ssl"].contains(word)) {
+        return Some(CheckStep::Elsewhere);
+    }
+    let mut words = words.iter();
+    words.find(|word| **word == "port")?;
+    let port = words.next().and_then(|port| port.parse::<u16>().ok()).filter(|port| *port > 0);
+    Some(port.map_or(CheckStep::Elsewhere, |port| CheckStep::Port(port.into())))
+}
+
+/// The statuses of a pattern that is their first digit.
+fn hundreds(pattern: &str) -> Option<String> {
+    let pattern = pattern.strip_prefix('^').unwrap_or(pattern);
+    let pattern = pattern.strip_suffix('$').unwrap_or(pattern);
+    let digit = pattern.chars().next().filter(|digit| ('1'..='5').contains(digit))?;
+    let rest = &pattern[1..];
+    let is_all = rest.is_empty() || rest == ".." || rest == "[0-9][0-9]" || rest == "[0-9]{2}";
+    is_all.then(|| format!("{digit}00-{digit}99"))
+}
+
+fn is_user(user: &str) -> bool {
+    (1..=63).contains(&user.len()) && user.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// The words of `expect` from the kind of match on.
@@ -379,6 +440,8 @@ fn escaped(bytes: &[u8]) -> String {
             b'\n' => out.push_str("\\n"),
             b'\t' => out.push_str("\\t"),
             b'\\' => out.push_str("\\\\"),
+            // It stands between two steps where they are one text.
+            b';' => out.push_str("\\x3b"),
             b' '..=b'~' => out.push(char::from(*byte)),
             byte => drop(write!(out, "\\x{byte:02x}")),
         }
@@ -389,42 +452,9 @@ fn escaped(bytes: &[u8]) -> String {
 /// An anonymous bind of LDAP version 3, as HAProxy sends it.
 const LDAP_BIND: &[u8] = b"\x30\x0c\x02\x01\x01\x60\x07\x02\x01\x03\x04\x00\x80\x00";
 
-/// PostgreSQL's names have 63 letters at most.
-const POSTGRES_USER_MAX: usize = 256;
-
-/// PostgreSQL's startup packet for `user`.
-fn startup(user: &str) -> Vec<u8> {
-    let mut packet = b"\0\x03\0\0user\0".to_vec();
-    packet.extend(user.bytes().filter(|byte| *byte != 0).take(POSTGRES_USER_MAX));
-    packet.extend(b"\0\0");
-    let length = u32::try_from(packet.len() + 4).unwrap_or(0);
-    [&length.to_be_bytes()[..], &packet].concat()
-}
-
-/// MySQL's names have 32 letters at most.
-const MYSQL_USER_MAX: usize = 128;
-
-/// MySQL's handshake response for a user without a password, and COM_QUIT.
-fn login(user: &str) -> Vec<u8> {
-    let mut packet = b"\0\x82\0\0\0\0\0\x01\x21".to_vec();
-    packet.extend([0; 23]);
-    packet.extend(user.bytes().filter(|byte| *byte != 0));
-    packet.extend(b"\0\0");
-    let length = u8::try_from(packet.len()).unwrap_or(u8::MAX);
-    [&[length, 0, 0, 1][..], &packet, b"\x01\0\0\0\x01"].concat()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn logins_are_what_the_servers_expect() {
-        let documented = "#\\x00\\x00\\x01\\x00\\x82\\x00\\x00\\x00\\x00\\x00\\x01!";
-        assert!(escaped(&login("u")).starts_with(documented), "{}", escaped(&login("u")));
-        assert_eq!(login("u").len(), 4 + 35 + 5);
-        assert_eq!(startup("u"), b"\0\0\0\x10\0\x03\0\0user\0u\0\0");
-    }
 
     #[test]
     fn a_pattern_without_operators_is_a_text() {

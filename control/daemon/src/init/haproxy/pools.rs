@@ -4,7 +4,7 @@ use weir_proto::spec::{
     HealthKind, HealthSpec, Percent, PoolSpec, ProxyVersion, RETRY_ATTEMPTS_MAX, Span,
 };
 
-use super::proxy::{Given, ProxySection, ProxySettings};
+use super::proxy::{Given, ProxySection, ProxySettings, ServerLine};
 use super::server::ServerOptions;
 use crate::init::draft::time_for_retries;
 use crate::init::note::{At, Notes, Remark, note, warning};
@@ -158,17 +158,24 @@ fn health(backend: &ProxySection, notes: &mut Notes) -> HealthSpec {
         notes.add(&server.at, remark.because("weir checks every backend of a pool, or none"));
     }
     let interval = |options: &ServerOptions| options.inter_ms.unwrap_or(INTERVAL_MS);
+    let others = |options: &ServerOptions| (options.fastinter_ms, options.downinter_ms);
     let same = |options: &ServerOptions| {
         (interval(options), options.rise.unwrap_or(2), options.fall.unwrap_or(3))
     };
     let (interval, rise, fall) = same(&first.options);
-    for server in checked.iter().filter(|it| same(&it.options) != (interval, rise, fall)) {
+    let differs = |options: &ServerOptions| {
+        same(options) != (interval, rise, fall) || others(options) != others(&first.options)
+    };
+    for server in checked.iter().filter(|server| differs(&server.options)) {
         let remark = note("`inter`, `rise` or `fall` of a server differ from the first one's");
         notes.add(&server.at, remark.because("a pool of weir has one of each, the first"));
     }
     let in_a_row = |count: u64| u32::try_from(count.clamp(1, 100)).unwrap_or(100);
     (health.rise, health.fall) = (in_a_row(rise), in_a_row(fall));
     health.interval = bounded(interval).0;
+    let (fast, down) = others(&first.options);
+    let counting = |millis: Option<u64>| millis.filter(|it| *it > 0).map(|it| bounded(it).0);
+    (health.fast_interval, health.down_interval) = (counting(fast), counting(down));
     let taken = (health.interval.millis, u64::from(health.rise), u64::from(health.fall));
     if taken != (interval, rise, fall) {
         let remark = note("`inter`, `rise` or `fall` of a server is beyond what weir takes");
@@ -179,28 +186,55 @@ fn health(backend: &ProxySection, notes: &mut Notes) -> HealthSpec {
     health.panic = Percent::ZERO;
     let mut remarks: Vec<(At, Remark)> = Vec::new();
     backend.settings.check.talk(&mut health, &mut remarks);
+    let mut health = placed(backend, &checked, health, &mut remarks);
+    health.timeout = check_timeout(&backend.settings, interval, health.kind);
+    notes.extend(&remarks);
+    health
+}
+
+/// The check at the port that all servers are checked at; one that cannot go where HAProxy's does
+/// only connects.
+fn placed(
+    backend: &ProxySection,
+    checked: &[&ServerLine],
+    mut health: HealthSpec,
+    remarks: &mut Vec<(At, Remark)>,
+) -> HealthSpec {
+    let Some(first) = checked.first() else { return health };
     let elsewhere = checked.iter().find_map(|server| server.options.check_elsewhere.as_ref());
     let elsewhere = elsewhere.or(backend.settings.check.elsewhere());
     let is_tls = |options: &ServerOptions| options.is_checked_over_tls || options.is_tls;
     let over_tls = checked.iter().find(|server| is_tls(&server.options));
     let talks = health.kind != HealthKind::Tcp;
-    if let Some(at) = elsewhere {
-        let why = "weir checks the port that it relays to, and only connects to it here";
+    let port = |options: &ServerOptions| options.check_port.and_then(|it| u32::try_from(it).ok());
+    health.port = backend.settings.check.port().or_else(|| port(&first.options));
+    let other_port = checked.iter().find(|server| {
+        backend.settings.check.port().is_none() && port(&server.options) != health.port
+    });
+    if let Some(at) = elsewhere.or(other_port.map(|server| &server.at)) {
+        let why = "weir checks every backend of a pool at its own address, at one port";
         let hint = "if the check says which server may take sessions, as Patroni's does, do not \
                     use this pool yet";
         let hint = if talks { hint } else { "" };
-        remarks.push((at.clone(), warning("checks at another port").because(why).instead(hint)));
-    } else if let Some(server) = over_tls.filter(|_| talks) {
-        let remark = warning("checks over TLS").because("weir's checks only connect here");
-        remarks.push((server.at.clone(), remark));
+        remarks.push((at.clone(), warning("checks elsewhere").because(why).instead(hint)));
+        health = plain(health, HealthKind::Tcp);
+        health.port = None;
+    } else if let Some(server) = over_tls {
+        if talks && health.kind != HealthKind::Tls {
+            let why = "weir's checks see that TLS is answered, and nothing inside";
+            remarks.push((server.at.clone(), warning("checks over TLS").because(why)));
+        }
+        let host = health.host.take().filter(|host| !host.contains([':', '[']));
+        health = HealthSpec { host, ..plain(health, HealthKind::Tls) };
     }
-    if elsewhere.is_some() || (over_tls.is_some() && talks) {
-        (health.kind, health.path) = (HealthKind::Tcp, None);
-        (health.send, health.expect) = (None, None);
-    }
-    health.timeout = check_timeout(&backend.settings, interval, health.kind);
-    notes.extend(&remarks);
     health
+}
+
+/// The same times and counts for a check that says nothing of its own.
+fn plain(health: HealthSpec, kind: HealthKind) -> HealthSpec {
+    let plain = HealthSpec::default();
+    let HealthSpec { method, path, host, user, send, expect, steps, .. } = plain;
+    HealthSpec { kind, method, path, host, user, send, expect, steps, ..health }
 }
 
 /// For a whole check: HAProxy has one time for its connect and one for the answer.

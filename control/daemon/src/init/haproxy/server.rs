@@ -14,10 +14,13 @@ pub(super) struct ServerOptions {
     pub(super) weight: Option<u64>,
     pub(super) is_checked: bool,
     pub(super) inter_ms: Option<u64>,
+    pub(super) fastinter_ms: Option<u64>,
+    pub(super) downinter_ms: Option<u64>,
     pub(super) rise: Option<u64>,
     pub(super) fall: Option<u64>,
-    /// Checks go to another port or address, with its line.
+    /// Checks go to another address, with its line.
     pub(super) check_elsewhere: Option<At>,
+    pub(super) check_port: Option<u64>,
     pub(super) is_checked_over_tls: bool,
     pub(super) is_backup: bool,
     pub(super) is_disabled: bool,
@@ -101,9 +104,15 @@ impl ServerOptions {
         let (field, read) = match word {
             "weight" => (&mut self.weight, value.parse().ok()),
             "inter" => (&mut self.inter_ms, units::haproxy_millis(value)),
+            "fastinter" => (&mut self.fastinter_ms, units::haproxy_millis(value)),
+            "downinter" => (&mut self.downinter_ms, units::haproxy_millis(value)),
             "rise" => (&mut self.rise, value.parse().ok()),
             "fall" => (&mut self.fall, value.parse().ok()),
             "slowstart" => (&mut self.slow_start_ms, units::haproxy_millis(value)),
+            "port" => {
+                let port = value.parse().ok().filter(|port| (1..=65_535).contains(port));
+                (&mut self.check_port, port)
+            }
             _ => {
                 self.check_elsewhere = Some(at.clone());
                 return;
@@ -119,7 +128,8 @@ impl ServerOptions {
 }
 
 /// Words of a server that have a value and are carried over.
-const VALUED: &[&str] = &["weight", "inter", "rise", "fall", "slowstart", "port", "addr"];
+const VALUED: &[&str] =
+    &["weight", "inter", "fastinter", "downinter", "rise", "fall", "slowstart", "port", "addr"];
 
 /// The words of a `bind` line.
 #[derive(Clone, Debug, Default)]

@@ -40,7 +40,6 @@ const TLVS: &str = "weir's PROXY header has the addresses only";
 const TLS: &str = "weir does not encrypt";
 const PASSED: &str = "it belongs to TLS of HAProxy's own, which weir does not do";
 const HTTP_ONLY: &str = "it is for HTTP";
-const ONE_INTERVAL: &str = "weir has one interval, with a jitter of 10 %";
 
 /// Words of `server` and `default-server` that are not carried over.
 pub(super) const SERVER_WORDS: &[OptionWord] = &[
@@ -75,8 +74,6 @@ pub(super) const SERVER_WORDS: &[OptionWord] = &[
         "weir has no queue: clients of a full listener wait in its backlog",
         "",
     )),
-    row(("fastinter", 1, NOTE, ONE_INTERVAL, "")),
-    row(("downinter", 1, NOTE, ONE_INTERVAL, "")),
     row((
         "on-marked-down",
         1,
@@ -96,7 +93,13 @@ pub(super) const SERVER_WORDS: &[OptionWord] = &[
     row(("error-limit", 1, NOTE, "weir decides by itself after how many failed connects", "")),
     row(("agent-*", 1, WARN, "weir asks no agent", "change weights by `weirctl backend weight`")),
     row(("no-agent-check", 0, None, "", "")),
-    row(("track", 1, WARN, "weir checks each backend by itself", "")),
+    row((
+        "track",
+        1,
+        WARN,
+        "weir has no such word; checks of one address and the same settings are made once",
+        "give this pool the health of the other",
+    )),
     row((
         "source",
         1,

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use weir_proto::settings::{BACKEND, Form, LISTENER, POOL, Setting};
-use weir_proto::spec::{BackendSpec, ListenerSpec, Name, PoolSpec};
+use weir_proto::spec::{BackendSpec, CHECK_STEPS_MAX, ListenerSpec, Name, PoolSpec};
 
 use super::shape::or_null;
 use crate::api::http::parameters::{DURATION, NETWORK};
@@ -80,7 +80,7 @@ pub(super) fn shown<S: Plain>(table: &'static [Setting<S>]) -> Map<String, Value
                 }
                 Form::Flag => json!({"type": "boolean"}),
                 Form::Word { words, .. } => json!({"type": "string", "enum": words}),
-                Form::Address { many: true } | Form::Networks => {
+                Form::Address { many: true } | Form::Networks | Form::Steps => {
                     json!({"type": "array", "items": {"type": "string"}})
                 }
                 Form::Text { .. } | Form::Name { .. } | Form::Address { many: false } => {
@@ -153,8 +153,15 @@ fn written(form: Form) -> Value {
         Form::Networks => {
             json!({"anyOf": [network(), {"type": "array", "items": network(), "minItems": 1}]})
         }
+        Form::Steps => {
+            let step = || json!({"type": "string", "pattern": STEP});
+            json!({"type": "array", "items": step(), "minItems": 1, "maxItems": CHECK_STEPS_MAX})
+        }
     }
 }
+
+/// A step of a check.
+const STEP: &str = "^(send|expect) .+$";
 
 fn address() -> Value {
     json!({"type": "string", "minLength": 1, "examples": ["10.0.0.11:443", "[::1]:443"]})
