@@ -206,7 +206,7 @@ impl Operator {
                 slow_start: span(self.rng.pick(&[0, 100, 10_000])),
                 ..HealthSpec::default()
             },
-            spill: Percent::new(if swarm.groups { self.rng.pick(&[0, 0, 70, 100]) } else { 0 }),
+            spill: Percent::new(if swarm.groups { self.rng.pick(&[0, 70, 70, 100]) } else { 0 }),
             ..PoolSpec::default()
         }
     }

@@ -187,6 +187,9 @@ impl People {
         // Sometimes one that is not there.
         let backend = backend.map_or_else(|| "nobody".to_owned(), |it| it.name.to_string());
         let backend = format!("{pool_name}/{backend}");
+        if self.groups && self.rng.below(3) == 0 {
+            return self.regroup(&pool_name, backend);
+        }
         match self.rng.below(23) {
             0..4 => self.add_backend(&pool_name),
             4 | 5 => ChangeRequest::BackendRemove { name: backend, force: self.rng.flip() },
@@ -286,13 +289,24 @@ impl People {
         let pairs = match self.rng.below(4) {
             0 | 1 => vec![address],
             2 => vec![weight, address],
-            _ if self.groups => {
-                let force = pair("force", self.rng.pick(&["", "", "up", "down"]));
-                vec![weight, pair("priority", self.rng.pick(&["0", "1"])), force]
-            }
             _ => vec![weight, state],
         };
         ChangeRequest::BackendSet { name, pairs }
+    }
+
+    /// What decides which priority group a pool uses.
+    fn regroup(&mut self, pool: &str, backend: String) -> ChangeRequest {
+        let pairs = match self.rng.below(6) {
+            0 => vec![pair("priority", self.rng.pick(&["0", "1"]))],
+            1 => vec![pair("state", self.rng.pick(&["ready", "drain"]))],
+            2 | 3 => vec![pair("force", self.rng.pick(&["", "up", "down", "down"]))],
+            _ => {
+                let kind = pair("health.kind", self.rng.pick(&["tcp", "tcp", "none"]));
+                let pairs = self.with_groups(vec![kind]);
+                return ChangeRequest::PoolSet { name: pool.to_owned(), pairs };
+            }
+        };
+        ChangeRequest::BackendSet { name: backend, pairs }
     }
 
     /// To one of the last versions; sometimes there is no such one.

@@ -32,8 +32,12 @@ impl SimProcess {
                 let known = health.standing(backend.id);
                 // It has ejected the backend, and control does not know; or the other way round.
                 let is_up = known == BackendHealth::Up;
-                let is_news =
-                    (is_up && (cell.has_reports() || health.has_untold())) || health.has_restated();
+                // A version that is not published yet has checks begin for it: shards hear with it.
+                let is_next =
+                    known == BackendHealth::Unproven && daemon.control.changes_waiting() > 0;
+                let is_news = is_next
+                    || (is_up && (cell.has_reports() || health.has_untold()))
+                    || health.has_restated();
                 if figures.health != known && !is_news {
                     let name = format!("{}/{}", pool.name, backend.name);
                     let its = figures.health;

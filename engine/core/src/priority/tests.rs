@@ -41,6 +41,22 @@ fn with_spill_a_group_gives_away_in_proportion() {
 }
 
 #[test]
+fn a_group_gives_away_by_weight_not_by_heads() {
+    let backends = |heavy, light| {
+        let [heavy, light] = [(6, heavy), (2, light)]
+            .map(|(weight, health)| GroupTally::one((true, weight), health));
+        heavy.each(light, |a, b| a + b)
+    };
+    let shares = |first: GroupTally| {
+        let mut shares = [0; 2];
+        assert!(!share_out(&[first, group((2, 2))], spill(75), &mut shares));
+        shares
+    };
+    assert_eq!(shares(backends(Up, Down)), [WHOLE, 0], "6 of 8");
+    assert_eq!(shares(backends(Down, Up)), [3_334, 6_666], "2 of 8, and 6 are needed");
+}
+
+#[test]
 fn groups_that_cannot_take_all_together_share_by_what_they_can() {
     assert_eq!(shares(&[(5, 10), (0, 10)], spill(70)), (vec![100, 0], false));
     let (split, panics) = shares(&[(2, 10), (5, 20)], spill(70));
