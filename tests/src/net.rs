@@ -16,16 +16,16 @@ pub use peer::{End, Peer};
 /// would share it without a word.
 ///
 /// # Panics
-/// If one test process asks for more than 1,000.
+/// If one test process asks for more than 1,500.
 #[must_use]
 pub fn own_ip() -> IpAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let count = NEXT.fetch_add(1, Ordering::Relaxed);
-    assert!(count < 1_000, "a test process has 1,000 addresses");
+    assert!(count < 1_500, "a test process has 1,500 addresses");
     let [low, high, ..] = std::process::id().to_le_bytes();
     let (block, last) = (count / 250, u8::try_from(count % 250 + 2).expect("below 252"));
     // 127.32.0.0 and up, a block of 32 for each 250: far from what stories write by hand.
-    let second = u8::try_from(32 + block * 32).expect("four blocks") | (high & 31);
+    let second = u8::try_from(32 + block * 32).expect("six blocks") | (high & 31);
     IpAddr::V4(Ipv4Addr::new(127, second, low, last))
 }
 

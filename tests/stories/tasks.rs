@@ -136,7 +136,8 @@ fn a_rebalance_ends_the_fewest_sessions() {
 
 #[test]
 fn a_kill_at_a_rate_goes_on_without_weirctl() {
-    let set = with_token(Plan::new(2, Script::Banner));
+    // With one shard each backend has half of them exactly.
+    let set = with_token(Plan::new(2, Script::Banner).shards(1));
     let clients = served(&set, 24);
     let of_b1 = ["session", "kill", "--backend", "web/b1", "--rate", "4/s"];
     let counted = set.weir.json(&[&of_b1[..], &["--dry-run"]].concat());
