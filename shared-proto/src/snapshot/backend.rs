@@ -11,7 +11,7 @@ pub struct Backend {
     pub id: BackendId,
     pub name: Name,
     pub address: SocketAddr,
-    /// 0 to [`WEIGHT_MAX`].
+    /// 0 to [`WEIGHT_MAX`](crate::spec::WEIGHT_MAX).
     pub weight: u16,
     /// 0 is first.
     pub priority: u8,

@@ -294,7 +294,7 @@ impl People {
         ChangeRequest::BackendSet { name, pairs }
     }
 
-    /// What decides which priority group a pool uses.
+    /// Changes that may give a pool's sessions to another priority group.
     fn regroup(&mut self, pool: &str, backend: String) -> ChangeRequest {
         let pairs = match self.rng.below(6) {
             0 => vec![pair("priority", self.rng.pick(&["0", "1"]))],

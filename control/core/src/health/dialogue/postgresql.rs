@@ -58,7 +58,7 @@ impl<'a> PostgresqlTalk<'a> {
                 (b'R', [_, _, _, _, ..]) => return Some(Move::good(b"")),
                 (b'R', _) => return Some(Move::unexpected(bytes)),
                 (b'E', body) => return Some(Move::bad(error(body))),
-                // Notices, the version that the server has, its settings and the key of the session.
+                // Notices, the version that the server has, its settings, the session's key.
                 _ => input.skip(length + 1),
             }
         }
