@@ -66,6 +66,8 @@ pub struct Shard<I: Io> {
     /// No step of a search is made before.
     search_after: Now,
     standstill: Standstill,
+    /// For hellos that are looked at. Has its memory from the first one on.
+    scratch: Vec<u8>,
 }
 
 impl<I: Io> Shard<I> {
@@ -100,6 +102,7 @@ impl<I: Io> Shard<I> {
             collected_at: now,
             search_after: now,
             standstill: Standstill::default(),
+            scratch: Vec::new(),
         }
     }
 

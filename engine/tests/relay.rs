@@ -129,6 +129,8 @@ fn a_panic_resets_what_was_open_and_the_shard_comes_back() {
             access: weir_proto::network::AccessLists::default(),
             keepalive: weir_proto::snapshot::Keepalive::default(),
             proxy: weir_proto::snapshot::ProxyIn::default(),
+            inspect_timeout_ms: 3000,
+            routes: Arc::default(),
             accepting: true,
         }],
         pools: Vec::new(),

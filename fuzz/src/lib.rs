@@ -3,6 +3,7 @@
 
 pub mod address;
 pub mod choices;
+pub mod client_hello;
 pub mod config;
 pub mod frame;
 pub mod init;
@@ -31,7 +32,7 @@ pub struct Target {
 }
 
 /// All targets. F10 (upgrade handshake) waits for its subject.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     Target { name: "frame", number: "F1", run: frame::run, length_max: 4096, words: frame::WORDS },
     Target {
         name: "session",
@@ -72,6 +73,13 @@ pub const TARGETS: [Target; 10] = [
         words: address::WORDS,
     },
     Target { name: "init", number: "F11", run: init::run, length_max: 4096, words: init::WORDS },
+    Target {
+        name: "client_hello",
+        number: "F12",
+        run: client_hello::run,
+        length_max: 2048,
+        words: client_hello::WORDS,
+    },
 ];
 
 /// The target of this name.

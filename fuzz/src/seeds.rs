@@ -68,6 +68,15 @@ pub fn all() -> Vec<(&'static str, String, Vec<u8>)> {
     add("proxy_header", "line", line.to_vec());
     let v2 = [b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".as_slice(), &[7; 12], b"x"].concat();
     add("proxy_header", "v2", v2);
+    let hello = include_bytes!("../../engine/core/tests/hellos/openssl-3.0.bin");
+    add("client_hello", "openssl", hello.to_vec());
+    let (first, second) = hello[5..].split_at(100);
+    let first = [b"\x16\x03\x01\0\x64", first].concat();
+    let length = u16::try_from(second.len()).unwrap_or(0).to_be_bytes();
+    let second = [b"\x16\x03\x01", &length[..], second].concat();
+    add("client_hello", "two-records", [first, second].concat());
+    let hello = include_bytes!("../../engine/core/tests/hellos/chromium-156-1.bin");
+    add("client_hello", "chromium", hello.to_vec());
     add("reply", "ok", b"\x05+PONGHTTP/1.1 200 OK\r\n\r\n".to_vec());
     add("reply", "pong", b"\x07+PONG\r\n+PO+PONG\r\n".to_vec());
     add("reply", "overlap", b"\x06aabaaaaabaaabaabaaa".to_vec());

@@ -36,6 +36,14 @@ impl Network {
     }
 }
 
+impl Network {
+    /// True if an address is in both.
+    #[must_use]
+    pub fn overlaps(&self, other: &Network) -> bool {
+        self.contains(other.address) || other.contains(self.address)
+    }
+}
+
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.prefix)

@@ -116,6 +116,9 @@ pub enum Query {
     WhyListener {
         listener: Option<String>,
         client: String,
+        /// The server name and the protocol in its ClientHello.
+        sni: Option<String>,
+        alpn: Option<String>,
     },
     /// The same of a live session; `id` as in `0.17.3`.
     WhySession {

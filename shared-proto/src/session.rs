@@ -223,6 +223,11 @@ pub struct ListedSession {
     pub backend: Option<BackendId>,
     /// `None` if the kernel has forgotten it: the client has reset.
     pub client: Option<SocketAddr>,
+    /// The place of its route in the listener's list, from 0 on; `None`: none fits, or there are
+    /// none.
+    pub route: Option<u32>,
+    /// The name that the client's hello asks for, where it was read.
+    pub server_name: Option<Box<str>>,
     pub age_ms: u64,
     pub idle_ms: u64,
     pub received_bytes: u64,

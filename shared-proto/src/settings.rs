@@ -11,11 +11,11 @@ mod tables;
 
 use crate::complaint::Complaint;
 use crate::network::NetworkList;
-use crate::spec::{CheckStep, Percent, Size, Span};
+use crate::spec::{CheckStep, Percent, RouteSpec, Size, Span};
 
 pub use form::Form;
 pub use kinds::OF_KINDS;
-pub use shown::{ShownSetting, ShownSettings, ShownValue};
+pub use shown::{ShownRoute, ShownSetting, ShownSettings, ShownValue};
 pub use tables::{BACKEND, LISTENER, POOL};
 
 /// The value of a setting: of the right form, though perhaps out of range.
@@ -32,6 +32,7 @@ pub enum Value {
     Addresses(Vec<core::net::SocketAddr>),
     Networks(NetworkList),
     Steps(Vec<CheckStep>),
+    Routes(Vec<RouteSpec>),
 }
 
 /// The effect of a change of a setting on sessions that exist already.

@@ -3,19 +3,23 @@
 
 mod backend;
 mod check;
+mod listener;
+mod route;
 
 use core::net::{IpAddr, SocketAddr};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use backend::Backend;
+pub use listener::Listener;
+pub use route::{NAMES_MAX, ROUTES_MAX, Route};
 
 use crate::complaint::Complaint;
 use crate::ids::{BackendId, IdSource, ListenerId, PoolId, Version};
-use crate::network::{AccessLists, NetworkList};
+use crate::network::NetworkList;
 use crate::spec::{
-    Admin, CopyOnWrite, HealthSpec, KeepaliveSpec, ListenerSpec, Name, Percent, PoolSpec,
-    ProxyInSpec, Spec, Strategy,
+    CopyOnWrite, HealthSpec, KeepaliveSpec, ListenerSpec, Name, Percent, PoolSpec, ProxyInSpec,
+    Spec, Strategy,
 };
 pub use crate::spec::{
     KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, RETRY_ATTEMPTS_MAX, WEIGHT_MAX, unescape,
@@ -44,26 +48,6 @@ pub struct Snapshot {
     pub version: Version,
     pub listeners: Vec<Listener>,
     pub pools: Vec<Arc<Pool>>,
-}
-
-/// A listener of a snapshot.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
-    pub id: ListenerId,
-    pub name: Name,
-    pub bind: Vec<SocketAddr>,
-    /// Index into [`Snapshot::pools`].
-    pub pool: usize,
-    /// Whether its addresses are bound although this host does not have them.
-    pub freebind: bool,
-    pub max_sessions: Option<u32>,
-    /// The clients that it serves.
-    pub access: AccessLists,
-    /// For its clients.
-    pub keepalive: Keepalive,
-    pub proxy: ProxyIn,
-    /// False while it drains: bound, but its sessions are let run out and no new ones are accepted.
-    pub accepting: bool,
 }
 
 /// The PROXY headers that a listener wants first.
@@ -283,25 +267,14 @@ impl Snapshot {
         let pools: Vec<Arc<Pool>> = pools.collect();
         let index: BTreeMap<&Name, usize> =
             spec.pool.keys().enumerate().map(|(index, name)| (name, index)).collect();
-        let heirs = heirs(spec, previous);
+        let heirs = listener::heirs(spec, previous);
         let listeners = spec
             .listener
             .iter()
-            .map(|(name, listener)| Listener {
-                id: heirs.get(name).copied().unwrap_or_else(|| ListenerId(ids.fresh())),
-                name: name.clone(),
-                bind: listener.bind.clone(),
-                pool: index[&listener.pool],
-                freebind: listener.freebind,
-                max_sessions: listener.max_sessions,
-                access: AccessLists::of(
-                    &listener.allow,
-                    &listener.deny,
-                    previous.listener(name.as_str()).map(|before| &before.access),
-                ),
-                keepalive: Keepalive::of(&listener.keepalive),
-                proxy: ProxyIn::of(&listener.proxy_protocol),
-                accepting: listener.state.is_ready(),
+            .map(|(name, listener)| {
+                let before = previous.listener(name.as_str());
+                let id = heirs.get(name).copied().unwrap_or_else(|| ListenerId(ids.fresh()));
+                Listener::of((id, name), listener, before, &index)
             })
             .collect();
         Ok(Snapshot { version, listeners, pools })
@@ -346,17 +319,7 @@ impl Snapshot {
     /// The spec that a listener of this snapshot was built from.
     #[must_use]
     pub fn listener_spec(&self, listener: &Listener) -> ListenerSpec {
-        ListenerSpec {
-            bind: listener.bind.clone(),
-            pool: self.pools[listener.pool].name.clone(),
-            freebind: listener.freebind,
-            max_sessions: listener.max_sessions,
-            allow: listener.access.allow.clone(),
-            deny: listener.access.deny.clone(),
-            state: if listener.accepting { Admin::Ready } else { Admin::Drain },
-            keepalive: listener.keepalive.spec(),
-            proxy_protocol: listener.proxy.spec(),
-        }
+        listener.spec(&self.pools)
     }
 
     /// The spec that this snapshot was built from.
@@ -409,27 +372,6 @@ pub fn panics(threshold: Percent, up: usize, members: usize) -> bool {
 fn find<'a, T>(list: &'a [T], name: &str, name_of: impl Fn(&T) -> &Name) -> Option<&'a T> {
     let found = list.binary_search_by(|it| name_of(it).as_str().cmp(name));
     found.ok().map(|index| &list[index])
-}
-
-/// Who is which listener of the version before.
-fn heirs<'a>(spec: &'a Spec, previous: &Snapshot) -> BTreeMap<&'a Name, ListenerId> {
-    let mut heirs = BTreeMap::new();
-    let mut gone: Vec<&Listener> = Vec::new();
-    for before in &previous.listeners {
-        match spec.listener.get_key_value(&before.name) {
-            Some((name, _)) => drop(heirs.insert(name, before.id)),
-            None => gone.push(before),
-        }
-    }
-    for (name, listener) in &spec.listener {
-        let shares = |gone: &Listener| gone.bind.iter().any(|it| listener.bind.contains(it));
-        if !heirs.contains_key(name)
-            && let Some(place) = gone.iter().position(|gone| shares(gone))
-        {
-            heirs.insert(name, gone.swap_remove(place).id);
-        }
-    }
-    heirs
 }
 
 fn build_pool(

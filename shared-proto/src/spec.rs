@@ -16,6 +16,7 @@ mod one_or_many;
 mod percent;
 mod proxy;
 mod redispatch;
+mod route;
 mod size;
 
 use core::fmt;
@@ -40,6 +41,7 @@ pub use listener::ListenerSpec;
 pub use percent::Percent;
 pub use proxy::{ProxyInSpec, ProxyVersion};
 pub use redispatch::RedispatchSpec;
+pub use route::RouteSpec;
 pub use size::Size;
 
 /// The versioned part of the configuration.

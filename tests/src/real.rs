@@ -5,6 +5,7 @@
 //! address and a process of its own, and ends with the test.
 
 mod checked;
+pub mod tls;
 
 use std::fs::{self, File};
 use std::net::{IpAddr, SocketAddr, TcpStream};

@@ -60,6 +60,7 @@ mod recipes;
 mod redispatch;
 mod reload;
 mod reset;
+mod routes;
 mod samples;
 mod security;
 mod session_log;

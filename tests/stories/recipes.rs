@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use weir_tests::net::{Dialogue, Peer, Script, free, own_ip};
 use weir_tests::real::Server;
+use weir_tests::real::tls::{TlsService, certify};
 use weir_tests::story::{Plan, Set};
 use weir_tests::weir::{Dir, Ran};
 use weir_tests::{clock, namespace, source};
@@ -22,11 +23,24 @@ fn block(document: &str, words: &str) -> String {
 
 /// weir with the file of a recipe: its listener is the set's, its backends are these.
 fn run(set: &mut Set, heading: &str, backends: &[SocketAddr]) {
+    run_at(set, heading, &[set.weir.web], backends, &[]);
+}
+
+/// The same with these listeners, and with other `words` in place of what the recipe has.
+fn run_at(
+    set: &mut Set,
+    heading: &str,
+    binds: &[SocketAddr],
+    backends: &[SocketAddr],
+    words: &[(&str, &str)],
+) {
     let file = block("docs/recipes.md", &format!("## {heading}\n"));
-    let mut backends = backends.iter();
+    let (mut binds, mut backends) = (binds.iter(), backends.iter());
     let line = |line: &str| {
         let address = match line {
-            line if line.starts_with("bind = ") => set.weir.web.to_string(),
+            line if line.starts_with("bind = ") => {
+                binds.next().expect("an address for each listener").to_string()
+            }
             line if line.contains("{ address = ") => {
                 backends.next().expect("an address for each backend").to_string()
             }
@@ -36,10 +50,13 @@ fn run(set: &mut Set, heading: &str, backends: &[SocketAddr]) {
         let (_, behind) = rest.split_once('"').expect("its end");
         format!("{before}\"{address}\"{behind}\n")
     };
-    let text: String = file.lines().map(line).collect();
-    assert_eq!(backends.next(), None, "{text}");
+    let mut text: String = file.lines().map(line).collect();
+    assert_eq!((binds.next(), backends.next()), (None, None), "{text}");
     // The balancers of a recipe are where a story can be.
-    set.weir.write(&text.replace("10.1.0.0/16", "127.7.0.0/16"));
+    for (recipe, story) in words.iter().chain(&[("10.1.0.0/16", "127.7.0.0/16")]) {
+        text = text.replace(recipe, story);
+    }
+    set.weir.write(&text);
     set.weir.run();
 }
 
@@ -163,12 +180,7 @@ fn a_client_behind_a_balancer_is_the_one_that_it_tells_of() {
 /// nginx that terminates TLS and says who it was told of.
 fn terminator() -> Server {
     let (dir, address) = (Dir::new(), free(own_ip()));
-    let (key, certificate) = (dir.entry("key.pem"), dir.entry("certificate.pem"));
-    let mut made = Command::new("openssl");
-    made.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]);
-    made.args(["-days", "2", "-subj", "/CN=localhost", "-keyout", &key, "-out", &certificate]);
-    let made = Ran::of(&mut made);
-    assert_eq!(made.code, 0, "{made}");
+    let [key, certificate] = certify(&dir, "localhost");
     let http = format!(
         "server {{ listen {address} ssl proxy_protocol; ssl_certificate {certificate}; \
          ssl_certificate_key {key}; return 200 \"$proxy_protocol_addr\"; }}"
@@ -194,4 +206,129 @@ fn tls_terminators_learn_the_clients_address() {
         assert_eq!(ran.stdout, source, "{ran}");
     }
     assert_eq!(lines(), 2, "no error of a check");
+}
+
+#[test]
+fn one_port_leads_to_tls_services_by_their_names() {
+    let names = ["www.example.com", "db.example.com", "mx1.mail.example.com"];
+    let services = names.map(TlsService::start);
+    let mut set = Plan::new(0, Script::Silent).prepare();
+    let backends = services.each_ref().map(|it| it.server.address());
+    run(&mut set, "TLS services by name on one port", &backends);
+    for backend in ["web/w1", "db/d1", "mail/m1"] {
+        set.weir.wait_state(backend, "up");
+    }
+    for (name, service) in names.iter().zip(&services) {
+        let page = service.page(name, set.weir.web).expect_code(0);
+        assert_eq!(page.stdout, format!("{name}\n"));
+        let why = set.weir.json(&["why", "--client", "192.0.2.1", "--sni", name]);
+        assert!(why["chosen"].is_string(), "{why}");
+    }
+}
+
+/// The REST API of Patroni on two servers, by which pools find the primary and its replicas.
+struct Patroni {
+    api: Server,
+    dir: std::path::PathBuf,
+}
+
+impl Patroni {
+    /// At these addresses, the first of which is the primary's.
+    fn start(at: [SocketAddr; 2]) -> Patroni {
+        let dir = Dir::new();
+        let path = dir.path.clone();
+        let server = |(number, at): (usize, SocketAddr)| {
+            let role =
+                |role| format!("if (-f {}/{role}-{number}) {{ return 200; }}", path.display());
+            format!(
+                "server {{ listen {at}; location = /primary {{ {} return 503; }}\n\
+                 location = /replica {{ {} return 503; }} }}\n",
+                role("primary"),
+                role("replica"),
+            )
+        };
+        let http: String = (0..).zip(at).map(server).collect();
+        let patroni = Patroni { api: Server::nginx_http(dir, at[0], &http), dir: path };
+        patroni.is(["primary", "replica"]);
+        patroni
+    }
+
+    fn is(&self, roles: [&str; 2]) {
+        for (number, role) in roles.iter().enumerate() {
+            for old in ["primary", "replica"] {
+                let _ = std::fs::remove_file(self.dir.join(format!("{old}-{number}")));
+            }
+            let file = self.dir.join(format!("{role}-{number}"));
+            std::fs::write(file, "").expect("there is room");
+        }
+    }
+}
+
+/// The address of the server that answers there.
+fn server_at(at: SocketAddr) -> String {
+    let mut psql = Command::new("psql");
+    psql.args(["-h", &at.ip().to_string(), "-p", &at.port().to_string(), "-U", "weir"]);
+    psql.args(["-d", "postgres", "-Atc", "select host(inet_server_addr())"]);
+    Ran::of(&mut psql).stdout.trim().to_owned()
+}
+
+#[test]
+fn postgresql_writes_go_to_the_primary_and_reads_to_the_replicas() {
+    // One server at two addresses stands for two: its clients see which they have reached.
+    let server = Server::postgres();
+    let [one, two] = [server.addresses[0], server.addresses[1]];
+    let api = free(one.ip());
+    let at = [one, two].map(|it| SocketAddr::new(it.ip(), api.port()));
+    let patroni = Patroni::start(at);
+    let replicas = free(own_ip());
+    let mut set = Plan::new(0, Script::Silent).prepare();
+    let port = format!("port = {}", api.port());
+    let (binds, words) = ([set.weir.web, replicas], [("port = 8008", port.as_str())]);
+    let heading = "PostgreSQL: a primary and its replicas";
+    run_at(&mut set, heading, &binds, &[one, two, one, two], &words);
+    let expect = |primary: SocketAddr, replica: SocketAddr| {
+        clock::wait_for("the primary", || server_at(set.weir.web) == primary.ip().to_string());
+        clock::wait_for("a replica", || server_at(replicas) == replica.ip().to_string());
+        for _ in 0..5 {
+            assert_eq!(server_at(set.weir.web), primary.ip().to_string());
+            assert_eq!(server_at(replicas), replica.ip().to_string());
+        }
+    };
+    expect(one, two);
+    patroni.is(["replica", "primary"]);
+    set.weir.wait_state("primary/pg1", "down");
+    set.weir.wait_state("replicas/pg2", "down");
+    expect(two, one);
+    assert!(!patroni.api.log().contains("[error]"), "{}", patroni.api.log());
+}
+
+fn redis(at: SocketAddr, words: &[&str]) -> String {
+    let mut cli = Command::new("redis-cli");
+    cli.args(["-h", &at.ip().to_string(), "-p", &at.port().to_string()]).args(words);
+    Ran::of(&mut cli).stdout.trim().to_owned()
+}
+
+#[test]
+fn redis_has_one_writer_also_when_two_say_that_they_are() {
+    let (mut first, second) = (Server::redis(), Server::redis());
+    let [one, two] = [&first, &second].map(Server::address);
+    redis(two, &["REPLICAOF", &one.ip().to_string(), &one.port().to_string()]);
+    let mut set = Plan::new(0, Script::Silent).prepare();
+    run(&mut set, "Redis with a single writer", &[one, two]);
+    let wrote = |value: &str| redis(set.weir.web, &["SET", "key", value]) == "OK";
+    clock::wait_for("the writer", || wrote("1"));
+    set.weir.wait_state("redis/r2", "down");
+    let addresses = first.addresses.clone();
+    first.kill();
+    redis(two, &["REPLICAOF", "NO", "ONE"]);
+    clock::wait_for("the next writer", || wrote("2"));
+    assert_eq!(redis(two, &["GET", "key"]), "2");
+    // The old one comes back, and still says that it is the master.
+    let _first = Server::redis_at(addresses);
+    set.weir.wait_state("redis/r1", "up");
+    for value in ["3", "4", "5"] {
+        assert!(wrote(value));
+        assert_eq!(redis(two, &["GET", "key"]), value);
+    }
+    assert_eq!(redis(one, &["GET", "key"]), "");
 }

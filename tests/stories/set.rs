@@ -45,6 +45,7 @@ fn words<S>(set: &Set, setting: &Setting<S>) -> Vec<Vec<String>> {
         ("address", _) => vec![with(&[], &free(own_ip()).to_string())],
         (_, Form::Word { words, .. }) => words.iter().map(|word| with(&[], word)).collect(),
         (_, Form::Name { .. }) => vec![with(&[], "spare")],
+        (_, Form::Routes) => vec![with(&[], "sni=a.b pool=spare; from=127.0.0.0/8 pool=spare")],
         _ => vec![with(&[], &setting.form.example().to_string())],
     }
 }

@@ -114,6 +114,12 @@ pub(crate) enum Verb {
         /// The address that it comes from
         #[arg(long, value_name = "IP[:PORT]", conflicts_with = "session")]
         client: Option<String>,
+        /// The server name in its ClientHello
+        #[arg(long, value_name = "NAME", requires = "client", conflicts_with = "pool")]
+        sni: Option<String>,
+        /// The application protocol in its ClientHello
+        #[arg(long, value_name = "PROTOCOL", requires = "client", conflicts_with = "pool")]
+        alpn: Option<String>,
         /// A live session, such as 0.17.3
         #[arg(
             long,

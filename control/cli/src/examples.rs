@@ -128,6 +128,7 @@ const EXAMPLES: &[Examples] = &[
                 "weirctl why --client 203.0.113.7 --listener web",
                 "the same, and whether it is served",
             ),
+            ("weirctl why --client 203.0.113.7 --sni db.example.com", "and which route it takes"),
             ("weirctl why --session 0.17.3", "why that session is where it is"),
         ],
     ),

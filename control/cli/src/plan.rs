@@ -148,12 +148,12 @@ fn plan_of(verb: Verb) -> Plan {
         Verb::Task(TaskVerb::Cancel { id }) => Plan::Task(TaskRequest::Cancel { id }),
         Verb::Session(verb) => session(verb),
         Verb::Why { session: Some(id), .. } => read(Query::WhySession { id: id.to_string() }),
-        Verb::Why { pool, listener, client, session: None } => {
+        Verb::Why { pool, listener, client, sni, alpn, session: None } => {
             // clap asks for it.
             let client = client.unwrap_or_default();
             read(match pool {
                 Some(pool) => Query::Why { pool, client },
-                None => Query::WhyListener { listener, client },
+                None => Query::WhyListener { listener, client, sni, alpn },
             })
         }
         Verb::Stats { subject } => read(Query::Stats { subject }),

@@ -149,6 +149,8 @@ mod tests {
                 pool: pool.id,
                 backend: Some(backend.id),
                 client: "192.0.2.7:5000".parse().ok(),
+                route: None,
+                server_name: None,
                 age_ms: 1_500,
                 idle_ms: 20,
                 received_bytes: 5,

@@ -9,7 +9,7 @@ use weir_proto::answer::{BackendState, ExplainedCandidate, Explanation, SessionD
 use weir_proto::listed::listed;
 use weir_proto::network::Refused;
 use weir_proto::request::{Code, Refusal};
-use weir_proto::snapshot::{Backend, Pool};
+use weir_proto::snapshot::{Backend, Pool, Route};
 use weir_proto::spec::Strategy;
 
 use crate::control::Control;
@@ -88,6 +88,7 @@ pub fn of_client(
         because: because(control, pool, count, panic),
         session: None,
         listener: None,
+        route: None,
         candidates: pool.backends.iter().enumerate().map(row).collect(),
     })
 }
@@ -100,6 +101,7 @@ pub fn of_client(
 pub fn of_listener(
     control: &Control,
     (listener, from): (Option<&str>, &str),
+    (sni, alpn): (Option<&str>, Option<&str>),
     seed: (u64, u64),
 ) -> Result<Explanation, Refusal> {
     let snapshot = &control.snapshot;
@@ -114,10 +116,19 @@ pub fn of_listener(
             return Err(Refusal::new(Code::Invalid, message, "--listener NAME"));
         }
     };
-    let pool = &snapshot.pools[listener.pool];
+    let ip = client(from)?;
+    let fits = |route: &Route| route.fits(Some(ip), sni, alpn.iter().map(|it| it.as_bytes()));
+    let place = listener.routes.iter().position(fits);
+    let pool = &snapshot.pools[place.map_or(listener.pool, |place| listener.routes[place].pool)];
     let mut why = of_client(control, (pool.name.as_str(), from), seed)?;
     why.listener = Some(listener.name.to_string());
-    if let Some(refused) = listener.access.refuses(client(from)?) {
+    why.route = place.map(|place| place as u64 + 1);
+    if let Some(number) = why.route {
+        why.because = format!("route {number} of {} fits; {}", listener.name, why.because);
+    } else if !listener.routes.is_empty() {
+        why.because = format!("no route of {} fits; {}", listener.name, why.because);
+    }
+    if let Some(refused) = listener.access.refuses(ip) {
         let name = &listener.name;
         let list = match refused {
             Refused::Denied(network) => format!("{network} is in its deny"),

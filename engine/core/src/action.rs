@@ -17,6 +17,9 @@ pub enum Action {
     /// Look at what the client has sent without taking it, and take the header if it is whole; then
     /// call `header_read`.
     ReadHeader { client: Leg },
+    /// Look for a ClientHello in what the client has sent, and leave it there; then call
+    /// `hello_read`. The `last` look decides.
+    ReadHello { client: Leg, last: bool },
     /// Say to the backend who the client is, at once; then call `header_sent`. `told` is the client
     /// of a header that has come.
     SendHeader { legs: [Leg; 2], version: ProxyVersion, told: Option<SocketAddr> },

@@ -4,6 +4,8 @@ use core::net::SocketAddr;
 
 pub use weir_proto::reason::Side;
 
+use crate::client_hello::ClientHello;
+
 /// What the shard calls a socket. The core never looks into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Leg(pub i32);
@@ -72,6 +74,17 @@ pub enum HeaderRead {
     Wrong,
     /// The client has sent its FIN before the header was whole.
     Ended,
+    Failed,
+}
+
+/// The outcome of a look for a client's hello.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HelloRead<'a> {
+    Whole(ClientHello<'a>),
+    /// More bytes must come; the leg is readable when they have.
+    NotYet,
+    /// It is no TLS, or has not come in time.
+    None,
     Failed,
 }
 

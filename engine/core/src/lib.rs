@@ -13,6 +13,7 @@
 //! | slots and indices as types | [`slot`] |
 //! | how a pool picks | [`pick`] |
 //! | the PROXY protocol | [`proxy_header`] |
+//! | the first message of TLS | [`client_hello`] |
 //! | is a backend up | [`health`] |
 //! | what is counted | [`counters`] |
 //! | under which version its sessions came | [`generations`] |
@@ -27,6 +28,7 @@ extern crate std;
 
 pub mod action;
 pub mod base;
+pub mod client_hello;
 pub mod counters;
 pub mod event;
 pub mod flow;

@@ -23,6 +23,7 @@ mod wait;
 
 use weir_proto::ids::Version;
 use weir_proto::reason::{By, CloseReason, ConnectFault, During, Why};
+use weir_proto::snapshot::{Retry, Timeouts};
 
 use crate::action::{Action, Actions, How, Pending};
 use crate::base::clock::Now;
@@ -38,7 +39,7 @@ pub use connect::Connect;
 pub use deadline::Timeout;
 pub use effects::{Effects, Step};
 pub use end::Closing;
-pub use inspect::Inspect;
+pub use inspect::{Awaited, Inspect};
 use legs::SessionLegs;
 pub use redispatch::Trial;
 pub use stall::Relay;
@@ -49,7 +50,7 @@ pub use wait::Activity;
 /// Where a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// The header that its listener wants has not come.
+    /// The header that its listener wants, or the hello by which its routes go, has not come.
     Inspecting(Inspect),
     Connecting(Connect),
     Relaying(Relay),
@@ -62,8 +63,8 @@ machine! {
     pub static PHASE: Phase = "session";
     states: Inspecting, Connecting, Relaying, Closing;
     start => Connecting: "accepted";
-    start => Inspecting: "accepted by a listener that wants a header";
-    Inspecting => Connecting: "its header has come";
+    start => Inspecting: "accepted by a listener that wants a header or a hello";
+    Inspecting => Connecting: "its header has come, its hello has or need not";
     Inspecting => Closing: "a wrong header, too late, the client has gone, kill";
     Connecting => Relaying: "a backend has taken it";
     Connecting => Closing: "no backend is left, the client has gone, kill";
@@ -181,6 +182,14 @@ impl Session {
             traffic: Traffic::new(now),
             blocked_ms: [0; 2],
         }
+    }
+
+    /// Goes by these terms of a pool.
+    pub fn go_by(&mut self, timeouts: &Timeouts, retry: Retry) {
+        self.idle_ms = timeouts.idle_ms;
+        self.half_close_ms = timeouts.half_close_ms;
+        self.stalled_ms = timeouts.stalled_ms();
+        self.replay_max = retry.replay_max;
     }
 
     #[must_use]

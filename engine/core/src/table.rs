@@ -32,6 +32,7 @@ use crate::base::clock::Now;
 use crate::base::prng::Prng;
 use crate::base::slab::Slab;
 use crate::base::wheel::Wheel;
+use crate::client_hello::ClientHello;
 use crate::counters::ShardCounters;
 use crate::event::{Completion, Leg, Side};
 use crate::generations::{Generation, Generations};
@@ -42,6 +43,7 @@ use crate::slot::{ListenerSlot, MemberIndex, PoolSlot};
 use crate::view::{CountedConnect, View};
 use crate::wait_queue::WaitQueue;
 use by_slot::BySlot;
+use inspect::TakenRoute;
 use log::Logging;
 use search::Searching;
 use shed::Shedding;
@@ -100,6 +102,8 @@ pub struct Table {
     told: BySlot<SocketAddr>,
     /// How sessions on trial came to their backend, if others were tried or the key counts.
     trials: BySlot<Connect>,
+    /// Where listeners have routes.
+    taken: BySlot<TakenRoute>,
 }
 
 /// Sessions that are to be ended, in batches over several turns.
@@ -132,6 +136,7 @@ impl Table {
             logging: Logging::new(setup.session_log, setup.now),
             told: BySlot::default(),
             trials: BySlot::default(),
+            taken: BySlot::default(),
         }
     }
 
@@ -206,10 +211,11 @@ impl Table {
         news.collect()
     }
 
-    /// True if the listener's pool picks by the client's address.
+    /// True if a pool of the listener picks by the client's address.
     #[must_use]
     pub fn wants_client_key(&self, listener: ListenerSlot) -> bool {
-        self.picks_by_client(self.view.listeners()[listener.index()].pool)
+        let mut pools = self.view.listeners()[listener.index()].pools();
+        pools.any(|pool| self.picks_by_client(pool))
     }
 
     fn picks_by_client(&self, pool: PoolSlot) -> bool {
@@ -265,27 +271,25 @@ impl Table {
         let route = Route { listener, pool, backend: None, index: MemberIndex::FIRST };
         let connect = Connect::new(key, view.retry.attempts, now);
         let mut session = Session::new(leg, route, connect, now);
-        session.idle_ms = view.timeouts.idle_ms;
-        session.half_close_ms = view.timeouts.half_close_ms;
-        session.stalled_ms = view.timeouts.stalled_ms();
-        session.replay_max = view.retry.replay_max;
+        session.go_by(&view.timeouts, view.retry);
         session.bulk_bytes = self.tuning.bulk_bytes;
         session.multishot_bytes = self.tuning.multishot_bytes;
         let born = Generation::of(self.view.version);
         session.born = born;
-        let inspects_ms = self.wants_header(listener).map(|proxy| proxy.timeout_ms);
-        if let Some(ms) = inspects_ms {
-            session = session.inspecting(now.plus_millis(ms));
+        let inspects = self.view.listeners()[listener.index()].inspects();
+        if let Some((awaited, ms)) = inspects {
+            session = session.inspecting(awaited, now.plus_millis(ms));
         }
         let id = self.sessions.insert(session)?;
         self.logging.begin(id, address);
         self.counters.accepted(listener);
         self.generations.opened(born);
         self.view.session_opened(listener, pool);
-        if inspects_ms.is_some() {
+        if inspects.is_some() {
             self.schedule(id, now);
-            self.sessions.get(id).expect("it has just come").read_header(out);
+            self.sessions.get(id).expect("it has just come").look(out);
         } else {
+            self.take_route(id, address.map(|it| it.ip()), ClientHello::default());
             self.try_backend(id, None, now, out);
         }
         Some(id)
@@ -464,6 +468,7 @@ impl Table {
         self.log_close((id, &session), end, now);
         self.told.forget(id.slot);
         self.trials.forget(id.slot);
+        self.taken.forget(id.slot);
         self.generations.closed(session.born);
         self.view.session_closed(listener, pool);
         if session.counted_stalled {

@@ -18,13 +18,14 @@ use core::net::{IpAddr, SocketAddr};
 use weir_proto::ids::{BackendId, ListenerId, PoolId, Version};
 use weir_proto::network::AddressSet;
 use weir_proto::order::BackendHealth;
-use weir_proto::snapshot::{Keepalive, Listener, ProxyIn, Retry, Timeouts, Wildcards};
+use weir_proto::snapshot::{Keepalive, Listener, ProxyIn, Retry, Route, Timeouts, Wildcards};
 use weir_proto::spec::{ProxyVersion, Strategy};
 
 use crate::base::clock::Now;
 use crate::lease::Lease;
 use crate::pick::Groups;
 use crate::priority::{GroupRule, GroupTally};
+use crate::session::Awaited;
 use crate::slot::{BackendSlot, ListenerSlot, MemberIndex, PoolSlot};
 
 pub use connects::{CountedConnect, MayRetry};
@@ -47,6 +48,13 @@ pub struct ListenerView {
     pub proxy: Option<ProxyIn>,
     /// The clients that it serves. `None`: everybody.
     pub served: Option<Arc<AddressSet>>,
+    /// The sessions that go to another pool, and the slots of those.
+    pub routes: Arc<[Route]>,
+    route_pools: Vec<PoolSlot>,
+    /// One of them goes by the ClientHello, one by the client's address.
+    pub reads_hello: bool,
+    pub asks_for_source: bool,
+    inspect_timeout_ms: u32,
     pub accepting: bool,
     present: bool,
 }
@@ -241,6 +249,12 @@ impl View {
         self.pools[pool.index()].sessions -= 1;
     }
 
+    /// A session takes a route: it is of another pool.
+    pub fn session_rerouted(&mut self, from: PoolSlot, to: PoolSlot) {
+        self.pools[from.index()].sessions -= 1;
+        self.pools[to.index()].sessions += 1;
+    }
+
     /// A session of this pool has a side that takes nothing.
     pub fn stall_begins(&mut self, pool: PoolSlot) {
         self.pools[pool.index()].stalled += 1;
@@ -262,7 +276,7 @@ impl View {
 
 impl ListenerView {
     /// The view of a listener whose slot was `old`'s.
-    fn new(listener: &Listener, pool: PoolSlot, old: Option<&ListenerView>) -> ListenerView {
+    fn new(listener: &Listener, pools: &[PoolSlot], old: Option<&ListenerView>) -> ListenerView {
         let sessions = old.map_or(0, |old| old.sessions);
         let before = old.filter(|old| old.id == listener.id);
         let lease = listener.max_sessions.map(|most| {
@@ -276,16 +290,47 @@ impl ListenerView {
         });
         ListenerView {
             id: listener.id,
-            pool,
+            pool: pools[listener.pool],
             sessions_max: listener.max_sessions,
             lease,
             sessions,
             keepalive: listener.keepalive,
             proxy: (!listener.proxy.from.is_empty()).then(|| listener.proxy.clone()),
             served: listener.access.served(),
+            routes: Arc::clone(&listener.routes),
+            route_pools: listener.routes.iter().map(|route| pools[route.pool]).collect(),
+            reads_hello: listener.routes.iter().any(Route::reads_hello),
+            asks_for_source: listener.routes.iter().any(Route::asks_for_source),
+            inspect_timeout_ms: listener.inspect_timeout_ms,
             accepting: listener.accepting,
             present: true,
         }
+    }
+
+    /// The slots of its pool and of those of its routes.
+    pub fn pools(&self) -> impl Iterator<Item = PoolSlot> + '_ {
+        core::iter::once(self.pool).chain(self.route_pools.iter().copied())
+    }
+
+    /// The pool of the route at this place, or its own.
+    #[must_use]
+    pub fn pool_of(&self, route: Option<usize>) -> PoolSlot {
+        route.map_or(self.pool, |place| self.route_pools[place])
+    }
+
+    /// The bytes that a client is inspected for first, and how long they may take, in milliseconds.
+    #[must_use]
+    pub fn inspects(&self) -> Option<(Awaited, u32)> {
+        match &self.proxy {
+            Some(proxy) => Some((Awaited::Header, proxy.timeout_ms)),
+            None => self.awaits_hello(),
+        }
+    }
+
+    /// The same when a header has come, or none is wanted.
+    #[must_use]
+    pub fn awaits_hello(&self) -> Option<(Awaited, u32)> {
+        self.reads_hello.then_some((Awaited::Hello, self.inspect_timeout_ms))
     }
 
     /// True if a client at this address is served.

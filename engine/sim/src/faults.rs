@@ -82,6 +82,8 @@ pub struct Swarm {
     pub early_closes: u32,
     /// Pools have priority groups.
     pub groups: bool,
+    /// Listeners have routes.
+    pub routes: bool,
 }
 
 /// PROXY headers of a world.
@@ -142,7 +144,8 @@ impl Swarm {
         let lists = !swarm.clean && beside.below(6) == 0;
         let (redispatch, early_closes) = closes(&mut beside, &swarm);
         let groups = !swarm.clean && beside.below(3) == 0;
-        Swarm { headers, lists, redispatch, early_closes, groups, ..swarm }
+        let routes = !swarm.clean && beside.below(6) == 0;
+        Swarm { headers, lists, redispatch, early_closes, groups, routes, ..swarm }
     }
 
     fn without_headers(rng: &mut Rng) -> Swarm {
@@ -212,6 +215,7 @@ impl Swarm {
             redispatch: RedispatchSpec::default(),
             early_closes: 0,
             groups: false,
+            routes: false,
         }
     }
 

@@ -260,12 +260,16 @@ fn check_deadline(
     let now = Now::from_nanos(kernel.now);
     let pool = &table.view().pools()[session.route.pool.index()];
     let client = session.leg(Side::Client);
-    if session.is_inspecting() && client.is_some_and(|leg| kernel.is_overheard(leg)) {
-        return Err(format!("a header has come, and more is waited for: {session:?}"));
+    let is_overheard = |awaited| client.is_some_and(|leg| kernel.is_overheard(leg, awaited));
+    if session.awaited().is_some_and(is_overheard) {
+        return Err(format!("what was waited for has come, and more is: {session:?}"));
     }
-    let listener = &table.view().listeners()[session.route.listener.index()];
     let wait_ms = match session.phase() {
-        Phase::Inspecting(_) => listener.proxy.as_ref().map_or(0, |proxy| proxy.timeout_ms),
+        // Either may be the one that is waited for, and both have the same time.
+        Phase::Inspecting(_) => {
+            let within_ms = u32::try_from(kernel.swarm.headers.within_ms).unwrap_or(u32::MAX);
+            if kernel.swarm.headers.come { within_ms.saturating_mul(2) } else { within_ms }
+        }
         // A pool may have got another timeout since the connect began.
         Phase::Connecting(Connect { attempt: Attempt::Trying, .. }) => pool.timeouts.connect_ms,
         Phase::Connecting(Connect { attempt: Attempt::Waiting(_), .. }) => {

@@ -15,7 +15,7 @@ use weir_proto::order::{BackendHealth, HealthWords, ListenerSocket, Order, Repor
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::{
     Admin, BackendSpec, HealthSpec, KeepaliveSpec, ListenerSpec, Name, Percent, PoolSpec,
-    ProxyInSpec, ProxyVersion, RetrySpec, Span, Spec, Strategy, TimeoutSpec,
+    ProxyInSpec, ProxyVersion, RetrySpec, RouteSpec, Span, Spec, Strategy, TimeoutSpec,
 };
 use weir_proto::stats::ShardStats;
 
@@ -145,13 +145,34 @@ impl Operator {
                 max_sessions,
                 allow,
                 deny,
+                inspect_timeout: span(swarm.headers.within_ms),
                 keepalive: keepalive(),
                 proxy_protocol: headers(swarm),
                 ..ListenerSpec::new(pool_name, bind)
             };
             operator.spec.listener.insert(name(&format!("l{pool}")), listener);
         }
+        for number in 0..swarm.pools {
+            let routes = operator.routes(swarm);
+            let listener = operator.spec.listener.get_mut(name(&format!("l{number}")).as_str());
+            listener.expect("it was just made").route = routes;
+        }
         operator
+    }
+
+    /// Routes of a listener, if it has some: clients speak no TLS, but a hello is waited for.
+    fn routes(&mut self, swarm: &Swarm) -> Vec<RouteSpec> {
+        if !swarm.routes {
+            return Vec::new();
+        }
+        let pools: Vec<Name> = self.spec.pool.keys().cloned().collect();
+        let texts = ["sni=*", "alpn=h2 from=192.0.2.0/25", "from=192.0.2.0/26", "from=192.0.2.7"];
+        let some = texts.into_iter().filter(|_| self.rng.flip()).collect::<Vec<_>>();
+        let route = |text: &str| {
+            let pool = &pools[self.rng.below(pools.len())];
+            format!("{text} pool={pool}").parse().expect("a route")
+        };
+        some.into_iter().map(route).collect()
     }
 
     /// `allow` and `deny` of a listener, if it has some. Clients are in 192.0.2.0/24; headers tell
@@ -442,9 +463,14 @@ impl Operator {
         let bind = self.address(10);
         let pools: Vec<Name> = self.spec.pool.keys().cloned().collect();
         let lists = (swarm.lists && self.rng.flip()).then(|| self.lists(swarm));
+        let routes = (swarm.routes && self.rng.flip()).then(|| self.routes(swarm));
         let listener = self.spec.listener.get_mut(which).expect("it was just listed");
         if let Some(lists) = lists {
             [listener.allow, listener.deny] = lists;
+            return;
+        }
+        if let Some(routes) = routes {
+            listener.route = routes;
             return;
         }
         match self.rng.below(4) {

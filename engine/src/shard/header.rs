@@ -1,8 +1,10 @@
-//! Headers of the PROXY protocol: those that clients send, and those that backends get.
+//! The first bytes of clients: headers of the PROXY protocol, which are taken, and hellos of TLS,
+//! which stay. And the headers that backends get.
 
 use std::net::SocketAddr;
 
-use weir_core::event::{Errno, HeaderRead, Leg};
+use weir_core::client_hello::{self, HELLO_MAX, Looked};
+use weir_core::event::{Errno, HeaderRead, HelloRead, Leg};
 use weir_core::pick::client_key;
 use weir_core::proxy_header::{self, HEADER_MAX, Header, Parsed, ProxyVersion};
 use weir_core::session::Session;
@@ -38,7 +40,7 @@ impl<I: Io> Shard<I> {
         match proxy_header::parse(&bytes[..count]) {
             Parsed::Wrong => HeaderRead::Wrong,
             Parsed::Header { length, source } => {
-                if self.table.session(id).is_some_and(Session::has_waited_for_header) {
+                if self.table.session(id).is_some_and(Session::has_waited) {
                     // What follows is received as it comes.
                     self.io.wake_at(client, 1);
                 }
@@ -52,6 +54,49 @@ impl<I: Io> Shard<I> {
             Parsed::Need(wanted) => {
                 self.io.wake_at(client, wanted);
                 HeaderRead::NotYet
+            }
+        }
+    }
+
+    /// Looks for a client's hello, and leaves it where it is. The `last` look decides.
+    pub(super) fn read_hello(&mut self, id: SessionId, client: Leg, last: bool) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.resize(HELLO_MAX, 0);
+        let read = match self.io.peek(client, &mut scratch) {
+            Ok(0) => HelloRead::None,
+            Ok(count) => self.look_for_hello(client, &mut scratch[..count], last),
+            Err(Errno::EAGAIN) => self.look_for_hello(client, &mut [], last),
+            Err(_) => HelloRead::Failed,
+        };
+        let is_decided = matches!(read, HelloRead::Whole(_) | HelloRead::None);
+        if is_decided && self.table.session(id).is_some_and(Session::has_waited) {
+            // What follows is received as it comes.
+            self.io.wake_at(client, 1);
+        }
+        let asks = is_decided && self.table.asks_for_client(id);
+        let told = self.table.told_client(id);
+        let ip = if asks { told.or_else(|| self.io.peer(client)).map(|it| it.ip()) } else { None };
+        let key = ip.filter(|_| self.table.wants_key(id));
+        let key = key.map_or(0, |ip| client_key(self.setup.hash_seed, ip));
+        self.table.hello_read(id, read, (ip, key), self.now, &mut self.actions);
+        self.scratch = scratch;
+    }
+
+    fn look_for_hello<'a>(
+        &mut self,
+        client: Leg,
+        bytes: &'a mut [u8],
+        last: bool,
+    ) -> HelloRead<'a> {
+        match client_hello::parse(bytes) {
+            Looked::Hello(hello) => HelloRead::Whole(hello),
+            Looked::Other => HelloRead::None,
+            Looked::Need(_) if self.io.is_gone(client) => HelloRead::Failed,
+            // No more of it comes.
+            Looked::Need(_) if last || self.io.has_finished(client) => HelloRead::None,
+            Looked::Need(wanted) => {
+                self.io.wake_at(client, wanted);
+                HelloRead::NotYet
             }
         }
     }

@@ -18,6 +18,7 @@ impl<I: Io> Shard<I> {
                 self.table.opened(id, opened, self.now, &mut self.actions);
             }
             Action::ReadHeader { client } => self.read_header(id, client),
+            Action::ReadHello { client, last } => self.read_hello(id, client, last),
             Action::SendHeader { legs, version, told } => {
                 self.send_header(id, legs, version, told);
             }

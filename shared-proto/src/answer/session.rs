@@ -29,6 +29,11 @@ pub struct SessionRow {
     pub backend: Option<String>,
     /// Address and port; `None` if the client has reset.
     pub client: Option<String>,
+    /// The number of the listener's route that it has taken, from 1 on; `None`: the listener's
+    /// pool.
+    pub route: Option<u64>,
+    /// The server name in the client's ClientHello, where a route asks for one.
+    pub sni: Option<String>,
     pub age_s: f64,
     /// Since a byte last moved.
     pub idle_s: f64,
@@ -97,6 +102,8 @@ mod tests {
             pool: "web".into(),
             backend: Some("web/b1".into()),
             client: None,
+            route: None,
+            sni: None,
             age_s: 1.5,
             idle_s: 0.0,
             received_bytes: 7,

@@ -23,6 +23,8 @@ pub struct Explanation {
     pub session: Option<String>,
     /// The listener that was asked about.
     pub listener: Option<String>,
+    /// The number of its route that fits, from 1 on; `None`: its own pool.
+    pub route: Option<u64>,
     /// In the order of the configuration.
     pub candidates: Vec<ExplainedCandidate>,
 }

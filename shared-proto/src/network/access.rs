@@ -48,6 +48,12 @@ impl AccessLists {
         self.served.clone()
     }
 
+    /// True if a client at this address is served.
+    #[must_use]
+    pub fn serves(&self, ip: IpAddr) -> bool {
+        self.served.as_ref().is_none_or(|served| served.contains(ip))
+    }
+
     /// Why a client at this address is not served, if it is not. Looks through the lists: for
     /// people, not for the data path.
     #[must_use]

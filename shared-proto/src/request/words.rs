@@ -46,8 +46,9 @@ impl Query {
             Query::SessionList { filter, .. } => filter.words().collect(),
             Query::SessionShow { id } | Query::WhySession { id } => vec![id],
             Query::Why { pool, client } => vec![pool, client],
-            Query::WhyListener { listener, client } => {
-                listener.iter().chain([client]).map(String::as_str).collect()
+            Query::WhyListener { listener, client, sni, alpn } => {
+                let some = [listener, sni, alpn].into_iter().flatten();
+                some.chain([client]).map(String::as_str).collect()
             }
             Query::Status
             | Query::Shards
@@ -184,9 +185,11 @@ impl Display for Query {
             Query::SessionShow { id } => write!(f, "session show {id}"),
             Query::Live { .. } => f.write_str("live"),
             Query::Why { pool, client } => write!(f, "why {pool} --client {client}"),
-            Query::WhyListener { listener, client } => {
+            Query::WhyListener { listener, client, sni, alpn } => {
                 write!(f, "why --client {client}")?;
-                listener.iter().try_for_each(|listener| write!(f, " --listener {listener}"))
+                let some = [("listener", listener), ("sni", sni), ("alpn", alpn)];
+                let mut some = some.into_iter().filter_map(|(key, it)| Some((key, it.as_ref()?)));
+                some.try_for_each(|(key, it)| write!(f, " --{key} {it}"))
             }
             Query::WhySession { id } => write!(f, "why --session {id}"),
         }

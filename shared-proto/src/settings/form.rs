@@ -51,6 +51,8 @@ pub enum Form {
     Networks,
     /// Steps of a check.
     Steps,
+    /// Routes of a listener, in their order.
+    Routes,
 }
 
 impl Form {
@@ -85,6 +87,10 @@ impl Form {
                 text.split(',').map(str::parse).collect::<Result<_, _>>().map(Value::Networks)
             }
             Form::Steps => CheckStep::list(text).map(Value::Steps),
+            Form::Routes => {
+                let routes = text.split(';').filter(|route| !route.trim().is_empty());
+                routes.map(str::parse).collect::<Result<_, _>>().map(Value::Routes)
+            }
         }
     }
 
@@ -137,6 +143,10 @@ impl Form {
             Form::Address { .. } => {
                 "an IP address with a port, like \"10.0.0.11:443\" or \"[::1]:443\"".to_owned()
             }
+            Form::Routes => {
+                "tables, like [[listener.web.route]] with sni = \"db.example.com\", pool = \"db\""
+                    .to_owned()
+            }
             Form::Networks => "a network, like \"10.0.0.0/8\" or \"2001:db8::/32\"".to_owned(),
             Form::Steps => {
                 "steps in order, like [\"send PING\\\\r\\\\n\", \"expect +PONG\"]".to_owned()
@@ -160,6 +170,7 @@ impl Form {
             Form::Address { many: true } => "address, or a list of them",
             Form::Networks => "network, or a list of them",
             Form::Steps => "list of steps",
+            Form::Routes => "list of tables",
         }
     }
 
@@ -182,6 +193,7 @@ impl Form {
                     format!("\"send TEXT\" or \"expect TEXT\" of up to {CHECK_TEXT_MAX} bytes");
                 format!("1 to {CHECK_STEPS_MAX}, {texts}")
             }
+            Form::Routes => "sni, alpn, from, pool".to_owned(),
         }
     }
 
@@ -206,6 +218,10 @@ impl Form {
             Form::Steps => {
                 let steps = ["send PING\\r\\n", "expect +PONG"].map(str::parse);
                 Value::Steps(steps.into_iter().flatten().collect())
+            }
+            Form::Routes => {
+                let route = "sni=db.example.com,*.db.example.com pool=db".parse();
+                Value::Routes(route.into_iter().collect())
             }
         }
     }
@@ -234,6 +250,10 @@ impl fmt::Display for Value {
             }
             Value::Steps(steps) => {
                 let texts: Vec<_> = steps.iter().map(ToString::to_string).collect();
+                f.write_str(&texts.join("; "))
+            }
+            Value::Routes(routes) => {
+                let texts: Vec<_> = routes.iter().map(ToString::to_string).collect();
                 f.write_str(&texts.join("; "))
             }
         }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Form, Setting, Value};
 use crate::network::NetworkList;
+use crate::spec::RouteSpec;
 
 /// Settings in the order in which they are shown. On the socket they are a list; in JSON an object,
 /// with those below a table in an object of their own.
@@ -31,6 +32,23 @@ pub enum ShownValue {
     List(Vec<String>),
     Flag(bool),
     Networks(NetworkList),
+    Routes(Vec<ShownRoute>),
+}
+
+/// A route of a listener.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShownRoute {
+    pub sni: Vec<String>,
+    pub alpn: Vec<String>,
+    pub from: NetworkList,
+    pub pool: String,
+}
+
+impl From<&RouteSpec> for ShownRoute {
+    fn from(route: &RouteSpec) -> ShownRoute {
+        let RouteSpec { sni, alpn, from, pool } = route.clone();
+        ShownRoute { sni, alpn, from, pool: pool.to_string() }
+    }
 }
 
 impl ShownSettings {
@@ -109,6 +127,9 @@ impl ShownValue {
             Value::Steps(steps) => {
                 ShownValue::List(steps.iter().map(ToString::to_string).collect())
             }
+            Value::Routes(routes) => {
+                ShownValue::Routes(routes.iter().map(ShownRoute::from).collect())
+            }
         }
     }
 }
@@ -150,6 +171,7 @@ impl Serialize for ValueInJson<'_> {
             Some(ShownValue::Text(text)) => text.serialize(serializer),
             Some(ShownValue::List(list)) => list.serialize(serializer),
             Some(ShownValue::Networks(list)) => list.serialize(serializer),
+            Some(ShownValue::Routes(list)) => list.serialize(serializer),
             Some(ShownValue::Flag(flag)) => flag.serialize(serializer),
         }
     }
@@ -176,8 +198,12 @@ mod tests {
         let start =
             r#"{"bind":["127.0.0.1:81"],"pool":"web","freebind":false,"max_sessions":null,"#;
         let table = r#""keepalive":{"idle_s":60.0,"interval_s":10.0,"count":6},"#;
-        let end = r#""proxy_protocol":{"from":null,"timeout_s":3.0}}"#;
-        assert!(json.starts_with(start) && json.ends_with(end), "{json}");
+        let end = [
+            r#""proxy_protocol":{"from":null,"timeout_s":3.0},"#,
+            r#""inspect_timeout_s":3.0,"route":null}"#,
+        ]
+        .concat();
+        assert!(json.starts_with(start) && json.ends_with(&end), "{json}");
         assert!(json.contains(table), "{json}");
         let shown = ShownSettings::of(POOL, &PoolSpec::default());
         let frame = crate::frame::encode(&shown).unwrap();

@@ -5,8 +5,10 @@ mod health;
 use core::net::SocketAddr;
 use std::collections::BTreeSet;
 
+use super::route::fault_of_name;
 use super::{
-    BACKENDS_MAX, BACKENDS_PER_POOL_MAX, BINDS_MAX, Fault, LISTENERS_MAX, POOLS_MAX, Snapshot,
+    BACKENDS_MAX, BACKENDS_PER_POOL_MAX, BINDS_MAX, Fault, LISTENERS_MAX, NAMES_MAX, POOLS_MAX,
+    ROUTES_MAX, Snapshot,
 };
 use crate::network::NETWORKS_MAX;
 use crate::settings::{self, Setting};
@@ -35,7 +37,9 @@ pub(super) fn check(spec: &Spec, previous: &Snapshot) -> Vec<Fault> {
     faults.at_most("pool", "pools", spec.pool.len(), POOLS_MAX);
     let backends = spec.pool.values().map(|pool| pool.backend.len()).sum();
     faults.at_most("pool", "backends in all", backends, BACKENDS_MAX);
-    let lists = spec.listener.values().map(|it| it.allow.len() + it.deny.len()).sum();
+    let of_routes = |it: &ListenerSpec| it.route.iter().map(|it| it.from.len()).sum::<usize>();
+    let of = |it: &ListenerSpec| it.allow.len() + it.deny.len() + of_routes(it);
+    let lists = spec.listener.values().map(of).sum();
     faults.at_most("listener", "networks in all lists", lists, 2 * NETWORKS_MAX);
     let mut bound = BTreeSet::new();
     for (name, listener) in &spec.listener {
@@ -83,6 +87,7 @@ fn check_listener(
             hint,
         );
     }
+    check_routes(&at, listener, spec, faults);
     if listener.max_sessions == Some(0) {
         faults.add(
             format!("{at}.max-sessions"),
@@ -94,6 +99,45 @@ fn check_listener(
     if listener.state == Admin::Maint {
         let hint = "use state = \"drain\", or remove it";
         faults.add(format!("{at}.state"), "a listener has no maint", hint);
+    }
+}
+
+fn check_routes(at: &str, listener: &ListenerSpec, spec: &Spec, faults: &mut Faults) {
+    let at = format!("{at}.route");
+    faults.at_most(&at, "routes", listener.route.len(), ROUTES_MAX);
+    for (place, route) in listener.route.iter().enumerate() {
+        let at = format!("{at}.{place}");
+        if !spec.pool.contains_key(&route.pool) {
+            let what = format!("there is no pool {:?}", route.pool.as_str());
+            faults.add(format!("{at}.pool"), what, "the name of a pool of this configuration");
+        }
+        if !route.reads_hello() && route.from.is_empty() {
+            let hint = "sni, alpn or from; the pool for the rest is that of the listener";
+            faults.add(&at, "this route asks for nothing, so every session takes it", hint);
+        }
+        for (key, list) in [("sni", &route.sni), ("alpn", &route.alpn)] {
+            faults.at_most(&format!("{at}.{key}"), "names", list.len(), NAMES_MAX);
+        }
+        for name in &route.sni {
+            if let Some(fault) = fault_of_name(name) {
+                let hint = "db.example.com, *.db.example.com, or * for any name";
+                faults.add(format!("{at}.sni"), format!("{name:?}: {fault}"), hint);
+            }
+        }
+        let legal = |it: &&String| {
+            let plain = |byte: u8| byte.is_ascii_graphic() && !b",;\"".contains(&byte);
+            !((1..=255).contains(&it.len()) && it.bytes().all(plain))
+        };
+        if let Some(wrong) = route.alpn.iter().find(legal) {
+            let hint = "as in h2, http/1.1 or postgresql";
+            faults.add(format!("{at}.alpn"), format!("{wrong:?} is no protocol"), hint);
+        }
+        if let Some(complaint) =
+            settings::Form::Networks.fault(&settings::Value::Networks(route.from.clone()))
+            && !route.from.is_empty()
+        {
+            faults.0.push(Fault { at: format!("{at}.from"), complaint });
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::network::NetworkList;
 
-use super::{Admin, KeepaliveSpec, Name, ProxyInSpec};
+use super::{Admin, KeepaliveSpec, Name, ProxyInSpec, RouteSpec, Span};
 
 /// A named address: its sessions go to one pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,9 +34,29 @@ pub struct ListenerSpec {
     pub keepalive: KeepaliveSpec,
     #[serde(default, skip_serializing_if = "ProxyInSpec::is_default")]
     pub proxy_protocol: ProxyInSpec,
+    /// How long a ClientHello may take, where routes ask for one.
+    #[serde(default = "inspect_timeout", skip_serializing_if = "is_default_timeout")]
+    pub inspect_timeout: Span,
+    /// The sessions that go to another pool: the first that fits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub route: Vec<RouteSpec>,
+}
+
+/// A segment that is lost comes again within that time.
+fn inspect_timeout() -> Span {
+    Span::from_secs(3)
+}
+
+fn is_default_timeout(timeout: &Span) -> bool {
+    *timeout == inspect_timeout()
 }
 
 impl ListenerSpec {
+    /// Its pool, then those of its routes.
+    pub fn pools(&self) -> impl Iterator<Item = &Name> {
+        core::iter::once(&self.pool).chain(self.route.iter().map(|route| &route.pool))
+    }
+
     /// A listener on `bind` whose sessions go to `pool`, with everything else at its default.
     #[must_use]
     pub fn new(pool: Name, bind: Vec<SocketAddr>) -> ListenerSpec {
@@ -50,6 +70,8 @@ impl ListenerSpec {
             state: Admin::Ready,
             keepalive: KeepaliveSpec::default(),
             proxy_protocol: ProxyInSpec::default(),
+            inspect_timeout: inspect_timeout(),
+            route: Vec::new(),
         }
     }
 }

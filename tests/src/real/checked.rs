@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::Server;
+use super::{Server, tls};
 use crate::net::{free, own_ip};
-use crate::weir::{Dir, Ran};
+use crate::weir::Dir;
 
 /// Where Debian's mariadb-server-core has the tables of a new server.
 const TABLES: &str = "/usr/share/mysql";
@@ -74,10 +74,7 @@ impl Server {
     pub fn nginx_tls(versions: &str) -> Server {
         let dir = Dir::new();
         let address = free(own_ip());
-        let (key, certificate) = (dir.entry("key"), dir.entry("certificate"));
-        let mut make = Command::new("openssl");
-        make.args(["req", "-x509", "-nodes", "-newkey", "rsa:2048", "-subj", "/CN=weir.test"]);
-        Ran::of(make.args(["-keyout", &key, "-out", &certificate])).expect_code(0);
+        let [key, certificate] = tls::certify(&dir, "weir.test");
         let text = format!(
             "error_log stderr info;\nevents {{ worker_connections 64; }}\nstream {{\n\
              server {{ listen {address} ssl; ssl_certificate {certificate};\n\

@@ -131,6 +131,9 @@ impl Maker<'_> {
                 return (*self.one_of(&["0-0", "1796000000000-7", "1-99999999999"])).to_owned();
             }
             "^(\"[0-9]+\"|[*])$" => return (*self.one_of(&["*", "\"1\"", "\"07\""])).to_owned(),
+            "^[!-~]{1,255}$" => {
+                return (*self.one_of(&["h2", "http/1.1", "a,b;c=d"])).to_owned();
+            }
             "^(send|expect) .+$" => {
                 return (*self.one_of(&["send PING\\r\\n", "expect +PONG", "expect a;b"]))
                     .to_owned();

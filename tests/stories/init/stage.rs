@@ -168,7 +168,8 @@ impl Program {
     ) -> (Option<TcpStream>, String) {
         let to = self.listens[listen];
         let peer = match from {
-            Some(source) => Some(Peer::connect_from(source, to)),
+            // One that is refused may be reset before its connect is looked at.
+            Some(source) => Peer::try_connect_from(source, to, PATIENCE).ok(),
             None => Peer::try_connect(to).ok(),
         };
         let nothing = (None, "-".to_owned());

@@ -51,10 +51,18 @@ fn reading_verbs_become_queries() {
         ),
         ("task list", Query::TaskList),
         ("why web --client ::1", Query::Why { pool: name("web"), client: name("::1") }),
-        ("why --client ::1", Query::WhyListener { listener: None, client: name("::1") }),
         (
-            "why --client ::1 --listener web",
-            Query::WhyListener { listener: Some(name("web")), client: name("::1") },
+            "why --client ::1",
+            Query::WhyListener { listener: None, client: name("::1"), sni: None, alpn: None },
+        ),
+        (
+            "why --client ::1 --listener web --sni a.b --alpn h2",
+            Query::WhyListener {
+                listener: Some(name("web")),
+                client: name("::1"),
+                sni: Some(name("a.b")),
+                alpn: Some(name("h2")),
+            },
         ),
         ("why --session 0.1.2", Query::WhySession { id: name("0.1.2") }),
         ("task show 7", Query::TaskShow { id: 7 }),

@@ -204,6 +204,8 @@ mod tests {
             access: weir_proto::network::AccessLists::default(),
             keepalive: weir_proto::snapshot::Keepalive::default(),
             proxy: weir_proto::snapshot::ProxyIn::default(),
+            inspect_timeout_ms: 3000,
+            routes: Arc::default(),
             accepting: true,
         };
         Arc::new(Snapshot {

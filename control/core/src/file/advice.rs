@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use weir_proto::snapshot::{Fault, overlap};
-use weir_proto::spec::{Admin, HealthKind, Name, PoolSpec, Spec};
+use weir_proto::spec::{Admin, HealthKind, ListenerSpec, Name, PoolSpec, Spec};
 
 use super::Settings;
 
@@ -34,7 +34,7 @@ pub fn warnings(spec: &Spec) -> Vec<String> {
     } else if spec.listener.is_empty() {
         warnings.push("no listener: nothing is accepted".to_owned());
     }
-    let used: BTreeSet<&Name> = spec.listener.values().map(|listener| &listener.pool).collect();
+    let used: BTreeSet<&Name> = spec.listener.values().flat_map(ListenerSpec::pools).collect();
     for (name, pool) in &spec.pool {
         if !used.contains(name) {
             warnings.push(format!("pool.{name}: no listener sends sessions to it"));

@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write};
 
 use weir_proto::settings::{self, Setting, Value};
-use weir_proto::spec::{BackendSpec, ListenerSpec, PoolSpec, Spec};
+use weir_proto::spec::{BackendSpec, ListenerSpec, PoolSpec, RouteSpec, Spec};
 
 /// `spec` as the text of a file. Tables that say only the defaults are left out.
 pub fn export(spec: &Spec) -> String {
@@ -79,7 +79,20 @@ fn written(value: &Value) -> String {
         Value::Addresses(addresses) => list(addresses),
         Value::Networks(networks) => list(networks),
         Value::Steps(steps) => list(steps),
+        Value::Routes(routes) => {
+            let routes: Vec<String> = routes.iter().map(route).collect();
+            format!("[\n  {},\n]", routes.join(",\n  "))
+        }
     }
+}
+
+/// A route as an inline table.
+fn route(route: &RouteSpec) -> String {
+    let RouteSpec { sni, alpn, from, pool } = route;
+    let lists = [("sni", list(sni)), ("alpn", list(alpn)), ("from", list(from))];
+    let lists = lists.into_iter().filter(|(_, list)| list != "[]");
+    let pool = ("pool", quote(pool.as_str()));
+    inline(&lists.chain([pool]).collect::<Vec<_>>())
 }
 
 /// A longer list has a line for each item.

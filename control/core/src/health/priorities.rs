@@ -44,7 +44,10 @@ impl Health {
         if group.priorities().map(|(_, _, share)| share).eq(before) {
             return;
         }
-        self.priorities.moved.insert(id);
+        // Whether a pool with one group has anybody up is no matter of groups.
+        if group.priorities().count() > 1 {
+            self.priorities.moved.insert(id);
+        }
         if group.stays() {
             self.priorities.restated.insert(id);
         }

@@ -232,9 +232,12 @@ impl Merge {
         // The side's pool, its listener, the pool of that: no more rounds can be needed.
         for _ in 0..3 {
             let without = |(name, it): (&Name, &ListenerSpec)| {
-                let known = [file, ours].iter().any(|side| side.pool.contains_key(&it.pool));
-                let is_lost = known && !merged.pool.contains_key(&it.pool);
-                is_lost.then(|| (name.clone(), it.pool.clone()))
+                let is_lost = |pool: &&Name| {
+                    let known = [file, ours].iter().any(|side| side.pool.contains_key(*pool));
+                    known && !merged.pool.contains_key(*pool)
+                };
+                let pool = it.pools().find(is_lost)?;
+                Some((name.clone(), pool.clone()))
             };
             let lost: Vec<_> = merged.listener.iter().filter_map(without).collect();
             for (listener, pool) in &lost {

@@ -2,7 +2,7 @@
 
 use weir_proto::request::{Code, Pairs, Refusal};
 use weir_proto::settings::{self, OF_KINDS};
-use weir_proto::snapshot::Snapshot;
+use weir_proto::snapshot::{Listener, Snapshot};
 use weir_proto::spec::PoolSpec;
 
 use super::settings::POOL;
@@ -30,15 +30,16 @@ pub(super) fn add(current: &Snapshot, name: &str, pairs: &Pairs) -> Result<Edit,
 /// `pool remove NAME`
 pub(super) fn remove(current: &Snapshot, name: &str) -> Result<Edit, Refusal> {
     let pool = names::pool(current, name)?;
-    let users =
-        current.listeners.iter().filter(|listener| current.pools[listener.pool].id == pool.id);
+    let uses =
+        |listener: &&Listener| listener.pools().any(|index| current.pools[index].id == pool.id);
+    let users = current.listeners.iter().filter(uses);
     let users: Vec<&str> = users.map(|listener| listener.name.as_str()).collect();
     if let Some(first) = users.first() {
         let noun = if users.len() == 1 { "listener" } else { "listeners" };
         return Err(Refusal::new(
             Code::Invalid,
             format!("pool {name:?} is used by {noun} {}", users.join(", ")),
-            format!("weirctl listener remove {first}"),
+            format!("weirctl listener remove {first}, or another pool for it or its routes"),
         ));
     }
     let mut spec = current.spec();

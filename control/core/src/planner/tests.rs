@@ -226,7 +226,7 @@ fn pools_come_and_go() {
     let used = refused(remove("web"));
     assert_eq!(used.code, Code::Invalid);
     assert_eq!(used.message, "pool \"web\" is used by listener web");
-    assert_eq!(used.hint, "weirctl listener remove web");
+    assert_eq!(used.hint, "weirctl listener remove web, or another pool for it or its routes");
     assert_eq!(refused(remove("weeb")).did_you_mean, ["web"]);
 }
 

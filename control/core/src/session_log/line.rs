@@ -88,6 +88,8 @@ impl LoggedLine {
             ("backend", json!(session.backend)),
             ("backend_address", json!(self.backend_address)),
             ("client", json!(session.client)),
+            ("route", json!(session.route)),
+            ("sni", json!(session.sni)),
             ("version", json!(session.version)),
             ("shard", json!(session.shard)),
             ("age_s", json!(session.age_s)),

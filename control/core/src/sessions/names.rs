@@ -73,6 +73,8 @@ impl Names {
             pool,
             backend: listed.backend.and_then(backend),
             client: listed.client.map(|client| client.to_string()),
+            route: listed.route.map(|place| u64::from(place) + 1),
+            sni: listed.server_name.map(String::from),
             age_s: seconds(listed.age_ms),
             idle_s: seconds(listed.idle_ms),
             received_bytes: listed.received_bytes,

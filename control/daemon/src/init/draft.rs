@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use weir_proto::network::{Network, NetworkList};
-use weir_proto::spec::{Admin, KeepaliveSpec, PoolSpec, ProxyInSpec, RetrySpec, TimeoutSpec};
+use weir_proto::spec::{Admin, KeepaliveSpec, PoolSpec, ProxyInSpec, RetrySpec, Span, TimeoutSpec};
 
 use super::note::At;
 use super::units::bounded;
@@ -33,6 +33,19 @@ pub(super) struct DraftListener {
     pub(super) state: Admin,
     pub(super) keepalive: KeepaliveSpec,
     pub(super) proxy_protocol: ProxyInSpec,
+    pub(super) allow: Vec<Network>,
+    pub(super) deny: Vec<Network>,
+    pub(super) routes: Vec<DraftRoute>,
+    pub(super) inspect_timeout: Option<Span>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct DraftRoute {
+    pub(super) sni: Vec<String>,
+    pub(super) alpn: Vec<String>,
+    pub(super) from: Vec<Network>,
+    /// The number of its pool in [`Draft::pools`].
+    pub(super) pool: usize,
 }
 
 #[derive(Debug)]

@@ -9,9 +9,9 @@ use weir_proto::outside::cleaned;
 use weir_proto::snapshot::{
     BACKENDS_MAX, BACKENDS_PER_POOL_MAX, BINDS_MAX, LISTENERS_MAX, POOLS_MAX, Snapshot,
 };
-use weir_proto::spec::{BackendSpec, ListenerSpec, Name, Spec};
+use weir_proto::spec::{BackendSpec, ListenerSpec, Name, RouteSpec, Spec};
 
-use super::draft::{Draft, DraftAddress, DraftBackend, DraftListener, DraftPool};
+use super::draft::{Draft, DraftAddress, DraftBackend, DraftListener, DraftPool, DraftRoute};
 use super::note::{At, Notes, error, quoted, warning};
 
 /// weir.toml, and how many listeners, pools and backends it has.
@@ -116,6 +116,9 @@ fn limit_pools(draft: &mut Draft, notes: &mut Notes) {
         notes.add(&pool.at, remark.because(format!("weir has {POOLS_MAX} at most")));
         draft.pools.truncate(POOLS_MAX);
         draft.listeners.retain(|listener| listener.pool < POOLS_MAX);
+        for listener in &mut draft.listeners {
+            listener.routes.retain(|route| route.pool < POOLS_MAX);
+        }
     }
     let mut left = BACKENDS_MAX;
     for pool in &mut draft.pools {
@@ -255,6 +258,10 @@ fn listener_objects(
                 state: listener.state,
                 keepalive: listener.keepalive.clone(),
                 proxy_protocol: listener.proxy_protocol.clone(),
+                allow: listener.allow.clone().into(),
+                deny: listener.deny.clone().into(),
+                route: listener.routes.iter().filter_map(|it| route_spec(it, pools)).collect(),
+                inspect_timeout: listener.inspect_timeout.unwrap_or(plain.inspect_timeout),
                 ..plain
             };
             spec.listener.insert(name, listener_spec);
@@ -265,6 +272,11 @@ fn listener_objects(
         }
     }
     objects
+}
+
+fn route_spec(route: &DraftRoute, pools: &[Name]) -> Option<RouteSpec> {
+    let DraftRoute { sni, alpn, from, pool } = route.clone();
+    Some(RouteSpec { sni, alpn, from: from.into(), pool: pools.get(pool)?.clone() })
 }
 
 /// The export of one object, with its comments.

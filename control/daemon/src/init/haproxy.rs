@@ -6,6 +6,7 @@ mod join;
 mod lexer;
 mod pools;
 mod proxy;
+mod rules;
 mod server;
 mod unsupported;
 

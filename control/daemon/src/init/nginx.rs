@@ -1,6 +1,7 @@
 //! nginx.conf: its `stream` as a draft.
 
 mod parser;
+mod rules;
 mod server;
 mod unsupported;
 mod upstream;
@@ -12,14 +13,15 @@ use weir_control_core::file::SHARDS_MAX;
 use weir_proto::spec::{Admin, HealthKind, HealthSpec, PoolSpec, ProxyInSpec, Span};
 
 use super::Surroundings;
-use super::draft::{Draft, DraftListener, DraftPool};
-use super::note::{Notes, note, quoted, warning};
+use super::draft::{Draft, DraftListener, DraftPool, DraftRoute};
+use super::note::{At, Notes, note, quoted, warning};
 use super::remarks::{
     ADDRESSES_MAX, addresses_end_here, has_no_address, has_no_listener, is_two_listeners,
     tls_goes_through, tls_on_one_side,
 };
 use super::units::SPAN_MAX_MS;
 use parser::NginxDirective;
+use rules::NameMap;
 use server::{Listen, ServerSettings, StreamServer};
 use upstream::Upstream;
 
@@ -76,6 +78,8 @@ struct StreamReader<'a> {
     notes: &'a mut Notes,
     /// The number of each upstream's pool, and whether it has the settings of a server.
     pools: BTreeMap<String, (usize, bool)>,
+    /// Maps of server names, by their variable.
+    maps: BTreeMap<String, NameMap>,
     /// Names of listeners.
     names: BTreeSet<String>,
     addresses: usize,
@@ -83,8 +87,8 @@ struct StreamReader<'a> {
 
 impl<'a> StreamReader<'a> {
     fn new(draft: &'a mut Draft, notes: &'a mut Notes) -> StreamReader<'a> {
-        let (pools, names) = (BTreeMap::new(), BTreeSet::new());
-        StreamReader { draft, notes, pools, names, addresses: 0 }
+        let (pools, names, maps) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
+        StreamReader { draft, notes, pools, maps, names, addresses: 0 }
     }
 
     fn read(&mut self, directives: &[NginxDirective]) {
@@ -99,6 +103,10 @@ impl<'a> StreamReader<'a> {
                     self.pools.entry(name).or_insert((number, false));
                 }
                 "server" => {}
+                "map" => match NameMap::of(directive, self.notes) {
+                    Some((variable, map)) => drop(self.maps.insert(variable, map)),
+                    None => settings.take(directive, self.notes),
+                },
                 _ => settings.take(directive, self.notes),
             }
         }
@@ -149,19 +157,39 @@ impl<'a> StreamReader<'a> {
             self.notes.add(&server.at, remark.because("it has no proxy_pass"));
             return;
         };
-        if target.contains('$') {
+        let map = self.maps.get(target).cloned().filter(|map| !map.routes.is_empty());
+        if target.contains('$') && map.is_none() {
             let remark =
                 warning(format!("the server with proxy_pass {} is left out", quoted(target)));
             let hint = "give each upstream a listener with an address of its own";
-            let remark = remark.because("weir has no rules and reads no ClientHello yet");
-            self.notes.add(at, remark.instead(hint));
+            let why = "weir has no variables but server names by a map";
+            self.notes.add(at, remark.because(why).instead(hint));
             return;
         }
+        let map = map.unwrap_or_default();
+        let first = map.routes.first().map(|(_, _, target)| target);
+        let target = map.default.as_ref().or(first).unwrap_or(target);
         let (plain, with_header) = self.binds(server);
         let Some(port) = plain.first().or(with_header.first()).map(SocketAddr::port) else {
             self.notes.add(&server.at, has_no_address("a server"));
             return;
         };
+        let pool = self.pool_of(server, at, (target, port));
+        let mut routes = Vec::new();
+        for (at, sni, target) in &map.routes {
+            let pool = self.pool_of(server, at, (target, port));
+            let (sni, alpn, from) = (sni.clone(), Vec::new(), Vec::new());
+            routes.push(DraftRoute { sni, alpn, from, pool });
+        }
+        if !plain.is_empty() && !with_header.is_empty() {
+            self.notes.add(&server.at, is_two_listeners("a server"));
+        }
+        self.listener(server, (pool, &routes), plain, ProxyInSpec::default());
+        self.listener(server, (pool, &routes), with_header, server.headers());
+    }
+
+    /// The number of the pool behind a `proxy_pass`, which gets the settings of the server.
+    fn pool_of(&mut self, server: &StreamServer, at: &At, (target, port): (&str, u16)) -> usize {
         let (pool, is_used) = match self.pools.get_mut(target) {
             Some((number, is_used)) => (*number, std::mem::replace(is_used, true)),
             None => {
@@ -175,17 +203,13 @@ impl<'a> StreamReader<'a> {
         if draft.settings.health.kind != HealthKind::None {
             draft.comments.clear();
         }
-        if !plain.is_empty() && !with_header.is_empty() {
-            self.notes.add(&server.at, is_two_listeners("a server"));
-        }
-        self.listener(server, pool, plain, ProxyInSpec::default());
-        self.listener(server, pool, with_header, server.headers());
+        pool
     }
 
     fn listener(
         &mut self,
         server: &StreamServer,
-        pool: usize,
+        (pool, routes): (usize, &[DraftRoute]),
         binds: Vec<SocketAddr>,
         proxy_protocol: ProxyInSpec,
     ) {
@@ -194,6 +218,7 @@ impl<'a> StreamReader<'a> {
         if !self.names.insert(wanted.clone()) {
             wanted = format!("{wanted}-{port}");
         }
+        let [allow, deny] = server.settings.access.lists(self.notes);
         self.draft.listeners.push(DraftListener {
             wanted,
             at: server.at.clone(),
@@ -205,6 +230,10 @@ impl<'a> StreamReader<'a> {
             state: Admin::Ready,
             keepalive: server.keepalive.clone(),
             proxy_protocol,
+            allow,
+            deny,
+            routes: routes.to_vec(),
+            inspect_timeout: server.settings.preread.filter(|_| !routes.is_empty()),
         });
     }
 

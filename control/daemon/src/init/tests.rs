@@ -306,9 +306,12 @@ fn each_line_that_is_lost_has_a_note_with_its_place() {
         ("source 10.0.0.9", "7: warning: `source`"),
         ("timeout queue 5s", "7: note: `timeout queue`"),
         ("timeout client x", "7: warning: `timeout client x`"),
-        ("use_backend b if { src 10.0.0.0/8 }", "7: warning: `use_backend b if"),
         (
-            "tcp-request connection reject if { src 10.0.0.1 }",
+            "use_backend b if { src 10.0.0.0/8 }",
+            "7: warning: use_backend b is left out: backend b is not there",
+        ),
+        (
+            "tcp-request connection reject if { src_conn_rate gt 9 }",
             "7: warning: `tcp-request connection`",
         ),
         ("bind :81 accept-proxy", "7: warning: `accept-proxy` of bind"),
@@ -335,7 +338,7 @@ fn each_line_that_is_lost_has_a_note_with_its_place() {
         expect_note(&listen("", lines), begins);
     }
     for (upstream, server, begins) in [
-        ("", "allow 10.0.0.0/8;", "5: warning: `allow`"),
+        ("", "allow unix:;", "5: warning: `allow unix:`: it is left out"),
         ("", "frobnicate;", "5: warning: `frobnicate` is not known to weir"),
         ("", "proxy_timeout x;", "5: warning: `proxy_timeout x`"),
         ("", "listen 81 udp;", "5: warning: `listen … udp` is left out"),

@@ -75,9 +75,10 @@ impl Queries<'_> {
             Query::Why { pool, client } => {
                 Answer::Why(why::of_client(control, (&pool, &client), self.hash_seed)?.into())
             }
-            Query::WhyListener { listener, client } => {
+            Query::WhyListener { listener, client, sni, alpn } => {
                 let about = (listener.as_deref(), client.as_str());
-                Answer::Why(why::of_listener(control, about, self.hash_seed)?.into())
+                let hello = (sni.as_deref(), alpn.as_deref());
+                Answer::Why(why::of_listener(control, about, hello, self.hash_seed)?.into())
             }
             Query::ConfigDiff { .. }
             | Query::ConfigExport { .. }

@@ -82,7 +82,8 @@ impl Handler for Shared {
         let (now, hash_seed) = (rt::now(), self.hash_seed());
         let seen = Queries { control: &control, now, hash_seed };
         let pools = &control.snapshot.pools;
-        let mut used = control.snapshot.listeners.iter().map(|listener| &pools[listener.pool]);
+        let indices = control.snapshot.listeners.iter().flat_map(|listener| listener.pools());
+        let mut used = indices.map(|index| &pools[index]);
         match used.find(|pool| seen.is_empty(pool)) {
             Some(pool) => Err(format!("pool {}: no backend can take sessions", pool.name)),
             None => Ok(()),

@@ -11,8 +11,8 @@ use crate::limits::WATCH_AFTER_MS;
 /// The purpose of a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timeout {
-    /// The header has had its time.
-    Header,
+    /// The header or the hello has had its time.
+    Inspection,
     /// A connect is not over soon: its client is to be watched for a reset.
     SlowConnect,
     /// A connect has had its time.
@@ -34,7 +34,7 @@ impl Session {
     #[must_use]
     pub fn deadline(&self, now: Now) -> Option<(Now, Timeout)> {
         match self.phase {
-            Phase::Inspecting(Inspect { until, .. }) => Some((until, Timeout::Header)),
+            Phase::Inspecting(Inspect { until, .. }) => Some((until, Timeout::Inspection)),
             Phase::Connecting(Connect { attempt, client_watched, began_at, until, .. }) => {
                 match attempt {
                     Attempt::Trying => {

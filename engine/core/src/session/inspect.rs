@@ -1,7 +1,9 @@
-//! Before a backend is picked: the listener wants a header first (the PROXY protocol).
+//! Before a backend is picked: the listener wants a header first (the PROXY protocol), or its
+//! routes go by a ClientHello.
 //!
-//! The bytes stay in the kernel until the header is whole. So a client that sends none, or sends it
-//! slowly, holds no buffer, and what follows the header is received like the bytes of any session.
+//! The bytes stay in the kernel until the header is whole, and those of a hello beyond that. So a
+//! client that sends none, or sends it slowly, holds no buffer, and what follows the header is
+//! received like the bytes of any session.
 //!
 //! ```text
 //! accepted ──▶ read ──whole──▶ connecting
@@ -16,20 +18,44 @@ use crate::event::{Interest, Leg, Side};
 
 use super::{Connect, Phase, Session};
 
-/// A session whose header has not come.
+/// The bytes that an inspected session waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    Header,
+    Hello,
+}
+
+/// A session whose header or hello has not come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inspect {
     /// When it must be there.
     pub(super) until: Now,
     /// True if it was not there at once: the kernel was told to wake for no less.
     waited: bool,
+    awaited: Awaited,
 }
 
 impl Session {
-    /// Nothing begins before a header has come, which must be there by `until`.
+    /// Nothing begins before that has come, which must be there by `until`.
     #[must_use]
-    pub fn inspecting(self, until: Now) -> Session {
-        Session { phase: Phase::Inspecting(Inspect { until, waited: false }), ..self }
+    pub fn inspecting(self, awaited: Awaited, until: Now) -> Session {
+        Session { phase: Phase::Inspecting(Inspect { until, waited: false, awaited }), ..self }
+    }
+
+    /// Its header has come, and a hello is to follow by `until`.
+    pub fn awaits_hello_by(&mut self, until: Now) {
+        if let Phase::Inspecting(inspect) = &mut self.phase {
+            *inspect = Inspect { until, waited: false, awaited: Awaited::Hello };
+        }
+    }
+
+    /// The bytes that it waits for, if it is inspected.
+    #[must_use]
+    pub fn awaited(&self) -> Option<Awaited> {
+        match self.phase {
+            Phase::Inspecting(Inspect { awaited, .. }) => Some(awaited),
+            Phase::Connecting(_) | Phase::Relaying(_) | Phase::Closing(_) => None,
+        }
     }
 
     #[must_use]
@@ -37,19 +63,28 @@ impl Session {
         matches!(self.phase, Phase::Inspecting(_))
     }
 
-    /// True if its header was not there at once.
+    /// True if its header or hello was not there at once.
     #[must_use]
-    pub fn has_waited_for_header(&self) -> bool {
+    pub fn has_waited(&self) -> bool {
         matches!(self.phase, Phase::Inspecting(Inspect { waited: true, .. }))
     }
 
     /// Asks for a look at what has come.
-    pub fn read_header(&self, out: &mut Actions) {
-        out.push(Action::ReadHeader { client: self.inspected_client() });
+    pub fn look(&self, out: &mut Actions) {
+        let client = self.inspected_client();
+        out.push(match self.awaited() {
+            Some(Awaited::Hello) => Action::ReadHello { client, last: false },
+            _ => Action::ReadHeader { client },
+        });
     }
 
-    /// Its header is not whole yet: waits for more.
-    pub fn await_header(&mut self, out: &mut Actions) {
+    /// Its hello has had its time: asks for the last look.
+    pub fn look_last(&self, out: &mut Actions) {
+        out.push(Action::ReadHello { client: self.inspected_client(), last: true });
+    }
+
+    /// That is not whole yet: waits for more.
+    pub fn await_more(&mut self, out: &mut Actions) {
         let leg = self.inspected_client();
         if let Phase::Inspecting(inspect) = &mut self.phase {
             inspect.waited = true;
@@ -71,9 +106,9 @@ impl Session {
         self.legs.both()
     }
 
-    /// Its header has come: a backend may be picked.
-    pub fn inspected_header(&mut self, connect: Connect) {
-        assert!(self.is_inspecting(), "it has had its header: {:?}", self.phase);
+    /// It was inspected: a backend may be picked.
+    pub fn was_inspected(&mut self, connect: Connect) {
+        assert!(self.is_inspecting(), "it was inspected before: {:?}", self.phase);
         enter(&mut self.phase, Phase::Connecting(connect));
     }
 }

@@ -12,17 +12,17 @@ impl<T> Default for BySlot<T> {
     }
 }
 
-impl<T: Copy> BySlot<T> {
+impl<T> BySlot<T> {
     pub(super) fn note(&mut self, slot: u32, it: T) {
         let slot = slot as usize;
         if self.0.len() <= slot {
-            self.0.resize(slot + 1, None);
+            self.0.resize_with(slot + 1, || None);
         }
         self.0[slot] = Some(it);
     }
 
-    pub(super) fn get(&self, slot: u32) -> Option<T> {
-        self.0.get(slot as usize).copied().flatten()
+    pub(super) fn get(&self, slot: u32) -> Option<&T> {
+        self.0.get(slot as usize)?.as_ref()
     }
 
     /// The session in this slot has none any more.

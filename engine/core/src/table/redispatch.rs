@@ -53,7 +53,7 @@ impl Table {
         let Route { pool, index, .. } = session.route;
         let attempts = self.view.pools()[pool.index()].retry.attempts;
         let first = Connect::new(0, attempts, session.accepted_at);
-        let connect = self.trials.get(id.slot).unwrap_or(first);
+        let connect = self.trials.get(id.slot).copied().unwrap_or(first);
         let mut tried = connect.tried;
         tried.add(index);
         let is_due = session.may_redispatch() && now < self.trial_ends_at(session);

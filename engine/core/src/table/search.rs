@@ -120,6 +120,8 @@ impl Table {
             pool: self.view.pools()[session.route.pool.index()].id,
             backend: self.backend_of(session),
             client,
+            route: self.taken.get(id.slot).and_then(|taken| taken.place),
+            server_name: self.taken.get(id.slot).and_then(|taken| taken.server_name.clone()),
             age_ms: millis(session.accepted_at, now),
             idle_ms: millis(session.moved_at, now),
             received_bytes: session.traffic.received,

@@ -6,6 +6,8 @@ mod connect;
 mod fruitless;
 #[path = "tests/inspect.rs"]
 mod inspect;
+#[path = "tests/routes.rs"]
+mod routes;
 #[path = "tests/search.rs"]
 mod search;
 #[path = "tests/shed.rs"]

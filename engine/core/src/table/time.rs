@@ -10,7 +10,7 @@ use crate::base::wheel::Work;
 use crate::event::{Leg, PeerProgress, Ready, Side};
 use crate::flow::ResetCheck;
 use crate::limits::{RESET_CHECK_MS, WATCH_AFTER_MS};
-use crate::session::{Activity, Route, Session, Timeout};
+use crate::session::{Activity, Awaited, Route, Session, Timeout};
 
 use super::{SessionId, Table};
 
@@ -24,9 +24,10 @@ impl Table {
             let id = id.expect("a session that ends takes its deadline with it");
             let session = self.sessions.get_mut(id).expect("the slot is occupied");
             match session.deadline(now).map(|(_, timeout)| timeout) {
-                Some(Timeout::Header) => {
-                    self.end(id, By::Weir, Why::InspectTimeout, now, out);
-                }
+                Some(Timeout::Inspection) => match session.awaited() {
+                    Some(Awaited::Hello) => session.look_last(out),
+                    _ => self.end(id, By::Weir, Why::InspectTimeout, now, out),
+                },
                 Some(Timeout::SlowConnect) => {
                     session.watch_client(out);
                     self.schedule(id, now);
@@ -199,7 +200,7 @@ impl Table {
     ) {
         let Some(session) = self.sessions.get_mut(id) else { return };
         if session.is_inspecting() {
-            return session.read_header(out);
+            return session.look(out);
         }
         session.buffers_short = self.buffers_short;
         let effects = session.on_ready(side, ready, out);

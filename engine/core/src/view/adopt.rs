@@ -119,7 +119,7 @@ impl View {
         let mut slots = Slots::new(&mut self.listeners, listener_ids);
         for listener in &snapshot.listeners {
             let slot = slots.take(listener.id);
-            let view = ListenerView::new(listener, pools[listener.pool], self.listeners.get(slot));
+            let view = ListenerView::new(listener, pools, self.listeners.get(slot));
             match self.listeners.get_mut(slot) {
                 Some(old) => *old = view,
                 None => self.listeners.push(view),

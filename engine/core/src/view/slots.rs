@@ -2,6 +2,7 @@
 //! snapshots come and go. Those of backends are in `adopt`.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use weir_proto::ids::{ListenerId, PoolId};
@@ -48,6 +49,9 @@ impl Occupant for ListenerView {
         self.present = false;
         self.accepting = false;
         self.lease = None;
+        // Their pools may be of the past, too, and another one may have got the slot.
+        self.routes = Arc::default();
+        self.reads_hello = false;
     }
 }
 

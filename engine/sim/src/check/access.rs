@@ -4,10 +4,11 @@
 use std::net::{IpAddr, SocketAddr};
 
 use weir_core::event::Side;
-use weir_core::session::Phase;
+use weir_core::session::{Phase, Session};
 use weir_core::table::Table;
 use weir_proto::reason::Why;
 use weir_proto::snapshot::Listener;
+use weir_proto::spec::RouteSpec;
 use weir_proto::stats::ShardStats;
 
 use super::Ledger;
@@ -48,12 +49,38 @@ impl Ledger {
         Ok(())
     }
 
+    /// It is of the pool of the first route that fits, of those that ask for no hello.
+    fn check_route(
+        &self,
+        table: &Table,
+        session: &Session,
+        (at, client): (Option<SocketAddr>, Option<IpAddr>),
+    ) -> Result<(), String> {
+        let row = &table.view().listeners()[session.route.listener.index()];
+        let listener = self.listener_at(at).filter(|it| it.id == row.id && !it.routes.is_empty());
+        let (Some(listener), Some(snapshot)) = (listener, &self.snapshot) else { return Ok(()) };
+        let spec = snapshot.listener_spec(listener);
+        let fits = |route: &&RouteSpec| {
+            let networks = client.map(|ip| route.from.iter().any(|network| network.contains(ip)));
+            !route.reads_hello() && networks.unwrap_or(false)
+        };
+        let pool = spec.route.iter().find(fits).map_or(&spec.pool, |route| &route.pool);
+        let expected = snapshot.pool(pool.as_str()).map(|pool| pool.id);
+        let taken = table.view().pools()[session.route.pool.index()].id;
+        match expected == Some(taken) {
+            true => Ok(()),
+            false => {
+                Err(format!("{client:?} should be of {pool}, and is of {taken:?}: {session:?}"))
+            }
+        }
+    }
+
     /// Each session that has got a backend in this turn has a client that its listener serves.
     ///
     /// # Errors
     /// One has not.
     pub fn check_access(&mut self, table: &Table, kernel: &Kernel) -> Result<(), String> {
-        if !kernel.swarm.lists {
+        if !kernel.swarm.lists && !kernel.swarm.routes {
             return Ok(());
         }
         let mut served = std::mem::take(&mut self.served);
@@ -66,6 +93,7 @@ impl Ledger {
             if !self.serves(at, client) {
                 return Err(format!("{client:?} is served at {at:?}, and should not: {session:?}"));
             }
+            self.check_route(table, session, (at, client))?;
         }
         self.served = served;
         Ok(())

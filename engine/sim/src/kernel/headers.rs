@@ -1,7 +1,9 @@
 //! Headers of the PROXY protocol: what a client has sent is looked at before it is taken.
 
+use weir_core::client_hello::{self, Looked};
 use weir_core::event::{Errno, Leg};
 use weir_core::proxy_header::{Parsed, parse};
+use weir_core::session::Awaited;
 
 use super::{Kernel, Seen};
 
@@ -26,15 +28,18 @@ impl Kernel {
         Ok(count)
     }
 
-    /// True if the header of this client is whole, and the shard is not to hear of it. One that is
-    /// wrong may go on until its time is over.
+    /// True if the header or hello of this client is there, or what is none, and the shard is not
+    /// to hear of it. A header that is wrong may go on until its time is over.
     #[must_use]
-    pub fn is_overheard(&self, leg: Leg) -> bool {
+    pub fn is_overheard(&self, leg: Leg, awaited: Awaited) -> bool {
         let Some(conn) = self.legs.conn(leg) else { return false };
         let up = &self.net.conns[conn].up;
-        let bytes: Vec<u8> = up.bytes.iter().copied().collect();
-        let is_whole = matches!(parse(&bytes), Parsed::Header { .. });
-        is_whole && bytes.len() < up.wakes_at.max(1) && !up.fin
+        let mut bytes: Vec<u8> = up.bytes.iter().copied().collect();
+        let is_there = match awaited {
+            Awaited::Header => matches!(parse(&bytes), Parsed::Header { .. }),
+            Awaited::Hello => !matches!(client_hello::parse(&mut bytes), Looked::Need(_)),
+        };
+        is_there && bytes.len() < up.wakes_at.max(1) && !up.fin
     }
 
     /// Takes bytes that are a header, and no others.

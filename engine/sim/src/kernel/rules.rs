@@ -50,7 +50,8 @@ impl Kernel {
                 note.address = Some(address);
                 note.conns[Side::Backend as usize] = None;
                 // One that was inspected has come in earlier.
-                let fresh = note.timeouts.is_none() && !self.swarm.headers.come;
+                let is_inspected = self.swarm.headers.come || self.swarm.routes;
+                let fresh = note.timeouts.is_none() && !is_inspected;
                 self.seen.push(Seen::Asked { session, address, fresh });
             }
             Op::Cancel(Token::Session { kind: Kind::Connect, .. }) => {

@@ -41,6 +41,7 @@ impl Kernel {
         };
         if let Token::Session { id, side: Side::Client, .. } = token
             && interest.readable
+            && !self.swarm.routes
             && (!self.swarm.headers.come || !self.lacks_header(on))
             && self.notes.get(&key(id)).is_none_or(|note| note.conns[0].is_none())
         {

@@ -97,4 +97,31 @@ pub static LISTENER: &[Setting<ListenerSpec>] = &[
         field!(Span, proxy_protocol.timeout),
         "How long the header may take; later ones are reset.",
     ),
+    row(
+        ("inspect-timeout", "inspect_timeout_s"),
+        SPAN,
+        Effect::NewSessions,
+        field!(Span, inspect_timeout),
+        "How long a ClientHello may take, where a route asks for one. A client without one by then \
+         takes the listener's pool, as every client of a protocol does in which the server sends \
+         first.",
+    ),
+    row(
+        ("route", "route"),
+        Form::Routes,
+        Effect::Placement,
+        (
+            |it| (!it.route.is_empty()).then(|| Value::Routes(it.route.clone())),
+            |it, value| match value {
+                Some(Value::Routes(routes)) => it.route = routes,
+                None => it.route.clear(),
+                Some(_) => {}
+            },
+        ),
+        "Sessions that go to another `pool`: the first route fits of which all that is there fits, \
+         one of the server names `sni` (`*.example.com`: every name below, `*`: any), one of the \
+         protocols `alpn`, one of the networks `from`. For names and protocols the ClientHello of \
+         TLS is read, and nothing is decrypted. What fits none, and what is no TLS, takes the \
+         listener's pool. At most 256 routes with 64 names each.",
+    ),
 ];

@@ -67,6 +67,8 @@ pub(super) fn one(body: &SessionDetail, style: Style) -> String {
         ("client", or_dash(row.client.as_deref())),
         ("listener", (&row.listener).into()),
         ("pool", (&row.pool).into()),
+        ("route", or_dash(row.route.map(|number| number.to_string()).as_deref())),
+        ("server name", or_dash(row.sni.as_deref())),
         ("backend", backend(row)),
         ("state", Cell::state(row.state.word())),
         ("blocked on", or_dash(row.blocked_on.map(|side| side.word()))),

@@ -3,7 +3,7 @@
 
 use weir_proto::answer::ListenerRow;
 use weir_proto::listed::listed as listed_networks;
-use weir_proto::settings::{ShownSetting, ShownSettings, ShownValue};
+use weir_proto::settings::{ShownRoute, ShownSetting, ShownSettings, ShownValue};
 
 use super::super::Style;
 use super::super::human::{bytes, seconds};
@@ -151,6 +151,24 @@ fn name_of(setting: &ShownSetting, joint: &str) -> String {
     without.unwrap_or(key).replace('_', joint)
 }
 
+/// As in `1: sni db.example.com → db; 2: from 10.1.0.0/16 → inside`.
+fn routes(routes: &[ShownRoute]) -> String {
+    let route = |(place, route): (usize, &ShownRoute)| {
+        let ShownRoute { sni, alpn, from, pool } = route;
+        let mut parts = Vec::new();
+        for (key, list) in [("sni", sni), ("alpn", alpn)] {
+            if !list.is_empty() {
+                parts.push(format!("{key} {}", list.join(", ")));
+            }
+        }
+        if !from.is_empty() {
+            parts.push(format!("from {}", listed_networks(from.iter(), NETWORKS_SHOWN, ", ")));
+        }
+        format!("{}: {} → {pool}", place + 1, parts.join(" "))
+    };
+    routes.iter().enumerate().map(route).collect::<Vec<_>>().join("; ")
+}
+
 fn text_of(value: Option<&ShownValue>, style: Style) -> String {
     match value {
         None => "-".to_owned(),
@@ -159,6 +177,7 @@ fn text_of(value: Option<&ShownValue>, style: Style) -> String {
         Some(ShownValue::Number(number)) => number.to_string(),
         Some(ShownValue::Text(text)) => text.clone(),
         Some(ShownValue::List(list)) => list.join(", "),
+        Some(ShownValue::Routes(list)) => routes(list),
         Some(ShownValue::Networks(list)) => listed_networks(list.iter(), NETWORKS_SHOWN, ", "),
         Some(ShownValue::Flag(true)) => "yes".to_owned(),
         Some(ShownValue::Flag(false)) => "no".to_owned(),

@@ -267,18 +267,20 @@ fn a_setting_without_a_sentence_is_shown_under_its_name() {
 fn a_listener_shows_its_settings() {
     let row = status().listeners.remove(0);
     let wanted = "\
-name            web
-bind            0.0.0.0:443, [::]:443
-pool            web
-state           open
-sessions        12
-sessions total  123k
-freebind        no
-max sessions    -
-allow           -
-deny            -
-keepalive       after 1m 0s, every 10s, 6 times
-proxy protocol  -
+name             web
+bind             0.0.0.0:443, [::]:443
+pool             web
+state            open
+sessions         12
+sessions total   123k
+freebind         no
+max sessions     -
+allow            -
+deny             -
+keepalive        after 1m 0s, every 10s, 6 times
+proxy protocol   -
+inspect timeout  3s
+route            -
 ";
     assert_eq!(answer(&Answer::Listener(row.clone()), false, HUMAN), wanted);
     let unbound =
@@ -286,7 +288,7 @@ proxy protocol  -
     let row = ListenerRow { state: ListenerState::Unbound, unbound: vec![unbound], ..row };
     let text = answer(&Answer::Listener(row), false, HUMAN);
     let wanted =
-        "\nstate           unbound\nnot bound       [::]:443: address in use, for 1m 30s\n";
+        "\nstate            unbound\nnot bound        [::]:443: address in use, for 1m 30s\n";
     assert!(text.contains(wanted), "{text}");
 }
 

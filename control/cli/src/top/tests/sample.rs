@@ -150,6 +150,8 @@ pub(super) fn sessions() -> Sessions {
         pool: "web".into(),
         backend: Some(format!("web/b{}", 1 + number % 3)),
         client: Some(format!("192.0.2.{number}:5{number:04}")),
+        route: None,
+        sni: None,
         age_s: f64::from(number) * 60.0,
         idle_s: 0.25,
         received_bytes: 1 << 20,

@@ -43,6 +43,8 @@ impl Shell {
             pool: pool.id,
             backend: Some(backend.id),
             client: Some("203.0.113.7:4000".parse().unwrap()),
+            route: None,
+            server_name: None,
             age_ms,
             idle_ms: 0,
             received_bytes: 1,

@@ -50,6 +50,19 @@ fn a_group_is_kept_until_it_fails() {
 }
 
 #[test]
+fn a_pool_with_one_group_has_no_news_of_groups() {
+    let mut pool = DampedPool::new(2, 0, HealthKind::Tcp);
+    pool.seconds(3);
+    pool.good.clear();
+    pool.seconds(20);
+    assert_eq!([pool.standing("b1"), pool.standing("b2")], [Down, Down]);
+    pool.good = ["b1", "b2"].into();
+    pool.seconds(20);
+    assert_eq!([pool.standing("b1"), pool.standing("b2")], [Up, Up]);
+    assert!(pool.health.take_moved().is_empty());
+}
+
+#[test]
 fn an_ejection_moves_the_writer_and_a_drain_does() {
     let mut pool = writer_and_two(HealthKind::None);
     assert!(pool.eject("b1"));

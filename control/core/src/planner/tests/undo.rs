@@ -147,6 +147,9 @@ fn others<S>(setting: &Setting<S>) -> Vec<Pairs> {
         }
         (_, Form::Word { words, .. }) => words.iter().map(|word| with(&[], word)).collect(),
         (_, Form::Name { .. }) => vec![with(&[], "spare")],
+        (_, Form::Routes) => {
+            vec![with(&[], "sni=a.b,*.c alpn=h2 pool=spare; from=10.0.0.0/8 pool=web")]
+        }
         (_, Form::Address { many: true }) => {
             vec![with(&[], "127.0.0.1:7"), with(&[], "0.0.0.0:443,[::1]:7")]
         }

@@ -12,6 +12,8 @@ fn row(shard: u16, slot: u32, idle_ms: u64) -> (ShardId, ListedSession) {
         pool: PoolId(1),
         backend: None,
         client: None,
+        route: None,
+        server_name: None,
         age_ms: 1_000_000,
         idle_ms,
         received_bytes: 0,

@@ -248,6 +248,24 @@ fn is_table<S>(table: &'static [Setting<S>], key: &str) -> bool {
     table.iter().any(|setting| setting.split().0 == Some(key))
 }
 
+/// A route as it would be typed; `None` if it is none.
+fn route(value: &Value) -> Option<String> {
+    let mut words = Vec::new();
+    for (key, value) in value.as_object()? {
+        let texts: Option<Vec<&str>> = match value {
+            Value::Array(list) => list.iter().map(Value::as_str).collect(),
+            one => one.as_str().map(|text| vec![text]),
+        };
+        let texts = texts?;
+        // What would be more than one word is no name, and no pool either.
+        if texts.iter().any(|text| text.is_empty() || text.contains([' ', ',', ';', '='])) {
+            return None;
+        }
+        words.push(format!("{key}={}", texts.join(",")));
+    }
+    Some(words.join(" "))
+}
+
 fn no_object(of: &str) -> Refusal {
     let message = format!("the body is not an object of JSON with {of}");
     Refusal::new(Code::Invalid, message, "see /openapi.json")
@@ -268,6 +286,10 @@ fn push<S>(
         (Some(Form::Flag) | None, Value::Bool(flag)) => Some(flag.to_string()),
         (Some(Form::Count { .. } | Form::Flag), Value::String(_)) => None,
         (_, Value::String(text)) if !text.is_empty() => Some(text.clone()),
+        (Some(Form::Routes), Value::Array(list)) if !list.is_empty() => {
+            let routes: Option<Vec<String>> = list.iter().map(route).collect();
+            routes.map(|routes| routes.join("; "))
+        }
         (Some(Form::Address { many: true } | Form::Networks), Value::Array(list))
             if !list.is_empty() =>
         {

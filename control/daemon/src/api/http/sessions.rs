@@ -12,6 +12,8 @@ use super::parameters::{DURATION, NETWORK, Parameter, Parameters, whole};
 
 const NAME: &str = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$";
 const NAMES: &str = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}/[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$";
+/// An application protocol.
+const PROTOCOL: &str = "^[!-~]{1,255}$";
 const SESSION: &str = "^[0-9]+[.][0-9]+[.][0-9]+$";
 const SORTS: &str = "^(age|idle|bytes|rate)$";
 
@@ -98,6 +100,8 @@ pub(super) const WHY: &[Parameter] = &[
     text("pool", NAME, "The pool of a new session."),
     text("listener", NAME, "Instead of the pool: the listener of a new session."),
     text("client", NETWORK, "The address that it comes from."),
+    text("sni", NAME, "At a listener: the server name in its ClientHello."),
+    text("alpn", PROTOCOL, "At a listener: the application protocol in its ClientHello."),
     text("session", SESSION, "Instead of all of them: a live session."),
 ];
 
@@ -106,7 +110,10 @@ pub(super) fn why(_: &Names<'_>, parameters: &Parameters<'_>) -> Result<Query, R
     let [pool, listener, client] = ["pool", "listener", "client"].map(|it| parameters.text(it));
     match (pool, listener, client, parameters.text("session")) {
         (Some(pool), None, Some(client), None) => Ok(Query::Why { pool, client }),
-        (None, listener, Some(client), None) => Ok(Query::WhyListener { listener, client }),
+        (None, listener, Some(client), None) => {
+            let [sni, alpn] = ["sni", "alpn"].map(|it| parameters.text(it));
+            Ok(Query::WhyListener { listener, client, sni, alpn })
+        }
         (None, None, None, Some(id)) => Ok(Query::WhySession { id }),
         _ => {
             let message = "client with pool or listener, or session alone";

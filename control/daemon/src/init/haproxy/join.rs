@@ -9,16 +9,18 @@ use weir_proto::spec::{Admin, ProxyInSpec, WEIGHT_MAX};
 use super::address::{self, HaproxyAddress, Ports};
 use super::lexer::{Variables, filled};
 use super::proxy::{Mode, ProxyKind, ProxySection, ServerLine};
+use super::rules::RuleRoute;
 use super::unsupported::Unsupported;
 use super::{pools, unset_variable};
 use crate::init::draft::{
-    Draft, DraftAddress, DraftBackend, DraftListener, DraftPool, from_everybody,
+    Draft, DraftAddress, DraftBackend, DraftListener, DraftPool, DraftRoute, from_everybody,
 };
 use crate::init::note::{At, Notes, note, quoted, warning};
 use crate::init::remarks::{
     ADDRESSES_MAX, addresses_end_here, has_no_address, has_no_listener, is_two_listeners,
     tls_goes_through, tls_on_one_side, unusable,
 };
+use crate::init::units::bounded;
 
 /// Makes the draft of all sections of a file.
 pub(super) fn join(
@@ -50,8 +52,12 @@ pub(super) fn join(
     for proxy in carried.iter().filter(|proxy| proxy.kind != ProxyKind::Backend) {
         joiner.lost(proxy);
         for listener in joiner.listeners(proxy) {
-            clients[listener.pool].push(proxy);
-            binds[listener.pool].extend(listener.binds.iter().map(SocketAddr::port));
+            let routes = listener.routes.iter().map(|route| route.pool);
+            let pools: BTreeSet<usize> = routes.chain([listener.pool]).collect();
+            for pool in pools {
+                clients[pool].push(proxy);
+                binds[pool].extend(listener.binds.iter().map(SocketAddr::port));
+            }
             draft.listeners.push(listener);
         }
     }
@@ -147,7 +153,8 @@ impl Joiner<'_> {
 
     /// One, or one for the addresses without `accept-proxy` and one for those with it.
     fn listeners(&mut self, proxy: &ProxySection) -> Vec<DraftListener> {
-        let Some(pool) = self.pool_of(proxy) else { return Vec::new() };
+        let routes = self.routes(proxy);
+        let Some(pool) = self.pool_of(proxy, &routes) else { return Vec::new() };
         let (plain, with_header, freebind) = self.binds(proxy, pool);
         if plain.is_empty() && with_header.is_empty() {
             if !self.is_full {
@@ -179,12 +186,38 @@ impl Joiner<'_> {
             state: if settings.is_disabled { Admin::Drain } else { Admin::Ready },
             keepalive: settings.client_keepalive.clone(),
             proxy_protocol,
+            allow: settings.rules.allow.clone(),
+            deny: settings.rules.deny.clone(),
+            inspect_timeout: settings
+                .rules
+                .inspect_ms
+                .filter(|_| routes.iter().any(|route| !route.sni.is_empty()))
+                .map(|ms| bounded(ms).0),
+            routes: routes.clone(),
         };
         parts.map(listener).collect()
     }
 
-    /// The number of the pool that takes the sessions of a frontend or a listen.
-    fn pool_of(&mut self, proxy: &ProxySection) -> Option<usize> {
+    /// The routes of a frontend or a listen whose backends are there.
+    fn routes(&mut self, proxy: &ProxySection) -> Vec<DraftRoute> {
+        let mut routes = Vec::new();
+        for (at, rule) in &proxy.settings.rules.routes {
+            let RuleRoute { sni, alpn, from, backend } = rule.clone();
+            match self.numbers.get(&*backend) {
+                Some(pool) => routes.push(DraftRoute { sni, alpn, from, pool: *pool }),
+                None => {
+                    let remark = warning(format!("use_backend {backend} is left out"));
+                    let why = format!("backend {backend} is not there, or is left out");
+                    self.notes.add(at, remark.because(why));
+                }
+            }
+        }
+        routes
+    }
+
+    /// The number of the pool that takes the sessions of a frontend or a listen which no route
+    /// takes.
+    fn pool_of(&mut self, proxy: &ProxySection, routes: &[DraftRoute]) -> Option<usize> {
         let settings = &proxy.settings;
         let named = settings.use_backend.as_ref().or(settings.default_backend.as_ref());
         let mut left_out = |at: &At, why: String| {
@@ -198,7 +231,16 @@ impl Joiner<'_> {
                 None => left_out(at, format!("backend {name} is not there, or is left out")),
             },
             None if !proxy.servers.is_empty() => self.numbers.get(proxy.name.as_str()).copied(),
-            None => left_out(&proxy.at, "it has no default_backend".to_owned()),
+            None => match routes.first() {
+                Some(first) => {
+                    let remark = warning(format!("{} has no default_backend", title(proxy)));
+                    let why = "weir's listener has a pool for what no route takes: that of the \
+                               first route; HAProxy closes such clients";
+                    self.notes.add(&proxy.at, remark.because(why));
+                    Some(first.pool)
+                }
+                None => left_out(&proxy.at, "it has no default_backend".to_owned()),
+            },
         }
     }
 

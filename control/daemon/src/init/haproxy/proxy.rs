@@ -7,6 +7,7 @@ use weir_proto::spec::{KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, KeepaliveSpec, S
 
 use super::checks::CheckSettings;
 use super::lexer::Word;
+use super::rules::Rules;
 use super::server::{BindOptions, ServerOptions};
 use super::unsupported::{DIRECTIVES, OPTIONS, TCP_REQUESTS, Unsupported, look_up};
 use crate::init::note::{At, Remark, note, quoted, warning};
@@ -63,6 +64,7 @@ pub(super) struct ProxySettings {
     pub(super) use_backend: Given<Rc<str>>,
     pub(super) is_disabled: bool,
     pub(super) check: CheckSettings,
+    pub(super) rules: Rules,
 }
 
 /// Lines that are not carried over, of a section.
@@ -134,7 +136,8 @@ impl ProxySection {
 impl ProxySettings {
     /// As the sections below `self` begin.
     pub(super) fn inherited(&self) -> ProxySettings {
-        ProxySettings { check: self.check.inherited(), ..self.clone() }
+        let rules = Rules::default();
+        ProxySettings { check: self.check.inherited(), rules, ..self.clone() }
     }
 
     /// Takes one line that `defaults` may have, too.
@@ -186,6 +189,12 @@ impl ProxySettings {
             ["default", ..] => {}
             ["http-check", ..] => self.check.http_check(at, words),
             ["tcp-check", ..] => self.check.tcp_check(at, words),
+            ["acl", rest @ ..] if self.rules.acl(rest) => {}
+            ["tcp-request", "connection" | "content" | "session", "reject", rest @ ..]
+                if self.rules.reject(rest) => {}
+            ["tcp-request", "inspect-delay", value, ..] => {
+                self.rules.inspect_ms = units::haproxy_millis(value);
+            }
             ["tcp-request", rest @ ..] => {
                 lost.look_up(TCP_REQUESTS, &rest.join(" "), at, texts);
             }
@@ -235,12 +244,13 @@ impl ProxySettings {
             self.use_backend = Some((at.clone(), Rc::from(name)));
             return;
         }
+        // What follows one without a condition is never reached.
+        let is_plain = !name.contains('%') && self.use_backend.is_none();
+        if is_plain && self.rules.use_backend(at, name, condition) {
+            return;
+        }
         let words = condition.join(" ");
-        let why = if words.contains("ssl_sni") || name.contains("ssl_sni") {
-            "weir reads no ClientHello yet"
-        } else {
-            "weir has no rules yet"
-        };
+        let why = "routes of weir are by server name, protocol and network of the client";
         let why = format!("{why}: sessions go to the default_backend");
         let hint = "give each backend a listener with an address of its own";
         let what = quoted(&format!("use_backend {name} {words}"));

@@ -279,7 +279,7 @@ const METRICS_HINT: &str = "[weir] admin = \"127.0.0.1:9650\"";
 
 /// Directives of frontends, backends, listens and defaults.
 pub(super) const DIRECTIVES: &[Directive] = &[
-    directive("acl", NOTE, "weir has no rules yet; what uses it is named by itself", ""),
+    directive("acl", NOTE, "what uses it, and is not a route or a list, is named by itself", ""),
     directive("tcp-response", WARN, "weir has no rules on what servers send", ""),
     directive("stick-table", WARN, STICK, STICK_HINT),
     directive("stick", WARN, STICK, STICK_HINT),
@@ -347,8 +347,7 @@ pub(super) const DIRECTIVES: &[Directive] = &[
 
 /// Words behind `tcp-request`, with spaces.
 pub(super) const TCP_REQUESTS: &[Directive] = &[
-    directive("inspect-delay*", NOTE, "weir waits for no bytes before it connects", ""),
-    directive("content accept*", NOTE, "weir waits for no bytes before it connects", ""),
+    directive("content accept*", NOTE, "a route waits for a whole ClientHello by itself", ""),
     directive("connection accept*", NOTE, "weir accepts every client", ""),
     directive("session accept*", NOTE, "weir accepts every client", ""),
     directive(

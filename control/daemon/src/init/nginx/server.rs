@@ -9,6 +9,7 @@ use weir_proto::spec::{
 };
 
 use super::parser::NginxDirective;
+use super::rules::AccessRules;
 use super::unsupported::{DIRECTIVES, OF_LISTEN, look_up, unknown};
 use crate::init::draft::{from_everybody, time_for_retries};
 use crate::init::note::{At, Notes, Remark, note, quoted, warning};
@@ -36,6 +37,9 @@ pub(super) struct ServerSettings {
     has_own_networks: bool,
     /// `health_check` of nginx Plus.
     pub(super) health: Option<HealthSpec>,
+    pub(super) access: AccessRules,
+    /// `preread_timeout`, where it is given.
+    pub(super) preread: Option<Span>,
 }
 
 impl Default for ServerSettings {
@@ -54,6 +58,8 @@ impl Default for ServerSettings {
             header_timeout: ProxyInSpec::default().timeout,
             has_own_networks: false,
             health,
+            access: AccessRules::default(),
+            preread: None,
         }
     }
 }
@@ -85,7 +91,11 @@ impl StreamServer {
     ) -> StreamServer {
         let mut server = StreamServer {
             at: block.at.clone(),
-            settings: ServerSettings { has_own_networks: false, ..inherited.clone() },
+            settings: ServerSettings {
+                has_own_networks: false,
+                access: inherited.access.inherited(),
+                ..inherited.clone()
+            },
             listens: Vec::new(),
             keepalive: KeepaliveSpec::default(),
             proxy_pass: None,
@@ -225,6 +235,10 @@ impl ServerSettings {
                 self.header_timeout = time(directive, self.header_timeout, notes);
             }
             "set_real_ip_from" => self.real_ip_from(directive, notes),
+            "allow" | "deny" => self.access.take(directive, notes),
+            "preread_timeout" => {
+                self.preread = Some(time(directive, Span::from_secs(30), notes));
+            }
             "health_check" => self.health_check(directive, notes),
             "health_check_timeout" => {
                 let mut health = self.health.take().unwrap_or_default();

@@ -16,8 +16,6 @@ const VARIABLES: &str = "weir has no variables; what uses them is named by itsel
 
 /// Directives of `stream` and `server`.
 pub(super) const DIRECTIVES: &[DirectiveRow] = &[
-    ("allow", Warning, "weir has no rules yet: every client is accepted", NFTABLES),
-    ("deny", Warning, "weir has no rules yet: every client is accepted", NFTABLES),
     ("limit_conn*", Warning, "weir has no limits for each client yet", NFTABLES),
     ("access_log", Note, LOG, LOG_HINT),
     ("error_log", Note, LOG, LOG_HINT),
@@ -36,7 +34,7 @@ pub(super) const DIRECTIVES: &[DirectiveRow] = &[
     ("proxy_responses", Note, "it is for UDP", ""),
     ("proxy_session_drop", Warning, "weir leaves the sessions of such a backend alone", ""),
     ("proxy_ssl_*", Note, TLS, ""),
-    ("ssl_preread", Warning, "weir reads no ClientHello yet", ""),
+    ("ssl_preread", Note, "a route reads the ClientHello by itself", ""),
     ("ssl_*", Note, TLS, ""),
     ("server_name*", Warning, "weir reads no ClientHello yet: every name is taken", ""),
     ("preread_*", Note, "weir waits for no bytes before it connects", ""),

@@ -83,6 +83,16 @@ pub(super) fn shown<S: Plain>(table: &'static [Setting<S>]) -> Map<String, Value
                 Form::Address { many: true } | Form::Networks | Form::Steps => {
                     json!({"type": "array", "items": {"type": "string"}})
                 }
+                Form::Routes => {
+                    let list = || json!({"type": "array", "items": {"type": "string"}});
+                    json!({"type": "array", "items": {
+                        "type": "object",
+                        "additionalProperties": false,
+                        "required": ["sni", "alpn", "from", "pool"],
+                        "properties":
+                            {"sni": list(), "alpn": list(), "from": list(), "pool": name()},
+                    }})
+                }
                 Form::Text { .. } | Form::Name { .. } | Form::Address { many: false } => {
                     json!({"type": "string"})
                 }
@@ -150,6 +160,7 @@ fn written(form: Form) -> Value {
         Form::Address { many: true } => {
             json!({"anyOf": [address(), {"type": "array", "items": address(), "minItems": 1}]})
         }
+        Form::Routes => json!({"type": "array", "items": route(), "minItems": 1}),
         Form::Networks => {
             json!({"anyOf": [network(), {"type": "array", "items": network(), "minItems": 1}]})
         }
@@ -162,6 +173,18 @@ fn written(form: Form) -> Value {
 
 /// A step of a check.
 const STEP: &str = "^(send|expect) .+$";
+/// A route of a listener.
+fn route() -> Value {
+    let one = || json!({"type": "string", "minLength": 1});
+    let list = |item: Value| json!({"anyOf": [item, {"type": "array", "items": item}]});
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["pool"],
+        "properties":
+            {"sni": list(one()), "alpn": list(one()), "from": list(network()), "pool": name()},
+    })
+}
 
 fn address() -> Value {
     json!({"type": "string", "minLength": 1, "examples": ["10.0.0.11:443", "[::1]:443"]})
