@@ -34,9 +34,7 @@ impl Network {
         ip.is_ipv4() == self.address.is_ipv4()
             && differs.checked_shr(128 - u32::from(self.prefix)).unwrap_or(0) == 0
     }
-}
 
-impl Network {
     /// True if an address is in both.
     #[must_use]
     pub fn overlaps(&self, other: &Network) -> bool {

@@ -309,6 +309,12 @@ impl Snapshot {
         find(&self.listeners, name, |listener| &listener.name)
     }
 
+    /// True if sessions of the listener go to the pool, by itself or by a route.
+    #[must_use]
+    pub fn leads_to(&self, listener: &Listener, pool: PoolId) -> bool {
+        listener.pools().any(|index| self.pools[index].id == pool)
+    }
+
     /// Every backend with its pool.
     pub fn backends(&self) -> impl Iterator<Item = (&Pool, &Backend)> {
         self.pools

@@ -34,7 +34,7 @@ pub use copy_on_write::CopyOnWrite;
 pub use failover::Failover;
 pub use health::{
     CHECK_STEPS_MAX, CHECK_TEXT_MAX, CheckStep, HealthKind, HealthSpec, HttpMethod, Statuses,
-    unescape,
+    is_check_host, is_check_path, is_check_user, unescape,
 };
 pub use keepalive::KeepaliveSpec;
 pub use listener::ListenerSpec;

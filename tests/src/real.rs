@@ -224,6 +224,13 @@ impl Server {
     }
 }
 
+/// One command of redis-cli at this server.
+pub fn redis_cli(at: SocketAddr, words: &[&str]) -> Ran {
+    let mut cli = Command::new("redis-cli");
+    cli.args(["-h", &at.ip().to_string(), "-p", &at.port().to_string()]).args(words);
+    Ran::of(&mut cli)
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         // PostgreSQL takes SIGINT as "stop at once, in order": its own children go with it.

@@ -2,13 +2,12 @@
 //! not work, leave no errors in its log, and are not banned.
 
 use std::net::SocketAddr;
-use std::process::Command;
 
 use weir_tests::clock;
 use weir_tests::net::{Backend, Dialogue, Script, free, own_ip};
-use weir_tests::real::Server;
+use weir_tests::real::{Server, redis_cli};
 use weir_tests::story::Plan;
-use weir_tests::weir::{Ran, Start, Weir};
+use weir_tests::weir::{Start, Weir};
 
 /// A weir with a pool `web` of one backend.
 fn before(address: SocketAddr, health: &str) -> Weir {
@@ -98,13 +97,8 @@ fn redis_is_up_with_a_password_and_down_while_it_loads() {
     let weir = before(server.address(), "kind = \"redis\"");
     let before = server.log();
     expect_good(&weir);
-    let redis = |words: &[&str]| {
-        let mut command = Command::new("redis-cli");
-        let address = server.address();
-        command.args(["-h", &address.ip().to_string(), "-p", &address.port().to_string()]);
-        Ran::of(command.args(words)).expect_code(0)
-    };
-    let _ = redis(&["config", "set", "requirepass", "secret"]);
+    let secret = ["config", "set", "requirepass", "secret"];
+    let _ = redis_cli(server.address(), &secret).expect_code(0);
     expect_good(&weir);
     assert_eq!(server.log(), before, "no line of checks");
 }

@@ -2,14 +2,13 @@
 //! cannot take, and a database whose writer does not move back by itself.
 
 use std::net::SocketAddr;
-use std::process::Command;
 
 use serde_json::Value;
 use weir_tests::clock;
 use weir_tests::net::{Script, free, own_ip};
-use weir_tests::real::Server;
+use weir_tests::real::{Server, redis_cli};
 use weir_tests::story::{Plan, Set};
-use weir_tests::weir::{Ran, Start, Weir};
+use weir_tests::weir::{Start, Weir};
 
 const CHECKED: &str = "{ kind = \"tcp\", interval = \"100ms\", timeout = \"100ms\", \
                        rise = 2, fall = 2, slow-start = \"0s\" }";
@@ -106,9 +105,7 @@ fn spill_and_stay_exclude_each_other() {
 }
 
 fn redis(to: SocketAddr, command: &[&str]) -> String {
-    let mut cli = Command::new("redis-cli");
-    cli.args(["-h", &to.ip().to_string(), "-p", &to.port().to_string()]).args(command);
-    Ran::of(&mut cli).expect_code(0).stdout.trim().to_owned()
+    redis_cli(to, command).expect_code(0).stdout.trim().to_owned()
 }
 
 /// The server that weir's clients reach, by its port.

@@ -6,8 +6,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use weir_tests::net::{Dialogue, Peer, Script, free, own_ip};
-use weir_tests::real::Server;
 use weir_tests::real::tls::{TlsService, certify};
+use weir_tests::real::{Server, redis_cli};
 use weir_tests::story::{Plan, Set};
 use weir_tests::weir::{Dir, Ran};
 use weir_tests::{clock, namespace, source};
@@ -303,9 +303,7 @@ fn postgresql_writes_go_to_the_primary_and_reads_to_the_replicas() {
 }
 
 fn redis(at: SocketAddr, words: &[&str]) -> String {
-    let mut cli = Command::new("redis-cli");
-    cli.args(["-h", &at.ip().to_string(), "-p", &at.port().to_string()]).args(words);
-    Ran::of(&mut cli).stdout.trim().to_owned()
+    redis_cli(at, words).stdout.trim().to_owned()
 }
 
 #[test]

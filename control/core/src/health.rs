@@ -410,7 +410,7 @@ impl Health {
             let is_its = |running: &mut Running| running.leader == check.id;
             let Some(running) = watched.running.take_if(is_its) else { continue };
             ended.push((id, running));
-            // What a check says that nobody asks for any more is not the answer.
+            // A result of a plan that the backend no longer has is discarded.
             let is_current = watched.plan.as_ref().is_some_and(|plan| **plan == *check.plan);
             if running.next.is_some() || !is_current {
                 continue;

@@ -81,18 +81,15 @@ fn join(bytes: &mut [u8]) -> Joined {
         return Joined::Need(1);
     }
     let (mut at, mut joined) = (0, 0);
+    // Of the message, as far as its length is known.
+    let mut missing = MESSAGE_HEADER;
     loop {
         let rest = bytes.len() - at;
         if !is_record(&bytes[at..]) {
             return Joined::Other;
         }
-        let wanted = match (joined, message(&bytes[..joined])) {
-            (_, Some(Message::Hello(length))) => length - joined,
-            (_, Some(Message::Other)) => return Joined::Other,
-            (_, None) => MESSAGE_HEADER - joined,
-        };
         if rest < RECORD_HEADER {
-            return Joined::Need(at + RECORD_HEADER + wanted);
+            return Joined::Need(at + RECORD_HEADER + missing);
         }
         let length = usize::from(u16::from_be_bytes([bytes[at + 3], bytes[at + 4]]));
         // A record of a handshake is not empty (RFC 8446, 5.1).
@@ -103,7 +100,7 @@ fn join(bytes: &mut [u8]) -> Joined {
         let here = length.min(bytes.len() - body);
         bytes.copy_within(body..body + here, joined);
         joined += here;
-        let missing = match message(&bytes[..joined]) {
+        missing = match message(&bytes[..joined]) {
             Some(Message::Hello(whole)) if whole <= joined => return Joined::Message(whole),
             Some(Message::Hello(whole)) => whole - joined,
             Some(Message::Other) => return Joined::Other,

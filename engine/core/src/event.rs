@@ -81,8 +81,11 @@ pub enum HeaderRead {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HelloRead<'a> {
     Whole(ClientHello<'a>),
-    /// More bytes must come; the leg is readable when they have.
-    NotYet,
+    /// More bytes must come; the leg is readable when they have. `is_marked`: the kernel was told
+    /// to wake for no fewer.
+    NotYet {
+        is_marked: bool,
+    },
     /// It is no TLS, or has not come in time.
     None,
     Failed,

@@ -1,7 +1,7 @@
 //! The first bytes of clients: headers of the PROXY protocol, which are taken, and hellos of TLS,
 //! which stay. And the headers that backends get.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use weir_core::client_hello::{self, HELLO_MAX, Looked};
 use weir_core::event::{Errno, HeaderRead, HelloRead, Leg};
@@ -17,16 +17,27 @@ impl<I: Io> Shard<I> {
     /// Looks at what a client has sent, and takes its header if that is whole.
     pub(super) fn read_header(&mut self, id: SessionId, client: Leg) {
         let read = self.look_for_header(id, client);
-        let address = match read {
-            HeaderRead::Whole { source } if self.table.asks_for_client(id) => {
-                source.or_else(|| self.io.peer(client))
-            }
-            _ => None,
+        let counted = match read {
+            HeaderRead::Whole { source } => self.client_and_key(id, client, source),
+            _ => (None, 0),
         };
-        let ip = address.map(|address| address.ip());
+        self.table.header_read(id, read, counted, self.now, &mut self.actions);
+    }
+
+    /// The address that counts as the client's and its hash, as far as the session goes by them.
+    /// `told`: the client of a header.
+    fn client_and_key(
+        &mut self,
+        id: SessionId,
+        client: Leg,
+        told: Option<SocketAddr>,
+    ) -> (Option<IpAddr>, u64) {
+        if !self.table.asks_for_client(id) {
+            return (None, 0);
+        }
+        let ip = told.or_else(|| self.io.peer(client)).map(|address| address.ip());
         let key = ip.filter(|_| self.table.wants_key(id));
-        let key = key.map_or(0, |ip| client_key(self.setup.hash_seed, ip));
-        self.table.header_read(id, read, (ip, key), self.now, &mut self.actions);
+        (ip, key.map_or(0, |ip| client_key(self.setup.hash_seed, ip)))
     }
 
     fn look_for_header(&mut self, id: SessionId, client: Leg) -> HeaderRead {
@@ -40,7 +51,7 @@ impl<I: Io> Shard<I> {
         match proxy_header::parse(&bytes[..count]) {
             Parsed::Wrong => HeaderRead::Wrong,
             Parsed::Header { length, source } => {
-                if self.table.session(id).is_some_and(Session::has_waited) {
+                if self.table.session(id).is_some_and(Session::is_marked) {
                     // What follows is received as it comes.
                     self.io.wake_at(client, 1);
                 }
@@ -69,16 +80,17 @@ impl<I: Io> Shard<I> {
             Err(_) => HelloRead::Failed,
         };
         let is_decided = matches!(read, HelloRead::Whole(_) | HelloRead::None);
-        if is_decided && self.table.session(id).is_some_and(Session::has_waited) {
+        if is_decided && self.table.session(id).is_some_and(Session::is_marked) {
             // What follows is received as it comes.
             self.io.wake_at(client, 1);
         }
-        let asks = is_decided && self.table.asks_for_client(id);
-        let told = self.table.told_client(id);
-        let ip = if asks { told.or_else(|| self.io.peer(client)).map(|it| it.ip()) } else { None };
-        let key = ip.filter(|_| self.table.wants_key(id));
-        let key = key.map_or(0, |ip| client_key(self.setup.hash_seed, ip));
-        self.table.hello_read(id, read, (ip, key), self.now, &mut self.actions);
+        let counted = if is_decided {
+            let told = self.table.told_client(id);
+            self.client_and_key(id, client, told)
+        } else {
+            (None, 0)
+        };
+        self.table.hello_read(id, read, counted, self.now, &mut self.actions);
         self.scratch = scratch;
     }
 
@@ -95,8 +107,12 @@ impl<I: Io> Shard<I> {
             // No more of it comes.
             Looked::Need(_) if last || self.io.has_finished(client) => HelloRead::None,
             Looked::Need(wanted) => {
-                self.io.wake_at(client, wanted);
-                HelloRead::NotYet
+                // A socket wakes for one byte anyway: most clients say their hello in one piece.
+                let is_marked = wanted > 1;
+                if is_marked {
+                    self.io.wake_at(client, wanted);
+                }
+                HelloRead::NotYet { is_marked }
             }
         }
     }

@@ -231,6 +231,10 @@ fn sizes(min: u32, max: u32) -> String {
     format!("{} to {}", Size::from_bytes(min), Size::from_bytes(max))
 }
 
+fn joined(items: &[impl ToString], separator: &str) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(separator)
+}
+
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -240,22 +244,10 @@ impl fmt::Display for Value {
             Value::Share(share) => share.fmt(f),
             Value::Flag(flag) => flag.fmt(f),
             Value::Text(text) => f.write_str(text),
-            Value::Addresses(addresses) => {
-                let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-                f.write_str(&texts.join(","))
-            }
-            Value::Networks(networks) => {
-                let texts: Vec<_> = networks.iter().map(ToString::to_string).collect();
-                f.write_str(&texts.join(","))
-            }
-            Value::Steps(steps) => {
-                let texts: Vec<_> = steps.iter().map(ToString::to_string).collect();
-                f.write_str(&texts.join("; "))
-            }
-            Value::Routes(routes) => {
-                let texts: Vec<_> = routes.iter().map(ToString::to_string).collect();
-                f.write_str(&texts.join("; "))
-            }
+            Value::Addresses(addresses) => f.write_str(&joined(addresses, ",")),
+            Value::Networks(networks) => f.write_str(&joined(networks, ",")),
+            Value::Steps(steps) => f.write_str(&joined(steps, "; ")),
+            Value::Routes(routes) => f.write_str(&joined(routes, "; ")),
         }
     }
 }

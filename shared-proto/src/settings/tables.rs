@@ -42,15 +42,31 @@ macro_rules! optional {
     };
 }
 
-/// The same for a list of networks: an empty one is absent.
-macro_rules! networks {
+/// The same for a list: an empty one is absent.
+macro_rules! list {
+    ($variant:ident, $($field:ident).+) => {
+        (
+            |of| (!of.$($field).+.is_empty()).then(|| Value::$variant(of.$($field).+.clone())),
+            |of, value| match value {
+                Some(Value::$variant(it)) => of.$($field).+ = it,
+                None => of.$($field).+ = Default::default(),
+                Some(_) => {}
+            },
+        )
+    };
+}
+
+/// The same for a count whose field is smaller than that of its value.
+macro_rules! small_count {
     ($($field:ident).+) => {
         (
-            |of| (!of.$($field).+.is_empty()).then(|| Value::Networks(of.$($field).+.clone())),
-            |of, value| match value {
-                Some(Value::Networks(it)) => of.$($field).+ = it,
-                None => of.$($field).+ = NetworkList::default(),
-                Some(_) => {}
+            |of| Some(Value::Count(of.$($field).+.into())),
+            |of, value| {
+                if let Some(Value::Count(count)) = value
+                    && let Ok(count) = count.try_into()
+                {
+                    of.$($field).+ = count;
+                }
             },
         )
     };
@@ -68,6 +84,22 @@ macro_rules! word {
                 {
                     of.$($field).+ = it;
                 }
+            },
+        )
+    };
+}
+
+/// The same for a field that is one of a few words, or absent.
+macro_rules! optional_word {
+    ($all:expr, $($field:ident).+) => {
+        (
+            |of| of.$($field).+.map(|it| Value::Text(it.word().to_owned())),
+            |of, value| match value {
+                Some(Value::Text(text)) => {
+                    of.$($field).+ = $all.into_iter().find(|it| it.word() == text);
+                }
+                None => of.$($field).+ = None,
+                Some(_) => {}
             },
         )
     };

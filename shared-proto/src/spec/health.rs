@@ -2,6 +2,7 @@
 
 mod statuses;
 mod step;
+mod texts;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +10,7 @@ use super::{Percent, Span};
 
 pub use statuses::Statuses;
 pub use step::{CHECK_STEPS_MAX, CHECK_TEXT_MAX, CheckStep, unescape};
+pub use texts::{is_check_host, is_check_path, is_check_user};
 
 /// The conversation of a health check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

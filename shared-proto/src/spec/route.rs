@@ -3,9 +3,9 @@
 use core::fmt;
 use core::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::Name;
+use super::{Name, one_or_many};
 use crate::network::{Network, NetworkList};
 
 /// A session takes the first route of which everything fits that it asks for: one of the names, one
@@ -15,47 +15,24 @@ use crate::network::{Network, NetworkList};
 pub struct RouteSpec {
     /// Server names of a ClientHello; `*.example.com` is every name below `example.com`, and `*`
     /// any name.
-    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "texts")]
     pub sni: Vec<String>,
     /// Application protocols of a ClientHello.
-    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "texts")]
     pub alpn: Vec<String>,
     /// Networks of clients.
-    #[serde(
-        default,
-        skip_serializing_if = "<[_]>::is_empty",
-        deserialize_with = "one_or_many_networks"
-    )]
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty", deserialize_with = "networks")]
     pub from: NetworkList,
     pub pool: Name,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "a text in quotes, or a list of them")]
-enum Texts {
-    One(String),
-    Many(Vec<String>),
+fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    one_or_many::list(deserializer, "a text in quotes, or a list of them")
 }
 
-impl Texts {
-    fn into_list(self) -> Vec<String> {
-        match self {
-            Texts::One(one) => vec![one],
-            Texts::Many(many) => many,
-        }
-    }
-}
-
-fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    Texts::deserialize(deserializer).map(Texts::into_list)
-}
-
-fn one_or_many_networks<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<NetworkList, D::Error> {
-    let texts = Texts::deserialize(deserializer)?.into_list();
-    let networks = texts.iter().map(|text| text.parse::<Network>());
-    networks.collect::<Result<Vec<_>, _>>().map(Into::into).map_err(serde::de::Error::custom)
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NetworkList, D::Error> {
+    let networks = texts(deserializer)?.into_iter().map(|text| text.parse());
+    networks.collect::<Result<_, _>>().map_err(de::Error::custom)
 }
 
 impl RouteSpec {

@@ -18,6 +18,7 @@ mod steps;
 mod tls;
 
 use weir_proto::outside::cleaned;
+use weir_proto::spec::Statuses;
 
 use super::plan::{CheckOutcome, Talk};
 
@@ -58,6 +59,8 @@ impl Move {
 #[derive(Debug)]
 pub struct Dialogue<'a> {
     talk: Protocol<'a>,
+    /// Sent before anything is heard; empty if the backend sends first.
+    opening: &'a [u8],
     input: Heard,
     over: Option<Move>,
 }
@@ -65,13 +68,13 @@ pub struct Dialogue<'a> {
 #[derive(Debug)]
 enum Protocol<'a> {
     Silent,
-    Http(http::HttpTalk<'a>),
+    Http(&'a Statuses),
     Steps(steps::StepsTalk<'a>),
-    Redis(redis::RedisTalk),
-    Postgresql(postgresql::PostgresqlTalk<'a>),
+    Redis,
+    Postgresql(postgresql::PostgresqlTalk),
     Mysql(mysql::MysqlTalk<'a>),
     Smtp(smtp::SmtpTalk<'a>),
-    Tls(tls::TlsTalk<'a>),
+    Tls,
 }
 
 /// The bytes of the backend that no step has taken yet.
@@ -101,19 +104,17 @@ impl Heard {
 impl<'a> Dialogue<'a> {
     #[must_use]
     pub fn new(talk: &'a Talk) -> Dialogue<'a> {
-        let talk = match talk {
-            Talk::Silent => Protocol::Silent,
-            Talk::Http { request, expect } => Protocol::Http(http::HttpTalk::new(request, expect)),
-            Talk::Steps(steps) => Protocol::Steps(steps::StepsTalk::new(steps)),
-            Talk::Redis => Protocol::Redis(redis::RedisTalk::default()),
-            Talk::Postgresql { startup } => {
-                Protocol::Postgresql(postgresql::PostgresqlTalk::new(startup))
-            }
-            Talk::Mysql { user } => Protocol::Mysql(mysql::MysqlTalk::new(user)),
-            Talk::Smtp { name } => Protocol::Smtp(smtp::SmtpTalk::new(name)),
-            Talk::TlsHello { hello } => Protocol::Tls(tls::TlsTalk::new(hello)),
+        let (opening, talk): (&[u8], _) = match talk {
+            Talk::Silent => (b"", Protocol::Silent),
+            Talk::Http { request, expect } => (request, Protocol::Http(expect)),
+            Talk::Steps(steps) => (b"", Protocol::Steps(steps::StepsTalk::new(steps))),
+            Talk::Redis => (redis::PING, Protocol::Redis),
+            Talk::Postgresql { startup } => (startup, Protocol::Postgresql(Default::default())),
+            Talk::Mysql { user } => (b"", Protocol::Mysql(mysql::MysqlTalk::new(user))),
+            Talk::Smtp { name } => (b"", Protocol::Smtp(smtp::SmtpTalk::new(name))),
+            Talk::TlsHello { hello } => (hello, Protocol::Tls),
         };
-        Dialogue { talk, input: Heard::default(), over: None }
+        Dialogue { talk, opening, input: Heard::default(), over: None }
     }
 
     /// Bytes have come.
@@ -142,16 +143,20 @@ impl<'a> Dialogue<'a> {
     }
 
     fn advance(&mut self) -> Move {
+        let opening = core::mem::take(&mut self.opening);
+        if !opening.is_empty() {
+            return Move::Send(opening.to_vec());
+        }
         let input = &mut self.input;
         let next = match &mut self.talk {
             Protocol::Silent => Some(Move::good(b"")),
-            Protocol::Http(talk) => talk.step(input),
+            Protocol::Http(expect) => http::step(input, expect),
             Protocol::Steps(talk) => talk.step(input),
-            Protocol::Redis(talk) => talk.step(input),
+            Protocol::Redis => redis::step(input),
             Protocol::Postgresql(talk) => talk.step(input),
             Protocol::Mysql(talk) => talk.step(input),
             Protocol::Smtp(talk) => talk.step(input),
-            Protocol::Tls(talk) => talk.step(input),
+            Protocol::Tls => tls::step(input),
         };
         if let Some(next) = next {
             return next;

@@ -59,7 +59,7 @@ fn of_accepting(current: &Snapshot, next: &Snapshot) -> Option<String> {
 /// True if a listener that accepts sends sessions to the pool.
 fn is_used(snapshot: &Snapshot, pool: &Pool) -> bool {
     let mut users = snapshot.listeners.iter().filter(|listener| listener.accepting);
-    users.any(|listener| listener.pools().any(|index| snapshot.pools[index].id == pool.id))
+    users.any(|listener| snapshot.leads_to(listener, pool.id))
 }
 
 /// Says what a file takes away that it may not be meant to: every listener, every backend of a

@@ -2,7 +2,7 @@
 
 use weir_proto::request::{Code, Pairs, Refusal};
 use weir_proto::settings::{self, OF_KINDS};
-use weir_proto::snapshot::{Listener, Snapshot};
+use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::PoolSpec;
 
 use super::settings::POOL;
@@ -30,9 +30,7 @@ pub(super) fn add(current: &Snapshot, name: &str, pairs: &Pairs) -> Result<Edit,
 /// `pool remove NAME`
 pub(super) fn remove(current: &Snapshot, name: &str) -> Result<Edit, Refusal> {
     let pool = names::pool(current, name)?;
-    let uses =
-        |listener: &&Listener| listener.pools().any(|index| current.pools[index].id == pool.id);
-    let users = current.listeners.iter().filter(uses);
+    let users = current.listeners.iter().filter(|it| current.leads_to(it, pool.id));
     let users: Vec<&str> = users.map(|listener| listener.name.as_str()).collect();
     if let Some(first) = users.first() {
         let noun = if users.len() == 1 { "listener" } else { "listeners" };

@@ -301,18 +301,18 @@ impl Queries<'_> {
     /// As in `backend web/b1 is forced up by hand for 5 min; its own check: refused`.
     fn forced_warnings(&self) -> Vec<String> {
         let Control { health, aggregate, .. } = self.control;
-        let mut count = 0_usize;
-        let forced = health.forced().inspect(|_| count += 1);
-        let mut warnings: Vec<String> = forced
+        let mut warnings: Vec<String> = health
+            .forced()
             .filter_map(|(id, force, _)| {
                 let CheckRow { result, since_s, .. } = health.row(id, self.now);
                 let (name, word) = (aggregate.name_of(id)?, force.word());
                 let (since, result) = (span(since_s), result.as_str());
                 Some(format!("backend {name} is forced {word} by hand, {word} for {since}; its own check: {result}"))
             })
+            .take(FORCED_MAX)
             .collect();
-        warnings.truncate(FORCED_MAX);
-        if let Some(more) = count.checked_sub(FORCED_MAX).filter(|more| *more > 0) {
+        if let Some(more) = health.forced().count().checked_sub(FORCED_MAX).filter(|more| *more > 0)
+        {
             warnings.push(format!("{more} more backends are forced by hand"));
         }
         warnings

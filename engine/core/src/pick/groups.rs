@@ -241,11 +241,9 @@ impl Groups {
         tried: Tried,
         may: impl Fn(&Group) -> bool,
     ) -> Option<usize> {
-        (0..self.groups.len())
-            .filter_map(|group| {
-                may(&self.groups[group]).then(|| self.pick_in(group, key, prng, tried))?
-            })
-            .next()
+        (0..self.groups.len()).find_map(|group| {
+            may(&self.groups[group]).then(|| self.pick_in(group, key, prng, tried))?
+        })
     }
 
     fn pick_in(&mut self, group: usize, key: u64, prng: &mut Prng, tried: Tried) -> Option<usize> {

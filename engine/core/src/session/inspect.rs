@@ -30,8 +30,8 @@ pub enum Awaited {
 pub struct Inspect {
     /// When it must be there.
     pub(super) until: Now,
-    /// True if it was not there at once: the kernel was told to wake for no less.
-    waited: bool,
+    /// True if the kernel was told to wake for no less than it.
+    is_marked: bool,
     awaited: Awaited,
 }
 
@@ -39,13 +39,13 @@ impl Session {
     /// Nothing begins before that has come, which must be there by `until`.
     #[must_use]
     pub fn inspecting(self, awaited: Awaited, until: Now) -> Session {
-        Session { phase: Phase::Inspecting(Inspect { until, waited: false, awaited }), ..self }
+        Session { phase: Phase::Inspecting(Inspect { until, is_marked: false, awaited }), ..self }
     }
 
     /// Its header has come, and a hello is to follow by `until`.
     pub fn awaits_hello_by(&mut self, until: Now) {
         if let Phase::Inspecting(inspect) = &mut self.phase {
-            *inspect = Inspect { until, waited: false, awaited: Awaited::Hello };
+            *inspect = Inspect { until, is_marked: false, awaited: Awaited::Hello };
         }
     }
 
@@ -63,10 +63,10 @@ impl Session {
         matches!(self.phase, Phase::Inspecting(_))
     }
 
-    /// True if its header or hello was not there at once.
+    /// True if the kernel was told to wake for no less than its header or hello.
     #[must_use]
-    pub fn has_waited(&self) -> bool {
-        matches!(self.phase, Phase::Inspecting(Inspect { waited: true, .. }))
+    pub fn is_marked(&self) -> bool {
+        matches!(self.phase, Phase::Inspecting(Inspect { is_marked: true, .. }))
     }
 
     /// Asks for a look at what has come.
@@ -83,11 +83,12 @@ impl Session {
         out.push(Action::ReadHello { client: self.inspected_client(), last: true });
     }
 
-    /// That is not whole yet: waits for more.
-    pub fn await_more(&mut self, out: &mut Actions) {
+    /// That is not whole yet: waits for more. `is_marked`: the kernel was told to wake for no fewer
+    /// bytes than are missing.
+    pub fn await_more(&mut self, is_marked: bool, out: &mut Actions) {
         let leg = self.inspected_client();
         if let Phase::Inspecting(inspect) = &mut self.phase {
-            inspect.waited = true;
+            inspect.is_marked |= is_marked;
         }
         let interest = Interest { readable: true, writable: false };
         out.push(Action::Watch { side: Side::Client, leg, interest });

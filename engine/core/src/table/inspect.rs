@@ -106,7 +106,7 @@ impl Table {
     ) {
         let session = self.sessions.get_mut(id).expect("it asked a moment ago");
         match read {
-            HeaderRead::NotYet => session.await_more(out),
+            HeaderRead::NotYet => session.await_more(true, out),
             HeaderRead::Wrong => self.end(id, By::Weir, Why::BadHeader, now, out),
             // As a balancer's check does; nothing was asked for, so nothing is missing.
             HeaderRead::Ended => self.end(id, By::Client, Why::Complete, now, out),
@@ -143,7 +143,7 @@ impl Table {
     ) {
         let session = self.sessions.get_mut(id).expect("it asked a moment ago");
         match read {
-            HelloRead::NotYet => session.await_more(out),
+            HelloRead::NotYet { is_marked } => session.await_more(is_marked, out),
             HelloRead::Failed => self.end(id, By::Client, Why::Reset, now, out),
             HelloRead::Whole(hello) => self.inspected_all(id, client, hello, now, out),
             HelloRead::None => {

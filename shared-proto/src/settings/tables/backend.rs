@@ -27,32 +27,14 @@ pub static BACKEND: &[Setting<BackendSpec>] = &[
         ("weight", "weight"),
         Form::Count { min: 0, max: WEIGHT_MAX as u32 },
         Effect::Admission,
-        (
-            |it| Some(Value::Count(it.weight.into())),
-            |it, value| {
-                if let Some(Value::Count(count)) = value
-                    && let Ok(weight) = u16::try_from(count)
-                {
-                    it.weight = weight;
-                }
-            },
-        ),
+        small_count!(weight),
         "Its share beside the others'. 0 takes no new sessions.",
     ),
     row(
         ("priority", "priority"),
         Form::Count { min: 0, max: u8::MAX as u32 },
         Effect::Admission,
-        (
-            |it| Some(Value::Count(it.priority.into())),
-            |it, value| {
-                if let Some(Value::Count(count)) = value
-                    && let Ok(priority) = u8::try_from(count)
-                {
-                    it.priority = priority;
-                }
-            },
-        ),
+        small_count!(priority),
         "Backends of one priority are a group. The next group gets sessions when the ones before \
          cannot take them: a backup, or another zone. 0 is first.",
     ),
@@ -67,16 +49,7 @@ pub static BACKEND: &[Setting<BackendSpec>] = &[
         ("force", "force"),
         Form::Word { noun: "a forced health", words: &["up", "down"] },
         Effect::Admission,
-        (
-            |it| it.force.map(|force| Value::Text(force.word().to_owned())),
-            |it, value| match value {
-                Some(Value::Text(text)) => {
-                    it.force = Force::ALL.into_iter().find(|force| force.word() == text);
-                }
-                None => it.force = None,
-                Some(_) => {}
-            },
-        ),
+        optional_word!(Force::ALL, force),
         "Its health by hand, until it is taken back (`force=` on a command line): checks go on and \
          are shown, and count for nothing. Absent: as checks and connects say.",
     ),

@@ -144,17 +144,7 @@ pub(super) const STEPS: Setting<PoolSpec> = row(
     ("health.steps", "health.steps"),
     Form::Steps,
     Effect::Checks,
-    (
-        |it| {
-            let steps = &it.health.steps;
-            (!steps.is_empty()).then(|| Value::Steps(steps.clone()))
-        },
-        |it, value| match value {
-            Some(Value::Steps(steps)) => it.health.steps = steps,
-            None => it.health.steps.clear(),
-            Some(_) => {}
-        },
-    ),
+    list!(Steps, health.steps),
     "For `send-expect`, instead of `send` and `expect`: several of both in turn, with the same \
      escapes. What is expected is looked for behind what was found before it. One text with \
      `;` between steps on a command line.",

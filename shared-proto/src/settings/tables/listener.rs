@@ -2,7 +2,6 @@
 
 use super::super::{Effect, Form, Setting, Value};
 use super::{ADMINS, SPAN, keepalive_count, keepalive_idle, keepalive_interval, required, row};
-use crate::network::NetworkList;
 use crate::spec::ListenerSpec;
 
 /// Settings of a listener: `[listener.NAME]`.
@@ -53,7 +52,7 @@ pub static LISTENER: &[Setting<ListenerSpec>] = &[
         ("allow", "allow"),
         Form::Networks,
         Effect::Admission,
-        networks!(allow),
+        list!(Networks, allow),
         "The clients that are served: one of another network is reset, and counted as `denied`. \
          The client is the one that a PROXY header tells of, where listeners want one. At most \
          200,000 networks, and twice as many in all lists of all listeners. Absent: everybody.",
@@ -62,7 +61,7 @@ pub static LISTENER: &[Setting<ListenerSpec>] = &[
         ("deny", "deny"),
         Form::Networks,
         Effect::Admission,
-        networks!(deny),
+        list!(Networks, deny),
         "Clients that are not served, whatever `allow` says. As long as that at most.",
     ),
     row(
@@ -85,7 +84,7 @@ pub static LISTENER: &[Setting<ListenerSpec>] = &[
         ("proxy-protocol.from", "proxy_protocol.from"),
         Form::Networks,
         Effect::Admission,
-        networks!(proxy_protocol.from),
+        list!(Networks, proxy_protocol.from),
         "Who sends a PROXY header first (version 1 or 2): balancers before this one. The client \
          that it tells of counts everywhere. A connection of theirs without one is reset, and so \
          is everybody else's. Absent: no header is wanted.",
@@ -110,14 +109,7 @@ pub static LISTENER: &[Setting<ListenerSpec>] = &[
         ("route", "route"),
         Form::Routes,
         Effect::Placement,
-        (
-            |it| (!it.route.is_empty()).then(|| Value::Routes(it.route.clone())),
-            |it, value| match value {
-                Some(Value::Routes(routes)) => it.route = routes,
-                None => it.route.clear(),
-                Some(_) => {}
-            },
-        ),
+        list!(Routes, route),
         "Sessions that go to another `pool`: the first route fits of which all that is there fits, \
          one of the server names `sni` (`*.example.com`: every name below, `*`: any), one of the \
          protocols `alpn`, one of the networks `from`. For names and protocols the ClientHello of \

@@ -153,17 +153,7 @@ pub static POOL: &[Setting<PoolSpec>] = &[
         ("proxy-protocol", "proxy_protocol"),
         Form::Word { noun: "a version of the PROXY protocol", words: &["v1", "v2"] },
         Effect::NewSessions,
-        (
-            |it| it.proxy_protocol.map(|version| Value::Text(version.word().to_owned())),
-            |it, value| match value {
-                Some(Value::Text(text)) => {
-                    let mut all = ProxyVersion::ALL.into_iter();
-                    it.proxy_protocol = all.find(|version| version.word() == text);
-                }
-                None => it.proxy_protocol = None,
-                Some(_) => {}
-            },
-        ),
+        optional_word!(ProxyVersion::ALL, proxy_protocol),
         "The PROXY header that each backend gets before the first byte, with the client's address. \
          Checks send one, too, which says that they are weir's own (LOCAL, UNKNOWN). Absent: none.",
     ),

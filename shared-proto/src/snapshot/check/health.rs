@@ -4,7 +4,7 @@ use super::Faults;
 use crate::settings::{self, OF_KINDS, POOL};
 use crate::spec::{
     CHECK_STEPS_MAX, CHECK_TEXT_MAX, CheckStep, HealthKind, HealthSpec, PoolSpec, Statuses,
-    unescape,
+    is_check_host, is_check_path, is_check_user, unescape,
 };
 
 pub(super) fn check_health(at: &str, pool: &PoolSpec, faults: &mut Faults) {
@@ -24,16 +24,16 @@ pub(super) fn check_health(at: &str, pool: &PoolSpec, faults: &mut Faults) {
     let mut fault = |key: &str, what: &str, hint: &str| {
         faults.add(format!("{at}.health.{key}"), what, hint);
     };
-    if health.host.as_deref().is_some_and(|host| !is_host(host, health.kind)) {
+    if health.host.as_deref().is_some_and(|host| !is_check_host(host, health.kind)) {
         let what = "this is not a host name";
         fault("host", what, "letters, digits, dots and hyphens; with http a port is possible");
     }
-    if health.user.as_deref().is_some_and(|user| !is_user(user)) {
+    if health.user.as_deref().is_some_and(|user| !is_check_user(user)) {
         fault("user", "this is not a user", "1 to 63 letters, digits and signs, without spaces");
     }
     match health.kind {
         HealthKind::Http => {
-            if health.path.as_ref().is_some_and(|path| !is_path(path)) {
+            if health.path.as_ref().is_some_and(|path| !is_check_path(path)) {
                 fault("path", "this is not a path", "a path starts with / and has no spaces");
             }
             if let Some(Err(why)) = health.expect.as_ref().map(|text| text.parse::<Statuses>()) {
@@ -93,18 +93,4 @@ fn check_talk(health: &HealthSpec, fault: &mut impl FnMut(&str, &str, &str)) {
             Some(_) => {}
         }
     }
-}
-
-fn is_path(path: &str) -> bool {
-    path.starts_with('/') && path.len() <= 1024 && path.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-fn is_host(host: &str, kind: HealthKind) -> bool {
-    let more: &[u8] = if kind == HealthKind::Http { b"-_.:[]" } else { b"-_." };
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || more.contains(&byte);
-    (1..=253).contains(&host.len()) && host.bytes().all(legal)
-}
-
-fn is_user(user: &str) -> bool {
-    (1..=63).contains(&user.len()) && user.bytes().all(|byte| byte.is_ascii_graphic())
 }

@@ -8,13 +8,13 @@ use super::{Heard, Move, excerpt};
 pub(super) struct MysqlTalk<'a> {
     user: &'a str,
     has_logged_in: bool,
-    /// Answers to a change of the method: one is enough.
-    switches: u8,
+    /// It has answered to a change of the method: one is enough.
+    has_switched: bool,
 }
 
 impl<'a> MysqlTalk<'a> {
     pub(super) fn new(user: &'a str) -> MysqlTalk<'a> {
-        MysqlTalk { user, has_logged_in: false, switches: 0 }
+        MysqlTalk { user, has_logged_in: false, has_switched: false }
     }
 
     pub(super) fn step(&mut self, input: &mut Heard) -> Option<Move> {
@@ -31,8 +31,8 @@ impl<'a> MysqlTalk<'a> {
                 [0xff, error @ ..] => return Some(refused(error)),
                 greeting if !self.has_logged_in => return Some(self.log_in(greeting, next)),
                 [0x00, ..] => return Some(Move::good(COM_QUIT)),
-                [0xfe, method @ ..] if self.switches == 0 => {
-                    self.switches = 1;
+                [0xfe, method @ ..] if !self.has_switched => {
+                    self.has_switched = true;
                     return Some(no_password(method, next));
                 }
                 // `caching_sha2_password` says that it is content; what is next is the end.

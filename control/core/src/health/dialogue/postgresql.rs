@@ -7,10 +7,8 @@
 
 use super::{Heard, Move, excerpt};
 
-#[derive(Debug)]
-pub(super) struct PostgresqlTalk<'a> {
-    startup: &'a [u8],
-    is_sent: bool,
+#[derive(Debug, Default)]
+pub(super) struct PostgresqlTalk {
     is_let_in: bool,
 }
 
@@ -27,15 +25,8 @@ pub(in crate::health) fn startup(user: &str) -> Vec<u8> {
     [&length.to_be_bytes()[..], &packet].concat()
 }
 
-impl<'a> PostgresqlTalk<'a> {
-    pub(super) fn new(startup: &'a [u8]) -> PostgresqlTalk<'a> {
-        PostgresqlTalk { startup, is_sent: false, is_let_in: false }
-    }
-
+impl PostgresqlTalk {
     pub(super) fn step(&mut self, input: &mut Heard) -> Option<Move> {
-        if !core::mem::replace(&mut self.is_sent, true) {
-            return Some(Move::Send(self.startup.to_vec()));
-        }
         loop {
             let bytes = &input.bytes;
             let (kind, length) = match bytes.as_slice() {

@@ -1,7 +1,7 @@
 //! A session of SMTP without a mail: the greeting, `EHLO`, `QUIT` (RFC 5321, 3.1 to 3.8). A client
 //! that leaves without `QUIT` is in the logs of many servers.
 
-use super::{Heard, Move, excerpt};
+use super::{CheckOutcome, Heard, Move, excerpt};
 
 #[derive(Debug)]
 pub(super) struct SmtpTalk<'a> {
@@ -27,10 +27,8 @@ impl<'a> SmtpTalk<'a> {
         };
         let is_good = line.starts_with(if self.has_greeted { b"250" } else { b"220" });
         if !is_good {
-            return Some(match Move::bad(excerpt(&line)) {
-                Move::Part { outcome, .. } => Move::Part { outcome, farewell: QUIT.to_vec() },
-                other => other,
-            });
+            let outcome = CheckOutcome::Bad(excerpt(&line));
+            return Some(Move::Part { outcome, farewell: QUIT.to_vec() });
         }
         if core::mem::replace(&mut self.has_greeted, true) {
             return Some(Move::good(QUIT));

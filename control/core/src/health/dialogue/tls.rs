@@ -3,40 +3,25 @@
 
 use super::{Heard, Move};
 
-#[derive(Debug)]
-pub(super) struct TlsTalk<'a> {
-    hello: &'a [u8],
-    is_sent: bool,
-}
-
-impl<'a> TlsTalk<'a> {
-    pub(super) fn new(hello: &'a [u8]) -> TlsTalk<'a> {
-        TlsTalk { hello, is_sent: false }
+pub(super) fn step(input: &Heard) -> Option<Move> {
+    let bytes = input.bytes.as_slice();
+    let fits = |index: usize, byte: u8| match index {
+        0 => byte == HANDSHAKE || byte == ALERT,
+        1 => byte == 3,
+        2 => byte <= 4,
+        _ => true,
+    };
+    if !bytes.iter().take(3).enumerate().all(|(index, byte)| fits(index, *byte)) {
+        return Some(Move::unexpected(bytes));
     }
-
-    pub(super) fn step(&mut self, input: &mut Heard) -> Option<Move> {
-        if !core::mem::replace(&mut self.is_sent, true) {
-            return Some(Move::Send(self.hello.to_vec()));
-        }
-        let bytes = input.bytes.as_slice();
-        let fits = |index: usize, byte: u8| match index {
-            0 => byte == HANDSHAKE || byte == ALERT,
-            1 => byte == 3,
-            2 => byte <= 4,
-            _ => true,
-        };
-        if !bytes.iter().take(3).enumerate().all(|(index, byte)| fits(index, *byte)) {
-            return Some(Move::unexpected(bytes));
-        }
-        let [kind, _, _, high, low, first, ..] = *bytes else { return None };
-        let length = u16::from_be_bytes([high, low]);
-        let is_answer = match kind {
-            // Whatever it did not like: a server that says so works.
-            ALERT => length == 2,
-            _ => (4..=RECORD_MAX).contains(&length) && first == SERVER_HELLO,
-        };
-        Some(if is_answer { Move::good(CLOSE_NOTIFY) } else { Move::unexpected(bytes) })
-    }
+    let [kind, _, _, high, low, first, ..] = *bytes else { return None };
+    let length = u16::from_be_bytes([high, low]);
+    let is_answer = match kind {
+        // Whatever it did not like: a server that says so works.
+        ALERT => length == 2,
+        _ => (4..=RECORD_MAX).contains(&length) && first == SERVER_HELLO,
+    };
+    Some(if is_answer { Move::good(CLOSE_NOTIFY) } else { Move::unexpected(bytes) })
 }
 
 /// A ClientHello of TLS 1.2 and 1.3 for the server of that name.

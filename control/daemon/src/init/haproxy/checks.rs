@@ -131,8 +131,7 @@ impl CheckSettings {
     }
 
     fn path(&mut self, at: &At, path: &str) {
-        let legal = path.bytes().all(|byte| byte.is_ascii_graphic());
-        if path.starts_with('/') && legal && path.len() <= 1024 {
+        if spec::is_check_path(path) {
             self.http.path = Some(Rc::from(path));
         } else {
             let what = format!("the check's path {}", quoted(path));
@@ -141,9 +140,8 @@ impl CheckSettings {
     }
 
     fn header(&mut self, at: &At, name: &str, value: &str) {
-        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:[]".contains(&byte);
-        let is_host = name.eq_ignore_ascii_case("host") && (1..=253).contains(&value.len());
-        if is_host && value.bytes().all(legal) {
+        let is_host = name.eq_ignore_ascii_case("host");
+        if is_host && spec::is_check_host(value, HealthKind::Http) {
             self.http.host = Some(Rc::from(value));
         } else {
             self.body(at);
@@ -276,16 +274,15 @@ impl CheckSettings {
             }
             CheckKind::Smtp(name) => {
                 health.kind = HealthKind::Smtp;
-                let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-                let name = name.as_deref().filter(|name| (1..=253).contains(&name.len()));
-                let name = name.filter(|name| name.bytes().all(is_name));
-                health.host = name.map(str::to_owned);
+                let is_name = |name: &&str| spec::is_check_host(name, HealthKind::Smtp);
+                health.host = name.as_deref().filter(is_name).map(str::to_owned);
             }
             CheckKind::Postgres(user) => {
                 health.kind = HealthKind::Postgresql;
-                health.user = user.as_deref().filter(|user| is_user(user)).map(str::to_owned);
+                health.user =
+                    user.as_deref().filter(|user| spec::is_check_user(user)).map(str::to_owned);
             }
-            CheckKind::Mysql(Some(user)) if is_user(user) => {
+            CheckKind::Mysql(Some(user)) if spec::is_check_user(user) => {
                 (health.kind, health.user) = (HealthKind::Mysql, Some(user.to_string()));
             }
             CheckKind::Mysql(_) => {
@@ -383,10 +380,6 @@ fn hundreds(pattern: &str) -> Option<String> {
     let rest = &pattern[1..];
     let is_all = rest.is_empty() || rest == ".." || rest == "[0-9][0-9]" || rest == "[0-9]{2}";
     is_all.then(|| format!("{digit}00-{digit}99"))
-}
-
-fn is_user(user: &str) -> bool {
-    (1..=63).contains(&user.len()) && user.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// The words of `expect` from the kind of match on.

@@ -4,6 +4,7 @@
 use weir_proto::network::Network;
 
 use super::parser::NginxDirective;
+use crate::init::draft::from_everybody;
 use crate::init::note::{At, Notes, note, quoted, warning};
 
 /// One `allow` or `deny`. `None`: `all`.
@@ -68,8 +69,7 @@ impl AccessRules {
                     return [allow, deny];
                 }
                 (false, None) if allow.is_empty() => {
-                    let all = ["0.0.0.0/0", "::/0"].map(|text| text.parse().expect("networks"));
-                    return [Vec::new(), all.to_vec()];
+                    return [Vec::new(), from_everybody().to_vec()];
                 }
                 (false, None) => return [allow, deny],
             }

@@ -55,7 +55,13 @@ fn a_name_takes_its_route_and_everything_of_its_pool() {
     let id = play.table.accept(client(), play.now, &mut play.out).unwrap();
     assert_eq!(play.take(), [LOOK]);
     let own = play.pool_of(id);
-    play.table.hello_read(id, HelloRead::NotYet, NO_NAME, play.now, &mut play.out);
+    play.table.hello_read(
+        id,
+        HelloRead::NotYet { is_marked: true },
+        NO_NAME,
+        play.now,
+        &mut play.out,
+    );
     assert!(matches!(play.take()[..], [Action::Watch { .. }]));
     let some = Ready { readable: true, ..Ready::default() };
     play.table.on_ready(id, Side::Client, some, play.now, &mut play.out);
@@ -82,7 +88,13 @@ fn without_a_hello_in_time_a_session_takes_the_pool_of_its_listener() {
     let mut play = TablePlay::with_routes(&["sni=* pool=other"]);
     let id = play.table.accept(client(), play.now, &mut play.out).unwrap();
     play.take();
-    play.table.hello_read(id, HelloRead::NotYet, NO_NAME, play.now, &mut play.out);
+    play.table.hello_read(
+        id,
+        HelloRead::NotYet { is_marked: true },
+        NO_NAME,
+        play.now,
+        &mut play.out,
+    );
     play.take();
     play.now = START.plus_millis(2_000 + 2 * TICK_MS);
     assert_eq!(play.on_time(), Some(id));

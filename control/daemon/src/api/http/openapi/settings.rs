@@ -173,6 +173,7 @@ fn written(form: Form) -> Value {
 
 /// A step of a check.
 const STEP: &str = "^(send|expect) .+$";
+
 /// A route of a listener.
 fn route() -> Value {
     let one = || json!({"type": "string", "minLength": 1});
