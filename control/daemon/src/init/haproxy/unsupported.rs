@@ -268,7 +268,7 @@ const fn directive(
 }
 
 const HTTP: Option<Level> = None;
-const ACL_WHY: &str = "weir has no rules yet: every client is accepted";
+const ACL_WHY: &str = "weir has lists of networks, and no such rule: every client is accepted";
 const ACL_HINT: &str = "filter by nftables (docs/operating.md, Limit each source)";
 const LOG: &str = "weir logs to stderr";
 const LOG_HINT: &str = "[weir] session-log has a line for each session";
@@ -283,7 +283,12 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     directive("tcp-response", WARN, "weir has no rules on what servers send", ""),
     directive("stick-table", WARN, STICK, STICK_HINT),
     directive("stick", WARN, STICK, STICK_HINT),
-    directive("use-server", WARN, "weir has no rules yet: the strategy decides", ""),
+    directive(
+        "use-server",
+        WARN,
+        "weir has routes to pools, and no rules on servers: the strategy decides",
+        "",
+    ),
     directive(
         "hash-balance-factor",
         WARN,

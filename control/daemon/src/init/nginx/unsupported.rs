@@ -11,6 +11,8 @@ use Level::{Note, Warning};
 const NFTABLES: &str = "filter by nftables (docs/operating.md, Limit each source)";
 const LOG: &str = "weir logs to stderr";
 const LOG_HINT: &str = "[weir] session-log has a line for each session";
+const NAMES: &str = "weir finds a name by the routes of a listener, and takes every name here";
+const NAMES_HINT: &str = "route = [{ sni = \"NAME\", pool = \"POOL\" }]";
 const TLS: &str = "weir neither decrypts nor encrypts";
 const VARIABLES: &str = "weir has no variables; what uses them is named by itself";
 
@@ -36,7 +38,7 @@ pub(super) const DIRECTIVES: &[DirectiveRow] = &[
     ("proxy_ssl_*", Note, TLS, ""),
     ("ssl_preread", Note, "a route reads the ClientHello by itself", ""),
     ("ssl_*", Note, TLS, ""),
-    ("server_name*", Warning, "weir reads no ClientHello yet: every name is taken", ""),
+    ("server_name*", Warning, NAMES, NAMES_HINT),
     ("preread_*", Note, "weir waits for no bytes before it connects", ""),
     ("tcp_nodelay", Note, "weir never delays", ""),
     ("resolver*", Note, "weir resolves no names yet", ""),
@@ -88,7 +90,7 @@ pub(super) const OF_LISTEN: &[DirectiveRow] = &[
     ("accept_filter", Note, "it is for FreeBSD", ""),
     ("deferred", Note, "weir accepts at once", ""),
     ("multipath", Warning, "weir listens without Multipath TCP", ""),
-    ("default_server", Warning, "weir reads no ClientHello yet", ""),
+    ("default_server", Warning, NAMES, NAMES_HINT),
 ];
 
 /// The remark on `name`, which a note calls `what`; `None` if the table does not have it.
