@@ -130,6 +130,7 @@ impl<I: Io> Shard<I> {
         self.move_bulk();
         self.report_ejections();
         self.arm();
+        self.serve_queue();
         self.post();
         self.table.counters().totals().turns += 1;
         if self.stopping && self.table.is_empty() && self.sockets.is_empty() {
@@ -304,6 +305,15 @@ impl<I: Io> Shard<I> {
         }
     }
 
+    /// Gives sessions that wait for a backend with room one, where credits or ends have made some.
+    fn serve_queue(&mut self) {
+        let Some(mut walk) = self.table.begin_to_serve() else { return };
+        while let Some(id) = self.table.serve_queue(&mut walk, self.now, &mut self.actions) {
+            self.perform(id);
+        }
+        self.has_wants |= self.table.settle_credits();
+    }
+
     fn has_buffers(&self) -> bool {
         let FreeBuffers { shared, reserved, .. } = self.io.free_buffers();
         shared > 0 || reserved > 0
@@ -313,6 +323,8 @@ impl<I: Io> Shard<I> {
         let at_once = self.table.is_sweeping()
             || self.bell_rang
             || self.standstill.is_behind()
+            || self.table.is_queue_due()
+            || self.sockets.is_touched()
             || self.table.moves() > 0
             || (self.table.starved() > 0 && self.has_buffers());
         if at_once {

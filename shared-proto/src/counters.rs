@@ -139,6 +139,8 @@ counters! {
         picks: Count, "weir_pool_picks_total", "Times that a backend was picked.";
         no_backend: Count, "weir_pool_no_backend_total",
             "Sessions for which there was no backend.";
+        queued: Count, "weir_pool_queued_total",
+            "Sessions that had to wait for a backend with room.";
         retries: Count, "weir_pool_retries_total", "Times that another backend was tried.";
         retry_budget_exhausted: Count, "weir_pool_retry_budget_exhausted_total",
             "Times that a retry had to wait, because there were too many at once.";

@@ -78,6 +78,8 @@ pub struct ListenerSocket {
 pub enum Limited {
     /// Sessions of a listener.
     Listener(ListenerId),
+    /// Sessions of a backend.
+    Backend(BackendId),
 }
 
 /// Control's word on one shard's part of a limit. All of it each time: a newer one takes the place
@@ -100,8 +102,19 @@ pub struct Want {
     pub given: u64,
     /// Credits that it holds, used or not.
     pub held: u32,
+    pub wish: Wish,
+}
+
+/// Whether a shard would use more credits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wish {
+    #[default]
+    None,
+    /// All are used, and no client waits: what is free is welcome, and no other shard has to give
+    /// any back for it.
+    Spare,
     /// A client waits and no credit is left.
-    pub wants: bool,
+    Needed,
 }
 
 /// What one shard tells control.

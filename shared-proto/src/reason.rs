@@ -30,6 +30,8 @@ pub enum Side {
 pub enum During {
     /// The header or greeting that its listener wants had not come.
     Inspecting,
+    /// It waited for a backend with room.
+    Queued,
     /// No backend had answered yet.
     Connecting,
     /// Bytes could flow both ways.
@@ -73,6 +75,10 @@ pub enum Why {
     InspectTimeout,
     /// The client that a PROXY header told of is not among those whom the listener serves.
     Denied,
+    /// Every backend was full for the pool's queue timeout.
+    QueueTimeout,
+    /// Every backend was full, and as many sessions waited as may.
+    QueueFull,
 }
 
 impl By {
@@ -120,14 +126,20 @@ impl Side {
 
 impl During {
     /// Every value, in the order of [`CloseReason::index`].
-    pub const ALL: [During; 4] =
-        [During::Inspecting, During::Connecting, During::Relaying, During::HalfClosed];
+    pub const ALL: [During; 5] = [
+        During::Inspecting,
+        During::Queued,
+        During::Connecting,
+        During::Relaying,
+        During::HalfClosed,
+    ];
 
     /// The label in metrics.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
             During::Inspecting => "inspecting",
+            During::Queued => "queued",
             During::Connecting => "connecting",
             During::Relaying => "relaying",
             During::HalfClosed => "half_closed",
@@ -137,7 +149,7 @@ impl During {
 
 impl Why {
     /// Every value, in the order of [`CloseReason::index`].
-    pub const ALL: [Why; 15] = [
+    pub const ALL: [Why; 17] = [
         Why::Complete,
         Why::Reset,
         Why::NoBackend,
@@ -153,6 +165,8 @@ impl Why {
         Why::BadHeader,
         Why::InspectTimeout,
         Why::Denied,
+        Why::QueueTimeout,
+        Why::QueueFull,
     ];
 
     /// The label in metrics.
@@ -174,6 +188,8 @@ impl Why {
             Why::BadHeader => "bad_header",
             Why::InspectTimeout => "inspect_timeout",
             Why::Denied => "denied",
+            Why::QueueTimeout => "queue_timeout",
+            Why::QueueFull => "queue_full",
         }
     }
 }
@@ -208,8 +224,8 @@ impl CloseReason {
 
     /// Two letters, who then when, as operators of HAProxy know them: `C` client, `S` server (the
     /// backend), `c`/`s` a timeout on that side, `P` proxy, `R` resources, `K` killed; then `R`
-    /// reading the first bytes, `C` connecting, `D` data, `L` last data. A session that ended as it
-    /// should is `--`.
+    /// reading the first bytes, `Q` in the queue for a backend, `C` connecting, `D` data, `L` last
+    /// data. A session that ended as it should is `--`.
     #[must_use]
     pub fn code(self) -> [u8; 2] {
         if self.why == Why::Complete {
@@ -221,12 +237,14 @@ impl CloseReason {
             (By::Backend, Why::Stalled | Why::Vanished) => b's',
             (_, Why::IdleTimeout | Why::HalfCloseTimeout | Why::Stalled | Why::Vanished) => b'c',
             (_, Why::InspectTimeout) => b'c',
+            (_, Why::QueueTimeout) => b's',
             (_, Why::ConnectFailed) | (By::Backend, _) => b'S',
             (By::Client, _) => b'C',
             (By::Weir, _) => b'P',
         };
         let when = match self.during {
             During::Inspecting => b'R',
+            During::Queued => b'Q',
             During::Connecting => b'C',
             During::Relaying => b'D',
             During::HalfClosed => b'L',
@@ -339,5 +357,7 @@ mod tests {
         assert_eq!(&code(By::Backend, During::HalfClosed, Why::Stalled), b"sL");
         assert_eq!(&code(By::Operator, During::Relaying, Why::Killed), b"KD");
         assert_eq!(&code(By::Weir, During::Connecting, Why::Local), b"RC");
+        assert_eq!(&code(By::Weir, During::Queued, Why::QueueTimeout), b"sQ");
+        assert_eq!(&code(By::Weir, During::Queued, Why::QueueFull), b"PQ");
     }
 }

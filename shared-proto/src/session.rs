@@ -118,6 +118,8 @@ impl FromStr for SessionSort {
 pub enum SessionState {
     /// The header that its listener wants has not come.
     Inspecting,
+    /// Every backend is full; it waits for one.
+    Queued,
     /// No backend has taken it yet.
     Connecting,
     Relaying,
@@ -133,6 +135,7 @@ impl SessionState {
     pub const fn word(self) -> &'static str {
         match self {
             SessionState::Inspecting => "inspecting",
+            SessionState::Queued => "queued",
             SessionState::Connecting => "connecting",
             SessionState::Relaying => "relaying",
             SessionState::HalfClosed => "half-closed",

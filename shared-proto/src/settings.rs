@@ -142,7 +142,7 @@ mod tests {
     fn the_rows_of_a_table_stand_together() {
         let mut tables: Vec<_> = POOL.iter().filter_map(|setting| setting.split().0).collect();
         tables.dedup();
-        assert_eq!(tables, ["health", "timeout", "retry", "redispatch", "keepalive"]);
+        assert_eq!(tables, ["health", "timeout", "retry", "queue", "redispatch", "keepalive"]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod backend;
 mod check;
 mod listener;
 mod route;
+mod wildcards;
 
 use core::net::{IpAddr, SocketAddr};
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 pub use backend::Backend;
 pub use listener::Listener;
 pub use route::{NAMES_MAX, ROUTES_MAX, Route};
+pub use wildcards::Wildcards;
 
 use crate::complaint::Complaint;
 use crate::ids::{BackendId, IdSource, ListenerId, PoolId, Version};
@@ -102,6 +104,8 @@ pub struct Pool {
     /// For its backends.
     pub keepalive: Keepalive,
     pub retry: Retry,
+    /// Sessions that may wait on each shard while every backend is full.
+    pub queue_size: u32,
     /// The most that the kernel keeps for one socket of a session in one direction, in bytes:
     /// [`SOCKET_BUFFER_MIN`](crate::spec::SOCKET_BUFFER_MIN) to
     /// [`SOCKET_BUFFER_MAX`](crate::spec::SOCKET_BUFFER_MAX). `None`: the kernel decides.
@@ -129,6 +133,8 @@ pub struct Timeouts {
     pub half_close_ms: u32,
     /// `None`: as long as `idle_ms`.
     pub own_stalled_ms: Option<u32>,
+    /// For a session that waits for a backend with room.
+    pub queue_ms: u32,
 }
 
 impl Timeouts {
@@ -208,26 +214,6 @@ impl core::fmt::Display for Fault {
     }
 }
 
-/// Where weir listens on every address of this host.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wildcards {
-    /// Port, and whether it is IPv4. In order.
-    taken: Vec<(u16, bool)>,
-}
-
-impl Wildcards {
-    /// True if one of them takes a connect to `address`, should that be one of this host's. A
-    /// connect to `::ffff:a.b.c.d` is one to `a.b.c.d`.
-    #[must_use]
-    pub fn takes(&self, address: SocketAddr) -> bool {
-        self.taken.binary_search(&Wildcards::key(address)).is_ok()
-    }
-
-    fn key(address: SocketAddr) -> (u16, bool) {
-        (address.port(), address.ip().to_canonical().is_ipv4())
-    }
-}
-
 /// True if one listener can stand in the other's way.
 #[must_use]
 pub fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
@@ -287,10 +273,7 @@ impl Snapshot {
         let open = self.listeners.iter().filter(|listener| listener.accepting);
         let binds = open.flat_map(|listener| listener.bind.iter().copied());
         let every = binds.filter(|bind| bind.ip().is_unspecified());
-        let mut taken: Vec<_> = every.map(Wildcards::key).collect();
-        taken.sort_unstable();
-        taken.dedup();
-        Wildcards { taken }
+        Wildcards::of(every)
     }
 
     /// The pool of that name.
@@ -401,6 +384,7 @@ fn build_pool(
             priority: backend.priority,
             force: backend.force,
             admin: backend.state,
+            max_sessions: backend.max_sessions,
         })
         .collect();
     // `check` has bounded every span by a day, which fits.
@@ -417,6 +401,7 @@ fn build_pool(
             idle_ms: ms(spec.timeout.idle),
             half_close_ms: ms(spec.timeout.half_close),
             own_stalled_ms: spec.timeout.stalled.map(ms),
+            queue_ms: ms(spec.timeout.queue),
         },
         keepalive: Keepalive::of(&spec.keepalive),
         // `check` has bounded it.
@@ -425,6 +410,7 @@ fn build_pool(
             within_ms: ms(spec.retry.within),
             replay_max: spec.redispatch.replay_max(),
         },
+        queue_size: spec.queue.size,
         socket_buffer: spec.socket_buffer.map(crate::spec::Size::bytes),
         backends,
     }

@@ -15,6 +15,7 @@ mod listener;
 mod one_or_many;
 mod percent;
 mod proxy;
+mod queue;
 mod redispatch;
 mod route;
 mod size;
@@ -27,8 +28,8 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 pub use backend::{Admin, BackendSpec, Force};
 pub use bounds::{
-    KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, REPLAY_MAX, RETRY_ATTEMPTS_MAX, SOCKET_BUFFER_MAX,
-    SOCKET_BUFFER_MIN, WEIGHT_MAX,
+    KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, QUEUE_SIZE_MAX, REPLAY_MAX, RETRY_ATTEMPTS_MAX,
+    SOCKET_BUFFER_MAX, SOCKET_BUFFER_MIN, WEIGHT_MAX,
 };
 pub use copy_on_write::CopyOnWrite;
 pub use failover::Failover;
@@ -40,6 +41,7 @@ pub use keepalive::KeepaliveSpec;
 pub use listener::ListenerSpec;
 pub use percent::Percent;
 pub use proxy::{ProxyInSpec, ProxyVersion};
+pub use queue::QueueSpec;
 pub use redispatch::RedispatchSpec;
 pub use route::RouteSpec;
 pub use size::Size;
@@ -196,6 +198,9 @@ pub struct PoolSpec {
     pub retry: RetrySpec,
     #[serde(default, skip_serializing_if = "RedispatchSpec::is_default")]
     pub redispatch: RedispatchSpec,
+    /// Sessions that wait while every backend is full.
+    #[serde(default, skip_serializing_if = "QueueSpec::is_default")]
+    pub queue: QueueSpec,
     /// For the backends.
     #[serde(default, skip_serializing_if = "KeepaliveSpec::is_default")]
     pub keepalive: KeepaliveSpec,
@@ -225,6 +230,7 @@ impl PoolSpec {
             timeout: self.timeout.clone(),
             retry: self.retry.clone(),
             redispatch: self.redispatch,
+            queue: self.queue,
             keepalive: self.keepalive.clone(),
             socket_buffer: self.socket_buffer,
             proxy_protocol: self.proxy_protocol,
@@ -304,6 +310,9 @@ pub struct TimeoutSpec {
     /// Bytes wait for a side and it takes none. Absent: as long as `idle`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stalled: Option<Span>,
+    /// Every backend is full and the session waits for one.
+    #[serde(skip_serializing_if = "queue::is_default_timeout")]
+    pub queue: Span,
 }
 
 impl Default for TimeoutSpec {
@@ -313,6 +322,7 @@ impl Default for TimeoutSpec {
             idle: Span::from_secs(3600),
             half_close: Span::from_secs(60),
             stalled: None,
+            queue: queue::TIMEOUT,
         }
     }
 }

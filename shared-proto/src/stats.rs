@@ -64,7 +64,11 @@ pub struct PoolStats {
     pub id: PoolId,
     /// Sessions in which a side takes nothing for now although bytes wait for it.
     pub stalled_now: u32,
+    /// Sessions that wait for a backend with room.
+    pub queued_now: u32,
     pub counts: PoolCounts,
+    /// In the queue, of sessions that waited there and were then given to a backend.
+    pub queue: DurationStats,
     /// From the first SYN to the backend that took the session.
     pub connect: DurationStats,
     /// From accept to the first byte from the backend.
@@ -153,9 +157,11 @@ impl PoolStats {
     }
 
     fn clear(&mut self) {
-        self.stalled_now = 0;
+        (self.stalled_now, self.queued_now) = (0, 0);
         self.counts = PoolCounts::default();
-        for durations in [&mut self.connect, &mut self.first_byte, &mut self.session] {
+        for durations in
+            [&mut self.queue, &mut self.connect, &mut self.first_byte, &mut self.session]
+        {
             durations.clear();
         }
         self.ends.counts.fill(0);

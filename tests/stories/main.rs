@@ -54,6 +54,7 @@ mod ports;
 mod priorities;
 mod proxy_protocol;
 mod questions;
+mod queue;
 mod readme;
 mod real;
 mod recipes;

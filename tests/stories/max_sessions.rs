@@ -14,11 +14,11 @@ const LIMIT: Duration = Duration::from_secs(90);
 
 /// A backend that counts: how many it serves at a time, seen at each accept.
 #[derive(Clone, Default)]
-struct Counts(Arc<Mutex<Vec<usize>>>, Arc<Mutex<usize>>);
+pub(super) struct Counts(Arc<Mutex<Vec<usize>>>, Arc<Mutex<usize>>);
 
 impl Counts {
     /// Serves everybody a line, until they end.
-    fn serve(&self, listener: TcpListener) {
+    pub(super) fn serve(&self, listener: TcpListener) {
         let counts = self.clone();
         std::thread::spawn(move || {
             while let Ok((stream, _)) = listener.accept() {
@@ -38,12 +38,12 @@ impl Counts {
         *self.1.lock().expect("nobody panics inside") -= 1;
     }
 
-    fn live(&self) -> usize {
+    pub(super) fn live(&self) -> usize {
         *self.1.lock().expect("nobody panics inside")
     }
 
     /// How many there were after each accept.
-    fn at_accepts(&self) -> Vec<usize> {
+    pub(super) fn at_accepts(&self) -> Vec<usize> {
         self.0.lock().expect("nobody panics inside").clone()
     }
 }

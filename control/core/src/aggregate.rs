@@ -121,6 +121,7 @@ pub struct PoolTotals {
     pub counts: PoolCounts,
     /// Of all its backends together.
     pub backends: BackendCounts,
+    pub queue: Durations,
     pub connect: Durations,
     pub first_byte: Durations,
     pub session: Durations,
@@ -192,6 +193,7 @@ struct PoolAggregate {
     sessions: u64,
     /// Stalled now, by shard.
     stalled: Vec<u32>,
+    queued: Vec<u32>,
     /// By shard.
     flows: Vec<FlowWindow>,
     removed: Option<Version>,
@@ -267,6 +269,7 @@ impl Aggregate {
             if let Some(pool) = self.pools.get_mut(&row.id) {
                 pool.totals.add(row);
                 pool.stalled[index] += row.stalled_now;
+                pool.queued[index] += row.queued_now;
             }
         }
         for row in stats.backends.iter().filter(|row| !row.is_empty()) {
@@ -337,12 +340,6 @@ impl Aggregate {
         }
     }
 
-    /// Those of them in which a side takes nothing for now although bytes wait for it.
-    pub fn pool_stalled(&self, id: PoolId) -> u64 {
-        let shards = self.pools.get(&id).map(|pool| pool.stalled.iter());
-        shards.into_iter().flatten().map(|count| u64::from(*count)).sum()
-    }
-
     /// A shard; zeros if there is no such shard.
     pub fn shard(&self, shard: ShardId) -> ShardTotals {
         self.shards.get(usize::from(shard.0)).map(|shard| shard.totals).unwrap_or_default()
@@ -390,6 +387,7 @@ impl Aggregate {
         }
         for pool in self.pools.values_mut() {
             pool.stalled.get_mut(index).map(std::mem::take);
+            pool.queued.get_mut(index).map(std::mem::take);
         }
         for listener in self.listeners.values_mut() {
             let Some((sessions, waiting)) = listener.now.get_mut(index) else { continue };
@@ -484,13 +482,16 @@ impl Aggregate {
                 self.forget_backend(id);
             }
         }
-        self.pools.retain(|_, it| !done(it.removed) || it.sessions > 0);
+        // Sessions that wait in line have no backend.
+        let waits = |it: &PoolAggregate| it.queued.iter().any(|queued| *queued > 0);
+        self.pools.retain(|_, it| !done(it.removed) || it.sessions > 0 || waits(it));
     }
 }
 
 impl PoolTotals {
     fn add(&mut self, row: &PoolStats) {
         self.counts.add(&row.counts);
+        self.queue.add(&row.queue);
         self.connect.add(&row.connect);
         self.first_byte.add(&row.first_byte);
         self.session.add(&row.session);

@@ -105,11 +105,11 @@ impl<F: Fleet> Fallback<F> {
     /// each shard is sent the same configuration once more, under the next number, and says under
     /// that what it holds: by then it has heard of everything that control had sent.
     fn take_over_leases(&mut self, newest: &Snapshot) {
-        if newest.listeners.iter().all(|listener| listener.max_sessions.is_none()) {
+        let again = Snapshot { version: newest.version.next(), ..newest.clone() };
+        self.leases.take_over(&again);
+        if self.leases.is_empty() {
             return;
         }
-        let again = Snapshot { version: newest.version.next(), ..newest.clone() };
-        self.leases.adopt(&again, &again);
         self.again = Some(Arc::new(again));
         self.owed.fill(true);
     }
@@ -275,7 +275,7 @@ mod tests {
     use super::*;
     use crate::fakes::{FakeShards, spec};
     use weir_proto::ids::{IdSource, Version};
-    use weir_proto::order::{Limited, Want};
+    use weir_proto::order::{Limited, Want, Wish};
     use weir_proto::reason::ConnectFault;
 
     fn at(ms: u64) -> Now {
@@ -330,7 +330,8 @@ mod tests {
         let of = Limited::Listener(newest.listeners[0].id);
         rig.fallback.take_over_leases(&newest);
         let say = |rig: &Rig, shard, version, given, held, wants| {
-            let wants = vec![Want { of, given, held, wants }];
+            let wish = if wants { Wish::Needed } else { Wish::None };
+            let wants = vec![Want { of, given, held, wish }];
             rig.shards.report(Report::Want { shard, version: Version(version), wants });
         };
         // What was said before may not know of credits that were on their way.

@@ -4,13 +4,14 @@
 //! a shard's credits are free again when it has given them back, or when it has ended. Where more
 //! was used already when a limit came or was lowered, nobody gets any until that has passed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use weir_core::base::machine::enter;
 use weir_core::machine;
 use weir_proto::ids::{ShardId, Version};
-use weir_proto::order::{Credit, Limited, Order, Want};
-use weir_proto::snapshot::Snapshot;
+use weir_proto::order::{Credit, Limited, Order, Want, Wish};
+use weir_proto::snapshot::{Pool, Snapshot};
 
 /// All limits and who holds how much of them.
 #[derive(Clone, Debug)]
@@ -71,6 +72,8 @@ struct Holder {
     held: u32,
     /// Since when it wants a credit.
     wants: Option<u64>,
+    /// It would use one that is free.
+    is_spare_welcome: bool,
     keep: Option<u32>,
     /// It has not been sent all of this.
     is_news: bool,
@@ -110,6 +113,7 @@ impl Holder {
             heard: 0,
             held: 0,
             wants: None,
+            is_spare_welcome: false,
             keep: None,
             is_news: false,
         }
@@ -134,22 +138,42 @@ impl Leases {
 
     /// A new snapshot goes to the shards. `before` is the one before it.
     pub fn adopt(&mut self, snapshot: &Snapshot, before: &Snapshot) {
-        let mut limits = BTreeMap::new();
-        for listener in &snapshot.listeners {
-            let Some(most) = listener.max_sessions else { continue };
-            let of = Limited::Listener(listener.id);
-            let is_new = before.listeners.iter().all(|before| before.id != listener.id);
+        let now: BTreeMap<Limited, Option<u32>> = limits_beside(snapshot, before).collect();
+        let was: BTreeMap<Limited, Option<u32>> = limits_beside(before, snapshot).collect();
+        let known: BTreeSet<Limited> = was.keys().copied().collect();
+        for of in was.into_keys().filter(|of| !matches!(now.get(of), Some(Some(_)))) {
+            self.limits.remove(&of);
+        }
+        for (of, most) in now {
+            let Some(most) = most else { continue };
             let limit = match self.limits.remove(&of) {
                 Some(limit) => limit.with_most(most),
                 None => {
+                    let is_new = !known.contains(&of);
                     let state = if is_new { LeaseState::Fresh } else { LeaseState::Unknown };
                     self.new_limit(most, snapshot.version, state)
                 }
             };
-            limits.insert(of, limit);
+            self.limits.insert(of, limit);
         }
-        self.limits = limits;
         self.settle_all();
+    }
+
+    /// Goes on where another ledger was: shards that use this snapshot hold what this one does not
+    /// know.
+    pub fn take_over(&mut self, snapshot: &Snapshot) {
+        for (of, most) in limits_beside(snapshot, &Snapshot::empty()) {
+            if let Some(most) = most {
+                let limit = self.new_limit(most, snapshot.version, LeaseState::Unknown);
+                self.limits.insert(of, limit);
+            }
+        }
+    }
+
+    /// True if nothing is limited.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.limits.is_empty()
     }
 
     fn new_limit(&self, most: u32, since: Version, state: LeaseState) -> Limit {
@@ -175,7 +199,8 @@ impl Leases {
             }
             (holder.heard, holder.held) = (want.given, want.held);
             let is_old = want.given < holder.given; // there is an answer to it on its way
-            holder.wants = match (want.wants && !is_old, holder.wants) {
+            holder.is_spare_welcome = want.wish == Wish::Spare && !is_old;
+            holder.wants = match (want.wish == Wish::Needed && !is_old, holder.wants) {
                 (false, _) => None,
                 (true, Some(since)) => Some(since),
                 (true, None) => {
@@ -298,8 +323,37 @@ impl Limit {
             self.granted += gets;
             (holder.wants, holder.is_news) = (None, true);
         }
+        self.give_spare(free, shards);
         let is_over = leased > u64::from(self.most);
         self.share(is_over);
+    }
+
+    /// Gives what is free and no shard lacks to those that ask ahead: an equal part of all at
+    /// first,
+    /// so that sessions can go by other reasons than by which shard has credits; then a part of
+    /// what is left.
+    fn give_spare(&mut self, mut free: u64, shards: &[ShardLease]) {
+        if free == 0 {
+            return;
+        }
+        let live = shards.iter().filter(|shard| shard.is_live).count() as u64;
+        let fair = u64::from(self.most).div_ceil(live.max(1));
+        let welcome = |(_, holder): &(usize, &Holder)| holder.is_spare_welcome;
+        let line = (0..).zip(&self.holders).filter(welcome);
+        let mut line: Vec<(u64, usize)> = line.map(|(at, it)| (it.leased(), at)).collect();
+        line.sort_unstable();
+        let each = free.div_ceil(line.len() as u64 + 1);
+        for (leased, index) in line {
+            let gets = fair.saturating_sub(leased).max(each).min(free);
+            if gets == 0 {
+                break;
+            }
+            free -= gets;
+            let holder = &mut self.holders[index];
+            holder.given += gets;
+            self.granted += gets;
+            (holder.is_spare_welcome, holder.is_news) = (false, true);
+        }
     }
 
     /// While somebody lacks credits each keeps a like share of them, if its own clients wait too.
@@ -313,6 +367,20 @@ impl Limit {
             holder.keep = keep;
         }
     }
+}
+
+/// Everything that may be limited in `snapshot`, with its limit: listeners, and backends of pools
+/// that are not the same in `other`. A pool that both have is the same to both.
+fn limits_beside<'a>(
+    snapshot: &'a Snapshot,
+    other: &'a Snapshot,
+) -> impl Iterator<Item = (Limited, Option<u32>)> + 'a {
+    let listeners = snapshot.listeners.iter();
+    let listeners = listeners.map(|it| (Limited::Listener(it.id), it.max_sessions));
+    let same: BTreeSet<*const Pool> = other.pools.iter().map(Arc::as_ptr).collect();
+    let pools = snapshot.pools.iter().filter(move |pool| !same.contains(&Arc::as_ptr(pool)));
+    let backends = pools.flat_map(|pool| &pool.backends);
+    listeners.chain(backends.map(|it| (Limited::Backend(it.id), it.max_sessions)))
 }
 
 #[cfg(test)]

@@ -182,8 +182,15 @@ fn candidate(control: &Control, backend: &Backend, panic: bool) -> Candidate {
         identity: identity(backend.name.as_str()),
         weight: backend.weight,
         load: u32::try_from(sessions).unwrap_or(u32::MAX),
-        usable: backend.admin.is_ready() && (control.health.is_up(backend.id) || panic),
+        usable: backend.admin.is_ready()
+            && (control.health.is_up(backend.id) || panic)
+            && !is_full(backend, sessions),
     }
+}
+
+/// It has as many sessions as it may have.
+fn is_full(backend: &Backend, sessions: u64) -> bool {
+    backend.max_sessions.is_some_and(|most| sessions >= u64::from(most))
 }
 
 /// How the strategy comes to its choice among `count` that may have the session.
@@ -218,6 +225,10 @@ fn why_not(
     }
     if !candidate.usable && backend.force.is_some() {
         return Some("an operator has forced it down".to_owned());
+    }
+    let sessions = u64::from(candidate.load);
+    if let Some(most) = backend.max_sessions.filter(|_| is_full(backend, sessions)) {
+        return Some(format!("it is full: {sessions} sessions, and its max-sessions is {most}"));
     }
     if !candidate.usable {
         return Some("its health checks, or connects to it, have failed".to_owned());

@@ -1,6 +1,6 @@
 //! The world of a seed: one shard and an operator, or a whole process, and which faults it has.
 
-use weir_engine_sim::faults::{Headers, Swarm};
+use weir_engine_sim::faults::{Headers, Rooms, Swarm};
 use weir_engine_sim::rng::Rng;
 
 /// The world of a seed.
@@ -53,6 +53,7 @@ fn into_whole(swarm: Swarm, rng: &mut Rng) -> (Swarm, ProcessFaults) {
         connect_ms: swarm.connect_ms.min(3000),
         vanishes: 0, // its time is not long enough
         headers: Headers::default(),
+        rooms: Rooms { queue_ms: swarm.rooms.queue_ms.min(3000), ..swarm.rooms },
         changes: rng.pick(&[200, 1000, 1000]),
         ..swarm
     };

@@ -11,12 +11,17 @@ use weir_control_core::fakes::{FakeShards, FakeVersions, spec};
 use weir_control_core::fallback::{Fallback, SignalsSeen};
 use weir_control_core::record::Record;
 use weir_control_core::sockets::BindPlan;
+use weir_core::action::Actions;
 use weir_core::base::clock::Now;
 use weir_core::base::machine::{END, Machine, START, Transition};
+use weir_core::event::{Completion, Errno, Leg, Side};
 use weir_core::health::Hysteresis;
+use weir_core::limits::{RETRY_WAIT_MS, Tuning};
+use weir_core::slot::ListenerSlot;
+use weir_core::table::{AcceptedClient, Setup as TableSetup, Table};
 use weir_proto::answer::Author;
 use weir_proto::ids::{IdSource, ShardId, Version};
-use weir_proto::order::Report;
+use weir_proto::order::{Credit, Limited, Report};
 use weir_proto::snapshot::Snapshot;
 use weir_sim::run_seed;
 
@@ -28,8 +33,8 @@ const NOT_TAKEN: &[(&str, &str, &str, &str)] = &[(
     "listening socket",
     "Leaving",
     "Open",
-    "control sends a new socket with an address that comes back; a shard that is sent none keeps \
-     the one that it has",
+    "control sends a new socket with an address that comes back; a shard that is sent none \
+         keeps the one that it has",
 )];
 
 fn machines() -> Vec<&'static Machine> {
@@ -66,6 +71,7 @@ fn each_transition_occurs() {
     signals_end_a_fallback();
     a_watchdog_fences_a_shard();
     a_backend_goes_to_maint_while_it_is_down();
+    a_retry_whose_turn_has_come_finds_no_room();
     for seed in 0..SEEDS_MAX {
         run_seed(seed, false).unwrap_or_else(|failure| panic!("{failure}"));
         if missing().is_empty() {
@@ -253,4 +259,47 @@ fn declarations_are_sound() {
             assert!(!row.cause.contains([':', ';', '#', '%']), "{name}: {row:?}");
         }
     }
+}
+
+/// More retries at once than a pool may have, and then a limit that they use up: worlds are small.
+fn a_retry_whose_turn_has_come_finds_no_room() {
+    let mut spec = spec("192.0.2.9:80".parse().expect("an address"));
+    let pool = spec.pool.values_mut().next().expect("it has one");
+    let standby = pool.backend.values_mut().next_back().expect("it has two");
+    (standby.priority, standby.max_sessions) = (1, Some(3));
+    let mut ids = IdSource::default();
+    let first = Snapshot::build(&spec, Version(1), &Snapshot::empty(), &mut ids).expect("valid");
+    let now = Now { nanos: 1_000_000_000 };
+    let mut table = Table::new(TableSetup {
+        shard: ShardId(0),
+        slots: 4,
+        tuning: Tuning::default(),
+        seed: 1,
+        now,
+        session_log: None,
+    });
+    table.adopt(&first, now);
+    let limited = first.backends().find(|(_, it)| it.max_sessions.is_some()).expect("it is b");
+    table.hear_credit(Credit { of: Limited::Backend(limited.1.id), given: 3, keep: None });
+    let mut out = Actions::default();
+    let mut sessions = Vec::new();
+    for leg in 0..4 {
+        let listener = ListenerSlot::FIRST;
+        let client = AcceptedClient { leg: Leg(leg), listener, key: 0, address: None };
+        let id = table.accept(client, now, &mut out).expect("there is a slot");
+        table.opened(id, Ok(Leg(10 + leg)), now, &mut out);
+        sessions.push(id);
+    }
+    let refused = Completion::Connected(Err(Errno::ECONNREFUSED));
+    for (id, leg) in sessions.iter().zip(20..) {
+        table.on_completion(*id, Side::Backend, refused, now, &mut out);
+        if table.session(*id).is_some_and(|session| session.route.backend.is_some()) {
+            table.opened(*id, Ok(Leg(leg)), now, &mut out);
+        }
+    }
+    table.on_completion(sessions[0], Side::Backend, Completion::Connected(Ok(())), now, &mut out);
+    let later = now.plus_millis(3 * RETRY_WAIT_MS);
+    let mut work = Tuning::default().timers;
+    while table.on_time(later, &mut work, &mut out).is_some() {}
+    assert!(table.session(sessions[3]).is_some_and(|session| session.is_in_queue));
 }

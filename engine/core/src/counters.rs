@@ -128,6 +128,16 @@ impl ShardCounters {
         self.current.pools[pool.index()].counts.no_backend += 1;
     }
 
+    /// A session has to wait for a backend with room.
+    pub fn queued(&mut self, pool: PoolSlot) {
+        self.current.pools[pool.index()].counts.queued += 1;
+    }
+
+    /// It has got one after so long.
+    pub fn waited(&mut self, pool: PoolSlot, took: Duration) {
+        self.current.pools[pool.index()].queue.record(micros(took));
+    }
+
     /// A retry has to wait for its turn.
     pub fn retry_waits(&mut self, pool: PoolSlot) {
         self.current.pools[pool.index()].counts.retry_budget_exhausted += 1;

@@ -7,6 +7,8 @@
 //! A shard admits only while `used < held`. Control gives only what it has, so the shards together
 //! never hold more than the limit. What is used is counted by the owner of the lease.
 
+use weir_proto::order::Wish;
+
 /// The credits of one shard under one limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
@@ -18,8 +20,10 @@ pub struct Lease {
     keep: Option<u32>,
     /// Given for clients that wait here, and not used yet: these do not go back before.
     fresh: u32,
-    /// A client waits and no credit is left.
-    wants: bool,
+    /// It asks for credits before a client waits.
+    ahead: bool,
+    /// As control was told, and has not granted.
+    wish: Wish,
     /// Control does not know this state yet.
     is_news: bool,
 }
@@ -29,7 +33,15 @@ impl Lease {
     /// comes for one who leaves before control has said whether there are too many.
     #[must_use]
     pub fn new(used: u32) -> Lease {
-        Lease { given: 0, held: used, keep: Some(0), fresh: 0, wants: false, is_news: true }
+        let (keep, wish) = (Some(0), Wish::None);
+        Lease { given: 0, held: used, keep, fresh: 0, ahead: false, wish, is_news: true }
+    }
+
+    /// The same of something that is chosen by whether it has room: it asks for a credit as soon as
+    /// none is left, for no client would wait for it as long as there is another choice.
+    #[must_use]
+    pub fn ahead(used: u32) -> Lease {
+        Lease { ahead: true, ..Lease::new(used) }
     }
 
     /// Credits that this shard holds, used ones included.
@@ -60,7 +72,7 @@ impl Lease {
         self.keep = keep;
         if more > 0 {
             // The wish has been granted; if it was not enough, it is said again.
-            self.wants = false;
+            self.wish = Wish::None;
         }
     }
 
@@ -95,15 +107,22 @@ impl Lease {
         if !waits {
             self.give_back(used, false);
         }
-        let wants = waits && self.room(used) == 0;
-        self.is_news |= wants != self.wants;
-        self.wants = wants;
+        let wish = match (self.room(used) == 0, waits) {
+            (true, true) => Wish::Needed,
+            (true, false) if self.ahead => Wish::Spare,
+            // It stands until it is granted: to take it back would be a word for each session that
+            // ends, and another one for the next.
+            (false, _) if self.wish == Wish::Spare => Wish::Spare,
+            _ => Wish::None,
+        };
+        self.is_news |= wish != self.wish;
+        self.wish = wish;
     }
 
     /// What control should hear, if it does not know it: the credits that it has given as far as
     /// they were heard of, those held, and whether more are wanted.
-    pub fn take_news(&mut self) -> Option<(u64, u32, bool)> {
-        core::mem::take(&mut self.is_news).then_some((self.given, self.held, self.wants))
+    pub fn take_news(&mut self) -> Option<(u64, u32, Wish)> {
+        core::mem::take(&mut self.is_news).then_some((self.given, self.held, self.wish))
     }
 
     /// True if [`Lease::take_news`] has something to tell.
@@ -128,7 +147,7 @@ mod tests {
     #[test]
     fn a_credit_is_given_once_however_often_it_is_said() {
         let mut lease = Lease::new(0);
-        assert_eq!(lease.take_news(), Some((0, 0, false)));
+        assert_eq!(lease.take_news(), Some((0, 0, Wish::None)));
         lease.hear(3, None);
         lease.hear(3, None);
         lease.hear(2, None);
@@ -139,16 +158,16 @@ mod tests {
     fn a_client_that_waits_without_a_credit_is_told_once() {
         let mut lease = lease(1);
         lease.settle(1, true);
-        assert_eq!(lease.take_news(), Some((1, 1, true)));
+        assert_eq!(lease.take_news(), Some((1, 1, Wish::Needed)));
         lease.settle(1, true);
         assert_eq!(lease.take_news(), None);
         lease.settle(1, false); // it has left
-        assert_eq!(lease.take_news(), Some((1, 1, false)));
+        assert_eq!(lease.take_news(), Some((1, 1, Wish::None)));
         lease.settle(1, true);
         lease.take_news();
         lease.hear(2, None);
         lease.settle(2, true); // one was not enough
-        assert_eq!(lease.take_news(), Some((2, 2, true)));
+        assert_eq!(lease.take_news(), Some((2, 2, Wish::Needed)));
     }
 
     #[test]
@@ -190,7 +209,30 @@ mod tests {
         lease.hear(23, Some(24)); // two clients wait here, one at another shard
         lease.give_back(20, true);
         lease.settle(22, false);
-        assert_eq!(lease.take_news(), Some((23, 22, false)));
+        assert_eq!(lease.take_news(), Some((23, 22, Wish::None)));
+    }
+
+    #[test]
+    fn one_that_asks_ahead_says_so_once_however_often_its_last_credit_comes_and_goes() {
+        let mut lease = Lease::ahead(0);
+        lease.settle(0, false);
+        assert_eq!(lease.take_news(), Some((0, 0, Wish::Spare)));
+        lease.hear(2, None);
+        for used in [1, 2] {
+            lease.settle(used, false);
+        }
+        assert_eq!(lease.take_news(), Some((2, 2, Wish::Spare)));
+        for used in [1, 2, 1, 2] {
+            lease.give_back(used, false);
+            lease.settle(used, false);
+        }
+        assert_eq!(lease.take_news(), None, "none is lacked: an end and a begin are no news");
+        lease.settle(2, true);
+        assert_eq!(lease.take_news(), Some((2, 2, Wish::Needed)));
+        lease.hear(2, Some(0));
+        lease.give_back(1, false); // another shard lacks what has become free
+        lease.settle(1, false);
+        assert_eq!(lease.take_news(), Some((2, 1, Wish::Spare)));
     }
 
     #[test]

@@ -150,6 +150,12 @@ pub const ORDERS_PER_TURN_MAX: u32 = 64;
 /// becomes bulk and then needs none.
 pub const RESERVED_BYTES: u16 = 16 * 1024;
 
+/// Sessions that leave a pool's line for a backend in one turn: each opens a socket.
+pub const QUEUE_SERVED_PER_TURN_MAX: u32 = 256;
+
+/// Sessions that a backend has refused and that are passed over in a pool's line in one turn.
+pub const QUEUE_RETRIES_PER_TURN_MAX: u32 = 64;
+
 /// Flows that leave the line for a buffer in one turn.
 pub const RESUMES_PER_TURN_MAX: u32 = 256;
 

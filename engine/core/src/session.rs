@@ -22,7 +22,7 @@ mod traffic;
 mod wait;
 
 use weir_proto::ids::Version;
-use weir_proto::reason::{By, CloseReason, ConnectFault, During, Why};
+use weir_proto::reason::{By, CloseReason, During, Why};
 use weir_proto::snapshot::{Retry, Timeouts};
 
 use crate::action::{Action, Actions, How, Pending};
@@ -35,7 +35,7 @@ use crate::machine;
 use crate::slot::{BackendSlot, ListenerSlot, MemberIndex, PoolSlot};
 
 pub use bulk::SpliceRequest;
-pub use connect::Connect;
+pub use connect::{ATTEMPT, Attempt, Connect};
 pub use deadline::Timeout;
 pub use effects::{Effects, Step};
 pub use end::Closing;
@@ -73,35 +73,6 @@ machine! {
     Closing => end: "nothing is in flight, the legs are closed";
 }
 
-/// One connect to one backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attempt {
-    Trying,
-    /// The deadline has passed and the connect is being cancelled; it may still succeed.
-    Expired,
-    /// It failed; once nothing is in flight, another backend is tried.
-    Failed(ConnectFault),
-    /// It failed, and the pool has too many retries under way: nothing of this session is in
-    /// flight, and another backend is tried 10 to 20 ms later.
-    Waiting(ConnectFault),
-}
-
-machine! {
-    /// Transitions of an [`Attempt`].
-    pub static ATTEMPT: Attempt = "connect";
-    states: Trying, Expired, Failed, Waiting;
-    start => Trying: "a backend was picked";
-    Trying => Expired: "its deadline has passed, so it is cancelled";
-    Trying => Failed: "it fails";
-    Expired => Failed: "it fails";
-    Failed => Trying: "nothing is in flight, another backend";
-    Failed => Waiting: "too many retries at once";
-    Trying => Waiting: "no socket for it, and too many retries at once";
-    Waiting => Trying: "its turn, after 10 to 20 ms";
-    Trying => end: "it succeeds";
-    Expired => end: "it succeeds anyway";
-}
-
 /// The listener, pool and backend of a session, as slots of the view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
@@ -130,6 +101,8 @@ pub struct Session {
     pub buffers_short: bool,
     /// It is counted as stalled.
     pub counted_stalled: bool,
+    /// It stands in its pool's line for a backend with room.
+    pub is_in_queue: bool,
     /// The side whose FIN or reset came first.
     closed_first: Option<Side>,
     /// Bytes from which on a receive counts as large.
@@ -169,6 +142,7 @@ impl Session {
             first_byte_seen: false,
             buffers_short: false,
             counted_stalled: false,
+            is_in_queue: false,
             closed_first: None,
             bulk_bytes: u16::MAX,
             multishot_bytes: 0,
@@ -365,6 +339,7 @@ impl Session {
     fn begin_close(&mut self, by: By, why: Why, out: &mut Actions) {
         let during = match self.phase {
             Phase::Inspecting(_) => During::Inspecting,
+            Phase::Connecting(_) if self.is_in_queue || why == Why::QueueFull => During::Queued,
             Phase::Connecting(_) => During::Connecting,
             Phase::Relaying(_) if self.has_fin() && why != Why::Complete => During::HalfClosed,
             Phase::Relaying(_) => During::Relaying,

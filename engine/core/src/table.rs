@@ -7,8 +7,10 @@
 mod bulk;
 mod by_slot;
 mod connect;
+mod credits;
 mod inspect;
 mod log;
+mod queue;
 mod redispatch;
 mod search;
 mod shed;
@@ -20,7 +22,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use weir_proto::ids::{BackendId, ShardId};
-use weir_proto::order::{BackendHealth, Credit, Limited, Want};
+use weir_proto::order::BackendHealth;
 use weir_proto::reason::{By, ConnectFault, During, Why};
 use weir_proto::session_log::SessionLogging;
 use weir_proto::snapshot::Snapshot;
@@ -36,7 +38,6 @@ use crate::client_hello::ClientHello;
 use crate::counters::ShardCounters;
 use crate::event::{Completion, Leg, Side};
 use crate::generations::{Generation, Generations};
-use crate::lease::Lease;
 use crate::limits::{EJECTIONS_MAX, TICK_MS, Tuning};
 use crate::session::{Connect, Effects, Route, Session, Step};
 use crate::slot::{ListenerSlot, MemberIndex, PoolSlot};
@@ -45,10 +46,12 @@ use crate::wait_queue::WaitQueue;
 use by_slot::BySlot;
 use inspect::TakenRoute;
 use log::Logging;
+use queue::Queues;
 use search::Searching;
 use shed::Shedding;
 
 pub use crate::base::slab::Key as SessionId;
+pub use queue::QueueWalk;
 pub use search::{AskLegs, Found};
 
 /// How a table is made.
@@ -85,6 +88,7 @@ pub struct Table {
     starved_queue: WaitQueue,
     /// Few buffers are free: each flow holds one at most.
     buffers_short: bool,
+    queues: Queues,
     /// Flows whose pipe has something to move.
     splice_queue: WaitQueue,
     tuning: Tuning,
@@ -123,6 +127,7 @@ impl Table {
             wheel: Wheel::new(setup.slots, TICK_MS, setup.now),
             starved_queue: WaitQueue::new(setup.slots * 2),
             buffers_short: false,
+            queues: Queues::new(setup.slots),
             splice_queue: WaitQueue::new(setup.slots * 2),
             tuning: setup.tuning,
             view: View::default(),
@@ -177,40 +182,6 @@ impl Table {
         &self.generations
     }
 
-    /// How many more sessions this listener may have on this shard.
-    #[must_use]
-    pub fn room(&self, listener: ListenerSlot) -> u32 {
-        self.view.listeners()[listener.index()].room()
-    }
-
-    /// The lease of a listener that has a limit, with the sessions that use it.
-    pub fn lease(&mut self, listener: ListenerSlot) -> Option<(&mut Lease, u32)> {
-        self.view.lease(listener)
-    }
-
-    /// Control's word on this shard's part of a limit. What the snapshot does not limit any more
-    /// needs none.
-    pub fn hear_credit(&mut self, credit: Credit) {
-        let Limited::Listener(id) = credit.of;
-        if let Some((_, lease)) = self.view.leases().find(|(of, _)| *of == id) {
-            lease.hear(credit.given, credit.keep);
-        }
-    }
-
-    /// True if [`Table::take_wants`] has something to tell.
-    pub fn has_wants(&mut self) -> bool {
-        self.view.leases().any(|(_, lease)| lease.is_news())
-    }
-
-    /// What control does not know of this shard's leases.
-    pub fn take_wants(&mut self) -> Vec<Want> {
-        let news = self.view.leases().filter_map(|(id, lease)| {
-            let (given, held, wants) = lease.take_news()?;
-            Some(Want { of: Limited::Listener(id), given, held, wants })
-        });
-        news.collect()
-    }
-
     /// True if a pool of the listener picks by the client's address.
     #[must_use]
     pub fn wants_client_key(&self, listener: ListenerSlot) -> bool {
@@ -248,6 +219,9 @@ impl Table {
     #[must_use]
     pub fn collect(&mut self, spare: Box<ShardStats>) -> Box<ShardStats> {
         let mut full = self.counters.hand_over(spare, &self.view);
+        for (slot, row) in full.pools.iter_mut().enumerate().take(self.view.pools().len()) {
+            row.queued_now = self.queues.waiting_in(PoolSlot::at(slot));
+        }
         full.sessions_now = self.sessions.len();
         full.generations.extend(self.generations.iter());
         full
@@ -431,7 +405,10 @@ impl Table {
                 self.forget(id, now);
                 out.push(Action::Free);
             }
-            None => self.count_stalled(id, now),
+            None => {
+                self.count_stalled(id, now);
+                self.leave_queue_if_ending(id);
+            }
         }
         if effects.closed_early {
             self.closed_early(id, now, out);
@@ -453,6 +430,9 @@ impl Table {
         }
         let end = session.end_record().expect("it is over");
         let Route { listener, pool, backend, .. } = session.route;
+        if session.is_in_queue {
+            self.drop_out_of_queue(id, pool);
+        }
         if let Some(backend) = backend {
             self.view.session_released(backend);
             if end.reason.during != During::Connecting {

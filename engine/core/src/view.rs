@@ -8,8 +8,10 @@ mod adopt;
 mod connects;
 mod figures;
 mod health;
+mod room;
 mod slots;
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -31,6 +33,7 @@ use crate::slot::{BackendSlot, ListenerSlot, MemberIndex, PoolSlot};
 pub use connects::{CountedConnect, MayRetry};
 pub use figures::Figures;
 pub use health::{FAILURES_IN_A_ROW_MAX, Verdict};
+use room::{BackendLimits, Touched};
 
 /// One listener on this shard.
 #[derive(Debug)]
@@ -72,6 +75,8 @@ pub struct PoolView {
     /// The header that backends get first.
     pub proxy: Option<ProxyVersion>,
     pub retry: Retry,
+    /// Sessions that may wait here while every backend is full.
+    pub queue_size: u32,
     pub sessions: u32,
     /// Those of them in which a side takes nothing for now although bytes wait for it.
     pub stalled: u32,
@@ -82,6 +87,8 @@ pub struct PoolView {
     slow_start_ms: u32,
     /// So few backends are up that their health is ignored.
     panic_mode: bool,
+    /// Backends that may have new sessions, full or not.
+    candidates: u32,
     /// Indices of the backends that may have recovered or got stuck lately, in rising order: picks
     /// look at them one by one. Has room for all.
     unsteady: Vec<MemberIndex>,
@@ -121,6 +128,8 @@ pub struct BackendView {
     stuck_since: Option<Now>,
     /// Since when its share grows (*slow start*), until it has all of it.
     ramps_since: Option<Now>,
+    /// `None` if it has none.
+    limits: Option<Box<BackendLimits>>,
     /// Its pool and its place there; `None` once it is removed.
     place: Option<(PoolSlot, MemberIndex)>,
 }
@@ -143,6 +152,9 @@ pub struct View {
     by_id: BTreeMap<BackendId, BackendSlot>,
     /// The slots of those of the past.
     departed: BTreeSet<BackendSlot>,
+    /// Those that have limits.
+    limited: BTreeSet<BackendSlot>,
+    touched: Touched,
     wildcards: Wildcards,
 }
 
@@ -155,6 +167,8 @@ impl Default for View {
             backends: Vec::new(),
             by_id: BTreeMap::new(),
             departed: BTreeSet::new(),
+            limited: BTreeSet::new(),
+            touched: Touched::default(),
             wildcards: Wildcards::default(),
         }
     }
@@ -229,12 +243,14 @@ impl View {
     pub fn session_assigned(&mut self, backend: BackendSlot) {
         self.backends[backend.index()].sessions += 1;
         self.refresh_load(backend);
+        self.touch(backend);
     }
 
     /// A session that was assigned to `backend` has left it.
     pub fn session_released(&mut self, backend: BackendSlot) {
         self.backends[backend.index()].sessions -= 1;
         self.refresh_load(backend);
+        self.touch(backend);
     }
 
     /// A session of this listener and pool begins.
@@ -268,8 +284,11 @@ impl View {
     fn refresh_load(&mut self, slot: BackendSlot) {
         let backend = &self.backends[slot.index()];
         if let Some((pool, index)) = backend.place {
-            let picker = &mut self.pools[pool.index()].picker;
-            picker.change(index.index(), |candidate| candidate.load = backend.load());
+            let PoolView { picker, panic_mode, .. } = &mut self.pools[pool.index()];
+            picker.change(index.index(), |candidate| {
+                candidate.load = backend.load();
+                candidate.usable = backend.is_usable(*panic_mode);
+            });
         }
     }
 }

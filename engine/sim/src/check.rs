@@ -134,6 +134,8 @@ pub struct Ledger {
     now: u64,
     /// Sessions of each listener after the turn before.
     before: BTreeMap<ListenerId, u32>,
+    /// The same of each backend.
+    loads_before: BTreeMap<BackendId, u32>,
     /// Times that each kind of check had something to check.
     pub connects_checked: u64,
     pub ejections_checked: u64,

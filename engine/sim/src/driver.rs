@@ -20,6 +20,7 @@ use crate::line::Line;
 use crate::net::Mode;
 use crate::operator::Operator;
 use crate::peer::Peers;
+use crate::queue::Queue;
 use crate::rng::Rng;
 
 /// Rounds in which a calm world must come to its end.
@@ -56,6 +57,7 @@ pub struct World<I: Io> {
     peers: Peers,
     ledger: Ledger,
     line: Line,
+    queue: Queue,
     rng: Rng,
     clients_left: usize,
     sessions_max: u32,
@@ -105,6 +107,7 @@ impl<I: Io> World<I> {
             peers: Peers::default(),
             ledger: Ledger::default(),
             line: Line::default(),
+            queue: Queue::default(),
             rng,
             clients_left: swarm.clients,
             sessions_max: swarm.sessions_max,
@@ -195,6 +198,7 @@ impl<I: Io> World<I> {
         self.ledger.saw(&seen, now)?;
         self.ledger.check_figures(table.view(), now)?;
         self.line.saw(&seen, table)?;
+        self.queue.saw(table)?;
         let reports: Vec<Report> = std::iter::from_fn(|| self.inbox.take()).collect();
         self.ledger.reported(&reports)?;
         for report in reports {
@@ -288,7 +292,8 @@ impl<I: Io> World<I> {
     fn settle(&mut self, swarm: &Swarm) -> WorldResult {
         self.calm_down(swarm);
         // Behind a limit of one session, clients whose backends never answer wait for each other.
-        let waits_ms = swarm.connect_ms * 4 * (swarm.clients + 1) + 2000;
+        let queue_ms = if swarm.clean { 0 } else { swarm.rooms.queue_ms };
+        let waits_ms = swarm.connect_ms * 4 * (swarm.clients + 1) + queue_ms + 2000;
         // A peer that is gone is given up when keepalive or the pool says.
         let gone = self.kernel.borrow().net.conns.iter().filter(|it| it.gone.is_some()).count();
         let gone_ms = if swarm.vanishes > 0 { VANISHED_MS + gone as u64 * QUEUED_MS } else { 0 };

@@ -8,7 +8,7 @@ use weir_proto::spec::{RedispatchSpec, Size};
 use crate::rng::Rng;
 
 /// What one seed does to the shard. Rates are per mille of the cases where the fault could happen.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Swarm {
     /// Nothing is wrong and nobody misbehaves: every session must complete.
     pub clean: bool,
@@ -84,6 +84,7 @@ pub struct Swarm {
     pub groups: bool,
     /// Listeners have routes.
     pub routes: bool,
+    pub rooms: Rooms,
 }
 
 /// PROXY headers of a world.
@@ -101,6 +102,38 @@ impl Headers {
     fn draw(rng: &mut Rng, clean: bool) -> Headers {
         let (come, go) = (rng.below(6) == 0, rng.below(6) == 0);
         Headers { come, go, within_ms: if clean { 3_600_000 } else { rng.pick(&[20, 3000]) } }
+    }
+}
+
+/// Limits of the backends of a world.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rooms {
+    /// Some backends have one.
+    pub limited: bool,
+    /// How long a session waits for one with room, and how many do.
+    pub queue_ms: usize,
+    pub queue_size: u32,
+}
+
+impl Rooms {
+    fn draw(rng: &mut Rng, clean: bool) -> Rooms {
+        let limited = rng.below(3) == 0;
+        if clean {
+            return Rooms { limited, queue_ms: 3_600_000, queue_size: 1000 };
+        }
+        let (queue_ms, queue_size) = (rng.pick(&[50, 3000, 20_000]), rng.pick(&[0, 2, 1000, 1000]));
+        Rooms { limited, queue_ms, queue_size }
+    }
+
+    /// The longest that a session waits for a backend with room.
+    #[must_use]
+    pub fn queued_ms_max(&self) -> usize {
+        if self.limited { self.queue_ms } else { 0 }
+    }
+
+    /// A limit of a backend.
+    pub fn most(&self, rng: &mut Rng) -> Option<u32> {
+        if self.limited { rng.pick(&[None, Some(1), Some(2), Some(5), Some(5)]) } else { None }
     }
 }
 
@@ -138,17 +171,17 @@ impl Swarm {
     /// The swarm of a seed.
     #[must_use]
     pub fn draw(rng: &mut Rng) -> Swarm {
-        let swarm = Swarm::without_headers(rng);
-        let mut beside = beside(rng);
+        let (swarm, mut beside) = (Swarm::plain(rng), beside(rng));
         let headers = Headers::draw(&mut beside, swarm.clean);
         let lists = !swarm.clean && beside.below(6) == 0;
         let (redispatch, early_closes) = closes(&mut beside, &swarm);
         let groups = !swarm.clean && beside.below(3) == 0;
         let routes = !swarm.clean && beside.below(6) == 0;
-        Swarm { headers, lists, redispatch, early_closes, groups, routes, ..swarm }
+        let rooms = Rooms::draw(&mut beside, swarm.clean);
+        Swarm { headers, lists, redispatch, early_closes, groups, routes, rooms, ..swarm }
     }
 
-    fn without_headers(rng: &mut Rng) -> Swarm {
+    fn plain(rng: &mut Rng) -> Swarm {
         let clean = rng.below(8) == 0;
         let rate = |rng: &mut Rng| {
             let strength = rng.pick(&[4, 16, 64, 250]);
@@ -210,12 +243,7 @@ impl Swarm {
             sheds,
             stops: !clean && rng.below(4) == 0,
             completions: if clean { usize::MAX } else { rng.pick(&[1, 4, 64, usize::MAX]) },
-            headers: Headers::default(),
-            lists: false,
-            redispatch: RedispatchSpec::default(),
-            early_closes: 0,
-            groups: false,
-            routes: false,
+            ..Swarm::default()
         }
     }
 

@@ -40,7 +40,7 @@ pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
         {
             note.retry = retry;
             let pool = &table.view().pools()[session.route.pool.index()];
-            note.retry_due = session.accepted_at.plus_millis(pool.retry.within_ms).nanos;
+            note.retry_due = session.retries_until(pool.retry.within_ms).nanos;
         }
         if abandoned && note.abandoned_at == 0 {
             note.abandoned_at = now;
@@ -77,11 +77,35 @@ fn check_leases(table: &Table, kernel: &Kernel) -> Result<(), String> {
     if clients || !rests || kernel.wakes() || kernel.stopping {
         return Ok(());
     }
+    let views = table.view();
+    let of_backends = views.backends().iter().filter_map(|it| Some((it.id, it.credits()?)));
+    if table.iter().all(|(_, session)| !session.is_in_queue)
+        && let Some((id, (_, owed))) = of_backends.clone().find(|(_, (_, owed))| *owed > 0)
+    {
+        return Err(format!(
+            "{owed} credits of backend {id} stay although another shard lacks them"
+        ));
+    }
     let owing = table.view().listeners().iter().find(|view| view.owed() > 0);
     owing.map_or(Ok(()), |view| {
         let (id, owed) = (view.id, view.owed());
         Err(format!("{owed} credits of listener {id} stay although another shard lacks them"))
     })
+}
+
+/// Every session under a limit has a credit: control counts by them.
+fn check_credits(table: &Table) -> Result<(), String> {
+    let view = table.view();
+    let backends = view.backends().iter();
+    let backends =
+        backends.filter_map(|it| Some((format!("{:?}", it.id), it.sessions, it.credits()?.0)));
+    let listeners = view.listeners().iter();
+    let listeners =
+        listeners.filter_map(|it| Some((format!("{:?}", it.id), it.sessions, it.held()?)));
+    match backends.chain(listeners).find(|(_, sessions, held)| sessions > held) {
+        Some((of, sessions, held)) => Err(format!("{sessions} sessions of {of}, {held} credits")),
+        None => Ok(()),
+    }
 }
 
 /// Checks everything. `now` is when the last turn was.
@@ -104,6 +128,8 @@ pub fn check(table: &Table, kernel: &Kernel) -> Result<(), String> {
         return Err(format!("the shard waits, but of the buffers are free: {free:?}"));
     }
     check_leases(table, kernel)?;
+    check_credits(table)?;
+    crate::queue::check(table, kernel)?;
     // It has left a part of its work for the next turn, which begins at once.
     let behind = kernel.wait_until.is_some_and(|until| until <= kernel.now);
     let not_taken_back = kernel.not_taken_back();
@@ -266,10 +292,8 @@ fn check_deadline(
     }
     let wait_ms = match session.phase() {
         // Either may be the one that is waited for, and both have the same time.
-        Phase::Inspecting(_) => {
-            let within_ms = u32::try_from(kernel.swarm.headers.within_ms).unwrap_or(u32::MAX);
-            if kernel.swarm.headers.come { within_ms.saturating_mul(2) } else { within_ms }
-        }
+        Phase::Inspecting(_) => u32::try_from(kernel.swarm.headers.within_ms).unwrap_or(u32::MAX),
+        Phase::Connecting(Connect { attempt: Attempt::Queued, .. }) => pool.timeouts.queue_ms,
         // A pool may have got another timeout since the connect began.
         Phase::Connecting(Connect { attempt: Attempt::Trying, .. }) => pool.timeouts.connect_ms,
         Phase::Connecting(Connect { attempt: Attempt::Waiting(_), .. }) => {
@@ -290,6 +314,11 @@ fn check_deadline(
     // When something moved is the kernel's word, not the session's own.
     let since = match session.phase() {
         Phase::Relaying(_) => Now::from_nanos(note.moved_at),
+        // A hello has its own time, from the header before it on.
+        Phase::Inspecting(_) => {
+            let header_at = client.map_or(0, |leg| kernel.header_taken_at(leg));
+            session.accepted_at.max(Now::from_nanos(header_at))
+        }
         _ => session.connect_began_at().unwrap_or(session.accepted_at),
     };
     let mut due = since.plus_millis(wait_ms);
@@ -336,8 +365,9 @@ fn check_client(
 /// Bytes that were sent are kept only while another backend may get it, and not for long.
 fn check_kept(session: &Session, kernel: &Kernel) -> Result<(), String> {
     // The pool may have got another bound since.
-    let within_ms = u32::try_from(retries_within_max(&kernel.swarm)).unwrap_or(u32::MAX);
-    let until = session.accepted_at.plus_millis(within_ms + 2 * TICK_MS);
+    let within = retries_within_max(&kernel.swarm) + kernel.swarm.rooms.queued_ms_max();
+    let within_ms = u32::try_from(within).unwrap_or(u32::MAX);
+    let until = session.accepted_at.plus_millis(within_ms.saturating_add(2 * TICK_MS));
     let is_late = until < Now::from_nanos(kernel.now) && !kernel.catches_up();
     if session.keeps_sent_bytes() && (is_late || session.first_byte_seen) {
         return Err(format!("bytes are kept that are not sent again: {session:?}"));

@@ -17,6 +17,7 @@ pub mod line;
 pub mod net;
 pub mod operator;
 pub mod peer;
+pub mod queue;
 pub mod rng;
 pub mod trace;
 

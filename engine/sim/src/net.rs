@@ -118,6 +118,8 @@ pub struct Conn {
     pub believes_ns: Option<u64>,
     /// The length of the header that came before its bytes, once that has crossed.
     pub header: Option<usize>,
+    /// When it was taken; 0: none was.
+    pub header_at: u64,
     /// The client that it told of.
     pub told: Option<IpAddr>,
     /// The other connection of its session.
@@ -352,6 +354,7 @@ impl Net {
             takes: 0,
             believes_ns: None,
             header: None,
+            header_at: 0,
             told: None,
             partner: None,
             session: None,

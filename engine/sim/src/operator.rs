@@ -15,7 +15,7 @@ use weir_proto::order::{BackendHealth, HealthWords, ListenerSocket, Order, Repor
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::{
     Admin, BackendSpec, HealthSpec, KeepaliveSpec, ListenerSpec, Name, Percent, PoolSpec,
-    ProxyInSpec, ProxyVersion, RetrySpec, RouteSpec, Span, Spec, Strategy, TimeoutSpec,
+    ProxyInSpec, ProxyVersion, QueueSpec, RetrySpec, RouteSpec, Span, Spec, Strategy, TimeoutSpec,
 };
 use weir_proto::stats::ShardStats;
 
@@ -76,6 +76,7 @@ pub fn timeouts(swarm: &Swarm) -> TimeoutSpec {
         idle: span(swarm.idle_ms),
         half_close: span(swarm.half_close_ms),
         stalled: Some(span(swarm.stalled_ms)),
+        queue: span(swarm.rooms.queue_ms),
     }
 }
 
@@ -133,7 +134,9 @@ impl Operator {
                 let (backend, address) = operator.backend(kernel);
                 let weight = if swarm.clean { 1 } else { operator.weight() };
                 let priority = operator.priority(swarm);
-                let fresh = BackendSpec { weight, priority, ..BackendSpec::new(address) };
+                let max_sessions = swarm.rooms.most(&mut operator.rng);
+                let fresh =
+                    BackendSpec { weight, priority, max_sessions, ..BackendSpec::new(address) };
                 spec.backend.insert(backend, fresh);
             }
             operator.spec.pool.insert(pool_name.clone(), spec.into());
@@ -220,6 +223,7 @@ impl Operator {
             timeout: timeouts(swarm),
             retry: retries(swarm, &mut self.rng),
             redispatch: swarm.redispatch,
+            queue: QueueSpec { size: swarm.rooms.queue_size },
             keepalive: keepalive(),
             proxy_protocol: swarm.headers.go.then_some(ProxyVersion::V2),
             health: HealthSpec {
@@ -431,12 +435,15 @@ impl Operator {
         let fresh = self.pool(&kernel.swarm);
         let (added, address) = self.backend(kernel);
         let (weight, priority) = (self.weight(), self.priority(&kernel.swarm));
+        let max_sessions = kernel.swarm.rooms.most(&mut self.rng);
+        let is_limited = kernel.swarm.rooms.limited && self.rng.flip();
         let pool = self.spec.pool.get_mut(pool_name).expect("it was just listed");
         let backends: Vec<Name> = pool.backend.keys().cloned().collect();
         let which = self.rng.below(backends.len());
         let backend = backends.get(which).and_then(|name| pool.backend.get_mut(name));
         let kinds = if kernel.swarm.groups { 9 } else { 8 };
         match (self.rng.below(kinds), backend) {
+            (0 | 1, Some(backend)) if is_limited => backend.max_sessions = max_sessions,
             (0, Some(backend)) => backend.weight = weight,
             (8, Some(backend)) => backend.priority = priority,
             (1, Some(backend)) => {
@@ -451,8 +458,9 @@ impl Operator {
             }
             (5, _) => self.change_listener(&kernel.swarm),
             _ => {
-                let fresh = BackendSpec { weight, priority, ..BackendSpec::new(address) };
-                pool.backend.insert(added, fresh);
+                let new =
+                    BackendSpec { weight, priority, max_sessions, ..BackendSpec::new(address) };
+                pool.backend.insert(added, new);
             }
         }
     }

@@ -119,6 +119,11 @@ impl Sockets {
         self.touched = true;
     }
 
+    /// A session has ended since accepts were last asked for.
+    pub(super) fn is_touched(&self) -> bool {
+        self.touched
+    }
+
     pub(super) fn cancel_answered(&mut self, socket: u32) {
         let place = self.places[socket as usize].as_mut();
         place.expect("a socket waits for its answers").cancels -= 1;

@@ -101,6 +101,7 @@ pub struct LivePool {
     pub groups: Vec<GroupRow>,
     pub sessions: u64,
     pub sessions_stalled: u64,
+    pub sessions_queued: u64,
     pub sessions_total: u64,
     pub received_bytes_total: u64,
     pub sent_bytes_total: u64,

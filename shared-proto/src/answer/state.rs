@@ -48,6 +48,8 @@ words! {
         FirstByte = "first_byte",
         /// From accept to the end.
         Session = "session",
+        /// In the queue, where the session had to wait for a backend with room.
+        Queue = "queue",
     }
 }
 

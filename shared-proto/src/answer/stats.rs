@@ -101,10 +101,14 @@ pub struct PoolStatsRow {
     pub sessions: u64,
     /// Those of them in which a side takes nothing for now although bytes wait for it.
     pub sessions_stalled: u64,
+    /// Those that wait for a backend with room.
+    pub sessions_queued: u64,
     pub sessions_total: u64,
     pub received_bytes_total: u64,
     pub sent_bytes_total: u64,
     pub no_backend_total: u64,
+    /// Sessions that had to wait for a backend with room.
+    pub queued_total: u64,
     pub retries_total: u64,
     /// Times that a retry had to wait for its turn.
     pub retry_budget_exhausted_total: u64,

@@ -191,7 +191,9 @@ mod tests {
         let json = serde_json::to_string(&shown).unwrap();
         assert_eq!(
             json,
-            r#"{"address":"127.0.0.1:80","weight":2,"priority":0,"state":"up","force":null}"#
+            r#"{"address":"127.0.0.1:80","weight":2,"priority":0,"state":"up","force":null,"#
+                .to_owned()
+                + r#""max_sessions":null}"#
         );
         let listener = ListenerSpec::new("web".parse().unwrap(), vec![([127, 0, 0, 1], 81).into()]);
         let json = serde_json::to_string(&ShownSettings::of(LISTENER, &listener)).unwrap();

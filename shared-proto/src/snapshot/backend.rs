@@ -18,6 +18,8 @@ pub struct Backend {
     /// Its health by hand; `None`: as checks and connects say.
     pub force: Option<Force>,
     pub admin: Admin,
+    /// The most sessions over all shards; `None` is no limit.
+    pub max_sessions: Option<u32>,
 }
 
 impl Backend {
@@ -30,6 +32,7 @@ impl Backend {
             priority: self.priority,
             force: self.force,
             state: self.admin,
+            max_sessions: self.max_sessions,
         }
     }
 

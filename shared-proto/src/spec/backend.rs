@@ -19,13 +19,23 @@ pub struct BackendSpec {
     /// Its health by hand, whatever checks and connects say. Absent: as they say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub force: Option<Force>,
+    /// The most sessions at once, over all shards. Absent: no limit.
+    #[serde(default, rename = "max-sessions", skip_serializing_if = "Option::is_none")]
+    pub max_sessions: Option<u32>,
 }
 
 impl BackendSpec {
     /// A backend at `address`, with everything else at its default.
     #[must_use]
     pub fn new(address: SocketAddr) -> BackendSpec {
-        BackendSpec { address, weight: one(), priority: 0, state: Admin::Ready, force: None }
+        BackendSpec {
+            address,
+            weight: one(),
+            priority: 0,
+            state: Admin::Ready,
+            force: None,
+            max_sessions: None,
+        }
     }
 }
 

@@ -10,6 +10,8 @@ pub const KEEPALIVE_COUNT_MAX: u8 = 127;
 pub const RETRY_ATTEMPTS_MAX: u8 = 3;
 /// The most bytes of a client that are kept for another backend: a buffer of a shard holds them.
 pub const REPLAY_MAX: u16 = 32 * 1024;
+/// The most sessions that wait for a backend of one pool on one shard: more than a shard has.
+pub const QUEUE_SIZE_MAX: u32 = 1_000_000;
 /// The bounds of a socket's buffer, in bytes: a few segments of any path, and what the kernel's own
 /// limits come to at most.
 pub const SOCKET_BUFFER_MIN: u32 = 32 * 1024;

@@ -74,11 +74,15 @@ impl Aggregate {
             entry.removed = None;
         }
         for pool in &snapshot.pools {
-            let (totals, stalled) = (PoolTotals::default(), vec![0; shards]);
-            let name = pool.name.to_string();
-            let flows = vec![FlowWindow::default(); shards];
-            let fresh =
-                || PoolAggregate { name, totals, sessions: 0, stalled, flows, removed: None };
+            let fresh = || PoolAggregate {
+                name: pool.name.to_string(),
+                totals: PoolTotals::default(),
+                sessions: 0,
+                stalled: vec![0; shards],
+                queued: vec![0; shards],
+                flows: vec![FlowWindow::default(); shards],
+                removed: None,
+            };
             self.pools.entry(pool.id).or_insert_with(fresh).removed = None;
         }
         let here: BTreeSet<PoolId> = snapshot.pools.iter().map(|pool| pool.id).collect();

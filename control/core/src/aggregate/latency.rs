@@ -50,6 +50,7 @@ impl Aggregate {
             (LatencyPhase::Connect, &totals.connect),
             (LatencyPhase::FirstByte, &totals.first_byte),
             (LatencyPhase::Session, &totals.session),
+            (LatencyPhase::Queue, &totals.queue),
         ];
         let phases = phases.into_iter().map(|(phase, durations)| row(phase, durations)).collect();
         Some(Latency { subject: subject.to_owned(), phases })
@@ -90,7 +91,7 @@ mod tests {
         let mut aggregate = Aggregate::new(1);
         aggregate.all.add(&stats);
         let found = aggregate.latency(&Snapshot::empty(), None).unwrap();
-        let [connect, first_byte, _] = found.phases.as_slice() else { panic!("{found:?}") };
+        let [connect, first_byte, ..] = found.phases.as_slice() else { panic!("{found:?}") };
         assert_eq!((connect.count, connect.p50_s, connect.max_s), (0, None, None));
         assert_eq!((first_byte.phase, first_byte.count), (LatencyPhase::FirstByte, 4));
         let at = |le_s: f64| first_byte.buckets.iter().find(|it| it.le_s == le_s).unwrap().count;

@@ -1,8 +1,9 @@
-//! The load that each shard knows of: the sessions that the others hold, for strategies that ask.
+//! The load that each shard knows of: the sessions that the others hold, for strategies that ask;
+//! and sessions of a pool that do not move.
 
 use std::collections::BTreeMap;
 
-use weir_proto::ids::{BackendId, ListenerId, ShardId, Version};
+use weir_proto::ids::{BackendId, ListenerId, PoolId, ShardId, Version};
 
 use super::Aggregate;
 
@@ -56,5 +57,17 @@ impl Aggregate {
         if let Some(shard) = self.shards.get_mut(usize::from(shard.0)) {
             shard.told.retain(|_, load| *load > 0);
         }
+    }
+
+    /// Sessions of a pool in which a side takes nothing for now although bytes wait for it.
+    pub fn pool_stalled(&self, id: PoolId) -> u64 {
+        let shards = self.pools.get(&id).map(|pool| pool.stalled.iter());
+        shards.into_iter().flatten().map(|count| u64::from(*count)).sum()
+    }
+
+    /// Sessions of a pool that wait for a backend with room.
+    pub fn pool_queued(&self, id: PoolId) -> u64 {
+        let shards = self.pools.get(&id).map(|pool| pool.queued.iter());
+        shards.into_iter().flatten().map(|count| u64::from(*count)).sum()
     }
 }

@@ -188,9 +188,11 @@ mod tests {
                 idle_ms: 1,
                 half_close_ms: 1,
                 own_stalled_ms: None,
+                queue_ms: 0,
             },
             keepalive: weir_proto::snapshot::Keepalive::default(),
             retry: weir_proto::snapshot::Retry { attempts: 0, within_ms: 1, replay_max: None },
+            queue_size: 0,
             socket_buffer: None,
             backends: Vec::new(),
         };

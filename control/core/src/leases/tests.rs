@@ -2,7 +2,7 @@
 
 use super::*;
 use weir_proto::ids::{IdSource, ListenerId};
-use weir_proto::spec::{ListenerSpec, PoolSpec, Spec};
+use weir_proto::spec::{BackendSpec, ListenerSpec, PoolSpec, Spec};
 
 /// The snapshots of one listener whose limit changes.
 struct LimitVersions {
@@ -35,7 +35,8 @@ impl LimitVersions {
     }
 
     fn say(&self, leases: &mut Leases, shard: u16, (given, held, wants): (u64, u32, bool)) {
-        let want = Want { of: Limited::Listener(self.of()), given, held, wants };
+        let wish = if wants { Wish::Needed } else { Wish::None };
+        let want = Want { of: Limited::Listener(self.of()), given, held, wish };
         leases.hear(ShardId(shard), self.now.version, &[want]);
     }
 }
@@ -130,7 +131,7 @@ fn a_word_of_before_the_limit_is_not_about_it() {
     config.adopt(&mut leases, None);
     let before = config.now.version;
     config.adopt(&mut leases, Some(3));
-    let want = Want { of: Limited::Listener(config.of()), given: 0, held: 0, wants: true };
+    let want = Want { of: Limited::Listener(config.of()), given: 0, held: 0, wish: Wish::Needed };
     leases.hear(ShardId(0), before, &[want]);
     assert_eq!(sent(&mut leases, 0), None);
 }
@@ -188,4 +189,68 @@ fn a_full_channel_loses_no_credit_and_says_only_the_last_word() {
     assert_eq!(sent(&mut leases, 0), None);
     config.say(&mut leases, 0, (4, 4, true));
     assert_eq!(sent(&mut leases, 0), Some((6, None)));
+}
+
+/// A pool with one backend, and its limit. `others` stays as it is.
+fn with_backend(config: &mut LimitVersions, leases: &mut Leases, most: Option<u32>) -> Limited {
+    let pool = |port: u16, max_sessions| {
+        let address = ([127, 0, 0, 1], port).into();
+        let backend = BackendSpec { max_sessions, ..BackendSpec::new(address) };
+        PoolSpec { backend: [("b1".parse().unwrap(), backend)].into(), ..PoolSpec::default() }
+    };
+    let mut spec = Spec::default();
+    spec.pool.insert("others".parse().unwrap(), pool(1, Some(7)).into());
+    spec.pool.insert("web".parse().unwrap(), pool(2, most).into());
+    spec.share_with(&config.now.spec());
+    let version = config.now.version.next();
+    let next = Snapshot::build(&spec, version, &config.now, &mut config.ids).unwrap();
+    leases.adopt(&next, &config.now);
+    config.now = next;
+    Limited::Backend(config.now.pool("web").unwrap().backends[0].id)
+}
+
+fn wish(
+    config: &LimitVersions,
+    leases: &mut Leases,
+    (shard, of): (u16, Limited),
+    (given, held, wish): (u64, u32, Wish),
+) {
+    leases.hear(ShardId(shard), config.now.version, &[Want { of, given, held, wish }]);
+}
+
+#[test]
+fn spare_credits_are_shared_at_first_and_never_taken_from_another() {
+    let (mut leases, mut config) = (Leases::new(2), LimitVersions::new());
+    let of = with_backend(&mut config, &mut leases, Some(10));
+    wish(&config, &mut leases, (0, of), (0, 0, Wish::Spare));
+    assert_eq!(sent(&mut leases, 0), Some((5, None)), "an equal part");
+    wish(&config, &mut leases, (1, of), (0, 0, Wish::Spare));
+    assert_eq!(sent(&mut leases, 1), Some((5, None)));
+    wish(&config, &mut leases, (0, of), (5, 5, Wish::Spare));
+    assert_eq!((sent(&mut leases, 0), sent(&mut leases, 1)), (None, None), "none has to give");
+    wish(&config, &mut leases, (0, of), (5, 5, Wish::Needed));
+    assert_eq!(sent(&mut leases, 1), Some((5, Some(10))), "now the unused ones come back");
+    wish(&config, &mut leases, (1, of), (5, 2, Wish::Spare));
+    assert_eq!(sent(&mut leases, 0), Some((7, None)), "first the one who needs some");
+    assert_eq!(sent(&mut leases, 1), Some((6, None)), "then who would like some");
+    let of_web = leases.leased().find(|it| it.of == of).unwrap();
+    assert_eq!((of_web.leased, of_web.most), (10, 10));
+}
+
+#[test]
+fn a_version_looks_only_into_pools_that_it_changes() {
+    let (mut leases, mut config) = (Leases::new(1), LimitVersions::new());
+    let of = with_backend(&mut config, &mut leases, Some(10));
+    wish(&config, &mut leases, (0, of), (0, 0, Wish::Spare));
+    sent(&mut leases, 0);
+    let mosts =
+        |leases: &Leases| leases.leased().map(|it| (it.most, it.leased)).collect::<Vec<_>>();
+    assert_eq!(mosts(&leases), [(7, 0), (10, 10)]);
+    with_backend(&mut config, &mut leases, Some(3));
+    assert_eq!(mosts(&leases), [(7, 0), (3, 10)], "no session is cut");
+    with_backend(&mut config, &mut leases, None);
+    assert_eq!(mosts(&leases), [(7, 0)]);
+    with_backend(&mut config, &mut leases, Some(4));
+    wish(&config, &mut leases, (0, of), (10, 4, Wish::Needed));
+    assert_eq!(sent(&mut leases, 0), Some((10, Some(4))), "it has said what it uses: all");
 }

@@ -85,7 +85,7 @@ fn a_backend_is_added_with_before_after_and_undo() {
     assert_eq!(plan.before, None);
     let after = json!({
         "name": "web/b3", "address": "[2001:db8::1]:80", "weight": 5, "priority": 0,
-        "state": "ready", "force": null
+        "state": "ready", "force": null, "max_sessions": null
     });
     assert_eq!(value(&plan.after), after);
     assert_eq!(plan.undo, "weirctl backend remove web/b3 --if-version 8");
@@ -267,8 +267,9 @@ fn every_key_of_a_pool_can_be_set() {
         "fast_interval_s": 0.3, "down_interval_s": 1.0
     });
     assert_eq!(after["health"], health);
-    let timeout =
-        json!({ "connect_s": 2.0, "idle_s": 600.0, "half_close_s": 30.0, "stalled_s": 45.0 });
+    let timeout = json!({
+        "connect_s": 2.0, "idle_s": 600.0, "half_close_s": 30.0, "stalled_s": 45.0, "queue_s": 5.0
+    });
     assert_eq!(after["timeout"], timeout);
     assert_eq!(after["retry"], json!({ "attempts": 1, "within_s": 4.0 }));
     assert_eq!(value(&plan.before)["health"]["kind"], "tcp");

@@ -206,6 +206,11 @@ fn pools(page: &mut Page, input: &MetricsInput) {
     for (pool, figures) in pools() {
         family.row(&[("pool", pool.name.as_str())], figures.stalled);
     }
+    let help = "Sessions that wait for a backend with room.";
+    let mut family = page.gauge("weir_pool_sessions_queued", help);
+    for (pool, figures) in pools() {
+        family.row(&[("pool", pool.name.as_str())], figures.queued);
+    }
     let counts = pools().map(|(pool, it)| (vec![("pool", pool.name.as_str())], it.counts));
     page.counters(&counts.collect::<Vec<_>>());
     ends(page, input);
@@ -322,7 +327,12 @@ fn checks(page: &mut Page, rows: &[BackendRow<'_>]) {
 
 fn durations(page: &mut Page, input: &MetricsInput) {
     type Kind = (&'static str, &'static str, fn(&PoolFigures) -> &DurationFigures);
-    let kinds: [Kind; 3] = [
+    let kinds: [Kind; 4] = [
+        (
+            "weir_queue_duration_seconds",
+            "In the queue, of sessions that waited for a backend with room and got one.",
+            |it| &it.queue,
+        ),
         (
             "weir_connect_duration_seconds",
             "From the first SYN to the backend that took the session.",

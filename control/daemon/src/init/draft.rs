@@ -68,6 +68,7 @@ pub(super) struct DraftBackend {
     pub(super) weight: u16,
     pub(super) priority: u8,
     pub(super) state: Admin,
+    pub(super) max_sessions: Option<u32>,
     /// Behind it; may be empty.
     pub(super) comment: String,
 }

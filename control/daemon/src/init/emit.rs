@@ -190,8 +190,8 @@ fn drop_loops(draft: &mut Draft, binds: &[Vec<SocketAddr>], notes: &mut Notes) {
 
 fn backend_spec(backend: &DraftBackend) -> Option<BackendSpec> {
     let DraftAddress::Known(address) = backend.address else { return None };
-    let DraftBackend { weight, priority, state, .. } = *backend;
-    Some(BackendSpec { weight, priority, state, ..BackendSpec::new(address) })
+    let DraftBackend { weight, priority, state, max_sessions, .. } = *backend;
+    Some(BackendSpec { weight, priority, state, max_sessions, ..BackendSpec::new(address) })
 }
 
 fn pool_object(pool: &DraftPool, name: &Name, notes: &mut Notes) -> NamedObject {

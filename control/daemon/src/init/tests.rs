@@ -304,7 +304,7 @@ fn each_line_that_is_lost_has_a_note_with_its_place() {
         ("option frobnicate", "7: warning: `option frobnicate` is not known to weir"),
         ("stick-table type ip size 1m", "7: warning: `stick-table`"),
         ("source 10.0.0.9", "7: warning: `source`"),
-        ("timeout queue 5s", "7: note: `timeout queue`"),
+        ("timeout queue x", "7: warning: `timeout queue x`"),
         ("timeout client x", "7: warning: `timeout client x`"),
         (
             "use_backend b if { src 10.0.0.0/8 }",
@@ -350,7 +350,7 @@ fn each_line_that_is_lost_has_a_note_with_its_place() {
         ("", "listen 81 proxy_protocol;", "5: note: a server becomes two listeners"),
         ("", "include missing;", "5: warning: include `missing`: No such file"),
         ("frobnicate;", "", "2: warning: `frobnicate` is not known to weir"),
-        ("server 10.0.0.3:80 max_conns=5;", "", "2: warning: `max_conns` of a server"),
+        ("server 10.0.0.3:80 max_conns=x;", "", "2: warning: `max_conns=x`"),
         ("server db:80;", "", "2: warning: the server at `db:80` is left out"),
         ("include part;", "", "part:2: warning: `foo` is not known"),
     ] {
@@ -360,9 +360,9 @@ fn each_line_that_is_lost_has_a_note_with_its_place() {
 
 #[test]
 fn lines_with_the_same_note_share_it() {
-    let text = listen("", "server z 10.0.0.3:80 maxconn 5\nserver w 10.0.0.4:80 maxconn 5");
+    let text = listen("", "server z 10.0.0.3:80 minconn 5\nserver w 10.0.0.4:80 minconn 5");
     let notes = notes(&converted(&text));
-    let shared = notes.iter().find(|note| note.starts_with("7: warning: `maxconn` of a server"));
+    let shared = notes.iter().find(|note| note.starts_with("7: note: `minconn` of a server"));
     assert!(shared.is_some_and(|note| note.ends_with("(also line 8)")), "{notes:?}");
 }
 
@@ -408,7 +408,7 @@ fn a_file_as_long_as_it_may_be_is_read_in_time() {
         "defaults\ntimeout connect 1s\ntimeout client 1m\ntimeout server 1m\n".to_owned();
     for number in 0..5000 {
         let port = number + 1;
-        text += &format!("listen l{number}\nbind :{port}\nserver a 10.0.0.1:{port} maxconn 5\n");
+        text += &format!("listen l{number}\nbind :{port}\nserver a 10.0.0.1:{port} minconn 5\n");
     }
     let made = converted(&text);
     assert_eq!(made.counts, [1024, 4096, 4096]);

@@ -238,6 +238,7 @@ fn live_pool(
         groups: row.groups.clone(),
         sessions: stats.sessions,
         sessions_stalled: stats.sessions_stalled,
+        sessions_queued: stats.sessions_queued,
         sessions_total: stats.sessions_total,
         received_bytes_total: stats.received_bytes_total,
         sent_bytes_total: stats.sent_bytes_total,

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use weir_control_core::control::Control;
 use weir_control_core::leases::Leased;
-use weir_proto::ids::ListenerId;
 use weir_proto::order::Limited;
 
 use super::SimShard;
@@ -13,18 +12,18 @@ use super::SimShard;
 #[derive(Debug, Default)]
 pub(super) struct Limits {
     /// Sessions, credits that shards hold, and clients that were let in so far.
-    before: BTreeMap<ListenerId, (u64, u64, Option<u64>)>,
+    before: BTreeMap<Limited, (u64, u64, Option<u64>)>,
     leased: BTreeMap<Limited, Leased>,
     /// The version that every shard used.
     everywhere: Option<u64>,
 }
 
 impl Limits {
-    /// Once every shard uses the version of control no listener has more than its limit; one that
-    /// had more before only gets less.
+    /// Once every shard uses the version of control no listener and no backend has more than its
+    /// limit; one that had more before only gets less.
     ///
     /// # Errors
-    /// A listener has too many.
+    /// One has too many.
     pub(super) fn check(&mut self, control: &Control, cells: &[SimShard]) -> Result<(), String> {
         let version = control.snapshot.version.0;
         let mut live = cells.iter().filter(|cell| cell.is_live());
@@ -32,21 +31,32 @@ impl Limits {
         let everywhere = now.is_some() && std::mem::replace(&mut self.everywhere, now) == now;
         self.everywhere = now;
         let mut before = BTreeMap::new();
-        for listener in &control.snapshot.listeners {
-            let Some(most) = listener.max_sessions.map(u64::from) else { continue };
-            let each = cells.iter().map(|cell| cell.of_listener(listener.id));
+        let listeners = control.snapshot.listeners.iter();
+        let listeners = listeners
+            .map(|it| (format!("listener {}", it.name), Limited::Listener(it.id), it.max_sessions));
+        let backends = control.snapshot.backends().map(|(pool, it)| {
+            (format!("backend {}/{}", pool.name, it.name), Limited::Backend(it.id), it.max_sessions)
+        });
+        for (name, of, most) in listeners.chain(backends) {
+            let Some(most) = most.map(u64::from) else { continue };
+            let each = cells.iter().map(|cell| match of {
+                Limited::Listener(id) => cell.of_listener(id),
+                Limited::Backend(id) => cell.of_backend(id),
+            });
             let (used, held) = each.fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
-            let let_in: Option<u64> = cells.iter().map(|it| it.ledger.admitted(listener.id)).sum();
-            let was = self.before.get(&listener.id).copied().unwrap_or_default();
-            let name = &listener.name;
+            let let_in: Option<u64> = match of {
+                Limited::Listener(id) => cells.iter().map(|it| it.ledger.admitted(id)).sum(),
+                Limited::Backend(_) => None,
+            };
+            let was = self.before.get(&of).copied().unwrap_or_default();
             let came = let_in.is_some_and(|now| was.2.is_some_and(|was| now > was));
             if everywhere && used > most && (used > was.0 || came) {
-                return Err(format!("{used} sessions of listener {name}; {most} are allowed"));
+                return Err(format!("{used} sessions of {name}; {most} are allowed"));
             }
             if everywhere && held > most && held > was.1 {
-                return Err(format!("{held} credits of listener {name}; there are {most}"));
+                return Err(format!("{held} credits of {name}; there are {most}"));
             }
-            before.insert(listener.id, (used, held, let_in));
+            before.insert(of, (used, held, let_in));
         }
         self.before = before;
         self.check_ledger(control)

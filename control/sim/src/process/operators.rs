@@ -9,11 +9,11 @@ use weir_proto::request::{ApplyMode, BackendAct, ChangeOptions, ChangeRequest};
 use weir_proto::snapshot::{Listener, Snapshot};
 use weir_proto::spec::{
     Admin, BackendSpec, Failover, HealthKind, HealthSpec, ListenerSpec, Name, Percent, PoolSpec,
-    Spec, Strategy,
+    QueueSpec, Spec, Strategy,
 };
 
 use super::{SimProcess, StepResult, daemon};
-use weir_engine_sim::faults::Swarm;
+use weir_engine_sim::faults::{Rooms, Swarm};
 use weir_engine_sim::net::Mode;
 use weir_engine_sim::operator::{keepalive, name, retries, timeouts};
 use weir_engine_sim::rng::Rng;
@@ -23,6 +23,8 @@ use weir_engine_sim::rng::Rng;
 pub(super) struct People {
     rng: Rng,
     next_port: u16,
+    /// Limits of the backends, and of those that wait for one with room.
+    rooms: Rooms,
     /// Every address that a backend ever had.
     pub(super) hosts: Vec<SocketAddr>,
     /// Every address that a listener ever had.
@@ -66,7 +68,15 @@ impl People {
     #[must_use]
     pub(super) fn new(rng: Rng) -> People {
         let (hosts, listens_at) = (Vec::new(), Vec::new());
-        People { rng, next_port: 1000, hosts, listens_at, file: Spec::default(), groups: false }
+        People {
+            rng,
+            next_port: 1000,
+            rooms: Rooms::default(),
+            hosts,
+            listens_at,
+            file: Spec::default(),
+            groups: false,
+        }
     }
 
     fn host(&mut self) -> SocketAddr {
@@ -90,7 +100,8 @@ impl People {
     fn backend(&mut self) -> (Name, BackendSpec) {
         let (address, weight) = (self.host(), self.weight());
         let priority = if self.groups { self.rng.pick(&[0, 0, 1, 2]) } else { 0 };
-        let spec = BackendSpec { weight, priority, ..BackendSpec::new(address) };
+        let max_sessions = self.rooms.most(&mut self.rng);
+        let spec = BackendSpec { weight, priority, max_sessions, ..BackendSpec::new(address) };
         (name(&format!("b{}", address.port())), spec)
     }
 
@@ -109,6 +120,7 @@ impl People {
     /// The configuration that the process is seeded with.
     pub(super) fn first(&mut self, swarm: &Swarm) -> Spec {
         self.groups = swarm.groups;
+        self.rooms = swarm.rooms;
         let mut spec = Spec::default();
         for number in 0..swarm.pools {
             let pool_name = name(&format!("p{number}"));
@@ -123,6 +135,7 @@ impl People {
                 timeout: timeouts(swarm),
                 retry: retries(swarm, &mut self.rng),
                 redispatch: swarm.redispatch,
+                queue: QueueSpec { size: swarm.rooms.queue_size },
                 keepalive: keepalive(),
                 failover: if self.groups && self.rng.flip() {
                     Failover::Stay
@@ -286,6 +299,10 @@ impl People {
         let address = pair("address", self.host().to_string());
         let weight = pair("weight", self.weight().to_string());
         let state = pair("state", self.rng.pick(&["ready", "drain", "maint"]));
+        if self.rooms.limited && self.rng.flip() {
+            let most = self.rng.pick(&["", "1", "2", "5"]);
+            return ChangeRequest::BackendSet { name, pairs: vec![pair("max-sessions", most)] };
+        }
         let pairs = match self.rng.below(4) {
             0 | 1 => vec![address],
             2 => vec![weight, address],

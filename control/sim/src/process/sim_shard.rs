@@ -10,7 +10,7 @@ use weir_control_core::sockets::addresses;
 use weir_core::table::Table;
 use weir_engine::mailbox::{Inbox, Mailbox};
 use weir_engine::shard::{Shard, ShardSetup};
-use weir_proto::ids::ListenerId;
+use weir_proto::ids::{BackendId, ListenerId};
 use weir_proto::order::Report;
 
 use super::sim_fleet::ShardLink;
@@ -20,6 +20,7 @@ use weir_engine_sim::io::{SimIo, Struck};
 use weir_engine_sim::kernel::Kernel;
 use weir_engine_sim::line::Line;
 use weir_engine_sim::operator::Sent;
+use weir_engine_sim::queue::Queue;
 
 /// One shard.
 pub(super) struct SimShard {
@@ -30,6 +31,7 @@ pub(super) struct SimShard {
     inbox: Inbox,
     pub(super) ledger: Ledger,
     line: Line,
+    queue: Queue,
     /// The last word of a shard that has panicked, which did not fit yet.
     last_word: Option<Report>,
     /// Another shard is built after it.
@@ -75,6 +77,7 @@ impl SimShard {
             inbox,
             ledger: Ledger::default(),
             line: Line::default(),
+            queue: Queue::default(),
             last_word: None,
             setup,
             version: 0,
@@ -95,6 +98,7 @@ impl SimShard {
         self.kernel = kernel;
         self.shard = Some(Shard::new(self.setup, SimIo(Rc::clone(&self.kernel)), mailbox));
         (self.ledger, self.line) = (Ledger::default(), Line::default());
+        self.queue = Queue::default();
         self.ledger.patient = true;
         (self.version, self.wanted, self.open) = (0, BTreeSet::new(), BTreeMap::new());
         self.built += 1;
@@ -158,6 +162,17 @@ impl SimShard {
         let own = views.filter(|view| view.id == id);
         own.fold((0, 0), |(used, held), view| {
             (used + u64::from(view.sessions), held + u64::from(view.held().unwrap_or(0)))
+        })
+    }
+
+    /// The same of a backend.
+    #[must_use]
+    pub(super) fn of_backend(&self, id: BackendId) -> (u64, u64) {
+        let views = self.shard.iter().flat_map(|shard| shard.table().view().backends());
+        let own = views.filter(|view| view.id == id);
+        own.fold((0, 0), |(used, held), view| {
+            let credits = view.credits().map_or(0, |(held, _)| held);
+            (used + u64::from(view.sessions), held + u64::from(credits))
         })
     }
 
@@ -254,6 +269,7 @@ impl SimShard {
         self.ledger.saw(&seen, now)?;
         self.ledger.check_figures(table.view(), now)?;
         self.line.saw(&seen, table)?;
+        self.queue.saw(table)?;
         self.ledger.check_cuts(table, before)?;
         self.ledger.check_limits(table, self.setup.sessions_max)
     }

@@ -130,6 +130,12 @@ impl Groups {
         self.groups.iter().map(|group| (group.priority, group.share))
     }
 
+    /// True if sessions that no backend has refused may get this candidate.
+    #[must_use]
+    pub fn has_share(&self, index: usize) -> bool {
+        self.groups.len() == 1 || self.groups[self.group_of(index)].share > 0
+    }
+
     /// Gives each group its share, in parts of [`WHOLE`].
     pub fn set_shares(&mut self, shares: &[u32]) {
         self.groups.iter_mut().zip(shares).for_each(|(group, share)| group.share = *share);

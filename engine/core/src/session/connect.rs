@@ -1,5 +1,7 @@
 //! Connecting: one attempt after the other, until a backend takes the session.
 
+use core::time::Duration;
+
 use weir_proto::reason::ConnectFault;
 
 use crate::action::{Action, Actions, How, Pending};
@@ -7,8 +9,44 @@ use crate::base::clock::Now;
 use crate::base::machine::{enter, leave};
 use crate::event::{Completion, Errno, Interest, Leg, Side};
 
-use super::{Attempt, Phase, Relay, Session, Step};
+use super::{Phase, Relay, Session, Step};
+use crate::machine;
 use crate::pick::Tried;
+
+/// One connect to one backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    Trying,
+    /// Every backend that could take the session is full: it waits in its pool's line.
+    Queued,
+    /// The deadline has passed and the connect is being cancelled; it may still succeed.
+    Expired,
+    /// It failed; once nothing is in flight, another backend is tried.
+    Failed(ConnectFault),
+    /// It failed, and the pool has too many retries under way: nothing of this session is in
+    /// flight, and another backend is tried 10 to 20 ms later.
+    Waiting(ConnectFault),
+}
+
+machine! {
+    /// Transitions of an [`Attempt`].
+    pub static ATTEMPT: Attempt = "connect";
+    states: Trying, Queued, Expired, Failed, Waiting;
+    start => Trying: "a backend was picked";
+    Trying => Queued: "every backend is full";
+    Failed => Queued: "every other backend is full";
+    Waiting => Queued: "every other backend is full";
+    Queued => Trying: "a backend has room, and none came before";
+    Trying => Expired: "its deadline has passed, so it is cancelled";
+    Trying => Failed: "it fails";
+    Expired => Failed: "it fails";
+    Failed => Trying: "nothing is in flight, another backend";
+    Failed => Waiting: "too many retries at once";
+    Trying => Waiting: "no socket for it, and too many retries at once";
+    Waiting => Trying: "its turn, after 10 to 20 ms";
+    Trying => end: "it succeeds";
+    Expired => end: "it succeeds anyway";
+}
 
 /// A session that no backend has taken yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,9 +61,12 @@ pub struct Connect {
     pub cut_short: bool,
     /// Keyed hash of the client's address.
     pub client_key: u64,
-    /// When the latest connect began; before the first one, when the client was accepted.
+    /// How long it waited in the queue for its first backend, in milliseconds.
+    pub queued_ms: u32,
+    /// When the latest connect began, or when it joined the queue; before that, when the client was
+    /// accepted.
     pub began_at: Now,
-    /// When the connect, or the wait for a retry's turn, is over.
+    /// When the connect, or the wait for a retry's turn or in the queue, is over.
     pub(super) until: Now,
 }
 
@@ -40,6 +81,7 @@ impl Connect {
             client_watched: false,
             cut_short: false,
             client_key,
+            queued_ms: 0,
             began_at: now,
             until: now,
         }
@@ -84,6 +126,39 @@ impl Session {
         let is_first = connect.attempt != waiting;
         enter(&mut connect.attempt, waiting);
         is_first
+    }
+
+    /// It stands in its pool's line from now on, until then. Of a session that another backend has
+    /// closed, something may be in flight at its client.
+    pub fn wait_in_queue(&mut self, now: Now, until: Now) {
+        assert!(!self.uses_backend(), "joined before it waits");
+        self.is_in_queue = true;
+        let connect = self.connect_mut();
+        enter(&mut connect.attempt, Attempt::Queued);
+        (connect.began_at, connect.until) = (now, until);
+    }
+
+    /// It has been given a backend. Returns for how long it has waited.
+    pub fn leave_queue(&mut self, now: Now) -> Duration {
+        self.is_in_queue = false;
+        let connect = self.connect_mut();
+        enter(&mut connect.attempt, Attempt::Trying);
+        let waited = now - connect.began_at;
+        if connect.tried.is_empty() {
+            connect.queued_ms = u32::try_from(waited.as_millis()).unwrap_or(u32::MAX);
+        }
+        waited
+    }
+
+    /// No other backend is tried from then on: that long after the accept, the time in the queue
+    /// not counted.
+    #[must_use]
+    pub fn retries_until(&self, within_ms: u32) -> Now {
+        let queued_ms = match &self.phase {
+            Phase::Connecting(connect) => connect.queued_ms,
+            Phase::Inspecting(_) | Phase::Relaying(_) | Phase::Closing(_) => 0,
+        };
+        self.accepted_at.plus_millis(within_ms.saturating_add(queued_ms))
     }
 
     /// The state of a connecting session.

@@ -13,6 +13,8 @@ use crate::limits::WATCH_AFTER_MS;
 pub enum Timeout {
     /// The header or the hello has had its time.
     Inspection,
+    /// No backend has got room for too long.
+    Queue,
     /// A connect is not over soon: its client is to be watched for a reset.
     SlowConnect,
     /// A connect has had its time.
@@ -44,6 +46,7 @@ impl Session {
                         let slow = (look, Timeout::SlowConnect);
                         Some(if is_last { (until, Timeout::Connect) } else { slow })
                     }
+                    Attempt::Queued => Some((until, Timeout::Queue)),
                     Attempt::Waiting(fault) => Some((until, Timeout::Retry(fault))),
                     Attempt::Expired | Attempt::Failed(_) => None,
                 }

@@ -3,6 +3,8 @@
 #[path = "tests/redispatch.rs"]
 mod redispatch;
 
+use weir_proto::reason::ConnectFault;
+
 use super::*;
 use crate::event::{BufferId, Errno, Interest, PeerProgress, PipeId, Ready, Receive, SpliceResult};
 use crate::limits::FRUITLESS_MAX;

@@ -14,7 +14,7 @@ use crate::event::{Leg, NotOpened, Side};
 use crate::limits::RETRY_WAIT_MS;
 use crate::session::{Connect, Route};
 use crate::slot::{BackendSlot, PoolSlot};
-use crate::view::{CountedConnect, MayRetry, Verdict};
+use crate::view::{CountedConnect, MayRetry, Picked, Verdict};
 
 impl Table {
     /// The shard has asked for a connect on the leg that it opened, or could not.
@@ -41,7 +41,7 @@ impl Table {
         let deadline = match session.counted_retry {
             // The first one has its whole time, or a long timeout would mean nothing.
             Some(false) | None => own,
-            Some(true) => own.min(session.accepted_at.plus_millis(pool.retry.within_ms)),
+            Some(true) => own.min(session.retries_until(pool.retry.within_ms)),
         };
         session.connect_started(leg, now, deadline);
         self.schedule(id, now);
@@ -104,7 +104,7 @@ impl Table {
         let session = self.sessions.get_mut(id).expect("it is connecting");
         let pool = session.route.pool;
         let within_ms = self.view.pools()[pool.index()].retry.within_ms;
-        let last = session.accepted_at.plus_millis(within_ms);
+        let last = session.retries_until(within_ms);
         match self.view.may_retry(pool) {
             MayRetry::Now if now < last => self.try_backend(id, Some(fault), now, out),
             MayRetry::Later if now < last => {
@@ -120,7 +120,13 @@ impl Table {
     }
 
     /// No backend took the session; the last one that was tried failed by `fault`.
-    fn give_up(&mut self, id: SessionId, fault: ConnectFault, now: Now, out: &mut Actions) {
+    pub(super) fn give_up(
+        &mut self,
+        id: SessionId,
+        fault: ConnectFault,
+        now: Now,
+        out: &mut Actions,
+    ) {
         let (by, why) = match fault {
             ConnectFault::Local => (By::Weir, Why::Local),
             _ => (By::Backend, Why::ConnectFailed),
@@ -128,8 +134,8 @@ impl Table {
         self.end(id, by, why, now, out);
     }
 
-    /// Picks a backend and asks for a connect, or ends the session if there is none. `failed` is
-    /// what the connect before has failed by.
+    /// Picks a backend and asks for a connect; lets the session wait if all are full, and ends it
+    /// if there is none. `failed` is what the connect before has failed by.
     pub(super) fn try_backend(
         &mut self,
         id: SessionId,
@@ -140,28 +146,43 @@ impl Table {
         let session = self.sessions.get_mut(id).expect("it was there a moment ago");
         let Route { pool, .. } = session.route;
         let Connect { client_key: key, tried, .. } = *session.connect_mut();
-        match self.view.pick(pool, key, &mut self.prng, tried, now) {
-            Some(picked) => {
-                session.route.backend = Some(picked.backend);
-                session.route.index = picked.index;
-                let is_retry = failed.is_some();
-                session.counted_retry = Some(is_retry);
-                self.view.session_assigned(picked.backend);
-                let connect = CountedConnect { pool, backend: picked.backend, is_retry };
-                self.view.connect_begins(connect, now);
-                self.counters.picked(pool, is_retry);
-                let client = session.leg(Side::Client).expect("a connecting session has one");
-                let address = self.view.backends()[picked.backend.index()].address;
-                let buffer = self.view.pools()[pool.index()].socket_buffer;
-                out.push(Action::Connect { client, address, buffer });
-            }
-            None => match failed {
-                Some(fault) => self.give_up(id, fault, now, out),
-                None => {
-                    self.counters.no_backend(pool);
-                    self.end(id, By::Weir, Why::NoBackend, now, out);
-                }
-            },
+        // Who came before is served before.
+        let is_behind = self.queues.waiting_in(pool) > 0 && self.view.has_candidates(pool);
+        if is_behind && failed.is_none() {
+            return self.queue(id, None, now, out);
         }
+        match (self.view.pick(pool, key, &mut self.prng, tried, now), failed) {
+            (Some(picked), _) => self.connect_to(id, picked, failed.is_some(), now, out),
+            (None, _) if self.view.is_full(pool, tried) => self.queue(id, failed, now, out),
+            (None, Some(fault)) => self.give_up(id, fault, now, out),
+            (None, None) => {
+                self.counters.no_backend(pool);
+                self.end(id, By::Weir, Why::NoBackend, now, out);
+            }
+        }
+    }
+
+    /// Asks for a connect to the backend that was picked.
+    pub(super) fn connect_to(
+        &mut self,
+        id: SessionId,
+        picked: Picked,
+        is_retry: bool,
+        now: Now,
+        out: &mut Actions,
+    ) {
+        let session = self.sessions.get_mut(id).expect("it was there a moment ago");
+        let pool = session.route.pool;
+        session.route.backend = Some(picked.backend);
+        session.route.index = picked.index;
+        session.counted_retry = Some(is_retry);
+        self.view.session_assigned(picked.backend);
+        let connect = CountedConnect { pool, backend: picked.backend, is_retry };
+        self.view.connect_begins(connect, now);
+        self.counters.picked(pool, is_retry);
+        let client = session.leg(Side::Client).expect("a connecting session has one");
+        let address = self.view.backends()[picked.backend.index()].address;
+        let buffer = self.view.pools()[pool.index()].socket_buffer;
+        out.push(Action::Connect { client, address, buffer });
     }
 }

@@ -7,7 +7,7 @@ use super::{SessionId, Table};
 use crate::action::Actions;
 use crate::base::clock::Now;
 use crate::event::Side;
-use crate::session::{Connect, Route, Session};
+use crate::session::{Connect, Route};
 
 impl Table {
     /// A backend is about to take the session.
@@ -17,31 +17,33 @@ impl Table {
             return;
         }
         let connect = *session.connect_mut();
-        let counts = !connect.tried.is_empty() || connect.client_key != 0;
+        let is_plain = connect.client_key == 0 && connect.queued_ms == 0;
+        let counts = !connect.tried.is_empty() || !is_plain;
         if session.replay_max.is_some() && counts {
             self.trials.note(id.slot, connect);
         }
         self.tell_client(id, out);
     }
 
-    /// Until when another backend may get the session.
-    fn trial_ends_at(&self, session: &Session) -> Now {
+    /// Until when another backend may get the session: the time in the queue does not count.
+    fn trial_ends_at(&self, id: SessionId) -> Now {
+        let session = self.sessions.get(id).expect("completions are joined, never stale");
         let pool = &self.view.pools()[session.route.pool.index()];
-        session.accepted_at.plus_millis(pool.retry.within_ms)
+        let queued_ms = self.trials.get(id.slot).map_or(0, |connect| connect.queued_ms);
+        session.accepted_at.plus_millis(pool.retry.within_ms.saturating_add(queued_ms))
     }
 
     /// A session on trial for too long is its backend's.
     pub(super) fn check_trial(&mut self, id: SessionId, now: Now, out: &mut Actions) {
         let session = self.sessions.get(id).expect("completions are joined, never stale");
-        if session.is_on_trial() && self.trial_ends_at(session) <= now {
+        if session.is_on_trial() && self.trial_ends_at(id) <= now {
             self.sessions.get_mut(id).expect("it relays").end_trial(out);
         }
     }
 
     /// A session that keeps a buffer gives it back when its trial is over.
     pub(super) fn look_at_trial_end(&mut self, id: SessionId, now: Now) {
-        let session = self.sessions.get(id).expect("it keeps a buffer");
-        let at = self.trial_ends_at(session).max(now);
+        let at = self.trial_ends_at(id).max(now);
         let at = self.sessions.get_mut(id).expect("it keeps a buffer").look_by(at);
         self.wheel.schedule_sooner(id.slot, at);
     }
@@ -56,7 +58,7 @@ impl Table {
         let connect = self.trials.get(id.slot).copied().unwrap_or(first);
         let mut tried = connect.tried;
         tried.add(index);
-        let is_due = session.may_redispatch() && now < self.trial_ends_at(session);
+        let is_due = session.may_redispatch() && now < self.trial_ends_at(id);
         if !is_due || connect.attempts_left == 0 || !self.view.has_other(pool, tried) {
             let session = self.sessions.get_mut(id).expect("it has a backend");
             let effects = session.pass_close_on(out);

@@ -297,6 +297,7 @@ impl Session {
     fn state(&self) -> SessionState {
         match self.phase() {
             Phase::Inspecting(_) => SessionState::Inspecting,
+            Phase::Connecting(_) if self.is_in_queue => SessionState::Queued,
             Phase::Connecting(_) => SessionState::Connecting,
             Phase::Relaying(_) if self.has_fin() => SessionState::HalfClosed,
             Phase::Relaying(_) => SessionState::Relaying,

@@ -9,6 +9,7 @@ use weir_proto::ids::{BackendId, PoolId};
 use weir_proto::order::BackendHealth;
 use weir_proto::snapshot::{Backend, Pool, Snapshot};
 
+use super::room::BackendLimits;
 use super::slots::Slots;
 use super::{BackendView, ListenerView, PoolView, View};
 use crate::base::clock::Now;
@@ -51,6 +52,7 @@ impl View {
         }
         let given = self.adopt_changed(&changed, prng, now);
         self.adopt_listeners(snapshot, &pools);
+        self.tell_limits_again();
         given
     }
 
@@ -59,7 +61,8 @@ impl View {
         let coming: BTreeSet<PoolId> = snapshot.pools.iter().map(|pool| pool.id).collect();
         for pool in self.pools.iter().filter(|pool| pool.present && !coming.contains(&pool.id)) {
             for slot in &pool.slots {
-                self.backends[slot.index()].place = None;
+                leave(&mut self.backends[slot.index()]);
+                self.limited.remove(slot);
                 self.departed.insert(*slot);
             }
         }
@@ -71,7 +74,8 @@ impl View {
         for slot in &self.pools[slot.index()].slots {
             let backend = &mut self.backends[slot.index()];
             if !coming.contains(&backend.id) {
-                backend.place = None;
+                leave(backend);
+                self.limited.remove(slot);
                 self.departed.insert(*slot);
             }
         }
@@ -161,14 +165,23 @@ impl View {
                 is_member: backend.is_member(),
                 waiting: before.map_or(0, |old| old.waiting),
                 stuck_since: before.and_then(|old| old.stuck_since),
+                limits: BackendLimits::new(backend, before),
                 ramps_since: if begins { Some(now) } else { before.and_then(|it| it.ramps_since) },
                 place: Some((pool_slot, MemberIndex::at(index))),
             };
+            let is_limited = view.limits.is_some();
             match self.backends.get_mut(slot) {
                 Some(old) => *old = view,
                 None => self.backends.push(view),
             }
-            BackendSlot::at(slot)
+            let slot = BackendSlot::at(slot);
+            let known = &mut self.limited;
+            if is_limited {
+                known.insert(slot)
+            } else {
+                known.remove(&slot)
+            };
+            slot
         };
         (0..).zip(pool.backends.iter().zip(taken)).map(adopt).collect()
     }
@@ -212,6 +225,7 @@ impl View {
             (old.tallies, old.shares) = counts(&old.picker);
             old.since = pool.since;
             (old.timeouts, old.retry) = (pool.timeouts, pool.retry);
+            old.queue_size = pool.queue_size;
             old.keepalive = pool.keepalive;
             old.socket_buffer = pool.socket_buffer;
             old.proxy = pool.spec.proxy_protocol;
@@ -229,6 +243,7 @@ impl View {
             socket_buffer: pool.socket_buffer,
             proxy: pool.spec.proxy_protocol,
             retry: pool.retry,
+            queue_size: pool.queue_size,
             sessions,
             stalled,
             connecting,
@@ -236,6 +251,7 @@ impl View {
             rule: GroupRule::of(pool),
             slow_start_ms,
             panic_mode: false,
+            candidates: 0, // `recompute_eligibility` says
             unsteady,
             picker,
             tallies,
@@ -253,4 +269,9 @@ impl View {
 /// Room for a count and a share of each priority group.
 fn counts(picker: &Groups) -> (Vec<GroupTally>, Vec<u32>) {
     (vec![GroupTally::default(); picker.len()], vec![0; picker.len()])
+}
+
+/// It is in no pool any more.
+fn leave(backend: &mut BackendView) {
+    (backend.place, backend.limits) = (None, None);
 }

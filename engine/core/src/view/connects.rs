@@ -137,6 +137,7 @@ impl View {
 
     /// Counts a connect no longer. Its backend is not stuck any more if few are left.
     fn connect_over(&mut self, connect: CountedConnect) -> &mut BackendView {
+        self.touch(connect.backend);
         let pool = &mut self.pools[connect.pool.index()];
         pool.connecting -= 1;
         pool.retrying -= u32::from(connect.is_retry);
@@ -224,6 +225,11 @@ impl BackendView {
 
     /// True if new sessions may be picked for it, its weight aside.
     pub(super) fn is_usable(&self, panic_mode: bool) -> bool {
+        self.is_candidate(panic_mode) && self.has_room()
+    }
+
+    /// The same, were it not full.
+    pub(super) fn is_candidate(&self, panic_mode: bool) -> bool {
         self.enabled && (self.is_up() || (panic_mode && self.health != BackendHealth::Aside))
     }
 }

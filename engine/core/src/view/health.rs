@@ -97,13 +97,30 @@ impl View {
     /// Works out again whether the pool is in panic, which priority groups get sessions, and who
     /// may be picked.
     pub(super) fn recompute_eligibility(&mut self, pool: PoolSlot) {
-        let pool = &mut self.pools[pool.index()];
+        let slot = pool;
+        let pool = &mut self.pools[slot.index()];
         pool.panic_mode = pool.share_out(&self.backends);
         pool.set_usable(&self.backends, pool.panic_mode);
+        let backends = pool.slots.iter().map(|slot| &self.backends[slot.index()]).enumerate();
+        let candidates = backends.filter(|(index, it)| pool.may_serve(*index, it));
+        pool.candidates = u32::try_from(candidates.count()).unwrap_or(u32::MAX);
+        self.touch_pool(slot);
     }
 }
 
 impl PoolView {
+    /// True if the backend in this place may have new sessions, full or not: its group has a share
+    /// and it is healthy.
+    pub(super) fn may_serve(&self, index: usize, backend: &BackendView) -> bool {
+        self.picker.has_share(index) && self.may_take(backend)
+    }
+
+    /// The same, whatever the share of its group: a session that other backends have refused may
+    /// get it.
+    pub(super) fn may_take(&self, backend: &BackendView) -> bool {
+        backend.is_member && backend.is_candidate(self.panic_mode)
+    }
+
     /// Gives each priority group its share. True in panic.
     fn share_out(&mut self, backends: &[BackendView]) -> bool {
         self.tallies.fill(GroupTally::default());

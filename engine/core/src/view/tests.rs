@@ -5,6 +5,7 @@ use std::vec;
 use std::vec::Vec;
 
 use weir_proto::ids::IdSource;
+use weir_proto::order::Wish;
 use weir_proto::reason::ConnectFault;
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, Percent, PoolSpec, Spec};
@@ -142,7 +143,7 @@ fn control_hears_of_a_lease_again_with_each_version() {
     let mut config = Config::new(&["b1"]);
     let mut view = view_of(&config);
     let news = |view: &mut View| view.leases().find_map(|(_, lease)| lease.take_news());
-    assert_eq!(news(&mut view), Some((0, 0, false)), "its first word");
+    assert_eq!(news(&mut view), Some((0, 0, Wish::None)), "its first word");
     assert_eq!(news(&mut view), None);
     for (_, lease) in view.leases() {
         lease.hear(3, None);
@@ -154,7 +155,7 @@ fn control_hears_of_a_lease_again_with_each_version() {
     limit(&mut config, None); // which this shard never sees
     limit(&mut config, Some(10));
     view.adopt(config.snapshot_again(), &mut Prng::new(1), T0);
-    assert_eq!(news(&mut view), Some((3, 3, false)));
+    assert_eq!(news(&mut view), Some((3, 3, Wish::None)));
 }
 
 fn view_of(config: &Config) -> View {

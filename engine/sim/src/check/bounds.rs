@@ -1,8 +1,11 @@
 //! How many sessions there may be after a turn: limits, kills and stops.
 
+use std::collections::BTreeMap;
+
 use weir_core::limits::SWEEP_PER_TURN_MAX;
 use weir_core::session::Phase;
 use weir_core::table::Table;
+use weir_proto::ids::BackendId;
 
 use super::Ledger;
 
@@ -19,12 +22,29 @@ impl Ledger {
         let rows = table.view().listeners();
         let now = rows.iter().map(|row| (row.id, row.sessions)).collect();
         let before = std::mem::replace(&mut self.before, now);
+        self.check_backends(table)?;
         for listener in self.snapshot.iter().flat_map(|snapshot| &snapshot.listeners) {
             let Some(most) = listener.max_sessions else { continue };
             let sessions = self.before.get(&listener.id).copied().unwrap_or(0);
             if sessions > most && before.get(&listener.id).is_none_or(|before| sessions > *before) {
                 let id = listener.id;
                 return Err(format!("{sessions} sessions of listener {id}; {most} are allowed"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The same of each backend.
+    fn check_backends(&mut self, table: &Table) -> Result<(), String> {
+        let rows = table.view().backends();
+        let now = rows.iter().map(|row| (row.id, row.sessions)).collect();
+        let before: BTreeMap<BackendId, u32> = std::mem::replace(&mut self.loads_before, now);
+        for (_, backend) in self.snapshot.iter().flat_map(|snapshot| snapshot.backends()) {
+            let Some(most) = backend.max_sessions else { continue };
+            let sessions = self.loads_before.get(&backend.id).copied().unwrap_or(0);
+            if sessions > most && sessions > before.get(&backend.id).copied().unwrap_or(0) {
+                let name = &backend.name;
+                return Err(format!("{sessions} sessions of backend {name}; {most} are allowed"));
             }
         }
         Ok(())
@@ -42,8 +62,9 @@ impl Ledger {
         }
         for (id, session) in table.iter() {
             let on = session.route.backend.map(|slot| table.view().backends()[slot.index()].id);
-            // Whoever came after the kill in this turn is not meant.
-            let came_later = session.accepted_at.nanos == self.now;
+            // Who came, or got the backend, after the kill in this turn is not meant.
+            let since = session.connect_began_at().unwrap_or(session.accepted_at);
+            let came_later = since.nanos == self.now;
             let is_cut = cuts.iter().any(|cut| cut.is_none() || *cut == on);
             if is_cut && !came_later && !matches!(session.phase(), Phase::Closing(_)) {
                 return Err(format!("{id:?} on {on:?} goes on after {cuts:?} was cut"));

@@ -78,7 +78,10 @@ impl Ledger {
         attempt.first_at = first_at;
         let pool = self.place(id).map(|(pool, _)| pool.id);
         self.attempts.entry(session).or_default().live = pool;
-        if let (true, Some(listens)) = (fresh && self.late == 0, self.came_in.take()) {
+        // One that waits gets its backend when others have come in.
+        let waits = self.place(id).is_some_and(|(pool, _)| is_limited(pool));
+        let came_in = self.came_in.take().filter(|_| fresh && self.late == 0 && !waits);
+        if let Some(listens) = came_in {
             self.check_pool(listens, id)?;
         }
         let Some((pool, backend)) = self.place(id) else {
@@ -111,7 +114,8 @@ impl Ledger {
     fn check_share(&mut self, picked: BackendId, now: u64) -> Result<(), String> {
         let Some(snapshot) = self.snapshot.clone() else { return Ok(()) };
         let pool = snapshot.pools.iter().find(|it| it.backends.iter().any(|b| b.id == picked));
-        let Some(pool) = pool.filter(|pool| !self.fuzzy && !self.is_in_panic(pool)) else {
+        let is_weighed = |pool: &Pool| !self.fuzzy && !self.is_in_panic(pool) && !is_limited(pool);
+        let Some(pool) = pool.filter(|pool| is_weighed(pool)) else {
             return Ok(());
         };
         let priority = pool.backends.iter().find(|it| it.id == picked).map(|it| it.priority);
@@ -227,4 +231,10 @@ impl Ledger {
         }
         true
     }
+}
+
+/// Sessions may have to wait in this pool, and go to another backend than to the one whose turn it
+/// is.
+fn is_limited(pool: &Pool) -> bool {
+    pool.backends.iter().any(|backend| backend.max_sessions.is_some())
 }

@@ -96,7 +96,8 @@ impl Ledger {
     }
 
     /// A connect goes to a group that may have sessions, or beyond once a session has tried
-    /// everybody there. `tried` is `None` if it is not known.
+    /// everybody there who is not full; one that has tried none waits. `tried` is `None` if it is
+    /// not known.
     pub(super) fn check_group(
         &self,
         pool: &Pool,
@@ -117,6 +118,7 @@ impl Ledger {
         let is_free = |it: &&Backend| {
             allowed.sure.contains(&it.priority)
                 && it.is_member()
+                && it.max_sessions.is_none()
                 && self.is_healthy(it.id)
                 && !tried.contains(&it.id)
                 && !self.unopened.contains(&it.id)

@@ -28,8 +28,8 @@ impl Kernel {
         Ok(count)
     }
 
-    /// True if the header or hello of this client is there, or what is none, and the shard is not
-    /// to hear of it. A header that is wrong may go on until its time is over.
+    /// True if the header or hello of this client is there, and the shard is not to hear of it.
+    /// Bytes that are neither, but began like one, may go on until its time is over.
     #[must_use]
     pub fn is_overheard(&self, leg: Leg, awaited: Awaited) -> bool {
         let Some(conn) = self.legs.conn(leg) else { return false };
@@ -37,9 +37,15 @@ impl Kernel {
         let mut bytes: Vec<u8> = up.bytes.iter().copied().collect();
         let is_there = match awaited {
             Awaited::Header => matches!(parse(&bytes), Parsed::Header { .. }),
-            Awaited::Hello => !matches!(client_hello::parse(&mut bytes), Looked::Need(_)),
+            Awaited::Hello => matches!(client_hello::parse(&mut bytes), Looked::Hello(_)),
         };
         is_there && bytes.len() < up.wakes_at.max(1) && !up.fin
+    }
+
+    /// When the header of this client was taken; 0: none was.
+    #[must_use]
+    pub fn header_taken_at(&self, leg: Leg) -> u64 {
+        self.legs.conn(leg).map_or(0, |conn| self.net.conns[conn].header_at)
     }
 
     /// Takes bytes that are a header, and no others.
@@ -61,6 +67,7 @@ impl Kernel {
         let is_first = conn.header.replace(count).is_none() && conn.up.taken == 0;
         conn.up.bytes.drain(..count.min(bytes.len()));
         conn.up.mark = conn.up.mark.and_then(|before| before.checked_sub(count));
+        conn.header_at = self.now;
         self.note("header taken (conn, bytes)", [id, count]);
         if !is_right || !is_first {
             self.fail(format!("{count} bytes of connection {id} are no header, and are taken"));

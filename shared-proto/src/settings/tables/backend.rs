@@ -53,4 +53,13 @@ pub static BACKEND: &[Setting<BackendSpec>] = &[
         "Its health by hand, until it is taken back (`force=` on a command line): checks go on and \
          are shown, and count for nothing. Absent: as checks and connects say.",
     ),
+    row(
+        ("max-sessions", "max_sessions"),
+        Form::Count { min: 1, max: u32::MAX },
+        Effect::Admission,
+        optional!(Count, max_sessions),
+        "The most sessions at once, over all shards, connecting ones included. A backend that has \
+         them is full: others get new sessions, and these wait if all are full (`queue.size`). A \
+         lower number cuts no session. No limit if absent.",
+    ),
 ];

@@ -3,8 +3,8 @@
 use super::super::{Effect, Form, Setting, Value};
 use super::{SPAN, always, health, keepalive_count, keepalive_idle, keepalive_interval, row};
 use crate::spec::{
-    Failover, PoolSpec, ProxyVersion, REPLAY_MAX, RETRY_ATTEMPTS_MAX, RedispatchSpec,
-    SOCKET_BUFFER_MAX, SOCKET_BUFFER_MIN, Strategy,
+    Failover, PoolSpec, ProxyVersion, QUEUE_SIZE_MAX, REPLAY_MAX, RETRY_ATTEMPTS_MAX,
+    RedispatchSpec, SOCKET_BUFFER_MAX, SOCKET_BUFFER_MIN, Strategy,
 };
 
 const STRATEGIES: Form = Form::Word {
@@ -70,6 +70,14 @@ pub static POOL: &[Setting<PoolSpec>] = &[
              as `timeout.idle` if absent.",
         )
     },
+    row(
+        ("timeout.queue", "timeout.queue_s"),
+        SPAN,
+        Effect::NewSessions,
+        field!(Span, timeout.queue),
+        "How long a session waits for a backend with room while every one that could take it is \
+         at its `max-sessions`; then it is reset (`queue_timeout`).",
+    ),
     always(row(
         ("retry.attempts", "retry.attempts"),
         Form::Count { min: 0, max: RETRY_ATTEMPTS_MAX as u32 },
@@ -82,7 +90,16 @@ pub static POOL: &[Setting<PoolSpec>] = &[
         SPAN,
         Effect::NewSessions,
         field!(Span, retry.within),
-        "From the accept: no other backend is tried later.",
+        "From the accept, the time in the queue not counted: no other backend is tried later.",
+    ),
+    row(
+        ("queue.size", "queue.size"),
+        Form::Count { min: 0, max: QUEUE_SIZE_MAX },
+        Effect::Admission,
+        field!(Count, queue.size),
+        "The most sessions that wait at once on each shard while every backend is full, first \
+         come, first served; a shard resets those beyond that (`queue_full`). Nothing is read \
+         from a client that waits. `0`: none waits.",
     ),
     Setting {
         fallback: |_| Some(Value::Text("on".to_owned())),

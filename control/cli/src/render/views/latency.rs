@@ -40,6 +40,7 @@ pub(super) fn latency(body: &Latency, style: Style) -> String {
 /// As in the table of `weirctl stats`, and as a heading.
 fn names(phase: LatencyPhase) -> (&'static str, &'static str) {
     match phase {
+        LatencyPhase::Queue => ("queue", "QUEUE"),
         LatencyPhase::Connect => ("connect", "CONNECT"),
         LatencyPhase::FirstByte => ("first-byte", "FIRST-BYTE"),
         LatencyPhase::Session => ("session", "SESSION"),

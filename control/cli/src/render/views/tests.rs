@@ -133,10 +133,12 @@ pub(crate) fn stats() -> Stats {
             name: "web".into(),
             sessions: 12,
             sessions_stalled: 3,
+            sessions_queued: 4,
             sessions_total: 123_456,
             received_bytes_total: 1_258_291,
             sent_bytes_total: 2048,
             no_backend_total: 1,
+            queued_total: 5,
             retries_total: 2,
             retry_budget_exhausted_total: 0,
             connect_duration_s: connect,
@@ -224,7 +226,8 @@ fn a_pool_shows_its_settings_and_backends() {
 name            web
 strategy        least-conn
 health          http path=\"/up\" every 2s, timeout 500ms, rise 2, fall 3
-timeout         connect 3s, idle 1h 0m, half-close 1m 0s, stalled 1m 0s
+timeout         connect 3s, idle 1h 0m, half-close 1m 0s, stalled 1m 0s, queue 5s
+queue           size 1000
 redispatch      while nothing was sent
 keepalive       after 1m 0s, every 10s, 6 times
 socket buffer   -
@@ -326,8 +329,8 @@ session         9     1s  1m 30s  1m 40s
 ENDED-BY  DURING       WHY       CODE  COUNT
 client    half_closed  complete  --        9
 
-POOL  SESSIONS  STALLED  TOTAL  RECEIVED   SENT  NO-BACKEND  RETRIES    P50     P99  P99.9
-web         12        3   123k   1.2 MiB  2 KiB           1        2  300µs  1.25ms    4ms
+POOL  SESSIONS  STALLED  QUEUED  TOTAL  RECEIVED   SENT  NO-BACKEND  RETRIES    P50     P99  P99.9
+web         12        3       4   123k   1.2 MiB  2 KiB           1        2  300µs  1.25ms    4ms
 ";
     assert_eq!(answer(&Answer::Stats(stats()), false, HUMAN), wanted);
 }

@@ -118,6 +118,9 @@ fn pool(pool: &LivePool, figures: &LiveFigures, is_wide: bool) -> Cells {
         Some(it) => format!("p50 {} p99 {}", seconds(it.p50, HUMAN), seconds(it.p99, HUMAN)),
     };
     let (detail, worry) = match pool.sessions_stalled {
+        _ if pool.sessions_queued > 0 => {
+            (format!("{} wait for a backend", count(pool.sessions_queued, HUMAN)), Tone::Warn)
+        }
         0 => (detail, Tone::Plain),
         stalled if is_wide => (format!("{detail}, {} stalled", count(stalled, HUMAN)), Tone::Warn),
         stalled => (format!("{} stalled", count(stalled, HUMAN)), Tone::Warn),

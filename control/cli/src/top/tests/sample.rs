@@ -65,6 +65,7 @@ fn pool(name: &str, strategy: Strategy, (backends_up, backends): (u64, u64)) -> 
         groups: Vec::new(),
         sessions: 0,
         sessions_stalled: 0,
+        sessions_queued: 0,
         sessions_total: 246_912,
         received_bytes_total: 1 << 30,
         sent_bytes_total: 1 << 20,

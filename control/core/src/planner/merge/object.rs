@@ -88,7 +88,7 @@ impl Object for BackendSpec {
     }
 
     fn brief(&self) -> String {
-        let BackendSpec { address, weight, priority, state, force } = self;
+        let BackendSpec { address, weight, priority, state, force, max_sessions } = self;
         let state = state.word();
         let mut brief = format!("address={address} weight={weight} state={state}");
         if *priority != 0 {
@@ -96,6 +96,9 @@ impl Object for BackendSpec {
         }
         if let Some(force) = force {
             brief += &format!(" force={}", force.word());
+        }
+        if let Some(most) = max_sessions {
+            brief += &format!(" max-sessions={most}");
         }
         brief
     }

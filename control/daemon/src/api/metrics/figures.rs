@@ -124,7 +124,10 @@ pub struct PoolFigures {
     pub groups: Vec<GroupRow>,
     /// Sessions in which a side takes nothing for now although bytes wait for it.
     pub stalled: u64,
+    /// Sessions that wait for a backend with room.
+    pub queued: u64,
     pub counts: PoolCounts,
+    pub queue: DurationFigures,
     pub connect: DurationFigures,
     pub first_byte: DurationFigures,
     pub session: DurationFigures,
@@ -177,7 +180,9 @@ impl PoolFigures {
             is_in_panic,
             groups,
             stalled: aggregate.pool_stalled(pool.id),
+            queued: aggregate.pool_queued(pool.id),
             counts: totals.counts,
+            queue: DurationFigures::of(&totals.queue),
             connect: DurationFigures::of(&totals.connect),
             first_byte: DurationFigures::of(&totals.first_byte),
             session: DurationFigures::of(&totals.session),

@@ -70,7 +70,7 @@ fn counted(snapshot: &Snapshot) -> Box<ShardStats> {
     let mut row = PoolStats::new(pool.id);
     (row.counts.picks, row.counts.no_backend, row.counts.retries) = (9, 1, 2);
     (row.counts.retry_budget_exhausted, row.counts.ejections_refused) = (3, 4);
-    row.stalled_now = 2;
+    (row.stalled_now, row.queued_now, row.counts.queued) = (2, 6, 7);
     for us in [80, 300, 300, 40_000] {
         row.connect.record(us);
     }
@@ -237,6 +237,8 @@ fn the_page_of_listeners_pools_and_shards() {
         weir_pool_ejections_refused_total{pool=\"web\"} 4
         weir_pool_sessions_stalled{pool=\"web\"} 2
         weir_pool_sessions_stalled{pool=\"idle\"} 0
+        weir_pool_sessions_queued{pool=\"web\"} 6
+        weir_pool_queued_total{pool=\"web\"} 7
         weir_pool_panic{pool=\"web\"} 0
         weir_pool_panic{pool=\"idle\"} 0
         weir_shard_busy_seconds_total{shard=\"0\"} 1.5

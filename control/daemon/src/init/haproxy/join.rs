@@ -358,6 +358,7 @@ impl Joiner<'_> {
             weight: u16::try_from(weight).unwrap_or(WEIGHT_MAX).min(WEIGHT_MAX),
             priority,
             state,
+            max_sessions: server.options.max_sessions(),
             comment,
         }
     }

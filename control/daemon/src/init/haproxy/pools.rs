@@ -1,7 +1,8 @@
 //! The settings of a pool from a backend of HAProxy and the frontends before it.
 
 use weir_proto::spec::{
-    HealthKind, HealthSpec, Percent, PoolSpec, ProxyVersion, RETRY_ATTEMPTS_MAX, Span,
+    HealthKind, HealthSpec, Percent, PoolSpec, ProxyVersion, QUEUE_SIZE_MAX, RETRY_ATTEMPTS_MAX,
+    Span,
 };
 
 use super::proxy::{Given, ProxySection, ProxySettings, ServerLine};
@@ -28,6 +29,7 @@ pub(super) fn settings(
         notes.add(at, (**remark).clone());
     }
     timeouts(backend, clients, &mut pool, notes);
+    queue(backend, &mut pool, notes);
     retries(of, &mut pool, notes);
     pool.keepalive = of.server_keepalive.clone();
     pool.health = health(backend, notes);
@@ -110,6 +112,24 @@ fn timeouts(
     pool.timeout.half_close =
         fin.map_or(pool.timeout.idle, |(name, at, millis)| span(at, name, millis, notes));
     missing_timeouts(&backend.at, &missing, notes);
+}
+
+/// The line for servers that have a limit. Without a time of its own HAProxy's is that of connects.
+fn queue(backend: &ProxySection, pool: &mut PoolSpec, notes: &mut Notes) {
+    let of = &backend.settings.timeouts;
+    if backend.servers.iter().all(|server| server.options.max_sessions().is_none()) {
+        return;
+    }
+    match counting(&of.queue) {
+        Some((at, millis)) => pool.timeout.queue = span(at, "queue", millis, notes),
+        None if counting(&of.connect).is_some() => pool.timeout.queue = pool.timeout.connect,
+        None => {}
+    }
+    let sizes = backend.servers.iter().map(|server| server.options.maxqueue.filter(|it| *it > 0));
+    if let Some(sizes) = sizes.collect::<Option<Vec<u64>>>().filter(|sizes| !sizes.is_empty()) {
+        let sum = sizes.into_iter().fold(0, u64::saturating_add);
+        pool.queue.size = u32::try_from(sum).unwrap_or(u32::MAX).min(QUEUE_SIZE_MAX);
+    }
 }
 
 fn missing_timeouts(at: &At, missing: &[String], notes: &mut Notes) {

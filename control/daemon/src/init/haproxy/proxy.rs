@@ -42,6 +42,7 @@ pub(super) struct Timeouts {
     pub(super) client_fin: Given<u64>,
     pub(super) server_fin: Given<u64>,
     pub(super) check: Given<u64>,
+    pub(super) queue: Given<u64>,
 }
 
 /// Settings that a proxy gets from its defaults and changes. Cheap to clone: a file may have one in
@@ -219,10 +220,7 @@ impl ProxySettings {
             "client-fin" => &mut timeouts.client_fin,
             "server-fin" => &mut timeouts.server_fin,
             "check" => &mut timeouts.check,
-            "queue" => {
-                let remark = note("`timeout queue`").because("weir has no queue");
-                return lost.always(at, remark);
-            }
+            "queue" => &mut timeouts.queue,
             "tarpit" | "http-request" | "http-keep-alive" | "client-hs" => {
                 let remark = warning(format!("`timeout {name}`"));
                 let remark = remark.because("weir does not look into HTTP and TLS");

@@ -25,6 +25,9 @@ pub(super) struct ServerOptions {
     pub(super) is_backup: bool,
     pub(super) is_disabled: bool,
     pub(super) slow_start_ms: Option<u64>,
+    /// Of the most sessions, and of those that wait. 0 is no limit.
+    pub(super) maxconn: Option<u64>,
+    pub(super) maxqueue: Option<u64>,
     pub(super) is_tls: bool,
     sends_v1: bool,
     sends_v2: bool,
@@ -49,6 +52,12 @@ impl ServerOptions {
             (true, false) => Some(ProxyVersion::V1),
             (false, false) => None,
         }
+    }
+
+    /// The most sessions that it may have, if there is a limit.
+    pub(super) fn max_sessions(&self) -> Option<u32> {
+        let most = self.maxconn.filter(|most| *most > 0)?;
+        Some(u32::try_from(most).unwrap_or(u32::MAX))
     }
 
     /// Takes the words of one line.
@@ -108,6 +117,8 @@ impl ServerOptions {
             "downinter" => (&mut self.downinter_ms, units::haproxy_millis(value)),
             "rise" => (&mut self.rise, value.parse().ok()),
             "fall" => (&mut self.fall, value.parse().ok()),
+            "maxconn" => (&mut self.maxconn, value.parse().ok()),
+            "maxqueue" => (&mut self.maxqueue, value.parse().ok()),
             "slowstart" => (&mut self.slow_start_ms, units::haproxy_millis(value)),
             "port" => {
                 let port = value.parse().ok().filter(|port| (1..=65_535).contains(port));
@@ -128,8 +139,19 @@ impl ServerOptions {
 }
 
 /// Words of a server that have a value and are carried over.
-const VALUED: &[&str] =
-    &["weight", "inter", "fastinter", "downinter", "rise", "fall", "slowstart", "port", "addr"];
+const VALUED: &[&str] = &[
+    "weight",
+    "inter",
+    "fastinter",
+    "downinter",
+    "rise",
+    "fall",
+    "slowstart",
+    "maxconn",
+    "maxqueue",
+    "port",
+    "addr",
+];
 
 /// The words of a `bind` line.
 #[derive(Clone, Debug, Default)]

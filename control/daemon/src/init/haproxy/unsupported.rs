@@ -59,21 +59,7 @@ pub(super) const SERVER_WORDS: &[OptionWord] = &[
     )),
     row(("proxy-v2-options", 1, NOTE, TLVS, "")),
     row(("set-proxy-v2-tlv-fmt*", 1, NOTE, TLVS, "")),
-    row((
-        "maxconn",
-        1,
-        WARN,
-        "weir has no limit of sessions for one backend yet, and no queue",
-        "limit the listener by max-sessions, or the server itself",
-    )),
-    row(("minconn", 1, WARN, "weir has no limit of sessions for one backend yet", "")),
-    row((
-        "maxqueue",
-        1,
-        WARN,
-        "weir has no queue: clients of a full listener wait in its backlog",
-        "",
-    )),
+    row(("minconn", 1, NOTE, "weir's max-sessions of a backend does not move with the load", "")),
     row((
         "on-marked-down",
         1,

@@ -66,12 +66,6 @@ pub(super) const OF_UPSTREAM: &[DirectiveRow] = &[
 
 /// Parameters of a `server` in an upstream.
 pub(super) const OF_SERVER: &[DirectiveRow] = &[
-    (
-        "max_conns",
-        Warning,
-        "weir has no limit of sessions for one backend yet",
-        "limit the listener by max-sessions, or the server itself",
-    ),
     ("resolve", Note, "weir resolves no names yet", ""),
     ("service", Warning, "weir finds no servers by DNS yet", "write each server with its address"),
     ("drain", Warning, "it is left out", "`weirctl backend drain P/B`"),

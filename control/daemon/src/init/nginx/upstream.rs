@@ -62,6 +62,7 @@ impl Upstream {
             weight: 1,
             priority: 0,
             state: Admin::Ready,
+            max_sessions: None,
             comment: String::new(),
         };
         let (at, strategy, slow_start_ms) = (at.clone(), Strategy::RoundRobin, None);
@@ -73,12 +74,17 @@ impl Upstream {
         let at = &directive.at;
         let address = server_address(at, directive.argument(), notes);
         let (mut weight, mut priority, mut state, mut comment) = (1, 0, Admin::Ready, "");
+        let mut max_sessions = None;
         for word in directive.arguments().skip(1) {
             let (name, value) = word.split_once('=').unwrap_or((word, ""));
             match name {
                 "weight" => match value.parse() {
                     Ok(number) if number > 0 => weight = number,
                     _ => notes.add(at, warning(quoted(word)).because("it is no weight")),
+                },
+                "max_conns" => match value.parse() {
+                    Ok(most) => max_sessions = Some(most).filter(|most| *most > 0),
+                    Err(_) => notes.add(at, warning(quoted(word)).because("it is no number")),
                 },
                 "backup" => priority = 1,
                 "down" => (state, comment) = (Admin::Maint, "down"),
@@ -102,6 +108,7 @@ impl Upstream {
             weight: 1,
             priority,
             state,
+            max_sessions,
             comment: comment.to_owned(),
         });
         weight
