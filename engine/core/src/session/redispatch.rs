@@ -235,7 +235,14 @@ impl Session {
         let kept = match self.trial() {
             Trial::Open(kept) if self.is_worth_another(how) => kept,
             Trial::Open(_) | Trial::Over => return false,
-            Trial::Closed(_) => return true,
+            Trial::Closed(closed) => {
+                // What was said once by an error is not said again.
+                if how == How::Reset && closed.by == ClosedBy::Fin {
+                    self.relay_mut().trial =
+                        Trial::Closed(Closed { by: ClosedBy::Reset, ..closed });
+                }
+                return true;
+            }
         };
         let by = if how == How::Fin { ClosedBy::Fin } else { ClosedBy::Send };
         self.relay_mut().trial = Trial::Closed(Closed { kept, by, spent: false });

@@ -33,6 +33,15 @@ impl Stood {
         Stood { id, backend, listener: view.listeners()[session.route.listener.index()].id }
     }
 
+    /// True if it relays with the same backend as before. One whose backend has closed in this turn
+    /// may have got another.
+    fn is_left(&self, table: &Table) -> bool {
+        table.session(self.id).is_some_and(|session| {
+            let backend = Stood::of(table, self.id, session).backend;
+            session.is_relaying() && backend == self.backend
+        })
+    }
+
     fn is_one(&self, of: SessionsOf) -> bool {
         match of {
             SessionsOf::Backend(id) => self.backend == Some(id),
@@ -100,8 +109,7 @@ fn check_order(
     table: &Table,
 ) -> Result<(), String> {
     let meant: Vec<&Stood> = before.iter().filter(|it| it.is_one(of)).collect();
-    let left = |it: &&&Stood| table.session(it.id).is_some_and(Session::is_relaying);
-    let left = meant.iter().filter(left).count();
+    let left = meant.iter().filter(|it| it.is_left(table)).count();
     // One that was connected in this turn may have come before another that has moved in it.
     let new = table.iter().filter(|(id, session)| {
         is_shed(session)
@@ -118,11 +126,11 @@ fn check_order(
 
 /// None that was shed had moved later than one that was left. What is left may have moved since.
 fn check_choice(of: SessionsOf, before: &[Stood], table: &Table) -> Result<(), String> {
-    let meant = before.iter().filter(|it| it.is_one(of)).filter_map(|it| table.session(it.id));
-    let (shed, left): (Vec<&Session>, Vec<&Session>) =
-        meant.filter(|it| is_shed(it) || it.is_relaying()).partition(|it| is_shed(it));
-    let last = shed.iter().map(|it| it.moved_at).max();
-    let first = left.iter().map(|it| it.moved_at).min();
+    let meant = || before.iter().filter(|it| it.is_one(of));
+    let shed = meant().filter_map(|it| table.session(it.id)).filter(|it| is_shed(it));
+    let left = meant().filter(|it| it.is_left(table)).filter_map(|it| table.session(it.id));
+    let last = shed.map(|it| it.moved_at).max();
+    let first = left.map(|it| it.moved_at).min();
     match (last, first) {
         (Some(last), Some(first)) if first < last => {
             Err(format!("a session of {of:?} is left, idle since {first:?}; shed: {last:?}"))

@@ -171,3 +171,19 @@ fn a_client_that_leaves_meanwhile_is_gone() {
     let connect = Action::Cancel { side: Side::Backend, what: Pending::Connect };
     play.expect(&[connect, Action::Release(BufferId(1))]);
 }
+
+#[test]
+fn a_reset_that_follows_the_end_of_a_backend_is_not_forgotten() {
+    let mut play = SessionPlay::on_trial(100);
+    play.on(Side::Client, data(1, 60));
+    play.on(Side::Backend, Completion::Ended);
+    // What was sent has met a closed socket: the watch tells of it once.
+    let error = Some(Errno::EPIPE);
+    play.ready(Side::Backend, Ready { readable: true, reset: true, error, ..Ready::default() });
+    play.on(Side::Backend, Completion::Sent(60));
+    assert!(play.effects.closed_early && play.session.may_redispatch());
+    play.out.clear();
+    play.effects = play.session.pass_close_on(&mut play.out);
+    let is_reset = |end: Closing| (end.reason.by, end.reason.why) == (By::Backend, Why::Reset);
+    assert!(matches!(play.session.phase(), Phase::Closing(end) if is_reset(end)));
+}
