@@ -13,6 +13,7 @@ use rig::{Rig, ended};
 use weir_proto::ids::{ShardId, Version};
 use weir_proto::order::{Order, Report};
 use weir_proto::snapshot::Snapshot;
+use weir_proto::spec::NoBackend;
 
 /// A backend that accepts one connection and hands it to `talk`.
 fn backend(talk: impl FnOnce(TcpStream) + Send + 'static) -> (SocketAddr, thread::JoinHandle<()>) {
@@ -130,6 +131,7 @@ fn a_panic_resets_what_was_open_and_the_shard_comes_back() {
             keepalive: weir_proto::snapshot::Keepalive::default(),
             proxy: weir_proto::snapshot::ProxyIn::default(),
             inspect_timeout_ms: 3000,
+            no_backend: NoBackend::Reset,
             routes: Arc::default(),
             accepting: true,
         }],

@@ -11,7 +11,7 @@ mod tables;
 
 use crate::complaint::Complaint;
 use crate::network::NetworkList;
-use crate::spec::{CheckStep, Percent, RouteSpec, Size, Span};
+use crate::spec::{CheckStep, NoBackend, Percent, RouteSpec, Size, Span};
 
 pub use form::Form;
 pub use kinds::OF_KINDS;
@@ -33,6 +33,7 @@ pub enum Value {
     Networks(NetworkList),
     Steps(Vec<CheckStep>),
     Routes(Vec<RouteSpec>),
+    NoBackend(NoBackend),
 }
 
 /// The effect of a change of a setting on sessions that exist already.

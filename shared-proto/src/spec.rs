@@ -12,6 +12,7 @@ mod failover;
 mod health;
 mod keepalive;
 mod listener;
+mod no_backend;
 mod one_or_many;
 mod percent;
 mod proxy;
@@ -39,6 +40,7 @@ pub use health::{
 };
 pub use keepalive::KeepaliveSpec;
 pub use listener::ListenerSpec;
+pub use no_backend::NoBackend;
 pub use percent::Percent;
 pub use proxy::{ProxyInSpec, ProxyVersion};
 pub use queue::QueueSpec;

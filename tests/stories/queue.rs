@@ -203,3 +203,32 @@ fn redis_with_a_limit_is_served_all_the_requests_of_fifty_clients() {
     let listed = weir.backend("web/b1");
     assert!(listed["sessions_total"].as_u64() >= Some(1000), "{listed}");
 }
+
+#[test]
+fn a_listener_that_holds_its_clients_hides_a_restart_of_its_only_backend() {
+    let health =
+        "{ kind = \"tcp\", interval = \"100ms\", timeout = \"100ms\", rise = 1, fall = 1 }";
+    let plan = Plan::new(1, Script::Banner).health(health);
+    let mut set = plan.listener("no-backend = \"hold 60s\"").start();
+    set.weir.wait_state("web/b1", "up");
+    set.backends[0].pause();
+    set.weir.wait_state("web/b1", "down");
+    let mut held = set.client();
+    held.send(b"early");
+    clock::wait_for("it to wait", || queued(&set) == 1);
+    set.backends[0].resume();
+    held.patient(LIMIT);
+    assert_eq!(held.line(), "b1");
+    held.expect(b"early");
+    // Held for a moment: reset, and told as what it is.
+    set.backends[0].pause();
+    set.weir.wait_state("web/b1", "down");
+    set.weir.ok(&["listener", "set", "web", "no-backend=hold 200ms"]);
+    set.client().expect_rst();
+    clock::wait_for("its end", || end_of(&set, "no_backend").is_some());
+    let end = end_of(&set, "no_backend").expect("it was there");
+    assert_eq!((&end["by"], &end["during"]), (&"weir".into(), &"queued".into()));
+    set.weir.refuses(&["listener", "set", "web", "no-backend=hold"], "hold 5s");
+    let shown = set.weir.json(&["listener", "show", "web"]);
+    assert_eq!(shown["no_backend"], "hold 200ms", "{shown}");
+}

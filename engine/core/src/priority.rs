@@ -44,6 +44,12 @@ impl GroupRule {
 }
 
 impl GroupTally {
+    /// True if one of them is up, or its first check is not over.
+    #[must_use]
+    pub fn has_hope(&self) -> bool {
+        self.up + self.unproven > 0
+    }
+
     /// The count of one backend.
     #[must_use]
     pub fn of(backend: &Backend, health: BackendHealth) -> GroupTally {

@@ -58,6 +58,8 @@ pub struct ListenerView {
     pub reads_hello: bool,
     pub asks_for_source: bool,
     inspect_timeout_ms: u32,
+    /// How long a client waits while no backend takes sessions; 0: it does not.
+    pub hold_ms: u32,
     pub accepting: bool,
     present: bool,
 }
@@ -321,6 +323,7 @@ impl ListenerView {
             reads_hello: listener.routes.iter().any(Route::reads_hello),
             asks_for_source: listener.routes.iter().any(Route::asks_for_source),
             inspect_timeout_ms: listener.inspect_timeout_ms,
+            hold_ms: listener.no_backend.hold_ms(),
             accepting: listener.accepting,
             present: true,
         }

@@ -3,7 +3,7 @@
 
 use weir_core::base::wheel::Work;
 use weir_core::limits::Tuning;
-use weir_proto::spec::{RedispatchSpec, Size};
+use weir_proto::spec::{NoBackend, RedispatchSpec, Size, Span};
 
 use crate::rng::Rng;
 
@@ -113,22 +113,34 @@ pub struct Rooms {
     /// How long a session waits for one with room, and how many do.
     pub queue_ms: usize,
     pub queue_size: u32,
+    /// How long one waits while no backend takes sessions; 0: it does not.
+    pub hold_ms: usize,
 }
 
 impl Rooms {
     fn draw(rng: &mut Rng, clean: bool) -> Rooms {
         let limited = rng.below(3) == 0;
         if clean {
-            return Rooms { limited, queue_ms: 3_600_000, queue_size: 1000 };
+            return Rooms { limited, queue_ms: 3_600_000, queue_size: 1000, hold_ms: 0 };
         }
         let (queue_ms, queue_size) = (rng.pick(&[50, 3000, 20_000]), rng.pick(&[0, 2, 1000, 1000]));
-        Rooms { limited, queue_ms, queue_size }
+        let hold_ms = rng.pick(&[0, 0, 0, 50, 3000]);
+        Rooms { limited, queue_ms, queue_size, hold_ms }
     }
 
     /// The longest that a session waits for a backend with room.
     #[must_use]
     pub fn queued_ms_max(&self) -> usize {
-        if self.limited { self.queue_ms } else { 0 }
+        if self.limited { self.queue_ms.max(self.hold_ms) } else { self.hold_ms }
+    }
+
+    /// What listeners do while no backend takes sessions.
+    #[must_use]
+    pub fn no_backend(&self) -> NoBackend {
+        match self.hold_ms {
+            0 => NoBackend::Reset,
+            ms => NoBackend::Hold(Span::from_millis(ms as u64)),
+        }
     }
 
     /// A limit of a backend.

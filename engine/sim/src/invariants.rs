@@ -293,7 +293,10 @@ fn check_deadline(
     let wait_ms = match session.phase() {
         // Either may be the one that is waited for, and both have the same time.
         Phase::Inspecting(_) => u32::try_from(kernel.swarm.headers.within_ms).unwrap_or(u32::MAX),
-        Phase::Connecting(Connect { attempt: Attempt::Queued, .. }) => pool.timeouts.queue_ms,
+        Phase::Connecting(Connect { attempt: Attempt::Queued, .. }) => {
+            let hold_ms = table.view().listeners()[session.route.listener.index()].hold_ms;
+            pool.timeouts.queue_ms.max(hold_ms)
+        }
         // A pool may have got another timeout since the connect began.
         Phase::Connecting(Connect { attempt: Attempt::Trying, .. }) => pool.timeouts.connect_ms,
         Phase::Connecting(Connect { attempt: Attempt::Waiting(_), .. }) => {

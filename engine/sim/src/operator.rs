@@ -149,6 +149,7 @@ impl Operator {
                 allow,
                 deny,
                 inspect_timeout: span(swarm.headers.within_ms),
+                no_backend: swarm.rooms.no_backend(),
                 keepalive: keepalive(),
                 proxy_protocol: headers(swarm),
                 ..ListenerSpec::new(pool_name, bind)

@@ -77,7 +77,7 @@ pub(crate) fn check(table: &Table, kernel: &Kernel) -> Result<(), String> {
     for (id, session) in table.iter().filter(|(_, session)| session.is_in_queue) {
         assert!(matches!(session.phase(), Phase::Connecting(_)), "{session:?}");
         let pool = session.route.pool;
-        if session.tries() == 0 && table.view().has_room(pool) {
+        if session.tries() == 0 && table.view().has_room(pool) && !table.is_held(id) {
             return Err(format!("{id:?} waits, and a backend has room: {session:?}"));
         }
     }

@@ -5,7 +5,12 @@ use core::fmt;
 use super::Value;
 use crate::complaint::Complaint;
 use crate::network::NETWORKS_MAX;
-use crate::spec::{CHECK_STEPS_MAX, CHECK_TEXT_MAX, CheckStep, Name, Percent, Size, Span};
+use crate::spec::{
+    CHECK_STEPS_MAX, CHECK_TEXT_MAX, CheckStep, Name, NoBackend, Percent, Size, Span,
+};
+
+/// The longest duration that a setting has.
+pub(super) const WEEK_MS: u64 = 7 * 86_400_000;
 
 /// The form of a setting's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +58,8 @@ pub enum Form {
     Steps,
     /// Routes of a listener, in their order.
     Routes,
+    /// What becomes of a client for which no backend takes sessions.
+    NoBackend,
 }
 
 impl Form {
@@ -91,6 +98,7 @@ impl Form {
                 let routes = text.split(';').filter(|route| !route.trim().is_empty());
                 routes.map(str::parse).collect::<Result<_, _>>().map(Value::Routes)
             }
+            Form::NoBackend => text.parse().map(Value::NoBackend),
         }
     }
 
@@ -111,6 +119,11 @@ impl Form {
                 let fits = (*min..=*max).contains(&size.bytes());
                 let range = sizes(*min, *max);
                 (!fits).then(|| Complaint::new(format!("{size} is out of range"), range))
+            }
+            (Form::NoBackend, Value::NoBackend(NoBackend::Hold(span))) => {
+                let fits = (1..=WEEK_MS).contains(&span.millis);
+                let what = || format!("a wait of {span} is out of range");
+                (!fits).then(|| Complaint::new(what(), "1ms to 7 days"))
             }
             (Form::Address { many: false }, Value::Addresses(several)) => {
                 let what = || format!("{} addresses", several.len());
@@ -147,6 +160,7 @@ impl Form {
                 "tables, like [[listener.web.route]] with sni = \"db.example.com\", pool = \"db\""
                     .to_owned()
             }
+            Form::NoBackend => "\"reset\", or a wait in quotes, like \"hold 5s\"".to_owned(),
             Form::Networks => "a network, like \"10.0.0.0/8\" or \"2001:db8::/32\"".to_owned(),
             Form::Steps => {
                 "steps in order, like [\"send PING\\\\r\\\\n\", \"expect +PONG\"]".to_owned()
@@ -171,6 +185,7 @@ impl Form {
             Form::Networks => "network, or a list of them",
             Form::Steps => "list of steps",
             Form::Routes => "list of tables",
+            Form::NoBackend => "word, or word and duration",
         }
     }
 
@@ -194,6 +209,7 @@ impl Form {
                 format!("1 to {CHECK_STEPS_MAX}, {texts}")
             }
             Form::Routes => "sni, alpn, from, pool".to_owned(),
+            Form::NoBackend => "reset, or hold and 1ms to 7 days".to_owned(),
         }
     }
 
@@ -223,6 +239,7 @@ impl Form {
                 let route = "sni=db.example.com,*.db.example.com pool=db".parse();
                 Value::Routes(route.into_iter().collect())
             }
+            Form::NoBackend => Value::NoBackend(NoBackend::Hold(Span::from_secs(5))),
         }
     }
 }
@@ -248,6 +265,7 @@ impl fmt::Display for Value {
             Value::Networks(networks) => f.write_str(&joined(networks, ",")),
             Value::Steps(steps) => f.write_str(&joined(steps, "; ")),
             Value::Routes(routes) => f.write_str(&joined(routes, "; ")),
+            Value::NoBackend(no_backend) => no_backend.fmt(f),
         }
     }
 }

@@ -122,7 +122,7 @@ impl ShownValue {
             Value::Addresses(addresses) if form == (Form::Address { many: true }) => {
                 ShownValue::List(addresses.iter().map(ToString::to_string).collect())
             }
-            Value::Addresses(_) => ShownValue::Text(value.to_string()),
+            Value::Addresses(_) | Value::NoBackend(_) => ShownValue::Text(value.to_string()),
             Value::Networks(networks) => ShownValue::Networks(networks),
             Value::Steps(steps) => {
                 ShownValue::List(steps.iter().map(ToString::to_string).collect())

@@ -4,7 +4,7 @@ use super::{Effect, Form, Setting, Value};
 use crate::spec::{Admin, KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX};
 
 /// A week, which fits into 32 bits as milliseconds.
-const WEEK_MS: u64 = 7 * 86_400_000;
+use super::form::WEEK_MS;
 
 const SPAN: Form = Form::Span { min_ms: 1, max_ms: WEEK_MS, step_ms: 1, range: "1ms to 7 days" };
 const SECONDS: Form = Form::Span {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Keepalive, Pool, ProxyIn, Route, Snapshot};
 use crate::ids::ListenerId;
 use crate::network::AccessLists;
-use crate::spec::{Admin, ListenerSpec, Name, RouteSpec, Span, Spec};
+use crate::spec::{Admin, ListenerSpec, Name, NoBackend, RouteSpec, Span, Spec};
 
 /// A listener of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct Listener {
     pub max_sessions: Option<u32>,
     /// The clients that it serves.
     pub access: AccessLists,
+    /// What becomes of its clients while no backend takes sessions.
+    pub no_backend: NoBackend,
     /// For its clients.
     pub keepalive: Keepalive,
     pub proxy: ProxyIn,
@@ -50,6 +52,7 @@ impl Listener {
             freebind: spec.freebind,
             max_sessions: spec.max_sessions,
             access: AccessLists::of(&spec.allow, &spec.deny, before.map(|before| &before.access)),
+            no_backend: spec.no_backend,
             keepalive: Keepalive::of(&spec.keepalive),
             proxy: ProxyIn::of(&spec.proxy_protocol),
             // `check` has bounded it by a week, which fits.
@@ -70,6 +73,7 @@ impl Listener {
             max_sessions: self.max_sessions,
             allow: self.access.allow.clone(),
             deny: self.access.deny.clone(),
+            no_backend: self.no_backend,
             state: if self.accepting { Admin::Ready } else { Admin::Drain },
             keepalive: self.keepalive.spec(),
             proxy_protocol: self.proxy.spec(),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::network::NetworkList;
 
-use super::{Admin, KeepaliveSpec, Name, ProxyInSpec, RouteSpec, Span};
+use super::{Admin, KeepaliveSpec, Name, NoBackend, ProxyInSpec, RouteSpec, Span};
 
 /// A named address: its sessions go to one pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,9 @@ pub struct ListenerSpec {
     /// Those that it does not serve, whatever `allow` says.
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     pub deny: NetworkList,
+    /// What becomes of a client while no backend takes sessions.
+    #[serde(default, skip_serializing_if = "NoBackend::is_default")]
+    pub no_backend: NoBackend,
     #[serde(default, skip_serializing_if = "Admin::is_ready")]
     pub state: Admin,
     /// For the clients.
@@ -67,6 +70,7 @@ impl ListenerSpec {
             max_sessions: None,
             allow: NetworkList::default(),
             deny: NetworkList::default(),
+            no_backend: NoBackend::Reset,
             state: Admin::Ready,
             keepalive: KeepaliveSpec::default(),
             proxy_protocol: ProxyInSpec::default(),

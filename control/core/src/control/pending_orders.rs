@@ -165,7 +165,7 @@ mod tests {
     use crate::fakes::stands_for_a_socket;
     use weir_proto::ids::{ListenerId, PoolId, Version};
     use weir_proto::snapshot::{Listener, Pool};
-    use weir_proto::spec::{PoolSpec, Strategy};
+    use weir_proto::spec::{NoBackend, PoolSpec, Strategy};
 
     fn address(port: u32) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).unwrap()))
@@ -207,6 +207,7 @@ mod tests {
             keepalive: weir_proto::snapshot::Keepalive::default(),
             proxy: weir_proto::snapshot::ProxyIn::default(),
             inspect_timeout_ms: 3000,
+            no_backend: NoBackend::Reset,
             routes: Arc::default(),
             accepting: true,
         };

@@ -73,9 +73,11 @@ fn field<S>(setting: &Setting<S>, of: &S, plain: &S) -> Option<String> {
 fn written(value: &Value) -> String {
     match value {
         Value::Count(_) | Value::Flag(_) => value.to_string(),
-        Value::Span(_) | Value::Size(_) | Value::Share(_) | Value::Text(_) => {
-            quote(&value.to_string())
-        }
+        Value::Span(_)
+        | Value::Size(_)
+        | Value::Share(_)
+        | Value::Text(_)
+        | Value::NoBackend(_) => quote(&value.to_string()),
         Value::Addresses(addresses) => list(addresses),
         Value::Networks(networks) => list(networks),
         Value::Steps(steps) => list(steps),

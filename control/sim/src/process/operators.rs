@@ -150,6 +150,7 @@ impl People {
             let listener = ListenerSpec {
                 max_sessions: self.rng.pick(&[None, None, Some(1), Some(5)]),
                 keepalive: keepalive(),
+                no_backend: self.rooms.no_backend(),
                 ..ListenerSpec::new(pool_name, bind)
             };
             spec.listener.insert(name(&format!("l{number}")), listener);

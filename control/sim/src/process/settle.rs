@@ -70,7 +70,8 @@ impl SimProcess {
         by: Option<u64>,
         done: impl Fn(&SimProcess) -> bool,
     ) -> StepResult {
-        let waits_ms = self.swarm.connect_ms * 4 * (self.swarm.clients + 1) + 70_000;
+        let each_ms = self.swarm.connect_ms * 4 + self.swarm.rooms.hold_ms;
+        let waits_ms = each_ms * (self.swarm.clients + 1) + 70_000;
         let by = by.unwrap_or(self.street.now + waits_ms as u64 * MS);
         for _ in 0..ROUNDS_MAX {
             if done(self) {

@@ -148,18 +148,22 @@ impl Table {
         let Connect { client_key: key, tried, .. } = *session.connect_mut();
         // Who came before is served before.
         let is_behind = self.queues.waiting_in(pool) > 0 && self.view.has_candidates(pool);
-        if is_behind && failed.is_none() {
+        if failed.is_none() && (is_behind || self.is_held(id)) {
             return self.queue(id, None, now, out);
         }
         match (self.view.pick(pool, key, &mut self.prng, tried, now), failed) {
             (Some(picked), _) => self.connect_to(id, picked, failed.is_some(), now, out),
             (None, _) if self.view.is_full(pool, tried) => self.queue(id, failed, now, out),
             (None, Some(fault)) => self.give_up(id, fault, now, out),
-            (None, None) => {
-                self.counters.no_backend(pool);
-                self.end(id, By::Weir, Why::NoBackend, now, out);
-            }
+            (None, None) => self.end_without_backend(id, now, out),
         }
+    }
+
+    /// No backend takes sessions.
+    pub(super) fn end_without_backend(&mut self, id: SessionId, now: Now, out: &mut Actions) {
+        let session = self.sessions.get(id).expect("it was there a moment ago");
+        self.counters.no_backend(session.route.pool);
+        self.end(id, By::Weir, Why::NoBackend, now, out);
     }
 
     /// Asks for a connect to the backend that was picked.

@@ -1,6 +1,7 @@
 //! Sessions that wait for a backend with room: one line a pool, first come, first served.
 //!
-//! A session joins when every backend that could take it is full. Nothing is read from its client,
+//! A session joins when every backend that could take it is full, or where its listener holds those
+//! for which there is none (`no-backend`). Nothing is read from its client,
 //! which is watched for a reset. It leaves when it is given a backend, when it has waited for too
 //! long, or when it ends; a backend that goes down meanwhile does not end it, for it may come back
 //! in time. A session that a backend has refused waits before all others, since its turn has been.
@@ -81,8 +82,18 @@ impl Table {
         self.queues.is_behind
     }
 
-    /// Every backend that could take this session is full: it waits, unless too many do. `failed`
-    /// is what its last connect has failed by; it has waited for its turn before.
+    /// True if no backend of this session's pool is up and ready, and its listener lets it wait for
+    /// one. It gets none of those that are down, as others do in panic.
+    #[must_use]
+    pub fn is_held(&self, id: SessionId) -> bool {
+        let session = self.sessions.get(id).expect("it was there a moment ago");
+        let listener = &self.view.listeners()[session.route.listener.index()];
+        listener.hold_ms > 0 && !self.view.has_hope(session.route.pool)
+    }
+
+    /// No backend that could take this session has room, or none takes any and its listener holds
+    /// it: it waits, unless too many do. `failed` is what its last connect has failed by; it has
+    /// waited for its turn before.
     pub(super) fn queue(
         &mut self,
         id: SessionId,
@@ -90,16 +101,20 @@ impl Table {
         now: Now,
         out: &mut Actions,
     ) {
+        let is_held = failed.is_none() && self.is_held(id);
         let session = self.sessions.get_mut(id).expect("it is connecting");
         let slot = session.route.pool;
         let pool = &self.view.pools()[slot.index()];
-        let mut until = now.plus_millis(pool.timeouts.queue_ms);
+        let hold_ms = self.view.listeners()[session.route.listener.index()].hold_ms;
+        let wait_ms = if is_held { hold_ms } else { pool.timeouts.queue_ms };
+        let mut until = now.plus_millis(wait_ms);
         if failed.is_some() {
             until = until.min(session.retries_until(pool.retry.within_ms));
         }
         if self.queues.waiting_in(slot) >= pool.queue_size {
             return match failed {
                 Some(fault) => self.give_up(id, fault, now, out),
+                None if is_held => self.end_without_backend(id, now, out),
                 None => self.end(id, By::Weir, Why::QueueFull, now, out),
             };
         }
@@ -113,6 +128,16 @@ impl Table {
         // Those before it may have tried a backend that has room for this one.
         self.view.note_room();
         self.schedule(id, now);
+    }
+
+    /// A session has waited for too long.
+    pub(super) fn queue_expired(&mut self, id: SessionId, now: Now, out: &mut Actions) {
+        let session = self.sessions.get(id).expect("it waited");
+        if session.tries() == 0 && self.is_held(id) {
+            self.end_without_backend(id, now, out);
+        } else {
+            self.end(id, By::Weir, Why::QueueTimeout, now, out);
+        }
     }
 
     /// A session stands in its pool's line no longer.
@@ -180,7 +205,7 @@ impl Table {
                 return Some(id);
             }
             let session = self.sessions.get(id).expect("it waits still");
-            if session.tries() == 0 {
+            if session.tries() == 0 && !self.is_held(id) {
                 // There is nothing for those behind it either.
                 walk.passed_over = QUEUE_RETRIES_PER_TURN_MAX;
             }
@@ -192,10 +217,14 @@ impl Table {
 
     /// Gives a session that waits a backend, if one has room for it.
     fn leaves_queue(&mut self, id: SessionId, now: Now, out: &mut Actions) -> bool {
-        let session = self.sessions.get_mut(id).expect("it stands in a line");
+        let session = self.sessions.get(id).expect("it stands in a line");
         let pool = session.route.pool;
+        let is_retry = session.tries() > 0;
+        if !is_retry && self.is_held(id) {
+            return false;
+        }
+        let session = self.sessions.get_mut(id).expect("it stands in a line");
         let connect = *session.connect_mut();
-        let is_retry = !connect.tried.is_empty();
         let within_ms = self.view.pools()[pool.index()].retry.within_ms;
         let is_late = now >= session.retries_until(within_ms);
         if is_retry && (is_late || self.view.may_retry(pool) == MayRetry::Later) {

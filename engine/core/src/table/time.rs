@@ -39,7 +39,7 @@ impl Table {
                     connect.cut_short = now < whole;
                     session.expire_connect(out);
                 }
-                Some(Timeout::Queue) => self.end(id, By::Weir, Why::QueueTimeout, now, out),
+                Some(Timeout::Queue) => self.queue_expired(id, now, out),
                 Some(Timeout::Retry(fault)) => self.retry(id, fault, now, out),
                 Some(Timeout::Look | Timeout::Stalled | Timeout::Quiet(_)) => {
                     let quiescent_after_ms = self.tuning.quiescent_after_ms;

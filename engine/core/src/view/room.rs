@@ -15,6 +15,7 @@ use weir_proto::snapshot::Backend;
 use super::{BackendView, View};
 use crate::lease::Lease;
 use crate::pick::Tried;
+use crate::priority::GroupTally;
 use crate::slot::{BackendSlot, PoolSlot};
 
 /// The limits of one backend.
@@ -182,6 +183,14 @@ impl View {
     #[must_use]
     pub fn has_candidates(&self, pool: PoolSlot) -> bool {
         self.pools[pool.index()].candidates > 0
+    }
+
+    /// True if such a backend may work: it is up, or its first check is not over. In panic there may
+    /// be none.
+    #[must_use]
+    pub fn has_hope(&self, pool: PoolSlot) -> bool {
+        let pool = &self.pools[pool.index()];
+        pool.candidates > 0 && pool.tallies.iter().any(GroupTally::has_hope)
     }
 
     /// True if a pick in this pool finds a backend. For checkers.

@@ -65,6 +65,15 @@ pub static LISTENER: &[Setting<ListenerSpec>] = &[
         "Clients that are not served, whatever `allow` says. As long as that at most.",
     ),
     row(
+        ("no-backend", "no_backend"),
+        Form::NoBackend,
+        Effect::NewSessions,
+        field!(NoBackend, no_backend),
+        "What becomes of a client while no backend of its pool is up and ready: `reset`, or `hold \
+         5s`: it waits in the pool's queue (`queue.size`) for so long at most, and is served as \
+         soon as a backend is back.",
+    ),
+    row(
         ("state", "state"),
         Form::Word { noun: "a state", words: &["ready", "drain"] },
         Effect::Admission,

@@ -97,6 +97,7 @@ impl Reader {
                 self.list::<Network>(value, &hint).map(|list| Value::Networks(list.into()))
             }
             Form::Steps => self.list(value, &hint).map(Value::Steps),
+            Form::NoBackend => self.value(value, &hint).map(Value::NoBackend),
         }
     }
 

@@ -4,6 +4,7 @@ use std::vec;
 use std::vec::Vec;
 
 use weir_proto::order::{Credit, Limited, Wish};
+use weir_proto::spec::NoBackend;
 
 use super::*;
 use crate::pick::Picker;
@@ -295,4 +296,47 @@ fn a_lower_limit_cuts_no_session_and_a_limit_that_comes_counts_those_who_are_the
     assert_eq!(play.table.len(), 1);
     let fourth = play.waiting();
     assert_eq!(set(&mut play, None), [fourth]);
+}
+
+/// A table whose listener holds clients for three seconds, and whose backend is down. Others get
+/// it, for the pool is in panic.
+fn holding(queue_size: u32) -> TablePlay {
+    let mut play = TablePlay::with_listener(1, 8, |pool, listener| {
+        pool.queue.size = queue_size;
+        listener.no_backend = NoBackend::Hold(Span::from_secs(3));
+    });
+    play.table.set_health(play.ids[0], BackendHealth::Down, play.now);
+    play
+}
+
+const HELD: CloseReason = CloseReason { by: By::Weir, during: During::Queued, why: Why::NoBackend };
+
+#[test]
+fn a_listener_that_holds_lets_clients_wait_for_a_backend_that_is_down() {
+    let mut play = holding(1000);
+    let (first, second) = (play.waiting(), play.waiting());
+    assert_eq!(play.serve(), []);
+    play.now = START.plus_millis(2000);
+    play.table.set_health(play.ids[0], BackendHealth::Up, play.now);
+    assert_eq!(play.serve(), [first, second], "in their order");
+    assert_eq!(play.table.queued(PoolSlot::FIRST), 0);
+    assert_eq!(play.ends(), []);
+}
+
+#[test]
+fn one_that_is_held_for_too_long_or_finds_no_place_ends_without_a_backend() {
+    let mut play = holding(1);
+    let first = play.waiting();
+    play.table.accept(client(), play.now, &mut play.out);
+    play.out.clear();
+    play.now = START.plus_millis(2900);
+    assert_eq!(play.on_time(), None);
+    play.now = START.plus_millis(3100);
+    assert_eq!(play.on_time(), Some(first));
+    let stats = play.table.collect(Box::new(ShardStats::new(ShardId(0))));
+    let no_place = CloseReason { during: During::Connecting, ..HELD };
+    for reason in [HELD, no_place] {
+        assert!(stats.pools[0].ends.iter().any(|end| end == (reason, 1)), "{reason:?}");
+    }
+    assert_eq!(stats.pools[0].counts.no_backend, 2);
 }

@@ -80,6 +80,7 @@ pub(super) fn shown<S: Plain>(table: &'static [Setting<S>]) -> Map<String, Value
                 }
                 Form::Flag => json!({"type": "boolean"}),
                 Form::Word { words, .. } => json!({"type": "string", "enum": words}),
+                Form::NoBackend => no_backend(),
                 Form::Address { many: true } | Form::Networks | Form::Steps => {
                     json!({"type": "array", "items": {"type": "string"}})
                 }
@@ -164,11 +165,17 @@ fn written(form: Form) -> Value {
         Form::Networks => {
             json!({"anyOf": [network(), {"type": "array", "items": network(), "minItems": 1}]})
         }
+        Form::NoBackend => no_backend(),
         Form::Steps => {
             let step = || json!({"type": "string", "pattern": STEP});
             json!({"type": "array", "items": step(), "minItems": 1, "maxItems": CHECK_STEPS_MAX})
         }
     }
+}
+
+fn no_backend() -> Value {
+    let hold = format!("^(reset|hold {})$", DURATION.trim_matches(['^', '$']));
+    json!({"type": "string", "pattern": hold, "examples": ["hold 5s"]})
 }
 
 /// A step of a check.
