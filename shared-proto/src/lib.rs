@@ -27,6 +27,7 @@ pub mod samples;
 pub mod session;
 pub mod session_log;
 pub mod settings;
+pub mod shell;
 pub mod snapshot;
 pub mod spec;
 pub mod stats;

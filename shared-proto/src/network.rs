@@ -57,13 +57,19 @@ impl FromStr for Network {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),
         };
-        let address = address.parse::<IpAddr>().map_err(|_| form())?.to_canonical();
+        let address = address.parse::<IpAddr>().map_err(|_| form())?;
         let most = if address.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
             None => most,
             Some(bits) => bits.parse::<u8>().ok().filter(|it| *it <= most).ok_or_else(form)?,
         };
-        Ok(Network { address, prefix })
+        // A network of IPv4-mapped addresses is one of IPv4 (RFC 4291, section 2.5.5.2).
+        match (address, address.to_canonical()) {
+            (IpAddr::V6(_), canonical @ IpAddr::V4(_)) if prefix >= 96 => {
+                Ok(Network { address: canonical, prefix: prefix - 96 })
+            }
+            _ => Ok(Network { address, prefix }),
+        }
     }
 }
 

@@ -64,7 +64,10 @@ fn with_spill_a_group_gives_away_what_it_cannot_take() {
     let status = set.weir.ok(&["status"]);
     assert!(status.contains("sessions go to priorities 0 (71 %), 1 (29 %)"), "{status}");
     let events = set.weir.ok(&["events"]);
-    assert!(events.contains("priorities 0 (71 %), 1 (29 %): priority 0 has 2 of 4"), "{events}");
+    assert!(
+        events.contains("priorities 0 (71 %), 1 (29 %): priority 0 has 2 of its weight of 4"),
+        "{events}"
+    );
     set.backends[0].resume();
     wait_shares(&set.weir, "web", &[100, 0]);
     assert_eq!(spread(&set, 40), [40, 0]);
@@ -166,4 +169,13 @@ fn redis_has_one_writer_which_does_not_move_back_by_itself() {
     weir.ok(&["backend", "ready", "db/r1"]);
     wait_shares(&weir, "db", &[0, 100]);
     assert_eq!(writer(&weir), two.port());
+    // Another number for its group is no failover, and what was set at run time lives on.
+    weir.ok(&["backend", "set", "db/r2", "priority=5"]);
+    wait_shares(&weir, "db", &[0, 100]);
+    weir.kill();
+    weir.run();
+    weir.wait_state("db/r1", "up");
+    for _ in 0..20 {
+        assert_eq!(writer(&weir), two.port());
+    }
 }

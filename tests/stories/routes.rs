@@ -157,3 +157,46 @@ fn wrong_routes_are_refused_with_words() {
     assert!(export.contains("{ sni = \"a.b\", pool = \"web\" },"), "{export}");
     set.weir.ok(&["listener", "set", "web", "route="]);
 }
+
+#[test]
+fn nobody_waits_for_a_hello_that_decides_nothing() {
+    // A server that begins the talk; a wait for a hello would be a test that never ends.
+    let set = Plan::new(1, Script::Banner).listener("inspect-timeout = \"7d\"").start();
+    let other = weir_tests::net::Backend::start("o1", own_ip(), Script::Banner);
+    pool(&set, "db", other.address);
+    let client = |octet: u8| IpAddr::from(Ipv4Addr::new(127, 9, octet, 7));
+    let routes = "route=from=127.9.3.0/24 pool=db; sni=db.example.com from=127.9.5.0/24 pool=db";
+    set.weir.ok(&["listener", "set", "web", routes]);
+    // The first route goes by the address alone; no route can fit the second client.
+    for (octet, name) in [(3, "o1"), (4, "b1")] {
+        let mut peer = Peer::connect_from(client(octet), set.weir.web);
+        assert_eq!(peer.line(), name);
+    }
+    let mut asks = Peer::connect_from(client(5), set.weir.web);
+    clock::wait_for("one that is inspected", || {
+        let list = set.weir.json(&["session", "list"]);
+        list["sessions"]
+            .as_array()
+            .is_some_and(|all| all.iter().any(|it| it["state"] == "inspecting"))
+    });
+    asks.send(CHROMIUM);
+    assert_eq!(asks.line(), "o1");
+}
+
+#[test]
+fn why_knows_drained_listeners_impossible_names_and_several_protocols() {
+    let set = Plan::new(1, Script::Banner).start();
+    let other = weir_tests::net::Backend::start("o1", own_ip(), Script::Banner);
+    pool(&set, "db", other.address);
+    set.weir.ok(&["listener", "set", "web", "route=alpn=postgresql pool=db; sni=* pool=db"]);
+    let why = |words: &[&str]| set.weir.ctl(&[&["why", "--client", "192.0.2.1"], words].concat());
+    let found = why(&["--alpn", "h2,postgresql"]).expect_code(0);
+    assert!(found.stdout.contains("route 1 of web fits"), "{found}");
+    let found = why(&["--sni", "dü.example.com"]).expect_code(1);
+    assert!(found.stderr.contains("no name that a ClientHello has"), "{found}");
+    let page = set.weir.get("/api/v1/why?pool=web&client=192.0.2.1&sni=db.example.com");
+    assert_eq!(page.status, 400, "{}", page.body);
+    set.weir.ok(&["listener", "drain", "web", "--yes"]);
+    let found = why(&["--listener", "web"]).expect_code(0);
+    assert!(found.stdout.contains("web is drained: it accepts no new sessions"), "{found}");
+}

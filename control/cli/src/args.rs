@@ -117,7 +117,7 @@ pub(crate) enum Verb {
         /// The server name in its ClientHello
         #[arg(long, value_name = "NAME", requires = "client", conflicts_with = "pool")]
         sni: Option<String>,
-        /// The application protocol in its ClientHello
+        /// The application protocols in its ClientHello, with commas between several
         #[arg(long, value_name = "PROTOCOL", requires = "client", conflicts_with = "pool")]
         alpn: Option<String>,
         /// A live session, such as 0.17.3

@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 
 use weir_core::base::prng::Prng;
+use weir_core::client_hello::is_server_name;
 use weir_core::pick::{Candidate, Groups, Tried, client_key, identity};
 use weir_core::priority::WHOLE;
 use weir_proto::answer::{BackendState, ExplainedCandidate, Explanation, SessionDetail};
 use weir_proto::listed::listed;
 use weir_proto::network::Refused;
 use weir_proto::request::{Code, Refusal};
+use weir_proto::session::SessionState;
 use weir_proto::snapshot::{Backend, Pool, Route};
 use weir_proto::spec::Strategy;
 
@@ -94,10 +96,10 @@ pub fn of_client(
 }
 
 /// The backend that a new session of this client at that listener would get. `None`: the only
-/// listener.
+/// listener. `alpn` are the protocols that it offers, with commas between them.
 ///
 /// # Errors
-/// There is no such listener, or no such client.
+/// There is no such listener, or no such client, or no client can ask for such a name.
 pub fn of_listener(
     control: &Control,
     (listener, from): (Option<&str>, &str),
@@ -117,7 +119,13 @@ pub fn of_listener(
         }
     };
     let ip = client(from)?;
-    let fits = |route: &Route| route.fits(Some(ip), sni, alpn.iter().map(|it| it.as_bytes()));
+    if let Some(name) = sni.filter(|name| !is_server_name(name)) {
+        let message = format!("{name:?} is no name that a ClientHello has");
+        let hint = "1 to 253 letters of ASCII: other scripts are written as xn--…";
+        return Err(Refusal::new(Code::Invalid, message, hint));
+    }
+    let protocols = || alpn.into_iter().flat_map(|all| all.split(',')).map(|it| it.trim());
+    let fits = |route: &Route| route.fits(Some(ip), sni, protocols().map(str::as_bytes));
     let place = listener.routes.iter().position(fits);
     let pool = &snapshot.pools[place.map_or(listener.pool, |place| listener.routes[place].pool)];
     let mut why = of_client(control, (pool.name.as_str(), from), seed)?;
@@ -128,19 +136,28 @@ pub fn of_listener(
     } else if !listener.routes.is_empty() {
         why.because = format!("no route of {} fits; {}", listener.name, why.because);
     }
-    if let Some(refused) = listener.access.refuses(ip) {
-        let name = &listener.name;
-        let list = match refused {
-            Refused::Denied(network) => format!("{network} is in its deny"),
-            Refused::NotAllowed => "no network of its allow has it".to_owned(),
-        };
-        (why.chosen, why.because) = (None, format!("{name} does not serve this client: {list}"));
-        for candidate in &mut why.candidates {
-            candidate.eligible = false;
-            candidate.why_not = Some("the listener does not serve this client".to_owned());
-        }
+    let name = &listener.name;
+    let refused = listener.access.refuses(ip).map(|refused| match refused {
+        Refused::Denied(network) => format!("{network} is in its deny"),
+        Refused::NotAllowed => "no network of its allow has it".to_owned(),
+    });
+    if let Some(list) = refused {
+        let because = format!("{name} does not serve this client: {list}");
+        turn_away(&mut why, because, "the listener does not serve this client");
+    } else if !listener.accepting {
+        let because = format!("{name} is drained: it accepts no new sessions");
+        turn_away(&mut why, because, "the listener accepts no new sessions");
     }
     Ok(why)
+}
+
+/// No backend gets the client: it is not let in.
+fn turn_away(why: &mut Explanation, because: String, why_not: &str) {
+    (why.chosen, why.because) = (None, because);
+    for candidate in &mut why.candidates {
+        candidate.eligible = false;
+        candidate.why_not = Some(why_not.to_owned());
+    }
 }
 
 /// Listeners that an error names.
@@ -161,7 +178,7 @@ pub fn of_session(
     let from = row.client.as_deref().unwrap_or("::");
     let now = of_client(control, (&row.pool, from), seed)?;
     let born = row.version;
-    let at = if born == now.version { String::new() } else { format!(" under version {born}") };
+    let at = if born == now.version { "" } else { &format!(" (it came under version {born})") };
     let because = match &row.backend {
         Some(backend) if now.chosen.as_ref() == Some(backend) => {
             format!("it was given to {backend}{at}, and would be again: {}", now.because)
@@ -170,10 +187,21 @@ pub fn of_session(
             "it was given to {backend}{at}, by sessions and health of that moment; now: {}",
             now.because
         ),
-        None => "it is between two connects".to_owned(),
+        None => match row.state {
+            SessionState::Inspecting => "its header or its ClientHello has not come".to_owned(),
+            SessionState::Queued => "it waits for a backend with room".to_owned(),
+            _ => "it is between two connects".to_owned(),
+        },
     };
-    let (chosen, session) = (row.backend.clone(), Some(row.id.clone()));
-    Ok(Explanation { client: row.client.clone(), chosen, because, session, ..now })
+    Ok(Explanation {
+        client: row.client.clone(),
+        chosen: row.backend.clone(),
+        because,
+        session: Some(row.id.clone()),
+        listener: Some(row.listener.clone()),
+        route: row.route,
+        ..now
+    })
 }
 
 fn candidate(control: &Control, backend: &Backend, panic: bool) -> Candidate {

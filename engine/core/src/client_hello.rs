@@ -170,6 +170,12 @@ fn read(mut body: Bytes<'_>) -> Option<ClientHello<'_>> {
     Some(hello)
 }
 
+/// True if a hello may bring this name: 1 to 253 bytes of visible ASCII (RFC 6066, section 3).
+#[must_use]
+pub fn is_server_name(name: &str) -> bool {
+    (1..=NAME_MAX).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// The first name of a host, if there is one.
 fn server_name<'a>(value: &mut Bytes<'a>) -> Option<Option<&'a str>> {
     let mut names = Bytes(value.counted_by_16()?);
@@ -178,9 +184,7 @@ fn server_name<'a>(value: &mut Bytes<'a>) -> Option<Option<&'a str>> {
         let kind = names.take(1)?[0];
         let name = names.counted_by_16()?;
         if kind == HOST_NAME && found.is_none() {
-            let is_name =
-                (1..=NAME_MAX).contains(&name.len()) && name.iter().all(u8::is_ascii_graphic);
-            found = Some(core::str::from_utf8(name).ok().filter(|_| is_name)?);
+            found = Some(core::str::from_utf8(name).ok().filter(|name| is_server_name(name))?);
         }
     }
     value.0.is_empty().then_some(found)

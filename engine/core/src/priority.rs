@@ -46,7 +46,7 @@ impl GroupRule {
 impl GroupTally {
     /// True if one of them is up, or its first check is not over.
     #[must_use]
-    pub fn has_hope(&self) -> bool {
+    pub fn has_up(&self) -> bool {
         self.up + self.unproven > 0
     }
 
@@ -152,7 +152,7 @@ pub fn share_out(groups: &[GroupTally], rule: GroupRule, shares: &mut [u32]) -> 
 }
 
 /// The group that a pool with `failover = "stay"` uses, by its index: `current` for as long as it
-/// can take sessions, else the first that can. If none can, `current` again, unless only another
+/// can take sessions, or none of its members has had its first check, else the first that can. If none can, `current` again, unless only another
 /// one has a member up.
 #[must_use]
 pub fn keep(groups: &[GroupTally], rule: GroupRule, current: Option<usize>) -> Option<usize> {
@@ -161,8 +161,9 @@ pub fn keep(groups: &[GroupTally], rule: GroupRule, current: Option<usize>) -> O
     let takes = |index: &usize| groups[*index].strength(rule, true) > 0;
     let is_up = |index: &usize| groups[*index].up > 0;
     let all = 0..groups.len();
+    let is_new = |index: &usize| groups[*index].unproven == groups[*index].members;
     current
-        .filter(takes)
+        .filter(|index| takes(index) || is_new(index))
         .or_else(|| all.clone().find(takes))
         .or_else(|| current.filter(is_up))
         .or_else(|| all.clone().find(is_up))

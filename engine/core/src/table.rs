@@ -250,7 +250,8 @@ impl Table {
         session.multishot_bytes = self.tuning.multishot_bytes;
         let born = Generation::of(self.view.version);
         session.born = born;
-        let inspects = self.view.listeners()[listener.index()].inspects();
+        let client = address.map(|it| it.ip());
+        let inspects = self.view.listeners()[listener.index()].inspects(client);
         if let Some((awaited, ms)) = inspects {
             session = session.inspecting(awaited, now.plus_millis(ms));
         }
@@ -263,7 +264,7 @@ impl Table {
             self.schedule(id, now);
             self.sessions.get(id).expect("it has just come").look(out);
         } else {
-            self.take_route(id, address.map(|it| it.ip()), ClientHello::default());
+            self.take_route(id, client, ClientHello::default());
             self.try_backend(id, None, now, out);
         }
         Some(id)

@@ -340,19 +340,24 @@ impl ListenerView {
         route.map_or(self.pool, |place| self.route_pools[place])
     }
 
-    /// The bytes that a client is inspected for first, and how long they may take, in milliseconds.
+    /// The bytes that a client at this address is inspected for first, and how long they may take,
+    /// in milliseconds.
     #[must_use]
-    pub fn inspects(&self) -> Option<(Awaited, u32)> {
+    pub fn inspects(&self, client: Option<IpAddr>) -> Option<(Awaited, u32)> {
         match &self.proxy {
             Some(proxy) => Some((Awaited::Header, proxy.timeout_ms)),
-            None => self.awaits_hello(),
+            None => self.awaits_hello(client),
         }
     }
 
-    /// The same when a header has come, or none is wanted.
+    /// The same when a header has come, or none is wanted. Nobody waits for a hello that decides
+    /// nothing: the first route that this client may take goes by its address alone, or there is
+    /// none.
     #[must_use]
-    pub fn awaits_hello(&self) -> Option<(Awaited, u32)> {
-        self.reads_hello.then_some((Awaited::Hello, self.inspect_timeout_ms))
+    pub fn awaits_hello(&self, client: Option<IpAddr>) -> Option<(Awaited, u32)> {
+        let first = || self.routes.iter().find(|route| route.serves(client));
+        let decides = self.reads_hello && first().is_some_and(Route::reads_hello);
+        decides.then_some((Awaited::Hello, self.inspect_timeout_ms))
     }
 
     /// True if a client at this address is served.

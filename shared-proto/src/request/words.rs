@@ -8,6 +8,7 @@ use super::{
 };
 use crate::answer::Note;
 use crate::session::SessionFilter;
+use crate::shell;
 use crate::spec::Span;
 
 impl Request {
@@ -126,7 +127,8 @@ fn words_of(pairs: &Pairs) -> impl Iterator<Item = &str> {
 
 /// Settings behind a verb.
 fn write_pairs(f: &mut Formatter<'_>, pairs: &Pairs) -> Result {
-    pairs.iter().try_for_each(|(key, value)| write!(f, " {key}={value}"))
+    let word = |(key, value): &(String, String)| shell::word(&format!("{key}={value}"));
+    pairs.iter().try_for_each(|pair| write!(f, " {}", word(pair)))
 }
 
 fn write_act(f: &mut Formatter<'_>, names: &str, act: BackendAct) -> Result {

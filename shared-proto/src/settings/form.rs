@@ -129,6 +129,9 @@ impl Form {
                 let what = || format!("{} addresses", several.len());
                 (several.len() != 1).then(|| Complaint::new(what(), "give one address"))
             }
+            (Form::Routes, Value::Routes(routes)) if routes.is_empty() => {
+                Some(Complaint::new("an empty list", "leave the key out for no routes"))
+            }
             (Form::Networks, Value::Networks(networks)) => match networks.len() {
                 0 => Some(Complaint::new("an empty list", "leave the key out for no list")),
                 1..=NETWORKS_MAX => None,

@@ -45,8 +45,14 @@ impl Route {
         !self.from.allow.is_empty()
     }
 
-    /// True if a session with this client, server name and protocols takes it. A client whose
-    /// address is not known is in no network.
+    /// True if a client at this address may take it, whatever its hello says. One whose address is
+    /// not known is in no network.
+    #[must_use]
+    pub fn serves(&self, client: Option<IpAddr>) -> bool {
+        !self.asks_for_source() || client.is_some_and(|ip| self.from.serves(ip))
+    }
+
+    /// True if a session with this client, server name and protocols takes it.
     #[must_use]
     pub fn fits<'a>(
         &self,
@@ -58,7 +64,7 @@ impl Route {
         let has = |protocol: &[u8]| self.alpn.iter().any(|it| it.as_bytes() == protocol);
         (self.sni.is_empty() || server_name.is_some_and(names))
             && (self.alpn.is_empty() || protocols.any(has))
-            && (!self.asks_for_source() || client.is_some_and(|ip| self.from.serves(ip)))
+            && self.serves(client)
     }
 }
 

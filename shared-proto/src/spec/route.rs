@@ -75,6 +75,9 @@ impl FromStr for RouteSpec {
                         from.push(network.parse::<Network>()?);
                     }
                 }
+                "pool" if pool.is_some() => {
+                    return Err(format!("the route {text:?} has two pools: {HINT}"));
+                }
                 "pool" => pool = Some(value.parse::<Name>()?),
                 _ => return Err(format!("{word:?} is not part of a route: {HINT}")),
             }
@@ -99,7 +102,14 @@ mod tests {
         ] {
             assert_eq!(text.parse::<RouteSpec>().unwrap().to_string(), text);
         }
-        for text in ["", "sni=a", "sni=a pool=-x", "from=10.0.0.0/33 pool=a", "sni a pool=b"] {
+        for text in [
+            "",
+            "sni=a",
+            "sni=a pool=-x",
+            "from=10.0.0.0/33 pool=a",
+            "sni a pool=b",
+            "pool=a pool=b",
+        ] {
             assert!(text.parse::<RouteSpec>().is_err(), "{text}");
         }
     }

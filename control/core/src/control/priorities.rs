@@ -25,7 +25,10 @@ impl Control {
             self.flush();
         }
         let moved = self.health.take_moved();
-        if moved.is_empty() && words.is_empty() {
+        if self.health.take_remember_news() {
+            self.remember_groups();
+        }
+        if moved.is_empty() {
             return;
         }
         let snapshot = self.snapshot.clone();
@@ -38,6 +41,10 @@ impl Control {
             }
             self.events.push(EventKind::Health, pool.name.to_string(), text, wall_ms);
         }
+    }
+
+    /// The disk keeps the groups in use.
+    fn remember_groups(&mut self) {
         let in_use = self.health.to_remember();
         if in_use != self.remembered {
             self.remembered.clone_from(&in_use);
@@ -61,7 +68,7 @@ impl Control {
     }
 
     /// As in `sessions go to priority 1: priority 0 has 0 of 1 backends up`, or `sessions go to
-    /// priorities 0 (71 %) and 1 (29 %): priority 0 has 5 of 10 backends up`.
+    /// priorities 0 (71 %), 1 (29 %): priority 0 has 5 of its weight of 10 up`.
     pub fn groups_text(&self, pool: &Pool) -> String {
         let groups = self.group_rows(pool);
         let taking: Vec<&GroupRow> = groups.iter().filter(|group| group.share > 0.0).collect();
@@ -79,11 +86,14 @@ impl Control {
         }
         let stays = pool.spec.failover == Failover::Stay && first.backends_up > 0;
         let kept = if stays { ", which is kept (failover = \"stay\")" } else { "" };
-        let GroupRow { priority, backends_up, backends, .. } = first;
-        format!(
-            "sessions go to {to}{kept}: priority {priority} has {backends_up} of {backends} \
-             backends up"
-        )
+        let GroupRow { priority, backends_up, backends, weight_up, weight, .. } = first;
+        // What was taken out by hand is missing where groups spill, and nowhere else.
+        let up = if pool.spec.spill.is_zero() {
+            format!("{backends_up} of {backends} backends up")
+        } else {
+            format!("{weight_up} of its weight of {weight} up")
+        };
+        format!("sessions go to {to}{kept}: priority {priority} has {up}")
     }
 }
 

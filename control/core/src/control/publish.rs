@@ -9,6 +9,7 @@
 //! what is gone is looked at in slices, and other inputs come in between: until a version is
 //! published the one before is in force whole, and what is known of its backends stays.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weir_core::base::clock::Now;
@@ -93,6 +94,8 @@ impl Control {
             self.aggregate.prepare(pool);
             self.health.prepare(pool, scope, moment.now);
         }
+        // A pool of a later version is another one, whatever its name.
+        self.health.remember(BTreeMap::new());
         self.publish(first, bound.sockets, moment.now);
     }
 

@@ -1,12 +1,13 @@
 //! One pool's backends, counted: how many are up, whether there are enough, and which of its
 //! priority groups take sessions.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weir_core::priority::{self, GroupRule, GroupTally, WHOLE};
 use weir_proto::order::BackendHealth;
 use weir_proto::snapshot::Pool;
-use weir_proto::spec::Failover;
+use weir_proto::spec::{Failover, Name};
 
 use super::watched::WatchedBackend;
 
@@ -123,6 +124,20 @@ impl Group {
     /// The priority of the first group that takes sessions.
     pub(super) fn in_use(&self) -> Option<u8> {
         self.priorities.iter().find(|group| group.share > 0).map(|group| group.priority)
+    }
+
+    /// The priority that the group in use has in the next version of the pool. A group is its
+    /// backends, not its number: it is where most of them are, by name.
+    pub(super) fn in_use_next(&self, next: &Pool) -> Option<u8> {
+        let in_use = self.in_use()?;
+        let members = self.pool.backends.iter().filter(|it| it.priority == in_use);
+        let members: BTreeSet<&Name> = members.map(|it| &it.name).collect();
+        let mut counts: BTreeMap<u8, usize> = BTreeMap::new();
+        for backend in next.backends.iter().filter(|it| members.contains(&it.name)) {
+            *counts.entry(backend.priority).or_default() += 1;
+        }
+        let most = counts.into_iter().rev().max_by_key(|(_, count)| *count);
+        Some(most.map_or(in_use, |(priority, _)| priority))
     }
 
     /// The priority of each group, what is up of it, and its part of the new sessions, of

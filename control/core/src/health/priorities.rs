@@ -19,10 +19,13 @@ pub(super) struct Priorities {
     restated: BTreeSet<PoolId>,
     /// Pools whose sessions go to other groups than people know.
     moved: BTreeSet<PoolId>,
+    /// What is to be remembered may have changed.
+    is_news: bool,
 }
 
 impl Health {
-    /// Goes on with the groups that pools used, by name, when weir last ran.
+    /// Goes on with the groups that pools used, by name, when weir last ran. Those of pools that
+    /// the first version does not have are forgotten by an empty list after it.
     pub fn remember(&mut self, in_use: BTreeMap<String, u8>) {
         self.priorities.remembered = in_use;
     }
@@ -50,19 +53,21 @@ impl Health {
         }
         if group.stays() {
             self.priorities.restated.insert(id);
+            self.priorities.is_news = true;
         }
     }
 
     /// The same for a pool of the next version, which takes the place of `before`.
     pub(super) fn share_out_next(&mut self, group: &mut Group, before: Option<&Group>) {
-        let Priorities { remembered, staying, restated, moved } = &mut self.priorities;
+        let Priorities { remembered, staying, restated, moved, is_news } = &mut self.priorities;
         let last = remembered.remove(group.pool.name.as_str());
         let (id, is_new) = (group.pool.id, before.is_none());
-        let in_use = before.map_or(last, Group::in_use);
+        let in_use = before.map_or(last, |before| before.in_use_next(&group.pool));
         group.share_out(in_use);
         super::set_member(staying, id, group.stays());
         if group.stays() || before.is_some_and(Group::stays) {
             restated.insert(id);
+            *is_news = true;
         }
         let is_first =
             group.priorities().next().is_none_or(|first| Some(first.0) == group.in_use());
@@ -82,7 +87,7 @@ impl Health {
     }
 
     pub(super) fn forget_priorities(&mut self, id: PoolId) {
-        self.priorities.staying.remove(&id);
+        self.priorities.is_news |= self.priorities.staying.remove(&id);
         self.priorities.restated.remove(&id);
         self.priorities.moved.remove(&id);
     }
@@ -118,6 +123,11 @@ impl Health {
         let pools = std::mem::take(&mut self.priorities.restated);
         let groups = pools.iter().filter_map(|id| self.groups.get(id));
         groups.flat_map(|group| group.pool.backends.iter().map(|backend| backend.id)).collect()
+    }
+
+    /// True if [`Health::to_remember`] may say something else than when this was asked last.
+    pub(crate) fn take_remember_news(&mut self) -> bool {
+        std::mem::take(&mut self.priorities.is_news)
     }
 
     /// Takes the pools whose sessions go to other groups than before.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use weir_proto::request::{BackendAct, Code, Pairs, Refusal};
+use weir_proto::shell;
 use weir_proto::snapshot::{Backend, Pool, Snapshot};
 use weir_proto::spec::{Admin, BackendSpec, Spec};
 
@@ -57,7 +58,8 @@ pub(super) fn remove(current: &Snapshot, name: &str, force: bool) -> Result<Edit
     }
     let mut edit = Edit::new(spec, subject(pool.name.as_str(), backend.name.as_str()));
     let settings = BACKEND.words(&backend.spec(), &BackendSpec::new(backend.address));
-    edit.undo = Some(format!("weirctl backend add {name} {}{settings}", backend.address));
+    let address = shell::word(&backend.address.to_string());
+    edit.undo = Some(format!("weirctl backend add {name} {address}{settings}"));
     edit.kills.extend(force.then_some(backend.id));
     Ok(edit)
 }

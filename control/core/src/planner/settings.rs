@@ -3,6 +3,8 @@
 
 use weir_proto::request::{Code, Pairs, Refusal};
 use weir_proto::settings::{self, Form, Setting};
+use weir_proto::shell;
+use weir_proto::spec::{BackendSpec, ListenerSpec, Name, PoolSpec};
 
 use super::names;
 
@@ -13,22 +15,49 @@ pub(super) struct Kind<S: 'static> {
     /// Its name in a hint.
     placeholder: &'static str,
     table: &'static [Setting<S>],
+    /// One with everything at its default.
+    plain: fn() -> S,
 }
 
-pub(super) static LISTENER: Kind<weir_proto::spec::ListenerSpec> =
-    Kind { noun: "listener", placeholder: "NAME", table: settings::LISTENER };
-pub(super) static POOL: Kind<weir_proto::spec::PoolSpec> =
-    Kind { noun: "pool", placeholder: "POOL", table: settings::POOL };
-pub(super) static BACKEND: Kind<weir_proto::spec::BackendSpec> =
-    Kind { noun: "backend", placeholder: "POOL/BACKEND", table: settings::BACKEND };
+pub(super) static LISTENER: Kind<ListenerSpec> = Kind {
+    noun: "listener",
+    placeholder: "NAME",
+    table: settings::LISTENER,
+    plain: || ListenerSpec::new(any_name(), Vec::new()),
+};
+pub(super) static POOL: Kind<PoolSpec> =
+    Kind { noun: "pool", placeholder: "POOL", table: settings::POOL, plain: PoolSpec::default };
+pub(super) static BACKEND: Kind<BackendSpec> = Kind {
+    noun: "backend",
+    placeholder: "POOL/BACKEND",
+    table: settings::BACKEND,
+    plain: || BackendSpec::new(([0, 0, 0, 0], 0).into()),
+};
 
 impl<S> Kind<S> {
     /// Sets each pair, in order.
     ///
     /// # Errors
-    /// A key that is not in the table, or a value that is not of its form or out of range.
+    /// A key that is not in the table, a value that is not of its form or out of range, or two
+    /// pairs that contradict each other.
     pub(super) fn set(&self, of: &mut S, pairs: &Pairs) -> Result<(), Refusal> {
-        pairs.iter().try_for_each(|(key, text)| self.set_one(of, key, text))
+        pairs.iter().try_for_each(|(key, text)| self.set_one(of, key, text))?;
+        pairs.iter().try_for_each(|(key, text)| self.refuse_undone(of, key, text))
+    }
+
+    /// Refuses a pair that one behind it has undone. One that says the default may stand beside a
+    /// setting that says more.
+    fn refuse_undone(&self, of: &S, key: &str, text: &str) -> Result<(), Refusal> {
+        let Some(setting) = settings::find(self.table, key).filter(|_| !text.is_empty()) else {
+            return Ok(());
+        };
+        let said = setting.form.parse(text).ok();
+        let default = (setting.get)(&(self.plain)());
+        if (setting.get)(of) == said || (said == default && !setting.required) {
+            return Ok(());
+        }
+        let message = format!("{key}={text} is undone by what is set beside it");
+        Err(Refusal::new(Code::Invalid, message, "say one of the two"))
     }
 
     /// Refuses a `set` without pairs; `example` is one that could be meant.
@@ -70,7 +99,7 @@ impl<S> Kind<S> {
             let value = (setting.get)(wanted);
             if value != (setting.get)(from) {
                 let value = value.map_or_else(String::new, |value| value.to_string());
-                words += &format!(" {}", shell_word(&format!("{}={value}", setting.key)));
+                words += &format!(" {}", shell::word(&format!("{}={value}", setting.key)));
             }
         }
         words
@@ -95,6 +124,10 @@ impl<S> Kind<S> {
             // Or gives it back its default, where it has a word for that, too.
             let left = (setting.get)(of);
             if left.is_none() || left == (setting.fallback)(of) {
+                return Ok(());
+            }
+            if !setting.required {
+                (setting.set)(of, (setting.get)(&(self.plain)()));
                 return Ok(());
             }
             (setting.set)(of, before);
@@ -136,12 +169,60 @@ impl<S> Kind<S> {
     }
 }
 
-/// The text as one word of a shell.
-fn shell_word(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=%,+@".contains(&byte);
-    if text.bytes().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
+fn any_name() -> Name {
+    "any".parse().expect("it is a name")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(all: &[(&str, &str)]) -> Pairs {
+        all.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    /// Each key that can be set alone is set back by an empty value.
+    fn each_goes_back<S>(kind: &Kind<S>) -> usize {
+        let mut count = 0;
+        for setting in kind.table.iter().filter(|setting| !setting.required) {
+            let (mut of, key) = ((kind.plain)(), setting.key);
+            let text = setting.form.example().to_string();
+            if kind.set(&mut of, &pairs(&[(key, &text)])).is_ok() {
+                count += 1;
+                kind.set(&mut of, &pairs(&[(key, "")])).unwrap();
+                assert_eq!((setting.get)(&of), (setting.get)(&(kind.plain)()), "{key}");
+            }
+        }
+        count
+    }
+
+    #[test]
+    fn an_empty_value_sets_each_key_back_to_its_default() {
+        let all = each_goes_back(&LISTENER) + each_goes_back(&POOL) + each_goes_back(&BACKEND);
+        assert!(all >= 35, "{all} were set");
+    }
+
+    #[test]
+    fn what_is_required_has_no_default() {
+        let mut of = (LISTENER.plain)();
+        assert!(LISTENER.set(&mut of, &pairs(&[("pool", "")])).is_err());
+    }
+
+    #[test]
+    fn two_that_contradict_each_other_are_refused_and_a_default_beside_more_is_not() {
+        let set = |all: &[(&str, &str)]| POOL.set(&mut (POOL.plain)(), &pairs(all));
+        let (off, on, replay) =
+            (("redispatch", "off"), ("redispatch", "on"), ("redispatch.replay", "4KiB"));
+        for all in [
+            &[off, replay][..],
+            &[replay, off],
+            &[("retry.attempts", "1"), ("retry.attempts", "3")],
+        ] {
+            let refused = set(all).unwrap_err();
+            assert!(refused.message.contains("is undone by"), "{all:?}: {}", refused.message);
+        }
+        for all in [&[on, replay][..], &[("retry.attempts", "1"), ("retry.attempts", "1")]] {
+            set(all).unwrap();
+        }
     }
 }

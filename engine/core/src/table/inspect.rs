@@ -121,7 +121,7 @@ impl Table {
                     return self.end(id, By::Weir, Why::Denied, now, out);
                 }
                 let view = &self.view.listeners()[listener.index()];
-                if let Some((_, ms)) = view.awaits_hello() {
+                if let Some((_, ms)) = view.awaits_hello(client) {
                     session.awaits_hello_by(now.plus_millis(ms));
                     session.look(out);
                     return self.schedule(id, now);

@@ -88,7 +88,7 @@ impl Table {
     pub fn is_held(&self, id: SessionId) -> bool {
         let session = self.sessions.get(id).expect("it was there a moment ago");
         let listener = &self.view.listeners()[session.route.listener.index()];
-        listener.hold_ms > 0 && !self.view.has_hope(session.route.pool)
+        listener.hold_ms > 0 && !self.view.has_up(session.route.pool)
     }
 
     /// No backend that could take this session has room, or none takes any and its listener holds

@@ -188,9 +188,9 @@ impl View {
     /// True if such a backend may work: it is up, or its first check is not over. In panic there may
     /// be none.
     #[must_use]
-    pub fn has_hope(&self, pool: PoolSlot) -> bool {
+    pub fn has_up(&self, pool: PoolSlot) -> bool {
         let pool = &self.pools[pool.index()];
-        pool.candidates > 0 && pool.tallies.iter().any(GroupTally::has_hope)
+        pool.candidates > 0 && pool.tallies.iter().any(GroupTally::has_up)
     }
 
     /// True if a pick in this pool finds a backend. For checkers.

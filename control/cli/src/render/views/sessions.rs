@@ -132,6 +132,7 @@ pub(super) fn killed(body: &Killed, style: Style) -> String {
     let missing = silent(missing_shards);
     match dry_run {
         true => format!("would end {} sessions{missing}\n", count(*matched, style)),
+        false if *killed == 1 => format!("ended 1 session{missing}\n"),
         false => format!("ended {} sessions{missing}\n", count(*killed, style)),
     }
 }

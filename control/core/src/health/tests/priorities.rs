@@ -73,6 +73,65 @@ fn an_ejection_moves_the_writer_and_a_drain_does() {
     assert_eq!(standings(&pool), [Aside, Aside, Up]);
 }
 
+/// The group of b2 is in use, and b1, the old writer, is back.
+fn second_is_in_use() -> DampedPool {
+    let mut pool = writer_and_two(HealthKind::Tcp);
+    pool.good = ["b2", "b3"].into();
+    pool.seconds(4);
+    pool.good = ["b1", "b2", "b3"].into();
+    pool.seconds(20);
+    assert_eq!(standings(&pool), [Aside, Up, Aside]);
+    pool
+}
+
+fn numbered(pool: &mut DampedPool, priorities: [u8; 3]) {
+    pool.change(|spec| {
+        spec.backend.values_mut().zip(priorities).for_each(|(it, number)| it.priority = number);
+    });
+}
+
+#[test]
+fn a_group_that_is_kept_is_its_backends_and_not_its_number() {
+    let mut pool = second_is_in_use();
+    numbered(&mut pool, [0, 9, 2]);
+    assert_eq!((standings(&pool), remembered(&pool)), ([Aside, Up, Aside], vec![9]));
+    numbered(&mut pool, [9, 0, 2]);
+    assert_eq!((standings(&pool), remembered(&pool)), ([Aside, Up, Aside], vec![0]));
+    // Two groups become one: it is where the one in use has gone.
+    numbered(&mut pool, [1, 3, 3]);
+    assert_eq!(standings(&pool), [Aside, Up, Up]);
+}
+
+#[test]
+fn another_address_for_the_one_in_use_is_no_failover_before_its_first_check_has_failed() {
+    let mut pool = second_is_in_use();
+    let another = |pool: &mut DampedPool, port| {
+        pool.change(|spec| {
+            let backend = spec.backend.values_mut().nth(1).unwrap();
+            backend.address.set_port(port);
+        });
+    };
+    another(&mut pool, 7001);
+    assert_eq!([pool.standing("b1"), pool.standing("b3")], [Aside, Aside]);
+    pool.seconds(4);
+    assert_eq!(standings(&pool), [Aside, Up, Aside]);
+    another(&mut pool, 7002);
+    pool.good = ["b1", "b3"].into();
+    pool.seconds(4);
+    assert_eq!(standings(&pool), [Up, Aside, Aside], "nobody listens there");
+}
+
+#[test]
+fn each_change_of_the_group_in_use_is_remembered() {
+    let mut pool = second_is_in_use();
+    assert!(pool.health.take_remember_news());
+    assert!(!pool.health.take_remember_news(), "it is told once");
+    pool.change(|spec| spec.failover = Failover::Auto);
+    assert!(pool.health.take_remember_news() && remembered(&pool).is_empty());
+    pool.change(|spec| spec.failover = Failover::Stay);
+    assert!(pool.health.take_remember_news() && remembered(&pool) == [0]);
+}
+
 #[test]
 fn auto_for_a_moment_is_the_way_back() {
     let mut pool = writer_and_two(HealthKind::Tcp);

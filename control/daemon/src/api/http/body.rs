@@ -186,6 +186,12 @@ impl Content {
                         push(table, &format!("{key}.{name}"), value, &mut pairs)?;
                     }
                 }
+                // All of a table is taken away.
+                Value::Null if is_table(table, key) => {
+                    let below = |it: &&Setting<S>| it.key == key || it.split().0 == Some(key);
+                    let keys = table.iter().filter(below).map(|it| it.key.to_owned());
+                    pairs.extend(keys.map(|key| (key, String::new())));
+                }
                 value => push(table, key, value, &mut pairs)?,
             }
         }

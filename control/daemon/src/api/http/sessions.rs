@@ -13,7 +13,11 @@ use super::parameters::{DURATION, NETWORK, Parameter, Parameters, whole};
 const NAME: &str = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$";
 const NAMES: &str = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}/[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$";
 /// An application protocol.
-const PROTOCOL: &str = "^[!-~]{1,255}$";
+const PROTOCOL: &str = "^[!-~]{1,1000}$";
+/// What a ClientHello may have for a name (RFC 6066).
+const SERVER_NAME: &str = "^[!-~]{1,253}$";
+/// An address, with a port or without.
+const ADDRESS: &str = r"^([0-9.]+(:[0-9]+)?|[0-9A-Fa-f.:]+|\[[0-9A-Fa-f.:]+\]:[0-9]+)$";
 const SESSION: &str = "^[0-9]+[.][0-9]+[.][0-9]+$";
 const SORTS: &str = "^(age|idle|bytes|rate)$";
 
@@ -99,24 +103,27 @@ pub(super) fn span(parameters: &Parameters<'_>, name: &str) -> Result<Option<u64
 pub(super) const WHY: &[Parameter] = &[
     text("pool", NAME, "The pool of a new session."),
     text("listener", NAME, "Instead of the pool: the listener of a new session."),
-    text("client", NETWORK, "The address that it comes from."),
-    text("sni", NAME, "At a listener: the server name in its ClientHello."),
-    text("alpn", PROTOCOL, "At a listener: the application protocol in its ClientHello."),
+    text("client", ADDRESS, "The address that it comes from."),
+    text("sni", SERVER_NAME, "At a listener: the server name in its ClientHello."),
+    text("alpn", PROTOCOL, "At a listener: the protocols in its ClientHello, with commas."),
     text("session", SESSION, "Instead of all of them: a live session."),
 ];
 
 /// `GET /api/v1/why`
 pub(super) fn why(_: &Names<'_>, parameters: &Parameters<'_>) -> Result<Query, Refusal> {
     let [pool, listener, client] = ["pool", "listener", "client"].map(|it| parameters.text(it));
+    let hello = ["sni", "alpn"].map(|it| parameters.text(it));
     match (pool, listener, client, parameters.text("session")) {
-        (Some(pool), None, Some(client), None) => Ok(Query::Why { pool, client }),
+        (Some(pool), None, Some(client), None) if hello == [None, None] => {
+            Ok(Query::Why { pool, client })
+        }
         (None, listener, Some(client), None) => {
-            let [sni, alpn] = ["sni", "alpn"].map(|it| parameters.text(it));
+            let [sni, alpn] = hello;
             Ok(Query::WhyListener { listener, client, sni, alpn })
         }
         (None, None, None, Some(id)) => Ok(Query::WhySession { id }),
         _ => {
-            let message = "client with pool or listener, or session alone";
+            let message = "client with pool, or with listener, sni and alpn, or session alone";
             Err(Refusal::new(Code::Invalid, message, "/api/v1/why?pool=web&client=203.0.113.7"))
         }
     }
