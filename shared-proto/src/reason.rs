@@ -79,6 +79,8 @@ pub enum Why {
     QueueTimeout,
     /// Every backend was full, and as many sessions waited as may.
     QueueFull,
+    /// It was as old as a session of the pool may become.
+    Lifetime,
 }
 
 impl By {
@@ -149,7 +151,7 @@ impl During {
 
 impl Why {
     /// Every value, in the order of [`CloseReason::index`].
-    pub const ALL: [Why; 17] = [
+    pub const ALL: [Why; 18] = [
         Why::Complete,
         Why::Reset,
         Why::NoBackend,
@@ -167,6 +169,7 @@ impl Why {
         Why::Denied,
         Why::QueueTimeout,
         Why::QueueFull,
+        Why::Lifetime,
     ];
 
     /// The label in metrics.
@@ -190,6 +193,7 @@ impl Why {
             Why::Denied => "denied",
             Why::QueueTimeout => "queue_timeout",
             Why::QueueFull => "queue_full",
+            Why::Lifetime => "lifetime",
         }
     }
 }
@@ -223,9 +227,9 @@ impl CloseReason {
     }
 
     /// Two letters, who then when, as operators of HAProxy know them: `C` client, `S` server (the
-    /// backend), `c`/`s` a timeout on that side, `P` proxy, `R` resources, `K` killed; then `R`
-    /// reading the first bytes, `Q` in the queue for a backend, `C` connecting, `D` data, `L` last
-    /// data. A session that ended as it should is `--`.
+    /// backend), `c`/`s` a timeout on that side, `P` proxy, `R` resources, `K` killed, `A` its age;
+    /// then `R` reading the first bytes, `Q` in the queue for a backend, `C` connecting, `D` data,
+    /// `L` last data. A session that ended as it should is `--`.
     #[must_use]
     pub fn code(self) -> [u8; 2] {
         if self.why == Why::Complete {
@@ -238,6 +242,7 @@ impl CloseReason {
             (_, Why::IdleTimeout | Why::HalfCloseTimeout | Why::Stalled | Why::Vanished) => b'c',
             (_, Why::InspectTimeout) => b'c',
             (_, Why::QueueTimeout) => b's',
+            (_, Why::Lifetime) => b'A',
             (_, Why::ConnectFailed) | (By::Backend, _) => b'S',
             (By::Client, _) => b'C',
             (By::Weir, _) => b'P',
@@ -359,5 +364,6 @@ mod tests {
         assert_eq!(&code(By::Weir, During::Connecting, Why::Local), b"RC");
         assert_eq!(&code(By::Weir, During::Queued, Why::QueueTimeout), b"sQ");
         assert_eq!(&code(By::Weir, During::Queued, Why::QueueFull), b"PQ");
+        assert_eq!(&code(By::Weir, During::Relaying, Why::Lifetime), b"AD");
     }
 }

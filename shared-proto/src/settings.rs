@@ -41,6 +41,8 @@ pub enum Value {
 pub enum Effect {
     /// Only sessions that begin later go by the new value.
     NewSessions,
+    /// Sessions that exist go by the new value, too.
+    AllSessions,
     /// Sessions are not concerned; health checks go by it at once.
     Checks,
     /// New sessions are admitted by it at once; established ones stay.
@@ -55,6 +57,7 @@ impl Effect {
     pub const fn sentence(self) -> &'static str {
         match self {
             Effect::NewSessions => "Sessions that exist keep the value that they began with.",
+            Effect::AllSessions => "Sessions that exist go by the new value at once.",
             Effect::Checks => "Takes effect with the next check; sessions are not touched.",
             Effect::Admission => "Takes effect for the next session; sessions that exist stay.",
             Effect::Placement => "Sessions that exist stay where they are.",

@@ -135,6 +135,8 @@ pub struct Timeouts {
     pub own_stalled_ms: Option<u32>,
     /// For a session that waits for a backend with room.
     pub queue_ms: u32,
+    /// The greatest age of a session. `None`: any.
+    pub lifetime_ms: Option<u32>,
 }
 
 impl Timeouts {
@@ -402,6 +404,7 @@ fn build_pool(
             half_close_ms: ms(spec.timeout.half_close),
             own_stalled_ms: spec.timeout.stalled.map(ms),
             queue_ms: ms(spec.timeout.queue),
+            lifetime_ms: spec.timeout.lifetime.map(ms),
         },
         keepalive: Keepalive::of(&spec.keepalive),
         // `check` has bounded it.

@@ -315,6 +315,9 @@ pub struct TimeoutSpec {
     /// Every backend is full and the session waits for one.
     #[serde(skip_serializing_if = "queue::is_default_timeout")]
     pub queue: Span,
+    /// The greatest age of a session. Absent: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lifetime: Option<Span>,
 }
 
 impl Default for TimeoutSpec {
@@ -325,6 +328,7 @@ impl Default for TimeoutSpec {
             half_close: Span::from_secs(60),
             stalled: None,
             queue: queue::TIMEOUT,
+            lifetime: None,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Who ended it, who closed first, who kept the other waiting, what was lost: 31 ways in which a
+//! Who ended it, who closed first, who kept the other waiting, what was lost: 32 ways in which a
 //! session ends on real sockets, and the last line of each in the session log.
 
 use std::path::PathBuf;
@@ -209,6 +209,15 @@ fn ends_because_nothing_comes() {
         let end = wanted(["weir", "half_closed", "half_close_timeout", "cL"], actor, CLEAN);
         endings.expect(&format!("half closed by the {actor}"), end);
     }
+}
+
+/// One end because of its age.
+#[test]
+fn an_end_because_of_its_age() {
+    let mut endings = Endings::of_one("timeout = { idle = \"1h\", lifetime = \"1s\" }");
+    let pair = endings.pair();
+    endings.expect("of age", wanted(["weir", "relaying", "lifetime", "AD"], "weir", CLEAN));
+    drop(pair);
 }
 
 /// Four ends because a side takes nothing.

@@ -40,6 +40,7 @@ mod integrity;
 mod isolation;
 mod kills;
 mod lifecycle;
+mod lifetime;
 mod limits;
 mod log;
 mod loops;

@@ -8,6 +8,7 @@
 //! | may it enter, who gets it, when does it end | [`table`] |
 //! | one connection's life | [`session`] |
 //! | one direction: queue, backpressure, end of stream | [`flow`] |
+//! | how old it may become | [`lifetime`] |
 //! | this shard's part of a limit that all share | [`lease`] |
 //! | what this shard knows of listeners, pools, backends | [`view`] |
 //! | slots and indices as types | [`slot`] |
@@ -35,6 +36,7 @@ pub mod flow;
 pub mod generations;
 pub mod health;
 pub mod lease;
+pub mod lifetime;
 pub mod limits;
 pub mod pick;
 pub mod priority;

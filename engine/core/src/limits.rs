@@ -33,6 +33,10 @@ pub const STALLED_LOOKS: u32 = 8;
 /// ...and at least once in this many times [`Tuning::quiescent_after_ms`].
 pub const STALLED_LOOKS_SPAN: u32 = 5;
 
+/// How long a session that is as old as its pool allows may wait for a quiet moment, at most, in
+/// milliseconds; a tenth of a lifetime that is shorter than ten times that.
+pub const LIFETIME_GRACE_MS_MAX: u32 = 10_000;
+
 /// What a shard may be given to make it faster or a test sharper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tuning {
@@ -106,6 +110,9 @@ pub const SHED_MAX: u32 = 1_000;
 /// Slots of [`SCANNED_PER_TURN_MAX`] that one look of shedding counts for. It compares sessions and
 /// waits for memory: 4,096 looks a turn take 0.12 ms in the median where 16,384 took 0.6.
 pub const SHED_LOOK_COST: u32 = 4;
+
+/// The same of a look at a session that may get another deadline: its timer moves.
+pub const RESCHEDULE_COST: u32 = 4;
 
 /// The same of a look of a search, which compares as much; of one that asks the kernel for the
 /// client's address, some 0.4 µs more; of a row of a list, for which the kernel is asked and

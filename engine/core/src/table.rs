@@ -9,12 +9,14 @@ mod by_slot;
 mod connect;
 mod credits;
 mod inspect;
+mod lifetime;
 mod log;
 mod queue;
 mod redispatch;
 mod search;
 mod shed;
 mod starved;
+mod sweep;
 mod time;
 
 use alloc::boxed::Box;
@@ -49,6 +51,7 @@ use log::Logging;
 use queue::Queues;
 use search::Searching;
 use shed::Shedding;
+use sweep::Sweep;
 
 pub use crate::base::slab::Key as SessionId;
 pub use queue::QueueWalk;
@@ -108,15 +111,6 @@ pub struct Table {
     trials: BySlot<Connect>,
     /// Where listeners have routes.
     taken: BySlot<TakenRoute>,
-}
-
-/// Sessions that are to be ended, in batches over several turns.
-#[derive(Clone, Copy, Debug)]
-struct Sweep {
-    /// `None`: all of them.
-    backend: Option<BackendId>,
-    why: Why,
-    next_slot: u32,
 }
 
 impl Table {
@@ -203,6 +197,7 @@ impl Table {
     pub fn adopt(&mut self, snapshot: &Snapshot, now: Now) {
         let given = self.view.adopt(snapshot, &mut self.prng, now);
         self.counters.follow(&self.view, &given);
+        self.follow_lifetimes();
     }
 
     /// Control says what it knows of a backend's health.
@@ -301,6 +296,7 @@ impl Table {
                 if session.has_fin() {
                     session.watch(out); // it came before this backend
                 }
+                self.look_by_lifetime(id, now);
                 self.schedule(id, now);
                 self.log_open(id, now);
             }
@@ -343,43 +339,6 @@ impl Table {
             let effects = session.end(by, why, out);
             self.apply(id, effects, now, out);
         }
-    }
-
-    /// Starts to end every session of a backend.
-    pub fn kill_backend(&mut self, backend: BackendId) {
-        self.sweeps.push(Sweep { backend: Some(backend), why: Why::Killed, next_slot: 0 });
-    }
-
-    /// Starts to end every session.
-    pub fn stop(&mut self) {
-        self.sweeps.push(Sweep { backend: None, why: Why::Stopped, next_slot: 0 });
-    }
-
-    /// True while [`Table::sweep`] has something to do.
-    #[must_use]
-    pub fn is_sweeping(&self) -> bool {
-        !self.sweeps.is_empty() || self.shedding.is_due()
-    }
-
-    /// Ends the next session that was to be ended, if there is one. `scan` is how many slots may
-    /// still be looked at in this turn.
-    pub fn sweep(&mut self, now: Now, scan: &mut u32, out: &mut Actions) -> Option<SessionId> {
-        while let Some(sweep) = self.sweeps.last_mut() {
-            if sweep.next_slot >= self.sessions.used() {
-                self.sweeps.pop();
-                continue;
-            }
-            *scan = scan.checked_sub(1)?;
-            let Sweep { backend, why, next_slot: slot } = *sweep;
-            sweep.next_slot = slot + 1;
-            let Some(id) = self.sessions.at(slot) else { continue };
-            let session = self.sessions.get(id).expect("the slot is occupied");
-            if backend.is_none() || backend == self.backend_of(session) {
-                self.end(id, By::Operator, why, now, out);
-                return Some(id);
-            }
-        }
-        self.shed_next(now, scan, out)
     }
 
     /// The backend that counts the session.

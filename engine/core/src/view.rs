@@ -25,6 +25,7 @@ use weir_proto::spec::{ProxyVersion, Strategy};
 
 use crate::base::clock::Now;
 use crate::lease::Lease;
+use crate::lifetime::Lifetime;
 use crate::pick::Groups;
 use crate::priority::{GroupRule, GroupTally};
 use crate::session::Awaited;
@@ -71,6 +72,7 @@ pub struct PoolView {
     /// Of the snapshot's pool that this was made from.
     since: Version,
     pub timeouts: Timeouts,
+    pub lifetime: Option<Lifetime>,
     pub keepalive: Keepalive,
     /// Bytes that the kernel keeps for one socket in one direction, at most.
     pub socket_buffer: Option<u32>,
@@ -158,6 +160,8 @@ pub struct View {
     limited: BTreeSet<BackendSlot>,
     touched: Touched,
     wildcards: Wildcards,
+    /// A pool has got a lifetime, or another one, since this was taken.
+    new_lifetimes: bool,
 }
 
 impl Default for View {
@@ -172,6 +176,7 @@ impl Default for View {
             limited: BTreeSet::new(),
             touched: Touched::default(),
             wildcards: Wildcards::default(),
+            new_lifetimes: false,
         }
     }
 }
@@ -231,6 +236,11 @@ impl View {
     pub fn lease(&mut self, listener: ListenerSlot) -> Option<(&mut Lease, u32)> {
         let view = &mut self.listeners[listener.index()];
         Some((view.lease.as_mut()?, view.sessions))
+    }
+
+    /// True once for a lifetime that sessions may not have been scheduled by.
+    pub fn take_new_lifetimes(&mut self) -> bool {
+        core::mem::take(&mut self.new_lifetimes)
     }
 
     /// Control says how many sessions the other shards hold on a backend.

@@ -3,6 +3,7 @@
 //! reports.
 
 mod access;
+mod ages;
 mod bounds;
 mod connects;
 mod figures;
@@ -127,6 +128,7 @@ pub struct Ledger {
     cut: Vec<Option<BackendId>>,
     pub sheds: Sheds,
     pub records: Records,
+    ages: ages::Ages,
     expected_versions: VecDeque<Version>,
     /// Clients of each listener that were let in.
     admitted: BTreeMap<ListenerId, u64>,
@@ -191,6 +193,7 @@ impl Ledger {
     fn adopt(&mut self, snapshot: Arc<Snapshot>, now: u64) {
         self.said.adopt(self.snapshot.as_deref(), &snapshot, now);
         self.shares.adopt(self.snapshot.as_deref(), &snapshot, now);
+        self.ages.adopt(&snapshot, now);
         self.expected_versions.push_back(snapshot.version);
         self.counts.version = snapshot.version;
         for listener in &snapshot.listeners {
@@ -352,7 +355,10 @@ impl Ledger {
                     }
                 }
                 Report::Stats(stats) => self.compare(stats)?,
-                Report::SessionLog { records, .. } => self.records.read(records)?,
+                Report::SessionLog { records, .. } => {
+                    self.ages.read(records)?;
+                    self.records.read(records)?;
+                }
                 Report::Ejected { backend, .. } => ejected.push(*backend),
                 Report::Retired(_) => self.kept = self.kept.saturating_sub(1),
                 Report::Started { .. }
@@ -414,6 +420,7 @@ impl Ledger {
             return Err(format!("{now} sessions, and {:?} by version", stats.generations));
         }
         self.sheds.ended(stats)?;
+        self.ages.read(&stats.session_log)?;
         self.records.came(stats)?;
         if self.accepted != self.ended + u64::from(stats.sessions_now) {
             let (accepted, ended, now) = (self.accepted, self.ended, stats.sessions_now);

@@ -191,6 +191,7 @@ impl<I: Io> World<I> {
         // In a crowd it would cost more than everything else.
         if table.len() < 64 || self.steps.is_multiple_of(16) {
             crate::invariants::check(table, &kernel)?;
+            self.ledger.check_ages(table, &kernel)?;
         }
         let now = kernel.now;
         drop(kernel);

@@ -85,6 +85,8 @@ pub struct Swarm {
     /// Listeners have routes.
     pub routes: bool,
     pub rooms: Rooms,
+    /// Pools limit the age of their sessions, and change that.
+    pub lifetimes: bool,
 }
 
 /// PROXY headers of a world.
@@ -190,15 +192,23 @@ impl Swarm {
         let groups = !swarm.clean && beside.below(3) == 0;
         let routes = !swarm.clean && beside.below(6) == 0;
         let rooms = Rooms::draw(&mut beside, swarm.clean);
-        Swarm { headers, lists, redispatch, early_closes, groups, routes, rooms, ..swarm }
+        let lifetimes = !swarm.clean && beside.below(4) == 0;
+        Swarm {
+            headers,
+            lists,
+            redispatch,
+            early_closes,
+            groups,
+            routes,
+            rooms,
+            lifetimes,
+            ..swarm
+        }
     }
 
     fn plain(rng: &mut Rng) -> Swarm {
         let clean = rng.below(8) == 0;
-        let rate = |rng: &mut Rng| {
-            let strength = rng.pick(&[4, 16, 64, 250]);
-            if rng.flip() && !clean { strength } else { 0 }
-        };
+        let rate = |rng: &mut Rng| rng.pick(&[4, 16, 64, 250]) * u32::from(rng.flip() && !clean);
         let long_idle = clean || rng.flip();
         let buffer_size = rng.pick(&[1, 16, 128, 512, 4096]);
         let window = rng.pick(&[4, 100, 1000, 8192, 65536]);

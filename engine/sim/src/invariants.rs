@@ -51,6 +51,12 @@ pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
             note.for_nobody |= note.abandoned_at == now;
         }
         note.timeouts = Some([session.idle_ms, session.half_close_ms, session.stalled_ms]);
+        note.accepted_at = Some(session.accepted_at.nanos);
+        note.relays = match session.is_relaying() {
+            true if note.relays > 0 => note.relays,
+            true => now,
+            false => 0,
+        };
         let before = note.closing;
         note.closing |= matches!(session.phase(), Phase::Closing(_));
         for side in Side::ALL {

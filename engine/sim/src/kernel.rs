@@ -2,6 +2,7 @@
 //! that are pending, a completion queue. Every rule that the shard must keep towards io_uring is
 //! checked here.
 
+mod ages;
 mod answer;
 mod buffers;
 mod headers;
@@ -111,6 +112,11 @@ pub struct Note {
     pub looked_acked: [usize; 2],
     /// Up to which of its takes each peer takes nothing, and at which look that was first seen.
     pub stuck: [(u64, u64); 2],
+    /// When it was accepted, and since when it relays; 0: it does not.
+    pub accepted_at: Option<u64>,
+    pub relays: u64,
+    /// It was of age when it began to end.
+    pub was_of_age: bool,
     /// Idle, half-close and stalled timeout, in milliseconds; filled in after a turn.
     pub timeouts: Option<[u32; 3]>,
 }

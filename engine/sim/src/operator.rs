@@ -61,6 +61,9 @@ pub struct Operator {
     pub leases: Leases,
 }
 
+/// The lifetimes of sessions, in milliseconds, in worlds that have some.
+pub const LIFETIMES_MS: [Option<usize>; 4] = [None, Some(1_000), Some(1_000), Some(3_000)];
+
 pub fn name(text: &str) -> Name {
     text.parse().expect("names here are plain")
 }
@@ -69,14 +72,15 @@ pub(crate) fn span(ms: usize) -> Span {
     Span::from_millis(ms as u64)
 }
 
-/// The timeouts of every pool of this world.
-pub fn timeouts(swarm: &Swarm) -> TimeoutSpec {
+/// The timeouts of a pool of this world. Only the lifetime is drawn.
+pub fn timeouts(swarm: &Swarm, rng: &mut Rng) -> TimeoutSpec {
     TimeoutSpec {
         connect: span(swarm.connect_ms),
         idle: span(swarm.idle_ms),
         half_close: span(swarm.half_close_ms),
         stalled: Some(span(swarm.stalled_ms)),
         queue: span(swarm.rooms.queue_ms),
+        lifetime: swarm.lifetimes.then(|| rng.pick(&LIFETIMES_MS)).flatten().map(span),
     }
 }
 
@@ -221,7 +225,7 @@ impl Operator {
             } else {
                 self.rng.pick(&Strategy::ALL[..4])
             },
-            timeout: timeouts(swarm),
+            timeout: timeouts(swarm, &mut self.rng),
             retry: retries(swarm, &mut self.rng),
             redispatch: swarm.redispatch,
             queue: QueueSpec { size: swarm.rooms.queue_size },

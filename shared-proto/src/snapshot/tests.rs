@@ -100,6 +100,7 @@ fn a_snapshot_gives_back_its_spec() {
     let mut pool = PoolSpec::default();
     pool.backend.insert("b1".parse().unwrap(), backend("[::1]:1"));
     pool.timeout.stalled = Some(Span::from_millis(1_500));
+    pool.timeout.lifetime = Some(Span::from_secs(86_400));
     pool.keepalive.count = 3;
     let mut spec = spec_with(pool);
     spec.listener.values_mut().for_each(|it| it.keepalive.idle = Span::from_secs(7));
@@ -115,6 +116,7 @@ fn every_fault_says_where_it_is() {
     pool.health.rise = 0;
     pool.timeout.idle = Span::from_secs(0);
     pool.timeout.stalled = Some(Span::from_secs(0));
+    pool.timeout.lifetime = Some(Span::from_millis(999));
     pool.keepalive = KeepaliveSpec {
         idle: Span::from_secs(40_000),
         interval: Span::from_millis(1_500),
@@ -135,6 +137,7 @@ fn every_fault_says_where_it_is() {
             "pool.web.health.slow-start",
             "pool.web.timeout.idle",
             "pool.web.timeout.stalled",
+            "pool.web.timeout.lifetime",
             "pool.web.retry.attempts",
             "pool.web.retry.within",
             "pool.web.keepalive.idle",

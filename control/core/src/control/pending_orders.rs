@@ -189,6 +189,7 @@ mod tests {
                 half_close_ms: 1,
                 own_stalled_ms: None,
                 queue_ms: 0,
+                lifetime_ms: None,
             },
             keepalive: weir_proto::snapshot::Keepalive::default(),
             retry: weir_proto::snapshot::Retry { attempts: 0, within_ms: 1, replay_max: None },

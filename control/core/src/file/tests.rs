@@ -39,7 +39,7 @@ strategy = "least-conn"
 [pool."web.x"]
 strategy = "maglev"
 health = { kind = "send-expect", interval = "1500ms", timeout = "1m", rise = 4, fall = 5, send = "\\x00\"PING\"\\r\\n\u0007", expect = "+ÄPONG", panic = "0%", slow-start = "1m" }
-timeout = { connect = "1s", idle = "2h", half-close = "3s", stalled = "90s" }
+timeout = { connect = "1s", idle = "2h", half-close = "3s", stalled = "90s", lifetime = "30h" }
 retry = { attempts = 1, within = "9s" }
 keepalive = { idle = "30s", interval = "5s", count = 4 }
 

@@ -251,6 +251,7 @@ fn every_key_of_a_pool_can_be_set() {
         ("timeout.idle", "10m"),
         ("timeout.half-close", "30s"),
         ("timeout.stalled", "45s"),
+        ("timeout.lifetime", "12h"),
         ("keepalive.idle", "20s"),
         ("keepalive.interval", "2s"),
         ("keepalive.count", "4"),
@@ -268,7 +269,8 @@ fn every_key_of_a_pool_can_be_set() {
     });
     assert_eq!(after["health"], health);
     let timeout = json!({
-        "connect_s": 2.0, "idle_s": 600.0, "half_close_s": 30.0, "stalled_s": 45.0, "queue_s": 5.0
+        "connect_s": 2.0, "idle_s": 600.0, "half_close_s": 30.0, "stalled_s": 45.0, "queue_s": 5.0,
+        "lifetime_s": 43_200.0
     });
     assert_eq!(after["timeout"], timeout);
     assert_eq!(after["retry"], json!({ "attempts": 1, "within_s": 4.0 }));

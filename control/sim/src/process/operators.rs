@@ -33,6 +33,8 @@ pub(super) struct People {
     file: Spec,
     /// Pools have priority groups.
     groups: bool,
+    /// Pools limit the age of their sessions.
+    lifetimes: bool,
 }
 
 fn pair(key: &str, value: impl Into<String>) -> (String, String) {
@@ -76,6 +78,7 @@ impl People {
             listens_at,
             file: Spec::default(),
             groups: false,
+            lifetimes: false,
         }
     }
 
@@ -105,8 +108,12 @@ impl People {
         (name(&format!("b{}", address.port())), spec)
     }
 
-    /// With a word on the priority groups of a pool, where there are some.
+    /// With a word on the priority groups of a pool, and on the age of its sessions, where there
+    /// are such.
     fn with_groups(&mut self, mut pairs: Vec<(String, String)>) -> Vec<(String, String)> {
+        if self.lifetimes {
+            pairs.push(pair("timeout.lifetime", self.rng.pick(&["", "1s", "3s"])));
+        }
         if self.groups {
             pairs.push(match self.rng.below(3) {
                 0 => pair("failover", "stay"),
@@ -119,7 +126,7 @@ impl People {
 
     /// The configuration that the process is seeded with.
     pub(super) fn first(&mut self, swarm: &Swarm) -> Spec {
-        self.groups = swarm.groups;
+        (self.groups, self.lifetimes) = (swarm.groups, swarm.lifetimes);
         self.rooms = swarm.rooms;
         let mut spec = Spec::default();
         for number in 0..swarm.pools {
@@ -132,7 +139,7 @@ impl People {
                     panic: Percent::new(self.rng.pick(&[0, 50, 50, 100])),
                     ..HealthSpec::default()
                 },
-                timeout: timeouts(swarm),
+                timeout: timeouts(swarm, &mut self.rng),
                 retry: retries(swarm, &mut self.rng),
                 redispatch: swarm.redispatch,
                 queue: QueueSpec { size: swarm.rooms.queue_size },

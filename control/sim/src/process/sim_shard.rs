@@ -242,6 +242,7 @@ impl SimShard {
         let seen = std::mem::take(&mut kernel.seen);
         if table.len() < 64 || self.turns.is_multiple_of(16) {
             invariants::check(table, &kernel)?;
+            self.ledger.check_ages(table, &kernel)?;
         }
         let open_before = std::mem::replace(&mut self.open, kernel.listens_at());
         if let Some((address, _)) = open_before.iter().find(|(address, sockets)| {

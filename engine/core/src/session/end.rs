@@ -10,7 +10,7 @@ use weir_proto::reason::{CloseReason, SessionEnd, Why};
 use crate::action::{Action, Actions};
 use crate::base::clock::{Now, ShortStamp};
 use crate::event::{PeerProgress, Side};
-use crate::flow::Sink;
+use crate::flow::{Flow, Sink, Source};
 
 use super::stall::Relay;
 use super::{Effects, Phase, Session};
@@ -81,6 +81,22 @@ impl Closing {
 }
 
 impl Session {
+    /// True if nothing is under way in a relaying session that has just been looked at: no byte is
+    /// held, being sent or unacknowledged, both sides are waited for, and nothing has moved for
+    /// `quiet_ms`.
+    #[must_use]
+    pub fn is_quiet(&self, now: Now, quiet_ms: u32) -> bool {
+        let rests = |flow: &Flow| {
+            let waits = matches!(flow.source, Source::Waiting | Source::Ended);
+            let takes = matches!(flow.sink, Sink::Idle | Sink::Finished);
+            (waits || flow.is_receiving()) && takes && !flow.is_pending()
+        };
+        self.moved_at.plus_millis(quiet_ms) <= now
+            && !self.has_unacked()
+            && !self.has_closed_early()
+            && self.flows.iter().all(rests)
+    }
+
     /// The end of a session that is over.
     #[must_use]
     pub fn end_record(&self) -> Option<SessionEnd> {

@@ -6,6 +6,8 @@ mod connect;
 mod fruitless;
 #[path = "tests/inspect.rs"]
 mod inspect;
+#[path = "tests/lifetime.rs"]
+mod lifetime;
 #[path = "tests/queue.rs"]
 mod queue;
 #[path = "tests/routes.rs"]

@@ -46,8 +46,9 @@ impl Table {
                     if session.overdue(now).is_some()
                         || session.is_delivering()
                         || session.inspection_due(now, quiescent_after_ms)
+                        || self.is_past_cap(id, now)
                     {
-                        session.ask_inspection(out);
+                        self.sessions.get_mut(id).expect("it is there").ask_inspection(out);
                     } else {
                         self.attend(id, now, out);
                     }
@@ -94,6 +95,10 @@ impl Table {
             }
         }
         session.keep_alive(keepalive, out);
+        if self.ends_of_age(id, now, out) {
+            return;
+        }
+        let session = self.sessions.get(id).expect("it lives on");
         match session.overdue(now) {
             Some(Timeout::Quiet(why)) => self.end(id, By::Weir, why, now, out),
             _ => self.attend(id, now, out),
@@ -125,6 +130,7 @@ impl Table {
         if session.keeps_sent_bytes() {
             self.look_at_trial_end(id, now);
         }
+        self.look_by_lifetime(id, now);
         self.schedule(id, now);
         self.count_stalled(id, now);
     }
@@ -138,7 +144,7 @@ impl Table {
     }
 
     /// Schedules what the session says if that is sooner than what was scheduled before.
-    fn schedule_sooner(&mut self, id: SessionId, now: Now) {
+    pub(super) fn schedule_sooner(&mut self, id: SessionId, now: Now) {
         let session = self.sessions.get(id).expect("it has just been asked");
         if let Some((at, _)) = session.deadline(now) {
             self.wheel.schedule_sooner(id.slot, at);

@@ -14,6 +14,7 @@ use super::slots::Slots;
 use super::{BackendView, ListenerView, PoolView, View};
 use crate::base::clock::Now;
 use crate::base::prng::Prng;
+use crate::lifetime::Lifetime;
 use crate::pick::{Candidate, Groups, identity};
 use crate::priority::{GroupRule, GroupTally};
 use crate::slot::{BackendSlot, MemberIndex, PoolSlot};
@@ -92,7 +93,7 @@ impl View {
         let mut slots = BackendSlots { free, length: self.backends.len(), given: Vec::new() };
         for (slot, pool) in changed {
             let members = self.adopt_backends(pool, *slot, &mut slots, now);
-            self.adopt_pool(pool, *slot, members, prng);
+            self.adopt_pool(pool, *slot, members, (prng, now));
             self.recompute_eligibility(*slot);
         }
         slots.given
@@ -206,13 +207,17 @@ impl View {
         pool: &Pool,
         slot: PoolSlot,
         slots: Vec<BackendSlot>,
-        prng: &mut Prng,
+        (prng, now): (&mut Prng, Now),
     ) {
         let candidates = self.candidates(pool, &slots);
         let unsteady = self.unsteady(&slots);
         let place = self.pools.get_mut(slot.index());
         let slow_start_ms = u32::try_from(pool.health.slow_start.millis).unwrap_or(u32::MAX);
         let before = place.as_ref();
+        let own = before.filter(|old| old.id == pool.id);
+        let lifetime_before = own.and_then(|old| old.lifetime);
+        let lifetime = Lifetime::follow(pool.timeouts.lifetime_ms, lifetime_before, now);
+        self.new_lifetimes |= own.is_some() && lifetime.is_some() && lifetime != lifetime_before;
         let (sessions, connecting, retrying) =
             before.map_or((0, 0, 0), |old| (old.sessions, old.connecting, old.retrying));
         let stalled = before.map_or(0, |old| old.stalled);
@@ -226,6 +231,7 @@ impl View {
             old.since = pool.since;
             (old.timeouts, old.retry) = (pool.timeouts, pool.retry);
             old.queue_size = pool.queue_size;
+            old.lifetime = lifetime;
             old.keepalive = pool.keepalive;
             old.socket_buffer = pool.socket_buffer;
             old.proxy = pool.spec.proxy_protocol;
@@ -239,6 +245,7 @@ impl View {
             id: pool.id,
             since: pool.since,
             timeouts: pool.timeouts,
+            lifetime,
             keepalive: pool.keepalive,
             socket_buffer: pool.socket_buffer,
             proxy: pool.spec.proxy_protocol,

@@ -355,6 +355,9 @@ impl Kernel {
         if self.is_cut(note) || note.given_up.contains(&true) {
             return Ok(());
         }
+        if note.was_of_age || self.is_of_age(note) {
+            return Ok(());
+        }
         if timed_out {
             let over = conn.session.is_none_or(|it| self.check_quiet_end(it, note.conns));
             let what = format!("connection {id} is idle after a standstill, but bytes wait");

@@ -3,7 +3,7 @@
 
 use weir_core::limits::{CATCH_UP_MS, LATE_TURNS_MAX, STOOD_STILL_MS};
 
-use super::{Answer, Kernel, Key, key};
+use super::{Answer, Kernel, Key, Note, key};
 use crate::net::ConnId;
 use weir_core::event::Completion;
 use weir_engine::io::{Outcome, Token};
@@ -83,7 +83,12 @@ impl Kernel {
 
     /// A session has begun to end in this turn.
     pub(crate) fn ends(&mut self, session: Key) {
-        let Some(note) = self.notes.get(&session).filter(|note| !self.is_cut(note)) else { return };
+        let was_of_age = self.notes.get(&session).is_some_and(|note| self.is_of_age(note));
+        if let Some(note) = self.notes.get_mut(&session) {
+            note.was_of_age = was_of_age;
+        }
+        let is_cut = |note: &&Note| self.is_cut(note) || self.is_overdue(note);
+        let Some(note) = self.notes.get(&session).filter(|note| !is_cut(note)) else { return };
         if !self.check_quiet_end(session, note.conns) {
             self.fail(format!("{session:?} is idle after a standstill, but bytes wait"));
         }

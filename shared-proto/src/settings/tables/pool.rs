@@ -1,7 +1,9 @@
 //! Settings of a pool.
 
 use super::super::{Effect, Form, Setting, Value};
-use super::{SPAN, always, health, keepalive_count, keepalive_idle, keepalive_interval, row};
+use super::{
+    LIFETIME, SPAN, always, health, keepalive_count, keepalive_idle, keepalive_interval, row,
+};
 use crate::spec::{
     Failover, PoolSpec, ProxyVersion, QUEUE_SIZE_MAX, REPLAY_MAX, RETRY_ATTEMPTS_MAX,
     RedispatchSpec, SOCKET_BUFFER_MAX, SOCKET_BUFFER_MIN, Strategy,
@@ -77,6 +79,18 @@ pub static POOL: &[Setting<PoolSpec>] = &[
         field!(Span, timeout.queue),
         "How long a session waits for a backend with room while every one that could take it is \
          at its `max-sessions`; then it is reset (`queue_timeout`).",
+    ),
+    row(
+        ("timeout.lifetime", "timeout.lifetime_s"),
+        LIFETIME,
+        Effect::AllSessions,
+        optional!(Span, timeout.lifetime),
+        "The greatest age of a session, counted from the accept; each session has up to a tenth \
+         less, so that those that came together do not leave together. Then it is reset as soon \
+         as it is quiet: nothing waits in weir or is unacknowledged, and nothing has moved for a \
+         hundredth of the lifetime, 1 s at most. One that is not quiet within a tenth of the \
+         lifetime, 10 s at most, is reset then. When a lifetime is set or shortened, sessions \
+         that are too old already end over a tenth of it. Absent: none.",
     ),
     always(row(
         ("retry.attempts", "retry.attempts"),
