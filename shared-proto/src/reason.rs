@@ -81,6 +81,8 @@ pub enum Why {
     QueueFull,
     /// It was as old as a session of the pool may become.
     Lifetime,
+    /// Its backend went down, and the pool ends such sessions.
+    BackendDown,
 }
 
 impl By {
@@ -151,7 +153,7 @@ impl During {
 
 impl Why {
     /// Every value, in the order of [`CloseReason::index`].
-    pub const ALL: [Why; 18] = [
+    pub const ALL: [Why; 19] = [
         Why::Complete,
         Why::Reset,
         Why::NoBackend,
@@ -170,6 +172,7 @@ impl Why {
         Why::QueueTimeout,
         Why::QueueFull,
         Why::Lifetime,
+        Why::BackendDown,
     ];
 
     /// The label in metrics.
@@ -194,6 +197,7 @@ impl Why {
             Why::QueueTimeout => "queue_timeout",
             Why::QueueFull => "queue_full",
             Why::Lifetime => "lifetime",
+            Why::BackendDown => "backend_down",
         }
     }
 }
@@ -227,8 +231,9 @@ impl CloseReason {
     }
 
     /// Two letters, who then when, as operators of HAProxy know them: `C` client, `S` server (the
-    /// backend), `c`/`s` a timeout on that side, `P` proxy, `R` resources, `K` killed, `A` its age;
-    /// then `R` reading the first bytes, `Q` in the queue for a backend, `C` connecting, `D` data,
+    /// backend), `c`/`s` a timeout on that side, `P` proxy, `R` resources, `K` killed, `D` the
+    /// backend went down, `A` its age; then `R` reading the first bytes, `Q` in the queue for a
+    /// backend, `C` connecting, `D` data,
     /// `L` last data. A session that ended as it should is `--`.
     #[must_use]
     pub fn code(self) -> [u8; 2] {
@@ -243,6 +248,7 @@ impl CloseReason {
             (_, Why::InspectTimeout) => b'c',
             (_, Why::QueueTimeout) => b's',
             (_, Why::Lifetime) => b'A',
+            (_, Why::BackendDown) => b'D',
             (_, Why::ConnectFailed) | (By::Backend, _) => b'S',
             (By::Client, _) => b'C',
             (By::Weir, _) => b'P',
@@ -365,5 +371,6 @@ mod tests {
         assert_eq!(&code(By::Weir, During::Queued, Why::QueueTimeout), b"sQ");
         assert_eq!(&code(By::Weir, During::Queued, Why::QueueFull), b"PQ");
         assert_eq!(&code(By::Weir, During::Relaying, Why::Lifetime), b"AD");
+        assert_eq!(&code(By::Backend, During::Relaying, Why::BackendDown), b"DD");
     }
 }

@@ -13,6 +13,7 @@ mod health;
 mod keepalive;
 mod listener;
 mod no_backend;
+mod on_down;
 mod one_or_many;
 mod percent;
 mod proxy;
@@ -41,6 +42,7 @@ pub use health::{
 pub use keepalive::KeepaliveSpec;
 pub use listener::ListenerSpec;
 pub use no_backend::NoBackend;
+pub use on_down::OnDown;
 pub use percent::Percent;
 pub use proxy::{ProxyInSpec, ProxyVersion};
 pub use queue::QueueSpec;
@@ -218,6 +220,9 @@ pub struct PoolSpec {
     pub spill: Percent,
     #[serde(default, skip_serializing_if = "Failover::is_auto")]
     pub failover: Failover,
+    /// The sessions of a backend that goes down.
+    #[serde(default, rename = "on-down", skip_serializing_if = "OnDown::is_keep")]
+    pub on_down: OnDown,
     #[serde(default)]
     pub backend: BTreeMap<Name, BackendSpec>,
 }
@@ -238,6 +243,7 @@ impl PoolSpec {
             proxy_protocol: self.proxy_protocol,
             spill: self.spill,
             failover: self.failover,
+            on_down: self.on_down,
             backend: BTreeMap::new(),
         }
     }

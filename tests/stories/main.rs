@@ -50,6 +50,7 @@ mod memory;
 mod merges;
 mod metrics;
 mod nofile;
+mod on_down;
 mod overflow;
 mod ports;
 mod priorities;

@@ -11,6 +11,7 @@ mod credits;
 mod inspect;
 mod lifetime;
 mod log;
+mod on_down;
 mod queue;
 mod redispatch;
 mod search;
@@ -48,6 +49,7 @@ use crate::wait_queue::WaitQueue;
 use by_slot::BySlot;
 use inspect::TakenRoute;
 use log::Logging;
+use on_down::FallWalk;
 use queue::Queues;
 use search::Searching;
 use shed::Shedding;
@@ -102,6 +104,7 @@ pub struct Table {
     /// Backends that this shard has just ejected and control has not been told of.
     ejections: Vec<(BackendId, ConnectFault)>,
     sweeps: Vec<Sweep>,
+    fall_walk: FallWalk,
     shedding: Shedding,
     searching: Searching,
     logging: Logging,
@@ -130,6 +133,7 @@ impl Table {
             prng: Prng::new(setup.seed),
             ejections: Vec::with_capacity(EJECTIONS_MAX),
             sweeps: Vec::new(),
+            fall_walk: FallWalk::default(),
             shedding: Shedding::new(),
             searching: Searching::default(),
             logging: Logging::new(setup.session_log, setup.now),
@@ -198,11 +202,13 @@ impl Table {
         let given = self.view.adopt(snapshot, &mut self.prng, now);
         self.counters.follow(&self.view, &given);
         self.follow_lifetimes();
+        self.follow_falls();
     }
 
     /// Control says what it knows of a backend's health.
     pub fn set_health(&mut self, backend: BackendId, health: BackendHealth, now: Now) {
         self.view.set_health(backend, health, now);
+        self.follow_falls();
     }
 
     /// Control says how many sessions the other shards hold on a backend.

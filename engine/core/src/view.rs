@@ -6,6 +6,7 @@
 
 mod adopt;
 mod connects;
+mod falls;
 mod figures;
 mod health;
 mod room;
@@ -21,7 +22,7 @@ use weir_proto::ids::{BackendId, ListenerId, PoolId, Version};
 use weir_proto::network::AddressSet;
 use weir_proto::order::BackendHealth;
 use weir_proto::snapshot::{Keepalive, Listener, ProxyIn, Retry, Route, Timeouts, Wildcards};
-use weir_proto::spec::{ProxyVersion, Strategy};
+use weir_proto::spec::{OnDown, ProxyVersion, Strategy};
 
 use crate::base::clock::Now;
 use crate::lease::Lease;
@@ -88,6 +89,7 @@ pub struct PoolView {
     connecting: u32,
     retrying: u32,
     rule: GroupRule,
+    on_down: OnDown,
     slow_start_ms: u32,
     /// So few backends are up that their health is ignored.
     panic_mode: bool,
@@ -117,6 +119,7 @@ pub struct BackendView {
     /// Sessions of all other shards, as control last said.
     remote_sessions: u32,
     health: BackendHealth,
+    fall: falls::Fall,
     /// Connects that failed in a row, local faults not counted.
     failures: u8,
     /// The last of them was a close before the first byte: only a byte says otherwise.
@@ -162,6 +165,8 @@ pub struct View {
     wildcards: Wildcards,
     /// A pool has got a lifetime, or another one, since this was taken.
     new_lifetimes: bool,
+    /// A backend is out since this was taken.
+    new_falls: bool,
 }
 
 impl Default for View {
@@ -177,6 +182,7 @@ impl Default for View {
             touched: Touched::default(),
             wildcards: Wildcards::default(),
             new_lifetimes: false,
+            new_falls: false,
         }
     }
 }

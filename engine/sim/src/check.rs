@@ -6,6 +6,7 @@ mod access;
 mod ages;
 mod bounds;
 mod connects;
+mod falls;
 mod figures;
 mod groups;
 mod records;
@@ -129,6 +130,7 @@ pub struct Ledger {
     pub sheds: Sheds,
     pub records: Records,
     ages: ages::Ages,
+    outs: falls::Outs,
     expected_versions: VecDeque<Version>,
     /// Clients of each listener that were let in.
     admitted: BTreeMap<ListenerId, u64>,
@@ -357,6 +359,7 @@ impl Ledger {
                 Report::Stats(stats) => self.compare(stats)?,
                 Report::SessionLog { records, .. } => {
                     self.ages.read(records)?;
+                    self.outs.read(records)?;
                     self.records.read(records)?;
                 }
                 Report::Ejected { backend, .. } => ejected.push(*backend),
@@ -421,6 +424,7 @@ impl Ledger {
         }
         self.sheds.ended(stats)?;
         self.ages.read(&stats.session_log)?;
+        self.outs.read(&stats.session_log)?;
         self.records.came(stats)?;
         if self.accepted != self.ended + u64::from(stats.sessions_now) {
             let (accepted, ended, now) = (self.accepted, self.ended, stats.sessions_now);

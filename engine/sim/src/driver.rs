@@ -180,6 +180,9 @@ impl<I: Io> World<I> {
         }
         self.kernel.borrow_mut().note("turn", [0, 0]);
         let before = self.shard.table().len();
+        let mut kernel = self.kernel.borrow_mut();
+        self.operator.sent.iter().for_each(|sent| sent.foretell(&mut kernel));
+        drop(kernel);
         let stood = self.operator.sheds().then(|| Stood::all(self.shard.table()));
         self.running = self.shard.turn();
         let orders = self.operator.obeyed();
@@ -197,6 +200,7 @@ impl<I: Io> World<I> {
         drop(kernel);
         self.ledger.parked(self.shard.parked());
         self.ledger.saw(&seen, now)?;
+        self.ledger.check_falls(table, &self.kernel.borrow())?;
         self.ledger.check_figures(table.view(), now)?;
         self.line.saw(&seen, table)?;
         self.queue.saw(table)?;

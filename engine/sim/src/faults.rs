@@ -87,6 +87,8 @@ pub struct Swarm {
     pub rooms: Rooms,
     /// Pools limit the age of their sessions, and change that.
     pub lifetimes: bool,
+    /// Pools end sessions of backends that go down.
+    pub on_down: bool,
 }
 
 /// PROXY headers of a world.
@@ -193,17 +195,11 @@ impl Swarm {
         let routes = !swarm.clean && beside.below(6) == 0;
         let rooms = Rooms::draw(&mut beside, swarm.clean);
         let lifetimes = !swarm.clean && beside.below(4) == 0;
-        Swarm {
-            headers,
-            lists,
-            redispatch,
-            early_closes,
-            groups,
-            routes,
-            rooms,
-            lifetimes,
-            ..swarm
-        }
+        let on_down = !swarm.clean && beside.below(3) == 0;
+        // Backends have to go down for it, and to stay so for a while.
+        let seldom = if on_down && swarm.health_flips == 0 { 4 } else { swarm.health_flips };
+        let swarm = Swarm { headers, lists, redispatch, early_closes, ..swarm };
+        Swarm { groups, routes, rooms, lifetimes, on_down, health_flips: seldom, ..swarm }
     }
 
     fn plain(rng: &mut Rng) -> Swarm {

@@ -24,6 +24,7 @@ const HUNGER_NS_MAX: u64 = 10_000_000;
 /// What the kernel's side notes of the sessions after a turn, before [`check`].
 pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
     let now = kernel.now;
+    let late = now - kernel.running_ns();
     for (id, session) in table.iter() {
         let is_connecting = matches!(session.phase(), Phase::Connecting(_));
         let client = session.leg(Side::Client).filter(|_| is_connecting);
@@ -51,7 +52,9 @@ pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
             note.for_nobody |= note.abandoned_at == now;
         }
         note.timeouts = Some([session.idle_ms, session.half_close_ms, session.stalled_ms]);
-        note.accepted_at = Some(session.accepted_at.nanos);
+        if note.accepted_at.is_none() {
+            note.accepted_at = Some(session.accepted_at.nanos);
+        }
         note.relays = match session.is_relaying() {
             true if note.relays > 0 => note.relays,
             true => now,

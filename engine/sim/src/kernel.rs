@@ -5,6 +5,7 @@
 mod ages;
 mod answer;
 mod buffers;
+mod falls;
 mod headers;
 mod legs;
 mod pipes;
@@ -143,6 +144,7 @@ pub struct Kernel {
     /// Orders that were given: everything may be reset, or the sessions of these backends.
     pub stopping: bool,
     pub killed: BTreeSet<SocketAddr>,
+    pub falls: falls::Falls,
     legs: Legs,
     buffers: Buffers,
     queue: VecDeque<OpState>,
@@ -187,6 +189,7 @@ impl Kernel {
             accepts_rest_until: 0,
             stopping: false,
             killed: BTreeSet::new(),
+            falls: falls::Falls::default(),
             legs: Legs::default(),
             queue: VecDeque::new(),
             pending: Vec::new(),

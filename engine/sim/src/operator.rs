@@ -14,7 +14,7 @@ use weir_proto::network::NetworkList;
 use weir_proto::order::{BackendHealth, HealthWords, ListenerSocket, Order, Report, SessionsOf};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::{
-    Admin, BackendSpec, HealthSpec, KeepaliveSpec, ListenerSpec, Name, Percent, PoolSpec,
+    Admin, BackendSpec, HealthSpec, KeepaliveSpec, ListenerSpec, Name, OnDown, Percent, PoolSpec,
     ProxyInSpec, ProxyVersion, QueueSpec, RetrySpec, RouteSpec, Span, Spec, Strategy, TimeoutSpec,
 };
 use weir_proto::stats::ShardStats;
@@ -82,6 +82,12 @@ pub fn timeouts(swarm: &Swarm, rng: &mut Rng) -> TimeoutSpec {
         queue: span(swarm.rooms.queue_ms),
         lifetime: swarm.lifetimes.then(|| rng.pick(&LIFETIMES_MS)).flatten().map(span),
     }
+}
+
+/// The answer of a pool of this world to a backend that goes down.
+pub fn on_down(swarm: &Swarm, rng: &mut Rng) -> OnDown {
+    use OnDown::{Keep, Kill, Stalled};
+    if swarm.on_down { rng.pick(&[Keep, Stalled, Stalled, Kill]) } else { Keep }
 }
 
 /// Idle peers that are gone are given up after 4 s, others after 3.
@@ -237,6 +243,7 @@ impl Operator {
                 ..HealthSpec::default()
             },
             spill: Percent::new(if swarm.groups { self.rng.pick(&[0, 70, 70, 100]) } else { 0 }),
+            on_down: on_down(swarm, &mut self.rng),
             ..PoolSpec::default()
         }
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use weir_core::base::clock::Now;
 use weir_proto::answer::EventKind;
 use weir_proto::order::HealthWords;
+use weir_proto::spec::OnDown;
 
 use super::{Clocks, Control};
 use crate::health::{Check, CheckOutcome, Transition};
@@ -62,6 +63,16 @@ impl Control {
         self.on_transitions(&transitions, moment.wall_ms);
     }
 
+    /// The log's words on the sessions of a backend of this pool that goes down.
+    fn ends_on_fall(&self, pool: &str) -> &'static str {
+        let pool = self.snapshot.pool(pool).filter(|pool| !self.health.is_in_panic(pool.id));
+        match pool.map_or(OnDown::Keep, |pool| pool.spec.on_down) {
+            OnDown::Keep => "",
+            OnDown::Stalled => "; its sessions end if they wait on it",
+            OnDown::Kill => "; its sessions end",
+        }
+    }
+
     /// Health changed: tells every shard, writes it down.
     pub(super) fn on_transitions(&mut self, transitions: &[Transition], wall_ms: u64) {
         if transitions.is_empty() {
@@ -69,7 +80,8 @@ impl Control {
         }
         for Transition { pool, backend, up, reason, .. } in transitions {
             let name = format!("{pool}/{backend}");
-            let text = format!("{}: {reason}", if *up { "up" } else { "down" });
+            let ends = if *up { "" } else { self.ends_on_fall(pool) };
+            let text = format!("{}: {reason}{ends}", if *up { "up" } else { "down" });
             if *up {
                 tracing::info!("backend {name} is {text}");
             } else {

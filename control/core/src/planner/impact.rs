@@ -13,7 +13,7 @@ use weir_proto::impact::{BackendImpact, ChangeRow, Class, Impact, ListenerImpact
 use weir_proto::listed::listed;
 use weir_proto::order::BackendHealth;
 use weir_proto::snapshot::{Backend, Listener, Pool, Snapshot};
-use weir_proto::spec::Strategy;
+use weir_proto::spec::{OnDown, Strategy};
 
 /// Keys of clients that are asked for their backend, for each pool: one in a table of the largest
 /// pool has four places.
@@ -47,7 +47,9 @@ pub fn tell(
 ) -> (Vec<ChangeRow>, Impact) {
     let changes = change::diff(current, next);
     let (backends, drains) = backends(current, next);
-    let cut: BTreeSet<BackendId> = load.cut.iter().chain(kills).copied().collect();
+    let fallen = fallen(current, next, load);
+    let cut = load.cut.iter().chain(kills).chain(&fallen);
+    let cut: BTreeSet<BackendId> = cut.copied().collect();
     let sessions = sessions(&drains, &cut, load);
     let listeners = listeners(current, next);
     let warnings = warnings((current, next), &backends.added, load);
@@ -55,6 +57,17 @@ pub fn tell(
     let row = |change| rows(change, (current, next), &cut);
     let rows = changes.iter().flat_map(row).collect();
     (rows, Impact { listeners, backends, sessions, maglev_keys_moved, warnings })
+}
+
+/// Backends that are down and whose pool ends such sessions from now on, unless it is in panic,
+/// which shards decide.
+fn fallen(current: &Snapshot, next: &Snapshot, load: &Load) -> Vec<BackendId> {
+    let kills = |pool: &Pool| pool.spec.on_down == OnDown::Kill;
+    let begins = |pool: &&Arc<Pool>| {
+        kills(pool) && current.pool(pool.name.as_str()).is_some_and(|before| !kills(before))
+    };
+    let backends = next.pools.iter().filter(begins).flat_map(|pool| &pool.backends);
+    backends.map(|backend| backend.id).filter(|id| load.down.contains(id)).collect()
 }
 
 /// The effect of resetting the sessions of these backends, which no version has any more.
@@ -142,8 +155,11 @@ fn rows(
     let [before, after] = [current, next].map(|snapshot| backend(snapshot, change));
     let ceases = before.is_some_and(Backend::is_member) && !after.is_some_and(Backend::is_member);
     let is_cut = before.is_some_and(|it| cut.contains(&it.id));
+    let pool = || next.pool(&change.subject);
+    let cuts = || pool().is_some_and(|it| it.backends.iter().any(|it| cut.contains(&it.id)));
     let class = |key: &str| match (change.noun, change.kind, key) {
         (Noun::Backend, Kind::Removed, _) if is_cut => Class::Cut,
+        (Noun::Pool, Kind::Changed, "on-down") if cuts() => Class::Cut,
         (Noun::Backend, Kind::Removed, _) | (Noun::Backend, Kind::Changed, "address") => {
             Class::Drain
         }

@@ -15,7 +15,7 @@ use weir_proto::spec::{
 use super::{SimProcess, StepResult, daemon};
 use weir_engine_sim::faults::{Rooms, Swarm};
 use weir_engine_sim::net::Mode;
-use weir_engine_sim::operator::{keepalive, name, retries, timeouts};
+use weir_engine_sim::operator::{keepalive, name, on_down, retries, timeouts};
 use weir_engine_sim::rng::Rng;
 
 /// Everybody who makes changes.
@@ -35,6 +35,8 @@ pub(super) struct People {
     groups: bool,
     /// Pools limit the age of their sessions.
     lifetimes: bool,
+    /// Pools end sessions of backends that go down.
+    on_down: bool,
 }
 
 fn pair(key: &str, value: impl Into<String>) -> (String, String) {
@@ -79,6 +81,7 @@ impl People {
             file: Spec::default(),
             groups: false,
             lifetimes: false,
+            on_down: false,
         }
     }
 
@@ -108,11 +111,14 @@ impl People {
         (name(&format!("b{}", address.port())), spec)
     }
 
-    /// With a word on the priority groups of a pool, and on the age of its sessions, where there
-    /// are such.
+    /// With a word on the priority groups of a pool, on the age of its sessions and on those of
+    /// backends that go down, where there are such.
     fn with_groups(&mut self, mut pairs: Vec<(String, String)>) -> Vec<(String, String)> {
         if self.lifetimes {
             pairs.push(pair("timeout.lifetime", self.rng.pick(&["", "1s", "3s"])));
+        }
+        if self.on_down {
+            pairs.push(pair("on-down", self.rng.pick(&["keep", "stalled", "kill"])));
         }
         if self.groups {
             pairs.push(match self.rng.below(3) {
@@ -127,7 +133,7 @@ impl People {
     /// The configuration that the process is seeded with.
     pub(super) fn first(&mut self, swarm: &Swarm) -> Spec {
         (self.groups, self.lifetimes) = (swarm.groups, swarm.lifetimes);
-        self.rooms = swarm.rooms;
+        (self.rooms, self.on_down) = (swarm.rooms, swarm.on_down);
         let mut spec = Spec::default();
         for number in 0..swarm.pools {
             let pool_name = name(&format!("p{number}"));
@@ -149,6 +155,7 @@ impl People {
                 } else {
                     Failover::Auto
                 },
+                on_down: on_down(swarm, &mut self.rng),
                 backend: (0..swarm.backends.max(1)).map(|_| self.backend()).collect(),
                 ..PoolSpec::default()
             };

@@ -51,6 +51,11 @@ impl ShardLink {
         self.handle.waiting() == 0
     }
 
+    /// Every order that a shard of this thread may not have taken yet.
+    pub(super) fn pending(&self) -> impl Iterator<Item = &Sent> {
+        self.sent.iter().map(|(_, sent)| sent)
+    }
+
     /// The orders that the shard `incarnation` of this thread has taken since the last call. What
     /// was for another one it has dropped.
     pub(super) fn taken(&mut self, incarnation: u32) -> Vec<Sent> {

@@ -200,6 +200,7 @@ impl SimShard {
             let mut kernel = self.kernel.borrow_mut();
             kernel.note("turn (shard)", [usize::from(self.setup.id.0), 0]);
             kernel.killed.extend(wire.killed.drain(..));
+            wire.pending().for_each(|sent| sent.foretell(&mut kernel));
         }
         let before = shard.table().len();
         self.turns += 1;
@@ -268,6 +269,7 @@ impl SimShard {
         self.version = version;
         self.ledger.parked(shard.parked());
         self.ledger.saw(&seen, now)?;
+        self.ledger.check_falls(table, &self.kernel.borrow())?;
         self.ledger.check_figures(table.view(), now)?;
         self.line.saw(&seen, table)?;
         self.queue.saw(table)?;

@@ -107,8 +107,20 @@ impl Session {
     /// the peer has not acknowledged one of them for a second.
     #[must_use]
     pub fn takes_nothing(&self, side: Side, now: Now) -> bool {
-        let waits = self.flows[side.other() as usize].sink == Sink::Waiting;
-        waits || (self.waits(side) && self.relay().taken_at[side as usize].age_ms(now) >= 1_000)
+        self.flows[side.other() as usize].sink == Sink::Waiting || self.is_stuck(side, now)
+    }
+
+    /// True if bytes wait for `side`, and its peer has not acknowledged one of them for a second.
+    #[must_use]
+    pub fn is_stuck(&self, side: Side, now: Now) -> bool {
+        self.waits(side) && self.relay().taken_at[side as usize].age_ms(now) >= 1_000
+    }
+
+    /// The same, unless a send may hide from the last look what the side took, as in
+    /// [`Session::gives_up`].
+    #[must_use]
+    pub fn is_surely_stuck(&self, side: Side, now: Now) -> bool {
+        self.is_stuck(side, now) && self.flows[side.other() as usize].sink != Sink::Sending
     }
 
     /// True if bytes that were sent may not have been acknowledged.

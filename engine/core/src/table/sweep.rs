@@ -56,7 +56,7 @@ impl Table {
     /// True while [`Table::sweep`] has something to do.
     #[must_use]
     pub fn is_sweeping(&self) -> bool {
-        !self.sweeps.is_empty() || self.shedding.is_due()
+        !self.sweeps.is_empty() || self.fall_walk.is_under_way() || self.shedding.is_due()
     }
 
     /// Ends the next session that was to be ended, if there is one. `scan` is how many slots may
@@ -85,6 +85,12 @@ impl Table {
             };
             self.end(id, By::Operator, why, now, out);
             return Some(id);
+        }
+        if let Some(id) = self.end_fallen(now, scan, out) {
+            return Some(id);
+        }
+        if self.fall_walk.is_under_way() {
+            return None; // as many slots as one turn may
         }
         self.shed_next(now, scan, out)
     }

@@ -8,6 +8,8 @@ mod fruitless;
 mod inspect;
 #[path = "tests/lifetime.rs"]
 mod lifetime;
+#[path = "tests/on_down.rs"]
+mod on_down;
 #[path = "tests/queue.rs"]
 mod queue;
 #[path = "tests/routes.rs"]

@@ -47,6 +47,7 @@ impl Table {
                         || session.is_delivering()
                         || session.inspection_due(now, quiescent_after_ms)
                         || self.is_past_cap(id, now)
+                        || self.waits_on_fallen(id)
                     {
                         self.sessions.get_mut(id).expect("it is there").ask_inspection(out);
                     } else {
@@ -95,7 +96,7 @@ impl Table {
             }
         }
         session.keep_alive(keepalive, out);
-        if self.ends_of_age(id, now, out) {
+        if self.ends_as_stalled(id, now, out) || self.ends_of_age(id, now, out) {
             return;
         }
         let session = self.sessions.get(id).expect("it lives on");

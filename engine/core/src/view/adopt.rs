@@ -159,6 +159,7 @@ impl View {
                 sessions: before.map_or(0, |old| old.sessions),
                 remote_sessions: before.map_or(0, |old| old.remote_sessions),
                 health: before.map_or(BackendHealth::Up, |old| old.health),
+                fall: before.map(|old| old.fall).unwrap_or_default(),
                 failures: before.map_or(0, |old| old.failures),
                 closes: before.is_some_and(|old| old.closes),
                 enabled: backend.admin.is_ready(),
@@ -236,6 +237,7 @@ impl View {
             old.socket_buffer = pool.socket_buffer;
             old.proxy = pool.spec.proxy_protocol;
             (old.rule, old.slow_start_ms) = (GroupRule::of(pool), slow_start_ms);
+            old.on_down = pool.spec.on_down;
             (old.unsteady, old.slots, old.present) = (unsteady, slots, true);
             return;
         }
@@ -256,6 +258,7 @@ impl View {
             connecting,
             retrying,
             rule: GroupRule::of(pool),
+            on_down: pool.spec.on_down,
             slow_start_ms,
             panic_mode: false,
             candidates: 0, // `recompute_eligibility` says
@@ -281,4 +284,5 @@ fn counts(picker: &Groups) -> (Vec<GroupTally>, Vec<u32>) {
 /// It is in no pool any more.
 fn leave(backend: &mut BackendView) {
     (backend.place, backend.limits) = (None, None);
+    backend.fall.leave();
 }

@@ -29,8 +29,13 @@ impl View {
     pub fn set_health(&mut self, id: BackendId, health: BackendHealth, now: Now) {
         let Some(slot) = self.backend_slot(id) else { return };
         let backend = &mut self.backends[slot.index()];
+        backend.fall.is_called_down = health == BackendHealth::Down;
         (backend.failures, backend.closes) = (0, false);
         if backend.health == health {
+            // It may have been down by this shard's own word.
+            if let Some((pool, _)) = backend.place {
+                self.follow_falls(pool);
+            }
             return;
         }
         backend.health = health;
@@ -96,8 +101,7 @@ impl View {
 
     /// Works out again whether the pool is in panic, which priority groups get sessions, and who
     /// may be picked.
-    pub(super) fn recompute_eligibility(&mut self, pool: PoolSlot) {
-        let slot = pool;
+    pub(super) fn recompute_eligibility(&mut self, slot: PoolSlot) {
         let pool = &mut self.pools[slot.index()];
         pool.panic_mode = pool.share_out(&self.backends);
         pool.set_usable(&self.backends, pool.panic_mode);
@@ -105,6 +109,7 @@ impl View {
         let candidates = backends.filter(|(index, it)| pool.may_serve(*index, it));
         pool.candidates = u32::try_from(candidates.count()).unwrap_or(u32::MAX);
         self.touch_pool(slot);
+        self.follow_falls(slot);
     }
 }
 

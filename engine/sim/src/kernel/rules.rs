@@ -390,7 +390,8 @@ impl Kernel {
     pub(super) fn is_cut(&self, note: &Note) -> bool {
         let is_reset = |id: ConnId| self.net.conns[id].weir_reset;
         let by_peer = note.conns.into_iter().flatten().any(is_reset);
-        let ordered = self.stopping || note.address.is_some_and(|a| self.killed.contains(&a));
+        let killed = |a| self.killed.contains(&a) || self.falls.may_kill(a);
+        let ordered = self.stopping || note.address.is_some_and(killed);
         by_peer || ordered || note.local_fault
     }
 

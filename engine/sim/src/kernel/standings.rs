@@ -127,7 +127,10 @@ impl Kernel {
         if waits && note.stuck[side].0 != takes {
             note.stuck[side] = (takes, running_ns);
         }
+        let gives_up = |address| self.falls.may_give_up(address);
+        let is_out = side == Side::Backend as usize && note.address.is_some_and(gives_up);
         let stalled_ms = note.timeouts.map_or(u64::MAX, |[_, _, stalled]| stalled.into());
+        let stalled_ms = if is_out { stalled_ms.min(1_000) } else { stalled_ms };
         // A millisecond is what rounding may cost.
         note.given_up[side] = waits && (gone || stuck_ms + 1 >= stalled_ms);
     }

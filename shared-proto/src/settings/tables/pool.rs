@@ -5,7 +5,7 @@ use super::{
     LIFETIME, SPAN, always, health, keepalive_count, keepalive_idle, keepalive_interval, row,
 };
 use crate::spec::{
-    Failover, PoolSpec, ProxyVersion, QUEUE_SIZE_MAX, REPLAY_MAX, RETRY_ATTEMPTS_MAX,
+    Failover, OnDown, PoolSpec, ProxyVersion, QUEUE_SIZE_MAX, REPLAY_MAX, RETRY_ATTEMPTS_MAX,
     RedispatchSpec, SOCKET_BUFFER_MAX, SOCKET_BUFFER_MIN, Strategy,
 };
 
@@ -204,5 +204,18 @@ pub static POOL: &[Setting<PoolSpec>] = &[
         word!(Failover::ALL, failover),
         "`auto` uses the first priority group that can take sessions. `stay` keeps the one in use \
          until it fails, also when an earlier one is back: for databases with a single writer.",
+    ),
+    row(
+        ("on-down", "on_down"),
+        Form::Word {
+            noun: "an answer to a backend that goes down",
+            words: &["keep", "stalled", "kill"],
+        },
+        Effect::AllSessions,
+        word!(OnDown::ALL, on_down),
+        "The sessions of a backend that goes down, by its checks, as ejected or by `force`: `keep` \
+         leaves them alone, `kill` resets all that it has then, `stalled` those for which it \
+         acknowledges nothing of what waits for it for a second, for as long as it is down. In \
+         panic health is not believed, and nothing ends.",
     ),
 ];

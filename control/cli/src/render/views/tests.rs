@@ -234,6 +234,7 @@ socket buffer   -
 proxy protocol  -
 spill           never
 failover        auto
+on down         keep
 retry           attempts 2, within 6s
 panic           below 50% up
 detection       of a failure within 6.5s

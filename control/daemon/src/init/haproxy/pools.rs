@@ -1,8 +1,8 @@
 //! The settings of a pool from a backend of HAProxy and the frontends before it.
 
 use weir_proto::spec::{
-    HealthKind, HealthSpec, Percent, PoolSpec, ProxyVersion, QUEUE_SIZE_MAX, RETRY_ATTEMPTS_MAX,
-    Span,
+    HealthKind, HealthSpec, OnDown, Percent, PoolSpec, ProxyVersion, QUEUE_SIZE_MAX,
+    RETRY_ATTEMPTS_MAX, Span,
 };
 
 use super::proxy::{Given, ProxySection, ProxySettings, ServerLine};
@@ -34,6 +34,7 @@ pub(super) fn settings(
     pool.keepalive = of.server_keepalive.clone();
     pool.health = health(backend, notes);
     pool.proxy_protocol = proxy_protocol(backend, notes);
+    pool.on_down = on_down(backend, notes);
     pool
 }
 
@@ -67,6 +68,22 @@ fn proxy_protocol(backend: &ProxySection, notes: &mut Notes) -> Option<ProxyVers
         notes.add(&server.at, remark.because(why).instead(hint));
     }
     None
+}
+
+/// Whether the sessions of servers that go down end; they do not if only some servers say so.
+fn on_down(backend: &ProxySection, notes: &mut Notes) -> OnDown {
+    let cut = || backend.servers.iter().filter(|server| server.options.is_cut_when_down);
+    let count = cut().count();
+    if count == 0 || count == backend.servers.len() {
+        return if count > 0 { OnDown::Kill } else { OnDown::Keep };
+    }
+    for server in cut() {
+        let what = "`on-marked-down shutdown-sessions` of some servers";
+        let why = "a pool of weir does the same for all of its backends: their sessions are kept";
+        let hint = "set on-down = \"kill\", or make two pools";
+        notes.add(&server.at, warning(what).because(why).instead(hint));
+    }
+    OnDown::Keep
 }
 
 fn timeouts(

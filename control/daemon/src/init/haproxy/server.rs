@@ -29,6 +29,8 @@ pub(super) struct ServerOptions {
     pub(super) maxconn: Option<u64>,
     pub(super) maxqueue: Option<u64>,
     pub(super) is_tls: bool,
+    /// Its sessions end when it goes down.
+    pub(super) is_cut_when_down: bool,
     sends_v1: bool,
     sends_v2: bool,
     /// Cut off at [`REMARKS_MAX`].
@@ -110,6 +112,10 @@ impl ServerOptions {
 
     /// Takes the value of one of [`VALUED`].
     fn value(&mut self, at: &At, word: &str, value: &str) {
+        if word == "on-marked-down" && value == "shutdown-sessions" {
+            self.is_cut_when_down = true;
+            return;
+        }
         let (field, read) = match word {
             "weight" => (&mut self.weight, value.parse().ok()),
             "inter" => (&mut self.inter_ms, units::haproxy_millis(value)),
@@ -124,6 +130,7 @@ impl ServerOptions {
                 let port = value.parse().ok().filter(|port| (1..=65_535).contains(port));
                 (&mut self.check_port, port)
             }
+            "on-marked-down" => return self.no_value(at, word, value),
             _ => {
                 self.check_elsewhere = Some(at.clone());
                 return;
@@ -132,9 +139,13 @@ impl ServerOptions {
         if read.is_some() {
             *field = read;
         } else {
-            let what = format!("{} of a server: {} is no value", quoted(word), quoted(value));
-            self.remark(at, warning(what).because("it is left out"));
+            self.no_value(at, word, value);
         }
+    }
+
+    fn no_value(&mut self, at: &At, word: &str, value: &str) {
+        let what = format!("{} of a server: {} is no value", quoted(word), quoted(value));
+        self.remark(at, warning(what).because("it is left out"));
     }
 }
 
@@ -151,6 +162,7 @@ const VALUED: &[&str] = &[
     "maxqueue",
     "port",
     "addr",
+    "on-marked-down",
 ];
 
 /// The words of a `bind` line.

@@ -61,13 +61,6 @@ pub(super) const SERVER_WORDS: &[OptionWord] = &[
     row(("set-proxy-v2-tlv-fmt*", 1, NOTE, TLVS, "")),
     row(("minconn", 1, NOTE, "weir's max-sessions of a backend does not move with the load", "")),
     row((
-        "on-marked-down",
-        1,
-        WARN,
-        "weir leaves the sessions of a backend that goes down alone",
-        "`weirctl session kill --backend P/B` ends them",
-    )),
-    row((
         "on-marked-up",
         1,
         WARN,
