@@ -24,7 +24,6 @@ const HUNGER_NS_MAX: u64 = 10_000_000;
 /// What the kernel's side notes of the sessions after a turn, before [`check`].
 pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
     let now = kernel.now;
-    let late = now - kernel.running_ns();
     for (id, session) in table.iter() {
         let is_connecting = matches!(session.phase(), Phase::Connecting(_));
         let client = session.leg(Side::Client).filter(|_| is_connecting);
