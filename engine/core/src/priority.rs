@@ -152,7 +152,7 @@ pub fn share_out(groups: &[GroupTally], rule: GroupRule, shares: &mut [u32]) -> 
 }
 
 /// The group that a pool with `failover = "stay"` uses, by its index: `current` for as long as it
-/// can take sessions, or none of its members has had its first check, else the first that can. If none can, `current` again, unless only another
+/// can take sessions, else the first that can. If none can, `current` again, unless only another
 /// one has a member up.
 #[must_use]
 pub fn keep(groups: &[GroupTally], rule: GroupRule, current: Option<usize>) -> Option<usize> {
@@ -161,9 +161,8 @@ pub fn keep(groups: &[GroupTally], rule: GroupRule, current: Option<usize>) -> O
     let takes = |index: &usize| groups[*index].strength(rule, true) > 0;
     let is_up = |index: &usize| groups[*index].up > 0;
     let all = 0..groups.len();
-    let is_new = |index: &usize| groups[*index].unproven == groups[*index].members;
     current
-        .filter(|index| takes(index) || is_new(index))
+        .filter(takes)
         .or_else(|| all.clone().find(takes))
         .or_else(|| current.filter(is_up))
         .or_else(|| all.clone().find(is_up))

@@ -104,16 +104,6 @@ fn weight_that_an_operator_took_out_is_missing_and_unproven_weight_is_not_yet() 
 }
 
 #[test]
-fn a_group_whose_members_are_all_new_is_kept_until_their_first_check() {
-    let add = |a: GroupTally, b| a.each(b, |a, b| a + b);
-    let fresh = GroupTally::one((true, 1), Unproven);
-    assert_eq!(keep(&[group((1, 1)), fresh], HALF, Some(1)), Some(1));
-    assert_eq!(keep(&[group((1, 1)), fresh], HALF, None), Some(0));
-    let failing = add(fresh, group((0, 1)));
-    assert_eq!(keep(&[group((1, 1)), failing], HALF, Some(1)), Some(0));
-}
-
-#[test]
 fn a_group_is_kept_until_it_fails() {
     let kept = |groups: &[(u32, u32)], current| {
         let groups: Vec<GroupTally> = groups.iter().copied().map(group).collect();

@@ -103,25 +103,6 @@ fn a_group_that_is_kept_is_its_backends_and_not_its_number() {
 }
 
 #[test]
-fn another_address_for_the_one_in_use_is_no_failover_before_its_first_check_has_failed() {
-    let mut pool = second_is_in_use();
-    let another = |pool: &mut DampedPool, port| {
-        pool.change(|spec| {
-            let backend = spec.backend.values_mut().nth(1).unwrap();
-            backend.address.set_port(port);
-        });
-    };
-    another(&mut pool, 7001);
-    assert_eq!([pool.standing("b1"), pool.standing("b3")], [Aside, Aside]);
-    pool.seconds(4);
-    assert_eq!(standings(&pool), [Aside, Up, Aside]);
-    another(&mut pool, 7002);
-    pool.good = ["b1", "b3"].into();
-    pool.seconds(4);
-    assert_eq!(standings(&pool), [Up, Aside, Aside], "nobody listens there");
-}
-
-#[test]
 fn each_change_of_the_group_in_use_is_remembered() {
     let mut pool = second_is_in_use();
     assert!(pool.health.take_remember_news());
