@@ -35,6 +35,17 @@ impl Network {
             && differs.checked_shr(128 - u32::from(self.prefix)).unwrap_or(0) == 0
     }
 
+    /// Its first and its last address.
+    #[must_use]
+    pub fn bounds(&self) -> (IpAddr, IpAddr) {
+        let (first, last) = access::range(self);
+        let address = |number: u128| match self.address {
+            IpAddr::V4(_) => IpAddr::V4(u32::try_from(number).unwrap_or(u32::MAX).into()),
+            IpAddr::V6(_) => IpAddr::V6(number.into()),
+        };
+        (address(first), address(last))
+    }
+
     /// True if an address is in both.
     #[must_use]
     pub fn overlaps(&self, other: &Network) -> bool {
@@ -102,6 +113,13 @@ mod tests {
         assert!(holds("10.0.0.0/8", "::ffff:10.0.0.1"));
         assert!(holds("2001:db8::/32", "2001:db8:1::2") && !holds("2001:db8::/32", "2001:db9::"));
         assert!(holds("::/0", "::1") && !holds("::/0", "10.0.0.1"));
+        let bounds = |text: &str| {
+            let (first, last) = text.parse::<Network>().unwrap().bounds();
+            format!("{first} {last}")
+        };
+        assert_eq!(bounds("10.1.2.3/8"), "10.0.0.0 10.255.255.255");
+        assert_eq!(bounds("2001:db8::1/126"), "2001:db8:: 2001:db8::3");
+        assert_eq!(bounds("192.0.2.7"), "192.0.2.7 192.0.2.7");
         for text in ["", "10.0.0.0/33", "10.0.0/8", "::/129", "a/8", "10.0.0.0/", "10.0.0.0/-1"] {
             assert!(text.parse::<Network>().is_err(), "{text}");
         }

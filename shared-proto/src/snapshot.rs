@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 pub use backend::Backend;
 pub use listener::Listener;
-pub use route::{NAMES_MAX, ROUTES_MAX, Route};
+pub use route::{NAMES_MAX, ROUTES_MAX, Route, fault_of_name, fault_of_protocol};
 pub use wildcards::Wildcards;
 
 use crate::complaint::Complaint;

@@ -4,6 +4,7 @@
 //! Pure: [`convert`] makes a [`Conversion`] of bytes. Only [`disk`] reads files. A parser for each
 //! language makes a [`draft`], which is written in one way.
 
+mod access;
 mod disk;
 mod draft;
 mod emit;
@@ -11,6 +12,7 @@ mod haproxy;
 mod nginx;
 mod note;
 mod remarks;
+mod routes;
 mod units;
 
 use std::path::Path;
@@ -160,7 +162,10 @@ fn recognise(name: &str, bytes: &[u8]) -> Option<Peer> {
     let (mut sections, mut blocks) = (0_usize, 0_usize);
     for line in lines.filter(|line| !line.starts_with(b"#")) {
         let first = line.split(u8::is_ascii_whitespace).next().unwrap_or_default();
-        if line.ends_with(b";") || line.ends_with(b"{") || line.ends_with(b"}") {
+        let has_condition =
+            line.windows(4).any(|it| it == b" if ") || line.windows(8).any(|it| it == b" unless ");
+        let is_block = line.ends_with(b"}") && (line.contains(&b';') || !has_condition);
+        if line.ends_with(b";") || line.ends_with(b"{") || is_block {
             blocks += 1;
         } else if SECTIONS.contains(&first) {
             sections += 1;
@@ -170,7 +175,7 @@ fn recognise(name: &str, bytes: &[u8]) -> Option<Peer> {
     match (sections > 0, blocks > 0) {
         (true, false) => Some(Peer::Haproxy),
         (false, true) => Some(Peer::Nginx),
-        // Both: an ACL of HAProxy may end with a brace. Or neither.
+        // Both, or neither.
         _ if is_cfg || name.contains("haproxy") => Some(Peer::Haproxy),
         _ if name.contains("nginx") => Some(Peer::Nginx),
         (true, true) if sections > blocks => Some(Peer::Haproxy),

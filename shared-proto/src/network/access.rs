@@ -126,7 +126,7 @@ impl<T: Copy + Ord> Ranges<T> {
     }
 }
 
-fn range(network: &Network) -> Range {
+pub(super) fn range(network: &Network) -> Range {
     let (address, width) = match network.address {
         IpAddr::V4(ip) => (u128::from(u32::from(ip)), 32),
         IpAddr::V6(ip) => (u128::from(ip), 128),

@@ -5,7 +5,7 @@ mod health;
 use core::net::SocketAddr;
 use std::collections::BTreeSet;
 
-use super::route::fault_of_name;
+use super::route::{fault_of_name, fault_of_protocol};
 use super::{
     BACKENDS_MAX, BACKENDS_PER_POOL_MAX, BINDS_MAX, Fault, LISTENERS_MAX, NAMES_MAX, POOLS_MAX,
     ROUTES_MAX, Snapshot,
@@ -124,11 +124,7 @@ fn check_routes(at: &str, listener: &ListenerSpec, spec: &Spec, faults: &mut Fau
                 faults.add(format!("{at}.sni"), format!("{name:?}: {fault}"), hint);
             }
         }
-        let legal = |it: &&String| {
-            let plain = |byte: u8| byte.is_ascii_graphic() && !b",;\"".contains(&byte);
-            !((1..=255).contains(&it.len()) && it.bytes().all(plain))
-        };
-        if let Some(wrong) = route.alpn.iter().find(legal) {
+        if let Some(wrong) = route.alpn.iter().find(|it| fault_of_protocol(it).is_some()) {
             let hint = "as in h2, http/1.1 or postgresql";
             faults.add(format!("{at}.alpn"), format!("{wrong:?} is no protocol"), hint);
         }

@@ -82,7 +82,8 @@ fn is_named(pattern: &str, name: &str) -> bool {
 }
 
 /// The fault of a pattern of names, if it has one.
-pub(super) fn fault_of_name(pattern: &str) -> Option<&'static str> {
+#[must_use]
+pub fn fault_of_name(pattern: &str) -> Option<&'static str> {
     let host = match pattern.strip_prefix('*') {
         Some("") => return None,
         Some(rest) => match rest.strip_prefix('.') {
@@ -97,6 +98,14 @@ pub(super) fn fault_of_name(pattern: &str) -> Option<&'static str> {
     };
     let is_host = host.len() <= 253 && host.split('.').all(label);
     (!is_host).then_some("a server name is letters, digits, - and _ between dots, without a port")
+}
+
+/// The fault of an application protocol, if it has one.
+#[must_use]
+pub fn fault_of_protocol(protocol: &str) -> Option<&'static str> {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b",;\"".contains(&byte);
+    let is_one = (1..=255).contains(&protocol.len()) && protocol.bytes().all(plain);
+    (!is_one).then_some("a protocol is 1 to 255 printable characters of ASCII without , ; and \"")
 }
 
 #[cfg(test)]

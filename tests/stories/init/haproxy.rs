@@ -150,9 +150,14 @@ const MAIL: Script = Script::Answers(&Dialogue {
 fn smtp_before_two_servers_that_are_told_of_the_client() {
     let case = Migration {
         file: "smtp.cfg",
-        listens: &[("bind *:25", "smtp"), ("bind *:587", "submission"), ("bind *:2525", "trusted")],
+        listens: &[
+            ("bind *:25", "smtp"),
+            ("bind *:587", "submission"),
+            ("bind *:2525", "trusted"),
+            ("bind *:2526", "relay"),
+        ],
         servers: &[("10.25.0.11:25", "mx1", MAIL), ("10.25.0.12:25", "mx2", MAIL)],
-        edits: &[],
+        edits: &[("10.25.0.0/24", "127.0.0.1")],
     };
     let mut stage = case.start();
     stage.settle("smtp", &["mx1", "mx2"]);
@@ -161,6 +166,8 @@ fn smtp_before_two_servers_that_are_told_of_the_client() {
     stage.says("smtp", b"", b"220 mx ESMTP\r\ntold by v2\n");
     let header = b"PROXY TCP4 192.0.2.7 192.0.2.8 4000 25\r\n";
     stage.says("trusted", header, b"220 mx ESMTP\r\ntold by v2\nof 192.0.2.7\n");
+    stage.says("relay", header, b"220 mx ESMTP\r\ntold by v2\nof 192.0.2.7\n");
+    stage.refuses_headers_of_strangers("relay");
     stage.down("mx1", "submission", &["mx2"]);
 }
 

@@ -88,10 +88,19 @@ const MAIL: Script = Script::Answers(&Dialogue {
 fn smtp_before_one_server_that_is_told_of_the_client() {
     let case = Migration {
         file: "smtp.conf",
-        listens: &[("listen 25", "smtp"), ("listen 465", "smtps"), ("listen 2525", "trusted")],
+        listens: &[
+            ("listen 25", "smtp"),
+            ("listen 465", "smtps"),
+            ("listen 2525", "trusted"),
+            ("listen 2526", "relay"),
+        ],
         servers: &[("10.44.0.11:25", "mx", MAIL)],
         // No key is here.
-        edits: &[(" ssl;", ";"), ("ssl_certificate", "# ssl_certificate")],
+        edits: &[
+            (" ssl;", ";"),
+            ("ssl_certificate", "# ssl_certificate"),
+            ("10.44.0.0/24", "127.0.0.1"),
+        ],
     };
     let stage = case.start();
     stage.alike("smtp", 10, 0);
@@ -100,6 +109,8 @@ fn smtp_before_one_server_that_is_told_of_the_client() {
     stage.says("smtps", b"", b"iam:mx\n");
     let header = b"PROXY TCP4 192.0.2.7 192.0.2.8 4000 25\r\n";
     stage.says("trusted", header, b"told by v1\nof 192.0.2.7\niam:mx\n");
+    stage.says("relay", header, b"iam:mx\n");
+    stage.refuses_headers_of_strangers("relay");
 }
 
 #[test]

@@ -305,6 +305,16 @@ impl Comparison {
         }
     }
 
+    /// A peer that may not come here is refused on both, whatever address its header tells.
+    pub(super) fn refuses_headers_of_strangers(&self, listen: &str) {
+        for side in [&self.peer, &self.weir] {
+            let words = [b"PROXY TCP4 127.0.0.1 127.0.0.1 4000 25\r\n", side.words()].concat();
+            assert_ne!(side.ask(listen, None, &words).1, "-", "{}", side.name);
+            let stranger = Some([127, 9, 9, 9].into());
+            assert_eq!(side.ask(listen, stranger, &words).1, "-", "{}", side.name);
+        }
+    }
+
     /// Without this backend both lead to `others`, and `listen` never fails.
     pub(super) fn down(&mut self, name: &str, listen: &str, others: &[&str]) {
         self.backends.get_mut(name).expect("it is one of the case").pause();

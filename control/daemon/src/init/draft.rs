@@ -41,6 +41,7 @@ pub(super) struct DraftListener {
 
 #[derive(Clone, Debug)]
 pub(super) struct DraftRoute {
+    pub(super) at: At,
     pub(super) sni: Vec<String>,
     pub(super) alpn: Vec<String>,
     pub(super) from: Vec<Network>,

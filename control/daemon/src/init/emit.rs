@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 
 use weir_control_core::{file, planner};
+use weir_proto::network::NETWORKS_MAX;
 use weir_proto::outside::cleaned;
 use weir_proto::snapshot::{
     BACKENDS_MAX, BACKENDS_PER_POOL_MAX, BINDS_MAX, LISTENERS_MAX, POOLS_MAX, Snapshot,
@@ -13,6 +14,7 @@ use weir_proto::spec::{BackendSpec, ListenerSpec, Name, RouteSpec, Spec};
 
 use super::draft::{Draft, DraftAddress, DraftBackend, DraftListener, DraftPool, DraftRoute};
 use super::note::{At, Notes, error, quoted, warning};
+use super::routes::joined;
 
 /// weir.toml, and how many listeners, pools and backends it has.
 pub(super) struct Emitted {
@@ -239,6 +241,10 @@ fn listener_objects(
     let mut objects = Vec::new();
     for (listener, binds) in draft.listeners.iter().zip(binds) {
         let Some(pool) = pools.get(listener.pool) else { continue };
+        if has_long_lists(listener, notes) {
+            continue;
+        }
+        let routes = joined(&listener.routes, notes);
         for (part, binds) in binds.chunks(BINDS_MAX).enumerate() {
             if objects.len() == LISTENERS_MAX {
                 let remark = warning("listeners from here on are left out");
@@ -260,7 +266,7 @@ fn listener_objects(
                 proxy_protocol: listener.proxy_protocol.clone(),
                 allow: listener.allow.clone().into(),
                 deny: listener.deny.clone().into(),
-                route: listener.routes.iter().filter_map(|it| route_spec(it, pools)).collect(),
+                route: routes.iter().filter_map(|it| route_spec(it, pools)).collect(),
                 inspect_timeout: listener.inspect_timeout.unwrap_or(plain.inspect_timeout),
                 ..plain
             };
@@ -274,8 +280,20 @@ fn listener_objects(
     objects
 }
 
+/// Without a list that weir cannot have, a listener would serve others.
+fn has_long_lists(listener: &DraftListener, notes: &mut Notes) -> bool {
+    let DraftListener { allow, deny, proxy_protocol, .. } = listener;
+    let longest = allow.len().max(deny.len()).max(proxy_protocol.from.len());
+    if longest > NETWORKS_MAX {
+        let remark = warning(format!("{} is left out", listener.title));
+        let why = format!("its lists have {longest} networks, and weir's {NETWORKS_MAX} at most");
+        notes.add(&listener.at, remark.because(why).instead("join neighbours"));
+    }
+    longest > NETWORKS_MAX
+}
+
 fn route_spec(route: &DraftRoute, pools: &[Name]) -> Option<RouteSpec> {
-    let DraftRoute { sni, alpn, from, pool } = route.clone();
+    let DraftRoute { sni, alpn, from, pool, at: _ } = route.clone();
     Some(RouteSpec { sni, alpn, from: from.into(), pool: pools.get(pool)?.clone() })
 }
 

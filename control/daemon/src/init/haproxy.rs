@@ -8,6 +8,7 @@ mod pools;
 mod proxy;
 mod rules;
 mod server;
+mod term;
 mod unsupported;
 
 use std::cell::{Cell, RefCell};

@@ -10,9 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use weir_control_core::file::SHARDS_MAX;
-use weir_proto::spec::{Admin, HealthKind, HealthSpec, PoolSpec, ProxyInSpec, Span};
+use weir_proto::spec::{Admin, HealthKind, HealthSpec, PoolSpec, Span};
 
 use super::Surroundings;
+use super::access::DraftAccess;
 use super::draft::{Draft, DraftListener, DraftPool, DraftRoute};
 use super::note::{At, Notes, note, quoted, warning};
 use super::remarks::{
@@ -21,7 +22,7 @@ use super::remarks::{
 };
 use super::units::SPAN_MAX_MS;
 use parser::NginxDirective;
-use rules::NameMap;
+use rules::{NameMap, NamedTarget};
 use server::{Listen, ServerSettings, StreamServer};
 use upstream::Upstream;
 
@@ -157,7 +158,7 @@ impl<'a> StreamReader<'a> {
             self.notes.add(&server.at, remark.because("it has no proxy_pass"));
             return;
         };
-        let map = self.maps.get(target).cloned().filter(|map| !map.routes.is_empty());
+        let map = self.maps.get(target).cloned();
         if target.contains('$') && map.is_none() {
             let remark =
                 warning(format!("the server with proxy_pass {} is left out", quoted(target)));
@@ -166,26 +167,75 @@ impl<'a> StreamReader<'a> {
             self.notes.add(at, remark.because(why).instead(hint));
             return;
         }
-        let map = map.unwrap_or_default();
-        let first = map.routes.first().map(|(_, _, target)| target);
-        let target = map.default.as_ref().or(first).unwrap_or(target);
+        let Some((target, named)) = self.targets(server, at, (target, map.unwrap_or_default()))
+        else {
+            return;
+        };
         let (plain, with_header) = self.binds(server);
         let Some(port) = plain.first().or(with_header.first()).map(SocketAddr::port) else {
             self.notes.add(&server.at, has_no_address("a server"));
             return;
         };
-        let pool = self.pool_of(server, at, (target, port));
+        let pool = self.pool_of(server, at, (&target, port));
+        let mut pools = BTreeMap::from([(target, pool)]);
         let mut routes = Vec::new();
-        for (at, sni, target) in &map.routes {
-            let pool = self.pool_of(server, at, (target, port));
-            let (sni, alpn, from) = (sni.clone(), Vec::new(), Vec::new());
-            routes.push(DraftRoute { sni, alpn, from, pool });
+        for (at, sni, target) in named {
+            let pool = match pools.get(&target) {
+                Some(pool) => *pool,
+                None => {
+                    let pool = self.pool_of(server, &at, (&target, port));
+                    pools.insert(target, pool);
+                    pool
+                }
+            };
+            let (alpn, from) = (Vec::new(), Vec::new());
+            routes.push(DraftRoute { at, sni, alpn, from, pool });
         }
         if !plain.is_empty() && !with_header.is_empty() {
             self.notes.add(&server.at, is_two_listeners("a server"));
         }
-        self.listener(server, (pool, &routes), plain, ProxyInSpec::default());
-        self.listener(server, (pool, &routes), with_header, server.headers());
+        for (binds, access) in [plain, with_header].into_iter().zip(server.access()) {
+            let Some(access) = access else { continue };
+            self.listener(server, (pool, &routes), binds, access);
+        }
+    }
+
+    /// Where a server leads, and by what names elsewhere. `None`: nowhere.
+    fn targets(
+        &mut self,
+        server: &StreamServer,
+        at: &At,
+        (target, mut map): (&str, NameMap),
+    ) -> Option<(String, Vec<NamedTarget>)> {
+        if !target.contains('$') {
+            return Some((target.to_owned(), Vec::new()));
+        }
+        if !server.reads_names() {
+            let why = "nginx reads no name, as `ssl_preread on` is missing or TLS ends at it: all \
+                       sessions go where those without a name go";
+            self.notes.add(at, note(quoted(target)).because(why));
+            map.routes.clear();
+        }
+        let first = map.routes.first().map(|(_, _, target)| target);
+        let Some(without_name) = map.without_name().or(first).cloned() else {
+            let remark = warning(format!("the server with proxy_pass {}", quoted(target)));
+            let why = "it is left out: no name of its map leads anywhere";
+            self.notes.add(at, remark.because(why));
+            return None;
+        };
+        // Names that no other route has, where those go elsewhere that ask for none.
+        if let Some((at, _)) = &map.nameless
+            && let Some(default) = map.default.clone().filter(|default| *default != without_name)
+            && server.reads_names()
+        {
+            map.routes.push((at.clone(), vec!["*".to_owned()], default));
+        } else if map.default.is_none() && server.reads_names() {
+            let remark = warning(format!("the map of {} has no default", quoted(target)));
+            let why = "nginx closes clients that no name of it takes, and weir's listener has a \
+                       pool for them: that of the clients without a name, or of the first name";
+            self.notes.add(at, remark.because(why));
+        }
+        Some((without_name, map.routes))
     }
 
     /// The number of the pool behind a `proxy_pass`, which gets the settings of the server.
@@ -211,14 +261,13 @@ impl<'a> StreamReader<'a> {
         server: &StreamServer,
         (pool, routes): (usize, &[DraftRoute]),
         binds: Vec<SocketAddr>,
-        proxy_protocol: ProxyInSpec,
+        DraftAccess { proxy_protocol, lists: [allow, deny] }: DraftAccess,
     ) {
         let Some(port) = binds.first().map(SocketAddr::port) else { return };
         let mut wanted = self.draft.pools[pool].wanted.clone();
         if !self.names.insert(wanted.clone()) {
             wanted = format!("{wanted}-{port}");
         }
-        let [allow, deny] = server.settings.access.lists(self.notes);
         self.draft.listeners.push(DraftListener {
             wanted,
             at: server.at.clone(),

@@ -16,9 +16,9 @@ pub(super) fn fits(pattern: &str, word: &str) -> bool {
     }
 }
 
-/// A listener believes everybody.
-pub(super) fn believes_everybody(what: &str, peer: &str) -> Remark {
-    let why = format!("the PROXY header of every client is believed, as by {peer}");
+/// A listener believes everybody; `as_before` says what the peer does.
+pub(super) fn believes_everybody(what: &str, as_before: &str) -> Remark {
+    let why = format!("the PROXY header of every client is believed, {as_before}");
     let hint = "write the networks of the balancers before weir into proxy-protocol.from";
     warning(what).because(why).instead(hint)
 }

@@ -115,7 +115,9 @@ fn the_kind_is_known_from_the_content_or_from_the_name() {
         ("x", "listen a\n bind :80", Some(Peer::Haproxy)),
         ("x", "events {\n}\n", Some(Peer::Nginx)),
         ("x", "events {} stream { }", Some(Peer::Nginx)),
-        ("x", "frontend a\nacl b src 10.0.0.0/8\nuse_backend c if { src 1.2.3.4 }\n", None),
+        ("x", "frontend a\nuse_backend c if { src 1.2.3.4 }\n", Some(Peer::Haproxy)),
+        ("x", "frontend a\ntcp-request content reject unless { src ::1 }\n", Some(Peer::Haproxy)),
+        ("x", "frontend a\nx { }\n", None),
         ("x.cfg", "frontend a\nuse_backend c if { src 1.2.3.4 }\n", Some(Peer::Haproxy)),
         ("nginx", "x", Some(Peer::Nginx)),
         ("x", "x", None),
@@ -479,5 +481,7 @@ fn headers_of_nginx_are_of_the_pool_and_of_the_listener() {
     let own = wanted(around, "set_real_ip_from 10.0.0.0/8; set_real_ip_from ::1;");
     let both = "proxy-protocol = { from = [\"10.0.0.0/8\", \"::1/128\"], timeout = \"5s\" }";
     expect_toml(&own, &[both]);
-    assert!(own.notes.iter().all(|note| note.level == Level::Note), "{:?}", own.notes);
+    assert!(own.notes.iter().any(|note| note.why.starts_with("weir refuses clients")));
 }
+
+mod rules;

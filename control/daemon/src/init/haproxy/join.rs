@@ -4,21 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use weir_proto::spec::{Admin, ProxyInSpec, WEIGHT_MAX};
+use weir_proto::spec::{Admin, WEIGHT_MAX};
 
 use super::address::{self, HaproxyAddress, Ports};
 use super::lexer::{Variables, filled};
 use super::proxy::{Mode, ProxyKind, ProxySection, ServerLine};
-use super::rules::RuleRoute;
+use super::rules::{RuleRoute, Rules};
 use super::unsupported::Unsupported;
 use super::{pools, unset_variable};
-use crate::init::draft::{
-    Draft, DraftAddress, DraftBackend, DraftListener, DraftPool, DraftRoute, from_everybody,
-};
-use crate::init::note::{At, Notes, note, quoted, warning};
+use crate::init::access::{DraftAccess, Served, served};
+use crate::init::draft::{Draft, DraftAddress, DraftBackend, DraftListener, DraftPool, DraftRoute};
+use crate::init::note::{At, Notes, Remark, note, quoted, warning};
 use crate::init::remarks::{
-    ADDRESSES_MAX, addresses_end_here, has_no_address, has_no_listener, is_two_listeners,
-    tls_goes_through, tls_on_one_side, unusable,
+    ADDRESSES_MAX, addresses_end_here, believes_everybody, has_no_address, has_no_listener,
+    is_two_listeners, tls_goes_through, tls_on_one_side, unusable,
 };
 use crate::init::units::bounded;
 
@@ -68,6 +67,7 @@ pub(super) fn join(
         if clients[number].is_empty() {
             joiner.notes.add(&backend.at, has_no_listener(&title(backend)));
         }
+        joiner.lists_of_backend(backend, &clients[number]);
         draft.pools.push(joiner.pool(backend, &clients[number], &binds[number]));
     }
 }
@@ -98,6 +98,39 @@ fn is_carried(proxy: &ProxySection, http_as_tcp: bool, notes: &mut Notes) -> boo
     };
     notes.add(&proxy.at, remark);
     carried
+}
+
+/// Why no session takes a route by names or protocols, if that is so.
+fn never_taken(proxy: &ProxySection, rule: &RuleRoute, decrypts: bool) -> Option<&'static str> {
+    if rule.sni.is_empty() && rule.alpn.is_empty() {
+        return None;
+    }
+    match (rule.is_of_own_tls, decrypts) {
+        (true, false) => {
+            Some("no bind has `ssl`, so `ssl_fc_sni` is empty and no session takes it")
+        }
+        (false, true) => {
+            Some("behind a bind with `ssl` there is no ClientHello: no session takes it")
+        }
+        (false, false) if !proxy.settings.rules.waits_for_hello() => Some(
+            "without `tcp-request inspect-delay` and a `tcp-request content` that asks for bytes \
+             of the client, HAProxy does not wait for the ClientHello: no session takes it",
+        ),
+        _ => None,
+    }
+}
+
+/// Whom an `accept-proxy` believes.
+fn header_remark(of_connection: &Served) -> Remark {
+    let what = "`accept-proxy` of bind";
+    match of_connection {
+        Served::Everybody => believes_everybody(what, "as by HAProxy"),
+        Served::Nobody => note(what).because("`tcp-request connection` refuses everybody"),
+        Served::In(_) => {
+            let why = "weir refuses the connections that `tcp-request connection` rejects";
+            note(what).because(why).instead("proxy-protocol.from has those that it serves")
+        }
+    }
 }
 
 /// How the file calls a section.
@@ -172,39 +205,84 @@ impl Joiner<'_> {
             let hint = "`weirctl listener ready NAME` opens it";
             self.notes.add(&proxy.at, remark.because("its listener is drained").instead(hint));
         }
-        let headers = ProxyInSpec { from: from_everybody(), ..ProxyInSpec::default() };
-        let parts = [(plain, ProxyInSpec::default()), (with_header, headers)];
-        let parts = parts.into_iter().filter(|(binds, _)| !binds.is_empty());
-        let listener = |(binds, proxy_protocol)| DraftListener {
-            wanted: proxy.name.clone(),
-            at: proxy.at.clone(),
-            title: title(proxy),
-            binds,
-            pool,
-            max_sessions: limit.map(|limit| u32::try_from(limit).unwrap_or(u32::MAX)),
-            freebind,
-            state: if settings.is_disabled { Admin::Drain } else { Admin::Ready },
-            keepalive: settings.client_keepalive.clone(),
-            proxy_protocol,
-            allow: settings.rules.allow.clone(),
-            deny: settings.rules.deny.clone(),
-            inspect_timeout: settings
-                .rules
-                .inspect_ms
-                .filter(|_| routes.iter().any(|route| !route.sni.is_empty()))
-                .map(|ms| bounded(ms).0),
-            routes: routes.clone(),
-        };
+        let access = self.access(proxy, pool, &routes);
+        let parts = [plain, with_header].into_iter().zip(access);
+        let parts = parts.filter(|(binds, _)| !binds.is_empty());
+        let listener =
+            |(binds, DraftAccess { proxy_protocol, lists: [allow, deny] })| DraftListener {
+                wanted: proxy.name.clone(),
+                at: proxy.at.clone(),
+                title: title(proxy),
+                binds,
+                pool,
+                max_sessions: limit.map(|limit| u32::try_from(limit).unwrap_or(u32::MAX)),
+                freebind,
+                state: if settings.is_disabled { Admin::Drain } else { Admin::Ready },
+                keepalive: settings.client_keepalive.clone(),
+                proxy_protocol,
+                allow,
+                deny,
+                inspect_timeout: settings
+                    .rules
+                    .inspect_ms
+                    .filter(|_| routes.iter().any(|route| !route.sni.is_empty()))
+                    .map(|ms| bounded(ms).0),
+                routes: routes.clone(),
+            };
         parts.map(listener).collect()
     }
 
-    /// The routes of a frontend or a listen whose backends are there.
+    /// Who is served at the addresses without a PROXY header, and at those with one.
+    fn access(
+        &mut self,
+        proxy: &ProxySection,
+        pool: usize,
+        routes: &[DraftRoute],
+    ) -> [DraftAccess; 2] {
+        let Rules { connection, session, content, .. } = &proxy.settings.rules;
+        let backend = self.backends[pool];
+        // Those of a listen are its own; and behind a route there are other backends.
+        let of_pool = match backend.kind == ProxyKind::Backend && routes.is_empty() {
+            true => &backend.settings.rules.content.rules[..],
+            false => &[],
+        };
+        let told = [&session.rules[..], &content.rules[..], of_pool];
+        DraftAccess::of(&connection.rules, &told)
+    }
+
+    /// Lists of backends, which weir has for listeners only.
+    fn lists_of_backend(&mut self, backend: &ProxySection, clients: &[&ProxySection]) {
+        let is_for_all = |client: &&ProxySection| client.settings.rules.routes.is_empty();
+        if backend.kind == ProxyKind::Backend && !clients.iter().all(is_for_all) {
+            for at in &backend.settings.rules.content.lines {
+                let remark = warning("`tcp-request content` of a backend behind a `use_backend`");
+                let why = "weir's lists are those of listeners: it refuses nobody here";
+                self.notes.add(
+                    at,
+                    remark
+                        .because(why)
+                        .instead("allow or deny of the listener, or `from` of its routes"),
+                );
+            }
+        }
+    }
+
+    /// The routes of a frontend or a listen whose backends are there, and that a client can take.
     fn routes(&mut self, proxy: &ProxySection) -> Vec<DraftRoute> {
         let mut routes = Vec::new();
+        let decrypts = proxy.binds.iter().any(|(_, _, options)| options.is_tls);
         for (at, rule) in &proxy.settings.rules.routes {
-            let RuleRoute { sni, alpn, from, backend } = rule.clone();
+            let RuleRoute { sni, alpn, from, backend, .. } = rule.clone();
+            if let Some(why) = never_taken(proxy, rule, decrypts) {
+                let remark = warning(format!("use_backend {backend} is left out"));
+                let hint = "a route in weir.toml waits for the name by itself";
+                self.notes.add(at, remark.because(why).instead(hint));
+                continue;
+            }
             match self.numbers.get(&*backend) {
-                Some(pool) => routes.push(DraftRoute { sni, alpn, from, pool: *pool }),
+                Some(pool) => {
+                    routes.push(DraftRoute { at: at.clone(), sni, alpn, from, pool: *pool });
+                }
                 None => {
                     let remark = warning(format!("use_backend {backend} is left out"));
                     let why = format!("backend {backend} is not there, or is left out");
@@ -265,6 +343,10 @@ impl Joiner<'_> {
             }
             freebind |= options.is_transparent;
             self.notes.extend(&options.remarks);
+            if options.wants_header {
+                let of_connection = served(&[&proxy.settings.rules.connection.rules]);
+                self.notes.add(at, header_remark(&of_connection));
+            }
             let binds = if options.wants_header { &mut with_header } else { &mut plain };
             for text in addresses.split(',') {
                 binds.extend(self.bind(at, text, options.is_v6only));

@@ -7,7 +7,7 @@ use weir_proto::spec::{KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, KeepaliveSpec, S
 
 use super::checks::CheckSettings;
 use super::lexer::Word;
-use super::rules::Rules;
+use super::rules::{Layer, Rules, Taken};
 use super::server::{BindOptions, ServerOptions};
 use super::unsupported::{DIRECTIVES, OPTIONS, TCP_REQUESTS, Unsupported, look_up};
 use crate::init::note::{At, Remark, note, quoted, warning};
@@ -137,7 +137,7 @@ impl ProxySection {
 impl ProxySettings {
     /// As the sections below `self` begin.
     pub(super) fn inherited(&self) -> ProxySettings {
-        let rules = Rules::default();
+        let rules = self.rules.inherited();
         ProxySettings { check: self.check.inherited(), rules, ..self.clone() }
     }
 
@@ -190,15 +190,13 @@ impl ProxySettings {
             ["default", ..] => {}
             ["http-check", ..] => self.check.http_check(at, words),
             ["tcp-check", ..] => self.check.tcp_check(at, words),
-            ["acl", rest @ ..] if self.rules.acl(rest) => {}
-            ["tcp-request", "connection" | "content" | "session", "reject", rest @ ..]
-                if self.rules.reject(rest) => {}
-            ["tcp-request", "inspect-delay", value, ..] => {
-                self.rules.inspect_ms = units::haproxy_millis(value);
+            ["acl", rest @ ..] => {
+                let mut remarks = Vec::new();
+                let is_known = self.rules.acl(rest, &mut remarks);
+                remarks.into_iter().for_each(|remark| lost.always(at, remark));
+                return is_known || lost.look_up(DIRECTIVES, text(0), at, texts);
             }
-            ["tcp-request", rest @ ..] => {
-                lost.look_up(TCP_REQUESTS, &rest.join(" "), at, texts);
-            }
+            ["tcp-request", rest @ ..] => self.tcp_request(at, rest, lost),
             ["clitcpka-idle" | "clitcpka-intvl" | "clitcpka-cnt", value, ..] => {
                 keepalive(&mut self.client_keepalive, at, texts, value, lost);
             }
@@ -237,6 +235,40 @@ impl ProxySettings {
         }
     }
 
+    fn tcp_request(&mut self, at: &At, words: &[&str], lost: &mut Lost) {
+        let (layer, action, condition) = match words {
+            ["inspect-delay", value, ..] => {
+                self.rules.inspect_ms = units::haproxy_millis(value);
+                return;
+            }
+            ["connection", action, rest @ ..] => (Layer::Connection, *action, rest),
+            ["session", action, rest @ ..] => (Layer::Session, *action, rest),
+            ["content", action, rest @ ..] => (Layer::Content, *action, rest),
+            _ => (Layer::Content, "", words),
+        };
+        let taken = match action {
+            "accept" | "reject" => self.rules.request(at, (layer, action == "accept", condition)),
+            _ => Taken::No,
+        };
+        let is_content = layer == Layer::Content && !["accept", "reject", ""].contains(&action);
+        if is_content {
+            self.rules.other_content();
+        }
+        match taken {
+            Taken::Whole => {}
+            Taken::RefusesMore => {
+                let remark = warning(quoted(&format!("tcp-request {}", words.join(" "))));
+                let why = "an `accept` before it has no list in weir: what that takes is refused, \
+                           too, if it is of these networks";
+                lost.always(at, remark.because(why));
+            }
+            Taken::No => {
+                let texts = [&["tcp-request"], words].concat();
+                lost.look_up(TCP_REQUESTS, &words.join(" "), at, &texts);
+            }
+        }
+    }
+
     fn use_backend(&mut self, at: &At, name: &str, condition: &[&str], lost: &mut Lost) {
         if condition.is_empty() && !name.contains('%') && self.use_backend.is_none() {
             self.use_backend = Some((at.clone(), Rc::from(name)));
@@ -244,7 +276,10 @@ impl ProxySettings {
         }
         // What follows one without a condition is never reached.
         let is_plain = !name.contains('%') && self.use_backend.is_none();
-        if is_plain && self.rules.use_backend(at, name, condition) {
+        let mut remarks = Vec::new();
+        let is_route = is_plain && self.rules.use_backend(at, (name, condition), &mut remarks);
+        remarks.into_iter().for_each(|remark| lost.always(at, remark));
+        if is_route {
             return;
         }
         let words = condition.join(" ");

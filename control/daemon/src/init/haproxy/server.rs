@@ -5,7 +5,6 @@ use weir_proto::spec::ProxyVersion;
 use super::lexer::Word;
 use super::unsupported::{BIND_WORDS, OptionWord, SERVER_WORDS};
 use crate::init::note::{At, Remark, quoted, warning};
-use crate::init::remarks::believes_everybody;
 use crate::init::units;
 
 /// The words of a server, of `default-server` first.
@@ -186,11 +185,7 @@ impl BindOptions {
                 "v6only" => options.is_v6only = true,
                 "v4v6" => options.is_v6only = false,
                 "transparent" => options.is_transparent = true,
-                "accept-proxy" => {
-                    options.wants_header = true;
-                    let remark = believes_everybody("`accept-proxy` of bind", "HAProxy");
-                    options.remarks.push((at.clone(), remark));
-                }
+                "accept-proxy" => options.wants_header = true,
                 word => {
                     let known = BIND_WORDS.iter().find(|known| known.fits(word));
                     let values = known.map_or(0, |known| known.values);

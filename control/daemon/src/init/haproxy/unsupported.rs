@@ -247,7 +247,7 @@ const fn directive(
 }
 
 const HTTP: Option<Level> = None;
-const ACL_WHY: &str = "weir has lists of networks, and no such rule: every client is accepted";
+const ACL_WHY: &str = "weir has lists of networks, and no such rule: it refuses nobody";
 const ACL_HINT: &str = "filter by nftables (docs/operating.md, Limit each source)";
 const LOG: &str = "weir logs to stderr";
 const LOG_HINT: &str = "[weir] session-log has a line for each session";
@@ -332,8 +332,8 @@ pub(super) const DIRECTIVES: &[Directive] = &[
 /// Words behind `tcp-request`, with spaces.
 pub(super) const TCP_REQUESTS: &[Directive] = &[
     directive("content accept*", NOTE, "a route waits for a whole ClientHello by itself", ""),
-    directive("connection accept*", NOTE, "weir accepts every client", ""),
-    directive("session accept*", NOTE, "weir accepts every client", ""),
+    directive("connection accept*", NOTE, "a client that no list refuses is accepted anyway", ""),
+    directive("session accept*", NOTE, "a client that no list refuses is accepted anyway", ""),
     directive(
         "connection expect-proxy*",
         WARN,

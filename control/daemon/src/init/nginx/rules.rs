@@ -1,24 +1,15 @@
-//! `allow` and `deny` of nginx, which go by the first that fits, as lists of weir, of which `deny`
-//! comes first; and maps of server names to upstreams.
-
-use weir_proto::network::Network;
+//! `allow` and `deny` of nginx, which go by the first that fits, and maps of server names to
+//! upstreams.
 
 use super::parser::NginxDirective;
-use crate::init::draft::from_everybody;
-use crate::init::note::{At, Notes, note, quoted, warning};
+use crate::init::access::AccessRule;
+use crate::init::note::{At, Notes, Remark, quoted, warning};
+use crate::init::routes::unusable_name;
 
-/// One `allow` or `deny`. `None`: `all`.
-#[derive(Clone, Debug)]
-struct AccessRule {
-    at: At,
-    allows: bool,
-    network: Option<Network>,
-}
-
-/// Those of a block, in their order.
+/// The `allow` and `deny` of a block, in their order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct AccessRules {
-    rules: Vec<AccessRule>,
+    pub(super) rules: Vec<AccessRule>,
     /// They are of this block, and not of the one around it.
     is_own: bool,
 }
@@ -34,58 +25,29 @@ impl AccessRules {
         if !std::mem::replace(&mut self.is_own, true) {
             self.rules.clear();
         }
-        let network = match directive.argument() {
-            "all" => None,
-            text => match text.parse() {
-                Ok(network) => Some(network),
-                Err(_) => {
-                    let remark = warning(quoted(&directive.words.join(" ")));
-                    let why = "it is left out: weir takes addresses and networks";
-                    return notes.add(&directive.at, remark.because(why));
-                }
-            },
-        };
-        let (at, allows) = (directive.at.clone(), directive.name() == "allow");
-        self.rules.push(AccessRule { at, allows, network });
-    }
-
-    /// `allow` and `deny` of weir.
-    pub(super) fn lists(&self, notes: &mut Notes) -> [Vec<Network>; 2] {
-        let [mut allow, mut deny] = [Vec::new(), Vec::new()];
-        for AccessRule { at, allows, network } in &self.rules {
-            match (allows, network) {
-                (true, Some(network)) => allow.push(*network),
-                (false, Some(network)) => {
-                    if let Some(before) = allow.iter().find(|before| before.overlaps(network)) {
-                        let remark = warning(format!("`allow {before}` before `deny {network}`"));
-                        let why = "deny comes first in weir: clients of both are refused";
-                        notes.add(at, remark.because(why));
-                    }
-                    deny.push(*network);
-                }
-                // Everybody else.
-                (true, None) => {
-                    allow.clear();
-                    return [allow, deny];
-                }
-                (false, None) if allow.is_empty() => {
-                    return [Vec::new(), from_everybody().to_vec()];
-                }
-                (false, None) => return [allow, deny],
+        let accepts = directive.name() == "allow";
+        match (directive.argument(), directive.argument().parse()) {
+            ("all", _) => self.rules.push(AccessRule::all(accepts)),
+            (_, Ok(network)) => self.rules.push(AccessRule::inside(accepts, vec![network])),
+            (_, Err(_)) => {
+                let remark = warning(quoted(&directive.words.join(" ")));
+                let why = "it is left out: weir takes addresses and networks";
+                notes.add(&directive.at, remark.because(why));
             }
         }
-        // Without a last word nginx allows.
-        allow.clear();
-        [allow, deny]
     }
 }
+
+/// Names as weir writes them, and where they lead.
+pub(super) type NamedTarget = (At, Vec<String>, String);
 
 /// `map $ssl_preread_server_name $NAME { … }`
 #[derive(Clone, Debug, Default)]
 pub(super) struct NameMap {
-    /// A name as weir writes it, and where it leads.
-    pub(super) routes: Vec<(At, Vec<String>, String)>,
+    pub(super) routes: Vec<NamedTarget>,
     pub(super) default: Option<String>,
+    /// Where clients go that ask for no name.
+    pub(super) nameless: Option<(At, String)>,
 }
 
 impl NameMap {
@@ -98,23 +60,15 @@ impl NameMap {
         let has_wildcards = entries.iter().any(|entry| entry.name() == "hostnames");
         for entry in entries {
             let (key, target) = (entry.name(), entry.argument().to_owned());
-            let names = match key {
-                "hostnames" => continue,
-                "default" => {
-                    map.default = Some(target);
-                    continue;
-                }
-                key if key.starts_with('~') || key.ends_with(".*") || key == "volatile" => {
-                    let remark = warning(quoted(key)).because("weir has no patterns of names");
-                    notes.add(&entry.at, remark.instead("name them, or *.example.com"));
-                    continue;
-                }
-                key => match key.strip_prefix('.').filter(|_| has_wildcards) {
-                    Some(host) => vec![host.to_owned(), format!("*.{host}")],
-                    None => vec![key.trim_start_matches('\\').to_owned()],
+            match key {
+                "hostnames" | "volatile" => {}
+                "default" => map.default = Some(target),
+                "" => map.nameless = Some((entry.at.clone(), target)),
+                key => match names(key, has_wildcards) {
+                    Ok(names) => map.routes.push((entry.at.clone(), names, target)),
+                    Err(remark) => notes.add(&entry.at, remark),
                 },
-            };
-            map.routes.push((entry.at.clone(), names, target));
+            }
         }
         // nginx takes a whole name first, then the longest wildcard.
         let place = |names: &[String]| {
@@ -122,10 +76,38 @@ impl NameMap {
             wildcard.map_or((0, 0), |name| (1, usize::MAX - name.len()))
         };
         map.routes.sort_by_key(|(_, names, _)| place(names));
-        if map.default.is_none() && !map.routes.is_empty() {
-            let why = "what no name takes goes to the first of them: nginx closes such clients";
-            notes.add(&directive.at, note("a map without a default").because(why));
-        }
         Some(((*variable).to_owned(), map))
     }
+
+    /// Where sessions go of which no name is read.
+    pub(super) fn without_name(&self) -> Option<&String> {
+        self.nameless.as_ref().map(|(_, target)| target).or(self.default.as_ref())
+    }
+}
+
+/// The names of a key, as weir writes them.
+fn names(key: &str, has_wildcards: bool) -> Result<Vec<String>, Remark> {
+    let left_out = |why: &str| warning(quoted(key)).because(why);
+    if key.starts_with('~') || (has_wildcards && key.ends_with(".*")) {
+        return Err(
+            left_out("weir has no patterns of names").instead("name them, or *.example.com")
+        );
+    }
+    let key = key.strip_prefix('\\').unwrap_or(key);
+    let is_wildcard = key.starts_with("*.") || key.starts_with('.');
+    if !has_wildcards && is_wildcard {
+        let why = "without `hostnames` nginx takes it as it is, and no client asks for such a name";
+        return Err(left_out(why).instead("`hostnames;` in the map makes it a wildcard"));
+    }
+    let host = key.strip_prefix("*.").or(key.strip_prefix('.')).unwrap_or(key);
+    if let Some(remark) =
+        unusable_name(host).or_else(|| host.contains('*').then(|| left_out("it is no name")))
+    {
+        return Err(remark);
+    }
+    Ok(match (is_wildcard, key.starts_with('.')) {
+        (false, _) => vec![host.to_owned()],
+        (true, false) => vec![format!("*.{host}")],
+        (true, true) => vec![host.to_owned(), format!("*.{host}")],
+    })
 }

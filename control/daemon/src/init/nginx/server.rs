@@ -11,7 +11,8 @@ use weir_proto::spec::{
 use super::parser::NginxDirective;
 use super::rules::AccessRules;
 use super::unsupported::{DIRECTIVES, OF_LISTEN, look_up, unknown};
-use crate::init::draft::{from_everybody, time_for_retries};
+use crate::init::access::{DraftAccess, Served, served};
+use crate::init::draft::time_for_retries;
 use crate::init::note::{At, Notes, Remark, note, quoted, warning};
 use crate::init::remarks::believes_everybody;
 use crate::init::units::{self, bounded};
@@ -33,11 +34,15 @@ pub(super) struct ServerSettings {
     /// `set_real_ip_from`.
     balancers: Vec<Network>,
     header_timeout: Span,
+    /// Some `set_real_ip_from` is a name, or nothing that weir takes.
+    has_named_balancers: bool,
     /// Some `set_real_ip_from` is of this block, and not of the one around it.
     has_own_networks: bool,
     /// `health_check` of nginx Plus.
     pub(super) health: Option<HealthSpec>,
     pub(super) access: AccessRules,
+    /// `ssl_preread on`.
+    prereads: bool,
     /// `preread_timeout`, where it is given.
     pub(super) preread: Option<Span>,
 }
@@ -56,9 +61,11 @@ impl Default for ServerSettings {
             sends_header: false,
             balancers: Vec::new(),
             header_timeout: ProxyInSpec::default().timeout,
+            has_named_balancers: false,
             has_own_networks: false,
             health,
             access: AccessRules::default(),
+            prereads: false,
             preread: None,
         }
     }
@@ -150,24 +157,59 @@ impl StreamServer {
         }
     }
 
-    /// Those that a listener with `proxy_protocol` takes.
-    pub(super) fn headers(&self) -> ProxyInSpec {
-        let ServerSettings { balancers, header_timeout: timeout, .. } = &self.settings;
-        let from = match balancers.as_slice() {
-            [] => from_everybody(),
-            some => some.iter().copied().collect(),
+    /// Who is served where clients send no PROXY header, and where they do. `None`: that is not
+    /// known.
+    pub(super) fn access(&self) -> [Option<DraftAccess>; 2] {
+        let settings = &self.settings;
+        let rules = &settings.access.rules[..];
+        let [plain, mut with_header] = match settings.balancers.is_empty() {
+            // nginx goes by the address of the connection, whatever the header says.
+            true => DraftAccess::of(rules, &[]),
+            false => DraftAccess::of(&[], &[rules]),
         };
-        ProxyInSpec { from, timeout: *timeout }
+        if !settings.balancers.is_empty() {
+            with_header.proxy_protocol.from = settings.balancers.clone().into();
+        }
+        with_header.proxy_protocol.timeout = settings.header_timeout;
+        [Some(plain), Some(with_header).filter(|_| !self.has_unknown_balancers())]
     }
 
-    /// Tells of them what differs from nginx.
+    fn has_unknown_balancers(&self) -> bool {
+        self.settings.balancers.is_empty() && self.settings.has_named_balancers
+    }
+
+    /// True if nginx looks for a server name in what clients send.
+    pub(super) fn reads_names(&self) -> bool {
+        // It does not within TLS that it ends itself.
+        self.settings.prereads && !self.settings.encrypts
+    }
+
+    /// Tells what differs from nginx where clients send a PROXY header.
     pub(super) fn header_remark(&self) -> Remark {
         let what = "`proxy_protocol` of listen";
-        if self.settings.balancers.is_empty() {
-            return believes_everybody(what, "nginx");
+        let hint = "proxy-protocol.from has those that it serves";
+        if self.has_unknown_balancers() {
+            let why = "it is left out: it is not known which addresses set_real_ip_from has";
+            return warning(what).because(why).instead("write them instead of the names");
         }
-        let why = "weir refuses clients that are not in set_real_ip_from";
-        note(what).because(why).instead("proxy-protocol.from has them")
+        if !self.settings.balancers.is_empty() {
+            let why = "weir refuses clients that are not in set_real_ip_from, and nginx serves \
+                       them as if they had sent none";
+            return warning(what).because(why).instead(hint);
+        }
+        match served(&[&self.settings.access.rules]) {
+            Served::Everybody => {
+                let unlike = "and nginx believes none without set_real_ip_from";
+                believes_everybody(what, unlike)
+            }
+            Served::Nobody => note(what).because("`deny` refuses everybody"),
+            Served::In(_) => {
+                let why = "weir refuses the connections that `allow` and `deny` refuse, and \
+                           believes the header of all others, as nginx does not without \
+                           set_real_ip_from";
+                warning(what).because(why).instead(hint)
+            }
+        }
     }
 
     /// `on`, `off`, or `[idle]:[interval]:[count]`.
@@ -236,6 +278,13 @@ impl ServerSettings {
             }
             "set_real_ip_from" => self.real_ip_from(directive, notes),
             "allow" | "deny" => self.access.take(directive, notes),
+            "ssl_preread" => {
+                self.prereads = is_on;
+                if is_on {
+                    let why = "a route reads the ClientHello by itself";
+                    notes.add(at, note("`ssl_preread`").because(why));
+                }
+            }
             "preread_timeout" => {
                 self.preread = Some(time(directive, Span::from_secs(30), notes));
             }
@@ -256,10 +305,13 @@ impl ServerSettings {
     fn real_ip_from(&mut self, directive: &NginxDirective, notes: &mut Notes) {
         if !std::mem::replace(&mut self.has_own_networks, true) {
             self.balancers.clear();
+            self.has_named_balancers = false;
         }
         match directive.argument().parse() {
             Ok(network) => self.balancers.push(network),
             Err(_) => {
+                // None that comes over a Unix socket is a client of weir.
+                self.has_named_balancers |= directive.argument() != "unix:";
                 let remark = warning(quoted(&directive.words.join(" ")));
                 let hint = "write the balancers' addresses into proxy-protocol.from";
                 let why = "it is left out: weir takes addresses and networks";

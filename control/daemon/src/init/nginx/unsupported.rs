@@ -36,7 +36,6 @@ pub(super) const DIRECTIVES: &[DirectiveRow] = &[
     ("proxy_responses", Note, "it is for UDP", ""),
     ("proxy_session_drop", Warning, "weir leaves the sessions of such a backend alone", ""),
     ("proxy_ssl_*", Note, TLS, ""),
-    ("ssl_preread", Note, "a route reads the ClientHello by itself", ""),
     ("ssl_*", Note, TLS, ""),
     ("server_name*", Warning, NAMES, NAMES_HINT),
     ("preread_*", Note, "weir waits for no bytes before it connects", ""),
