@@ -12,10 +12,10 @@ const QUIET_MS_MIN: u64 = LIFETIME_MS_MIN / 100;
 
 impl Kernel {
     /// True if a session may be reset because it is of age: it is quiet and nothing is lost, or the
-    /// grace is over.
-    pub(super) fn is_of_age(&self, note: &Note) -> bool {
+    /// grace is over. What the shard has not heard of (`has_unheard`) it cannot spare.
+    pub(super) fn is_of_age(&self, note: &Note, has_unheard: bool) -> bool {
         let quiet_ms = (self.now - note.moved_at) / MS;
-        let is_lossless = note.conns.into_iter().flatten().all(|id| !self.loses(id));
+        let is_lossless = has_unheard || note.conns.into_iter().flatten().all(|id| !self.loses(id));
         let is_quiet = is_lossless && quiet_ms >= QUIET_MS_MIN;
         self.is_overdue(note) || is_quiet && self.age_ms(note) >= LIFETIME_MS_MIN / 10 * 9
     }

@@ -355,7 +355,7 @@ impl Kernel {
         if self.is_cut(note) || note.given_up.contains(&true) {
             return Ok(());
         }
-        if note.was_of_age || self.is_of_age(note) {
+        if note.was_of_age || self.is_of_age(note, false) {
             return Ok(());
         }
         if timed_out {
