@@ -454,7 +454,7 @@ mod tests {
             ),
             (
                 ChangeRequest::BackendSet { name: b1(), pairs: vec![pair("address", "[::1]:81")] },
-                "backend set web/b1 address=[::1]:81",
+                "backend set web/b1 'address=[::1]:81'",
             ),
         ];
         for (request, words) in table {

@@ -281,6 +281,7 @@ freebind         no
 max sessions     -
 allow            -
 deny             -
+no backend       reset
 keepalive        after 1m 0s, every 10s, 6 times
 proxy protocol   -
 inspect timeout  3s
