@@ -1,5 +1,7 @@
 //! Control's part of the story: snapshots, health, loads, kills, statistics, an order to stop.
 
+mod pools;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::net::SocketAddr;
@@ -14,8 +16,8 @@ use weir_proto::network::NetworkList;
 use weir_proto::order::{BackendHealth, HealthWords, ListenerSocket, Order, Report, SessionsOf};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::{
-    Admin, BackendSpec, HealthSpec, KeepaliveSpec, ListenerSpec, Name, OnDown, Percent, PoolSpec,
-    ProxyInSpec, ProxyVersion, QueueSpec, RetrySpec, RouteSpec, Span, Spec, Strategy, TimeoutSpec,
+    Admin, BackendSpec, HealthSpec, ListenerSpec, Name, Percent, PoolSpec, ProxyInSpec,
+    ProxyVersion, QueueSpec, RetrySpec, RouteSpec, Span, Spec, Strategy,
 };
 use weir_proto::stats::ShardStats;
 
@@ -23,6 +25,7 @@ use crate::faults::Swarm;
 use crate::kernel::Kernel;
 use crate::net::Mode;
 use crate::rng::Rng;
+pub use pools::{LIFETIMES_MS, keepalive, on_down, timeouts};
 
 /// What the ledger needs to know of an order that was sent.
 #[derive(Clone, Debug)]
@@ -61,38 +64,12 @@ pub struct Operator {
     pub leases: Leases,
 }
 
-/// The lifetimes of sessions, in milliseconds, in worlds that have some.
-pub const LIFETIMES_MS: [Option<usize>; 4] = [None, Some(1_000), Some(1_000), Some(3_000)];
-
 pub fn name(text: &str) -> Name {
     text.parse().expect("names here are plain")
 }
 
 pub(crate) fn span(ms: usize) -> Span {
     Span::from_millis(ms as u64)
-}
-
-/// The timeouts of a pool of this world. Only the lifetime is drawn.
-pub fn timeouts(swarm: &Swarm, rng: &mut Rng) -> TimeoutSpec {
-    TimeoutSpec {
-        connect: span(swarm.connect_ms),
-        idle: span(swarm.idle_ms),
-        half_close: span(swarm.half_close_ms),
-        stalled: Some(span(swarm.stalled_ms)),
-        queue: span(swarm.rooms.queue_ms),
-        lifetime: swarm.lifetimes.then(|| rng.pick(&LIFETIMES_MS)).flatten().map(span),
-    }
-}
-
-/// The answer of a pool of this world to a backend that goes down.
-pub fn on_down(swarm: &Swarm, rng: &mut Rng) -> OnDown {
-    use OnDown::{Keep, Kill, Stalled};
-    if swarm.on_down { rng.pick(&[Keep, Stalled, Stalled, Kill]) } else { Keep }
-}
-
-/// Idle peers that are gone are given up after 4 s, others after 3.
-pub fn keepalive() -> KeepaliveSpec {
-    KeepaliveSpec { idle: span(1000), interval: span(1000), count: 3 }
 }
 
 /// The headers that listeners want, if their clients send some.

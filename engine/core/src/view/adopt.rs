@@ -231,8 +231,7 @@ impl View {
             (old.tallies, old.shares) = counts(&old.picker);
             old.since = pool.since;
             (old.timeouts, old.retry) = (pool.timeouts, pool.retry);
-            old.queue_size = pool.queue_size;
-            old.lifetime = lifetime;
+            (old.queue_size, old.lifetime) = (pool.queue_size, lifetime);
             old.keepalive = pool.keepalive;
             old.socket_buffer = pool.socket_buffer;
             old.proxy = pool.spec.proxy_protocol;

@@ -185,8 +185,8 @@ impl View {
         self.pools[pool.index()].candidates > 0
     }
 
-    /// True if such a backend may work: it is up, or its first check is not over. In panic there may
-    /// be none.
+    /// True if one of them is up, or its first check is not over. In panic there may be none that
+    /// is.
     #[must_use]
     pub fn has_up(&self, pool: PoolSlot) -> bool {
         let pool = &self.pools[pool.index()];

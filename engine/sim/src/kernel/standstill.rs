@@ -83,7 +83,10 @@ impl Kernel {
 
     /// A session has begun to end in this turn.
     pub(crate) fn ends(&mut self, session: Key) {
-        let is_its = |answer: &Answer| matches!(answer.asked.token, Token::Session { id, .. } if key(id) == session);
+        let is_its = |answer: &Answer| match answer.asked.token {
+            Token::Session { id, .. } => key(id) == session,
+            _ => false,
+        };
         let has_unheard = self.answers.iter().any(is_its);
         let note = self.notes.get(&session);
         let was_of_age = note.is_some_and(|note| self.is_of_age(note, has_unheard));

@@ -1,0 +1,33 @@
+//! Settings of the pools of a world.
+
+use weir_proto::spec::{KeepaliveSpec, OnDown, TimeoutSpec};
+
+use super::span;
+use crate::faults::Swarm;
+use crate::rng::Rng;
+
+/// The lifetimes of sessions, in milliseconds, in worlds that have some.
+pub const LIFETIMES_MS: [Option<usize>; 4] = [None, Some(1_000), Some(1_000), Some(3_000)];
+
+/// The timeouts of a pool of this world. Only the lifetime is drawn.
+pub fn timeouts(swarm: &Swarm, rng: &mut Rng) -> TimeoutSpec {
+    TimeoutSpec {
+        connect: span(swarm.connect_ms),
+        idle: span(swarm.idle_ms),
+        half_close: span(swarm.half_close_ms),
+        stalled: Some(span(swarm.stalled_ms)),
+        queue: span(swarm.rooms.queue_ms),
+        lifetime: swarm.lifetimes.then(|| rng.pick(&LIFETIMES_MS)).flatten().map(span),
+    }
+}
+
+/// The answer of a pool of this world to a backend that goes down.
+pub fn on_down(swarm: &Swarm, rng: &mut Rng) -> OnDown {
+    use OnDown::{Keep, Kill, Stalled};
+    if swarm.on_down { rng.pick(&[Keep, Stalled, Stalled, Kill]) } else { Keep }
+}
+
+/// Idle peers that are gone are given up after 4 s, others after 3.
+pub fn keepalive() -> KeepaliveSpec {
+    KeepaliveSpec { idle: span(1000), interval: span(1000), count: 3 }
+}
