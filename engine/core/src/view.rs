@@ -366,7 +366,7 @@ impl ListenerView {
         }
     }
 
-    /// The same when a header has come, or none is wanted. Nobody waits for a hello that decides
+    /// The same when a header has come, or none is wanted. No client waits for a hello that decides
     /// nothing: the first route that this client may take goes by its address alone, or there is
     /// none.
     #[must_use]

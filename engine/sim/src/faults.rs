@@ -138,7 +138,7 @@ impl Rooms {
         if self.limited { self.queue_ms.max(self.hold_ms) } else { self.hold_ms }
     }
 
-    /// What listeners do while no backend takes sessions.
+    /// The answer of listeners while no backend takes sessions.
     #[must_use]
     pub fn no_backend(&self) -> NoBackend {
         match self.hold_ms {

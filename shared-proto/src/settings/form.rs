@@ -58,7 +58,7 @@ pub enum Form {
     Steps,
     /// Routes of a listener, in their order.
     Routes,
-    /// What becomes of a client for which no backend takes sessions.
+    /// The fate of a client for which no backend takes sessions.
     NoBackend,
 }
 

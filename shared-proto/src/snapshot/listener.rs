@@ -22,7 +22,7 @@ pub struct Listener {
     pub max_sessions: Option<u32>,
     /// The clients that it serves.
     pub access: AccessLists,
-    /// What becomes of its clients while no backend takes sessions.
+    /// The fate of its clients while no backend takes sessions.
     pub no_backend: NoBackend,
     /// For its clients.
     pub keepalive: Keepalive,

@@ -27,7 +27,7 @@ pub struct ListenerSpec {
     /// Those that it does not serve, whatever `allow` says.
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     pub deny: NetworkList,
-    /// What becomes of a client while no backend takes sessions.
+    /// The fate of a client while no backend takes sessions.
     #[serde(default, skip_serializing_if = "NoBackend::is_default")]
     pub no_backend: NoBackend,
     #[serde(default, skip_serializing_if = "Admin::is_ready")]

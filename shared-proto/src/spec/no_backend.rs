@@ -5,7 +5,7 @@ use core::str::FromStr;
 
 use super::Span;
 
-/// What becomes of a client while no backend of its pool is up and ready, written `"reset"` or
+/// The fate of a client while no backend of its pool is up and ready, written `"reset"` or
 /// `"hold 5s"`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NoBackend {

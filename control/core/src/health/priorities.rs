@@ -19,7 +19,7 @@ pub(super) struct Priorities {
     restated: BTreeSet<PoolId>,
     /// Pools whose sessions go to other groups than people know.
     moved: BTreeSet<PoolId>,
-    /// What is to be remembered may have changed.
+    /// [`Health::to_remember`] may say something else than before.
     is_news: bool,
 }
 

@@ -14,7 +14,7 @@ const NAME: &str = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$";
 const NAMES: &str = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}/[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$";
 /// An application protocol.
 const PROTOCOL: &str = "^[!-~]{1,1000}$";
-/// What a ClientHello may have for a name (RFC 6066).
+/// A name that a ClientHello may have (RFC 6066).
 const SERVER_NAME: &str = "^[!-~]{1,253}$";
 /// An address, with a port or without.
 const ADDRESS: &str = r"^([0-9.]+(:[0-9]+)?|[0-9A-Fa-f.:]+|\[[0-9A-Fa-f.:]+\]:[0-9]+)$";

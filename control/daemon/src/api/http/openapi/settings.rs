@@ -80,7 +80,7 @@ pub(super) fn shown<S: Plain>(table: &'static [Setting<S>]) -> Map<String, Value
                 }
                 Form::Flag => json!({"type": "boolean"}),
                 Form::Word { words, .. } => json!({"type": "string", "enum": words}),
-                Form::NoBackend => no_backend(),
+                Form::NoBackend => json!({"type": "string"}),
                 Form::Address { many: true } | Form::Networks | Form::Steps => {
                     json!({"type": "array", "items": {"type": "string"}})
                 }
@@ -175,7 +175,7 @@ fn written(form: Form) -> Value {
 
 fn no_backend() -> Value {
     let hold = format!("^(reset|hold {})$", DURATION.trim_matches(['^', '$']));
-    json!({"type": "string", "pattern": hold})
+    json!({"type": "string", "pattern": hold, "examples": ["hold 5s"]})
 }
 
 /// A step of a check.
