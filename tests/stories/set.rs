@@ -209,7 +209,7 @@ fn what_cannot_be_set_is_refused_and_says_what_can() {
     let before = set.weir.version();
     for (words, part) in [
         (["backend", "set", "web/b1", "wieght=2"], "weight"),
-        (["backend", "set", "web/b1", "weight="], "not a count"),
+        (["backend", "set", "web/b1", "weight=x"], "not a count"),
         (["backend", "set", "web/b1", "address=localhost:80"], "IP:PORT"),
         (["backend", "set", "web/b1", "address=10.0.0.1:80,10.0.0.2:80"], "one address"),
         (["listener", "set", "web", "state=maint"], "ready, drain"),

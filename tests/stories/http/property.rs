@@ -131,7 +131,17 @@ impl Maker<'_> {
                 return (*self.one_of(&["0-0", "1796000000000-7", "1-99999999999"])).to_owned();
             }
             "^(\"[0-9]+\"|[*])$" => return (*self.one_of(&["*", "\"1\"", "\"07\""])).to_owned(),
-            "^[!-~]{1,255}$" => {
+            "^[!-~]{1,253}$" => {
+                return (*self.one_of(&["db.example.com", "*.a", "xn--d-xka.example"])).to_owned();
+            }
+            hold if hold.starts_with("^(reset|hold ") => {
+                return (*self.one_of(&["reset", "hold 5s", "hold 250ms"])).to_owned();
+            }
+            address if address.starts_with("^([0-9.]+(:[0-9]+)?|") => {
+                return (*self.one_of(&["192.0.2.1", "::1", "[::1]:80", "192.0.2.1:80"]))
+                    .to_owned();
+            }
+            "^[!-~]{1,1000}$" => {
                 return (*self.one_of(&["h2", "http/1.1", "a,b;c=d"])).to_owned();
             }
             "^(send|expect) .+$" => {

@@ -25,9 +25,7 @@ impl Control {
             self.flush();
         }
         let moved = self.health.take_moved();
-        if self.health.take_remember_news() {
-            self.remember_groups();
-        }
+        self.remember_groups();
         if moved.is_empty() {
             return;
         }
@@ -43,8 +41,11 @@ impl Control {
         }
     }
 
-    /// The disk keeps the groups in use.
-    fn remember_groups(&mut self) {
+    /// The disk keeps the groups in use, if they are others.
+    pub(super) fn remember_groups(&mut self) {
+        if !self.health.take_remember_news() {
+            return;
+        }
         let in_use = self.health.to_remember();
         if in_use != self.remembered {
             self.remembered.clone_from(&in_use);

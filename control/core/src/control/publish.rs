@@ -109,6 +109,7 @@ impl Control {
         self.remember_released(&before, now);
         self.forget_unbound();
         self.health.settle(&self.snapshot, now);
+        self.remember_groups();
         let (snapshot, mut down) = (self.snapshot.clone(), self.down());
         down.extend(self.take_restated());
         down.retain(|(id, _)| !self.health.leaves(*id));
