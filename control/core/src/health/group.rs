@@ -130,6 +130,9 @@ impl Group {
     /// backends, not its number: it is where most of them are, by name.
     pub(super) fn in_use_next(&self, next: &Pool) -> Option<u8> {
         let in_use = self.in_use()?;
+        if next.spec.failover != Failover::Stay {
+            return Some(in_use); // it only counts where a group is kept
+        }
         let members = self.pool.backends.iter().filter(|it| it.priority == in_use);
         let members: BTreeSet<&Name> = members.map(|it| &it.name).collect();
         let mut counts: BTreeMap<u8, usize> = BTreeMap::new();
