@@ -336,6 +336,12 @@ impl Pool {
         self.backend(backend.name.as_str()).is_some_and(|own| own.id == backend.id)
     }
 
+    /// Its backends that `after`, the pool as it is later, no longer has.
+    pub fn without<'a>(&'a self, after: Option<&'a Pool>) -> impl Iterator<Item = &'a Backend> {
+        let is_gone = move |it: &&Backend| !after.is_some_and(|after| after.has(it));
+        self.backends.iter().filter(is_gone)
+    }
+
     /// The priorities that its backends have, in rising order.
     #[must_use]
     pub fn priorities(&self) -> Vec<u8> {

@@ -61,7 +61,8 @@ fn objects(strategy: &str) -> String {
         for (backend, number) in (pool..BACKENDS - SPARE).step_by(POOLS - SPARE).enumerate() {
             let [_, high, middle, low] = u32::try_from(number).expect("it fits").to_be_bytes();
             let address = format!("127.{}.{middle}.{low}:9", high + 1);
-            let _ = writeln!(text, "backend-{backend:04} = {{ address = \"{address}\" }}");
+            let limit = if pool % 2 == 0 { ", max-sessions = 9" } else { "" };
+            let _ = writeln!(text, "backend-{backend:04} = {{ address = \"{address}\"{limit} }}");
         }
     }
     text

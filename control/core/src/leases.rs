@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use weir_core::base::machine::enter;
 use weir_core::machine;
-use weir_proto::ids::{ShardId, Version};
+use weir_proto::ids::{ListenerId, PoolId, ShardId, Version};
 use weir_proto::order::{Credit, Limited, Order, Want, Wish};
 use weir_proto::snapshot::{Pool, Snapshot};
+
+use crate::batch::Batch;
 
 /// All limits and who holds how much of them.
 #[derive(Clone, Debug)]
@@ -19,8 +21,14 @@ pub struct Leases {
     limits: BTreeMap<Limited, Limit>,
     /// For each shard: is its thread there, and may others wait for its word?
     shards: Vec<ShardLease>,
+    /// For each shard: limits of which it has not been sent everything.
+    news: Vec<BTreeSet<Limited>>,
     /// Counts wants, so that of two the older one is served first.
     wanted: u64,
+    /// The version that the shards are sent.
+    version: Version,
+    /// Pools that it no longer has, whose limits are still here.
+    swept: Vec<Arc<Pool>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +110,7 @@ machine! {
     Fresh => Gone: "its thread has ended";
     Holds => Gone: "its thread has ended";
     Gone => Fresh: "it was built again";
+    Gone => Unknown: "it was built again, by the version before the limit's first one";
 }
 
 impl Holder {
@@ -132,41 +141,107 @@ impl Leases {
     /// No limit yet, and N shards.
     #[must_use]
     pub fn new(shards: u16) -> Leases {
-        let shard = ShardLease { is_live: true, counts: true };
-        Leases { limits: BTreeMap::new(), shards: vec![shard; usize::from(shards)], wanted: 0 }
+        let (shard, shards) = (ShardLease { is_live: true, counts: true }, usize::from(shards));
+        Leases {
+            limits: BTreeMap::new(),
+            shards: vec![shard; shards],
+            news: vec![BTreeSet::new(); shards],
+            wanted: 0,
+            version: Version::default(),
+            swept: Vec::new(),
+        }
     }
 
-    /// A new snapshot goes to the shards. `before` is the one before it.
+    /// A new snapshot goes to the shards, all at once. `before` is the one before it.
     pub fn adopt(&mut self, snapshot: &Snapshot, before: &Snapshot) {
-        let now: BTreeMap<Limited, Option<u32>> = limits_beside(snapshot, before).collect();
-        let was: BTreeMap<Limited, Option<u32>> = limits_beside(before, snapshot).collect();
-        let known: BTreeSet<Limited> = was.keys().copied().collect();
-        for of in was.into_keys().filter(|of| !matches!(now.get(of), Some(Some(_)))) {
-            self.limits.remove(&of);
+        for pool in &snapshot.pools {
+            self.prepare(pool, before.pool(pool.name.as_str()), snapshot.version);
         }
-        for (of, most) in now {
-            let Some(most) = most else { continue };
-            let limit = match self.limits.remove(&of) {
-                Some(limit) => limit.with_most(most),
-                None => {
-                    let is_new = !known.contains(&of);
-                    let state = if is_new { LeaseState::Fresh } else { LeaseState::Unknown };
-                    self.new_limit(most, snapshot.version, state)
-                }
-            };
-            self.limits.insert(of, limit);
+        self.settle(snapshot, before);
+        self.sweep(usize::MAX);
+    }
+
+    /// Learns the limits of a pool of `version`, the next one, which goes to the shards after this.
+    /// `before` is the pool of that name in the current one. To learn them early gives nobody more
+    /// than the version allows, which is durable.
+    pub fn prepare(&mut self, pool: &Pool, before: Option<&Pool>, version: Version) {
+        if before.is_some_and(|before| core::ptr::eq(before, pool)) {
+            return;
         }
-        self.settle_all();
+        for backend in &pool.backends {
+            let was_known = before.is_some_and(|before| before.has(backend));
+            let of = Limited::Backend(backend.id);
+            self.learn(of, (backend.max_sessions, was_known), version);
+        }
+        if !self.limits.is_empty() {
+            let gone = before.into_iter().flat_map(|before| before.without(Some(pool)));
+            gone.for_each(|backend| self.forget(Limited::Backend(backend.id)));
+        }
+    }
+
+    /// The next version is the current one: the limits of all its pools are known.
+    pub fn settle(&mut self, snapshot: &Snapshot, before: &Snapshot) {
+        let known: BTreeSet<ListenerId> = before.listeners.iter().map(|it| it.id).collect();
+        let now: BTreeSet<ListenerId> = snapshot.listeners.iter().map(|it| it.id).collect();
+        known.difference(&now).for_each(|id| self.forget(Limited::Listener(*id)));
+        for listener in &snapshot.listeners {
+            let most = (listener.max_sessions, known.contains(&listener.id));
+            self.learn(Limited::Listener(listener.id), most, snapshot.version);
+        }
+        let pools: BTreeSet<PoolId> = snapshot.pools.iter().map(|pool| pool.id).collect();
+        let gone = before.pools.iter().filter(|pool| !pools.contains(&pool.id));
+        self.swept.extend(gone.cloned());
+        self.version = snapshot.version;
+    }
+
+    /// Gives up the limits of pools that are gone: of one, and of further ones as long as these had
+    /// at most `most` backends. True if there are more.
+    pub fn sweep(&mut self, most: usize) -> bool {
+        let mut batch = Batch::of(most);
+        while let Some(pool) = self.swept.pop_if(|pool| batch.takes(pool.backends.len())) {
+            pool.backends.iter().for_each(|it| self.forget(Limited::Backend(it.id)));
+        }
+        !self.swept.is_empty()
+    }
+
+    /// The limit of something in the next version. `was_known`: it is in the current one as well.
+    fn learn(&mut self, of: Limited, (most, was_known): (Option<u32>, bool), version: Version) {
+        let Some(most) = most else {
+            if was_known {
+                self.forget(of);
+            }
+            return;
+        };
+        match self.limits.get_mut(&of) {
+            Some(limit) if limit.most == most => {}
+            Some(limit) => {
+                limit.set_most(most);
+                limit.settle(&self.shards);
+                self.tell(of);
+            }
+            None => {
+                let state = if was_known { LeaseState::Unknown } else { LeaseState::Fresh };
+                let limit = self.new_limit(most, version, state);
+                self.limits.insert(of, limit);
+            }
+        }
+    }
+
+    fn forget(&mut self, of: Limited) {
+        if self.limits.remove(&of).is_some() {
+            for news in &mut self.news {
+                news.remove(&of);
+            }
+        }
     }
 
     /// Goes on where another ledger was: shards that use this snapshot hold what this one does not
     /// know.
     pub fn take_over(&mut self, snapshot: &Snapshot) {
-        for (of, most) in limits_beside(snapshot, &Snapshot::empty()) {
-            if let Some(most) = most {
-                let limit = self.new_limit(most, snapshot.version, LeaseState::Unknown);
-                self.limits.insert(of, limit);
-            }
+        self.version = snapshot.version;
+        for (of, most) in limits_of(snapshot) {
+            let limit = self.new_limit(most, snapshot.version, LeaseState::Unknown);
+            self.limits.insert(of, limit);
         }
     }
 
@@ -209,6 +284,17 @@ impl Leases {
                 }
             };
             limit.settle(&self.shards);
+            self.tell(want.of);
+        }
+    }
+
+    /// Notes whom there is something to be sent about this limit.
+    fn tell(&mut self, of: Limited) {
+        let Some(limit) = self.limits.get(&of) else { return };
+        for (news, holder) in self.news.iter_mut().zip(&limit.holders) {
+            if holder.is_news {
+                news.insert(of);
+            }
         }
     }
 
@@ -232,41 +318,40 @@ impl Leases {
         let index = usize::from(shard.0);
         let Some(place) = self.shards.get_mut(index) else { return };
         *place = to;
+        if state.is_some() {
+            self.news[index].clear();
+        }
         for limit in self.limits.values_mut() {
             if let (Some(state), Some(holder)) = (state, limit.holders.get_mut(index)) {
+                // It is built with the current version, which knows nothing of a limit of the next.
+                let may_use_any = state == LeaseState::Fresh && limit.since > self.version;
+                let state = if may_use_any { LeaseState::Unknown } else { state };
                 enter(&mut holder.state, state);
                 *holder = Holder::new(state);
             }
-        }
-        self.settle_all();
-    }
-
-    fn settle_all(&mut self) {
-        for limit in self.limits.values_mut() {
             limit.settle(&self.shards);
         }
+        let changed = self.limits.iter().filter(|(_, limit)| limit.has_news());
+        let changed: Vec<Limited> = changed.map(|(of, _)| *of).collect();
+        changed.into_iter().for_each(|of| self.tell(of));
     }
 
     /// Sends a shard what it has not been sent. `send` gives the order back if its channel is full.
     pub fn flush(&mut self, shard: ShardId, send: impl FnOnce(Order) -> Result<(), Order>) {
         let index = usize::from(shard.0);
-        let news = |limit: &Limit| limit.holders.get(index).is_some_and(|holder| holder.is_news);
-        if !self.limits.values().any(news) {
-            return;
-        }
-        let mut credits = Vec::new();
-        for (of, limit) in self.limits.iter().filter(|(_, limit)| news(limit)) {
+        let Some(news) = self.news.get(index).filter(|news| !news.is_empty()) else { return };
+        let limits = news.iter().filter_map(|of| Some((*of, self.limits.get(of)?)));
+        let credit = |(of, limit): (Limited, &Limit)| {
             let Holder { given, keep, .. } = limit.holders[index];
-            credits.push(Credit { of: *of, given, keep });
-        }
-        if send(Order::Credit(credits)).is_err() {
+            Credit { of, given, keep }
+        };
+        if send(Order::Credit(limits.map(credit).collect())).is_err() {
             return;
         }
-        for limit in self.limits.values_mut() {
-            let Some(holder) = limit.holders.get_mut(index) else { continue };
-            if holder.is_news {
-                (holder.sent, holder.is_news) = (holder.given, false);
-            }
+        for of in core::mem::take(&mut self.news[index]) {
+            let Some(limit) = self.limits.get_mut(&of) else { continue };
+            let holder = &mut limit.holders[index];
+            (holder.sent, holder.is_news) = (holder.given, false);
         }
     }
 
@@ -282,15 +367,19 @@ impl Leases {
 }
 
 impl Limit {
-    /// The same with another bound. What a lower one has not sent is not given.
-    fn with_most(mut self, most: u32) -> Limit {
+    /// Gives it another bound. What a lower one has not sent is not given.
+    fn set_most(&mut self, most: u32) {
         if most < self.most {
             for holder in &mut self.holders {
                 holder.given = holder.sent.max(holder.heard);
             }
         }
         self.most = most;
-        self
+    }
+
+    /// True if a shard is to be sent something.
+    fn has_news(&self) -> bool {
+        self.holders.iter().any(|holder| holder.is_news)
     }
 
     /// Gives what is free to those who want it, and says what the others are
@@ -369,18 +458,13 @@ impl Limit {
     }
 }
 
-/// Everything that may be limited in `snapshot`, with its limit: listeners, and backends of pools
-/// that are not the same in `other`. A pool that both have is the same to both.
-fn limits_beside<'a>(
-    snapshot: &'a Snapshot,
-    other: &'a Snapshot,
-) -> impl Iterator<Item = (Limited, Option<u32>)> + 'a {
+/// Every limit of `snapshot`.
+fn limits_of(snapshot: &Snapshot) -> impl Iterator<Item = (Limited, u32)> {
     let listeners = snapshot.listeners.iter();
     let listeners = listeners.map(|it| (Limited::Listener(it.id), it.max_sessions));
-    let same: BTreeSet<*const Pool> = other.pools.iter().map(Arc::as_ptr).collect();
-    let pools = snapshot.pools.iter().filter(move |pool| !same.contains(&Arc::as_ptr(pool)));
-    let backends = pools.flat_map(|pool| &pool.backends);
-    listeners.chain(backends.map(|it| (Limited::Backend(it.id), it.max_sessions)))
+    let backends = snapshot.pools.iter().flat_map(|pool| &pool.backends);
+    let all = listeners.chain(backends.map(|it| (Limited::Backend(it.id), it.max_sessions)));
+    all.filter_map(|(of, most)| Some((of, most?)))
 }
 
 #[cfg(test)]

@@ -64,6 +64,8 @@ impl Control {
             }
             self.aggregate.prepare(pool);
             self.health.prepare(pool, preparation.scope, now);
+            let before = self.snapshot.pool(pool.name.as_str());
+            self.leases.prepare(pool, before, next.version);
             preparation.next_pool += 1;
         }
         false
@@ -73,7 +75,8 @@ impl Control {
     pub(super) fn sweep(&mut self) -> bool {
         let is_counted = self.aggregate.sweep(self.slice);
         let is_watched = self.health.sweep(self.slice);
-        is_counted || is_watched
+        let is_limited = self.leases.sweep(self.slice);
+        is_counted || is_watched || is_limited
     }
 
     /// Makes a version current, which is prepared, and sends it to every shard.
@@ -93,6 +96,7 @@ impl Control {
         for pool in &first.pools {
             self.aggregate.prepare(pool);
             self.health.prepare(pool, scope, moment.now);
+            self.leases.prepare(pool, None, first.version);
         }
         // A pool of a later version is another one, whatever its name.
         self.health.remember(BTreeMap::new());
@@ -105,7 +109,7 @@ impl Control {
         self.aggregate.settle(&self.snapshot);
         // At the start the first one is sent, which is in place already.
         let sent = if before.version == self.snapshot.version { None } else { Some(&*before) };
-        self.leases.adopt(&self.snapshot, sent.unwrap_or(&Snapshot::empty()));
+        self.leases.settle(&self.snapshot, sent.unwrap_or(&Snapshot::empty()));
         self.remember_released(&before, now);
         self.forget_unbound();
         self.health.settle(&self.snapshot, now);

@@ -105,9 +105,9 @@ impl Health {
         self.groups.insert(pool.id, group);
         let Some(before) = before else { return };
         let mut is_any_gone = false;
-        for id in without(&before.pool, Some(pool)) {
+        for Backend { id, .. } in before.pool.without(Some(pool)) {
             is_any_gone = true;
-            if let Some(old) = self.watched.get_mut(&id) {
+            if let Some(old) = self.watched.get_mut(id) {
                 (old.is_member, old.leaves) = (false, true);
             }
         }
@@ -139,7 +139,7 @@ impl Health {
         while let Some(before) = self.swept.pop_if(|before| batch.takes(before.backends.len())) {
             let after = self.groups.get(&before.id).filter(|group| !group.is_gone);
             let after = after.map(|group| group.pool.clone());
-            without(&before, after.as_deref()).for_each(|id| self.leave(id));
+            before.without(after.as_deref()).for_each(|it| self.leave(it.id));
             if after.is_none() {
                 self.groups.remove(&before.id);
                 self.schedule.forget(before.id);
@@ -187,12 +187,6 @@ impl Health {
             self.set_due(&mut gone, None);
         }
     }
-}
-
-/// The backends of a pool that it no longer has.
-fn without<'a>(before: &'a Pool, after: Option<&'a Pool>) -> impl Iterator<Item = BackendId> {
-    let is_gone = move |it: &&Backend| !after.is_some_and(|after| after.has(it));
-    before.backends.iter().filter(is_gone).map(|it| it.id)
 }
 
 /// Over how long the first checks of a snapshot's backends are spread: 100 µs for each, at most a

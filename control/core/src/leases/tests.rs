@@ -254,3 +254,44 @@ fn a_version_looks_only_into_pools_that_it_changes() {
     wish(&config, &mut leases, (0, of), (10, 4, Wish::Needed));
     assert_eq!(sent(&mut leases, 0), Some((10, Some(4))), "it has said what it uses: all");
 }
+
+#[test]
+fn a_limit_of_the_next_version_is_known_before_shards_have_it() {
+    let (mut leases, mut config) = (Leases::new(2), LimitVersions::new());
+    let spec = |config: &mut LimitVersions, limit: Option<u32>, names: &[&str]| {
+        let spec_of = |name: &&str| {
+            let backend = BackendSpec {
+                max_sessions: limit,
+                ..BackendSpec::new("127.0.0.1:1".parse().unwrap())
+            };
+            (name.parse().unwrap(), backend)
+        };
+        let backend = names.iter().map(spec_of).collect();
+        let pool = PoolSpec { backend, ..PoolSpec::default() };
+        let spec = Spec { pool: [("web".parse().unwrap(), pool.into())].into(), ..Spec::default() };
+        Snapshot::build(&spec, config.now.version.next(), &config.now, &mut config.ids).unwrap()
+    };
+    let mosts = |leases: &Leases| leases.leased().map(|it| it.most).collect::<Vec<_>>();
+    let first = spec(&mut config, None, &["a", "b"]);
+    leases.adopt(&first, &config.now);
+    config.now = first;
+    let next = spec(&mut config, Some(2), &["a"]);
+    let pool = next.pool("web").unwrap();
+    leases.prepare(pool, config.now.pool("web"), next.version);
+    assert_eq!(mosts(&leases), [2]);
+    // It is built by the version that knows no limit: it may use any number until it says more.
+    leases.ended(ShardId(1));
+    leases.built_again(ShardId(1));
+    leases.settle(&next, &config.now);
+    config.now = next;
+    let of = Limited::Backend(config.now.pool("web").unwrap().backends[0].id);
+    wish(&config, &mut leases, (0, of), (0, 0, Wish::Needed));
+    assert_eq!(sent(&mut leases, 0), None);
+    wish(&config, &mut leases, (1, of), (0, 2, Wish::None));
+    assert_eq!(sent(&mut leases, 0), Some((0, Some(2))), "both are in use");
+    // A pool that is gone takes its limits along, at last.
+    let none =
+        Snapshot::build(&Spec::default(), config.now.version.next(), &config.now, &mut config.ids);
+    leases.settle(&none.unwrap(), &config.now);
+    assert_eq!((leases.sweep(1), mosts(&leases)), (false, vec![]));
+}
