@@ -3,7 +3,7 @@
 
 mod token;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -85,6 +85,14 @@ pub trait Io {
     /// EMFILE, ENFILE, ENOBUFS, ENOMEM: this host ran out.
     fn open(&mut self, address: &SocketAddr) -> Result<Leg, Errno>;
 
+    /// Has a connect of `leg` to `address` come from `source`, of the same family. Its port is
+    /// chosen when the connect is made, among those that no other connection from there to
+    /// `address` has. A leg whose connect has failed for want of one may be bound again.
+    ///
+    /// # Errors
+    /// EADDRNOTAVAIL: this host does not have it.
+    fn bind(&mut self, leg: Leg, source: IpAddr, address: &SocketAddr) -> Result<(), Errno>;
+
     /// Has the kernel keep at most about `bytes` bytes of memory for `leg` in each direction.
     fn limit_memory(&mut self, leg: Leg, bytes: u32);
 
@@ -130,8 +138,8 @@ pub trait Io {
     fn has_met_itself(&mut self, leg: Leg, address: &SocketAddr) -> bool;
 
     /// True if a connected leg's peer is at an address of this host, whichever interfaces it has at
-    /// this moment.
-    fn stays_here(&mut self, leg: Leg) -> bool;
+    /// this moment. `is_bound`: the leg may come from another address than the kernel would choose.
+    fn stays_here(&mut self, leg: Leg, is_bound: bool) -> bool;
 
     /// The next client of a listener, at once.
     ///

@@ -16,10 +16,10 @@ pub mod shard;
 mod start;
 mod sys;
 
-#[cfg(loom)]
-use std::os::fd::BorrowedFd;
+use std::net::{IpAddr, SocketAddr};
 #[cfg(not(loom))]
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::thread::JoinHandle;
 
 use weir_proto::complaint::Complaint;
@@ -152,4 +152,18 @@ pub fn linger_before_abort(is_written: fn() -> bool) {
 /// What getsockopt(2) said about SO_PEERGROUPS.
 pub fn peer_groups(socket: BorrowedFd<'_>) -> std::io::Result<Vec<u32>> {
     sys::peer::groups(socket)
+}
+
+/// Has a connect of `socket` to `address` come from `source`, of the same family, with a port that
+/// is chosen when the connect is made. As for [`peer_groups`], only this crate may make the call.
+///
+/// # Errors
+/// What bind(2) said; EADDRNOTAVAIL: this host does not have it.
+pub fn bind_source(
+    socket: BorrowedFd<'_>,
+    source: IpAddr,
+    address: &SocketAddr,
+) -> std::io::Result<()> {
+    let bound = sys::source::bind(socket.as_raw_fd(), source, address);
+    bound.map_err(|errno| std::io::Error::from_raw_os_error(errno.0))
 }

@@ -15,7 +15,7 @@ mod sqe;
 mod watch;
 
 use std::mem::ManuallyDrop;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 
@@ -32,7 +32,7 @@ use weir_proto::session::LegRow;
 use weir_proto::snapshot::Keepalive;
 
 use crate::io::{Counts, FreeBuffers, Io, Op, Outcome, Token};
-use crate::sys::{self, memory, peek, socket, tcp_info};
+use crate::sys::{self, memory, peek, socket, source, tcp_info};
 use batch::{Batch, MIN_WAIT_US};
 use buffers::Buffers;
 use pipes::Pipes;
@@ -241,6 +241,10 @@ impl Io for Ring {
         socket::open(address)
     }
 
+    fn bind(&mut self, leg: Leg, source: IpAddr, address: &SocketAddr) -> Result<(), Errno> {
+        source::bind(leg.0, source, address)
+    }
+
     fn limit_memory(&mut self, leg: Leg, bytes: u32) {
         memory::limit(leg, bytes);
     }
@@ -291,8 +295,8 @@ impl Io for Ring {
         may_be && socket::is_its_own_peer(leg, port)
     }
 
-    fn stays_here(&mut self, leg: Leg) -> bool {
-        socket::stays_here(leg)
+    fn stays_here(&mut self, leg: Leg, is_bound: bool) -> bool {
+        socket::stays_here(leg) || (is_bound && source::leads_here(leg))
     }
 
     fn accept(&mut self, listener: Leg) -> Result<Leg, Errno> {

@@ -5,6 +5,7 @@ mod accept;
 mod header;
 mod orders;
 mod perform;
+mod source;
 mod standstill;
 
 use std::collections::VecDeque;
@@ -195,6 +196,7 @@ impl<I: Io> Shard<I> {
             count += 1;
             match (token, outcome) {
                 (Token::Session { id, side, .. }, Outcome::Session(done)) => {
+                    let Some(done) = self.after_source(id, done) else { continue };
                     let done = self.believe(id, done);
                     self.answered_at = self.now;
                     let out = &mut self.actions;
@@ -238,7 +240,10 @@ impl<I: Io> Shard<I> {
         if let (Some(leg), Some(backend)) = (leg, backend) {
             let backend = &self.table.view().backends()[backend.index()];
             let (address, may_be_weir) = (backend.address, backend.may_be_weir);
-            let leads_back = may_be_weir && self.io.stays_here(leg);
+            let leads_back = may_be_weir && {
+                let is_bound = self.is_bound(id);
+                self.io.stays_here(leg, is_bound)
+            };
             if leads_back || self.io.has_met_itself(leg, &address) {
                 return Completion::Connected(Err(Errno::ECONNREFUSED));
             }

@@ -140,7 +140,7 @@ fn stats(snapshot: &Snapshot, choices: &mut Choices<'_>) -> Box<ShardStats> {
             sessions_now: 1,
             counts: BackendCounts {
                 sessions: number(),
-                connect_failures: [number(), 0, 1, 0, 2],
+                connect_failures: [number(), 0, 1, 0, 2, 0],
                 received_bytes: number(),
                 sent_bytes: number(),
                 early_closes: number(),

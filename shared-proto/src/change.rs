@@ -9,7 +9,7 @@ use crate::listed::listed;
 use crate::network::{Network, NetworkList};
 use crate::settings::{BACKEND, Form, LISTENER, POOL, Setting, Value};
 use crate::snapshot::{Backend, Listener, Pool, Snapshot};
-use crate::spec::Name;
+use crate::spec::{Name, SourceSpec};
 
 /// One difference between two snapshots. `subject` is `web`, or `web/b1` for a backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -236,6 +236,7 @@ fn text<S>(setting: &Setting<S>, of: &S) -> String {
     match (setting.get)(of) {
         Some(Value::Addresses(addresses)) => joined(&addresses),
         Some(Value::Networks(networks)) => joined(&networks),
+        Some(Value::Source(SourceSpec::Addresses(addresses))) => joined(&addresses),
         Some(value) => value.to_string(),
         None if (setting.fallback)(of).is_some() => "default".to_owned(),
         None => "none".to_owned(),

@@ -199,7 +199,7 @@ mod tests {
     fn reasons_have_a_value_and_a_label_each() {
         let mut sum: BackendCounts = numbered();
         sum.add(&sum.clone());
-        assert_eq!((sum.sessions, sum.connect_failures), (2, [4, 6, 8, 10, 12]));
+        assert_eq!((sum.sessions, sum.connect_failures), (2, [4, 6, 8, 10, 12, 14]));
         let (label, of) = BackendCounts::TABLE[1].label.expect("it has reasons");
         assert_eq!((label, of(0), of(3)), ("reason", "refused", "local"));
         assert!(PoolCounts::TABLE.iter().all(|it| it.label.is_none()));

@@ -289,20 +289,31 @@ pub enum ConnectFault {
     Timeout,
     /// EHOSTUNREACH, ENETUNREACH and what else the network says.
     Unreachable,
-    /// EMFILE, ENFILE, ENOMEM, ENOBUFS, EADDRNOTAVAIL: this host's fault, never the backend's.
+    /// EMFILE, ENFILE, ENOMEM, ENOBUFS, and EADDRNOTAVAIL of connect(2), which means that no port
+    /// is left: this host's fault, never the backend's.
     Local,
     /// The backend took the session and closed or reset it before it had sent a byte.
     Closed,
+    /// No address of the pool's `source` is on this host (EADDRNOTAVAIL of bind(2)): never the
+    /// backend's fault either.
+    Source,
 }
 
 impl ConnectFault {
-    pub const ALL: [ConnectFault; 5] = [
+    pub const ALL: [ConnectFault; 6] = [
         ConnectFault::Refused,
         ConnectFault::Timeout,
         ConnectFault::Unreachable,
         ConnectFault::Local,
         ConnectFault::Closed,
+        ConnectFault::Source,
     ];
+
+    /// True if it is this host's fault, and says nothing about the backend.
+    #[must_use]
+    pub const fn is_local(self) -> bool {
+        matches!(self, ConnectFault::Local | ConnectFault::Source)
+    }
 
     /// The label in metrics.
     #[must_use]
@@ -313,6 +324,7 @@ impl ConnectFault {
             ConnectFault::Unreachable => "unreachable",
             ConnectFault::Local => "local",
             ConnectFault::Closed => "closed",
+            ConnectFault::Source => "source",
         }
     }
 }

@@ -11,7 +11,7 @@ mod tables;
 
 use crate::complaint::Complaint;
 use crate::network::NetworkList;
-use crate::spec::{CheckStep, NoBackend, Percent, RouteSpec, Size, Span};
+use crate::spec::{CheckStep, NoBackend, Percent, RouteSpec, Size, SourceSpec, Span};
 
 pub use form::Form;
 pub use kinds::OF_KINDS;
@@ -32,6 +32,7 @@ pub enum Value {
     Addresses(Vec<core::net::SocketAddr>),
     Networks(NetworkList),
     Steps(Vec<CheckStep>),
+    Source(SourceSpec),
     Routes(Vec<RouteSpec>),
     NoBackend(NoBackend),
 }

@@ -21,6 +21,7 @@ mod queue;
 mod redispatch;
 mod route;
 mod size;
+mod source;
 
 use core::fmt;
 use core::str::FromStr;
@@ -49,6 +50,7 @@ pub use queue::QueueSpec;
 pub use redispatch::RedispatchSpec;
 pub use route::RouteSpec;
 pub use size::Size;
+pub use source::{SOURCES_MAX, SourceSpec};
 
 /// The versioned part of the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -211,6 +213,9 @@ pub struct PoolSpec {
     /// The most that the kernel keeps for one socket in one direction. Absent: it decides.
     #[serde(default, rename = "socket-buffer", skip_serializing_if = "Option::is_none")]
     pub socket_buffer: Option<Size>,
+    /// Where the connections to the backends come from. Absent: the kernel decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceSpec>,
     /// The header that backends get first.
     #[serde(default, rename = "proxy-protocol", skip_serializing_if = "Option::is_none")]
     pub proxy_protocol: Option<ProxyVersion>,
@@ -240,6 +245,7 @@ impl PoolSpec {
             queue: self.queue,
             keepalive: self.keepalive.clone(),
             socket_buffer: self.socket_buffer,
+            source: self.source.clone(),
             proxy_protocol: self.proxy_protocol,
             spill: self.spill,
             failover: self.failover,

@@ -72,6 +72,7 @@ mod set;
 mod signals;
 mod skew;
 mod slow_readers;
+mod sources;
 mod stalled;
 mod standstill;
 mod starvation;

@@ -358,8 +358,8 @@ impl Aggregate {
     /// Sessions served and faults of this host since the start.
     pub fn outcomes(&self) -> Outcomes {
         let counts = &self.all.backends;
-        let local = counts.connect_failures[ConnectFault::Local as usize];
-        Outcomes { served: counts.sessions, host_faults: self.rejected + local }
+        let [_, _, _, local, _, source] = counts.connect_failures;
+        Outcomes { served: counts.sessions, host_faults: self.rejected + local + source }
     }
 
     /// Connects to backends since the start: sessions that were served, and connects that failed.

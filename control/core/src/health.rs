@@ -160,7 +160,7 @@ impl Health {
     ) -> Vec<Transition> {
         let Some(watched) = self.watched.get(&backend) else { return Vec::new() };
         // One that an operator has forced stays what it is.
-        if fault == ConnectFault::Local || watched.force.is_some() {
+        if fault.is_local() || watched.force.is_some() {
             return Vec::new();
         }
         let pool = watched.pool_id;

@@ -9,6 +9,7 @@ use weir_proto::snapshot::Fault;
 use weir_proto::spec::Spec;
 
 use crate::api::settings_audit;
+use crate::sources;
 use crate::streams;
 use weir_control_core::file::{self, Diagnostic, File, Settings, advice};
 
@@ -41,6 +42,7 @@ pub(crate) fn check_command(path: &Path, json: bool, more: impl Fn(&Spec) -> Vec
             warnings.extend(settings_audit::unknown_entries(&file.settings));
             if !is_empty {
                 warnings.extend(advice::warnings(&file.spec));
+                warnings.extend(sources::warnings(&file.spec));
             }
             (file.diagnose(&faults), warnings)
         }

@@ -89,6 +89,7 @@ fn findings(facts: &Facts) -> Vec<Finding> {
         ports(facts.ports),
         reserved(facts),
         tw_reuse(facts.tw_reuse),
+        sources(&facts.absent_sources),
         memory::pipes(facts.pipe_pages, facts.privileged),
         memory::tcp(facts.tcp_pressure, sessions(facts.nofile)),
         memory::receive(facts.rmem_max),
@@ -278,6 +279,15 @@ fn tw_reuse(value: Option<u64>) -> Finding {
             warn(NAME, what, MEND)
         }
         None => warn(NAME, "cannot be read", MEND),
+    }
+}
+
+fn sources(absent: &[String]) -> Finding {
+    const NAME: &str = "sources";
+    let mend = "ip address add ADDRESS/32 dev lo, or name others in `source`";
+    match absent {
+        [] => ok(NAME, "none that a pool names is missing"),
+        some => warn(NAME, format!("not on this host: {}", some.join(", ")), mend),
     }
 }
 

@@ -23,6 +23,7 @@ mod rt;
 mod serve;
 mod session_log;
 mod signals;
+mod sources;
 mod start;
 pub mod store;
 mod streams;

@@ -1,11 +1,12 @@
 //! The seam to glommio: the executor, timers, streams and listeners of the control thread. Nothing
 //! else names it.
 
+mod connect;
 pub(crate) mod turns;
 
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -201,13 +202,21 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// Connects to `address` within `time`.
+/// Connects to `address` within `time`, from the first of `sources` that this host has; from an
+/// address of the kernel's choice if there are none.
 ///
 /// # Errors
 /// What connect(2) or socket(2) said; `TimedOut` after `time`; `ConnectionRefused` also where
-/// nobody listens and the connect has met itself.
-pub(crate) async fn connect_tcp(address: SocketAddr, time: Duration) -> io::Result<Stream> {
-    let socket = glommio::net::TcpStream::connect_timeout(address, time).await?;
+/// nobody listens and the connect has met itself; `Other` if this host has none of `sources`.
+pub(crate) async fn connect_tcp(
+    address: SocketAddr,
+    sources: &[IpAddr],
+    time: Duration,
+) -> io::Result<Stream> {
+    let socket = match sources {
+        [] => glommio::net::TcpStream::connect_timeout(address, time).await?,
+        some => connect::from(some, address, time).await?.socket,
+    };
     // One that was reset at once has no peer any more, and has met somebody anyway.
     let met_itself = has_met_itself(socket.local_addr().ok(), socket.peer_addr().ok());
     let mut stream = Stream { socket };

@@ -12,8 +12,8 @@ use crate::proxy_header::ProxyVersion;
 pub enum Action {
     /// Unless the client has reset, open a socket and connect it to a backend; then call
     /// `opened`. The kernel may keep `buffer` bytes for each leg and direction, or as many as it
-    /// likes.
-    Connect { client: Leg, address: SocketAddr, buffer: Option<u32> },
+    /// likes. `origin` is where the connect comes from.
+    Connect { client: Leg, address: SocketAddr, buffer: Option<u32>, origin: Origin },
     /// Look at what the client has sent without taking it, and take the header if it is whole; then
     /// call `header_read`.
     ReadHeader { client: Leg },
@@ -54,6 +54,16 @@ pub enum Action {
     Close { leg: Leg, how: How },
     /// The session is over and its slot is free: a listener that was full may accept again.
     Free,
+}
+
+/// Where a connect comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// The kernel chooses.
+    #[default]
+    Any,
+    /// From an address of the pool's list, if one is of the backend's family.
+    Listed,
 }
 
 /// An operation that can be taken back.

@@ -17,6 +17,8 @@ pub enum NotOpened {
     ClientGone,
     /// This host has no socket for it, whatever the errno was.
     NoSocket,
+    /// It could not be bound to what it should come from.
+    NoSource,
 }
 
 /// The number of a buffer of this shard.

@@ -13,6 +13,7 @@
 //! | what this shard knows of listeners, pools, backends | [`view`] |
 //! | slots and indices as types | [`slot`] |
 //! | how a pool picks | [`pick`] |
+//! | the addresses that its connects come from | [`sources`] |
 //! | the PROXY protocol | [`proxy_header`] |
 //! | the first message of TLS | [`client_hello`] |
 //! | is a backend up | [`health`] |
@@ -43,6 +44,7 @@ pub mod priority;
 pub mod proxy_header;
 pub mod session;
 pub mod slot;
+pub mod sources;
 pub mod table;
 pub mod view;
 pub mod wait_queue;

@@ -95,6 +95,13 @@ pub const RETRIES_MIN: u64 = 3;
 /// twice that at most.
 pub const RETRY_WAIT_MS: u32 = 10;
 
+/// How long an address that connects come from is passed over after it had no port left, or was not
+/// on this host, in milliseconds: the kernel looks at each of 28,232 ports before it says so.
+pub const SOURCE_RESTS_MS: u32 = 1_000;
+
+/// Addresses that are passed over, and that one connect tries anyway when there is no other.
+pub const RESTING_SOURCES_MAX: u32 = 3;
+
 /// Connects to one backend that wait, on one shard, for it to be avoided...
 pub const STUCK_CONNECTS: u32 = 8;
 

@@ -16,6 +16,7 @@ mod queue;
 mod redispatch;
 mod search;
 mod shed;
+mod sources;
 mod starved;
 mod sweep;
 mod time;
@@ -44,6 +45,7 @@ use crate::generations::{Generation, Generations};
 use crate::limits::{EJECTIONS_MAX, TICK_MS, Tuning};
 use crate::session::{Connect, Effects, Route, Session, Step};
 use crate::slot::{ListenerSlot, MemberIndex, PoolSlot};
+use crate::sources::TriedSources;
 use crate::view::{CountedConnect, View};
 use crate::wait_queue::WaitQueue;
 use by_slot::BySlot;
@@ -114,6 +116,8 @@ pub struct Table {
     trials: BySlot<Connect>,
     /// Where listeners have routes.
     taken: BySlot<TakenRoute>,
+    /// Of connects that another address had no port for: those that were tried.
+    tried_sources: BySlot<TriedSources>,
 }
 
 impl Table {
@@ -140,6 +144,7 @@ impl Table {
             told: BySlot::default(),
             trials: BySlot::default(),
             taken: BySlot::default(),
+            tried_sources: BySlot::default(),
         }
     }
 

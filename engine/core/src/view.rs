@@ -31,6 +31,7 @@ use crate::pick::Groups;
 use crate::priority::{GroupRule, GroupTally};
 use crate::session::Awaited;
 use crate::slot::{BackendSlot, ListenerSlot, MemberIndex, PoolSlot};
+use crate::sources::Sources;
 
 pub use connects::{CountedConnect, MayRetry};
 pub use figures::Figures;
@@ -77,6 +78,8 @@ pub struct PoolView {
     pub keepalive: Keepalive,
     /// Bytes that the kernel keeps for one socket in one direction, at most.
     pub socket_buffer: Option<u32>,
+    /// Where its connects come from.
+    pub sources: Sources,
     /// The header that backends get first.
     pub proxy: Option<ProxyVersion>,
     pub retry: Retry,
@@ -236,6 +239,11 @@ impl View {
     pub fn leases(&mut self) -> impl Iterator<Item = (ListenerId, &mut Lease)> {
         let present = self.listeners.iter_mut().filter(|view| view.present);
         present.filter_map(|view| Some((view.id, view.lease.as_mut()?)))
+    }
+
+    /// The addresses that connects of the pool come from.
+    pub fn sources(&mut self, pool: PoolSlot) -> &mut Sources {
+        &mut self.pools[pool.index()].sources
     }
 
     /// The lease of one listener, with the sessions that use it.

@@ -12,6 +12,7 @@ mod groups;
 mod records;
 mod shares;
 mod sheds;
+mod sources;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ use crate::operator::Sent;
 pub use records::{LOGGING, Records};
 use shares::Shares;
 pub use sheds::{Sheds, Stood};
+use sources::Sources;
 
 /// What one backend's counters should say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -128,6 +130,7 @@ pub struct Ledger {
     /// Orders to kill a backend's sessions, or all (`None`), that were obeyed in the last turn.
     cut: Vec<Option<BackendId>>,
     pub sheds: Sheds,
+    sources: Sources,
     pub records: Records,
     ages: ages::Ages,
     outs: falls::Outs,
@@ -193,6 +196,7 @@ impl Ledger {
     }
 
     fn adopt(&mut self, snapshot: Arc<Snapshot>, now: u64) {
+        self.adopt_sources(&snapshot);
         self.said.adopt(self.snapshot.as_deref(), &snapshot, now);
         self.shares.adopt(self.snapshot.as_deref(), &snapshot, now);
         self.ages.adopt(&snapshot, now);
@@ -263,6 +267,7 @@ impl Ledger {
             if !matches!(seen, Seen::Asked { .. }) {
                 self.came_in = None;
             }
+            self.check_sources(seen, now)?;
             match *seen {
                 Seen::Accepted { ok: true, address, client, .. }
                     if self.lets_in(address) && self.takes(address, client) =>
@@ -278,6 +283,7 @@ impl Ledger {
                 }
                 // The line's.
                 Seen::Starved { .. } | Seen::NoRoom { .. } | Seen::Receives { .. } => {}
+                Seen::From { .. } | Seen::NoSource { .. } => {}
                 Seen::Asked { session, address, fresh } => {
                     self.asked((session, fresh), address, now)?;
                 }
@@ -299,7 +305,7 @@ impl Ledger {
                 seen @ (Seen::Ended { .. } | Seen::Lost { .. }) => self.records.saw(seen),
             }
         }
-        Ok(())
+        self.settle_sources(now)
     }
 
     /// A client gets in if the listener that has the address, or had it last, is open; also out of

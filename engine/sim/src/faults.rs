@@ -89,6 +89,8 @@ pub struct Swarm {
     pub lifetimes: bool,
     /// Pools end sessions of backends that go down.
     pub on_down: bool,
+    /// Pools say where their connects come from.
+    pub sources: bool,
 }
 
 /// PROXY headers of a world.
@@ -198,7 +200,8 @@ impl Swarm {
         let on_down = !swarm.clean && beside.below(3) == 0;
         // Backends have to go down for it, and to stay so for a while.
         let seldom = if on_down && swarm.health_flips == 0 { 4 } else { swarm.health_flips };
-        let swarm = Swarm { headers, lists, redispatch, early_closes, ..swarm };
+        let sources = beside.below(5) == 0;
+        let swarm = Swarm { headers, lists, redispatch, early_closes, sources, ..swarm };
         Swarm { groups, routes, rooms, lifetimes, on_down, health_flips: seldom, ..swarm }
     }
 

@@ -2,7 +2,7 @@
 //! simulator that lets one of them live lacks a checker.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use weir_core::action::How;
@@ -191,6 +191,10 @@ impl<I: Io> Io for FaultyIo<I> {
         self.io.open(address)
     }
 
+    fn bind(&mut self, leg: Leg, source: IpAddr, address: &SocketAddr) -> Result<(), Errno> {
+        self.io.bind(leg, source, address)
+    }
+
     fn limit_memory(&mut self, leg: Leg, bytes: u32) {
         self.io.limit_memory(leg, bytes);
     }
@@ -235,8 +239,8 @@ impl<I: Io> Io for FaultyIo<I> {
         self.io.has_met_itself(leg, address)
     }
 
-    fn stays_here(&mut self, leg: Leg) -> bool {
-        self.io.stays_here(leg)
+    fn stays_here(&mut self, leg: Leg, is_bound: bool) -> bool {
+        self.io.stays_here(leg, is_bound)
     }
 
     fn accept(&mut self, listener: Leg) -> Result<Leg, Errno> {

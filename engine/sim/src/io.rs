@@ -1,7 +1,7 @@
 //! The simulated kernel behind the engine's seam.
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 
@@ -70,6 +70,10 @@ impl Io for SimIo {
         self.0.borrow_mut().open(address)
     }
 
+    fn bind(&mut self, leg: Leg, source: IpAddr, address: &SocketAddr) -> Result<(), Errno> {
+        self.0.borrow_mut().bind_source(leg, source, address)
+    }
+
     /// Windows are smaller than any limit.
     fn limit_memory(&mut self, _leg: Leg, _bytes: u32) {}
 
@@ -116,7 +120,7 @@ impl Io for SimIo {
     }
 
     /// Every backend is somewhere else.
-    fn stays_here(&mut self, _leg: Leg) -> bool {
+    fn stays_here(&mut self, _leg: Leg, _is_bound: bool) -> bool {
         false
     }
 

@@ -12,6 +12,7 @@ mod pipes;
 mod redispatch;
 mod rules;
 mod seen;
+mod sources;
 mod standings;
 mod standstill;
 mod watches;
@@ -33,6 +34,7 @@ use buffers::Buffers;
 use legs::{Behind, Legs};
 use pipes::Pipes;
 pub use seen::Seen;
+use sources::Binds;
 use standstill::Lateness;
 use watches::Watch;
 
@@ -146,6 +148,7 @@ pub struct Kernel {
     pub killed: BTreeSet<SocketAddr>,
     pub falls: falls::Falls,
     legs: Legs,
+    binds: Binds,
     buffers: Buffers,
     queue: VecDeque<OpState>,
     pending: Vec<OpState>,
@@ -191,6 +194,7 @@ impl Kernel {
             killed: BTreeSet::new(),
             falls: falls::Falls::default(),
             legs: Legs::default(),
+            binds: Binds::default(),
             queue: VecDeque::new(),
             pending: Vec::new(),
             watches: Vec::new(),
@@ -230,6 +234,7 @@ impl Kernel {
                 Behind::Conn(_) | Behind::Nothing => {}
             }
         }
+        self.binds.clear();
         self.queue.clear();
         self.pending.clear();
         self.watches.clear();
@@ -356,8 +361,11 @@ impl Kernel {
                 self.accepted(leg, open, result);
             }
         }
-        if let (Token::Session { id, side, kind }, Outcome::Session(done)) = (asked.token, outcome)
-        {
+        let heard = match asked.op {
+            Op::Connect(leg, _) => self.hear_bound(leg, outcome),
+            _ => outcome,
+        };
+        if let (Token::Session { id, side, kind }, Outcome::Session(done)) = (asked.token, heard) {
             let met_itself = leg_of(asked.op).is_some_and(|leg| self.has_met_itself(leg));
             let refused = Completion::Connected(Err(Errno::ECONNREFUSED));
             self.learn(key(id), side, kind, if met_itself { refused } else { done });

@@ -16,6 +16,7 @@ pub mod kernel;
 pub mod line;
 pub mod net;
 pub mod operator;
+mod origins;
 pub mod peer;
 pub mod queue;
 pub mod rng;

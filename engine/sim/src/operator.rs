@@ -24,6 +24,7 @@ use weir_proto::stats::ShardStats;
 use crate::faults::Swarm;
 use crate::kernel::Kernel;
 use crate::net::Mode;
+use crate::origins;
 use crate::rng::Rng;
 pub use pools::{LIFETIMES_MS, keepalive, on_down, timeouts};
 
@@ -214,6 +215,7 @@ impl Operator {
             queue: QueueSpec { size: swarm.rooms.queue_size },
             keepalive: keepalive(),
             proxy_protocol: swarm.headers.go.then_some(ProxyVersion::V2),
+            source: origins::sources(swarm, &mut self.rng),
             health: HealthSpec {
                 panic: Percent::new(self.rng.pick(&[0, 0, 50, 100])),
                 slow_start: span(self.rng.pick(&[0, 100, 10_000])),

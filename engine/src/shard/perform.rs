@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use weir_core::action::{Action, Pending};
+use weir_core::action::{Action, Origin, Pending};
 use weir_core::event::{Leg, NotOpened, Side};
 use weir_core::table::SessionId;
 
@@ -13,8 +13,8 @@ impl<I: Io> Shard<I> {
     pub(super) fn act(&mut self, id: SessionId, action: Action) {
         let token = |side, kind| Token::Session { id, side, kind };
         match action {
-            Action::Connect { client, address, buffer } => {
-                let opened = self.connect(id, client, address, buffer);
+            Action::Connect { client, address, buffer, origin } => {
+                let opened = self.connect(id, client, address, (buffer, origin));
                 self.table.opened(id, opened, self.now, &mut self.actions);
             }
             Action::ReadHeader { client } => self.read_header(id, client),
@@ -79,12 +79,13 @@ impl<I: Io> Shard<I> {
         id: SessionId,
         client: Leg,
         address: SocketAddr,
-        buffer: Option<u32>,
+        (buffer, origin): (Option<u32>, Origin),
     ) -> Result<Leg, NotOpened> {
         if self.io.is_gone(client) {
             return Err(NotOpened::ClientGone);
         }
         let leg = self.io.open(&address).map_err(|_| NotOpened::NoSocket)?;
+        self.come_from(id, leg, &address, origin)?;
         if let Some(bytes) = buffer {
             // Before the SYN, which offers a window of that size.
             for leg in [client, leg] {

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -102,6 +102,11 @@ impl Io for Brittle {
         leg
     }
 
+    fn bind(&mut self, leg: Leg, source: IpAddr, address: &SocketAddr) -> Result<(), Errno> {
+        self.asks();
+        self.ring.bind(leg, source, address)
+    }
+
     fn limit_memory(&mut self, leg: Leg, bytes: u32) {
         self.ring.limit_memory(leg, bytes);
     }
@@ -156,9 +161,9 @@ impl Io for Brittle {
         self.ring.has_met_itself(leg, address)
     }
 
-    fn stays_here(&mut self, leg: Leg) -> bool {
+    fn stays_here(&mut self, leg: Leg, is_bound: bool) -> bool {
         self.asks();
-        self.ring.stays_here(leg)
+        self.ring.stays_here(leg, is_bound)
     }
 
     fn accept(&mut self, listener: Leg) -> Result<Leg, Errno> {

@@ -83,6 +83,9 @@ pub struct ConnectFailures {
     pub local: u64,
     /// The backend took the session and closed it before its first byte; another one was tried.
     pub closed: u64,
+    /// No address of the pool's `source` is on this host.
+    #[serde(default)]
+    pub source: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

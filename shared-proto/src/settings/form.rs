@@ -6,7 +6,8 @@ use super::Value;
 use crate::complaint::Complaint;
 use crate::network::NETWORKS_MAX;
 use crate::spec::{
-    CHECK_STEPS_MAX, CHECK_TEXT_MAX, CheckStep, Name, NoBackend, Percent, Size, Span,
+    CHECK_STEPS_MAX, CHECK_TEXT_MAX, CheckStep, Name, NoBackend, Percent, SOURCES_MAX, Size,
+    SourceSpec, Span,
 };
 
 /// The longest duration that a setting has.
@@ -54,6 +55,8 @@ pub enum Form {
     },
     /// Networks, or addresses alone.
     Networks,
+    /// Addresses without a port that connections come from.
+    Source,
     /// Steps of a check.
     Steps,
     /// Routes of a listener, in their order.
@@ -93,6 +96,7 @@ impl Form {
             Form::Networks => {
                 text.split(',').map(str::parse).collect::<Result<_, _>>().map(Value::Networks)
             }
+            Form::Source => text.parse().map(Value::Source),
             Form::Steps => CheckStep::list(text).map(Value::Steps),
             Form::Routes => {
                 let routes = text.split(';').filter(|route| !route.trim().is_empty());
@@ -132,6 +136,7 @@ impl Form {
             (Form::Routes, Value::Routes(routes)) if routes.is_empty() => {
                 Some(Complaint::new("an empty list", "leave the key out for no routes"))
             }
+            (Form::Source, Value::Source(source)) => source.fault(),
             (Form::Networks, Value::Networks(networks)) => match networks.len() {
                 0 => Some(Complaint::new("an empty list", "leave the key out for no list")),
                 1..=NETWORKS_MAX => None,
@@ -164,6 +169,9 @@ impl Form {
                     .to_owned()
             }
             Form::NoBackend => "\"reset\", or a wait in quotes, like \"hold 5s\"".to_owned(),
+            Form::Source => "an IP address of this host without a port, like \"10.0.0.5\", or a \
+                             list of them"
+                .to_owned(),
             Form::Networks => "a network, like \"10.0.0.0/8\" or \"2001:db8::/32\"".to_owned(),
             Form::Steps => {
                 "steps in order, like [\"send PING\\\\r\\\\n\", \"expect +PONG\"]".to_owned()
@@ -185,6 +193,7 @@ impl Form {
             Form::Name { .. } => "name",
             Form::Address { many: false } => "address",
             Form::Address { many: true } => "address, or a list of them",
+            Form::Source => "IP address, or a list of them",
             Form::Networks => "network, or a list of them",
             Form::Steps => "list of steps",
             Form::Routes => "list of tables",
@@ -205,6 +214,7 @@ impl Form {
             Form::Text { .. } => "any text".to_owned(),
             Form::Name { of } => format!("the name of {of}"),
             Form::Address { .. } => "IP:PORT, or [IPv6]:PORT".to_owned(),
+            Form::Source => format!("IP; {SOURCES_MAX} at most"),
             Form::Networks => "IP, or IP/PREFIX".to_owned(),
             Form::Steps => {
                 let texts =
@@ -233,6 +243,10 @@ impl Form {
             Form::Networks => {
                 let networks = ["10.0.0.0/8", "2001:db8::/32"].map(str::parse);
                 Value::Networks(networks.into_iter().flatten().collect())
+            }
+            Form::Source => {
+                let addresses = ["10.0.0.5", "2001:db8::5"].map(str::parse);
+                Value::Source(SourceSpec::Addresses(addresses.into_iter().flatten().collect()))
             }
             Form::Steps => {
                 let steps = ["send PING\\r\\n", "expect +PONG"].map(str::parse);
@@ -266,6 +280,7 @@ impl fmt::Display for Value {
             Value::Text(text) => f.write_str(text),
             Value::Addresses(addresses) => f.write_str(&joined(addresses, ",")),
             Value::Networks(networks) => f.write_str(&joined(networks, ",")),
+            Value::Source(source) => source.fmt(f),
             Value::Steps(steps) => f.write_str(&joined(steps, "; ")),
             Value::Routes(routes) => f.write_str(&joined(routes, "; ")),
             Value::NoBackend(no_backend) => no_backend.fmt(f),

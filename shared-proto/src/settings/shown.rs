@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Form, Setting, Value};
 use crate::network::NetworkList;
-use crate::spec::RouteSpec;
+use crate::spec::{RouteSpec, SourceSpec};
 
 /// Settings in the order in which they are shown. On the socket they are a list; in JSON an object,
 /// with those below a table in an object of their own.
@@ -123,6 +123,9 @@ impl ShownValue {
                 ShownValue::List(addresses.iter().map(ToString::to_string).collect())
             }
             Value::Addresses(_) | Value::NoBackend(_) => ShownValue::Text(value.to_string()),
+            Value::Source(SourceSpec::Addresses(all)) => {
+                ShownValue::List(all.iter().map(ToString::to_string).collect())
+            }
             Value::Networks(networks) => ShownValue::Networks(networks),
             Value::Steps(steps) => {
                 ShownValue::List(steps.iter().map(ToString::to_string).collect())

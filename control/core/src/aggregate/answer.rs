@@ -103,7 +103,9 @@ pub(super) fn rate(backend: &Backend) -> Rate {
 fn stats(subject: String, totals: &PoolTotals, rate: Rate) -> Stats {
     let counts = &totals.backends;
     let [client, backend, weir, operator] = counts.first_closes;
-    let [refused, timeout, unreachable, local, closed] = counts.connect_failures;
+    let [refused, timeout, unreachable, local, closed, source] = counts.connect_failures;
+    let connect_failures_total =
+        ConnectFailures { refused, timeout, unreachable, local, closed, source };
     Stats {
         subject,
         sessions: 0,
@@ -120,7 +122,7 @@ fn stats(subject: String, totals: &PoolTotals, rate: Rate) -> Stats {
         ends: Some(end_rows(&totals.ends)),
         first_closes_total: FirstCloses { client, backend, weir, operator },
         early_closes_total: counts.early_closes,
-        connect_failures_total: ConnectFailures { refused, timeout, unreachable, local, closed },
+        connect_failures_total,
         blocked_s_total: BySide::of(counts.blocked_ns.map(|ns| ns as f64 / 1e9)),
         undelivered_bytes_total: BySide::of(counts.undelivered_bytes),
         pools: Vec::new(),

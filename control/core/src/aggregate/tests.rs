@@ -59,7 +59,7 @@ fn row(id: BackendId, sessions_now: u32, sessions: u64, bytes: u64) -> BackendSt
         sessions_now,
         counts: BackendCounts {
             sessions,
-            connect_failures: [1, 0, 0, 2, 0],
+            connect_failures: [1, 0, 0, 2, 0, 0],
             early_closes: 3,
             received_bytes: bytes,
             sent_bytes: bytes * 2,
@@ -113,7 +113,7 @@ fn differences_of_all_shards_become_totals() {
             sessions: 6,
             counts: BackendCounts {
                 sessions: 20,
-                connect_failures: [4, 0, 0, 8, 0],
+                connect_failures: [4, 0, 0, 8, 0, 0],
                 early_closes: 12,
                 received_bytes: 400,
                 sent_bytes: 800,

@@ -41,6 +41,7 @@ pub fn warnings(spec: &Spec) -> Vec<String> {
         }
         of_backends(name, pool, &mut warnings);
         of_checks(name, pool, &mut warnings);
+        of_source(name, pool, &mut warnings);
     }
     warnings
 }
@@ -87,6 +88,24 @@ fn of_checks(name: &Name, pool: &PoolSpec, warnings: &mut Vec<String>) {
     }
 }
 
+/// Backends that no address of the list can reach.
+fn of_source(name: &Name, pool: &PoolSpec, warnings: &mut Vec<String>) {
+    let Some(source) = &pool.source else { return };
+    let mut apart = pool.backend.iter().filter(|(_, it)| {
+        source.fault().is_none() && source.towards(it.address.ip()).next().is_none()
+    });
+    let Some((first, backend)) = apart.next() else { return };
+    let family = if backend.address.ip().to_canonical().is_ipv4() { "IPv4" } else { "IPv6" };
+    let more = match apart.count() {
+        0 => String::new(),
+        count => format!(" and {count} more"),
+    };
+    warnings.push(format!(
+        "pool.{name}.source: no address of {family} is in it, and {first}{more} is reached by \
+         {family}: the kernel chooses where those connections come from"
+    ));
+}
+
 #[cfg(test)]
 mod tests {
     use crate::file::parse;
@@ -120,6 +139,10 @@ b1 = { address = \"10.0.0.11:80\" }
             (
                 format!("{health}interval = \"1ms\"\ntimeout = \"1ms\""),
                 "pool.web.health.interval: 1ms is 1000 checks a second of each backend",
+            ),
+            (
+                "[pool.web]\nsource = \"fd00::5\"".to_owned(),
+                "pool.web.source: no address of IPv4 is in it, and b1 is reached by IPv4",
             ),
             (
                 format!("{health}interval = \"1s\"\ntimeout = \"2s\""),

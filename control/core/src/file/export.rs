@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write};
 
 use weir_proto::settings::{self, Setting, Value};
-use weir_proto::spec::{BackendSpec, ListenerSpec, PoolSpec, RouteSpec, Spec};
+use weir_proto::spec::{BackendSpec, ListenerSpec, PoolSpec, RouteSpec, SourceSpec, Spec};
 
 /// `spec` as the text of a file. Tables that say only the defaults are left out.
 pub fn export(spec: &Spec) -> String {
@@ -80,6 +80,7 @@ fn written(value: &Value) -> String {
         | Value::NoBackend(_) => quote(&value.to_string()),
         Value::Addresses(addresses) => list(addresses),
         Value::Networks(networks) => list(networks),
+        Value::Source(SourceSpec::Addresses(addresses)) => list(addresses),
         Value::Steps(steps) => list(steps),
         Value::Routes(routes) => {
             let routes: Vec<String> = routes.iter().map(route).collect();

@@ -1,9 +1,11 @@
 //! What one check does, worked out once from the pool's spec.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use weir_proto::spec::{CheckStep, HealthKind, HealthSpec, ProxyVersion, Span, Statuses, unescape};
+use weir_proto::spec::{
+    CheckStep, HealthKind, HealthSpec, PoolSpec, ProxyVersion, Span, Statuses, unescape,
+};
 
 use super::dialogue::{client_hello, startup};
 
@@ -13,6 +15,8 @@ pub struct CheckPlan {
     pub address: SocketAddr,
     /// weir listens at this port on every address of its host: if this is one of them, it is weir.
     pub may_be_weir: bool,
+    /// The check comes from the first of them that this host has. None: the kernel chooses.
+    pub sources: Vec<IpAddr>,
     pub intervals: Intervals,
     /// For the whole check.
     pub timeout: Duration,
@@ -63,6 +67,7 @@ impl CheckPlan {
         CheckPlan {
             address: checked_address(spec, address),
             may_be_weir: false,
+            sources: Vec::new(),
             intervals: Intervals::of(spec),
             timeout: Duration::from_millis(spec.timeout.millis),
             header: None,
@@ -90,6 +95,11 @@ impl Intervals {
             down: Duration::from_millis(span(spec.down_interval)),
         }
     }
+}
+
+/// The addresses that checks of a backend at `address` may come from.
+pub(super) fn sources(pool: &PoolSpec, address: SocketAddr) -> impl Iterator<Item = IpAddr> {
+    pool.source.iter().flat_map(move |source| source.towards(address.ip()))
 }
 
 /// The address that is checked for a backend at `address`.

@@ -11,7 +11,7 @@ use weir_proto::order::BackendHealth;
 use weir_proto::snapshot::{Backend, Pool};
 use weir_proto::spec::{Admin, Force, HealthKind, HealthSpec};
 
-use super::plan::{CheckOutcome, CheckPlan, Intervals};
+use super::plan::{CheckOutcome, CheckPlan, Intervals, sources};
 use super::{CheckCounters, Transition};
 
 /// One backend.
@@ -149,7 +149,9 @@ impl WatchedBackend {
     ) -> Follow {
         let checked = pool.health.kind != HealthKind::None && backend.admin != Admin::Maint;
         let knows = |plan: &Rc<CheckPlan>| {
-            plan.may_be_weir == may_be_weir && plan.header == pool.spec.proxy_protocol
+            plan.may_be_weir == may_be_weir
+                && plan.header == pool.spec.proxy_protocol
+                && sources(&pool.spec, backend.address).eq(plan.sources.iter().copied())
         };
         let same = self.spec == pool.health
             && self.is_checked() == checked
@@ -180,7 +182,8 @@ impl WatchedBackend {
         }
         let header = pool.spec.proxy_protocol;
         let plan = CheckPlan::new(&pool.health, backend.address);
-        Follow::Check(CheckPlan { may_be_weir, header, ..plan })
+        let sources = sources(&pool.spec, backend.address).collect();
+        Follow::Check(CheckPlan { may_be_weir, header, sources, ..plan })
     }
 
     /// From the start of the last check to the start of the next, as things are.

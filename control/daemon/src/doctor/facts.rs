@@ -10,6 +10,7 @@ use weir_proto::spec::Spec;
 use super::ports;
 use crate::limits::cores;
 use crate::listen::is_own_address;
+use crate::sources;
 use weir_control_core::file::Settings;
 
 /// Everything that `weir doctor` looks at.
@@ -44,6 +45,8 @@ pub(super) struct Facts {
     pub(super) tcp_pressure: Option<u64>,
     /// In bytes.
     pub(super) rmem_max: Option<u64>,
+    /// Addresses that pools connect from, and that are not here.
+    pub(super) absent_sources: Vec<String>,
     pub(super) folders: Vec<Folder>,
 }
 
@@ -93,6 +96,7 @@ impl Facts {
                 .and_then(pair)
                 .map(|it| it.1),
             rmem_max: number("/proc/sys/net/core/rmem_max"),
+            absent_sources: sources::absent(spec),
             folders: vec![folder("state", &settings.state), folder("control", control)],
         }
     }

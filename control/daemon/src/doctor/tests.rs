@@ -25,6 +25,7 @@ fn good() -> Facts {
         pipe_pages: Some(65_536),
         tcp_pressure: Some(1 << 24),
         rmem_max: Some(4 << 20),
+        absent_sources: Vec::new(),
         folders: vec![Folder { name: "state", path: "/s".into(), access: Access::Creatable }],
     }
 }
@@ -39,7 +40,7 @@ fn a_good_host_is_ok_throughout() {
 #[test]
 fn each_thing_that_is_wrong_is_found_alone() {
     type Spoil = fn(&mut Facts);
-    let cases: [(&str, Verdict, Spoil); 24] = [
+    let cases: [(&str, Verdict, Spoil); 25] = [
         ("kernel", Verdict::Fail, |f| f.release = "5.15.0-91-generic".into()),
         ("kernel", Verdict::Warn, |f| f.release = "6.1.0-18-amd64".into()),
         ("kernel", Verdict::Warn, |f| f.release = "strange".into()),
@@ -58,6 +59,7 @@ fn each_thing_that_is_wrong_is_found_alone() {
         ("reserved_ports", Verdict::Warn, |f| f.ports = Some((1024, 65_535))),
         ("tcp_tw_reuse", Verdict::Warn, |f| f.tw_reuse = Some(2)),
         ("tcp_tw_reuse", Verdict::Warn, |f| f.tw_reuse = None),
+        ("sources", Verdict::Warn, |f| f.absent_sources = vec!["10.0.0.5 of pool web".into()]),
         ("pipe_user_pages_soft", Verdict::Warn, |f| f.pipe_pages = Some(16_384)),
         ("pipe_user_pages_soft", Verdict::Warn, |f| f.pipe_pages = None),
         ("tcp_mem", Verdict::Warn, |f| f.tcp_pressure = Some(383_867)),
@@ -142,7 +144,7 @@ fn pairs_of_numbers() {
 #[test]
 fn this_host_can_be_looked_at() {
     let checks = findings(&Facts::of_this_host(&Settings::default(), &Spec::default()));
-    assert_eq!(checks.len(), 15);
+    assert_eq!(checks.len(), 16);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod pools;
 mod proxy;
 mod rules;
 mod server;
+mod source;
 mod term;
 mod unsupported;
 

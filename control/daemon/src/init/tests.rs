@@ -2,6 +2,9 @@
 
 use super::*;
 
+#[path = "tests/sources.rs"]
+mod sources;
+
 /// No files, and one variable.
 pub(super) struct Nothing;
 
@@ -305,7 +308,7 @@ fn each_line_that_is_lost_has_a_note_with_its_place() {
         ("frobnicate", "7: warning: `frobnicate` is not known to weir"),
         ("option frobnicate", "7: warning: `option frobnicate` is not known to weir"),
         ("stick-table type ip size 1m", "7: warning: `stick-table`"),
-        ("source 10.0.0.9", "7: warning: `source`"),
+        ("source 10.0.0.9 interface eth0", "7: warning: `interface` of source"),
         ("timeout queue x", "7: warning: `timeout queue x`"),
         ("timeout client x", "7: warning: `timeout client x`"),
         (

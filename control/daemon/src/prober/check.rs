@@ -10,16 +10,18 @@ use weir_control_core::health::dialogue::{ANSWER_MAX, Dialogue, Move};
 use weir_control_core::health::{CheckOutcome, CheckPlan, Talk};
 use weir_core::proxy_header::Header;
 
+use crate::listen::is_own_address;
 use crate::rt::{self, Stream};
 
 /// Makes the check.
 pub(super) async fn check(plan: &CheckPlan) -> CheckOutcome {
     let talk = async {
-        let mut stream = match rt::connect_tcp(plan.address, plan.timeout).await {
+        let mut stream = match rt::connect_tcp(plan.address, &plan.sources, plan.timeout).await {
             Ok(stream) => stream,
             Err(fault) => return on_fault(&fault),
         };
-        if plan.may_be_weir && stream.stays_here() {
+        let leads_back = || stream.stays_here() || is_own(plan);
+        if plan.may_be_weir && leads_back() {
             return CheckOutcome::Bad("leads back to weir".to_owned());
         }
         if let Some(version) = plan.header
@@ -35,6 +37,12 @@ pub(super) async fn check(plan: &CheckPlan) -> CheckOutcome {
         outcome
     };
     rt::timeout(plan.timeout, talk).await.unwrap_or_else(|| CheckOutcome::Bad("timeout".to_owned()))
+}
+
+/// True if the check comes from another address than the kernel would choose, and goes to one of
+/// this host's.
+fn is_own(plan: &CheckPlan) -> bool {
+    !plan.sources.is_empty() && is_own_address(plan.address)
 }
 
 /// Holds the conversation to its end. The outcome, and the backend's farewell.

@@ -60,7 +60,7 @@ fn a_tcp_server_accepts_several_in_turn_and_a_closed_port_refuses() {
         let address = server.local_addr().unwrap();
         let mut answers = Vec::new();
         for number in 0..3_u8 {
-            let mut client = connect_tcp(address, DEADLINE).await.unwrap();
+            let mut client = connect_tcp(address, &[], DEADLINE).await.unwrap();
             client.write_all(&[number]).await.unwrap();
             let (mut stream, _) = timeout(DEADLINE, server.accept()).await.unwrap();
             let mut bytes = [0];
@@ -68,7 +68,7 @@ fn a_tcp_server_accepts_several_in_turn_and_a_closed_port_refuses() {
             answers.push(bytes[0]);
         }
         drop(server);
-        (answers, connect_tcp(address, DEADLINE).await.err().map(|fault| fault.kind()))
+        (answers, connect_tcp(address, &[], DEADLINE).await.err().map(|fault| fault.kind()))
     })
     .unwrap();
     assert_eq!(answers, [0, 1, 2]);
@@ -83,7 +83,7 @@ fn an_accept_that_waits_is_woken() {
         // The connect is only started once the accept has had its turn and waits.
         spawn("test", async move {
             sleep(Duration::from_millis(1)).await;
-            drop(connect_tcp(address, DEADLINE).await.unwrap());
+            drop(connect_tcp(address, &[], DEADLINE).await.unwrap());
         });
         timeout(DEADLINE, server.accept()).await.expect("the accept hears of the connection");
     })
@@ -121,7 +121,7 @@ fn a_peer_that_resets_at_once_was_there_and_one_that_is_oneself_was_not() {
     let missing = run(move || async move {
         let mut missing = 0;
         for _ in 0..CONNECTS {
-            let stream = connect_tcp(address, DEADLINE).await;
+            let stream = connect_tcp(address, &[], DEADLINE).await;
             let kind = stream.err().map(|error| error.kind());
             missing += usize::from(kind == Some(io::ErrorKind::NotConnected));
         }
@@ -138,4 +138,22 @@ fn a_peer_that_resets_at_once_was_there_and_one_that_is_oneself_was_not() {
     ] {
         assert_eq!(has_met_itself(own, peer), met, "{own:?} {peer:?}");
     }
+}
+
+#[test]
+fn a_connect_comes_from_the_first_source_that_is_on_this_host() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let [far, own, other]: [IpAddr; 3] =
+        ["198.51.100.77", "127.44.6.1", "127.44.6.2"].map(|text| text.parse().unwrap());
+    run(|| async move {
+        drop(connect_tcp(address, &[far, own, other], DEADLINE).await.unwrap());
+        assert_eq!(listener.accept().unwrap().1.ip(), own);
+        let fault = connect_tcp(address, &[far], DEADLINE).await.err().unwrap();
+        assert_eq!(fault.to_string(), "source 198.51.100.77 is not on this host");
+        drop(listener);
+        let fault = connect_tcp(address, &[own], DEADLINE).await.err().unwrap();
+        assert_eq!(fault.kind(), io::ErrorKind::ConnectionRefused);
+    })
+    .unwrap();
 }

@@ -196,7 +196,8 @@ impl Session {
     }
 
     /// True if a connect may be in flight and is not being cancelled.
-    pub(super) fn is_trying(&self) -> bool {
+    #[must_use]
+    pub fn is_trying(&self) -> bool {
         matches!(self.phase, Phase::Connecting(Connect { attempt: Attempt::Trying, .. }))
     }
 

@@ -31,6 +31,9 @@ impl Table {
             Err(NotOpened::NoSocket) => {
                 self.connect_failed(id, ConnectFault::Local, now, out);
             }
+            Err(NotOpened::NoSource) => {
+                self.connect_failed(id, ConnectFault::Source, now, out);
+            }
         }
     }
 
@@ -128,7 +131,7 @@ impl Table {
         out: &mut Actions,
     ) {
         let (by, why) = match fault {
-            ConnectFault::Local => (By::Weir, Why::Local),
+            fault if fault.is_local() => (By::Weir, Why::Local),
             _ => (By::Backend, Why::ConnectFailed),
         };
         self.end(id, by, why, now, out);
@@ -186,7 +189,8 @@ impl Table {
         self.counters.picked(pool, is_retry);
         let client = session.leg(Side::Client).expect("a connecting session has one");
         let address = self.view.backends()[picked.backend.index()].address;
-        let buffer = self.view.pools()[pool.index()].socket_buffer;
-        out.push(Action::Connect { client, address, buffer });
+        let pool = &self.view.pools()[pool.index()];
+        let (buffer, origin) = (pool.socket_buffer, pool.sources.origin());
+        out.push(Action::Connect { client, address, buffer, origin });
     }
 }

@@ -4,6 +4,7 @@
 use alloc::collections::BTreeSet;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::mem;
 
 use weir_proto::ids::{BackendId, PoolId};
 use weir_proto::order::BackendHealth;
@@ -18,6 +19,7 @@ use crate::lifetime::Lifetime;
 use crate::pick::{Candidate, Groups, identity};
 use crate::priority::{GroupRule, GroupTally};
 use crate::slot::{BackendSlot, MemberIndex, PoolSlot};
+use crate::sources::Sources;
 
 /// The slots of backends, while a snapshot is being adopted.
 struct BackendSlots {
@@ -203,6 +205,14 @@ impl View {
         pool.backends.iter().zip(slots).map(candidate).collect()
     }
 
+    /// Where the pool connects from, with the turns that it has had.
+    fn take_sources(&mut self, pool: &Pool, slot: PoolSlot) -> Sources {
+        let old = self.pools.get_mut(slot.index()).filter(|old| old.id == pool.id);
+        let mut sources = old.map(|old| mem::take(&mut old.sources)).unwrap_or_default();
+        sources.adopt(pool.spec.source.as_ref());
+        sources
+    }
+
     fn adopt_pool(
         &mut self,
         pool: &Pool,
@@ -212,6 +222,7 @@ impl View {
     ) {
         let candidates = self.candidates(pool, &slots);
         let unsteady = self.unsteady(&slots);
+        let sources = self.take_sources(pool, slot);
         let place = self.pools.get_mut(slot.index());
         let slow_start_ms = u32::try_from(pool.health.slow_start.millis).unwrap_or(u32::MAX);
         let before = place.as_ref();
@@ -229,14 +240,12 @@ impl View {
             // Keeps its turns, and its table if the members are the same.
             old.picker.rebuild(&candidates, prng);
             (old.tallies, old.shares) = counts(&old.picker);
-            old.since = pool.since;
+            (old.since, old.on_down) = (pool.since, pool.spec.on_down);
             (old.timeouts, old.retry) = (pool.timeouts, pool.retry);
             (old.queue_size, old.lifetime) = (pool.queue_size, lifetime);
-            old.keepalive = pool.keepalive;
-            old.socket_buffer = pool.socket_buffer;
-            old.proxy = pool.spec.proxy_protocol;
+            (old.keepalive, old.sources) = (pool.keepalive, sources);
+            (old.socket_buffer, old.proxy) = (pool.socket_buffer, pool.spec.proxy_protocol);
             (old.rule, old.slow_start_ms) = (GroupRule::of(pool), slow_start_ms);
-            old.on_down = pool.spec.on_down;
             (old.unsteady, old.slots, old.present) = (unsteady, slots, true);
             return;
         }
@@ -249,6 +258,7 @@ impl View {
             lifetime,
             keepalive: pool.keepalive,
             socket_buffer: pool.socket_buffer,
+            sources,
             proxy: pool.spec.proxy_protocol,
             retry: pool.retry,
             queue_size: pool.queue_size,

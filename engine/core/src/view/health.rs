@@ -57,7 +57,7 @@ impl View {
         let slot = backend;
         let backend = &mut self.backends[slot.index()];
         let Some((pool, _)) = backend.place else { return Verdict::Noted };
-        if fault == ConnectFault::Local || !backend.is_up() {
+        if fault.is_local() || !backend.is_up() {
             return Verdict::Noted;
         }
         backend.failures = backend.failures.saturating_add(1);

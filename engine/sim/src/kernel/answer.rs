@@ -156,7 +156,7 @@ impl Kernel {
         let Op::Connect(_, address) = asked.op else { return None };
         if self.rng.hits(self.swarm.local_connects) {
             self.note("connect: no port", [usize::from(address.port()), 0]);
-            return Some(Err(self.rng.pick(&[Errno::EADDRNOTAVAIL, Errno::ENOBUFS])));
+            return Some(Err(self.local_error(leg)));
         }
         let mode = self.net.hosts.get(&address).copied().unwrap_or(Mode::Refuses);
         let failed = match mode {

@@ -46,13 +46,13 @@ impl Kernel {
             return self.fail(format!("{count} operations of {session:?} in flight"));
         }
         match op {
-            Op::Connect(_, address) => {
+            Op::Connect(leg, address) => {
                 note.address = Some(address);
                 note.conns[Side::Backend as usize] = None;
                 // One that was inspected has come in earlier.
                 let is_inspected = self.swarm.headers.come || self.swarm.routes;
                 let fresh = note.timeouts.is_none() && !is_inspected;
-                self.seen.push(Seen::Asked { session, address, fresh });
+                self.see_connect((session, fresh), leg, address);
             }
             Op::Cancel(Token::Session { kind: Kind::Connect, .. }) => {
                 self.seen.push(Seen::CancelsConnect { session });
@@ -220,7 +220,8 @@ impl Kernel {
 
     /// weir's own end.
     pub(crate) fn local(&mut self, leg: Leg) -> Option<SocketAddr> {
-        self.legs.conn(leg).map(|conn| self.net.conns[conn].address)
+        let bound = self.binds.source(leg).map(|source| SocketAddr::from((source, 0)));
+        self.legs.conn(leg).map(|conn| self.net.conns[conn].address).or(bound)
     }
 
     pub(crate) fn is_gone(&mut self, leg: Leg) -> bool {
@@ -274,8 +275,9 @@ impl Kernel {
             Behind::Listener(listener) if self.net.listening[listener].open => {
                 return self.fail("a listener is closed before it is shut down");
             }
-            Behind::Nothing | Behind::Listener(_) => return,
+            Behind::Nothing | Behind::Listener(_) => return self.unbind(leg),
         };
+        self.unbind(leg);
         self.note(if how == How::Fin { "close (conn)" } else { "abort (conn)" }, [id, 0]);
         let is_dropped = self.is_dropped(id);
         let checked = if is_dropped { self.check_drop(id) } else { self.check_close(id, how) };

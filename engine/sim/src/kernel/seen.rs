@@ -43,6 +43,20 @@ pub enum Seen {
         /// The session has begun in this turn.
         fresh: bool,
     },
+    /// Where the connect comes from that was asked for. `again`: it had no port, and goes on.
+    From {
+        session: Key,
+        address: SocketAddr,
+        source: Option<IpAddr>,
+        again: bool,
+    },
+    /// The address that a connect should come from is not on this host. `first`: it has tried none
+    /// before.
+    NoSource {
+        address: SocketAddr,
+        source: IpAddr,
+        first: bool,
+    },
     /// There was no socket for a connect to this address.
     NotOpened {
         address: SocketAddr,

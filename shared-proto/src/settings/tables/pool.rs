@@ -181,6 +181,17 @@ pub static POOL: &[Setting<PoolSpec>] = &[
          be sent.",
     ),
     row(
+        ("source", "source"),
+        Form::Source,
+        Effect::NewSessions,
+        optional!(Source, source),
+        "The address of this host that connections to backends come from, those of checks too. Of \
+         several, sessions take one of the backend's family by turns, on each shard, and pass over \
+         one that has no port left or is not on this host; checks take the first that is. A \
+         backend of a family that none is of is reached from an address of the kernel's choice, as \
+         all are if absent.",
+    ),
+    row(
         ("proxy-protocol", "proxy_protocol"),
         Form::Word { noun: "a version of the PROXY protocol", words: &["v1", "v2"] },
         Effect::NewSessions,

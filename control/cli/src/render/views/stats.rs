@@ -54,7 +54,7 @@ fn duration_table(rows: &[(&str, &Percentiles)], style: Style) -> String {
 /// take them.
 fn failure_table(stats: &Stats, style: Style) -> String {
     let mut table = Table::new(&[Left("BACKEND-FAILED"), Right("COUNT")]);
-    let ConnectFailures { refused, timeout, unreachable, local, closed } =
+    let ConnectFailures { refused, timeout, unreachable, local, closed, source } =
         stats.connect_failures_total;
     for (what, number) in [
         ("closed before its first byte", stats.early_closes_total),
@@ -63,6 +63,7 @@ fn failure_table(stats: &Stats, style: Style) -> String {
         ("connect timed out", timeout),
         ("unreachable", unreachable),
         ("this host was short of something", local),
+        ("its source is not on this host", source),
     ] {
         table.row(vec![what.into(), count(number, style).into()]);
     }

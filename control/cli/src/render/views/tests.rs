@@ -231,6 +231,7 @@ queue           size 1000
 redispatch      while nothing was sent
 keepalive       after 1m 0s, every 10s, 6 times
 socket buffer   -
+source          -
 proxy protocol  -
 spill           never
 failover        auto
@@ -322,6 +323,7 @@ connect refused                       4
 connect timed out                     0
 unreachable                           0
 this host was short of something      0
+its source is not on this host        0
 
 DURATION    COUNT    P50     P99   P99.9
 connect         9  300µs  1.25ms     4ms

@@ -96,6 +96,7 @@ impl Reader {
             Form::Networks => {
                 self.list::<Network>(value, &hint).map(|list| Value::Networks(list.into()))
             }
+            Form::Source => self.value(value, &hint).map(Value::Source),
             Form::Steps => self.list(value, &hint).map(Value::Steps),
             Form::NoBackend => self.value(value, &hint).map(Value::NoBackend),
         }

@@ -68,6 +68,20 @@ fn another_setting_is_another_check_at_once() {
 }
 
 #[test]
+fn a_check_from_another_address_is_another_check() {
+    let (mut world, mut health) = watching(&[1, 2]);
+    let [old, _] = health.take_due(at(100)).try_into().expect("one for each address");
+    assert!(old.plan.sources.is_empty());
+    health.on_checked(&old, CheckOutcome::Good, at(100), at(101));
+    world.change(|pool| pool.source = Some("::1,127.0.0.5,127.0.0.4".parse().unwrap()));
+    health.adopt(&world.snapshot, at(102));
+    let [new] = health.take_due(at(200)).try_into().expect("the other's check is in flight");
+    let sources = new.plan.sources.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(sources, ["127.0.0.5", "127.0.0.4"], "those of its family, in order");
+    assert!(*new.plan != *old.plan);
+}
+
+#[test]
 fn the_others_hear_of_a_check_whose_backend_is_gone() {
     let (mut world, mut health) = watching(&[1, 1, 2]);
     let check = health.take_due(at(100)).into_iter().find(|it| it.plan.address.port() == 1);

@@ -296,9 +296,10 @@ fn push<S>(
             let routes: Option<Vec<String>> = list.iter().map(route).collect();
             routes.map(|routes| routes.join("; "))
         }
-        (Some(Form::Address { many: true } | Form::Networks), Value::Array(list))
-            if !list.is_empty() =>
-        {
+        (
+            Some(Form::Address { many: true } | Form::Networks | Form::Source),
+            Value::Array(list),
+        ) if !list.is_empty() => {
             let texts: Option<Vec<&str>> = list.iter().map(Value::as_str).collect();
             texts.map(|texts| texts.join(","))
         }

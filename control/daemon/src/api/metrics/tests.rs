@@ -80,7 +80,7 @@ fn counted(snapshot: &Snapshot) -> Box<ShardStats> {
         sessions_now: 3,
         counts: BackendCounts {
             sessions: 4,
-            connect_failures: [1, 0, 2, 0, 0],
+            connect_failures: [1, 0, 2, 0, 0, 0],
             early_closes: 2,
             received_bytes: 1000,
             sent_bytes: 200,

@@ -7,6 +7,7 @@ use weir_proto::spec::{
 
 use super::proxy::{Given, ProxySection, ProxySettings, ServerLine};
 use super::server::ServerOptions;
+use super::source;
 use crate::init::draft::time_for_retries;
 use crate::init::note::{At, Notes, Remark, note, warning};
 use crate::init::units::{SPAN_MAX_MS, bounded};
@@ -35,6 +36,7 @@ pub(super) fn settings(
     pool.health = health(backend, notes);
     pool.proxy_protocol = proxy_protocol(backend, notes);
     pool.on_down = on_down(backend, notes);
+    pool.source = source::of(backend, notes);
     pool
 }
 

@@ -9,6 +9,7 @@ use super::checks::CheckSettings;
 use super::lexer::Word;
 use super::rules::{Layer, Rules, Taken};
 use super::server::{BindOptions, ServerOptions};
+use super::source;
 use super::unsupported::{DIRECTIVES, OPTIONS, TCP_REQUESTS, Unsupported, look_up};
 use crate::init::note::{At, Remark, note, quoted, warning};
 use crate::init::units;
@@ -64,6 +65,8 @@ pub(super) struct ProxySettings {
     /// The first `use_backend` without a condition.
     pub(super) use_backend: Given<Rc<str>>,
     pub(super) is_disabled: bool,
+    /// Where servers are connected to from, as written.
+    pub(super) source: Given<Rc<str>>,
     pub(super) check: CheckSettings,
     pub(super) rules: Rules,
 }
@@ -183,6 +186,7 @@ impl ProxySettings {
                 self.default_backend = Some((at.clone(), Rc::from(*name)));
             }
             ["use_backend", name, rest @ ..] => self.use_backend(at, name, rest, lost),
+            ["source", words @ ..] => self.source = source::of_line(at, words, lost),
             ["disabled", ..] => self.is_disabled = true,
             ["enabled", ..] => self.is_disabled = false,
             ["option", ..] => return self.option(at, words, texts, lost),

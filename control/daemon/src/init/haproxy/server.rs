@@ -30,6 +30,8 @@ pub(super) struct ServerOptions {
     pub(super) is_tls: bool,
     /// Its sessions end when it goes down.
     pub(super) is_cut_when_down: bool,
+    /// Where it is connected to from, as written.
+    pub(super) source: Option<String>,
     sends_v1: bool,
     sends_v2: bool,
     /// Cut off at [`REMARKS_MAX`].
@@ -125,6 +127,10 @@ impl ServerOptions {
             "maxconn" => (&mut self.maxconn, value.parse().ok()),
             "maxqueue" => (&mut self.maxqueue, value.parse().ok()),
             "slowstart" => (&mut self.slow_start_ms, units::haproxy_millis(value)),
+            "source" => {
+                self.source = Some(value.to_owned());
+                return;
+            }
             "port" => {
                 let port = value.parse().ok().filter(|port| (1..=65_535).contains(port));
                 (&mut self.check_port, port)
@@ -162,6 +168,7 @@ const VALUED: &[&str] = &[
     "port",
     "addr",
     "on-marked-down",
+    "source",
 ];
 
 /// The words of a `bind` line.

@@ -80,13 +80,6 @@ pub(super) const SERVER_WORDS: &[OptionWord] = &[
         "give this pool the health of the other",
     )),
     row((
-        "source",
-        1,
-        WARN,
-        "weir connects from the address that the kernel chooses",
-        "set the source of the route: ip route … src ADDRESS",
-    )),
-    row((
         "usesrc",
         1,
         WARN,
@@ -302,7 +295,6 @@ pub(super) const DIRECTIVES: &[Directive] = &[
         "weir finds no servers by DNS yet",
         "write each server with its address",
     ),
-    directive("source", WARN, "weir connects from the address that the kernel chooses", ""),
     directive("transparent", WARN, "weir connects to its backends only", ""),
     directive("dispatch", WARN, "weir connects to its backends only", "write a server line"),
     directive("bind-process", NOTE, "every shard of weir listens at every address", ""),

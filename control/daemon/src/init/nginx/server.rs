@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use weir_proto::network::Network;
 use weir_proto::spec::{
     HealthSpec, KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, KeepaliveSpec, PoolSpec, ProxyInSpec,
-    ProxyVersion, RETRY_ATTEMPTS_MAX, RetrySpec, Span, TimeoutSpec,
+    ProxyVersion, RETRY_ATTEMPTS_MAX, RetrySpec, SourceSpec, Span, TimeoutSpec,
 };
 
 use super::parser::NginxDirective;
@@ -45,6 +45,8 @@ pub(super) struct ServerSettings {
     prereads: bool,
     /// `preread_timeout`, where it is given.
     pub(super) preread: Option<Span>,
+    /// `proxy_bind`.
+    source: Option<SourceSpec>,
 }
 
 impl Default for ServerSettings {
@@ -67,6 +69,7 @@ impl Default for ServerSettings {
             access: AccessRules::default(),
             prereads: false,
             preread: None,
+            source: None,
         }
     }
 }
@@ -277,6 +280,7 @@ impl ServerSettings {
                 self.header_timeout = time(directive, self.header_timeout, notes);
             }
             "set_real_ip_from" => self.real_ip_from(directive, notes),
+            "proxy_bind" => self.source = proxy_bind(directive, notes),
             "allow" | "deny" => self.access.take(directive, notes),
             "ssl_preread" => {
                 self.prereads = is_on;
@@ -390,10 +394,37 @@ impl ServerSettings {
             let why = "a pool of weir sends a PROXY header always or never: as the first server";
             notes.add(at, remark.because(why).instead("give the other one a pool of its own"));
         }
+        if is_first {
+            pool.source.clone_from(&self.source);
+        } else if pool.source != self.source {
+            let remark = warning("two servers before one upstream have another `proxy_bind`");
+            let why = "a pool of weir has one list of addresses: that of the first server";
+            notes.add(at, remark.because(why).instead("give the other one a pool of its own"));
+        }
         if let Some(health) = &self.health {
             pool.health = health.clone();
         }
     }
+}
+
+/// `off`, or the address that nginx connects from.
+fn proxy_bind(directive: &NginxDirective, notes: &mut Notes) -> Option<SourceSpec> {
+    let value = directive.argument();
+    if value == "off" {
+        return None;
+    }
+    let remark = warning(quoted(&directive.words.join(" ")));
+    if directive.arguments().any(|word| word == "transparent") {
+        let why = "weir has no transparent mode yet: the server sees weir's address";
+        notes.add(&directive.at, remark.because(why));
+        return None;
+    }
+    let address = units::host(value.trim_end_matches(":0")).filter(|it| !it.is_unspecified());
+    if address.is_none() {
+        let why = "weir takes an address without a port: it is left out";
+        notes.add(&directive.at, remark.because(why).instead("set source of the pool"));
+    }
+    address.map(|address| SourceSpec::Addresses(vec![address]))
 }
 
 fn no_value(directive: &NginxDirective) -> Remark {

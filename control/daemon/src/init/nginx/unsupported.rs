@@ -23,12 +23,6 @@ pub(super) const DIRECTIVES: &[DirectiveRow] = &[
     ("error_log", Note, LOG, LOG_HINT),
     ("log_format", Note, LOG, LOG_HINT),
     ("open_log_file_cache", Note, LOG, ""),
-    (
-        "proxy_bind",
-        Warning,
-        "weir connects from the address that the kernel chooses",
-        "set the source of the route: ip route … src ADDRESS",
-    ),
     ("proxy_download_rate", Warning, "weir does not limit the rate of bytes", "use tc"),
     ("proxy_upload_rate", Warning, "weir does not limit the rate of bytes", "use tc"),
     ("proxy_buffer_size", Note, "weir's buffers are [weir] buffers and socket-buffer", ""),

@@ -1,6 +1,7 @@
 //! Retries, their budget and their bound in time; faults of this host.
 
 use super::*;
+use crate::action::Origin;
 use crate::event::NotOpened;
 use crate::session::Attempt;
 use crate::slot::BackendSlot;
@@ -186,7 +187,10 @@ fn a_client_that_has_left_before_the_connect_gets_no_backend() {
     let id = play.table.accept(client(), play.now, &mut play.out).unwrap();
     let actions = play.take();
     let address = play.table.view().backends()[0].address;
-    assert_eq!(actions, [Action::Connect { client: CLIENT, address, buffer: None }]);
+    assert_eq!(
+        actions,
+        [Action::Connect { client: CLIENT, address, buffer: None, origin: Origin::Any }]
+    );
     play.table.opened(id, Err(NotOpened::ClientGone), play.now, &mut play.out);
     let close = Action::Close { leg: CLIENT, how: How::Reset };
     assert_eq!(play.take(), [close, Action::Free]);

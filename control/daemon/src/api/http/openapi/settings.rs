@@ -81,7 +81,7 @@ pub(super) fn shown<S: Plain>(table: &'static [Setting<S>]) -> Map<String, Value
                 Form::Flag => json!({"type": "boolean"}),
                 Form::Word { words, .. } => json!({"type": "string", "enum": words}),
                 Form::NoBackend => json!({"type": "string"}),
-                Form::Address { many: true } | Form::Networks | Form::Steps => {
+                Form::Address { many: true } | Form::Networks | Form::Source | Form::Steps => {
                     json!({"type": "array", "items": {"type": "string"}})
                 }
                 Form::Routes => {
@@ -166,6 +166,9 @@ fn written(form: Form) -> Value {
             json!({"anyOf": [network(), {"type": "array", "items": network(), "minItems": 1}]})
         }
         Form::NoBackend => no_backend(),
+        Form::Source => {
+            json!({"anyOf": [source(), {"type": "array", "items": source(), "minItems": 1}]})
+        }
         Form::Steps => {
             let step = || json!({"type": "string", "pattern": STEP});
             json!({"type": "array", "items": step(), "minItems": 1, "maxItems": CHECK_STEPS_MAX})
@@ -196,6 +199,11 @@ fn route() -> Value {
 
 fn address() -> Value {
     json!({"type": "string", "minLength": 1, "examples": ["10.0.0.11:443", "[::1]:443"]})
+}
+
+/// An IP address without a port.
+fn source() -> Value {
+    json!({"type": "string", "minLength": 1, "examples": ["10.0.0.5", "2001:db8::5"]})
 }
 
 fn network() -> Value {
