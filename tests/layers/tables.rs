@@ -80,7 +80,7 @@ pub(crate) const CONTROL_CORE: &[Row] = &[
     ("session_log", &["sessions", "timestamp"]),
     ("file", &["record", "session_log"]),
     ("health", &["batch"]),
-    ("leases", &[]),
+    ("leases", &["batch"]),
     ("live", &["aggregate"]),
     ("rollout", &[]),
     ("sockets", &[]),

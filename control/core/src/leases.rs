@@ -162,8 +162,8 @@ impl Leases {
     }
 
     /// Learns the limits of a pool of `version`, the next one, which goes to the shards after this.
-    /// `before` is the pool of that name in the current one. To learn them early gives nobody more
-    /// than the version allows, which is durable.
+    /// `before` is the pool of that name in the current one. To learn them early gives no shard
+    /// more than the version allows, which is durable.
     pub fn prepare(&mut self, pool: &Pool, before: Option<&Pool>, version: Version) {
         if before.is_some_and(|before| core::ptr::eq(before, pool)) {
             return;

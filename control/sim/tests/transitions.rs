@@ -9,6 +9,7 @@ use std::path::Path;
 use weir_control_core::control::{Clocks, Control, Fleet, Input, Phase, Setup};
 use weir_control_core::fakes::{FakeShards, FakeVersions, spec};
 use weir_control_core::fallback::{Fallback, SignalsSeen};
+use weir_control_core::leases::Leases;
 use weir_control_core::record::Record;
 use weir_control_core::sockets::BindPlan;
 use weir_core::action::Actions;
@@ -72,6 +73,7 @@ fn each_transition_occurs() {
     a_watchdog_fences_a_shard();
     a_backend_goes_to_maint_while_it_is_down();
     a_retry_whose_turn_has_come_finds_no_room();
+    a_shard_is_built_again_between_two_versions();
     for seed in 0..SEEDS_MAX {
         run_seed(seed, false).unwrap_or_else(|failure| panic!("{failure}"));
         if missing().is_empty() {
@@ -132,6 +134,29 @@ fn give(control: &mut Control, input: Input, ms: u64) {
 
 fn panicked(shard: u16) -> Report {
     Report::Ended { shard: ShardId(shard), panic: Some("oh".to_owned()) }
+}
+
+/// A limit is new for some microseconds only before its version is sent, and no shard of the
+/// simulator ends in between.
+fn a_shard_is_built_again_between_two_versions() {
+    let mut ids = IdSource::default();
+    let mut spec = spec("192.0.2.9:80".parse().expect("an address"));
+    let mut build = |spec: &_, version, before: &_| {
+        Snapshot::build(spec, Version(version), before, &mut ids).expect("valid")
+    };
+    let first = build(&spec, 1, &Snapshot::empty());
+    for backend in spec.pool.get_mut("web").expect("it is there").backend.values_mut() {
+        backend.max_sessions = Some(1);
+    }
+    let next = build(&spec, 2, &first);
+    let mut leases = Leases::new(2);
+    leases.adopt(&first, &Snapshot::empty());
+    leases.prepare(&next.pools[0], Some(&first.pools[0]), next.version);
+    leases.ended(ShardId(1));
+    leases.built_again(ShardId(1));
+    leases.settle(&next, &first);
+    let granted: u64 = leases.leased().map(|it| it.granted).sum();
+    assert_eq!((granted, leases.leased().count()), (0, 2));
 }
 
 /// Operators of the simulator drain once, and its processes are killed rather than interrupted.
