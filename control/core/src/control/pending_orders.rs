@@ -80,6 +80,8 @@ impl PendingOrders {
             self.shuts = true;
             self.open.clear();
         }
+        // Sockets of before the drain, never handed over: what could not be bound now has none.
+        self.adopt = None;
         self.adopt(snapshot, sockets);
     }
 
@@ -348,6 +350,20 @@ mod tests {
         pending.adopt(snapshot(2, &[1, 2]), vec![socket(2)]);
         assert_eq!(flush(&mut pending, 9), ["adopt 2 [2]"]);
         assert!(pending.is_empty());
+    }
+
+    #[test]
+    fn a_socket_of_before_a_drain_is_not_handed_over_behind_it() {
+        let mut pending = PendingOrders::default();
+        pending.adopt(snapshot(2, &[1, 2]), vec![socket(1), socket(2)]);
+        pending.drain();
+        assert_eq!(flush(&mut pending, 9), ["adopt 2 [1, 2]", "drain"]);
+        pending.serve(snapshot(2, &[1, 2]), vec![socket(1), socket(2)], true);
+        assert_eq!(flush(&mut pending, 0), [""; 0]);
+        pending.drain();
+        // Meanwhile 2 has been taken by another program.
+        pending.serve(snapshot(2, &[1, 2]), vec![socket(1)], false);
+        assert_eq!(flush(&mut pending, 9), ["serve", "adopt 2 [1]"]);
     }
 
     #[test]
