@@ -97,6 +97,21 @@ impl<S> Setting<S> {
         }
     }
 
+    /// Gives it back its default, which `plain` has, as an object with everything at its default.
+    /// False, and nothing has changed, if it has none.
+    pub fn take_away(&self, of: &mut S, plain: &S) -> bool {
+        let before = (self.get)(of);
+        (self.set)(of, None);
+        let left = (self.get)(of);
+        if left.is_none() || left == (self.fallback)(of) {
+            return true;
+        }
+        // It may have a word for its default, too.
+        let to = if self.required { before } else { (self.get)(plain) };
+        (self.set)(of, to);
+        !self.required
+    }
+
     /// The value that counts.
     #[must_use]
     pub fn effective(&self, of: &S) -> Option<Value> {

@@ -4,6 +4,8 @@ mod pool;
 mod roles;
 mod session_log;
 
+use core::mem;
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -26,6 +28,8 @@ pub(super) struct Reader {
     problems: Vec<Problem>,
     /// An object that is in here already keeps the keys that the text does not name.
     spec: Spec,
+    /// The text is a part of a configuration: `""` takes away what stands in its place.
+    is_part: bool,
 }
 
 /// A table and the place to point at when something is missing in it.
@@ -38,7 +42,7 @@ struct Section<'a> {
 impl Reader {
     /// A reader of what is to be changed in `spec`.
     pub(super) fn over(spec: Spec) -> Reader {
-        Reader { spec, ..Reader::default() }
+        Reader { spec, is_part: true, ..Reader::default() }
     }
 
     /// The whole file.
@@ -65,6 +69,10 @@ impl Reader {
     }
 
     fn objects(&mut self, root: &DeTable<'_>) {
+        let mut spec = mem::take(&mut self.spec);
+        self.remove(root, "listener", &mut spec.listener);
+        self.remove(root, "pool", &mut spec.pool);
+        self.spec = spec;
         for (name, section) in self.named(root, "listener") {
             let before = self.spec.listener.remove(&name);
             if let Some(listener) = self.listener(section, before) {
@@ -76,6 +84,26 @@ impl Reader {
             let pool = self.pool(section, (*before).clone());
             self.spec.pool.insert(name, pool.into());
         }
+    }
+
+    /// Takes out of `objects` those in whose place below `key` a part of a configuration has `""`.
+    fn remove<T>(&mut self, table: &DeTable<'_>, key: &str, objects: &mut BTreeMap<Name, T>) {
+        let below = table.get(key).and_then(|it| it.get_ref().as_table());
+        for (name, value) in below.into_iter().flat_map(DeTable::iter) {
+            if !self.takes_away(value) || objects.remove(&**name.get_ref()).is_some() {
+                continue;
+            }
+            let hint = match nearest(name.get_ref(), objects.keys().map(Name::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("leave it out: there is no such {key} to take away"),
+            };
+            self.add(name.span(), format!("there is no {key} {:?}", name.get_ref()), hint);
+        }
+    }
+
+    /// True if this stands for nothing, in the place of a key, a table or an object.
+    fn takes_away(&self, value: &Spanned<DeValue<'_>>) -> bool {
+        self.is_part && value.get_ref().as_str() == Some("")
     }
 
     /// The settings of the process, and nothing else.
@@ -195,15 +223,16 @@ impl Reader {
         listener: Section<'_>,
         before: Option<ListenerSpec>,
     ) -> Option<ListenerSpec> {
+        let unread = "unread".parse().expect("it is a name");
+        let plain = ListenerSpec::new(unread, Vec::new());
         if let Some(mut spec) = before {
-            self.settings_of(settings::LISTENER, listener, &[], &mut spec);
+            self.settings_of(settings::LISTENER, listener, &[], (&mut spec, &plain));
             return Some(spec);
         }
         self.need(listener, "bind", "bind = \"0.0.0.0:443\"");
         self.need(listener, "pool", "pool = \"NAME\", the pool that its sessions go to");
-        let unread = "unread".parse().expect("it is a name");
-        let mut spec = ListenerSpec::new(unread, Vec::new());
-        let read = self.settings_of(settings::LISTENER, listener, &[], &mut spec);
+        let mut spec = plain.clone();
+        let read = self.settings_of(settings::LISTENER, listener, &[], (&mut spec, &plain));
         ["bind", "pool"].iter().all(|key| read.contains(key)).then_some(spec)
     }
 
@@ -211,7 +240,8 @@ impl Reader {
     fn named<'a>(&mut self, table: &'a DeTable<'a>, key: &str) -> Vec<(Name, Section<'a>)> {
         let Some(section) = self.section(table, key) else { return Vec::new() };
         let mut sections = Vec::new();
-        for (key, value) in section.table {
+        let stay = section.table.iter().filter(|(_, value)| !self.takes_away(value));
+        for (key, value) in stay.collect::<Vec<_>>() {
             let name = key.get_ref().parse::<Name>().map_err(|fault| {
                 self.add(key.span(), fault, "");
             });

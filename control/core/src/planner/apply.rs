@@ -210,7 +210,7 @@ fn limited(mut texts: impl ExactSizeIterator<Item = String>) -> Vec<String> {
 mod tests {
     use weir_proto::ids::Version;
     use weir_proto::request::{ChangeOptions, ChangeRequest};
-    use weir_proto::spec::BackendSpec;
+    use weir_proto::spec::{BackendSpec, PoolSpec};
 
     use super::super::{Plan, Sources, decide};
     use super::*;
@@ -309,6 +309,38 @@ mod tests {
             assert_eq!(refusal.code, Code::Invalid);
             assert!(refusal.message.contains(part_of_it), "{text}: {}", refusal.message);
         }
+    }
+
+    #[test]
+    fn a_partial_file_takes_away_what_it_leaves_empty() {
+        let ours = FILE.replace("127.0.0.1:3\"", "127.0.0.1:3\", weight = 7")
+            + "[pool.old]\nhealth = { kind = \"http\", path = \"/up\" }\n";
+        let part = |text: &str| apply([FILE, text, &ours], ApplyMode::Partial, (false, false));
+        let plan = part(
+            "[pool]\nold = \"\"\n[pool.web]\nstrategy = \"\"\nhealth = \"\"\n\
+             [pool.web.backend]\nb1 = \"\"\nb2 = { weight = \"\" }\n",
+        );
+        let mut wanted = spec(&ours);
+        wanted.pool.remove("old");
+        let web = wanted.pool.get_mut("web").unwrap();
+        web.backend.remove("b1");
+        web.backend.get_mut("b2").unwrap().weight = 1;
+        web.strategy = PoolSpec::default().strategy;
+        web.health = PoolSpec::default().health;
+        assert_eq!(plan.unwrap().snapshot.unwrap().spec(), wanted);
+        for (text, part_of_it) in [
+            ("[pool]\noldd = \"\"\n", "there is no pool \"oldd\""),
+            ("[pool]\noldd = \"\"\n", "did you mean `old`?"),
+            ("[listener]\nweb = { bind = \"\" }\n", "w.toml:2"),
+            ("[pool.web.backend]\nb7 = \"\"\n", "there is no backend \"b7\""),
+            ("[pool]\nweb = \"\"\n", "there is no pool \"web\""),
+        ] {
+            let refusal = part(text).unwrap_err();
+            assert_eq!(refusal.code, Code::Invalid);
+            assert!(refusal.message.contains(part_of_it), "{text}: {}", refusal.message);
+        }
+        let whole = FILE.replace("b1 = {", "b0 = \"\"\nb1 = {");
+        assert!(apply([FILE, &whole, FILE], ApplyMode::Merge, (false, false)).is_err());
     }
 
     #[test]

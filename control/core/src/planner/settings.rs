@@ -117,20 +117,8 @@ impl<S> Kind<S> {
                 )
             });
         };
-        // An empty value takes an optional setting away.
-        let before = (setting.get)(of);
-        if text.is_empty() {
-            (setting.set)(of, None);
-            // Or gives it back its default, where it has a word for that, too.
-            let left = (setting.get)(of);
-            if left.is_none() || left == (setting.fallback)(of) {
-                return Ok(());
-            }
-            if !setting.required {
-                (setting.set)(of, (setting.get)(&(self.plain)()));
-                return Ok(());
-            }
-            (setting.set)(of, before);
+        if text.is_empty() && setting.take_away(of, &(self.plain)()) {
+            return Ok(());
         }
         let value = setting.form.parse(text).map_err(|why| self.bad_value(setting, text, &why))?;
         (setting.set)(of, Some(value.clone()));

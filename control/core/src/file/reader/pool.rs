@@ -15,7 +15,9 @@ impl Reader {
     /// A pool that is so `before`; a new one has the defaults.
     pub(super) fn pool(&mut self, pool: Section<'_>, before: PoolSpec) -> PoolSpec {
         let mut spec = before;
-        self.settings_of(settings::POOL, pool, &["backend"], &mut spec);
+        let plain = PoolSpec::default();
+        self.settings_of(settings::POOL, pool, &["backend"], (&mut spec, &plain));
+        self.remove(pool.table, "backend", &mut spec.backend);
         for (name, section) in self.named(pool.table, "backend") {
             let before = spec.backend.remove(&name);
             if let Some(backend) = self.backend(section, before) {
@@ -26,13 +28,13 @@ impl Reader {
     }
 
     /// Reads every setting of `table` that is there into `spec` and returns the keys of those that
-    /// could be read; `others` are keys beside them.
+    /// could be read; `others` are keys beside them. In `plain` all are at their defaults.
     pub(super) fn settings_of<S>(
         &mut self,
         table: &'static [Setting<S>],
         section: Section<'_>,
         others: &[&'static str],
-        spec: &mut S,
+        (spec, plain): (&mut S, &S),
     ) -> Vec<&'static str> {
         let top = |setting: &Setting<S>| setting.split().0.unwrap_or(setting.key);
         let mut keys: Vec<&str> = table.iter().map(top).collect();
@@ -45,6 +47,10 @@ impl Reader {
             // Where there are both, a word may stand in place of the table.
             let is_table = section.table.get(key).is_some_and(|it| it.get_ref().is_table());
             let below = words.is_empty() || (is_table && !keys.is_empty());
+            if below && section.table.get(key).is_some_and(|it| self.takes_away(it)) {
+                keys.iter().for_each(|setting| _ = setting.take_away(spec, plain));
+                continue;
+            }
             let rows = if below { keys } else { words };
             let place = if below { self.section(section.table, key) } else { Some(section) };
             let Some(place) = place else { continue };
@@ -52,15 +58,23 @@ impl Reader {
                 let names: Vec<&str> = rows.iter().map(|setting| setting.split().1).collect();
                 self.no_others(place.table, &names);
             }
-            let is_read = |setting: &&Setting<S>| self.setting(setting, place, spec);
+            let is_read = |setting: &&Setting<S>| self.setting(setting, place, (spec, plain));
             read.extend(rows.into_iter().filter(is_read).map(|setting| setting.key));
         }
         read
     }
 
     /// Reads one setting of `section` into `spec`, if it is there. True if it could be read.
-    fn setting<S>(&mut self, setting: &Setting<S>, section: Section<'_>, spec: &mut S) -> bool {
+    fn setting<S>(
+        &mut self,
+        setting: &Setting<S>,
+        section: Section<'_>,
+        (spec, plain): (&mut S, &S),
+    ) -> bool {
         let value = section.table.get(setting.split().1);
+        if value.is_some_and(|it| self.takes_away(it)) && setting.take_away(spec, plain) {
+            return true;
+        }
         let Some((value, read)) = value.and_then(|it| Some((it, self.form(setting.form, it)?)))
         else {
             return false;
@@ -120,14 +134,15 @@ impl Reader {
         backend: Section<'_>,
         before: Option<BackendSpec>,
     ) -> Option<BackendSpec> {
+        let nowhere = (Ipv4Addr::UNSPECIFIED, 0).into();
+        let plain = BackendSpec::new(nowhere);
         if let Some(mut spec) = before {
-            self.settings_of(settings::BACKEND, backend, &[], &mut spec);
+            self.settings_of(settings::BACKEND, backend, &[], (&mut spec, &plain));
             return Some(spec);
         }
         self.need(backend, "address", "address = \"10.0.0.11:443\"");
-        let nowhere = (Ipv4Addr::UNSPECIFIED, 0).into();
-        let mut spec = BackendSpec::new(nowhere);
-        let read = self.settings_of(settings::BACKEND, backend, &[], &mut spec);
+        let mut spec = plain.clone();
+        let read = self.settings_of(settings::BACKEND, backend, &[], (&mut spec, &plain));
         read.contains(&"address").then_some(spec)
     }
 }

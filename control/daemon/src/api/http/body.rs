@@ -241,11 +241,33 @@ impl Content {
         }
     }
 
+    /// A part of a configuration as TOML, where `""` takes away what null does in JSON (RFC 7396).
+    ///
+    /// # Errors
+    /// As of [`Content::config`].
+    pub(super) fn part(self) -> Result<String, Refusal> {
+        match self {
+            Content::Json(value @ Value::Object(_)) => Content::Json(with_words(value)).config(),
+            other => other.config(),
+        }
+    }
+
     fn object(&self) -> Result<&Map<String, Value>, Refusal> {
         match self {
             Content::Json(Value::Object(object)) => Ok(object),
             Content::Json(_) | Content::Toml(_) | Content::Empty => Err(no_object("settings")),
         }
+    }
+}
+
+/// The value with `""` for each null in an object.
+fn with_words(value: Value) -> Value {
+    match value {
+        Value::Null => Value::String(String::new()),
+        Value::Object(object) => {
+            object.into_iter().map(|(key, value)| (key, with_words(value))).collect()
+        }
+        other => other,
     }
 }
 
@@ -394,6 +416,17 @@ mod tests {
         assert_eq!((spec.listener.len(), spec.pool.len()), (1, 1));
         assert!(Content::Json(json!({"pool": null})).config().is_err());
         assert!(Content::Empty.config().is_err());
+    }
+
+    #[test]
+    fn a_null_in_a_part_takes_away_and_in_a_whole_means_nothing() {
+        let json = json!({"pool": {"web": {"queue": null, "backend": {"b1": null}}}});
+        let text = Content::Json(json.clone()).part().unwrap();
+        let expected = "[pool.web]\nqueue = \"\"\n\n[pool.web.backend]\nb1 = \"\"\n";
+        assert_eq!(text.trim_start(), expected);
+        assert_eq!(Content::Json(json).config().unwrap_err().hint, "leave out what is null");
+        assert_eq!(Content::Toml("x".into()).part().unwrap(), "x");
+        assert!(Content::Empty.part().is_err() && Content::Json(json!(null)).part().is_err());
     }
 
     #[test]

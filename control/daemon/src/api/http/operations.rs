@@ -440,12 +440,12 @@ pub(super) static OPERATIONS: &[Operation] = &[
     Operation {
         verb: HttpVerb::Patch,
         path: "/api/v1/config",
-        summary: "Set some keys of some objects in one version; all else stays.",
+        summary: "Set some keys of some objects in one version, or take them away with null; all else stays.",
         target: Target::Change {
             parameters: &[DRY_RUN, YES, CONFIRM, GUARD],
             body: BodyKind::PartialConfig,
             make: |_, _, body| {
-                let (toml, origin) = (body.config()?, APPLIED_AS.to_owned());
+                let (toml, origin) = (body.part()?, APPLIED_AS.to_owned());
                 Ok(ChangeRequest::Apply { toml, origin, mode: ApplyMode::Partial, force: false })
             },
         },
