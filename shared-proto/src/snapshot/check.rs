@@ -28,7 +28,22 @@ impl Faults {
             self.add(at, format!("{count} {noun}; at most {most} are possible"), "split them up");
         }
     }
+
+    /// `name`, which stands in the key `pool` below `at`, is no pool.
+    fn no_pool(&mut self, at: &str, name: &Name, spec: &Spec) {
+        let names: Vec<&str> = spec.pool.keys().map(Name::as_str).take(POOLS_SHOWN).collect();
+        let more = spec.pool.len() - names.len();
+        let hint = match (names.as_slice(), more) {
+            ([], _) => format!("add a table [pool.{name}]"),
+            (names, 0) => format!("the pools are: {}", names.join(", ")),
+            (names, more) => format!("the pools are: {} and {more} more", names.join(", ")),
+        };
+        self.add(format!("{at}.pool"), format!("there is no pool {:?}", name.as_str()), hint);
+    }
 }
+
+/// The most pools that a fault counts up.
+const POOLS_SHOWN: usize = 16;
 
 /// Pools that are shared with `previous` are sound.
 pub(super) fn check(spec: &Spec, previous: &Snapshot) -> Vec<Fault> {
@@ -76,16 +91,7 @@ fn check_listener(
         }
     }
     if !spec.pool.contains_key(&listener.pool) {
-        let names: Vec<&str> = spec.pool.keys().map(Name::as_str).collect();
-        let hint = match names.as_slice() {
-            [] => format!("add a table [pool.{}]", listener.pool),
-            names => format!("the pools are: {}", names.join(", ")),
-        };
-        faults.add(
-            format!("{at}.pool"),
-            format!("there is no pool {:?}", listener.pool.as_str()),
-            hint,
-        );
+        faults.no_pool(&at, &listener.pool, spec);
     }
     check_routes(&at, listener, spec, faults);
     if listener.max_sessions == Some(0) {
@@ -105,11 +111,10 @@ fn check_listener(
 fn check_routes(at: &str, listener: &ListenerSpec, spec: &Spec, faults: &mut Faults) {
     let at = format!("{at}.route");
     faults.at_most(&at, "routes", listener.route.len(), ROUTES_MAX);
-    for (place, route) in listener.route.iter().enumerate() {
+    for (place, route) in (1..).zip(&listener.route) {
         let at = format!("{at}.{place}");
         if !spec.pool.contains_key(&route.pool) {
-            let what = format!("there is no pool {:?}", route.pool.as_str());
-            faults.add(format!("{at}.pool"), what, "the name of a pool of this configuration");
+            faults.no_pool(&at, &route.pool, spec);
         }
         if !route.reads_hello() && route.from.is_empty() {
             let hint = "sni, alpn or from; the pool for the rest is that of the listener";

@@ -1,5 +1,7 @@
 //! Warnings about a file that is legal, and yet hardly what its author wants.
 
+mod idle;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
@@ -34,6 +36,9 @@ pub fn warnings(spec: &Spec) -> Vec<String> {
     } else if spec.listener.is_empty() {
         warnings.push("no listener: nothing is accepted".to_owned());
     }
+    for (name, listener) in &spec.listener {
+        idle::of_listener(name, listener, &mut warnings);
+    }
     let used: BTreeSet<&Name> = spec.listener.values().flat_map(ListenerSpec::pools).collect();
     for (name, pool) in &spec.pool {
         if !used.contains(name) {
@@ -42,6 +47,7 @@ pub fn warnings(spec: &Spec) -> Vec<String> {
         of_backends(name, pool, &mut warnings);
         of_checks(name, pool, &mut warnings);
         of_source(name, pool, &mut warnings);
+        idle::of_pool(spec, name, pool, &mut warnings);
     }
     warnings
 }
@@ -126,6 +132,28 @@ b1 = { address = \"10.0.0.11:80\" }
         assert_eq!(warned(GOOD), [""; 0]);
         let health = "[pool.web.health]\nkind = \"tcp\"\n";
         for (more, warning) in [
+            (
+                "[pool.web]\nqueue.size = 5".to_owned(),
+                "pool.web.queue: no backend has max-sessions, so that none is ever full and no \
+                 session waits",
+            ),
+            (
+                "[pool.web]\nspill = \"50%\"".to_owned(),
+                "pool.web.spill: all backends have one priority, so that there is no other group",
+            ),
+            (
+                "[pool.web]\nfailover = \"stay\"".to_owned(),
+                "pool.web.failover: all backends have one priority, so that there is no other group",
+            ),
+            (
+                "[pool.web]\non-down = \"kill\"\nhealth.kind = \"none\"".to_owned(),
+                "pool.web.on-down: without checks a backend goes down by force = \"down\" alone",
+            ),
+            (
+                "[listener.web.proxy-protocol]\ntimeout = \"1s\"".to_owned(),
+                "listener.web.proxy-protocol.timeout: no header is waited for without \
+                 proxy-protocol.from",
+            ),
             ("[pool.old]".to_owned(), "pool.old: no listener sends sessions to it"),
             ("[pool.old]".to_owned(), "pool.old: it has no backend"),
             (

@@ -1,4 +1,4 @@
-//! Where in the text a dotted path like `pool.web.health.rise` stands.
+//! Where in the text a dotted path like `pool.web.health.rise` or `listener.web.route.2` stands.
 
 use std::ops::Range;
 
@@ -25,13 +25,28 @@ fn find_below(table: &DeTable<'_>, path: &str) -> Option<FoundSpan> {
             return Some(FoundSpan { span: span(key.span(), value), depth: name.len() });
         }
         let rest = rest.strip_prefix('.')?;
-        let deeper = value.get_ref().as_table().and_then(|inner| find_below(inner, rest));
+        let deeper = match value.get_ref() {
+            DeValue::Table(inner) => find_below(inner, rest),
+            DeValue::Array(items) => find_among(items, rest),
+            _ => None,
+        };
         Some(match deeper {
             Some(found) => FoundSpan { span: found.span, depth: name.len() + 1 + found.depth },
             None => FoundSpan { span: span(key.span(), value), depth: name.len() },
         })
     });
     found.max_by_key(|found| found.depth)
+}
+
+/// The first part of `path` is a place in a list, the first of which is 1.
+fn find_among(items: &[Spanned<DeValue<'_>>], path: &str) -> Option<FoundSpan> {
+    let (place, rest) = path.split_once('.').unwrap_or((path, ""));
+    let item = items.get(place.parse::<usize>().ok()?.checked_sub(1)?)?;
+    let deeper = item.get_ref().as_table().and_then(|inner| find_below(inner, rest));
+    Some(match deeper {
+        Some(found) => FoundSpan { span: found.span, depth: place.len() + 1 + found.depth },
+        None => FoundSpan { span: item.span(), depth: place.len() },
+    })
 }
 
 /// A table is shown by its name, anything else by its value.

@@ -401,3 +401,16 @@ fn a_session_log_says_where_to_and_what() {
         assert!(errors.iter().any(|error| error.starts_with(said)), "{text}: {errors:?}");
     }
 }
+
+#[test]
+fn a_fault_of_a_route_is_told_where_the_route_stands() {
+    let text = "[listener.web]\nbind = \"127.0.0.1:1\"\npool = \"web\"\n[pool.web]\n\
+                [[listener.web.route]]\nsni = \"a\"\npool = \"web\"\n\
+                [[listener.web.route]]\nsni = \"b c\"\npool = \"wob\"\n";
+    let wrong = parse(text, "w.toml").unwrap_err();
+    let told: Vec<String> = wrong.iter().map(|it| format!("{} {}", it.line, it.message)).collect();
+    let name = "listener.web.route.2.sni: \"b c\": a server name is letters";
+    assert!(told[0].starts_with(&format!("9 {name}")), "{told:?}");
+    assert_eq!(told[1], "10 listener.web.route.2.pool: there is no pool \"wob\"");
+    assert_eq!(wrong[1].hint, "the pools are: web");
+}
