@@ -205,6 +205,38 @@ fn what_both_have_changed_is_named_and_decided() {
     assert_eq!((set.weir.backend("web/b1")["weight"].clone(), drift(&set)), (json!(5), 0));
 }
 
+/// What is left empty, or is null over HTTP, goes; as always, most of a pool goes by force only.
+#[test]
+fn a_partial_file_takes_away_what_it_leaves_empty() {
+    let set = with_token(Plan::new(3, Script::Banner));
+    set.weir.ok(&["pool", "add", "spare"]);
+    set.weir.ok(&["pool", "set", "web", "health.fall=7", "strategy=maglev"]);
+    let apply = |text: &str, flags: &[&str]| {
+        let file = set.weir.dir.write("part.toml", text);
+        set.weir.ctl(&[&["-o", "json", "config", "apply", &file, "--partial"], flags].concat())
+    };
+    let patch = |parameters: &str, body: &str| {
+        ask(&set, &format!("PATCH /api/v1/config{parameters}"), &[], body)
+    };
+    apply("[pool]\nspare = \"\"\n[pool.web]\nhealth.fall = \"\"\n", &[]).expect_code(0);
+    assert_eq!(set.weir.json(&["pool", "show", "web"])["health"]["fall"], 3);
+    set.weir.ctl(&["pool", "show", "spare"]).expect_code(4);
+    let all = "[pool.web.backend]\nb1 = \"\"\nb2 = \"\"\nb3 = \"\"\n";
+    let ran = apply(all, &["--yes"]).expect_code(2);
+    assert!(ran.stderr.contains("every backend of pool web"), "{ran}");
+    apply(all, &["--dry-run", "--force"]).expect_code(0);
+    let ran = apply("[pool.web.backend]\nb9 = \"\"\n", &[]).expect_code(1);
+    assert!(ran.stderr.contains("there is no backend"), "{ran}");
+    let body = r#"{"pool": {"web": {"strategy": null, "backend": {"b3": null}}}}"#;
+    assert_eq!(patch("?yes=true", body).status, 200);
+    let pool = set.weir.json(&["pool", "show", "web"]);
+    assert_eq!(pool["strategy"], "least-conn");
+    assert_eq!(pool["backends"].as_array().map(Vec::len), Some(2));
+    let body = r#"{"pool": {"web": {"backend": {"b1": null, "b2": null}}}}"#;
+    expect_problem(&patch("?yes=true", body), 409, "needs_force", "takes away too much");
+    assert_eq!(patch("?dry-run=true&force=true", body).status, 200);
+}
+
 /// Several objects in one version, on both doors; what the file does not name stays.
 #[test]
 fn a_partial_file_sets_what_it_names() {

@@ -223,8 +223,9 @@ pub(crate) struct MergeArgs {
     /// Make the file the whole truth: undo every change at run time, and say which
     #[arg(long, conflicts_with_all = ["ours", "theirs"])]
     pub(crate) replace: bool,
-    /// Set only what the file names, as several set verbs would in one version; all else stays
-    #[arg(long, conflicts_with_all = ["ours", "theirs", "replace", "force"])]
+    /// Set only what the file names, as several set verbs would in one version; "" takes away; all
+    /// else stays
+    #[arg(long, conflicts_with_all = ["ours", "theirs", "replace"])]
     pub(crate) partial: bool,
     /// Even if every listener, every backend of a pool or more than half of all backends goes
     #[arg(long)]
@@ -465,7 +466,6 @@ mod tests {
             "config apply w.toml --ours --theirs",
             "config apply w.toml --replace --ours",
             "config apply w.toml --partial --theirs",
-            "config apply w.toml --force --partial",
             "-o yaml status",
             "events --kind",
             "events --kind sickness",

@@ -440,13 +440,14 @@ pub(super) static OPERATIONS: &[Operation] = &[
     Operation {
         verb: HttpVerb::Patch,
         path: "/api/v1/config",
-        summary: "Set some keys of some objects in one version, or take them away with null; all else stays.",
+        summary: "Set some keys of some objects in one version; null takes away; all else stays.",
         target: Target::Change {
-            parameters: &[DRY_RUN, YES, CONFIRM, GUARD],
+            parameters: &[DRY_RUN, YES, FORCE_WHOLE, CONFIRM, GUARD],
             body: BodyKind::PartialConfig,
-            make: |_, _, body| {
+            make: |_, parameters, body| {
                 let (toml, origin) = (body.part()?, APPLIED_AS.to_owned());
-                Ok(ChangeRequest::Apply { toml, origin, mode: ApplyMode::Partial, force: false })
+                let force = parameters.flag("force");
+                Ok(ChangeRequest::Apply { toml, origin, mode: ApplyMode::Partial, force })
             },
         },
     },
