@@ -194,6 +194,15 @@ pub trait Io {
     /// Stops a listener at once: nobody is queued on it any more, and its pending accepts answer.
     fn shutdown_listener(&mut self, listener: Leg);
 
+    /// The same, but it keeps its address and may [`Io::resume_listener`].
+    fn pause_listener(&mut self, listener: Leg);
+
+    /// Listens again.
+    ///
+    /// # Errors
+    /// listen(2) has failed.
+    fn resume_listener(&mut self, listener: Leg) -> Result<(), Errno>;
+
     /// Submits what was asked and waits for at least one answer, or until `until`; not at all if
     /// `until` has passed.
     fn wait(&mut self, until: Option<Now>);

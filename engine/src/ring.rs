@@ -358,6 +358,14 @@ impl Io for Ring {
         socket::shutdown_listener(listener);
     }
 
+    fn pause_listener(&mut self, listener: Leg) {
+        socket::shutdown_listener(listener);
+    }
+
+    fn resume_listener(&mut self, listener: Leg) -> Result<(), Errno> {
+        socket::listen(listener)
+    }
+
     fn wait(&mut self, until: Option<Now>) {
         self.buffers.publish();
         let before = sys::now();

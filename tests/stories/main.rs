@@ -12,6 +12,7 @@ mod checks;
 mod cli;
 mod clock_jumps;
 mod close_matrix;
+mod closed;
 mod completions;
 mod confined;
 mod confirm;

@@ -22,7 +22,7 @@ use weir_proto::ids::{BackendId, ListenerId, PoolId, Version};
 use weir_proto::network::AddressSet;
 use weir_proto::order::BackendHealth;
 use weir_proto::snapshot::{Keepalive, Listener, ProxyIn, Retry, Route, Timeouts, Wildcards};
-use weir_proto::spec::{OnDown, ProxyVersion, Strategy};
+use weir_proto::spec::{NoBackend, OnDown, ProxyVersion, Strategy};
 
 use crate::base::clock::Now;
 use crate::lease::Lease;
@@ -63,6 +63,8 @@ pub struct ListenerView {
     inspect_timeout_ms: u32,
     /// How long a client waits while no backend takes sessions; 0: it does not.
     pub hold_ms: u32,
+    /// It does not listen while none of its pools has a backend that is up.
+    pub closes: bool,
     pub accepting: bool,
     present: bool,
 }
@@ -348,6 +350,7 @@ impl ListenerView {
             asks_for_source: listener.routes.iter().any(Route::asks_for_source),
             inspect_timeout_ms: listener.inspect_timeout_ms,
             hold_ms: listener.no_backend.hold_ms(),
+            closes: listener.no_backend == NoBackend::Close,
             accepting: listener.accepting,
             present: true,
         }

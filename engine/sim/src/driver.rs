@@ -200,6 +200,7 @@ impl<I: Io> World<I> {
         drop(kernel);
         self.ledger.parked(self.shard.parked());
         self.ledger.saw(&seen, now)?;
+        crate::pauses::check(&self.shard, &self.kernel.borrow())?;
         self.ledger.check_falls(table, &self.kernel.borrow())?;
         self.ledger.check_figures(table.view(), now)?;
         self.line.saw(&seen, table)?;

@@ -121,17 +121,20 @@ pub struct Rooms {
     pub queue_size: u32,
     /// How long one waits while no backend takes sessions; 0: it does not.
     pub hold_ms: usize,
+    /// It is refused then.
+    pub closes: bool,
 }
 
 impl Rooms {
     fn draw(rng: &mut Rng, clean: bool) -> Rooms {
         let limited = rng.below(3) == 0;
         if clean {
-            return Rooms { limited, queue_ms: 3_600_000, queue_size: 1000, hold_ms: 0 };
+            return Rooms { limited, queue_ms: 3_600_000, queue_size: 1000, ..Rooms::default() };
         }
         let (queue_ms, queue_size) = (rng.pick(&[50, 3000, 20_000]), rng.pick(&[0, 2, 1000, 1000]));
         let hold_ms = rng.pick(&[0, 0, 0, 50, 3000]);
-        Rooms { limited, queue_ms, queue_size, hold_ms }
+        let closes = hold_ms == 0 && rng.below(3) == 0;
+        Rooms { limited, queue_ms, queue_size, hold_ms, closes }
     }
 
     /// The longest that a session waits for a backend with room.
@@ -144,6 +147,7 @@ impl Rooms {
     #[must_use]
     pub fn no_backend(&self) -> NoBackend {
         match self.hold_ms {
+            0 if self.closes => NoBackend::Close,
             0 => NoBackend::Reset,
             ms => NoBackend::Hold(Span::from_millis(ms as u64)),
         }

@@ -304,6 +304,14 @@ impl<I: Io> Io for FaultyIo<I> {
         }
     }
 
+    fn pause_listener(&mut self, listener: Leg) {
+        self.io.pause_listener(listener);
+    }
+
+    fn resume_listener(&mut self, listener: Leg) -> Result<(), Errno> {
+        self.io.resume_listener(listener)
+    }
+
     fn wait(&mut self, until: Option<Now>) {
         self.io.wait(until);
     }

@@ -181,6 +181,15 @@ impl Io for SimIo {
         self.0.borrow_mut().shutdown_listener(listener);
     }
 
+    fn pause_listener(&mut self, listener: Leg) {
+        self.0.borrow_mut().pause_listener(listener);
+    }
+
+    fn resume_listener(&mut self, listener: Leg) -> Result<(), Errno> {
+        self.0.borrow_mut().resume_listener(listener);
+        Ok(())
+    }
+
     /// Does not wait: it is the driver who decides what moves next.
     fn wait(&mut self, until: Option<Now>) {
         self.0.borrow_mut().wait(until.map(|until| until.nanos));

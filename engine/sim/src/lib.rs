@@ -17,6 +17,7 @@ pub mod line;
 pub mod net;
 pub mod operator;
 mod origins;
+pub mod pauses;
 pub mod peer;
 pub mod queue;
 pub mod rng;

@@ -303,9 +303,18 @@ pub enum Mode {
 #[derive(Clone, Debug)]
 pub struct Listening {
     pub address: SocketAddr,
-    /// False once it is shut down.
+    /// False once it is shut down, and while it is paused.
     pub open: bool,
+    pub paused: bool,
     pub queue: VecDeque<ConnId>,
+}
+
+impl Listening {
+    /// True if it has not been shut for good.
+    #[must_use]
+    pub fn is_used(&self) -> bool {
+        self.open || self.paused
+    }
 }
 
 /// Everything outside weir's kernel.
@@ -406,7 +415,7 @@ impl Net {
     /// A listener closes: who waits on it is reset, or moves to another one of its group.
     pub fn close_listener(&mut self, listener: usize, rng: &mut Rng) {
         let listening = &mut self.listening[listener];
-        listening.open = false;
+        (listening.open, listening.paused) = (false, false);
         let address = listening.address;
         for conn in std::mem::take(&mut listening.queue) {
             let heir = if self.migrates { self.in_group(address, rng) } else { None };

@@ -71,6 +71,8 @@ struct Socket {
     watched: bool,
     /// A client waits, since this many others.
     ready: Option<u64>,
+    /// It does not listen for now, as its listener has no backend and closes then.
+    paused: bool,
 }
 
 impl Socket {
@@ -135,7 +137,9 @@ impl Sockets {
         let Some(Some(socket)) = self.places.get_mut(socket as usize) else { return };
         self.tickets += 1;
         socket.watched = false;
-        socket.ready.get_or_insert(self.tickets);
+        if !socket.paused {
+            socket.ready.get_or_insert(self.tickets);
+        }
         self.touched = true;
     }
 
@@ -249,8 +253,40 @@ impl<I: Io> Shard<I> {
                 state: SocketState::Open,
                 watched: false,
                 ready: None,
+                paused: false,
             });
         }
+    }
+
+    /// Stops to listen where no backend takes the clients of a listener that closes then, and
+    /// listens again where one does.
+    fn pause_and_resume(&mut self) {
+        for number in 0..self.sockets.places.len() {
+            let Some(socket) = &mut self.sockets.places[number] else { continue };
+            let is_open = socket.state == SocketState::Open;
+            let Some(slot) = socket.slot.filter(|_| is_open) else { continue };
+            let closes = self.table.is_closed(slot);
+            if closes == socket.paused {
+                continue;
+            }
+            if closes {
+                (socket.paused, socket.ready) = (true, None);
+                self.io.pause_listener(socket.leg);
+            } else if self.io.resume_listener(socket.leg).is_ok() {
+                socket.paused = false;
+            } else {
+                self.pause(None);
+            }
+        }
+    }
+
+    /// Its sockets that have not been shut: where, whether it is paused, and whether it should be.
+    /// For checkers.
+    pub fn pauses(&self) -> impl Iterator<Item = (SocketAddr, bool, bool)> {
+        let open = self.sockets.open().filter(|socket| socket.state == SocketState::Open);
+        open.map(|it| {
+            (it.address, it.paused, it.slot.is_some_and(|slot| self.table.is_closed(slot)))
+        })
     }
 
     /// Shuts the sockets whose address has gone.

@@ -69,6 +69,7 @@ impl<I: Io> Shard<I> {
         for (backend, health) in words {
             self.table.set_health(backend, health, self.now);
         }
+        self.sockets.touch();
     }
 
     fn adopt(

@@ -236,6 +236,16 @@ impl Io for Brittle {
         self.ring.shutdown_listener(listener);
     }
 
+    fn pause_listener(&mut self, listener: Leg) {
+        self.asks();
+        self.ring.pause_listener(listener);
+    }
+
+    fn resume_listener(&mut self, listener: Leg) -> Result<(), Errno> {
+        self.asks();
+        self.ring.resume_listener(listener)
+    }
+
     fn wait(&mut self, until: Option<Now>) {
         self.asks();
         self.ring.wait(until);

@@ -170,7 +170,8 @@ pub(crate) fn accept(listener: Leg) -> Result<Leg, Errno> {
 }
 
 /// Takes a listener out of its reuseport group at once and answers its pending accepts. close(2)
-/// alone does neither while an io_uring accept is pending.
+/// alone does neither while an io_uring accept is pending. It stays bound, and [`listen`] takes it
+/// back (tcp_disconnect keeps a port that bind(2) has chosen).
 pub(crate) fn shutdown_listener(listener: Leg) {
     // SAFETY: no pointers.
     unsafe { libc::shutdown(listener.0, libc::SHUT_RD) };

@@ -168,7 +168,9 @@ impl Form {
                 "tables, like [[listener.web.route]] with sni = \"db.example.com\", pool = \"db\""
                     .to_owned()
             }
-            Form::NoBackend => "\"reset\", or a wait in quotes, like \"hold 5s\"".to_owned(),
+            Form::NoBackend => {
+                "\"reset\", \"close\", or a wait in quotes, like \"hold 5s\"".to_owned()
+            }
             Form::Source => "an IP address of this host without a port, like \"10.0.0.5\", or a \
                              list of them"
                 .to_owned(),

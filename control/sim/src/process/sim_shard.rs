@@ -15,12 +15,12 @@ use weir_proto::order::Report;
 
 use super::sim_fleet::ShardLink;
 use weir_engine_sim::check::Ledger;
-use weir_engine_sim::invariants;
 use weir_engine_sim::io::{SimIo, Struck};
 use weir_engine_sim::kernel::Kernel;
 use weir_engine_sim::line::Line;
 use weir_engine_sim::operator::Sent;
 use weir_engine_sim::queue::Queue;
+use weir_engine_sim::{invariants, pauses};
 
 /// One shard.
 pub(super) struct SimShard {
@@ -269,6 +269,7 @@ impl SimShard {
         self.version = version;
         self.ledger.parked(shard.parked());
         self.ledger.saw(&seen, now)?;
+        pauses::check(shard, &self.kernel.borrow())?;
         self.ledger.check_falls(table, &self.kernel.borrow())?;
         self.ledger.check_figures(table.view(), now)?;
         self.line.saw(&seen, table)?;

@@ -14,7 +14,7 @@ use super::{SessionId, Table};
 use crate::action::Actions;
 use crate::base::clock::Now;
 use crate::limits::{QUEUE_RETRIES_PER_TURN_MAX, QUEUE_SERVED_PER_TURN_MAX};
-use crate::slot::PoolSlot;
+use crate::slot::{ListenerSlot, PoolSlot};
 use crate::view::MayRetry;
 use crate::wait_queue::{Line, Links};
 
@@ -89,6 +89,14 @@ impl Table {
         let session = self.sessions.get(id).expect("it was there a moment ago");
         let listener = &self.view.listeners()[session.route.listener.index()];
         listener.hold_ms > 0 && !self.view.has_up(session.route.pool)
+    }
+
+    /// True if this listener does not listen now: no backend of its pools is up and ready, and it
+    /// is to refuse clients then.
+    #[must_use]
+    pub fn is_closed(&self, listener: ListenerSlot) -> bool {
+        let listener = &self.view.listeners()[listener.index()];
+        listener.closes && !listener.pools().any(|pool| self.view.has_up(pool))
     }
 
     /// No backend that could take this session has room, or none takes any and its listener holds

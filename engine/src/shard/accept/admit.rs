@@ -32,6 +32,7 @@ impl<I: Io> Shard<I> {
         }
         self.sockets.touched = false;
         self.let_go();
+        self.pause_and_resume();
         if self.sockets.paused_until.is_none() {
             self.ask_and_watch();
         }
@@ -47,6 +48,7 @@ impl<I: Io> Shard<I> {
             let Some(socket) = &self.sockets.places[number] else { continue };
             match socket.slot {
                 _ if socket.is_shut() => self.close_if_quiet(number),
+                _ if socket.paused => {}
                 Some(slot) if self.counts_each(slot) => {
                     self.sockets.take_back(number, &mut self.io);
                     if self.sockets.at(number).ready.is_none() {
@@ -235,13 +237,16 @@ impl<I: Io> Shard<I> {
             // Taken back, shut, or the client has left the queue: nothing is wrong here.
             (Err(Errno::ECANCELED | Errno::ECONNABORTED), _) => {}
             (Err(_), _) if is_shut => {}
+            // It did not listen for a while.
+            (Err(Errno::EINVAL), Some(slot))
+                if self.table.view().listeners()[slot.index()].closes => {}
             // Descriptors or memory ran out, or something that accept(2) does not foresee: asking
             // again at once could go on for ever.
             (Err(_), slot) => self.pause(slot),
         }
     }
 
-    fn pause(&mut self, slot: Option<ListenerSlot>) {
+    pub(super) fn pause(&mut self, slot: Option<ListenerSlot>) {
         if let Some(slot) = slot {
             self.table.counters().rejected(slot, Reject::Resources);
         }

@@ -69,9 +69,10 @@ pub static LISTENER: &[Setting<ListenerSpec>] = &[
         Form::NoBackend,
         Effect::NewSessions,
         field!(NoBackend, no_backend),
-        "What becomes of a client while no backend of its pool is up and ready: `reset`, or `hold \
+        "What becomes of a client while no backend of its pool is up and ready: `reset`; `hold \
          5s`: it waits in the pool's queue (`queue.size`) for so long at most, and is served as \
-         soon as a backend is back.",
+         soon as a backend is back; or `close`: its connect is refused, since no shard listens \
+         while neither the pool nor one of the routes' has a backend that is up and ready.",
     ),
     row(
         ("state", "state"),

@@ -340,3 +340,30 @@ fn one_that_is_held_for_too_long_or_finds_no_place_ends_without_a_backend() {
     }
     assert_eq!(stats.pools[0].counts.no_backend, 2);
 }
+
+#[test]
+fn a_listener_that_closes_does_so_while_no_backend_is_up_and_ready() {
+    let mut play = TablePlay::with_listener(2, 8, |_, listener| {
+        listener.no_backend = NoBackend::Close;
+    });
+    let web = ListenerSlot::at(0);
+    let mut closed = Vec::new();
+    let words = [
+        (0, BackendHealth::Down),
+        (1, BackendHealth::Unproven),
+        (1, BackendHealth::Down),
+        (0, BackendHealth::Up),
+    ];
+    for (backend, health) in words {
+        play.table.set_health(play.ids[backend], health, play.now);
+        closed.push(play.table.is_closed(web));
+    }
+    assert_eq!(closed, [false, false, true, false], "panic opens nothing");
+    play.adopt(|spec| {
+        spec.listener.values_mut().for_each(|it| it.no_backend = NoBackend::Reset);
+    });
+    for id in play.ids.clone() {
+        play.table.set_health(id, BackendHealth::Down, play.now);
+    }
+    assert!(!play.table.is_closed(web));
+}

@@ -177,7 +177,7 @@ fn written(form: Form) -> Value {
 }
 
 fn no_backend() -> Value {
-    let hold = format!("^(reset|hold {})$", DURATION.trim_matches(['^', '$']));
+    let hold = format!("^(reset|close|hold {})$", DURATION.trim_matches(['^', '$']));
     json!({"type": "string", "pattern": hold, "examples": ["hold 5s"]})
 }
 
