@@ -338,8 +338,8 @@ impl<I: Io> Shard<I> {
         // Control has fallen behind: it does not ring when it has caught up, so look again soon.
         let pending_reports = (!self.pending_reports.is_empty()).then(|| self.now.plus_millis(10));
         let search = self.may_search().then_some(self.search_after);
-        let deadlines =
-            [self.table.next_deadline(), self.sockets.paused_until(), pending_reports, search];
+        let (paused, token) = (self.sockets.paused_until(), self.sockets.token_at());
+        let deadlines = [self.table.next_deadline(), paused, token, pending_reports, search];
         deadlines.into_iter().flatten().min()
     }
 

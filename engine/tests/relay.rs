@@ -127,6 +127,7 @@ fn a_panic_resets_what_was_open_and_the_shard_comes_back() {
             pool: 7,
             freebind: false,
             max_sessions: None,
+            rate: None,
             access: weir_proto::network::AccessLists::default(),
             keepalive: weir_proto::snapshot::Keepalive::default(),
             proxy: weir_proto::snapshot::ProxyIn::default(),

@@ -80,6 +80,8 @@ pub enum Limited {
     Listener(ListenerId),
     /// Sessions of a backend.
     Backend(BackendId),
+    /// New sessions of a listener: a credit that was used is there again some time later.
+    Rate(ListenerId),
 }
 
 /// Control's word on one shard's part of a limit. All of it each time: a newer one takes the place

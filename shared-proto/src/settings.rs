@@ -11,7 +11,7 @@ mod tables;
 
 use crate::complaint::Complaint;
 use crate::network::NetworkList;
-use crate::spec::{CheckStep, NoBackend, Percent, RouteSpec, Size, SourceSpec, Span};
+use crate::spec::{CheckStep, NoBackend, Percent, Rate, RouteSpec, Size, SourceSpec, Span};
 
 pub use form::Form;
 pub use kinds::OF_KINDS;
@@ -35,6 +35,7 @@ pub enum Value {
     Source(SourceSpec),
     Routes(Vec<RouteSpec>),
     NoBackend(NoBackend),
+    Rate(Rate),
 }
 
 /// The effect of a change of a setting on sessions that exist already.

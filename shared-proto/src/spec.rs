@@ -18,6 +18,7 @@ mod one_or_many;
 mod percent;
 mod proxy;
 mod queue;
+mod rate;
 mod redispatch;
 mod route;
 mod size;
@@ -31,8 +32,8 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 pub use backend::{Admin, BackendSpec, Force};
 pub use bounds::{
-    KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, QUEUE_SIZE_MAX, REPLAY_MAX, RETRY_ATTEMPTS_MAX,
-    SOCKET_BUFFER_MAX, SOCKET_BUFFER_MIN, WEIGHT_MAX,
+    KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, QUEUE_SIZE_MAX, RATE_MAX, REPLAY_MAX,
+    RETRY_ATTEMPTS_MAX, SOCKET_BUFFER_MAX, SOCKET_BUFFER_MIN, WEIGHT_MAX,
 };
 pub use copy_on_write::CopyOnWrite;
 pub use failover::Failover;
@@ -47,6 +48,7 @@ pub use on_down::OnDown;
 pub use percent::Percent;
 pub use proxy::{ProxyInSpec, ProxyVersion};
 pub use queue::QueueSpec;
+pub use rate::Rate;
 pub use redispatch::RedispatchSpec;
 pub use route::RouteSpec;
 pub use size::Size;

@@ -58,6 +58,7 @@ mod priorities;
 mod proxy_protocol;
 mod questions;
 mod queue;
+mod rate;
 mod readme;
 mod real;
 mod recipes;

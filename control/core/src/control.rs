@@ -312,6 +312,7 @@ impl Control {
         self.tell_repeats(moment);
         self.watch_fullness(moment);
         self.watch_limits(moment);
+        self.leases.look(moment.now);
         self.live.watch(&self.aggregate, now);
         self.watch_append(moment);
         self.watch_unconfirmed(moment);

@@ -161,6 +161,7 @@ impl<F: Fleet> Fallback<F> {
             self.on_report(report, newest, now);
         }
         self.readmit(now);
+        self.leases.look(now);
         if self.phase == FallbackPhase::Serving {
             self.lend();
         }
@@ -192,7 +193,7 @@ impl<F: Fleet> Fallback<F> {
             Report::Ended { shard, panic } => {
                 let index = usize::from(shard.0);
                 (self.live[index], self.sessions[index]) = (false, 0);
-                self.leases.ended(shard);
+                self.leases.ended(shard, now);
                 if let Some(panic) = panic {
                     // What comes now is for the shard that is built in its place.
                     self.fleet.address_next(shard);

@@ -4,14 +4,20 @@
 //! a shard's credits are free again when it has given them back, or when it has ended. Where more
 //! was used already when a limit came or was lowered, nobody gets any until that has passed.
 
+mod spent;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use weir_core::base::clock::Now;
 use weir_core::base::machine::enter;
 use weir_core::machine;
 use weir_proto::ids::{ListenerId, PoolId, ShardId, Version};
 use weir_proto::order::{Credit, Limited, Order, Want, Wish};
 use weir_proto::snapshot::{Pool, Snapshot};
+use weir_proto::spec::Rate;
+
+use spent::SpentCredits;
 
 use crate::batch::Batch;
 
@@ -29,6 +35,8 @@ pub struct Leases {
     version: Version,
     /// Pools that it no longer has, whose limits are still here.
     swept: Vec<Arc<Pool>>,
+    /// When credits of a shard that has ended are free.
+    free_at: Option<Now>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +52,7 @@ struct Limit {
     /// The version with which it came: what shards said under an older one is not about it.
     since: Version,
     holders: Vec<Holder>,
+    spent: SpentCredits,
     /// Credits that were ever given. For checkers.
     granted: u64,
 }
@@ -149,6 +158,7 @@ impl Leases {
             wanted: 0,
             version: Version::default(),
             swept: Vec::new(),
+            free_at: None,
         }
     }
 
@@ -183,10 +193,16 @@ impl Leases {
     pub fn settle(&mut self, snapshot: &Snapshot, before: &Snapshot) {
         let known: BTreeSet<ListenerId> = before.listeners.iter().map(|it| it.id).collect();
         let now: BTreeSet<ListenerId> = snapshot.listeners.iter().map(|it| it.id).collect();
-        known.difference(&now).for_each(|id| self.forget(Limited::Listener(*id)));
+        for id in known.difference(&now) {
+            self.forget(Limited::Listener(*id));
+            self.forget(Limited::Rate(*id));
+        }
         for listener in &snapshot.listeners {
-            let most = (listener.max_sessions, known.contains(&listener.id));
-            self.learn(Limited::Listener(listener.id), most, snapshot.version);
+            let (id, was_known) = (listener.id, known.contains(&listener.id));
+            let most = (listener.max_sessions, was_known);
+            self.learn(Limited::Listener(id), most, snapshot.version);
+            let most = (listener.rate.map(Rate::burst), was_known);
+            self.learn(Limited::Rate(id), most, snapshot.version);
         }
         let pools: BTreeSet<PoolId> = snapshot.pools.iter().map(|pool| pool.id).collect();
         let gone = before.pools.iter().filter(|pool| !pools.contains(&pool.id));
@@ -256,7 +272,8 @@ impl Leases {
             (false, _) => Holder::new(LeaseState::Gone),
             (true, _) => Holder::new(state),
         };
-        Limit { most, since, holders: self.shards.iter().map(holder).collect(), granted: 0 }
+        let holders = self.shards.iter().map(holder).collect();
+        Limit { most, since, holders, spent: SpentCredits::default(), granted: 0 }
     }
 
     /// A shard's word.
@@ -299,7 +316,8 @@ impl Leases {
     }
 
     /// A shard's thread has ended, and all its sessions with it.
-    pub fn ended(&mut self, shard: ShardId) {
+    pub fn ended(&mut self, shard: ShardId, now: Now) {
+        self.set_apart(shard, now);
         self.set(shard, ShardLease { is_live: false, counts: false }, Some(LeaseState::Gone));
     }
 
@@ -360,7 +378,7 @@ impl Leases {
         self.limits.iter().map(|(of, limit)| Leased {
             of: *of,
             most: limit.most,
-            leased: limit.holders.iter().map(Holder::leased).sum(),
+            leased: limit.leased(),
             granted: limit.granted,
         })
     }
@@ -382,6 +400,11 @@ impl Limit {
         self.holders.iter().any(|holder| holder.is_news)
     }
 
+    /// All that shards hold, with what is on its way to them, and what is not free yet.
+    fn leased(&self) -> u64 {
+        self.holders.iter().map(Holder::leased).sum::<u64>() + self.spent.count()
+    }
+
     /// Gives what is free to those who want it, and says what the others are
     /// to keep as long as there is not enough.
     fn settle(&mut self, shards: &[ShardLease]) {
@@ -391,7 +414,7 @@ impl Limit {
         if self.holders.iter().zip(shards).any(is_unknown) {
             return;
         }
-        let leased: u64 = self.holders.iter().map(Holder::leased).sum();
+        let leased = self.leased();
         let mut free = u64::from(self.most).saturating_sub(leased);
         // Who has least, and then who has waited longest.
         let mut line: Vec<(u64, u64, usize)> = (0..)
@@ -461,11 +484,16 @@ impl Limit {
 /// Every limit of `snapshot`.
 fn limits_of(snapshot: &Snapshot) -> impl Iterator<Item = (Limited, u32)> {
     let listeners = snapshot.listeners.iter();
-    let listeners = listeners.map(|it| (Limited::Listener(it.id), it.max_sessions));
+    let listeners = listeners.flat_map(|it| {
+        let rate = it.rate.map(Rate::burst);
+        [(Limited::Listener(it.id), it.max_sessions), (Limited::Rate(it.id), rate)]
+    });
     let backends = snapshot.pools.iter().flat_map(|pool| &pool.backends);
     let all = listeners.chain(backends.map(|it| (Limited::Backend(it.id), it.max_sessions)));
     all.filter_map(|(of, most)| Some((of, most?)))
 }
 
+#[cfg(test)]
+mod rate_tests;
 #[cfg(test)]
 mod tests;

@@ -230,7 +230,7 @@ impl SimProcess {
         }
         self.check_unbound()?;
         let control = self.daemon.as_ref().map(|daemon| &daemon.control);
-        control.map_or(Ok(()), |control| self.limits.check(control, &self.cells))
+        self.limits.check(control, &self.cells, self.street.now)
     }
 
     /// A shard's kernel with the net.

@@ -50,6 +50,12 @@ impl Lease {
         self.held
     }
 
+    /// True if others lack credits.
+    #[must_use]
+    pub fn is_lacked(&self) -> bool {
+        self.keep.is_some()
+    }
+
     /// Unused credits that others lack: with no client waiting here they go back at once.
     #[must_use]
     pub fn owed(&self, used: u32) -> u32 {

@@ -10,6 +10,7 @@
 //! | one direction: queue, backpressure, end of stream | [`flow`] |
 //! | how old it may become | [`lifetime`] |
 //! | this shard's part of a limit that all share | [`lease`] |
+//! | the same of a rate | [`rate`] |
 //! | what this shard knows of listeners, pools, backends | [`view`] |
 //! | slots and indices as types | [`slot`] |
 //! | how a pool picks | [`pick`] |
@@ -42,6 +43,7 @@ pub mod limits;
 pub mod pick;
 pub mod priority;
 pub mod proxy_header;
+pub mod rate;
 pub mod session;
 pub mod slot;
 pub mod sources;

@@ -9,6 +9,7 @@ mod connects;
 mod falls;
 mod figures;
 mod health;
+mod limits;
 mod room;
 mod slots;
 
@@ -29,6 +30,7 @@ use crate::lease::Lease;
 use crate::lifetime::Lifetime;
 use crate::pick::Groups;
 use crate::priority::{GroupRule, GroupTally};
+use crate::rate::RateLease;
 use crate::session::Awaited;
 use crate::slot::{BackendSlot, ListenerSlot, MemberIndex, PoolSlot};
 use crate::sources::Sources;
@@ -48,6 +50,8 @@ pub struct ListenerView {
     sessions_max: Option<u32>,
     /// This shard's part of it.
     lease: Option<Lease>,
+    /// Its part of the rate of new sessions, if there is one.
+    rate: Option<RateLease>,
     pub sessions: u32,
     pub keepalive: Keepalive,
     /// The headers that it wants, if it wants any.
@@ -237,21 +241,9 @@ impl View {
         Some(ListenerSlot::at(slot))
     }
 
-    /// The leases of the listeners that are in the snapshot.
-    pub fn leases(&mut self) -> impl Iterator<Item = (ListenerId, &mut Lease)> {
-        let present = self.listeners.iter_mut().filter(|view| view.present);
-        present.filter_map(|view| Some((view.id, view.lease.as_mut()?)))
-    }
-
     /// The addresses that connects of the pool come from.
     pub fn sources(&mut self, pool: PoolSlot) -> &mut Sources {
         &mut self.pools[pool.index()].sources
-    }
-
-    /// The lease of one listener, with the sessions that use it.
-    pub fn lease(&mut self, listener: ListenerSlot) -> Option<(&mut Lease, u32)> {
-        let view = &mut self.listeners[listener.index()];
-        Some((view.lease.as_mut()?, view.sessions))
     }
 
     /// True once for a lifetime that sessions may not have been scheduled by.
@@ -340,6 +332,10 @@ impl ListenerView {
             pool: pools[listener.pool],
             sessions_max: listener.max_sessions,
             lease,
+            rate: listener.rate.map(|rate| match before.and_then(|old| old.rate) {
+                Some(lease) => lease.under(rate),
+                None => RateLease::new(rate),
+            }),
             sessions,
             keepalive: listener.keepalive,
             proxy: (!listener.proxy.from.is_empty()).then(|| listener.proxy.clone()),
@@ -391,24 +387,6 @@ impl ListenerView {
     #[must_use]
     pub fn serves(&self, client: IpAddr) -> bool {
         self.served.as_ref().is_none_or(|served| served.contains(client))
-    }
-
-    /// How many more sessions this shard may open.
-    #[must_use]
-    pub fn room(&self) -> u32 {
-        self.lease.map_or(u32::MAX, |lease| lease.room(self.sessions))
-    }
-
-    /// Credits that are unused here and lacked elsewhere.
-    #[must_use]
-    pub fn owed(&self) -> u32 {
-        self.lease.map_or(0, |lease| lease.owed(self.sessions))
-    }
-
-    /// Credits that this shard holds under the listener's limit, if it has one.
-    #[must_use]
-    pub fn held(&self) -> Option<u32> {
-        self.lease.map(|lease| lease.held())
     }
 }
 

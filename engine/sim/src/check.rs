@@ -9,6 +9,7 @@ mod connects;
 mod falls;
 mod figures;
 mod groups;
+pub mod rates;
 mod records;
 mod shares;
 mod sheds;
@@ -26,6 +27,7 @@ use weir_proto::stats::ShardStats;
 
 use crate::kernel::{Key, Seen};
 use crate::operator::Sent;
+use rates::RateBuckets;
 pub use records::{LOGGING, Records};
 use shares::Shares;
 pub use sheds::{Sheds, Stood};
@@ -137,6 +139,8 @@ pub struct Ledger {
     expected_versions: VecDeque<Version>,
     /// Clients of each listener that were let in.
     admitted: BTreeMap<ListenerId, u64>,
+    admitted_before: BTreeMap<ListenerId, u64>,
+    allowed: RateBuckets,
     /// When the last turn was.
     now: u64,
     /// Sessions of each listener after the turn before.

@@ -3,7 +3,7 @@
 
 use weir_core::base::wheel::Work;
 use weir_core::limits::Tuning;
-use weir_proto::spec::{NoBackend, RedispatchSpec, Size, Span};
+use weir_proto::spec::{NoBackend, Rate, RedispatchSpec, Size, Span};
 
 use crate::rng::Rng;
 
@@ -85,6 +85,7 @@ pub struct Swarm {
     /// Listeners have routes.
     pub routes: bool,
     pub rooms: Rooms,
+    pub rates: Rates,
     /// Pools limit the age of their sessions, and change that.
     pub lifetimes: bool,
     /// Pools end sessions of backends that go down.
@@ -159,6 +160,30 @@ impl Rooms {
     }
 }
 
+/// Rates of new sessions of the listeners of a world.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rates {
+    /// Some listeners have one.
+    pub limited: bool,
+}
+
+impl Rates {
+    /// The events a second of the rates that there are. Bursts of one, and of more.
+    pub const PER_SECOND: [u32; 4] = [3, 20, 100, 1000];
+
+    /// A rate of a listener.
+    pub fn rate(&self, rng: &mut Rng) -> Option<Rate> {
+        let some = |rng: &mut Rng| Rate::per_second(rng.pick(&Rates::PER_SECOND));
+        if self.limited && rng.below(4) > 0 { Some(some(rng)) } else { None }
+    }
+
+    /// How long each client may wait for the one before it, in milliseconds.
+    #[must_use]
+    pub fn each_ms(&self) -> usize {
+        if self.limited { 400 } else { 0 }
+    }
+}
+
 /// A generator of its own: the other draws of a seed are as they were without it.
 fn beside(rng: &Rng) -> Rng {
     Rng::new(rng.clone().draw())
@@ -205,7 +230,8 @@ impl Swarm {
         // Backends have to go down for it, and to stay so for a while.
         let seldom = if on_down && swarm.health_flips == 0 { 4 } else { swarm.health_flips };
         let sources = beside.below(5) == 0;
-        let swarm = Swarm { headers, lists, redispatch, early_closes, sources, ..swarm };
+        let rates = Rates { limited: beside.below(5) == 0 };
+        let swarm = Swarm { rates, headers, lists, redispatch, early_closes, sources, ..swarm };
         Swarm { groups, routes, rooms, lifetimes, on_down, health_flips: seldom, ..swarm }
     }
 

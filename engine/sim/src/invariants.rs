@@ -85,6 +85,7 @@ fn check_leases(table: &Table, kernel: &Kernel) -> Result<(), String> {
     if clients || !rests || kernel.wakes() || kernel.stopping {
         return Ok(());
     }
+    let now = Now::from_nanos(kernel.now);
     let views = table.view();
     let of_backends = views.backends().iter().filter_map(|it| Some((it.id, it.credits()?)));
     if table.iter().all(|(_, session)| !session.is_in_queue)
@@ -94,9 +95,9 @@ fn check_leases(table: &Table, kernel: &Kernel) -> Result<(), String> {
             "{owed} credits of backend {id} stay although another shard lacks them"
         ));
     }
-    let owing = table.view().listeners().iter().find(|view| view.owed() > 0);
+    let owing = table.view().listeners().iter().find(|view| view.owed(now) > 0);
     owing.map_or(Ok(()), |view| {
-        let (id, owed) = (view.id, view.owed());
+        let (id, owed) = (view.id, view.owed(now));
         Err(format!("{owed} credits of listener {id} stay although another shard lacks them"))
     })
 }

@@ -131,9 +131,11 @@ impl Operator {
             let binds = if operator.rng.below(4) == 0 { 2 } else { 1 };
             let bind = (0..binds).map(|_| operator.address(10)).collect();
             let max_sessions = operator.rng.pick(&[None, None, Some(1), Some(5)]);
+            let rate = swarm.rates.rate(&mut operator.rng);
             let [allow, deny] = operator.lists(swarm);
             let listener = ListenerSpec {
                 max_sessions,
+                rate,
                 allow,
                 deny,
                 inspect_timeout: span(swarm.headers.within_ms),
@@ -470,6 +472,10 @@ impl Operator {
         }
         if let Some(routes) = routes {
             listener.route = routes;
+            return;
+        }
+        if swarm.rates.limited && self.rng.flip() {
+            listener.rate = swarm.rates.rate(&mut self.rng);
             return;
         }
         match self.rng.below(4) {

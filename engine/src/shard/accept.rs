@@ -103,6 +103,8 @@ pub(super) struct Sockets {
     /// So few sessions fit that accepts are not asked for.
     scarce: bool,
     paused_until: Option<Now>,
+    /// When a rate lets the next client in, or has a credit to give back.
+    token_at: Option<Now>,
     /// Something has changed since the accepts were last asked for.
     touched: bool,
 }
@@ -115,6 +117,11 @@ impl Sockets {
     /// When accepts go on after a pause.
     pub(super) fn paused_until(&self) -> Option<Now> {
         self.paused_until
+    }
+
+    /// When a rate has something to do.
+    pub(super) fn token_at(&self) -> Option<Now> {
+        self.token_at
     }
 
     pub(super) fn touch(&mut self) {

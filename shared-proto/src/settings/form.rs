@@ -6,8 +6,8 @@ use super::Value;
 use crate::complaint::Complaint;
 use crate::network::NETWORKS_MAX;
 use crate::spec::{
-    CHECK_STEPS_MAX, CHECK_TEXT_MAX, CheckStep, Name, NoBackend, Percent, SOURCES_MAX, Size,
-    SourceSpec, Span,
+    CHECK_STEPS_MAX, CHECK_TEXT_MAX, CheckStep, Name, NoBackend, Percent, RATE_MAX, Rate,
+    SOURCES_MAX, Size, SourceSpec, Span,
 };
 
 /// The longest duration that a setting has.
@@ -63,6 +63,8 @@ pub enum Form {
     Routes,
     /// The fate of a client for which no backend takes sessions.
     NoBackend,
+    /// So often each second.
+    Rate,
 }
 
 impl Form {
@@ -103,6 +105,7 @@ impl Form {
                 routes.map(str::parse).collect::<Result<_, _>>().map(Value::Routes)
             }
             Form::NoBackend => text.parse().map(Value::NoBackend),
+            Form::Rate => text.parse().map(Value::Rate),
         }
     }
 
@@ -171,6 +174,7 @@ impl Form {
             Form::NoBackend => {
                 "\"reset\", \"close\", or a wait in quotes, like \"hold 5s\"".to_owned()
             }
+            Form::Rate => "a rate in quotes, like \"2000/s\"".to_owned(),
             Form::Source => "an IP address of this host without a port, like \"10.0.0.5\", or a \
                              list of them"
                 .to_owned(),
@@ -200,6 +204,7 @@ impl Form {
             Form::Steps => "list of steps",
             Form::Routes => "list of tables",
             Form::NoBackend => "word, or word and duration",
+            Form::Rate => "rate",
         }
     }
 
@@ -225,6 +230,7 @@ impl Form {
             }
             Form::Routes => "sni, alpn, from, pool".to_owned(),
             Form::NoBackend => "reset, or hold and 1ms to 7 days".to_owned(),
+            Form::Rate => format!("1/s to {RATE_MAX}/s"),
         }
     }
 
@@ -259,6 +265,7 @@ impl Form {
                 Value::Routes(route.into_iter().collect())
             }
             Form::NoBackend => Value::NoBackend(NoBackend::Hold(Span::from_secs(5))),
+            Form::Rate => Value::Rate(Rate::per_second(2000)),
         }
     }
 }
@@ -286,6 +293,7 @@ impl fmt::Display for Value {
             Value::Steps(steps) => f.write_str(&joined(steps, "; ")),
             Value::Routes(routes) => f.write_str(&joined(routes, "; ")),
             Value::NoBackend(no_backend) => no_backend.fmt(f),
+            Value::Rate(rate) => rate.fmt(f),
         }
     }
 }

@@ -115,6 +115,7 @@ impl ShownValue {
                 u32::try_from(span.millis).map_or(f64::INFINITY, f64::from) / 1000.0,
             ),
             Value::Count(count) => ShownValue::Number(count.into()),
+            Value::Rate(rate) => ShownValue::Number(rate.events().into()),
             Value::Share(share) => ShownValue::Number(share.hundredths().into()),
             Value::Size(size) => ShownValue::Bytes(size.bytes().into()),
             Value::Flag(flag) => ShownValue::Flag(flag),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Keepalive, Pool, ProxyIn, Route, Snapshot};
 use crate::ids::ListenerId;
 use crate::network::AccessLists;
-use crate::spec::{Admin, ListenerSpec, Name, NoBackend, RouteSpec, Span, Spec};
+use crate::spec::{Admin, ListenerSpec, Name, NoBackend, Rate, RouteSpec, Span, Spec};
 
 /// A listener of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Listener {
     /// Whether its addresses are bound although this host does not have them.
     pub freebind: bool,
     pub max_sessions: Option<u32>,
+    /// New sessions, over all shards.
+    pub rate: Option<Rate>,
     /// The clients that it serves.
     pub access: AccessLists,
     /// The fate of its clients while no backend takes sessions.
@@ -51,6 +53,7 @@ impl Listener {
             pool: pools[&spec.pool],
             freebind: spec.freebind,
             max_sessions: spec.max_sessions,
+            rate: spec.rate,
             access: AccessLists::of(&spec.allow, &spec.deny, before.map(|before| &before.access)),
             no_backend: spec.no_backend,
             keepalive: Keepalive::of(&spec.keepalive),
@@ -71,6 +74,7 @@ impl Listener {
             pool: name(self.pool),
             freebind: self.freebind,
             max_sessions: self.max_sessions,
+            rate: self.rate,
             allow: self.access.allow.clone(),
             deny: self.access.deny.clone(),
             no_backend: self.no_backend,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{NoBackend, Percent, Size, Span};
+use super::{NoBackend, Percent, Rate, Size, Span};
 
 /// Serializes by `Display` and deserializes by `FromStr`.
 macro_rules! as_text {
@@ -21,4 +21,4 @@ macro_rules! as_text {
     )*};
 }
 
-as_text!(NoBackend, Percent, Size, Span);
+as_text!(NoBackend, Percent, Rate, Size, Span);

@@ -16,3 +16,5 @@ pub const QUEUE_SIZE_MAX: u32 = 1_000_000;
 /// limits come to at most.
 pub const SOCKET_BUFFER_MIN: u32 = 32 * 1024;
 pub const SOCKET_BUFFER_MAX: u32 = 64 * 1024 * 1024;
+/// The highest rate of new sessions, for each second.
+pub const RATE_MAX: u32 = 1_000_000;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::network::NetworkList;
 
-use super::{Admin, KeepaliveSpec, Name, NoBackend, ProxyInSpec, RouteSpec, Span};
+use super::{Admin, KeepaliveSpec, Name, NoBackend, ProxyInSpec, Rate, RouteSpec, Span};
 
 /// A named address: its sessions go to one pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,9 @@ pub struct ListenerSpec {
     /// The most sessions at once, over all shards. Absent: only the process's own limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_sessions: Option<u32>,
+    /// New sessions, over all shards. Absent: as many as come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
     /// The clients that it serves. Empty: all of them.
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     pub allow: NetworkList,
@@ -68,6 +71,7 @@ impl ListenerSpec {
             pool,
             freebind: false,
             max_sessions: None,
+            rate: None,
             allow: NetworkList::default(),
             deny: NetworkList::default(),
             no_backend: NoBackend::Reset,

@@ -177,7 +177,7 @@ impl Control {
         }
         self.aggregate.ended(id);
         self.searched_shard_ended(id, moment);
-        self.leases.ended(id);
+        self.leases.ended(id, moment.now);
         self.rollout.on_ended(id, moment.now);
         let text = match (&panic, self.phase) {
             (Some(panic), _) => format!("ended by a panic: {panic}"),

@@ -206,6 +206,7 @@ mod tests {
             pool: 0,
             freebind: false,
             max_sessions: None,
+            rate: None,
             access: weir_proto::network::AccessLists::default(),
             keepalive: weir_proto::snapshot::Keepalive::default(),
             proxy: weir_proto::snapshot::ProxyIn::default(),

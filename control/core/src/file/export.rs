@@ -77,6 +77,7 @@ fn written(value: &Value) -> String {
         | Value::Size(_)
         | Value::Share(_)
         | Value::Text(_)
+        | Value::Rate(_)
         | Value::NoBackend(_) => quote(&value.to_string()),
         Value::Addresses(addresses) => list(addresses),
         Value::Networks(networks) => list(networks),

@@ -2,7 +2,7 @@
 
 use super::*;
 use weir_proto::ids::{IdSource, ListenerId};
-use weir_proto::spec::{BackendSpec, ListenerSpec, PoolSpec, Spec};
+use weir_proto::spec::{BackendSpec, ListenerSpec, PoolSpec, Rate, Spec};
 
 /// The snapshots of one listener whose limit changes.
 struct LimitVersions {
@@ -143,7 +143,7 @@ fn credits_of_a_dead_shard_are_free_when_it_has_ended() {
     assert_eq!(sent(&mut leases, 0), Some((1, None)));
     config.say(&mut leases, 1, (0, 0, true));
     assert_eq!(leased(&leases), 1);
-    leases.ended(ShardId(0));
+    leases.ended(ShardId(0), Now::default());
     assert_eq!(sent(&mut leases, 1).map(|it| it.0), Some(1));
     // What the dead one has said comes too late, its successor begins again.
     config.say(&mut leases, 0, (1, 1, true));
@@ -280,7 +280,7 @@ fn a_limit_of_the_next_version_is_known_before_shards_have_it() {
     leases.prepare(pool, config.now.pool("web"), next.version);
     assert_eq!(mosts(&leases), [2]);
     // It is built by the version that knows no limit: it may use any number until it says more.
-    leases.ended(ShardId(1));
+    leases.ended(ShardId(1), Now::default());
     leases.built_again(ShardId(1));
     leases.settle(&next, &config.now);
     config.now = next;
@@ -294,4 +294,35 @@ fn a_limit_of_the_next_version_is_known_before_shards_have_it() {
         Snapshot::build(&Spec::default(), config.now.version.next(), &config.now, &mut config.ids);
     leases.settle(&none.unwrap(), &config.now);
     assert_eq!((leases.sweep(1), mosts(&leases)), (false, vec![]));
+}
+
+#[test]
+fn credits_of_a_rate_that_a_dead_shard_had_are_free_a_second_later() {
+    let (mut leases, mut config) = (Leases::new(2), LimitVersions::new());
+    let listener = ListenerSpec {
+        rate: Some(Rate::per_second(20)),
+        ..ListenerSpec::new("web".parse().unwrap(), vec!["127.0.0.1:80".parse().unwrap()])
+    };
+    let spec = Spec {
+        listener: [("web".parse().unwrap(), listener)].into(),
+        pool: [("web".parse().unwrap(), PoolSpec::default().into())].into(),
+    };
+    let next = Snapshot::build(&spec, Version(1), &config.now, &mut config.ids).unwrap();
+    leases.adopt(&next, &config.now);
+    config.now = next;
+    let of = Limited::Rate(config.of());
+    wish(&config, &mut leases, (0, of), (0, 0, Wish::Needed));
+    assert_eq!(sent(&mut leases, 0), Some((1, None)), "half of a burst of two");
+    wish(&config, &mut leases, (1, of), (0, 0, Wish::Needed));
+    assert_eq!(sent(&mut leases, 1), Some((1, None)));
+    let at = |ms: u64| Now::from_nanos(ms * 1_000_000);
+    leases.ended(ShardId(0), at(5000));
+    wish(&config, &mut leases, (1, of), (1, 1, Wish::Needed));
+    leases.look(at(5999));
+    assert_eq!(leased(&leases), 2);
+    assert_eq!(sent(&mut leases, 1), Some((1, Some(2))), "it may have been used just now");
+    leases.look(at(6000));
+    assert_eq!(sent(&mut leases, 1).map(|it| it.0), Some(2));
+    leases.look(at(9000));
+    assert_eq!(leased(&leases), 2);
 }

@@ -150,6 +150,7 @@ impl<S> Kind<S> {
             Form::Networks => "10.0.0.0/8, with commas between several",
             Form::NoBackend => "'hold 5s'",
             Form::Source => "10.0.0.5, with commas between several",
+            Form::Rate => "2000/s",
             Form::Steps => "'send PING\\r\\n; expect +PONG'",
             Form::Address { many: false } => "10.0.0.11:443 (names are not resolved)",
             Form::Span { .. } | Form::Word { .. } | Form::Text { .. } => "2s",

@@ -144,6 +144,13 @@ fn listeners(page: &mut Page, input: &MetricsInput) {
         let most = own.min(input.sessions_max);
         family.row(&[("listener", listener.name.as_str())], most);
     }
+    let help = "The most new sessions for each second, of listeners with a rate.";
+    let mut family = page.gauge("weir_listener_session_rate_max", help);
+    for listener in &input.snapshot.listeners {
+        if let Some(rate) = listener.rate {
+            family.row(&[("listener", listener.name.as_str())], rate.events());
+        }
+    }
 }
 
 /// An alert on 0 of these finds a pool whose clients are turned away, whatever the reason.

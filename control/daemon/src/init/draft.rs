@@ -4,7 +4,9 @@
 use std::net::SocketAddr;
 
 use weir_proto::network::{Network, NetworkList};
-use weir_proto::spec::{Admin, KeepaliveSpec, PoolSpec, ProxyInSpec, RetrySpec, Span, TimeoutSpec};
+use weir_proto::spec::{
+    Admin, KeepaliveSpec, PoolSpec, ProxyInSpec, Rate, RetrySpec, Span, TimeoutSpec,
+};
 
 use super::note::At;
 use super::units::bounded;
@@ -29,6 +31,7 @@ pub(super) struct DraftListener {
     /// The number of its pool in [`Draft::pools`].
     pub(super) pool: usize,
     pub(super) max_sessions: Option<u32>,
+    pub(super) rate: Option<Rate>,
     pub(super) freebind: bool,
     pub(super) state: Admin,
     pub(super) keepalive: KeepaliveSpec,

@@ -260,6 +260,7 @@ fn listener_objects(
             let plain = ListenerSpec::new(pool.clone(), binds.to_vec());
             let listener_spec = ListenerSpec {
                 max_sessions: listener.max_sessions,
+                rate: listener.rate,
                 freebind: listener.freebind,
                 state: listener.state,
                 keepalive: listener.keepalive.clone(),

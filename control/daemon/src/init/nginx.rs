@@ -275,6 +275,7 @@ impl<'a> StreamReader<'a> {
             binds,
             pool,
             max_sessions: None,
+            rate: None,
             freebind: false,
             state: Admin::Ready,
             keepalive: server.keepalive.clone(),

@@ -161,6 +161,7 @@ fn timeouts_of_haproxy_are_the_shorter_or_the_tunnel() {
             "keepalive = { idle = \"30s\", interval = \"10s\", count = 3 }",
         ),
         ("maxconn 500", "max-sessions = 500"),
+        ("rate-limit sessions 300", "rate = \"300/s\""),
         ("disabled", "state = \"drain\""),
     ] {
         expect_toml(&converted(&listen("", lines)), &[expected]);

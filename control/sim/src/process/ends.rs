@@ -5,6 +5,7 @@ use super::SimProcess;
 impl SimProcess {
     /// Everything of the process is gone at once.
     pub(super) fn kill(&mut self, power: bool) {
+        self.limits = super::limits::Limits::default();
         if self.daemon.is_none() {
             return;
         }

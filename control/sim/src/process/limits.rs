@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use weir_control_core::control::Control;
 use weir_control_core::leases::Leased;
+use weir_engine_sim::check::rates::RateBuckets;
+use weir_proto::ids::ListenerId;
 use weir_proto::order::Limited;
+use weir_proto::spec::Rate;
 
 use super::SimShard;
 
@@ -14,6 +17,7 @@ pub(super) struct Limits {
     /// Sessions, credits that shards hold, and clients that were let in so far.
     before: BTreeMap<Limited, (u64, u64, Option<u64>)>,
     leased: BTreeMap<Limited, Leased>,
+    rates: Rates,
     /// The version that every shard used.
     everywhere: Option<u64>,
 }
@@ -24,7 +28,21 @@ impl Limits {
     ///
     /// # Errors
     /// One has too many.
-    pub(super) fn check(&mut self, control: &Control, cells: &[SimShard]) -> Result<(), String> {
+    pub(super) fn check(
+        &mut self,
+        control: Option<&Control>,
+        cells: &[SimShard],
+        now: u64,
+    ) -> Result<(), String> {
+        let Some(control) = control else {
+            *self = Limits::default();
+            return Ok(());
+        };
+        self.rates.check(control, cells, now)?;
+        self.check_credits(control, cells)
+    }
+
+    fn check_credits(&mut self, control: &Control, cells: &[SimShard]) -> Result<(), String> {
         let version = control.snapshot.version.0;
         let mut live = cells.iter().filter(|cell| cell.is_live());
         let now = live.all(|cell| cell.version == version).then_some(version);
@@ -37,16 +55,21 @@ impl Limits {
         let backends = control.snapshot.backends().map(|(pool, it)| {
             (format!("backend {}/{}", pool.name, it.name), Limited::Backend(it.id), it.max_sessions)
         });
-        for (name, of, most) in listeners.chain(backends) {
+        let rates = control.snapshot.listeners.iter().map(|it| {
+            let burst = it.rate.map(Rate::burst);
+            (format!("the rate of listener {}", it.name), Limited::Rate(it.id), burst)
+        });
+        for (name, of, most) in listeners.chain(backends).chain(rates) {
             let Some(most) = most.map(u64::from) else { continue };
             let each = cells.iter().map(|cell| match of {
                 Limited::Listener(id) => cell.of_listener(id),
                 Limited::Backend(id) => cell.of_backend(id),
+                Limited::Rate(id) => (0, cell.of_rate(id)),
             });
             let (used, held) = each.fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
             let let_in: Option<u64> = match of {
                 Limited::Listener(id) => cells.iter().map(|it| it.ledger.admitted(id)).sum(),
-                Limited::Backend(_) => None,
+                Limited::Backend(_) | Limited::Rate(_) => None,
             };
             let was = self.before.get(&of).copied().unwrap_or_default();
             let came = let_in.is_some_and(|now| was.2.is_some_and(|was| now > was));
@@ -72,6 +95,43 @@ impl Limits {
             }
         }
         self.leased = now;
+        Ok(())
+    }
+}
+
+/// Sessions that begin under the rates of listeners.
+#[derive(Debug, Default)]
+struct Rates {
+    allowed: RateBuckets,
+    /// Clients that each shard had let in a step ago.
+    before: BTreeMap<(usize, ListenerId), u64>,
+}
+
+impl Rates {
+    /// While every shard that has clients uses the version of control, no more sessions begin than
+    /// a rate allows: also while shards end and are built again.
+    fn check(&mut self, control: &Control, cells: &[SimShard], now: u64) -> Result<(), String> {
+        let version = control.snapshot.version.0;
+        let mut live = cells.iter().filter(|cell| cell.is_live() && cell.version > 0);
+        let rates = control.snapshot.listeners.iter();
+        let rates: Vec<_> = rates.filter_map(|it| Some((it.id, it.rate?))).collect();
+        let fits = live.all(|cell| cell.version == version);
+        self.allowed.retain(|id| fits && rates.iter().any(|(of, _)| *of == id));
+        for (id, rate) in rates {
+            let (mut began, mut is_known) = (0, true);
+            for (number, cell) in cells.iter().enumerate() {
+                let Some(count) = cell.ledger.admitted(id) else {
+                    is_known = false;
+                    continue;
+                };
+                let before = self.before.insert((number, id), count).unwrap_or(0);
+                // One that was built again begins at 0.
+                began += count.checked_sub(before).unwrap_or(count);
+            }
+            if fits && is_known {
+                self.allowed.began((id, rate), began, now)?;
+            }
+        }
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use weir_proto::spec::{
 };
 
 use super::{SimProcess, StepResult, daemon};
-use weir_engine_sim::faults::{Rooms, Swarm};
+use weir_engine_sim::faults::{Rates, Rooms, Swarm};
 use weir_engine_sim::net::Mode;
 use weir_engine_sim::operator::{keepalive, name, on_down, retries, timeouts};
 use weir_engine_sim::rng::Rng;
@@ -25,6 +25,7 @@ pub(super) struct People {
     next_port: u16,
     /// Limits of the backends, and of those that wait for one with room.
     rooms: Rooms,
+    rates: Rates,
     /// Every address that a backend ever had.
     pub(super) hosts: Vec<SocketAddr>,
     /// Every address that a listener ever had.
@@ -76,6 +77,7 @@ impl People {
             rng,
             next_port: 1000,
             rooms: Rooms::default(),
+            rates: Rates::default(),
             hosts,
             listens_at,
             file: Spec::default(),
@@ -133,7 +135,7 @@ impl People {
     /// The configuration that the process is seeded with.
     pub(super) fn first(&mut self, swarm: &Swarm) -> Spec {
         (self.groups, self.lifetimes) = (swarm.groups, swarm.lifetimes);
-        (self.rooms, self.on_down) = (swarm.rooms, swarm.on_down);
+        (self.rooms, self.rates, self.on_down) = (swarm.rooms, swarm.rates, swarm.on_down);
         let mut spec = Spec::default();
         for number in 0..swarm.pools {
             let pool_name = name(&format!("p{number}"));
@@ -163,6 +165,7 @@ impl People {
             let bind = vec![self.bind()];
             let listener = ListenerSpec {
                 max_sessions: self.rng.pick(&[None, None, Some(1), Some(5)]),
+                rate: self.rates.rate(&mut self.rng),
                 keepalive: keepalive(),
                 no_backend: self.rooms.no_backend(),
                 ..ListenerSpec::new(pool_name, bind)
@@ -297,6 +300,11 @@ impl People {
         let new = self.bind().to_string();
         let kept = listener.bind.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let pool = &now.pools[self.rng.below(now.pools.len())].name;
+        if self.rates.limited && self.rng.flip() {
+            let rate = self.rates.rate(&mut self.rng).map(|rate| rate.to_string());
+            let pairs = vec![pair("rate", rate.unwrap_or_default())];
+            return ChangeRequest::ListenerSet { name: listener.name.to_string(), pairs };
+        }
         let pairs = match self.rng.below(4) {
             0 => vec![pair("bind", new)],
             1 => vec![pair("bind", format!("{kept},{new}"))],

@@ -70,7 +70,8 @@ impl SimProcess {
         by: Option<u64>,
         done: impl Fn(&SimProcess) -> bool,
     ) -> StepResult {
-        let each_ms = self.swarm.connect_ms * 4 + self.swarm.rooms.hold_ms;
+        let rates_ms = self.swarm.rates.each_ms();
+        let each_ms = self.swarm.connect_ms * 4 + self.swarm.rooms.hold_ms + rates_ms;
         let waits_ms = each_ms * (self.swarm.clients + 1) + 70_000;
         let by = by.unwrap_or(self.street.now + waits_ms as u64 * MS);
         for _ in 0..ROUNDS_MAX {
@@ -188,10 +189,10 @@ impl SimProcess {
         self.is_quiet() || (self.has_limits() && self.cells.iter().all(done))
     }
 
-    /// True if a listener has a limit.
+    /// True if a listener has a limit, or a rate.
     fn has_limits(&self) -> bool {
         let mut listeners = self.daemon.iter().flat_map(|daemon| &daemon.snapshot().listeners);
-        listeners.any(|listener| listener.max_sessions.is_some())
+        listeners.any(|listener| listener.max_sessions.is_some() || listener.rate.is_some())
     }
 
     /// What was counted is what there was; then, in some seeds, everything is stopped.

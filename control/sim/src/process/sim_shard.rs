@@ -165,6 +165,14 @@ impl SimShard {
         })
     }
 
+    /// Credits that this shard holds for the rate of a listener.
+    #[must_use]
+    pub(super) fn of_rate(&self, id: ListenerId) -> u64 {
+        let views = self.shard.iter().flat_map(|shard| shard.table().view().listeners());
+        let own = views.filter(|view| view.id == id);
+        own.map(|view| u64::from(view.rate_held().unwrap_or(0))).sum()
+    }
+
     /// The same of a backend.
     #[must_use]
     pub(super) fn of_backend(&self, id: BackendId) -> (u64, u64) {

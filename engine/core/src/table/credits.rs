@@ -5,19 +5,19 @@ use alloc::vec::Vec;
 use weir_proto::order::{Credit, Limited, Want};
 
 use super::Table;
-use crate::lease::Lease;
 use crate::slot::ListenerSlot;
+use crate::view::ListenerView;
 
 impl Table {
-    /// How many more sessions this listener may have on this shard.
+    /// How many more sessions this listener may have on this shard now.
     #[must_use]
     pub fn room(&self, listener: ListenerSlot) -> u32 {
         self.view.listeners()[listener.index()].room()
     }
 
-    /// The lease of a listener that has a limit, with the sessions that use it.
-    pub fn lease(&mut self, listener: ListenerSlot) -> Option<(&mut Lease, u32)> {
-        self.view.lease(listener)
+    /// The limits of a listener, for those who let clients in.
+    pub fn limits_of(&mut self, listener: ListenerSlot) -> &mut ListenerView {
+        self.view.limits_of(listener)
     }
 
     /// Control's word on this shard's part of a limit. What the snapshot does not limit any more
@@ -30,22 +30,24 @@ impl Table {
                     lease.hear(given, keep);
                 }
             }
+            Limited::Rate(id) => {
+                if let Some((_, rate)) = self.view.rates().find(|(of, _)| *of == id) {
+                    rate.hear(given, keep);
+                }
+            }
             Limited::Backend(id) => self.view.hear_backend_credit(id, given, keep),
         }
     }
 
     /// True if [`Table::take_wants`] has something to tell of listeners.
     pub fn has_wants(&mut self) -> bool {
-        self.view.leases().any(|(_, lease)| lease.is_news())
+        self.view.has_listener_wants()
     }
 
     /// What control does not know of this shard's leases.
     pub fn take_wants(&mut self) -> Vec<Want> {
-        let news = self.view.leases().filter_map(|(id, lease)| {
-            let (given, held, wish) = lease.take_news()?;
-            Some(Want { of: Limited::Listener(id), given, held, wish })
-        });
-        let mut wants = news.collect();
+        let mut wants = Vec::new();
+        self.view.take_listener_wants(&mut wants);
         self.view.take_backend_wants(&mut wants);
         wants
     }

@@ -23,6 +23,7 @@ impl Ledger {
         let now = rows.iter().map(|row| (row.id, row.sessions)).collect();
         let before = std::mem::replace(&mut self.before, now);
         self.check_backends(table)?;
+        self.check_rates()?;
         for listener in self.snapshot.iter().flat_map(|snapshot| &snapshot.listeners) {
             let Some(most) = listener.max_sessions else { continue };
             let sessions = self.before.get(&listener.id).copied().unwrap_or(0);
@@ -30,6 +31,21 @@ impl Ledger {
                 let id = listener.id;
                 return Err(format!("{sessions} sessions of listener {id}; {most} are allowed"));
             }
+        }
+        Ok(())
+    }
+
+    /// No more sessions begin than the rates of listeners allow.
+    fn check_rates(&mut self) -> Result<(), String> {
+        let began = std::mem::replace(&mut self.admitted_before, self.admitted.clone());
+        let rates = self.snapshot.iter().flat_map(|snapshot| &snapshot.listeners);
+        let rates: Vec<_> = rates.filter_map(|it| Some((it.id, it.rate?))).collect();
+        self.allowed.retain(|id| rates.iter().any(|(of, _)| *of == id));
+        // When one who came late is let in is not known.
+        for (id, rate) in rates.into_iter().filter(|_| self.late == 0) {
+            let count = |all: &BTreeMap<_, u64>| all.get(&id).copied().unwrap_or(0);
+            let count = count(&self.admitted) - count(&began);
+            self.allowed.began((id, rate), count, self.now)?;
         }
         Ok(())
     }

@@ -2,12 +2,13 @@
 //! place counts.
 
 use weir_core::action::How;
+use weir_core::base::clock::Now;
 use weir_core::base::machine::leave;
 use weir_core::event::{Errno, Leg};
-use weir_core::lease::Lease;
 use weir_core::pick::client_key;
 use weir_core::slot::ListenerSlot;
 use weir_core::table::AcceptedClient;
+use weir_core::view::ListenerView;
 use weir_proto::stats::{Reject, ShardStats};
 
 use super::{ARMED_MAX, LAST_CLIENTS_MAX, Late};
@@ -25,6 +26,10 @@ impl<I: Io> Shard<I> {
     pub(in crate::shard) fn arm(&mut self) {
         if self.sockets.paused_until.is_some_and(|until| until <= self.now) {
             self.sockets.paused_until = None;
+            self.sockets.touched = true;
+        }
+        if self.sockets.token_at.is_some_and(|at| at <= self.now) {
+            self.sockets.token_at = None;
             self.sockets.touched = true;
         }
         if !self.sockets.touched {
@@ -71,7 +76,7 @@ impl<I: Io> Shard<I> {
 
     /// True if every place of this listener counts.
     fn counts_each(&self, slot: ListenerSlot) -> bool {
-        self.sockets.scarce || self.table.view().listeners()[slot.index()].held().is_some()
+        self.sockets.scarce || self.table.view().listeners()[slot.index()].is_limited()
     }
 
     /// How many more sessions fit into the shard.
@@ -101,15 +106,19 @@ impl<I: Io> Shard<I> {
 
     /// Lets in who waits, the longest waiting first, as far as there is room.
     fn let_in(&mut self) {
-        let limited = self.table.view().listeners().iter().any(|view| view.held().is_some());
+        self.sockets.token_at = None;
+        let limited = self.table.view().listeners().iter().any(|view| view.is_limited());
         if !limited && !self.sockets.scarce && self.sockets.late.is_empty() {
             return;
         }
-        self.each_lease(Lease::give_back);
+        self.each_limit(|view, waits, now| {
+            view.give_back(waits, now);
+            None
+        });
         for _ in 0..self.sockets.late.len() {
             let Some(Late { leg, listener }) = self.sockets.late.pop_front() else { break };
             match self.table.view().listener_slot(listener) {
-                Some(slot) if self.table.room(slot) > 0 => self.admit(leg, slot),
+                Some(slot) if self.table.room(slot) > 0 => self.admit_one(leg, slot),
                 _ => self.sockets.late.push_back(Late { leg, listener }),
             }
         }
@@ -130,7 +139,7 @@ impl<I: Io> Shard<I> {
             self.sockets.watch(number, &mut self.io);
         }
         self.sockets.line = line;
-        self.each_lease(Lease::settle);
+        self.sockets.token_at = self.each_limit(|view, waits, _| view.settle(waits));
     }
 
     /// The sockets where a client waits for a place, in the order in which that was found.
@@ -146,8 +155,9 @@ impl<I: Io> Shard<I> {
         line.sort_unstable();
     }
 
-    /// Does something with each lease: the sessions that use it, and whether a client waits for it.
-    fn each_lease(&mut self, work: fn(&mut Lease, u32, bool)) {
+    /// Does something with the limits of each listener that has some, by whether a client waits
+    /// there. Returns the earliest moment that comes of it.
+    fn each_limit(&mut self, work: fn(&mut ListenerView, bool, Now) -> Option<Now>) -> Option<Now> {
         let mut waits = std::mem::take(&mut self.sockets.waits);
         waits.clear();
         waits.resize(self.table.view().listeners().len(), false);
@@ -161,12 +171,16 @@ impl<I: Io> Shard<I> {
                 waits[slot.index()] = true;
             }
         }
+        let mut first = None;
         for (slot, waits) in waits.iter().enumerate() {
-            if let Some((lease, used)) = self.table.lease(ListenerSlot::at(slot)) {
-                work(lease, used, *waits);
+            let view = self.table.limits_of(ListenerSlot::at(slot));
+            if view.is_limited() {
+                let at = work(view, *waits, self.now);
+                first = at.into_iter().chain(first).min();
             }
         }
         self.sockets.waits = waits;
+        first
     }
 
     /// Takes up to `most` clients from a socket, which there is room for. False if it must not be
@@ -175,7 +189,7 @@ impl<I: Io> Shard<I> {
         let leg = self.sockets.at(number).leg;
         for _ in 0..most {
             match self.io.accept(leg) {
-                Ok(client) => self.admit(client, slot),
+                Ok(client) => self.admit_one(client, slot),
                 Err(Errno::EAGAIN) => return true,
                 // This client has left the queue.
                 Err(Errno::ECONNABORTED) => {}
@@ -227,7 +241,7 @@ impl<I: Io> Shard<I> {
         match (result, slot) {
             (Ok(leg), Some(slot)) if self.is_open(slot) => {
                 // Its listener has got a limit since this accept was asked for: others come first.
-                if self.table.view().listeners()[slot.index()].held().is_some() {
+                if self.table.view().listeners()[slot.index()].is_limited() {
                     self.sockets.parked += 1;
                     return self.sockets.late.push_back(Late { leg, listener });
                 }
@@ -253,23 +267,36 @@ impl<I: Io> Shard<I> {
         self.sockets.paused_until = Some(self.now.plus_millis(PAUSE_MS));
     }
 
-    fn admit(&mut self, leg: Leg, listener: ListenerSlot) {
+    /// Admits a client that there is room for under its listener's limits. One that gets no session
+    /// uses none of it.
+    fn admit_one(&mut self, leg: Leg, listener: ListenerSlot) {
+        if self.admit(leg, listener) {
+            self.table.limits_of(listener).spend();
+        }
+    }
+
+    /// False if the client gets no session.
+    fn admit(&mut self, leg: Leg, listener: ListenerSlot) -> bool {
         let wants_key = self.table.wants_client_key(listener);
         let asks = wants_key || self.table.is_choosy(listener) || self.table.wants_client_address();
         let address = if asks { self.io.peer(leg) } else { None };
         if self.table.refuses(listener, address.map(|it| it.ip())) {
             self.io.close(leg, How::Reset);
             self.table.counters().rejected(listener, Reject::Denied);
-            return;
+            return false;
         }
         let key = address.filter(|_| wants_key);
         let key = key.map_or(0, |address| client_key(self.setup.hash_seed, address.ip()));
         let client = AcceptedClient { leg, listener, key, address };
         match self.table.accept(client, self.now, &mut self.actions) {
-            Some(id) => self.perform(id),
+            Some(id) => {
+                self.perform(id);
+                true
+            }
             None => {
                 self.io.close(leg, How::Reset);
                 self.table.counters().rejected(listener, Reject::Resources);
+                false
             }
         }
     }

@@ -49,6 +49,15 @@ pub static LISTENER: &[Setting<ListenerSpec>] = &[
          backlog. No limit if absent; 0 is refused.",
     ),
     row(
+        ("rate", "rate_per_s"),
+        Form::Rate,
+        Effect::Admission,
+        optional!(Rate, rate),
+        "New sessions for each second, over all shards and addresses; more clients wait in the \
+         backlog. At once may come what a tenth of a second allows, rounded up: never more than \
+         that and the rate times a span of time begin within it. No limit if absent.",
+    ),
+    row(
         ("allow", "allow"),
         Form::Networks,
         Effect::Admission,

@@ -31,6 +31,8 @@ const IN_HEALTH: [&str; 17] = [
 ];
 
 const SPILL: &str = "spill_percent";
+/// The unit of a rate.
+const PER_SECOND: &str = "_per_s";
 
 /// Networks of one list that are shown; with `-o json` all are.
 const NETWORKS_SHOWN: usize = 16;
@@ -39,7 +41,7 @@ const NETWORKS_SHOWN: usize = 16;
 pub(super) fn rows(settings: &ShownSettings, style: Style) -> Vec<(String, Cell)> {
     let rows = settings.tables().map(|(table, run)| match table {
         None if run[0].name == SPILL => ("spill".to_owned(), spill(settings).into()),
-        None => (name_of(&run[0], " "), text_of(run[0].value.as_ref(), style).into()),
+        None => (name_of(&run[0], " "), value_of(&run[0], style).into()),
         Some("health") => ("health".to_owned(), health(settings, run, style).into()),
         Some("keepalive") => ("keepalive".to_owned(), keepalive(settings, style).into()),
         Some("proxy_protocol") => {
@@ -138,17 +140,23 @@ fn proxy_protocol(settings: &ShownSettings, run: &[ShownSetting], style: Style) 
 
 /// As in `connect 3s, idle 1h 0m`.
 fn listed(run: &[ShownSetting], style: Style) -> String {
-    let parts = run.iter().map(|setting| {
-        format!("{} {}", name_of(setting, "-"), text_of(setting.value.as_ref(), style))
-    });
+    let parts =
+        run.iter().map(|setting| format!("{} {}", name_of(setting, "-"), value_of(setting, style)));
     parts.collect::<Vec<_>>().join(", ")
 }
 
 /// The name without its unit, its words joined by `joint`.
 fn name_of(setting: &ShownSetting, joint: &str) -> String {
     let key = setting.key();
-    let without = key.strip_suffix("_s").or_else(|| key.strip_suffix("_bytes"));
+    let without = [PER_SECOND, "_s", "_bytes"].iter().find_map(|unit| key.strip_suffix(unit));
     without.unwrap_or(key).replace('_', joint)
+}
+
+/// The value, a rate as in `2000/s`.
+fn value_of(setting: &ShownSetting, style: Style) -> String {
+    let text = text_of(setting.value.as_ref(), style);
+    let is_rate = setting.value.is_some() && setting.key().ends_with(PER_SECOND);
+    if is_rate { text + "/s" } else { text }
 }
 
 /// As in `1: sni db.example.com → db; 2: from 10.1.0.0/16 → inside`.

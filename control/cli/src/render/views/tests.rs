@@ -280,6 +280,7 @@ sessions         12
 sessions total   123k
 freebind         no
 max sessions     -
+rate             -
 allow            -
 deny             -
 no backend       reset

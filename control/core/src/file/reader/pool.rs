@@ -113,6 +113,7 @@ impl Reader {
             Form::Source => self.value(value, &hint).map(Value::Source),
             Form::Steps => self.list(value, &hint).map(Value::Steps),
             Form::NoBackend => self.value(value, &hint).map(Value::NoBackend),
+            Form::Rate => self.value(value, &hint).map(Value::Rate),
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use weir_proto::spec::{Admin, WEIGHT_MAX};
+use weir_proto::spec::{Admin, Rate, WEIGHT_MAX};
 
 use super::address::{self, HaproxyAddress, Ports};
 use super::lexer::{Variables, filled};
@@ -200,6 +200,8 @@ impl Joiner<'_> {
         }
         let settings = &proxy.settings;
         let limit = settings.maxconn.as_ref().map(|(_, limit)| *limit).filter(|limit| *limit > 0);
+        let rate = settings.rate_limit.as_ref().map(|(_, rate)| *rate).filter(|rate| *rate > 0);
+        let rate = rate.map(|rate| u32::try_from(rate).unwrap_or(u32::MAX));
         if settings.is_disabled {
             let remark = note(format!("{} is disabled", title(proxy)));
             let hint = "`weirctl listener ready NAME` opens it";
@@ -216,6 +218,7 @@ impl Joiner<'_> {
                 binds,
                 pool,
                 max_sessions: limit.map(|limit| u32::try_from(limit).unwrap_or(u32::MAX)),
+                rate: rate.map(Rate::per_second),
                 freebind,
                 state: if settings.is_disabled { Admin::Drain } else { Admin::Ready },
                 keepalive: settings.client_keepalive.clone(),

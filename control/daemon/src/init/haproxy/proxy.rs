@@ -54,6 +54,8 @@ pub(super) struct ProxySettings {
     pub(super) balance: Given<(Strategy, Option<Rc<Remark>>)>,
     pub(super) timeouts: Timeouts,
     pub(super) maxconn: Given<u64>,
+    /// New sessions for each second; 0: as many as come.
+    pub(super) rate_limit: Given<u64>,
     pub(super) retries: Given<u64>,
     pub(super) redispatches: bool,
     /// All backups are used together, not the first that is up.
@@ -178,6 +180,9 @@ impl ProxySettings {
                 self.timeout(at, name, value, lost);
             }
             ["maxconn", value, ..] => number(&mut self.maxconn, at, texts, value, lost),
+            ["rate-limit", "sessions", value, ..] => {
+                number(&mut self.rate_limit, at, texts, value, lost);
+            }
             ["retries", value, ..] => number(&mut self.retries, at, texts, value, lost),
             ["default-server", ..] => {
                 Rc::make_mut(&mut self.default_server).take(at, &words[1..]);

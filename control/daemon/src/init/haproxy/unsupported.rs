@@ -270,7 +270,7 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     directive("hash-preserve-affinity", NOTE, "maglev takes the next backend for a client", ""),
     directive("fullconn", NOTE, "weir has no limit of sessions for one backend yet", ""),
     directive("backlog", NOTE, "weir takes what the kernel allows (net.core.somaxconn)", ""),
-    directive("rate-limit", WARN, "weir has no limit of new sessions a second yet", ACL_HINT),
+    directive("rate-limit", WARN, "weir limits sessions a second, nothing else", ACL_HINT),
     directive("log", NOTE, LOG, LOG_HINT),
     directive("log-*", NOTE, LOG, LOG_HINT),
     directive("error-log-format", NOTE, LOG, LOG_HINT),

@@ -75,7 +75,7 @@ pub(super) fn shown<S: Plain>(table: &'static [Setting<S>]) -> Map<String, Value
         |setting| {
             let schema = match setting.form {
                 Form::Span { .. } => json!({"type": "number"}),
-                Form::Count { .. } | Form::Size { .. } | Form::Share => {
+                Form::Count { .. } | Form::Size { .. } | Form::Share | Form::Rate => {
                     json!({"type": "integer", "minimum": 0})
                 }
                 Form::Flag => json!({"type": "boolean"}),
@@ -169,6 +169,7 @@ fn written(form: Form) -> Value {
         Form::Source => {
             json!({"anyOf": [source(), {"type": "array", "items": source(), "minItems": 1}]})
         }
+        Form::Rate => json!({"type": "string", "pattern": "^[0-9]+/s$", "examples": ["200/s"]}),
         Form::Steps => {
             let step = || json!({"type": "string", "pattern": STEP});
             json!({"type": "array", "items": step(), "minItems": 1, "maxItems": CHECK_STEPS_MAX})
