@@ -28,11 +28,12 @@ use weir_core::event::{
 };
 use weir_core::limits::ANSWERS_PER_TURN_MAX;
 use weir_core::session::SpliceRequest;
+use weir_core::steering::Steering;
 use weir_proto::session::LegRow;
 use weir_proto::snapshot::Keepalive;
 
 use crate::io::{Counts, FreeBuffers, Io, Op, Outcome, Token};
-use crate::sys::{self, memory, peek, socket, source, tcp_info};
+use crate::sys::{self, memory, peek, socket, source, steer, tcp_info};
 use batch::{Batch, MIN_WAIT_US};
 use buffers::Buffers;
 use pipes::Pipes;
@@ -352,6 +353,10 @@ impl Io for Ring {
         socket::set_nonblocking(leg, true); // `accept` must not wait
         socket::listen(leg).inspect_err(|_| socket::close(leg, How::Fin))?;
         Ok(leg)
+    }
+
+    fn steer(&mut self, listener: Leg, address: SocketAddr, steering: Option<Steering>) {
+        steer::steer(listener, address.is_ipv6(), steering);
     }
 
     fn shutdown_listener(&mut self, listener: Leg) {

@@ -33,6 +33,8 @@ use standstill::Standstill;
 #[derive(Clone, Copy, Debug)]
 pub struct ShardSetup {
     pub id: ShardId,
+    /// How many there are of them.
+    pub shards: u16,
     /// The most sessions at once; beyond it the backlog holds.
     pub sessions_max: u32,
     pub tuning: Tuning,
@@ -82,6 +84,7 @@ impl<I: Io> Shard<I> {
             seed: setup.seed,
             now,
             session_log: setup.session_log,
+            hash_seed: setup.hash_seed,
         });
         io.submit(Token::Bell, Op::Bell);
         let pending_reports =

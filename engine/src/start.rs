@@ -53,6 +53,7 @@ pub(crate) fn start(options: &Options) -> Result<Engine, Complaint> {
         let (handle, mailbox) = inbox.connect_apart().map_err(out_of_files)?;
         let setup = ShardSetup {
             id: ShardId(number),
+            shards: options.shards.max(1),
             sessions_max: options.sessions_max,
             tuning: Tuning::default(),
             seed: options.seed ^ u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15),

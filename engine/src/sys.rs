@@ -12,6 +12,7 @@ pub(crate) mod peer;
 pub(crate) mod slice;
 pub(crate) mod socket;
 pub(crate) mod source;
+pub(crate) mod steer;
 pub(crate) mod table;
 pub(crate) mod tcp_info;
 pub(crate) mod thread;

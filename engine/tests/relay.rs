@@ -128,6 +128,7 @@ fn a_panic_resets_what_was_open_and_the_shard_comes_back() {
             freebind: false,
             max_sessions: None,
             rate: None,
+            per_source: None,
             access: weir_proto::network::AccessLists::default(),
             keepalive: weir_proto::snapshot::Keepalive::default(),
             proxy: weir_proto::snapshot::ProxyIn::default(),

@@ -120,6 +120,9 @@ counters! {
             "Times that a session was ready again and again and no byte moved.";
         /// Counted as the backends' bytes are.
         spliced_bytes: Count, "weir_shard_spliced_bytes_total", "Bytes that went through pipes.";
+        /// Sessions of sources are never forgotten.
+        sources_forgotten: Count, "weir_shard_sources_forgotten_total",
+            "Sources whose rate was forgotten, because too many came within a second.";
     }
 }
 

@@ -83,6 +83,8 @@ pub enum Why {
     Lifetime,
     /// Its backend went down, and the pool ends such sessions.
     BackendDown,
+    /// The source that a PROXY header told of has as many sessions as it may have.
+    SourceLimit,
 }
 
 impl By {
@@ -153,7 +155,7 @@ impl During {
 
 impl Why {
     /// Every value, in the order of [`CloseReason::index`].
-    pub const ALL: [Why; 19] = [
+    pub const ALL: [Why; 20] = [
         Why::Complete,
         Why::Reset,
         Why::NoBackend,
@@ -173,6 +175,7 @@ impl Why {
         Why::QueueFull,
         Why::Lifetime,
         Why::BackendDown,
+        Why::SourceLimit,
     ];
 
     /// The label in metrics.
@@ -198,6 +201,7 @@ impl Why {
             Why::QueueFull => "queue_full",
             Why::Lifetime => "lifetime",
             Why::BackendDown => "backend_down",
+            Why::SourceLimit => "source_limit",
         }
     }
 }
@@ -232,9 +236,9 @@ impl CloseReason {
 
     /// Two letters, who then when, as operators of HAProxy know them: `C` client, `S` server (the
     /// backend), `c`/`s` a timeout on that side, `P` proxy, `R` resources, `K` killed, `D` the
-    /// backend went down, `A` its age; then `R` reading the first bytes, `Q` in the queue for a
-    /// backend, `C` connecting, `D` data,
-    /// `L` last data. A session that ended as it should is `--`.
+    /// backend went down, `A` its age, `L` a limit of its source; then `R` reading the first
+    /// bytes, `Q` in the queue for a backend, `C` connecting, `D` data, `L` last data. A session
+    /// that ended as it should is `--`.
     #[must_use]
     pub fn code(self) -> [u8; 2] {
         if self.why == Why::Complete {
@@ -249,6 +253,7 @@ impl CloseReason {
             (_, Why::QueueTimeout) => b's',
             (_, Why::Lifetime) => b'A',
             (_, Why::BackendDown) => b'D',
+            (_, Why::SourceLimit) => b'L',
             (_, Why::ConnectFailed) | (By::Backend, _) => b'S',
             (By::Client, _) => b'C',
             (By::Weir, _) => b'P',
@@ -338,10 +343,13 @@ pub enum Reject {
     Closing,
     /// It is not among those whom the listener serves.
     Denied,
+    /// Its source has as many sessions as it may have, or as many as may begin have begun.
+    Source,
 }
 
 impl Reject {
-    pub const ALL: [Reject; 3] = [Reject::Resources, Reject::Closing, Reject::Denied];
+    pub const ALL: [Reject; 4] =
+        [Reject::Resources, Reject::Closing, Reject::Denied, Reject::Source];
 
     /// The label in metrics.
     #[must_use]
@@ -350,6 +358,7 @@ impl Reject {
             Reject::Resources => "resources",
             Reject::Closing => "closing",
             Reject::Denied => "denied",
+            Reject::Source => "source",
         }
     }
 }

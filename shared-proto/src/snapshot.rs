@@ -4,6 +4,7 @@
 mod backend;
 mod check;
 mod listener;
+mod per_source;
 mod route;
 mod wildcards;
 
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 pub use backend::Backend;
 pub use listener::Listener;
+pub use per_source::PerSource;
 pub use route::{NAMES_MAX, ROUTES_MAX, Route, fault_of_name, fault_of_protocol};
 pub use wildcards::Wildcards;
 

@@ -53,6 +53,7 @@ mod metrics;
 mod nofile;
 mod on_down;
 mod overflow;
+mod per_source;
 mod ports;
 mod priorities;
 mod proxy_protocol;

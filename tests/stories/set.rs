@@ -36,6 +36,8 @@ fn words<S>(set: &Set, setting: &Setting<S>) -> Vec<Vec<String>> {
         ("health.steps", _) => vec![with(&["health.kind=send-expect"], "send a;expect b")],
         ("health.kind", _) => vec![with(&[], "tcp"), with(&[], "http")],
         ("max-sessions", _) => vec![with(&[], "1")],
+        ("per-source.ipv4", _) => vec![with(&["per-source.sessions=100"], "24")],
+        ("per-source.ipv6", _) => vec![with(&["per-source.sessions=100"], "48")],
         ("weight", _) => vec![with(&[], "0"), with(&[], "256")],
         ("bind", _) => {
             let [one, two] = [free(own_ip()), free(own_ip())];
@@ -214,6 +216,9 @@ fn what_cannot_be_set_is_refused_and_says_what_can() {
         (["backend", "set", "web/b1", "address=10.0.0.1:80,10.0.0.2:80"], "one address"),
         (["listener", "set", "web", "state=maint"], "ready, drain"),
         (["listener", "set", "web", "max-sessions=0"], "0 sessions"),
+        (["listener", "set", "web", "per-source.ipv4=24"], "limit nothing"),
+        (["listener", "set", "web", "per-source.ipv4=33"], "33 is out of range"),
+        (["listener", "set", "web", "per-source.sessions=0"], "out of range"),
         (["listener", "set", "web", "bind="], "IP:PORT"),
         (["pool", "add", "new", "timeout.idle=1"], "timeout.idle"),
     ] {

@@ -158,7 +158,15 @@ fn table(sessions: u32) -> Option<(Table, BackendId)> {
     let start = Now::from_nanos(1_000_000_000);
     let (shard, tuning) = (ShardId(0), Tuning::default());
     let session_log = None;
-    let setup = Setup { shard, slots: sessions, tuning, seed: 1, now: start, session_log };
+    let setup = Setup {
+        shard,
+        slots: sessions,
+        tuning,
+        seed: 1,
+        now: start,
+        session_log,
+        hash_seed: (1, 2),
+    };
     let mut table = Table::new(setup);
     table.adopt(&snapshot, start);
     let mut out = Actions::default();
@@ -166,8 +174,13 @@ fn table(sessions: u32) -> Option<(Table, BackendId)> {
     for _ in 0..sessions {
         // Which one has been idle for longest has nothing to do with its slot.
         let now = start.plus_millis(prng.below(60_000));
-        let client =
-            AcceptedClient { leg: Leg(10), listener: ListenerSlot::FIRST, key: 0, address: None };
+        let client = AcceptedClient {
+            leg: Leg(10),
+            listener: ListenerSlot::FIRST,
+            key: 0,
+            address: None,
+            source: None,
+        };
         let id = table.accept(client, now, &mut out)?;
         out.clear();
         table.opened(id, Ok(Leg(11)), now, &mut out);

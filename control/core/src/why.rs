@@ -11,7 +11,7 @@ use weir_proto::listed::listed;
 use weir_proto::network::Refused;
 use weir_proto::request::{Code, Refusal};
 use weir_proto::session::SessionState;
-use weir_proto::snapshot::{Backend, Pool, Route};
+use weir_proto::snapshot::{Backend, PerSource, Pool, Route};
 use weir_proto::spec::Strategy;
 
 use crate::control::Control;
@@ -147,8 +147,28 @@ pub fn of_listener(
     } else if !listener.accepting {
         let because = format!("{name} is drained: it accepts no new sessions");
         turn_away(&mut why, because, "the listener accepts no new sessions");
+    } else if let Some(limits) = &listener.per_source {
+        why.because = format!("{}; {}", why.because, of_source(limits, ip));
     }
     Ok(why)
+}
+
+/// The limits of a client's source. How much it has is each shard's own.
+fn of_source(limits: &PerSource, client: std::net::IpAddr) -> String {
+    let (network, prefix) = match client.to_canonical() {
+        std::net::IpAddr::V4(ip) => {
+            let network = std::net::Ipv4Addr::from_bits(ip.to_bits() & limits.mask_v4());
+            (std::net::IpAddr::from(network), limits.ipv4)
+        }
+        std::net::IpAddr::V6(ip) => {
+            let network = std::net::Ipv6Addr::from_bits(ip.to_bits() & limits.mask_v6());
+            (std::net::IpAddr::from(network), limits.ipv6)
+        }
+    };
+    let sessions = limits.sessions.map(|most| format!("{most} sessions at once"));
+    let rate = limits.rate.map(|rate| format!("{} new ones a second", rate.events()));
+    let parts: Vec<String> = sessions.into_iter().chain(rate).collect();
+    format!("its source, {network}/{prefix}, may have {}; more are reset", parts.join(" and "))
 }
 
 /// No backend gets the client: it is not let in.

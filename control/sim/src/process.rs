@@ -230,7 +230,7 @@ impl SimProcess {
         }
         self.check_unbound()?;
         let control = self.daemon.as_ref().map(|daemon| &daemon.control);
-        self.limits.check(control, &self.cells, self.street.now)
+        self.limits.check(control, &self.cells, &self.street)
     }
 
     /// A shard's kernel with the net.
@@ -351,14 +351,13 @@ impl SimProcess {
             return;
         }
         let address = self.rng.pick(&self.people.listens_at);
-        let window = self.swarm.window;
-        match self.street.net.arrive(address, window, &mut self.rng) {
+        let (window, now) = (self.swarm.window, self.street.now);
+        match self.street.net.arrive(address, window, now, &mut self.rng) {
             Some(conn) => {
                 self.clients_left -= 1;
                 self.street.note("client connects (port, conn)", [address.port().into(), conn]);
             }
-            None if self.rng.below(4) == 0 => self.clients_left -= 1,
-            None => {}
+            None => self.clients_left -= usize::from(self.rng.below(4) == 0),
         }
     }
 
@@ -450,6 +449,7 @@ impl SimProcess {
         for number in 0..self.faults.shards {
             let setup = ShardSetup {
                 id: ShardId(number),
+                shards: self.faults.shards,
                 sessions_max: self.swarm.sessions_max,
                 tuning: self.swarm.tuning,
                 seed: self.rng.draw(),

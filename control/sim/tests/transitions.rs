@@ -302,6 +302,7 @@ fn a_retry_whose_turn_has_come_finds_no_room() {
         seed: 1,
         now,
         session_log: None,
+        hash_seed: (1, 2),
     });
     table.adopt(&first, now);
     let limited = first.backends().find(|(_, it)| it.max_sessions.is_some()).expect("it is b");
@@ -310,7 +311,8 @@ fn a_retry_whose_turn_has_come_finds_no_room() {
     let mut sessions = Vec::new();
     for leg in 0..4 {
         let listener = ListenerSlot::FIRST;
-        let client = AcceptedClient { leg: Leg(leg), listener, key: 0, address: None };
+        let client =
+            AcceptedClient { leg: Leg(leg), listener, key: 0, address: None, source: None };
         let id = table.accept(client, now, &mut out).expect("there is a slot");
         table.opened(id, Ok(Leg(10 + leg)), now, &mut out);
         sessions.push(id);

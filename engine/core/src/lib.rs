@@ -11,6 +11,8 @@
 //! | how old it may become | [`lifetime`] |
 //! | this shard's part of a limit that all share | [`lease`] |
 //! | the same of a rate | [`rate`] |
+//! | what each source of clients may have | [`client_sources`] |
+//! | which shard gets a client of a source | [`steering`] |
 //! | what this shard knows of listeners, pools, backends | [`view`] |
 //! | slots and indices as types | [`slot`] |
 //! | how a pool picks | [`pick`] |
@@ -32,6 +34,7 @@ extern crate std;
 pub mod action;
 pub mod base;
 pub mod client_hello;
+pub mod client_sources;
 pub mod counters;
 pub mod event;
 pub mod flow;
@@ -47,6 +50,7 @@ pub mod rate;
 pub mod session;
 pub mod slot;
 pub mod sources;
+pub mod steering;
 pub mod table;
 pub mod view;
 pub mod wait_queue;

@@ -12,6 +12,7 @@ mod inspect;
 mod lifetime;
 mod log;
 mod on_down;
+mod per_source;
 mod queue;
 mod redispatch;
 mod search;
@@ -39,6 +40,7 @@ use crate::base::prng::Prng;
 use crate::base::slab::Slab;
 use crate::base::wheel::Wheel;
 use crate::client_hello::ClientHello;
+use crate::client_sources::{ClientSources, SourceKey};
 use crate::counters::ShardCounters;
 use crate::event::{Completion, Leg, Side};
 use crate::generations::{Generation, Generations};
@@ -73,6 +75,8 @@ pub struct Setup {
     pub now: Now,
     /// `None`: no session log.
     pub session_log: Option<SessionLogging>,
+    /// For the hash of sources, secret towards clients.
+    pub hash_seed: (u64, u64),
 }
 
 /// A client that was accepted.
@@ -84,6 +88,8 @@ pub struct AcceptedClient {
     pub key: u64,
     /// Its address, where [`Table::wants_client_address`].
     pub address: Option<SocketAddr>,
+    /// The source that [`Table::begin_of_source`] has counted it for.
+    pub source: Option<SourceKey>,
 }
 
 /// Every session of one shard, its view and its counters.
@@ -118,6 +124,9 @@ pub struct Table {
     taken: BySlot<TakenRoute>,
     /// Of connects that another address had no port for: those that were tried.
     tried_sources: BySlot<TriedSources>,
+    /// Where listeners limit sources: what is known of them, and whose each session is.
+    client_sources: ClientSources,
+    source_of: BySlot<SourceKey>,
 }
 
 impl Table {
@@ -145,6 +154,8 @@ impl Table {
             trials: BySlot::default(),
             taken: BySlot::default(),
             tried_sources: BySlot::default(),
+            client_sources: ClientSources::new(setup.slots, setup.hash_seed),
+            source_of: BySlot::default(),
         }
     }
 
@@ -229,6 +240,7 @@ impl Table {
             row.queued_now = self.queues.waiting_in(PoolSlot::at(slot));
         }
         full.sessions_now = self.sessions.len();
+        full.counts.sources_forgotten += self.client_sources.take_forgotten();
         full.generations.extend(self.generations.iter());
         full
     }
@@ -245,7 +257,7 @@ impl Table {
         now: Now,
         out: &mut Actions,
     ) -> Option<SessionId> {
-        let AcceptedClient { leg, listener, key, address } = client;
+        let AcceptedClient { leg, listener, key, address, source } = client;
         let pool = self.view.listeners()[listener.index()].pool;
         let view = &self.view.pools()[pool.index()];
         let route = Route { listener, pool, backend: None, index: MemberIndex::FIRST };
@@ -263,6 +275,9 @@ impl Table {
         }
         let id = self.sessions.insert(session)?;
         self.logging.begin(id, address);
+        if let Some(source) = source {
+            self.source_of.note(id.slot, source);
+        }
         self.counters.accepted(listener);
         self.generations.opened(born);
         self.view.session_opened(listener, pool);
@@ -420,6 +435,9 @@ impl Table {
         self.told.forget(id.slot);
         self.trials.forget(id.slot);
         self.taken.forget(id.slot);
+        if let Some(source) = self.source_of.take(id.slot) {
+            self.client_sources.end(source, now);
+        }
         self.generations.closed(session.born);
         self.view.session_closed(listener, pool);
         if session.counted_stalled {

@@ -22,7 +22,9 @@ use core::net::{IpAddr, SocketAddr};
 use weir_proto::ids::{BackendId, ListenerId, PoolId, Version};
 use weir_proto::network::AddressSet;
 use weir_proto::order::BackendHealth;
-use weir_proto::snapshot::{Keepalive, Listener, ProxyIn, Retry, Route, Timeouts, Wildcards};
+use weir_proto::snapshot::{
+    Keepalive, Listener, PerSource, ProxyIn, Retry, Route, Timeouts, Wildcards,
+};
 use weir_proto::spec::{NoBackend, OnDown, ProxyVersion, Strategy};
 
 use crate::base::clock::Now;
@@ -52,6 +54,8 @@ pub struct ListenerView {
     lease: Option<Lease>,
     /// Its part of the rate of new sessions, if there is one.
     rate: Option<RateLease>,
+    /// The limits of each source of clients.
+    pub per_source: Option<PerSource>,
     pub sessions: u32,
     pub keepalive: Keepalive,
     /// The headers that it wants, if it wants any.
@@ -332,6 +336,7 @@ impl ListenerView {
             pool: pools[listener.pool],
             sessions_max: listener.max_sessions,
             lease,
+            per_source: listener.per_source,
             rate: listener.rate.map(|rate| match before.and_then(|old| old.rate) {
                 Some(lease) => lease.under(rate),
                 None => RateLease::new(rate),

@@ -9,6 +9,7 @@ mod connects;
 mod falls;
 mod figures;
 mod groups;
+pub mod per_source;
 pub mod rates;
 mod records;
 mod shares;
@@ -141,6 +142,8 @@ pub struct Ledger {
     admitted: BTreeMap<ListenerId, u64>,
     admitted_before: BTreeMap<ListenerId, u64>,
     allowed: RateBuckets,
+    limited: per_source::Limited,
+    known_sources: per_source::KnownSources,
     /// When the last turn was.
     now: u64,
     /// Sessions of each listener after the turn before.
@@ -320,23 +323,6 @@ impl Ledger {
         all.any(|listener| listener.accepting && Some(&listener.id) == id) && !self.draining
     }
 
-    /// Clients of a listener that were let in; `None` if that is not known exactly.
-    #[must_use]
-    pub fn admitted(&self, id: ListenerId) -> Option<u64> {
-        (self.late == 0).then(|| self.admitted.get(&id).copied().unwrap_or(0))
-    }
-
-    /// So many clients were accepted and had to wait for a session.
-    pub fn parked(&mut self, count: u64) {
-        self.late = self.late.max(count);
-    }
-
-    /// As many clients as have waited after their accept.
-    #[must_use]
-    pub fn late(&self) -> u64 {
-        self.late
-    }
-
     fn tally(&mut self, address: SocketAddr) -> &mut Tally {
         let id = self.ids.get(&address).copied().unwrap_or_default();
         self.counts.backends.entry(id).or_default()
@@ -426,6 +412,7 @@ impl Ledger {
         self.accepted += accepted;
         self.rejected += stats.listeners.iter().flat_map(|row| row.counts.rejected).sum::<u64>();
         self.denied(stats, expected.denied)?;
+        self.limited.read(stats);
         self.ended += stats.pools.iter().flat_map(|it| it.ends.iter()).map(|it| it.1).sum::<u64>();
         let generations: u32 = stats.generations.iter().map(|(_, sessions)| sessions).sum();
         if generations != stats.sessions_now {
@@ -441,8 +428,9 @@ impl Ledger {
             return Err(format!("{accepted} accepted, but {ended} ended and {now} live"));
         }
         let heard = (expected.accepted, expected.not_accepted);
-        let rejected = self.rejected - self.denied;
-        let differ = self.accepted != heard.0 as u64 || rejected > heard.1 as u64;
+        let (early, limited) = (self.limited.early(), self.limited.rejected);
+        let rejected = self.rejected - self.denied - limited;
+        let differ = self.accepted + early != heard.0 as u64 || rejected > heard.1 as u64;
         if differ && self.late == 0 {
             let (accepted, rejected) = (self.accepted, self.rejected);
             return Err(format!("{accepted} accepted, {rejected} rejected; heard {heard:?}"));
@@ -485,7 +473,7 @@ impl Ledger {
     /// Connections that the shard has been given.
     #[must_use]
     pub fn accepted(&self) -> usize {
-        self.counts.accepted
+        self.counts.accepted - usize::try_from(self.limited.early()).unwrap_or(0)
     }
 
     /// True if every session that was accepted has ended, as far as statistics tell.

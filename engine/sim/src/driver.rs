@@ -92,6 +92,7 @@ impl<I: Io> World<I> {
         let kernel = Rc::new(RefCell::new(kernel));
         let setup = ShardSetup {
             id: ShardId(0),
+            shards: 1,
             sessions_max: swarm.sessions_max,
             tuning: swarm.tuning,
             seed: rng.draw(),
@@ -217,6 +218,7 @@ impl<I: Io> World<I> {
         self.ledger.check_access(table, &self.kernel.borrow())?;
         self.ledger.sheds.check(&stood.unwrap_or_default(), table)?;
         self.ledger.check_limits(table, self.sessions_max)?;
+        self.ledger.check_per_source(table, &self.kernel.borrow())?;
         self.check_leases()
     }
 
@@ -239,7 +241,8 @@ impl<I: Io> World<I> {
         let address = self.rng.pick(&addresses);
         let mut kernel = self.kernel.borrow_mut();
         let window = kernel.swarm.window;
-        match kernel.net.arrive(address, window, &mut self.rng) {
+        let now = kernel.now;
+        match kernel.net.arrive(address, window, now, &mut self.rng) {
             Some(conn) => {
                 self.clients_left -= 1;
                 kernel.note("client connects (port, conn)", [address.port().into(), conn]);

@@ -3,7 +3,7 @@
 
 use weir_core::base::wheel::Work;
 use weir_core::limits::Tuning;
-use weir_proto::spec::{NoBackend, Rate, RedispatchSpec, Size, Span};
+use weir_proto::spec::{NoBackend, PerSourceSpec, Rate, RedispatchSpec, Size, Span};
 
 use crate::rng::Rng;
 
@@ -86,6 +86,7 @@ pub struct Swarm {
     pub routes: bool,
     pub rooms: Rooms,
     pub rates: Rates,
+    pub per_source: PerSources,
     /// Pools limit the age of their sessions, and change that.
     pub lifetimes: bool,
     /// Pools end sessions of backends that go down.
@@ -184,6 +185,27 @@ impl Rates {
     }
 }
 
+/// Limits of sources at the listeners of a world.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PerSources {
+    /// Some listeners limit them.
+    pub limited: bool,
+}
+
+impl PerSources {
+    /// Limits of a listener. Clients are in 192.0.2.0/24.
+    pub fn limits(&self, rng: &mut Rng) -> PerSourceSpec {
+        if !self.limited || rng.below(4) == 0 {
+            return PerSourceSpec::default();
+        }
+        let sessions = rng.pick(&[None, Some(1), Some(2), Some(5)]);
+        let rate = rng.pick(&[None, None, Some(3), Some(100)]).map(Rate::per_second);
+        let limits =
+            PerSourceSpec { sessions, rate, ipv4: rng.pick(&[0, 24, 28, 31, 32]), ipv6: 64 };
+        if limits.is_limited() { limits } else { PerSourceSpec::default() }
+    }
+}
+
 /// A generator of its own: the other draws of a seed are as they were without it.
 fn beside(rng: &Rng) -> Rng {
     Rng::new(rng.clone().draw())
@@ -230,8 +252,12 @@ impl Swarm {
         // Backends have to go down for it, and to stay so for a while.
         let seldom = if on_down && swarm.health_flips == 0 { 4 } else { swarm.health_flips };
         let sources = beside.below(5) == 0;
-        let rates = Rates { limited: beside.below(5) == 0 };
-        let swarm = Swarm { rates, headers, lists, redispatch, early_closes, sources, ..swarm };
+        let rates = beside.below(5) == 0;
+        let per_source = PerSources { limited: !swarm.clean && beside.below(5) == 0 };
+        // How many of those that are refused would have cost a token is not known.
+        let rates = Rates { limited: rates && !per_source.limited };
+        let swarm = Swarm { headers, lists, redispatch, early_closes, sources, ..swarm };
+        let swarm = Swarm { rates, per_source, ..swarm };
         Swarm { groups, routes, rooms, lifetimes, on_down, health_flips: seldom, ..swarm }
     }
 

@@ -11,6 +11,7 @@ use weir_core::event::{
     BufferId, Chunk, Completion, Errno, Interest, Leg, PeerProgress, PipeId, Side, SpliceResult,
 };
 use weir_core::session::SpliceRequest;
+use weir_core::steering::Steering;
 use weir_engine::io::{Counts, FreeBuffers, Io, Op, Outcome, Token};
 use weir_proto::session::LegRow;
 use weir_proto::snapshot::Keepalive;
@@ -296,6 +297,10 @@ impl<I: Io> Io for FaultyIo<I> {
 
     fn listen(&mut self, socket: OwnedFd) -> Result<Leg, Errno> {
         self.io.listen(socket)
+    }
+
+    fn steer(&mut self, listener: Leg, address: SocketAddr, steering: Option<Steering>) {
+        self.io.steer(listener, address, steering);
     }
 
     fn shutdown_listener(&mut self, listener: Leg) {

@@ -9,6 +9,7 @@ use weir_core::action::How;
 use weir_core::base::clock::Now;
 use weir_core::event::{BufferId, Chunk, Errno, Interest, Leg, PeerProgress, PipeId, SpliceResult};
 use weir_core::session::SpliceRequest;
+use weir_core::steering::Steering;
 use weir_engine::io::{Counts, FreeBuffers, Io, Op, Outcome, Token};
 use weir_proto::session::LegRow;
 use weir_proto::snapshot::Keepalive;
@@ -175,6 +176,10 @@ impl Io for SimIo {
 
     fn listen(&mut self, socket: OwnedFd) -> Result<Leg, Errno> {
         self.0.borrow_mut().listen(socket.as_raw_fd())
+    }
+
+    fn steer(&mut self, _listener: Leg, address: SocketAddr, steering: Option<Steering>) {
+        self.0.borrow_mut().net.steer(address, steering);
     }
 
     fn shutdown_listener(&mut self, listener: Leg) {

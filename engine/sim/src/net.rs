@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use weir_core::event::{Errno, Side};
+use weir_core::steering::Steering;
 
 use crate::rng::{Rng, mix, write_stream};
 
@@ -126,6 +127,8 @@ pub struct Conn {
     pub partner: Option<ConnId>,
     /// Slot and generation of its session.
     pub session: Option<(u32, u32)>,
+    /// When it came to a listener of weir's, in nanoseconds.
+    pub arrived_at: u64,
 }
 
 /// What a peer's program reads.
@@ -289,6 +292,13 @@ impl Conn {
     }
 }
 
+/// The address that a connection comes from.
+#[must_use]
+pub fn peer_of(conn: ConnId) -> SocketAddr {
+    let low = u8::try_from(conn % 200).unwrap_or(0);
+    SocketAddr::from(([192, 0, 2, low], 1_024))
+}
+
 /// How a host takes connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -324,6 +334,8 @@ pub struct Net {
     /// Backends by address.
     pub hosts: BTreeMap<SocketAddr, Mode>,
     pub listening: Vec<Listening>,
+    /// The sockets of each address, in the places that its steering counts, and that one.
+    pub groups: BTreeMap<SocketAddr, (Vec<usize>, Option<Steering>)>,
     /// Connections whose peer has no program yet.
     pub unattended: Vec<ConnId>,
     /// net.ipv4.tcp_migrate_req: who waits on a listener that closes moves to another one with its
@@ -367,6 +379,7 @@ impl Net {
             told: None,
             partner: None,
             session: None,
+            arrived_at: 0,
         });
         self.unattended.push(id);
         id
@@ -386,15 +399,47 @@ impl Net {
         self.conns.iter().filter_map(Conn::given_up_at).min()
     }
 
+    /// A socket of weir's begins to listen.
+    pub fn listen(&mut self, address: SocketAddr) -> usize {
+        let listener = self.listening.len();
+        self.listening.push(Listening { address, open: true, paused: false, queue: [].into() });
+        self.groups.entry(address).or_default().0.push(listener);
+        listener
+    }
+
+    /// A paused listener is the last of its group now.
+    pub fn listen_again(&mut self, listener: usize) {
+        let listening = &mut self.listening[listener];
+        (listening.open, listening.paused) = (true, false);
+        self.groups.entry(listening.address).or_default().0.push(listener);
+    }
+
+    /// weir's sockets at an address get another steering, or none.
+    pub fn steer(&mut self, address: SocketAddr, steering: Option<Steering>) {
+        if let Some(group) = self.groups.get_mut(&address) {
+            group.1 = steering;
+        }
+    }
+
+    /// The socket that a client from there is steered to. Where there is none in that place the
+    /// kernel chooses as if it had no steering.
+    fn steered(&self, address: SocketAddr, client: IpAddr) -> Option<usize> {
+        let (sockets, steering) = self.groups.get(&address)?;
+        sockets.get(usize::from(steering.as_ref()?.place(client))).copied()
+    }
+
     /// A client connects to one of weir's addresses. `None`: refused.
     pub fn arrive(
         &mut self,
         address: SocketAddr,
         window_max: usize,
+        now: u64,
         rng: &mut Rng,
     ) -> Option<ConnId> {
-        let index = self.in_group(address, rng)?;
+        let client = peer_of(self.conns.len()).ip();
+        let index = self.steered(address, client).or_else(|| self.in_group(address, rng))?;
         let id = self.connect(Side::Client, address, window_max, rng);
+        self.conns[id].arrived_at = now;
         self.listening[index].queue.push_back(id);
         Some(id)
     }
@@ -417,6 +462,15 @@ impl Net {
         let listening = &mut self.listening[listener];
         (listening.open, listening.paused) = (false, false);
         let address = listening.address;
+        if let Some((sockets, _)) = self.groups.get_mut(&address) {
+            // The last one takes its place.
+            if let Some(place) = sockets.iter().position(|it| *it == listener) {
+                sockets.swap_remove(place);
+            }
+            if sockets.is_empty() {
+                self.groups.remove(&address);
+            }
+        }
         for conn in std::mem::take(&mut listening.queue) {
             let heir = if self.migrates { self.in_group(address, rng) } else { None };
             match heir {

@@ -132,10 +132,12 @@ impl Operator {
             let bind = (0..binds).map(|_| operator.address(10)).collect();
             let max_sessions = operator.rng.pick(&[None, None, Some(1), Some(5)]);
             let rate = swarm.rates.rate(&mut operator.rng);
+            let per_source = swarm.per_source.limits(&mut operator.rng);
             let [allow, deny] = operator.lists(swarm);
             let listener = ListenerSpec {
                 max_sessions,
                 rate,
+                per_source,
                 allow,
                 deny,
                 inspect_timeout: span(swarm.headers.within_ms),
@@ -476,6 +478,10 @@ impl Operator {
         }
         if swarm.rates.limited && self.rng.flip() {
             listener.rate = swarm.rates.rate(&mut self.rng);
+            return;
+        }
+        if swarm.per_source.limited && self.rng.flip() {
+            listener.per_source = swarm.per_source.limits(&mut self.rng);
             return;
         }
         match self.rng.below(4) {

@@ -19,6 +19,7 @@ use weir_core::base::machine::enter;
 use weir_core::event::{Interest, Leg};
 use weir_core::machine;
 use weir_core::slot::ListenerSlot;
+use weir_core::steering::Steering;
 use weir_proto::ids::ListenerId;
 use weir_proto::order::{ListenerSocket, Report};
 use weir_proto::snapshot::Snapshot;
@@ -73,6 +74,8 @@ struct Socket {
     ready: Option<u64>,
     /// It does not listen for now, as its listener has no backend and closes then.
     paused: bool,
+    /// How the kernel was told to choose among the sockets of its address.
+    steering: Option<Steering>,
 }
 
 impl Socket {
@@ -239,6 +242,7 @@ impl<I: Io> Shard<I> {
         if !self.draining {
             self.listen(sockets, &owners);
         }
+        self.steer(snapshot);
         self.drop_late();
         self.sockets.touch();
     }
@@ -261,6 +265,7 @@ impl<I: Io> Shard<I> {
                 watched: false,
                 ready: None,
                 paused: false,
+                steering: None,
             });
         }
     }
@@ -281,6 +286,10 @@ impl<I: Io> Shard<I> {
                 self.io.pause_listener(socket.leg);
             } else if self.io.resume_listener(socket.leg).is_ok() {
                 socket.paused = false;
+                // The group of its address may be another one, which was told nothing.
+                if socket.steering.is_some() {
+                    self.io.steer(socket.leg, socket.address, socket.steering);
+                }
             } else {
                 self.pause(None);
             }
@@ -294,6 +303,21 @@ impl<I: Io> Shard<I> {
         open.map(|it| {
             (it.address, it.paused, it.slot.is_some_and(|slot| self.table.is_closed(slot)))
         })
+    }
+
+    /// Has the kernel choose among the sockets of an address as its listener wants: by the source
+    /// of a client, where sources are counted. Every shard says the same.
+    fn steer(&mut self, snapshot: &Snapshot) {
+        let (shards, seed) = (self.setup.shards, self.setup.hash_seed);
+        for socket in self.sockets.places.iter_mut().flatten().filter(|socket| !socket.is_shut()) {
+            let mut listeners = snapshot.listeners.iter();
+            let listener = listeners.find(|it| it.id == socket.listener);
+            let wanted = listener.and_then(|it| Steering::of(it, shards, seed));
+            if wanted != socket.steering {
+                socket.steering = wanted;
+                self.io.steer(socket.leg, socket.address, wanted);
+            }
+        }
     }
 
     /// Shuts the sockets whose address has gone.

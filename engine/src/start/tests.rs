@@ -13,6 +13,7 @@ use weir_core::action::How;
 use weir_core::base::clock::Now;
 use weir_core::event::{BufferId, Chunk, Errno, Interest, Leg, PeerProgress, PipeId, SpliceResult};
 use weir_core::session::SpliceRequest;
+use weir_core::steering::Steering;
 use weir_proto::ids::{IdSource, Version};
 use weir_proto::order::{ListenerSocket, Order};
 use weir_proto::session::LegRow;
@@ -231,6 +232,10 @@ impl Io for Brittle {
         self.ring.listen(socket)
     }
 
+    fn steer(&mut self, listener: Leg, address: SocketAddr, steering: Option<Steering>) {
+        self.ring.steer(listener, address, steering);
+    }
+
     fn shutdown_listener(&mut self, listener: Leg) {
         self.lets_go();
         self.ring.shutdown_listener(listener);
@@ -278,6 +283,7 @@ impl Rig {
         let (handle, mailbox) = inbox.connect_apart().unwrap();
         let setup = ShardSetup {
             id: ShardId(0),
+            shards: 1,
             sessions_max: 64,
             tuning: Tuning::default(),
             seed: 1,

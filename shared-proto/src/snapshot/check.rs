@@ -12,7 +12,9 @@ use super::{
 };
 use crate::network::NETWORKS_MAX;
 use crate::settings::{self, Setting};
-use crate::spec::{Admin, CopyOnWrite, Failover, ListenerSpec, Name, Percent, PoolSpec, Spec};
+use crate::spec::{
+    Admin, CopyOnWrite, Failover, ListenerSpec, Name, PerSourceSpec, Percent, PoolSpec, Spec,
+};
 use health::check_health;
 
 /// Collects faults.
@@ -99,6 +101,13 @@ fn check_listener(
             format!("{at}.max-sessions"),
             "0 sessions would accept nobody",
             "leave the key out for no limit, or state = \"drain\" to accept nobody",
+        );
+    }
+    if !listener.per_source.is_limited() && listener.per_source != PerSourceSpec::default() {
+        faults.add(
+            format!("{at}.per-source"),
+            "prefix lengths without a limit limit nothing",
+            "add sessions = 200, or rate = \"50/s\"",
         );
     }
     check_ranges(&at, settings::LISTENER, listener, faults);

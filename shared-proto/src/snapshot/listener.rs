@@ -4,10 +4,12 @@ use core::net::SocketAddr;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Keepalive, Pool, ProxyIn, Route, Snapshot};
+use super::{Keepalive, PerSource, Pool, ProxyIn, Route, Snapshot};
 use crate::ids::ListenerId;
 use crate::network::AccessLists;
-use crate::spec::{Admin, ListenerSpec, Name, NoBackend, Rate, RouteSpec, Span, Spec};
+use crate::spec::{
+    Admin, ListenerSpec, Name, NoBackend, PerSourceSpec, Rate, RouteSpec, Span, Spec,
+};
 
 /// A listener of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub struct Listener {
     pub max_sessions: Option<u32>,
     /// New sessions, over all shards.
     pub rate: Option<Rate>,
+    /// The limits of each source, if there are some.
+    pub per_source: Option<PerSource>,
     /// The clients that it serves.
     pub access: AccessLists,
     /// The fate of its clients while no backend takes sessions.
@@ -54,6 +58,7 @@ impl Listener {
             freebind: spec.freebind,
             max_sessions: spec.max_sessions,
             rate: spec.rate,
+            per_source: PerSource::of(&spec.per_source),
             access: AccessLists::of(&spec.allow, &spec.deny, before.map(|before| &before.access)),
             no_backend: spec.no_backend,
             keepalive: Keepalive::of(&spec.keepalive),
@@ -75,6 +80,7 @@ impl Listener {
             freebind: self.freebind,
             max_sessions: self.max_sessions,
             rate: self.rate,
+            per_source: self.per_source.map_or_else(PerSourceSpec::default, |it| it.spec()),
             allow: self.access.allow.clone(),
             deny: self.access.deny.clone(),
             no_backend: self.no_backend,

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::network::NetworkList;
 
-use super::{Admin, KeepaliveSpec, Name, NoBackend, ProxyInSpec, Rate, RouteSpec, Span};
+use super::{
+    Admin, KeepaliveSpec, Name, NoBackend, PerSourceSpec, ProxyInSpec, Rate, RouteSpec, Span,
+};
 
 /// A named address: its sessions go to one pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +26,9 @@ pub struct ListenerSpec {
     /// New sessions, over all shards. Absent: as many as come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
+    /// The limits of each source of clients.
+    #[serde(default, skip_serializing_if = "PerSourceSpec::is_default")]
+    pub per_source: PerSourceSpec,
     /// The clients that it serves. Empty: all of them.
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     pub allow: NetworkList,
@@ -72,6 +77,7 @@ impl ListenerSpec {
             freebind: false,
             max_sessions: None,
             rate: None,
+            per_source: PerSourceSpec::default(),
             allow: NetworkList::default(),
             deny: NetworkList::default(),
             no_backend: NoBackend::Reset,

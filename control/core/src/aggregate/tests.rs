@@ -90,7 +90,7 @@ fn differences_of_all_shards_become_totals() {
             id: listener,
             sessions_now: 4,
             waiting_now: 5,
-            counts: ListenerCounts { accepted: 7, rejected: [1, 2, 0] },
+            counts: ListenerCounts { accepted: 7, rejected: [1, 2, 0, 0] },
         }];
         let mut counted = PoolStats::new(pool);
         (counted.counts.picks, counted.counts.no_backend, counted.counts.retries) = (9, 1, 2);
@@ -129,7 +129,7 @@ fn differences_of_all_shards_become_totals() {
         ListenerTotals {
             sessions: 8,
             waiting: 10,
-            counts: ListenerCounts { accepted: 28, rejected: [4, 8, 0] },
+            counts: ListenerCounts { accepted: 28, rejected: [4, 8, 0, 0] },
         }
     );
     let totals = aggregate.pool(pool).unwrap();

@@ -207,6 +207,7 @@ mod tests {
             freebind: false,
             max_sessions: None,
             rate: None,
+            per_source: None,
             access: weir_proto::network::AccessLists::default(),
             keepalive: weir_proto::snapshot::Keepalive::default(),
             proxy: weir_proto::snapshot::ProxyIn::default(),

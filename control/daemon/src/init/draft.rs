@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use weir_proto::network::{Network, NetworkList};
 use weir_proto::spec::{
-    Admin, KeepaliveSpec, PoolSpec, ProxyInSpec, Rate, RetrySpec, Span, TimeoutSpec,
+    Admin, KeepaliveSpec, PerSourceSpec, PoolSpec, ProxyInSpec, Rate, RetrySpec, Span, TimeoutSpec,
 };
 
 use super::note::At;
@@ -32,6 +32,7 @@ pub(super) struct DraftListener {
     pub(super) pool: usize,
     pub(super) max_sessions: Option<u32>,
     pub(super) rate: Option<Rate>,
+    pub(super) per_source: PerSourceSpec,
     pub(super) freebind: bool,
     pub(super) state: Admin,
     pub(super) keepalive: KeepaliveSpec,

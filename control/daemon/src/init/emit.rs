@@ -261,6 +261,7 @@ fn listener_objects(
             let listener_spec = ListenerSpec {
                 max_sessions: listener.max_sessions,
                 rate: listener.rate,
+                per_source: listener.per_source,
                 freebind: listener.freebind,
                 state: listener.state,
                 keepalive: listener.keepalive.clone(),

@@ -4,6 +4,7 @@ mod address;
 mod checks;
 mod join;
 mod lexer;
+mod per_source;
 mod pools;
 mod proxy;
 mod rules;

@@ -1,6 +1,7 @@
 //! nginx.conf: its `stream` as a draft.
 
 mod parser;
+mod per_source;
 mod rules;
 mod server;
 mod unsupported;
@@ -276,6 +277,7 @@ impl<'a> StreamReader<'a> {
             pool,
             max_sessions: None,
             rate: None,
+            per_source: server.settings.clients.spec(),
             freebind: false,
             state: Admin::Ready,
             keepalive: server.keepalive.clone(),

@@ -162,6 +162,12 @@ fn timeouts_of_haproxy_are_the_shorter_or_the_tunnel() {
         ),
         ("maxconn 500", "max-sessions = 500"),
         ("rate-limit sessions 300", "rate = \"300/s\""),
+        (
+            "stick-table type ip size 1m expire 9s store conn_cur\n\
+             tcp-request connection track-sc0 src\n\
+             tcp-request connection reject if { src_conn_cur gt 50 }",
+            "per-source = { sessions = 50",
+        ),
         ("disabled", "state = \"drain\""),
     ] {
         expect_toml(&converted(&listen("", lines)), &[expected]);
@@ -309,6 +315,7 @@ fn each_line_that_is_lost_has_a_note_with_its_place() {
         ("frobnicate", "7: warning: `frobnicate` is not known to weir"),
         ("option frobnicate", "7: warning: `option frobnicate` is not known to weir"),
         ("stick-table type ip size 1m", "7: warning: `stick-table`"),
+        ("stick-table type ip size 1m store gpc0", "7: warning: `stick-table`"),
         ("source 10.0.0.9 interface eth0", "7: warning: `interface` of source"),
         ("timeout queue x", "7: warning: `timeout queue x`"),
         ("timeout client x", "7: warning: `timeout client x`"),

@@ -1,5 +1,7 @@
 //! Limits that all shards share: never more sessions, and never more credits, than there may be.
 
+mod per_source;
+
 use std::collections::BTreeMap;
 
 use weir_control_core::control::Control;
@@ -9,7 +11,10 @@ use weir_proto::ids::ListenerId;
 use weir_proto::order::Limited;
 use weir_proto::spec::Rate;
 
+use weir_engine_sim::kernel::Kernel;
+
 use super::SimShard;
+use per_source::SourcesEverywhere;
 
 /// What there was of each limit a step ago.
 #[derive(Debug, Default)]
@@ -18,6 +23,7 @@ pub(super) struct Limits {
     before: BTreeMap<Limited, (u64, u64, Option<u64>)>,
     leased: BTreeMap<Limited, Leased>,
     rates: Rates,
+    sources: SourcesEverywhere,
     /// The version that every shard used.
     everywhere: Option<u64>,
 }
@@ -32,13 +38,14 @@ impl Limits {
         &mut self,
         control: Option<&Control>,
         cells: &[SimShard],
-        now: u64,
+        street: &Kernel,
     ) -> Result<(), String> {
         let Some(control) = control else {
             *self = Limits::default();
             return Ok(());
         };
-        self.rates.check(control, cells, now)?;
+        self.rates.check(control, cells, street.now)?;
+        self.sources.check(control, cells, street)?;
         self.check_credits(control, cells)
     }
 

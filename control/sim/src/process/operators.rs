@@ -13,7 +13,7 @@ use weir_proto::spec::{
 };
 
 use super::{SimProcess, StepResult, daemon};
-use weir_engine_sim::faults::{Rates, Rooms, Swarm};
+use weir_engine_sim::faults::{PerSources, Rates, Rooms, Swarm};
 use weir_engine_sim::net::Mode;
 use weir_engine_sim::operator::{keepalive, name, on_down, retries, timeouts};
 use weir_engine_sim::rng::Rng;
@@ -26,6 +26,7 @@ pub(super) struct People {
     /// Limits of the backends, and of those that wait for one with room.
     rooms: Rooms,
     rates: Rates,
+    per_source: PerSources,
     /// Every address that a backend ever had.
     pub(super) hosts: Vec<SocketAddr>,
     /// Every address that a listener ever had.
@@ -78,6 +79,7 @@ impl People {
             next_port: 1000,
             rooms: Rooms::default(),
             rates: Rates::default(),
+            per_source: PerSources::default(),
             hosts,
             listens_at,
             file: Spec::default(),
@@ -135,7 +137,8 @@ impl People {
     /// The configuration that the process is seeded with.
     pub(super) fn first(&mut self, swarm: &Swarm) -> Spec {
         (self.groups, self.lifetimes) = (swarm.groups, swarm.lifetimes);
-        (self.rooms, self.rates, self.on_down) = (swarm.rooms, swarm.rates, swarm.on_down);
+        (self.rooms, self.on_down) = (swarm.rooms, swarm.on_down);
+        (self.rates, self.per_source) = (swarm.rates, swarm.per_source);
         let mut spec = Spec::default();
         for number in 0..swarm.pools {
             let pool_name = name(&format!("p{number}"));
@@ -166,6 +169,7 @@ impl People {
             let listener = ListenerSpec {
                 max_sessions: self.rng.pick(&[None, None, Some(1), Some(5)]),
                 rate: self.rates.rate(&mut self.rng),
+                per_source: self.per_source.limits(&mut self.rng),
                 keepalive: keepalive(),
                 no_backend: self.rooms.no_backend(),
                 ..ListenerSpec::new(pool_name, bind)
@@ -300,6 +304,14 @@ impl People {
         let new = self.bind().to_string();
         let kept = listener.bind.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let pool = &now.pools[self.rng.below(now.pools.len())].name;
+        if self.per_source.limited && self.rng.below(4) == 0 {
+            let most = self.rng.pick(&["", "1", "2", "5"]);
+            let mut pairs = vec![pair("per-source.sessions", most)];
+            if most.is_empty() {
+                pairs.extend(["rate", "ipv4"].map(|key| pair(&format!("per-source.{key}"), "")));
+            }
+            return ChangeRequest::ListenerSet { name: listener.name.to_string(), pairs };
+        }
         if self.rates.limited && self.rng.flip() {
             let rate = self.rates.rate(&mut self.rng).map(|rate| rate.to_string());
             let pairs = vec![pair("rate", rate.unwrap_or_default())];

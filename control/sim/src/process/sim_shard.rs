@@ -15,6 +15,7 @@ use weir_proto::order::Report;
 
 use super::sim_fleet::ShardLink;
 use weir_engine_sim::check::Ledger;
+use weir_engine_sim::check::per_source::{Sourced, sourced};
 use weir_engine_sim::io::{SimIo, Struck};
 use weir_engine_sim::kernel::Kernel;
 use weir_engine_sim::line::Line;
@@ -32,6 +33,8 @@ pub(super) struct SimShard {
     pub(super) ledger: Ledger,
     line: Line,
     queue: Queue,
+    /// Sessions of listeners that limit sources, after the last turn.
+    pub(super) sourced: Vec<Sourced>,
     /// The last word of a shard that has panicked, which did not fit yet.
     last_word: Option<Report>,
     /// Another shard is built after it.
@@ -78,6 +81,7 @@ impl SimShard {
             ledger: Ledger::default(),
             line: Line::default(),
             queue: Queue::default(),
+            sourced: Vec::new(),
             last_word: None,
             setup,
             version: 0,
@@ -280,6 +284,8 @@ impl SimShard {
         pauses::check(shard, &self.kernel.borrow())?;
         self.ledger.check_falls(table, &self.kernel.borrow())?;
         self.ledger.check_figures(table.view(), now)?;
+        self.sourced = sourced(table, &self.kernel.borrow());
+        self.ledger.check_per_source(table, &self.kernel.borrow())?;
         self.line.saw(&seen, table)?;
         self.queue.saw(table)?;
         self.ledger.check_cuts(table, before)?;
@@ -288,6 +294,7 @@ impl SimShard {
 
     /// The thread is gone in the middle of whatever it did.
     pub(super) fn die(&mut self) {
+        self.sourced.clear();
         let mut kernel = self.kernel.borrow_mut();
         kernel.die();
         drop(kernel);

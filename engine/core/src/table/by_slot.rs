@@ -25,6 +25,11 @@ impl<T> BySlot<T> {
         self.0.get(slot as usize)?.as_ref()
     }
 
+    /// Takes it, if there is one.
+    pub(super) fn take(&mut self, slot: u32) -> Option<T> {
+        self.0.get_mut(slot as usize)?.take()
+    }
+
     /// The session in this slot has none any more.
     pub(super) fn forget(&mut self, slot: u32) {
         if let Some(it) = self.0.get_mut(slot as usize) {

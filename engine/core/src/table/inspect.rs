@@ -31,11 +31,14 @@ impl Table {
     }
 
     /// True if the listener goes by the client's address: it does not take connections from
-    /// everywhere, or has routes by it.
+    /// everywhere, or has routes or limits by it.
     #[must_use]
     pub fn is_choosy(&self, listener: ListenerSlot) -> bool {
         let view = &self.view.listeners()[listener.index()];
-        view.proxy.is_some() || view.served.is_some() || view.asks_for_source
+        view.proxy.is_some()
+            || view.served.is_some()
+            || view.asks_for_source
+            || view.per_source.is_some()
     }
 
     /// True if the listener takes no connection from this address: it wants headers, and none from
@@ -120,6 +123,13 @@ impl Table {
                     self.counters.rejected(listener, Reject::Denied);
                     return self.end(id, By::Weir, Why::Denied, now, out);
                 }
+                if let Some(ip) = client
+                    && let Err(_limit) = self.begin_told(id, listener, ip, now)
+                {
+                    self.counters.rejected(listener, Reject::Source);
+                    return self.end(id, By::Weir, Why::SourceLimit, now, out);
+                }
+                let session = self.sessions.get_mut(id).expect("it asked a moment ago");
                 let view = &self.view.listeners()[listener.index()];
                 if let Some((_, ms)) = view.awaits_hello(client) {
                     session.awaits_hello_by(now.plus_millis(ms));

@@ -40,7 +40,13 @@ const RESET: Ready = Ready { readable: true, writable: false, reset: true, error
 const CLIENT: Leg = Leg(10);
 
 fn client() -> AcceptedClient {
-    AcceptedClient { leg: CLIENT, listener: ListenerSlot::FIRST, key: 0, address: None }
+    AcceptedClient {
+        leg: CLIENT,
+        listener: ListenerSlot::FIRST,
+        key: 0,
+        address: None,
+        source: None,
+    }
 }
 const START: Now = Now { nanos: 1_000_000_000 };
 
@@ -97,6 +103,7 @@ impl TablePlay {
             seed: 1,
             now: START,
             session_log: None,
+            hash_seed: (1, 2),
         };
         let mut table = Table::new(setup);
         table.adopt(&snapshot, START);

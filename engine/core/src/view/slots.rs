@@ -48,7 +48,7 @@ impl Occupant for ListenerView {
     fn leave(&mut self) {
         self.present = false;
         self.accepting = false;
-        (self.lease, self.rate) = (None, None);
+        (self.lease, self.rate, self.per_source) = (None, None, None);
         // Their pools may be of the past, too, and another one may have got the slot.
         self.routes = Arc::default();
         self.reads_hello = false;

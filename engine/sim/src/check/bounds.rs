@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use weir_core::limits::SWEEP_PER_TURN_MAX;
 use weir_core::session::Phase;
 use weir_core::table::Table;
-use weir_proto::ids::BackendId;
+use weir_proto::ids::{BackendId, ListenerId};
 
 use super::Ledger;
 
@@ -64,6 +64,23 @@ impl Ledger {
             }
         }
         Ok(())
+    }
+
+    /// Clients of a listener that were let in; `None` if that is not known exactly.
+    #[must_use]
+    pub fn admitted(&self, id: ListenerId) -> Option<u64> {
+        (self.late == 0).then(|| self.admitted.get(&id).copied().unwrap_or(0))
+    }
+
+    /// So many clients were accepted and had to wait for a session.
+    pub fn parked(&mut self, count: u64) {
+        self.late = self.late.max(count);
+    }
+
+    /// As many clients as have waited after their accept.
+    #[must_use]
+    pub fn late(&self) -> u64 {
+        self.late
     }
 
     /// A kill and a stop end sessions in the same turn, as long as one batch is enough for them.

@@ -8,17 +8,35 @@ use weir_proto::spec::Rate;
 /// A token, in the units that come with time: one for each nanosecond and each event a second.
 const WHOLE: i128 = 1_000_000_000;
 
+/// A bucket of tokens.
+#[derive(Clone, Copy, Debug)]
+pub struct Tokens {
+    count: i128,
+    at: u64,
+}
+
+impl Tokens {
+    /// `most` of them, at the beginning of time.
+    #[must_use]
+    pub fn full(most: u32) -> Tokens {
+        Tokens { count: i128::from(most) * WHOLE, at: 0 }
+    }
+
+    /// `count` events happen at `now` (nanoseconds). False if the rate, with `most` at once, does
+    /// not allow them.
+    pub fn take(&mut self, rate: Rate, most: u32, count: u64, now: u64) -> bool {
+        let elapsed = i128::from(now.saturating_sub(self.at));
+        let gained = self.count + elapsed * i128::from(rate.events());
+        let left = gained.min(i128::from(most) * WHOLE) - i128::from(count) * WHOLE;
+        *self = Tokens { count: left, at: now };
+        left >= 0
+    }
+}
+
 /// How many sessions each rate allows now.
 #[derive(Debug, Default)]
 pub struct RateBuckets {
-    of: BTreeMap<ListenerId, Bucket>,
-}
-
-#[derive(Debug)]
-struct Bucket {
-    rate: Rate,
-    tokens: i128,
-    at: u64,
+    of: BTreeMap<ListenerId, (Rate, Tokens)>,
 }
 
 impl RateBuckets {
@@ -33,22 +51,14 @@ impl RateBuckets {
         count: u64,
         now: u64,
     ) -> Result<(), String> {
-        let full = i128::from(rate.burst()) * WHOLE;
-        let fresh = || Bucket { rate, tokens: full, at: now };
+        let fresh = || (rate, Tokens::full(rate.burst()));
         let bucket = self.of.entry(id).or_insert_with(fresh);
-        if bucket.rate != rate {
+        if bucket.0 != rate {
             *bucket = fresh();
         }
-        let elapsed = i128::from(now.saturating_sub(bucket.at));
-        let tokens = (bucket.tokens + elapsed * i128::from(rate.events())).min(full);
-        (bucket.tokens, bucket.at) = (tokens - i128::from(count) * WHOLE, now);
-        if bucket.tokens < 0 {
-            let allowed = tokens / WHOLE;
-            return Err(format!(
-                "{count} sessions of listener {id} begin, {rate} allows {allowed}"
-            ));
-        }
-        Ok(())
+        let is_allowed = bucket.1.take(rate, rate.burst(), count, now);
+        let what = || format!("{count} sessions of listener {id} begin, more than {rate} allows");
+        is_allowed.then_some(()).ok_or_else(what)
     }
 
     /// Forgets the rates of other listeners than these.

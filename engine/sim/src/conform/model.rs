@@ -221,7 +221,7 @@ impl Model {
             Step::Connect(conn, host) => self.connect(conn, host),
             Step::Arrive(conn) => {
                 let mut rng = self.kernel.rng.fork();
-                let id = self.kernel.net.arrive(listens_at(), WIDE, &mut rng);
+                let id = self.kernel.net.arrive(listens_at(), WIDE, 0, &mut rng);
                 self.places[conn].conn = id;
                 self.places[conn].queued = true;
             }

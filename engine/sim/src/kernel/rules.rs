@@ -11,13 +11,7 @@ use weir_engine::io::{FreeBuffers, Kind, Op, Token};
 
 use super::legs::Behind;
 use super::{Kernel, Key, Note, OpState, Seen, key, leg_of};
-use crate::net::{Conn, ConnId, Listening};
-
-/// The address that a connection comes from.
-fn peer_of(conn: ConnId) -> SocketAddr {
-    let low = u8::try_from(conn % 200).unwrap_or(0);
-    SocketAddr::from(([192, 0, 2, low], 1_024))
-}
+use crate::net::{Conn, ConnId, peer_of};
 
 impl Kernel {
     pub(super) fn check_submit(&mut self, token: Token, op: Op) {
@@ -218,6 +212,14 @@ impl Kernel {
         (Some(*address), told.or(Some(peer_of(conn).ip())))
     }
 
+    /// The address at which a client came, who it is, as far as it was told, and when it came.
+    pub(crate) fn arrival(&self, leg: Leg) -> (Option<SocketAddr>, Option<IpAddr>, Option<u64>) {
+        let (at, client) = self.client(leg);
+        // One that has reset may have been gone when it was accepted: who it was is not known.
+        let conn = self.legs.conn(leg).map(|conn| &self.net.conns[conn]);
+        (at, client, conn.filter(|conn| !conn.weir_reset).map(|conn| conn.arrived_at))
+    }
+
     /// weir's own end.
     pub(crate) fn local(&mut self, leg: Leg) -> Option<SocketAddr> {
         let bound = self.binds.source(leg).map(|source| SocketAddr::from((source, 0)));
@@ -399,8 +401,7 @@ impl Kernel {
 
     pub(crate) fn listen(&mut self, socket: RawFd) -> Result<Leg, Errno> {
         let Some(address) = self.bound.remove(&socket) else { return Err(Errno::EINVAL) };
-        let listener = self.net.listening.len();
-        self.net.listening.push(Listening { address, open: true, paused: false, queue: [].into() });
+        let listener = self.net.listen(address);
         self.note("listens (port)", [usize::from(address.port()), 0]);
         Ok(self.legs.open(Behind::Listener(listener)))
     }
@@ -466,8 +467,7 @@ impl Kernel {
         match self.legs.behind(leg) {
             Some(Behind::Listener(listener)) if self.net.listening[listener].paused => {
                 self.note("resumes (listener)", [listener, 0]);
-                let listening = &mut self.net.listening[listener];
-                (listening.open, listening.paused) = (true, false);
+                self.net.listen_again(listener);
             }
             _ => self.fail(format!("{leg:?} listens again, but it is not paused")),
         }

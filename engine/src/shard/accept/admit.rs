@@ -1,9 +1,12 @@
 //! Clients in: by accepts that are asked for while there is plenty of room, one by one where each
 //! place counts.
 
+use std::net::IpAddr;
+
 use weir_core::action::How;
 use weir_core::base::clock::Now;
 use weir_core::base::machine::leave;
+use weir_core::client_sources::SourceKey;
 use weir_core::event::{Errno, Leg};
 use weir_core::pick::client_key;
 use weir_core::slot::ListenerSlot;
@@ -275,25 +278,47 @@ impl<I: Io> Shard<I> {
         }
     }
 
+    /// Whether a listener that does not take everybody takes a client from there, and as which
+    /// source it counts then.
+    fn choose(
+        &mut self,
+        listener: ListenerSlot,
+        ip: Option<IpAddr>,
+    ) -> Result<Option<SourceKey>, Reject> {
+        if self.table.refuses(listener, ip) {
+            return Err(Reject::Denied);
+        }
+        self.table.begin_of_source(listener, ip, self.now).map_err(|_| Reject::Source)
+    }
+
     /// False if the client gets no session.
     fn admit(&mut self, leg: Leg, listener: ListenerSlot) -> bool {
         let wants_key = self.table.wants_client_key(listener);
-        let asks = wants_key || self.table.is_choosy(listener) || self.table.wants_client_address();
+        let is_choosy = self.table.is_choosy(listener);
+        let asks = wants_key || is_choosy || self.table.wants_client_address();
         let address = if asks { self.io.peer(leg) } else { None };
-        if self.table.refuses(listener, address.map(|it| it.ip())) {
-            self.io.close(leg, How::Reset);
-            self.table.counters().rejected(listener, Reject::Denied);
-            return false;
-        }
+        let source = if is_choosy {
+            match self.choose(listener, address.map(|it| it.ip())) {
+                Ok(source) => source,
+                Err(why) => {
+                    self.io.close(leg, How::Reset);
+                    self.table.counters().rejected(listener, why);
+                    return false;
+                }
+            }
+        } else {
+            None
+        };
         let key = address.filter(|_| wants_key);
         let key = key.map_or(0, |address| client_key(self.setup.hash_seed, address.ip()));
-        let client = AcceptedClient { leg, listener, key, address };
+        let client = AcceptedClient { leg, listener, key, address, source };
         match self.table.accept(client, self.now, &mut self.actions) {
             Some(id) => {
                 self.perform(id);
                 true
             }
             None => {
+                self.table.end_of_source(source, self.now);
                 self.io.close(leg, How::Reset);
                 self.table.counters().rejected(listener, Reject::Resources);
                 false

@@ -100,6 +100,38 @@ pub static LISTENER: &[Setting<ListenerSpec>] = &[
         "Questions without an answer after which the client has vanished.",
     ),
     row(
+        ("per-source.sessions", "per_source.sessions"),
+        Form::Count { min: 1, max: u32::MAX },
+        Effect::Admission,
+        optional!(Count, per_source.sessions),
+        "The most sessions of one source at once; more are reset, and counted as `source`. The \
+         kernel brings all clients of a source to one shard, so the count is exact; the limit is \
+         for each address that the listener binds. Where listeners want PROXY headers the source \
+         is the client that they tell of, and one shard takes all of the listener's clients.",
+    ),
+    row(
+        ("per-source.rate", "per_source.rate_per_s"),
+        Form::Rate,
+        Effect::Admission,
+        optional!(Rate, per_source.rate),
+        "New sessions of one source for each second, of which a second's may begin at once; more \
+         are reset, and counted as `source`.",
+    ),
+    row(
+        ("per-source.ipv4", "per_source.ipv4"),
+        Form::Count { min: 0, max: 32 },
+        Effect::Admission,
+        field!(Count, per_source.ipv4),
+        "The length of the prefix by which IPv4 clients are one source.",
+    ),
+    row(
+        ("per-source.ipv6", "per_source.ipv6"),
+        Form::Count { min: 0, max: 128 },
+        Effect::Admission,
+        field!(Count, per_source.ipv6),
+        "The same for IPv6: a host has a /64 at least.",
+    ),
+    row(
         ("proxy-protocol.from", "proxy_protocol.from"),
         Form::Networks,
         Effect::Admission,

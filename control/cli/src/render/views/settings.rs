@@ -47,6 +47,7 @@ pub(super) fn rows(settings: &ShownSettings, style: Style) -> Vec<(String, Cell)
         Some("proxy_protocol") => {
             ("proxy protocol".to_owned(), proxy_protocol(settings, run, style).into())
         }
+        Some("per_source") => ("per source".to_owned(), per_source(settings, run, style).into()),
         Some("redispatch") => ("redispatch".to_owned(), redispatch(settings, style).into()),
         Some(table) => (table.to_owned(), listed(run, style).into()),
     });
@@ -136,6 +137,14 @@ fn redispatch(settings: &ShownSettings, style: Style) -> String {
 fn proxy_protocol(settings: &ShownSettings, run: &[ShownSetting], style: Style) -> String {
     let is_wanted = settings.get("proxy_protocol.from").is_some();
     if is_wanted { listed(run, style) } else { "-".to_owned() }
+}
+
+/// As in `sessions 200, rate 50/s, ipv4 32, ipv6 64`.
+fn per_source(settings: &ShownSettings, run: &[ShownSetting], style: Style) -> String {
+    let limits = ["per_source.sessions", "per_source.rate_per_s"];
+    let is_limited = limits.iter().any(|name| settings.get(name).is_some());
+    let given: Vec<ShownSetting> = run.iter().filter(|it| it.value.is_some()).cloned().collect();
+    if is_limited { listed(&given, style) } else { "-".to_owned() }
 }
 
 /// As in `connect 3s, idle 1h 0m`.

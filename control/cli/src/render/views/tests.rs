@@ -285,6 +285,7 @@ allow            -
 deny             -
 no backend       reset
 keepalive        after 1m 0s, every 10s, 6 times
+per source       -
 proxy protocol   -
 inspect timeout  3s
 route            -

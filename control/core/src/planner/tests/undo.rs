@@ -137,6 +137,8 @@ fn others<S>(setting: &Setting<S>) -> Vec<Pairs> {
             vec![with(&["health.kind=http"], value)]
         }
         ("health.user", _) => vec![with(&["health.kind=mysql"], "u")],
+        ("per-source.ipv4", _) => vec![with(&["per-source.sessions=9"], "24")],
+        ("per-source.ipv6", _) => vec![with(&["per-source.rate=9/s"], "48")],
         ("health.steps", _) => {
             vec![with(&["health.kind=send-expect"], &setting.form.example().to_string())]
         }

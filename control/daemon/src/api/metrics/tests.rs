@@ -65,7 +65,7 @@ fn counted(snapshot: &Snapshot) -> Box<ShardStats> {
         id: snapshot.listeners[0].id,
         sessions_now: 3,
         waiting_now: 4,
-        counts: ListenerCounts { accepted: 8, rejected: [1, 2, 0] },
+        counts: ListenerCounts { accepted: 8, rejected: [1, 2, 0, 3] },
     }];
     let mut row = PoolStats::new(pool.id);
     (row.counts.picks, row.counts.no_backend, row.counts.retries) = (9, 1, 2);

@@ -219,6 +219,7 @@ impl Joiner<'_> {
                 pool,
                 max_sessions: limit.map(|limit| u32::try_from(limit).unwrap_or(u32::MAX)),
                 rate: rate.map(Rate::per_second),
+                per_source: settings.sources.limits,
                 freebind,
                 state: if settings.is_disabled { Admin::Drain } else { Admin::Ready },
                 keepalive: settings.client_keepalive.clone(),

@@ -7,6 +7,7 @@ use weir_proto::spec::{KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, KeepaliveSpec, S
 
 use super::checks::CheckSettings;
 use super::lexer::Word;
+use super::per_source::SourceLimits;
 use super::rules::{Layer, Rules, Taken};
 use super::server::{BindOptions, ServerOptions};
 use super::source;
@@ -71,6 +72,7 @@ pub(super) struct ProxySettings {
     pub(super) source: Given<Rc<str>>,
     pub(super) check: CheckSettings,
     pub(super) rules: Rules,
+    pub(super) sources: SourceLimits,
 }
 
 /// Lines that are not carried over, of a section.
@@ -205,6 +207,7 @@ impl ProxySettings {
                 remarks.into_iter().for_each(|remark| lost.always(at, remark));
                 return is_known || lost.look_up(DIRECTIVES, text(0), at, texts);
             }
+            ["stick-table", ..] if self.sources.stick_table(texts) => {}
             ["tcp-request", rest @ ..] => self.tcp_request(at, rest, lost),
             ["clitcpka-idle" | "clitcpka-intvl" | "clitcpka-cnt", value, ..] => {
                 keepalive(&mut self.client_keepalive, at, texts, value, lost);
@@ -255,7 +258,11 @@ impl ProxySettings {
             ["content", action, rest @ ..] => (Layer::Content, *action, rest),
             _ => (Layer::Content, "", words),
         };
+        if action.starts_with("track-sc") && *condition == ["src"] {
+            return; // for what asks about it
+        }
         let taken = match action {
+            "reject" if self.sources.reject(condition) => Taken::Whole,
             "accept" | "reject" => self.rules.request(at, (layer, action == "accept", condition)),
             _ => Taken::No,
         };

@@ -9,6 +9,7 @@ use weir_proto::spec::{
 };
 
 use super::parser::NginxDirective;
+use super::per_source::ClientLimits;
 use super::rules::AccessRules;
 use super::unsupported::{DIRECTIVES, OF_LISTEN, look_up, unknown};
 use crate::init::access::{DraftAccess, Served, served};
@@ -47,6 +48,7 @@ pub(super) struct ServerSettings {
     pub(super) preread: Option<Span>,
     /// `proxy_bind`.
     source: Option<SourceSpec>,
+    pub(super) clients: ClientLimits,
 }
 
 impl Default for ServerSettings {
@@ -70,6 +72,7 @@ impl Default for ServerSettings {
             prereads: false,
             preread: None,
             source: None,
+            clients: ClientLimits::default(),
         }
     }
 }
@@ -281,6 +284,7 @@ impl ServerSettings {
             }
             "set_real_ip_from" => self.real_ip_from(directive, notes),
             "proxy_bind" => self.source = proxy_bind(directive, notes),
+            "limit_conn_zone" | "limit_conn" if self.clients.take(directive) => {}
             "allow" | "deny" => self.access.take(directive, notes),
             "ssl_preread" => {
                 self.prereads = is_on;

@@ -18,7 +18,7 @@ const VARIABLES: &str = "weir has no variables; what uses them is named by itsel
 
 /// Directives of `stream` and `server`.
 pub(super) const DIRECTIVES: &[DirectiveRow] = &[
-    ("limit_conn*", Warning, "weir has no limits for each client yet", NFTABLES),
+    ("limit_conn*", Warning, "weir counts by the client's address, and by nothing else", NFTABLES),
     ("access_log", Note, LOG, LOG_HINT),
     ("error_log", Note, LOG, LOG_HINT),
     ("log_format", Note, LOG, LOG_HINT),

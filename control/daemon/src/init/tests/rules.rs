@@ -289,3 +289,12 @@ fn longer_lists_than_weir_has_leave_the_listener_out() {
     assert_eq!((made.exit_code(), made.counts[0]), (0, 0));
     expect_told(&made, "5: warning: server is left out: its lists have");
 }
+
+#[test]
+fn connections_of_a_client_have_a_limit_of_its_source() {
+    let zone = "limit_conn_zone $binary_remote_addr zone=a:1m;\nlimit_conn a 7;";
+    expect_toml(&converted(&stream("", zone)), &["per-source = { sessions = 7", "ipv6 = 128"]);
+    let other = "limit_conn_zone $server_addr zone=a:1m;\nlimit_conn a 7;";
+    let toml = converted(&stream("", other)).toml.unwrap_or_default();
+    assert!(!toml.contains("per-source"), "{toml}");
+}
