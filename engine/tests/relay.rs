@@ -119,6 +119,7 @@ fn a_panic_resets_what_was_open_and_the_shard_comes_back() {
     let reader = thread::spawn(move || client.read(&mut [0; 1]).expect_err("cut").kind());
     // A snapshot that no check has seen: its listener names a pool that is not there.
     let broken = Snapshot {
+        regroupings: 0,
         version: Version(2),
         listeners: vec![weir_proto::snapshot::Listener {
             id: weir_proto::ids::ListenerId(99),

@@ -7,6 +7,7 @@ pub mod address;
 pub mod choices;
 pub mod client_hello;
 pub mod config;
+pub mod dns_answer;
 pub mod frame;
 pub mod init;
 pub mod metrics;
@@ -43,7 +44,7 @@ impl Target {
 }
 
 /// All targets. F10 (upgrade handshake) waits for its subject.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     Target { name: "frame", number: "F1", run: frame::run, length_max: 4096, words: frame::WORDS },
     Target {
         name: "session",
@@ -90,6 +91,13 @@ pub const TARGETS: [Target; 11] = [
         run: client_hello::run,
         length_max: 2048,
         words: client_hello::WORDS,
+    },
+    Target {
+        name: "dns_answer",
+        number: "F13",
+        run: dns_answer::run,
+        length_max: 2048,
+        words: dns_answer::WORDS,
     },
 ];
 

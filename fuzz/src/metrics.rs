@@ -11,7 +11,7 @@ use weir_control::api::metrics::{
 use weir_control_core::aggregate::Aggregate;
 use weir_core::base::clock::Now;
 use weir_proto::counters::BackendCounts;
-use weir_proto::ids::{BackendId, IdSource, ShardId, Version};
+use weir_proto::ids::{BackendId, Edition, IdSource, ShardId, Version};
 use weir_proto::reason::CloseReason;
 use weir_proto::snapshot::{Pool, Snapshot};
 use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, Name, PoolSpec, Spec};
@@ -57,7 +57,7 @@ pub fn run(bytes: &[u8]) -> u64 {
     let pools = snapshot
         .pools
         .iter()
-        .map(|pool| PoolFigures::of(pool, &aggregate, (panics(pool), Vec::new())));
+        .map(|pool| PoolFigures::of(pool, &aggregate, (panics(pool), Vec::new()), None));
     let backends = snapshot
         .backends()
         .map(|(_, it)| BackendFigures { totals: aggregate.backend(it.id), health: health(it.id) });
@@ -126,7 +126,7 @@ fn spec(choices: &mut Choices<'_>) -> Spec {
 fn stats(snapshot: &Snapshot, choices: &mut Choices<'_>) -> Box<ShardStats> {
     let mut number = || u64::from(choices.short()) << (choices.byte() % 32);
     let mut stats = Box::new(ShardStats::new(ShardId(0)));
-    stats.version = Version(1);
+    stats.edition = Edition::of(Version(1));
     (stats.counts.turns, stats.counts.enters, stats.counts.busy_ns) =
         (number(), number(), number());
     stats.pools = snapshot.pools.iter().map(|pool| PoolStats::new(pool.id)).collect();

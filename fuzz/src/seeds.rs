@@ -64,6 +64,7 @@ pub fn all() -> Vec<(&'static str, String, Vec<u8>)> {
     add("store", "cut", vec![0, 5, 0, 0x40, 0, 0]);
     add("store", "stale-page", vec![0, 9, 0, 0x20, 0, 3]);
     add("store", "arbitrary", b"\x07redb\x1a\n\xa9\r\n".to_vec());
+    dns_answers(&mut add);
     let line = b"PROXY TCP4 192.0.2.7 10.0.0.1 40000 443\r\nx";
     add("proxy_header", "line", line.to_vec());
     let v2 = [b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".as_slice(), &[7; 12], b"x"].concat();
@@ -226,3 +227,26 @@ stream {
 }
 http { }
 ";
+
+/// Answers to `a.test`: two addresses, an alias, two services with the address of one, a refusal,
+/// and one that was cut.
+fn dns_answers(add: &mut impl FnMut(&'static str, &str, Vec<u8>)) {
+    let answer = |first: u8, kind: u8, (flags, counts): ([u8; 2], [u8; 3]), records: &[u8]| {
+        let [answers, names, more] = counts;
+        let header = [0, 7, flags[0], flags[1], 0, 1, 0, answers, 0, names, 0, more];
+        let question = b"\x01a\x04test\0";
+        [&[first][..], &header, question, &[0, kind, 0, 1], records].concat()
+    };
+    let good = [0x81, 0x80];
+    let a = |last: u8| [192, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 10, 0, 0, last];
+    add("dns_answer", "addresses", answer(0, 1, (good, [2, 0, 0]), &[a(1), a(2)].concat()));
+    let alias = b"\xc0\x0c\0\x05\0\x01\0\0\0\x09\0\x04\x01b\xc0\x0e\xc0\x24\0\x01\0\x01\0\0\0\x3c\0\x04\x0a\0\0\x03";
+    add("dns_answer", "alias", answer(0, 1, (good, [2, 0, 0]), alias));
+    let six = [&[192, 12, 0, 28, 0, 1, 0, 0, 0, 60, 0, 16][..], &[0xfd; 16]].concat();
+    add("dns_answer", "six", answer(1, 28, (good, [1, 0, 0]), &six));
+    let srv = b"\xc0\x0c\0\x21\0\x01\0\0\0\x3c\0\x0a\0\x01\0\x05\x01\xbb\x01b\xc0\x0e";
+    let beside = b"\xc0\x2a\0\x01\0\x01\0\0\0\x3c\0\x04\x0a\0\0\x04";
+    add("dns_answer", "services", answer(2, 33, (good, [1, 0, 1]), &[&srv[..], beside].concat()));
+    add("dns_answer", "refused", answer(0, 1, ([0x81, 0x85], [0, 0, 0]), &[]));
+    add("dns_answer", "cut", answer(0, 1, ([0x83, 0x80], [2, 0, 0]), &a(1)));
+}

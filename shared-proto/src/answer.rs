@@ -233,7 +233,26 @@ pub struct PoolDetail {
     pub groups: Vec<GroupRow>,
     /// Seconds within which a backend that begins to fail its checks is down; null: no checks.
     pub detection_s: Option<f64>,
+    /// How it stands with DNS; null: it is not asked.
+    pub discovery: Option<DiscoveryRow>,
     pub backends: Vec<BackendRow>,
+}
+
+/// How it stands with the backends of a pool that are found by DNS.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DiscoveryRow {
+    /// As in `dns web.internal:443`.
+    pub source: String,
+    /// Backends that DNS has named, without those that have left.
+    pub members: u64,
+    /// Seconds since the last good answer; null: none has come since the start.
+    pub answered_s: Option<f64>,
+    /// Seconds until DNS is asked again; null: it is being asked.
+    pub next_s: Option<f64>,
+    /// The fault of the newest answer; null: it has none.
+    pub failure: Option<String>,
+    pub good_total: u64,
+    pub failed_total: u64,
 }
 
 /// `weirctl backend list`.
@@ -263,6 +282,8 @@ pub struct BackendRow {
     pub check: CheckRow,
     /// True if it is gone from the configuration and only its last sessions are left.
     pub removed: bool,
+    /// True if it is no configuration: DNS has named it.
+    pub discovered: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -110,7 +110,7 @@ fn gone_backends(before: &Snapshot, after: &Snapshot) -> Vec<Change> {
         }
         let is_gone =
             |it: &&Backend| next.is_none_or(|next| next.backend(it.name.as_str()).is_none());
-        let gone = pool.backends.iter().filter(is_gone);
+        let gone = configured(pool).filter(is_gone);
         changes.extend(gone.map(|it| of_backend(Kind::Removed, (pool, it), Vec::new())));
     }
     changes
@@ -124,7 +124,7 @@ fn other_backends(before: &Snapshot, after: &Snapshot) -> Vec<Change> {
         if past.is_some_and(|past| past.has_backends_of(pool)) {
             continue;
         }
-        for backend in &pool.backends {
+        for backend in configured(pool) {
             let Some(old) = past.and_then(|past| past.backend(backend.name.as_str())) else {
                 changes.push(of_backend(Kind::Added, (pool, backend), Vec::new()));
                 continue;
@@ -139,6 +139,11 @@ fn other_backends(before: &Snapshot, after: &Snapshot) -> Vec<Change> {
         }
     }
     changes
+}
+
+/// The backends that somebody has written down.
+fn configured(pool: &Pool) -> impl Iterator<Item = &Backend> {
+    pool.backends.iter().filter(|backend| !backend.is_discovered)
 }
 
 fn of_backend(kind: Kind, (pool, it): (&Pool, &Backend), keys: Vec<KeyChange>) -> Change {

@@ -48,6 +48,36 @@ impl Version {
     }
 }
 
+/// A version as the shards have it: with the backends that were found by DNS since it was made.
+/// Only grows; the second number begins again with each version, and is not kept across restarts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Edition {
+    pub version: Version,
+    /// How often the discovered backends have changed under this version.
+    pub regroupings: u32,
+}
+
+impl Edition {
+    /// A version when it is new.
+    #[must_use]
+    pub fn of(version: Version) -> Edition {
+        Edition { version, regroupings: 0 }
+    }
+
+    /// The same version with other discovered backends.
+    #[must_use]
+    pub fn regrouped(self) -> Edition {
+        Edition { regroupings: self.regroupings + 1, ..self }
+    }
+}
+
+/// The version: people know of no other number.
+impl core::fmt::Display for Edition {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.version.fmt(f)
+    }
+}
+
 /// Gives out identities that were never given before in this process.
 #[derive(Clone, Debug, Default)]
 pub struct IdSource {

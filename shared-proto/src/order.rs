@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use crate::ids::{BackendId, ListenerId, ShardId, Version};
+use crate::ids::{BackendId, Edition, ListenerId, ShardId, Version};
 use crate::reason::ConnectFault;
 use crate::session::{SessionPage, SessionSearch};
 use crate::session_log::SessionRecords;
@@ -124,8 +124,8 @@ pub enum Wish {
 pub enum Report {
     /// The shard serves; it holds this many sessions at most.
     Started { shard: ShardId, sessions_max: u32 },
-    /// The shard uses this version. No session is opened under an older one after this.
-    Adopted { shard: ShardId, version: Version },
+    /// The shard uses this snapshot. No session is opened under an older one after this.
+    Adopted { shard: ShardId, edition: Edition },
     /// A snapshot that the shard no longer uses: control frees it, so that no shard ever does.
     Retired(Arc<Snapshot>),
     /// Statistics since the last ones; the answer to [`Order::Collect`].

@@ -163,7 +163,9 @@ mod tests {
     fn the_rows_of_a_table_stand_together() {
         let mut tables: Vec<_> = POOL.iter().filter_map(|setting| setting.split().0).collect();
         tables.dedup();
-        assert_eq!(tables, ["health", "timeout", "retry", "queue", "redispatch", "keepalive"]);
+        let expected =
+            ["health", "timeout", "retry", "queue", "redispatch", "keepalive", "discover"];
+        assert_eq!(tables, expected);
     }
 
     #[test]

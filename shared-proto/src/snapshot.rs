@@ -4,6 +4,7 @@
 mod backend;
 mod check;
 mod listener;
+mod member;
 mod per_source;
 mod route;
 mod wildcards;
@@ -14,12 +15,13 @@ use std::sync::Arc;
 
 pub use backend::Backend;
 pub use listener::Listener;
+pub use member::Member;
 pub use per_source::PerSource;
 pub use route::{NAMES_MAX, ROUTES_MAX, Route, fault_of_name, fault_of_protocol};
 pub use wildcards::Wildcards;
 
 use crate::complaint::Complaint;
-use crate::ids::{BackendId, IdSource, ListenerId, PoolId, Version};
+use crate::ids::{Edition, IdSource, ListenerId, PoolId, Version};
 use crate::network::NetworkList;
 use crate::spec::{
     CopyOnWrite, HealthSpec, KeepaliveSpec, ListenerSpec, Name, Percent, PoolSpec, ProxyInSpec,
@@ -50,6 +52,8 @@ pub const BACKENDS_MAX: usize = 100_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     pub version: Version,
+    /// How often discovered backends have changed since it was that version: [`Edition`].
+    pub regroupings: u32,
     pub listeners: Vec<Listener>,
     pub pools: Vec<Arc<Pool>>,
 }
@@ -93,10 +97,10 @@ impl ProxyIn {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pool {
     pub id: PoolId,
-    /// The version that made it what it is: two pools of one id and one `since` are the same, its
+    /// The edition that made it what it is: two pools of one id and one `since` are the same, its
     /// backends included. Only among versions that were sent to shards: a dry run takes a number
     /// that the next change has too.
-    pub since: Version,
+    pub since: Edition,
     pub name: Name,
     /// The spec that it was built from.
     pub spec: CopyOnWrite<PoolSpec>,
@@ -112,7 +116,10 @@ pub struct Pool {
     /// [`SOCKET_BUFFER_MIN`](crate::spec::SOCKET_BUFFER_MIN) to
     /// [`SOCKET_BUFFER_MAX`](crate::spec::SOCKET_BUFFER_MAX). `None`: the kernel decides.
     pub socket_buffer: Option<u32>,
+    /// The configured ones and the discovered ones.
     pub backends: Vec<Backend>,
+    /// The backends that DNS has found. They are in no spec, and so in no version on disk.
+    pub members: Vec<Member>,
 }
 
 /// What is done when a connect of a pool fails.
@@ -229,7 +236,7 @@ impl Snapshot {
     /// An empty configuration before the first version.
     #[must_use]
     pub fn empty() -> Snapshot {
-        Snapshot { version: Version(0), listeners: Vec::new(), pools: Vec::new() }
+        Snapshot { version: Version(0), regroupings: 0, listeners: Vec::new(), pools: Vec::new() }
     }
 
     /// Checks `spec` and gives it a version. Identities are carried over from `previous` where the
@@ -267,7 +274,28 @@ impl Snapshot {
                 Listener::of((id, name), listener, before, &index)
             })
             .collect();
-        Ok(Snapshot { version, listeners, pools })
+        Ok(Snapshot { version, regroupings: 0, listeners, pools })
+    }
+
+    /// The snapshot with other discovered backends in these pools, by their places: the next
+    /// edition of the same version. Identities are carried over.
+    #[must_use]
+    pub fn regroup(&self, regrouped: Vec<(usize, Vec<Member>)>, ids: &mut IdSource) -> Snapshot {
+        let edition = self.edition().regrouped();
+        let mut next = Snapshot { regroupings: edition.regroupings, ..self.clone() };
+        for (place, members) in regrouped {
+            let before = &self.pools[place];
+            let backends = member::backends(&before.spec, &members, Some(before), ids);
+            let pool = Pool { since: edition, backends, members, ..Pool::clone(before) };
+            next.pools[place] = Arc::new(pool);
+        }
+        next
+    }
+
+    /// Its version, and which of the snapshots under that.
+    #[must_use]
+    pub fn edition(&self) -> Edition {
+        Edition { version: self.version, regroupings: self.regroupings }
     }
 
     /// Where weir listens on every address of this host: a connect to one of them with that family
@@ -380,28 +408,15 @@ fn build_pool(
     ids: &mut IdSource,
 ) -> Pool {
     let id = before.map_or_else(|| PoolId(ids.fresh()), |before| before.id);
-    let backends = spec
-        .backend
-        .iter()
-        .map(|(name, backend)| Backend {
-            id: before
-                .and_then(|pool| pool.backend(name.as_str()))
-                .filter(|old| old.address == backend.address)
-                .map_or_else(|| BackendId(ids.fresh()), |old| old.id),
-            name: name.clone(),
-            address: backend.address,
-            weight: backend.weight,
-            priority: backend.priority,
-            force: backend.force,
-            admin: backend.state,
-            max_sessions: backend.max_sessions,
-        })
-        .collect();
+    // Another name in DNS leaves those that there are, until it is known what is behind it.
+    let members = before.filter(|_| spec.discover.source().is_some());
+    let members = members.map_or_else(Vec::new, |before| before.members.clone());
+    let backends = member::backends(spec, &members, before, ids);
     // `check` has bounded every span by a day, which fits.
     let ms = |span: crate::spec::Span| u32::try_from(span.millis).unwrap_or(u32::MAX);
     Pool {
         id,
-        since,
+        since: Edition::of(since),
         name: name.clone(),
         spec: spec.clone(),
         strategy: spec.strategy,
@@ -424,6 +439,7 @@ fn build_pool(
         queue_size: spec.queue.size,
         socket_buffer: spec.socket_buffer.map(crate::spec::Size::bytes),
         backends,
+        members,
     }
 }
 

@@ -8,6 +8,7 @@ mod as_text;
 mod backend;
 mod bounds;
 mod copy_on_write;
+mod discover;
 mod failover;
 mod health;
 mod keepalive;
@@ -37,6 +38,7 @@ pub use bounds::{
     RETRY_ATTEMPTS_MAX, SOCKET_BUFFER_MAX, SOCKET_BUFFER_MIN, WEIGHT_MAX,
 };
 pub use copy_on_write::CopyOnWrite;
+pub use discover::{DISCOVERED_MAX, DiscoverSpec, DnsSource};
 pub use failover::Failover;
 pub use health::{
     CHECK_STEPS_MAX, CHECK_TEXT_MAX, CheckStep, HealthKind, HealthSpec, HttpMethod, Statuses,
@@ -96,6 +98,13 @@ impl Name {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The name of a backend that was found by DNS, as in `10.0.0.11:443`. No configured one can
+    /// have it.
+    #[must_use]
+    pub fn of_address(address: core::net::SocketAddr) -> Name {
+        Name(address.to_string())
     }
 
     fn of_legal_characters(text: &str) -> Result<Name, String> {
@@ -232,6 +241,9 @@ pub struct PoolSpec {
     /// The sessions of a backend that goes down.
     #[serde(default, rename = "on-down", skip_serializing_if = "OnDown::is_keep")]
     pub on_down: OnDown,
+    /// Backends that are found by DNS, beside those of `backend`.
+    #[serde(default, skip_serializing_if = "DiscoverSpec::is_default")]
+    pub discover: DiscoverSpec,
     #[serde(default)]
     pub backend: BTreeMap<Name, BackendSpec>,
 }
@@ -254,6 +266,7 @@ impl PoolSpec {
             spill: self.spill,
             failover: self.failover,
             on_down: self.on_down,
+            discover: self.discover.clone(),
             backend: BTreeMap::new(),
         }
     }

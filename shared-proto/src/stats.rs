@@ -7,7 +7,7 @@
 use hdrhistogram::{Counter, Histogram};
 
 use crate::counters::{BackendCounts, ListenerCounts, PoolCounts, ShardCounts};
-use crate::ids::{BackendId, ListenerId, PoolId, ShardId, Version};
+use crate::ids::{BackendId, Edition, ListenerId, PoolId, ShardId, Version};
 use crate::reason::CloseReason;
 use crate::samples::DurationSamples;
 use crate::session_log::SessionRecords;
@@ -35,7 +35,8 @@ pub fn duration_histogram<C: Counter>(digits: u8) -> Box<Histogram<C>> {
 #[derive(Clone, Debug)]
 pub struct ShardStats {
     pub shard: ShardId,
-    pub version: Version,
+    /// The snapshot that it uses.
+    pub edition: Edition,
     pub sessions_now: u32,
     pub buffers_free_now: u32,
     /// Open sessions by the version under which they were accepted, where there are any.
@@ -190,7 +191,7 @@ impl ShardStats {
     pub fn new(shard: ShardId) -> ShardStats {
         ShardStats {
             shard,
-            version: Version(0),
+            edition: Edition::default(),
             sessions_now: 0,
             buffers_free_now: 0,
             generations: Vec::new(),

@@ -5,6 +5,7 @@
 //! address and a process of its own, and ends with the test.
 
 mod checked;
+pub mod dns;
 pub mod tls;
 
 use std::fs::{self, File};
@@ -64,6 +65,15 @@ impl Server {
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.path.join("log")).unwrap_or_default()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("it runs");
     }
 
     /// `kill -9`.

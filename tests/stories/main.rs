@@ -22,6 +22,7 @@ mod crash;
 mod damping;
 mod dashboard;
 mod demo;
+mod discovery;
 mod disk_faults;
 mod docs;
 mod early_close;

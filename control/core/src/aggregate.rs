@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use weir_core::base::clock::Now;
 use weir_proto::counters::{BackendCounts, Counts, ListenerCounts, PoolCounts, ShardCounts};
-use weir_proto::ids::{BackendId, ListenerId, PoolId, ShardId, Version};
+use weir_proto::ids::{BackendId, Edition, ListenerId, PoolId, ShardId, Version};
 use weir_proto::order::SessionsOf;
 use weir_proto::reason::{CloseReason, ConnectFault, Reject};
 use weir_proto::snapshot::Pool;
@@ -59,7 +59,7 @@ pub struct Aggregate {
     members: BTreeMap<PoolId, Arc<Pool>>,
     /// Pools as they were, and the version that has made others of them: what that one does not
     /// have is to be given up.
-    swept: Vec<(Arc<Pool>, Version)>,
+    swept: Vec<(Arc<Pool>, Edition)>,
     /// Backends that the newest snapshot does not have.
     gone: Gone,
     /// The last of them that was looked at, whether it is to be forgotten.
@@ -131,8 +131,8 @@ pub struct PoolTotals {
 /// One shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ShardTotals {
-    /// The version that it used when it last reported.
-    pub version: u64,
+    /// The snapshot that it used when it last reported.
+    pub edition: Edition,
     /// Open now.
     pub sessions: u64,
     /// The share of about the last second in which its loop was not waiting, 0 to 1.
@@ -183,7 +183,7 @@ struct Listener {
     now: Vec<(u32, u32)>,
     /// By shard.
     flows: Vec<FlowWindow>,
-    removed: Option<Version>,
+    removed: Option<Edition>,
 }
 
 struct PoolAggregate {
@@ -196,7 +196,7 @@ struct PoolAggregate {
     queued: Vec<u32>,
     /// By shard.
     flows: Vec<FlowWindow>,
-    removed: Option<Version>,
+    removed: Option<Edition>,
 }
 
 struct Backend {
@@ -208,7 +208,7 @@ struct Backend {
     early: Early,
     /// By shard.
     slices: Vec<Slice>,
-    removed: Option<Version>,
+    removed: Option<Edition>,
     /// The one that was added again under its name and address.
     heir: Option<BackendId>,
     /// Those whose heir this is.
@@ -468,9 +468,9 @@ impl Aggregate {
     /// without it and holds no session of it: then no count of it can be on its way any more.
     fn forget(&mut self) {
         let seen = self.shards.iter().filter(|shard| !shard.ended);
-        let seen = seen.map(|shard| Version(shard.totals.version)).min();
-        let done = |removed: Option<Version>| {
-            removed.is_some_and(|version| seen.is_none_or(|seen| seen >= version))
+        let seen = seen.map(|shard| shard.totals.edition).min();
+        let done = |removed: Option<Edition>| {
+            removed.is_some_and(|edition| seen.is_none_or(|seen| seen >= edition))
         };
         self.listeners.retain(|_, it| !done(it.removed) || it.totals.sessions > 0);
         // Where all of many thousands are gone at once, some of them with each box.

@@ -2,6 +2,7 @@
 
 mod change;
 mod checks;
+mod discovery;
 mod fleet;
 mod fullness;
 mod input;
@@ -45,6 +46,7 @@ use crate::leases::Leases;
 use crate::live::Recorded;
 use crate::planner;
 use crate::record::{Base, Unconfirmed, Versions};
+use crate::resolve::{RememberedMembers, Resolve};
 use crate::rollout::Rollout;
 use crate::sockets::{BindError, BindPlan, Sockets};
 use crate::tasks::Tasks;
@@ -119,6 +121,8 @@ pub struct Setup {
     pub unconfirmed: Option<Unconfirmed>,
     /// The priority group that each pool used when weir last ran, by the pool's name.
     pub in_use: BTreeMap<String, u8>,
+    /// The findings of DNS for each pool then, by its name.
+    pub found: BTreeMap<String, RememberedMembers>,
     /// Has given every id in `snapshot`.
     pub ids: IdSource,
     /// The most health checks at a time: each has a descriptor.
@@ -145,6 +149,7 @@ pub struct Control {
     pub drift_keys: usize,
     pub aggregate: Aggregate,
     pub health: Health,
+    pub resolve: Resolve,
     pub events: Events,
     pub rollout: Rollout,
     /// The last 15 minutes.
@@ -162,6 +167,8 @@ pub struct Control {
     panicking: BTreeSet<PoolId>,
     /// The priority groups in use that the disk was told of.
     remembered: BTreeMap<String, u8>,
+    /// The findings of DNS, as the disk was told of them.
+    remembered_members: BTreeMap<String, RememberedMembers>,
     /// When shards panicked lately.
     panics: Vec<Now>,
     /// Repeated anomalies of the data path, and which of them were reported.
@@ -187,8 +194,11 @@ impl Control {
     /// The state before any shard was told anything: [`Input::Begin`] is the first input.
     #[must_use]
     pub fn new(setup: Setup, started: Clocks) -> Control {
-        let Setup { fleet, versions, snapshot, base, unconfirmed, in_use, ids, checks_max, slice } =
-            setup;
+        let Setup { fleet, versions, snapshot, base, unconfirmed, in_use, .. } = setup;
+        let Setup { found, mut ids, checks_max, slice, .. } = setup;
+        let snapshot = discovery::restored(snapshot, &found, &mut ids);
+        let mut resolve = Resolve::seeded(started.now.nanos);
+        resolve.remember(found.clone());
         let count = fleet.shards();
         let mut health = Health::seeded(started.now.nanos);
         health.bound_checks(checks_max);
@@ -202,8 +212,9 @@ impl Control {
             slice,
             aggregate: Aggregate::new(count),
             health,
+            resolve,
             events: Events::new(started.wall_ms),
-            rollout: Rollout::Done { version: snapshot.version, took_ms: 0 },
+            rollout: Rollout::Done { edition: snapshot.edition(), took_ms: 0 },
             live: Recorded::default(),
             leases: Leases::new(count),
             shards: (0..count).map(|n| Shard::new(ShardId(n))).collect(),
@@ -216,6 +227,7 @@ impl Control {
             unbound: UnboundAddresses::default(),
             panicking: BTreeSet::new(),
             remembered: in_use,
+            remembered_members: found,
             panics: Vec::new(),
             repeats: Repeats::default(),
             fullness: Fullness::default(),
@@ -252,14 +264,14 @@ impl Control {
     fn on_report(&mut self, report: Report, moment: Clocks) {
         match report {
             Report::Started { shard, sessions_max } => self.on_started(shard, sessions_max, moment),
-            Report::Adopted { shard, version } => {
+            Report::Adopted { shard, edition } => {
                 if let Some(shard) = self.shard(shard) {
-                    shard.version = version;
+                    shard.version = edition.version;
                 }
                 let was_late = self.rollout.is_late();
-                self.rollout.on_adopted(shard, version, moment.now);
+                self.rollout.on_adopted(shard, edition, moment.now);
                 if was_late && self.rollout.is_done() {
-                    tracing::info!("version {version} was late and is now used by every shard");
+                    tracing::info!("version {edition} was late and is now used by every shard");
                 }
             }
             // Dropped here: no shard ever frees a snapshot.
@@ -318,7 +330,7 @@ impl Control {
         self.watch_unconfirmed(moment);
         self.watch_searches(moment);
         if self.rollout.on_time(now) {
-            let (version, waiting) = (self.rollout.version(), self.rollout.waiting());
+            let (version, waiting) = (self.rollout.edition(), self.rollout.waiting());
             tracing::error!("version {version} is late: shards {waiting} have not adopted it");
             let text = format!("version {version} is late");
             self.events.push(EventKind::Shard, waiting.to_string(), text, moment.wall_ms);

@@ -157,7 +157,7 @@ impl FakeState {
                     word += &format!(" {health:?}");
                 }
                 self.sockets.extend(sockets);
-                (word, Some(Report::Adopted { shard, version: snapshot.version }))
+                (word, Some(Report::Adopted { shard, edition: snapshot.edition() }))
             }
             Order::Health(changes) => (format!("health {changes:?}"), None),
             Order::LoadElsewhere(_) => return None,

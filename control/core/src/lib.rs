@@ -9,6 +9,7 @@
 //! | what does control do about a report, a tick, a change | [`control`] |
 //! | what does a command make of the configuration | [`planner`] |
 //! | what does a file say, and where is it wrong | [`mod@file`] |
+//! | which backends has DNS found | [`resolve`] |
 //! | who has adopted a version | [`rollout`] |
 //! | who is checked when, who is up | [`health`] |
 //! | who holds how much of a limit | [`leases`] |
@@ -35,6 +36,7 @@ pub mod leases;
 pub mod live;
 pub mod planner;
 pub mod record;
+pub mod resolve;
 pub mod rollout;
 pub mod session_log;
 pub mod sessions;

@@ -31,7 +31,7 @@ use crate::record::Base;
 pub use crate::file::Settings as FileSettings;
 pub use apply::{difference, drift_rows, read};
 pub use impact::{Load, of_kill, tell};
-pub use loops::loops;
+pub use loops::{is_listener, loops};
 pub use names::{alike, no_backend, no_listener, no_pool, split};
 
 /// Bytes of a summary, which is in the log, the events and the history for as long as those last.
@@ -220,7 +220,7 @@ pub fn refuse_loops_by_address(
 ) -> Result<(), Refusal> {
     let (old_binds, binds) = (before.wildcard_binds(), next.wildcard_binds());
     let same_binds = old_binds == binds;
-    let changed = next.pools.iter().filter(|pool| !same_binds || pool.since == next.version);
+    let changed = next.pools.iter().filter(|pool| !same_binds || pool.since == next.edition());
     let backends = changed.flat_map(|pool| pool.backends.iter().map(move |it| (pool, it)));
     let suspects: Vec<_> = backends.filter(|(_, backend)| binds.takes(backend.address)).collect();
     // Among many thousands there is seldom any.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use weir_core::base::clock::Now;
 use weir_core::base::machine::enter;
 use weir_core::machine;
-use weir_proto::ids::{ShardId, Version};
+use weir_proto::ids::{Edition, ShardId};
 
 /// How long a version may be on its way before it counts as late.
 pub const LATE_AFTER: Duration = Duration::from_secs(5);
@@ -82,17 +82,17 @@ fn place(shard: ShardId) -> (usize, u64) {
     (usize::from(shard.0) / 64, 1 << (shard.0 % 64))
 }
 
-/// Version v on its way to the shards.
+/// A snapshot on its way to the shards.
 ///
 /// A shard whose thread has ended, or is stuck and fenced, is not waited for any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rollout {
     /// On its way.
-    Sent { version: Version, waiting: ShardSet, since: Now },
+    Sent { edition: Edition, waiting: ShardSet, since: Now },
     /// Reported as late; still waited for.
-    Late { version: Version, waiting: ShardSet, since: Now },
+    Late { edition: Edition, waiting: ShardSet, since: Now },
     /// Every live shard has it.
-    Done { version: Version, took_ms: u64 },
+    Done { edition: Edition, took_ms: u64 },
 }
 
 machine! {
@@ -107,20 +107,20 @@ machine! {
 }
 
 impl Rollout {
-    /// A version that has just been sent to these shards. With no shard it is done at once.
-    pub fn sent(version: Version, waiting: ShardSet, now: Now) -> Rollout {
+    /// A snapshot that has just been sent to these shards. With no shard it is done at once.
+    pub fn sent(edition: Edition, waiting: ShardSet, now: Now) -> Rollout {
         if waiting.is_empty() {
-            return Rollout::Done { version, took_ms: 0 };
+            return Rollout::Done { edition, took_ms: 0 };
         }
-        Rollout::Sent { version, waiting, since: now }
+        Rollout::Sent { edition, waiting, since: now }
     }
 
-    /// The version that is, or was, on its way.
-    pub fn version(&self) -> Version {
+    /// The one that is, or was, on its way.
+    pub fn edition(&self) -> Edition {
         match self {
-            Rollout::Sent { version, .. }
-            | Rollout::Late { version, .. }
-            | Rollout::Done { version, .. } => *version,
+            Rollout::Sent { edition, .. }
+            | Rollout::Late { edition, .. }
+            | Rollout::Done { edition, .. } => *edition,
         }
     }
 
@@ -142,10 +142,10 @@ impl Rollout {
         matches!(self, Rollout::Late { .. })
     }
 
-    /// A shard uses `version`. An older version than this one says nothing about this one; a newer
-    /// one includes it. True if it was waited for.
-    pub fn on_adopted(&mut self, shard: ShardId, version: Version, now: Now) -> bool {
-        version >= self.version() && self.forget(shard, now)
+    /// A shard uses `edition`. An older one than this says nothing about this one; a newer one
+    /// includes it. True if it was waited for.
+    pub fn on_adopted(&mut self, shard: ShardId, edition: Edition, now: Now) -> bool {
+        edition >= self.edition() && self.forget(shard, now)
     }
 
     /// A shard's thread has ended or is fenced. True if it was waited for.
@@ -155,27 +155,27 @@ impl Rollout {
 
     /// Time passes. True at the moment at which the version becomes late.
     pub fn on_time(&mut self, now: Now) -> bool {
-        let Rollout::Sent { version, waiting, since } = self else { return false };
+        let Rollout::Sent { edition, waiting, since } = self else { return false };
         if now - *since < LATE_AFTER {
             return false;
         }
-        let (version, since) = (*version, *since);
+        let (edition, since) = (*edition, *since);
         let waiting = core::mem::take(waiting);
-        enter(self, Rollout::Late { version, waiting, since });
+        enter(self, Rollout::Late { edition, waiting, since });
         true
     }
 
     fn forget(&mut self, shard: ShardId, now: Now) -> bool {
-        let (version, waiting, since) = match self {
-            Rollout::Sent { version, waiting, since }
-            | Rollout::Late { version, waiting, since } => (version, waiting, since),
+        let (edition, waiting, since) = match self {
+            Rollout::Sent { edition, waiting, since }
+            | Rollout::Late { edition, waiting, since } => (edition, waiting, since),
             Rollout::Done { .. } => return false,
         };
         let was_waited_for = waiting.remove(shard);
         if waiting.is_empty() {
             let took_ms = u64::try_from((now - *since).as_millis()).unwrap_or(u64::MAX);
-            let version = *version;
-            enter(self, Rollout::Done { version, took_ms });
+            let edition = *edition;
+            enter(self, Rollout::Done { edition, took_ms });
         }
         was_waited_for
     }
@@ -187,6 +187,10 @@ mod tests {
 
     fn at(ms: u64) -> Now {
         Now { nanos: ms * 1_000_000 }
+    }
+
+    fn version(number: u64) -> Edition {
+        Edition::of(weir_proto::ids::Version(number))
     }
 
     fn set(shards: &[u16]) -> ShardSet {
@@ -211,49 +215,49 @@ mod tests {
 
     #[test]
     fn a_version_is_done_when_the_last_shard_has_it() {
-        let mut rollout = Rollout::sent(Version(7), set(&[0, 1]), at(100));
-        assert!(rollout.on_adopted(ShardId(1), Version(7), at(101)));
-        assert!(!rollout.on_adopted(ShardId(1), Version(7), at(101)), "said twice");
-        assert!(!rollout.on_adopted(ShardId(0), Version(6), at(102)), "an older version");
+        let mut rollout = Rollout::sent(version(7), set(&[0, 1]), at(100));
+        assert!(rollout.on_adopted(ShardId(1), version(7), at(101)));
+        assert!(!rollout.on_adopted(ShardId(1), version(7), at(101)), "said twice");
+        assert!(!rollout.on_adopted(ShardId(0), version(6), at(102)), "an older version");
         assert_eq!(rollout.waiting(), set(&[0]));
-        assert!(rollout.on_adopted(ShardId(0), Version(7), at(103)));
-        assert_eq!(rollout, Rollout::Done { version: Version(7), took_ms: 3 });
+        assert!(rollout.on_adopted(ShardId(0), version(7), at(103)));
+        assert_eq!(rollout, Rollout::Done { edition: version(7), took_ms: 3 });
         assert!(!rollout.on_time(at(60_000)), "a done rollout is never late");
     }
 
     #[test]
     fn a_newer_version_includes_this_one() {
-        let mut rollout = Rollout::sent(Version(7), set(&[0]), at(0));
-        assert!(rollout.on_adopted(ShardId(0), Version(9), at(1)));
+        let mut rollout = Rollout::sent(version(7), set(&[0]), at(0));
+        assert!(rollout.on_adopted(ShardId(0), version(9), at(1)));
         assert!(rollout.is_done());
     }
 
     #[test]
     fn late_is_said_once_and_still_waited_for() {
-        let mut rollout = Rollout::sent(Version(2), set(&[0, 1]), at(0));
-        assert!(rollout.on_adopted(ShardId(0), Version(2), at(1)));
+        let mut rollout = Rollout::sent(version(2), set(&[0, 1]), at(0));
+        assert!(rollout.on_adopted(ShardId(0), version(2), at(1)));
         assert!(!rollout.on_time(at(4_999)));
         assert!(rollout.on_time(at(5_000)));
         assert!(!rollout.on_time(at(6_000)));
         assert!(rollout.is_late() && !rollout.is_done());
         assert_eq!(rollout.waiting().to_string(), "[1]");
-        assert!(rollout.on_adopted(ShardId(1), Version(2), at(7_500)));
-        assert_eq!(rollout, Rollout::Done { version: Version(2), took_ms: 7_500 });
+        assert!(rollout.on_adopted(ShardId(1), version(2), at(7_500)));
+        assert_eq!(rollout, Rollout::Done { edition: version(2), took_ms: 7_500 });
     }
 
     #[test]
     fn a_shard_that_has_ended_is_not_waited_for() {
-        let mut rollout = Rollout::sent(Version(2), set(&[0, 1]), at(0));
+        let mut rollout = Rollout::sent(version(2), set(&[0, 1]), at(0));
         assert!(rollout.on_ended(ShardId(1), at(1)));
-        assert!(rollout.on_adopted(ShardId(0), Version(2), at(2)));
+        assert!(rollout.on_adopted(ShardId(0), version(2), at(2)));
         assert!(rollout.is_done());
-        assert!(Rollout::sent(Version(3), ShardSet::default(), at(0)).is_done());
+        assert!(Rollout::sent(version(3), ShardSet::default(), at(0)).is_done());
     }
 
     #[test]
     fn a_shard_that_nobody_waits_for_changes_nothing() {
-        let mut rollout = Rollout::sent(Version(2), set(&[0]), at(0));
-        assert!(!rollout.on_adopted(ShardId(9), Version(2), at(1)));
+        let mut rollout = Rollout::sent(version(2), set(&[0]), at(0));
+        assert!(!rollout.on_adopted(ShardId(9), version(2), at(1)));
         assert!(!rollout.on_ended(ShardId(9), at(1)));
         assert_eq!(rollout.waiting(), set(&[0]));
     }

@@ -268,6 +268,9 @@ fn why_not(
     (picked, index): (Option<usize>, usize),
 ) -> Option<String> {
     let state = BackendState::of(backend.admin, control.health.is_up(backend.id));
+    if backend.is_discovered && !backend.admin.is_ready() {
+        return Some("DNS does not name it any more".to_owned());
+    }
     if !backend.admin.is_ready() {
         return Some(format!("an operator has put it into {}", state.word()));
     }

@@ -5,6 +5,7 @@
 //! language makes a [`draft`], which is written in one way.
 
 mod access;
+mod discover;
 mod disk;
 mod draft;
 mod emit;

@@ -10,7 +10,6 @@ mod doctor;
 #[cfg(debug_assertions)]
 mod failpoint;
 mod fallback;
-mod groups;
 pub mod init;
 mod limits;
 mod listen;
@@ -19,6 +18,8 @@ mod log;
 mod manual;
 mod paths;
 mod prober;
+mod remembered;
+mod resolver;
 mod rt;
 mod serve;
 mod session_log;

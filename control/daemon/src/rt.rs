@@ -6,7 +6,7 @@ pub(crate) mod turns;
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -227,6 +227,21 @@ pub(crate) async fn connect_tcp(
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
     Ok(stream)
+}
+
+/// A UDP socket that sends to `address` and hears of no other. Each read is one datagram.
+///
+/// # Errors
+/// That of bind(2) or connect(2).
+pub(crate) fn connect_udp(address: SocketAddr) -> io::Result<Stream> {
+    let any: IpAddr = match address {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect(address)?;
+    socket.set_nonblocking(true)?;
+    Ok(Stream::new(socket.into()))
 }
 
 fn has_met_itself(own: Option<SocketAddr>, peer: Option<SocketAddr>) -> bool {

@@ -22,7 +22,7 @@ use weir_proto::order::Report;
 use weir_proto::request::{Command, Query, Refusal};
 use weir_proto::snapshot::Snapshot;
 
-use crate::groups::GroupsFile;
+use crate::remembered::{GroupsInUse, MembersFound, RememberedFile};
 use crate::rt;
 use crate::session_log::SessionLog;
 use crate::signals::{Signal, Signals};
@@ -78,7 +78,9 @@ pub(crate) struct Shared {
     /// The way to the session log, if there is one.
     pub(crate) session_log: Option<SessionLog>,
     /// The priority groups in use, for the next start.
-    groups: GroupsFile,
+    pub(crate) groups: RememberedFile<GroupsInUse>,
+    /// The findings of DNS, for the next start.
+    pub(crate) members: RememberedFile<MembersFound>,
     /// systemd wants to hear that this thread lives (WatchdogSec=).
     is_watched: bool,
 }
@@ -99,7 +101,7 @@ impl Shared {
         control: Control,
         appender: Appender,
         session_log: Option<SessionLog>,
-        groups: GroupsFile,
+        (groups, members): (RememberedFile<GroupsInUse>, RememberedFile<MembersFound>),
     ) -> Rc<Shared> {
         Rc::new_cyclic(|own| Shared {
             control: RefCell::new(control),
@@ -116,6 +118,7 @@ impl Shared {
             reloads: Reloads::default(),
             session_log,
             groups,
+            members,
             is_watched: systemd::wants_pings(),
         })
     }

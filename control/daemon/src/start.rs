@@ -25,9 +25,9 @@ use crate::api::token::TokenFile;
 use crate::api::{http, settings_audit};
 use crate::check;
 use crate::fallback::{self, FallbackParts};
-use crate::groups::GroupsFile;
 use crate::limits::{self, Limits};
 use crate::log;
+use crate::remembered::RememberedFile;
 use crate::rt::{self, TcpServer};
 use crate::serve::{
     Shared, TICK, later, moment, own_author, start_reports, start_signals, start_store_news,
@@ -149,12 +149,15 @@ async fn serve(
     // Half of the descriptors: checks that are over hold theirs a little longer.
     let checks_max = usize::try_from(limits.descriptors / 2).unwrap_or(usize::MAX);
     let slice = BACKENDS_SLICE;
-    let groups = GroupsFile::of(&settings.state);
-    let in_use = groups.read();
-    let setup =
-        Setup { fleet, versions, snapshot, base, unconfirmed, in_use, ids, checks_max, slice };
+    let (groups, members) =
+        (RememberedFile::of(&settings.state), RememberedFile::of(&settings.state));
+    let (in_use, found) = (groups.read(), members.read());
+    #[rustfmt::skip]
+    let setup = Setup {
+        fleet, versions, snapshot, base, unconfirmed, in_use, found, ids, checks_max, slice,
+    };
     let control = limited(Control::new(setup, moment()), settings.checks);
-    let shared = Shared::new(control, appender, session_log, groups);
+    let shared = Shared::new(control, appender, session_log, (groups, members));
     if run.file.is_some() {
         let _ = shared.reloads.settings.set(settings.clone()); // it is empty
     }

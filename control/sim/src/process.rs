@@ -3,6 +3,7 @@
 //! somebody who kills it all.
 
 mod alone;
+mod boot;
 mod daemon;
 pub mod disk;
 mod drained;
@@ -12,6 +13,7 @@ mod holds;
 mod hosts;
 mod limits;
 mod merges;
+mod names;
 mod operators;
 pub mod planted;
 mod settle;
@@ -25,10 +27,9 @@ mod unbound;
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use weir_control_core::control::Clocks;
 use weir_core::event::Side;
-use weir_engine::shard::ShardSetup;
 use weir_proto::answer::Author;
-use weir_proto::ids::ShardId;
 
 use crate::scenario::ProcessFaults;
 use alone::Alone;
@@ -37,16 +38,17 @@ use disk::Disk;
 use drained::Drainer;
 use history::History;
 use limits::Limits;
+use names::Names;
 use operators::People;
 use planted::Planted;
 use sim_fleet::FleetState;
 use sim_shard::{SimShard, Turned};
+use weir_engine_sim::driver::Summary;
 use weir_engine_sim::faults::Swarm;
 use weir_engine_sim::kernel::Kernel;
 use weir_engine_sim::net::Mode;
 use weir_engine_sim::peer::Peers;
 use weir_engine_sim::rng::Rng;
-use weir_engine_sim::{check::LOGGING, driver::Summary};
 
 const MS: u64 = 1_000_000;
 /// How long a process that was killed stays away, at most.
@@ -81,6 +83,7 @@ pub struct SimProcess {
     failures_before: u64,
     people: People,
     drainer: Drainer,
+    names: Names,
     peers: Peers,
     history: History,
     clients_left: usize,
@@ -113,8 +116,9 @@ impl SimProcess {
         street.net.migrates = faults.migrates;
         let disk = Disk::new(rng.fork());
         let drainer = Drainer::beside(&rng);
+        let names = Names::beside(&rng);
         let mut people = People::new(rng.fork());
-        let first = people.first(swarm);
+        let first = people.first(swarm, |spec| names.enter(spec));
         let mut whole = SimProcess {
             swarm: swarm.clone(),
             wires: Rc::new(RefCell::new(FleetState::new(rng.fork(), planted))),
@@ -134,6 +138,7 @@ impl SimProcess {
             failures_before: 0,
             people,
             drainer,
+            names,
             peers: Peers::default(),
             history: History::default(),
             steps: 0,
@@ -141,6 +146,7 @@ impl SimProcess {
             limits: Limits::default(),
         };
         whole.meet_hosts();
+        whole.meet_named();
         daemon::seed_disk(&whole.disk, &first, &mut whole.history)?;
         if planted == Some(Planted::AckBeforeSync) {
             whole.disk.lie();
@@ -293,6 +299,8 @@ impl SimProcess {
         let hosts = &self.street.net.hosts;
         daemon.on_time(moment, |host| hosts.get(&host) == Some(&Mode::Listens))?;
         daemon.turn_disk(self.faults.slow_disks, moment, &mut self.rng);
+        self.answer_names()?;
+        let Some(daemon) = self.daemon.as_mut() else { return Ok(()) };
         let answers = daemon.check_answers(&mut self.history);
         // It has ended in the middle: nobody has heard an answer, and nothing else counts.
         if self.trap && self.disk.clear_trap() {
@@ -420,81 +428,5 @@ impl SimProcess {
             None => next.push(self.away_until),
         }
         next.into_iter().filter(|next| *next > now).min()
-    }
-
-    /// The process is over, and its sockets with it.
-    fn leave(&mut self) {
-        self.checked.deaths += 1;
-        // What its control still does with the disk does nothing.
-        self.daemon = None;
-        self.alone = None;
-        for number in 0..self.cells.len() {
-            if self.cells[number].is_live() {
-                let kernel = Rc::clone(&self.cells[number].kernel);
-                self.street.lend(&mut kernel.borrow_mut());
-                self.cells[number].die();
-                kernel.borrow_mut().lend(&mut self.street);
-            }
-            self.checked.connects += self.cells[number].ledger.connects_checked;
-            self.checked.ejections += self.cells[number].ledger.ejections_checked;
-        }
-        self.cells.clear();
-        self.away_until = self.street.now + self.rng.below(AWAY_MS) as u64 * MS;
-    }
-
-    /// Shards that know nothing, and their wires.
-    fn shards(&mut self) -> Vec<SimShard> {
-        let room = (self.faults.orders_max, self.faults.reports_max);
-        let mut cells = Vec::new();
-        for number in 0..self.faults.shards {
-            let setup = ShardSetup {
-                id: ShardId(number),
-                shards: self.faults.shards,
-                sessions_max: self.swarm.sessions_max,
-                tuning: self.swarm.tuning,
-                seed: self.rng.draw(),
-                hash_seed: (1, 2),
-                session_log: Some(LOGGING),
-            };
-            let (cell, wire) = SimShard::new(setup, self.kernel(), room);
-            self.wires.borrow_mut().all.push(wire);
-            cells.push(cell);
-        }
-        cells
-    }
-
-    /// The process starts, from what is on disk.
-    fn boot(&mut self) -> StepResult {
-        self.cells.clear();
-        let mut wires = FleetState::new(self.rng.fork(), self.planted);
-        wires.bind_errors = self.faults.bind_errors;
-        *self.wires.borrow_mut() = wires;
-        self.cells = self.shards();
-        let (disk, wires, now) = (&self.disk, &self.wires, self.street.now);
-        let failures = disk.failures();
-        self.failures_before = failures;
-        let daemon = match Daemon::start((disk, wires), &mut self.history, now, self.planted) {
-            Ok(daemon) => daemon,
-            // It says why and ends; somebody starts it again.
-            Err(_) if self.disk.failures() > failures => {
-                self.trap &= !self.disk.clear_trap();
-                self.disk.leave();
-                self.street.note("does not start", [0, 0]);
-                self.leave();
-                return Ok(());
-            }
-            // So does it with a damaged file; somebody puts a copy back.
-            Err(_) if self.disk.mend() => {
-                self.disk.leave();
-                self.street.note("does not start: the file is damaged", [0, 0]);
-                self.leave();
-                return Ok(());
-            }
-            Err(what) => return Err(what),
-        };
-        self.disk.accept();
-        self.street.note("starts (version)", [usize::try_from(daemon.version()).unwrap_or(0), 0]);
-        self.daemon = Some(daemon);
-        Ok(())
     }
 }

@@ -110,6 +110,7 @@ fn started() -> (Control, FakeShards) {
         base: None,
         unconfirmed: None,
         in_use: BTreeMap::new(),
+        found: BTreeMap::new(),
         ids,
         checks_max: 1,
         slice: 1,

@@ -84,7 +84,7 @@ impl ShardCounters {
         // What the spare holds is zero, so rows of the past in it are dropped, not departed.
         self.fit(view);
         self.departed = Departed::default();
-        full.version = view.version;
+        full.edition = view.edition;
         for (row, listener) in full.listeners.iter_mut().zip(view.listeners()) {
             row.sessions_now = listener.sessions;
         }

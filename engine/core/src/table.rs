@@ -266,7 +266,7 @@ impl Table {
         session.go_by(&view.timeouts, view.retry);
         session.bulk_bytes = self.tuning.bulk_bytes;
         session.multishot_bytes = self.tuning.multishot_bytes;
-        let born = Generation::of(self.view.version);
+        let born = Generation::of(self.view.version());
         session.born = born;
         let client = address.map(|it| it.ip());
         let inspects = self.view.listeners()[listener.index()].inspects(client);

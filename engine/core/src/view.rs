@@ -19,7 +19,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
-use weir_proto::ids::{BackendId, ListenerId, PoolId, Version};
+use weir_proto::ids::{BackendId, Edition, ListenerId, PoolId, Version};
 use weir_proto::network::AddressSet;
 use weir_proto::order::BackendHealth;
 use weir_proto::snapshot::{
@@ -82,7 +82,7 @@ pub struct ListenerView {
 pub struct PoolView {
     pub id: PoolId,
     /// Of the snapshot's pool that this was made from.
-    since: Version,
+    since: Edition,
     pub timeouts: Timeouts,
     pub lifetime: Option<Lifetime>,
     pub keepalive: Keepalive,
@@ -162,9 +162,9 @@ pub struct Picked {
 }
 
 /// The whole view of one shard.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct View {
-    pub version: Version,
+    pub edition: Edition,
     listeners: Vec<ListenerView>,
     pools: Vec<PoolView>,
     backends: Vec<BackendView>,
@@ -182,25 +182,13 @@ pub struct View {
     new_falls: bool,
 }
 
-impl Default for View {
-    fn default() -> View {
-        View {
-            version: Version(0),
-            listeners: Vec::new(),
-            pools: Vec::new(),
-            backends: Vec::new(),
-            by_id: BTreeMap::new(),
-            departed: BTreeSet::new(),
-            limited: BTreeSet::new(),
-            touched: Touched::default(),
-            wildcards: Wildcards::default(),
-            new_lifetimes: false,
-            new_falls: false,
-        }
-    }
-}
-
 impl View {
+    /// The version whose sessions are opened now.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.edition.version
+    }
+
     #[must_use]
     pub fn listeners(&self) -> &[ListenerView] {
         &self.listeners

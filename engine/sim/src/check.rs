@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use weir_proto::ids::{BackendId, ListenerId, PoolId, Version};
+use weir_proto::ids::{BackendId, Edition, ListenerId, PoolId};
 use weir_proto::order::{BackendHealth, HealthWords, Report};
 use weir_proto::snapshot::{Backend, Pool, Snapshot};
 use weir_proto::spec::Admin;
@@ -47,7 +47,7 @@ struct Tally {
 #[derive(Clone, Debug, Default)]
 struct Counts {
     /// What was in use when they were asked for.
-    version: Version,
+    edition: Edition,
     accepted: usize,
     /// Failed accepts, and clients that came out of a listener after it was shut down.
     not_accepted: usize,
@@ -69,7 +69,7 @@ struct Attempt {
     /// The client has left while it was not connected: what comes of it counts for nothing.
     left: bool,
     /// Under which version it began.
-    version: u64,
+    edition: Edition,
     /// The pool, and since when, while its connect has not ended.
     live: Option<PoolId>,
     asked_at: u64,
@@ -127,7 +127,7 @@ pub struct Ledger {
     served: BTreeSet<Key>,
     ended: u64,
     folded: BTreeMap<BackendId, Tally>,
-    adopted: Version,
+    adopted: Edition,
     /// A snapshot that was adopted has not been given back.
     kept: u32,
     /// Orders to kill a backend's sessions, or all (`None`), that were obeyed in the last turn.
@@ -137,7 +137,7 @@ pub struct Ledger {
     pub records: Records,
     ages: ages::Ages,
     outs: falls::Outs,
-    expected_versions: VecDeque<Version>,
+    expected_editions: VecDeque<Edition>,
     /// Clients of each listener that were let in.
     admitted: BTreeMap<ListenerId, u64>,
     admitted_before: BTreeMap<ListenerId, u64>,
@@ -207,8 +207,8 @@ impl Ledger {
         self.said.adopt(self.snapshot.as_deref(), &snapshot, now);
         self.shares.adopt(self.snapshot.as_deref(), &snapshot, now);
         self.ages.adopt(&snapshot, now);
-        self.expected_versions.push_back(snapshot.version);
-        self.counts.version = snapshot.version;
+        self.expected_editions.push_back(snapshot.edition());
+        self.counts.edition = snapshot.edition();
         for listener in &snapshot.listeners {
             if listener.accepting {
                 let owned = listener.bind.iter().map(|address| (*address, listener.id));
@@ -328,8 +328,8 @@ impl Ledger {
         self.counts.backends.entry(id).or_default()
     }
 
-    fn version(&self) -> u64 {
-        self.snapshot.as_ref().map_or(0, |snapshot| snapshot.version.0)
+    fn edition(&self) -> Edition {
+        self.snapshot.as_ref().map_or_else(Edition::default, |snapshot| snapshot.edition())
     }
 
     /// What the shard said after a turn.
@@ -340,16 +340,16 @@ impl Ledger {
         let mut ejected = Vec::new();
         for report in reports {
             match report {
-                Report::Adopted { version, .. } => {
+                Report::Adopted { edition, .. } => {
                     // Control says the newest one again when it comes with more sockets.
-                    let again = self.patient && *version == self.adopted;
-                    if *version <= self.adopted && !again {
-                        return Err(format!("version {version} after {}", self.adopted));
+                    let again = self.patient && *edition == self.adopted;
+                    if *edition <= self.adopted && !again {
+                        return Err(format!("{edition:?} after {:?}", self.adopted));
                     }
-                    self.adopted = *version;
+                    self.adopted = *edition;
                     self.kept += 1;
-                    if self.expected_versions.pop_front() != Some(*version) {
-                        return Err(format!("version {version} is not the one that was given"));
+                    if self.expected_editions.pop_front() != Some(*edition) {
+                        return Err(format!("{edition:?} is not the one that was given"));
                     }
                 }
                 Report::Stats(stats) => self.compare(stats)?,
@@ -369,8 +369,8 @@ impl Ledger {
         if self.patient {
             return self.ejections_in_time(&ejected);
         }
-        if !self.expected_versions.is_empty() {
-            return Err(format!("versions {:?} are not confirmed", self.expected_versions));
+        if !self.expected_editions.is_empty() {
+            return Err(format!("versions {:?} are not confirmed", self.expected_editions));
         }
         if self.kept > 0 {
             return Err(format!("{} snapshots are not given back", self.kept));
@@ -404,9 +404,9 @@ impl Ledger {
         let Some(expected) = self.collected.pop_front() else {
             return Err("statistics that nobody asked for".into());
         };
-        if stats.version != expected.version {
-            let (version, expected) = (stats.version, expected.version);
-            return Err(format!("statistics of version {version}; {expected} is in use"));
+        if stats.edition != expected.edition {
+            let (edition, expected) = (stats.edition, expected.edition);
+            return Err(format!("statistics of {edition:?}; {expected:?} is in use"));
         }
         let accepted: u64 = stats.listeners.iter().map(|row| row.counts.accepted).sum();
         self.accepted += accepted;

@@ -32,7 +32,7 @@ pub fn note_sessions(table: &Table, kernel: &mut Kernel) {
         let takes = Side::ALL.map(|side| session.leg(side).is_some_and(|leg| kernel.takes(leg)));
         let note = kernel.notes.entry(key).or_default();
         // A shard takes a version over before it accepts.
-        note.born.get_or_insert(table.view().version);
+        note.born.get_or_insert(table.view().version());
         let connect = session.connect_began_at().map(|at| (at.nanos, session.tries()));
         // Later in the same moment the pool may have got another bound: it is not for this one.
         if let Some(retry) = connect.filter(|it| it.0 == now && note.retry != *it)

@@ -81,8 +81,8 @@ impl<I: Io> Shard<I> {
         self.table.adopt(&snapshot, self.now);
         self.hear_health(health);
         self.follow_addresses(&snapshot, sockets);
-        let version = snapshot.version;
-        self.pending_reports.push_back(Report::Adopted { shard: self.setup.id, version });
+        let edition = snapshot.edition();
+        self.pending_reports.push_back(Report::Adopted { shard: self.setup.id, edition });
         // The view has taken what it needs; control frees the snapshot, so that no shard ever does.
         self.pending_reports.push_back(Report::Retired(snapshot));
     }
@@ -146,7 +146,7 @@ impl<I: Io> Shard<I> {
         // Never more than one waits: how it stands now is all that counts.
         if self.has_wants && self.pending_reports.is_empty() {
             self.has_wants = false;
-            let (shard, version) = (self.setup.id, self.table.view().version);
+            let (shard, version) = (self.setup.id, self.table.view().version());
             let wants = self.table.take_wants();
             self.pending_reports.push_back(Report::Want { shard, version, wants });
             self.post_outbox();

@@ -55,8 +55,8 @@ impl Rig {
         bell.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         loop {
             match engine.take_report() {
-                Some(Report::Adopted { version, .. }) => {
-                    assert_eq!(version, Version(1));
+                Some(Report::Adopted { edition, .. }) => {
+                    assert_eq!(edition.version, Version(1));
                     break;
                 }
                 Some(_) => {}

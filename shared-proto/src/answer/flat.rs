@@ -3,7 +3,9 @@
 
 use serde::{Serialize, Serializer};
 
-use super::{BackendRow, GroupRow, ListenerRow, ListenerState, PoolDetail, UnboundRow};
+use super::{
+    BackendRow, DiscoveryRow, GroupRow, ListenerRow, ListenerState, PoolDetail, UnboundRow,
+};
 use crate::settings::ShownSettings;
 
 impl Serialize for ListenerRow {
@@ -41,14 +43,17 @@ impl Serialize for PoolDetail {
             panic: bool,
             groups: &'a [GroupRow],
             detection_s: Option<f64>,
+            discovery: &'a Option<DiscoveryRow>,
             backends: &'a [BackendRow],
         }
-        let PoolDetail { name, settings, panic, groups, detection_s, backends } = self;
+        let PoolDetail { name, settings, panic, groups, detection_s, discovery, backends } = self;
         if !serializer.is_human_readable() {
-            return (name, settings, panic, groups, detection_s, backends).serialize(serializer);
+            let row = (name, settings, panic, groups, detection_s, discovery, backends);
+            return row.serialize(serializer);
         }
         let (panic, detection_s) = (*panic, *detection_s);
-        FlatPool { name, settings, panic, groups, detection_s, backends }.serialize(serializer)
+        FlatPool { name, settings, panic, groups, detection_s, discovery, backends }
+            .serialize(serializer)
     }
 }
 
@@ -62,7 +67,7 @@ mod tests {
     fn pool(settings: ShownSettings) -> PoolDetail {
         let (groups, backends) = (Vec::new(), Vec::new());
         let (name, detection_s) = ("web".to_owned(), Some(6.5));
-        PoolDetail { name, settings, panic: true, groups, detection_s, backends }
+        PoolDetail { name, settings, panic: true, groups, detection_s, discovery: None, backends }
     }
 
     #[test]
@@ -93,6 +98,6 @@ mod tests {
         settings.put("timeout.idle_s", crate::settings::ShownValue::Seconds(2.0));
         let json = serde_json::to_string(&pool(settings)).unwrap();
         let wanted = r#"{"name":"web","timeout":{"idle_s":2.0},"panic":true,"groups":[],"#;
-        assert_eq!(json, [wanted, r#""detection_s":6.5,"backends":[]}"#].concat());
+        assert_eq!(json, [wanted, r#""detection_s":6.5,"discovery":null,"backends":[]}"#].concat());
     }
 }

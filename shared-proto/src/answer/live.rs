@@ -220,6 +220,7 @@ mod tests {
             sent_bytes_total: 5,
             check: CheckRow { result: CheckResult::Ok, since_s: 6.0, hold_s: 0.0 },
             removed: false,
+            discovered: false,
         };
         let status = crate::answer::Status {
             version: 7,

@@ -70,6 +70,8 @@ words! {
         Limit = "limit",
         /// The file was read again: it was applied or refused.
         Reload = "reload",
+        /// The backends that DNS has for a pool, or that it has no good answer.
+        Discovery = "discovery",
     }
 }
 

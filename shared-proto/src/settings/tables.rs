@@ -9,6 +9,7 @@ use super::form::WEEK_MS;
 const SPAN: Form = Form::Span { min_ms: 1, max_ms: WEEK_MS, step_ms: 1, range: "1ms to 7 days" };
 const LIFETIME: Form =
     Form::Span { min_ms: 1000, max_ms: WEEK_MS, step_ms: 1, range: "1s to 7 days" };
+const REFRESH: Form = Form::Span { min_ms: 1000, max_ms: 3_600_000, step_ms: 1, range: "1s to 1h" };
 const SECONDS: Form = Form::Span {
     min_ms: 1000,
     max_ms: KEEPALIVE_SECS_MAX as u64 * 1000,

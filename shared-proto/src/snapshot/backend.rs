@@ -20,6 +20,8 @@ pub struct Backend {
     pub admin: Admin,
     /// The most sessions over all shards; `None` is no limit.
     pub max_sessions: Option<u32>,
+    /// It is no configuration: it was found by DNS.
+    pub is_discovered: bool,
 }
 
 impl Backend {

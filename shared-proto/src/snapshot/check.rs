@@ -13,7 +13,8 @@ use super::{
 use crate::network::NETWORKS_MAX;
 use crate::settings::{self, Setting};
 use crate::spec::{
-    Admin, CopyOnWrite, Failover, ListenerSpec, Name, PerSourceSpec, Percent, PoolSpec, Spec,
+    Admin, CopyOnWrite, DISCOVERED_MAX, Failover, ListenerSpec, Name, PerSourceSpec, Percent,
+    PoolSpec, Spec,
 };
 use health::check_health;
 
@@ -52,7 +53,7 @@ pub(super) fn check(spec: &Spec, previous: &Snapshot) -> Vec<Fault> {
     let mut faults = Faults(Vec::new());
     faults.at_most("listener", "listeners", spec.listener.len(), LISTENERS_MAX);
     faults.at_most("pool", "pools", spec.pool.len(), POOLS_MAX);
-    let backends = spec.pool.values().map(|pool| pool.backend.len()).sum();
+    let backends = spec.pool.values().map(|pool| backends_max(pool)).sum();
     faults.at_most("pool", "backends in all", backends, BACKENDS_MAX);
     let of_routes = |it: &ListenerSpec| it.route.iter().map(|it| it.from.len()).sum::<usize>();
     let of = |it: &ListenerSpec| it.allow.len() + it.deny.len() + of_routes(it);
@@ -164,11 +165,20 @@ fn without_scope(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
+/// The most backends that a pool may come to have.
+fn backends_max(pool: &PoolSpec) -> usize {
+    let discovered = if pool.discover.source().is_some() { DISCOVERED_MAX } else { 0 };
+    pool.backend.len() + discovered
+}
+
 fn check_pool(name: &Name, pool: &PoolSpec, faults: &mut Faults) {
     let at = format!("pool.{name}");
-    faults.at_most(&format!("{at}.backend"), "backends", pool.backend.len(), BACKENDS_PER_POOL_MAX);
+    faults.at_most(&format!("{at}.backend"), "backends", backends_max(pool), BACKENDS_PER_POOL_MAX);
     check_ranges(&at, settings::POOL, pool, faults);
     check_health(&at, pool, faults);
+    if let Some((key, what, hint)) = pool.discover.fault() {
+        faults.add(format!("{at}.discover.{key}"), what, hint);
+    }
     if pool.failover == Failover::Stay && pool.spill != Percent::ZERO {
         let what = "spill shares sessions between groups, and failover = \"stay\" wants one group";
         let hint = "leave spill out, or use failover = \"auto\"";

@@ -1,7 +1,7 @@
 //! Identities across versions, what a snapshot gives back, and where a fault says that it is.
 
 use super::*;
-use crate::spec::{BackendSpec, HealthKind};
+use crate::spec::{Admin, BackendSpec, DiscoverSpec, HealthKind};
 
 fn spec_with(pool: PoolSpec) -> Spec {
     let listener = ListenerSpec::new("web".parse().unwrap(), vec!["127.0.0.1:80".parse().unwrap()]);
@@ -56,7 +56,7 @@ fn a_pool_that_a_version_leaves_alone_is_shared_with_the_version_before() {
         let next = build(&spec, &last, &mut ids).unwrap();
         let (same, other) = (next.pool("db").unwrap(), next.pool("web").unwrap());
         assert!(core::ptr::eq(same, first.pool("db").unwrap()));
-        assert_eq!((same.since, other.since), (first.version, next.version));
+        assert_eq!((same.since, other.since), (first.edition(), next.edition()));
         assert_eq!(other.spec, spec.pool["web"]);
         last = next;
     }
@@ -250,4 +250,79 @@ fn an_address_that_is_spelt_with_a_scope_is_the_same_address() {
     assert!(bound_twice("[::1]:80", "[::1%1]:80"));
     assert!(!bound_twice("[fe80::1%1]:80", "[fe80::1%2]:80"), "two links, two addresses");
     assert!(!bound_twice("[::1]:80", "[::1]:81"));
+}
+
+fn member(address: &str) -> Member {
+    Member::new(address.parse().unwrap())
+}
+
+fn discovering(source: &str) -> PoolSpec {
+    let mut pool = PoolSpec::default();
+    pool.discover.dns = Some(source.to_owned());
+    pool.backend.insert("b1".parse().unwrap(), backend("10.0.0.1:1"));
+    pool
+}
+
+fn names(snapshot: &Snapshot) -> Vec<&str> {
+    snapshot.backends().map(|(_, backend)| backend.name.as_str()).collect()
+}
+
+#[test]
+fn what_is_discovered_is_another_edition_of_the_same_version() {
+    let mut ids = IdSource::default();
+    let spec = spec_with(discovering("web.internal:1"));
+    let first = build(&spec, &Snapshot::empty(), &mut ids).unwrap();
+    let found = vec![member("10.0.0.9:1"), member("[fd00::1]:1"), member("10.0.0.1:1")];
+    let second = first.regroup(vec![(0, found)], &mut ids);
+    assert_eq!((second.version, second.spec()), (first.version, spec.clone()));
+    assert!(second.edition() > first.edition() && second.pools[0].since == second.edition());
+    // The configured one takes the place of the one that was found at its address.
+    assert_eq!(names(&second), ["10.0.0.9:1", "[fd00::1]:1", "b1"]);
+    let pool = &second.pools[0];
+    assert_eq!(pool.backend("b1"), first.pools[0].backend("b1"));
+    let stays = pool.backend("10.0.0.9:1").unwrap();
+    let leaving = Member { leaves: true, ..member("10.0.0.9:1") };
+    let third = second.regroup(vec![(0, vec![leaving])], &mut ids);
+    assert_eq!(names(&third), ["10.0.0.9:1", "b1"]);
+    let left = third.pools[0].backend("10.0.0.9:1").unwrap();
+    assert_eq!((left.id, left.admin), (stays.id, Admin::Drain));
+    let fourth = build(&spec, &third, &mut ids).unwrap();
+    assert!(fourth.edition() > third.edition());
+    assert!(Arc::ptr_eq(&fourth.pools[0], &third.pools[0]));
+}
+
+#[test]
+fn members_stay_until_nothing_is_discovered_any_more() {
+    let mut ids = IdSource::default();
+    let spec = spec_with(discovering("web.internal:1"));
+    let first = build(&spec, &Snapshot::empty(), &mut ids).unwrap();
+    let first = first.regroup(vec![(0, vec![member("10.0.0.9:1")])], &mut ids);
+    let other = spec_with(discovering("other.internal:1"));
+    let second = build(&other, &first, &mut ids).unwrap();
+    assert_eq!(names(&second), ["10.0.0.9:1", "b1"]);
+    assert_eq!(second.pools[0].backends, first.pools[0].backends);
+    let mut plain = discovering("x:1");
+    plain.discover = DiscoverSpec::default();
+    let third = build(&spec_with(plain), &second, &mut ids).unwrap();
+    assert_eq!(names(&third), ["b1"]);
+    assert!(third.pools[0].members.is_empty());
+}
+
+#[test]
+fn a_pool_has_room_for_what_it_may_find() {
+    let mut pool = discovering("web.internal:1");
+    let many = u16::try_from(BACKENDS_PER_POOL_MAX - crate::spec::DISCOVERED_MAX).unwrap();
+    pool.backend.clear();
+    for port in 1..=many {
+        let name = format!("b{port}").parse().unwrap();
+        pool.backend.insert(name, backend(&format!("10.0.0.1:{port}")));
+    }
+    let fits = |pool: PoolSpec| {
+        build(&spec_with(pool), &Snapshot::empty(), &mut IdSource::default()).is_ok()
+    };
+    assert!(fits(pool.clone()));
+    pool.backend.insert("one-more".parse().unwrap(), backend("10.0.0.2:1"));
+    assert!(!fits(pool.clone()));
+    pool.discover = DiscoverSpec::default();
+    assert!(fits(pool));
 }

@@ -10,9 +10,9 @@ mod why;
 use std::borrow::Cow;
 
 use weir_proto::answer::{
-    Answer, Author, BackendRow, BackendState, Backends, CheckResult, ConfigText, EventRow,
-    GroupRow, History, ListenerRow, ListenerState, PoolDetail, PoolRow, ShardRow, Status, TaskRow,
-    UnboundRow, Versions,
+    Answer, Author, BackendRow, BackendState, Backends, CheckResult, ConfigText, DiscoveryRow,
+    EventRow, GroupRow, History, ListenerRow, ListenerState, PoolDetail, PoolRow, ShardRow, Status,
+    TaskRow, UnboundRow, Versions,
 };
 
 use super::changed::waits;
@@ -219,6 +219,9 @@ fn pool(pool: &PoolDetail, style: Style) -> String {
     rows.extend(settings::rows(&pool.settings, style));
     let ignored = if pool.panic { " (now: health is ignored)" } else { "" };
     rows.extend(pool.groups.iter().map(|group| group_row(group, style)));
+    if let Some(row) = &pool.discovery {
+        rows.push(("members".to_owned(), members(row, style).into()));
+    }
     let panic = format!("{}{ignored}", settings::panic(&pool.settings));
     rows.push(("panic".to_owned(), panic.into()));
     let detection = pool.detection_s.map_or_else(
@@ -232,6 +235,22 @@ fn pool(pool: &PoolDetail, style: Style) -> String {
     let backends = (&pool.backends[..], cut::BACKENDS_MAX);
     let (backends, more) = cut::cut(backends, is_ill, &command, style);
     format!("{}\n{}{more}", pairs(&rows, style), backend_table(&backends, style))
+}
+
+/// As in `3 by DNS, answered 4s ago, asked again in 26s`.
+fn members(row: &DiscoveryRow, style: Style) -> String {
+    let mut text = format!("{} by DNS", row.members);
+    if let Some(failure) = &row.failure {
+        text += &format!(", not answered now: {failure}");
+    }
+    match row.answered_s {
+        Some(since) => text += &format!(", last answered {} ago", seconds(since, style)),
+        None => text += ", not answered since the start",
+    }
+    if let Some(next) = row.next_s {
+        text += &format!(", asked again in {}", seconds(next, style));
+    }
+    text
 }
 
 fn backends(backends: &Backends, style: Style) -> String {

@@ -228,6 +228,7 @@ pub(crate) fn backend(sessions: u64) -> BackendRow {
         sent_bytes_total: 0,
         check: CheckRow { result: CheckResult::Ok, since_s: 1.0, hold_s: 0.0 },
         removed: false,
+        discovered: false,
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use weir_proto::ids::{BackendId, PoolId, Version};
+use weir_proto::ids::{BackendId, Edition, PoolId};
 use weir_proto::snapshot::{Pool, Snapshot};
 
 use crate::batch::Batch;
@@ -60,7 +60,7 @@ impl Aggregate {
     /// The next version is the current one: all of its pools are prepared.
     pub(crate) fn settle(&mut self, snapshot: &Snapshot) {
         let shards = self.shards.len();
-        let gone = Some(snapshot.version);
+        let gone = Some(snapshot.edition());
         self.listeners.values_mut().for_each(|it| it.removed = it.removed.or(gone));
         self.pools.values_mut().for_each(|it| it.removed = it.removed.or(gone));
         for listener in &snapshot.listeners {
@@ -87,27 +87,27 @@ impl Aggregate {
         }
         let here: BTreeSet<PoolId> = snapshot.pools.iter().map(|pool| pool.id).collect();
         let without = self.members.extract_if(.., |id, _| !here.contains(id));
-        self.swept.extend(without.map(|(_, pool)| (pool, snapshot.version)));
+        self.swept.extend(without.map(|(_, pool)| (pool, snapshot.edition())));
     }
 
     /// Gives up backends that the current version no longer has: those of one pool, and of further
     /// ones as long as these had at most `most`. True if there are more.
     pub(crate) fn sweep(&mut self, most: usize) -> bool {
         let mut batch = Batch::of(most);
-        let mut next = |(pool, _): &mut (Arc<Pool>, Version)| batch.takes(pool.backends.len());
-        while let Some((pool, version)) = self.swept.pop_if(&mut next) {
+        let mut next = |(pool, _): &mut (Arc<Pool>, Edition)| batch.takes(pool.backends.len());
+        while let Some((pool, edition)) = self.swept.pop_if(&mut next) {
             for backend in &pool.backends {
                 if !self.members.get(&pool.id).is_some_and(|now| now.has(backend)) {
-                    self.remove_backend(backend.id, version);
+                    self.remove_backend(backend.id, edition);
                 }
             }
         }
         !self.swept.is_empty()
     }
 
-    fn remove_backend(&mut self, id: BackendId, version: Version) {
+    fn remove_backend(&mut self, id: BackendId, edition: Edition) {
         if let Some(backend) = self.backends.get_mut(&id) {
-            backend.removed = Some(version);
+            backend.removed = Some(edition);
             self.gone.insert(id, &backend.name);
         }
     }

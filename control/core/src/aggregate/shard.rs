@@ -12,7 +12,7 @@ impl ShardAggregate {
         self.window += flow;
         self.window_busy_ns += stats.counts.busy_ns;
         let totals = &mut self.totals;
-        totals.version = stats.version.0;
+        totals.edition = stats.edition;
         totals.sessions = u64::from(stats.sessions_now);
         totals.buffers_free = u64::from(stats.buffers_free_now);
         totals.counts.add(&stats.counts);

@@ -1,7 +1,7 @@
 //! Boxes in, totals out.
 
 use weir_proto::answer::Percentiles;
-use weir_proto::ids::IdSource;
+use weir_proto::ids::{Edition, IdSource};
 use weir_proto::reason::{By, CloseReason, During, Why};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::{BackendSpec, ListenerSpec, PoolSpec, Spec};
@@ -49,7 +49,7 @@ fn at_ms(ms: u64) -> Now {
 /// An empty box of a shard under a version.
 fn empty(shard: u16, version: u64) -> Box<ShardStats> {
     let mut stats = Box::new(ShardStats::new(ShardId(shard)));
-    stats.version = Version(version);
+    stats.edition = Edition::of(Version(version));
     stats
 }
 
@@ -141,7 +141,7 @@ fn differences_of_all_shards_become_totals() {
     assert_eq!((totals.connect.count(), totals.connect.sum_s()), (4, 0.004));
     assert_eq!((aggregate.sessions(), aggregate.pool_sessions(pool)), (8, 8));
     let shard = aggregate.shard(ShardId(1));
-    assert_eq!((shard.version, shard.sessions, shard.buffers_free), (1, 4, 50));
+    assert_eq!((shard.edition.version.0, shard.sessions, shard.buffers_free), (1, 4, 50));
     assert_eq!((shard.counts.turns, shard.counts.enters, shard.counts.completions), (20, 40, 60));
     assert_eq!((shard.counts.cq_overflow, shard.counts.starved), (2, 4));
     assert_eq!(aggregate.ends().map(|(_, count)| count).sum::<u64>(), 24);

@@ -139,6 +139,11 @@ impl Changes {
         self.waiting.len() + usize::from(self.current.is_some())
     }
 
+    /// True if a change is under way.
+    pub(super) fn is_busy(&self) -> bool {
+        self.current.is_some()
+    }
+
     /// The append that is under way.
     pub(super) fn storing(&mut self) -> Option<&mut Storing> {
         match &mut self.current.as_mut()?.step {
@@ -212,9 +217,7 @@ impl Control {
 
     /// Advances the changes, one after another, as far as they can go.
     pub(super) fn advance_changes(&mut self, moment: Clocks) {
-        while let Some(mut change) =
-            self.changes.current.take().or_else(|| self.next_change(moment.now))
-        {
+        while let Some(mut change) = self.current_change(moment) {
             let result = match change.advance(self, moment) {
                 Ok(answer) => Ok(answer),
                 Err(Halt::Refused(refusal)) => Err(refusal),
@@ -225,6 +228,15 @@ impl Control {
             };
             self.outputs.push(Output::Answered { id: change.id, result });
         }
+    }
+
+    /// The change that is under way, or else the next one. In between, what DNS has found goes to
+    /// the shards: a plan is made of the snapshot that is replaced by it.
+    fn current_change(&mut self, moment: Clocks) -> Option<Change> {
+        self.changes.current.take().or_else(|| {
+            self.regroup(moment);
+            self.next_change(moment.now)
+        })
     }
 
     /// Begins the change whose turn it is. Its plan is a job, since a large configuration takes

@@ -15,6 +15,7 @@ use super::{Clocks, Control};
 use crate::events::Kept;
 use crate::health::{Check, CheckOutcome};
 use crate::record::{Appended, Record};
+use crate::resolve::{Lookup, LookupOutcome, RememberedMembers};
 use crate::session_log::LoggedSessions;
 use crate::sessions::FoundSessions;
 use crate::sockets::BoundSockets;
@@ -38,6 +39,8 @@ pub enum Input {
     Report(Report),
     /// A check that began at `started` has ended.
     Checked { check: Check, outcome: CheckOutcome, started: Now },
+    /// An [`Output::Resolve`] has ended.
+    Resolved { lookup: Lookup, outcome: LookupOutcome },
     /// It is the time of [`Control::next_wake`].
     Wake,
     /// Comes at a fixed interval, 250 ms in the daemon.
@@ -80,9 +83,14 @@ pub enum Output {
     RollBack { version: u64, to: u64, why: String },
     /// Make this check; [`Input::Checked`] brings its result.
     Check(Check),
+    /// Look this up; [`Input::Resolved`] brings the outcome.
+    Resolve(Lookup),
     /// Keep on disk which priority group each pool with `failover = "stay"` uses, by the pool's
     /// name: all of it, in the place of what was kept. Traffic does not wait for it.
     Remember(BTreeMap<String, u8>),
+    /// Keep on disk what DNS has found for each pool, by the pool's name: all of it, in the place
+    /// of what was kept. Traffic does not wait for it.
+    RememberMembers(BTreeMap<String, RememberedMembers>),
     /// Drop this, on another thread if there is one.
     Free(Discarded),
 }
@@ -114,6 +122,7 @@ impl Control {
             Input::Checked { check, outcome, started } => {
                 self.on_checked(&check, outcome, started, moment);
             }
+            Input::Resolved { lookup, outcome } => self.on_resolved(&lookup, outcome, moment),
             Input::Wake => self.on_wake(moment),
             Input::Tick => self.on_tick(moment),
             Input::WantFigures => self.want_figures(),
@@ -135,7 +144,7 @@ impl Control {
     #[must_use]
     pub fn next_wake(&self) -> Option<Now> {
         let change = self.changes.next_wake();
-        change.into_iter().chain(self.next_check()).min()
+        change.into_iter().chain(self.next_check()).chain(self.next_lookup()).min()
     }
 
     /// How many changes are not answered yet, the current one included.
@@ -153,5 +162,6 @@ impl Control {
         self.changes.wake();
         let checks = self.take_checks(moment);
         self.outputs.extend(checks.into_iter().map(Output::Check));
+        self.take_lookups(moment.now);
     }
 }

@@ -165,7 +165,7 @@ impl PendingOrders {
 mod tests {
     use super::*;
     use crate::fakes::stands_for_a_socket;
-    use weir_proto::ids::{ListenerId, PoolId, Version};
+    use weir_proto::ids::{Edition, ListenerId, PoolId, Version};
     use weir_proto::snapshot::{Listener, Pool};
     use weir_proto::spec::{NoBackend, PoolSpec, Strategy};
 
@@ -180,7 +180,7 @@ mod tests {
     fn snapshot(version: u64, listeners: &[u32]) -> Arc<Snapshot> {
         let pool = Pool {
             id: PoolId(1),
-            since: Version(1),
+            since: Edition::of(Version(1)),
             name: "web".parse().unwrap(),
             spec: PoolSpec::default().into(),
             strategy: Strategy::Random,
@@ -198,6 +198,7 @@ mod tests {
             queue_size: 0,
             socket_buffer: None,
             backends: Vec::new(),
+            members: Vec::new(),
         };
         let listener = |id: &u32| Listener {
             id: ListenerId(*id),
@@ -218,6 +219,7 @@ mod tests {
         };
         Arc::new(Snapshot {
             version: Version(version),
+            regroupings: 0,
             listeners: listeners.iter().map(listener).collect(),
             pools: vec![Arc::new(pool)],
         })

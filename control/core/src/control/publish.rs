@@ -58,7 +58,7 @@ impl Control {
         let mut batch = Batch::of(self.slice);
         for pool in &next.pools[preparation.next_pool..] {
             // A pool that is as before costs next to nothing.
-            let is_work = pool.since == next.version || preparation.scope.all;
+            let is_work = pool.since == next.edition() || preparation.scope.all;
             if is_work && !batch.takes(pool.backends.len()) {
                 return true;
             }
@@ -104,16 +104,18 @@ impl Control {
     }
 
     /// Sends a snapshot, which is prepared, to every live shard; it is the current one from now on.
-    fn publish(&mut self, next: Arc<Snapshot>, sockets: Sockets, now: Now) {
+    pub(super) fn publish(&mut self, next: Arc<Snapshot>, sockets: Sockets, now: Now) {
         let before = core::mem::replace(&mut self.snapshot, next);
         self.aggregate.settle(&self.snapshot);
         // At the start the first one is sent, which is in place already.
-        let sent = if before.version == self.snapshot.version { None } else { Some(&*before) };
+        let sent = if before.edition() == self.snapshot.edition() { None } else { Some(&*before) };
         self.leases.settle(&self.snapshot, sent.unwrap_or(&Snapshot::empty()));
         self.remember_released(&before, now);
         self.forget_unbound();
         self.health.settle(&self.snapshot, now);
         self.remember_groups();
+        self.resolve.adopt(&self.snapshot, now);
+        self.remember_members();
         let (snapshot, mut down) = (self.snapshot.clone(), self.down());
         down.extend(self.take_restated());
         down.retain(|(id, _)| !self.health.leaves(*id));
@@ -125,7 +127,7 @@ impl Control {
         }
         let counting = self.shards.iter().filter(|shard| shard.counts());
         let waiting = counting.map(|shard| shard.id).collect();
-        self.rollout = Rollout::sent(self.snapshot.version, waiting, now);
+        self.rollout = Rollout::sent(self.snapshot.edition(), waiting, now);
         self.flush();
     }
 

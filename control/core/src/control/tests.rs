@@ -1,6 +1,7 @@
 //! Control against shards that answer at once, late, or never.
 
 mod changes;
+mod discovery;
 mod kills;
 mod searching;
 mod slices;
@@ -15,8 +16,9 @@ use weir_proto::request::{ChangeOptions, ChangeRequest};
 use super::*;
 use crate::fakes::{FakeShards, FakeVersions, spec};
 use crate::record::Record;
+use crate::resolve::Lookup;
 use weir_proto::answer::Author;
-use weir_proto::ids::Version;
+use weir_proto::ids::{Edition, Version};
 use weir_proto::request::Code;
 use weir_proto::spec::ListenerSpec;
 
@@ -32,6 +34,9 @@ struct Shell {
     /// Rollbacks that were asked for: of which version, to which, why.
     ways_back: Vec<(u64, u64, String)>,
     asked: u64,
+    lookups: VecDeque<Lookup>,
+    /// The findings of DNS that are to be kept.
+    remembers: Option<BTreeMap<String, RememberedMembers>>,
 }
 
 impl Deref for Shell {
@@ -59,6 +64,8 @@ impl Shell {
                 | Output::Free(_)
                 | Output::SessionLog(_)
                 | Output::Remember(_) => {}
+                Output::Resolve(lookup) => self.lookups.push_back(lookup),
+                Output::RememberMembers(found) => self.remembers = Some(found),
                 Output::RollBack { version, to, why } => self.ways_back.push((version, to, why)),
             }
         }
@@ -147,11 +154,16 @@ fn begun(shards: &FakeShards, bind: Vec<SocketAddr>) -> Shell {
     let (fleet, versions) = (Box::new(shards.clone()), Box::new(disk.clone()));
     let slice = BACKENDS_SLICE;
     let (unconfirmed, checks_max, in_use) = (None, 100, BTreeMap::new());
+    let found = BTreeMap::new();
+    #[rustfmt::skip]
     let setup =
-        Setup { fleet, versions, snapshot, base, unconfirmed, in_use, ids, checks_max, slice };
+        Setup {
+        fleet, versions, snapshot, base, unconfirmed, in_use, found, ids, checks_max, slice,
+    };
     let control = Control::new(setup, at(0));
     let (answers, asked) = (VecDeque::new(), 0);
-    let mut control = Shell { control, disk, answers, ways_back: Vec::new(), asked };
+    let (lookups, remembers, ways_back) = (VecDeque::new(), None, Vec::new());
+    let mut control = Shell { control, disk, answers, ways_back, asked, lookups, remembers };
     control.give(Input::Begin(bound), 0);
     control.pump(1);
     assert!(control.rollout.is_done());
@@ -242,7 +254,7 @@ fn a_silent_shard_makes_a_version_late_and_then_done() {
     control.give(Input::Tick, 5_000);
     assert!(control.rollout.is_late());
     assert_eq!(control.rollout.waiting().to_string(), "[1]");
-    shards.report(Report::Adopted { shard: ShardId(1), version: Version(2) });
+    shards.report(Report::Adopted { shard: ShardId(1), edition: Edition::of(Version(2)) });
     control.pump(6_000);
     assert!(control.rollout.is_done());
 }

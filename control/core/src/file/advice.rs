@@ -53,7 +53,9 @@ pub fn warnings(spec: &Spec) -> Vec<String> {
 }
 
 fn of_backends(name: &Name, pool: &PoolSpec, warnings: &mut Vec<String>) {
-    if pool.backend.is_empty() {
+    if pool.discover.source().is_some() {
+        // DNS knows what it will have.
+    } else if pool.backend.is_empty() {
         warnings.push(format!("pool.{name}: it has no backend, its clients are turned away"));
     } else if !pool.backend.values().any(|it| it.weight > 0 && it.state == Admin::Ready) {
         warnings.push(format!(

@@ -80,7 +80,11 @@ pub(super) fn set(current: &Snapshot, name: &str, pairs: &Pairs) -> Result<Edit,
 /// `PUT /api/v1/backends/POOL/NAME`
 pub(super) fn put(current: &Snapshot, name: &str, pairs: &Pairs) -> Result<Edit, Refusal> {
     let (pool_name, backend_name) = names::split(name)?;
-    let there = names::pool(current, pool_name)?.backend(backend_name);
+    let pool = names::pool(current, pool_name)?;
+    let there = pool.backend(backend_name);
+    if let Some(there) = there.filter(|there| there.is_discovered) {
+        return Err(names::discovered(pool, there));
+    }
     let before = there.map(Backend::spec);
     let key = there.map_or_else(|| names::parse(backend_name), |it| Ok(it.name.clone()))?;
     BACKEND.refuse_incomplete(name, pairs)?;

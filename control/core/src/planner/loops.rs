@@ -31,6 +31,15 @@ pub fn loops(spec: &Spec, previous: &Snapshot) -> Vec<Fault> {
     faults
 }
 
+/// True if a listener is bound to this very address.
+#[must_use]
+pub fn is_listener(snapshot: &Snapshot, address: SocketAddr) -> bool {
+    let same = |bind: &SocketAddr| {
+        bind.port() == address.port() && bind.ip().to_canonical() == address.ip().to_canonical()
+    };
+    snapshot.listeners.iter().any(|listener| listener.bind.iter().any(same))
+}
+
 /// Where listeners are bound, by port: thousands of addresses may have the port of a hundred
 /// thousand backends.
 #[derive(Default)]

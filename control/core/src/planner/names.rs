@@ -54,7 +54,27 @@ pub(super) fn backend<'a>(
 ) -> Result<(&'a Pool, &'a Backend), Refusal> {
     let (pool, backend) = split(name)?;
     let found = current.pool(pool).and_then(|pool| Some((pool, pool.backend(backend)?)));
-    found.ok_or_else(|| no_backend(current, name))
+    match found {
+        None => Err(no_backend(current, name)),
+        Some((pool, backend)) if backend.is_discovered => Err(discovered(pool, backend)),
+        Some(found) => Ok(found),
+    }
+}
+
+/// The backend is no configuration, so nothing of it can be set.
+pub(super) fn discovered(pool: &Pool, backend: &Backend) -> Refusal {
+    let source = pool.spec.discover.source();
+    let source = source.map_or_else(String::new, |source| format!(" ({source})"));
+    let (name, address) = (&backend.name, backend.address);
+    Refusal::new(
+        Code::Invalid,
+        format!("{}/{name} is no configuration: DNS names it{source}", pool.name),
+        format!(
+            "change it in DNS, or configure a backend with its address, which takes its place: \
+             weirctl backend add {}/NAME {address}",
+            pool.name
+        ),
+    )
 }
 
 /// There is no such listener.

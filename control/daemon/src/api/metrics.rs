@@ -1,6 +1,7 @@
 //! The page that Prometheus reads: every metric, its type and its help. Pure: all is handed in, and
 //! copied, so that another thread makes the page.
 
+mod discovery;
 mod figures;
 mod page;
 mod process;
@@ -14,8 +15,8 @@ use weir_proto::answer::{BackendState, TaskKind};
 use weir_proto::snapshot::{Backend, Pool};
 
 pub use figures::{
-    BackendFigures, DurationFigures, HealthCounts, MetricsInput, PoolFigures, ReloadFigures,
-    StateFigures, SupervisedShard,
+    BackendFigures, DiscoveryFigures, DurationFigures, HealthCounts, MetricsInput, PoolFigures,
+    ReloadFigures, StateFigures, SupervisedShard,
 };
 use page::Page;
 pub use process::Process;
@@ -208,6 +209,7 @@ fn pools(page: &mut Page, input: &MetricsInput) {
             family.row(&[("pool", pool.name.as_str()), ("priority", &priority)], group.share);
         }
     }
+    discovery::discovery(page, input);
     let help = "Sessions in which a side takes nothing for now although bytes wait for it.";
     let mut family = page.gauge("weir_pool_sessions_stalled", help);
     for (pool, figures) in pools() {
@@ -376,7 +378,7 @@ fn shards(page: &mut Page, shards: &[ShardTotals]) {
     let gauges: [ShardGauge; 3] = [
         ("weir_shard_buffers_free", "Receive buffers that are free now.", |it| it.buffers_free),
         ("weir_shard_sessions", "Sessions that are open now.", |it| it.sessions),
-        ("weir_shard_version", "The version that the shard uses.", |it| it.version),
+        ("weir_shard_version", "The version that the shard uses.", |it| it.edition.version.0),
     ];
     for (name, help, value) in gauges {
         let mut family = page.gauge(name, help);

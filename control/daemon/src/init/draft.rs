@@ -82,6 +82,11 @@ pub(super) struct DraftBackend {
 #[derive(Debug)]
 pub(super) enum DraftAddress {
     Known(SocketAddr),
+    /// A name in DNS; without a port, one that has SRV records.
+    Named {
+        name: String,
+        port: Option<u16>,
+    },
     /// Something that weir cannot connect to: it becomes a comment.
     Unusable(String),
 }

@@ -10,8 +10,11 @@ use weir_proto::outside::cleaned;
 use weir_proto::snapshot::{
     BACKENDS_MAX, BACKENDS_PER_POOL_MAX, BINDS_MAX, LISTENERS_MAX, POOLS_MAX, Snapshot,
 };
-use weir_proto::spec::{BackendSpec, ListenerSpec, Name, RouteSpec, Spec};
+use weir_proto::spec::{
+    BackendSpec, DISCOVERED_MAX, DiscoverSpec, ListenerSpec, Name, RouteSpec, Spec,
+};
 
+use super::discover::discover;
 use super::draft::{Draft, DraftAddress, DraftBackend, DraftListener, DraftPool, DraftRoute};
 use super::note::{At, Notes, error, quoted, warning};
 use super::routes::joined;
@@ -37,6 +40,7 @@ pub(super) fn write(name: &str, mut draft: Draft, notes: &mut Notes) -> Option<E
     if draft.listeners.is_empty() && draft.pools.is_empty() {
         return None;
     }
+    discover(&mut draft, notes);
     limit_pools(&mut draft, notes);
     let binds = unique_binds(&draft.listeners, notes);
     drop_loops(&mut draft, &binds, notes);
@@ -124,7 +128,17 @@ fn limit_pools(draft: &mut Draft, notes: &mut Notes) {
     }
     let mut left = BACKENDS_MAX;
     for pool in &mut draft.pools {
-        let most = left.min(BACKENDS_PER_POOL_MAX);
+        let is_discovered = pool.settings.discover.source().is_some();
+        if is_discovered && left < DISCOVERED_MAX {
+            let why = format!("it may have {DISCOVERED_MAX} backends, and a weir {BACKENDS_MAX}");
+            let remark = warning("the name that this pool has in DNS is left out");
+            notes.add(&pool.at, remark.because(why));
+            pool.settings.discover = DiscoverSpec::default();
+        }
+        let is_discovered = pool.settings.discover.source().is_some();
+        let found = if is_discovered { DISCOVERED_MAX } else { 0 };
+        left -= found;
+        let most = left.min(BACKENDS_PER_POOL_MAX - found);
         if let Some(backend) = pool.backends.get(most) {
             let why = format!("a pool has {BACKENDS_PER_POOL_MAX} at most, a weir {BACKENDS_MAX}");
             let remark = warning("backends of this pool from here on are left out");
@@ -210,7 +224,7 @@ fn pool_object(pool: &DraftPool, name: &Name, notes: &mut Notes) -> NamedObject 
             (None, DraftAddress::Unusable(text)) => {
                 tail.push(format!("{name} = {{ address = \"{text}\" }}   # write its IP:PORT"));
             }
-            (None, DraftAddress::Known(_)) => {}
+            (None, DraftAddress::Known(_) | DraftAddress::Named { .. }) => {}
         }
     }
     renamed(&pool.at, &pool.wanted, name, notes);

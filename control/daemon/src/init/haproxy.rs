@@ -28,7 +28,7 @@ use proxy::{DEFAULTS_DEEP_MAX, DefaultsSection, Lost, ProxyKind, ProxySection, P
 /// Sections that hold no proxy.
 const OTHER_SECTIONS: &[(&str, &str)] = &[
     ("peers", "weir has no stick tables to share"),
-    ("resolvers", "weir resolves no names yet"),
+    ("resolvers", "weir asks those of /etc/resolv.conf, or discover.resolver of a pool"),
     ("mailers", "packaging/prometheus has alerts"),
     ("userlist", "it is for HTTP"),
     ("cache", "it is for HTTP"),

@@ -341,7 +341,7 @@ fn each_line_that_is_lost_has_a_note_with_its_place() {
             "7: warning: `tcp-request connection`: all clients of a listener of weir send",
         ),
         ("server z 10.0.0.3:80 weight x", "7: warning: `weight` of a server: `x` is no value"),
-        ("server z db.internal:80", "7: warning: the server at `db.internal:80` is left out"),
+        ("server z db.internal:80", "7: note: the server at `db.internal:80`: its pool asks DNS"),
         ("server z 10.0.0.3:80 check inter 9s", "8: note: `inter`, `rise` or `fall`"),
         ("default-server rise 1000", "8: note: `inter`, `rise` or `fall` of a server is beyond"),
         ("server z 127.0.0.1:80 check", "7: warning: the server 127.0.0.1:80 is left out"),
@@ -495,4 +495,5 @@ fn headers_of_nginx_are_of_the_pool_and_of_the_listener() {
     assert!(own.notes.iter().any(|note| note.why.starts_with("weir refuses clients")));
 }
 
+mod discover;
 mod rules;

@@ -1,5 +1,7 @@
 //! What the daemon answers to questions: the snapshot, the aggregate and the health, put together.
 
+mod discovery;
+
 use weir_core::base::clock::Now;
 use weir_proto::answer::{
     Answer, BackendRow, BackendState, Backends, CheckResult, CheckRow, Latency, ListenerRow,
@@ -171,6 +173,7 @@ impl Queries<'_> {
             panic: control.is_in_panic(pool),
             groups: control.group_rows(pool),
             detection_s: control.health.detection(&pool.health).map(|it| it.as_secs_f64()),
+            discovery: self.discovery_row(pool),
             backends: self.backends_of(Some(name)),
         })
     }
@@ -240,8 +243,9 @@ impl Queries<'_> {
         warnings.extend(self.forced_warnings());
         warnings.extend(self.early_warnings());
         warnings.extend(self.checks_warning());
+        warnings.extend(self.discovery_warnings());
         if control.rollout.is_late() {
-            let (waiting, version) = (control.rollout.waiting(), control.rollout.version());
+            let (waiting, version) = (control.rollout.waiting(), control.rollout.edition());
             warnings.push(format!("shards {waiting} have not adopted version {version} yet"));
         }
         for shard in control.shards.iter().filter(|shard| shard.status == ShardStatus::Ended) {
@@ -427,6 +431,7 @@ impl Queries<'_> {
             weight: backend.weight,
             priority: backend.priority,
             force: backend.force,
+            discovered: backend.is_discovered,
             check: self.control.health.row(backend.id, self.now),
             ..counted(self.control.aggregate.backend(backend.id))
         }
@@ -480,5 +485,6 @@ fn counted(totals: BackendTotals) -> BackendRow {
         sent_bytes_total: totals.counts.sent_bytes,
         check: CheckRow { result: CheckResult::Off, since_s: 0.0, hold_s: 0.0 },
         removed: false,
+        discovered: false,
     }
 }

@@ -10,13 +10,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use weir_control_core::control::{ChangeId, Input, Output, PlanJob, Planned};
 use weir_control_core::health::Check;
+use weir_control_core::resolve::Lookup;
 use weir_control_core::sessions::FoundSessions;
 use weir_proto::answer::Note;
 use weir_proto::request::{ChangeOptions, ChangeRequest};
 
 use super::{Shared, moment, own_author};
-use crate::groups::{self, GroupsInUse};
-use crate::{prober, rt};
+use crate::remembered::{self, RememberedContent, RememberedFile};
+use crate::{prober, resolver, rt};
 
 impl Shared {
     /// Gives control one input, carries out its outputs and wakes the tasks that wait for a result.
@@ -47,24 +48,35 @@ impl Shared {
             }
             Output::Check(check) => self.begin_check(check),
             Output::RollBack { version, to, why } => self.begin_rollback(version, to, why),
-            Output::Remember(groups) => self.begin_remember(groups),
+            Output::Resolve(lookup) => self.begin_lookup(lookup),
+            Output::Remember(groups) => self.begin_remember(|it| &it.groups, groups),
+            Output::RememberMembers(found) => self.begin_remember(|it| &it.members, found),
             Output::Free(parts) => rt::spawn("free", rt::blocking(move || drop(parts))),
         }
     }
 
-    /// Has the groups in use written: one write after another, the newest at last.
-    fn begin_remember(&self, groups: GroupsInUse) {
-        let Some(state) = self.own.upgrade().filter(|_| self.groups.put(groups)) else { return };
-        rt::spawn("groups", async move {
-            while let Some((directory, groups)) = state.groups.take() {
-                let written = rt::blocking(move || groups::write((&directory, groups))).await;
-                if let Err(why) = written {
-                    tracing::error!(
-                        "{why}: after a restart pools with failover = \"stay\" may use another \
-                         priority group than now"
-                    );
+    /// Has it written: one write after another, the newest at last.
+    fn begin_remember<T: RememberedContent>(
+        &self,
+        file: fn(&Shared) -> &RememberedFile<T>,
+        content: T,
+    ) {
+        let Some(state) = self.own.upgrade().filter(|_| file(self).put(content)) else { return };
+        rt::spawn("remember", async move {
+            while let Some((directory, content)) = file(&state).take() {
+                let write = move || remembered::write((&directory, content));
+                if let Err(why) = rt::blocking(write).await {
+                    tracing::error!("{why}: {}", T::UNWRITTEN);
                 }
             }
+        });
+    }
+
+    fn begin_lookup(&self, lookup: Lookup) {
+        let Some(state) = self.own.upgrade() else { return };
+        rt::spawn("lookup", async move {
+            let outcome = resolver::resolve(&lookup).await;
+            state.handle(Input::Resolved { lookup, outcome });
         });
     }
 

@@ -65,9 +65,13 @@ fn control(shards: &FakeShards, spec: &Spec, disk: &Disk) -> Rc<Shared> {
     let fleet = Box::new(shards.clone());
     let slice = BACKENDS_SLICE;
     let (unconfirmed, checks_max, in_use) = (None, 100, BTreeMap::new());
+    let found = BTreeMap::new();
+    #[rustfmt::skip]
     let setup =
-        Setup { fleet, versions, snapshot, base, unconfirmed, in_use, ids, checks_max, slice };
-    let shared = Shared::new(Control::new(setup, moment()), appender, None, GroupsFile::default());
+        Setup {
+        fleet, versions, snapshot, base, unconfirmed, in_use, found, ids, checks_max, slice,
+    };
+    let shared = Shared::new(Control::new(setup, moment()), appender, None, Default::default());
     start_store_news(&shared, news, bell.into());
     // It works until the test has ended.
     core::mem::forget(thread);

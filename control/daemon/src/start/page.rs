@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use weir_core::base::clock::Now;
-use weir_proto::snapshot::{Backend, Snapshot};
+use weir_proto::snapshot::{Backend, Pool, Snapshot};
 
 use crate::api::metrics::{
-    self, BackendFigures, HealthCounts, MetricsInput, PoolFigures, Process, ReloadFigures,
-    StateFigures, SupervisedShard,
+    self, BackendFigures, DiscoveryFigures, HealthCounts, MetricsInput, PoolFigures, Process,
+    ReloadFigures, StateFigures, SupervisedShard,
 };
 use crate::rt;
 use crate::serve::Shared;
@@ -42,7 +42,7 @@ async fn figures(shared: &Shared) -> MetricsInput {
         let control = shared.control();
         input.pools.extend(pools.iter().map(|pool| {
             let state = (control.health.is_in_panic(pool.id), control.group_rows(pool));
-            PoolFigures::of(pool, &control.aggregate, state)
+            PoolFigures::of(pool, &control.aggregate, state, discovery(&control, pool))
         }));
     }
     let backends: Vec<&Backend> = snapshot.backends().map(|(_, backend)| backend).collect();
@@ -104,6 +104,13 @@ fn reloads(shared: &Shared) -> ReloadFigures {
             at => at,
         },
     }
+}
+
+fn discovery(control: &Control, pool: &Pool) -> Option<DiscoveryFigures> {
+    let known = control.resolve.discovery(pool.id)?;
+    let since = |at: Now| (rt::now() - at).as_secs_f64();
+    let (members, answered_s) = (known.members as u64, known.answered.map(since));
+    Some(DiscoveryFigures { members, answered_s, counts: known.counts })
 }
 
 fn supervised(shard: &Shard) -> SupervisedShard {

@@ -13,6 +13,7 @@ use weir_control_core::control::{
 };
 use weir_control_core::health::{Check, CheckOutcome};
 use weir_control_core::record::{Record, Retention};
+use weir_control_core::resolve::Lookup;
 use weir_control_core::session_log::{LineMaker, LogFormat, LoggedSessions};
 use weir_control_core::sockets::BindPlan;
 use weir_core::base::clock::Now;
@@ -28,6 +29,7 @@ use super::drained;
 use super::history::History;
 use super::holds;
 use super::holds::kept::{self, KeptGroups};
+use super::names;
 use super::planted::Planted;
 use super::sim_fleet::{FleetState, SimFleet};
 use super::store::SimStore;
@@ -85,6 +87,8 @@ pub(super) struct Daemon {
     ways_back: Vec<(u64, u64)>,
     /// Checks that are to be made.
     checks: Vec<Check>,
+    /// Look-ups that were not made yet.
+    pub(super) lookups: Vec<Lookup>,
     /// How many changes control was given.
     changes: u64,
     pub(super) next_tick: u64,
@@ -161,8 +165,13 @@ impl Daemon {
         let slice = slice_of(version);
         let in_use = wires.borrow().in_use.clone();
         let remembered = in_use.clone();
+        let found = wires.borrow().found.clone();
+        let found_before = found.clone();
+        #[rustfmt::skip]
         let setup =
-            Setup { fleet, versions, snapshot, base, unconfirmed, in_use, ids, checks_max, slice };
+            Setup {
+        fleet, versions, snapshot, base, unconfirmed, in_use, found, ids, checks_max, slice,
+    };
         let moment = moment(now);
         let mut daemon = Daemon {
             control: Control::new(setup, moment),
@@ -173,6 +182,7 @@ impl Daemon {
             proposed: Vec::new(),
             ways_back: Vec::new(),
             checks: Vec::new(),
+            lookups: Vec::new(),
             changes: 0,
             next_tick: now,
             killed: Vec::new(),
@@ -181,6 +191,7 @@ impl Daemon {
         };
         daemon.give(Input::Begin(bound), moment);
         kept::check_start(&daemon.control, &remembered)?;
+        names::check_start(&daemon.control.snapshot, &found_before)?;
         wires.borrow_mut().proposed.clear();
         Ok(daemon)
     }
@@ -212,7 +223,9 @@ impl Daemon {
                 Output::Check(check) => self.checks.push(check),
                 Output::RollBack { version, to, .. } => ways_back.push((version, to)),
                 Output::SessionLog(logged) => check_lines(*logged),
+                Output::Resolve(lookup) => self.lookups.push(lookup),
                 Output::Remember(groups) => self.wires.borrow_mut().in_use = groups,
+                Output::RememberMembers(found) => self.wires.borrow_mut().found = found,
                 Output::Free(_) => {}
             }
         }

@@ -135,7 +135,7 @@ impl People {
     }
 
     /// The configuration that the process is seeded with.
-    pub(super) fn first(&mut self, swarm: &Swarm) -> Spec {
+    pub(super) fn first(&mut self, swarm: &Swarm, with: impl FnOnce(&mut Spec)) -> Spec {
         (self.groups, self.lifetimes) = (swarm.groups, swarm.lifetimes);
         (self.rooms, self.on_down) = (swarm.rooms, swarm.on_down);
         (self.rates, self.per_source) = (swarm.rates, swarm.per_source);
@@ -176,6 +176,7 @@ impl People {
             };
             spec.listener.insert(name(&format!("l{number}")), listener);
         }
+        with(&mut spec);
         self.file = spec.clone();
         spec
     }

@@ -57,6 +57,7 @@ impl SimProcess {
             kernel.strikes_in = None;
         }
         self.disk.set_faults(false, 0);
+        self.names.calm();
         self.disk.clear_trap();
         self.trap = false;
         self.wires.borrow_mut().bind_errors = 0;

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use weir_control_core::control::{Fleet, ShardHistory};
+use weir_control_core::resolve::RememberedMembers;
 use weir_control_core::sockets::{self, BindError, BindPlan, BoundSockets, open_in};
 use weir_core::base::clock::Now;
 use weir_engine::mailbox::ShardHandle;
@@ -97,6 +98,8 @@ pub(super) struct FleetState {
     bound_of_newest: BTreeSet<SocketAddr>,
     /// The priority groups in use, as they are on disk.
     pub(super) in_use: BTreeMap<String, u8>,
+    /// The findings of DNS, as they are on disk.
+    pub(super) found: BTreeMap<String, RememberedMembers>,
     /// What control has said that it should not have.
     pub(super) violation: Option<String>,
 }
@@ -122,6 +125,7 @@ impl FleetState {
             newest: None,
             bound_of_newest: BTreeSet::new(),
             in_use: BTreeMap::new(),
+            found: BTreeMap::new(),
             violation: None,
         }
     }
@@ -258,7 +262,7 @@ impl FleetState {
             self.bound_of_newest.retain(|address| open.contains(address));
             let older = link.last.replace(Arc::clone(snapshot));
             if self.planted == Some(Planted::NoAdoptionWait) {
-                self.invented.push_back(Report::Adopted { shard, version: snapshot.version });
+                self.invented.push_back(Report::Adopted { shard, edition: snapshot.edition() });
             }
             if let (Some(Planted::VersionGoesBack), Some(older)) = (self.planted, older) {
                 link.sent.push_back((link.incarnation, sent));

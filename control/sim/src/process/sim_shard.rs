@@ -274,7 +274,7 @@ impl SimShard {
         }
         let now = kernel.now;
         drop(kernel);
-        let version = table.view().version.0;
+        let version = table.view().version().0;
         if version < self.version {
             return Err(format!("version {version} after {}", self.version));
         }

@@ -34,7 +34,7 @@ impl View {
     /// Takes over a new snapshot. Load, health and leases are carried by identity. Gives the slots
     /// that another backend has now.
     pub fn adopt(&mut self, snapshot: &Snapshot, prng: &mut Prng, now: Now) -> Vec<BackendSlot> {
-        self.version = snapshot.version;
+        self.edition = snapshot.edition();
         let wildcards = snapshot.wildcard_binds();
         let same_binds = wildcards == self.wildcards;
         self.wildcards = wildcards;

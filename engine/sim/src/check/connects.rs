@@ -56,11 +56,11 @@ impl Ledger {
         let Some(id) = self.ids.get(&address).copied() else {
             return Err(format!("a connect to {address}, which no version has named"));
         };
-        let version = self.version();
+        let edition = self.edition();
         let attempt = self.attempts.entry(session).or_default();
-        // Another version numbers the backends of a pool again: what was tried is then not known
+        // Another edition numbers the backends of a pool again: what was tried is then not known
         // for sure.
-        if attempt.version != version {
+        if attempt.edition != edition {
             attempt.tried.clear();
         }
         if attempt.tried.contains(&id) {
@@ -71,7 +71,7 @@ impl Ledger {
         if attempt.count > usize::from(RETRY_ATTEMPTS_MAX) + 1 {
             return Err(format!("{session:?} has tried {} times", attempt.count));
         }
-        (attempt.backend, attempt.waits_for, attempt.version) = (Some(id), 1, version);
+        (attempt.backend, attempt.waits_for, attempt.edition) = (Some(id), 1, edition);
         (attempt.failed, attempt.asked_at, attempt.cut_short) = (None, now, false);
         let is_retry = attempt.count > 1;
         let first_at = if is_retry { attempt.first_at } else { now };
@@ -87,7 +87,7 @@ impl Ledger {
         let Some((pool, backend)) = self.place(id) else {
             return Err(format!(
                 "a connect to {address}, which is not in version {}",
-                self.version()
+                self.edition()
             ));
         };
         if !backend.admin.is_ready() || backend.weight == 0 {

@@ -2,7 +2,8 @@
 
 use super::super::{Effect, Form, Setting, Value};
 use super::{
-    LIFETIME, SPAN, always, health, keepalive_count, keepalive_idle, keepalive_interval, row,
+    LIFETIME, REFRESH, SPAN, always, health, keepalive_count, keepalive_idle, keepalive_interval,
+    row,
 };
 use crate::spec::{
     Failover, OnDown, PoolSpec, ProxyVersion, QUEUE_SIZE_MAX, REPLAY_MAX, RETRY_ATTEMPTS_MAX,
@@ -228,5 +229,54 @@ pub static POOL: &[Setting<PoolSpec>] = &[
          leaves them alone, `kill` resets all that it has then, `stalled` those for which it \
          acknowledges nothing of what waits for it for a second, for as long as it is down. In \
          panic health is not believed, and nothing ends.",
+    ),
+    row(
+        ("discover.dns", "discover.dns"),
+        Form::Text { example: "\"web.internal:443\"" },
+        Effect::Placement,
+        optional!(Text, discover.dns),
+        "A host and a port: the addresses that DNS has for the host (A and AAAA) are backends \
+         beside those of the configuration, each named by its address. /etc/hosts comes first. End \
+         the name with a dot, or the search list of /etc/resolv.conf is tried. At most 256.",
+    ),
+    row(
+        ("discover.srv", "discover.srv"),
+        Form::Text { example: "\"_web._tcp.internal\"" },
+        Effect::Placement,
+        optional!(Text, discover.srv),
+        "The same by SRV records, which name hosts and ports: a record's priority is the \
+         backend's (the lowest is 0), its weight the weight.",
+    ),
+    row(
+        ("discover.resolver", "discover.resolver"),
+        Form::Address { many: false },
+        Effect::Placement,
+        (
+            |of| of.discover.resolver.map(|it| Value::Addresses(vec![it])),
+            |of, value| match value {
+                Some(Value::Addresses(several)) => {
+                    of.discover.resolver = several.first().copied();
+                }
+                None => of.discover.resolver = None,
+                Some(_) => {}
+            },
+        ),
+        "The server that is asked. Absent: those of /etc/resolv.conf, in turn.",
+    ),
+    row(
+        ("discover.refresh", "discover.refresh_s"),
+        REFRESH,
+        Effect::Placement,
+        optional!(Span, discover.refresh),
+        "How often DNS is asked, whatever the records say. Absent: when the shortest TTL of an \
+         answer is over, 1 s to 1 h, give or take a tenth.",
+    ),
+    row(
+        ("discover.keep-last", "discover.keep_last_s"),
+        LIFETIME,
+        Effect::Placement,
+        optional!(Span, discover.keep_last),
+        "How long backends stay when no good answer comes; then they get no new sessions. Absent: \
+         for ever. An answer that names no address, a refusal, an error and silence are not good.",
     ),
 ];

@@ -48,6 +48,7 @@ pub(super) fn rows(settings: &ShownSettings, style: Style) -> Vec<(String, Cell)
             ("proxy protocol".to_owned(), proxy_protocol(settings, run, style).into())
         }
         Some("per_source") => ("per source".to_owned(), per_source(settings, run, style).into()),
+        Some("discover") => ("discover".to_owned(), discover(run, style).into()),
         Some("redispatch") => ("redispatch".to_owned(), redispatch(settings, style).into()),
         Some(table) => (table.to_owned(), listed(run, style).into()),
     });
@@ -131,6 +132,13 @@ fn redispatch(settings: &ShownSettings, style: Style) -> String {
         None if is_off => "off".to_owned(),
         None => "while nothing was sent".to_owned(),
     }
+}
+
+/// As in `dns web.internal:443, refresh 10s`.
+fn discover(run: &[ShownSetting], style: Style) -> String {
+    let set = run.iter().filter(|setting| setting.value.is_some());
+    let set: Vec<ShownSetting> = set.cloned().collect();
+    if set.is_empty() { "-".to_owned() } else { listed(&set, style) }
 }
 
 /// As in `from 10.0.0.0/8, timeout 3s`.

@@ -27,6 +27,7 @@ pub(crate) fn backend() -> BackendRow {
         sent_bytes_total: 2048,
         check: CheckRow { result: CheckResult::Ok, since_s: 7384.25, hold_s: 0.0 },
         removed: false,
+        discovered: false,
     }
 }
 
@@ -54,7 +55,8 @@ pub(crate) fn pool() -> PoolDetail {
     settings.0.sort_by_key(|setting| setting.table() == Some("retry"));
     let backends = vec![backend(), backend_down()];
     let (detection_s, groups) = (Some(6.5), Vec::new());
-    PoolDetail { name: "web".into(), settings, panic: false, detection_s, groups, backends }
+    let (panic, discovery) = (false, None);
+    PoolDetail { name: "web".into(), settings, panic, detection_s, groups, discovery, backends }
 }
 
 /// Those of a listener without a limit.
@@ -236,6 +238,7 @@ proxy protocol  -
 spill           never
 failover        auto
 on down         keep
+discover        -
 retry           attempts 2, within 6s
 panic           below 50% up
 detection       of a failure within 6.5s

@@ -90,7 +90,9 @@ fn event(row: &EventRow, width: usize, colour: bool) -> Line<'static> {
 
 fn tone(kind: EventKind) -> Tone {
     match kind {
-        EventKind::Health | EventKind::Limit | EventKind::Shard => Tone::Warn,
+        EventKind::Health | EventKind::Limit | EventKind::Shard | EventKind::Discovery => {
+            Tone::Warn
+        }
         EventKind::Config | EventKind::Reload | EventKind::Process | EventKind::Task => Tone::Plain,
         EventKind::Audit => Tone::Dim,
     }

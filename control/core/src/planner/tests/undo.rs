@@ -136,6 +136,11 @@ fn others<S>(setting: &Setting<S>) -> Vec<Pairs> {
             };
             vec![with(&["health.kind=http"], value)]
         }
+        ("discover.dns", _) => vec![with(&[], "a.b:1")],
+        ("discover.srv", _) => vec![with(&[], "_a._tcp.b.")],
+        (key, form) if key.starts_with("discover.") => {
+            vec![with(&["discover.dns=a.b:1"], &form.example().to_string())]
+        }
         ("health.user", _) => vec![with(&["health.kind=mysql"], "u")],
         ("per-source.ipv4", _) => vec![with(&["per-source.sessions=9"], "24")],
         ("per-source.ipv6", _) => vec![with(&["per-source.rate=9/s"], "48")],

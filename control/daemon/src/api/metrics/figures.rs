@@ -7,6 +7,7 @@ use weir_control_core::aggregate::{
     Aggregate, BackendTotals, Durations, ListenerTotals, PoolTotals, ShardTotals,
 };
 use weir_control_core::control::ShardHistory;
+use weir_control_core::resolve::LookupCounts;
 use weir_proto::answer::GroupRow;
 use weir_proto::answer::TaskKind;
 use weir_proto::counters::PoolCounts;
@@ -122,6 +123,8 @@ pub struct PoolFigures {
     pub is_in_panic: bool,
     /// Its priority groups; none if it has one only.
     pub groups: Vec<GroupRow>,
+    /// `None`: DNS is not asked for it.
+    pub discovery: Option<DiscoveryFigures>,
     /// Sessions in which a side takes nothing for now although bytes wait for it.
     pub stalled: u64,
     /// Sessions that wait for a backend with room.
@@ -132,6 +135,15 @@ pub struct PoolFigures {
     pub first_byte: DurationFigures,
     pub session: DurationFigures,
     pub ends: EndStats,
+}
+
+/// The look-ups of a pool and what they came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DiscoveryFigures {
+    pub members: u64,
+    /// Seconds since the last good answer; `None`: none has come.
+    pub answered_s: Option<f64>,
+    pub counts: LookupCounts,
 }
 
 /// One backend.
@@ -173,12 +185,14 @@ impl PoolFigures {
         pool: &Pool,
         aggregate: &Aggregate,
         (is_in_panic, groups): (bool, Vec<GroupRow>),
+        discovery: Option<DiscoveryFigures>,
     ) -> PoolFigures {
         let none = PoolTotals::default();
         let totals = aggregate.pool(pool.id).unwrap_or(&none);
         PoolFigures {
             is_in_panic,
             groups,
+            discovery,
             stalled: aggregate.pool_stalled(pool.id),
             queued: aggregate.pool_queued(pool.id),
             counts: totals.counts,

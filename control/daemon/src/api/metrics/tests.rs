@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use weir_core::base::clock::Now;
 use weir_proto::counters::{BackendCounts, ListenerCounts};
-use weir_proto::ids::{IdSource, ShardId, Version};
+use weir_proto::ids::{Edition, IdSource, ShardId, Version};
 use weir_proto::reason::{By, CloseReason, During, Why};
 use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, PoolSpec, Spec};
 use weir_proto::stats::{BackendStats, ListenerStats, PoolStats, ShardStats};
@@ -55,7 +55,8 @@ fn spec(left_out: &str) -> Spec {
 fn counted(snapshot: &Snapshot) -> Box<ShardStats> {
     let pool = snapshot.pool("web").unwrap();
     let mut stats = Box::new(ShardStats::new(ShardId(0)));
-    (stats.version, stats.sessions_now, stats.buffers_free_now) = (Version(1), 3, 40);
+    let edition = Edition::of(Version(1));
+    (stats.edition, stats.sessions_now, stats.buffers_free_now) = (edition, 3, 40);
     (stats.counts.turns, stats.counts.enters, stats.counts.completions) = (5, 6, 7);
     (stats.counts.turn_max_ns, stats.counts.slow_turns) = (250_000_000, 4);
     (stats.counts.cq_overflow, stats.counts.starved, stats.counts.busy_ns) = (1, 2, 1_500_000_000);
@@ -104,8 +105,10 @@ fn page(spec: &Spec) -> String {
     let snapshot = Snapshot::build(spec, Version(2), &first, &mut ids).unwrap();
     aggregate.adopt(&snapshot);
     let up = first.pool("web").unwrap().backends[0].id;
-    let pools =
-        snapshot.pools.iter().map(|pool| PoolFigures::of(pool, &aggregate, (false, Vec::new())));
+    let pools = snapshot
+        .pools
+        .iter()
+        .map(|pool| PoolFigures::of(pool, &aggregate, (false, Vec::new()), None));
     let backends = snapshot.backends().map(|(_, it)| BackendFigures {
         totals: aggregate.backend(it.id),
         health: health(it.id == up),

@@ -456,7 +456,13 @@ impl Joiner<'_> {
                 Some(port) => return DraftAddress::Known(SocketAddr::new(ip, port)),
                 None => "its port follows from the client's, and is not one",
             },
-            HaproxyAddress::Named(..) => "weir takes addresses: it resolves no names yet",
+            HaproxyAddress::Named(name, Ports::Absent) if name.starts_with('_') => {
+                return DraftAddress::Named { name, port: None };
+            }
+            HaproxyAddress::Named(name, written) => match port(written, ports) {
+                Some(port) => return DraftAddress::Named { name, port: Some(port) },
+                None => "its port follows from the client's, and is not one",
+            },
             HaproxyAddress::Any { .. } => "the address that the client came to is not one",
             HaproxyAddress::Other(_) => "weir connects by TCP over IP only",
             HaproxyAddress::Wrong => "it is no address",

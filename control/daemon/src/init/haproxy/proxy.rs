@@ -116,17 +116,22 @@ pub(super) struct ServerLine {
 }
 
 impl ProxySection {
+    fn server(&mut self, at: &At, (name, address): (&str, &str), words: &[Word]) {
+        let mut options = (*self.settings.default_server).clone();
+        options.remarks.clear();
+        options.take(at, words);
+        let (name, address) = (name.to_owned(), address.to_owned());
+        self.servers.push(ServerLine { at: at.clone(), name, address, options });
+    }
+
     /// Takes one line. `false` if it is none that HAProxy knows.
     pub(super) fn take(&mut self, at: &At, words: &[Word]) -> bool {
         let texts: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
         match texts.as_slice() {
             ["bind", address, ..] => self.bind(at, address, &words[2..]),
-            ["server", name, address, ..] => {
-                let mut options = (*self.settings.default_server).clone();
-                options.remarks.clear();
-                options.take(at, &words[3..]);
-                let (name, address) = ((*name).to_owned(), (*address).to_owned());
-                self.servers.push(ServerLine { at: at.clone(), name, address, options });
+            ["server", name, address, ..] => self.server(at, (name, address), &words[3..]),
+            ["server-template", name, _count, address, ..] => {
+                self.server(at, (name, address), &words[4..]);
             }
             _ => {
                 self.has_stats |= texts.first() == Some(&"stats");

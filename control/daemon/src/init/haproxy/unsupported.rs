@@ -88,9 +88,9 @@ pub(super) const SERVER_WORDS: &[OptionWord] = &[
     )),
     row(("interface", 1, WARN, "weir does not bind to an interface", "use a route to the server")),
     row(("namespace", 1, WARN, "weir connects from its own network namespace", "")),
-    row(("resolvers", 1, NOTE, "weir resolves no names yet", "")),
-    row(("resolve-*", 1, NOTE, "weir resolves no names yet", "")),
-    row(("init-addr", 1, NOTE, "weir resolves no names yet", "")),
+    row(("resolvers", 1, NOTE, "weir asks the servers of /etc/resolv.conf", RESOLVER_HINT)),
+    row(("resolve-*", 1, NOTE, "weir takes every address that a name has", "")),
+    row(("init-addr", 1, NOTE, "weir begins with what DNS said when it last ran", "")),
     row(("init-state", 1, NOTE, "a new pool of weir is up until a check says otherwise", "")),
     row((
         "tcp-ut",
@@ -243,6 +243,7 @@ const HTTP: Option<Level> = None;
 const ACL_WHY: &str = "weir has lists of networks, and no such rule: it refuses nobody";
 const ACL_HINT: &str = "filter by nftables (docs/operating.md, Limit each source)";
 const LOG: &str = "weir logs to stderr";
+const RESOLVER_HINT: &str = "discover.resolver of the pool is another one";
 const LOG_HINT: &str = "[weir] session-log has a line for each session";
 const STICK: &str = "weir has no stick tables";
 const STICK_HINT: &str = "strategy = \"maglev\" keeps a client's address at its backend";
@@ -292,8 +293,8 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     directive(
         "server-template",
         WARN,
-        "weir finds no servers by DNS yet",
-        "write each server with its address",
+        "it has a prefix, a number and an address",
+        "set discover of the pool",
     ),
     directive("transparent", WARN, "weir connects to its backends only", ""),
     directive("dispatch", WARN, "weir connects to its backends only", "write a server line"),

@@ -11,6 +11,7 @@ use Level::{Note, Warning};
 const NFTABLES: &str = "filter by nftables (docs/operating.md, Limit each source)";
 const LOG: &str = "weir logs to stderr";
 const LOG_HINT: &str = "[weir] session-log has a line for each session";
+const RESOLVER_HINT: &str = "discover.resolver of the pool is another one";
 const NAMES: &str = "weir finds a name by the routes of a listener, and takes every name here";
 const NAMES_HINT: &str = "route = [{ sni = \"NAME\", pool = \"POOL\" }]";
 const TLS: &str = "weir neither decrypts nor encrypts";
@@ -34,7 +35,7 @@ pub(super) const DIRECTIVES: &[DirectiveRow] = &[
     ("server_name*", Warning, NAMES, NAMES_HINT),
     ("preread_*", Note, "weir waits for no bytes before it connects", ""),
     ("tcp_nodelay", Note, "weir never delays", ""),
-    ("resolver*", Note, "weir resolves no names yet", ""),
+    ("resolver*", Note, "weir asks the servers of /etc/resolv.conf", RESOLVER_HINT),
     ("map*", Note, VARIABLES, ""),
     ("geo*", Note, VARIABLES, ""),
     ("split_clients", Note, VARIABLES, ""),
@@ -50,7 +51,7 @@ pub(super) const DIRECTIVES: &[DirectiveRow] = &[
 pub(super) const OF_UPSTREAM: &[DirectiveRow] = &[
     ("zone", Note, "weir's shards always share load and health", ""),
     ("state", Note, "weir keeps what was changed at run time", ""),
-    ("resolver*", Note, "weir resolves no names yet", ""),
+    ("resolver*", Note, "weir asks the servers of /etc/resolv.conf", RESOLVER_HINT),
     ("ntlm", Note, "it is for HTTP", ""),
     ("keepalive*", Note, "it is for HTTP", ""),
     ("ip_hash", Warning, "it is for HTTP", "strategy = \"maglev\""),
@@ -59,7 +60,7 @@ pub(super) const OF_UPSTREAM: &[DirectiveRow] = &[
 
 /// Parameters of a `server` in an upstream.
 pub(super) const OF_SERVER: &[DirectiveRow] = &[
-    ("resolve", Note, "weir resolves no names yet", ""),
+    ("resolve", Note, "weir always asks again when a TTL is over", ""),
     ("service", Warning, "weir finds no servers by DNS yet", "write each server with its address"),
     ("drain", Warning, "it is left out", "`weirctl backend drain P/B`"),
     ("route", Note, "it is for HTTP", ""),

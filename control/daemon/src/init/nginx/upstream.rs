@@ -72,7 +72,11 @@ impl Upstream {
     /// Takes a `server`; gives its weight.
     fn server(&mut self, directive: &NginxDirective, notes: &mut Notes) -> u64 {
         let at = &directive.at;
-        let address = server_address(at, directive.argument(), notes);
+        let mut services = directive.arguments().filter_map(|it| it.strip_prefix("service="));
+        let address = match services.next() {
+            Some(service) => of_service(service, directive.argument()),
+            None => server_address(at, directive.argument(), notes),
+        };
         let (mut weight, mut priority, mut state, mut comment) = (1, 0, Admin::Ready, "");
         let mut max_sessions = None;
         for word in directive.arguments().skip(1) {
@@ -86,6 +90,7 @@ impl Upstream {
                     Ok(most) => max_sessions = Some(most).filter(|most| *most > 0),
                     Err(_) => notes.add(at, warning(quoted(word)).because("it is no number")),
                 },
+                "service" => {}
                 "backup" => priority = 1,
                 "down" => (state, comment) = (Admin::Maint, "down"),
                 "max_fails" | "fail_timeout" => {
@@ -166,6 +171,17 @@ impl Upstream {
     }
 }
 
+/// The name of a service: `http` is `_http._tcp` of the host, one with dots or underscores stands
+/// as it is.
+fn of_service(service: &str, host: &str) -> DraftAddress {
+    let name = if service.contains(['.', '_']) {
+        format!("{service}.{host}")
+    } else {
+        format!("_{service}._tcp.{host}")
+    };
+    DraftAddress::Named { name, port: None }
+}
+
 /// Where a server is.
 fn server_address(at: &At, text: &str, notes: &mut Notes) -> DraftAddress {
     let parts = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
@@ -174,12 +190,16 @@ fn server_address(at: &At, text: &str, notes: &mut Notes) -> DraftAddress {
     if let (Some(ip), Some(port)) = (host, port) {
         return DraftAddress::Known(SocketAddr::new(ip, port));
     }
+    if let (Some((name, _)), Some(port)) = (parts, port)
+        && !name.contains(['$', '/'])
+        && !text.starts_with("unix:")
+    {
+        return DraftAddress::Named { name: name.to_owned(), port: Some(port) };
+    }
     let why = if text.starts_with("unix:") {
         "weir connects by TCP over IP only"
     } else if text.contains('$') {
         "weir has no variables"
-    } else if port.is_some() {
-        "weir takes addresses: it resolves no names yet"
     } else {
         "it is no address with a port"
     };
