@@ -205,7 +205,7 @@ fn what_both_have_changed_is_named_and_decided() {
     assert_eq!((set.weir.backend("web/b1")["weight"].clone(), drift(&set)), (json!(5), 0));
 }
 
-/// What is left empty, or is null over HTTP, goes; as always, most of a pool goes by force only.
+/// A key that is left empty, or null over HTTP, goes; as always, most of a pool goes by force only.
 #[test]
 fn a_partial_file_takes_away_what_it_leaves_empty() {
     let set = with_token(Plan::new(3, Script::Banner));
