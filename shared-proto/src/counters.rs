@@ -123,6 +123,9 @@ counters! {
         /// Sessions of sources are never forgotten.
         sources_forgotten: Count, "weir_shard_sources_forgotten_total",
             "Sources whose rate was forgotten, because too many came within a second.";
+        /// A header for a backend has 536 bytes at most.
+        proxy_fields_dropped: Count, "weir_shard_proxy_fields_dropped_total",
+            "Fields of PROXY headers and hellos for which a backend's header had no room.";
     }
 }
 

@@ -1,14 +1,14 @@
 //! The PROXY protocol: from the balancer before weir, and to the backends behind it.
 
+mod receivers;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use serde_json::Value;
 use weir_tests::clock;
-use weir_tests::net::{Peer, Script, free, own_ip};
-use weir_tests::real::Server;
+use weir_tests::net::{Peer, Script};
 use weir_tests::story::{Plan, Set};
-use weir_tests::weir::Dir;
 
 /// Where the balancer before weir is.
 const BEFORE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 7, 0, 1));
@@ -155,66 +155,6 @@ fn slow_headers_hold_no_buffer() {
     let mut other = connect(&set);
     other.send(b"PROXY UNKNOWN\r\n").echo(b"served beside them");
     drop(slow);
-}
-
-/// Its backends answer with what they were told.
-fn told_by_nginx() -> Server {
-    let address = free(own_ip());
-    let http = format!(
-        "server {{ listen {address} proxy_protocol; \
-         return 200 \"$proxy_protocol_addr $proxy_protocol_port\\n\"; }}"
-    );
-    Server::nginx_http(Dir::new(), address, &http)
-}
-
-/// A page as a client at this port gets it.
-fn page(client: &mut Peer) -> String {
-    client.send(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    let (answer, _) = client.rest();
-    String::from_utf8_lossy(&answer).rsplit("\r\n\r\n").next().unwrap_or_default().to_owned()
-}
-
-#[test]
-fn nginx_is_told_of_the_client_and_checks_leave_no_error_in_its_log() {
-    let nginx = told_by_nginx();
-    let health = "{ kind = \"http\", interval = \"100ms\" }";
-    for version in ["v1", "v2"] {
-        let pool = format!("proxy-protocol = \"{version}\"");
-        let set = Plan::new(0, Script::Silent).extern_backend("n1", nginx.address());
-        let set = set.health(health).pool(&pool).start();
-        set.weir.wait_state("web/n1", "up");
-        let mut client = Peer::connect_from(BEFORE, set.weir.web);
-        let port = client.source().port();
-        assert_eq!(page(&mut client), format!("127.7.0.1 {port}\n"), "{version}");
-        let checks = || set.weir.backend("web/n1")["check"]["result"].clone();
-        assert_eq!(checks(), Value::from("ok"));
-    }
-    assert_eq!(nginx.log(), "", "no error of a check");
-}
-
-/// HAProxy before weir, weir before nginx: the whole way.
-#[test]
-fn a_chain_from_haproxy_through_weir_to_nginx_keeps_the_client() {
-    let nginx = told_by_nginx();
-    let from = "proxy-protocol = { from = [\"127.0.0.0/8\"] }";
-    let set = Plan::new(0, Script::Silent).extern_backend("n1", nginx.address());
-    let set = set.listener(from).pool("proxy-protocol = \"v2\"").start();
-    for (send, options) in
-        [("send-proxy", ""), ("send-proxy-v2", "proxy-v2-options crc32c,unique-id")]
-    {
-        let (dir, address) = (Dir::new(), free(own_ip()));
-        let text = format!(
-            "global\n  maxconn 100\ndefaults\n  mode tcp\n  timeout connect 5s\n  \
-             timeout client 10s\n  timeout server 10s\nlisten l\n  bind {address}\n  \
-             unique-id-format %[uuid]\n  server weir {} {send} {options}\n",
-            set.weir.web
-        );
-        dir.write("haproxy.cfg", &text);
-        let haproxy = Server::haproxy(dir, vec![address]);
-        let mut client = Peer::connect_from(BEFORE, haproxy.address());
-        let port = client.source().port();
-        assert_eq!(page(&mut client), format!("127.7.0.1 {port}\n"), "{send}");
-    }
 }
 
 #[test]

@@ -20,9 +20,9 @@ pub enum Action {
     /// Look for a ClientHello in what the client has sent, and leave it there; then call
     /// `hello_read`. The `last` look decides.
     ReadHello { client: Leg, last: bool },
-    /// Say to the backend who the client is, at once; then call `header_sent`. `told` is the client
-    /// of a header that has come.
-    SendHeader { legs: [Leg; 2], version: ProxyVersion, told: Option<SocketAddr> },
+    /// Say to the backend who the client is, at once; then call `header_sent`. A header that has
+    /// come tells that ([`Table::told`](crate::table::Table::told)).
+    SendHeader { legs: [Leg; 2], version: ProxyVersion },
     /// Receive from this side into any free buffer.
     Receive { from: Side, leg: Leg, how: Receive },
     /// Copy the chunk's bytes into that buffer, from byte `at` on.

@@ -41,7 +41,7 @@ pub struct ClientHello<'a> {
     /// The name of the host, as it was sent.
     pub server_name: Option<&'a str>,
     /// The list of protocols as in the extension, each behind its length. Empty: none.
-    alpn: &'a [u8],
+    pub(crate) alpn: &'a [u8],
 }
 
 impl<'a> ClientHello<'a> {

@@ -1,10 +1,9 @@
 //! What the core is told: the last word of the kernel on one operation, already decoded.
 
-use core::net::SocketAddr;
-
 pub use weir_proto::reason::Side;
 
 use crate::client_hello::ClientHello;
+use crate::proxy_header::Told;
 
 /// What the shard calls a socket. The core never looks into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,10 +65,12 @@ pub struct PeerProgress {
 
 /// The outcome of a look for a client's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HeaderRead {
-    /// It is whole, and was taken. `source` is the client that it tells of.
+pub enum HeaderRead<'a> {
+    /// It is whole, and was taken. `told` and `fields` as in
+    /// [`Parsed::Header`](crate::proxy_header::Parsed::Header).
     Whole {
-        source: Option<SocketAddr>,
+        told: Option<Told>,
+        fields: &'a [u8],
     },
     /// More bytes must come; the leg is readable when they have.
     NotYet,

@@ -1,13 +1,17 @@
 //! The PROXY protocol, versions 1 and 2 (HAProxy's doc/proxy-protocol.txt): the header in which a
-//! balancer tells the one behind it who the client is. Bytes in, addresses out, and back.
+//! balancer tells the one behind it who the client is. Bytes in, addresses and fields out, and
+//! back.
 //!
 //! A receiver never guesses: a listener that wants a header takes nothing else.
 
 mod crc32c;
+mod fields;
 
 use core::fmt::Write;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use fields::{CRC32C, FIELD_HEADER, Fields, SENT_MAX, UNIQUE_ID};
+pub use fields::{PassedOn, UniqueId, passed_on};
 pub use weir_proto::spec::ProxyVersion;
 
 /// How a header of version 2 begins.
@@ -23,24 +27,29 @@ const V2_FIXED: usize = 16;
 /// The longest header that is taken: version 2 with 4 KiB of addresses and fields. The protocol
 /// allows 64 KiB, which none sends.
 pub const HEADER_MAX: usize = V2_FIXED + 4096;
-/// The kind of the field that holds a CRC32C of the whole header.
-const CRC32C: u8 = 0x03;
+
+/// A client that a header tells of, and the address that it has connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    pub source: SocketAddr,
+    pub destination: SocketAddr,
+}
 
 /// The meaning of the bytes of a connection so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Parsed {
+pub enum Parsed<'a> {
     /// They may become a header: look again when there are that many.
     Need(usize),
-    /// The first `length` bytes are a header. `source` is the client that it tells of; `None`: the
-    /// connection is its sender's own (`LOCAL`, `UNKNOWN`, another family).
-    Header { length: usize, source: Option<SocketAddr> },
+    /// The first `length` bytes are a header. `told` is `None` if the connection is its sender's
+    /// own (`LOCAL`, `UNKNOWN`, another family). `fields` are those of a stream.
+    Header { length: usize, told: Option<Told>, fields: &'a [u8] },
     /// They are not, and never will be.
     Wrong,
 }
 
 /// Reads the header at the beginning of `bytes`.
 #[must_use]
-pub fn parse(bytes: &[u8]) -> Parsed {
+pub fn parse(bytes: &[u8]) -> Parsed<'_> {
     if bytes.is_empty() {
         return Parsed::Need(SHORTEST);
     }
@@ -57,7 +66,7 @@ pub fn parse(bytes: &[u8]) -> Parsed {
     }
 }
 
-fn parse_v1(bytes: &[u8]) -> Parsed {
+fn parse_v1(bytes: &[u8]) -> Parsed<'_> {
     let seen = &bytes[..bytes.len().min(V1_MAX)];
     let Some(end) = seen.windows(2).position(|pair| pair == b"\r\n") else {
         let worth_a_look = SHORTEST.max(bytes.len() + 1);
@@ -68,17 +77,19 @@ fn parse_v1(bytes: &[u8]) -> Parsed {
     };
     let mut words = line.split(' ');
     let length = end + 2;
-    let source = match words.next() {
+    let ips = match words.next() {
         // The rest of such a line means nothing.
-        Some("UNKNOWN") => return Parsed::Header { length, source: None },
+        Some("UNKNOWN") => return Parsed::Header { length, told: None, fields: &[] },
         Some("TCP4") => two::<Ipv4Addr>(&mut words).map(|it| it.map(IpAddr::V4)),
         Some("TCP6") => two::<Ipv6Addr>(&mut words).map(|it| it.map(IpAddr::V6)),
         _ => None,
     };
     let ports = [port(words.next()), port(words.next())];
-    match (source, ports, words.next()) {
-        (Some([source, _]), [Some(port), Some(_)], None) => {
-            Parsed::Header { length, source: Some(canonical(source, port)) }
+    match (ips, ports, words.next()) {
+        (Some([from, to]), [Some(from_port), Some(to_port)], None) => {
+            let source = canonical(from, from_port);
+            let told = Some(Told { source, destination: canonical(to, to_port) });
+            Parsed::Header { length, told, fields: &[] }
         }
         _ => Parsed::Wrong,
     }
@@ -97,7 +108,7 @@ fn port(word: Option<&str>) -> Option<u16> {
     word.parse().ok().filter(|_| is_plain && is_short)
 }
 
-fn parse_v2(bytes: &[u8]) -> Parsed {
+fn parse_v2(bytes: &[u8]) -> Parsed<'_> {
     if bytes.len() < V2_FIXED {
         return Parsed::Need(V2_FIXED);
     }
@@ -109,10 +120,10 @@ fn parse_v2(bytes: &[u8]) -> Parsed {
     let Some(header) = bytes.get(..length) else { return Parsed::Need(length) };
     let body = &header[V2_FIXED..];
     if is_proxy == 0 {
-        return Parsed::Header { length, source: None };
+        return Parsed::Header { length, told: None, fields: &[] };
     }
     let (family, protocol) = (bytes[13] >> 4, bytes[13] & 0xf);
-    let (addresses, source) = match family {
+    let (addresses, told) = match family {
         0 => (0, None),
         1 => (12, body.first_chunk().map(v4)),
         2 => (36, body.first_chunk().map(v6)),
@@ -125,18 +136,25 @@ fn parse_v2(bytes: &[u8]) -> Parsed {
         return Parsed::Wrong;
     }
     // A client of a stream; others are not heeded.
-    Parsed::Header { length, source: source.filter(|_| protocol == 1) }
+    let is_heeded = protocol == 1 && family > 0;
+    let fields = if is_heeded { &body[addresses..] } else { &[] };
+    Parsed::Header { length, told: told.filter(|_| is_heeded), fields }
 }
 
-fn v4(it: &[u8; 12]) -> SocketAddr {
-    let ip = Ipv4Addr::new(it[0], it[1], it[2], it[3]);
-    SocketAddr::new(IpAddr::V4(ip), u16::from_be_bytes([it[8], it[9]]))
+fn v4(it: &[u8; 12]) -> Told {
+    let ip = |at: usize| IpAddr::V4(Ipv4Addr::new(it[at], it[at + 1], it[at + 2], it[at + 3]));
+    let port = |at: usize| u16::from_be_bytes([it[at], it[at + 1]]);
+    Told { source: SocketAddr::new(ip(0), port(8)), destination: SocketAddr::new(ip(4), port(10)) }
 }
 
-fn v6(it: &[u8; 36]) -> SocketAddr {
-    let mut ip = [0; 16];
-    ip.copy_from_slice(&it[..16]);
-    canonical(IpAddr::V6(ip.into()), u16::from_be_bytes([it[32], it[33]]))
+fn v6(it: &[u8; 36]) -> Told {
+    let ip = |at: usize| {
+        let mut ip = [0; 16];
+        ip.copy_from_slice(&it[at..at + 16]);
+        IpAddr::V6(ip.into())
+    };
+    let port = |at: usize| u16::from_be_bytes([it[at], it[at + 1]]);
+    Told { source: canonical(ip(0), port(32)), destination: canonical(ip(16), port(34)) }
 }
 
 /// `::ffff:a.b.c.d` is `a.b.c.d`.
@@ -163,9 +181,6 @@ fn fields_are_right(header: &[u8], mut at: usize) -> bool {
     }
     checksum.is_none_or(|(at, value)| crc32c::without(header, at..at + 4) == value)
 }
-
-/// The longest header that weir sends.
-const SENT_MAX: usize = V1_MAX;
 
 /// A header to be sent: small enough for the empty buffer of any socket.
 #[derive(Clone, Copy, Debug)]
@@ -201,6 +216,29 @@ impl Header {
             }
         }
         header
+    }
+
+    /// Adds fields that [`passed_on`] has picked, a unique id if none is among them, and the
+    /// checksum. Version 1 has no fields.
+    #[must_use]
+    pub fn with_fields(mut self, made: UniqueId, fields: &[u8]) -> Header {
+        if !self.bytes().starts_with(&SIGNATURE) {
+            return self;
+        }
+        if Fields(fields).all(|field| field.kind != UNIQUE_ID) {
+            let at = self.length;
+            self.push(&[UNIQUE_ID, 0, 0]);
+            write!(self, "{made}").expect("its length is bounded");
+            let length = self.length - at - FIELD_HEADER;
+            self.bytes[at + 2] = u8::try_from(length).expect("its length is bounded");
+        }
+        self.push(fields);
+        self.push(&[CRC32C, 0, 4, 0, 0, 0, 0]);
+        let length = u16::try_from(self.length - V2_FIXED).expect("it is short");
+        self.bytes[14..16].copy_from_slice(&length.to_be_bytes());
+        let sum = crc32c::without(self.bytes(), 0..0);
+        self.bytes[self.length - 4..self.length].copy_from_slice(&sum.to_be_bytes());
+        self
     }
 
     #[must_use]

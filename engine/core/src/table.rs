@@ -21,6 +21,7 @@ mod sources;
 mod starved;
 mod sweep;
 mod time;
+mod told;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -45,6 +46,7 @@ use crate::counters::ShardCounters;
 use crate::event::{Completion, Leg, Side};
 use crate::generations::{Generation, Generations};
 use crate::limits::{EJECTIONS_MAX, TICK_MS, Tuning};
+use crate::proxy_header::Told;
 use crate::session::{Connect, Effects, Route, Session, Step};
 use crate::slot::{ListenerSlot, MemberIndex, PoolSlot};
 use crate::sources::TriedSources;
@@ -116,8 +118,9 @@ pub struct Table {
     shedding: Shedding,
     searching: Searching,
     logging: Logging,
-    /// Clients that headers have told of.
-    told: BySlot<SocketAddr>,
+    /// Clients that headers have told of, and the fields that backends get with them.
+    told: BySlot<Told>,
+    passed: BySlot<Box<[u8]>>,
     /// How sessions on trial came to their backend, if others were tried or the key counts.
     trials: BySlot<Connect>,
     /// Where listeners have routes.
@@ -151,6 +154,7 @@ impl Table {
             searching: Searching::default(),
             logging: Logging::new(setup.session_log, setup.now),
             told: BySlot::default(),
+            passed: BySlot::default(),
             trials: BySlot::default(),
             taken: BySlot::default(),
             tried_sources: BySlot::default(),
@@ -433,6 +437,7 @@ impl Table {
         }
         self.log_close((id, &session), end, now);
         self.told.forget(id.slot);
+        self.passed.forget(id.slot);
         self.trials.forget(id.slot);
         self.taken.forget(id.slot);
         if let Some(source) = self.source_of.take(id.slot) {

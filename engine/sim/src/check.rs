@@ -9,6 +9,7 @@ mod connects;
 mod falls;
 mod figures;
 mod groups;
+mod headers;
 pub mod per_source;
 pub mod rates;
 mod records;
@@ -53,6 +54,8 @@ struct Counts {
     not_accepted: usize,
     /// Clients that headers have told of, and that their listener does not serve.
     denied: usize,
+    /// Fields that had no room in the header of a backend.
+    fields_dropped: usize,
     backends: BTreeMap<BackendId, Tally>,
 }
 
@@ -123,6 +126,7 @@ pub struct Ledger {
     rejected: u64,
     /// Sessions that ended because a header told of a client that is not served.
     denied: u64,
+    headers: headers::SentHeaders,
     /// Sessions whose client was found to be served.
     served: BTreeSet<Key>,
     ended: u64,
@@ -285,9 +289,7 @@ impl Ledger {
                     self.came_in = address;
                 }
                 Seen::Accepted { .. } => self.counts.not_accepted += 1,
-                Seen::Told { address, client } => {
-                    self.counts.denied += usize::from(!self.serves(Some(address), client));
-                }
+                Seen::Told { address, client, dropped } => self.told(address, client, dropped),
                 // The line's.
                 Seen::Starved { .. } | Seen::NoRoom { .. } | Seen::Receives { .. } => {}
                 Seen::From { .. } | Seen::NoSource { .. } => {}
@@ -411,7 +413,7 @@ impl Ledger {
         let accepted: u64 = stats.listeners.iter().map(|row| row.counts.accepted).sum();
         self.accepted += accepted;
         self.rejected += stats.listeners.iter().flat_map(|row| row.counts.rejected).sum::<u64>();
-        self.denied(stats, expected.denied)?;
+        self.heard_of_clients(stats, &expected)?;
         self.limited.read(stats);
         self.ended += stats.pools.iter().flat_map(|it| it.ends.iter()).map(|it| it.1).sum::<u64>();
         let generations: u32 = stats.generations.iter().map(|(_, sessions)| sessions).sum();

@@ -216,6 +216,7 @@ impl<I: Io> World<I> {
         }
         self.ledger.check_cuts(table, before)?;
         self.ledger.check_access(table, &self.kernel.borrow())?;
+        self.ledger.check_headers(table, &self.kernel.borrow())?;
         self.ledger.sheds.check(&stood.unwrap_or_default(), table)?;
         self.ledger.check_limits(table, self.sessions_max)?;
         self.ledger.check_per_source(table, &self.kernel.borrow())?;

@@ -31,6 +31,7 @@ use crate::net::{ConnId, Net};
 use crate::rng::Rng;
 use crate::trace::Trace;
 use buffers::Buffers;
+pub(crate) use headers::split;
 use legs::{Behind, Legs};
 use pipes::Pipes;
 pub use seen::Seen;

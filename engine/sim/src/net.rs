@@ -117,8 +117,8 @@ pub struct Conn {
     pub takes: u64,
     /// How long weir's kernel believes an idle peer that says nothing, in nanoseconds.
     pub believes_ns: Option<u64>,
-    /// The length of the header that came before its bytes, once that has crossed.
-    pub header: Option<usize>,
+    /// The header that came before its bytes, once that has crossed.
+    pub header: Option<Vec<u8>>,
     /// When it was taken; 0: none was.
     pub header_at: u64,
     /// The client that it told of.

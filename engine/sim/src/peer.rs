@@ -304,16 +304,35 @@ fn early_close(swarm: &Swarm, rng: &mut Rng) -> (Option<usize>, Option<usize>) {
 fn header(swarm: &Swarm, rng: &mut Rng) -> Vec<u8> {
     let version = rng.pick(&ProxyVersion::ALL);
     let [source, destination] = [7, 9].map(|low| SocketAddr::from(([198, 51, 100, low], 1_000)));
-    let header = match rng.below(4) {
-        0 => Header::local(version),
-        _ => Header::of_client(version, source, destination),
+    let mut beside = Rng::new(rng.clone().draw());
+    let (header, local) = match rng.below(4) {
+        0 => (Header::local(version), true),
+        _ => (Header::of_client(version, source, destination), false),
     };
     let mut bytes = header.bytes().to_vec();
+    if version == ProxyVersion::V2 && !local {
+        add_fields(&mut bytes, &mut beside);
+    }
     if !swarm.clean && rng.below(8) == 0 {
         let place = rng.below(bytes.len().min(6));
         bytes[place] ^= 0x20;
     }
     bytes
+}
+
+/// Fields of kinds that mean something, twice at times, and of others; now and then too much for
+/// the header of a backend.
+fn add_fields(bytes: &mut Vec<u8>, rng: &mut Rng) {
+    let most = rng.pick(&[0, 3, 20, 20, 300]);
+    for _ in 0..rng.below(5) {
+        let kind = u8::try_from(rng.pick(&[1, 2, 4, 5, 5, 0x20, 0x30, 0xe0, 0xea, 0xef]));
+        let value: Vec<u8> = (0..rng.between(0, most)).map(|at| at.to_le_bytes()[0]).collect();
+        bytes.push(kind.unwrap_or(4));
+        bytes.extend(u16::try_from(value.len()).unwrap_or(0).to_be_bytes());
+        bytes.extend(value);
+    }
+    let length = u16::try_from(bytes.len() - 16).unwrap_or(0);
+    bytes[14..16].copy_from_slice(&length.to_be_bytes());
 }
 
 /// Every program there is.

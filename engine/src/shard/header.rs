@@ -6,9 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 use weir_core::client_hello::{self, HELLO_MAX, Looked};
 use weir_core::event::{Errno, HeaderRead, HelloRead, Leg};
 use weir_core::pick::client_key;
-use weir_core::proxy_header::{self, HEADER_MAX, Header, Parsed, ProxyVersion};
+use weir_core::proxy_header::{self, HEADER_MAX, Header, Parsed, ProxyVersion, Told, UniqueId};
 use weir_core::session::Session;
 use weir_core::table::SessionId;
+use weir_proto::session::{SessionKey, SessionName};
 
 use super::Shard;
 use crate::io::Io;
@@ -16,9 +17,12 @@ use crate::io::Io;
 impl<I: Io> Shard<I> {
     /// Looks at what a client has sent, and takes its header if that is whole.
     pub(super) fn read_header(&mut self, id: SessionId, client: Leg) {
-        let read = self.look_for_header(id, client);
+        let mut bytes = [0; HEADER_MAX];
+        let read = self.look_for_header(id, client, &mut bytes);
         let counted = match read {
-            HeaderRead::Whole { source } => self.client_and_key(id, client, source),
+            HeaderRead::Whole { told, .. } => {
+                self.client_and_key(id, client, told.map(|told| told.source))
+            }
             _ => (None, 0),
         };
         self.table.header_read(id, read, counted, self.now, &mut self.actions);
@@ -40,9 +44,13 @@ impl<I: Io> Shard<I> {
         (ip, key.map_or(0, |ip| client_key(self.setup.hash_seed, ip)))
     }
 
-    fn look_for_header(&mut self, id: SessionId, client: Leg) -> HeaderRead {
-        let mut bytes = [0; HEADER_MAX];
-        let count = match self.io.peek(client, &mut bytes) {
+    fn look_for_header<'a>(
+        &mut self,
+        id: SessionId,
+        client: Leg,
+        bytes: &'a mut [u8; HEADER_MAX],
+    ) -> HeaderRead<'a> {
+        let count = match self.io.peek(client, bytes) {
             Ok(0) => return HeaderRead::Ended,
             Ok(count) => count,
             Err(Errno::EAGAIN) => 0,
@@ -50,13 +58,13 @@ impl<I: Io> Shard<I> {
         };
         match proxy_header::parse(&bytes[..count]) {
             Parsed::Wrong => HeaderRead::Wrong,
-            Parsed::Header { length, source } => {
+            Parsed::Header { length, told, fields } => {
                 if self.table.session(id).is_some_and(Session::is_marked) {
                     // What follows is received as it comes.
                     self.io.wake_at(client, 1);
                 }
                 match self.io.discard(client, length) {
-                    Ok(()) => HeaderRead::Whole { source },
+                    Ok(()) => HeaderRead::Whole { told, fields },
                     Err(_) => HeaderRead::Failed,
                 }
             }
@@ -123,11 +131,19 @@ impl<I: Io> Shard<I> {
         id: SessionId,
         [client, backend]: [Leg; 2],
         version: ProxyVersion,
-        told: Option<SocketAddr>,
     ) {
-        let source = told.or_else(|| self.io.peer(client));
-        let header = match (source, self.io.local(client)) {
-            (Some(source), Some(destination)) => Header::of_client(version, source, destination),
+        let told = self.table.told(id).or_else(|| {
+            let (source, destination) = (self.io.peer(client)?, self.io.local(client)?);
+            Some(Told { source, destination })
+        });
+        let header = match (told, self.table.session(id)) {
+            (Some(told), Some(session)) => {
+                let key = SessionKey { slot: id.slot, generation: id.generation };
+                let session_name = SessionName { shard: self.setup.id, key };
+                let made = UniqueId { session: session_name, accepted_at: session.accepted_at };
+                Header::of_client(version, told.source, told.destination)
+                    .with_fields(made, self.table.passed_fields(id))
+            }
             // The client has gone meanwhile: nothing of it will reach the backend.
             _ => Header::local(version),
         };

@@ -19,9 +19,7 @@ impl<I: Io> Shard<I> {
             }
             Action::ReadHeader { client } => self.read_header(id, client),
             Action::ReadHello { client, last } => self.read_hello(id, client, last),
-            Action::SendHeader { legs, version, told } => {
-                self.send_header(id, legs, version, told);
-            }
+            Action::SendHeader { legs, version } => self.send_header(id, legs, version),
             Action::Receive { from, leg, how } => {
                 self.io.submit(token(from, Kind::Receive), Op::Receive { leg, how });
             }

@@ -461,6 +461,15 @@ fn headers_of_haproxy_are_of_the_pool_and_of_the_listener() {
         let is_told = notes(&made).iter().any(|note| note.contains("none is sent"));
         assert_eq!((is_sent, is_told), (odd.is_empty(), !odd.is_empty()), "{odd}");
     }
+    for (options, odd) in
+        [("crc32c,unique-id", ""), ("ssl,crc32c", "ssl"), ("authority", "authority")]
+    {
+        let server = format!("default-server send-proxy-v2 proxy-v2-options {options}");
+        let made = converted(&listen(&server, ""));
+        let named = |note: &String| note.contains("proxy-v2-options") && note.contains(odd);
+        let is_told = notes(&made).iter().any(named);
+        assert_eq!(is_told, !odd.is_empty(), "{options}: {:?}", made.notes);
+    }
     let all = listen("", "").replace("127.0.0.1:80", "127.0.0.1:80 accept-proxy");
     let made = converted(&all);
     expect_toml(&made, &["[listener.a]\nbind = \"127.0.0.1:80\"\n", EVERYBODY]);

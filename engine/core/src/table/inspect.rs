@@ -2,13 +2,13 @@
 //! and believed, and a pool is found by it.
 
 use alloc::boxed::Box;
-use core::net::{IpAddr, SocketAddr};
+use core::net::IpAddr;
 
 use weir_proto::reason::{By, Reject, Why};
 use weir_proto::snapshot::{self, ProxyIn};
 
 use super::{SessionId, Table};
-use crate::action::{Action, Actions};
+use crate::action::Actions;
 use crate::base::clock::Now;
 use crate::client_hello::ClientHello;
 use crate::event::{HeaderRead, HelloRead};
@@ -62,12 +62,6 @@ impl Table {
         self.wants_key(id) || self.is_choosy(session.route.listener)
     }
 
-    /// The client that a header has told of.
-    #[must_use]
-    pub fn told_client(&self, id: SessionId) -> Option<SocketAddr> {
-        self.told.get(id.slot).copied()
-    }
-
     /// True if the session's pool picks by the client's address. It is the one that the listener
     /// had when the client came; meanwhile the listener may have another.
     #[must_use]
@@ -77,32 +71,12 @@ impl Table {
         self.picks_by_client(pool) || self.wants_client_key(listener)
     }
 
-    /// A backend is taking the session: tells it who the client is, if its pool wants that.
-    pub(super) fn tell_client(&mut self, id: SessionId, out: &mut Actions) {
-        let session = self.sessions.get_mut(id).expect("a backend is taking it");
-        let Some(version) = self.view.pools()[session.route.pool.index()].proxy else { return };
-        let legs = session.legs();
-        let told = self.told_client(id);
-        out.push(Action::SendHeader { legs, version, told });
-    }
-
-    /// The header was sent to the backend, or could not be: its empty socket takes one at once.
-    pub fn header_sent(&mut self, id: SessionId, is_sent: bool, now: Now, out: &mut Actions) {
-        if is_sent {
-            return;
-        }
-        if let Some(session) = self.sessions.get_mut(id) {
-            let effects = session.fail_at_once(out);
-            self.apply(id, effects, now, out);
-        }
-    }
-
     /// Somebody has looked for a session's header. `client` is the address that counts, where
     /// [`Table::asks_for_client`], and its hash.
     pub fn header_read(
         &mut self,
         id: SessionId,
-        read: HeaderRead,
+        read: HeaderRead<'_>,
         (client, key): (Option<IpAddr>, u64),
         now: Now,
         out: &mut Actions,
@@ -114,15 +88,16 @@ impl Table {
             // As a balancer's check does; nothing was asked for, so nothing is missing.
             HeaderRead::Ended => self.end(id, By::Client, Why::Complete, now, out),
             HeaderRead::Failed => self.end(id, By::Client, Why::Reset, now, out),
-            HeaderRead::Whole { source } => {
+            HeaderRead::Whole { told, fields } => {
                 let listener = session.route.listener;
-                if let Some(source) = source {
-                    self.told.note(id.slot, source);
+                if let Some(told) = told {
+                    self.told.note(id.slot, told);
                 }
                 if client.is_some_and(|ip| !self.view.listeners()[listener.index()].serves(ip)) {
                     self.counters.rejected(listener, Reject::Denied);
                     return self.end(id, By::Weir, Why::Denied, now, out);
                 }
+                self.keep_told_fields(id, fields);
                 if let Some(ip) = client
                     && let Err(_limit) = self.begin_told(id, listener, ip, now)
                 {
@@ -172,6 +147,7 @@ impl Table {
         out: &mut Actions,
     ) {
         self.take_route(id, client, hello);
+        self.keep_hello_fields(id, hello);
         let session = self.sessions.get_mut(id).expect("it was there a moment ago");
         let pool = &self.view.pools()[session.route.pool.index()];
         session.was_inspected(Connect::new(key, pool.retry.attempts, now));

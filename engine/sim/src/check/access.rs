@@ -11,7 +11,7 @@ use weir_proto::snapshot::Listener;
 use weir_proto::spec::RouteSpec;
 use weir_proto::stats::ShardStats;
 
-use super::Ledger;
+use super::{Counts, Ledger};
 use crate::kernel::Kernel;
 
 impl Ledger {
@@ -37,14 +37,33 @@ impl Ledger {
         self.listener_at(at).is_some_and(waits) || self.serves(at, client)
     }
 
-    /// Sessions that ended because of whom a header told are those whose client is not served.
-    pub(super) fn denied(&mut self, stats: &ShardStats, expected: usize) -> Result<(), String> {
+    /// A header has told of this client. One that is not served needs no fields.
+    pub(super) fn told(&mut self, at: SocketAddr, client: Option<IpAddr>, dropped: usize) {
+        if self.serves(Some(at), client) {
+            self.counts.fields_dropped += dropped;
+        } else {
+            self.counts.denied += 1;
+        }
+    }
+
+    /// Sessions that ended because of whom a header told are those whose client is not served, and
+    /// the fields that had no room are counted.
+    pub(super) fn heard_of_clients(
+        &mut self,
+        stats: &ShardStats,
+        expected: &Counts,
+    ) -> Result<(), String> {
         let ends = stats.pools.iter().flat_map(|row| row.ends.iter());
         let denied = ends.filter(|(reason, _)| reason.why == Why::Denied);
         self.denied += denied.map(|(_, count)| count).sum::<u64>();
-        if self.denied != expected as u64 {
-            let denied = self.denied;
+        if self.denied != expected.denied as u64 {
+            let (denied, expected) = (self.denied, expected.denied);
             return Err(format!("{denied} told clients were denied; it should be {expected}"));
+        }
+        self.headers.dropped += stats.counts.proxy_fields_dropped;
+        if self.headers.dropped != expected.fields_dropped as u64 {
+            let (dropped, expected) = (self.headers.dropped, expected.fields_dropped);
+            return Err(format!("{dropped} fields had no room; it should be {expected}"));
         }
         Ok(())
     }

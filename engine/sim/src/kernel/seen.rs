@@ -18,10 +18,12 @@ pub enum Seen {
         /// Where it comes from, if the kernel still knows.
         client: Option<IpAddr>,
     },
-    /// A header was taken; of the client that counts, there.
+    /// A header was taken; of the client that counts, there. `dropped`: fields that do not fit
+    /// into a backend's header beside the others.
     Told {
         address: SocketAddr,
         client: Option<IpAddr>,
+        dropped: usize,
     },
     /// A receive has found no buffer.
     Starved {

@@ -4,7 +4,7 @@ use weir_proto::spec::ProxyVersion;
 
 use super::lexer::Word;
 use super::unsupported::{BIND_WORDS, OptionWord, SERVER_WORDS};
-use crate::init::note::{At, Remark, quoted, warning};
+use crate::init::note::{At, Remark, note, quoted, warning};
 use crate::init::units;
 
 /// The words of a server, of `default-server` first.
@@ -136,6 +136,7 @@ impl ServerOptions {
                 (&mut self.check_port, port)
             }
             "on-marked-down" => return self.no_value(at, word, value),
+            "proxy-v2-options" => return self.fields(at, value),
             _ => {
                 self.check_elsewhere = Some(at.clone());
                 return;
@@ -145,6 +146,22 @@ impl ServerOptions {
             *field = read;
         } else {
             self.no_value(at, word, value);
+        }
+    }
+
+    /// Takes the fields that HAProxy puts into its header. weir's always has a unique id and a
+    /// checksum.
+    fn fields(&mut self, at: &At, options: &str) {
+        for option in options.split(',').filter(|it| !["crc32c", "unique-id"].contains(it)) {
+            let what = format!("`proxy-v2-options` of a server: {}", quoted(option));
+            let why = match option {
+                "authority" => "it is sent if a route has read it, or a header before weir had it",
+                "ssl" | "cert-cn" | "cert-key" | "cert-sig" | "ssl-cipher" => {
+                    "weir does not decrypt: it is sent if a header before weir had it"
+                }
+                _ => "it is not known to weir",
+            };
+            self.remark(at, note(what).because(why));
         }
     }
 
@@ -169,6 +186,7 @@ const VALUED: &[&str] = &[
     "addr",
     "on-marked-down",
     "source",
+    "proxy-v2-options",
 ];
 
 /// The words of a `bind` line.

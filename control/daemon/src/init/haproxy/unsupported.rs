@@ -36,7 +36,8 @@ const fn row((word, values, level, why, instead): OptionRow) -> OptionWord {
 
 const WARN: Option<Level> = Some(Level::Warning);
 const NOTE: Option<Level> = Some(Level::Note);
-const TLVS: &str = "weir's PROXY header has the addresses only";
+const TLVS: &str = "weir passes on the fields that a header from before it has, and makes none of \
+                    its own but a unique id and a checksum";
 const TLS: &str = "weir does not encrypt";
 const PASSED: &str = "it belongs to TLS of HAProxy's own, which weir does not do";
 const HTTP_ONLY: &str = "it is for HTTP";
@@ -47,7 +48,8 @@ pub(super) const SERVER_WORDS: &[OptionWord] = &[
         "send-proxy-v2-ssl*",
         0,
         WARN,
-        "weir's PROXY header says nothing about TLS: proxy-protocol = \"v2\" is taken",
+        "weir does not decrypt, so its PROXY header has fields of TLS only if one before it had: \
+         proxy-protocol = \"v2\" is taken",
         "let the server do without these fields",
     )),
     row((
@@ -57,7 +59,6 @@ pub(super) const SERVER_WORDS: &[OptionWord] = &[
         "weir's checks send a header of their own (LOCAL) where the pool sends one",
         "",
     )),
-    row(("proxy-v2-options", 1, NOTE, TLVS, "")),
     row(("set-proxy-v2-tlv-fmt*", 1, NOTE, TLVS, "")),
     row(("minconn", 1, NOTE, "weir's max-sessions of a backend does not move with the load", "")),
     row((

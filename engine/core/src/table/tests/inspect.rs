@@ -3,7 +3,8 @@
 use weir_proto::spec::ProxyVersion;
 
 use super::*;
-use crate::event::HeaderRead;
+use crate::event::{HeaderRead, HelloRead};
+use crate::proxy_header::Told;
 
 const READ: Action = Action::ReadHeader { client: CLIENT };
 
@@ -13,8 +14,14 @@ const AWAIT: Action = Action::Watch {
     interest: Interest { readable: true, writable: false },
 };
 
-fn told() -> SocketAddr {
-    "192.0.2.7:40000".parse().unwrap()
+fn told() -> Told {
+    let [source, destination] = ["192.0.2.7:40000", "192.0.2.99:443"].map(|it| it.parse().unwrap());
+    Told { source, destination }
+}
+
+/// A header with these fields.
+fn whole(fields: &[u8]) -> HeaderRead<'_> {
+    HeaderRead::Whole { told: Some(told()), fields }
 }
 
 impl TablePlay {
@@ -34,7 +41,7 @@ impl TablePlay {
         id
     }
 
-    fn header_read(&mut self, id: SessionId, read: HeaderRead) -> Vec<Action> {
+    fn header_read(&mut self, id: SessionId, read: HeaderRead<'_>) -> Vec<Action> {
         self.table.header_read(id, read, (None, 0), self.now, &mut self.out);
         self.take()
     }
@@ -54,20 +61,69 @@ fn a_backend_is_picked_when_the_header_is_whole_and_is_told_before_all_else() {
     let some = Ready { readable: true, ..Ready::default() };
     play.table.on_ready(id, Side::Client, some, play.now, &mut play.out);
     assert_eq!(play.take(), [READ]);
-    let actions = play.header_read(id, HeaderRead::Whole { source: Some(told()) });
+    let actions = play.header_read(id, whole(&[]));
     assert!(matches!(actions[..], [Action::Connect { .. }]), "{actions:?}");
-    assert_eq!(play.table.told_client(id), Some(told()));
+    assert_eq!(play.table.told(id), Some(told()));
     play.connects(id, 11);
     let done = Completion::Connected(Ok(()));
     play.table.on_completion(id, Side::Backend, done, play.now, &mut play.out);
     let actions = play.take();
     let legs = [CLIENT, Leg(11)];
-    let header = Action::SendHeader { legs, version: ProxyVersion::V2, told: Some(told()) };
+    let header = Action::SendHeader { legs, version: ProxyVersion::V2 };
     assert!(actions.contains(&header), "{actions:?}");
     assert!(!actions.iter().any(|action| matches!(action, Action::Send { .. })), "{actions:?}");
     play.table.header_sent(id, true, play.now, &mut play.out);
     assert_eq!(play.take(), []);
     assert!(play.table.session(id).unwrap().is_relaying());
+}
+
+/// A header's fields are kept for whatever backend takes the session, and no longer than it.
+#[test]
+fn fields_are_kept_where_a_pool_sends_them() {
+    let (authority, unknown) = ([2, 0, 1, b'a'], [4, 0, 1, 0]);
+    let both = [authority, unknown].concat();
+    let mut play = TablePlay::behind_a_balancer();
+    let id = play.inspecting();
+    play.header_read(id, whole(&both));
+    assert_eq!(play.table.passed_fields(id), authority);
+    play.table.opened(id, Err(crate::event::NotOpened::ClientGone), play.now, &mut play.out);
+    play.take();
+    let next = play.inspecting();
+    assert_eq!((next.slot, play.table.passed_fields(next)), (id.slot, &[][..]));
+    let large = [&[0xe0, 1, 0][..], &[0; 256], &[0xe1, 1, 0], &[0; 256]].concat();
+    play.header_read(next, whole(&large));
+    assert_eq!(play.table.passed_fields(next).len(), 259);
+    assert_eq!(play.table.counters().totals().proxy_fields_dropped, 1);
+    for version in [None, Some(ProxyVersion::V1)] {
+        let mut play = TablePlay::with_listener(2, 4, |pool, listener| {
+            pool.proxy_protocol = version;
+            listener.proxy_protocol.from = vec!["10.0.0.0/8".parse().unwrap()].into();
+        });
+        let id = play.inspecting();
+        play.header_read(id, whole(&both));
+        assert!(play.table.passed_fields(id).is_empty(), "{version:?}");
+    }
+}
+
+/// A hello adds its name and protocol where the header has none.
+#[test]
+fn a_hello_adds_what_no_header_has_told() {
+    for (fields, expected) in [
+        (&[][..], &[2, 0, 3, b'd', b'.', b'x', 1, 0, 2, b'h', b'2'][..]),
+        (&[2, 0, 1, b'a'][..], &[2, 0, 1, b'a', 1, 0, 2, b'h', b'2'][..]),
+    ] {
+        let mut play = TablePlay::with_listener(2, 4, |pool, listener| {
+            pool.proxy_protocol = Some(ProxyVersion::V2);
+            listener.proxy_protocol.from = vec!["10.0.0.0/8".parse().unwrap()].into();
+            listener.route = vec!["sni=* pool=web".parse().unwrap()];
+        });
+        let id = play.inspecting();
+        play.header_read(id, whole(fields));
+        let hello = ClientHello { server_name: Some("d.x"), alpn: b"\x02h2" };
+        let read = HelloRead::Whole(hello);
+        play.table.hello_read(id, read, (None, 0), play.now, &mut play.out);
+        assert_eq!(play.table.passed_fields(id), expected);
+    }
 }
 
 #[test]
@@ -124,7 +180,7 @@ fn a_client_without_a_right_header_in_time_costs_no_backend_anything() {
 fn an_inspected_session_ends_by_a_sweep_and_its_slot_forgets_the_client() {
     let mut play = TablePlay::behind_a_balancer();
     let id = play.inspecting();
-    play.header_read(id, HeaderRead::Whole { source: Some(told()) });
+    play.header_read(id, whole(&[]));
     play.table.opened(id, Err(crate::event::NotOpened::ClientGone), play.now, &mut play.out);
     play.take();
     let again = play.inspecting();
