@@ -25,7 +25,7 @@ use crate::ids::{Edition, IdSource, ListenerId, PoolId, Version};
 use crate::network::NetworkList;
 use crate::spec::{
     CopyOnWrite, HealthSpec, KeepaliveSpec, ListenerSpec, Name, Percent, PoolSpec, ProxyInSpec,
-    Spec, Strategy,
+    Span, Spec, Strategy,
 };
 pub use crate::spec::{
     KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, RETRY_ATTEMPTS_MAX, WEIGHT_MAX, unescape,
@@ -59,25 +59,19 @@ pub struct Snapshot {
 }
 
 /// The PROXY headers that a listener wants first.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProxyIn {
     /// Who sends them; others are refused. Empty: none is wanted.
     pub from: NetworkList,
-    /// How long one may take.
-    pub timeout_ms: u32,
-}
-
-impl Default for ProxyIn {
-    fn default() -> ProxyIn {
-        ProxyIn::of(&ProxyInSpec::default())
-    }
+    /// How long one may take, if not as long as a hello.
+    pub timeout_ms: Option<u32>,
 }
 
 impl ProxyIn {
     fn of(spec: &ProxyInSpec) -> ProxyIn {
         // `check` has bounded it by a week, which fits.
-        let timeout_ms = u32::try_from(spec.timeout.millis).unwrap_or(u32::MAX);
-        ProxyIn { from: spec.from.clone(), timeout_ms }
+        let millis = |timeout: Span| u32::try_from(timeout.millis).unwrap_or(u32::MAX);
+        ProxyIn { from: spec.from.clone(), timeout_ms: spec.timeout.map(millis) }
     }
 
     /// True if a client at this address sends a header, and is believed.
@@ -88,7 +82,7 @@ impl ProxyIn {
 
     /// The spec that this was built from.
     fn spec(&self) -> ProxyInSpec {
-        let timeout = crate::spec::Span::from_millis(self.timeout_ms.into());
+        let timeout = self.timeout_ms.map(|ms| Span::from_millis(ms.into()));
         ProxyInSpec { from: self.from.clone(), timeout }
     }
 }

@@ -131,6 +131,26 @@ fn without_a_right_header_in_time_no_backend_hears_of_a_client() {
 }
 
 #[test]
+fn a_header_without_a_time_of_its_own_has_that_of_a_hello() {
+    let set = Plan::new(1, Script::Banner).listener(FROM).start();
+    let timeout = || {
+        let shown = set.weir.json(&["listener", "show", "web"]);
+        shown["proxy_protocol"]["timeout_s"].as_f64()
+    };
+    assert_eq!(timeout(), Some(3.0), "what counts is shown");
+    set.weir.ok(&["listener", "set", "web", "inspect-timeout=300ms"]);
+    assert_eq!(timeout(), Some(0.3));
+    connect(&set).send(&V2[..9]).expect_rst();
+    clock::wait_for("inspect_timeout", || ends(&set, "inspecting", "inspect_timeout") == 1);
+    set.weir.ok(&["listener", "set", "web", "proxy-protocol.timeout=1h"]);
+    assert_eq!(timeout(), Some(3600.0));
+    let export = set.weir.ok(&["config", "export"]);
+    assert!(export.contains("timeout = \"1h\""), "{export}");
+    set.weir.ok(&["listener", "set", "web", "proxy-protocol.timeout="]);
+    assert_eq!(timeout(), Some(0.3));
+}
+
+#[test]
 fn slow_headers_hold_no_buffer() {
     let from = "proxy-protocol = { from = [\"127.7.0.0/16\"], timeout = \"1m\" }";
     let set = Plan::new(1, Script::Echo).listener(from).start();

@@ -361,7 +361,9 @@ impl ListenerView {
     #[must_use]
     pub fn inspects(&self, client: Option<IpAddr>) -> Option<(Awaited, u32)> {
         match &self.proxy {
-            Some(proxy) => Some((Awaited::Header, proxy.timeout_ms)),
+            Some(proxy) => {
+                Some((Awaited::Header, proxy.timeout_ms.unwrap_or(self.inspect_timeout_ms)))
+            }
             None => self.awaits_hello(client),
         }
     }

@@ -102,14 +102,16 @@ pub struct Headers {
     pub come: bool,
     /// Backends get one.
     pub go: bool,
-    /// How long one may take.
+    /// How long one may take, and whether that is said of headers alone.
     pub within_ms: usize,
+    pub own_timeout: bool,
 }
 
 impl Headers {
     fn draw(rng: &mut Rng, clean: bool) -> Headers {
         let (come, go) = (rng.below(6) == 0, rng.below(6) == 0);
-        Headers { come, go, within_ms: if clean { 3_600_000 } else { rng.pick(&[20, 3000]) } }
+        let within_ms = if clean { 3_600_000 } else { rng.pick(&[20, 3000]) };
+        Headers { come, go, within_ms, own_timeout: rng.clone().flip() }
     }
 }
 

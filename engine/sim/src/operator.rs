@@ -79,7 +79,8 @@ fn headers(swarm: &Swarm) -> ProxyInSpec {
         return ProxyInSpec::default();
     }
     let from = vec!["192.0.2.0/24".parse().expect("a network")].into();
-    ProxyInSpec { from, timeout: span(swarm.headers.within_ms) }
+    let timeout = swarm.headers.own_timeout.then(|| span(swarm.headers.within_ms));
+    ProxyInSpec { from, timeout }
 }
 
 /// How a pool tries again; often within a time that cuts its last retry short.

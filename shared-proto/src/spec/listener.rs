@@ -45,7 +45,8 @@ pub struct ListenerSpec {
     pub keepalive: KeepaliveSpec,
     #[serde(default, skip_serializing_if = "ProxyInSpec::is_default")]
     pub proxy_protocol: ProxyInSpec,
-    /// How long a ClientHello may take, where routes ask for one.
+    /// How long a ClientHello may take, where routes ask for one, and a PROXY header that has no
+    /// time of its own.
     #[serde(default = "inspect_timeout", skip_serializing_if = "is_default_timeout")]
     pub inspect_timeout: Span,
     /// The sessions that go to another pool: the first that fits.
@@ -53,7 +54,7 @@ pub struct ListenerSpec {
     pub route: Vec<RouteSpec>,
 }
 
-/// A segment that is lost comes again within that time.
+/// A segment that is lost comes again within that time (doc/proxy-protocol.txt, 2).
 fn inspect_timeout() -> Span {
     Span::from_secs(3)
 }

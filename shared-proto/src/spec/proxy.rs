@@ -6,28 +6,18 @@ use super::Span;
 use crate::network::NetworkList;
 
 /// The PROXY headers that a listener wants first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProxyInSpec {
     /// Who sends them; others are refused. Empty: no header is wanted.
     #[serde(default)]
     pub from: NetworkList,
-    #[serde(default = "ProxyInSpec::timeout")]
-    pub timeout: Span,
-}
-
-impl Default for ProxyInSpec {
-    fn default() -> ProxyInSpec {
-        ProxyInSpec { from: NetworkList::default(), timeout: ProxyInSpec::timeout() }
-    }
+    /// Absent: the listener's `inspect-timeout`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
 }
 
 impl ProxyInSpec {
-    /// A lost segment comes again within that time (doc/proxy-protocol.txt, 2).
-    fn timeout() -> Span {
-        Span::from_secs(3)
-    }
-
     pub(super) fn is_default(&self) -> bool {
         *self == ProxyInSpec::default()
     }

@@ -140,21 +140,25 @@ pub static LISTENER: &[Setting<ListenerSpec>] = &[
          that it tells of counts everywhere. A connection of theirs without one is reset, and so \
          is everybody else's. Absent: no header is wanted.",
     ),
-    row(
-        ("proxy-protocol.timeout", "proxy_protocol.timeout_s"),
-        SPAN,
-        Effect::NewSessions,
-        field!(Span, proxy_protocol.timeout),
-        "How long the header may take; later ones are reset.",
-    ),
+    Setting {
+        fallback: |listener| Some(Value::Span(listener.inspect_timeout)),
+        ..row(
+            ("proxy-protocol.timeout", "proxy_protocol.timeout_s"),
+            SPAN,
+            Effect::NewSessions,
+            optional!(Span, proxy_protocol.timeout),
+            "How long the header may take; later ones are reset. As long as `inspect-timeout` if \
+             absent.",
+        )
+    },
     row(
         ("inspect-timeout", "inspect_timeout_s"),
         SPAN,
         Effect::NewSessions,
         field!(Span, inspect_timeout),
-        "How long a ClientHello may take, where a route asks for one. A client without one by then \
-         takes the listener's pool, as every client of a protocol does in which the server sends \
-         first.",
+        "How long a PROXY header may take, if it has no time of its own, and after it a \
+         ClientHello, where a route asks for one. A client without a hello by then takes the \
+         listener's pool, as every client of a protocol does in which the server sends first.",
     ),
     row(
         ("route", "route"),

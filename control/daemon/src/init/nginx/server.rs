@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use weir_proto::network::Network;
 use weir_proto::spec::{
-    HealthSpec, KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, KeepaliveSpec, PoolSpec, ProxyInSpec,
-    ProxyVersion, RETRY_ATTEMPTS_MAX, RetrySpec, SourceSpec, Span, TimeoutSpec,
+    HealthSpec, KEEPALIVE_COUNT_MAX, KEEPALIVE_SECS_MAX, KeepaliveSpec, PoolSpec, ProxyVersion,
+    RETRY_ATTEMPTS_MAX, RetrySpec, SourceSpec, Span, TimeoutSpec,
 };
 
 use super::parser::NginxDirective;
@@ -18,6 +18,8 @@ use crate::init::note::{At, Notes, Remark, note, quoted, warning};
 use crate::init::remarks::believes_everybody;
 use crate::init::units::{self, bounded};
 
+/// nginx's own `proxy_protocol_timeout`.
+const HEADER_TIMEOUT: Span = Span::from_secs(30);
 /// nginx's own `proxy_timeout`: 10 minutes.
 const IDLE_MS: u64 = 600_000;
 
@@ -34,7 +36,7 @@ pub(super) struct ServerSettings {
     sends_header: bool,
     /// `set_real_ip_from`.
     balancers: Vec<Network>,
-    header_timeout: Span,
+    header_timeout: Option<Span>,
     /// Some `set_real_ip_from` is a name, or nothing that weir takes.
     has_named_balancers: bool,
     /// Some `set_real_ip_from` is of this block, and not of the one around it.
@@ -64,7 +66,7 @@ impl Default for ServerSettings {
             encrypts: false,
             sends_header: false,
             balancers: Vec::new(),
-            header_timeout: ProxyInSpec::default().timeout,
+            header_timeout: None,
             has_named_balancers: false,
             has_own_networks: false,
             health,
@@ -280,7 +282,8 @@ impl ServerSettings {
             "proxy_ssl" => self.encrypts = is_on,
             "proxy_protocol" => self.sends_header = is_on,
             "proxy_protocol_timeout" => {
-                self.header_timeout = time(directive, self.header_timeout, notes);
+                let before = self.header_timeout.unwrap_or(HEADER_TIMEOUT);
+                self.header_timeout = Some(time(directive, before, notes));
             }
             "set_real_ip_from" => self.real_ip_from(directive, notes),
             "proxy_bind" => self.source = proxy_bind(directive, notes),

@@ -27,10 +27,15 @@ fn whole(fields: &[u8]) -> HeaderRead<'_> {
 impl TablePlay {
     /// Balancers in 10.0.0.0/8 have two seconds for a header.
     fn behind_a_balancer() -> TablePlay {
+        TablePlay::behind_one_that_has(Some(Span::from_secs(2)))
+    }
+
+    fn behind_one_that_has(timeout: Option<Span>) -> TablePlay {
         TablePlay::with_listener(2, 4, |pool, listener| {
             pool.proxy_protocol = Some(ProxyVersion::V2);
             listener.proxy_protocol.from = vec!["10.0.0.0/8".parse().unwrap()].into();
-            listener.proxy_protocol.timeout = Span::from_secs(2);
+            listener.proxy_protocol.timeout = timeout;
+            listener.inspect_timeout = Span::from_secs(7);
         })
     }
 
@@ -166,14 +171,19 @@ fn a_client_without_a_right_header_in_time_costs_no_backend_anything() {
         assert_eq!(play.ended(During::Inspecting, why), 1, "{read:?}");
         assert!(play.table.is_empty());
     }
-    let mut play = TablePlay::behind_a_balancer();
-    let id = play.inspecting();
-    play.header_read(id, HeaderRead::NotYet);
-    play.now = START.plus_millis(2_000 + 2 * TICK_MS);
-    assert_eq!(play.on_time(), Some(id));
-    let close = Action::Close { leg: CLIENT, how: How::Reset };
-    assert_eq!(play.take(), [close, Action::Free]);
-    assert_eq!(play.ended(During::Inspecting, Why::InspectTimeout), 1);
+    // Without a time of its own a header has that of a hello.
+    for (timeout, ms) in [(Some(Span::from_secs(2)), 2_000), (None, 7_000)] {
+        let mut play = TablePlay::behind_one_that_has(timeout);
+        let id = play.inspecting();
+        play.header_read(id, HeaderRead::NotYet);
+        play.now = START.plus_millis(ms - 2 * TICK_MS);
+        assert_eq!(play.on_time(), None, "{ms}");
+        play.now = START.plus_millis(ms + 2 * TICK_MS);
+        assert_eq!(play.on_time(), Some(id), "{ms}");
+        let close = Action::Close { leg: CLIENT, how: How::Reset };
+        assert_eq!(play.take(), [close, Action::Free]);
+        assert_eq!(play.ended(During::Inspecting, Why::InspectTimeout), 1);
+    }
 }
 
 #[test]
