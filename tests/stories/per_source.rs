@@ -17,8 +17,10 @@ fn start(listener: &str) -> Set {
 
 /// `count` clients from there. Returns those that are served; the others were reset.
 fn come(set: &Set, from: IpAddr, count: usize) -> Vec<Peer> {
-    let all: Vec<Peer> = (0..count).map(|_| Peer::connect_from(from, set.weir.web)).collect();
-    all.into_iter().filter_map(served).collect()
+    // One that is refused at once may hear of it before its connect has returned.
+    let connect = |_| Peer::try_connect_from(from, set.weir.web, clock::PATIENCE);
+    let all: Vec<_> = (0..count).map(connect).collect();
+    all.into_iter().filter_map(|client| served(client.ok()?)).collect()
 }
 
 fn served(mut client: Peer) -> Option<Peer> {

@@ -35,6 +35,11 @@ fn words<S>(set: &Set, setting: &Setting<S>) -> Vec<Vec<String>> {
         ("health.user", _) => vec![with(&["health.kind=mysql"], "u")],
         ("health.steps", _) => vec![with(&["health.kind=send-expect"], "send a;expect b")],
         ("health.kind", _) => vec![with(&[], "tcp"), with(&[], "http")],
+        ("discover.dns", _) => vec![with(&[], "a.internal:443")],
+        ("discover.srv", _) => vec![with(&[], "_a._tcp.internal")],
+        (key, form) if key.starts_with("discover.") => {
+            vec![with(&["discover.dns=a.internal:443"], &form.example().to_string())]
+        }
         ("max-sessions", _) => vec![with(&[], "1")],
         ("per-source.ipv4", _) => vec![with(&["per-source.sessions=100"], "24")],
         ("per-source.ipv6", _) => vec![with(&["per-source.sessions=100"], "48")],

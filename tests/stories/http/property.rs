@@ -135,8 +135,8 @@ impl Maker<'_> {
             "^[!-~]{1,253}$" => {
                 return (*self.one_of(&["db.example.com", "*.a", "xn--d-xka.example"])).to_owned();
             }
-            hold if hold.starts_with("^(reset|hold ") => {
-                return (*self.one_of(&["reset", "hold 5s", "hold 250ms"])).to_owned();
+            hold if hold.starts_with("^(reset|close|hold ") => {
+                return (*self.one_of(&["reset", "close", "hold 5s", "hold 250ms"])).to_owned();
             }
             address if address.starts_with("^([0-9.]+(:[0-9]+)?|") => {
                 return (*self.one_of(&["192.0.2.1", "::1", "[::1]:80", "192.0.2.1:80"]))
