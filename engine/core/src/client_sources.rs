@@ -43,6 +43,8 @@ pub struct ClientSources {
     /// The place at which the next search for one that is done begins.
     hand: usize,
     forgotten: u64,
+    /// Those of them that [`ClientSources::take_forgotten`] has told of.
+    told: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -145,7 +147,14 @@ impl ClientSources {
 
     /// Sources whose rate was forgotten for want of room, since the last call.
     pub fn take_forgotten(&mut self) -> u64 {
-        core::mem::take(&mut self.forgotten)
+        let told = core::mem::replace(&mut self.told, self.forgotten);
+        self.forgotten - told
+    }
+
+    /// All of them so far, for checkers.
+    #[must_use]
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
     }
 
     fn home(&self, key: u64) -> usize {

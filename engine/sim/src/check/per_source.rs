@@ -61,7 +61,9 @@ pub fn sourced(table: &Table, kernel: &Kernel) -> Vec<Sourced> {
     for (id, session) in table.iter() {
         let view = &table.view().listeners()[session.route.listener.index()];
         let Some(limits) = view.per_source else { continue };
-        if !matches!(session.phase(), Phase::Connecting(_) | Phase::Relaying(_)) {
+        // One that waits for its hello has begun; one that waits for its header has not.
+        let is_past = matches!(session.phase(), Phase::Connecting(_) | Phase::Relaying(_));
+        if !is_past && table.source_of(id).is_none() {
             continue;
         }
         let Some(leg) = session.leg(Side::Client) else { continue };
@@ -101,6 +103,8 @@ pub(super) struct KnownSources {
     counts: BTreeMap<(ListenerId, IpAddr), u32>,
     seen: BTreeSet<Key>,
     tokens: BTreeMap<(ListenerId, IpAddr), Tokens>,
+    /// Sources that the shard had no room to remember.
+    forgotten: u64,
 }
 
 impl Ledger {
@@ -119,6 +123,11 @@ impl Ledger {
         let limits: BTreeMap<ListenerId, PerSource> =
             limits.filter_map(|it| Some((it.id, it.per_source?))).collect();
         let known = &mut self.known_sources;
+        // One of them may begin as if it had never come.
+        let forgotten = table.client_sources().forgotten();
+        if core::mem::replace(&mut known.forgotten, forgotten) != forgotten {
+            known.tokens.clear();
+        }
         known.since.retain(|id, (before, _)| limits.get(id) == Some(before));
         for (id, limits) in &limits {
             known.since.entry(*id).or_insert((*limits, self.now));
