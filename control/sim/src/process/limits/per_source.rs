@@ -54,9 +54,11 @@ impl SourcesEverywhere {
             let Some(limits) = listener.per_source else { continue };
             for address in &listener.bind {
                 let Some((sockets, steering)) = street.net.groups.get(address) else { continue };
-                let is_whole = sockets.len() == cells.len();
-                if !is_whole || steering.is_none() != (cells.len() == 1) {
+                if sockets.len() != cells.len() {
                     continue;
+                }
+                if steering.is_none() && cells.len() > 1 {
+                    return Err(format!("clients of {address} are not brought to their shards"));
                 }
                 let (sockets, steering) = (sockets.clone(), *steering);
                 let (listener, since) = (listener.id, street.now);
