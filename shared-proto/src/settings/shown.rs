@@ -1,5 +1,7 @@
 //! Settings as answers show them: under their names in JSON, in base units.
 
+use std::borrow::Cow;
+
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -16,7 +18,7 @@ pub struct ShownSettings(pub Vec<ShownSetting>);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ShownSetting {
     /// As in [`Setting::json`]: `health.interval_s`.
-    pub name: String,
+    pub name: Cow<'static, str>,
     /// `None`: not set.
     pub value: Option<ShownValue>,
 }
@@ -56,7 +58,7 @@ impl ShownSettings {
     #[must_use]
     pub fn of<S>(table: &[Setting<S>], of: &S) -> ShownSettings {
         let shown = table.iter().map(|setting| ShownSetting {
-            name: setting.json.to_owned(),
+            name: setting.json.into(),
             value: setting.effective(of).map(|value| ShownValue::of(value, setting.form)),
         });
         ShownSettings(shown.collect())
@@ -82,7 +84,7 @@ impl ShownSettings {
     pub fn put(&mut self, name: &str, value: ShownValue) {
         match self.0.iter_mut().find(|setting| setting.name == name) {
             Some(setting) => setting.value = Some(value),
-            None => self.0.push(ShownSetting { name: name.to_owned(), value: Some(value) }),
+            None => self.0.push(ShownSetting { name: name.to_owned().into(), value: Some(value) }),
         }
     }
 
