@@ -6,6 +6,7 @@
 
 mod form;
 mod kinds;
+mod plain;
 mod shown;
 mod tables;
 
@@ -15,6 +16,7 @@ use crate::spec::{CheckStep, NoBackend, Percent, Rate, RouteSpec, Size, SourceSp
 
 pub use form::Form;
 pub use kinds::OF_KINDS;
+pub use plain::Plain;
 pub use shown::{ShownRoute, ShownSetting, ShownSettings, ShownValue};
 pub use tables::{BACKEND, LISTENER, POOL};
 
@@ -98,9 +100,11 @@ impl<S> Setting<S> {
         }
     }
 
-    /// Gives it back its default, which `plain` has, as an object with everything at its default.
-    /// False, and nothing has changed, if it has none.
-    pub fn take_away(&self, of: &mut S, plain: &S) -> bool {
+    /// Gives it back its default. False, and nothing has changed, if it has none.
+    pub fn take_away(&self, of: &mut S) -> bool
+    where
+        S: Plain,
+    {
         let before = (self.get)(of);
         (self.set)(of, None);
         let left = (self.get)(of);
@@ -108,7 +112,7 @@ impl<S> Setting<S> {
             return true;
         }
         // It may have a word for its default, too.
-        let to = if self.required { before } else { (self.get)(plain) };
+        let to = if self.required { before } else { (self.get)(&S::plain()) };
         (self.set)(of, to);
         !self.required
     }

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 use weir_proto::complaint::Complaint;
-use weir_proto::settings;
+use weir_proto::settings::{self, Plain};
 use weir_proto::spec::{ListenerSpec, Name, Spec};
 
 use super::diagnostic::Problem;
@@ -223,16 +223,14 @@ impl Reader {
         listener: Section<'_>,
         before: Option<ListenerSpec>,
     ) -> Option<ListenerSpec> {
-        let unread = "unread".parse().expect("it is a name");
-        let plain = ListenerSpec::new(unread, Vec::new());
         if let Some(mut spec) = before {
-            self.settings_of(settings::LISTENER, listener, &[], (&mut spec, &plain));
+            self.settings_of(settings::LISTENER, listener, &[], &mut spec);
             return Some(spec);
         }
         self.need(listener, "bind", "bind = \"0.0.0.0:443\"");
         self.need(listener, "pool", "pool = \"NAME\", the pool that its sessions go to");
-        let mut spec = plain.clone();
-        let read = self.settings_of(settings::LISTENER, listener, &[], (&mut spec, &plain));
+        let mut spec = ListenerSpec::plain();
+        let read = self.settings_of(settings::LISTENER, listener, &[], &mut spec);
         ["bind", "pool"].iter().all(|key| read.contains(key)).then_some(spec)
     }
 
@@ -240,8 +238,10 @@ impl Reader {
     fn named<'a>(&mut self, table: &'a DeTable<'a>, key: &str) -> Vec<(Name, Section<'a>)> {
         let Some(section) = self.section(table, key) else { return Vec::new() };
         let mut sections = Vec::new();
-        let stay = section.table.iter().filter(|(_, value)| !self.takes_away(value));
-        for (key, value) in stay.collect::<Vec<_>>() {
+        for (key, value) in section.table {
+            if self.takes_away(value) {
+                continue;
+            }
             let name = key.get_ref().parse::<Name>().map_err(|fault| {
                 self.add(key.span(), fault, "");
             });

@@ -2,9 +2,9 @@
 //! tables.
 
 use weir_proto::request::{Code, Pairs, Refusal};
-use weir_proto::settings::{self, Form, Setting};
+use weir_proto::settings::{self, Form, Plain, Setting};
 use weir_proto::shell;
-use weir_proto::spec::{BackendSpec, ListenerSpec, Name, PoolSpec};
+use weir_proto::spec::{BackendSpec, ListenerSpec, PoolSpec};
 
 use super::names;
 
@@ -15,26 +15,16 @@ pub(super) struct Kind<S: 'static> {
     /// Its name in a hint.
     placeholder: &'static str,
     table: &'static [Setting<S>],
-    /// One with everything at its default.
-    plain: fn() -> S,
 }
 
-pub(super) static LISTENER: Kind<ListenerSpec> = Kind {
-    noun: "listener",
-    placeholder: "NAME",
-    table: settings::LISTENER,
-    plain: || ListenerSpec::new(any_name(), Vec::new()),
-};
+pub(super) static LISTENER: Kind<ListenerSpec> =
+    Kind { noun: "listener", placeholder: "NAME", table: settings::LISTENER };
 pub(super) static POOL: Kind<PoolSpec> =
-    Kind { noun: "pool", placeholder: "POOL", table: settings::POOL, plain: PoolSpec::default };
-pub(super) static BACKEND: Kind<BackendSpec> = Kind {
-    noun: "backend",
-    placeholder: "POOL/BACKEND",
-    table: settings::BACKEND,
-    plain: || BackendSpec::new(([0, 0, 0, 0], 0).into()),
-};
+    Kind { noun: "pool", placeholder: "POOL", table: settings::POOL };
+pub(super) static BACKEND: Kind<BackendSpec> =
+    Kind { noun: "backend", placeholder: "POOL/BACKEND", table: settings::BACKEND };
 
-impl<S> Kind<S> {
+impl<S: Plain> Kind<S> {
     /// Sets each pair, in order.
     ///
     /// # Errors
@@ -52,7 +42,7 @@ impl<S> Kind<S> {
             return Ok(());
         };
         let said = setting.form.parse(text).ok();
-        let default = (setting.get)(&(self.plain)());
+        let default = (setting.get)(&S::plain());
         if (setting.get)(of) == said || (said == default && !setting.required) {
             return Ok(());
         }
@@ -117,7 +107,7 @@ impl<S> Kind<S> {
                 )
             });
         };
-        if text.is_empty() && setting.take_away(of, &(self.plain)()) {
+        if text.is_empty() && setting.take_away(of) {
             return Ok(());
         }
         let value = setting.form.parse(text).map_err(|why| self.bad_value(setting, text, &why))?;
@@ -159,10 +149,6 @@ impl<S> Kind<S> {
     }
 }
 
-fn any_name() -> Name {
-    "any".parse().expect("it is a name")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,15 +158,15 @@ mod tests {
     }
 
     /// Each key that can be set alone is set back by an empty value.
-    fn each_goes_back<S>(kind: &Kind<S>) -> usize {
+    fn each_goes_back<S: Plain>(kind: &Kind<S>) -> usize {
         let mut count = 0;
         for setting in kind.table.iter().filter(|setting| !setting.required) {
-            let (mut of, key) = ((kind.plain)(), setting.key);
+            let (mut of, key) = (S::plain(), setting.key);
             let text = setting.form.example().to_string();
             if kind.set(&mut of, &pairs(&[(key, &text)])).is_ok() {
                 count += 1;
                 kind.set(&mut of, &pairs(&[(key, "")])).unwrap();
-                assert_eq!((setting.get)(&of), (setting.get)(&(kind.plain)()), "{key}");
+                assert_eq!((setting.get)(&of), (setting.get)(&S::plain()), "{key}");
             }
         }
         count
@@ -194,13 +180,13 @@ mod tests {
 
     #[test]
     fn what_is_required_has_no_default() {
-        let mut of = (LISTENER.plain)();
+        let mut of = ListenerSpec::plain();
         assert!(LISTENER.set(&mut of, &pairs(&[("pool", "")])).is_err());
     }
 
     #[test]
     fn two_that_contradict_each_other_are_refused_and_a_default_beside_more_is_not() {
-        let set = |all: &[(&str, &str)]| POOL.set(&mut (POOL.plain)(), &pairs(all));
+        let set = |all: &[(&str, &str)]| POOL.set(&mut PoolSpec::plain(), &pairs(all));
         let (off, on, replay) =
             (("redispatch", "off"), ("redispatch", "on"), ("redispatch.replay", "4KiB"));
         for all in [

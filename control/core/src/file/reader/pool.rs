@@ -1,12 +1,11 @@
 //! The tables `[pool.NAME]` and what is in them, by the table of settings.
 
 use serde::de::DeserializeOwned;
-use std::net::Ipv4Addr;
 
 use toml::Spanned;
 use toml::de::DeValue;
 use weir_proto::network::Network;
-use weir_proto::settings::{self, Form, Setting, Value};
+use weir_proto::settings::{self, Form, Plain, Setting, Value};
 use weir_proto::spec::{BackendSpec, Name, Percent, PoolSpec, Size, Span};
 
 use super::{Reader, Section};
@@ -15,8 +14,7 @@ impl Reader {
     /// A pool that is so `before`; a new one has the defaults.
     pub(super) fn pool(&mut self, pool: Section<'_>, before: PoolSpec) -> PoolSpec {
         let mut spec = before;
-        let plain = PoolSpec::default();
-        self.settings_of(settings::POOL, pool, &["backend"], (&mut spec, &plain));
+        self.settings_of(settings::POOL, pool, &["backend"], &mut spec);
         self.remove(pool.table, "backend", &mut spec.backend);
         for (name, section) in self.named(pool.table, "backend") {
             let before = spec.backend.remove(&name);
@@ -28,13 +26,13 @@ impl Reader {
     }
 
     /// Reads every setting of `table` that is there into `spec` and returns the keys of those that
-    /// could be read; `others` are keys beside them. In `plain` all are at their defaults.
-    pub(super) fn settings_of<S>(
+    /// could be read; `others` are keys beside them.
+    pub(super) fn settings_of<S: Plain>(
         &mut self,
         table: &'static [Setting<S>],
         section: Section<'_>,
         others: &[&'static str],
-        (spec, plain): (&mut S, &S),
+        spec: &mut S,
     ) -> Vec<&'static str> {
         let top = |setting: &Setting<S>| setting.split().0.unwrap_or(setting.key);
         let mut keys: Vec<&str> = table.iter().map(top).collect();
@@ -48,7 +46,7 @@ impl Reader {
             let is_table = section.table.get(key).is_some_and(|it| it.get_ref().is_table());
             let below = words.is_empty() || (is_table && !keys.is_empty());
             if below && section.table.get(key).is_some_and(|it| self.takes_away(it)) {
-                keys.iter().for_each(|setting| _ = setting.take_away(spec, plain));
+                keys.iter().for_each(|setting| _ = setting.take_away(spec));
                 continue;
             }
             let rows = if below { keys } else { words };
@@ -58,21 +56,21 @@ impl Reader {
                 let names: Vec<&str> = rows.iter().map(|setting| setting.split().1).collect();
                 self.no_others(place.table, &names);
             }
-            let is_read = |setting: &&Setting<S>| self.setting(setting, place, (spec, plain));
+            let is_read = |setting: &&Setting<S>| self.setting(setting, place, spec);
             read.extend(rows.into_iter().filter(is_read).map(|setting| setting.key));
         }
         read
     }
 
     /// Reads one setting of `section` into `spec`, if it is there. True if it could be read.
-    fn setting<S>(
+    fn setting<S: Plain>(
         &mut self,
         setting: &Setting<S>,
         section: Section<'_>,
-        (spec, plain): (&mut S, &S),
+        spec: &mut S,
     ) -> bool {
         let value = section.table.get(setting.split().1);
-        if value.is_some_and(|it| self.takes_away(it)) && setting.take_away(spec, plain) {
+        if value.is_some_and(|it| self.takes_away(it)) && setting.take_away(spec) {
             return true;
         }
         let Some((value, read)) = value.and_then(|it| Some((it, self.form(setting.form, it)?)))
@@ -135,15 +133,13 @@ impl Reader {
         backend: Section<'_>,
         before: Option<BackendSpec>,
     ) -> Option<BackendSpec> {
-        let nowhere = (Ipv4Addr::UNSPECIFIED, 0).into();
-        let plain = BackendSpec::new(nowhere);
         if let Some(mut spec) = before {
-            self.settings_of(settings::BACKEND, backend, &[], (&mut spec, &plain));
+            self.settings_of(settings::BACKEND, backend, &[], &mut spec);
             return Some(spec);
         }
         self.need(backend, "address", "address = \"10.0.0.11:443\"");
-        let mut spec = plain.clone();
-        let read = self.settings_of(settings::BACKEND, backend, &[], (&mut spec, &plain));
+        let mut spec = BackendSpec::plain();
+        let read = self.settings_of(settings::BACKEND, backend, &[], &mut spec);
         read.contains(&"address").then_some(spec)
     }
 }

@@ -1,35 +1,11 @@
 //! The tables of settings as JSON Schema: as bodies write them and as answers show them.
 
 use serde_json::{Map, Value, json};
-use weir_proto::settings::{BACKEND, Form, LISTENER, POOL, Setting};
-use weir_proto::spec::{BackendSpec, CHECK_STEPS_MAX, ListenerSpec, Name, PoolSpec};
+use weir_proto::settings::{BACKEND, Form, LISTENER, POOL, Plain, Setting};
+use weir_proto::spec::{CHECK_STEPS_MAX, Name};
 
 use super::shape::or_null;
 use crate::api::http::parameters::{DURATION, NETWORK};
-
-/// An object that has nothing but defaults, to ask what is optional.
-pub(super) trait Plain: Sized {
-    fn plain() -> Self;
-}
-
-impl Plain for PoolSpec {
-    fn plain() -> PoolSpec {
-        PoolSpec::default()
-    }
-}
-
-impl Plain for ListenerSpec {
-    fn plain() -> ListenerSpec {
-        let name: Name = "web".parse().expect("it is a name");
-        ListenerSpec::new(name, Vec::new())
-    }
-}
-
-impl Plain for BackendSpec {
-    fn plain() -> BackendSpec {
-        BackendSpec::new(([127, 0, 0, 1], 80).into())
-    }
-}
 
 /// Each row below its table.
 fn nested<S>(
