@@ -25,7 +25,7 @@ const BANNED: &[(&str, usize)] = &[
 ];
 
 /// Doc comments that begin with "What …" instead of a verb or the thing itself. A ratchet, too.
-const HEADLESS_MAX: usize = 302;
+const HEADLESS_MAX: usize = 301;
 
 /// History: what was written then stays as it was written.
 const HISTORY: &[&str] = &["CHANGELOG.md", "docs/adr/", "tests/words.rs", "docs/style.md"];

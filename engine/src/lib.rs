@@ -158,7 +158,7 @@ pub fn peer_groups(socket: BorrowedFd<'_>) -> std::io::Result<Vec<u32>> {
 /// is chosen when the connect is made. As for [`peer_groups`], only this crate may make the call.
 ///
 /// # Errors
-/// What bind(2) said; EADDRNOTAVAIL: this host does not have it.
+/// The error of bind(2): EADDRNOTAVAIL if this host does not have the address.
 pub fn bind_source(
     socket: BorrowedFd<'_>,
     source: IpAddr,

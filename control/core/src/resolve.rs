@@ -4,8 +4,8 @@
 //! ```text
 //! take ──Lookup──▶ the shell: Resolution::step, a question, Resolution::hear … ──outcome──▶ heard
 //! ```
-//! A failure of any kind, and an answer without an address, leave the backends that a pool has: the
-//! last good answer counts for ever, or as long as `keep-last` says.
+//! A failure of any kind, or an answer with no addresses, leaves a pool's backends as they are: the
+//! last good answer stays valid indefinitely, or for `keep-last` if that is set.
 
 mod found;
 mod lookup;
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use weir_core::base::clock::Now;
 use weir_core::base::prng::Prng;
 use weir_proto::ids::PoolId;
+use weir_proto::listed::listed;
 use weir_proto::snapshot::{Member, Pool, Snapshot};
 use weir_proto::spec::{DiscoverSpec, DnsSource};
 
@@ -361,12 +362,7 @@ impl Watched {
 /// As in `dns web.internal:443: 10.0.0.3:443 joined, 10.0.0.1:443 left`.
 fn told(source: &DnsSource, changes: &MemberChanges) -> Option<String> {
     let named = |list: &[SocketAddr], verb: &str| {
-        let names: Vec<String> = list.iter().take(3).map(ToString::to_string).collect();
-        let more = match list.len() - names.len() {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        (!list.is_empty()).then(|| format!("{}{more} {verb}", names.join(", ")))
+        (!list.is_empty()).then(|| format!("{} {verb}", listed(list.iter(), 3, ", ")))
     };
     let parts = [named(&changes.joined, "joined"), named(&changes.left, "left")];
     let parts: Vec<String> = parts.into_iter().flatten().collect();

@@ -110,12 +110,10 @@ async fn ask_by_stream(
 }
 
 fn of_error(error: &io::Error) -> Fault {
-    let local = |why: &str| Fault::Local(why.to_owned());
+    if let Some(why) = rt::local_fault(error) {
+        return Fault::Local(why.to_owned());
+    }
     match Errno::from_io_error(error) {
-        Some(Errno::MFILE | Errno::NFILE) => local("no file descriptors left"),
-        Some(Errno::ADDRNOTAVAIL | Errno::ADDRINUSE | Errno::AGAIN) => local("no local ports left"),
-        Some(Errno::NOMEM | Errno::NOBUFS) => local("no memory"),
-        Some(Errno::PERM | Errno::ACCESS) => local("this host's firewall forbids it"),
         Some(Errno::TIMEDOUT) => Fault::Timeout,
         None if error.kind() == io::ErrorKind::TimedOut => Fault::Timeout,
         None if error.kind() == io::ErrorKind::UnexpectedEof => Fault::Malformed,

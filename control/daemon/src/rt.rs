@@ -17,6 +17,7 @@ use std::time::Duration;
 use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use rustix::fs::Mode;
+use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
 };
@@ -207,7 +208,8 @@ impl AsyncWrite for Stream {
 ///
 /// # Errors
 /// What connect(2) or socket(2) said; `TimedOut` after `time`; `ConnectionRefused` also where
-/// nobody listens and the connect has met itself; `Other` if this host has none of `sources`.
+/// nothing listens there and the connect became a TCP self-connect; `Other` if this host has none of
+/// `sources`.
 pub(crate) async fn connect_tcp(
     address: SocketAddr,
     sources: &[IpAddr],
@@ -227,6 +229,18 @@ pub(crate) async fn connect_tcp(
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
     Ok(stream)
+}
+
+/// The reason in words if a connect has failed by this host's own fault, which says nothing about
+/// the peer.
+pub(crate) fn local_fault(error: &io::Error) -> Option<&'static str> {
+    match Errno::from_io_error(error)? {
+        Errno::MFILE | Errno::NFILE => Some("no file descriptors left"),
+        Errno::ADDRNOTAVAIL | Errno::ADDRINUSE | Errno::AGAIN => Some("no local ports left"),
+        Errno::NOMEM | Errno::NOBUFS => Some("no memory"),
+        Errno::PERM | Errno::ACCESS => Some("this host's firewall forbids it"),
+        _ => None,
+    }
 }
 
 /// A UDP socket that sends to `address` and hears of no other. Each read is one datagram.

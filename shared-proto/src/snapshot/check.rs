@@ -10,6 +10,7 @@ use super::{
     BACKENDS_MAX, BACKENDS_PER_POOL_MAX, BINDS_MAX, Fault, LISTENERS_MAX, NAMES_MAX, POOLS_MAX,
     ROUTES_MAX, Snapshot,
 };
+use crate::listed::listed;
 use crate::network::NETWORKS_MAX;
 use crate::settings::{self, Setting};
 use crate::spec::{
@@ -34,12 +35,10 @@ impl Faults {
 
     /// `name`, which stands in the key `pool` below `at`, is no pool.
     fn no_pool(&mut self, at: &str, name: &Name, spec: &Spec) {
-        let names: Vec<&str> = spec.pool.keys().map(Name::as_str).take(POOLS_SHOWN).collect();
-        let more = spec.pool.len() - names.len();
-        let hint = match (names.as_slice(), more) {
-            ([], _) => format!("add a table [pool.{name}]"),
-            (names, 0) => format!("the pools are: {}", names.join(", ")),
-            (names, more) => format!("the pools are: {} and {more} more", names.join(", ")),
+        let hint = if spec.pool.is_empty() {
+            format!("add a table [pool.{name}]")
+        } else {
+            format!("the pools are: {}", listed(spec.pool.keys(), POOLS_SHOWN, ", "))
         };
         self.add(format!("{at}.pool"), format!("there is no pool {:?}", name.as_str()), hint);
     }

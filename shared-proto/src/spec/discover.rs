@@ -29,7 +29,7 @@ pub struct DiscoverSpec {
     /// How often is asked. Absent: as the records' TTL says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refresh: Option<Span>,
-    /// How long backends stay without a good answer. Absent: for ever.
+    /// How long backends are kept without a good answer. Absent: indefinitely.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_last: Option<Span>,
 }

@@ -5,8 +5,9 @@ mod idle;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+use weir_proto::listed::listed;
 use weir_proto::snapshot::{Fault, overlap};
-use weir_proto::spec::{Admin, HealthKind, ListenerSpec, Name, PoolSpec, Spec};
+use weir_proto::spec::{Admin, BackendSpec, HealthKind, ListenerSpec, Name, PoolSpec, Spec};
 
 use super::Settings;
 
@@ -99,17 +100,15 @@ fn of_checks(name: &Name, pool: &PoolSpec, warnings: &mut Vec<String>) {
 /// Backends that no address of the list can reach.
 fn of_source(name: &Name, pool: &PoolSpec, warnings: &mut Vec<String>) {
     let Some(source) = &pool.source else { return };
-    let mut apart = pool.backend.iter().filter(|(_, it)| {
+    let apart = pool.backend.iter().filter(|(_, it)| {
         source.fault().is_none() && source.towards(it.address.ip()).next().is_none()
     });
-    let Some((first, backend)) = apart.next() else { return };
-    let family = if backend.address.ip().to_canonical().is_ipv4() { "IPv4" } else { "IPv6" };
-    let more = match apart.count() {
-        0 => String::new(),
-        count => format!(" and {count} more"),
-    };
+    let apart: Vec<(&Name, &BackendSpec)> = apart.collect();
+    let Some((_, first)) = apart.first() else { return };
+    let family = if first.address.ip().to_canonical().is_ipv4() { "IPv4" } else { "IPv6" };
+    let names = listed(apart.iter().map(|(name, _)| name), 1, ", ");
     warnings.push(format!(
-        "pool.{name}.source: no address of {family} is in it, and {first}{more} is reached by \
+        "pool.{name}.source: no address of {family} is in it, and {names} is reached by \
          {family}: the kernel chooses where those connections come from"
     ));
 }

@@ -86,20 +86,13 @@ const PARTING: Duration = Duration::from_millis(250);
 
 fn on_fault(fault: &io::Error) -> CheckOutcome {
     let bad = |why: &str| CheckOutcome::Bad(why.to_owned());
+    if let Some(why) = rt::local_fault(fault) {
+        return CheckOutcome::Local(why.to_owned());
+    }
     match Errno::from_io_error(fault) {
         Some(Errno::CONNREFUSED) => bad("refused"),
         Some(Errno::TIMEDOUT) => bad("timeout"),
         Some(Errno::CONNRESET | Errno::PIPE | Errno::CONNABORTED) => bad("closed"),
-        Some(Errno::MFILE | Errno::NFILE) => {
-            CheckOutcome::Local("no file descriptors left".to_owned())
-        }
-        Some(Errno::ADDRNOTAVAIL | Errno::ADDRINUSE | Errno::AGAIN) => {
-            CheckOutcome::Local("no local ports left".to_owned())
-        }
-        Some(Errno::NOMEM | Errno::NOBUFS) => CheckOutcome::Local("no memory".to_owned()),
-        Some(Errno::PERM | Errno::ACCESS) => {
-            CheckOutcome::Local("this host's firewall forbids it".to_owned())
-        }
         Some(_) => bad("unreachable"),
         None if fault.kind() == io::ErrorKind::ConnectionRefused => bad("refused"),
         None if fault.kind() == io::ErrorKind::TimedOut => bad("timeout"),
