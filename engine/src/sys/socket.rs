@@ -239,6 +239,23 @@ fn address_by(ask: AskName, leg: Leg) -> Option<SocketAddr> {
     }
 }
 
+/// Binds a socket to an address; port 0 leaves the port to the kernel.
+pub(super) fn bind(socket: i32, address: &SocketAddr) -> Result<(), Errno> {
+    let (raw, length) = RawAddress::new(address);
+    // SAFETY: `raw` is as long as `length` says.
+    let result = unsafe { libc::bind(socket, (&raw const raw).cast(), length) };
+    if result == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+/// connect(2) on a leg of ours. Shards connect by their ring.
+#[cfg(test)]
+pub(super) fn connect(leg: Leg, address: &SocketAddr) -> Result<(), Errno> {
+    let (raw, length) = RawAddress::new(address);
+    // SAFETY: `raw` is as long as `length` says.
+    let result = unsafe { libc::connect(leg.0, (&raw const raw).cast(), length) };
+    if result == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
 /// True if a leg that was connected is so no more: it was reset. getpeername(2) is the cheapest way
 /// to ask, and it leaves the error where it is.
 pub(crate) fn is_unconnected(leg: Leg) -> bool {
@@ -303,21 +320,6 @@ fn length<T>() -> u32 {
 mod tests {
     use super::*;
 
-    /// connect(2) on a leg of ours.
-    fn connect(leg: Leg, address: &SocketAddr) -> Result<(), Errno> {
-        let (raw, length) = RawAddress::new(address);
-        // SAFETY: `raw` is as long as `length` says.
-        let result = unsafe { libc::connect(leg.0, (&raw const raw).cast(), length) };
-        if result == 0 { Ok(()) } else { Err(last_errno()) }
-    }
-
-    fn bind(leg: Leg, address: &SocketAddr) -> Result<(), Errno> {
-        let (raw, length) = RawAddress::new(address);
-        // SAFETY: `raw` is as long as `length` says.
-        let result = unsafe { libc::bind(leg.0, (&raw const raw).cast(), length) };
-        if result == 0 { Ok(()) } else { Err(last_errno()) }
-    }
-
     #[test]
     fn a_connect_takes_its_port_from_the_range_of_the_system() {
         let range = local_ports().expect("the kernel says");
@@ -338,7 +340,7 @@ mod tests {
         for any in ["127.0.0.1:0", "[::1]:0"] {
             let any: SocketAddr = any.parse().unwrap();
             let leg = open(&any).unwrap();
-            bind(leg, &any).unwrap();
+            bind(leg.0, &any).unwrap();
             let own = address_by(libc::getsockname, leg).unwrap();
             connect(leg, &own).expect("a socket can be its own peer");
             assert!(is_its_own_peer(leg, own.port()), "{own}");

@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 
 use weir_core::event::{Errno, Leg};
 
-use super::socket::{RawAddress, last_errno, peer, set};
+use super::socket::{self, peer, set};
 
 /// Has a connect of `socket` to `address` come from `source`, of the same family. The port is
 /// chosen by connect(2), among those that no connection from `source` to `address` has
@@ -13,10 +13,7 @@ use super::socket::{RawAddress, last_errno, peer, set};
 pub(crate) fn bind(socket: RawFd, source: IpAddr, address: &SocketAddr) -> Result<(), Errno> {
     // Of sockets of IPv6 it is an option of IPPROTO_IP as well.
     set(socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, &1_i32);
-    let (raw, length) = RawAddress::new(&as_seen_by(source, address));
-    // SAFETY: `raw` is as long as `length` says.
-    let result = unsafe { libc::bind(socket, (&raw const raw).cast(), length) };
-    if result == 0 { Ok(()) } else { Err(last_errno()) }
+    socket::bind(socket, &as_seen_by(source, address))
 }
 
 /// The source as a socket of the family of `address` writes it, without a port. A link-local one is
@@ -56,15 +53,8 @@ mod tests {
 
     use weir_core::action::How;
 
-    use super::super::socket::{close, open, own};
+    use super::super::socket::{close, connect, open, own};
     use super::*;
-
-    fn connect(leg: Leg, address: &SocketAddr) -> Result<(), Errno> {
-        let (raw, length) = RawAddress::new(address);
-        // SAFETY: `raw` is as long as `length` says.
-        let result = unsafe { libc::connect(leg.0, (&raw const raw).cast(), length) };
-        if result == 0 { Ok(()) } else { Err(last_errno()) }
-    }
 
     #[test]
     fn a_connect_comes_from_the_address_that_it_was_bound_to() {
