@@ -120,8 +120,8 @@ impl SourceTurns {
     /// The first place from the turn on that fits.
     fn first(&self, fits: impl Fn(usize, &SourcePlace) -> bool) -> Option<usize> {
         let count = self.places.len();
-        let from_turn = (0..count).map(|step| (self.next + step) % count);
-        from_turn.into_iter().find(|at| fits(*at, &self.places[*at]))
+        let mut from_turn = (0..count).map(|step| (self.next + step) % count);
+        from_turn.find(|at| fits(*at, &self.places[*at]))
     }
 
     /// The address of this place; the turn is with the one behind it.

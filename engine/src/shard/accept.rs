@@ -309,10 +309,11 @@ impl<I: Io> Shard<I> {
     /// of a client, where sources are counted. Every shard says the same.
     fn steer(&mut self, snapshot: &Snapshot) {
         let (shards, seed) = (self.setup.shards, self.setup.hash_seed);
+        let steered = snapshot.listeners.iter();
+        let steered = steered.filter_map(|it| Some((it.id, Steering::of(it, shards, seed)?)));
+        let steered: BTreeMap<ListenerId, Steering> = steered.collect();
         for socket in self.sockets.places.iter_mut().flatten().filter(|socket| !socket.is_shut()) {
-            let mut listeners = snapshot.listeners.iter();
-            let listener = listeners.find(|it| it.id == socket.listener);
-            let wanted = listener.and_then(|it| Steering::of(it, shards, seed));
+            let wanted = steered.get(&socket.listener).copied();
             if wanted != socket.steering {
                 socket.steering = wanted;
                 self.io.steer(socket.leg, socket.address, wanted);

@@ -19,9 +19,22 @@ impl Table {
         ip: Option<IpAddr>,
         now: Now,
     ) -> Result<Option<SourceKey>, SourceLimit> {
+        let is_told_later = self.view.listeners()[listener.index()].proxy.is_some();
+        match ip.filter(|_| !is_told_later) {
+            Some(ip) => self.count_for_source(listener, ip, now),
+            None => Ok(None),
+        }
+    }
+
+    /// Counts a session of a client from there. `None`: its listener limits no sources.
+    fn count_for_source(
+        &mut self,
+        listener: ListenerSlot,
+        ip: IpAddr,
+        now: Now,
+    ) -> Result<Option<SourceKey>, SourceLimit> {
         let view = &self.view.listeners()[listener.index()];
-        let limits = view.per_source.as_ref().filter(|_| view.proxy.is_none());
-        let (Some(limits), Some(ip)) = (limits, ip) else { return Ok(None) };
+        let Some(limits) = &view.per_source else { return Ok(None) };
         let key = self.client_sources.key(view.id, limits, ip);
         self.client_sources.begin(key, limits, now).map(|()| Some(key))
     }
@@ -41,11 +54,9 @@ impl Table {
         ip: IpAddr,
         now: Now,
     ) -> Result<(), SourceLimit> {
-        let view = &self.view.listeners()[listener.index()];
-        let Some(limits) = &view.per_source else { return Ok(()) };
-        let key = self.client_sources.key(view.id, limits, ip);
-        self.client_sources.begin(key, limits, now)?;
-        self.source_of.note(id.slot, key);
+        if let Some(key) = self.count_for_source(listener, ip, now)? {
+            self.source_of.note(id.slot, key);
+        }
         Ok(())
     }
 
