@@ -358,8 +358,9 @@ impl Aggregate {
     /// Sessions served and faults of this host since the start.
     pub fn outcomes(&self) -> Outcomes {
         let counts = &self.all.backends;
-        let [_, _, _, local, _, source] = counts.connect_failures;
-        Outcomes { served: counts.sessions, host_faults: self.rejected + local + source }
+        let local = ConnectFault::ALL.into_iter().filter(|fault| fault.is_local());
+        let local: u64 = local.map(|fault| counts.connect_failures[fault as usize]).sum();
+        Outcomes { served: counts.sessions, host_faults: self.rejected + local }
     }
 
     /// Connects to backends since the start: sessions that were served, and connects that failed.

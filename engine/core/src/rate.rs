@@ -5,6 +5,8 @@
 //! and go with a whole token each, and gain nothing on their way, so all shards together never let
 //! in more than a burst and the rate times a span of time within it (docs/adr/0045).
 
+use core::time::Duration;
+
 use weir_proto::order::Wish;
 use weir_proto::spec::Rate;
 
@@ -14,7 +16,7 @@ use crate::lease::Lease;
 /// A token, in the units in which they are counted.
 const WHOLE: u64 = 1_000_000_000;
 /// No credit takes longer to gain its token: a session a second is the lowest rate.
-const GAIN_MAX_NS: u64 = 1_000_000_000;
+pub const GAIN_MAX: Duration = Duration::from_secs(1);
 
 /// The credits of one shard under one rate, and their tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +80,8 @@ impl RateLease {
     /// Adds the tokens that time has brought.
     pub fn gain(&mut self, now: Now) {
         let old = u64::from(self.lease.held() - self.fresh);
-        let elapsed = now.nanos.saturating_sub(self.at.nanos).min(GAIN_MAX_NS);
-        let gained = u128::from(elapsed) * u128::from(self.rate.events()) * u128::from(old)
+        let elapsed = (now - self.at).min(GAIN_MAX).as_nanos();
+        let gained = elapsed * u128::from(self.rate.events()) * u128::from(old)
             / u128::from(self.rate.burst());
         let gained = u64::try_from(gained).unwrap_or(u64::MAX);
         let tokens = self.tokens.saturating_add(gained).min(old * WHOLE);

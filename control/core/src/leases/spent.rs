@@ -1,16 +1,12 @@
 //! Credits of a rate that a shard had when it ended. It may have used them a moment before, so they
 //! are free again only when each would have gained its token again.
 
-use std::time::Duration;
-
 use weir_core::base::clock::Now;
+use weir_core::rate::GAIN_MAX;
 use weir_proto::ids::ShardId;
 use weir_proto::order::Limited;
 
 use super::{LeaseState, Leases, Limit};
-
-/// The longest that a credit takes for that: a session a second is the lowest rate.
-const GAIN_MAX: Duration = Duration::from_secs(1);
 
 /// Credits that are not free yet, and when they are.
 #[derive(Clone, Debug, Default)]

@@ -136,9 +136,8 @@ fn redispatch(settings: &ShownSettings, style: Style) -> String {
 
 /// As in `dns web.internal:443, refresh 10s`.
 fn discover(run: &[ShownSetting], style: Style) -> String {
-    let set = run.iter().filter(|setting| setting.value.is_some());
-    let set: Vec<ShownSetting> = set.cloned().collect();
-    if set.is_empty() { "-".to_owned() } else { listed(&set, style) }
+    let is_set = run.iter().any(|setting| setting.value.is_some());
+    if is_set { listed_set(run, style) } else { "-".to_owned() }
 }
 
 /// As in `from 10.0.0.0/8, timeout 3s`.
@@ -151,8 +150,13 @@ fn proxy_protocol(settings: &ShownSettings, run: &[ShownSetting], style: Style) 
 fn per_source(settings: &ShownSettings, run: &[ShownSetting], style: Style) -> String {
     let limits = ["per_source.sessions", "per_source.rate_per_s"];
     let is_limited = limits.iter().any(|name| settings.get(name).is_some());
-    let given: Vec<ShownSetting> = run.iter().filter(|it| it.value.is_some()).cloned().collect();
-    if is_limited { listed(&given, style) } else { "-".to_owned() }
+    if is_limited { listed_set(run, style) } else { "-".to_owned() }
+}
+
+/// Those of them that are set.
+fn listed_set(run: &[ShownSetting], style: Style) -> String {
+    let set: Vec<ShownSetting> = run.iter().filter(|it| it.value.is_some()).cloned().collect();
+    listed(&set, style)
 }
 
 /// As in `connect 3s, idle 1h 0m`.
