@@ -105,13 +105,12 @@ impl Control {
             return;
         }
         let places: Vec<usize> = regrouped.iter().map(|(place, _)| *place).collect();
-        let next = Arc::new(self.snapshot.regroup(regrouped, &mut self.ids));
+        let current = self.snapshot.clone();
+        let next = Arc::new(current.regroup(regrouped, &mut self.ids));
         let scope = self.health.begin(&next);
-        for pool in places.into_iter().map(|place| &next.pools[place]) {
-            self.aggregate.prepare(pool);
-            self.health.prepare(pool, scope, moment.now);
-            let before = self.snapshot.pool(pool.name.as_str());
-            self.leases.prepare(pool, before, next.version);
+        for place in places {
+            let (before, pool) = (&*current.pools[place], &next.pools[place]);
+            self.prepare_pool((Some(before), pool), next.version, scope, moment.now);
         }
         let sockets = self.shards.iter().map(|_| Vec::new()).collect();
         self.publish(next, sockets, moment.now);

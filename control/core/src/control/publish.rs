@@ -14,8 +14,9 @@ use std::sync::Arc;
 
 use weir_core::base::clock::Now;
 use weir_proto::answer::{Author, EventKind};
+use weir_proto::ids::Version;
 use weir_proto::order::HealthWords;
-use weir_proto::snapshot::Snapshot;
+use weir_proto::snapshot::{Pool, Snapshot};
 
 use super::{Clocks, Control};
 use crate::batch::Batch;
@@ -55,20 +56,32 @@ impl Control {
         preparation: &mut Preparation,
         now: Now,
     ) -> bool {
-        let mut batch = Batch::of(self.slice);
+        let (mut batch, current) = (Batch::of(self.slice), self.snapshot.clone());
         for pool in &next.pools[preparation.next_pool..] {
             // A pool that is as before costs next to nothing.
-            let is_work = pool.since == next.edition() || preparation.scope.all;
-            if is_work && !batch.takes(pool.backends.len()) {
+            let is_other = pool.since == next.edition();
+            if (is_other || preparation.scope.all) && !batch.takes(pool.backends.len()) {
                 return true;
             }
-            self.aggregate.prepare(pool);
-            self.health.prepare(pool, preparation.scope, now);
-            let before = self.snapshot.pool(pool.name.as_str());
-            self.leases.prepare(pool, before, next.version);
+            let before = if is_other { current.pool(pool.name.as_str()) } else { Some(&**pool) };
+            self.prepare_pool((before, pool), next.version, preparation.scope, now);
             preparation.next_pool += 1;
         }
         false
+    }
+
+    /// Control learns the backends of a pool of the next snapshot, which is of this version.
+    /// `before`: the pool of its name in the current one.
+    pub(super) fn prepare_pool(
+        &mut self,
+        (before, pool): (Option<&Pool>, &Arc<Pool>),
+        version: Version,
+        scope: Scope,
+        now: Now,
+    ) {
+        self.aggregate.prepare(pool);
+        self.health.prepare(pool, scope, now);
+        self.leases.prepare(pool, before, version);
     }
 
     /// Gives up a slice of what the current version no longer has. True if there is more of it.
@@ -94,9 +107,7 @@ impl Control {
         let first = self.snapshot.clone();
         let scope = self.health.begin(&first);
         for pool in &first.pools {
-            self.aggregate.prepare(pool);
-            self.health.prepare(pool, scope, moment.now);
-            self.leases.prepare(pool, None, first.version);
+            self.prepare_pool((None, pool), first.version, scope, moment.now);
         }
         // A pool of a later version is another one, whatever its name.
         self.health.remember(BTreeMap::new());
