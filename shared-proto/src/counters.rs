@@ -176,6 +176,15 @@ counters! {
     }
 }
 
+impl BackendCounts {
+    /// Connects that failed by this host's own fault.
+    #[must_use]
+    pub fn host_faults(&self) -> u64 {
+        let faults = ConnectFault::ALL.into_iter().zip(self.connect_failures);
+        faults.filter(|(fault, _)| fault.is_local()).map(|(_, count)| count).sum()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -358,9 +358,7 @@ impl Aggregate {
     /// Sessions served and faults of this host since the start.
     pub fn outcomes(&self) -> Outcomes {
         let counts = &self.all.backends;
-        let local = ConnectFault::ALL.into_iter().filter(|fault| fault.is_local());
-        let local: u64 = local.map(|fault| counts.connect_failures[fault as usize]).sum();
-        Outcomes { served: counts.sessions, host_faults: self.rejected + local }
+        Outcomes { served: counts.sessions, host_faults: self.rejected + counts.host_faults() }
     }
 
     /// Connects to backends since the start: sessions that were served, and connects that failed.
