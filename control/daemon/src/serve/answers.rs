@@ -5,12 +5,12 @@ mod discovery;
 use weir_core::base::clock::Now;
 use weir_proto::answer::{
     Answer, BackendRow, BackendState, Backends, CheckResult, CheckRow, Latency, ListenerRow,
-    ListenerState, Listeners, PoolDetail, PoolRow, Pools, ProcessState, ShardRow, Shards, Stats,
-    Status, Tasks, UnboundRow,
+    ListenerState, PoolDetail, PoolRow, ProcessState, ShardRow, Shards, Stats, Status, Tasks,
+    UnboundRow,
 };
 use weir_proto::request::{Query, Refusal};
 use weir_proto::settings::{self, ShownSettings};
-use weir_proto::snapshot::{Backend, Listener, Pool};
+use weir_proto::snapshot::{Backend, Listener, Pool, Snapshot};
 
 use weir_control_core::aggregate::{BackendTotals, Lingering};
 use weir_control_core::control::{Control, Shard, ShardStatus};
@@ -55,11 +55,8 @@ impl Queries<'_> {
     pub(crate) fn answer(&self, query: Query) -> Result<Answer, Refusal> {
         let control = self.control;
         Ok(match query {
-            Query::Status => Answer::Status(self.status_with_down()),
             Query::Shards => Answer::Shards(self.shards()),
-            Query::ListenerList => Answer::Listeners(self.listeners()),
             Query::ListenerShow { name } => Answer::Listener(self.listener(&name)?),
-            Query::PoolList => Answer::Pools(self.pools()),
             Query::PoolShow { name } => Answer::Pool(self.pool(&name)?),
             Query::BackendList { pool } => Answer::Backends(self.backends(pool.as_deref())?),
             Query::BackendShow { name } => Answer::Backend(self.backend(&name)?),
@@ -82,7 +79,10 @@ impl Queries<'_> {
                 let hello = (sni.as_deref(), alpn.as_deref());
                 Answer::Why(why::of_listener(control, about, hello, self.hash_seed)?.into())
             }
-            Query::ConfigDiff { .. }
+            Query::Status
+            | Query::ListenerList
+            | Query::PoolList
+            | Query::ConfigDiff { .. }
             | Query::ConfigExport { .. }
             | Query::ConfigHistory { .. }
             | Query::ConfigDrift
@@ -101,13 +101,7 @@ impl Queries<'_> {
         Tasks { tasks: self.control.tasks.iter().map(|task| task.row(self.now)).collect() }
     }
 
-    /// `weirctl status`. Live figures have a row for each backend instead of the warning.
-    fn status_with_down(&self) -> Status {
-        let mut status = self.status();
-        status.warnings.extend(self.down_warning());
-        status
-    }
-
+    /// A status that has no rows of listeners and pools yet.
     pub(super) fn status(&self) -> Status {
         let control = self.control;
         let serving = control.is_serving();
@@ -119,8 +113,8 @@ impl Queries<'_> {
             state: if serving { ProcessState::Serving } else { ProcessState::Draining },
             sessions_max: control.shards.iter().map(|shard| u64::from(shard.sessions_max)).sum(),
             shards: self.shards().shards,
-            listeners: self.listeners().listeners,
-            pools: self.pools().pools,
+            listeners: Vec::new(),
+            pools: Vec::new(),
             warnings: self.warnings(),
             unconfirmed: control.unconfirmed(self.now),
         }
@@ -141,23 +135,11 @@ impl Queries<'_> {
         Shards { shards: self.control.shards.iter().map(row).collect() }
     }
 
-    /// `weirctl listener list`
-    fn listeners(&self) -> Listeners {
-        let all = self.control.snapshot.listeners.iter();
-        Listeners { listeners: all.map(|listener| self.listener_row(listener)).collect() }
-    }
-
     /// `weirctl listener show NAME`
     fn listener(&self, name: &str) -> Result<ListenerRow, Refusal> {
         let snapshot = &self.control.snapshot;
-        let found = snapshot.listener(name).map(|listener| self.listener_row(listener));
+        let found = snapshot.listener(name).map(|it| self.listener_row(snapshot, it));
         found.ok_or_else(|| planner::no_listener(snapshot, name))
-    }
-
-    /// `weirctl pool list`
-    fn pools(&self) -> Pools {
-        let all = self.control.snapshot.pools.iter();
-        Pools { pools: all.map(|pool| self.pool_row(pool)).collect() }
     }
 
     /// `weirctl pool show NAME`
@@ -323,7 +305,7 @@ impl Queries<'_> {
     }
 
     /// As in `backends are down: web/b1 for 5 min (refused), web/b2 for 12 s (timeout)`.
-    fn down_warning(&self) -> Option<String> {
+    pub(super) fn down_warning(&self) -> Option<String> {
         let Control { health, aggregate, .. } = self.control;
         let named = health.down().filter_map(|id| {
             let CheckRow { result, since_s, .. } = health.row(id, self.now);
@@ -351,10 +333,10 @@ impl Queries<'_> {
         shown.collect::<Vec<_>>().join(", ")
     }
 
-    fn listener_row(&self, listener: &Listener) -> ListenerRow {
+    pub(super) fn listener_row(&self, of: &Snapshot, listener: &Listener) -> ListenerRow {
         let totals = self.control.aggregate.listener(listener.id);
         let open = listener.accepting && self.control.is_serving();
-        let spec = self.control.snapshot.listener_spec(listener);
+        let spec = of.listener_spec(listener);
         let mut settings = ShownSettings::of(settings::LISTENER, &spec);
         settings.0.retain(|setting| !["bind", "pool", "state"].contains(&setting.key()));
         let unbound: Vec<UnboundRow> =
@@ -366,7 +348,7 @@ impl Queries<'_> {
         ListenerRow {
             name: listener.name.to_string(),
             bind: listener.bind.iter().map(ToString::to_string).collect(),
-            pool: self.control.snapshot.pools[listener.pool].name.to_string(),
+            pool: of.pools[listener.pool].name.to_string(),
             state,
             sessions: totals.sessions,
             sessions_total: totals.counts.accepted,
@@ -383,7 +365,7 @@ impl Queries<'_> {
         })
     }
 
-    fn pool_row(&self, pool: &Pool) -> PoolRow {
+    pub(super) fn pool_row(&self, pool: &Pool) -> PoolRow {
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         PoolRow {
             name: pool.name.to_string(),

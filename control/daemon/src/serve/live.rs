@@ -101,10 +101,11 @@ impl Shared {
 
     async fn figures(&self) -> LiveFigures {
         let wall_ms = rt::wall_ms();
-        let (snapshot, mut figures) = self.now(|queries| {
+        let snapshot = self.control().snapshot.clone();
+        let status = self.status(&snapshot).await;
+        let mut figures = self.now(|queries| {
             let control = queries.control;
-            let status = queries.status();
-            let figures = LiveFigures {
+            LiveFigures {
                 at: wall_ms as f64 / 1e3,
                 point: control.live.newest(queries.now, wall_ms),
                 pools: Vec::new(),
@@ -115,8 +116,7 @@ impl Shared {
                 unconfirmed: status.unconfirmed.clone(),
                 last_event: control.events.last(),
                 status,
-            };
-            (control.snapshot.clone(), figures)
+            }
         });
         let aggregate = |id| self.control().aggregate.listener_rate(id);
         let rows = snapshot.listeners.iter().zip(&figures.status.listeners);

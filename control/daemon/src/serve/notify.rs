@@ -4,7 +4,7 @@ use core::cell::{Cell, RefCell};
 use core::future::{Future, poll_fn};
 use core::task::{Poll, Waker};
 
-/// What tasks of one thread wait on.
+/// A signal that tasks of one thread wait for.
 #[derive(Debug, Default)]
 pub(crate) struct Notify {
     waiting: RefCell<Vec<Waker>>,

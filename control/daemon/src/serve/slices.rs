@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use weir_control_core::control::SearchRequest;
-use weir_proto::answer::{Answer, BackendRow, Backends, Stats};
+use weir_proto::answer::{
+    Answer, BackendRow, Backends, ListenerRow, Listeners, PoolRow, Pools, Stats, Status,
+};
 use weir_proto::request::{Query, Refusal};
 use weir_proto::snapshot::{Backend, Pool, Snapshot};
 
@@ -17,6 +19,8 @@ use weir_control_core::{planner, why};
 pub(crate) const BACKENDS_SLICE: usize = 500;
 /// Pools that are looked at in one turn. Each has three histograms.
 pub(crate) const POOLS_SLICE: usize = 64;
+/// Listeners that are looked at in one turn. Each has some forty settings.
+const LISTENERS_SLICE: usize = 64;
 
 impl Shared {
     /// Answers from what is known now. A long answer is of a moment's time, not of a moment: its
@@ -25,7 +29,22 @@ impl Shared {
     /// # Errors
     /// There is no such object, or the disk could not be read.
     pub(crate) async fn query(&self, query: Query) -> Result<Answer, Refusal> {
+        let snapshot = self.control().snapshot.clone();
         match query {
+            Query::Status => {
+                let mut status = self.status(&snapshot).await;
+                // Live figures have a row for each backend instead.
+                status.warnings.extend(self.now(|queries| queries.down_warning()));
+                Ok(Answer::Status(status))
+            }
+            Query::ListenerList => {
+                let listeners = self.listener_rows(&snapshot).await;
+                Ok(Answer::Listeners(Listeners { listeners }))
+            }
+            Query::PoolList => {
+                let pools = self.pool_rows(&snapshot).await;
+                Ok(Answer::Pools(Pools { pools }))
+            }
             Query::BackendList { pool: None } => {
                 Ok(Answer::Backends(Backends { backends: self.all_backends().await }))
             }
@@ -83,6 +102,38 @@ impl Shared {
         let control = self.control();
         let hash_seed = self.hash_seed();
         look(&Queries { control: &control, now: rt::now(), hash_seed })
+    }
+
+    pub(super) async fn status(&self, snapshot: &Snapshot) -> Status {
+        let mut status = self.now(|queries| queries.status());
+        status.version = snapshot.version.0;
+        status.listeners = self.listener_rows(snapshot).await;
+        status.pools = self.pool_rows(snapshot).await;
+        status
+    }
+
+    async fn listener_rows(&self, snapshot: &Snapshot) -> Vec<ListenerRow> {
+        let mut rows = Vec::with_capacity(snapshot.listeners.len());
+        for slice in snapshot.listeners.chunks(LISTENERS_SLICE) {
+            if !rows.is_empty() {
+                rt::give_way().await;
+            }
+            self.now(|queries| {
+                rows.extend(slice.iter().map(|it| queries.listener_row(snapshot, it)));
+            });
+        }
+        rows
+    }
+
+    async fn pool_rows(&self, snapshot: &Snapshot) -> Vec<PoolRow> {
+        let mut rows = Vec::with_capacity(snapshot.pools.len());
+        for slice in snapshot.pools.chunks(POOLS_SLICE) {
+            if !rows.is_empty() {
+                rt::give_way().await;
+            }
+            self.now(|queries| rows.extend(slice.iter().map(|pool| queries.pool_row(pool))));
+        }
+        rows
     }
 
     async fn all_backends(&self) -> Vec<BackendRow> {
