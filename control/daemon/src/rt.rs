@@ -1,6 +1,7 @@
 //! The seam to glommio: the executor, timers, streams and listeners of the control thread. Nothing
 //! else names it.
 
+mod bulky;
 mod connect;
 pub(crate) mod turns;
 
@@ -23,6 +24,8 @@ use rustix::net::{
 };
 use rustix::process::{Resource, Rlimit};
 use weir_core::base::clock::Now;
+
+pub(crate) use bulky::Bulky;
 
 /// What glommio asks of RLIMIT_MEMLOCK before it starts, in bytes.
 pub(crate) const MEMLOCK_MIN: u64 = 512 << 10;
@@ -53,7 +56,10 @@ where
     Ok(executor.run(async {
         // The first sleep of a process takes up to 10 ms: have it behind us before anything serves.
         sleep(Duration::from_nanos(1)).await;
-        make().await
+        bulky::set_executor(true);
+        let output = make().await;
+        bulky::set_executor(false);
+        output
     }))
 }
 
@@ -208,8 +214,8 @@ impl AsyncWrite for Stream {
 ///
 /// # Errors
 /// What connect(2) or socket(2) said; `TimedOut` after `time`; `ConnectionRefused` also where
-/// nothing listens there and the connect became a TCP self-connect; `Other` if this host has none of
-/// `sources`.
+/// nothing listens there and the connect became a TCP self-connect; `Other` if this host has none
+/// of `sources`.
 pub(crate) async fn connect_tcp(
     address: SocketAddr,
     sources: &[IpAddr],

@@ -23,7 +23,7 @@ use weir_proto::request::{Command, Query, Refusal};
 use weir_proto::snapshot::Snapshot;
 
 use crate::remembered::{GroupsInUse, MembersFound, RememberedFile};
-use crate::rt;
+use crate::rt::{self, Bulky};
 use crate::session_log::SessionLog;
 use crate::signals::{Signal, Signals};
 use crate::store::IN_USE_MAX;
@@ -66,7 +66,7 @@ pub(crate) struct Shared {
     /// Changes whose outcome somebody waits for.
     outcomes: RefCell<Outcomes>,
     /// The text of [`crate::api::metrics`].
-    pub(crate) metrics_page: SharedPage<String>,
+    pub(crate) metrics_page: SharedPage<Bulky<String>>,
     /// Texts for those who look on.
     live_history: OncePerPoint<String>,
     live_figures: OncePerPoint<String>,

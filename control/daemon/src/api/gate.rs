@@ -19,7 +19,7 @@ use weir_proto::request::{Code, Command, Query, Refusal, Request, Response, WORD
 use super::audit::{self, Audit, AuditEvent};
 use super::refusals::{Cause, REPORT_EVERY, RefusalBudget};
 use super::roles::{self, Role, Roles};
-use crate::rt::{self, PeerCred};
+use crate::rt::{self, Bulky, PeerCred};
 use crate::serve::own_author;
 
 /// Who asks.
@@ -160,7 +160,7 @@ pub(crate) trait Handler {
     fn answering(&self) -> impl Sized;
     /// The page of [`super::metrics::render`], at most a tenth of a second old, with the number of
     /// open streams over HTTP.
-    async fn metrics(&self, http_streams: usize) -> Arc<String>;
+    async fn metrics(&self, http_streams: usize) -> Arc<Bulky<String>>;
     /// Looks at the events that are kept.
     fn with_events<T>(&self, look: impl FnOnce(&Events) -> T) -> T;
     /// Ends when there is an event after number `last`.
@@ -335,7 +335,7 @@ impl<H: Handler + 'static> Gate<H> {
     }
 
     /// See [`Handler::metrics`].
-    pub(crate) async fn metrics(&self, http_streams: usize) -> Arc<String> {
+    pub(crate) async fn metrics(&self, http_streams: usize) -> Arc<Bulky<String>> {
         self.handler.metrics(http_streams).await
     }
 

@@ -41,7 +41,7 @@ use super::gate::{Gate, Handler, Principal};
 use super::hyper_io::HyperIo;
 use super::metrics;
 use super::token::TokenFile;
-use crate::rt::{self, Stream, TcpServer};
+use crate::rt::{self, Bulky, Stream, TcpServer};
 use answer::{plain, refused, status, text};
 use change::Asked;
 use connections::{ConnectionSlot, ConnectionState, Connections};
@@ -340,7 +340,7 @@ async fn show<H: Handler + 'static>(
 }
 
 /// A page that all who asked at the same time share.
-struct MetricsPage(Arc<String>);
+struct MetricsPage(Arc<Bulky<String>>);
 
 impl AsRef<[u8]> for MetricsPage {
     fn as_ref(&self) -> &[u8] {

@@ -19,7 +19,7 @@ use weir_proto::request::{Code, Hello, PROTOCOL, Refusal, Request, Response, Wel
 use super::clients::{ClientSlot, Clients};
 use super::gate::{Gate, Handler, Principal};
 use super::roles::Role;
-use crate::rt::{self, Stream, UnixServer};
+use crate::rt::{self, Bulky, Stream, UnixServer};
 
 /// How long a frame may take from its first byte to its last, and an answer to be taken.
 const FRAME_MAX: Duration = Duration::from_secs(5);
@@ -223,7 +223,7 @@ async fn write<T: Serialize>(stream: &mut Stream, value: &T) -> Result<(), End> 
 async fn answer(stream: &mut Stream, response: Response) -> Result<(), End> {
     let is_long = matches!(&response, Response::Done(answer) if answer.is_long());
     let bytes = rt::blocking_if(is_long, move || encoded(&response)).await;
-    write_bytes(stream, &bytes.map_err(bad)?).await
+    write_bytes(stream, &Bulky::new(bytes.map_err(bad)?)).await
 }
 
 fn encoded(response: &Response) -> Result<Vec<u8>, FrameError> {

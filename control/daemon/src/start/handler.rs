@@ -8,7 +8,7 @@ use weir_proto::request::{Command, Query, Refusal};
 use super::page;
 use crate::api::audit::AuditEvent;
 use crate::api::gate::Handler;
-use crate::rt;
+use crate::rt::{self, Bulky};
 use crate::serve::Shared;
 use crate::serve::answers::Queries;
 use weir_control_core::control::Input;
@@ -40,7 +40,7 @@ impl Handler for Shared {
         Shared::answering(self)
     }
 
-    async fn metrics(&self, http_streams: usize) -> Arc<String> {
+    async fn metrics(&self, http_streams: usize) -> Arc<Bulky<String>> {
         page::page(self, http_streams).await
     }
 

@@ -10,17 +10,17 @@ use crate::api::metrics::{
     self, BackendFigures, DiscoveryFigures, HealthCounts, MetricsInput, PoolFigures, Process,
     ReloadFigures, StateFigures, SupervisedShard,
 };
-use crate::rt;
+use crate::rt::{self, Bulky};
 use crate::serve::Shared;
 use crate::serve::slices::{BACKENDS_SLICE, POOLS_SLICE};
 use weir_control_core::control::{Control, Shard, ShardStatus};
 
 /// The page of this moment, or of a moment ago.
-pub(super) async fn page(shared: &Shared, http_streams: usize) -> Arc<String> {
+pub(super) async fn page(shared: &Shared, http_streams: usize) -> Arc<Bulky<String>> {
     let make = async {
         let mut input = figures(shared).await;
         input.http_streams = http_streams;
-        rt::blocking(move || metrics::render(&input, &Process::read())).await
+        rt::blocking(move || Bulky::new(metrics::render(&input, &Process::read()))).await
     };
     shared.metrics_page.get(make).await
 }

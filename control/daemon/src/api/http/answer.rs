@@ -8,7 +8,7 @@ use weir_proto::answer::Answer;
 use weir_proto::json::{self, Layout, RefusalBody};
 use weir_proto::request::{Code, Refusal};
 
-use crate::rt;
+use crate::rt::{self, Bulky};
 
 const JSON: &str = "application/json";
 const PROBLEM: &str = "application/problem+json";
@@ -35,7 +35,7 @@ pub(super) async fn document(status: StatusCode, answer: Answer, version: u64) -
 
 /// A document of JSON of this version of the configuration.
 pub(super) fn json_of_version(status: StatusCode, body: String, version: u64) -> Response<Bytes> {
-    let mut response = text(status, JSON, body);
+    let mut response = text(status, JSON, Bytes::from_owner(Bulky::new(body)));
     let tag = HeaderValue::from_str(&format!("\"{version}\"")).expect("digits and quotes");
     response.headers_mut().insert(header::ETAG, tag);
     response

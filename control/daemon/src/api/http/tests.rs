@@ -63,8 +63,8 @@ impl Handler for FakeControl {
 
     fn answering(&self) -> impl Sized {}
 
-    async fn metrics(&self, _: usize) -> Arc<String> {
-        Arc::new("a 1\n".repeat(100_000))
+    async fn metrics(&self, _: usize) -> Arc<Bulky<String>> {
+        Arc::new(Bulky::new("a 1\n".repeat(100_000)))
     }
 
     fn with_events<T>(&self, look: impl FnOnce(&Events) -> T) -> T {
