@@ -58,7 +58,10 @@ impl Health {
         if !scope.all && group.is_some_and(|group| group.pool.since == pool.since) {
             return;
         }
-        let beside = self.serves(pool);
+        let beside = self.serves(pool, |_| true);
+        // Of a group that is kept, the others stand aside: they do not serve in its place.
+        let kept = group.and_then(|group| group.kept_next(pool));
+        let beside_kept = kept.is_some_and(|kept| self.serves(pool, |it| it.priority == kept));
         let before = self.groups.remove(&pool.id);
         let mut group = Group::new(pool.clone());
         for backend in &pool.backends {
@@ -69,6 +72,7 @@ impl Health {
             let (was_up, was_forced) = (watched.is_up(), watched.force);
             let may_be_weir = self.wildcards.takes(checked_address(&pool.health, backend.address));
             let plan = watched.plan.clone();
+            let beside = if kept == Some(backend.priority) { beside_kept } else { beside };
             match watched.follow(pool, backend, (beside, may_be_weir), now) {
                 Follow::Check(after) => {
                     self.give_plan(&mut watched, plan.as_ref(), after);
@@ -148,9 +152,9 @@ impl Health {
         !self.swept.is_empty()
     }
 
-    /// True if a backend of the pool serves already, and goes on.
-    fn serves(&self, pool: &Pool) -> bool {
-        pool.backends.iter().filter(|backend| backend.is_member()).any(|backend| {
+    /// True if one of these backends of the pool serves already, and goes on.
+    fn serves(&self, pool: &Pool, is_one: impl Fn(&Backend) -> bool) -> bool {
+        pool.backends.iter().filter(|it| it.is_member() && is_one(it)).any(|backend| {
             let before = self.watched.get(&backend.id);
             before.is_some_and(|old| old.is_member && old.is_up())
         })

@@ -143,6 +143,14 @@ impl Group {
         Some(most.map_or(in_use, |(priority, _)| priority))
     }
 
+    /// The same, if the group in use is one that is kept now and in the next version.
+    pub(super) fn kept_next(&self, next: &Pool) -> Option<u8> {
+        if !self.stays() || next.spec.failover != Failover::Stay {
+            return None;
+        }
+        self.in_use_next(next)
+    }
+
     /// The priority of each group, what is up of it, and its part of the new sessions, of
     /// [`WHOLE`].
     pub(super) fn priorities(&self) -> impl Iterator<Item = (u8, GroupTally, u32)> + '_ {

@@ -103,6 +103,24 @@ fn a_group_that_is_kept_is_its_backends_and_not_its_number() {
 }
 
 #[test]
+fn the_only_backend_of_a_kept_group_keeps_it_under_another_address() {
+    let mut pool = writer_and_two(HealthKind::Tcp);
+    let moved = |pool: &mut DampedPool, address: &str| {
+        let address = address.parse().unwrap();
+        pool.change(|spec| spec.backend.values_mut().next().unwrap().address = address);
+    };
+    moved(&mut pool, "127.0.0.1:7001");
+    assert_eq!(standings(&pool), [Up, Aside, Aside], "nobody serves in its place");
+    pool.seconds(4);
+    assert_eq!((standings(&pool), remembered(&pool)), ([Up, Aside, Aside], vec![0]));
+    pool.good = ["b2", "b3"].into();
+    moved(&mut pool, "127.0.0.1:7002");
+    assert_eq!(standings(&pool), [Up, Aside, Aside]);
+    pool.seconds(4);
+    assert_eq!(standings(&pool), [Aside, Up, Aside], "its checks fail");
+}
+
+#[test]
 fn each_change_of_the_group_in_use_is_remembered() {
     let mut pool = second_is_in_use();
     assert!(pool.health.take_remember_news());
