@@ -119,6 +119,25 @@ pub fn plant(file: &str, text: &str, all: &[Mutation]) -> Result<String, String>
     Ok(planted)
 }
 
+/// The text of a file of bugs with these seeds in it: that of a bug stands behind its name.
+#[must_use]
+pub fn with_seeds(text: &str, found: &BTreeMap<String, u64>) -> String {
+    let mut seed = None;
+    let mut out = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        if seed.take().is_some() && line.starts_with("seed = ") {
+            continue;
+        }
+        out.push_str(line);
+        let name = line.strip_prefix("name = \"").and_then(|rest| rest.split('"').next());
+        seed = name.and_then(|name| found.get(name));
+        if let Some(seed) = seed {
+            out.push_str(&format!("seed = {seed}\n"));
+        }
+    }
+    out
+}
+
 /// What the copy needs so that a bug can be called: path, text to find ("" is the end of the file),
 /// text to put in behind it. The number lives in the crate that all others see.
 const WAKE: [(&str, &str, &str); 2] = [
@@ -207,6 +226,16 @@ mod tests {
         assert!(plant("x y", &same).contains("one place"));
         let over = [mutation("three", "x y", "MUTANT"), mutation("four", "y z", "MUTANT")];
         assert!(plant("x y z", &over).contains("overlaps"));
+    }
+
+    #[test]
+    fn a_seed_is_written_behind_the_name() {
+        let text = "# x\n[[mutant]]\nname = \"a\"\nwhy = \"w\"\n\n[[mutant]]\nname = \"b\"\n\
+                    seed = 7\nwhy = \"w\"\n\n[[mutant]]\nname = \"c\"\nseed = 8\n";
+        let found = [("a", 5), ("b", 6)].map(|(name, seed)| (name.to_owned(), seed));
+        let with = with_seeds(text, &found.into());
+        let expected = text.replace("\"a\"\n", "\"a\"\nseed = 5\n").replace("= 7", "= 6");
+        assert_eq!(with, expected);
     }
 
     #[test]

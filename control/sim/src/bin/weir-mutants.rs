@@ -1,7 +1,7 @@
 //! weir-mutants: does the simulator bite? Plants every bug of `engine/sim/mutants/` into a copy of
 //! the source, builds it once, and runs each bug until a seed finds it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -11,17 +11,21 @@ use std::time::{Duration, Instant};
 
 use weir_sim::mutants::{self, Mutation};
 
-const USAGE: &str = "usage: weir-mutants [--seeds N] [--seconds T] [--jobs J] [NAME...]
+const USAGE: &str =
+    "usage: weir-mutants [--seeds N] [--seconds T] [--jobs J] [--write-seeds] [NAME...]
 Plants the bugs of engine/sim/mutants into a copy of the source and runs each until a seed finds it.
   --seeds N    seeds for each bug, at most (default 10000)
   --seconds T  time for each bug, at most (default 180)
   --jobs J     bugs that run at once (default: one a CPU)
+  --write-seeds  notes the seeds that took long to be found, to be tried first
   NAME         only these bugs, also those that count as unreachable";
 
 /// Seeds that the copy must pass while no bug is awake.
 const HEALTHY_SEEDS: u64 = 300;
 /// So much longer than its time may a bug take; then it hangs.
 const HANG_SECONDS: u64 = 60;
+/// A seed that comes later is worth noting.
+const NOTED_MIN: u64 = 48;
 /// Bugs that may live.
 const MISSED_MAX: usize = 1;
 /// Paths that are no part of any program.
@@ -32,18 +36,21 @@ struct MutantArgs {
     seeds: u64,
     seconds: u64,
     jobs: usize,
+    writes_seeds: bool,
     names: Vec<String>,
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Option<MutantArgs> {
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut asked = MutantArgs { seeds: 10_000, seconds: 180, jobs, names: Vec::new() };
+    let mut asked =
+        MutantArgs { seeds: 10_000, seconds: 180, jobs, writes_seeds: false, names: Vec::new() };
     while let Some(word) = words.next() {
         let mut number = || words.next()?.parse::<u64>().ok();
         match word.as_str() {
             "--seeds" => asked.seeds = number()?,
             "--seconds" => asked.seconds = number()?,
             "--jobs" => asked.jobs = usize::try_from(number()?).ok()?.max(1),
+            "--write-seeds" => asked.writes_seeds = true,
             name if name.starts_with('-') => return None,
             _ => asked.names.push(word),
         }
@@ -69,7 +76,8 @@ fn main() -> ExitCode {
 /// True if enough of the bugs are found.
 fn gate(asked: &MutantArgs) -> Result<bool, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let all = mutants::load(&root.join("engine/sim/mutants"))?;
+    let directory = root.join("engine/sim/mutants");
+    let all = mutants::load(&directory)?;
     if let Some(name) = asked.names.iter().find(|name| !all.iter().any(|it| it.name == **name)) {
         return Err(format!("there is no bug {name}"));
     }
@@ -85,14 +93,29 @@ fn gate(asked: &MutantArgs) -> Result<bool, String> {
     let todo: Vec<_> = (1..).zip(&all).filter(|(_, mutation)| is_wanted(mutation)).collect();
     let found = run_all(&program, &todo, asked);
     let left = all.iter().filter(|mutation| mutation.unreachable.is_some()).count();
-    println!("mutants: {found}/{} found, {left} out of reach", todo.len());
-    Ok(found + MISSED_MAX >= todo.len())
+    println!("mutants: {}/{} found, {left} out of reach", found.len(), todo.len());
+    if asked.writes_seeds {
+        write_seeds(&directory, &found).map_err(|error| format!("the seeds: {error}"))?;
+    }
+    Ok(found.len() + MISSED_MAX >= todo.len())
 }
 
-/// Runs each of them, some at once; how many are found.
-fn run_all(program: &Path, todo: &[(u16, &Mutation)], asked: &MutantArgs) -> usize {
+/// Notes the seeds in the files of the bugs.
+fn write_seeds(directory: &Path, found: &BTreeMap<String, u64>) -> std::io::Result<()> {
+    let late = found.iter().filter(|(_, seed)| **seed >= NOTED_MIN);
+    let late = late.map(|(name, seed)| (name.clone(), *seed)).collect();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let text = fs::read_to_string(&path)?;
+        write(&path, mutants::with_seeds(&text, &late).as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Runs each of them, some at once; those that are found, with the seeds that found them.
+fn run_all(program: &Path, todo: &[(u16, &Mutation)], asked: &MutantArgs) -> BTreeMap<String, u64> {
     let queue = Mutex::new(todo.iter());
-    let found = Mutex::new(0);
+    let all_found = Mutex::new(BTreeMap::new());
     let work = || loop {
         let next = queue.lock().map(|mut queue| queue.next());
         let Ok(Some((number, mutation))) = next else { return };
@@ -102,8 +125,8 @@ fn run_all(program: &Path, todo: &[(u16, &Mutation)], asked: &MutantArgs) -> usi
             _ => run(program, *number, (0, asked.seeds), asked.seconds),
         };
         println!("{:<40} {}", mutation.name, fate.describe());
-        if let (Fate::Found { .. }, Ok(mut found)) = (fate, found.lock()) {
-            *found += 1;
+        if let (Fate::Found { seed, .. }, Ok(mut found)) = (fate, all_found.lock()) {
+            found.insert(mutation.name.clone(), seed.parse().unwrap_or(0));
         }
     };
     std::thread::scope(|scope| {
@@ -111,7 +134,7 @@ fn run_all(program: &Path, todo: &[(u16, &Mutation)], asked: &MutantArgs) -> usi
             scope.spawn(work);
         }
     });
-    found.into_inner().unwrap_or(0)
+    all_found.into_inner().unwrap_or_default()
 }
 
 /// What became of a bug.
