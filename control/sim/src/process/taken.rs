@@ -2,7 +2,7 @@
 //! and knows nothing of how the planner counts.
 
 use weir_proto::request::ChangeRequest;
-use weir_proto::spec::Spec;
+use weir_proto::spec::{CopyOnWrite, PoolSpec, Spec};
 
 use super::StepResult;
 
@@ -15,7 +15,9 @@ pub(super) fn check_taken(request: &ChangeRequest, ours: &Spec, next: &Spec) -> 
     if next.listener.is_empty() && !ours.listener.is_empty() {
         return Err("a file that nobody forced has taken every listener away".to_owned());
     }
-    for (name, pool) in &ours.pool {
+    // What DNS has found is in no spec: it may serve on, here or in another pool.
+    let is_known = |pool: &&CopyOnWrite<PoolSpec>| pool.discover.source().is_none();
+    for (name, pool) in ours.pool.iter().filter(|(_, pool)| is_known(pool)) {
         let has_none = next.pool.get(name).is_none_or(|pool| pool.backend.is_empty());
         let mut elsewhere = next.pool.values().flat_map(|pool| pool.backend.values());
         let is_moved =
