@@ -108,7 +108,10 @@ impl Ledger {
             let is_new = matches!(session.phase(), Phase::Connecting(_) | Phase::Relaying(_))
                 && served.insert((id.slot, id.generation));
             let Some(leg) = session.leg(Side::Client).filter(|_| is_new) else { continue };
-            let (at, client) = kernel.client(leg);
+            let (at, client, arrived) = kernel.arrival(leg);
+            if arrived.is_none() {
+                continue; // it has reset, and weir may not have known who it was
+            }
             if !self.serves(at, client) {
                 return Err(format!("{client:?} is served at {at:?}, and should not: {session:?}"));
             }
