@@ -16,6 +16,7 @@ use weir_core::event::{
 };
 use weir_core::session::SpliceRequest;
 use weir_core::steering::Steering;
+use weir_proto::address::Address;
 use weir_proto::session::LegRow;
 use weir_proto::snapshot::Keepalive;
 
@@ -25,7 +26,7 @@ use weir_proto::snapshot::Keepalive;
 pub enum Op {
     /// The next connection of a listener.
     Accept(Leg),
-    Connect(Leg, SocketAddr),
+    Connect(Leg, Address),
     /// Into any free buffer.
     Receive {
         leg: Leg,
@@ -84,7 +85,7 @@ pub trait Io {
     ///
     /// # Errors
     /// EMFILE, ENFILE, ENOBUFS, ENOMEM: this host ran out.
-    fn open(&mut self, address: &SocketAddr) -> Result<Leg, Errno>;
+    fn open(&mut self, address: Address) -> Result<Leg, Errno>;
 
     /// Has a connect of `leg` to `address` come from `source`, of the same family. Its port is
     /// chosen when the connect is made, among those that no other connection from there to

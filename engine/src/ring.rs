@@ -29,6 +29,7 @@ use weir_core::event::{
 use weir_core::limits::ANSWERS_PER_TURN_MAX;
 use weir_core::session::SpliceRequest;
 use weir_core::steering::Steering;
+use weir_proto::address::Address;
 use weir_proto::session::LegRow;
 use weir_proto::snapshot::Keepalive;
 
@@ -184,7 +185,7 @@ impl Io for Ring {
         }
         let entry = match op {
             Op::Accept(listener) => sqe::accept(listener),
-            Op::Connect(leg, address) => sqe::connect(leg, self.arguments.address(&address)),
+            Op::Connect(leg, address) => sqe::connect(leg, self.arguments.address(address)),
             Op::Receive { leg, how: Receive::Multishot { .. } } if !self.multishot => {
                 sqe::receive(leg, Receive::Once)
             }
@@ -238,7 +239,7 @@ impl Io for Ring {
         memory::room(leg)
     }
 
-    fn open(&mut self, address: &SocketAddr) -> Result<Leg, Errno> {
+    fn open(&mut self, address: Address) -> Result<Leg, Errno> {
         socket::open(address)
     }
 

@@ -232,22 +232,36 @@ impl<I: Io> Shard<I> {
     }
 
     /// A connect that has met itself was refused: nobody listens there. So was one that has arrived
-    /// at weir's own listener. What else the kernel says is believed.
+    /// at weir's own listener, and one to a Unix socket whose backlog is full. What else the kernel
+    /// says is believed.
     fn believe(&mut self, id: SessionId, done: Completion) -> Completion {
-        if done != Completion::Connected(Ok(())) {
-            return done;
-        }
+        let Completion::Connected(Ok(()) | Err(Errno::EAGAIN)) = done else { return done };
         let session = self.table.session(id);
         let leg = session.and_then(|session| session.leg(Side::Backend));
         let backend = session.and_then(|session| session.route.backend);
         if let (Some(leg), Some(backend)) = (leg, backend) {
             let backend = &self.table.view().backends()[backend.index()];
             let (address, may_be_weir) = (backend.address, backend.may_be_weir);
+            if address.ip().is_none() {
+                // Only its connect must not wait.
+                self.io.set_nonblocking(leg, false);
+                let is_full = done != Completion::Connected(Ok(()));
+                return if is_full {
+                    Completion::Connected(Err(Errno::ECONNREFUSED))
+                } else {
+                    done
+                };
+            }
+            if done != Completion::Connected(Ok(())) {
+                return done;
+            }
             let leads_back = may_be_weir && {
                 let is_bound = self.is_bound(id);
                 self.io.stays_here(leg, is_bound)
             };
-            if leads_back || self.io.has_met_itself(leg, &address) {
+            // One of Unix has no port that a connect could take as its own.
+            let met_itself = |address| self.io.has_met_itself(leg, &address);
+            if leads_back || address.ip().is_some_and(met_itself) {
                 return Completion::Connected(Err(Errno::ECONNREFUSED));
             }
         }

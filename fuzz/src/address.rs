@@ -1,9 +1,8 @@
 //! F9: what operators type: addresses, names, durations, escapes. What is read is written so that
 //! it reads back as the same. (weir has no lists of networks yet; their parser belongs here.)
 
-use std::net::SocketAddr;
-
 use weir_control_core::planner::{self, Sources};
+use weir_proto::address::Address;
 use weir_proto::ids::IdSource;
 use weir_proto::request::{ChangeOptions, ChangeRequest, Code, Refusal};
 use weir_proto::snapshot::{Snapshot, unescape};
@@ -72,10 +71,10 @@ fn backend(text: &str) -> u64 {
         Ok(plan) => {
             let snapshot = plan.snapshot.expect("a new backend is a change");
             let (_, backend) = snapshot.backends().next().expect("it was added");
-            assert_eq!(text.parse::<SocketAddr>(), Ok(backend.address));
+            assert_eq!(text.parse::<Address>(), Ok(backend.address));
             let written = backend.address.to_string();
-            assert_eq!(written.parse::<SocketAddr>(), Ok(backend.address), "{written:?}");
-            32 + u64::from(backend.address.is_ipv6())
+            assert_eq!(written.parse::<Address>(), Ok(backend.address), "{written:?}");
+            32 + u64::from(backend.address.ip().is_none_or(|it| it.is_ipv6()))
         }
     }
 }

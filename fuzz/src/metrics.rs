@@ -106,7 +106,7 @@ fn spec(choices: &mut Choices<'_>) -> Spec {
         let mut pool_spec = PoolSpec::default();
         for number in 1..=choices.byte() % 4 {
             let Some(backend) = name(choices) else { continue };
-            let address = ([10, 0, 0, number], 80).into();
+            let address = std::net::SocketAddr::from(([10, 0, 0, number], 80)).into();
             let state = choices.pick(&[Admin::Ready, Admin::Drain, Admin::Maint]);
             pool_spec.backend.insert(backend, BackendSpec { state, ..BackendSpec::new(address) });
         }

@@ -44,7 +44,7 @@ pub fn run(bytes: &[u8]) -> u64 {
 /// Every kind of check hears the answer in pieces of several sizes.
 fn check_dialogues(answer: &[u8]) -> u64 {
     let steps = CheckStep::list("expect ab;send x;expect b;expect \\r\\n").expect("they are steps");
-    let address = ([127, 0, 0, 1], 80).into();
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], 80)).into();
     let mut reached = 0;
     for kind in HealthKind::ALL {
         let spec = HealthSpec { kind, ..HealthSpec::default() };

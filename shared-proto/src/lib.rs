@@ -5,6 +5,7 @@
 //! socket ([`frame`]). What does not: anything that reads a clock, opens a socket, takes a lock or
 //! starts a thread.
 
+pub mod address;
 pub mod answer;
 pub mod change;
 pub mod complaint;

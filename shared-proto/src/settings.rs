@@ -10,6 +10,7 @@ mod plain;
 mod shown;
 mod tables;
 
+use crate::address::Address;
 use crate::complaint::Complaint;
 use crate::network::NetworkList;
 use crate::spec::{CheckStep, NoBackend, Percent, Rate, RouteSpec, Size, SourceSpec, Span};
@@ -32,6 +33,8 @@ pub enum Value {
     Text(String),
     /// Addresses to bind, or to connect to.
     Addresses(Vec<core::net::SocketAddr>),
+    /// Where a backend is.
+    Target(Address),
     Networks(NetworkList),
     Steps(Vec<CheckStep>),
     Source(SourceSpec),

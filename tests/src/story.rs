@@ -11,7 +11,7 @@ use crate::weir::{Start, Weir};
 pub struct Plan {
     scripts: Vec<Script>,
     weights: Vec<u16>,
-    externs: Vec<(String, SocketAddr)>,
+    externs: Vec<(String, String)>,
     strategy: String,
     pool: String,
     listener: String,
@@ -118,8 +118,8 @@ impl Plan {
 
     /// One more backend, at an address that the story itself listens on.
     #[must_use]
-    pub fn extern_backend(mut self, name: &str, address: SocketAddr) -> Plan {
-        self.externs.push((name.to_owned(), address));
+    pub fn extern_backend(mut self, name: &str, address: impl ToString) -> Plan {
+        self.externs.push((name.to_owned(), address.to_string()));
         self
     }
 

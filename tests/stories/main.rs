@@ -85,6 +85,7 @@ mod streams;
 mod tasks;
 mod terminal;
 mod unbound;
+mod unix_sockets;
 mod urgent;
 mod watchdog;
 mod why;

@@ -108,7 +108,7 @@ fn adoption((pools, backends): (usize, usize)) -> Option<Spread> {
             let [_, high, middle, low] =
                 u32::try_from(pool * backends + backend).ok()?.to_be_bytes();
             let address = SocketAddr::from(([10, high, middle, low], 80));
-            let backend_spec = BackendSpec::new(address);
+            let backend_spec = BackendSpec::new(address.into());
             members.backend.insert(format!("b{backend}").parse().ok()?, backend_spec);
         }
         spec.pool.insert(format!("p{pool}").parse().ok()?, members.into());
@@ -147,7 +147,7 @@ const TABLES: [u32; 3] = [1_000, 10_000, 100_000];
 fn table(sessions: u32) -> Option<(Table, BackendId)> {
     let pool: Name = "web".parse().ok()?;
     let mut members = PoolSpec::default();
-    let backend = BackendSpec::new(SocketAddr::from(([10, 0, 0, 1], 80)));
+    let backend = BackendSpec::new(SocketAddr::from(([10, 0, 0, 1], 80)).into());
     members.backend.insert("b1".parse().ok()?, backend);
     let bind = vec![SocketAddr::from(([10, 0, 0, 2], 80))];
     let mut spec = Spec::default();

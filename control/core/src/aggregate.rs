@@ -19,10 +19,10 @@ mod shard;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use weir_core::base::clock::Now;
+use weir_proto::address::Address;
 use weir_proto::counters::{BackendCounts, Counts, ListenerCounts, PoolCounts, ShardCounts};
 use weir_proto::ids::{BackendId, Edition, ListenerId, PoolId, ShardId, Version};
 use weir_proto::order::SessionsOf;
@@ -148,7 +148,7 @@ pub struct Lingering {
     pub id: BackendId,
     /// `pool/backend`.
     pub name: String,
-    pub address: SocketAddr,
+    pub address: Address,
     /// Open now.
     pub sessions: u64,
     pub totals: BackendTotals,
@@ -203,7 +203,7 @@ struct Backend {
     pool: PoolId,
     /// `pool/backend`.
     name: Arc<str>,
-    address: SocketAddr,
+    address: Address,
     totals: BackendTotals,
     early: Early,
     /// By shard.

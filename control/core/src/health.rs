@@ -385,7 +385,7 @@ impl Health {
         mut probe: impl FnMut(std::net::SocketAddr) -> bool,
     ) -> Vec<Transition> {
         for check in self.take_due(now) {
-            let good = probe(check.plan.address);
+            let good = probe(check.plan.address.ip().expect("of IP"));
             let outcome =
                 if good { CheckOutcome::Good } else { CheckOutcome::Bad("refused".to_owned()) };
             self.on_checked(&check, outcome, now, now);

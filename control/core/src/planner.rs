@@ -222,7 +222,9 @@ pub fn refuse_loops_by_address(
     let same_binds = old_binds == binds;
     let changed = next.pools.iter().filter(|pool| !same_binds || pool.since == next.edition());
     let backends = changed.flat_map(|pool| pool.backends.iter().map(move |it| (pool, it)));
-    let suspects: Vec<_> = backends.filter(|(_, backend)| binds.takes(backend.address)).collect();
+    let taken = backends.filter(|(_, backend)| binds.takes(backend.address));
+    let suspects: Vec<_> =
+        taken.filter_map(|(pool, backend)| Some((pool, backend, backend.address.ip()?))).collect();
     // Among many thousands there is seldom any.
     if suspects.is_empty() {
         return Ok(());
@@ -232,9 +234,8 @@ pub fn refuse_loops_by_address(
         before.pool(pool.name.as_str()).is_some_and(|before| before.has(backend))
     };
     let mut faults = Vec::new();
-    for (pool, backend) in suspects {
-        let address = backend.address;
-        let was_so = old_binds.takes(address) && had(pool, backend);
+    for (pool, backend, address) in suspects {
+        let was_so = old_binds.takes(backend.address) && had(pool, backend);
         if !was_so && is_own(address) {
             faults.push(Fault::new(
                 format!("pool.{}.backend.{}.address", pool.name, backend.name),

@@ -123,7 +123,7 @@ impl Stage {
         // Names that are written here are names.
         let name = |text: &str| text.parse().ok();
         let backend = self.backends.iter().filter_map(|(text, address)| {
-            let spec = BackendSpec::new(*address);
+            let spec = BackendSpec::new((*address).into());
             Some((name(text)?, spec))
         });
         let mut health = HealthSpec {

@@ -24,6 +24,7 @@ use rustix::net::{
 };
 use rustix::process::{Resource, Rlimit};
 use weir_core::base::clock::Now;
+use weir_proto::address::UnixPath;
 
 pub(crate) use bulky::Bulky;
 
@@ -246,6 +247,22 @@ pub(crate) fn local_fault(error: &io::Error) -> Option<&'static str> {
         Errno::NOMEM | Errno::NOBUFS => Some("no memory"),
         Errno::PERM | Errno::ACCESS => Some("this host's firewall forbids it"),
         _ => None,
+    }
+}
+
+/// Connects to the Unix socket at `path`, at once.
+///
+/// # Errors
+/// What connect(2) or socket(2) said: `NotFound` where there is no such file, `PermissionDenied` if
+/// weir may not write to it; `TimedOut` if its backlog is full.
+pub(crate) fn connect_unix(path: UnixPath) -> io::Result<Stream> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    match rustix::net::connect(&socket, &SocketAddrUnix::new(path.as_str())?) {
+        Ok(()) => Ok(Stream::new(socket)),
+        // With TCP nobody would answer.
+        Err(Errno::AGAIN) => Err(io::ErrorKind::TimedOut.into()),
+        Err(fault) => Err(fault.into()),
     }
 }
 

@@ -1,7 +1,6 @@
 //! What the core wants done. The shard does it, in order.
 
-use core::net::SocketAddr;
-
+use weir_proto::address::Address;
 use weir_proto::snapshot::Keepalive;
 
 use crate::event::{BufferId, Chunk, Interest, Leg, PipeId, Receive, Side};
@@ -13,7 +12,7 @@ pub enum Action {
     /// Unless the client has reset, open a socket and connect it to a backend; then call
     /// `opened`. The kernel may keep `buffer` bytes for each leg and direction, or as many as it
     /// likes. `origin` is where the connect comes from.
-    Connect { client: Leg, address: SocketAddr, buffer: Option<u32>, origin: Origin },
+    Connect { client: Leg, address: Address, buffer: Option<u32>, origin: Origin },
     /// Look at what the client has sent without taking it, and take the header if it is whole; then
     /// call `header_read`.
     ReadHeader { client: Leg },

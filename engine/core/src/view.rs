@@ -17,8 +17,9 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::net::{IpAddr, SocketAddr};
+use core::net::IpAddr;
 
+use weir_proto::address::Address;
 use weir_proto::ids::{BackendId, Edition, ListenerId, PoolId, Version};
 use weir_proto::network::AddressSet;
 use weir_proto::order::BackendHealth;
@@ -124,7 +125,7 @@ pub struct PoolView {
 #[derive(Debug)]
 pub struct BackendView {
     pub id: BackendId,
-    pub address: SocketAddr,
+    pub address: Address,
     /// weir listens at this port on every address of its host: if this is one of them, it is weir.
     pub may_be_weir: bool,
     /// Sessions of this shard, connecting ones included.

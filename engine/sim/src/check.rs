@@ -28,6 +28,7 @@ use weir_proto::spec::Admin;
 use weir_proto::stats::ShardStats;
 
 use crate::kernel::{Key, Seen};
+use crate::net::of_ip;
 use crate::operator::Sent;
 use rates::RateBuckets;
 pub use records::{LOGGING, Records};
@@ -220,7 +221,7 @@ impl Ledger {
             }
         }
         for (_, backend) in snapshot.backends() {
-            let before = self.ids.insert(backend.address, backend.id);
+            let before = self.ids.insert(of_ip(backend.address), backend.id);
             self.readdressed |= before.is_some_and(|before| before != backend.id);
         }
         self.snapshot = Some(snapshot);

@@ -13,6 +13,7 @@ use weir_core::event::{
 use weir_core::session::SpliceRequest;
 use weir_core::steering::Steering;
 use weir_engine::io::{Counts, FreeBuffers, Io, Op, Outcome, Token};
+use weir_proto::address::Address;
 use weir_proto::session::LegRow;
 use weir_proto::snapshot::Keepalive;
 
@@ -188,7 +189,7 @@ impl<I: Io> Io for FaultyIo<I> {
         self.io.room(leg)
     }
 
-    fn open(&mut self, address: &SocketAddr) -> Result<Leg, Errno> {
+    fn open(&mut self, address: Address) -> Result<Leg, Errno> {
         self.io.open(address)
     }
 

@@ -11,6 +11,7 @@ use weir_core::event::{BufferId, Chunk, Errno, Interest, Leg, PeerProgress, Pipe
 use weir_core::session::SpliceRequest;
 use weir_core::steering::Steering;
 use weir_engine::io::{Counts, FreeBuffers, Io, Op, Outcome, Token};
+use weir_proto::address::Address;
 use weir_proto::session::LegRow;
 use weir_proto::snapshot::Keepalive;
 
@@ -67,7 +68,7 @@ impl Io for SimIo {
         self.0.borrow_mut().room(leg)
     }
 
-    fn open(&mut self, address: &SocketAddr) -> Result<Leg, Errno> {
+    fn open(&mut self, address: Address) -> Result<Leg, Errno> {
         self.0.borrow_mut().open(address)
     }
 

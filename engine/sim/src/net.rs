@@ -11,6 +11,8 @@ use std::net::{IpAddr, SocketAddr};
 use weir_core::event::{Errno, Side};
 use weir_core::steering::Steering;
 
+use weir_proto::address::Address;
+
 use crate::rng::{Rng, mix, write_stream};
 
 /// A connection's place in [`Net::conns`].
@@ -290,6 +292,14 @@ impl Conn {
         }
         self.peer_reset = true;
     }
+}
+
+/// The address of a backend: worlds have none on Unix sockets, which differ only in the kernel.
+///
+/// # Panics
+/// The backend has a path.
+pub fn of_ip(address: Address) -> SocketAddr {
+    address.ip().expect("worlds have backends of IP only")
 }
 
 /// The address that a connection comes from.

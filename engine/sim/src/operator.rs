@@ -23,7 +23,7 @@ use weir_proto::stats::ShardStats;
 
 use crate::faults::Swarm;
 use crate::kernel::Kernel;
-use crate::net::Mode;
+use crate::net::{Mode, of_ip};
 use crate::origins;
 use crate::rng::Rng;
 pub use pools::{LIFETIMES_MS, keepalive, on_down, timeouts};
@@ -124,8 +124,12 @@ impl Operator {
                 let weight = if swarm.clean { 1 } else { operator.weight() };
                 let priority = operator.priority(swarm);
                 let max_sessions = swarm.rooms.most(&mut operator.rng);
-                let fresh =
-                    BackendSpec { weight, priority, max_sessions, ..BackendSpec::new(address) };
+                let fresh = BackendSpec {
+                    weight,
+                    priority,
+                    max_sessions,
+                    ..BackendSpec::new(address.into())
+                };
                 spec.backend.insert(backend, fresh);
             }
             operator.spec.pool.insert(pool_name.clone(), spec.into());
@@ -284,7 +288,7 @@ impl Operator {
             }
         }
         for (_, backend) in snapshot.backends() {
-            self.backends.insert(backend.address, backend.id);
+            self.backends.insert(of_ip(backend.address), backend.id);
         }
         let health = self.words(kernel);
         let sent = Sent::Adopt(Arc::clone(&snapshot), health.clone());
@@ -445,7 +449,7 @@ impl Operator {
             (1, Some(backend)) => {
                 backend.state = self.rng.pick(&[Admin::Ready, Admin::Drain, Admin::Maint]);
             }
-            (2, Some(backend)) => backend.address = address, // another one with its name
+            (2, Some(backend)) => backend.address = address.into(), // another one with its name
             (3, Some(_)) => {
                 pool.backend.remove(&backends[which]);
             }
@@ -454,8 +458,12 @@ impl Operator {
             }
             (5, _) => self.change_listener(&kernel.swarm),
             _ => {
-                let new =
-                    BackendSpec { weight, priority, max_sessions, ..BackendSpec::new(address) };
+                let new = BackendSpec {
+                    weight,
+                    priority,
+                    max_sessions,
+                    ..BackendSpec::new(address.into())
+                };
                 pool.backend.insert(added, new);
             }
         }

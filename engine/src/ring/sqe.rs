@@ -6,6 +6,7 @@ use std::os::fd::RawFd;
 use io_uring::squeue::{Entry, Flags};
 use io_uring::{opcode, types::Fd};
 use weir_core::event::{Leg, Receive};
+use weir_proto::address::Address;
 
 use super::buffers::{NOWHERE, RESERVE, SHARED};
 use crate::io::Token;
@@ -37,7 +38,7 @@ pub(super) struct Arguments {
 impl Default for Arguments {
     fn default() -> Arguments {
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let (address, _) = RawAddress::new(&nowhere);
+        let (address, _) = RawAddress::of_ip(&nowhere);
         Arguments { addresses: [address; ADDRESSES_MAX], used: 0, bell: [0; 8] }
     }
 }
@@ -48,7 +49,7 @@ impl Arguments {
     }
 
     /// Keeps an address until it is submitted (the kernel copies it then).
-    pub(super) fn address(&mut self, address: &SocketAddr) -> (*const libc::sockaddr, u32) {
+    pub(super) fn address(&mut self, address: Address) -> (*const libc::sockaddr, u32) {
         let (raw, length) = RawAddress::new(address);
         let place = &mut self.addresses[self.used];
         *place = raw;

@@ -1,10 +1,9 @@
 //! Action → operation. Everything that is not the kernel's to do later is done here at once.
 
-use std::net::SocketAddr;
-
 use weir_core::action::{Action, Origin, Pending};
 use weir_core::event::{Leg, NotOpened, Side};
 use weir_core::table::SessionId;
+use weir_proto::address::Address;
 
 use super::Shard;
 use crate::io::{Io, Kind, Op, Token};
@@ -76,14 +75,14 @@ impl<I: Io> Shard<I> {
         &mut self,
         id: SessionId,
         client: Leg,
-        address: SocketAddr,
+        address: Address,
         (buffer, origin): (Option<u32>, Origin),
     ) -> Result<Leg, NotOpened> {
         if self.io.is_gone(client) {
             return Err(NotOpened::ClientGone);
         }
-        let leg = self.io.open(&address).map_err(|_| NotOpened::NoSocket)?;
-        self.come_from(id, leg, &address, origin)?;
+        let leg = self.io.open(address).map_err(|_| NotOpened::NoSocket)?;
+        self.come_from(id, leg, address, origin)?;
         if let Some(bytes) = buffer {
             // Before the SYN, which offers a window of that size.
             for leg in [client, leg] {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use weir_core::action::{How, Origin};
 use weir_core::event::{Completion, Errno, Leg, NotOpened, Side};
 use weir_core::table::SessionId;
+use weir_proto::address::Address;
 
 use super::Shard;
 use crate::io::{Io, Kind, Op, Token};
@@ -15,14 +16,12 @@ impl<I: Io> Shard<I> {
         &mut self,
         id: SessionId,
         leg: Leg,
-        address: &SocketAddr,
+        address: Address,
         origin: Origin,
     ) -> Result<(), NotOpened> {
-        let source = match origin {
-            Origin::Any => return Ok(()),
-            Origin::Listed => self.table.source(id, self.now),
-        };
-        if source.is_none() || self.bind(id, leg, address, source) {
+        let (Origin::Listed, Some(address)) = (origin, address.ip()) else { return Ok(()) };
+        let source = self.table.source(id, self.now);
+        if source.is_none() || self.bind(id, leg, &address, source) {
             return Ok(());
         }
         self.io.close(leg, How::Reset);
@@ -48,7 +47,8 @@ impl<I: Io> Shard<I> {
     /// Asks for a connect once more on its leg, from another address of the pool. False if there is
     /// none.
     fn connects_from_elsewhere(&mut self, id: SessionId) -> bool {
-        let Some((leg, address)) = self.table.may_connect_again(id) else { return false };
+        let Some((leg, target)) = self.table.may_connect_again(id) else { return false };
+        let Some(address) = target.ip() else { return false };
         // The pool may have got its list since: this connect was left to the kernel.
         let own = self.io.local(leg).filter(|own| !own.ip().is_unspecified());
         let Some(own) = own else { return false };
@@ -57,7 +57,7 @@ impl<I: Io> Shard<I> {
             return false;
         }
         let token = Token::Session { id, side: Side::Backend, kind: Kind::Connect };
-        self.io.submit(token, Op::Connect(leg, address));
+        self.io.submit(token, Op::Connect(leg, target));
         true
     }
 

@@ -14,6 +14,7 @@ use weir_core::base::clock::Now;
 use weir_core::event::{BufferId, Chunk, Errno, Interest, Leg, PeerProgress, PipeId, SpliceResult};
 use weir_core::session::SpliceRequest;
 use weir_core::steering::Steering;
+use weir_proto::address::Address;
 use weir_proto::ids::{IdSource, Version};
 use weir_proto::order::{ListenerSocket, Order};
 use weir_proto::session::LegRow;
@@ -96,7 +97,7 @@ impl Io for Brittle {
         self.ring.room(leg)
     }
 
-    fn open(&mut self, address: &SocketAddr) -> Result<Leg, Errno> {
+    fn open(&mut self, address: Address) -> Result<Leg, Errno> {
         self.asks();
         let leg = self.ring.open(address);
         self.asks(); // with a socket in its hands
@@ -342,7 +343,7 @@ impl Rig {
 
 fn snapshot(address: SocketAddr, backend: SocketAddr) -> Snapshot {
     let mut pool = PoolSpec::default();
-    let spec = BackendSpec::new(backend);
+    let spec = BackendSpec::new(backend.into());
     pool.backend.insert("b".parse().unwrap(), spec);
     let listener = ListenerSpec::new("p".parse().unwrap(), vec![address]);
     let spec = Spec {

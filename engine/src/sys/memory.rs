@@ -12,6 +12,7 @@ const SO_MEMINFO: i32 = 55;
 /// Places in what SO_MEMINFO answers (linux/sock_diag.h).
 const SNDBUF: usize = 3;
 const WMEM_QUEUED: usize = 5;
+const WMEM_ALLOC: usize = 2;
 
 /// What the kernel charges for a segment besides its bytes, rounded up: the structure, its head,
 /// and the rest of a page.
@@ -88,7 +89,10 @@ pub(crate) fn room(leg: Leg) -> u32 {
         return 0;
     }
     let memory: [u32; 9] = get(leg, libc::SOL_SOCKET, SO_MEMINFO);
-    let info = TcpInfo::of(leg).unwrap_or_default();
+    let Some(info) = TcpInfo::of(leg) else {
+        // A Unix socket: each buffer costs at most as much again as the bytes in it.
+        return (memory[SNDBUF].saturating_sub(memory[WMEM_ALLOC]) / 2).max(1);
+    };
     let [lowat]: [u32; 1] = get(leg, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT);
     let lowat = if lowat == 0 { u32::MAX } else { lowat };
     let free = u64::from(memory[SNDBUF].saturating_sub(memory[WMEM_QUEUED]));

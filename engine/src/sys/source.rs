@@ -64,13 +64,13 @@ mod tests {
             SocketAddr::from((std::net::Ipv4Addr::LOCALHOST.to_ipv6_mapped(), address.port()));
         let source = IpAddr::from([127, 44, 5, 6]);
         for to in [address, mapped] {
-            let leg = open(&to).unwrap();
+            let leg = open(to.into()).unwrap();
             bind(leg.0, source, &to).unwrap();
             assert_eq!(own(leg).unwrap().port(), 0, "no port is taken before the connect");
             // It may be bound again as long as it has none.
             bind(leg.0, IpAddr::from([127, 44, 5, 7]), &to).unwrap();
             bind(leg.0, source, &to).unwrap();
-            connect(leg, &to).unwrap();
+            connect(leg, to.into()).unwrap();
             let (_stream, from) = listener.accept().unwrap();
             assert_eq!(from.ip(), source);
             assert!(leads_here(leg));
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn an_address_of_another_host_is_refused() {
         let to = SocketAddr::from(([127, 0, 0, 1], 9));
-        let leg = open(&to).unwrap();
+        let leg = open(to.into()).unwrap();
         let refused = bind(leg.0, IpAddr::from([192, 0, 2, 77]), &to);
         assert_eq!(refused, Err(Errno::EADDRNOTAVAIL));
         close(leg, How::Reset);

@@ -37,7 +37,7 @@ impl Rig {
         let address = socket.local_addr().unwrap();
         let mut pool = PoolSpec::default();
         for (number, address) in backends.iter().enumerate() {
-            let spec = BackendSpec::new(*address);
+            let spec = BackendSpec::new((*address).into());
             pool.backend.insert(format!("b{number}").parse().unwrap(), spec);
         }
         let listener = ListenerSpec::new("p".parse().unwrap(), vec![address]);

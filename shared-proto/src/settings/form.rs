@@ -1,6 +1,7 @@
 //! How the value of a setting is written, and between which bounds it lies.
 
 use core::fmt;
+use core::net::SocketAddr;
 
 use super::Value;
 use crate::complaint::Complaint;
@@ -57,6 +58,8 @@ pub enum Form {
     Networks,
     /// Addresses without a port that connections come from.
     Source,
+    /// Where a backend is.
+    Target,
     /// Steps of a check.
     Steps,
     /// Routes of a listener, in their order.
@@ -98,6 +101,7 @@ impl Form {
             Form::Networks => {
                 text.split(',').map(str::parse).collect::<Result<_, _>>().map(Value::Networks)
             }
+            Form::Target => text.parse().map(Value::Target),
             Form::Source => text.parse().map(Value::Source),
             Form::Steps => CheckStep::list(text).map(Value::Steps),
             Form::Routes => {
@@ -167,6 +171,11 @@ impl Form {
             Form::Address { .. } => {
                 "an IP address with a port, like \"10.0.0.11:443\" or \"[::1]:443\"".to_owned()
             }
+            Form::Target => {
+                "an IP address with a port, like \"10.0.0.11:443\" or \"[::1]:443\", or \
+                             a Unix socket, like \"unix:/run/app.sock\""
+                    .to_owned()
+            }
             Form::Routes => {
                 "tables, like [[listener.web.route]] with sni = \"db.example.com\", pool = \"db\""
                     .to_owned()
@@ -199,6 +208,7 @@ impl Form {
             Form::Name { .. } => "name",
             Form::Address { many: false } => "address",
             Form::Address { many: true } => "address, or a list of them",
+            Form::Target => "address",
             Form::Source => "IP address, or a list of them",
             Form::Networks => "network, or a list of them",
             Form::Steps => "list of steps",
@@ -221,6 +231,7 @@ impl Form {
             Form::Text { .. } => "any text".to_owned(),
             Form::Name { of } => format!("the name of {of}"),
             Form::Address { .. } => "IP:PORT, or [IPv6]:PORT".to_owned(),
+            Form::Target => "IP:PORT, [IPv6]:PORT, or unix:/PATH".to_owned(),
             Form::Source => format!("IP; {SOURCES_MAX} at most"),
             Form::Networks => "IP, or IP/PREFIX".to_owned(),
             Form::Steps => {
@@ -248,6 +259,7 @@ impl Form {
             Form::Word { words, .. } => Value::Text(words[words.len() - 1].to_owned()),
             Form::Text { .. } | Form::Name { .. } => Value::Text("text".to_owned()),
             Form::Address { .. } => Value::Addresses(vec![([127, 0, 0, 1], 7).into()]),
+            Form::Target => Value::Target(SocketAddr::from(([127, 0, 0, 1], 7)).into()),
             Form::Networks => {
                 let networks = ["10.0.0.0/8", "2001:db8::/32"].map(str::parse);
                 Value::Networks(networks.into_iter().flatten().collect())
@@ -288,6 +300,7 @@ impl fmt::Display for Value {
             Value::Flag(flag) => flag.fmt(f),
             Value::Text(text) => f.write_str(text),
             Value::Addresses(addresses) => f.write_str(&joined(addresses, ",")),
+            Value::Target(address) => address.fmt(f),
             Value::Networks(networks) => f.write_str(&joined(networks, ",")),
             Value::Source(source) => source.fmt(f),
             Value::Steps(steps) => f.write_str(&joined(steps, "; ")),

@@ -21,6 +21,6 @@ impl Plain for PoolSpec {
 
 impl Plain for BackendSpec {
     fn plain() -> BackendSpec {
-        BackendSpec::new(([0, 0, 0, 0], 0).into())
+        BackendSpec::new(core::net::SocketAddr::from(([0, 0, 0, 0], 0)).into())
     }
 }

@@ -125,7 +125,9 @@ impl ShownValue {
             Value::Addresses(addresses) if form == (Form::Address { many: true }) => {
                 ShownValue::List(addresses.iter().map(ToString::to_string).collect())
             }
-            Value::Addresses(_) | Value::NoBackend(_) => ShownValue::Text(value.to_string()),
+            Value::Addresses(_) | Value::Target(_) | Value::NoBackend(_) => {
+                ShownValue::Text(value.to_string())
+            }
             Value::Source(SourceSpec::Addresses(all)) => {
                 ShownValue::List(all.iter().map(ToString::to_string).collect())
             }
@@ -191,7 +193,8 @@ mod tests {
 
     #[test]
     fn settings_are_an_object_in_json_and_a_list_in_a_frame() {
-        let backend = BackendSpec { weight: 2, ..BackendSpec::new(([127, 0, 0, 1], 80).into()) };
+        let backend =
+            BackendSpec { weight: 2, ..BackendSpec::new("127.0.0.1:80".parse().unwrap()) };
         let mut shown = ShownSettings::of(BACKEND, &backend);
         shown.put("state", ShownValue::Text("up".to_owned()));
         let json = serde_json::to_string(&shown).unwrap();

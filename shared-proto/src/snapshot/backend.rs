@@ -1,7 +1,6 @@
 //! One backend of a snapshot.
 
-use core::net::SocketAddr;
-
+use crate::address::Address;
 use crate::ids::BackendId;
 use crate::spec::{Admin, BackendSpec, Force, Name};
 
@@ -10,7 +9,7 @@ use crate::spec::{Admin, BackendSpec, Force, Name};
 pub struct Backend {
     pub id: BackendId,
     pub name: Name,
-    pub address: SocketAddr,
+    pub address: Address,
     /// 0 to [`WEIGHT_MAX`](crate::spec::WEIGHT_MAX).
     pub weight: u16,
     /// 0 is first.

@@ -185,7 +185,7 @@ fn check_pool(name: &Name, pool: &PoolSpec, faults: &mut Faults) {
     }
     for (name, backend) in &pool.backend {
         let at = format!("{at}.backend.{name}");
-        if backend.address.port() == 0 {
+        if backend.address.port() == Some(0) {
             let hint = "name a port, 1 to 65535";
             faults.add(format!("{at}.address"), "port 0 cannot be connected to", hint);
         }

@@ -4,6 +4,7 @@ use core::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::address::Address;
 use crate::ids::{BackendId, IdSource};
 use crate::spec::{Admin, Name, PoolSpec};
 
@@ -37,7 +38,7 @@ pub(super) fn backends(
     before: Option<&Pool>,
     ids: &mut IdSource,
 ) -> Vec<Backend> {
-    let mut id_of = |name: &Name, address: SocketAddr| {
+    let mut id_of = |name: &Name, address: Address| {
         before
             .and_then(|pool| pool.backend(name.as_str()))
             .filter(|old| old.address == address)
@@ -55,13 +56,15 @@ pub(super) fn backends(
         is_discovered: false,
     });
     let mut backends: Vec<Backend> = configured.collect();
-    let is_configured = |it: &&Member| !spec.backend.values().any(|own| own.address == it.address);
+    let is_configured =
+        |it: &&Member| !spec.backend.values().any(|own| own.address.ip() == Some(it.address));
     backends.extend(members.iter().filter(is_configured).map(|member| {
         let name = Name::of_address(member.address);
+        let address = Address::Ip(member.address);
         Backend {
-            id: id_of(&name, member.address),
+            id: id_of(&name, address),
             name,
-            address: member.address,
+            address,
             weight: member.weight,
             priority: member.priority,
             force: None,

@@ -232,7 +232,7 @@ fn a_wildcard_takes_its_port_and_family_in_every_spelling() {
         ("10.0.0.1:81", false, false),
         ("[::ffff:10.0.0.1]:81", false, false),
     ] {
-        let taken = (v4.takes(at(address)), v6.takes(at(address)));
+        let taken = (v4.takes(at(address).into()), v6.takes(at(address).into()));
         assert_eq!(taken, (by_v4, by_v6), "{address}");
     }
 }

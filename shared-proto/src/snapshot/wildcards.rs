@@ -2,6 +2,8 @@
 
 use core::net::SocketAddr;
 
+use crate::address::Address;
+
 /// Where weir listens on every address of this host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wildcards {
@@ -13,7 +15,8 @@ impl Wildcards {
     /// True if one of them takes a connect to `address`, should that be one of this host's. A
     /// connect to `::ffff:a.b.c.d` is one to `a.b.c.d`.
     #[must_use]
-    pub fn takes(&self, address: SocketAddr) -> bool {
+    pub fn takes(&self, address: Address) -> bool {
+        let Address::Ip(address) = address else { return false };
         self.taken.binary_search(&Wildcards::key(address)).is_ok()
     }
 

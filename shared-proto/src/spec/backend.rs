@@ -1,14 +1,14 @@
 //! One backend, and what its operator wants of it.
 
-use core::net::SocketAddr;
-
 use serde::{Deserialize, Serialize};
+
+use crate::address::Address;
 
 /// One address that sessions are forwarded to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BackendSpec {
-    pub address: SocketAddr,
+    pub address: Address,
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub weight: u16,
     /// Backends of one pool with the same priority are a group; 0 is first.
@@ -27,7 +27,7 @@ pub struct BackendSpec {
 impl BackendSpec {
     /// A backend at `address`, with everything else at its default.
     #[must_use]
-    pub fn new(address: SocketAddr) -> BackendSpec {
+    pub fn new(address: Address) -> BackendSpec {
         BackendSpec {
             address,
             weight: one(),

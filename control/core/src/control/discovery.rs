@@ -60,7 +60,7 @@ impl Control {
         let pool = snapshot.pools.iter().find(|pool| pool.id == lookup.pool);
         let has_sessions = |address: SocketAddr| {
             let mut backends = pool.into_iter().flat_map(|pool| &pool.backends);
-            let own = backends.find(|it| it.is_discovered && it.address == address);
+            let own = backends.find(|it| it.is_discovered && it.address.ip() == Some(address));
             own.is_some_and(|it| aggregate.backend(it.id).sessions > 0)
         };
         let news = resolve.heard(lookup, outcome, has_sessions, moment.now);
@@ -123,7 +123,7 @@ impl Control {
     fn without_loops(&self, members: &[Member]) -> Vec<Member> {
         let wildcards = self.snapshot.wildcard_binds();
         let is_loop = |address: SocketAddr| {
-            let is_own = || wildcards.takes(address) && self.fleet.is_own_address(address);
+            let is_own = || wildcards.takes(address.into()) && self.fleet.is_own_address(address);
             planner::is_listener(&self.snapshot, address) || is_own()
         };
         let (loops, good): (Vec<Member>, Vec<Member>) =

@@ -21,7 +21,7 @@ impl HealthFixture {
     #[must_use]
     pub fn new(health: HealthSpec, addresses: &[SocketAddr]) -> HealthFixture {
         let backend = |(index, address): (usize, &SocketAddr)| {
-            let spec = BackendSpec::new(*address);
+            let spec = BackendSpec::new((*address).into());
             (format!("b{}", index + 1).parse().unwrap(), spec)
         };
         let backend = addresses.iter().enumerate().map(backend).collect();

@@ -3,11 +3,12 @@
 mod idle;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use weir_proto::address::Address;
 use weir_proto::listed::listed;
 use weir_proto::snapshot::{Fault, overlap};
-use weir_proto::spec::{Admin, BackendSpec, HealthKind, ListenerSpec, Name, PoolSpec, Spec};
+use weir_proto::spec::{Admin, HealthKind, ListenerSpec, Name, PoolSpec, Spec};
 
 use super::Settings;
 
@@ -64,10 +65,10 @@ fn of_backends(name: &Name, pool: &PoolSpec, warnings: &mut Vec<String>) {
              turned away"
         ));
     }
-    let mut seen: BTreeMap<SocketAddr, &Name> = BTreeMap::new();
+    let mut seen: BTreeMap<Address, &Name> = BTreeMap::new();
     for (backend, it) in &pool.backend {
         let at = format!("pool.{name}.backend.{backend}");
-        if it.address.ip().is_unspecified() {
+        if it.address.ip().is_some_and(|address| address.ip().is_unspecified()) {
             let address = it.address;
             warnings.push(format!("{at}: {address} is this host: write its loopback address"));
         }
@@ -100,12 +101,12 @@ fn of_checks(name: &Name, pool: &PoolSpec, warnings: &mut Vec<String>) {
 /// Backends that no address of the list can reach.
 fn of_source(name: &Name, pool: &PoolSpec, warnings: &mut Vec<String>) {
     let Some(source) = &pool.source else { return };
-    let apart = pool.backend.iter().filter(|(_, it)| {
-        source.fault().is_none() && source.towards(it.address.ip()).next().is_none()
-    });
-    let apart: Vec<(&Name, &BackendSpec)> = apart.collect();
+    let by_ip = pool.backend.iter().filter_map(|(name, it)| Some((name, it.address.ip()?.ip())));
+    let apart =
+        by_ip.filter(|(_, ip)| source.fault().is_none() && source.towards(*ip).next().is_none());
+    let apart: Vec<(&Name, IpAddr)> = apart.collect();
     let Some((_, first)) = apart.first() else { return };
-    let family = if first.address.ip().to_canonical().is_ipv4() { "IPv4" } else { "IPv6" };
+    let family = if first.to_canonical().is_ipv4() { "IPv4" } else { "IPv6" };
     let names = listed(apart.iter().map(|(name, _)| name), 1, ", ");
     warnings.push(format!(
         "pool.{name}.source: no address of {family} is in it, and {names} is reached by \

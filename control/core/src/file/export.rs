@@ -80,6 +80,7 @@ fn written(value: &Value) -> String {
         | Value::Rate(_)
         | Value::NoBackend(_) => quote(&value.to_string()),
         Value::Addresses(addresses) => list(addresses),
+        Value::Target(address) => quote(&address.to_string()),
         Value::Networks(networks) => list(networks),
         Value::Source(SourceSpec::Addresses(addresses)) => list(addresses),
         Value::Steps(steps) => list(steps),

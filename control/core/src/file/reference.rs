@@ -157,7 +157,7 @@ fn sections() -> [Chapter; 4] {
         effect: "Takes effect at the next start.",
     });
     let listener = ListenerSpec::new("web".parse().expect("it is a name"), Vec::new());
-    let backend = BackendSpec::new(([192, 0, 2, 1], 1).into());
+    let backend = BackendSpec::new(std::net::SocketAddr::from(([192, 0, 2, 1], 1)).into());
     [
         Chapter {
             title: "[weir]",

@@ -1,8 +1,9 @@
 //! What one check does, worked out once from the pool's spec.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
+use weir_proto::address::Address;
 use weir_proto::spec::{
     CheckStep, HealthKind, HealthSpec, PoolSpec, ProxyVersion, Span, Statuses, unescape,
 };
@@ -12,7 +13,7 @@ use super::dialogue::{client_hello, startup};
 /// One check. Backends whose plans are equal share their checks.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CheckPlan {
-    pub address: SocketAddr,
+    pub address: Address,
     /// weir listens at this port on every address of its host: if this is one of them, it is weir.
     pub may_be_weir: bool,
     /// The check comes from the first of them that this host has. None: the kernel chooses.
@@ -63,7 +64,7 @@ pub enum TalkStep {
 
 impl CheckPlan {
     /// `spec` has been checked by the snapshot: what does not parse here cannot be in it.
-    pub fn new(spec: &HealthSpec, address: SocketAddr) -> CheckPlan {
+    pub fn new(spec: &HealthSpec, address: Address) -> CheckPlan {
         CheckPlan {
             address: checked_address(spec, address),
             may_be_weir: false,
@@ -98,12 +99,14 @@ impl Intervals {
 }
 
 /// The addresses that checks of a backend at `address` may come from.
-pub(super) fn sources(pool: &PoolSpec, address: SocketAddr) -> impl Iterator<Item = IpAddr> {
-    pool.source.iter().flat_map(move |source| source.towards(address.ip()))
+pub(super) fn sources(pool: &PoolSpec, address: Address) -> impl Iterator<Item = IpAddr> {
+    let ip = address.ip().map(|address| address.ip());
+    let all = pool.source.iter().zip(ip);
+    all.flat_map(|(source, ip)| source.towards(ip))
 }
 
-/// The address that is checked for a backend at `address`.
-pub(super) fn checked_address(spec: &HealthSpec, mut address: SocketAddr) -> SocketAddr {
+/// The address that is checked for a backend at `address`. A Unix socket has no other port.
+pub(super) fn checked_address(spec: &HealthSpec, mut address: Address) -> Address {
     if let Some(port) = spec.port.and_then(|port| u16::try_from(port).ok()) {
         address.set_port(port);
     }
@@ -111,7 +114,7 @@ pub(super) fn checked_address(spec: &HealthSpec, mut address: SocketAddr) -> Soc
 }
 
 impl Talk {
-    fn of(spec: &HealthSpec, address: SocketAddr) -> Talk {
+    fn of(spec: &HealthSpec, address: Address) -> Talk {
         match spec.kind {
             HealthKind::Tcp | HealthKind::None => Talk::Silent,
             HealthKind::Http => {
@@ -133,8 +136,11 @@ impl Talk {
     }
 }
 
-fn http_request(spec: &HealthSpec, address: SocketAddr) -> Vec<u8> {
-    let host = spec.host.clone().unwrap_or_else(|| checked_address(spec, address).to_string());
+fn http_request(spec: &HealthSpec, address: Address) -> Vec<u8> {
+    // Behind a Unix socket there is this host.
+    let authority = || checked_address(spec, address).ip().map(|address| address.to_string());
+    let host = spec.host.clone().or_else(authority);
+    let host = host.unwrap_or_else(|| "localhost".to_owned());
     format!(
         "{} {} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: weir\r\nAccept: */*\r\n\
          Connection: close\r\n\r\n",

@@ -194,7 +194,7 @@ fn a_full_channel_loses_no_credit_and_says_only_the_last_word() {
 /// A pool with one backend, and its limit. `others` stays as it is.
 fn with_backend(config: &mut LimitVersions, leases: &mut Leases, most: Option<u32>) -> Limited {
     let pool = |port: u16, max_sessions| {
-        let address = ([127, 0, 0, 1], port).into();
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], port)).into();
         let backend = BackendSpec { max_sessions, ..BackendSpec::new(address) };
         PoolSpec { backend: [("b1".parse().unwrap(), backend)].into(), ..PoolSpec::default() }
     };

@@ -1,9 +1,10 @@
 //! The verbs of backends.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 
+use weir_proto::address::Address;
 use weir_proto::request::{BackendAct, Code, Pairs, Refusal};
+use weir_proto::settings::Plain;
 use weir_proto::shell;
 use weir_proto::snapshot::{Backend, Pool, Snapshot};
 use weir_proto::spec::{Admin, BackendSpec, Spec};
@@ -31,10 +32,10 @@ pub(super) fn add(
             format!("weirctl backend show {name}"),
         ));
     }
-    let address = address.parse::<SocketAddr>().map_err(|_| {
+    let address = address.parse::<Address>().map_err(|why| {
         Refusal::new(
             Code::Invalid,
-            format!("{address:?} is not an address: write IP:PORT (names are not resolved)"),
+            format!("{why} (names are not resolved)"),
             format!("weirctl backend add {name} 10.0.0.11:443"),
         )
     })?;
@@ -89,7 +90,7 @@ pub(super) fn put(current: &Snapshot, name: &str, pairs: &Pairs) -> Result<Edit,
     let key = there.map_or_else(|| names::parse(backend_name), |it| Ok(it.name.clone()))?;
     BACKEND.refuse_incomplete(name, pairs)?;
     // Its address is among the settings.
-    let mut after = BackendSpec::new(SocketAddr::from(([0, 0, 0, 0], 0)));
+    let mut after = BackendSpec::plain();
     BACKEND.set(&mut after, pairs)?;
     let undo = match before {
         None => format!("weirctl backend remove {name}"),

@@ -19,7 +19,8 @@ pub fn loops(spec: &Spec, previous: &Snapshot) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (pool_name, pool) in spec.pool.iter().filter(|pool| !is_known(pool)) {
         for (name, backend) in &pool.backend {
-            if let Some(listener) = bound.reached_by(backend.address) {
+            let reached = backend.address.ip().and_then(|address| bound.reached_by(address));
+            if let Some(listener) = reached {
                 faults.push(Fault::new(
                     format!("pool.{pool_name}.backend.{name}.address"),
                     format!("{} is weir's own listener {listener}", backend.address),

@@ -1,8 +1,8 @@
 //! Losses that may not be meant: all listeners, the last backend of a pool, most of all backends.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 
+use weir_proto::address::Address;
 use weir_proto::listed::listed;
 use weir_proto::snapshot::{Backend, Pool, Snapshot};
 
@@ -68,7 +68,7 @@ fn is_used(snapshot: &Snapshot, pool: &Pool) -> bool {
 pub fn of_a_file(current: &Snapshot, next: &Snapshot) -> Vec<String> {
     let mut losses: Vec<String> = of_listeners(current, next).into_iter().collect();
     let (mut all, mut gone, mut empty) = (0, 0, Vec::new());
-    let mut kept: Option<BTreeSet<SocketAddr>> = None;
+    let mut kept: Option<BTreeSet<Address>> = None;
     for pool in &current.pools {
         all += pool.backends.len();
         let after = next.pool(pool.name.as_str());

@@ -142,7 +142,9 @@ impl<S: Plain> Kind<S> {
             Form::Source => "10.0.0.5, with commas between several",
             Form::Rate => "2000/s",
             Form::Steps => "'send PING\\r\\n; expect +PONG'",
-            Form::Address { many: false } => "10.0.0.11:443 (names are not resolved)",
+            Form::Address { many: false } | Form::Target => {
+                "10.0.0.11:443 (names are not resolved)"
+            }
             Form::Span { .. } | Form::Word { .. } | Form::Text { .. } => "2s",
         };
         Refusal::new(Code::Invalid, format!("{key}: {why}"), hint(example))

@@ -16,7 +16,8 @@ pub(super) fn own(
 ) -> Vec<u16> {
     let binds = spec.listener.values().flat_map(|listener| listener.bind.iter().copied());
     let backends = spec.pool.values().flat_map(|pool| pool.backend.values());
-    let here = backends.map(|backend| backend.address).filter(|address| is_here(*address));
+    let by_ip = backends.filter_map(|backend| backend.address.ip());
+    let here = by_ip.filter(|address| is_here(*address));
     let all = binds.chain(settings.admin).chain(here).map(|address| address.port());
     all.collect::<BTreeSet<u16>>().into_iter().collect()
 }

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use weir_proto::address::Address;
 use weir_proto::network::{Network, NetworkList};
 use weir_proto::spec::{
     Admin, KeepaliveSpec, PerSourceSpec, PoolSpec, ProxyInSpec, Rate, RetrySpec, Span, TimeoutSpec,
@@ -81,7 +82,7 @@ pub(super) struct DraftBackend {
 /// Where a backend is.
 #[derive(Debug)]
 pub(super) enum DraftAddress {
-    Known(SocketAddr),
+    Known(Address),
     /// A name in DNS; without a port, one that has SRV records.
     Named {
         name: String,

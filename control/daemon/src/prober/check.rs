@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use weir_control_core::health::dialogue::{ANSWER_MAX, Dialogue, Move};
 use weir_control_core::health::{CheckOutcome, CheckPlan, Talk};
 use weir_core::proxy_header::Header;
+use weir_proto::address::Address;
 
 use crate::listen::is_own_address;
 use crate::rt::{self, Stream};
@@ -16,9 +17,15 @@ use crate::rt::{self, Stream};
 /// Makes the check.
 pub(super) async fn check(plan: &CheckPlan) -> CheckOutcome {
     let talk = async {
-        let mut stream = match rt::connect_tcp(plan.address, &plan.sources, plan.timeout).await {
+        let connected = match plan.address {
+            Address::Ip(address) => rt::connect_tcp(address, &plan.sources, plan.timeout)
+                .await
+                .map_err(|it| on_fault(&it)),
+            Address::Unix(path) => rt::connect_unix(path).map_err(|fault| on_path_fault(&fault)),
+        };
+        let mut stream = match connected {
             Ok(stream) => stream,
-            Err(fault) => return on_fault(&fault),
+            Err(outcome) => return outcome,
         };
         let leads_back = || stream.stays_here() || is_own(plan);
         if plan.may_be_weir && leads_back() {
@@ -42,7 +49,7 @@ pub(super) async fn check(plan: &CheckPlan) -> CheckOutcome {
 /// True if the check comes from another address than the kernel would choose, and goes to one of
 /// this host's.
 fn is_own(plan: &CheckPlan) -> bool {
-    !plan.sources.is_empty() && is_own_address(plan.address)
+    !plan.sources.is_empty() && plan.address.ip().is_some_and(is_own_address)
 }
 
 /// Holds the conversation to its end. The outcome, and the backend's farewell.
@@ -84,6 +91,15 @@ async fn part(mut stream: Stream, farewell: Vec<u8>) {
 /// How long a connection outlives its check.
 const PARTING: Duration = Duration::from_millis(250);
 
+/// The outcome of a connect to a Unix socket that has failed.
+fn on_path_fault(fault: &io::Error) -> CheckOutcome {
+    match fault.kind() {
+        io::ErrorKind::NotFound => CheckOutcome::Bad("no such file".to_owned()),
+        io::ErrorKind::PermissionDenied => CheckOutcome::Bad("permission denied".to_owned()),
+        _ => on_fault(fault),
+    }
+}
+
 fn on_fault(fault: &io::Error) -> CheckOutcome {
     let bad = |why: &str| CheckOutcome::Bad(why.to_owned());
     if let Some(why) = rt::local_fault(fault) {
@@ -104,6 +120,16 @@ fn on_fault(fault: &io::Error) -> CheckOutcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_that_leads_nowhere_is_the_backends_fault() {
+        let outcome = |errno: Errno| on_path_fault(&io::Error::from(errno));
+        let bad = |why: &str| CheckOutcome::Bad(why.to_owned());
+        assert_eq!(outcome(Errno::NOENT), bad("no such file"));
+        assert_eq!(outcome(Errno::ACCESS), bad("permission denied"));
+        assert_eq!(outcome(Errno::CONNREFUSED), bad("refused"));
+        assert!(matches!(outcome(Errno::MFILE), CheckOutcome::Local(_)));
+    }
 
     #[test]
     fn local_faults_are_told_from_the_backends() {

@@ -51,7 +51,7 @@ fn closed_port() -> SocketAddr {
 }
 
 fn outcome(spec: &HealthSpec, address: SocketAddr) -> CheckOutcome {
-    let plan = CheckPlan::new(spec, address);
+    let plan = CheckPlan::new(spec, address.into());
     rt::run(|| async move { check(&plan).await }).unwrap()
 }
 
@@ -83,7 +83,7 @@ fn tcp_checks() {
         true
     });
     let end = rt::run(|| async move {
-        assert_eq!(check(&CheckPlan::new(&tcp(), address)).await, CheckOutcome::Good);
+        assert_eq!(check(&CheckPlan::new(&tcp(), address.into())).await, CheckOutcome::Good);
         // The parting runs on this executor, beside this.
         let heard = async {
             loop {
@@ -267,7 +267,7 @@ fn a_backend_that_comes_later_is_checked_at_once() {
     let spec = HealthSpec { interval: Span::from_secs(3600), ..tcp() };
     let mut world = HealthFixture::new(spec.clone(), &[alive]);
     let first = HealthFixture::new(spec, &[alive]);
-    let later = BackendSpec::new(backend(|_| true));
+    let later = BackendSpec::new(backend(|_| true).into());
     world.snapshot = first.snapshot.clone();
     world.change(|pool| {
         pool.backend.insert("b2".parse().unwrap(), later);

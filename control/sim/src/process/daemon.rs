@@ -34,6 +34,7 @@ use super::planted::Planted;
 use super::sim_fleet::{FleetState, SimFleet};
 use super::store::SimStore;
 use super::{BY, MS};
+use weir_engine_sim::net::of_ip;
 use weir_engine_sim::rng::{Rng, mix};
 
 /// How often control looks at its deadlines (serve.rs).
@@ -338,7 +339,7 @@ impl Daemon {
         let checks = core::mem::take(&mut self.checks);
         holds::check_shared(&checks)?;
         for check in checks {
-            let good = probe(check.plan.address);
+            let good = probe(of_ip(check.plan.address));
             let outcome =
                 if good { CheckOutcome::Good } else { CheckOutcome::Bad("refused".to_owned()) };
             self.give(Input::Checked { check, outcome, started: moment.now }, moment);

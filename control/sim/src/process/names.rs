@@ -188,7 +188,10 @@ fn check(control: &Control) -> StepResult {
         let serves = |it: &&Backend| it.is_discovered && it.admin.is_ready();
         let left = |it: &&Member| it.leaves;
         if let Some(it) = pool.backends.iter().filter(serves).find(|backend| {
-            pool.members.iter().filter(left).any(|member| member.address == backend.address)
+            pool.members
+                .iter()
+                .filter(left)
+                .any(|member| Some(member.address) == backend.address.ip())
         }) {
             return Err(format!("{}/{} has left, and gets sessions", pool.name, it.name));
         }

@@ -111,7 +111,8 @@ impl People {
         let (address, weight) = (self.host(), self.weight());
         let priority = if self.groups { self.rng.pick(&[0, 0, 1, 2]) } else { 0 };
         let max_sessions = self.rooms.most(&mut self.rng);
-        let spec = BackendSpec { weight, priority, max_sessions, ..BackendSpec::new(address) };
+        let spec =
+            BackendSpec { weight, priority, max_sessions, ..BackendSpec::new(address.into()) };
         (name(&format!("b{}", address.port())), spec)
     }
 

@@ -19,6 +19,7 @@ use weir_proto::order::{Order, Report, SessionsOf};
 use weir_proto::snapshot::Snapshot;
 
 use super::planted::Planted;
+use weir_engine_sim::net::of_ip;
 use weir_engine_sim::operator::Sent;
 use weir_engine_sim::rng::Rng;
 
@@ -289,7 +290,7 @@ impl FleetState {
         match order {
             Order::Adopt { snapshot, health, .. } => {
                 let backends =
-                    snapshot.backends().map(|(_, backend)| (backend.id, backend.address));
+                    snapshot.backends().map(|(_, backend)| (backend.id, of_ip(backend.address)));
                 self.addresses.extend(backends);
                 Sent::Adopt(Arc::clone(snapshot), health.clone())
             }

@@ -11,6 +11,7 @@ use weir_proto::spec::SourceSpec;
 
 use super::Ledger;
 use crate::kernel::{Key, Seen};
+use crate::net::of_ip;
 
 /// EADDRNOTAVAIL.
 const NO_ADDRESS: i32 = 99;
@@ -61,7 +62,7 @@ impl Ledger {
                 let attempt = self.attempts.get(&session);
                 let backend = attempt.filter(|it| it.waits_for == 1 && !it.left);
                 let address = backend.and_then(|it| self.backend(it.backend?)).map(|it| it.address);
-                self.sources.given_up = address.map(|address| (session, address));
+                self.sources.given_up = address.map(|address| (session, of_ip(address)));
             }
             _ => {}
         }

@@ -26,7 +26,7 @@ impl Config {
         pool.health.slow_start = span(slow_start_ms);
         for index in 1..=backends {
             let address = SocketAddr::from(([10, 0, 0, 20], index));
-            let backend = BackendSpec::new(address);
+            let backend = BackendSpec::new(address.into());
             pool.backend.insert(name(&format!("b{index}")), backend);
         }
         self.spec.pool.insert(name("web"), pool.into());

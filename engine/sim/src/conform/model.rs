@@ -252,9 +252,9 @@ impl Model {
         };
         self.places[conn].narrow = host == Host::Narrow;
         self.kernel.net.hosts.insert(address(conn), mode);
-        let leg = self.kernel.open(&address(conn)).expect("legs do not run out here");
+        let leg = self.kernel.open(address(conn).into()).expect("legs do not run out here");
         self.places[conn].leg = Some(leg);
-        self.kernel.submit(token(conn, Kind::Connect), Op::Connect(leg, address(conn)));
+        self.kernel.submit(token(conn, Kind::Connect), Op::Connect(leg, address(conn).into()));
     }
 
     fn splice(&mut self, from: usize, to: usize) {

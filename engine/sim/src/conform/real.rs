@@ -237,10 +237,12 @@ impl Real<'_> {
                 place.peer.blocks = vec![socket, only.into()];
             }
         }
-        let leg =
-            self.ring.open(&address).map_err(|errno| io::Error::from_raw_os_error(errno.0))?;
+        let leg = self
+            .ring
+            .open(address.into())
+            .map_err(|errno| io::Error::from_raw_os_error(errno.0))?;
         place.leg = Some(leg);
-        self.ring.submit(token(conn, Kind::Connect), Op::Connect(leg, address));
+        self.ring.submit(token(conn, Kind::Connect), Op::Connect(leg, address.into()));
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use weir_engine::io::{Op, Outcome, Token};
 
 use super::legs::Behind;
 use super::{Answer, Kernel, OpState, key, leg_of};
-use crate::net::Mode;
+use crate::net::{Mode, of_ip};
 
 /// Six SYNs are sent; then ETIMEDOUT.
 const SYN_TIMEOUT_NS: u64 = 127_000_000_000;
@@ -154,6 +154,7 @@ impl Kernel {
 
     fn try_connect(&mut self, asked: OpState, leg: Leg) -> Option<Result<(), Errno>> {
         let Op::Connect(_, address) = asked.op else { return None };
+        let address = of_ip(address);
         if self.rng.hits(self.swarm.local_connects) {
             self.note("connect: no port", [usize::from(address.port()), 0]);
             return Some(Err(self.local_error(leg)));

@@ -9,6 +9,8 @@ use weir_proto::order::{BackendHealth, HealthWords};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::OnDown;
 
+use crate::net::of_ip;
+
 /// All that was said up to now. It only grows: orders may be on their way.
 #[derive(Clone, Debug, Default)]
 pub struct Falls {
@@ -22,11 +24,12 @@ impl Falls {
     /// A shard is sent this.
     pub fn note_snapshot(&mut self, snapshot: &Snapshot) {
         for (pool, backend) in snapshot.backends() {
-            self.addresses.insert(backend.id, backend.address);
+            let address = of_ip(backend.address);
+            self.addresses.insert(backend.id, address);
             match pool.spec.on_down {
                 OnDown::Keep => {}
-                OnDown::Kill => drop(self.kills.insert(backend.address)),
-                OnDown::Stalled => drop(self.gives_up.insert(backend.address)),
+                OnDown::Kill => drop(self.kills.insert(address)),
+                OnDown::Stalled => drop(self.gives_up.insert(address)),
             }
         }
     }

@@ -11,7 +11,9 @@ use weir_engine::io::{FreeBuffers, Kind, Op, Token};
 
 use super::legs::Behind;
 use super::{Kernel, Key, Note, OpState, Seen, key, leg_of};
-use crate::net::{Conn, ConnId, peer_of};
+use weir_proto::address::Address;
+
+use crate::net::{Conn, ConnId, of_ip, peer_of};
 
 impl Kernel {
     pub(super) fn check_submit(&mut self, token: Token, op: Op) {
@@ -41,6 +43,7 @@ impl Kernel {
         }
         match op {
             Op::Connect(leg, address) => {
+                let address = of_ip(address);
                 note.address = Some(address);
                 note.conns[Side::Backend as usize] = None;
                 // One that was inspected has come in earlier.
@@ -188,10 +191,11 @@ impl Kernel {
         u32::try_from(room).unwrap_or(u32::MAX)
     }
 
-    pub(crate) fn open(&mut self, address: &SocketAddr) -> Result<Leg, Errno> {
+    pub(crate) fn open(&mut self, address: Address) -> Result<Leg, Errno> {
+        let address = of_ip(address);
         if self.legs.count() >= self.swarm.legs || self.rng.hits(self.swarm.open_errors) {
             self.note("open: no descriptor", [usize::from(address.port()), 0]);
-            self.seen.push(Seen::NotOpened { address: *address });
+            self.seen.push(Seen::NotOpened { address });
             return Err(self.rng.pick(&[Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS]));
         }
         Ok(self.legs.open(Behind::Nothing))

@@ -8,15 +8,13 @@ use crate::spec::{BackendSpec, Force, WEIGHT_MAX};
 pub static BACKEND: &[Setting<BackendSpec>] = &[
     required(row(
         ("address", "address"),
-        Form::Address { many: false },
+        Form::Target,
         Effect::Placement,
         (
-            |it| Some(Value::Addresses(vec![it.address])),
+            |it| Some(Value::Target(it.address)),
             |it, value| {
-                if let Some(Value::Addresses(addresses)) = value
-                    && let [address] = addresses.as_slice()
-                {
-                    it.address = *address;
+                if let Some(Value::Target(address)) = value {
+                    it.address = address;
                 }
             },
         ),

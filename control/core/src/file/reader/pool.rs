@@ -104,6 +104,7 @@ impl Reader {
                 self.value(value, &hint).map(|address| Value::Addresses(vec![address]))
             }
             Form::Address { many: true } => self.list(value, &hint).map(Value::Addresses),
+            Form::Target => self.value(value, &hint).map(Value::Target),
             Form::Routes => self.list(value, &hint).map(Value::Routes),
             Form::Networks => {
                 self.list::<Network>(value, &hint).map(|list| Value::Networks(list.into()))

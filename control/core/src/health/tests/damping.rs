@@ -40,7 +40,7 @@ impl DampedPool {
         let DampedPool { world, good, .. } = self;
         let backends = &world.snapshot.pools[0].backends;
         let is_good = |address: std::net::SocketAddr| {
-            let backend = backends.iter().find(|backend| backend.address == address);
+            let backend = backends.iter().find(|backend| backend.address.ip() == Some(address));
             backend.is_some_and(|backend| good.contains(backend.name.as_str()))
         };
         self.health.check_all(at(self.now), is_good);
@@ -78,7 +78,7 @@ impl DampedPool {
 }
 
 fn backend(port: u16) -> BackendSpec {
-    BackendSpec::new(([127, 0, 0, 1], port).into())
+    BackendSpec::new(std::net::SocketAddr::from(([127, 0, 0, 1], port)).into())
 }
 
 /// `rise` is 2 and `fall` is 3: the one that leads now serves after its second good check, whether

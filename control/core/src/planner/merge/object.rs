@@ -4,7 +4,7 @@ use core::fmt;
 use std::collections::BTreeMap;
 
 use weir_proto::conflict::{Conflict, Drift};
-use weir_proto::settings::{BACKEND, LISTENER, OF_KINDS, POOL, Setting, Value};
+use weir_proto::settings::{BACKEND, LISTENER, OF_KINDS, POOL, Plain, Setting, Value};
 use weir_proto::spec::{Admin, BackendSpec, CopyOnWrite, ListenerSpec, Name, PoolSpec};
 
 use super::{Merge, differences, text};
@@ -78,8 +78,7 @@ impl Object for BackendSpec {
     const TABLE: &'static [Setting<BackendSpec>] = BACKEND;
 
     fn value_if_absent(setting: &Setting<BackendSpec>) -> Option<Value> {
-        let address = ([0, 0, 0, 0], 0).into();
-        let plain = BackendSpec::new(address);
+        let plain = BackendSpec::plain();
         (setting.key != "address").then(|| (setting.get)(&plain))?
     }
 

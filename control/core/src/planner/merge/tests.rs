@@ -182,7 +182,7 @@ fn backend() -> impl Generator<Value = BackendSpec> {
     (1..3_u16, 0..3_u16, state).prop_map(|(port, weight, state)| BackendSpec {
         weight,
         state,
-        ..BackendSpec::new(([127, 0, 0, 1], port).into())
+        ..BackendSpec::new(std::net::SocketAddr::from(([127, 0, 0, 1], port)).into())
     })
 }
 

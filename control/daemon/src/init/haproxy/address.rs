@@ -26,7 +26,9 @@ pub(super) enum HaproxyAddress {
     Ip(IpAddr, Ports),
     /// A name that has to be looked up.
     Named(String, Ports),
-    /// Something else than TCP over IP, and what it is.
+    /// The path of a Unix socket.
+    Unix(String),
+    /// Something else, and what it is.
     Other(&'static str),
     Wrong,
 }
@@ -38,8 +40,8 @@ pub(super) fn read(text: &str) -> HaproxyAddress {
         None => ("", text),
     };
     match family {
-        "" if rest.starts_with('/') => return HaproxyAddress::Other("a Unix socket"),
-        "unix" => return HaproxyAddress::Other("a Unix socket"),
+        "" if rest.starts_with('/') => return HaproxyAddress::Unix(rest.to_owned()),
+        "unix" => return HaproxyAddress::Unix(rest.to_owned()),
         "abns" | "abnsz" => return HaproxyAddress::Other("an abstract Unix socket"),
         "fd" | "sockpair" => return HaproxyAddress::Other("a socket that HAProxy inherits"),
         "rhttp" => return HaproxyAddress::Other("a reverse HTTP connection"),
@@ -107,7 +109,10 @@ pub(super) fn to_bind(written: &HaproxyAddress, v6only: bool) -> Option<Vec<Sock
         HaproxyAddress::Any { v6: false, ports } => (Ipv4Addr::UNSPECIFIED.into(), *ports),
         HaproxyAddress::Any { v6: true, ports } => (Ipv6Addr::UNSPECIFIED.into(), *ports),
         HaproxyAddress::Ip(ip, ports) => (*ip, *ports),
-        HaproxyAddress::Named(..) | HaproxyAddress::Other(_) | HaproxyAddress::Wrong => {
+        HaproxyAddress::Named(..)
+        | HaproxyAddress::Unix(_)
+        | HaproxyAddress::Other(_)
+        | HaproxyAddress::Wrong => {
             return None;
         }
     };
@@ -156,8 +161,8 @@ mod tests {
                 "db.internal:5432",
                 HaproxyAddress::Named("db.internal".into(), Ports::Range(5432, 5432)),
             ),
-            ("/run/db.sock", HaproxyAddress::Other("a Unix socket")),
-            ("unix@/run/db.sock", HaproxyAddress::Other("a Unix socket")),
+            ("/run/db.sock", HaproxyAddress::Unix("/run/db.sock".into())),
+            ("unix@/run/db.sock", HaproxyAddress::Unix("/run/db.sock".into())),
             ("quic4@:443", HaproxyAddress::Other("UDP")),
             ("10.0.0.1:+99999", HaproxyAddress::Wrong),
         ] {

@@ -371,6 +371,9 @@ impl Joiner<'_> {
                 self.is_full = true;
                 addresses_end_here()
             }
+            (None, HaproxyAddress::Unix(_)) => {
+                refuse("it is left out: weir listens on TCP over IP only")
+            }
             (None, HaproxyAddress::Other(what)) => {
                 refuse(&format!("it is left out: {what} is not TCP over IP"))
             }
@@ -453,7 +456,7 @@ impl Joiner<'_> {
         let read = self.address(&server.at, &server.address);
         let why = match read {
             HaproxyAddress::Ip(ip, written) => match port(written, ports) {
-                Some(port) => return DraftAddress::Known(SocketAddr::new(ip, port)),
+                Some(port) => return DraftAddress::Known(SocketAddr::new(ip, port).into()),
                 None => "its port follows from the client's, and is not one",
             },
             HaproxyAddress::Named(name, Ports::Absent) if name.starts_with('_') => {
@@ -464,7 +467,11 @@ impl Joiner<'_> {
                 None => "its port follows from the client's, and is not one",
             },
             HaproxyAddress::Any { .. } => "the address that the client came to is not one",
-            HaproxyAddress::Other(_) => "weir connects by TCP over IP only",
+            HaproxyAddress::Unix(path) => match format!("unix:{path}").parse() {
+                Ok(address) => return DraftAddress::Known(address),
+                Err(_) => "weir connects to absolute paths of at most 107 bytes",
+            },
+            HaproxyAddress::Other(_) => "weir connects by TCP and to Unix sockets with a path",
             HaproxyAddress::Wrong => "it is no address",
         };
         unusable(&server.at, &server.address, why, self.notes)

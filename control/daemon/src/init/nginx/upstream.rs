@@ -184,24 +184,27 @@ fn of_service(service: &str, host: &str) -> DraftAddress {
 
 /// Where a server is.
 fn server_address(at: &At, text: &str, notes: &mut Notes) -> DraftAddress {
+    if text.starts_with("unix:") {
+        return match text.parse() {
+            Ok(address) => DraftAddress::Known(address),
+            Err(_) => {
+                let why = "weir connects to absolute paths of at most 107 bytes";
+                unusable(at, text, why, notes)
+            }
+        };
+    }
     let parts = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
     let port = parts.and_then(|(_, port)| port.parse::<u16>().ok()).filter(|port| *port > 0);
     let host = parts.and_then(|(host, _)| units::host(host));
     if let (Some(ip), Some(port)) = (host, port) {
-        return DraftAddress::Known(SocketAddr::new(ip, port));
+        return DraftAddress::Known(SocketAddr::new(ip, port).into());
     }
     if let (Some((name, _)), Some(port)) = (parts, port)
         && !name.contains(['$', '/'])
-        && !text.starts_with("unix:")
     {
         return DraftAddress::Named { name: name.to_owned(), port: Some(port) };
     }
-    let why = if text.starts_with("unix:") {
-        "weir connects by TCP over IP only"
-    } else if text.contains('$') {
-        "weir has no variables"
-    } else {
-        "it is no address with a port"
-    };
+    let why =
+        if text.contains('$') { "weir has no variables" } else { "it is no address with a port" };
     unusable(at, text, why, notes)
 }

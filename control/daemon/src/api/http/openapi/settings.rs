@@ -70,7 +70,10 @@ pub(super) fn shown<S: Plain>(table: &'static [Setting<S>]) -> Map<String, Value
                             {"sni": list(), "alpn": list(), "from": list(), "pool": name()},
                     }})
                 }
-                Form::Text { .. } | Form::Name { .. } | Form::Address { many: false } => {
+                Form::Text { .. }
+                | Form::Name { .. }
+                | Form::Address { many: false }
+                | Form::Target => {
                     json!({"type": "string"})
                 }
             };
@@ -134,6 +137,7 @@ fn written(form: Form) -> Value {
         Form::Text { .. } => json!({"type": "string", "minLength": 1}),
         Form::Name { .. } => name(),
         Form::Address { many: false } => address(),
+        Form::Target => target(),
         Form::Address { many: true } => {
             json!({"anyOf": [address(), {"type": "array", "items": address(), "minItems": 1}]})
         }
@@ -176,6 +180,11 @@ fn route() -> Value {
 
 fn address() -> Value {
     json!({"type": "string", "minLength": 1, "examples": ["10.0.0.11:443", "[::1]:443"]})
+}
+
+fn target() -> Value {
+    let examples = ["10.0.0.11:443", "[::1]:443", "unix:/run/app.sock"];
+    json!({"type": "string", "minLength": 1, "examples": examples})
 }
 
 /// An IP address without a port.
