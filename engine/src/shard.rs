@@ -121,6 +121,7 @@ impl<I: Io> Shard<I> {
         self.standstill.wakes(self.now);
         self.acknowledge_fence();
         self.take_orders();
+        self.table.gain_tokens(self.now);
         self.table.set_buffers_short(self.io.free_buffers().low);
         let answers = self.take_answers();
         if self.standstill.is_over(answers, self.now) {
@@ -329,7 +330,7 @@ impl<I: Io> Shard<I> {
 
     /// Gives sessions that wait for a backend with room one, where credits or ends have made some.
     fn serve_queue(&mut self) {
-        let Some(mut walk) = self.table.begin_to_serve() else { return };
+        let Some(mut walk) = self.table.begin_to_serve(self.now) else { return };
         while let Some(id) = self.table.serve_queue(&mut walk, self.now, &mut self.actions) {
             self.perform(id);
         }
@@ -355,8 +356,9 @@ impl<I: Io> Shard<I> {
         // Control has fallen behind: it does not ring when it has caught up, so look again soon.
         let pending_reports = (!self.pending_reports.is_empty()).then(|| self.now.plus_millis(10));
         let search = self.may_search().then_some(self.search_after);
-        let (paused, token) = (self.sockets.paused_until(), self.sockets.token_at());
-        let deadlines = [self.table.next_deadline(), paused, token, pending_reports, search];
+        let paused = self.sockets.paused_until();
+        let tokens = self.sockets.token_at().into_iter().chain(self.table.token_at()).min();
+        let deadlines = [self.table.next_deadline(), paused, tokens, pending_reports, search];
         deadlines.into_iter().flatten().min()
     }
 

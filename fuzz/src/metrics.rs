@@ -138,9 +138,11 @@ fn stats(snapshot: &Snapshot, choices: &mut Choices<'_>) -> Box<ShardStats> {
         .map(|(_, backend)| BackendStats {
             id: backend.id,
             sessions_now: 1,
+            connecting_now: 1,
             counts: BackendCounts {
                 sessions: number(),
                 connect_failures: [number(), 0, 1, 0, 2, 0],
+                capped: [number(), 0],
                 received_bytes: number(),
                 sent_bytes: number(),
                 early_closes: number(),

@@ -273,6 +273,12 @@ pub struct BackendRow {
     /// Its health by hand; `None`: as checks and connects say.
     pub force: Option<Force>,
     pub sessions: u64,
+    /// Of these, those whose connect has not been answered.
+    pub connecting: u64,
+    /// The limits of these two, and of connects that begin in a second. `None`: there is none.
+    pub max_sessions: Option<u32>,
+    pub connecting_max: Option<u32>,
+    pub connect_rate_per_s: Option<u32>,
     pub sessions_total: u64,
     pub connect_failures_total: u64,
     /// From the backend.

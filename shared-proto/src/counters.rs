@@ -4,7 +4,7 @@
 //! The rows of an object have the order that they have on the page of metrics. Gauges and
 //! histograms are fields of [`crate::stats`]: each of them is read in a way of its own.
 
-use crate::reason::{By, ConnectFault, Reject, Side};
+use crate::reason::{By, ConnectCap, ConnectFault, Reject, Side};
 
 /// How a counter adds up over boxes and shards, and how it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +161,9 @@ counters! {
         sessions: Count, "weir_backend_sessions_total", "Sessions that connected to the backend.";
         connect_failures["reason" ConnectFault]: Count, "weir_backend_connect_failures_total",
             "Connects to the backend that failed, by reason.";
+        /// By the credits of one shard, which are a part of the limit.
+        capped["limit" ConnectCap]: Count, "weir_backend_capped_total",
+            "Times that a shard had no further connect to the backend for the moment, by limit.";
         early_closes: Count, "weir_backend_early_closes_total",
             "Sessions that the backend ended before it had sent a byte.";
         received_bytes: Count, "weir_backend_received_bytes_total", "Bytes from the backend.";

@@ -82,6 +82,21 @@ pub enum Limited {
     Backend(BackendId),
     /// New sessions of a listener: a credit that was used is there again some time later.
     Rate(ListenerId),
+    /// Connects to a backend that are on their way.
+    Connecting(BackendId),
+    /// Connects to a backend that begin, as [`Limited::Rate`].
+    ConnectRate(BackendId),
+}
+
+impl Limited {
+    /// True if a credit that was used is there again some time later.
+    #[must_use]
+    pub fn is_rate(self) -> bool {
+        match self {
+            Limited::Rate(_) | Limited::ConnectRate(_) => true,
+            Limited::Listener(_) | Limited::Backend(_) | Limited::Connecting(_) => false,
+        }
+    }
 }
 
 /// Control's word on one shard's part of a limit. All of it each time: a newer one takes the place

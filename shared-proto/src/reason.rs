@@ -334,6 +334,28 @@ impl ConnectFault {
     }
 }
 
+/// A limit of a backend's connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectCap {
+    /// As many are on their way as may be (`connecting`).
+    Connecting,
+    /// As many have begun as may (`connect-rate`).
+    Rate,
+}
+
+impl ConnectCap {
+    pub const ALL: [ConnectCap; 2] = [ConnectCap::Connecting, ConnectCap::Rate];
+
+    /// The label in metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            ConnectCap::Connecting => "connecting",
+            ConnectCap::Rate => "connect_rate",
+        }
+    }
+}
+
 /// Why an accepted connection, or an attempt to accept one, did not become a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reject {

@@ -174,6 +174,8 @@ impl PoolStats {
 pub struct BackendStats {
     pub id: BackendId,
     pub sessions_now: u32,
+    /// Connects that have not been answered; each is a session, too.
+    pub connecting_now: u32,
     pub counts: BackendCounts,
 }
 

@@ -102,6 +102,26 @@ fn maglev_keeps_a_client_and_moves_only_those_of_a_backend_that_goes() {
 }
 
 #[test]
+fn maglev_lets_clients_return_to_a_backend_little_by_little() {
+    let set = start("maglev");
+    set.weir.ok(&["pool", "set", "web", "health.slow-start=7d"]);
+    let sources = sources(60);
+    let home = by_source(&set, &sources);
+    set.weir.ok(&["backend", "drain", "web/b2", "--yes"]);
+    let away = by_source(&set, &sources);
+    set.weir.ok(&["backend", "ready", "web/b2"]);
+    // Its share is that of some seconds of seven days.
+    assert_eq!(by_source(&set, &sources), away, "its clients come back one by one");
+    let (client, _) = home.iter().find(|(_, name)| *name == "b2").expect("a third of them");
+    let why = set.weir.json(&["why", "web", "--client", &client.to_string()]);
+    assert_eq!(why["chosen"], format!("web/{}", away[client]), "{why}");
+    let why_not = why["candidates"][1]["why_not"].as_str().expect("a reason");
+    assert!(why_not.contains("slow start"), "{why_not}");
+    set.weir.ok(&["pool", "set", "web", "health.slow-start=0s"]);
+    assert_eq!(by_source(&set, &sources), home, "and all of them when it is over");
+}
+
+#[test]
 fn a_strategy_is_changed_on_the_fly_and_sessions_live_on() {
     let set = Plan::new(3, Script::Banner).start();
     let mut sessions: Vec<_> = (0..30).map(|_| set.session()).collect();

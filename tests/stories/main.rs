@@ -35,6 +35,7 @@ mod forced;
 mod full;
 mod half_close;
 mod health;
+mod herd;
 mod http;
 mod impact;
 mod init;

@@ -8,6 +8,7 @@ mod answer;
 mod by_backend;
 mod duration;
 mod early;
+mod fold;
 mod gone;
 mod latency;
 mod live;
@@ -26,9 +27,9 @@ use weir_proto::address::Address;
 use weir_proto::counters::{BackendCounts, Counts, ListenerCounts, PoolCounts, ShardCounts};
 use weir_proto::ids::{BackendId, Edition, ListenerId, PoolId, ShardId, Version};
 use weir_proto::order::SessionsOf;
-use weir_proto::reason::{CloseReason, ConnectFault, Reject};
+use weir_proto::reason::{CloseReason, Reject};
 use weir_proto::snapshot::Pool;
-use weir_proto::stats::{BackendStats, DIGITS, EndStats, ListenerStats, PoolStats, ShardStats};
+use weir_proto::stats::{DIGITS, EndStats, PoolStats, ShardStats};
 
 pub use by_backend::BackendDurations;
 use by_backend::ByBackend;
@@ -96,6 +97,8 @@ pub struct ListenerTotals {
 pub struct BackendTotals {
     /// Open now.
     pub sessions: u64,
+    /// Of these, those whose connect has not been answered.
+    pub connecting: u64,
     pub counts: BackendCounts,
 }
 
@@ -219,6 +222,7 @@ struct Backend {
 #[derive(Clone, Copy, Default)]
 struct Slice {
     sessions: u32,
+    connecting: u32,
     window: Flow,
     rate: Rate,
     /// It is in [`ShardAggregate::moving`].
@@ -301,7 +305,8 @@ impl Aggregate {
             for id in std::mem::take(&mut shard.moving) {
                 let backend = self.backends.get_mut(&id);
                 if let Some(slice) = backend.and_then(|it| it.slices.get_mut(index)) {
-                    *slice = Slice { sessions: slice.sessions, ..Slice::default() };
+                    let Slice { sessions, connecting, .. } = *slice;
+                    *slice = Slice { sessions, connecting, ..Slice::default() };
                 }
             }
             let totals = ShardTotals { sessions: 0, busy: 0.0, buffers_free: 0, ..shard.totals };
@@ -370,68 +375,6 @@ impl Aggregate {
     /// The reasons for which sessions ended, with how many.
     pub fn ends(&self) -> impl Iterator<Item = (CloseReason, u64)> {
         self.all.ends.iter()
-    }
-
-    /// A box holds every gauge of its shard: what it does not name is zero.
-    fn silence(&mut self, index: usize) {
-        let held = self.shards.get_mut(index).map(|shard| std::mem::take(&mut shard.held));
-        for (id, _) in held.unwrap_or_default() {
-            let Some(backend) = self.backends.get_mut(&id) else { continue };
-            let Some(slice) = backend.slices.get_mut(index) else { continue };
-            let sessions = u64::from(std::mem::take(&mut slice.sessions));
-            backend.totals.sessions -= sessions;
-            if let Some(pool) = self.pools.get_mut(&backend.pool) {
-                pool.sessions -= sessions;
-            }
-        }
-        for pool in self.pools.values_mut() {
-            pool.stalled.get_mut(index).map(std::mem::take);
-            pool.queued.get_mut(index).map(std::mem::take);
-        }
-        for listener in self.listeners.values_mut() {
-            let Some((sessions, waiting)) = listener.now.get_mut(index) else { continue };
-            listener.totals.sessions -= u64::from(std::mem::take(sessions));
-            listener.totals.waiting -= u64::from(std::mem::take(waiting));
-        }
-    }
-
-    fn fold_listener(&mut self, index: usize, row: &ListenerStats) {
-        let Some(listener) = self.listeners.get_mut(&row.id) else { return };
-        let (sessions, waiting) = &mut listener.now[index];
-        (*sessions, *waiting) = (*sessions + row.sessions_now, *waiting + row.waiting_now);
-        listener.totals.sessions += u64::from(row.sessions_now);
-        listener.totals.waiting += u64::from(row.waiting_now);
-        listener.totals.counts.add(&row.counts);
-        listener.flows[index].window.sessions += row.counts.accepted;
-    }
-
-    fn fold_backend(&mut self, index: usize, row: &BackendStats, now: Now) {
-        self.all.backends.add(&row.counts);
-        let Some(backend) = self.backends.get_mut(&row.id) else { return };
-        let (slice, totals) = (&mut backend.slices[index], &mut backend.totals);
-        let shard = &mut self.shards[index];
-        if row.sessions_now > 0 {
-            shard.held.push((row.id, row.sessions_now));
-        }
-        slice.sessions += row.sessions_now;
-        slice.window += Flow::from(row);
-        if !slice.moves && slice.window != Flow::default() {
-            slice.moves = true;
-            shard.moving.push(row.id);
-        }
-        totals.sessions += u64::from(row.sessions_now);
-        totals.counts.add(&row.counts);
-        let closed = row.counts.connect_failures[ConnectFault::Closed as usize];
-        let closes = row.counts.early_closes + closed;
-        let is_early = backend.early.add(closes, row.counts.sessions, now);
-        if let Some(pool) = self.pools.get_mut(&backend.pool) {
-            pool.sessions += u64::from(row.sessions_now);
-            pool.totals.backends.add(&row.counts);
-            pool.flows[index].window += Flow::from(row);
-        }
-        if is_early {
-            self.note_early(row.id, now);
-        }
     }
 
     /// Turns what the shard counted in the last second or so into rates.

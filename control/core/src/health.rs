@@ -224,10 +224,12 @@ impl Health {
         group.subtract(&watched);
         let was = watched.health();
         let before = (watched.is_up(), watched.since, watched.counters.transitions);
+        let ramps_since = watched.ramps_since;
         let mut transition = change(&mut watched);
         if watched.force.is_some() && watched.is_up() == before.0 {
             // Checks go on and say what they say; it counts for nothing.
             (watched.since, watched.counters.transitions) = (before.1, before.2);
+            watched.ramps_since = ramps_since;
             transition = None;
         }
         group.add(&watched);

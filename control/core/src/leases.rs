@@ -4,6 +4,7 @@
 //! a shard's credits are free again when it has given them back, or when it has ended. Where more
 //! was used already when a limit came or was lowered, nobody gets any until that has passed.
 
+mod of_snapshot;
 mod spent;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,9 +15,11 @@ use weir_core::base::machine::enter;
 use weir_core::machine;
 use weir_proto::ids::{ListenerId, PoolId, ShardId, Version};
 use weir_proto::order::{Credit, Limited, Order, Want, Wish};
-use weir_proto::snapshot::{Pool, Snapshot};
+use weir_proto::snapshot::{Backend, Pool, Snapshot};
 use weir_proto::spec::Rate;
 
+use of_snapshot::limits_of;
+pub use of_snapshot::limits_of_backend;
 use spent::SpentCredits;
 
 use crate::batch::Batch;
@@ -180,12 +183,13 @@ impl Leases {
         }
         for backend in &pool.backends {
             let was_known = before.is_some_and(|before| before.has(backend));
-            let of = Limited::Backend(backend.id);
-            self.learn(of, (backend.max_sessions, was_known), version);
+            for (of, most) in limits_of_backend(backend) {
+                self.learn(of, (most, was_known), version);
+            }
         }
         if !self.limits.is_empty() {
             let gone = before.into_iter().flat_map(|before| before.without(Some(pool)));
-            gone.for_each(|backend| self.forget(Limited::Backend(backend.id)));
+            gone.for_each(|backend| self.forget_backend(backend));
         }
     }
 
@@ -215,7 +219,7 @@ impl Leases {
     pub fn sweep(&mut self, most: usize) -> bool {
         let mut batch = Batch::of(most);
         while let Some(pool) = self.swept.pop_if(|pool| batch.takes(pool.backends.len())) {
-            pool.backends.iter().for_each(|it| self.forget(Limited::Backend(it.id)));
+            pool.backends.iter().for_each(|it| self.forget_backend(it));
         }
         !self.swept.is_empty()
     }
@@ -249,6 +253,10 @@ impl Leases {
                 news.remove(&of);
             }
         }
+    }
+
+    fn forget_backend(&mut self, backend: &Backend) {
+        limits_of_backend(backend).into_iter().for_each(|(of, _)| self.forget(of));
     }
 
     /// Goes on where another ledger was: shards that use this snapshot hold what this one does not
@@ -479,18 +487,6 @@ impl Limit {
             holder.keep = keep;
         }
     }
-}
-
-/// Every limit of `snapshot`.
-fn limits_of(snapshot: &Snapshot) -> impl Iterator<Item = (Limited, u32)> {
-    let listeners = snapshot.listeners.iter();
-    let listeners = listeners.flat_map(|it| {
-        let rate = it.rate.map(Rate::burst);
-        [(Limited::Listener(it.id), it.max_sessions), (Limited::Rate(it.id), rate)]
-    });
-    let backends = snapshot.pools.iter().flat_map(|pool| &pool.backends);
-    let all = listeners.chain(backends.map(|it| (Limited::Backend(it.id), it.max_sessions)));
-    all.filter_map(|(of, most)| Some((of, most?)))
 }
 
 #[cfg(test)]

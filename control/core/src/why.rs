@@ -1,7 +1,10 @@
 //! "Why this backend?": the picker that shards have, asked for one client by what control knows.
 
+mod slow_start;
+
 use std::net::SocketAddr;
 
+use weir_core::base::clock::Now;
 use weir_core::base::prng::Prng;
 use weir_core::client_hello::is_server_name;
 use weir_core::pick::{Candidate, Groups, Tried, client_key, identity};
@@ -37,22 +40,24 @@ pub fn client(text: &str) -> Result<std::net::IpAddr, Refusal> {
 pub fn of_client(
     control: &Control,
     (pool, from): (&str, &str),
-    seed: (u64, u64),
+    (seed, now): ((u64, u64), Now),
 ) -> Result<Explanation, Refusal> {
     let snapshot = &control.snapshot;
     let address = client(from)?;
     let pool = snapshot.pool(pool).ok_or_else(|| planner::no_pool(snapshot, pool))?;
     let panic = control.is_in_panic(pool);
     let shares = control.health.groups_of(pool.id);
-    let candidates: Vec<(u8, Candidate)> =
+    let mut candidates: Vec<(u8, Candidate)> =
         pool.backends.iter().map(|it| (it.priority, candidate(control, it, panic))).collect();
     let has_share = |priority: u8| {
         shares.len() < 2 || shares.iter().any(|(it, _, share)| *it == priority && *share > 0)
     };
+    let key = client_key(seed, address);
+    let growing =
+        slow_start::passed_over(control, (pool, panic), has_share, &mut candidates, (key, now));
     let eligible = |index: usize| {
         has_share(candidates[index].0) && candidates[index].1.is_eligible(index, Tried::NONE)
     };
-    let key = client_key(seed, address);
     let mut prng = Prng::new(key);
     let mut picker = Groups::new(pool.strategy, &candidates, &mut prng);
     picker.set_shares(&shares.iter().map(|(_, _, share)| *share).collect::<Vec<_>>());
@@ -78,7 +83,8 @@ pub fn of_client(
             (pool, backend),
             (&candidates[index].1, has_share(backend.priority)),
             (picked, index),
-        ),
+        )
+        .map(|why_not| growing[index].clone().unwrap_or(why_not)),
         slot: places.iter().find(|(_, at)| *at == index).map(|(place, _)| u64::from(*place)),
     };
     Ok(Explanation {
@@ -104,7 +110,7 @@ pub fn of_listener(
     control: &Control,
     (listener, from): (Option<&str>, &str),
     (sni, alpn): (Option<&str>, Option<&str>),
-    seed: (u64, u64),
+    seed: ((u64, u64), Now),
 ) -> Result<Explanation, Refusal> {
     let snapshot = &control.snapshot;
     let listener = match (listener, snapshot.listeners.as_slice()) {
@@ -191,7 +197,7 @@ const SHOWN_MAX: usize = 8;
 pub fn of_session(
     control: &Control,
     detail: &SessionDetail,
-    seed: (u64, u64),
+    seed: ((u64, u64), Now),
 ) -> Result<Explanation, Refusal> {
     let row = &detail.session;
     // One that has reset has no address any more: any will do to look at the candidates.
@@ -232,13 +238,26 @@ fn candidate(control: &Control, backend: &Backend, panic: bool) -> Candidate {
         load: u32::try_from(sessions).unwrap_or(u32::MAX),
         usable: backend.admin.is_ready()
             && (control.health.is_up(backend.id) || panic)
-            && !is_full(backend, sessions),
+            && full(control, backend).is_none(),
     }
 }
 
-/// It has as many sessions as it may have.
-fn is_full(backend: &Backend, sessions: u64) -> bool {
-    backend.max_sessions.is_some_and(|most| sessions >= u64::from(most))
+/// The limit that it is at, with its figures.
+fn full(control: &Control, backend: &Backend) -> Option<String> {
+    let totals = control.aggregate.backend(backend.id);
+    let (sessions, connecting) = (totals.sessions, totals.connecting);
+    if let Some(most) = backend.max_sessions.filter(|most| sessions >= u64::from(*most)) {
+        return Some(format!("it is full: {sessions} sessions, and its max-sessions is {most}"));
+    }
+    if let Some(most) = backend.connecting.filter(|most| connecting >= u64::from(*most)) {
+        return Some(format!(
+            "{connecting} connects to it are on their way, and its connecting is {most}"
+        ));
+    }
+    // Whether there is a token this moment only shards know.
+    let begins = control.aggregate.backend_rate(backend.id).sessions;
+    let rate = backend.connect_rate.filter(|rate| begins >= f64::from(rate.events()))?;
+    Some(format!("as many connects begin as its connect-rate allows, {rate}"))
 }
 
 /// How the strategy comes to its choice among `count` that may have the session.
@@ -258,7 +277,9 @@ fn because(control: &Control, pool: &Pool, count: usize, panic: bool) -> String 
     } else {
         format!("; {}", control.groups_text(pool))
     };
-    format!("{rule}{panic}{groups}")
+    let has_rates = pool.backends.iter().any(|it| it.connect_rate.is_some());
+    let rates = if has_rates { "; one without a token for a connect is passed over" } else { "" };
+    format!("{rule}{panic}{groups}{rates}")
 }
 
 fn why_not(
@@ -277,9 +298,8 @@ fn why_not(
     if !candidate.usable && backend.force.is_some() {
         return Some("an operator has forced it down".to_owned());
     }
-    let sessions = u64::from(candidate.load);
-    if let Some(most) = backend.max_sessions.filter(|_| is_full(backend, sessions)) {
-        return Some(format!("it is full: {sessions} sessions, and its max-sessions is {most}"));
+    if let Some(full) = full(control, backend) {
+        return Some(full);
     }
     if !candidate.usable {
         return Some("its health checks, or connects to it, have failed".to_owned());

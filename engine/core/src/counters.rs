@@ -92,7 +92,7 @@ impl ShardCounters {
             row.stalled_now = pool.stalled;
         }
         for (row, backend) in full.backends.iter_mut().zip(view.backends()) {
-            row.sessions_now = backend.sessions;
+            (row.sessions_now, row.connecting_now) = (backend.sessions, backend.waiting());
         }
         full.listeners.append(&mut departed.listeners);
         full.pools.append(&mut departed.pools);
@@ -150,6 +150,13 @@ impl ShardCounters {
 
     pub fn connect_failed(&mut self, backend: BackendSlot, fault: ConnectFault) {
         self.current.backends[backend.index()].counts.connect_failures[fault as usize] += 1;
+    }
+
+    /// A connect to a backend with limits has begun, which may be the last that this shard may
+    /// begin there for now, by [`ConnectCap`](weir_proto::reason::ConnectCap).
+    pub fn capped(&mut self, backend: BackendSlot, is_last: [bool; 2]) {
+        let counts = &mut self.current.backends[backend.index()].counts.capped;
+        counts.iter_mut().zip(is_last).for_each(|(count, is_last)| *count += u64::from(is_last));
     }
 
     /// A backend has closed or reset a session before it had sent a byte.

@@ -44,6 +44,12 @@ impl Lease {
         Lease { ahead: true, ..Lease::new(used) }
     }
 
+    /// True if it asks for a credit as soon as none is left.
+    #[must_use]
+    pub fn asks_ahead(&self) -> bool {
+        self.ahead
+    }
+
     /// Credits that this shard holds, used ones included.
     #[must_use]
     pub fn held(&self) -> u32 {

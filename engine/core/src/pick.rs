@@ -30,6 +30,7 @@ use crate::base::prng::Prng;
 use crate::slot::MemberIndex;
 pub use groups::Groups;
 use maglev::Maglev;
+pub use maglev::goes_over;
 use random::Random;
 use turns::Turns;
 use two_choices::TwoChoices;

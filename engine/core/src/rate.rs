@@ -38,6 +38,12 @@ impl RateLease {
         RateLease { lease: Lease::new(0), rate, tokens: 0, at: Now::default(), fresh: 0 }
     }
 
+    /// The same of something that is chosen by whether it has room, see [`Lease::ahead`].
+    #[must_use]
+    pub fn ahead(rate: Rate) -> RateLease {
+        RateLease { lease: Lease::ahead(0), ..RateLease::new(rate) }
+    }
+
     /// The same under a version in which it may be another one. A lower one leaves no token:
     /// control says first how many credits there are too many.
     #[must_use]
@@ -89,7 +95,7 @@ impl RateLease {
         (self.at, self.fresh) = (now, 0);
     }
 
-    /// A session begins.
+    /// A session begins, at the moment of the last [`RateLease::gain`].
     pub fn spend(&mut self) {
         debug_assert!(self.tokens >= WHOLE, "a session has a token");
         self.tokens = self.tokens.saturating_sub(WHOLE);
@@ -101,10 +107,15 @@ impl RateLease {
     }
 
     /// After clients were admitted. Returns when there is something to do here though nothing else
-    /// happens: a client waits for a token, or others for a credit whose token is spent.
+    /// happens: a client waits for a token, or others for a credit whose token is spent. Under a
+    /// rate that asks ahead, when there is a token again.
     pub fn settle(&mut self, waits: bool) -> Option<Now> {
         self.on_lease(waits, Lease::settle);
-        let is_awaited = if waits { self.room() == 0 } else { self.lease.is_lacked() };
+        let is_awaited = if waits || self.lease.asks_ahead() {
+            self.room() == 0
+        } else {
+            self.lease.is_lacked()
+        };
         let held = u64::from(self.lease.held());
         let is_full = self.tokens >= held * WHOLE;
         (is_awaited && !is_full).then(|| {
@@ -113,6 +124,11 @@ impl RateLease {
             let nanos = u64::try_from(missing.div_ceil(each)).unwrap_or(u64::MAX);
             Now::from_nanos(self.at.nanos.saturating_add(nanos))
         })
+    }
+
+    /// A new version is in use: control hears all of it again.
+    pub fn tell_again(&mut self) {
+        self.lease.tell_again();
     }
 
     /// The news for control, as of any lease.

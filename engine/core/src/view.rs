@@ -5,6 +5,7 @@
 //! whose object is gone from the snapshot is used again once its last session is over.
 
 mod adopt;
+mod backend_limits;
 mod connects;
 mod falls;
 mod figures;
@@ -38,10 +39,12 @@ use crate::session::Awaited;
 use crate::slot::{BackendSlot, ListenerSlot, MemberIndex, PoolSlot};
 use crate::sources::Sources;
 
+use backend_limits::BackendLimits;
+pub use backend_limits::CreditsHeld;
 pub use connects::{CountedConnect, MayRetry};
 pub use figures::Figures;
 pub use health::{FAILURES_IN_A_ROW_MAX, Verdict};
-use room::{BackendLimits, Touched};
+use room::Touched;
 
 /// One listener on this shard.
 #[derive(Debug)]

@@ -5,6 +5,7 @@
 mod access;
 mod ages;
 mod bounds;
+mod caps;
 mod connects;
 mod falls;
 mod figures;
@@ -146,7 +147,7 @@ pub struct Ledger {
     /// Clients of each listener that were let in.
     admitted: BTreeMap<ListenerId, u64>,
     admitted_before: BTreeMap<ListenerId, u64>,
-    allowed: RateBuckets,
+    allowed: RateBuckets<ListenerId>,
     limited: per_source::Limited,
     known_sources: per_source::KnownSources,
     /// When the last turn was.
@@ -155,6 +156,7 @@ pub struct Ledger {
     before: BTreeMap<ListenerId, u32>,
     /// The same of each backend.
     loads_before: BTreeMap<BackendId, u32>,
+    caps: caps::Caps,
     /// Times that each kind of check had something to check.
     pub connects_checked: u64,
     pub ejections_checked: u64,

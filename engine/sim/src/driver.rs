@@ -303,7 +303,7 @@ impl<I: Io> World<I> {
         self.calm_down(swarm);
         // Behind a limit of one session, clients whose backends never answer wait for each other.
         let queue_ms = if swarm.clean { 0 } else { swarm.rooms.queued_ms_max() };
-        let each_ms = swarm.connect_ms * 4 + swarm.rooms.hold_ms + swarm.rates.each_ms();
+        let each_ms = swarm.connect_ms * 4 + swarm.rooms.each_ms() + swarm.rates.each_ms();
         let waits_ms = each_ms * (swarm.clients + 1) + queue_ms + 2000;
         // A peer that is gone is given up when keepalive or the pool says.
         let gone = self.kernel.borrow().net.conns.iter().filter(|it| it.gone.is_some()).count();

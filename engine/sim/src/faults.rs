@@ -118,8 +118,10 @@ impl Headers {
 /// Limits of the backends of a world.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rooms {
-    /// Some backends have one.
+    /// Some backends have one of sessions.
     pub limited: bool,
+    /// Some have limits of connects.
+    pub caps: bool,
     /// How long a session waits for one with room, and how many do.
     pub queue_ms: usize,
     pub queue_size: u32,
@@ -138,13 +140,25 @@ impl Rooms {
         let (queue_ms, queue_size) = (rng.pick(&[50, 3000, 20_000]), rng.pick(&[0, 2, 1000, 1000]));
         let hold_ms = rng.pick(&[0, 0, 0, 50, 3000]);
         let closes = hold_ms == 0 && rng.below(3) == 0;
-        Rooms { limited, queue_ms, queue_size, hold_ms, closes }
+        Rooms { limited, caps: false, queue_ms, queue_size, hold_ms, closes }
     }
 
     /// The longest that a session waits for a backend with room.
     #[must_use]
     pub fn queued_ms_max(&self) -> usize {
-        if self.limited { self.queue_ms.max(self.hold_ms) } else { self.hold_ms }
+        if self.has_full() { self.queue_ms.max(self.hold_ms) } else { self.hold_ms }
+    }
+
+    /// True if some backend may be full.
+    #[must_use]
+    pub fn has_full(&self) -> bool {
+        self.limited || self.caps
+    }
+
+    /// How long each client may wait for tokens of connects, in milliseconds.
+    #[must_use]
+    pub fn each_ms(&self) -> usize {
+        if self.caps { self.hold_ms + 1600 } else { self.hold_ms }
     }
 
     /// The answer of listeners while no backend takes sessions.
@@ -160,6 +174,16 @@ impl Rooms {
     /// A limit of a backend.
     pub fn most(&self, rng: &mut Rng) -> Option<u32> {
         if self.limited { rng.pick(&[None, Some(1), Some(2), Some(5), Some(5)]) } else { None }
+    }
+
+    /// The limits of a backend's connects: how many at once, and how often one begins.
+    pub fn caps(&self, rng: &mut Rng) -> (Option<u32>, Option<Rate>) {
+        if !self.caps {
+            return (None, None);
+        }
+        let connecting = rng.pick(&[None, Some(1), Some(1), Some(2), Some(5)]);
+        let per_second = rng.pick(&[0, 0, 3, 20, 100, 1000]);
+        (connecting, (per_second > 0).then(|| Rate::per_second(per_second)))
     }
 }
 
@@ -258,6 +282,7 @@ impl Swarm {
         let per_source = PerSources { limited: !swarm.clean && beside.below(5) == 0 };
         // How many of those that are refused would have cost a token is not known.
         let rates = Rates { limited: rates && !per_source.limited };
+        let rooms = Rooms { caps: beside.below(5) == 0, ..rooms };
         let swarm = Swarm { headers, lists, redispatch, early_closes, sources, ..swarm };
         let swarm = Swarm { rates, per_source, ..swarm };
         Swarm { groups, routes, rooms, lifetimes, on_down, health_flips: seldom, ..swarm }

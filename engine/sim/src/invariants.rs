@@ -10,6 +10,7 @@ use weir_core::limits::{
 };
 use weir_core::session::{Attempt, Connect, Phase, Session};
 use weir_core::table::Table;
+use weir_core::view::CreditsHeld;
 use weir_proto::ids::Version;
 
 use crate::kernel::{Kernel, Note};
@@ -87,13 +88,12 @@ fn check_leases(table: &Table, kernel: &Kernel) -> Result<(), String> {
     }
     let now = Now::from_nanos(kernel.now);
     let views = table.view();
-    let of_backends = views.backends().iter().filter_map(|it| Some((it.id, it.credits()?)));
+    let mut of_backends = views.backends().iter().flat_map(|it| it.credits(now));
     if table.iter().all(|(_, session)| !session.is_in_queue)
-        && let Some((id, (_, owed))) = of_backends.clone().find(|(_, (_, owed))| *owed > 0)
+        && let Some(it) = of_backends.find(|it| it.owed > 0)
     {
-        return Err(format!(
-            "{owed} credits of backend {id} stay although another shard lacks them"
-        ));
+        let CreditsHeld { of, owed, .. } = it;
+        return Err(format!("{owed} credits of {of:?} stay although another shard lacks them"));
     }
     let owing = table.view().listeners().iter().find(|view| view.owed(now) > 0);
     owing.map_or(Ok(()), |view| {
@@ -105,14 +105,13 @@ fn check_leases(table: &Table, kernel: &Kernel) -> Result<(), String> {
 /// Every session under a limit has a credit: control counts by them.
 fn check_credits(table: &Table) -> Result<(), String> {
     let view = table.view();
-    let backends = view.backends().iter();
-    let backends =
-        backends.filter_map(|it| Some((format!("{:?}", it.id), it.sessions, it.credits()?.0)));
+    let backends = view.backends().iter().flat_map(|it| it.credits(Now::default()));
+    let backends = backends.map(|it| (format!("{:?}", it.of), it.used, it.held));
     let listeners = view.listeners().iter();
     let listeners =
         listeners.filter_map(|it| Some((format!("{:?}", it.id), it.sessions, it.held()?)));
     match backends.chain(listeners).find(|(_, sessions, held)| sessions > held) {
-        Some((of, sessions, held)) => Err(format!("{sessions} sessions of {of}, {held} credits")),
+        Some((of, sessions, held)) => Err(format!("{sessions} are used of {of}, {held} credits")),
         None => Ok(()),
     }
 }

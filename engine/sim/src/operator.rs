@@ -26,7 +26,7 @@ use crate::kernel::Kernel;
 use crate::net::{Mode, of_ip};
 use crate::origins;
 use crate::rng::Rng;
-pub use pools::{LIFETIMES_MS, keepalive, on_down, timeouts};
+pub use pools::{LIFETIMES_MS, keepalive, limited, on_down, timeouts};
 
 /// What the ledger needs to know of an order that was sent.
 #[derive(Clone, Debug)]
@@ -123,13 +123,8 @@ impl Operator {
                 let (backend, address) = operator.backend(kernel);
                 let weight = if swarm.clean { 1 } else { operator.weight() };
                 let priority = operator.priority(swarm);
-                let max_sessions = swarm.rooms.most(&mut operator.rng);
-                let fresh = BackendSpec {
-                    weight,
-                    priority,
-                    max_sessions,
-                    ..BackendSpec::new(address.into())
-                };
+                let fresh = BackendSpec { weight, priority, ..BackendSpec::new(address.into()) };
+                let fresh = limited(&swarm.rooms, &mut operator.rng, fresh);
                 spec.backend.insert(backend, fresh);
             }
             operator.spec.pool.insert(pool_name.clone(), spec.into());
@@ -435,15 +430,19 @@ impl Operator {
         let fresh = self.pool(&kernel.swarm);
         let (added, address) = self.backend(kernel);
         let (weight, priority) = (self.weight(), self.priority(&kernel.swarm));
-        let max_sessions = kernel.swarm.rooms.most(&mut self.rng);
-        let is_limited = kernel.swarm.rooms.limited && self.rng.flip();
+        let new = BackendSpec { weight, priority, ..BackendSpec::new(address.into()) };
+        let new = limited(&kernel.swarm.rooms, &mut self.rng, new);
+        let is_limited = kernel.swarm.rooms.has_full() && self.rng.flip();
         let pool = self.spec.pool.get_mut(pool_name).expect("it was just listed");
         let backends: Vec<Name> = pool.backend.keys().cloned().collect();
         let which = self.rng.below(backends.len());
         let backend = backends.get(which).and_then(|name| pool.backend.get_mut(name));
         let kinds = if kernel.swarm.groups { 9 } else { 8 };
         match (self.rng.below(kinds), backend) {
-            (0 | 1, Some(backend)) if is_limited => backend.max_sessions = max_sessions,
+            (0 | 1, Some(backend)) if is_limited => {
+                let BackendSpec { address, weight, priority, state, force, .. } = *backend;
+                *backend = BackendSpec { address, weight, priority, state, force, ..new };
+            }
             (0, Some(backend)) => backend.weight = weight,
             (8, Some(backend)) => backend.priority = priority,
             (1, Some(backend)) => {
@@ -458,12 +457,6 @@ impl Operator {
             }
             (5, _) => self.change_listener(&kernel.swarm),
             _ => {
-                let new = BackendSpec {
-                    weight,
-                    priority,
-                    max_sessions,
-                    ..BackendSpec::new(address.into())
-                };
                 pool.backend.insert(added, new);
             }
         }

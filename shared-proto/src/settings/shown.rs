@@ -202,7 +202,7 @@ mod tests {
             json,
             r#"{"address":"127.0.0.1:80","weight":2,"priority":0,"state":"up","force":null,"#
                 .to_owned()
-                + r#""max_sessions":null}"#
+                + r#""max_sessions":null,"connecting_max":null,"connect_rate_per_s":null}"#
         );
         let listener = ListenerSpec::new("web".parse().unwrap(), vec![([127, 0, 0, 1], 81).into()]);
         let json = serde_json::to_string(&ShownSettings::of(LISTENER, &listener)).unwrap();

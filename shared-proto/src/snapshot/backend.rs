@@ -2,7 +2,7 @@
 
 use crate::address::Address;
 use crate::ids::BackendId;
-use crate::spec::{Admin, BackendSpec, Force, Name};
+use crate::spec::{Admin, BackendSpec, Force, Name, Rate};
 
 /// A backend of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,10 @@ pub struct Backend {
     pub admin: Admin,
     /// The most sessions over all shards; `None` is no limit.
     pub max_sessions: Option<u32>,
+    /// The most connects on their way at once over all shards; `None` is no limit.
+    pub connecting: Option<u32>,
+    /// How often a connect begins over all shards; `None` is no limit.
+    pub connect_rate: Option<Rate>,
     /// It is no configuration: it was found by DNS.
     pub is_discovered: bool,
 }
@@ -34,6 +38,8 @@ impl Backend {
             force: self.force,
             state: self.admin,
             max_sessions: self.max_sessions,
+            connecting: self.connecting,
+            connect_rate: self.connect_rate,
         }
     }
 

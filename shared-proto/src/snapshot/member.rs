@@ -53,6 +53,8 @@ pub(super) fn backends(
         force: backend.force,
         admin: backend.state,
         max_sessions: backend.max_sessions,
+        connecting: backend.connecting,
+        connect_rate: backend.connect_rate,
         is_discovered: false,
     });
     let mut backends: Vec<Backend> = configured.collect();
@@ -70,6 +72,8 @@ pub(super) fn backends(
             force: None,
             admin: if member.leaves { Admin::Drain } else { Admin::Ready },
             max_sessions: None,
+            connecting: None,
+            connect_rate: None,
             is_discovered: true,
         }
     }));

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Rate;
 use crate::address::Address;
 
 /// One address that sessions are forwarded to.
@@ -22,6 +23,12 @@ pub struct BackendSpec {
     /// The most sessions at once, over all shards. Absent: no limit.
     #[serde(default, rename = "max-sessions", skip_serializing_if = "Option::is_none")]
     pub max_sessions: Option<u32>,
+    /// The most connects on their way at once, over all shards. Absent: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connecting: Option<u32>,
+    /// How often a connect begins, over all shards. Absent: as often as there is a session for it.
+    #[serde(default, rename = "connect-rate", skip_serializing_if = "Option::is_none")]
+    pub connect_rate: Option<Rate>,
 }
 
 impl BackendSpec {
@@ -35,6 +42,8 @@ impl BackendSpec {
             state: Admin::Ready,
             force: None,
             max_sessions: None,
+            connecting: None,
+            connect_rate: None,
         }
     }
 }

@@ -317,7 +317,12 @@ fn backend(backend: &BackendRow, style: Style) -> String {
         ("state", Cell::state(state_of(backend))),
         ("weight", backend.weight.to_string().into()),
         ("priority", backend.priority.to_string().into()),
-        ("sessions", count(backend.sessions, style).into()),
+        ("sessions", of_most(backend.sessions, backend.max_sessions, style).into()),
+        ("connecting", of_most(backend.connecting, backend.connecting_max, style).into()),
+        (
+            "connect rate",
+            backend.connect_rate_per_s.map_or("-".into(), |it| format!("{it}/s")).into(),
+        ),
         ("sessions total", count(backend.sessions_total, style).into()),
         ("connect failures", count(backend.connect_failures_total, style).into()),
         ("received", bytes(backend.received_bytes_total, style).into()),
@@ -327,6 +332,12 @@ fn backend(backend: &BackendRow, style: Style) -> String {
         ("check since", seconds(check.since_s, style).into()),
     ];
     pairs(&rows, style)
+}
+
+/// As in `12 of 500`, or `12` without a limit.
+fn of_most(now: u64, most: Option<u32>, style: Style) -> String {
+    let now = count(now, style);
+    most.map_or_else(|| now.clone(), |most| format!("{now} of {}", count(most.into(), style)))
 }
 
 /// One event, one line.

@@ -60,6 +60,7 @@ impl Aggregate {
         let mut totals = identities.next().map(|backend| backend.totals).unwrap_or_default();
         for earlier in identities {
             totals.sessions += earlier.totals.sessions;
+            totals.connecting += earlier.totals.connecting;
             totals.counts.add(&earlier.totals.counts);
         }
         totals

@@ -5,6 +5,7 @@ use weir_proto::ids::{Edition, IdSource};
 use weir_proto::reason::{By, CloseReason, During, Why};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::{BackendSpec, ListenerSpec, PoolSpec, Spec};
+use weir_proto::stats::{BackendStats, ListenerStats};
 
 use super::*;
 
@@ -57,9 +58,11 @@ fn row(id: BackendId, sessions_now: u32, sessions: u64, bytes: u64) -> BackendSt
     BackendStats {
         id,
         sessions_now,
+        connecting_now: 1,
         counts: BackendCounts {
             sessions,
             connect_failures: [1, 0, 0, 2, 0, 0],
+            capped: [0, 1],
             early_closes: 3,
             received_bytes: bytes,
             sent_bytes: bytes * 2,
@@ -111,9 +114,11 @@ fn differences_of_all_shards_become_totals() {
         aggregate.backend(b1),
         BackendTotals {
             sessions: 6,
+            connecting: 2,
             counts: BackendCounts {
                 sessions: 20,
                 connect_failures: [4, 0, 0, 8, 0, 0],
+                capped: [0, 4],
                 early_closes: 12,
                 received_bytes: 400,
                 sent_bytes: 800,

@@ -136,8 +136,13 @@ b1 = { address = \"10.0.0.11:80\" }
         for (more, warning) in [
             (
                 "[pool.web]\nqueue.size = 5".to_owned(),
-                "pool.web.queue: no backend has max-sessions, so that none is ever full and no \
-                 session waits",
+                "pool.web.queue: no backend has max-sessions, connecting or connect-rate, so that \
+                 none is ever full and no session waits",
+            ),
+            (
+                "b2 = { address = \"10.0.0.12:80\", max-sessions = 5, connecting = 5 }".to_owned(),
+                "pool.web.backend.b2.connecting: a connect is a session, and max-sessions allows \
+                 no more than 5",
             ),
             (
                 "[pool.web]\nspill = \"50%\"".to_owned(),

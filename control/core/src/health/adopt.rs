@@ -62,6 +62,8 @@ impl Health {
         // Of a group that is kept, the others stand aside: they do not serve in its place.
         let kept = group.and_then(|group| group.kept_next(pool));
         let beside_kept = kept.is_some_and(|kept| self.serves(pool, |it| it.priority == kept));
+        let was_member = |it: &Backend| self.watched.get(&it.id).is_some_and(|old| old.is_member);
+        let stays = pool.backends.iter().any(|it| it.is_member() && was_member(it));
         let before = self.groups.remove(&pool.id);
         let mut group = Group::new(pool.clone());
         for backend in &pool.backends {
@@ -70,6 +72,9 @@ impl Health {
                 .remove(&backend.id)
                 .unwrap_or_else(|| WatchedBackend::new(pool, backend, now));
             let (was_up, was_forced) = (watched.is_up(), watched.force);
+            if stays && backend.is_member() && !watched.is_member {
+                watched.ramps_since = Some(now);
+            }
             let may_be_weir = self.wildcards.takes(checked_address(&pool.health, backend.address));
             let plan = watched.plan.clone();
             let beside = if kept == Some(backend.priority) { beside_kept } else { beside };
@@ -150,6 +155,13 @@ impl Health {
             }
         }
         !self.swept.is_empty()
+    }
+
+    /// Since when a backend's share of new sessions grows, as shards know it too, whatever its pool
+    /// makes of that.
+    #[must_use]
+    pub fn ramps_since(&self, id: BackendId) -> Option<Now> {
+        self.watched.get(&id)?.ramps_since
     }
 
     /// True if one of these backends of the pool serves already, and goes on.

@@ -36,6 +36,8 @@ pub(super) struct WatchedBackend {
     pub(super) result: CheckResult,
     /// When it last came up or went down; at first, when it came to be.
     pub(super) since: Now,
+    /// When it came up, or began to get sessions beside others: its share grows from then on.
+    pub(super) ramps_since: Option<Now>,
     pub(super) due: Option<Due>,
     /// A check is in flight, for it alone or for all of its plan.
     pub(super) running: Option<Running>,
@@ -93,6 +95,7 @@ impl WatchedBackend {
             hysteresis: Hysteresis::default(),
             result: CheckResult::Off,
             since: now,
+            ramps_since: None,
             due: None,
             running: None,
             counters: CheckCounters::default(),
@@ -225,6 +228,7 @@ impl WatchedBackend {
 
     pub(super) fn transition(&mut self, reason: &str, now: Now) -> Transition {
         self.since = now;
+        self.ramps_since = self.is_up().then_some(now);
         self.counters.transitions += 1;
         Transition {
             pool: self.pool.clone(),

@@ -25,6 +25,11 @@ struct PlainShard {
 
 /// Sessions that begin in each tick of a run.
 fn run(rate: u32, each: &[u64], ticks: u64) -> Vec<u64> {
+    run_with(RateLease::new, rate, each, ticks)
+}
+
+/// The same with another kind of lease.
+fn run_with(new: fn(Rate) -> RateLease, rate: u32, each: &[u64], ticks: u64) -> Vec<u64> {
     let listener = ListenerSpec {
         rate: Some(Rate::per_second(rate)),
         ..ListenerSpec::new("web".parse().unwrap(), vec!["127.0.0.1:80".parse().unwrap()])
@@ -39,7 +44,7 @@ fn run(rate: u32, each: &[u64], ticks: u64) -> Vec<u64> {
     let mut leases = Leases::new(u16::try_from(each.len()).unwrap());
     leases.adopt(&snapshot, &before);
     let shard = |each: &u64| PlainShard {
-        lease: RateLease::new(Rate::per_second(rate)),
+        lease: new(Rate::per_second(rate)),
         waiting: 0,
         each: *each,
         orders: VecDeque::new(),
@@ -120,6 +125,22 @@ fn the_whole_rate_is_reached_and_never_exceeded_however_clients_are_spread() {
     ] {
         let (seconds, ticks) = if rate < 10 { (40, 400_000) } else { (5, 50_000) };
         let began = run(rate, each, ticks);
+        check_bound(rate, &began);
+        let sum: u64 = began.iter().sum();
+        let share = sum * 100 / (u64::from(rate) * seconds);
+        assert!(share >= least, "{rate}/s, {each:?}: {sum} in {seconds} s, {share} %");
+    }
+}
+
+/// As the connects of a backend, whose shards ask for credits before a session waits.
+#[test]
+fn the_same_of_leases_that_ask_ahead() {
+    let (all, one): (&[u64], &[u64]) = (&[1; 8], &[1, 0, 0, 0, 0, 0, 0, 0]);
+    for (rate, each, least) in
+        [(2000, all, 98), (2000, one, 97), (1, all, 97), (1, one, 97), (50, all, 97), (7, one, 97)]
+    {
+        let (seconds, ticks) = if rate < 10 { (40, 400_000) } else { (5, 50_000) };
+        let began = run_with(RateLease::ahead, rate, each, ticks);
         check_bound(rate, &began);
         let sum: u64 = began.iter().sum();
         let share = sum * 100 / (u64::from(rate) * seconds);

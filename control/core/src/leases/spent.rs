@@ -4,7 +4,6 @@
 use weir_core::base::clock::Now;
 use weir_core::rate::GAIN_MAX;
 use weir_proto::ids::ShardId;
-use weir_proto::order::Limited;
 
 use super::{LeaseState, Leases, Limit};
 
@@ -39,7 +38,7 @@ impl Leases {
     /// A shard has ended: all that it had of rates is free later.
     pub(super) fn set_apart(&mut self, shard: ShardId, now: Now) {
         for (of, limit) in &mut self.limits {
-            if matches!(of, Limited::Rate(_)) {
+            if of.is_rate() {
                 let free_at = limit.spend(shard, now);
                 self.free_at = self.free_at.into_iter().chain(free_at).min();
             }

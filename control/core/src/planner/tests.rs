@@ -85,7 +85,8 @@ fn a_backend_is_added_with_before_after_and_undo() {
     assert_eq!(plan.before, None);
     let after = json!({
         "name": "web/b3", "address": "[2001:db8::1]:80", "weight": 5, "priority": 0,
-        "state": "ready", "force": null, "max_sessions": null
+        "state": "ready", "force": null, "max_sessions": null,
+        "connecting_max": null, "connect_rate_per_s": null
     });
     assert_eq!(value(&plan.after), after);
     assert_eq!(plan.undo, "weirctl backend remove web/b3 --if-version 8");

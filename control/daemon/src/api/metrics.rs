@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use weir_proto::answer::{BackendState, TaskKind};
 use weir_proto::snapshot::{Backend, Pool};
+use weir_proto::spec::Rate;
 
 pub use figures::{
     BackendFigures, DiscoveryFigures, DurationFigures, HealthCounts, MetricsInput, PoolFigures,
@@ -304,8 +305,44 @@ fn backends(page: &mut Page, rows: &[BackendRow<'_>]) {
     for row in rows {
         family.row(&row.labels(), row.totals.sessions);
     }
+    let help = "Connects to the backend that are on their way.";
+    let mut family = page.gauge("weir_backend_connecting", help);
+    for row in rows {
+        family.row(&row.labels(), row.totals.connecting);
+    }
+    backend_limits(page, rows);
     let counts = rows.iter().map(|row| (row.labels().to_vec(), row.totals.counts));
     page.counters(&counts.collect::<Vec<_>>());
+}
+
+/// Of backends that have them.
+fn backend_limits(page: &mut Page, rows: &[BackendRow<'_>]) {
+    type Limit = (&'static str, &'static str, fn(&Backend) -> Option<u32>);
+    let limits: [Limit; 3] = [
+        (
+            "weir_backend_sessions_max",
+            "The most sessions at once, of backends with max-sessions.",
+            |it| it.max_sessions,
+        ),
+        (
+            "weir_backend_connecting_max",
+            "The most connects on their way at once, of backends with connecting.",
+            |it| it.connecting,
+        ),
+        (
+            "weir_backend_connect_rate_max",
+            "The most connects that begin in a second, of backends with connect-rate.",
+            |it| it.connect_rate.map(Rate::events),
+        ),
+    ];
+    for (name, help, limit) in limits {
+        let mut family = page.gauge(name, help);
+        for row in rows {
+            if let Some(most) = row.live.and_then(|(backend, _)| limit(backend)) {
+                family.row(&row.labels(), most);
+            }
+        }
+    }
 }
 
 fn checks(page: &mut Page, rows: &[BackendRow<'_>]) {

@@ -72,12 +72,12 @@ impl Queries<'_> {
             }
             Query::TaskShow { id } => Answer::Task(control.task(id, self.now)?),
             Query::Why { pool, client } => {
-                Answer::Why(why::of_client(control, (&pool, &client), self.hash_seed)?.into())
+                Answer::Why(why::of_client(control, (&pool, &client), self.moment())?.into())
             }
             Query::WhyListener { listener, client, sni, alpn } => {
                 let about = (listener.as_deref(), client.as_str());
                 let hello = (sni.as_deref(), alpn.as_deref());
-                Answer::Why(why::of_listener(control, about, hello, self.hash_seed)?.into())
+                Answer::Why(why::of_listener(control, about, hello, self.moment())?.into())
             }
             Query::Status
             | Query::ListenerList
@@ -413,10 +413,18 @@ impl Queries<'_> {
             weight: backend.weight,
             priority: backend.priority,
             force: backend.force,
+            max_sessions: backend.max_sessions,
+            connecting_max: backend.connecting,
+            connect_rate_per_s: backend.connect_rate.map(weir_proto::spec::Rate::events),
             discovered: backend.is_discovered,
             check: self.control.health.row(backend.id, self.now),
             ..counted(self.control.aggregate.backend(backend.id))
         }
+    }
+
+    /// The key of clients' hashes, and the time, by which a client's backend follows.
+    fn moment(&self) -> ((u64, u64), Now) {
+        (self.hash_seed, self.now)
     }
 
     fn state(&self, backend: &Backend) -> BackendState {
@@ -461,6 +469,10 @@ fn counted(totals: BackendTotals) -> BackendRow {
         priority: 0,
         force: None,
         sessions: totals.sessions,
+        connecting: totals.connecting,
+        max_sessions: None,
+        connecting_max: None,
+        connect_rate_per_s: None,
         sessions_total: totals.counts.sessions,
         connect_failures_total: totals.connect_failures_total(),
         received_bytes_total: totals.counts.received_bytes,

@@ -86,7 +86,8 @@ impl Shared {
             }
             Query::WhySession { id } => match self.search(SearchRequest::Show { id }).await? {
                 Answer::Session(detail) => {
-                    let why = why::of_session(&self.control(), &detail, self.hash_seed())?;
+                    let why =
+                        why::of_session(&self.control(), &detail, (self.hash_seed(), rt::now()))?;
                     Ok(Answer::Why(why.into()))
                 }
                 other => Ok(other),

@@ -5,9 +5,8 @@ mod per_source;
 use std::collections::BTreeMap;
 
 use weir_control_core::control::Control;
-use weir_control_core::leases::Leased;
+use weir_control_core::leases::{Leased, limits_of_backend};
 use weir_engine_sim::check::rates::RateBuckets;
-use weir_proto::ids::ListenerId;
 use weir_proto::order::Limited;
 use weir_proto::spec::Rate;
 
@@ -59,8 +58,9 @@ impl Limits {
         let listeners = control.snapshot.listeners.iter();
         let listeners = listeners
             .map(|it| (format!("listener {}", it.name), Limited::Listener(it.id), it.max_sessions));
-        let backends = control.snapshot.backends().map(|(pool, it)| {
-            (format!("backend {}/{}", pool.name, it.name), Limited::Backend(it.id), it.max_sessions)
+        let backends = control.snapshot.backends().flat_map(|(pool, it)| {
+            let name = format!("backend {}/{}", pool.name, it.name);
+            limits_of_backend(it).map(|(of, most)| (format!("{of:?} of {name}"), of, most))
         });
         let rates = control.snapshot.listeners.iter().map(|it| {
             let burst = it.rate.map(Rate::burst);
@@ -70,18 +70,21 @@ impl Limits {
             let Some(most) = most.map(u64::from) else { continue };
             let each = cells.iter().map(|cell| match of {
                 Limited::Listener(id) => cell.of_listener(id),
-                Limited::Backend(id) => cell.of_backend(id),
+                Limited::Backend(id) | Limited::Connecting(id) | Limited::ConnectRate(id) => {
+                    cell.of_backend(id, of)
+                }
                 Limited::Rate(id) => (0, cell.of_rate(id)),
             });
             let (used, held) = each.fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
             let let_in: Option<u64> = match of {
                 Limited::Listener(id) => cells.iter().map(|it| it.ledger.admitted(id)).sum(),
                 Limited::Backend(_) | Limited::Rate(_) => None,
+                Limited::Connecting(_) | Limited::ConnectRate(_) => None,
             };
             let was = self.before.get(&of).copied().unwrap_or_default();
             let came = let_in.is_some_and(|now| was.2.is_some_and(|was| now > was));
             if everywhere && used > most && (used > was.0 || came) {
-                return Err(format!("{used} sessions of {name}; {most} are allowed"));
+                return Err(format!("{used} are used of {name}; {most} are allowed"));
             }
             if everywhere && held > most && held > was.1 {
                 return Err(format!("{held} credits of {name}; there are {most}"));
@@ -106,39 +109,52 @@ impl Limits {
     }
 }
 
-/// Sessions that begin under the rates of listeners.
+/// Sessions that begin under the rates of listeners, and connects under those of backends.
 #[derive(Debug, Default)]
 struct Rates {
-    allowed: RateBuckets,
-    /// Clients that each shard had let in a step ago.
-    before: BTreeMap<(usize, ListenerId), u64>,
+    allowed: RateBuckets<Limited>,
+    /// The count of each shard a step ago.
+    before: BTreeMap<(usize, Limited), u64>,
 }
 
 impl Rates {
-    /// While every shard that has clients uses the version of control, no more sessions begin than
-    /// a rate allows: also while shards end and are built again.
+    /// While every shard that has clients uses the version of control, no more begins than a rate
+    /// allows: also while shards end and are built again.
     fn check(&mut self, control: &Control, cells: &[SimShard], now: u64) -> Result<(), String> {
         let version = control.snapshot.version.0;
         let mut live = cells.iter().filter(|cell| cell.is_live() && cell.version > 0);
-        let rates = control.snapshot.listeners.iter();
-        let rates: Vec<_> = rates.filter_map(|it| Some((it.id, it.rate?))).collect();
+        let listeners = control.snapshot.listeners.iter();
+        let listeners = listeners.filter_map(|it| Some((Limited::Rate(it.id), it.rate?)));
+        let backends = control.snapshot.backends();
+        let backends =
+            backends.filter_map(|(_, it)| Some((Limited::ConnectRate(it.id), it.connect_rate?)));
+        let rates: Vec<_> = listeners.chain(backends).collect();
         let fits = live.all(|cell| cell.version == version);
-        self.allowed.retain(|id| fits && rates.iter().any(|(of, _)| *of == id));
-        for (id, rate) in rates {
+        self.allowed.retain(|of| fits && rates.iter().any(|(it, _)| *it == of));
+        for (of, rate) in rates {
             let (mut began, mut is_known) = (0, true);
             for (number, cell) in cells.iter().enumerate() {
-                let Some(count) = cell.ledger.admitted(id) else {
+                let Some(count) = begun(cell, of) else {
                     is_known = false;
                     continue;
                 };
-                let before = self.before.insert((number, id), count).unwrap_or(0);
+                let before = self.before.insert((number, of), count).unwrap_or(0);
                 // One that was built again begins at 0.
                 began += count.checked_sub(before).unwrap_or(count);
             }
             if fits && is_known {
-                self.allowed.began((id, rate), began, now)?;
+                self.allowed.began((of, rate), began, now)?;
             }
         }
         Ok(())
+    }
+}
+
+/// The count so far, at a shard, of that which a rate limits; `None` if it is not known exactly.
+fn begun(cell: &SimShard, of: Limited) -> Option<u64> {
+    match of {
+        Limited::Rate(id) => cell.ledger.admitted(id),
+        Limited::ConnectRate(id) => Some(cell.ledger.connects_begun(id)),
+        Limited::Listener(_) | Limited::Backend(_) | Limited::Connecting(_) => None,
     }
 }

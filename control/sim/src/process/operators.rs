@@ -15,7 +15,7 @@ use weir_proto::spec::{
 use super::{SimProcess, StepResult, daemon};
 use weir_engine_sim::faults::{PerSources, Rates, Rooms, Swarm};
 use weir_engine_sim::net::Mode;
-use weir_engine_sim::operator::{keepalive, name, on_down, retries, timeouts};
+use weir_engine_sim::operator::{keepalive, limited, name, on_down, retries, timeouts};
 use weir_engine_sim::rng::Rng;
 
 /// Everybody who makes changes.
@@ -110,9 +110,8 @@ impl People {
     fn backend(&mut self) -> (Name, BackendSpec) {
         let (address, weight) = (self.host(), self.weight());
         let priority = if self.groups { self.rng.pick(&[0, 0, 1, 2]) } else { 0 };
-        let max_sessions = self.rooms.most(&mut self.rng);
-        let spec =
-            BackendSpec { weight, priority, max_sessions, ..BackendSpec::new(address.into()) };
+        let spec = BackendSpec { weight, priority, ..BackendSpec::new(address.into()) };
+        let spec = limited(&self.rooms, &mut self.rng, spec);
         (name(&format!("b{}", address.port())), spec)
     }
 
@@ -339,6 +338,14 @@ impl People {
         if self.rooms.limited && self.rng.flip() {
             let most = self.rng.pick(&["", "1", "2", "5"]);
             return ChangeRequest::BackendSet { name, pairs: vec![pair("max-sessions", most)] };
+        }
+        if self.rooms.caps && self.rng.flip() {
+            let cap = if self.rng.flip() {
+                pair("connecting", self.rng.pick(&["", "1", "2", "5"]))
+            } else {
+                pair("connect-rate", self.rng.pick(&["", "3/s", "20/s", "1000/s"]))
+            };
+            return ChangeRequest::BackendSet { name, pairs: vec![cap] };
         }
         let pairs = match self.rng.below(4) {
             0 | 1 => vec![address],

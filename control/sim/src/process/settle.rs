@@ -72,7 +72,7 @@ impl SimProcess {
         done: impl Fn(&SimProcess) -> bool,
     ) -> StepResult {
         let rates_ms = self.swarm.rates.each_ms();
-        let each_ms = self.swarm.connect_ms * 4 + self.swarm.rooms.hold_ms + rates_ms;
+        let each_ms = self.swarm.connect_ms * 4 + self.swarm.rooms.each_ms() + rates_ms;
         let waits_ms = each_ms * (self.swarm.clients + 1) + 70_000;
         let by = by.unwrap_or(self.street.now + waits_ms as u64 * MS);
         for _ in 0..ROUNDS_MAX {

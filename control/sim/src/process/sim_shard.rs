@@ -7,11 +7,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
 use weir_control_core::sockets::addresses;
+use weir_core::base::clock::Now;
 use weir_core::table::Table;
 use weir_engine::mailbox::{Inbox, Mailbox};
 use weir_engine::shard::{Shard, ShardSetup};
 use weir_proto::ids::{BackendId, ListenerId};
-use weir_proto::order::Report;
+use weir_proto::order::{Limited, Report};
 
 use super::sim_fleet::ShardLink;
 use weir_engine_sim::check::Ledger;
@@ -177,14 +178,20 @@ impl SimShard {
         own.map(|view| u64::from(view.rate_held().unwrap_or(0))).sum()
     }
 
-    /// The same of a backend.
+    /// The part of a limit of a backend that this shard uses, and the credits that it holds.
     #[must_use]
-    pub(super) fn of_backend(&self, id: BackendId) -> (u64, u64) {
+    pub(super) fn of_backend(&self, id: BackendId, of: Limited) -> (u64, u64) {
         let views = self.shard.iter().flat_map(|shard| shard.table().view().backends());
         let own = views.filter(|view| view.id == id);
         own.fold((0, 0), |(used, held), view| {
-            let credits = view.credits().map_or(0, |(held, _)| held);
-            (used + u64::from(view.sessions), held + u64::from(credits))
+            let used_now = match of {
+                Limited::Backend(_) => view.sessions,
+                Limited::Connecting(_) => view.waiting(),
+                Limited::ConnectRate(_) | Limited::Listener(_) | Limited::Rate(_) => 0,
+            };
+            let mut credits = view.credits(Now::default()).filter(|it| it.of == of);
+            let credits = credits.next().map_or(0, |it| it.held);
+            (used + u64::from(used_now), held + u64::from(credits))
         })
     }
 

@@ -70,6 +70,13 @@ impl Maglev {
     }
 }
 
+/// Whether a client goes to a candidate whose share grows, `grown` of `whole` so far: by a lot that
+/// is always the same for the two of them, so that a client which has gone over stays.
+#[must_use]
+pub fn goes_over(key: u64, candidate: &Candidate, (grown, whole): (u32, u32)) -> bool {
+    scale(mix(mix(key) ^ candidate.identity), whole) < grown
+}
+
 /// The table of these members: the same for the same identities and weights in any order, but for
 /// the indices in it.
 fn build(members: &[Member]) -> Vec<u16> {

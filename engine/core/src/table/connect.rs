@@ -183,9 +183,11 @@ impl Table {
         session.route.backend = Some(picked.backend);
         session.route.index = picked.index;
         session.counted_retry = Some(is_retry);
-        self.view.session_assigned(picked.backend);
         let connect = CountedConnect { pool, backend: picked.backend, is_retry };
-        self.view.connect_begins(connect, now);
+        if let Some(is_last) = self.view.connect_begins(connect, now) {
+            self.counters.capped(picked.backend, is_last);
+        }
+        self.view.session_assigned(picked.backend);
         self.counters.picked(pool, is_retry);
         let client = session.leg(Side::Client).expect("a connecting session has one");
         let address = self.view.backends()[picked.backend.index()].address;

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use weir_proto::order::{Credit, Limited, Want};
 
 use super::Table;
+use crate::base::clock::Now;
 use crate::slot::ListenerSlot;
 use crate::view::ListenerView;
 
@@ -35,8 +36,21 @@ impl Table {
                     rate.hear(given, keep);
                 }
             }
-            Limited::Backend(id) => self.view.hear_backend_credit(id, given, keep),
+            Limited::Backend(id) | Limited::Connecting(id) | Limited::ConnectRate(id) => {
+                self.view.hear_backend_credit(id, credit);
+            }
         }
+    }
+
+    /// Backends that had no token for a connect, and have one by now, may be picked again.
+    pub fn gain_tokens(&mut self, now: Now) {
+        self.view.gain_tokens(now);
+    }
+
+    /// When [`Table::gain_tokens`] has something to do.
+    #[must_use]
+    pub fn token_at(&self) -> Option<Now> {
+        self.view.token_at()
     }
 
     /// True if [`Table::take_wants`] has something to tell of listeners.

@@ -175,12 +175,12 @@ impl Table {
 
     /// Begins to give sessions that wait a backend: what other shards lack goes back first. `None`
     /// if nothing has changed for them.
-    pub fn begin_to_serve(&mut self) -> Option<QueueWalk> {
+    pub fn begin_to_serve(&mut self, now: Now) -> Option<QueueWalk> {
         let has_news = self.view.take_room_news() || self.queues.is_behind;
         let is_due = self.view.has_touched() || has_news && self.queues.waiting > 0;
         self.queues.is_behind = false;
         let Table { view, queues, .. } = self;
-        view.give_credits_back(|pool| queues.waiting_in(pool) > 0);
+        view.give_credits_back(|pool| queues.waiting_in(pool) > 0, now);
         is_due.then(QueueWalk::default)
     }
 

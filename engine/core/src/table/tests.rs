@@ -1,5 +1,7 @@
 //! Accept, pick, retry, timers and sweeps, with the kernel played by hand.
 
+#[path = "tests/caps.rs"]
+mod caps;
 #[path = "tests/connect.rs"]
 mod connect;
 #[path = "tests/fruitless.rs"]

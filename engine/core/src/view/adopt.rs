@@ -10,7 +10,7 @@ use weir_proto::ids::{BackendId, PoolId};
 use weir_proto::order::BackendHealth;
 use weir_proto::snapshot::{Backend, Pool, Snapshot};
 
-use super::room::BackendLimits;
+use super::backend_limits::BackendLimits;
 use super::slots::Slots;
 use super::{BackendView, ListenerView, PoolView, View};
 use crate::base::clock::Now;

@@ -1,7 +1,8 @@
 //! Picks and connects: who is next, how many are on their way, and whom to spare for a while.
 //!
 //! Two kinds of backends get less than their share. One that has begun to get sessions beside
-//! others, or gets them again, a moment ago: its share grows with time (*slow start*). One that too
+//! others, or gets them again, a moment ago: its share grows with time (*slow start*), under maglev
+//! client by client. One that too
 //! many connects wait for while none succeeds: it gets nothing until one does, or until the
 //! deadlines of the connects have ejected it (*stuck*). Both get sessions anyway if there is
 //! nobody else.
@@ -9,13 +10,14 @@
 use alloc::vec::Vec;
 
 use weir_proto::order::BackendHealth;
+use weir_proto::reason::ConnectCap;
 use weir_proto::spec::Strategy;
 
 use super::{BackendView, Picked, PoolView, View};
 use crate::base::clock::Now;
 use crate::base::prng::Prng;
 use crate::limits::{RETRIES_MIN, RETRIES_PERCENT, STUCK_AFTER_MS, STUCK_CONNECTS};
-use crate::pick::Tried;
+use crate::pick::{Tried, goes_over};
 use crate::slot::{BackendSlot, MemberIndex, PoolSlot};
 
 /// Whether another backend may be tried now.
@@ -56,7 +58,7 @@ impl View {
         } else if pool.unsteady.is_empty() {
             pool.picker.pick(key, prng, tried)
         } else {
-            pool.sift(backends, prng, now);
+            pool.sift(backends, (key, prng), now);
             let picked = pool.picker.pick(key, prng, tried);
             pool.restore(backends);
             picked.or_else(|| pool.picker.pick(key, prng, tried))
@@ -74,18 +76,26 @@ impl View {
         if few { MayRetry::Now } else { MayRetry::Later }
     }
 
-    /// A connect is about to be made.
-    pub fn connect_begins(&mut self, connect: CountedConnect, now: Now) {
+    /// A connect is about to be made, to a backend that the session is assigned to next. Returns
+    /// whether it was the last that this shard may begin there for now, by [`ConnectCap`]; `None`
+    /// if the backend has no limit.
+    pub fn connect_begins(
+        &mut self,
+        connect: CountedConnect,
+        now: Now,
+    ) -> Option<[bool; ConnectCap::ALL.len()]> {
         let pool = &mut self.pools[connect.pool.index()];
         pool.connecting += 1;
         pool.retrying += u32::from(connect.is_retry);
         let backend = &mut self.backends[connect.backend.index()];
         backend.waiting += 1;
+        let is_last = backend.spend(now);
         if backend.waiting >= STUCK_CONNECTS && backend.stuck_since.is_none() {
             backend.stuck_since = Some(now);
             let place = backend.place;
             self.look_at(place);
         }
+        is_last
     }
 
     /// The indices of those of the backends in these slots that picks have to look at.
@@ -137,7 +147,6 @@ impl View {
 
     /// Counts a connect no longer. Its backend is not stuck any more if few are left.
     fn connect_over(&mut self, connect: CountedConnect) -> &mut BackendView {
-        self.touch(connect.backend);
         let pool = &mut self.pools[connect.pool.index()];
         pool.connecting -= 1;
         pool.retrying -= u32::from(connect.is_retry);
@@ -146,7 +155,10 @@ impl View {
         if backend.waiting < STUCK_CONNECTS {
             backend.stuck_since = None;
         }
-        backend
+        if self.touch(connect.backend) {
+            self.refresh_load(connect.backend);
+        }
+        &mut self.backends[connect.backend.index()]
     }
 }
 
@@ -174,18 +186,12 @@ impl PoolView {
 
     /// Takes out, for one pick, whom that pick has to spare. Those whom none has to spare until
     /// something changes are not looked at any more.
-    fn sift(&mut self, backends: &mut [BackendView], prng: &mut Prng, now: Now) {
-        let PoolView { picker, slots, unsteady, slow_start_ms, .. } = self;
-        // Maglev's whole point is that a client stays where it is: nothing ramps.
-        let ramps = *slow_start_ms > 0 && picker.strategy() != Strategy::Maglev;
+    fn sift(&mut self, backends: &mut [BackendView], (key, prng): (u64, &mut Prng), now: Now) {
+        self.end_ramps(backends, now);
+        let by_client = self.strategy() == Strategy::Maglev;
         // In panic those that are down have a full share: one that is up must not have less.
-        let ramps_now = ramps && !self.panic_mode;
-        unsteady.retain(|&index| {
-            let backend = &mut backends[slots[index.index()].index()];
-            let is_over = |at: Now| !ramps || elapsed_ms(at, now) >= *slow_start_ms;
-            backend.ramps_since = backend.ramps_since.filter(|&at| !is_over(at));
-            backend.is_unsteady()
-        });
+        let ramps_now = !self.panic_mode && (!by_client || self.has_whole(backends));
+        let PoolView { picker, slots, unsteady, slow_start_ms, .. } = self;
         picker.change_each(unsteady.iter().map(|&index| index.index()), |index, candidate| {
             let backend = &backends[slots[index].index()];
             if let Some(since) = backend.stuck_since {
@@ -195,11 +201,37 @@ impl PoolView {
             // It takes part in as many picks as its share is of the full one, and counts as loaded
             // as it would be with all of its weight: neither turns nor low loads let it overtake.
             let elapsed = elapsed_ms(at, now);
-            candidate.usable &= prng.chance(elapsed, *slow_start_ms);
+            let share = (elapsed, *slow_start_ms);
+            candidate.usable &= if by_client {
+                goes_over(key, candidate, share)
+            } else {
+                prng.chance(elapsed, *slow_start_ms)
+            };
             let load = u64::from(candidate.load) * u64::from(*slow_start_ms);
             let load = load / u64::from(elapsed.max(1));
             candidate.load = u32::try_from(load).unwrap_or(u32::MAX);
         });
+    }
+
+    /// Forgets slow starts that are over, and those whom no pick has to look at any more.
+    fn end_ramps(&mut self, backends: &mut [BackendView], now: Now) {
+        let PoolView { slots, unsteady, slow_start_ms, .. } = self;
+        unsteady.retain(|&index| {
+            let backend = &mut backends[slots[index.index()].index()];
+            let is_over = |at: Now| elapsed_ms(at, now) >= *slow_start_ms;
+            backend.ramps_since = backend.ramps_since.filter(|&at| !is_over(at));
+            backend.is_unsteady()
+        });
+    }
+
+    /// True if a backend that may have new sessions has all of its share. Where all grow at once,
+    /// as after an outage, a client would only be led astray for a while.
+    fn has_whole(&self, backends: &[BackendView]) -> bool {
+        let grows = |index: &&MemberIndex| {
+            let backend = &backends[self.slots[index.index()].index()];
+            backend.ramps_since.is_some() && self.may_serve(index.index(), backend)
+        };
+        self.unsteady.iter().filter(grows).count() < self.candidates as usize
     }
 
     /// Puts back what [`PoolView::sift`] took out.

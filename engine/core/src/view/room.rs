@@ -1,33 +1,23 @@
-//! The room of backends that have a limit: this shard's part of it, and who asks for more.
+//! The room of backends that have limits: this shard's part of them, and who asks for more.
 //!
 //! A backend without a credit here is full: no pick finds it. Its lease is looked at once a turn,
 //! if something has changed for it, before and after sessions that wait are given a backend. So a
 //! backend without a limit costs nothing, and of those with one only a few are looked at.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::mem;
 
 use weir_proto::ids::BackendId;
-use weir_proto::order::{Limited, Want};
-use weir_proto::snapshot::Backend;
+use weir_proto::order::{Credit, Want};
 
-use super::{BackendView, View};
-use crate::lease::Lease;
+use super::View;
+use super::backend_limits::{BackendLimits, InUse};
+use crate::base::clock::Now;
 use crate::pick::Tried;
 use crate::priority::GroupTally;
 use crate::slot::{BackendSlot, PoolSlot};
 
-/// The limits of one backend.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct BackendLimits {
-    sessions_max: u32,
-    sessions: Lease,
-    /// It is in [`Touched::backends`].
-    is_touched: bool,
-}
-
-/// Backends whose lease is to be looked at in this turn.
+/// Backends whose leases are to be looked at in this turn.
 #[derive(Debug, Default)]
 pub(super) struct Touched {
     backends: Vec<BackendSlot>,
@@ -35,52 +25,22 @@ pub(super) struct Touched {
     news: Vec<BackendSlot>,
     /// A backend may have got room, or may be picked again.
     has_room: bool,
-}
-
-impl BackendLimits {
-    /// The limits of `backend`, of which this shard had `before`; `None` if it has none.
-    pub(super) fn new(backend: &Backend, before: Option<&BackendView>) -> Option<Box<Self>> {
-        let most = backend.max_sessions?;
-        let used = before.map_or(0, |old| old.sessions);
-        let known = before.and_then(|old| old.limits.as_deref());
-        let Some(BackendLimits { sessions_max, sessions: mut lease, is_touched }) = known.copied()
-        else {
-            let sessions = Lease::ahead(used);
-            let is_touched = false;
-            return Some(Box::new(BackendLimits { sessions_max: most, sessions, is_touched }));
-        };
-        if most < sessions_max {
-            lease.lower(used);
-        }
-        Some(Box::new(BackendLimits { sessions_max: most, sessions: lease, is_touched }))
-    }
-}
-
-impl BackendView {
-    /// True if this shard may give it another session.
-    pub(super) fn has_room(&self) -> bool {
-        let room = |limits: &BackendLimits| limits.sessions.room(self.sessions) > 0;
-        self.limits.as_deref().is_none_or(room)
-    }
-
-    /// Credits of this shard under its limit of sessions, and unused ones that others lack. `None`
-    /// without a limit.
-    #[must_use]
-    pub fn credits(&self) -> Option<(u32, u32)> {
-        let lease = &self.limits.as_deref()?.sessions;
-        Some((lease.held(), lease.owed(self.sessions)))
-    }
+    /// Backends without a token, and when each has one at the earliest. Has room for all.
+    awaiting: Vec<(Now, BackendSlot)>,
+    /// The earliest of those moments.
+    token_at: Option<Now>,
 }
 
 impl View {
-    /// The lease of this backend, and whether a pick finds it, are to be looked at.
-    pub(super) fn touch(&mut self, slot: BackendSlot) {
+    /// The leases of this backend, and whether a pick finds it, are to be looked at. True if it has
+    /// limits.
+    pub(super) fn touch(&mut self, slot: BackendSlot) -> bool {
         self.touched.has_room = true;
-        if let Some(limits) = self.backends[slot.index()].limits.as_deref_mut()
-            && !mem::replace(&mut limits.is_touched, true)
-        {
+        let Some(limits) = self.backends[slot.index()].limits.as_deref_mut() else { return false };
+        if !mem::replace(&mut limits.is_touched, true) {
             self.touched.backends.push(slot);
         }
+        true
     }
 
     /// The same of every backend of a pool: sessions begin to wait there, or none does any more.
@@ -92,22 +52,53 @@ impl View {
 
     /// A new version is in use: control hears of every lease again.
     pub(super) fn tell_limits_again(&mut self) {
+        self.touched.awaiting.clear();
+        self.touched.awaiting.reserve(self.limited.len());
+        self.touched.token_at = None;
         for slot in self.limited.clone() {
             if let Some(limits) = self.backends[slot.index()].limits.as_deref_mut() {
-                limits.sessions.tell_again();
+                limits.awaits_token = false;
+                limits.tell_again();
             }
             self.touch(slot);
         }
     }
 
-    /// Control's word on a backend's limit.
-    pub fn hear_backend_credit(&mut self, id: BackendId, given: u64, keep: Option<u32>) {
+    /// Control's word on a limit of a backend.
+    pub fn hear_backend_credit(&mut self, id: BackendId, credit: Credit) {
         let Some(slot) = self.backend_slot(id) else { return };
         if let Some(limits) = self.backends[slot.index()].limits.as_deref_mut() {
-            limits.sessions.hear(given, keep);
+            limits.hear(credit);
             self.refresh_load(slot);
             self.touch(slot);
         }
+    }
+
+    /// When a backend that has no token for a connect gets the next one.
+    #[must_use]
+    pub fn token_at(&self) -> Option<Now> {
+        self.touched.token_at
+    }
+
+    /// Backends whose token has come by now may be picked again.
+    pub fn gain_tokens(&mut self, now: Now) {
+        if self.touched.token_at.is_none_or(|at| at > now) {
+            return;
+        }
+        let mut awaiting = mem::take(&mut self.touched.awaiting);
+        awaiting.retain(|(at, slot)| {
+            if *at > now {
+                return true;
+            }
+            if let Some(limits) = self.backends[slot.index()].limits.as_deref_mut() {
+                limits.gain(now);
+                self.refresh_load(*slot);
+                self.touch(*slot);
+            }
+            false
+        });
+        self.touched.token_at = awaiting.iter().map(|(at, _)| *at).min();
+        self.touched.awaiting = awaiting;
     }
 
     /// Sessions that wait may find room.
@@ -128,10 +119,10 @@ impl View {
 
     /// Before sessions that wait are given a backend: what other shards lack goes back. `waits`
     /// says whether sessions wait in a pool.
-    pub fn give_credits_back(&mut self, waits: impl Fn(PoolSlot) -> bool) {
+    pub fn give_credits_back(&mut self, waits: impl Fn(PoolSlot) -> bool, now: Now) {
         for index in 0..self.touched.backends.len() {
             let slot = self.touched.backends[index];
-            self.on_lease(slot, &waits, Lease::give_back);
+            self.on_limits(slot, &waits, |limits, used, waits| limits.give_back(used, waits, now));
         }
     }
 
@@ -139,33 +130,39 @@ impl View {
     pub fn settle_credits(&mut self, waits: impl Fn(PoolSlot) -> bool) -> bool {
         for index in 0..self.touched.backends.len() {
             let slot = self.touched.backends[index];
-            self.on_lease(slot, &waits, Lease::settle);
+            let token_at = self.on_limits(slot, &waits, BackendLimits::settle).flatten();
             let Some(limits) = self.backends[slot.index()].limits.as_deref_mut() else { continue };
             limits.is_touched = false;
-            if limits.sessions.is_news() {
+            if limits.is_news() {
                 self.touched.news.push(slot);
+            }
+            if let Some(at) = token_at
+                && !mem::replace(&mut limits.awaits_token, true)
+            {
+                self.touched.awaiting.push((at, slot));
+                self.touched.token_at = self.touched.token_at.into_iter().chain([at]).min();
             }
         }
         self.touched.backends.clear();
         !self.touched.news.is_empty()
     }
 
-    /// Does something with the lease of a backend: the sessions that use it, and whether one waits
-    /// for it.
-    fn on_lease(
+    /// Does something with the limits of a backend: what is used of them, and whether a session
+    /// waits for it. `None` if it has none any more.
+    fn on_limits<T>(
         &mut self,
         slot: BackendSlot,
         waits: impl Fn(PoolSlot) -> bool,
-        work: fn(&mut Lease, u32, bool),
-    ) {
+        work: impl Fn(&mut BackendLimits, InUse, bool) -> T,
+    ) -> Option<T> {
         let backend = &mut self.backends[slot.index()];
         let waits = backend.place.is_some_and(|(pool, index)| {
             waits(pool) && self.pools[pool.index()].may_serve(index.index(), backend)
         });
-        if let Some(limits) = backend.limits.as_deref_mut() {
-            work(&mut limits.sessions, backend.sessions, waits);
-            self.refresh_load(slot);
-        }
+        let used = backend.in_use();
+        let done = work(backend.limits.as_deref_mut()?, used, waits);
+        self.refresh_load(slot);
+        Some(done)
     }
 
     /// Takes what control does not know of leases of backends.
@@ -173,9 +170,7 @@ impl View {
         for slot in mem::take(&mut self.touched.news) {
             let backend = &mut self.backends[slot.index()];
             let Some(limits) = backend.limits.as_deref_mut() else { continue };
-            if let Some((given, held, wish)) = limits.sessions.take_news() {
-                wants.push(Want { of: Limited::Backend(backend.id), given, held, wish });
-            }
+            limits.take_wants(backend.id, wants);
         }
     }
 

@@ -20,6 +20,8 @@ use crate::pick::Tried;
 mod begins;
 #[path = "tests/groups.rs"]
 mod groups;
+#[path = "tests/maglev.rs"]
+mod maglev;
 
 /// A configuration that is changed step by step.
 struct Config {
@@ -429,17 +431,6 @@ fn slow_start_has_its_limits() {
     }
     assert_eq!(pick_at(&mut view, 0), Some(1), "back from maint");
     assert_eq!(pick_at(&mut view, 10_000), Some(0));
-    down_and_up(&mut view, &config);
-    config.pool().strategy = Strategy::Maglev;
-    view.adopt(config.build(), &mut Prng::new(1), T0);
-    let clients = |view: &mut View, millis| -> Vec<usize> {
-        let now = T0.plus_millis(millis);
-        let mut pick = |key| view.pick(POOL, key, &mut Prng::new(1), Tried::NONE, now).unwrap();
-        (0..64).map(|client| pick(client * (u64::MAX / 64)).backend.index()).collect()
-    };
-    let at_once = clients(&mut view, 0);
-    assert_eq!(at_once, clients(&mut view, 20_000), "maglev moves nobody");
-    assert!(at_once.contains(&0));
 }
 
 #[test]

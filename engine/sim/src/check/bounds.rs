@@ -24,6 +24,7 @@ impl Ledger {
         let before = std::mem::replace(&mut self.before, now);
         self.check_backends(table)?;
         self.check_rates()?;
+        self.check_caps()?;
         for listener in self.snapshot.iter().flat_map(|snapshot| &snapshot.listeners) {
             let Some(most) = listener.max_sessions else { continue };
             let sessions = self.before.get(&listener.id).copied().unwrap_or(0);

@@ -10,6 +10,7 @@ use weir_proto::snapshot::{Backend, Pool, RETRY_ATTEMPTS_MAX};
 use weir_proto::spec::Admin;
 
 use super::Ledger;
+use super::caps::may_be_full;
 use crate::kernel::{Key, is_local};
 
 /// Failed connects in a row that eject a backend (docs/operating.md).
@@ -53,6 +54,7 @@ impl Ledger {
         now: u64,
     ) -> Result<(), String> {
         self.connects_checked += 1;
+        self.caps.begins(self.ids.get(&address).copied());
         let Some(id) = self.ids.get(&address).copied() else {
             return Err(format!("a connect to {address}, which no version has named"));
         };
@@ -236,5 +238,5 @@ impl Ledger {
 /// Sessions may have to wait in this pool, and go to another backend than to the one whose turn it
 /// is.
 fn is_limited(pool: &Pool) -> bool {
-    pool.backends.iter().any(|backend| backend.max_sessions.is_some())
+    pool.backends.iter().any(may_be_full)
 }

@@ -77,7 +77,7 @@ impl Said {
     /// A pick that finds a slow start over forgets it.
     fn follow(&mut self, snapshot: &Snapshot) {
         for (pool, backend) in snapshot.backends() {
-            let ramp_ms = super::shares::slow_start_ms(pool);
+            let ramp_ms = pool.health.slow_start.millis;
             if let Some(recovered) = self.recovered.get_mut(&backend.id) {
                 recovered.ramp_ms = recovered.ramp_ms.min(ramp_ms);
             }

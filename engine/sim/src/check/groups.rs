@@ -7,6 +7,7 @@ use weir_proto::order::BackendHealth;
 use weir_proto::snapshot::{Backend, Pool};
 
 use super::Ledger;
+use super::caps::may_be_full;
 
 /// One priority group, counted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -118,7 +119,7 @@ impl Ledger {
         let is_free = |it: &&Backend| {
             allowed.sure.contains(&it.priority)
                 && it.is_member()
-                && it.max_sessions.is_none()
+                && !may_be_full(it)
                 && self.is_healthy(it.id)
                 && !tried.contains(&it.id)
                 && !self.unopened.contains(&it.id)

@@ -1,8 +1,8 @@
 //! Rates by plain arithmetic: a bucket of tokens over everything.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 
-use weir_proto::ids::ListenerId;
 use weir_proto::spec::Rate;
 
 /// A token, in the units that come with time: one for each nanosecond and each event a second.
@@ -33,36 +33,37 @@ impl Tokens {
     }
 }
 
-/// How many sessions each rate allows now.
-#[derive(Debug, Default)]
-pub struct RateBuckets {
-    of: BTreeMap<ListenerId, (Rate, Tokens)>,
+/// How many sessions, or connects, each rate of a listener or backend allows now.
+#[derive(Debug)]
+pub struct RateBuckets<Id> {
+    of: BTreeMap<Id, (Rate, Tokens)>,
 }
 
-impl RateBuckets {
-    /// `count` sessions of a listener with this rate have begun since the last time. The first time
-    /// under a rate anything up to a burst is right.
+impl<Id> Default for RateBuckets<Id> {
+    fn default() -> RateBuckets<Id> {
+        RateBuckets { of: BTreeMap::new() }
+    }
+}
+
+impl<Id: Ord + Copy + Debug> RateBuckets<Id> {
+    /// `count` of what this rate limits have begun since the last time. The first time under a rate
+    /// anything up to a burst is right.
     ///
     /// # Errors
     /// More than the rate allows.
-    pub fn began(
-        &mut self,
-        (id, rate): (ListenerId, Rate),
-        count: u64,
-        now: u64,
-    ) -> Result<(), String> {
+    pub fn began(&mut self, (id, rate): (Id, Rate), count: u64, now: u64) -> Result<(), String> {
         let fresh = || (rate, Tokens::full(rate.burst()));
         let bucket = self.of.entry(id).or_insert_with(fresh);
         if bucket.0 != rate {
             *bucket = fresh();
         }
         let is_allowed = bucket.1.take(rate, rate.burst(), count, now);
-        let what = || format!("{count} sessions of listener {id} begin, more than {rate} allows");
+        let what = || format!("{count} begin of {id:?}, more than {rate} allows");
         is_allowed.then_some(()).ok_or_else(what)
     }
 
-    /// Forgets the rates of other listeners than these.
-    pub fn retain(&mut self, is_known: impl Fn(ListenerId) -> bool) {
+    /// Forgets the rates of others than these.
+    pub fn retain(&mut self, is_known: impl Fn(Id) -> bool) {
         self.of.retain(|id, _| is_known(*id));
     }
 }

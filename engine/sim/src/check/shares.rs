@@ -24,7 +24,8 @@ pub(super) fn begins(before: Option<&Snapshot>, after: &Snapshot) -> BTreeSet<Ba
     begin
 }
 
-/// For how long a share grows in this pool; 0 is not at all.
+/// For how long a share grows in this pool, pick by pick; 0 is not at all. Under maglev it grows
+/// client by client: one that has gone over may come again and again.
 pub(super) fn slow_start_ms(pool: &Pool) -> u64 {
     if pool.strategy == Strategy::Maglev { 0 } else { pool.health.slow_start.millis }
 }

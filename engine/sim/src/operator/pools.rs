@@ -1,9 +1,9 @@
 //! Settings of the pools of a world.
 
-use weir_proto::spec::{KeepaliveSpec, OnDown, TimeoutSpec};
+use weir_proto::spec::{BackendSpec, KeepaliveSpec, OnDown, TimeoutSpec};
 
 use super::span;
-use crate::faults::Swarm;
+use crate::faults::{Rooms, Swarm};
 use crate::rng::Rng;
 
 /// The lifetimes of sessions, in milliseconds, in worlds that have some.
@@ -19,6 +19,13 @@ pub fn timeouts(swarm: &Swarm, rng: &mut Rng) -> TimeoutSpec {
         queue: span(swarm.rooms.queue_ms),
         lifetime: swarm.lifetimes.then(|| rng.pick(&LIFETIMES_MS)).flatten().map(span),
     }
+}
+
+/// A backend like this one, with limits of this world.
+pub fn limited(rooms: &Rooms, rng: &mut Rng, plain: BackendSpec) -> BackendSpec {
+    let max_sessions = rooms.most(rng);
+    let (connecting, connect_rate) = rooms.caps(rng);
+    BackendSpec { max_sessions, connecting, connect_rate, ..plain }
 }
 
 /// The answer of a pool of this world to a backend that goes down.

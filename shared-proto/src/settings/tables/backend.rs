@@ -60,4 +60,22 @@ pub static BACKEND: &[Setting<BackendSpec>] = &[
          them is full: others get new sessions, and these wait if all are full (`queue.size`). A \
          lower number cuts no session. No limit if absent.",
     ),
+    row(
+        ("connecting", "connecting_max"),
+        Form::Count { min: 1, max: u32::MAX },
+        Effect::Admission,
+        optional!(Count, connecting),
+        "The most connects on their way at once, over all shards: begun, and neither answered nor \
+         given up. A backend that has them is full: others get new sessions, and these wait if \
+         none has room (`queue.size`). No limit if absent.",
+    ),
+    row(
+        ("connect-rate", "connect_rate_per_s"),
+        Form::Rate,
+        Effect::Admission,
+        optional!(Rate, connect_rate),
+        "How many connects begin in a second, over all shards: within any span of T seconds at \
+         most the rate times T, and a tenth of the rate (1 at least) at once. Beyond it others get \
+         new sessions, and these wait if none has room (`queue.size`). No limit if absent.",
+    ),
 ];

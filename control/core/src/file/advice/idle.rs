@@ -31,12 +31,24 @@ pub(super) fn of_pool(spec: &Spec, name: &Name, pool: &PoolSpec, warnings: &mut 
     let may_wait = |it: &ListenerSpec| {
         matches!(it.no_backend, NoBackend::Hold(_)) && it.pools().any(|pool| pool == name)
     };
-    let has_full = pool.backend.values().any(|it| it.max_sessions.is_some());
+    let has_full = pool.backend.values().any(|it| {
+        it.max_sessions.is_some() || it.connecting.is_some() || it.connect_rate.is_some()
+    });
     if pool.queue != QueueSpec::default() && !has_full && !spec.listener.values().any(may_wait) {
         warnings.push(format!(
-            "{at}.queue: no backend has max-sessions, so that none is ever full and no session \
-             waits"
+            "{at}.queue: no backend has max-sessions, connecting or connect-rate, so that none is \
+             ever full and no session waits"
         ));
+    }
+    for (backend, spec) in &pool.backend {
+        if let (Some(most), Some(connecting)) = (spec.max_sessions, spec.connecting)
+            && connecting >= most
+        {
+            warnings.push(format!(
+                "{at}.backend.{backend}.connecting: a connect is a session, and max-sessions \
+                 allows no more than {most}"
+            ));
+        }
     }
     let priorities: BTreeSet<u8> = pool.backend.values().map(|it| it.priority).collect();
     if priorities.len() == 1 {

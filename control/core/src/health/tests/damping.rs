@@ -118,6 +118,29 @@ fn a_backend_alone_is_never_held() {
     assert!(!pool.eject("b1"), "clients have nobody else");
 }
 
+/// As shards do: `why` goes by it.
+#[test]
+fn a_share_grows_since_a_backend_came_up_or_began_beside_others() {
+    let mut pool = DampedPool::new(2, 50, HealthKind::Tcp);
+    let since = |pool: &DampedPool, name| pool.health.ramps_since(pool.world.id(name));
+    pool.seconds(2);
+    assert_eq!((since(&pool, "b1"), since(&pool, "b2")), (None, None), "all are new");
+    pool.good.remove("b1");
+    pool.seconds(3);
+    assert_eq!(since(&pool, "b1"), None);
+    pool.good.insert("b1");
+    pool.seconds(2);
+    assert_eq!((pool.up(), since(&pool, "b1")), (vec!["b1", "b2"], Some(at(pool.now))));
+    for state in [Admin::Drain, Admin::Ready] {
+        pool.now += 1;
+        pool.change(|spec| spec.backend.get_mut("b2").unwrap().state = state);
+    }
+    pool.change(|spec| {
+        spec.backend.insert("b3".parse().unwrap(), backend(3));
+    });
+    assert_eq!([since(&pool, "b2"), since(&pool, "b3")], [Some(at(pool.now)); 2]);
+}
+
 /// Damping itself: one of three flaps, and is held for longer each time.
 #[test]
 fn one_that_flaps_beside_others_is_held_and_its_rest_is_shown() {

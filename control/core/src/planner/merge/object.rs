@@ -87,7 +87,8 @@ impl Object for BackendSpec {
     }
 
     fn brief(&self) -> String {
-        let BackendSpec { address, weight, priority, state, force, max_sessions } = self;
+        let BackendSpec { address, weight, priority, state, force, .. } = self;
+        let BackendSpec { max_sessions, connecting, connect_rate, .. } = self;
         let state = state.word();
         let mut brief = format!("address={address} weight={weight} state={state}");
         if *priority != 0 {
@@ -98,6 +99,12 @@ impl Object for BackendSpec {
         }
         if let Some(most) = max_sessions {
             brief += &format!(" max-sessions={most}");
+        }
+        if let Some(most) = connecting {
+            brief += &format!(" connecting={most}");
+        }
+        if let Some(rate) = connect_rate {
+            brief += &format!(" connect-rate={rate}");
         }
         brief
     }

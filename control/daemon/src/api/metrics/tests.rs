@@ -79,9 +79,11 @@ fn counted(snapshot: &Snapshot) -> Box<ShardStats> {
     stats.backends = vec![BackendStats {
         id: pool.backends[0].id,
         sessions_now: 3,
+        connecting_now: 2,
         counts: BackendCounts {
             sessions: 4,
             connect_failures: [1, 0, 2, 0, 0, 0],
+            capped: [5, 6],
             early_closes: 2,
             received_bytes: 1000,
             sent_bytes: 200,
@@ -294,6 +296,9 @@ fn the_page_of_backends() {
         weir_backend_connect_failures_total{pool=\"web\",backend=\"b1\",reason=\"refused\"} 1
         weir_backend_connect_failures_total{pool=\"web\",backend=\"b1\",reason=\"unreachable\"} 2
         weir_backend_connect_failures_total{pool=\"web\",backend=\"b1\",reason=\"local\"} 0
+        weir_backend_connecting{pool=\"web\",backend=\"b1\"} 2
+        weir_backend_capped_total{pool=\"web\",backend=\"b1\",limit=\"connecting\"} 5
+        weir_backend_capped_total{pool=\"web\",backend=\"b1\",limit=\"connect_rate\"} 6
         weir_backend_early_closes_total{pool=\"web\",backend=\"b1\"} 2
         weir_backend_early_closes_total{pool=\"web\",backend=\"b2\"} 0
         weir_backend_received_bytes_total{pool=\"web\",backend=\"b1\"} 1000

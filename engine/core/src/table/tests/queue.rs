@@ -29,9 +29,9 @@ impl TablePlay {
     }
 
     /// Does as a shard at the end of its turn. Gives the sessions that were served.
-    fn serve(&mut self) -> Vec<SessionId> {
+    pub(super) fn serve(&mut self) -> Vec<SessionId> {
         let mut served = Vec::new();
-        if let Some(mut walk) = self.table.begin_to_serve() {
+        if let Some(mut walk) = self.table.begin_to_serve(self.now) {
             while let Some(id) = self.table.serve_queue(&mut walk, self.now, &mut self.out) {
                 assert!(matches!(self.take()[..], [Action::Connect { .. }]));
                 self.connects(id, 11);
@@ -43,7 +43,7 @@ impl TablePlay {
     }
 
     /// A client comes and waits.
-    fn waiting(&mut self) -> SessionId {
+    pub(super) fn waiting(&mut self) -> SessionId {
         let id = self.table.accept(client(), self.now, &mut self.out).unwrap();
         assert!(matches!(self.take()[..], [Action::Watch { side: Side::Client, .. }]));
         assert!(self.table.session(id).unwrap().is_in_queue);
