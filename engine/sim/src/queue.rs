@@ -65,7 +65,8 @@ impl Queue {
     }
 }
 
-/// A shard that sleeps leaves no session waiting for a backend that has room.
+/// A shard that sleeps leaves no session waiting for a backend that has room, and wakes for the
+/// next token of each that has none.
 ///
 /// # Errors
 /// It does.
@@ -73,6 +74,16 @@ pub(crate) fn check(table: &Table, kernel: &Kernel) -> Result<(), String> {
     let rests = kernel.wait_until.is_none_or(|until| until > kernel.now);
     if !rests || kernel.wakes() {
         return Ok(());
+    }
+    let token_at = table.token_at().map(|at| at.nanos);
+    if let Some(at) = token_at.filter(|at| kernel.wait_until.is_none_or(|until| until > *at)) {
+        return Err(format!(
+            "the shard sleeps until {:?}, and a token comes at {at}",
+            kernel.wait_until
+        ));
+    }
+    if let Some(id) = table.view().sleeps_on_a_token() {
+        return Err(format!("no token of backend {id} is awaited, and it has none"));
     }
     for (id, session) in table.iter().filter(|(_, session)| session.is_in_queue) {
         assert!(matches!(session.phase(), Phase::Connecting(_)), "{session:?}");

@@ -143,6 +143,11 @@ impl BackendLimits {
         self.connect_rate.iter_mut().for_each(|rate| rate.gain(now));
     }
 
+    /// True if it has credits of a rate, and none of them a token.
+    pub(super) fn lacks_a_token(&self) -> bool {
+        self.connect_rate.is_some_and(|rate| rate.held() > 0 && rate.room() == 0)
+    }
+
     /// Control's word on one of them.
     pub(super) fn hear(&mut self, credit: Credit) {
         let Credit { of, given, keep } = credit;

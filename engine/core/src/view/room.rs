@@ -80,6 +80,19 @@ impl View {
         self.touched.token_at
     }
 
+    /// A backend that has no token, and for whose next one the shard does not wake: none, or there
+    /// is a bug. For the simulator.
+    #[must_use]
+    pub fn sleeps_on_a_token(&self) -> Option<BackendId> {
+        let sleeps = |slot: &&BackendSlot| {
+            let limits = self.backends[slot.index()].limits.as_deref();
+            let awaits = self.touched.awaiting.iter().any(|(_, awaiting)| awaiting == *slot);
+            limits.is_some_and(BackendLimits::lacks_a_token) && !awaits
+        };
+        let slot = self.limited.iter().filter(|_| !self.has_touched()).find(sleeps)?;
+        Some(self.backends[slot.index()].id)
+    }
+
     /// Backends whose token has come by now may be picked again.
     pub fn gain_tokens(&mut self, now: Now) {
         if self.touched.token_at.is_none_or(|at| at > now) {
