@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// its end).
 pub const UNIX_PATH_MAX: usize = 107;
 
-/// What stands before a path, in files and in answers.
+/// Stands before a path, in files and in answers.
 const UNIX: &str = "unix:";
 
 /// Where a backend is.

@@ -17,13 +17,13 @@ use weir_tests::story::{Plan, Set};
 use weir_tests::weir::Dir;
 
 /// A socket in a directory of its own, and the connections that come in there.
-struct Door {
+struct UnixServer {
     dir: Dir,
     accepted: Receiver<UnixStream>,
 }
 
-impl Door {
-    fn open() -> Door {
+impl UnixServer {
+    fn open() -> UnixServer {
         let dir = Dir::new();
         let listener = UnixListener::bind(dir.entry("app.sock")).expect("it can be bound");
         let (give, accepted) = channel();
@@ -35,7 +35,7 @@ impl Door {
                 }
             }
         });
-        Door { dir, accepted }
+        UnixServer { dir, accepted }
     }
 
     fn address(&self) -> String {
@@ -47,7 +47,7 @@ impl Door {
     }
 }
 
-fn plan(door: &Door) -> Plan {
+fn plan(door: &UnixServer) -> Plan {
     Plan::new(0, Script::Silent).extern_backend("b1", door.address())
 }
 
@@ -64,7 +64,7 @@ fn heard(server: &mut UnixStream, count: usize) -> Vec<u8> {
 
 #[test]
 fn bytes_go_both_ways_and_each_end_is_passed_on() {
-    let door = Door::open();
+    let door = UnixServer::open();
     let set = plan(&door).start();
     let mut client = set.client();
     let mut server = door.next();
@@ -85,7 +85,7 @@ fn bytes_go_both_ways_and_each_end_is_passed_on() {
 /// Enough of it that weir moves it through pipes.
 #[test]
 fn bulk_goes_through_unharmed_in_both_directions() {
-    let door = Door::open();
+    let door = UnixServer::open();
     let set = plan(&door).start();
     let mut client = set.client();
     let mut server = door.next();
@@ -113,7 +113,7 @@ fn bulk_goes_through_unharmed_in_both_directions() {
 
 #[test]
 fn a_client_that_resets_ends_the_backends_side_and_the_other_way_round() {
-    let door = Door::open();
+    let door = UnixServer::open();
     let set = plan(&door).start();
     let client = set.client();
     let mut server = door.next();
@@ -209,7 +209,7 @@ fn redis_answers_over_its_unix_socket() {
 
 #[test]
 fn it_is_changed_at_run_time_like_any_other() {
-    let (one, other) = (Door::open(), Door::open());
+    let (one, other) = (UnixServer::open(), UnixServer::open());
     let set = plan(&one).start();
     set.weir.ok(&["backend", "add", "web/b2", &other.address()]);
     set.weir.ok(&["backend", "drain", "web/b1"]);
@@ -235,7 +235,7 @@ fn it_is_changed_at_run_time_like_any_other() {
 /// A header tells who the client is, who has an address of IP.
 #[test]
 fn a_header_tells_it_of_the_client() {
-    let door = Door::open();
+    let door = UnixServer::open();
     let set = plan(&door).pool("proxy-protocol = \"v1\"").start();
     let client: Peer = set.client();
     let mut server = door.next();

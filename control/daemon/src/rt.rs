@@ -260,7 +260,7 @@ pub(crate) fn connect_unix(path: UnixPath) -> io::Result<Stream> {
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     match rustix::net::connect(&socket, &SocketAddrUnix::new(path.as_str())?) {
         Ok(()) => Ok(Stream::new(socket)),
-        // With TCP nobody would answer.
+        // With TCP there would be no answer.
         Err(Errno::AGAIN) => Err(io::ErrorKind::TimedOut.into()),
         Err(fault) => Err(fault.into()),
     }

@@ -112,7 +112,13 @@ impl Health {
         self.share_out_next(&mut group, before.as_ref());
         set_member(&mut self.panicking, pool.id, group.is_in_panic());
         self.groups.insert(pool.id, group);
-        let Some(before) = before else { return };
+        if let Some(before) = before {
+            self.leave_behind(before, pool);
+        }
+    }
+
+    /// Backends that the pool no longer has count no more, and are swept later.
+    fn leave_behind(&mut self, before: Group, pool: &Pool) {
         let mut is_any_gone = false;
         for Backend { id, .. } in before.pool.without(Some(pool)) {
             is_any_gone = true;

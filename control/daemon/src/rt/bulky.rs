@@ -44,7 +44,7 @@ impl<T: AsRef<[u8]> + Send + 'static> AsRef<[u8]> for Bulky<T> {
 impl<T: AsRef<[u8]> + Send + 'static> Drop for Bulky<T> {
     fn drop(&mut self) {
         let Some(bytes) = self.0.take() else { return };
-        // Without an executor nobody waits for this thread.
+        // Without an executor no task waits for this thread.
         if bytes.as_ref().len() >= BULKY_MIN && HAS_EXECUTOR.get() {
             super::spawn("free", super::blocking(move || drop(bytes)));
         }
