@@ -95,9 +95,12 @@ impl FromStr for Address {
     /// A sentence that says what is wrong with the text.
     fn from_str(text: &str) -> Result<Address, String> {
         let Some(path) = text.strip_prefix(UNIX) else {
+            if text.contains(',') {
+                return Err(format!("{text:?} is a list: give one address"));
+            }
             let address = text.parse().map(Address::Ip);
             return address.map_err(|_| {
-                format!("{text:?} is no address such as 10.0.0.1:8000 or unix:/run/app.sock")
+                format!("{text:?} is not an address: write IP:PORT, [IPv6]:PORT or unix:/PATH")
             });
         };
         if !path.starts_with('/') {
@@ -157,8 +160,9 @@ mod tests {
         let longest = format!("unix:/{}", "x".repeat(UNIX_PATH_MAX - 1));
         assert!(longest.parse::<Address>().is_ok());
         for (text, said) in [
-            ("10.0.0.1", "no address such as 10.0.0.1:8000"),
-            ("/run/app.sock", "unix:/run/app.sock"),
+            ("10.0.0.1", "is not an address: write IP:PORT"),
+            ("10.0.0.1:1,10.0.0.2:1", "one address"),
+            ("/run/app.sock", "unix:/PATH"),
             ("unix:run/app.sock", "does not begin with /"),
             ("unix:@app", "does not begin with /"),
             ("unix:/a\0b", "NUL"),
