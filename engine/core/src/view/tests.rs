@@ -5,10 +5,10 @@ use std::vec;
 use std::vec::Vec;
 
 use weir_proto::ids::IdSource;
-use weir_proto::order::Wish;
+use weir_proto::order::{Limited, Wish};
 use weir_proto::reason::ConnectFault;
 use weir_proto::snapshot::Snapshot;
-use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, Percent, PoolSpec, Spec};
+use weir_proto::spec::{Admin, BackendSpec, ListenerSpec, Percent, PoolSpec, Rate, Spec};
 
 use BackendHealth::{Down, Unproven, Up};
 
@@ -158,6 +158,28 @@ fn control_hears_of_a_lease_again_with_each_version() {
     limit(&mut config, Some(10));
     view.adopt(config.snapshot_again(), &mut Prng::new(1), T0);
     assert_eq!(news(&mut view), Some((3, 3, Wish::None)));
+}
+
+/// Two shards of which each keeps one of the two for its client would wait for each other.
+#[test]
+fn a_client_that_waits_for_a_place_wants_no_token() {
+    let mut config = Config::new(&["b1"]);
+    config.spec.listener.values_mut().for_each(|listener| {
+        listener.max_sessions = Some(4);
+        listener.rate = Some(Rate::per_second(1));
+    });
+    config.build();
+    let mut view = view_of(&config);
+    let wanted = |view: &mut View| {
+        view.limits_of(ListenerSlot::at(0)).settle(true);
+        let mut wants = Vec::new();
+        view.take_listener_wants(&mut wants);
+        let needed = wants.iter().filter(|want| want.wish == Wish::Needed);
+        needed.map(|want| matches!(want.of, Limited::Rate(_))).collect::<Vec<_>>()
+    };
+    assert_eq!(wanted(&mut view), [false], "a place only");
+    view.leases().for_each(|(_, lease)| lease.hear(1, None));
+    assert_eq!(wanted(&mut view), [true], "and now the token");
 }
 
 fn view_of(config: &Config) -> View {

@@ -233,3 +233,20 @@ fn limits_that_come_go_and_change_cut_nothing() {
     assert_eq!(set(&mut play, None, None), [third]);
     assert_eq!(play.table.token_at(), None);
 }
+
+#[test]
+fn a_lower_limit_takes_unused_credits_away_before_control_says_a_word() {
+    let mut play = capped(1, |backend| backend.connecting = Some(3));
+    let of = Limited::Connecting(play.ids[0]);
+    play.lend_of(of, 3, None);
+    let first = play.connecting();
+    play.adopt(|spec| {
+        let pool = spec.pool.values_mut().next().unwrap();
+        pool.backend.values_mut().for_each(|backend| backend.connecting = Some(1));
+    });
+    let second = play.waiting();
+    assert_eq!(play.serve(), [], "two of the three are no longer this shard's");
+    play.lend_of(of, 3, Some(1));
+    play.answer(first, Ok(()));
+    assert_eq!(play.serve(), [second]);
+}

@@ -236,6 +236,18 @@ fn a_client_that_resets_behind_the_deadline_gets_no_retry_and_no_session() {
 }
 
 #[test]
+fn a_connect_whose_time_is_over_is_not_asked_for_from_another_address() {
+    let mut play = TablePlay::new(1);
+    let id = play.client(100);
+    assert!(play.table.may_connect_again(id).is_some());
+    play.now = START.plus_millis(100);
+    assert_eq!(play.due(), [WATCH_CLIENT]);
+    play.now = START.plus_millis(1020);
+    assert_eq!(play.due(), [CANCEL]);
+    assert_eq!(play.table.may_connect_again(id), None, "it is taken back");
+}
+
+#[test]
 fn a_client_that_resets_while_it_waits_for_its_turn_is_gone_at_once() {
     let mut play = TablePlay::with(8, 16, |_| {});
     let ids: Vec<SessionId> = (0..4).map(|leg| play.client(100 + leg)).collect();
