@@ -50,6 +50,8 @@ CASES = {
     "no-backend close": (PING, 'no-backend = "close"', "", BACKEND),
     "proxy-protocol in": (PING, 'proxy-protocol = { from = ["127.0.0.0/8"] }', "", BACKEND),
     "max-sessions of the backend": (PING, "", "", BACKEND.replace(" }", ", max-sessions = 1000 }")),
+    "connecting": (PING, "", "", BACKEND.replace(" }", ", connecting = 1000 }")),
+    "connect-rate": (PING, "", "", BACKEND.replace(" }", ', connect-rate = "100000/s" }')),
     "two priorities": (
         PING, "", "", BACKEND + '\nb2 = { address = "127.0.0.1:BACKEND", priority = 1 }',
     ),
