@@ -1,5 +1,6 @@
 //! A herd of clients at one backend: `connecting` and `connect-rate` hold it back, and serve it.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -9,19 +10,19 @@ use weir_tests::net::{Peer, Script};
 use weir_tests::story::{Plan, Set};
 
 use super::connects::Full;
-
-/// For everybody to be served on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(90);
+use super::rate::{PATIENCE, least, serve};
 
 const PATIENT: &str = "timeout = { connect = \"120s\", queue = \"5m\" }";
 
 /// Sockets of this host that wait for the answer to their SYN from there, as the kernel has them.
+/// It may write one twice while others come and go.
 fn on_their_way(to: SocketAddr) -> usize {
     let IpAddr::V4(ip) = to.ip() else { panic!("{to} is not IPv4") };
     let to = format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), to.port());
     let table = std::fs::read_to_string("/proc/net/tcp").expect("proc(5) is mounted");
     let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    rows.filter(|row| row.get(2) == Some(&to.as_str()) && row.get(3) == Some(&"02")).count()
+    let waiting = rows.filter(|row| row.get(2) == Some(&to.as_str()) && row.get(3) == Some(&"02"));
+    waiting.map(|row| row[1].to_owned()).collect::<BTreeSet<String>>().len()
 }
 
 fn queued(set: &Set) -> u64 {
@@ -30,27 +31,6 @@ fn queued(set: &Set) -> u64 {
 
 fn set_b1(set: &Set, pairs: &[&str]) {
     set.weir.ok(&[&["backend", "set", "web/b1"], pairs].concat());
-}
-
-/// Clients come at once, and leave as they are served. Returns how long that takes.
-fn serve(set: &Set, clients: usize) -> Duration {
-    let began = clock::now();
-    let mut all: Vec<Peer> = (0..clients).map(|_| set.client()).collect();
-    std::thread::scope(|scope| {
-        for client in &mut all {
-            scope.spawn(move || {
-                client.patient(PATIENCE);
-                assert_eq!(client.line(), "b1");
-                client.fin().expect_fin();
-            });
-        }
-    });
-    began.elapsed()
-}
-
-/// The least time that these connects take: all but a burst have to wait for their tokens.
-fn least(connects: u32, rate: u32) -> Duration {
-    Duration::from_secs(1) * (connects - rate.div_ceil(10)) / rate
 }
 
 #[test]

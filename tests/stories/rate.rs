@@ -7,14 +7,14 @@ use weir_tests::net::{Peer, Script};
 use weir_tests::story::{Plan, Set};
 
 /// For everybody to be served on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 fn start(listener: &str) -> Set {
     Plan::new(1, Script::Banner).listener(listener).start()
 }
 
 /// Clients come at once, and leave as they are served. Returns how long that takes.
-fn serve(set: &Set, clients: usize) -> Duration {
+pub(crate) fn serve(set: &Set, clients: usize) -> Duration {
     let began = clock::now();
     let mut all: Vec<Peer> = (0..clients).map(|_| set.client()).collect();
     std::thread::scope(|scope| {
@@ -29,8 +29,9 @@ fn serve(set: &Set, clients: usize) -> Duration {
     began.elapsed()
 }
 
-/// The least time that these sessions take: all but a burst have to wait for their tokens.
-fn least(clients: u32, rate: u32) -> Duration {
+/// The least time that these sessions, or connects, take: all but a burst have to wait for their
+/// tokens.
+pub(crate) fn least(clients: u32, rate: u32) -> Duration {
     Duration::from_secs(1) * (clients - rate.div_ceil(10)) / rate
 }
 
