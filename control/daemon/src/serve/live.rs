@@ -18,7 +18,7 @@ use weir_proto::json::{self, Layout};
 use weir_proto::snapshot::{Backend, Snapshot};
 
 use super::Shared;
-use super::answers::gone_row;
+use super::answers::{Queries, gone_row};
 use super::notify::TaskLock;
 use super::slices::{BACKENDS_SLICE, POOLS_SLICE};
 use crate::rt;
@@ -129,30 +129,23 @@ impl Shared {
         let chosen = chosen_pools(&figures.status.pools);
         let all = core::mem::take(&mut figures.status.pools);
         figures.status.pools = chosen.iter().map(|index| all[*index].clone()).collect();
-        for (slice, rows) in
-            chosen.chunks(POOLS_SLICE).zip(figures.status.pools.chunks(POOLS_SLICE))
-        {
-            rt::give_way().await;
-            let control = self.control();
-            let aggregate = &control.aggregate;
-            figures.pools.extend(slice.iter().zip(rows).map(|(index, row)| {
-                let pool = &snapshot.pools[*index];
-                live_pool(row, aggregate.pool_row(pool), aggregate.pool_rate(pool.id))
-            }));
-        }
+        rt::give_way().await;
+        let pools: Vec<(&usize, &PoolRow)> = chosen.iter().zip(&figures.status.pools).collect();
+        let row = |queries: &Queries<'_>, (index, row): &(&usize, &PoolRow)| {
+            let (pool, aggregate) = (&snapshot.pools[**index], &queries.control.aggregate);
+            live_pool(row, aggregate.pool_row(pool), aggregate.pool_rate(pool.id))
+        };
+        figures.pools = self.in_slices(&pools, POOLS_SLICE, row).await;
         let places;
         (places, figures.backends_total) = self.chosen_backends(&snapshot).await;
-        for slice in places.chunks(BACKENDS_SLICE) {
-            rt::give_way().await;
-            self.now(|queries| {
-                figures.backends.extend(slice.iter().map(|(pool, index)| {
-                    let pool = &snapshot.pools[*pool];
-                    let backend = &pool.backends[*index];
-                    let row = queries.backend_row(pool, backend);
-                    live_backend(row, &queries.control.aggregate, backend.id)
-                }));
-            });
-        }
+        rt::give_way().await;
+        let row = |queries: &Queries<'_>, (pool, index): &Place| {
+            let pool = &snapshot.pools[*pool];
+            let backend = &pool.backends[*index];
+            let row = queries.backend_row(pool, backend);
+            live_backend(row, &queries.control.aggregate, backend.id)
+        };
+        figures.backends = self.in_slices(&places, BACKENDS_SLICE, row).await;
         self.now(|queries| {
             let gone = queries.control.aggregate.lingering().take(GONE_MAX);
             figures.backends.extend(gone.map(|gone| {

@@ -8,7 +8,7 @@ use weir_proto::answer::{
     Answer, BackendRow, Backends, ListenerRow, Listeners, PoolRow, Pools, Stats, Status,
 };
 use weir_proto::request::{Query, Refusal};
-use weir_proto::snapshot::{Backend, Pool, Snapshot};
+use weir_proto::snapshot::{Backend, Listener, Pool, Snapshot};
 
 use super::answers::Queries;
 use super::{Shared, past};
@@ -46,14 +46,14 @@ impl Shared {
                 Ok(Answer::Pools(Pools { pools }))
             }
             Query::BackendList { pool: None } => {
-                Ok(Answer::Backends(Backends { backends: self.all_backends().await }))
+                Ok(Answer::Backends(Backends { backends: self.all_backends(&snapshot).await }))
             }
             Query::Stats { subject } if subject.as_deref().unwrap_or_default().is_empty() => {
-                Ok(Answer::Stats(self.stats_of_all().await))
+                Ok(Answer::Stats(self.stats_of_all(&snapshot).await))
             }
             Query::ConfigExport { version } => {
-                let (current, reader) = (self.control().snapshot.clone(), self.control().reader());
-                let text = move || past::text(&current, version, &*reader);
+                let reader = self.control().reader();
+                let text = move || past::text(&snapshot, version, &*reader);
                 rt::blocking(text).await.map(Answer::Config)
             }
             Query::ConfigHistory { before, limit } => {
@@ -62,21 +62,20 @@ impl Shared {
                 rt::blocking(page).await.map(Answer::History)
             }
             Query::ConfigDiff { toml, origin } => {
-                let (snapshot, ids) = (self.control().snapshot.clone(), self.control().ids());
-                let (base, load) = (self.control().base.clone(), self.control().load());
+                let (ids, load) = (self.control().ids(), self.control().load());
+                let base = self.control().base.clone();
                 let file =
                     move || planner::difference(&snapshot, ids, (&toml, &origin), &base, &load);
                 rt::blocking(file).await.map(Answer::Difference)
             }
             Query::ConfigDrift => {
-                let (snapshot, base) =
-                    (self.control().snapshot.clone(), self.control().base.clone());
+                let base = self.control().base.clone();
                 let drift = rt::blocking(move || planner::drift_rows(&snapshot, &base)).await;
                 Ok(Answer::Drift(drift))
             }
             Query::ConfigVersions => {
                 let mut held = self.control().aggregate.held_by_version();
-                let (current, reader) = (self.control().snapshot.version, self.control().reader());
+                let (current, reader) = (snapshot.version, self.control().reader());
                 held.entry(current).or_default();
                 let rows = move || past::with_sessions(held, current, &*reader);
                 rt::blocking(rows).await.map(Answer::Versions)
@@ -114,55 +113,47 @@ impl Shared {
     }
 
     async fn listener_rows(&self, snapshot: &Snapshot) -> Vec<ListenerRow> {
-        let mut rows = Vec::with_capacity(snapshot.listeners.len());
-        for slice in snapshot.listeners.chunks(LISTENERS_SLICE) {
-            if !rows.is_empty() {
-                rt::give_way().await;
-            }
-            self.now(|queries| {
-                rows.extend(slice.iter().map(|it| queries.listener_row(snapshot, it)));
-            });
-        }
-        rows
+        let row = |queries: &Queries<'_>, it: &Listener| queries.listener_row(snapshot, it);
+        self.in_slices(&snapshot.listeners, LISTENERS_SLICE, row).await
     }
 
     async fn pool_rows(&self, snapshot: &Snapshot) -> Vec<PoolRow> {
-        let mut rows = Vec::with_capacity(snapshot.pools.len());
-        for slice in snapshot.pools.chunks(POOLS_SLICE) {
-            if !rows.is_empty() {
-                rt::give_way().await;
-            }
-            self.now(|queries| rows.extend(slice.iter().map(|pool| queries.pool_row(pool))));
-        }
-        rows
+        self.in_slices(&snapshot.pools, POOLS_SLICE, |queries, pool| queries.pool_row(pool)).await
     }
 
-    async fn all_backends(&self) -> Vec<BackendRow> {
-        let snapshot: Arc<Snapshot> = self.control().snapshot.clone();
+    async fn all_backends(&self, snapshot: &Snapshot) -> Vec<BackendRow> {
         let backends: Vec<(&Pool, &Backend)> = snapshot.backends().collect();
-        let mut rows = Vec::with_capacity(backends.len());
-        for slice in backends.chunks(BACKENDS_SLICE) {
-            if !rows.is_empty() {
-                rt::give_way().await;
-            }
-            self.now(|queries| {
-                rows.extend(slice.iter().map(|(pool, it)| queries.backend_row(pool, it)));
-            });
-        }
+        let row =
+            |queries: &Queries<'_>, (pool, it): &(&Pool, &Backend)| queries.backend_row(pool, it);
+        let mut rows = self.in_slices(&backends, BACKENDS_SLICE, row).await;
         self.now(|queries| rows.extend(queries.gone_rows(None)));
         rows
     }
 
-    async fn stats_of_all(&self) -> Stats {
-        let snapshot: Arc<Snapshot> = self.control().snapshot.clone();
+    async fn stats_of_all(&self, snapshot: &Snapshot) -> Stats {
         let mut stats = self.control().aggregate.stats_of_all();
-        for slice in snapshot.pools.chunks(POOLS_SLICE) {
-            if !stats.pools.is_empty() {
+        let row =
+            |queries: &Queries<'_>, pool: &Arc<Pool>| queries.control.aggregate.pool_row(pool);
+        stats.pools = self.in_slices(&snapshot.pools, POOLS_SLICE, row).await;
+        stats
+    }
+
+    /// A row for each of these; at most `most` of them are looked at in one turn.
+    pub(crate) async fn in_slices<T, R>(
+        &self,
+        all: &[T],
+        most: usize,
+        row: impl Fn(&Queries<'_>, &T) -> R,
+    ) -> Vec<R> {
+        // All of it at once: to move a hundred thousand rows as the list grows takes longer than a
+        // slice.
+        let mut rows = Vec::with_capacity(all.len());
+        for slice in all.chunks(most) {
+            if !rows.is_empty() {
                 rt::give_way().await;
             }
-            let control = self.control();
-            stats.pools.extend(slice.iter().map(|pool| control.aggregate.pool_row(pool)));
+            self.now(|queries| rows.extend(slice.iter().map(|it| row(queries, it))));
         }
-        stats
+        rows
     }
 }

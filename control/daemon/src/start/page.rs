@@ -12,6 +12,7 @@ use crate::api::metrics::{
 };
 use crate::rt::{self, Bulky};
 use crate::serve::Shared;
+use crate::serve::answers::Queries;
 use crate::serve::slices::{BACKENDS_SLICE, POOLS_SLICE};
 use weir_control_core::control::{Control, Shard, ShardStatus};
 
@@ -37,26 +38,20 @@ async fn figures(shared: &Shared) -> MetricsInput {
         (log.written_total(), dropped)
     });
     let snapshot: Arc<Snapshot> = input.snapshot.clone();
-    for pools in snapshot.pools.chunks(POOLS_SLICE) {
-        rt::give_way().await;
-        let control = shared.control();
-        input.pools.extend(pools.iter().map(|pool| {
-            let state = (control.health.is_in_panic(pool.id), control.group_rows(pool));
-            PoolFigures::of(pool, &control.aggregate, state, discovery(&control, pool))
-        }));
-    }
+    rt::give_way().await;
+    let row = |queries: &Queries<'_>, pool: &Arc<Pool>| {
+        let control = queries.control;
+        let state = (control.health.is_in_panic(pool.id), control.group_rows(pool));
+        PoolFigures::of(pool, &control.aggregate, state, discovery(control, pool))
+    };
+    input.pools = shared.in_slices(&snapshot.pools, POOLS_SLICE, row).await;
+    rt::give_way().await;
     let backends: Vec<&Backend> = snapshot.backends().map(|(_, backend)| backend).collect();
-    // All of it at once: to move a hundred thousand rows as the list grows takes longer than a
-    // slice.
-    input.backends.reserve_exact(backends.len());
-    for backends in backends.chunks(BACKENDS_SLICE) {
-        rt::give_way().await;
-        let (control, now) = (shared.control(), rt::now());
-        input.backends.extend(backends.iter().map(|backend| BackendFigures {
-            totals: control.aggregate.backend(backend.id),
-            health: health(&control, backend, now),
-        }));
-    }
+    let row = |queries: &Queries<'_>, backend: &&Backend| BackendFigures {
+        totals: queries.control.aggregate.backend(backend.id),
+        health: health(queries.control, backend, queries.now),
+    };
+    input.backends = shared.in_slices(&backends, BACKENDS_SLICE, row).await;
     input
 }
 
@@ -68,7 +63,7 @@ fn whole(control: &Control) -> MetricsInput {
     MetricsInput {
         listeners: snapshot.listeners.iter().map(|it| aggregate.listener(it.id)).collect(),
         unbound: snapshot.listeners.iter().map(|it| control.unbound_of(it).count()).collect(),
-        pools: Vec::with_capacity(snapshot.pools.len()),
+        pools: Vec::new(),
         backends: Vec::new(),
         gone: gone.map(|(name, totals)| (name.to_owned(), totals)).collect(),
         shards: aggregate.shards().copied().collect(),
