@@ -1,5 +1,6 @@
 //! Remarks that files of both peers get, and how tables of remarks are looked up.
 
+use weir_proto::address::UNIX_PATH_MAX;
 use weir_proto::snapshot::{BINDS_MAX, LISTENERS_MAX};
 
 use super::draft::DraftAddress;
@@ -64,6 +65,17 @@ pub(super) fn has_no_address(what: &str) -> Remark {
 pub(super) fn has_no_listener(what: &str) -> Remark {
     let why = "no listener that was carried over leads to it";
     note(format!("the pool of {what}")).because(why)
+}
+
+/// A server at a Unix socket, with its address as weir has it and as it is `written`.
+pub(super) fn unix_server(
+    at: &At,
+    (address, written): (&str, &str),
+    notes: &mut Notes,
+) -> DraftAddress {
+    let why = format!("weir connects to absolute paths of at most {UNIX_PATH_MAX} bytes");
+    let address = address.parse().map(DraftAddress::Known);
+    address.unwrap_or_else(|_| unusable(at, written, &why, notes))
 }
 
 /// An address of a server that becomes a comment.

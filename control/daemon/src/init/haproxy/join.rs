@@ -17,7 +17,7 @@ use crate::init::draft::{Draft, DraftAddress, DraftBackend, DraftListener, Draft
 use crate::init::note::{At, Notes, Remark, note, quoted, warning};
 use crate::init::remarks::{
     ADDRESSES_MAX, addresses_end_here, believes_everybody, has_no_address, has_no_listener,
-    is_two_listeners, tls_goes_through, tls_on_one_side, unusable,
+    is_two_listeners, tls_goes_through, tls_on_one_side, unix_server, unusable,
 };
 use crate::init::units::bounded;
 
@@ -467,10 +467,10 @@ impl Joiner<'_> {
                 None => "its port follows from the client's, and is not one",
             },
             HaproxyAddress::Any { .. } => "the address that the client came to is not one",
-            HaproxyAddress::Unix(path) => match format!("unix:{path}").parse() {
-                Ok(address) => return DraftAddress::Known(address),
-                Err(_) => "weir connects to absolute paths of at most 107 bytes",
-            },
+            HaproxyAddress::Unix(path) => {
+                let text = format!("unix:{path}");
+                return unix_server(&server.at, (&text, &server.address), self.notes);
+            }
             HaproxyAddress::Other(_) => "weir connects by TCP and to Unix sockets with a path",
             HaproxyAddress::Wrong => "it is no address",
         };

@@ -8,7 +8,7 @@ use super::parser::NginxDirective;
 use super::unsupported::{OF_SERVER, OF_UPSTREAM, look_up, unknown};
 use crate::init::draft::{DraftAddress, DraftBackend};
 use crate::init::note::{At, Notes, note, quoted, warning};
-use crate::init::remarks::unusable;
+use crate::init::remarks::{unix_server, unusable};
 use crate::init::units;
 
 /// An upstream, as far as weir has it.
@@ -185,13 +185,7 @@ fn of_service(service: &str, host: &str) -> DraftAddress {
 /// Where a server is.
 fn server_address(at: &At, text: &str, notes: &mut Notes) -> DraftAddress {
     if text.starts_with("unix:") {
-        return match text.parse() {
-            Ok(address) => DraftAddress::Known(address),
-            Err(_) => {
-                let why = "weir connects to absolute paths of at most 107 bytes";
-                unusable(at, text, why, notes)
-            }
-        };
+        return unix_server(at, (text, text), notes);
     }
     let parts = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
     let port = parts.and_then(|(_, port)| port.parse::<u16>().ok()).filter(|port| *port > 0);
