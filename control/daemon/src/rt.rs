@@ -261,8 +261,8 @@ pub(crate) fn local_fault(error: &io::Error) -> Option<&'static str> {
 /// Connects to the Unix socket at `path`, at once.
 ///
 /// # Errors
-/// What connect(2) or socket(2) said: `NotFound` where there is no such file, `PermissionDenied` if
-/// weir may not write to it; `TimedOut` if its backlog is full.
+/// The error of connect(2) or socket(2): `NotFound` if no such file exists, `PermissionDenied` if
+/// weir has no write access to it; `TimedOut` if the socket's backlog is full.
 pub(crate) fn connect_unix(path: UnixPath) -> io::Result<Stream> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;

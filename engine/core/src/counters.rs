@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use weir_proto::counters::ShardCounts;
 use weir_proto::ids::ShardId;
-use weir_proto::reason::{CloseReason, ConnectFault, SessionEnd};
+use weir_proto::reason::{CloseReason, ConnectCap, ConnectFault, SessionEnd};
 use weir_proto::samples::{DurationSample, SampledPhase};
 use weir_proto::session_log::SessionRecords;
 use weir_proto::stats::{BackendStats, ListenerStats, PoolStats, Reject, ShardStats};
@@ -153,8 +153,8 @@ impl ShardCounters {
     }
 
     /// A connect to a backend with limits has begun, which may be the last that this shard may
-    /// begin there for now, by [`ConnectCap`](weir_proto::reason::ConnectCap).
-    pub fn capped(&mut self, backend: BackendSlot, is_last: [bool; 2]) {
+    /// begin there for now, by [`ConnectCap`].
+    pub fn capped(&mut self, backend: BackendSlot, is_last: [bool; ConnectCap::ALL.len()]) {
         let counts = &mut self.current.backends[backend.index()].counts.capped;
         counts.iter_mut().zip(is_last).for_each(|(count, is_last)| *count += u64::from(is_last));
     }

@@ -2,10 +2,9 @@
 //!
 //! Two kinds of backends get less than their share. One that has begun to get sessions beside
 //! others, or gets them again, a moment ago: its share grows with time (*slow start*), under maglev
-//! client by client. One that too
-//! many connects wait for while none succeeds: it gets nothing until one does, or until the
-//! deadlines of the connects have ejected it (*stuck*). Both get sessions anyway if there is
-//! nobody else.
+//! client by client. One that too many connects wait for while none succeeds: it gets nothing until
+//! one does, or until the deadlines of the connects have ejected it (*stuck*). Both get sessions
+//! anyway if there is nobody else.
 
 use alloc::vec::Vec;
 
