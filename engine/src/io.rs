@@ -208,6 +208,41 @@ pub trait Io {
     /// listen(2) has failed.
     fn resume_listener(&mut self, listener: Leg) -> Result<(), Errno>;
 
+    /// Sends a message to another shard through a channel, with copies of these descriptors.
+    ///
+    /// # Errors
+    /// EAGAIN, ETOOMANYREFS: it has to take some before. Otherwise what sendmsg(2) says: it is
+    /// gone.
+    fn give(&mut self, channel: Leg, message: &[u8], descriptors: &[Leg]) -> Result<(), Errno>;
+
+    /// Takes the next message of another shard, with its descriptors: fewer than were given if this
+    /// table is full. A message of no bytes: the other end is gone.
+    ///
+    /// # Errors
+    /// EAGAIN: there is none for now. ECONNRESET: the other end is gone, and messages may follow.
+    fn take(
+        &mut self,
+        channel: Leg,
+        message: &mut Vec<u8>,
+        descriptors: &mut Vec<Leg>,
+    ) -> Result<(), Errno>;
+
+    /// Closes a descriptor whose socket another shard has, too: the connection goes on. It is
+    /// watched no more.
+    fn let_go(&mut self, leg: Leg);
+
+    /// Copies the bytes of a chunk behind those.
+    fn read(&mut self, chunk: Chunk, into: &mut Vec<u8>);
+
+    /// Puts bytes into a free buffer, at its beginning. `None`: none is free.
+    fn fill(&mut self, bytes: &[u8]) -> Option<BufferId>;
+
+    /// The reading and the writing end of a pipe.
+    fn pipe_ends(&mut self, pipe: PipeId) -> [Leg; 2];
+
+    /// A pipe of another shard's: its reading and its writing end.
+    fn put_pipe(&mut self, ends: [Leg; 2]) -> PipeId;
+
     /// Submits what was asked and waits for at least one answer, or until `until`; not at all if
     /// `until` has passed.
     fn wait(&mut self, until: Option<Now>);

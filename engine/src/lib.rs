@@ -130,6 +130,14 @@ impl Engine {
     }
 }
 
+/// Both ends of a channel for [`Order::Give`] and [`Order::Take`].
+///
+/// # Errors
+/// Descriptors ran out.
+pub fn handover_channel() -> std::io::Result<(std::os::fd::OwnedFd, std::os::fd::OwnedFd)> {
+    sys::rights::channel()
+}
+
 /// Whether this host has the io_uring that weir needs.
 ///
 /// # Errors

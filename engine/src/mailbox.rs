@@ -11,10 +11,11 @@ mod handoff;
 mod loom_tests;
 
 use std::io;
-use std::os::fd::RawFd;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use weir_proto::order::{Order, Report};
+use weir_proto::order::{ListenerSocket, Order, Report};
 
 use crate::heartbeat::{self, Heartbeat, HeartbeatMonitor};
 use channel::{ControlBell, ControlEar, Receiver, Sender, ShardBell, TrySendError, bounded};
@@ -56,7 +57,15 @@ pub struct Mailbox {
 struct Letter {
     incarnation: u32,
     order: Order,
-    handed: Option<Handed>,
+    beside: Option<Beside>,
+}
+
+/// Sockets that come beside an order.
+#[derive(Debug)]
+enum Beside {
+    /// Those of these addresses.
+    Listeners(Handed, Vec<SocketAddr>),
+    Channel(Handed),
 }
 
 /// The shard's way to report.
@@ -154,26 +163,29 @@ impl ShardHandle {
         if self.orders.is_full() {
             return Err(order);
         }
-        match (&self.fd_sender, order) {
-            (Some(fd_sender), Order::Adopt { snapshot, sockets, health })
-                if !sockets.is_empty() =>
-            {
-                let Ok(handed) = fd_sender.give(&sockets) else {
-                    return Err(Order::Adopt { snapshot, sockets, health });
-                };
-                // These numbers mean nothing in the shard's table; what was sent lives on there.
-                drop(sockets);
-                let order = Order::Adopt { snapshot, sockets: Vec::new(), health };
-                self.post(order, Some(handed))
+        let Some(fd_sender) = &self.fd_sender else { return self.post(order, None) };
+        let given = match &order {
+            Order::Adopt { sockets, .. } if !sockets.is_empty() => {
+                let some: Vec<BorrowedFd<'_>> =
+                    sockets.iter().map(|it| it.socket.as_fd()).collect();
+                let addresses = sockets.iter().map(|it| it.address).collect();
+                fd_sender.give(&some).map(|handed| Some(Beside::Listeners(handed, addresses)))
             }
-            (_, order) => self.post(order, None),
+            Order::Give { channel: Some(channel), .. } | Order::Take { channel: Some(channel) } => {
+                fd_sender.give(&[channel.as_fd()]).map(|handed| Some(Beside::Channel(handed)))
+            }
+            _ => Ok(None),
+        };
+        match given {
+            Ok(beside) => self.post(bare(order), beside),
+            Err(_) => Err(order),
         }
     }
 
     #[allow(clippy::result_large_err)] // as above
-    fn post(&self, order: Order, handed: Option<Handed>) -> Result<(), Order> {
+    fn post(&self, order: Order, beside: Option<Beside>) -> Result<(), Order> {
         let incarnation = self.incarnation.load(Ordering::Relaxed); // only control changes it
-        match self.orders.try_send(Letter { incarnation, order, handed }) {
+        match self.orders.try_send(Letter { incarnation, order, beside }) {
             Ok(()) => {
                 self.bell.ring();
                 Ok(())
@@ -205,6 +217,19 @@ impl ShardHandle {
     }
 }
 
+/// The order without its sockets: their numbers mean nothing in the shard's table, and what was
+/// sent lives on there.
+fn bare(order: Order) -> Order {
+    match order {
+        Order::Adopt { snapshot, health, .. } => {
+            Order::Adopt { snapshot, sockets: Vec::new(), health }
+        }
+        Order::Give { most, .. } => Order::Give { channel: None, most },
+        Order::Take { .. } => Order::Take { channel: None },
+        order => order,
+    }
+}
+
 impl Mailbox {
     /// The eventfd that is rung when there are orders.
     #[must_use]
@@ -220,22 +245,36 @@ impl Mailbox {
     /// The oldest order that is for this shard.
     pub fn take(&mut self) -> Option<Order> {
         loop {
-            let Letter { incarnation, order, handed } = self.orders.try_recv().ok()?;
-            let handed = self
-                .fd_receiver
-                .as_ref()
-                .zip(handed)
-                .map(|(fd_receiver, it)| fd_receiver.take(&it));
-            if incarnation != self.incarnation {
-                continue; // its sockets are closed with it
+            let Letter { incarnation, order, beside } = self.orders.try_recv().ok()?;
+            let order = self.with_own(order, beside);
+            // The sockets of one that is for another shard are closed with it.
+            if incarnation == self.incarnation
+                && let Some(order) = order
+            {
+                return Some(order);
             }
-            return Some(match (order, handed) {
-                (Order::Adopt { snapshot, health, .. }, Some(sockets)) => {
-                    Order::Adopt { snapshot, sockets, health }
-                }
-                (order, _) => order,
-            });
         }
+    }
+
+    /// The order with the sockets that came to this shard's table; `None`: it has no place for a
+    /// channel, which is closed then.
+    fn with_own(&self, order: Order, beside: Option<Beside>) -> Option<Order> {
+        let take = |handed| self.fd_receiver.as_ref().map(|it| it.take(handed)).unwrap_or_default();
+        let channel = |handed| Some(take(handed).pop()?.1);
+        Some(match (order, beside) {
+            (Order::Adopt { snapshot, health, .. }, Some(Beside::Listeners(handed, addresses))) => {
+                let named = |(place, socket)| ListenerSocket { address: addresses[place], socket };
+                let sockets = take(handed).into_iter().map(named).collect();
+                Order::Adopt { snapshot, sockets, health }
+            }
+            (Order::Give { most, .. }, Some(Beside::Channel(handed))) => {
+                Order::Give { channel: Some(channel(handed)?), most }
+            }
+            (Order::Take { .. }, Some(Beside::Channel(handed))) => {
+                Order::Take { channel: Some(channel(handed)?) }
+            }
+            (order, _) => order,
+        })
     }
 
     /// The descriptors that the shard needs of those that were opened before it had its own table.

@@ -34,7 +34,7 @@ use weir_proto::session::LegRow;
 use weir_proto::snapshot::Keepalive;
 
 use crate::io::{Counts, FreeBuffers, Io, Op, Outcome, Token};
-use crate::sys::{self, memory, peek, socket, source, steer, tcp_info};
+use crate::sys::{self, memory, peek, rights, socket, source, steer, tcp_info};
 use batch::{Batch, MIN_WAIT_US};
 use buffers::Buffers;
 use pipes::Pipes;
@@ -370,6 +370,40 @@ impl Io for Ring {
 
     fn resume_listener(&mut self, listener: Leg) -> Result<(), Errno> {
         socket::listen(listener)
+    }
+
+    fn give(&mut self, channel: Leg, message: &[u8], descriptors: &[Leg]) -> Result<(), Errno> {
+        rights::give(channel, message, descriptors)
+    }
+
+    fn take(
+        &mut self,
+        channel: Leg,
+        message: &mut Vec<u8>,
+        descriptors: &mut Vec<Leg>,
+    ) -> Result<(), Errno> {
+        rights::take(channel, message, descriptors)
+    }
+
+    fn let_go(&mut self, leg: Leg) {
+        self.watches.remove(leg);
+        rights::let_go(leg);
+    }
+
+    fn read(&mut self, chunk: Chunk, into: &mut Vec<u8>) {
+        self.buffers.read(chunk, into);
+    }
+
+    fn fill(&mut self, bytes: &[u8]) -> Option<BufferId> {
+        self.buffers.fill(bytes)
+    }
+
+    fn pipe_ends(&mut self, pipe: PipeId) -> [Leg; 2] {
+        self.pipes.ends(pipe)
+    }
+
+    fn put_pipe(&mut self, ends: [Leg; 2]) -> PipeId {
+        self.pipes.put(ends)
     }
 
     fn wait(&mut self, until: Option<Now>) {

@@ -2,6 +2,7 @@
 //! where the two worlds meet.
 
 mod accept;
+mod handover;
 mod header;
 mod orders;
 mod perform;
@@ -27,6 +28,7 @@ use crate::io::{FreeBuffers, Io, Kind, Op, Outcome, Token};
 use crate::mailbox::Mailbox;
 pub use accept::LISTENING_SOCKET;
 use accept::Sockets;
+use handover::{Giving, Taking};
 use standstill::Standstill;
 
 /// How a shard is made.
@@ -69,8 +71,13 @@ pub struct Shard<I: Io> {
     /// No step of a search is made before.
     search_after: Now,
     standstill: Standstill,
-    /// For hellos that are looked at. Has its memory from the first one on.
+    /// For hellos that are looked at, and messages of other shards. Has its memory from the first
+    /// one on.
     scratch: Vec<u8>,
+    /// Its sessions go to another shard.
+    giving: Option<Giving>,
+    /// Sessions come from other shards.
+    taking: Vec<Option<Taking>>,
 }
 
 impl<I: Io> Shard<I> {
@@ -107,6 +114,8 @@ impl<I: Io> Shard<I> {
             search_after: now,
             standstill: Standstill::default(),
             scratch: Vec::new(),
+            giving: None,
+            taking: Vec::new(),
         }
     }
 
@@ -135,6 +144,8 @@ impl<I: Io> Shard<I> {
         self.move_bulk();
         self.report_ejections();
         self.arm();
+        self.take_over();
+        self.give();
         self.serve_queue();
         self.post();
         self.table.counters().totals().turns += 1;
@@ -219,6 +230,7 @@ impl<I: Io> Shard<I> {
                     self.on_accept(socket, result);
                 }
                 (Token::Client { socket }, Outcome::Ready(_)) => self.sockets.client_waits(socket),
+                (Token::Channel { channel }, Outcome::Ready(_)) => self.channel_speaks(channel),
                 (Token::CancelAccept { socket }, Outcome::Session(Completion::Canceled)) => {
                     self.sockets.cancel_answered(socket);
                 }
@@ -358,7 +370,9 @@ impl<I: Io> Shard<I> {
         let search = self.may_search().then_some(self.search_after);
         let paused = self.sockets.paused_until();
         let tokens = self.sockets.token_at().into_iter().chain(self.table.token_at()).min();
-        let deadlines = [self.table.next_deadline(), paused, tokens, pending_reports, search];
+        let handover = self.gives_again_at().into_iter().chain(self.takes_again_at()).min();
+        let own = self.table.next_deadline();
+        let deadlines = [own, paused, tokens, pending_reports, search, handover];
         deadlines.into_iter().flatten().min()
     }
 

@@ -9,6 +9,7 @@ pub(crate) mod eventfd;
 pub(crate) mod memory;
 pub(crate) mod peek;
 pub(crate) mod peer;
+pub(crate) mod rights;
 pub(crate) mod slice;
 pub(crate) mod socket;
 pub(crate) mod source;

@@ -13,6 +13,7 @@ pub mod confirm;
 pub mod conflict;
 pub mod counters;
 pub mod frame;
+pub mod handover;
 pub mod ids;
 pub mod impact;
 pub mod json;

@@ -35,6 +35,12 @@ pub enum Order {
     Shed { of: SessionsOf, count: u32 },
     /// Look for these sessions; [`Report::Sessions`] answers.
     Search(Box<SessionSearch>),
+    /// Hand sessions over to the shard at the other end of this channel: at most that many of those
+    /// that can leave now; with `None` every one, and accept nothing any more. [`Report::Gave`]
+    /// ends it. The channel is `None` only on its way, when it travels beside the order.
+    Give { channel: Option<OwnedFd>, most: Option<u32> },
+    /// Sessions come through this channel. [`Report::Took`] ends it.
+    Take { channel: Option<OwnedFd> },
     /// Accept nothing any more; sessions run on until `Serve` or `Stop`.
     Drain,
     /// Accept again from the next `Adopt` on: the `Drain` before was taken back.
@@ -153,6 +159,11 @@ pub enum Report {
     Ejected { shard: ShardId, backend: BackendId, fault: ConnectFault },
     /// Part of the answer to an [`Order::Search`].
     Sessions { shard: ShardId, page: Box<SessionPage> },
+    /// The shard has handed its sessions over, or the other end is gone: then the sessions that
+    /// it has not taken are the shard's as before.
+    Gave { shard: ShardId, sessions: u64, is_whole: bool },
+    /// No more sessions come through a channel: that was all of them, or the other end is gone.
+    Took { shard: ShardId, sessions: u64, is_whole: bool },
     /// The last records of the session log, before the shard ends.
     SessionLog { shard: ShardId, records: Box<SessionRecords> },
     /// The shard has left its loop. `panic` holds the message if a panic ended it.

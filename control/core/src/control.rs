@@ -5,6 +5,7 @@ mod checks;
 mod discovery;
 mod fleet;
 mod fullness;
+mod handover;
 mod input;
 mod lifecycle;
 mod limits;
@@ -55,6 +56,7 @@ use change::Changes;
 pub use change::{AskedChange, CHANGE, ChangeId, ChangeOutcome};
 pub use fleet::Fleet;
 pub use fullness::{Full, Fullness};
+pub use handover::{HandedOver, Handovers};
 pub use input::{Discarded, Input, Output};
 use limits::Limits;
 pub use planning::{PlanJob, Planned};
@@ -181,6 +183,7 @@ pub struct Control {
     pub rolled_back: [u64; 2],
     pub tasks: Tasks,
     searches: Vec<Search>,
+    pub handovers: Handovers,
     /// Records of the session log that shards had no room for.
     records_dropped: u64,
 }
@@ -236,6 +239,7 @@ impl Control {
             rolled_back: [0; 2],
             tasks: Tasks::default(),
             searches: Vec::new(),
+            handovers: Handovers::default(),
             records_dropped: 0,
             fleet,
         };
@@ -311,6 +315,12 @@ impl Control {
             Report::Sessions { shard, page } => self.on_found(shard, *page, moment),
             Report::SessionLog { shard, mut records } => {
                 self.take_records(shard, &mut records, moment);
+            }
+            Report::Gave { shard, sessions, is_whole } => {
+                self.handovers.gave(shard, sessions, is_whole);
+            }
+            Report::Took { shard, sessions, is_whole } => {
+                self.handovers.took(shard, sessions, is_whole);
             }
             Report::Ended { shard, panic } => self.on_ended(shard, panic, moment),
         }

@@ -179,6 +179,14 @@ impl FakeState {
             Order::Kill(backend) => (format!("kill {backend}"), None),
             Order::Shed { of, count } => (format!("shed {count} of {of:?}"), None),
             Order::Search(search) => (format!("search {search:?}"), None),
+            Order::Give { most, .. } => {
+                let report = Report::Gave { shard, sessions: 0, is_whole: true };
+                (format!("give {most:?}"), Some(report))
+            }
+            Order::Take { .. } => {
+                let report = Report::Took { shard, sessions: 0, is_whole: true };
+                ("take".to_owned(), Some(report))
+            }
             Order::Drain => ("drain".to_owned(), None),
             Order::Serve => ("serve".to_owned(), None),
             Order::Stop => ("stop".to_owned(), Some(Report::Ended { shard, panic: None })),

@@ -221,6 +221,8 @@ impl<F: Fleet> Fallback<F> {
             Report::Adopted { .. }
             | Report::Retired(_)
             | Report::Sessions { .. }
+            | Report::Gave { .. }
+            | Report::Took { .. }
             | Report::SessionLog { .. } => {}
         }
     }

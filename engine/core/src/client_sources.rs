@@ -22,6 +22,20 @@ use crate::base::clock::Now;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SourceKey(u64);
 
+impl SourceKey {
+    /// Its hash; the same for every shard that has the seed.
+    #[must_use]
+    pub fn hash(self) -> u64 {
+        self.0
+    }
+
+    /// The source with this hash.
+    #[must_use]
+    pub fn of_hash(hash: u64) -> SourceKey {
+        SourceKey(hash.max(1))
+    }
+}
+
 /// Why a source gets no session now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceLimit {
@@ -113,6 +127,12 @@ impl ClientSources {
                 Ok(())
             }
         }
+    }
+
+    /// A session of this source has come from another shard: it counts, whatever the limits are.
+    pub fn resume(&mut self, key: SourceKey, now: Now) {
+        let place = self.place_of(key, now);
+        self.places[place].sessions += 1;
     }
 
     /// A session of this source is over.

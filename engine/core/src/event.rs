@@ -149,6 +149,7 @@ impl Errno {
     pub const ECONNABORTED: Errno = Errno(103);
     pub const ECONNRESET: Errno = Errno(104);
     pub const ENOBUFS: Errno = Errno(105);
+    pub const ETOOMANYREFS: Errno = Errno(109);
     pub const ETIMEDOUT: Errno = Errno(110);
     pub const ECONNREFUSED: Errno = Errno(111);
     pub const EHOSTDOWN: Errno = Errno(112);

@@ -44,6 +44,8 @@ machine! {
     pub static SOURCE: Source = "source";
     states: Idle, Receiving, Starved, Promoting, Waiting, Ended;
     start => Idle: "a backend has taken the session";
+    start => Waiting: "another shard has handed it over";
+    start => Ended: "another shard has handed it over, after the peer's FIN";
     Idle => Receiving: "there is room for a chunk";
     Receiving => Idle: "bytes, or no free buffer and no room for one";
     Receiving => Ended: "the peer's FIN";
@@ -74,7 +76,8 @@ machine! {
     /// Transitions of a [`Sink`].
     pub static SINK: Sink = "sink";
     states: Idle, Sending, Waiting, Finished;
-    start => Idle: "a backend has taken the session";
+    start => Idle: "a backend has taken the session, or another shard has handed it over";
+    start => Finished: "another shard has handed it over, after its FIN";
     Idle => Sending: "a chunk is in the queue";
     Sending => Idle: "the kernel took some of it, or failed";
     Sending => Waiting: "the send buffer is full (EAGAIN)";
@@ -344,6 +347,16 @@ impl Flow {
                 release(chunk);
             }
         }
+    }
+
+    /// One that holds these chunks, after so many large receives in a row.
+    pub(crate) fn holding(queue: [Option<Chunk>; QUEUE_MAX], large: u8) -> Flow {
+        Flow { queue, large: large.min(BULK_AFTER), ..Flow::default() }
+    }
+
+    /// Large receives in a row.
+    pub(crate) fn large(&self) -> u8 {
+        self.large
     }
 
     /// Every chunk in the queue, the front first.

@@ -5,7 +5,8 @@
 //! the kernel's answers in `answers.rs`, a backend that closes at once in `redispatch.rs`,
 //! waiting without an operation in `wait.rs`, moving bytes without a buffer in `bulk.rs`, waiting
 //! for a buffer in `starved.rs`, how long a side may take nothing in `stall.rs`, the timeouts in
-//! `deadline.rs`, the last look at the peers in `end.rs`.
+//! `deadline.rs`, the last look at the peers in `end.rs`, the way from
+//! shard to shard in `handover.rs`.
 
 mod answers;
 mod bulk;
@@ -13,6 +14,7 @@ mod connect;
 mod deadline;
 mod effects;
 mod end;
+mod handover;
 mod inspect;
 mod legs;
 mod redispatch;
@@ -39,6 +41,7 @@ pub use connect::{ATTEMPT, Attempt, Connect};
 pub use deadline::Timeout;
 pub use effects::{Effects, Step};
 pub use end::Closing;
+pub use handover::Holdings;
 pub use inspect::{Awaited, Inspect};
 use legs::SessionLegs;
 pub use redispatch::Trial;
@@ -64,12 +67,14 @@ machine! {
     states: Inspecting, Connecting, Relaying, Closing;
     start => Connecting: "accepted";
     start => Inspecting: "accepted by a listener that wants a header or a hello";
+    start => Relaying: "another shard has handed it over";
     Inspecting => Connecting: "its header has come, its hello has or need not";
     Inspecting => Closing: "a wrong header, too late, the client has gone, kill";
     Connecting => Relaying: "a backend has taken it";
     Connecting => Closing: "no backend is left, the client has gone, kill";
     Relaying => Connecting: "its backend has closed before its first byte, another one";
     Relaying => Closing: "complete, reset, timeout, kill";
+    Relaying => end: "handed over to another shard";
     Closing => end: "nothing is in flight, the legs are closed";
 }
 
@@ -156,6 +161,16 @@ impl Session {
             traffic: Traffic::new(now),
             blocked_ms: [0; 2],
         }
+    }
+
+    /// A session that a backend has already.
+    fn relaying(legs: [Leg; 2], route: Route, relay: Relay, accepted_at: Now) -> Session {
+        let [client, backend] = legs;
+        let connect = Connect::new(0, 0, accepted_at);
+        let mut session = Session::new(client, route, connect, accepted_at);
+        session.legs.set(Side::Backend, backend);
+        session.phase = Phase::Relaying(relay);
+        session
     }
 
     /// Goes by these terms of a pool.
@@ -266,6 +281,10 @@ impl Session {
     /// Starts whatever the flows want, or ends a closing session that has nothing in flight.
     fn advance(&mut self, out: &mut Actions) -> Effects {
         let mut effects = Effects::default();
+        if self.is_leaving() {
+            self.cancel_receives(out);
+            return effects;
+        }
         if self.has_closed_early() {
             self.receive_the_last(out);
             effects.closed_early = self.has_left_backend();

@@ -8,6 +8,7 @@ mod bulk;
 mod by_slot;
 mod connect;
 mod credits;
+mod handover;
 mod inspect;
 mod lifetime;
 mod log;
@@ -405,10 +406,8 @@ impl Table {
         }
     }
 
-    fn forget(&mut self, id: SessionId, now: Now) {
-        let session = self.sessions.remove(id).expect("a session is over once");
-        assert_eq!(session.inflight(), 0, "a slot is never freed with an operation in flight");
-        self.wheel.cancel(id.slot);
+    /// A session that is here no more waits for nothing.
+    fn leave_lines(&mut self, id: SessionId, session: &Session) {
         for side in Side::ALL {
             // Only if it stands there: the lines' memory is touched only for those who wait.
             if session.is_starved(side) {
@@ -418,6 +417,13 @@ impl Table {
                 self.splice_queue.remove(id.slot * 2 + side as u32);
             }
         }
+    }
+
+    fn forget(&mut self, id: SessionId, now: Now) {
+        let session = self.sessions.remove(id).expect("a session is over once");
+        assert_eq!(session.inflight(), 0, "a slot is never freed with an operation in flight");
+        self.wheel.cancel(id.slot);
+        self.leave_lines(id, &session);
         let end = session.end_record().expect("it is over");
         let Route { listener, pool, backend, .. } = session.route;
         if session.is_in_queue {

@@ -9,6 +9,7 @@ mod backend_limits;
 mod connects;
 mod falls;
 mod figures;
+mod handover;
 mod health;
 mod limits;
 mod room;
@@ -43,6 +44,7 @@ use backend_limits::BackendLimits;
 pub use backend_limits::CreditsHeld;
 pub use connects::{CountedConnect, MayRetry};
 pub use figures::Figures;
+pub use handover::Places;
 pub use health::{FAILURES_IN_A_ROW_MAX, Verdict};
 use room::Touched;
 

@@ -368,6 +368,8 @@ impl Ledger {
                 Report::Started { .. }
                 | Report::Ended { .. }
                 | Report::Sessions { .. }
+                | Report::Gave { .. }
+                | Report::Took { .. }
                 | Report::Want { .. } => {}
             }
         }

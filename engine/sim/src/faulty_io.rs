@@ -318,6 +318,39 @@ impl<I: Io> Io for FaultyIo<I> {
         self.io.resume_listener(listener)
     }
 
+    fn give(&mut self, channel: Leg, message: &[u8], descriptors: &[Leg]) -> Result<(), Errno> {
+        self.io.give(channel, message, descriptors)
+    }
+
+    fn take(
+        &mut self,
+        channel: Leg,
+        message: &mut Vec<u8>,
+        descriptors: &mut Vec<Leg>,
+    ) -> Result<(), Errno> {
+        self.io.take(channel, message, descriptors)
+    }
+
+    fn let_go(&mut self, leg: Leg) {
+        self.io.let_go(leg);
+    }
+
+    fn read(&mut self, chunk: Chunk, into: &mut Vec<u8>) {
+        self.io.read(chunk, into);
+    }
+
+    fn fill(&mut self, bytes: &[u8]) -> Option<BufferId> {
+        self.io.fill(bytes)
+    }
+
+    fn pipe_ends(&mut self, pipe: PipeId) -> [Leg; 2] {
+        self.io.pipe_ends(pipe)
+    }
+
+    fn put_pipe(&mut self, ends: [Leg; 2]) -> PipeId {
+        self.io.put_pipe(ends)
+    }
+
     fn wait(&mut self, until: Option<Now>) {
         self.io.wait(until);
     }

@@ -196,6 +196,41 @@ impl Io for SimIo {
         Ok(())
     }
 
+    fn give(&mut self, channel: Leg, message: &[u8], descriptors: &[Leg]) -> Result<(), Errno> {
+        self.strike();
+        self.0.borrow_mut().give(channel, message, descriptors)
+    }
+
+    fn take(
+        &mut self,
+        channel: Leg,
+        message: &mut Vec<u8>,
+        descriptors: &mut Vec<Leg>,
+    ) -> Result<(), Errno> {
+        self.strike();
+        self.0.borrow_mut().take(channel, message, descriptors)
+    }
+
+    fn let_go(&mut self, leg: Leg) {
+        self.0.borrow_mut().let_go(leg);
+    }
+
+    fn read(&mut self, chunk: Chunk, into: &mut Vec<u8>) {
+        self.0.borrow_mut().read(chunk, into);
+    }
+
+    fn fill(&mut self, bytes: &[u8]) -> Option<BufferId> {
+        self.0.borrow_mut().fill_buffer(bytes)
+    }
+
+    fn pipe_ends(&mut self, pipe: PipeId) -> [Leg; 2] {
+        self.0.borrow_mut().pipe_ends(pipe)
+    }
+
+    fn put_pipe(&mut self, ends: [Leg; 2]) -> PipeId {
+        self.0.borrow_mut().put_pipe(ends)
+    }
+
     /// Does not wait: it is the driver who decides what moves next.
     fn wait(&mut self, until: Option<Now>) {
         self.0.borrow_mut().wait(until.map(|until| until.nanos));

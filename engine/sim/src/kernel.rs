@@ -5,6 +5,7 @@
 mod ages;
 mod answer;
 mod buffers;
+mod channels;
 mod falls;
 mod headers;
 mod legs;

@@ -40,6 +40,10 @@ pub enum Token {
     Client {
         socket: u32,
     },
+    /// There is a message in a channel, or room for one. No operation: news.
+    Channel {
+        channel: u32,
+    },
     Bell,
     /// The ring's own: some watched leg has news.
     Watches,
@@ -60,6 +64,7 @@ impl Token {
             Token::Accept { socket } => 1 << 61 | u64::from(socket),
             Token::CancelAccept { socket } => 2 << 61 | u64::from(socket),
             Token::Client { socket } => 5 << 61 | u64::from(socket),
+            Token::Channel { channel } => 6 << 61 | u64::from(channel),
             Token::Bell => 3 << 61,
             Token::Watches => 4 << 61,
         }
@@ -81,6 +86,7 @@ impl Token {
             3 => Token::Bell,
             4 => Token::Watches,
             5 => Token::Client { socket: low },
+            6 => Token::Channel { channel: low },
             _ => return None,
         })
     }
@@ -99,6 +105,7 @@ mod tests {
             Token::Accept { socket: u32::MAX },
             Token::CancelAccept { socket: 7 },
             Token::Client { socket: 8 },
+            Token::Channel { channel: 9 },
         ];
         for (slot, generation) in [(0, 0), (1, u32::MAX), ((1 << 24) - 1, 0x8000_0001)] {
             for side in Side::ALL {

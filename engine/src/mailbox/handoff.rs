@@ -1,5 +1,5 @@
-//! Listening sockets on their way from control's descriptor table to a shard's own, by SCM_RIGHTS
-//! (unix(7)), beside the order that names them.
+//! Sockets on their way from control's descriptor table to a shard's own, by SCM_RIGHTS (unix(7)),
+//! beside the order that they belong to.
 //!
 //! ```text
 //! control  give: some messages of many sockets ──▶ Unix socket ──▶ take: those of the order  shard
@@ -10,8 +10,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +20,6 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
-use weir_proto::order::ListenerSocket;
 
 /// The number of the order, then the place of the first socket in it.
 const MESSAGE: usize = 12;
@@ -30,10 +28,10 @@ const MESSAGE: usize = 12;
 const SOCKETS_MAX: usize = 253;
 
 /// What an order says of the sockets that were sent beside it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Handed {
     number: u64,
-    addresses: Vec<SocketAddr>,
+    count: usize,
 }
 
 /// Control's end.
@@ -63,38 +61,37 @@ impl FdSender {
     ///
     /// # Errors
     /// EAGAIN, ETOOMANYREFS: the shard does not take what it was sent.
-    pub(super) fn give(&self, sockets: &[ListenerSocket]) -> io::Result<Handed> {
+    pub(super) fn give(&self, sockets: &[BorrowedFd<'_>]) -> io::Result<Handed> {
         let number = self.number.load(Ordering::Relaxed);
         self.number.store(number + 1, Ordering::Relaxed); // only control gives
-        for (place, sockets) in (0_u32..).step_by(SOCKETS_MAX).zip(sockets.chunks(SOCKETS_MAX)) {
+        for (place, rights) in (0_u32..).step_by(SOCKETS_MAX).zip(sockets.chunks(SOCKETS_MAX)) {
             let mut message = [0; MESSAGE];
             message[..8].copy_from_slice(&number.to_le_bytes());
             message[8..].copy_from_slice(&place.to_le_bytes());
-            let rights: Vec<BorrowedFd<'_>> = sockets.iter().map(|it| it.socket.as_fd()).collect();
             let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(SOCKETS_MAX))];
             let mut control = SendAncillaryBuffer::new(&mut space);
-            control.push(SendAncillaryMessage::ScmRights(&rights));
+            control.push(SendAncillaryMessage::ScmRights(rights));
             let flags = SendFlags::NOSIGNAL;
             // So short that the kernel takes all of it or nothing.
             sendmsg(&self.socket, &[IoSlice::new(&message)], &mut control, flags)?;
         }
-        Ok(Handed { number, addresses: sockets.iter().map(|it| it.address).collect() })
+        Ok(Handed { number, count: sockets.len() })
     }
 }
 
 impl FdReceiver {
-    /// The sockets of one order. Fewer than were sent if this table is full: then the other shards
-    /// serve those addresses.
-    pub(super) fn take(&self, handed: &Handed) -> Vec<ListenerSocket> {
-        let Handed { number, addresses } = handed;
-        let mut sockets = Vec::with_capacity(addresses.len());
-        while sockets.len() < addresses.len() {
+    /// The sockets of one order, each with its place in it. Fewer than were sent if this table is
+    /// full.
+    pub(super) fn take(&self, handed: Handed) -> Vec<(usize, OwnedFd)> {
+        let Handed { number, count } = handed;
+        let mut sockets = Vec::with_capacity(count);
+        while sockets.len() < count {
             let Some((of, place, some)) = self.next() else { break };
-            let from = usize::try_from(place).ok().and_then(|place| addresses.get(place..));
-            let addresses = from.filter(|_| of == *number).unwrap_or_default();
-            let named = addresses.iter().zip(some);
-            sockets.extend(named.map(|(it, socket)| ListenerSocket { address: *it, socket }));
-            if addresses.len() <= SOCKETS_MAX && of == *number {
+            if of != number {
+                continue;
+            }
+            sockets.extend((usize::try_from(place).unwrap_or(usize::MAX)..count).zip(some));
+            if count <= SOCKETS_MAX {
                 break; // that was the last message of the order
             }
         }
@@ -130,22 +127,23 @@ impl FdReceiver {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
+    use std::os::fd::AsFd;
 
     use super::*;
 
-    fn sockets(count: u32) -> (Vec<ListenerSocket>, Vec<u16>) {
+    fn sockets(count: u32) -> (Vec<TcpListener>, Vec<u16>) {
         let listeners: Vec<TcpListener> =
             (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let ports = listeners.iter().map(|it| it.local_addr().unwrap().port()).collect();
-        let socket = |it: TcpListener| ListenerSocket {
-            address: it.local_addr().unwrap(),
-            socket: it.into(),
-        };
-        (listeners.into_iter().map(socket).collect(), ports)
+        (listeners, ports)
     }
 
-    fn port(socket: &ListenerSocket) -> u16 {
-        let copy = TcpListener::from(socket.socket.try_clone().unwrap());
+    fn borrowed(sockets: &[TcpListener]) -> Vec<BorrowedFd<'_>> {
+        sockets.iter().map(AsFd::as_fd).collect()
+    }
+
+    fn port((_, socket): &(usize, OwnedFd)) -> u16 {
+        let copy = TcpListener::from(socket.try_clone().unwrap());
         copy.local_addr().unwrap().port()
     }
 
@@ -153,13 +151,13 @@ mod tests {
     fn an_order_finds_its_sockets_behind_those_of_one_that_was_not_sent() {
         let (fd_sender, fd_receiver) = pair().unwrap();
         let (lost, _) = sockets(3);
-        fd_sender.give(&lost).unwrap();
+        fd_sender.give(&borrowed(&lost)).unwrap();
         let (sent, ports) = sockets(2);
-        let handed = fd_sender.give(&sent).unwrap();
-        let got = fd_receiver.take(&handed);
-        assert_eq!(got.iter().map(|it| it.address.port()).collect::<Vec<_>>(), ports);
+        let handed = fd_sender.give(&borrowed(&sent)).unwrap();
+        let got = fd_receiver.take(handed);
+        assert!(got.iter().map(|it| it.0).eq(0..2));
         assert_eq!(got.iter().map(port).collect::<Vec<_>>(), ports);
-        assert!(fd_receiver.take(&handed).is_empty(), "each is taken once");
+        assert!(fd_receiver.take(handed).is_empty(), "each is taken once");
     }
 
     /// The largest configuration has 16,384 addresses, and a start sends all of them at once.
@@ -167,14 +165,11 @@ mod tests {
     fn an_order_of_thousands_of_sockets_is_sent_at_once() {
         let (fd_sender, fd_receiver) = pair().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        for count in [1_u16, 252, 253, 254, 506, 4_000] {
-            let some = (0..count).map(|number| ListenerSocket {
-                address: ([127, 0, 0, 1], number).into(),
-                socket: listener.try_clone().unwrap().into(),
-            });
-            let handed = fd_sender.give(&some.collect::<Vec<_>>()).unwrap();
-            let got = fd_receiver.take(&handed);
-            assert!(got.iter().map(|it| it.address.port()).eq(0..count), "{count}");
+        for count in [1, 252, 253, 254, 506, 4_000] {
+            let some = vec![listener.as_fd(); count];
+            let handed = fd_sender.give(&some).unwrap();
+            let got = fd_receiver.take(handed);
+            assert!(got.iter().map(|it| it.0).eq(0..count), "{count}");
             assert_eq!(fd_receiver.next().map(|(number, ..)| number), None, "none is left");
         }
     }
@@ -183,6 +178,7 @@ mod tests {
     fn a_shard_that_takes_nothing_is_an_error_and_no_wait() {
         let (fd_sender, fd_receiver) = pair().unwrap();
         let (some, _) = sockets(8);
+        let some = borrowed(&some);
         let refused = (0..10_000).find_map(|_| fd_sender.give(&some).err());
         assert!(refused.is_some(), "the socket is bounded");
         drop(fd_receiver);

@@ -192,6 +192,24 @@ impl Buffers {
         unsafe { std::ptr::copy_nonoverlapping(from, to, usize::from(chunk.len())) };
     }
 
+    /// Copies the bytes of a chunk behind those.
+    pub(super) fn read(&self, chunk: Chunk, into: &mut Vec<u8>) {
+        // SAFETY: they lie in a buffer of the arena (`bytes` has checked it) that is the session's.
+        into.extend_from_slice(unsafe {
+            std::slice::from_raw_parts(self.bytes(chunk), usize::from(chunk.len()))
+        });
+    }
+
+    /// Puts bytes into a buffer that is free and not published.
+    pub(super) fn fill(&mut self, bytes: &[u8]) -> Option<BufferId> {
+        let end = u16::try_from(bytes.len()).ok().filter(|length| *length <= SIZE)?;
+        let buffer = BufferId(self.shared.free.pop()?);
+        let place = self.bytes(Chunk { buffer, start: 0, end }).cast_mut();
+        // SAFETY: it lies in a buffer of the arena that nobody else has.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), place, bytes.len()) };
+        Some(buffer)
+    }
+
     /// The kernel took this buffer for an answer. If no bytes came in it, it is free again.
     pub(super) fn taken(&mut self, buffer: BufferId, holds_bytes: bool) {
         let group = self.group(buffer);

@@ -30,7 +30,7 @@ pub(super) fn decode(token: Token, result: i32, flags: u32) -> Outcome {
             Kind::Cancel => Completion::Canceled,
             Kind::Watch => unreachable!("a watch is no operation"),
         }),
-        Token::Client { .. } => unreachable!("a watch is no operation"),
+        Token::Client { .. } | Token::Channel { .. } => unreachable!("a watch is no operation"),
     }
 }
 

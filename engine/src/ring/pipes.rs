@@ -7,7 +7,7 @@
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use weir_core::event::{Errno, PipeId, SpliceResult};
+use weir_core::event::{Errno, Leg, PipeId, SpliceResult};
 use weir_core::session::SpliceRequest;
 
 use crate::sys::memory;
@@ -111,6 +111,32 @@ impl Pipes {
         }
         self.rest = 0;
         Some(PipeId(place))
+    }
+
+    /// The reading and the writing end of a pipe.
+    pub(super) fn ends(&self, pipe: PipeId) -> [Leg; 2] {
+        let pipe = self.places[usize::from(pipe.0)].as_ref().expect("a pipe that was taken");
+        [Leg(pipe.read.as_raw_fd()), Leg(pipe.write.as_raw_fd())]
+    }
+
+    /// Takes these ends of another shard's pipe, be there as many as may be or not.
+    pub(super) fn put(&mut self, [read, write]: [Leg; 2]) -> PipeId {
+        // SAFETY: both have come to this table for us; nobody else owns them.
+        let [read, write] = [read, write].map(|end| unsafe { OwnedFd::from_raw_fd(end.0) });
+        let (unsent, unsent_max) = (memory::UNSENT_MIN, memory::UNSENT_MAX);
+        let pipe = Some(Pipe { read, write, unsent, unsent_max, was_full: false });
+        let bare = self.free.iter().position(|place| self.places[usize::from(*place)].is_none());
+        let place = match bare.map(|at| self.free.remove(at)) {
+            Some(place) => {
+                self.places[usize::from(place)] = pipe;
+                usize::from(place)
+            }
+            None => {
+                self.places.push(pipe);
+                self.places.len() - 1
+            }
+        };
+        PipeId(u16::try_from(place).expect("a shard has a few hundred pipes"))
     }
 
     pub(super) fn put_back(&mut self, pipe: PipeId, empty: bool) {

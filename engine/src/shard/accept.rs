@@ -41,18 +41,22 @@ enum SocketState {
     Leaving,
     /// Waits for the answers to its accepts.
     Shut,
+    /// The same, and it goes on in another process.
+    Handed,
 }
 
 machine! {
     /// Transitions of a listening socket.
     pub static LISTENING_SOCKET: SocketState = "listening socket";
-    states: Open, Leaving, Shut;
+    states: Open, Leaving, Shut, Handed;
     start => Open: "it came with a version";
     Open => Leaving: "a version takes its address, or has another socket for it";
     Leaving => Open: "a later version of the same turn has the address";
     Leaving => Shut: "end of the turn, its last clients are let in";
     Open => Shut: "the shard drains or stops, or the watchdog has shut it";
     Shut => end: "every accept has been answered";
+    Open => Handed: "the shard gives its sessions to one of another process, which has the socket";
+    Handed => end: "every accept has been answered, its last clients are let in";
 }
 
 /// One listening socket.
@@ -80,7 +84,7 @@ struct Socket {
 
 impl Socket {
     fn is_shut(&self) -> bool {
-        self.state == SocketState::Shut
+        matches!(self.state, SocketState::Shut | SocketState::Handed)
     }
 }
 
@@ -352,6 +356,19 @@ impl<I: Io> Shard<I> {
             }
         }
         self.drop_late();
+    }
+
+    /// Takes accepts back, and leaves the sockets to the process that has them, too.
+    pub(super) fn hand_listeners_over(&mut self) {
+        for number in 0..self.sockets.places.len() {
+            let Some(socket) = &mut self.sockets.places[number] else { continue };
+            if socket.state == SocketState::Open {
+                enter(&mut socket.state, SocketState::Handed);
+                socket.ready = None;
+                self.sockets.take_back(number, &mut self.io);
+            }
+        }
+        self.sockets.touched = true;
     }
 
     /// Resets the clients that came late whose listener is not open any more.

@@ -1,6 +1,7 @@
 //! Orders from control, and reports back to it. Neither side ever waits for the other.
 
 use std::net::SocketAddr;
+use std::os::fd::IntoRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +51,15 @@ impl<I: Io> Shard<I> {
             Order::Credit(list) => {
                 list.into_iter().for_each(|credit| self.table.hear_credit(credit));
                 self.sockets.touch();
+            }
+            Order::Give { channel: Some(channel), most } => {
+                self.begin_to_give(Leg(channel.into_raw_fd()), most);
+            }
+            Order::Take { channel: Some(channel) } => {
+                self.begin_to_take(Leg(channel.into_raw_fd()));
+            }
+            Order::Give { channel: None, .. } | Order::Take { channel: None } => {
+                unreachable!("the mailbox brings the channel")
             }
             Order::Drain => {
                 self.draining = true;

@@ -252,6 +252,39 @@ impl Io for Brittle {
         self.ring.resume_listener(listener)
     }
 
+    fn give(&mut self, channel: Leg, message: &[u8], descriptors: &[Leg]) -> Result<(), Errno> {
+        self.ring.give(channel, message, descriptors)
+    }
+
+    fn take(
+        &mut self,
+        channel: Leg,
+        message: &mut Vec<u8>,
+        descriptors: &mut Vec<Leg>,
+    ) -> Result<(), Errno> {
+        self.ring.take(channel, message, descriptors)
+    }
+
+    fn let_go(&mut self, leg: Leg) {
+        self.ring.let_go(leg);
+    }
+
+    fn read(&mut self, chunk: Chunk, into: &mut Vec<u8>) {
+        self.ring.read(chunk, into);
+    }
+
+    fn fill(&mut self, bytes: &[u8]) -> Option<BufferId> {
+        self.ring.fill(bytes)
+    }
+
+    fn pipe_ends(&mut self, pipe: PipeId) -> [Leg; 2] {
+        self.ring.pipe_ends(pipe)
+    }
+
+    fn put_pipe(&mut self, ends: [Leg; 2]) -> PipeId {
+        self.ring.put_pipe(ends)
+    }
+
     fn wait(&mut self, until: Option<Now>) {
         self.asks();
         self.ring.wait(until);

@@ -17,10 +17,41 @@ use weir_proto::stats::ShardStats;
 pub(crate) struct Rig {
     pub(crate) engine: Engine,
     pub(crate) address: SocketAddr,
+    listener: TcpListener,
+    spec: Spec,
 }
 
 impl Rig {
     pub(crate) fn start(backends: &[SocketAddr]) -> Rig {
+        // std's listener listens already; listening again only sets the backlog.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut pool = PoolSpec::default();
+        for (number, address) in backends.iter().enumerate() {
+            let spec = BackendSpec::new((*address).into());
+            pool.backend.insert(format!("b{number}").parse().unwrap(), spec);
+        }
+        let address = listener.local_addr().unwrap();
+        let spec = ListenerSpec::new("p".parse().unwrap(), vec![address]);
+        let spec = Spec {
+            listener: [("l".parse().unwrap(), spec)].into(),
+            pool: [("p".parse().unwrap(), pool.into())].into(),
+        };
+        Rig::serve(listener, spec)
+    }
+
+    /// Another engine with the same configuration and the same listening socket.
+    #[allow(dead_code)] // for one of the tests that share this file
+    pub(crate) fn beside(&self) -> Rig {
+        Rig::serve(self.listener.try_clone().unwrap(), self.spec.clone())
+    }
+
+    /// Another engine with the same configuration, and a listening socket that nobody knows.
+    #[allow(dead_code)] // as above
+    pub(crate) fn apart(&self) -> Rig {
+        Rig::serve(TcpListener::bind("127.0.0.1:0").unwrap(), self.spec.clone())
+    }
+
+    fn serve(listener: TcpListener, spec: Spec) -> Rig {
         let options = Options {
             shards: 1,
             sessions_max: 64,
@@ -32,22 +63,12 @@ impl Rig {
             session_log: None,
         };
         let mut engine = Engine::start(&options).expect("io_uring is there");
-        // std's listener listens already; listening again only sets the backlog.
-        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = socket.local_addr().unwrap();
-        let mut pool = PoolSpec::default();
-        for (number, address) in backends.iter().enumerate() {
-            let spec = BackendSpec::new((*address).into());
-            pool.backend.insert(format!("b{number}").parse().unwrap(), spec);
-        }
-        let listener = ListenerSpec::new("p".parse().unwrap(), vec![address]);
-        let spec = Spec {
-            listener: [("l".parse().unwrap(), listener)].into(),
-            pool: [("p".parse().unwrap(), pool.into())].into(),
-        };
+        let address = listener.local_addr().unwrap();
         let mut ids = IdSource::default();
         let snapshot = Snapshot::build(&spec, Version(1), &Snapshot::empty(), &mut ids).unwrap();
-        let sockets = vec![ListenerSocket { address, socket: socket.into() }];
+        let socket = listener.try_clone().unwrap().into();
+        let named = spec.listener.values().next().expect("there is one").bind[0];
+        let sockets = vec![ListenerSocket { address: named, socket }];
         let bell = engine.take_bell().expect("not taken yet");
         let order = Order::Adopt { snapshot: Arc::new(snapshot), sockets, health: Vec::new() };
         engine.send(ShardId(0), order).expect("there is room");
@@ -63,7 +84,7 @@ impl Rig {
                 None => drop(bell.read(&mut [0; 64]).expect("the shard answers")),
             }
         }
-        Rig { engine, address }
+        Rig { engine, address, listener, spec }
     }
 
     pub(crate) fn client(&self) -> TcpStream {

@@ -241,6 +241,8 @@ mod tests {
             | Order::Collect { .. }
             | Order::Credit(_)
             | Order::Search(_)
+            | Order::Give { .. }
+            | Order::Take { .. }
             | Order::Shed { .. } => "not from here".into(),
         }
     }

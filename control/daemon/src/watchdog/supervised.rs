@@ -120,13 +120,18 @@ impl Remembered {
                 let (snapshot, twins) = (snapshot.clone(), twins.collect());
                 Remembered::Adopted(AdoptedSockets { snapshot, handed, twins })
             }
-            Order::Drain | Order::Serve | Order::Stop => Remembered::Closed,
+            // Its sockets are another process's from then on: to shut them would shut that one's.
+            Order::Give { most: None, .. } | Order::Drain | Order::Serve | Order::Stop => {
+                Remembered::Closed
+            }
             Order::Health(_)
             | Order::LoadElsewhere(_)
             | Order::Credit(_)
             | Order::Collect { .. }
             | Order::Kill(_)
             | Order::Search(_)
+            | Order::Give { most: Some(_), .. }
+            | Order::Take { .. }
             | Order::Shed { .. } => Remembered::Nothing,
         }
     }

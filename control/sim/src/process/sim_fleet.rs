@@ -302,7 +302,9 @@ impl FleetState {
             Order::Drain => Sent::Drain,
             Order::Serve => Sent::Serve,
             Order::Stop => Sent::Stop,
-            Order::Credit(_) | Order::Search(_) => Sent::Other,
+            Order::Credit(_) | Order::Search(_) | Order::Give { .. } | Order::Take { .. } => {
+                Sent::Other
+            }
         }
     }
 }

@@ -74,6 +74,14 @@ impl Now {
     }
 }
 
+impl Now {
+    /// The moment that many milliseconds before, at least the clock's zero.
+    #[must_use]
+    pub const fn minus_millis(self, millis: u32) -> Now {
+        Now { nanos: self.nanos.saturating_sub(millis as u64 * NANOS_PER_MILLI) }
+    }
+}
+
 impl Add<Duration> for Now {
     type Output = Now;
 

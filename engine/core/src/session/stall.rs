@@ -8,6 +8,7 @@
 //! not even acknowledge has vanished. The kernel's own timers (TCP_USER_TIMEOUT) do not tell a
 //! closed window from a dead peer, so none is set (docs/adr/0021).
 
+use weir_proto::handover::HandedSession;
 use weir_proto::reason::{By, Why};
 use weir_proto::snapshot::Keepalive;
 
@@ -42,6 +43,8 @@ pub struct Relay {
     pub(super) fruitless: u8,
     /// The legs answer EAGAIN where they would wait, because a pipe is used.
     pub(super) nonblocking: bool,
+    /// It comes to rest, to go to another shard.
+    pub(super) leaving: bool,
     pub(super) trial: Trial,
 }
 
@@ -60,8 +63,41 @@ impl Relay {
             rewatch: [false; 2],
             fruitless: 0,
             nonblocking: false,
+            leaving: false,
             trial: Trial::Over,
         }
+    }
+
+    /// That of a session that another shard has handed over: nothing is watched for yet.
+    pub(super) fn handed(handed: &HandedSession, now: Now) -> Relay {
+        let before = |ms: u32| now.minus_millis(ms).stamp();
+        Relay {
+            owed: handed.peers.map(|peer| peer.owed),
+            taken_at: handed.peers.map(|peer| before(peer.takes_nothing_ms)),
+            looked_at: now.short_stamp(),
+            delivering: handed.delivering,
+            keepalive: handed.keepalive,
+            watched: handed.watched,
+            rewatch: [true; 2],
+            nonblocking: handed.nonblocking,
+            ..Relay::new(now)
+        }
+    }
+
+    /// Both FINs have been passed on.
+    pub(super) fn is_delivering(&self) -> bool {
+        self.delivering
+    }
+
+    /// The kernel asks idle peers whether they are there.
+    pub(super) fn asks_peers(&self) -> bool {
+        self.keepalive
+    }
+
+    /// Bytes that this side owes an acknowledgement for, and for how many milliseconds it has taken
+    /// none of those that wait for it.
+    pub(super) fn standing(&self, side: Side, now: Now) -> (u32, u32) {
+        (self.owed[side as usize], self.taken_at[side as usize].age_ms(now))
     }
 
     /// By side: bytes that were not acknowledged at the last look, or sent since; and when that

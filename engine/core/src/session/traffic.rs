@@ -28,6 +28,12 @@ impl Traffic {
         Traffic { received: 0, sent: 0, since: now.stamp(), window: 0, rate: 0 }
     }
 
+    /// So much was carried before, by another shard.
+    #[must_use]
+    pub fn carried(received: u64, sent: u64, now: Now) -> Traffic {
+        Traffic { received, sent, ..Traffic::new(now) }
+    }
+
     /// Counts bytes that came from the backend.
     #[inline]
     pub fn receive(&mut self, bytes: u32, now: Now) {

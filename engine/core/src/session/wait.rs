@@ -53,7 +53,7 @@ impl Session {
 
     /// Cancels the receive on `side` if it is the only operation in flight there and is not being
     /// cancelled already. Returns true if a cancel was submitted.
-    fn cancel_receive(&mut self, side: Side, out: &mut Actions) -> bool {
+    pub(super) fn cancel_receive(&mut self, side: Side, out: &mut Actions) -> bool {
         let source = &mut self.flows[side as usize].source;
         let Source::Receiving { cancelling, .. } = source else { return false };
         if *cancelling || self.inflight[side as usize] != 1 {

@@ -4,6 +4,7 @@
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
+use weir_proto::handover::HandedLog;
 use weir_proto::reason::SessionEnd;
 use weir_proto::session_log::{SessionEvent, SessionLogging, SessionRecord};
 
@@ -60,6 +61,21 @@ impl Logging {
             self.notes.resize(slot + 1, Note::default());
         }
         self.notes[slot] = Note { client, connect_us: None, is_logged };
+    }
+
+    /// A session leaves for another shard.
+    pub(super) fn take(&mut self, id: SessionId) -> Option<HandedLog> {
+        let Note { client, connect_us, is_logged } = *self.notes.get(id.slot as usize)?;
+        self.wanted.map(|_| HandedLog { client, connect_us, is_logged })
+    }
+
+    /// A session comes from another shard.
+    pub(super) fn resume(&mut self, id: SessionId, log: HandedLog) {
+        let HandedLog { client, connect_us, is_logged } = log;
+        self.begin(id, client);
+        if let Some(note) = self.notes.get_mut(id.slot as usize) {
+            *note = Note { client, connect_us, is_logged };
+        }
     }
 
     fn note(&self, id: SessionId) -> Option<Note> {

@@ -14,7 +14,7 @@ use weir_core::table::AcceptedClient;
 use weir_core::view::ListenerView;
 use weir_proto::stats::{Reject, ShardStats};
 
-use super::{ARMED_MAX, LAST_CLIENTS_MAX, Late};
+use super::{ARMED_MAX, LAST_CLIENTS_MAX, Late, SocketState};
 use crate::io::{Io, Op, Token};
 use crate::shard::Shard;
 
@@ -100,11 +100,20 @@ impl<I: Io> Shard<I> {
 
     fn close_if_quiet(&mut self, number: usize) {
         let socket = self.sockets.at(number);
-        if socket.armed == 0 && socket.cancels == 0 {
-            leave(&socket.state);
-            self.io.close(socket.leg, How::Fin);
-            self.sockets.places[number] = None;
+        if socket.armed > 0 || socket.cancels > 0 {
+            return;
         }
+        leave(&socket.state);
+        let leg = socket.leg;
+        if socket.state == SocketState::Handed {
+            // The kernel wakes one of those who wait for a client: if that one had just been taken
+            // back, nobody would be woken for it.
+            self.let_last_in(number);
+            self.io.let_go(leg);
+        } else {
+            self.io.close(leg, How::Fin);
+        }
+        self.sockets.places[number] = None;
     }
 
     /// Lets in who waits, the longest waiting first, as far as there is room.

@@ -1,0 +1,189 @@
+//! Leaving for another shard, and coming from one.
+//!
+//! ```text
+//! relaying ──leaves: begins nothing, receives are cancelled──▶ at rest ──▶ taken apart
+//!                                    another table: put together, watched ◀──┘
+//! ```
+//! At rest nothing of a session is the kernel's but its sockets and what is in them. What it waits
+//! for is not carried: it comes with watches for whatever it may wait for, and the kernel says at
+//! once what is ready by then.
+
+use weir_proto::handover::{HandedFlow, HandedPeer, HandedSession, HandedTerms};
+use weir_proto::ids::{BackendId, ListenerId, PoolId};
+
+use crate::action::{Action, Actions};
+use crate::base::clock::Now;
+use crate::base::machine::leave;
+use crate::event::{Chunk, Leg, PipeId, Side};
+use crate::flow::{Flow, Pipe, QUEUE_MAX, Sink, Source};
+use crate::generations::Generation;
+
+use super::{Effects, Phase, Relay, Route, Session, Traffic};
+
+/// What a session holds of its shard's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holdings {
+    pub legs: [Leg; 2],
+    /// By the side that each direction reads from, the first chunk first.
+    pub chunks: [[Option<Chunk>; QUEUE_MAX]; 2],
+    pub pipes: [Option<PipeId>; 2],
+}
+
+impl Session {
+    /// Comes to rest, to go to another shard. False if it cannot go now: no backend has it, it
+    /// ends, or another backend may get it.
+    pub fn begin_to_leave(&mut self, out: &mut Actions) -> bool {
+        if !self.is_relaying() || self.has_closed_early() {
+            return false;
+        }
+        // What was kept for another backend does not travel.
+        self.end_trial(out);
+        self.relay_mut().leaving = true;
+        self.cancel_receives(out);
+        true
+    }
+
+    /// Stays after all: what was put off is begun.
+    pub fn stay(&mut self, out: &mut Actions) -> Effects {
+        if let Phase::Relaying(relay) = &mut self.phase {
+            (relay.leaving, relay.rewatch) = (false, [true; 2]);
+        }
+        self.advance(out)
+    }
+
+    /// True if it leaves and nothing of it is under way.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.is_leaving() && self.inflight == [0; 2]
+    }
+
+    /// True if it begins nothing, because it goes to another shard.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        matches!(&self.phase, Phase::Relaying(relay) if relay.leaving)
+    }
+
+    /// While it leaves nothing is begun; a receive can be taken back once nothing else is under way
+    /// on its side.
+    pub(super) fn cancel_receives(&mut self, out: &mut Actions) {
+        for side in Side::ALL {
+            self.cancel_receive(side, out);
+        }
+    }
+
+    /// Takes a session of these objects apart that is at rest.
+    ///
+    /// # Panics
+    /// It is not.
+    pub(crate) fn take_apart(
+        self,
+        (listener, pool, backend): (ListenerId, PoolId, BackendId),
+        now: Now,
+    ) -> (HandedSession, Holdings) {
+        assert!(self.is_at_rest(), "something of it is under way: {:?}", self.phase);
+        leave(&self.phase);
+        let legs = self.legs.both();
+        let chunks = [0, 1].map(|from: usize| self.flows[from].queue());
+        let pipes = [0, 1].map(|from: usize| self.flows[from].pipe.map(|pipe| pipe.id));
+        let relay = self.relay();
+        let peers = Side::ALL.map(|side| self.handed_peer(side, now));
+        let handed = HandedSession {
+            listener,
+            pool,
+            backend,
+            born: self.born.version(),
+            accepted_at: self.accepted_at.nanos,
+            moved_at: self.moved_at.nanos,
+            flows: [self.flows[0].handed(), self.flows[1].handed()],
+            peers,
+            terms: HandedTerms {
+                idle_ms: self.idle_ms,
+                half_close_ms: self.half_close_ms,
+                stalled_ms: self.stalled_ms,
+            },
+            received: self.traffic.received,
+            sent: self.traffic.sent,
+            closed_first: self.closed_first,
+            first_byte_seen: self.first_byte_seen,
+            delivering: relay.is_delivering(),
+            keepalive: relay.asks_peers(),
+            watched: relay.watched,
+            nonblocking: relay.nonblocking,
+            notes: None,
+        };
+        (handed, Holdings { legs, chunks, pipes })
+    }
+
+    /// Puts a session together that another shard has taken apart.
+    pub(crate) fn put_together(
+        handed: &HandedSession,
+        holdings: &Holdings,
+        route: Route,
+        now: Now,
+    ) -> Session {
+        let relay = Relay::handed(handed, now);
+        let [client, backend] = holdings.legs;
+        let accepted_at = Now::from_nanos(handed.accepted_at);
+        let mut session = Session::relaying([client, backend], route, relay, accepted_at);
+        session.moved_at = Now::from_nanos(handed.moved_at);
+        session.born = Generation::of(handed.born);
+        (session.closed_first, session.first_byte_seen) =
+            (handed.closed_first, handed.first_byte_seen);
+        let HandedTerms { idle_ms, half_close_ms, stalled_ms } = handed.terms;
+        (session.idle_ms, session.half_close_ms) = (idle_ms, half_close_ms);
+        session.stalled_ms = stalled_ms;
+        session.traffic = Traffic::carried(handed.received, handed.sent, now);
+        session.blocked_ms = handed.peers.map(|peer| peer.blocked_ms);
+        for side in Side::ALL {
+            let (flow, at) = (&handed.flows[side as usize], side as usize);
+            session.flows[at] = Flow::put_together(flow, holdings.chunks[at], holdings.pipes[at]);
+        }
+        session
+    }
+
+    /// It has come to this shard: goes on with what it holds, and waits for the rest.
+    pub(crate) fn arrive(&mut self, out: &mut Actions) -> Effects {
+        let effects = self.advance(out);
+        // One that was delivering has asked before how its peers stand.
+        if self.is_delivering() {
+            out.push(Action::InspectPeers { legs: self.legs.both(), closely: [false; 2] });
+        }
+        effects
+    }
+
+    fn handed_peer(&self, side: Side, now: Now) -> HandedPeer {
+        let (owed, takes_nothing_ms) = self.relay().standing(side, now);
+        HandedPeer { owed, takes_nothing_ms, blocked_ms: self.blocked_ms[side as usize] }
+    }
+}
+
+impl Flow {
+    fn queue(&self) -> [Option<Chunk>; QUEUE_MAX] {
+        let mut chunks = self.chunks();
+        [chunks.next(), chunks.next()]
+    }
+
+    fn handed(&self) -> HandedFlow {
+        HandedFlow {
+            ended: self.source == Source::Ended,
+            finished: self.sink == Sink::Finished,
+            undelivered: self.undelivered,
+            large: self.large(),
+            chunks: self.queue().map(|chunk| chunk.map_or(0, Chunk::len)),
+            pipe: self.pipe.map(|pipe| pipe.held),
+        }
+    }
+
+    fn put_together(
+        handed: &HandedFlow,
+        chunks: [Option<Chunk>; QUEUE_MAX],
+        pipe: Option<PipeId>,
+    ) -> Flow {
+        let pipe = pipe.zip(handed.pipe).map(|(id, held)| Pipe { id, held });
+        let mut flow = Flow::holding(chunks, handed.large);
+        flow.source = if handed.ended { Source::Ended } else { Source::Waiting };
+        flow.sink = if handed.finished { Sink::Finished } else { Sink::Idle };
+        (flow.undelivered, flow.pipe) = (handed.undelivered, pipe);
+        flow
+    }
+}

@@ -1,0 +1,161 @@
+//! Sessions that leave for another shard, and those that come from one. Nothing of it is an end or
+//! a beginning: no counter of either moves, only the gauges do.
+
+use alloc::boxed::Box;
+
+use weir_proto::handover::{HandedLog, HandedNotes, HandedRoute, HandedSession};
+
+use super::{SessionId, Table};
+use crate::action::Actions;
+use crate::base::clock::Now;
+use crate::client_sources::SourceKey;
+use crate::generations::Generation;
+use crate::proxy_header::Told;
+use crate::session::{Holdings, Route, Session};
+use crate::view::Places;
+
+use super::inspect::TakenRoute;
+
+impl Table {
+    /// How many slots have ever had a session.
+    #[must_use]
+    pub fn slots_used(&self) -> u32 {
+        self.sessions.used()
+    }
+
+    /// The next session from this slot on, around to the first one. `scan` is how many slots may
+    /// still be looked at.
+    pub fn next_session(&self, slot: &mut u32, scan: &mut u32) -> Option<SessionId> {
+        while let Some(left) = scan.checked_sub(1) {
+            *scan = left;
+            let at = *slot;
+            let used = self.sessions.used();
+            *slot = if at + 1 < used { at + 1 } else { 0 };
+            if let Some(id) = self.sessions.at(at) {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Has a session come to rest, to leave for another shard. False if it cannot leave now.
+    pub fn begin_to_leave(&mut self, id: SessionId, out: &mut Actions) -> bool {
+        self.sessions.get_mut(id).is_some_and(|session| session.begin_to_leave(out))
+    }
+
+    /// A session that was to leave stays.
+    pub fn stay(&mut self, id: SessionId, now: Now, out: &mut Actions) {
+        let Some(session) = self.sessions.get_mut(id).filter(|it| it.is_leaving()) else { return };
+        let effects = session.stay(out);
+        session.look_by(now.plus_millis(self.tuning.quiescent_after_ms));
+        self.schedule_sooner(id, now);
+        self.apply(id, effects, now, out);
+    }
+
+    /// True if it leaves and nothing of it is under way: it can be taken apart.
+    #[must_use]
+    pub fn is_at_rest(&self, id: SessionId) -> bool {
+        self.sessions.get(id).is_some_and(Session::is_at_rest)
+    }
+
+    /// Takes a session apart that is at rest. What it holds is the caller's from now on.
+    pub fn take_apart(&mut self, id: SessionId, now: Now) -> Option<(HandedSession, Holdings)> {
+        if !self.is_at_rest(id) {
+            return None;
+        }
+        let notes = self.take_notes(id, now);
+        let session = self.sessions.remove(id)?;
+        self.wheel.cancel(id.slot);
+        self.leave_lines(id, &session);
+        let Route { listener, pool, backend, .. } = session.route;
+        let backend = backend.expect("a backend has it");
+        self.view.session_released(backend);
+        self.view.session_closed(listener, pool);
+        if session.counted_stalled {
+            self.view.stall_ends(pool);
+        }
+        self.generations.closed(session.born);
+        let ids = (
+            self.view.listeners()[listener.index()].id,
+            self.view.pools()[pool.index()].id,
+            self.view.backends()[backend.index()].id,
+        );
+        let (handed, holdings) = session.take_apart(ids, now);
+        Some((HandedSession { notes, ..handed }, holdings))
+    }
+
+    /// A session has come from another shard. `None` if there is no slot for it: what it holds
+    /// stays the caller's.
+    pub fn arrive(
+        &mut self,
+        handed: &HandedSession,
+        holdings: &Holdings,
+        now: Now,
+        out: &mut Actions,
+    ) -> Option<SessionId> {
+        if self.sessions.is_full() {
+            return None;
+        }
+        let ids = (handed.listener, handed.pool, handed.backend);
+        let places = self.view.places(ids, handed.terms, &mut self.prng);
+        let given = [places.backend];
+        self.counters.follow(&self.view, if places.is_new { &given } else { &[] });
+        let Places { listener, pool, backend, index, .. } = places;
+        let route = Route { listener, pool, backend: Some(backend), index };
+        let mut session = Session::put_together(handed, holdings, route, now);
+        session.bulk_bytes = self.tuning.bulk_bytes;
+        session.multishot_bytes = self.tuning.multishot_bytes;
+        session.buffers_short = self.buffers_short;
+        let id = self.sessions.insert(session)?;
+        self.generations.opened(Generation::of(handed.born));
+        self.view.session_opened(listener, pool);
+        self.view.session_assigned(backend);
+        self.put_notes(id, handed.notes.as_deref(), now);
+        let session = self.sessions.get_mut(id).expect("it has just come");
+        let effects = session.arrive(out);
+        session.look_next(now.plus_millis(self.tuning.quiescent_after_ms));
+        self.look_by_lifetime(id, now);
+        self.schedule(id, now);
+        self.apply(id, effects, now, out);
+        Some(id)
+    }
+
+    fn take_notes(&mut self, id: SessionId, now: Now) -> Option<Box<HandedNotes>> {
+        self.trials.forget(id.slot);
+        let source = self.source_of.take(id.slot);
+        if let Some(source) = source {
+            self.client_sources.end(source, now);
+        }
+        let told = self.told.take(id.slot).map(|told| (told.source, told.destination));
+        let route = self.taken.take(id.slot);
+        let route =
+            route.map(|TakenRoute { place, server_name }| HandedRoute { place, server_name });
+        let notes = HandedNotes {
+            told,
+            passed: self.passed.take(id.slot),
+            route,
+            source: source.map(SourceKey::hash),
+            log: self.logging.take(id),
+        };
+        (notes != HandedNotes::default()).then(|| Box::new(notes))
+    }
+
+    fn put_notes(&mut self, id: SessionId, notes: Option<&HandedNotes>, now: Now) {
+        let none = HandedNotes::default();
+        let HandedNotes { told, passed, route, source, log } = notes.unwrap_or(&none);
+        if let Some((source, destination)) = *told {
+            self.told.note(id.slot, Told { source, destination });
+        }
+        if let Some(passed) = passed {
+            self.passed.note(id.slot, passed.clone());
+        }
+        if let Some(HandedRoute { place, server_name }) = route.clone() {
+            self.taken.note(id.slot, TakenRoute { place, server_name });
+        }
+        if let Some(key) = source.map(SourceKey::of_hash) {
+            self.client_sources.resume(key, now);
+            self.source_of.note(id.slot, key);
+        }
+        self.logging.resume(id, log.unwrap_or(HandedLog::default()));
+    }
+}

@@ -1,0 +1,255 @@
+//! The giver: has its sessions come to rest, some at a time, and sends them.
+
+use std::collections::VecDeque;
+
+use weir_core::action::How;
+use weir_core::event::{Errno, Leg};
+use weir_core::limits::SCANNED_PER_TURN_MAX;
+use weir_core::table::SessionId;
+use weir_proto::handover::HandoverMessage;
+use weir_proto::order::Report;
+
+use super::{Parts, Progress, chunks, descriptors, encoded, hear};
+use crate::io::{Io, Token};
+use crate::shard::Shard;
+use crate::sys::rights::DESCRIPTORS_MAX;
+
+/// Sessions that come to rest at a time: as many as fit into a message.
+const LEAVING_MAX: usize = DESCRIPTORS_MAX / 2;
+/// Batches that the taker has not acknowledged.
+const GIVEN_MAX: usize = 2;
+/// A batch with so many bytes gets no more sessions: one may hold four buffers, and a message of
+/// 200 KiB fits by the kernel's defaults.
+const BATCH_BYTES: usize = 64 * 1024;
+/// How soon sessions that cannot leave yet (they connect, say) are looked at again.
+const AGAIN_MS: u32 = 5;
+
+/// Sessions that the taker has not acknowledged, and the message that tells of them.
+struct Batch {
+    number: u64,
+    message: Vec<u8>,
+    descriptors: Vec<Leg>,
+    sessions: Vec<Parts>,
+}
+
+/// A shard that gives its sessions away.
+pub(in crate::shard) struct Giving {
+    channel: Leg,
+    next_slot: u32,
+    /// So many more are to leave; `None`: all, however long it takes.
+    left: Option<u32>,
+    leaving: Vec<SessionId>,
+    /// The channel had no room for it.
+    unsent: Option<Batch>,
+    given: VecDeque<Batch>,
+    number: u64,
+    /// Those that the taker has.
+    taken: u64,
+    is_watched: bool,
+}
+
+impl<I: Io> Shard<I> {
+    /// Begins to give sessions away. Where all of them go, whoever connects from now on comes to
+    /// the taker's sockets, which are the same.
+    pub(in crate::shard) fn begin_to_give(&mut self, channel: Leg, most: Option<u32>) {
+        if most.is_none() {
+            self.hand_listeners_over();
+        }
+        self.giving = Some(Giving {
+            channel,
+            next_slot: 0,
+            left: most,
+            leaving: Vec::new(),
+            unsent: None,
+            given: VecDeque::new(),
+            number: 0,
+            taken: 0,
+            is_watched: false,
+        });
+    }
+
+    /// When a shard that gives its sessions away looks at them again.
+    pub(in crate::shard) fn gives_again_at(&self) -> Option<weir_core::base::clock::Now> {
+        self.giving.as_ref().map(|_| self.now.plus_millis(AGAIN_MS))
+    }
+
+    /// The taker has said something.
+    pub(in crate::shard) fn taker_speaks(&mut self) {
+        if let Some(giving) = &mut self.giving {
+            giving.is_watched = false;
+        }
+    }
+
+    /// Some more of a hand-over.
+    pub(in crate::shard) fn give(&mut self) {
+        let Some(mut giving) = self.giving.take() else { return };
+        let progress = match self.hear_taker(&mut giving) {
+            Progress::GoesOn => self.give_some(&mut giving),
+            other => other,
+        };
+        match progress {
+            Progress::GoesOn => {
+                if !std::mem::replace(&mut giving.is_watched, true) {
+                    let interest = weir_core::event::Interest { readable: true, writable: false };
+                    let token = Token::Channel { channel: super::taking::GIVER };
+                    self.io.watch(token, giving.channel, interest);
+                }
+                self.giving = Some(giving);
+            }
+            Progress::Whole => {
+                let _ = self.io.give(giving.channel, &encoded(&HandoverMessage::End), &[]);
+                self.end_giving(&giving, true);
+            }
+            Progress::Broken => {
+                self.take_back(&mut giving);
+                self.end_giving(&giving, false);
+            }
+        }
+    }
+
+    fn end_giving(&mut self, giving: &Giving, is_whole: bool) {
+        self.io.let_go(giving.channel);
+        let (shard, sessions) = (self.setup.id, giving.taken);
+        self.pending_reports.push_back(Report::Gave { shard, sessions, is_whole });
+    }
+
+    /// What the taker has is let go of.
+    fn hear_taker(&mut self, giving: &mut Giving) -> Progress {
+        let (mut bytes, mut legs) = (std::mem::take(&mut self.scratch), Vec::new());
+        let progress = loop {
+            match hear(&mut self.io, giving.channel, (&mut bytes, &mut legs)) {
+                Ok(None) => break Progress::GoesOn,
+                Ok(Some(HandoverMessage::Taken { number })) => {
+                    giving.is_watched = false;
+                    let Some(batch) = giving.given.pop_front().filter(|it| it.number == number)
+                    else {
+                        break Progress::Broken;
+                    };
+                    giving.taken += batch.sessions.len() as u64;
+                    batch.sessions.iter().for_each(|parts| self.forget(parts));
+                }
+                Ok(Some(_)) | Err(()) => break Progress::Broken,
+            }
+        };
+        self.scratch = bytes;
+        progress
+    }
+
+    /// Another shard has it: closes what this one has of it.
+    fn forget(&mut self, (_, holdings): &Parts) {
+        holdings.legs.into_iter().for_each(|leg| self.io.let_go(leg));
+        for pipe in holdings.pipes.iter().flatten() {
+            self.io.return_pipe(*pipe, false);
+        }
+        chunks(holdings).for_each(|chunk| self.io.release(chunk.buffer));
+    }
+
+    fn give_some(&mut self, giving: &mut Giving) -> Progress {
+        if let Some(batch) = giving.unsent.take()
+            && !self.send(giving, batch)
+        {
+            return Progress::Broken;
+        }
+        let has_room = giving.unsent.is_none() && giving.given.len() < GIVEN_MAX;
+        if has_room {
+            self.quiesce_some(giving);
+            if let Some(batch) = self.pack(giving)
+                && !self.send(giving, batch)
+            {
+                return Progress::Broken;
+            }
+        }
+        let is_under_way = !giving.given.is_empty() || giving.unsent.is_some();
+        let is_done = !is_under_way
+            && match giving.left {
+                Some(left) => left == 0 && giving.leaving.is_empty(),
+                None => self.table.is_empty() && self.sockets.is_empty(),
+            };
+        if is_done { Progress::Whole } else { Progress::GoesOn }
+    }
+
+    /// Has some more sessions come to rest.
+    fn quiesce_some(&mut self, giving: &mut Giving) {
+        // Each of them once in a turn at most.
+        let mut scan = SCANNED_PER_TURN_MAX.min(self.table.slots_used());
+        while giving.leaving.len() < LEAVING_MAX
+            && giving.left != Some(0)
+            && let Some(id) = self.table.next_session(&mut giving.next_slot, &mut scan)
+        {
+            let session = self.table.session(id).expect("it is there");
+            if !session.is_leaving() && self.table.begin_to_leave(id, &mut self.actions) {
+                giving.leaving.push(id);
+                giving.left = giving.left.map(|left| left - 1);
+                self.perform(id);
+            }
+        }
+        // All that could leave have begun to, or there is no more room for now.
+        if giving.leaving.len() < LEAVING_MAX {
+            giving.left = giving.left.map(|_| 0);
+        }
+    }
+
+    /// Takes sessions apart that are at rest, as many as fit into one message.
+    fn pack(&mut self, giving: &mut Giving) -> Option<Batch> {
+        let (mut sessions, mut bytes, mut legs) = (Vec::new(), Vec::new(), Vec::new());
+        let (table, io, now) = (&mut self.table, &mut self.io, self.now);
+        giving.leaving.retain(|id| {
+            let Some(session) = table.session(*id).filter(|session| session.is_leaving()) else {
+                return false; // it has ended
+            };
+            let fits = bytes.len() < BATCH_BYTES && legs.len() + 6 <= DESCRIPTORS_MAX;
+            if !session.is_at_rest() || !fits {
+                return true;
+            }
+            let parts = table.take_apart(*id, now).expect("it is at rest");
+            chunks(&parts.1).for_each(|chunk| io.read(chunk, &mut bytes));
+            legs.extend(descriptors(io, &parts.1));
+            sessions.push(parts);
+            false
+        });
+        if sessions.is_empty() {
+            return None;
+        }
+        giving.number += 1;
+        let number = giving.number;
+        let told = sessions.iter().map(|(handed, _)| handed.clone()).collect();
+        let mut message = encoded(&HandoverMessage::Sessions { number, sessions: told });
+        message.append(&mut bytes);
+        Some(Batch { number, message, descriptors: legs, sessions })
+    }
+
+    /// False if the taker is gone; then the batch is among those that come back.
+    fn send(&mut self, giving: &mut Giving, batch: Batch) -> bool {
+        match self.io.give(giving.channel, &batch.message, &batch.descriptors) {
+            Ok(()) => {
+                giving.given.push_back(Batch { message: Vec::new(), ..batch });
+                true
+            }
+            Err(errno) => {
+                giving.unsent = Some(batch);
+                // Its acknowledgements, which come, make room.
+                matches!(errno, Errno::EAGAIN | Errno::ETOOMANYREFS)
+            }
+        }
+    }
+
+    /// The taker is gone: what it has not acknowledged is this shard's as before.
+    fn take_back(&mut self, giving: &mut Giving) {
+        for id in giving.leaving.drain(..) {
+            self.table.stay(id, self.now, &mut self.actions);
+            self.perform(id);
+        }
+        for (handed, holdings) in
+            giving.given.drain(..).chain(giving.unsent.take()).flat_map(|batch| batch.sessions)
+        {
+            match self.table.arrive(&handed, &holdings, self.now, &mut self.actions) {
+                Some(id) => self.perform(id),
+                None => {
+                    // Nobody was let in since: there is room.
+                    holdings.legs.into_iter().for_each(|leg| self.io.close(leg, How::Reset));
+                    chunks(&holdings).for_each(|chunk| self.io.release(chunk.buffer));
+                }
+            }
+        }
+    }
+}
