@@ -13,7 +13,7 @@ use crate::session::{SessionFilter, SessionSort};
 use crate::spec::Admin;
 
 /// The version of this protocol. Both sides say theirs first; different numbers do not talk.
-pub const PROTOCOL: u32 = 11;
+pub const PROTOCOL: u32 = 12;
 
 /// The most versions in one answer about the history: what is read within a few milliseconds.
 pub const HISTORY_MAX: u64 = 1000;
@@ -153,6 +153,9 @@ pub enum Command {
     Task(TaskRequest),
     /// Ends live sessions with a reset. Not a version.
     SessionKill(SessionKill),
+    /// Starts another process, of this program or of that one by its path, and hands everything
+    /// over to it. Not a version.
+    Upgrade { program: Option<String>, shards: Option<u16>, dry_run: bool },
     /// Ends the process: at once, or after sessions have had `drain_ms` to end.
     Stop { drain_ms: Option<u64> },
 }
@@ -164,6 +167,7 @@ impl Command {
         match self {
             Command::Change { options, .. } => options.dry_run,
             Command::SessionKill(kill) => kill.dry_run,
+            Command::Upgrade { dry_run, .. } => *dry_run,
             Command::Drain | Command::Ready | Command::Task(_) | Command::Stop { .. } => false,
         }
     }

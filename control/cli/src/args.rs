@@ -157,7 +157,23 @@ pub(crate) enum Verb {
     #[command(subcommand)]
     Config(ConfigVerb),
     /// The threads that carry the sessions
-    Shards,
+    Shards {
+        /// Have that many of them: a new process takes over, as with weirctl upgrade
+        #[arg(value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+        count: Option<u16>,
+        /// Only start the new process, and say what would happen
+        #[arg(long, requires = "count")]
+        dry_run: bool,
+    },
+    /// Start another weir and hand everything over to it: listeners, doors and live sessions
+    Upgrade {
+        /// Only see that the new program starts on this host, and end it
+        #[arg(long, alias = "dry-run")]
+        check: bool,
+        /// The program; the file that weir was started from if it is left out
+        #[arg(long, value_name = "PATH")]
+        binary: Option<String>,
+    },
     /// Stop accepting on every listener; sessions run on, and weirctl ready takes it back
     Drain {
         /// Only say what would happen

@@ -235,6 +235,8 @@ fn work_of(request: &Request) -> Duration {
     const EACH_MIB: Duration = Duration::from_secs(10);
     match request {
         Request::Command(Command::Stop { drain_ms: Some(ms) }) => Duration::from_millis(*ms),
+        // The new process makes its rings, learns the configuration, takes the sessions.
+        Request::Command(Command::Upgrade { .. }) => Duration::from_secs(180),
         Request::Command(Command::Change { change: ChangeRequest::Apply { toml, .. }, .. })
         | Request::Query(Query::ConfigDiff { toml, .. }) => {
             EACH_MIB * u32::try_from(toml.len() >> 20).unwrap_or(u32::MAX)

@@ -60,6 +60,11 @@ pub(crate) enum Plan {
     Ready {
         dry_run: bool,
     },
+    Upgrade {
+        program: Option<String>,
+        shards: Option<u16>,
+        dry_run: bool,
+    },
     Stop {
         drain: Option<Span>,
         dry_run: bool,
@@ -163,7 +168,11 @@ fn plan_of(verb: Verb) -> Plan {
             Plan::Events { follow, filter: EventFilter { kinds: kind, since_ms } }
         }
         Verb::Config(verb) => config(verb),
-        Verb::Shards => read(Query::Shards),
+        Verb::Shards { count: None, .. } => read(Query::Shards),
+        Verb::Shards { count, dry_run } => Plan::Upgrade { program: None, shards: count, dry_run },
+        Verb::Upgrade { check: dry_run, binary: program } => {
+            Plan::Upgrade { program, shards: None, dry_run }
+        }
         Verb::Drain { dry_run, yes } => Plan::Drain { dry_run, yes },
         Verb::Ready { dry_run } => Plan::Ready { dry_run },
         Verb::Stop { drain, dry_run, yes } => Plan::Stop { drain, dry_run, yes },

@@ -14,6 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use weir_proto::answer::{Answer, Status};
+use weir_proto::request::Command;
 
 use crate::ask::{Client, PATIENCE, interrupted};
 use crate::exit::{Exit, Failure};
@@ -136,6 +137,9 @@ pub(crate) fn run(
         Plan::Diff { target, to } => config::diff(target.as_deref(), to, console),
         Plan::Drain { dry_run, yes } => process::drain(dry_run, yes, console),
         Plan::Ready { dry_run } => process::ready(dry_run, console),
+        Plan::Upgrade { program, shards, dry_run } => {
+            process::upgrade(Command::Upgrade { program, shards, dry_run }, console)
+        }
         Plan::Stop { drain, dry_run, yes } => process::stop(drain, dry_run, yes, console),
         Plan::Completions(shell) => {
             console.write(&crate::complete::script(&shell.to_string())?).map(done)

@@ -131,6 +131,9 @@ pub struct Setup {
     pub checks_max: usize,
     /// Backends that are looked at in one turn: [`BACKENDS_SLICE`], or fewer in a test.
     pub slice: usize,
+    /// Another process has sessions that come to this one's shards; [`Input::TakenOver`] says when
+    /// that is over.
+    pub takes_over: bool,
 }
 
 /// Everything that the control thread knows. [`Control::handle`] is the only way to change it.
@@ -198,7 +201,7 @@ impl Control {
     #[must_use]
     pub fn new(setup: Setup, started: Clocks) -> Control {
         let Setup { fleet, versions, snapshot, base, unconfirmed, in_use, .. } = setup;
-        let Setup { found, mut ids, checks_max, slice, .. } = setup;
+        let Setup { found, mut ids, checks_max, slice, takes_over, .. } = setup;
         let snapshot = discovery::restored(snapshot, &found, &mut ids);
         let mut resolve = Resolve::seeded(started.now.nanos);
         resolve.remember(found.clone());
@@ -243,6 +246,9 @@ impl Control {
             records_dropped: 0,
             fleet,
         };
+        if takes_over {
+            control.leases.await_predecessor();
+        }
         if let Some(terms) = unconfirmed {
             control.wait_for_confirmation(terms, started);
         }

@@ -40,6 +40,9 @@ pub struct Leases {
     swept: Vec<Arc<Pool>>,
     /// When credits of a shard that has ended are free.
     free_at: Option<Now>,
+    /// The process before this one, as if it were a shard: until it has ended it may use any
+    /// number.
+    predecessor: Option<ShardId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,6 +165,22 @@ impl Leases {
             version: Version::default(),
             swept: Vec::new(),
             free_at: None,
+            predecessor: None,
+        }
+    }
+
+    /// Another process has sessions that will come to these shards: nothing is given before
+    /// [`Leases::predecessor_ended`].
+    pub fn await_predecessor(&mut self) {
+        self.predecessor = u16::try_from(self.shards.len()).ok().map(ShardId);
+        self.shards.push(ShardLease { is_live: true, counts: true });
+        self.news.push(BTreeSet::new());
+    }
+
+    /// All its sessions are these shards', or over.
+    pub fn predecessor_ended(&mut self, now: Now) {
+        if let Some(predecessor) = self.predecessor.take() {
+            self.ended(predecessor, now);
         }
     }
 
@@ -276,11 +295,14 @@ impl Leases {
     }
 
     fn new_limit(&self, most: u32, since: Version, state: LeaseState) -> Limit {
-        let holder = |shard: &ShardLease| match (shard.is_live, shard.counts) {
-            (false, _) => Holder::new(LeaseState::Gone),
-            (true, _) => Holder::new(state),
+        let holder = |(index, shard): (u16, &ShardLease)| {
+            if !shard.is_live {
+                return Holder::new(LeaseState::Gone);
+            }
+            let is_unknown = self.predecessor == Some(ShardId(index));
+            Holder::new(if is_unknown { LeaseState::Unknown } else { state })
         };
-        let holders = self.shards.iter().map(holder).collect();
+        let holders = (0..).zip(&self.shards).map(holder).collect();
         Limit { most, since, holders, spent: SpentCredits::default(), granted: 0 }
     }
 

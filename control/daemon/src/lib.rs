@@ -29,6 +29,7 @@ mod start;
 pub mod store;
 mod streams;
 mod systemd;
+mod upgrade;
 mod watchdog;
 
 use std::path::{Path, PathBuf};
@@ -62,6 +63,10 @@ enum Verb {
         /// End with an error if any address cannot be bound, instead of serving the others.
         #[arg(long)]
         strict: bool,
+        /// Take listeners and live sessions over from the weir that has started this one: that is
+        /// what `weirctl upgrade` has it do.
+        #[arg(long)]
+        upgrade: bool,
     },
     /// Read a file and say what is wrong with it. Binds nothing, touches no state.
     Check {
@@ -132,9 +137,15 @@ Exit codes: 0 something was carried over, 1 the file is wrong or cannot be read,
 #[must_use]
 pub fn main() -> ExitCode {
     match Args::parse().verb {
-        Verb::Run { config, shards, accept_version: accept, strict } => {
-            let serve = || start::run(start::Run { file: config, shards, accept, strict });
-            exit(log::start().and_then(|()| serve()))
+        Verb::Run { config, shards, accept_version: accept, strict, upgrade } => {
+            let predecessor = || match upgrade {
+                true => upgrade::heir::Predecessor::at_standard_input().map(Some),
+                false => Ok(None),
+            };
+            let serve = |predecessor| {
+                start::run(start::Run { file: config, shards, accept, strict, predecessor })
+            };
+            exit(log::start().and_then(|()| predecessor()).and_then(serve))
         }
         Verb::Check { file, output } => {
             let json = output == Output::Json;
@@ -146,9 +157,16 @@ pub fn main() -> ExitCode {
             ExitCode::from(init::command(&from, init::Wanted { peer: kind, http_as_tcp }))
         }
         Verb::Demo { faults } => {
-            let run =
-                |file| start::Run { file: Some(file), shards: None, accept: None, strict: true };
-            let serve = |file| start::run(run(file));
+            let serve = |file| {
+                let (shards, accept, predecessor) = (None, None, None);
+                start::run(start::Run {
+                    file: Some(file),
+                    shards,
+                    accept,
+                    strict: true,
+                    predecessor,
+                })
+            };
             exit(demo::run(faults, |file| log::start().and_then(|()| serve(file))))
         }
         Verb::Doctor { config, output } => doctor(config.as_deref(), output),

@@ -71,6 +71,19 @@ pub(crate) fn bind_beside(snapshot: &Snapshot, wanted: &BTreeSet<SocketAddr>) ->
     bound
 }
 
+/// The listener that has this address open.
+pub(crate) fn open_at(snapshot: &Snapshot, address: SocketAddr) -> Option<&Listener> {
+    open_in(snapshot).find(|listener| listener.bind.contains(&address))
+}
+
+/// One more socket at an address that this host's weir has.
+///
+/// # Errors
+/// It cannot be bound.
+pub(crate) fn bind_one(listener: &Listener, address: SocketAddr) -> Result<OwnedFd, BindError> {
+    open(address, true, listener.freebind).map_err(|error| fail(listener, address, error))
+}
+
 fn fail(listener: &Listener, address: SocketAddr, error: Errno) -> BindError {
     BindError { listener: listener.name.to_string(), address, error: error.into() }
 }

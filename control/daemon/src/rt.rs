@@ -344,6 +344,19 @@ impl UnixServer {
         Ok(UnixServer { listener: UnixListener::from(socket) })
     }
 
+    /// One that listens already.
+    pub(crate) fn of(socket: OwnedFd) -> UnixServer {
+        UnixServer { listener: socket.into() }
+    }
+
+    /// The same socket once more.
+    ///
+    /// # Errors
+    /// Descriptors ran out.
+    pub(crate) fn socket(&self) -> io::Result<OwnedFd> {
+        self.listener.as_fd().try_clone_to_owned()
+    }
+
     /// The next connection. Waits out a want of descriptors.
     pub(crate) async fn accept(&self) -> (Stream, PeerCred) {
         let (socket, cred) = accept(self.listener.as_fd(), || {
@@ -377,6 +390,19 @@ impl TcpServer {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         Ok(TcpServer { listener })
+    }
+
+    /// One that listens already.
+    pub(crate) fn of(socket: OwnedFd) -> TcpServer {
+        TcpServer { listener: socket.into() }
+    }
+
+    /// The same socket once more.
+    ///
+    /// # Errors
+    /// Descriptors ran out.
+    pub(crate) fn socket(&self) -> io::Result<OwnedFd> {
+        self.listener.as_fd().try_clone_to_owned()
     }
 
     /// The address that it is bound to.

@@ -29,6 +29,7 @@ use crate::signals::{Signal, Signals};
 use crate::store::IN_USE_MAX;
 use crate::store::thread::{Appender, StoreEvent, StoreNews};
 use crate::systemd;
+use crate::upgrade::predecessor::{self, Succession, Wanted};
 use change::Outcomes;
 use live::OncePerPoint;
 use notify::Notify;
@@ -83,6 +84,8 @@ pub(crate) struct Shared {
     pub(crate) members: RememberedFile<MembersFound>,
     /// systemd wants to hear that this thread lives (WatchdogSec=).
     is_watched: bool,
+    /// The end of this process by an upgrade.
+    pub(crate) succession: Succession,
 }
 
 /// An answer that has not left yet.
@@ -120,6 +123,7 @@ impl Shared {
             groups,
             members,
             is_watched: systemd::wants_pings(),
+            succession: Succession::default(),
         })
     }
 
@@ -151,7 +155,14 @@ impl Shared {
 
     /// Carries out a command. A change is answered when every live shard has adopted it.
     pub(crate) async fn command(&self, command: Command, by: Author) -> Result<Answer, Refusal> {
+        if self.succession.is_under_way() && !command.is_dry_run() {
+            return Err(predecessor::refusal());
+        }
         match command {
+            Command::Upgrade { program, shards, dry_run } => {
+                let program = program.map(std::path::PathBuf::from);
+                self.upgrade(Wanted { program, shards, dry_run }, &by).await
+            }
             Command::Change { change, options } => {
                 if options.dry_run {
                     self.fresh_figures().await;
@@ -197,6 +208,24 @@ impl Shared {
             0 => said("stopped: no session was left".to_owned()),
             left => said(format!("stopped: {left} sessions were reset")),
         }
+    }
+
+    /// Waits until `look` finds something; it is asked after every input.
+    pub(crate) fn until<'a, T: 'a>(
+        &'a self,
+        look: impl FnMut() -> Option<T> + 'a,
+    ) -> impl Future<Output = T> + 'a {
+        self.notify.until(look)
+    }
+
+    /// Wakes all who wait for something.
+    pub(crate) fn ring(&self) {
+        self.notify.ring();
+    }
+
+    /// The sessions of the weir before this one have come.
+    pub(crate) fn taken_over(&self) {
+        self.handle(Input::TakenOver);
     }
 
     /// Says that an answer is being made: the process does not end before it has left.
@@ -360,7 +389,13 @@ pub(crate) fn start_signals(shared: &Rc<Shared>, mut signals: Signals) {
                     state.handle(Input::Drain { until: Some(later(moment(), most)) });
                 }
                 Signal::Reopen => state.session_log.iter().for_each(SessionLog::reopen),
-                Signal::Upgrade => {}
+                Signal::Upgrade => {
+                    let state = state.clone();
+                    rt::spawn("upgrade", async move {
+                        // Its end is in the log.
+                        let _ = state.upgrade(Wanted::default(), &own_author()).await;
+                    });
+                }
             }
         }
     });

@@ -20,7 +20,7 @@ use weir_proto::spec::Spec;
 
 use crate::api::gate::Gate;
 use crate::api::roles::Roles;
-use crate::api::socket::Door;
+use crate::api::socket::{Door, SocketFile};
 use crate::api::token::TokenFile;
 use crate::api::{http, settings_audit};
 use crate::check;
@@ -37,6 +37,8 @@ use crate::session_log::SessionLog;
 use crate::signals::Signals;
 use crate::store::thread::{Started, StoreThread};
 use crate::store::{Found, Opening, Store, Vacant};
+use crate::upgrade::heir::{self, Inheritance, Predecessor};
+use crate::upgrade::predecessor::{Parts, serve_door};
 use crate::watchdog::SupervisedEngine;
 use crate::{streams, systemd};
 use weir_control_core::control::{BACKENDS_SLICE, Control, Input, Setup};
@@ -49,7 +51,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const STEPS: u32 = 50;
 
 /// What `weir run` was told.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Run {
     /// `-c FILE`
     pub(crate) file: Option<PathBuf>,
@@ -59,6 +61,8 @@ pub(crate) struct Run {
     pub(crate) accept: Option<u64>,
     /// `--strict`: an address that cannot be bound ends the start.
     pub(crate) strict: bool,
+    /// `--upgrade`: the process that this one takes over from.
+    pub(crate) predecessor: Option<Predecessor>,
 }
 
 /// Serves until a signal or a command ends it. The exit code.
@@ -106,10 +110,25 @@ fn settings_alone(path: &Path) -> Option<Settings> {
 /// The listeners and pools of the file, if there is one; or what is wrong with it.
 type Seed = Result<Option<Spec>, String>;
 
+/// Serves; where that fails, the process that this one takes over from hears why.
 async fn serve(
-    run: Run,
+    mut run: Run,
     settings: Settings,
     seed: Seed,
+    parts: Arc<FallbackParts>,
+) -> Result<u8, String> {
+    let predecessor = run.predecessor.take().map(Rc::new);
+    let served = serve_after(predecessor.clone(), run, (settings, seed), parts).await;
+    if let (Err(why), Some(predecessor)) = (&served, predecessor) {
+        predecessor.fail(why);
+    }
+    served
+}
+
+async fn serve_after(
+    predecessor: Option<Rc<Predecessor>>,
+    run: Run,
+    (settings, seed): (Settings, Seed),
     parts: Arc<FallbackParts>,
 ) -> Result<u8, String> {
     let cores = limits::cores();
@@ -118,24 +137,38 @@ async fn serve(
     let limits = Limits::of_this_process(shards, settings.buffers)?;
     tracing::info!("{limits}");
     warn_of_lost_clients(shards);
+    let options = engine_options(&settings, &limits, (shards, cores), predecessor.as_deref());
+    log::take_strays()?;
+    let mut engine = Engine::start(&options).map_err(|error| limits.explain(error).to_string())?;
+    let mut inherited = predecessor.as_ref().map(|it| it.hello(shards)).transpose()?;
     let state = InitialState::find(&settings, &run, seed)?;
     let session_log = settings.session_log.clone().map(SessionLog::start).transpose()?;
     let signals = Signals::take_over(run.file.clone())?;
     let _ = parts.flags.set(signals.flags());
     let _ = parts.socket.set(settings.control.clone());
-    let (door, _socket_file) = patiently(|| Door::open(&settings.control)).await?;
+    let (door, socket_file) = door(&settings, &mut inherited).await?;
     let admin = match settings.admin {
-        Some(address) => Some(patiently(|| open_admin(address)).await?),
+        Some(address) => Some(admin(address, &mut inherited).await?),
         None => None,
     };
-    let options = engine_options(&settings, &limits, (shards, cores));
-    log::take_strays()?;
-    let mut engine = Engine::start(&options).map_err(|error| limits.explain(error).to_string())?;
     let bell = engine.take_bell().ok_or("the engine has no bell")?;
     let engine = SupervisedEngine::new(engine)?;
     #[cfg(debug_assertions)]
     crate::failpoint::arm(&engine)?;
-    let bound = state.bind(shards, run.strict).await?;
+    let bound = match &mut inherited {
+        Some(inherited) => inherited.bind(&state.snapshot, shards),
+        None => state.bind(shards, run.strict).await?,
+    };
+    if let Some(inherited) = &inherited
+        && inherited.version != state.snapshot.version.0
+    {
+        return Err(format!(
+            "{} is at version {}, and the weir that serves at {}",
+            settings.state.display(),
+            state.snapshot.version,
+            inherited.version
+        ));
+    }
     let unconfirmed = state.unconfirmed.clone();
     let ((snapshot, base, ids), mut store) = state.into_store()?;
     let said = store.take_news();
@@ -155,6 +188,7 @@ async fn serve(
     #[rustfmt::skip]
     let setup = Setup {
         fleet, versions, snapshot, base, unconfirmed, in_use, found, ids, checks_max, slice,
+        takes_over: predecessor.is_some(),
     };
     let control = limited(Control::new(setup, moment()), settings.checks);
     let shared = Shared::new(control, appender, session_log, (groups, members));
@@ -163,25 +197,75 @@ async fn serve(
     }
     said.into_iter().for_each(|text| shared.handle(Input::StoreSaid(text)));
     start_store_news(&shared, news, store_bell.into());
-    begin(&shared, bound, bell.into(), signals).await?;
+    let heritage = predecessor.zip(inherited).map(|both| (both.0, both.1, Arc::clone(&engine)));
+    begin(&shared, bound, (bell.into(), signals), heritage).await?;
     let (hosts, token) = (settings.admin_hosts.clone(), settings.admin_token_file.clone());
+    let handed = handed_parts(&engine, (&settings, options.hash_seed), &door, admin.as_ref())?;
+    let _ = shared.succession.parts.set(handed); // it is empty
     open_doors(&shared, (door, roles), admin.map(|server| (server, hosts, TokenFile(token))));
     announce(&shared);
     let _ = parts.engine.set(engine); // from here on it can serve without this thread
     let code = shared.over().await;
     shared.session_log.iter().for_each(SessionLog::finish);
+    if shared.succession.is_done() {
+        socket_file.leave();
+    }
     tracing::info!("stopped");
     Ok(code)
 }
 
-fn engine_options(settings: &Settings, limits: &Limits, (shards, cores): (u16, u16)) -> Options {
+/// The control socket: bound here, or the one of the process before.
+async fn door(
+    settings: &Settings,
+    inherited: &mut Option<Inheritance>,
+) -> Result<(Door, SocketFile), String> {
+    let theirs = inherited.as_mut().and_then(|it| it.control.take());
+    match theirs.filter(|(path, _)| *path == settings.control) {
+        Some((path, socket)) => Ok(Door::of(socket, &path)),
+        None => patiently(|| Door::open(&settings.control)).await,
+    }
+}
+
+/// The same of the admin address.
+async fn admin(
+    address: SocketAddr,
+    inherited: &mut Option<Inheritance>,
+) -> Result<TcpServer, String> {
+    let theirs = inherited.as_mut().and_then(|it| it.admin.take());
+    match theirs.filter(|(theirs, _)| *theirs == address) {
+        Some((_, socket)) => Ok(TcpServer::of(socket)),
+        None => patiently(|| open_admin(address)).await,
+    }
+}
+
+/// The parts of this process that the next one gets.
+fn handed_parts(
+    engine: &Arc<SupervisedEngine>,
+    (settings, hash_seed): (&Settings, (u64, u64)),
+    door: &Door,
+    admin: Option<&TcpServer>,
+) -> Result<Parts, String> {
+    let text = |error: std::io::Error| error.to_string();
+    let control = (settings.control.clone(), door.socket().map_err(text)?);
+    let admin = settings.admin.zip(admin);
+    let admin = admin.map(|(address, server)| Ok((address, server.socket()?)));
+    let admin = admin.transpose().map_err(text)?;
+    Ok(Parts { engine: Arc::clone(engine), control, admin, hash_seed })
+}
+
+fn engine_options(
+    settings: &Settings,
+    limits: &Limits,
+    (shards, cores): (u16, u16),
+    predecessor: Option<&Predecessor>,
+) -> Options {
     Options {
         shards,
         sessions_max: limits.sessions_per_shard,
         pipes_max: limits.pipes_per_shard,
         buffers: limits.buffers_per_shard,
         pin: shards <= cores,
-        hash_seed: settings.hash_key.seed(),
+        hash_seed: predecessor.map_or_else(|| settings.hash_key.seed(), |it| it.hash_seed),
         seed: RandomState::new().build_hasher().finish(),
         session_log: settings.session_log.as_ref().map(|log| log.logging),
     }
@@ -236,19 +320,34 @@ async fn patiently<T>(mut attempt: impl FnMut() -> Result<T, String>) -> Result<
     }
 }
 
-/// Sends the first version to every shard and waits for them.
+/// Sends the first version to every shard and waits for them. Where this process takes over it
+/// accepts nothing before it is its turn.
 async fn begin(
     shared: &Rc<Shared>,
     bound: BoundSockets,
-    bell: rt::Bell,
-    signals: Signals,
+    (bell, signals): (rt::Bell, Signals),
+    heritage: Option<(Rc<Predecessor>, Inheritance, Arc<SupervisedEngine>)>,
 ) -> Result<(), String> {
-    shared.handle(Input::Begin(bound));
+    let shards = u16::try_from(bound.sockets.len()).unwrap_or(u16::MAX);
+    let (first, later) = match &heritage {
+        Some(_) => (BoundSockets::nothing(shards), Some(bound)),
+        None => (bound, None),
+    };
+    shared.handle(Input::Begin(first));
     start_reports(shared, bell);
     start_ticks(shared);
     start_signals(shared, signals);
     let version = shared.control().snapshot.version;
-    shared.adopted(version).await.map_err(|refusal| refusal.message)
+    shared.adopted(version).await.map_err(|refusal| refusal.message)?;
+    let (Some((predecessor, mut inherited, engine)), Some(bound)) = (heritage, later) else {
+        return Ok(());
+    };
+    predecessor.ready().await?;
+    shared.handle(Input::Listen(bound));
+    let givers = inherited.givers();
+    inherited.take(&engine).await;
+    rt::spawn("upgrade", heir::finish(shared.clone(), predecessor, givers));
+    Ok(())
 }
 
 fn open_admin(address: SocketAddr) -> Result<TcpServer, String> {
@@ -269,9 +368,15 @@ fn open_doors(
 ) {
     start_wakes(shared);
     let gate = Rc::new(Gate::new(shared.clone(), roles));
-    rt::spawn("socket", door.serve(gate.clone()));
+    rt::spawn("socket", {
+        let (door, gate) = (Rc::new(door), gate.clone());
+        serve_door(shared.clone(), move || Rc::clone(&door).serve(gate.clone()))
+    });
     if let Some((server, hosts, token)) = admin {
-        rt::spawn("http", http::serve(server, hosts, token, gate));
+        let server = Rc::new(server);
+        let serve =
+            move || http::serve(Rc::clone(&server), hosts.clone(), token.clone(), gate.clone());
+        rt::spawn("http", serve_door(shared.clone(), serve));
     }
 }
 

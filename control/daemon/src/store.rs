@@ -13,6 +13,7 @@ mod base;
 pub(crate) mod calls;
 mod difference;
 mod disk;
+mod lend;
 mod mark;
 mod open;
 mod read_only;
@@ -66,6 +67,8 @@ pub struct Store {
     home: Option<Home>,
     /// Why no version is taken, until the state can be written.
     closed_for_changes: Option<ReadOnly>,
+    /// Another process has it.
+    is_lent: bool,
     /// News for the owner.
     news: Vec<String>,
 }
@@ -165,6 +168,7 @@ impl Store {
             in_use: BTreeSet::new(),
             home: None,
             closed_for_changes: None,
+            is_lent: false,
             news: Vec::new(),
         }
     }
@@ -329,6 +333,9 @@ impl Store {
     pub fn open_again(&mut self) -> Result<(), String> {
         if !self.is_closed() {
             return Ok(());
+        }
+        if self.is_lent {
+            return Err(self.reader.failed("another weir takes over"));
         }
         let reopened = supervised(|| self.reopen());
         let (database, tail) = reopened.map_err(|why| self.reader.failed(&why))?;

@@ -50,6 +50,12 @@ impl Lease {
         self.ahead
     }
 
+    /// `used` sessions are here, some of them from another shard: what they use came with them.
+    pub fn carry(&mut self, used: u32) {
+        self.is_news |= used > self.held;
+        self.held = self.held.max(used);
+    }
+
     /// Credits that this shard holds, used ones included.
     #[must_use]
     pub fn held(&self) -> u32 {

@@ -27,6 +27,9 @@ impl Request {
             Request::Command(Command::SessionKill(kill)) => {
                 kill.ids.iter().map(String::as_str).chain(kill.filter.words()).collect()
             }
+            Request::Command(Command::Upgrade { program, .. }) => {
+                program.iter().map(String::as_str).collect()
+            }
             Request::Command(Command::Drain | Command::Ready | Command::Stop { .. }) => Vec::new(),
         }
     }
@@ -242,6 +245,16 @@ impl Display for Command {
             Command::Task(task) => task.fmt(f),
             Command::SessionKill(SessionKill { ids, filter, dry_run }) => {
                 write_kill(f, ids, filter)?;
+                f.write_str(if *dry_run { " --dry-run" } else { "" })
+            }
+            Command::Upgrade { program, shards, dry_run } => {
+                f.write_str(if shards.is_some() { "shards" } else { "upgrade" })?;
+                if let Some(shards) = shards {
+                    write!(f, " {shards}")?;
+                }
+                if let Some(program) = program {
+                    write!(f, " --binary {program:?}")?;
+                }
                 f.write_str(if *dry_run { " --dry-run" } else { "" })
             }
             Command::Stop { drain_ms: None } => f.write_str("stop"),

@@ -1,4 +1,4 @@
-//! `drain`, `ready` and `stop`: they are about the process and make no version.
+//! `drain`, `ready`, `upgrade` and `stop`: they are about the process and make no version.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::render::json;
 /// How much longer than its drain a stop may take.
 const STOP_SLACK: Duration = Duration::from_secs(10);
 
-/// The JSON output of `drain`, `ready` and `stop`, with the keys of every change.
+/// The JSON output of `drain`, `ready`, `upgrade` and `stop`, with the keys of every change.
 #[derive(Serialize)]
 struct Turned<'a> {
     version: u64,
@@ -76,6 +76,19 @@ pub(super) fn ready(dry_run: bool, console: &mut Console<'_>) -> Result<Exit, Fa
         _ => format!("{text}\nundo: weirctl drain --yes"),
     };
     turned(&before, ("serving", &text), false, console)
+}
+
+pub(super) fn upgrade(command: Command, console: &mut Console<'_>) -> Result<Exit, Failure> {
+    let dry_run = command.is_dry_run();
+    let mut client = console.client()?;
+    let before = status(&mut client)?;
+    if !dry_run {
+        console.say("a new weir starts and takes over; sessions go on");
+    }
+    let Answer::Said(Said { text }) = client.ask(command)? else {
+        return Err(Failure::unexpected());
+    };
+    turned(&before, ("serving", &text), dry_run, console)
 }
 
 pub(super) fn stop(

@@ -25,6 +25,10 @@ use crate::sockets::BoundSockets;
 pub enum Input {
     /// The addresses of the first version are bound, as far as they can be. It goes to every shard.
     Begin(BoundSockets),
+    /// The first version was begun without sockets: these are they.
+    Listen(BoundSockets),
+    /// The sessions of the process before this one have come.
+    TakenOver,
     /// A change is asked for. [`Output::Answered`] ends it, in this call or in a later one.
     Change(AskedChange),
     /// A [`PlanJob`] has been run.
@@ -113,6 +117,11 @@ impl Control {
     pub fn handle(&mut self, input: Input, moment: Clocks) -> Vec<Output> {
         match input {
             Input::Begin(bound) => self.begin(bound, moment),
+            Input::Listen(bound) => self.listen(bound, moment),
+            Input::TakenOver => {
+                self.leases.predecessor_ended(moment.now);
+                self.flush();
+            }
             Input::Change(asked) => self.on_change(asked),
             Input::Planned(planned) => self.on_planned(*planned),
             Input::Appended(appended) => self.on_appended(appended),

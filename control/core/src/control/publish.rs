@@ -114,6 +114,17 @@ impl Control {
         self.publish(first, bound.sockets, moment.now);
     }
 
+    /// Gives the shards, which use the current version, their sockets.
+    pub(super) fn listen(&mut self, bound: BoundSockets, moment: Clocks) {
+        self.begin_unbound(bound.failed, moment);
+        for (shard, sockets) in self.shards.iter_mut().zip(bound.sockets) {
+            if shard.has_thread() {
+                shard.pending.adopt(self.snapshot.clone(), sockets);
+            }
+        }
+        self.flush();
+    }
+
     /// Sends a snapshot, which is prepared, to every live shard; it is the current one from now on.
     pub(super) fn publish(&mut self, next: Arc<Snapshot>, sockets: Sockets, now: Now) {
         let before = core::mem::replace(&mut self.snapshot, next);

@@ -78,7 +78,7 @@ struct Guest {
 
 /// Serves those that connect to `server`, by its address or one of `names`. Never ends.
 pub(crate) async fn serve<H: Handler + 'static>(
-    server: TcpServer,
+    server: Rc<TcpServer>,
     names: Vec<String>,
     token: TokenFile,
     gate: Rc<Gate<H>>,

@@ -20,7 +20,9 @@ pub(crate) fn needed(request: &Request) -> Role {
         Request::Command(Command::Change { change, .. }) => needed_for(change),
         // They end no session that could not be ended by a forced removal.
         Request::Command(Command::Task(_) | Command::SessionKill(_)) => Role::Operator,
-        Request::Command(Command::Drain | Command::Ready | Command::Stop { .. }) => Role::Admin,
+        Request::Command(
+            Command::Drain | Command::Ready | Command::Upgrade { .. } | Command::Stop { .. },
+        ) => Role::Admin,
     }
 }
 

@@ -3,6 +3,7 @@
 //! A bad client costs itself only.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -69,8 +70,21 @@ impl Door {
         Ok((Door { server }, SocketFile(path.to_owned())))
     }
 
+    /// The socket that another process has bound at `path`.
+    pub(crate) fn of(socket: OwnedFd, path: &Path) -> (Door, SocketFile) {
+        (Door { server: UnixServer::of(socket) }, SocketFile(path.to_owned()))
+    }
+
+    /// The same socket once more.
+    ///
+    /// # Errors
+    /// Descriptors ran out.
+    pub(crate) fn socket(&self) -> io::Result<OwnedFd> {
+        self.server.socket()
+    }
+
     /// Talks to every client that comes, for ever.
-    pub(crate) async fn serve<H: Handler + 'static>(self, gate: Rc<Gate<H>>) {
+    pub(crate) async fn serve<H: Handler + 'static>(self: Rc<Self>, gate: Rc<Gate<H>>) {
         let clients = Rc::new(Clients::default());
         loop {
             // Those who have come say hello before the next one may take their place, and a flood
@@ -110,6 +124,13 @@ struct Caller<'a, H> {
     gate: &'a Gate<H>,
     principal: &'a Principal,
     place: &'a ClientSlot,
+}
+
+impl SocketFile {
+    /// The file is another process's from here on.
+    pub(crate) fn leave(self) {
+        std::mem::forget(self);
+    }
 }
 
 impl Drop for SocketFile {

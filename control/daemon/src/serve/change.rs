@@ -113,7 +113,7 @@ impl Shared {
     }
 
     /// Takes a drain back.
-    pub(super) async fn ready(&self) -> Result<Answer, Refusal> {
+    pub(crate) async fn ready(&self) -> Result<Answer, Refusal> {
         self.answered(|id| Input::Ready { id }).await.0
     }
 

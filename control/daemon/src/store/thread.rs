@@ -34,6 +34,10 @@ const NEWS_MAX: usize = 8;
 enum StoreTask {
     Append(Box<Record>, BTreeSet<u64>),
     InUse(BTreeSet<u64>),
+    /// Let another process have the state, and say when it can.
+    Lend(Sender<()>),
+    /// Have it again, and say what came of that.
+    TakeBack(Sender<Result<(), String>>),
     End,
 }
 
@@ -138,6 +142,13 @@ fn work(
                     return;
                 }
             }
+            Ok(StoreTask::Lend(lent)) => {
+                store.lend();
+                let _ = lent.send(());
+            }
+            Ok(StoreTask::TakeBack(taken)) => {
+                let _ = taken.send(store.take_back());
+            }
             Ok(StoreTask::InUse(versions)) => {
                 store.set_in_use(versions);
                 store.tend(clock());
@@ -200,6 +211,27 @@ impl Appender {
         if self.tasks.is_empty() {
             let _ = self.tasks.try_send(StoreTask::InUse(versions));
         }
+    }
+
+    /// Lets another process have the state; waits until it can. To be called on a thread that may
+    /// wait, when no append is under way.
+    pub(crate) fn lend(&self) {
+        let (lent, wait) = bounded(1);
+        if self.tasks.send(StoreTask::Lend(lent)).is_ok() {
+            // An error: the thread has ended, and has closed it.
+            let _ = wait.recv();
+        }
+    }
+
+    /// Takes the state back; waits for it, as [`Appender::lend`].
+    ///
+    /// # Errors
+    /// It is not to be had; the next append tries again.
+    pub(crate) fn take_back(&self) -> Result<(), String> {
+        let ended = |_| "the thread that writes the state has ended".to_owned();
+        let (taken, wait) = bounded(1);
+        self.tasks.send(StoreTask::TakeBack(taken)).map_err(|_| ended(()))?;
+        wait.recv().map_err(|_| ended(()))?
     }
 
     /// Begins to add the next version, and does not wait. The news brings its end. Sessions live

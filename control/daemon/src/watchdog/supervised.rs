@@ -56,6 +56,16 @@ impl SupervisedEngine {
         lock(&self.newest).clone()
     }
 
+    /// The listening sockets of each shard once more, as far as there are descriptors for them.
+    pub(crate) fn sockets(&self) -> Vec<Vec<ListenerSocket>> {
+        let twin = |it: &ListenerSocket| {
+            Some(ListenerSocket { address: it.address, socket: it.socket.try_clone().ok()? })
+        };
+        let of_post =
+            |retained: &super::Retained| retained.sockets.iter().filter_map(twin).collect();
+        self.board.posts.iter().map(|post| of_post(&lock(&post.retained))).collect()
+    }
+
     /// Orders a fault; for tests.
     #[cfg(debug_assertions)]
     pub(crate) fn strike(&self, shard: ShardId, fault: weir_engine::failpoint::Fault) {

@@ -110,6 +110,7 @@ impl Table {
         self.generations.opened(Generation::of(handed.born));
         self.view.session_opened(listener, pool);
         self.view.session_assigned(backend);
+        self.view.carry_credits(listener, backend);
         self.put_notes(id, handed.notes.as_deref(), now);
         let session = self.sessions.get_mut(id).expect("it has just come");
         let effects = session.arrive(out);

@@ -128,6 +128,13 @@ impl BackendLimits {
         self.connect_rate.as_mut()?.settle(waits)
     }
 
+    /// Sessions have come from another shard, with the credits that they use.
+    pub(super) fn carry(&mut self, used: InUse) {
+        for (lease, used) in self.counted(used) {
+            lease.carry(used);
+        }
+    }
+
     pub(super) fn tell_again(&mut self) {
         for limit in [&mut self.sessions, &mut self.connecting].into_iter().flatten() {
             limit.lease.tell_again();

@@ -99,6 +99,7 @@ impl<I: Io> Shard<I> {
                 return;
             };
             taking.taken += 1;
+            self.sockets.touch(); // limits may have been used
             match self.table.arrive(&handed, &holdings, self.now, &mut self.actions) {
                 Some(id) => self.perform(id),
                 None => {

@@ -1,0 +1,195 @@
+//! The process that takes over.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::{FileType, fstat};
+use weir_control_core::control::Fleet;
+use weir_control_core::sockets::{BindPlan, BoundSockets};
+use weir_proto::ids::ShardId;
+use weir_proto::order::{ListenerSocket, Order};
+use weir_proto::snapshot::Snapshot;
+
+use super::channel::Channel;
+use super::{Estate, FromHeir, GIVE_MAX, PROTOCOL, READY_MAX, ToHeir};
+use crate::serve::Shared;
+use crate::watchdog::SupervisedEngine;
+use crate::{listen, rt};
+
+/// How long the process that serves may take for its next word.
+const WORD_MAX: Duration = Duration::from_secs(60);
+
+/// The process that serves, as this one hears of it.
+#[derive(Debug)]
+pub(crate) struct Predecessor {
+    channel: Channel,
+    pub(crate) hash_seed: (u64, u64),
+}
+
+/// What it has handed over before any session.
+pub(crate) struct Inheritance {
+    /// The version in force.
+    pub(crate) version: u64,
+    pub(crate) control: Option<(std::path::PathBuf, OwnedFd)>,
+    pub(crate) admin: Option<(SocketAddr, OwnedFd)>,
+    listeners: BTreeMap<SocketAddr, Vec<OwnedFd>>,
+    channels: Vec<OwnedFd>,
+}
+
+impl Predecessor {
+    /// Takes the channel that the process which serves has put in the place of standard input.
+    ///
+    /// # Errors
+    /// Nobody has, or it speaks another protocol.
+    pub(crate) fn at_standard_input() -> Result<Predecessor, String> {
+        let input = std::io::stdin();
+        let is_socket = fstat(&input)
+            .is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Socket);
+        if !is_socket {
+            return Err("--upgrade is for the process that weir starts itself\n\
+                        hint: weirctl upgrade"
+                .to_owned());
+        }
+        let text = |error: std::io::Error| format!("standard input: {error}");
+        let end = input.as_fd().try_clone_to_owned().map_err(text)?;
+        let nothing = std::fs::File::open("/dev/null").map_err(text)?;
+        rustix::stdio::dup2_stdin(&nothing).map_err(|error| text(error.into()))?;
+        let channel = Channel::of(end);
+        match channel.receive::<ToHeir>(WORD_MAX)? {
+            (ToHeir::Begin { protocol: PROTOCOL, hash_seed, program }, _) => {
+                tracing::info!("takes over from weir {program}");
+                Ok(Predecessor { channel, hash_seed })
+            }
+            _ => Err("the weir that serves speaks another protocol of upgrades\n\
+                      hint: stop it and start this one: weirctl stop --drain 30s"
+                .to_owned()),
+        }
+    }
+
+    /// The rings are there. Waits for everything but the sessions.
+    ///
+    /// # Errors
+    /// The other process has ended, or gives it up.
+    pub(crate) fn hello(&self, shards: u16) -> Result<Inheritance, String> {
+        let program = env!("CARGO_PKG_VERSION").to_owned();
+        self.channel.send(&FromHeir::Hello { protocol: PROTOCOL, program, shards }, &[])?;
+        match self.channel.receive::<ToHeir>(WORD_MAX)? {
+            (ToHeir::Estate(estate), descriptors) => Inheritance::of(*estate, descriptors),
+            _ => Err("the weir that serves says something else than was expected".to_owned()),
+        }
+    }
+
+    /// The shards use the version. Waits until it is this process's turn.
+    ///
+    /// # Errors
+    /// As [`Predecessor::hello`].
+    pub(crate) async fn ready(&self) -> Result<(), String> {
+        let channel = self.channel.again().map_err(|error| error.to_string())?;
+        let heard = rt::blocking(move || {
+            channel.send(&FromHeir::Ready, &[])?;
+            channel.receive::<ToHeir>(WORD_MAX)
+        });
+        match heard.await?.0 {
+            ToHeir::Commit => Ok(()),
+            _ => Err("the weir that serves has changed its mind".to_owned()),
+        }
+    }
+
+    /// This process cannot go on.
+    pub(crate) fn fail(&self, why: &str) {
+        let _ = self.channel.send(&FromHeir::Failed(why.to_owned()), &[]);
+    }
+}
+
+impl Inheritance {
+    fn of(estate: Estate, descriptors: Vec<OwnedFd>) -> Result<Inheritance, String> {
+        let Estate { version, control, admin, listeners, channels } = estate;
+        let mut descriptors = descriptors.into_iter();
+        let missing = || {
+            "some descriptors have not come: the table is full\n\
+             hint: raise RLIMIT_NOFILE (LimitNOFILE= in the unit)"
+                .to_owned()
+        };
+        let mut next = || descriptors.next().ok_or_else(missing);
+        let control = Some((control, next()?));
+        let admin = admin.map(|address| Ok::<_, String>((address, next()?))).transpose()?;
+        let mut by_address: BTreeMap<SocketAddr, Vec<OwnedFd>> = BTreeMap::new();
+        for (address, _) in listeners {
+            by_address.entry(address).or_default().push(next()?);
+        }
+        let channels = (0..channels).map(|_| next()).collect::<Result<_, _>>()?;
+        Ok(Inheritance { version, control, admin, listeners: by_address, channels })
+    }
+
+    /// The sockets of a snapshot for that many shards: those that have come, dealt out in turn;
+    /// where there are fewer than shards, more of them are bound beside; the rest of the addresses
+    /// as at any start.
+    pub(crate) fn bind(&mut self, snapshot: &Snapshot, shards: u16) -> BoundSockets {
+        let mut plan = BindPlan::first(snapshot);
+        let listeners = &mut self.listeners;
+        plan.wanted.retain(|address| !listeners.contains_key(address));
+        plan.held = listeners.keys().copied().collect();
+        let mut bound = listen::bind_plan(&plan, shards);
+        for (address, sockets) in std::mem::take(listeners) {
+            let Some(listener) = listen::open_at(snapshot, address) else { continue };
+            let count = u16::try_from(sockets.len()).unwrap_or(u16::MAX);
+            for (number, socket) in sockets.into_iter().enumerate() {
+                let shard = number % usize::from(shards);
+                bound.sockets[shard].push(ListenerSocket { address, socket });
+            }
+            for shard in count..shards {
+                match listen::bind_one(listener, address) {
+                    Ok(socket) => {
+                        let socket = ListenerSocket { address, socket };
+                        bound.sockets[usize::from(shard)].push(socket);
+                    }
+                    Err(error) => tracing::error!("shard {shard}: {}", error.refusal()),
+                }
+            }
+        }
+        bound
+    }
+
+    /// Sessions may come, from here on: each channel goes to a shard.
+    pub(crate) async fn take(&mut self, engine: &Arc<SupervisedEngine>) {
+        let shards = engine.shards();
+        for (number, channel) in (0_u16..).zip(std::mem::take(&mut self.channels)) {
+            let mut order = Order::Take { channel: Some(channel) };
+            while let Err(back) = engine.send(ShardId(number % shards), order) {
+                order = back;
+                rt::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    }
+
+    /// How many shards give their sessions.
+    pub(crate) fn givers(&self) -> u32 {
+        u32::try_from(self.channels.len()).unwrap_or(u32::MAX)
+    }
+}
+
+/// Waits for the last session, and says that all have come.
+pub(crate) async fn finish(shared: Rc<Shared>, predecessor: Rc<Predecessor>, givers: u32) {
+    let all = || (shared.control().handovers.taken().ended >= givers).then_some(());
+    let is_whole = rt::timeout(GIVE_MAX + READY_MAX, shared.until(all)).await.is_some();
+    let taken = shared.control().handovers.taken();
+    let channel = predecessor.channel.again();
+    let heard = rt::blocking(move || {
+        let channel = channel.map_err(|error| error.to_string())?;
+        let heard = channel.receive::<ToHeir>(WORD_MAX);
+        let _ = channel.send(&FromHeir::Done { sessions: taken.sessions }, &[]);
+        heard.map(drop)
+    });
+    if let Err(why) = heard.await {
+        tracing::warn!("the weir before this one has ended too early: {why}");
+    }
+    if taken.broken > 0 || !is_whole {
+        tracing::error!("some sessions of the weir before this one have not come");
+    }
+    tracing::info!("has taken {} sessions over", taken.sessions);
+    shared.taken_over();
+}
