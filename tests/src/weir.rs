@@ -2,6 +2,7 @@
 
 pub mod ctl;
 mod log;
+mod process;
 pub mod stream;
 
 use std::collections::VecDeque;
@@ -11,7 +12,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -23,6 +24,7 @@ use crate::clock;
 pub use ctl::Ran;
 use log::Log;
 pub use log::Reader;
+use process::Process;
 
 /// How long weir may take to be ready.
 /// The token of HTTP, once a story has written it, and the name of its file.
@@ -165,13 +167,6 @@ pub struct Weir {
     process: Option<Process>,
 }
 
-#[derive(Debug)]
-struct Process {
-    child: Child,
-    log: Arc<Log>,
-    status: Option<ExitStatus>,
-}
-
 impl Weir {
     /// The pieces of a weir that is not started yet; `objects` are the listeners and pools.
     #[must_use]
@@ -273,7 +268,7 @@ impl Weir {
         if let Some(stdout) = child.stdout.take() {
             log.follow(stdout);
         }
-        self.process = Some(Process { child, log, status: None });
+        self.process = Some(Process::new(child, log));
     }
 
     /// Starts the process and waits until it says that it serves.
@@ -312,6 +307,24 @@ impl Weir {
         weir
     }
 
+    /// `weirctl upgrade` or `weirctl shards N`: this is the new process from then on, and the old
+    /// one has ended.
+    ///
+    /// # Panics
+    /// If it fails, or the old one has not ended 2 s later, or not well.
+    pub fn upgrade(&mut self, verb: &[&str]) -> Ran {
+        Process::adopt_orphans();
+        let ran = self.ctl(verb).expect_code(0);
+        let pid = ran.stdout.split("as process ").nth(1);
+        let pid = pid.and_then(|rest| rest.split(':').next()?.parse().ok());
+        let process = self.process.as_mut().expect("weir was started");
+        let old =
+            clock::wait_within(Duration::from_secs(2), "the old weir's end", || process.ended());
+        assert_eq!(old.code(), Some(0), "the old weir has ended well: {}", process.log.text());
+        process.follow(pid.expect("it says which process serves"));
+        ran
+    }
+
     /// Orders a fault, as failpoint.rs of the daemon reads it: `shard 1 panic 0`.
     ///
     /// # Panics
@@ -343,7 +356,7 @@ impl Weir {
     /// If it was never started.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.process.as_ref().expect("weir was started").child.id()
+        self.process.as_ref().expect("weir was started").id()
     }
 
     /// Sends a signal to this process.
@@ -389,11 +402,7 @@ impl Weir {
     /// `kill -9`, and waits until the process is gone.
     pub fn kill(&mut self) {
         if let Some(process) = &mut self.process {
-            let _ = process.child.kill();
-            if let Ok(status) = process.child.wait() {
-                process.status = Some(status);
-                process.log.finish();
-            }
+            process.kill();
         }
     }
 
@@ -459,19 +468,6 @@ impl Weir {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
         let kib = line.trim().trim_end_matches(" kB").trim().parse::<u64>().expect("a number");
         kib * 1024
-    }
-}
-
-impl Process {
-    /// How it ended, if it has; what it said is then read to the end.
-    fn poll(&mut self) -> Option<ExitStatus> {
-        if self.status.is_none() {
-            self.status = self.child.try_wait().ok().flatten();
-            if self.status.is_some() {
-                self.log.finish();
-            }
-        }
-        self.status
     }
 }
 

@@ -87,6 +87,7 @@ mod tasks;
 mod terminal;
 mod unbound;
 mod unix_sockets;
+mod upgrade;
 mod urgent;
 mod watchdog;
 mod why;

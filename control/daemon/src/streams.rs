@@ -3,6 +3,7 @@
 
 use std::io::{self, IsTerminal, PipeReader, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::OnceLock;
 
 /// Writes `text` to stdout, for verbs that serve nobody (check, doctor, demo).
 ///
@@ -50,9 +51,23 @@ pub(crate) fn err_again() -> io::Result<OwnedFd> {
 /// Descriptors ran out.
 pub(crate) fn divert() -> io::Result<PipeReader> {
     let (reader, writer) = io::pipe()?;
+    let given = [io::stdout().as_fd().try_clone_to_owned()?, err_again()?];
+    let _ = GIVEN.set(given); // once a process
     rustix::stdio::dup2_stdout(&writer)?;
     rustix::stdio::dup2_stderr(&writer)?;
     Ok(reader)
+}
+
+/// Stdout and stderr as this process was given them, for another one that it starts.
+static GIVEN: OnceLock<[OwnedFd; 2]> = OnceLock::new();
+
+/// Stdout and stderr as this process was given them; `None` while they are its own.
+///
+/// # Errors
+/// Descriptors ran out.
+pub(crate) fn as_given() -> io::Result<Option<[OwnedFd; 2]>> {
+    let Some([out, err]) = GIVEN.get() else { return Ok(None) };
+    Ok(Some([out.try_clone()?, err.try_clone()?]))
 }
 
 #[cfg(test)]

@@ -59,6 +59,7 @@ impl Predecessor {
         let nothing = std::fs::File::open("/dev/null").map_err(text)?;
         rustix::stdio::dup2_stdin(&nothing).map_err(|error| text(error.into()))?;
         let channel = Channel::of(end);
+        dies_at("begin");
         match channel.receive::<ToHeir>(WORD_MAX)? {
             (ToHeir::Begin { protocol: PROTOCOL, hash_seed, program }, _) => {
                 tracing::info!("takes over from weir {program}");
@@ -75,10 +76,14 @@ impl Predecessor {
     /// # Errors
     /// The other process has ended, or gives it up.
     pub(crate) fn hello(&self, shards: u16) -> Result<Inheritance, String> {
+        dies_at("hello");
         let program = env!("CARGO_PKG_VERSION").to_owned();
         self.channel.send(&FromHeir::Hello { protocol: PROTOCOL, program, shards }, &[])?;
         match self.channel.receive::<ToHeir>(WORD_MAX)? {
-            (ToHeir::Estate(estate), descriptors) => Inheritance::of(*estate, descriptors),
+            (ToHeir::Estate(estate), descriptors) => {
+                dies_at("estate");
+                Inheritance::of(*estate, descriptors)
+            }
             _ => Err("the weir that serves says something else than was expected".to_owned()),
         }
     }
@@ -89,12 +94,16 @@ impl Predecessor {
     /// As [`Predecessor::hello`].
     pub(crate) async fn ready(&self) -> Result<(), String> {
         let channel = self.channel.again().map_err(|error| error.to_string())?;
+        dies_at("ready");
         let heard = rt::blocking(move || {
             channel.send(&FromHeir::Ready, &[])?;
             channel.receive::<ToHeir>(WORD_MAX)
         });
         match heard.await?.0 {
-            ToHeir::Commit => Ok(()),
+            ToHeir::Commit => {
+                dies_at("commit");
+                Ok(())
+            }
             _ => Err("the weir that serves has changed its mind".to_owned()),
         }
     }
@@ -169,6 +178,15 @@ impl Inheritance {
     /// How many shards give their sessions.
     pub(crate) fn givers(&self) -> u32 {
         u32::try_from(self.channels.len()).unwrap_or(u32::MAX)
+    }
+}
+
+/// Ends the process here if a test wants it (WEIR_TEST_HEIR_DIES); only in builds with debug
+/// assertions.
+fn dies_at(step: &str) {
+    if cfg!(debug_assertions) && std::env::var("WEIR_TEST_HEIR_DIES").is_ok_and(|at| at == step) {
+        tracing::error!("a test has ordered this end: {step}");
+        std::process::exit(9);
     }
 }
 

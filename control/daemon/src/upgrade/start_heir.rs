@@ -6,6 +6,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use crate::streams;
+
 /// systemd counts on the process that it has started (sd_watchdog_enabled(3)); the next one takes
 /// its place.
 const WATCHDOG_PID: &str = "WATCHDOG_PID";
@@ -62,12 +64,14 @@ pub(super) fn start(
     arguments: &[OsString],
     channel: OwnedFd,
 ) -> Result<Child, String> {
-    Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::from(channel))
-        .env_remove(WATCHDOG_PID)
-        .spawn()
-        .map_err(|error| format!("{}: {error}", program.display()))
+    let text = |error: std::io::Error| format!("{}: {error}", program.display());
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::from(channel)).env_remove(WATCHDOG_PID);
+    // This process's own are a pipe to itself.
+    if let Some([out, err]) = streams::as_given().map_err(text)? {
+        command.stdout(out).stderr(err);
+    }
+    command.spawn().map_err(text)
 }
 
 #[cfg(test)]
