@@ -47,6 +47,37 @@ pub struct HandedSession {
     pub notes: Option<Box<HandedNotes>>,
 }
 
+/// A session that no backend has yet. Nothing of its client's has been taken but a header.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandedClient {
+    pub listener: ListenerId,
+    pub pool: PoolId,
+    /// The version under which it was accepted.
+    pub born: Version,
+    pub accepted_at: u64,
+    pub stage: ClientStage,
+    /// As of a [`HandedSession`].
+    pub notes: Option<Box<HandedNotes>>,
+}
+
+/// What a client waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClientStage {
+    /// Its header, or its hello, which must have come by then.
+    Inspecting {
+        hello: bool,
+        /// The kernel was told to wake for no less than it.
+        is_marked: bool,
+        until: u64,
+    },
+    /// A backend: one is picked anew.
+    Connecting {
+        /// Keyed hash of its address.
+        key: u64,
+        attempts_left: u8,
+    },
+}
+
 /// The terms of its pool by which a session goes, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandedTerms {
@@ -116,13 +147,13 @@ pub struct HandedLog {
     pub is_logged: bool,
 }
 
-/// A message between two shards, or two processes' shards. Chunks of bytes follow it: of each
-/// session those of its first direction, then of its second. Descriptors come beside it: of each
-/// session the client's socket, the backend's, then the reading and the writing end of each pipe.
+/// A message between two shards. Chunks of bytes follow it: of each session those of its first
+/// direction, then of its second. Descriptors come beside it: of each session the client's socket,
+/// the backend's, then the reading and the writing end of each pipe; then those of the clients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HandoverMessage {
     /// To the taker: these are its own once it has said so.
-    Sessions { number: u64, sessions: Vec<HandedSession> },
+    Sessions { number: u64, sessions: Vec<HandedSession>, clients: Vec<HandedClient> },
     /// To the giver: they are.
     Taken { number: u64 },
     /// To the giver: it was not to be had whole (the taker's descriptor table is full), and

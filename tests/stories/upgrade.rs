@@ -6,6 +6,7 @@ use std::time::Duration;
 use weir_tests::clock;
 use weir_tests::crowd::Crowd;
 use weir_tests::crowd::talker::{Order, Talk, Talker};
+use weir_tests::net::blackhole::Blackhole;
 use weir_tests::net::{self, Peer, Script};
 use weir_tests::payload::Dice;
 use weir_tests::story::{Plan, Set};
@@ -128,7 +129,7 @@ fn a_program_that_does_not_come_to_serve_changes_nothing() {
     let mut set = Plan::new(1, Script::Banner).start();
     let (pid, (mut idle, _)) = (set.weir.pid(), set.session());
     let dies = [
-        ("/bin/false", "the new process is not heard of: it has ended"),
+        ("/bin/false", "it has ended: exit status: 1"),
         ("/nowhere/weir", "/nowhere/weir: No such file or directory"),
         ("/bin/cat", "the new process"),
     ];
@@ -175,4 +176,48 @@ fn one_that_dies_at_any_step_costs_at_most_what_it_had_taken() {
 /// A weir whose heir dies at this step.
 fn failing(step: &str) -> Set {
     Plan::new(1, Script::Banner).env("WEIR_TEST_HEIR_DIES", step).start()
+}
+
+/// A client that has sent half a header, one that waits for a backend with room, and one whose
+/// backend does not answer.
+#[test]
+fn clients_that_no_backend_has_yet_go_over_too() {
+    let from = "proxy-protocol = { from = [\"127.7.0.0/16\"], timeout = \"30s\" }";
+    let mut set = Plan::new(1, Script::Banner).listener(from).start();
+    let mut told = Peer::connect_from([127, 7, 0, 3].into(), set.weir.web);
+    told.send(b"PROXY TCP4 192.0.2.7 10.0.0.");
+    clock::wait_for("the client to be let in", || sessions(&set) == 1);
+    set.weir.upgrade(&["upgrade"]);
+    told.send(b"1 40000 443\r\n");
+    told.line();
+    let row = set.weir.ctl(&["-o", "json", "session", "list"]).expect_code(0).json();
+    assert_eq!(row["sessions"][0]["client"], "192.0.2.7:40000", "{row}");
+
+    let pool = "queue = { size = 10 }\ntimeout = { queue = \"1m\" }";
+    let mut set = Plan::new(1, Script::Banner).pool(pool).start();
+    set.weir.ctl(&["backend", "set", "web/b1", "max-sessions=1"]).expect_code(0);
+    let (mut first, _) = set.session();
+    let mut second = set.client();
+    clock::wait_for("the second one to wait", || sessions(&set) == 2);
+    set.weir.upgrade(&["upgrade"]);
+    assert!(!second.hears_within(Duration::from_millis(100)), "its limit holds");
+    first.fin().expect_fin();
+    second.line();
+
+    let timeout = "timeout = { connect = \"1m\" }";
+    let mut set = Plan::new(1, Script::Banner).pool(timeout).start();
+    let hole = Blackhole::at(&mut set.backends[0]);
+    let mut client = set.client();
+    clock::wait_for("the client to be let in", || sessions(&set) == 1);
+    set.weir.upgrade(&["upgrade"]);
+    drop(hole);
+    set.backends[0].resume();
+    client.patient(Duration::from_secs(30));
+    client.line();
+}
+
+fn sessions(set: &Set) -> u64 {
+    let status = set.weir.ctl(&["-o", "json", "status"]).expect_code(0).json();
+    let shards = status["shards"].as_array().expect("shards").iter();
+    shards.filter_map(|shard| shard["sessions"].as_u64()).sum()
 }

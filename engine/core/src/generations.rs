@@ -43,12 +43,23 @@ impl Generations {
     /// A session is accepted.
     pub fn opened(&mut self, generation: Generation) {
         if self.newest.0 != generation {
-            let (before, sessions) = core::mem::replace(&mut self.newest, (generation, 0));
+            // Sessions of it may have come from another shard before the first one was accepted.
+            let known = self.older.remove(&generation).unwrap_or(0);
+            let (before, sessions) = core::mem::replace(&mut self.newest, (generation, known));
             if sessions > 0 {
                 self.older.insert(before, sessions);
             }
         }
         self.newest.1 += 1;
+    }
+
+    /// A session has come from another shard, where it was accepted under any version.
+    pub fn resumed(&mut self, generation: Generation) {
+        if self.newest.0 == generation {
+            self.newest.1 += 1;
+        } else {
+            *self.older.entry(generation).or_default() += 1;
+        }
     }
 
     /// A session is over.
@@ -98,5 +109,22 @@ mod tests {
         all.closed(of(7));
         all.opened(of(8));
         assert_eq!(counted(&all), [(1, 1), (8, 1)], "one without sessions is not kept");
+    }
+
+    #[test]
+    fn sessions_from_another_shard_count_under_their_own_version() {
+        let of = |version| Generation::of(Version(version));
+        let mut generations = Generations::default();
+        generations.opened(of(3));
+        for version in [2, 4, 3, 2] {
+            generations.resumed(of(version));
+        }
+        generations.opened(of(4)); // some of them were here before
+        let counted: Vec<(Version, u32)> = generations.iter().collect();
+        assert_eq!(counted, [(Version(2), 2), (Version(3), 2), (Version(4), 2)]);
+        for version in [2, 2, 3, 3, 4, 4] {
+            generations.closed(of(version));
+        }
+        assert_eq!(generations.iter().next(), None);
     }
 }

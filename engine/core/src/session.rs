@@ -71,6 +71,8 @@ machine! {
     Inspecting => Connecting: "its header has come, its hello has or need not";
     Inspecting => Closing: "a wrong header, too late, the client has gone, kill";
     Connecting => Relaying: "a backend has taken it";
+    Inspecting => end: "handed over to another shard";
+    Connecting => end: "handed over to another shard";
     Connecting => Closing: "no backend is left, the client has gone, kill";
     Relaying => Connecting: "its backend has closed before its first byte, another one";
     Relaying => Closing: "complete, reset, timeout, kill";
@@ -281,7 +283,7 @@ impl Session {
     /// Starts whatever the flows want, or ends a closing session that has nothing in flight.
     fn advance(&mut self, out: &mut Actions) -> Effects {
         let mut effects = Effects::default();
-        if self.is_leaving() {
+        if self.begins_nothing() {
             self.cancel_receives(out);
             return effects;
         }

@@ -63,6 +63,7 @@ use shed::Shedding;
 use sweep::Sweep;
 
 pub use crate::base::slab::Key as SessionId;
+pub use handover::Parts;
 pub use queue::QueueWalk;
 pub use search::{AskLegs, Found};
 

@@ -14,15 +14,12 @@ mod taking;
 use weir_core::event::{Chunk, Errno, Leg};
 use weir_core::session::Holdings;
 use weir_proto::frame;
-use weir_proto::handover::{HandedSession, HandoverMessage};
+use weir_proto::handover::HandoverMessage;
 
 use crate::io::Io;
 
 pub(super) use giving::Giving;
 pub(super) use taking::Taking;
-
-/// A session that was taken apart.
-pub(super) type Parts = (HandedSession, Holdings);
 
 /// What became of a turn of a hand-over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +68,9 @@ fn hear(
         }
     }
 }
+
+/// Descriptors of one session at most: two sockets, and both ends of two pipes.
+const OF_A_SESSION: usize = 6;
 
 /// The descriptors of a session, in the order in which they travel.
 fn descriptors(io: &mut impl Io, holdings: &Holdings) -> Vec<Leg> {

@@ -114,7 +114,7 @@ impl Channel {
                 .receive_packet(&mut packet, &mut descriptors, deadline)
                 .map_err(|error| error.to_string())?;
             let Some((kind, piece)) = packet[..count].split_first() else {
-                return Err("it has ended".to_owned());
+                return Err("the channel is closed".to_owned());
             };
             bytes.extend_from_slice(piece);
             if bytes.len() > MESSAGE_MAX + MESSAGE_MAX / 64 {
@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(descriptors.len(), 600);
         assert_eq!(there.receive::<u32>(SOON).unwrap().0, 7);
         sender.join().unwrap();
-        assert_eq!(there.receive::<u32>(SOON).unwrap_err(), "it has ended");
+        assert_eq!(there.receive::<u32>(SOON).unwrap_err(), "the channel is closed");
     }
 
     #[test]

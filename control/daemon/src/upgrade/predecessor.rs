@@ -102,13 +102,23 @@ impl Shared {
         if succession.is_under_way.replace(true) {
             return Err(refusal());
         }
-        let result = self.hand_over(wanted).await;
+        let mut result = self.hand_over(wanted).await;
+        if let Err(refused) = &mut result
+            && let Some(status) = self.how_the_heir_ended()
+        {
+            refused.message = format!("{}; it has ended: {status}", refused.message);
+        }
         match &result {
             Err(why) => self.go_on(Some(&why.message)).await,
             Ok(_) if !succession.is_done() => self.go_on(None).await,
             Ok(_) => {}
         }
         result
+    }
+
+    /// `None`: it lives, or was never started.
+    fn how_the_heir_ended(&self) -> Option<std::process::ExitStatus> {
+        self.succession.heir.borrow_mut().as_mut()?.try_wait().ok().flatten()
     }
 
     /// Nothing came of it, or it was only tried.
@@ -281,7 +291,11 @@ impl Shared {
 
 /// Says something, on a thread that may wait.
 async fn tell(channel: Channel, message: ToHeir) -> Result<Channel, String> {
-    rt::blocking(move || channel.send(&message, &[]).map(|()| channel)).await
+    rt::blocking(move || match channel.send(&message, &[]) {
+        Ok(()) => Ok(channel),
+        Err(why) => Err(format!("the new process does not listen: {why}")),
+    })
+    .await
 }
 
 /// The next word of the new process, if it is the one that is waited for.
@@ -298,7 +312,7 @@ async fn expect(
         (channel, Ok(message)) if wanted(&message) => Ok((channel, message)),
         (_, Ok(FromHeir::Failed(why))) => Err(failed(format!("the new process: {why}"))),
         (_, Ok(other)) => Err(failed(format!("the new process says something else: {other:?}"))),
-        (_, Err(why)) => Err(failed(format!("the new process is not heard of: {why}"))),
+        (_, Err(why)) => Err(failed(format!("the new process is silent: {why}"))),
     }
 }
 

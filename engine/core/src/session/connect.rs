@@ -59,6 +59,8 @@ pub struct Connect {
     pub(super) client_watched: bool,
     /// The connect was not given the pool's whole timeout: that it failed by it means nothing.
     pub cut_short: bool,
+    /// It goes to another shard, which picks a backend anew.
+    pub(super) leaving: bool,
     /// Keyed hash of the client's address.
     pub client_key: u64,
     /// How long it waited in the queue for its first backend, in milliseconds.
@@ -80,6 +82,7 @@ impl Connect {
             attempts_left,
             client_watched: false,
             cut_short: false,
+            leaving: false,
             client_key,
             queued_ms: 0,
             began_at: now,

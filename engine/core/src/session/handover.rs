@@ -8,7 +8,7 @@
 //! for is not carried: it comes with watches for whatever it may wait for, and the kernel says at
 //! once what is ready by then.
 
-use weir_proto::handover::{HandedFlow, HandedPeer, HandedSession, HandedTerms};
+use weir_proto::handover::{ClientStage, HandedFlow, HandedPeer, HandedSession, HandedTerms};
 use weir_proto::ids::{BackendId, ListenerId, PoolId};
 
 use crate::action::{Action, Actions};
@@ -18,7 +18,7 @@ use crate::event::{Chunk, Leg, PipeId, Side};
 use crate::flow::{Flow, Pipe, QUEUE_MAX, Sink, Source};
 use crate::generations::Generation;
 
-use super::{Effects, Phase, Relay, Route, Session, Traffic};
+use super::{Attempt, Connect, Effects, Phase, Relay, Route, Session, Traffic};
 
 /// What a session holds of its shard's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,37 +30,90 @@ pub struct Holdings {
 }
 
 impl Session {
-    /// Comes to rest, to go to another shard. False if it cannot go now: no backend has it, it
-    /// ends, or another backend may get it.
+    /// Comes to rest, to go to another shard. False if it cannot go now: it ends, it is about to
+    /// try another backend, or one may get what was sent to the one before.
     pub fn begin_to_leave(&mut self, out: &mut Actions) -> bool {
-        if !self.is_relaying() || self.has_closed_early() {
-            return false;
+        let holds_nothing = self.inflight[Side::Client as usize] == 0
+            && self.flows.iter().all(|flow| flow.chunks().next().is_none());
+        let has_closed = self.has_closed_early();
+        match &mut self.phase {
+            Phase::Inspecting(_) => true,
+            Phase::Connecting(connect) if holds_nothing => match connect.attempt {
+                Attempt::Queued => true,
+                Attempt::Trying => {
+                    (connect.leaving, connect.cut_short) = (true, true);
+                    self.expire_connect(out);
+                    true
+                }
+                Attempt::Expired | Attempt::Failed(_) | Attempt::Waiting(_) => false,
+            },
+            Phase::Relaying(_) if !has_closed => {
+                // What was kept for another backend does not travel.
+                self.end_trial(out);
+                self.relay_mut().leaving = true;
+                self.cancel_receives(out);
+                true
+            }
+            Phase::Connecting(_) | Phase::Relaying(_) | Phase::Closing(_) => false,
         }
-        // What was kept for another backend does not travel.
-        self.end_trial(out);
-        self.relay_mut().leaving = true;
-        self.cancel_receives(out);
-        true
     }
 
     /// Stays after all: what was put off is begun.
     pub fn stay(&mut self, out: &mut Actions) -> Effects {
-        if let Phase::Relaying(relay) = &mut self.phase {
-            (relay.leaving, relay.rewatch) = (false, [true; 2]);
+        match &mut self.phase {
+            Phase::Relaying(relay) => (relay.leaving, relay.rewatch) = (false, [true; 2]),
+            Phase::Connecting(connect) => connect.leaving = false,
+            Phase::Inspecting(_) | Phase::Closing(_) => {}
         }
         self.advance(out)
+    }
+
+    /// True if it may be taken apart, or waits only for what is under way.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        match &self.phase {
+            Phase::Inspecting(_) => true,
+            Phase::Connecting(connect) => connect.leaving || connect.attempt == Attempt::Queued,
+            Phase::Relaying(relay) => relay.leaving,
+            Phase::Closing(_) => false,
+        }
+    }
+
+    /// True if it begins nothing, because it goes to another shard.
+    pub(super) fn begins_nothing(&self) -> bool {
+        matches!(&self.phase, Phase::Relaying(relay) if relay.leaving)
+    }
+
+    /// True if its connect has ended without a backend, and none is tried here.
+    #[must_use]
+    pub fn leaves_unconnected(&self) -> bool {
+        matches!(&self.phase, Phase::Connecting(connect) if connect.leaving)
     }
 
     /// True if it leaves and nothing of it is under way.
     #[must_use]
     pub fn is_at_rest(&self) -> bool {
-        self.is_leaving() && self.inflight == [0; 2]
+        let is_idle = match &self.phase {
+            Phase::Connecting(connect) => {
+                matches!(connect.attempt, Attempt::Queued | Attempt::Failed(_))
+                    && self.legs.get(Side::Backend).is_none()
+            }
+            Phase::Inspecting(_) | Phase::Relaying(_) => true,
+            Phase::Closing(_) => false,
+        };
+        self.is_leaving() && is_idle && self.inflight == [0; 2]
     }
 
-    /// True if it begins nothing, because it goes to another shard.
-    #[must_use]
-    pub fn is_leaving(&self) -> bool {
-        matches!(&self.phase, Phase::Relaying(relay) if relay.leaving)
+    /// What a session that no backend has waits for.
+    pub(crate) fn client_stage(&self) -> Option<ClientStage> {
+        match &self.phase {
+            Phase::Inspecting(inspect) => Some(inspect.stage()),
+            Phase::Connecting(Connect { client_key, attempts_left, .. }) => {
+                let (key, attempts_left) = (*client_key, *attempts_left);
+                Some(ClientStage::Connecting { key, attempts_left })
+            }
+            Phase::Relaying(_) | Phase::Closing(_) => None,
+        }
     }
 
     /// While it leaves nothing is begun; a receive can be taken back once nothing else is under way
@@ -80,7 +133,11 @@ impl Session {
         (listener, pool, backend): (ListenerId, PoolId, BackendId),
         now: Now,
     ) -> (HandedSession, Holdings) {
-        assert!(self.is_at_rest(), "something of it is under way: {:?}", self.phase);
+        assert!(
+            self.is_relaying() && self.is_at_rest(),
+            "something of it is under way: {:?}",
+            self.phase
+        );
         leave(&self.phase);
         let legs = self.legs.both();
         let chunks = [0, 1].map(|from: usize| self.flows[from].queue());
@@ -112,6 +169,12 @@ impl Session {
             notes: None,
         };
         (handed, Holdings { legs, chunks, pipes })
+    }
+
+    /// One that no backend has goes to another shard.
+    pub(crate) fn leaves(self) {
+        assert!(self.is_at_rest(), "something of it is under way: {:?}", self.phase);
+        leave(&self.phase);
     }
 
     /// Puts a session together that another shard has taken apart.

@@ -11,6 +11,8 @@
 //!               └───────────────────────────────────────┘
 //! ```
 
+use weir_proto::handover::ClientStage;
+
 use crate::action::{Action, Actions};
 use crate::base::clock::Now;
 use crate::base::machine::enter;
@@ -35,7 +37,22 @@ pub struct Inspect {
     awaited: Awaited,
 }
 
+impl Inspect {
+    /// What another shard is told of it.
+    pub(super) fn stage(&self) -> ClientStage {
+        let hello = self.awaited == Awaited::Hello;
+        ClientStage::Inspecting { hello, is_marked: self.is_marked, until: self.until.nanos }
+    }
+}
+
 impl Session {
+    /// The same of one that another shard has inspected for a while.
+    #[must_use]
+    pub fn inspecting_on(self, hello: bool, is_marked: bool, until: Now) -> Session {
+        let awaited = if hello { Awaited::Hello } else { Awaited::Header };
+        Session { phase: Phase::Inspecting(Inspect { until, is_marked, awaited }), ..self }
+    }
+
     /// Nothing begins before that has come, which must be there by `until`.
     #[must_use]
     pub fn inspecting(self, awaited: Awaited, until: Now) -> Session {

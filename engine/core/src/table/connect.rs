@@ -61,6 +61,9 @@ impl Table {
         let session = self.sessions.get_mut(id).expect("it was told to connect");
         session.drop_backend_leg(out);
         self.wheel.cancel(id.slot);
+        if session.leaves_unconnected() {
+            return self.let_backend_go(id);
+        }
         let Route { pool, index, .. } = session.route;
         let connect = session.connect_mut();
         connect.tried.add(index);
@@ -81,6 +84,18 @@ impl Table {
             self.retry(id, fault, now, out);
         } else {
             self.give_up(id, fault, now, out);
+        }
+    }
+
+    /// The session goes to another shard: its connect was taken back, which is no failure.
+    fn let_backend_go(&mut self, id: SessionId) {
+        let session = self.sessions.get_mut(id).expect("it leaves");
+        let pool = session.route.pool;
+        let Some(backend) = session.route.backend.take() else { return };
+        let counted = session.counted_retry.take();
+        self.view.session_released(backend);
+        if let Some(is_retry) = counted {
+            self.view.connect_abandoned(CountedConnect { pool, backend, is_retry });
         }
     }
 

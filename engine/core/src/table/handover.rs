@@ -3,18 +3,31 @@
 
 use alloc::boxed::Box;
 
-use weir_proto::handover::{HandedLog, HandedNotes, HandedRoute, HandedSession};
+use weir_proto::handover::{
+    ClientStage, HandedClient, HandedLog, HandedNotes, HandedRoute, HandedSession,
+};
 
 use super::{SessionId, Table};
 use crate::action::Actions;
 use crate::base::clock::Now;
 use crate::client_sources::SourceKey;
+use crate::event::{Leg, Side};
 use crate::generations::Generation;
 use crate::proxy_header::Told;
-use crate::session::{Holdings, Route, Session};
+use crate::session::{Connect, Holdings, Route, Session};
+use crate::slot::MemberIndex;
 use crate::view::Places;
 
 use super::inspect::TakenRoute;
+
+/// A session that was taken apart, with what it holds.
+#[derive(Debug)]
+pub enum Parts {
+    /// A backend has it.
+    Session(HandedSession, Holdings),
+    /// None has it yet.
+    Client(HandedClient, Leg),
+}
 
 impl Table {
     /// How many slots have ever had a session.
@@ -45,10 +58,16 @@ impl Table {
 
     /// A session that was to leave stays.
     pub fn stay(&mut self, id: SessionId, now: Now, out: &mut Actions) {
-        let Some(session) = self.sessions.get_mut(id).filter(|it| it.is_leaving()) else { return };
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let is_unconnected = session.leaves_unconnected() && session.is_at_rest();
         let effects = session.stay(out);
-        session.look_by(now.plus_millis(self.tuning.quiescent_after_ms));
-        self.schedule_sooner(id, now);
+        if is_unconnected {
+            return self.try_backend(id, None, now, out);
+        }
+        if session.is_relaying() {
+            session.look_by(now.plus_millis(self.tuning.quiescent_after_ms));
+            self.schedule_sooner(id, now);
+        }
         self.apply(id, effects, now, out);
     }
 
@@ -59,29 +78,89 @@ impl Table {
     }
 
     /// Takes a session apart that is at rest. What it holds is the caller's from now on.
-    pub fn take_apart(&mut self, id: SessionId, now: Now) -> Option<(HandedSession, Holdings)> {
+    pub fn take_apart(&mut self, id: SessionId, now: Now) -> Option<Parts> {
         if !self.is_at_rest(id) {
             return None;
+        }
+        let session = self.sessions.get(id)?;
+        if session.is_in_queue {
+            let pool = session.route.pool;
+            self.drop_out_of_queue(id, pool);
         }
         let notes = self.take_notes(id, now);
         let session = self.sessions.remove(id)?;
         self.wheel.cancel(id.slot);
         self.leave_lines(id, &session);
         let Route { listener, pool, backend, .. } = session.route;
-        let backend = backend.expect("a backend has it");
-        self.view.session_released(backend);
+        if let Some(backend) = backend {
+            self.view.session_released(backend);
+        }
         self.view.session_closed(listener, pool);
         if session.counted_stalled {
             self.view.stall_ends(pool);
         }
         self.generations.closed(session.born);
-        let ids = (
-            self.view.listeners()[listener.index()].id,
-            self.view.pools()[pool.index()].id,
-            self.view.backends()[backend.index()].id,
-        );
-        let (handed, holdings) = session.take_apart(ids, now);
-        Some((HandedSession { notes, ..handed }, holdings))
+        let listener = self.view.listeners()[listener.index()].id;
+        let pool = self.view.pools()[pool.index()].id;
+        let (born, accepted_at) = (session.born.version(), session.accepted_at.nanos);
+        Some(match session.client_stage() {
+            Some(stage) => {
+                let leg = session.leg(Side::Client).expect("it has its client");
+                session.leaves();
+                let client = HandedClient { listener, pool, born, accepted_at, stage, notes };
+                Parts::Client(client, leg)
+            }
+            None => {
+                let backend = backend.expect("a backend has it");
+                let ids = (listener, pool, self.view.backends()[backend.index()].id);
+                let (handed, holdings) = session.take_apart(ids, now);
+                Parts::Session(HandedSession { notes, ..handed }, holdings)
+            }
+        })
+    }
+
+    /// A client that no backend has yet has come from another shard. `None` as of
+    /// [`Table::arrive`].
+    pub fn arrive_client(
+        &mut self,
+        handed: &HandedClient,
+        leg: Leg,
+        now: Now,
+        out: &mut Actions,
+    ) -> Option<SessionId> {
+        let (listener, pool) =
+            self.view.places_of_client((handed.listener, handed.pool), &mut self.prng);
+        self.counters.follow(&self.view, &[]);
+        let accepted_at = Now::from_nanos(handed.accepted_at);
+        let route = Route { listener, pool, backend: None, index: MemberIndex::FIRST };
+        let connect = match handed.stage {
+            ClientStage::Connecting { key, attempts_left } => {
+                Connect::new(key, attempts_left, accepted_at)
+            }
+            ClientStage::Inspecting { .. } => Connect::new(0, 0, accepted_at),
+        };
+        let mut session = Session::new(leg, route, connect, accepted_at);
+        let view = &self.view.pools()[pool.index()];
+        session.go_by(&view.timeouts, view.retry);
+        session.bulk_bytes = self.tuning.bulk_bytes;
+        session.multishot_bytes = self.tuning.multishot_bytes;
+        session.born = Generation::of(handed.born);
+        let is_inspected = matches!(handed.stage, ClientStage::Inspecting { .. });
+        if let ClientStage::Inspecting { hello, is_marked, until } = handed.stage {
+            session = session.inspecting_on(hello, is_marked, Now::from_nanos(until));
+        }
+        let id = self.sessions.insert(session)?;
+        self.generations.resumed(Generation::of(handed.born));
+        self.view.session_opened(listener, pool);
+        self.view.carry_credits(listener, None);
+        self.put_notes(id, handed.notes.as_deref(), now);
+        if is_inspected {
+            self.schedule(id, now);
+            self.sessions.get(id).expect("it has just come").look(out);
+        } else {
+            self.try_backend(id, None, now, out);
+        }
+        Some(id)
     }
 
     /// A session has come from another shard. `None` if there is no slot for it: what it holds
@@ -107,10 +186,10 @@ impl Table {
         session.multishot_bytes = self.tuning.multishot_bytes;
         session.buffers_short = self.buffers_short;
         let id = self.sessions.insert(session)?;
-        self.generations.opened(Generation::of(handed.born));
+        self.generations.resumed(Generation::of(handed.born));
         self.view.session_opened(listener, pool);
         self.view.session_assigned(backend);
-        self.view.carry_credits(listener, backend);
+        self.view.carry_credits(listener, Some(backend));
         self.put_notes(id, handed.notes.as_deref(), now);
         let session = self.sessions.get_mut(id).expect("it has just come");
         let effects = session.arrive(out);

@@ -50,11 +50,24 @@ impl View {
         Places { listener, pool, backend, index, is_new }
     }
 
+    /// The places of a client that no backend has yet.
+    pub fn places_of_client(
+        &mut self,
+        (listener, pool): (ListenerId, PoolId),
+        prng: &mut Prng,
+    ) -> (ListenerSlot, PoolSlot) {
+        // A pool of the past has no backend for it: its terms do not matter.
+        let terms = HandedTerms { idle_ms: 0, half_close_ms: 0, stalled_ms: 0 };
+        let pool = self.place_of_pool(pool, terms, prng);
+        (self.place_of_listener(listener, pool), pool)
+    }
+
     /// A session has come to these: what it uses of their limits came with it.
-    pub fn carry_credits(&mut self, listener: ListenerSlot, backend: BackendSlot) {
+    pub fn carry_credits(&mut self, listener: ListenerSlot, backend: Option<BackendSlot>) {
         let listener = &mut self.listeners[listener.index()];
         let sessions = listener.sessions;
         listener.lease.iter_mut().for_each(|lease| lease.carry(sessions));
+        let Some(backend) = backend else { return };
         let backend = &mut self.backends[backend.index()];
         let used = backend.in_use();
         backend.limits.iter_mut().for_each(|limits| limits.carry(used));

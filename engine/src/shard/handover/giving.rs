@@ -5,11 +5,12 @@ use std::collections::VecDeque;
 use weir_core::action::How;
 use weir_core::event::{Errno, Leg};
 use weir_core::limits::SCANNED_PER_TURN_MAX;
-use weir_core::table::SessionId;
-use weir_proto::handover::HandoverMessage;
+use weir_core::session::Holdings;
+use weir_core::table::{Parts, SessionId};
+use weir_proto::handover::{HandedClient, HandedSession, HandoverMessage};
 use weir_proto::order::Report;
 
-use super::{Parts, Progress, chunks, descriptors, encoded, hear};
+use super::{OF_A_SESSION, Progress, chunks, descriptors, encoded, hear};
 use crate::io::{Io, Token};
 use crate::shard::Shard;
 use crate::sys::rights::DESCRIPTORS_MAX;
@@ -29,7 +30,14 @@ struct Batch {
     number: u64,
     message: Vec<u8>,
     descriptors: Vec<Leg>,
-    sessions: Vec<Parts>,
+    sessions: Vec<(HandedSession, Holdings)>,
+    clients: Vec<(HandedClient, Leg)>,
+}
+
+impl Batch {
+    fn len(&self) -> u64 {
+        (self.sessions.len() + self.clients.len()) as u64
+    }
 }
 
 /// A shard that gives its sessions away.
@@ -125,8 +133,9 @@ impl<I: Io> Shard<I> {
                     else {
                         break Progress::Broken;
                     };
-                    giving.taken += batch.sessions.len() as u64;
-                    batch.sessions.iter().for_each(|parts| self.forget(parts));
+                    giving.taken += batch.len();
+                    batch.sessions.iter().for_each(|(_, holdings)| self.forget(holdings));
+                    batch.clients.iter().for_each(|(_, leg)| self.io.let_go(*leg));
                 }
                 Ok(Some(_)) | Err(()) => break Progress::Broken,
             }
@@ -136,7 +145,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// Another shard has it: closes what this one has of it.
-    fn forget(&mut self, (_, holdings): &Parts) {
+    fn forget(&mut self, holdings: &Holdings) {
         holdings.legs.into_iter().for_each(|leg| self.io.let_go(leg));
         for pipe in holdings.pipes.iter().flatten() {
             self.io.return_pipe(*pipe, false);
@@ -176,8 +185,8 @@ impl<I: Io> Shard<I> {
             && giving.left != Some(0)
             && let Some(id) = self.table.next_session(&mut giving.next_slot, &mut scan)
         {
-            let session = self.table.session(id).expect("it is there");
-            if !session.is_leaving() && self.table.begin_to_leave(id, &mut self.actions) {
+            let is_new = !giving.leaving.contains(&id);
+            if is_new && self.table.begin_to_leave(id, &mut self.actions) {
                 giving.leaving.push(id);
                 giving.left = giving.left.map(|left| left - 1);
                 self.perform(id);
@@ -191,31 +200,40 @@ impl<I: Io> Shard<I> {
 
     /// Takes sessions apart that are at rest, as many as fit into one message.
     fn pack(&mut self, giving: &mut Giving) -> Option<Batch> {
-        let (mut sessions, mut bytes, mut legs) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut sessions, mut clients) = (Vec::new(), Vec::new());
+        let (mut bytes, mut legs) = (Vec::new(), Vec::new());
         let (table, io, now) = (&mut self.table, &mut self.io, self.now);
         giving.leaving.retain(|id| {
             let Some(session) = table.session(*id).filter(|session| session.is_leaving()) else {
-                return false; // it has ended
+                return false; // it has ended, or a backend has it now
             };
-            let fits = bytes.len() < BATCH_BYTES && legs.len() + 6 <= DESCRIPTORS_MAX;
-            if !session.is_at_rest() || !fits {
+            let most = DESCRIPTORS_MAX - OF_A_SESSION - clients.len();
+            if !session.is_at_rest() || bytes.len() >= BATCH_BYTES || legs.len() > most {
                 return true;
             }
-            let parts = table.take_apart(*id, now).expect("it is at rest");
-            chunks(&parts.1).for_each(|chunk| io.read(chunk, &mut bytes));
-            legs.extend(descriptors(io, &parts.1));
-            sessions.push(parts);
+            match table.take_apart(*id, now).expect("it is at rest") {
+                Parts::Session(handed, holdings) => {
+                    chunks(&holdings).for_each(|chunk| io.read(chunk, &mut bytes));
+                    legs.extend(descriptors(io, &holdings));
+                    sessions.push((handed, holdings));
+                }
+                Parts::Client(handed, leg) => clients.push((handed, leg)),
+            }
             false
         });
-        if sessions.is_empty() {
+        if sessions.is_empty() && clients.is_empty() {
             return None;
         }
+        legs.extend(clients.iter().map(|(_, leg)| *leg));
         giving.number += 1;
         let number = giving.number;
-        let told = sessions.iter().map(|(handed, _)| handed.clone()).collect();
-        let mut message = encoded(&HandoverMessage::Sessions { number, sessions: told });
+        let mut message = encoded(&HandoverMessage::Sessions {
+            number,
+            sessions: sessions.iter().map(|(handed, _)| handed.clone()).collect(),
+            clients: clients.iter().map(|(handed, _)| handed.clone()).collect(),
+        });
         message.append(&mut bytes);
-        Some(Batch { number, message, descriptors: legs, sessions })
+        Some(Batch { number, message, descriptors: legs, sessions, clients })
     }
 
     /// False if the taker is gone; then the batch is among those that come back.
@@ -239,16 +257,26 @@ impl<I: Io> Shard<I> {
             self.table.stay(id, self.now, &mut self.actions);
             self.perform(id);
         }
-        for (handed, holdings) in
-            giving.given.drain(..).chain(giving.unsent.take()).flat_map(|batch| batch.sessions)
-        {
+        for batch in giving.given.drain(..).chain(giving.unsent.take()) {
+            self.put_back(batch);
+        }
+    }
+
+    /// Nobody was let in since the sessions were taken apart: there is room for them.
+    fn put_back(&mut self, batch: Batch) {
+        for (handed, holdings) in batch.sessions {
             match self.table.arrive(&handed, &holdings, self.now, &mut self.actions) {
                 Some(id) => self.perform(id),
                 None => {
-                    // Nobody was let in since: there is room.
                     holdings.legs.into_iter().for_each(|leg| self.io.close(leg, How::Reset));
                     chunks(&holdings).for_each(|chunk| self.io.release(chunk.buffer));
                 }
+            }
+        }
+        for (handed, leg) in batch.clients {
+            match self.table.arrive_client(&handed, leg, self.now, &mut self.actions) {
+                Some(id) => self.perform(id),
+                None => self.io.close(leg, How::Reset),
             }
         }
     }

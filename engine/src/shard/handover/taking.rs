@@ -6,7 +6,8 @@ use weir_core::action::How;
 use weir_core::event::{BufferId, Chunk, Interest, Leg};
 use weir_core::flow::QUEUE_MAX;
 use weir_core::session::Holdings;
-use weir_proto::handover::{HandedSession, HandoverMessage};
+use weir_core::table::SessionId;
+use weir_proto::handover::{HandedClient, HandedSession, HandoverMessage};
 use weir_proto::order::Report;
 
 use super::{Progress, encoded, hear};
@@ -19,10 +20,9 @@ pub(super) const GIVER: u32 = u32::MAX;
 const AGAIN_MS: u32 = 1;
 
 /// A session that has come and is not in the table yet.
-struct Arrived {
-    handed: HandedSession,
-    legs: Vec<Leg>,
-    bytes: Vec<u8>,
+enum Arrived {
+    Session { handed: HandedSession, legs: Vec<Leg>, bytes: Vec<u8> },
+    Client { handed: HandedClient, leg: Leg },
 }
 
 /// A channel that sessions come from.
@@ -93,23 +93,43 @@ impl<I: Io> Shard<I> {
         if taking.arrived.is_empty() && taking.over.is_none() && is_heard {
             self.hear_giver(taking);
         }
-        while let Some(Arrived { handed, legs, bytes }) = taking.arrived.pop_front() {
-            let Some(holdings) = self.holdings(&handed, &legs, &bytes) else {
-                taking.arrived.push_front(Arrived { handed, legs, bytes });
-                return;
+        while let Some(arrived) = taking.arrived.pop_front() {
+            let id = match arrived {
+                Arrived::Client { handed, leg } => self.put_client(&handed, leg),
+                Arrived::Session { handed, legs, bytes } => {
+                    let Some(holdings) = self.holdings(&handed, &legs, &bytes) else {
+                        taking.arrived.push_front(Arrived::Session { handed, legs, bytes });
+                        return;
+                    };
+                    self.put_session(&handed, &holdings)
+                }
             };
             taking.taken += 1;
             self.sockets.touch(); // limits may have been used
-            match self.table.arrive(&handed, &holdings, self.now, &mut self.actions) {
-                Some(id) => self.perform(id),
-                None => {
-                    legs[..2].iter().for_each(|leg| self.io.close(*leg, How::Reset));
-                    super::chunks(&holdings).for_each(|chunk| self.io.release(chunk.buffer));
-                    let pipes = holdings.pipes.into_iter().flatten();
-                    pipes.for_each(|pipe| self.io.return_pipe(pipe, false));
-                }
+            if let Some(id) = id {
+                self.perform(id);
             }
         }
+    }
+
+    /// Resets it if there is no slot.
+    fn put_session(&mut self, handed: &HandedSession, holdings: &Holdings) -> Option<SessionId> {
+        let id = self.table.arrive(handed, holdings, self.now, &mut self.actions);
+        if id.is_none() {
+            holdings.legs.into_iter().for_each(|leg| self.io.close(leg, How::Reset));
+            super::chunks(holdings).for_each(|chunk| self.io.release(chunk.buffer));
+            let pipes = holdings.pipes.into_iter().flatten();
+            pipes.for_each(|pipe| self.io.return_pipe(pipe, false));
+        }
+        id
+    }
+
+    fn put_client(&mut self, handed: &HandedClient, leg: Leg) -> Option<SessionId> {
+        let id = self.table.arrive_client(handed, leg, self.now, &mut self.actions);
+        if id.is_none() {
+            self.io.close(leg, How::Reset);
+        }
+        id
     }
 
     /// One batch.
@@ -118,9 +138,9 @@ impl<I: Io> Shard<I> {
         let heard = hear(&mut self.io, taking.channel, (&mut bytes, &mut legs));
         match heard {
             Ok(None) => {}
-            Ok(Some(HandoverMessage::Sessions { number, sessions })) => {
+            Ok(Some(HandoverMessage::Sessions { number, sessions, clients })) => {
                 taking.is_watched = false;
-                match split(sessions, &legs, &bytes) {
+                match split(sessions, clients, (&legs, &bytes)) {
                     Some(arrived) => {
                         taking.arrived = arrived;
                         self.answer(taking, HandoverMessage::Taken { number });
@@ -176,16 +196,21 @@ impl<I: Io> Shard<I> {
 /// say.
 fn split(
     sessions: Vec<HandedSession>,
-    mut legs: &[Leg],
-    mut bytes: &[u8],
+    clients: Vec<HandedClient>,
+    (mut legs, mut bytes): (&[Leg], &[u8]),
 ) -> Option<VecDeque<Arrived>> {
-    let mut arrived = VecDeque::with_capacity(sessions.len());
+    let mut arrived = VecDeque::with_capacity(sessions.len() + clients.len());
     for handed in sessions {
         let (own, others) = legs.split_at_checked(handed.descriptors())?;
         let length = handed.chunks().map(usize::from).sum();
         let (held, behind) = bytes.split_at_checked(length)?;
-        arrived.push_back(Arrived { handed, legs: own.to_vec(), bytes: held.to_vec() });
+        arrived.push_back(Arrived::Session { handed, legs: own.to_vec(), bytes: held.to_vec() });
         (legs, bytes) = (others, behind);
+    }
+    for handed in clients {
+        let (leg, others) = legs.split_first()?;
+        arrived.push_back(Arrived::Client { handed, leg: *leg });
+        legs = others;
     }
     (legs.is_empty() && bytes.is_empty()).then_some(arrived)
 }
