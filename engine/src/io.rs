@@ -267,6 +267,9 @@ pub struct FreeBuffers {
     pub low: bool,
 }
 
+/// Descriptors that [`Io::give`] takes at most: SCM_MAX_FD of unix(7).
+pub const DESCRIPTORS_MAX: usize = 253;
+
 /// Buffers of the reserve, of N in all.
 #[must_use]
 pub const fn reserve_of(buffers: u16) -> u16 {

@@ -154,7 +154,7 @@ fn a_program_that_does_not_come_to_serve_changes_nothing() {
 /// it what it had taken, and no more.
 #[test]
 fn one_that_dies_at_any_step_costs_at_most_what_it_had_taken() {
-    for step in ["begin", "hello", "estate", "ready"] {
+    for step in ["begin", "hello", "inventory", "ready"] {
         let set = failing(step);
         let (mut idle, _) = set.session();
         let web = set.weir.web;
@@ -173,9 +173,9 @@ fn one_that_dies_at_any_step_costs_at_most_what_it_had_taken() {
     set.weir.ctl(&["backend", "weight", "web/b1", "3"]).expect_code(0);
 }
 
-/// A weir whose heir dies at this step.
+/// A weir whose successor dies at this step.
 fn failing(step: &str) -> Set {
-    Plan::new(1, Script::Banner).env("WEIR_TEST_HEIR_DIES", step).start()
+    Plan::new(1, Script::Banner).env("WEIR_TEST_SUCCESSOR_DIES", step).start()
 }
 
 /// A client that has sent half a header, one that waits for a backend with room, and one whose

@@ -5,6 +5,7 @@
 //! was used already when a limit came or was lowered, nobody gets any until that has passed.
 
 mod of_snapshot;
+mod predecessor;
 mod spent;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -166,21 +167,6 @@ impl Leases {
             swept: Vec::new(),
             free_at: None,
             predecessor: None,
-        }
-    }
-
-    /// Another process has sessions that will come to these shards: nothing is given before
-    /// [`Leases::predecessor_ended`].
-    pub fn await_predecessor(&mut self) {
-        self.predecessor = u16::try_from(self.shards.len()).ok().map(ShardId);
-        self.shards.push(ShardLease { is_live: true, counts: true });
-        self.news.push(BTreeSet::new());
-    }
-
-    /// All its sessions are these shards', or over.
-    pub fn predecessor_ended(&mut self, now: Now) {
-        if let Some(predecessor) = self.predecessor.take() {
-            self.ended(predecessor, now);
         }
     }
 

@@ -139,7 +139,7 @@ pub fn main() -> ExitCode {
     match Args::parse().verb {
         Verb::Run { config, shards, accept_version: accept, strict, upgrade } => {
             let predecessor = || match upgrade {
-                true => upgrade::heir::Predecessor::at_standard_input().map(Some),
+                true => upgrade::successor::Predecessor::at_standard_input().map(Some),
                 false => Ok(None),
             };
             let serve = |predecessor| {

@@ -3,6 +3,7 @@
 
 pub(crate) mod answers;
 mod change;
+pub(crate) mod hand_over;
 mod live;
 pub(crate) mod notify;
 mod past;
@@ -10,6 +11,7 @@ mod perform;
 mod reload;
 mod shared_page;
 pub(crate) mod slices;
+pub(crate) mod take_over;
 
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::BTreeSet;
@@ -29,8 +31,8 @@ use crate::signals::{Signal, Signals};
 use crate::store::IN_USE_MAX;
 use crate::store::thread::{Appender, StoreEvent, StoreNews};
 use crate::systemd;
-use crate::upgrade::predecessor::{self, Succession, Wanted};
 use change::Outcomes;
+use hand_over::{Succession, UpgradeOptions};
 use live::OncePerPoint;
 use notify::Notify;
 pub(crate) use reload::Reloads;
@@ -156,12 +158,12 @@ impl Shared {
     /// Carries out a command. A change is answered when every live shard has adopted it.
     pub(crate) async fn command(&self, command: Command, by: Author) -> Result<Answer, Refusal> {
         if self.succession.is_under_way() && !command.is_dry_run() {
-            return Err(predecessor::refusal());
+            return Err(hand_over::refusal());
         }
         match command {
             Command::Upgrade { program, shards, dry_run } => {
                 let program = program.map(std::path::PathBuf::from);
-                self.upgrade(Wanted { program, shards, dry_run }, &by).await
+                self.upgrade(UpgradeOptions { program, shards, dry_run }, &by).await
             }
             Command::Change { change, options } => {
                 if options.dry_run {
@@ -393,7 +395,7 @@ pub(crate) fn start_signals(shared: &Rc<Shared>, mut signals: Signals) {
                     let state = state.clone();
                     rt::spawn("upgrade", async move {
                         // Its end is in the log.
-                        let _ = state.upgrade(Wanted::default(), &own_author()).await;
+                        let _ = state.upgrade(UpgradeOptions::default(), &own_author()).await;
                     });
                 }
             }

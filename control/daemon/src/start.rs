@@ -1,11 +1,12 @@
 //! `weir run`: from the file to the line that says it serves, each step with its way out.
 
 mod bind;
+mod doors;
 mod handler;
 mod page;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,29 +19,27 @@ use weir_proto::ids::{IdSource, Version};
 use weir_proto::snapshot::Snapshot;
 use weir_proto::spec::Spec;
 
-use crate::api::gate::Gate;
 use crate::api::roles::Roles;
-use crate::api::socket::{Door, SocketFile};
+use crate::api::settings_audit;
 use crate::api::token::TokenFile;
-use crate::api::{http, settings_audit};
 use crate::check;
 use crate::fallback::{self, FallbackParts};
 use crate::limits::{self, Limits};
 use crate::log;
-use crate::remembered::RememberedFile;
-use crate::rt::{self, TcpServer};
+use crate::remembered::{GroupsInUse, MembersFound, RememberedFile};
+use crate::rt;
 use crate::serve::{
-    Shared, TICK, later, moment, own_author, start_reports, start_signals, start_store_news,
-    start_ticks, start_wakes,
+    Shared, TICK, moment, own_author, start_reports, start_signals, start_store_news, start_ticks,
+    take_over,
 };
 use crate::session_log::SessionLog;
 use crate::signals::Signals;
-use crate::store::thread::{Started, StoreThread};
+use crate::store::thread::{Appender, Started, StoreNews, StoreThread};
 use crate::store::{Found, Opening, Store, Vacant};
-use crate::upgrade::heir::{self, Inheritance, Predecessor};
-use crate::upgrade::predecessor::{Parts, serve_door};
+use crate::upgrade::successor::{Inherited, Predecessor};
 use crate::watchdog::SupervisedEngine;
 use crate::{streams, systemd};
+use doors::{admin, door, handed_parts, open_doors};
 use weir_control_core::control::{BACKENDS_SLICE, Control, Input, Setup};
 use weir_control_core::file::{self, Settings, Shards};
 use weir_control_core::planner;
@@ -146,7 +145,7 @@ async fn serve_after(
     let signals = Signals::take_over(run.file.clone())?;
     let _ = parts.flags.set(signals.flags());
     let _ = parts.socket.set(settings.control.clone());
-    let (door, socket_file) = door(&settings, &mut inherited).await?;
+    let (door, mut socket_file) = door(&settings, &mut inherited).await?;
     let admin = match settings.admin {
         Some(address) => Some(admin(address, &mut inherited).await?),
         None => None,
@@ -159,46 +158,18 @@ async fn serve_after(
         Some(inherited) => inherited.bind(&state.snapshot, shards),
         None => state.bind(shards, run.strict).await?,
     };
-    if let Some(inherited) = &inherited
-        && inherited.version != state.snapshot.version.0
-    {
-        return Err(format!(
-            "{} is at version {}, and the weir that serves at {}",
-            settings.state.display(),
-            state.snapshot.version,
-            inherited.version
-        ));
-    }
-    let unconfirmed = state.unconfirmed.clone();
-    let ((snapshot, base, ids), mut store) = state.into_store()?;
-    let said = store.take_news();
-    #[cfg(debug_assertions)]
-    crate::failpoint::watch(store.faults());
-    let started = StoreThread::start(store, rt::wall_ms)
-        .map_err(|error| format!("the state has no thread: {error}"))?;
-    // Until this returns: no append is under way when the process ends.
-    let Started { thread: _thread, appender, versions, news, bell: store_bell } = started;
-    let fleet = Box::new(Arc::clone(&engine));
-    // Half of the descriptors: checks that are over hold theirs a little longer.
-    let checks_max = usize::try_from(limits.descriptors / 2).unwrap_or(usize::MAX);
-    let slice = BACKENDS_SLICE;
-    let (groups, members) =
-        (RememberedFile::of(&settings.state), RememberedFile::of(&settings.state));
-    let (in_use, found) = (groups.read(), members.read());
-    #[rustfmt::skip]
-    let setup = Setup {
-        fleet, versions, snapshot, base, unconfirmed, in_use, found, ids, checks_max, slice,
-        takes_over: predecessor.is_some(),
-    };
-    let control = limited(Control::new(setup, moment()), settings.checks);
-    let shared = Shared::new(control, appender, session_log, (groups, members));
+    same_version(inherited.as_ref(), &state, &settings)?;
+    let founded = found(state, (&engine, &settings, &limits), predecessor.is_some())?;
+    let Founded { control, appender, news, bell: store_bell, said, files, _thread } = founded;
+    let shared = Shared::new(control, appender, session_log, files);
     if run.file.is_some() {
         let _ = shared.reloads.settings.set(settings.clone()); // it is empty
     }
     said.into_iter().for_each(|text| shared.handle(Input::StoreSaid(text)));
     start_store_news(&shared, news, store_bell.into());
-    let heritage = predecessor.zip(inherited).map(|both| (both.0, both.1, Arc::clone(&engine)));
-    begin(&shared, bound, (bell.into(), signals), heritage).await?;
+    let taking_over = predecessor.zip(inherited).map(|both| (both.0, both.1, Arc::clone(&engine)));
+    begin(&shared, bound, (bell.into(), signals), taking_over).await?;
+    socket_file.claim();
     let (hosts, token) = (settings.admin_hosts.clone(), settings.admin_token_file.clone());
     let handed = handed_parts(&engine, (&settings, options.hash_seed), &door, admin.as_ref())?;
     let _ = shared.succession.parts.set(handed); // it is empty
@@ -214,43 +185,63 @@ async fn serve_after(
     Ok(code)
 }
 
-/// The control socket: bound here, or the one of the process before.
-async fn door(
+/// Control, and what stands around it.
+struct Founded {
+    control: Control,
+    appender: Appender,
+    news: StoreNews,
+    /// Rings for them.
+    bell: OwnedFd,
+    /// What the store has said while it was opened.
+    said: Vec<String>,
+    files: (RememberedFile<GroupsInUse>, RememberedFile<MembersFound>),
+    /// Until this is dropped: no append is under way when the process ends.
+    _thread: StoreThread,
+}
+
+/// Makes a new state if it has to be, and control on it.
+fn found(
+    state: InitialState,
+    (engine, settings, limits): (&Arc<SupervisedEngine>, &Settings, &Limits),
+    takes_over: bool,
+) -> Result<Founded, String> {
+    let unconfirmed = state.unconfirmed.clone();
+    let ((snapshot, base, ids), mut store) = state.into_store()?;
+    let said = store.take_news();
+    #[cfg(debug_assertions)]
+    crate::failpoint::watch(store.faults());
+    let started = StoreThread::start(store, rt::wall_ms)
+        .map_err(|error| format!("the state has no thread: {error}"))?;
+    let Started { thread, appender, versions, news, bell } = started;
+    let fleet = Box::new(Arc::clone(engine));
+    // Half of the descriptors: checks that are over hold theirs a little longer.
+    let checks_max = usize::try_from(limits.descriptors / 2).unwrap_or(usize::MAX);
+    let slice = BACKENDS_SLICE;
+    let files = (RememberedFile::of(&settings.state), RememberedFile::of(&settings.state));
+    let (in_use, found) = (files.0.read(), files.1.read());
+    #[rustfmt::skip]
+    let setup = Setup {
+        fleet, versions, snapshot, base, unconfirmed, in_use, found, ids, checks_max, slice,
+        takes_over,
+    };
+    let control = limited(Control::new(setup, moment()), settings.checks);
+    Ok(Founded { control, appender, news, bell, said, files, _thread: thread })
+}
+
+/// The state is the one that the process before this one serves.
+fn same_version(
+    inherited: Option<&Inherited>,
+    state: &InitialState,
     settings: &Settings,
-    inherited: &mut Option<Inheritance>,
-) -> Result<(Door, SocketFile), String> {
-    let theirs = inherited.as_mut().and_then(|it| it.control.take());
-    match theirs.filter(|(path, _)| *path == settings.control) {
-        Some((path, socket)) => Ok(Door::of(socket, &path)),
-        None => patiently(|| Door::open(&settings.control)).await,
+) -> Result<(), String> {
+    let own = state.snapshot.version.0;
+    match inherited.map(|it| it.version).filter(|served| *served != own) {
+        None => Ok(()),
+        Some(served) => Err(format!(
+            "{} is at version {own}, and the weir that serves at {served}",
+            settings.state.display()
+        )),
     }
-}
-
-/// The same of the admin address.
-async fn admin(
-    address: SocketAddr,
-    inherited: &mut Option<Inheritance>,
-) -> Result<TcpServer, String> {
-    let theirs = inherited.as_mut().and_then(|it| it.admin.take());
-    match theirs.filter(|(theirs, _)| *theirs == address) {
-        Some((_, socket)) => Ok(TcpServer::of(socket)),
-        None => patiently(|| open_admin(address)).await,
-    }
-}
-
-/// The parts of this process that the next one gets.
-fn handed_parts(
-    engine: &Arc<SupervisedEngine>,
-    (settings, hash_seed): (&Settings, (u64, u64)),
-    door: &Door,
-    admin: Option<&TcpServer>,
-) -> Result<Parts, String> {
-    let text = |error: std::io::Error| error.to_string();
-    let control = (settings.control.clone(), door.socket().map_err(text)?);
-    let admin = settings.admin.zip(admin);
-    let admin = admin.map(|(address, server)| Ok((address, server.socket()?)));
-    let admin = admin.transpose().map_err(text)?;
-    Ok(Parts { engine: Arc::clone(engine), control, admin, hash_seed })
 }
 
 fn engine_options(
@@ -308,28 +299,16 @@ fn permissions(settings: &Settings) -> Result<Roles, String> {
     })
 }
 
-/// Tries again for a moment: sockets that io_uring was waiting on outlive a process that was
-/// killed, by some 20 ms here. So the one who starts weir again at once finds its addresses free.
-async fn patiently<T>(mut attempt: impl FnMut() -> Result<T, String>) -> Result<T, String> {
-    let deadline = later(moment(), PATIENCE);
-    loop {
-        match attempt() {
-            Err(_) if rt::now() < deadline => rt::sleep(PATIENCE / STEPS).await,
-            result => return result,
-        }
-    }
-}
-
 /// Sends the first version to every shard and waits for them. Where this process takes over it
 /// accepts nothing before it is its turn.
 async fn begin(
     shared: &Rc<Shared>,
     bound: BoundSockets,
     (bell, signals): (rt::Bell, Signals),
-    heritage: Option<(Rc<Predecessor>, Inheritance, Arc<SupervisedEngine>)>,
+    taking_over: Option<(Rc<Predecessor>, Inherited, Arc<SupervisedEngine>)>,
 ) -> Result<(), String> {
     let shards = u16::try_from(bound.sockets.len()).unwrap_or(u16::MAX);
-    let (first, later) = match &heritage {
+    let (first, later) = match &taking_over {
         Some(_) => (BoundSockets::nothing(shards), Some(bound)),
         None => (bound, None),
     };
@@ -339,45 +318,15 @@ async fn begin(
     start_signals(shared, signals);
     let version = shared.control().snapshot.version;
     shared.adopted(version).await.map_err(|refusal| refusal.message)?;
-    let (Some((predecessor, mut inherited, engine)), Some(bound)) = (heritage, later) else {
+    let (Some((predecessor, mut inherited, engine)), Some(bound)) = (taking_over, later) else {
         return Ok(());
     };
     predecessor.ready().await?;
     shared.handle(Input::Listen(bound));
     let givers = inherited.givers();
     inherited.take(&engine).await;
-    rt::spawn("upgrade", heir::finish(shared.clone(), predecessor, givers));
+    rt::spawn("upgrade", take_over::finish(shared.clone(), predecessor, givers));
     Ok(())
-}
-
-fn open_admin(address: SocketAddr) -> Result<TcpServer, String> {
-    TcpServer::bind(address).map_err(|error| {
-        format!(
-            "the admin address {address}: {error}\n\
-             hint: see who has it: ss -ltnp 'sport = :{}'; or leave [weir] admin out",
-            address.port()
-        )
-    })
-}
-
-/// Starts what people and programs talk to, and the checks.
-fn open_doors(
-    shared: &Rc<Shared>,
-    (door, roles): (Door, Roles),
-    admin: Option<(TcpServer, Vec<String>, TokenFile)>,
-) {
-    start_wakes(shared);
-    let gate = Rc::new(Gate::new(shared.clone(), roles));
-    rt::spawn("socket", {
-        let (door, gate) = (Rc::new(door), gate.clone());
-        serve_door(shared.clone(), move || Rc::clone(&door).serve(gate.clone()))
-    });
-    if let Some((server, hosts, token)) = admin {
-        let server = Rc::new(server);
-        let serve =
-            move || http::serve(Rc::clone(&server), hosts.clone(), token.clone(), gate.clone());
-        rt::spawn("http", serve_door(shared.clone(), serve));
-    }
 }
 
 /// The line that people and scripts wait for, and systemd's READY=1.

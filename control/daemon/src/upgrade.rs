@@ -3,16 +3,15 @@
 //!
 //! ```text
 //! old  starts the new one ─Begin─▶ makes its rings ─Hello─▶ takes no change, lends the state
-//!        ─Estate: sockets, channels─▶ reads the state, its shards use the version ─Ready─▶
+//!        ─Inventory: sockets, channels─▶ reads the state, its shards use the version ─Ready─▶
 //!        ─Commit─▶ listens, opens its doors; each old shard gives its sessions ─▶
 //!        ─Remainder─▶ adds what was counted meanwhile ─Done─▶ old ends
 //! ```
 //! Until Commit the old process can go on as if nothing had been: the new one has touched nothing.
 
 pub(crate) mod channel;
-pub(crate) mod heir;
-pub(crate) mod predecessor;
-mod start_heir;
+pub(crate) mod spawn;
+pub(crate) mod successor;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,20 +24,23 @@ use serde::{Deserialize, Serialize};
 pub(crate) const PROTOCOL: u32 = 1;
 
 /// How long the new process may take to make its rings.
-const HELLO_MAX: Duration = Duration::from_secs(10);
+pub(crate) const HELLO_MAX: Duration = Duration::from_secs(10);
 /// How long it may take to read the state and to give it to its shards.
-const READY_MAX: Duration = Duration::from_secs(60);
+pub(crate) const READY_MAX: Duration = Duration::from_secs(60);
 /// How long the shards may take to hand their sessions over, before those that are left are reset.
-const GIVE_MAX: Duration = Duration::from_secs(60);
+pub(crate) const GIVE_MAX: Duration = Duration::from_secs(60);
+
+/// How long one of the two may take for its next word, where nothing else is said.
+pub(crate) const WORD_MAX: Duration = Duration::from_secs(60);
 
 /// From the process that serves.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum ToHeir {
+pub(crate) enum ToSuccessor {
     /// `hash_seed` is that of client addresses: who comes again finds the same backend.
     Begin { protocol: u32, program: String, hash_seed: (u64, u64) },
     /// Comes with the descriptors: the control socket, the admin socket if there is one, the
     /// listening sockets in this order, a channel of each shard.
-    Estate(Box<Estate>),
+    Inventory(Box<Inventory>),
     /// It is the new one's turn from here on.
     Commit,
     /// Every session was handed over.
@@ -47,7 +49,7 @@ pub(crate) enum ToHeir {
 
 /// The things that are handed over before any session.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Estate {
+pub(crate) struct Inventory {
     /// The version in force.
     pub(crate) version: u64,
     pub(crate) control: PathBuf,
@@ -60,7 +62,7 @@ pub(crate) struct Estate {
 
 /// From the process that takes over.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum FromHeir {
+pub(crate) enum FromSuccessor {
     Hello {
         protocol: u32,
         program: String,

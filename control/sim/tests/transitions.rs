@@ -113,6 +113,7 @@ fn started() -> (Control, FakeShards) {
         found: BTreeMap::new(),
         ids,
         checks_max: 1,
+        takes_over: false,
         slice: 1,
     };
     let mut control = Control::new(setup, at(0));

@@ -1,6 +1,8 @@
 //! One direction of a session: a short queue (or, for bulk, a pipe) between a source and a sink,
 //! with end of stream and backpressure.
 
+mod handover;
+
 use crate::base::machine::enter;
 use crate::event::{Chunk, PipeId, Receive, SpliceResult};
 use crate::machine;
@@ -347,16 +349,6 @@ impl Flow {
                 release(chunk);
             }
         }
-    }
-
-    /// One that holds these chunks, after so many large receives in a row.
-    pub(crate) fn holding(queue: [Option<Chunk>; QUEUE_MAX], large: u8) -> Flow {
-        Flow { queue, large: large.min(BULK_AFTER), ..Flow::default() }
-    }
-
-    /// Large receives in a row.
-    pub(crate) fn large(&self) -> u8 {
-        self.large
     }
 
     /// Every chunk in the queue, the front first.

@@ -169,9 +169,9 @@ impl Session {
     fn relaying(legs: [Leg; 2], route: Route, relay: Relay, accepted_at: Now) -> Session {
         let [client, backend] = legs;
         let connect = Connect::new(0, 0, accepted_at);
-        let mut session = Session::new(client, route, connect, accepted_at);
+        let connecting = Session::new(client, route, connect, accepted_at);
+        let mut session = Session { phase: Phase::Relaying(relay), ..connecting };
         session.legs.set(Side::Backend, backend);
-        session.phase = Phase::Relaying(relay);
         session
     }
 

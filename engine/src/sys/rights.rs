@@ -13,8 +13,8 @@ use rustix::net::{
 };
 use weir_core::event::{Errno, Leg};
 
-/// Descriptors of one message at most: SCM_MAX_FD of unix(7).
-pub(crate) const DESCRIPTORS_MAX: usize = 253;
+use crate::io::DESCRIPTORS_MAX;
+
 /// Bytes of one message at most; a channel has room for several.
 pub(crate) const MESSAGE_MAX: usize = 256 * 1024;
 /// What is asked of the kernel for a channel; it gives what net.core.wmem_max allows, and the

@@ -23,7 +23,7 @@ pub(super) struct Process {
 enum Running {
     Child(Child),
     /// Its parent has ended: it is this process's child, as a subreaper's.
-    Heir(Pid),
+    Successor(Pid),
 }
 
 impl Process {
@@ -39,15 +39,17 @@ impl Process {
     }
 
     /// Another process has taken this one's place, and writes into the same log.
-    pub(super) fn follow(&mut self, heir: u32) {
-        let pid = i32::try_from(heir).ok().and_then(Pid::from_raw).expect("a process has an id");
-        *self = Process { running: Running::Heir(pid), log: Arc::clone(&self.log), status: None };
+    pub(super) fn follow(&mut self, successor: u32) {
+        let pid =
+            i32::try_from(successor).ok().and_then(Pid::from_raw).expect("a process has an id");
+        *self =
+            Process { running: Running::Successor(pid), log: Arc::clone(&self.log), status: None };
     }
 
     pub(super) fn id(&self) -> u32 {
         match &self.running {
             Running::Child(child) => child.id(),
-            Running::Heir(pid) => pid.as_raw_nonzero().get().unsigned_abs(),
+            Running::Successor(pid) => pid.as_raw_nonzero().get().unsigned_abs(),
         }
     }
 
@@ -70,10 +72,10 @@ impl Process {
     pub(super) fn kill(&mut self) {
         match &mut self.running {
             Running::Child(child) => drop(child.kill()),
-            Running::Heir(pid) if self.status.is_none() => {
+            Running::Successor(pid) if self.status.is_none() => {
                 let _ = kill_process(*pid, Signal::KILL);
             }
-            Running::Heir(_) => {}
+            Running::Successor(_) => {}
         }
         if self.wait(WaitOptions::empty()).is_some() {
             self.log.finish();
@@ -87,7 +89,7 @@ impl Process {
                     child.try_wait().ok().flatten()
                 }
                 Running::Child(child) => child.wait().ok(),
-                Running::Heir(pid) => {
+                Running::Successor(pid) => {
                     let waited = waitpid(Some(*pid), options).ok().flatten();
                     waited.map(|(_, status)| ExitStatus::from_raw(status.as_raw()))
                 }

@@ -159,6 +159,7 @@ fn begun(shards: &FakeShards, bind: Vec<SocketAddr>) -> Shell {
     let setup =
         Setup {
         fleet, versions, snapshot, base, unconfirmed, in_use, found, ids, checks_max, slice,
+        takes_over: false,
     };
     let control = Control::new(setup, at(0));
     let (answers, asked) = (VecDeque::new(), 0);

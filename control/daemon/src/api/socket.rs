@@ -37,7 +37,11 @@ pub(crate) struct Door {
 
 /// The socket's file; dropping this takes it away. Apart from the [`Door`], because a task that
 /// still runs when the executor ends is not dropped.
-pub(crate) struct SocketFile(PathBuf);
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    /// Not yet, while another process serves there.
+    is_ours: bool,
+}
 
 /// Why a conversation ended.
 #[derive(Debug)]
@@ -67,12 +71,13 @@ impl Door {
         }
         remove_stale(path)?;
         let server = UnixServer::bind(path).map_err(text)?;
-        Ok((Door { server }, SocketFile(path.to_owned())))
+        Ok((Door { server }, SocketFile { path: path.to_owned(), is_ours: true }))
     }
 
     /// The socket that another process has bound at `path`.
     pub(crate) fn of(socket: OwnedFd, path: &Path) -> (Door, SocketFile) {
-        (Door { server: UnixServer::of(socket) }, SocketFile(path.to_owned()))
+        let file = SocketFile { path: path.to_owned(), is_ours: false };
+        (Door { server: UnixServer::of(socket) }, file)
     }
 
     /// The same socket once more.
@@ -127,16 +132,23 @@ struct Caller<'a, H> {
 }
 
 impl SocketFile {
-    /// The file is another process's from here on.
-    pub(crate) fn leave(self) {
-        std::mem::forget(self);
+    /// This process serves there.
+    pub(crate) fn claim(&mut self) {
+        self.is_ours = true;
+    }
+
+    /// Another process does from here on.
+    pub(crate) fn leave(&mut self) {
+        self.is_ours = false;
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // If it is gone, so much the better.
-        let _ = std::fs::remove_file(&self.0);
+        if self.is_ours {
+            // If it is gone, so much the better.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -172,6 +172,7 @@ impl Daemon {
         let setup =
             Setup {
         fleet, versions, snapshot, base, unconfirmed, in_use, found, ids, checks_max, slice,
+        takes_over: false,
     };
         let moment = moment(now);
         let mut daemon = Daemon {

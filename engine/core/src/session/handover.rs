@@ -8,14 +8,14 @@
 //! for is not carried: it comes with watches for whatever it may wait for, and the kernel says at
 //! once what is ready by then.
 
-use weir_proto::handover::{ClientStage, HandedFlow, HandedPeer, HandedSession, HandedTerms};
+use weir_proto::handover::{ClientStage, HandedPeer, HandedSession, HandedTerms};
 use weir_proto::ids::{BackendId, ListenerId, PoolId};
 
 use crate::action::{Action, Actions};
 use crate::base::clock::Now;
 use crate::base::machine::leave;
 use crate::event::{Chunk, Leg, PipeId, Side};
-use crate::flow::{Flow, Pipe, QUEUE_MAX, Sink, Source};
+use crate::flow::{Flow, QUEUE_MAX};
 use crate::generations::Generation;
 
 use super::{Attempt, Connect, Effects, Phase, Relay, Route, Session, Traffic};
@@ -140,7 +140,7 @@ impl Session {
         );
         leave(&self.phase);
         let legs = self.legs.both();
-        let chunks = [0, 1].map(|from: usize| self.flows[from].queue());
+        let chunks = [0, 1].map(|from: usize| self.flows[from].held());
         let pipes = [0, 1].map(|from: usize| self.flows[from].pipe.map(|pipe| pipe.id));
         let relay = self.relay();
         let peers = Side::ALL.map(|side| self.handed_peer(side, now));
@@ -217,36 +217,5 @@ impl Session {
     fn handed_peer(&self, side: Side, now: Now) -> HandedPeer {
         let (owed, takes_nothing_ms) = self.relay().standing(side, now);
         HandedPeer { owed, takes_nothing_ms, blocked_ms: self.blocked_ms[side as usize] }
-    }
-}
-
-impl Flow {
-    fn queue(&self) -> [Option<Chunk>; QUEUE_MAX] {
-        let mut chunks = self.chunks();
-        [chunks.next(), chunks.next()]
-    }
-
-    fn handed(&self) -> HandedFlow {
-        HandedFlow {
-            ended: self.source == Source::Ended,
-            finished: self.sink == Sink::Finished,
-            undelivered: self.undelivered,
-            large: self.large(),
-            chunks: self.queue().map(|chunk| chunk.map_or(0, Chunk::len)),
-            pipe: self.pipe.map(|pipe| pipe.held),
-        }
-    }
-
-    fn put_together(
-        handed: &HandedFlow,
-        chunks: [Option<Chunk>; QUEUE_MAX],
-        pipe: Option<PipeId>,
-    ) -> Flow {
-        let pipe = pipe.zip(handed.pipe).map(|(id, held)| Pipe { id, held });
-        let mut flow = Flow::holding(chunks, handed.large);
-        flow.source = if handed.ended { Source::Ended } else { Source::Waiting };
-        flow.sink = if handed.finished { Sink::Finished } else { Sink::Idle };
-        (flow.undelivered, flow.pipe) = (handed.undelivered, pipe);
-        flow
     }
 }

@@ -11,9 +11,8 @@ use weir_proto::handover::{HandedClient, HandedSession, HandoverMessage};
 use weir_proto::order::Report;
 
 use super::{OF_A_SESSION, Progress, chunks, descriptors, encoded, hear};
-use crate::io::{Io, Token};
+use crate::io::{DESCRIPTORS_MAX, Io, Token};
 use crate::shard::Shard;
-use crate::sys::rights::DESCRIPTORS_MAX;
 
 /// Sessions that come to rest at a time: as many as fit into a message.
 const LEAVING_MAX: usize = DESCRIPTORS_MAX / 2;
@@ -26,7 +25,7 @@ const BATCH_BYTES: usize = 64 * 1024;
 const AGAIN_MS: u32 = 5;
 
 /// Sessions that the taker has not acknowledged, and the message that tells of them.
-struct Batch {
+struct HandoverBatch {
     number: u64,
     message: Vec<u8>,
     descriptors: Vec<Leg>,
@@ -34,7 +33,7 @@ struct Batch {
     clients: Vec<(HandedClient, Leg)>,
 }
 
-impl Batch {
+impl HandoverBatch {
     fn len(&self) -> u64 {
         (self.sessions.len() + self.clients.len()) as u64
     }
@@ -48,8 +47,8 @@ pub(in crate::shard) struct Giving {
     left: Option<u32>,
     leaving: Vec<SessionId>,
     /// The channel had no room for it.
-    unsent: Option<Batch>,
-    given: VecDeque<Batch>,
+    unsent: Option<HandoverBatch>,
+    given: VecDeque<HandoverBatch>,
     number: u64,
     /// Those that the taker has.
     taken: u64,
@@ -199,7 +198,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// Takes sessions apart that are at rest, as many as fit into one message.
-    fn pack(&mut self, giving: &mut Giving) -> Option<Batch> {
+    fn pack(&mut self, giving: &mut Giving) -> Option<HandoverBatch> {
         let (mut sessions, mut clients) = (Vec::new(), Vec::new());
         let (mut bytes, mut legs) = (Vec::new(), Vec::new());
         let (table, io, now) = (&mut self.table, &mut self.io, self.now);
@@ -233,14 +232,14 @@ impl<I: Io> Shard<I> {
             clients: clients.iter().map(|(handed, _)| handed.clone()).collect(),
         });
         message.append(&mut bytes);
-        Some(Batch { number, message, descriptors: legs, sessions, clients })
+        Some(HandoverBatch { number, message, descriptors: legs, sessions, clients })
     }
 
     /// False if the taker is gone; then the batch is among those that come back.
-    fn send(&mut self, giving: &mut Giving, batch: Batch) -> bool {
+    fn send(&mut self, giving: &mut Giving, batch: HandoverBatch) -> bool {
         match self.io.give(giving.channel, &batch.message, &batch.descriptors) {
             Ok(()) => {
-                giving.given.push_back(Batch { message: Vec::new(), ..batch });
+                giving.given.push_back(HandoverBatch { message: Vec::new(), ..batch });
                 true
             }
             Err(errno) => {
@@ -263,7 +262,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// Nobody was let in since the sessions were taken apart: there is room for them.
-    fn put_back(&mut self, batch: Batch) {
+    fn put_back(&mut self, batch: HandoverBatch) {
         for (handed, holdings) in batch.sessions {
             match self.table.arrive(&handed, &holdings, self.now, &mut self.actions) {
                 Some(id) => self.perform(id),

@@ -116,7 +116,7 @@ fn with_token<T: Send + 'static>(
         let done = Rc::new(RefCell::default());
         let control = FakeControl { ready, done: Rc::clone(&done) };
         let gate = Gate::new(Rc::new(control), Roles::new(None, 0).unwrap());
-        rt::spawn("test", serve(server, Vec::new(), token, Rc::new(gate)));
+        rt::spawn("test", serve(Rc::new(server), Vec::new(), token, Rc::new(gate)));
         let client = std::thread::spawn(move || client(address));
         let finished = async {
             while !client.is_finished() {

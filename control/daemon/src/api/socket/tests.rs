@@ -68,7 +68,7 @@ fn with_roles(name: &str, roles: Roles, client: impl FnOnce(&Path) + Send + 'sta
     rt::run(|| async {
         let (shared, _shards) = started().await;
         let (door, _file) = Door::open(&path).unwrap();
-        rt::spawn("test", door.serve(Rc::new(Gate::new(shared, roles))));
+        rt::spawn("test", Rc::new(door).serve(Rc::new(Gate::new(shared, roles))));
         let (done, bell) = UnixStream::pair().unwrap();
         let thread = std::thread::spawn(move || {
             // Dropped at the end, also by a panic: that rings the bell.

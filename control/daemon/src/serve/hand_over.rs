@@ -4,7 +4,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::process::Child;
+use std::process::{Child, ExitStatus};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,16 +15,21 @@ use weir_proto::ids::ShardId;
 use weir_proto::order::{ListenerSocket, Order};
 use weir_proto::request::{Code, Refusal};
 
-use super::channel::Channel;
-use super::start_heir;
-use super::{Estate, FromHeir, GIVE_MAX, HELLO_MAX, PROTOCOL, READY_MAX, ToHeir};
+use super::{Shared, own_author};
 use crate::rt;
-use crate::serve::{Shared, own_author};
 use crate::systemd;
+use crate::upgrade::channel::Channel;
+use crate::upgrade::{
+    FromSuccessor, GIVE_MAX, HELLO_MAX, Inventory, PROTOCOL, READY_MAX, ToSuccessor, spawn,
+};
 use crate::watchdog::SupervisedEngine;
 
+/// How often, and how long apart, it is looked at whether a new process that is silent has ended.
+const ENDING_STEPS: u32 = 20;
+const ENDING_STEP: Duration = Duration::from_millis(5);
+
 /// What a hand-over needs of the start.
-pub(crate) struct Parts {
+pub(crate) struct HandoverParts {
     pub(crate) engine: Arc<SupervisedEngine>,
     pub(crate) control: (PathBuf, OwnedFd),
     pub(crate) admin: Option<(SocketAddr, OwnedFd)>,
@@ -34,14 +39,14 @@ pub(crate) struct Parts {
 /// How this process stands with its end by an upgrade.
 #[derive(Default)]
 pub(crate) struct Succession {
-    pub(crate) parts: OnceCell<Parts>,
+    pub(crate) parts: OnceCell<HandoverParts>,
     is_under_way: Cell<bool>,
     /// The doors are the next process's.
     doors_are_closed: Cell<bool>,
     /// Everything is.
     is_done: Cell<bool>,
     /// Started, and not waited for.
-    heir: RefCell<Option<Child>>,
+    successor: RefCell<Option<Child>>,
 }
 
 impl Succession {
@@ -63,7 +68,7 @@ impl Succession {
 
 /// What is asked for.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Wanted {
+pub(crate) struct UpgradeOptions {
     /// The program; `None` is the file from which this process was started.
     pub(crate) program: Option<PathBuf>,
     pub(crate) shards: Option<u16>,
@@ -88,7 +93,11 @@ fn failed(message: String) -> Refusal {
 impl Shared {
     /// Starts another process and hands everything over to it. Answers when it serves, and this
     /// process is about to end.
-    pub(crate) async fn upgrade(&self, wanted: Wanted, by: &Author) -> Result<Answer, Refusal> {
+    pub(crate) async fn upgrade(
+        &self,
+        wanted: UpgradeOptions,
+        by: &Author,
+    ) -> Result<Answer, Refusal> {
         let succession = &self.succession;
         if wanted.program.is_some() && ![0, own_author().uid].contains(&by.uid) {
             let message = "only root and the user that weir runs as may name another program";
@@ -104,7 +113,7 @@ impl Shared {
         }
         let mut result = self.hand_over(wanted).await;
         if let Err(refused) = &mut result
-            && let Some(status) = self.how_the_heir_ended()
+            && let Some(status) = self.how_the_successor_ended().await
         {
             refused.message = format!("{}; it has ended: {status}", refused.message);
         }
@@ -117,17 +126,25 @@ impl Shared {
     }
 
     /// `None`: it lives, or was never started.
-    fn how_the_heir_ended(&self) -> Option<std::process::ExitStatus> {
-        self.succession.heir.borrow_mut().as_mut()?.try_wait().ok().flatten()
+    async fn how_the_successor_ended(&self) -> Option<ExitStatus> {
+        for _ in 0..ENDING_STEPS {
+            let ended = self.succession.successor.borrow_mut().as_mut()?.try_wait();
+            if let Ok(Some(status)) = ended {
+                return Some(status);
+            }
+            // Its end of the channel is closed a moment before it has ended.
+            rt::sleep(ENDING_STEP).await;
+        }
+        None
     }
 
     /// Nothing came of it, or it was only tried.
     async fn go_on(&self, why: Option<&str>) {
         let succession = &self.succession;
-        if let Some(mut heir) = succession.heir.take() {
+        if let Some(mut successor) = succession.successor.take() {
             // Its channel is closed: it ends by itself, and is waited for where nobody waits for
             // control.
-            rt::blocking(move || drop((heir.kill(), heir.wait()))).await;
+            rt::blocking(move || drop((successor.kill(), successor.wait()))).await;
         }
         let appender = self.appender.clone();
         if let Err(why) = rt::blocking(move || appender.take_back()).await {
@@ -145,9 +162,9 @@ impl Shared {
         self.handle(Input::Audited { kept, kind, subject: subject.to_owned(), text });
     }
 
-    async fn hand_over(&self, wanted: Wanted) -> Result<Answer, Refusal> {
+    async fn hand_over(&self, wanted: UpgradeOptions) -> Result<Answer, Refusal> {
         let parts = self.succession.parts.get().ok_or_else(refusal)?;
-        let (channel, program, shards) = self.start_heir(parts, &wanted).await?;
+        let (channel, program, shards) = self.start_successor(parts, &wanted).await?;
         if wanted.dry_run {
             let sessions = self.control().aggregate.sessions();
             let text = format!(
@@ -160,16 +177,17 @@ impl Shared {
         self.until(|| (self.control().changes_waiting() == 0).then_some(())).await;
         let appender = self.appender.clone();
         rt::blocking(move || appender.lend()).await;
-        let (channel, gives) = self.send_estate(parts, channel).await?;
-        let (channel, _) = expect(channel, READY_MAX, |it| matches!(it, FromHeir::Ready)).await?;
+        let (channel, gives) = self.send_inventory(parts, channel).await?;
+        let (channel, _) =
+            expect(channel, READY_MAX, |it| matches!(it, FromSuccessor::Ready)).await?;
         self.succession.doors_are_closed.set(true);
         self.ring();
-        let channel = tell(channel, ToHeir::Commit).await.map_err(failed)?;
+        let channel = tell(channel, ToSuccessor::Commit).await.map_err(failed)?;
         let given = self.give(parts, gives).await?;
-        let done = |it: &FromHeir| matches!(it, FromHeir::Done { .. });
-        let channel = tell(channel, ToHeir::Remainder).await.map_err(failed)?;
+        let done = |it: &FromSuccessor| matches!(it, FromSuccessor::Done { .. });
+        let channel = tell(channel, ToSuccessor::Remainder).await.map_err(failed)?;
         expect(channel, READY_MAX, done).await?;
-        let pid = self.succession.heir.take().map_or(0, |heir| heir.id());
+        let pid = self.succession.successor.take().map_or(0, |successor| successor.id());
         let _ = systemd::tell(&format!("MAINPID={pid}"));
         self.succession.is_done.set(true);
         let text = format!(
@@ -182,26 +200,26 @@ impl Shared {
     }
 
     /// The new process has made its rings.
-    async fn start_heir(
+    async fn start_successor(
         &self,
-        parts: &Parts,
-        wanted: &Wanted,
+        parts: &HandoverParts,
+        wanted: &UpgradeOptions,
     ) -> Result<(Channel, String, u16), Refusal> {
-        let program = wanted.program.clone().map_or_else(start_heir::own_program, Ok);
+        let program = wanted.program.clone().map_or_else(spawn::own_program, Ok);
         let program = program.map_err(failed)?;
-        let arguments = start_heir::arguments(wanted.shards).map_err(failed)?;
+        let arguments = spawn::arguments(wanted.shards).map_err(failed)?;
         let (channel, end) = Channel::pair().map_err(|error| failed(error.to_string()))?;
-        let child = rt::blocking(move || start_heir::start(&program, &arguments, end)).await;
-        *self.succession.heir.borrow_mut() = Some(child.map_err(failed)?);
-        let begin = ToHeir::Begin {
+        let child = rt::blocking(move || spawn::spawn(&program, &arguments, end)).await;
+        *self.succession.successor.borrow_mut() = Some(child.map_err(failed)?);
+        let begin = ToSuccessor::Begin {
             protocol: PROTOCOL,
             program: env!("CARGO_PKG_VERSION").to_owned(),
             hash_seed: parts.hash_seed,
         };
         let channel = tell(channel, begin).await.map_err(failed)?;
-        let hello = |it: &FromHeir| matches!(it, FromHeir::Hello { .. });
+        let hello = |it: &FromSuccessor| matches!(it, FromSuccessor::Hello { .. });
         match expect(channel, HELLO_MAX, hello).await? {
-            (channel, FromHeir::Hello { protocol: PROTOCOL, program, shards }) => {
+            (channel, FromSuccessor::Hello { protocol: PROTOCOL, program, shards }) => {
                 Ok((channel, format!("weir {program}"), shards))
             }
             _ => Err(failed("the new program speaks another protocol of upgrades".to_owned())),
@@ -209,9 +227,9 @@ impl Shared {
     }
 
     /// Sends what is there before any session. Gives the shards' ends of the channels.
-    async fn send_estate(
+    async fn send_inventory(
         &self,
-        parts: &Parts,
+        parts: &HandoverParts,
         channel: Channel,
     ) -> Result<(Channel, Vec<OwnedFd>), Refusal> {
         let text = |error: std::io::Error| failed(error.to_string());
@@ -226,7 +244,7 @@ impl Shared {
         let listeners = numbered.flat_map(|(shard, of_shard)| {
             of_shard.iter().map(move |it: &ListenerSocket| (it.address, shard))
         });
-        let estate = Box::new(Estate {
+        let inventory = Box::new(Inventory {
             version: self.control().snapshot.version.0,
             control: parts.control.0.clone(),
             admin: parts.admin.as_ref().map(|(address, _)| *address),
@@ -241,13 +259,17 @@ impl Shared {
         descriptors.append(&mut takes);
         let sent = rt::blocking(move || {
             let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
-            channel.send(&ToHeir::Estate(estate), &borrowed).map(|()| channel)
+            channel.send(&ToSuccessor::Inventory(inventory), &borrowed).map(|()| channel)
         });
         Ok((sent.await.map_err(failed)?, gives))
     }
 
     /// Every shard gives its sessions, and has nothing left.
-    async fn give(&self, parts: &Parts, gives: Vec<OwnedFd>) -> Result<HandedOver, Refusal> {
+    async fn give(
+        &self,
+        parts: &HandoverParts,
+        gives: Vec<OwnedFd>,
+    ) -> Result<HandedOver, Refusal> {
         let before = self.control().handovers.given();
         let shards = parts.engine.shards();
         for (number, give) in (0..shards).zip(gives) {
@@ -281,7 +303,7 @@ impl Shared {
     }
 
     /// Orders something of a shard, as soon as its mailbox has room.
-    async fn order(&self, parts: &Parts, shard: u16, mut order: Order) {
+    async fn order(&self, parts: &HandoverParts, shard: u16, mut order: Order) {
         while let Err(back) = parts.engine.send(ShardId(shard), order) {
             order = back;
             rt::sleep(Duration::from_millis(1)).await;
@@ -290,7 +312,7 @@ impl Shared {
 }
 
 /// Says something, on a thread that may wait.
-async fn tell(channel: Channel, message: ToHeir) -> Result<Channel, String> {
+async fn tell(channel: Channel, message: ToSuccessor) -> Result<Channel, String> {
     rt::blocking(move || match channel.send(&message, &[]) {
         Ok(()) => Ok(channel),
         Err(why) => Err(format!("the new process does not listen: {why}")),
@@ -302,15 +324,15 @@ async fn tell(channel: Channel, message: ToHeir) -> Result<Channel, String> {
 async fn expect(
     channel: Channel,
     within: Duration,
-    wanted: impl FnOnce(&FromHeir) -> bool,
-) -> Result<(Channel, FromHeir), Refusal> {
+    wanted: impl FnOnce(&FromSuccessor) -> bool,
+) -> Result<(Channel, FromSuccessor), Refusal> {
     let heard = rt::blocking(move || {
-        let heard = channel.receive::<FromHeir>(within).map(|(message, _)| message);
+        let heard = channel.receive::<FromSuccessor>(within).map(|(message, _)| message);
         (channel, heard)
     });
     match heard.await {
         (channel, Ok(message)) if wanted(&message) => Ok((channel, message)),
-        (_, Ok(FromHeir::Failed(why))) => Err(failed(format!("the new process: {why}"))),
+        (_, Ok(FromSuccessor::Failed(why))) => Err(failed(format!("the new process: {why}"))),
         (_, Ok(other)) => Err(failed(format!("the new process says something else: {other:?}"))),
         (_, Err(why)) => Err(failed(format!("the new process is silent: {why}"))),
     }

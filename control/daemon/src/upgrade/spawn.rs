@@ -17,7 +17,7 @@ const WATCHDOG_PID: &str = "WATCHDOG_PID";
 ///
 /// # Errors
 /// /proc does not say.
-pub(super) fn own_program() -> Result<PathBuf, String> {
+pub(crate) fn own_program() -> Result<PathBuf, String> {
     let path = std::env::current_exe().map_err(|error| format!("/proc/self/exe: {error}"))?;
     let text = path.to_string_lossy();
     Ok(text.strip_suffix(" (deleted)").map_or(path.clone(), PathBuf::from))
@@ -27,7 +27,7 @@ pub(super) fn own_program() -> Result<PathBuf, String> {
 ///
 /// # Errors
 /// It is no `weir run`.
-pub(super) fn arguments(shards: Option<u16>) -> Result<Vec<OsString>, String> {
+pub(crate) fn arguments(shards: Option<u16>) -> Result<Vec<OsString>, String> {
     arguments_of(std::env::args_os().skip(1), shards)
 }
 
@@ -59,7 +59,7 @@ fn arguments_of(
 ///
 /// # Errors
 /// The program cannot be started.
-pub(super) fn start(
+pub(crate) fn spawn(
     program: &Path,
     arguments: &[OsString],
     channel: OwnedFd,

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,23 +14,19 @@ use weir_proto::order::{ListenerSocket, Order};
 use weir_proto::snapshot::Snapshot;
 
 use super::channel::Channel;
-use super::{Estate, FromHeir, GIVE_MAX, PROTOCOL, READY_MAX, ToHeir};
-use crate::serve::Shared;
+use super::{FromSuccessor, Inventory, PROTOCOL, ToSuccessor, WORD_MAX};
 use crate::watchdog::SupervisedEngine;
 use crate::{listen, rt};
-
-/// How long the process that serves may take for its next word.
-const WORD_MAX: Duration = Duration::from_secs(60);
 
 /// The process that serves, as this one hears of it.
 #[derive(Debug)]
 pub(crate) struct Predecessor {
-    channel: Channel,
+    pub(crate) channel: Channel,
     pub(crate) hash_seed: (u64, u64),
 }
 
 /// What it has handed over before any session.
-pub(crate) struct Inheritance {
+pub(crate) struct Inherited {
     /// The version in force.
     pub(crate) version: u64,
     pub(crate) control: Option<(std::path::PathBuf, OwnedFd)>,
@@ -60,8 +55,8 @@ impl Predecessor {
         rustix::stdio::dup2_stdin(&nothing).map_err(|error| text(error.into()))?;
         let channel = Channel::of(end);
         dies_at("begin");
-        match channel.receive::<ToHeir>(WORD_MAX)? {
-            (ToHeir::Begin { protocol: PROTOCOL, hash_seed, program }, _) => {
+        match channel.receive::<ToSuccessor>(WORD_MAX)? {
+            (ToSuccessor::Begin { protocol: PROTOCOL, hash_seed, program }, _) => {
                 tracing::info!("takes over from weir {program}");
                 Ok(Predecessor { channel, hash_seed })
             }
@@ -75,14 +70,14 @@ impl Predecessor {
     ///
     /// # Errors
     /// The other process has ended, or gives it up.
-    pub(crate) fn hello(&self, shards: u16) -> Result<Inheritance, String> {
+    pub(crate) fn hello(&self, shards: u16) -> Result<Inherited, String> {
         dies_at("hello");
         let program = env!("CARGO_PKG_VERSION").to_owned();
-        self.channel.send(&FromHeir::Hello { protocol: PROTOCOL, program, shards }, &[])?;
-        match self.channel.receive::<ToHeir>(WORD_MAX)? {
-            (ToHeir::Estate(estate), descriptors) => {
-                dies_at("estate");
-                Inheritance::of(*estate, descriptors)
+        self.channel.send(&FromSuccessor::Hello { protocol: PROTOCOL, program, shards }, &[])?;
+        match self.channel.receive::<ToSuccessor>(WORD_MAX)? {
+            (ToSuccessor::Inventory(inventory), descriptors) => {
+                dies_at("inventory");
+                Inherited::of(*inventory, descriptors)
             }
             _ => Err("the weir that serves says something else than was expected".to_owned()),
         }
@@ -96,11 +91,11 @@ impl Predecessor {
         let channel = self.channel.again().map_err(|error| error.to_string())?;
         dies_at("ready");
         let heard = rt::blocking(move || {
-            channel.send(&FromHeir::Ready, &[])?;
-            channel.receive::<ToHeir>(WORD_MAX)
+            channel.send(&FromSuccessor::Ready, &[])?;
+            channel.receive::<ToSuccessor>(WORD_MAX)
         });
         match heard.await?.0 {
-            ToHeir::Commit => {
+            ToSuccessor::Commit => {
                 dies_at("commit");
                 Ok(())
             }
@@ -110,13 +105,13 @@ impl Predecessor {
 
     /// This process cannot go on.
     pub(crate) fn fail(&self, why: &str) {
-        let _ = self.channel.send(&FromHeir::Failed(why.to_owned()), &[]);
+        let _ = self.channel.send(&FromSuccessor::Failed(why.to_owned()), &[]);
     }
 }
 
-impl Inheritance {
-    fn of(estate: Estate, descriptors: Vec<OwnedFd>) -> Result<Inheritance, String> {
-        let Estate { version, control, admin, listeners, channels } = estate;
+impl Inherited {
+    fn of(inventory: Inventory, descriptors: Vec<OwnedFd>) -> Result<Inherited, String> {
+        let Inventory { version, control, admin, listeners, channels } = inventory;
         let mut descriptors = descriptors.into_iter();
         let missing = || {
             "some descriptors have not come: the table is full\n\
@@ -131,7 +126,7 @@ impl Inheritance {
             by_address.entry(address).or_default().push(next()?);
         }
         let channels = (0..channels).map(|_| next()).collect::<Result<_, _>>()?;
-        Ok(Inheritance { version, control, admin, listeners: by_address, channels })
+        Ok(Inherited { version, control, admin, listeners: by_address, channels })
     }
 
     /// The sockets of a snapshot for that many shards: those that have come, dealt out in turn;
@@ -181,33 +176,13 @@ impl Inheritance {
     }
 }
 
-/// Ends the process here if a test wants it (WEIR_TEST_HEIR_DIES); only in builds with debug
+/// Ends the process here if a test wants it (WEIR_TEST_SUCCESSOR_DIES); only in builds with debug
 /// assertions.
 fn dies_at(step: &str) {
-    if cfg!(debug_assertions) && std::env::var("WEIR_TEST_HEIR_DIES").is_ok_and(|at| at == step) {
+    if cfg!(debug_assertions)
+        && std::env::var("WEIR_TEST_SUCCESSOR_DIES").is_ok_and(|at| at == step)
+    {
         tracing::error!("a test has ordered this end: {step}");
         std::process::exit(9);
     }
-}
-
-/// Waits for the last session, and says that all have come.
-pub(crate) async fn finish(shared: Rc<Shared>, predecessor: Rc<Predecessor>, givers: u32) {
-    let all = || (shared.control().handovers.taken().ended >= givers).then_some(());
-    let is_whole = rt::timeout(GIVE_MAX + READY_MAX, shared.until(all)).await.is_some();
-    let taken = shared.control().handovers.taken();
-    let channel = predecessor.channel.again();
-    let heard = rt::blocking(move || {
-        let channel = channel.map_err(|error| error.to_string())?;
-        let heard = channel.receive::<ToHeir>(WORD_MAX);
-        let _ = channel.send(&FromHeir::Done { sessions: taken.sessions }, &[]);
-        heard.map(drop)
-    });
-    if let Err(why) = heard.await {
-        tracing::warn!("the weir before this one has ended too early: {why}");
-    }
-    if taken.broken > 0 || !is_whole {
-        tracing::error!("some sessions of the weir before this one have not come");
-    }
-    tracing::info!("has taken {} sessions over", taken.sessions);
-    shared.taken_over();
 }

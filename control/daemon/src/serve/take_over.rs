@@ -1,0 +1,30 @@
+//! The process that takes over, once it serves: the last sessions come.
+
+use std::rc::Rc;
+
+use crate::rt;
+use crate::serve::Shared;
+use crate::upgrade::successor::Predecessor;
+use crate::upgrade::{FromSuccessor, GIVE_MAX, READY_MAX, ToSuccessor, WORD_MAX};
+
+/// Waits for the last session, and says that all have come.
+pub(crate) async fn finish(shared: Rc<Shared>, predecessor: Rc<Predecessor>, givers: u32) {
+    let all = || (shared.control().handovers.taken().ended >= givers).then_some(());
+    let is_whole = rt::timeout(GIVE_MAX + READY_MAX, shared.until(all)).await.is_some();
+    let taken = shared.control().handovers.taken();
+    let channel = predecessor.channel.again();
+    let heard = rt::blocking(move || {
+        let channel = channel.map_err(|error| error.to_string())?;
+        let heard = channel.receive::<ToSuccessor>(WORD_MAX);
+        let _ = channel.send(&FromSuccessor::Done { sessions: taken.sessions }, &[]);
+        heard.map(drop)
+    });
+    if let Err(why) = heard.await {
+        tracing::warn!("the weir before this one has ended too early: {why}");
+    }
+    if taken.broken > 0 || !is_whole {
+        tracing::error!("some sessions of the weir before this one have not come");
+    }
+    tracing::info!("has taken {} sessions over", taken.sessions);
+    shared.taken_over();
+}
