@@ -43,7 +43,7 @@ pub struct HandedSession {
     pub watched: bool,
     /// Its sockets answer EAGAIN where they would wait.
     pub nonblocking: bool,
-    /// What is noted of few sessions; `None` for most.
+    /// The notes that few sessions have; `None` for most.
     pub notes: Option<Box<HandedNotes>>,
 }
 
@@ -60,7 +60,7 @@ pub struct HandedClient {
     pub notes: Option<Box<HandedNotes>>,
 }
 
-/// What a client waits for.
+/// The next thing that a client waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ClientStage {
     /// Its header, or its hello, which must have come by then.
@@ -70,7 +70,7 @@ pub enum ClientStage {
         is_marked: bool,
         until: u64,
     },
-    /// A backend: one is picked anew.
+    /// A backend: the taker picks one.
     Connecting {
         /// Keyed hash of its address.
         key: u64,
@@ -99,7 +99,7 @@ pub struct HandedFlow {
     pub large: u8,
     /// Lengths of the chunks that were received and not sent, the first one first; 0 is none.
     pub chunks: [u16; CHUNKS_MAX],
-    /// It goes through a pipe, in which there are so many bytes.
+    /// It goes through a pipe, which holds this many bytes.
     pub pipe: Option<u32>,
 }
 
@@ -114,7 +114,7 @@ pub struct HandedPeer {
     pub blocked_ms: u32,
 }
 
-/// What a table keeps of few sessions.
+/// The notes that a table keeps of few sessions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandedNotes {
     /// The client, and the address that it has connected to, as a header has told.
@@ -138,7 +138,7 @@ pub struct HandedRoute {
     pub server_name: Option<Box<str>>,
 }
 
-/// What the session log knows of a session.
+/// The session log's note of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandedLog {
     pub client: Option<SocketAddr>,
@@ -156,7 +156,7 @@ pub enum HandoverMessage {
     Sessions { number: u64, sessions: Vec<HandedSession>, clients: Vec<HandedClient> },
     /// To the giver: they are.
     Taken { number: u64 },
-    /// To the giver: it was not to be had whole (the taker's descriptor table is full), and
+    /// To the giver: it did not come whole (the taker's descriptor table is full), and
     /// nothing more is taken.
     Refused { number: u64 },
     /// To the taker: that was all.

@@ -315,14 +315,30 @@ impl Weir {
     pub fn upgrade(&mut self, verb: &[&str]) -> Ran {
         Process::adopt_orphans();
         let ran = self.ctl(verb).expect_code(0);
-        let pid = ran.stdout.split("as process ").nth(1);
+        self.follow(&ran.stdout);
+        ran
+    }
+
+    /// The same by SIGUSR2.
+    ///
+    /// # Panics
+    /// As [`Weir::upgrade`].
+    pub fn upgrade_by_signal(&mut self) {
+        Process::adopt_orphans();
+        self.signal(Signal::USR2);
+        clock::wait_for("the new weir", || self.log().contains("serves as process "));
+        self.follow(&self.log());
+    }
+
+    /// Another process has taken over, as this text says last.
+    fn follow(&mut self, text: &str) {
+        let pid = text.rsplit("as process ").next();
         let pid = pid.and_then(|rest| rest.split(':').next()?.parse().ok());
         let process = self.process.as_mut().expect("weir was started");
         let old =
             clock::wait_within(Duration::from_secs(2), "the old weir's end", || process.ended());
         assert_eq!(old.code(), Some(0), "the old weir has ended well: {}", process.log.text());
         process.follow(pid.expect("it says which process serves"));
-        ran
     }
 
     /// Orders a fault, as failpoint.rs of the daemon reads it: `shard 1 panic 0`.

@@ -1,5 +1,5 @@
-//! One weir takes the place of another while sessions of all kinds live: no byte is lost, nobody is
-//! reset or refused, and a new one that fails changes nothing.
+//! One weir takes the place of another while sessions of all kinds live: no byte is lost, no client
+//! is reset or refused, and a new one that fails changes nothing.
 
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ fn streams_of_all_kinds_outlive_one_weir_after_the_other() {
         pids.push(set.weir.pid());
         crowd.turn_for(Duration::from_millis(200));
     }
-    assert!(crowd.open() > 0, "void: nobody talks any more");
+    assert!(crowd.open() > 0, "void: no stream is left");
     crowd.turn_until(Duration::from_secs(120), "all streams to end", |crowd| crowd.open() == 0);
     assert_eq!(crowd.members().count() as u64, TALKERS * 2);
     assert!(crowd.members().all(Talker::is_done), "each talker said and heard everything");
@@ -121,6 +121,16 @@ fn what_a_slow_reader_has_not_taken_waits_for_it_behind_the_next_weir() {
     client.fin();
     backend.expect_fin().send(b"last").fin();
     client.expect(b"last").expect_fin();
+}
+
+#[test]
+fn a_signal_does_what_the_command_does() {
+    let mut set = Plan::new(1, Script::Banner).start();
+    let (mut idle, _) = set.session();
+    set.weir.upgrade_by_signal();
+    assert!(set.weir.log().contains("SIGUSR2: starts another weir, which takes over"));
+    idle.echo(b"it lives");
+    set.session().0.echo(b"served");
 }
 
 /// A program that ends, or cannot be started: nothing has changed.

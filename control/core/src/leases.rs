@@ -41,8 +41,7 @@ pub struct Leases {
     swept: Vec<Arc<Pool>>,
     /// When credits of a shard that has ended are free.
     free_at: Option<Now>,
-    /// The process before this one, as if it were a shard: until it has ended it may use any
-    /// number.
+    /// The process before this one, which counts as a shard that may use any number.
     predecessor: Option<ShardId>,
 }
 
@@ -264,16 +263,6 @@ impl Leases {
         limits_of_backend(backend).into_iter().for_each(|(of, _)| self.forget(of));
     }
 
-    /// Goes on where another ledger was: shards that use this snapshot hold what this one does not
-    /// know.
-    pub fn take_over(&mut self, snapshot: &Snapshot) {
-        self.version = snapshot.version;
-        for (of, most) in limits_of(snapshot) {
-            let limit = self.new_limit(most, snapshot.version, LeaseState::Unknown);
-            self.limits.insert(of, limit);
-        }
-    }
-
     /// True if nothing is limited.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -285,8 +274,8 @@ impl Leases {
             if !shard.is_live {
                 return Holder::new(LeaseState::Gone);
             }
-            let is_unknown = self.predecessor == Some(ShardId(index));
-            Holder::new(if is_unknown { LeaseState::Unknown } else { state })
+            let is_before = self.predecessor == Some(ShardId(index));
+            Holder::new(if is_before { LeaseState::Unknown } else { state })
         };
         let holders = (0..).zip(&self.shards).map(holder).collect();
         Limit { most, since, holders, spent: SpentCredits::default(), granted: 0 }

@@ -192,7 +192,7 @@ struct Founded {
     news: StoreNews,
     /// Rings for them.
     bell: OwnedFd,
-    /// What the store has said while it was opened.
+    /// The store's news since it was opened.
     said: Vec<String>,
     files: (RememberedFile<GroupsInUse>, RememberedFile<MembersFound>),
     /// Until this is dropped: no append is under way when the process ends.

@@ -21,7 +21,7 @@ use crate::io::Io;
 pub(super) use giving::Giving;
 pub(super) use taking::Taking;
 
-/// What became of a turn of a hand-over.
+/// The state of a hand-over after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
     GoesOn,

@@ -17,8 +17,8 @@ use crate::io::DESCRIPTORS_MAX;
 
 /// Bytes of one message at most; a channel has room for several.
 pub(crate) const MESSAGE_MAX: usize = 256 * 1024;
-/// What is asked of the kernel for a channel; it gives what net.core.wmem_max allows, and the
-/// default has room for 200 KiB.
+/// The send buffer that is asked of the kernel for a channel; it gives what net.core.wmem_max
+/// allows, and the default has room for 200 KiB.
 const CHANNEL_BYTES: usize = 1024 * 1024;
 
 /// Both ends of a channel.
@@ -107,7 +107,7 @@ mod tests {
         let (mut message, mut legs) = (Vec::new(), Vec::new());
         take(leg(&there), &mut message, &mut legs).unwrap();
         assert_eq!((&message[..], legs.len()), (&b"one"[..], 1));
-        // SAFETY: it has just come, and nobody else owns it.
+        // SAFETY: it has just come, for this test alone.
         let mut server = unsafe { TcpStream::from_raw_fd(legs[0].0) };
         client.write_all(b"x").unwrap();
         let mut byte = [0];

@@ -28,7 +28,7 @@ use crate::watchdog::SupervisedEngine;
 const ENDING_STEPS: u32 = 20;
 const ENDING_STEP: Duration = Duration::from_millis(5);
 
-/// What a hand-over needs of the start.
+/// The parts of the start that a hand-over needs.
 pub(crate) struct HandoverParts {
     pub(crate) engine: Arc<SupervisedEngine>,
     pub(crate) control: (PathBuf, OwnedFd),
@@ -66,7 +66,7 @@ impl Succession {
     }
 }
 
-/// What is asked for.
+/// Which program is to take over.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct UpgradeOptions {
     /// The program; `None` is the file from which this process was started.
@@ -142,8 +142,7 @@ impl Shared {
     async fn go_on(&self, why: Option<&str>) {
         let succession = &self.succession;
         if let Some(mut successor) = succession.successor.take() {
-            // Its channel is closed: it ends by itself, and is waited for where nobody waits for
-            // control.
+            // Its channel is closed: it ends, and is waited for on a thread that may wait.
             rt::blocking(move || drop((successor.kill(), successor.wait()))).await;
         }
         let appender = self.appender.clone();
@@ -222,7 +221,7 @@ impl Shared {
             (channel, FromSuccessor::Hello { protocol: PROTOCOL, program, shards }) => {
                 Ok((channel, format!("weir {program}"), shards))
             }
-            _ => Err(failed("the new program speaks another protocol of upgrades".to_owned())),
+            _ => Err(failed("the new program has another protocol of upgrades".to_owned())),
         }
     }
 

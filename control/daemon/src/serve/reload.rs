@@ -175,10 +175,9 @@ pub(super) fn tell(signal: Signal, has_session_log: bool) {
             "SIGUSR1: weir writes to stderr and has no log file to open again; what rotates the \
              file behind stderr copies and truncates it"
         ),
-        Signal::Upgrade => tracing::warn!(
-            target: AUDIT,
-            "SIGUSR2: handing over to a new process is not built yet; nothing was done"
-        ),
+        Signal::Upgrade => {
+            tracing::info!(target: AUDIT, "SIGUSR2: starts another weir, which takes over");
+        }
     }
 }
 

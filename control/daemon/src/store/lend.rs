@@ -11,7 +11,7 @@ impl Store {
         self.is_lent = true;
         self.close();
         if let Some(home) = &self.home {
-            // It cannot fail on an open directory; whoever wants it says that it is in use.
+            // It cannot fail on an open directory; the one who wants it says that it is in use.
             let _ = flock(&home._directory, FlockOperation::NonBlockingUnlock);
         }
     }

@@ -226,7 +226,7 @@ impl Appender {
     /// Takes the state back; waits for it, as [`Appender::lend`].
     ///
     /// # Errors
-    /// It is not to be had; the next append tries again.
+    /// Another process has it; the next append tries again.
     pub(crate) fn take_back(&self) -> Result<(), String> {
         let ended = |_| "the thread that writes the state has ended".to_owned();
         let (taken, wait) = bounded(1);

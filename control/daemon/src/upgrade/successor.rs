@@ -25,7 +25,7 @@ pub(crate) struct Predecessor {
     pub(crate) hash_seed: (u64, u64),
 }
 
-/// What it has handed over before any session.
+/// The things that it has handed over before any session.
 pub(crate) struct Inherited {
     /// The version in force.
     pub(crate) version: u64,
@@ -39,7 +39,7 @@ impl Predecessor {
     /// Takes the channel that the process which serves has put in the place of standard input.
     ///
     /// # Errors
-    /// Nobody has, or it speaks another protocol.
+    /// None has, or it has another protocol.
     pub(crate) fn at_standard_input() -> Result<Predecessor, String> {
         let input = std::io::stdin();
         let is_socket = fstat(&input)
@@ -60,7 +60,7 @@ impl Predecessor {
                 tracing::info!("takes over from weir {program}");
                 Ok(Predecessor { channel, hash_seed })
             }
-            _ => Err("the weir that serves speaks another protocol of upgrades\n\
+            _ => Err("the weir that serves has another protocol of upgrades\n\
                       hint: stop it and start this one: weirctl stop --drain 30s"
                 .to_owned()),
         }

@@ -59,7 +59,7 @@ pub struct Connect {
     pub(super) client_watched: bool,
     /// The connect was not given the pool's whole timeout: that it failed by it means nothing.
     pub cut_short: bool,
-    /// It goes to another shard, which picks a backend anew.
+    /// It goes to another shard, which picks a backend for it.
     pub(super) leaving: bool,
     /// Keyed hash of the client's address.
     pub client_key: u64,

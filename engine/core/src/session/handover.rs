@@ -20,7 +20,7 @@ use crate::generations::Generation;
 
 use super::{Attempt, Connect, Effects, Phase, Relay, Route, Session, Traffic};
 
-/// What a session holds of its shard's.
+/// The sockets, buffers and pipes of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holdings {
     pub legs: [Leg; 2],
@@ -104,7 +104,7 @@ impl Session {
         self.is_leaving() && is_idle && self.inflight == [0; 2]
     }
 
-    /// What a session that no backend has waits for.
+    /// The stage of a session that no backend has.
     pub(crate) fn client_stage(&self) -> Option<ClientStage> {
         match &self.phase {
             Phase::Inspecting(inspect) => Some(inspect.stage()),

@@ -38,7 +38,7 @@ pub struct Inspect {
 }
 
 impl Inspect {
-    /// What another shard is told of it.
+    /// The stage for another shard.
     pub(super) fn stage(&self) -> ClientStage {
         let hello = self.awaited == Awaited::Hello;
         ClientStage::Inspecting { hello, is_marked: self.is_marked, until: self.until.nanos }

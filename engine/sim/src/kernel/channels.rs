@@ -20,7 +20,7 @@ impl Kernel {
     }
 
     pub(crate) fn let_go(&mut self, leg: Leg) {
-        self.fail(format!("{leg:?} is let go of, and nobody else has it"));
+        self.fail(format!("{leg:?} is let go of, and no other table has it"));
     }
 
     pub(crate) fn read(&mut self, chunk: Chunk, into: &mut Vec<u8>) {

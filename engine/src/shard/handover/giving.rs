@@ -18,7 +18,7 @@ use crate::shard::Shard;
 const LEAVING_MAX: usize = DESCRIPTORS_MAX / 2;
 /// Batches that the taker has not acknowledged.
 const GIVEN_MAX: usize = 2;
-/// A batch with so many bytes gets no more sessions: one may hold four buffers, and a message of
+/// A batch with this many bytes takes no more sessions: one may hold four buffers, and a message of
 /// 200 KiB fits by the kernel's defaults.
 const BATCH_BYTES: usize = 64 * 1024;
 /// How soon sessions that cannot leave yet (they connect, say) are looked at again.
@@ -43,7 +43,7 @@ impl HandoverBatch {
 pub(in crate::shard) struct Giving {
     channel: Leg,
     next_slot: u32,
-    /// So many more are to leave; `None`: all, however long it takes.
+    /// How many more are to leave; `None`: all, however long it takes.
     left: Option<u32>,
     leaving: Vec<SessionId>,
     /// The channel had no room for it.
@@ -56,7 +56,7 @@ pub(in crate::shard) struct Giving {
 }
 
 impl<I: Io> Shard<I> {
-    /// Begins to give sessions away. Where all of them go, whoever connects from now on comes to
+    /// Begins to give sessions away. Where all of them go, who connects from now on comes to
     /// the taker's sockets, which are the same.
     pub(in crate::shard) fn begin_to_give(&mut self, channel: Leg, most: Option<u32>) {
         if most.is_none() {
@@ -81,7 +81,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// The taker has said something.
-    pub(in crate::shard) fn taker_speaks(&mut self) {
+    pub(in crate::shard) fn heard_of_taker(&mut self) {
         if let Some(giving) = &mut self.giving {
             giving.is_watched = false;
         }
@@ -120,7 +120,7 @@ impl<I: Io> Shard<I> {
         self.pending_reports.push_back(Report::Gave { shard, sessions, is_whole });
     }
 
-    /// What the taker has is let go of.
+    /// Lets go of the sessions that the taker has.
     fn hear_taker(&mut self, giving: &mut Giving) -> Progress {
         let (mut bytes, mut legs) = (std::mem::take(&mut self.scratch), Vec::new());
         let progress = loop {
@@ -261,7 +261,7 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Nobody was let in since the sessions were taken apart: there is room for them.
+    /// No client was let in since the sessions were taken apart: there is room for them.
     fn put_back(&mut self, batch: HandoverBatch) {
         for (handed, holdings) in batch.sessions {
             match self.table.arrive(&handed, &holdings, self.now, &mut self.actions) {

@@ -51,9 +51,9 @@ impl<I: Io> Shard<I> {
     }
 
     /// There is news in a channel.
-    pub(in crate::shard) fn channel_speaks(&mut self, number: u32) {
+    pub(in crate::shard) fn heard_of_channel(&mut self, number: u32) {
         if number == GIVER {
-            return self.taker_speaks();
+            return self.heard_of_taker();
         }
         if let Some(Some(taking)) = self.taking.get_mut(number as usize) {
             taking.is_watched = false;
@@ -166,7 +166,8 @@ impl<I: Io> Shard<I> {
         is_heard
     }
 
-    /// What a session holds here; `None` while there are not enough buffers for its bytes.
+    /// Puts the bytes and pipes of a session into this shard's; `None` while there are not enough
+    /// buffers for its bytes.
     fn holdings(&mut self, handed: &HandedSession, legs: &[Leg], bytes: &[u8]) -> Option<Holdings> {
         let mut chunks = [[None; QUEUE_MAX]; 2];
         let mut filled: Vec<BufferId> = Vec::new();
