@@ -178,7 +178,20 @@ const EXAMPLES: &[Examples] = &[
     ("config confirm", &[("weirctl config confirm", "keeps what --confirm has tried")]),
     ("config edit", &[("weirctl config edit -m 'longer timeouts'", "in $EDITOR")]),
     ("config rollback", &[("weirctl config rollback 12", "version 12 becomes the next one")]),
-    ("shards", &[("weirctl shards", "sessions and load of each")]),
+    (
+        "shards",
+        &[
+            ("weirctl shards", "sessions and load of each"),
+            ("weirctl shards 8", "another process with eight takes over, live sessions and all"),
+        ],
+    ),
+    (
+        "upgrade",
+        &[
+            ("weirctl upgrade --check", "does the new program start on this host?"),
+            ("weirctl upgrade", "it takes over, live sessions and all"),
+        ],
+    ),
     ("drain", &[("weirctl drain --yes", "no new sessions; /readyz is 503")]),
     ("ready", &[("weirctl ready", "takes a drain back")]),
     ("stop", &[("weirctl stop --drain 10m", "ends with the last session, or after ten minutes")]),
