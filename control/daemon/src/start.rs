@@ -155,6 +155,7 @@ async fn serve(
     #[rustfmt::skip]
     let setup = Setup {
         fleet, versions, snapshot, base, unconfirmed, in_use, found, ids, checks_max, slice,
+        legacy: None,
     };
     let control = limited(Control::new(setup, moment()), settings.checks);
     let shared = Shared::new(control, appender, session_log, (groups, members));

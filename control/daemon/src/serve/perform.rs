@@ -51,6 +51,8 @@ impl Shared {
             Output::Resolve(lookup) => self.begin_lookup(lookup),
             Output::Remember(groups) => self.begin_remember(|it| &it.groups, groups),
             Output::RememberMembers(found) => self.begin_remember(|it| &it.members, found),
+            // No request leads to a hand-over yet.
+            Output::ReadyToHandOver { .. } => {}
             Output::Free(parts) => rt::spawn("free", rt::blocking(move || drop(parts))),
         }
     }
