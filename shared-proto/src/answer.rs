@@ -113,6 +113,8 @@ impl Answer {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     pub version: u64,
+    /// The time that clients were served without a gap: a process that has taken over from another
+    /// one counts on. `weir_start_time_seconds` is the start of the process.
     pub uptime_s: f64,
     /// weir's own version.
     pub program: String,

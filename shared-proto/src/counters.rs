@@ -48,6 +48,74 @@ pub trait Counts: Sized + 'static {
             }
         }
     }
+
+    /// A name for each value: the metric's, and behind a slash the label's value.
+    #[must_use]
+    fn value_names() -> Vec<String>
+    where
+        Self: Default,
+    {
+        let none = Self::default();
+        let names = Self::TABLE.iter().flat_map(|counter| {
+            let count = (counter.values)(&none).len();
+            (0..count).map(|index| match counter.label {
+                None => counter.name.to_owned(),
+                Some((_, value)) => format!("{}/{}", counter.name, value(index)),
+            })
+        });
+        names.collect()
+    }
+
+    /// Every value, in the order of [`Counts::value_names`]; empty if all are zero.
+    #[must_use]
+    fn to_values(&self) -> Vec<u64> {
+        let values = Self::TABLE.iter().flat_map(|counter| (counter.values)(self));
+        let values: Vec<u64> = values.copied().collect();
+        if values.iter().all(|value| *value == 0) { Vec::new() } else { values }
+    }
+
+    /// The counters with these values, which another weir may have named. A name that this one does
+    /// not know is left out, and a counter without a value is zero.
+    #[must_use]
+    fn of_values(names: &[String], values: &[u64]) -> Self
+    where
+        Self: Default,
+    {
+        let mut counts = Self::default();
+        if values.is_empty() {
+            return counts;
+        }
+        let own = Self::value_names();
+        let of_own = |index: usize, name: &String| {
+            let is_there = names.get(index) == Some(name);
+            if is_there { Some(index) } else { names.iter().position(|it| it == name) }
+        };
+        let places: Vec<Option<usize>> =
+            own.iter().enumerate().map(|(index, name)| of_own(index, name)).collect();
+        let mut places = places.into_iter();
+        for counter in Self::TABLE {
+            for into in (counter.values_mut)(&mut counts) {
+                let place = places.next().flatten();
+                *into = place.and_then(|place| values.get(place)).copied().unwrap_or(0);
+            }
+        }
+        counts
+    }
+
+    /// The counts since `before`, an earlier state, so that [`Counts::add`] makes this of it.
+    #[must_use]
+    fn since(mut self, before: &Self) -> Self {
+        for counter in Self::TABLE {
+            let values = (counter.values_mut)(&mut self).iter_mut().zip((counter.values)(before));
+            for (now, before) in values {
+                *now = match counter.kind {
+                    CounterKind::Count | CounterKind::Seconds => now.saturating_sub(*before),
+                    CounterKind::LongestSeconds => *now,
+                };
+            }
+        }
+        self
+    }
 }
 
 /// A row is `field: Kind, "metric", "help";`, or `field["label" Values]: …` for a value by each.
@@ -211,6 +279,38 @@ mod tests {
         assert_eq!((sum.busy_ns, sum.turn_max_ns, sum.turns, sum.spliced_bytes), (11, 2, 8, 13));
         sum.add(&ShardCounts { turn_max_ns: 7, ..ShardCounts::default() });
         assert_eq!(sum.turn_max_ns, 7);
+    }
+
+    #[test]
+    fn counters_are_carried_by_their_names() {
+        let counts: BackendCounts = numbered();
+        let (mut names, mut values) = (BackendCounts::value_names(), counts.to_values());
+        assert_eq!(
+            (names[1].as_str(), names.len()),
+            ("weir_backend_connect_failures_total/refused", values.len())
+        );
+        assert_eq!(BackendCounts::of_values(&names, &values), counts);
+        // Another weir has them in another order, one more, and lacks the first.
+        names.reverse();
+        values.reverse();
+        names.insert(0, "wishes_total".to_owned());
+        values.insert(0, 77);
+        names.pop();
+        values.pop();
+        let other = BackendCounts::of_values(&names, &values);
+        assert_eq!(other, BackendCounts { sessions: 0, ..counts });
+        assert_eq!(BackendCounts::default().to_values(), [0; 0]);
+        assert_eq!(BackendCounts::of_values(&names, &[]), BackendCounts::default());
+    }
+
+    #[test]
+    fn a_difference_added_to_what_was_is_what_is() {
+        let before: ShardCounts = numbered();
+        let mut after = before;
+        after.add(&numbered());
+        let mut sum = before;
+        sum.add(&after.since(&before));
+        assert_eq!(sum, after);
     }
 
     #[test]

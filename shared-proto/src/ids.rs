@@ -78,8 +78,10 @@ impl core::fmt::Display for Edition {
     }
 }
 
-/// Gives out identities that were never given before in this process.
-#[derive(Clone, Debug, Default)]
+/// Gives out identities that were never given before in this process, nor in those whose sessions
+/// it has taken over.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct IdSource {
     last: u32,
 }

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::{BackendId, Edition, ListenerId, ShardId, Version};
 use crate::reason::ConnectFault;
 use crate::session::{SessionPage, SessionSearch};
@@ -50,7 +52,7 @@ pub enum Order {
 }
 
 /// The sessions of one backend, or of one listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum SessionsOf {
     Backend(BackendId),
     Listener(ListenerId),

@@ -453,6 +453,8 @@ pub enum Code {
     NeedsForce,
     /// The daemon could not do it: disk, socket, a shard that is silent. Exit 1.
     Failed,
+    /// weir hands over to its next process: nothing has changed, and in a moment it can. Exit 1.
+    Upgrading,
 }
 
 impl Refusal {

@@ -92,6 +92,11 @@ impl EndStats {
         self.counts_mut()[reason.index()] += 1;
     }
 
+    /// Counts `count` of them.
+    pub fn count_many(&mut self, reason: CloseReason, count: u64) {
+        self.counts_mut()[reason.index()] += count;
+    }
+
     /// Adds what another shard, or a later box, has counted.
     pub fn add(&mut self, other: &EndStats) {
         if !other.counts.is_empty() {

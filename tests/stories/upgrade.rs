@@ -1,6 +1,7 @@
 //! One weir takes the place of another while sessions of all kinds live: no byte is lost, no client
 //! is reset or refused, and a new one that fails changes nothing.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use weir_tests::clock;
@@ -131,6 +132,58 @@ fn a_signal_does_what_the_command_does() {
     assert!(set.weir.log().contains("SIGUSR2: starts another weir, which takes over"));
     idle.echo(b"it lives");
     set.session().0.echo(b"served");
+}
+
+/// Every counter of the page, by name and labels, but those of the process and of each shard's
+/// turns.
+fn counters(set: &Set) -> BTreeMap<String, f64> {
+    let page = set.weir.get("/metrics").body;
+    let kinds = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let names: Vec<&str> = kinds.filter_map(|kind| kind.strip_suffix(" counter")).collect();
+    let of_service = |name: &str| !name.starts_with("process_") && !name.starts_with("weir_shard_");
+    let rows = page.lines().filter_map(|line| line.rsplit_once(' '));
+    let rows = rows.filter(|(key, _)| {
+        let name = key.split('{').next().unwrap_or_default();
+        names.contains(&name) && of_service(name)
+    });
+    rows.map(|(key, value)| (key.to_owned(), value.parse().expect("a number"))).collect()
+}
+
+#[test]
+fn what_is_known_and_counted_goes_on() {
+    let health = "{ kind = \"tcp\", interval = \"50ms\", rise = 1, fall = 1, slow-start = \"0s\" }";
+    let mut set = Plan::new(3, Script::Banner).health(health).start();
+    set.backends[2].die();
+    let is_down = |set: &Set| {
+        let row = set.weir.ctl(&["-o", "json", "backend", "show", "web/b3"]).expect_code(0).json();
+        row["state"] == "down"
+    };
+    clock::wait_for("the third one to be down", || is_down(&set));
+    let mut sessions: Vec<Peer> = (0..6).map(|_| set.session().0).collect();
+    sessions.iter_mut().for_each(|client| drop(client.echo(b"some bytes")));
+    drop(sessions.pop());
+    set.weir.ctl(&["backend", "set", "web/b2", "force=up"]).expect_code(0);
+    let total = |set: &Set| {
+        counters(set)
+            .iter()
+            .filter(|(key, _)| key.starts_with("weir_listener_sessions_accepted_total"))
+            .map(|(_, value)| *value)
+            .sum::<f64>()
+    };
+    clock::wait_for("the sessions to be counted", || total(&set) >= 6.0);
+    let events = set.weir.ctl(&["-o", "json", "events"]).expect_code(0).stdout;
+    let before = counters(&set);
+    set.weir.upgrade(&["upgrade"]);
+    assert!(is_down(&set), "it is known to be down, before any check");
+    for (key, value) in &before {
+        let now = counters(&set).get(key).copied();
+        assert!(now.is_some_and(|now| now >= *value), "{key} was {value}, and is {now:?}");
+    }
+    let after = set.weir.ctl(&["-o", "json", "events"]).expect_code(0).stdout;
+    for line in events.lines().filter(|line| line.contains("web/b3")) {
+        assert!(after.contains(line), "this event is gone: {line}");
+    }
+    sessions.iter_mut().for_each(|client| drop(client.echo(b"they live")));
 }
 
 /// A program that ends, or cannot be started: nothing has changed.

@@ -125,6 +125,7 @@ impl From<Refusal> for Failure {
             Code::NeedsYes => (Exit::Usage, NEEDS_YES),
             Code::NeedsForce => (Exit::Usage, "needs_force"),
             Code::Failed => (Exit::Failed, "failed"),
+            Code::Upgrading => (Exit::Failed, "upgrading"),
         };
         Failure {
             exit,
@@ -187,6 +188,7 @@ mod tests {
             (Code::NeedsYes, 2, "needs_yes"),
             (Code::NeedsForce, 2, "needs_force"),
             (Code::Failed, 1, "failed"),
+            (Code::Upgrading, 1, "upgrading"),
         ];
         for (code, exit, word) in table {
             let failure = Failure::from(Refusal::new(code, "m", "h"));

@@ -11,6 +11,7 @@ mod early;
 mod fold;
 mod gone;
 mod latency;
+mod legacy;
 mod live;
 mod load;
 mod rate;
@@ -22,6 +23,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use weir_core::base::clock::Now;
 use weir_proto::address::Address;
 use weir_proto::counters::{BackendCounts, Counts, ListenerCounts, PoolCounts, ShardCounts};
@@ -34,8 +36,10 @@ use weir_proto::stats::{DIGITS, EndStats, PoolStats, ShardStats};
 pub use by_backend::BackendDurations;
 use by_backend::ByBackend;
 pub use duration::Durations;
+pub(crate) use duration::DurationsLegacy;
 use early::Early;
 use gone::Gone;
+pub(crate) use legacy::AggregateLegacy;
 pub use live::Totals;
 pub use rate::Rate;
 use rate::{Flow, FlowWindow};
@@ -80,6 +84,17 @@ pub struct Aggregate {
     accepted: u64,
     /// Accepts that failed for want of descriptors or memory.
     rejected: u64,
+    keeping: Keeping,
+}
+
+/// Whether what is gone from the configuration is kept even without sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Keeping {
+    No,
+    /// Sessions of it may be on their way from one process to the next.
+    All,
+    /// They have arrived; each shard has to give N more boxes until control knows of them.
+    Boxes(Vec<u8>),
 }
 
 /// One listener, over all shards.
@@ -110,7 +125,8 @@ impl BackendTotals {
 }
 
 /// Clients that were served, and those that this host could not serve, since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Outcomes {
     /// Sessions that connected to a backend.
     pub served: u64,
@@ -249,6 +265,7 @@ impl Aggregate {
             latest: Now::from_nanos(0),
             accepted: 0,
             rejected: 0,
+            keeping: Keeping::No,
         }
     }
 
@@ -288,6 +305,7 @@ impl Aggregate {
         self.shards[index].fold(&stats, flow);
         std::mem::swap(&mut self.shards[index].generations, &mut stats.generations);
         self.close_window(index, now);
+        self.heard_box(index, false);
         self.forget();
         stats.clear();
         stats
@@ -313,6 +331,7 @@ impl Aggregate {
             let held = std::mem::take(&mut shard.held);
             *shard = ShardAggregate { totals, held, ended: true, ..ShardAggregate::default() };
         }
+        self.heard_box(index, true);
         self.forget();
     }
 
@@ -409,6 +428,9 @@ impl Aggregate {
     /// Forgets what is gone from the configuration, once every shard has reported under a version
     /// without it and holds no session of it: then no count of it can be on its way any more.
     fn forget(&mut self) {
+        if self.keeps_all() {
+            return;
+        }
         let seen = self.shards.iter().filter(|shard| !shard.ended);
         let seen = seen.map(|shard| shard.totals.edition).min();
         let done = |removed: Option<Edition>| {

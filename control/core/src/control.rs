@@ -7,9 +7,11 @@ mod fleet;
 mod fullness;
 mod handover;
 mod input;
+mod legacy;
 mod lifecycle;
 mod limits;
 mod logging;
+mod moved;
 mod panic;
 mod pending_orders;
 mod planning;
@@ -56,9 +58,12 @@ use change::Changes;
 pub use change::{AskedChange, CHANGE, ChangeId, ChangeOutcome};
 pub use fleet::Fleet;
 pub use fullness::{Full, Fullness};
-pub use handover::{HandedOver, Handovers};
+pub use handover::{HAND_OVER, HandOver};
 pub use input::{Discarded, Input, Output};
+use legacy::Inherited;
+pub use legacy::{Legacy, Remainder};
 use limits::Limits;
+pub use moved::{HandedOver, Handovers};
 pub use planning::{PlanJob, Planned};
 pub use publish::BACKENDS_SLICE;
 use repeats::Repeats;
@@ -131,9 +136,9 @@ pub struct Setup {
     pub checks_max: usize,
     /// Backends that are looked at in one turn: [`BACKENDS_SLICE`], or fewer in a test.
     pub slice: usize,
-    /// Another process has sessions that come to this one's shards; [`Input::TakenOver`] says when
-    /// that is over.
-    pub takes_over: bool,
+    /// The state of the process whose place this one takes. `snapshot` then gets the identities
+    /// that it had there, and `ids`, `in_use` and `found` are those of then.
+    pub legacy: Option<Box<Legacy>>,
 }
 
 /// Everything that the control thread knows. [`Control::handle`] is the only way to change it.
@@ -163,7 +168,14 @@ pub struct Control {
     pub leases: Leases,
     pub shards: Vec<Shard>,
     pub phase: Phase,
+    /// The start of this process.
     pub started: Clocks,
+    /// The start of the first process of those that have each taken the place of the one before.
+    /// Sessions and counters are as old as that.
+    pub serves_since: Clocks,
+    hand_over: HandOver,
+    /// The part of the state of the process before this one that is taken with the first version.
+    inherited: Option<Inherited>,
     /// Addresses that were given up, and when.
     released: Vec<(SocketAddr, Now)>,
     /// Addresses that could not be bound at the start.
@@ -201,8 +213,11 @@ impl Control {
     #[must_use]
     pub fn new(setup: Setup, started: Clocks) -> Control {
         let Setup { fleet, versions, snapshot, base, unconfirmed, in_use, .. } = setup;
-        let Setup { found, mut ids, checks_max, slice, takes_over, .. } = setup;
-        let snapshot = discovery::restored(snapshot, &found, &mut ids);
+        let Setup { found, mut ids, checks_max, slice, legacy, .. } = setup;
+        let snapshot = match &legacy {
+            Some(legacy) => legacy.renumbered(snapshot, &mut ids),
+            None => discovery::restored(snapshot, &found, &mut ids),
+        };
         let mut resolve = Resolve::seeded(started.now.nanos);
         resolve.remember(found.clone());
         let count = fleet.shards();
@@ -229,6 +244,9 @@ impl Control {
             snapshot: Arc::new(snapshot),
             phase: Phase::Serving,
             started,
+            serves_since: started,
+            hand_over: HandOver::Absent,
+            inherited: None,
             released: Vec::new(),
             unbound: UnboundAddresses::default(),
             panicking: BTreeSet::new(),
@@ -246,10 +264,12 @@ impl Control {
             records_dropped: 0,
             fleet,
         };
-        if takes_over {
+        if legacy.is_some() {
+            // Its shards have sessions until the rest of it comes.
             control.leases.await_predecessor();
         }
-        if let Some(terms) = unconfirmed {
+        let waits = legacy.is_some_and(|legacy| control.take_legacy(*legacy, started.now));
+        if let Some(terms) = unconfirmed.filter(|_| !waits) {
             control.wait_for_confirmation(terms, started);
         }
         control

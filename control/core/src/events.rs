@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
 use weir_proto::answer::events::EventFilter;
 use weir_proto::answer::{self, EventKind, EventRow};
 use weir_proto::outside::cleaned;
@@ -22,7 +23,7 @@ const SUBJECT_MAX: usize = 160;
 const TEXT_MAX: usize = 512;
 
 /// The ring that keeps an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kept {
     Change,
     Refusal,
@@ -30,11 +31,16 @@ pub enum Kept {
 }
 
 /// An event, and when it was, in milliseconds since 1970.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Noted {
     at_ms: u64,
     row: EventRow,
 }
+
+/// Events of a process that has handed over what came before them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct EventRest(Vec<(Kept, Noted)>);
 
 impl Kept {
     const fn most(self) -> usize {
@@ -47,8 +53,9 @@ impl Kept {
 }
 
 /// The last events of each ring, oldest first. Their numbers begin at 1 and grow by one, over all
-/// rings.
-#[derive(Debug, Default)]
+/// rings, and over all processes of which one has taken the place of the other.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Events {
     changes: VecDeque<Noted>,
     refusals: VecDeque<Noted>,
@@ -63,7 +70,8 @@ impl Events {
         Events { start, ..Events::default() }
     }
 
-    /// When the process started, in milliseconds since 1970.
+    /// When the process started, in milliseconds since 1970; if it has taken the place of another,
+    /// when the first of them did. Numbers of one start are never given twice.
     pub fn start(&self) -> u64 {
         self.start
     }
@@ -99,6 +107,23 @@ impl Events {
         }
         let (subject, text) = (cleaned(subject, SUBJECT_MAX), cleaned(text, TEXT_MAX));
         ring.push_back(Noted { at_ms: wall_ms, row: EventRow { id, at, kind, subject, text } });
+    }
+
+    /// The events after number `id`, oldest first, for the process that takes the place of this one
+    /// and has had events of its own since.
+    pub(crate) fn rest_after(&self, id: u64) -> EventRest {
+        let rings = [Kept::Change, Kept::Refusal, Kept::News].into_iter().zip(self.newer(id));
+        let all = rings.flat_map(|(kept, ring)| ring.map(move |event| (kept, event.clone())));
+        let mut all: Vec<(Kept, Noted)> = all.collect();
+        all.sort_unstable_by_key(|(_, event)| event.row.id);
+        EventRest(all)
+    }
+
+    /// Adds events of the process before this one, with new numbers and their own times.
+    pub(crate) fn inherit_rest(&mut self, rest: &EventRest) {
+        for (kept, Noted { at_ms, row }) in &rest.0 {
+            self.keep(*kept, (row.kind, &row.subject, &row.text), *at_ms);
+        }
     }
 
     /// The events of each ring with a greater number than `id`, oldest first.

@@ -7,6 +7,7 @@
 mod adopt;
 pub mod dialogue;
 mod group;
+mod legacy;
 mod plan;
 mod priorities;
 pub mod reply;
@@ -19,6 +20,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use weir_core::base::clock::Now;
 use weir_core::base::prng::Prng;
 use weir_proto::answer::{CheckResult, CheckRow};
@@ -30,6 +32,7 @@ use weir_proto::spec::{Force, HealthKind, HealthSpec, Span};
 
 pub(crate) use adopt::Scope;
 use group::Group;
+pub(crate) use legacy::{CheckRest, HealthLegacy, WatchedLegacy};
 pub use plan::{CheckOutcome, CheckPlan, Talk, TalkStep};
 use priorities::Priorities;
 use schedule::Schedule;
@@ -37,7 +40,7 @@ use sharing::SharedChecks;
 use watched::{Due, Running, WatchedBackend};
 
 /// A backend came up or went down.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transition {
     pub pool: String,
     pub backend: String,
@@ -48,7 +51,8 @@ pub struct Transition {
 }
 
 /// What the checks of one backend have come to, since it is there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct CheckCounters {
     pub ok: u64,
     pub fail: u64,
@@ -82,6 +86,8 @@ pub struct Health {
     holds: BTreeSet<(Now, BackendId)>,
     /// Transitions that nobody has been told of yet.
     untold: Vec<Transition>,
+    /// The state of the process before this one, until the first snapshot.
+    inherited: BTreeMap<BackendId, WatchedLegacy>,
     prng: Prng,
 }
 
@@ -115,6 +121,7 @@ impl Health {
             shared: SharedChecks::default(),
             holds: BTreeSet::new(),
             untold: Vec::new(),
+            inherited: BTreeMap::new(),
             prng: Prng::new(seed),
         }
     }

@@ -17,6 +17,7 @@
 //! | what people see of live sessions | [`sessions`] |
 //! | what the session log says | [`session_log`] |
 //! | what has been counted | [`aggregate`] |
+//! | in which form the next process gets it | `legacy` |
 //! | which backend a client would get, and why | [`why`] |
 //! | what goes on when control has died | [`fallback`] |
 
@@ -33,6 +34,7 @@ pub mod fallback;
 pub mod file;
 pub mod health;
 pub mod leases;
+mod legacy;
 pub mod live;
 pub mod planner;
 pub mod record;
@@ -52,6 +54,7 @@ pub static MACHINES: &[&Machine] = &[
     &control::PROCESS,
     &control::SHARD,
     &control::CHANGE,
+    &control::HAND_OVER,
     &rollout::ROLLOUT,
     &leases::LEASE,
     &fallback::FALLBACK,

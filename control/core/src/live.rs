@@ -4,10 +4,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use weir_core::base::clock::Now;
 use weir_proto::answer::{LiveHistory, LivePoint};
 
-use crate::aggregate::{Aggregate, Durations, Totals};
+use crate::aggregate::{Aggregate, Durations, DurationsLegacy, Totals};
+use crate::legacy::moment;
 
 /// Points that are kept: those of 15 minutes.
 pub const POINTS_MAX: usize = 900;
@@ -31,7 +33,48 @@ struct Before {
     connects: Durations,
 }
 
+/// [`Recorded`] for the next process.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct RecordedLegacy {
+    /// With when they were, in nanoseconds.
+    points: Vec<(u64, LivePoint)>,
+    count: u64,
+    before: Option<BeforeLegacy>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct BeforeLegacy {
+    #[serde(with = "moment")]
+    at: Now,
+    totals: Totals,
+    connects: DurationsLegacy,
+}
+
 impl Recorded {
+    /// Everything that goes on in the next process.
+    pub(crate) fn to_legacy(&self) -> RecordedLegacy {
+        let before = self.before.as_ref().map(|Before { at, totals, connects }| BeforeLegacy {
+            at: *at,
+            totals: *totals,
+            connects: connects.to_legacy(),
+        });
+        let points = self.points.iter().map(|(at, point)| (at.nanos, *point)).collect();
+        RecordedLegacy { points, count: self.count, before }
+    }
+
+    /// Goes on from the state of the process before this one.
+    pub(crate) fn take_legacy(&mut self, legacy: RecordedLegacy) {
+        let RecordedLegacy { points, count, before } = legacy;
+        self.points = points.into_iter().map(|(at, it)| (Now::from_nanos(at), it)).collect();
+        self.count = count;
+        self.before = before.map(|BeforeLegacy { at, totals, connects: from }| {
+            let mut connects = Durations::default();
+            connects.add_legacy(&from);
+            Before { at, totals, connects }
+        });
+    }
+
     /// How many points there have been.
     pub fn count(&self) -> u64 {
         self.count
@@ -49,15 +92,16 @@ impl Recorded {
         if span < EVERY {
             return;
         }
-        let each_s = |count: u64, before: u64| (count - before) as f64 / span.as_secs_f64();
+        let each_s =
+            |count: u64, before: u64| count.saturating_sub(before) as f64 / span.as_secs_f64();
         let seen = connects.since(&before.connects);
         let had = &before.totals;
         let point = LivePoint {
             at: 0.0,
             sessions: aggregate.sessions(),
-            sessions_per_s: each_s(totals.accepted, had.accepted),
-            received_bits_per_s: 8.0 * each_s(totals.received_bytes, had.received_bytes),
-            sent_bits_per_s: 8.0 * each_s(totals.sent_bytes, had.sent_bytes),
+            sessions_per_s: rounded(each_s(totals.accepted, had.accepted)),
+            received_bits_per_s: rounded(8.0 * each_s(totals.received_bytes, had.received_bytes)),
+            sent_bits_per_s: rounded(8.0 * each_s(totals.sent_bytes, had.sent_bytes)),
             connect_p50_s: seen.and_then(|seen| seen.p50),
             connect_p99_s: seen.and_then(|seen| seen.p99),
         };
@@ -86,6 +130,11 @@ impl Recorded {
         }
         history
     }
+}
+
+/// A rate to a thousandth: it is exactly the same when it was written as text and read again.
+fn rounded(per_s: f64) -> f64 {
+    (per_s * 1e3).round() / 1e3
 }
 
 fn dated(at: Now, point: LivePoint, now: Now, wall_ms: u64) -> LivePoint {

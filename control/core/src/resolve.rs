@@ -8,6 +8,7 @@
 //! last good answer stays valid indefinitely, or for `keep-last` if that is set.
 
 mod found;
+mod legacy;
 mod lookup;
 mod members;
 mod system;
@@ -26,6 +27,8 @@ use weir_proto::snapshot::{Member, Pool, Snapshot};
 use weir_proto::spec::{DiscoverSpec, DnsSource};
 
 pub use found::{Fault, Found, FoundAddress};
+use legacy::DiscoveryLegacy;
+pub(crate) use legacy::{LookupRest, ResolveLegacy};
 pub use lookup::{Lookup, LookupOutcome, LookupStep, Resolution};
 pub use members::MemberChanges;
 use members::Members;
@@ -62,7 +65,8 @@ pub struct Discovery {
 }
 
 /// Look-ups of a pool since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LookupCounts {
     pub good: u64,
     /// By [`Fault::index`].
@@ -90,6 +94,8 @@ pub struct Resolve {
     regrouped: BTreeSet<PoolId>,
     /// Until the first snapshot.
     remembered: BTreeMap<String, RememberedMembers>,
+    /// The state of the process before this one, until the first snapshot.
+    inherited: BTreeMap<PoolId, DiscoveryLegacy>,
 }
 
 #[derive(Debug)]
@@ -127,6 +133,7 @@ impl Resolve {
             prng: Prng::new(seed),
             regrouped: BTreeSet::new(),
             remembered: BTreeMap::new(),
+            inherited: BTreeMap::new(),
         }
     }
 
@@ -146,6 +153,7 @@ impl Resolve {
             let known = remembered.get(pool.name.as_str()).map(|it| it.source.as_str());
             self.follow(pool, source, known, now);
         }
+        self.inherited.clear();
         let gone = |id: &PoolId| !here.contains(id);
         self.pools.retain(|id, _| !gone(id));
         self.regrouped.retain(|id| !gone(id));
@@ -157,24 +165,25 @@ impl Resolve {
         let Some(watched) = self.pools.get_mut(&pool.id) else {
             let mut members = Members::of(&pool.members);
             members.are_of_before = known.is_some_and(|known| known != source.to_string());
-            self.pools.insert(
-                pool.id,
-                Watched {
-                    name: pool.name.to_string(),
-                    spec: spec.clone(),
-                    source,
-                    members,
-                    turn: Turn::Due(now),
-                    good_at: now,
-                    answered: None,
-                    fault: None,
-                    told_mass: false,
-                    told_dropped: false,
-                    failures: 0,
-                    counts: LookupCounts::default(),
-                },
-            );
-            self.due.insert((now, pool.id));
+            let mut watched = Watched {
+                name: pool.name.to_string(),
+                spec: spec.clone(),
+                source,
+                members,
+                turn: Turn::Due(now),
+                good_at: now,
+                answered: None,
+                fault: None,
+                told_mass: false,
+                told_dropped: false,
+                failures: 0,
+                counts: LookupCounts::default(),
+            };
+            let inherited = self.inherited.remove(&pool.id);
+            let due = inherited.and_then(|it| watched.take_legacy(it)).unwrap_or(now);
+            watched.turn = Turn::Due(due);
+            self.due.insert((due, pool.id));
+            self.pools.insert(pool.id, watched);
             return;
         };
         watched.name = pool.name.to_string();

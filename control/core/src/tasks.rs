@@ -4,10 +4,12 @@
 //! sessions that were found by a search. Pure: time and figures are arguments, and what is due
 //! comes back.
 //!
-//! A task is no configuration: it is gone when the process is. The drain that a paced drain belongs
+//! A task is no configuration: it is gone when the process is, unless another one takes its place
+//! and goes on with it. The drain that a paced drain belongs
 //! to is a version, and stays.
 
 mod kill;
+mod legacy;
 mod pace;
 #[cfg(test)]
 mod tests;
@@ -24,6 +26,7 @@ use weir_proto::request::{Code, Refusal};
 use weir_proto::session::SessionMatch;
 
 pub use kill::{KillList, search_of, task_of};
+pub(crate) use legacy::TasksLegacy;
 use pace::{Credit, apportion, fair_share};
 
 /// The most tasks that run at once.

@@ -157,8 +157,8 @@ impl Shared {
 
     /// Carries out a command. A change is answered when every live shard has adopted it.
     pub(crate) async fn command(&self, command: Command, by: Author) -> Result<Answer, Refusal> {
-        if self.succession.is_under_way() && !command.is_dry_run() {
-            return Err(hand_over::refusal());
+        if !command.is_dry_run() {
+            self.control().refuse_while_handing_over()?;
         }
         match command {
             Command::Upgrade { program, shards, dry_run } => {
@@ -223,11 +223,6 @@ impl Shared {
     /// Wakes all who wait for something.
     pub(crate) fn ring(&self) {
         self.notify.ring();
-    }
-
-    /// The sessions of the weir before this one have come.
-    pub(crate) fn taken_over(&self) {
-        self.handle(Input::TakenOver);
     }
 
     /// Says that an answer is being made: the process does not end before it has left.

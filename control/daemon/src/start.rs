@@ -40,7 +40,7 @@ use crate::upgrade::successor::{Inherited, Predecessor};
 use crate::watchdog::SupervisedEngine;
 use crate::{streams, systemd};
 use doors::{admin, door, handed_parts, open_doors};
-use weir_control_core::control::{BACKENDS_SLICE, Control, Input, Setup};
+use weir_control_core::control::{BACKENDS_SLICE, Control, Input, Legacy, Setup};
 use weir_control_core::file::{self, Settings, Shards};
 use weir_control_core::planner;
 
@@ -159,7 +159,8 @@ async fn serve_after(
         None => state.bind(shards, run.strict).await?,
     };
     same_version(inherited.as_ref(), &state, &settings)?;
-    let founded = found(state, (&engine, &settings, &limits), predecessor.is_some())?;
+    let legacy = inherited.as_mut().and_then(|it| it.legacy.take());
+    let founded = found(state, (&engine, &settings, &limits), legacy)?;
     let Founded { control, appender, news, bell: store_bell, said, files, _thread } = founded;
     let shared = Shared::new(control, appender, session_log, files);
     if run.file.is_some() {
@@ -203,7 +204,7 @@ struct Founded {
 fn found(
     state: InitialState,
     (engine, settings, limits): (&Arc<SupervisedEngine>, &Settings, &Limits),
-    takes_over: bool,
+    legacy: Option<Box<Legacy>>,
 ) -> Result<Founded, String> {
     let unconfirmed = state.unconfirmed.clone();
     let ((snapshot, base, ids), mut store) = state.into_store()?;
@@ -222,7 +223,7 @@ fn found(
     #[rustfmt::skip]
     let setup = Setup {
         fleet, versions, snapshot, base, unconfirmed, in_use, found, ids, checks_max, slice,
-        takes_over,
+        legacy,
     };
     let control = limited(Control::new(setup, moment()), settings.checks);
     Ok(Founded { control, appender, news, bell, said, files, _thread: thread })

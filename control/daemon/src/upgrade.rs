@@ -43,8 +43,8 @@ pub(crate) enum ToSuccessor {
     Inventory(Box<Inventory>),
     /// It is the new one's turn from here on.
     Commit,
-    /// Every session was handed over.
-    Remainder,
+    /// Every session was handed over. With the counts and events since the inventory, as JSON.
+    Remainder(Vec<u8>),
 }
 
 /// The things that are handed over before any session.
@@ -58,6 +58,8 @@ pub(crate) struct Inventory {
     pub(crate) listeners: Vec<(SocketAddr, u16)>,
     /// One for each shard.
     pub(crate) channels: u16,
+    /// The state of control, as JSON.
+    pub(crate) legacy: Vec<u8>,
 }
 
 /// From the process that takes over.

@@ -8,6 +8,7 @@ mod daemon;
 pub mod disk;
 mod drained;
 mod ends;
+mod heirs;
 mod history;
 mod holds;
 mod hosts;
@@ -36,6 +37,7 @@ use alone::Alone;
 use daemon::Daemon;
 use disk::Disk;
 use drained::Drainer;
+use heirs::HandedOver;
 use history::History;
 use limits::Limits;
 use names::Names;
@@ -79,6 +81,8 @@ pub struct SimProcess {
     /// It was told to stop: nobody starts it again.
     stopping: bool,
     disk: Disk,
+    /// The state that the next process gets of the one before it.
+    handed: Option<HandedOver>,
     /// What had failed on it when the process was started.
     failures_before: u64,
     people: People,
@@ -135,6 +139,7 @@ impl SimProcess {
             exit_code: None,
             stopping: false,
             disk,
+            handed: None,
             failures_before: 0,
             people,
             drainer,

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use weir_control_core::control::{Clocks, Control, Fleet, Input, Phase, Setup};
+use weir_control_core::control::{
+    AskedChange, ChangeId, Clocks, Control, Fleet, Input, Output, Phase, Setup,
+};
 use weir_control_core::fakes::{FakeShards, FakeVersions, spec};
 use weir_control_core::fallback::{Fallback, SignalsSeen};
 use weir_control_core::leases::Leases;
@@ -23,6 +25,7 @@ use weir_core::table::{AcceptedClient, Setup as TableSetup, Table};
 use weir_proto::answer::Author;
 use weir_proto::ids::{IdSource, ShardId, Version};
 use weir_proto::order::{Credit, Limited, Report};
+use weir_proto::request::{ChangeOptions, ChangeRequest};
 use weir_proto::snapshot::Snapshot;
 use weir_sim::run_seed;
 
@@ -70,6 +73,7 @@ fn missing() -> Vec<String> {
 fn each_transition_occurs() {
     signals_end_a_process();
     signals_end_a_fallback();
+    a_hand_over_fails_twice();
     a_watchdog_fences_a_shard();
     a_backend_goes_to_maint_while_it_is_down();
     a_retry_whose_turn_has_come_finds_no_room();
@@ -113,8 +117,8 @@ fn started() -> (Control, FakeShards) {
         found: BTreeMap::new(),
         ids,
         checks_max: 1,
-        takes_over: false,
         slice: 1,
+        legacy: None,
     };
     let mut control = Control::new(setup, at(0));
     give(&mut control, Input::Begin(bound), 0);
@@ -173,6 +177,21 @@ fn signals_end_a_process() {
         give(&mut control, Input::Report(panicked(0)), 1);
     }
     assert_eq!(control.phase, Phase::Over { code: 1 });
+}
+
+/// No process of the simulator fails to take over while a change is under way.
+fn a_hand_over_fails_twice() {
+    let (mut control, _shards) = started();
+    let request = ChangeRequest::BackendWeight { name: "web/b1".into(), weight: 5 };
+    let (options, by) = (ChangeOptions::default(), Author::new(0, 1));
+    let asked = AskedChange { id: ChangeId(1), request, options, by };
+    let _ = control.handle(Input::Change(asked), at(0));
+    give(&mut control, Input::HandOverBegins { id: ChangeId(2) }, 0);
+    give(&mut control, Input::HandOverFailed, 0);
+    let (mut control, _shards) = started();
+    let outputs = control.handle(Input::HandOverBegins { id: ChangeId(3) }, at(0));
+    assert!(matches!(outputs[..], [Output::ReadyToHandOver { .. }]), "{outputs:?}");
+    give(&mut control, Input::HandOverFailed, 0);
 }
 
 /// A fallback of the simulator gets no signals.

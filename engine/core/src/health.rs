@@ -1,10 +1,14 @@
 //! Hysteresis: many results, few changes of mind. Says when a backend is up and when it is down.
 
+mod parts;
+
 use core::time::Duration;
 
 use crate::base::clock::Now;
 use crate::base::machine::enter;
 use crate::machine;
+
+pub use parts::HysteresisParts;
 
 /// How many results in a row change a backend's health. Both are at least 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,11 +12,7 @@ use weir_proto::snapshot::{Pool, Snapshot};
 
 use crate::batch::Batch;
 
-use super::early::Early;
-use super::rate::FlowWindow;
-use super::{
-    Aggregate, Backend, BackendTotals, Listener, ListenerTotals, PoolAggregate, PoolTotals, Slice,
-};
+use super::{Aggregate, Backend, Listener, PoolAggregate};
 
 impl Aggregate {
     /// Learns which objects there are and what they are called, all at once. To be called with each
@@ -37,16 +33,9 @@ impl Aggregate {
         let known = self.members.insert(pool.id, pool.clone());
         let had = |backend| known.as_ref().is_some_and(|known| known.has(backend));
         for backend in pool.backends.iter().filter(|backend| !had(backend)) {
-            let fresh = || Backend {
-                pool: pool.id,
-                name: format!("{}/{}", pool.name, backend.name).into(),
-                address: backend.address,
-                totals: BackendTotals::default(),
-                early: Early::default(),
-                slices: vec![Slice::default(); shards],
-                removed: None,
-                heir: None,
-                earlier: Vec::new(),
+            let fresh = || {
+                let name = format!("{}/{}", pool.name, backend.name);
+                Backend::new(pool.id, name.into(), backend.address, shards)
             };
             let entry = self.backends.entry(backend.id).or_insert_with(fresh);
             (entry.removed, entry.heir) = (None, None);
@@ -64,25 +53,12 @@ impl Aggregate {
         self.listeners.values_mut().for_each(|it| it.removed = it.removed.or(gone));
         self.pools.values_mut().for_each(|it| it.removed = it.removed.or(gone));
         for listener in &snapshot.listeners {
-            let entry = self.listeners.entry(listener.id).or_insert_with(|| Listener {
-                name: listener.name.to_string(),
-                totals: ListenerTotals::default(),
-                now: vec![(0, 0); shards],
-                flows: vec![FlowWindow::default(); shards],
-                removed: None,
-            });
+            let fresh = || Listener::new(listener.name.to_string(), shards);
+            let entry = self.listeners.entry(listener.id).or_insert_with(fresh);
             entry.removed = None;
         }
         for pool in &snapshot.pools {
-            let fresh = || PoolAggregate {
-                name: pool.name.to_string(),
-                totals: PoolTotals::default(),
-                sessions: 0,
-                stalled: vec![0; shards],
-                queued: vec![0; shards],
-                flows: vec![FlowWindow::default(); shards],
-                removed: None,
-            };
+            let fresh = || PoolAggregate::new(pool.name.to_string(), shards);
             self.pools.entry(pool.id).or_insert_with(fresh).removed = None;
         }
         let here: BTreeSet<PoolId> = snapshot.pools.iter().map(|pool| pool.id).collect();

@@ -5,15 +5,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 use weir_core::base::clock::Now;
 use weir_proto::answer::Percentiles;
 use weir_proto::ids::BackendId;
 use weir_proto::samples::{DurationSample, SampledPhase};
 use weir_proto::stats::{DURATION_MAX_US, duration_histogram};
 
+use crate::legacy::{CountedValues, moment};
+
 use super::Aggregate;
 use super::duration::percentiles;
-use super::recent::Recent;
+use super::recent::{Recent, RecentLegacy};
 
 /// Backends of which durations are kept: with 14 KiB each these are some 30 MiB at most. One more
 /// takes the place of one that has had no session for a minute, if there is one.
@@ -46,6 +49,35 @@ struct PhaseDurations {
     recent: Recent,
 }
 
+/// The durations of one backend for the next process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct BackendDurationsLegacy {
+    pub(super) id: BackendId,
+    phases: [PhaseLegacy; 2],
+    #[serde(with = "moment")]
+    latest: Now,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct PhaseLegacy {
+    all: CountedValues,
+    recent: RecentLegacy,
+}
+
+impl BackendDurationsLegacy {
+    /// Those that are not in `before`, an earlier state.
+    pub(super) fn since(&self, before: Option<&BackendDurationsLegacy>) -> BackendDurationsLegacy {
+        let none = CountedValues::default();
+        let newer = |index: usize| {
+            let before = before.map_or(&none, |it| &it.phases[index].all);
+            let all = self.phases[index].all.since(before);
+            PhaseLegacy { all, recent: RecentLegacy::default() }
+        };
+        BackendDurationsLegacy { id: self.id, phases: [newer(0), newer(1)], latest: self.latest }
+    }
+}
+
 impl Default for PhaseDurations {
     fn default() -> PhaseDurations {
         PhaseDurations { all: duration_histogram(COARSE), recent: Recent::new(COARSE) }
@@ -69,6 +101,37 @@ impl ByBackend {
             let us = u64::from(sample.us).clamp(1, DURATION_MAX_US);
             of.all.saturating_record(us);
             of.recent.record(us, now);
+        }
+    }
+
+    pub(super) fn to_legacy(&self) -> Vec<BackendDurationsLegacy> {
+        let phase = |it: &PhaseDurations| PhaseLegacy {
+            all: CountedValues::of(Some(&it.all)),
+            recent: it.recent.to_legacy(),
+        };
+        let row = |(id, kept): (&BackendId, &KeptDurations)| BackendDurationsLegacy {
+            id: *id,
+            phases: kept.phases.each_ref().map(phase),
+            latest: kept.latest,
+        };
+        self.0.iter().map(row).collect()
+    }
+
+    /// Adds what another process has kept, as far as there is room.
+    pub(super) fn add_legacy(&mut self, from: &[BackendDurationsLegacy]) {
+        for row in from {
+            if self.0.len() >= KEPT_MAX && !self.0.contains_key(&row.id) {
+                continue;
+            }
+            let fresh = || KeptDurations { phases: Default::default(), latest: row.latest };
+            let kept = self.0.entry(row.id).or_insert_with(fresh);
+            kept.latest = kept.latest.max(row.latest);
+            for (into, from) in kept.phases.iter_mut().zip(&row.phases) {
+                from.all.record(&mut into.all);
+                if from.recent != RecentLegacy::default() {
+                    into.recent.take_legacy(&from.recent);
+                }
+            }
         }
     }
 

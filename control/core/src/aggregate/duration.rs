@@ -1,8 +1,27 @@
 //! Durations over the life of the process: a histogram that does not saturate, and their sum.
 
 use hdrhistogram::{Counter, Histogram};
+use serde::{Deserialize, Serialize};
 use weir_proto::answer::Percentiles;
 use weir_proto::stats::{DIGITS, DurationStats, duration_histogram};
+
+use crate::legacy::CountedValues;
+
+/// [`Durations`] for the next process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct DurationsLegacy {
+    values: CountedValues,
+    sum_us: u64,
+}
+
+impl DurationsLegacy {
+    /// Those that are not in `before`, an earlier state.
+    pub(super) fn since(&self, before: &DurationsLegacy) -> DurationsLegacy {
+        let sum_us = self.sum_us.saturating_sub(before.sum_us);
+        DurationsLegacy { values: self.values.since(&before.values), sum_us }
+    }
+}
 
 /// Durations in microseconds. Takes no memory to speak of until the first one.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +40,16 @@ impl Durations {
         for step in from.iter_recorded() {
             into.saturating_record_n(step.value_iterated_to(), u64::from(step.count_at_value()));
         }
+    }
+
+    pub(crate) fn to_legacy(&self) -> DurationsLegacy {
+        let values = CountedValues::of(self.histogram.as_deref());
+        DurationsLegacy { values, sum_us: self.sum_us }
+    }
+
+    pub(crate) fn add_legacy(&mut self, from: &DurationsLegacy) {
+        from.values.add_to(&mut self.histogram, DIGITS);
+        self.sum_us += from.sum_us;
     }
 
     /// How many there were.

@@ -3,8 +3,11 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use weir_core::base::clock::Now;
 use weir_proto::ids::BackendId;
+
+use crate::legacy::maybe_moment;
 
 use super::Aggregate;
 
@@ -14,9 +17,11 @@ pub(super) const SPAN: Duration = Duration::from_mins(1);
 const CLOSES_MIN: u64 = 10;
 
 /// Early ends of one backend in the current span.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Early {
     /// When the span began: with the first box that had something of the backend.
+    #[serde(with = "maybe_moment")]
     since: Option<Now>,
     pub(super) closes: u64,
     pub(super) sessions: u64,
@@ -24,6 +29,11 @@ pub(super) struct Early {
 }
 
 impl Early {
+    /// True if something was counted, ever.
+    pub(super) fn is_begun(&self) -> bool {
+        self.since.is_some()
+    }
+
     /// Adds what a shard has counted. True if they have become as many as people are to hear of
     /// it: once a span.
     pub(super) fn add(&mut self, closes: u64, sessions: u64, now: Now) -> bool {

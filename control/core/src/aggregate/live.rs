@@ -1,11 +1,13 @@
 //! The aggregate once a second: sums and rates for people who look on.
 
+use serde::{Deserialize, Serialize};
 use weir_proto::ids::{BackendId, ListenerId, PoolId};
 
 use super::{Aggregate, Durations, Rate};
 
 /// Sums since the start that only grow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Totals {
     /// Sessions.
     pub accepted: u64,

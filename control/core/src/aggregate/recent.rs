@@ -2,13 +2,25 @@
 //! move.
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 use weir_core::base::clock::Now;
 use weir_proto::answer::Percentiles;
 #[cfg(doc)]
 use weir_proto::stats::DURATION_MAX_US;
 use weir_proto::stats::{DurationStats, duration_histogram};
 
+use crate::legacy::CountedValues;
+
 use super::duration::percentiles;
+
+/// [`Recent`] for the next process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct RecentLegacy {
+    current: CountedValues,
+    before: CountedValues,
+    half: u64,
+}
 
 /// Half of the time that is looked back on.
 const HALF_NS: u64 = 5_000_000_000;
@@ -27,6 +39,18 @@ pub(crate) struct Recent {
 impl Recent {
     pub(super) fn new(digits: u8) -> Recent {
         Recent { current: None, before: None, half: 0, digits }
+    }
+
+    pub(super) fn to_legacy(&self) -> RecentLegacy {
+        let [current, before] =
+            [&self.current, &self.before].map(|it| CountedValues::of(it.as_deref()));
+        RecentLegacy { current, before, half: self.half }
+    }
+
+    pub(super) fn take_legacy(&mut self, from: &RecentLegacy) {
+        from.current.add_to(&mut self.current, self.digits);
+        from.before.add_to(&mut self.before, self.digits);
+        self.half = from.half;
     }
 
     /// Adds what one shard has counted until `now`.

@@ -21,10 +21,11 @@ use weir_core::base::machine::{State, entered};
 use weir_core::machine;
 use weir_proto::answer::{Answer, Author, Changed, Note};
 use weir_proto::confirm::Confirm;
-use weir_proto::ids::{BackendId, Version};
+use weir_proto::ids::BackendId;
 use weir_proto::request::{BackendAct, ChangeOptions, ChangeRequest, Code, Refusal};
 use weir_proto::spec::Admin;
 
+use super::handover::upgrading;
 use super::planning::{Decided, NextVersion, PlanJob, Planned};
 use super::publish::Commit;
 use super::slices::{Adopting, Preparing, Slices};
@@ -144,6 +145,19 @@ impl Changes {
         self.current.is_some()
     }
 
+    /// True if a change is under way that is no dry run.
+    pub(super) fn is_changing(&self) -> bool {
+        self.current.as_ref().is_some_and(|change| !change.dry_run)
+    }
+
+    /// Takes those that wait for their turn and are no dry runs.
+    pub(super) fn take_waiting(&mut self) -> Vec<ChangeId> {
+        let waiting = core::mem::take(&mut self.waiting).into_iter();
+        let (dry, others): (Vec<_>, Vec<_>) = waiting.partition(|it| it.options.dry_run);
+        self.waiting = dry.into();
+        others.into_iter().map(|it: AskedChange| it.id).collect()
+    }
+
     /// The append that is under way.
     pub(super) fn storing(&mut self) -> Option<&mut Storing> {
         match &mut self.current.as_mut()?.step {
@@ -194,6 +208,10 @@ fn readied(request: &ChangeRequest) -> &[String] {
 impl Control {
     /// Queues a change; its turn comes when those before it are answered.
     pub(super) fn on_change(&mut self, asked: AskedChange) {
+        if self.is_handing_over() && !asked.options.dry_run {
+            let result = Err(upgrading());
+            return self.outputs.push(Output::Answered { id: asked.id, result });
+        }
         if self.changes.waiting.len() < WAITING_MAX {
             return self.changes.waiting.push_back(asked);
         }
@@ -234,7 +252,10 @@ impl Control {
     /// the shards: a plan is made of the snapshot that is replaced by it.
     fn current_change(&mut self, moment: Clocks) -> Option<Change> {
         self.changes.current.take().or_else(|| {
-            self.regroup(moment);
+            // The next process has the identities of now.
+            if !self.is_handing_over() {
+                self.regroup(moment);
+            }
             self.next_change(moment.now)
         })
     }
@@ -266,23 +287,6 @@ impl Control {
             load,
         }));
         Some(change(Step::Planning(None)))
-    }
-
-    /// Whether every live shard that is not fenced has adopted `version`, which must be the newest
-    /// one. `None` if not yet, a refusal if it is late.
-    pub fn adopted(&self, version: Version) -> Option<Result<(), Refusal>> {
-        match (self.rollout.is_done(), self.rollout.is_late()) {
-            (true, _) => Some(Ok(())),
-            (false, false) => None,
-            (false, true) => {
-                let waiting = self.rollout.waiting();
-                let message = format!(
-                    "durable as version {version} but shards {waiting} have not adopted it yet"
-                );
-                let hint = "it takes effect there as soon as they answer; watch: weirctl shards";
-                Some(Err(Refusal::new(Code::Failed, message, hint)))
-            }
-        }
     }
 }
 

@@ -41,7 +41,7 @@ impl Control {
     /// When [`Control::take_lookups`] has something to do, or an edition may be sent; `None` if
     /// only another input can change that.
     pub(super) fn next_lookup(&self) -> Option<Now> {
-        if self.resolve.has_regrouped() && !self.changes.is_busy() {
+        if self.resolve.has_regrouped() && !self.changes.is_busy() && !self.is_handing_over() {
             return Some(Now { nanos: 0 });
         }
         self.resolve.next_due()
@@ -61,7 +61,8 @@ impl Control {
         let has_sessions = |address: SocketAddr| {
             let mut backends = pool.into_iter().flat_map(|pool| &pool.backends);
             let own = backends.find(|it| it.is_discovered && it.address.ip() == Some(address));
-            own.is_some_and(|it| aggregate.backend(it.id).sessions > 0)
+            let keeps = |id| aggregate.backend(id).sessions > 0 || aggregate.keeps_all();
+            own.is_some_and(|it| keeps(it.id))
         };
         let news = resolve.heard(lookup, outcome, has_sessions, moment.now);
         for it in news {

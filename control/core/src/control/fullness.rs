@@ -4,11 +4,13 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use weir_core::base::clock::Now;
 use weir_proto::answer::EventKind;
 
 use super::{Clocks, Control, Shard, ShardStatus};
 use crate::aggregate::Outcomes;
+use crate::legacy::maybe_moment;
 
 /// Percentage of its slots below which a full shard has room again: one client that leaves while
 /// another comes must not turn readiness over and over.
@@ -18,7 +20,7 @@ const ROOM_PERCENT: u64 = 95;
 const FAULT_HOLD: Duration = Duration::from_secs(3);
 
 /// Why no new session can be served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Full {
     /// Every slot is taken, or was and too few have become free since.
     Slots { sessions: u64, sessions_max: u64 },
@@ -54,11 +56,13 @@ struct Slots {
 }
 
 /// Remembers which shards were full, and when this host last failed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Fullness {
     /// By shard.
     full: Vec<bool>,
     outcomes: Outcomes,
+    #[serde(with = "maybe_moment")]
     fault: Option<Now>,
     now: Option<Full>,
 }
@@ -108,6 +112,9 @@ impl Fullness {
 impl Control {
     /// Judges whether new sessions can be served, and writes down when that changes.
     pub(super) fn watch_fullness(&mut self, moment: Clocks) {
+        if self.aggregate.keeps_all() {
+            return; // sessions are on their way between two processes
+        }
         let slots = |(index, shard): (usize, &Shard)| Slots {
             index,
             sessions: self.aggregate.shard(shard.id).sessions,

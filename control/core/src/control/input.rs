@@ -8,6 +8,7 @@ use weir_proto::answer::EventKind;
 use weir_proto::order::Report;
 use weir_proto::request::TaskRequest;
 
+use super::Remainder;
 use super::change::{AskedChange, ChangeId, ChangeOutcome};
 use super::planning::{PlanJob, Planned};
 use super::searching::SearchRequest;
@@ -27,8 +28,6 @@ pub enum Input {
     Begin(BoundSockets),
     /// The first version was begun without sockets: these are they.
     Listen(BoundSockets),
-    /// The sessions of the process before this one have come.
-    TakenOver,
     /// A change is asked for. [`Output::Answered`] ends it, in this call or in a later one.
     Change(AskedChange),
     /// A [`PlanJob`] has been run.
@@ -65,6 +64,15 @@ pub enum Input {
     Search { id: ChangeId, request: SearchRequest },
     /// Ends every session, then the process.
     Stop,
+    /// Another process is to take the place of this one. [`Output::ReadyToHandOver`] comes when no
+    /// change is under way, or [`Output::Answered`] refuses it. Until [`Input::HandOverFailed`]
+    /// whatever would change something is refused, and queries are answered.
+    HandOverBegins { id: ChangeId },
+    /// No process has taken the place of this one: everything goes on as before.
+    HandOverFailed,
+    /// The process whose place this one has taken has given everything, and has counted this since
+    /// its [`Legacy`](super::Legacy). `None`: it has died, and that is lost.
+    Inherit(Option<Box<Remainder>>),
     /// An audited request or a reload, and its outcome, for [`Control::events`].
     Audited { kept: Kept, kind: EventKind, subject: String, text: String },
 }
@@ -95,6 +103,8 @@ pub enum Output {
     /// Keep on disk what DNS has found for each pool, by the pool's name: all of it, in the place
     /// of what was kept. Traffic does not wait for it.
     RememberMembers(BTreeMap<String, RememberedMembers>),
+    /// No change is under way, and none begins: [`Control::legacy`] may be taken.
+    ReadyToHandOver { id: ChangeId },
     /// Drop this, on another thread if there is one.
     Free(Discarded),
 }
@@ -118,10 +128,6 @@ impl Control {
         match input {
             Input::Begin(bound) => self.begin(bound, moment),
             Input::Listen(bound) => self.listen(bound, moment),
-            Input::TakenOver => {
-                self.leases.predecessor_ended(moment.now);
-                self.flush();
-            }
             Input::Change(asked) => self.on_change(asked),
             Input::Planned(planned) => self.on_planned(*planned),
             Input::Appended(appended) => self.on_appended(appended),
@@ -140,11 +146,19 @@ impl Control {
             Input::Task { id, request } => self.on_task(id, request, moment),
             Input::Search { id, request } => self.on_search(id, request, moment),
             Input::Stop => self.stop(moment),
+            Input::HandOverBegins { id } => self.begin_hand_over(id),
+            Input::HandOverFailed => self.on_hand_over_failed(moment),
+            Input::Inherit(rest) => {
+                self.inherit_rest(rest.as_deref());
+                self.leases.predecessor_ended(moment.now);
+                self.flush();
+            }
             Input::Audited { kept, kind, subject, text } => {
                 self.events.keep(kept, (kind, &subject, &text), moment.wall_ms);
             }
         }
         self.advance_changes(moment);
+        self.watch_hand_over();
         core::mem::take(&mut self.outputs)
     }
 

@@ -8,6 +8,7 @@ use weir_proto::answer::{Answer, EventKind, Said};
 use weir_proto::ids::ShardId;
 use weir_proto::request::{Code, Refusal};
 
+use super::handover::upgrading;
 use super::unbound::UnboundAddresses;
 use super::{ChangeId, Clocks, Control, Output, Phase, Shard, ShardStatus};
 use crate::deadlines::{PANICS_MAX, PANICS_WITHIN};
@@ -41,6 +42,7 @@ impl Control {
     /// A drain was to be taken back.
     pub(super) fn ready(&mut self, id: ChangeId, moment: Clocks) {
         let result = match self.phase {
+            _ if self.is_handing_over() => Err(upgrading()),
             Phase::Serving => Ok("weir serves already".to_owned()),
             Phase::Draining { until: None } => Ok(self.serve_again(moment)),
             Phase::Draining { until: Some(_) } | Phase::Stopping { .. } | Phase::Over { .. } => {
@@ -90,7 +92,8 @@ impl Control {
 
     /// No session is left, by figures that are newer than the drain.
     pub(super) fn is_quiet(&mut self) -> bool {
-        self.is_fresh() && self.aggregate.sessions() == 0
+        // Those that are on their way here are not counted yet.
+        self.is_fresh() && self.aggregate.sessions() == 0 && !self.aggregate.keeps_all()
     }
 
     pub(super) fn on_started(&mut self, id: ShardId, sessions_max: u32, moment: Clocks) {
@@ -143,7 +146,8 @@ impl Control {
     pub(super) fn acknowledge_fences(&mut self, moment: Clocks) {
         for shard in &mut self.shards {
             let before = shard.watched;
-            shard.watched = self.fleet.watched(shard.id);
+            let watched = self.fleet.watched(shard.id);
+            shard.watched = shard.watched_before.each(watched, u64::saturating_add);
             let mut tell = |text: &str| {
                 self.events.push(
                     EventKind::Shard,

@@ -4,11 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use weir_core::base::clock::Now;
 use weir_proto::answer::EventKind;
 use weir_proto::ids::{ListenerId, ShardId};
 
 use super::{Clocks, Control};
+use crate::legacy::maybe_moment;
 
 /// Percentage of its limit below which a listener has room again: one client that leaves while
 /// another comes must not make two events.
@@ -18,7 +20,8 @@ const ROOM_PERCENT: u64 = 95;
 const BUFFERS_HOLD: Duration = Duration::from_secs(10);
 
 /// The limits that are reached now.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Limits {
     /// At their own `max-sessions`.
     listeners: BTreeSet<ListenerId>,
@@ -27,10 +30,12 @@ pub(super) struct Limits {
 }
 
 /// Receives that found no free buffer, as far as they were seen.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 struct Shortage {
     count: u64,
     /// When the count last rose, while that is not over.
+    #[serde(with = "maybe_moment")]
     since: Option<Now>,
 }
 
@@ -54,6 +59,9 @@ fn is_reached(was_reached: bool, sessions: u64, most: u64) -> bool {
 impl Control {
     /// Writes down which limits are reached, and which no longer.
     pub(super) fn watch_limits(&mut self, moment: Clocks) {
+        if self.aggregate.keeps_all() {
+            return; // sessions are on their way between two processes
+        }
         self.watch_listeners(moment.wall_ms);
         self.watch_buffers(moment);
     }

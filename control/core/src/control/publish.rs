@@ -16,6 +16,7 @@ use weir_core::base::clock::Now;
 use weir_proto::answer::{Author, EventKind};
 use weir_proto::ids::Version;
 use weir_proto::order::HealthWords;
+use weir_proto::request::{Code, Refusal};
 use weir_proto::snapshot::{Pool, Snapshot};
 
 use super::{Clocks, Control};
@@ -112,6 +113,7 @@ impl Control {
         // A pool of a later version is another one, whatever its name.
         self.health.remember(BTreeMap::new());
         self.publish(first, bound.sockets, moment.now);
+        self.begin_as_heir(moment);
     }
 
     /// Gives the shards, which use the current version, their sockets.
@@ -151,6 +153,23 @@ impl Control {
         let waiting = counting.map(|shard| shard.id).collect();
         self.rollout = Rollout::sent(self.snapshot.edition(), waiting, now);
         self.flush();
+    }
+
+    /// Whether every live shard that is not fenced has adopted `version`, which must be the newest
+    /// one. `None` if not yet, a refusal if it is late.
+    pub fn adopted(&self, version: Version) -> Option<Result<(), Refusal>> {
+        match (self.rollout.is_done(), self.rollout.is_late()) {
+            (true, _) => Some(Ok(())),
+            (false, false) => None,
+            (false, true) => {
+                let waiting = self.rollout.waiting();
+                let message = format!(
+                    "durable as version {version} but shards {waiting} have not adopted it yet"
+                );
+                let hint = "it takes effect there as soon as they answer; watch: weirctl shards";
+                Some(Err(Refusal::new(Code::Failed, message, hint)))
+            }
+        }
     }
 
     /// Every backend that is not up, as an order says it. Shards overlook those that they do not

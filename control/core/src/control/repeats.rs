@@ -4,25 +4,30 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use weir_core::base::clock::Now;
 use weir_proto::answer::EventKind;
 use weir_proto::ids::ShardId;
 
 use super::{Clocks, Control};
+use crate::legacy::maybe_moment;
 
 /// Minimum interval between two reports of the same anomaly.
 const QUIET: Duration = Duration::from_mins(1);
 
 /// Each counter's value at its last report, and when that was.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Repeats {
     /// Sessions whose watches told in vain, by shard.
     fruitless: BTreeMap<ShardId, Told>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 struct Told {
     count: u64,
+    #[serde(with = "maybe_moment")]
     at: Option<Now>,
 }
 

@@ -13,6 +13,7 @@ use weir_proto::session::{
     SessionPage, SessionSearch, SessionSort,
 };
 
+use super::handover::upgrading;
 use super::{ChangeId, Clocks, Control, Output};
 use crate::planner;
 use crate::sessions::{AnswerForm, FoundSessions};
@@ -96,6 +97,14 @@ impl Control {
         Ok(())
     }
 
+    /// Gives up the searches for sessions that a task was to end.
+    pub(super) fn refuse_kills(&mut self) {
+        let is_kill = |it: &mut Search| matches!(it.purpose, Purpose::Kill(_));
+        for Search { id, .. } in self.searches.extract_if(.., is_kill) {
+            self.outputs.push(Output::Answered { id, result: Err(upgrading()) });
+        }
+    }
+
     fn room_for_search(&self) -> Result<(), Refusal> {
         if self.searches.len() < SEARCHES_MAX {
             return Ok(());
@@ -139,6 +148,9 @@ impl Control {
             SearchRequest::Show { id } => {
                 let asked = self.shards_of(std::slice::from_ref(&id))?;
                 (SessionMatch::default(), asked, SearchFor::Details, AnswerForm::One { name: id })
+            }
+            SearchRequest::Kill(SessionKill { dry_run: false, .. }) if self.is_handing_over() => {
+                return Err(upgrading());
             }
             SearchRequest::Kill(SessionKill { ids, filter, dry_run }) => {
                 let asked = self.chosen(&ids, &filter)?;

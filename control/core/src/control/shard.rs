@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use serde::{Deserialize, Serialize};
 use weir_core::machine;
 use weir_proto::ids::{ShardId, Version};
 use weir_proto::order::Order;
@@ -11,12 +12,23 @@ use weir_proto::stats::ShardStats;
 use super::pending_orders::PendingOrders;
 
 /// What the watchdog has seen of one shard since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ShardHistory {
     /// Times that it made no turn for longer than the watchdog warns of.
     pub stuck: u64,
     /// Times that its listeners were shut under it.
     pub fences: u64,
+}
+
+impl ShardHistory {
+    /// Both together, as each with each.
+    pub(super) fn each(self, other: ShardHistory, with: impl Fn(u64, u64) -> u64) -> ShardHistory {
+        ShardHistory {
+            stuck: with(self.stuck, other.stuck),
+            fences: with(self.fences, other.fences),
+        }
+    }
 }
 
 /// Is the shard's thread there, and does it turn?
@@ -46,8 +58,10 @@ machine! {
 pub struct Shard {
     pub id: ShardId,
     pub status: ShardStatus,
-    /// What the watchdog had seen at the last tick.
+    /// What the watchdog had seen at the last tick, with that of the processes before this one.
     pub watched: ShardHistory,
+    /// The part of them.
+    pub(super) watched_before: ShardHistory,
     /// How often it was built again after a panic.
     pub restarts: u64,
     /// What it has adopted.
@@ -73,6 +87,7 @@ impl Shard {
             id,
             status: ShardStatus::Live,
             watched: ShardHistory::default(),
+            watched_before: ShardHistory::default(),
             restarts: 0,
             version: Version(0),
             sessions_max: 0,
@@ -87,8 +102,8 @@ impl Shard {
 
     /// The one that was built after this one had ended.
     pub(super) fn successor(&self) -> Shard {
-        let Shard { id, watched, restarts, .. } = *self;
-        Shard { watched, restarts: restarts + 1, ..Shard::new(id) }
+        let Shard { id, watched, watched_before, restarts, .. } = *self;
+        Shard { watched, watched_before, restarts: restarts + 1, ..Shard::new(id) }
     }
 
     /// True if a version waits for it, and a figure counts only with its own.

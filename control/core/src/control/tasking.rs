@@ -10,6 +10,7 @@ use weir_proto::request::{Code, Refusal, TaskRequest};
 use weir_proto::session::{ListedSession, SearchFor, SessionSearch};
 use weir_proto::snapshot::{Backend, Snapshot};
 
+use super::handover::upgrading;
 use super::searching::PacedKill;
 use super::{ChangeId, Clocks, Control, Output, Shard};
 use crate::aggregate::Aggregate;
@@ -74,6 +75,9 @@ impl Control {
         request: TaskRequest,
         moment: Clocks,
     ) -> Result<Option<TaskRow>, Refusal> {
+        if self.is_handing_over() {
+            return Err(upgrading());
+        }
         let (work, subject) = match request {
             TaskRequest::Cancel { id } => {
                 self.refuse_to_cancel(id)?;
@@ -180,6 +184,9 @@ impl Control {
 
     /// Does what is due, and looks at who has ended.
     pub(super) fn work_on_tasks(&mut self, moment: Clocks) {
+        if self.aggregate.keeps_all() {
+            return; // sessions are on their way between two processes
+        }
         let pointless: Vec<(u64, &str)> = self
             .tasks
             .running()
@@ -232,7 +239,12 @@ impl Control {
     }
 
     /// Writes down what has become of a task; its row.
-    fn tell_task(&mut self, id: u64, what: &str, moment: Clocks) -> Result<TaskRow, Refusal> {
+    pub(super) fn tell_task(
+        &mut self,
+        id: u64,
+        what: &str,
+        moment: Clocks,
+    ) -> Result<TaskRow, Refusal> {
         let task = self.tasks.get(id)?;
         let (subject, row) = (task.subject.clone(), task.row(moment.now));
         let TaskRow { kind, done, total, .. } = &row;

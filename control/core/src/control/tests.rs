@@ -3,6 +3,7 @@
 mod changes;
 mod discovery;
 mod kills;
+mod legacy;
 mod searching;
 mod slices;
 mod unbound;
@@ -15,6 +16,7 @@ use weir_proto::request::{ChangeOptions, ChangeRequest};
 
 use super::*;
 use crate::fakes::{FakeShards, FakeVersions, spec};
+use crate::health::Check;
 use crate::record::Record;
 use crate::resolve::Lookup;
 use weir_proto::answer::Author;
@@ -35,6 +37,9 @@ struct Shell {
     ways_back: Vec<(u64, u64, String)>,
     asked: u64,
     lookups: VecDeque<Lookup>,
+    checks: VecDeque<Check>,
+    /// Hand-overs that may begin.
+    ready: Vec<u64>,
     /// The findings of DNS that are to be kept.
     remembers: Option<BTreeMap<String, RememberedMembers>>,
 }
@@ -48,6 +53,20 @@ impl Deref for Shell {
 }
 
 impl Shell {
+    fn new(control: Control, disk: FakeVersions) -> Shell {
+        Shell {
+            control,
+            disk,
+            answers: VecDeque::new(),
+            ways_back: Vec::new(),
+            asked: 0,
+            lookups: VecDeque::new(),
+            checks: VecDeque::new(),
+            ready: Vec::new(),
+            remembers: None,
+        }
+    }
+
     fn give(&mut self, input: Input, ms: u64) {
         for output in self.control.handle(input, at(ms)) {
             match output {
@@ -59,11 +78,9 @@ impl Shell {
                     }
                 }
                 Output::Found { id, found } => self.answers.push_back((id.0, found.answer())),
-                // There is no prober.
-                Output::Check(_)
-                | Output::Free(_)
-                | Output::SessionLog(_)
-                | Output::Remember(_) => {}
+                Output::Check(check) => self.checks.push_back(check),
+                Output::ReadyToHandOver { id } => self.ready.push(id.0),
+                Output::Free(_) | Output::SessionLog(_) | Output::Remember(_) => {}
                 Output::Resolve(lookup) => self.lookups.push_back(lookup),
                 Output::RememberMembers(found) => self.remembers = Some(found),
                 Output::RollBack { version, to, why } => self.ways_back.push((version, to, why)),
@@ -159,12 +176,10 @@ fn begun(shards: &FakeShards, bind: Vec<SocketAddr>) -> Shell {
     let setup =
         Setup {
         fleet, versions, snapshot, base, unconfirmed, in_use, found, ids, checks_max, slice,
-        takes_over: false,
+        legacy: None,
     };
     let control = Control::new(setup, at(0));
-    let (answers, asked) = (VecDeque::new(), 0);
-    let (lookups, remembers, ways_back) = (VecDeque::new(), None, Vec::new());
-    let mut control = Shell { control, disk, answers, ways_back, asked, lookups, remembers };
+    let mut control = Shell::new(control, disk);
     control.give(Input::Begin(bound), 0);
     control.pump(1);
     assert!(control.rollout.is_done());

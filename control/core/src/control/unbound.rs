@@ -64,6 +64,11 @@ impl Control {
         open.iter().filter_map(|address| Some((*address, self.unbound.0.get(address)?)))
     }
 
+    /// Every address that is not bound, and since when.
+    pub(super) fn unbound_since(&self) -> impl Iterator<Item = (SocketAddr, Now)> {
+        self.unbound.0.iter().map(|(address, it)| (*address, it.since))
+    }
+
     /// How many addresses are not bound.
     #[must_use]
     pub fn unbound(&self) -> usize {
@@ -81,15 +86,18 @@ impl Control {
     pub(super) fn begin_unbound(&mut self, failed: Vec<BindError>, moment: Clocks) {
         let count = failed.len();
         for (number, error) in failed.into_iter().enumerate() {
-            if number < TOLD_MAX {
+            let before = self.inherited.as_ref().and_then(|it| it.unbound.get(&error.address));
+            let before = before.copied();
+            // Of those that the process before this one could not bind either people know.
+            if number < TOLD_MAX && before.is_none() {
                 let (why, hint) = error.why();
                 let text = format!("cannot bind {}: {why}", error.address);
                 let name = &error.listener;
                 tracing::warn!("listener {name}: {text}; it is tried every second; {hint}");
                 self.events.push(EventKind::Process, name.clone(), text, moment.wall_ms);
             }
-            let since = moment.now;
-            let unbound = Unbound { since, again: since + AGAIN_AFTER, error };
+            let since = before.unwrap_or(moment.now);
+            let unbound = Unbound { since, again: moment.now + AGAIN_AFTER, error };
             self.unbound.0.insert(unbound.error.address, unbound);
         }
         if count > TOLD_MAX {

@@ -10,6 +10,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use weir_core::base::clock::Now;
 use weir_proto::answer::{EventKind, TaskKind, TaskRow, TaskState, UnconfirmedRow};
 use weir_proto::confirm::{Guard, Guarded, WITHIN};
@@ -20,6 +21,7 @@ use weir_proto::snapshot::Pool;
 use weir_proto::spec::Span;
 
 use super::{Clocks, Control, Output};
+use crate::legacy::{maybe_moment, moment};
 use crate::record::Unconfirmed;
 
 /// How long after a rollback was asked for it is asked for again, if it was refused.
@@ -28,18 +30,21 @@ const AGAIN: Duration = Duration::from_secs(5);
 const CONNECTS_MIN: u64 = 10;
 
 /// The version that waits; it is the current one.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Waiting {
     terms: Unconfirmed,
     /// Its number among the tasks.
     task: u64,
+    #[serde(with = "moment")]
     since: Now,
+    #[serde(with = "moment")]
     until: Now,
     /// Connects and failed ones until it was sent.
     connects: (u64, u64),
     /// Pools that were below the bound of a guard before.
     unhealthy: BTreeSet<PoolId>,
     /// When the way back was last asked for.
+    #[serde(with = "maybe_moment")]
     asked: Option<Now>,
 }
 
@@ -158,7 +163,8 @@ impl Control {
     pub(super) fn watch_unconfirmed(&mut self, moment: Clocks) {
         let now = moment.now;
         let Some(waiting) = &self.unconfirmed else { return };
-        if waiting.asked.is_some_and(|asked| now - asked < AGAIN) || !self.is_serving() {
+        let was_asked = waiting.asked.is_some_and(|asked| now - asked < AGAIN);
+        if was_asked || !self.is_serving() || self.is_handing_over() {
             return;
         }
         let tripped = waiting.terms.guards.iter().find_map(|guard| self.tripped(*guard, waiting));

@@ -71,18 +71,25 @@ impl Health {
                 .watched
                 .remove(&backend.id)
                 .unwrap_or_else(|| WatchedBackend::new(pool, backend, now));
-            let (was_up, was_forced) = (watched.is_up(), watched.force);
+            let (mut was_up, mut was_forced) = (watched.is_up(), watched.force);
             if stays && backend.is_member() && !watched.is_member {
                 watched.ramps_since = Some(now);
             }
             let may_be_weir = self.wildcards.takes(checked_address(&pool.health, backend.address));
             let plan = watched.plan.clone();
             let beside = if kept == Some(backend.priority) { beside_kept } else { beside };
-            match watched.follow(pool, backend, (beside, may_be_weir), now) {
+            let follow = watched.follow(pool, backend, (beside, may_be_weir), now);
+            let inherited = self.inherited.remove(&backend.id);
+            if let Some(inherited) = &inherited {
+                watched.take_legacy(inherited);
+                (was_up, was_forced) = (watched.is_up(), watched.force);
+            }
+            match follow {
                 Follow::Check(after) => {
                     self.give_plan(&mut watched, plan.as_ref(), after);
                     // At once, but a thousand new ones not in the same millisecond.
-                    let at = later(now, self.prng.next_u64() % scope.spread);
+                    let soon = || later(now, self.prng.next_u64() % scope.spread);
+                    let at = inherited.and_then(|it| it.due).unwrap_or_else(soon);
                     self.set_next(&mut watched, at, now);
                 }
                 Follow::Leave => {

@@ -12,9 +12,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use weir_core::base::clock::Now;
 use weir_proto::snapshot::Member;
 use weir_proto::spec::DISCOVERED_MAX;
+
+use crate::legacy::moment;
 
 use super::{Found, FoundAddress};
 
@@ -23,26 +26,28 @@ const MASS_ANSWERS: u32 = 4;
 const MASS_SPAN: Duration = Duration::from_secs(30);
 
 /// The backends that DNS has named.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Members {
     known: BTreeMap<SocketAddr, Known>,
     /// They were found under another name, which is no longer asked for.
     pub(super) are_of_before: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Known {
     weight: u16,
     priority: u8,
     presence: Presence,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Presence {
     Here,
     /// Good answers lack it: how many, and since when.
     Missing {
         answers: u32,
+        #[serde(with = "moment")]
         since: Now,
     },
     /// It gets no new session.

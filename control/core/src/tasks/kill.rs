@@ -51,6 +51,12 @@ impl KillList {
         KillList { of, waiting, ordered: Vec::new(), killed: 0 }
     }
 
+    /// One of which nothing is left.
+    pub(super) fn over(killed: u64) -> KillList {
+        let of = SessionMatch::default();
+        KillList { of, waiting: BTreeMap::new(), ordered: Vec::new(), killed }
+    }
+
     /// True if the same filter chose them. Sessions that were named are of one list only.
     pub(super) fn is_twin(&self, other: &KillList) -> bool {
         self.of == other.of && self.of != SessionMatch::default()

@@ -117,6 +117,11 @@ impl Shared {
         self.answered(|id| Input::Ready { id }).await.0
     }
 
+    /// Nothing is changed from here on, until the next process has taken over or has failed to.
+    pub(super) async fn begin_to_hand_over(&self) -> Result<Answer, Refusal> {
+        self.answered(|id| Input::HandOverBegins { id }).await.0
+    }
+
     /// Gives control an input that it answers, and waits for the answer.
     async fn answered(
         &self,

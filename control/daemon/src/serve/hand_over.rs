@@ -50,11 +50,6 @@ pub(crate) struct Succession {
 }
 
 impl Succession {
-    /// True while another process takes over: nothing is changed.
-    pub(crate) fn is_under_way(&self) -> bool {
-        self.is_under_way.get()
-    }
-
     /// True if the doors are to be closed here.
     pub(crate) fn doors_are_closed(&self) -> bool {
         self.doors_are_closed.get()
@@ -76,10 +71,10 @@ pub(crate) struct UpgradeOptions {
     pub(crate) dry_run: bool,
 }
 
-/// The refusal of whatever would change something meanwhile.
-pub(crate) fn refusal() -> Refusal {
-    let message = "another weir is taking over: nothing can be changed for a moment";
-    Refusal::new(Code::Failed, message, "try again in a second")
+/// The refusal of a second upgrade.
+fn under_way() -> Refusal {
+    let message = "another weir is taking over already";
+    Refusal::new(Code::Upgrading, message, "see what comes of it: weirctl events")
 }
 
 fn failed(message: String) -> Refusal {
@@ -109,7 +104,7 @@ impl Shared {
             return Err(Refusal::new(Code::Failed, "weir drains or ends", hint));
         }
         if succession.is_under_way.replace(true) {
-            return Err(refusal());
+            return Err(under_way());
         }
         let mut result = self.hand_over(wanted).await;
         if let Err(refused) = &mut result
@@ -153,6 +148,7 @@ impl Shared {
             tracing::error!("the upgrade has failed: {why}");
             self.note("upgrade", format!("failed: {why}"));
         }
+        self.handle(Input::HandOverFailed);
         succession.is_under_way.set(false);
     }
 
@@ -162,7 +158,7 @@ impl Shared {
     }
 
     async fn hand_over(&self, wanted: UpgradeOptions) -> Result<Answer, Refusal> {
-        let parts = self.succession.parts.get().ok_or_else(refusal)?;
+        let parts = self.succession.parts.get().ok_or_else(under_way)?;
         let (channel, program, shards) = self.start_successor(parts, &wanted).await?;
         if wanted.dry_run {
             let sessions = self.control().aggregate.sessions();
@@ -172,11 +168,11 @@ impl Shared {
             );
             return Ok(Answer::Said(Said { text }));
         }
-        // No append is under way from here on: changes are refused, and those that wait are done.
-        self.until(|| (self.control().changes_waiting() == 0).then_some(())).await;
+        self.begin_to_hand_over().await?;
         let appender = self.appender.clone();
         rt::blocking(move || appender.lend()).await;
-        let (channel, gives) = self.send_inventory(parts, channel).await?;
+        let legacy = self.control().legacy();
+        let (channel, gives) = self.send_inventory(parts, channel, legacy.to_json()).await?;
         let (channel, _) =
             expect(channel, READY_MAX, |it| matches!(it, FromSuccessor::Ready)).await?;
         self.succession.doors_are_closed.set(true);
@@ -184,7 +180,9 @@ impl Shared {
         let channel = tell(channel, ToSuccessor::Commit).await.map_err(failed)?;
         let given = self.give(parts, gives).await?;
         let done = |it: &FromSuccessor| matches!(it, FromSuccessor::Done { .. });
-        let channel = tell(channel, ToSuccessor::Remainder).await.map_err(failed)?;
+        self.fresh_figures().await;
+        let remainder = self.control().legacy_remainder(&legacy).to_json();
+        let channel = tell(channel, ToSuccessor::Remainder(remainder)).await.map_err(failed)?;
         expect(channel, READY_MAX, done).await?;
         let pid = self.succession.successor.take().map_or(0, |successor| successor.id());
         let _ = systemd::tell(&format!("MAINPID={pid}"));
@@ -230,6 +228,7 @@ impl Shared {
         &self,
         parts: &HandoverParts,
         channel: Channel,
+        legacy: Vec<u8>,
     ) -> Result<(Channel, Vec<OwnedFd>), Refusal> {
         let text = |error: std::io::Error| failed(error.to_string());
         let (mut gives, mut takes) = (Vec::new(), Vec::new());
@@ -249,6 +248,7 @@ impl Shared {
             admin: parts.admin.as_ref().map(|(address, _)| *address),
             listeners: listeners.collect(),
             channels: parts.engine.shards(),
+            legacy,
         });
         let mut descriptors = vec![parts.control.1.try_clone().map_err(text)?];
         if let Some((_, admin)) = &parts.admin {

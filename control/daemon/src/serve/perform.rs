@@ -12,7 +12,7 @@ use weir_control_core::control::{ChangeId, Input, Output, PlanJob, Planned};
 use weir_control_core::health::Check;
 use weir_control_core::resolve::Lookup;
 use weir_control_core::sessions::FoundSessions;
-use weir_proto::answer::Note;
+use weir_proto::answer::{Answer, Note, Said};
 use weir_proto::request::{ChangeOptions, ChangeRequest};
 
 use super::{Shared, moment, own_author};
@@ -51,6 +51,11 @@ impl Shared {
             Output::Resolve(lookup) => self.begin_lookup(lookup),
             Output::Remember(groups) => self.begin_remember(|it| &it.groups, groups),
             Output::RememberMembers(found) => self.begin_remember(|it| &it.members, found),
+            // No request leads to a hand-over yet.
+            Output::ReadyToHandOver { id } => {
+                let said = Said { text: "no change is under way".to_owned() };
+                self.outcomes.borrow_mut().put(id, Ok(Answer::Said(said)));
+            }
             Output::Free(parts) => rt::spawn("free", rt::blocking(move || drop(parts))),
         }
     }

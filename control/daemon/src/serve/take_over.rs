@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use weir_control_core::control::{Input, Remainder};
+
 use crate::rt;
 use crate::serve::Shared;
 use crate::upgrade::successor::Predecessor;
@@ -17,14 +19,21 @@ pub(crate) async fn finish(shared: Rc<Shared>, predecessor: Rc<Predecessor>, giv
         let channel = channel.map_err(|error| error.to_string())?;
         let heard = channel.receive::<ToSuccessor>(WORD_MAX);
         let _ = channel.send(&FromSuccessor::Done { sessions: taken.sessions }, &[]);
-        heard.map(drop)
+        match heard?.0 {
+            ToSuccessor::Remainder(rest) => Remainder::of_json(&rest),
+            _ => Err("it says something else than was expected".to_owned()),
+        }
     });
-    if let Err(why) = heard.await {
-        tracing::warn!("the weir before this one has ended too early: {why}");
-    }
+    let rest = match heard.await {
+        Ok(rest) => Some(Box::new(rest)),
+        Err(why) => {
+            tracing::warn!("the weir before this one has ended too early: {why}");
+            None
+        }
+    };
     if taken.broken > 0 || !is_whole {
         tracing::error!("some sessions of the weir before this one have not come");
     }
     tracing::info!("has taken {} sessions over", taken.sessions);
-    shared.taken_over();
+    shared.handle(Input::Inherit(rest));
 }

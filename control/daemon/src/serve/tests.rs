@@ -70,7 +70,7 @@ fn control(shards: &FakeShards, spec: &Spec, disk: &Disk) -> Rc<Shared> {
     let setup =
         Setup {
         fleet, versions, snapshot, base, unconfirmed, in_use, found, ids, checks_max, slice,
-        takes_over: false,
+        legacy: None,
     };
     let shared = Shared::new(Control::new(setup, moment()), appender, None, Default::default());
     start_store_news(&shared, news, bell.into());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{FileType, fstat};
-use weir_control_core::control::Fleet;
+use weir_control_core::control::{Fleet, Legacy};
 use weir_control_core::sockets::{BindPlan, BoundSockets};
 use weir_proto::ids::ShardId;
 use weir_proto::order::{ListenerSocket, Order};
@@ -33,6 +33,8 @@ pub(crate) struct Inherited {
     pub(crate) admin: Option<(SocketAddr, OwnedFd)>,
     listeners: BTreeMap<SocketAddr, Vec<OwnedFd>>,
     channels: Vec<OwnedFd>,
+    /// The state of control there; taken when control is made here.
+    pub(crate) legacy: Option<Box<Legacy>>,
 }
 
 impl Predecessor {
@@ -111,7 +113,8 @@ impl Predecessor {
 
 impl Inherited {
     fn of(inventory: Inventory, descriptors: Vec<OwnedFd>) -> Result<Inherited, String> {
-        let Inventory { version, control, admin, listeners, channels } = inventory;
+        let Inventory { version, control, admin, listeners, channels, legacy } = inventory;
+        let legacy = Some(Box::new(Legacy::of_json(&legacy)?));
         let mut descriptors = descriptors.into_iter();
         let missing = || {
             "some descriptors have not come: the table is full\n\
@@ -126,7 +129,7 @@ impl Inherited {
             by_address.entry(address).or_default().push(next()?);
         }
         let channels = (0..channels).map(|_| next()).collect::<Result<_, _>>()?;
-        Ok(Inherited { version, control, admin, listeners: by_address, channels })
+        Ok(Inherited { version, control, admin, listeners: by_address, channels, legacy })
     }
 
     /// The sockets of a snapshot for that many shards: those that have come, dealt out in turn;

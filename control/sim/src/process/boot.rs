@@ -65,7 +65,9 @@ impl SimProcess {
         let (disk, wires, now) = (&self.disk, &self.wires, self.street.now);
         let failures = disk.failures();
         self.failures_before = failures;
-        let daemon = match Daemon::start((disk, wires), &mut self.history, now, self.planted) {
+        let handed = self.handed.take();
+        let from = (disk, wires, handed.as_ref());
+        let daemon = match Daemon::start(from, &mut self.history, now, self.planted) {
             Ok(daemon) => daemon,
             // It says why and ends; somebody starts it again.
             Err(_) if self.disk.failures() > failures => {

@@ -26,6 +26,7 @@ use weir_proto::spec::Spec;
 
 use super::disk::Disk;
 use super::drained;
+use super::heirs::HandedOver;
 use super::history::History;
 use super::holds;
 use super::holds::kept::{self, KeptGroups};
@@ -146,7 +147,7 @@ impl Daemon {
     /// # Errors
     /// The state is refused, or it is not what it should be.
     pub(super) fn start(
-        (disk, wires): (&Disk, &Rc<RefCell<FleetState>>),
+        (disk, wires, handed): (&Disk, &Rc<RefCell<FleetState>>, Option<&HandedOver>),
         history: &mut History,
         now: u64,
         planted: Option<Planted>,
@@ -163,7 +164,8 @@ impl Daemon {
         let store = SimStore::new(store);
         let (fleet, versions) = (Box::new(fleet), store.versions());
         let (base, unconfirmed, checks_max) = (record.base, record.unconfirmed, usize::MAX);
-        let slice = slice_of(version);
+        let legacy = handed.map_or(Ok(None), |handed| handed.legacy(version))?;
+        let (slice, is_heir) = (slice_of(version), legacy.is_some());
         let in_use = wires.borrow().in_use.clone();
         let remembered = in_use.clone();
         let found = wires.borrow().found.clone();
@@ -172,7 +174,7 @@ impl Daemon {
         let setup =
             Setup {
         fleet, versions, snapshot, base, unconfirmed, in_use, found, ids, checks_max, slice,
-        takes_over: false,
+        legacy,
     };
         let moment = moment(now);
         let mut daemon = Daemon {
@@ -194,6 +196,9 @@ impl Daemon {
         daemon.give(Input::Begin(bound), moment);
         kept::check_start(&daemon.control, &remembered)?;
         names::check_start(&daemon.control.snapshot, &found_before)?;
+        if let Some(handed) = handed.filter(|_| is_heir) {
+            handed.check(&mut daemon, now)?;
+        }
         wires.borrow_mut().proposed.clear();
         Ok(daemon)
     }
@@ -228,7 +233,7 @@ impl Daemon {
                 Output::Resolve(lookup) => self.lookups.push(lookup),
                 Output::Remember(groups) => self.wires.borrow_mut().in_use = groups,
                 Output::RememberMembers(found) => self.wires.borrow_mut().found = found,
-                Output::Free(_) => {}
+                Output::ReadyToHandOver { .. } | Output::Free(_) => {}
             }
         }
         // Behind the answers, as a task of its own in the daemon.

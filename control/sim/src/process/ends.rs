@@ -26,6 +26,7 @@ impl SimProcess {
         self.trap = false;
         // After a write that failed the file may be closed already, and not cleanly.
         let is_well = self.disk.failures() == self.failures_before;
+        self.handed = self.hand_over().filter(|_| is_well);
         let Some(mut daemon) = self.daemon.take() else { return };
         daemon.store.finish();
         drop(daemon);

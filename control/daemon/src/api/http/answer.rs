@@ -56,6 +56,7 @@ pub(super) fn status(code: Code) -> StatusCode {
         Code::Exists | Code::NeedsYes | Code::NeedsForce => StatusCode::CONFLICT,
         Code::Denied => StatusCode::FORBIDDEN,
         Code::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+        Code::Upgrading => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
