@@ -160,7 +160,9 @@ fn what_is_known_and_counted_goes_on() {
     };
     clock::wait_for("the third one to be down", || is_down(&set));
     let mut sessions: Vec<Peer> = (0..6).map(|_| set.session().0).collect();
-    sessions.iter_mut().for_each(|client| drop(client.echo(b"some bytes")));
+    for client in &mut sessions {
+        client.echo(b"some bytes");
+    }
     drop(sessions.pop());
     set.weir.ctl(&["backend", "set", "web/b2", "force=up"]).expect_code(0);
     let total = |set: &Set| {
@@ -183,7 +185,9 @@ fn what_is_known_and_counted_goes_on() {
     for line in events.lines().filter(|line| line.contains("web/b3")) {
         assert!(after.contains(line), "this event is gone: {line}");
     }
-    sessions.iter_mut().for_each(|client| drop(client.echo(b"they live")));
+    for client in &mut sessions {
+        client.echo(b"they live");
+    }
 }
 
 /// A program that ends, or cannot be started: nothing has changed.

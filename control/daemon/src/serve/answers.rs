@@ -107,7 +107,7 @@ impl Queries<'_> {
         let serving = control.is_serving();
         Status {
             version: control.snapshot.version.0,
-            uptime_s: (self.now - control.started.now).as_secs_f64(),
+            uptime_s: (self.now - control.serves_since.now).as_secs_f64(),
             drift_keys: u64::try_from(control.drift_keys).unwrap_or(u64::MAX),
             program: env!("CARGO_PKG_VERSION").to_owned(),
             state: if serving { ProcessState::Serving } else { ProcessState::Draining },

@@ -288,6 +288,8 @@ impl Shared {
 
     /// The new process has died with some of the sessions: those that it had not taken go on here.
     async fn serve_again(&self, given: &HandedOver) -> Refusal {
+        // The shards have given their sockets away: they get new ones as after a drain.
+        self.handle(Input::HandOverFailed);
         self.handle(Input::Drain { until: None });
         if let Err(why) = self.ready().await {
             tracing::error!("{why}");

@@ -7,33 +7,27 @@ use weir_control_core::control::{Input, Remainder};
 use crate::rt;
 use crate::serve::Shared;
 use crate::upgrade::successor::Predecessor;
-use crate::upgrade::{FromSuccessor, GIVE_MAX, READY_MAX, ToSuccessor, WORD_MAX};
+use crate::upgrade::{FromSuccessor, GIVE_MAX, READY_MAX, ToSuccessor};
 
 /// Waits for the last session, and says that all have come.
 pub(crate) async fn finish(shared: Rc<Shared>, predecessor: Rc<Predecessor>, givers: u32) {
     let all = || (shared.control().handovers.taken().ended >= givers).then_some(());
     let is_whole = rt::timeout(GIVE_MAX + READY_MAX, shared.until(all)).await.is_some();
     let taken = shared.control().handovers.taken();
-    let channel = predecessor.channel.again();
-    let heard = rt::blocking(move || {
-        let channel = channel.map_err(|error| error.to_string())?;
-        let heard = channel.receive::<ToSuccessor>(WORD_MAX);
-        let _ = channel.send(&FromSuccessor::Done { sessions: taken.sessions }, &[]);
-        match heard?.0 {
-            ToSuccessor::Remainder(rest) => Remainder::of_json(&rest),
-            _ => Err("it says something else than was expected".to_owned()),
-        }
-    });
-    let rest = match heard.await {
-        Ok(rest) => Some(Box::new(rest)),
-        Err(why) => {
-            tracing::warn!("the weir before this one has ended too early: {why}");
-            None
-        }
+    let heard = predecessor.hear().await;
+    let rest = match heard {
+        Ok(ToSuccessor::Remainder(rest)) => Remainder::of_json(&rest),
+        Ok(_) => Err("it says something else than was expected".to_owned()),
+        Err(why) => Err(why),
     };
+    if let Err(why) = &rest {
+        tracing::warn!("the weir before this one has ended too early: {why}");
+    }
     if taken.broken > 0 || !is_whole {
         tracing::error!("some sessions of the weir before this one have not come");
     }
     tracing::info!("has taken {} sessions over", taken.sessions);
-    shared.handle(Input::Inherit(rest));
+    shared.handle(Input::Inherit(rest.ok().map(Box::new)));
+    // Now that it has everything it may be upgraded itself.
+    predecessor.say(FromSuccessor::Done { sessions: taken.sessions }).await;
 }

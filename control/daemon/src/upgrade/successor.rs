@@ -21,7 +21,7 @@ use crate::{listen, rt};
 /// The process that serves, as this one hears of it.
 #[derive(Debug)]
 pub(crate) struct Predecessor {
-    pub(crate) channel: Channel,
+    channel: Channel,
     pub(crate) hash_seed: (u64, u64),
 }
 
@@ -90,18 +90,31 @@ impl Predecessor {
     /// # Errors
     /// As [`Predecessor::hello`].
     pub(crate) async fn ready(&self) -> Result<(), String> {
-        let channel = self.channel.again().map_err(|error| error.to_string())?;
         dies_at("ready");
-        let heard = rt::blocking(move || {
-            channel.send(&FromSuccessor::Ready, &[])?;
-            channel.receive::<ToSuccessor>(WORD_MAX)
-        });
-        match heard.await?.0 {
+        self.say(FromSuccessor::Ready).await;
+        match self.hear().await? {
             ToSuccessor::Commit => {
                 dies_at("commit");
                 Ok(())
             }
             _ => Err("the weir that serves has changed its mind".to_owned()),
+        }
+    }
+
+    /// Its next word, which is waited for on another thread.
+    ///
+    /// # Errors
+    /// It has ended, or is silent for too long.
+    pub(crate) async fn hear(&self) -> Result<ToSuccessor, String> {
+        let channel = self.channel.again().map_err(|error| error.to_string())?;
+        let heard = rt::blocking(move || channel.receive::<ToSuccessor>(WORD_MAX));
+        heard.await.map(|(message, _)| message)
+    }
+
+    /// Says something. If it has ended the next word that is waited for does not come.
+    pub(crate) async fn say(&self, message: FromSuccessor) {
+        if let Ok(channel) = self.channel.again() {
+            let _ = rt::blocking(move || channel.send(&message, &[])).await;
         }
     }
 
