@@ -1,5 +1,6 @@
 //! Control against shards that answer at once, late, or never.
 
+mod agents;
 mod changes;
 mod discovery;
 mod kills;
@@ -35,6 +36,7 @@ struct Shell {
     ways_back: Vec<(u64, u64, String)>,
     asked: u64,
     lookups: VecDeque<Lookup>,
+    checks: Vec<crate::health::Check>,
     /// The findings of DNS that are to be kept.
     remembers: Option<BTreeMap<String, RememberedMembers>>,
 }
@@ -59,11 +61,8 @@ impl Shell {
                     }
                 }
                 Output::Found { id, found } => self.answers.push_back((id.0, found.answer())),
-                // There is no prober.
-                Output::Check(_)
-                | Output::Free(_)
-                | Output::SessionLog(_)
-                | Output::Remember(_) => {}
+                Output::Check(check) => self.checks.push(check),
+                Output::Free(_) | Output::SessionLog(_) | Output::Remember(_) => {}
                 Output::Resolve(lookup) => self.lookups.push_back(lookup),
                 Output::RememberMembers(found) => self.remembers = Some(found),
                 Output::RollBack { version, to, why } => self.ways_back.push((version, to, why)),
@@ -163,7 +162,9 @@ fn begun(shards: &FakeShards, bind: Vec<SocketAddr>) -> Shell {
     let control = Control::new(setup, at(0));
     let (answers, asked) = (VecDeque::new(), 0);
     let (lookups, remembers, ways_back) = (VecDeque::new(), None, Vec::new());
-    let mut control = Shell { control, disk, answers, ways_back, asked, lookups, remembers };
+    let checks = Vec::new();
+    let mut control =
+        Shell { control, disk, answers, ways_back, asked, lookups, checks, remembers };
     control.give(Input::Begin(bound), 0);
     control.pump(1);
     assert!(control.rollout.is_done());

@@ -32,6 +32,7 @@ pub(crate) fn backend() -> BackendRow {
         check: CheckRow { result: CheckResult::Ok, since_s: 7384.25, hold_s: 0.0 },
         removed: false,
         discovered: false,
+        agent: None,
     }
 }
 
