@@ -13,6 +13,7 @@ mod holds;
 mod hosts;
 mod limits;
 mod merges;
+mod agents;
 mod names;
 mod operators;
 pub mod planted;
@@ -38,6 +39,7 @@ use disk::Disk;
 use drained::Drainer;
 use history::History;
 use limits::Limits;
+use agents::Agents;
 use names::Names;
 use operators::People;
 use planted::Planted;
@@ -84,6 +86,7 @@ pub struct SimProcess {
     people: People,
     drainer: Drainer,
     names: Names,
+    agents: Agents,
     peers: Peers,
     history: History,
     clients_left: usize,
@@ -117,8 +120,12 @@ impl SimProcess {
         let disk = Disk::new(rng.fork());
         let drainer = Drainer::beside(&rng);
         let names = Names::beside(&rng);
+        let mut agents = Agents::beside(&rng);
         let mut people = People::new(rng.fork());
-        let first = people.first(swarm, |spec| names.enter(spec));
+        let first = people.first(swarm, |spec| {
+            names.enter(spec);
+            agents.enter(spec);
+        });
         let mut whole = SimProcess {
             swarm: swarm.clone(),
             wires: Rc::new(RefCell::new(FleetState::new(rng.fork(), planted))),
@@ -139,6 +146,7 @@ impl SimProcess {
             people,
             drainer,
             names,
+            agents,
             peers: Peers::default(),
             history: History::default(),
             steps: 0,
@@ -300,6 +308,7 @@ impl SimProcess {
         daemon.on_time(moment, |host| hosts.get(&host) == Some(&Mode::Listens))?;
         daemon.turn_disk(self.faults.slow_disks, moment, &mut self.rng);
         self.answer_names()?;
+        self.answer_agents()?;
         let Some(daemon) = self.daemon.as_mut() else { return Ok(()) };
         let answers = daemon.check_answers(&mut self.history);
         // It has ended in the middle: nobody has heard an answer, and nothing else counts.

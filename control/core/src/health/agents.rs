@@ -325,7 +325,8 @@ impl Health {
     }
 
     /// True if agents have said what shards do not know.
-    pub(crate) fn has_remarked(&self) -> bool {
+    #[must_use]
+    pub fn has_remarked(&self) -> bool {
         !self.agents.remarked.is_empty()
     }
 

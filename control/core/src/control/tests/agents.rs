@@ -129,8 +129,8 @@ fn a_pool_that_asks_no_more_forgets_and_so_does_a_start() {
     let again = Snapshot::build(&restored, Version(2), &Snapshot::empty(), &mut control.ids());
     assert!(again.unwrap().backends().all(|(_, it)| it.mark.is_empty()), "the disk knows nothing");
     let pairs = vec![
-        ("agent.port".to_owned(), "none".to_owned()),
-        ("agent.interval".to_owned(), "2s".to_owned()),
+        ("agent.port".to_owned(), String::new()),
+        ("agent.interval".to_owned(), String::new()),
     ];
     control.make(&ChangeRequest::PoolSet { name: "web".into(), pairs }, 1_300).unwrap();
     control.pump(1_301);

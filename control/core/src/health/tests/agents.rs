@@ -100,7 +100,7 @@ fn a_backend_is_up_if_neither_checks_nor_its_agent_say_otherwise() {
     let mut health = Health::new();
     health.adopt(&world.snapshot, at(0));
     let id = world.id("b1");
-    let mut run = |health: &mut Health, ms, good: bool, line: &str| {
+    let run = |health: &mut Health, ms, good: bool, line: &str| {
         for check in health.take_due(at(ms)) {
             let outcome = match check.is_agent {
                 true => CheckOutcome::Said(Box::new(AgentAnswer::read(line.as_bytes()))),
