@@ -10,10 +10,27 @@ use weir_proto::spec::{Admin, BackendSpec, PoolSpec, Spec};
 
 use crate::choices::Choices;
 
-/// What agents say.
+/// Words of agents.
 pub const WORDS: &[&[u8]] = &[
-    b"75%", b"0%", b"100%", b"256%", b"maxconn:", b"30", b"ready", b"drain", b"maint", b"up",
-    b"down", b"failed", b"stopped", b"# why", b"\r\n", b"\n", b", ", b"\t", b"\0",
+    b"75%",
+    b"0%",
+    b"100%",
+    b"256%",
+    b"maxconn:",
+    b"30",
+    b"ready",
+    b"drain",
+    b"maint",
+    b"up",
+    b"down",
+    b"failed",
+    b"stopped",
+    b"# why",
+    b"\r\n",
+    b"\n",
+    b", ",
+    b"\t",
+    b"\0",
 ];
 
 /// The configured weight, state and limit of two backends (one byte each), then what one agent
@@ -80,7 +97,8 @@ fn obey(settings: [u8; 2], answer: &AgentAnswer) -> u64 {
         backend.max_sessions = (byte % 2 == 0).then(|| 1 + u32::from(byte));
         pool.backend.insert(name.parse().expect("a name"), backend);
     }
-    let spec = Spec { pool: [("p".parse().expect("a name"), pool.into())].into(), ..Spec::default() };
+    let spec =
+        Spec { pool: [("p".parse().expect("a name"), pool.into())].into(), ..Spec::default() };
     let first = Snapshot::build(&spec, Version(1), &Snapshot::empty(), &mut IdSource::default());
     let first = first.expect("it is sound");
     let mark = AgentMark {

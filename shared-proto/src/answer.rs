@@ -292,7 +292,7 @@ pub struct BackendRow {
     pub removed: bool,
     /// True if it is no configuration: DNS has named it.
     pub discovered: bool,
-    /// What its agent says; null: it has none.
+    /// The words of its agent; null: it has none.
     pub agent: Option<AgentRow>,
 }
 

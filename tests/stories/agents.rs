@@ -15,7 +15,7 @@ use weir_tests::weir::{Dir, Ran, binary};
 struct Agent {
     address: SocketAddr,
     line: Arc<Mutex<Option<String>>>,
-    /// What it was sent, one text for each question.
+    /// The texts that it was sent, one for each question.
     heard: Receiver<String>,
 }
 
@@ -69,7 +69,9 @@ fn wait_says(set: &Set, says: Option<&str>) {
     clock::wait_for(&text, || agent(set)["says"].as_str() == says);
     // It is in force with the next edition, which every shard takes up within a turn or two.
     let before = agent(set)["answered_total"].as_u64();
-    clock::wait_for("more answers", || agent(set)["answered_total"].as_u64() > before.map(|it| it + 8));
+    clock::wait_for("more answers", || {
+        agent(set)["answered_total"].as_u64() > before.map(|it| it + 8)
+    });
 }
 
 #[test]

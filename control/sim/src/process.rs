@@ -2,6 +2,7 @@
 //! control with its planner, rollout and store on a simulated disk, people who change things, and
 //! somebody who kills it all.
 
+mod agents;
 mod alone;
 mod boot;
 mod daemon;
@@ -13,7 +14,6 @@ mod holds;
 mod hosts;
 mod limits;
 mod merges;
-mod agents;
 mod names;
 mod operators;
 pub mod planted;
@@ -33,13 +33,13 @@ use weir_core::event::Side;
 use weir_proto::answer::Author;
 
 use crate::scenario::ProcessFaults;
+use agents::Agents;
 use alone::Alone;
 use daemon::Daemon;
 use disk::Disk;
 use drained::Drainer;
 use history::History;
 use limits::Limits;
-use agents::Agents;
 use names::Names;
 use operators::People;
 use planted::Planted;

@@ -1,4 +1,4 @@
-//! What an agent says of its backend, for people.
+//! The words of an agent, for people.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,9 +1,9 @@
-//! A mark: what a backend's agent has said of it, beside its configuration. No version has it.
+//! A mark: the words of a backend's agent beside its configuration. No version has it.
 
 use super::{Backend, WEIGHT_MAX};
 use crate::spec::Admin;
 
-/// What is configured of the three settings that a mark may narrow.
+/// The three settings that a mark may narrow, as configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Configured {
     /// 0 to [`WEIGHT_MAX`].
@@ -12,7 +12,7 @@ pub struct Configured {
     pub max_sessions: Option<u32>,
 }
 
-/// What an agent has said of a backend, in force until it says otherwise.
+/// The last words of a backend's agent, in force until it says otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AgentMark {
     /// Of its configured weight, at most [`AgentMark::PERCENT_MAX`]. `None`: all of it.

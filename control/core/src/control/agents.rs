@@ -1,4 +1,4 @@
-//! What agents say of backends, on its way to the shards.
+//! Words of agents on their way to the shards.
 //!
 //! ```text
 //! Input::Checked ──▶ other marks ──between two changes──▶ an edition of the snapshot ──▶ shards
@@ -56,7 +56,7 @@ impl Control {
         self.marks_from = moment.now + EDITION_GAP;
     }
 
-    /// What the agents of a pool's backends have said.
+    /// The words of a pool's agents, in the order of its backends.
     fn marks_of(&self, pool: &Pool) -> Vec<AgentMark> {
         let mark = |id| self.health.agent(id).map(|agent| agent.mark).unwrap_or_default();
         let is_asked = pool.spec.agent.is_asked();

@@ -1,11 +1,11 @@
-//! What agents say of their backends: who is asked when, and the mark that the answers leave.
+//! Agents of backends: who is asked when, and the mark that the answers leave.
 //!
 //! ```text
 //! due ──▶ a check whose dialogue is one line ──▶ Said ──▶ weight, state, limit: a mark, and by it
 //!                                                         the next edition of the snapshot
 //!                                                 health: a word of control, as from a check
 //! ```
-//! The last word of an agent stands: one that does not answer changes nothing (ADR 0049).
+//! An agent's word stands until its next one: silence changes nothing (ADR 0049).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

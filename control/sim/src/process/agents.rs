@@ -8,7 +8,7 @@ use weir_control_core::control::{Control, Input};
 use weir_control_core::health::dialogue::{AgentAnswer, AgentHealth};
 use weir_control_core::health::{Check, CheckOutcome};
 use weir_proto::ids::BackendId;
-use weir_proto::snapshot::{Backend, Pool};
+use weir_proto::snapshot::{Backend, Pool, WEIGHT_MAX};
 use weir_proto::spec::{Admin, Span, Spec};
 
 use super::daemon::{self, Daemon};
@@ -25,7 +25,7 @@ pub(super) struct Agents {
     is_calm: bool,
     /// Questions that were not answered yet, each with those that it was asked for.
     asked: Vec<(Check, BTreeSet<BackendId>)>,
-    /// What reached weir.
+    /// The words that reached weir.
     ledger: BTreeMap<BackendId, Spoken>,
 }
 
@@ -182,7 +182,7 @@ impl Agents {
         Ok(())
     }
 
-    /// What is in force is what has been said.
+    /// In force is what has been said.
     fn check(&mut self, control: &Control) -> StepResult {
         if let Some(id) = control.health.unasked_agent() {
             return Err(format!("the agent of {id} will not be asked again, ever"));
@@ -201,8 +201,7 @@ impl Agents {
             self.ledger.retain(|id, _| known.contains(id));
         }
         for pool in &control.snapshot.pools {
-            let spoken =
-                |it: &Backend| self.ledger.get(&it.id).copied().unwrap_or_default();
+            let spoken = |it: &Backend| self.ledger.get(&it.id).copied().unwrap_or_default();
             for backend in &pool.backends {
                 let name = format!("{}/{}", pool.name, backend.name);
                 let (said, agent) = (spoken(backend), control.health.agent(backend.id));
@@ -232,7 +231,8 @@ fn check_in_force(pool: &Pool, spoken: impl Fn(&Backend) -> Spoken) -> StepResul
     let said = |it: &Backend| if is_asked { spoken(it) } else { Spoken::default() };
     let part = |it: &Backend| {
         let own = pool.spec.backend.get(&it.name).map_or(it.configured.weight, |own| own.weight);
-        u64::from(own) * u64::from(said(it).percent.unwrap_or(100))
+        let hundredths = u64::from(own) * u64::from(said(it).percent.unwrap_or(100));
+        hundredths.min(u64::from(WEIGHT_MAX) * 100)
     };
     for it in &pool.backends {
         let (name, said) = (format!("{}/{}", pool.name, it.name), said(it));
@@ -251,12 +251,15 @@ fn check_in_force(pool: &Pool, spoken: impl Fn(&Backend) -> Spoken) -> StepResul
                 return Err(format!("{name} may have {is:?}; {most:?} was said: {said:?}"));
             }
         }
-        // Shares: each weight is to the first one as their parts are.
-        let Some(first) = pool.backends.iter().find(|it| part(it) > 0) else { continue };
-        if u64::from(it.weight) * part(first) != u64::from(first.weight) * part(it) {
-            let (is, of) = (it.weight, first.weight);
-            let (part, whole) = (part(it), part(first));
-            return Err(format!("{name} has weight {is} beside {of}: {part} beside {whole}"));
+        // Shares: each weight is to the greatest as their parts are, or as near as 256 allows.
+        let greatest = pool.backends.iter().map(&part).max().unwrap_or(0);
+        let most = pool.backends.iter().map(|it| u64::from(it.weight)).max().unwrap_or(0);
+        let (has, wants) = (u64::from(it.weight) * greatest, part(it) * most);
+        let is_rounded = most == u64::from(WEIGHT_MAX) && has.abs_diff(wants) * 2 <= greatest;
+        let is_least = most == u64::from(WEIGHT_MAX) && it.weight == 1 && 0 < wants && wants < has;
+        if has != wants && !is_rounded && !is_least {
+            let (is, part) = (it.weight, part(it));
+            return Err(format!("{name} has weight {is} beside {most}: {part} beside {greatest}"));
         }
     }
     Ok(())

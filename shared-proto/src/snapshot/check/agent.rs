@@ -1,4 +1,4 @@
-//! What can be wrong with the question to agents.
+//! Faults of the question to agents.
 
 use super::Faults;
 use crate::spec::{AgentSpec, CHECK_TEXT_MAX, PoolSpec, unescape};

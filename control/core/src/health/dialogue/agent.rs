@@ -14,7 +14,7 @@ use super::{EXCERPT_MAX, Heard, Move};
 /// The longest line, in bytes: one that has no end by then is none.
 pub const AGENT_LINE_MAX: usize = 1024;
 
-/// What one line says. What it leaves out stays as it is.
+/// The words of one line. A setting that it leaves out stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AgentAnswer {
     pub percent: Option<u16>,

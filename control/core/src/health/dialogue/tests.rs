@@ -259,7 +259,7 @@ fn http_expects_statuses() {
     assert_eq!(plan(&whole).address.port(), Some(81));
 }
 
-/// What comes of an agent that says this in pieces of `size`, and then ends; how many of its bytes
+/// The outcome of an agent that says this in pieces of `size`, and then ends; how many of its bytes
 /// were read.
 fn asked(line: &[u8], size: usize) -> (CheckOutcome, usize) {
     let talk = Talk::Agent { send: b"web\n".to_vec() };

@@ -1,4 +1,4 @@
-//! Agents: who is asked when, and that their last word stands.
+//! Agents: who is asked when, and that their words stand.
 
 use super::*;
 use crate::health::dialogue::AgentAnswer;

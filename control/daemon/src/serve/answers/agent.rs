@@ -1,4 +1,4 @@
-//! What agents say of backends.
+//! Words of agents in answers.
 
 use weir_control_core::health::AgentStanding;
 use weir_proto::answer::AgentRow;
