@@ -86,7 +86,9 @@ fn a_backend_sets_its_own_weight_which_traffic_shows() {
     let mut set = plan.extern_backend("b2", other.address).start();
     set.backends.push(other);
     wait_says(&set, Some("100%"));
-    assert_eq!(set.spread(40, None), [20, 20]);
+    // Each of the two shards goes round by itself.
+    let counts = set.spread(40, None);
+    assert!((18..=22).contains(&counts[0]), "{counts:?}");
     one.says("33%\n");
     wait_says(&set, Some("33%"));
     let counts = set.spread(266, None);
@@ -172,7 +174,8 @@ fn an_operator_wins_and_a_pool_that_asks_no_more_forgets() {
     let pairs = ["agent.port=", "agent.address=", "agent.interval=", "agent.send="];
     set.weir.ok(&[&["pool", "set", "web"][..], &pairs].concat());
     assert_eq!(agent(&set), serde_json::Value::Null);
-    assert_eq!(set.spread(6, None), [3, 3]);
+    let counts = set.spread(6, None);
+    assert!((2..=4).contains(&counts[0]), "{counts:?}");
 }
 
 #[test]
