@@ -35,7 +35,7 @@ pub use agents::{AgentCounts, AgentNews, AgentStanding};
 use group::Group;
 pub use plan::{CheckOutcome, CheckPlan, Talk, TalkStep};
 use priorities::Priorities;
-use schedule::{Asked, Schedule};
+use schedule::{CheckTarget, Schedule};
 use sharing::SharedChecks;
 use watched::{Due, Running, WatchedBackend};
 
@@ -361,7 +361,7 @@ impl Health {
             self.untold.extend(transition);
         }
         let mut checks = Vec::new();
-        while let Some(Asked { backend: id, is_agent }) = self.schedule.take(now) {
+        while let Some(CheckTarget { backend: id, is_agent }) = self.schedule.take(now) {
             if is_agent {
                 checks.push(self.begin_agent(id, now));
                 continue;

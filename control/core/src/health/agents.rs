@@ -17,7 +17,7 @@ use weir_proto::spec::Admin;
 
 use super::dialogue::{AgentAnswer, AgentHealth};
 use super::plan::{CheckOutcome, CheckPlan, agent_plan};
-use super::schedule::{Asked, Schedule};
+use super::schedule::{CheckTarget, Schedule};
 use super::sharing::SharedChecks;
 use super::watched::{Running, WatchedBackend};
 use super::{Check, Health, jittered, later};
@@ -144,7 +144,7 @@ impl Agents {
 
 impl Agent {
     fn set(&mut self, (id, due): (BackendId, Option<Now>), schedule: &mut Schedule) {
-        let asked = Asked { backend: id, is_agent: true };
+        let asked = CheckTarget { backend: id, is_agent: true };
         schedule.set((self.pool, asked), self.due.take(), due);
         self.due = due;
     }

@@ -42,23 +42,23 @@ pub(super) struct Schedule {
     gate: Now,
 }
 
-/// Who is asked: a backend, or its agent.
+/// The backend that a check is of, or its agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Asked {
+pub(super) struct CheckTarget {
     pub(super) backend: BackendId,
     pub(super) is_agent: bool,
 }
 
-impl From<BackendId> for Asked {
-    fn from(backend: BackendId) -> Asked {
-        Asked { backend, is_agent: false }
+impl From<BackendId> for CheckTarget {
+    fn from(backend: BackendId) -> CheckTarget {
+        CheckTarget { backend, is_agent: false }
     }
 }
 
 /// The checks of one pool.
 #[derive(Debug, Default)]
 struct CheckQueue {
-    due: BTreeSet<(Now, Asked)>,
+    due: BTreeSet<(Now, CheckTarget)>,
     in_flight: usize,
 }
 
@@ -135,7 +135,7 @@ impl Schedule {
     /// The check of `asked` was due at `before` and is at `after`; `None` is not at all.
     pub(super) fn set(
         &mut self,
-        (pool, asked): (PoolId, impl Into<Asked>),
+        (pool, asked): (PoolId, impl Into<CheckTarget>),
         before: Option<Now>,
         after: Option<Now>,
     ) {
@@ -151,7 +151,7 @@ impl Schedule {
     }
 
     /// Takes the first check that is due and has a place; [`Schedule::give_back`] frees the place.
-    pub(super) fn take(&mut self, now: Now) -> Option<Asked> {
+    pub(super) fn take(&mut self, now: Now) -> Option<CheckTarget> {
         let (at, pool) = self.next().filter(|(at, _)| *at <= now)?;
         if let Some(rate) = self.rate {
             if now < self.gate {
